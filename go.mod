@@ -1,0 +1,3 @@
+module dataflex
+
+go 1.26
