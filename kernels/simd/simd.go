@@ -1,0 +1,87 @@
+// Package simd holds vectorised level-1 operations on []float32 for the host
+// twins of the kernels.
+//
+// Each function runs at the level chosen at start (AVX-512, AVX2 or portable
+// Go). Element-wise functions give each element the same bits wherever it stands
+// in the slice, so a loop may be cut anywhere. Reductions (Dot, SumSquares,
+// ExpSum, Max) add in an order that depends on the length alone. Levels may
+// differ from each other in rounding. dst may be the same slice as a source but
+// must not overlap it otherwise. Slices of different lengths are a programmer
+// error and panic. NaN and infinities follow IEEE 754 unless said otherwise.
+package simd
+
+const badLength = "simd: slices of different lengths"
+
+// Axpy is y += a*x.
+func Axpy(a float32, x, y []float32) {
+	if len(x) != len(y) {
+		panic(badLength)
+	}
+	axpyGeneric(a, x, y)
+}
+
+// Dot is the sum of x[i]*y[i].
+func Dot(x, y []float32) float32 {
+	if len(x) != len(y) {
+		panic(badLength)
+	}
+	return dotGeneric(x, y)
+}
+
+// Scale is x *= a.
+func Scale(a float32, x []float32) { scaleGeneric(a, x) }
+
+// Add is dst = x + y.
+func Add(dst, x, y []float32) {
+	if len(x) != len(y) || len(dst) != len(x) {
+		panic(badLength)
+	}
+	addGeneric(dst, x, y)
+}
+
+// Mul is dst = x * y.
+func Mul(dst, x, y []float32) {
+	if len(x) != len(y) || len(dst) != len(x) {
+		panic(badLength)
+	}
+	mulGeneric(dst, x, y)
+}
+
+// SumSquares is the sum of x[i]², accumulated in float64.
+func SumSquares(x []float32) float64 { return sumSquaresGeneric(x) }
+
+// Max is the largest element, NaNs aside; -Inf when there is none.
+func Max(x []float32) float32 { return maxGeneric(x) }
+
+// Exp is dst = e^src: relative error within 2 units in the last place, 0 below
+// the smallest denormal, +Inf above the largest float32.
+func Exp(dst, src []float32) {
+	if len(dst) != len(src) {
+		panic(badLength)
+	}
+	expGeneric(dst, src)
+}
+
+// ExpSum is dst = e^(src-max) and returns the sum of dst.
+func ExpSum(dst, src []float32, max float32) float32 {
+	if len(dst) != len(src) {
+		panic(badLength)
+	}
+	return expSumGeneric(dst, src, max)
+}
+
+// Sigmoid is dst = 1 / (1 + e^-x).
+func Sigmoid(dst, x []float32) {
+	if len(dst) != len(x) {
+		panic(badLength)
+	}
+	sigmoidGeneric(dst, x)
+}
+
+// Silu is dst = x / (1 + e^-x).
+func Silu(dst, x []float32) {
+	if len(dst) != len(x) {
+		panic(badLength)
+	}
+	siluGeneric(dst, x)
+}
