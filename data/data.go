@@ -36,12 +36,26 @@ type Sample struct {
 	Response []Message
 	System   string
 	Tools    string
+
+	// Broken says why nothing can be learned from the row, as "kind: detail";
+	// empty for a usable one. Such a row keeps its place, because mixing and
+	// splitting count it, and is dropped when it would be tokenised.
+	Broken string
 }
 
 // Example is one tokenised row. Labels stand at the position of the token they
 // name (unshifted, as Hugging Face does); IgnoreIndex where not trained on.
+//
+// The last three fields are nil except in packed rows. There ID is the first
+// member's, and SFT packing leaves padding at the end of InputIDs: from
+// Segments[len(Segments)-1] on nothing is read or trained on, so it need not be
+// computed (it counts in padded shapes only).
 type Example struct {
 	ID
 	InputIDs []int32
 	Labels   []int32
+
+	Members     []ID    // rows the packed row holds, in order
+	PositionIDs []int32 // restart at 0 with each member; nil = 0, 1, 2, ...
+	Segments    []int32 // bounds of what may attend to itself: 0, n1, n1+n2, ...; nil = one segment
 }
