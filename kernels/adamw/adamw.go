@@ -1,0 +1,42 @@
+// Package adamw is one optimizer step over a flat float32 parameter, rounded
+// where torch.optim.AdamW's CPU implementation (single tensor, torch 2.7) rounds:
+//
+//	g  = GradScale·g                      (torch's clipping multiplies in place)
+//	p  = p·(1 − LR·WeightDecay)
+//	m  = m + (1−Beta1)·(g − m)
+//	v  = Beta2·v + (1−Beta2)·g·g
+//	p -= LR/(1−Beta1^Step) · m/(sqrt(v)/sqrt(1−Beta2^Step) + Eps)
+//
+// Scalars are computed in float64 and rounded to float32 once. Every element
+// stands alone: the bits are the same for every number of threads.
+//
+// Source: Loshchilov and Hutter 2019, arXiv:1711.05101; torch/optim/adamw.py.
+package adamw
+
+import (
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Hyper are the numbers of one step.
+type Hyper struct {
+	LR, Beta1, Beta2, Eps, WeightDecay float64
+	Step                               int     // counted from 1
+	GradScale                          float32 // 1 = gradients as they are
+}
+
+// Step updates p, m and v in place; g is read only.
+func Step(dev driver.Device, p, g, m, v driver.F32, h Hyper) {
+	if g.Len() != p.Len() || m.Len() != p.Len() || v.Len() != p.Len() {
+		panic("adamw: p, g, m and v differ in length")
+	}
+	if h.Step < 1 {
+		panic("adamw: steps are counted from 1")
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		stepCPU(c, p.Host(), g.Host(), m.Host(), v.Host(), h)
+	default:
+		panic("adamw.Step: no kernel for " + dev.Kind().String())
+	}
+}

@@ -1,0 +1,97 @@
+// Package attention is causal self-attention over a packed batch.
+//
+// A batch is T tokens in consecutive segments; a token attends to itself and the
+// tokens before it in its own segment, at most Window of them in all, itself
+// included (0 = no limit). Query head h uses key/value head h/(Heads/KVHeads).
+//
+//	s[i,j] = Scale·q[i]·k[j];  with SoftCap c > 0: s = c·tanh(s/c)
+//	o[i]   = Σ_j p[i,j]·v[j],  p[i,j] = exp(s[i,j] − lse[i]),  lse[i] = ln Σ_j exp(s[i,j])
+//
+// All tensors are float32 and row-major: q, o and their gradients
+// [T, Heads·HeadDim]; k, v and theirs [T, KVHeads·HeadDim]; lse [Heads, T].
+// Scores are formed tile by tile and never stored: memory is linear in T.
+//
+// A segment's results depend on that segment alone, bit for bit: they are the
+// same in any batch, at any place in it, for every number of threads.
+//
+// Source: Dao 2023, arXiv:2307.08691 (FlashAttention-2).
+package attention
+
+import (
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Params are the shape and the variant.
+type Params struct {
+	Segments                []int32 // where segments begin, and T: Segments[0] = 0, not decreasing
+	Heads, KVHeads, HeadDim int     // Heads is a multiple of KVHeads
+	Scale                   float32 // usually 1/sqrt(HeadDim)
+	Window                  int     // tokens a token sees, itself included; 0 = all before it
+	SoftCap                 float32 // 0 = none
+}
+
+// Forward overwrites o and lse.
+func Forward(dev driver.Device, p Params, q, k, v, o, lse driver.F32) {
+	t := p.check()
+	p.checkTensors(t, q, k, v, o, lse)
+	switch c := dev.(type) {
+	case *cpu.Device:
+		forwardCPU(c, p, q.Host(), k.Host(), v.Host(), o.Host(), lse.Host(), t)
+	default:
+		panic("attention.Forward: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Backward overwrites dq, dk and dv from do, the gradient of o, and what Forward
+// left in o and lse:
+//
+//	ds[i,j] = p[i,j]·(do[i]·v[j] − do[i]·o[i])  (times 1−(s/c)² with SoftCap)
+//	dq[i] = Scale·Σ_j ds[i,j]·k[j];  dk[j] = Scale·Σ_i ds[i,j]·q[i];  dv[j] = Σ_i p[i,j]·do[i]
+func Backward(dev driver.Device, p Params, q, k, v, o, lse, do, dq, dk, dv driver.F32) {
+	t := p.check()
+	p.checkTensors(t, q, k, v, o, lse)
+	if do.Len() != q.Len() || dq.Len() != q.Len() || dk.Len() != k.Len() || dv.Len() != k.Len() {
+		panic("attention: a gradient is not shaped like its tensor")
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		g := gradients{
+			q: q.Host(), k: k.Host(), v: v.Host(), o: o.Host(), lse: lse.Host(),
+			do: do.Host(), dq: dq.Host(), dk: dk.Host(), dv: dv.Host(),
+		}
+		backwardCPU(c, p, g, t)
+	default:
+		panic("attention.Backward: no kernel for " + dev.Kind().String())
+	}
+}
+
+// check returns T.
+func (p Params) check() int {
+	switch {
+	case len(p.Segments) == 0 || p.Segments[0] != 0:
+		panic("attention: Segments does not begin with 0")
+	case p.HeadDim < 1 || p.KVHeads < 1 || p.Heads < 1 || p.Heads%p.KVHeads != 0:
+		panic("attention: HeadDim, KVHeads or Heads < 1, or Heads no multiple of KVHeads")
+	case p.Window < 0 || p.SoftCap < 0:
+		panic("attention: negative Window or SoftCap")
+	}
+	for i, s := range p.Segments[1:] {
+		if s < p.Segments[i] {
+			panic("attention: Segments decreases")
+		}
+	}
+	return int(p.Segments[len(p.Segments)-1])
+}
+
+func (p Params) checkTensors(t int, q, k, v, o, lse driver.F32) {
+	if q.Len() != t*p.Heads*p.HeadDim || o.Len() != q.Len() {
+		panic("attention: q or o is not [T, Heads*HeadDim]")
+	}
+	if k.Len() != t*p.KVHeads*p.HeadDim || v.Len() != k.Len() {
+		panic("attention: k or v is not [T, KVHeads*HeadDim]")
+	}
+	if lse.Len() != p.Heads*t {
+		panic("attention: lse is not [Heads, T]")
+	}
+}

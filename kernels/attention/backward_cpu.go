@@ -1,0 +1,101 @@
+package attention
+
+import (
+	"dataflex/driver/cpu"
+	"dataflex/kernels/gemm"
+	"dataflex/kernels/simd"
+)
+
+// gradients are Backward's tensors.
+type gradients struct {
+	q, k, v, o, lse, do, dq, dk, dv []float32
+}
+
+// backwardCPU gives a task a whole (segment, key/value head): nobody else adds to
+// its rows of dk and dv, so the order of the additions is fixed.
+func backwardCPU(c *cpu.Device, p Params, g gradients, t int) {
+	call := works.Get().(*work)
+	p.parallel(c, call.segmentUnits(p), func(w *tile, u unit) {
+		d := p.HeadDim
+		for j := u.lo; j < u.hi; j++ {
+			at := (j*p.KVHeads + u.head) * d
+			clear(g.dk[at : at+d])
+			clear(g.dv[at : at+d])
+		}
+		n := p.queries()
+		for q0 := u.lo; q0 < u.hi; q0 += n {
+			p.backwardBlock(w, unit{u.lo, u.hi, u.head, q0}, min(u.hi, q0+n), g, t)
+		}
+	})
+	works.Put(call)
+}
+
+// backwardBlock computes the block's dq and adds its part of dk and dv.
+func (p Params) backwardBlock(w *tile, u unit, q1 int, g gradients, t int) {
+	n, d, ld := q1-u.q0, p.HeadDim, p.KVHeads*p.HeadDim
+	rows := n * (p.Heads / p.KVHeads)
+	p.gather(w.q, g.q, u.head, u.q0, q1)
+	p.gather(w.do, g.do, u.head, u.q0, q1)
+	p.rowTerms(w, u, q1, g, t)
+	clear(w.o[:rows*d]) // dq from here on
+	first, last := p.keyRange(u.lo, u.q0, q1)
+	for k0 := first; k0 < last; k0 += tileKeys {
+		k1 := min(last, k0+tileKeys)
+		at, m := k0*ld+u.head*d, k1-k0
+		p.scores(w, g.k, u.head, rows, k0, k1)
+		for r := range rows {
+			row, delta := w.ds[r*tileKeys:r*tileKeys+m], -float32(w.sum[r])
+			for j := range row {
+				row[j] = delta
+			}
+		}
+		gemm.Host(gemm.NT, rows, m, d, 1, w.do, d, g.v[at:], ld, 1, w.ds, tileKeys)
+		for r := range rows {
+			p.gradientRow(w, r, u.q0+r%n, k0, k1)
+		}
+		gemm.Host(gemm.TN, m, d, rows, 1, w.s, tileKeys, w.do, d, 1, g.dv[at:], ld)
+		gemm.Host(gemm.TN, m, d, rows, p.Scale, w.ds, tileKeys, w.q, d, 1, g.dk[at:], ld)
+		gemm.Host(gemm.NN, rows, d, m, p.Scale, w.ds, tileKeys, g.k[at:], ld, 1, w.o, d)
+	}
+	p.scatter(g.dq, w.o, u.head, u.q0, q1)
+}
+
+// rowTerms leaves the rows' lse in w.max and do·o in w.sum; w.o serves as scratch.
+func (p Params) rowTerms(w *tile, u unit, q1 int, g gradients, t int) {
+	group, n, d := p.Heads/p.KVHeads, q1-u.q0, p.HeadDim
+	p.gather(w.o, g.o, u.head, u.q0, q1)
+	for h := range group {
+		for i := range n {
+			r := h*n + i
+			w.max[r] = g.lse[(u.head*group+h)*t+u.q0+i]
+			w.sum[r] = float64(simd.Dot(w.do[r*d:(r+1)*d], w.o[r*d:(r+1)*d]))
+		}
+	}
+}
+
+// gradientRow turns row r of w.s from scores into probabilities and row r of w.ds
+// from do·v − do·o into the gradient of the scaled scores.
+func (p Params) gradientRow(w *tile, r, i, k0, k1 int) {
+	m := k1 - k0
+	row, ds := w.s[r*tileKeys:r*tileKeys+m], w.ds[r*tileKeys:r*tileKeys+m]
+	lo, hi := p.visible(i, k0, k1)
+	if lo >= hi {
+		clear(row)
+		clear(ds)
+		return
+	}
+	clear(row[:lo])
+	clear(ds[:lo])
+	clear(row[hi:])
+	clear(ds[hi:])
+	row, ds = row[lo:hi], ds[lo:hi]
+	p.capped(row)
+	if p.SoftCap > 0 {
+		inv := 1 / p.SoftCap
+		for j, s := range row {
+			ds[j] *= 1 - (s*inv)*(s*inv)
+		}
+	}
+	simd.ExpSum(row, row, w.max[r])
+	simd.Mul(ds, ds, row)
+}

@@ -1,0 +1,76 @@
+package attention
+
+import (
+	"math"
+
+	"dataflex/driver/cpu"
+	"dataflex/kernels/gemm"
+	"dataflex/kernels/simd"
+)
+
+func forwardCPU(c *cpu.Device, p Params, q, k, v, o, lse []float32, t int) {
+	call := works.Get().(*work)
+	p.parallel(c, call.blockUnits(p), func(w *tile, u unit) {
+		q1 := min(u.hi, u.q0+p.queries())
+		p.forwardBlock(w, u, q1, q, k, v)
+		p.normalise(w, u, q1, lse, t)
+		p.scatter(o, w.o, u.head, u.q0, q1)
+	})
+	works.Put(call)
+}
+
+// forwardBlock leaves the block's unnormalised output in w.o, the row's largest
+// score in w.max and Σ exp(s − max) in w.sum.
+func (p Params) forwardBlock(w *tile, u unit, q1 int, q, k, v []float32) {
+	n, d, ld := q1-u.q0, p.HeadDim, p.KVHeads*p.HeadDim
+	rows := n * (p.Heads / p.KVHeads)
+	p.gather(w.q, q, u.head, u.q0, q1)
+	for r := range rows {
+		w.max[r], w.sum[r] = float32(math.Inf(-1)), 0
+	}
+	clear(w.o[:rows*d])
+	first, last := p.keyRange(u.lo, u.q0, q1)
+	for k0 := first; k0 < last; k0 += tileKeys {
+		k1 := min(last, k0+tileKeys)
+		p.scores(w, k, u.head, rows, k0, k1)
+		for r := range rows {
+			p.softmaxRow(w, r, u.q0+r%n, k0, k1)
+		}
+		gemm.Host(gemm.NN, rows, d, k1-k0, 1, w.s, tileKeys, v[k0*ld+u.head*d:], ld, 1, w.o, d)
+	}
+}
+
+// softmaxRow turns row r of scores into exp(s − max), 0 where query i does not
+// see the key, after moving what was summed so far to the new maximum.
+func (p Params) softmaxRow(w *tile, r, i, k0, k1 int) {
+	row := w.s[r*tileKeys : r*tileKeys+k1-k0]
+	lo, hi := p.visible(i, k0, k1)
+	if lo >= hi {
+		clear(row)
+		return
+	}
+	clear(row[:lo])
+	clear(row[hi:])
+	p.capped(row[lo:hi])
+	was := w.max[r]
+	now := max(was, simd.Max(row[lo:hi]))
+	if now != was {
+		shrink := float32(math.Exp(float64(was) - float64(now)))
+		w.sum[r] *= float64(shrink)
+		simd.Scale(shrink, w.o[r*p.HeadDim:(r+1)*p.HeadDim])
+		w.max[r] = now
+	}
+	w.sum[r] += float64(simd.ExpSum(row[lo:hi], row[lo:hi], now))
+}
+
+// normalise divides w.o by the rows' sums and stores lse.
+func (p Params) normalise(w *tile, u unit, q1 int, lse []float32, t int) {
+	group, n, d := p.Heads/p.KVHeads, q1-u.q0, p.HeadDim
+	for h := range group {
+		for i := range n {
+			r := h*n + i
+			simd.Scale(float32(1/w.sum[r]), w.o[r*d:(r+1)*d])
+			lse[(u.head*group+h)*t+u.q0+i] = float32(float64(w.max[r]) + math.Log(w.sum[r]))
+		}
+	}
+}

@@ -1,0 +1,54 @@
+// Package embed looks up token embeddings.
+//
+// table, dtable are float32 [V, d]; ids are T token numbers in [0, V) on the
+// host; out, dout are float32 [T, d]. An id outside the table panics: the caller
+// has checked its tokens against the model's vocabulary.
+package embed
+
+import (
+	"fmt"
+
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Forward overwrites out[t] with table[ids[t]].
+func Forward(dev driver.Device, table driver.F32, ids []int32, out driver.F32, d int) {
+	check(table, ids, out, d)
+	switch c := dev.(type) {
+	case *cpu.Device:
+		forwardCPU(c, table.Host(), ids, out.Host(), d)
+	default:
+		panic("embed.Forward: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Backward adds dout[t] to dtable[ids[t]], for t in order: the bits are the same
+// for every number of threads.
+func Backward(dev driver.Device, dout driver.F32, ids []int32, dtable driver.F32, d int) {
+	check(dtable, ids, dout, d)
+	switch c := dev.(type) {
+	case *cpu.Device:
+		backwardCPU(c, dout.Host(), ids, dtable.Host(), d)
+	default:
+		panic("embed.Backward: no kernel for " + dev.Kind().String())
+	}
+}
+
+func check(table driver.F32, ids []int32, out driver.F32, d int) {
+	if d < 1 {
+		panic("embed: d < 1")
+	}
+	if table.Len()%d != 0 {
+		panic("embed: the table is not [V, d]")
+	}
+	if out.Len() != len(ids)*d {
+		panic("embed: out is not [T, d]")
+	}
+	v := table.Len() / d
+	for t, id := range ids {
+		if id < 0 || int(id) >= v {
+			panic(fmt.Sprintf("embed: ids[%d] = %d, the table has %d rows", t, id, v))
+		}
+	}
+}

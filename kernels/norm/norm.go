@@ -1,0 +1,75 @@
+// Package norm is RMSNorm in the order Hugging Face's LlamaRMSNorm rounds it:
+// x is normalised in float32, then multiplied by the weight.
+//
+//	rstd[t] = 1/sqrt(mean_j x[t,j]² + eps)
+//	y[t,j]  = w[j]·(x[t,j]·rstd[t])
+//
+// All tensors are float32 and row-major: x, y, dy, dx [T, d]; w, dw [d];
+// rstd [T]. T is x.Len()/d. A row's result depends on that row alone, and dw is
+// summed over rows in their order, so the bits do not depend on the number of
+// threads.
+//
+// Source: Zhang and Sennrich 2019, arXiv:1910.07467; transformers 4.52
+// models/llama/modeling_llama.py.
+package norm
+
+import (
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Forward overwrites y and rstd. y may be x.
+func Forward(dev driver.Device, x, w driver.F32, eps float32, y, rstd driver.F32, d int) {
+	rows := check(x, w, rstd, d)
+	if y.Len() != x.Len() {
+		panic("norm: y is not shaped like x")
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		forwardCPU(c, x.Host(), w.Host(), eps, y.Host(), rstd.Host(), rows, d)
+	default:
+		panic("norm.Forward: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Backward overwrites dx, which may be dy, and adds to dw unless it is nil:
+//
+//	g[t,j]  = dy[t,j]·w[j],  n[t,j] = x[t,j]·rstd[t]
+//	dx[t,j] = rstd[t]·(g[t,j] − n[t,j]·mean_i g[t,i]·n[t,i])
+//	dw[j]  += Σ_t dy[t,j]·n[t,j]
+func Backward(dev driver.Device, dy, x, w, rstd, dx, dw driver.F32, d int) {
+	rows := check(x, w, rstd, d)
+	if dy.Len() != x.Len() || dx.Len() != x.Len() {
+		panic("norm: dy or dx is not shaped like x")
+	}
+	if !dw.IsNil() && dw.Len() != d {
+		panic("norm: dw is not [d]")
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		if !dw.IsNil() {
+			backwardWeightCPU(c, dy.Host(), x.Host(), rstd.Host(), dw.Host(), rows, d)
+		}
+		backwardInputCPU(c, dy.Host(), x.Host(), w.Host(), rstd.Host(), dx.Host(), rows, d)
+	default:
+		panic("norm.Backward: no kernel for " + dev.Kind().String())
+	}
+}
+
+// check returns T.
+func check(x, w, rstd driver.F32, d int) int {
+	if d < 1 {
+		panic("norm: d < 1")
+	}
+	rows := x.Len() / d
+	if x.Len() != rows*d {
+		panic("norm: x is not [T, d]")
+	}
+	if w.Len() != d {
+		panic("norm: w is not [d]")
+	}
+	if rstd.Len() != rows {
+		panic("norm: rstd is not [T]")
+	}
+	return rows
+}

@@ -1,0 +1,78 @@
+// Package reduce holds sums over a whole float32 vector and the level-1
+// operations of the training loop.
+//
+// Sums run over fixed blocks of 4096 elements in float64, and the blocks' sums
+// are added in a fixed binary tree: the bits are the same for every number of
+// threads. Elementwise operations stand alone per element.
+package reduce
+
+import (
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// SumSquares returns Σ x².
+func SumSquares(dev driver.Device, x driver.F32) float64 {
+	switch c := dev.(type) {
+	case *cpu.Device:
+		return sumSquaresCPU(c, x.Host())
+	default:
+		panic("reduce.SumSquares: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Finite reports whether no element is NaN or infinite.
+func Finite(dev driver.Device, x driver.F32) bool {
+	switch c := dev.(type) {
+	case *cpu.Device:
+		return finiteCPU(c, x.Host())
+	default:
+		panic("reduce.Finite: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Add is dst += x.
+func Add(dev driver.Device, dst, x driver.F32) {
+	if dst.Len() != x.Len() {
+		panic("reduce: dst and x differ in length")
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		addCPU(c, dst.Host(), x.Host())
+	default:
+		panic("reduce.Add: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Axpy is dst += a·x.
+func Axpy(dev driver.Device, a float32, x, dst driver.F32) {
+	if dst.Len() != x.Len() {
+		panic("reduce: dst and x differ in length")
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		axpyCPU(c, a, x.Host(), dst.Host())
+	default:
+		panic("reduce.Axpy: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Scale is x *= a.
+func Scale(dev driver.Device, a float32, x driver.F32) {
+	switch c := dev.(type) {
+	case *cpu.Device:
+		scaleCPU(c, a, x.Host())
+	default:
+		panic("reduce.Scale: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Fill is x = a.
+func Fill(dev driver.Device, a float32, x driver.F32) {
+	switch c := dev.(type) {
+	case *cpu.Device:
+		fillCPU(c, a, x.Host())
+	default:
+		panic("reduce.Fill: no kernel for " + dev.Kind().String())
+	}
+}

@@ -1,0 +1,101 @@
+package reduce
+
+import (
+	"math"
+	"sync/atomic"
+
+	"dataflex/driver/cpu"
+)
+
+const (
+	sumBlock = 4096    // elements of one leaf of the tree
+	leaves   = 256     // leaves summed without memory: 1 Mi elements
+	block    = 1 << 14 // elements a task of an elementwise operation takes
+)
+
+// sumSquaresCPU sums groups of 256 leaves, and the groups by the same tree.
+func sumSquaresCPU(c *cpu.Device, x []float32) float64 {
+	groups := (len(x) + sumBlock*leaves - 1) / (sumBlock * leaves)
+	top := make([]float64, groups)
+	for g := range groups {
+		part := x[g*sumBlock*leaves : min(len(x), (g+1)*sumBlock*leaves)]
+		var leaf [leaves]float64
+		n := (len(part) + sumBlock - 1) / sumBlock
+		c.Parallel(n, func(b int) {
+			var s float64
+			for _, v := range part[b*sumBlock : min(len(part), (b+1)*sumBlock)] {
+				s += float64(v) * float64(v)
+			}
+			leaf[b] = s
+		})
+		top[g] = tree(leaf[:n])
+	}
+	return tree(top)
+}
+
+// tree adds neighbours until one sum is left; it overwrites s.
+func tree(s []float64) float64 {
+	if len(s) == 0 {
+		return 0
+	}
+	for n := len(s); n > 1; n = (n + 1) / 2 {
+		for i := range n / 2 {
+			s[i] = s[2*i] + s[2*i+1]
+		}
+		if n%2 == 1 {
+			s[n/2] = s[n-1]
+		}
+	}
+	return s[0]
+}
+
+func finiteCPU(c *cpu.Device, x []float32) bool {
+	const exponent = 0x7f800000
+	var bad atomic.Bool
+	blocks(c, len(x), func(lo, hi int) {
+		for _, v := range x[lo:hi] {
+			if math.Float32bits(v)&exponent == exponent {
+				bad.Store(true)
+				return
+			}
+		}
+	})
+	return !bad.Load()
+}
+
+func addCPU(c *cpu.Device, dst, x []float32) {
+	blocks(c, len(x), func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			dst[i] += x[i]
+		}
+	})
+}
+
+func axpyCPU(c *cpu.Device, a float32, x, dst []float32) {
+	blocks(c, len(x), func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			dst[i] += a * x[i]
+		}
+	})
+}
+
+func scaleCPU(c *cpu.Device, a float32, x []float32) {
+	blocks(c, len(x), func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			x[i] *= a
+		}
+	})
+}
+
+func fillCPU(c *cpu.Device, a float32, x []float32) {
+	blocks(c, len(x), func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			x[i] = a
+		}
+	})
+}
+
+// blocks runs f over [0, n) in pieces.
+func blocks(c *cpu.Device, n int, f func(lo, hi int)) {
+	c.Parallel((n+block-1)/block, func(b int) { f(b*block, min(n, (b+1)*block)) })
+}

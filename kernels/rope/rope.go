@@ -1,0 +1,47 @@
+// Package rope is rotary position embedding as Hugging Face's llama family
+// computes it: the two halves of a head are the coordinates of D/2 planes, plane
+// i being turned by pos·inv[i].
+//
+//	x1' = x1·cos − x2·sin        x1 = x[.., i], x2 = x[.., i+D/2]
+//	x2' = x2·cos + x1·sin
+//
+// cos and sin are float32, computed from the float32 product pos·inv and
+// multiplied by the attention scale (1 but for yarn and longrope).
+//
+// Source: Su et al. 2021, arXiv:2104.09864; transformers 4.52
+// models/llama/modeling_llama.py and modeling_rope_utils.py.
+package rope
+
+import (
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Apply turns x, float32 [T, heads·headDim], in place; pos [T] are the tokens'
+// positions, 0 and up. inverse turns by the opposite angle with the same scale,
+// which is the gradient of the forward turn. Rows longer than the table's
+// dimension keep their tail (partial rotary). Every row stands alone.
+func Apply(dev driver.Device, x driver.F32, pos []int32, t *Table, heads, headDim int, inverse bool) {
+	switch {
+	case heads < 1 || headDim < 1:
+		panic("rope: heads or headDim < 1")
+	case x.Len() != len(pos)*heads*headDim:
+		panic("rope: x is not [T, heads*headDim]")
+	case t.dim > headDim:
+		panic("rope: the table is wider than a head")
+	}
+	last := -1
+	for _, p := range pos {
+		if p < 0 {
+			panic("rope: negative position")
+		}
+		last = max(last, int(p))
+	}
+	a := t.grown(last + 1)
+	switch c := dev.(type) {
+	case *cpu.Device:
+		applyCPU(c, x.Host(), pos, a, t.dim, heads, headDim, inverse)
+	default:
+		panic("rope.Apply: no kernel for " + dev.Kind().String())
+	}
+}

@@ -1,0 +1,95 @@
+package rope
+
+import (
+	"math"
+	"sync"
+)
+
+// Table holds cos and sin per position, and grows to the positions it is asked
+// for. It is safe for use from several goroutines.
+type Table struct {
+	dim    int
+	theta  float64
+	s      Scaling
+	maxPos int
+
+	mu     sync.Mutex
+	cached int // dynamic: the length the frequencies were computed for
+	inv    []float32
+	scale  float32
+	a      angles
+}
+
+// angles are rows of dim/2 cosines and sines, one per position.
+type angles struct {
+	cos, sin []float32
+}
+
+// NewTable prepares a table for rotary dimension dim (head_dim, or a part of it);
+// the other arguments are those of Frequencies.
+func NewTable(dim int, theta float64, s Scaling, maxPos int) (*Table, error) {
+	t := &Table{dim: dim, theta: theta, s: s, maxPos: maxPos, cached: maxPos}
+	if err := t.compute(maxPos); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Prepare tells the table the length, max(position)+1, of the batch that comes.
+// Only the dynamic type cares: as transformers does, the base grows with the
+// longest batch so far and goes back when one fits into maxPos again. Call it
+// before the forward pass, and not again before that batch's backward pass.
+func (t *Table) Prepare(seqLen int) {
+	if t.s.Type != "dynamic" {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case seqLen > t.cached:
+		t.cached = seqLen
+	case seqLen < t.maxPos && t.cached > t.maxPos:
+		t.cached = t.maxPos
+	default:
+		return
+	}
+	if err := t.compute(t.cached); err != nil {
+		panic(err) // the same arguments passed in NewTable
+	}
+}
+
+func (t *Table) compute(seqLen int) error {
+	inv, scale, err := Frequencies(t.dim, t.theta, t.s, t.maxPos, seqLen)
+	if err != nil {
+		return err
+	}
+	t.inv, t.scale, t.a = make([]float32, len(inv)), float32(scale), angles{}
+	for i, f := range inv {
+		t.inv[i] = float32(f)
+	}
+	return nil
+}
+
+// grown returns at least n rows.
+func (t *Table) grown(n int) angles {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	half := t.dim / 2
+	have := len(t.a.cos) / half
+	if n <= have {
+		return t.a
+	}
+	n = max(n, 2*have, 64)
+	a := angles{make([]float32, n*half), make([]float32, n*half)}
+	copy(a.cos, t.a.cos)
+	copy(a.sin, t.a.sin)
+	for p := have; p < n; p++ {
+		for i, f := range t.inv {
+			sin, cos := math.Sincos(float64(float32(p) * f))
+			a.cos[p*half+i] = float32(cos) * t.scale
+			a.sin[p*half+i] = float32(sin) * t.scale
+		}
+	}
+	t.a = a
+	return a
+}

@@ -1,0 +1,79 @@
+// Package xent is the language model's head and its cross entropy in one, so that
+// the T × V logits never exist at once.
+//
+//	z[t,j]  = LogitScale·h[t]·w[j];  with SoftCap c > 0: z = c·tanh(z/c)
+//	lse[t]  = ln Σ_j exp(z[t,j])
+//	loss[t] = lse[t] − (1−ε)·z[t,target] − ε·mean_j z[t,j],  ε = Smoothing
+//	dz[t,j] = weight[t]·(exp(z[t,j] − lse[t]) − (1−ε)·[j = target] − ε/V)
+//
+// All tensors are float32 and row-major: h, dh [Rows, Hidden]; w, dw
+// [Vocab, Hidden]; weight, loss [Rows]. targets [Rows] are on the host. A row
+// with a negative target has loss 0 and dh 0 and costs nothing.
+//
+// The logits of as many labelled rows as fit into 64 MiB are computed once and
+// turned into their gradients in place: 2·N·H·V operations for the losses of N
+// labelled rows, 4 with dh, 6 with dw. A row's loss and dh depend on that row
+// alone, bit for bit; dw is added to in the order of the rows. The bits are the
+// same for every number of threads.
+package xent
+
+import (
+	"fmt"
+
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Params are the shape and the variant.
+type Params struct {
+	Rows, Hidden, Vocab int
+	Smoothing           float32 // label smoothing ε in [0, 1)
+	SoftCap             float32 // 0 = none
+	LogitScale          float32 // 0 = 1
+}
+
+// Run overwrites loss, and dh unless it is nil (losses only), and adds to dw
+// unless it is nil (frozen head). weight multiplies a row's gradient, not its
+// loss; nil = 1.
+func Run(dev driver.Device, p Params, h, w driver.F32, targets []int32, weight, loss, dh, dw driver.F32) {
+	p.check(h, w, targets, weight, loss, dh, dw)
+	switch c := dev.(type) {
+	case *cpu.Device:
+		runCPU(c, p, h.Host(), w, targets, weight.Host(), loss.Host(), dh, dw)
+	default:
+		panic("xent.Run: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Workspace is the number of bytes Run needs beside its arguments for that many
+// labelled rows.
+func (p Params) Workspace(labelled int) int {
+	rows := min(labelled, p.blockRows())
+	return 4 * rows * (p.Vocab + 2*p.Hidden)
+}
+
+func (p Params) check(h, w driver.F32, targets []int32, weight, loss, dh, dw driver.F32) {
+	switch {
+	case p.Rows < 0 || p.Hidden < 1 || p.Vocab < 1:
+		panic("xent: Rows < 0, or Hidden or Vocab < 1")
+	case p.Smoothing < 0 || p.Smoothing >= 1 || p.SoftCap < 0:
+		panic("xent: Smoothing outside [0, 1), or negative SoftCap")
+	case h.Len() != p.Rows*p.Hidden:
+		panic("xent: h is not [Rows, Hidden]")
+	case w.Len() != p.Vocab*p.Hidden:
+		panic("xent: w is not [Vocab, Hidden]")
+	case len(targets) != p.Rows || loss.Len() != p.Rows:
+		panic("xent: targets or loss is not [Rows]")
+	case !weight.IsNil() && weight.Len() != p.Rows:
+		panic("xent: weight is not [Rows]")
+	case !dh.IsNil() && dh.Len() != h.Len():
+		panic("xent: dh is not shaped like h")
+	case !dw.IsNil() && (dh.IsNil() || dw.Len() != w.Len()):
+		panic("xent: dw is not shaped like w, or is wanted without dh")
+	}
+	for t, y := range targets {
+		if int(y) >= p.Vocab {
+			panic(fmt.Sprintf("xent: targets[%d] = %d, the vocabulary has %d", t, y, p.Vocab))
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package xent
+
+import (
+	"math"
+	"sync"
+
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+	"dataflex/kernels/gemm"
+	"dataflex/kernels/simd"
+)
+
+const (
+	logitFloats = 16 << 20 // 64 MiB of logits at a time
+	maxRows     = 512      // rows of a block: more does not make the products faster
+	sumChunk    = 1024     // logits whose exponentials are summed in float32
+)
+
+// work is a call's memory.
+type work struct {
+	labelled []int     // rows with a target
+	h, z, dh []float32 // a block's [rows, Hidden], [rows, Vocab], [rows, Hidden]
+}
+
+var works = sync.Pool{New: func() any { return new(work) }}
+
+// blockRows is the number of rows whose logits are held at once.
+func (p Params) blockRows() int { return min(max(logitFloats/p.Vocab, 1), maxRows) }
+
+func runCPU(c *cpu.Device, p Params, h []float32, w driver.F32, targets []int32, weight, loss []float32, dh, dw driver.F32) {
+	s := works.Get().(*work)
+	defer works.Put(s)
+	s.gatherLabelled(targets)
+	clear(loss)
+	if !dh.IsNil() {
+		clear(dh.Host())
+	}
+	for lo := 0; lo < len(s.labelled); lo += p.blockRows() {
+		rows := s.labelled[lo:min(len(s.labelled), lo+p.blockRows())]
+		s.block(c, p, rows, h, w, targets, weight, loss, dh, dw)
+	}
+}
+
+func (s *work) gatherLabelled(targets []int32) {
+	s.labelled = s.labelled[:0]
+	for t, y := range targets {
+		if y >= 0 {
+			s.labelled = append(s.labelled, t)
+		}
+	}
+}
+
+// block handles the given rows of h.
+func (s *work) block(c *cpu.Device, p Params, rows []int, h []float32, w driver.F32, targets []int32, weight, loss []float32, dh, dw driver.F32) {
+	n, hid, voc := len(rows), p.Hidden, p.Vocab
+	s.h, s.z, s.dh = sized(s.h, n*hid), sized(s.z, n*voc), sized(s.dh, n*hid)
+	for i, t := range rows {
+		copy(s.h[i*hid:(i+1)*hid], h[t*hid:(t+1)*hid])
+	}
+	scale := p.LogitScale
+	if scale == 0 {
+		scale = 1
+	}
+	z, hs := driver.FromHost(s.z), driver.FromHost(s.h)
+	gemm.Run(c, gemm.NT, n, voc, hid, scale, hs, hid, w, hid, 0, z, voc)
+	c.Parallel(n, func(i int) {
+		t := rows[i]
+		g := scale
+		if len(weight) > 0 {
+			g *= weight[t]
+		}
+		loss[t] = p.row(s.z[i*voc:(i+1)*voc], int(targets[t]), g, !dh.IsNil())
+	})
+	if dh.IsNil() {
+		return
+	}
+	gemm.Run(c, gemm.NN, n, hid, voc, 1, z, voc, w, hid, 0, driver.FromHost(s.dh), hid)
+	out := dh.Host()
+	for i, t := range rows {
+		copy(out[t*hid:(t+1)*hid], s.dh[i*hid:(i+1)*hid])
+	}
+	if !dw.IsNil() {
+		gemm.Run(c, gemm.TN, voc, hid, n, 1, z, voc, hs, hid, 1, dw, hid)
+	}
+}
+
+func sized(s []float32, n int) []float32 {
+	if cap(s) < n {
+		return make([]float32, n)
+	}
+	return s[:n]
+}
+
+// row returns the loss of a row of scaled logits and, if asked, turns them into
+// g times their gradient.
+func (p Params) row(z []float32, target int, g float32, gradient bool) float32 {
+	if p.SoftCap > 0 {
+		softCap(z, float64(p.SoftCap))
+	}
+	top := simd.Max(z)
+	at, eps := float64(z[target]), float64(p.Smoothing)
+	var sum, all float64
+	if eps > 0 {
+		for _, v := range z {
+			all += float64(v)
+		}
+	}
+	lse := func() float64 { return float64(top) + math.Log(sum) }
+	if p.SoftCap > 0 && gradient {
+		// exp in place would lose z, which the cap's derivative needs.
+		var e [sumChunk]float32
+		for lo := 0; lo < len(z); lo += sumChunk {
+			part := z[lo:min(len(z), lo+sumChunk)]
+			sum += float64(simd.ExpSum(e[:len(part)], part, top))
+		}
+		p.cappedGradient(z, target, g, lse())
+		return float32(lse() - (1-eps)*at - eps*all/float64(len(z)))
+	}
+	for lo := 0; lo < len(z); lo += sumChunk {
+		part := z[lo:min(len(z), lo+sumChunk)]
+		sum += float64(simd.ExpSum(part, part, top))
+	}
+	if gradient {
+		simd.Scale(float32(float64(g)/sum), z)
+		if eps > 0 {
+			even := float32(float64(g) * eps / float64(len(z)))
+			for j := range z {
+				z[j] -= even
+			}
+		}
+		z[target] -= float32(float64(g) * (1 - eps))
+	}
+	return float32(lse() - (1-eps)*at - eps*all/float64(len(z)))
+}
+
+// softCap is z = c·tanh(z/c).
+func softCap(z []float32, c float64) {
+	for j, v := range z {
+		z[j] = float32(c * math.Tanh(float64(v)/c))
+	}
+}
+
+// cappedGradient turns capped logits into g times the gradient before the cap.
+func (p Params) cappedGradient(z []float32, target int, g float32, lse float64) {
+	var e [sumChunk]float32
+	eps, inv := float64(p.Smoothing), 1/p.SoftCap
+	even := float32(eps / float64(len(z)))
+	top := float32(lse)
+	for lo := 0; lo < len(z); lo += sumChunk {
+		part := z[lo:min(len(z), lo+sumChunk)]
+		simd.ExpSum(e[:len(part)], part, top)
+		for j, v := range part {
+			dz := e[j] - even
+			if lo+j == target {
+				dz -= float32(1 - eps)
+			}
+			part[j] = g * dz * (1 - (v*inv)*(v*inv))
+		}
+	}
+}
