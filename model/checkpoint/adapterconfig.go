@@ -1,0 +1,156 @@
+package checkpoint
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"strings"
+)
+
+// AdapterConfig is PEFT's adapter_config.json for LoRA.
+type AdapterConfig struct {
+	BaseModel     string   // base_model_name_or_path, as given
+	Rank          int      // r
+	Alpha         float64  // lora_alpha
+	Dropout       float64  // lora_dropout
+	RSLoRA        bool     // use_rslora: the scale is alpha/√r
+	Targets       []string // target_modules: names, or endings after a dot, of modules
+	TargetPattern string   // target_modules given as one string: a regular expression, or "all-linear"
+	ModulesToSave []string // modules_to_save: full copies stored beside the adapter
+
+	alphaText json.Number // lora_alpha as it was read: PEFT keeps 16 and 16.0 apart
+	initial   any         // init_lora_weights as it was read
+}
+
+const adapterConfigFile = "adapter_config.json"
+
+// Scale is what B·A is multiplied with: alpha/r, or alpha/√r for rslora.
+func (c *AdapterConfig) Scale() float64 {
+	if c.RSLoRA {
+		return c.Alpha / math.Sqrt(float64(c.Rank))
+	}
+	return c.Alpha / float64(c.Rank)
+}
+
+// ReadAdapterConfig reads dir/adapter_config.json of any PEFT version: unknown
+// and missing keys are fine, but what would change the arithmetic and is not
+// implemented is refused. Errors name the file and the key.
+func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
+	path := filepath.Join(dir, adapterConfigFile)
+	f, err := readFields(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: no %s: not a PEFT adapter folder: %w", dir, adapterConfigFile, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	refuseUnsupported(f)
+	c := &AdapterConfig{
+		BaseModel:     f.string("base_model_name_or_path", ""),
+		Rank:          f.positive("r"),
+		Alpha:         f.float("lora_alpha", 8), // peft's default
+		Dropout:       f.float("lora_dropout", 0),
+		RSLoRA:        f.bool("use_rslora", false),
+		ModulesToSave: f.strings("modules_to_save"),
+		alphaText:     value(f, "lora_alpha", "a number", json.Number("")),
+		initial:       f.raw["init_lora_weights"],
+	}
+	if one, ok := f.raw["target_modules"].(string); ok {
+		c.TargetPattern = one
+	} else if c.Targets = f.strings("target_modules"); len(c.Targets) == 0 {
+		f.fail("target_modules is missing or empty")
+	}
+	if c.Dropout < 0 || c.Dropout >= 1 {
+		f.fail("lora_dropout is %v, want 0 <= p < 1", c.Dropout)
+	}
+	return c, f.err
+}
+
+// refuseUnsupported fails on settings that would make the adapter compute
+// something else than y = Wx + scale·B(Ax).
+func refuseUnsupported(f *fields) {
+	if t := f.string("peft_type", "LORA"); t != "LORA" {
+		f.fail("peft_type is %s, only LORA adapters are read", t)
+	}
+	if t := f.string("task_type", "CAUSAL_LM"); t != "CAUSAL_LM" {
+		f.fail("task_type is %s, only CAUSAL_LM adapters are read", t)
+	}
+	for _, key := range []string{"use_dora", "fan_in_fan_out", "lora_bias", "use_qalora"} {
+		if f.bool(key, false) {
+			f.fail("%s is true, which is not supported: merge the adapter into its base model with PEFT (merge_and_unload) and train on that", key)
+		}
+	}
+	if b := f.string("bias", "none"); b != "none" {
+		f.fail("bias is %q, only \"none\" is supported", b)
+	}
+	for _, key := range []string{"rank_pattern", "alpha_pattern"} {
+		if len(value[map[string]any](f, key, "an object", nil)) > 0 {
+			f.fail("%s is not empty: one rank and alpha for all modules is supported", key)
+		}
+	}
+	for _, key := range []string{
+		"layers_to_transform", "layers_pattern", "layer_replication", "exclude_modules",
+		"target_parameters", "trainable_token_indices", "megatron_config",
+	} {
+		switch v := f.raw[key].(type) {
+		case nil:
+		case []any:
+			if len(v) > 0 {
+				f.fail("%s is set, which is not supported", key)
+			}
+		default:
+			f.fail("%s is set, which is not supported", key)
+		}
+	}
+	// These initialisations move part of W into B·A when PEFT loads the adapter.
+	if s, ok := f.raw["init_lora_weights"].(string); ok {
+		for _, kind := range []string{"pissa", "olora", "corda", "loftq"} {
+			if strings.HasPrefix(strings.ToLower(s), kind) {
+				f.fail("init_lora_weights is %q, whose base weights differ from the model's: convert it with PEFT (save_pretrained with path_initial_model_for_weight_conversion)", s)
+			}
+		}
+	}
+}
+
+// WriteAdapterConfig writes dir/adapter_config.json with the keys and bytes of
+// PEFT 0.15.2.
+func WriteAdapterConfig(dir string, c *AdapterConfig) error {
+	keys := map[string]any{
+		"alpha_pattern": map[string]any{}, "auto_mapping": nil, "base_model_name_or_path": c.BaseModel,
+		"bias": "none", "corda_config": nil, "eva_config": nil, "exclude_modules": nil,
+		"fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true,
+		"layer_replication": nil, "layers_pattern": nil, "layers_to_transform": nil,
+		"loftq_config": map[string]any{}, "lora_alpha": c.alpha(), "lora_bias": false,
+		"lora_dropout": c.Dropout, "megatron_config": nil, "megatron_core": "megatron.core",
+		"modules_to_save": nil, "peft_type": "LORA", "r": c.Rank, "rank_pattern": map[string]any{},
+		"revision": nil, "target_modules": c.Targets, "task_type": "CAUSAL_LM",
+		"trainable_token_indices": nil, "use_dora": false, "use_rslora": c.RSLoRA,
+	}
+	if c.BaseModel == "" {
+		keys["base_model_name_or_path"] = nil
+	}
+	if c.TargetPattern != "" {
+		keys["target_modules"] = c.TargetPattern
+	}
+	if len(c.ModulesToSave) > 0 {
+		keys["modules_to_save"] = c.ModulesToSave
+	}
+	if c.initial != nil {
+		keys["init_lora_weights"] = c.initial
+	}
+	return WriteFile(filepath.Join(dir, adapterConfigFile), FormatJSON(keys, 2))
+}
+
+// alpha keeps the spelling that was read; a whole number is written as one.
+func (c *AdapterConfig) alpha() any {
+	if v, err := c.alphaText.Float64(); err == nil && v == c.Alpha {
+		return c.alphaText
+	}
+	if c.Alpha == math.Trunc(c.Alpha) && math.Abs(c.Alpha) < 1<<53 {
+		return int(c.Alpha)
+	}
+	return c.Alpha
+}

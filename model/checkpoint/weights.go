@@ -1,0 +1,301 @@
+// Package checkpoint reads and writes what stays on disk: safetensors weights,
+// Hugging Face's config.json, PEFT's adapter_config.json, and checkpoint folders
+// that are whole or not there.
+//
+// It reads no pickle. Every write is atomic: a temporary file in the same
+// folder, fsync, rename, fsync of the folder.
+package checkpoint
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// Names of weight files as transformers and peft write them.
+const (
+	ModelFile   = "model.safetensors"
+	AdapterFile = "adapter_model.safetensors"
+	indexFile   = "model.safetensors.index.json"
+)
+
+// Weights is the tensors of one safetensors file or of a sharded model, mapped
+// into memory. Its methods, but for Close, may be called from many goroutines.
+type Weights struct {
+	files   []*mapped
+	tensors map[string]location
+	names   []string
+}
+
+// location says where a tensor lies.
+type location struct {
+	file  *mapped
+	entry entry
+}
+
+// mapped is one file in memory.
+type mapped struct {
+	path     string
+	bytes    []byte // the whole file
+	data     []byte // what follows the header
+	metadata map[string]string
+	unmap    func() error
+}
+
+// OpenFile maps one safetensors file and validates its header. The error names
+// the file, the tensor and what to do.
+func OpenFile(path string) (*Weights, error) {
+	w := &Weights{tensors: map[string]location{}}
+	entries, m, err := openMapped(path)
+	if err != nil {
+		return nil, err
+	}
+	w.files = append(w.files, m)
+	for _, e := range entries {
+		w.add(m, e)
+	}
+	slices.Sort(w.names)
+	return w, nil
+}
+
+// OpenWeights maps the weights of a Hugging Face model folder: model.safetensors
+// or the shards that model.safetensors.index.json lists.
+func OpenWeights(dir string) (*Weights, error) {
+	if err := checkFolder(dir); err != nil {
+		return nil, err
+	}
+	single := filepath.Join(dir, ModelFile)
+	if exists(single) {
+		return OpenFile(single)
+	}
+	index := filepath.Join(dir, indexFile)
+	if !exists(index) {
+		return nil, noWeights(dir)
+	}
+	shards, err := readIndex(index)
+	if err != nil {
+		return nil, err
+	}
+	return openShards(dir, shards)
+}
+
+// checkFolder explains a path that is no folder: users also write hub names.
+func checkFolder(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: no such model folder (models are not downloaded: `huggingface-cli download %s --local-dir DIR` and give DIR): %w",
+			dir, filepath.ToSlash(dir), err)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is a file, want the folder with config.json and %s", dir, ModelFile)
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// noWeights says why a folder holds nothing to read, and the way out.
+func noWeights(dir string) error {
+	for _, f := range []string{"pytorch_model.bin", "pytorch_model.bin.index.json"} {
+		if exists(filepath.Join(dir, f)) {
+			return fmt.Errorf("%s has %s but no %s: pickle files can run code and are never read; convert once with\n"+
+				"  python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('%s', torch_dtype='auto').save_pretrained('%s', safe_serialization=True)\"",
+				dir, f, ModelFile, dir, dir)
+		}
+	}
+	if exists(filepath.Join(dir, AdapterFile)) {
+		return fmt.Errorf("%s holds an adapter (%s), not a model: give it as adapter_name_or_path and the base model as model_name_or_path", dir, AdapterFile)
+	}
+	return fmt.Errorf("%s has neither %s nor %s", dir, ModelFile, indexFile)
+}
+
+// readIndex gives the tensor -> shard map of model.safetensors.index.json.
+func readIndex(path string) (map[string]string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var index struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(text, &index); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(index.WeightMap) == 0 {
+		return nil, fmt.Errorf("%s: weight_map is missing or empty", path)
+	}
+	for name, shard := range index.WeightMap {
+		if shard != filepath.Base(shard) || !filepath.IsLocal(shard) {
+			return nil, fmt.Errorf("%s: weight_map puts %q into %q, want the name of a file in the same folder", path, name, shard)
+		}
+	}
+	return index.WeightMap, nil
+}
+
+func openShards(dir string, weightMap map[string]string) (_ *Weights, err error) {
+	w := &Weights{tensors: map[string]location{}}
+	defer func() {
+		if err != nil {
+			w.Close()
+		}
+	}()
+	shards := map[string]bool{}
+	for _, shard := range weightMap {
+		shards[shard] = true
+	}
+	for _, shard := range slices.Sorted(maps.Keys(shards)) {
+		path := filepath.Join(dir, shard)
+		entries, m, err := openMapped(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s: %s lists %d shards and this one is missing: the download is incomplete: %w", path, indexFile, len(shards), err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		w.files = append(w.files, m)
+		for _, e := range entries {
+			if weightMap[e.name] == shard {
+				w.add(m, e)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(weightMap)) {
+		if _, ok := w.tensors[name]; !ok {
+			return nil, fmt.Errorf("%s: tensor %q is listed in %s but not in the file", filepath.Join(dir, weightMap[name]), name, indexFile)
+		}
+	}
+	slices.Sort(w.names)
+	return w, nil
+}
+
+func openMapped(path string) ([]entry, *mapped, error) {
+	b, unmap, err := mapFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	m := &mapped{path: path, bytes: b, unmap: unmap}
+	entries, start, err := m.parse()
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("%s: %w", path, err), unmap())
+	}
+	m.data = b[start:]
+	return entries, m, nil
+}
+
+func (m *mapped) parse() (entries []entry, start uint64, err error) {
+	defer catchFault(&err)()
+	entries, m.metadata, start, err = parseHeader(m.bytes)
+	return entries, start, err
+}
+
+func (w *Weights) add(m *mapped, e entry) {
+	w.tensors[e.name] = location{m, e}
+	w.names = append(w.names, e.name)
+}
+
+// Names lists the tensors, sorted.
+func (w *Weights) Names() []string { return w.names }
+
+// Shape is a tensor's shape; false when there is no such tensor.
+func (w *Weights) Shape(name string) ([]int, bool) {
+	t, ok := w.tensors[name]
+	return t.entry.shape, ok
+}
+
+// DType is a tensor's dtype as safetensors spells it (F32, BF16, F16, …); ""
+// when there is no such tensor.
+func (w *Weights) DType(name string) string { return w.tensors[name].entry.dtype }
+
+// Path is the file a tensor lies in, for messages; "" when there is no such tensor.
+func (w *Weights) Path(name string) string {
+	t, ok := w.tensors[name]
+	if !ok {
+		return ""
+	}
+	return t.file.path
+}
+
+// Metadata is the __metadata__ of the (first) file.
+func (w *Weights) Metadata() map[string]string { return w.files[0].metadata }
+
+// ReadFloat32 converts a tensor into dst, which must have its number of
+// elements. F32, BF16, F16, F64, BOOL and the integers are read; F64 and large
+// integers are rounded to float32.
+func (w *Weights) ReadFloat32(name string, dst []float32) (err error) {
+	t, ok := w.tensors[name]
+	if !ok {
+		return fmt.Errorf("%s: no tensor %q%s", w.where(), name, w.near(name))
+	}
+	e := t.entry
+	size, _ := byteSize(e.dtype, e.shape)
+	if n := int(size * 8 / bitsPerElement[e.dtype]); n != len(dst) {
+		return fmt.Errorf("%s: tensor %q has shape %v (%d elements), %d are wanted: config.json and the weights belong to different models",
+			t.file.path, name, e.shape, n, len(dst))
+	}
+	defer catchFault(&err)()
+	if !toFloat32(e.dtype, t.file.data[e.begin:e.end], dst) {
+		return fmt.Errorf("%s: tensor %q is %s, which is not read (F32, BF16, F16, F64 and integers are): convert the model to bf16 first", t.file.path, name, e.dtype)
+	}
+	return nil
+}
+
+// where names the file, or the folder of a sharded model.
+func (w *Weights) where() string {
+	if len(w.files) == 1 {
+		return w.files[0].path
+	}
+	return filepath.Dir(w.files[0].path)
+}
+
+// near lists tensors with the same last components, for messages.
+func (w *Weights) near(name string) string {
+	parts := strings.Split(name, ".")
+	tail := strings.Join(parts[max(0, len(parts)-2):], ".")
+	for _, n := range w.names {
+		if strings.HasSuffix(n, tail) {
+			return fmt.Sprintf(" (it has %d tensors, for example %q)", len(w.names), n)
+		}
+	}
+	if len(w.names) == 0 {
+		return " (it has no tensors)"
+	}
+	return fmt.Sprintf(" (it has %d tensors, for example %q)", len(w.names), w.names[0])
+}
+
+// Close unmaps the files. Nothing read by ReadFloat32 is lost.
+func (w *Weights) Close() error {
+	var errs []error
+	for _, m := range w.files {
+		errs = append(errs, m.unmap())
+	}
+	w.files, w.tensors, w.names = nil, nil, nil
+	return errors.Join(errs...)
+}
+
+// catchFault turns the fault that reading a mapped file gives after someone
+// truncated it, or when its disk fails, into an error. Use: defer catchFault(&err)().
+func catchFault(err *error) func() {
+	old := debug.SetPanicOnFault(true)
+	return func() {
+		debug.SetPanicOnFault(old)
+		switch r := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }:
+			*err = fmt.Errorf("the file changed or its disk failed while it was read: %v", r)
+		default:
+			panic(r)
+		}
+	}
+}
