@@ -25,6 +25,14 @@ const (
 	TN                  // A[k,m] B[k,n]
 )
 
+// String is the name of the constant.
+func (t Transpose) String() string {
+	if t > TN {
+		return fmt.Sprintf("Transpose(%d)", uint8(t))
+	}
+	return [...]string{"NN", "NT", "TN"}[t]
+}
+
 // Programmer errors.
 const (
 	badTranspose = "gemm: unknown Transpose"
@@ -40,9 +48,11 @@ const (
 
 // Run is C = alpha op(A) op(B) + beta C on dev.
 func Run(dev driver.Device, tr Transpose, m, n, k int, alpha float32, a driver.F32, lda int, b driver.F32, ldb int, beta float32, c driver.F32, ldc int) {
-	switch dev.(type) {
+	switch d := dev.(type) {
 	case *cpu.Device:
-		Host(tr, m, n, k, alpha, a.Host(), lda, b.Host(), ldb, beta, c.Host(), ldc)
+		check(tr, m, n, k, a.Len(), lda, b.Len(), ldb, beta, c.Len(), ldc)
+		p := newProblem(tr, m, n, k, alpha, a.Host(), lda, b.Host(), ldb, beta, c.Host(), ldc)
+		p.run(d)
 	default:
 		panic(fmt.Sprintf("gemm: no kernel for a %v device", dev.Kind()))
 	}
@@ -52,30 +62,8 @@ func Run(dev driver.Device, tr Transpose, m, n, k int, alpha float32, a driver.F
 // multiply inside their own parallel loops.
 func Host(tr Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
 	check(tr, m, n, k, len(a), lda, len(b), ldb, beta, len(c), ldc)
-	for i := range m {
-		for j := range n {
-			var s float32
-			for p := range k {
-				var x, y float32
-				if tr == TN {
-					x = a[p*lda+i]
-				} else {
-					x = a[i*lda+p]
-				}
-				if tr == NT {
-					y = b[j*ldb+p]
-				} else {
-					y = b[p*ldb+j]
-				}
-				s += float32(x * y)
-			}
-			if beta == 0 {
-				c[i*ldc+j] = float32(alpha * s)
-			} else {
-				c[i*ldc+j] += float32(alpha * s)
-			}
-		}
-	}
+	p := newProblem(tr, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+	p.multiply(0, m, 0, n)
 }
 
 // check panics where the arguments contradict each other.

@@ -1,0 +1,229 @@
+package gemm
+
+const (
+	maxKC = 320  // steps of k per block: a panel of B (20 KiB) and a tile of A fit the first-level cache
+	maxMC = 192  // rows per block: a packed block of A fits the second-level cache
+	maxNC = 1024 // columns per block: a packed block of B fits the third-level cache
+
+	directA   = 4  // panels below which packing A does not pay
+	directB   = 4  // tiles of rows below which packing B does not pay
+	rowsFirst = 64 // steps of k up to which C, not B, decides the order of the tiles
+)
+
+// problem is one multiplication.
+type problem struct {
+	tiles   tileSet
+	m, n, k int
+	alpha   float32
+	add     bool // beta is 1
+	a, b    operand
+	packed  *Packed // B, where it is packed already
+	c       []float32
+	ldc     int
+}
+
+func newProblem(tr Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) problem {
+	p := problem{tiles: tiles(), m: m, n: n, k: k, alpha: alpha, add: beta == 1, a: operand{a, lda, 1}, b: operand{b, 1, ldb}, c: c, ldc: ldc}
+	switch tr {
+	case NT:
+		p.b.outer, p.b.step = ldb, 1
+	case TN:
+		p.a.outer, p.a.step = 1, lda
+	}
+	return p
+}
+
+// workspaces wait here for their next use.
+var workspaces = make(chan *workspace, 128)
+
+// workspace is what one thread packs into.
+type workspace struct {
+	a, b    []float32
+	edge    [14 * 32]float32 // a tile that reaches over C's last column
+	problem problem
+	block   block
+}
+
+// multiply computes the rectangle [i0, i1) x [j0, j1) of C on the calling
+// goroutine; j0 is a multiple of the panel width.
+func (p *problem) multiply(i0, i1, j0, j1 int) {
+	if p.k == 0 {
+		p.multiplyNothing(i0, i1, j0, j1)
+		return
+	}
+	var w *workspace
+	select {
+	case w = <-workspaces:
+	default:
+		w = new(workspace)
+	}
+	w.problem = *p
+	size := stepsPerBlock(p.k)
+	for jc := j0; jc < j1; jc += maxNC {
+		for k0 := 0; k0 < p.k; k0 += size {
+			w.newBlock(i0, i1, jc, min(jc+maxNC, j1), k0, min(size, p.k-k0)).multiply()
+		}
+	}
+	w.problem, w.block = problem{}, block{}
+	select {
+	case workspaces <- w:
+	default:
+	}
+}
+
+// multiplyNothing is multiply for k = 0.
+func (p *problem) multiplyNothing(i0, i1, j0, j1 int) {
+	if p.add {
+		return
+	}
+	for i := i0; i < i1; i++ {
+		clear(p.c[i*p.ldc+j0 : i*p.ldc+j1])
+	}
+}
+
+// stepsPerBlock cuts k evenly. It depends on k alone: the order of the sum does.
+func stepsPerBlock(k int) int {
+	blocks := (k + maxKC - 1) / maxKC
+	return ((k+blocks-1)/blocks + 7) &^ 7
+}
+
+// block is the part of a problem that is packed at once: rows [i0, i1), columns
+// [j0, j1), steps [k0, k0+kc).
+type block struct {
+	*problem
+	w              *workspace
+	i0, i1, j0, j1 int
+	k0, kc         int
+	width          int  // of a panel
+	panels         int  // panels of columns
+	rowBlocks      int  // blocks of rows
+	add            bool // C holds earlier steps or is accumulated to
+	packsA         bool
+	readsB         bool // B is read where it lies
+	byRows         bool // the tiles of a row follow each other, not those of a column
+}
+
+func (w *workspace) newBlock(i0, i1, j0, j1, k0, kc int) *block {
+	p, b := &w.problem, &w.block
+	*b = block{problem: p, w: w, i0: i0, i1: i1, j0: j0, j1: j1, k0: k0, kc: kc, add: p.add || k0 > 0}
+	b.width = p.tiles.width()
+	b.panels = (j1 - j0 + b.width - 1) / b.width
+	b.rowBlocks = (i1 - i0 + maxMC - 1) / maxMC
+	b.packsA = b.panels > directA
+	b.readsB = p.packed == nil && p.b.outer == 1 && i1-i0 <= directB*p.tiles.rows()
+	b.byRows = kc <= rowsFirst
+	if b.packsA {
+		w.a = grown(w.a, (maxMC+p.tiles.rows())*kc)
+	}
+	w.b = grown(w.b, b.panels*b.width*kc)
+	return b
+}
+
+// grown is s, or a longer slice where s has fewer than n floats.
+func grown(s []float32, n int) []float32 {
+	if len(s) >= n {
+		return s
+	}
+	return make([]float32, n)
+}
+
+func (b *block) multiply() {
+	for r := range b.rowBlocks {
+		lo, hi := share(b.i1-b.i0, b.tiles.rows(), b.rowBlocks, r)
+		b.rows(b.i0+lo, b.i0+hi, r == 0)
+	}
+}
+
+// rows multiplies rows [lo, hi) with all panels, and packs these the first time.
+func (b *block) rows(lo, hi int, first bool) {
+	h := b.tiles.rows()
+	tiles := (hi - lo + h - 1) / h
+	bounds := func(t int) (int, int) { return lo + (hi-lo)*t/tiles, lo + (hi-lo)*(t+1)/tiles }
+	if b.packsA {
+		for t := range tiles {
+			t0, t1 := bounds(t)
+			packA(b.w.a[(t0-lo)*b.kc:], b.a, t0, t1, b.k0, b.kc)
+		}
+	}
+	if b.byRows {
+		for q := 0; first && q < b.panels; q++ {
+			b.pack(q)
+		}
+		for t := range tiles {
+			t0, t1 := bounds(t)
+			for q := range b.panels {
+				b.tile(lo, t0, t1, q)
+			}
+		}
+		return
+	}
+	for q := range b.panels {
+		if first {
+			b.pack(q)
+		}
+		for t := range tiles {
+			t0, t1 := bounds(t)
+			b.tile(lo, t0, t1, q)
+		}
+	}
+}
+
+// columns are panel q's.
+func (b *block) columns(q int) (lo, hi int) {
+	lo = b.j0 + q*b.width
+	return lo, min(lo+b.width, b.j1)
+}
+
+// panel is where panel q is packed. Where it is used for one block of rows only
+// all panels take turns in the same memory, which stays in the cache.
+func (b *block) panel(q int) []float32 {
+	if b.rowBlocks == 1 && !b.byRows {
+		q = 0
+	}
+	return b.w.b[q*b.width*b.kc:]
+}
+
+// pack packs panel q, unless its columns can be read where they are.
+func (b *block) pack(q int) {
+	lo, hi := b.columns(q)
+	t := b.problem.tiles.fit(hi - lo)
+	if b.packed == nil && !(b.readsB && hi-lo == t.width) {
+		packB(b.panel(q), t.width, b.problem.b, lo, hi, b.k0, b.kc)
+	}
+}
+
+// tile computes rows [t0, t1) of panel q; lo is the first row of w.a.
+func (b *block) tile(lo, t0, t1, q int) {
+	j0, j1 := b.columns(q)
+	t := b.tiles.fit(j1 - j0)
+	height := t1 - t0
+	left, rsa, csa := &b.a.data[t0*b.a.outer+b.k0*b.a.step], 4*uintptr(b.a.outer), 4*uintptr(b.a.step)
+	if b.packsA {
+		left, rsa, csa = &b.w.a[(t0-lo)*b.kc], 4, 4*uintptr(height)
+	}
+	var right *float32
+	rsb := 4 * uintptr(t.width)
+	switch {
+	case b.packed != nil:
+		right = b.packed.panel(j0, b.k0, b.kc)
+	case b.readsB && j1-j0 == t.width:
+		right, rsb = &b.problem.b.data[b.k0*b.problem.b.step+j0], 4*uintptr(b.problem.b.step)
+	default:
+		right = &b.panel(q)[0]
+	}
+	run := t.kernels[height-1]
+	if j1-j0 == t.width {
+		run(b.kc, left, rsa, csa, right, rsb, &b.c[t0*b.ldc+j0], 4*uintptr(b.ldc), b.alpha, b.add)
+		return
+	}
+	edge := &b.w.edge
+	if b.add {
+		for i := range height {
+			copy(edge[i*t.width:], b.c[(t0+i)*b.ldc+j0:(t0+i)*b.ldc+j1])
+		}
+	}
+	run(b.kc, left, rsa, csa, right, rsb, &edge[0], 4*uintptr(t.width), b.alpha, b.add)
+	for i := range height {
+		copy(b.c[(t0+i)*b.ldc+j0:(t0+i)*b.ldc+j1], edge[i*t.width:])
+	}
+}

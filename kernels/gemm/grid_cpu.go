@@ -1,0 +1,84 @@
+package gemm
+
+import "dataflex/driver/cpu"
+
+// grain is the number of multiply-adds below which a task is not worth a thread.
+const grain = 1 << 17
+
+// call is a problem cut into a grid of tasks. Calls are used again: run is the
+// method value of task, made once.
+type call struct {
+	problem
+	rows, columns int // of the grid
+	run           func(i int)
+}
+
+// calls wait here for their next use.
+var calls = make(chan *call, 16)
+
+// run computes p on dev's threads.
+func (p *problem) run(dev *cpu.Device) {
+	rows, columns := p.grid(dev.Threads())
+	if rows*columns == 1 {
+		p.multiply(0, p.m, 0, p.n)
+		return
+	}
+	var c *call
+	select {
+	case c = <-calls:
+	default:
+		c = new(call)
+		c.run = c.task
+	}
+	c.problem, c.rows, c.columns = *p, rows, columns
+	dev.Parallel(rows*columns, c.run)
+	c.problem = problem{}
+	select {
+	case calls <- c:
+	default:
+	}
+}
+
+// task computes the i-th rectangle of the grid.
+func (c *call) task(i int) {
+	h, w := c.tiles.rows(), c.tiles.width()
+	i0, i1 := share(c.m, h, c.rows, i%c.rows)
+	j0, j1 := share(c.n, w, c.columns, i/c.rows)
+	if i0 < i1 && j0 < j1 {
+		c.multiply(i0, i1, j0, j1)
+	}
+}
+
+// share cuts n into parts whose ends are multiples of unit.
+func share(n, unit, parts, i int) (lo, hi int) {
+	units := (n + unit - 1) / unit
+	return min(n, units*i/parts*unit), min(n, units*(i+1)/parts*unit)
+}
+
+// grid decides in how many parts the rows and the columns are cut. Every task
+// packs for itself: a cut of the rows packs B once more, a cut of the columns A.
+func (p *problem) grid(threads int) (rows, columns int) {
+	work := p.m * p.n * p.k
+	parts := min(threads, work/grain)
+	if parts <= 1 {
+		return 1, 1
+	}
+	if work/grain >= 16*threads {
+		parts = 2 * threads // so that a thread that lost its core costs less
+	}
+	h, w := p.tiles.rows(), p.tiles.width()
+	best := 0
+	for r := 1; r <= parts; r++ {
+		c := (parts + r - 1) / r
+		if r > (p.m+h-1)/h || c > (p.n+w-1)/w {
+			continue
+		}
+		if cost := p.m*c + p.n*r; best == 0 || cost < best {
+			best, rows, columns = cost, r, c
+		}
+	}
+	if best == 0 { // too small to fill them all
+		return min(parts, (p.m+h-1)/h), min(parts, (p.n+w-1)/w)
+	}
+	return rows, columns
+}
