@@ -1,0 +1,163 @@
+package autograd
+
+import (
+	"dataflex/driver"
+	"dataflex/kernels/gemm"
+	"dataflex/kernels/lora"
+	"dataflex/kernels/reduce"
+	"dataflex/model/tensor"
+)
+
+// Linear is y = x Wᵀ + b, with an adapter y += s·dropout(x) Aᵀ Bᵀ where there is one.
+type Linear struct {
+	In, Out int
+	Weight  *tensor.Param // [Out, In]
+	Bias    *tensor.Param // [Out], or nil
+	LoRA    *LoRA         // or nil
+}
+
+// LoRA is a low-rank adapter of one Linear (Hu et al. 2021, as PEFT computes it).
+type LoRA struct {
+	A, B    *tensor.Param // [Rank, In], [Out, Rank]
+	Rank    int
+	Scale   float32 // s
+	Dropout float32 // share of the entries of x set to zero while training
+	Pair    int     // its number among the model's adapters
+	Offset  int     // of A in the flattened trainable vector; B follows A
+}
+
+// Linear records y = l(x).
+func (t *Tape) Linear(x *Value, l *Linear) *Value {
+	if t.err != nil {
+		return nil
+	}
+	trains := l.Weight.Trainable() || l.Bias.Trainable() || (l.LoRA != nil && l.LoRA.A.Trainable())
+	y := t.value(x.Rows, l.Out, x.wants || trains)
+	if y == nil {
+		return nil
+	}
+	var beta float32
+	if l.Bias != nil {
+		ones := t.onesColumn(x.Rows)
+		if t.err != nil {
+			return nil
+		}
+		// A product of depth 1: every row of y becomes the bias.
+		gemm.Run(t.dev, gemm.NN, x.Rows, l.Out, 1, 1, ones, 1, l.Bias.Data, l.Out, 0, y.Data(), l.Out)
+		beta = 1
+	}
+	gemm.Run(t.dev, gemm.NT, x.Rows, l.Out, l.In, 1, x.Data(), l.In, l.Weight.Data, l.In, beta, y.Data(), l.Out)
+	xa, u := t.adapt(x, l.LoRA, y)
+	if t.err != nil {
+		return nil
+	}
+	if n := t.record(opLinear, y, x); n != nil {
+		n.linear = l
+		if l.Weight.Trainable() {
+			n.save(x.data, xa, u)
+		} else {
+			n.save(nil, xa, u)
+		}
+	}
+	t.release(xa)
+	t.release(u)
+	return y
+}
+
+// adapt adds the adapter's part to y. It returns what A was multiplied with and
+// the product, each held once; nil without an adapter.
+func (t *Tape) adapt(x *Value, l *LoRA, y *Value) (xa, u *buffer) {
+	if l == nil {
+		return nil, nil
+	}
+	xa = x.data
+	xa.refs++
+	if t.drops(l) {
+		t.release(xa)
+		if xa = t.buffer(x.data.mem.Len()); xa == nil {
+			return nil, nil
+		}
+		dropout(t.dev, t.maskKey(l), l.Dropout, x.Rows, x.Cols, x.data.mem, xa.mem, false)
+	}
+	if u = t.buffer(x.Rows * l.Rank); u == nil {
+		return nil, nil
+	}
+	lora.Forward(t.dev, xa.mem, l.A.Data, l.B.Data, l.Scale, u.mem, y.Data(), x.Rows, x.Cols, y.Cols, l.Rank)
+	return xa, u
+}
+
+// drops reports whether l's input is dropped out in this pass.
+func (t *Tape) drops(l *LoRA) bool { return t.mode.Dropout && l.Dropout > 0 }
+
+// linearVJP: dx += dy W + the adapter's; dW += dyᵀ x; db += Σ rows of dy.
+func linearVJP(t *Tape, n *node) error {
+	l, x, dy := n.linear, n.in[0], n.out.grad.mem
+	rows := x.Rows
+	if l.Bias.Trainable() {
+		ones := t.onesColumn(rows)
+		if t.err != nil {
+			return t.err
+		}
+		gemm.Run(t.dev, gemm.NN, 1, l.Out, rows, 1, ones, rows, dy, l.Out, 1, l.Bias.Grad, l.Out)
+	}
+	if l.Weight.Trainable() {
+		gemm.Run(t.dev, gemm.TN, l.Out, l.In, rows, 1, dy, l.Out, n.saved[0].mem, l.In, 1, l.Weight.Grad, l.In)
+	}
+	var dx driver.F32
+	if x.wants {
+		var beta float32
+		if dx, beta = t.accumulator(x); t.err != nil {
+			return t.err
+		}
+		gemm.Run(t.dev, gemm.NN, rows, l.In, l.Out, 1, dy, l.Out, l.Weight.Data, l.In, beta, dx, l.In)
+	}
+	if l.LoRA != nil {
+		return t.adapterVJP(n, l, dx, rows)
+	}
+	return nil
+}
+
+// adapterVJP adds the adapter's part to dx (nil = not wanted), and to dA and dB,
+// or hands the factors of these to the sink.
+func (t *Tape) adapterVJP(n *node, l *Linear, dx driver.F32, rows int) error {
+	a, dy, xa, u := l.LoRA, n.out.grad.mem, n.saved[1].mem, n.saved[2].mem
+	v := t.buffer(rows * a.Rank)
+	target := dx
+	var masked *buffer
+	if t.drops(a) && !dx.IsNil() {
+		if masked = t.buffer(dx.Len()); masked != nil {
+			reduce.Fill(t.dev, 0, masked.mem)
+			target = masked.mem
+		}
+	}
+	if t.err != nil {
+		return t.err
+	}
+	dA, dB := a.A.Grad, a.B.Grad
+	lora.Backward(t.dev, dy, xa, a.A.Data, a.B.Data, u, a.Scale, v.mem, target, dA, dB, rows, l.In, l.Out, a.Rank)
+	if masked != nil {
+		dropout(t.dev, t.maskKey(a), a.Dropout, rows, l.In, masked.mem, dx, true)
+		t.release(masked)
+	}
+	t.release(v)
+	return nil
+}
+
+// onesColumn is a vector of at least n ones.
+func (t *Tape) onesColumn(n int) driver.F32 {
+	if t.ones == nil || t.ones.mem.Len() < n {
+		b := t.buffer(n)
+		if b == nil {
+			return driver.F32{}
+		}
+		reduce.Fill(t.dev, 1, b.mem)
+		t.ones = b
+	}
+	return t.ones.mem.Sub(0, n)
+}
+
+// MergeLoRA adds the adapter to the weight, W += s·B A, and leaves it in place.
+func (l *Linear) MergeLoRA(dev driver.Device) {
+	a := l.LoRA
+	gemm.Run(dev, gemm.NN, l.Out, l.In, a.Rank, a.Scale, a.B.Data, a.Rank, a.A.Data, l.In, 1, l.Weight.Data, l.In)
+}

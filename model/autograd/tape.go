@@ -1,0 +1,283 @@
+// Package autograd records the forward pass of one micro-batch on a tape and runs
+// it backwards.
+//
+// Vocabulary:
+//
+//	value    a matrix [Rows, Cols] of float32 computed by an op, and its gradient
+//	node     one recorded op: its operands, its output, and the buffers its VJP reads
+//	VJP      vector-Jacobian product: from the gradient of a node's output to the
+//	         gradients of its operands and parameters. One per op, in the table vjps
+//	wants    a value wants a gradient if a trainable parameter lies below it. Nodes
+//	         whose output wants none are not recorded
+//	buffer   counted memory from the arena. A value holds its buffer until Drop, a
+//	         node holds the buffers its VJP reads until the VJP has run; what nobody
+//	         holds is handed out again. So activations that no VJP reads are freed
+//	         during the forward pass, and gradients live in memory that activations
+//	         have left
+//	sink     receives the factors of per-sample LoRA gradients instead of Param.Grad
+//
+// Invariant: gradients of parameters are added to (+=), gradients of values are
+// overwritten by the first contribution and added to by later ones.
+//
+// Errors (no memory, a sink's) stick: after one, ops do nothing and return nil, and
+// Err and Backward return it. Ops issue kernels one after the other; kernels
+// parallelise inside. Nothing here is safe for concurrent use.
+package autograd
+
+import (
+	"fmt"
+
+	"dataflex/driver"
+	"dataflex/kernels/attention"
+	"dataflex/kernels/reduce"
+	"dataflex/kernels/rope"
+	"dataflex/model/tensor"
+)
+
+// Value is a matrix on the tape.
+type Value struct {
+	Rows, Cols int
+
+	data  *buffer
+	grad  *buffer
+	wants bool
+}
+
+// Data is the matrix, row-major.
+func (v *Value) Data() driver.F32 { return v.data.mem }
+
+// Mode says what a pass is for.
+type Mode struct {
+	Record      bool    // keep what Backward reads
+	Dropout     bool    // apply the adapters' dropout
+	DropoutSeed uint64  // with the adapter's number, the key of its masks
+	Segments    []int32 // cu_seqlens of the packed batch, for Sink
+}
+
+// Tape holds one micro-batch at a time.
+type Tape struct {
+	dev   driver.Device
+	arena *driver.Arena
+	mode  Mode
+	err   error
+
+	nodes   []node
+	values  slab[Value]
+	buffers slab[buffer]
+	free    map[int][]*buffer // by length in floats
+	ones    *buffer
+}
+
+// New makes an empty tape that computes on dev.
+func New(dev driver.Device) *Tape {
+	return &Tape{dev: dev, arena: driver.NewArena(dev), free: map[int][]*buffer{}}
+}
+
+// Begin forgets everything recorded and starts a pass.
+func (t *Tape) Begin(m Mode) {
+	t.arena.Reset()
+	t.mode, t.err, t.ones = m, nil, nil
+	clear(t.nodes)
+	t.nodes = t.nodes[:0]
+	t.values.n, t.buffers.n = 0, 0
+	for n, list := range t.free {
+		t.free[n] = list[:0]
+	}
+}
+
+// Err is the first error since Begin.
+func (t *Tape) Err() error { return t.err }
+
+// HighWater is the largest number of bytes held at once in any pass so far.
+func (t *Tape) HighWater() uint64 { return t.arena.HighWater() }
+
+// Close gives the tape's memory back.
+func (t *Tape) Close() { t.Begin(Mode{}); t.arena.Close() }
+
+// Drop says that the forward pass will not read these values again.
+func (t *Tape) Drop(values ...*Value) {
+	if t.err != nil {
+		return
+	}
+	for _, v := range values {
+		t.release(v.data)
+		v.data = nil
+	}
+}
+
+// Backward runs the VJPs of all nodes, last first, from the gradients that
+// CrossEntropy left.
+func (t *Tape) Backward() error {
+	for i := len(t.nodes) - 1; i >= 0 && t.err == nil; i-- {
+		n := &t.nodes[i]
+		if n.out.grad == nil {
+			continue
+		}
+		if err := vjps[n.op](t, n); err != nil {
+			t.fail(err)
+		}
+		t.release(n.out.grad)
+		n.out.grad = nil
+		for _, b := range n.saved {
+			t.release(b)
+		}
+	}
+	return t.err
+}
+
+// node is one recorded op. Which fields are set depends on op.
+type node struct {
+	op    op
+	in    [3]*Value
+	out   *Value
+	saved [5]*buffer // what the VJP reads
+
+	linear    *Linear
+	weight    *tensor.Param // embed, norm
+	ids       []int32       // embed: tokens; rope: positions
+	rope      *rope.Table
+	heads     int // rope
+	headDim   int
+	attention attention.Params
+}
+
+// record adds a node for out if the pass records and out wants a gradient;
+// otherwise it returns nil.
+func (t *Tape) record(o op, out *Value, in ...*Value) *node {
+	if !t.mode.Record || !out.wants {
+		return nil
+	}
+	t.nodes = append(t.nodes, node{op: o, out: out})
+	n := &t.nodes[len(t.nodes)-1]
+	copy(n.in[:], in)
+	return n
+}
+
+// save makes n hold buffers until its VJP has run.
+func (n *node) save(buffers ...*buffer) {
+	for i, b := range buffers {
+		if b != nil {
+			b.refs++
+			n.saved[i] = b
+		}
+	}
+}
+
+// value makes an output in fresh memory.
+func (t *Tape) value(rows, cols int, wants bool) *Value {
+	v := t.alias(rows, cols, wants, nil)
+	if v.data = t.buffer(rows * cols); v.data == nil {
+		return nil
+	}
+	return v
+}
+
+// alias makes an output in memory that the caller hands over.
+func (t *Tape) alias(rows, cols int, wants bool, data *buffer) *Value {
+	v := t.values.take()
+	*v = Value{Rows: rows, Cols: cols, wants: wants, data: data}
+	return v
+}
+
+// fail keeps the first error.
+func (t *Tape) fail(err error) {
+	if t.err == nil {
+		t.err = err
+	}
+}
+
+// deposit adds the gradient in b to v's and takes over b's reference.
+func (t *Tape) deposit(v *Value, b *buffer) {
+	switch {
+	case t.err != nil:
+	case !v.wants:
+		t.release(b)
+	case v.grad == nil:
+		v.grad = b
+	default:
+		if t.unshare(v); t.err != nil {
+			return
+		}
+		reduce.Add(t.dev, v.grad.mem, b.mem)
+		t.release(b)
+	}
+}
+
+// accumulator returns v's gradient for a kernel that can add to it, and the
+// beta with which to: 0 if nothing has been contributed yet.
+func (t *Tape) accumulator(v *Value) (g driver.F32, beta float32) {
+	if v.grad == nil {
+		if v.grad = t.buffer(v.Rows * v.Cols); v.grad == nil {
+			return driver.F32{}, 0
+		}
+		return v.grad.mem, 0
+	}
+	t.unshare(v)
+	return v.grad.mem, 1
+}
+
+// unshare gives v a gradient of its own, so that it can be written.
+func (t *Tape) unshare(v *Value) {
+	if v.grad.refs == 1 {
+		return
+	}
+	own := t.buffer(v.Rows * v.Cols)
+	if own == nil {
+		return
+	}
+	reduce.Fill(t.dev, 0, own.mem)
+	reduce.Add(t.dev, own.mem, v.grad.mem)
+	t.release(v.grad)
+	v.grad = own
+}
+
+// buffer is counted memory; refs 0 means that it is in Tape.free.
+type buffer struct {
+	mem  driver.F32
+	refs int
+}
+
+// buffer hands out n floats of unspecified contents, held once; nil after an error.
+func (t *Tape) buffer(n int) *buffer {
+	if list := t.free[n]; len(list) > 0 {
+		b := list[len(list)-1]
+		t.free[n] = list[:len(list)-1]
+		b.refs = 1
+		return b
+	}
+	mem, err := t.arena.F32(n)
+	if err != nil {
+		t.fail(fmt.Errorf("memory of the micro-batch: %w", err))
+		return nil
+	}
+	b := t.buffers.take()
+	*b = buffer{mem: mem, refs: 1}
+	return b
+}
+
+// release lets go of b once.
+func (t *Tape) release(b *buffer) {
+	if b == nil {
+		return
+	}
+	if b.refs--; b.refs == 0 {
+		t.free[b.mem.Len()] = append(t.free[b.mem.Len()], b)
+	}
+	if b.refs < 0 {
+		panic("autograd: a buffer released more often than it was held")
+	}
+}
+
+// slab hands out objects that are all taken back at once.
+type slab[T any] struct {
+	items []*T
+	n     int
+}
+
+func (s *slab[T]) take() *T {
+	if s.n == len(s.items) {
+		s.items = append(s.items, new(T))
+	}
+	s.n++
+	return s.items[s.n-1]
+}

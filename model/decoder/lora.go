@@ -1,0 +1,213 @@
+package decoder
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"dataflex/model/autograd"
+	"dataflex/model/checkpoint"
+	"dataflex/model/tensor"
+)
+
+// LoRA says which adapters to add.
+type LoRA struct {
+	Rank    int
+	Alpha   float64  // the adapter's output is scaled by Alpha/Rank
+	Dropout float64  // of the adapter's input while training
+	RSLoRA  bool     // scale by Alpha/sqrt(Rank) instead
+	Targets []string // module names or ends of their paths; "all" = every linear but lm_head
+}
+
+// Pair is where one adapter's A stands in the flattened trainable vector; B follows.
+type Pair struct {
+	Name          string // model.layers.0.self_attn.q_proj
+	Offset        int
+	In, Out, Rank int
+}
+
+// adapter is what the model's current adapters were made from.
+type adapter struct {
+	lora    LoRA
+	modules []module                  // those that carry one, in order
+	read    *checkpoint.AdapterConfig // where LoadAdapter made it
+}
+
+// prefix is PEFT's: the path from its wrapper to the model's modules.
+const prefix = "base_model.model."
+
+func (l LoRA) scale() float32 {
+	if l.RSLoRA {
+		return float32(l.Alpha / math.Sqrt(float64(l.Rank)))
+	}
+	return float32(l.Alpha / float64(l.Rank))
+}
+
+func (l LoRA) validate() error {
+	switch {
+	case l.Rank < 1:
+		return fmt.Errorf("lora rank %d must be at least 1", l.Rank)
+	case l.Dropout < 0 || l.Dropout >= 1:
+		return fmt.Errorf("lora dropout %g must be in [0, 1)", l.Dropout)
+	case len(l.Targets) == 0:
+		return fmt.Errorf("no lora targets")
+	}
+	return nil
+}
+
+// AddLoRA freezes the model and puts new adapters on it: A uniform in
+// ±1/sqrt(in) from uniform, which draws from [0, 1), B zero. They replace adapters
+// that are there; Merge those first to keep them.
+func (m *Model) AddLoRA(l LoRA, uniform func() float64) error {
+	if err := m.attach(l); err != nil {
+		return err
+	}
+	for _, mod := range m.adapter.modules {
+		bound := 1 / math.Sqrt(float64(mod.linear.In))
+		a := make([]float32, mod.linear.LoRA.A.Size())
+		for i := range a {
+			a[i] = float32((2*uniform() - 1) * bound)
+		}
+		copy(mod.linear.LoRA.A.Data.Host(), a)
+	}
+	return nil
+}
+
+// LoadAdapter freezes the model and continues the adapter saved in dir: its own
+// rank, alpha and targets count. It replaces adapters that are there.
+func (m *Model) LoadAdapter(dir string) error {
+	c, err := checkpoint.ReadAdapterConfig(dir)
+	if err != nil {
+		return err
+	}
+	l, err := m.fromPEFT(dir, c)
+	if err != nil {
+		return err
+	}
+	if err := m.attach(l); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	m.adapter.read = c
+	w, err := checkpoint.OpenFile(adapterFile(dir))
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	return load(w, adapterFile(dir), m.adapterParams())
+}
+
+// Merge adds the adapters to the weights, W += s·B A, and removes them.
+func (m *Model) Merge() {
+	if m.adapter == nil {
+		return
+	}
+	for _, mod := range m.adapter.modules {
+		mod.linear.MergeLoRA(m.dev)
+	}
+	m.dropAdapter()
+}
+
+// attach freezes the model and gives the modules that l names adapters of zeros.
+func (m *Model) attach(l LoRA) error {
+	if err := l.validate(); err != nil {
+		return err
+	}
+	mods, err := m.match(l.Targets)
+	if err != nil {
+		return err
+	}
+	m.dropAdapter()
+	for _, p := range m.base() {
+		p.Freeze(m.dev)
+	}
+	m.adapter = &adapter{lora: l, modules: mods}
+	for _, mod := range mods {
+		lin := mod.linear
+		a, err := m.trained(prefix+mod.path+".lora_A.weight", l.Rank, lin.In)
+		if err != nil {
+			return err
+		}
+		b, err := m.trained(prefix+mod.path+".lora_B.weight", lin.Out, l.Rank)
+		if err != nil {
+			return err
+		}
+		lin.LoRA = &autograd.LoRA{A: a, B: b, Rank: l.Rank, Scale: l.scale(), Dropout: float32(l.Dropout)}
+	}
+	m.number()
+	return nil
+}
+
+func (m *Model) trained(name string, shape ...int) (*tensor.Param, error) {
+	p, err := tensor.New(m.dev, name, shape...)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.Train(m.dev)
+}
+
+// dropAdapter removes the adapters, if any.
+func (m *Model) dropAdapter() {
+	for mod := range m.modules() {
+		if a := mod.linear.LoRA; a != nil {
+			a.A.Free(m.dev)
+			a.B.Free(m.dev)
+			mod.linear.LoRA = nil
+		}
+	}
+	m.adapter = nil
+}
+
+// match finds the modules that targets name, as PEFT does: a target is a module's
+// whole path or the end of it after a dot. Every target must match something.
+func (m *Model) match(targets []string) ([]module, error) {
+	var found []module
+	used := map[string]bool{}
+	for mod := range m.modules() {
+		hit := false
+		for _, t := range targets {
+			if t == "all" || t == mod.path || strings.HasSuffix(mod.path, "."+t) {
+				used[t], hit = true, true
+			}
+		}
+		if hit {
+			found = append(found, mod)
+		}
+	}
+	for _, t := range targets {
+		if !used[t] {
+			return nil, fmt.Errorf("lora target %q matches no linear module of %s; there are: all, %s", t, m.dir, strings.Join(lastNames(), ", "))
+		}
+	}
+	return found, nil
+}
+
+// lastNames are the last components of linearNames.
+func lastNames() []string {
+	var names []string
+	for _, n := range linearNames {
+		names = append(names, n[strings.LastIndexByte(n, '.')+1:])
+	}
+	return names
+}
+
+// PairOffsets lists where every adapter stands in the flattened trainable vector.
+func (m *Model) PairOffsets() []Pair {
+	if m.adapter == nil {
+		return nil
+	}
+	var pairs []Pair
+	for _, mod := range m.adapter.modules {
+		a := mod.linear.LoRA
+		pairs = append(pairs, Pair{mod.path, a.Offset, mod.linear.In, mod.linear.Out, a.Rank})
+	}
+	return pairs
+}
+
+// adapterParams lists A and B of every adapter, in order.
+func (m *Model) adapterParams() []*tensor.Param {
+	var list []*tensor.Param
+	for _, mod := range m.adapter.modules {
+		list = append(list, mod.linear.LoRA.A, mod.linear.LoRA.B)
+	}
+	return list
+}

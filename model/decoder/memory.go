@@ -1,0 +1,94 @@
+package decoder
+
+import (
+	"dataflex/kernels/xent"
+	"dataflex/model/autograd"
+)
+
+// Budget is the memory of training with one micro-batch shape, in bytes.
+type Budget struct {
+	Weights     uint64 // the model's own tensors
+	Adapters    uint64 // LoRA's A and B
+	Gradients   uint64 // of everything trainable
+	Optimizer   uint64 // AdamW's two moments of everything trainable
+	Activations uint64 // kept from forward to backward, and the working set
+	Head        uint64 // the logits that exist at once
+}
+
+// Total is the sum.
+func (b Budget) Total() uint64 {
+	return b.Weights + b.Adapters + b.Gradients + b.Optimizer + b.Activations + b.Head
+}
+
+// Memory plans a training step over micro-batches of that many tokens, labelled of
+// which have a target, with what trains now.
+func (m *Model) Memory(tokens, labelled int) Budget {
+	var b Budget
+	for p := range m.parameters() {
+		b.Weights += 4 * uint64(p.Size())
+		if p.Trainable() {
+			b.Gradients += 4 * uint64(p.Size())
+		}
+	}
+	for _, p := range m.PairOffsets() {
+		b.Adapters += 4 * uint64(p.Rank*(p.In+p.Out))
+	}
+	b.Weights -= b.Adapters
+	b.Optimizer = 2 * b.Gradients
+	b.Activations = 4 * uint64(tokens) * uint64(m.keptPerToken()+m.workingPerToken())
+	p := xent.Params{Rows: tokens, Hidden: m.config.Hidden, Vocab: m.config.Vocab}
+	b.Head = uint64(p.Workspace(labelled))
+	return b
+}
+
+// keptPerToken counts the floats per token that VJPs read: the saves of autograd's
+// ops, layer by layer from the lowest trainable parameter up.
+func (m *Model) keptPerToken() int {
+	c := &m.config
+	wants := m.embed.Trainable()
+	kept := 0
+	for i := range m.layers {
+		l := &m.layers[i]
+		adapted := func(lins ...*autograd.Linear) (floats int) {
+			for _, lin := range lins {
+				switch {
+				case lin.Weight.Trainable():
+					floats = max(floats, 1)
+				case lin.LoRA != nil:
+					kept += lin.LoRA.Rank
+					if floats = max(floats, 1); lin.LoRA.Dropout > 0 {
+						kept += lin.In
+					}
+				}
+				wants = wants || lin.LoRA != nil || lin.Weight.Trainable() || lin.Bias.Trainable()
+			}
+			return floats
+		}
+		if wants = wants || l.inputNorm.Trainable(); wants {
+			kept += c.Hidden + 1
+		}
+		kept += c.Hidden * adapted(&l.q, &l.k, &l.v)
+		if wants {
+			kept += (2*c.Heads+2*c.KVHeads)*c.HeadDim + c.Heads
+		}
+		adapted(&l.o) // its input is attention's output
+		if wants = wants || l.mlpNorm.Trainable(); wants {
+			kept += c.Hidden + 1
+		}
+		kept += c.Hidden * adapted(&l.gate, &l.up)
+		if wants {
+			kept += 2 * c.Intermediate
+		}
+		kept += c.Intermediate * adapted(&l.down)
+	}
+	return kept
+}
+
+// workingPerToken counts the floats per token of the widest moment of a pass: the
+// MLP's backward with the residual's gradient, or a layer of an unrecorded pass.
+func (m *Model) workingPerToken() int {
+	c := &m.config
+	mlp := 3*c.Intermediate + 3*c.Hidden
+	attention := 2*(c.Heads+2*c.KVHeads)*c.HeadDim + 3*c.Hidden
+	return max(mlp, attention)
+}

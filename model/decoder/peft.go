@@ -1,0 +1,51 @@
+package decoder
+
+import (
+	"fmt"
+	"regexp"
+
+	"dataflex/model/checkpoint"
+)
+
+// fromPEFT reads the adapter's description. PEFT also takes one string as
+// target_modules: "all-linear", or a regular expression for whole module paths.
+func (m *Model) fromPEFT(dir string, c *checkpoint.AdapterConfig) (LoRA, error) {
+	if len(c.ModulesToSave) > 0 {
+		return LoRA{}, fmt.Errorf("%s: modules_to_save %v is not supported", dir, c.ModulesToSave)
+	}
+	l := LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, Targets: c.Targets}
+	switch c.TargetPattern {
+	case "":
+	case "all-linear":
+		l.Targets = []string{"all"}
+	default:
+		pattern, err := regexp.Compile("^(?:" + c.TargetPattern + ")$")
+		if err != nil {
+			return LoRA{}, fmt.Errorf("%s: target_modules: %w", dir, err)
+		}
+		for mod := range m.modules() {
+			if pattern.MatchString(mod.path) {
+				l.Targets = append(l.Targets, mod.path)
+			}
+		}
+		if l.Targets == nil {
+			return LoRA{}, fmt.Errorf("%s: target_modules %q matches no linear module", dir, c.TargetPattern)
+		}
+	}
+	return l, nil
+}
+
+// toPEFT describes the adapters for adapter_config.json: as it was read, if it was.
+func (m *Model) toPEFT() *checkpoint.AdapterConfig {
+	a := m.adapter
+	if a.read != nil {
+		return a.read
+	}
+	targets := a.lora.Targets
+	if len(a.modules) == len(m.layers)*len(linearNames) {
+		targets = lastNames()
+	}
+	return &checkpoint.AdapterConfig{
+		BaseModel: m.dir, Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, Targets: targets,
+	}
+}

@@ -1,0 +1,110 @@
+package decoder
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"dataflex/model/checkpoint"
+	"dataflex/model/tensor"
+)
+
+// shardBytes is transformers' default shard size.
+const shardBytes = 5_000_000_000
+
+// SaveAdapter writes adapter_config.json and adapter_model.safetensors as PEFT
+// does. dir exists.
+func (m *Model) SaveAdapter(dir string) error {
+	if m.adapter == nil {
+		return fmt.Errorf("saving an adapter to %s: the model has none", dir)
+	}
+	var tensors []checkpoint.Tensor
+	for _, p := range m.adapterParams() {
+		tensors = append(tensors, stored(p))
+	}
+	if err := checkpoint.WriteSafetensors(adapterFile(dir), map[string]string{"format": "pt"}, tensors); err != nil {
+		return err
+	}
+	return checkpoint.WriteAdapterConfig(dir, m.toPEFT())
+}
+
+// SaveFull writes the weights without adapters as Hugging Face does, float32, in
+// shards if they exceed 5 GB, and config.json and generation_config.json beside
+// them. A tied head is not stored. dir exists.
+func (m *Model) SaveFull(dir string) error {
+	var tensors []checkpoint.Tensor
+	for _, p := range m.base() {
+		tensors = append(tensors, stored(p))
+	}
+	if err := writeShards(dir, tensors, shardBytes); err != nil {
+		return err
+	}
+	return m.saveConfig(dir)
+}
+
+// writeShards fills files in the order of tensors up to limit bytes each.
+func writeShards(dir string, tensors []checkpoint.Tensor, limit int) error {
+	metadata := map[string]string{"format": "pt"}
+	var shards [][]checkpoint.Tensor
+	size, total := limit, 0
+	for _, t := range tensors {
+		n := 4 * len(t.F32)
+		if size+n > limit {
+			shards, size = append(shards, nil), 0
+		}
+		last := len(shards) - 1
+		shards[last] = append(shards[last], t)
+		size, total = size+n, total+n
+	}
+	if len(shards) == 1 {
+		return checkpoint.WriteSafetensors(filepath.Join(dir, checkpoint.ModelFile), metadata, tensors)
+	}
+	index := struct {
+		Metadata  map[string]int    `json:"metadata"`
+		WeightMap map[string]string `json:"weight_map"`
+	}{map[string]int{"total_size": total}, map[string]string{}}
+	for i, shard := range shards {
+		name := fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, name), metadata, shard); err != nil {
+			return err
+		}
+		for _, t := range shard {
+			index.WeightMap[t.Name] = name
+		}
+	}
+	text, err := json.MarshalIndent(index, "", "  ")
+	if err != nil {
+		return fmt.Errorf("index of %s: %w", dir, err)
+	}
+	return checkpoint.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), append(text, '\n'))
+}
+
+// saveConfig writes the model's config.json as transformers leaves it after
+// training, and copies generation_config.json where there is one.
+func (m *Model) saveConfig(dir string) error {
+	c, err := checkpoint.ReadModelConfig(m.dir)
+	if err != nil {
+		return err
+	}
+	if err := checkpoint.WriteModelConfig(dir, c, "float32"); err != nil {
+		return err
+	}
+	generation, err := os.ReadFile(filepath.Join(m.dir, "generation_config.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return checkpoint.WriteFile(filepath.Join(dir, "generation_config.json"), generation)
+}
+
+func adapterFile(dir string) string { return filepath.Join(dir, checkpoint.AdapterFile) }
+
+// stored is p for a writer, which reads its memory.
+func stored(p *tensor.Param) checkpoint.Tensor {
+	return checkpoint.Tensor{Name: p.Name, Shape: p.Shape, F32: p.Data.Host()}
+}
