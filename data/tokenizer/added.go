@@ -1,0 +1,134 @@
+package tokenizer
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// AddedToken is a token that is cut out of the text before the model sees it.
+type AddedToken struct {
+	ID         int32
+	Content    string
+	SingleWord bool // only where no word character touches it
+	LStrip     bool // takes the white space before it along
+	RStrip     bool // takes the white space after it along
+	Normalized bool // looked for in the normalised text
+	Special    bool // left out by Decode when asked
+}
+
+// matcher finds added tokens in text: leftmost, then longest.
+type matcher struct {
+	first  [256]bool
+	nodes  []trieNode
+	tokens []AddedToken
+}
+
+type trieNode struct {
+	bytes []byte
+	next  []int32
+	token int32 // index into tokens, -1 = none
+}
+
+func newMatcher() *matcher { return &matcher{nodes: []trieNode{{token: -1}}} }
+
+// add makes t known under content (its text, normalised or not).
+func (m *matcher) add(content string, t AddedToken) {
+	if content == "" {
+		return
+	}
+	at := int32(0)
+	m.first[content[0]] = true
+	for _, b := range []byte(content) {
+		i := slices.Index(m.nodes[at].bytes, b)
+		if i < 0 {
+			m.nodes = append(m.nodes, trieNode{token: -1})
+			i = len(m.nodes[at].bytes)
+			m.nodes[at].bytes = append(m.nodes[at].bytes, b)
+			m.nodes[at].next = append(m.nodes[at].next, int32(len(m.nodes)-1))
+		}
+		at = m.nodes[at].next[i]
+	}
+	if m.nodes[at].token < 0 {
+		m.nodes[at].token = int32(len(m.tokens))
+		m.tokens = append(m.tokens, t)
+	}
+}
+
+// find returns the first match in s at or after from.
+func (m *matcher) find(s string, from int) (start, end int, t *AddedToken) {
+	if len(m.tokens) == 0 {
+		return 0, 0, nil
+	}
+	for i := from; i < len(s); i++ {
+		if !m.first[s[i]] {
+			continue
+		}
+		if end, t := m.longest(s, i); t != nil {
+			return i, end, t
+		}
+	}
+	return 0, 0, nil
+}
+
+func (m *matcher) longest(s string, start int) (end int, t *AddedToken) {
+	at := int32(0)
+	for i := start; i < len(s); i++ {
+		next := slices.Index(m.nodes[at].bytes, s[i])
+		if next < 0 {
+			break
+		}
+		at = m.nodes[at].next[next]
+		if k := m.nodes[at].token; k >= 0 {
+			end, t = i+1, &m.tokens[k]
+		}
+	}
+	return end, t
+}
+
+// split calls text for each piece of s between added tokens (from is where it
+// starts in s) and token for each added token, in order.
+func (m *matcher) split(s string, text func(piece string, from int), token func(*AddedToken)) {
+	done := 0
+	for pos := 0; ; {
+		start, end, t := m.find(s, pos)
+		if t == nil {
+			break
+		}
+		pos = end
+		if t.SingleWord && (endsInWord(s[:start]) || startsWithWord(s[end:])) {
+			continue
+		}
+		if t.LStrip {
+			start = max(len(strings.TrimRightFunc(s[:start], unicode.IsSpace)), done)
+		}
+		if t.RStrip {
+			end = len(s) - len(strings.TrimLeftFunc(s[end:], unicode.IsSpace))
+		}
+		if done < start {
+			text(s[done:start], done)
+		}
+		token(t)
+		done = end
+	}
+	if done < len(s) {
+		text(s[done:], done)
+	}
+}
+
+func endsInWord(s string) bool {
+	r, n := utf8.DecodeLastRuneInString(s)
+	return n > 0 && isWord(r)
+}
+
+func startsWithWord(s string) bool {
+	r, n := utf8.DecodeRuneInString(s)
+	return n > 0 && isWord(r)
+}
+
+// isWord is the regular expression \w of Unicode's UTS 18.
+func isWord(r rune) bool {
+	return unicode.In(r, unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic) ||
+		r == '\u200c' || r == '\u200d' || classes[r] == classLetter
+}

@@ -1,0 +1,206 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// The files of a tokenizer, as transformers names them.
+const (
+	tokenizerFile = "tokenizer.json"
+	configFile    = "tokenizer_config.json"
+	specialFile   = "special_tokens_map.json"
+	chatFile      = "chat_template.jinja"
+)
+
+// The special tokens that have a part to play, as the files name them.
+var specialNames = []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
+
+// specialToken is a special token by its spelling. transformers writes it as an
+// object where it knows its flags, and as a string where it was set by name.
+type specialToken struct {
+	content string
+	object  bool
+}
+
+// config is what tokenizer_config.json and its neighbours say.
+type config struct {
+	fields     map[string]json.RawMessage // tokenizer_config.json
+	special    map[string]specialToken    // by name, where set
+	additional []specialToken             // additional_special_tokens
+	chat       string
+	maxLength  int
+	side       string
+}
+
+// noMaxLength is what transformers takes for a text without a limit.
+const noMaxLength = "1000000000000000019884624838656"
+
+func (c *config) bool(name string, fallback bool) bool {
+	if raw, ok := c.fields[name]; ok {
+		return string(raw) == "true"
+	}
+	return fallback
+}
+
+func (c *config) string(name string) string {
+	var s string
+	if json.Unmarshal(c.fields[name], &s) != nil {
+		return ""
+	}
+	return s
+}
+
+func (c *config) cleanUpSpaces() bool { return c.bool("clean_up_tokenization_spaces", false) }
+
+// parseConfig reads the files beside tokenizer.json; nil = not there.
+func (t *Tokenizer) parseConfig(dir string, main, special, chat []byte) error {
+	c := &t.config
+	c.fields, c.special, c.maxLength = map[string]json.RawMessage{}, map[string]specialToken{}, math.MaxInt
+	p := &parser{file: filepath.Join(dir, configFile)}
+	if main != nil {
+		if err := json.Unmarshal(main, &c.fields); err != nil || c.fields == nil {
+			return fmt.Errorf("tokenizer: %s: not a JSON object (%v)", p.file, err)
+		}
+	}
+	t.addDeclared(p)
+	t.parseSpecials(p, c.fields)
+	// Files from before added_tokens_decoder leave the last word to the map.
+	if special != nil && isNull(c.fields["added_tokens_decoder"]) && p.err == nil {
+		p.file = filepath.Join(dir, specialFile)
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(special, &fields); err != nil {
+			return fmt.Errorf("tokenizer: %s: %w", p.file, err)
+		}
+		t.parseSpecials(p, fields)
+		p.file = filepath.Join(dir, configFile)
+	}
+	c.chat = chatTemplate(c.fields["chat_template"])
+	if chat != nil {
+		c.chat = string(chat)
+	}
+	c.side = c.string("padding_side")
+	if raw := c.fields["model_max_length"]; !isNull(raw) {
+		f, err := strconv.ParseFloat(string(raw), 64)
+		if err != nil || f < 1 {
+			p.fail("model_max_length", "want a number, got %s", clip(string(raw)))
+		}
+		if f < 1<<53 {
+			c.maxLength = int(f)
+		}
+	}
+	if p.err == nil {
+		t.addMissingSpecials()
+	}
+	return p.err
+}
+
+// addDeclared adds the tokens of added_tokens_decoder.
+func (t *Tokenizer) addDeclared(p *parser) {
+	raw := t.config.fields["added_tokens_decoder"]
+	if isNull(raw) {
+		return
+	}
+	var declared map[int32]addedFile
+	if err := json.Unmarshal(raw, &declared); err != nil {
+		p.fail("added_tokens_decoder", "%v", err)
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(declared)) {
+		a := declared[id]
+		path := fmt.Sprintf("added_tokens_decoder.%d", id)
+		if a.Content == "" {
+			p.fail(path+".content", "empty")
+			return
+		}
+		if got := t.add(a.token()); got != id {
+			p.fail(path, "%q has the id %d in %s", a.Content, got, tokenizerFile)
+			return
+		}
+	}
+}
+
+// parseSpecials reads bos_token and so on; a value is a string or an object.
+func (t *Tokenizer) parseSpecials(p *parser, fields map[string]json.RawMessage) {
+	for _, name := range specialNames {
+		if raw := fields[name]; !isNull(raw) {
+			if s, ok := t.parseSpecial(p, name, raw); ok {
+				_, known := t.addedByKey[s.content]
+				s.object = s.object || known
+				t.config.special[name] = s
+			}
+		}
+	}
+	raw := fields["additional_special_tokens"]
+	if isNull(raw) {
+		return
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		p.fail("additional_special_tokens", "%v", err)
+		return
+	}
+	t.config.additional = nil
+	for i, raw := range list {
+		if s, ok := t.parseSpecial(p, fmt.Sprintf("additional_special_tokens[%d]", i), raw); ok {
+			t.config.additional = append(t.config.additional, s)
+		}
+	}
+}
+
+func (t *Tokenizer) parseSpecial(p *parser, path string, raw json.RawMessage) (specialToken, bool) {
+	var s specialToken
+	if raw[0] != '{' {
+		if err := json.Unmarshal(raw, &s.content); err != nil {
+			p.fail(path, "want a string or an object, got %s", clip(string(raw)))
+			return s, false
+		}
+		return s, s.content != ""
+	}
+	var a addedFile
+	if err := json.Unmarshal(raw, &a); err != nil || a.Content == "" {
+		p.fail(path, "want an added token, got %s", clip(string(raw)))
+		return s, false
+	}
+	if _, ok := t.addedByKey[a.Content]; !ok {
+		a.Special = true
+		t.add(a.token())
+	}
+	return specialToken{a.Content, true}, true
+}
+
+// addMissingSpecials makes every special token one that Encode recognises.
+func (t *Tokenizer) addMissingSpecials() {
+	all := make([]specialToken, 0, len(specialNames)+len(t.config.additional))
+	for _, name := range specialNames {
+		all = append(all, t.config.special[name])
+	}
+	for _, s := range append(all, t.config.additional...) {
+		if _, ok := t.addedByKey[s.content]; !ok && s.content != "" {
+			t.add(AddedToken{Content: s.content, Special: true})
+		}
+	}
+}
+
+// chatTemplate reads a chat_template: one text, or a list of named ones of
+// which "default" counts.
+func chatTemplate(raw json.RawMessage) string {
+	var text string
+	if isNull(raw) || json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	var named []struct{ Name, Template string }
+	if json.Unmarshal(raw, &named) == nil {
+		for _, n := range named {
+			if n.Name == "default" {
+				return n.Template
+			}
+		}
+	}
+	return ""
+}

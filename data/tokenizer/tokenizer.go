@@ -1,0 +1,168 @@
+// Package tokenizer turns text into the ids a model was trained with, and back:
+// byte-level BPE (GPT-2, Llama 3, Qwen 2) and SentencePiece BPE (Llama 2,
+// Mistral), read from Hugging Face's tokenizer.json, tokenizer_config.json,
+// special_tokens_map.json and chat_template.jinja.
+//
+// What a file asks for and this package does not know is an error that names
+// the file, the JSON path and the value: ids are right or there are none.
+package tokenizer
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// Tokenizer encodes and decodes. Encode, Decode and the readers may be called
+// from many goroutines; SetEOS, SetPad, AddSpecial and the other setters only
+// while nobody else uses it.
+type Tokenizer struct {
+	model     bpe
+	normalize normalizer // nil = none
+	pre       preTokenizer
+	decoders  []decodeStep
+	template  []postItem // what EncodeSpecial puts around the text; nil = nothing
+
+	added      []AddedToken // in order of id
+	addedByID  map[int32]int
+	addedByKey map[string]int
+	raw        *matcher // added tokens looked for in the text as it is
+	normalized *matcher // and in the normalised text
+	source     source   // tokenizer.json as it was read
+	modified   bool     // added differs from source
+	config     config
+	scratch    sync.Pool
+}
+
+// Load reads the tokenizer of a Hugging Face model folder. Only tokenizer.json
+// must be there.
+func Load(dir string) (*Tokenizer, error) {
+	path := filepath.Join(dir, tokenizerFile)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	var side [3][]byte
+	for i, name := range []string{configFile, specialFile, chatFile} {
+		side[i], err = os.ReadFile(filepath.Join(dir, name))
+		if err != nil && !os.IsNotExist(err) {
+			return nil, fmt.Errorf("tokenizer: %w", err)
+		}
+	}
+	return parse(dir, data, side[0], side[1], side[2])
+}
+
+// parse builds a tokenizer from the contents of its files; nil = not there.
+func parse(dir string, model, config, special, chat []byte) (*Tokenizer, error) {
+	loadClasses()
+	t := &Tokenizer{addedByID: map[int32]int{}, addedByKey: map[string]int{}}
+	t.scratch.New = func() any { return new(scratch) }
+	if err := t.parseModel(filepath.Join(dir, tokenizerFile), model); err != nil {
+		return nil, err
+	}
+	if err := t.parseConfig(dir, config, special, chat); err != nil {
+		return nil, err
+	}
+	t.buildMatchers()
+	return t, nil
+}
+
+// Encode returns the ids of s. Added tokens written in s become their ids; no
+// special tokens are put around it. Invalid UTF-8 counts as U+FFFD.
+func (t *Tokenizer) Encode(s string) []int32 {
+	if s == "" {
+		return nil
+	}
+	return t.Append(make([]int32, 0, len(s)/3+4), s)
+}
+
+// Append appends the ids of s to dst: Encode without an allocation of its own.
+func (t *Tokenizer) Append(dst []int32, s string) []int32 {
+	s = validUTF8(s)
+	buffers := t.scratch.Get().(*scratch)
+	defer t.scratch.Put(buffers)
+	token := func(a *AddedToken) { dst = append(dst, a.ID) }
+	t.raw.split(s, func(piece string, from int) {
+		if t.normalize != nil {
+			piece = t.normalize(piece)
+		}
+		t.normalized.split(piece, func(piece string, at int) {
+			dst = t.encode(dst, piece, from == 0 && at == 0, buffers)
+		}, token)
+	}, token)
+	return dst
+}
+
+// EncodeSpecial is Encode with the tokens around it that the file's
+// post-processor asks for (a BOS, say).
+func (t *Tokenizer) EncodeSpecial(s string) []int32 {
+	if t.template == nil {
+		return t.Encode(s)
+	}
+	var ids []int32
+	for _, item := range t.template {
+		if item.text {
+			ids = t.Append(ids, s)
+		} else {
+			ids = append(ids, item.ids...)
+		}
+	}
+	return ids
+}
+
+// ID returns the id of the token spelled exactly so.
+func (t *Tokenizer) ID(token string) (int32, bool) {
+	if i, ok := t.addedByKey[token]; ok {
+		return t.added[i].ID, true
+	}
+	id, ok := t.model.vocab[token]
+	return id, ok
+}
+
+// Token returns how id is spelled in the vocabulary.
+func (t *Tokenizer) Token(id int32) (string, bool) {
+	if i, ok := t.addedByID[id]; ok {
+		return t.added[i].Content, true
+	}
+	if id < 0 || int(id) >= len(t.model.tokens) || t.model.tokens[id] == "" {
+		return "", false
+	}
+	return t.model.tokens[id], true
+}
+
+// IsSpecial says whether id is an added token marked special.
+func (t *Tokenizer) IsSpecial(id int32) bool {
+	i, ok := t.addedByID[id]
+	return ok && t.added[i].Special
+}
+
+// Len is the number of tokens, added ones included: what resize_vocab makes
+// the embedding at least as large as.
+func (t *Tokenizer) Len() int {
+	n := len(t.model.vocab)
+	for _, a := range t.added {
+		if _, ok := t.model.vocab[a.Content]; !ok {
+			n++
+		}
+	}
+	return n
+}
+
+// Added returns the added tokens in order of id.
+func (t *Tokenizer) Added() []AddedToken { return append([]AddedToken(nil), t.added...) }
+
+// buildMatchers prepares the search for added tokens.
+func (t *Tokenizer) buildMatchers() {
+	t.raw, t.normalized = newMatcher(), newMatcher()
+	for _, a := range t.added {
+		switch {
+		case !a.Normalized:
+			t.raw.add(a.Content, a)
+		case t.normalize != nil:
+			t.normalized.add(t.normalize(a.Content), a)
+		default:
+			t.normalized.add(a.Content, a)
+		}
+	}
+}
