@@ -37,7 +37,7 @@ func writeAtomic(path string, total int64, fill func(io.Writer) error) (err erro
 		return err
 	}
 	// CreateTemp gives 0600; a file written in place would have the umask's mode.
-	if err := f.Chmod(fileMode()); err != nil {
+	if err := f.Chmod(masked(0o666)); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {

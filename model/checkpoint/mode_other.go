@@ -4,5 +4,5 @@ package checkpoint
 
 import "io/fs"
 
-// fileMode is the mode an ordinary new file has.
-func fileMode() fs.FileMode { return 0o666 }
+// masked is the mode that a new file or folder asked for with mode would have.
+func masked(mode fs.FileMode) fs.FileMode { return mode }

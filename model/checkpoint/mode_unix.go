@@ -15,5 +15,6 @@ var umask = sync.OnceValue(func() int {
 	return m
 })
 
-// fileMode is the mode an ordinary new file has.
-func fileMode() fs.FileMode { return fs.FileMode(0o666 &^ umask()) }
+// masked is the mode that a new file or folder asked for with mode would have;
+// os.CreateTemp and os.MkdirTemp ask for less.
+func masked(mode fs.FileMode) fs.FileMode { return mode &^ fs.FileMode(umask()) }

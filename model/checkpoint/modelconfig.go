@@ -39,10 +39,10 @@ type ModelConfig struct {
 	SlidingWindow   int // tokens a position sees, itself included; 0: all. Use Window.
 	MaxWindowLayers int // qwen2: the first layers see everything
 
-	TorchDType   string // of the stored weights, "" when not said
-	BOSTokenID   int    // -1: none
-	EOSTokenIDs  []int  // often one; empty: none
-	PadTokenID   int    // -1: none
+	TorchDType  string // of the stored weights, "" when not said
+	BOSTokenID  int    // -1: none
+	EOSTokenIDs []int  // often one; empty: none
+	PadTokenID  int    // -1: none
 
 	raw map[string]any
 }

@@ -1,0 +1,352 @@
+package checkpoint
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// save writes a checkpoint whose contents depend on step and generation.
+func save(t *testing.T, parent string, step int, generation string) string {
+	t.Helper()
+	d := begin(t, parent, step, generation)
+	if err := d.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(parent, StepName(step))
+}
+
+func begin(t *testing.T, parent string, step int, generation string) *Dir {
+	t.Helper()
+	d, err := Begin(parent, StepName(step))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, d, step, generation)
+	return d
+}
+
+func fill(t *testing.T, d *Dir, step int, generation string) {
+	t.Helper()
+	for _, f := range []string{"model.safetensors", "state/optimizer"} {
+		path := filepath.Join(d.Path(), f)
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := WriteFile(path, bytes.Repeat([]byte(fmt.Sprint(generation, step, f)), 1000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// generationOf checks a checkpoint and tells which save it is of.
+func generationOf(t *testing.T, parent string, step int) string {
+	t.Helper()
+	dir := filepath.Join(parent, StepName(step))
+	if err := Verify(dir); err != nil {
+		t.Fatalf("not complete: %v", err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimRight(string(b[:1]), "0123456789")
+}
+
+// dotNames lists what is unfinished in dir.
+func dotNames(t *testing.T, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, ".*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func TestCommitAndReplace(t *testing.T) {
+	parent := filepath.Join(t.TempDir(), "out", "run")
+	save(t, parent, 5, "a")
+	if g := generationOf(t, parent, 5); g != "a" {
+		t.Errorf("generation %q", g)
+	}
+	save(t, parent, 5, "b")
+	if g := generationOf(t, parent, 5); g != "b" {
+		t.Errorf("after replacing: generation %q", g)
+	}
+	if left := dotNames(t, parent); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	d := begin(t, parent, 6, "c")
+	if !strings.HasPrefix(filepath.Base(d.Path()), ".tmp-checkpoint-6") {
+		t.Errorf("unfinished folder is called %s", d.Path())
+	}
+	if err := d.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	if left := dotNames(t, parent); len(left) > 0 {
+		t.Errorf("Abort left %v", left)
+	}
+}
+
+// A kill after any step of saving leaves the earlier checkpoint, or the new one,
+// complete; the next start cleans up. The steps are those of Commit.
+func TestCrashPoints(t *testing.T) {
+	points := []struct {
+		name   string
+		run    func(t *testing.T, d *Dir)
+		newest int
+		gen    string
+	}{
+		{"begun", func(*testing.T, *Dir) {}, 5, "a"},
+		{"half written", func(t *testing.T, d *Dir) { fill(t, d, 6, "b") }, 5, "a"},
+		{"half a manifest", func(t *testing.T, d *Dir) {
+			fill(t, d, 6, "b")
+			write(t, filepath.Join(d.Path(), ".tmp-manifest.json-1"), []byte(`{"version":1,"fi`))
+		}, 5, "a"},
+		{"sealed", func(t *testing.T, d *Dir) { fill(t, d, 6, "b"); ok(t, d.seal()) }, 5, "a"},
+		{"published", func(t *testing.T, d *Dir) { fill(t, d, 6, "b"); ok(t, d.seal()); ok(t, d.publish()) }, 6, "b"},
+	}
+	for _, p := range points {
+		t.Run(p.name, func(t *testing.T) {
+			parent := t.TempDir()
+			save(t, parent, 5, "a")
+			d, err := Begin(parent, StepName(6))
+			ok(t, err)
+			p.run(t, d)
+			ok(t, d.unlock()) // what the kernel does when the process dies
+			afterCrash(t, parent, p.newest, p.gen)
+		})
+	}
+}
+
+// The same where the folder of that name exists already, with and without an
+// atomic exchange.
+func TestCrashWhileReplacing(t *testing.T) {
+	for _, p := range []struct {
+		name string
+		run  func(t *testing.T, d *Dir)
+		gen  string
+	}{
+		{"sealed", func(*testing.T, *Dir) {}, "a"},
+		{"exchanged", func(t *testing.T, d *Dir) {
+			if err := exchange(d.Path(), filepath.Join(d.parent, d.name)); err != nil {
+				t.Skip(err)
+			}
+		}, "b"},
+		{"old moved away", func(t *testing.T, d *Dir) {
+			ok(t, os.Rename(filepath.Join(d.parent, d.name), filepath.Join(d.parent, oldPrefix+d.name)))
+		}, "a"},
+		{"published", func(t *testing.T, d *Dir) { ok(t, d.publish()) }, "b"},
+	} {
+		t.Run(p.name, func(t *testing.T) {
+			parent := t.TempDir()
+			save(t, parent, 5, "a")
+			d := begin(t, parent, 5, "b")
+			ok(t, d.seal())
+			p.run(t, d)
+			ok(t, d.unlock())
+			afterCrash(t, parent, 5, p.gen)
+		})
+	}
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	ok(t, os.WriteFile(path, data, 0o666))
+}
+
+// afterCrash is the next start of a run.
+func afterCrash(t *testing.T, parent string, step int, generation string) {
+	t.Helper()
+	_, err := CleanStale(parent)
+	ok(t, err)
+	_, got, found, err := Latest(parent)
+	ok(t, err)
+	if !found || got != step {
+		t.Fatalf("newest complete checkpoint is %d (%v), want %d", got, found, step)
+	}
+	if g := generationOf(t, parent, step); g != generation {
+		t.Errorf("checkpoint-%d is of save %q, want %q", step, g, generation)
+	}
+	if left := dotNames(t, parent); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+const childEnv = "DATAFLEX_CHECKPOINT_CHILD"
+
+// TestMain also is the process that TestKill9 kills.
+func TestMain(m *testing.M) {
+	parent := os.Getenv(childEnv)
+	if parent == "" {
+		os.Exit(m.Run())
+	}
+	for i := 0; ; i++ {
+		d, err := Begin(parent, StepName(i%3))
+		if err == nil {
+			data := bytes.Repeat([]byte(strconv.Itoa(i)), 50000)
+			err = WriteSafetensors(filepath.Join(d.Path(), ModelFile), nil, []Tensor{{Name: "x", Shape: []int{100}, F32: make([]float32, 100)}})
+			if err == nil {
+				err = WriteFile(filepath.Join(d.Path(), "state"), data)
+			}
+			if err == nil {
+				err = d.Commit()
+			}
+		}
+		if err == nil {
+			_, err = Rotate(parent, 2, filepath.Join(parent, StepName(i%3)))
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println(i)
+	}
+}
+
+// A process that saves, replaces and rotates without pause is killed at
+// arbitrary moments: whatever checkpoint-N is there is complete, always.
+func TestKill9(t *testing.T) {
+	parent := t.TempDir()
+	for round := range 12 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), childEnv+"="+parent)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		ok(t, cmd.Start())
+		time.Sleep(time.Duration(60+17*round) * time.Millisecond)
+		ok(t, cmd.Process.Kill())
+		cmd.Wait()
+		if stderr.Len() > 0 {
+			t.Fatal(stderr.String())
+		}
+		all, err := list(parent)
+		ok(t, err)
+		for _, c := range all {
+			if err := Verify(c.path); err != nil {
+				t.Fatalf("round %d: %v", round, err)
+			}
+		}
+		_, err = CleanStale(parent)
+		ok(t, err)
+		if left := dotNames(t, parent); len(left) > 0 {
+			t.Fatalf("round %d left %v", round, left)
+		}
+	}
+	if all, _ := list(parent); len(all) < 2 {
+		t.Errorf("%d checkpoints after all rounds: the child hardly ran", len(all))
+	}
+}
+
+func TestCleanStaleLeavesTheLivingAndStrangers(t *testing.T) {
+	parent := t.TempDir()
+	d := begin(t, parent, 7, "a")
+	write(t, filepath.Join(parent, ".tmp-trainer_state.json-123"), []byte("{"))
+	write(t, filepath.Join(parent, ".tmp-notes"), []byte("the user's own"))
+	notes, err := CleanStale(parent)
+	ok(t, err)
+	if len(notes) != 2 || !strings.Contains(notes[0], "alone") || !strings.Contains(notes[1], "removed") {
+		t.Errorf("notes %q", notes)
+	}
+	left := dotNames(t, parent)
+	if !slices.Equal(left, []string{d.Path(), filepath.Join(parent, ".tmp-notes")}) {
+		t.Errorf("left %v", left)
+	}
+	ok(t, d.Commit())
+	if n, err := CleanStale(filepath.Join(parent, "none")); n != nil || err != nil {
+		t.Errorf("folder that is not there: %v, %v", n, err)
+	}
+}
+
+func TestNewestSkipsTheDamaged(t *testing.T) {
+	parent := t.TempDir()
+	if p, _, found, err := Latest(filepath.Join(parent, "none")); found || err != nil || p != "" {
+		t.Errorf("no output_dir: %q %v %v", p, found, err)
+	}
+	want := save(t, parent, 9, "a")
+	flipped := filepath.Join(save(t, parent, 10, "a"), "model.safetensors")
+	b, err := os.ReadFile(flipped)
+	ok(t, err)
+	b[500] ^= 1
+	write(t, flipped, b)
+	ok(t, os.Truncate(filepath.Join(save(t, parent, 11, "a"), "state", "optimizer"), 10))
+	ok(t, os.Remove(filepath.Join(save(t, parent, 12, "a"), "state", "optimizer")))
+	ok(t, os.Remove(filepath.Join(save(t, parent, 100, "a"), manifestFile)))
+	ok(t, os.MkdirAll(filepath.Join(parent, "checkpoint-best"), 0o777))
+
+	path, step, skipped, err := Newest(parent)
+	ok(t, err)
+	if path != want || step != 9 {
+		t.Errorf("newest is %s, step %d", path, step)
+	}
+	for i, part := range []string{"step 100: ", "step 12: ", "10 bytes", "is damaged: SHA-256"} {
+		if len(skipped) != 4 || !strings.Contains(skipped[i], part) {
+			t.Errorf("note %d: %q lacks %q", i, skipped, part)
+		}
+	}
+}
+
+func TestRotate(t *testing.T) {
+	parent := t.TempDir()
+	start := time.Now().Add(-time.Hour)
+	// An old run reached 30 and 40; the new one has saved 10 and 20 since.
+	for i, step := range []int{30, 40, 10, 20} {
+		m := filepath.Join(save(t, parent, step, "a"), manifestFile)
+		ok(t, os.Chtimes(m, time.Time{}, start.Add(time.Duration(i)*time.Minute)))
+	}
+	last, best := filepath.Join(parent, StepName(20)), filepath.Join(parent, StepName(40))
+	for _, step := range []struct {
+		limit int
+		left  []int
+	}{{0, []int{10, 20, 30, 40}}, {3, []int{10, 20, 40}}, {2, []int{20, 40}}, {1, []int{20, 40}}} {
+		_, err := Rotate(parent, step.limit, last, best)
+		ok(t, err)
+		all, err := list(parent)
+		ok(t, err)
+		var left []int
+		for _, c := range all {
+			left = append(left, c.step)
+		}
+		slices.Sort(left)
+		if !slices.Equal(left, step.left) {
+			t.Errorf("limit %d leaves %v, want %v", step.limit, left, step.left)
+		}
+	}
+	if left := dotNames(t, parent); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestVerifyRefusesPathsOutside(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, manifestFile), []byte(`{"version":1,"files":[{"path":"../../etc/passwd","size":1,"sha256":""}]}`))
+	if err := Verify(dir); err == nil || !strings.Contains(err.Error(), "leaves the folder") {
+		t.Errorf("got %v", err)
+	}
+	write(t, filepath.Join(dir, manifestFile), []byte(`{"version":2}`))
+	if err := Verify(dir); err == nil || !strings.Contains(err.Error(), "version 2") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestBeginInUnwritableFolder(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, nil)
+	if _, err := Begin(filepath.Join(file, "out"), "checkpoint-1"); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("got %v", err)
+	}
+}
