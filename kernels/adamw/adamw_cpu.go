@@ -38,9 +38,10 @@ func stepBlock(p, g, m, v []float32, f factors) {
 	g, m, v = g[:len(p)], m[:len(p)], v[:len(p)]
 	for i := range p {
 		gi := g[i] * f.gradScale
-		// torch's lerp and addcmul: see adamw_test.go for the bits.
+		// torch's lerp and addcmul round once after multiply and add; a float64
+		// product of float32s is exact.
 		mi := float32(float64(f.oneMinusBeta1)*float64(gi-m[i]) + float64(m[i]))
-		vi := v[i]*f.beta2 + f.oneMinusBeta2*gi*gi
+		vi := float32(float64(f.oneMinusBeta2*gi)*float64(gi) + float64(v[i]*f.beta2))
 		m[i], v[i] = mi, vi
 		denom := float32(math.Sqrt(float64(vi)))/f.sqrtBC2 + f.eps
 		p[i] = p[i]*f.decay + f.minusStep*mi/denom

@@ -51,7 +51,7 @@ func (p Params) backwardBlock(w *tile, u unit, q1 int, g gradients, t int) {
 		}
 		gemm.Host(gemm.NT, rows, m, d, 1, w.do, d, g.v[at:], ld, 1, w.ds, tileKeys)
 		for r := range rows {
-			p.gradientRow(w, r, u.q0+r%n, k0, k1)
+			p.gradientRow(w, u, r, u.q0+r%n, k0, k1)
 		}
 		gemm.Host(gemm.TN, m, d, rows, 1, w.s, tileKeys, w.do, d, 1, g.dv[at:], ld)
 		gemm.Host(gemm.TN, m, d, rows, p.Scale, w.ds, tileKeys, w.q, d, 1, g.dk[at:], ld)
@@ -75,7 +75,7 @@ func (p Params) rowTerms(w *tile, u unit, q1 int, g gradients, t int) {
 
 // gradientRow turns row r of w.s from scores into probabilities and row r of w.ds
 // from do·v − do·o into the gradient of the scaled scores.
-func (p Params) gradientRow(w *tile, r, i, k0, k1 int) {
+func (p Params) gradientRow(w *tile, u unit, r, i, k0, k1 int) {
 	m := k1 - k0
 	row, ds := w.s[r*tileKeys:r*tileKeys+m], w.ds[r*tileKeys:r*tileKeys+m]
 	lo, hi := p.visible(i, k0, k1)
@@ -97,5 +97,9 @@ func (p Params) gradientRow(w *tile, r, i, k0, k1 int) {
 		}
 	}
 	simd.ExpSum(row, row, w.max[r])
+	if i == u.lo || p.Window == 1 {
+		clear(ds) // one key: p = 1 whatever the score, not the rounding of do·v − do·o
+		return
+	}
 	simd.Mul(ds, ds, row)
 }

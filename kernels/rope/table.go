@@ -58,6 +58,18 @@ func (t *Table) Prepare(seqLen int) {
 	}
 }
 
+// Frequencies returns the inverse frequencies in use and what cos and sin are
+// multiplied by.
+func (t *Table) Frequencies() (inv []float64, attentionScale float64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	inv = make([]float64, len(t.inv))
+	for i, f := range t.inv {
+		inv[i] = float64(f)
+	}
+	return inv, float64(t.scale)
+}
+
 func (t *Table) compute(seqLen int) error {
 	inv, scale, err := Frequencies(t.dim, t.theta, t.s, t.maxPos, seqLen)
 	if err != nil {

@@ -1,0 +1,216 @@
+package attention_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"dataflex/driver"
+	"dataflex/kernels/attention"
+	"dataflex/kernels/optest"
+	"dataflex/kernels/simd"
+)
+
+// problem is one random call.
+type problem struct {
+	p           attention.Params
+	q, k, v, do []float32
+}
+
+func newProblem(seed uint64, p attention.Params, std float64) problem {
+	r := optest.Rand(seed)
+	t := int(p.Segments[len(p.Segments)-1])
+	if p.Scale == 0 {
+		p.Scale = 0.3
+	}
+	n, m := t*p.Heads*p.HeadDim, t*p.KVHeads*p.HeadDim
+	return problem{
+		p: p,
+		q: optest.Normal(r, n, std), k: optest.Normal(r, m, std), v: optest.Normal(r, m, 1),
+		do: optest.Normal(r, n, 1),
+	}
+}
+
+// result is everything the kernels write.
+type result struct{ o, lse, dq, dk, dv []float32 }
+
+func run(dev driver.Device, x problem) result {
+	t := int(x.p.Segments[len(x.p.Segments)-1])
+	nan := func(n int) []float32 { return garbage(n) }
+	y := result{nan(len(x.q)), nan(x.p.Heads * t), nan(len(x.q)), nan(len(x.k)), nan(len(x.k))}
+	f := optest.Dev
+	attention.Forward(dev, x.p, f(x.q), f(x.k), f(x.v), f(y.o), f(y.lse))
+	attention.Backward(dev, x.p, f(x.q), f(x.k), f(x.v), f(y.o), f(y.lse), f(x.do), f(y.dq), f(y.dk), f(y.dv))
+	return y
+}
+
+// garbage is what outputs hold before they are overwritten.
+func garbage(n int) []float32 {
+	s := make([]float32, n)
+	for i := range s {
+		s[i] = 1e30
+	}
+	return s
+}
+
+func plain[F optest.Float](x problem) *optest.Attention[F] {
+	return &optest.Attention[F]{
+		Segments: x.p.Segments, Heads: x.p.Heads, KVHeads: x.p.KVHeads, HeadDim: x.p.HeadDim,
+		Scale: F(x.p.Scale), Window: x.p.Window, SoftCap: F(x.p.SoftCap),
+		Q: optest.To[F](x.q), K: optest.To[F](x.k), V: optest.To[F](x.v),
+	}
+}
+
+func problems() []problem {
+	r := optest.Rand(1)
+	ps := []problem{
+		newProblem(2, attention.Params{Segments: []int32{0, 1}, Heads: 1, KVHeads: 1, HeadDim: 1}, 1),
+		newProblem(3, attention.Params{Segments: []int32{0, 64, 64, 193}, Heads: 2, KVHeads: 2, HeadDim: 16}, 1),
+		newProblem(4, attention.Params{Segments: []int32{0, 300}, Heads: 4, KVHeads: 1, HeadDim: 12, Window: 70}, 1),
+		newProblem(5, attention.Params{Segments: []int32{0, 150, 151}, Heads: 2, KVHeads: 1, HeadDim: 8, SoftCap: 2}, 2),
+		// Scores of several hundred: nothing may overflow.
+		newProblem(6, attention.Params{Segments: []int32{0, 100}, Heads: 1, KVHeads: 1, HeadDim: 64}, 6),
+	}
+	for i := range uint64(12) {
+		kv := 1 + r.IntN(2)
+		p := attention.Params{
+			Segments: optest.Segments(r, 1+r.IntN(5), 90), KVHeads: kv, Heads: kv * (1 + r.IntN(3)),
+			HeadDim: 1 + r.IntN(40),
+		}
+		if i%3 == 1 {
+			p.Window = 1 + r.IntN(80)
+		}
+		if i%4 == 2 {
+			p.SoftCap = 3
+		}
+		ps = append(ps, newProblem(10+i, p, 1))
+	}
+	return ps
+}
+
+func TestAgainstFloat64(t *testing.T) {
+	dev := optest.CPU(t, 2)
+	for _, level := range simd.Levels() {
+		simd.Force(level)
+		for _, x := range problems() {
+			name := fmt.Sprintf("%s %+v", level, x.p)
+			got, small, ref := run(dev, x), plain[float32](x), plain[float64](x)
+			so, sl := small.Forward()
+			ro, rl := ref.Forward()
+			optest.Within(t, name+" o", got.o, so, ro)
+			optest.Within(t, name+" lse", got.lse, sl, rl)
+			sq, sk, sv := small.Backward(x.do)
+			rq, rk, rv := ref.Backward(optest.To[float64](x.do))
+			optest.Within(t, name+" dq", got.dq, sq, rq)
+			optest.Within(t, name+" dk", got.dk, sk, rk)
+			optest.Within(t, name+" dv", got.dv, sv, rv)
+		}
+	}
+}
+
+func TestReferenceGradient(t *testing.T) {
+	for _, p := range []attention.Params{
+		{Segments: []int32{0, 1, 6}, Heads: 2, KVHeads: 1, HeadDim: 3},
+		{Segments: []int32{0, 5, 9}, Heads: 2, KVHeads: 2, HeadDim: 2, Window: 3, SoftCap: 1.5},
+	} {
+		x := newProblem(7, p, 1)
+		ref, do := plain[float64](x), optest.To[float64](x.do)
+		dq, dk, dv := ref.Backward(do)
+		loss := func() float64 { o, _ := ref.Forward(); return optest.Inner(o, do) }
+		optest.FiniteDifference(t, "dq", loss, ref.Q, dq)
+		optest.FiniteDifference(t, "dk", loss, ref.K, dk)
+		optest.FiniteDifference(t, "dv", loss, ref.V, dv)
+	}
+}
+
+func same(t *testing.T, what string, got, want result) {
+	t.Helper()
+	optest.Same(t, what+" o", got.o, want.o)
+	optest.Same(t, what+" lse", got.lse, want.lse)
+	optest.Same(t, what+" dq", got.dq, want.dq)
+	optest.Same(t, what+" dk", got.dk, want.dk)
+	optest.Same(t, what+" dv", got.dv, want.dv)
+}
+
+func TestThreads(t *testing.T) {
+	for _, x := range problems() {
+		want := run(optest.CPU(t, optest.Threads[0]), x)
+		for _, n := range optest.Threads[1:] {
+			same(t, fmt.Sprintf("%d threads %+v", n, x.p), run(optest.CPU(t, n), x), want)
+		}
+	}
+}
+
+// TestSegmentAlone: a segment's bits do not depend on what it is packed with.
+func TestSegmentAlone(t *testing.T) {
+	dev := optest.CPU(t, 2)
+	for _, x := range problems() {
+		all := run(dev, x)
+		wq, wk := x.p.Heads*x.p.HeadDim, x.p.KVHeads*x.p.HeadDim
+		total := int(x.p.Segments[len(x.p.Segments)-1])
+		for s, lo := range x.p.Segments[:len(x.p.Segments)-1] {
+			lo, hi := int(lo), int(x.p.Segments[s+1])
+			one := problem{x.p, x.q[lo*wq : hi*wq], x.k[lo*wk : hi*wk], x.v[lo*wk : hi*wk], x.do[lo*wq : hi*wq]}
+			one.p.Segments = []int32{0, int32(hi - lo)}
+			part := result{all.o[lo*wq : hi*wq], nil, all.dq[lo*wq : hi*wq], all.dk[lo*wk : hi*wk], all.dv[lo*wk : hi*wk]}
+			for h := range x.p.Heads {
+				part.lse = append(part.lse, all.lse[h*total+lo:h*total+hi]...)
+			}
+			got := run(dev, one)
+			if len(part.lse) == 0 {
+				part.lse = got.lse
+			}
+			same(t, fmt.Sprintf("segment %d of %+v", s, x.p), got, part)
+		}
+	}
+}
+
+func TestAllocations(t *testing.T) {
+	dev := optest.CPU(t, 1)
+	x := newProblem(9, attention.Params{Segments: []int32{0, 130, 200}, Heads: 2, KVHeads: 1, HeadDim: 16}, 1)
+	f := optest.Dev
+	o, lse := f(garbage(len(x.q))), f(garbage(400))
+	call := func() {
+		attention.Forward(dev, x.p, f(x.q), f(x.k), f(x.v), o, lse)
+	}
+	call()
+	if n := testing.AllocsPerRun(5, call); n > 4 {
+		t.Errorf("%v allocations a call after warm-up: only closures are expected", n)
+	}
+}
+
+func TestPanics(t *testing.T) {
+	dev := optest.CPU(t, 1)
+	x := newProblem(9, attention.Params{Segments: []int32{0, 3}, Heads: 2, KVHeads: 1, HeadDim: 2}, 1)
+	bad := x
+	bad.p.Segments = []int32{0, 3, 2}
+	optest.Panics(t, "attention: Segments decreases", func() { run(dev, bad) })
+	bad = x
+	bad.p.KVHeads = 3
+	optest.Panics(t, "attention: HeadDim, KVHeads or Heads < 1, or Heads no multiple of KVHeads", func() { run(dev, bad) })
+	bad = x
+	bad.k = x.k[:2]
+	optest.Panics(t, "attention: k or v is not [T, KVHeads*HeadDim]", func() { run(dev, bad) })
+}
+
+func TestGolden(t *testing.T) {
+	var g struct {
+		Segments       []int32
+		Heads          int
+		KVHeads        int `json:"kv_heads"`
+		HeadDim        int `json:"head_dim"`
+		Q, K, V, Do, O []float32
+		DQ, DK, DV     []float32
+	}
+	optest.Golden(t, &g)
+	x := problem{
+		p: attention.Params{Segments: g.Segments, Heads: g.Heads, KVHeads: g.KVHeads, HeadDim: g.HeadDim,
+			Scale: float32(1 / math.Sqrt(float64(g.HeadDim)))},
+		q: g.Q, k: g.K, v: g.V, do: g.Do,
+	}
+	y := run(optest.CPU(t, 2), x)
+	optest.Near(t, "o", y.o, g.O, 1e-6)
+	optest.Near(t, "dq", y.dq, g.DQ, 1e-6)
+	optest.Near(t, "dk", y.dk, g.DK, 1e-6)
+	optest.Near(t, "dv", y.dv, g.DV, 1e-6)
+}

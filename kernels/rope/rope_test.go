@@ -1,0 +1,127 @@
+package rope_test
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"dataflex/kernels/optest"
+	"dataflex/kernels/rope"
+)
+
+// golden is one transformers configuration and the batches it has seen.
+type golden struct {
+	Scaling struct {
+		Type            string  `json:"rope_type"`
+		Factor          float64 `json:"factor"`
+		LowFreqFactor   float64 `json:"low_freq_factor"`
+		HighFreqFactor  float64 `json:"high_freq_factor"`
+		OriginalMax     int     `json:"original_max_position_embeddings"`
+		AttentionFactor float64 `json:"attention_factor"`
+		BetaFast        float64 `json:"beta_fast"`
+		BetaSlow        float64 `json:"beta_slow"`
+		MScale          float64 `json:"mscale"`
+		MScaleAllDim    float64 `json:"mscale_all_dim"`
+	}
+	Theta  float64
+	MaxPos int `json:"max_pos"`
+	Dim    int
+	Steps  []struct {
+		SeqLen int `json:"seq_len"`
+		Inv    []float32
+		Scale  float32
+	}
+	Pos  []int32
+	X, Y []float32
+}
+
+func TestGolden(t *testing.T) {
+	var cases []golden
+	optest.Golden(t, &cases)
+	dev := optest.CPU(t, 2)
+	for _, c := range cases {
+		s := rope.Scaling(c.Scaling)
+		table, err := rope.NewTable(c.Dim, c.Theta, s, c.MaxPos)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range c.Steps {
+			table.Prepare(step.SeqLen)
+			inv, scale := table.Frequencies()
+			if float32(scale) != step.Scale {
+				t.Errorf("%+v: attention scale %v, want %v", s, scale, step.Scale)
+			}
+			// torch's powf is good to 1 unit in the last place, not exact.
+			for i, want := range step.Inv {
+				if d := math.Abs(inv[i]/float64(want) - 1); d > 3e-7 {
+					t.Errorf("%+v dim %d length %d: inv[%d] = %v, want %v", s, c.Dim, step.SeqLen, i, inv[i], want)
+				}
+			}
+		}
+		if c.X != nil {
+			rope.Apply(dev, optest.Dev(c.X), c.Pos, table, 2, c.Dim, false)
+			optest.Near(t, s.Type, c.X, c.Y, 1e-6)
+		}
+	}
+}
+
+func TestAgainstFloat64(t *testing.T) {
+	const heads, headDim, dim = 3, 20, 16
+	s := rope.Scaling{Type: "yarn", Factor: 4}
+	table, err := rope.NewTable(dim, 10000, s, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv, scale := table.Frequencies()
+	pos := []int32{0, 1, 100, 5, 4095, 17}
+	x := optest.Normal(optest.Rand(1), len(pos)*heads*headDim, 1)
+	for _, threads := range optest.Threads {
+		got := append([]float32(nil), x...)
+		rope.Apply(optest.CPU(t, threads), optest.Dev(got), pos, table, heads, headDim, false)
+		optest.Within(t, "turned", got,
+			optest.RoPE(x, pos, optest.To[float32](inv), float32(scale), heads, headDim),
+			optest.RoPE(optest.To[float64](x), pos, inv, scale, heads, headDim))
+	}
+}
+
+// TestInverseIsTheGradient: <dy, turn(x)> = <turnBack(dy), x> for a linear map.
+func TestInverseIsTheGradient(t *testing.T) {
+	dev, r := optest.CPU(t, 2), optest.Rand(2)
+	table, err := rope.NewTable(8, 10000, rope.Scaling{Type: "yarn", Factor: 2}, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pos := []int32{3, 0, 40, 7}
+	x, dy := optest.Normal(r, 4*2*10, 1), optest.Normal(r, 4*2*10, 1)
+	y, dx := append([]float32(nil), x...), append([]float32(nil), dy...)
+	rope.Apply(dev, optest.Dev(y), pos, table, 2, 10, false)
+	rope.Apply(dev, optest.Dev(dx), pos, table, 2, 10, true)
+	left := optest.Inner(optest.To[float64](dy), optest.To[float64](y))
+	right := optest.Inner(optest.To[float64](dx), optest.To[float64](x))
+	if math.Abs(left-right) > 1e-5*math.Abs(left) {
+		t.Errorf("<dy, R x> = %v, <Rᵀ dy, x> = %v", left, right)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	for _, c := range []struct {
+		dim    int
+		theta  float64
+		s      rope.Scaling
+		maxPos int
+		want   string
+	}{
+		{7, 1e4, rope.Scaling{}, 64, "rotary dimension 7"},
+		{8, 0, rope.Scaling{}, 64, "rope_theta 0"},
+		{8, 1e4, rope.Scaling{Type: "linear"}, 64, "linear: factor 0"},
+		{8, 1e4, rope.Scaling{Type: "su", Factor: 1}, 64, `type "su" is not one of`},
+		{8, 1e4, rope.Scaling{Type: "llama3", Factor: 8}, 64, "llama3 needs"},
+		{8, 1e4, rope.Scaling{Type: "dynamic", Factor: 2}, 0, "max_position_embeddings 0"},
+		{2, 1e4, rope.Scaling{Type: "dynamic", Factor: 2}, 8, "rotary dimension 2"},
+	} {
+		_, _, err := rope.Frequencies(c.dim, c.theta, c.s, c.maxPos, 0)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: error %v, want %q", c.s, err, c.want)
+		}
+	}
+}
