@@ -166,8 +166,10 @@ func decodeMetadata(d *json.Decoder) (map[string]string, error) {
 		}
 		m[key] = s
 	}
-	_, err := d.Token()
-	return m, err
+	if _, err := d.Token(); err != nil {
+		return nil, headerJSON(err)
+	}
+	return m, nil
 }
 
 // decodeEntry reads {"dtype":…,"shape":[…],"data_offsets":[begin,end]}.
@@ -217,13 +219,15 @@ func decodeEntry(d *json.Decoder, name string) (entry, error) {
 			return e, fmt.Errorf("unknown key %q", key)
 		}
 	}
+	if _, err := d.Token(); err != nil {
+		return e, headerJSON(err)
+	}
 	for _, key := range []string{"dtype", "shape", "data_offsets"} {
 		if !seen[key] {
 			return e, fmt.Errorf("no %s", key)
 		}
 	}
-	_, err := d.Token()
-	return e, err
+	return e, nil
 }
 
 // decodeUints reads an array of non-negative integers.
@@ -251,8 +255,10 @@ func decodeUints(d *json.Decoder, what string) ([]uint64, error) {
 		}
 		out = append(out, v)
 	}
-	_, err = d.Token()
-	return out, err
+	if _, err := d.Token(); err != nil {
+		return nil, headerJSON(err)
+	}
+	return out, nil
 }
 
 // checkLayout refuses sizes that overflow or disagree, holes and overlaps.
