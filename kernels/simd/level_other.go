@@ -2,4 +2,4 @@
 
 package simd
 
-func levels() []string { return []string{generic} }
+func levels() []set { return []set{generic} }

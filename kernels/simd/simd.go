@@ -17,7 +17,11 @@ func Axpy(a float32, x, y []float32) {
 	if len(x) != len(y) {
 		panic(badLength)
 	}
-	axpyGeneric(a, x, y)
+	if level == generic {
+		axpyGeneric(a, x, y)
+	} else {
+		axpy(a, x, y)
+	}
 }
 
 // Dot is the sum of x[i]*y[i].
@@ -25,18 +29,31 @@ func Dot(x, y []float32) float32 {
 	if len(x) != len(y) {
 		panic(badLength)
 	}
-	return dotGeneric(x, y)
+	if level == generic {
+		return dotGeneric(x, y)
+	}
+	return dot(x, y)
 }
 
 // Scale is x *= a.
-func Scale(a float32, x []float32) { scaleGeneric(a, x) }
+func Scale(a float32, x []float32) {
+	if level == generic {
+		scaleGeneric(a, x)
+	} else {
+		scale(a, x)
+	}
+}
 
 // Add is dst = x + y.
 func Add(dst, x, y []float32) {
 	if len(x) != len(y) || len(dst) != len(x) {
 		panic(badLength)
 	}
-	addGeneric(dst, x, y)
+	if level == generic {
+		addGeneric(dst, x, y)
+	} else {
+		add(dst, x, y)
+	}
 }
 
 // Mul is dst = x * y.
@@ -44,14 +61,28 @@ func Mul(dst, x, y []float32) {
 	if len(x) != len(y) || len(dst) != len(x) {
 		panic(badLength)
 	}
-	mulGeneric(dst, x, y)
+	if level == generic {
+		mulGeneric(dst, x, y)
+	} else {
+		mul(dst, x, y)
+	}
 }
 
 // SumSquares is the sum of x[i]², accumulated in float64.
-func SumSquares(x []float32) float64 { return sumSquaresGeneric(x) }
+func SumSquares(x []float32) float64 {
+	if level == generic {
+		return sumSquaresGeneric(x)
+	}
+	return sumSquares(x)
+}
 
 // Max is the largest element, NaNs aside; -Inf when there is none.
-func Max(x []float32) float32 { return maxGeneric(x) }
+func Max(x []float32) float32 {
+	if level == generic {
+		return maxGeneric(x)
+	}
+	return largest(x)
+}
 
 // Exp is dst = e^src: relative error within 2 units in the last place, 0 below
 // the smallest denormal, +Inf above the largest float32.
@@ -59,7 +90,11 @@ func Exp(dst, src []float32) {
 	if len(dst) != len(src) {
 		panic(badLength)
 	}
-	expGeneric(dst, src)
+	if level == generic {
+		expGeneric(dst, src)
+	} else {
+		exp(dst, src)
+	}
 }
 
 // ExpSum is dst = e^(src-max) and returns the sum of dst.
@@ -67,7 +102,10 @@ func ExpSum(dst, src []float32, max float32) float32 {
 	if len(dst) != len(src) {
 		panic(badLength)
 	}
-	return expSumGeneric(dst, src, max)
+	if level == generic {
+		return expSumGeneric(dst, src, max)
+	}
+	return expSum(dst, src, max)
 }
 
 // Sigmoid is dst = 1 / (1 + e^-x).
@@ -75,7 +113,11 @@ func Sigmoid(dst, x []float32) {
 	if len(dst) != len(x) {
 		panic(badLength)
 	}
-	sigmoidGeneric(dst, x)
+	if level == generic {
+		sigmoidGeneric(dst, x)
+	} else {
+		sigmoid(dst, x)
+	}
 }
 
 // Silu is dst = x / (1 + e^-x).
@@ -83,5 +125,9 @@ func Silu(dst, x []float32) {
 	if len(dst) != len(x) {
 		panic(badLength)
 	}
-	siluGeneric(dst, x)
+	if level == generic {
+		siluGeneric(dst, x)
+	} else {
+		silu(dst, x)
+	}
 }
