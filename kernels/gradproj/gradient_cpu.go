@@ -1,0 +1,159 @@
+package gradproj
+
+import (
+	"math"
+
+	"dataflex/driver/cpu"
+	"dataflex/kernels/gemm"
+	"dataflex/kernels/simd"
+)
+
+// stripe is how many columns of dA, or rows of dB, one task forms.
+const stripe = 512
+
+// accumulateCPU forms the pair's gradients [n][size], then projects them.
+func (p *Projection) accumulateCPU(d *cpu.Device, f *Factors, adam *Adam, out []float32, normSq []float64) {
+	n, size := f.Samples(), f.Size()
+	p.work.grads = grow(p.work.grads, n*size)
+	g := gradients{data: p.work.grads, n: n, size: size, offset: f.Offset}
+	p.form(d, f, adam, g, normSq)
+	p.project(d, g, out)
+}
+
+// denseCPU transforms a copy of g, then projects it.
+func (p *Projection) denseCPU(d *cpu.Device, block []float32, offset int, adam *Adam, out []float32, normSq *float64) {
+	const chunk = 1 << 16
+	p.work.grads = grow(p.work.grads, len(block))
+	g := gradients{data: p.work.grads, n: 1, size: len(block), offset: offset}
+	parts := (g.size + chunk - 1) / chunk
+	p.work.norms = grow(p.work.norms, parts)
+	t := p.transformer(adam)
+	d.Parallel(parts, func(i int) {
+		lo, hi := i*chunk, min((i+1)*chunk, g.size)
+		copy(g.data[lo:hi], block[lo:hi])
+		p.work.norms[i] = t.apply(g.data[lo:hi], lo)
+	})
+	for _, s := range p.work.norms[:parts] {
+		*normSq += s
+	}
+	p.project(d, g, out)
+}
+
+// form computes γ of every sample, in stripes of dA and dB.
+func (p *Projection) form(d *cpu.Device, f *Factors, adam *Adam, g gradients, normSq []float64) {
+	x, u, dy, v := f.X.Host(), f.U.Host(), f.DY.Host(), f.V.Host()
+	stripesA, stripesB := (f.In+stripe-1)/stripe, (f.Out+stripe-1)/stripe
+	stripes := stripesA + stripesB
+	p.work.norms = grow(p.work.norms, g.n*stripes)
+	norms := p.work.norms
+	t := p.transformer(adam)
+	d.Parallel(g.n*stripes, func(task int) {
+		i, s := task/stripes, task%stripes
+		lo, hi := int(f.Segments[i]), int(f.Segments[i+1])
+		row := g.data[i*g.size : (i+1)*g.size]
+		if s < stripesA {
+			c, w := s*stripe, min(stripe, f.In-s*stripe)
+			segment(gemm.TN, f.Rank, w, hi-lo, 1, v[lo*f.Rank:hi*f.Rank], f.Rank, x[lo*f.In:hi*f.In], c, f.In, row[c:f.Rank*f.In], f.In)
+			norms[task] = 0
+			for r := range f.Rank {
+				norms[task] += t.apply(row[r*f.In+c:r*f.In+c+w], r*f.In+c)
+			}
+			return
+		}
+		s -= stripesA
+		c, w := s*stripe, min(stripe, f.Out-s*stripe)
+		at := f.Rank*f.In + c*f.Rank
+		b := row[at : at+w*f.Rank]
+		if hi == lo {
+			clear(b)
+		} else {
+			gemm.Host(gemm.TN, w, f.Rank, hi-lo, f.Scale, dy[lo*f.Out+c:hi*f.Out], f.Out, u[lo*f.Rank:hi*f.Rank], f.Rank, 0, b, f.Rank)
+		}
+		norms[task] = t.apply(b, at)
+	})
+	for i := range g.n {
+		for _, s := range norms[i*stripes : (i+1)*stripes] {
+			normSq[i] += s
+		}
+	}
+}
+
+// segment is C = alpha Aᵀ B[:, col:col+n]; an empty segment has a zero gradient.
+func segment(tr gemm.Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, col, ldb int, c []float32, ldc int) {
+	if k == 0 {
+		for i := range m {
+			clear(c[i*ldc : i*ldc+n])
+		}
+		return
+	}
+	gemm.Host(tr, m, n, k, alpha, a, lda, b[col:], ldb, 0, c, ldc)
+}
+
+// direction holds the numbers of the Adam direction of one element,
+// ((g·c0 + m·c1)·c4) / (sqrt((v·c3 + (g·g)·c2)·c5 + c6) + c7).
+type direction [8]float32
+
+// transformer is what happens to a gradient before the product.
+type transformer struct {
+	c    *direction // nil: nothing
+	m, v []float32
+	half bool
+}
+
+func (p *Projection) transformer(a *Adam) transformer {
+	t := transformer{half: p.opt.Float16}
+	if a == nil {
+		return t
+	}
+	c := direction{float32(1 - a.Beta1), float32(a.Beta1), float32(1 - a.Beta2), float32(a.Beta2), 1, 1, 0, float32(a.Eps)}
+	if a.EpsInside {
+		c[6], c[7] = c[7], 0
+	}
+	if s := float64(a.BiasCorrection); s > 0 {
+		c[4], c[5] = float32(1/(1-math.Pow(a.Beta1, s))), float32(1/(1-math.Pow(a.Beta2, s)))
+	}
+	t.c, t.m, t.v = &c, a.M.Host(), a.V.Host()
+	return t
+}
+
+// apply transforms g, which stands at index at of its block, in place and
+// returns the sum of its squares.
+func (t *transformer) apply(g []float32, at int) float64 {
+	if t.c != nil {
+		adamDirection(g, t.m[at:at+len(g)], t.v[at:at+len(g)], t.c)
+	}
+	if t.half {
+		for i, x := range g {
+			g[i] = roundFloat16(x)
+		}
+	}
+	return simd.SumSquares(g)
+}
+
+func adamGeneric(g, m, v []float32, c *direction) {
+	m, v = m[:len(g)], v[:len(g)]
+	for i, x := range g {
+		num := float32((float32(x*c[0]) + float32(m[i]*c[1])) * c[4])
+		den := float32((float32(v[i]*c[3])+float32(float32(x*x)*c[2]))*c[5]) + c[6]
+		g[i] = num / (float32(math.Sqrt(float64(den))) + c[7])
+	}
+}
+
+// roundFloat16 rounds to the nearest float16, ties to even, as a float32:
+// beyond 65504 (from 65520 on) it is infinite, below 2^-24 it is 2^-24 or 0.
+func roundFloat16(x float32) float32 {
+	b := math.Float32bits(x)
+	sign, a := b&0x80000000, b&0x7fffffff
+	switch {
+	case a >= 0x7f800000: // Inf and NaN stay
+		return x
+	case a >= 0x477ff000:
+		return math.Float32frombits(sign | 0x7f800000)
+	case a >= 0x38800000: // normal in float16: 13 bits go
+		a = (a + 0xfff + a>>13&1) &^ 0x1fff
+		return math.Float32frombits(sign | a)
+	}
+	// Adding 0.5 leaves multiples of 2^-24, rounded to even, in the low bits.
+	r := math.Float32frombits(a) + 0.5 - 0.5
+	return math.Float32frombits(sign | math.Float32bits(r))
+}

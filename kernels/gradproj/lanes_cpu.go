@@ -1,0 +1,212 @@
+package gradproj
+
+import (
+	"math"
+	"sync"
+
+	"dataflex/driver/cpu"
+	"dataflex/kernels/simd"
+)
+
+const (
+	lanes    = 8    // samples abreast in a vector
+	tileRows = 64   // rows of R that are drawn together; tiles are aligned in the gradient
+	maxCols  = 4096 // columns of a task: its sums, 128 KiB, stay in the second-level cache
+)
+
+// gradients are one block, rows offset … offset+size of the flattened gradient,
+// of n samples: data [n][size].
+type gradients struct {
+	data            []float32
+	n, size, offset int
+}
+
+// groups is the number of vectors the samples fill.
+func (g gradients) groups() int { return (g.n + lanes - 1) / lanes }
+
+// tile writes γ of samples 8*group … of the rows from row0 of the whole gradient
+// to dst, with zeros for samples and rows that are not there.
+func (g gradients) tile(group, row0 int, dst *[tileRows][lanes]float32) {
+	rows := len(dst)
+	lo, hi := max(row0, g.offset)-g.offset, min(row0+rows, g.offset+g.size)-g.offset
+	head := g.offset + lo - row0
+	whole := (hi - lo) &^ 7
+	if g.n-group*lanes < lanes || hi-lo < rows {
+		clear(dst[:])
+	}
+	var src [lanes][]float32
+	for l := range src {
+		i := group*lanes + l
+		if i >= g.n {
+			src[l] = zeros[:]
+			continue
+		}
+		row := g.data[i*g.size+lo : i*g.size+hi]
+		src[l] = row
+		for j := whole; j < len(row); j++ {
+			dst[head+j][l] = row[j]
+		}
+	}
+	if whole > 0 {
+		packRows(&src, whole, dst[head:])
+	}
+}
+
+// zeros stands for samples that are not there.
+var zeros [tileRows]float32
+
+func packGeneric(src *[lanes][]float32, n int, dst [][lanes]float32) {
+	for l, s := range src {
+		for j, x := range s[:n] {
+			dst[j][l] = x
+		}
+	}
+}
+
+// workspace is the memory a projection keeps between calls.
+type workspace struct {
+	grads []float32
+	norms []float64
+	sums  []float32   // [groups][cols][8] of the block
+	slots [][]float32 // partial sums of the tasks of a wave
+	mu    sync.Mutex
+	free  []*scratch // one per thread at work
+}
+
+func (w *workspace) take() *scratch {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.free); n > 0 {
+		s := w.free[n-1]
+		w.free = w.free[:n-1]
+		return s
+	}
+	return new(scratch)
+}
+
+func (w *workspace) give(s *scratch) {
+	w.mu.Lock()
+	w.free = append(w.free, s)
+	w.mu.Unlock()
+}
+
+// scratch is what one thread needs to draw a tile of R and multiply by it.
+type scratch struct {
+	rows   [tileRows][lanes]float32
+	tables [4]table
+	bits   []byte
+	words  []uint64
+	wide   []float32
+	random []uint32
+	plan   []uint32
+}
+
+// grow returns a slice of n elements, s if it is long enough; the contents are unspecified.
+func grow[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+// method is how one kind of R is multiplied by, in lanes: sum adds to
+// acc [groups][cols][8] the product of rows lo … hi of the gradient with columns
+// col … col+cols of R.
+type method struct {
+	sum       func(p *Projection, s *scratch, g gradients, lo, hi, col, cols int, acc []float32)
+	blockRows int     // rows that are summed before the blocks are added up; 0 = all
+	align     int     // columns are padded to a multiple of it
+	maxCols   int     // columns of a task
+	scale     float32 // of R's entries
+}
+
+func (p *Projection) method() method {
+	scale := float32(1 / math.Sqrt(float64(p.dim)))
+	switch p.kind {
+	case Rademacher:
+		return method{sumRademacher, 2048, 16, maxCols, scale}
+	case Gaussian:
+		return method{sumGaussian, 2048, 32, maxCols, 1}
+	case SJLT:
+		return method{sumSJLT, 8192, p.dim, p.dim, float32(1 / math.Sqrt(float64(p.opt.Entries)))}
+	case TRAK:
+		return method{sumTRAK, 0, sourceCols, 4 * sourceCols, 1}
+	}
+	panic("gradproj: kind " + string(p.kind) + " has no matrix")
+}
+
+// project adds γᵀR to out [n][dim].
+func (p *Projection) project(d *cpu.Device, g gradients, out []float32) {
+	switch {
+	case g.size == 0:
+	case p.kind == None:
+		p.copyOut(d, g, out)
+	case p.kind == Inner:
+		p.innerProducts(d, g, out)
+	default:
+		p.multiply(d, p.method(), g, out)
+	}
+}
+
+// multiply runs the tasks, blocks of rows by columns, in waves that the memory
+// for their partial sums allows, and adds those up in the order of the rows.
+func (p *Projection) multiply(d *cpu.Device, m method, g gradients, out []float32) {
+	w := &p.work
+	end := g.offset + g.size
+	first, blocks := 0, 1
+	if m.blockRows > 0 {
+		first = g.offset / m.blockRows
+		blocks = (end+m.blockRows-1)/m.blockRows - first
+	}
+	total := (p.dim + m.align - 1) / m.align * m.align
+	cols := chunk(total, m, d.Threads(), blocks)
+	chunks := (total + cols - 1) / cols
+	groups := g.groups()
+	w.sums = grow(w.sums, groups*total*lanes)
+	clear(w.sums)
+	wave := min(blocks, 4*d.Threads())
+	for len(w.slots) < wave*chunks {
+		w.slots = append(w.slots, nil)
+	}
+	for b0 := 0; b0 < blocks; b0 += wave {
+		n := min(wave, blocks-b0)
+		d.Parallel(n*chunks, func(task int) {
+			b, c := first+b0+task/chunks, task%chunks*cols
+			width := min(cols, total-c)
+			w.slots[task] = grow(w.slots[task], groups*width*lanes)
+			clear(w.slots[task])
+			lo, hi := g.offset, end
+			if m.blockRows > 0 {
+				lo, hi = max(lo, b*m.blockRows), min(hi, (b+1)*m.blockRows)
+			}
+			s := w.take()
+			m.sum(p, s, g, lo, hi, c, width, w.slots[task])
+			w.give(s)
+		})
+		d.Parallel(groups*chunks, func(task int) {
+			group, c := task/chunks, task%chunks
+			width := min(cols, total-c*cols)
+			sum := w.sums[(group*total+c*cols)*lanes:][:width*lanes]
+			for b := range n {
+				simd.Add(sum, sum, w.slots[b*chunks+c][group*width*lanes:][:width*lanes])
+			}
+		})
+	}
+	d.Parallel(g.n, func(i int) {
+		sum := w.sums[i/lanes*total*lanes+i%lanes:]
+		row := out[i*p.dim : (i+1)*p.dim]
+		for c := range row {
+			row[c] += float32(m.scale * sum[c*lanes])
+		}
+	})
+}
+
+// chunk is the number of columns of a task: as many as fit, fewer where there
+// are too few blocks of rows to keep the threads busy.
+func chunk(total int, m method, threads, blocks int) int {
+	cols := min(total, m.maxCols)
+	for blocks*((total+cols-1)/cols) < 2*threads && cols > 512 && cols%(2*m.align) == 0 {
+		cols /= 2
+	}
+	return cols
+}
