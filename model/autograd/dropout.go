@@ -2,10 +2,10 @@ package autograd
 
 import (
 	"fmt"
-	"math/bits"
 
 	"dataflex/driver"
 	"dataflex/driver/cpu"
+	"dataflex/kernels/gradproj"
 )
 
 // maskKey numbers the masks of a pass: a seed and an adapter. Entry (row, column)
@@ -30,7 +30,7 @@ func dropout(dev driver.Device, key maskKey, p float32, rows, cols int, src, dst
 	d.Parallel(rows, func(r int) {
 		from, to := s[r*cols:(r+1)*cols], o[r*cols:(r+1)*cols]
 		for c := 0; c < cols; c += 4 {
-			random := philox([4]uint32{uint32(c / 4), uint32(r), key.pair, 0}, uint32(key.seed), uint32(key.seed>>32))
+			random := gradproj.Philox([4]uint32{uint32(c / 4), uint32(r), key.pair, 0}, [2]uint32{uint32(key.seed), uint32(key.seed >> 32)})
 			for i := c; i < min(c+4, cols); i++ {
 				var x float32
 				if random[i-c] >= threshold {
@@ -43,17 +43,4 @@ func dropout(dev driver.Device, key maskKey, p float32, rows, cols int, src, dst
 			}
 		}
 	})
-}
-
-// philox is Philox4x32-10 (Salmon et al. 2011, Parallel random numbers: as easy as
-// 1, 2, 3): four random words from a counter and a key.
-func philox(c [4]uint32, k0, k1 uint32) [4]uint32 {
-	for range 10 {
-		h0, l0 := bits.Mul32(0xD2511F53, c[0])
-		h1, l1 := bits.Mul32(0xCD9E8D57, c[2])
-		c = [4]uint32{h1 ^ c[1] ^ k0, l1, h0 ^ c[3] ^ k1, l0}
-		k0 += 0x9E3779B9
-		k1 += 0xBB67AE85
-	}
-	return c
 }

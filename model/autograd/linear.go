@@ -3,6 +3,7 @@ package autograd
 import (
 	"dataflex/driver"
 	"dataflex/kernels/gemm"
+	"dataflex/kernels/gradproj"
 	"dataflex/kernels/lora"
 	"dataflex/kernels/reduce"
 	"dataflex/model/tensor"
@@ -25,6 +26,10 @@ type LoRA struct {
 	Pair    int     // its number among the model's adapters
 	Offset  int     // of A in the flattened trainable vector; B follows A
 }
+
+// FactorSink receives the factors of adapter number pair's per-sample gradients.
+// Their memory is valid during the call only. Pairs come last first.
+type FactorSink func(pair int, f gradproj.Factors) error
 
 // Linear records y = l(x).
 func (t *Tape) Linear(x *Value, l *Linear) *Value {
@@ -134,13 +139,24 @@ func (t *Tape) adapterVJP(n *node, l *Linear, dx driver.F32, rows int) error {
 		return t.err
 	}
 	dA, dB := a.A.Grad, a.B.Grad
+	if t.mode.Sink != nil {
+		dA, dB = driver.F32{}, driver.F32{}
+	}
 	lora.Backward(t.dev, dy, xa, a.A.Data, a.B.Data, u, a.Scale, v.mem, target, dA, dB, rows, l.In, l.Out, a.Rank)
 	if masked != nil {
 		dropout(t.dev, t.maskKey(a), a.Dropout, rows, l.In, masked.mem, dx, true)
 		t.release(masked)
 	}
+	var err error
+	if t.mode.Sink != nil && a.A.Trainable() {
+		err = t.mode.Sink(a.Pair, gradproj.Factors{
+			X: n.saved[1].mem, U: u, DY: dy, V: v.mem,
+			In: l.In, Out: l.Out, Rank: a.Rank, Scale: a.Scale,
+			Segments: t.mode.Segments, Offset: a.Offset,
+		})
+	}
 	t.release(v)
-	return nil
+	return err
 }
 
 // onesColumn is a vector of at least n ones.

@@ -48,10 +48,11 @@ func (v *Value) Data() driver.F32 { return v.data.mem }
 
 // Mode says what a pass is for.
 type Mode struct {
-	Record      bool    // keep what Backward reads
-	Dropout     bool    // apply the adapters' dropout
-	DropoutSeed uint64  // with the adapter's number, the key of its masks
-	Segments    []int32 // cu_seqlens of the packed batch, for Sink
+	Record      bool       // keep what Backward reads
+	Dropout     bool       // apply the adapters' dropout
+	DropoutSeed uint64     // with the adapter's number, the key of its masks
+	Segments    []int32    // cu_seqlens of the packed batch, for Sink
+	Sink        FactorSink // nil: LoRA gradients are added to Param.Grad
 }
 
 // Tape holds one micro-batch at a time.

@@ -42,6 +42,21 @@ func (m *Model) Backward(b Batch, o Objective) ([]float32, error) {
 	return m.run(&b, o, autograd.Mode{Record: true, Dropout: o.Train, DropoutSeed: o.DropoutSeed})
 }
 
+// FactorSink receives the factors of per-sequence adapter gradients; see PerSample.
+type FactorSink = autograd.FactorSink
+
+// PerSample is Backward for per-sequence gradients: every adapter's factors go to
+// sink, last adapter first, and nothing is added to Param.Grad. It is an error if
+// anything but adapters trains.
+func (m *Model) PerSample(b Batch, o Objective, sink FactorSink) ([]float32, error) {
+	for _, p := range m.base() {
+		if p.Trainable() {
+			return nil, fmt.Errorf("per-sample factors exist for LoRA adapters only, but %s is trained", p.Name)
+		}
+	}
+	return m.run(&b, o, autograd.Mode{Record: true, Dropout: o.Train, DropoutSeed: o.DropoutSeed, Sink: sink})
+}
+
 // run is one pass over b: forward, the losses and, if mode records, backward.
 func (m *Model) run(b *Batch, o Objective, mode autograd.Mode) ([]float32, error) {
 	if err := m.check(b, o); err != nil {

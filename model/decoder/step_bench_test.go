@@ -1,0 +1,98 @@
+package decoder
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"dataflex/driver/cpu"
+	"dataflex/kernels/rope"
+)
+
+// smol is the shape of SmolLM2-135M.
+func smol() Config {
+	c := Config{
+		ModelType: "llama", Vocab: 49152, Hidden: 576, Intermediate: 1536, Layers: 30, Heads: 9, KVHeads: 3, HeadDim: 64,
+		Eps: 1e-5, AttentionScale: 0.125, Tied: true, RopeTheta: 1e5, Rope: rope.Scaling{}, MaxPositions: 8192,
+	}
+	c.Window = make([]int, c.Layers)
+	return c
+}
+
+// random builds a model of that shape with small random weights.
+func random(tb testing.TB, threads int, c Config) *Model {
+	tb.Helper()
+	dev := cpu.New(threads)
+	m, err := build(dev, "random", c)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { m.Close(); dev.Close() })
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, p := range m.base() {
+		w := p.Data.Host()
+		for i := range w {
+			if w[i] = (r.Float32() - 0.5) * 0.07; len(p.Shape) == 1 {
+				w[i]++
+			}
+		}
+	}
+	return m
+}
+
+// sequences packs n random sequences of that length, labels everywhere.
+func sequences(m *Model, n, length int) Batch {
+	r := rand.New(rand.NewPCG(3, 4))
+	b := Batch{Segments: []int32{0}}
+	for range n {
+		for i := range length {
+			b.Tokens = append(b.Tokens, r.Int32N(int32(m.config.Vocab)))
+			target := r.Int32N(int32(m.config.Vocab))
+			if i == length-1 {
+				target = -100
+			}
+			b.Targets = append(b.Targets, target)
+		}
+		b.Segments = append(b.Segments, int32(len(b.Tokens)))
+	}
+	return b
+}
+
+func benchmarkTokens(b *testing.B, tokens int, pass func() error) {
+	if err := pass(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := pass(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(tokens*b.N)/b.Elapsed().Seconds(), "tokens/s")
+}
+
+// BenchmarkLoRA is forward and backward of one micro-batch, r = 16 on all linears.
+func BenchmarkLoRA(b *testing.B) {
+	m := random(b, 0, smol())
+	if err := m.AddLoRA(LoRA{Rank: 16, Alpha: 32, Targets: []string{"all"}}, rand.New(rand.NewPCG(5, 6)).Float64); err != nil {
+		b.Fatal(err)
+	}
+	batch := sequences(m, 4, 128)
+	benchmarkTokens(b, 512, func() error { _, err := m.Backward(batch, Objective{}); return err })
+	b.ReportMetric(float64(m.tape.HighWater())/(1<<20), "MiB")
+}
+
+// BenchmarkFull is the same with every weight trained.
+func BenchmarkFull(b *testing.B) {
+	m := random(b, 0, smol())
+	if err := m.TrainAll(); err != nil {
+		b.Fatal(err)
+	}
+	batch := sequences(m, 4, 128)
+	benchmarkTokens(b, 512, func() error { _, err := m.Backward(batch, Objective{}); return err })
+}
+
+// BenchmarkLosses is the forward pass alone.
+func BenchmarkLosses(b *testing.B) {
+	m := random(b, 0, smol())
+	batch := sequences(m, 4, 128)
+	benchmarkTokens(b, 512, func() error { _, err := m.Losses(batch, 0); return err })
+}
