@@ -84,11 +84,15 @@ func (m *Model) keptPerToken() int {
 	return kept
 }
 
-// workingPerToken counts the floats per token of the widest moment of a pass: the
-// MLP's backward with the residual's gradient, or a layer of an unrecorded pass.
+// workingPerToken counts the floats per token that a pass takes beside what it
+// keeps: the gradients in the MLP's and in attention's backward, whose buffers are
+// not exchanged because they differ in size, the residual's, an adapter's v, and
+// single columns: attention's lse, a norm's rstd, a bias's ones, the loss.
 func (m *Model) workingPerToken() int {
 	c := &m.config
-	mlp := 3*c.Intermediate + 3*c.Hidden
-	attention := 2*(c.Heads+2*c.KVHeads)*c.HeadDim + 3*c.Hidden
-	return max(mlp, attention)
+	rank := 0
+	if m.adapter != nil {
+		rank = m.adapter.lora.Rank
+	}
+	return 3*c.Intermediate + 4*c.Hidden + 2*(c.Heads+c.KVHeads)*c.HeadDim + rank + c.Heads + 3
 }
