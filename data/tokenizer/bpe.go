@@ -1,9 +1,6 @@
 package tokenizer
 
 import (
-	"hash/maphash"
-	"strings"
-	"sync/atomic"
 	"unicode/utf8"
 )
 
@@ -18,24 +15,12 @@ type bpe struct {
 	fuseUnknown  bool
 	unknown      int32      // -1 = unknown characters vanish
 	bytes        [256]int32 // id of each byte, as a character or as <0xNN>; -1 = none
-	cutAtSpace   bool       // no merge reaches across "x▁", so text may be cut there
+	joins        *joinTable // where text that is one word may be cut; nil = nowhere
 
-	seed  maphash.Seed
-	cache []atomic.Pointer[cached]
+	cache sharedCache
 }
 
-// cached is a word seen before and its ids. Entries are replaced, never
-// changed, so that readers need no lock.
-type cached struct {
-	word string
-	ids  []int32
-}
-
-const (
-	cacheSize    = 1 << 16
-	cacheMaxWord = 64 // bytes; longer words rarely come again
-	spaceMark    = "▁"
-)
+const spaceMark = "▁"
 
 // byteAlphabet is GPT-2's printable stand-in for every byte.
 var byteAlphabet = func() (alphabet [256]rune) {
@@ -59,23 +44,6 @@ var alphabetByte = func() map[rune]byte {
 	}
 	return inverse
 }()
-
-// word appends the ids of w.
-func (m *bpe) word(dst []int32, w string, s *scratch) []int32 {
-	if len(w) > cacheMaxWord {
-		return append(dst, m.encode(w, s)...)
-	}
-	if m.byteLevel && len(w) == 1 && m.bytes[w[0]] >= 0 {
-		return append(dst, m.bytes[w[0]])
-	}
-	slot := &m.cache[maphash.String(m.seed, w)&(cacheSize-1)]
-	if c := slot.Load(); c != nil && c.word == w {
-		return append(dst, c.ids...)
-	}
-	ids := m.encode(w, s)
-	slot.Store(&cached{strings.Clone(w), append([]int32(nil), ids...)})
-	return append(dst, ids...)
-}
 
 // encode returns the ids of w in s's memory.
 func (m *bpe) encode(w string, s *scratch) []int32 {
@@ -159,17 +127,61 @@ func (m *bpe) appendUnknown(symbols []int32, afterUnknown bool) []int32 {
 	return append(symbols, m.unknown)
 }
 
+// joinTable says between which two characters a merge may reach. A merge over a
+// boundary joins a token that ends in the left character to one that starts
+// with the right one, so where no merge does that, text may be cut.
+type joinTable [joinOther + 1][joinOther + 1]bool
+
+// Characters of a joinTable: ASCII, ▁, and all others, which join anything.
+const (
+	joinMark  = utf8.RuneSelf
+	joinOther = joinMark + 1
+)
+
+func joinClass(r rune) int {
+	switch {
+	case r < utf8.RuneSelf:
+		return int(r)
+	case r == '▁':
+		return joinMark
+	}
+	return joinOther
+}
+
+// newJoinTable is for text made of vocab's characters.
+func newJoinTable(vocab map[string]int32) *joinTable {
+	t := new(joinTable)
+	for i := range t {
+		r := rune(i)
+		if i == joinMark {
+			r = '▁'
+		}
+		if _, known := vocab[string(r)]; i == joinOther || !known {
+			for j := range t { // what becomes of unknown ones hangs on their neighbours
+				t[i][j], t[j][i] = true, true
+			}
+		}
+	}
+	return t
+}
+
 // cut returns the end of the first part of s that may be encoded on its own.
 func (m *bpe) cut(s string) int {
-	if !m.cutAtSpace {
+	if m.joins == nil {
 		return len(s)
 	}
-	i := 0
-	for strings.HasPrefix(s[i:], spaceMark) {
-		i += len(spaceMark)
-	}
-	if at := strings.Index(s[i:], spaceMark); at >= 0 {
-		return i + at
+	left := -1
+	for i := 0; i < len(s); {
+		class, width := int(s[i]), 1
+		if class >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			class, width = joinClass(r), n
+		}
+		if left >= 0 && !m.joins[left][class] {
+			return i
+		}
+		left = class
+		i += width
 	}
 	return len(s)
 }

@@ -60,6 +60,7 @@ func (t *mergeTable) get(a, b int32) merge {
 
 // scratch is what one Encode call needs beside its result.
 type scratch struct {
+	short      shortCache
 	symbols    []int32
 	merges     []merge
 	prev, next []int32

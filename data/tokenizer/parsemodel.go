@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"unicode/utf8"
 )
 
@@ -128,7 +126,7 @@ func (p *parser) model(m *bpe, raw json.RawMessage) {
 		}
 		m.unknown = id
 	}
-	m.seed, m.cache = maphash.MakeSeed(), make([]atomic.Pointer[cached], cacheSize)
+	m.cache = newSharedCache()
 	p.index(m)
 	p.mergeList(m, f.Merges)
 }
@@ -194,8 +192,9 @@ func (p *parser) mergeList(m *bpe, raw json.RawMessage) {
 		return
 	}
 	m.merges = newMergeTable(len(pairs))
-	_, marked := m.vocab[spaceMark]
-	m.cutAtSpace = marked && !m.byteLevel && !m.ignoreMerges
+	if !m.byteLevel && !m.ignoreMerges {
+		m.joins = newJoinTable(m.vocab)
+	}
 	for i, pair := range pairs {
 		if len(pair) != 2 {
 			p.fail(fmt.Sprintf("model.merges[%d]", i), "%q has %d parts, want 2", pair, len(pair))
@@ -209,8 +208,10 @@ func (p *parser) mergeList(m *bpe, raw json.RawMessage) {
 			return
 		}
 		m.merges.put(a, b, merge{int32(i), both})
-		if strings.HasPrefix(pair[1], spaceMark) && !strings.HasSuffix(pair[0], spaceMark) {
-			m.cutAtSpace = false
+		if m.joins != nil {
+			last, _ := utf8.DecodeLastRuneInString(pair[0])
+			first, _ := utf8.DecodeRuneInString(pair[1])
+			m.joins[joinClass(last)][joinClass(first)] = true
 		}
 	}
 }

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // A scanner returns the length of the first piece of s, which is not empty.
@@ -85,13 +86,21 @@ func scanCL100K(s string, digits int) int {
 
 // run returns the end of the run of class that goes on at i.
 func run(s string, i int, class uint8) int {
-	for {
+	for i < len(s) {
+		if b := s[i]; b < utf8.RuneSelf {
+			if classes[b] != class {
+				return i
+			}
+			i++
+			continue
+		}
 		c, _, width := classAt(s, i)
 		if c != class {
 			return i
 		}
 		i += width
 	}
+	return i
 }
 
 // spaces matches \s+(?!\S)|\s+ and, before it when newlines is set, \s*[\r\n]+
