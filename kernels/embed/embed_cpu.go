@@ -1,10 +1,13 @@
 package embed
 
-import "dataflex/driver/cpu"
+import (
+	"dataflex/driver/cpu"
+	"dataflex/kernels/simd"
+)
 
 const (
-	rowBlock = 32 // rows a forward task copies
-	colBlock = 64 // columns a backward task owns: whole cache lines
+	rowBlock = 32  // rows a forward task copies
+	colBlock = 128 // columns a backward task owns: whole cache lines
 )
 
 func forwardCPU(c *cpu.Device, table []float32, ids []int32, out []float32, d int) {
@@ -23,9 +26,7 @@ func backwardCPU(c *cpu.Device, dout []float32, ids []int32, dtable []float32, d
 		lo, hi := b*colBlock, min(d, (b+1)*colBlock)
 		for t, id := range ids {
 			row, g := dtable[int(id)*d+lo:int(id)*d+hi], dout[t*d+lo:t*d+hi]
-			for j, v := range g {
-				row[j] += v
-			}
+			simd.Add(row, row, g)
 		}
 	})
 }

@@ -4,26 +4,24 @@ import (
 	"math"
 
 	"dataflex/driver/cpu"
+	"dataflex/kernels/simd"
 )
 
 const (
-	rowBlock = 16 // rows a task takes
-	colBlock = 64 // columns of dw a task takes: whole cache lines
+	rowBlock = 16  // rows a task takes
+	colBlock = 128 // columns of dw a task takes
+	sumBlock = 32  // rows of dw summed in float32 before they join the float64 sum
 )
 
 func forwardCPU(c *cpu.Device, x, w []float32, eps float32, y, rstd []float32, rows, d int) {
 	c.Parallel((rows+rowBlock-1)/rowBlock, func(b int) {
 		for t := b * rowBlock; t < min(rows, (b+1)*rowBlock); t++ {
 			xr, yr := x[t*d:(t+1)*d], y[t*d:(t+1)*d]
-			var sum float64
-			for _, v := range xr {
-				sum += float64(v) * float64(v)
-			}
-			r := float32(1 / math.Sqrt(sum/float64(d)+float64(eps)))
+			r := float32(1 / math.Sqrt(simd.SumSquares(xr)/float64(d)+float64(eps)))
 			rstd[t] = r
-			for j, v := range xr {
-				yr[j] = w[j] * (v * r)
-			}
+			copy(yr, xr)
+			simd.Scale(r, yr)
+			simd.Mul(yr, yr, w)
 		}
 	})
 }
@@ -31,32 +29,33 @@ func forwardCPU(c *cpu.Device, x, w []float32, eps float32, y, rstd []float32, r
 func backwardInputCPU(c *cpu.Device, dy, x, w, rstd, dx []float32, rows, d int) {
 	c.Parallel((rows+rowBlock-1)/rowBlock, func(b int) {
 		for t := b * rowBlock; t < min(rows, (b+1)*rowBlock); t++ {
-			xr, gr, or := x[t*d:(t+1)*d], dy[t*d:(t+1)*d], dx[t*d:(t+1)*d]
-			r := rstd[t]
-			var dot float64
-			for j, v := range xr {
-				dot += float64(gr[j]*w[j]) * float64(v)
-			}
+			xr, or := x[t*d:(t+1)*d], dx[t*d:(t+1)*d]
+			r := float64(rstd[t])
+			simd.Mul(or, dy[t*d:(t+1)*d], w) // g
 			// n·mean(g·n) = x·r²·Σg·x/d
-			k := float32(dot * float64(r) * float64(r) / float64(d))
-			for j, v := range xr {
-				or[j] = r * (gr[j]*w[j] - v*k)
-			}
+			k := float64(simd.Dot(or, xr)) * r * r / float64(d)
+			simd.Axpy(float32(-k), xr, or)
+			simd.Scale(rstd[t], or)
 		}
 	})
 }
 
 // backwardWeightCPU splits columns, not rows, among the threads: each column is
-// summed over the rows in order, in float64, and needs no partial sums in memory.
+// summed over the rows in order and needs no partial sums in memory.
 func backwardWeightCPU(c *cpu.Device, dy, x, rstd, dw []float32, rows, d int) {
 	c.Parallel((d+colBlock-1)/colBlock, func(b int) {
 		lo, hi := b*colBlock, min(d, (b+1)*colBlock)
 		var sum [colBlock]float64
+		var part, term [colBlock]float32
 		for t := range rows {
-			xr, gr := x[t*d+lo:t*d+hi], dy[t*d+lo:t*d+hi]
-			r := rstd[t]
-			for j, v := range xr {
-				sum[j] += float64(gr[j] * (v * r))
+			m := term[:hi-lo]
+			simd.Mul(m, dy[t*d+lo:t*d+hi], x[t*d+lo:t*d+hi])
+			simd.Axpy(rstd[t], m, part[:hi-lo])
+			if t%sumBlock == sumBlock-1 || t == rows-1 {
+				for j := range m {
+					sum[j] += float64(part[j])
+				}
+				part = [colBlock]float32{}
 			}
 		}
 		for j := range hi - lo {

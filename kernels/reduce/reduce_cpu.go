@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"dataflex/driver/cpu"
+	"dataflex/kernels/simd"
 )
 
 const (
@@ -22,11 +23,7 @@ func sumSquaresCPU(c *cpu.Device, x []float32) float64 {
 		var leaf [leaves]float64
 		n := (len(part) + sumBlock - 1) / sumBlock
 		c.Parallel(n, func(b int) {
-			var s float64
-			for _, v := range part[b*sumBlock : min(len(part), (b+1)*sumBlock)] {
-				s += float64(v) * float64(v)
-			}
-			leaf[b] = s
+			leaf[b] = simd.SumSquares(part[b*sumBlock : min(len(part), (b+1)*sumBlock)])
 		})
 		top[g] = tree(leaf[:n])
 	}
@@ -53,11 +50,14 @@ func finiteCPU(c *cpu.Device, x []float32) bool {
 	const exponent = 0x7f800000
 	var bad atomic.Bool
 	blocks(c, len(x), func(lo, hi int) {
+		// A float32 with all exponent bits set plus one in the exponent's place
+		// carries into the sign; or-ing the carries leaves one branch per block.
+		var carry uint32
 		for _, v := range x[lo:hi] {
-			if math.Float32bits(v)&exponent == exponent {
-				bad.Store(true)
-				return
-			}
+			carry |= math.Float32bits(v)&exponent + 1<<23
+		}
+		if carry>>31 != 0 {
+			bad.Store(true)
 		}
 	})
 	return !bad.Load()
@@ -65,25 +65,19 @@ func finiteCPU(c *cpu.Device, x []float32) bool {
 
 func addCPU(c *cpu.Device, dst, x []float32) {
 	blocks(c, len(x), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			dst[i] += x[i]
-		}
+		simd.Add(dst[lo:hi], dst[lo:hi], x[lo:hi])
 	})
 }
 
 func axpyCPU(c *cpu.Device, a float32, x, dst []float32) {
 	blocks(c, len(x), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			dst[i] += a * x[i]
-		}
+		simd.Axpy(a, x[lo:hi], dst[lo:hi])
 	})
 }
 
 func scaleCPU(c *cpu.Device, a float32, x []float32) {
 	blocks(c, len(x), func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			x[i] *= a
-		}
+		simd.Scale(a, x[lo:hi])
 	})
 }
 

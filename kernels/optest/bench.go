@@ -1,0 +1,13 @@
+package optest
+
+import "testing"
+
+// GFLOPS reports a benchmark's rate from the operations of one call.
+func GFLOPS(b *testing.B, flops float64) {
+	b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}
+
+// GBs reports a benchmark's rate from the bytes one call has to move at least.
+func GBs(b *testing.B, bytes float64) {
+	b.ReportMetric(bytes*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
+}

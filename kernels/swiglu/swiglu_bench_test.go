@@ -1,0 +1,31 @@
+package swiglu_test
+
+import (
+	"fmt"
+	"testing"
+
+	"dataflex/kernels/optest"
+	"dataflex/kernels/swiglu"
+)
+
+func BenchmarkSwiGLU(b *testing.B) {
+	const n = 512 * 4864
+	r, f := optest.Rand(1), optest.Dev
+	gate, up, dout := optest.Normal(r, n, 1), optest.Normal(r, n, 1), optest.Normal(r, n, 1)
+	out, dgate := make([]float32, n), make([]float32, n)
+	for _, threads := range []int{1, 2} {
+		dev := optest.CPU(b, threads)
+		b.Run(fmt.Sprintf("forward/threads=%d", threads), func(b *testing.B) {
+			for b.Loop() {
+				swiglu.Forward(dev, f(gate), f(up), f(out))
+			}
+			optest.GBs(b, 3*4*n)
+		})
+		b.Run(fmt.Sprintf("backward/threads=%d", threads), func(b *testing.B) {
+			for b.Loop() {
+				swiglu.Backward(dev, f(dout), f(gate), f(up), f(dgate), f(out))
+			}
+			optest.GBs(b, 5*4*n)
+		})
+	}
+}
