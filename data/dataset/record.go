@@ -1,0 +1,230 @@
+package dataset
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// cell is a value of a row: JSON text, or (csv and text) a plain string.
+type cell struct {
+	kind jsontext.Kind // 0 = the row has no such column
+	raw  jsontext.Value
+	text string
+}
+
+// null says that there is no value to read, though the column may exist.
+func (c cell) null() bool { return c.kind == 'n' || c.kind == 0 }
+
+// string returns the text of a cell of kind '"', and "" for any other.
+func (c cell) string() string {
+	if c.raw == nil || c.kind != '"' {
+		return c.text
+	}
+	return unquote(c.raw)
+}
+
+func unquote(raw jsontext.Value) string {
+	if body := raw[1 : len(raw)-1]; bytes.IndexByte(body, '\\') < 0 {
+		return string(body)
+	}
+	text, err := jsontext.AppendUnquote(nil, raw)
+	if err != nil {
+		panic("dataset: unquoting a JSON string that was read before: " + err.Error())
+	}
+	return string(text)
+}
+
+// record is a row with the columns that an entry names.
+type record struct {
+	attr   *attributes
+	source source
+	row    row
+	header []string
+	base   int // row of the dataset at which the file starts
+	names  []string
+	cells  []cell
+}
+
+// columns lists what the entry names, without the unused ones.
+func (a *attributes) columns() []string {
+	var out []string
+	names := []string{a.messages}
+	if a.format == "alpaca" {
+		names = []string{a.prompt, a.query, a.response, a.history}
+	}
+	for _, n := range append(names, a.system, a.tools) {
+		if n != "" {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// fill reads the named columns of a row. The record is reused from row to row.
+func (r *record) fill(w row, emptyIsNull bool) error {
+	r.row = w
+	clear(r.cells)
+	if w.object == nil {
+		for i, name := range r.names {
+			for j, h := range r.header {
+				if h != name {
+					continue
+				}
+				r.cells[i] = cell{kind: '"', text: w.fields[j]}
+				if emptyIsNull && w.fields[j] == "" {
+					r.cells[i] = cell{kind: 'n'}
+				}
+				break
+			}
+		}
+		return nil
+	}
+	return eachMember(w.object, func(name []byte, v jsontext.Value) error {
+		for i := range r.names {
+			if r.names[i] == string(name) {
+				r.cells[i] = cell{kind: v.Kind(), raw: v}
+			}
+		}
+		return nil
+	})
+}
+
+// get returns a named column's cell; a column the row lacks is an error.
+func (r *record) get(name string) (cell, error) {
+	for i, n := range r.names {
+		if n == name {
+			if r.cells[i].kind == 0 {
+				return cell{}, r.missing(name)
+			}
+			return r.cells[i], nil
+		}
+	}
+	return cell{kind: 'n'}, nil
+}
+
+// text returns a string column. Null, and a column that is not mapped, read as "".
+func (r *record) text(name string) (text string, null bool, err error) {
+	c, err := r.get(name)
+	switch {
+	case err != nil:
+		return "", false, err
+	case c.null():
+		return "", true, nil
+	case c.kind != '"':
+		return "", false, r.errorf("column '%s' is %s; a string is expected", name, kindName(c.kind))
+	}
+	return c.string(), false, nil
+}
+
+func (r *record) missing(name string) error {
+	var have []string
+	if r.row.object == nil {
+		have = r.header
+	} else {
+		// The row was read before, so that walking it again cannot fail.
+		_ = eachMember(r.row.object, func(name []byte, _ jsontext.Value) error {
+			have = append(have, "'"+string(name)+"'")
+			return nil
+		})
+	}
+	return r.errorf("column '%s' is missing; the row has %s. Name the right column under \"columns\" of %s in %s, or give the row a '%s' (null if it has none)",
+		name, strings.Join(have, ", "), r.attr.name, r.attr.info, name)
+}
+
+func (r *record) errorf(format string, args ...any) error {
+	return &rowError{dataset: r.attr.name, source: r.source, row: r.row, base: r.base, err: fmt.Errorf(format, args...)}
+}
+
+// rowError is a fault in a row's content.
+type rowError struct {
+	dataset string
+	source  source
+	row     row
+	base    int
+	line    int
+	err     error
+}
+
+func (e *rowError) Error() string {
+	where := fmt.Sprintf("dataset %s, row %d", e.dataset, e.row.number)
+	if e.line > 0 {
+		where += fmt.Sprintf(" (line %d)", e.line)
+	}
+	where += " of " + e.source.path
+	if e.base > 0 {
+		where += fmt.Sprintf(" (row %d of the dataset)", e.base+e.row.number)
+	}
+	return where + ": " + e.err.Error()
+}
+
+func (e *rowError) Unwrap() error { return e.err }
+
+// locate finds the line of a row's fault.
+func locate(err error) error {
+	var e *rowError
+	if errors.As(err, &e) {
+		e.line = e.source.line(e.row.offset)
+	}
+	return err
+}
+
+// decoders are kept because a jsontext.Decoder is large and a row is small.
+var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(bytes.NewReader(nil), jsontext.AllowDuplicateNames(true)) }}
+
+// eachMember calls f with every member of a JSON object, in order. The name is only
+// good during the call, the value for as long as object is.
+func eachMember(object jsontext.Value, f func(name []byte, v jsontext.Value) error) error {
+	var scratch [64]byte
+	return walk(object, func(d *jsontext.Decoder) error {
+		raw, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		name, err := jsontext.AppendUnquote(scratch[:0], raw)
+		if err != nil {
+			return err
+		}
+		v, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		end := d.InputOffset()
+		return f(name, object[end-int64(len(v)):end])
+	})
+}
+
+// eachElement calls f with every element of a JSON array, in order.
+func eachElement(array jsontext.Value, f func(v jsontext.Value) error) error {
+	return walk(array, func(d *jsontext.Decoder) error {
+		v, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		end := d.InputOffset()
+		return f(array[end-int64(len(v)) : end])
+	})
+}
+
+// walk calls f until it has read all of what a JSON array or object holds.
+func walk(value jsontext.Value, f func(*jsontext.Decoder) error) error {
+	d := decoders.Get().(*jsontext.Decoder)
+	defer decoders.Put(d)
+	d.Reset(bytes.NewBuffer(value), jsontext.AllowDuplicateNames(true))
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for {
+		switch d.PeekKind() {
+		case ']', '}':
+			return nil
+		}
+		if err := f(d); err != nil {
+			return err
+		}
+	}
+}

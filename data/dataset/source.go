@@ -1,0 +1,162 @@
+package dataset
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// kinds maps a file name's extension to how its rows are read; .gz and .zst are
+// taken off first. json and jsonl are one kind, upstream decides by content too.
+var kinds = map[string]string{"json": "json", "jsonl": "json", "csv": "csv", "txt": "text"}
+
+// source is one data file.
+type source struct {
+	path     string
+	kind     string // json, csv or text
+	compress string // "", gz or zst
+}
+
+// newSource decides by its name how to read a file.
+func newSource(path string) (source, error) {
+	s := source{path: path}
+	name := strings.ToLower(filepath.Base(path))
+	for _, c := range []string{"gz", "zst"} {
+		if strings.HasSuffix(name, "."+c) {
+			s.compress = c
+			name = strings.TrimSuffix(name, "."+c)
+		}
+	}
+	extension := strings.TrimPrefix(filepath.Ext(name), ".")
+	s.kind = kinds[extension]
+	switch {
+	case extension == "parquet" || extension == "arrow":
+		return s, fmt.Errorf("%s: %s files are not read yet; convert it once, for example: "+
+			`python -c "import datasets; datasets.Dataset.from_%s('%s').to_json('%s', force_ascii=False)" and name the .jsonl in file_name`,
+			path, extension, map[string]string{"parquet": "parquet", "arrow": "file"}[extension], path, strings.TrimSuffix(path, "."+extension)+".jsonl")
+	case s.kind == "":
+		return s, fmt.Errorf("%s: allowed file types: csv, json, jsonl, txt, each also with .gz or .zst", path)
+	}
+	return s, nil
+}
+
+// sources lists the files behind an entry: the file itself, or a folder's files in
+// the order of their names (upstream takes the order the file system gives).
+// Hidden files and folders inside are left alone.
+func (a *attributes) sources(dir string) ([]source, error) {
+	path := a.file
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, a.file)
+	}
+	where := fmt.Sprintf("dataset %s in %s", a.name, a.info)
+	stat, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		for _, c := range []string{".gz", ".zst"} {
+			if _, err := os.Stat(path + c); err == nil {
+				return nil, fmt.Errorf("%s: File %s not found, but %s is there: set file_name to %s", where, path, path+c, a.file+c)
+			}
+		}
+		return nil, fmt.Errorf("%s: File %s not found; file_name is relative to the folder of %s", where, path, InfoFile)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", where, err)
+	}
+	paths := []string{path}
+	if stat.IsDir() {
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
+		}
+		paths = nil
+		for _, e := range entries {
+			if !e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+				paths = append(paths, filepath.Join(path, e.Name()))
+			}
+		}
+		if len(paths) == 0 {
+			return nil, fmt.Errorf("%s: the folder %s holds no file", where, path)
+		}
+	}
+	var out []source
+	for _, p := range paths {
+		s, err := newSource(p)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
+		}
+		if len(out) > 0 && s.kind != out[0].kind {
+			return nil, fmt.Errorf("%s: file types should be identical: %s is %s and %s is %s", where, out[0].path, out[0].kind, s.path, s.kind)
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// open returns the file's text, decompressed, without a byte order mark, and the
+// length of the mark.
+func (s source) open() (*bufio.Reader, int64, io.Closer, error) {
+	f, err := os.Open(s.path)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	var r io.Reader = f
+	closer := io.Closer(f)
+	switch s.compress {
+	case "gz":
+		z, err := gzip.NewReader(bufio.NewReaderSize(f, 1<<16))
+		if err != nil {
+			_ = f.Close()
+			return nil, 0, nil, fmt.Errorf("%s: not a gzip file or cut off at its start: %w", s.path, err)
+		}
+		r = z
+	case "zst":
+		z, err := zstd.NewReader(f)
+		if err != nil {
+			_ = f.Close()
+			return nil, 0, nil, fmt.Errorf("%s: not a zstd file: %w", s.path, err)
+		}
+		r, closer = z, both{z.IOReadCloser(), f}
+	}
+	text := bufio.NewReaderSize(r, 1<<16)
+	if head, _ := text.Peek(len(byteOrderMark)); bytes.Equal(head, byteOrderMark) {
+		if _, err := text.Discard(len(byteOrderMark)); err != nil {
+			return nil, 0, nil, err
+		}
+		return text, int64(len(byteOrderMark)), closer, nil
+	}
+	return text, 0, closer, nil
+}
+
+// both closes a decompressor and then the file below it.
+type both struct{ a, b io.Closer }
+
+func (c both) Close() error { return errors.Join(c.a.Close(), c.b.Close()) }
+
+// line returns the 1-based line of a byte offset, 0 if it cannot be told. It reads
+// the file again: it is for error messages.
+func (s source) line(offset int64) int {
+	text, skipped, closer, err := s.open()
+	if err != nil {
+		return 0
+	}
+	defer closer.Close() //nolint:errcheck // read only
+	count := &lineCounter{}
+	_, _ = io.CopyN(count, text, offset-skipped)
+	return count.lines + 1
+}
+
+type lineCounter struct{ lines int }
+
+func (c *lineCounter) Write(b []byte) (int, error) {
+	c.lines += bytes.Count(b, []byte("\n"))
+	return len(b), nil
+}
