@@ -129,6 +129,6 @@ func startsWithWord(s string) bool {
 
 // isWord is the regular expression \w of Unicode's UTS 18.
 func isWord(r rune) bool {
-	return unicode.In(r, unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic) ||
-		r == '\u200c' || r == '\u200d' || classes[r] == classLetter
+	return unicode.In(r, unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic,
+		unicode.Join_Control, newerLetters, newerNumbers)
 }
