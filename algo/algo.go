@@ -1,0 +1,93 @@
+// Package algo holds the contracts between the training loop and the methods
+// that decide, while it trains, what to train on; and the registry of methods.
+//
+// Who owns what: a Selector scores and picks rows from the pool it is given. The
+// loop alone owns the order inside a window, the reduction of the loss, gradient
+// accumulation, evaluation and checkpoints.
+package algo
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+
+	"dataflex/data"
+	"dataflex/driver"
+	"dataflex/model/decoder"
+	"dataflex/model/optim"
+)
+
+// Mode says which of a method's two readings is meant.
+type Mode string
+
+const (
+	// Faithful is what the method's paper says.
+	Faithful Mode = "faithful"
+	// Upstream reproduces OpenDCAI/DataFlex, quirks included, so that results
+	// can be compared one to one.
+	Upstream Mode = "upstream"
+)
+
+// Run is what the training loop lends a method. Methods read it; they do not
+// change the model, the optimiser or the data.
+type Run struct {
+	Device    driver.Device
+	Model     *decoder.Model
+	Optimizer *optim.AdamW
+	Train     []data.Example // the pool, in row order; indices are positions here
+	Eval      []data.Example // empty where the configuration names none
+	Seed      uint64         // the run's seed
+	Updates   int            // selections planned for the whole run, 0 when open-ended
+	Identity  string         // names base model and data by content: part of every cache key
+	Log       *slog.Logger
+}
+
+// Request asks a Selector for rows.
+type Request struct {
+	Step   int // optimizer steps done so far: upstream's step_id
+	Update int // selections asked for so far, this one included: 1, 2, …
+	N      int // rows wanted
+
+	// Key names by content all that a choice at this step can depend on: data,
+	// weights, moments, the component's parameters, the seed.
+	Key string
+}
+
+// Selection is the answer.
+type Selection struct {
+	Indices []int                // positions in Run.Train, in the order they were chosen
+	Metric  map[string][]float64 // what is written to step_N.json; per selected row unless the method says otherwise
+	Score   []float64            // the score of every pool row, nil where the method has none; NaN for rows not scored
+	Scored  int                  // rows that went through the model for this selection, 0 for none
+}
+
+// Selector decides which rows the next window trains on.
+type Selector interface {
+	Select(ctx context.Context, r Request) (Selection, error)
+}
+
+// Warmer is a Selector with its own seed for the warm-up draw.
+type Warmer interface {
+	WarmupSeed() uint64
+}
+
+// EvalNeeder is a Selector that cannot work without an evaluation set.
+type EvalNeeder interface {
+	NeedsEval() bool
+}
+
+// Stateful is a method with state of its own that a checkpoint must hold.
+type Stateful interface {
+	State() (json.RawMessage, error)
+	Restore(json.RawMessage) error
+}
+
+// Recorder is a Selector whose choices are written to upstream's step_N.json
+// files. The loop writes them, with the key of what they depend on beside them.
+type Recorder interface {
+	// CacheDir is the folder of the step files; "" writes none.
+	CacheDir() string
+	// Reuse says whether a choice already on disk, made under the same key, may
+	// stand in for making it again.
+	Reuse() bool
+}

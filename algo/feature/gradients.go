@@ -1,0 +1,185 @@
+package feature
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"dataflex/algo/batch"
+	"dataflex/data"
+	"dataflex/driver"
+	"dataflex/kernels/gradproj"
+	"dataflex/kernels/reduce"
+	"dataflex/model/decoder"
+	"dataflex/model/optim"
+	"dataflex/model/tensor"
+)
+
+// Direction turns a gradient into the step Adam would take with it (LESS,
+// section 3.2); nil means the gradient itself.
+type Direction struct {
+	Beta1, Beta2, Eps float64
+	EpsInside         bool // √(v+ε) as princeton-nlp/LESS, instead of √v+ε
+	BiasCorrection    bool // m̂ and v̂ as the paper, instead of the raw moments
+}
+
+// GradientPass asks for the projected gradient of every example's mean loss.
+type GradientPass struct {
+	Pass
+	Projection *gradproj.Projection
+	Direction  *Direction
+	Optimizer  *optim.AdamW // whose moments Direction uses
+	Train      bool         // dropout on, as upstream leaves it
+	Seed       uint64       // of the dropout masks, when Train
+}
+
+// Emit receives a finished batch: the rows' positions and their features, row
+// after row, each Projection.Dim() long.
+type Emit func(rows []int, features []float32, norm []float64) error
+
+// Gradients runs the pass over the batches from the skip-th on and hands each to
+// emit. The order and the contents of the batches depend on the examples and
+// Pass.Tokens alone; a row's features do not depend on its batch.
+func Gradients(ctx context.Context, p GradientPass, examples []data.Example, skip int, emit Emit) error {
+	g, err := newGradients(p)
+	if err != nil {
+		return err
+	}
+	progress := newProgress(p.Log, "projected gradients", len(examples))
+	for i, rows := range g.plan(examples) {
+		if i < skip {
+			progress.done += len(rows)
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		out, normSq, err := g.batch(batch.Pack(examples, rows))
+		if err != nil {
+			return fmt.Errorf("gradient of %s: %w", describe(examples, rows), err)
+		}
+		norm := make([]float64, len(rows))
+		for j, s := range normSq {
+			norm[j] = math.Sqrt(s)
+		}
+		if err := emit(rows, out, norm); err != nil {
+			return err
+		}
+		progress.add(len(rows))
+	}
+	return nil
+}
+
+type gradients struct {
+	GradientPass
+	params    []*tensor.Param
+	offsets   []int
+	lora      bool // every trainable parameter is half of a LoRA pair
+	m, v      driver.F32
+	out       driver.F32
+	outMemory driver.Memory
+}
+
+func newGradients(p GradientPass) (*gradients, error) {
+	g := &gradients{GradientPass: p, params: p.Model.Trainable(), lora: p.Model.OnlyLoRA()}
+	total := 0
+	for _, q := range g.params {
+		g.offsets = append(g.offsets, total)
+		total += q.Size()
+	}
+	if p.Direction == nil {
+		return g, nil
+	}
+	// The moments in the order of the flattened gradient, so that a pair's are one slice.
+	for _, dst := range []*driver.F32{&g.m, &g.v} {
+		mem, err := p.Device.Alloc(4 * total)
+		if err != nil {
+			return nil, fmt.Errorf("moments of the gradient pass: %w", err)
+		}
+		*dst = driver.View[float32](mem)
+	}
+	for i, q := range g.params {
+		m, v := p.Optimizer.Moments(q)
+		lo, hi := g.offsets[i], g.offsets[i]+q.Size()
+		reduce.Copy(p.Device, g.m.Sub(lo, hi), m)
+		reduce.Copy(p.Device, g.v.Sub(lo, hi), v)
+	}
+	return g, nil
+}
+
+// plan groups the rows: packed batches where per-sample gradients come out of one
+// backward, one row at a time where they do not.
+func (g *gradients) plan(examples []data.Example) [][]int {
+	if g.lora {
+		return batch.ByLength(examples, g.tokens())
+	}
+	return batch.ByLength(examples, 1)
+}
+
+func (g *gradients) batch(m batch.Micro) ([]float32, []float64, error) {
+	n, dim := len(m.Rows), g.Projection.Dim()
+	if g.out.Len() < n*dim {
+		g.Device.Free(g.outMemory)
+		mem, err := g.Device.Alloc(4 * n * dim)
+		if err != nil {
+			return nil, nil, err
+		}
+		g.outMemory, g.out = mem, driver.View[float32](mem)
+	}
+	out := g.out.Sub(0, n*dim)
+	reduce.Fill(g.Device, out, 0)
+	normSq := make([]float64, n)
+	objective := decoder.Objective{Weight: m.MeanWeights(), Train: g.Train, DropoutSeed: g.Seed}
+	var err error
+	if g.lora {
+		err = g.pairs(m, objective, out, normSq)
+	} else {
+		err = g.dense(m, objective, out, normSq)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return out.Host(), normSq, nil
+}
+
+// pairs projects every LoRA pair's per-sample gradients as backward reaches it.
+// A batch's segments are its rows: packed rows are refused by the selectors.
+func (g *gradients) pairs(m batch.Micro, o decoder.Objective, out driver.F32, normSq []float64) error {
+	m.Batch.Segments = m.RowStart
+	_, err := g.Model.PerSample(m.Batch, o, func(_ int, f gradproj.Factors) error {
+		adam := g.adam(f.Offset, f.Rank*(f.In+f.Out))
+		g.Projection.Accumulate(g.Device, f, adam, out, normSq)
+		return nil
+	})
+	return err
+}
+
+// dense projects the gradient of a single row, parameter by parameter.
+func (g *gradients) dense(m batch.Micro, o decoder.Objective, out driver.F32, normSq []float64) error {
+	for _, q := range g.params {
+		reduce.Fill(g.Device, q.Grad, 0)
+	}
+	if _, err := g.Model.Backward(m.Batch, o); err != nil {
+		return err
+	}
+	for i, q := range g.params {
+		g.Projection.Dense(g.Device, q.Grad, g.offsets[i], g.adam(g.offsets[i], q.Size()), out, &normSq[0])
+		reduce.Fill(g.Device, q.Grad, 0)
+	}
+	return nil
+}
+
+func (g *gradients) adam(offset, n int) *gradproj.Adam {
+	if g.Direction == nil {
+		return nil
+	}
+	d := g.Direction
+	a := &gradproj.Adam{
+		Beta1: d.Beta1, Beta2: d.Beta2, Eps: d.Eps, EpsInside: d.EpsInside,
+		M: g.m.Sub(offset, offset+n), V: g.v.Sub(offset, offset+n),
+	}
+	if d.BiasCorrection {
+		a.BiasCorrection = g.Optimizer.Steps() + 1
+	}
+	return a
+}

@@ -1,0 +1,97 @@
+// Package feature holds the passes over the data that several methods share:
+// per-sample losses and projected per-sample gradients. Passes are batched by
+// token count, grouped by length, interruptible, and resumed where a run that was
+// killed left them.
+package feature
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"dataflex/algo/batch"
+	"dataflex/data"
+	"dataflex/driver"
+	"dataflex/model/decoder"
+)
+
+// DefaultTokens is how many tokens a pass sends through the model at once: past
+// it a CPU gains nothing, and activations grow with it.
+const DefaultTokens = 1024
+
+// Pass is what every pass needs.
+type Pass struct {
+	Device driver.Device
+	Model  *decoder.Model
+	Tokens int // per batch; 0 means DefaultTokens
+	Log    *slog.Logger
+}
+
+func (p Pass) tokens() int {
+	if p.Tokens > 0 {
+		return p.Tokens
+	}
+	return DefaultTokens
+}
+
+// Losses is every example's mean token loss in evaluation mode; NaN for one
+// without a labelled token.
+func Losses(ctx context.Context, p Pass, examples []data.Example) ([]float64, error) {
+	out := make([]float64, len(examples))
+	progress := newProgress(p.Log, "per-sample loss", len(examples))
+	for _, rows := range batch.ByLength(examples, p.tokens()) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		m := batch.Pack(examples, rows)
+		tokenLoss, err := p.Model.Losses(m.Batch, 0)
+		if err != nil {
+			return nil, fmt.Errorf("loss of %s: %w", describe(examples, rows), err)
+		}
+		mean, ok := m.RowMeans(tokenLoss)
+		for i, r := range rows {
+			if out[r] = mean[i]; !ok[i] {
+				out[r] = math.NaN()
+			}
+		}
+		progress.add(len(rows))
+	}
+	return out, nil
+}
+
+// describe names the rows of a batch for an error.
+func describe(examples []data.Example, rows []int) string {
+	first := examples[rows[0]].ID
+	if len(rows) == 1 {
+		return fmt.Sprintf("row %d of %s", first.Row, first.Dataset)
+	}
+	return fmt.Sprintf("%d rows, the first being row %d of %s", len(rows), first.Row, first.Dataset)
+}
+
+// progress says once in a while how far a pass is.
+type progress struct {
+	log         *slog.Logger
+	what        string
+	done, total int
+	start, last time.Time
+}
+
+const progressEvery = 10 * time.Second
+
+func newProgress(log *slog.Logger, what string, total int) *progress {
+	now := time.Now()
+	return &progress{log: log, what: what, total: total, start: now, last: now}
+}
+
+func (p *progress) add(n int) {
+	p.done += n
+	if p.log == nil || time.Since(p.last) < progressEvery || p.done == 0 {
+		return
+	}
+	p.last = time.Now()
+	rate := float64(p.done) / time.Since(p.start).Seconds()
+	p.log.Info(p.what, "rows", p.done, "of", p.total, "rows_per_second", math.Round(rate*100)/100,
+		"remaining", time.Duration(float64(p.total-p.done)/rate*float64(time.Second)).Round(time.Second))
+}

@@ -1,0 +1,56 @@
+package report
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"dataflex/algo"
+	"dataflex/data"
+)
+
+// Picks appends to selected_rows.jsonl: one line per chosen row, saying when, at
+// which rank, with which score, and which row of which data set it is.
+type Picks struct{ path string }
+
+// PicksName is the file's name in the output folder.
+const PicksName = "selected_rows.jsonl"
+
+// OpenPicks starts the file; fresh removes what an earlier run left.
+func OpenPicks(dir string, fresh bool) (*Picks, error) {
+	p := &Picks{path: filepath.Join(dir, PicksName)}
+	if fresh {
+		if err := os.Remove(p.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("%s: %w", PicksName, err)
+		}
+	}
+	return p, nil
+}
+
+// Truncate drops the selections from a step on: what a resumed run will make again.
+func (p *Picks) Truncate(step int) error {
+	return keepLines(p.path, func(line string) bool { return currentSteps(line) < step })
+}
+
+// Write appends a selection.
+func (p *Picks) Write(r algo.Request, sel algo.Selection, pool []data.Example) error {
+	f, err := os.OpenFile(p.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("%s: %w", PicksName, err)
+	}
+	var lines []byte
+	for rank, i := range sel.Indices {
+		o := Object{{"step", r.Step}, {"update", r.Update}, {"rank", rank}, {"index", i}, {"dataset", pool[i].Dataset}, {"row", pool[i].Row}}
+		for _, k := range slices.Sorted(maps.Keys(sel.Metric)) {
+			if v := sel.Metric[k]; len(v) == len(sel.Indices) {
+				o = append(o, Field{k, v[rank]})
+			}
+		}
+		lines = append(lines, Encode(o, 0)+"\n"...)
+	}
+	_, err = f.Write(lines)
+	return errors.Join(err, f.Close())
+}

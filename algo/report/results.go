@@ -1,0 +1,39 @@
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"dataflex/model/checkpoint"
+)
+
+// WriteResults writes <split>_results.json and merges it into all_results.json,
+// as transformers' save_metrics does.
+func WriteResults(dir, split string, metrics Object) error {
+	if err := checkpoint.WriteFile(filepath.Join(dir, split+"_results.json"), []byte(Encode(metrics.Sorted(), 4))); err != nil {
+		return err
+	}
+	all := Object{}
+	path := filepath.Join(dir, "all_results.json")
+	raw, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("all_results.json: %w", err)
+	default:
+		var m map[string]any
+		if err := json.Unmarshal(raw, &m); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		for k, v := range m {
+			all.Set(k, v)
+		}
+	}
+	for _, f := range metrics {
+		all.Set(f.Key, f.Value)
+	}
+	return checkpoint.WriteFile(path, []byte(Encode(all.Sorted(), 4)))
+}

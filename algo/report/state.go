@@ -1,0 +1,78 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"dataflex/model/checkpoint"
+)
+
+// State is trainer_state.json: what Hugging Face's Trainer keeps of a run.
+type State struct {
+	GlobalStep, MaxSteps    int
+	LoggingSteps, EvalSteps int
+	SaveSteps               int
+	Epoch, NumTrainEpochs   float64
+	TrainBatchSize          int
+	TotalFlos               float64
+	InputTokensSeen         int
+	History                 []Object // log_history
+}
+
+// StateName is the file's name.
+const StateName = "trainer_state.json"
+
+// Write puts the state into a folder, indented and sorted as Hugging Face does.
+func (s *State) Write(dir string, stopping bool) error {
+	history := make([]Object, len(s.History))
+	for i, h := range s.History {
+		history[i] = h.Sorted()
+	}
+	epochs := any(s.NumTrainEpochs)
+	if s.NumTrainEpochs == float64(int(s.NumTrainEpochs)) {
+		epochs = int(s.NumTrainEpochs)
+	}
+	control := Object{
+		{"args", Object{{"should_epoch_stop", false}, {"should_evaluate", false}, {"should_log", false}, {"should_save", true}, {"should_training_stop", stopping}}},
+		{"attributes", Object{}},
+	}
+	o := Object{
+		{"best_global_step", nil}, {"best_metric", nil}, {"best_model_checkpoint", nil},
+		{"epoch", s.Epoch}, {"eval_steps", s.EvalSteps}, {"global_step", s.GlobalStep},
+		{"is_hyper_param_search", false}, {"is_local_process_zero", true}, {"is_world_process_zero", true},
+		{"log_history", history}, {"logging_steps", s.LoggingSteps}, {"max_steps", s.MaxSteps},
+		{"num_input_tokens_seen", s.InputTokensSeen}, {"num_train_epochs", epochs}, {"save_steps", s.SaveSteps},
+		{"stateful_callbacks", Object{{"TrainerControl", control}}},
+		{"total_flos", s.TotalFlos}, {"train_batch_size", s.TrainBatchSize}, {"trial_name", nil}, {"trial_params", nil},
+	}
+	return checkpoint.WriteFile(filepath.Join(dir, StateName), []byte(Encode(o, 2)+"\n"))
+}
+
+// ReadHistory reads log_history back, for a run that goes on.
+func ReadHistory(dir string) ([]Object, error) {
+	path := filepath.Join(dir, StateName)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("trainer state: %w", err)
+	}
+	var s struct {
+		History []map[string]any `json:"log_history"`
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	out := make([]Object, 0, len(s.History))
+	for _, h := range s.History {
+		var o Object
+		for k, v := range h {
+			if f, ok := v.(float64); ok && k == "step" {
+				v = int(f)
+			}
+			o = append(o, Field{k, v})
+		}
+		out = append(out, o.Sorted())
+	}
+	return out, nil
+}

@@ -1,0 +1,210 @@
+package train
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"dataflex/algo"
+	"dataflex/algo/report"
+	"dataflex/model/checkpoint"
+)
+
+// stateName is the file of a checkpoint that holds what the others do not: the
+// position in the data, the method's state, the sums of the logs.
+const (
+	stateName     = "dataflex_state.json"
+	optimizerName = "optimizer.safetensors"
+)
+
+// saved is the contents of dataflex_state.json. Every random draw of a run is a
+// function of the seed and the step, so that there are no streams to keep.
+type saved struct {
+	Version        int             `json:"version"`
+	Step           int             `json:"step"`
+	OptimizerSteps int             `json:"optimizer_steps"`
+	Window         Window          `json:"window"`
+	Selector       json.RawMessage `json:"selector,omitempty"`
+	Totals         totals          `json:"totals"`
+	Data           string          `json:"data"` // hash of the training rows
+	Seed           uint64          `json:"seed"`
+	Batch          [2]int          `json:"batch"` // rows of a micro-batch, micro-batches of a step
+}
+
+const savedVersion = 1
+
+// save writes checkpoint-N of the last finished step and returns its path.
+func (t *Trainer) save() (string, error) {
+	out := t.Config.Training.OutputDir
+	name := fmt.Sprintf("checkpoint-%d", t.step)
+	if path := filepath.Join(out, name); t.recorder.lastSaved == path {
+		return path, nil
+	}
+	d, err := checkpoint.Begin(out, name)
+	if err != nil {
+		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, err)
+	}
+	if err := t.fill(d.Path()); err != nil {
+		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, errors.Join(err, d.Abort()))
+	}
+	if err := d.Commit(); err != nil {
+		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, err)
+	}
+	t.recorder.lastSaved = filepath.Join(out, name)
+	if most := t.Config.Training.SaveTotalLimit; most > 0 {
+		if _, err := checkpoint.Rotate(out, most); err != nil {
+			return "", fmt.Errorf("save_total_limit: %w", err)
+		}
+	}
+	return t.recorder.lastSaved, nil
+}
+
+// fill writes a checkpoint's files into a folder.
+func (t *Trainer) fill(dir string) error {
+	if err := t.saveModel(dir); err != nil {
+		return err
+	}
+	if err := t.recorder.state(t).Write(dir, t.step == t.Plan.Total); err != nil {
+		return err
+	}
+	if !t.Config.Training.SaveOnlyModel {
+		_, moments, err := t.optimizer.State()
+		if err != nil {
+			return err
+		}
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, optimizerName), map[string]string{"format": "pt"}, moments); err != nil {
+			return err
+		}
+	}
+	s := saved{
+		Version: savedVersion, Step: t.step, OptimizerSteps: t.optimizer.Steps(), Window: t.sampler.window, Totals: t.totals,
+		Data: t.ids.data, Seed: t.run.Seed, Batch: [2]int{t.Plan.Micro, t.Plan.Accumulate},
+	}
+	if m, ok := t.selector.(algo.Stateful); ok {
+		state, err := m.State()
+		if err != nil {
+			return fmt.Errorf("state of selector %s: %w", t.component.Name, err)
+		}
+		s.Selector = state
+	}
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return checkpoint.WriteFile(filepath.Join(dir, stateName), raw)
+}
+
+// saveModel writes the trained weights and the tokenizer as Hugging Face and PEFT
+// read them.
+func (t *Trainer) saveModel(dir string) error {
+	if err := t.model.Save(dir); err != nil {
+		return err
+	}
+	return t.tokenizer.Save(dir, checkpoint.WriteFile)
+}
+
+// resume goes on from a checkpoint: weights, moments, position, records.
+func (t *Trainer) resume(dir string) error {
+	if err := checkpoint.Verify(dir); err != nil {
+		return fmt.Errorf("resume from %s: %w", dir, err)
+	}
+	s, err := readSaved(dir)
+	if err != nil {
+		return err
+	}
+	if err := t.compatible(dir, s); err != nil {
+		return err
+	}
+	if err := t.restoreWeights(dir, s); err != nil {
+		return fmt.Errorf("resume from %s: %w", dir, err)
+	}
+	if m, ok := t.selector.(algo.Stateful); ok && s.Selector != nil {
+		if err := m.Restore(s.Selector); err != nil {
+			return fmt.Errorf("resume from %s: state of selector %s: %w", dir, t.component.Name, err)
+		}
+	}
+	t.step, t.totals = s.Step, s.Totals
+	t.sampler.open(s.Window)
+	t.recorder.lastSaved = dir
+	if t.recorder.history, err = report.ReadHistory(dir); err != nil {
+		return err
+	}
+	return t.openRecords(false)
+}
+
+// openRecords opens the run's log files; a resumed run drops what they say of
+// steps it will take again.
+func (t *Trainer) openRecords(fresh bool) error {
+	out := t.Config.Training.OutputDir
+	var err error
+	prior := time.Duration(t.totals.Seconds * float64(time.Second))
+	if t.recorder.log, err = report.OpenLog(out, fresh, prior); err != nil {
+		return err
+	}
+	if t.recorder.picks, err = report.OpenPicks(out, fresh); err != nil {
+		return err
+	}
+	if fresh {
+		return nil
+	}
+	return errors.Join(t.recorder.log.Truncate(t.step), t.recorder.picks.Truncate(t.step))
+}
+
+func readSaved(dir string) (saved, error) {
+	path := filepath.Join(dir, stateName)
+	var s saved
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return s, fmt.Errorf("resume: %s is no checkpoint of ours: %w", dir, err)
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return s, fmt.Errorf("resume: %s: %w", path, err)
+	}
+	if s.Version != savedVersion {
+		return s, fmt.Errorf("resume: %s has version %d, this program reads %d", path, s.Version, savedVersion)
+	}
+	return s, nil
+}
+
+// compatible refuses to go on where the position in the data would mean other
+// rows.
+func (t *Trainer) compatible(dir string, s saved) error {
+	c := t.Config
+	switch batch := [2]int{t.Plan.Micro, t.Plan.Accumulate}; {
+	case s.Data != t.ids.data:
+		return fmt.Errorf("%s: resume from %s: the training rows are not those of the checkpoint: give back its dataset, template and cutoff_len, or start anew with overwrite_output_dir: true", c.At("dataset"), dir)
+	case s.Seed != t.run.Seed:
+		return fmt.Errorf("%s: resume from %s: the checkpoint was trained with seed %d, not %d", c.At("seed"), dir, s.Seed, t.run.Seed)
+	case s.Batch != batch:
+		return fmt.Errorf("%s: resume from %s: the checkpoint was trained with per_device_train_batch_size %d and gradient_accumulation_steps %d, not %d and %d",
+			c.At("per_device_train_batch_size"), dir, s.Batch[0], s.Batch[1], batch[0], batch[1])
+	}
+	return nil
+}
+
+func (t *Trainer) restoreWeights(dir string, s saved) error {
+	w, err := checkpoint.OpenWeights(dir)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for _, p := range t.params {
+		if err := w.ReadFloat32(p.Name, p.Data.Host()); err != nil {
+			return err
+		}
+	}
+	path := filepath.Join(dir, optimizerName)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		t.log.Warn("the checkpoint was saved with save_only_model: the optimiser's moments start at zero, the result will differ from an uninterrupted run", "checkpoint", dir)
+		return nil
+	}
+	f, err := checkpoint.OpenFile(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return t.optimizer.SetState(s.OptimizerSteps, f)
+}

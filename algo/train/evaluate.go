@@ -1,0 +1,69 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"dataflex/algo/batch"
+	"dataflex/algo/report"
+	"dataflex/data"
+)
+
+// evaluate returns the metrics of every evaluation set, with Hugging Face's
+// names: eval_loss, or eval_<name>_loss where there are several.
+func (t *Trainer) evaluate(ctx context.Context) (report.Object, error) {
+	var out report.Object
+	for _, set := range t.eval {
+		prefix := "eval_"
+		if set.Name != "" {
+			prefix += set.Name + "_"
+		}
+		started := time.Now()
+		loss, batches, err := t.evalLoss(ctx, set.Examples)
+		if err != nil {
+			return nil, err
+		}
+		seconds := math.Max(time.Since(started).Seconds(), 1e-9)
+		out = append(out,
+			report.Field{Key: prefix + "loss", Value: loss},
+			report.Field{Key: prefix + "runtime", Value: report.Round(seconds, 4)},
+			report.Field{Key: prefix + "samples_per_second", Value: report.Round(float64(len(set.Examples))/seconds, 3)},
+			report.Field{Key: prefix + "steps_per_second", Value: report.Round(float64(batches)/seconds, 3)})
+	}
+	return out, nil
+}
+
+// evalLoss is Hugging Face's eval_loss: each batch's mean over its tokens,
+// weighted by its rows. It is not the mean over all tokens.
+func (t *Trainer) evalLoss(ctx context.Context, examples []data.Example) (loss float64, batches int, err error) {
+	size := t.Config.Training.PerDeviceEvalBatchSize
+	var sum float64
+	for lo := 0; lo < len(examples); lo += size {
+		if err := ctx.Err(); err != nil {
+			return 0, 0, err
+		}
+		hi := min(lo+size, len(examples))
+		rows := make([]int, hi-lo)
+		for i := range rows {
+			rows[i] = lo + i
+		}
+		m := batch.Pack(examples, rows)
+		tokenLoss, err := t.model.Losses(m.Batch, float32(t.Config.Training.LabelSmoothingFactor))
+		if err != nil {
+			return 0, 0, fmt.Errorf("evaluation, rows %d to %d: %w", lo, hi-1, err)
+		}
+		var batchSum float64
+		n := 0
+		for i, target := range m.Targets {
+			if target >= 0 {
+				batchSum += float64(tokenLoss[i])
+				n++
+			}
+		}
+		sum += batchSum / float64(n) * float64(len(rows))
+		batches++
+	}
+	return sum / float64(len(examples)), batches, nil
+}

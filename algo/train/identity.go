@@ -1,0 +1,111 @@
+package train
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"unsafe"
+
+	"dataflex/algo"
+	"dataflex/data"
+	"dataflex/driver"
+)
+
+// identity names, by content, what does not change during a run.
+type identity struct {
+	modelDir string
+	data     string // of the training rows
+	base     string // of the base model's weights and all rows, once asked for
+}
+
+// dataHash names the training rows by their tokens and labels.
+func dataHash(examples []data.Example) string {
+	h := sha256.New()
+	hashExamples(h, examples)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func hashExamples(h hash.Hash, set []data.Example) {
+	fmt.Fprintf(h, "set of %d\n", len(set))
+	for _, ex := range set {
+		fmt.Fprintf(h, "%d\n", len(ex.InputIDs))
+		hashInts(h, ex.InputIDs)
+		hashInts(h, ex.Labels)
+	}
+}
+
+// selectionKey is the content a choice at this step can depend on: base weights,
+// rows, the trained weights and their moments, the component and the seed.
+func (t *Trainer) selectionKey(r algo.Request) (string, error) {
+	if t.ids.base == "" {
+		base, err := contentOf(t.ids.modelDir, t.train, t.run.Eval)
+		if err != nil {
+			return "", fmt.Errorf("identity of the run: %w", err)
+		}
+		t.ids.base = base
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n%s %s %s\nseed %d step %d update %d n %d optimizer steps %d\n",
+		t.ids.base, t.component.Name, t.component.Mode, t.component.Raw, t.run.Seed, r.Step, r.Update, r.N, t.optimizer.Steps())
+	for _, p := range t.params {
+		m, v := t.optimizer.Moments(p)
+		for _, s := range []driver.F32{p.Data, m, v} {
+			hashFloats(h, s.Host())
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// contentOf hashes the base model's files and the rows' tokens and labels.
+func contentOf(modelDir string, sets ...[]data.Example) (string, error) {
+	h := sha256.New()
+	files, err := filepath.Glob(filepath.Join(modelDir, "*.safetensors"))
+	if err != nil {
+		return "", err
+	}
+	files = append(files, filepath.Join(modelDir, "config.json"))
+	slices.Sort(files)
+	for _, f := range files {
+		if err := hashFile(h, f); err != nil {
+			return "", err
+		}
+	}
+	for _, set := range sets {
+		hashExamples(h, set)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func hashFile(h hash.Hash, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(h, f)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	fmt.Fprintf(h, "%s %d\n", filepath.Base(path), n)
+	return err
+}
+
+func hashInts(h hash.Hash, x []int32) {
+	buf := make([]byte, 4*len(x))
+	for i, v := range x {
+		binary.LittleEndian.PutUint32(buf[4*i:], uint32(v))
+	}
+	h.Write(buf)
+}
+
+// hashFloats hashes the bytes as they stand: a key need not be portable.
+func hashFloats(h hash.Hash, x []float32) {
+	if len(x) > 0 {
+		h.Write(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x)))
+	}
+}

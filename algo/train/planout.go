@@ -1,0 +1,88 @@
+package train
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+)
+
+// sumLargest is the sum of the n largest values.
+func sumLargest(x []int, n int) int {
+	s := slices.Clone(x)
+	slices.Sort(s)
+	sum := 0
+	for i := len(s) - 1; i >= max(0, len(s)-n); i-- {
+		sum += s[i]
+	}
+	return sum
+}
+
+// fits refuses a run that the device's memory cannot hold.
+func (t *Trainer) fits() error {
+	have := t.device.Attributes().MemoryBytes
+	if need := t.Budget.Total(); have > 0 && need > have {
+		return fmt.Errorf("the run needs %s and the device has %s: weights %s, gradients and optimizer %s, activations %s, logits %s; lower per_device_train_batch_size (and raise gradient_accumulation_steps) or cutoff_len",
+			bytes(need), bytes(have), bytes(t.Budget.Weights), bytes(t.Budget.Gradients+t.Budget.Optimizer), bytes(t.Budget.Activations), bytes(t.Budget.Head))
+	}
+	return nil
+}
+
+func (t *Trainer) logPlan() {
+	t.log.Info("plan", "rows", t.Plan.Rows, "rows_per_step", t.Plan.Batch(), "steps", t.Plan.Total, "selections", t.Plan.Selections(),
+		"trainable_parameters", t.trainable(), "memory", bytes(t.Budget.Total()))
+}
+
+func (t *Trainer) trainable() int {
+	n := 0
+	for _, p := range t.params {
+		n += p.Size()
+	}
+	return n
+}
+
+// WritePlan prints what a run would do: the schedule, what trains, and the memory.
+func (t *Trainer) WritePlan(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(key string, format string, args ...any) { fmt.Fprintf(tw, "%s\t%s\n", key, fmt.Sprintf(format, args...)) }
+	c := t.Config
+	line("model", "%s (%s), %d parameters, %d trainable", c.Model.NameOrPath, t.model.Config().Type, t.model.Parameters(), t.trainable())
+	line("training rows", "%d", t.Plan.Rows)
+	for _, e := range t.eval {
+		line("evaluation rows", "%d %s", len(e.Examples), e.Name)
+	}
+	line("rows per step", "%d (per_device_train_batch_size %d, gradient_accumulation_steps %d)", t.Plan.Batch(), t.Plan.Micro, t.Plan.Accumulate)
+	line("optimizer steps", "%d", t.Plan.Total)
+	line("learning rate", "%g, %s, %d warm-up steps", c.Training.LearningRate, c.Training.LRSchedulerType, c.Training.Warmup(t.Plan.Total))
+	if t.Plan.Dynamic {
+		line("selector", "%s, mode %s", t.component.Name, t.component.Mode)
+		for s := range t.Plan.Total {
+			switch o, update := t.Plan.Opening(s); o {
+			case Draw:
+				line(fmt.Sprintf("step %d", s), "warm-up draw of %d rows", t.Plan.Warmup*t.Plan.Batch())
+			case Choose:
+				line(fmt.Sprintf("step %d", s), "selection %d: %d of %d rows", update, t.Plan.Update*t.Plan.Batch(), t.Plan.Rows)
+			case Continue:
+			}
+		}
+	}
+	b := t.Budget
+	line("memory", "%s: weights %s, adapters %s, gradients %s, optimizer %s, activations %s, logits %s",
+		bytes(b.Total()), bytes(b.Weights), bytes(b.Adapters), bytes(b.Gradients), bytes(b.Optimizer), bytes(b.Activations), bytes(b.Head))
+	line("device", "%s, %d threads, %s", t.device.Kind(), t.device.Attributes().Units, bytes(t.device.Attributes().MemoryBytes))
+	return tw.Flush()
+}
+
+// bytes writes a size with a binary prefix.
+func bytes(n uint64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, prefixes := float64(n)/unit, "KMGT"
+	i := 0
+	for f >= unit && i < len(prefixes)-1 {
+		f, i = f/unit, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", f, prefixes[i])
+}

@@ -1,0 +1,154 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+
+	"dataflex/algo/config"
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+	"dataflex/model/checkpoint"
+)
+
+// Options is what a command adds to a configuration.
+type Options struct {
+	Device   string // --device; "" = the configuration's use_cpu, or auto
+	DryRun   bool   // print the plan and stop
+	Out      io.Writer
+	Log      *slog.Logger
+	Progress Progress // nil = none
+}
+
+// Run trains what c describes: set-up, training, and what a finished run leaves.
+func Run(ctx context.Context, c *config.Config, o Options) error {
+	dev, err := openDevice(c, o)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	for _, n := range c.Notices() {
+		o.Log.Info(n)
+	}
+	if o.Progress != nil {
+		defer o.Progress.Close()
+	}
+	resume, err := outputDir(c, o)
+	if err != nil {
+		return err
+	}
+	t, err := Setup(ctx, c, dev, o.Log)
+	if err != nil {
+		return err
+	}
+	t.progress = o.Progress
+	if err := t.fits(); err != nil {
+		return err
+	}
+	if o.DryRun {
+		return t.WritePlan(o.Out)
+	}
+	t.logPlan()
+	if resume != "" {
+		o.Log.Info("resuming", "checkpoint", resume)
+		if err := t.resume(resume); err != nil {
+			return err
+		}
+	} else if err := t.openRecords(c.Training.OverwriteOutputDir); err != nil {
+		return err
+	}
+	if t.step >= t.Plan.Total {
+		o.Log.Warn("the checkpoint is already at the last step: nothing is trained", "step", t.step, "total", t.Plan.Total)
+	}
+	if err := t.Train(ctx); err != nil {
+		return err
+	}
+	return t.Finish(ctx)
+}
+
+// openDevice finds the device that was asked for. There is no silent fallback:
+// asking for a GPU where there is none is an error.
+func openDevice(c *config.Config, o Options) (driver.Device, error) {
+	want := o.Device
+	if want == "" {
+		want = "auto"
+		if c.Training.UseCPU {
+			want = "cpu"
+		}
+	}
+	switch {
+	case want == "cpu":
+	case want == "auto":
+		want = "cpu (no GPU support is built in)"
+	case want == "sim", want == "cuda", strings.HasPrefix(want, "cuda:"):
+		return nil, fmt.Errorf("--device %s: this build computes on the CPU only; use --device cpu or leave it out", want)
+	default:
+		return nil, fmt.Errorf("--device %s: the devices are auto, cpu, cuda, cuda:N and sim", want)
+	}
+	threads := 0
+	if s := os.Getenv("OMP_NUM_THREADS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("OMP_NUM_THREADS=%q is not a number of threads", s)
+		}
+		threads = n
+	}
+	dev := cpu.New(threads)
+	o.Log.Info("device", "device", want, "threads", dev.Threads())
+	return dev, nil
+}
+
+// outputDir makes the output folder, or says why it cannot be written, and finds
+// the checkpoint to go on from; "" starts at step 0.
+func outputDir(c *config.Config, o Options) (resume string, err error) {
+	out := c.Training.OutputDir
+	if resume, err = resumeFrom(c, o); err != nil || o.DryRun {
+		return resume, err
+	}
+	if resume == "" && !c.Training.OverwriteOutputDir && finished(out) {
+		return "", fmt.Errorf("%s: output_dir %s already holds a trained model and no checkpoint to go on from: set overwrite_output_dir: true or another output_dir", c.At("output_dir"), out)
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return "", fmt.Errorf("%s: output_dir: %w", c.At("output_dir"), err)
+	}
+	probe, err := os.CreateTemp(out, ".writable-*")
+	if err != nil {
+		return "", fmt.Errorf("%s: output_dir %s cannot be written: %w", c.At("output_dir"), out, err)
+	}
+	probe.Close()
+	if err := os.Remove(probe.Name()); err != nil {
+		return "", fmt.Errorf("%s: output_dir: %w", c.At("output_dir"), err)
+	}
+	notes, err := checkpoint.CleanStale(out)
+	for _, n := range notes {
+		o.Log.Info(n)
+	}
+	return resume, err
+}
+
+// resumeFrom applies LLaMA-Factory's rule: an explicit checkpoint; else the newest
+// complete one in output_dir, unless it is to be overwritten.
+func resumeFrom(c *config.Config, o Options) (string, error) {
+	r := c.Training.ResumeFromCheckpoint
+	if r.Path != "" {
+		return r.Path, nil
+	}
+	if !r.Latest && (c.Training.OverwriteOutputDir || r.Given) {
+		return "", nil
+	}
+	path, _, skipped, err := checkpoint.Newest(c.Training.OutputDir)
+	if err != nil {
+		return "", fmt.Errorf("%s: output_dir: %w", c.At("output_dir"), err)
+	}
+	for _, s := range skipped {
+		o.Log.Warn(s)
+	}
+	if path == "" && r.Latest {
+		o.Log.Warn("resume_from_checkpoint: there is no complete checkpoint: training starts at step 0", "output_dir", c.Training.OutputDir)
+	}
+	return path, nil
+}

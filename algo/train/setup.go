@@ -1,0 +1,159 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"dataflex/algo"
+	"dataflex/algo/config"
+	"dataflex/data"
+	"dataflex/data/rng"
+	"dataflex/driver"
+	"dataflex/model/decoder"
+	"dataflex/model/optim"
+)
+
+// Setup builds a run: data first, then the model, then what trains it. Nothing is
+// written.
+func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.Logger) (*Trainer, error) {
+	t := &Trainer{Config: c, device: dev, log: log, recorder: &recorder{}}
+	d, err := LoadData(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	t.tokenizer, t.train, t.eval = d.Tokenizer, d.Train, d.Eval
+	if t.Plan, err = NewPlan(c, len(t.train)); err != nil {
+		return nil, err
+	}
+	if err := t.loadModel(); err != nil {
+		return nil, err
+	}
+	if err := t.newOptimizer(); err != nil {
+		return nil, err
+	}
+	t.run = &algo.Run{
+		Device: dev, Model: t.model, Optimizer: t.optimizer, Train: t.train, Eval: flatten(t.eval),
+		Seed: uint64(c.Training.Seed), Updates: t.Plan.Selections(), Log: log,
+	}
+	t.ids = identity{modelDir: c.Model.NameOrPath, data: dataHash(t.train)}
+	if err := t.newSelector(); err != nil {
+		return nil, err
+	}
+	t.sampler = sampler{plan: t.Plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling}
+	t.Budget = t.model.Memory(t.largestMicro())
+	return t, nil
+}
+
+func samplerSeed(c *config.Config) uint64 {
+	if c.Training.DataSeed != nil {
+		return uint64(*c.Training.DataSeed)
+	}
+	return uint64(c.Training.Seed)
+}
+
+func flatten(sets []EvalSet) []data.Example {
+	var out []data.Example
+	for _, s := range sets {
+		out = append(out, s.Examples...)
+	}
+	return out
+}
+
+// loadModel reads the base model and makes trainable what finetuning_type says.
+func (t *Trainer) loadModel() error {
+	c := t.Config
+	m, err := decoder.Load(t.device, c.Model.NameOrPath, decoder.Options{})
+	if err != nil {
+		return fmt.Errorf("%s: model_name_or_path: %w", c.At("model_name_or_path"), err)
+	}
+	t.model = m
+	switch c.Tuning.FinetuningType {
+	case config.Full:
+		err = m.TrainAll()
+	case config.LoRA:
+		err = t.adapt()
+	}
+	if err != nil {
+		return err
+	}
+	if n := t.tokenizer.Len(); n > m.Config().Vocab {
+		return fmt.Errorf("%s: the tokenizer has %d tokens, the model's vocabulary %d: the template adds tokens that the model does not know; choose the model's own template", c.At("template"), n, m.Config().Vocab)
+	}
+	t.params = m.Trainable()
+	return nil
+}
+
+// adapt puts LoRA on the model: the saved adapter that adapter_name_or_path names
+// last is trained on, the ones before it are merged; else a new one is made.
+func (t *Trainer) adapt() error {
+	c := t.Config
+	for i, dir := range c.Model.AdapterNameOrPath {
+		if err := t.model.LoadAdapter(dir); err != nil {
+			return fmt.Errorf("%s: adapter_name_or_path: %w", c.At("adapter_name_or_path"), err)
+		}
+		if last := i == len(c.Model.AdapterNameOrPath)-1; last && !c.Tuning.CreateNewAdapter {
+			return nil
+		}
+		t.model.Merge()
+	}
+	stream := rng.NewTorch(uint64(c.Training.Seed))
+	err := t.model.AddLoRA(decoder.LoRA{
+		Rank: c.Tuning.LoRARank, Alpha: c.Tuning.LoRAAlpha, Dropout: c.Tuning.LoRADropout, RSLoRA: c.Tuning.UseRSLoRA, Targets: c.Tuning.LoRATarget,
+	}, stream.Double)
+	if err != nil {
+		return fmt.Errorf("%s: lora_target: %w", c.At("lora_target"), err)
+	}
+	return nil
+}
+
+func (t *Trainer) newOptimizer() error {
+	c := t.Config.Training
+	groups := optim.Groups(t.params, c.WeightDecay)
+	if ratio := t.Config.Tuning.LoRAPlusLRRatio; ratio != nil {
+		groups = optim.LoRAPlus(t.params, c.WeightDecay, c.LearningRate, *ratio, t.Config.Tuning.LoRAPlusLREmbedding)
+	}
+	var err error
+	if t.optimizer, err = optim.NewAdamW(t.device, groups, c.AdamBeta1, c.AdamBeta2, c.AdamEpsilon); err != nil {
+		return err
+	}
+	warmup := c.Warmup(t.Plan.Total)
+	args := c.LRSchedulerKwargs
+	if c.LRSchedulerType == "warmup_stable_decay" {
+		args = optim.StableDecayDefaults(args, warmup, t.Plan.Total)
+	}
+	if t.schedule, err = optim.NewSchedule(c.LRSchedulerType, args, warmup, t.Plan.Total, c.LearningRate); err != nil {
+		return fmt.Errorf("%s: %w", t.Config.At("lr_scheduler_type"), err)
+	}
+	return nil
+}
+
+func (t *Trainer) newSelector() error {
+	d := t.Config.Dynamic
+	if !t.Plan.Dynamic {
+		return nil
+	}
+	var err error
+	if t.component, err = config.LoadComponent(d.ComponentsCfgFile, "selectors", d.ComponentName); err != nil {
+		return fmt.Errorf("%s: %w", t.Config.At("components_cfg_file"), err)
+	}
+	t.log.Info("component", "selector", t.component.Name, "mode", t.component.Mode, "params", t.component.Raw)
+	t.selector, err = algo.BuildSelector(t.run, t.component)
+	return err
+}
+
+// largestMicro is the most tokens, and labelled ones, that a micro-batch can hold.
+func (t *Trainer) largestMicro() (tokens, labelled int) {
+	var longest, labels []int
+	for _, ex := range t.train {
+		n := 0
+		for _, l := range ex.Labels {
+			if l >= 0 {
+				n++
+			}
+		}
+		longest, labels = append(longest, len(ex.InputIDs)), append(labels, n)
+	}
+	return sumLargest(longest, t.Plan.Micro), sumLargest(labels, t.Plan.Micro)
+}
+

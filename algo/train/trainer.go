@@ -1,0 +1,287 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"dataflex/algo"
+	"dataflex/algo/batch"
+	"dataflex/algo/config"
+	"dataflex/algo/report"
+	"dataflex/data"
+	"dataflex/data/tokenizer"
+	"dataflex/driver"
+	"dataflex/model/decoder"
+	"dataflex/model/optim"
+	"dataflex/model/tensor"
+)
+
+// ErrInterrupted is returned when the context ended and a checkpoint was saved.
+var ErrInterrupted = errors.New("interrupted; the checkpoint is complete, the same command goes on from it")
+
+// Trainer is a run: what it trains, on what, and how far it is.
+type Trainer struct {
+	Config *config.Config
+	Plan   Plan
+	Budget decoder.Budget
+
+	device    driver.Device
+	model     *decoder.Model
+	params    []*tensor.Param
+	optimizer *optim.AdamW
+	schedule  optim.Schedule
+	tokenizer *tokenizer.Tokenizer
+	train     []data.Example
+	eval      []EvalSet
+	run       *algo.Run
+	component *config.Component // nil where nothing is selected
+	selector  algo.Selector     // likewise
+	sampler   sampler
+	ids       identity
+
+	step     int
+	totals   totals
+	recorder *recorder
+	log      *slog.Logger
+	progress Progress
+}
+
+// EvalSet is a named set of evaluation rows; the name is empty when there is one.
+type EvalSet struct {
+	Name     string
+	Examples []data.Example
+}
+
+// totals is what a run adds up, and a checkpoint keeps.
+type totals struct {
+	Loss        float64 `json:"loss"`         // of all steps
+	WindowLoss  float64 `json:"window_loss"`  // since the last log line
+	WindowSteps int     `json:"window_steps"` // likewise
+	Flos        float64 `json:"flos"`
+	Tokens      int     `json:"tokens"`    // trained on, without padding
+	Padded      int     `json:"padded"`    // as upstream counts input tokens
+	Seconds     float64 `json:"seconds"`   // of training, selections included
+	Selecting   float64 `json:"selecting"` // of which selecting
+	Selections  int     `json:"selections"`
+}
+
+// Progress is told how far the run is; nil wants nothing.
+type Progress interface {
+	Step(done, total int, loss float64)
+	Close()
+}
+
+// stepStats is what an optimizer step reports.
+type stepStats struct {
+	loss, gradNorm, lr float64
+}
+
+// Train runs to the end of the plan. When ctx ends it saves a checkpoint of the
+// last finished step and returns ErrInterrupted.
+func (t *Trainer) Train(ctx context.Context) error {
+	started := time.Now()
+	before := t.totals.Seconds
+	for t.step < t.Plan.Total {
+		stats, err := t.advance(ctx)
+		t.totals.Seconds = before + time.Since(started).Seconds()
+		if err != nil {
+			return t.stopped(ctx, err)
+		}
+		if err := t.afterStep(ctx, stats); err != nil {
+			return t.stopped(ctx, err)
+		}
+	}
+	return nil
+}
+
+// stopped saves what there is when it was the context that ended.
+func (t *Trainer) stopped(ctx context.Context, err error) error {
+	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		return err
+	}
+	if t.step == 0 {
+		return fmt.Errorf("interrupted before the first step; nothing to save: %w", ErrInterrupted)
+	}
+	path, serr := t.save()
+	if serr != nil {
+		return fmt.Errorf("interrupted at step %d, and the checkpoint could not be saved: %w", t.step, serr)
+	}
+	t.log.Info("checkpoint saved", "step", t.step, "path", path)
+	return ErrInterrupted
+}
+
+// advance opens the window a step starts with, where one does, and takes the
+// step.
+func (t *Trainer) advance(ctx context.Context) (stepStats, error) {
+	if err := ctx.Err(); err != nil {
+		return stepStats{}, err
+	}
+	if err := t.openWindow(ctx); err != nil {
+		return stepStats{}, err
+	}
+	return t.optimizerStep(ctx)
+}
+
+// optimizerStep accumulates the gradients of a group of micro-batches and applies
+// them: the loss is the mean over all labelled tokens of the group.
+func (t *Trainer) optimizerStep(ctx context.Context) (stepStats, error) {
+	micros, labels := t.group()
+	lr := t.Config.Training.LearningRate * t.schedule(t.step)
+	if labels == 0 {
+		t.log.Warn("no labelled token in the rows of this step: the update is skipped", "step", t.step+1)
+		t.finishStep(0)
+		return stepStats{lr: lr}, nil
+	}
+	t.zeroGradients()
+	var loss float64
+	for i, m := range micros {
+		if err := ctx.Err(); err != nil {
+			return stepStats{}, err
+		}
+		l, err := t.backward(m, i, labels)
+		if err != nil {
+			return stepStats{}, fmt.Errorf("step %d, %s: %w", t.step+1, t.describe(m.Rows), err)
+		}
+		loss += l
+	}
+	norm := optim.GradNorm(t.device, t.params)
+	if math.IsNaN(norm) || math.IsInf(norm, 0) {
+		return stepStats{}, fmt.Errorf("step %d: the gradient is not finite (norm %v) while the loss is %v: lower learning_rate, or look at %s; %s",
+			t.step+1, norm, loss, t.describe(micros[0].Rows), t.lastCheckpoint())
+	}
+	t.optimizer.Step(lr, optim.Clip(norm, t.Config.Training.MaxGradNorm))
+	t.finishStep(loss)
+	return stepStats{loss: loss, gradNorm: norm, lr: lr}, nil
+}
+
+func (t *Trainer) finishStep(loss float64) {
+	t.totals.Loss += loss
+	t.totals.WindowLoss += loss
+	t.totals.WindowSteps++
+	t.step++
+}
+
+// group lays out the micro-batches of the coming step and counts their labels.
+func (t *Trainer) group() (micros []batch.Micro, labels int) {
+	for _, rows := range t.sampler.step(t.step) {
+		m := batch.Pack(t.train, rows)
+		micros = append(micros, m)
+		labels += m.Labels
+		t.count(m)
+	}
+	return micros, labels
+}
+
+// count keeps upstream's books, which go by padded tokens.
+func (t *Trainer) count(m batch.Micro) {
+	padded := batch.Padded(t.train, m.Rows, t.padding())
+	t.totals.Tokens += len(m.Tokens)
+	t.totals.Padded += padded
+	t.totals.Flos += 6 * float64(padded) * float64(t.model.NonEmbeddingParameters())
+}
+
+// padding is the multiple rows are padded to upstream: 8 for fine-tuning.
+func (t *Trainer) padding() int {
+	if t.Config.Tuning.Stage == config.StageSFT {
+		return 8
+	}
+	return 1
+}
+
+// backward adds a micro-batch's share of the step's gradient and returns its
+// share of the loss. Label smoothing takes Hugging Face's own path: a mean over
+// the micro-batch, not divided by the accumulation steps.
+func (t *Trainer) backward(m batch.Micro, index, labels int) (float64, error) {
+	smoothing := t.Config.Training.LabelSmoothingFactor
+	scale := 1 / float64(labels)
+	if smoothing > 0 {
+		n := 0
+		for _, l := range m.Labelled {
+			n += l
+		}
+		if n == 0 {
+			return 0, nil
+		}
+		scale = 1 / float64(n)
+	}
+	weight := make([]float32, len(m.Tokens))
+	for i, target := range m.Targets {
+		if target >= 0 {
+			weight[i] = float32(scale)
+		}
+	}
+	tokenLoss, err := t.model.Backward(m.Batch, decoder.Objective{
+		Weight: weight, Smoothing: float32(smoothing), Train: true, DropoutSeed: t.dropoutSeed(index),
+	})
+	if err != nil {
+		return 0, err
+	}
+	var sum float64
+	for i, target := range m.Targets {
+		if target >= 0 {
+			sum += float64(tokenLoss[i])
+		}
+	}
+	if math.IsNaN(sum) || math.IsInf(sum, 0) {
+		return 0, fmt.Errorf("the loss is %v: the weights or the data hold numbers that are not finite, or learning_rate %v is too high; %s",
+			sum, t.Config.Training.LearningRate, t.lastCheckpoint())
+	}
+	return sum * scale, nil
+}
+
+// dropoutSeed differs for every micro-batch of the run and depends on nothing
+// else, so that a resumed run draws the same masks.
+func (t *Trainer) dropoutSeed(index int) uint64 {
+	const golden = 0x9e3779b97f4a7c15 // 2⁶⁴/φ, spreads consecutive counters
+	return (t.run.Seed+1)*golden ^ uint64(t.step)<<20 ^ uint64(index)
+}
+
+func (t *Trainer) zeroGradients() {
+	for _, p := range t.params {
+		clear(p.Grad.Host())
+	}
+}
+
+// describe names the rows of a micro-batch.
+func (t *Trainer) describe(rows []int) string {
+	s := ""
+	for i, r := range rows {
+		if i > 0 {
+			s += ", "
+		}
+		if i == 4 {
+			return s + fmt.Sprintf("and %d more", len(rows)-i)
+		}
+		s += fmt.Sprintf("row %d of %s", t.train[r].Row, t.train[r].Dataset)
+	}
+	return s
+}
+
+func (t *Trainer) lastCheckpoint() string {
+	if t.recorder.lastSaved == "" {
+		return "no checkpoint was saved yet"
+	}
+	return "the last good checkpoint is " + t.recorder.lastSaved
+}
+
+// Result is what a finished run reports.
+func (t *Trainer) Result() report.Object {
+	seconds := max(t.totals.Seconds, 1e-9)
+	samples := float64(len(t.train)) * t.Config.Training.NumTrainEpochs
+	if t.Plan.Dynamic || t.Config.Training.MaxSteps > 0 {
+		samples = float64(t.Plan.Total * t.Plan.Batch())
+	}
+	return report.Object{
+		{Key: "epoch", Value: t.Plan.Epoch(t.step)},
+		{Key: "total_flos", Value: t.totals.Flos},
+		{Key: "train_loss", Value: t.totals.Loss / float64(max(t.step, 1))},
+		{Key: "train_runtime", Value: report.Round(seconds, 4)},
+		{Key: "train_samples_per_second", Value: report.Round(samples/seconds, 3)},
+		{Key: "train_steps_per_second", Value: report.Round(float64(t.Plan.Total)/seconds, 3)},
+		{Key: "train_tokens_per_second", Value: report.Round(float64(t.totals.Tokens)/seconds, 3)},
+	}
+}

@@ -1,0 +1,234 @@
+// Command dataflex-demo shows what the project is for: LESS picks, while a small
+// model is fine-tuned, the rows that help with one family of tasks, out of an
+// instruction set of several families with noise in it. It ends by printing what
+// was picked, and how a run with random rows of the same length fares.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/pflag"
+
+	"dataflex/algo/config"
+	_ "dataflex/algo/selector"
+	"dataflex/algo/train"
+	"dataflex/model/checkpoint"
+	"dataflex/tools/command"
+)
+
+// wanted is the share of picked rows that must come from the target family.
+const wanted = 0.80
+
+func main() {
+	out := pflag.String("out", "saves/demo", "where the demo writes")
+	model := pflag.String("train-model", "", "train the demo's model from nothing into this folder, and stop")
+	pflag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if *model != "" {
+		err = trainModel(ctx, *model, *out)
+	} else {
+		err = demo(ctx, *out)
+	}
+	os.Exit(command.Exit(err, os.Stderr))
+}
+
+func demo(ctx context.Context, out string) error {
+	pool := instructionSet(demoSeed, 80, 0.15)
+	eval := only(instructionSet(demoSeed+1, 16, 0), target)
+	if err := writeDatasets(out, map[string][]row{"pool": pool, "eval": eval}); err != nil {
+		return err
+	}
+	if err := extract(filepath.Join(out, "model")); err != nil {
+		return err
+	}
+	components := fmt.Sprintf(componentsYAML, filepath.Join(out, "cache"))
+	if err := checkpoint.WriteFile(filepath.Join(out, "components.yaml"), []byte(components)); err != nil {
+		return err
+	}
+	for _, selector := range []string{"random", "less"} {
+		fmt.Printf("\n== %s ==\n", selector)
+		yaml := fmt.Sprintf(demoYAML, filepath.Join(out, "model"), out, filepath.Join(out, selector), filepath.Join(out, "components.yaml"), selector)
+		if err := runYAML(ctx, filepath.Join(out, selector+".yaml"), yaml); err != nil {
+			return err
+		}
+	}
+	return summary(out, pool)
+}
+
+// summary prints what LESS picked and fails when it did not find the family.
+func summary(out string, pool []row) error {
+	picked, err := windows(filepath.Join(out, "less", "selected_rows.jsonl"))
+	if err != nil {
+		return err
+	}
+	inPool := 0
+	for _, r := range pool {
+		if r.Family == target {
+			inPool++
+		}
+	}
+	fmt.Printf("\nThe evaluation set is the family %q: %d of the pool's %d rows, %.0f %%.\n", target, inPool, len(pool), 100*float64(inPool)/float64(len(pool)))
+	worst := 1.0
+	for _, w := range picked {
+		hits, noise := 0, 0
+		for _, i := range w.rows {
+			if pool[i].Family == target {
+				hits++
+				if pool[i].Noise {
+					noise++
+				}
+			}
+		}
+		share := float64(hits) / float64(len(w.rows))
+		worst = min(worst, share)
+		fmt.Printf("step %3d: LESS picked %d rows, %d of the family: %.0f %% (%d of them with a wrong answer)\n", w.step, len(w.rows), hits, 100*share, noise)
+	}
+	losses := map[string]float64{}
+	for _, s := range []string{"less", "random"} {
+		if losses[s], err = evalLoss(filepath.Join(out, s)); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("eval loss after training: less %.4f, random %.4f\n", losses["less"], losses["random"])
+	fmt.Printf("loss plot: %s\n", filepath.Join(out, "less", "training_loss.png"))
+	if worst < wanted {
+		return fmt.Errorf("a window has only %.0f %% of the family, %.0f %% were wanted", 100*worst, 100*wanted)
+	}
+	return nil
+}
+
+type window struct {
+	step int
+	rows []int
+}
+
+// windows reads which rows each selection took.
+func windows(path string) ([]window, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var out []window
+	for s := bufio.NewScanner(f); s.Scan(); {
+		var pick struct{ Step, Row int }
+		if err := json.Unmarshal(s.Bytes(), &pick); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if len(out) == 0 || out[len(out)-1].step != pick.Step {
+			out = append(out, window{step: pick.Step})
+		}
+		last := &out[len(out)-1]
+		last.rows = append(last.rows, pick.Row)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s: no selection was made", path)
+	}
+	return out, nil
+}
+
+func evalLoss(dir string) (float64, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, "eval_results.json"))
+	if err != nil {
+		return 0, err
+	}
+	var r struct {
+		Loss float64 `json:"eval_loss"`
+	}
+	return r.Loss, json.Unmarshal(raw, &r)
+}
+
+// writeDatasets writes the sets and a dataset_info.json that names them.
+func writeDatasets(dir string, sets map[string][]row) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	info := map[string]any{}
+	for name, rows := range sets {
+		raw, err := json.MarshalIndent(rows, "", " ")
+		if err != nil {
+			return err
+		}
+		if err := checkpoint.WriteFile(filepath.Join(dir, name+".json"), append(raw, '\n')); err != nil {
+			return err
+		}
+		info[name] = map[string]string{"file_name": name + ".json"}
+	}
+	raw, err := json.MarshalIndent(info, "", " ")
+	if err != nil {
+		return err
+	}
+	return checkpoint.WriteFile(filepath.Join(dir, "dataset_info.json"), append(raw, '\n'))
+}
+
+// runYAML writes a configuration and trains it, as dataflex-train would.
+func runYAML(ctx context.Context, path, yaml string) error {
+	if err := checkpoint.WriteFile(path, []byte(yaml)); err != nil {
+		return err
+	}
+	c, err := config.Load(path, nil)
+	if err != nil {
+		return err
+	}
+	return train.Run(ctx, c, train.Options{Out: os.Stdout, Log: command.Logger(os.Stderr)})
+}
+
+const demoYAML = `# a LESS run as a DataFlex user writes it
+model_name_or_path: %s
+stage: sft
+do_train: true
+finetuning_type: lora
+lora_target: all
+lora_rank: 8
+dataset_dir: %s
+dataset: pool
+eval_dataset: eval
+template: chatml
+cutoff_len: 128
+output_dir: %s
+overwrite_output_dir: true
+per_device_train_batch_size: 4
+per_device_eval_batch_size: 16
+gradient_accumulation_steps: 2
+learning_rate: 1.0e-3
+lr_scheduler_type: cosine
+warmup_ratio: 0.1
+logging_steps: 4
+do_eval: true
+save_steps: 1000
+plot_loss: true
+seed: 42
+
+train_type: dynamic_select
+components_cfg_file: %s
+component_name: %s
+warmup_step: 4
+update_step: 4
+update_times: 4
+num_train_epochs: 1.0
+`
+
+const componentsYAML = `selectors:
+  less:
+    name: less
+    params:
+      cache_dir: %[1]s/less
+      gradient_type: adam
+      proj_dim: 1024
+      seed: 123
+  random:
+    name: random
+    params:
+      cache_dir: %[1]s/random
+      seed: 42
+      replacement: false
+`

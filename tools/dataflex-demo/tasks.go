@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+)
+
+// A family is one kind of task; its rows are made, not collected.
+type family struct {
+	name string
+	make func(r *rand.Rand) (instruction, output string)
+}
+
+// row is a line of the instruction set in LLaMA-Factory's alpaca format; family
+// and noise say, for the count at the end, what the row is.
+type row struct {
+	Instruction string `json:"instruction"`
+	Input       string `json:"input"`
+	Output      string `json:"output"`
+	Family      string `json:"family"`
+	Noise       bool   `json:"noise"`
+}
+
+// target is the family of the evaluation set: what the user wants more of.
+const target = "add"
+
+var families = []family{
+	{"reverse", func(r *rand.Rand) (string, string) {
+		w := word(r)
+		return "Reverse the word " + w, reversed(w)
+	}},
+	{target, func(r *rand.Rand) (string, string) {
+		a, b := r.IntN(50), r.IntN(50)
+		return fmt.Sprintf("Add %d and %d", a, b), fmt.Sprint(a + b)
+	}},
+	{"upper", func(r *rand.Rand) (string, string) {
+		w := word(r)
+		return "Write in capitals: " + w, strings.ToUpper(w)
+	}},
+	{"spell", func(r *rand.Rand) (string, string) {
+		w := word(r)
+		return "Spell " + w, strings.Join(strings.Split(w, ""), " ")
+	}},
+	{"sort", func(r *rand.Rand) (string, string) {
+		w := word(r)
+		letters := strings.Split(w, "")
+		slices.Sort(letters)
+		return "Sort the letters of " + w, strings.Join(letters, "")
+	}},
+	{"repeat", func(r *rand.Rand) (string, string) {
+		w := word(r)
+		return "Say " + w + " three times", strings.Join([]string{w, w, w}, " ")
+	}},
+}
+
+// word makes a pronounceable word of two or three syllables.
+func word(r *rand.Rand) string {
+	const consonants, vowels = "bdfgklmnprstvz", "aeiou"
+	var b strings.Builder
+	for range 2 + r.IntN(2) {
+		b.WriteByte(consonants[r.IntN(len(consonants))])
+		b.WriteByte(vowels[r.IntN(len(vowels))])
+	}
+	return b.String()
+}
+
+func reversed(s string) string {
+	b := []byte(s)
+	slices.Reverse(b)
+	return string(b)
+}
+
+// instructionSet makes n rows of every family in turn; a share of them, noise,
+// have the output of a row of another family.
+func instructionSet(seed uint64, n int, noise float64) []row {
+	r := rand.New(rand.NewPCG(seed, 1))
+	var rows []row
+	for range n {
+		for _, f := range families {
+			q, a := f.make(r)
+			rows = append(rows, row{Instruction: q, Output: a, Family: f.name})
+		}
+	}
+	for i := range rows {
+		if r.Float64() < noise {
+			_, rows[i].Output = families[(i+1+r.IntN(len(families)-1))%len(families)].make(r)
+			rows[i].Noise = true
+		}
+	}
+	r.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	return rows
+}
+
+// only keeps the clean rows of one family.
+func only(rows []row, name string) []row {
+	var out []row
+	for _, x := range rows {
+		if x.Family == name && !x.Noise {
+			out = append(out, x)
+		}
+	}
+	return out
+}

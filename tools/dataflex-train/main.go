@@ -1,0 +1,63 @@
+// Command dataflex-train trains what a LLaMA-Factory or DataFlex YAML describes.
+//
+//	dataflex-train -config less.yaml [key=value ...]
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"dataflex/algo/train"
+	"dataflex/tools/command"
+)
+
+const usage = `usage: dataflex-train -config FILE [key=value ...]
+
+FILE is a LLaMA-Factory or DataFlex YAML or JSON file; key=value overrides a key of it.
+
+`
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	flags := pflag.NewFlagSet("dataflex-train", pflag.ContinueOnError)
+	flags.SetOutput(os.Stderr)
+	flags.Usage = func() { fmt.Fprint(os.Stderr, usage, flags.FlagUsages()) }
+	file := flags.String("config", "", "the configuration file")
+	device := flags.String("device", "", "auto, cpu, cuda, cuda:N or sim (default auto, or cpu where use_cpu is true)")
+	dryRun := flags.Bool("dry-run", false, "print the plan, the memory budget and the step schedule, and stop")
+	version := flags.Bool("version", false, "print the version and stop")
+	if err := flags.Parse(singleDash(args)); err != nil {
+		if err == pflag.ErrHelp {
+			return command.ExitDone
+		}
+		return command.Exit(fmt.Errorf("%w; see dataflex-train --help", err), os.Stderr)
+	}
+	if *version {
+		fmt.Println("dataflex", command.Version)
+		return command.ExitDone
+	}
+	rest := flags.Args()
+	if *file == "" && len(rest) > 0 && !strings.Contains(rest[0], "=") {
+		*file, rest = rest[0], rest[1:]
+	}
+	if *file == "" {
+		return command.Exit(fmt.Errorf("no configuration: dataflex-train -config FILE [key=value ...]"), os.Stderr)
+	}
+	return command.Train(*file, rest, train.Options{Device: *device, DryRun: *dryRun, Out: os.Stdout}, os.Stderr)
+}
+
+// singleDash lets long flags be written with one dash, as in -config FILE.
+func singleDash(args []string) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		if strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--") && len(a) > 2 {
+			a = "-" + a
+		}
+		out[i] = a
+	}
+	return out
+}
