@@ -1,0 +1,174 @@
+package autograd
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+	"dataflex/kernels/attention"
+	"dataflex/kernels/gradproj"
+	"dataflex/kernels/rope"
+	"dataflex/kernels/xent"
+	"dataflex/model/tensor"
+)
+
+func param(t *testing.T, dev driver.Device, r *rand.Rand, shape ...int) *tensor.Param {
+	t.Helper()
+	p, err := tensor.New(dev, "p", shape...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, w := 0, p.Data.Host(); i < len(w); i++ {
+		w[i] = r.Float32()*2 - 1
+	}
+	if err := p.Train(dev); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestSharedGradients checks a graph in which gradients are shared, written while
+// shared, and added up: x feeds two rotations, a norm and a residual, and a value
+// that a residual passes its gradient to is rotated.
+func TestSharedGradients(t *testing.T) {
+	dev := cpu.New(1)
+	defer dev.Close()
+	r := rand.New(rand.NewPCG(1, 2))
+	const vocab, d = 7, 4
+	table, w, scale, head := param(t, dev, r, vocab, d), param(t, dev, r, d, d), param(t, dev, r, d), param(t, dev, r, vocab, d)
+	angles, err := rope.NewTable(d, 100, rope.Scaling{}, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, targets, pos := []int32{1, 3, 3, 6}, []int32{3, -1, 6, 2}, []int32{0, 1, 2, 3}
+	linear := Linear{In: d, Out: d, Weight: w}
+	tape := New(dev)
+	defer tape.Close()
+	loss := func(record bool) float64 {
+		tape.Begin(Mode{Record: record})
+		x := tape.Embed(table, ids)
+		h := tape.Norm(x, scale, 1e-5)
+		q := tape.Rope(tape.Linear(x, &linear), pos, angles, 1, d)
+		k := tape.Rope(tape.Linear(h, &linear), pos, angles, 1, d)
+		a := tape.Attention(attention.Params{Segments: []int32{0, 4}, Heads: 1, KVHeads: 1, HeadDim: d, Scale: 0.5}, q, k, h)
+		y := tape.Rope(tape.Linear(a, &linear), pos, angles, 1, d)
+		z := tape.Residual(x, y)
+		s := tape.SwiGLU(z, h)
+		out := tape.Scratch(len(ids))
+		tape.CrossEntropy(xent.Params{Rows: len(ids), Hidden: d, Vocab: vocab}, tape.Residual(z, s), head, targets, driver.F32{}, out)
+		if err := tape.Err(); err != nil {
+			t.Fatal(err)
+		}
+		var sum float64
+		for _, l := range out.Host() {
+			sum += float64(l)
+		}
+		if record {
+			if err := tape.Backward(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return sum
+	}
+	loss(true)
+	for n, p := range []*tensor.Param{table, w, scale, head} {
+		for i, v := 0, p.Data.Host(); i < len(v); i++ {
+			old := v[i]
+			slope := func(h float32) float64 {
+				v[i] = old + h
+				up, above := loss(false), v[i]
+				v[i] = old - h
+				down, below := loss(false), v[i]
+				v[i] = old
+				return (up - down) / (float64(above) - float64(below))
+			}
+			want := (4*slope(1./64) - slope(1./32)) / 3
+			if got := float64(p.Grad.Host()[i]); math.Abs(got-want) > 2e-3*(1+math.Abs(want)) {
+				t.Errorf("parameter %d, entry %d: gradient %g, slope %g", n, i, got, want)
+			}
+		}
+	}
+}
+
+// TestErrorsStick checks that a sink's error ends the backward pass and that a
+// later Begin starts afresh.
+func TestErrorsStick(t *testing.T) {
+	dev := cpu.New(1)
+	defer dev.Close()
+	r := rand.New(rand.NewPCG(1, 2))
+	table, w, head := param(t, dev, r, 5, 4), param(t, dev, r, 4, 4), param(t, dev, r, 5, 4)
+	for _, p := range []*tensor.Param{table, w, head} {
+		p.Freeze(dev)
+	}
+	l := Linear{In: 4, Out: 4, Weight: w, LoRA: &LoRA{A: param(t, dev, r, 2, 4), B: param(t, dev, r, 4, 2), Rank: 2, Scale: 1}}
+	tape := New(dev)
+	defer tape.Close()
+	calls, refuse := 0, errors.New("no room")
+	run := func(sink FactorSink) error {
+		tape.Begin(Mode{Record: true, Sink: sink, Segments: []int32{0, 2}})
+		h := tape.Linear(tape.Linear(tape.Embed(table, []int32{1, 2}), &l), &l)
+		tape.CrossEntropy(xent.Params{Rows: 2, Hidden: 4, Vocab: 5}, h, head, []int32{2, 3}, driver.F32{}, tape.Scratch(2))
+		return tape.Backward()
+	}
+	if err := run(func(int, gradproj.Factors) error { calls++; return refuse }); err != refuse || calls != 1 || tape.Err() != refuse {
+		t.Errorf("%d calls, error %v", calls, err)
+	}
+	if tape.Norm(nil, w, 0) != nil || tape.Linear(nil, &l) != nil || tape.Embed(table, []int32{0}) != nil {
+		t.Error("an op did something after an error")
+	}
+	if err := run(func(int, gradproj.Factors) error { calls++; return nil }); err != nil || calls != 3 {
+		t.Errorf("%d calls, error %v", calls, err)
+	}
+}
+
+// TestDropout checks the masks: their share of zeros, the scale of the rest, that
+// they depend on seed and adapter, and not on the shape of the batch.
+func TestDropout(t *testing.T) {
+	dev := cpu.New(2)
+	defer dev.Close()
+	const rows, cols, p = 100, 203, 0.1
+	ones := make([]float32, rows*cols)
+	for i := range ones {
+		ones[i] = 1
+	}
+	mask := func(key maskKey, rows int) []float32 {
+		out := make([]float32, rows*cols)
+		dropout(dev, key, p, rows, cols, driver.FromHost(ones[:rows*cols]), driver.FromHost(out), false)
+		return out
+	}
+	a := mask(maskKey{5, 0}, rows)
+	zeros := 0
+	for _, x := range a {
+		switch x {
+		case 0:
+			zeros++
+		case 1 / (1 - float32(p)):
+		default:
+			t.Fatalf("entry %g", x)
+		}
+	}
+	// Binomial: 5 standard deviations of the share of 20300 draws are 0.0105.
+	if share := float64(zeros) / float64(len(a)); math.Abs(share-p) > 0.0105 {
+		t.Errorf("%g of the entries are dropped, want %g", share, p)
+	}
+	agree := func(b []float32) (n int) {
+		for i, x := range b {
+			if x == a[i] {
+				n++
+			}
+		}
+		return n
+	}
+	if part := mask(maskKey{5, 0}, 10); agree(part) != len(part) {
+		t.Error("a row's mask depends on the number of rows")
+	}
+	for _, key := range []maskKey{{6, 0}, {5, 1}, {5 | 1<<40, 0}} {
+		// Independent masks agree in 0.82 of the entries.
+		if share := float64(agree(mask(key, rows))) / float64(len(a)); math.Abs(share-0.82) > 0.02 {
+			t.Errorf("masks of %v and {5 0} agree in %g of the entries", key, share)
+		}
+	}
+}
