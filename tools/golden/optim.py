@@ -4,8 +4,8 @@ schedule and the weight-decay names (transformers).
     python -m venv V && V/bin/pip install torch==2.7.1 numpy==1.26.4 transformers==4.57.6
     V/bin/python tools/golden/optim.py model/optim/testdata
 
-transformers 4.57.6 knows cosine_warmup_with_min_lr; the other schedules are those of 4.52.4, and the decayed names are 4.52.4's
-rule, which is written out below because later versions decay fewer.
+transformers 4.57.6 knows cosine_warmup_with_min_lr; the other schedules are those of 4.52.4. The decayed names follow 4.52.4's
+rule, written out below because later versions decay fewer (checked once against 4.52.4's own get_decay_parameter_names).
 """
 import json, math, re, sys, warnings
 import torch, transformers
@@ -32,7 +32,8 @@ def adamw():
         for n, p in params.items():
             p.grad = torch.randn(shapes[n], generator=gen) * (0.05 if i % 3 == 2 else 3.0)
             step["grads"][n] = floats(p.grad)
-        step["norm"] = float(torch.nn.utils.clip_grad_norm_(list(params.values()), 1.0))
+        norm = torch.nn.utils.clip_grad_norm_(list(params.values()), 1.0)
+        step["norm"], step["clip"] = float(norm), float(torch.clamp(1.0 / (norm + 1e-6), max=1.0))  # as clip_grad_norm_ computes it
         for g, n in zip(opt.param_groups, params):
             g["lr"] = lr * groups[n][0]
         opt.step()

@@ -1,0 +1,34 @@
+package optim
+
+import (
+	"math"
+
+	"dataflex/driver"
+	"dataflex/kernels/reduce"
+	"dataflex/model/tensor"
+)
+
+// GradNorm is the L2 norm of all gradients together. It depends on their values
+// and order alone, not on the number of threads. A NaN or an infinity anywhere
+// makes the norm one.
+func GradNorm(dev driver.Device, params []*tensor.Param) float64 {
+	var sum float64
+	for _, p := range params {
+		sum += reduce.SumSquares(dev, p.Grad)
+	}
+	return math.Sqrt(sum)
+}
+
+// Clip is what gradients of that norm are multiplied with so that their norm is
+// at most maxNorm: torch's clip_grad_norm_, maxNorm/(norm + 1e-6) where that is
+// below 1. maxNorm <= 0 turns clipping off. A NaN norm gives NaN: check the norm.
+func Clip(norm, maxNorm float64) float32 {
+	if maxNorm <= 0 {
+		return 1
+	}
+	c := float32(maxNorm / (norm + 1e-6))
+	if c > 1 {
+		return 1
+	}
+	return c
+}
