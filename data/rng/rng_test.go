@@ -119,7 +119,7 @@ func TestTorch(t *testing.T) {
 		same(t, m, "randperm_7", 0, g().Randperm(7))
 		same(t, m, "randperm_300", 0, g().Randperm(300))
 		same(t, m, "rand_f32", 0, fill(10, g().Float32))
-		same(t, m, "rand_f64", 0, fill(10, g().Float64))
+		same(t, m, "rand_f64", 0, fill(10, g().Double))
 		u := make([]float32, 40)
 		g().Uniform(u, -0.0883883, 0.0883883)
 		same(t, m, "uniform_f32", 0, u)

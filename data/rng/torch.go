@@ -32,8 +32,8 @@ func (g *Torch) Uint64() uint64 { return g.mt.uint64() }
 // Int63 is torch.empty((), dtype=torch.int64).random_(): how RandomSampler draws its seed.
 func (g *Torch) Int63() int64 { return int64(g.mt.uint64() & math.MaxInt64) }
 
-// Float64 is uniform on [0, 1) with 53 bits (two words): torch.rand(dtype=float64).
-func (g *Torch) Float64() float64 {
+// Double is uniform on [0, 1) with 53 bits (two words): torch.rand(dtype=float64).
+func (g *Torch) Double() float64 {
 	return float64(g.mt.uint64()&(1<<53-1)) / (1 << 53)
 }
 
@@ -88,11 +88,11 @@ func (g *Torch) Randperm(n int) []int {
 }
 
 // Bernoulli is one element of Tensor.bernoulli_(p).
-func (g *Torch) Bernoulli(p float64) bool { return g.Float64() < p }
+func (g *Torch) Bernoulli(p float64) bool { return g.Double() < p }
 
 // Exponential is one element of Tensor.exponential_(lambda) in float32.
 func (g *Torch) Exponential(lambda float64) float32 {
-	return float32(-1 / lambda * math.Log1p(-g.Float64()))
+	return float32(-1 / lambda * math.Log1p(-g.Double()))
 }
 
 // Multinomial draws k of the indices of w: torch.multinomial(w, k, replacement).
@@ -139,7 +139,7 @@ func (g *Torch) multinomialReplace(w []float32, k int) []int {
 	}
 	out := make([]int, k)
 	for i := range out {
-		u := g.Float64()
+		u := g.Double()
 		lo, hi := 0, len(cum)
 		for lo < hi {
 			mid := lo + (hi-lo)/2
@@ -192,8 +192,8 @@ func (g *Torch) scalarNormal() float64 {
 		g.hasCached = false
 		return g.cached
 	}
-	u1 := g.Float64()
-	u2 := g.Float64()
+	u1 := g.Double()
+	u2 := g.Double()
 	radius := math.Sqrt(-2 * math.Log1p(-u2))
 	sin, cos := math.Sincos(2 * math.Pi * u1)
 	g.cached, g.hasCached = radius*sin, true

@@ -250,7 +250,7 @@ func (r *resolver) scalar(n *yaml.Node) (*Value, error) {
 	if err != nil {
 		return nil, at.Errorf("%w", err)
 	}
-	v.Pos = at
+	v.Pos, v.Text = at, n.Value
 	return &v, nil
 }
 

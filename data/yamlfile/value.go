@@ -36,6 +36,7 @@ type Value struct {
 	Bool  bool     // of a Bool
 	Float float64  // of a Float
 	Str   string   // of a String
+	Text  string   // of a scalar: as it was written, without quotes
 	Items []*Value // of a List
 
 	integer *big.Int // of an Int
