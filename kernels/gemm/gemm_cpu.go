@@ -137,6 +137,9 @@ func (b *block) multiply() {
 // rows multiplies rows [lo, hi) with all panels, and packs these the first time.
 func (b *block) rows(lo, hi int, first bool) {
 	h := b.tiles.rows()
+	if b.panels == 1 {
+		h = len(b.tiles.fit(b.j1 - b.j0).kernels)
+	}
 	tiles := (hi - lo + h - 1) / h
 	bounds := func(t int) (int, int) { return lo + (hi-lo)*t/tiles, lo + (hi-lo)*(t+1)/tiles }
 	if b.packsA {

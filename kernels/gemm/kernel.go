@@ -37,7 +37,8 @@ func tiles() tileSet {
 // width is the number of columns of a panel.
 func (s tileSet) width() int { return s[0].width }
 
-// rows is the height of the tallest tile.
+// rows is the height of the tallest tile of full width; the narrower ones are at
+// least as tall.
 func (s tileSet) rows() int { return len(s[0].kernels) }
 
 // fit is the narrowest tile that holds that many columns.

@@ -52,49 +52,6 @@ y16r1_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
-// Requires: AVX, FMA3, MMX+
-TEXT ·y8r1(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), CX
-	MOVQ       b+32(FP), DX
-	MOVQ       rsb+40(FP), BX
-	MOVQ       a+8(FP), SI
-	VXORPS     Y0, Y0, Y0
-
-y8r1_loop:
-	VMOVUPS      (DX), Y1
-	PREFETCHT0   (DX)(BX*8)
-	ADDQ         BX, DX
-	VBROADCASTSS (SI), Y2
-	VFMADD231PS  Y1, Y2, Y0
-	ADDQ         CX, SI
-	DECQ         AX
-	JNE          y8r1_loop
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VBROADCASTSS alpha+64(FP), Y2
-	MOVB         add+68(FP), DL
-	TESTB        DL, DL
-	JE           y8r1_overwrite
-	VFMADD213PS  (AX), Y2, Y0
-	VMOVUPS      Y0, (AX)
-	ADDQ         CX, AX
-	VZEROUPPER
-	RET
-
-y8r1_overwrite:
-	VMULPS  Y2, Y0, Y0
-	VMOVUPS Y0, (AX)
-	ADDQ    CX, AX
-	VZEROUPPER
-	RET
-
 // func y16r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
 // Requires: AVX, FMA3, MMX+
 TEXT ·y16r2(SB), NOSPLIT, $0-69
@@ -158,60 +115,6 @@ y16r2_overwrite:
 	VMOVUPS Y2, (AX)
 	VMULPS  Y6, Y3, Y3
 	VMOVUPS Y3, 32(AX)
-	ADDQ    CX, AX
-	VZEROUPPER
-	RET
-
-// func y8r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
-// Requires: AVX, FMA3, MMX+
-TEXT ·y8r2(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-
-y8r2_loop:
-	VMOVUPS      (BX), Y2
-	PREFETCHT0   (BX)(SI*8)
-	ADDQ         SI, BX
-	VBROADCASTSS (DI), Y3
-	VFMADD231PS  Y2, Y3, Y0
-	VBROADCASTSS (DI)(CX*1), Y3
-	VFMADD231PS  Y2, Y3, Y1
-	ADDQ         DX, DI
-	DECQ         AX
-	JNE          y8r2_loop
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VBROADCASTSS alpha+64(FP), Y3
-	MOVB         add+68(FP), DL
-	TESTB        DL, DL
-	JE           y8r2_overwrite
-	VFMADD213PS  (AX), Y3, Y0
-	VMOVUPS      Y0, (AX)
-	ADDQ         CX, AX
-	VFMADD213PS  (AX), Y3, Y1
-	VMOVUPS      Y1, (AX)
-	ADDQ         CX, AX
-	VZEROUPPER
-	RET
-
-y8r2_overwrite:
-	VMULPS  Y3, Y0, Y0
-	VMOVUPS Y0, (AX)
-	ADDQ    CX, AX
-	VMULPS  Y3, Y1, Y1
-	VMOVUPS Y1, (AX)
 	ADDQ    CX, AX
 	VZEROUPPER
 	RET
@@ -296,71 +199,6 @@ y16r3_overwrite:
 	VMOVUPS Y4, (AX)
 	VMULPS  Y8, Y5, Y5
 	VMOVUPS Y5, 32(AX)
-	ADDQ    CX, AX
-	VZEROUPPER
-	RET
-
-// func y8r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
-// Requires: AVX, FMA3, MMX+
-TEXT ·y8r3(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-
-y8r3_loop:
-	VMOVUPS      (BX), Y3
-	PREFETCHT0   (BX)(SI*8)
-	ADDQ         SI, BX
-	VBROADCASTSS (DI), Y4
-	VFMADD231PS  Y3, Y4, Y0
-	VBROADCASTSS (DI)(CX*1), Y4
-	VFMADD231PS  Y3, Y4, Y1
-	VBROADCASTSS (DI)(CX*2), Y4
-	VFMADD231PS  Y3, Y4, Y2
-	ADDQ         DX, DI
-	DECQ         AX
-	JNE          y8r3_loop
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VBROADCASTSS alpha+64(FP), Y4
-	MOVB         add+68(FP), DL
-	TESTB        DL, DL
-	JE           y8r3_overwrite
-	VFMADD213PS  (AX), Y4, Y0
-	VMOVUPS      Y0, (AX)
-	ADDQ         CX, AX
-	VFMADD213PS  (AX), Y4, Y1
-	VMOVUPS      Y1, (AX)
-	ADDQ         CX, AX
-	VFMADD213PS  (AX), Y4, Y2
-	VMOVUPS      Y2, (AX)
-	ADDQ         CX, AX
-	VZEROUPPER
-	RET
-
-y8r3_overwrite:
-	VMULPS  Y4, Y0, Y0
-	VMOVUPS Y0, (AX)
-	ADDQ    CX, AX
-	VMULPS  Y4, Y1, Y1
-	VMOVUPS Y1, (AX)
-	ADDQ    CX, AX
-	VMULPS  Y4, Y2, Y2
-	VMOVUPS Y2, (AX)
 	ADDQ    CX, AX
 	VZEROUPPER
 	RET
@@ -465,85 +303,6 @@ y16r4_overwrite:
 	VMOVUPS Y6, (AX)
 	VMULPS  Y10, Y7, Y7
 	VMOVUPS Y7, 32(AX)
-	ADDQ    CX, AX
-	VZEROUPPER
-	RET
-
-// func y8r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
-// Requires: AVX, FMA3, MMX+
-TEXT ·y8r4(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-
-y8r4_loop:
-	VMOVUPS      (BX), Y4
-	PREFETCHT0   (BX)(SI*8)
-	ADDQ         SI, BX
-	VBROADCASTSS (DI), Y5
-	VFMADD231PS  Y4, Y5, Y0
-	VBROADCASTSS (DI)(CX*1), Y5
-	VFMADD231PS  Y4, Y5, Y1
-	VBROADCASTSS (DI)(CX*2), Y5
-	VFMADD231PS  Y4, Y5, Y2
-	VBROADCASTSS (R8), Y5
-	VFMADD231PS  Y4, Y5, Y3
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	DECQ         AX
-	JNE          y8r4_loop
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VBROADCASTSS alpha+64(FP), Y5
-	MOVB         add+68(FP), DL
-	TESTB        DL, DL
-	JE           y8r4_overwrite
-	VFMADD213PS  (AX), Y5, Y0
-	VMOVUPS      Y0, (AX)
-	ADDQ         CX, AX
-	VFMADD213PS  (AX), Y5, Y1
-	VMOVUPS      Y1, (AX)
-	ADDQ         CX, AX
-	VFMADD213PS  (AX), Y5, Y2
-	VMOVUPS      Y2, (AX)
-	ADDQ         CX, AX
-	VFMADD213PS  (AX), Y5, Y3
-	VMOVUPS      Y3, (AX)
-	ADDQ         CX, AX
-	VZEROUPPER
-	RET
-
-y8r4_overwrite:
-	VMULPS  Y5, Y0, Y0
-	VMOVUPS Y0, (AX)
-	ADDQ    CX, AX
-	VMULPS  Y5, Y1, Y1
-	VMOVUPS Y1, (AX)
-	ADDQ    CX, AX
-	VMULPS  Y5, Y2, Y2
-	VMOVUPS Y2, (AX)
-	ADDQ    CX, AX
-	VMULPS  Y5, Y3, Y3
-	VMOVUPS Y3, (AX)
 	ADDQ    CX, AX
 	VZEROUPPER
 	RET
@@ -665,96 +424,6 @@ y16r5_overwrite:
 	VMOVUPS Y8, (AX)
 	VMULPS  Y12, Y9, Y9
 	VMOVUPS Y9, 32(AX)
-	ADDQ    CX, AX
-	VZEROUPPER
-	RET
-
-// func y8r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
-// Requires: AVX, FMA3, MMX+
-TEXT ·y8r5(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 28(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-
-y8r5_loop:
-	VMOVUPS      (BX), Y5
-	PREFETCHT0   (BX)(SI*8)
-	ADDQ         SI, BX
-	VBROADCASTSS (DI), Y6
-	VFMADD231PS  Y5, Y6, Y0
-	VBROADCASTSS (DI)(CX*1), Y6
-	VFMADD231PS  Y5, Y6, Y1
-	VBROADCASTSS (DI)(CX*2), Y6
-	VFMADD231PS  Y5, Y6, Y2
-	VBROADCASTSS (R8), Y6
-	VFMADD231PS  Y5, Y6, Y3
-	VBROADCASTSS (R8)(CX*1), Y6
-	VFMADD231PS  Y5, Y6, Y4
-	ADDQ         DX, DI
-	ADDQ         DX, R8
-	DECQ         AX
-	JNE          y8r5_loop
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VBROADCASTSS alpha+64(FP), Y6
-	MOVB         add+68(FP), DL
-	TESTB        DL, DL
-	JE           y8r5_overwrite
-	VFMADD213PS  (AX), Y6, Y0
-	VMOVUPS      Y0, (AX)
-	ADDQ         CX, AX
-	VFMADD213PS  (AX), Y6, Y1
-	VMOVUPS      Y1, (AX)
-	ADDQ         CX, AX
-	VFMADD213PS  (AX), Y6, Y2
-	VMOVUPS      Y2, (AX)
-	ADDQ         CX, AX
-	VFMADD213PS  (AX), Y6, Y3
-	VMOVUPS      Y3, (AX)
-	ADDQ         CX, AX
-	VFMADD213PS  (AX), Y6, Y4
-	VMOVUPS      Y4, (AX)
-	ADDQ         CX, AX
-	VZEROUPPER
-	RET
-
-y8r5_overwrite:
-	VMULPS  Y6, Y0, Y0
-	VMOVUPS Y0, (AX)
-	ADDQ    CX, AX
-	VMULPS  Y6, Y1, Y1
-	VMOVUPS Y1, (AX)
-	ADDQ    CX, AX
-	VMULPS  Y6, Y2, Y2
-	VMOVUPS Y2, (AX)
-	ADDQ    CX, AX
-	VMULPS  Y6, Y3, Y3
-	VMOVUPS Y3, (AX)
-	ADDQ    CX, AX
-	VMULPS  Y6, Y4, Y4
-	VMOVUPS Y4, (AX)
 	ADDQ    CX, AX
 	VZEROUPPER
 	RET
@@ -897,6 +566,337 @@ y16r6_overwrite:
 	VZEROUPPER
 	RET
 
+// func y8r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r1(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), CX
+	MOVQ       b+32(FP), DX
+	MOVQ       rsb+40(FP), BX
+	MOVQ       a+8(FP), SI
+	VXORPS     Y0, Y0, Y0
+
+y8r1_loop:
+	VMOVUPS      (DX), Y1
+	PREFETCHT0   (DX)(BX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Y2
+	VFMADD231PS  Y1, Y2, Y0
+	ADDQ         CX, SI
+	DECQ         AX
+	JNE          y8r1_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y2
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r1_overwrite
+	VFMADD213PS  (AX), Y2, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r1_overwrite:
+	VMULPS  Y2, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func y8r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r2(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), DX
+	MOVQ       b+32(FP), BX
+	MOVQ       rsb+40(FP), SI
+	MOVQ       a+8(FP), DI
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+
+y8r2_loop:
+	VMOVUPS      (BX), Y2
+	PREFETCHT0   (BX)(SI*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Y3
+	VFMADD231PS  Y2, Y3, Y0
+	VBROADCASTSS (DI)(CX*1), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	ADDQ         DX, DI
+	DECQ         AX
+	JNE          y8r2_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y3
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r2_overwrite
+	VFMADD213PS  (AX), Y3, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y3, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r2_overwrite:
+	VMULPS  Y3, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y3, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func y8r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r3(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), DX
+	MOVQ       b+32(FP), BX
+	MOVQ       rsb+40(FP), SI
+	MOVQ       a+8(FP), DI
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+
+y8r3_loop:
+	VMOVUPS      (BX), Y3
+	PREFETCHT0   (BX)(SI*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Y4
+	VFMADD231PS  Y3, Y4, Y0
+	VBROADCASTSS (DI)(CX*1), Y4
+	VFMADD231PS  Y3, Y4, Y1
+	VBROADCASTSS (DI)(CX*2), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	ADDQ         DX, DI
+	DECQ         AX
+	JNE          y8r3_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y4
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r3_overwrite
+	VFMADD213PS  (AX), Y4, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y4, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y4, Y2
+	VMOVUPS      Y2, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r3_overwrite:
+	VMULPS  Y4, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y4, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y4, Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func y8r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r4(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), DX
+	MOVQ       b+32(FP), BX
+	MOVQ       rsb+40(FP), SI
+	MOVQ       a+8(FP), DI
+	LEAQ       (DI)(CX*2), R8
+	ADDQ       CX, R8
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+
+y8r4_loop:
+	VMOVUPS      (BX), Y4
+	PREFETCHT0   (BX)(SI*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Y5
+	VFMADD231PS  Y4, Y5, Y0
+	VBROADCASTSS (DI)(CX*1), Y5
+	VFMADD231PS  Y4, Y5, Y1
+	VBROADCASTSS (DI)(CX*2), Y5
+	VFMADD231PS  Y4, Y5, Y2
+	VBROADCASTSS (R8), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         AX
+	JNE          y8r4_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y5
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r4_overwrite
+	VFMADD213PS  (AX), Y5, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y5, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y5, Y2
+	VMOVUPS      Y2, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y5, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r4_overwrite:
+	VMULPS  Y5, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y5, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y5, Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y5, Y3, Y3
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func y8r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r5(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), DX
+	MOVQ       b+32(FP), BX
+	MOVQ       rsb+40(FP), SI
+	MOVQ       a+8(FP), DI
+	LEAQ       (DI)(CX*2), R8
+	ADDQ       CX, R8
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+
+y8r5_loop:
+	VMOVUPS      (BX), Y5
+	PREFETCHT0   (BX)(SI*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Y6
+	VFMADD231PS  Y5, Y6, Y0
+	VBROADCASTSS (DI)(CX*1), Y6
+	VFMADD231PS  Y5, Y6, Y1
+	VBROADCASTSS (DI)(CX*2), Y6
+	VFMADD231PS  Y5, Y6, Y2
+	VBROADCASTSS (R8), Y6
+	VFMADD231PS  Y5, Y6, Y3
+	VBROADCASTSS (R8)(CX*1), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         AX
+	JNE          y8r5_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y6
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r5_overwrite
+	VFMADD213PS  (AX), Y6, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y6, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y6, Y2
+	VMOVUPS      Y2, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y6, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y6, Y4
+	VMOVUPS      Y4, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r5_overwrite:
+	VMULPS  Y6, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y6, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y6, Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y6, Y3, Y3
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y6, Y4, Y4
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
 // func y8r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
 // Requires: AVX, FMA3, MMX+
 TEXT ·y8r6(SB), NOSPLIT, $0-69
@@ -994,6 +994,1255 @@ y8r6_overwrite:
 	ADDQ    CX, AX
 	VMULPS  Y7, Y5, Y5
 	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func y8r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r7(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), DX
+	MOVQ       b+32(FP), BX
+	MOVQ       rsb+40(FP), SI
+	MOVQ       a+8(FP), DI
+	LEAQ       (DI)(CX*2), R8
+	ADDQ       CX, R8
+	LEAQ       (R8)(CX*2), R9
+	ADDQ       CX, R9
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+
+y8r7_loop:
+	VMOVUPS      (BX), Y7
+	PREFETCHT0   (BX)(SI*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Y8
+	VFMADD231PS  Y7, Y8, Y0
+	VBROADCASTSS (DI)(CX*1), Y8
+	VFMADD231PS  Y7, Y8, Y1
+	VBROADCASTSS (DI)(CX*2), Y8
+	VFMADD231PS  Y7, Y8, Y2
+	VBROADCASTSS (R8), Y8
+	VFMADD231PS  Y7, Y8, Y3
+	VBROADCASTSS (R8)(CX*1), Y8
+	VFMADD231PS  Y7, Y8, Y4
+	VBROADCASTSS (R8)(CX*2), Y8
+	VFMADD231PS  Y7, Y8, Y5
+	VBROADCASTSS (R9), Y8
+	VFMADD231PS  Y7, Y8, Y6
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          y8r7_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y8
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r7_overwrite
+	VFMADD213PS  (AX), Y8, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y8, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y8, Y2
+	VMOVUPS      Y2, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y8, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y8, Y4
+	VMOVUPS      Y4, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y8, Y5
+	VMOVUPS      Y5, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y8, Y6
+	VMOVUPS      Y6, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r7_overwrite:
+	VMULPS  Y8, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y8, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y8, Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y8, Y3, Y3
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y8, Y4, Y4
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y8, Y5, Y5
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y8, Y6, Y6
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func y8r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r8(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), DX
+	MOVQ       b+32(FP), BX
+	MOVQ       rsb+40(FP), SI
+	MOVQ       a+8(FP), DI
+	LEAQ       (DI)(CX*2), R8
+	ADDQ       CX, R8
+	LEAQ       (R8)(CX*2), R9
+	ADDQ       CX, R9
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+
+y8r8_loop:
+	VMOVUPS      (BX), Y8
+	PREFETCHT0   (BX)(SI*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Y9
+	VFMADD231PS  Y8, Y9, Y0
+	VBROADCASTSS (DI)(CX*1), Y9
+	VFMADD231PS  Y8, Y9, Y1
+	VBROADCASTSS (DI)(CX*2), Y9
+	VFMADD231PS  Y8, Y9, Y2
+	VBROADCASTSS (R8), Y9
+	VFMADD231PS  Y8, Y9, Y3
+	VBROADCASTSS (R8)(CX*1), Y9
+	VFMADD231PS  Y8, Y9, Y4
+	VBROADCASTSS (R8)(CX*2), Y9
+	VFMADD231PS  Y8, Y9, Y5
+	VBROADCASTSS (R9), Y9
+	VFMADD231PS  Y8, Y9, Y6
+	VBROADCASTSS (R9)(CX*1), Y9
+	VFMADD231PS  Y8, Y9, Y7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          y8r8_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y9
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r8_overwrite
+	VFMADD213PS  (AX), Y9, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y9, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y9, Y2
+	VMOVUPS      Y2, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y9, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y9, Y4
+	VMOVUPS      Y4, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y9, Y5
+	VMOVUPS      Y5, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y9, Y6
+	VMOVUPS      Y6, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y9, Y7
+	VMOVUPS      Y7, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r8_overwrite:
+	VMULPS  Y9, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y9, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y9, Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y9, Y3, Y3
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y9, Y4, Y4
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y9, Y5, Y5
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y9, Y6, Y6
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y9, Y7, Y7
+	VMOVUPS Y7, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func y8r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r9(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), DX
+	MOVQ       b+32(FP), BX
+	MOVQ       rsb+40(FP), SI
+	MOVQ       a+8(FP), DI
+	LEAQ       (DI)(CX*2), R8
+	ADDQ       CX, R8
+	LEAQ       (R8)(CX*2), R9
+	ADDQ       CX, R9
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+
+y8r9_loop:
+	VMOVUPS      (BX), Y9
+	PREFETCHT0   (BX)(SI*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Y10
+	VFMADD231PS  Y9, Y10, Y0
+	VBROADCASTSS (DI)(CX*1), Y10
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS (DI)(CX*2), Y10
+	VFMADD231PS  Y9, Y10, Y2
+	VBROADCASTSS (R8), Y10
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS (R8)(CX*1), Y10
+	VFMADD231PS  Y9, Y10, Y4
+	VBROADCASTSS (R8)(CX*2), Y10
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS (R9), Y10
+	VFMADD231PS  Y9, Y10, Y6
+	VBROADCASTSS (R9)(CX*1), Y10
+	VFMADD231PS  Y9, Y10, Y7
+	VBROADCASTSS (R9)(CX*2), Y10
+	VFMADD231PS  Y9, Y10, Y8
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          y8r9_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y10
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r9_overwrite
+	VFMADD213PS  (AX), Y10, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y10, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y10, Y2
+	VMOVUPS      Y2, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y10, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y10, Y4
+	VMOVUPS      Y4, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y10, Y5
+	VMOVUPS      Y5, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y10, Y6
+	VMOVUPS      Y6, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y10, Y7
+	VMOVUPS      Y7, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y10, Y8
+	VMOVUPS      Y8, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r9_overwrite:
+	VMULPS  Y10, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y10, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y10, Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y10, Y3, Y3
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y10, Y4, Y4
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y10, Y5, Y5
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y10, Y6, Y6
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y10, Y7, Y7
+	VMOVUPS Y7, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y10, Y8, Y8
+	VMOVUPS Y8, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func y8r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r10(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), DX
+	MOVQ       b+32(FP), BX
+	MOVQ       rsb+40(FP), SI
+	MOVQ       a+8(FP), DI
+	LEAQ       (DI)(CX*2), R8
+	ADDQ       CX, R8
+	LEAQ       (R8)(CX*2), R9
+	ADDQ       CX, R9
+	LEAQ       (R9)(CX*2), R10
+	ADDQ       CX, R10
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+
+y8r10_loop:
+	VMOVUPS      (BX), Y10
+	PREFETCHT0   (BX)(SI*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Y11
+	VFMADD231PS  Y10, Y11, Y0
+	VBROADCASTSS (DI)(CX*1), Y11
+	VFMADD231PS  Y10, Y11, Y1
+	VBROADCASTSS (DI)(CX*2), Y11
+	VFMADD231PS  Y10, Y11, Y2
+	VBROADCASTSS (R8), Y11
+	VFMADD231PS  Y10, Y11, Y3
+	VBROADCASTSS (R8)(CX*1), Y11
+	VFMADD231PS  Y10, Y11, Y4
+	VBROADCASTSS (R8)(CX*2), Y11
+	VFMADD231PS  Y10, Y11, Y5
+	VBROADCASTSS (R9), Y11
+	VFMADD231PS  Y10, Y11, Y6
+	VBROADCASTSS (R9)(CX*1), Y11
+	VFMADD231PS  Y10, Y11, Y7
+	VBROADCASTSS (R9)(CX*2), Y11
+	VFMADD231PS  Y10, Y11, Y8
+	VBROADCASTSS (R10), Y11
+	VFMADD231PS  Y10, Y11, Y9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         AX
+	JNE          y8r10_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y11
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r10_overwrite
+	VFMADD213PS  (AX), Y11, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y11, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y11, Y2
+	VMOVUPS      Y2, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y11, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y11, Y4
+	VMOVUPS      Y4, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y11, Y5
+	VMOVUPS      Y5, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y11, Y6
+	VMOVUPS      Y6, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y11, Y7
+	VMOVUPS      Y7, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y11, Y8
+	VMOVUPS      Y8, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y11, Y9
+	VMOVUPS      Y9, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r10_overwrite:
+	VMULPS  Y11, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y11, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y11, Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y11, Y3, Y3
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y11, Y4, Y4
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y11, Y5, Y5
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y11, Y6, Y6
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y11, Y7, Y7
+	VMOVUPS Y7, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y11, Y8, Y8
+	VMOVUPS Y8, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y11, Y9, Y9
+	VMOVUPS Y9, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func y8r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r11(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), DX
+	MOVQ       b+32(FP), BX
+	MOVQ       rsb+40(FP), SI
+	MOVQ       a+8(FP), DI
+	LEAQ       (DI)(CX*2), R8
+	ADDQ       CX, R8
+	LEAQ       (R8)(CX*2), R9
+	ADDQ       CX, R9
+	LEAQ       (R9)(CX*2), R10
+	ADDQ       CX, R10
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+
+y8r11_loop:
+	VMOVUPS      (BX), Y11
+	PREFETCHT0   (BX)(SI*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Y12
+	VFMADD231PS  Y11, Y12, Y0
+	VBROADCASTSS (DI)(CX*1), Y12
+	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS (DI)(CX*2), Y12
+	VFMADD231PS  Y11, Y12, Y2
+	VBROADCASTSS (R8), Y12
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS (R8)(CX*1), Y12
+	VFMADD231PS  Y11, Y12, Y4
+	VBROADCASTSS (R8)(CX*2), Y12
+	VFMADD231PS  Y11, Y12, Y5
+	VBROADCASTSS (R9), Y12
+	VFMADD231PS  Y11, Y12, Y6
+	VBROADCASTSS (R9)(CX*1), Y12
+	VFMADD231PS  Y11, Y12, Y7
+	VBROADCASTSS (R9)(CX*2), Y12
+	VFMADD231PS  Y11, Y12, Y8
+	VBROADCASTSS (R10), Y12
+	VFMADD231PS  Y11, Y12, Y9
+	VBROADCASTSS (R10)(CX*1), Y12
+	VFMADD231PS  Y11, Y12, Y10
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         AX
+	JNE          y8r11_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y12
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r11_overwrite
+	VFMADD213PS  (AX), Y12, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y12, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y12, Y2
+	VMOVUPS      Y2, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y12, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y12, Y4
+	VMOVUPS      Y4, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y12, Y5
+	VMOVUPS      Y5, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y12, Y6
+	VMOVUPS      Y6, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y12, Y7
+	VMOVUPS      Y7, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y12, Y8
+	VMOVUPS      Y8, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y12, Y9
+	VMOVUPS      Y9, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y12, Y10
+	VMOVUPS      Y10, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r11_overwrite:
+	VMULPS  Y12, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y12, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y12, Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y12, Y3, Y3
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y12, Y4, Y4
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y12, Y5, Y5
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y12, Y6, Y6
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y12, Y7, Y7
+	VMOVUPS Y7, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y12, Y8, Y8
+	VMOVUPS Y8, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y12, Y9, Y9
+	VMOVUPS Y9, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y12, Y10, Y10
+	VMOVUPS Y10, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func y8r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r12(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), DX
+	MOVQ       b+32(FP), BX
+	MOVQ       rsb+40(FP), SI
+	MOVQ       a+8(FP), DI
+	LEAQ       (DI)(CX*2), R8
+	ADDQ       CX, R8
+	LEAQ       (R8)(CX*2), R9
+	ADDQ       CX, R9
+	LEAQ       (R9)(CX*2), R10
+	ADDQ       CX, R10
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
+
+y8r12_loop:
+	VMOVUPS      (BX), Y12
+	PREFETCHT0   (BX)(SI*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Y13
+	VFMADD231PS  Y12, Y13, Y0
+	VBROADCASTSS (DI)(CX*1), Y13
+	VFMADD231PS  Y12, Y13, Y1
+	VBROADCASTSS (DI)(CX*2), Y13
+	VFMADD231PS  Y12, Y13, Y2
+	VBROADCASTSS (R8), Y13
+	VFMADD231PS  Y12, Y13, Y3
+	VBROADCASTSS (R8)(CX*1), Y13
+	VFMADD231PS  Y12, Y13, Y4
+	VBROADCASTSS (R8)(CX*2), Y13
+	VFMADD231PS  Y12, Y13, Y5
+	VBROADCASTSS (R9), Y13
+	VFMADD231PS  Y12, Y13, Y6
+	VBROADCASTSS (R9)(CX*1), Y13
+	VFMADD231PS  Y12, Y13, Y7
+	VBROADCASTSS (R9)(CX*2), Y13
+	VFMADD231PS  Y12, Y13, Y8
+	VBROADCASTSS (R10), Y13
+	VFMADD231PS  Y12, Y13, Y9
+	VBROADCASTSS (R10)(CX*1), Y13
+	VFMADD231PS  Y12, Y13, Y10
+	VBROADCASTSS (R10)(CX*2), Y13
+	VFMADD231PS  Y12, Y13, Y11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         AX
+	JNE          y8r12_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y13
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r12_overwrite
+	VFMADD213PS  (AX), Y13, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y13, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y13, Y2
+	VMOVUPS      Y2, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y13, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y13, Y4
+	VMOVUPS      Y4, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y13, Y5
+	VMOVUPS      Y5, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y13, Y6
+	VMOVUPS      Y6, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y13, Y7
+	VMOVUPS      Y7, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y13, Y8
+	VMOVUPS      Y8, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y13, Y9
+	VMOVUPS      Y9, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y13, Y10
+	VMOVUPS      Y10, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y13, Y11
+	VMOVUPS      Y11, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r12_overwrite:
+	VMULPS  Y13, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y13, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y13, Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y13, Y3, Y3
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y13, Y4, Y4
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y13, Y5, Y5
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y13, Y6, Y6
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y13, Y7, Y7
+	VMOVUPS Y7, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y13, Y8, Y8
+	VMOVUPS Y8, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y13, Y9, Y9
+	VMOVUPS Y9, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y13, Y10, Y10
+	VMOVUPS Y10, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y13, Y11, Y11
+	VMOVUPS Y11, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func y8r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r13(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), DX
+	MOVQ       b+32(FP), BX
+	MOVQ       rsb+40(FP), SI
+	MOVQ       a+8(FP), DI
+	LEAQ       (DI)(CX*2), R8
+	ADDQ       CX, R8
+	LEAQ       (R8)(CX*2), R9
+	ADDQ       CX, R9
+	LEAQ       (R9)(CX*2), R10
+	ADDQ       CX, R10
+	LEAQ       (R10)(CX*2), R11
+	ADDQ       CX, R11
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
+	VXORPS     Y12, Y12, Y12
+
+y8r13_loop:
+	VMOVUPS      (BX), Y13
+	PREFETCHT0   (BX)(SI*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Y14
+	VFMADD231PS  Y13, Y14, Y0
+	VBROADCASTSS (DI)(CX*1), Y14
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (DI)(CX*2), Y14
+	VFMADD231PS  Y13, Y14, Y2
+	VBROADCASTSS (R8), Y14
+	VFMADD231PS  Y13, Y14, Y3
+	VBROADCASTSS (R8)(CX*1), Y14
+	VFMADD231PS  Y13, Y14, Y4
+	VBROADCASTSS (R8)(CX*2), Y14
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y13, Y14, Y6
+	VBROADCASTSS (R9)(CX*1), Y14
+	VFMADD231PS  Y13, Y14, Y7
+	VBROADCASTSS (R9)(CX*2), Y14
+	VFMADD231PS  Y13, Y14, Y8
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (R10)(CX*1), Y14
+	VFMADD231PS  Y13, Y14, Y10
+	VBROADCASTSS (R10)(CX*2), Y14
+	VFMADD231PS  Y13, Y14, Y11
+	VBROADCASTSS (R11), Y14
+	VFMADD231PS  Y13, Y14, Y12
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         AX
+	JNE          y8r13_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y14
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r13_overwrite
+	VFMADD213PS  (AX), Y14, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y14, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y14, Y2
+	VMOVUPS      Y2, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y14, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y14, Y4
+	VMOVUPS      Y4, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y14, Y5
+	VMOVUPS      Y5, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y14, Y6
+	VMOVUPS      Y6, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y14, Y7
+	VMOVUPS      Y7, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y14, Y8
+	VMOVUPS      Y8, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y14, Y9
+	VMOVUPS      Y9, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y14, Y10
+	VMOVUPS      Y10, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y14, Y11
+	VMOVUPS      Y11, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y14, Y12
+	VMOVUPS      Y12, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r13_overwrite:
+	VMULPS  Y14, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y14, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y14, Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y14, Y3, Y3
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y14, Y4, Y4
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y14, Y5, Y5
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y14, Y6, Y6
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y14, Y7, Y7
+	VMOVUPS Y7, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y14, Y8, Y8
+	VMOVUPS Y8, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y14, Y9, Y9
+	VMOVUPS Y9, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y14, Y10, Y10
+	VMOVUPS Y10, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y14, Y11, Y11
+	VMOVUPS Y11, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y14, Y12, Y12
+	VMOVUPS Y12, (AX)
+	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func y8r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// Requires: AVX, FMA3, MMX+
+TEXT ·y8r14(SB), NOSPLIT, $0-69
+	MOVQ       c+48(FP), AX
+	MOVQ       ldc+56(FP), CX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 28(AX)
+	ADDQ       CX, AX
+	MOVQ       k+0(FP), AX
+	MOVQ       rsa+16(FP), CX
+	MOVQ       csa+24(FP), DX
+	MOVQ       b+32(FP), BX
+	MOVQ       rsb+40(FP), SI
+	MOVQ       a+8(FP), DI
+	LEAQ       (DI)(CX*2), R8
+	ADDQ       CX, R8
+	LEAQ       (R8)(CX*2), R9
+	ADDQ       CX, R9
+	LEAQ       (R9)(CX*2), R10
+	ADDQ       CX, R10
+	LEAQ       (R10)(CX*2), R11
+	ADDQ       CX, R11
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
+	VXORPS     Y12, Y12, Y12
+	VXORPS     Y13, Y13, Y13
+
+y8r14_loop:
+	VMOVUPS      (BX), Y14
+	PREFETCHT0   (BX)(SI*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Y15
+	VFMADD231PS  Y14, Y15, Y0
+	VBROADCASTSS (DI)(CX*1), Y15
+	VFMADD231PS  Y14, Y15, Y1
+	VBROADCASTSS (DI)(CX*2), Y15
+	VFMADD231PS  Y14, Y15, Y2
+	VBROADCASTSS (R8), Y15
+	VFMADD231PS  Y14, Y15, Y3
+	VBROADCASTSS (R8)(CX*1), Y15
+	VFMADD231PS  Y14, Y15, Y4
+	VBROADCASTSS (R8)(CX*2), Y15
+	VFMADD231PS  Y14, Y15, Y5
+	VBROADCASTSS (R9), Y15
+	VFMADD231PS  Y14, Y15, Y6
+	VBROADCASTSS (R9)(CX*1), Y15
+	VFMADD231PS  Y14, Y15, Y7
+	VBROADCASTSS (R9)(CX*2), Y15
+	VFMADD231PS  Y14, Y15, Y8
+	VBROADCASTSS (R10), Y15
+	VFMADD231PS  Y14, Y15, Y9
+	VBROADCASTSS (R10)(CX*1), Y15
+	VFMADD231PS  Y14, Y15, Y10
+	VBROADCASTSS (R10)(CX*2), Y15
+	VFMADD231PS  Y14, Y15, Y11
+	VBROADCASTSS (R11), Y15
+	VFMADD231PS  Y14, Y15, Y12
+	VBROADCASTSS (R11)(CX*1), Y15
+	VFMADD231PS  Y14, Y15, Y13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         AX
+	JNE          y8r14_loop
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VBROADCASTSS alpha+64(FP), Y15
+	MOVB         add+68(FP), DL
+	TESTB        DL, DL
+	JE           y8r14_overwrite
+	VFMADD213PS  (AX), Y15, Y0
+	VMOVUPS      Y0, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y1
+	VMOVUPS      Y1, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y2
+	VMOVUPS      Y2, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y4
+	VMOVUPS      Y4, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y5
+	VMOVUPS      Y5, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y6
+	VMOVUPS      Y6, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y7
+	VMOVUPS      Y7, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y8
+	VMOVUPS      Y8, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y9
+	VMOVUPS      Y9, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y10
+	VMOVUPS      Y10, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y11
+	VMOVUPS      Y11, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y12
+	VMOVUPS      Y12, (AX)
+	ADDQ         CX, AX
+	VFMADD213PS  (AX), Y15, Y13
+	VMOVUPS      Y13, (AX)
+	ADDQ         CX, AX
+	VZEROUPPER
+	RET
+
+y8r14_overwrite:
+	VMULPS  Y15, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y3, Y3
+	VMOVUPS Y3, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y4, Y4
+	VMOVUPS Y4, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y5, Y5
+	VMOVUPS Y5, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y6, Y6
+	VMOVUPS Y6, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y7, Y7
+	VMOVUPS Y7, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y8, Y8
+	VMOVUPS Y8, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y9, Y9
+	VMOVUPS Y9, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y10, Y10
+	VMOVUPS Y10, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y11, Y11
+	VMOVUPS Y11, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y12, Y12
+	VMOVUPS Y12, (AX)
+	ADDQ    CX, AX
+	VMULPS  Y15, Y13, Y13
+	VMOVUPS Y13, (AX)
 	ADDQ    CX, AX
 	VZEROUPPER
 	RET

@@ -5,7 +5,7 @@ import "dataflex/kernels/simd"
 var (
 	avx2Tiles = tileSet{
 		{16, []kernel{y16r1, y16r2, y16r3, y16r4, y16r5, y16r6}},
-		{8, []kernel{y8r1, y8r2, y8r3, y8r4, y8r5, y8r6}},
+		{8, []kernel{y8r1, y8r2, y8r3, y8r4, y8r5, y8r6, y8r7, y8r8, y8r9, y8r10, y8r11, y8r12, y8r13, y8r14}},
 	}
 	avx512Tiles = tileSet{
 		{32, []kernel{z32r1, z32r2, z32r3, z32r4, z32r5, z32r6, z32r7, z32r8, z32r9, z32r10, z32r11, z32r12, z32r13, z32r14}},

@@ -23,6 +23,8 @@ func main() {
 	case "avx2":
 		for rows := 1; rows <= 6; rows++ {
 			tile(ymm, rows, 2)
+		}
+		for rows := 1; rows <= 14; rows++ {
 			tile(ymm, rows, 1)
 		}
 		transpose()
