@@ -204,8 +204,10 @@ func TestGolden(t *testing.T) {
 	}
 	optest.Golden(t, &g)
 	x := problem{
-		p: attention.Params{Segments: g.Segments, Heads: g.Heads, KVHeads: g.KVHeads, HeadDim: g.HeadDim,
-			Scale: float32(1 / math.Sqrt(float64(g.HeadDim)))},
+		p: attention.Params{
+			Segments: g.Segments, Heads: g.Heads, KVHeads: g.KVHeads, HeadDim: g.HeadDim,
+			Scale: float32(1 / math.Sqrt(float64(g.HeadDim))),
+		},
 		q: g.Q, k: g.K, v: g.V, do: g.Do,
 	}
 	y := run(optest.CPU(t, 2), x)

@@ -1,10 +1,18 @@
 package lora
 
 import (
+	"sync"
+
 	"dataflex/driver"
 	"dataflex/driver/cpu"
 	"dataflex/kernels/gemm"
 )
+
+// skinny is the rank up to which dB is formed transposed: dy then is the matrix
+// that is read where it lies, and u the one that is repacked. Measured on an
+// AVX2 EPYC at t=1024, out=4864: rank 8 5.6 ms instead of 12.3, rank 16 4.3
+// instead of 6.1, rank 64 slower.
+const skinny = 32
 
 func forwardCPU(c *cpu.Device, x, a, b driver.F32, scale float32, u, y driver.F32, t, in, out, r int) {
 	gemm.Run(c, gemm.NT, t, r, in, 1, x, in, a, in, 0, u, r)
@@ -16,8 +24,35 @@ func backwardCPU(c *cpu.Device, dy, x, a, b, u driver.F32, scale float32, v, dx,
 	if !dx.IsNil() {
 		gemm.Run(c, gemm.NN, t, in, r, 1, v, r, a, in, 1, dx, in)
 	}
-	if !dA.IsNil() {
-		gemm.Run(c, gemm.TN, r, in, t, 1, v, r, x, in, 1, dA, in)
+	if dA.IsNil() {
+		return
+	}
+	gemm.Run(c, gemm.TN, r, in, t, 1, v, r, x, in, 1, dA, in)
+	if r > skinny {
 		gemm.Run(c, gemm.TN, out, r, t, scale, dy, out, u, r, 1, dB, r)
+		return
+	}
+	w := works.Get().(*work)
+	if cap(w.dbT) < r*out {
+		w.dbT = make([]float32, r*out)
+	}
+	dbT := w.dbT[:r*out]
+	gemm.Run(c, gemm.TN, r, out, t, scale, u, r, dy, out, 0, driver.FromHost(dbT), out)
+	addTransposed(dB.Host(), dbT, out, r)
+	works.Put(w)
+}
+
+// work is a call's memory: dB transposed.
+type work struct{ dbT []float32 }
+
+var works = sync.Pool{New: func() any { return new(work) }}
+
+// addTransposed adds xT [r, out] to dst [out, r].
+func addTransposed(dst, xT []float32, out, r int) {
+	for o := range out {
+		row := dst[o*r : (o+1)*r]
+		for j := range row {
+			row[j] += xT[j*out+o]
+		}
 	}
 }

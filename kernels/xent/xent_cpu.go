@@ -2,7 +2,6 @@ package xent
 
 import (
 	"math"
-	"sync"
 
 	"dataflex/driver"
 	"dataflex/driver/cpu"
@@ -16,20 +15,37 @@ const (
 	sumChunk    = 1024     // logits whose exponentials are summed in float32
 )
 
-// work is a call's memory.
+// work is a call's memory. One is kept between calls: it is too large to leave to
+// the garbage collector and allocate again.
 type work struct {
 	labelled []int     // rows with a target
 	h, z, dh []float32 // a block's [rows, Hidden], [rows, Vocab], [rows, Hidden]
 }
 
-var works = sync.Pool{New: func() any { return new(work) }}
+var kept = make(chan *work, 1)
+
+func takeWork() *work {
+	select {
+	case w := <-kept:
+		return w
+	default:
+		return new(work)
+	}
+}
+
+func (s *work) giveBack() {
+	select {
+	case kept <- s:
+	default:
+	}
+}
 
 // blockRows is the number of rows whose logits are held at once.
 func (p Params) blockRows() int { return min(max(logitFloats/p.Vocab, 1), maxRows) }
 
 func runCPU(c *cpu.Device, p Params, h []float32, w driver.F32, targets []int32, weight, loss []float32, dh, dw driver.F32) {
-	s := works.Get().(*work)
-	defer works.Put(s)
+	s := takeWork()
+	defer s.giveBack()
 	s.gatherLabelled(targets)
 	clear(loss)
 	if !dh.IsNil() {

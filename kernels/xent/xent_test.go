@@ -190,8 +190,10 @@ func TestGolden(t *testing.T) {
 	dev := optest.CPU(t, 2)
 	for _, c := range cases {
 		y := run(dev, problem{
-			p: xent.Params{Rows: c.Rows, Hidden: c.Hidden, Vocab: c.Vocab, Smoothing: c.Smoothing,
-				SoftCap: c.SoftCap, LogitScale: c.LogitScale},
+			p: xent.Params{
+				Rows: c.Rows, Hidden: c.Hidden, Vocab: c.Vocab, Smoothing: c.Smoothing,
+				SoftCap: c.SoftCap, LogitScale: c.LogitScale,
+			},
 			h: c.H, w: c.W, dw: make([]float32, len(c.W)), weight: c.Weight, targets: c.Targets,
 		})
 		optest.Near(t, "loss", y.loss, c.Loss, 1e-6)
