@@ -346,3 +346,24 @@ func TestBadArguments(t *testing.T) {
 	}()
 	p.Dense(dev, driver.FromHost(make([]float32, 20)), 31, nil, driver.FromHost(make([]float32, 8)), new(float64))
 }
+
+// The planned workspace covers what a run leaves allocated, and not much more.
+func TestWorkspace(t *testing.T) {
+	pairs := testPairs()
+	for kind, dim := range map[Kind]int{Rademacher: 2064, Gaussian: 96, SJLT: 5000, TRAK: 1100, None: testTotal} {
+		p := mustNew(t, kind, dim, testTotal, options(kind))
+		run(t, p, 2, pairs, false, 0, 10)
+		w := &p.work
+		used := 4 * (cap(w.grads) + cap(w.sums))
+		for _, s := range w.slots {
+			used += 4 * cap(s)
+		}
+		for _, s := range w.free {
+			used += 4*(len(s.rows)*lanes+len(s.tables)*256*lanes+cap(s.wide)+cap(s.random)+cap(s.plan)) + cap(s.bits) + 8*cap(s.words)
+		}
+		planned := int(p.Workspace(2, 10, max(pairs[0].size(), pairs[1].size())))
+		if used > planned || planned > 2*used+256<<10 {
+			t.Errorf("%s: %d bytes planned, %d used", kind, planned, used)
+		}
+	}
+}

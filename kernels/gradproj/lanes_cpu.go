@@ -101,6 +101,25 @@ type scratch struct {
 	plan   []uint32
 }
 
+// Workspace is how many bytes a projection keeps on a CPU with that many threads
+// when the largest block has size entries and the largest batch that many samples.
+func (p *Projection) Workspace(threads, samples, size int) uint64 {
+	bytes := uint64(4 * samples * size)
+	if p.kind == None || p.kind == Inner {
+		return bytes
+	}
+	m := p.method()
+	total := (p.dim + m.align - 1) / m.align * m.align
+	blocks := 1
+	if m.blockRows > 0 {
+		blocks = min(size/m.blockRows+2, 4*threads)
+	}
+	groups := (samples + lanes - 1) / lanes
+	bytes += uint64((1 + blocks) * groups * total * lanes * 4)
+	perThread := 48<<10 + max(8*min(total, m.maxCols), 4*tileRows*max(gaussianCols, p.opt.Entries))
+	return bytes + uint64(threads*perThread)
+}
+
 // grow returns a slice of n elements, s if it is long enough; the contents are unspecified.
 func grow[T any](s []T, n int) []T {
 	if cap(s) < n {

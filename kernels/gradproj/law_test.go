@@ -19,7 +19,7 @@ import (
 // seeds the mean stays within 4.5σ/√N and the variance within 4.5·√(2/N) (a
 // little more for the excess kurtosis).
 func TestJohnsonLindenstrauss(t *testing.T) {
-	const size, seeds = 300, 400
+	const size, seeds = 128, 300
 	r := rand.New(rand.NewPCG(10, 11))
 	x, noise := normal(r, size, 1), normal(r, size, 1)
 	for i := range x { // a few heavy entries, as gradients have

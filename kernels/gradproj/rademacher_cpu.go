@@ -12,8 +12,16 @@ package gradproj
 // D = 4096: 2.5e9 look-ups for eight samples; at 2 loads a cycle, 3.4 GHz, 2 cores: 0.23 s (0.029 s a sample).
 // As a dense product it would be 2·P·D = 40 GFLOP a sample.
 //
-// Ladder (AMD EPYC Milan, AVX2, one thread of a shared machine): see
-// BenchmarkProjection.
+// Ladder (AMD EPYC Milan, AVX2; a shared machine, so only ratios inside a run
+// mean much; BenchmarkRademacherParts, BenchmarkProjection):
+//
+//	dense   R expanded to floats, multiplied at AVX2 peak (2 cores x 100 GFLOP/s): 200 ms a sample, not below
+//	v1      look-ups, two tables a pass over the sums: 0.70 ns a look-up, one thread
+//	v2      four tables a pass: 0.32 ns in the same run (an earlier, busier one: 0.72 and 0.67);
+//	        0.35 with packing and tables; signs 27 ns per 1024.
+//	        A whole pair, forming and Adam included, on 2 threads: 119 ms a sample of
+//	        4.9 M entries in batches of 8 (45 % look-ups, 29 % signs, 11 % forming),
+//	        104 ms in batches of 32.
 
 // table holds Σ_b (bit b of i ? +row_b : -row_b) for each byte i.
 type table [256][lanes]float32

@@ -27,19 +27,24 @@ func sumSJLT(p *Projection, s *scratch, g gradients, lo, hi, _, cols int, acc []
 func (p *Projection) drawPlan(s *scratch, row0 int) {
 	entries := p.opt.Entries
 	s.random = grow(s.random, 4*tileRows)
+	high := uint32(uint64(row0) >> 32)
 	for call := 0; 4*call < entries; call++ {
-		for r := range tileRows {
-			x := s.random[r/8*32+r%8:]
-			x[0], x[8], x[16], x[24] = uint32(row0+r), uint32(uint64(row0)>>32), uint32(call), sjltStream
+		for r := 0; r < tileRows; r += 8 {
+			x := (*[32]uint32)(s.random[4*r:])
+			for l := range 8 {
+				x[l], x[8+l], x[16+l], x[24+l] = uint32(row0+r+l), high, uint32(call), sjltStream
+			}
 		}
 		philoxGroups(&p.keys, s.random)
 		for k := 0; k < 4 && 4*call+k < entries; k++ {
 			e := 4*call + k
 			lo, hi := bucketRange(e, p.dim, entries)
 			base, size := uint32(lo)<<1, uint64(hi-lo)
-			for r := range tileRows {
-				w := s.random[r/8*32+8*k+r%8]
-				s.plan[r*entries+e] = base + uint32(uint64(w>>1)*size>>31)<<1 | w&1
+			for r := 0; r < tileRows; r += 8 {
+				plan := s.plan[r*entries+e:]
+				for l, w := range (*[8]uint32)(s.random[4*r+8*k:]) {
+					plan[l*entries] = base + uint32(uint64(w>>1)*size>>31)<<1 | w&1
+				}
 			}
 		}
 	}

@@ -166,7 +166,7 @@ func (s *study) draw(path string) error {
 	p.Title.Text = fmt.Sprintf("Inner products of %d unit gradients (%d entries, %d seeds)", s.rows, s.size, s.seeds)
 	p.X.Label.Text, p.Y.Label.Text = "dimension", "root mean square error"
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
+	p.X.Tick.Marker, p.Y.Tick.Marker = s.ticks()
 	p.Legend.Top = true
 	var series []any
 	for _, k := range kinds {
@@ -194,4 +194,13 @@ func (s *study) draw(path string) error {
 		return fmt.Errorf("plot: %w", err)
 	}
 	return nil
+}
+
+// ticks stand where something was measured: at the dimensions and at the law's errors.
+func (s *study) ticks() (x, y plot.ConstantTicks) {
+	for i, dim := range s.dims {
+		x = append(x, plot.Tick{Value: float64(dim), Label: fmt.Sprint(dim)})
+		y = append(y, plot.Tick{Value: s.law[i], Label: fmt.Sprintf("%.3f", s.law[i])})
+	}
+	return x, y
 }
