@@ -8,7 +8,8 @@ import (
 
 const block = 1 << 14 // elements a task takes
 
-// factors are the scalars of a step as torch rounds them.
+// factors are the scalars of a step as torch rounds them. asm/main.go reads the
+// fields in this order.
 type factors struct {
 	gradScale, decay, oneMinusBeta1, beta2, oneMinusBeta2, sqrtBC2, eps, minusStep float32
 }
@@ -34,7 +35,8 @@ func stepCPU(c *cpu.Device, p, g, m, v []float32, h Hyper) {
 	})
 }
 
-func stepBlock(p, g, m, v []float32, f factors) {
+// stepPlain is the oracle of the vectorised loop, which has the same bits.
+func stepPlain(p, g, m, v []float32, f factors) {
 	g, m, v = g[:len(p)], m[:len(p)], v[:len(p)]
 	for i := range p {
 		gi := g[i] * f.gradScale

@@ -7,6 +7,7 @@ import (
 	"dataflex/driver"
 	"dataflex/kernels/adamw"
 	"dataflex/kernels/optest"
+	"dataflex/kernels/simd"
 )
 
 // TestGolden: six steps with clipping have the bits of torch 2.7.1.
@@ -24,16 +25,19 @@ func TestGolden(t *testing.T) {
 	}
 	optest.Golden(t, &g)
 	dev, f := optest.CPU(t, 2), optest.Dev
-	p, m, v := g.Start, make([]float32, len(g.Start)), make([]float32, len(g.Start))
-	for i, s := range g.Steps {
-		h := adamw.Hyper{
-			LR: g.LR, Beta1: g.Betas[0], Beta2: g.Betas[1], Eps: g.Eps, WeightDecay: g.WeightDecay,
-			Step: i + 1, GradScale: s.GradScale,
+	for _, level := range simd.Levels() {
+		simd.Force(level)
+		p, m, v := optest.To[float32](g.Start), make([]float32, len(g.Start)), make([]float32, len(g.Start))
+		for i, s := range g.Steps {
+			h := adamw.Hyper{
+				LR: g.LR, Beta1: g.Betas[0], Beta2: g.Betas[1], Eps: g.Eps, WeightDecay: g.WeightDecay,
+				Step: i + 1, GradScale: s.GradScale,
+			}
+			adamw.Step(dev, f(p), f(s.G), f(m), f(v), h)
+			optest.Same(t, level+" m", m, s.M)
+			optest.Same(t, level+" v", v, s.V)
+			optest.Same(t, level+" p", p, s.P)
 		}
-		adamw.Step(dev, f(p), f(s.G), f(m), f(v), h)
-		optest.Same(t, "m", m, s.M)
-		optest.Same(t, "v", v, s.V)
-		optest.Same(t, "p", p, s.P)
 	}
 }
 

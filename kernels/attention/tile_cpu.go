@@ -12,7 +12,7 @@ import (
 
 const (
 	tileRows = 128 // query rows of a tile, over the query heads of one key/value head
-	tileKeys = 256  // keys of a tile
+	tileKeys = 256 // keys of a tile
 )
 
 // unit is what one task computes: query block q0 of a segment (forward), or all
