@@ -141,7 +141,7 @@ func WriteAdapterConfig(dir string, c *AdapterConfig) error {
 	if c.initial != nil {
 		keys["init_lora_weights"] = c.initial
 	}
-	return WriteFile(filepath.Join(dir, adapterConfigFile), FormatJSON(keys, 2))
+	return WriteFile(filepath.Join(dir, adapterConfigFile), formatJSON(keys, 2))
 }
 
 // alpha keeps the spelling that was read; a whole number is written as one.

@@ -86,7 +86,7 @@ func TestGoldenConfigs(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Set("use_cache", cache)
-		if err := WriteFile(filepath.Join(dir, "config.json"), append(FormatJSON(c.raw, 2), '\n')); err != nil {
+		if err := WriteFile(filepath.Join(dir, "config.json"), append(formatJSON(c.raw, 2), '\n')); err != nil {
 			t.Fatal(err)
 		}
 		sameFile(t, path, filepath.Join(dir, "config.json"))

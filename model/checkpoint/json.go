@@ -14,12 +14,11 @@ import (
 	"unicode/utf16"
 )
 
-// FormatJSON writes v as Python's json.dumps(v, indent=indent, sort_keys=True)
-// does, without a trailing newline: transformers and peft write their files so,
-// and users diff them. v is made of nil, bool, string, int, float64, json.Number
+// formatJSON writes v as Python's json.dumps(v, indent=indent, sort_keys=True)
+// does, without a trailing newline: transformers and peft write their configs so. v is made of nil, bool, string, int, float64, json.Number
 // (written as it stands), []any, []string and map[string]any; anything else
 // panics.
-func FormatJSON(v any, indent int) []byte {
+func formatJSON(v any, indent int) []byte {
 	var b bytes.Buffer
 	writeJSON(&b, v, strings.Repeat(" ", indent), "\n")
 	return b.Bytes()
@@ -52,7 +51,7 @@ func writeJSON(b *bytes.Buffer, v any, indent, newline string) {
 			writeJSON(b, v[keys[i]], indent, newline+indent)
 		})
 	default:
-		panic(fmt.Sprintf("checkpoint: FormatJSON of %T", v))
+		panic(fmt.Sprintf("checkpoint: formatJSON of %T", v))
 	}
 }
 
@@ -161,7 +160,7 @@ func value[T any](f *fields, key, want string, def T) T {
 	}
 	t, ok := v.(T)
 	if !ok {
-		f.fail("%s is %s, want %s", key, FormatJSON(v, 0), want)
+		f.fail("%s is %s, want %s", key, formatJSON(v, 0), want)
 		return def
 	}
 	return t
@@ -219,7 +218,7 @@ func (f *fields) strings(key string) []string {
 	for _, v := range list {
 		s, ok := v.(string)
 		if !ok {
-			f.fail("%s holds %s, want strings", key, FormatJSON(v, 0))
+			f.fail("%s holds %s, want strings", key, formatJSON(v, 0))
 			return nil
 		}
 		out = append(out, s)

@@ -88,6 +88,9 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 	}
 	path := filepath.Join(dir, "config.json")
 	f, err := readFields(path)
+	if errors.Is(err, fs.ErrNotExist) && exists(filepath.Join(dir, adapterConfigFile)) {
+		return nil, fmt.Errorf("%s holds an adapter, not a model: give it as adapter_name_or_path and the base model as model_name_or_path: %w", dir, err)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: no config.json: not a Hugging Face model folder: %w", dir, err)
 	}
@@ -254,8 +257,9 @@ func (c *ModelConfig) Value(key string) (any, bool) {
 	return v, ok
 }
 
-// Set changes a key in what WriteModelConfig writes, and nothing else; value is
-// of a type that FormatJSON takes.
+// Set changes a key in what WriteModelConfig writes, and nothing else. value is
+// nil, a bool, string, int, float64 or json.Number, or []any, []string or
+// map[string]any of such.
 func (c *ModelConfig) Set(key string, value any) { c.raw[key] = value }
 
 // WriteModelConfig writes dir/config.json with all keys that were read, sorted,
@@ -268,5 +272,5 @@ func WriteModelConfig(dir string, c *ModelConfig, torchDType string) error {
 	} else {
 		c.Set("torch_dtype", torchDType)
 	}
-	return WriteFile(filepath.Join(dir, "config.json"), append(FormatJSON(c.raw, 2), '\n'))
+	return WriteFile(filepath.Join(dir, "config.json"), append(formatJSON(c.raw, 2), '\n'))
 }

@@ -65,25 +65,27 @@ func OpenFile(path string) (*Weights, error) {
 	return w, nil
 }
 
-// OpenWeights maps the weights of a Hugging Face model folder: model.safetensors
-// or the shards that model.safetensors.index.json lists.
+// OpenWeights maps the weights of a folder: model.safetensors, or the shards that
+// model.safetensors.index.json lists, or where there is no model an adapter's
+// adapter_model.safetensors.
 func OpenWeights(dir string) (*Weights, error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, err
 	}
-	single := filepath.Join(dir, ModelFile)
-	if exists(single) {
+	if single := filepath.Join(dir, ModelFile); exists(single) {
 		return OpenFile(single)
 	}
-	index := filepath.Join(dir, indexFile)
-	if !exists(index) {
-		return nil, noWeights(dir)
+	if index := filepath.Join(dir, indexFile); exists(index) {
+		shards, err := readIndex(index)
+		if err != nil {
+			return nil, err
+		}
+		return openShards(dir, shards)
 	}
-	shards, err := readIndex(index)
-	if err != nil {
-		return nil, err
+	if adapter := filepath.Join(dir, AdapterFile); exists(adapter) {
+		return OpenFile(adapter)
 	}
-	return openShards(dir, shards)
+	return nil, noWeights(dir)
 }
 
 // checkFolder explains a path that is no folder: users also write hub names.
@@ -114,9 +116,6 @@ func noWeights(dir string) error {
 				"  python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('%s', torch_dtype='auto').save_pretrained('%s', safe_serialization=True)\"",
 				dir, f, ModelFile, dir, dir)
 		}
-	}
-	if exists(filepath.Join(dir, AdapterFile)) {
-		return fmt.Errorf("%s holds an adapter (%s), not a model: give it as adapter_name_or_path and the base model as model_name_or_path", dir, AdapterFile)
 	}
 	return fmt.Errorf("%s has neither %s nor %s", dir, ModelFile, indexFile)
 }

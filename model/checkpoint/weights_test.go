@@ -154,8 +154,10 @@ func TestReadFloat32(t *testing.T) {
 	}{
 		{"F32", []byte{0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0}, []float32{1, -2}},
 		{"BF16", u16(0x3f80, 0xc000, 0x7f80, 0x0001), []float32{1, -2, inf, 0x1p-133}},
-		{"F16", u16(0x3c00, 0xc000, 0x7bff, 0x0400, 0x0001, 0x83ff, 0x7c00, 0xfc00, 0x8000),
-			[]float32{1, -2, 65504, 0x1p-14, 0x1p-24, -1023 * 0x1p-24, inf, -inf, float32(math.Copysign(0, -1))}},
+		{
+			"F16", u16(0x3c00, 0xc000, 0x7bff, 0x0400, 0x0001, 0x83ff, 0x7c00, 0xfc00, 0x8000),
+			[]float32{1, -2, 65504, 0x1p-14, 0x1p-24, -1023 * 0x1p-24, inf, -inf, float32(math.Copysign(0, -1))},
+		},
 		{"F64", []byte{0, 0, 0, 0, 0, 0, 0xf0, 0x3f}, []float32{1}},
 		{"BOOL", []byte{0, 1}, []float32{0, 1}},
 		{"U8", []byte{200}, []float32{200}},
@@ -259,7 +261,7 @@ func TestFolderErrors(t *testing.T) {
 		{"empty", make(nil), "has neither model.safetensors nor"},
 		{"pickle", make(map[string]string{"pytorch_model.bin": "PK"}), "safe_serialization=True"},
 		{"pickle shards", make(map[string]string{"pytorch_model.bin.index.json": "{}"}), "never read"},
-		{"adapter", make(map[string]string{AdapterFile: ""}), "adapter_name_or_path"},
+		{"broken adapter", make(map[string]string{AdapterFile: ""}), AdapterFile + ": file has 0 bytes"},
 		{"missing shard", incomplete, "lists 2 shards and this one is missing"},
 		{"lacking tensor", lacking, `tensor "c" is listed in`},
 		{"bad index", make(map[string]string{indexFile: "["}), indexFile + ": "},

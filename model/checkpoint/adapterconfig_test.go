@@ -1,0 +1,128 @@
+package checkpoint
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// What PEFT 0.15.2 writes for a fresh adapter.
+const adapterConfig = `{
+  "alpha_pattern": {},
+  "auto_mapping": null,
+  "base_model_name_or_path": "models/tiny-llama",
+  "bias": "none",
+  "corda_config": null,
+  "eva_config": null,
+  "exclude_modules": null,
+  "fan_in_fan_out": false,
+  "inference_mode": true,
+  "init_lora_weights": true,
+  "layer_replication": null,
+  "layers_pattern": null,
+  "layers_to_transform": null,
+  "loftq_config": {},
+  "lora_alpha": 16,
+  "lora_bias": false,
+  "lora_dropout": 0.05,
+  "megatron_config": null,
+  "megatron_core": "megatron.core",
+  "modules_to_save": [
+    "lm_head"
+  ],
+  "peft_type": "LORA",
+  "r": 8,
+  "rank_pattern": {},
+  "revision": null,
+  "target_modules": [
+    "q_proj",
+    "down_proj"
+  ],
+  "task_type": "CAUSAL_LM",
+  "trainable_token_indices": null,
+  "use_dora": false,
+  "use_rslora": true
+}`
+
+func TestAdapterConfig(t *testing.T) {
+	c := &AdapterConfig{
+		BaseModel: "models/tiny-llama", Rank: 8, Alpha: 16, Dropout: 0.05, RSLoRA: true,
+		Targets: []string{"q_proj", "down_proj"}, ModulesToSave: []string{"lm_head"},
+	}
+	dir := t.TempDir()
+	ok(t, WriteAdapterConfig(dir, c))
+	text, err := os.ReadFile(filepath.Join(dir, adapterConfigFile))
+	ok(t, err)
+	if string(text) != adapterConfig {
+		t.Errorf("written:\n%s", text)
+	}
+	got, err := ReadAdapterConfig(dir)
+	ok(t, err)
+	got.alphaText, got.initial = "", nil
+	if !reflect.DeepEqual(got, c) {
+		t.Errorf("got  %+v\nwant %+v", got, c)
+	}
+	if s := c.Scale(); s != 16/math.Sqrt(8) {
+		t.Errorf("rslora scale %v", s)
+	}
+	c.RSLoRA = false
+	if s := c.Scale(); s != 2 {
+		t.Errorf("scale %v", s)
+	}
+}
+
+// The spelling of what was read survives, also where PEFT's defaults apply.
+func TestAdapterConfigSpelling(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"r": 4, "lora_alpha": 16.0, "target_modules": ["q"]}`:                         `"lora_alpha": 16.0,`,
+		`{"r": 4, "lora_alpha": 2.5, "target_modules": ["q"]}`:                          `"lora_alpha": 2.5,`,
+		`{"r": 4, "target_modules": ["q"]}`:                                             `"lora_alpha": 8,`,
+		`{"r": 4, "target_modules": "all-linear"}`:                                      `"target_modules": "all-linear",`,
+		`{"r": 4, "target_modules": ["q"], "init_lora_weights": "gaussian", "new": {}}`: `"init_lora_weights": "gaussian",`,
+	} {
+		c, err := ReadAdapterConfig(folder(t, adapterConfigFile, text))
+		ok(t, err)
+		dir := t.TempDir()
+		ok(t, WriteAdapterConfig(dir, c))
+		got, err := os.ReadFile(filepath.Join(dir, adapterConfigFile))
+		ok(t, err)
+		if !strings.Contains(string(got), want) {
+			t.Errorf("%s: written:\n%s", text, got)
+		}
+	}
+}
+
+func TestAdapterConfigErrors(t *testing.T) {
+	for _, c := range []struct{ key, value, want string }{
+		{"peft_type", `"IA3"`, "peft_type is IA3"},
+		{"task_type", `"SEQ_CLS"`, "task_type is SEQ_CLS"},
+		{"use_dora", `true`, "use_dora is true, which is not supported"},
+		{"fan_in_fan_out", `true`, "fan_in_fan_out is true"},
+		{"lora_bias", `true`, "lora_bias is true"},
+		{"use_qalora", `true`, "use_qalora is true"},
+		{"bias", `"all"`, `bias is "all"`},
+		{"rank_pattern", `{"q_proj": 4}`, "rank_pattern is not empty"},
+		{"alpha_pattern", `{"q_proj": 4}`, "alpha_pattern is not empty"},
+		{"layers_to_transform", `[0]`, "layers_to_transform is set"},
+		{"layers_to_transform", `1`, "layers_to_transform is set"},
+		{"target_parameters", `["x"]`, "target_parameters is set"},
+		{"init_lora_weights", `"pissa_niter"`, `init_lora_weights is "pissa_niter"`},
+		{"r", `0`, "r is 0, want at least 1"},
+		{"lora_dropout", `1`, "lora_dropout is 1"},
+		{"lora_alpha", `"x"`, `lora_alpha is "x", want a number`},
+		{"target_modules", `[]`, "target_modules is missing or empty"},
+		{"target_modules", `null`, "target_modules is missing or empty"},
+	} {
+		dir := edited(t, adapterConfigFile, adapterConfig, map[string]string{c.key: c.value})
+		_, err := ReadAdapterConfig(dir)
+		if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, adapterConfigFile)+": "+c.want) {
+			t.Errorf("%s %s: got %v, want %q", c.key, c.value, err, c.want)
+		}
+	}
+	if _, err := ReadAdapterConfig(t.TempDir()); err == nil || !strings.Contains(err.Error(), "not a PEFT adapter folder") {
+		t.Errorf("got %v", err)
+	}
+}
