@@ -17,7 +17,6 @@ type problem struct {
 	alpha   float32
 	add     bool // beta is 1
 	a, b    operand
-	packed  *Packed // B, where it is packed already
 	c       []float32
 	ldc     int
 }
@@ -110,7 +109,7 @@ func (w *workspace) newBlock(i0, i1, j0, j1, k0, kc int) *block {
 	b.panels = (j1 - j0 + b.width - 1) / b.width
 	b.rowBlocks = (i1 - i0 + maxMC - 1) / maxMC
 	b.packsA = b.panels > directA
-	b.readsB = p.packed == nil && p.b.outer == 1 && i1-i0 <= directB*p.tiles.rows()
+	b.readsB = p.b.outer == 1 && i1-i0 <= directB*p.tiles.rows()
 	b.byRows = kc <= rowsFirst
 	if b.packsA {
 		w.a = grown(w.a, (maxMC+p.tiles.rows())*kc)
@@ -190,7 +189,7 @@ func (b *block) panel(q int) []float32 {
 func (b *block) pack(q int) {
 	lo, hi := b.columns(q)
 	t := b.problem.tiles.fit(hi - lo)
-	if b.packed == nil && !(b.readsB && hi-lo == t.width) {
+	if !b.readsB || hi-lo < t.width {
 		packB(b.panel(q), t.width, b.problem.b, lo, hi, b.k0, b.kc)
 	}
 }
@@ -200,23 +199,20 @@ func (b *block) tile(lo, t0, t1, q int) {
 	j0, j1 := b.columns(q)
 	t := b.tiles.fit(j1 - j0)
 	height := t1 - t0
-	left, rsa, csa := &b.a.data[t0*b.a.outer+b.k0*b.a.step], 4*uintptr(b.a.outer), 4*uintptr(b.a.step)
+	left, rsa, csa := &b.a.data[t0*b.a.outer+b.k0*b.a.step], b.a.outer, b.a.step
 	if b.packsA {
-		left, rsa, csa = &b.w.a[(t0-lo)*b.kc], 4, 4*uintptr(height)
+		left = &b.w.a[(t0-lo)*b.kc]
+		if rsa, csa = b.kc, 1; b.a.step != 1 {
+			rsa, csa = 1, height
+		}
 	}
-	var right *float32
-	rsb := 4 * uintptr(t.width)
-	switch {
-	case b.packed != nil:
-		right = b.packed.panel(j0, b.k0, b.kc)
-	case b.readsB && j1-j0 == t.width:
-		right, rsb = &b.problem.b.data[b.k0*b.problem.b.step+j0], 4*uintptr(b.problem.b.step)
-	default:
-		right = &b.panel(q)[0]
+	right, rsb := &b.panel(q)[0], t.width
+	if b.readsB && j1-j0 == t.width {
+		right, rsb = &b.problem.b.data[b.k0*b.problem.b.step+j0], b.problem.b.step
 	}
 	run := t.kernels[height-1]
 	if j1-j0 == t.width {
-		run(b.kc, left, rsa, csa, right, rsb, &b.c[t0*b.ldc+j0], 4*uintptr(b.ldc), b.alpha, b.add)
+		run(b.kc, left, 4*uintptr(rsa), 4*uintptr(csa), right, 4*uintptr(rsb), &b.c[t0*b.ldc+j0], 4*uintptr(b.ldc), b.alpha, b.add)
 		return
 	}
 	edge := &b.w.edge
@@ -225,7 +221,7 @@ func (b *block) tile(lo, t0, t1, q int) {
 			copy(edge[i*t.width:], b.c[(t0+i)*b.ldc+j0:(t0+i)*b.ldc+j1])
 		}
 	}
-	run(b.kc, left, rsa, csa, right, rsb, &edge[0], 4*uintptr(t.width), b.alpha, b.add)
+	run(b.kc, left, 4*uintptr(rsa), 4*uintptr(csa), right, 4*uintptr(rsb), &edge[0], 4*uintptr(t.width), b.alpha, b.add)
 	for i := range height {
 		copy(b.c[(t0+i)*b.ldc+j0:(t0+i)*b.ldc+j1], edge[i*t.width:])
 	}

@@ -1,10 +1,6 @@
 package gemm
 
-import (
-	"unsafe"
-
-	"dataflex/kernels/simd"
-)
+import "dataflex/kernels/simd"
 
 //go:generate go run ./asm -set avx2 -out kernel_avx2_amd64.s -stubs kernel_avx2_amd64.go -pkg gemm
 //go:generate go run ./asm -set avx512 -out kernel_avx512_amd64.s -stubs kernel_avx512_amd64.go -pkg gemm
@@ -50,31 +46,4 @@ func (s tileSet) fit(columns int) *tile {
 	return &s[i]
 }
 
-var portableTiles = tileSet{{8, []kernel{portable(1), portable(2), portable(3), portable(4)}}}
-
-// portable is the kernel of 1 to 4 rows and 8 columns in plain Go.
-func portable(rows int) kernel {
-	return func(k int, a *float32, rsa, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool) {
-		var sum [4][8]float32
-		for p := range uintptr(k) {
-			row := (*[8]float32)(unsafe.Add(unsafe.Pointer(b), p*rsb))
-			for i := range rows {
-				x := *(*float32)(unsafe.Add(unsafe.Pointer(a), uintptr(i)*rsa+p*csa))
-				s := &sum[i]
-				for j, y := range row {
-					s[j] += float32(x * y)
-				}
-			}
-		}
-		for i := range rows {
-			row := (*[8]float32)(unsafe.Add(unsafe.Pointer(c), uintptr(i)*ldc))
-			for j, s := range sum[i] {
-				if add {
-					row[j] += float32(alpha * s)
-				} else {
-					row[j] = float32(alpha * s)
-				}
-			}
-		}
-	}
-}
+var portableTiles = tileSet{{4, []kernel{portable1, portable2}}}

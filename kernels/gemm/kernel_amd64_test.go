@@ -58,7 +58,7 @@ func TestInterpretedKernels(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, f := range p {
-			if name == "transpose8" {
+			if name == "transpose8" || name == "copy16" {
 				continue
 			}
 			var width, rows int
@@ -96,14 +96,15 @@ func checkKernel(t *testing.T, r *rand.Rand, name string, f *asmtest.Function, r
 	}
 }
 
-// The kernels on the processor against one row and eight columns at a time.
+// The kernels on the processor against one row of the narrowest tile at a time.
 func TestKernelsAgree(t *testing.T) {
 	for _, level := range simd.Levels() {
 		set := vectorTiles(level)
 		if set == nil {
 			set = portableTiles
 		}
-		one := set[len(set)-1].kernels[0]
+		narrow := set[len(set)-1]
+		one := narrow.kernels[0]
 		r := rand.New(rand.NewPCG(3, 4))
 		const k = 50
 		for _, tile := range set {
@@ -114,7 +115,7 @@ func TestKernelsAgree(t *testing.T) {
 				ldc := 4 * uintptr(tile.width)
 				run(k, &a[0], 4*k, 4, &b[0], ldc, &got[0], ldc, 1, false)
 				for row := range rows {
-					for j := 0; j < tile.width; j += 8 {
+					for j := 0; j < tile.width; j += narrow.width {
 						one(k, &a[row*k], 4*k, 4, &b[j], ldc, &want[row*tile.width+j], ldc, 1, false)
 					}
 				}
@@ -148,6 +149,24 @@ func TestInterpretedTranspose(t *testing.T) {
 			if interpreted[i*ldd+j] != want || real[i*ldd+j] != want {
 				t.Fatalf("element %d,%d: interpreted %v, real %v, want %v", i, j, interpreted[i*ldd+j], real[i*ldd+j], want)
 			}
+		}
+	}
+}
+
+func TestInterpretedCopy(t *testing.T) {
+	p, err := asmtest.Load(avx2File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rows, lds, ldd = 5, 19, 32
+	src := normal(rand.New(rand.NewPCG(5, 6)), (rows-1)*lds+16)
+	dst := make([]float32, (rows-1)*ldd+16)
+	if err := p["copy16"].Call([][]float32{src, dst}, rows, &src[0], uintptr(4*lds), &dst[0], uintptr(4*ldd)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range rows {
+		if !slices.Equal(dst[i*ldd:i*ldd+16], src[i*lds:i*lds+16]) {
+			t.Errorf("row %d: %v, want %v", i, dst[i*ldd:i*ldd+16], src[i*lds:i*lds+16])
 		}
 	}
 }

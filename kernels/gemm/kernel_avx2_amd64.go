@@ -102,6 +102,11 @@ func y8r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr,
 //go:noescape
 func y8r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
 
+// copy16 copies rows of 16 floats.
+//
+//go:noescape
+func copy16(rows int, src *float32, lds uintptr, dst *float32, ldd uintptr)
+
 // transpose8 copies 8 rows of 8*blocks floats to 8*blocks rows of 8.
 //
 //go:noescape

@@ -8,35 +8,33 @@ type operand struct {
 	step  int // distance between successive k
 }
 
-// packA copies rows [i0, i1) and steps [p0, p0+kc) of a to dst, step by step.
+// packA copies rows [i0, i1) and steps [p0, p0+kc) of a to dst.
+// Rows stay rows, kc floats apart: what packing is for is that the rows of a tile
+// share neither cache sets nor pages. Columns become tile after tile, each step by
+// step, i1-i0 floats apart.
 func packA(dst []float32, a operand, i0, i1, p0, kc int) {
 	h := i1 - i0
-	if a.outer == 1 {
-		for p := range kc {
-			d := dst[p*h : p*h+h]
-			s := a.data[(p0+p)*a.step+i0:][:h]
-			for i, v := range s {
-				d[i] = v
-			}
+	if a.step == 1 {
+		for i := range h {
+			copy(dst[i*kc:(i+1)*kc], a.data[(i0+i)*a.outer+p0:])
 		}
 		return
 	}
-	if h == 6 {
-		row := func(i int) []float32 { return a.data[(i0+i)*a.outer+p0:][:kc] }
-		r0, r1, r2, r3, r4, r5 := row(0), row(1), row(2), row(3), row(4), row(5)
-		dst = dst[:6*kc]
-		for p, v := range r0 {
-			d := (*[6]float32)(dst[6*p:])
-			d[0], d[1], d[2], d[3], d[4], d[5] = v, r1[p], r2[p], r3[p], r4[p], r5[p]
+	src := a.data[p0*a.step+i0:]
+	p := 0
+	// Whole vectors: what is too much is overwritten by the next step or tile.
+	switch {
+	case h <= 8:
+		for ; p < kc && p*a.step+8 <= len(src); p++ {
+			*(*[8]float32)(dst[p*h:]) = *(*[8]float32)(src[p*a.step:])
 		}
-		return
+	case h <= 16:
+		for ; p < kc && p*a.step+16 <= len(src); p++ {
+			*(*[16]float32)(dst[p*h:]) = *(*[16]float32)(src[p*a.step:])
+		}
 	}
-	for i := range h {
-		s := a.data[(i0+i)*a.outer+p0:][:kc]
-		d := dst[i:]
-		for p, v := range s {
-			d[p*h] = v
-		}
+	for ; p < kc; p++ {
+		copy(dst[p*h:(p+1)*h], src[p*a.step:])
 	}
 }
 
@@ -55,7 +53,7 @@ func packB(dst []float32, width int, b operand, j0, j1, p0, kc int) {
 	j := 0
 	for ; j+8 <= n; j += 8 {
 		p := 0
-		if transposes() && kc >= 8 {
+		if vectors() && kc >= 8 {
 			p = kc &^ 7
 			transpose8(p/8, &b.data[(j0+j)*b.outer+p0], 4*uintptr(b.outer), &dst[j], 4*uintptr(width))
 		}
@@ -77,14 +75,15 @@ func packColumn(dst []float32, width int, src []float32) {
 
 // copyRows copies kc rows of n floats to rows of width floats.
 func copyRows(dst []float32, width int, src []float32, step, n, kc int) {
-	switch {
-	case n == 16 && width == 16:
-		for p := range kc {
-			*(*[16]float32)(dst[16*p:]) = *(*[16]float32)(src[p*step:])
+	j := 0
+	if vectors() {
+		for ; j+16 <= n; j += 16 {
+			copy16(kc, &src[j], 4*uintptr(step), &dst[j], 4*uintptr(width))
 		}
-	default:
+	}
+	if j < n {
 		for p := range kc {
-			copy(dst[p*width:], src[p*step:][:n])
+			copy(dst[p*width+j:], src[p*step+j:][:n-j])
 		}
 	}
 }

@@ -14,8 +14,8 @@ var (
 	}
 )
 
-// transposes says that transpose8 can run.
-func transposes() bool { return simd.Level() != "generic" }
+// vectors says that copy16 and transpose8 can run.
+func vectors() bool { return simd.Level() != "generic" }
 
 // vectorTiles is the set for a level, nil for the portable one.
 func vectorTiles(level string) tileSet {

@@ -27,6 +27,7 @@ func main() {
 		for rows := 1; rows <= 14; rows++ {
 			tile(ymm, rows, 1)
 		}
+		copyRows()
 		transpose()
 	case "avx512":
 		for rows := 1; rows <= 14; rows++ {
@@ -98,6 +99,7 @@ func tile(v vector, rows, vectors int) {
 	if v.bytes*vectors > 64 {
 		PREFETCHT0(Mem{Base: b, Index: rsb, Scale: 8, Disp: 64})
 	}
+	PREFETCHT0(Mem{Base: a[0], Index: csa, Scale: 8})
 	ADDQ(rsb, b)
 	for i := range sum {
 		at := Mem{Base: a[i/3]}
@@ -147,6 +149,34 @@ func store(v vector, name string, sum [][]reg.VecVirtual, alpha reg.VecVirtual) 
 		}
 		ADDQ(ldc, c)
 	}
+	VZEROUPPER()
+	RET()
+}
+
+// copyRows writes the packer of B's columns where B is stored by rows. A row is
+// one cache line in another page: the processor's prefetcher is of no help.
+func copyRows() {
+	TEXT("copy16", NOSPLIT, "func(rows int, src *float32, lds uintptr, dst *float32, ldd uintptr)")
+	Doc("copy16 copies rows of 16 floats.")
+	Pragma("noescape")
+	rows := Load(Param("rows"), GP64())
+	src, lds := Load(Param("src"), GP64()), Load(Param("lds"), GP64())
+	dst, ldd := Load(Param("dst"), GP64()), Load(Param("ldd"), GP64())
+	ahead := GP64()
+	LEAQ(Mem{Base: src, Index: lds, Scale: 8, Disp: 60}, ahead)
+	low, high := YMM(), YMM()
+	Label("copy16_loop")
+	VMOVUPS(Mem{Base: src}, low)
+	VMOVUPS(Mem{Base: src, Disp: 32}, high)
+	PREFETCHT0(Mem{Base: ahead, Index: lds, Scale: 8})
+	VMOVUPS(low, Mem{Base: dst})
+	VMOVUPS(high, Mem{Base: dst, Disp: 32})
+	for _, p := range []reg.Register{src, ahead} {
+		ADDQ(lds, p)
+	}
+	ADDQ(ldd, dst)
+	DECQ(rows)
+	JNE(LabelRef("copy16_loop"))
 	VZEROUPPER()
 	RET()
 }
