@@ -13,9 +13,9 @@
 // 3.1 GHz, shared), 2026-11-24, ns per float, portable and AVX2:
 //
 //	Axpy  1.34  0.090    Exp     17.9  0.44
-//	Dot   1.14  0.051    ExpSum  12.9  0.52
-//	Add   1.03  0.088    Silu    13.1  1.15
-//	Max   2.50  0.057    SumSquares 1.36  0.32
+//	Dot   1.14  0.051    ExpSum  12.9  0.53
+//	Add   1.03  0.088    Silu    13.1  0.64
+//	Max   2.50  0.052    SumSquares 1.36  0.17
 //
 // The AVX-512 loops were proved by interpretation (asmtest), on the text that is
 // assembled; they have not run on a processor.
