@@ -14,7 +14,7 @@ type gradients struct {
 // backwardCPU gives a task a whole (segment, key/value head): nobody else adds to
 // its rows of dk and dv, so the order of the additions is fixed.
 func backwardCPU(c *cpu.Device, p Params, g gradients, t int) {
-	call := works.Get().(*work)
+	call := works.take()
 	p.parallel(c, call.segmentUnits(p), func(w *tile, u unit) {
 		d := p.HeadDim
 		for j := u.lo; j < u.hi; j++ {
@@ -27,7 +27,7 @@ func backwardCPU(c *cpu.Device, p Params, g gradients, t int) {
 			p.backwardBlock(w, unit{u.lo, u.hi, u.head, q0}, min(u.hi, q0+n), g, t)
 		}
 	})
-	works.Put(call)
+	works.give(call)
 }
 
 // backwardBlock computes the block's dq and adds its part of dk and dv.

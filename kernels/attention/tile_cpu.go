@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"sync"
 
 	"dataflex/driver/cpu"
 	"dataflex/kernels/gemm"
@@ -33,10 +32,30 @@ type tile struct {
 // work is a call's memory.
 type work struct{ units []unit }
 
+// freeList keeps memory between calls; unlike a sync.Pool it is not emptied by
+// the garbage collector.
+type freeList[T any] chan *T
+
 var (
-	tiles = sync.Pool{New: func() any { return new(tile) }}
-	works = sync.Pool{New: func() any { return new(work) }}
+	tiles = make(freeList[tile], 128)
+	works = make(freeList[work], 4)
 )
+
+func (f freeList[T]) take() *T {
+	select {
+	case x := <-f:
+		return x
+	default:
+		return new(T)
+	}
+}
+
+func (f freeList[T]) give(x *T) {
+	select {
+	case f <- x:
+	default:
+	}
+}
 
 // queries is the number of query positions in a block: fewer when several query
 // heads share the keys, since they are stacked into one tile.
@@ -153,9 +172,9 @@ func (p Params) capped(s []float32) {
 // parallel runs f on every unit with a tile of memory.
 func (p Params) parallel(c *cpu.Device, units []unit, f func(w *tile, u unit)) {
 	c.Parallel(len(units), func(i int) {
-		w := tiles.Get().(*tile)
+		w := tiles.take()
 		w.grow(p)
 		f(w, units[i])
-		tiles.Put(w)
+		tiles.give(w)
 	})
 }

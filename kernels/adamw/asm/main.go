@@ -1,5 +1,5 @@
-// Command asm writes package adamw's AVX2 loop: see step_amd64.go there for the
-// go:generate line.
+// Command asm writes package adamw's AVX2 loop; the go:generate line is in
+// step_amd64.go there.
 package main
 
 import (
