@@ -1,0 +1,33 @@
+package processor
+
+import "dataflex/data"
+
+// PaddingMultiple is what SFT pads a training or evaluation batch to a multiple of
+// when do_train is on. Pre-training, and SFT without do_train, use 1.
+const PaddingMultiple = 8
+
+// PaddedLength returns the length to which the rows of a micro-batch are padded: the
+// longest row, rounded up. Nothing here needs the padding itself; upstream counts it
+// in total_flos and in the shapes of its logs.
+func PaddedLength(rows []data.Example, multiple int) int {
+	longest := 0
+	for _, e := range rows {
+		longest = max(longest, len(e.InputIDs))
+	}
+	return (longest + multiple - 1) / multiple * multiple
+}
+
+// LabelTokens counts the labels that are trained on: as they stand (what the loss of
+// an optimizer step is divided by), and after the shift by one (what has a loss: the
+// first token of a row is never predicted).
+func LabelTokens(labels []int32) (standing, shifted int) {
+	for i, l := range labels {
+		if l != data.IgnoreIndex {
+			standing++
+			if i > 0 {
+				shifted++
+			}
+		}
+	}
+	return standing, shifted
+}

@@ -1,0 +1,180 @@
+package processor
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"dataflex/data"
+	"dataflex/data/dataset"
+	"dataflex/data/rng"
+	"dataflex/data/template"
+	"dataflex/data/tokenizer"
+)
+
+// golden holds runs recorded from LLaMA-Factory and DataFlex; it is not part of the
+// project.
+const golden = "../../../shared/golden"
+
+// runConfig is a recorded config.yaml: flat keys, plain values.
+type runConfig map[string]string
+
+func readConfig(t *testing.T, run string) runConfig {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(golden, "runs", run, "config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := runConfig{}
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		c[key] = value
+	}
+	return c
+}
+
+func (c runConfig) number(key string) float64 {
+	v, _ := strconv.ParseFloat(c[key], 64)
+	return v
+}
+
+// tokenizer loads and fixes the run's tokenizer and template.
+func (c runConfig) tokenizer(t *testing.T) (*tokenizer.Tokenizer, *template.Template) {
+	t.Helper()
+	tok, err := tokenizer.Load(filepath.Join(golden, c["model_name_or_path"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := c["template"]
+	if name == "" {
+		name = "empty"
+	}
+	tmpl := named(t, name)
+	tmpl.FixTokenizer(tok)
+	return tok, tmpl
+}
+
+// examples runs everything from dataset_info.json to the training examples.
+func (c runConfig) examples(t *testing.T) []data.Example {
+	t.Helper()
+	ctx := context.Background()
+	load := dataset.Options{
+		Dir: filepath.Join(golden, c["dataset_dir"]), Names: strings.Split(c["dataset"], ","),
+		MaxSamples: int(c.number("max_samples")), Seed: uint64(c.number("seed")), Mix: dataset.Mix(c["mix_strategy"]),
+	}
+	if probs := c["interleave_probs"]; probs != "" {
+		for p := range strings.SplitSeq(probs, ",") {
+			v, err := strconv.ParseFloat(p, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			load.Probs = append(load.Probs, v)
+		}
+	}
+	set, err := dataset.Load(ctx, load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	train, _, err := dataset.Split(set.Samples, c.number("val_size"), load.Seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{
+		CutoffLen: int(c.number("cutoff_len")), NeatPacking: c["neat_packing"] == "true",
+		MaskHistory: c["mask_history"] == "true", TrainOnPrompt: c["train_on_prompt"] == "true",
+	}
+	if p, ok := c["packing"]; ok {
+		packing := p == "true"
+		o.Packing = &packing
+	}
+	tok, tmpl := c.tokenizer(t)
+	var out []data.Example
+	var dropped []Dropped
+	if c["stage"] == "pt" {
+		out, dropped, err = Pretrain(ctx, tok, tmpl, train, o)
+	} else {
+		out, dropped, err = SFT(ctx, tok, tmpl, train, o)
+	}
+	if err != nil || len(dropped) > 0 {
+		t.Fatal(err, dropped)
+	}
+	return out
+}
+
+type microBatch struct {
+	Rows        []int
+	LabelTokens int       `json:"n_label_tokens"`
+	Shape       [2]int    `json:"shape"`
+	Heads       [][]int32 `json:"input_ids_head"`
+}
+
+// TestGoldenRuns compares every recorded micro-batch: its labels after the shift, its
+// padded shape and, where recorded, the first ids of its rows.
+func TestGoldenRuns(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join(golden, "runs", "*", "trace.json"))
+	if err != nil || len(paths) == 0 {
+		t.Skip("../shared/golden is not here")
+	}
+	batches, runs := 0, 0
+	for _, path := range paths {
+		run := filepath.Base(filepath.Dir(path))
+		c := readConfig(t, run)
+		if kind := c["train_type"]; kind == "dynamic_mix" || kind == "dynamic_reorder" || kind == "dynamic_lego" {
+			continue // their rows are numbers in a mixture or in another order
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var trace struct {
+			MicroBatches []microBatch `json:"micro_batches"`
+		}
+		if err := json.Unmarshal(text, &trace); err != nil {
+			t.Fatal(err)
+		}
+		examples := c.examples(t)
+		order := rng.NewTorch(uint64(c.number("seed"))).Randperm(len(examples))
+		runs++
+		for i, b := range trace.MicroBatches {
+			if b.Rows == nil { // pre-training: the first epoch is torch's randperm of the blocks
+				if (i+1)*b.Shape[0] > len(order) {
+					break
+				}
+				b.Rows = order[i*b.Shape[0] : (i+1)*b.Shape[0]]
+			}
+			compareBatch(t, run, i, b, examples, c["stage"] == "pt")
+			batches++
+		}
+	}
+	t.Logf("%d micro-batches of %d runs", batches, runs)
+	if runs < 20 {
+		t.Errorf("only %d runs were compared", runs)
+	}
+}
+
+func compareBatch(t *testing.T, run string, number int, b microBatch, examples []data.Example, pretrain bool) {
+	t.Helper()
+	var rows []data.Example
+	labels := 0
+	for i, r := range b.Rows {
+		e := examples[r]
+		rows = append(rows, e)
+		_, shifted := LabelTokens(e.Labels)
+		labels += shifted
+		if i < len(b.Heads) && !slices.Equal(b.Heads[i], e.InputIDs[:len(b.Heads[i])]) {
+			t.Errorf("%s batch %d row %d: ids %v, want %v", run, number, r, e.InputIDs[:len(b.Heads[i])], b.Heads[i])
+		}
+	}
+	multiple := PaddingMultiple
+	if pretrain {
+		multiple = 1
+	}
+	if shape := [2]int{len(rows), PaddedLength(rows, multiple)}; shape != b.Shape || labels != b.LabelTokens {
+		t.Errorf("%s batch %d rows %v: shape %v with %d labels, want %v with %d", run, number, b.Rows, shape, labels, b.Shape, b.LabelTokens)
+	}
+}

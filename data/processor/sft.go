@@ -1,0 +1,199 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"dataflex/data"
+	"dataflex/data/template"
+	"dataflex/data/tokenizer"
+)
+
+// SFT encodes samples for supervised fine-tuning. The template has fixed the
+// tokenizer already (it has a pad token then). Examples come in the order of the
+// samples, or, with packing, in the order in which rows were filled. What cannot be
+// used is in dropped; a fault that should stop the run (a tool description that is no
+// JSON, say), and nothing being left, are errors.
+func SFT(ctx context.Context, tok *tokenizer.Tokenizer, tmpl *template.Template, samples []data.Sample, o Options) ([]data.Example, []Dropped, error) {
+	_, eos, _ := tok.EOS()
+	_, pad, _ := tok.Pad()
+	e := encoder{Options: o, efficientEOS: tmpl.EfficientEOS(), eos: eos, pad: pad}
+	return e.run(ctx, samples, func(s *data.Sample) ([]template.Pair, error) { return tmpl.Encode(tok, s) })
+}
+
+// encoder is SFT without its dependence on a template and a tokenizer.
+type encoder struct {
+	Options
+	efficientEOS bool
+	eos, pad     int32
+}
+
+func (e *encoder) run(ctx context.Context, samples []data.Sample, pairs func(*data.Sample) ([]template.Pair, error)) ([]data.Example, []Dropped, error) {
+	if err := e.check(); err != nil {
+		return nil, nil, err
+	}
+	if e.TrainOnPrompt && e.efficientEOS {
+		return nil, nil, errors.New("Current template does not support `train_on_prompt`: its answers share one end-of-text token; set train_on_prompt to false") //nolint:staticcheck // upstream's words
+	}
+	examples := make([]data.Example, len(samples))
+	faults := make([]*Dropped, len(samples))
+	err := parallel(ctx, len(samples), e.Threads, func(i int) error {
+		s := &samples[i]
+		if d, bad := unusable(s); bad {
+			faults[i] = &d
+			return nil
+		}
+		p, err := pairs(s)
+		if err != nil {
+			return fmt.Errorf("dataset %s, row %d: %w", s.Dataset, s.Row, err)
+		}
+		examples[i].ID = s.ID
+		examples[i].InputIDs, examples[i].Labels = e.assemble(p)
+		if e.packs(false) && len(examples[i].InputIDs) > e.cutoff() {
+			faults[i] = &Dropped{s.ID, tooLong, fmt.Sprintf("dropped lengthy example with length %d > %d", len(examples[i].InputIDs), e.cutoff())}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	var dropped []Dropped
+	for _, d := range faults {
+		if d != nil {
+			dropped = append(dropped, *d)
+		}
+	}
+	if len(dropped) == len(samples) {
+		return nil, dropped, nothingLeft(len(samples), dropped)
+	}
+	if e.packs(false) {
+		return e.pack(examples, faults), dropped, nil
+	}
+	kept := examples[:0]
+	for i, d := range faults {
+		if d == nil {
+			kept = append(kept, examples[i])
+		}
+	}
+	return slices.Clip(kept), dropped, nil
+}
+
+// unusable is upstream's test for an example that it drops: an odd number of prompt
+// messages and one answer are needed.
+func unusable(s *data.Sample) (Dropped, bool) {
+	d, broken := dropBroken(s)
+	switch {
+	case broken:
+	case len(s.Response) != 1:
+		d.Kind, d.Detail = noAnswer, "the answer's column is null, no string, or not mapped"
+	case len(s.Prompt)%2 != 1:
+		d.Kind = oddPrompt
+	default:
+		return d, false
+	}
+	return d, true
+}
+
+// inferLengths shares room between a source and a target that together may be longer
+// (processor_utils.py infer_seqlen): a short side is kept whole, otherwise both are
+// cut in proportion.
+func inferLengths(source, target, room int) (int, int) {
+	limit := 0
+	switch {
+	case target*2 < room:
+		limit = room
+	case source*2 < room:
+		limit = room - source
+	default:
+		limit = int(float64(room) * (float64(target) / float64(source+target)))
+	}
+	target = min(limit, target)
+	return min(max(room-target, 0), source), target
+}
+
+// assemble joins the turns of a conversation into ids and labels and truncates them
+// to the cutoff (supervised.py _encode_data_example). With mask_history the last turn
+// is served first and is the only one trained on.
+func (e *encoder) assemble(pairs []template.Pair) (ids, labels []int32) {
+	cutoff, total := e.cutoff(), 0
+	if e.efficientEOS {
+		total = 1
+	}
+	kept := make([]template.Pair, 0, len(pairs))
+	size := total
+	for t := range pairs {
+		p := pairs[t]
+		if e.MaskHistory {
+			p = pairs[len(pairs)-1-t]
+		}
+		if total >= cutoff {
+			break
+		}
+		source, target := inferLengths(len(p.Source), len(p.Target), cutoff-total)
+		kept = append(kept, template.Pair{Source: p.Source[:source], Target: p.Target[:target]})
+		total += source + target
+		size += source + target
+	}
+	ids, labels = make([]int32, 0, size), make([]int32, 0, size)
+	for i := range kept {
+		t := i // the turn's number in the order of serving
+		if e.MaskHistory {
+			t = len(kept) - 1 - i
+		}
+		ids = append(append(ids, kept[t].Source...), kept[t].Target...)
+		labels = e.label(labels, kept[t], t)
+	}
+	if e.efficientEOS {
+		ids, labels = append(ids, e.eos), append(labels, e.eos)
+	}
+	return ids, labels
+}
+
+// label appends the labels of the turn served as number t.
+func (e *encoder) label(labels []int32, p template.Pair, t int) []int32 {
+	from := len(labels)
+	labels = append(labels, p.Source...)
+	if !e.TrainOnPrompt {
+		ignore(labels[from:])
+		if e.efficientEOS && t != 0 && len(p.Source) > 0 {
+			labels[from] = e.eos // what ends the answer before this question
+		}
+	}
+	from = len(labels)
+	labels = append(labels, p.Target...)
+	if e.MaskHistory && t != 0 {
+		ignore(labels[from:])
+	}
+	return labels
+}
+
+func ignore(labels []int32) {
+	for i := range labels {
+		labels[i] = data.IgnoreIndex
+	}
+}
+
+// pack fills rows with the usable examples of each batch.
+func (e *encoder) pack(examples []data.Example, faults []*Dropped) []data.Example {
+	var out []data.Example
+	for _, b := range e.batches(len(examples)) {
+		var usable []data.Example
+		var lengths []int
+		for i := b[0]; i < b[1]; i++ {
+			if faults[i] == nil {
+				usable = append(usable, examples[i])
+				lengths = append(lengths, len(examples[i].InputIDs))
+			}
+		}
+		for _, g := range knapsack(lengths, e.cutoff()) {
+			members := make([]data.Example, len(g))
+			for k, i := range g {
+				members[k] = usable[i]
+			}
+			out = append(out, join(members, e.cutoff(), e.pad, e.NeatPacking))
+		}
+	}
+	return out
+}
