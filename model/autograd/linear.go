@@ -52,43 +52,48 @@ func (t *Tape) Linear(x *Value, l *Linear) *Value {
 		beta = 1
 	}
 	gemm.Run(t.dev, gemm.NT, x.Rows, l.Out, l.In, 1, x.Data(), l.In, l.Weight.Data, l.In, beta, y.Data(), l.Out)
-	xa, u := t.adapt(x, l.LoRA, y)
+	u := t.adapt(x, l.LoRA, y)
 	if t.err != nil {
 		return nil
 	}
 	if n := t.record(opLinear, y, x); n != nil {
 		n.linear = l
-		if l.Weight.Trainable() {
-			n.save(x.data, xa, u)
-		} else {
-			n.save(nil, xa, u)
+		n.save(nil, u)
+		if trains && !t.cheap(x) {
+			n.save(x.data)
 		}
 	}
-	t.release(xa)
 	t.release(u)
 	return y
 }
 
-// adapt adds the adapter's part to y. It returns what A was multiplied with and
-// the product, each held once; nil without an adapter.
-func (t *Tape) adapt(x *Value, l *LoRA, y *Value) (xa, u *buffer) {
+// adapt adds the adapter's part to y and returns u = dropout(x) Aᵀ, held once; nil
+// without an adapter.
+func (t *Tape) adapt(x *Value, l *LoRA, y *Value) (u *buffer) {
 	if l == nil {
-		return nil, nil
+		return nil
 	}
-	xa = x.data
-	xa.refs++
-	if t.drops(l) {
-		t.release(xa)
-		if xa = t.buffer(x.data.mem.Len()); xa == nil {
-			return nil, nil
-		}
-		dropout(t.dev, t.maskKey(l), l.Dropout, x.Rows, x.Cols, x.data.mem, xa.mem, false)
-	}
-	if u = t.buffer(x.Rows * l.Rank); u == nil {
-		return nil, nil
+	xa := t.dropped(l, x.Rows, x.Cols, x.data)
+	if u = t.buffer(x.Rows * l.Rank); t.err != nil {
+		return nil
 	}
 	lora.Forward(t.dev, xa.mem, l.A.Data, l.B.Data, l.Scale, u.mem, y.Data(), x.Rows, x.Cols, y.Cols, l.Rank)
-	return xa, u
+	t.release(xa)
+	return u
+}
+
+// dropped is what A is multiplied with, held once more: x, or x with the pass's
+// mask on it. The mask is drawn again in the backward pass rather than kept.
+func (t *Tape) dropped(l *LoRA, rows, cols int, x *buffer) *buffer {
+	if !t.drops(l) {
+		x.refs++
+		return x
+	}
+	b := t.buffer(rows * cols)
+	if b != nil {
+		dropout(t.dev, t.maskKey(l), l.Dropout, rows, cols, x.mem, b.mem, false)
+	}
+	return b
 }
 
 // drops reports whether l's input is dropped out in this pass.
@@ -106,7 +111,11 @@ func linearVJP(t *Tape, n *node) error {
 		gemm.Run(t.dev, gemm.NN, 1, l.Out, rows, 1, ones, rows, dy, l.Out, 1, l.Bias.Grad, l.Out)
 	}
 	if l.Weight.Trainable() {
-		gemm.Run(t.dev, gemm.TN, l.Out, l.In, rows, 1, dy, l.Out, n.saved[0].mem, l.In, 1, l.Weight.Grad, l.In)
+		in := t.input(n)
+		if t.err != nil {
+			return t.err
+		}
+		gemm.Run(t.dev, gemm.TN, l.Out, l.In, rows, 1, dy, l.Out, in.mem, l.In, 1, l.Weight.Grad, l.In)
 	}
 	var dx driver.F32
 	if x.wants {
@@ -122,41 +131,67 @@ func linearVJP(t *Tape, n *node) error {
 	return nil
 }
 
+// input is x of a recorded Linear: kept, or computed again.
+func (t *Tape) input(n *node) *buffer {
+	if n.saved[0] == nil {
+		t.again(n.in[0])
+		return n.in[0].data
+	}
+	return n.saved[0]
+}
+
 // adapterVJP adds the adapter's part to dx (nil = not wanted), and to dA and dB,
 // or hands the factors of these to the sink.
 func (t *Tape) adapterVJP(n *node, l *Linear, dx driver.F32, rows int) error {
-	a, dy, xa, u := l.LoRA, n.out.grad.mem, n.saved[1].mem, n.saved[2].mem
+	a := l.LoRA
+	f := gradproj.Factors{
+		DY: n.out.grad.mem, U: n.saved[1].mem, In: l.In, Out: l.Out, Rank: a.Rank, Scale: a.Scale,
+		Segments: t.mode.Segments, Offset: a.Offset,
+	}
 	v := t.buffer(rows * a.Rank)
-	target := dx
-	var masked *buffer
-	if t.drops(a) && !dx.IsNil() {
-		if masked = t.buffer(dx.Len()); masked != nil {
-			reduce.Fill(t.dev, 0, masked.mem)
-			target = masked.mem
+	var dA, dB driver.F32
+	var xa *buffer
+	if a.A.Trainable() {
+		if in := t.input(n); t.err == nil {
+			xa = t.dropped(a, rows, l.In, in)
 		}
 	}
 	if t.err != nil {
 		return t.err
 	}
-	dA, dB := a.A.Grad, a.B.Grad
-	if t.mode.Sink != nil {
-		dA, dB = driver.F32{}, driver.F32{}
+	f.V = v.mem
+	if xa != nil {
+		f.X = xa.mem
+		if t.mode.Sink == nil {
+			dA, dB = a.A.Grad, a.B.Grad
+		}
 	}
-	lora.Backward(t.dev, dy, xa, a.A.Data, a.B.Data, u, a.Scale, v.mem, target, dA, dB, rows, l.In, l.Out, a.Rank)
-	if masked != nil {
-		dropout(t.dev, t.maskKey(a), a.Dropout, rows, l.In, masked.mem, dx, true)
-		t.release(masked)
+	if t.adapterBackward(a, f, dx, dA, dB, rows); t.err != nil {
+		return t.err
 	}
 	var err error
-	if t.mode.Sink != nil && a.A.Trainable() {
-		err = t.mode.Sink(a.Pair, gradproj.Factors{
-			X: n.saved[1].mem, U: u, DY: dy, V: v.mem,
-			In: l.In, Out: l.Out, Rank: a.Rank, Scale: a.Scale,
-			Segments: t.mode.Segments, Offset: a.Offset,
-		})
+	if xa != nil && t.mode.Sink != nil {
+		err = t.mode.Sink(a.Pair, f)
 	}
+	t.release(xa)
 	t.release(v)
 	return err
+}
+
+// adapterBackward is lora.Backward with the mask between A and dx.
+func (t *Tape) adapterBackward(a *LoRA, f gradproj.Factors, dx, dA, dB driver.F32, rows int) {
+	if !t.drops(a) || dx.IsNil() {
+		lora.Backward(t.dev, f.DY, f.X, a.A.Data, a.B.Data, f.U, a.Scale, f.V, dx, dA, dB, rows, f.In, f.Out, a.Rank)
+		return
+	}
+	masked := t.buffer(rows * f.In)
+	if masked == nil {
+		return
+	}
+	reduce.Fill(t.dev, 0, masked.mem)
+	lora.Backward(t.dev, f.DY, f.X, a.A.Data, a.B.Data, f.U, a.Scale, f.V, masked.mem, dA, dB, rows, f.In, f.Out, a.Rank)
+	dropout(t.dev, t.maskKey(a), a.Dropout, rows, f.In, masked.mem, dx, true)
+	t.release(masked)
 }
 
 // onesColumn is a vector of at least n ones.

@@ -23,11 +23,12 @@ const (
 	opAttention
 	opSwiGLU
 	opResidual
+	ops // how many there are
 )
 
 // vjps is the table: from a node whose output has its gradient to the gradients of
 // its operands and parameters.
-var vjps = [...]func(*Tape, *node) error{
+var vjps = [ops]func(*Tape, *node) error{
 	opEmbed:     embedVJP,
 	opLinear:    linearVJP,
 	opNorm:      normVJP,
@@ -35,6 +36,13 @@ var vjps = [...]func(*Tape, *node) error{
 	opAttention: attentionVJP,
 	opSwiGLU:    swigluVJP,
 	opResidual:  residualVJP,
+}
+
+// agains is the table of ops whose output is cheaper to compute again than to keep:
+// from a recorded node to its output's data, in memory that is there.
+var agains = [ops]func(*Tape, *node){
+	opNorm:   normAgain,
+	opSwiGLU: swigluAgain,
 }
 
 // Embed records out[t] = table[ids[t]]; table is [vocabulary, d].
@@ -69,22 +77,28 @@ func (t *Tape) Norm(x *Value, w *tensor.Param, eps float32) *Value {
 	}
 	norm.Forward(t.dev, x.Data(), w.Data, eps, out.Data(), rstd.mem, x.Cols)
 	if n := t.record(opNorm, out, x); n != nil {
-		n.weight = w
+		n.weight, n.eps = w, eps
 		n.save(x.data, rstd)
 	}
 	t.release(rstd)
 	return out
 }
 
+// normVJP puts dx where the gradient of the output was.
 func normVJP(t *Tape, n *node) error {
 	x := n.in[0]
-	dx := t.buffer(x.Rows * x.Cols)
-	if t.err != nil {
+	if t.unshare(n.out); t.err != nil {
 		return t.err
 	}
-	norm.Backward(t.dev, n.out.grad.mem, n.saved[0].mem, n.weight.Data, n.saved[1].mem, dx.mem, n.weight.Grad, x.Cols)
+	dx := n.out.grad
+	norm.Backward(t.dev, dx.mem, n.saved[0].mem, n.weight.Data, n.saved[1].mem, dx.mem, n.weight.Grad, x.Cols)
+	dx.refs++
 	t.deposit(x, dx)
 	return t.err
+}
+
+func normAgain(t *Tape, n *node) {
+	norm.Forward(t.dev, n.saved[0].mem, n.weight.Data, n.eps, n.out.data.mem, n.saved[1].mem, n.out.Cols)
 }
 
 // Rope rotates x in place by the positions' angles. It takes x over: only the
@@ -163,16 +177,24 @@ func (t *Tape) SwiGLU(gate, up *Value) *Value {
 	return out
 }
 
+// swigluVJP puts the gradients where the activations were, unless others read these.
 func swigluVJP(t *Tape, n *node) error {
-	size := n.out.Rows * n.out.Cols
-	dgate, dup := t.buffer(size), t.buffer(size)
-	if t.err != nil {
-		return t.err
+	var d [2]*buffer
+	for i := range d {
+		if d[i] = n.saved[i]; d[i].refs == 1 {
+			d[i].refs++
+		} else if d[i] = t.buffer(n.out.Rows * n.out.Cols); d[i] == nil {
+			return t.err
+		}
 	}
-	swiglu.Backward(t.dev, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dgate.mem, dup.mem)
-	t.deposit(n.in[0], dgate)
-	t.deposit(n.in[1], dup)
+	swiglu.Backward(t.dev, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, d[0].mem, d[1].mem)
+	t.deposit(n.in[0], d[0])
+	t.deposit(n.in[1], d[1])
 	return t.err
+}
+
+func swigluAgain(t *Tape, n *node) {
+	swiglu.Forward(t.dev, n.saved[0].mem, n.saved[1].mem, n.out.data.mem)
 }
 
 // Residual records out = x + y, in y's memory. It takes both over: only the

@@ -14,6 +14,9 @@
 //	         holds is handed out again. So activations that no VJP reads are freed
 //	         during the forward pass, and gradients live in memory that activations
 //	         have left
+//	again    outputs of cheap ops (norms, gates) are not kept for the linears that
+//	         read them: the table agains computes them once more in the backward
+//	         pass, to the same bits
 //	sink     receives the factors of per-sample LoRA gradients instead of Param.Grad
 //
 // Invariant: gradients of parameters are added to (+=), gradients of values are
@@ -41,6 +44,7 @@ type Value struct {
 	data  *buffer
 	grad  *buffer
 	wants bool
+	node  int // 1 + the index of the node that computed it; 0 = not recorded
 }
 
 // Data is the matrix, row-major.
@@ -118,12 +122,31 @@ func (t *Tape) Backward() error {
 			t.fail(err)
 		}
 		t.release(n.out.grad)
-		n.out.grad = nil
+		t.release(n.out.data)
+		n.out.grad, n.out.data = nil, nil
 		for _, b := range n.saved {
 			t.release(b)
 		}
 	}
 	return t.err
+}
+
+// cheap reports whether v can be computed again in the backward pass.
+func (t *Tape) cheap(v *Value) bool {
+	return v.node > 0 && agains[t.nodes[v.node-1].op] != nil
+}
+
+// again returns v's data in the backward pass. What it computes lives until the
+// VJP of v's node has run.
+func (t *Tape) again(v *Value) driver.F32 {
+	if v.data == nil {
+		if v.data = t.buffer(v.Rows * v.Cols); v.data == nil {
+			return driver.F32{}
+		}
+		n := &t.nodes[v.node-1]
+		agains[n.op](t, n)
+	}
+	return v.data.mem
 }
 
 // node is one recorded op. Which fields are set depends on op.
@@ -135,6 +158,7 @@ type node struct {
 
 	linear    *Linear
 	weight    *tensor.Param // embed, norm
+	eps       float32       // norm
 	ids       []int32       // embed: tokens; rope: positions
 	rope      *rope.Table
 	heads     int // rope
@@ -151,6 +175,7 @@ func (t *Tape) record(o op, out *Value, in ...*Value) *node {
 	t.nodes = append(t.nodes, node{op: o, out: out})
 	n := &t.nodes[len(t.nodes)-1]
 	copy(n.in[:], in)
+	out.node = len(t.nodes)
 	return n
 }
 

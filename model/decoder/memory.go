@@ -47,52 +47,54 @@ func (m *Model) keptPerToken() int {
 	c := &m.config
 	wants := m.embed.Trainable()
 	kept := 0
+	// linears counts what l keep of their common input x, which is free if some VJP
+	// keeps it anyway or it can be computed again.
+	linears := func(free bool, x int, l ...*autograd.Linear) {
+		trains := false
+		for _, lin := range l {
+			if lin.LoRA != nil {
+				kept += lin.LoRA.Rank
+			}
+			trains = trains || lin.LoRA != nil || lin.Weight.Trainable()
+			wants = wants || lin.Bias.Trainable()
+		}
+		if trains && !free {
+			kept += x
+		}
+		wants = wants || trains
+	}
+	keep := func(floats int) {
+		if wants {
+			kept += floats
+		}
+	}
 	for i := range m.layers {
 		l := &m.layers[i]
-		adapted := func(lins ...*autograd.Linear) (floats int) {
-			for _, lin := range lins {
-				switch {
-				case lin.Weight.Trainable():
-					floats = max(floats, 1)
-				case lin.LoRA != nil:
-					kept += lin.LoRA.Rank
-					if floats = max(floats, 1); lin.LoRA.Dropout > 0 {
-						kept += lin.In
-					}
-				}
-				wants = wants || lin.LoRA != nil || lin.Weight.Trainable() || lin.Bias.Trainable()
-			}
-			return floats
-		}
-		if wants = wants || l.inputNorm.Trainable(); wants {
-			kept += c.Hidden + 1
-		}
-		kept += c.Hidden * adapted(&l.q, &l.k, &l.v)
-		if wants {
-			kept += (2*c.Heads+2*c.KVHeads)*c.HeadDim + c.Heads
-		}
-		adapted(&l.o) // its input is attention's output
-		if wants = wants || l.mlpNorm.Trainable(); wants {
-			kept += c.Hidden + 1
-		}
-		kept += c.Hidden * adapted(&l.gate, &l.up)
-		if wants {
-			kept += 2 * c.Intermediate
-		}
-		kept += c.Intermediate * adapted(&l.down)
+		wants = wants || l.inputNorm.Trainable()
+		keep(c.Hidden + 1)
+		linears(wants, c.Hidden, &l.q, &l.k, &l.v)
+		keep(2*(c.Heads+c.KVHeads)*c.HeadDim + c.Heads)
+		linears(wants, c.Heads*c.HeadDim, &l.o)
+		wants = wants || l.mlpNorm.Trainable()
+		keep(c.Hidden + 1)
+		linears(wants, c.Hidden, &l.gate, &l.up)
+		keep(2 * c.Intermediate)
+		linears(wants, c.Intermediate, &l.down)
 	}
 	return kept
 }
 
 // workingPerToken counts the floats per token that a pass takes beside what it
-// keeps: the gradients in the MLP's and in attention's backward, whose buffers are
+// keeps: the MLP's and attention's intermediates and gradients, whose buffers are
 // not exchanged because they differ in size, the residual's, an adapter's v, and
 // single columns: attention's lse, a norm's rstd, a bias's ones, the loss.
 func (m *Model) workingPerToken() int {
 	c := &m.config
-	rank := 0
+	mlp, rank := 3*c.Intermediate, 0 // with dropout, the masked input and its gradient too
 	if m.adapter != nil {
-		rank = m.adapter.lora.Rank
+		if rank = m.adapter.lora.Rank; m.adapter.lora.Dropout > 0 {
+			mlp += c.Intermediate + 2*c.Hidden
+		}
 	}
-	return 3*c.Intermediate + 4*c.Hidden + 2*(c.Heads+c.KVHeads)*c.HeadDim + rank + c.Heads + 3
+	return mlp + 4*c.Hidden + 2*(c.Heads+c.KVHeads)*c.HeadDim + rank + c.Heads + 3
 }

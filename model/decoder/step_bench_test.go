@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"dataflex/driver/cpu"
+	"dataflex/kernels/gradproj"
 	"dataflex/kernels/rope"
 )
 
@@ -70,14 +71,31 @@ func benchmarkTokens(b *testing.B, tokens int, pass func() error) {
 }
 
 // BenchmarkLoRA is forward and backward of one micro-batch, r = 16 on all linears.
-func BenchmarkLoRA(b *testing.B) {
+func BenchmarkLoRA(b *testing.B) { benchmarkLoRA(b, 0) }
+
+// BenchmarkLoRADropout is the same with a tenth of the adapters' inputs dropped.
+func BenchmarkLoRADropout(b *testing.B) { benchmarkLoRA(b, 0.1) }
+
+func benchmarkLoRA(b *testing.B, dropout float64) {
+	m := random(b, 0, smol())
+	l := LoRA{Rank: 16, Alpha: 32, Dropout: dropout, Targets: []string{"all"}}
+	if err := m.AddLoRA(l, rand.New(rand.NewPCG(5, 6)).Float64); err != nil {
+		b.Fatal(err)
+	}
+	batch := sequences(m, 4, 128)
+	benchmarkTokens(b, 512, func() error { _, err := m.Backward(batch, Objective{Train: true}); return err })
+	b.ReportMetric(float64(m.tape.HighWater())/(1<<20), "MiB")
+}
+
+// BenchmarkPerSample is the gradients of a LESS pass, with a sink that takes nothing.
+func BenchmarkPerSample(b *testing.B) {
 	m := random(b, 0, smol())
 	if err := m.AddLoRA(LoRA{Rank: 16, Alpha: 32, Targets: []string{"all"}}, rand.New(rand.NewPCG(5, 6)).Float64); err != nil {
 		b.Fatal(err)
 	}
 	batch := sequences(m, 4, 128)
-	benchmarkTokens(b, 512, func() error { _, err := m.Backward(batch, Objective{}); return err })
-	b.ReportMetric(float64(m.tape.HighWater())/(1<<20), "MiB")
+	sink := func(int, gradproj.Factors) error { return nil }
+	benchmarkTokens(b, 512, func() error { _, err := m.PerSample(batch, Objective{}, sink); return err })
 }
 
 // BenchmarkFull is the same with every weight trained.
