@@ -19,7 +19,9 @@
 // Floor: 2*m*n*k FLOP; AVX2 has 2 fused multiply-adds of 8 floats per cycle = 32
 // FLOP per cycle, AVX-512 64. On the 2 shared cores of an AMD EPYC (Zen 3, about
 // 3.1 GHz), 2026-11-24, the 6x16 tile alone runs at 94 to 100 GFLOP/s per core.
-// Best of a short run, GFLOP/s, in brackets the share of that floor:
+// Best of short runs, GFLOP/s, in brackets the share of the 6x16 tile's rate
+// measured beside the run (neighbours slow either down: rung 3 was seen at 84 to
+// 96 % with one thread, 56 to 91 % with two):
 //
 //	m=512 n=1536 k=576, NT, one thread
 //	1  three loops                                       1.6
