@@ -20,7 +20,7 @@
 // FLOP per cycle, AVX-512 64. On the 2 shared cores of an AMD EPYC (Zen 3, about
 // 3.1 GHz), 2026-11-24, the 6x16 tile alone runs at 94 to 100 GFLOP/s per core.
 // Best of short runs, GFLOP/s, in brackets the share of the 6x16 tile's rate
-// measured beside the run (neighbours slow either down: rung 3 was seen at 84 to
+// measured beside the run (neighbours slow either down: rung 3 was seen at 60 to
 // 96 % with one thread, 56 to 91 % with two):
 //
 //	m=512 n=1536 k=576, NT, one thread
@@ -37,8 +37,9 @@
 //	others, one thread: NN 512x576x1536 86.6 (89 %), TN 576x1536x512 80 (80 %),
 //	NN 1024^3 86.0 (88 %), NT 1x1536x576 11.5 = 23 GB/s of B
 //
-// Packing B once for frozen weights was measured and left out: packing is 1.1 %
-// of the time at m=512, n=1536, k=576 and 1.0 % at n=576, k=1536.
+// Packing B once for frozen weights was left out: the packers alone, timed, take
+// 1.1 % (NT) and 1.5 % (NN) of a multiplication's time at m=512, n=1536, k=576
+// and 1.0 % and 0.8 % at n=576, k=1536, and that is all it could save.
 //
 // The AVX-512 kernels were proved by interpretation (kernels/simd/asmtest), on
 // the text that is assembled; they have not run on a processor. Bits are the same
