@@ -1,0 +1,315 @@
+package template
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"dataflex/data"
+)
+
+// Tokenizer is what a template needs of one; *tokenizer.Tokenizer is one.
+type Tokenizer interface {
+	Append(dst []int32, s string) []int32
+	ID(token string) (int32, bool)
+	BOS() (token string, id int32, ok bool)
+	EOS() (token string, id int32, ok bool)
+	Unknown() (token string, id int32, ok bool)
+}
+
+// Element is a piece of a rendered turn, tokenised on its own: text, a token of
+// the vocabulary, or the tokenizer's "bos" or "eos".
+type Element struct {
+	Text    string
+	Token   string
+	Special string
+}
+
+// Turn is a prompt and its answer. The first turn's prompt has the prefix and
+// the system text in it.
+type Turn struct {
+	Source, Target []Element
+}
+
+// Pair is a Turn as ids.
+type Pair struct {
+	Source, Target []int32
+}
+
+// Encode returns the turns of s as ids. The error says what of the row's tools
+// or messages cannot be laid out.
+func (t *Template) Encode(tok Tokenizer, s *data.Sample) ([]Pair, error) {
+	messages := make([]data.Message, 0, len(s.Prompt)+len(s.Response))
+	messages = append(append(messages, s.Prompt...), s.Response...)
+	return t.EncodeMessages(tok, messages, s.System, s.Tools)
+}
+
+// EncodeMessages is Encode for messages that alternate between prompt and answer.
+func (t *Template) EncodeMessages(tok Tokenizer, messages []data.Message, system, tools string) ([]Pair, error) {
+	turns, err := t.Render(messages, system, tools)
+	if err != nil {
+		return nil, err
+	}
+	pairs := make([]Pair, len(turns))
+	for i, turn := range turns {
+		if pairs[i].Source, err = t.ids(tok, turn.Source); err != nil {
+			return nil, err
+		}
+		if pairs[i].Target, err = t.ids(tok, turn.Target); err != nil {
+			return nil, err
+		}
+	}
+	return pairs, nil
+}
+
+// EncodeOne returns everything before the last answer as one prompt, and the
+// answer: what generation starts from. A reasoning template takes the thoughts
+// out of earlier answers.
+func (t *Template) EncodeOne(tok Tokenizer, messages []data.Message, system, tools string) (Pair, error) {
+	turn, err := t.RenderOne(messages, system, tools)
+	if err != nil {
+		return Pair{}, err
+	}
+	source, err := t.ids(tok, turn.Source)
+	if err != nil {
+		return Pair{}, err
+	}
+	target, err := t.ids(tok, turn.Target)
+	return Pair{source, target}, err
+}
+
+func (t *Template) ids(tok Tokenizer, elements []Element) ([]int32, error) {
+	var ids []int32
+	for _, e := range elements {
+		switch {
+		case e.Text != "":
+			ids = tok.Append(ids, e.Text)
+		case e.Special == "bos":
+			if _, id, ok := tok.BOS(); ok {
+				ids = append(ids, id)
+			}
+		case e.Special == "eos":
+			if _, id, ok := tok.EOS(); ok {
+				ids = append(ids, id)
+			}
+		case e.Token != "":
+			id, ok := tok.ID(e.Token)
+			if !ok {
+				_, id, ok = tok.Unknown()
+			}
+			if !ok {
+				return nil, fmt.Errorf("template %s: the tokenizer has no token %q", t.name, e.Token)
+			}
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// Render returns the turns as text and tokens. messages are alternately a
+// prompt (user or observation) and an answer (assistant or function).
+func (t *Template) Render(messages []data.Message, system, tools string) ([]Turn, error) {
+	if len(messages)%2 != 0 {
+		return nil, fmt.Errorf("template %s: %d messages; want prompts and answers in turn", t.name, len(messages))
+	}
+	strip := t.kind == reasoning && t.thinking != nil && !*t.thinking
+	turns := make([]Turn, len(messages)/2)
+	for i := range turns {
+		answer := messages[2*i+1]
+		if strip {
+			answer.Content = t.withoutThought(answer.Content)
+		}
+		if err := t.render(&turns[i], 2*i, messages[2*i], answer, system, tools); err != nil {
+			return nil, err
+		}
+	}
+	return turns, nil
+}
+
+// RenderOne is EncodeOne as text and tokens.
+func (t *Template) RenderOne(messages []data.Message, system, tools string) (Turn, error) {
+	if len(messages)%2 != 0 || len(messages) == 0 {
+		return Turn{}, fmt.Errorf("template %s: %d messages; want prompts and answers in turn", t.name, len(messages))
+	}
+	var all Turn
+	last := len(messages) - 2
+	for i := 0; i <= last; i += 2 {
+		var turn Turn
+		answer := messages[i+1]
+		if t.kind == reasoning && (i < last || t.thinking != nil && !*t.thinking) {
+			answer.Content = t.withoutThought(answer.Content)
+		}
+		// Only the last answer gets an empty thought.
+		render := t.render
+		if i < last {
+			render = t.renderBare
+		}
+		if err := render(&turn, i, messages[i], answer, system, tools); err != nil {
+			return Turn{}, err
+		}
+		all.Source = append(all.Source, turn.Source...)
+		if i < last {
+			all.Source = append(all.Source, turn.Target...)
+		} else {
+			all.Target = turn.Target
+		}
+	}
+	return all, nil
+}
+
+// render lays out messages i and i+1 with the empty thought that belongs there.
+func (t *Template) render(turn *Turn, i int, prompt, answer data.Message, system, tools string) error {
+	if err := t.renderBare(turn, i, prompt, answer, system, tools); err != nil {
+		return err
+	}
+	if t.kind != reasoning || t.hasThought(answer.Content) {
+		return nil
+	}
+	empty := Element{Text: t.thought[0] + t.thought[1]}
+	if t.thinking != nil && *t.thinking {
+		turn.Target = append([]Element{empty}, turn.Target...)
+	} else {
+		turn.Source = append(turn.Source, empty)
+	}
+	return nil
+}
+
+func (t *Template) renderBare(turn *Turn, i int, prompt, answer data.Message, system, tools string) error {
+	head := ""
+	if i == 0 {
+		turn.Source = appendSlots(turn.Source, t.prefix, "", nil)
+		if system == "" {
+			system = t.defaultSystem
+		}
+		if system != "" || tools != "" {
+			text, err := t.toolText(tools)
+			if err != nil {
+				return fmt.Errorf("template %s: tools: %w", t.name, err)
+			}
+			block := appendSlots(nil, t.system, system+text, nil)
+			if t.kind == inFirst && len(block) > 0 {
+				head = block[0].Text
+			} else {
+				turn.Source = append(turn.Source, block...)
+			}
+		}
+	}
+	var err error
+	if turn.Source, err = t.message(turn.Source, i, prompt, head); err != nil {
+		return err
+	}
+	turn.Target, err = t.message(turn.Target, i+1, answer, "")
+	return err
+}
+
+// message appends message i; head goes in front of a user's text.
+func (t *Template) message(dst []Element, i int, m data.Message, head string) ([]Element, error) {
+	switch m.Role {
+	case data.User:
+		var turn *int
+		if t.kind != inFirst {
+			n := i / 2
+			turn = &n
+		}
+		return appendSlots(dst, t.user, head+m.Content, turn), nil
+	case data.Assistant:
+		return appendSlots(dst, t.assistant, m.Content, nil), nil
+	case data.Observation:
+		return appendSlots(dst, t.observation, m.Content, nil), nil
+	case data.Function:
+		text, err := t.functionText(m.Content)
+		if err != nil {
+			return nil, fmt.Errorf("template %s: message %d: %w", t.name, i, err)
+		}
+		return appendSlots(dst, t.function, text, nil), nil
+	}
+	return nil, fmt.Errorf("template %s: message %d: unexpected role %q", t.name, i, m.Role)
+}
+
+// appendSlots fills slots in. Only the first {{content}} and {{idx}} of a slot
+// are, and {{idx}} even where the content brought it along.
+func appendSlots(dst []Element, slots []slot, text string, turn *int) []Element {
+	for _, s := range slots {
+		var e Element
+		switch {
+		case s == bos:
+			e.Special = "bos"
+		case s == eos:
+			e.Special = "eos"
+		case strings.HasPrefix(string(s), tokenMark):
+			e.Token = string(s[len(tokenMark):])
+		default:
+			e.Text = strings.Replace(string(s), content, text, 1)
+			if turn != nil {
+				e.Text = strings.Replace(e.Text, index, strconv.Itoa(*turn), 1)
+			}
+			if e.Text == "" {
+				continue
+			}
+		}
+		dst = append(dst, e)
+	}
+	return dst
+}
+
+// hasThought says that an answer has one of the thought's marks in it.
+func (t *Template) hasThought(answer string) bool {
+	return strings.Contains(answer, strings.TrimSpace(t.thought[0])) ||
+		strings.Contains(answer, strings.TrimSpace(t.thought[1]))
+}
+
+// withoutThought takes every whole thought out of an answer.
+func (t *Template) withoutThought(answer string) string {
+	return strings.TrimLeft(between(t.thought[0], t.thought[1]).ReplaceAllLiteralString(answer, ""), "\n")
+}
+
+// between matches from before to the next after, over lines.
+func between(before, after string) *regexp.Regexp {
+	return regexp.MustCompile("(?s)" + regexp.QuoteMeta(before) + "(.*?)" + regexp.QuoteMeta(after))
+}
+
+// functionText lays out a function message: a JSON call or list of calls,
+// perhaps after a thought or inside <tool_call>.
+func (t *Template) functionText(message string) (string, error) {
+	calls, around := message, ""
+	if t.kind != inFirst {
+		if m := between("<tool_call>", "</tool_call>").FindStringSubmatch(message); m != nil {
+			calls, around = m[1], strings.ReplaceAll(message, m[0], "")
+		} else if m := between(t.thought[0], t.thought[1]).FindString(message); m != "" {
+			calls, around = strings.ReplaceAll(message, m, ""), m
+		}
+	}
+	parsed, err := parseCalls(calls)
+	if err != nil {
+		return "", err
+	}
+	text, err := toolFormats[t.toolFormat].function(parsed)
+	return around + text, err
+}
+
+// toolText describes tools, a JSON list, for the system text.
+func (t *Template) toolText(tools string) (string, error) {
+	if tools == "" {
+		return "", nil
+	}
+	list, err := parseJSON(tools)
+	if err != nil {
+		return "", fmt.Errorf("invalid JSON: %w: %s", err, clip(tools))
+	}
+	if list.kind != jsonArray {
+		return "", errors.New("want a JSON list: " + clip(tools))
+	}
+	if len(list.items) == 0 {
+		return "", nil
+	}
+	return toolFormats[t.toolFormat].tools(list)
+}
+
+func clip(s string) string {
+	if len(s) > 120 {
+		return s[:120] + "…"
+	}
+	return s
+}

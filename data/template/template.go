@@ -1,0 +1,178 @@
+// Package template lays conversations out as the text a model was tuned on:
+// the 124 templates of LLaMA-Factory 0.9.4, by the names its configs use.
+//
+// A template is a list of slots for each role. Every string slot is tokenised
+// on its own, so that merges never cross a slot's border; text of the data is
+// not escaped, so a special token written in it becomes that token. Both are
+// what upstream does, and change the ids.
+package template
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"dataflex/data/yamlfile"
+)
+
+// slot is a piece of a template: text, perhaps with {{content}} and {{idx}} in
+// it, or, marked by its first byte, a single token.
+type slot string
+
+const (
+	bos       slot = "\x00bos" // the tokenizer's BOS if it has one
+	eos       slot = "\x00eos"
+	tokenMark      = "\x01" // before the name of a vocabulary token
+	content        = "{{content}}"
+	index          = "{{idx}}" // number of the user's turn, from 0
+)
+
+// token is the slot of one vocabulary token.
+func token(name string) slot { return slot(tokenMark + name) }
+
+// kind says which rules a template follows.
+type kind uint8
+
+const (
+	plain     kind = iota
+	reasoning      // answers carry thoughts, empty ones where there are none
+	inFirst        // the system text becomes part of the first user message
+)
+
+// Template is one of the table's, with the options of a run.
+type Template struct {
+	name          string
+	kind          kind
+	prefix        []slot
+	system        []slot // {{content}} where the table has none
+	user          []slot // likewise
+	assistant     []slot // {{content}} and eos where the table has none
+	observation   []slot // the user's where the table has none
+	function      []slot // the assistant's where the table has none
+	toolFormat    string // default where the table has none
+	defaultSystem string
+	stopWords     []string
+	thought       [2]string // <think>\n and \n</think>\n\n where the table has none
+	efficientEOS  bool
+	replaceEOS    bool
+	replaceJinja  bool
+	thinking      *bool
+}
+
+// Options is what a config may change of a template.
+type Options struct {
+	DefaultSystem *string // default_system; nil = the template's
+	ToolFormat    string  // tool_format; "" = the template's
+	// EnableThinking is enable_thinking of a reasoning template: true (what
+	// LLaMA-Factory takes where the key is missing) trains an empty thought where
+	// an answer has none, nil (null) puts it into the prompt, false takes the
+	// thoughts there are away as well.
+	EnableThinking *bool
+}
+
+// Get returns the template called name, with enable_thinking true. The error
+// for an unknown name lists the nearest ones.
+func Get(name string) (*Template, error) {
+	t, ok := table[name]
+	if !ok {
+		return nil, fmt.Errorf("template: %q does not exist%s", name, suggest(name))
+	}
+	on := true
+	t.name, t.thinking = name, &on
+	t.fillIn()
+	return &t, nil
+}
+
+// Names lists the templates, sorted.
+func Names() []string {
+	names := make([]string, 0, len(table))
+	for name := range table {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func suggest(name string) string {
+	var near []string
+	for _, known := range Names() {
+		if len(name) > 2 && (strings.HasPrefix(known, name) || strings.HasPrefix(name, known)) {
+			near = append(near, known)
+		}
+	}
+	if best, ok := yamlfile.Nearest(name, Names()); ok && !slices.Contains(near, best) {
+		near = append([]string{best}, near...)
+	}
+	if len(near) == 0 {
+		return fmt.Sprintf(" (there are %d, among them default, chatml, llama3, mistral, qwen, qwen3)", len(table))
+	}
+	return "; did you mean " + strings.Join(near[:min(len(near), 5)], ", ") + "?"
+}
+
+// fillIn puts what the table leaves out in its place.
+func (t *Template) fillIn() {
+	if t.system == nil {
+		t.system = []slot{content}
+	}
+	if t.user == nil {
+		t.user = []slot{content}
+	}
+	if t.assistant == nil {
+		t.assistant = t.answer()
+	}
+	if t.observation == nil {
+		t.observation = t.user
+	}
+	if t.function == nil {
+		t.function = t.assistant
+	}
+	if t.toolFormat == "" {
+		t.toolFormat = "default"
+	}
+	if t.thought == [2]string{} {
+		t.thought = [2]string{"<think>\n", "\n</think>\n\n"}
+	}
+}
+
+// answer is the assistant's slots of a template that does not say.
+func (t *Template) answer() []slot {
+	if t.efficientEOS {
+		return []slot{content}
+	}
+	return []slot{content, eos}
+}
+
+// With returns t under o. An unknown tool format is an error.
+func (t *Template) With(o Options) (*Template, error) {
+	changed := *t
+	if o.DefaultSystem != nil {
+		changed.defaultSystem = *o.DefaultSystem
+	}
+	if o.ToolFormat != "" {
+		if _, ok := toolFormats[o.ToolFormat]; !ok {
+			return nil, fmt.Errorf("template: tool_format %q does not exist; known: %s", o.ToolFormat, strings.Join(toolFormatNames(), ", "))
+		}
+		// Upstream forgets the template's own function slots here.
+		changed.toolFormat, changed.function = o.ToolFormat, t.answer()
+	}
+	changed.thinking = o.EnableThinking
+	return &changed, nil
+}
+
+// Name is the template's name in the table.
+func (t *Template) Name() string { return t.name }
+
+// EfficientEOS says that turns end without an EOS and the example with one.
+func (t *Template) EfficientEOS() bool { return t.efficientEOS }
+
+// Reasoning says that answers carry thoughts and enable_thinking counts.
+func (t *Template) Reasoning() bool { return t.kind == reasoning }
+
+// ReplacesEOS says that FixTokenizer makes the first stop word the EOS.
+func (t *Template) ReplacesEOS() bool { return t.replaceEOS }
+
+// StopWords are the texts that end an answer beside the EOS.
+func (t *Template) StopWords() []string { return slices.Clone(t.stopWords) }
+
+// DefaultSystem is the system text of conversations that have none.
+func (t *Template) DefaultSystem() string { return t.defaultSystem }
