@@ -12,7 +12,9 @@ type gradients struct {
 }
 
 // backwardCPU gives a task a whole (segment, key/value head): nobody else adds to
-// its rows of dk and dv, so the order of the additions is fixed.
+// its rows of dk and dv, so the order of the additions is fixed. The parallelism
+// is segments × KVHeads: one long segment of a model with 2 key/value heads keeps
+// 2 threads busy.
 func backwardCPU(c *cpu.Device, p Params, g gradients, t int) {
 	call := works.take()
 	p.parallel(c, call.segmentUnits(p), func(w *tile, u unit) {
