@@ -6,7 +6,7 @@ import "strings"
 func Nearest(key string, known []string) (string, bool) {
 	fold := func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }
 	folded := fold(key)
-	best, limit := "", max(2, len(key)/3)+1
+	best, limit := "", max(2, len(key)/4)+1
 	for _, k := range known {
 		if d := editDistance(folded, fold(k), limit); d < limit {
 			best, limit = k, d

@@ -1,0 +1,232 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"dataflex/data/yamlfile"
+)
+
+// Component is one entry of components.yaml: a method and its parameters.
+type Component struct {
+	Name     string // of the method: the entry's name, else its key
+	Mode     string // "faithful" (default) or "upstream"
+	Params   *Params
+	Raw      string // the parameters as one line, keys sorted: the same text means the same component
+	Position string // of the entry
+}
+
+// LoadComponent reads bucket.name ("selectors", "less") of a components file. What does
+// not exist is an error that lists what does.
+func LoadComponent(file, bucket, name string) (*Component, error) {
+	root, err := yamlfile.Load(file)
+	if err != nil {
+		return nil, fmt.Errorf("components_cfg_file: %w: name the file with components_cfg_file", err)
+	}
+	entry, found := root.Get(bucket)
+	if !found && bucket == "reorders" {
+		entry, found = root.Get("reorderers") // upstream's older spelling
+	}
+	if !found {
+		return nil, fmt.Errorf("%s: there are no %s; the file has %s", file, bucket, keysOf(root))
+	}
+	if entry.Value.Kind != yamlfile.Map {
+		return nil, entry.Value.Pos.Errorf("%s: expected a map of components, got %s", bucket, entry.Value.Describe())
+	}
+	e, found := entry.Value.Get(name)
+	if !found {
+		return nil, entry.Pos.Errorf("there is no %q among the %s%s: they are %s", name, bucket, meant(name, entry.Value), keysOf(entry.Value))
+	}
+	return newComponent(e)
+}
+
+func newComponent(e yamlfile.Entry) (*Component, error) {
+	if e.Value.Kind != yamlfile.Map {
+		return nil, e.Value.Pos.Errorf("%s: expected name and params, got %s", e.Key, e.Value.Describe())
+	}
+	c := &Component{Name: e.Key, Mode: "faithful", Position: e.Pos.String()}
+	c.Params = &Params{component: e.Key, pos: e.Pos, used: map[string]bool{}, values: &yamlfile.Value{Kind: yamlfile.Map}}
+	for _, f := range e.Value.Entries() {
+		switch v := f.Value; f.Key {
+		case "name":
+			if v.Kind != yamlfile.Null {
+				c.Name = v.Text
+			}
+		case "mode":
+			if err := choose(&c.Mode, modes, v); err != nil {
+				return nil, v.Pos.Errorf("mode: %w", err)
+			}
+		case "params":
+			switch v.Kind {
+			case yamlfile.Map:
+				c.Params.values = v
+			case yamlfile.Null:
+			default:
+				return nil, v.Pos.Errorf("params: expected a map, got %s", v.Describe())
+			}
+		default:
+			return nil, f.Pos.Errorf("unknown key %q in component %s: the keys are name, mode and params; parameters stand under params", f.Key, e.Key)
+		}
+	}
+	if m, ok := c.Params.values.Get("mode"); ok {
+		c.Params.used["mode"] = true
+		if err := choose(&c.Mode, modes, m.Value); err != nil {
+			return nil, m.Value.Pos.Errorf("mode: %w", err)
+		}
+	}
+	c.Raw = oneLine(c.Params.values)
+	return c, nil
+}
+
+var modes = []string{"faithful", "upstream"}
+
+// oneLine writes a value canonically: keys sorted, strings quoted.
+func oneLine(v *yamlfile.Value) string {
+	switch v.Kind {
+	case yamlfile.Map:
+		var parts []string
+		for _, e := range v.Entries() {
+			parts = append(parts, e.Key+": "+oneLine(e.Value))
+		}
+		sort.Strings(parts)
+		return "{" + strings.Join(parts, ", ") + "}"
+	case yamlfile.List:
+		var parts []string
+		for _, item := range v.Items {
+			parts = append(parts, oneLine(item))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	case yamlfile.String:
+		return fmt.Sprintf("%q", v.Str)
+	}
+	return fmt.Sprint(v.Any())
+}
+
+func keysOf(v *yamlfile.Value) string {
+	var keys []string
+	for _, e := range v.Entries() {
+		keys = append(keys, e.Key)
+	}
+	if len(keys) == 0 {
+		return "nothing"
+	}
+	sort.Strings(keys)
+	return strings.Join(keys, ", ")
+}
+
+func meant(key string, v *yamlfile.Value) string {
+	var keys []string
+	for _, e := range v.Entries() {
+		keys = append(keys, e.Key)
+	}
+	if near, ok := yamlfile.Nearest(key, keys); ok {
+		return fmt.Sprintf(" (did you mean %s?)", near)
+	}
+	return ""
+}
+
+// Params are a component's parameters. A method asks for each by name, with the value it
+// has when not given; asking records the name, so that Unknown can tell typing errors
+// from parameters. A wrong type is kept for Err and the default returned.
+type Params struct {
+	component string
+	pos       yamlfile.Position
+	values    *yamlfile.Value
+	used      map[string]bool
+	faults    faults
+}
+
+// get fills target with a parameter's value, if it has one.
+func (p *Params) get(key string, target any) bool {
+	p.used[key] = true
+	e, ok := p.values.Get(key)
+	if !ok || e.Value.Kind == yamlfile.Null {
+		return false
+	}
+	if err := assign(target, e.Value); err != nil {
+		p.faults.add(e.Value.Pos.Errorf("%s: %w", key, err))
+		return false
+	}
+	return true
+}
+
+func param[T any](p *Params, key string, def T) T {
+	var v T
+	if !p.get(key, &v) {
+		return def
+	}
+	return v
+}
+
+// Float asks for a number.
+func (p *Params) Float(key string, def float64) float64 { return param(p, key, def) }
+
+// Int asks for a whole number.
+func (p *Params) Int(key string, def int) int { return param(p, key, def) }
+
+// String asks for a word.
+func (p *Params) String(key, def string) string { return param(p, key, def) }
+
+// Bool asks for true or false.
+func (p *Params) Bool(key string, def bool) bool { return param(p, key, def) }
+
+// Floats asks for a list of numbers.
+func (p *Params) Floats(key string, def []float64) []float64 { return param(p, key, def) }
+
+// Strings asks for a list of words.
+func (p *Params) Strings(key string, def []string) []string { return param(p, key, def) }
+
+// Map asks for nested parameters as plain values.
+func (p *Params) Map(key string, def map[string]any) map[string]any { return param(p, key, def) }
+
+// Given says whether a parameter has a value; asking counts as use.
+func (p *Params) Given(key string) bool {
+	p.used[key] = true
+	e, ok := p.values.Get(key)
+	return ok && e.Value.Kind != yamlfile.Null
+}
+
+// Err returns the values of wrong type asked for so far.
+func (p *Params) Err() error { return p.faults.err() }
+
+// At says where a parameter stands: "file:line:column".
+func (p *Params) At(key string) string { return p.position(key).String() }
+
+func (p *Params) position(key string) yamlfile.Position {
+	if e, ok := p.values.Get(key); ok {
+		return e.Value.Pos
+	}
+	return p.pos
+}
+
+// Wrap gives an error about a parameter its place, with the line and a caret.
+func (p *Params) Wrap(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return p.position(key).Errorf("%s: %w", key, err)
+}
+
+// Unknown is an error naming every parameter that nobody asked for, with its place and
+// the nearest one that somebody did; and any of wrong type.
+func (p *Params) Unknown() error {
+	known := make([]string, 0, len(p.used))
+	for k := range p.used {
+		known = append(known, k)
+	}
+	sort.Strings(known)
+	all := append(faults(nil), p.faults...)
+	for _, e := range p.values.Entries() {
+		if p.used[e.Key] {
+			continue
+		}
+		hint := "the parameters are " + strings.Join(known, ", ")
+		if near, ok := yamlfile.Nearest(e.Key, known); ok {
+			hint = "did you mean " + near + "?"
+		}
+		all.add(e.Pos.Errorf("unknown parameter %q of component %s: %w", e.Key, p.component, errors.New(hint)))
+	}
+	return all.err()
+}

@@ -1,0 +1,293 @@
+// Package config turns a LLaMA-Factory or DataFlex YAML into typed arguments. One table
+// lists every key upstream knows: honoured, accepted without effect (and said so once),
+// or refused with a reason. Anything else is an error that names file, line and column,
+// shows the line and suggests the nearest key.
+package config
+
+import (
+	"fmt"
+	"math"
+
+	"dataflex/data/yamlfile"
+)
+
+// Values of stage, finetuning_type, the *_strategy keys and train_type.
+const (
+	StagePT  = "pt"
+	StageSFT = "sft"
+
+	LoRA   = "lora"
+	Freeze = "freeze"
+	Full   = "full"
+
+	No    = "no"
+	Steps = "steps"
+	Epoch = "epoch"
+	Best  = "best"
+
+	Static         = "static"
+	DynamicSelect  = "dynamic_select"
+	DynamicMix     = "dynamic_mix"
+	DynamicWeight  = "dynamic_weight"
+	DynamicReorder = "dynamic_reorder"
+	DynamicLego    = "dynamic_lego"
+)
+
+// Config holds the honoured keys under their upstream names, defaults filled in.
+type Config struct {
+	File     string // the configuration file
+	Model    Model
+	Data     Data
+	Tuning   Tuning
+	Training Training
+	Dynamic  Dynamic
+	Export   Export
+
+	root    *yamlfile.Value // file and overrides, merged
+	notices []string
+}
+
+// Model is which model is trained and how it is loaded.
+type Model struct {
+	NameOrPath                   string
+	AdapterNameOrPath            []string
+	AdapterFolder                string
+	ResizeVocab                  bool // true as soon as tokens are added
+	AddTokens                    []string
+	AddSpecialTokens             []string
+	NewSpecialTokensConfig       string
+	InitSpecialTokens            string
+	RopeScaling                  string // "" = as the model says
+	MoEAuxLossCoef               *float64
+	DisableGradientCheckpointing bool
+	TrainFromScratch             bool
+	PrintParamStatus             bool
+	InferDType                   string
+}
+
+// Data is what is trained and evaluated on.
+type Data struct {
+	Template               string // "" = from the tokenizer
+	Dataset                []string
+	EvalDataset            []string
+	DatasetDir             string
+	DatasetInfo            *yamlfile.Value // dataset_dir given as a map: the dataset_info itself; DatasetDir is then ""
+	CutoffLen              int             // as given; the processor takes 1 off under explicit packing
+	TrainOnPrompt          bool
+	MaskHistory            bool
+	Streaming              bool
+	BufferSize             int
+	MixStrategy            string
+	InterleaveProbs        []float64
+	OverwriteCache         bool
+	PreprocessingBatchSize int
+	PreprocessingWorkers   int // preprocessing_num_workers: decides the blocks of packed data; 0 = not given
+	MaxSamples             int // 0 = all
+	IgnorePadTokenForLoss  bool
+	ValSize                float64 // a share below 1, a count from 1
+	EvalOnEachDataset      bool
+	Packing                *bool // nil = only in pre-training
+	NeatPacking            bool
+	ToolFormat             string
+	DefaultSystem          *string // nil = the template's
+	EnableThinking         *bool
+	TokenizedPath          string
+
+	MixtureSampleRule      string
+	InitMixtureProportions []float64
+	MixerEvalDataset       []string
+}
+
+// Tuning is what is trained of the model, and how.
+type Tuning struct {
+	Stage                  string
+	FinetuningType         string
+	LoRARank               int
+	LoRAAlpha              float64 // 2 x rank where not given
+	LoRADropout            float64
+	LoRATarget             []string
+	AdditionalTarget       []string
+	UseRSLoRA              bool
+	LoRAPlusLRRatio        *float64
+	LoRAPlusLREmbedding    float64
+	CreateNewAdapter       bool
+	FreezeTrainableLayers  int
+	FreezeTrainableModules []string
+	FreezeExtraModules     []string
+	PureBF16               bool
+	ComputeAccuracy        bool
+	DisableShuffling       bool
+	EarlyStoppingSteps     *int
+	EarlyStoppingMinDelta  float64
+	PlotLoss               bool
+
+	IncludeEffectiveTokensPerSecond bool
+}
+
+// Training is Hugging Face's TrainingArguments.
+type Training struct {
+	OutputDir                 string
+	OverwriteOutputDir        bool
+	DoTrain                   bool
+	DoEval                    bool // also true when EvalStrategy is not "no"
+	EvalStrategy              string
+	EvalSteps                 int // optimizer steps; see ResolveSteps
+	EvalDelay                 float64
+	EvalOnStart               bool
+	PerDeviceTrainBatchSize   int
+	PerDeviceEvalBatchSize    int
+	GradientAccumulationSteps int
+	LearningRate              float64
+	WeightDecay               float64
+	AdamBeta1                 float64
+	AdamBeta2                 float64
+	AdamEpsilon               float64
+	MaxGradNorm               float64 // 0 or less = no clipping
+	NumTrainEpochs            float64
+	MaxSteps                  int // 0 or less = from the epochs
+	LRSchedulerType           string
+	LRSchedulerKwargs         map[string]any
+	WarmupRatio               float64
+	WarmupSteps               int
+	Optim                     string
+	BF16                      bool
+	FP16                      bool
+	LoggingStrategy           string
+	LoggingSteps              int // optimizer steps; see ResolveSteps
+	LoggingFirstStep          bool
+	LoggingNaNInfFilter       bool
+	SaveStrategy              string
+	SaveSteps                 int // optimizer steps; see ResolveSteps
+	SaveTotalLimit            int // 0 = keep all
+	SaveOnlyModel             bool
+	LoadBestModelAtEnd        bool
+	MetricForBestModel        string // with its eval_ prefix; "" = none
+	GreaterIsBetter           bool
+	Seed                      int64
+	DataSeed                  *int64 // nil = Seed
+	DataloaderDropLast        bool
+	GroupByLength             bool
+	LabelSmoothingFactor      float64
+	NEFTuneNoiseAlpha         *float64
+	ResumeFromCheckpoint      Resume
+	IgnoreDataSkip            bool
+	ReportTo                  []string // what is available here of what was asked for
+	RunName                   string
+	LoggingDir                string
+	UseCPU                    bool
+
+	IncludeNumInputTokensSeen bool
+
+	greater   *bool      // greater_is_better as given
+	intervals [3]float64 // logging_steps, eval_steps, save_steps as given: below 1 a share of the run
+}
+
+// Resume is resume_from_checkpoint.
+type Resume struct {
+	Given  bool   // the key has a value
+	Latest bool   // true: the newest complete checkpoint of output_dir
+	Path   string // a checkpoint folder
+}
+
+// Dynamic is what DataFlex adds: which data is decided on, by what, and when.
+type Dynamic struct {
+	TrainType         string
+	ComponentsCfgFile string
+	ComponentName     string
+	WarmupStep        int
+	UpdateStep        int
+	UpdateTimes       int // 0 or less = no fixed number
+	TrainStep         int // 0 = from the epochs
+	StaticMix         bool
+	FreezeGate        bool
+}
+
+// Export is what `export` reads beside Model and Tuning.
+type Export struct {
+	Dir  string
+	Size int // GB (1e9 bytes) of a shard
+}
+
+// Warmup is the steps of learning-rate warm-up of a run of total steps.
+func (t Training) Warmup(total int) int {
+	if t.WarmupSteps > 0 {
+		return t.WarmupSteps
+	}
+	return int(math.Ceil(float64(total) * t.WarmupRatio))
+}
+
+// ResolveSteps turns logging_steps, eval_steps and save_steps given as a share of the run
+// (below 1) into steps of a run of total steps. Until then such a one is 0.
+func (t *Training) ResolveSteps(total int) {
+	for i, p := range []*int{&t.LoggingSteps, &t.EvalSteps, &t.SaveSteps} {
+		if share := t.intervals[i]; share > 0 && share < 1 {
+			*p = max(1, int(math.Ceil(float64(total)*share)))
+		}
+	}
+}
+
+// Given says whether a key was written in the file or an override.
+func (c *Config) Given(key string) bool {
+	_, ok := c.root.Get(key)
+	return ok
+}
+
+// At says where a key's value was written: "file:line:column" or "override 'key=value'",
+// or that the default holds.
+func (c *Config) At(key string) string {
+	if e, ok := c.root.Get(key); ok {
+		return e.Value.Pos.String()
+	}
+	if k, ok := lookup(key); ok && k.Default != "null" {
+		return fmt.Sprintf("%s (%s is not set: the default is %s)", c.File, key, k.Default)
+	}
+	return fmt.Sprintf("%s (%s is not set)", c.File, key)
+}
+
+// Errorf makes an error about a key's value: place, key, complaint, and the line with a
+// caret. %w works as in fmt.Errorf.
+func (c *Config) Errorf(key, format string, args ...any) error {
+	err := fmt.Errorf(key+": "+format, args...)
+	if e, ok := c.root.Get(key); ok {
+		return e.Value.Pos.Errorf("%w", err)
+	}
+	return yamlfile.Position{File: c.File}.Errorf("%w", err)
+}
+
+// Notices lists, one line each, the given keys that have no effect here, and why.
+func (c *Config) Notices() []string { return c.notices }
+
+// Load reads a training configuration and lays key=value overrides over it. Every
+// fault that can be seen without opening model or data is an error here.
+func Load(file string, overrides []string) (*Config, error) {
+	return load(file, overrides, validateTraining)
+}
+
+// LoadExport reads the configuration of `export`: keys about training are accepted and
+// have no effect.
+func LoadExport(file string, overrides []string) (*Config, error) {
+	return load(file, overrides, validateExport)
+}
+
+func load(file string, overrides []string, validate func(*Config, *faults)) (*Config, error) {
+	root, err := yamlfile.Load(file)
+	if err != nil {
+		return nil, err
+	}
+	over, err := yamlfile.Overrides(overrides)
+	if err != nil {
+		return nil, err
+	}
+	root.Merge(over)
+	c := &Config{File: file, root: root}
+	var f faults
+	c.assignAll(&f)
+	if len(f) == 0 {
+		c.derive(&f)
+		validate(c, &f)
+	}
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}

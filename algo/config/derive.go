@@ -1,0 +1,109 @@
+package config
+
+import (
+	"math"
+	"os"
+	"strconv"
+	"strings"
+
+	"dataflex/data/yamlfile"
+)
+
+// derive fills in what follows from other keys, as LLaMA-Factory and Hugging Face do
+// after parsing.
+func (c *Config) derive(f *faults) {
+	m, d, tn, tr := &c.Model, &c.Data, &c.Tuning, &c.Training
+	if d.DatasetInfo.Kind != yamlfile.Map {
+		d.DatasetDir = d.DatasetInfo.Text
+		if !isScalar(d.DatasetInfo) || d.DatasetDir == "" {
+			f.add(c.Errorf("dataset_dir", "expected a folder or a map, got %s", d.DatasetInfo.Describe()))
+		}
+		d.DatasetInfo = nil
+	}
+	if tn.LoRAAlpha == 0 {
+		tn.LoRAAlpha = 2 * float64(tn.LoRARank)
+	}
+	if len(m.AddTokens) > 0 || len(m.AddSpecialTokens) > 0 || m.NewSpecialTokensConfig != "" {
+		m.ResizeVocab = true
+	}
+	if d.NeatPacking {
+		yes := true
+		d.Packing = &yes
+	}
+	if tr.EvalStrategy != No {
+		tr.DoEval = true
+	}
+	if tr.intervals[1] == 0 && !c.Given("eval_steps") {
+		tr.intervals[1] = tr.intervals[0]
+	}
+	for i, p := range []*int{&tr.LoggingSteps, &tr.EvalSteps, &tr.SaveSteps} {
+		*p = int(min(tr.intervals[i], math.MaxInt32))
+	}
+	if tr.MetricForBestModel == "" && (tr.LoadBestModelAtEnd || tr.LRSchedulerType == "reduce_lr_on_plateau") {
+		tr.MetricForBestModel = "loss"
+	}
+	if name := tr.MetricForBestModel; name != "" && !strings.HasPrefix(name, "eval_") {
+		tr.MetricForBestModel = "eval_" + name
+	}
+	tr.GreaterIsBetter = tr.MetricForBestModel != "" && !strings.HasSuffix(tr.MetricForBestModel, "loss")
+	if tr.greater != nil {
+		tr.GreaterIsBetter = *tr.greater
+	}
+	if tr.RunName == "" {
+		tr.RunName = tr.OutputDir
+	}
+	c.trackers()
+	c.conditionalNotices()
+}
+
+// trackers keeps of report_to what is available here.
+func (c *Config) trackers() {
+	var kept []string
+	for _, name := range c.Training.ReportTo {
+		switch name {
+		case "none":
+		case "tensorboard":
+			kept = append(kept, name)
+		default:
+			e, _ := c.root.Get("report_to")
+			c.notice(e, "has no effect here for "+name+": the log is in trainer_log.jsonl and trainer_state.json")
+		}
+	}
+	c.Training.ReportTo = kept
+}
+
+// conditionalNotices says which given keys other keys have made pointless.
+func (c *Config) conditionalNotices() {
+	say := func(applies bool, why string, keys ...string) {
+		if !applies {
+			return
+		}
+		for _, key := range keys {
+			if e, ok := c.root.Get(key); ok {
+				if k, _ := lookup(key); !isDefault(k, e.Value) {
+					c.notice(e, why)
+				}
+			}
+		}
+	}
+	lowPrecision := "is accepted: on a CPU the maths runs in fp32"
+	say(true, lowPrecision, "bf16", "fp16", "pure_bf16")
+	static := c.Dynamic.TrainType == Static
+	say(static, "has no effect with train_type static", "component_name", "update_step", "update_times", "train_step", "static_mix",
+		"mixture_sample_rule", "init_mixture_proportions", "mixer_eval_dataset")
+	say(static, "has no effect with train_type static; the learning rate's warm-up is warmup_steps", "warmup_step")
+	say(c.Dynamic.TrainType == DynamicWeight, "has no effect with train_type dynamic_weight", "update_step", "update_times")
+	say(!static && c.Dynamic.TrainStep > 0, "has no effect: train_step is set", "max_steps")
+	say(c.Tuning.FinetuningType != LoRA, "has no effect with finetuning_type "+c.Tuning.FinetuningType, "lora_rank", "lora_alpha", "lora_dropout", "lora_target",
+		"additional_target", "create_new_adapter")
+	say(c.Tuning.FinetuningType != Freeze, "has no effect with finetuning_type "+c.Tuning.FinetuningType, "freeze_trainable_layers", "freeze_trainable_modules", "freeze_extra_modules")
+}
+
+// worldSize is how many processes a launcher says there are.
+func worldSize() int {
+	n, err := strconv.Atoi(os.Getenv("WORLD_SIZE"))
+	if err != nil {
+		return 1
+	}
+	return n
+}

@@ -1,0 +1,31 @@
+package config
+
+import "strings"
+
+// faults collects what is wrong with a configuration, so that one run shows it all.
+type faults []error
+
+func (f *faults) add(err error) { *f = append(*f, err) }
+
+func (f faults) err() error {
+	switch len(f) {
+	case 0:
+		return nil
+	case 1:
+		return f[0]
+	}
+	return Faults(f)
+}
+
+// Faults are several errors of one configuration, in the order they were found.
+type Faults []error
+
+func (f Faults) Unwrap() []error { return f }
+
+func (f Faults) Error() string {
+	texts := make([]string, len(f))
+	for i, err := range f {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "\n")
+}

@@ -1,0 +1,164 @@
+package config
+
+import (
+	"strings"
+
+	"dataflex/data/yamlfile"
+)
+
+// Status says what becomes of a key.
+type Status uint8
+
+const (
+	// Honoured keys do what upstream's documentation says.
+	Honoured Status = iota
+	// Ignored keys are accepted and have no effect here; Key.Note says why.
+	Ignored
+	// Refused keys are an error unless they are null, false or their default;
+	// Key.Note gives the reason and the way out.
+	Refused
+)
+
+// Type is what a key's value may be.
+type Type string
+
+// The types of values.
+const (
+	Bool   Type = "bool"
+	Int    Type = "int"
+	Float  Type = "float"
+	Text   Type = "string"
+	List   Type = "list"   // of strings, or one string with commas
+	Floats Type = "floats" // a list of numbers, or one string with commas
+	Map    Type = "map"    // or a string holding JSON
+	Mixed  Type = "any"
+)
+
+// Key is one row of the table of every key upstream knows.
+type Key struct {
+	Name    string
+	Group   string // Model, Data, Finetuning, Training, Generating, DataFlex, Export
+	Type    Type
+	Default string   // as YAML would have it
+	Choices []string // nil = free
+	Status  Status
+	Note    string
+	Help    string // of honoured keys
+
+	bind func(*Config) any // where an honoured value goes
+}
+
+// Keys returns the table, in the order of upstream's argument groups.
+func Keys() []Key { return append([]Key(nil), table...) }
+
+var (
+	table    []Key
+	index    = map[string]int{}
+	names    []string
+	honoured []string // of the names
+)
+
+func init() {
+	for _, part := range [][]Key{modelKeys(), dataKeys(), tuningKeys(), dynamicKeys(), trainingKeys(), generatingKeys(), exportKeys()} {
+		for _, k := range part {
+			if _, dup := index[k.Name]; dup {
+				panic("config: key " + k.Name + " is listed twice")
+			}
+			index[k.Name] = len(table)
+			table = append(table, k)
+			names = append(names, k.Name)
+			if k.Status == Honoured {
+				honoured = append(honoured, k.Name)
+			}
+		}
+	}
+}
+
+func lookup(name string) (Key, bool) {
+	i, ok := index[name]
+	if !ok {
+		return Key{}, false
+	}
+	return table[i], true
+}
+
+// group builds a part of the table.
+type group struct {
+	name string
+	keys []Key
+}
+
+// honour adds a key that is read into the field bind returns. help may end in
+// "[a b c]", the values allowed.
+func (g *group) honour(name string, t Type, def, help string, bind func(*Config) any) {
+	k := Key{Name: name, Group: g.name, Type: t, Default: def, Help: help, bind: bind}
+	if open := strings.LastIndex(help, " ["); open >= 0 && strings.HasSuffix(help, "]") {
+		k.Help, k.Choices = help[:open], strings.Fields(help[open+2:len(help)-1])
+	}
+	g.keys = append(g.keys, k)
+}
+
+// ignore adds keys, each "name type default", that have no effect for one reason.
+func (g *group) ignore(note string, specs ...string) { g.add(Ignored, note, specs) }
+
+// refuse adds keys that are an error when set, for one reason.
+func (g *group) refuse(note string, specs ...string) { g.add(Refused, note, specs) }
+
+func (g *group) add(s Status, note string, specs []string) {
+	for _, spec := range specs {
+		f := strings.Fields(spec)
+		g.keys = append(g.keys, Key{Name: f[0], Group: g.name, Type: Type(f[1]), Default: strings.Join(f[2:], " "), Status: s, Note: note})
+	}
+}
+
+// otherFiles are keys that give another kind of file away.
+var otherFiles = map[string]string{
+	"model":                        "LLaMA-Factory's v1 format, which is not read here: write it as its v0 examples are, with model_name_or_path, dataset and so on",
+	"train_dataset":                "LLaMA-Factory's v1 format, which is not read here: write it as its v0 examples are, with model_name_or_path, dataset and so on",
+	"compute_environment":          "an accelerate configuration: give the training configuration instead",
+	"services":                     "a docker compose file: give the training configuration instead",
+	"tensor_model_parallel_size":   "Megatron's settings, which are not supported here: remove them",
+	"pipeline_model_parallel_size": "Megatron's settings, which are not supported here: remove them",
+	"selectors":                    "a components file: name it with components_cfg_file in the training configuration",
+	"mixers":                       "a components file: name it with components_cfg_file in the training configuration",
+	"weighters":                    "a components file: name it with components_cfg_file in the training configuration",
+}
+
+// otherVersions are keys that LLaMA-Factory had or will have.
+var otherVersions = map[string]string{
+	"evaluation_strategy": "it was renamed: write eval_strategy",
+	"max_seq_length":      "it is another tool's: write cutoff_len",
+	"use_asft_loss":       "a newer LLaMA-Factory has it; it is not supported here: remove it",
+	"asft_alpha":          "a newer LLaMA-Factory has it; it is not supported here: remove it",
+	"use_eaft_loss":       "a newer LLaMA-Factory has it; it is not supported here: remove it",
+	"eaft_alpha":          "a newer LLaMA-Factory has it; it is not supported here: remove it",
+	"preserve_thinking":   "a newer LLaMA-Factory has it; it is not supported here: remove it",
+}
+
+// otherFile recognises a file that is no training configuration at all.
+func otherFile(root *yamlfile.Value) error {
+	for _, e := range root.Entries() {
+		if what, ok := otherFiles[e.Key]; ok {
+			return e.Pos.Errorf("unknown key %q: it belongs to %s", e.Key, what)
+		}
+	}
+	return nil
+}
+
+// unknown makes the error for a key that is not in the table.
+func unknown(e yamlfile.Entry) error {
+	if why, ok := otherVersions[e.Key]; ok {
+		return e.Pos.Errorf("unknown key %q: %s", e.Key, why)
+	}
+	if strings.HasPrefix(e.Key, "-") {
+		return e.Pos.Errorf("unknown key %q: overrides are written key=value, without dashes", e.Key)
+	}
+	near, ok := yamlfile.Nearest(e.Key, honoured)
+	if !ok {
+		near, ok = yamlfile.Nearest(e.Key, names)
+	}
+	if !ok {
+		return e.Pos.Errorf("unknown key %q", e.Key)
+	}
+	return e.Pos.Errorf("unknown key %q: did you mean %s?", e.Key, near)
+}
