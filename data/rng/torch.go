@@ -52,17 +52,17 @@ func (g *Torch) Uniform(dst []float32, from, to float32) {
 }
 
 // Randint draws n integers from [lo, hi): torch.randint(lo, hi, (n,)). It panics when hi <= lo.
-func (g *Torch) Randint(lo, hi int64, n int) []int64 {
+func (g *Torch) Randint(lo, hi, n int) []int {
 	if hi <= lo {
 		panic(fmt.Sprintf("rng: Randint: empty range [%d, %d)", lo, hi))
 	}
-	out := make([]int64, n)
+	out := make([]int, n)
 	span := uint64(hi - lo)
 	for i := range out {
 		if span >= 1<<28 { // from here torch spends two words on a draw
-			out[i] = lo + int64(g.mt.uint64()%span)
+			out[i] = lo + int(g.mt.uint64()%span)
 		} else {
-			out[i] = lo + int64(uint64(g.mt.uint32())%span)
+			out[i] = lo + int(uint64(g.mt.uint32())%span)
 		}
 	}
 	return out
