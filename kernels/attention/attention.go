@@ -14,13 +14,14 @@
 // A segment's results depend on that segment alone, bit for bit: they are the
 // same in any batch, at any place in it, for every number of threads.
 //
-// Measured on one core of an AMD EPYC (Zen 3, shared, 2026-11-24; best of several),
-// pairs above the diagonal not counted, beside torch 2.7.1's scaled_dot_product_attention:
+// Measured on one core of an AMD EPYC (Zen 3, shared with other work, 2026-11-24),
+// best of six runs that alternated with torch 2.7.1's scaled_dot_product_attention
+// (in brackets; it repeats the keys and values for shared heads), in ms:
 //
-//	T=1024, 14/2 heads of 64    forward 38.6 ms (47.4), backward 82.7 ms (145)
-//	T=1024, 16/16 heads of 64   forward 48.7 ms (124),  backward 107 ms (359)
-//	T=2048, 8/2 heads of 128    forward 150 ms (212),   backward 350 ms (603)
-//	8 × 128, 14/2 heads of 64   forward 8.9 ms (15.2),  backward 15.6 ms (31.8)
+//	T=1024, 14/2 heads of 64    forward 40.5 (43.3)   backward 73.7 (112.6)
+//	T=1024, 16/16 heads of 64   forward 49.4 (50.0)   backward 111 (132)
+//	T=2048, 8/2 heads of 128    forward 141 (151)     backward 370 (390)
+//	8 × 128, 14/2 heads of 64   forward 8.9 (10.3)    backward 15.3 (25.1)
 //
 // Source: Dao 2023, arXiv:2307.08691 (FlashAttention-2).
 package attention
