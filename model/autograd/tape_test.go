@@ -130,6 +130,7 @@ func TestDropout(t *testing.T) {
 	dev := cpu.New(2)
 	defer dev.Close()
 	const rows, cols, p = 100, 203, 0.1
+	const kept = float32(65536. / (65536 - 6554)) // 6554 = p·2^16, rounded
 	ones := make([]float32, rows*cols)
 	for i := range ones {
 		ones[i] = 1
@@ -145,9 +146,15 @@ func TestDropout(t *testing.T) {
 		switch x {
 		case 0:
 			zeros++
-		case 1 / (1 - float32(p)):
+		case kept:
 		default:
 			t.Fatalf("entry %g", x)
+		}
+	}
+	w := gradproj.Philox([4]uint32{203 / 8, 99, 0, 0}, [2]uint32{5, 0})
+	for c, random := range []uint32{w[0] & 0xffff, w[0] >> 16, w[1] & 0xffff} {
+		if got := a[99*cols+200+c]; (got != 0) != (random >= 6554) {
+			t.Errorf("entry (99, %d) is %g, its bits are %d", 200+c, got, random)
 		}
 	}
 	// Binomial: 5 standard deviations of the share of 20300 draws are 0.0105.
