@@ -231,6 +231,7 @@ func TestFaults(t *testing.T) {
 		want             []string
 	}{
 		{"pol", "", "", []string{"Undefined dataset pol in", InfoFile, "did you mean pool?"}},
+		{"nothing like it", "", "", []string{"Undefined dataset nothing like it in", "; there are cloud, count, csv, ext,", "more"}},
 		{"pair", "", "", []string{"dataset pair in", "not applicable in the current training stage", "ranking"}},
 		{"kto", "", "", []string{"kto_tag", "remove"}},
 		{"img", "", "", []string{"columns.images", "only text"}},
@@ -321,6 +322,49 @@ func TestTruncatedArchive(t *testing.T) {
 		_, err := Load(context.Background(), Options{Dir: dir, Names: []string{"x"}})
 		if err == nil || !strings.Contains(err.Error(), "dataset x") || !strings.Contains(err.Error(), "x.jsonl."+kind) || !strings.Contains(err.Error(), "cut off") {
 			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
+// TestSharedData reads LLaMA-Factory's own demo files where they are at hand: their
+// own dataset_info.json, every text row usable, the others refused by name.
+func TestSharedData(t *testing.T) {
+	const shared = "../../../shared/data/finetune"
+	text, err := os.ReadFile(filepath.Join(shared, "dataset_info.llamafactory.json"))
+	if err != nil {
+		t.Skip("../shared/data is not here")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, InfoFile), bytes.ReplaceAll(text, []byte(`demo.json"`), []byte(`demo.json.gz"`)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(shared, "*.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		absolute, err := filepath.Abs(f)
+		if err == nil {
+			err = os.Symlink(absolute, filepath.Join(dir, filepath.Base(f)))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, rows := range map[string]int{"alpaca_en_demo": 500, "alpaca_zh_demo": 498, "glaive_toolcall_en_demo": 150} {
+		set := load(t, dir, name)
+		if len(set.Samples) != rows || len(set.Warnings) > 0 {
+			t.Errorf("%s: %d rows, %d expected, warnings %q", name, len(set.Samples), rows, set.Warnings)
+		}
+		for _, s := range set.Samples {
+			if s.Broken != "" || len(s.Response) != 1 {
+				t.Errorf("%s row %d: %s", name, s.Row, s.Broken)
+			}
+		}
+	}
+	for name, want := range map[string]string{"dpo_en_demo": "ranking", "kto_en_demo": "kto_tag", "mllm_demo": "images", "alpaca_en": "llamafactory/alpaca_en"} {
+		if _, err := Load(context.Background(), Options{Dir: dir, Names: []string{name}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -65,11 +65,13 @@ func readInfo(dir string) (*info, error) {
 	path := filepath.Join(dir, InfoFile)
 	text, err := os.ReadFile(path)
 	if err != nil {
+		//lint:ignore ST1005 upstream's words, which people search for
 		return nil, fmt.Errorf("Cannot open %s due to %w; set dataset_dir to the folder that holds %s", path, reason(err), InfoFile)
 	}
 	text = bytes.TrimPrefix(text, byteOrderMark)
 	in := &info{path: path}
 	if err := json.Unmarshal(text, &in.entries); err != nil {
+		//lint:ignore ST1005 upstream's words, which people search for
 		return nil, fmt.Errorf("Cannot open %s due to %w%s", path, err, jsonPosition(text, err))
 	}
 	return in, nil
@@ -98,6 +100,7 @@ func (in *info) attributes(name string) (*attributes, []string, error) {
 	entry, ok := in.entries[name]
 	if !ok {
 		near := nearest(name, slices.Sorted(maps.Keys(in.entries)))
+		//lint:ignore ST1005 upstream's words, which people search for
 		return nil, nil, fmt.Errorf("Undefined dataset %s in %s%s", name, in.path, near)
 	}
 	e := entryReader{where: fmt.Sprintf("dataset %s in %s", name, in.path), entry: entry}

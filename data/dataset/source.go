@@ -148,7 +148,7 @@ func (s source) line(offset int64) int {
 	if err != nil {
 		return 0
 	}
-	defer closer.Close() //nolint:errcheck // read only
+	defer closer.Close()
 	count := &lineCounter{}
 	_, _ = io.CopyN(count, text, offset-skipped)
 	return count.lines + 1

@@ -81,7 +81,8 @@ func Pretrain(ctx context.Context, tok Encoder, tmpl *template.Template, samples
 	}
 	out := p.blocks(samples, documents, o.batches(len(samples)))
 	if len(out) == 0 {
-		return nil, dropped, fmt.Errorf("Cannot find sufficient samples, consider increasing dataset size: %s hold %d tokens, and no batch of them fills a block of cutoff_len %d "+ //nolint:staticcheck // upstream's words
+		//lint:ignore ST1005 upstream's words, which people search for
+		return nil, dropped, fmt.Errorf("Cannot find sufficient samples, consider increasing dataset size: %s hold %d tokens, and no batch of them fills a block of cutoff_len %d "+
 			"(documents are joined within %d batches only: preprocessing_num_workers and preprocessing_batch_size make them)", count(len(samples), "document"), tokens, p.cutoff, len(o.batches(len(samples))))
 	}
 	return out, dropped, nil

@@ -170,6 +170,7 @@ func nothingLeft(samples int, dropped []Dropped) error {
 	for _, g := range groups {
 		kinds = append(kinds, fmt.Sprintf("%s, %s: first dataset %s, row %d: %s", count(len(g), "row"), g[0].Kind, g[0].Dataset, g[0].Row, g[0].reason()))
 	}
-	return fmt.Errorf("Cannot find valid samples: not one of %s can be used; check formatting, columns and tags in dataset_info.json (%s)", //nolint:staticcheck // upstream's words
+	//lint:ignore ST1005 upstream's words, which people search for
+	return fmt.Errorf("Cannot find valid samples: not one of %s can be used; check formatting, columns and tags in dataset_info.json (%s)",
 		count(samples, "row"), strings.Join(kinds, "; "))
 }

@@ -35,7 +35,8 @@ func (e *encoder) run(ctx context.Context, samples []data.Sample, pairs func(*da
 		return nil, nil, err
 	}
 	if e.TrainOnPrompt && e.efficientEOS {
-		return nil, nil, errors.New("Current template does not support `train_on_prompt`: its answers share one end-of-text token; set train_on_prompt to false") //nolint:staticcheck // upstream's words
+		//lint:ignore ST1005 upstream's words, which people search for
+		return nil, nil, errors.New("Current template does not support `train_on_prompt`: its answers share one end-of-text token; set train_on_prompt to false")
 	}
 	examples := make([]data.Example, len(samples))
 	faults := make([]*Dropped, len(samples))

@@ -53,7 +53,7 @@ func letters(s *data.Sample) ([]template.Pair, error) {
 		out = append(out, template.Pair{Source: ids(messages[i].Content), Target: ids(messages[i+1].Content)})
 	}
 	if messages[0].Content == "bad" {
-		return nil, errors.New("Invalid JSON format in tool description: [bad]") //nolint:staticcheck // a template's words
+		return nil, errors.New("Invalid JSON format in tool description: [bad]")
 	}
 	return out, nil
 }
