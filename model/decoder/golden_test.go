@@ -60,7 +60,7 @@ func open(t testing.TB, threads int, dir string) *Model {
 	return m
 }
 
-// family is the recorded batch of golden/families, packed.
+// recorded is the batch of golden/families, packed.
 type recorded struct {
 	batch  Batch
 	weight []float32 // of the mean over labelled tokens
