@@ -51,7 +51,7 @@ def byte_level(name,norm,pre,ignore,pairs,flags,post=None,prefix=False):
       model=dict(type="BPE",dropout=None,unk_token=None,continuing_subword_prefix=None,end_of_word_suffix=None,fuse_unk=False,byte_fallback=False,ignore_merges=ignore,vocab=vocab,merges=[list(m) if pairs else " ".join(m) for m in merges]))
     put(name,d)
 def put(name,d):
-    os.makedirs(name,exist_ok=True); json.dump(d,open(name+"/tokenizer.json","w"),ensure_ascii=False,indent=0,separators=(",",":"))
+    os.makedirs(name,exist_ok=True); json.dump(d,open(name+"/tokenizer.json","w"),ensure_ascii=False,separators=(",",":"))
 BL=dict(type="ByteLevel",add_prefix_space=False,trim_offsets=True,use_regex=True)
 BL0=dict(BL,use_regex=False)
 SPLIT=lambda r,**k:dict(dict(type="Split",pattern=dict(Regex=r),behavior="Isolated",invert=False),**k)
