@@ -1,12 +1,13 @@
 # make          builds ./bin/*
 # make demo     LESS picks the data while a small model trains; ends with what it picked
 # make test     every test, no GPU, no network once the modules are there
-# make bench    the speed table of WORKSPACE.md, beside PyTorch where REF_PYTHON has it
+# make bench    the speed table of WORKSPACE.md, beside PyTorch with BENCH_PYTHON=a python that has it
 # make lint     go vet, staticcheck, gofumpt
 # make golden   the reference values again (REF_PYTHON needs torch; never needed to test)
 
 GO         ?= go
 REF_PYTHON ?= python3
+BENCH_PYTHON ?=
 VERSION    := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .PHONY: all demo demo-model test bench lint golden clean
@@ -24,8 +25,8 @@ demo-model: all
 test:
 	$(GO) test ./...
 
-bench: all
-	./tools/bench/run.sh $(REF_PYTHON)
+bench:
+	$(GO) run ./tools/bench --python "$(BENCH_PYTHON)"
 
 lint:
 	$(GO) vet ./...

@@ -81,12 +81,17 @@ type gradients struct {
 }
 
 func newGradients(p GradientPass) (*gradients, error) {
-	g := &gradients{GradientPass: p, params: p.Model.Trainable(), lora: p.Model.OnlyLoRA()}
+	g := &gradients{GradientPass: p, params: p.Model.Trainable(), }
 	total := 0
 	for _, q := range g.params {
 		g.offsets = append(g.offsets, total)
 		total += q.Size()
 	}
+	inPairs := 0
+	for _, pair := range p.Model.PairOffsets() {
+		inPairs += pair.Rank * (pair.In + pair.Out)
+	}
+	g.lora = inPairs == total
 	if p.Direction == nil {
 		return g, nil
 	}
@@ -101,8 +106,8 @@ func newGradients(p GradientPass) (*gradients, error) {
 	for i, q := range g.params {
 		m, v := p.Optimizer.Moments(q)
 		lo, hi := g.offsets[i], g.offsets[i]+q.Size()
-		reduce.Copy(p.Device, g.m.Sub(lo, hi), m)
-		reduce.Copy(p.Device, g.v.Sub(lo, hi), v)
+		reduce.Axpy(p.Device, 1, m, g.m.Sub(lo, hi)) // onto zeros
+		reduce.Axpy(p.Device, 1, v, g.v.Sub(lo, hi))
 	}
 	return g, nil
 }
@@ -127,7 +132,7 @@ func (g *gradients) batch(m batch.Micro) ([]float32, []float64, error) {
 		g.outMemory, g.out = mem, driver.View[float32](mem)
 	}
 	out := g.out.Sub(0, n*dim)
-	reduce.Fill(g.Device, out, 0)
+	reduce.Fill(g.Device, 0, out)
 	normSq := make([]float64, n)
 	objective := decoder.Objective{Weight: m.MeanWeights(), Train: g.Train, DropoutSeed: g.Seed}
 	var err error
@@ -157,14 +162,14 @@ func (g *gradients) pairs(m batch.Micro, o decoder.Objective, out driver.F32, no
 // dense projects the gradient of a single row, parameter by parameter.
 func (g *gradients) dense(m batch.Micro, o decoder.Objective, out driver.F32, normSq []float64) error {
 	for _, q := range g.params {
-		reduce.Fill(g.Device, q.Grad, 0)
+		reduce.Fill(g.Device, 0, q.Grad)
 	}
 	if _, err := g.Model.Backward(m.Batch, o); err != nil {
 		return err
 	}
 	for i, q := range g.params {
 		g.Projection.Dense(g.Device, q.Grad, g.offsets[i], g.adam(g.offsets[i], q.Size()), out, &normSq[0])
-		reduce.Fill(g.Device, q.Grad, 0)
+		reduce.Fill(g.Device, 0, q.Grad)
 	}
 	return nil
 }

@@ -1,40 +1,92 @@
 package feature
 
-import "dataflex/data/rng"
+import (
+	"slices"
+	"sync"
+
+	"dataflex/data/rng"
+)
 
 // TRAK draws the matrix of traker's BasicProjector on a CPU: blocks of 128
 // columns, block b row by row from MT19937 seeded with seed + 1000·b, an entry
 // being +1 where bit 20 of the first of its two words is 0 and −1 otherwise
 // (torch's scalar Bernoulli(½) on CPUs without MKL). It implements
 // gradproj.Source.
+//
+// The stream can only be read forwards, and backward asks for its last rows
+// first: the generator's state is kept at the marks, where those reads begin.
 type TRAK struct {
-	Seed uint64
+	seed   uint64
+	marks  []int
+	blocks []trakBlock
+}
 
+type trakBlock struct {
+	once   sync.Once
+	states [][]byte // at the marks
 	stream *rng.Torch
-	block  int
 	row    int
 }
 
-// Columns is the width of a block.
-const Columns = 128
+// trakColumns is the width of a block; an entry takes two words.
+const trakColumns = 128
 
-// Rows writes rows row0 … row0+n-1 of a block, 128 entries each. Blocks are
-// sequential streams: going back restarts one.
-func (t *TRAK) Rows(dst []float32, block, row0, n int) {
-	if t.stream == nil || t.block != block || row0 < t.row {
-		t.stream, t.block, t.row = rng.NewTorch(t.Seed+1000*uint64(block)), block, 0
+// NewTRAK prepares the matrix for dim columns; marks are rows at which reads
+// begin.
+func NewTRAK(seed uint64, dim int, marks []int) *TRAK {
+	marks = slices.Clone(marks)
+	slices.Sort(marks)
+	return &TRAK{seed: seed, marks: slices.Compact(marks), blocks: make([]trakBlock, (dim+trakColumns-1)/trakColumns)}
+}
+
+// Signs writes rows row0 … row0+n-1 of a block, 128 sign bits each.
+func (t *TRAK) Signs(dst []uint64, block, row0, n int) {
+	b := &t.blocks[block]
+	b.once.Do(func() { b.index(t.seed+1000*uint64(block), t.marks) })
+	b.seek(t.marks, row0)
+	for i := range n {
+		dst[2*i], dst[2*i+1] = signs64(b.stream), signs64(b.stream)
 	}
-	for ; t.row < row0; t.row++ {
-		for range 2 * Columns {
-			t.stream.Uint32()
+	b.row += n
+}
+
+func signs64(g *rng.Torch) uint64 {
+	var w uint64
+	for j := range 64 {
+		w |= uint64(^g.Uint32()>>20&1) << j
+		g.Uint32()
+	}
+	return w
+}
+
+// index reads the stream once, up to the last mark.
+func (b *trakBlock) index(seed uint64, marks []int) {
+	b.stream = rng.NewTorch(seed)
+	for _, m := range marks {
+		b.skip(m)
+		b.states = append(b.states, b.stream.State())
+	}
+}
+
+func (b *trakBlock) skip(row int) {
+	for ; b.row < row; b.row++ {
+		for range 2 * trakColumns {
+			b.stream.Uint32()
 		}
 	}
-	for i := range n * Columns {
-		dst[i] = 1
-		if t.stream.Uint32()>>20&1 == 1 {
-			dst[i] = -1
-		}
-		t.stream.Uint32()
+}
+
+// seek goes to a row, from the nearest mark before it where that is a shorter way.
+func (b *trakBlock) seek(marks []int, row int) {
+	i, found := slices.BinarySearch(marks, row)
+	if !found {
+		i--
 	}
-	t.row += n
+	if i >= 0 && (row < b.row || marks[i] > b.row) {
+		if err := b.stream.SetState(b.states[i]); err != nil {
+			panic(err) // State's own bytes
+		}
+		b.row = marks[i]
+	}
+	b.skip(row)
 }

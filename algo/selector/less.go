@@ -3,6 +3,7 @@ package selector
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"dataflex/algo/config"
 	"dataflex/algo/feature"
 	"dataflex/data/torchsort"
+	"dataflex/driver"
 	"dataflex/kernels/gradproj"
 )
 
@@ -33,10 +35,8 @@ type less struct {
 	adam       bool
 	epsInside  bool
 	projection *gradproj.Projection
-	none       bool
 	seed       uint64
 	dir        string
-	params     string // for the key of the feature store
 }
 
 // projectionTRAK is upstream's own matrix, which only mode upstream may ask for.
@@ -57,7 +57,7 @@ func newLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
-	s.adam, s.seed, s.none = gradient == "adam", uint64(seed), kind == string(gradproj.None)
+	s.adam, s.seed = gradient == "adam", uint64(seed)
 	switch {
 	case gradient != "adam" && gradient != "sgd":
 		return nil, p.Wrap("gradient_type", fmt.Errorf("gradient_type is adam or sgd, not %q", gradient))
@@ -72,19 +72,23 @@ func newLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	if s.projection, err = newProjection(run, kind, dim, s.seed); err != nil {
 		return nil, p.Wrap("projection", err)
 	}
-	s.params = fmt.Sprintf("less %s %s dim=%d seed=%d eps_inside=%t %s", mode, gradient, dim, seed, s.epsInside, kind)
 	return s, nil
 }
 
 func newProjection(run *algo.Run, kind string, dim int, seed uint64) (*gradproj.Projection, error) {
 	total := 0
+	var marks []int
 	for _, q := range run.Model.Trainable() {
+		marks = append(marks, total)
 		total += q.Size()
 	}
-	if kind == projectionTRAK {
-		return gradproj.FromSource(&feature.TRAK{Seed: seed}, dim, total)
+	switch kind {
+	case projectionTRAK:
+		return gradproj.New(gradproj.TRAK, dim, seed, total, gradproj.Options{Source: feature.NewTRAK(seed, dim, marks), Float16: true})
+	case string(gradproj.None):
+		dim = total
 	}
-	return gradproj.New(gradproj.Kind(kind), dim, seed, total)
+	return gradproj.New(gradproj.Kind(kind), dim, seed, total, gradproj.Options{})
 }
 
 func (s *less) WarmupSeed() uint64 { return s.seed }
@@ -95,10 +99,10 @@ func (s *less) CacheDir() string { return s.dir }
 
 func (s *less) Reuse() bool { return true }
 
-func (s *less) pass(direction *feature.Direction) feature.GradientPass {
+func (s *less) pass(p *gradproj.Projection, direction *feature.Direction) feature.GradientPass {
 	return feature.GradientPass{
 		Pass:       feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log},
-		Projection: s.projection, Direction: direction, Optimizer: s.run.Optimizer,
+		Projection: p, Direction: direction, Optimizer: s.run.Optimizer,
 		Train: s.mode == algo.Upstream, Seed: s.run.Seed,
 	}
 }
@@ -132,11 +136,11 @@ func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, erro
 }
 
 // target is the mean of the evaluation rows' unit gradients: the mean cosine of a
-// row with them is its inner product with it.
+// row with them is its unit feature's inner product with it.
 func (s *less) target(ctx context.Context) ([]float64, error) {
 	mean := make([]float64, s.projection.Dim())
 	n := float64(len(s.run.Eval))
-	err := feature.Gradients(ctx, s.pass(nil), s.run.Eval, 0, func(rows []int, z []float32, _ []float64) error {
+	err := feature.Gradients(ctx, s.pass(s.projection, nil), s.run.Eval, 0, func(rows []int, z []float32, _ []float64) error {
 		for i := range rows {
 			row := z[i*len(mean) : (i+1)*len(mean)]
 			inv := 1 / max(norm(row), 1e-12) / n
@@ -152,31 +156,25 @@ func (s *less) target(ctx context.Context) ([]float64, error) {
 	return mean, nil
 }
 
-// scores is every pool row's inner product of its unit feature with target. The
-// rows' scores are stored as they come, so that a pass that was killed goes on
-// where it was.
+// scores is every pool row's mean cosine with the evaluation rows. Scores are
+// stored as they come: a pass that was killed goes on where it was.
 func (s *less) scores(ctx context.Context, r algo.Request, target []float64) ([]float64, error) {
 	store, err := feature.OpenStore(filepath.Join(s.dir, "features"), r.Key, len(s.run.Train), 1)
 	if err != nil {
 		return nil, err
 	}
-	err = feature.Gradients(ctx, s.pass(s.direction()), s.run.Train, store.Batches(), func(rows []int, z []float32, _ []float64) error {
-		out := make([]float32, len(rows))
-		for i := range rows {
-			row := z[i*len(target) : (i+1)*len(target)]
-			var dot float64
-			for j, x := range row {
-				dot += float64(x) * target[j]
-			}
-			out[i] = float32(dot / max(norm(row), 1e-12))
+	projection, cosine := s.projection, projectedCosine
+	if projection.Kind() == gradproj.None {
+		if projection, err = innerWith(target); err != nil {
+			return nil, err
 		}
-		return store.Put(rows, out)
+		cosine = exactCosine
+	}
+	err = feature.Gradients(ctx, s.pass(projection, s.direction()), s.run.Train, store.Batches(), func(rows []int, z []float32, norms []float64) error {
+		return store.Put(rows, cosine(z, norms, target))
 	})
 	if err != nil {
-		if cerr := store.Close(); cerr != nil {
-			s.run.Log.Warn("the feature store could not be saved", "error", cerr)
-		}
-		return nil, fmt.Errorf("training rows: %w", err)
+		return nil, errors.Join(fmt.Errorf("training rows: %w", err), store.Close())
 	}
 	score := make([]float64, len(s.run.Train))
 	one := make([]float32, 1)
@@ -187,6 +185,37 @@ func (s *less) scores(ctx context.Context, r algo.Request, target []float64) ([]
 		score[i] = float64(one[0])
 	}
 	return score, store.Remove()
+}
+
+// innerWith makes of every gradient its inner product with target alone, so that
+// `projection: none` stores no gradient.
+func innerWith(target []float64) (*gradproj.Projection, error) {
+	v := make([]float32, len(target))
+	for i, x := range target {
+		v[i] = float32(x)
+	}
+	return gradproj.New(gradproj.Inner, 1, 0, len(v), gradproj.Options{Vectors: driver.FromHost(v)})
+}
+
+func exactCosine(z []float32, norms, _ []float64) []float32 {
+	out := make([]float32, len(norms))
+	for i, n := range norms {
+		out[i] = float32(float64(z[i]) / max(n, 1e-12))
+	}
+	return out
+}
+
+func projectedCosine(z []float32, norms, target []float64) []float32 {
+	out := make([]float32, len(norms))
+	for i := range norms {
+		row := z[i*len(target) : (i+1)*len(target)]
+		var dot float64
+		for j, x := range row {
+			dot += float64(x) * target[j]
+		}
+		out[i] = float32(dot / max(norm(row), 1e-12))
+	}
+	return out
 }
 
 // top picks the n largest scores in descending order. Among equals, upstream

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dataflex/algo"
+	"dataflex/algo/config"
 	"dataflex/algo/report"
 	"dataflex/model/checkpoint"
 )
@@ -100,7 +101,11 @@ func (t *Trainer) fill(dir string) error {
 // saveModel writes the trained weights and the tokenizer as Hugging Face and PEFT
 // read them.
 func (t *Trainer) saveModel(dir string) error {
-	if err := t.model.Save(dir); err != nil {
+	save := t.model.SaveFull
+	if t.Config.Tuning.FinetuningType == config.LoRA {
+		save = t.model.SaveAdapter
+	}
+	if err := save(dir); err != nil {
 		return err
 	}
 	return t.tokenizer.Save(dir, checkpoint.WriteFile)
@@ -175,12 +180,12 @@ func (t *Trainer) compatible(dir string, s saved) error {
 	c := t.Config
 	switch batch := [2]int{t.Plan.Micro, t.Plan.Accumulate}; {
 	case s.Data != t.ids.data:
-		return fmt.Errorf("%s: resume from %s: the training rows are not those of the checkpoint: give back its dataset, template and cutoff_len, or start anew with overwrite_output_dir: true", c.At("dataset"), dir)
+		return c.Errorf("dataset", "resume from %s: the training rows are not those of the checkpoint: give back its dataset, template and cutoff_len, or start anew with overwrite_output_dir: true", dir)
 	case s.Seed != t.run.Seed:
-		return fmt.Errorf("%s: resume from %s: the checkpoint was trained with seed %d, not %d", c.At("seed"), dir, s.Seed, t.run.Seed)
+		return c.Errorf("seed", "resume from %s: the checkpoint was trained with seed %d, not %d", dir, s.Seed, t.run.Seed)
 	case s.Batch != batch:
-		return fmt.Errorf("%s: resume from %s: the checkpoint was trained with per_device_train_batch_size %d and gradient_accumulation_steps %d, not %d and %d",
-			c.At("per_device_train_batch_size"), dir, s.Batch[0], s.Batch[1], batch[0], batch[1])
+		return c.Errorf("per_device_train_batch_size", "resume from %s: the checkpoint was trained with per_device_train_batch_size %d and gradient_accumulation_steps %d, not %d and %d",
+			dir, s.Batch[0], s.Batch[1], batch[0], batch[1])
 	}
 	return nil
 }

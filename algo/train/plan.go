@@ -4,7 +4,6 @@
 package train
 
 import (
-	"fmt"
 	"math"
 
 	"dataflex/algo/config"
@@ -44,8 +43,8 @@ func NewPlan(c *config.Config, rows int) (Plan, error) {
 		steps int
 	}{{"warmup_step", p.Warmup}, {"update_step", p.Update}} {
 		if n := w.steps * p.Batch(); n > rows {
-			return p, fmt.Errorf("%s: %s: %d needs %d rows (%d steps of %d rows), the training set has %d: lower %s, per_device_train_batch_size or gradient_accumulation_steps",
-				c.At(w.key), w.key, w.steps, n, w.steps, p.Batch(), rows, w.key)
+			return p, c.Errorf(w.key, "%d steps of %d rows need %d rows, the training set has %d: lower %s, per_device_train_batch_size or gradient_accumulation_steps",
+				w.steps, p.Batch(), n, rows, w.key)
 		}
 	}
 	switch {

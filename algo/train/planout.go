@@ -44,9 +44,11 @@ func (t *Trainer) trainable() int {
 // WritePlan prints what a run would do: the schedule, what trains, and the memory.
 func (t *Trainer) WritePlan(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	line := func(key string, format string, args ...any) { fmt.Fprintf(tw, "%s\t%s\n", key, fmt.Sprintf(format, args...)) }
+	line := func(key string, format string, args ...any) {
+		fmt.Fprintf(tw, "%s\t%s\n", key, fmt.Sprintf(format, args...))
+	}
 	c := t.Config
-	line("model", "%s (%s), %d parameters, %d trainable", c.Model.NameOrPath, t.model.Config().Type, t.model.Parameters(), t.trainable())
+	line("model", "%s (%s), %d parameters, %d trainable", c.Model.NameOrPath, t.model.Config().ModelType, t.parameters(), t.trainable())
 	line("training rows", "%d", t.Plan.Rows)
 	for _, e := range t.eval {
 		line("evaluation rows", "%d %s", len(e.Examples), e.Name)

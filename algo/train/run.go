@@ -106,28 +106,33 @@ func openDevice(c *config.Config, o Options) (driver.Device, error) {
 // the checkpoint to go on from; "" starts at step 0.
 func outputDir(c *config.Config, o Options) (resume string, err error) {
 	out := c.Training.OutputDir
+	if !o.DryRun {
+		notes, err := checkpoint.CleanStale(out)
+		if err != nil {
+			return "", c.Errorf("output_dir", "%w", err)
+		}
+		for _, n := range notes {
+			o.Log.Info(n)
+		}
+	}
 	if resume, err = resumeFrom(c, o); err != nil || o.DryRun {
 		return resume, err
 	}
 	if resume == "" && !c.Training.OverwriteOutputDir && finished(out) {
-		return "", fmt.Errorf("%s: output_dir %s already holds a trained model and no checkpoint to go on from: set overwrite_output_dir: true or another output_dir", c.At("output_dir"), out)
+		return "", c.Errorf("output_dir", "%s already holds a trained model and no checkpoint to go on from: set overwrite_output_dir: true or another output_dir", out)
 	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
-		return "", fmt.Errorf("%s: output_dir: %w", c.At("output_dir"), err)
+		return "", c.Errorf("output_dir", "%w", err)
 	}
 	probe, err := os.CreateTemp(out, ".writable-*")
 	if err != nil {
-		return "", fmt.Errorf("%s: output_dir %s cannot be written: %w", c.At("output_dir"), out, err)
+		return "", c.Errorf("output_dir", "it cannot be written: %w", err)
 	}
 	probe.Close()
 	if err := os.Remove(probe.Name()); err != nil {
-		return "", fmt.Errorf("%s: output_dir: %w", c.At("output_dir"), err)
+		return "", c.Errorf("output_dir", "%w", err)
 	}
-	notes, err := checkpoint.CleanStale(out)
-	for _, n := range notes {
-		o.Log.Info(n)
-	}
-	return resume, err
+	return resume, nil
 }
 
 // resumeFrom applies LLaMA-Factory's rule: an explicit checkpoint; else the newest
@@ -142,7 +147,7 @@ func resumeFrom(c *config.Config, o Options) (string, error) {
 	}
 	path, _, skipped, err := checkpoint.Newest(c.Training.OutputDir)
 	if err != nil {
-		return "", fmt.Errorf("%s: output_dir: %w", c.At("output_dir"), err)
+		return "", c.Errorf("output_dir", "%w", err)
 	}
 	for _, s := range skipped {
 		o.Log.Warn(s)

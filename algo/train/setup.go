@@ -2,7 +2,6 @@ package train
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 
 	"dataflex/algo"
@@ -26,6 +25,7 @@ func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	if t.Plan, err = NewPlan(c, len(t.train)); err != nil {
 		return nil, err
 	}
+	c.Training.ResolveSteps(t.Plan.Total)
 	if err := t.loadModel(); err != nil {
 		return nil, err
 	}
@@ -42,6 +42,8 @@ func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	}
 	t.sampler = sampler{plan: t.Plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling}
 	t.Budget = t.model.Memory(t.largestMicro())
+	embeddings := t.model.Config().Vocab * t.model.Config().Hidden
+	t.nonEmbedding = float64(t.parameters() - embeddings)
 	return t, nil
 }
 
@@ -65,7 +67,7 @@ func (t *Trainer) loadModel() error {
 	c := t.Config
 	m, err := decoder.Load(t.device, c.Model.NameOrPath, decoder.Options{})
 	if err != nil {
-		return fmt.Errorf("%s: model_name_or_path: %w", c.At("model_name_or_path"), err)
+		return c.Errorf("model_name_or_path", "%w", err)
 	}
 	t.model = m
 	switch c.Tuning.FinetuningType {
@@ -78,7 +80,7 @@ func (t *Trainer) loadModel() error {
 		return err
 	}
 	if n := t.tokenizer.Len(); n > m.Config().Vocab {
-		return fmt.Errorf("%s: the tokenizer has %d tokens, the model's vocabulary %d: the template adds tokens that the model does not know; choose the model's own template", c.At("template"), n, m.Config().Vocab)
+		return c.Errorf("template", "the tokenizer has %d tokens with it, the model's vocabulary %d: it adds tokens that the model does not know; choose the model's own template", n, m.Config().Vocab)
 	}
 	t.params = m.Trainable()
 	return nil
@@ -90,7 +92,7 @@ func (t *Trainer) adapt() error {
 	c := t.Config
 	for i, dir := range c.Model.AdapterNameOrPath {
 		if err := t.model.LoadAdapter(dir); err != nil {
-			return fmt.Errorf("%s: adapter_name_or_path: %w", c.At("adapter_name_or_path"), err)
+			return c.Errorf("adapter_name_or_path", "%w", err)
 		}
 		if last := i == len(c.Model.AdapterNameOrPath)-1; last && !c.Tuning.CreateNewAdapter {
 			return nil
@@ -102,7 +104,7 @@ func (t *Trainer) adapt() error {
 		Rank: c.Tuning.LoRARank, Alpha: c.Tuning.LoRAAlpha, Dropout: c.Tuning.LoRADropout, RSLoRA: c.Tuning.UseRSLoRA, Targets: c.Tuning.LoRATarget,
 	}, stream.Double)
 	if err != nil {
-		return fmt.Errorf("%s: lora_target: %w", c.At("lora_target"), err)
+		return c.Errorf("lora_target", "%w", err)
 	}
 	return nil
 }
@@ -123,7 +125,7 @@ func (t *Trainer) newOptimizer() error {
 		args = optim.StableDecayDefaults(args, warmup, t.Plan.Total)
 	}
 	if t.schedule, err = optim.NewSchedule(c.LRSchedulerType, args, warmup, t.Plan.Total, c.LearningRate); err != nil {
-		return fmt.Errorf("%s: %w", t.Config.At("lr_scheduler_type"), err)
+		return t.Config.Errorf("lr_scheduler_type", "%w", err)
 	}
 	return nil
 }
@@ -135,7 +137,7 @@ func (t *Trainer) newSelector() error {
 	}
 	var err error
 	if t.component, err = config.LoadComponent(d.ComponentsCfgFile, "selectors", d.ComponentName); err != nil {
-		return fmt.Errorf("%s: %w", t.Config.At("components_cfg_file"), err)
+		return t.Config.Errorf("component_name", "%w", err)
 	}
 	t.log.Info("component", "selector", t.component.Name, "mode", t.component.Mode, "params", t.component.Raw)
 	t.selector, err = algo.BuildSelector(t.run, t.component)
@@ -157,3 +159,5 @@ func (t *Trainer) largestMicro() (tokens, labelled int) {
 	return sumLargest(longest, t.Plan.Micro), sumLargest(labels, t.Plan.Micro)
 }
 
+// parameters counts all of the model's, adapters included.
+func (t *Trainer) parameters() int { return int(t.Budget.Weights+t.Budget.Adapters) / 4 }

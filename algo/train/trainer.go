@@ -43,6 +43,8 @@ type Trainer struct {
 	sampler   sampler
 	ids       identity
 
+	nonEmbedding float64 // parameters but the embeddings, adapters included: for total_flos
+
 	step     int
 	totals   totals
 	recorder *recorder
@@ -181,7 +183,7 @@ func (t *Trainer) count(m batch.Micro) {
 	padded := batch.Padded(t.train, m.Rows, t.padding())
 	t.totals.Tokens += len(m.Tokens)
 	t.totals.Padded += padded
-	t.totals.Flos += 6 * float64(padded) * float64(t.model.NonEmbeddingParameters())
+	t.totals.Flos += 6 * float64(padded) * t.nonEmbedding
 }
 
 // padding is the multiple rows are padded to upstream: 8 for fine-tuning.

@@ -112,6 +112,9 @@ func (o *AdamW) Moments(p *tensor.Param) (m, v driver.F32) {
 	return mo.m, mo.v
 }
 
+// Betas returns β₁, β₂ and ε.
+func (o *AdamW) Betas() (beta1, beta2, eps float64) { return o.beta1, o.beta2, o.eps }
+
 // Steps is the number of steps taken.
 func (o *AdamW) Steps() int { return o.steps }
 

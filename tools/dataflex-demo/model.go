@@ -3,29 +3,24 @@ package main
 import (
 	"context"
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 
 	"dataflex/model/checkpoint"
+	"dataflex/tools/randommodel"
 )
 
 // trained is the tiny model that `make demo-model` made: a llama of 0.35 M
 // parameters that has seen every family of tasks.
 //
-//go:embed model
+//go:embed all:model
 var trained embed.FS
 
-// shape is the tiny model's config.json.
-var shape = map[string]any{
-	"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "hidden_act": "silu", "initializer_range": 0.02,
-	"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 16,
-	"max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": nil, "tie_word_embeddings": true,
-	"attention_bias": false, "mlp_bias": false, "torch_dtype": "float32", "use_cache": true, "vocab_size": vocabulary,
-	"bos_token_id": nil, "eos_token_id": vocabulary - 3, "pad_token_id": vocabulary - 3,
+// shape is the tiny model's.
+var shape = randommodel.Shape{
+	Vocab: vocabulary, Hidden: 96, Intermediate: 256, Layers: 3, Heads: 6, KVHeads: 3, Head: 16, MaxPositions: 256, RopeTheta: 10000, EOS: vocabulary - 3,
 }
 
 const (
@@ -68,7 +63,7 @@ func trainModel(ctx context.Context, out, work string) error {
 	if err := writeTokenizer(start, vocab, merges); err != nil {
 		return err
 	}
-	if err := writeStart(start); err != nil {
+	if err := randommodel.Write(start, shape, pretrainSeed); err != nil {
 		return err
 	}
 	if err := writeDatasets(work, map[string][]row{"pretrain": rows}); err != nil {
@@ -115,47 +110,3 @@ logging_steps: 50
 save_strategy: "no"
 seed: 1
 `
-
-// writeStart writes config.json and random weights, normal with the usual
-// standard deviation, norms one.
-func writeStart(dir string) error {
-	raw, err := json.MarshalIndent(shape, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := checkpoint.WriteFile(filepath.Join(dir, "config.json"), append(raw, '\n')); err != nil {
-		return err
-	}
-	hidden, kv, inner := shape["hidden_size"].(int), shape["num_key_value_heads"].(int)*shape["head_dim"].(int), shape["intermediate_size"].(int)
-	r := rand.New(rand.NewPCG(pretrainSeed, 2))
-	var tensors []checkpoint.Tensor
-	normal := func(name string, rows, columns int) {
-		t := checkpoint.Tensor{Name: name, Shape: []int{rows, columns}, F32: make([]float32, rows*columns)}
-		for i := range t.F32 {
-			t.F32[i] = float32(0.02 * r.NormFloat64())
-		}
-		tensors = append(tensors, t)
-	}
-	ones := func(name string) {
-		t := checkpoint.Tensor{Name: name, Shape: []int{hidden}, F32: make([]float32, hidden)}
-		for i := range t.F32 {
-			t.F32[i] = 1
-		}
-		tensors = append(tensors, t)
-	}
-	normal("model.embed_tokens.weight", vocabulary, hidden)
-	for l := range shape["num_hidden_layers"].(int) {
-		p := fmt.Sprintf("model.layers.%d.", l)
-		normal(p+"self_attn.q_proj.weight", hidden, hidden)
-		normal(p+"self_attn.k_proj.weight", kv, hidden)
-		normal(p+"self_attn.v_proj.weight", kv, hidden)
-		normal(p+"self_attn.o_proj.weight", hidden, hidden)
-		normal(p+"mlp.gate_proj.weight", inner, hidden)
-		normal(p+"mlp.up_proj.weight", inner, hidden)
-		normal(p+"mlp.down_proj.weight", hidden, inner)
-		ones(p + "input_layernorm.weight")
-		ones(p + "post_attention_layernorm.weight")
-	}
-	ones("model.norm.weight")
-	return checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), map[string]string{"format": "pt"}, tensors)
-}

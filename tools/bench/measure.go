@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"dataflex/algo/batch"
+	"dataflex/algo/feature"
+	"dataflex/data"
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+	"dataflex/kernels/gradproj"
+	"dataflex/kernels/reduce"
+	"dataflex/model/decoder"
+	"dataflex/model/optim"
+)
+
+// measure times a training step and LESS passes once, warm.
+func measure(dev *cpu.Device, dir string, o options) (figures, error) {
+	m, err := decoder.Load(dev, dir, decoder.Options{})
+	if err != nil {
+		return figures{}, err
+	}
+	defer m.Close()
+	r := rand.New(rand.NewPCG(0, 0))
+	if err := m.AddLoRA(decoder.LoRA{Rank: o.rank, Alpha: 2 * float64(o.rank), Targets: []string{"all"}}, r.Float64); err != nil {
+		return figures{}, err
+	}
+	opt, err := optim.NewAdamW(dev, optim.Groups(m.Trainable(), 0), 0.9, 0.999, 1e-8)
+	if err != nil {
+		return figures{}, err
+	}
+	defer opt.Close()
+	rows := randomRows(r, max(o.batch*(o.steps+2), o.samples), o.seq)
+	var f figures
+	if f.step, err = trainingStep(dev, m, opt, rows, o); err != nil {
+		return f, err
+	}
+	total := 0
+	for _, p := range m.Trainable() {
+		total += p.Size()
+	}
+	for _, p := range []struct {
+		kind    gradproj.Kind
+		dim     int
+		options gradproj.Options
+		seconds *float64
+	}{
+		{gradproj.Inner, 1, gradproj.Options{Vectors: driver.FromHost(make([]float32, total))}, &f.gradient},
+		{gradproj.SJLT, o.proj, gradproj.Options{}, &f.sjlt},
+		{gradproj.Rademacher, o.proj, gradproj.Options{}, &f.rademacher},
+	} {
+		if *p.seconds, err = lessPass(dev, m, opt, rows[:o.samples], p.kind, p.dim, total, p.options); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// randomRows are tokens without meaning, all of them labelled, as the peer has.
+func randomRows(r *rand.Rand, n, seq int) []data.Example {
+	rows := make([]data.Example, n)
+	for i := range rows {
+		ids := make([]int32, seq)
+		for j := range ids {
+			ids[j] = 3 + r.Int32N(49000)
+		}
+		rows[i] = data.Example{InputIDs: ids, Labels: ids}
+	}
+	return rows
+}
+
+// trainingStep is the median time of forward, backward, clipping and AdamW.
+func trainingStep(dev *cpu.Device, m *decoder.Model, opt *optim.AdamW, rows []data.Example, o options) (float64, error) {
+	var seconds []float64
+	for s := range o.steps + 2 {
+		started := time.Now()
+		index := make([]int, o.batch)
+		for i := range index {
+			index[i] = s*o.batch + i
+		}
+		b := batch.Pack(rows, index)
+		for _, p := range m.Trainable() {
+			reduce.Fill(dev, 0, p.Grad)
+		}
+		weight := make([]float32, len(b.Tokens))
+		for i := range weight {
+			weight[i] = 1 / float32(b.Labels)
+		}
+		if _, err := m.Backward(b.Batch, decoder.Objective{Weight: weight, Train: true}); err != nil {
+			return 0, err
+		}
+		opt.Step(1e-4, optim.Clip(optim.GradNorm(dev, m.Trainable()), 1))
+		if s >= 2 {
+			seconds = append(seconds, time.Since(started).Seconds())
+		}
+	}
+	slices.Sort(seconds)
+	return seconds[len(seconds)/2], nil
+}
+
+// lessPass is the time per row of a gradient pass with Adam's direction.
+func lessPass(dev *cpu.Device, m *decoder.Model, opt *optim.AdamW, rows []data.Example, kind gradproj.Kind, dim, total int, options gradproj.Options) (float64, error) {
+	projection, err := gradproj.New(kind, dim, 0, total, options)
+	if err != nil {
+		return 0, err
+	}
+	pass := feature.GradientPass{
+		Pass:       feature.Pass{Device: dev, Model: m},
+		Projection: projection, Optimizer: opt,
+		Direction: &feature.Direction{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8},
+	}
+	var best float64
+	for range 2 { // the first warms up
+		started := time.Now()
+		err := feature.Gradients(context.Background(), pass, rows, 0, func([]int, []float32, []float64) error { return nil })
+		if err != nil {
+			return 0, err
+		}
+		best = time.Since(started).Seconds() / float64(len(rows))
+	}
+	return best, nil
+}
+
+// cpuName is the processor's name where the system tells it.
+func cpuName() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return "unknown CPU"
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if name, ok := strings.CutPrefix(s.Text(), "model name"); ok {
+			return strings.TrimSpace(strings.TrimLeft(name, "\t :"))
+		}
+	}
+	return "unknown CPU"
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"dataflex/algo/config"
+	"dataflex/algo/train"
+	"dataflex/data"
+	"dataflex/data/tokenizer"
+	"dataflex/tools/command"
+)
+
+// shownRow is what `show --json` prints, one object a line.
+type shownRow struct {
+	Dataset  string  `json:"dataset"`
+	Row      int     `json:"row"`
+	Text     string  `json:"text"`
+	InputIDs []int32 `json:"input_ids"`
+	Labels   []int32 `json:"labels"`
+}
+
+func showCommand() *cobra.Command {
+	var rows string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "show CONFIG [key=value ...]",
+		Short: "Print what the model will see: every training row with its text, tokens and labels",
+		Long:  "Print what the model will see, one object per training row. The model's weights are not read.",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := show(cmd, args[0], args[1:], rows, asJSON)
+			if errors.Is(err, syscall.EPIPE) { // the reader has seen enough
+				return nil
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&rows, "rows", "", "first and end of the rows shown, as in 0:8")
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	return c
+}
+
+func show(cmd *cobra.Command, file string, overrides []string, rows string, asJSON bool) error {
+	c, err := config.Load(file, overrides)
+	if err != nil {
+		return err
+	}
+	d, err := train.LoadData(cmd.Context(), c, command.Logger(os.Stderr))
+	if err != nil {
+		return err
+	}
+	lo, hi, err := span(rows, len(d.Train))
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(os.Stdout)
+	for _, ex := range d.Train[lo:hi] {
+		if asJSON {
+			err = showJSON(w, d.Tokenizer, ex)
+		} else {
+			err = showText(w, d.Tokenizer, ex)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+// span reads "lo:hi"; either may be missing.
+func span(s string, n int) (lo, hi int, err error) {
+	if s == "" {
+		return 0, n, nil
+	}
+	a, b, ok := strings.Cut(s, ":")
+	bad := fmt.Errorf("--rows %s: first and end are wanted, as in 0:8", s)
+	if !ok {
+		return 0, 0, bad
+	}
+	hi = n
+	if a != "" {
+		if lo, err = strconv.Atoi(a); err != nil || lo < 0 {
+			return 0, 0, bad
+		}
+	}
+	if b != "" {
+		if hi, err = strconv.Atoi(b); err != nil || hi < lo {
+			return 0, 0, bad
+		}
+	}
+	return min(lo, n), min(hi, n), nil
+}
+
+func showJSON(w io.Writer, tok *tokenizer.Tokenizer, ex data.Example) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(shownRow{ex.Dataset, ex.Row, tok.Decode(ex.InputIDs, false), ex.InputIDs, ex.Labels})
+}
+
+// showText marks what is trained on.
+func showText(w io.Writer, tok *tokenizer.Tokenizer, ex data.Example) error {
+	trained := 0
+	var masked, learnt strings.Builder
+	var run []int32
+	flush := func(on bool) {
+		text := tok.Decode(run, false)
+		if on {
+			learnt.WriteString(text)
+		} else {
+			masked.WriteString(text)
+		}
+		run = run[:0]
+	}
+	for i, id := range ex.InputIDs {
+		on := ex.Labels[i] >= 0
+		if on {
+			trained++
+		}
+		if i > 0 && on != (ex.Labels[i-1] >= 0) {
+			flush(!on)
+		}
+		run = append(run, id)
+	}
+	if n := len(ex.Labels); n > 0 {
+		flush(ex.Labels[n-1] >= 0)
+	}
+	_, err := fmt.Fprintf(w, "--- %s row %d: %d tokens, %d trained on\n%s\n>>> trained on:\n%s\n",
+		ex.Dataset, ex.Row, len(ex.InputIDs), trained, masked.String(), learnt.String())
+	return err
+}
