@@ -15,8 +15,9 @@ type source struct {
 	start, end int // of the value of added_tokens; 0, 0 = not there
 }
 
-// maxID bounds ids, so that a broken file cannot ask for the machine's memory.
-const maxID = 1 << 24
+// maxGap bounds how far ids may lie beyond the number of tokens, so that a
+// broken file cannot ask for the machine's memory.
+const maxGap = 1 << 20
 
 // parseModel reads tokenizer.json.
 func (t *Tokenizer) parseModel(path string, data []byte) error {
@@ -134,7 +135,7 @@ func (p *parser) model(m *bpe, raw json.RawMessage) {
 // index fills what is looked up by id and by byte.
 func (p *parser) index(m *bpe) {
 	for token, id := range m.vocab {
-		if id < 0 || id >= maxID {
+		if id < 0 || int(id) >= len(m.vocab)+maxGap {
 			p.fail("model.vocab", "id %d of %q is out of range", id, token)
 			return
 		}
