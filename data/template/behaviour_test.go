@@ -1,0 +1,245 @@
+package template
+
+import (
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"dataflex/data"
+	"dataflex/data/tokenizer"
+)
+
+// get returns a template under options; nil = as Get gives it.
+func get(t *testing.T, name string, o *Options) *Template {
+	t.Helper()
+	tmpl, err := Get(name)
+	if err == nil && o != nil {
+		tmpl, err = tmpl.With(*o)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tmpl
+}
+
+func load(t *testing.T, name string) *tokenizer.Tokenizer {
+	t.Helper()
+	tok, err := tokenizer.Load(filepath.Join("..", "tokenizer", "testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
+func TestGetUnknown(t *testing.T) {
+	for name, want := range map[string]string{
+		"lama3":  `"lama3" does not exist; did you mean llama3`,
+		"qwen2":  `qwen`,
+		"nonono": `does not exist`,
+	} {
+		if _, err := Get(name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Get(%q): %v, want %s", name, err, want)
+		}
+	}
+	if n := len(Names()); n != 124 {
+		t.Errorf("%d templates, want 124", n)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	system := "Be brief."
+	tmpl := get(t, "qwen", &Options{DefaultSystem: &system, ToolFormat: "glm4"})
+	turns, err := tmpl.Render([]data.Message{
+		{Role: data.User, Content: "Hi"}, {Role: data.Function, Content: `{"name": "f", "arguments": {"x": 1.50}}`},
+	}, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// An overridden tool format takes the template's function slots with it.
+	want := []Turn{{
+		Source: []Element{
+			{Text: "<|im_start|>system\nBe brief.<|im_end|>\n"},
+			{Text: "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"},
+		},
+		Target: []Element{{Text: "f\n{\"x\": 1.5}"}, {Special: "eos"}},
+	}}
+	if !reflect.DeepEqual(turns, want) {
+		t.Errorf("got %q\nwant %q", turns, want)
+	}
+	if _, err := tmpl.With(Options{ToolFormat: "yaml"}); err == nil || !strings.Contains(err.Error(), "default, glm4, glm4_moe, ling, llama3") {
+		t.Errorf("unknown tool format: %v", err)
+	}
+	if get(t, "qwen", nil).DefaultSystem() == system {
+		t.Error("With changed the table")
+	}
+}
+
+func TestRenderQuirks(t *testing.T) {
+	for _, c := range []struct{ template, user, want string }{
+		// The content's own placeholders: {{content}} stays, {{idx}} is filled in.
+		{"empty", "a {{content}} b {{idx}} c {{idx}}", "a {{content}} b 0 c {{idx}}"},
+		{"chatglm2", "x", "[Round 0]\n\n问：x\n\n答："},
+		{"llama2", "a {{idx}}", "[INST] a {{idx}} [/INST]"},
+	} {
+		turns, err := get(t, c.template, nil).Render([]data.Message{{Role: data.User, Content: c.user}, {Role: data.Assistant}}, "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		source := turns[0].Source
+		if got := source[len(source)-1].Text; got != c.want {
+			t.Errorf("%s: %q, want %q", c.template, got, c.want)
+		}
+	}
+	// An empty list of tools still makes a system block.
+	turns, err := get(t, "chatml", nil).Render([]data.Message{{Role: data.User, Content: "a"}, {Role: data.Assistant}}, "", "[]")
+	if err != nil || turns[0].Source[0].Text != "<|im_start|>system\n<|im_end|>\n" {
+		t.Errorf("%q, %v", turns, err)
+	}
+	if _, err := get(t, "paligemma", nil).Render([]data.Message{{Role: data.User}, {Role: data.Assistant}}, "", "[]"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFunctionMessages(t *testing.T) {
+	call := `{"name": "f", "arguments": {"b": "ü\n", "a": [1, 2.0, 1e20, null, true]}}`
+	text := `{"name": "f", "arguments": {"b": "ü\n", "a": [1, 2.0, 1e+20, null, true]}}` // as json.dumps has it
+	for in, want := range map[string]string{
+		call:                               "<tool_call>\n" + text + "\n</tool_call>",
+		"[" + call + "," + call + "]":      "<tool_call>\n" + text + "\n</tool_call>\n<tool_call>\n" + text + "\n</tool_call>",
+		"<think>\nhm\n</think>\n\n" + call: "<think>\nhm\n</think>\n\n<tool_call>\n" + text + "\n</tool_call>",
+		"first <tool_call>" + call + "</tool_call>": "first <tool_call>\n" + text + "\n</tool_call>",
+	} {
+		if got, err := get(t, "qwen", nil).functionText(in); err != nil || got != want {
+			t.Errorf("%q:\n got %q, %v\nwant %q", in, got, err, want)
+		}
+	}
+	for in, want := range map[string]string{
+		"no JSON":                "invalid JSON in a function message",
+		call + " and more":       "invalid JSON in a function message",
+		`{"name": "f"}`:          `wants {"name", "arguments"}`,
+		`[{"arguments": {}}, 1]`: `wants {"name", "arguments"}`,
+	} {
+		_, err := get(t, "qwen", nil).Render([]data.Message{{Role: data.User}, {Role: data.Function, Content: in}}, "", "")
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "message 1") {
+			t.Errorf("%q: %v, want %s", in, err, want)
+		}
+	}
+	// Llama 2's kin take bare JSON only.
+	if _, err := get(t, "mistral", nil).functionText("<think>\nhm\n</think>\n\n" + call); err == nil {
+		t.Error("mistral took a thought")
+	}
+}
+
+func TestToolErrors(t *testing.T) {
+	for in, want := range map[string]string{
+		"{":                   "invalid JSON",
+		`{"name": "f"}`:       "want a JSON list",
+		`[{"parameters": 1}]`: "no name",
+		`[{"name": "f"}]`:     `tool "f": no parameters.properties`,
+	} {
+		_, err := get(t, "default", nil).Render([]data.Message{{Role: data.User}, {Role: data.Assistant}}, "", in)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "template default: tools") {
+			t.Errorf("%q: %v, want %s", in, err, want)
+		}
+	}
+}
+
+// What Python 3 makes of these values with str.format, repr and json.dumps.
+func TestPythonSpelling(t *testing.T) {
+	in := `{"a": [1, -0, 1.0, 1e5, 1e16, 1.5e-7, 123456789012345678901, "it's", "\"", null, true], "b": {}, "a2": "\u0001\u007f\u00e9\ud83d\ude00/"}`
+	v, err := parseJSON(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dumped := `{"a": [1, 0, 1.0, 100000.0, 1e+16, 1.5e-07, 123456789012345678901, "it's", "\"", null, true], "b": {}, "a2": "\u0001` + "\x7fé😀/" + `"}`
+	if got := v.dump(); got != dumped {
+		t.Errorf("dump\n got %s\nwant %s", got, dumped)
+	}
+	repr := `{'a': [1, 0, 1.0, 100000.0, 1e+16, 1.5e-07, 123456789012345678901, "it's", '"', None, True], 'b': {}, 'a2': '\x01\x7fé😀/'}`
+	if got := v.repr(); got != repr {
+		t.Errorf("repr\n got %s\nwant %s", got, repr)
+	}
+}
+
+func TestEncode(t *testing.T) {
+	tok := load(t, "llama3")
+	tok.SetEOS("<|end|>")
+	sample := &data.Sample{
+		Prompt: []data.Message{
+			{Role: data.User, Content: "the cat"}, {Role: data.Assistant, Content: "ran"}, {Role: data.User, Content: "away"},
+		},
+		Response: []data.Message{{Role: data.Assistant, Content: "from the dog"}},
+	}
+	pairs, err := get(t, "default", nil).Encode(tok, sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, end, _ := tok.EOS()
+	each := func(parts ...string) (ids []int32) {
+		for _, p := range parts {
+			if p == "eos" {
+				ids = append(ids, end)
+			} else {
+				ids = append(ids, tok.Encode(p)...) // each slot on its own
+			}
+		}
+		return ids
+	}
+	want := []Pair{
+		{each("Human: the cat", "eos", "\nAssistant:"), each("ran", "eos", "\n")},
+		{each("Human: away", "eos", "\nAssistant:"), each("from the dog", "eos", "\n")},
+	}
+	if !reflect.DeepEqual(pairs, want) {
+		t.Errorf("got %v\nwant %v", pairs, want)
+	}
+	if _, err := get(t, "baichuan", nil).Encode(tok, sample); err == nil || !strings.Contains(err.Error(), `no token "<reserved_102>"`) {
+		t.Errorf("a token the vocabulary lacks: %v", err)
+	}
+	sample.Response = nil
+	if _, err := get(t, "default", nil).Encode(tok, sample); err == nil || !strings.Contains(err.Error(), "3 messages") {
+		t.Errorf("a sample without a response: %v", err)
+	}
+}
+
+func TestFixTokenizer(t *testing.T) {
+	tok := load(t, "llama3")
+	size := tok.Len()
+	if n := get(t, "llama3", nil).FixTokenizer(tok); n != 2 {
+		t.Errorf("llama3 added %d tokens, want <|eot_id|> and <|eom_id|>", n)
+	}
+	end, id, _ := tok.EOS()
+	if pad, _, _ := tok.Pad(); end != "<|eot_id|>" || int(id) != size || pad != end {
+		t.Errorf("eos %q %d, pad %q", end, id, pad)
+	}
+	if id, ok := tok.ID("<|eom_id|>"); !ok || !tok.IsSpecial(id) {
+		t.Errorf("<|eom_id|> is %d, %v", id, ok)
+	}
+	if !strings.HasPrefix(tok.ChatTemplate(), "{% if messages[0]['role'] == 'system' %}") { // there is no bos
+		t.Errorf("chat template %q", tok.ChatTemplate())
+	}
+	// A chat template that is there stays, but for the templates with their own.
+	tok.SetChatTemplate("theirs")
+	if n := get(t, "qwen3", nil).FixTokenizer(tok); n != 1 || tok.ChatTemplate() != "theirs" {
+		t.Errorf("qwen3 added %d, chat template %q", n, tok.ChatTemplate())
+	}
+	if get(t, "vicuna", nil).FixTokenizer(tok); !strings.Contains(tok.ChatTemplate(), "USER: ") {
+		t.Errorf("chat template %q", tok.ChatTemplate())
+	}
+	bare := load(t, "gpt2")
+	if n := get(t, "alpaca", nil).FixTokenizer(bare); n != 1 {
+		t.Errorf("a tokenizer without eos got %d tokens", n)
+	}
+	if end, _, _ := bare.EOS(); end != "<|endoftext|>" {
+		t.Errorf("eos %q", end)
+	}
+}
+
+func TestStopWordsAreCopies(t *testing.T) {
+	words := get(t, "llama3", nil).StopWords()
+	words[0] = "changed"
+	if !slices.Equal(get(t, "llama3", nil).StopWords(), []string{"<|eot_id|>", "<|eom_id|>"}) {
+		t.Error("StopWords gives the table away")
+	}
+}
