@@ -14,11 +14,13 @@ require (
 	github.com/clipperhouse/uax29/v2 v2.7.0 // indirect
 	github.com/go-json-experiment/json v1.27.2 // indirect
 	github.com/golang/freetype v0.0.0-20170609003504-e2365dfdc4a0 // indirect
+	github.com/google/uuid v1.1.1 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/lmittmann/tint v1.2.1 // indirect
 	github.com/mattn/go-runewidth v0.0.30 // indirect
 	github.com/mmcloughlin/avo v0.6.0
+	github.com/pkg/errors v0.9.1 // indirect
 	github.com/spf13/cobra v1.10.2 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/vbauerster/cupwriter v0.0.5 // indirect
@@ -33,6 +35,7 @@ require (
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	gonum.org/v1/plot v0.17.0 // indirect
+	gorgonia.org/cu v0.9.6
 	honnef.co/go/tools v0.8.2 // indirect
 	mvdan.cc/gofumpt v0.12.0 // indirect
 )
@@ -40,4 +43,20 @@ require (
 tool (
 	honnef.co/go/tools/cmd/staticcheck
 	mvdan.cc/gofumpt
+)
+
+// What gorgonia.org/cu's go.mod asks for and its root package does not import:
+// without these lines 88 modules that nothing here compiles join the build list.
+exclude (
+	github.com/cloudflare/cfssl v0.0.0-20190808011637-b1ec8c586c2a
+	github.com/cznic/cc v0.0.0-20181122101902-d673e9b70d4d
+	github.com/gonum/blas v0.0.0-20181208220705-f22b278b28ac
+	github.com/gorgonia/bindgen v0.0.0-20210223094355-432cd89e7765
+	github.com/kr/pretty v0.1.0
+	github.com/stretchr/testify v1.6.1
+	gonum.org/v1/gonum v0.8.2
+	gorgonia.org/gorgonia v0.9.17
+	gorgonia.org/tensor v0.9.20
+	modernc.org/cc v1.0.1
+	modernc.org/xc v1.0.0
 )
