@@ -28,6 +28,7 @@ func (t *Template) FixTokenizer(tok *tokenizer.Tokenizer) (added int) {
 		added += tok.SetPad(end)
 	}
 	added += tok.AddSpecial(stop...)
+	tok.SetPaddingSide("right") // what training pads on, whatever the files say
 	if tok.ChatTemplate() == "" || t.replaceJinja {
 		if jinja, err := t.Jinja(tok); err == nil {
 			tok.SetChatTemplate(jinja)

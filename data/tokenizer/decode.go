@@ -109,8 +109,16 @@ func decodeMetaspace(mark string, prepended bool) decodeStep {
 // where clean_up_tokenization_spaces is set.
 var cleanUp = func() func(string) string {
 	steps := [][2]string{
-		{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"},
-		{" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+		{" .", "."},
+		{" ?", "?"},
+		{" !", "!"},
+		{" ,", ","},
+		{" ' ", "'"},
+		{" n't", "n't"},
+		{" 'm", "'m"},
+		{" 's", "'s"},
+		{" 've", "'ve"},
+		{" 're", "'re"},
 	}
 	return func(s string) string {
 		for _, step := range steps { // one after the other: the order matters
