@@ -43,7 +43,7 @@ func LoadComponent(file, bucket, name string) (*Component, error) {
 }
 
 func newComponent(e yamlfile.Entry) (*Component, error) {
-	if e.Value.Kind != yamlfile.Map {
+	if e.Value.Kind != yamlfile.Map && e.Value.Kind != yamlfile.Null {
 		return nil, e.Value.Pos.Errorf("%s: expected name and params, got %s", e.Key, e.Value.Describe())
 	}
 	c := &Component{Name: e.Key, Mode: "faithful", Position: e.Pos.String()}

@@ -10,13 +10,10 @@ import (
 
 // ownDefaults are the keys whose default differs from upstream's, and why.
 var ownDefaults = map[string]string{
-	"component_name":         "upstream's Loss names no component",
-	"fsdp":                   "upstream's empty string says nothing",
-	"debug":                  "upstream's empty string says nothing",
-	"mp_parameters":          "upstream's empty string says nothing",
-	"eval_delay":             "0 is 0.0",
-	"push_to_hub":            "",
-	"resume_from_checkpoint": "",
+	"component_name": "upstream's Loss names no component",
+	"fsdp":           "upstream's empty string says nothing",
+	"debug":          "upstream's empty string says nothing",
+	"mp_parameters":  "upstream's empty string says nothing",
 }
 
 // Every key of LLaMA-Factory 0.9.4, transformers 4.52.4 and DataFlex 1.1.0 is in the
@@ -40,10 +37,9 @@ func TestTableHasEveryUpstreamKey(t *testing.T) {
 			continue
 		}
 		d, _ := defaults().Get(name)
-		if got := jsonValue(d.Value); got != def {
+		if got := jsonValue(d.Value); got != def && (k.Choices == nil || d.Value.Text != def) {
 			t.Errorf("%s: default %v, upstream %v", name, got, def)
 		}
-		_ = k
 	}
 	counts := map[Status]int{}
 	for _, k := range Keys() {
