@@ -254,6 +254,22 @@ func (c *Config) Errorf(key, format string, args ...any) error {
 	return yamlfile.Position{File: c.File}.Errorf("%w", err)
 }
 
+// Unsupported is an error for each of the keys that was given a value other than its
+// default: for a loop that cannot do yet what the key asks for.
+func (c *Config) Unsupported(keys ...string) error {
+	var f faults
+	for _, key := range keys {
+		k, ok := lookup(key)
+		if !ok {
+			panic("config: Unsupported: there is no key " + key)
+		}
+		if e, given := c.root.Get(key); given && !isDefault(k, e.Value) {
+			f.add(c.Errorf(key, "it is not supported yet: remove it"))
+		}
+	}
+	return f.err()
+}
+
 // Notices lists, one line each, the given keys that have no effect here, and why.
 func (c *Config) Notices() []string { return c.notices }
 

@@ -202,6 +202,19 @@ func TestErrorf(t *testing.T) {
 	}
 }
 
+func TestUnsupported(t *testing.T) {
+	c := mustLoad(t, minimal+"neftune_noise_alpha: 5\nstreaming: false\ndataloader_drop_last: true\n")
+	err := c.Unsupported("neftune_noise_alpha", "streaming", "group_by_length", "dataloader_drop_last")
+	want := "c.yaml:6:22: neftune_noise_alpha: it is not supported yet: remove it\n   6 | neftune_noise_alpha: 5\n     |                      ^\n" +
+		"c.yaml:8:23: dataloader_drop_last: it is not supported yet: remove it\n   8 | dataloader_drop_last: true\n     |                       ^"
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	if err := c.Unsupported("streaming", "packing"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNotices(t *testing.T) {
 	c := mustLoad(t, minimal+`trust_remote_code: true
 ddp_timeout: 180000000
