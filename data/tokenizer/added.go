@@ -20,7 +20,9 @@ type AddedToken struct {
 
 // matcher finds added tokens in text: leftmost, then longest.
 type matcher struct {
-	first  [256]bool
+	first  [256]bool // bytes tokens start with
+	common string    // what all tokens start with
+	after  [256]bool // bytes that follow it in a token
 	nodes  []trieNode
 	tokens []AddedToken
 }
@@ -38,8 +40,15 @@ func (m *matcher) add(content string, t AddedToken) {
 	if content == "" {
 		return
 	}
+	if len(m.tokens) == 0 {
+		m.common = content
+	}
+	n := 0
+	for n < min(len(m.common), len(content)-1) && m.common[n] == content[n] {
+		n++
+	}
+	m.common = m.common[:n]
 	at := int32(0)
-	m.first[content[0]] = true
 	for _, b := range []byte(content) {
 		i := slices.Index(m.nodes[at].bytes, b)
 		if i < 0 {
@@ -56,13 +65,28 @@ func (m *matcher) add(content string, t AddedToken) {
 	}
 }
 
+// prepare makes find know what add has learnt.
+func (m *matcher) prepare() {
+	for _, b := range m.nodes[0].bytes {
+		m.first[b] = true
+	}
+	at := int32(0)
+	for range len(m.common) {
+		at = m.nodes[at].next[0]
+	}
+	for _, b := range m.nodes[at].bytes {
+		m.after[b] = true
+	}
+}
+
 // find returns the first match in s at or after from.
 func (m *matcher) find(s string, from int) (start, end int, t *AddedToken) {
 	if len(m.tokens) == 0 {
 		return 0, 0, nil
 	}
-	for i := from; i < len(s); i++ {
-		if !m.first[s[i]] {
+	ahead := len(m.common)
+	for i := from; i+ahead < len(s); i++ {
+		if !m.first[s[i]] || !m.after[s[i+ahead]] {
 			continue
 		}
 		if end, t := m.longest(s, i); t != nil {

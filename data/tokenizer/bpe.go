@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"strings"
 	"unicode/utf8"
 )
 
@@ -173,9 +174,13 @@ func (m *bpe) cut(s string) int {
 	left := -1
 	for i := 0; i < len(s); {
 		class, width := int(s[i]), 1
-		if class >= utf8.RuneSelf {
-			r, n := utf8.DecodeRuneInString(s[i:])
-			class, width = joinClass(r), n
+		switch {
+		case class < utf8.RuneSelf:
+		case strings.HasPrefix(s[i:], spaceMark):
+			class, width = joinMark, len(spaceMark)
+		default:
+			_, width = utf8.DecodeRuneInString(s[i:])
+			class = joinOther
 		}
 		if left >= 0 && !m.joins[left][class] {
 			return i

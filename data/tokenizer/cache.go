@@ -15,9 +15,9 @@ import (
 const (
 	shortWord = 16 // bytes: what fits a shortEntry
 	shortIDs  = 3
-	shortSets = 1 << 13 // times 64 bytes
+	shortBits = 14 // 1 << 14 sets of 64 bytes
 
-	sharedSize    = 1 << 16
+	sharedSize    = 1 << 17
 	sharedMaxWord = 64 // bytes; longer words rarely come again
 )
 
@@ -29,7 +29,7 @@ type shortEntry struct {
 	count  uint8
 }
 
-type shortCache [shortSets][2]shortEntry
+type shortCache [1 << shortBits][2]shortEntry
 
 // pack puts a word of at most 16 bytes into two integers, unique for its length.
 func pack(w string) (lo, hi uint64) {
@@ -50,7 +50,7 @@ func (m *bpe) word(dst []int32, w string, s *scratch) []int32 {
 		return append(dst, m.shared(w, s)...)
 	}
 	lo, hi := pack(w)
-	set := &s.short[(lo^hi*hashMult+uint64(len(w)))*hashMult>>(64-13)]
+	set := &s.short[(lo^hi*hashMult+uint64(len(w)))*hashMult>>(64-shortBits)]
 	for i := range set {
 		if e := &set[i]; e.lo == lo && e.hi == hi && int(e.length) == len(w) {
 			return append(dst, e.ids[:e.count]...)

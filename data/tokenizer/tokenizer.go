@@ -165,4 +165,6 @@ func (t *Tokenizer) buildMatchers() {
 			t.normalized.add(a.Content, a)
 		}
 	}
+	t.raw.prepare()
+	t.normalized.prepare()
 }
