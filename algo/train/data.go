@@ -54,14 +54,7 @@ func LoadData(ctx context.Context, c *config.Config, log *slog.Logger) (*Data, e
 
 // chatTemplate finds the template and fits the tokenizer to it.
 func chatTemplate(c *config.Config, tok *tokenizer.Tokenizer, log *slog.Logger) (*template.Template, error) {
-	name := c.Data.Template
-	if name == "" {
-		if tok.ChatTemplate() != "" && c.Tuning.Stage == config.StageSFT {
-			return nil, c.Errorf("template", "it is not set, and the tokenizer's own chat template is not read: name the one that fits the model, as in template: llama3")
-		}
-		name = "empty"
-	}
-	tmpl, err := template.Get(name)
+	tmpl, err := namedTemplate(c.Data.Template, tok)
 	if err != nil {
 		return nil, c.Errorf("template", "%w", err)
 	}
@@ -73,6 +66,15 @@ func chatTemplate(c *config.Config, tok *tokenizer.Tokenizer, log *slog.Logger) 
 		log.Info("the template's tokens are new to the tokenizer", "added", added)
 	}
 	return tmpl, nil
+}
+
+// namedTemplate is the template of that name; without one the tokenizer's own chat
+// template is recognised.
+func namedTemplate(name string, tok *tokenizer.Tokenizer) (*template.Template, error) {
+	if name == "" {
+		return template.FromChatTemplate(tok)
+	}
+	return template.Get(name)
 }
 
 // loader reads and tokenises; the random stream goes on from the training sets to

@@ -42,8 +42,8 @@ func main() {
 }
 
 func demo(ctx context.Context, out string) error {
-	pool := instructionSet(demoSeed, 80, 0.15)
-	eval := only(instructionSet(demoSeed+1, 16, 0), target)
+	pool := instructionSet(demoSeed, 120, 0.15, families)
+	eval := only(instructionSet(demoSeed+1, 16, 0, families), target)
 	if err := writeDatasets(out, map[string][]row{"pool": pool, "eval": eval}); err != nil {
 		return err
 	}
@@ -213,7 +213,7 @@ components_cfg_file: %s
 component_name: %s
 warmup_step: 4
 update_step: 4
-update_times: 4
+update_times: 3
 num_train_epochs: 1.0
 `
 
@@ -223,7 +223,7 @@ const componentsYAML = `selectors:
     params:
       cache_dir: %[1]s/less
       gradient_type: adam
-      proj_dim: 1024
+      proj_dim: 2048
       seed: 123
   random:
     name: random

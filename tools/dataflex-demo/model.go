@@ -15,7 +15,7 @@ import (
 // trained is the tiny model that `make demo-model` made: a llama of 0.35 M
 // parameters that has seen every family of tasks.
 //
-//go:embed all:model
+//go:embed model
 var trained embed.FS
 
 // shape is the tiny model's.
@@ -32,6 +32,9 @@ const (
 
 // extract writes the embedded model into a folder.
 func extract(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
 	return fs.WalkDir(trained, "model", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -51,7 +54,7 @@ func trainModel(ctx context.Context, out, work string) error {
 	if err := os.MkdirAll(start, 0o755); err != nil {
 		return err
 	}
-	rows := instructionSet(pretrainSeed, pretrainRows, 0)
+	rows := instructionSet(pretrainSeed, pretrainRows, 0, known())
 	var texts []string
 	for _, r := range rows {
 		texts = append(texts, r.Instruction, r.Output)

@@ -74,7 +74,7 @@ func reversed(s string) string {
 
 // instructionSet makes n rows of every family in turn; a share of them, noise,
 // have the output of a row of another family.
-func instructionSet(seed uint64, n int, noise float64) []row {
+func instructionSet(seed uint64, n int, noise float64, families []family) []row {
 	r := rand.New(rand.NewPCG(seed, 1))
 	var rows []row
 	for range n {
@@ -102,4 +102,9 @@ func only(rows []row, name string) []row {
 		}
 	}
 	return out
+}
+
+// known are the families that the demo's model was trained on: all but the target.
+func known() []family {
+	return slices.DeleteFunc(slices.Clone(families), func(f family) bool { return f.name == target })
 }
