@@ -40,12 +40,19 @@ type Run struct {
 	Updates   int            // selections planned for the whole run, 0 when open-ended
 	Identity  string         // names base model and data by content: part of every cache key
 	Log       *slog.Logger
+
+	// UpdatesPerEpoch is the selections of a Flex epoch (update_times), 0 when
+	// open-ended or when the run has one Flex epoch.
+	UpdatesPerEpoch int
+	// Subtasks names the validation subtask of every row of Eval (a `subtask`
+	// column); nil where the data has no such column.
+	Subtasks []string
 }
 
 // Request asks a Selector for rows.
 type Request struct {
 	Step   int // optimizer steps done so far: upstream's step_id
-	Update int // selections asked for so far, this one included: 1, 2, …
+	Update int // selections asked for in this Flex epoch, this one included: 1, 2, …
 	N      int // rows wanted
 
 	// Key names by content all that a choice at this step can depend on: data,
@@ -57,6 +64,7 @@ type Request struct {
 type Selection struct {
 	Indices []int                // positions in Run.Train, in the order they were chosen
 	Metric  map[string][]float64 // what is written to step_N.json; per selected row unless the method says otherwise
+	Facts   map[string]any       // further entries of step_N.json's metric that are no list per row: counts, settings
 	Score   []float64            // the score of every pool row, nil where the method has none; NaN for rows not scored
 	Scored  int                  // rows that went through the model for this selection, 0 for none
 }

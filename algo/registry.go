@@ -2,6 +2,7 @@ package algo
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -9,53 +10,111 @@ import (
 	"dataflex/algo/config"
 )
 
-// NewSelector builds a selector for a run from its parameters in components.yaml.
-// The parameters it does not ask for are reported as unknown by the caller.
-type NewSelector func(run *Run, mode Mode, p *config.Params) (Selector, error)
+// A method is built for a run from its parameters in components.yaml; those that
+// it does not ask for are reported as unknown by the caller.
+type (
+	NewSelector func(run *Run, mode Mode, p *config.Params) (Selector, error)
+	NewMixer    func(run *Run, domains []Domain, mode Mode, p *config.Params) (Mixer, error)
+	NewWeighter func(run *Run, mode Mode, p *config.Params) (Weighter, error)
+)
 
-var registry = struct {
-	sync.Mutex
-	selectors map[string]NewSelector
-}{selectors: map[string]NewSelector{}}
-
-// RegisterSelector makes a selector known under a name. A name is given once:
-// a second registration is a programmer error.
-func RegisterSelector(name string, build NewSelector) {
-	registry.Lock()
-	defer registry.Unlock()
-	if _, dup := registry.selectors[name]; dup {
-		panic("algo: selector " + name + " registered twice")
-	}
-	registry.selectors[name] = build
+// methods is one kind of method by name.
+type methods[B any] struct {
+	kind string
+	mu   sync.Mutex
+	by   map[string]B
 }
 
-// Selectors lists the registered names in alphabetical order.
-func Selectors() []string {
-	registry.Lock()
-	defer registry.Unlock()
-	names := make([]string, 0, len(registry.selectors))
-	for n := range registry.selectors {
-		names = append(names, n)
+var (
+	selectors = methods[NewSelector]{kind: "selector"}
+	mixers    = methods[NewMixer]{kind: "mixer"}
+	weighters = methods[NewWeighter]{kind: "weighter"}
+)
+
+// register makes a method known. A name is given once: a second registration is a
+// programmer error.
+func (m *methods[B]) register(name string, build B) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, dup := m.by[name]; dup {
+		panic("algo: " + m.kind + " " + name + " registered twice")
 	}
-	slices.Sort(names)
-	return names
+	if m.by == nil {
+		m.by = map[string]B{}
+	}
+	m.by[name] = build
 }
+
+func (m *methods[B]) names() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.by))
+}
+
+func (m *methods[B]) find(c *config.Component) (B, error) {
+	m.mu.Lock()
+	build, ok := m.by[c.Name]
+	m.mu.Unlock()
+	if !ok {
+		return build, fmt.Errorf("%s: there is no %s %q; there are %s", c.Position, m.kind, c.Name, strings.Join(m.names(), ", "))
+	}
+	return build, nil
+}
+
+// RegisterSelector makes a selector known under a name.
+func RegisterSelector(name string, build NewSelector) { selectors.register(name, build) }
+
+// RegisterMixer makes a mixer known under a name.
+func RegisterMixer(name string, build NewMixer) { mixers.register(name, build) }
+
+// RegisterWeighter makes a weighter known under a name.
+func RegisterWeighter(name string, build NewWeighter) { weighters.register(name, build) }
+
+// Selectors lists the registered selectors in alphabetical order.
+func Selectors() []string { return selectors.names() }
+
+// Mixers lists the registered mixers.
+func Mixers() []string { return mixers.names() }
+
+// Weighters lists the registered weighters.
+func Weighters() []string { return weighters.names() }
 
 // BuildSelector makes the selector a component names and refuses parameters that
 // the selector did not read.
 func BuildSelector(run *Run, c *config.Component) (Selector, error) {
-	registry.Lock()
-	build := registry.selectors[c.Name]
-	registry.Unlock()
-	if build == nil {
-		return nil, fmt.Errorf("%s: there is no selector %q; the selectors are %s", c.Position, c.Name, strings.Join(Selectors(), ", "))
+	build, err := selectors.find(c)
+	if err != nil {
+		return nil, err
 	}
 	s, err := build(run, Mode(c.Mode), c.Params)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Params.Unknown(); err != nil {
+	return s, c.Params.Unknown()
+}
+
+// BuildMixer makes the mixer a component names.
+func BuildMixer(run *Run, domains []Domain, c *config.Component) (Mixer, error) {
+	build, err := mixers.find(c)
+	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	m, err := build(run, domains, Mode(c.Mode), c.Params)
+	if err != nil {
+		return nil, err
+	}
+	return m, c.Params.Unknown()
+}
+
+// BuildWeighter makes the weighter a component names.
+func BuildWeighter(run *Run, c *config.Component) (Weighter, error) {
+	build, err := weighters.find(c)
+	if err != nil {
+		return nil, err
+	}
+	w, err := build(run, Mode(c.Mode), c.Params)
+	if err != nil {
+		return nil, err
+	}
+	return w, c.Params.Unknown()
 }
