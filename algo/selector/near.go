@@ -1,0 +1,113 @@
+package selector
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"dataflex/algo"
+	"dataflex/algo/config"
+	"dataflex/data/npy"
+)
+
+func init() { algo.RegisterSelector("near", newNear) }
+
+// near picks the pool rows nearest to the queries, round robin: first every
+// query's nearest row, then every query's second nearest, …, without repeats. The
+// neighbours come from a file, one line of row numbers per query in order of
+// distance, as `dataflex-cli near` and upstream's offline script write it.
+//
+// upstream: the same prefix at every update, and an error where the file holds
+// too few rows. faithful: every update goes on where the last one stopped, and
+// from the start again when the file is used up.
+type near struct {
+	run    *algo.Run
+	mode   algo.Mode
+	dir    string
+	order  []int // rows, nearest first, without repeats
+	cursor int   // rows given so far; faithful only
+}
+
+func newNear(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
+	s := &near{run: run, mode: mode, dir: p.String("cache_dir", "")}
+	path := p.String("indices_path", "")
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	if path == "" {
+		return nil, p.Wrap("indices_path", fmt.Errorf("name the .npy of neighbours; `dataflex-cli near` makes one"))
+	}
+	a, err := npy.Read(path)
+	if err != nil {
+		return nil, p.Wrap("indices_path", fmt.Errorf("%w (`dataflex-cli near` makes such a file)", err))
+	}
+	if s.order, err = roundRobin(a, len(run.Train)); err != nil {
+		return nil, p.Wrap("indices_path", fmt.Errorf("%s: %w", path, err))
+	}
+	return s, nil
+}
+
+// roundRobin reads a [queries, neighbours] matrix column by column and drops
+// repeats.
+func roundRobin(a *npy.Array, pool int) ([]int, error) {
+	if len(a.Shape) != 2 || a.Len() == 0 {
+		return nil, fmt.Errorf("neighbours are a matrix [queries, neighbours], not an array of shape %v", a.Shape)
+	}
+	rows, err := a.Ints()
+	if err != nil {
+		return nil, err
+	}
+	m, k := a.Shape[0], a.Shape[1]
+	seen := make([]bool, pool)
+	var order []int
+	for c := range k {
+		for q := range m {
+			i := rows[q*k+c]
+			if i < 0 || i >= pool {
+				return nil, fmt.Errorf("neighbour %d of query %d is row %d, the training set has rows 0 to %d: the file was made for other data, or rows were dropped since", c, q, i, pool-1)
+			}
+			if !seen[i] {
+				seen[i] = true
+				order = append(order, i)
+			}
+		}
+	}
+	return order, nil
+}
+
+func (s *near) CacheDir() string { return s.dir }
+
+func (s *near) Reuse() bool { return false }
+
+type nearState struct {
+	Cursor int `json:"cursor"`
+}
+
+// State is how far down the neighbours the run is.
+func (s *near) State() (json.RawMessage, error) { return json.Marshal(nearState{s.cursor}) }
+
+// Restore goes on from there.
+func (s *near) Restore(raw json.RawMessage) error {
+	var st nearState
+	err := json.Unmarshal(raw, &st)
+	s.cursor = st.Cursor
+	return err
+}
+
+func (s *near) Select(_ context.Context, r algo.Request) (algo.Selection, error) {
+	if s.mode == algo.Upstream {
+		if r.N > len(s.order) {
+			return algo.Selection{}, fmt.Errorf("selector near: the window needs %d rows, the file of neighbours names %d different ones", r.N, len(s.order))
+		}
+		return algo.Selection{Indices: append([]int(nil), s.order[:r.N]...)}, nil
+	}
+	out := make([]int, r.N)
+	for i := range out {
+		if s.cursor > 0 && s.cursor%len(s.order) == 0 {
+			s.run.Log.Info("selector near: every neighbour was picked; from the nearest on again", "rows", len(s.order))
+		}
+		out[i] = s.order[s.cursor%len(s.order)]
+		s.cursor++
+	}
+	return algo.Selection{Indices: out}, nil
+}

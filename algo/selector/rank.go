@@ -1,0 +1,96 @@
+package selector
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+
+	"dataflex/algo"
+	"dataflex/data"
+	"dataflex/data/npy"
+	"dataflex/data/torchsort"
+)
+
+// top picks the n largest scores in descending order. Among equals, upstream
+// takes what torch.topk takes; faithful the lower row. NaN is never picked: where
+// fewer rows have a score than are wanted, the best are picked again. There must
+// be a number among the scores.
+func top(mode algo.Mode, score []float64, n int) []int {
+	var valid []int
+	for i, x := range score {
+		if !math.IsNaN(x) {
+			valid = append(valid, i)
+		}
+	}
+	k := min(n, len(valid))
+	var order []int
+	if mode == algo.Upstream {
+		f := make([]float32, len(valid))
+		for i, j := range valid {
+			f[i] = float32(score[j])
+		}
+		for _, i := range torchsort.TopK(f, k) {
+			order = append(order, valid[i])
+		}
+	} else {
+		slices.SortStableFunc(valid, func(a, b int) int { return cmp.Compare(score[b], score[a]) })
+		order = valid[:k]
+	}
+	for i := 0; len(order) < n; i++ {
+		order = append(order, order[i])
+	}
+	return order
+}
+
+// scored refuses a pool without any score, and says which rows have none.
+func scored(log *slog.Logger, pool []data.Example, score []float64) error {
+	none, first := 0, -1
+	for i, x := range score {
+		if math.IsNaN(x) {
+			if none++; first < 0 {
+				first = i
+			}
+		}
+	}
+	if none == 0 {
+		return nil
+	}
+	id := pool[first].ID
+	if none == len(score) {
+		return fmt.Errorf("no row of the pool has a score: each is without labelled tokens, or its loss is not a number (row %d of %s among them)", id.Row, id.Dataset)
+	}
+	log.Warn("rows without labelled tokens, or whose loss is not a number, are never selected", "rows", none, "of", len(score), "first", fmt.Sprintf("row %d of %s", id.Row, id.Dataset))
+	return nil
+}
+
+// pick is the entries of x at the indices.
+func pick(x []float64, indices []int) []float64 {
+	out := make([]float64, len(indices))
+	for i, j := range indices {
+		out[i] = x[j]
+	}
+	return out
+}
+
+// packFloats and unpackFloats keep float32 vectors in a checkpoint's state, as the
+// bytes of a .npy file.
+func packFloats(x []float64) []byte {
+	f := make([]float32, len(x))
+	for i, v := range x {
+		f[i] = float32(v)
+	}
+	return npy.Encode(f, len(f))
+}
+
+func unpackFloats(raw []byte, n int) ([]float64, error) {
+	a, err := npy.Decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	if a.Len() != n {
+		return nil, fmt.Errorf("%d values for a pool of %d rows", a.Len(), n)
+	}
+	return a.Float64s(), nil
+}

@@ -1,0 +1,135 @@
+package selector
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"dataflex/algo"
+	"dataflex/algo/config"
+	"dataflex/data/npy"
+	"dataflex/data/rng"
+)
+
+func init() { algo.RegisterSelector("tsds", newTSDS) }
+
+// tsds draws rows with the probabilities of TSDS: Data Selection for
+// Task-Specific Model Finetuning (Liu, Karbasi, Rekatsinas, NeurIPS 2024), which
+// `dataflex-cli tsds` computes from sentence vectors and writes to a file.
+//
+// upstream: NumPy's RandomState(run seed).choice without replacement; the stream
+// goes on from update to update and stands in the checkpoint. It is an error when
+// fewer rows have a positive probability than the window needs.
+// faithful: with replacement, as the paper's multinomial, but systematically (one
+// uniform number, n points at equal distances on the rows in a random order), so
+// that row i is drawn ⌊np_i⌋ or ⌈np_i⌉ times; seed and step alone decide.
+type tsds struct {
+	run    *algo.Run
+	mode   algo.Mode
+	dir    string
+	p      []float64
+	stream *rng.RandomState
+}
+
+func newTSDS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
+	s := &tsds{run: run, mode: mode, dir: p.String("cache_dir", ""), stream: rng.NewRandomState(uint32(run.Seed))}
+	path := p.String("probs_path", "")
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	if path == "" {
+		return nil, p.Wrap("probs_path", fmt.Errorf("name the .npy of probabilities; `dataflex-cli tsds` makes one"))
+	}
+	a, err := npy.Read(path)
+	if err != nil {
+		return nil, p.Wrap("probs_path", fmt.Errorf("%w (`dataflex-cli tsds` makes such a file)", err))
+	}
+	s.p = a.Float64s()
+	if err := checkProbabilities(s.p, a.Shape, len(run.Train)); err != nil {
+		return nil, p.Wrap("probs_path", fmt.Errorf("%s: %w", path, err))
+	}
+	return s, nil
+}
+
+// checkProbabilities wants one number >= 0 per row, and the sum 1 as NumPy's
+// choice does.
+func checkProbabilities(p []float64, shape []int, pool int) error {
+	if len(shape) != 1 || len(p) != pool {
+		return fmt.Errorf("an array of shape %v for a training set of %d rows: the file was made for other data, or rows were dropped since", shape, pool)
+	}
+	var sum float64
+	for i, x := range p {
+		if !(x >= 0) {
+			return fmt.Errorf("the probability of row %d is %v", i, x)
+		}
+		sum += x
+	}
+	if math.Abs(sum-1) > 1.5e-8 {
+		return fmt.Errorf("the probabilities sum to %v, not to 1", sum)
+	}
+	return nil
+}
+
+func (s *tsds) CacheDir() string { return s.dir }
+
+func (s *tsds) Reuse() bool { return false }
+
+type tsdsState struct {
+	Stream []byte `json:"stream"`
+}
+
+// State is the random stream.
+func (s *tsds) State() (json.RawMessage, error) {
+	return json.Marshal(tsdsState{s.stream.State()})
+}
+
+// Restore takes the random stream back.
+func (s *tsds) Restore(raw json.RawMessage) error {
+	var st tsdsState
+	if err := json.Unmarshal(raw, &st); err != nil {
+		return err
+	}
+	return s.stream.SetState(st.Stream)
+}
+
+func (s *tsds) Select(_ context.Context, r algo.Request) (algo.Selection, error) {
+	indices, err := s.draw(r)
+	if err != nil {
+		return algo.Selection{}, fmt.Errorf("selector tsds at step %d: %w", r.Step, err)
+	}
+	return algo.Selection{Indices: indices, Metric: map[string][]float64{"probability": pick(s.p, indices)}, Score: s.p}, nil
+}
+
+func (s *tsds) draw(r algo.Request) ([]int, error) {
+	if s.mode == algo.Upstream {
+		return s.stream.Choice(len(s.p), r.N, false, s.p)
+	}
+	g := rng.NewTorch(s.run.Seed + uint64(r.Step))
+	return systematic(s.p, r.N, g.Randperm(len(s.p)), g.Double()), nil
+}
+
+// systematic lays the rows' probabilities end to end in the given order and picks
+// the rows under the n points (u+i)/n.
+func systematic(p []float64, n int, order []int, u float64) []int {
+	var total float64
+	for _, x := range p {
+		total += x
+	}
+	out := make([]int, 0, n)
+	var reached float64
+	last := 0
+	for _, i := range order {
+		if p[i] == 0 {
+			continue
+		}
+		last = i
+		for reached += p[i]; len(out) < n && u+float64(len(out)) < reached/total*float64(n); {
+			out = append(out, i)
+		}
+	}
+	for len(out) < n { // the last point may be rounded past the end
+		out = append(out, last)
+	}
+	return out
+}
