@@ -41,10 +41,14 @@ type Emit func(rows []int, features []float32, norm []float64) error
 // emit. The order and the contents of the batches depend on the examples and
 // Pass.Tokens alone; a row's features do not depend on its batch.
 func Gradients(ctx context.Context, p GradientPass, examples []data.Example, skip int, emit Emit) error {
+	if err := whole(examples); err != nil {
+		return err
+	}
 	g, err := newGradients(p)
 	if err != nil {
 		return err
 	}
+	defer g.close()
 	progress := newProgress(p.Log, "projected gradients", len(examples))
 	for i, rows := range g.plan(examples) {
 		if i < skip {
@@ -78,10 +82,30 @@ type gradients struct {
 	m, v      driver.F32
 	out       driver.F32
 	outMemory driver.Memory
+	moments   []driver.Memory // of m and v
+}
+
+// whole refuses rows of several sequences: the direction Adam would take is not
+// the sum of its parts.
+func whole(examples []data.Example) error {
+	for _, ex := range examples {
+		if len(ex.Segments) > 2 {
+			return fmt.Errorf("row %d of %s is packed of %d sequences that do not see each other: per-row gradients need neat_packing: false", ex.Row, ex.Dataset, len(ex.Segments)-1)
+		}
+	}
+	return nil
+}
+
+func (g *gradients) close() {
+	for _, m := range append(g.moments, g.outMemory) {
+		if m.Size() > 0 {
+			g.Device.Free(m)
+		}
+	}
 }
 
 func newGradients(p GradientPass) (*gradients, error) {
-	g := &gradients{GradientPass: p, params: p.Model.Trainable(), }
+	g := &gradients{GradientPass: p, params: p.Model.Trainable()}
 	total := 0
 	for _, q := range g.params {
 		g.offsets = append(g.offsets, total)
@@ -99,8 +123,10 @@ func newGradients(p GradientPass) (*gradients, error) {
 	for _, dst := range []*driver.F32{&g.m, &g.v} {
 		mem, err := p.Device.Alloc(4 * total)
 		if err != nil {
+			g.close()
 			return nil, fmt.Errorf("moments of the gradient pass: %w", err)
 		}
+		g.moments = append(g.moments, mem)
 		*dst = driver.View[float32](mem)
 	}
 	for i, q := range g.params {

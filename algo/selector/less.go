@@ -1,20 +1,17 @@
 package selector
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"path/filepath"
 	"slices"
 
 	"dataflex/algo"
 	"dataflex/algo/config"
 	"dataflex/algo/feature"
-	"dataflex/data/torchsort"
-	"dataflex/driver"
 	"dataflex/kernels/gradproj"
+	"dataflex/model/optim"
 )
 
 func init() { algo.RegisterSelector("less", newLESS) }
@@ -25,227 +22,121 @@ func init() { algo.RegisterSelector("less", newLESS) }
 // scores are picked.
 //
 // faithful: Γ = m̂/(√v̂+ε) with bias correction (section 3.2), evaluation mode,
-// Rademacher projection to 8192 (section 4.1).
+// Rademacher projection to 8192 (section 4.1), the largest of the scores over the
+// subtasks of the evaluation set. `checkpoints` names folders of an earlier
+// training run, whose scores are added up, each times the mean learning rate of
+// the steps up to it (or `checkpoint_weights`), in place of the model being
+// trained.
 // upstream: raw moments with β .9/.999 and ε outside the root, the model as
-// training left it, TRAK's matrix of its CPU projector over gradients rounded to
-// float16; `projection: none` compares with the recorded exact runs.
+// training left it, the mean over the whole evaluation set, TRAK's matrix of its
+// CPU projector over gradients rounded to float16; `projection: none` compares
+// with the recorded exact runs.
 type less struct {
-	run        *algo.Run
-	mode       algo.Mode
-	adam       bool
-	epsInside  bool
-	projection *gradproj.Projection
-	seed       uint64
-	dir        string
+	*influence
+	history []trained // earlier checkpoints; empty: the model being trained
 }
 
-// projectionTRAK is upstream's own matrix, which only mode upstream may ask for.
-const projectionTRAK = "trak"
-
 func newLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
-	dim, seed, kind := 8192, 0, string(gradproj.Rademacher)
+	d := influenceDefaults{name: "less", dim: 8192, seed: 0, cacheDir: "cache/less"}
 	if mode == algo.Upstream {
-		dim, seed, kind = 4096, 123, projectionTRAK
+		d.dim, d.seed = 4096, 123
 	}
-	s := &less{run: run, mode: mode, dir: p.String("cache_dir", "cache/less")}
-	gradient := p.String("gradient_type", "adam")
-	dim = p.Int("proj_dim", dim)
-	seed = p.Int("seed", seed)
-	kind = p.String("projection", kind)
-	s.epsInside = p.Bool("eps_inside", false)
-	p.Int("save_interval", 16) // the feature store saves as it goes
+	base, err := newInfluence(run, mode, p, d)
+	if err != nil {
+		return nil, err
+	}
+	s := &less{influence: base}
+	folders, weights := p.Strings("checkpoints", nil), p.Floats("checkpoint_weights", nil)
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
-	s.adam, s.seed = gradient == "adam", uint64(seed)
 	switch {
-	case gradient != "adam" && gradient != "sgd":
-		return nil, p.Wrap("gradient_type", fmt.Errorf("gradient_type is adam or sgd, not %q", gradient))
-	case dim < 1:
-		return nil, p.Wrap("proj_dim", fmt.Errorf("the projection needs at least one dimension, not %d", dim))
-	case len(run.Eval) == 0:
-		return nil, p.Wrap("name", fmt.Errorf("less scores rows against an evaluation set: name one with eval_dataset, or hold rows out with val_size"))
-	case kind == projectionTRAK && mode != algo.Upstream:
-		return nil, p.Wrap("projection", fmt.Errorf("projection trak belongs to mode: upstream"))
+	case len(folders) > 0 && mode == algo.Upstream:
+		return nil, p.Wrap("checkpoints", errors.New("several checkpoints belong to mode: faithful"))
+	case weights != nil && len(weights) != len(folders):
+		return nil, p.Wrap("checkpoint_weights", fmt.Errorf("%d weights for %d checkpoints", len(weights), len(folders)))
 	}
-	var err error
-	if s.projection, err = newProjection(run, kind, dim, s.seed); err != nil {
-		return nil, p.Wrap("projection", err)
+	if s.history, err = readHistory(folders, weights); err != nil {
+		return nil, p.Wrap("checkpoints", err)
 	}
 	return s, nil
 }
 
-func newProjection(run *algo.Run, kind string, dim int, seed uint64) (*gradproj.Projection, error) {
-	total := 0
-	var marks []int
-	for _, q := range run.Model.Trainable() {
-		marks = append(marks, total)
-		total += q.Size()
-	}
-	switch kind {
-	case projectionTRAK:
-		return gradproj.New(gradproj.TRAK, dim, seed, total, gradproj.Options{Source: feature.NewTRAK(seed, dim, marks), Float16: true})
-	case string(gradproj.None):
-		dim = total
-	}
-	return gradproj.New(gradproj.Kind(kind), dim, seed, total, gradproj.Options{})
-}
-
-func (s *less) WarmupSeed() uint64 { return s.seed }
-
-func (s *less) NeedsEval() bool { return true }
-
-func (s *less) CacheDir() string { return s.dir }
-
-func (s *less) Reuse() bool { return true }
-
-func (s *less) pass(p *gradproj.Projection, direction *feature.Direction) feature.GradientPass {
-	return feature.GradientPass{
-		Pass:       feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log},
-		Projection: p, Direction: direction, Optimizer: s.run.Optimizer,
-		Train: s.mode == algo.Upstream, Seed: s.run.Seed,
-	}
-}
-
-func (s *less) direction() *feature.Direction {
-	if !s.adam {
-		return nil
-	}
-	if s.mode == algo.Upstream {
-		return &feature.Direction{Beta1: .9, Beta2: .999, Eps: 1e-8, EpsInside: s.epsInside}
-	}
-	b1, b2, eps := s.run.Optimizer.Betas()
-	return &feature.Direction{Beta1: b1, Beta2: b2, Eps: eps, EpsInside: s.epsInside, BiasCorrection: true}
-}
+// Reuse is off with checkpoints: the key does not cover their contents.
+func (s *less) Reuse() bool { return len(s.history) == 0 }
 
 func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
-	target, err := s.target(ctx)
+	score, err := s.scores(ctx, r)
 	if err != nil {
 		return algo.Selection{}, err
 	}
-	score, err := s.scores(ctx, r, target)
-	if err != nil {
+	if err := scored(s.run.Log, s.run.Train, score); err != nil {
 		return algo.Selection{}, err
 	}
-	indices := s.top(score, r.N)
-	metric := make([]float64, len(indices))
-	for i, j := range indices {
-		metric[i] = score[j]
-	}
-	return algo.Selection{Indices: indices, Metric: map[string][]float64{"train_eval_similarity": metric}, Score: score, Scored: len(score) + len(s.run.Eval)}, nil
+	indices := top(s.mode, score, r.N)
+	rows := (len(score) + len(s.run.Eval)) * max(1, len(s.history))
+	return algo.Selection{
+		Indices: indices, Metric: map[string][]float64{"train_eval_similarity": pick(score, indices)}, Score: score, Scored: rows,
+	}, nil
 }
 
-// target is the mean of the evaluation rows' unit gradients: the mean cosine of a
-// row with them is its unit feature's inner product with it.
-func (s *less) target(ctx context.Context) ([]float64, error) {
-	mean := make([]float64, s.projection.Dim())
-	n := float64(len(s.run.Eval))
-	err := feature.Gradients(ctx, s.pass(s.projection, nil), s.run.Eval, 0, func(rows []int, z []float32, _ []float64) error {
-		for i := range rows {
-			row := z[i*len(mean) : (i+1)*len(mean)]
-			inv := 1 / max(norm(row), 1e-12) / n
-			for j, x := range row {
-				mean[j] += float64(x) * inv
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("evaluation rows: %w", err)
-	}
-	return mean, nil
-}
-
-// scores is every pool row's mean cosine with the evaluation rows. Scores are
-// stored as they come: a pass that was killed goes on where it was.
-func (s *less) scores(ctx context.Context, r algo.Request, target []float64) ([]float64, error) {
-	store, err := feature.OpenStore(filepath.Join(s.dir, "features"), r.Key, len(s.run.Train), 1)
-	if err != nil {
-		return nil, err
-	}
-	projection, cosine := s.projection, projectedCosine
-	if projection.Kind() == gradproj.None {
-		if projection, err = innerWith(target); err != nil {
+// scores is every pool row's score: per subtask the cosines, over the checkpoints
+// the weighted sum, then the largest of the subtasks.
+func (s *less) scores(ctx context.Context, r algo.Request) ([]float64, error) {
+	t := len(s.tasks)
+	sum := make([]float64, len(s.run.Train)*t)
+	if len(s.history) == 0 {
+		if err := s.add(ctx, r.Key, s.run.Optimizer, 1, sum); err != nil {
 			return nil, err
 		}
-		cosine = exactCosine
 	}
-	err = feature.Gradients(ctx, s.pass(projection, s.direction()), s.run.Train, store.Batches(), func(rows []int, z []float32, norms []float64) error {
-		return store.Put(rows, cosine(z, norms, target))
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("training rows: %w", err), store.Close())
+	for _, c := range s.history {
+		err := c.visit(s.run, s.adam, func(o *optim.AdamW) error {
+			return s.add(ctx, c.storeKey(r.Key), o, c.weight, sum)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("checkpoint %s: %w", c.dir, err)
+		}
 	}
 	score := make([]float64, len(s.run.Train))
-	one := make([]float32, 1)
 	for i := range score {
-		if err := store.Row(i, one); err != nil {
-			return nil, err
+		score[i] = slices.Max(sum[i*t : (i+1)*t]) // NaN if any is
+	}
+	return score, nil
+}
+
+// add adds weight times the cosines [pool, subtasks] to sum. They are stored as
+// they come: a pass that was killed goes on where it was.
+func (s *less) add(ctx context.Context, key string, o *optim.AdamW, weight float64, sum []float64) error {
+	targets, err := s.targets(ctx)
+	if err != nil {
+		return err
+	}
+	store, err := feature.OpenStore(filepath.Join(s.dir, "features"), key, len(s.run.Train), len(targets))
+	if err != nil {
+		return err
+	}
+	projection, cosines := s.projection, projectedCosines
+	if projection.Kind() == gradproj.None {
+		if projection, err = innerWith(targets); err != nil {
+			return err
 		}
-		score[i] = float64(one[0])
+		cosines = exactCosines
 	}
-	return score, store.Remove()
-}
-
-// innerWith makes of every gradient its inner product with target alone, so that
-// `projection: none` stores no gradient.
-func innerWith(target []float64) (*gradproj.Projection, error) {
-	v := make([]float32, len(target))
-	for i, x := range target {
-		v[i] = float32(x)
+	err = feature.Gradients(ctx, s.pass(projection, o, s.direction(o)), s.run.Train, store.Batches(), func(rows []int, z []float32, norms []float64) error {
+		return store.Put(rows, cosines(z, norms, targets))
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("training rows: %w", err), store.Close())
 	}
-	return gradproj.New(gradproj.Inner, 1, 0, len(v), gradproj.Options{Vectors: driver.FromHost(v)})
-}
-
-func exactCosine(z []float32, norms, _ []float64) []float32 {
-	out := make([]float32, len(norms))
-	for i, n := range norms {
-		out[i] = float32(float64(z[i]) / max(n, 1e-12))
-	}
-	return out
-}
-
-func projectedCosine(z []float32, norms, target []float64) []float32 {
-	out := make([]float32, len(norms))
-	for i := range norms {
-		row := z[i*len(target) : (i+1)*len(target)]
-		var dot float64
+	row := make([]float32, len(targets))
+	for i := range s.run.Train {
+		if err := store.Row(i, row); err != nil {
+			return err
+		}
 		for j, x := range row {
-			dot += float64(x) * target[j]
+			sum[i*len(row)+j] += weight * float64(x)
 		}
-		out[i] = float32(dot / max(norm(row), 1e-12))
 	}
-	return out
-}
-
-// top picks the n largest scores in descending order. Among equals, upstream
-// takes what torch.topk takes; faithful the lower row. NaN never wins.
-func (s *less) top(score []float64, n int) []int {
-	if s.mode == algo.Upstream {
-		f := make([]float32, len(score))
-		for i, x := range score {
-			f[i] = float32(x)
-		}
-		return torchsort.TopK(f, n)
-	}
-	order := make([]int, len(score))
-	for i := range order {
-		order[i] = i
-	}
-	key := func(i int) float64 {
-		if math.IsNaN(score[i]) {
-			return math.Inf(-1)
-		}
-		return score[i]
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(key(b), key(a)) })
-	return order[:n]
-}
-
-func norm(x []float32) float64 {
-	var s float64
-	for _, v := range x {
-		s += float64(v) * float64(v)
-	}
-	return math.Sqrt(s)
+	return store.Remove()
 }

@@ -1,0 +1,194 @@
+package selector
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"dataflex/algo"
+	"dataflex/algo/report"
+	"dataflex/model/checkpoint"
+	"dataflex/model/optim"
+)
+
+// trained is a checkpoint of an earlier run of this program.
+type trained struct {
+	dir    string
+	step   int
+	weight float64
+	key    string // of its contents
+}
+
+// The files of a checkpoint that hold the moments and the count of steps.
+const (
+	momentsName = "optimizer.safetensors"
+	runState    = "dataflex_state.json"
+)
+
+// readHistory looks at the folders, in the order of training. Without weights,
+// each has the mean learning rate of the steps after the one before it (LESS,
+// section 3.3).
+func readHistory(dirs []string, weights []float64) ([]trained, error) {
+	var out []trained
+	since := 0
+	for i, dir := range dirs {
+		c := trained{dir: dir}
+		var rates []float64
+		var err error
+		if c.step, rates, err = learningRates(dir); err != nil {
+			return nil, err
+		}
+		switch {
+		case weights != nil:
+			c.weight = weights[i]
+		case c.step <= since:
+			return nil, fmt.Errorf("%s was saved at step %d, after which the one before it was: list them in the order of training", dir, c.step)
+		default:
+			if c.weight, err = meanAfter(rates, since); err != nil {
+				return nil, fmt.Errorf("%s: %w", dir, err)
+			}
+		}
+		since = c.step
+		if c.key, err = contentKey(dir); err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// learningRates reads trainer_state.json: rates[s] is that of step s, 0 where the
+// log does not tell.
+func learningRates(dir string) (step int, rates []float64, err error) {
+	path := filepath.Join(dir, report.StateName)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return 0, nil, err
+	}
+	var s struct {
+		Step    int `json:"global_step"`
+		History []struct {
+			Step int      `json:"step"`
+			Rate *float64 `json:"learning_rate"`
+		} `json:"log_history"`
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return 0, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	rates = make([]float64, s.Step+1)
+	for _, h := range s.History {
+		if h.Rate != nil && h.Step >= 0 && h.Step < len(rates) {
+			rates[h.Step] = *h.Rate
+		}
+	}
+	return s.Step, rates, nil
+}
+
+// meanAfter is the mean of the rates logged for the steps after since.
+func meanAfter(rates []float64, since int) (float64, error) {
+	var sum float64
+	n := 0
+	for _, r := range rates[since+1:] {
+		if r > 0 {
+			sum, n = sum+r, n+1
+		}
+	}
+	if n == 0 {
+		return 0, errors.New("its log names no learning rate: give checkpoint_weights")
+	}
+	return sum / float64(n), nil
+}
+
+// contentKey names a checkpoint by its tensors.
+func contentKey(dir string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	for _, path := range files {
+		f, err := os.Open(path)
+		if err != nil {
+			return "", err
+		}
+		_, err = io.Copy(h, f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return "", fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// storeKey names the checkpoint's scores in the feature store, by its contents and
+// all that the run's own key covers.
+func (c *trained) storeKey(run string) string {
+	h := sha256.Sum256([]byte(run + " " + c.key))
+	return hex.EncodeToString(h[:])
+}
+
+// visit puts the checkpoint's weights into the run's model, calls f with its
+// moments (nil if they are not wanted), and puts the run's own weights back.
+func (c *trained) visit(run *algo.Run, moments bool, f func(*optim.AdamW) error) error {
+	params := run.Model.Trainable()
+	w, err := checkpoint.OpenWeights(c.dir)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	own := make([][]float32, len(params))
+	for i, p := range params {
+		own[i] = append([]float32(nil), p.Data.Host()...)
+	}
+	defer func() {
+		for i, p := range params {
+			copy(p.Data.Host(), own[i])
+		}
+	}()
+	for _, p := range params {
+		if err := w.ReadFloat32(p.Name, p.Data.Host()); err != nil {
+			return err
+		}
+	}
+	if !moments {
+		return f(nil)
+	}
+	o, err := c.optimizer(run)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	return f(o)
+}
+
+func (c *trained) optimizer(run *algo.Run) (*optim.AdamW, error) {
+	raw, err := os.ReadFile(filepath.Join(c.dir, runState))
+	if err != nil {
+		return nil, fmt.Errorf("gradient_type: adam needs the optimiser's moments, of a checkpoint that this program saved without save_only_model: %w", err)
+	}
+	var s struct {
+		Steps int `json:"optimizer_steps"`
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", runState, err)
+	}
+	f, err := checkpoint.OpenFile(filepath.Join(c.dir, momentsName))
+	if err != nil {
+		return nil, fmt.Errorf("gradient_type: adam needs the optimiser's moments: %w", err)
+	}
+	defer f.Close()
+	b1, b2, eps := run.Optimizer.Betas()
+	o, err := optim.NewAdamW(run.Device, optim.Groups(run.Model.Trainable(), 0), b1, b2, eps)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.SetState(s.Steps, f); err != nil {
+		o.Close()
+		return nil, err
+	}
+	return o, nil
+}

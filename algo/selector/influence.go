@@ -1,0 +1,263 @@
+package selector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"dataflex/algo"
+	"dataflex/algo/config"
+	"dataflex/algo/feature"
+	"dataflex/data"
+	"dataflex/driver"
+	"dataflex/kernels/gradproj"
+	"dataflex/model/optim"
+)
+
+// influence is what the gradient-based selectors share: how a row's gradient
+// becomes a feature, and the evaluation set's side of the comparison.
+type influence struct {
+	run        *algo.Run
+	mode       algo.Mode
+	adam       bool
+	epsInside  bool
+	projection *gradproj.Projection
+	seed       uint64
+	dir        string
+	tasks      [][]int // rows of Run.Eval, by subtask
+}
+
+// projectionTRAK is upstream's own matrix, which only mode upstream may ask for.
+const projectionTRAK = "trak"
+
+// influenceDefaults differ from method to method.
+type influenceDefaults struct {
+	name      string
+	dim, seed int
+	cacheDir  string
+}
+
+func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDefaults) (*influence, error) {
+	kind := string(gradproj.Rademacher)
+	if mode == algo.Upstream {
+		kind = projectionTRAK
+	}
+	s := &influence{run: run, mode: mode, dir: p.String("cache_dir", d.cacheDir)}
+	gradient := p.String("gradient_type", "adam")
+	dim, seed := p.Int("proj_dim", d.dim), p.Int("seed", d.seed)
+	kind = p.String("projection", kind)
+	s.epsInside = p.Bool("eps_inside", false)
+	p.Int("save_interval", 16) // the feature store saves as it goes
+	subtaskBy := p.String("subtask_by", "column")
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	s.adam, s.seed = gradient == "adam", uint64(seed)
+	switch {
+	case gradient != "adam" && gradient != "sgd":
+		return nil, p.Wrap("gradient_type", fmt.Errorf("gradient_type is adam or sgd, not %q", gradient))
+	case dim < 1:
+		return nil, p.Wrap("proj_dim", fmt.Errorf("the projection needs at least one dimension, not %d", dim))
+	case len(run.Eval) == 0:
+		return nil, p.Wrap("name", fmt.Errorf("%s scores rows against an evaluation set: name one with eval_dataset, or hold rows out with val_size", d.name))
+	case kind == projectionTRAK && mode != algo.Upstream:
+		return nil, p.Wrap("projection", fmt.Errorf("projection trak belongs to mode: upstream"))
+	}
+	var err error
+	if s.tasks, err = subtasks(run, mode, subtaskBy); err != nil {
+		return nil, p.Wrap("subtask_by", err)
+	}
+	if s.projection, err = newProjection(run, kind, dim, s.seed); err != nil {
+		return nil, p.Wrap("projection", err)
+	}
+	return s, nil
+}
+
+// subtasks groups the evaluation rows: by the data's `subtask` column where it has
+// one (column), by the data set they come from (dataset), or not at all (none, and
+// mode upstream).
+func subtasks(run *algo.Run, mode algo.Mode, by string) ([][]int, error) {
+	name := func(int) string { return "" }
+	switch by {
+	case "column":
+		if run.Subtasks != nil {
+			name = func(i int) string { return run.Subtasks[i] }
+		}
+	case "dataset":
+		name = func(i int) string { return run.Eval[i].Dataset }
+	case "none":
+	default:
+		return nil, fmt.Errorf("subtask_by is column, dataset or none, not %q", by)
+	}
+	if mode == algo.Upstream {
+		name = func(int) string { return "" }
+	}
+	var groups [][]int
+	at := map[string]int{}
+	for i := range run.Eval {
+		g, ok := at[name(i)]
+		if !ok {
+			g = len(groups)
+			at[name(i)] = g
+			groups = append(groups, nil)
+		}
+		groups[g] = append(groups[g], i)
+	}
+	return groups, nil
+}
+
+func newProjection(run *algo.Run, kind string, dim int, seed uint64) (*gradproj.Projection, error) {
+	total := 0
+	var marks []int
+	for _, q := range run.Model.Trainable() {
+		marks = append(marks, total)
+		total += q.Size()
+	}
+	switch kind {
+	case projectionTRAK:
+		return gradproj.New(gradproj.TRAK, dim, seed, total, gradproj.Options{Source: feature.NewTRAK(seed, dim, marks), Float16: true})
+	case string(gradproj.None):
+		dim = total
+	}
+	return gradproj.New(gradproj.Kind(kind), dim, seed, total, gradproj.Options{})
+}
+
+func (s *influence) WarmupSeed() uint64 { return s.seed }
+
+func (s *influence) NeedsEval() bool { return true }
+
+func (s *influence) CacheDir() string { return s.dir }
+
+func (s *influence) Reuse() bool { return true }
+
+func (s *influence) pass(p *gradproj.Projection, o *optim.AdamW, direction *feature.Direction) feature.GradientPass {
+	return feature.GradientPass{
+		Pass:       feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log},
+		Projection: p, Direction: direction, Optimizer: o,
+		Train: s.mode == algo.Upstream, Seed: s.run.Seed,
+	}
+}
+
+func (s *influence) direction(o *optim.AdamW) *feature.Direction {
+	if !s.adam {
+		return nil
+	}
+	if s.mode == algo.Upstream {
+		return &feature.Direction{Beta1: .9, Beta2: .999, Eps: 1e-8, EpsInside: s.epsInside}
+	}
+	b1, b2, eps := o.Betas()
+	return &feature.Direction{Beta1: b1, Beta2: b2, Eps: eps, EpsInside: s.epsInside, BiasCorrection: true}
+}
+
+// targets is, for every subtask, the mean of its rows' unit gradients: the mean
+// cosine of a row with them is its unit feature's inner product with it.
+func (s *influence) targets(ctx context.Context) ([][]float64, error) {
+	out := make([][]float64, len(s.tasks))
+	for t, task := range s.tasks {
+		rows := make([]data.Example, len(task))
+		for i, j := range task {
+			rows[i] = s.run.Eval[j]
+		}
+		var err error
+		if out[t], err = s.target(ctx, rows); err != nil {
+			return nil, fmt.Errorf("evaluation rows: %w", err)
+		}
+	}
+	return out, nil
+}
+
+func (s *influence) target(ctx context.Context, rows []data.Example) ([]float64, error) {
+	mean := make([]float64, s.projection.Dim())
+	n := 0
+	err := feature.Gradients(ctx, s.pass(s.projection, nil, nil), rows, 0, func(rows []int, z []float32, _ []float64) error {
+		for i := range rows {
+			n += addUnit(mean, z[i*len(mean):(i+1)*len(mean)])
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		return nil, errors.New("none has a gradient: they are without labelled tokens, or their losses are not numbers")
+	}
+	for j := range mean {
+		mean[j] /= float64(n)
+	}
+	return mean, nil
+}
+
+// addUnit adds z's direction to sum, and says 1 if z has one.
+func addUnit(sum []float64, z []float32) int {
+	length := norm(z)
+	if !(length > 0) || math.IsInf(length, 0) {
+		return 0
+	}
+	inv := 1 / max(length, 1e-12)
+	for j, x := range z {
+		sum[j] += float64(x) * inv
+	}
+	return 1
+}
+
+// innerWith makes of every gradient its inner products with the targets alone, so
+// that `projection: none` stores no gradient.
+func innerWith(targets [][]float64) (*gradproj.Projection, error) {
+	var v []float32
+	for _, t := range targets {
+		for _, x := range t {
+			v = append(v, float32(x))
+		}
+	}
+	return gradproj.New(gradproj.Inner, len(targets), 0, len(targets[0]), gradproj.Options{Vectors: driver.FromHost(v)})
+}
+
+// exactCosines divides inner products z [n, targets] by the rows' norms; NaN for a
+// row without a gradient.
+func exactCosines(z []float32, norms []float64, targets [][]float64) []float32 {
+	t := len(targets)
+	out := make([]float32, len(z))
+	for i := range z {
+		out[i] = cosine(float64(z[i]), norms[i/t])
+	}
+	return out
+}
+
+// projectedCosines is [n, targets]: the cosines of features z [n, dim] with the
+// targets.
+func projectedCosines(z []float32, norms []float64, targets [][]float64) []float32 {
+	dim := len(targets[0])
+	out := make([]float32, 0, len(norms)*len(targets))
+	for i := range norms {
+		row := z[i*dim : (i+1)*dim]
+		length := norm(row)
+		for _, target := range targets {
+			out = append(out, cosine(dot(row, target), length))
+		}
+	}
+	return out
+}
+
+func cosine(inner, length float64) float32 {
+	if !(length > 0) {
+		return float32(math.NaN())
+	}
+	return float32(inner / max(length, 1e-12))
+}
+
+func dot(x []float32, y []float64) float64 {
+	var s float64
+	for j, v := range x {
+		s += float64(v) * y[j]
+	}
+	return s
+}
+
+func norm(x []float32) float64 {
+	var s float64
+	for _, v := range x {
+		s += float64(v) * float64(v)
+	}
+	return math.Sqrt(s)
+}

@@ -1,0 +1,204 @@
+package selector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"dataflex/algo"
+	"dataflex/algo/config"
+	"dataflex/algo/feature"
+	"dataflex/data"
+	"dataflex/kernels/gradproj"
+	"dataflex/model/tensor"
+)
+
+func init() { algo.RegisterSelector("zeroth", newZeroth) }
+
+// zeroth scores rows by the influence function with zeroth-order gradients: the
+// trained weights θ are moved along a direction ξ that is the same for all rows,
+//
+//	d(z) = (L(θ+εξ; z) - L(θ-εξ; z)) / 2ε,   ξ ~ N(0, I)
+//	score(z) = mean over the evaluation rows z' of d(z)·d(z')
+//
+// and the rows with the largest scores are picked. Forward passes only: no
+// gradient is kept, rows go through in full batches. (DataFlex's documentation,
+// "Zero Order Data Selection".)
+//
+// E over ξ of the score is the inner product of the gradients; a single ξ knows
+// one number of each. upstream: one direction, as its code; faithful averages over
+// `directions` (8). ξ depends on seed, direction and the weight's place alone.
+// Upstream's code, which it has withdrawn, moves the frozen weights too; ours moves
+// what is trained, which is where a gradient is asked for.
+type zeroth struct {
+	run        *algo.Run
+	mode       algo.Mode
+	seed       uint64
+	eps        float64
+	directions int
+	dir        string
+}
+
+func newZeroth(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
+	directions := 8
+	if mode == algo.Upstream {
+		directions = 1
+	}
+	s := &zeroth{
+		run: run, mode: mode, seed: uint64(p.Int("seed", defaultSeed)), eps: p.Float("eps", 1e-3),
+		directions: p.Int("directions", directions), dir: p.String("cache_dir", ""),
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	switch {
+	case s.eps <= 0:
+		return nil, p.Wrap("eps", fmt.Errorf("the step of the differences must be positive, not %v", s.eps))
+	case s.directions < 1:
+		return nil, p.Wrap("directions", fmt.Errorf("at least one direction is needed, not %d", s.directions))
+	case len(run.Eval) == 0:
+		return nil, p.Wrap("name", fmt.Errorf("zeroth scores rows against an evaluation set: name one with eval_dataset, or hold rows out with val_size"))
+	}
+	return s, nil
+}
+
+func (s *zeroth) WarmupSeed() uint64 { return s.seed }
+
+func (s *zeroth) NeedsEval() bool { return true }
+
+func (s *zeroth) CacheDir() string { return s.dir }
+
+func (s *zeroth) Reuse() bool { return true }
+
+func (s *zeroth) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
+	score, err := s.scores(ctx)
+	if err != nil {
+		return algo.Selection{}, err
+	}
+	if err := scored(s.run.Log, s.run.Train, score); err != nil {
+		return algo.Selection{}, err
+	}
+	indices := top(s.mode, score, r.N)
+	return algo.Selection{
+		Indices: indices, Metric: map[string][]float64{"train_eval_similarity": pick(score, indices)}, Score: score,
+		Scored: 2 * s.directions * (len(score) + len(s.run.Eval)),
+	}, nil
+}
+
+func (s *zeroth) scores(ctx context.Context) (score []float64, err error) {
+	w, err := newPerturbation(s.run.Model.Trainable(), s.seed)
+	if err != nil {
+		return nil, err
+	}
+	defer w.restore()
+	score = make([]float64, len(s.run.Train))
+	for k := range s.directions {
+		w.turn(k)
+		pool, err := s.differences(ctx, w, s.run.Train)
+		if err != nil {
+			return nil, err
+		}
+		eval, err := s.differences(ctx, w, s.run.Eval)
+		if err != nil {
+			return nil, err
+		}
+		target, n := 0.0, 0
+		for _, d := range eval {
+			if !math.IsNaN(d) {
+				target, n = target+d, n+1
+			}
+		}
+		if n == 0 {
+			return nil, errors.New("no evaluation row has a loss")
+		}
+		for i, d := range pool {
+			score[i] += d * target / float64(n*s.directions)
+		}
+	}
+	return score, nil
+}
+
+// differences is d(z) of every row; NaN for a row without a loss.
+func (s *zeroth) differences(ctx context.Context, w *perturbation, rows []data.Example) ([]float64, error) {
+	pass := feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log}
+	w.move(s.eps)
+	d, err := feature.Losses(ctx, pass, rows)
+	if err != nil {
+		return nil, err
+	}
+	w.move(-s.eps)
+	minus, err := feature.Losses(ctx, pass, rows)
+	if err != nil {
+		return nil, err
+	}
+	for i := range d {
+		d[i] = (d[i] - minus[i]) / (2 * s.eps)
+	}
+	return d, nil
+}
+
+// perturbation moves the trained weights along a direction, and back to the very
+// bits they had.
+type perturbation struct {
+	params   []*tensor.Param
+	original []float32 // of all params, flattened
+	xi       []float32 // the direction
+	seed     uint64
+}
+
+func newPerturbation(params []*tensor.Param, seed uint64) (*perturbation, error) {
+	w := &perturbation{params: params, seed: seed}
+	for _, p := range params {
+		w.original = append(w.original, p.Data.Host()...)
+	}
+	if len(w.original) == 0 {
+		return nil, errors.New("nothing is trained: there is no gradient to estimate")
+	}
+	w.xi = make([]float32, len(w.original))
+	return w, nil
+}
+
+// directionStream tells these counters from those of package gradproj's matrices.
+const directionStream = 16
+
+// turn draws direction k. Weight i has entry i%4 of the normal numbers of
+// Philox4x32-10's counter (lo i/4, hi i/4, k, 16) under the key seed.
+func (w *perturbation) turn(k int) {
+	key := [2]uint32{uint32(w.seed), uint32(w.seed >> 32)}
+	for i := 0; i < len(w.xi); i += 4 {
+		q := uint64(i / 4)
+		words := gradproj.Philox([4]uint32{uint32(q), uint32(q >> 32), uint32(k), directionStream}, key)
+		z := normals(words)
+		copy(w.xi[i:], z[:])
+	}
+}
+
+// normals is Box and Muller's transform of two pairs of words.
+func normals(w [4]uint32) (z [4]float32) {
+	for j := 0; j < 4; j += 2 {
+		radius := math.Sqrt(-2 * math.Log((float64(w[j])+1)/(1<<32)))
+		sin, cos := math.Sincos(2 * math.Pi * float64(w[j+1]) / (1 << 32))
+		z[j], z[j+1] = float32(radius*cos), float32(radius*sin)
+	}
+	return z
+}
+
+// move puts the weights at θ + t·ξ.
+func (w *perturbation) move(t float64) {
+	at := 0
+	for _, p := range w.params {
+		dst := p.Data.Host()
+		for j := range dst {
+			dst[j] = w.original[at+j] + float32(t)*w.xi[at+j]
+		}
+		at += len(dst)
+	}
+}
+
+func (w *perturbation) restore() {
+	at := 0
+	for _, p := range w.params {
+		at += copy(p.Data.Host(), w.original[at:])
+	}
+}
