@@ -1,0 +1,46 @@
+package cuda
+
+import "fmt"
+
+// Code is a result of the CUDA driver API (CUresult). It is an error so that
+// errors.Is(err, cuda.OutOfMemory) asks for one.
+type Code int
+
+// The codes that callers tell apart.
+const (
+	OutOfMemory           Code = 2
+	NoDevice              Code = 100
+	InvalidPTX            Code = 218
+	JITCompilerNotFound   Code = 221
+	UnsupportedPTXVersion Code = 222
+	SymbolNotFound        Code = 302
+	NotReady              Code = 600
+	IllegalAddress        Code = 700
+)
+
+func (c Code) Error() string { return fmt.Sprintf("CUDA error %d", int(c)) }
+
+// lost says whether the context is unusable from this error on: a kernel did
+// something that the GPU does not recover from.
+func (c Code) lost() bool {
+	switch c {
+	case IllegalAddress, 702, 710, 714, 715, 716, 717, 718, 719:
+		return true
+	}
+	return false
+}
+
+// Error is a driver call that failed.
+type Error struct {
+	Call string // as the driver API spells it
+	Code Code
+	Name string // CUDA_ERROR_…
+	Text string // the driver's own sentence, and ours where there is more to say
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s: %s (%d): %s", e.Call, e.Name, int(e.Code), e.Text)
+}
+
+// Unwrap is the code.
+func (e *Error) Unwrap() error { return e.Code }

@@ -1,0 +1,26 @@
+//go:build !(cuda && cgo && linux)
+
+package cuda
+
+import (
+	"errors"
+
+	"dataflex/driver"
+)
+
+var errBuild = errors.New("cuda: this program was built without CUDA support; build it with make on Linux (go build -tags cuda with the flags the Makefile sets)")
+
+// Device stands in for the GPU in builds without CUDA; there is never one.
+type Device struct {
+	driver.Launcher
+	Describer
+	Queuer
+	Stager
+	Grapher
+}
+
+// Open answers that this build has no CUDA support.
+func Open(int) (*Device, error) { return nil, errBuild }
+
+// Available answers that this build has no CUDA support.
+func Available() (int, error) { return 0, errBuild }
