@@ -1,0 +1,180 @@
+// Package neighbor finds, exactly, the rows of one set of vectors that are nearest
+// to those of another: matrix products, the k smallest of each row, and the
+// distances of what is found in float64. There is no index to build and nothing
+// approximate.
+package neighbor
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"dataflex/data/npy"
+	"dataflex/driver"
+	"dataflex/kernels/gemm"
+	"dataflex/kernels/topk"
+	"dataflex/model/checkpoint"
+)
+
+// Vectors is N rows of Dim numbers, one after the other.
+type Vectors struct {
+	N, Dim int
+	Data   []float32
+}
+
+// Row is row i.
+func (v Vectors) Row(i int) []float32 { return v.Data[i*v.Dim : (i+1)*v.Dim] }
+
+// Select copies the rows named.
+func (v Vectors) Select(rows []int) Vectors {
+	out := Vectors{N: len(rows), Dim: v.Dim, Data: make([]float32, 0, len(rows)*v.Dim)}
+	for _, i := range rows {
+		out.Data = append(out.Data, v.Row(i)...)
+	}
+	return out
+}
+
+// Normalize divides every row by its length, at least 1e-12, as upstream does.
+func (v Vectors) Normalize() {
+	for i := range v.N {
+		row := v.Row(i)
+		inv := float32(1 / max(math.Sqrt(squares(row)), 1e-12))
+		for j := range row {
+			row[j] *= inv
+		}
+	}
+}
+
+func squares(x []float32) float64 {
+	var s float64
+	for _, v := range x {
+		s += float64(v) * float64(v)
+	}
+	return s
+}
+
+// Read reads vectors from a .npy of two dimensions, of any floating-point type.
+func Read(path string) (Vectors, error) {
+	a, err := npy.Read(path)
+	if err != nil {
+		return Vectors{}, err
+	}
+	if len(a.Shape) != 2 || !a.DType.Float() || a.Len() == 0 {
+		return Vectors{}, fmt.Errorf("%s: vectors are a matrix [rows, dimensions] of floats, not %s of shape %v", path, a.DType, a.Shape)
+	}
+	v := Vectors{N: a.Shape[0], Dim: a.Shape[1], Data: a.Float32s()}
+	for i, x := range v.Data {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return Vectors{}, fmt.Errorf("%s: row %d has %v in dimension %d", path, i/v.Dim, x, i%v.Dim)
+		}
+	}
+	return v, nil
+}
+
+// Write writes vectors as a .npy of float32 [N, Dim], atomically.
+func (v Vectors) Write(path string) error {
+	return checkpoint.WriteFile(path, npy.Encode(v.Data, v.N, v.Dim))
+}
+
+// Found is, for every query, the rows found in order of distance, equal distances
+// in order of rows.
+type Found struct {
+	M, K    int
+	Index   []int     // [M, K]
+	Squared []float64 // [M, K] squared Euclidean distances
+}
+
+// Blocks bound the memory of a search.
+const (
+	queryBlock = 64
+	baseBlock  = 4096
+
+	// slack is how many more are looked at in float64 than are asked for, so that
+	// rounding in the product does not decide which is the k-th.
+	slack = 16
+)
+
+// Search finds the k rows of base nearest to each query; k is at most base.N.
+func Search(ctx context.Context, dev driver.Device, queries, base Vectors, k int) (*Found, error) {
+	if queries.Dim != base.Dim {
+		return nil, fmt.Errorf("queries of %d dimensions among vectors of %d", queries.Dim, base.Dim)
+	}
+	if k < 1 || k > base.N {
+		return nil, fmt.Errorf("%d neighbours of %d vectors", k, base.N)
+	}
+	half := make([]float32, base.N) // of every row's squared length
+	for i := range half {
+		half[i] = float32(squares(base.Row(i)) / 2)
+	}
+	f := &Found{M: queries.N, K: k, Index: make([]int, queries.N*k), Squared: make([]float64, queries.N*k)}
+	score := make([]float32, queryBlock*min(baseBlock, base.N))
+	for q := 0; q < queries.N; q += queryBlock {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		m := min(queryBlock, queries.N-q)
+		best := topk.NewBest(m, min(k+slack, base.N))
+		for b := 0; b < base.N; b += baseBlock {
+			n := min(baseBlock, base.N-b)
+			s := score[:m*n]
+			for i := range m {
+				copy(s[i*n:], half[b:b+n])
+			}
+			// |b|²/2 - q·b orders the rows as |q-b|² does.
+			gemm.Run(dev, gemm.NT, m, n, base.Dim, -1, driver.FromHost(queries.Data[q*base.Dim:]), base.Dim,
+				driver.FromHost(base.Data[b*base.Dim:]), base.Dim, 1, driver.FromHost(s), n)
+			best.Keep(dev, driver.FromHost(s), m, n, b)
+		}
+		for i := range m {
+			f.put(q+i, queries.Row(q+i), base, best.Row(i))
+		}
+	}
+	return f, nil
+}
+
+// put orders what was kept by its distance in float64.
+func (f *Found) put(q int, query []float32, base Vectors, kept []topk.Entry) {
+	type row struct {
+		index   int
+		squared float64
+	}
+	rows := make([]row, len(kept))
+	for i, e := range kept {
+		rows[i] = row{int(e.Column), distance(query, base.Row(int(e.Column)))}
+	}
+	slices.SortFunc(rows, func(a, b row) int {
+		return cmp.Or(cmp.Compare(a.squared, b.squared), cmp.Compare(a.index, b.index))
+	})
+	for i, r := range rows[:f.K] {
+		f.Index[q*f.K+i], f.Squared[q*f.K+i] = r.index, r.squared
+	}
+}
+
+func distance(x, y []float32) float64 {
+	var s float64
+	for i, v := range x {
+		d := float64(v) - float64(y[i])
+		s += d * d
+	}
+	return s
+}
+
+// UpstreamNeighbours is how many neighbours upstream's offline script keeps.
+const UpstreamNeighbours = 1000
+
+// Near finds every query's k nearest candidates, or all where there are fewer, and
+// writes their rows to path as upstream's offline step does: int64 [queries, k],
+// nearest first. It is what selector near reads.
+func Near(ctx context.Context, dev driver.Device, candidates, queries Vectors, k int, path string) (*Found, error) {
+	f, err := Search(ctx, dev, queries, candidates, min(k, candidates.N))
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]int64, len(f.Index))
+	for i, r := range f.Index {
+		rows[i] = int64(r)
+	}
+	return f, checkpoint.WriteFile(path, npy.Encode(rows, f.M, f.K))
+}

@@ -1,0 +1,74 @@
+// Package topk keeps the k smallest entries of every row of a matrix whose columns
+// come in blocks: the second half of an exact nearest-neighbour search, of which
+// package gemm is the first.
+//
+// Entries are ordered by value, equal values by column, so that the result does not
+// depend on the blocks. NaN is never kept.
+//
+// Floor: one comparison per entry with the row's k-th smallest so far; entries
+// below it cost log k more. Rows are independent: the host twin gives each to a
+// worker.
+package topk
+
+import (
+	"cmp"
+	"slices"
+
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Best is the entries kept so far.
+type Best struct {
+	k    int
+	rows [][]Entry // each a heap, largest first
+}
+
+// Entry is a kept entry.
+type Entry struct {
+	Value  float32
+	Column int32
+}
+
+// before is the order of entries.
+func (e Entry) before(f Entry) bool {
+	return e.Value < f.Value || (e.Value == f.Value && e.Column < f.Column)
+}
+
+// NewBest keeps nothing yet, of that many rows.
+func NewBest(rows, k int) *Best {
+	return &Best{k: k, rows: make([][]Entry, rows)}
+}
+
+// Row is what was kept of a row, smallest first; it ends the row's collection.
+func (b *Best) Row(i int) []Entry {
+	r := b.rows[i]
+	slices.SortFunc(r, func(x, y Entry) int {
+		return cmp.Or(cmp.Compare(x.Value, y.Value), cmp.Compare(x.Column, y.Column))
+	})
+	return r
+}
+
+// Programmer errors.
+const (
+	badScores = "topk: scores are not [rows, columns]"
+	badRows   = "topk: more rows than Best keeps"
+)
+
+// Keep looks at a block of columns: x [rows, columns], whose first column is column
+// first of the whole matrix.
+func (b *Best) Keep(dev driver.Device, x driver.F32, rows, columns, first int) {
+	if x.Len() != rows*columns {
+		panic(badScores)
+	}
+	if rows > len(b.rows) {
+		panic(badRows)
+	}
+	switch d := dev.(type) {
+	case *cpu.Device:
+		host := x.Host()
+		d.Parallel(rows, func(i int) { b.keepRow(i, host[i*columns:(i+1)*columns], first) })
+	default:
+		panic("topk.Keep: no kernel for " + dev.Kind().String())
+	}
+}
