@@ -1,0 +1,266 @@
+package sim
+
+import (
+	"math/bits"
+	"math/rand/v2"
+)
+
+// warp is 32 threads in lockstep with their registers.
+type warp struct {
+	id    int
+	live  uint32 // lanes that have not exited
+	done  bool
+	frags []fragment // frags[0] runs
+	next  int32      // lowest place ahead of it where another fragment stands
+
+	r32   []row
+	r64   []row64
+	p     []uint32
+	carry uint32 // the condition code register, one bit a lane
+	t32   row
+	t64   row64
+	addr  row64 // addresses of the memory instruction at hand
+
+	know         vclock // what the whole warp has been told of others' accesses
+	partial      []partialClock
+	fenced       row // stamp of each lane's last fence.proxy.async
+	copies       []copyGroup
+	open         []copyRequest
+	bulk         [32]bulkQueue
+	wgOpen       []wgmmaOp
+	wgGroups     [][]wgmmaOp
+	wgFence      bool
+	wgCount      int    // wgmmas issued
+	clusterPhase int    // barrier.cluster arrivals
+	spurious     uint32 // lanes whose wait has had its first, false answer
+}
+
+// barrier is one of the sixteen of a block (bar.sync).
+type barrier struct {
+	arrived  int // lanes
+	expected int // 0: every thread of the block
+	clock    vclock
+	all      int // lanes: reductions of bar.red
+	count    int // lanes whose predicate holds
+}
+
+// block is one running thread block; a worker keeps one and runs it again and again.
+type block struct {
+	run *launch
+	k   *kernel
+	dev *Device
+
+	ctaid, ntid, nctaid [3]int
+	threads, live       int
+
+	warps    []*warp
+	order    []int
+	barriers [16]barrier
+	smem     []byte
+	state    []byte // of each byte of smem
+	shadow   []shadowWord
+	local    []byte // threads * localBytes
+	localSet []byte
+
+	now, base                    uint32 // stamps: now goes with each access, everything before base is ordered
+	agents                       int    // threads and mbarriers
+	clusterArrived, clusterPhase int
+	mbars                        map[uint32]*mbarrier
+	readers                      []readers
+	vectors                      int // of readers in use since the last barrier of the whole block
+
+	counts    []opCount
+	divergent uint64
+	ran       uint64 // blocks since the counters were taken
+	steps     int64
+	progress  bool
+	check     bool
+	count     bool
+	rng       *rand.Rand // nil: warps in order, no preemption
+}
+
+// state of a byte of shared memory.
+const (
+	unwritten byte = iota
+	written
+	inFlight  // an asynchronous copy will write it
+	asBarrier // holds an mbarrier
+)
+
+func newBlock(k *kernel, threads, shared int) *block {
+	b := &block{k: k, threads: threads}
+	b.smem = make([]byte, shared)
+	b.state = make([]byte, shared)
+	b.shadow = make([]shadowWord, (shared+3)/4)
+	b.local = make([]byte, threads*k.localBytes)
+	b.localSet = make([]byte, threads*k.localBytes)
+	b.counts = make([]opCount, len(k.code))
+	b.agents = threads
+	b.now = 1
+	for i := range (threads + 31) / 32 {
+		w := &warp{id: i, r32: make([]row, k.regs32), r64: make([]row64, k.regs64), p: make([]uint32, k.preds)}
+		for v, s := range k.const32 {
+			for j := range w.r32[s] {
+				w.r32[s][j] = v
+			}
+		}
+		for v, s := range k.const64 {
+			for j := range w.r64[s] {
+				w.r64[s][j] = v
+			}
+		}
+		b.warps = append(b.warps, w)
+		b.order = append(b.order, i)
+	}
+	return b
+}
+
+// start readies b for the block at ctaid.
+func (b *block) start(ctaid [3]int) {
+	b.ctaid, b.live, b.steps = ctaid, b.threads, 0
+	b.ran++
+	b.barrierOfAll()
+	b.agents = b.threads
+	b.mbars = map[uint32]*mbarrier{}
+	clear(b.state)
+	clear(b.localSet)
+	b.barriers = [16]barrier{}
+	b.clusterArrived, b.clusterPhase = 0, 0
+	for i, w := range b.warps {
+		n := min(32, b.threads-32*i)
+		w.live = uint32(1<<n - 1)
+		w.done, w.spurious, w.wgFence, w.clusterPhase = false, 0, false, 0
+		w.frags = append(w.frags[:0], fragment{mask: w.live})
+		w.know, w.partial, w.fenced = nil, nil, row{}
+		w.copies, w.open, w.wgOpen, w.wgGroups = nil, nil, nil, nil
+		w.bulk = [32]bulkQueue{}
+		w.wgCount = 0
+	}
+}
+
+const (
+	quantum      = 1 << 16 // instructions a warp may run before others have a turn
+	idleRounds   = 64      // rounds in which nothing happened before it is a deadlock
+	defaultSteps = 1 << 32 // instructions a block may run before it counts as runaway
+)
+
+// execute runs the block to its end.
+func (b *block) execute() {
+	idle := 0
+	for {
+		b.progress = false
+		if b.rng != nil {
+			b.rng.Shuffle(len(b.order), func(i, j int) { b.order[i], b.order[j] = b.order[j], b.order[i] })
+		}
+		left := 0
+		for _, i := range b.order {
+			w := b.warps[i]
+			if w.done {
+				continue
+			}
+			budget := quantum
+			if b.rng != nil {
+				budget = 1 + b.rng.IntN(64)
+			}
+			b.exec(w, budget)
+			if !w.done {
+				left++
+			}
+		}
+		if left == 0 {
+			b.finish()
+			return
+		}
+		if b.progress {
+			idle = 0
+		} else if idle++; idle > idleRounds {
+			b.deadlock()
+		}
+		if b.steps > b.run.maxSteps {
+			w := b.firstAlive()
+			b.fault(w, &b.k.code[w.frags[0].pc], firstLane(w.frags[0].mask), Runaway, "the block has run %d instructions and is here", b.steps)
+		}
+	}
+}
+
+func (b *block) firstAlive() *warp {
+	for _, w := range b.warps {
+		if !w.done {
+			return w
+		}
+	}
+	return b.warps[0]
+}
+
+// deadlock reports a warp that waits and where one more waits.
+func (b *block) deadlock() {
+	w := b.firstAlive()
+	f := w.frags[0]
+	at := max(f.pc-1, 0)
+	if f.wait == forLanes {
+		at = f.pc
+	}
+	other := "nothing else runs"
+	for _, v := range b.warps {
+		if !v.done && v != w {
+			other = "warp " + itoa(v.id) + " waits at " + b.where(max(v.frags[0].pc-1, 0))
+		}
+	}
+	b.fault(w, &b.k.code[at], firstLane(f.mask), Deadlock, "every warp waits: warp %d here, %s", w.id, other)
+}
+
+// arrive counts lanes m at barrier id; wait says whether they stay.
+func (b *block) arrive(w *warp, o *op, id int, m uint32, expected int, stay bool) {
+	q := &b.barriers[id]
+	if q.arrived > 0 && q.expected != expected {
+		b.fault(w, o, firstLane(m), BadBarrier, "barrier %d is in use for %s, this names %s", id, threadsOf(q.expected), threadsOf(expected))
+	}
+	q.expected = expected
+	q.arrived += bits.OnesCount32(m)
+	if b.check && (expected != 0) {
+		b.release(&q.clock, w, m)
+	}
+	if q.expected != 0 && q.arrived > q.expected {
+		b.fault(w, o, firstLane(m), BadBarrier, "%d threads at barrier %d, which expects %d", q.arrived, id, q.expected)
+	}
+	if stay {
+		w.rest(o, m, forBarrier).barrier = uint8(id)
+	}
+	b.progress = true
+	b.settleBarriers()
+}
+
+func threadsOf(n int) string {
+	if n == 0 {
+		return "the whole block"
+	}
+	return itoa(n) + " threads"
+}
+
+// settleBarriers lets go of every barrier that is complete.
+func (b *block) settleBarriers() {
+	for id := range b.barriers {
+		q := &b.barriers[id]
+		if q.arrived == 0 || q.expected == 0 && q.arrived < b.live || q.expected != 0 && q.arrived < q.expected {
+			continue
+		}
+		whole := q.arrived >= b.live
+		if whole {
+			b.barrierOfAll()
+		}
+		for _, w := range b.warps {
+			for i := range w.frags {
+				f := &w.frags[i]
+				if f.wait != forBarrier || f.barrier != uint8(id) {
+					continue
+				}
+				f.wait = runnable
+				if b.check && !whole {
+					b.acquire(q.clock, w, f.mask)
+				}
+				b.reduced(w, f, q)
+			}
+		}
+		*q = barrier{}
+	}
+}

@@ -1,0 +1,304 @@
+package sim
+
+// mma.sync and the instructions that load and store its fragments.
+
+var matrixOpcodes = map[string]func(*decoder){
+	"mma": decodeMma, "ldmatrix": decodeLdmatrix, "stmatrix": decodeStmatrix, "movmatrix": decodeMovmatrix,
+}
+
+// mmaOp is mma.sync.m16n8kK. A register holds per elements; in A, register r holds row
+// lane/4 + 8 (r mod 2) and columns per (lane mod 4) + 4 per (r/2) onwards, in B
+// columns lane/4 and rows likewise, in C and D rows as A and columns 2 (lane mod 4).
+type mmaOp struct {
+	k, per     int
+	at, bt     typ
+	decodeA    func(u uint32) float32 // of one element's bits; nil for integers
+	decodeB    func(u uint32) float32
+	half       bool // accumulators are f16
+	d, a, b, c []int32
+}
+
+// elementsPerRegister of the operand types of mma and wgmma.
+var elementsPerRegister = map[typ]int{tF16: 2, tBF16: 2, tTF32: 1, tE4M3: 4, tE5M2: 4, tS8: 4, tU8: 4}
+
+func elementDecoder(t typ) func(u uint32) float32 {
+	switch t {
+	case tF16, tBF16:
+		return t.half().decode
+	case tTF32:
+		return func(u uint32) float32 { return f32(u &^ 0x1fff) }
+	case tE4M3:
+		return formatE4M3.decode
+	case tE5M2:
+		return formatE5M2.decode
+	}
+	return nil
+}
+
+func decodeMma(d *decoder) {
+	d.one("sync")
+	d.one("aligned")
+	shape := d.one("m16n8k4", "m16n8k8", "m16n8k16", "m16n8k32")
+	d.one("row")
+	d.one("col")
+	x := &mmaOp{k: map[string]int{"m16n8k4": 4, "m16n8k8": 8, "m16n8k16": 16, "m16n8k32": 32}[shape]}
+	integers := d.opt("satfinite")
+	dt := d.typ(tF16, tF32, tS32)
+	x.at = d.typ(tF16, tBF16, tTF32, tE4M3, tE5M2, tS8, tU8)
+	x.bt = d.typ(tF16, tBF16, tTF32, tE4M3, tE5M2, tS8, tU8)
+	ct := d.typ(tF16, tF32, tS32)
+	x.per = elementsPerRegister[x.at]
+	isInt := x.at == tS8 || x.at == tU8
+	switch {
+	case ct != dt, x.per != elementsPerRegister[x.bt], isInt != (dt == tS32), isInt != (x.bt == tS8 || x.bt == tU8):
+		d.fail("types .%s.%s.%s.%s do not go together", dt, x.at, x.bt, ct)
+	case x.per < 4 && x.at != x.bt, dt == tF16 && x.at != tF16, integers && !isInt:
+		d.fail("types .%s.%s.%s.%s do not go together", dt, x.at, x.bt, ct)
+	case x.k != 4*x.per && x.k != 8*x.per:
+		d.fail("%s of .%s", shape, x.at)
+	}
+	if integers {
+		d.fail(".satfinite is not supported")
+	}
+	x.decodeA, x.decodeB = elementDecoder(x.at), elementDecoder(x.bt)
+	x.half = dt == tF16
+	nc, acc := 4, tF32
+	if x.half {
+		nc, acc = 2, tB32
+	}
+	if isInt {
+		acc = tS32
+	}
+	na := x.k / (2 * x.per)
+	x.d, x.a, x.b, x.c = d.list(0, nc, acc), d.list(1, na, tB32), d.list(2, na/2, tB32), d.list(3, nc, acc)
+	d.o.ext, d.o.warpFlops, d.o.flops = x, true, int32(2*16*8*x.k)
+	d.fullWarp(runMma)
+	if isInt {
+		d.fullWarp(runMmaInt)
+	}
+}
+
+// tile is up to 16 rows of up to 32 elements along k.
+type tile [16][32]float32
+
+func runMma(_ *block, w *warp, o *op, _ uint32) status {
+	x := o.ext.(*mmaOp)
+	var a, b tile
+	width := 32 / x.per
+	unpackTile(w, x.a, x.per, width, 2, &a, x.at, x.decodeA)
+	unpackTile(w, x.b, x.per, width, 1, &b, x.bt, x.decodeB)
+	for lane := range 32 {
+		r, c := lane>>2, lane&3*2
+		var s [4]float32
+		s[0], s[1] = dot(&a[r], &b[c], x.k), dot(&a[r], &b[c+1], x.k)
+		s[2], s[3] = dot(&a[r+8], &b[c], x.k), dot(&a[r+8], &b[c+1], x.k)
+		if x.half {
+			for h := range 2 {
+				cv := w.r32[x.c[h]][lane]
+				lo := formatF16.encode(float64(s[2*h]+half16[cv&0xffff]), nearestEven, false)
+				hi := formatF16.encode(float64(s[2*h+1]+half16[cv>>16]), nearestEven, false)
+				w.r32[x.d[h]][lane] = lo | hi<<16
+			}
+			continue
+		}
+		for q := range 4 {
+			w.r32[x.d[q]][lane] = u32(s[q] + f32(w.r32[x.c[q]][lane]))
+		}
+	}
+	return next
+}
+
+// unpackTile spreads fragment registers over rows of a tile; rows is how many of eight
+// a register pair covers: 2 for A, 1 for B.
+func unpackTile(w *warp, regs []int32, per, width, rows int, t *tile, et typ, decode func(uint32) float32) {
+	mask := uint32(1)<<width - 1
+	if width == 32 {
+		mask = allLanes
+	}
+	for r, slot := range regs {
+		src := &w.r32[slot]
+		row, col := r%rows*8, r/rows*4*per
+		if et == tBF16 {
+			for lane, v := range src {
+				d := &t[row+lane>>2]
+				j := col + lane&3*2
+				d[j&31], d[(j+1)&31] = f32(v<<16), f32(v&0xffff0000)
+			}
+			continue
+		}
+		for lane, v := range src {
+			d := &t[row+lane>>2]
+			j := col + lane&3*per
+			for e := range per {
+				d[j+e] = decode(v >> (e * width) & mask)
+			}
+		}
+	}
+}
+
+// dot sums products along k in four chains.
+func dot(a, b *[32]float32, k int) float32 {
+	if k == 16 {
+		s0 := a[0]*b[0] + a[4]*b[4] + a[8]*b[8] + a[12]*b[12]
+		s1 := a[1]*b[1] + a[5]*b[5] + a[9]*b[9] + a[13]*b[13]
+		s2 := a[2]*b[2] + a[6]*b[6] + a[10]*b[10] + a[14]*b[14]
+		s3 := a[3]*b[3] + a[7]*b[7] + a[11]*b[11] + a[15]*b[15]
+		return (s0 + s1) + (s2 + s3)
+	}
+	var s0, s1, s2, s3 float32
+	for i := 0; i < k; i += 4 {
+		s0 += a[i&31] * b[i&31]
+		s1 += a[(i+1)&31] * b[(i+1)&31]
+		s2 += a[(i+2)&31] * b[(i+2)&31]
+		s3 += a[(i+3)&31] * b[(i+3)&31]
+	}
+	return (s0 + s1) + (s2 + s3)
+}
+
+func runMmaInt(_ *block, w *warp, o *op, _ uint32) status {
+	x := o.ext.(*mmaOp)
+	ext := func(v uint32, t typ) int32 {
+		if t == tS8 {
+			return int32(int8(v))
+		}
+		return int32(uint8(v))
+	}
+	at := func(regs []int32, rows, r, k int, t typ) int32 {
+		reg := r/8 + k/16*rows
+		return ext(w.r32[regs[reg]][r%8*4+k%16/4]>>(8*(k%4)), t)
+	}
+	var out [4]row
+	for lane := range 32 {
+		for q := range 4 {
+			r, c := lane>>2+q/2*8, lane&3*2+q&1
+			s := int32(w.r32[x.c[q]][lane])
+			for k := range x.k {
+				s += at(x.a, 2, r, k, x.at) * at(x.b, 1, c, k, x.bt)
+			}
+			out[q][lane] = uint32(s)
+		}
+	}
+	for q := range out {
+		w.r32[x.d[q]] = out[q]
+	}
+	return next
+}
+
+type matrixOp struct {
+	n     int // matrices
+	trans bool
+	regs  []int32
+}
+
+func (d *decoder) matrix(store bool) {
+	d.one("sync")
+	d.one("aligned")
+	d.one("m8n8")
+	x := &matrixOp{n: map[string]int{"x1": 1, "x2": 2, "x4": 4}[d.one("x1", "x2", "x4")]}
+	x.trans = d.opt("trans")
+	d.one("shared", "shared::cta")
+	d.typ(tB16)
+	mem, val := 1, 0
+	if store {
+		mem, val = 0, 1
+	}
+	x.regs = d.list(val, x.n, tB32)
+	d.o.mem, d.o.ext = &access{size: 4, n: uint8(x.n), store: store}, x
+	d.accessTo(d.arg(mem), spaceShared, d.o.mem)
+}
+
+func decodeLdmatrix(d *decoder) { d.matrix(false); d.fullWarp(runLdmatrix) }
+func decodeStmatrix(d *decoder) { d.matrix(true); d.fullWarp(runStmatrix) }
+
+// matrixRows checks the addresses of the rows, one a lane, and returns their places.
+func (b *block) matrixRows(w *warp, o *op, x *matrixOp) (at [32]int) {
+	w.addresses(o.mem)
+	for i := range 8 * x.n {
+		at[i] = b.sharedAddress(w, o, i, w.addr[i], 16)
+	}
+	if b.count {
+		c := &b.counts[o.index]
+		c.requests++
+		for g := range x.n {
+			c.ideal++
+			c.units += uint64(passes(w.addr[8*g:8*g+8], 0xff, 4))
+		}
+	}
+	return at
+}
+
+func runLdmatrix(b *block, w *warp, o *op, _ uint32) status {
+	x := o.ext.(*matrixOp)
+	at := b.matrixRows(w, o, x)
+	if b.check {
+		for i := range 8 * x.n {
+			if !allWritten(b.state[at[i] : at[i]+16]) {
+				b.badState(w, o, i, at[i], 16)
+			}
+			for j := range 4 { // the lanes that receive the row
+				b.noteRead(w, o, i&7*4+j, at[i]+4*j, 4)
+			}
+		}
+	}
+	for q, slot := range x.regs {
+		d, rows := &w.r32[slot], at[8*q:8*q+8]
+		for i := range d {
+			if x.trans {
+				lo := le.Uint16(b.smem[rows[i&3*2]+i>>2*2:])
+				hi := le.Uint16(b.smem[rows[i&3*2+1]+i>>2*2:])
+				d[i] = uint32(lo) | uint32(hi)<<16
+			} else {
+				d[i] = le.Uint32(b.smem[rows[i>>2]+i&3*4:])
+			}
+		}
+	}
+	return next
+}
+
+func runStmatrix(b *block, w *warp, o *op, _ uint32) status {
+	x := o.ext.(*matrixOp)
+	at := b.matrixRows(w, o, x)
+	for i := range 8 * x.n {
+		st := b.state[at[i] : at[i]+16]
+		if b.check {
+			if !plainState(st) {
+				b.badState(w, o, i, at[i], 16)
+			}
+			for j := range 4 {
+				b.noteWrite(w, o, i&7*4+j, at[i]+4*j, 4, false)
+			}
+		}
+		setWritten(st)
+	}
+	for q, slot := range x.regs {
+		s, rows := &w.r32[slot], at[8*q:8*q+8]
+		for i, v := range s {
+			if x.trans {
+				le.PutUint16(b.smem[rows[i&3*2]+i>>2*2:], uint16(v))
+				le.PutUint16(b.smem[rows[i&3*2+1]+i>>2*2:], uint16(v>>16))
+			} else {
+				le.PutUint32(b.smem[rows[i>>2]+i&3*4:], v)
+			}
+		}
+	}
+	b.progress = true
+	return next
+}
+
+// decodeMovmatrix transposes an 8x8 matrix held by a warp.
+func decodeMovmatrix(d *decoder) {
+	d.one("sync")
+	d.one("aligned")
+	d.one("m8n8")
+	d.one("trans")
+	d.typ(tB16)
+	d.o.d, d.o.a = d.dst(0, tB32), d.src(1, tB32)
+	d.fullWarp(func(_ *block, w *warp, o *op, _ uint32) status {
+		src := w.r32[o.a]
+		half := func(r, c int) uint32 { return src[r*4+c/2] >> (16 * (c & 1)) & 0xffff }
+		for i := range 32 {
+			w.r32[o.d][i] = half(i&3*2, i>>2) | half(i&3*2+1, i>>2)<<16
+		}
+		return next
+	})
+}

@@ -1,0 +1,359 @@
+package sim
+
+import "math/bits"
+
+// mbarriers: counted arrivals and bytes that complete phases. Arrivals release,
+// successful waits acquire. The first answer of a wait is always "not yet" while
+// checks are on, and copies land only when somebody waits for them: a kernel that does
+// not loop, or waits for the wrong phase, goes wrong here every time.
+
+var hopperOpcodes = map[string]func(*decoder){"mbarrier": decodeMbarrier, "wgmma": decodeWgmma, "mapa": decodeMapa}
+
+type mbarrier struct {
+	addr     int
+	expected int // arrivals a phase
+	pending  int // arrivals still to come
+	tx       int // bytes still to come
+	phase    uint32
+	clock    vclock // published by the arrivals of this phase
+	passed   vclock // by those of the phases that are over
+	agent    int    // index of its copies in vector clocks
+	landing  []bulkCopy
+	copies   []arrivingCopies
+}
+
+// arrivingCopies is cp.async.mbarrier.arrive: the barrier's arrival comes when the
+// copies have landed.
+type arrivingCopies struct {
+	w        *warp
+	o        *op
+	mask     uint32
+	requests []copyRequest
+}
+
+func decodeMbarrier(d *decoder) {
+	what := d.one("init", "inval", "arrive", "arrive_drop", "expect_tx", "complete_tx", "test_wait", "try_wait")
+	expect, parity := false, false
+	switch what {
+	case "arrive", "arrive_drop":
+		expect = d.opt("expect_tx")
+		if !expect {
+			d.opt("noComplete")
+		}
+	case "test_wait", "try_wait":
+		parity = d.opt("parity")
+	}
+	if what != "init" && what != "inval" {
+		if d.maybe("release", "acquire", "relaxed") != "" {
+			d.one("cta", "cluster")
+		}
+	}
+	s := spaceNames[d.maybe("shared", "shared::cta")]
+	d.typ(tB64)
+	d.k.narrowSync = true
+	d.o.mem = &access{size: 8, n: 1}
+	switch what {
+	case "init":
+		d.accessTo(d.arg(0), s, d.o.mem)
+		d.o.b = d.src(1, tU32)
+		d.o.run = runMbarrierInit
+	case "inval":
+		d.accessTo(d.arg(0), s, d.o.mem)
+		d.o.run = runMbarrierInval
+	case "expect_tx", "complete_tx":
+		d.accessTo(d.arg(0), s, d.o.mem)
+		d.o.b = d.src(1, tU32)
+		sign := 1
+		if what == "complete_tx" {
+			sign = -1
+		}
+		d.o.run = eachMbarrier(func(b *block, w *warp, o *op, q *mbarrier, i int) {
+			q.tx += sign * int(int32(w.r32[o.b][i]))
+			q.settle()
+		})
+	case "arrive", "arrive_drop":
+		d.o.d = d.dst(0, tB64)
+		d.accessTo(d.arg(1), s, d.o.mem)
+		d.o.b = d.const32(1)
+		if d.argc() > 2 {
+			d.o.b = d.src(2, tU32)
+		} else if expect {
+			d.fail("the byte count is missing")
+		}
+		d.o.run = arrival(expect, what == "arrive_drop")
+	default:
+		d.o.d = d.dst(0, tPred)
+		d.accessTo(d.arg(1), s, d.o.mem)
+		if parity {
+			d.o.b = d.src(2, tU32)
+		} else {
+			d.o.b = d.src(2, tB64)
+		}
+		if what == "try_wait" && d.argc() > 3 {
+			d.src(3, tU32)
+		}
+		d.o.run = waitTest(parity)
+	}
+}
+
+// mbarrierAt finds the initialised mbarrier of one lane's address.
+func (b *block) mbarrierAt(w *warp, o *op, lane int, addr uint64) *mbarrier {
+	at := b.sharedAddress(w, o, lane, addr&windowMask, 8)
+	q := b.mbars[uint32(at)]
+	if q == nil {
+		b.fault(w, o, lane, BadMbarrier, "shared+%d holds no initialised mbarrier", at-sharedBase)
+	}
+	return q
+}
+
+func runMbarrierInit(b *block, w *warp, o *op, m uint32) status {
+	w.addresses(o.mem)
+	for ; m != 0; m &= m - 1 {
+		i := firstLane(m)
+		at := b.sharedAddress(w, o, i, w.addr[i]&windowMask, 8)
+		n := int(w.r32[o.b][i])
+		if n < 1 || n > 1<<20-1 {
+			b.fault(w, o, i, BadMbarrier, "a count of %d", n)
+		}
+		if b.mbars[uint32(at)] != nil {
+			b.fault(w, o, i, BadMbarrier, "shared+%d already holds an mbarrier", at-sharedBase)
+		}
+		if b.check {
+			b.noteWrite(w, o, i, at, 8, false)
+		}
+		for j := range 8 {
+			b.state[at+j] = asBarrier
+		}
+		b.mbars[uint32(at)] = &mbarrier{addr: at, expected: n, pending: n, agent: b.agents}
+		b.agents++
+	}
+	b.progress = true
+	return next
+}
+
+func runMbarrierInval(b *block, w *warp, o *op, m uint32) status {
+	w.addresses(o.mem)
+	for ; m != 0; m &= m - 1 {
+		i := firstLane(m)
+		q := b.mbarrierAt(w, o, i, w.addr[i])
+		if len(q.landing) > 0 {
+			b.fault(w, o, i, BadMbarrier, "copies that complete on it are in flight")
+		}
+		delete(b.mbars, uint32(q.addr))
+		clear(b.state[q.addr : q.addr+8])
+	}
+	return next
+}
+
+// eachMbarrier runs f for each lane's barrier, which must be visible to the lane.
+func eachMbarrier(f func(b *block, w *warp, o *op, q *mbarrier, lane int)) func(b *block, w *warp, o *op, m uint32) status {
+	return func(b *block, w *warp, o *op, m uint32) status {
+		w.addresses(o.mem)
+		addr := w.addr
+		for ; m != 0; m &= m - 1 {
+			i := firstLane(m)
+			q := b.mbarrierAt(w, o, i, addr[i])
+			b.visible(w, o, i, q)
+			f(b, w, o, q, i)
+		}
+		b.progress = true
+		return next
+	}
+}
+
+// visible faults if the barrier's initialisation is not ordered before the lane.
+func (b *block) visible(w *warp, o *op, lane int, q *mbarrier) {
+	s := &b.shadow[q.addr>>2]
+	if b.check && s.wStamp >= b.base && int(s.wTid) != w.id*32+lane && !b.before(w, lane, s.wTid, s.wWarps, s.wStamp) {
+		b.fault(w, o, lane, Race, "the mbarrier at shared+%d was initialised by %s with nothing in between that orders them", q.addr-sharedBase, b.agent(s.wTid))
+	}
+}
+
+func arrival(expect, drop bool) func(b *block, w *warp, o *op, m uint32) status {
+	return func(b *block, w *warp, o *op, m uint32) status {
+		w.addresses(o.mem)
+		addr := w.addr
+		for left := m; left != 0; {
+			// Lanes that arrive at one barrier together release together.
+			first := firstLane(left)
+			var g uint32
+			for mm := left; mm != 0; mm &= mm - 1 {
+				if i := firstLane(mm); addr[i] == addr[first] {
+					g |= 1 << i
+				}
+			}
+			left &^= g
+			q := b.mbarrierAt(w, o, first, addr[first])
+			if b.check {
+				b.release(&q.clock, w, g)
+			}
+			for mm := g; mm != 0; mm &= mm - 1 {
+				i := firstLane(mm)
+				b.visible(w, o, i, q)
+				w.r64[o.d][i] = uint64(q.phase)
+				n := 1
+				if expect {
+					q.tx += int(w.r32[o.b][i])
+				} else {
+					n = int(w.r32[o.b][i])
+				}
+				if n > q.pending {
+					b.fault(w, o, i, BadMbarrier, "%d arrivals where %d of %d are missing", n, q.pending, q.expected)
+				}
+				q.pending -= n
+				if drop {
+					q.expected -= n
+				}
+				q.settle()
+			}
+		}
+		b.progress = true
+		return next
+	}
+}
+
+// settle ends the phase if everything has come.
+func (q *mbarrier) settle() {
+	if q.pending == 0 && q.tx == 0 {
+		q.phase++
+		q.pending = q.expected
+		q.passed.join(q.clock)
+		q.clock = q.clock[:0]
+	}
+}
+
+func waitTest(parity bool) func(b *block, w *warp, o *op, m uint32) status {
+	return func(b *block, w *warp, o *op, m uint32) status {
+		w.addresses(o.mem)
+		addr := w.addr
+		var done uint32
+		for mm := m; mm != 0; mm &= mm - 1 {
+			i := firstLane(mm)
+			q := b.mbarrierAt(w, o, i, addr[i])
+			b.visible(w, o, i, q)
+			if b.check && w.spurious>>i&1 == 0 {
+				w.spurious |= 1 << i
+				b.progress = true
+				continue
+			}
+			b.landCopies(q)
+			over := false
+			if parity {
+				if w.r32[o.b][i] > 1 {
+					b.fault(w, o, i, BadMbarrier, "parity %d", w.r32[o.b][i])
+				}
+				over = q.phase&1 != w.r32[o.b][i]
+			} else {
+				over = uint64(q.phase) != w.r64[o.b][i]
+			}
+			if over {
+				done |= 1 << i
+				w.spurious &^= 1 << i
+			}
+		}
+		if b.check {
+			for left := done; left != 0; {
+				first := firstLane(left)
+				var g uint32
+				for mm := left; mm != 0; mm &= mm - 1 {
+					if i := firstLane(mm); addr[i] == addr[first] {
+						g |= 1 << i
+					}
+				}
+				left &^= g
+				b.acquire(b.mbarrierAt(w, o, first, addr[first]).passed, w, g)
+			}
+		}
+		w.p[o.d] = w.p[o.d]&^m | done
+		if done == m {
+			b.progress = true
+			return next
+		}
+		w.rest(o, m, polled)
+		return yielded
+	}
+}
+
+// landCopies completes what is under way to q.
+func (b *block) landCopies(q *mbarrier) {
+	for i := range q.landing {
+		b.landBulk(q, &q.landing[i])
+	}
+	q.landing = q.landing[:0]
+	for _, c := range q.copies {
+		b.land(c.w, c.o, c.requests, c.mask)
+		if b.check {
+			b.release(&q.clock, c.w, c.mask)
+		}
+		q.pending -= bits.OnesCount32(c.mask)
+		b.progress = true
+		q.settle()
+	}
+	q.copies = q.copies[:0]
+}
+
+// copyArrive is cp.async.mbarrier.arrive.
+func (d *decoder) copyArrive() {
+	d.one("arrive")
+	noinc := d.opt("noinc")
+	s := spaceNames[d.maybe("shared", "shared::cta")]
+	d.typ(tB64)
+	d.k.narrowSync = true
+	d.o.mem = &access{size: 8, n: 1}
+	d.accessTo(d.arg(0), s, d.o.mem)
+	d.o.run = func(b *block, w *warp, o *op, m uint32) status {
+		w.addresses(o.mem)
+		addr := w.addr
+		for mm := m; mm != 0; mm &= mm - 1 {
+			i := firstLane(mm)
+			q := b.mbarrierAt(w, o, i, addr[i])
+			b.visible(w, o, i, q)
+			c := arrivingCopies{w: w, o: o, mask: 1 << i, requests: w.takeCopies(i)}
+			if !noinc { // it counts on top of the phase's arrivals
+				q.pending++
+			}
+			q.copies = append(q.copies, c)
+		}
+		b.progress = true
+		return next
+	}
+}
+
+// takeCopies takes all of a lane's copies that have not landed.
+func (w *warp) takeCopies(lane int) (out []copyRequest) {
+	rest := w.open[:0:0]
+	for _, q := range w.open {
+		if q.lane == lane {
+			out = append(out, q)
+		} else {
+			rest = append(rest, q)
+		}
+	}
+	w.open = rest
+	for i := range w.copies {
+		g := &w.copies[i]
+		if g.mask>>lane&1 == 0 {
+			continue
+		}
+		g.mask &^= 1 << lane
+		for _, q := range g.requests {
+			if q.lane == lane {
+				out = append(out, q)
+			}
+		}
+	}
+	return out
+}
+
+// decodeMapa: in a cluster of one block an address maps to itself.
+func decodeMapa(d *decoder) {
+	d.opt("shared::cluster")
+	t := d.typ(tU32, tU64)
+	d.o.b = d.src(2, tU32)
+	if t == tU64 {
+		d.alu64(t, 1, move64)
+	} else {
+		d.alu(t, 1, move32)
+	}
+	d.src(2, tU32)
+}

@@ -1,0 +1,274 @@
+package sim
+
+import "math/bits"
+
+// Races in shared memory are found by vector clocks. Every access carries the block's
+// stamp, a number that grows at each synchronisation. A barrier of the whole block
+// orders everything before it at one stroke: b.base moves up. Narrower ones (named
+// barriers, mbarriers, bar.warp.sync) publish, per thread, up to which stamp its
+// accesses are ordered before whoever acquires. Lockstep orders nothing: lanes of one
+// warp race unless bar.warp.sync stands between.
+
+// vclock holds for each agent (a thread, or the asynchronous copies of one mbarrier)
+// the last stamp that is known to be over.
+type vclock []uint32
+
+// partialClock is knowledge that only some lanes of a warp have.
+type partialClock struct {
+	mask  uint32
+	clock vclock
+}
+
+// shadowWord is what is known of the last accesses to four bytes of shared memory.
+type shadowWord struct {
+	wStamp, rStamp uint32
+	wWarps, rWarps uint32
+	wTid, rTid     uint16
+	wMask, rMask   uint8  // bytes
+	atomic         bool   // the last write was an atomic
+	rVec           uint32 // readers of several warps: 1 + index in block.readers
+}
+
+// readers holds when each warp last read a word. It is kept only where a narrower
+// synchronisation than the block's barrier could order the readers one by one.
+type readers [32]uint32
+
+// many stands for the thread of a word that several threads have touched.
+const many = 0xffff
+
+func (v *vclock) grow(n int) {
+	for len(*v) < n {
+		*v = append(*v, 0)
+	}
+}
+
+func (v *vclock) join(o vclock) {
+	v.grow(len(o))
+	for i, s := range o {
+		(*v)[i] = max((*v)[i], s)
+	}
+}
+
+// release publishes into v what lanes m of w have done and know.
+func (b *block) release(v *vclock, w *warp, m uint32) {
+	v.grow(b.agents)
+	v.join(w.know)
+	for i := range w.partial {
+		if w.partial[i].mask&m != 0 {
+			v.join(w.partial[i].clock)
+		}
+	}
+	for ; m != 0; m &= m - 1 {
+		(*v)[w.id*32+firstLane(m)] = b.now
+	}
+	b.now++
+}
+
+// acquire gives lanes m of w what was published into v.
+func (b *block) acquire(v vclock, w *warp, m uint32) {
+	if m == w.live {
+		w.know.join(v)
+		return
+	}
+	for i := range w.partial {
+		if w.partial[i].mask == m {
+			w.partial[i].clock.join(v)
+			return
+		}
+	}
+	c := vclock{}
+	c.join(v)
+	w.partial = append(w.partial, partialClock{m, c})
+}
+
+// syncWarp orders the accesses of lanes m with one another: bar.warp.sync.
+func (b *block) syncWarp(w *warp, m uint32) {
+	var v vclock
+	b.release(&v, w, m)
+	if m == w.live {
+		w.partial = w.partial[:0]
+	}
+	b.acquire(v, w, m)
+}
+
+// knows reports whether lane of w is ordered behind what tid did at stamp.
+func (w *warp) knows(lane, tid int, stamp uint32) bool {
+	if tid < len(w.know) && w.know[tid] >= stamp {
+		return true
+	}
+	for i := range w.partial {
+		p := &w.partial[i]
+		if p.mask>>lane&1 != 0 && tid < len(p.clock) && p.clock[tid] >= stamp {
+			return true
+		}
+	}
+	return false
+}
+
+// before reports whether an access by tid, or by threads of those warps if many, at
+// stamp is ordered before lane of w.
+func (b *block) before(w *warp, lane int, tid uint16, warps, stamp uint32) bool {
+	if tid != many {
+		return w.knows(lane, int(tid), stamp)
+	}
+	for ; warps != 0; warps &= warps - 1 {
+		v := b.warps[bits.TrailingZeros32(warps)]
+		n := min(32, b.threads-32*v.id)
+		for i := range n {
+			if v == w && i == lane {
+				continue
+			}
+			if !w.knows(lane, v.id*32+i, stamp) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// byteMask is the bytes of the word at addr&^3 that n bytes at addr cover.
+func byteMask(addr, n int) uint8 {
+	if n >= 4 {
+		return 0xf
+	}
+	return (1<<n - 1) << (addr & 3)
+}
+
+// noteRead records a read of shared memory and faults if it races.
+func (b *block) noteRead(w *warp, o *op, lane, addr, n int) {
+	tid := uint16(w.id*32 + lane)
+	mask := byteMask(addr, n)
+	for q := addr >> 2; q < (addr+n+3)>>2; q++ {
+		s := &b.shadow[q]
+		if s.wStamp >= b.base && s.wTid != tid && s.wMask&mask != 0 && !b.before(w, lane, s.wTid, s.wWarps, s.wStamp) {
+			b.fault(w, o, lane, Race, "reads shared+%d, written by %s with nothing in between that orders them",
+				q*4-sharedBase, b.agent(s.wTid))
+		}
+		if s.rStamp < b.base {
+			s.rTid, s.rMask, s.rWarps, s.rVec = tid, mask, 1<<w.id, 0
+		} else if s.rTid != tid || s.rMask != mask {
+			b.joinReaders(w, s, tid, mask)
+		}
+		s.rStamp = b.now
+	}
+}
+
+// joinReaders adds a reader to a word that has been read since the last barrier.
+func (b *block) joinReaders(w *warp, s *shadowWord, tid uint16, mask uint8) {
+	s.rMask |= mask
+	warps := s.rWarps | 1<<w.id
+	if s.rTid != tid {
+		s.rTid = many
+	}
+	if b.k.narrowSync && warps&(warps-1) != 0 {
+		if s.rVec == 0 {
+			if b.vectors == len(b.readers) {
+				b.readers = append(b.readers, readers{})
+			}
+			b.readers[b.vectors] = readers{}
+			b.readers[b.vectors][bits.TrailingZeros32(s.rWarps)] = s.rStamp
+			b.vectors++
+			s.rVec = uint32(b.vectors)
+		}
+		b.readers[s.rVec-1][w.id] = b.now
+	}
+	s.rWarps = warps
+}
+
+// barrierOfAll orders everything before now.
+func (b *block) barrierOfAll() {
+	b.now++
+	b.base = b.now
+	b.vectors = 0
+	for _, w := range b.warps {
+		w.know, w.partial = w.know[:0], w.partial[:0]
+	}
+}
+
+// noteWrite records a write and faults if it races; same says that the bytes there
+// already have the value, which is let pass between writers.
+func (b *block) noteWrite(w *warp, o *op, lane, addr, n int, same bool) {
+	tid := uint16(w.id*32 + lane)
+	mask := byteMask(addr, n)
+	for q := addr >> 2; q < (addr+n+3)>>2; q++ {
+		s := &b.shadow[q]
+		if s.wStamp >= b.base && s.wTid != tid {
+			overlap := s.wMask&mask != 0
+			known := b.before(w, lane, s.wTid, s.wWarps, s.wStamp)
+			if overlap && !known && !same {
+				b.fault(w, o, lane, Race, "writes shared+%d, written by %s with nothing in between that orders them",
+					q*4-sharedBase, b.agent(s.wTid))
+			}
+			if !known {
+				b.checkReaders(w, o, lane, q, s, mask)
+				s.wTid, s.wStamp = many, b.now
+				s.wMask |= mask
+				s.wWarps |= 1 << w.id
+				s.atomic = false
+				continue
+			}
+			s.wMask = 0
+		}
+		b.checkReaders(w, o, lane, q, s, mask)
+		if s.wStamp < b.base || s.wTid != tid {
+			s.wMask = 0
+		}
+		s.wTid, s.wStamp, s.wWarps = tid, b.now, 1<<w.id
+		s.wMask |= mask
+		s.atomic = false
+	}
+}
+
+// noteAtomic records an atomic, which races with plain accesses but not with its like.
+func (b *block) noteAtomic(w *warp, o *op, lane, addr, n int) {
+	tid := uint16(w.id*32 + lane)
+	for q := addr >> 2; q < (addr+n+3)>>2; q++ {
+		s := &b.shadow[q]
+		recent := s.wStamp >= b.base
+		if recent && !s.atomic && s.wTid != tid && !b.before(w, lane, s.wTid, s.wWarps, s.wStamp) {
+			b.fault(w, o, lane, Race, "an atomic on shared+%d, written by %s with nothing in between that orders them",
+				q*4-sharedBase, b.agent(s.wTid))
+		}
+		b.checkReaders(w, o, lane, q, s, byteMask(addr, n))
+		if recent && s.wTid != tid {
+			s.wTid, s.wWarps = many, s.wWarps|1<<w.id
+		} else {
+			s.wTid, s.wWarps = tid, 1<<w.id
+		}
+		s.wStamp, s.wMask, s.atomic = b.now, 0xf, true
+	}
+}
+
+func (b *block) checkReaders(w *warp, o *op, lane, q int, s *shadowWord, mask uint8) {
+	if s.rStamp < b.base || s.rMask&mask == 0 {
+		return
+	}
+	tid := uint16(w.id*32 + lane)
+	known := s.rTid == tid
+	if !known && s.rVec == 0 {
+		known = b.before(w, lane, s.rTid, s.rWarps, s.rStamp)
+	} else if !known {
+		known = true
+		for v, stamp := range b.readers[s.rVec-1] {
+			known = known && (stamp < b.base || b.before(w, lane, many, 1<<v, stamp))
+		}
+	}
+	if !known {
+		b.fault(w, o, lane, Race, "writes shared+%d, read by %s with nothing in between that orders them",
+			q*4-sharedBase, b.agent(s.rTid))
+	}
+	if mask == 0xf {
+		s.rStamp = 0
+	}
+}
+
+// agent names who touched a word.
+func (b *block) agent(tid uint16) string {
+	switch {
+	case tid == many:
+		return "several threads"
+	case int(tid) >= b.threads:
+		return "an asynchronous copy"
+	}
+	return "thread " + itoa(int(tid))
+}

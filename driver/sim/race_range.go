@@ -1,0 +1,94 @@
+package sim
+
+// Ranges of shared memory that the asynchronous proxy (TMA, bulk copies, wgmma)
+// touches. Neighbouring words mostly have the same history, so the last verdict is
+// remembered.
+
+type rangeKind uint8
+
+const (
+	rangeRead rangeKind = iota
+	rangeWrite
+)
+
+// checkRange faults if an access of that kind by lane, n bytes at at, races.
+func (b *block) checkRange(w *warp, o *op, lane, at, n int, kind rangeKind) {
+	var wTid uint16
+	var wStamp, wWarps uint32
+	for q := at >> 2; q < (at+n)>>2; q++ {
+		s := &b.shadow[q]
+		if s.wStamp >= b.base && (s.wTid != wTid || s.wStamp != wStamp || s.wWarps != wWarps) {
+			if int(s.wTid) != w.id*32+lane && !b.before(w, lane, s.wTid, s.wWarps, s.wStamp) {
+				verb := "reads"
+				if kind == rangeWrite {
+					verb = "writes"
+				}
+				b.fault(w, o, lane, Race, "%s shared+%d, written by %s with nothing in between that orders them", verb, q*4-sharedBase, b.agent(s.wTid))
+			}
+			wTid, wStamp, wWarps = s.wTid, s.wStamp, s.wWarps
+		}
+		if kind == rangeWrite && s.rStamp >= b.base {
+			b.checkReaders(w, o, lane, q, s, 0xf)
+		}
+	}
+}
+
+// markRange records a write by an agent.
+func (b *block) markRange(at, n int, agent uint16) {
+	for q := at >> 2; q < (at+n)>>2; q++ {
+		s := &b.shadow[q]
+		s.wTid, s.wStamp, s.wMask, s.wWarps, s.rStamp, s.atomic = agent, b.now, 0xf, 0, 0, false
+	}
+}
+
+// asyncRead checks and records that the asynchronous proxy reads n bytes for lane of
+// w, by an op issued at stamp.
+func (b *block) asyncRead(w *warp, o *op, lane, at, n int, stamp uint32) {
+	if !allWritten(b.state[at : at+n]) {
+		b.badState(w, o, lane, at, n)
+	}
+	b.checkRange(w, o, lane, at, n, rangeRead)
+	tid := uint16(w.id*32 + lane)
+	var okTid uint16
+	var okStamp uint32
+	for q := at >> 2; q < (at+n)>>2; q++ {
+		s := &b.shadow[q]
+		if s.wTid != okTid || s.wStamp != okStamp {
+			if s.wStamp > stamp {
+				b.fault(w, o, lane, AsyncHazard, "shared+%d was overwritten by %s before this, which reads it, was waited for", q*4-sharedBase, b.agent(s.wTid))
+			}
+			if !b.proxied(w, s) {
+				b.fault(w, o, lane, ProxyHazard, "shared+%d was written by %s with ordinary stores and no fence.proxy.async after them", q*4-sharedBase, b.agent(s.wTid))
+			}
+			okTid, okStamp = s.wTid, s.wStamp
+		}
+		if s.rStamp < b.base {
+			s.rTid, s.rMask, s.rWarps, s.rVec = tid, 0xf, 1<<w.id, 0
+		} else if s.rTid != tid {
+			b.joinReaders(w, s, tid, 0xf)
+		}
+		s.rStamp = b.now
+	}
+}
+
+// proxied reports that the word's last write is visible to the asynchronous proxy: a
+// bulk copy made it, or its writer or this warp has fenced since.
+func (b *block) proxied(w *warp, s *shadowWord) bool {
+	if s.wTid != many && int(s.wTid) >= b.threads {
+		return true
+	}
+	for m := w.live; m != 0; m &= m - 1 {
+		if w.fenced[firstLane(m)] > s.wStamp {
+			return true
+		}
+	}
+	if s.wTid != many {
+		return b.warps[s.wTid/32].fenced[s.wTid%32] > s.wStamp
+	}
+	for i, v := range b.warps {
+		if s.wWarps>>i&1 != 0 && v.fenced[0] <= s.wStamp {
+			return false
+		}
+	}
+	return true
+}
