@@ -3,7 +3,7 @@
 // i being turned by pos·inv[i].
 //
 //	x1' = x1·cos − x2·sin        x1 = x[.., i], x2 = x[.., i+D/2]
-//	x2' = x2·cos + x1·sin
+//	x2' = x2·cos + x1·sin        interleaved: x1 = x[.., 2i], x2 = x[.., 2i+1]
 //
 // cos and sin are float32, computed from the float32 product pos·inv and
 // multiplied by the attention scale (1 but for yarn and longrope).
@@ -40,7 +40,7 @@ func Apply(dev driver.Device, x driver.F32, pos []int32, t *Table, heads, headDi
 	a := t.grown(last + 1)
 	switch c := dev.(type) {
 	case *cpu.Device:
-		applyCPU(c, x.Host(), pos, a, t.dim, heads, headDim, inverse)
+		applyCPU(c, x.Host(), pos, a, t, heads, headDim, inverse)
 	default:
 		panic("rope.Apply: no kernel for " + dev.Kind().String())
 	}

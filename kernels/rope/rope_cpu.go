@@ -4,18 +4,21 @@ import "dataflex/driver/cpu"
 
 const rowBlock = 16 // tokens a task turns
 
-func applyCPU(c *cpu.Device, x []float32, pos []int32, a angles, dim, heads, headDim int, inverse bool) {
-	half := dim / 2
+func applyCPU(c *cpu.Device, x []float32, pos []int32, a angles, table *Table, heads, headDim int, inverse bool) {
+	half := table.dim / 2
 	width := heads * headDim
 	c.Parallel((len(pos)+rowBlock-1)/rowBlock, func(b int) {
 		for t := b * rowBlock; t < min(len(pos), (b+1)*rowBlock); t++ {
 			p := int(pos[t])
 			cos, sin := a.cos[p*half:(p+1)*half], a.sin[p*half:(p+1)*half]
 			for h := range heads {
-				head := x[t*width+h*headDim:][:dim]
-				if inverse {
+				head := x[t*width+h*headDim:][:table.dim]
+				switch {
+				case table.Interleaved:
+					turnNeighbours(head, cos, sin, inverse)
+				case inverse:
 					turnBack(head[:half], head[half:], cos, sin)
-				} else {
+				default:
 					turn(head[:half], head[half:], cos, sin)
 				}
 			}
@@ -38,5 +41,17 @@ func turnBack(x1, x2, cos, sin []float32) {
 		v := x2[i]
 		x1[i] = u*cos[i] + v*sin[i]
 		x2[i] = v*cos[i] - u*sin[i]
+	}
+}
+
+func turnNeighbours(head, cos, sin []float32, inverse bool) {
+	sign := float32(1)
+	if inverse {
+		sign = -1
+	}
+	sin = sin[:len(cos)]
+	for i, c := range cos {
+		s, u, v := sign*sin[i], head[2*i], head[2*i+1]
+		head[2*i], head[2*i+1] = u*c-v*s, v*c+u*s
 	}
 }

@@ -22,6 +22,9 @@ type golden struct {
 		BetaSlow        float64 `json:"beta_slow"`
 		MScale          float64 `json:"mscale"`
 		MScaleAllDim    float64 `json:"mscale_all_dim"`
+
+		ShortFactor []float64 `json:"short_factor"`
+		LongFactor  []float64 `json:"long_factor"`
 	}
 	Theta  float64
 	MaxPos int `json:"max_pos"`
@@ -118,10 +121,73 @@ func TestErrors(t *testing.T) {
 		{8, 1e4, rope.Scaling{Type: "llama3", Factor: 8}, 64, "llama3 needs"},
 		{8, 1e4, rope.Scaling{Type: "dynamic", Factor: 2}, 0, "max_position_embeddings 0"},
 		{2, 1e4, rope.Scaling{Type: "dynamic", Factor: 2}, 8, "rotary dimension 2"},
+		{4, 1e4, rope.Scaling{Type: "longrope", ShortFactor: []float64{1}, LongFactor: []float64{1, 2}}, 8, "short_factor has 1 numbers and long_factor 2, want 2 each"},
 	} {
 		_, _, err := rope.Frequencies(c.dim, c.theta, c.s, c.maxPos, 0)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: error %v, want %q", c.s, err, c.want)
 		}
+	}
+}
+
+// TestLongRope: frequencies and scale by the paper's formulas, and the list that a
+// length picks.
+func TestLongRope(t *testing.T) {
+	s := rope.Scaling{Type: "longrope", OriginalMax: 16, ShortFactor: []float64{1, 1.5}, LongFactor: []float64{2, 4}}
+	table, err := rope.NewTable(4, 100, s, 128)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		length int
+		inv    []float64 // 1/(factor·100^(2i/4))
+	}{{16, []float64{1, 0.1 / 1.5}}, {17, []float64{0.5, 0.025}}, {99, []float64{0.5, 0.025}}, {3, []float64{1, 0.1 / 1.5}}} {
+		table.Prepare(c.length)
+		inv, scale := table.Frequencies()
+		for i, want := range c.inv {
+			if math.Abs(inv[i]/want-1) > 1e-6 {
+				t.Errorf("length %d: frequencies %v, want %v", c.length, inv, c.inv)
+			}
+		}
+		// sqrt(1 + ln 8 / ln 16) = sqrt(1.75)
+		if math.Abs(scale-1.3228756555322954) > 1e-6 {
+			t.Errorf("length %d: scale %v", c.length, scale)
+		}
+	}
+}
+
+// TestInterleaved: neighbours are turned as halves are, elements permuted.
+func TestInterleaved(t *testing.T) {
+	const heads, headDim, dim = 2, 10, 6
+	table, err := rope.NewTable(dim, 10000, rope.Scaling{}, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pos := []int32{3, 0, 9}
+	x := optest.Normal(optest.Rand(3), len(pos)*heads*headDim, 1)
+	apart := func(x []float32, back bool) []float32 {
+		y := append([]float32(nil), x...)
+		for h := 0; h < len(x); h += headDim {
+			for i := range dim / 2 {
+				for half := range 2 {
+					near, far := h+2*i+half, h+i+half*dim/2
+					if back {
+						near, far = far, near
+					}
+					y[far] = x[near]
+				}
+			}
+		}
+		return y
+	}
+	for _, inverse := range []bool{false, true} {
+		want := apart(x, false)
+		dev := optest.CPU(t, 2)
+		rope.Apply(dev, optest.Dev(want), pos, table, heads, headDim, inverse)
+		got := append([]float32(nil), x...)
+		table.Interleaved = true
+		rope.Apply(dev, optest.Dev(got), pos, table, heads, headDim, inverse)
+		table.Interleaved = false
+		optest.Same(t, "interleaved", got, apart(want, true))
 	}
 }

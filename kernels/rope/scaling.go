@@ -7,21 +7,23 @@ import (
 
 // Scaling is rope_scaling of a Hugging Face config.json. Zero means "not given".
 type Scaling struct {
-	Type   string  // "" or "default", "linear", "dynamic", "llama3", "yarn"
-	Factor float64 // all but default
+	Type   string  // "" or "default", "linear", "dynamic", "llama3", "yarn", "longrope"
+	Factor float64 // all but default; longrope: only without OriginalMax
 
 	LowFreqFactor, HighFreqFactor float64 // llama3
-	OriginalMax                   int     // original_max_position_embeddings: llama3, yarn
+	OriginalMax                   int     // original_max_position_embeddings: llama3, yarn, longrope
 
-	AttentionFactor      float64 // yarn
+	AttentionFactor      float64 // yarn, longrope
 	BetaFast, BetaSlow   float64 // yarn: 32 and 1 when not given
 	MScale, MScaleAllDim float64 // yarn
+
+	ShortFactor, LongFactor []float64 // longrope: dim/2 each
 }
 
 // Frequencies returns the inverse frequency of each of the dim/2 planes, float32
 // values as transformers 4.52 computes them, and what cos and sin are multiplied
-// by. maxPos is max_position_embeddings; seqLen matters to the dynamic type
-// alone, where it is max(position)+1 over the batch.
+// by. maxPos is max_position_embeddings; seqLen is max(position)+1 over the batch and
+// matters to the types dynamic and longrope alone.
 func Frequencies(dim int, theta float64, s Scaling, maxPos, seqLen int) (inv []float64, attentionScale float64, err error) {
 	if dim < 2 || dim%2 != 0 {
 		return nil, 0, fmt.Errorf("rope: rotary dimension %d is not a positive even number", dim)
@@ -29,7 +31,7 @@ func Frequencies(dim int, theta float64, s Scaling, maxPos, seqLen int) (inv []f
 	if theta <= 0 {
 		return nil, 0, fmt.Errorf("rope: rope_theta %g is not positive", theta)
 	}
-	if s.Type != "" && s.Type != "default" && s.Factor <= 0 {
+	if s.Type != "" && s.Type != "default" && s.Type != "longrope" && s.Factor <= 0 {
 		return nil, 0, fmt.Errorf("rope: rope_scaling %s: factor %g is not positive", s.Type, s.Factor)
 	}
 	switch s.Type {
@@ -47,8 +49,10 @@ func Frequencies(dim int, theta float64, s Scaling, maxPos, seqLen int) (inv []f
 		return llama3(dim, theta, s)
 	case "yarn":
 		return yarn(dim, theta, s, maxPos)
+	case "longrope":
+		return longrope(dim, theta, s, maxPos, seqLen)
 	}
-	return nil, 0, fmt.Errorf("rope: rope_scaling type %q is not one of default, linear, dynamic, llama3, yarn", s.Type)
+	return nil, 0, fmt.Errorf("rope: rope_scaling type %q is not one of default, linear, dynamic, llama3, yarn, longrope", s.Type)
 }
 
 // plain is 1/base^(2i/dim), each step rounded to float32.
@@ -162,4 +166,37 @@ func correction(dim int, theta float64, s Scaling, old int) (low, high float64) 
 		high += 0.001 // a ramp of no width
 	}
 	return low, high
+}
+
+// longrope divides every frequency by a searched factor, one list up to the length
+// of pre-training and one beyond it (arXiv:2402.13753). Cosines and sines are scaled
+// for the longest length whichever list is in use.
+func longrope(dim int, theta float64, s Scaling, maxPos, seqLen int) ([]float64, float64, error) {
+	if len(s.ShortFactor) != dim/2 || len(s.LongFactor) != dim/2 {
+		return nil, 0, fmt.Errorf("rope: rope_scaling longrope: short_factor has %d numbers and long_factor %d, want %d each",
+			len(s.ShortFactor), len(s.LongFactor), dim/2)
+	}
+	old, factor := maxPos, s.Factor
+	if s.OriginalMax > 0 {
+		old, factor = s.OriginalMax, float64(maxPos)/float64(s.OriginalMax)
+	}
+	if old < 2 {
+		return nil, 0, fmt.Errorf("rope: rope_scaling longrope: original_max_position_embeddings %d is below 2", old)
+	}
+	scale := s.AttentionFactor
+	if scale == 0 {
+		scale = 1
+		if factor > 1 {
+			scale = math.Sqrt(1 + math.Log(factor)/math.Log(float64(old)))
+		}
+	}
+	factors := s.ShortFactor
+	if seqLen > old {
+		factors = s.LongFactor
+	}
+	inv := make([]float64, dim/2)
+	for i, f := range factors {
+		inv[i] = float64(1 / (float32(f) * power(float32(theta), i, dim)))
+	}
+	return inv, scale, nil
 }

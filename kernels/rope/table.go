@@ -8,13 +8,17 @@ import (
 // Table holds cos and sin per position, and grows to the positions it is asked
 // for. It is safe for use from several goroutines.
 type Table struct {
+	// Interleaved says that planes are neighbours, (2i, 2i+1), instead of (i, i+dim/2):
+	// glm4.
+	Interleaved bool
+
 	dim    int
 	theta  float64
 	s      Scaling
 	maxPos int
 
 	mu     sync.Mutex
-	cached int // dynamic: the length the frequencies were computed for
+	cached int // dynamic, longrope: the length the frequencies were computed for
 	inv    []float32
 	scale  float32
 	a      angles
@@ -36,19 +40,20 @@ func NewTable(dim int, theta float64, s Scaling, maxPos int) (*Table, error) {
 }
 
 // Prepare tells the table the length, max(position)+1, of the batch that comes.
-// Only the dynamic type cares: as transformers does, the base grows with the
-// longest batch so far and goes back when one fits into maxPos again. Call it
-// before the forward pass, and not again before that batch's backward pass.
+// Only two types care, and do as transformers does. dynamic: the base grows with the
+// longest batch so far and goes back when one fits into maxPos again. longrope: the
+// batch's length picks the list of factors. Call it before the forward pass, and not
+// again before that batch's backward pass.
 func (t *Table) Prepare(seqLen int) {
-	if t.s.Type != "dynamic" {
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	was := t.cached
 	switch {
-	case seqLen > t.cached:
+	case t.s.Type == "longrope" && (seqLen > t.old()) != (was > t.old()):
 		t.cached = seqLen
-	case seqLen < t.maxPos && t.cached > t.maxPos:
+	case t.s.Type == "dynamic" && seqLen > was:
+		t.cached = seqLen
+	case t.s.Type == "dynamic" && seqLen < t.maxPos && was > t.maxPos:
 		t.cached = t.maxPos
 	default:
 		return
@@ -57,6 +62,17 @@ func (t *Table) Prepare(seqLen int) {
 		panic(err) // the same arguments passed in NewTable
 	}
 }
+
+// old is the length up to which longrope uses its short factors.
+func (t *Table) old() int {
+	if t.s.OriginalMax > 0 {
+		return t.s.OriginalMax
+	}
+	return t.maxPos
+}
+
+// Fixed reports whether a batch's length has no influence on the angles.
+func (t *Table) Fixed() bool { return t.s.Type != "dynamic" && t.s.Type != "longrope" }
 
 // Frequencies returns the inverse frequencies in use and what cos and sin are
 // multiplied by.

@@ -1,12 +1,16 @@
-// Package swiglu is the gate of a llama MLP, elementwise over float32 tensors of
-// any one shape:
+// Package swiglu is the gate of a gated MLP, elementwise over float32 tensors of any
+// one shape:
 //
-//	out = silu(gate)·up,  silu(z) = z·σ(z),  σ(z) = 1/(1+exp(−z))
+//	out = act(gate)·up
+//	SiLU      act(z) = z·σ(z),  σ(z) = 1/(1+exp(−z))
+//	GELUTanh  act(z) = z·½(1+tanh(√(2/π)·(z+0.044715z³)))
 //
-// Results depend on the element alone (and, within rounding, on nothing else):
-// the bits are the same for every number of threads.
+// Both are z·σ(a(z)): a(z) = z, and a(z) = 2√(2/π)·(z+0.044715z³) since
+// ½(1+tanh u) = σ(2u). Results depend on the element alone (and, within rounding,
+// on nothing else): the bits are the same for every number of threads.
 //
-// Source: Shazeer 2020, arXiv:2002.05202.
+// Source: Shazeer 2020, arXiv:2002.05202; Hendrycks and Gimpel 2016, arXiv:1606.08415
+// (transformers' gelu_pytorch_tanh).
 package swiglu
 
 import (
@@ -14,33 +18,49 @@ import (
 	"dataflex/driver/cpu"
 )
 
+// Activation is the function that the gate goes through.
+type Activation uint8
+
+const (
+	SiLU     Activation = iota // llama and most others
+	GELUTanh                   // gemma
+)
+
 // Forward overwrites out, which may be gate or up.
-func Forward(dev driver.Device, gate, up, out driver.F32) {
+func Forward(dev driver.Device, act Activation, gate, up, out driver.F32) {
+	act.check()
 	if up.Len() != gate.Len() || out.Len() != gate.Len() {
 		panic("swiglu: gate, up and out differ in length")
 	}
 	switch c := dev.(type) {
 	case *cpu.Device:
-		forwardCPU(c, gate.Host(), up.Host(), out.Host())
+		forwardCPU(c, act, gate.Host(), up.Host(), out.Host())
 	default:
 		panic("swiglu.Forward: no kernel for " + dev.Kind().String())
 	}
 }
 
 // Backward overwrites dgate, which may be gate or dout, and dup, which may be up
-// or dout, but not both the same:
+// or dout, but not both the same; σ and a as above:
 //
-//	dgate = dout·up·σ(gate)·(1 + gate·(1 − σ(gate)))
-//	dup   = dout·silu(gate)
-func Backward(dev driver.Device, dout, gate, up, dgate, dup driver.F32) {
+//	dgate = dout·up·σ(a)·(1 + gate·a'(gate)·(1 − σ(a)))
+//	dup   = dout·act(gate)
+func Backward(dev driver.Device, act Activation, dout, gate, up, dgate, dup driver.F32) {
+	act.check()
 	n := gate.Len()
 	if dout.Len() != n || up.Len() != n || dgate.Len() != n || dup.Len() != n {
 		panic("swiglu: dout, gate, up, dgate and dup differ in length")
 	}
 	switch c := dev.(type) {
 	case *cpu.Device:
-		backwardCPU(c, dout.Host(), gate.Host(), up.Host(), dgate.Host(), dup.Host())
+		backwardCPU(c, act, dout.Host(), gate.Host(), up.Host(), dgate.Host(), dup.Host())
 	default:
 		panic("swiglu.Backward: no kernel for " + dev.Kind().String())
+	}
+}
+
+func (a Activation) check() {
+	if a > GELUTanh {
+		panic("swiglu: unknown activation")
 	}
 }

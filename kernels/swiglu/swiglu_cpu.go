@@ -1,6 +1,8 @@
 package swiglu
 
 import (
+	"math"
+
 	"dataflex/driver/cpu"
 	"dataflex/kernels/simd"
 )
@@ -8,39 +10,93 @@ import (
 const (
 	block = 4096 // elements a task takes
 	piece = 512  // elements whose intermediate values stay in the first-level cache
+
+	geluCube = 0.044715
 )
 
-func forwardCPU(c *cpu.Device, gate, up, out []float32) {
+// geluScale is 2√(2/π): GELUTanh's argument to σ is geluScale·(z + geluCube·z³).
+var geluScale = float32(2 * math.Sqrt(2/math.Pi))
+
+func forwardCPU(c *cpu.Device, act Activation, gate, up, out []float32) {
 	n := len(gate)
 	c.Parallel((n+block-1)/block, func(b int) {
 		var s [piece]float32
 		for lo := b * block; lo < min(n, (b+1)*block); lo += piece {
 			hi := min(n, lo+piece)
-			simd.Silu(s[:hi-lo], gate[lo:hi])
-			simd.Mul(out[lo:hi], s[:hi-lo], up[lo:hi])
+			part := s[:hi-lo]
+			if act == SiLU {
+				simd.Silu(part, gate[lo:hi])
+			} else {
+				geluSigmoid(part, gate[lo:hi])
+				simd.Mul(part, part, gate[lo:hi])
+			}
+			simd.Mul(out[lo:hi], part, up[lo:hi])
 		}
 	})
 }
 
-func backwardCPU(c *cpu.Device, dout, gate, up, dgate, dup []float32) {
+func backwardCPU(c *cpu.Device, act Activation, dout, gate, up, dgate, dup []float32) {
 	n := len(gate)
 	c.Parallel((n+block-1)/block, func(b int) {
-		var sigmoid [piece]float32
+		var sigmoid, rest [piece]float32
 		for lo := b * block; lo < min(n, (b+1)*block); lo += piece {
 			hi := min(n, lo+piece)
 			s := sigmoid[:hi-lo]
-			simd.Sigmoid(s, gate[lo:hi])
-			backwardPiece(s, dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi])
+			if act == SiLU {
+				simd.Sigmoid(s, gate[lo:hi])
+				siluBackward(s, dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi])
+			} else {
+				r := rest[:hi-lo]
+				geluSigmoids(s, r, gate[lo:hi])
+				geluBackward(s, r, dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi])
+			}
 		}
 	})
 }
 
-func backwardPiece(sigmoid, dout, gate, up, dgate, dup []float32) {
+// geluSigmoid is the factor of z in GELUTanh.
+func geluSigmoid(dst, gate []float32) {
+	geluArgument(dst, gate)
+	simd.Sigmoid(dst, dst)
+}
+
+// geluSigmoids also gives 1 − σ = σ(−a), which 1 − σ would not give exactly.
+func geluSigmoids(sigmoid, rest, gate []float32) {
+	geluArgument(sigmoid, gate)
+	for i, a := range sigmoid {
+		rest[i] = -a
+	}
+	simd.Sigmoid(rest, rest)
+	simd.Sigmoid(sigmoid, sigmoid)
+}
+
+func geluArgument(dst, gate []float32) {
+	dst = dst[:len(gate)]
+	for i, z := range gate {
+		dst[i] = geluScale * z * (1 + geluCube*z*z)
+	}
+}
+
+func siluBackward(sigmoid, dout, gate, up, dgate, dup []float32) {
 	n := len(sigmoid)
 	dout, gate, up, dgate, dup = dout[:n], gate[:n], up[:n], dgate[:n], dup[:n]
 	for i, s := range sigmoid {
 		g, d := gate[i], dout[i]
 		ds := d * s
 		dgate[i], dup[i] = ds*up[i]*(1+g*(1-s)), ds*g
+	}
+}
+
+func geluBackward(sigmoid, rest, dout, gate, up, dgate, dup []float32) {
+	n := len(sigmoid)
+	rest, dout, gate, up, dgate, dup = rest[:n], dout[:n], gate[:n], up[:n], dgate[:n], dup[:n]
+	for i, s := range sigmoid {
+		g, d, r := gate[i], dout[i], rest[i]
+		ds := d * s
+		bend := float32(0) // far out, where the slope of the argument may be infinite
+		if s*r != 0 {
+			bend = g * geluScale * (1 + 3*geluCube*g*g) * r
+		}
+		dgate[i], dup[i] = ds*up[i]*(1+bend), ds*g
 	}
 }

@@ -11,11 +11,11 @@ import (
 
 type result struct{ out, dgate, dup []float32 }
 
-func run(dev driver.Device, dout, gate, up []float32) result {
+func run(dev driver.Device, act swiglu.Activation, dout, gate, up []float32) result {
 	r := result{make([]float32, len(gate)), make([]float32, len(gate)), make([]float32, len(gate))}
 	f := optest.Dev
-	swiglu.Forward(dev, f(gate), f(up), f(r.out))
-	swiglu.Backward(dev, f(dout), f(gate), f(up), f(r.dgate), f(r.dup))
+	swiglu.Forward(dev, act, f(gate), f(up), f(r.out))
+	swiglu.Backward(dev, act, f(dout), f(gate), f(up), f(r.dgate), f(r.dup))
 	return r
 }
 
@@ -28,7 +28,7 @@ func TestAgainstFloat64(t *testing.T) {
 			if n > 10 {
 				copy(gate, []float32{0, 90, -90, 200, -200, 1e-20}) // no NaN at either end
 			}
-			got := run(optest.CPU(t, 1), dout, gate, up)
+			got := run(optest.CPU(t, 1), swiglu.SiLU, dout, gate, up)
 			g64, u64, d64 := optest.To[float64](gate), optest.To[float64](up), optest.To[float64](dout)
 			optest.Within(t, level+" out", got.out, optest.SwiGLU(gate, up), optest.SwiGLU(g64, u64))
 			sg, su := optest.SwiGLUGrad(dout, gate, up)
@@ -36,7 +36,7 @@ func TestAgainstFloat64(t *testing.T) {
 			optest.Within(t, level+" dgate", got.dgate, sg, rg)
 			optest.Within(t, level+" dup", got.dup, su, ru)
 			for _, threads := range optest.Threads {
-				again := run(optest.CPU(t, threads), dout, gate, up)
+				again := run(optest.CPU(t, threads), swiglu.SiLU, dout, gate, up)
 				optest.Same(t, level+" out", again.out, got.out)
 				optest.Same(t, level+" dgate", again.dgate, got.dgate)
 				optest.Same(t, level+" dup", again.dup, got.dup)
@@ -57,7 +57,7 @@ func TestReferenceGradient(t *testing.T) {
 func TestGolden(t *testing.T) {
 	var g struct{ Gate, Up, Dout, Out, Dgate, Dup []float32 }
 	optest.Golden(t, &g)
-	got := run(optest.CPU(t, 2), g.Dout, g.Gate, g.Up)
+	got := run(optest.CPU(t, 2), swiglu.SiLU, g.Dout, g.Gate, g.Up)
 	optest.Near(t, "out", got.out, g.Out, 2e-7)
 	optest.Near(t, "dgate", got.dgate, g.Dgate, 2e-7)
 	optest.Near(t, "dup", got.dup, g.Dup, 2e-7)
@@ -68,11 +68,11 @@ func TestInPlace(t *testing.T) {
 	r := optest.Rand(3)
 	gate, up, dout := optest.Normal(r, 5000, 2), optest.Normal(r, 5000, 1), optest.Normal(r, 5000, 1)
 	dev, f := optest.CPU(t, 2), optest.Dev
-	want := run(dev, dout, gate, up)
+	want := run(dev, swiglu.SiLU, dout, gate, up)
 	out := append([]float32(nil), gate...)
-	swiglu.Forward(dev, f(out), f(up), f(out))
+	swiglu.Forward(dev, swiglu.SiLU, f(out), f(up), f(out))
 	optest.Same(t, "out over gate", out, want.out)
-	swiglu.Backward(dev, f(dout), f(gate), f(up), f(gate), f(up))
+	swiglu.Backward(dev, swiglu.SiLU, f(dout), f(gate), f(up), f(gate), f(up))
 	optest.Same(t, "dgate over gate", gate, want.dgate)
 	optest.Same(t, "dup over up", up, want.dup)
 }

@@ -73,11 +73,7 @@ func (s *work) block(c *cpu.Device, p Params, rows []int, h []float32, w driver.
 	for i, t := range rows {
 		copy(s.h[i*hid:(i+1)*hid], h[t*hid:(t+1)*hid])
 	}
-	scale := p.LogitScale
-	if scale == 0 {
-		scale = 1
-	}
-	z, hs := driver.FromHost(s.z), driver.FromHost(s.h)
+	z, hs, scale := driver.FromHost(s.z), driver.FromHost(s.h), p.scale()
 	gemm.Run(c, gemm.NT, n, voc, hid, scale, hs, hid, w, hid, 0, z, voc)
 	c.Parallel(n, func(i int) {
 		t := rows[i]
@@ -98,6 +94,21 @@ func (s *work) block(c *cpu.Device, p Params, rows []int, h []float32, w driver.
 	if !dw.IsNil() {
 		gemm.Run(c, gemm.TN, voc, hid, n, 1, z, voc, hs, hid, 1, dw, hid)
 	}
+}
+
+func logitsCPU(c *cpu.Device, p Params, h, w, z driver.F32) {
+	gemm.Run(c, gemm.NT, p.Rows, p.Vocab, p.Hidden, p.scale(), h, p.Hidden, w, p.Hidden, 0, z, p.Vocab)
+	if p.SoftCap > 0 {
+		all := z.Host()
+		c.Parallel(p.Rows, func(i int) { softCap(all[i*p.Vocab:(i+1)*p.Vocab], float64(p.SoftCap)) })
+	}
+}
+
+func (p Params) scale() float32 {
+	if p.LogitScale == 0 {
+		return 1
+	}
+	return p.LogitScale
 }
 
 func sized(s []float32, n int) []float32 {

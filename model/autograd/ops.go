@@ -3,6 +3,8 @@ package autograd
 import (
 	"dataflex/driver"
 	"dataflex/kernels/attention"
+	"dataflex/kernels/columns"
+	"dataflex/kernels/dropout"
 	"dataflex/kernels/embed"
 	"dataflex/kernels/norm"
 	"dataflex/kernels/reduce"
@@ -23,6 +25,11 @@ const (
 	opAttention
 	opSwiGLU
 	opResidual
+	opColumns
+	opRoute
+	opDispatch
+	opCombine
+	opGate
 	ops // how many there are
 )
 
@@ -36,17 +43,39 @@ var vjps = [ops]func(*Tape, *node) error{
 	opAttention: attentionVJP,
 	opSwiGLU:    swigluVJP,
 	opResidual:  residualVJP,
+	opColumns:   columnsVJP,
+	opRoute:     routeVJP,
+	opDispatch:  dispatchVJP,
+	opCombine:   combineVJP,
+	opGate:      gateVJP,
 }
 
-// agains is the table of ops whose output is cheaper to compute again than to keep:
-// from a recorded node to its output's data, in memory that is there.
-var agains = [ops]func(*Tape, *node){
-	opNorm:   normAgain,
-	opSwiGLU: swigluAgain,
+// cheap reports whether an op's output is cheaper to compute again than to keep.
+func (o op) cheap() bool { return o == opNorm || o == opSwiGLU || o == opDispatch }
+
+// compute computes the output of a recorded cheap op again, in memory that is there.
+func (t *Tape) compute(n *node) {
+	switch n.op {
+	case opNorm:
+		normAgain(t, n)
+	case opSwiGLU:
+		swigluAgain(t, n)
+	case opDispatch:
+		dispatchAgain(t, n)
+	}
 }
 
-// Embed records out[t] = table[ids[t]]; table is [vocabulary, d].
-func (t *Tape) Embed(table *tensor.Param, ids []int32) *Value {
+// Embedding is how rows of the table become activations.
+type Embedding struct {
+	Scale float32 // they are multiplied by it; 0 = 1
+	Noise float32 // uniform in ±Noise is added before that; its key is the pass's seed
+}
+
+// noiseStream is the stream of Embedding.Noise; adapters' masks have the small ones.
+const noiseStream = 1<<32 - 1
+
+// Embed records out[t] = (table[ids[t]] + noise)·scale; table is [vocabulary, d].
+func (t *Tape) Embed(table *tensor.Param, ids []int32, e Embedding) *Value {
 	if t.err != nil {
 		return nil
 	}
@@ -55,33 +84,81 @@ func (t *Tape) Embed(table *tensor.Param, ids []int32) *Value {
 		return nil
 	}
 	embed.Forward(t.dev, table.Data, ids, out.Data(), out.Cols)
+	if e.Noise != 0 {
+		dropout.Noise(t.dev, dropout.Key{Seed: t.mode.DropoutSeed, Stream: noiseStream}, e.Noise, out.Rows, out.Cols, out.Data())
+	}
+	t.scale(e.Scale, out.data)
 	if n := t.record(opEmbed, out); n != nil {
-		n.weight, n.ids = table, ids
+		n.weight, n.ids, n.scale = table, ids, e.Scale
 	}
 	return out
 }
 
 func embedVJP(t *Tape, n *node) error {
+	if n.scale != 0 {
+		if t.unshare(n.out); t.err != nil {
+			return t.err
+		}
+		t.scale(n.scale, n.out.grad)
+	}
 	embed.Backward(t.dev, n.out.grad.mem, n.ids, n.weight.Grad, n.out.Cols)
 	return nil
 }
 
-// Norm records RMSNorm: out = x / sqrt(mean(x²) + eps) · w, row by row.
-func (t *Tape) Norm(x *Value, w *tensor.Param, eps float32) *Value {
+// scale multiplies b by s; 0 means 1.
+func (t *Tape) scale(s float32, b *buffer) {
+	if s != 0 && s != 1 {
+		reduce.Scale(t.dev, s, b.mem)
+	}
+}
+
+// NormOptions are the variants of RMSNorm.
+type NormOptions struct {
+	Eps     float32
+	OnePlus bool // multiply by 1+w instead of w: gemma
+}
+
+// Norm records RMSNorm: out = x / sqrt(mean(x²) + eps) · w over every len(w) elements
+// of a row: the row, or each of its heads.
+func (t *Tape) Norm(x *Value, w *tensor.Param, o NormOptions) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out, rstd := t.value(x.Rows, x.Cols, x.wants || w.Trainable()), t.buffer(x.Rows)
+	d := w.Size()
+	out, rstd := t.value(x.Rows, x.Cols, x.wants || w.Trainable()), t.buffer(x.Rows*x.Cols/d)
+	var factor *buffer
+	if o.OnePlus {
+		factor = t.onePlus(w)
+	}
 	if t.err != nil {
 		return nil
 	}
-	norm.Forward(t.dev, x.Data(), w.Data, eps, out.Data(), rstd.mem, x.Cols)
+	norm.Forward(t.dev, x.Data(), factorOf(w, factor), o.Eps, out.Data(), rstd.mem, d)
 	if n := t.record(opNorm, out, x); n != nil {
-		n.weight, n.eps = w, eps
-		n.save(x.data, rstd)
+		n.weight, n.norm = w, o
+		n.save(x.data, rstd, factor)
 	}
 	t.release(rstd)
+	t.release(factor)
 	return out
+}
+
+// onePlus is 1 + w.
+func (t *Tape) onePlus(w *tensor.Param) *buffer {
+	b := t.buffer(w.Size())
+	if b != nil {
+		reduce.Fill(t.dev, 1, b.mem)
+		reduce.Add(t.dev, b.mem, w.Data)
+	}
+	return b
+}
+
+// factorOf is what a norm multiplies with: 1+w where that was formed, or w.
+func factorOf(w *tensor.Param, onePlus *buffer) driver.F32 {
+	if onePlus != nil {
+		return onePlus.mem
+	}
+	return w.Data
 }
 
 // normVJP puts dx where the gradient of the output was.
@@ -91,14 +168,42 @@ func normVJP(t *Tape, n *node) error {
 		return t.err
 	}
 	dx := n.out.grad
-	norm.Backward(t.dev, dx.mem, n.saved[0].mem, n.weight.Data, n.saved[1].mem, dx.mem, n.weight.Grad, x.Cols)
+	norm.Backward(t.dev, dx.mem, n.saved[0].mem, factorOf(n.weight, n.saved[2]), n.saved[1].mem, dx.mem, n.weight.Grad, n.weight.Size())
 	dx.refs++
 	t.deposit(x, dx)
 	return t.err
 }
 
 func normAgain(t *Tape, n *node) {
-	norm.Forward(t.dev, n.saved[0].mem, n.weight.Data, n.eps, n.out.data.mem, n.saved[1].mem, n.out.Cols)
+	norm.Forward(t.dev, n.saved[0].mem, factorOf(n.weight, n.saved[2]), n.norm.Eps, n.out.data.mem, n.saved[1].mem, n.weight.Size())
+}
+
+// Columns records columns [from, from+n) of x.
+func (t *Tape) Columns(x *Value, from, n int) *Value {
+	if t.err != nil {
+		return nil
+	}
+	out := t.value(x.Rows, n, x.wants)
+	if out == nil {
+		return nil
+	}
+	columns.Take(t.dev, x.Data(), x.Cols, from, out.Data(), n)
+	if n := t.record(opColumns, out, x); n != nil {
+		n.from = from
+	}
+	return out
+}
+
+func columnsVJP(t *Tape, n *node) error {
+	x := n.in[0]
+	if beta := t.accumulator(x); beta == 0 && t.err == nil {
+		reduce.Fill(t.dev, 0, x.grad.mem)
+	}
+	if t.err != nil {
+		return t.err
+	}
+	columns.Add(t.dev, n.out.grad.mem, n.out.Cols, x.grad.mem, x.Cols, n.from)
+	return nil
 }
 
 // Rope rotates x in place by the positions' angles. It takes x over: only the
@@ -161,8 +266,8 @@ func attentionVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// SwiGLU records out = silu(gate) · up.
-func (t *Tape) SwiGLU(gate, up *Value) *Value {
+// SwiGLU records out = act(gate) · up.
+func (t *Tape) SwiGLU(act swiglu.Activation, gate, up *Value) *Value {
 	if t.err != nil {
 		return nil
 	}
@@ -170,8 +275,9 @@ func (t *Tape) SwiGLU(gate, up *Value) *Value {
 	if out == nil {
 		return nil
 	}
-	swiglu.Forward(t.dev, gate.Data(), up.Data(), out.Data())
+	swiglu.Forward(t.dev, act, gate.Data(), up.Data(), out.Data())
 	if n := t.record(opSwiGLU, out, gate, up); n != nil {
+		n.act = act
 		n.save(gate.data, up.data)
 	}
 	return out
@@ -179,43 +285,47 @@ func (t *Tape) SwiGLU(gate, up *Value) *Value {
 
 // swigluVJP puts the gradients where the activations were, unless others read these.
 func swigluVJP(t *Tape, n *node) error {
-	var d [2]*buffer
-	for i := range d {
-		if d[i] = n.saved[i]; d[i].refs == 1 {
-			d[i].refs++
-		} else if d[i] = t.buffer(n.out.Rows * n.out.Cols); d[i] == nil {
-			return t.err
-		}
+	dgate, dup := t.takeOver(n.saved[0]), t.takeOver(n.saved[1])
+	if t.err != nil {
+		return t.err
 	}
-	swiglu.Backward(t.dev, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, d[0].mem, d[1].mem)
-	t.deposit(n.in[0], d[0])
-	t.deposit(n.in[1], d[1])
+	swiglu.Backward(t.dev, n.act, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dgate.mem, dup.mem)
+	t.deposit(n.in[0], dgate)
+	t.deposit(n.in[1], dup)
 	return t.err
 }
 
 func swigluAgain(t *Tape, n *node) {
-	swiglu.Forward(t.dev, n.saved[0].mem, n.saved[1].mem, n.out.data.mem)
+	swiglu.Forward(t.dev, n.act, n.saved[0].mem, n.saved[1].mem, n.out.data.mem)
 }
 
-// Residual records out = x + y, in y's memory. It takes both over: only the
-// returned value may be used.
-func (t *Tape) Residual(x, y *Value) *Value {
+// Residual records out = x + scale·y, in y's memory; scale 0 means 1. It takes both
+// over: only the returned value may be used.
+func (t *Tape) Residual(x, y *Value, scale float32) *Value {
 	if t.err != nil {
 		return nil
 	}
+	t.scale(scale, y.data)
 	reduce.Add(t.dev, y.Data(), x.Data())
 	out := t.alias(y.Rows, y.Cols, x.wants || y.wants, y.data)
 	y.data = nil
 	t.Drop(x)
-	t.record(opResidual, out, x, y)
+	if n := t.record(opResidual, out, x, y); n != nil {
+		n.scale = scale
+	}
 	return out
 }
 
-// residualVJP passes the gradient on to both, without a copy.
+// residualVJP passes the gradient on to both, without a copy unless it is scaled.
 func residualVJP(t *Tape, n *node) error {
 	for _, v := range n.in[:2] {
 		n.out.grad.refs++
 		t.deposit(v, n.out.grad)
+	}
+	if y := n.in[1]; n.scale != 0 && n.scale != 1 && y.wants && t.err == nil {
+		if t.unshare(y); t.err == nil {
+			t.scale(n.scale, y.grad)
+		}
 	}
 	return t.err
 }

@@ -14,9 +14,9 @@
 //	         holds is handed out again. So activations that no VJP reads are freed
 //	         during the forward pass, and gradients live in memory that activations
 //	         have left
-//	again    outputs of cheap ops (norms, gates) are not kept for the linears that
-//	         read them: the table agains computes them once more in the backward
-//	         pass, to the same bits
+//	again    outputs of cheap ops (norms, gates, dispatch) are not kept for the linears that
+//	         read them: they are computed once more in the backward pass, to the same
+//	         bits
 //	sink     receives the factors of per-sample LoRA gradients instead of Param.Grad
 //
 // Invariant: gradients of parameters are added to (+=), gradients of values are
@@ -34,6 +34,7 @@ import (
 	"dataflex/kernels/attention"
 	"dataflex/kernels/reduce"
 	"dataflex/kernels/rope"
+	"dataflex/kernels/swiglu"
 	"dataflex/model/tensor"
 )
 
@@ -57,6 +58,10 @@ type Mode struct {
 	DropoutSeed uint64     // with the adapter's number, the key of its masks
 	Segments    []int32    // cu_seqlens of the packed batch, for Sink
 	Sink        FactorSink // nil: LoRA gradients are added to Param.Grad
+
+	// BalanceWeight times the load-balancing loss (see Tape.Balance) joins the scalar
+	// that is differentiated; 0 = it does not.
+	BalanceWeight float32
 }
 
 // Tape holds one micro-batch at a time.
@@ -71,6 +76,9 @@ type Tape struct {
 	buffers slab[buffer]
 	free    map[int][]*buffer // by length in floats
 	ones    *buffer
+
+	routings []*Routing
+	balance  []float32 // in Backward: BalanceWeight times Balance's slope
 }
 
 // New makes an empty tape that computes on dev.
@@ -81,7 +89,7 @@ func New(dev driver.Device) *Tape {
 // Begin forgets everything recorded and starts a pass.
 func (t *Tape) Begin(m Mode) {
 	t.arena.Reset()
-	t.mode, t.err, t.ones = m, nil, nil
+	t.mode, t.err, t.ones, t.routings, t.balance = m, nil, nil, nil, nil
 	clear(t.nodes)
 	t.nodes = t.nodes[:0]
 	t.values.n, t.buffers.n = 0, 0
@@ -113,6 +121,12 @@ func (t *Tape) Drop(values ...*Value) {
 // Backward runs the VJPs of all nodes, last first, from the gradients that
 // CrossEntropy left.
 func (t *Tape) Backward() error {
+	if w := t.mode.BalanceWeight; w != 0 && t.err == nil {
+		_, t.balance = t.Balance()
+		for e := range t.balance {
+			t.balance[e] *= w
+		}
+	}
 	for i := len(t.nodes) - 1; i >= 0 && t.err == nil; i-- {
 		n := &t.nodes[i]
 		if n.out.grad == nil {
@@ -133,7 +147,7 @@ func (t *Tape) Backward() error {
 
 // cheap reports whether v can be computed again in the backward pass.
 func (t *Tape) cheap(v *Value) bool {
-	return v.node > 0 && agains[t.nodes[v.node-1].op] != nil
+	return v.node > 0 && t.nodes[v.node-1].op.cheap()
 }
 
 // again returns v's data in the backward pass. What it computes lives until the
@@ -143,8 +157,7 @@ func (t *Tape) again(v *Value) driver.F32 {
 		if v.data = t.buffer(v.Rows * v.Cols); v.data == nil {
 			return driver.F32{}
 		}
-		n := &t.nodes[v.node-1]
-		agains[n.op](t, n)
+		t.compute(&t.nodes[v.node-1])
 	}
 	return v.data.mem
 }
@@ -156,14 +169,18 @@ type node struct {
 	out   *Value
 	saved [5]*buffer // what the VJP reads
 
-	linear    *Linear
+	linears   linears
 	weight    *tensor.Param // embed, norm
-	eps       float32       // norm
-	ids       []int32       // embed: tokens; rope: positions
+	norm      NormOptions
+	ids       []int32 // embed: tokens; rope: positions
+	scale     float32 // embed, residual
 	rope      *rope.Table
 	heads     int // rope
 	headDim   int
 	attention attention.Params
+	act       swiglu.Activation
+	from      int // columns
+	routing   *Routing
 }
 
 // record adds a node for out if the pass records and out wants a gradient;
@@ -229,17 +246,24 @@ func (t *Tape) deposit(v *Value, b *buffer) {
 	}
 }
 
-// accumulator returns v's gradient for a kernel that can add to it, and the
-// beta with which to: 0 if nothing has been contributed yet.
-func (t *Tape) accumulator(v *Value) (g driver.F32, beta float32) {
+// accumulator makes v's gradient writable by a kernel that can add to it, and returns
+// the beta with which to: 0 if nothing has been contributed yet.
+func (t *Tape) accumulator(v *Value) (beta float32) {
 	if v.grad == nil {
-		if v.grad = t.buffer(v.Rows * v.Cols); v.grad == nil {
-			return driver.F32{}, 0
-		}
-		return v.grad.mem, 0
+		v.grad = t.buffer(v.Rows * v.Cols)
+		return 0
 	}
 	t.unshare(v)
-	return v.grad.mem, 1
+	return 1
+}
+
+// takeOver is memory for the gradient of a saved value: its own, unless others read it.
+func (t *Tape) takeOver(saved *buffer) *buffer {
+	if saved.refs > 1 {
+		return t.buffer(saved.mem.Len())
+	}
+	saved.refs++
+	return saved
 }
 
 // unshare gives v a gradient of its own, so that it can be written.

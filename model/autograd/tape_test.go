@@ -11,6 +11,7 @@ import (
 	"dataflex/kernels/attention"
 	"dataflex/kernels/gradproj"
 	"dataflex/kernels/rope"
+	"dataflex/kernels/swiglu"
 	"dataflex/kernels/xent"
 	"dataflex/model/tensor"
 )
@@ -49,16 +50,16 @@ func TestSharedGradients(t *testing.T) {
 	defer tape.Close()
 	loss := func(record bool) float64 {
 		tape.Begin(Mode{Record: record})
-		x := tape.Embed(table, ids)
-		h := tape.Norm(x, scale, 1e-5)
+		x := tape.Embed(table, ids, Embedding{})
+		h := tape.Norm(x, scale, NormOptions{Eps: 1e-5})
 		q := tape.Rope(tape.Linear(x, &linear), pos, angles, 1, d)
 		k := tape.Rope(tape.Linear(h, &linear), pos, angles, 1, d)
 		a := tape.Attention(attention.Params{Segments: []int32{0, 4}, Heads: 1, KVHeads: 1, HeadDim: d, Scale: 0.5}, q, k, h)
 		y := tape.Rope(tape.Linear(a, &linear), pos, angles, 1, d)
-		z := tape.Residual(x, y)
-		s := tape.SwiGLU(z, h)
+		z := tape.Residual(x, y, 0)
+		s := tape.SwiGLU(swiglu.SiLU, z, h)
 		out := tape.Scratch(len(ids))
-		tape.CrossEntropy(xent.Params{Rows: len(ids), Hidden: d, Vocab: vocab}, tape.Residual(z, s), head, targets, driver.F32{}, out)
+		tape.CrossEntropy(xent.Params{Rows: len(ids), Hidden: d, Vocab: vocab}, tape.Residual(z, s, 0), head, targets, driver.F32{}, out)
 		if err := tape.Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -109,73 +110,17 @@ func TestErrorsStick(t *testing.T) {
 	calls, refuse := 0, errors.New("no room")
 	run := func(sink FactorSink) error {
 		tape.Begin(Mode{Record: true, Sink: sink, Segments: []int32{0, 2}})
-		h := tape.Linear(tape.Linear(tape.Embed(table, []int32{1, 2}), &l), &l)
+		h := tape.Linear(tape.Linear(tape.Embed(table, []int32{1, 2}, Embedding{}), &l), &l)
 		tape.CrossEntropy(xent.Params{Rows: 2, Hidden: 4, Vocab: 5}, h, head, []int32{2, 3}, driver.F32{}, tape.Scratch(2))
 		return tape.Backward()
 	}
 	if err := run(func(int, gradproj.Factors) error { calls++; return refuse }); err != refuse || calls != 1 || tape.Err() != refuse {
 		t.Errorf("%d calls, error %v", calls, err)
 	}
-	if tape.Norm(nil, w, 0) != nil || tape.Linear(nil, &l) != nil || tape.Embed(table, []int32{0}) != nil {
+	if tape.Norm(nil, w, NormOptions{}) != nil || tape.Linear(nil, &l) != nil || tape.Embed(table, []int32{0}, Embedding{}) != nil {
 		t.Error("an op did something after an error")
 	}
 	if err := run(func(int, gradproj.Factors) error { calls++; return nil }); err != nil || calls != 3 {
 		t.Errorf("%d calls, error %v", calls, err)
-	}
-}
-
-// TestDropout checks the masks: their share of zeros, the scale of the rest, that
-// they depend on seed and adapter, and not on the shape of the batch.
-func TestDropout(t *testing.T) {
-	dev := cpu.New(2)
-	defer dev.Close()
-	const rows, cols, p = 100, 203, 0.1
-	const kept = float32(65536. / (65536 - 6554)) // 6554 = p·2^16, rounded
-	ones := make([]float32, rows*cols)
-	for i := range ones {
-		ones[i] = 1
-	}
-	mask := func(key maskKey, rows int) []float32 {
-		out := make([]float32, rows*cols)
-		dropout(dev, key, p, rows, cols, driver.FromHost(ones[:rows*cols]), driver.FromHost(out), false)
-		return out
-	}
-	a := mask(maskKey{5, 0}, rows)
-	zeros := 0
-	for _, x := range a {
-		switch x {
-		case 0:
-			zeros++
-		case kept:
-		default:
-			t.Fatalf("entry %g", x)
-		}
-	}
-	w := gradproj.Philox([4]uint32{203 / 8, 99, 0, 0}, [2]uint32{5, 0})
-	for c, random := range []uint32{w[0] & 0xffff, w[0] >> 16, w[1] & 0xffff} {
-		if got := a[99*cols+200+c]; (got != 0) != (random >= 6554) {
-			t.Errorf("entry (99, %d) is %g, its bits are %d", 200+c, got, random)
-		}
-	}
-	// Binomial: 5 standard deviations of the share of 20300 draws are 0.0105.
-	if share := float64(zeros) / float64(len(a)); math.Abs(share-p) > 0.0105 {
-		t.Errorf("%g of the entries are dropped, want %g", share, p)
-	}
-	agree := func(b []float32) (n int) {
-		for i, x := range b {
-			if x == a[i] {
-				n++
-			}
-		}
-		return n
-	}
-	if part := mask(maskKey{5, 0}, 10); agree(part) != len(part) {
-		t.Error("a row's mask depends on the number of rows")
-	}
-	for _, key := range []maskKey{{6, 0}, {5, 1}, {5 | 1<<40, 0}} {
-		// Independent masks agree in 0.82 of the entries.
-		if share := float64(agree(mask(key, rows))) / float64(len(a)); math.Abs(share-0.82) > 0.02 {
-			t.Errorf("masks of %v and {5 0} agree in %g of the entries", key, share)
-		}
 	}
 }

@@ -240,6 +240,17 @@ func (f *fields) floats(key string) []float64 {
 	return out
 }
 
+func (f *fields) ints(key string) []int {
+	var out []int
+	for _, v := range f.floats(key) {
+		if v != float64(int(v)) {
+			f.fail("%s holds %v, want integers", key, v)
+		}
+		out = append(out, int(v))
+	}
+	return out
+}
+
 // object reads a nested object; its errors go to f.
 func (f *fields) object(key string) *fields {
 	m := value[map[string]any](f, key, "an object or null", nil)

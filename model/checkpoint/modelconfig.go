@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,11 +34,24 @@ type ModelConfig struct {
 	MLPBias           bool // gate_proj, up_proj and down_proj have them
 	AttentionDropout  float64
 
-	RopeTheta   float64
-	RopeScaling *RopeScaling // nil: plain rope
+	RopeTheta     float64
+	RopeScaling   *RopeScaling // nil: plain rope
+	RotaryDim     int          // elements of a head that rope turns
+	RopeLocalBase float64      // gemma3: rope_theta of the layers with a window
 
-	SlidingWindow   int // tokens a position sees, itself included; 0: all. Use Window.
-	MaxWindowLayers int // qwen2: the first layers see everything
+	SlidingWindow   int      // tokens a position sees, itself included; 0: all. Use Window.
+	MaxWindowLayers int      // qwen2: the first layers see everything
+	WindowPattern   int      // gemma: of so many layers, the last sees everything; 0: none does
+	LayerTypes      []string // newer files: full_attention or sliding_attention, by layer
+
+	QueryPreAttnScalar float64 // gemma: attention is scaled by 1/sqrt of it; 0: of HeadDim
+	AttnSoftCap        float64 // gemma2: of attention scores; 0: none
+	FinalSoftCap       float64 // gemma2: of logits; 0: none
+
+	// granite's multipliers; 0: not given.
+	EmbeddingMultiplier, AttentionMultiplier, ResidualMultiplier, LogitsScaling float64
+
+	MoE *MoEConfig // nil: every MLP is dense
 
 	TorchDType  string // of the stored weights, "" when not said
 	BOSTokenID  int    // -1: none
@@ -45,39 +59,6 @@ type ModelConfig struct {
 	PadTokenID  int    // -1: none
 
 	raw map[string]any
-}
-
-// RopeScaling is config.json's rope_scaling under its old and its new spelling
-// ("type" and "rope_type"; like transformers, the old one wins). A zero means
-// that the key is absent.
-type RopeScaling struct {
-	Type                          string // default, linear, dynamic, yarn, llama3, longrope, …
-	Factor                        float64
-	OriginalMaxPositionEmbeddings int
-	LowFreqFactor, HighFreqFactor float64 // llama3
-	AttentionFactor               float64 // yarn, longrope
-	BetaFast, BetaSlow            float64 // yarn
-	MScale, MScaleAllDim          float64 // yarn
-	ShortFactor, LongFactor       []float64
-}
-
-// familyDefaults are the values of keys that a config.json may leave out
-// (transformers 4.52, configuration_<family>.py).
-type familyDefaults struct {
-	maxPositions  int
-	kvHeads       int // 0: as many as heads
-	slidingWindow int
-	qkvBias       bool // biases that no key turns off
-	tied          bool
-}
-
-var families = map[string]familyDefaults{
-	"llama":   {maxPositions: 2048},
-	"mistral": {maxPositions: 131072, kvHeads: 8, slidingWindow: 4096},
-	"qwen2":   {maxPositions: 32768, kvHeads: 32, slidingWindow: 4096, qkvBias: true},
-	"qwen3":   {maxPositions: 32768, kvHeads: 32, slidingWindow: 4096},
-	"gemma":   {maxPositions: 8192, kvHeads: 16, tied: true},
-	"gemma2":  {maxPositions: 8192, kvHeads: 4, slidingWindow: 4096, tied: true},
 }
 
 // ReadModelConfig reads dir/config.json. Errors name the file and the key. It
@@ -104,8 +85,11 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 	family := families[c.ModelType]
 	c.readSizes(f, family)
 	c.readBlocks(f, family)
+	c.readWindow(f, family)
+	c.readScales(f, family)
+	c.readMoE(f, family)
 	c.readTokens(f)
-	c.readRope(f)
+	c.readRope(f, family)
 	return c, f.err
 }
 
@@ -125,26 +109,42 @@ func (c *ModelConfig) readSizes(f *fields, family familyDefaults) {
 	if c.NumAttentionHeads%c.NumKeyValueHeads != 0 {
 		f.fail("num_attention_heads %d is not a multiple of num_key_value_heads %d", c.NumAttentionHeads, c.NumKeyValueHeads)
 	}
-	if !f.has("head_dim") && c.HiddenSize%c.NumAttentionHeads != 0 {
+	if !f.has("head_dim") && family.headDim == 0 && c.HiddenSize%c.NumAttentionHeads != 0 {
 		f.fail("hidden_size %d is not a multiple of num_attention_heads %d and head_dim is not given", c.HiddenSize, c.NumAttentionHeads)
+	}
+	if !f.has("head_dim") && family.headDim > 0 && !present(f, "head_dim") {
+		c.HeadDim = family.headDim
+		return
 	}
 	c.HeadDim = f.atLeast1("head_dim", f.int("head_dim", max(1, c.HiddenSize/c.NumAttentionHeads)))
 }
 
 func (c *ModelConfig) readBlocks(f *fields, family familyDefaults) {
 	c.Architectures = f.strings("architectures")
-	c.HiddenAct = f.string("hidden_act", f.string("hidden_activation", "silu"))
-	c.RMSNormEps = f.float("rms_norm_eps", 1e-6)
+	c.HiddenAct = f.string("hidden_activation", f.string("hidden_act", cmp.Or(family.activation, "silu")))
+	c.RMSNormEps = f.float("rms_norm_eps", cmp.Or(family.eps, 1e-6))
 	if c.RMSNormEps < 0 {
 		f.fail("rms_norm_eps is %v, want at least 0", c.RMSNormEps)
 	}
 	c.InitializerRange = f.float("initializer_range", 0.02)
 	c.TieWordEmbeddings = f.bool("tie_word_embeddings", family.tied)
-	bias := f.bool("attention_bias", false)
-	c.QKVBias, c.OutputBias = bias || family.qkvBias, bias && !family.qkvBias
+	c.readBiases(f, family)
 	c.MLPBias = f.bool("mlp_bias", false)
 	c.AttentionDropout = f.float("attention_dropout", 0)
+	c.TorchDType = f.string("torch_dtype", f.string("dtype", ""))
+}
 
+// readBiases: qwen2's projections have biases that no key turns off, qwen2_moe's have
+// a key of their own; glm4 has them at q, k and v alone.
+func (c *ModelConfig) readBiases(f *fields, family familyDefaults) {
+	bias := f.bool("attention_bias", family.attentionBias)
+	c.QKVBias, c.OutputBias = bias || family.qkvBias, bias && !family.qkvBias && !family.attentionBias
+	if c.ModelType == "qwen2_moe" {
+		c.QKVBias = f.bool("qkv_bias", true)
+	}
+}
+
+func (c *ModelConfig) readWindow(f *fields, family familyDefaults) {
 	c.SlidingWindow = family.slidingWindow
 	if _, present := f.raw["sliding_window"]; present {
 		c.SlidingWindow = f.int("sliding_window", 0)
@@ -153,13 +153,49 @@ func (c *ModelConfig) readBlocks(f *fields, family familyDefaults) {
 		f.fail("sliding_window is %d, want at least 1 or null", c.SlidingWindow)
 	}
 	// Only the qwen families have the switch, and it is off unless said.
-	if c.ModelType == "qwen2" || c.ModelType == "qwen3" || f.has("use_sliding_window") {
+	if family.windowSwitch || f.has("use_sliding_window") {
 		c.MaxWindowLayers = f.int("max_window_layers", 28)
 		if !f.bool("use_sliding_window", false) {
 			c.SlidingWindow = 0
 		}
 	}
-	c.TorchDType = f.string("torch_dtype", f.string("dtype", ""))
+	c.WindowPattern = f.int("sliding_window_pattern", family.windowPattern)
+	if !f.has("layer_types") {
+		return
+	}
+	if c.LayerTypes = f.strings("layer_types"); len(c.LayerTypes) != c.NumHiddenLayers {
+		f.fail("layer_types has %d entries, num_hidden_layers is %d", len(c.LayerTypes), c.NumHiddenLayers)
+	}
+}
+
+// readScales reads the factors that some families put between the layers.
+func (c *ModelConfig) readScales(f *fields, family familyDefaults) {
+	c.QueryPreAttnScalar = f.float("query_pre_attn_scalar", family.queryScalar)
+	c.AttnSoftCap = optional(f, "attn_logit_softcapping", family.attnSoftCap)
+	c.FinalSoftCap = optional(f, "final_logit_softcapping", family.finalSoftCap)
+	if c.QueryPreAttnScalar < 0 || c.AttnSoftCap < 0 || c.FinalSoftCap < 0 {
+		f.fail("query_pre_attn_scalar, attn_logit_softcapping or final_logit_softcapping is negative")
+	}
+	if c.ModelType != "granite" {
+		return
+	}
+	c.EmbeddingMultiplier = f.float("embedding_multiplier", 1)
+	c.AttentionMultiplier = f.float("attention_multiplier", 1)
+	c.ResidualMultiplier = f.float("residual_multiplier", 1)
+	if c.LogitsScaling = f.float("logits_scaling", 1); c.LogitsScaling == 0 {
+		f.fail("logits_scaling is 0")
+	}
+}
+
+// present tells a key that is there, null or not.
+func present(f *fields, key string) bool { _, ok := f.raw[key]; return ok }
+
+// optional is a number that null turns off.
+func optional(f *fields, key string, def float64) float64 {
+	if present(f, key) {
+		def = 0
+	}
+	return f.float(key, def)
 }
 
 // readTokens reads ids that may be a number, a list or null.
@@ -182,70 +218,14 @@ func (c *ModelConfig) readTokens(f *fields) {
 	}
 }
 
-func (c *ModelConfig) readRope(f *fields) {
-	c.RopeTheta = f.float("rope_theta", 10000)
-	s := f.object("rope_scaling")
-	if p := f.object("rope_parameters"); p != nil && s == nil { // transformers 5
-		c.RopeTheta = p.float("rope_theta", c.RopeTheta)
-		s = p
-	}
-	if c.RopeTheta <= 0 {
-		f.fail("rope_theta is %v, want more than 0", c.RopeTheta)
-	}
-	if s == nil {
-		return
-	}
-	r := &RopeScaling{
-		Type:                          s.string("type", s.string("rope_type", "")),
-		Factor:                        s.float("factor", 0),
-		OriginalMaxPositionEmbeddings: s.int("original_max_position_embeddings", 0),
-		LowFreqFactor:                 s.float("low_freq_factor", 0),
-		HighFreqFactor:                s.float("high_freq_factor", 0),
-		AttentionFactor:               s.float("attention_factor", 0),
-		BetaFast:                      s.float("beta_fast", 0),
-		BetaSlow:                      s.float("beta_slow", 0),
-		MScale:                        s.float("mscale", 0),
-		MScaleAllDim:                  s.float("mscale_all_dim", 0),
-		ShortFactor:                   s.floats("short_factor"),
-		LongFactor:                    s.floats("long_factor"),
-	}
-	r.check(s)
-	if s.err != nil && f.err == nil {
-		f.err = s.err
-	}
-	if r.Type != "default" {
-		c.RopeScaling = r
-	}
-}
-
-// check refuses what the known types cannot do without.
-func (r *RopeScaling) check(s *fields) {
-	switch r.Type {
-	case "":
-		s.fail("rope_type is missing")
-	case "linear", "dynamic", "yarn", "llama3":
-		if !s.has("factor") {
-			s.fail("factor is missing, rope_type %s needs it", r.Type)
-		} else if r.Factor < 1 {
-			s.fail("factor is %v, want at least 1", r.Factor)
-		}
-	}
-	if r.Type != "llama3" {
-		return
-	}
-	for _, key := range []string{"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"} {
-		if !s.has(key) {
-			s.fail("%s is missing, rope_type llama3 needs it", key)
-		}
-	}
-	if r.HighFreqFactor <= r.LowFreqFactor {
-		s.fail("high_freq_factor %v must be above low_freq_factor %v", r.HighFreqFactor, r.LowFreqFactor)
-	}
-}
-
 // Window is how many tokens a position of layer sees, itself included; 0 = all.
 func (c *ModelConfig) Window(layer int) int {
-	if layer < c.MaxWindowLayers {
+	switch {
+	case layer < len(c.LayerTypes):
+		if c.LayerTypes[layer] != "sliding_attention" {
+			return 0
+		}
+	case layer < c.MaxWindowLayers, c.WindowPattern > 0 && (layer+1)%c.WindowPattern == 0:
 		return 0
 	}
 	return c.SlidingWindow

@@ -74,7 +74,7 @@ func TestReadModelConfig(t *testing.T) {
 	c.raw = nil
 	want := &ModelConfig{
 		Path: filepath.Join(dir, "config.json"), ModelType: "llama", Architectures: []string{"LlamaForCausalLM"},
-		HiddenSize: 48, IntermediateSize: 96, NumHiddenLayers: 2, NumAttentionHeads: 4, NumKeyValueHeads: 2, HeadDim: 12,
+		HiddenSize: 48, IntermediateSize: 96, NumHiddenLayers: 2, NumAttentionHeads: 4, NumKeyValueHeads: 2, HeadDim: 12, RotaryDim: 12,
 		VocabSize: 256, MaxPositionEmbeddings: 2048, HiddenAct: "silu", RMSNormEps: 1e-5, InitializerRange: 0.02,
 		RopeTheta: 500000, TorchDType: "bfloat16", BOSTokenID: -1, EOSTokenIDs: []int{2, 7}, PadTokenID: -1,
 		RopeScaling: &RopeScaling{Type: "llama3", Factor: 8, HighFreqFactor: 4, LowFreqFactor: 1, OriginalMaxPositionEmbeddings: 16},

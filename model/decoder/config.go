@@ -2,17 +2,15 @@ package decoder
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
+	"math"
 
 	"dataflex/kernels/rope"
 	"dataflex/model/checkpoint"
 )
 
-// Config is the shape of a decoder and what its family does differently.
+// Config is the shape of a decoder and the numbers that its family leaves open.
 type Config struct {
-	ModelType    string
+	ModelType    string // a row of families
 	Vocab        int
 	Hidden       int
 	Intermediate int // of the MLP
@@ -28,26 +26,28 @@ type Config struct {
 
 	QKVBias, OutBias, MLPBias bool
 
-	RopeTheta    float64
-	Rope         rope.Scaling
-	MaxPositions int
+	RopeTheta     float64
+	Rope          rope.Scaling
+	RotaryDim     int     // elements of a head that are turned; 0 = HeadDim
+	RopeLocalBase float64 // theta of the layers with a window, unscaled; 0 = the others'
+	MaxPositions  int
+
+	EmbedScale, ResidualScale, LogitScale float32 // 0 = 1
+	AttnSoftCap, LogitSoftCap             float32 // 0 = none
+
+	MoE    MoE
+	Sparse []bool // per layer: its MLP is a mixture of experts; nil = none is
+
+	InitializerRange float64 // standard deviation of Init
 }
 
-// family is what one model_type does differently from the others. A new one is a
-// row in families and, where it needs something that no family had before, a field
-// here that Config takes over and layer reads.
-type family struct {
-	architecture string // the class in config.json's architectures
-	activation   string // hidden_act that the MLP computes
-}
-
-// families are the supported model types. Biases, windows, tied heads and the
-// defaults of missing keys come from checkpoint.ModelConfig, which knows them by
-// model type.
-var families = map[string]family{
-	"llama":   {architecture: "LlamaForCausalLM", activation: "silu"},
-	"mistral": {architecture: "MistralForCausalLM", activation: "silu"},
-	"qwen2":   {architecture: "Qwen2ForCausalLM", activation: "silu"},
+// MoE is the shape of the mixtures of experts.
+type MoE struct {
+	Experts, TopK int
+	Intermediate  int     // of an expert
+	Shared        int     // of the shared expert; 0 = there is none
+	Normalize     bool    // a token's weights sum to 1
+	AuxCoef       float64 // router_aux_loss_coef: of Balance in the loss, where asked for
 }
 
 // readConfig reads dir/config.json and refuses what the decoder does not compute.
@@ -64,31 +64,44 @@ func readConfig(dir string) (Config, error) {
 		Layers: c.NumHiddenLayers, Heads: c.NumAttentionHeads, KVHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim,
 		Eps: float32(c.RMSNormEps), AttentionScale: attentionScale(c.HeadDim), Tied: c.TieWordEmbeddings,
 		QKVBias: c.QKVBias, OutBias: c.OutputBias, MLPBias: c.MLPBias,
-		RopeTheta: c.RopeTheta, Rope: scaling(c.RopeScaling), MaxPositions: c.MaxPositionEmbeddings,
+		RopeTheta: c.RopeTheta, Rope: scaling(c.RopeScaling), RotaryDim: c.RotaryDim, RopeLocalBase: c.RopeLocalBase,
+		MaxPositions: c.MaxPositionEmbeddings, InitializerRange: c.InitializerRange,
+		AttnSoftCap: float32(c.AttnSoftCap), LogitSoftCap: float32(c.FinalSoftCap),
 	}
+	out.factors(c)
+	out.mixtures(c)
 	for i := range out.Layers {
 		out.Window = append(out.Window, c.Window(i))
 	}
 	return out, nil
 }
 
-// supported says what stands in the way, if anything does.
-func supported(c *checkpoint.ModelConfig) error {
-	f, ok := families[c.ModelType]
-	if !ok {
-		return fmt.Errorf("model_type %q (%s) is not supported; supported are: %s",
-			c.ModelType, strings.Join(c.Architectures, ", "), strings.Join(slices.Sorted(maps.Keys(families)), ", "))
+// factors takes over what some families multiply with.
+func (c *Config) factors(from *checkpoint.ModelConfig) {
+	if families[c.ModelType].embedScale {
+		c.EmbedScale = float32(math.Sqrt(float64(c.Hidden)))
 	}
-	if len(c.Architectures) > 0 && !slices.Contains(c.Architectures, f.architecture) {
-		return fmt.Errorf("architectures %v is not supported for model_type %q; supported is: %s", c.Architectures, c.ModelType, f.architecture)
+	if s := from.QueryPreAttnScalar; s > 0 {
+		c.AttentionScale = float32(1 / math.Sqrt(s))
 	}
-	if c.HiddenAct != f.activation {
-		return fmt.Errorf("hidden_act %q is not supported for model_type %q; supported is: %s", c.HiddenAct, c.ModelType, f.activation)
+	if from.LogitsScaling != 0 { // granite
+		c.EmbedScale, c.ResidualScale = float32(from.EmbeddingMultiplier), float32(from.ResidualMultiplier)
+		c.AttentionScale, c.LogitScale = float32(from.AttentionMultiplier), float32(1/from.LogitsScaling)
 	}
-	if c.AttentionDropout != 0 {
-		return fmt.Errorf("attention_dropout %g is not supported; set it to 0", c.AttentionDropout)
+}
+
+func (c *Config) mixtures(from *checkpoint.ModelConfig) {
+	m := from.MoE
+	if m == nil {
+		return
 	}
-	return nil
+	c.MoE = MoE{
+		Experts: m.Experts, TopK: m.PerToken, Intermediate: m.Intermediate, Shared: m.SharedIntermediate,
+		Normalize: m.Normalize, AuxCoef: m.AuxCoef,
+	}
+	for i := range c.Layers {
+		c.Sparse = append(c.Sparse, from.Sparse(i))
+	}
 }
 
 // scaling translates rope_scaling for the kernel, which checks it.
@@ -101,5 +114,20 @@ func scaling(s *checkpoint.RopeScaling) rope.Scaling {
 		LowFreqFactor: s.LowFreqFactor, HighFreqFactor: s.HighFreqFactor, OriginalMax: s.OriginalMaxPositionEmbeddings,
 		AttentionFactor: s.AttentionFactor, BetaFast: s.BetaFast, BetaSlow: s.BetaSlow,
 		MScale: s.MScale, MScaleAllDim: s.MScaleAllDim,
+		ShortFactor: s.ShortFactor, LongFactor: s.LongFactor,
 	}
 }
+
+// attentionScale is the usual 1/sqrt(headDim), rounded once.
+func attentionScale(headDim int) float32 { return float32(1 / math.Sqrt(float64(headDim))) }
+
+// rotary is the number of a head's elements that are turned.
+func (c *Config) rotary() int {
+	if c.RotaryDim == 0 {
+		return c.HeadDim
+	}
+	return c.RotaryDim
+}
+
+// sparse reports whether layer i's MLP is a mixture of experts.
+func (c *Config) sparse(i int) bool { return i < len(c.Sparse) && c.Sparse[i] }

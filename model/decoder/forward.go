@@ -2,11 +2,13 @@ package decoder
 
 import (
 	"fmt"
+	"math"
 
 	"dataflex/driver"
 	"dataflex/kernels/attention"
 	"dataflex/kernels/xent"
 	"dataflex/model/autograd"
+	"dataflex/model/tensor"
 )
 
 // Batch is a packed micro-batch: T tokens of one or more sequences one after the
@@ -27,7 +29,14 @@ type Objective struct {
 	Weight      []float32 // [T]; nil = 1
 	Smoothing   float32   // label smoothing: (1-ε)·NLL + ε·(mean over the vocabulary of -log p)
 	Train       bool      // apply the adapters' dropout
-	DropoutSeed uint64    // the masks' key: another one for every micro-batch
+	DropoutSeed uint64    // the masks' key, and the noise's: another one for every micro-batch
+
+	// Balance times the load-balancing loss of a mixture of experts is added to the
+	// scalar (moe_aux_loss_coef); see Model.BalanceLoss for its value.
+	Balance float32
+	// NEFTune is neftune_noise_alpha: while training, noise uniform in ±NEFTune/sqrt(L·Hidden)
+	// is added to the embeddings, L being the batch's padded length.
+	NEFTune float32
 }
 
 // Losses returns the loss of every token, 0 where there is no target. Nothing is
@@ -39,7 +48,11 @@ func (m *Model) Losses(b Batch, smoothing float32) ([]float32, error) {
 // Backward adds the gradient of o to Param.Grad of every trainable parameter and
 // returns the loss of every token, without its weight.
 func (m *Model) Backward(b Batch, o Objective) ([]float32, error) {
-	return m.run(&b, o, autograd.Mode{Record: true, Dropout: o.Train, DropoutSeed: o.DropoutSeed})
+	return m.run(&b, o, recording(o, nil))
+}
+
+func recording(o Objective, sink FactorSink) autograd.Mode {
+	return autograd.Mode{Record: true, Dropout: o.Train, DropoutSeed: o.DropoutSeed, BalanceWeight: o.Balance, Sink: sink}
 }
 
 // FactorSink receives the factors of per-sequence adapter gradients; see PerSample.
@@ -54,7 +67,7 @@ func (m *Model) PerSample(b Batch, o Objective, sink FactorSink) ([]float32, err
 			return nil, fmt.Errorf("per-sample factors exist for LoRA adapters only, but %s is trained", p.Name)
 		}
 	}
-	return m.run(&b, o, autograd.Mode{Record: true, Dropout: o.Train, DropoutSeed: o.DropoutSeed, Sink: sink})
+	return m.run(&b, o, recording(o, sink))
 }
 
 // run is one pass over b: forward, the losses and, if mode records, backward.
@@ -65,10 +78,9 @@ func (m *Model) run(b *Batch, o Objective, mode autograd.Mode) ([]float32, error
 	mode.Segments = b.Segments
 	t := m.tape
 	t.Begin(mode)
-	h := m.hidden(b)
+	h := m.final(m.stack(b, m.noise(b, o), m.config.Layers, nil))
 	loss := t.Scratch(len(b.Tokens))
-	p := xent.Params{Rows: len(b.Tokens), Hidden: m.config.Hidden, Vocab: m.config.Vocab, Smoothing: o.Smoothing}
-	t.CrossEntropy(p, h, m.head, b.Targets, driver.FromHost(o.Weight), loss)
+	t.CrossEntropy(m.headParams(len(b.Tokens), o.Smoothing), h, m.head, b.Targets, driver.FromHost(o.Weight), loss)
 	if err := t.Err(); err != nil {
 		return nil, err
 	}
@@ -79,43 +91,220 @@ func (m *Model) run(b *Batch, o Objective, mode autograd.Mode) ([]float32, error
 	return losses, nil
 }
 
-// hidden records everything below the head: [T, Hidden] after the final norm.
-func (m *Model) hidden(b *Batch) *autograd.Value {
-	t := m.tape
-	x := t.Embed(m.embed, b.Tokens)
-	for i := range m.layers {
-		x = m.layer(&m.layers[i], x, b)
+func (m *Model) headParams(rows int, smoothing float32) xent.Params {
+	c := &m.config
+	return xent.Params{
+		Rows: rows, Hidden: c.Hidden, Vocab: c.Vocab, Smoothing: smoothing,
+		SoftCap: c.LogitSoftCap, LogitScale: c.LogitScale,
 	}
-	h := t.Norm(x, m.norm, m.config.Eps)
-	t.Drop(x)
+}
+
+// noise is the magnitude of NEFTune's noise.
+func (m *Model) noise(b *Batch, o Objective) float32 {
+	if !o.Train || o.NEFTune == 0 {
+		return 0
+	}
+	length := b.PadLen
+	for i := range b.Segments[1:] {
+		length = max(length, int(b.Segments[i+1]-b.Segments[i]))
+	}
+	return o.NEFTune / float32(math.Sqrt(float64(length*m.config.Hidden)))
+}
+
+// BalanceLoss is the load-balancing loss (transformers' aux_loss, without its
+// coefficient) of the last pass; 0 for a model without mixtures of experts.
+func (m *Model) BalanceLoss() float64 {
+	loss, _ := m.tape.Balance()
+	return loss
+}
+
+// Routings are the choices of experts in the last pass, one per layer that has them.
+// They are valid until the next pass.
+func (m *Model) Routings() []*autograd.Routing { return m.tape.Routings() }
+
+// GateLoads returns, per layer with a mixture of experts, each expert's share of the
+// router's probabilities over b's tokens; nil for a model without any.
+func (m *Model) GateLoads(b Batch) ([][]float64, error) {
+	if _, err := m.Hidden(b, m.config.Layers); err != nil {
+		return nil, err
+	}
+	var loads [][]float64
+	for _, r := range m.Routings() {
+		share := make([]float64, m.config.MoE.Experts)
+		for i, p := range r.Probabilities().Host() {
+			share[i%len(share)] += float64(p) / float64(len(b.Tokens))
+		}
+		loads = append(loads, share)
+	}
+	return loads, nil
+}
+
+// Hidden returns the hidden states [T, Hidden] of b as transformers' hidden_states
+// counts them: layer 0 is the embeddings, Layers comes after the final norm, and
+// negative ones count from the end. The memory is valid until the next call.
+func (m *Model) Hidden(b Batch, layer int) (driver.F32, error) {
+	n := m.config.Layers
+	at := layer
+	if at < 0 {
+		at += n + 1
+	}
+	if at < 0 || at > n {
+		return driver.F32{}, fmt.Errorf("hidden states of layer %d: the model has layers %d to %d", layer, -n-1, n)
+	}
+	if b.Targets == nil {
+		b.Targets = make([]int32, len(b.Tokens))
+	}
+	if err := m.check(&b, Objective{}); err != nil {
+		return driver.F32{}, err
+	}
+	m.tape.Begin(autograd.Mode{Segments: b.Segments})
+	h := m.stack(&b, 0, at, nil)
+	if at == n {
+		h = m.final(h)
+	}
+	if err := m.tape.Err(); err != nil {
+		return driver.F32{}, err
+	}
+	return h.Data(), nil
+}
+
+// stack records the embeddings and the first layers: [T, Hidden].
+func (m *Model) stack(b *Batch, noise float32, layers int, cache *Cache) *autograd.Value {
+	x := m.tape.Embed(m.embed, b.Tokens, autograd.Embedding{Scale: m.config.EmbedScale, Noise: noise})
+	for i := range layers {
+		x = m.layer(i, x, b, cache)
+	}
+	return x
+}
+
+// final records the norm below the head.
+func (m *Model) final(x *autograd.Value) *autograd.Value { return m.normed(x, m.norm) }
+
+// normed records norm(x) in the place of x.
+func (m *Model) normed(x *autograd.Value, w *tensor.Param) *autograd.Value {
+	h := m.tape.Norm(x, w, m.normOptions())
+	m.tape.Drop(x)
 	return h
 }
 
+func (m *Model) normOptions() autograd.NormOptions {
+	return autograd.NormOptions{Eps: m.config.Eps, OnePlus: m.family.onePlus}
+}
+
 // layer records x + attention(norm(x)), then + mlp(norm(·)).
-func (m *Model) layer(l *layer, x *autograd.Value, b *Batch) *autograd.Value {
-	t, c := m.tape, &m.config
-	h := t.Norm(x, l.inputNorm, c.Eps)
-	q, k, v := t.Linear(h, &l.q), t.Linear(h, &l.k), t.Linear(h, &l.v)
-	t.Drop(h)
-	q = t.Rope(q, b.Positions, m.rope, c.Heads, c.HeadDim)
-	k = t.Rope(k, b.Positions, m.rope, c.KVHeads, c.HeadDim)
-	a := t.Attention(attention.Params{
+func (m *Model) layer(i int, x *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
+	l := &m.layers[i]
+	h := m.before(x, l.norms[beforeAttention])
+	a := m.attention(i, h, b, cache)
+	m.dropUnless(h, x)
+	x = m.residual(x, a, l.norms[afterAttention])
+
+	h = m.before(x, l.norms[beforeMLP])
+	var y *autograd.Value
+	if l.experts != nil {
+		y = m.mixture(l.experts, h)
+	} else {
+		y = m.gated(&l.mlp, h, m.config.Intermediate)
+	}
+	m.dropUnless(h, x)
+	return m.residual(x, y, l.norms[afterMLP])
+}
+
+// before records the norm in front of a branch, which may not be there.
+func (m *Model) before(x *autograd.Value, w *tensor.Param) *autograd.Value {
+	if w == nil {
+		return x
+	}
+	return m.tape.Norm(x, w, m.normOptions())
+}
+
+func (m *Model) dropUnless(h, x *autograd.Value) {
+	if h != x {
+		m.tape.Drop(h)
+	}
+}
+
+// residual records x + y, or x + norm(y).
+func (m *Model) residual(x, y *autograd.Value, w *tensor.Param) *autograd.Value {
+	if w != nil {
+		y = m.normed(y, w)
+	}
+	return m.tape.Residual(x, y, m.config.ResidualScale)
+}
+
+// attention records o(attention(q(h), k(h), v(h))).
+func (m *Model) attention(i int, h *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
+	t, c, l := m.tape, &m.config, &m.layers[i]
+	q, k, v := m.projections(l, h)
+	if l.qNorm != nil {
+		q, k = m.normed(q, l.qNorm), m.normed(k, l.kNorm)
+	}
+	q = t.Rope(q, b.Positions, l.rope, c.Heads, c.HeadDim)
+	k = t.Rope(k, b.Positions, l.rope, c.KVHeads, c.HeadDim)
+	p := attention.Params{
 		Segments: b.Segments, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim,
-		Scale: c.AttentionScale, Window: l.window,
-	}, q, k, v)
+		Scale: c.AttentionScale, Window: l.window, SoftCap: c.AttnSoftCap,
+	}
+	a := cache.attend(t, i, p, q, k, v)
 	t.Drop(q, k, v)
 	o := t.Linear(a, &l.o)
 	t.Drop(a)
-	x = t.Residual(x, o)
+	return o
+}
 
-	h = t.Norm(x, l.mlpNorm, c.Eps)
-	gate, up := t.Linear(h, &l.gate), t.Linear(h, &l.up)
-	t.Drop(h)
-	s := t.SwiGLU(gate, up)
+func (m *Model) projections(l *layer, h *autograd.Value) (q, k, v *autograd.Value) {
+	t, c := m.tape, &m.config
+	if !m.family.fusedQKV {
+		return t.Linear(h, &l.q), t.Linear(h, &l.k), t.Linear(h, &l.v)
+	}
+	all := t.Linear(h, &l.qkv)
+	nq, nk := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	q, k, v = t.Columns(all, 0, nq), t.Columns(all, nq, nk), t.Columns(all, nq+nk, nk)
+	t.Drop(all)
+	return q, k, v
+}
+
+// gated records down(act(gate(h))·up(h)).
+func (m *Model) gated(l *mlp, h *autograd.Value, width int) *autograd.Value {
+	t := m.tape
+	var gate, up *autograd.Value
+	if m.family.fusedGateUp {
+		both := t.Linear(h, &l.gateUp)
+		gate, up = t.Columns(both, 0, width), t.Columns(both, width, width)
+		t.Drop(both)
+	} else {
+		gate, up = t.Linear(h, &l.gate), t.Linear(h, &l.up)
+	}
+	s := t.SwiGLU(m.family.act(), gate, up)
 	t.Drop(gate, up)
-	d := t.Linear(s, &l.down)
+	y := t.Linear(s, &l.down)
 	t.Drop(s)
-	return t.Residual(x, d)
+	return y
+}
+
+// mixture records the experts' outputs, weighted by the router, and the shared
+// expert's. Tokens are grouped by expert: every expert computes one product.
+func (m *Model) mixture(e *experts, h *autograd.Value) *autograd.Value {
+	t, c := m.tape, &m.config.MoE
+	logits := t.Linear(h, &e.router)
+	r := t.Route(logits, c.TopK, c.Normalize)
+	t.Drop(logits)
+	x := t.Dispatch(h, r)
+	gate, up := t.Experts(x, e.gate, r), t.Experts(x, e.up, r)
+	t.Drop(x)
+	s := t.SwiGLU(m.family.act(), gate, up)
+	t.Drop(gate, up)
+	y := t.Experts(s, e.down, r)
+	t.Drop(s)
+	out := t.Combine(y, r)
+	t.Drop(y)
+	if c.Shared == 0 {
+		return out
+	}
+	shared, g := m.gated(&e.shared, h, c.Shared), t.Linear(h, &e.sharedGate)
+	gatedShared := t.Gate(shared, g)
+	t.Drop(shared, g)
+	return t.Residual(out, gatedShared, 0)
 }
 
 // check completes b and says what is wrong with it.

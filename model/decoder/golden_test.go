@@ -9,7 +9,7 @@ import (
 
 	"dataflex/driver"
 	"dataflex/driver/cpu"
-	"dataflex/kernels/gemm"
+	"dataflex/kernels/xent"
 	"dataflex/model/autograd"
 	"dataflex/model/checkpoint"
 )
@@ -105,10 +105,10 @@ func logits(t *testing.T, m *Model, b Batch) []float32 {
 		t.Fatal(err)
 	}
 	m.tape.Begin(autograd.Mode{})
-	h := m.hidden(&b)
+	h := m.final(m.stack(&b, 0, m.config.Layers, nil))
 	c := m.config
 	out := make([]float32, len(b.Tokens)*c.Vocab)
-	gemm.Run(m.dev, gemm.NT, len(b.Tokens), c.Vocab, c.Hidden, 1, h.Data(), c.Hidden, m.head.Data, c.Hidden, 0, driver.FromHost(out), c.Vocab)
+	xent.Logits(m.dev, m.headParams(len(b.Tokens), 0), h.Data(), m.head.Data, driver.FromHost(out))
 	return out
 }
 
@@ -143,6 +143,8 @@ func TestFamilies(t *testing.T) {
 	for _, name := range []string{
 		"llama", "llama-headdim", "llama-mha-bias", "llama3-rope", "llama-linear-rope", "llama-dynamic-rope",
 		"llama-yarn-rope", "internlm-like-llama-sharded", "qwen2", "mistral", "mistral-window",
+		"qwen3", "gemma", "gemma2", "gemma3", "phi3", "phi3-longrope", "olmo2", "granite", "glm4",
+		"mixtral", "qwen2_moe", "qwen3_moe",
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(shared, "families", name)
@@ -161,12 +163,13 @@ func testFamily(t *testing.T, w *checkpoint.Weights, m *Model) {
 		want = append(want, all[row*vocab:(row+1)*vocab]...)
 	}
 	within(t, "logits", logits(t, m, b), want, 1e-4)
+	testRouting(t, w, m, r.rows)
 
 	losses, err := m.Losses(b, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var total float64
+	total := m.config.MoE.AuxCoef * m.BalanceLoss()
 	for i, l := range losses {
 		total += float64(l * r.weight[i])
 	}
@@ -176,13 +179,41 @@ func testFamily(t *testing.T, w *checkpoint.Weights, m *Model) {
 	if err := m.TrainAll(); err != nil {
 		t.Fatal(err)
 	}
-	trained, err := m.Backward(b, Objective{Weight: r.weight})
+	trained, err := m.Backward(b, Objective{Weight: r.weight, Balance: float32(m.config.MoE.AuxCoef)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	within(t, "losses of Backward", trained, losses, 0)
 	for _, p := range m.Trainable() {
 		within(t, "grad."+p.Name, p.Grad.Host(), floats(t, w, "grad."+p.Name), 1e-4)
+	}
+}
+
+// testRouting compares the routers' probabilities and the balance loss after a pass.
+func testRouting(t *testing.T, w *checkpoint.Weights, m *Model, rows []int) {
+	t.Helper()
+	routings := m.Routings()
+	if len(routings) == 0 {
+		return
+	}
+	if len(routings) != m.config.Layers {
+		t.Fatalf("%d routed layers", len(routings))
+	}
+	within(t, "aux_loss", []float32{float32(m.BalanceLoss())}, floats(t, w, "aux_loss"), 1e-5)
+	n := m.config.MoE.Experts
+	for i, r := range routings {
+		all := floats(t, w, fmt.Sprintf("router_logits.%d", i))
+		var want []float32
+		for _, row := range rows {
+			var sum float64
+			for _, z := range all[row*n : (row+1)*n] {
+				sum += math.Exp(float64(z))
+			}
+			for _, z := range all[row*n : (row+1)*n] {
+				want = append(want, float32(math.Exp(float64(z))/sum))
+			}
+		}
+		within(t, fmt.Sprintf("router %d", i), r.Probabilities().Host(), want, 1e-4)
 	}
 }
 
@@ -201,14 +232,19 @@ func sampleMeans(b Batch, losses []float32) []float32 {
 	return means
 }
 
-// TestUnsupported checks that the families that are not there yet are refused by name.
+// TestUnsupported checks that a family that is not there is refused by name.
 func TestUnsupported(t *testing.T) {
-	dir := filepath.Join(shared, "families", "mixtral")
-	golden(t, dir, "golden.safetensors")
+	dir := t.TempDir()
+	config := `{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "hidden_size": 8, "intermediate_size": 8,
+		"num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 8}`
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	dev := cpu.New(1)
 	defer dev.Close()
 	_, err := Load(dev, dir, Options{})
-	want := fmt.Sprintf(`%s: model_type "mixtral" (MixtralForCausalLM) is not supported; supported are: llama, mistral, qwen2`, filepath.Join(dir, "config.json"))
+	want := filepath.Join(dir, "config.json") + `: model_type "gpt2" (GPT2LMHeadModel) is not supported; supported are: gemma, gemma2, gemma3_text, ` +
+		`glm4, granite, llama, mistral, mixtral, olmo2, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

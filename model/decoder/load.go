@@ -2,14 +2,11 @@ package decoder
 
 import (
 	"fmt"
-	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"dataflex/driver"
 	"dataflex/kernels/rope"
-	"dataflex/model/autograd"
 	"dataflex/model/checkpoint"
 	"dataflex/model/tensor"
 )
@@ -51,69 +48,6 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 		return nil, err
 	}
 	return m, nil
-}
-
-// build allocates a model of zeros.
-func build(dev driver.Device, dir string, c Config) (*Model, error) {
-	table, err := rope.NewTable(c.HeadDim, c.RopeTheta, c.Rope, c.MaxPositions)
-	if err != nil {
-		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)
-	}
-	b := builder{dev: dev}
-	m := &Model{dev: dev, dir: dir, config: c, rope: table, tape: autograd.New(dev)}
-	m.embed = b.param("model.embed_tokens.weight", c.Vocab, c.Hidden)
-	for i := range c.Layers {
-		m.layers = append(m.layers, b.layer(c, i))
-	}
-	m.norm = b.param("model.norm.weight", c.Hidden)
-	m.head = m.embed
-	if !c.Tied {
-		m.head = b.param("lm_head.weight", c.Vocab, c.Hidden)
-	}
-	if b.err != nil {
-		return nil, fmt.Errorf("%s: %d layers of width %d: %w", dir, c.Layers, c.Hidden, b.err)
-	}
-	return m, nil
-}
-
-// builder allocates parameters until the first error.
-type builder struct {
-	dev driver.Device
-	err error
-}
-
-func (b *builder) param(name string, shape ...int) *tensor.Param {
-	if b.err != nil {
-		return nil
-	}
-	p, err := tensor.New(b.dev, name, shape...)
-	b.err = err
-	return p
-}
-
-func (b *builder) linear(path string, in, out int, bias bool) autograd.Linear {
-	l := autograd.Linear{In: in, Out: out, Weight: b.param(path+".weight", out, in)}
-	if bias {
-		l.Bias = b.param(path+".bias", out)
-	}
-	return l
-}
-
-func (b *builder) layer(c Config, i int) layer {
-	path := fmt.Sprintf("model.layers.%d.", i)
-	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	return layer{
-		q:         b.linear(path+"self_attn.q_proj", c.Hidden, q, c.QKVBias),
-		k:         b.linear(path+"self_attn.k_proj", c.Hidden, kv, c.QKVBias),
-		v:         b.linear(path+"self_attn.v_proj", c.Hidden, kv, c.QKVBias),
-		o:         b.linear(path+"self_attn.o_proj", q, c.Hidden, c.OutBias),
-		gate:      b.linear(path+"mlp.gate_proj", c.Hidden, c.Intermediate, c.MLPBias),
-		up:        b.linear(path+"mlp.up_proj", c.Hidden, c.Intermediate, c.MLPBias),
-		down:      b.linear(path+"mlp.down_proj", c.Intermediate, c.Hidden, c.MLPBias),
-		inputNorm: b.param(path+"input_layernorm.weight", c.Hidden),
-		mlpNorm:   b.param(path+"post_attention_layernorm.weight", c.Hidden),
-		window:    c.Window[i],
-	}
 }
 
 // load fills params from w, which must hold them and nothing else. where names w
@@ -168,6 +102,3 @@ func mismatch(faults []error) error {
 	}
 	return err
 }
-
-// attentionScale is the usual 1/sqrt(headDim), rounded once.
-func attentionScale(headDim int) float32 { return float32(1 / math.Sqrt(float64(headDim))) }

@@ -3,6 +3,7 @@ package decoder
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"dataflex/model/autograd"
@@ -175,17 +176,19 @@ func (m *Model) match(targets []string) ([]module, error) {
 	}
 	for _, t := range targets {
 		if !used[t] {
-			return nil, fmt.Errorf("lora target %q matches no linear module of %s; there are: all, %s", t, m.dir, strings.Join(lastNames(), ", "))
+			return nil, fmt.Errorf("lora target %q matches no linear module of %s; there are: all, %s", t, m.dir, strings.Join(m.lastNames(), ", "))
 		}
 	}
 	return found, nil
 }
 
-// lastNames are the last components of linearNames.
-func lastNames() []string {
+// lastNames are the last components of the modules' paths, each once.
+func (m *Model) lastNames() []string {
 	var names []string
-	for _, n := range linearNames {
-		names = append(names, n[strings.LastIndexByte(n, '.')+1:])
+	for mod := range m.modules() {
+		if n := mod.path[strings.LastIndexByte(mod.path, '.')+1:]; !slices.Contains(names, n) {
+			names = append(names, n)
+		}
 	}
 	return names
 }

@@ -3,6 +3,7 @@ package decoder
 import (
 	"dataflex/kernels/xent"
 	"dataflex/model/autograd"
+	"dataflex/model/tensor"
 )
 
 // Budget is the memory of training with one micro-batch shape, in bytes.
@@ -44,44 +45,101 @@ func (m *Model) Memory(tokens, labelled int) Budget {
 // keptPerToken counts the floats per token that VJPs read: the saves of autograd's
 // ops, layer by layer from the lowest trainable parameter up.
 func (m *Model) keptPerToken() int {
-	c := &m.config
-	wants := m.embed.Trainable()
-	kept := 0
-	// linears counts what l keep of their common input x, which is free if some VJP
-	// keeps it anyway or it can be computed again.
-	linears := func(free bool, x int, l ...*autograd.Linear) {
-		trains := false
-		for _, lin := range l {
-			if lin.LoRA != nil {
-				kept += lin.LoRA.Rank
-			}
-			trains = trains || lin.LoRA != nil || lin.Weight.Trainable()
-			wants = wants || lin.Bias.Trainable()
-		}
-		if trains && !free {
-			kept += x
-		}
-		wants = wants || trains
-	}
-	keep := func(floats int) {
-		if wants {
-			kept += floats
-		}
-	}
+	k := kept{wants: m.embed.Trainable()}
 	for i := range m.layers {
-		l := &m.layers[i]
-		wants = wants || l.inputNorm.Trainable()
-		keep(c.Hidden + 1)
-		linears(wants, c.Hidden, &l.q, &l.k, &l.v)
-		keep(2*(c.Heads+c.KVHeads)*c.HeadDim + c.Heads)
-		linears(wants, c.Heads*c.HeadDim, &l.o)
-		wants = wants || l.mlpNorm.Trainable()
-		keep(c.Hidden + 1)
-		linears(wants, c.Hidden, &l.gate, &l.up)
-		keep(2 * c.Intermediate)
-		linears(wants, c.Intermediate, &l.down)
+		m.keptByLayer(&k, &m.layers[i])
 	}
-	return kept
+	return k.floats
+}
+
+// kept is a count of floats per token, and whether gradients are wanted so far up.
+type kept struct {
+	floats int
+	wants  bool
+}
+
+func (k *kept) keep(floats int) {
+	if k.wants {
+		k.floats += floats
+	}
+}
+
+// norm keeps its input of width x, in groups of len(w); a norm that is not there
+// keeps nothing.
+func (k *kept) norm(w *tensor.Param, x int) {
+	if w != nil {
+		k.wants = k.wants || w.Trainable()
+		k.keep(x + x/w.Size())
+	}
+}
+
+// linears counts what l keep of their common input x, of which there are times rows a
+// token. It is free if it can be computed again or some VJP keeps it anyway.
+func (k *kept) linears(free bool, times, x int, l ...*autograd.Linear) {
+	trains, rank := false, 0
+	for _, lin := range l {
+		if lin.LoRA != nil {
+			rank += lin.LoRA.Rank
+		}
+		trains = trains || lin.LoRA != nil || lin.Weight.Trainable()
+		k.wants = k.wants || lin.Bias.Trainable()
+	}
+	k.floats += times * rank
+	if trains && !free {
+		k.floats += times * x
+	}
+	k.wants = k.wants || trains
+}
+
+func (m *Model) keptByLayer(k *kept, l *layer) {
+	c := &m.config
+	k.norm(l.norms[beforeAttention], c.Hidden)
+	free := k.wants && l.norms[beforeAttention] != nil
+	if m.family.fusedQKV {
+		k.linears(free, 1, c.Hidden, &l.qkv)
+	} else {
+		k.linears(free, 1, c.Hidden, &l.q, &l.k, &l.v)
+	}
+	k.norm(l.qNorm, c.Heads*c.HeadDim)
+	k.norm(l.kNorm, c.KVHeads*c.HeadDim)
+	k.keep(2*(c.Heads+c.KVHeads)*c.HeadDim + c.Heads)
+	k.linears(k.wants, 1, c.Heads*c.HeadDim, &l.o)
+	k.norm(l.norms[afterAttention], c.Hidden)
+	k.norm(l.norms[beforeMLP], c.Hidden)
+	free = k.wants && l.norms[beforeMLP] != nil
+	if e := l.experts; e == nil {
+		m.keptByMLP(k, &l.mlp, free, c.Intermediate)
+	} else {
+		m.keptByExperts(k, e, free)
+	}
+	k.norm(l.norms[afterMLP], c.Hidden)
+}
+
+func (m *Model) keptByMLP(k *kept, l *mlp, free bool, width int) {
+	if m.family.fusedGateUp {
+		k.linears(free, 1, m.config.Hidden, &l.gateUp)
+	} else {
+		k.linears(free, 1, m.config.Hidden, &l.gate, &l.up)
+	}
+	k.keep(2 * width)
+	k.linears(k.wants, 1, width, &l.down)
+}
+
+// keptByExperts takes the first expert for all: a token visits TopK of them.
+func (m *Model) keptByExperts(k *kept, e *experts, free bool) {
+	c := &m.config.MoE
+	k.linears(free, 1, m.config.Hidden, &e.router)
+	k.floats += c.Experts
+	k.keep(c.TopK)
+	k.linears(free, c.TopK, m.config.Hidden, e.gate[0], e.up[0])
+	k.keep(2 * c.TopK * c.Intermediate)
+	k.linears(k.wants, c.TopK, c.Intermediate, e.down[0])
+	k.keep(c.TopK * m.config.Hidden)
+	if c.Shared > 0 {
+		m.keptByMLP(k, &e.shared, free, c.Shared)
+		k.linears(free, 1, m.config.Hidden, &e.sharedGate)
+		k.keep(m.config.Hidden + 1)
+	}
 }
 
 // workingPerToken counts the floats per token that a pass takes beside what it
@@ -90,11 +148,26 @@ func (m *Model) keptPerToken() int {
 // single columns: attention's lse, a norm's rstd, a bias's ones, the loss.
 func (m *Model) workingPerToken() int {
 	c := &m.config
-	mlp, rank := 3*c.Intermediate, 0 // with dropout, the masked input and its gradient too
-	if m.adapter != nil {
-		if rank = m.adapter.lora.Rank; m.adapter.lora.Dropout > 0 {
-			mlp += c.Intermediate + 2*c.Hidden
+	qkv := (c.Heads + c.KVHeads) * c.HeadDim
+	widest, rows := c.Intermediate, 0 // rows of the experts' inputs and outputs
+	if c.Sparse != nil {
+		widest = max(widest, c.MoE.TopK*c.MoE.Intermediate, c.MoE.Shared)
+		rows = 3*c.MoE.TopK*c.Hidden + c.Hidden + 2*c.MoE.Experts + 2*c.MoE.TopK
+		if c.MoE.Shared > 0 {
+			rows += 3*c.MoE.Shared + c.Hidden
 		}
 	}
-	return mlp + 4*c.Hidden + 2*(c.Heads+c.KVHeads)*c.HeadDim + rank + c.Heads + 3
+	branch, rank := 3*widest, 0
+	if m.family.fusedGateUp {
+		branch += 2 * widest
+	}
+	if m.family.fusedQKV {
+		qkv += c.Heads*c.HeadDim + 2*c.KVHeads*c.HeadDim
+	}
+	if m.adapter != nil { // with dropout, the masked input and its gradient too
+		if rank = m.adapter.lora.Rank; m.adapter.lora.Dropout > 0 {
+			branch += widest + 2*c.Hidden
+		}
+	}
+	return branch + rows + 4*c.Hidden + 2*qkv + rank + c.Heads + 3
 }

@@ -2,13 +2,13 @@
 // Face folder to losses, gradients, per-sample gradients and back to a folder.
 //
 // Architecture, per layer: RMSNorm, grouped-query attention with rotary positions,
-// residual; RMSNorm, SwiGLU, residual; then a final RMSNorm and a head, tied to the
-// embeddings or not. What a family does differently is in families.go. Micro-batches
-// are packed without padding. Linears may carry LoRA adapters.
+// residual; RMSNorm, a gated MLP or a mixture of such experts, residual; then a final
+// RMSNorm and a head, tied to the embeddings or not. What a family does differently is
+// a row in family.go. Micro-batches are packed without padding. Linears may carry LoRA
+// adapters.
 package decoder
 
 import (
-	"fmt"
 	"iter"
 
 	"dataflex/driver"
@@ -23,19 +23,15 @@ type Model struct {
 	dir    string
 	config Config
 
+	family family
+
 	embed, norm *tensor.Param
 	head        *tensor.Param // embed when tied
 	layers      []layer
+	parts       []part // all of these, in order
 	rope        *rope.Table
 	adapter     *adapter // nil without one
 	tape        *autograd.Tape
-}
-
-// layer is one decoder layer.
-type layer struct {
-	q, k, v, o, gate, up, down autograd.Linear
-	inputNorm, mlpNorm         *tensor.Param
-	window                     int // attention reaches that many tokens back; 0 = all
 }
 
 // module is a linear layer with its place in the model.
@@ -56,25 +52,12 @@ func (m *Model) Close() {
 	m.tape.Close()
 }
 
-// linears yields the layer's linear modules in the order of Module.parameters().
-func (l *layer) linears() [7]*autograd.Linear {
-	return [7]*autograd.Linear{&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}
-}
-
-// linearNames are the paths of layer.linears inside a layer.
-var linearNames = [7]string{
-	"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-	"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
-}
-
 // modules yields every linear module but the head, in order.
 func (m *Model) modules() iter.Seq[module] {
 	return func(yield func(module) bool) {
-		for i := range m.layers {
-			for j, l := range m.layers[i].linears() {
-				if !yield(module{fmt.Sprintf("model.layers.%d.%s", i, linearNames[j]), l}) {
-					return
-				}
+		for _, p := range m.parts {
+			if p.linear != nil && !yield(module{p.path, p.linear}) {
+				return
 			}
 		}
 	}
@@ -84,30 +67,30 @@ func (m *Model) modules() iter.Seq[module] {
 // model.parameters(); a tied head once, as the embeddings.
 func (m *Model) parameters() iter.Seq[*tensor.Param] {
 	return func(yield func(*tensor.Param) bool) {
-		all := []*tensor.Param{m.embed}
-		for i := range m.layers {
-			l := &m.layers[i]
-			for _, lin := range l.linears() {
-				all = append(all, lin.Weight)
-				if lin.Bias != nil {
-					all = append(all, lin.Bias)
+		for _, p := range m.parts {
+			for _, t := range p.tensors() {
+				if !yield(t) {
+					return
 				}
-				if lin.LoRA != nil {
-					all = append(all, lin.LoRA.A, lin.LoRA.B)
-				}
-			}
-			all = append(all, l.inputNorm, l.mlpNorm)
-		}
-		all = append(all, m.norm)
-		if m.head != m.embed {
-			all = append(all, m.head)
-		}
-		for _, p := range all {
-			if !yield(p) {
-				return
 			}
 		}
 	}
+}
+
+// tensors are the part's, its adapter's included.
+func (p part) tensors() []*tensor.Param {
+	l := p.linear
+	if l == nil {
+		return []*tensor.Param{p.param}
+	}
+	list := []*tensor.Param{l.Weight}
+	if l.Bias != nil {
+		list = append(list, l.Bias)
+	}
+	if l.LoRA != nil {
+		list = append(list, l.LoRA.A, l.LoRA.B)
+	}
+	return list
 }
 
 // base lists the model's own tensors, without adapters.

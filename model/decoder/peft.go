@@ -3,6 +3,7 @@ package decoder
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"dataflex/model/checkpoint"
 )
@@ -42,8 +43,8 @@ func (m *Model) toPEFT() *checkpoint.AdapterConfig {
 		return a.read
 	}
 	targets := a.lora.Targets
-	if len(a.modules) == len(m.layers)*len(linearNames) {
-		targets = lastNames()
+	if every := slices.Collect(m.modules()); len(a.modules) == len(every) {
+		targets = m.lastNames()
 	}
 	return &checkpoint.AdapterConfig{
 		BaseModel: m.dir, Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, Targets: targets,

@@ -1,0 +1,44 @@
+// Package columns takes a matrix apart by columns and puts its gradient together:
+// what a fused projection (qkv, gate and up) needs.
+//
+// All tensors are float32 and row-major. Every row stands alone.
+package columns
+
+import (
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Take overwrites out [T, n] with columns [from, from+n) of x [T, width].
+func Take(dev driver.Device, x driver.F32, width, from int, out driver.F32, n int) {
+	rows := check(x, width, from, out, n)
+	switch c := dev.(type) {
+	case *cpu.Device:
+		takeCPU(c, x.Host(), width, from, out.Host(), n, rows)
+	default:
+		panic("columns.Take: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Add adds dout [T, n] to columns [from, from+n) of dx [T, width]: the gradient of Take.
+func Add(dev driver.Device, dout driver.F32, n int, dx driver.F32, width, from int) {
+	rows := check(dx, width, from, dout, n)
+	switch c := dev.(type) {
+	case *cpu.Device:
+		addCPU(c, dout.Host(), n, dx.Host(), width, from, rows)
+	default:
+		panic("columns.Add: no kernel for " + dev.Kind().String())
+	}
+}
+
+// check returns T.
+func check(wide driver.F32, width, from int, narrow driver.F32, n int) int {
+	if n < 1 || from < 0 || from+n > width {
+		panic("columns: the columns are not within the width")
+	}
+	rows := wide.Len() / width
+	if wide.Len() != rows*width || narrow.Len() != rows*n {
+		panic("columns: a tensor's length is not its shape's")
+	}
+	return rows
+}

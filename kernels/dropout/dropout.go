@@ -1,0 +1,64 @@
+// Package dropout masks and disturbs matrices with counter-based random numbers: the
+// entry at (row, column) is a function of key, row and column alone, on any device
+// and any number of threads. A backward pass draws the forward pass's mask again.
+//
+// Eight neighbouring entries share the 128 bits of Philox4x32-10 (see
+// gradproj.Philox) of the counter (column/8, row, Stream, 0) under the key Seed: 16
+// bits each, low half of a word first.
+package dropout
+
+import (
+	"math"
+
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Key numbers the matrices of a pass: a seed and a stream.
+type Key struct {
+	Seed   uint64
+	Stream uint32
+}
+
+// Mask sets dst[i] to src[i]/(1-p) where the mask keeps entry i, and to 0 elsewhere;
+// with add it adds that to dst instead. src and dst are float32 [rows, cols]; dst may
+// be src without add. p in [0, 1) is rounded to a multiple of 2^-16.
+func Mask(dev driver.Device, key Key, p float32, rows, cols int, src, dst driver.F32, add bool) {
+	if src.Len() != rows*cols || dst.Len() != src.Len() {
+		panic("dropout: src or dst is not [rows, cols]")
+	}
+	if !(p >= 0 && p < 1) {
+		panic("dropout: p outside [0, 1)")
+	}
+	threshold := uint32(math.Round(float64(p) * (1 << 16)))
+	m := mask{key: key, threshold: min(threshold, 1<<16-1), add: add}
+	m.scale = float32((1 << 16) / float64((1<<16)-m.threshold))
+	switch c := dev.(type) {
+	case *cpu.Device:
+		maskCPU(c, m, rows, cols, src.Host(), dst.Host())
+	default:
+		panic("dropout.Mask: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Noise adds to x, float32 [rows, cols], numbers that are uniform on the 2^16 points
+// from -magnitude to magnitude (NEFTune, arXiv:2310.05914).
+func Noise(dev driver.Device, key Key, magnitude float32, rows, cols int, x driver.F32) {
+	if x.Len() != rows*cols {
+		panic("dropout: x is not [rows, cols]")
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		noiseCPU(c, key, magnitude, rows, cols, x.Host())
+	default:
+		panic("dropout.Noise: no kernel for " + dev.Kind().String())
+	}
+}
+
+// mask is what a mask is drawn from.
+type mask struct {
+	key       Key
+	threshold uint32 // an entry is kept if its 16 bits are not below
+	scale     float32
+	add       bool
+}

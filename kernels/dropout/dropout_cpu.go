@@ -1,0 +1,61 @@
+package dropout
+
+import (
+	"math"
+	"math/bits"
+
+	"dataflex/driver/cpu"
+)
+
+func maskCPU(c *cpu.Device, m mask, rows, cols int, src, dst []float32) {
+	c.Parallel(rows, func(r int) {
+		m.row(uint32(r), src[r*cols:(r+1)*cols], dst[r*cols:(r+1)*cols])
+	})
+}
+
+func (m mask) row(row uint32, src, dst []float32) {
+	var block [8]float32
+	for c := 0; c < len(src); c += 8 {
+		from, to := src[c:min(c+8, len(src))], dst[c:min(c+8, len(dst))]
+		masked := block[:len(from)]
+		random := m.key.words(uint32(c/8), row)
+		for i, x := range from {
+			// All ones where the entry is kept: no branch to mispredict.
+			keep := uint32(int32(m.threshold-1-random[i/2]>>(16*(i%2))&0xffff) >> 31)
+			masked[i] = math.Float32frombits(math.Float32bits(x*m.scale) & keep)
+		}
+		if m.add {
+			for i, x := range masked {
+				to[i] += x
+			}
+		} else {
+			copy(to, masked)
+		}
+	}
+}
+
+func noiseCPU(c *cpu.Device, key Key, magnitude float32, rows, cols int, x []float32) {
+	c.Parallel(rows, func(r int) {
+		row := x[r*cols : (r+1)*cols]
+		for i := range row {
+			random := key.words(uint32(i/8), uint32(r))
+			// Half a step away from the ends: symmetric about 0.
+			u := float32(2*(random[i%8/2]>>(16*(i%2))&0xffff)+1)*0x1p-16 - 1
+			row[i] += magnitude * u
+		}
+	})
+}
+
+// words is gradproj.Philox of (block, row, k.Stream, 0), kept in registers.
+func (k Key) words(block, row uint32) [4]uint32 {
+	c0, c1, c2, c3 := block, row, k.Stream, uint32(0)
+	k0, k1 := uint32(k.Seed), uint32(k.Seed>>32)
+	for range 10 {
+		h0, l0 := bits.Mul32(0xD2511F53, c0)
+		h1, l1 := bits.Mul32(0xCD9E8D57, c2)
+		c0, c1, c2, c3 = h1^c1^k0, l1, h0^c3^k1, l0
+		k0 += 0x9E3779B9
+		k1 += 0xBB67AE85
+	}
+	return [4]uint32{c0, c1, c2, c3}
+}

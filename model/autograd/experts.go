@@ -1,0 +1,199 @@
+package autograd
+
+import (
+	"dataflex/driver"
+	"dataflex/kernels/router"
+)
+
+// Routing is which experts a layer's tokens went to in this pass.
+type Routing struct {
+	params router.Params
+	plan   router.Plan
+	choice []int32
+	probs  *buffer // [T, E], held until the pass ends
+	weight *Value  // [T, K]
+}
+
+// Route chooses experts for the tokens of logits [T, Experts] and records their
+// weights [T, TopK].
+func (t *Tape) Route(logits *Value, topK int, normalize bool) *Routing {
+	if t.err != nil {
+		return nil
+	}
+	r := &Routing{params: router.Params{Tokens: logits.Rows, Experts: logits.Cols, TopK: topK, Normalize: normalize}}
+	r.probs, r.weight = t.buffer(logits.Rows*logits.Cols), t.value(logits.Rows, topK, logits.wants)
+	if t.err != nil {
+		return nil
+	}
+	r.choice = make([]int32, logits.Rows*topK)
+	router.Forward(t.dev, r.params, logits.Data(), r.probs.mem, r.choice, r.weight.Data())
+	r.plan = router.Group(r.params, r.choice)
+	t.routings = append(t.routings, r)
+	if n := t.record(opRoute, r.weight, logits); n != nil {
+		n.routing = r
+		n.save(r.weight.data)
+	}
+	return r
+}
+
+func routeVJP(t *Tape, n *node) error {
+	logits, r := n.in[0], n.routing
+	d := t.buffer(logits.Rows * logits.Cols)
+	if d == nil {
+		return t.err
+	}
+	router.Backward(t.dev, r.params, r.probs.mem, r.choice, n.saved[0].mem, n.out.grad.mem, t.balance, d.mem)
+	t.deposit(logits, d)
+	return t.err
+}
+
+// Probabilities are the router's, [T, Experts], until the next pass.
+func (r *Routing) Probabilities() driver.F32 { return r.probs.mem }
+
+// Loads are how many tokens each expert got.
+func (r *Routing) Loads() []int {
+	loads := make([]int, r.params.Experts)
+	for e := range loads {
+		loads[e] = int(r.plan.Offsets[e+1] - r.plan.Offsets[e])
+	}
+	return loads
+}
+
+// segments are where the batch's samples begin among expert e's rows.
+func (r *Routing) segments(e int, batch []int32) []int32 {
+	lo, hi := r.plan.Offsets[e], r.plan.Offsets[e+1]
+	out := make([]int32, len(batch))
+	at := lo
+	for i, begin := range batch {
+		for at < hi && r.plan.Token[at] < begin {
+			at++
+		}
+		out[i] = at - lo
+	}
+	return out
+}
+
+// Routings are those of the current pass, in order.
+func (t *Tape) Routings() []*Routing { return t.routings }
+
+// Balance is the load-balancing loss of the pass over all its routed layers,
+// E·Σ_e F_e·P_e, where F_e is the number of e's tokens, and P_e the sum of its
+// probabilities, over the number of tokens times layers (transformers' aux_loss). It
+// is 0 where nothing was routed. slope is its gradient by any token's probabilities.
+func (t *Tape) Balance() (loss float64, slope []float32) {
+	if len(t.routings) == 0 {
+		return 0, nil
+	}
+	experts, tokens := t.routings[0].params.Experts, 0
+	share, mean := make([]float64, experts), make([]float64, experts)
+	for _, r := range t.routings {
+		tokens += r.params.Tokens
+		for i, p := range r.probs.mem.Host() {
+			mean[i%experts] += float64(p)
+		}
+		for e, n := range r.Loads() {
+			share[e] += float64(n)
+		}
+	}
+	slope = make([]float32, experts)
+	for e := range share {
+		f := share[e] / float64(tokens)
+		loss += float64(experts) * f * mean[e] / float64(tokens)
+		slope[e] = float32(float64(experts) * f / float64(tokens))
+	}
+	return loss, slope
+}
+
+// Dispatch records x's rows [T·TopK, d] in the order of r: by expert.
+func (t *Tape) Dispatch(x *Value, r *Routing) *Value {
+	if t.err != nil {
+		return nil
+	}
+	out := t.value(len(r.plan.Slot), x.Cols, x.wants)
+	if out == nil {
+		return nil
+	}
+	router.Dispatch(t.dev, r.plan, x.Data(), out.Data(), x.Cols)
+	if n := t.record(opDispatch, out, x); n != nil {
+		n.routing = r
+		if !t.cheap(x) {
+			n.save(x.data)
+		}
+	}
+	return out
+}
+
+func dispatchVJP(t *Tape, n *node) error {
+	x := n.in[0]
+	d := t.buffer(x.Rows * x.Cols)
+	if d == nil {
+		return t.err
+	}
+	router.DispatchBackward(t.dev, n.routing.plan, n.out.grad.mem, d.mem, x.Cols)
+	t.deposit(x, d)
+	return t.err
+}
+
+func dispatchAgain(t *Tape, n *node) {
+	if in := t.input(n); in != nil {
+		router.Dispatch(t.dev, n.routing.plan, in.mem, n.out.data.mem, n.out.Cols)
+	}
+}
+
+// Combine records the sum of y's rows [T·TopK, d] by token, weighted by r.
+func (t *Tape) Combine(y *Value, r *Routing) *Value {
+	if t.err != nil {
+		return nil
+	}
+	out := t.value(r.params.Tokens, y.Cols, y.wants || r.weight.wants)
+	if out == nil {
+		return nil
+	}
+	router.Combine(t.dev, r.plan, y.Data(), r.weight.Data(), out.Data(), y.Cols)
+	if n := t.record(opCombine, out, y, r.weight); n != nil {
+		n.routing = r
+		n.save(y.data, r.weight.data)
+	}
+	t.Drop(r.weight)
+	return out
+}
+
+func combineVJP(t *Tape, n *node) error {
+	y, w := n.in[0], n.in[1]
+	dy, dw := t.takeOver(n.saved[0]), t.buffer(w.Rows*w.Cols)
+	if t.err != nil {
+		return t.err
+	}
+	router.CombineBackward(t.dev, n.routing.plan, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dy.mem, dw.mem, y.Cols)
+	t.deposit(y, dy)
+	t.deposit(w, dw)
+	return t.err
+}
+
+// Gate records the rows of x times σ(gate [T, 1]).
+func (t *Tape) Gate(x, gate *Value) *Value {
+	if t.err != nil {
+		return nil
+	}
+	out := t.value(x.Rows, x.Cols, x.wants || gate.wants)
+	if out == nil {
+		return nil
+	}
+	router.Gate(t.dev, x.Data(), gate.Data(), out.Data(), x.Cols)
+	if n := t.record(opGate, out, x, gate); n != nil {
+		n.save(x.data, gate.data)
+	}
+	return out
+}
+
+func gateVJP(t *Tape, n *node) error {
+	x, gate := n.in[0], n.in[1]
+	dx, dg := t.takeOver(n.saved[0]), t.buffer(gate.Rows)
+	if t.err != nil {
+		return t.err
+	}
+	router.GateBackward(t.dev, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dx.mem, dg.mem, x.Cols)
+	t.deposit(x, dx)
+	t.deposit(gate, dg)
+	return t.err
+}

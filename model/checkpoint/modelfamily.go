@@ -1,0 +1,112 @@
+package checkpoint
+
+import "slices"
+
+// familyDefaults are the values of keys that a config.json may leave out
+// (transformers 4.52, configuration_<family>.py).
+type familyDefaults struct {
+	maxPositions  int
+	kvHeads       int // 0: as many as heads
+	headDim       int // 0: hidden_size / num_attention_heads
+	slidingWindow int
+	windowSwitch  bool // use_sliding_window, off unless said
+	windowPattern int
+	qkvBias       bool // biases that no key turns off
+	attentionBias bool // of attention_bias, which stands for q, k and v alone here
+	tied          bool
+	activation    string  // "": silu
+	eps           float64 // 0: 1e-6
+	theta         float64 // 0: 10000
+	localTheta    float64
+	rotary        float64 // 0: 1
+
+	queryScalar, attnSoftCap, finalSoftCap float64
+
+	moe moeDefaults
+}
+
+// moeDefaults are those of a mixture of experts; experts 0: there is none.
+type moeDefaults struct {
+	countKey                        string
+	experts, perToken, intermediate int
+	shared                          int
+	normalize                       bool // without a key: mixtral
+}
+
+const geluTanh = "gelu_pytorch_tanh"
+
+var families = map[string]familyDefaults{
+	"llama":   {maxPositions: 2048},
+	"mistral": {maxPositions: 131072, kvHeads: 8, slidingWindow: 4096},
+	"qwen2":   {maxPositions: 32768, kvHeads: 32, slidingWindow: 4096, windowSwitch: true, qkvBias: true},
+	"qwen3":   {maxPositions: 32768, kvHeads: 32, headDim: 128, slidingWindow: 4096, windowSwitch: true},
+	"gemma":   {maxPositions: 8192, kvHeads: 16, headDim: 256, tied: true, activation: geluTanh},
+	"gemma2": {
+		maxPositions: 8192, kvHeads: 4, headDim: 256, slidingWindow: 4096, windowPattern: 2, tied: true, activation: geluTanh,
+		queryScalar: 256, attnSoftCap: 50, finalSoftCap: 30,
+	},
+	"gemma3_text": {
+		maxPositions: 131072, kvHeads: 4, headDim: 256, slidingWindow: 4096, windowPattern: 6, tied: true, activation: geluTanh,
+		theta: 1e6, localTheta: 1e4, queryScalar: 256,
+	},
+	"phi3":    {maxPositions: 4096, eps: 1e-5},
+	"olmo2":   {maxPositions: 2048, eps: 1e-5},
+	"granite": {maxPositions: 2048},
+	"glm4":    {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
+	"mixtral": {
+		maxPositions: 131072, kvHeads: 8, eps: 1e-5, theta: 1e6,
+		moe: moeDefaults{countKey: "num_local_experts", experts: 8, perToken: 2, normalize: true},
+	},
+	"qwen2_moe": {
+		maxPositions: 32768, kvHeads: 16, slidingWindow: 4096, windowSwitch: true,
+		moe: moeDefaults{countKey: "num_experts", experts: 60, perToken: 4, intermediate: 1408, shared: 5632},
+	},
+	"qwen3_moe": {
+		maxPositions: 32768, kvHeads: 4, slidingWindow: 4096, windowSwitch: true,
+		moe: moeDefaults{countKey: "num_experts", experts: 128, perToken: 8, intermediate: 768},
+	},
+}
+
+// MoEConfig is a mixture of experts in the place of an MLP.
+type MoEConfig struct {
+	Experts            int // that there are
+	PerToken           int // that a token goes to
+	Intermediate       int // of an expert's MLP
+	SharedIntermediate int // of the expert that every token goes to; 0: there is none
+	Normalize          bool
+	AuxCoef            float64 // router_aux_loss_coef
+	RouterJitter       float64
+	SparseStep         int   // every so-many-th layer is one; qwen
+	DenseLayers        []int // that are none all the same: mlp_only_layers
+}
+
+func (c *ModelConfig) readMoE(f *fields, family familyDefaults) {
+	d := family.moe
+	if d.experts == 0 {
+		return
+	}
+	m := &MoEConfig{
+		Experts: f.int(d.countKey, d.experts), PerToken: f.int("num_experts_per_tok", d.perToken),
+		Intermediate: c.IntermediateSize, Normalize: d.normalize || f.bool("norm_topk_prob", false),
+		AuxCoef: f.float("router_aux_loss_coef", 0.001), RouterJitter: f.float("router_jitter_noise", 0),
+		SparseStep: f.int("decoder_sparse_step", 1), DenseLayers: f.ints("mlp_only_layers"),
+	}
+	if d.intermediate > 0 {
+		m.Intermediate = f.int("moe_intermediate_size", d.intermediate)
+	}
+	if d.shared > 0 {
+		m.SharedIntermediate = f.atLeast1("shared_expert_intermediate_size", f.int("shared_expert_intermediate_size", d.shared))
+	}
+	f.atLeast1(d.countKey, m.Experts)
+	f.atLeast1("decoder_sparse_step", m.SparseStep)
+	f.atLeast1("moe_intermediate_size", m.Intermediate)
+	if m.PerToken < 1 || m.PerToken > m.Experts {
+		f.fail("num_experts_per_tok is %d, want 1 to %s, which is %d", m.PerToken, d.countKey, m.Experts)
+	}
+	c.MoE = m
+}
+
+// Sparse reports whether layer's MLP is a mixture of experts.
+func (c *ModelConfig) Sparse(layer int) bool {
+	return c.MoE != nil && (layer+1)%c.MoE.SparseStep == 0 && !slices.Contains(c.MoE.DenseLayers, layer)
+}

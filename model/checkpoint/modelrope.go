@@ -1,0 +1,100 @@
+package checkpoint
+
+import "cmp"
+
+// RopeScaling is config.json's rope_scaling under its old and its new spelling
+// ("type" and "rope_type"; like transformers, the old one wins). A zero means
+// that the key is absent.
+type RopeScaling struct {
+	Type                          string // default, linear, dynamic, yarn, llama3, longrope, …
+	Factor                        float64
+	OriginalMaxPositionEmbeddings int
+	LowFreqFactor, HighFreqFactor float64 // llama3
+	AttentionFactor               float64 // yarn, longrope
+	BetaFast, BetaSlow            float64 // yarn
+	MScale, MScaleAllDim          float64 // yarn
+	ShortFactor, LongFactor       []float64
+}
+
+func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
+	c.RopeTheta = f.float("rope_theta", cmp.Or(family.theta, 10000))
+	c.RopeLocalBase = f.float("rope_local_base_freq", family.localTheta)
+	share := f.float("partial_rotary_factor", cmp.Or(family.rotary, 1))
+	if share <= 0 || share > 1 {
+		f.fail("partial_rotary_factor is %v, want more than 0 and at most 1", share)
+	}
+	c.RotaryDim = int(float64(c.HeadDim) * share)
+	s := f.object("rope_scaling")
+	if p := f.object("rope_parameters"); p != nil && s == nil { // transformers 5
+		c.RopeTheta = p.float("rope_theta", c.RopeTheta)
+		s = p
+	}
+	if c.RopeTheta <= 0 {
+		f.fail("rope_theta is %v, want more than 0", c.RopeTheta)
+	}
+	if s == nil {
+		return
+	}
+	r := &RopeScaling{
+		Type:                          s.string("type", s.string("rope_type", "")),
+		Factor:                        s.float("factor", 0),
+		OriginalMaxPositionEmbeddings: s.int("original_max_position_embeddings", 0),
+		LowFreqFactor:                 s.float("low_freq_factor", 0),
+		HighFreqFactor:                s.float("high_freq_factor", 0),
+		AttentionFactor:               s.float("attention_factor", 0),
+		BetaFast:                      s.float("beta_fast", 0),
+		BetaSlow:                      s.float("beta_slow", 0),
+		MScale:                        s.float("mscale", 0),
+		MScaleAllDim:                  s.float("mscale_all_dim", 0),
+		ShortFactor:                   s.floats("short_factor"),
+		LongFactor:                    s.floats("long_factor"),
+	}
+	c.longRope(f, r)
+	r.check(s)
+	if s.err != nil && f.err == nil {
+		f.err = s.err
+	}
+	if r.Type != "default" {
+		c.RopeScaling = r
+	}
+}
+
+// longRope applies phi3's ways: two older names, and the length of pre-training beside
+// rope_scaling instead of in it, which transformers alone reads for this type.
+func (c *ModelConfig) longRope(f *fields, r *RopeScaling) {
+	if c.ModelType == "phi3" && (r.Type == "su" || r.Type == "yarn") {
+		r.Type = "longrope"
+	}
+	if r.Type != "longrope" {
+		return
+	}
+	r.OriginalMaxPositionEmbeddings = 0
+	if c.ModelType == "phi3" || f.has("original_max_position_embeddings") {
+		r.OriginalMaxPositionEmbeddings = f.int("original_max_position_embeddings", 4096)
+	}
+}
+
+// check refuses what the known types cannot do without.
+func (r *RopeScaling) check(s *fields) {
+	switch r.Type {
+	case "":
+		s.fail("rope_type is missing")
+	case "linear", "dynamic", "yarn", "llama3":
+		if !s.has("factor") {
+			s.fail("factor is missing, rope_type %s needs it", r.Type)
+		} else if r.Factor < 1 {
+			s.fail("factor is %v, want at least 1", r.Factor)
+		}
+	}
+	if r.Type != "llama3" {
+		return
+	}
+	for _, key := range []string{"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"} {
+		if !s.has(key) {
+			s.fail("%s is missing, rope_type llama3 needs it", key)
+		}
+	}
+	if r.HighFreqFactor <= r.LowFreqFactor {
+		s.fail("high_freq_factor %v must be above low_freq_factor %v", r.HighFreqFactor, r.LowFreqFactor)
+	}
+}

@@ -1,0 +1,190 @@
+package decoder
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"dataflex/driver"
+	"dataflex/kernels/rope"
+	"dataflex/model/autograd"
+	"dataflex/model/tensor"
+)
+
+// layer is one decoder layer. What its family does not have is nil or empty.
+type layer struct {
+	q, k, v, qkv, o autograd.Linear
+	qNorm, kNorm    *tensor.Param
+	mlp             mlp
+	experts         *experts // in the place of mlp
+	norms           [roles]*tensor.Param
+	window          int // attention reaches that many tokens back; 0 = all
+	rope            *rope.Table
+}
+
+// mlp is a gated MLP: down(act(gate(x))·up(x)).
+type mlp struct {
+	gate, up, gateUp, down autograd.Linear
+}
+
+// experts is a mixture of experts.
+type experts struct {
+	router         autograd.Linear // [Experts, Hidden]
+	all            []mlp           // whose layers gate, up and down list
+	gate, up, down []*autograd.Linear
+	shared         mlp
+	sharedGate     autograd.Linear // [1, Hidden]
+}
+
+// part is a leaf of the module tree: a linear layer, or a tensor by itself.
+type part struct {
+	path   string // model.layers.0.self_attn.q_proj
+	linear *autograd.Linear
+	param  *tensor.Param // where linear is nil
+}
+
+// build allocates a model of zeros.
+func build(dev driver.Device, dir string, c Config) (*Model, error) {
+	global, local, err := tables(c)
+	if err != nil {
+		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)
+	}
+	b := builder{dev: dev, c: c, f: families[c.ModelType]}
+	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev)}
+	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
+	m.layers = make([]layer, c.Layers) // not appended to: parts point into it
+	for i := range m.layers {
+		m.layers[i].window, m.layers[i].rope = c.Window[i], global
+		if c.Window[i] > 0 {
+			m.layers[i].rope = local
+		}
+		b.layer(&m.layers[i], i)
+	}
+	m.norm = b.param("model.norm", c.Hidden)
+	m.head = m.embed
+	if !c.Tied {
+		m.head = b.param("lm_head", c.Vocab, c.Hidden)
+	}
+	m.parts = b.parts
+	if b.err != nil {
+		m.Close()
+		return nil, fmt.Errorf("%s: %d layers of width %d: %w", dir, c.Layers, c.Hidden, b.err)
+	}
+	return m, nil
+}
+
+// tables are the angles of layers that see everything, and of those with a window.
+func tables(c Config) (global, local *rope.Table, err error) {
+	if global, err = rope.NewTable(c.rotary(), c.RopeTheta, c.Rope, c.MaxPositions); err != nil {
+		return nil, nil, err
+	}
+	local = global
+	if c.RopeLocalBase > 0 {
+		local, err = rope.NewTable(c.rotary(), c.RopeLocalBase, rope.Scaling{}, c.MaxPositions)
+	}
+	global.Interleaved = families[c.ModelType].interleaved
+	return global, local, err
+}
+
+// builder allocates parameters until the first error, and lists them in the order in
+// which PyTorch's modules register them.
+type builder struct {
+	dev   driver.Device
+	c     Config
+	f     family
+	parts []part
+	err   error
+}
+
+func (b *builder) tensor(name string, shape ...int) *tensor.Param {
+	if b.err != nil {
+		return nil
+	}
+	p, err := tensor.New(b.dev, name, shape...)
+	b.err = err
+	return p
+}
+
+func (b *builder) param(path string, shape ...int) *tensor.Param {
+	p := b.tensor(path+".weight", shape...)
+	if p != nil {
+		b.parts = append(b.parts, part{path: path, param: p})
+	}
+	return p
+}
+
+func (b *builder) linear(l *autograd.Linear, path string, in, out int, bias bool) {
+	*l = autograd.Linear{In: in, Out: out, Weight: b.tensor(path+".weight", out, in)}
+	if bias {
+		l.Bias = b.tensor(path+".bias", out)
+	}
+	if b.err == nil {
+		b.parts = append(b.parts, part{path: path, linear: l})
+	}
+}
+
+func (b *builder) layer(l *layer, i int) {
+	path := fmt.Sprintf("model.layers.%d.", i)
+	b.attention(l, path+"self_attn.")
+	if b.c.sparse(i) {
+		l.experts = &experts{}
+		b.experts(l.experts, path+b.f.experts.block+".")
+	} else {
+		b.mlp(&l.mlp, path+"mlp.", b.c.Intermediate)
+	}
+	for _, n := range b.f.norms {
+		l.norms[n.role] = b.param(path+n.name, b.c.Hidden)
+	}
+}
+
+func (b *builder) attention(l *layer, path string) {
+	c := b.c
+	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	if b.f.fusedQKV {
+		b.linear(&l.o, path+"o_proj", q, c.Hidden, c.OutBias)
+		b.linear(&l.qkv, path+"qkv_proj", c.Hidden, q+2*kv, c.QKVBias)
+	} else {
+		b.linear(&l.q, path+"q_proj", c.Hidden, q, c.QKVBias)
+		b.linear(&l.k, path+"k_proj", c.Hidden, kv, c.QKVBias)
+		b.linear(&l.v, path+"v_proj", c.Hidden, kv, c.QKVBias)
+		b.linear(&l.o, path+"o_proj", q, c.Hidden, c.OutBias)
+	}
+	switch b.f.headNorms {
+	case perHead:
+		l.qNorm, l.kNorm = b.param(path+"q_norm", c.HeadDim), b.param(path+"k_norm", c.HeadDim)
+	case fullWidth:
+		l.qNorm, l.kNorm = b.param(path+"q_norm", q), b.param(path+"k_norm", kv)
+	}
+}
+
+func (b *builder) mlp(m *mlp, path string, width int) {
+	c := b.c
+	if b.f.fusedGateUp {
+		b.linear(&m.gateUp, path+"gate_up_proj", c.Hidden, 2*width, c.MLPBias)
+	} else {
+		b.linear(&m.gate, path+"gate_proj", c.Hidden, width, c.MLPBias)
+		b.linear(&m.up, path+"up_proj", c.Hidden, width, c.MLPBias)
+	}
+	b.linear(&m.down, path+"down_proj", width, c.Hidden, c.MLPBias)
+}
+
+func (b *builder) experts(e *experts, path string) {
+	n, c := b.f.experts, b.c
+	b.linear(&e.router, path+"gate", c.Hidden, c.MoE.Experts, false)
+	e.all = make([]mlp, c.MoE.Experts)
+	for i := range e.all {
+		x, p := &e.all[i], fmt.Sprintf("%sexperts.%d.", path, i)
+		b.linear(&x.gate, p+n.gate, c.Hidden, c.MoE.Intermediate, false)
+		if n.downSecond {
+			b.linear(&x.down, p+n.down, c.MoE.Intermediate, c.Hidden, false)
+			b.linear(&x.up, p+n.up, c.Hidden, c.MoE.Intermediate, false)
+		} else {
+			b.linear(&x.up, p+n.up, c.Hidden, c.MoE.Intermediate, false)
+			b.linear(&x.down, p+n.down, c.MoE.Intermediate, c.Hidden, false)
+		}
+		e.gate, e.up, e.down = append(e.gate, &x.gate), append(e.up, &x.up), append(e.down, &x.down)
+	}
+	if c.MoE.Shared > 0 {
+		b.mlp(&e.shared, path+"shared_expert.", c.MoE.Shared)
+		b.linear(&e.sharedGate, path+"shared_expert_gate", c.Hidden, 1, false)
+	}
+}

@@ -1,0 +1,134 @@
+package decoder
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"dataflex/kernels/swiglu"
+	"dataflex/model/checkpoint"
+)
+
+// family is what one model_type does differently from the others. A new one is a
+// row in families and, where it needs something that no family had before, a field
+// here or in Config that layer reads.
+type family struct {
+	architecture string // the class in config.json's architectures
+	activation   string // hidden_act that the MLP computes
+	norms        []normAt
+	headNorms    headNorms
+	onePlus      bool // norms multiply by 1+w
+	embedScale   bool // embeddings are multiplied by sqrt(hidden_size)
+	fusedQKV     bool // one qkv_proj, registered after o_proj
+	fusedGateUp  bool // one gate_up_proj
+	interleaved  bool // rope turns neighbours
+	experts      expertNames
+}
+
+// role is a norm's place in a layer.
+type role uint8
+
+const (
+	beforeAttention role = iota
+	afterAttention       // on what attention adds to the residual
+	beforeMLP
+	afterMLP
+	roles // how many there are
+)
+
+// normAt is a norm of a layer; a family's stand in the order of registration.
+type normAt struct {
+	role role
+	name string
+}
+
+// headNorms says how queries and keys are normalised.
+type headNorms uint8
+
+const (
+	noHeadNorms headNorms = iota
+	perHead               // every head by itself
+	fullWidth             // all heads as one row
+)
+
+// expertNames are the modules of a mixture of experts; block "" = the family has none.
+type expertNames struct {
+	block          string
+	gate, up, down string // of an expert
+	downSecond     bool   // down is registered before up
+}
+
+var (
+	preNorms = []normAt{{beforeAttention, "input_layernorm"}, {beforeMLP, "post_attention_layernorm"}}
+	gemmas   = []normAt{
+		{beforeAttention, "input_layernorm"},
+		{afterAttention, "post_attention_layernorm"},
+		{beforeMLP, "pre_feedforward_layernorm"},
+		{afterMLP, "post_feedforward_layernorm"},
+	}
+	glm = []normAt{
+		{beforeAttention, "input_layernorm"},
+		{beforeMLP, "post_attention_layernorm"},
+		{afterAttention, "post_self_attn_layernorm"},
+		{afterMLP, "post_mlp_layernorm"},
+	}
+	postNorms = []normAt{{afterAttention, "post_attention_layernorm"}, {afterMLP, "post_feedforward_layernorm"}}
+
+	qwenExperts    = expertNames{block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj"}
+	mixtralExperts = expertNames{block: "block_sparse_moe", gate: "w1", up: "w3", down: "w2", downSecond: true}
+)
+
+// families are the supported model types. Sizes, biases, windows, factors, tied heads
+// and the defaults of missing keys come from checkpoint.ModelConfig.
+var families = map[string]family{
+	"llama":       {architecture: "LlamaForCausalLM", activation: "silu", norms: preNorms},
+	"mistral":     {architecture: "MistralForCausalLM", activation: "silu", norms: preNorms},
+	"qwen2":       {architecture: "Qwen2ForCausalLM", activation: "silu", norms: preNorms},
+	"qwen3":       {architecture: "Qwen3ForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead},
+	"gemma":       {architecture: "GemmaForCausalLM", activation: geluTanh, norms: preNorms, onePlus: true, embedScale: true},
+	"gemma2":      {architecture: "Gemma2ForCausalLM", activation: geluTanh, norms: gemmas, onePlus: true, embedScale: true},
+	"gemma3_text": {architecture: "Gemma3ForCausalLM", activation: geluTanh, norms: gemmas, headNorms: perHead, onePlus: true, embedScale: true},
+	"phi3":        {architecture: "Phi3ForCausalLM", activation: "silu", norms: preNorms, fusedQKV: true, fusedGateUp: true},
+	"olmo2":       {architecture: "Olmo2ForCausalLM", activation: "silu", norms: postNorms, headNorms: fullWidth},
+	"granite":     {architecture: "GraniteForCausalLM", activation: "silu", norms: preNorms},
+	"glm4":        {architecture: "Glm4ForCausalLM", activation: "silu", norms: glm, fusedGateUp: true, interleaved: true},
+	"mixtral":     {architecture: "MixtralForCausalLM", activation: "silu", norms: preNorms, experts: mixtralExperts},
+	"qwen2_moe":   {architecture: "Qwen2MoeForCausalLM", activation: "silu", norms: preNorms, experts: qwenExperts},
+	"qwen3_moe":   {architecture: "Qwen3MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, experts: qwenExperts},
+}
+
+const geluTanh = "gelu_pytorch_tanh"
+
+// act is the activation of the MLP.
+func (f family) act() swiglu.Activation {
+	if f.activation == geluTanh {
+		return swiglu.GELUTanh
+	}
+	return swiglu.SiLU
+}
+
+// supported says what stands in the way, if anything does.
+func supported(c *checkpoint.ModelConfig) error {
+	f, ok := families[c.ModelType]
+	if !ok {
+		return fmt.Errorf("model_type %q (%s) is not supported; supported are: %s",
+			c.ModelType, strings.Join(c.Architectures, ", "), strings.Join(slices.Sorted(maps.Keys(families)), ", "))
+	}
+	if len(c.Architectures) > 0 && !slices.Contains(c.Architectures, f.architecture) {
+		return fmt.Errorf("architectures %v is not supported for model_type %q; supported is: %s", c.Architectures, c.ModelType, f.architecture)
+	}
+	// The first gemma's files say gelu and mean the tanh form.
+	if c.HiddenAct != f.activation && (c.ModelType != "gemma" || c.HiddenAct != "gelu") {
+		return fmt.Errorf("hidden_act %q is not supported for model_type %q; supported is: %s", c.HiddenAct, c.ModelType, f.activation)
+	}
+	if c.AttentionDropout != 0 {
+		return fmt.Errorf("attention_dropout %g is not supported; set it to 0", c.AttentionDropout)
+	}
+	for _, key := range []string{"resid_pdrop", "embd_pdrop", "router_jitter_noise"} {
+		if v, ok := c.Value(key); ok && v != nil && strings.Trim(fmt.Sprint(v), "0.") != "" {
+			return fmt.Errorf("%s %v is not supported; set it to 0", key, v)
+		}
+	}
+	return nil
+}
