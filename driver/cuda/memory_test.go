@@ -16,7 +16,7 @@ import (
 func pattern(n int, seed byte) []byte {
 	b := make([]byte, n)
 	for i := range b {
-		b[i] = byte(i>>12) ^ byte(i*7) ^ seed
+		b[i] = byte(i*7) ^ byte(i>>12) ^ byte(i>>20) ^ seed // no two chunks are alike
 	}
 	return b
 }

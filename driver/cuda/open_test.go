@@ -115,7 +115,7 @@ func TestIdleProgramDoesNotTouchTheDriver(t *testing.T) {
 			best = min(best, time.Since(start))
 		}
 		t.Logf("%v with %q", best, lib)
-		if best > time.Second {
+		if best > 2*time.Second { // milliseconds, but the race detector sleeps a second at the end
 			t.Errorf("a start takes %v", best)
 		}
 	}
