@@ -17,7 +17,11 @@ import (
 // takes what torch.topk takes; faithful the lower row. NaN is never picked: where
 // fewer rows have a score than are wanted, the best are picked again. There must
 // be a number among the scores.
-func top(mode algo.Mode, score []float64, n int) []int {
+func top(mode algo.Mode, score []float64, n int) []int { return topAmong(mode, score, nil, n) }
+
+// topAmong is top, where faithful takes among equals the one that comes first by
+// tie, and then the lower row.
+func topAmong(mode algo.Mode, score, tie []float64, n int) []int {
 	var valid []int
 	for i, x := range score {
 		if !math.IsNaN(x) {
@@ -35,7 +39,13 @@ func top(mode algo.Mode, score []float64, n int) []int {
 			order = append(order, valid[i])
 		}
 	} else {
-		slices.SortStableFunc(valid, func(a, b int) int { return cmp.Compare(score[b], score[a]) })
+		slices.SortStableFunc(valid, func(a, b int) int {
+			c := cmp.Compare(score[b], score[a])
+			if c == 0 && tie != nil {
+				c = cmp.Compare(tie[a], tie[b])
+			}
+			return c
+		})
 		order = valid[:k]
 	}
 	for i := 0; len(order) < n; i++ {

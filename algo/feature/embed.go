@@ -1,0 +1,162 @@
+package feature
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dataflex/algo/neighbor"
+	"dataflex/data"
+	"dataflex/data/tokenizer"
+	"dataflex/driver"
+	"dataflex/model/decoder"
+)
+
+// EmbedOptions vary how texts become vectors.
+type EmbedOptions struct {
+	// Pooling is mean or last. Empty: what the folder's 1_Pooling/config.json says
+	// (sentence-transformers' convention, Qwen3-Embedding's among them), else last.
+	Pooling Pooling
+
+	Layer       int    // of hidden_states; 0 and -1 = after the final norm
+	MaxTokens   int    // longer texts lose their end, before the tokens the tokenizer adds; 0 = 2048
+	Instruction string // put before every text as Qwen3-Embedding's queries have it
+	Raw         bool   // leave the vectors' lengths as they are; else they are 1, as upstream's
+	Tokens      int    // per batch; 0 = DefaultTokens
+	Log         *slog.Logger
+}
+
+const defaultMaxTokens = 2048
+
+// Embedder makes sentence vectors of texts with a model folder: any decoder that
+// this program trains.
+type Embedder struct {
+	model     *decoder.Model
+	tokenizer *tokenizer.Tokenizer
+	device    driver.Device
+	options   EmbedOptions
+}
+
+// OpenEmbedder loads the folder's model and tokenizer.
+func OpenEmbedder(dev driver.Device, dir string, o EmbedOptions) (*Embedder, error) {
+	if o.Pooling == "" {
+		var err error
+		if o.Pooling, err = declaredPooling(dir); err != nil {
+			return nil, err
+		}
+	}
+	if o.Layer == 0 {
+		o.Layer = -1
+	}
+	if o.MaxTokens == 0 {
+		o.MaxTokens = defaultMaxTokens
+	}
+	tok, err := tokenizer.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	m, err := decoder.Load(dev, dir, decoder.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return &Embedder{model: m, tokenizer: tok, device: dev, options: o}, nil
+}
+
+// Close gives the model's memory back.
+func (e *Embedder) Close() { e.model.Close() }
+
+// Embed is the vector of every text.
+func (e *Embedder) Embed(ctx context.Context, texts []string) (neighbor.Vectors, error) {
+	rows := make([]data.Example, len(texts))
+	for i, text := range texts {
+		ids := e.encode(text)
+		if len(ids) == 0 {
+			return neighbor.Vectors{}, fmt.Errorf("text %d is empty", i)
+		}
+		rows[i] = data.Example{ID: data.ID{Dataset: "texts", Row: i}, InputIDs: ids, Labels: unlabelled(len(ids))}
+	}
+	p := VectorPass{
+		Pass:  Pass{Device: e.device, Model: e.model, Tokens: e.options.Tokens, Log: e.options.Log},
+		Layer: e.options.Layer, Pooling: e.options.Pooling,
+	}
+	v, err := Vectors(ctx, p, rows)
+	if err == nil && !e.options.Raw {
+		v.Normalize()
+	}
+	return v, err
+}
+
+// encode cuts a text's own tokens, then adds what the tokenizer puts around them:
+// the last token of an embedding model is one of these.
+func (e *Embedder) encode(text string) []int32 {
+	if e.options.Instruction != "" {
+		text = "Instruct: " + e.options.Instruction + "\nQuery:" + text
+	}
+	own := e.tokenizer.Encode(text)
+	full := e.tokenizer.EncodeSpecial(text)
+	extra := len(full) - len(own)
+	if room := max(0, e.options.MaxTokens-extra); len(own) > room {
+		before := prefix(full, own)
+		cut := append(append([]int32(nil), full[:before+room]...), full[before+len(own):]...)
+		return cut
+	}
+	return full
+}
+
+// prefix is how many tokens of full stand before own.
+func prefix(full, own []int32) int {
+	for at := 0; at+len(own) <= len(full); at++ {
+		if slices.Equal(full[at:at+len(own)], own) {
+			return at
+		}
+	}
+	return 0
+}
+
+func unlabelled(n int) []int32 {
+	l := make([]int32, n)
+	for i := range l {
+		l[i] = data.IgnoreIndex
+	}
+	return l
+}
+
+// declaredPooling reads sentence-transformers' 1_Pooling/config.json.
+func declaredPooling(dir string) (Pooling, error) {
+	path := filepath.Join(dir, "1_Pooling", "config.json")
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return Last, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var c struct {
+		Last bool `json:"pooling_mode_lasttoken"`
+		Mean bool `json:"pooling_mode_mean_tokens"`
+	}
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	switch {
+	case c.Last && !c.Mean:
+		return Last, nil
+	case c.Mean && !c.Last:
+		return Mean, nil
+	}
+	return "", fmt.Errorf("%s asks for neither mean nor last-token pooling alone: choose one", path)
+}
+
+// RowText is the text upstream's offline scripts embed for a row of an
+// Alpaca-format data set.
+func RowText(instruction, input, output, prediction string) string {
+	return strings.Join([]string{
+		"Instruction: " + instruction, "Input: " + input, "Output: " + output, "Prediction:" + prediction,
+	}, "\n")
+}

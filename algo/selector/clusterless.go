@@ -1,0 +1,274 @@
+package selector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+
+	"dataflex/algo"
+	"dataflex/algo/cluster"
+	"dataflex/algo/config"
+	"dataflex/algo/feature"
+	"dataflex/algo/neighbor"
+	"dataflex/data"
+	"dataflex/data/npy"
+	"dataflex/data/rng"
+	"dataflex/model/decoder"
+)
+
+func init() { algo.RegisterSelector("cluster_less", newClusterLESS) }
+
+// clusterLESS is LESS with a gradient for a few representatives of each cluster
+// only. Sentence vectors (the training model's hidden states at the first
+// selection, averaged over a row, or those of a model folder) are clustered once;
+// a cluster's feature is the mean of its representatives' unit gradients, made
+// unit; its cosine with the evaluation rows is the score of all its rows. There is
+// no paper: both modes follow DataFlex, each with its own LESS.
+//
+// All rows of a cluster have the same score. Among them upstream takes what
+// torch.topk takes, faithful the rows nearest to the cluster's mean first.
+//
+// Clusters, and the distances that decide who represents them, are state of the
+// method and stand in the checkpoint. `projection: none` keeps a whole gradient
+// per cluster.
+type clusterLESS struct {
+	*influence
+	options    cluster.Options
+	size       int // rows per cluster aimed at, where K is not given
+	perCluster int
+	strategy   cluster.Strategy
+	folder     string // of the embedding model; "" = the model being trained
+	layer      int
+
+	ids       []int     // every row's cluster; nil before the first selection
+	distances []float64 // of every row to its cluster's mean
+}
+
+func newClusterLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
+	d := influenceDefaults{name: "cluster_less", dim: 8192, seed: defaultSeed, cacheDir: "cache/cluster_less"}
+	if mode == algo.Upstream {
+		d.dim = 4096
+	}
+	base, err := newInfluence(run, mode, p, d)
+	if err != nil {
+		return nil, err
+	}
+	s := &clusterLESS{
+		influence: base, size: p.Int("cluster_size", 64), perCluster: p.Int("samples_per_cluster", 3),
+		folder: p.String("embedding_model_name_or_path", ""), layer: p.Int("embedding_layer", -1),
+		options: cluster.Options{K: p.Int("num_clusters", 0), Iterations: p.Int("clustering_max_iter", 20), Bits: p.Int("lsh_num_bits", 0), Seed: base.seed},
+	}
+	method, strategy := p.String("clustering_method", string(cluster.KMeans)), p.String("representative_strategy", string(cluster.Random))
+	dtype := p.String("embedding_model_dtype", "auto")
+	p.Int("clustering_batch_size", 8)    // batches here are by tokens
+	p.Int("assignment_chunk_size", 4096) // and distances are computed in blocks of our own
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	if s.options.Method, err = cluster.ParseMethod(method); err != nil {
+		return nil, p.Wrap("clustering_method", err)
+	}
+	if s.strategy, err = cluster.ParseStrategy(strategy); err != nil {
+		return nil, p.Wrap("representative_strategy", err)
+	}
+	return s, s.check(p, dtype)
+}
+
+func (s *clusterLESS) check(p *config.Params, dtype string) error {
+	layers := s.run.Model.Config().Layers
+	switch {
+	case s.size < 1:
+		return p.Wrap("cluster_size", fmt.Errorf("a cluster has at least one row, not %d", s.size))
+	case s.options.K < 0:
+		return p.Wrap("num_clusters", fmt.Errorf("%d clusters", s.options.K))
+	case s.perCluster < 1:
+		return p.Wrap("samples_per_cluster", fmt.Errorf("at least one row represents a cluster, not %d", s.perCluster))
+	case dtype != "auto" && dtype != "fp16" && dtype != "bf16" && dtype != "fp32":
+		return p.Wrap("embedding_model_dtype", fmt.Errorf("auto, fp16, bf16 or fp32 (all computed in float32 here), not %q", dtype))
+	case s.folder == "" && (s.layer > layers || s.layer < -layers-1):
+		return p.Wrap("embedding_layer", fmt.Errorf("the model has hidden states 0 to %d, or -1 to -%d from the end, not %d", layers, layers+1, s.layer))
+	}
+	if s.options.K == 0 {
+		s.options.K = (len(s.run.Train) + s.size - 1) / s.size
+	}
+	return nil
+}
+
+// Reuse waits for the clusters: a first choice taken from disk would leave them
+// unknown. The key does not cover a folder's contents.
+func (s *clusterLESS) Reuse() bool { return s.ids != nil && s.folder == "" }
+
+type clusterState struct {
+	Clusters  []byte `json:"clusters"`  // .npy of int64, one per pool row; absent before the first selection
+	Distances []byte `json:"distances"` // .npy of float32, likewise
+}
+
+// State is the clusters.
+func (s *clusterLESS) State() (json.RawMessage, error) {
+	if s.ids == nil {
+		return json.Marshal(clusterState{})
+	}
+	ids := make([]int64, len(s.ids))
+	for i, c := range s.ids {
+		ids[i] = int64(c)
+	}
+	return json.Marshal(clusterState{Clusters: npy.Encode(ids, len(ids)), Distances: packFloats(s.distances)})
+}
+
+// Restore takes the clusters back.
+func (s *clusterLESS) Restore(raw json.RawMessage) error {
+	var st clusterState
+	if err := json.Unmarshal(raw, &st); err != nil || st.Clusters == nil {
+		return err
+	}
+	a, err := npy.Decode(st.Clusters)
+	if err != nil {
+		return fmt.Errorf("clusters: %w", err)
+	}
+	ids, err := a.Ints()
+	if err != nil {
+		return fmt.Errorf("clusters: %w", err)
+	}
+	if len(ids) != len(s.run.Train) {
+		return fmt.Errorf("clusters of %d rows for a pool of %d", len(ids), len(s.run.Train))
+	}
+	if s.distances, err = unpackFloats(st.Distances, len(ids)); err != nil {
+		return fmt.Errorf("distances: %w", err)
+	}
+	s.ids = ids
+	return nil
+}
+
+func (s *clusterLESS) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
+	embedded := 0
+	if s.ids == nil {
+		if err := s.partition(ctx); err != nil {
+			return algo.Selection{}, err
+		}
+		embedded = len(s.ids)
+	}
+	stands := cluster.Representatives(s.ids, s.distances, s.strategy, s.perCluster, rng.NewTorch(s.seed+uint64(r.Step)+17))
+	clusters, err := s.clusterScores(ctx, stands)
+	if err != nil {
+		return algo.Selection{}, err
+	}
+	score := make([]float64, len(s.ids))
+	for i, c := range s.ids {
+		score[i] = clusters[c]
+	}
+	if err := scored(s.run.Log, s.run.Train, score); err != nil {
+		return algo.Selection{}, err
+	}
+	indices := topAmong(s.mode, score, s.distances, r.N)
+	return algo.Selection{
+		Indices: indices, Metric: map[string][]float64{"cluster_less_score": pick(score, indices)}, Score: score,
+		Scored: embedded + len(stands) + len(s.run.Eval),
+		Facts: map[string]any{
+			"num_clusters": len(clusters), "num_representatives": len(stands), "samples_per_cluster": s.perCluster,
+			"clustering_method": string(s.options.Method), "representative_strategy": string(s.strategy), "embedding_layer": s.layer,
+		},
+	}, nil
+}
+
+// partition makes the clusters, once per run.
+func (s *clusterLESS) partition(ctx context.Context) error {
+	v, err := s.vectors(ctx)
+	if err != nil {
+		return err
+	}
+	v.Normalize()
+	ids, err := cluster.Assign(ctx, s.run.Device, v, s.options)
+	if err != nil {
+		return err
+	}
+	s.ids, s.distances = ids, cluster.Distances(v, ids)
+	s.run.Log.Info("cluster_less: the pool is partitioned", "rows", len(ids), "clusters", s.options.K, "method", string(s.options.Method))
+	return nil
+}
+
+func (s *clusterLESS) vectors(ctx context.Context) (neighbor.Vectors, error) {
+	model := s.run.Model
+	if s.folder != "" {
+		m, err := decoder.Load(s.run.Device, s.folder, decoder.Options{})
+		if err != nil {
+			return neighbor.Vectors{}, fmt.Errorf("embedding model: %w", err)
+		}
+		defer m.Close()
+		model = m
+	}
+	pass := feature.VectorPass{
+		Pass:  feature.Pass{Device: s.run.Device, Model: model, Log: s.run.Log},
+		Layer: s.layer, Pooling: feature.Mean,
+	}
+	v, err := feature.Vectors(ctx, pass, s.run.Train)
+	if err != nil && s.folder != "" {
+		err = fmt.Errorf("embedding model %s, which reads the training model's token ids: %w", s.folder, err)
+	}
+	return v, err
+}
+
+// clusterScores is every cluster's largest mean cosine over the subtasks; NaN for a
+// cluster none of whose representatives has a gradient.
+func (s *clusterLESS) clusterScores(ctx context.Context, stands []int) ([]float64, error) {
+	targets, err := s.targets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]data.Example, len(stands))
+	sums := map[int][]float64{}
+	for i, r := range stands {
+		rows[i] = s.run.Train[r]
+		sums[s.ids[r]] = make([]float64, s.projection.Dim())
+	}
+	pass := s.pass(s.projection, s.run.Optimizer, s.direction(s.run.Optimizer))
+	err = feature.Gradients(ctx, pass, rows, 0, func(batch []int, z []float32, _ []float64) error {
+		dim := s.projection.Dim()
+		for i, j := range batch {
+			addUnit(sums[s.ids[stands[j]]], z[i*dim:(i+1)*dim])
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(errors.New("representatives of clusters"), err)
+	}
+	out := make([]float64, s.clusters())
+	for c := range out {
+		out[c] = math.NaN()
+	}
+	for c, sum := range sums {
+		out[c] = bestCosine(sum, targets)
+	}
+	return out, nil
+}
+
+// clusters is the number of clusters up to the last that has a row.
+func (s *clusterLESS) clusters() int {
+	most := 0
+	for _, c := range s.ids {
+		most = max(most, c)
+	}
+	return most + 1
+}
+
+// bestCosine is the largest inner product of v's direction with a target; NaN for
+// no direction.
+func bestCosine(v []float64, targets [][]float64) float64 {
+	var length float64
+	for _, x := range v {
+		length += x * x
+	}
+	if length = math.Sqrt(length); length == 0 {
+		return math.NaN()
+	}
+	best := math.Inf(-1)
+	for _, t := range targets {
+		var inner float64
+		for j, x := range v {
+			inner += x * t[j]
+		}
+		best = max(best, inner/length)
+	}
+	return best
+}
