@@ -222,7 +222,7 @@ func TestFiles(t *testing.T) {
 func TestFaults(t *testing.T) {
 	info := `{"x":{"file_name":"x.jsonl"},"pool":{"file_name":"pool.json"},"pair":{"file_name":"x.jsonl","ranking":true},"kto":{"file_name":"x.jsonl","columns":{"prompt":"a","kto_tag":"l"}},
 		"img":{"file_name":"x.jsonl","formatting":"sharegpt","columns":{"messages":"m","images":"i"}},"hub":{"hf_hub_url":"org/set","file_name":"x.jsonl"},"ms":{"ms_hub_url":"m/s"},"script":{"script_url":"s"},
-		"cloud":{"cloud_file_name":"s3://b/k"},"none":{},"fmt":{"file_name":"x.jsonl","formatting":"sharegtp"},"gone":{"file_name":"gone.json"},"zipped":{"file_name":"z.json"},"pq":{"file_name":"p.parquet"},
+		"cloud":{"cloud_file_name":"s3://b/k"},"none":{},"fmt":{"file_name":"x.jsonl","formatting":"sharegtp"},"gone":{"file_name":"gone.json"},"zipped":{"file_name":"z.json"},"pq":{"file_name":"p.arrow"},
 		"ext":{"file_name":"x.xml"},"mixed":{"file_name":"mixed"},"hollow":{"file_name":"hollow"},"nomsg":{"file_name":"x.jsonl","formatting":"sharegpt","columns":{"prompt":"a"}},
 		"notag":{"file_name":"x.jsonl","formatting":"sharegpt","tags":{"user_tag":"u"}},"count":{"file_name":"x.jsonl","num_samples":0},"type":{"file_name":3},"share":{"file_name":"x.jsonl","formatting":"sharegpt"},"csv":{"file_name":"x.csv"}}`
 	ok := `{"instruction":"a","input":"","output":"b"}` + "\n"
@@ -243,7 +243,7 @@ func TestFaults(t *testing.T) {
 		{"fmt", "", "", []string{"dataset converter sharegtp not found", "did you mean sharegpt?"}},
 		{"gone", "", "", []string{"dataset gone in", "gone.json not found"}},
 		{"zipped", "z.json.gz", "", []string{"z.json.gz is there", "set file_name to z.json.gz"}},
-		{"pq", "p.parquet", "", []string{"p.parquet", "to_json", "p.jsonl"}},
+		{"pq", "p.arrow", "", []string{"p.arrow", "to_parquet", "p.parquet"}},
 		{"ext", "x.xml", "", []string{"x.xml", "allowed file types: csv, json, jsonl, txt"}},
 		{"mixed", "mixed/a.csv", "a", []string{"file types should be identical", "a.csv", "b.txt"}},
 		{"hollow", "hollow/.keep", "", []string{"holds no file"}},

@@ -55,18 +55,21 @@ type info struct {
 	entries map[string]map[string]json.RawMessage
 }
 
-// readInfo reads dir's dataset_info.json.
-func readInfo(dir string) (*info, error) {
-	switch {
-	case dir == "ONLINE", strings.HasPrefix(dir, "REMOTE:"):
+// readInfo reads dir's dataset_info.json, or the text that stands in for it.
+func readInfo(dir string, text []byte) (*info, error) {
+	if dir == "ONLINE" || strings.HasPrefix(dir, "REMOTE:") {
 		return nil, fmt.Errorf("dataset_dir %s names a hub, and this program never uses the network: "+
 			"download the data, describe it in a %s of your own and set dataset_dir to its folder", dir, InfoFile)
 	}
 	path := filepath.Join(dir, InfoFile)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		//lint:ignore ST1005 upstream's words, which people search for
-		return nil, fmt.Errorf("Cannot open %s due to %w; set dataset_dir to the folder that holds %s", path, reason(err), InfoFile)
+	if text != nil {
+		path = "dataset_dir"
+	} else {
+		var err error
+		if text, err = os.ReadFile(path); err != nil {
+			//lint:ignore ST1005 upstream's words, which people search for
+			return nil, fmt.Errorf("Cannot open %s due to %w; set dataset_dir to the folder that holds %s", path, reason(err), InfoFile)
+		}
 	}
 	text = bytes.TrimPrefix(text, byteOrderMark)
 	in := &info{path: path}
@@ -247,7 +250,7 @@ func (e *entryReader) unknown(prefix string, keys, known []string) {
 // source returns file_name. Upstream looks for a hub first, then for a script, then
 // for a cloud file, and those need the network or remote code.
 func (e *entryReader) source() string {
-	const way = "put the data into a file (.jsonl, .json, .csv, .txt, also .gz or .zst) and give the entry \"file_name\" instead"
+	const way = "put the data into a file (.jsonl, .json, .csv, .parquet, .txt, also .gz or .zst) and give the entry \"file_name\" instead"
 	for _, hub := range []struct{ key, what, command string }{
 		{"hf_hub_url", "the Hugging Face hub", "huggingface-cli download --repo-type dataset %s"},
 		{"ms_hub_url", "the ModelScope hub", "modelscope download --dataset %s"},

@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/data"
 	"dataflex/data/rng"
 )
 
@@ -21,13 +20,79 @@ const (
 	InterleaveOver  Mix = "interleave_over"
 )
 
+// Group is the rows of one dataset: samples, or whatever stands for them.
+type Group[T any] struct {
+	Name    string
+	Samples []T
+}
+
+// Collect makes a group of each name. load is called for every place a name is
+// listed at, and what it returns last is kept, at the name's first place: upstream
+// keeps datasets by name, so that one listed twice is loaded once, but num_samples is
+// drawn again.
+func Collect[T any](names []string, load func(name string) ([]T, error)) ([]Group[T], error) {
+	var out []Group[T]
+	place := map[string]int{}
+	for _, name := range names {
+		at, again := place[name]
+		if !again {
+			at = len(out)
+			place[name] = at
+			out = append(out, Group[T]{Name: name})
+		}
+		var err error
+		if out[at].Samples, err = load(name); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Repeated warns of names that are listed more than once.
+func Repeated(names []string) []string {
+	var out []string
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			out = append(out, fmt.Sprintf("dataset %s is listed more than once and is loaded once; to weigh it more, set num_samples in its entry of %s", name, InfoFile))
+		}
+	}
+	return out
+}
+
+// Sampled applies num_samples (0 = none), which draws from random, and then
+// max_samples (0 = all) to the rows of a dataset.
+func Sampled[T any](rows []T, numSamples, maxSamples int, random *rng.RandomState) []T {
+	if numSamples > 0 {
+		rows = draw(rows, numSamples, random)
+	}
+	if maxSamples > 0 && len(rows) > maxSamples {
+		rows = rows[:maxSamples]
+	}
+	return rows
+}
+
+// draw takes n rows: the first of a permutation, and beyond the dataset's length
+// further ones with replacement.
+func draw[T any](rows []T, n int, random *rng.RandomState) []T {
+	out := make([]T, 0, n)
+	for _, i := range random.Permutation(len(rows))[:min(n, len(rows))] {
+		out = append(out, rows[i])
+	}
+	if more := n - len(out); more > 0 {
+		for _, i := range random.Randint(0, int64(len(rows)), more) {
+			out = append(out, rows[i])
+		}
+	}
+	return out
+}
+
 // choiceBlock is how many draws interleaving takes from NumPy at once.
 const choiceBlock = 1000
 
 // Merge puts datasets together. With probs (they sum to 1, one per dataset) the next
 // dataset is drawn by NumPy's default_rng(seed), without it they take turns; an
 // exhausted one starts over. A single dataset is returned as it is.
-func Merge(sets []Named, mix Mix, probs []float64, seed uint64) ([]data.Sample, error) {
+func Merge[T any](sets []Group[T], mix Mix, probs []float64, seed uint64) ([]T, error) {
 	if mix == "" {
 		mix = Concat
 	}
@@ -46,7 +111,7 @@ func Merge(sets []Named, mix Mix, probs []float64, seed uint64) ([]data.Sample, 
 	return drawTurns(sets, mix, probs, seed)
 }
 
-func checkMix(sets []Named, mix Mix, probs []float64) error {
+func checkMix[T any](sets []Group[T], mix Mix, probs []float64) error {
 	known := []string{string(Concat), string(InterleaveUnder), string(InterleaveOver)}
 	if !slices.Contains(known, string(mix)) {
 		return fmt.Errorf("unknown mixing strategy: mix_strategy is %s%s", mix, nearest(string(mix), known))
@@ -76,19 +141,19 @@ func checkMix(sets []Named, mix Mix, probs []float64) error {
 	return nil
 }
 
-func concat(sets []Named) []data.Sample {
+func concat[T any](sets []Group[T]) []T {
 	total := 0
 	for _, s := range sets {
 		total += len(s.Samples)
 	}
-	out := make([]data.Sample, 0, total)
+	out := make([]T, 0, total)
 	for _, s := range sets {
 		out = append(out, s.Samples...)
 	}
 	return out
 }
 
-func takeTurns(sets []Named, mix Mix) []data.Sample {
+func takeTurns[T any](sets []Group[T], mix Mix) []T {
 	rounds := len(sets[0].Samples)
 	for _, s := range sets[1:] {
 		if mix == InterleaveUnder {
@@ -97,7 +162,7 @@ func takeTurns(sets []Named, mix Mix) []data.Sample {
 			rounds = max(rounds, len(s.Samples))
 		}
 	}
-	out := make([]data.Sample, 0, rounds*len(sets))
+	out := make([]T, 0, rounds*len(sets))
 	for i := range rounds {
 		for _, s := range sets {
 			out = append(out, s.Samples[i%len(s.Samples)])
@@ -106,7 +171,7 @@ func takeTurns(sets []Named, mix Mix) []data.Sample {
 	return out
 }
 
-func drawTurns(sets []Named, mix Mix, probs []float64, seed uint64) ([]data.Sample, error) {
+func drawTurns[T any](sets []Group[T], mix Mix, probs []float64, seed uint64) ([]T, error) {
 	if i := slices.Index(probs, 0); i >= 0 && mix == InterleaveOver {
 		return nil, fmt.Errorf("interleave_probs gives dataset %s probability 0, so that interleave_over, which ends when every dataset is exhausted, would never end", sets[i].Name)
 	}
@@ -117,7 +182,7 @@ func drawTurns(sets []Named, mix Mix, probs []float64, seed uint64) ([]data.Samp
 	if mix == InterleaveUnder {
 		left = 1
 	}
-	var out []data.Sample
+	var out []T
 	for {
 		turns, err := random.Choice(len(sets), choiceBlock, true, probs)
 		if err != nil {
@@ -143,7 +208,7 @@ func drawTurns(sets []Named, mix Mix, probs []float64, seed uint64) ([]data.Samp
 // from 1 on a number of samples; up to 1e-6 there is none. The samples are first put
 // into the order of NumPy's default_rng(seed).permutation; the evaluation set is its
 // head, the training set the rest, so that this too is shuffled.
-func Split(samples []data.Sample, size float64, seed uint64) (train, eval []data.Sample, err error) {
+func Split[T any](samples []T, size float64, seed uint64) (train, eval []T, err error) {
 	if size <= 1e-6 {
 		return samples, nil, nil
 	}
@@ -156,9 +221,35 @@ func Split(samples []data.Sample, size float64, seed uint64) (train, eval []data
 		return nil, nil, fmt.Errorf("val_size %v takes %d of %d samples and leaves none to train on; make it smaller", size, count, n)
 	}
 	order := rng.NewPCG64(seed).Permutation(n)
-	shuffled := make([]data.Sample, n)
+	shuffled := make([]T, n)
 	for i, from := range order {
 		shuffled[i] = samples[from]
 	}
 	return shuffled[count:], shuffled[:count:count], nil
+}
+
+// StreamOrder is the order in which a streamed dataset of n rows comes out of a
+// shuffle buffer (Hugging Face's IterableDataset.shuffle, first epoch): the buffer is
+// filled, then each row takes the place of a drawn one, which comes out; what is left
+// is shuffled at the end. The draws are NumPy's default_rng(seed)'s, a thousand at once.
+func StreamOrder(n, buffer int, seed uint64) []int {
+	random := rng.NewPCG64(seed)
+	held := make([]int, 0, min(buffer, n))
+	out := make([]int, 0, n)
+	var places []int64
+	for row := range n {
+		if len(held) < buffer {
+			held = append(held, row)
+			continue
+		}
+		if len(places) == 0 {
+			places = random.Integers(0, int64(buffer), choiceBlock)
+		}
+		at := places[0]
+		places = places[1:]
+		out = append(out, held[at])
+		held[at] = row
+	}
+	random.Shuffle(len(held), func(i, j int) { held[i], held[j] = held[j], held[i] })
+	return append(out, held...)
 }

@@ -215,3 +215,18 @@ func BenchmarkLoad(b *testing.B) {
 		load(b, dir, "x")
 	}
 }
+
+// The orders are those of datasets' BufferShuffledExamplesIterable on NumPy 1.26.4.
+func TestStreamOrder(t *testing.T) {
+	if got := StreamOrder(12, 4, 42); !slices.Equal(got, []int{0, 3, 2, 1, 7, 5, 4, 6, 8, 10, 9, 11}) {
+		t.Error(got)
+	}
+	if got := StreamOrder(6, 100, 42); !slices.Equal(got, []int{3, 2, 5, 4, 1, 0}) {
+		t.Error(got)
+	}
+	got := StreamOrder(5000, 300, 7)
+	sample := []int{got[0], got[1], got[2], got[2500], got[2501], got[2502], got[4997], got[4998], got[4999]}
+	if !slices.Equal(sample, []int{283, 187, 205, 2769, 2456, 2794, 4987, 4384, 3901}) {
+		t.Error(sample)
+	}
+}

@@ -3,8 +3,12 @@ package dataset
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"dataflex/data"
 )
@@ -16,6 +20,38 @@ const (
 	batchBytes = 1 << 20
 )
 
+// inFlight is how many batches per worker may be between the reader and the sink.
+const inFlight = 3
+
+// Each reads a dataset in bounded memory, at most limit rows (0 = all): work gets runs
+// of samples, on several goroutines (threads 0 = GOMAXPROCS), and sink what it made of
+// them, in the order of the rows, one at a time. Samples that nothing can be learned
+// from are among them, marked Broken. Of several faults the first row's is returned;
+// work and sink may fail, too.
+func Each[T any](ctx context.Context, s *Source, limit, threads int, work func([]data.Sample) (T, error), sink func(T) error) error {
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	p := &pipe[T]{
+		ctx: ctx, source: s, sink: sink, batches: make(chan batch, threads), slots: make(chan struct{}, inFlight*threads), done: map[int]result[T]{},
+	}
+	var workers sync.WaitGroup
+	for range threads {
+		workers.Go(func() {
+			for b := range p.batches {
+				p.put(b.number, convert(b, s.attr, work))
+			}
+		})
+	}
+	err := p.read(limit)
+	close(p.batches)
+	workers.Wait()
+	if p.err != nil { // of an earlier row than the reader's
+		err = p.err
+	}
+	return locate(err)
+}
+
 // batch is a run of rows of one file on its way to a worker.
 type batch struct {
 	number int
@@ -25,37 +61,24 @@ type batch struct {
 	rows   []row
 }
 
-// converter turns rows into samples on several goroutines while the caller reads.
-// Samples come out in the order of the rows, and of several faults the first row's
-// is reported.
-type converter struct {
-	ctx     context.Context
-	attr    *attributes
-	work    chan batch
-	workers sync.WaitGroup
-	batches int
-
-	mu      sync.Mutex
-	done    [][]data.Sample
-	err     error
-	errAt   int
-	stopped bool
+// result is what became of a batch.
+type result[T any] struct {
+	value T
+	err   error
 }
 
-func newConverter(ctx context.Context, a *attributes, threads int) *converter {
-	c := &converter{ctx: ctx, attr: a, work: make(chan batch, threads)}
-	for range threads {
-		c.workers.Go(func() {
-			for b := range c.work {
-				samples, err := b.convert(a)
-				c.store(b.number, samples, err)
-			}
-		})
+// convert turns a batch's rows into samples and works on them.
+func convert[T any](b batch, a *attributes, work func([]data.Sample) (T, error)) (r result[T]) {
+	samples, err := b.samples(a)
+	if err != nil {
+		r.err = err
+		return r
 	}
-	return c
+	r.value, r.err = work(samples)
+	return r
 }
 
-func (b batch) convert(a *attributes) ([]data.Sample, error) {
+func (b batch) samples(a *attributes) ([]data.Sample, error) {
 	names := a.columns()
 	r := &record{attr: a, source: b.source, header: b.header, base: b.base, names: names, cells: make([]cell, len(names))}
 	out := make([]data.Sample, 0, len(b.rows))
@@ -72,31 +95,71 @@ func (b batch) convert(a *attributes) ([]data.Sample, error) {
 	return out, nil
 }
 
-func (c *converter) store(number int, samples []data.Sample, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(c.done) <= number {
-		c.done = append(c.done, nil)
-	}
-	c.done[number] = samples
-	if err != nil && (c.err == nil || number < c.errAt) {
-		c.err, c.errAt, c.stopped = err, number, true
+// pipe leads the rows of a dataset from its files through the workers to the sink.
+type pipe[T any] struct {
+	ctx     context.Context
+	source  *Source
+	sink    func(T) error
+	batches chan batch
+	slots   chan struct{} // one per batch between reader and sink
+	handed  int           // batches handed out
+
+	mu      sync.Mutex
+	done    map[int]result[T] // finished, waiting for an earlier one
+	next    int               // batch that the sink gets next
+	err     error
+	stopped atomic.Bool
+}
+
+// put hands results to the sink as far as their turn has come. After the first error
+// they are only counted.
+func (p *pipe[T]) put(number int, r result[T]) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done[number] = r
+	for {
+		r, ok := p.done[p.next]
+		if !ok {
+			return
+		}
+		delete(p.done, p.next)
+		p.next++
+		if p.err == nil {
+			if p.err = r.err; p.err == nil {
+				p.err = p.sink(r.value)
+			}
+			p.stopped.Store(p.err != nil)
+		}
+		<-p.slots
 	}
 }
 
-// fail records a fault of reading, which comes after every batch handed out so far.
-func (c *converter) fail(err error) { c.store(c.batches, nil, err) }
-
-func (c *converter) halted() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.stopped
+// read reads the dataset's files.
+func (p *pipe[T]) read(limit int) error {
+	total := 0
+	for _, f := range p.source.files {
+		rows := limit - total
+		if limit == 0 {
+			rows = -1
+		} else if rows == 0 {
+			break
+		}
+		n, err := p.file(f, total, rows)
+		total += n
+		if err != nil {
+			return fmt.Errorf("dataset %s: %w", p.source.Name, err)
+		}
+	}
+	if total == 0 {
+		return fmt.Errorf("dataset %s is empty: %s holds no row", p.source.Name, strings.Join(p.source.Files(), ", "))
+	}
+	return nil
 }
 
-// feed reads a file that starts at row base of the dataset, at most limit rows (-1 =
+// file reads a file that starts at row base of the dataset, at most limit rows (-1 =
 // all), and returns how many it read.
-func (c *converter) feed(s source, base, limit int) (n int, err error) {
-	rows, closer, err := s.reader()
+func (p *pipe[T]) file(s source, base, limit int) (n int, err error) {
+	rows, closer, err := s.reader(p.source.attr.columns())
 	if err != nil {
 		return 0, err
 	}
@@ -105,14 +168,15 @@ func (c *converter) feed(s source, base, limit int) (n int, err error) {
 	size := 0
 	flush := func() {
 		if len(b.rows) > 0 {
-			b.number = c.batches
-			c.batches++
-			c.work <- b
+			p.slots <- struct{}{}
+			b.number = p.handed
+			p.handed++
+			p.batches <- b
 		}
 		b.rows, size = nil, 0
 	}
 	defer flush()
-	for n != limit && !c.halted() {
+	for n != limit && !p.stopped.Load() {
 		w, err := rows.next()
 		if err == io.EOF {
 			return n, nil
@@ -122,35 +186,13 @@ func (c *converter) feed(s source, base, limit int) (n int, err error) {
 		}
 		n++
 		b.rows = append(b.rows, w)
-		size += len(w.object)
-		for _, f := range w.fields {
-			size += len(f)
-		}
+		size += w.size()
 		if len(b.rows) == batchRows || size >= batchBytes {
 			flush()
-			if err := c.ctx.Err(); err != nil {
+			if err := p.ctx.Err(); err != nil {
 				return n, err
 			}
 		}
 	}
 	return n, nil
-}
-
-// finish waits for the workers and returns every sample.
-func (c *converter) finish() ([]data.Sample, error) {
-	close(c.work)
-	c.workers.Wait()
-	if c.err != nil {
-		return nil, c.err
-	}
-	total := 0
-	for _, d := range c.done {
-		total += len(d)
-	}
-	out := make([]data.Sample, 0, total)
-	for i, d := range c.done {
-		out = append(out, d...)
-		c.done[i] = nil
-	}
-	return out, c.ctx.Err()
 }

@@ -22,6 +22,15 @@ type row struct {
 	fields []string // csv and text: one per header name, "" = null
 }
 
+// size is about the bytes of the row's text.
+func (w row) size() int {
+	n := len(w.object)
+	for _, f := range w.fields {
+		n += len(f)
+	}
+	return n
+}
+
 // rowReader reads the rows of one file in order; io.EOF after the last.
 type rowReader interface {
 	next() (row, error)
@@ -30,8 +39,11 @@ type rowReader interface {
 }
 
 // reader opens a source. Errors of the reader it returns name file, row, line and
-// byte.
-func (s source) reader() (rowReader, io.Closer, error) {
+// byte. columns are the ones that will be asked for.
+func (s source) reader(columns []string) (rowReader, io.Closer, error) {
+	if s.kind == "parquet" {
+		return newParquetRows(s, columns)
+	}
 	text, skipped, closer, err := s.open()
 	if err != nil {
 		return nil, nil, err

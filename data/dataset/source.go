@@ -18,12 +18,12 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // kinds maps a file name's extension to how its rows are read; .gz and .zst are
 // taken off first. json and jsonl are one kind, upstream decides by content too.
-var kinds = map[string]string{"json": "json", "jsonl": "json", "csv": "csv", "txt": "text"}
+var kinds = map[string]string{"json": "json", "jsonl": "json", "csv": "csv", "txt": "text", "parquet": "parquet"}
 
 // source is one data file.
 type source struct {
 	path     string
-	kind     string // json, csv or text
+	kind     string // json, csv, text or parquet
 	compress string // "", gz or zst
 }
 
@@ -40,12 +40,14 @@ func newSource(path string) (source, error) {
 	extension := strings.TrimPrefix(filepath.Ext(name), ".")
 	s.kind = kinds[extension]
 	switch {
-	case extension == "parquet" || extension == "arrow":
-		return s, fmt.Errorf("%s: %s files are not read yet; convert it once, for example: "+
-			`python -c "import datasets; datasets.Dataset.from_%s('%s').to_json('%s', force_ascii=False)" and name the .jsonl in file_name`,
-			path, extension, map[string]string{"parquet": "parquet", "arrow": "file"}[extension], path, strings.TrimSuffix(path, "."+extension)+".jsonl")
+	case extension == "arrow":
+		return s, fmt.Errorf("%s: arrow files are not read; convert it once, for example: "+
+			`python -c "import datasets; datasets.Dataset.from_file('%s').to_parquet('%s')" and name the .parquet in file_name`,
+			path, path, strings.TrimSuffix(path, ".arrow")+".parquet")
+	case s.kind == "parquet" && s.compress != "":
+		return s, fmt.Errorf("%s: parquet files are compressed inside and are not read through .%s: decompress it", path, s.compress)
 	case s.kind == "":
-		return s, fmt.Errorf("%s: allowed file types: csv, json, jsonl, txt, each also with .gz or .zst", path)
+		return s, fmt.Errorf("%s: allowed file types: csv, json, jsonl, txt, each also with .gz or .zst, and parquet", path)
 	}
 	return s, nil
 }
@@ -144,6 +146,9 @@ func (c both) Close() error { return errors.Join(c.a.Close(), c.b.Close()) }
 // line returns the 1-based line of a byte offset, 0 if it cannot be told. It reads
 // the file again: it is for error messages.
 func (s source) line(offset int64) int {
+	if s.kind == "parquet" {
+		return 0
+	}
 	text, skipped, closer, err := s.open()
 	if err != nil {
 		return 0

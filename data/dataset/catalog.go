@@ -1,0 +1,74 @@
+package dataset
+
+import "fmt"
+
+// Catalog is a dataset_dir and what its dataset_info.json says.
+type Catalog struct {
+	dir  string
+	info *info
+}
+
+// OpenCatalog reads dir's dataset_info.json ("" = DefaultDir), or text in its place:
+// files are then relative to dir, or where that is "" to the working directory.
+func OpenCatalog(dir string, text []byte) (*Catalog, error) {
+	if dir == "" && text == nil {
+		dir = DefaultDir
+	}
+	in, err := readInfo(dir, text)
+	if err != nil {
+		return nil, err
+	}
+	return &Catalog{dir: dir, info: in}, nil
+}
+
+// Source is a dataset of a catalog that has not been read.
+type Source struct {
+	Name       string
+	NumSamples int      // num_samples: how many rows are drawn; 0 = all, in order
+	Warnings   []string // about keys without effect
+	attr       *attributes
+	files      []source
+}
+
+// Source looks a dataset up and finds its files.
+func (c *Catalog) Source(name string) (*Source, error) {
+	a, warnings, err := c.info.attributes(name)
+	if err != nil {
+		return nil, err
+	}
+	files, err := a.sources(c.dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Source{Name: name, NumSamples: a.numSamples, Warnings: warnings, attr: a, files: files}, nil
+}
+
+// Files lists the dataset's files in the order of their rows.
+func (s *Source) Files() []string {
+	out := make([]string, len(s.files))
+	for i, f := range s.files {
+		out[i] = f.path
+	}
+	return out
+}
+
+// Definition is what of the entry decides how rows are read, as one line: with equal
+// files and definitions come equal samples.
+func (s *Source) Definition() string {
+	a := *s.attr
+	a.info, a.file, a.numSamples = "", "", 0
+	kinds := make([]string, len(s.files))
+	for i, f := range s.files {
+		kinds[i] = f.kind + f.compress
+	}
+	return fmt.Sprintf("%+v %q", a, kinds)
+}
+
+// Limit is how many rows must be read for max_samples (0 = all): num_samples draws
+// from all of them.
+func (s *Source) Limit(maxSamples int) int {
+	if s.NumSamples > 0 {
+		return 0
+	}
+	return maxSamples
+}
