@@ -27,6 +27,8 @@ func Forward(dev driver.Device, x, w driver.F32, eps float32, y, rstd driver.F32
 	switch c := dev.(type) {
 	case *cpu.Device:
 		forwardCPU(c, x.Host(), w.Host(), eps, y.Host(), rstd.Host(), rows, d)
+	case driver.Launcher:
+		forwardPTX(c, x, w, eps, y, rstd, rows, d)
 	default:
 		panic("norm.Forward: no kernel for " + dev.Kind().String())
 	}
@@ -51,6 +53,8 @@ func Backward(dev driver.Device, dy, x, w, rstd, dx, dw driver.F32, d int) {
 			backwardWeightCPU(c, dy.Host(), x.Host(), rstd.Host(), dw.Host(), rows, d)
 		}
 		backwardInputCPU(c, dy.Host(), x.Host(), w.Host(), rstd.Host(), dx.Host(), rows, d)
+	case driver.Launcher:
+		backwardPTX(c, dy, x, w, rstd, dx, dw, rows, d)
 	default:
 		panic("norm.Backward: no kernel for " + dev.Kind().String())
 	}

@@ -16,6 +16,8 @@ func SumSquares(dev driver.Device, x driver.F32) float64 {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		return sumSquaresCPU(c, x.Host())
+	case driver.Launcher:
+		return sumSquaresPTX(c, x)
 	default:
 		panic("reduce.SumSquares: no kernel for " + dev.Kind().String())
 	}
@@ -26,6 +28,8 @@ func Finite(dev driver.Device, x driver.F32) bool {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		return finiteCPU(c, x.Host())
+	case driver.Launcher:
+		return finitePTX(c, x)
 	default:
 		panic("reduce.Finite: no kernel for " + dev.Kind().String())
 	}
@@ -39,6 +43,8 @@ func Add(dev driver.Device, dst, x driver.F32) {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		addCPU(c, dst.Host(), x.Host())
+	case driver.Launcher:
+		axpyPTX(c, 1, x, dst)
 	default:
 		panic("reduce.Add: no kernel for " + dev.Kind().String())
 	}
@@ -52,6 +58,8 @@ func Axpy(dev driver.Device, a float32, x, dst driver.F32) {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		axpyCPU(c, a, x.Host(), dst.Host())
+	case driver.Launcher:
+		axpyPTX(c, a, x, dst)
 	default:
 		panic("reduce.Axpy: no kernel for " + dev.Kind().String())
 	}
@@ -62,6 +70,8 @@ func Scale(dev driver.Device, a float32, x driver.F32) {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		scaleCPU(c, a, x.Host())
+	case driver.Launcher:
+		scalePTX(c, a, x)
 	default:
 		panic("reduce.Scale: no kernel for " + dev.Kind().String())
 	}
@@ -72,6 +82,8 @@ func Fill(dev driver.Device, a float32, x driver.F32) {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		fillCPU(c, a, x.Host())
+	case driver.Launcher:
+		fillPTX(c, a, x)
 	default:
 		panic("reduce.Fill: no kernel for " + dev.Kind().String())
 	}

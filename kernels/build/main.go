@@ -1,0 +1,120 @@
+// Command build makes the PTX of kernels/ from their CUDA sources, with Debian's clang
+// and no CUDA toolkit, and judges it.
+//
+//	go run ./kernels/build                 compile every kernels/*/*.cu, write the PTX beside it, lint it
+//	go run ./kernels/build norm gemm       those families alone
+//	go run ./kernels/build -check          compile and compare with the PTX that is there; lint; write nothing
+//	go run ./kernels/build -lint           lint the PTX that is there, without a compiler
+//	go run ./kernels/build -table f.json   ptxas-check's report as a Markdown table
+//
+// x.cu becomes x.sm80.ptx (PTX 7.0: any GPU since Ampere), x.sm90a.cu becomes
+// x.sm90a.ptx (PTX 8.0: Hopper alone). The compilers are pinned, as the same text is
+// wanted on every machine: apt-get install clang-19=1:19.1.7-3~deb12u1
+// clang-22=1:22.1.8-1~deb12u1 (bookworm, bookworm-security).
+//
+// Exit status: 0 fine, 1 something is wrong with the kernels, 2 no pinned compiler.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+var errNoCompiler = errors.New("no pinned compiler")
+
+func main() {
+	check := flag.Bool("check", false, "compare with the PTX that is there instead of writing it")
+	lintOnly := flag.Bool("lint", false, "only lint the PTX that is there")
+	table := flag.String("table", "", "ptxas-check's JSON report, to print as Markdown")
+	flag.Parse()
+	err := run(*check, *lintOnly, *table, flag.Args())
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "kernels/build:", err)
+	if errors.Is(err, errNoCompiler) {
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+func run(check, lintOnly bool, table string, families []string) error {
+	if table != "" {
+		return printTable(os.Stdout, table)
+	}
+	sources, err := findSources("kernels", families)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, s := range sources {
+		if err := s.build(check, lintOnly); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// findSources lists the CUDA sources under root, of the named families or of all.
+func findSources(root string, families []string) ([]source, error) {
+	paths, err := filepath.Glob(filepath.Join(root, "*", "*.cu"))
+	if err != nil {
+		return nil, err
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("no %s/*/*.cu: run from the top of the repository", root)
+	}
+	var out []source
+	for _, p := range paths {
+		if len(families) == 0 || slices.Contains(families, filepath.Base(filepath.Dir(p))) {
+			out = append(out, newSource(p))
+		}
+	}
+	return out, nil
+}
+
+// source is one CUDA file and what becomes of it.
+type source struct {
+	cu, ptx string
+	arch    architecture
+}
+
+func newSource(cu string) source {
+	stem := strings.TrimSuffix(cu, ".cu")
+	if s, ok := strings.CutSuffix(stem, ".sm90a"); ok {
+		return source{cu, s + ".sm90a.ptx", sm90a}
+	}
+	return source{cu, stem + ".sm80.ptx", sm80}
+}
+
+func (s source) build(check, lintOnly bool) error {
+	have, readErr := os.ReadFile(s.ptx)
+	text := have
+	if lintOnly {
+		if readErr != nil {
+			return readErr
+		}
+	} else {
+		var err error
+		if text, err = s.arch.compile(s.cu); err != nil {
+			return fmt.Errorf("%s: %w", s.cu, err)
+		}
+	}
+	if faults := lint(string(text), s.arch); len(faults) > 0 {
+		return fmt.Errorf("%s: %w", s.ptx, errors.Join(faults...))
+	}
+	if lintOnly || bytes.Equal(have, text) {
+		return nil
+	}
+	if check {
+		return fmt.Errorf("%s is not what %s compiles to: run make kernels", s.ptx, s.cu)
+	}
+	fmt.Println(s.ptx)
+	return os.WriteFile(s.ptx, text, 0o644)
+}

@@ -1,0 +1,130 @@
+// Package ptx is how a kernel's contract reaches its PTX: the family's text is loaded
+// on a device when it is first launched there, and what every launch needs besides
+// the arguments (functions, packed arguments, scratch memory, small integer tables)
+// is kept per device, so that a launch allocates nothing.
+//
+// The contracts return no errors, as the host twins cannot fail. What the device
+// answers to a launch (a fault of the interpreter, no memory for scratch, a dead GPU)
+// panics with an *Error; errors.As finds the device's own error in it.
+package ptx
+
+import (
+	"fmt"
+	"sync"
+
+	"dataflex/driver"
+)
+
+// Family is the PTX of one folder of kernels.
+type Family struct {
+	name string
+	text string
+}
+
+// New names a family's PTX, which it embeds.
+func New(name, text string) *Family { return &Family{name, text} }
+
+// Error is what a device answered to a launch.
+type Error struct {
+	Op  string
+	Err error
+}
+
+// Error names the kernel or what else was asked for.
+func (e *Error) Error() string { return "ptx: " + e.Op + ": " + e.Err.Error() }
+
+// Unwrap is the device's error.
+func (e *Error) Unwrap() error { return e.Err }
+
+func must(op string, err error) {
+	if err != nil {
+		panic(&Error{op, err})
+	}
+}
+
+// Queue is one device's kernels. Like the device it serves one goroutine at a time.
+type Queue struct {
+	dev       driver.Launcher
+	functions map[kernel]driver.Function
+	modules   map[*Family]driver.Module
+	args      driver.Args
+	scratch   [maxScratch]driver.Memory
+	uploads   []upload
+}
+
+type kernel struct {
+	family *Family
+	name   string
+}
+
+var (
+	mu     sync.Mutex
+	queues = map[driver.Launcher]*Queue{}
+)
+
+// On returns the device's queue.
+func On(dev driver.Launcher) *Queue {
+	mu.Lock()
+	defer mu.Unlock()
+	q := queues[dev]
+	if q == nil {
+		q = &Queue{dev: dev, functions: map[kernel]driver.Function{}, modules: map[*Family]driver.Module{}}
+		queues[dev] = q
+	}
+	return q
+}
+
+// Forget drops what is kept for a device that is about to be closed.
+func Forget(dev driver.Launcher) {
+	mu.Lock()
+	defer mu.Unlock()
+	delete(queues, dev)
+}
+
+// Args is an empty argument list, valid until the next call.
+func (q *Queue) Args() *driver.Args { return q.args.Reset() }
+
+// Launch queues one kernel; a grid without blocks is nothing to do.
+func (q *Queue) Launch(f *Family, name string, c driver.Config, args *driver.Args) {
+	if c.Grid.X == 0 {
+		return
+	}
+	must(name, q.dev.Launch(q.function(f, name), c, args))
+}
+
+// Grid is a launch of x blocks of threads without dynamic shared memory.
+func Grid(x, threads int) driver.Config {
+	return driver.Config{Grid: driver.Dim{X: x}, Block: driver.Dim{X: threads}}
+}
+
+// Grid2 is the same with y rows of blocks.
+func Grid2(x, y, threads int) driver.Config {
+	if y == 0 {
+		x = 0
+	}
+	return driver.Config{Grid: driver.Dim{X: x, Y: y}, Block: driver.Dim{X: threads}}
+}
+
+// Blocks is n/size rounded up.
+func Blocks(n, size int) int { return (n + size - 1) / size }
+
+func (q *Queue) function(f *Family, name string) driver.Function {
+	k := kernel{f, name}
+	if fn := q.functions[k]; fn != nil {
+		return fn
+	}
+	m := q.modules[f]
+	if m == nil {
+		var err error
+		m, err = q.dev.LoadModule(f.name, []byte(f.text))
+		must("loading "+f.name, err)
+		q.modules[f] = m
+	}
+	fn, err := m.Function(name)
+	must(name, err)
+	if n := fn.Attributes().LocalBytes; n != 0 {
+		must(name, fmt.Errorf("the driver's compiler spills %d bytes a thread", n))
+	}
+	q.functions[k] = fn
+	return fn
+}
