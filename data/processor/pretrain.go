@@ -10,8 +10,8 @@ import (
 	"dataflex/data/tokenizer"
 )
 
-// Encoder is what pre-training needs of a tokenizer; *tokenizer.Tokenizer is one.
-type Encoder interface {
+// Text is what pre-training needs of a tokenizer; *tokenizer.Tokenizer is one.
+type Text interface {
 	Encode(s string) []int32
 	BOS() (token string, id int32, ok bool)
 	EOS() (token string, id int32, ok bool)
@@ -19,116 +19,109 @@ type Encoder interface {
 	AddBOS() bool
 }
 
-var _ Encoder = (*tokenizer.Tokenizer)(nil)
+var _ Text = (*tokenizer.Tokenizer)(nil)
 
-// Pretrain encodes samples for pre-training (pretrain.py): the first message of each
-// and an end-of-text token. Packed, which is the default, the documents of a batch are
-// strung together and cut into blocks of cutoff_len; what does not fill a block is
-// lost. Every token is a label but the padding token (transformers'
+// Pretrain encodes samples for pre-training, all of them in memory; see NewPretrain.
+func Pretrain(ctx context.Context, tok Text, tmpl *template.Template, samples []data.Sample, o Options) ([]data.Example, []Dropped, error) {
+	e, err := NewPretrain(tok, tmpl, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	return run(ctx, e, samples, o.Threads)
+}
+
+// NewPretrain is the Encoder of pre-training (pretrain.py): the first message of each
+// sample and an end-of-text token. Packed, which is the default, the documents of a
+// batch are strung together and cut into blocks of cutoff_len; what does not fill a
+// block is lost. Every token is a label but the padding token (transformers'
 // DataCollatorForLanguageModeling), which often is the end-of-text token too.
 //
 // Of the template only the name matters; it has fixed the tokenizer already.
-func Pretrain(ctx context.Context, tok Encoder, tmpl *template.Template, samples []data.Sample, o Options) ([]data.Example, []Dropped, error) {
+func NewPretrain(tok Text, tmpl *template.Template, o Options) (Encoder, error) {
 	if err := o.check(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	end, _, ok := tok.EOS()
 	if tmpl.Name() == "llama3" {
 		end, ok = "<|end_of_text|>", true
 	}
 	if !ok {
-		return nil, nil, errors.New("the tokenizer has no eos token to end a document with")
+		return nil, errors.New("the tokenizer has no eos token to end a document with")
 	}
-	packs := o.packs(true)
-	begin := ""
-	if bos, _, ok := tok.BOS(); ok && tok.AddBOS() && !packs {
-		begin = bos
-	}
-	documents := make([][]int32, len(samples))
-	err := parallel(ctx, len(samples), o.Threads, func(i int) error {
-		if s := &samples[i]; s.Broken == "" && len(s.Prompt) > 0 {
-			documents[i] = tok.Encode(begin + s.Prompt[0].Content + end)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	var dropped []Dropped
-	tokens := 0
-	for i := range samples {
-		d, broken := dropBroken(&samples[i])
-		if !broken && len(samples[i].Prompt) == 0 {
-			d.Kind, broken = noPrompt, true
-		}
-		if broken {
-			dropped = append(dropped, d)
-		}
-		tokens += len(documents[i])
-	}
-	if len(dropped) == len(samples) {
-		return nil, dropped, nothingLeft(len(samples), dropped)
-	}
-	p := pretrainer{cutoff: o.cutoff(), pad: data.IgnoreIndex}
+	p := &pretrainer{Options: o, tok: tok, end: end, pad: data.IgnoreIndex}
 	if _, pad, ok := tok.Pad(); ok {
 		p.pad = pad
 	}
-	if _, bos, ok := tok.BOS(); ok && tok.AddBOS() {
-		p.bos, p.addBOS = bos, true
-	}
-	if !packs {
-		return p.single(samples, documents), dropped, nil
-	}
-	out := p.blocks(samples, documents, o.batches(len(samples)))
-	if len(out) == 0 {
-		//lint:ignore ST1005 upstream's words, which people search for
-		return nil, dropped, fmt.Errorf("Cannot find sufficient samples, consider increasing dataset size: %s hold %d tokens, and no batch of them fills a block of cutoff_len %d "+
-			"(documents are joined within %d batches only: preprocessing_num_workers and preprocessing_batch_size make them)", count(len(samples), "document"), tokens, p.cutoff, len(o.batches(len(samples))))
-	}
-	return out, dropped, nil
-}
-
-// pretrainer makes rows out of encoded documents.
-type pretrainer struct {
-	cutoff int
-	bos    int32
-	addBOS bool
-	pad    int32
-}
-
-// single truncates every document to a row of its own.
-func (p *pretrainer) single(samples []data.Sample, documents [][]int32) []data.Example {
-	var out []data.Example
-	for i, ids := range documents {
-		if ids != nil {
-			ids = ids[:min(len(ids), p.cutoff)]
-			out = append(out, data.Example{ID: samples[i].ID, InputIDs: ids, Labels: p.labels(ids)})
+	if bos, id, ok := tok.BOS(); ok && tok.AddBOS() {
+		p.bos, p.addBOS = id, true
+		if !p.Packs() {
+			p.begin = bos
 		}
 	}
-	return out
+	return p, nil
 }
 
-// blocks cuts the documents of each batch, strung together, into rows.
-func (p *pretrainer) blocks(samples []data.Sample, documents [][]int32, batches [][2]int) []data.Example {
-	var out []data.Example
-	for _, b := range batches {
-		var block data.Example
-		for i := b[0]; i < b[1]; i++ {
-			for ids := documents[i]; len(ids) > 0; {
-				if block.InputIDs == nil {
-					block = data.Example{ID: samples[i].ID, InputIDs: make([]int32, 0, p.cutoff)}
+// pretrainer makes rows out of documents.
+type pretrainer struct {
+	Options
+	tok        Text
+	begin, end string // around every document
+	bos        int32
+	addBOS     bool // over the first token of a block
+	pad        int32
+}
+
+// Packs implements Encoder.
+func (p *pretrainer) Packs() bool { return p.packs(true) }
+
+// Encode implements Encoder: a document, whole where it will be packed, else cut to a
+// row of its own.
+func (p *pretrainer) Encode(s *data.Sample) (data.Example, *Dropped, error) {
+	d, broken := dropBroken(s)
+	if !broken && len(s.Prompt) == 0 {
+		d.Kind, broken = noPrompt, true
+	}
+	if broken {
+		return data.Example{}, &d, nil
+	}
+	out := data.Example{ID: s.ID, InputIDs: p.tok.Encode(p.begin + s.Prompt[0].Content + p.end)}
+	if !p.Packs() {
+		out.InputIDs = out.InputIDs[:min(len(out.InputIDs), p.cutoff())]
+		out.Labels = p.labels(out.InputIDs)
+	}
+	return out, nil, nil
+}
+
+// Empty implements Encoder.
+func (p *pretrainer) Empty(rows, tokens int, dropped []Dropped) error {
+	if len(dropped) == rows {
+		return nothingLeft(rows, dropped)
+	}
+	//lint:ignore ST1005 upstream's words, which people search for
+	return fmt.Errorf("Cannot find sufficient samples, consider increasing dataset size: %s hold %d tokens, and no batch of them fills a block of cutoff_len %d "+
+		"(documents are joined within %d batches only: preprocessing_num_workers and preprocessing_batch_size make them)", count(rows, "document"), tokens, p.cutoff(), len(p.Batches(rows)))
+}
+
+// Pack implements Encoder: the batch's documents, strung together, are cut into rows.
+func (p *pretrainer) Pack(batch []data.Example, emit func(data.Example) error) error {
+	var block data.Example
+	for i := range batch {
+		for ids := batch[i].InputIDs; len(ids) > 0; {
+			if block.InputIDs == nil {
+				block = data.Example{ID: batch[i].ID, InputIDs: make([]int32, 0, p.cutoff())}
+			}
+			n := min(len(ids), p.cutoff()-len(block.InputIDs))
+			block.Members = append(block.Members, batch[i].ID)
+			block.InputIDs = append(block.InputIDs, ids[:n]...)
+			if ids = ids[n:]; len(block.InputIDs) == p.cutoff() {
+				if err := emit(p.finish(block)); err != nil {
+					return err
 				}
-				n := min(len(ids), p.cutoff-len(block.InputIDs))
-				block.Members = append(block.Members, samples[i].ID)
-				block.InputIDs = append(block.InputIDs, ids[:n]...)
-				if ids = ids[n:]; len(block.InputIDs) == p.cutoff {
-					out = append(out, p.finish(block))
-					block.InputIDs = nil
-				}
+				block.InputIDs = nil
 			}
 		}
 	}
-	return out
+	return nil
 }
 
 // finish overwrites the block's first token with BOS where the tokenizer wants one.

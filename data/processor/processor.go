@@ -9,6 +9,7 @@ package processor
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -58,10 +59,10 @@ func (o Options) check() error {
 	return nil
 }
 
-// batches cuts n rows as upstream's map does: into one contiguous share per worker
+// Batches cuts n rows as upstream's map does: into one contiguous share per worker
 // (the first n mod workers of them one row longer), and each share into batches.
 // What is packed together never crosses a batch.
-func (o Options) batches(n int) [][2]int {
+func (o Options) Batches(n int) [][2]int {
 	workers := min(max(o.Workers, 1), n)
 	size := cmp.Or(o.BatchSize, 1000)
 	var out [][2]int
@@ -80,6 +81,67 @@ func (o Options) batches(n int) [][2]int {
 		}
 	}
 	return out
+}
+
+// Encoder turns samples into the examples of one stage, row by row, and where rows are
+// packed, batch by batch. Its methods may be called from many goroutines.
+type Encoder interface {
+	// Encode makes an example of a row, or says why it cannot be used. Faults that
+	// should stop the run are errors.
+	Encode(s *data.Sample) (data.Example, *Dropped, error)
+	// Packs says that what Encode returns must still go through Pack.
+	Packs() bool
+	// Batches are the first and the end of the rows, usable or not, that are packed
+	// together.
+	Batches(rows int) [][2]int
+	// Pack hands the rows made of a batch's usable examples to emit, until it fails.
+	Pack(batch []data.Example, emit func(data.Example) error) error
+	// Empty is the error of rows, tokens in all, of which nothing is left.
+	Empty(rows, tokens int, dropped []Dropped) error
+}
+
+// run encodes samples in memory.
+func run(ctx context.Context, e Encoder, samples []data.Sample, threads int) ([]data.Example, []Dropped, error) {
+	examples := make([]data.Example, len(samples))
+	faults := make([]*Dropped, len(samples))
+	err := parallel(ctx, len(samples), threads, func(i int) (err error) {
+		examples[i], faults[i], err = e.Encode(&samples[i])
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	usable := make([]data.Example, 0, len(samples))
+	var dropped []Dropped
+	tokens := 0
+	starts := make([]int, 0, len(samples)+1) // usable rows before each sample
+	for i, d := range faults {
+		starts = append(starts, len(usable))
+		if d != nil {
+			dropped = append(dropped, *d)
+			continue
+		}
+		usable = append(usable, examples[i])
+		tokens += len(examples[i].InputIDs)
+	}
+	starts = append(starts, len(usable))
+	out := usable
+	if e.Packs() {
+		out = nil
+		for _, b := range e.Batches(len(samples)) {
+			err := e.Pack(usable[starts[b[0]]:starts[b[1]]], func(ex data.Example) error {
+				out = append(out, ex)
+				return nil
+			})
+			if err != nil {
+				return nil, dropped, err
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, dropped, e.Empty(len(samples), tokens, dropped)
+	}
+	return slices.Clip(out), dropped, nil
 }
 
 // Dropped is a row that gave no example.

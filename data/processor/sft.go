@@ -4,23 +4,35 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"dataflex/data"
 	"dataflex/data/template"
 	"dataflex/data/tokenizer"
 )
 
-// SFT encodes samples for supervised fine-tuning. The template has fixed the
-// tokenizer already (it has a pad token then). Examples come in the order of the
-// samples, or, with packing, in the order in which rows were filled. What cannot be
-// used is in dropped; a fault that should stop the run (a tool description that is no
-// JSON, say), and nothing being left, are errors.
+// SFT encodes samples for supervised fine-tuning, all of them in memory; see NewSFT.
+// Examples come in the order of the samples, or, with packing, in the order in which
+// rows were filled. What cannot be used is in dropped; a fault that should stop the run
+// (a tool description that is no JSON, say), and nothing being left, are errors.
 func SFT(ctx context.Context, tok *tokenizer.Tokenizer, tmpl *template.Template, samples []data.Sample, o Options) ([]data.Example, []Dropped, error) {
+	e, err := NewSFT(tok, tmpl, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	return run(ctx, e, samples, o.Threads)
+}
+
+// NewSFT is the Encoder of supervised fine-tuning. The template has fixed the tokenizer
+// already (it has a pad token then).
+func NewSFT(tok *tokenizer.Tokenizer, tmpl *template.Template, o Options) (Encoder, error) {
 	_, eos, _ := tok.EOS()
 	_, pad, _ := tok.Pad()
-	e := encoder{Options: o, efficientEOS: tmpl.EfficientEOS(), eos: eos, pad: pad}
-	return e.run(ctx, samples, func(s *data.Sample) ([]template.Pair, error) { return tmpl.Encode(tok, s) })
+	e := &encoder{Options: o, efficientEOS: tmpl.EfficientEOS(), eos: eos, pad: pad}
+	e.pairs = func(s *data.Sample) ([]template.Pair, error) { return tmpl.Encode(tok, s) }
+	if err := e.check(); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // encoder is SFT without its dependence on a template and a tokenizer.
@@ -28,58 +40,42 @@ type encoder struct {
 	Options
 	efficientEOS bool
 	eos, pad     int32
+	pairs        func(*data.Sample) ([]template.Pair, error)
 }
 
-func (e *encoder) run(ctx context.Context, samples []data.Sample, pairs func(*data.Sample) ([]template.Pair, error)) ([]data.Example, []Dropped, error) {
-	if err := e.check(); err != nil {
-		return nil, nil, err
+func (e *encoder) check() error {
+	if err := e.Options.check(); err != nil {
+		return err
 	}
 	if e.TrainOnPrompt && e.efficientEOS {
 		//lint:ignore ST1005 upstream's words, which people search for
-		return nil, nil, errors.New("Current template does not support `train_on_prompt`: its answers share one end-of-text token; set train_on_prompt to false")
+		return errors.New("Current template does not support `train_on_prompt`: its answers share one end-of-text token; set train_on_prompt to false")
 	}
-	examples := make([]data.Example, len(samples))
-	faults := make([]*Dropped, len(samples))
-	err := parallel(ctx, len(samples), e.Threads, func(i int) error {
-		s := &samples[i]
-		if d, bad := unusable(s); bad {
-			faults[i] = &d
-			return nil
-		}
-		p, err := pairs(s)
-		if err != nil {
-			return fmt.Errorf("dataset %s, row %d: %w", s.Dataset, s.Row, err)
-		}
-		examples[i].ID = s.ID
-		examples[i].InputIDs, examples[i].Labels = e.assemble(p)
-		if e.packs(false) && len(examples[i].InputIDs) > e.cutoff() {
-			faults[i] = &Dropped{s.ID, tooLong, fmt.Sprintf("dropped lengthy example with length %d > %d", len(examples[i].InputIDs), e.cutoff())}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	var dropped []Dropped
-	for _, d := range faults {
-		if d != nil {
-			dropped = append(dropped, *d)
-		}
-	}
-	if len(dropped) == len(samples) {
-		return nil, dropped, nothingLeft(len(samples), dropped)
-	}
-	if e.packs(false) {
-		return e.pack(examples, faults), dropped, nil
-	}
-	kept := examples[:0]
-	for i, d := range faults {
-		if d == nil {
-			kept = append(kept, examples[i])
-		}
-	}
-	return slices.Clip(kept), dropped, nil
+	return nil
 }
+
+// Encode implements Encoder.
+func (e *encoder) Encode(s *data.Sample) (data.Example, *Dropped, error) {
+	if d, bad := unusable(s); bad {
+		return data.Example{}, &d, nil
+	}
+	pairs, err := e.pairs(s)
+	if err != nil {
+		return data.Example{}, nil, fmt.Errorf("dataset %s, row %d: %w", s.Dataset, s.Row, err)
+	}
+	out := data.Example{ID: s.ID}
+	out.InputIDs, out.Labels = e.assemble(pairs)
+	if n := len(out.InputIDs); e.Packs() && n > e.cutoff() {
+		return out, &Dropped{s.ID, tooLong, fmt.Sprintf("dropped lengthy example with length %d > %d", n, e.cutoff())}, nil
+	}
+	return out, nil, nil
+}
+
+// Packs implements Encoder.
+func (e *encoder) Packs() bool { return e.packs(false) }
+
+// Empty implements Encoder.
+func (e *encoder) Empty(rows, _ int, dropped []Dropped) error { return nothingLeft(rows, dropped) }
 
 // unusable is upstream's test for an example that it drops: an odd number of prompt
 // messages and one answer are needed.
@@ -176,25 +172,20 @@ func ignore(labels []int32) {
 	}
 }
 
-// pack fills rows with the usable examples of each batch.
-func (e *encoder) pack(examples []data.Example, faults []*Dropped) []data.Example {
-	var out []data.Example
-	for _, b := range e.batches(len(examples)) {
-		var usable []data.Example
-		var lengths []int
-		for i := b[0]; i < b[1]; i++ {
-			if faults[i] == nil {
-				usable = append(usable, examples[i])
-				lengths = append(lengths, len(examples[i].InputIDs))
-			}
+// Pack implements Encoder: rows are filled with the batch's examples.
+func (e *encoder) Pack(batch []data.Example, emit func(data.Example) error) error {
+	lengths := make([]int, len(batch))
+	for i := range batch {
+		lengths[i] = len(batch[i].InputIDs)
+	}
+	for _, g := range knapsack(lengths, e.cutoff()) {
+		members := make([]data.Example, len(g))
+		for k, i := range g {
+			members[k] = batch[i]
 		}
-		for _, g := range knapsack(lengths, e.cutoff()) {
-			members := make([]data.Example, len(g))
-			for k, i := range g {
-				members[k] = usable[i]
-			}
-			out = append(out, join(members, e.cutoff(), e.pad, e.NeatPacking))
+		if err := emit(join(members, e.cutoff(), e.pad, e.NeatPacking)); err != nil {
+			return err
 		}
 	}
-	return out
+	return nil
 }

@@ -200,3 +200,12 @@ func TestCollate(t *testing.T) {
 		t.Error("padding of one row and of none")
 	}
 }
+
+// run encodes with pairs in the place of a template.
+func (e encoder) run(ctx context.Context, samples []data.Sample, pairs func(*data.Sample) ([]template.Pair, error)) ([]data.Example, []Dropped, error) {
+	if err := e.check(); err != nil {
+		return nil, nil, err
+	}
+	e.pairs = pairs
+	return run(ctx, &e, samples, e.Threads)
+}

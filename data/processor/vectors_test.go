@@ -317,11 +317,11 @@ func TestBatches(t *testing.T) {
 		"[[0 2] [2 4] [4 6] [6 7] [7 9] [9 10]]": {Workers: 3, BatchSize: 2},
 		"[[0 5] [5 10]]":                         {Workers: 2, BatchSize: -1},
 	} {
-		if got := fmt.Sprint(o.batches(10)); got != want {
+		if got := fmt.Sprint(o.Batches(10)); got != want {
 			t.Errorf("%+v: %s, want %s", o, got, want)
 		}
 	}
-	if got := (Options{Workers: 16}).batches(2); len(got) != 2 {
+	if got := (Options{Workers: 16}).Batches(2); len(got) != 2 {
 		t.Errorf("more workers than rows: %v", got)
 	}
 }

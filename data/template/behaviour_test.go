@@ -243,3 +243,30 @@ func TestStopWordsAreCopies(t *testing.T) {
 		t.Error("StopWords gives the table away")
 	}
 }
+
+// What a run may change of a template shows in its identity, which cached data is
+// found by.
+func TestIdentity(t *testing.T) {
+	base, err := Get("qwen3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	yes, no, system := true, false, "Be brief."
+	seen := map[string]int{}
+	for i, o := range []Options{
+		{EnableThinking: &yes}, {EnableThinking: &no}, {}, {EnableThinking: &yes, DefaultSystem: &system}, {EnableThinking: &yes, ToolFormat: "llama3"},
+	} {
+		c, err := base.With(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j, ok := seen[c.Identity()]; ok {
+			t.Errorf("options %d and %d share an identity", j, i)
+		}
+		seen[c.Identity()] = i
+	}
+	on := true
+	if again, err := base.With(Options{EnableThinking: &on}); err != nil || seen[again.Identity()] != 0 {
+		t.Errorf("%v: equal options, another identity", err)
+	}
+}

@@ -162,6 +162,17 @@ func (t *Template) With(o Options) (*Template, error) {
 // Name is the template's name in the table.
 func (t *Template) Name() string { return t.name }
 
+// Identity is everything that decides how t lays out a conversation, as one line.
+func (t *Template) Identity() string {
+	thinking := "null"
+	if t.thinking != nil {
+		thinking = fmt.Sprint(*t.thinking)
+	}
+	c := *t
+	c.thinking = nil
+	return fmt.Sprintf("%q thinking %s", fmt.Sprintf("%+v", c), thinking)
+}
+
 // EfficientEOS says that turns end without an EOS and the example with one.
 func (t *Template) EfficientEOS() bool { return t.efficientEOS }
 
