@@ -104,6 +104,34 @@ func (b *block) localAccess(w *warp, o *op, a *access, m uint32) {
 	}
 }
 
+// runParam loads a named parameter: the decoder has checked the place, and all lanes
+// get the same.
+func runParam(b *block, w *warp, o *op, m uint32) status {
+	a := o.mem
+	for j, v := range a.regs {
+		w.fill(v, loadBits(b.run.params[int(a.offset)+j*int(a.size):], a.size, a.signed), m)
+	}
+	return next
+}
+
+// fill gives lanes m of a register one value.
+func (w *warp) fill(v value, x uint64, m uint32) {
+	if v.wide {
+		d := &w.r64[v.slot]
+		for ; m != 0; m &= m - 1 {
+			d[firstLane(m)&31] = x
+		}
+		return
+	}
+	if v.narrow {
+		x &= 0xffff
+	}
+	d := &w.r32[v.slot]
+	for ; m != 0; m &= m - 1 {
+		d[firstLane(m)&31] = uint32(x)
+	}
+}
+
 func (b *block) paramAccess(w *warp, o *op, a *access, m uint32) {
 	n := a.bytes()
 	var at [32]int

@@ -5,24 +5,6 @@ import "math"
 // Single-precision arithmetic on rows. Products are converted explicitly where they
 // must be rounded: Go may fuse x*y + z on some machines otherwise.
 
-func addF(d, a, b, _ *row) {
-	for i := range d {
-		d[i] = u32(f32(a[i]) + f32(b[i]))
-	}
-}
-
-func subF(d, a, b, _ *row) {
-	for i := range d {
-		d[i] = u32(f32(a[i]) - f32(b[i]))
-	}
-}
-
-func mulF(d, a, b, _ *row) {
-	for i := range d {
-		d[i] = u32(float32(f32(a[i]) * f32(b[i])))
-	}
-}
-
 func fmaF(d, a, b, c *row) {
 	for i := range d {
 		p, z := float64(f32(a[i]))*float64(f32(b[i])), float64(f32(c[i]))
@@ -83,6 +65,13 @@ func absF(d, a, _, _ *row) {
 func ex2F(d, a, _, _ *row) {
 	for i := range d {
 		d[i] = u32(exp2(f32(a[i])))
+	}
+}
+
+// ex2FtzF needs no flushing of operands: 2^x of a subnormal is 1 either way.
+func ex2FtzF(d, a, _, _ *row) {
+	for i := range d {
+		d[i] = flush(u32(exp2(f32(a[i]))))
 	}
 }
 

@@ -26,7 +26,7 @@ type warp struct {
 	fenced       row // stamp of each lane's last fence.proxy.async
 	copies       []copyGroup
 	open         []copyRequest
-	bulk         [32]bulkQueue
+	bulk         *[32]bulkQueue // nil until a thread stores in bulk
 	wgOpen       []wgmmaOp
 	wgGroups     [][]wgmmaOp
 	wgFence      bool
@@ -68,6 +68,10 @@ type block struct {
 	mbars                        map[uint32]*mbarrier
 	readers                      []readers
 	vectors                      int // of readers in use since the last barrier of the whole block
+
+	tileA, tileB8 tile // scratch of the matrix instructions
+
+	tileB [256][32]float32
 
 	counts    []opCount
 	divergent uint64
@@ -133,7 +137,7 @@ func (b *block) start(ctaid [3]int) {
 		w.frags = append(w.frags[:0], fragment{mask: w.live})
 		w.know, w.partial, w.fenced = nil, nil, row{}
 		w.copies, w.open, w.wgOpen, w.wgGroups = nil, nil, nil, nil
-		w.bulk = [32]bulkQueue{}
+		w.bulk = nil
 		w.wgCount = 0
 	}
 }

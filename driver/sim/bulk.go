@@ -32,6 +32,14 @@ type bulkQueue struct {
 	groups [][]bulkStore
 }
 
+// bulkOf is the queue of one lane.
+func (w *warp) bulkOf(lane int) *bulkQueue {
+	if w.bulk == nil {
+		w.bulk = new([32]bulkQueue)
+	}
+	return &w.bulk[lane]
+}
+
 // bulkOp is where a bulk instruction has its operands.
 type bulkOp struct {
 	dst, src, bar *access
@@ -45,7 +53,7 @@ func (d *decoder) bulk() {
 	case "commit_group":
 		d.o.run = func(_ *block, w *warp, _ *op, m uint32) status {
 			for ; m != 0; m &= m - 1 {
-				q := &w.bulk[firstLane(m)]
+				q := w.bulkOf(firstLane(m))
 				q.groups = append(q.groups, q.open)
 				q.open = nil
 			}
@@ -58,7 +66,7 @@ func (d *decoder) bulk() {
 		d.o.run = func(b *block, w *warp, _ *op, m uint32) status {
 			for ; m != 0; m &= m - 1 {
 				i := firstLane(m)
-				q := &w.bulk[i]
+				q := w.bulkOf(i)
 				for len(q.groups) > n {
 					for k := range q.groups[0] {
 						b.storeBulk(w, i, &q.groups[0][k])
@@ -356,7 +364,8 @@ func runBulkStore(b *block, w *warp, o *op, m uint32) status {
 		}
 		s.src = b.sharedRange(w, o, i, w.at(x.src, i), s.bytes, s.box)
 		b.now++
-		w.bulk[i].open = append(w.bulk[i].open, s)
+		q := w.bulkOf(i)
+		q.open = append(q.open, s)
 		c := bulkCopy{box: s.box, at: s.at, bytes: s.bytes}
 		b.countBulk(o, &c)
 	}
@@ -402,6 +411,9 @@ func (b *block) storeBulk(w *warp, lane int, s *bulkStore) {
 // finish checks that nothing asynchronous is left when the block ends.
 func (b *block) finish() {
 	for _, w := range b.warps {
+		if w.bulk == nil {
+			continue
+		}
 		for i := range w.bulk {
 			q := &w.bulk[i]
 			for _, g := range append(q.groups, q.open) {

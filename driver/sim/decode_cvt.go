@@ -97,29 +97,17 @@ func fastCvt(dt, st typ, modified bool) func(d *decoder, dt, st typ) {
 	case dt.size() == 8 && st.size() == 4 && !st.signed():
 		return func(d *decoder, dt, st typ) {
 			d.o.kind, d.o.d, d.o.a = kindWiden, d.dst(0, dt), d.cvtSrc(1, st)
-			d.o.widen = func(d *row64, a, _ *row, _ *row64) {
-				for i := range d {
-					d[i] = uint64(a[i])
-				}
-			}
+			d.o.widen = widenU
 		}
 	case dt.size() == 8 && st.size() == 4:
 		return func(d *decoder, dt, st typ) {
 			d.o.kind, d.o.d, d.o.a = kindWiden, d.dst(0, dt), d.cvtSrc(1, st)
-			d.o.widen = func(d *row64, a, _ *row, _ *row64) {
-				for i := range d {
-					d[i] = uint64(int64(int32(a[i])))
-				}
-			}
+			d.o.widen = widenS
 		}
 	case dt.size() == 4 && st.size() == 8:
 		return func(d *decoder, dt, st typ) {
 			d.o.kind, d.o.d, d.o.a = kindNarrow, d.dst(0, dt), d.src(1, st)
-			d.o.narrow = func(d *row, a, _ *row64, _ *row) {
-				for i := range d {
-					d[i] = uint32(a[i])
-				}
-			}
+			d.o.narrow = narrow64
 		}
 	}
 	return nil

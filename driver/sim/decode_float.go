@@ -263,7 +263,10 @@ func decodeApprox(d *decoder) {
 	} else {
 		d.typ(tF32)
 	}
-	if ftz {
+	switch {
+	case ftz && d.base == "ex2":
+		f = ex2FtzF
+	case ftz:
 		f = flushed(f)
 	}
 	d.alu(tF32, 1, f)

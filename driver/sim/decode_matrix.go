@@ -81,54 +81,63 @@ func decodeMma(d *decoder) {
 // tile is up to 16 rows of up to 32 elements along k.
 type tile [16][32]float32
 
-func runMma(_ *block, w *warp, o *op, _ uint32) status {
+func runMma(b *block, w *warp, o *op, _ uint32) status {
 	x := o.ext.(*mmaOp)
-	var a, b tile
-	width := 32 / x.per
-	unpackTile(w, x.a, x.per, width, 2, &a, x.at, x.decodeA)
-	unpackTile(w, x.b, x.per, width, 1, &b, x.bt, x.decodeB)
-	for lane := range 32 {
-		r, c := lane>>2, lane&3*2
-		var s [4]float32
-		s[0], s[1] = dot(&a[r], &b[c], x.k), dot(&a[r], &b[c+1], x.k)
-		s[2], s[3] = dot(&a[r+8], &b[c], x.k), dot(&a[r+8], &b[c+1], x.k)
-		if x.half {
+	at, bt := &b.tileA, &b.tileB8
+	unpackTile(w, x.a, x.per, 2, at, x.at, x.decodeA)
+	unpackTile(w, x.b, x.per, 1, bt, x.bt, x.decodeB)
+	if x.half {
+		for lane := range 32 {
+			s := x.products(at, bt, lane)
 			for h := range 2 {
-				cv := w.r32[x.c[h]][lane]
-				lo := formatF16.encode(float64(s[2*h]+half16[cv&0xffff]), nearestEven, false)
-				hi := formatF16.encode(float64(s[2*h+1]+half16[cv>>16]), nearestEven, false)
-				w.r32[x.d[h]][lane] = lo | hi<<16
+				w.addHalves(x.d[h], x.c[h], lane, s[2*h], s[2*h+1])
 			}
-			continue
 		}
-		for q := range 4 {
-			w.r32[x.d[q]][lane] = u32(s[q] + f32(w.r32[x.c[q]][lane]))
-		}
+		return next
+	}
+	d0, d1, d2, d3 := &w.r32[x.d[0]], &w.r32[x.d[1]], &w.r32[x.d[2]], &w.r32[x.d[3]]
+	c0, c1, c2, c3 := &w.r32[x.c[0]], &w.r32[x.c[1]], &w.r32[x.c[2]], &w.r32[x.c[3]]
+	for lane := range 32 {
+		s := x.products(at, bt, lane)
+		d0[lane], d1[lane] = u32(s[0]+f32(c0[lane])), u32(s[1]+f32(c1[lane]))
+		d2[lane], d3[lane] = u32(s[2]+f32(c2[lane])), u32(s[3]+f32(c3[lane]))
 	}
 	return next
 }
 
-// unpackTile spreads fragment registers over rows of a tile; rows is how many of eight
-// a register pair covers: 2 for A, 1 for B.
-func unpackTile(w *warp, regs []int32, per, width, rows int, t *tile, et typ, decode func(uint32) float32) {
-	mask := uint32(1)<<width - 1
-	if width == 32 {
-		mask = allLanes
-	}
+// products are the four sums of a lane's fragment of D.
+func (x *mmaOp) products(a, b *tile, lane int) [4]float32 {
+	r, c := lane>>2, lane&3*2
+	return dot22(&a[r], &a[r+8], &b[c], &b[c+1], x.k)
+}
+
+// addHalves adds two sums to a pair of f16 accumulators.
+func (w *warp) addHalves(d, c int32, lane int, lo, hi float32) {
+	v := w.r32[c][lane]
+	w.r32[d][lane] = formatF16.encode(float64(lo+half16[v&0xffff]), nearestEven, false) |
+		formatF16.encode(float64(hi+half16[v>>16]), nearestEven, false)<<16
+}
+
+// unpackTile spreads fragment registers over rows of a tile; blocks is how many groups
+// of eight rows the registers alternate between: 2 for A, 1 for B.
+func unpackTile(w *warp, regs []int32, per, blocks int, t *tile, et typ, decode func(uint32) float32) {
+	width := 32 / per
 	for r, slot := range regs {
 		src := &w.r32[slot]
-		row, col := r%rows*8, r/rows*4*per
+		row, col := r%blocks*8, r/blocks*4*per
 		if et == tBF16 {
-			for lane, v := range src {
-				d := &t[row+lane>>2]
-				j := col + lane&3*2
-				d[j&31], d[(j+1)&31] = f32(v<<16), f32(v&0xffff0000)
+			for g := range 8 {
+				d, s := (*[8]float32)(t[row+g][col:]), (*[4]uint32)(src[4*g:])
+				d[0], d[1] = f32(s[0]<<16), f32(s[0]&0xffff0000)
+				d[2], d[3] = f32(s[1]<<16), f32(s[1]&0xffff0000)
+				d[4], d[5] = f32(s[2]<<16), f32(s[2]&0xffff0000)
+				d[6], d[7] = f32(s[3]<<16), f32(s[3]&0xffff0000)
 			}
 			continue
 		}
+		mask := uint32(uint64(1)<<width - 1)
 		for lane, v := range src {
-			d := &t[row+lane>>2]
-			j := col + lane&3*per
+			d, j := &t[row+lane>>2], col+lane&3*per
 			for e := range per {
 				d[j+e] = decode(v >> (e * width) & mask)
 			}
@@ -136,23 +145,18 @@ func unpackTile(w *warp, regs []int32, per, width, rows int, t *tile, et typ, de
 	}
 }
 
-// dot sums products along k in four chains.
-func dot(a, b *[32]float32, k int) float32 {
-	if k == 16 {
-		s0 := a[0]*b[0] + a[4]*b[4] + a[8]*b[8] + a[12]*b[12]
-		s1 := a[1]*b[1] + a[5]*b[5] + a[9]*b[9] + a[13]*b[13]
-		s2 := a[2]*b[2] + a[6]*b[6] + a[10]*b[10] + a[14]*b[14]
-		s3 := a[3]*b[3] + a[7]*b[7] + a[11]*b[11] + a[15]*b[15]
-		return (s0 + s1) + (s2 + s3)
-	}
+// dot22 is two rows times two columns along k, each summed in order.
+func dot22(a0, a1, b0, b1 *[32]float32, k int) (s [4]float32) {
 	var s0, s1, s2, s3 float32
-	for i := 0; i < k; i += 4 {
-		s0 += a[i&31] * b[i&31]
-		s1 += a[(i+1)&31] * b[(i+1)&31]
-		s2 += a[(i+2)&31] * b[(i+2)&31]
-		s3 += a[(i+3)&31] * b[(i+3)&31]
+	for i := 0; i < k && i < 32; i++ {
+		x0, x1, y0, y1 := a0[i], a1[i], b0[i], b1[i]
+		s0 += float32(x0 * y0)
+		s1 += float32(x0 * y1)
+		s2 += float32(x1 * y0)
+		s3 += float32(x1 * y1)
 	}
-	return (s0 + s1) + (s2 + s3)
+	s[0], s[1], s[2], s[3] = s0, s1, s2, s3
+	return s
 }
 
 func runMmaInt(_ *block, w *warp, o *op, _ uint32) status {

@@ -51,11 +51,7 @@ func (d *decoder) pack(t typ, src *operand) {
 	}
 	if n == 2 && t.size() == 8 {
 		d.o.kind, d.o.a, d.o.b = kindWiden, d.o.v[0], d.o.v[1]
-		d.o.widen = func(d *row64, a, b *row, _ *row64) {
-			for i := range d {
-				d[i] = uint64(a[i]) | uint64(b[i])<<32
-			}
-		}
+		d.o.widen = pack64
 		return
 	}
 	if n == 2 {
@@ -281,10 +277,14 @@ func decodeLoadStore(d *decoder) {
 		d.src(2, tB64)
 	}
 	d.o.mem = a
+	d.o.run = runAccess
 	if a.space == spaceParam {
 		d.checkParam(d.arg(1), a)
+		if d.arg(1).sub[0].kind == symbol {
+			a.offset += int64(d.address(&d.arg(1).sub[0]) & windowMask)
+			d.o.run = runParam
+		}
 	}
-	d.o.run = runAccess
 }
 
 // values reads the registers of a load or store. One may be wider than the type.

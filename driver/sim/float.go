@@ -106,7 +106,15 @@ func min32(a, b uint32) uint32 {
 	return a | b
 }
 
-// exp2 is 2^x to 1e-9: ex2.approx promises 2^-22.5.
+// exp2Table is 2^(i/64).
+var exp2Table = func() (t [64]float64) {
+	for i := range t {
+		t[i] = math.Exp2(float64(i) / 64)
+	}
+	return t
+}()
+
+// exp2 is 2^x to 1e-10: ex2.approx promises 2^-22.5.
 func exp2(x float32) float32 {
 	switch {
 	case x != x:
@@ -116,11 +124,13 @@ func exp2(x float32) float32 {
 	case x < -151:
 		return 0
 	}
-	f := float64(x)
-	n := math.Floor(f + 0.5)
-	t := (f - n) * math.Ln2
-	p := 1 + t*(1+t*(1./2+t*(1./6+t*(1./24+t*(1./120+t*(1./720+t*(1./5040)))))))
-	return float32(p * math.Float64frombits(uint64(1023+int64(n))<<52))
+	const shift = 0x1.8p52 // adding it rounds to an integer in the low bits
+	f := float64(x) * 64
+	k := f + shift
+	n := int64(int32(math.Float64bits(k)))
+	t := (f - (k - shift)) * (math.Ln2 / 64)
+	p := exp2Table[n&63] * (1 + t*(1+t*(1./2+t*(1./6))))
+	return float32(p * math.Float64frombits(uint64(1023+n>>6)<<52))
 }
 
 // format is a small binary floating-point format.

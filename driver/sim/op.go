@@ -110,5 +110,6 @@ type program struct {
 	const64     map[uint64]int32
 	floatAtomic bool // results depend on the order of blocks
 	narrowSync  bool // synchronises less than the block somewhere
+	usesWgmma   bool
 	sinks       [3]int32
 }

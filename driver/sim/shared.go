@@ -10,6 +10,9 @@ var le = binary.LittleEndian
 // sharedAccess runs a load or store of lanes m, whose addresses are in w.addr.
 func (b *block) sharedAccess(w *warp, o *op, a *access, m uint32) {
 	n := a.bytes()
+	if !a.store && b.sharedBroadcast(w, o, a, m, n) {
+		return
+	}
 	var at [32]int
 	for mm := m; mm != 0; mm &= mm - 1 {
 		i := bits.TrailingZeros32(mm) & 31
@@ -34,6 +37,49 @@ func (b *block) sharedAccess(w *warp, o *op, a *access, m uint32) {
 	} else {
 		w.get(a, b.smem, &at, m)
 	}
+}
+
+// sharedBroadcast is a load of one address by all lanes, checked once.
+func (b *block) sharedBroadcast(w *warp, o *op, a *access, m uint32, n int) bool {
+	addr := w.addr[0]
+	if m != allLanes || w.addr[31] != addr || a.sync {
+		return false
+	}
+	for _, v := range w.addr {
+		if v != addr {
+			return false
+		}
+	}
+	at := b.sharedAddress(w, o, 0, addr, n)
+	if b.count {
+		c := &b.counts[o.index]
+		c.requests++
+		groups := uint64(1)
+		if n >= 8 {
+			groups = uint64(n / 4)
+		}
+		c.units += groups
+		c.ideal += groups
+	}
+	if b.check {
+		if !allWritten(b.state[at : at+n]) {
+			b.badState(w, o, 0, at, n)
+		}
+		b.noteRead(w, o, 0, at, n)
+		b.noteRead(w, o, 31, at, n)
+		for q := at >> 2; q < (at+n+3)>>2; q++ { // a lane that wrote it itself does not stand for the others
+			if s := &b.shadow[q]; s.wStamp >= b.base && (int(s.wTid)&^31 == w.id*32 || s.wTid == many) {
+				for i := range 32 {
+					b.noteRead(w, o, i, at, n)
+				}
+				break
+			}
+		}
+	}
+	for j, v := range a.regs {
+		w.fill(v, loadBits(b.smem[at+j*int(a.size):], a.size, a.signed), m)
+	}
+	return true
 }
 
 // sharedAddress checks n bytes at a shared address and returns their place in smem.

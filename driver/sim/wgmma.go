@@ -114,6 +114,7 @@ func (d *decoder) wgmmaAsync() {
 		x.transB = d.number(i, 0, 1) == 1
 	}
 	d.o.ext, d.o.warpFlops, d.o.flops = x, true, int32(2*16*x.n*x.k)
+	d.k.usesWgmma = true
 	d.fullWarp(issueWgmma)
 }
 
@@ -198,8 +199,8 @@ func (t descriptor) mnMajor(mn, k int) int {
 }
 
 // load reads rows [row, row+len(out)) of an operand, 32 bytes of k each.
-func (b *block) load(w *warp, g *wgmmaOp, v uint64, trans bool, row int, out [][32]float32, per int, dec func(uint32) float32) {
-	t := b.descriptor(w, g.o, v)
+func (b *block) load(w *warp, g *wgmmaOp, v uint64, trans bool, row int, out [][32]float32, et typ, dec func(uint32) float32) {
+	t, per := b.descriptor(w, g.o, v), elementsPerRegister[et]
 	if trans {
 		if t.width == 0 {
 			b.fault(w, g.o, 0, BadWgmma, "an MN-major operand without swizzle is not supported")
@@ -218,6 +219,14 @@ func (b *block) load(w *warp, g *wgmmaOp, v uint64, trans bool, row int, out [][
 	for r := range out {
 		for c := range 2 {
 			p := b.chunkAt(w, g, t.kMajor(row+r, c))
+			if et == tBF16 {
+				d, s := (*[8]float32)(out[r][8*c:]), b.smem[p:p+16]
+				lo, hi := le.Uint64(s), le.Uint64(s[8:])
+				for e := range 4 {
+					d[e], d[e+4] = f32(uint32(lo>>(16*e))<<16), f32(uint32(hi>>(16*e))<<16)
+				}
+				continue
+			}
 			for e := range 16 / size {
 				out[r][c*16/size+e] = dec(uint32(loadBits(b.smem[p+e*size:], uint8(size), false)))
 			}
@@ -239,15 +248,15 @@ func (b *block) chunkAt(w *warp, g *wgmmaOp, p int) int {
 // wgmma computes the warp's 16 rows.
 func (b *block) wgmma(w *warp, g *wgmmaOp) {
 	x := g.o.ext.(*wgmmaInstr)
-	var at tile
+	at := &b.tileA
 	if x.aRegs == nil {
-		b.load(w, g, g.da, x.transA, w.id%4*16, at[:], x.per, x.decA)
+		b.load(w, g, g.da, x.transA, w.id%4*16, at[:], x.at, x.decA)
 	} else {
-		tmp := warp{r32: g.a[:]}
-		unpackTile(&tmp, []int32{0, 1, 2, 3}, x.per, 32/x.per, 2, &at, x.at, x.decA)
+		regs := warp{r32: g.a[:]}
+		unpackTile(&regs, []int32{0, 1, 2, 3}, x.per, 2, at, x.at, x.decA)
 	}
-	bt := make([][32]float32, x.n)
-	b.load(w, g, g.db, x.transB, 0, bt, x.per, x.decB)
+	bt := b.tileB[:x.n]
+	b.load(w, g, g.db, x.transB, 0, bt, x.bt, x.decB)
 	sign := float32(1)
 	if x.negA != x.negB {
 		sign = -1
@@ -255,25 +264,20 @@ func (b *block) wgmma(w *warp, g *wgmmaOp) {
 	for j := range x.n / 8 {
 		for lane := range 32 {
 			r, c := lane>>2, j*8+lane&3*2
-			s := [4]float32{
-				dot(&at[r], &bt[c], x.k), dot(&at[r], &bt[c+1], x.k),
-				dot(&at[r+8], &bt[c], x.k), dot(&at[r+8], &bt[c+1], x.k),
-			}
+			s := dot22(&at[r], &at[r+8], &bt[c], &bt[c+1], x.k)
 			if x.half {
 				for h := range 2 {
-					d := &w.r32[x.d[2*j+h]][lane]
-					lo, hi := sign*s[2*h], sign*s[2*h+1]
-					if g.scale {
-						lo, hi = lo+half16[*d&0xffff], hi+half16[*d>>16]
+					d := x.d[2*j+h]
+					if !g.scale {
+						w.r32[d][lane] = 0
 					}
-					*d = formatF16.encode(float64(lo), nearestEven, false) | formatF16.encode(float64(hi), nearestEven, false)<<16
+					w.addHalves(d, d, lane, sign*s[2*h], sign*s[2*h+1])
 				}
 				continue
 			}
 			for q, v := range s {
 				d := &w.r32[x.d[4*j+q]][lane]
-				v *= sign
-				if g.scale {
+				if v *= sign; g.scale {
 					v += f32(*d)
 				}
 				*d = u32(v)
@@ -285,6 +289,9 @@ func (b *block) wgmma(w *warp, g *wgmmaOp) {
 // checkWarpgroups: the four warps of a group must have issued the same wgmmas, and
 // waited for all of them.
 func (b *block) checkWarpgroups() {
+	if !b.k.usesWgmma {
+		return
+	}
 	for i, w := range b.warps {
 		lead := b.warps[i/4*4]
 		if w.wgCount != lead.wgCount {
