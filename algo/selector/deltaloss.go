@@ -91,6 +91,10 @@ func (s *deltaLoss) Select(ctx context.Context, r algo.Request) (algo.Selection,
 	if err != nil {
 		return algo.Selection{}, err
 	}
+	return s.choose(losses, r)
+}
+
+func (s *deltaLoss) choose(losses []float64, r algo.Request) (algo.Selection, error) {
 	if s.initial == nil {
 		s.initial = losses
 		return algo.Selection{

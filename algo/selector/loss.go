@@ -70,6 +70,10 @@ func (s *loss) Select(ctx context.Context, r algo.Request) (algo.Selection, erro
 	if err != nil {
 		return algo.Selection{}, err
 	}
+	return s.choose(losses, r)
+}
+
+func (s *loss) choose(losses []float64, r algo.Request) (algo.Selection, error) {
 	p, available := s.probabilities(losses)
 	replacement := s.replacement
 	if !replacement && r.N > available {
