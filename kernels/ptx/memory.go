@@ -14,16 +14,8 @@ const maxScratch = 8
 // is one buffer, which keeps its largest size; a call with the same slot takes it away
 // from whoever had it.
 func (q *Queue) Scratch(slot, n int) uintptr {
-	m := &q.scratch[slot]
-	if m.Size() < n {
-		if m.Size() > 0 {
-			q.dev.Free(*m)
-		}
-		var err error
-		*m, err = q.dev.Alloc(n)
-		must("scratch memory", err)
-	}
-	return m.Addr()
+	q.scratch[slot] = q.room(q.scratch[slot], n)
+	return q.scratch[slot].Addr()
 }
 
 // Floats is Scratch as a slice of n floats.
@@ -46,7 +38,7 @@ const maxUploads = 24
 // other tables have been uploaded. A table that is there already costs one comparison;
 // a new one waits for the work queued so far.
 func Upload[T int32 | uint32 | float32](q *Queue, s []T) uintptr {
-	host := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), 4*len(s))
+	host := raw(s)
 	at := slices.IndexFunc(q.uploads, func(u upload) bool { return string(u.host) == string(host) })
 	var u upload
 	switch {
@@ -64,20 +56,61 @@ func Upload[T int32 | uint32 | float32](q *Queue, s []T) uintptr {
 	return u.mem.Addr()
 }
 
-func (q *Queue) fill(u upload, host []byte) upload {
-	if n := max(len(host), 64); u.mem.Size() < n {
-		if u.mem.Size() > 0 {
-			q.dev.Free(u.mem)
-		}
-		var err error
-		u.mem, err = q.dev.Alloc(n)
-		must("a table", err)
+// Constant is Upload for a table that is never written to again, found by its address
+// instead of its contents: the last maxConstants stay on the device.
+func Constant[T int32 | uint32 | float32](q *Queue, s []T) uintptr {
+	host := raw(s)
+	at := slices.IndexFunc(q.constants, func(c constant) bool {
+		return len(c.host) == len(host) && unsafe.SliceData(c.host) == unsafe.SliceData(host)
+	})
+	if at >= 0 {
+		return q.constants[at].mem.Addr()
 	}
+	var c constant
+	if len(q.constants) == maxConstants {
+		c = q.constants[0]
+		q.constants = slices.Delete(q.constants, 0, 1)
+	}
+	c.mem, c.host = q.room(c.mem, len(host)), host
+	must("a table", q.dev.CopyIn(c.mem, host))
+	q.constants = append(q.constants, c)
+	return c.mem.Addr()
+}
+
+const maxConstants = 8
+
+// constant holds on to the host's table, so that nothing else comes to lie there.
+type constant struct {
+	host []byte
+	mem  driver.Memory
+}
+
+// raw is a table as bytes.
+func raw[T int32 | uint32 | float32](s []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), 4*len(s))
+}
+
+func (q *Queue) fill(u upload, host []byte) upload {
+	u.mem = q.room(u.mem, len(host))
 	u.host = append(u.host[:0], host...)
 	if len(host) > 0 {
 		must("a table", q.dev.CopyIn(u.mem, host))
 	}
 	return u
+}
+
+// room is m, or new memory in its place where m has fewer than n bytes.
+func (q *Queue) room(m driver.Memory, n int) driver.Memory {
+	n = max(n, 64)
+	if m.Size() >= n {
+		return m
+	}
+	if m.Size() > 0 {
+		q.dev.Free(m)
+	}
+	m, err := q.dev.Alloc(n)
+	must("memory of its own", err)
+	return m
 }
 
 // Read copies n bytes at addr to dst after all work queued so far.

@@ -50,6 +50,7 @@ type Queue struct {
 	args      driver.Args
 	scratch   [maxScratch]driver.Memory
 	uploads   []upload
+	constants []constant
 }
 
 type kernel struct {

@@ -49,7 +49,6 @@ func axpyPTX(dev driver.Launcher, a float32, x, dst driver.F32) {
 	q.Launch(family, "reduce_axpy", elementwise(x.Len()), q.Args().Addr(dst.Addr()).Addr(x.Addr()).U64(uint64(x.Len())).F32(a))
 }
 
-
 func scalePTX(dev driver.Launcher, a float32, x driver.F32) {
 	q := ptx.On(dev)
 	q.Launch(family, "reduce_scale", elementwise(x.Len()), q.Args().Addr(x.Addr()).U64(uint64(x.Len())).F32(a))
