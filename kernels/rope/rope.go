@@ -41,6 +41,8 @@ func Apply(dev driver.Device, x driver.F32, pos []int32, t *Table, heads, headDi
 	switch c := dev.(type) {
 	case *cpu.Device:
 		applyCPU(c, x.Host(), pos, a, t, heads, headDim, inverse)
+	case driver.Launcher:
+		applyPTX(c, x, pos, a, t, heads, headDim, inverse)
 	default:
 		panic("rope.Apply: no kernel for " + dev.Kind().String())
 	}

@@ -1,0 +1,31 @@
+package rope_test
+
+import (
+	"testing"
+
+	"dataflex/kernels/optest"
+	"dataflex/kernels/rope"
+)
+
+// TestPTX: the host twin's bits, forward and back, halves and neighbours, with a tail.
+func TestPTX(t *testing.T) {
+	dev, host := optest.Sim(t), optest.CPU(t, 1)
+	for _, c := range []struct{ heads, headDim, dim int }{{3, 20, 16}, {2, 64, 64}, {9, 128, 128}, {1, 2, 2}} {
+		table, err := rope.NewTable(c.dim, 10000, rope.Scaling{Type: "yarn", Factor: 4}, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pos := []int32{0, 1, 100, 5, 1023, 17}
+		x := optest.Normal(optest.Rand(4), len(pos)*c.heads*c.headDim, 1)
+		for _, interleaved := range []bool{false, true} {
+			table.Interleaved = interleaved
+			for _, inverse := range []bool{false, true} {
+				want := append([]float32(nil), x...)
+				rope.Apply(host, optest.Dev(want), pos, table, c.heads, c.headDim, inverse)
+				got := optest.In(t, dev, x, 1)
+				rope.Apply(dev, got, pos, table, c.heads, c.headDim, inverse)
+				optest.Same(t, "turned", optest.Out(t, dev, got), want)
+			}
+		}
+	}
+}
