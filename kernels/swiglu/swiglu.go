@@ -35,6 +35,8 @@ func Forward(dev driver.Device, act Activation, gate, up, out driver.F32) {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		forwardCPU(c, act, gate.Host(), up.Host(), out.Host())
+	case driver.Launcher:
+		forwardPTX(c, act, gate, up, out)
 	default:
 		panic("swiglu.Forward: no kernel for " + dev.Kind().String())
 	}
@@ -54,6 +56,8 @@ func Backward(dev driver.Device, act Activation, dout, gate, up, dgate, dup driv
 	switch c := dev.(type) {
 	case *cpu.Device:
 		backwardCPU(c, act, dout.Host(), gate.Host(), up.Host(), dgate.Host(), dup.Host())
+	case driver.Launcher:
+		backwardPTX(c, act, dout, gate, up, dgate, dup)
 	default:
 		panic("swiglu.Backward: no kernel for " + dev.Kind().String())
 	}
