@@ -18,6 +18,8 @@ func Forward(dev driver.Device, table driver.F32, ids []int32, out driver.F32, d
 	switch c := dev.(type) {
 	case *cpu.Device:
 		forwardCPU(c, table.Host(), ids, out.Host(), d)
+	case driver.Launcher:
+		forwardPTX(c, table, ids, out, d)
 	default:
 		panic("embed.Forward: no kernel for " + dev.Kind().String())
 	}
@@ -30,6 +32,8 @@ func Backward(dev driver.Device, dout driver.F32, ids []int32, dtable driver.F32
 	switch c := dev.(type) {
 	case *cpu.Device:
 		backwardCPU(c, dout.Host(), ids, dtable.Host(), d)
+	case driver.Launcher:
+		backwardPTX(c, dout, ids, dtable, d)
 	default:
 		panic("embed.Backward: no kernel for " + dev.Kind().String())
 	}

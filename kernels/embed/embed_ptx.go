@@ -1,0 +1,44 @@
+package embed
+
+import (
+	"cmp"
+	_ "embed"
+	"slices"
+
+	"dataflex/driver"
+	"dataflex/kernels/ptx"
+)
+
+//go:embed embed.sm80.ptx
+var sm80 string
+
+var family = ptx.New("embed", sm80)
+
+func forwardPTX(dev driver.Launcher, table driver.F32, ids []int32, out driver.F32, d int) {
+	q := ptx.On(dev)
+	q.Launch(family, "embed_forward", ptx.Grid(len(ids), 128),
+		q.Args().Addr(table.Addr()).Addr(ptx.Upload(q, ids)).Addr(out.Addr()).I32(int32(d)))
+}
+
+func backwardPTX(dev driver.Launcher, dout driver.F32, ids []int32, dtable driver.F32, d int) {
+	q := ptx.On(dev)
+	rows, starts, tokens := byID(ids)
+	q.Launch(family, "embed_backward", ptx.Grid2(len(rows), ptx.Blocks(d, 512), 128), q.Args().
+		Addr(dout.Addr()).Addr(ptx.Upload(q, rows)).Addr(ptx.Upload(q, starts)).Addr(ptx.Upload(q, tokens)).
+		Addr(dtable.Addr()).I32(int32(d)))
+}
+
+// byID lists the distinct ids, and the tokens of rows[b] in order: tokens[starts[b]:starts[b+1]].
+func byID(ids []int32) (rows, starts, tokens []int32) {
+	tokens = make([]int32, len(ids))
+	for t := range tokens {
+		tokens[t] = int32(t)
+	}
+	slices.SortStableFunc(tokens, func(a, b int32) int { return cmp.Compare(ids[a], ids[b]) })
+	for i, t := range tokens {
+		if i == 0 || ids[t] != rows[len(rows)-1] {
+			rows, starts = append(rows, ids[t]), append(starts, int32(i))
+		}
+	}
+	return rows, append(starts, int32(len(ids))), tokens
+}
