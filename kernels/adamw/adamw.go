@@ -39,6 +39,8 @@ func Step(dev driver.Device, p, g, m, v driver.F32, h Hyper) {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		stepCPU(c, p.Host(), g.Host(), m.Host(), v.Host(), h)
+	case driver.Launcher:
+		stepPTX(c, p, g, m, v, h)
 	default:
 		panic("adamw.Step: no kernel for " + dev.Kind().String())
 	}
