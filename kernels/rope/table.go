@@ -74,6 +74,17 @@ func (t *Table) old() int {
 // Fixed reports whether a batch's length has no influence on the angles.
 func (t *Table) Fixed() bool { return t.s.Type != "dynamic" && t.s.Type != "longrope" }
 
+// Same reports whether two lengths, prepared from scratch, have the same angles.
+func (t *Table) Same(a, b int) bool {
+	switch t.s.Type {
+	case "dynamic":
+		return max(a, t.maxPos) == max(b, t.maxPos)
+	case "longrope":
+		return (a > t.old()) == (b > t.old())
+	}
+	return true
+}
+
 // Frequencies returns the inverse frequencies in use and what cos and sin are
 // multiplied by.
 func (t *Table) Frequencies() (inv []float64, attentionScale float64) {

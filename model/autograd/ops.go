@@ -69,6 +69,9 @@ func (t *Tape) compute(n *node) {
 type Embedding struct {
 	Scale float32 // they are multiplied by it; 0 = 1
 	Noise float32 // uniform in ±Noise is added before that; its key is the pass's seed
+
+	HasFixed bool  // there is
+	Fixed    int32 // an id whose row gets no gradient: torch's padding_idx
 }
 
 // noiseStream is the stream of Embedding.Noise; adapters' masks have the small ones.
@@ -89,19 +92,23 @@ func (t *Tape) Embed(table *tensor.Param, ids []int32, e Embedding) *Value {
 	}
 	t.scale(e.Scale, out.data)
 	if n := t.record(opEmbed, out); n != nil {
-		n.weight, n.ids, n.scale = table, ids, e.Scale
+		n.weight, n.ids, n.embedding = table, ids, e
 	}
 	return out
 }
 
 func embedVJP(t *Tape, n *node) error {
-	if n.scale != 0 {
-		if t.unshare(n.out); t.err != nil {
-			return t.err
-		}
-		t.scale(n.scale, n.out.grad)
+	e, d := n.embedding, n.out.Cols
+	if t.unshare(n.out); t.err != nil {
+		return t.err
 	}
-	embed.Backward(t.dev, n.out.grad.mem, n.ids, n.weight.Grad, n.out.Cols)
+	t.scale(e.Scale, n.out.grad)
+	for i, id := range n.ids {
+		if e.HasFixed && id == e.Fixed {
+			reduce.Fill(t.dev, 0, n.out.grad.mem.Sub(i*d, (i+1)*d))
+		}
+	}
+	embed.Backward(t.dev, n.out.grad.mem, n.ids, n.weight.Grad, d)
 	return nil
 }
 
@@ -264,6 +271,31 @@ func attentionVJP(t *Tape, n *node) error {
 		t.deposit(v, d[i])
 	}
 	return t.err
+}
+
+// CachedAttention is Attention of one new token per sequence over a cache of keys and
+// values, for passes that record nothing.
+func (t *Tape) CachedAttention(c attention.Cached, q *Value, k, v driver.F32) *Value {
+	if t.err != nil {
+		return nil
+	}
+	out := t.value(q.Rows, q.Cols, false)
+	if out != nil {
+		c.Forward(t.dev, q.Data(), k, v, out.Data())
+	}
+	return out
+}
+
+// Rows is those rows of x, for passes that record nothing.
+func (t *Tape) Rows(x *Value, rows []int32) *Value {
+	if t.err != nil {
+		return nil
+	}
+	out := t.value(len(rows), x.Cols, false)
+	if out != nil {
+		embed.Forward(t.dev, x.Data(), rows, out.Data(), x.Cols)
+	}
+	return out
 }
 
 // SwiGLU records out = act(gate) · up.

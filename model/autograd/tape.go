@@ -173,7 +173,8 @@ type node struct {
 	weight    *tensor.Param // embed, norm
 	norm      NormOptions
 	ids       []int32 // embed: tokens; rope: positions
-	scale     float32 // embed, residual
+	embedding Embedding
+	scale     float32 // residual
 	rope      *rope.Table
 	heads     int // rope
 	headDim   int

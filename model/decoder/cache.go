@@ -1,14 +1,163 @@
 package decoder
 
 import (
+	"fmt"
+
+	"dataflex/driver"
 	"dataflex/kernels/attention"
+	"dataflex/kernels/xent"
 	"dataflex/model/autograd"
 )
 
-// Cache is the keys and values of tokens that were seen.
-type Cache struct{}
+// Cache holds the keys and values of sequences that are being continued, each in a
+// slot. A sequence's results are the same bits whatever is in the other slots.
+type Cache struct {
+	m        *Model
+	capacity int               // tokens of a sequence
+	memory   []driver.Memory   // what k and v view
+	k, v     []driver.F32      // per layer [slots, capacity, KVHeads·HeadDim]
+	tokens   [][]int32         // per slot, what is cached
+	rows     []int32           // of the cache, for the pass's tokens
+	step     *attention.Cached // in a pass of one token per sequence; nil = whole prompts
+}
 
-// attend records attention; without a cache, among the batch's tokens.
+// NewCache makes room for so many sequences of up to capacity tokens. The model must
+// not change while it is in use.
+func (m *Model) NewCache(slots, capacity int) (*Cache, error) {
+	c := &Cache{m: m, capacity: capacity, tokens: make([][]int32, slots)}
+	bytes := 4 * slots * capacity * m.config.KVHeads * m.config.HeadDim
+	for range m.config.Layers {
+		for _, side := range []*[]driver.F32{&c.k, &c.v} {
+			mem, err := m.dev.Alloc(bytes)
+			if err != nil {
+				c.Close()
+				return nil, fmt.Errorf("a cache of %d sequences of %d tokens: %w", slots, capacity, err)
+			}
+			c.memory, *side = append(c.memory, mem), append(*side, driver.View[float32](mem))
+		}
+	}
+	return c, nil
+}
+
+// Close gives the memory back.
+func (c *Cache) Close() {
+	for _, mem := range c.memory {
+		c.m.dev.Free(mem)
+	}
+	c.memory, c.k, c.v = nil, nil, nil
+}
+
+// Prefill puts prompts into slots, in the place of what was there, and returns the
+// logits [len(slots), Vocab] after their last tokens. The memory is valid until the
+// model's next call.
+func (c *Cache) Prefill(slots []int, prompts [][]int32) (driver.F32, error) {
+	for i, p := range prompts {
+		if len(p) == 0 || len(p) > c.capacity {
+			return driver.F32{}, fmt.Errorf("a prompt of %d tokens: want 1 to %d", len(p), c.capacity)
+		}
+		c.tokens[slots[i]] = append(c.tokens[slots[i]][:0], p...)
+	}
+	return c.each(slots, c.prompts)
+}
+
+// Step appends a token to every one of slots and returns the logits as Prefill does.
+func (c *Cache) Step(slots []int, tokens []int32) (driver.F32, error) {
+	again := false // the angles change with the length: everything is computed anew
+	for i, s := range slots {
+		n := len(c.tokens[s])
+		if n == 0 || n == c.capacity {
+			return driver.F32{}, fmt.Errorf("a step after %d tokens: want 1 to %d", n, c.capacity-1)
+		}
+		c.tokens[s] = append(c.tokens[s], tokens[i])
+		again = again || !c.m.rope.Same(n, n+1)
+	}
+	if again {
+		return c.each(slots, c.prompts)
+	}
+	return c.each(slots, c.next)
+}
+
+// each runs a pass over all slots, or one pass for each where a batch's length has an
+// influence on the angles.
+func (c *Cache) each(slots []int, pass func([]int) (driver.F32, error)) (driver.F32, error) {
+	if c.m.rope.Fixed() || len(slots) == 1 {
+		return pass(slots)
+	}
+	var all []float32
+	for i := range slots {
+		z, err := pass(slots[i : i+1])
+		if err != nil {
+			return driver.F32{}, err
+		}
+		all = append(all, z.Host()...)
+	}
+	return driver.FromHost(all), nil
+}
+
+// prompts computes all tokens of slots.
+func (c *Cache) prompts(slots []int) (driver.F32, error) {
+	b := Batch{Segments: []int32{0}}
+	var last []int32
+	c.rows, c.step = c.rows[:0], nil
+	for _, s := range slots {
+		b.Tokens = append(b.Tokens, c.tokens[s]...)
+		b.Segments = append(b.Segments, int32(len(b.Tokens)))
+		last = append(last, int32(len(b.Tokens)-1))
+		for j := range c.tokens[s] {
+			c.rows = append(c.rows, int32(s*c.capacity+j))
+		}
+	}
+	return c.run(b, last)
+}
+
+// next computes the last token of slots; the others are cached.
+func (c *Cache) next(slots []int) (driver.F32, error) {
+	b := Batch{Segments: []int32{0}}
+	var last []int32
+	c.rows, c.step = c.rows[:0], &attention.Cached{Capacity: c.capacity}
+	for i, s := range slots {
+		n := len(c.tokens[s])
+		b.Tokens = append(b.Tokens, c.tokens[s][n-1])
+		b.Positions = append(b.Positions, int32(n-1))
+		b.Segments = append(b.Segments, int32(i+1))
+		last = append(last, int32(i))
+		c.rows = append(c.rows, int32(s*c.capacity+n-1))
+		c.step.Slot, c.step.Length = append(c.step.Slot, int32(s)), append(c.step.Length, int32(n))
+	}
+	return c.run(b, last)
+}
+
+// run is one pass, and the logits of the last rows.
+func (c *Cache) run(b Batch, last []int32) (driver.F32, error) {
+	m := c.m
+	b.Targets = make([]int32, len(b.Tokens))
+	if err := m.check(&b, Objective{}); err != nil {
+		return driver.F32{}, err
+	}
+	t := m.tape
+	t.Begin(autograd.Mode{Segments: b.Segments})
+	h := m.final(t.Rows(m.stack(&b, 0, m.config.Layers, c), last))
+	z := t.Scratch(len(last) * m.config.Vocab)
+	if err := t.Err(); err != nil {
+		return driver.F32{}, err
+	}
+	xent.Logits(m.dev, m.headParams(len(last), 0), h.Data(), m.head.Data, z)
+	return z, nil
+}
+
+// attend records attention: among the batch's tokens, which go into the cache if there
+// is one, or from one new token per sequence to what is in the cache.
 func (c *Cache) attend(t *autograd.Tape, layer int, p attention.Params, q, k, v *autograd.Value) *autograd.Value {
-	return t.Attention(p, q, k, v)
+	if c == nil || t.Err() != nil {
+		return t.Attention(p, q, k, v)
+	}
+	width := p.KVHeads * p.HeadDim
+	attention.Store(c.m.dev, k.Data(), c.rows, c.k[layer], width)
+	attention.Store(c.m.dev, v.Data(), c.rows, c.v[layer], width)
+	if c.step == nil {
+		return t.Attention(p, q, k, v)
+	}
+	step := *c.step
+	step.Params = p
+	return t.CachedAttention(step, q, c.k[layer], c.v[layer])
 }

@@ -38,7 +38,15 @@ type Config struct {
 	MoE    MoE
 	Sparse []bool // per layer: its MLP is a mixture of experts; nil = none is
 
+	Padding          Padding
 	InitializerRange float64 // standard deviation of Init
+}
+
+// Padding is config.json's pad_token_id. Its embedding gets no gradient, whatever the
+// token is used for: transformers gives it to torch as padding_idx.
+type Padding struct {
+	Given bool
+	ID    int32
 }
 
 // MoE is the shape of the mixtures of experts.
@@ -67,6 +75,9 @@ func readConfig(dir string) (Config, error) {
 		RopeTheta: c.RopeTheta, Rope: scaling(c.RopeScaling), RotaryDim: c.RotaryDim, RopeLocalBase: c.RopeLocalBase,
 		MaxPositions: c.MaxPositionEmbeddings, InitializerRange: c.InitializerRange,
 		AttnSoftCap: float32(c.AttnSoftCap), LogitSoftCap: float32(c.FinalSoftCap),
+	}
+	if id := c.PadTokenID; id >= 0 && id < c.VocabSize {
+		out.Padding = Padding{true, int32(id)}
 	}
 	out.factors(c)
 	out.mixtures(c)

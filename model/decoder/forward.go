@@ -5,10 +5,8 @@ import (
 	"math"
 
 	"dataflex/driver"
-	"dataflex/kernels/attention"
 	"dataflex/kernels/xent"
 	"dataflex/model/autograd"
-	"dataflex/model/tensor"
 )
 
 // Batch is a packed micro-batch: T tokens of one or more sequences one after the
@@ -166,145 +164,6 @@ func (m *Model) Hidden(b Batch, layer int) (driver.F32, error) {
 		return driver.F32{}, err
 	}
 	return h.Data(), nil
-}
-
-// stack records the embeddings and the first layers: [T, Hidden].
-func (m *Model) stack(b *Batch, noise float32, layers int, cache *Cache) *autograd.Value {
-	x := m.tape.Embed(m.embed, b.Tokens, autograd.Embedding{Scale: m.config.EmbedScale, Noise: noise})
-	for i := range layers {
-		x = m.layer(i, x, b, cache)
-	}
-	return x
-}
-
-// final records the norm below the head.
-func (m *Model) final(x *autograd.Value) *autograd.Value { return m.normed(x, m.norm) }
-
-// normed records norm(x) in the place of x.
-func (m *Model) normed(x *autograd.Value, w *tensor.Param) *autograd.Value {
-	h := m.tape.Norm(x, w, m.normOptions())
-	m.tape.Drop(x)
-	return h
-}
-
-func (m *Model) normOptions() autograd.NormOptions {
-	return autograd.NormOptions{Eps: m.config.Eps, OnePlus: m.family.onePlus}
-}
-
-// layer records x + attention(norm(x)), then + mlp(norm(·)).
-func (m *Model) layer(i int, x *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
-	l := &m.layers[i]
-	h := m.before(x, l.norms[beforeAttention])
-	a := m.attention(i, h, b, cache)
-	m.dropUnless(h, x)
-	x = m.residual(x, a, l.norms[afterAttention])
-
-	h = m.before(x, l.norms[beforeMLP])
-	var y *autograd.Value
-	if l.experts != nil {
-		y = m.mixture(l.experts, h)
-	} else {
-		y = m.gated(&l.mlp, h, m.config.Intermediate)
-	}
-	m.dropUnless(h, x)
-	return m.residual(x, y, l.norms[afterMLP])
-}
-
-// before records the norm in front of a branch, which may not be there.
-func (m *Model) before(x *autograd.Value, w *tensor.Param) *autograd.Value {
-	if w == nil {
-		return x
-	}
-	return m.tape.Norm(x, w, m.normOptions())
-}
-
-func (m *Model) dropUnless(h, x *autograd.Value) {
-	if h != x {
-		m.tape.Drop(h)
-	}
-}
-
-// residual records x + y, or x + norm(y).
-func (m *Model) residual(x, y *autograd.Value, w *tensor.Param) *autograd.Value {
-	if w != nil {
-		y = m.normed(y, w)
-	}
-	return m.tape.Residual(x, y, m.config.ResidualScale)
-}
-
-// attention records o(attention(q(h), k(h), v(h))).
-func (m *Model) attention(i int, h *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
-	t, c, l := m.tape, &m.config, &m.layers[i]
-	q, k, v := m.projections(l, h)
-	if l.qNorm != nil {
-		q, k = m.normed(q, l.qNorm), m.normed(k, l.kNorm)
-	}
-	q = t.Rope(q, b.Positions, l.rope, c.Heads, c.HeadDim)
-	k = t.Rope(k, b.Positions, l.rope, c.KVHeads, c.HeadDim)
-	p := attention.Params{
-		Segments: b.Segments, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim,
-		Scale: c.AttentionScale, Window: l.window, SoftCap: c.AttnSoftCap,
-	}
-	a := cache.attend(t, i, p, q, k, v)
-	t.Drop(q, k, v)
-	o := t.Linear(a, &l.o)
-	t.Drop(a)
-	return o
-}
-
-func (m *Model) projections(l *layer, h *autograd.Value) (q, k, v *autograd.Value) {
-	t, c := m.tape, &m.config
-	if !m.family.fusedQKV {
-		return t.Linear(h, &l.q), t.Linear(h, &l.k), t.Linear(h, &l.v)
-	}
-	all := t.Linear(h, &l.qkv)
-	nq, nk := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	q, k, v = t.Columns(all, 0, nq), t.Columns(all, nq, nk), t.Columns(all, nq+nk, nk)
-	t.Drop(all)
-	return q, k, v
-}
-
-// gated records down(act(gate(h))·up(h)).
-func (m *Model) gated(l *mlp, h *autograd.Value, width int) *autograd.Value {
-	t := m.tape
-	var gate, up *autograd.Value
-	if m.family.fusedGateUp {
-		both := t.Linear(h, &l.gateUp)
-		gate, up = t.Columns(both, 0, width), t.Columns(both, width, width)
-		t.Drop(both)
-	} else {
-		gate, up = t.Linear(h, &l.gate), t.Linear(h, &l.up)
-	}
-	s := t.SwiGLU(m.family.act(), gate, up)
-	t.Drop(gate, up)
-	y := t.Linear(s, &l.down)
-	t.Drop(s)
-	return y
-}
-
-// mixture records the experts' outputs, weighted by the router, and the shared
-// expert's. Tokens are grouped by expert: every expert computes one product.
-func (m *Model) mixture(e *experts, h *autograd.Value) *autograd.Value {
-	t, c := m.tape, &m.config.MoE
-	logits := t.Linear(h, &e.router)
-	r := t.Route(logits, c.TopK, c.Normalize)
-	t.Drop(logits)
-	x := t.Dispatch(h, r)
-	gate, up := t.Experts(x, e.gate, r), t.Experts(x, e.up, r)
-	t.Drop(x)
-	s := t.SwiGLU(m.family.act(), gate, up)
-	t.Drop(gate, up)
-	y := t.Experts(s, e.down, r)
-	t.Drop(s)
-	out := t.Combine(y, r)
-	t.Drop(y)
-	if c.Shared == 0 {
-		return out
-	}
-	shared, g := m.gated(&e.shared, h, c.Shared), t.Linear(h, &e.sharedGate)
-	gatedShared := t.Gate(shared, g)
-	t.Drop(shared, g)
-	return t.Residual(out, gatedShared, 0)
 }
 
 // check completes b and says what is wrong with it.

@@ -27,13 +27,7 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if opt.Rope != nil {
-		c.Rope = *opt.Rope
-	}
-	if opt.MaxPositions != 0 {
-		c.MaxPositions = opt.MaxPositions
-	}
-	m, err := build(dev, dir, c)
+	m, err := build(dev, dir, opt.apply(c))
 	if err != nil {
 		return nil, err
 	}
@@ -43,25 +37,36 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 		return nil, err
 	}
 	defer w.Close()
-	if err := load(w, dir, m.base()); err != nil {
+	if err := load(w, dir, m.base(), (*tensor.Param).String); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
 }
 
-// load fills params from w, which must hold them and nothing else. where names w
-// in messages.
-func load(w *checkpoint.Weights, where string, params []*tensor.Param) error {
+func (o Options) apply(c Config) Config {
+	if o.Rope != nil {
+		c.Rope = *o.Rope
+	}
+	if o.MaxPositions != 0 {
+		c.MaxPositions = o.MaxPositions
+	}
+	return c
+}
+
+// load fills params from w, which must hold them under their names and nothing else.
+// where names w in messages.
+func load(w *checkpoint.Weights, where string, params []*tensor.Param, name func(*tensor.Param) string) error {
 	wanted := make(map[string]bool, len(params))
 	var faults []error
 	for _, p := range params {
-		wanted[p.Name] = true
-		shape, ok := w.Shape(p.Name)
+		n := name(p)
+		wanted[n] = true
+		shape, ok := w.Shape(n)
 		if !ok {
-			faults = append(faults, fmt.Errorf("%s: tensor %q %v is missing", where, p.Name, p.Shape))
+			faults = append(faults, fmt.Errorf("%s: tensor %q %v is missing", where, n, p.Shape))
 		} else if !slices.Equal(shape, p.Shape) {
-			faults = append(faults, fmt.Errorf("%s: tensor %q has shape %v, the configuration asks for %v", w.Path(p.Name), p.Name, shape, p.Shape))
+			faults = append(faults, fmt.Errorf("%s: tensor %q has shape %v, the configuration asks for %v", w.Path(n), n, shape, p.Shape))
 		}
 	}
 	for _, name := range w.Names() {
@@ -73,7 +78,7 @@ func load(w *checkpoint.Weights, where string, params []*tensor.Param) error {
 		return err
 	}
 	for _, p := range params {
-		if err := w.ReadFloat32(p.Name, p.Data.Host()); err != nil {
+		if err := w.ReadFloat32(name(p), p.Data.Host()); err != nil {
 			return err
 		}
 	}

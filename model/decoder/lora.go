@@ -18,6 +18,11 @@ type LoRA struct {
 	Dropout float64  // of the adapter's input while training
 	RSLoRA  bool     // scale by Alpha/sqrt(Rank) instead
 	Targets []string // module names or ends of their paths; "all" = every linear but lm_head
+
+	// ModulesToSave are modules that train in full and are stored beside the adapter
+	// (additional_target), named as Targets are: embed_tokens, lm_head, norms, linears.
+	// A tied head gets weights of its own where it or the embeddings are among them.
+	ModulesToSave []string
 }
 
 // Pair is where one adapter's A stands in the flattened trainable vector; B follows.
@@ -31,6 +36,7 @@ type Pair struct {
 type adapter struct {
 	lora    LoRA
 	modules []module                  // those that carry one, in order
+	saves   map[*tensor.Param]bool    // of ModulesToSave
 	read    *checkpoint.AdapterConfig // where LoadAdapter made it
 }
 
@@ -94,7 +100,7 @@ func (m *Model) LoadAdapter(dir string) error {
 		return err
 	}
 	defer w.Close()
-	return load(w, adapterFile(dir), m.adapterParams())
+	return load(w, adapterFile(dir), m.adapterParams(), m.adapterName)
 }
 
 // Merge adds the adapters to the weights, W += s·B A, and removes them.
@@ -121,7 +127,11 @@ func (m *Model) attach(l LoRA) error {
 	for _, p := range m.base() {
 		p.Freeze(m.dev)
 	}
-	m.adapter = &adapter{lora: l, modules: mods}
+	saves, err := m.trainInFull(l.ModulesToSave)
+	if err != nil {
+		return err
+	}
+	m.adapter = &adapter{lora: l, modules: mods, saves: saves}
 	for _, mod := range mods {
 		lin := mod.linear
 		a, err := m.trained(prefix+mod.path+".lora_A.weight", l.Rank, lin.In)
@@ -137,6 +147,41 @@ func (m *Model) attach(l LoRA) error {
 	m.number()
 	return nil
 }
+
+// trainInFull trains the tensors of the modules that names name.
+func (m *Model) trainInFull(names []string) (map[*tensor.Param]bool, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	if slices.ContainsFunc(names, func(n string) bool { return ends("model.embed_tokens", n) || ends("lm_head", n) }) {
+		if err := m.untie(); err != nil {
+			return nil, err
+		}
+	}
+	saves := map[*tensor.Param]bool{}
+	for _, name := range names {
+		hit := false
+		for _, p := range m.parts {
+			if !ends(p.path, name) {
+				continue
+			}
+			hit = true
+			for _, t := range p.tensors() {
+				if err := t.Train(m.dev); err != nil {
+					return nil, err
+				}
+				saves[t] = true
+			}
+		}
+		if !hit {
+			return nil, fmt.Errorf("additional target %q matches no module of %s", name, m.dir)
+		}
+	}
+	return saves, nil
+}
+
+// ends reports whether name is the path or the end of it after a dot.
+func ends(path, name string) bool { return path == name || strings.HasSuffix(path, "."+name) }
 
 func (m *Model) trained(name string, shape ...int) (*tensor.Param, error) {
 	p, err := tensor.New(m.dev, name, shape...)
@@ -166,7 +211,7 @@ func (m *Model) match(targets []string) ([]module, error) {
 	for mod := range m.modules() {
 		hit := false
 		for _, t := range targets {
-			if t == "all" || t == mod.path || strings.HasSuffix(mod.path, "."+t) {
+			if t == "all" || ends(mod.path, t) {
 				used[t], hit = true, true
 			}
 		}
@@ -206,11 +251,30 @@ func (m *Model) PairOffsets() []Pair {
 	return pairs
 }
 
-// adapterParams lists A and B of every adapter, in order.
+// adapterParams lists A and B of every adapter, and what trains in full, in order.
 func (m *Model) adapterParams() []*tensor.Param {
-	var list []*tensor.Param
+	own := map[*tensor.Param]bool{}
 	for _, mod := range m.adapter.modules {
-		list = append(list, mod.linear.LoRA.A, mod.linear.LoRA.B)
+		own[mod.linear.LoRA.A], own[mod.linear.LoRA.B] = true, true
+	}
+	var list []*tensor.Param
+	for p := range m.parameters() {
+		if own[p] || m.adapter.saves[p] {
+			list = append(list, p)
+		}
 	}
 	return list
+}
+
+// adapterName is p's name in the adapter's file.
+func (m *Model) adapterName(p *tensor.Param) string {
+	if m.adapter.saves[p] {
+		return prefix + p.Name
+	}
+	return p.Name
+}
+
+// OnlyLoRA reports whether every trainable parameter is half of a LoRA pair.
+func (m *Model) OnlyLoRA() bool {
+	return m.adapter != nil && !slices.ContainsFunc(m.base(), (*tensor.Param).Trainable)
 }

@@ -11,10 +11,7 @@ import (
 // fromPEFT reads the adapter's description. PEFT also takes one string as
 // target_modules: "all-linear", or a regular expression for whole module paths.
 func (m *Model) fromPEFT(dir string, c *checkpoint.AdapterConfig) (LoRA, error) {
-	if len(c.ModulesToSave) > 0 {
-		return LoRA{}, fmt.Errorf("%s: modules_to_save %v is not supported", dir, c.ModulesToSave)
-	}
-	l := LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, Targets: c.Targets}
+	l := LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, Targets: c.Targets, ModulesToSave: c.ModulesToSave}
 	switch c.TargetPattern {
 	case "":
 	case "all-linear":
@@ -48,5 +45,6 @@ func (m *Model) toPEFT() *checkpoint.AdapterConfig {
 	}
 	return &checkpoint.AdapterConfig{
 		BaseModel: m.dir, Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, Targets: targets,
+		ModulesToSave: a.lora.ModulesToSave,
 	}
 }

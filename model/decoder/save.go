@@ -23,7 +23,9 @@ func (m *Model) SaveAdapter(dir string) error {
 	}
 	var tensors []checkpoint.Tensor
 	for _, p := range m.adapterParams() {
-		tensors = append(tensors, stored(p))
+		t := stored(p)
+		t.Name = m.adapterName(p)
+		tensors = append(tensors, t)
 	}
 	if err := checkpoint.WriteSafetensors(adapterFile(dir), map[string]string{"format": "pt"}, tensors); err != nil {
 		return err
@@ -85,7 +87,7 @@ func writeShards(dir string, tensors []checkpoint.Tensor, limit int) error {
 // saveConfig writes the model's config.json as transformers leaves it after
 // training, and copies generation_config.json where there is one.
 func (m *Model) saveConfig(dir string) error {
-	c, err := checkpoint.ReadModelConfig(m.dir)
+	c, err := m.current()
 	if err != nil {
 		return err
 	}

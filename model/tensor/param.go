@@ -38,6 +38,9 @@ func (p *Param) Size() int {
 	return n
 }
 
+// String is the name.
+func (p *Param) String() string { return p.Name }
+
 // Trainable reports whether gradients are accumulated for p.
 func (p *Param) Trainable() bool { return p != nil && !p.Grad.IsNil() }
 
@@ -60,6 +63,28 @@ func (p *Param) Freeze(dev driver.Device) {
 		dev.Free(p.grad)
 	}
 	p.grad, p.Grad = driver.Memory{}, driver.F32{}
+}
+
+// Grow makes room for rows in all in the first dimension: the old ones keep their
+// contents, new ones are zeros. A gradient starts again from zeros.
+func (p *Param) Grow(dev driver.Device, rows int) error {
+	if rows < p.Shape[0] {
+		panic("tensor: Grow to fewer rows")
+	}
+	grown, err := New(dev, p.Name, append([]int{rows}, p.Shape[1:]...)...)
+	if err != nil {
+		return err
+	}
+	copy(grown.Data.Host(), p.Data.Host())
+	if p.Trainable() {
+		if err := grown.Train(dev); err != nil {
+			grown.Free(dev)
+			return err
+		}
+	}
+	p.Free(dev)
+	*p = *grown
+	return nil
 }
 
 // Free gives p's memory back to dev; p must not be used afterwards.

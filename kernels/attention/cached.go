@@ -1,0 +1,69 @@
+package attention
+
+import (
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Cached attends from one new token per sequence to a cache of keys and values: the
+// step of generation. The cache is [Slots, Capacity, KVHeads·HeadDim]; row i of q, o
+// [n, Heads·HeadDim] belongs to the sequence in slot Slot[i], whose first Length[i]
+// rows are keys and values, the new token's own the last of them. Scale, Window and
+// SoftCap are as in Params; Segments is not read.
+//
+// A row's result depends on its sequence alone, bit for bit, and differs from
+// Forward's by rounding.
+type Cached struct {
+	Params
+	Capacity     int
+	Slot, Length []int32
+}
+
+// Forward overwrites o.
+func (c Cached) Forward(dev driver.Device, q, k, v, o driver.F32) {
+	c.check(q, k, v, o)
+	switch d := dev.(type) {
+	case *cpu.Device:
+		c.forwardCPU(d, q.Host(), k.Host(), v.Host(), o.Host())
+	default:
+		panic("attention.Cached.Forward: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Store puts rows of keys or values x [T, width] into a cache: row t becomes row
+// rows[t] of cache [·, width]. No two go to the same row.
+func Store(dev driver.Device, x driver.F32, rows []int32, cache driver.F32, width int) {
+	if width < 1 || x.Len() != len(rows)*width {
+		panic("attention: x is not [T, width]")
+	}
+	for _, r := range rows {
+		if r < 0 || (int(r)+1)*width > cache.Len() {
+			panic("attention: a row outside the cache")
+		}
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		storeCPU(c, x.Host(), rows, cache.Host(), width)
+	default:
+		panic("attention.Store: no kernel for " + dev.Kind().String())
+	}
+}
+
+func (c Cached) check(q, k, v, o driver.F32) {
+	n, width := len(c.Slot), c.KVHeads*c.HeadDim
+	switch {
+	case c.HeadDim < 1 || c.KVHeads < 1 || c.Heads < 1 || c.Heads%c.KVHeads != 0:
+		panic("attention: HeadDim, KVHeads or Heads < 1, or Heads no multiple of KVHeads")
+	case c.Window < 0 || c.SoftCap < 0:
+		panic("attention: negative Window or SoftCap")
+	case q.Len() != n*c.Heads*c.HeadDim || o.Len() != q.Len() || len(c.Length) != n:
+		panic("attention: q or o is not [n, Heads*HeadDim], or Length not [n]")
+	case k.Len() != v.Len():
+		panic("attention: the caches differ")
+	}
+	for i, s := range c.Slot {
+		if s < 0 || c.Length[i] < 1 || int(c.Length[i]) > c.Capacity || (int(s)+1)*c.Capacity*width > k.Len() {
+			panic("attention: a sequence outside the cache")
+		}
+	}
+}

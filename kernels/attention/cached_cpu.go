@@ -1,0 +1,59 @@
+package attention
+
+import (
+	"sync"
+
+	"dataflex/driver/cpu"
+	"dataflex/kernels/simd"
+)
+
+const storeBlock = 32 // rows a task copies
+
+func storeCPU(c *cpu.Device, x []float32, rows []int32, cache []float32, width int) {
+	c.Parallel((len(rows)+storeBlock-1)/storeBlock, func(b int) {
+		for t := b * storeBlock; t < min(len(rows), (b+1)*storeBlock); t++ {
+			copy(cache[int(rows[t])*width:], x[t*width:(t+1)*width])
+		}
+	})
+}
+
+// scores is a task's memory.
+type scores struct{ s []float32 }
+
+var cachedScores = sync.Pool{New: func() any { return new(scores) }}
+
+func (c Cached) forwardCPU(dev *cpu.Device, q, k, v, o []float32) {
+	group, d, width := c.Heads/c.KVHeads, c.HeadDim, c.KVHeads*c.HeadDim
+	dev.Parallel(len(c.Slot)*c.KVHeads, func(unit int) {
+		i, head := unit/c.KVHeads, unit%c.KVHeads
+		last := int(c.Length[i])
+		first := 0
+		if c.Window > 0 {
+			first = max(0, last-c.Window)
+		}
+		w := cachedScores.Get().(*scores)
+		if cap(w.s) < last-first {
+			w.s = make([]float32, 2*(last-first))
+		}
+		base := int(c.Slot[i])*c.Capacity*width + head*d
+		for h := head * group; h < (head+1)*group; h++ {
+			at := (i*c.Heads + h) * d
+			c.row(w.s[:last-first], q[at:at+d], k[base+first*width:], v[base+first*width:], o[at:at+d], width)
+		}
+		cachedScores.Put(w)
+	})
+}
+
+// row is one query head over len(s) keys and values, width floats apart.
+func (c Cached) row(s, q, k, v, o []float32, width int) {
+	for j := range s {
+		s[j] = c.Scale * simd.Dot(q, k[j*width:j*width+len(q)])
+	}
+	c.capped(s)
+	sum := simd.ExpSum(s, s, simd.Max(s))
+	clear(o)
+	for j, p := range s {
+		simd.Axpy(p, v[j*width:j*width+len(o)], o)
+	}
+	simd.Scale(1/sum, o)
+}

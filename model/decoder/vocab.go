@@ -1,0 +1,116 @@
+package decoder
+
+import (
+	"fmt"
+	"math"
+
+	"dataflex/driver"
+	"dataflex/model/checkpoint"
+	"dataflex/model/tensor"
+)
+
+// Init makes a model of dir/config.json with fresh weights: linears and embeddings
+// normal with standard deviation initializer_range from normal, which draws from
+// N(0, 1), norms 1, biases and the padding token's embedding 0, as transformers does.
+// All weights are frozen.
+func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*Model, error) {
+	c, err := readConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	m, err := build(dev, dir, opt.apply(c))
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range m.parts {
+		switch {
+		case p.linear != nil:
+			draw(p.linear.Weight, c.InitializerRange, normal)
+		case len(p.param.Shape) == 2:
+			draw(p.param, c.InitializerRange, normal)
+		default:
+			for i, w := 0, p.param.Data.Host(); i < len(w); i++ {
+				w[i] = 1
+			}
+		}
+	}
+	if c.Padding.Given {
+		clear(m.embed.Data.Host()[int(c.Padding.ID)*c.Hidden:][:c.Hidden])
+	}
+	return m, nil
+}
+
+func draw(p *tensor.Param, deviation float64, normal func() float64) {
+	for i, w := 0, p.Data.Host(); i < len(w); i++ {
+		w[i] = float32(deviation * normal())
+	}
+}
+
+// vocabMultiple is what ResizeVocab rounds up to, as LLaMA-Factory does.
+const vocabMultiple = 64
+
+// ResizeVocab makes room for n tokens: if the model has fewer, the vocabulary grows to
+// the next multiple of 64, and every new row of the embeddings, and of the head unless
+// it is tied, is the mean of the old ones plus noise of standard deviation
+// 1/sqrt(Hidden) from normal, which draws from N(0, 1). A larger vocabulary stays.
+func (m *Model) ResizeVocab(n int, normal func() float64) error {
+	old := m.config.Vocab
+	if n <= old {
+		return nil
+	}
+	rows := (n + vocabMultiple - 1) / vocabMultiple * vocabMultiple
+	for _, p := range []*tensor.Param{m.embed, m.head} {
+		if p.Shape[0] == rows { // a tied head
+			continue
+		}
+		if err := p.Grow(m.dev, rows); err != nil {
+			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
+		}
+		noisyMean(p.Data.Host(), old, m.config.Hidden, normal)
+	}
+	m.config.Vocab = rows
+	m.number()
+	return nil
+}
+
+// noisyMean fills the rows of w [_, d] from old on.
+func noisyMean(w []float32, old, d int, normal func() float64) {
+	mean := make([]float64, d)
+	for i, x := range w[:old*d] {
+		mean[i%d] += float64(x) / float64(old)
+	}
+	deviation := 1 / math.Sqrt(float64(d))
+	for i := old * d; i < len(w); i++ {
+		w[i] = float32(mean[i%d] + deviation*normal())
+	}
+}
+
+// untie gives a tied head a tensor of its own, a copy of the embeddings.
+func (m *Model) untie() error {
+	if m.head != m.embed {
+		return nil
+	}
+	head, err := tensor.New(m.dev, "lm_head.weight", m.config.Vocab, m.config.Hidden)
+	if err != nil {
+		return fmt.Errorf("a head of its own: %w", err)
+	}
+	copy(head.Data.Host(), m.embed.Data.Host())
+	m.head, m.config.Tied = head, false
+	m.parts = append(m.parts, part{path: "lm_head", param: head})
+	return nil
+}
+
+// current is the model's config.json with what was changed since it was read.
+func (m *Model) current() (*checkpoint.ModelConfig, error) {
+	c, err := checkpoint.ReadModelConfig(m.dir)
+	if err != nil {
+		return nil, err
+	}
+	if c.VocabSize != m.config.Vocab {
+		c.Set("vocab_size", m.config.Vocab)
+	}
+	if c.TieWordEmbeddings != m.config.Tied {
+		c.Set("tie_word_embeddings", m.config.Tied)
+	}
+	return c, nil
+}

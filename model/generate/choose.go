@@ -1,0 +1,143 @@
+package generate
+
+import (
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// chooser picks a sequence's tokens.
+type chooser struct {
+	o     Options
+	draws *rand.Rand
+	order []int32   // work space
+	probs []float64 // work space
+	seen  map[int32]bool
+}
+
+// choose picks a token from logits, which it changes.
+func (c *chooser) choose(logits []float32, tokens []int32) int32 {
+	c.penalise(logits, tokens)
+	best := argmax(logits)
+	if c.o.Temperature == 0 {
+		return best
+	}
+	candidates := c.candidates(logits)
+	sum := c.softmax(logits, logits[best], candidates)
+	if p := c.o.TopP; p > 0 && p < 1 {
+		candidates, sum = c.nucleus(logits, candidates, p, sum)
+	}
+	u := c.draws.Float64() * sum
+	for i, id := range candidates {
+		if u -= c.probs[i]; u < 0 {
+			return id
+		}
+	}
+	return best // rounding left u at the end
+}
+
+func argmax(logits []float32) int32 {
+	best := 0
+	for i, z := range logits {
+		if z > logits[best] {
+			best = i
+		}
+	}
+	return int32(best)
+}
+
+// penalise changes each token's logit once, however often the sequence has it.
+func (c *chooser) penalise(logits []float32, tokens []int32) {
+	p := float32(c.o.RepetitionPenalty)
+	if p == 0 || p == 1 {
+		return
+	}
+	if c.seen == nil {
+		c.seen = map[int32]bool{}
+	}
+	for _, id := range tokens {
+		c.seen[id] = true
+	}
+	for id := range c.seen {
+		if logits[id] > 0 {
+			logits[id] /= p
+		} else {
+			logits[id] *= p
+		}
+	}
+}
+
+// candidates are all tokens by id, or the TopK most probable ones.
+func (c *chooser) candidates(logits []float32) []int32 {
+	if len(c.order) != len(logits) {
+		c.order = make([]int32, len(logits))
+	}
+	for i := range c.order {
+		c.order[i] = int32(i)
+	}
+	k := c.o.TopK
+	if k == 0 || k >= len(c.order) {
+		return c.order
+	}
+	// A sorted list of the best k so far: most tokens fall at its end.
+	top := c.order[:0]
+	for id := range int32(len(logits)) {
+		if len(top) == k && !before(logits, id, top[k-1]) {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(top, id, func(a, b int32) int {
+			if before(logits, a, b) {
+				return -1
+			}
+			return 1
+		})
+		if len(top) < k {
+			top = append(top, 0)
+		}
+		copy(top[at+1:], top[at:])
+		top[at] = id
+	}
+	return top
+}
+
+// before says that a is more probable than b, or equal and has the smaller id.
+func before(logits []float32, a, b int32) bool {
+	return logits[a] > logits[b] || (logits[a] == logits[b] && a < b)
+}
+
+// softmax sets probs of the candidates, up to their sum, which it returns.
+func (c *chooser) softmax(logits []float32, largest float32, candidates []int32) (sum float64) {
+	c.probs = c.probs[:0]
+	for _, id := range candidates {
+		p := math.Exp((float64(logits[id]) - float64(largest)) / c.o.Temperature)
+		c.probs = append(c.probs, p)
+		sum += p
+	}
+	return sum
+}
+
+// nucleus keeps the most probable candidates, up to the one with which they reach
+// share of sum.
+func (c *chooser) nucleus(logits []float32, candidates []int32, share, sum float64) ([]int32, float64) {
+	// All candidates less probable than this together lack the weight to matter: only
+	// the others need sorting.
+	least := (1 - share) * sum / float64(len(candidates))
+	kept := candidates[:0]
+	for i, id := range candidates {
+		if c.probs[i] >= least {
+			kept = append(kept, id)
+		}
+	}
+	slices.SortFunc(kept, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(logits[b], logits[a]), cmp.Compare(a, b))
+	})
+	c.softmax(logits, logits[kept[0]], kept)
+	var reached float64
+	for i := range kept {
+		if reached += c.probs[i]; reached >= share*sum {
+			return kept[:i+1], reached
+		}
+	}
+	return kept, reached
+}
