@@ -34,8 +34,27 @@ type GradientPass struct {
 }
 
 // Emit receives a finished batch: the rows' positions and their features, row
-// after row, each Projection.Dim() long.
+// after row, each Projection.Dim() long; NaN for a row without a labelled token.
+// They are valid until it returns.
 type Emit func(rows []int, features []float32, norm []float64) error
+
+// norms is the rows' norms. A row without a target has no gradient, though Adam's
+// direction would go on without it: its features and norm become NaN.
+func norms(m batch.Micro, out []float32, normSq []float64) []float64 {
+	norm := make([]float64, len(normSq))
+	dim := len(out) / max(1, len(normSq))
+	for i, s := range normSq {
+		norm[i] = math.Sqrt(s)
+		if m.Labelled[i] > 0 {
+			continue
+		}
+		norm[i] = math.NaN()
+		for j := i * dim; j < (i+1)*dim; j++ {
+			out[j] = float32(math.NaN())
+		}
+	}
+	return norm
+}
 
 // Gradients runs the pass over the batches from the skip-th on and hands each to
 // emit. The order and the contents of the batches depend on the examples and
@@ -58,15 +77,12 @@ func Gradients(ctx context.Context, p GradientPass, examples []data.Example, ski
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		out, normSq, err := g.batch(batch.Pack(examples, rows))
+		m := batch.Pack(examples, rows)
+		out, normSq, err := g.batch(m)
 		if err != nil {
 			return fmt.Errorf("gradient of %s: %w", describe(examples, rows), err)
 		}
-		norm := make([]float64, len(rows))
-		for j, s := range normSq {
-			norm[j] = math.Sqrt(s)
-		}
-		if err := emit(rows, out, norm); err != nil {
+		if err := emit(rows, out, norms(m, out, normSq)); err != nil {
 			return err
 		}
 		progress.add(len(rows))

@@ -132,6 +132,9 @@ func whole(t *testing.T, pool, eval []data.Example) *algo.Run {
 		}
 		o.Step(1e-3, 1)
 	}
+	for _, p := range params {
+		clear(p.Grad.Host())
+	}
 	t.Cleanup(func() { o.Close(); m.Close(); dev.Close() })
 	return &algo.Run{Device: dev, Model: m, Optimizer: o, Train: pool, Eval: eval, Seed: 42, Updates: 4, Log: quiet}
 }

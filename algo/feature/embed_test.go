@@ -1,0 +1,106 @@
+package feature
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"dataflex/algo/neighbor"
+	"dataflex/driver/cpu"
+)
+
+// golden is a real tokenizer and model, outside the repository.
+const golden = "../../../shared/golden/models/tiny-llama"
+
+func TestEmbed(t *testing.T) {
+	if _, err := os.Stat(golden); err != nil {
+		t.Skip(golden + " is not here")
+	}
+	dev := cpu.New(2)
+	defer dev.Close()
+	texts := []string{"Name a famous Italian singer.", "Name a famous French singer.", "int main() { return 0; }"}
+	for _, pooling := range []Pooling{Mean, Last, ""} {
+		e, err := OpenEmbedder(dev, golden, EmbedOptions{Pooling: pooling})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := e.Embed(ctx(), texts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, text := range texts {
+			if n := length(all, i); math.Abs(n-1) > 1e-5 {
+				t.Errorf("%q has a vector of length %v", text, n)
+			}
+			one, err := e.Embed(ctx(), []string{text})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(one.Row(0), all.Row(i)) {
+				t.Errorf("the vector of %q depends on the texts beside it", text)
+			}
+		}
+		if _, err := e.Embed(ctx(), []string{""}); err == nil && pooling == Last {
+			t.Error("an empty text has a vector")
+		}
+		e.Close()
+	}
+}
+
+func length(v neighbor.Vectors, i int) float64 {
+	var s float64
+	for _, x := range v.Row(i) {
+		s += float64(x) * float64(x)
+	}
+	return math.Sqrt(s)
+}
+
+func TestLongTextsAndInstructions(t *testing.T) {
+	if _, err := os.Stat(golden); err != nil {
+		t.Skip(golden + " is not here")
+	}
+	dev := cpu.New(1)
+	defer dev.Close()
+	e, err := OpenEmbedder(dev, golden, EmbedOptions{MaxTokens: 5, Instruction: "Find it"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	want := e.tokenizer.Encode("Instruct: Find it\nQuery:one two three four five six seven")[:5]
+	if got := e.encode("one two three four five six seven"); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func TestDeclaredPooling(t *testing.T) {
+	for text, want := range map[string]Pooling{
+		`{"pooling_mode_lasttoken": true, "pooling_mode_mean_tokens": false}`: Last,
+		`{"pooling_mode_mean_tokens": true}`:                                  Mean,
+		`{"pooling_mode_cls_token": true}`:                                    "",
+		`{`:                                                                   "",
+	} {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, "1_Pooling"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "1_Pooling", "config.json"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := declaredPooling(dir)
+		if got != want || (err != nil) != (want == "") {
+			t.Errorf("%s: %q, %v", text, got, err)
+		}
+	}
+	if got, err := declaredPooling(t.TempDir()); got != Last || err != nil {
+		t.Errorf("a folder that declares nothing: %q, %v", got, err)
+	}
+}
+
+func TestRowText(t *testing.T) {
+	want := "Instruction: Add.\nInput: 1 2\nOutput: 3\nPrediction:"
+	if got := RowText("Add.", "1 2", "3", ""); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
