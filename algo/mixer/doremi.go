@@ -1,0 +1,377 @@
+package mixer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+
+	"dataflex/algo"
+	"dataflex/algo/batch"
+	"dataflex/algo/config"
+	"dataflex/algo/report"
+	"dataflex/model/checkpoint"
+	"dataflex/model/decoder"
+)
+
+func init() { algo.RegisterMixer("doremi", newDoReMi) }
+
+// doremi is step 2 of DoReMi: Optimizing Data Mixtures Speeds Up Language Model
+// Pretraining (Xie et al., NeurIPS 2023): Group DRO over the domains against a
+// reference model. Step 1 trains the reference with mixer static, step 3 the final
+// model with mixer static and the averages this one leaves behind. The domains are
+// sampled in equal shares; α is in the loss.
+//
+//	λ_i = Σ_t max(ℓ_θ(t) - ℓ_ref(t), 0) / tokens, over the tokens of domain i
+//	α'  = α·exp(η λ);  α ← (1-c) α'/Σα' + c/k
+//
+// faithful: before every optimizer step, over all its micro-batches; θ then steps on
+// Σ_i α_i (mean loss of domain i) (normalizer: paper), or on α-weighted tokens over
+// the sum of their α (normalizer: official). A domain absent from a step keeps its
+// last λ; one never seen has the mean of the others (paper) or log V (official). The
+// answer is the mean of α over the steps. Losses are those of evaluation mode.
+//
+// upstream: at every update, from the last micro-batch of the step before; λ centred
+// over the domains present and clipped to ±5; θ is trained unweighted unless
+// reweight_loss is true (upstream's reweighting is dead code); the mean is over the
+// updates.
+type doremi struct {
+	run       *algo.Run
+	domains   []algo.Domain
+	upstream  bool
+	official  bool
+	reweight  bool
+	eta, c    float64
+	reference *decoder.Model
+	weights   []float64 // α
+	scores    []float64 // λ as last computed
+	seen      []bool    // domains that have a λ
+	sum       []float64 // of α over steps, or updates
+	count     int
+	last      *lastBatch // upstream only
+	journal   journal
+	ownLoss   func(b decoder.Batch) ([]float32, error) // per token, of the model being trained
+	refLoss   func(b decoder.Batch) ([]float32, error)
+}
+
+// lastBatch is a micro-batch by its rows, as a checkpoint keeps it.
+type lastBatch struct {
+	Rows   []int `json:"rows"`
+	Domain []int `json:"domain"`
+}
+
+func newDoReMi(run *algo.Run, domains []algo.Domain, mode algo.Mode, p *config.Params) (algo.Mixer, error) {
+	m := &doremi{
+		run: run, domains: domains, upstream: mode == algo.Upstream, journal: newJournal("doremi_weights.jsonl"),
+		eta: p.Float("reweight_eta", 1), c: p.Float("reweight_eps", 1e-3),
+		weights: uniform(len(domains)), scores: make([]float64, len(domains)),
+		seen: make([]bool, len(domains)), sum: make([]float64, len(domains)),
+	}
+	m.reweight = p.Bool("reweight_loss", !m.upstream)
+	normalizer := p.String("normalizer", "paper")
+	path := p.String("reference_model_path", "")
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	switch {
+	case normalizer != "paper" && normalizer != "official":
+		return nil, p.Wrap("normalizer", fmt.Errorf("normalizer is paper or official, not %q", normalizer))
+	case m.upstream && normalizer == "official":
+		return nil, p.Wrap("normalizer", fmt.Errorf("mode upstream has no normalizer: leave it out, or set mode: faithful"))
+	case m.c < 0 || m.c > 1:
+		return nil, p.Wrap("reweight_eps", fmt.Errorf("the smoothing is a share between 0 and 1, not %v", m.c))
+	case path == "":
+		return nil, p.Wrap("reference_model_path", fmt.Errorf("DoReMi compares with a reference model: name the folder that step 1 (mixer static) wrote; without one the weights would only follow entropy"))
+	}
+	m.official = normalizer == "official"
+	if err := m.load(path); err != nil {
+		return nil, p.Wrap("reference_model_path", err)
+	}
+	return m, nil
+}
+
+// load reads the reference: a model folder, or that of a LoRA adapter, whose
+// adapter_config.json names the model it belongs to.
+func (m *doremi) load(path string) error {
+	base := path
+	adapter, err := checkpoint.ReadAdapterConfig(path)
+	if err == nil {
+		base = adapter.BaseModel
+	}
+	ref, err := decoder.Load(m.run.Device, base, decoder.Options{})
+	if err != nil {
+		return fmt.Errorf("the reference model cannot be loaded: %w", err)
+	}
+	if adapter != nil {
+		if err := ref.LoadAdapter(path); err != nil {
+			ref.Close()
+			return fmt.Errorf("the reference model's adapter cannot be loaded: %w", err)
+		}
+		ref.Merge()
+	}
+	if have, need := ref.Config().Vocab, m.run.Model.Config().Vocab; have < need {
+		ref.Close()
+		return fmt.Errorf("the reference model knows %d tokens, the model being trained %d: both must have the same tokenizer", have, need)
+	}
+	m.reference = ref
+	m.refLoss = func(b decoder.Batch) ([]float32, error) { return ref.Losses(b, 0) }
+	m.ownLoss = func(b decoder.Batch) ([]float32, error) { return m.run.Model.Losses(b, 0) }
+	return nil
+}
+
+// StepWeights is one step of the paper's algorithm; upstream it only says what α is.
+func (m *doremi) StepWeights(ctx context.Context, step int, micros []algo.MicroReport) ([]float64, error) {
+	if m.upstream {
+		return m.lossWeights(), nil
+	}
+	t, err := m.excess(ctx, micros)
+	if err != nil {
+		return nil, fmt.Errorf("mixer doremi at step %d: %w", step, err)
+	}
+	m.score(t)
+	m.ascend(m.scores)
+	if err := m.record(step); err != nil {
+		return nil, err
+	}
+	if !m.reweight {
+		return nil, nil
+	}
+	return m.perToken(t.tokens), nil
+}
+
+// lossWeights is α for the loop, nil where the loss is left alone.
+func (m *doremi) lossWeights() []float64 {
+	if !m.reweight {
+		return nil
+	}
+	return append([]float64(nil), m.weights...)
+}
+
+// excess sums max(ℓ_θ - ℓ_ref, 0) over the tokens of each domain.
+func (m *doremi) excess(ctx context.Context, micros []algo.MicroReport) (tally, error) {
+	t := newTally(len(m.domains))
+	for _, micro := range micros {
+		if err := ctx.Err(); err != nil {
+			return t, err
+		}
+		own, err := micro.TokenLoss, error(nil)
+		if own == nil {
+			if own, err = m.ownLoss(micro.Batch); err != nil {
+				return t, err
+			}
+		}
+		ref, err := m.refLoss(micro.Batch)
+		if err != nil {
+			return t, fmt.Errorf("reference model: %w", err)
+		}
+		t.add(micro, func(i int) float64 { return math.Max(float64(own[i]-ref[i]), 0) })
+	}
+	return t, nil
+}
+
+// score takes the mean excess of the domains present.
+func (m *doremi) score(t tally) {
+	var sum float64
+	present := 0
+	for d := range m.domains {
+		x, ok := t.mean(d)
+		if ok && (math.IsNaN(x) || math.IsInf(x, 0)) {
+			m.run.Log.Warn("doremi: the excess loss is not finite and is left out", "domain", m.domains[d].Name)
+			ok = false
+		}
+		if ok {
+			m.scores[d], m.seen[d] = x, true
+			sum, present = sum+x, present+1
+		}
+	}
+	for d, seen := range m.seen {
+		switch {
+		case seen:
+		case m.official:
+			m.scores[d] = math.Log(float64(m.run.Model.Config().Vocab))
+		case present > 0:
+			m.scores[d] = sum / float64(present)
+		}
+	}
+}
+
+// ascend is one step of exponentiated gradient ascent on α. Subtracting the largest
+// score from all changes nothing but the range of the exponential.
+func (m *doremi) ascend(scores []float64) {
+	k := float64(len(m.weights))
+	largest := math.Inf(-1)
+	for _, s := range scores {
+		largest = math.Max(largest, m.eta*s)
+	}
+	for d, s := range scores {
+		m.weights[d] *= math.Exp(m.eta*s - largest)
+	}
+	m.weights = normalised(m.weights)
+	for d := range m.weights {
+		m.weights[d] = (1-m.c)*m.weights[d] + m.c/k
+	}
+	m.weights = normalised(m.weights)
+	for d, a := range m.weights {
+		m.sum[d] += a
+	}
+	m.count++
+}
+
+// perToken turns α into weights of tokens, given each domain's tokens in the step:
+// with N tokens in all, paper α_i N/N_i, official α_i N/Σ_j α_j N_j.
+func (m *doremi) perToken(tokens []int) []float64 {
+	var all, weighted float64
+	for d, n := range tokens {
+		all += float64(n)
+		weighted += m.weights[d] * float64(n)
+	}
+	out := make([]float64, len(tokens))
+	for d, n := range tokens {
+		switch {
+		case n == 0:
+		case m.official:
+			out[d] = m.weights[d] * all / weighted
+		default:
+			out[d] = m.weights[d] * all / float64(n)
+		}
+	}
+	return out
+}
+
+// Observe keeps the last micro-batch for upstream's next update.
+func (m *doremi) Observe(_ context.Context, _ int, micros []algo.MicroReport) error {
+	if m.upstream && len(micros) > 0 {
+		last := micros[len(micros)-1]
+		m.last = &lastBatch{Rows: last.Rows, Domain: last.Domain}
+	}
+	return nil
+}
+
+// Mix samples the domains in equal shares; upstream it moves α first.
+func (m *doremi) Mix(ctx context.Context, r algo.MixRequest) (algo.Mixture, error) {
+	answer := algo.Mixture{Proportions: uniform(len(m.domains))}
+	if m.upstream {
+		if err := m.update(ctx, r.Step); err != nil {
+			return answer, fmt.Errorf("mixer doremi at step %d: %w", r.Step, err)
+		}
+	}
+	answer.LossWeights = m.lossWeights()
+	return answer, nil
+}
+
+// update is upstream's: λ of the last micro-batch trained on, with today's weights.
+func (m *doremi) update(ctx context.Context, step int) error {
+	if m.last == nil {
+		return fmt.Errorf("there is no step before the update to take a batch from: set warmup_step to 1 or more")
+	}
+	micro := algo.MicroReport{Micro: batch.Pack(m.run.Train, m.last.Rows), Domain: m.last.Domain}
+	t, err := m.excess(ctx, []algo.MicroReport{micro})
+	if err != nil {
+		return err
+	}
+	for d := range m.scores {
+		m.scores[d], m.seen[d] = t.mean(d)
+	}
+	m.ascend(centred(m.scores, m.seen))
+	return m.record(step)
+}
+
+// centred subtracts the mean of the domains present from theirs, 0 for the others,
+// and clips to ±5.
+func centred(scores []float64, present []bool) []float64 {
+	var sum float64
+	n := 0
+	for d, ok := range present {
+		if ok {
+			sum, n = sum+scores[d], n+1
+		}
+	}
+	out := make([]float64, len(scores))
+	for d, ok := range present {
+		if ok {
+			out[d] = min(max(scores[d]-sum/float64(n), -5), 5)
+		}
+	}
+	return out
+}
+
+func (m *doremi) record(step int) error {
+	return m.journal.write(step, report.Object{
+		{Key: "domain_names", Value: names(m.domains)},
+		{Key: "domain_weights", Value: m.weights},
+		{Key: "perdomain_scores", Value: m.scores},
+	})
+}
+
+// average is the mean of α so far.
+func (m *doremi) average() []float64 {
+	if m.count == 0 {
+		return m.weights
+	}
+	return normalised(m.sum)
+}
+
+// OutputDir is where doremi_weights.jsonl grows.
+func (m *doremi) OutputDir(dir string) { m.journal.dir = dir }
+
+// Finish writes what step 3 needs, as upstream does, and lets the reference go.
+func (m *doremi) Finish() error {
+	if m.reference != nil {
+		m.reference.Close()
+		m.reference = nil
+	}
+	if m.journal.dir == "" {
+		return nil
+	}
+	if err := m.journal.trim(); err != nil {
+		return err
+	}
+	mean := m.average()
+	summary := report.Encode(report.Object{
+		{Key: "description", Value: "DoReMi Step 2: average domain weights for Step 3"},
+		{Key: "update_times", Value: m.count},
+		{Key: "domain_names", Value: names(m.domains)},
+		{Key: "average_weights", Value: mean},
+	}, 2)
+	if err := checkpoint.WriteFile(filepath.Join(m.journal.dir, "doremi_average_weights.json"), []byte(summary)); err != nil {
+		return err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "# DoReMi Step 3 proportions\n# proportions: %s\n", report.Encode(mean, 0))
+	for d, domain := range m.domains {
+		fmt.Fprintf(&b, "%s: %.6f\n", domain.Name, mean[d])
+	}
+	return checkpoint.WriteFile(filepath.Join(m.journal.dir, "doremi_step3_proportions.txt"), []byte(b.String()))
+}
+
+type doremiState struct {
+	Weights []float64  `json:"weights"`
+	Scores  []float64  `json:"scores"`
+	Seen    []bool     `json:"seen"`
+	Sum     []float64  `json:"sum"`
+	Count   int        `json:"count"`
+	Last    *lastBatch `json:"last,omitempty"`
+	Line    int        `json:"line"`
+}
+
+// State is α, the last scores, the average so far and the last micro-batch.
+func (m *doremi) State() (json.RawMessage, error) {
+	return json.Marshal(doremiState{m.weights, m.scores, m.seen, m.sum, m.count, m.last, m.journal.last})
+}
+
+// Restore takes State back.
+func (m *doremi) Restore(raw json.RawMessage) error {
+	var s doremiState
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return err
+	}
+	k := len(m.domains)
+	if len(s.Weights) != k || len(s.Scores) != k || len(s.Seen) != k || len(s.Sum) != k {
+		return fmt.Errorf("the checkpoint knows %d domains, this run has %d", len(s.Weights), k)
+	}
+	m.weights, m.scores, m.seen, m.sum, m.count, m.last = s.Weights, s.Scores, s.Seen, s.Sum, s.Count, s.Last
+	m.journal.last = s.Line
+	return nil
+}

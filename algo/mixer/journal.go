@@ -1,0 +1,78 @@
+package mixer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"dataflex/algo/report"
+	"dataflex/model/checkpoint"
+)
+
+// journal is a file of one JSON object a line in output_dir. A run that goes on from a
+// checkpoint keeps the lines up to it; a fresh run starts the file anew.
+type journal struct {
+	name string
+	dir  string // "" writes nothing
+	last int    // step of the last line; -1 before the first
+	open bool
+}
+
+func newJournal(name string) journal { return journal{name: name, last: -1} }
+
+// write appends the line of a step: fields after step and the time.
+func (j *journal) write(step int, fields report.Object) error {
+	if j.dir == "" {
+		return nil
+	}
+	if err := j.trim(); err != nil {
+		return err
+	}
+	line := report.Object{{Key: "step", Value: step}, {Key: "timestamp", Value: time.Now().Format(time.DateTime)}}
+	f, err := os.OpenFile(j.path(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("%s: %w", j.name, err)
+	}
+	_, err = f.WriteString(report.Encode(append(line, fields...), 0) + "\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("%s: %w", j.name, err)
+	}
+	j.last = step
+	return nil
+}
+
+func (j *journal) path() string { return filepath.Join(j.dir, j.name) }
+
+// trim drops, once, the lines that do not belong to this run: those after the last one
+// that the state restored from a checkpoint knows of.
+func (j *journal) trim() error {
+	if j.open || j.dir == "" {
+		return nil
+	}
+	j.open = true
+	raw, err := os.ReadFile(j.path())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", j.name, err)
+	}
+	var kept strings.Builder
+	for line := range strings.Lines(string(raw)) {
+		var e struct {
+			Step *int `json:"step"`
+		}
+		whole := strings.HasSuffix(line, "\n") && json.Unmarshal([]byte(line), &e) == nil
+		if whole && e.Step != nil && *e.Step <= j.last {
+			kept.WriteString(line)
+		}
+	}
+	if kept.Len() == len(raw) {
+		return nil
+	}
+	return checkpoint.WriteFile(j.path(), []byte(kept.String()))
+}

@@ -1,0 +1,129 @@
+// Package mixer holds the methods of dynamic_mix and the Manager that turns their
+// proportions into rows. Importing it registers the methods.
+//
+// What a loop does for a mixer, beyond algo.Mixer, when it has the method:
+//
+//	SetInitial  once, after building: the run's init_mixture_proportions
+//	SetEval     once, after building: the run's mixer_eval_dataset, by domain
+//	Domains     once, after SetEval: the rows that may be trained on (see Splitter)
+//	OutputDir   once, before the first step (algo.Finisher)
+//	Restore     when a checkpoint is continued (algo.Stateful)
+//	StepWeights before the backward pass of every optimizer step (StepWeigher)
+//	Observe     after every optimizer step (algo.Observer)
+//	Finish      after the last step (algo.Finisher)
+package mixer
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"dataflex/algo"
+	"dataflex/data"
+)
+
+// StepWeigher is a mixer that weighs the domains in the loss of every step.
+type StepWeigher interface {
+	// StepWeights is called before the backward pass of the step that follows
+	// `step` finished ones, with all its micro-batches. TokenLoss may be nil: the
+	// mixer then computes it. The answer is one weight per domain for that domain's
+	// rows under algo.TokenMean, or nil for an unweighted loss; the loop scales the
+	// rows' weights to mean 1.
+	StepWeights(ctx context.Context, step int, micros []algo.MicroReport) ([]float64, error)
+}
+
+// Starter is a mixer that starts from the run's proportions where its component
+// names none.
+type Starter interface {
+	// SetInitial hands over init_mixture_proportions; nil where the run has none.
+	SetInitial(proportions []float64) error
+}
+
+// Splitter is a mixer that sets rows aside for its own evaluation.
+type Splitter interface {
+	// SetEval hands over the rows of mixer_eval_dataset by domain name.
+	SetEval(rows map[string][]data.Example)
+	// Domains are the domains without the rows set aside, for NewManager.
+	Domains() []algo.Domain
+}
+
+// uniform is one share for each of k domains.
+func uniform(k int) []float64 {
+	p := make([]float64, k)
+	for i := range p {
+		p[i] = 1 / float64(k)
+	}
+	return p
+}
+
+// normalised is p scaled to sum to 1.
+func normalised(p []float64) []float64 {
+	out := make([]float64, len(p))
+	t := total(p)
+	for i := range p {
+		out[i] = p[i] / t
+	}
+	return out
+}
+
+func total(p []float64) (sum float64) {
+	for _, x := range p {
+		sum += x
+	}
+	return sum
+}
+
+// proportions checks and scales what a user wrote: one share >= 0 for each of k
+// domains, not all 0.
+func proportions(p []float64, k int) ([]float64, error) {
+	if len(p) != k {
+		return nil, fmt.Errorf("%d shares for %d domains", len(p), k)
+	}
+	for _, x := range p {
+		if !(x >= 0) || math.IsInf(x, 1) {
+			return nil, fmt.Errorf("a share must be a number >= 0, not %v", x)
+		}
+	}
+	if total(p) == 0 {
+		return nil, fmt.Errorf("the shares must not all be 0")
+	}
+	return normalised(p), nil
+}
+
+func names(domains []algo.Domain) []any {
+	out := make([]any, len(domains))
+	for i, d := range domains {
+		out[i] = d.Name
+	}
+	return out
+}
+
+// tally is a sum over tokens for each domain, and how many tokens.
+type tally struct {
+	sum    []float64
+	tokens []int
+}
+
+func newTally(k int) tally { return tally{make([]float64, k), make([]int, k)} }
+
+// add counts the tokens with a target of every row of m under the row's domain;
+// value gives each token's number.
+func (t tally) add(m algo.MicroReport, value func(token int) float64) {
+	for i := range m.Rows {
+		d := m.Domain[i]
+		for at := m.RowStart[i]; at < m.RowStart[i+1]; at++ {
+			if m.Targets[at] >= 0 {
+				t.sum[d] += value(int(at))
+				t.tokens[d]++
+			}
+		}
+	}
+}
+
+// mean is domain d's mean over its tokens; ok is false where it has none.
+func (t tally) mean(d int) (mean float64, ok bool) {
+	if t.tokens[d] == 0 {
+		return 0, false
+	}
+	return t.sum[d] / float64(t.tokens[d]), true
+}

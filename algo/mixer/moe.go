@@ -1,0 +1,276 @@
+package mixer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+
+	"dataflex/algo"
+	"dataflex/algo/batch"
+	"dataflex/algo/config"
+	"dataflex/algo/feature"
+	"dataflex/algo/report"
+	"dataflex/data"
+	"dataflex/data/rng"
+	"dataflex/model/decoder"
+)
+
+func init() { algo.RegisterMixer("dynamic_moe", newDynamicMoE) }
+
+// dynamicMoE weighs domains by how differently they use the experts of a mixture of
+// experts (Zhu et al., Dynamic Data Mixing Maximizes Instruction Tuning for
+// Mixture-of-Experts, 2024):
+//
+//	o_i = the experts' shares of the last router's probabilities over domain i's
+//	      evaluation rows
+//	Δ_i = mean over j of |o_i - o_j|₂, j = i included
+//	w ← (1-c)·softmax(log w + η Δ) + c/D
+//
+// A domain's evaluation rows are its mixer_eval_dataset's, else up to eval_samples,
+// at most half, of its own, set aside by RandomState(0); of them collect_steps ×
+// eval_batch_size are looked at, the same at every update (RandomState(42)). Both
+// modes are alike; unlike upstream the rows set aside are never drawn for training.
+type dynamicMoE struct {
+	run      *algo.Run
+	domains  []algo.Domain // without the rows set aside, after Domains
+	eta, c   float64
+	samples  int // most rows set aside per domain
+	collect  int // rows looked at per domain
+	external map[string][]data.Example
+	eval     [][]data.Example // per domain; nil before split
+	probes   [][]batch.Micro  // per domain
+	weights  []float64
+	journal  journal
+	loads    func(b decoder.Batch) ([][]float64, error)
+}
+
+func newDynamicMoE(run *algo.Run, domains []algo.Domain, _ algo.Mode, p *config.Params) (algo.Mixer, error) {
+	m := &dynamicMoE{
+		run: run, domains: domains, eta: p.Float("eta", 10), c: p.Float("c", 0.05), samples: p.Int("eval_samples", 1000),
+		weights: uniform(len(domains)), journal: newJournal("dynamic_moe_weights.jsonl"),
+	}
+	steps, size := p.Int("collect_steps", 10), p.Int("eval_batch_size", 32)
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	switch {
+	case m.c < 0 || m.c > 1:
+		return nil, p.Wrap("c", fmt.Errorf("the smoothing is a share between 0 and 1, not %v", m.c))
+	case steps < 1:
+		return nil, p.Wrap("collect_steps", fmt.Errorf("at least one batch must be looked at, not %d", steps))
+	case size < 1:
+		return nil, p.Wrap("eval_batch_size", fmt.Errorf("a batch has at least one row, not %d", size))
+	case run.Model.Config().MoE.Experts == 0:
+		return nil, p.Wrap("name", fmt.Errorf("dynamic_moe follows the gates of a mixture of experts, but this model (%s) has none", run.Model.Config().ModelType))
+	}
+	m.collect = steps * size
+	m.loads = run.Model.GateLoads
+	return m, nil
+}
+
+// SetEval hands over mixer_eval_dataset by domain name.
+func (m *dynamicMoE) SetEval(rows map[string][]data.Example) { m.external, m.eval = rows, nil }
+
+// Domains are the domains without the rows set aside for evaluation.
+func (m *dynamicMoE) Domains() []algo.Domain {
+	if m.eval == nil {
+		m.split()
+	}
+	return m.domains
+}
+
+// split sets evaluation rows aside where a domain has none of its own. A domain of
+// one row is evaluated on what it trains on.
+func (m *dynamicMoE) split() {
+	g := rng.NewRandomState(0)
+	left := slices.Clone(m.domains)
+	m.eval = make([][]data.Example, len(left))
+	for d, domain := range m.domains {
+		if rows := m.external[domain.Name]; len(rows) > 0 {
+			m.eval[d] = rows
+			continue
+		}
+		n := min(m.samples, len(domain.Rows)/2)
+		if n <= 0 {
+			m.run.Log.Warn("dynamic_moe: too few rows to set any aside: evaluating on the training rows", "domain", domain.Name, "rows", len(domain.Rows))
+			m.eval[d] = m.rows(domain.Rows)
+			continue
+		}
+		order := g.Permutation(len(domain.Rows))
+		aside, kept := order[:n], order[n:]
+		slices.Sort(aside)
+		slices.Sort(kept)
+		m.eval[d] = m.rows(at(domain.Rows, aside))
+		left[d].Rows = at(domain.Rows, kept)
+	}
+	m.domains = left
+}
+
+func (m *dynamicMoE) rows(positions []int) []data.Example {
+	out := make([]data.Example, len(positions))
+	for i, r := range positions {
+		out[i] = m.run.Train[r]
+	}
+	return out
+}
+
+func at(x, indices []int) []int {
+	out := make([]int, len(indices))
+	for i, j := range indices {
+		out[i] = x[j]
+	}
+	return out
+}
+
+// probe packs the rows to look at. Loads are sums over tokens, so that how rows are
+// batched does not matter.
+func (m *dynamicMoE) probe() error {
+	if m.probes != nil {
+		return nil
+	}
+	m.Domains()
+	g := rng.NewRandomState(42)
+	probes := make([][]batch.Micro, len(m.eval))
+	for d, rows := range m.eval {
+		picks, err := g.Choice(len(rows), min(len(rows), m.collect), false, nil)
+		if err != nil {
+			return fmt.Errorf("evaluation rows of %s: %w", m.domains[d].Name, err)
+		}
+		chosen := make([]data.Example, len(picks))
+		for i, j := range picks {
+			chosen[i] = rows[j]
+		}
+		for _, group := range batch.ByLength(chosen, feature.DefaultTokens) {
+			probes[d] = append(probes[d], batch.Pack(chosen, group))
+		}
+	}
+	m.probes = probes
+	return nil
+}
+
+// gateLoads is every domain's o_i.
+func (m *dynamicMoE) gateLoads(ctx context.Context) ([][]float64, error) {
+	if err := m.probe(); err != nil {
+		return nil, err
+	}
+	out := make([][]float64, len(m.probes))
+	for d, micros := range m.probes {
+		for _, micro := range micros {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			loads, err := m.loads(micro.Batch)
+			if err != nil {
+				return nil, fmt.Errorf("gates on %s: %w", m.domains[d].Name, err)
+			}
+			last := loads[len(loads)-1]
+			if out[d] == nil {
+				out[d] = make([]float64, len(last))
+			}
+			for e, share := range last {
+				out[d][e] += share * float64(len(micro.Tokens))
+			}
+		}
+		out[d] = normalised(out[d])
+	}
+	return out, nil
+}
+
+// distances is every Δ_i.
+func distances(o [][]float64) []float64 {
+	delta := make([]float64, len(o))
+	for i := range o {
+		for j := range o {
+			var square float64
+			for e := range o[i] {
+				square += (o[i][e] - o[j][e]) * (o[i][e] - o[j][e])
+			}
+			delta[i] += math.Sqrt(square) / float64(len(o))
+		}
+	}
+	return delta
+}
+
+// shift moves w by the distances and returns the softmax before smoothing, too.
+func (m *dynamicMoE) shift(delta []float64) (alpha []float64) {
+	logits := make([]float64, len(delta))
+	largest := math.Inf(-1)
+	for d, x := range delta {
+		logits[d] = math.Log(m.weights[d]+1e-10) + m.eta*x
+		largest = math.Max(largest, logits[d])
+	}
+	for d := range logits {
+		logits[d] = math.Exp(logits[d] - largest)
+	}
+	alpha = normalised(logits)
+	w := make([]float64, len(alpha))
+	for d, a := range alpha {
+		w[d] = (1-m.c)*a + m.c/float64(len(alpha))
+	}
+	m.weights = normalised(w)
+	return alpha
+}
+
+// Mix looks at the gates and moves the weights.
+func (m *dynamicMoE) Mix(ctx context.Context, r algo.MixRequest) (algo.Mixture, error) {
+	o, err := m.gateLoads(ctx)
+	if err != nil {
+		return algo.Mixture{}, fmt.Errorf("mixer dynamic_moe at step %d: %w", r.Step, err)
+	}
+	delta := distances(o)
+	alpha := m.shift(delta)
+	if err := m.record(r.Step, o, delta, alpha); err != nil {
+		return algo.Mixture{}, err
+	}
+	return algo.Mixture{Proportions: slices.Clone(m.weights)}, nil
+}
+
+func (m *dynamicMoE) record(step int, o [][]float64, delta, alpha []float64) error {
+	var loads, deltas, alphas, weights report.Object
+	for d, domain := range m.domains {
+		loads.Set(domain.Name, o[d])
+		deltas.Set(domain.Name, delta[d])
+		alphas.Set(domain.Name, alpha[d])
+		weights.Set(domain.Name, m.weights[d])
+	}
+	return m.journal.write(step, report.Object{
+		{Key: "domain_names", Value: names(m.domains)},
+		{Key: "gate_loads", Value: loads},
+		{Key: "delta", Value: deltas},
+		{Key: "alpha", Value: alphas},
+		{Key: "new_weights", Value: weights},
+		{Key: "eta", Value: m.eta},
+		{Key: "c", Value: m.c},
+	})
+}
+
+// OutputDir is where dynamic_moe_weights.jsonl grows.
+func (m *dynamicMoE) OutputDir(dir string) { m.journal.dir = dir }
+
+// Finish leaves the file as it is.
+func (m *dynamicMoE) Finish() error { return m.journal.trim() }
+
+type moeState struct {
+	Weights []float64 `json:"weights"`
+	Line    int       `json:"line"`
+}
+
+// State is the weights; the rows set aside follow from the seed.
+func (m *dynamicMoE) State() (json.RawMessage, error) {
+	return json.Marshal(moeState{m.weights, m.journal.last})
+}
+
+// Restore takes the weights back.
+func (m *dynamicMoE) Restore(raw json.RawMessage) error {
+	var s moeState
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return err
+	}
+	if len(s.Weights) != len(m.domains) {
+		return fmt.Errorf("the checkpoint knows %d domains, this run has %d", len(s.Weights), len(m.domains))
+	}
+	m.weights, m.journal.last = s.Weights, s.Line
+	return nil
+}

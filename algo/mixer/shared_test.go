@@ -1,0 +1,136 @@
+package mixer
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"dataflex/algo"
+	"dataflex/data"
+	"dataflex/data/dataset"
+	"dataflex/data/processor"
+	"dataflex/data/rng"
+	"dataflex/data/template"
+	"dataflex/data/tokenizer"
+)
+
+// golden is the folder of recorded runs, where it exists.
+const golden = "../../../shared/golden"
+
+type recording struct {
+	Micro []struct {
+		Step     int       `json:"step"`
+		Domain   []int     `json:"domain_id"`
+		Heads    [][]int32 `json:"input_ids_head"`
+		Returned float64   `json:"loss_returned"`
+	} `json:"micro_batches"`
+	Selections []struct {
+		Step        int       `json:"step_id"`
+		Proportions []float64 `json:"proportions"`
+	} `json:"selections"`
+}
+
+func readRecording(t *testing.T, run string) recording {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(golden, "runs", run, "trace.json"))
+	if os.IsNotExist(err) {
+		t.Skip("no recorded runs here")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r recording
+	if err := json.Unmarshal(raw, &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// recordedDomains tokenises the three data sets of the mix_* runs.
+func recordedDomains(t *testing.T) ([]data.Example, []algo.Domain) {
+	t.Helper()
+	tok, err := tokenizer.Load(filepath.Join(golden, "models/tiny-llama"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl, err := template.FromChatTemplate(tok)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl.FixTokenizer(tok)
+	packing := true
+	var train []data.Example
+	var domains []algo.Domain
+	for _, name := range []string{"c4", "github", "stackexchange"} {
+		set, err := dataset.Load(context.Background(), dataset.Options{Dir: filepath.Join(golden, "data"), Names: []string{name}, Seed: 42})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, _, err := processor.Pretrain(context.Background(), tok, tmpl, set.Samples, processor.Options{CutoffLen: 256, Packing: &packing, Workers: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := algo.Domain{Name: name}
+		for range rows {
+			d.Rows = append(d.Rows, len(train)+len(d.Rows))
+		}
+		domains = append(domains, d)
+		train = append(train, rows...)
+	}
+	return train, domains
+}
+
+// TestSnapshotAsRecorded draws the windows of upstream's own runs: the rows of every
+// micro-batch, in order.
+func TestSnapshotAsRecorded(t *testing.T) {
+	const batch, seed = 4, 42
+	readRecording(t, "mix_random")
+	train, domains := recordedDomains(t)
+	for _, run := range []string{"mix_static", "mix_random", "mix_doremi", "mix_odm"} {
+		r := readRecording(t, run)
+		m, err := NewManager(domains, "mixture", []float64{0.5, 0.3, 0.2}, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opening := map[int][]float64{0: nil}
+		for _, s := range r.Selections {
+			opening[s.Step] = s.Proportions
+		}
+		steps := 3
+		if len(r.Selections) == 0 {
+			steps = 12 // static_mix: one window
+		}
+		for start := 0; start < 12; start += steps {
+			window := m.Snapshot(opening[start], steps*batch)
+			order := rng.NewTorch(seed).Randperm(len(window))
+			for i, j := range order {
+				got := r.Micro[start+i/batch]
+				row := window[j]
+				if d := got.Domain[i%batch]; m.DomainOf(row) != d {
+					t.Fatalf("%s step %d row %d: domain %d, recorded %d", run, start+i/batch, i%batch, m.DomainOf(row), d)
+				}
+				if head := got.Heads[i%batch]; !slices.Equal(train[row].InputIDs[:len(head)], head) {
+					t.Fatalf("%s step %d row %d: tokens %v, recorded %v", run, start+i/batch, i%batch, train[row].InputIDs[:len(head)], head)
+				}
+			}
+		}
+	}
+}
+
+// near fails unless two vectors agree to within tol.
+func near(t *testing.T, what string, got, want []float64, tol float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d numbers, want %d", what, len(got), len(want))
+	}
+	for i := range got {
+		if !(math.Abs(got[i]-want[i]) <= tol) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+			return
+		}
+	}
+}
