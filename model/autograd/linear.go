@@ -1,6 +1,8 @@
 package autograd
 
 import (
+	"slices"
+
 	"dataflex/driver"
 	"dataflex/kernels/dropout"
 	"dataflex/kernels/gemm"
@@ -82,43 +84,61 @@ func (t *Tape) linear(x *Value, l linears) *Value {
 	if y == nil {
 		return nil
 	}
-	var u *buffer
+	m := memory{x: x.data, y: y.data}
 	if rank > 0 {
-		u = t.buffer(x.Rows * rank)
+		m.u = t.buffer(x.Rows * rank)
+	}
+	if t.dropsAny(l) {
+		m.masked = t.buffer(x.Rows * x.Cols)
 	}
 	for i, lin := range l.layers {
-		t.product(part(l, i, x.data, u, y.data), lin)
+		t.product(m.part(l, i), lin)
 	}
 	if t.err != nil {
 		return nil
 	}
+	t.release(m.masked)
 	if n := t.record(opLinear, y, x); n != nil {
 		n.linears = l
-		n.save(nil, u)
+		n.save(nil, m.u)
 		if trains && !t.cheap(x) {
 			n.save(x.data)
 		}
 	}
-	t.release(u)
+	t.release(m.u)
 	return y
 }
 
-// rowsOf is one layer's share of a pass; u and x are nil where they are not there.
-type rowsOf struct {
-	rows    int
-	x, u, y driver.F32
+// memory is what a pass over linears reads and writes, all layers' rows; what is not
+// there is nil.
+type memory struct {
+	x, y, dx *buffer // y is dy in the backward pass
+	u, v     *buffer // [rows, Rank]
+	masked   *buffer // dropout(x)
+	dMasked  *buffer // its gradient
 }
 
-func part(l linears, i int, x, u, y *buffer) rowsOf {
+// rowsOf is one layer's share of it.
+type rowsOf struct {
+	rows                            int
+	x, y, dx, u, v, masked, dMasked driver.F32
+}
+
+func (m memory) part(l linears, i int) rowsOf {
 	lin, lo, hi := l.layers[i], int(l.rows[i]), int(l.rows[i+1])
-	p := rowsOf{rows: hi - lo}
-	if x != nil {
-		p.x = x.mem.Sub(lo*lin.In, hi*lin.In)
+	cut := func(b *buffer, width int) driver.F32 {
+		if b == nil {
+			return driver.F32{}
+		}
+		return b.mem.Sub(lo*width, hi*width)
 	}
-	if u != nil && lin.LoRA != nil {
-		p.u = u.mem.Sub(lo*lin.LoRA.Rank, hi*lin.LoRA.Rank)
+	p := rowsOf{
+		rows: hi - lo, x: cut(m.x, lin.In), y: cut(m.y, lin.Out), dx: cut(m.dx, lin.In),
+		masked: cut(m.masked, lin.In), dMasked: cut(m.dMasked, lin.In),
 	}
-	p.y = y.mem.Sub(lo*lin.Out, hi*lin.Out)
+	if lin.LoRA != nil {
+		p.u, p.v = cut(m.u, lin.LoRA.Rank), cut(m.v, lin.LoRA.Rank)
+	}
 	return p
 }
 
@@ -138,30 +158,23 @@ func (t *Tape) product(p rowsOf, l *Linear) {
 		beta = 1
 	}
 	gemm.Run(t.dev, gemm.NT, p.rows, l.Out, l.In, 1, p.x, l.In, l.Weight.Data, l.In, beta, p.y, l.Out)
-	a := l.LoRA
-	if a == nil {
-		return
+	if a := l.LoRA; a != nil {
+		lora.Forward(t.dev, t.adapterInput(a, p, l.In), a.A.Data, a.B.Data, a.Scale, p.u, p.y, p.rows, l.In, l.Out, a.Rank)
 	}
-	x, own := t.dropped(a, p.rows, l.In, p.x)
-	if t.err != nil {
-		return
-	}
-	lora.Forward(t.dev, x, a.A.Data, a.B.Data, a.Scale, p.u, p.y, p.rows, l.In, l.Out, a.Rank)
-	t.release(own)
 }
 
-// dropped is what A is multiplied with: x, or x with the pass's mask on it in a
-// buffer of its own. The mask is drawn again in the backward pass rather than kept.
-func (t *Tape) dropped(l *LoRA, rows, cols int, x driver.F32) (driver.F32, *buffer) {
-	if !t.drops(l) || rows == 0 {
-		return x, nil
+// adapterInput is what A is multiplied with: x, or x with the pass's mask on it. The
+// mask is drawn again in the backward pass rather than kept.
+func (t *Tape) adapterInput(a *LoRA, p rowsOf, cols int) driver.F32 {
+	if !t.drops(a) || p.rows == 0 {
+		return p.x
 	}
-	b := t.buffer(rows * cols)
-	if b == nil {
-		return driver.F32{}, nil
-	}
-	dropout.Mask(t.dev, t.maskKey(l), l.Dropout, rows, cols, x, b.mem, false)
-	return b.mem, b
+	dropout.Mask(t.dev, t.maskKey(a), a.Dropout, p.rows, cols, p.x, p.masked, false)
+	return p.masked
+}
+
+func (t *Tape) dropsAny(l linears) bool {
+	return slices.ContainsFunc(l.layers, func(lin *Linear) bool { return lin.LoRA != nil && t.drops(lin.LoRA) })
 }
 
 // drops reports whether l's input is dropped out in this pass.
@@ -175,31 +188,33 @@ func (t *Tape) maskKey(l *LoRA) dropout.Key {
 // last first, as pairs must.
 func linearVJP(t *Tape, n *node) error {
 	l, x := n.linears, n.in[0]
-	var in *buffer
+	m := memory{y: n.out.grad, u: n.saved[1]}
 	if l.trains() {
-		in = t.input(n)
+		m.x = t.input(n)
 	}
-	var dx *buffer
 	var beta float32
 	if x.wants {
 		beta = t.accumulator(x)
-		dx = x.grad
+		m.dx = x.grad
 	}
-	if t.err != nil {
-		return t.err
+	if rank := l.rank(); rank > 0 {
+		m.v = t.buffer(x.Rows * rank)
 	}
-	for i := len(l.layers) - 1; i >= 0; i-- {
-		p := part(l, i, in, n.saved[1], n.out.grad)
-		var d driver.F32
-		if dx != nil {
-			lin := l.layers[i]
-			d = dx.mem.Sub(int(l.rows[i])*lin.In, int(l.rows[i+1])*lin.In)
+	if t.dropsAny(l) {
+		m.masked = t.buffer(x.Rows * x.Cols)
+		if x.wants {
+			m.dMasked = t.buffer(x.Rows * x.Cols)
 		}
-		if err := t.productVJP(p, l.layers[i], d, beta, l.segments(t, i)); err != nil {
+	}
+	for i := len(l.layers) - 1; i >= 0 && t.err == nil; i-- {
+		if err := t.productVJP(m.part(l, i), l.layers[i], beta, l.segments(t, i)); err != nil {
 			return err
 		}
 	}
-	return nil
+	t.release(m.v)
+	t.release(m.masked)
+	t.release(m.dMasked)
+	return t.err
 }
 
 // input is x of a recorded Linear: kept, or computed again.
@@ -219,9 +234,8 @@ func (l linears) segments(t *Tape, i int) []int32 {
 	return l.routed.segments(i, t.mode.Segments)
 }
 
-// productVJP is linearVJP for one layer; p.y is dy here, and dx nil where it is not
-// wanted.
-func (t *Tape) productVJP(p rowsOf, l *Linear, dx driver.F32, beta float32, segments []int32) error {
+// productVJP is linearVJP for one layer.
+func (t *Tape) productVJP(p rowsOf, l *Linear, beta float32, segments []int32) error {
 	if l.Bias.Trainable() {
 		ones := t.onesColumn(p.rows)
 		if t.err != nil {
@@ -232,62 +246,49 @@ func (t *Tape) productVJP(p rowsOf, l *Linear, dx driver.F32, beta float32, segm
 	if l.Weight.Trainable() {
 		gemm.Run(t.dev, gemm.TN, l.Out, l.In, p.rows, 1, p.y, l.Out, p.x, l.In, 1, l.Weight.Grad, l.In)
 	}
-	if !dx.IsNil() {
-		gemm.Run(t.dev, gemm.NN, p.rows, l.In, l.Out, 1, p.y, l.Out, l.Weight.Data, l.In, beta, dx, l.In)
+	if !p.dx.IsNil() {
+		gemm.Run(t.dev, gemm.NN, p.rows, l.In, l.Out, 1, p.y, l.Out, l.Weight.Data, l.In, beta, p.dx, l.In)
 	}
 	if l.LoRA != nil {
-		return t.adapterVJP(p, l, dx, segments)
+		return t.adapterVJP(p, l, segments)
 	}
 	return nil
 }
 
 // adapterVJP adds the adapter's part to dx (nil = not wanted), and to dA and dB,
 // or hands the factors of these to the sink.
-func (t *Tape) adapterVJP(p rowsOf, l *Linear, dx driver.F32, segments []int32) error {
+func (t *Tape) adapterVJP(p rowsOf, l *Linear, segments []int32) error {
 	a := l.LoRA
 	f := gradproj.Factors{
-		DY: p.y, U: p.u, In: l.In, Out: l.Out, Rank: a.Rank, Scale: a.Scale,
+		DY: p.y, U: p.u, V: p.v, In: l.In, Out: l.Out, Rank: a.Rank, Scale: a.Scale,
 		Segments: segments, Offset: a.Offset,
 	}
-	v := t.buffer(p.rows * a.Rank)
-	var own *buffer
-	if a.A.Trainable() && t.err == nil {
-		f.X, own = t.dropped(a, p.rows, l.In, p.x)
-	}
-	if t.err != nil {
-		return t.err
-	}
-	f.V = v.mem
 	var dA, dB driver.F32
-	if a.A.Trainable() && t.mode.Sink == nil {
-		dA, dB = a.A.Grad, a.B.Grad
+	if a.A.Trainable() {
+		f.X = t.adapterInput(a, p, l.In)
+		if t.mode.Sink == nil {
+			dA, dB = a.A.Grad, a.B.Grad
+		}
 	}
-	if t.adapterBackward(a, f, dx, dA, dB, p.rows); t.err != nil {
-		return t.err
-	}
-	var err error
+	t.adapterBackward(a, f, p, dA, dB)
 	if a.A.Trainable() && t.mode.Sink != nil {
-		err = t.mode.Sink(a.Pair, f)
+		return t.mode.Sink(a.Pair, f)
 	}
-	t.release(own)
-	t.release(v)
-	return err
+	return nil
 }
 
 // adapterBackward is lora.Backward with the mask between A and dx.
-func (t *Tape) adapterBackward(a *LoRA, f gradproj.Factors, dx, dA, dB driver.F32, rows int) {
-	if !t.drops(a) || dx.IsNil() || rows == 0 {
-		lora.Backward(t.dev, f.DY, f.X, a.A.Data, a.B.Data, f.U, a.Scale, f.V, dx, dA, dB, rows, f.In, f.Out, a.Rank)
-		return
+func (t *Tape) adapterBackward(a *LoRA, f gradproj.Factors, p rowsOf, dA, dB driver.F32) {
+	masks := t.drops(a) && !p.dx.IsNil() && p.rows > 0
+	dx := p.dx
+	if masks {
+		dx = p.dMasked
+		reduce.Fill(t.dev, 0, dx)
 	}
-	masked := t.buffer(rows * f.In)
-	if masked == nil {
-		return
+	lora.Backward(t.dev, f.DY, f.X, a.A.Data, a.B.Data, f.U, a.Scale, f.V, dx, dA, dB, p.rows, f.In, f.Out, a.Rank)
+	if masks {
+		dropout.Mask(t.dev, t.maskKey(a), a.Dropout, p.rows, f.In, dx, p.dx, true)
 	}
-	reduce.Fill(t.dev, 0, masked.mem)
-	lora.Backward(t.dev, f.DY, f.X, a.A.Data, a.B.Data, f.U, a.Scale, f.V, masked.mem, dA, dB, rows, f.In, f.Out, a.Rank)
-	dropout.Mask(t.dev, t.maskKey(a), a.Dropout, rows, f.In, masked.mem, dx, true)
-	t.release(masked)
 }
 
 // onesColumn is a vector of n ones.

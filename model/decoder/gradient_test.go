@@ -56,30 +56,36 @@ func TestFiniteDifferences(t *testing.T) {
 		},
 	}
 	for name, setup := range setups {
-		t.Run(name, func(t *testing.T) {
-			m := random(t, 1, small())
-			spread(m)
-			if err := setup(m); err != nil {
-				t.Fatal(err)
+		t.Run(name, func(t *testing.T) { differences(t, small(), setup) })
+	}
+	for name, c := range shapes() {
+		c.MoE.TopK = c.MoE.Experts // so that no choice changes with a weight
+		t.Run(name, func(t *testing.T) { differences(t, c, (*Model).TrainAll) })
+	}
+}
+
+func differences(t *testing.T, c Config, setup func(*Model) error) {
+	m := random(t, 1, c)
+	spread(m)
+	if err := setup(m); err != nil {
+		t.Fatal(err)
+	}
+	b := ragged(m)
+	o := Objective{Weight: make([]float32, len(b.Tokens)), Smoothing: 0.1, Train: true, DropoutSeed: 11}
+	for i := range o.Weight {
+		o.Weight[i] = 0.1 + 0.05*float32(i%5)
+	}
+	_, all := gradients(t, m, b, o)
+	for _, p := range m.Trainable() {
+		gradient, w := all[:p.Size()], p.Data.Host()
+		all = all[p.Size():]
+		scale := slicesNorm(gradient)/math.Sqrt(float64(len(gradient))) + 1e-3
+		for i := 0; i < len(w); i += 1 + len(w)/4 {
+			want := slope(t, m, b, o, w, i)
+			if d := math.Abs(float64(gradient[i]) - want); d > 0.01*(math.Abs(want)+scale) {
+				t.Errorf("%s[%d]: gradient %g, slope %g", p.Name, i, gradient[i], want)
 			}
-			b := ragged(m)
-			o := Objective{Weight: make([]float32, len(b.Tokens)), Smoothing: 0.1, Train: true, DropoutSeed: 11}
-			for i := range o.Weight {
-				o.Weight[i] = 0.1 + 0.05*float32(i%5)
-			}
-			_, all := gradients(t, m, b, o)
-			for _, p := range m.Trainable() {
-				gradient, w := all[:p.Size()], p.Data.Host()
-				all = all[p.Size():]
-				scale := slicesNorm(gradient)/math.Sqrt(float64(len(gradient))) + 1e-3
-				for i := 0; i < len(w); i += 1 + len(w)/4 {
-					want := slope(t, m, b, o, w, i)
-					if d := math.Abs(float64(gradient[i]) - want); d > 0.01*(math.Abs(want)+scale) {
-						t.Errorf("%s[%d]: gradient %g, slope %g", p.Name, i, gradient[i], want)
-					}
-				}
-			}
-		})
+		}
 	}
 }
 

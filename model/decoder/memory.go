@@ -149,9 +149,10 @@ func (m *Model) keptByExperts(k *kept, e *experts, free bool) {
 func (m *Model) workingPerToken() int {
 	c := &m.config
 	qkv := (c.Heads + c.KVHeads) * c.HeadDim
-	widest, rows := c.Intermediate, 0 // rows of the experts' inputs and outputs
+	widest, input, rows := c.Intermediate, c.Hidden, 0 // rows of the experts' inputs and outputs
 	if c.Sparse != nil {
 		widest = max(widest, c.MoE.TopK*c.MoE.Intermediate, c.MoE.Shared)
+		input += c.MoE.TopK * c.Hidden
 		rows = 3*c.MoE.TopK*c.Hidden + c.Hidden + 2*c.MoE.Experts + 2*c.MoE.TopK
 		if c.MoE.Shared > 0 {
 			rows += 3*c.MoE.Shared + c.Hidden
@@ -165,8 +166,8 @@ func (m *Model) workingPerToken() int {
 		qkv += c.Heads*c.HeadDim + 2*c.KVHeads*c.HeadDim
 	}
 	if m.adapter != nil { // with dropout, the masked input and its gradient too
-		if rank = m.adapter.lora.Rank; m.adapter.lora.Dropout > 0 {
-			branch += widest + 2*c.Hidden
+		if rank = m.adapter.lora.Rank * max(1, c.MoE.TopK); m.adapter.lora.Dropout > 0 {
+			branch += widest + 2*input
 		}
 	}
 	return branch + rows + 4*c.Hidden + 2*qkv + rank + c.Heads + 3

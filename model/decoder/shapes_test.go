@@ -1,0 +1,188 @@
+package decoder
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"dataflex/driver/cpu"
+)
+
+// shapes are small models of every family that differs in what layers compute.
+func shapes() map[string]Config {
+	of := func(modelType string, change func(c *Config)) Config {
+		c := small()
+		c.ModelType, c.OutBias, c.MLPBias = modelType, false, false
+		change(&c)
+		return c
+	}
+	moe := func(c *Config, shared int, normalize bool) {
+		c.MoE, c.Sparse = MoE{Experts: 4, TopK: 2, Intermediate: 10, Shared: shared, Normalize: normalize}, []bool{true, true}
+	}
+	return map[string]Config{
+		"llama":  small(),
+		"qwen3":  of("qwen3", func(c *Config) { c.QKVBias = false }),
+		"gemma":  of("gemma", func(c *Config) { c.EmbedScale = 3.4 }),
+		"gemma2": of("gemma2", func(c *Config) { c.EmbedScale, c.AttnSoftCap, c.LogitSoftCap = 3.4, 2, 3 }),
+		"gemma3": of("gemma3_text", func(c *Config) { c.EmbedScale, c.RopeLocalBase = 3.4, 100 }),
+		"phi3":   of("phi3", func(c *Config) { c.QKVBias, c.Tied = false, false }),
+		"olmo2":  of("olmo2", func(c *Config) { c.QKVBias = false }),
+		"granite": of("granite", func(c *Config) {
+			c.EmbedScale, c.ResidualScale, c.AttentionScale, c.LogitScale = 6, 0.5, 0.2, 0.25
+		}),
+		"glm4":      of("glm4", func(c *Config) { c.RotaryDim = 4 }),
+		"mixtral":   of("mixtral", func(c *Config) { moe(c, 0, true) }),
+		"qwen2_moe": of("qwen2_moe", func(c *Config) { moe(c, 14, false); c.Sparse[0] = false }),
+		"qwen3_moe": of("qwen3_moe", func(c *Config) { moe(c, 0, true) }),
+	}
+}
+
+// TestAdaptersFollowWeights checks every adapter's gradient against its weight's, from
+// one pass that has both: W' = W + s·B A gives dA = s·Bᵀ dW and dB = s·dW Aᵀ.
+func TestAdaptersFollowWeights(t *testing.T) {
+	for name, c := range shapes() {
+		t.Run(name, func(t *testing.T) {
+			m := random(t, 2, c)
+			spread(m)
+			adapt(t, m, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}})
+			if err := m.TrainAll(); err != nil {
+				t.Fatal(err)
+			}
+			b := ragged(m)
+			if _, err := m.Backward(b, Objective{Weight: sampleWeights(b), Balance: 0.3}); err != nil {
+				t.Fatal(err)
+			}
+			moved := 0
+			for mod := range m.modules() {
+				l, a := mod.linear, mod.linear.LoRA
+				dW, A, B := l.Weight.Grad.Host(), a.A.Data.Host(), a.B.Data.Host()
+				dA, dB := make([]float64, len(A)), make([]float64, len(B))
+				for o := range l.Out {
+					for r := range a.Rank {
+						for i := range l.In {
+							g := float64(a.Scale) * float64(dW[o*l.In+i])
+							dA[r*l.In+i] += g * float64(B[o*a.Rank+r])
+							dB[o*a.Rank+r] += g * float64(A[r*l.In+i])
+						}
+					}
+				}
+				if slicesNorm(dW) > 0 {
+					moved++
+				}
+				within(t, mod.path+".lora_A", a.A.Grad.Host(), narrow(dA), 1e-4)
+				within(t, mod.path+".lora_B", a.B.Grad.Host(), narrow(dB), 1e-4)
+			}
+			if n := len(m.PairOffsets()); moved < n/2 { // some experts have no token
+				t.Errorf("%d of %d modules have a gradient", moved, n)
+			}
+		})
+	}
+}
+
+// TestFamiliesPerSample checks that per-sample gradients add up to the batch's, and
+// that a sample's are the same alone, where experts got other numbers of rows.
+func TestFamiliesPerSample(t *testing.T) {
+	for name, c := range shapes() {
+		t.Run(name, func(t *testing.T) {
+			m := random(t, 2, c)
+			spread(m)
+			adapt(t, m, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}})
+			b := ragged(m)
+			o := Objective{Weight: sampleWeights(b)}
+			var rows, alone [][]float64
+			if _, err := m.PerSample(b, o, flattened(total(m), b, &rows)); err != nil {
+				t.Fatal(err)
+			}
+			_, whole := gradients(t, m, b, o)
+			sum := make([]float64, len(whole))
+			for i, row := range rows {
+				from, to := b.Segments[i], b.Segments[i+1]
+				one := Batch{Tokens: b.Tokens[from:to], Targets: b.Targets[from:to], Segments: []int32{0, to - from}}
+				if _, err := m.PerSample(one, Objective{Weight: o.Weight[from:to]}, flattened(total(m), one, &alone)); err != nil {
+					t.Fatal(err)
+				}
+				within(t, fmt.Sprintf("sample %d alone", i), narrow(alone[0]), narrow(row), 1e-5)
+				for j, x := range row {
+					sum[j] += x
+				}
+			}
+			within(t, "sum", narrow(sum), whole, 1e-5)
+		})
+	}
+}
+
+// TestFamiliesBits checks that losses have the same bits packed and alone, and losses
+// and gradients for every number of threads.
+func TestFamiliesBits(t *testing.T) {
+	for name, c := range shapes() {
+		t.Run(name, func(t *testing.T) {
+			var losses, all []float32
+			for _, threads := range []int{1, 2, 5} {
+				m := random(t, threads, c)
+				adapt(t, m, LoRA{Rank: 2, Alpha: 3, Dropout: 0.2, Targets: []string{"all"}})
+				if err := m.TrainAll(); err != nil {
+					t.Fatal(err)
+				}
+				b := ragged(m)
+				l, g := gradients(t, m, b, Objective{Train: true, DropoutSeed: 5, Balance: 0.1, NEFTune: 2})
+				if losses == nil {
+					losses, all = l, g
+				}
+				if !slices.Equal(l, losses) || !slices.Equal(g, all) {
+					t.Errorf("%d threads give other bits than 1", threads)
+				}
+				var alone []float32
+				for i := range b.Segments[1:] {
+					from, to := b.Segments[i], b.Segments[i+1]
+					l, err := m.Losses(Batch{Tokens: b.Tokens[from:to], Targets: b.Targets[from:to]}, 0)
+					if err != nil {
+						t.Fatal(err)
+					}
+					alone = append(alone, l...)
+				}
+				if packed, _ := m.Losses(b, 0); !slices.Equal(packed, alone) {
+					t.Error("losses of packed sequences differ from those of the sequences alone")
+				}
+			}
+		})
+	}
+}
+
+// TestFamiliesMemory checks the plan before training against what a pass takes.
+func TestFamiliesMemory(t *testing.T) {
+	for name, c := range shapes() {
+		c.Vocab, c.Hidden, c.Intermediate, c.Layers, c.Window = 300, 96, 256, 6, make([]int, 6)
+		if c.Sparse != nil {
+			c.Sparse = slices.Repeat([]bool{true}, 6)
+			c.MoE.Intermediate, c.MoE.Shared = 128, 9*c.MoE.Shared
+		}
+		for _, full := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, " full ", full), func(t *testing.T) {
+				m := random(t, 1, c)
+				if full {
+					if err := m.TrainAll(); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					adapt(t, m, LoRA{Rank: 8, Alpha: 16, Dropout: 0.1, Targets: []string{"all"}})
+				}
+				b := sequences(m, 4, 128)
+				var used uint64
+				for pass := range 2 {
+					if _, err := m.Backward(b, Objective{Train: true}); err != nil {
+						t.Fatal(err)
+					}
+					now := m.dev.(*cpu.Device).Used()
+					if pass > 0 && now != used {
+						t.Errorf("the second pass took %d bytes", now-used)
+					}
+					used = now
+				}
+				planned, taken := float64(m.Memory(512, 512).Activations), float64(m.tape.HighWater())
+				if taken > planned || planned > 1.4*taken {
+					t.Errorf("%.0f bytes planned, %.0f taken", planned, taken)
+				}
+			})
+		}
+	}
+}
