@@ -126,9 +126,17 @@ func decodeSetmaxnreg(d *decoder) {
 func (d *decoder) wholeWarp(f func(b *block, w *warp, o *op, m uint32) status) {
 	d.o.run = func(b *block, w *warp, o *op, m uint32) status {
 		if m != w.live {
+			b.skipped(w, o, m)
 			return stalled
 		}
 		return f(b, w, o, m)
+	}
+}
+
+// skipped faults if the op's own predicate keeps lanes away that must come.
+func (b *block) skipped(w *warp, o *op, m uint32) {
+	if away := w.frags[0].mask &^ m; away != 0 {
+		b.fault(w, o, firstLane(away), Divergence, "lanes %08x pass by what the whole warp must run together", away)
 	}
 }
 
@@ -137,6 +145,7 @@ func (d *decoder) fullWarp(f func(b *block, w *warp, o *op, m uint32) status) {
 	d.o.run = func(b *block, w *warp, o *op, m uint32) status {
 		if m != allLanes {
 			if w.live == allLanes {
+				b.skipped(w, o, m)
 				return stalled
 			}
 			b.fault(w, o, firstLane(m), Divergence, "needs all 32 lanes; %08x are here, %08x have not exited", m, w.live)

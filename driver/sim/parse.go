@@ -187,10 +187,22 @@ func parseModule(name, src string) (m *module, err error) {
 	for p.at < len(p.toks) {
 		p.moduleItem()
 	}
+	m.nameFiles()
 	if m.version == "" || m.target == "" {
 		p.fail("no .version and .target")
 	}
 	return m, nil
+}
+
+// nameFiles gives positions their file names: .file may come behind their use.
+func (m *module) nameFiles() {
+	for _, k := range m.kernels {
+		for i := range k.statements {
+			if q := k.statements[i].pos; q != nil {
+				q.fileName, q.inName = m.files[q.file], m.files[q.inFile]
+			}
+		}
+	}
 }
 
 func (m *module) explain(e *SyntaxError) *SyntaxError {

@@ -197,8 +197,9 @@ func (p *parser) location() {
 			p.fail("attribute of .loc")
 		}
 	}
-	q.fileName, q.inName = p.m.files[q.file], p.m.files[q.inFile]
-	p.pos = q
+	if q.line != 0 || p.pos == nil { // line 0 is code of no line: it stays with the last
+		p.pos = q
+	}
 }
 
 func (p *parser) statement() {
