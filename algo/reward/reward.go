@@ -1,0 +1,103 @@
+// Package reward judges what a model generated: by a rule, by a program of the
+// user's, or by a judge behind an HTTP interface. A reward is a finite number,
+// larger for better; a judge that fails is an error, never a reward of 0.
+package reward
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Case is one answer to judge.
+type Case struct {
+	Prompt    string `json:"prompt"`
+	Reference string `json:"reference"` // the data's own answer
+	Answer    string `json:"answer"`    // what was generated
+}
+
+// Reward judges answers, one number for each, in order.
+type Reward interface {
+	Score(ctx context.Context, cases []Case) ([]float64, error)
+}
+
+// rule is a reward that looks at one case at a time.
+type rule func(Case) float64
+
+// Score applies the rule to every case.
+func (r rule) Score(_ context.Context, cases []Case) ([]float64, error) {
+	out := make([]float64, len(cases))
+	for i, c := range cases {
+		out[i] = r(c)
+	}
+	return out, nil
+}
+
+// The rules: 1 or 0.
+var (
+	// ExactMatch wants the reference, white space at the ends and its amount aside.
+	ExactMatch Reward = rule(func(c Case) float64 { return one(words(c.Answer) == words(c.Reference)) })
+
+	// Contains wants the reference somewhere in the answer, white space likewise.
+	Contains Reward = rule(func(c Case) float64 {
+		return one(words(c.Reference) != "" && strings.Contains(words(c.Answer), words(c.Reference)))
+	})
+
+	// Numeric wants the last number of the answer to be the reference's last: 1,000
+	// and 1000.0 are the same, 1e-9 is the relative tolerance.
+	Numeric Reward = rule(func(c Case) float64 {
+		x, ok := lastNumber(c.Answer)
+		y, ok2 := lastNumber(c.Reference)
+		return one(ok && ok2 && math.Abs(x-y) <= 1e-9*max(math.Abs(x), math.Abs(y)))
+	})
+)
+
+func one(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+func words(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// lastNumber is the last decimal number of a text; commas between digits are
+// thousands marks, a minus belongs to it unless a digit or letter stands before.
+func lastNumber(s string) (float64, bool) {
+	end := strings.LastIndexAny(s, "0123456789")
+	if end < 0 {
+		return 0, false
+	}
+	start := end
+	digit := func(i int) bool { return i >= 0 && s[i] >= '0' && s[i] <= '9' }
+	for start > 0 && (digit(start-1) || ((s[start-1] == '.' || s[start-1] == ',') && digit(start))) {
+		start--
+	}
+	text := strings.ReplaceAll(strings.TrimLeft(s[start:end+1], ","), ",", "")
+	for strings.Count(text, ".") > 1 { // 3.14.15: a list, not a number
+		_, text, _ = strings.Cut(text, ".")
+	}
+	x, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0, false
+	}
+	if start > 0 && s[start-1] == '-' && (start == 1 || !digit(start-2)) {
+		x = -x
+	}
+	return x, true
+}
+
+// check wants one finite number per case.
+func check(scores []float64, cases int) error {
+	if len(scores) != cases {
+		return fmt.Errorf("%d rewards for %d answers", len(scores), cases)
+	}
+	for i, x := range scores {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			return fmt.Errorf("the reward of answer %d is %v", i, x)
+		}
+	}
+	return nil
+}
