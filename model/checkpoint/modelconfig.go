@@ -144,6 +144,8 @@ func (c *ModelConfig) readBiases(f *fields, family familyDefaults) {
 	}
 }
 
+const slidingAttention = "sliding_attention"
+
 func (c *ModelConfig) readWindow(f *fields, family familyDefaults) {
 	c.SlidingWindow = family.slidingWindow
 	if _, present := f.raw["sliding_window"]; present {
@@ -165,6 +167,11 @@ func (c *ModelConfig) readWindow(f *fields, family familyDefaults) {
 	}
 	if c.LayerTypes = f.strings("layer_types"); len(c.LayerTypes) != c.NumHiddenLayers {
 		f.fail("layer_types has %d entries, num_hidden_layers is %d", len(c.LayerTypes), c.NumHiddenLayers)
+	}
+	for _, kind := range c.LayerTypes {
+		if kind != "full_attention" && kind != slidingAttention {
+			f.fail("layer_types holds %q, want full_attention or %s", kind, slidingAttention)
+		}
 	}
 }
 
@@ -222,7 +229,7 @@ func (c *ModelConfig) readTokens(f *fields) {
 func (c *ModelConfig) Window(layer int) int {
 	switch {
 	case layer < len(c.LayerTypes):
-		if c.LayerTypes[layer] != "sliding_attention" {
+		if c.LayerTypes[layer] != slidingAttention {
 			return 0
 		}
 	case layer < c.MaxWindowLayers, c.WindowPattern > 0 && (layer+1)%c.WindowPattern == 0:
