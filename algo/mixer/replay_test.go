@@ -29,12 +29,14 @@ func TestReplay(t *testing.T) {
 		{
 			"mix_doremi", "doremi_weights.jsonl",
 			[]string{"reference_model_path: " + filepath.Join(golden, "models/tiny-llama"), "reweight_eta: 0.1", "reweight_eps: 0.01"},
-			254, []string{"domain_weights", "perdomain_scores"},
+			254,
+			[]string{"domain_weights", "perdomain_scores"},
 		},
 		{
 			"mix_odm", "odm_weights.jsonl",
 			[]string{"alpha: 0.9", "warmup_steps: 3", "reward_scale: 15.0", "min_exploration_rate: 0.03", "initial_proportions: [0.5, 0.3, 0.2]"},
-			255, []string{"domain_weights"},
+			255,
+			[]string{"domain_weights"},
 		},
 	} {
 		t.Run(c.run, func(t *testing.T) {
