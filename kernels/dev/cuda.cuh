@@ -15,6 +15,7 @@
 #define __restrict__ __restrict
 
 #define DEV static __device__ __inline__ __attribute__((always_inline))
+#define DEV_METHOD __device__ __inline__ __attribute__((always_inline))
 #define KERNEL extern "C" __global__ void
 
 typedef unsigned char u8;

@@ -90,6 +90,9 @@ func Run(dev driver.Device, tr Transpose, m, n, k int, alpha float32, a driver.F
 		check(tr, m, n, k, a.Len(), lda, b.Len(), ldb, beta, c.Len(), ldc)
 		p := newProblem(tr, m, n, k, alpha, a.Host(), lda, b.Host(), ldb, beta, c.Host(), ldc)
 		p.run(d)
+	case driver.Launcher:
+		check(tr, m, n, k, a.Len(), lda, b.Len(), ldb, beta, c.Len(), ldc)
+		runPTX(d, tr, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 	default:
 		panic(fmt.Sprintf("gemm: no kernel for a %v device", dev.Kind()))
 	}

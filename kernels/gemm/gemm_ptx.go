@@ -1,0 +1,105 @@
+package gemm
+
+import (
+	_ "embed"
+	"encoding/binary"
+	"math"
+
+	"dataflex/driver"
+	"dataflex/kernels/ptx"
+)
+
+//go:embed gemm.sm80.ptx
+var sm80 string
+
+var family = ptx.New("gemm", sm80)
+
+const (
+	chunkTN    = 512      // steps of k that TN sums before it adds to C; as the order of the sum, it depends on nothing
+	enough     = 264      // blocks that fill a large device
+	maxPartial = 64 << 20 // bytes of chunks held at once
+)
+
+// tileOf names the kernel for C's shape and its tile.
+func tileOf(m, n int) (suffix string, bm, bn int) {
+	switch {
+	case n <= 32 && m > 32:
+		return "_128x32", 128, 32
+	case m <= 32:
+		return "_32x128", 32, 128
+	case ptx.Blocks(m, 128)*ptx.Blocks(n, 128) >= enough/2:
+		return "_128x128", 128, 128
+	}
+	return "_64x64", 64, 64
+}
+
+var stems = [...]string{NN: "gemm_nn", NT: "gemm_nt", TN: "gemm_tn"}
+
+func runPTX(dev driver.Launcher, tr Transpose, m, n, k int, alpha float32, a driver.F32, lda int, b driver.F32, ldb int, beta float32, c driver.F32, ldc int) {
+	if m == 0 || n == 0 {
+		return
+	}
+	q := ptx.On(dev)
+	p := arguments{a: a.Addr(), b: b.Addr(), c: c.Addr(), m: m, n: n, k: k, lda: lda, ldb: ldb, ldc: ldc, alpha: alpha, add: beta == 1}
+	if k == 0 {
+		if beta == 0 {
+			p.chunk = 1
+			q.Launch(family, "gemm_clear", ptx.Grid(ptx.Blocks(m*n, 256), 256), p.pack(q))
+		}
+		return
+	}
+	suffix, bm, bn := tileOf(m, n)
+	p.chunk = k
+	if tr == TN {
+		p.chunk = chunkTN
+	}
+	grid := driver.Dim{X: ptx.Blocks(n, bn), Y: ptx.Blocks(m, bm), Z: ptx.Blocks(k, p.chunk)}
+	if grid.Z == 1 || grid.X*grid.Y < enough && 4*grid.Z*m*n <= maxPartial {
+		p.launch(q, stems[tr]+suffix, grid)
+		return
+	}
+	for k > 0 {
+		p.k, grid.Z = min(k, p.chunk), 1
+		p.launch(q, stems[tr]+suffix, grid)
+		p.a, p.b = p.a+uintptr(4*p.chunk*lda), p.b+uintptr(4*p.chunk*ldb)
+		p.add, k = true, k-p.k
+	}
+}
+
+// launch runs the tiles of a grid, and adds up the chunks if it has several.
+func (p *arguments) launch(q *ptx.Queue, kernel string, grid driver.Dim) {
+	if grid.Z > 1 {
+		p.partial = q.Scratch(partialSlot, 4*grid.Z*p.m*p.n)
+	}
+	q.Launch(family, kernel, driver.Config{Grid: grid, Block: driver.Dim{X: 256}}, p.pack(q))
+	if grid.Z > 1 {
+		q.Launch(family, "gemm_add_chunks", ptx.Grid(ptx.Blocks(p.m*p.n, 256), 256), p.pack(q))
+	}
+}
+
+// partialSlot is the scratch buffer gemm takes: callers that hold scratch memory over
+// a product use others.
+const partialSlot = 7
+
+// arguments are struct problem of gemm.cu.
+type arguments struct {
+	a, b, c, partial              uintptr
+	m, n, k, lda, ldb, ldc, chunk int
+	alpha                         float32
+	add                           bool
+}
+
+func (p *arguments) pack(q *ptx.Queue) *driver.Args {
+	var b [72]byte
+	for i, v := range [...]uintptr{p.a, p.b, p.c, p.partial} {
+		binary.LittleEndian.PutUint64(b[8*i:], uint64(v))
+	}
+	for i, v := range [...]int{p.m, p.n, p.k, p.lda, p.ldb, p.ldc, p.chunk} {
+		binary.LittleEndian.PutUint32(b[32+4*i:], uint32(v))
+	}
+	binary.LittleEndian.PutUint32(b[60:], math.Float32bits(p.alpha))
+	if p.add {
+		b[64] = 1
+	}
+	return q.Args().Bytes(b[:], 8)
+}

@@ -1,0 +1,109 @@
+package gemm
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"dataflex/driver"
+	"dataflex/driver/sim"
+	"dataflex/kernels/optest"
+	"dataflex/kernels/ptx"
+)
+
+func (x matrices) runPTX(t *testing.T, dev *sim.Device) []float32 {
+	c := optest.In(t, dev, x.c, 0)
+	Run(dev, x.tr, x.m, x.n, x.k, x.alpha, optest.In(t, dev, x.a, 0), x.lda, optest.In(t, dev, x.b, 0), x.ldb, x.beta, c, x.ldc)
+	return optest.Out(t, dev, c)
+}
+
+func TestPTXRandomShapes(t *testing.T) {
+	dev, r := optest.Sim(t), rand.New(rand.NewPCG(5, 6))
+	sizes := []int{1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 48, 64, 97, 130}
+	pick := func() int { return sizes[r.IntN(len(sizes))] }
+	var squares, squaresPlain float64
+	verify := func(tr Transpose, m, n, k int) {
+		x := randomMatrices(r, tr, m, n, k)
+		s, p := x.verify(t, x.runPTX(t, dev))
+		squares, squaresPlain = squares+s, squaresPlain+p
+	}
+	for i := range 60 {
+		verify(Transpose(i%3), pick(), pick(), pick())
+	}
+	for _, tr := range []Transpose{NN, NT, TN} {
+		verify(tr, 33, 70, 0)
+		verify(tr, 16, 200, 1100) // three chunks of TN
+		verify(tr, 200, 16, 600)
+	}
+	if ratio := math.Sqrt(squares / squaresPlain); ratio > 1.1 {
+		t.Errorf("root mean square error is %.2f times that of the straightforward sum", ratio)
+	}
+}
+
+// TestPTXBits: a row alone, another tile and chunks launched one by one give the same
+// bits.
+func TestPTXBits(t *testing.T) {
+	dev, r := optest.Sim(t), rand.New(rand.NewPCG(7, 8))
+	for _, tr := range []Transpose{NN, NT, TN} {
+		x := randomMatrices(r, tr, 40, 70, 540)
+		x.beta = 1
+		want := x.runPTX(t, dev)
+		for _, tile := range []struct {
+			suffix string
+			bm, bn int
+		}{{"_128x128", 128, 128}, {"_64x64", 64, 64}, {"_128x32", 128, 32}, {"_32x128", 32, 128}} {
+			c := optest.In(t, dev, x.c, 0)
+			p := arguments{
+				a: optest.In(t, dev, x.a, 0).Addr(), b: optest.In(t, dev, x.b, 0).Addr(), c: c.Addr(),
+				m: x.m, n: x.n, k: x.k, lda: x.lda, ldb: x.ldb, ldc: x.ldc, chunk: x.k, alpha: x.alpha, add: true,
+			}
+			if tr == TN {
+				p.chunk = chunkTN
+			}
+			grid := driver.Dim{X: ptx.Blocks(x.n, tile.bn), Y: ptx.Blocks(x.m, tile.bm), Z: 1}
+			for k := p.k; k > 0; k -= p.k {
+				p.k = min(k, p.chunk)
+				p.launch(ptx.On(dev), stems[tr]+tile.suffix, grid)
+				p.a, p.b = p.a+uintptr(4*p.chunk*x.lda), p.b+uintptr(4*p.chunk*x.ldb)
+			}
+			optest.Same(t, stems[tr]+tile.suffix, optest.Out(t, dev, c), want)
+		}
+		row := x
+		row.m, row.c = 1, x.c[39*x.ldc:]
+		if tr == TN {
+			row.a = x.a[39:]
+		} else {
+			row.a = x.a[39*x.lda:]
+		}
+		optest.Same(t, tr.String()+" alone", row.runPTX(t, dev)[:x.n], want[39*x.ldc:][:x.n])
+	}
+}
+
+// TestPTXTraffic: 128 rows of A and of B are read once per tile, in full sectors, and
+// the inner loop meets no bank twice.
+func TestPTXTraffic(t *testing.T) {
+	dev := optest.Sim(t)
+	const m, n, k = 256, 256, 64
+	for _, tr := range []Transpose{NN, NT, TN} {
+		a, b, c := optest.In(t, dev, make([]float32, m*k), 0), optest.In(t, dev, make([]float32, n*k), 0), optest.In(t, dev, make([]float32, m*n), 0)
+		lda, ldb := k, n
+		if tr == NT {
+			ldb = k
+		} else if tr == TN {
+			lda = m
+		}
+		p := arguments{a: a.Addr(), b: b.Addr(), c: c.Addr(), m: m, n: n, k: k, lda: lda, ldb: ldb, ldc: n, chunk: k, alpha: 1}
+		q := ptx.On(dev)
+		q.Launch(family, stems[tr]+"_128x128", driver.Config{Grid: driver.Dim{X: 2, Y: 2}, Block: driver.Dim{X: 256}}, p.pack(q))
+		s := dev.Last()
+		if want := uint64(4 * (4*(128+128)*k + m*n)); s.GlobalBytes() != want {
+			t.Errorf("%v: %d bytes moved, want %d", tr, s.GlobalBytes(), want)
+		}
+		if s.Conflicts() != 0 || s.Flops < 2*m*n*k || s.Flops > 2*m*n*(k+2) {
+			t.Errorf("%v: %d bank conflicts, %d flops", tr, s.Conflicts(), s.Flops)
+		}
+		if s.Global.Units != s.Global.Ideal {
+			t.Errorf("%v: %d sectors, ideal %d", tr, s.Global.Units, s.Global.Ideal)
+		}
+	}
+}
