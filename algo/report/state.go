@@ -18,7 +18,9 @@ type State struct {
 	TrainBatchSize          int
 	TotalFlos               float64
 	InputTokensSeen         int
-	History                 []Object // log_history
+
+	BestMetric, BestStep, BestCheckpoint any      // nil where nothing was judged
+	History                              []Object // log_history
 }
 
 // StateName is the file's name.
@@ -39,7 +41,7 @@ func (s *State) Write(dir string, stopping bool) error {
 		{"attributes", Object{}},
 	}
 	o := Object{
-		{"best_global_step", nil}, {"best_metric", nil}, {"best_model_checkpoint", nil},
+		{"best_global_step", s.BestStep}, {"best_metric", s.BestMetric}, {"best_model_checkpoint", s.BestCheckpoint},
 		{"epoch", s.Epoch}, {"eval_steps", s.EvalSteps}, {"global_step", s.GlobalStep},
 		{"is_hyper_param_search", false}, {"is_local_process_zero", true}, {"is_world_process_zero", true},
 		{"log_history", history}, {"logging_steps", s.LoggingSteps}, {"max_steps", s.MaxSteps},

@@ -30,6 +30,7 @@ type saved struct {
 	Window         Window          `json:"window"`
 	Selector       json.RawMessage `json:"selector,omitempty"`
 	Totals         totals          `json:"totals"`
+	Best           best            `json:"best"`
 	Data           string          `json:"data"` // hash of the training rows
 	Seed           uint64          `json:"seed"`
 	Batch          [2]int          `json:"batch"` // rows of a micro-batch, micro-batches of a step
@@ -56,7 +57,7 @@ func (t *Trainer) save() (string, error) {
 	}
 	t.recorder.lastSaved = filepath.Join(out, name)
 	if most := t.Config.Training.SaveTotalLimit; most > 0 {
-		if _, err := checkpoint.Rotate(out, most); err != nil {
+		if _, err := checkpoint.Rotate(out, most, t.bestCheckpoint()); err != nil {
 			return "", fmt.Errorf("save_total_limit: %w", err)
 		}
 	}
@@ -81,7 +82,7 @@ func (t *Trainer) fill(dir string) error {
 		}
 	}
 	s := saved{
-		Version: savedVersion, Step: t.step, OptimizerSteps: t.optimizer.Steps(), Window: t.sampler.window, Totals: t.totals,
+		Version: savedVersion, Step: t.step, OptimizerSteps: t.optimizer.Steps(), Window: t.sampler.window, Totals: t.totals, Best: t.best,
 		Data: t.ids.data, Seed: t.run.Seed, Batch: [2]int{t.Plan.Micro, t.Plan.Accumulate},
 	}
 	if m, ok := t.selector.(algo.Stateful); ok {
@@ -131,7 +132,7 @@ func (t *Trainer) resume(dir string) error {
 			return fmt.Errorf("resume from %s: state of selector %s: %w", dir, t.component.Name, err)
 		}
 	}
-	t.step, t.totals = s.Step, s.Totals
+	t.step, t.totals, t.best = s.Step, s.Totals, s.Best
 	t.sampler.open(s.Window)
 	t.recorder.lastSaved = dir
 	if t.recorder.history, err = report.ReadHistory(dir); err != nil {
@@ -191,15 +192,8 @@ func (t *Trainer) compatible(dir string, s saved) error {
 }
 
 func (t *Trainer) restoreWeights(dir string, s saved) error {
-	w, err := checkpoint.OpenWeights(dir)
-	if err != nil {
+	if err := t.readWeights(dir); err != nil {
 		return err
-	}
-	defer w.Close()
-	for _, p := range t.params {
-		if err := w.ReadFloat32(p.Name, p.Data.Host()); err != nil {
-			return err
-		}
 	}
 	path := filepath.Join(dir, optimizerName)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
@@ -212,4 +206,19 @@ func (t *Trainer) restoreWeights(dir string, s saved) error {
 	}
 	defer f.Close()
 	return t.optimizer.SetState(s.OptimizerSteps, f)
+}
+
+// readWeights reads the trained parameters of a checkpoint.
+func (t *Trainer) readWeights(dir string) error {
+	w, err := checkpoint.OpenWeights(dir)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for _, p := range t.params {
+		if err := w.ReadFloat32(p.Name, p.Data.Host()); err != nil {
+			return err
+		}
+	}
+	return nil
 }

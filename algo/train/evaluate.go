@@ -35,8 +35,9 @@ func (t *Trainer) evaluate(ctx context.Context) (report.Object, error) {
 	return out, nil
 }
 
-// evalLoss is Hugging Face's eval_loss: each batch's mean over its tokens,
-// weighted by its rows. It is not the mean over all tokens.
+// evalLoss is Hugging Face's eval_loss: the mean over batches of each batch's mean
+// over its tokens. It is not the mean over all tokens, and a last, short batch
+// counts as much as the others (recorded: golden run static_sft_eval).
 func (t *Trainer) evalLoss(ctx context.Context, examples []data.Example) (loss float64, batches int, err error) {
 	size := t.Config.Training.PerDeviceEvalBatchSize
 	var sum float64
@@ -62,8 +63,13 @@ func (t *Trainer) evalLoss(ctx context.Context, examples []data.Example) (loss f
 				n++
 			}
 		}
-		sum += batchSum / float64(n) * float64(len(rows))
-		batches++
+		if n > 0 {
+			sum += batchSum / float64(n)
+			batches++
+		}
 	}
-	return sum / float64(len(examples)), batches, nil
+	if batches == 0 {
+		return 0, 0, fmt.Errorf("evaluation: no row has a token to predict")
+	}
+	return sum / float64(batches), batches, nil
 }

@@ -16,6 +16,7 @@ type Plan struct {
 	Accumulate int // micro-batches of an optimizer step
 	Total      int // optimizer steps
 	Epochs     float64
+	DropLast   bool // a last, short micro-batch is left out
 
 	// Of a run that selects; zero for a static one.
 	Dynamic bool
@@ -28,7 +29,7 @@ type Plan struct {
 func NewPlan(c *config.Config, rows int) (Plan, error) {
 	p := Plan{
 		Rows: rows, Micro: c.Training.PerDeviceTrainBatchSize, Accumulate: c.Training.GradientAccumulationSteps,
-		Epochs: c.Training.NumTrainEpochs, Dynamic: c.Dynamic.TrainType == config.DynamicSelect,
+		Epochs: c.Training.NumTrainEpochs, DropLast: c.Training.DataloaderDropLast, Dynamic: c.Dynamic.TrainType == config.DynamicSelect,
 	}
 	if !p.Dynamic {
 		p.Total = int(math.Ceil(p.Epochs * float64(p.StepsPerEpoch())))
@@ -64,7 +65,12 @@ func NewPlan(c *config.Config, rows int) (Plan, error) {
 func (p Plan) Batch() int { return p.Micro * p.Accumulate }
 
 // microPerEpoch is the number of micro-batches of a pass over the data.
-func (p Plan) microPerEpoch() int { return (p.Rows + p.Micro - 1) / p.Micro }
+func (p Plan) microPerEpoch() int {
+	if p.DropLast {
+		return max(1, p.Rows/p.Micro)
+	}
+	return (p.Rows + p.Micro - 1) / p.Micro
+}
 
 // StepsPerEpoch is the optimizer steps of a pass: a last, short accumulation
 // group makes a step of its own, as in Hugging Face's Trainer.

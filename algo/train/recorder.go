@@ -18,36 +18,32 @@ type recorder struct {
 }
 
 // afterStep logs, evaluates and saves where the configuration says so, in that
-// order, as Hugging Face's Trainer does.
-func (t *Trainer) afterStep(ctx context.Context, s stepStats) error {
+// order, as Hugging Face's Trainer does; stop ends the run early.
+func (t *Trainer) afterStep(ctx context.Context, s stepStats) (stop bool, err error) {
 	c := t.Config.Training
-	last := t.step == t.Plan.Total
 	if t.progress != nil {
 		t.progress.Step(t.step, t.Plan.Total, s.loss)
 	}
-	if t.step%c.LoggingSteps == 0 || c.LoggingFirstStep && t.step == 1 {
+	if t.due(c.LoggingStrategy, c.LoggingSteps) || c.LoggingFirstStep && t.step == 1 {
 		if err := t.recorder.step(t, s); err != nil {
-			return err
+			return false, err
 		}
 	}
-	epochEnd := !t.Plan.Dynamic && t.step%t.Plan.StepsPerEpoch() == 0
-	if len(t.eval) > 0 && (c.EvalStrategy == config.Steps && t.step%c.EvalSteps == 0 || c.EvalStrategy == config.Epoch && (epochEnd || last)) {
-		metrics, err := t.evaluate(ctx)
-		if err != nil {
-			return err
-		}
-		if err := t.recorder.evaluation(t, metrics); err != nil {
-			return err
+	if len(t.eval) > 0 && t.due(c.EvalStrategy, c.EvalSteps) && !t.delayed() {
+		if stop, err = t.evaluateAndJudge(ctx); err != nil {
+			return false, err
 		}
 	}
-	if c.SaveStrategy == config.Steps && (t.step%c.SaveSteps == 0 || last) || c.SaveStrategy == config.Epoch && (epochEnd || last) {
+	final := (stop || t.step == t.Plan.Total) && c.SaveStrategy == config.Steps
+	better := c.SaveStrategy == config.Best && t.best.Known && t.best.Step == t.step
+	if t.due(c.SaveStrategy, c.SaveSteps) || final || better {
 		path, err := t.save()
 		if err != nil {
-			return err
+			return false, err
 		}
 		t.log.Info("checkpoint saved", "step", t.step, "path", path)
 	}
-	return nil
+	return stop, nil
 }
 
 // step writes a line of the training log: the mean loss since the last line.
@@ -64,15 +60,23 @@ func (r *recorder) step(t *Trainer, s stepStats) error {
 	return r.log.Write(report.Event{Step: t.step, Total: t.Plan.Total, Loss: loss, LR: s.lr, Epoch: epoch})
 }
 
+// evaluation logs the metrics, a line for every set, as Hugging Face does.
 func (r *recorder) evaluation(t *Trainer, metrics report.Object) error {
 	epoch := t.Plan.Epoch(t.step)
-	r.history = append(r.history, append(append(report.Object{}, metrics...), report.Field{Key: "epoch", Value: epoch}, report.Field{Key: "step", Value: t.step}))
-	args := []any{"step", t.step}
-	for _, f := range metrics {
-		args = append(args, f.Key, f.Value)
+	per := len(metrics) / len(t.eval)
+	for i := range t.eval {
+		set := metrics[i*per : (i+1)*per]
+		r.history = append(r.history, append(append(report.Object{}, set...), report.Field{Key: "epoch", Value: epoch}, report.Field{Key: "step", Value: t.step}))
+		args := []any{"step", t.step}
+		for _, f := range set {
+			args = append(args, f.Key, f.Value)
+		}
+		t.log.Info("evaluation", args...)
+		if err := r.log.Write(report.Event{Step: t.step, Total: t.Plan.Total, EvalLoss: set.Get("eval_loss"), Epoch: epoch}); err != nil {
+			return err
+		}
 	}
-	t.log.Info("evaluation", args...)
-	return r.log.Write(report.Event{Step: t.step, Total: t.Plan.Total, EvalLoss: metrics.Get("eval_loss"), Epoch: epoch})
+	return nil
 }
 
 // selection records which rows were chosen, with their scores, and how long it
@@ -96,6 +100,12 @@ func (r *recorder) state(t *Trainer) *report.State {
 		GlobalStep: t.step, MaxSteps: t.Plan.Total, LoggingSteps: c.LoggingSteps, EvalSteps: c.EvalSteps, SaveSteps: c.SaveSteps,
 		Epoch: t.Plan.Epoch(t.step), NumTrainEpochs: c.NumTrainEpochs, TrainBatchSize: c.PerDeviceTrainBatchSize,
 		TotalFlos: t.totals.Flos, History: r.history,
+	}
+	if t.best.Known {
+		s.BestMetric, s.BestStep = t.best.Metric, t.best.Step
+		if dir := t.bestCheckpoint(); dir != "" {
+			s.BestCheckpoint = dir
+		}
 	}
 	if c.IncludeNumInputTokensSeen {
 		s.InputTokensSeen = t.totals.Padded

@@ -7,9 +7,7 @@ import (
 	"dataflex/algo"
 	"dataflex/algo/config"
 	"dataflex/data"
-	"dataflex/data/rng"
 	"dataflex/driver"
-	"dataflex/model/decoder"
 	"dataflex/model/optim"
 )
 
@@ -40,7 +38,10 @@ func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	if err := t.newSelector(); err != nil {
 		return nil, err
 	}
-	t.sampler = sampler{plan: t.Plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling}
+	t.sampler = sampler{plan: t.Plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling, dropLast: c.Training.DataloaderDropLast}
+	if c.Training.GroupByLength {
+		t.sampler.lengths = func(row int) int { return len(t.train[row].InputIDs) }
+	}
 	t.Budget = t.model.Memory(t.largestMicro())
 	embeddings := t.model.Config().Vocab * t.model.Config().Hidden
 	t.nonEmbedding = float64(t.parameters() - embeddings)
@@ -60,53 +61,6 @@ func flatten(sets []EvalSet) []data.Example {
 		out = append(out, s.Examples...)
 	}
 	return out
-}
-
-// loadModel reads the base model and makes trainable what finetuning_type says.
-func (t *Trainer) loadModel() error {
-	c := t.Config
-	m, err := decoder.Load(t.device, c.Model.NameOrPath, decoder.Options{})
-	if err != nil {
-		return c.Errorf("model_name_or_path", "%w", err)
-	}
-	t.model = m
-	switch c.Tuning.FinetuningType {
-	case config.Full:
-		err = m.TrainAll()
-	case config.LoRA:
-		err = t.adapt()
-	}
-	if err != nil {
-		return err
-	}
-	if n := t.tokenizer.Len(); n > m.Config().Vocab {
-		return c.Errorf("template", "the tokenizer has %d tokens with it, the model's vocabulary %d: it adds tokens that the model does not know; choose the model's own template", n, m.Config().Vocab)
-	}
-	t.params = m.Trainable()
-	return nil
-}
-
-// adapt puts LoRA on the model: the saved adapter that adapter_name_or_path names
-// last is trained on, the ones before it are merged; else a new one is made.
-func (t *Trainer) adapt() error {
-	c := t.Config
-	for i, dir := range c.Model.AdapterNameOrPath {
-		if err := t.model.LoadAdapter(dir); err != nil {
-			return c.Errorf("adapter_name_or_path", "%w", err)
-		}
-		if last := i == len(c.Model.AdapterNameOrPath)-1; last && !c.Tuning.CreateNewAdapter {
-			return nil
-		}
-		t.model.Merge()
-	}
-	stream := rng.NewTorch(uint64(c.Training.Seed))
-	err := t.model.AddLoRA(decoder.LoRA{
-		Rank: c.Tuning.LoRARank, Alpha: c.Tuning.LoRAAlpha, Dropout: c.Tuning.LoRADropout, RSLoRA: c.Tuning.UseRSLoRA, Targets: c.Tuning.LoRATarget,
-	}, stream.Double)
-	if err != nil {
-		return c.Errorf("lora_target", "%w", err)
-	}
-	return nil
 }
 
 func (t *Trainer) newOptimizer() error {

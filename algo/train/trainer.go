@@ -47,6 +47,7 @@ type Trainer struct {
 
 	step     int
 	totals   totals
+	best     best
 	recorder *recorder
 	log      *slog.Logger
 	progress Progress
@@ -87,17 +88,26 @@ type stepStats struct {
 func (t *Trainer) Train(ctx context.Context) error {
 	started := time.Now()
 	before := t.totals.Seconds
+	if t.step == 0 && t.Config.Training.EvalOnStart && len(t.eval) > 0 {
+		if _, err := t.evaluateAndJudge(ctx); err != nil {
+			return err
+		}
+	}
 	for t.step < t.Plan.Total {
 		stats, err := t.advance(ctx)
 		t.totals.Seconds = before + time.Since(started).Seconds()
 		if err != nil {
 			return t.stopped(ctx, err)
 		}
-		if err := t.afterStep(ctx, stats); err != nil {
+		stop, err := t.afterStep(ctx, stats)
+		if err != nil {
 			return t.stopped(ctx, err)
 		}
+		if stop {
+			break
+		}
 	}
-	return nil
+	return t.loadBest()
 }
 
 // stopped saves what there is when it was the context that ended.
@@ -171,16 +181,17 @@ func (t *Trainer) finishStep(loss float64) {
 func (t *Trainer) group() (micros []batch.Micro, labels int) {
 	for _, rows := range t.sampler.step(t.step) {
 		m := batch.Pack(t.train, rows)
+		t.count(&m)
 		micros = append(micros, m)
 		labels += m.Labels
-		t.count(m)
 	}
 	return micros, labels
 }
 
 // count keeps upstream's books, which go by padded tokens.
-func (t *Trainer) count(m batch.Micro) {
+func (t *Trainer) count(m *batch.Micro) {
 	padded := batch.Padded(t.train, m.Rows, t.padding())
+	m.PadLen = padded / len(m.Rows)
 	t.totals.Tokens += len(m.Tokens)
 	t.totals.Padded += padded
 	t.totals.Flos += 6 * float64(padded) * t.nonEmbedding
@@ -217,7 +228,7 @@ func (t *Trainer) backward(m batch.Micro, index, labels int) (float64, error) {
 		}
 	}
 	tokenLoss, err := t.model.Backward(m.Batch, decoder.Objective{
-		Weight: weight, Smoothing: float32(smoothing), Train: true, DropoutSeed: t.dropoutSeed(index),
+		Weight: weight, Smoothing: float32(smoothing), Train: true, DropoutSeed: t.dropoutSeed(index), NEFTune: t.neftune(),
 	})
 	if err != nil {
 		return 0, err
@@ -233,6 +244,14 @@ func (t *Trainer) backward(m batch.Micro, index, labels int) (float64, error) {
 			sum, t.Config.Training.LearningRate, t.lastCheckpoint())
 	}
 	return sum * scale, nil
+}
+
+// neftune is the scale of the noise on the embeddings, 0 for none.
+func (t *Trainer) neftune() float32 {
+	if a := t.Config.Training.NEFTuneNoiseAlpha; a != nil {
+		return float32(*a)
+	}
+	return 0
 }
 
 // dropoutSeed differs for every micro-batch of the run and depends on nothing

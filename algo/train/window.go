@@ -1,6 +1,11 @@
 package train
 
-import "dataflex/data/rng"
+import (
+	"cmp"
+	"slices"
+
+	"dataflex/data/rng"
+)
 
 // Window is the rows being trained on: the whole data set, or what a warm-up
 // draw or a selection gave. It is a checkpoint's record of the position in the
@@ -10,33 +15,21 @@ type Window struct {
 	Indices []int `json:"indices,omitempty"` // nil: the whole data set, pass after pass
 }
 
-// order lists the window's rows in training order for its e-th reading.
-func (w Window) order(p Plan, seed uint64, e int, shuffle bool) []int {
-	n := p.Rows
-	if w.Indices != nil {
-		n = len(w.Indices)
+// at is the i-th row of the window.
+func (w Window) at(i int) int {
+	if w.Indices == nil {
+		return i
 	}
-	order := make([]int, n)
-	if shuffle {
-		order = rng.NewTorch(seed + uint64(e)).Randperm(n)
-	} else {
-		for i := range order {
-			order[i] = i
-		}
-	}
-	if w.Indices != nil {
-		for i, j := range order {
-			order[i] = w.Indices[j]
-		}
-	}
-	return order
+	return w.Indices[i]
 }
 
 // sampler deals a window's rows out in micro-batches.
 type sampler struct {
-	plan    Plan
-	seed    uint64
-	shuffle bool
+	plan     Plan
+	seed     uint64
+	shuffle  bool
+	dropLast bool
+	lengths  func(row int) int // group_by_length; nil = no grouping
 
 	window Window
 	epoch  int
@@ -45,18 +38,76 @@ type sampler struct {
 
 func (s *sampler) open(w Window) { s.window, s.rows = w, nil }
 
-// step is the micro-batches of an optimizer step. A window that holds fewer rows
-// than are asked of it is read again in a new order.
-func (s *sampler) step(step int) [][]int {
+// size is the number of rows of the window that are trained on in one reading.
+func (s *sampler) size() int {
 	n := s.plan.Rows
 	if s.window.Indices != nil {
 		n = len(s.window.Indices)
 	}
+	if s.dropLast {
+		n -= n % s.plan.Micro
+	}
+	return n
+}
+
+// order lists the window's rows in training order for its e-th reading.
+func (s *sampler) order(e int) []int {
+	n := s.plan.Rows
+	if s.window.Indices != nil {
+		n = len(s.window.Indices)
+	}
+	order := make([]int, n)
+	switch {
+	case s.lengths != nil:
+		order = s.grouped(e, n)
+	case s.shuffle:
+		order = rng.NewTorch(s.seed + uint64(e)).Randperm(n)
+	default:
+		for i := range order {
+			order[i] = i
+		}
+	}
+	for i, j := range order {
+		order[i] = s.window.at(j)
+	}
+	return order
+}
+
+// grouped is Hugging Face's LengthGroupedSampler: the rows of a random order are
+// sorted by length, longest first, in megabatches, and the longest row of all
+// goes to the front. Its stream is torch's global one, from which every reading
+// first takes the loader's base seed.
+func (s *sampler) grouped(e, n int) []int {
+	g := rng.NewTorch(s.seed)
+	var order []int
+	for range e + 1 {
+		g.Int63()
+		order = g.Randperm(n)
+	}
+	size := max(1, min(n/(4*s.plan.Batch()), 50)) * s.plan.Batch()
+	longest, length := 0, -1
+	for lo := 0; lo < n; lo += size {
+		mega := order[lo:min(lo+size, n)]
+		slices.SortStableFunc(mega, func(a, b int) int {
+			return cmp.Compare(s.lengths(s.window.at(b)), s.lengths(s.window.at(a)))
+		})
+		if l := s.lengths(s.window.at(mega[0])); l > length {
+			longest, length = lo, l
+		}
+	}
+	order[0], order[longest] = order[longest], order[0]
+	return order
+}
+
+// step is the micro-batches of an optimizer step. A window that holds fewer rows
+// than are asked of it is read again in a new order.
+func (s *sampler) step(step int) [][]int {
+	n := s.size()
 	micro := (n + s.plan.Micro - 1) / s.plan.Micro
 	per := max(1, (micro+s.plan.Accumulate-1)/s.plan.Accumulate)
 	epoch, at := (step-s.window.Start)/per, (step-s.window.Start)%per
 	if s.rows == nil || epoch != s.epoch {
-		s.rows, s.epoch = s.window.order(s.plan, s.seed, epoch, s.shuffle), epoch
+		s.rows, s.epoch = s.order(epoch), epoch
 	}
 	var out [][]int
 	for i := at * s.plan.Accumulate; i < min((at+1)*s.plan.Accumulate, micro); i++ {

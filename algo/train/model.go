@@ -1,0 +1,194 @@
+package train
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"dataflex/algo/config"
+	"dataflex/data/rng"
+	"dataflex/kernels/rope"
+	"dataflex/model/checkpoint"
+	"dataflex/model/decoder"
+)
+
+// loadModel reads the base model, or makes one of its shape, fits its vocabulary
+// to the tokenizer, and makes trainable what finetuning_type says.
+func (t *Trainer) loadModel() error {
+	c := t.Config
+	options, err := t.ropeScaling()
+	if err != nil {
+		return err
+	}
+	load := func() (*decoder.Model, error) { return decoder.Load(t.device, c.Model.NameOrPath, options) }
+	if c.Model.TrainFromScratch {
+		load = func() (*decoder.Model, error) { return decoder.Init(t.device, c.Model.NameOrPath, options, t.normal()) }
+	}
+	if t.model, err = load(); err != nil {
+		return c.Errorf("model_name_or_path", "%w", err)
+	}
+	if err := t.fitVocabulary(); err != nil {
+		return err
+	}
+	switch c.Tuning.FinetuningType {
+	case config.Full:
+		err = t.model.TrainAll()
+	case config.Freeze:
+		err = t.freeze()
+	case config.LoRA:
+		err = t.adapt()
+	}
+	if err != nil {
+		return err
+	}
+	t.params = t.model.Trainable()
+	if len(t.params) == 0 {
+		return c.Errorf("finetuning_type", "nothing of the model would be trained")
+	}
+	return nil
+}
+
+// normal is the stream of fresh weights.
+func (t *Trainer) normal() func() float64 {
+	stream := rng.NewTorch(uint64(t.Config.Training.Seed))
+	buf := make([]float32, 0, 4096)
+	return func() float64 {
+		if len(buf) == 0 {
+			buf = buf[:cap(buf)]
+			stream.Normal(buf, 0, 1)
+		}
+		x := buf[0]
+		buf = buf[1:]
+		if len(buf) == 0 {
+			buf = make([]float32, 0, 4096)
+		}
+		return float64(x)
+	}
+}
+
+// fitVocabulary enlarges the embeddings to the tokenizer where resize_vocab asks
+// for it, and refuses tokens the model has no embedding for where it does not.
+func (t *Trainer) fitVocabulary() error {
+	c := t.Config
+	n, have := t.tokenizer.Len(), t.model.Config().Vocab
+	if n <= have {
+		return nil
+	}
+	if !c.Model.ResizeVocab {
+		return c.Errorf("template", "the tokenizer has %d tokens with it, the model's vocabulary %d: set resize_vocab: true, or choose the model's own template", n, have)
+	}
+	if err := t.model.ResizeVocab(n, t.normal()); err != nil {
+		return c.Errorf("resize_vocab", "%w", err)
+	}
+	t.log.Info("the vocabulary was enlarged", "from", have, "to", t.model.Config().Vocab)
+	return nil
+}
+
+// ropeScaling is LLaMA-Factory's: positions are stretched to cutoff_len when it is
+// past what the model was trained on.
+func (t *Trainer) ropeScaling() (decoder.Options, error) {
+	c := t.Config
+	if c.Model.RopeScaling == "" {
+		return decoder.Options{}, nil
+	}
+	m, err := checkpoint.ReadModelConfig(c.Model.NameOrPath)
+	if err != nil {
+		return decoder.Options{}, c.Errorf("model_name_or_path", "%w", err)
+	}
+	old := m.MaxPositionEmbeddings
+	if m.RopeScaling != nil && m.RopeScaling.OriginalMaxPositionEmbeddings > 0 {
+		old = m.RopeScaling.OriginalMaxPositionEmbeddings
+	}
+	if c.Data.CutoffLen <= old {
+		t.log.Warn("rope_scaling is not needed and left off: cutoff_len is within the model's positions", "cutoff_len", c.Data.CutoffLen, "positions", old)
+		return decoder.Options{}, nil
+	}
+	factor := math.Ceil(float64(c.Data.CutoffLen) / float64(old))
+	s := rope.Scaling{Type: c.Model.RopeScaling, Factor: factor, OriginalMax: old}
+	if s.Type == "llama3" {
+		s.LowFreqFactor, s.HighFreqFactor = 1, 4
+	}
+	t.log.Info("rope_scaling", "type", s.Type, "factor", factor)
+	return decoder.Options{Rope: &s, MaxPositions: int(float64(old) * factor)}, nil
+}
+
+// adapt puts LoRA on the model: the saved adapter that adapter_name_or_path names
+// last is trained on, the ones before it are merged; else a new one is made.
+func (t *Trainer) adapt() error {
+	c := t.Config
+	for i, dir := range c.Model.AdapterNameOrPath {
+		if err := t.model.LoadAdapter(filepath.Join(dir, c.Model.AdapterFolder)); err != nil {
+			return c.Errorf("adapter_name_or_path", "%w", err)
+		}
+		if last := i == len(c.Model.AdapterNameOrPath)-1; last && !c.Tuning.CreateNewAdapter {
+			return nil
+		}
+		t.model.Merge()
+	}
+	stream := rng.NewTorch(uint64(c.Training.Seed))
+	err := t.model.AddLoRA(decoder.LoRA{
+		Rank: c.Tuning.LoRARank, Alpha: c.Tuning.LoRAAlpha, Dropout: c.Tuning.LoRADropout, RSLoRA: c.Tuning.UseRSLoRA, Targets: c.Tuning.LoRATarget,
+	}, stream.Double)
+	if err != nil {
+		return c.Errorf("lora_target", "%w", err)
+	}
+	return nil
+}
+
+// freeze trains the parameters of some layers, and of what stands outside the
+// layers: LLaMA-Factory's freeze tuning.
+func (t *Trainer) freeze() error {
+	c := t.Config
+	layers := t.model.Config().Layers
+	lo, hi := max(0, layers-c.Tuning.FreezeTrainableLayers), layers
+	if c.Tuning.FreezeTrainableLayers <= 0 {
+		lo, hi = 0, min(layers, -c.Tuning.FreezeTrainableLayers)
+	}
+	modules := c.Tuning.FreezeTrainableModules
+	layer := regexp.MustCompile(`\.layers\.(\d+)\.(.+)$`)
+	known := map[string]bool{}
+	extra := map[string]bool{}
+	train := func(name string) bool {
+		m := layer.FindStringSubmatch(name)
+		if m == nil {
+			for _, e := range c.Tuning.FreezeExtraModules {
+				if strings.Contains(name, e) {
+					extra[e] = true
+					return true
+				}
+			}
+			return false
+		}
+		module, _, _ := strings.Cut(m[2], ".")
+		known[module] = true
+		var id int
+		fmt.Sscan(m[1], &id)
+		return id >= lo && id < hi && (slices.Contains(modules, "all") || slices.Contains(modules, module))
+	}
+	if err := t.model.Train(train); err != nil {
+		return c.Errorf("freeze_trainable_layers", "%w", err)
+	}
+	for _, m := range modules {
+		if m != "all" && !known[m] {
+			return c.Errorf("freeze_trainable_modules", "module %s is not found, please choose from %s", m, strings.Join(sortedKeys(known), ", "))
+		}
+	}
+	for _, m := range c.Tuning.FreezeExtraModules {
+		if !extra[m] {
+			return c.Errorf("freeze_extra_modules", "module %s is not found outside the layers: there are embed_tokens, norm, and lm_head where it is not tied", m)
+		}
+	}
+	return nil
+}
+
+func sortedKeys(set map[string]bool) []string {
+	var out []string
+	for k := range set {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
