@@ -66,8 +66,8 @@ type block struct {
 	agents                       int    // threads and mbarriers
 	clusterArrived, clusterPhase int
 	mbars                        map[uint32]*mbarrier
-	readers                      []readers
-	vectors                      int // of readers in use since the last barrier of the whole block
+	times                        []times
+	vectors                      int // of times in use since the last barrier of the whole block
 
 	tileA, tileB8 tile // scratch of the matrix instructions
 

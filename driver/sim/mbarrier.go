@@ -164,7 +164,7 @@ func eachMbarrier(f func(b *block, w *warp, o *op, q *mbarrier, lane int)) func(
 // visible faults if the barrier's initialisation is not ordered before the lane.
 func (b *block) visible(w *warp, o *op, lane int, q *mbarrier) {
 	s := &b.shadow[q.addr>>2]
-	if b.check && s.wStamp >= b.base && int(s.wTid) != w.id*32+lane && !b.before(w, lane, s.wTid, s.wWarps, s.wStamp) {
+	if b.check && s.wStamp >= b.base && int(s.wTid) != w.id*32+lane && !b.writtenBefore(w, lane, s) {
 		b.fault(w, o, lane, Race, "the mbarrier at shared+%d was initialised by %s with nothing in between that orders them", q.addr-sharedBase, b.agent(s.wTid))
 	}
 }

@@ -24,14 +24,15 @@ type shadowWord struct {
 	wStamp, rStamp uint32
 	wWarps, rWarps uint32
 	wTid, rTid     uint16
-	wMask, rMask   uint8  // bytes
-	atomic         bool   // the last write was an atomic
-	rVec           uint32 // readers of several warps: 1 + index in block.readers
+	wMask, rMask   uint8 // bytes
+	atomic         bool  // the last write was an atomic
+	// Where several warps have read or written: 1 + index in block.times.
+	rVec, wVec uint32
 }
 
-// readers holds when each warp last read a word. It is kept only where a narrower
-// synchronisation than the block's barrier could order the readers one by one.
-type readers [32]uint32
+// times holds when each warp last touched a word. It is kept only where a narrower
+// synchronisation than the block's barrier could order the warps one by one.
+type times [32]uint32
 
 // many stands for the thread of a word that several threads have touched.
 const many = 0xffff
@@ -106,24 +107,51 @@ func (w *warp) knows(lane, tid int, stamp uint32) bool {
 }
 
 // before reports whether an access by tid, or by threads of those warps if many, at
-// stamp is ordered before lane of w.
-func (b *block) before(w *warp, lane int, tid uint16, warps, stamp uint32) bool {
+// stamp or at the times of vec, is ordered before lane of w.
+func (b *block) before(w *warp, lane int, tid uint16, warps, stamp, vec uint32) bool {
 	if tid != many {
 		return w.knows(lane, int(tid), stamp)
 	}
 	for ; warps != 0; warps &= warps - 1 {
 		v := b.warps[bits.TrailingZeros32(warps)]
-		n := min(32, b.threads-32*v.id)
-		for i := range n {
-			if v == w && i == lane {
+		at := stamp
+		if vec != 0 {
+			if at = b.times[vec-1][v.id]; at < b.base {
 				continue
 			}
-			if !w.knows(lane, v.id*32+i, stamp) {
+		}
+		for i := range min(32, b.threads-32*v.id) {
+			if (v != w || i != lane) && !w.knows(lane, v.id*32+i, at) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+func (b *block) writtenBefore(w *warp, lane int, s *shadowWord) bool {
+	return b.before(w, lane, s.wTid, s.wWarps, s.wStamp, s.wVec)
+}
+
+// joinTimes adds w, now, to the warps that have touched a word since the last barrier.
+func (b *block) joinTimes(w *warp, vec, warps *uint32, stamp uint32) {
+	all := *warps | 1<<w.id
+	if b.k.narrowSync && all&(all-1) != 0 {
+		if *vec == 0 {
+			if b.vectors == len(b.times) {
+				b.times = append(b.times, times{})
+			}
+			t := &b.times[b.vectors]
+			*t = times{}
+			for m := *warps; m != 0; m &= m - 1 {
+				t[bits.TrailingZeros32(m)] = stamp
+			}
+			b.vectors++
+			*vec = uint32(b.vectors)
+		}
+		b.times[*vec-1][w.id] = b.now
+	}
+	*warps = all
 }
 
 // byteMask is the bytes of the word at addr&^3 that n bytes at addr cover.
@@ -140,7 +168,7 @@ func (b *block) noteRead(w *warp, o *op, lane, addr, n int) {
 	mask := byteMask(addr, n)
 	for q := addr >> 2; q < (addr+n+3)>>2; q++ {
 		s := &b.shadow[q]
-		if s.wStamp >= b.base && s.wTid != tid && s.wMask&mask != 0 && !b.before(w, lane, s.wTid, s.wWarps, s.wStamp) {
+		if s.wStamp >= b.base && s.wTid != tid && s.wMask&mask != 0 && !b.writtenBefore(w, lane, s) {
 			b.fault(w, o, lane, Race, "reads shared+%d, written by %s with nothing in between that orders them",
 				q*4-sharedBase, b.agent(s.wTid))
 		}
@@ -156,23 +184,10 @@ func (b *block) noteRead(w *warp, o *op, lane, addr, n int) {
 // joinReaders adds a reader to a word that has been read since the last barrier.
 func (b *block) joinReaders(w *warp, s *shadowWord, tid uint16, mask uint8) {
 	s.rMask |= mask
-	warps := s.rWarps | 1<<w.id
 	if s.rTid != tid {
 		s.rTid = many
 	}
-	if b.k.narrowSync && warps&(warps-1) != 0 {
-		if s.rVec == 0 {
-			if b.vectors == len(b.readers) {
-				b.readers = append(b.readers, readers{})
-			}
-			b.readers[b.vectors] = readers{}
-			b.readers[b.vectors][bits.TrailingZeros32(s.rWarps)] = s.rStamp
-			b.vectors++
-			s.rVec = uint32(b.vectors)
-		}
-		b.readers[s.rVec-1][w.id] = b.now
-	}
-	s.rWarps = warps
+	b.joinTimes(w, &s.rVec, &s.rWarps, s.rStamp)
 }
 
 // barrierOfAll orders everything before now.
@@ -194,17 +209,16 @@ func (b *block) noteWrite(w *warp, o *op, lane, addr, n int, same bool) {
 		s := &b.shadow[q]
 		if s.wStamp >= b.base && s.wTid != tid {
 			overlap := s.wMask&mask != 0
-			known := b.before(w, lane, s.wTid, s.wWarps, s.wStamp)
+			known := b.writtenBefore(w, lane, s)
 			if overlap && !known && !same {
 				b.fault(w, o, lane, Race, "writes shared+%d, written by %s with nothing in between that orders them",
 					q*4-sharedBase, b.agent(s.wTid))
 			}
 			if !known {
 				b.checkReaders(w, o, lane, q, s, mask)
-				s.wTid, s.wStamp = many, b.now
+				b.joinTimes(w, &s.wVec, &s.wWarps, s.wStamp)
+				s.wTid, s.wStamp, s.atomic = many, b.now, false
 				s.wMask |= mask
-				s.wWarps |= 1 << w.id
-				s.atomic = false
 				continue
 			}
 			s.wMask = 0
@@ -213,9 +227,8 @@ func (b *block) noteWrite(w *warp, o *op, lane, addr, n int, same bool) {
 		if s.wStamp < b.base || s.wTid != tid {
 			s.wMask = 0
 		}
-		s.wTid, s.wStamp, s.wWarps = tid, b.now, 1<<w.id
+		s.wTid, s.wStamp, s.wWarps, s.wVec, s.atomic = tid, b.now, 1<<w.id, 0, false
 		s.wMask |= mask
-		s.atomic = false
 	}
 }
 
@@ -225,15 +238,16 @@ func (b *block) noteAtomic(w *warp, o *op, lane, addr, n int) {
 	for q := addr >> 2; q < (addr+n+3)>>2; q++ {
 		s := &b.shadow[q]
 		recent := s.wStamp >= b.base
-		if recent && !s.atomic && s.wTid != tid && !b.before(w, lane, s.wTid, s.wWarps, s.wStamp) {
+		if recent && !s.atomic && s.wTid != tid && !b.writtenBefore(w, lane, s) {
 			b.fault(w, o, lane, Race, "an atomic on shared+%d, written by %s with nothing in between that orders them",
 				q*4-sharedBase, b.agent(s.wTid))
 		}
 		b.checkReaders(w, o, lane, q, s, byteMask(addr, n))
 		if recent && s.wTid != tid {
-			s.wTid, s.wWarps = many, s.wWarps|1<<w.id
+			b.joinTimes(w, &s.wVec, &s.wWarps, s.wStamp)
+			s.wTid = many
 		} else {
-			s.wTid, s.wWarps = tid, 1<<w.id
+			s.wTid, s.wWarps, s.wVec = tid, 1<<w.id, 0
 		}
 		s.wStamp, s.wMask, s.atomic = b.now, 0xf, true
 	}
@@ -244,16 +258,7 @@ func (b *block) checkReaders(w *warp, o *op, lane, q int, s *shadowWord, mask ui
 		return
 	}
 	tid := uint16(w.id*32 + lane)
-	known := s.rTid == tid
-	if !known && s.rVec == 0 {
-		known = b.before(w, lane, s.rTid, s.rWarps, s.rStamp)
-	} else if !known {
-		known = true
-		for v, stamp := range b.readers[s.rVec-1] {
-			known = known && (stamp < b.base || b.before(w, lane, many, 1<<v, stamp))
-		}
-	}
-	if !known {
+	if s.rTid != tid && !b.before(w, lane, s.rTid, s.rWarps, s.rStamp, s.rVec) {
 		b.fault(w, o, lane, Race, "writes shared+%d, read by %s with nothing in between that orders them",
 			q*4-sharedBase, b.agent(s.rTid))
 	}

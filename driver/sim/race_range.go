@@ -17,8 +17,8 @@ func (b *block) checkRange(w *warp, o *op, lane, at, n int, kind rangeKind) {
 	var wStamp, wWarps uint32
 	for q := at >> 2; q < (at+n)>>2; q++ {
 		s := &b.shadow[q]
-		if s.wStamp >= b.base && (s.wTid != wTid || s.wStamp != wStamp || s.wWarps != wWarps) {
-			if int(s.wTid) != w.id*32+lane && !b.before(w, lane, s.wTid, s.wWarps, s.wStamp) {
+		if s.wStamp >= b.base && (s.wTid == many || s.wTid != wTid || s.wStamp != wStamp || s.wWarps != wWarps) {
+			if int(s.wTid) != w.id*32+lane && !b.writtenBefore(w, lane, s) {
 				verb := "reads"
 				if kind == rangeWrite {
 					verb = "writes"
@@ -37,7 +37,7 @@ func (b *block) checkRange(w *warp, o *op, lane, at, n int, kind rangeKind) {
 func (b *block) markRange(at, n int, agent uint16) {
 	for q := at >> 2; q < (at+n)>>2; q++ {
 		s := &b.shadow[q]
-		s.wTid, s.wStamp, s.wMask, s.wWarps, s.rStamp, s.atomic = agent, b.now, 0xf, 0, 0, false
+		s.wTid, s.wStamp, s.wMask, s.wWarps, s.wVec, s.rStamp, s.atomic = agent, b.now, 0xf, 0, 0, 0, false
 	}
 }
 
