@@ -12,6 +12,7 @@ import (
 	"log/slog"
 
 	"dataflex/data"
+	"dataflex/data/tokenizer"
 	"dataflex/driver"
 	"dataflex/model/decoder"
 	"dataflex/model/optim"
@@ -47,6 +48,20 @@ type Run struct {
 	// Subtasks names the validation subtask of every row of Eval (a `subtask`
 	// column); nil where the data has no such column.
 	Subtasks []string
+	// Questions are the rows of Eval as one asks them, for methods that generate;
+	// nil where they were not kept. Tokenizer is the run's, Stop the tokens that end
+	// an answer: its EOS and the template's stop words.
+	Questions []Question
+	Tokenizer *tokenizer.Tokenizer
+	Stop      []int32
+}
+
+// Question is a row before it is answered, from its raw fields.
+type Question struct {
+	Prompt      []int32 // everything before the last answer, under the run's template
+	Instruction string  // of an Alpaca row; else the last user message
+	Input       string
+	Reference   string // the data's own answer
 }
 
 // Request asks a Selector for rows.

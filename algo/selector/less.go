@@ -34,6 +34,9 @@ func init() { algo.RegisterSelector("less", newLESS) }
 type less struct {
 	*influence
 	history []trained // earlier checkpoints; empty: the model being trained
+
+	// aim is the evaluation set's side: for every subtask a vector to compare with.
+	aim func(ctx context.Context, r algo.Request) ([][]float64, error)
 }
 
 func newLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
@@ -45,7 +48,7 @@ func newLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	if err != nil {
 		return nil, err
 	}
-	s := &less{influence: base}
+	s := &less{influence: base, aim: func(ctx context.Context, _ algo.Request) ([][]float64, error) { return base.targets(ctx) }}
 	folders, weights := p.Strings("checkpoints", nil), p.Floats("checkpoint_weights", nil)
 	if err := p.Err(); err != nil {
 		return nil, err
@@ -86,13 +89,13 @@ func (s *less) scores(ctx context.Context, r algo.Request) ([]float64, error) {
 	t := len(s.tasks)
 	sum := make([]float64, len(s.run.Train)*t)
 	if len(s.history) == 0 {
-		if err := s.add(ctx, r.Key, s.run.Optimizer, 1, sum); err != nil {
+		if err := s.add(ctx, r, r.Key, s.run.Optimizer, 1, sum); err != nil {
 			return nil, err
 		}
 	}
 	for _, c := range s.history {
 		err := c.visit(s.run, s.adam, func(o *optim.AdamW) error {
-			return s.add(ctx, c.storeKey(r.Key), o, c.weight, sum)
+			return s.add(ctx, r, c.storeKey(r.Key), o, c.weight, sum)
 		})
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint %s: %w", c.dir, err)
@@ -107,8 +110,8 @@ func (s *less) scores(ctx context.Context, r algo.Request) ([]float64, error) {
 
 // add adds weight times the cosines [pool, subtasks] to sum. They are stored as
 // they come: a pass that was killed goes on where it was.
-func (s *less) add(ctx context.Context, key string, o *optim.AdamW, weight float64, sum []float64) error {
-	targets, err := s.targets(ctx)
+func (s *less) add(ctx context.Context, r algo.Request, key string, o *optim.AdamW, weight float64, sum []float64) error {
+	targets, err := s.aim(ctx, r)
 	if err != nil {
 		return err
 	}

@@ -63,8 +63,6 @@ func newZeroth(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, 
 	return s, nil
 }
 
-func (s *zeroth) WarmupSeed() uint64 { return s.seed }
-
 func (s *zeroth) NeedsEval() bool { return true }
 
 func (s *zeroth) CacheDir() string { return s.dir }

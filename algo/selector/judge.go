@@ -1,0 +1,140 @@
+package selector
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"dataflex/algo"
+	"dataflex/algo/config"
+	"dataflex/algo/reward"
+)
+
+// newReward reads which reward a component wants. remote says that it may answer
+// differently another time.
+//
+//	reward: exact_match | contains | numeric
+//	reward: command   reward_command, reward_timeout (seconds, for all answers of a selection)
+//	reward: http      reward_url, reward_model, reward_key_env, reward_temperature,
+//	                  reward_prompt, reward_timeout (per answer), reward_retries
+//
+// Without `reward`, upstream's reward_model_backend: api with its
+// reward_backend_params is read as http.
+func newReward(run *algo.Run, p *config.Params) (r reward.Reward, remote bool, err error) {
+	kind := p.String("reward", "")
+	command := p.Strings("reward_command", nil)
+	timeout := time.Duration(p.Float("reward_timeout", 600) * float64(time.Second))
+	judge := reward.HTTP{
+		URL: p.String("reward_url", ""), Model: p.String("reward_model", ""), Temperature: p.Float("reward_temperature", 0),
+		Prompt: p.String("reward_prompt", ""), Timeout: timeout, Retries: p.Int("reward_retries", 5), Wait: time.Second,
+	}
+	keyName := p.String("reward_key_env", "")
+	backend, backends := p.String("reward_model_backend", ""), p.Map("reward_backend_params", nil)
+	p.String("reward_prompt_with_ref", "") // upstream's, for a classifier model
+	p.String("reward_prompt_without_ref", "")
+	model := p.String("reward_model_path", "")
+	if err := p.Err(); err != nil {
+		return nil, false, err
+	}
+	if timeout <= 0 {
+		return nil, false, p.Wrap("reward_timeout", errors.New("a timeout in seconds must be positive"))
+	}
+	if kind == "" && backend == "api" {
+		kind = "http"
+		if err := fromUpstream(&judge, &keyName, backends); err != nil {
+			return nil, false, p.Wrap("reward_backend_params", err)
+		}
+	}
+	switch kind {
+	case "exact_match":
+		return reward.ExactMatch, false, nil
+	case "contains":
+		return reward.Contains, false, nil
+	case "numeric":
+		return reward.Numeric, false, nil
+	case "command":
+		if len(command) == 0 {
+			return nil, false, p.Wrap("reward_command", errors.New("reward: command needs the program to run"))
+		}
+		say := func(line string) { run.Log.Info(line, "program", command[0]) }
+		return reward.Command{Args: command, Timeout: timeout, Stderr: say}, true, nil
+	case "http":
+		if judge.URL == "" {
+			return nil, false, p.Wrap("reward_url", errors.New("reward: http needs the address of a chat completions endpoint"))
+		}
+		judge.Key, err = keyFrom(keyName)
+		return judge, true, p.Wrap("reward_key_env", err)
+	case "":
+		return nil, false, p.Wrap("reward", fmt.Errorf("say who judges the answers: exact_match, contains, numeric, command (reward_command) or http (reward_url, reward_model)%s", instead(backend, model)))
+	}
+	return nil, false, p.Wrap("reward", fmt.Errorf("a reward is exact_match, contains, numeric, command or http, not %q", kind))
+}
+
+// instead says what to do about upstream's judges that are none of ours.
+func instead(backend, model string) string {
+	switch {
+	case backend == "local_vllm":
+		return "; a model that vLLM serves is asked with reward: http"
+	case model != "":
+		return "; the classifier of reward_model_path can be asked by a program, reward: command"
+	}
+	return ""
+}
+
+// keyFrom reads a key from the environment: no key stands in a file.
+func keyFrom(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	if key := os.Getenv(name); key != "" {
+		return key, nil
+	}
+	return "", fmt.Errorf("the environment variable %s, which holds the judge's key, is not set", name)
+}
+
+// fromUpstream reads reward_backend_params.api, whose api_key names an environment
+// variable.
+func fromUpstream(h *reward.HTTP, keyName *string, backends map[string]any) error {
+	api, ok := backends["api"].(map[string]any)
+	if !ok {
+		return errors.New("api with api_url and model_name is needed")
+	}
+	for key, v := range api {
+		switch s, isText := v.(string); {
+		case key == "api_url" && isText:
+			h.URL = s
+		case key == "model_name" && isText:
+			h.Model = s
+		case key == "api_key" && isText:
+			*keyName = s
+		case key == "temperature":
+			t, err := number(v)
+			if err != nil {
+				return fmt.Errorf("temperature: %w", err)
+			}
+			h.Temperature = t
+		default:
+			return fmt.Errorf("api has api_url, api_key, model_name and temperature, not %s: %v", key, v)
+		}
+	}
+	return nil
+}
+
+func number(v any) (float64, error) {
+	switch n := v.(type) {
+	case float64:
+		return n, nil
+	case int:
+		return float64(n), nil
+	case int64:
+		return float64(n), nil
+	}
+	return 0, fmt.Errorf("%v is no number", v)
+}
+
+// fill replaces marks by texts; a mark inside a text stays as it is.
+func fill(template string, pairs ...string) string {
+	return strings.NewReplacer(pairs...).Replace(template)
+}
