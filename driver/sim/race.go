@@ -34,8 +34,25 @@ type shadowWord struct {
 // synchronisation than the block's barrier could order the warps one by one.
 type times [32]uint32
 
-// many stands for the thread of a word that several threads have touched.
-const many = 0xffff
+// many stands for the thread of a word that several have touched; oneLane + l for the
+// same lane l of several warps, which is how wgmma's reads are booked.
+const (
+	many    = 0xffff
+	oneLane = 0xff00
+)
+
+func several(tid uint16) bool { return tid >= oneLane }
+
+// merge is who has touched a word that a has and now b does.
+func merge(a, b uint16) uint16 {
+	switch {
+	case a == b:
+		return a
+	case a == many || b == many || a&31 != b&31:
+		return many
+	}
+	return oneLane + a&31
+}
 
 func (v *vclock) grow(n int) {
 	for len(*v) < n {
@@ -109,7 +126,7 @@ func (w *warp) knows(lane, tid int, stamp uint32) bool {
 // before reports whether an access by tid, or by threads of those warps if many, at
 // stamp or at the times of vec, is ordered before lane of w.
 func (b *block) before(w *warp, lane int, tid uint16, warps, stamp, vec uint32) bool {
-	if tid != many {
+	if !several(tid) {
 		return w.knows(lane, int(tid), stamp)
 	}
 	for ; warps != 0; warps &= warps - 1 {
@@ -121,6 +138,9 @@ func (b *block) before(w *warp, lane int, tid uint16, warps, stamp, vec uint32) 
 			}
 		}
 		for i := range min(32, b.threads-32*v.id) {
+			if tid != many && int(tid&31) != i {
+				continue
+			}
 			if (v != w || i != lane) && !w.knows(lane, v.id*32+i, at) {
 				return false
 			}
@@ -184,9 +204,7 @@ func (b *block) noteRead(w *warp, o *op, lane, addr, n int) {
 // joinReaders adds a reader to a word that has been read since the last barrier.
 func (b *block) joinReaders(w *warp, s *shadowWord, tid uint16, mask uint8) {
 	s.rMask |= mask
-	if s.rTid != tid {
-		s.rTid = many
-	}
+	s.rTid = merge(s.rTid, tid)
 	b.joinTimes(w, &s.rVec, &s.rWarps, s.rStamp)
 }
 
@@ -217,7 +235,7 @@ func (b *block) noteWrite(w *warp, o *op, lane, addr, n int, same bool) {
 			if !known {
 				b.checkReaders(w, o, lane, q, s, mask)
 				b.joinTimes(w, &s.wVec, &s.wWarps, s.wStamp)
-				s.wTid, s.wStamp, s.atomic = many, b.now, false
+				s.wTid, s.wStamp, s.atomic = merge(s.wTid, tid), b.now, false
 				s.wMask |= mask
 				continue
 			}
@@ -245,7 +263,7 @@ func (b *block) noteAtomic(w *warp, o *op, lane, addr, n int) {
 		b.checkReaders(w, o, lane, q, s, byteMask(addr, n))
 		if recent && s.wTid != tid {
 			b.joinTimes(w, &s.wVec, &s.wWarps, s.wStamp)
-			s.wTid = many
+			s.wTid = merge(s.wTid, tid)
 		} else {
 			s.wTid, s.wWarps, s.wVec = tid, 1<<w.id, 0
 		}
@@ -270,7 +288,7 @@ func (b *block) checkReaders(w *warp, o *op, lane, q int, s *shadowWord, mask ui
 // agent names who touched a word.
 func (b *block) agent(tid uint16) string {
 	switch {
-	case tid == many:
+	case several(tid):
 		return "several threads"
 	case int(tid) >= b.threads:
 		return "an asynchronous copy"

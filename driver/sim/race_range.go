@@ -17,7 +17,7 @@ func (b *block) checkRange(w *warp, o *op, lane, at, n int, kind rangeKind) {
 	var wStamp, wWarps uint32
 	for q := at >> 2; q < (at+n)>>2; q++ {
 		s := &b.shadow[q]
-		if s.wStamp >= b.base && (s.wTid == many || s.wTid != wTid || s.wStamp != wStamp || s.wWarps != wWarps) {
+		if s.wStamp >= b.base && (several(s.wTid) || s.wTid != wTid || s.wStamp != wStamp || s.wWarps != wWarps) {
 			if int(s.wTid) != w.id*32+lane && !b.writtenBefore(w, lane, s) {
 				verb := "reads"
 				if kind == rangeWrite {
@@ -64,7 +64,7 @@ func (b *block) asyncRead(w *warp, o *op, lane, at, n int, stamp uint32) {
 		}
 		if s.rStamp < b.base {
 			s.rTid, s.rMask, s.rWarps, s.rVec = tid, 0xf, 1<<w.id, 0
-		} else if s.rTid != tid {
+		} else if s.rTid != tid || s.rVec != 0 {
 			b.joinReaders(w, s, tid, 0xf)
 		}
 		s.rStamp = b.now
@@ -74,7 +74,7 @@ func (b *block) asyncRead(w *warp, o *op, lane, at, n int, stamp uint32) {
 // proxied reports that the word's last write is visible to the asynchronous proxy: a
 // bulk copy made it, or its writer or this warp has fenced since.
 func (b *block) proxied(w *warp, s *shadowWord) bool {
-	if s.wTid != many && int(s.wTid) >= b.threads {
+	if !several(s.wTid) && int(s.wTid) >= b.threads {
 		return true
 	}
 	for m := w.live; m != 0; m &= m - 1 {
@@ -82,7 +82,7 @@ func (b *block) proxied(w *warp, s *shadowWord) bool {
 			return true
 		}
 	}
-	if s.wTid != many {
+	if !several(s.wTid) {
 		return b.warps[s.wTid/32].fenced[s.wTid%32] > s.wStamp
 	}
 	for i, v := range b.warps {

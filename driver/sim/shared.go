@@ -68,7 +68,7 @@ func (b *block) sharedBroadcast(w *warp, o *op, a *access, m uint32, n int) bool
 		b.noteRead(w, o, 0, at, n)
 		b.noteRead(w, o, 31, at, n)
 		for q := at >> 2; q < (at+n+3)>>2; q++ { // a lane that wrote it itself does not stand for the others
-			if s := &b.shadow[q]; s.wStamp >= b.base && (int(s.wTid)&^31 == w.id*32 || s.wTid == many) {
+			if s := &b.shadow[q]; s.wStamp >= b.base && (int(s.wTid)&^31 == w.id*32 || several(s.wTid)) {
 				for i := range 32 {
 					b.noteRead(w, o, i, at, n)
 				}
