@@ -81,7 +81,11 @@ func (t *Template) EncodeOne(tok Tokenizer, messages []data.Message, system, too
 }
 
 func (t *Template) ids(tok Tokenizer, elements []Element) ([]int32, error) {
-	var ids []int32
+	text := 0
+	for _, e := range elements {
+		text += len(e.Text)
+	}
+	ids := make([]int32, 0, text/3+len(elements)) // a token is rarely shorter than 3 bytes
 	for _, e := range elements {
 		switch {
 		case e.Text != "":

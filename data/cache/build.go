@@ -1,0 +1,464 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"dataflex/data"
+	"dataflex/data/dataset"
+	"dataflex/data/processor"
+	"dataflex/data/rng"
+)
+
+// builder makes tokenised data: every dataset's rows encoded in the order of its files,
+// then the sets, which are lists of such rows, or of rows packed from them.
+type builder struct {
+	o        Options
+	dir      string // of caches; "" = none can be kept
+	catalog  *dataset.Catalog
+	encoder  processor.Encoder
+	sets     map[string]*encoded
+	names    []string // of sets, by number
+	key      string
+	warnings []string
+
+	folder *folder
+	rows   *tokens // encoded rows
+	packed *tokens // rows that are packed from them; the same file where nothing is packed
+	index  *index
+	info   []setInfo
+}
+
+// encoded is a dataset of which rows are encoded.
+type encoded struct {
+	source  *dataset.Source
+	number  int
+	rows    []encodedRow
+	dropped map[int32]processor.Dropped
+}
+
+// encodedRow is where a row lies; labels -1: it was dropped.
+type encodedRow struct {
+	at        int64
+	n, labels int32
+	same      bool // see sameLabels
+}
+
+// ref is a row of a dataset.
+type ref struct{ set, row int32 }
+
+// newBuilder checks what was asked for and finds the key of it.
+func newBuilder(o Options) (*builder, error) {
+	b := &builder{o: o, dir: o.Dir, sets: map[string]*encoded{}}
+	if len(o.Train) > 0 || len(o.Eval) == 0 {
+		if err := (dataset.Options{Names: o.Train, MaxSamples: o.MaxSamples}).Check(); err != nil {
+			return nil, fault("dataset", err)
+		}
+	}
+	var err error
+	if o.Pretrain {
+		b.encoder, err = processor.NewPretrain(o.Tokenizer, o.Template, o.Process)
+	} else {
+		b.encoder, err = processor.NewSFT(o.Tokenizer, o.Template, o.Process)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if b.catalog, err = dataset.OpenCatalog(o.DatasetDir, o.Info); err != nil {
+		return nil, fault("dataset_dir", err)
+	}
+	if err := b.sources(o.Train); err != nil {
+		return nil, fault("dataset", err)
+	}
+	if err := b.sources(o.Eval); err != nil {
+		return nil, fault("eval_dataset", err)
+	}
+	if b.dir == "" {
+		b.dir, err = DefaultDir()
+	}
+	if err == nil {
+		err = os.MkdirAll(b.dir, 0o777)
+	}
+	if err != nil {
+		b.dir = ""
+		o.Log.Warn("tokenised data cannot be kept for the next run: set DATAFLEX_CACHE to a folder that can be written", "error", err)
+	}
+	return b, fault("dataset", b.makeKey())
+}
+
+// keep makes parent/name and opens it.
+func (b *builder) keep(ctx context.Context, parent, name string) (*Data, error) {
+	f, err := begin(parent, name)
+	if err != nil {
+		return nil, err
+	}
+	b.folder = f
+	if err := b.build(ctx); err != nil {
+		f.abort()
+		return nil, err
+	}
+	if err := f.commit(); err != nil {
+		f.abort()
+		return nil, f.writing(err)
+	}
+	b.o.Log.Info("tokenised data kept", "folder", f.final)
+	return open(f.final)
+}
+
+// lose makes data that is gone when the program ends.
+func (b *builder) lose(ctx context.Context) (*Data, error) {
+	f, err := begin(os.TempDir(), "tokens")
+	if err != nil {
+		return nil, err
+	}
+	defer f.abort() // what is mapped stays
+	b.folder = f
+	if err := b.build(ctx); err != nil {
+		return nil, err
+	}
+	d, err := open(f.temp)
+	if d != nil {
+		d.Path = ""
+	}
+	return d, err
+}
+
+// build writes the folder's files.
+func (b *builder) build(ctx context.Context) (err error) {
+	name := tokensFile
+	if b.encoder.Packs() {
+		name = rowsFile
+	}
+	if b.rows, err = createTokens(b.folder.path(name)); err != nil {
+		return b.folder.writing(err)
+	}
+	defer closeAll(b.rows.file)
+	if b.index, err = createIndex(b.folder); err != nil {
+		return b.folder.writing(err)
+	}
+	defer closeAll(b.index.rows.file, b.index.members.file)
+	// Little is alive at a time and much is allocated: the collector may come less often.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	for _, name := range b.names {
+		if err := b.encode(ctx, name); err != nil {
+			key := "dataset"
+			if !slices.Contains(b.o.Train, name) {
+				key = "eval_dataset"
+			}
+			return fault(key, err)
+		}
+	}
+	b.packed = b.rows
+	var lay layer = b.list
+	if b.encoder.Packs() {
+		p, err := b.newPacker()
+		if err != nil {
+			return err
+		}
+		defer p.close()
+		lay = p.pack
+	}
+	if err := b.layOut(ctx, lay); err != nil {
+		return err
+	}
+	return b.finish()
+}
+
+// finish syncs everything and writes the manifest.
+func (b *builder) finish() error {
+	for _, s := range []*stream{&b.packed.stream, &b.index.rows, &b.index.members} {
+		if err := s.finish(); err != nil {
+			return b.folder.writing(err)
+		}
+	}
+	if b.packed != b.rows {
+		if err := os.Remove(b.folder.path(rowsFile)); err != nil {
+			return err
+		}
+	}
+	err := writeManifest(b.folder.path(manifestFile), manifest{
+		Key: b.key, Datasets: b.names, Sets: b.info, Tokens: b.packed.at, Members: b.index.membersAt,
+		MaxToken: int(b.packed.max), IndexCRC: b.index.crc, Warnings: b.warnings,
+	})
+	if err != nil {
+		return b.folder.writing(err)
+	}
+	return nil
+}
+
+// part is a run of a dataset's rows, encoded.
+type part struct {
+	examples []data.Example
+	dropped  []*processor.Dropped
+}
+
+// reportEvery is how often a long tokenisation says where it is.
+const reportEvery = 10 * time.Second
+
+// encode tokenises a dataset.
+func (b *builder) encode(ctx context.Context, name string) error {
+	s := b.sets[name]
+	s.dropped = map[int32]processor.Dropped{}
+	started := time.Now()
+	said := started
+	err := dataset.Each(ctx, s.source, s.source.Limit(b.o.MaxSamples), b.o.Process.Threads, b.encodeBatch, func(p part) error {
+		for i, ex := range p.examples {
+			if d := p.dropped[i]; d != nil {
+				s.dropped[int32(len(s.rows))] = *d
+				s.rows = append(s.rows, encodedRow{labels: -1})
+				continue
+			}
+			e, err := b.rows.add(ex)
+			if err != nil {
+				return b.folder.writing(err)
+			}
+			s.rows = append(s.rows, encodedRow{at: e.at, n: e.n, labels: e.labelled, same: e.flags&sameLabels != 0})
+		}
+		if time.Since(said) > reportEvery {
+			said = time.Now()
+			b.o.Log.Info("tokenising", "dataset", name, "rows", len(s.rows), "seconds", int(said.Sub(started).Seconds()))
+		}
+		return ctx.Err()
+	})
+	if err == nil {
+		b.o.Log.Info("tokenised", "dataset", name, "rows", len(s.rows), "seconds", time.Since(started).Round(time.Millisecond).Seconds())
+	}
+	return err
+}
+
+func (b *builder) encodeBatch(samples []data.Sample) (p part, err error) {
+	p.examples = make([]data.Example, len(samples))
+	p.dropped = make([]*processor.Dropped, len(samples))
+	for i := range samples {
+		if p.examples[i], p.dropped[i], err = b.encoder.Encode(&samples[i]); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// layer puts the rows of a set into the index and returns how many it made of them.
+type layer func(ctx context.Context, refs []ref) (int, error)
+
+// layOut decides which rows make up the sets, in the order in which upstream does: the
+// stream of num_samples goes on from the training sets to the evaluation sets.
+func (b *builder) layOut(ctx context.Context, lay layer) error {
+	random := rng.NewRandomState(uint32(b.o.Seed))
+	var held []ref
+	if len(b.o.Train) > 0 {
+		train, err := b.mixed(b.o.Train, random)
+		if err != nil {
+			return fault("dataset", err)
+		}
+		if train, held, err = b.split(train); err != nil {
+			return fault("val_size", err)
+		}
+		if err := b.set(ctx, lay, "dataset", setInfo{Role: roleTrain}, train); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(b.o.Eval) > 0 && b.o.EvalEach:
+		groups, err := b.groups(b.o.Eval, random)
+		if err != nil {
+			return fault("eval_dataset", err)
+		}
+		for _, g := range groups {
+			if err := b.set(ctx, lay, "eval_dataset", setInfo{Role: roleEval, Name: g.Name}, b.streamed(g.Samples)); err != nil {
+				return err
+			}
+		}
+		return nil
+	case len(b.o.Eval) > 0:
+		var err error
+		if held, err = b.mixed(b.o.Eval, random); err != nil {
+			return fault("eval_dataset", err)
+		}
+	case len(held) == 0:
+		return nil
+	}
+	return b.set(ctx, lay, "eval_dataset", setInfo{Role: roleEval}, held)
+}
+
+func (b *builder) groups(names []string, random *rng.RandomState) ([]dataset.Group[ref], error) {
+	return dataset.Collect(names, func(name string) ([]ref, error) {
+		s := b.sets[name]
+		refs := make([]ref, len(s.rows))
+		for i := range refs {
+			refs[i] = ref{int32(s.number), int32(i)}
+		}
+		return dataset.Sampled(refs, s.source.NumSamples, b.o.MaxSamples, random), nil
+	})
+}
+
+func (b *builder) mixed(names []string, random *rng.RandomState) ([]ref, error) {
+	groups, err := b.groups(names, random)
+	if err != nil {
+		return nil, err
+	}
+	refs, err := dataset.Merge(groups, b.o.Mix, b.o.Probs, b.o.Seed)
+	return b.streamed(refs), err
+}
+
+// streamed is the order of streaming.
+func (b *builder) streamed(refs []ref) []ref {
+	if !b.o.Streaming {
+		return refs
+	}
+	out := make([]ref, len(refs))
+	for i, from := range dataset.StreamOrder(len(refs), b.o.BufferSize, b.o.Seed) {
+		out[i] = refs[from]
+	}
+	return out
+}
+
+// split takes val_size off; from a stream, its first rows.
+func (b *builder) split(refs []ref) (train, held []ref, err error) {
+	if len(b.o.Eval) > 0 {
+		return refs, nil, nil
+	}
+	if n := int(b.o.ValSize); b.o.Streaming && n > 0 {
+		if n >= len(refs) {
+			return nil, nil, fmt.Errorf("val_size %d takes all of the %d samples and leaves none to train on; make it smaller", n, len(refs))
+		}
+		return refs[n:], refs[:n:n], nil
+	}
+	return dataset.Split(refs, b.o.ValSize, b.o.Seed)
+}
+
+// set lays out one set and reports what was dropped of it.
+func (b *builder) set(ctx context.Context, lay layer, key string, info setInfo, refs []ref) error {
+	var dropped []processor.Dropped
+	tokens := 0
+	for _, r := range refs {
+		s := b.sets[b.names[r.set]]
+		if d, ok := s.dropped[r.row]; ok {
+			dropped = append(dropped, d)
+		} else {
+			tokens += int(s.rows[r.row].n)
+		}
+	}
+	b.warnings = append(b.warnings, processor.Warnings(dropped)...)
+	n, err := lay(ctx, refs)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return fault(key, b.encoder.Empty(len(refs), tokens, dropped))
+	}
+	info.Rows = n
+	b.info = append(b.info, info)
+	return nil
+}
+
+// list is the layer of rows that stay as they are.
+func (b *builder) list(_ context.Context, refs []ref) (n int, err error) {
+	for _, r := range refs {
+		e, usable := b.entry(r)
+		if !usable {
+			continue
+		}
+		if err := b.index.add(e, nil, b.number); err != nil {
+			return n, b.folder.writing(err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// entry is the index entry of an encoded row.
+func (b *builder) entry(r ref) (entry, bool) {
+	row := b.sets[b.names[r.set]].rows[r.row]
+	e := entry{at: row.at, n: row.n, labelled: row.labels, dataset: r.set, row: int64(r.row)}
+	if row.same {
+		e.flags = sameLabels
+	}
+	return e, row.labels >= 0
+}
+
+func (b *builder) number(name string) int { return b.sets[name].number }
+
+// forgetEvery is how many int32s are read of a mapping before its pages are let go.
+const forgetEvery = 64 << 20
+
+// packer is the layer of rows that are packed from encoded ones.
+type packer struct {
+	*builder
+	mapped []byte
+	ids    []int32
+	unmap  func() error
+	read   int
+}
+
+func (b *builder) newPacker() (*packer, error) {
+	if err := b.rows.buf.Flush(); err != nil {
+		return nil, b.folder.writing(err)
+	}
+	p := &packer{builder: b}
+	var err error
+	if p.mapped, p.unmap, err = mapFile(b.folder.path(rowsFile)); err != nil {
+		return nil, err
+	}
+	p.ids = asInts(p.mapped)
+	if b.packed, err = createTokens(b.folder.path(tokensFile)); err != nil {
+		return nil, errors.Join(b.folder.writing(err), p.unmap())
+	}
+	return p, nil
+}
+
+func (p *packer) close() {
+	closeAll(p.packed.file)
+	_ = p.unmap()
+}
+
+func (p *packer) pack(ctx context.Context, refs []ref) (n int, err error) {
+	emit := func(ex data.Example) error {
+		e, err := p.packed.add(ex)
+		if err == nil {
+			e.dataset = int32(p.number(ex.Dataset))
+			err = p.index.add(e, ex.Members, p.number)
+		}
+		if err != nil {
+			return p.folder.writing(err)
+		}
+		n++
+		return nil
+	}
+	for _, span := range p.encoder.Batches(len(refs)) {
+		if err := ctx.Err(); err != nil {
+			return n, err
+		}
+		if err := p.encoder.Pack(p.batch(refs[span[0]:span[1]]), emit); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// batch gathers the usable ones of rows.
+func (p *packer) batch(refs []ref) []data.Example {
+	if p.read > forgetEvery {
+		forget(p.mapped)
+		p.read = 0
+	}
+	out := make([]data.Example, 0, len(refs))
+	for _, r := range refs {
+		e, usable := p.entry(r)
+		if !usable {
+			continue
+		}
+		ex := data.Example{ID: data.ID{Dataset: p.names[r.set], Row: int(r.row)}, InputIDs: p.ids[e.at : e.at+int64(e.n)]}
+		ex.Labels = ex.InputIDs
+		if e.flags&sameLabels == 0 {
+			ex.Labels = p.ids[e.at+int64(e.n) : e.at+2*int64(e.n)]
+		}
+		out = append(out, ex)
+		p.read += int(e.size())
+	}
+	return out
+}

@@ -1,0 +1,186 @@
+// Package cache turns the datasets of a configuration into tokenised examples and
+// keeps them on disk: the next run with the same content finds them there.
+//
+// The memory it takes does not depend on the length of the text: rows are read, encoded
+// on every core and written, and what is returned are slices of the mapped file. Which
+// rows make up a set, and in what order (num_samples, mixing, val_size, streaming), is
+// decided on row numbers.
+//
+// A cache is found by the content of everything it depends on: the data files, their
+// entries in dataset_info.json, the tokenizer, the template, the settings and the
+// program. It is written under another name, synced and renamed, so that one that is
+// there is whole.
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"dataflex/data"
+	"dataflex/data/dataset"
+	"dataflex/data/processor"
+	"dataflex/data/template"
+	"dataflex/data/tokenizer"
+)
+
+// Options say which examples are wanted: the data arguments of a configuration.
+type Options struct {
+	DatasetDir string // "" = dataset.DefaultDir
+	Info       []byte // the text of dataset_dir given as a map; nil = DatasetDir's dataset_info.json
+	Train      []string
+	Eval       []string
+	EvalEach   bool    // eval_on_each_dataset: the evaluation sets stay apart
+	ValSize    float64 // with no Eval: rows held out of Train, a share below 1, a count from 1
+	MaxSamples int     // 0 = all
+	Mix        dataset.Mix
+	Probs      []float64 // interleave_probs
+	Seed       uint64
+	Streaming  bool // the order of a shuffle buffer, and num_samples has no effect
+	BufferSize int
+
+	Tokenizer *tokenizer.Tokenizer // as the template has fixed it
+	Template  *template.Template
+	Pretrain  bool // stage pt; else sft
+	Process   processor.Options
+
+	Dir       string // where caches lie; "" = DefaultDir
+	Overwrite bool   // overwrite_cache: tokenise again
+	Path      string // tokenized_path: read from there if it exists, else kept there
+
+	Log *slog.Logger // nil = silent
+}
+
+// Data is tokenised data. Its slices are read-only memory, valid until Close.
+type Data struct {
+	Train  []data.Example
+	Labels []int32 // per row of Train: how many labels are trained on
+	Eval   []Set
+
+	// Key names the content: equal keys, equal examples. Nothing of the examples
+	// has to be read for it.
+	Key      string
+	Warnings []string // about dropped rows and keys without effect
+	Found    bool     // read, not made
+	Path     string   // the folder they lie in; "" where none could be kept
+
+	most  int // the largest token
+	unmap func() error
+}
+
+// Set is an evaluation set.
+type Set struct {
+	Name     string // of its dataset, with EvalEach
+	Examples []data.Example
+}
+
+// Close unmaps the examples.
+func (d *Data) Close() error { return d.unmap() }
+
+// Fault is an error that a key of the configuration answers for.
+type Fault struct {
+	Key string // dataset, eval_dataset, val_size, tokenized_path, ...
+	Err error
+}
+
+func (f *Fault) Error() string { return f.Key + ": " + f.Err.Error() }
+func (f *Fault) Unwrap() error { return f.Err }
+
+func fault(key string, err error) error {
+	var f *Fault
+	if err == nil || errors.As(err, &f) {
+		return err
+	}
+	return &Fault{Key: key, Err: err}
+}
+
+// DefaultDir is where caches lie: $DATAFLEX_CACHE, else beside those of Hugging Face
+// datasets if $HF_DATASETS_CACHE or $HF_HOME says where, else in the user's cache
+// folder.
+func DefaultDir() (string, error) {
+	if dir := os.Getenv("DATAFLEX_CACHE"); dir != "" {
+		return dir, nil
+	}
+	for _, name := range []string{"HF_DATASETS_CACHE", "HF_HOME"} {
+		if dir := os.Getenv(name); dir != "" {
+			return filepath.Join(dir, "dataflex"), nil
+		}
+	}
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "dataflex"), err
+}
+
+// Load returns the examples that o describes: from tokenized_path or a cache if they
+// are there, else it makes and keeps them. Errors that belong to a key of the
+// configuration are a *Fault.
+func Load(ctx context.Context, o Options) (*Data, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Path != "" {
+		d, err := o.fromPath()
+		if d != nil || err != nil {
+			return d, fault("tokenized_path", err)
+		}
+	}
+	b, err := newBuilder(o)
+	if err != nil {
+		return nil, err
+	}
+	if o.Path != "" {
+		return b.keep(ctx, filepath.Dir(o.Path), filepath.Base(o.Path))
+	}
+	parent, name := filepath.Join(b.dir, "tokenized"), b.key[:32]
+	if b.dir == "" {
+		return b.lose(ctx)
+	}
+	if !o.Overwrite {
+		d, err := open(filepath.Join(parent, name))
+		if err == nil && d.Key == b.key {
+			d.Found = true
+			o.Log.Info("tokenised data found", "cache", d.Path, "rows", len(d.Train))
+			return d, nil
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			o.Log.Warn("the cache is not usable and is made again: " + err.Error())
+		}
+	}
+	return b.keep(ctx, parent, name)
+}
+
+// fromPath reads tokenized_path; nil when there is nothing there yet.
+func (o Options) fromPath() (*Data, error) {
+	entries, err := os.ReadDir(o.Path)
+	switch {
+	case errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0:
+		if o.Streaming {
+			return nil, errors.New("it does not exist yet: turn off `streaming` when saving a dataset to disk (once it is there, streaming is not needed)")
+		}
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Name() == "dataset_dict.json" || e.Name() == "state.json" || filepath.Ext(e.Name()) == ".arrow" {
+			return nil, fmt.Errorf("%s is an Arrow folder that LLaMA-Factory saved (it holds %s), and only this program's own format is read: "+
+				"name a folder that does not exist yet, and the data is tokenised into it from dataset and dataset_dir", o.Path, e.Name())
+		}
+	}
+	d, err := open(o.Path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not empty and holds no tokenised data (%w): name a folder that does not exist yet", o.Path, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.Found = true
+	if n := o.Tokenizer.Len(); d.most >= n {
+		return nil, errors.Join(fmt.Errorf("%s holds token %d, and the tokenizer has %d tokens: it was made with another tokenizer; "+
+			"name the model it was made for, or another folder", o.Path, d.most, n), d.Close())
+	}
+	o.Log.Info("tokenised data read; the other data arguments have no effect", "tokenized_path", o.Path, "rows", len(d.Train))
+	return d, nil
+}

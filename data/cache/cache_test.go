@@ -1,0 +1,481 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"dataflex/data"
+	"dataflex/data/dataset"
+	"dataflex/data/processor"
+	"dataflex/data/rng"
+	"dataflex/data/template"
+	"dataflex/data/tokenizer"
+)
+
+// The tokenizer is the demo's: byte-level BPE, small.
+const tokenizerDir = "../../tools/dataflex-demo/model"
+
+const info = `{
+	"a":{"file_name":"a.jsonl"},
+	"b":{"file_name":"b.json","formatting":"sharegpt"},
+	"n":{"file_name":"a.jsonl","num_samples":150},
+	"t":{"file_name":"t.txt","columns":{"prompt":"text"}}}`
+
+// folderOf writes three datasets: a of 120 rows (some of them broken), b of 40, t of 60.
+func folderOf(t testing.TB) string {
+	t.Helper()
+	r := rand.New(rand.NewPCG(1, 2))
+	words := func(n int) string {
+		out := make([]string, n)
+		for i := range out {
+			out[i] = fmt.Sprint("w", r.IntN(500))
+		}
+		return strings.Join(out, " ")
+	}
+	var a, b, text []string
+	for i := range 120 {
+		answer := fmt.Sprintf("%q", words(1+r.IntN(12)))
+		if i%17 == 3 {
+			answer = "null"
+		}
+		a = append(a, fmt.Sprintf(`{"instruction":%q,"input":"","output":%s}`, words(1+r.IntN(20)), answer))
+	}
+	for i := range 40 {
+		b = append(b, fmt.Sprintf(`{"conversations":[{"from":"human","value":%q},{"from":%q,"value":%q}]}`, words(4), []string{"gpt", "human"}[i%9/8], words(6)))
+	}
+	for range 60 {
+		text = append(text, words(r.IntN(30)))
+	}
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		dataset.InfoFile: info, "a.jsonl": strings.Join(a, "\n"), "b.json": "[" + strings.Join(b, ",\n") + "]", "t.txt": strings.Join(text, "\n"),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func options(t testing.TB, dir string, change func(*Options)) Options {
+	t.Helper()
+	tok, err := tokenizer.Load(tokenizerDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl, err := template.Get("chatml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl.FixTokenizer(tok)
+	o := Options{
+		DatasetDir: dir, Train: []string{"a", "b"}, Seed: 7, BufferSize: 16, Tokenizer: tok, Template: tmpl,
+		Process: processor.Options{CutoffLen: 64, Threads: 2}, Dir: t.TempDir(),
+	}
+	if change != nil {
+		change(&o)
+	}
+	return o
+}
+
+// inMemory is what Load must give, made by the packages' own functions.
+func inMemory(t *testing.T, o Options) (train []data.Example, eval []Set, warnings []string) {
+	t.Helper()
+	random := rng.NewRandomState(uint32(o.Seed))
+	ctx := context.Background()
+	load := func(names []string) dataset.Options {
+		return dataset.Options{Dir: o.DatasetDir, Names: names, MaxSamples: o.MaxSamples, Seed: o.Seed, Mix: o.Mix, Probs: o.Probs, Random: random}
+	}
+	process := func(samples []data.Sample) []data.Example {
+		f := func() ([]data.Example, []processor.Dropped, error) {
+			return processor.SFT(ctx, o.Tokenizer, o.Template, samples, o.Process)
+		}
+		if o.Pretrain {
+			f = func() ([]data.Example, []processor.Dropped, error) {
+				return processor.Pretrain(ctx, o.Tokenizer, o.Template, samples, o.Process)
+			}
+		}
+		out, dropped, err := f()
+		if err != nil {
+			t.Fatal(err)
+		}
+		warnings = append(warnings, processor.Warnings(dropped)...)
+		return out
+	}
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	set, err := dataset.Load(ctx, load(o.Train))
+	must(err)
+	samples, held, err := dataset.Split(set.Samples, o.ValSize, o.Seed)
+	must(err)
+	train = process(samples)
+	switch {
+	case o.EvalEach:
+		sets, _, err := dataset.LoadEach(ctx, load(o.Eval))
+		must(err)
+		for _, s := range sets {
+			eval = append(eval, Set{s.Name, process(s.Samples)})
+		}
+	case o.Eval != nil:
+		set, err := dataset.Load(ctx, load(o.Eval))
+		must(err)
+		eval = []Set{{"", process(set.Samples)}}
+	case held != nil:
+		eval = []Set{{"", process(held)}}
+	}
+	return train, eval, warnings
+}
+
+// Every way of sampling, mixing, splitting and packing gives what the functions that
+// hold everything in memory give, from a new cache and from an old one.
+func TestLoad(t *testing.T) {
+	dir := folderOf(t)
+	yes, no := true, false
+	for name, change := range map[string]func(*Options){
+		"plain":          func(*Options) {},
+		"max_samples":    func(o *Options) { o.MaxSamples = 25 },
+		"num_samples":    func(o *Options) { o.Train = []string{"n", "b"}; o.Eval = []string{"n"} },
+		"listed twice":   func(o *Options) { o.Train = []string{"n", "b", "n"} },
+		"interleave":     func(o *Options) { o.Mix = dataset.InterleaveOver; o.Probs = []float64{.7, .3} },
+		"turns":          func(o *Options) { o.Mix = dataset.InterleaveUnder },
+		"val_size":       func(o *Options) { o.ValSize = .2 },
+		"eval":           func(o *Options) { o.Train, o.Eval = []string{"a"}, []string{"b", "a"} },
+		"eval each":      func(o *Options) { o.Eval = []string{"b", "a"}; o.EvalEach = true },
+		"packing":        func(o *Options) { o.Process.Packing = &yes; o.ValSize = 20 },
+		"neat":           func(o *Options) { o.Process.NeatPacking = true; o.Process.Workers = 3; o.Process.BatchSize = 11 },
+		"train prompt":   func(o *Options) { o.Process.TrainOnPrompt = true },
+		"history":        func(o *Options) { o.Process.MaskHistory = true },
+		"pt":             func(o *Options) { o.Train, o.Pretrain = []string{"t"}, true },
+		"pt batches":     func(o *Options) { o.Train, o.Pretrain = []string{"t"}, true; o.Process.BatchSize = 7; o.ValSize = .3 },
+		"pt not packing": func(o *Options) { o.Train, o.Pretrain, o.Process.Packing = []string{"t", "a"}, true, &no },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t, dir, change)
+			train, eval, warnings := inMemory(t, o)
+			for _, found := range []bool{false, true} {
+				d, err := Load(context.Background(), o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer d.Close()
+				same(t, "train", d.Train, train)
+				if d.Found != found || len(d.Eval) != len(eval) {
+					t.Fatalf("found %v, %d sets", d.Found, len(d.Eval))
+				}
+				for i, s := range d.Eval {
+					if s.Name != eval[i].Name {
+						t.Errorf("set %d is %q", i, s.Name)
+					}
+					same(t, s.Name, s.Examples, eval[i].Examples)
+				}
+				var said []string
+				for _, w := range d.Warnings {
+					if !strings.Contains(w, "listed more than once") {
+						said = append(said, w)
+					}
+				}
+				if !reflect.DeepEqual(said, warnings) {
+					t.Errorf("warnings %q, want %q", said, warnings)
+				}
+				for i, ex := range d.Train {
+					if n, _ := processor.LabelTokens(ex.Labels); int(d.Labels[i]) != n {
+						t.Errorf("row %d: %d labels, want %d", i, d.Labels[i], n)
+					}
+				}
+			}
+		})
+	}
+}
+
+func same(t *testing.T, what string, got, want []data.Example) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d rows, want %d", what, len(got), len(want))
+	}
+	for i := range got {
+		if !reflect.DeepEqual(got[i], want[i]) {
+			t.Fatalf("%s row %d:\n%+v, want\n%+v", what, i, got[i], want[i])
+		}
+	}
+}
+
+// The stream comes in the buffer's order, its first rows are held out, and num_samples
+// has no effect.
+func TestStreaming(t *testing.T) {
+	o := options(t, folderOf(t), func(o *Options) { o.Streaming, o.Train, o.ValSize = true, []string{"n"}, 10 })
+	d, err := Load(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	var want [2][]int // of the held-out and the training rows
+	for i, row := range dataset.StreamOrder(120, 16, 7) {
+		if row%17 != 3 { // the broken ones
+			set := min(i/10, 1)
+			want[set] = append(want[set], row)
+		}
+	}
+	for set, examples := range [][]data.Example{d.Eval[0].Examples, d.Train} {
+		var rows []int
+		for _, ex := range examples {
+			rows = append(rows, ex.Row)
+		}
+		if !slices.Equal(rows, want[set]) {
+			t.Errorf("set %d: %v, want %v", set, rows, want[set])
+		}
+	}
+}
+
+// A cache is found by content alone: whatever changes the examples changes the key.
+func TestKey(t *testing.T) {
+	dir := folderOf(t)
+	keys := map[string]string{}
+	key := func(name string, o Options) string {
+		b, err := newBuilder(o)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return b.key
+	}
+	base := key("base", options(t, dir, nil))
+	keys[base] = "base"
+	yes := true
+	for name, change := range map[string]func(*Options){
+		"cutoff":   func(o *Options) { o.Process.CutoffLen = 63 },
+		"packing":  func(o *Options) { o.Process.Packing = &yes },
+		"neat":     func(o *Options) { o.Process.NeatPacking = true },
+		"workers":  func(o *Options) { o.Process.NeatPacking = true; o.Process.Workers = 2 },
+		"prompt":   func(o *Options) { o.Process.TrainOnPrompt = true },
+		"history":  func(o *Options) { o.Process.MaskHistory = true },
+		"datasets": func(o *Options) { o.Train = []string{"b", "a"} },
+		"eval":     func(o *Options) { o.Eval = []string{"a"} },
+		"each":     func(o *Options) { o.Eval = []string{"a"}; o.EvalEach = true },
+		"val":      func(o *Options) { o.ValSize = .1 },
+		"val seed": func(o *Options) { o.ValSize = .1; o.Seed = 8 },
+		"max":      func(o *Options) { o.MaxSamples = 3 },
+		"mix":      func(o *Options) { o.Mix = dataset.InterleaveOver },
+		"stage":    func(o *Options) { o.Pretrain = true },
+		"stream":   func(o *Options) { o.Streaming = true },
+		"buffer":   func(o *Options) { o.Streaming = true; o.BufferSize = 9 },
+		"template": func(o *Options) {
+			system := "Be brief."
+			o.Template, _ = o.Template.With(template.Options{DefaultSystem: &system})
+		},
+		"tokenizer": func(o *Options) { o.Tokenizer.AddTokens("w1") },
+		"entry": func(o *Options) {
+			o.Info = []byte(strings.Replace(info, `"a.jsonl"`, `"a.jsonl","columns":{"prompt":"instruction","response":"output"}`, 1))
+		},
+	} {
+		k := key(name, options(t, dir, change))
+		if other, dup := keys[k]; dup {
+			t.Errorf("%s has the key of %s", name, other)
+		}
+		keys[k] = name
+	}
+	if k := key("seed", options(t, dir, func(o *Options) { o.Seed = 9; o.Process.Threads = 1; o.Process.Workers = 5 })); k != base {
+		t.Error("a seed, threads and workers that decide nothing change the key")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "a.jsonl"), []byte(`{"instruction":"x","input":"","output":"y"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if key("file", options(t, dir, nil)) == base {
+		t.Error("another file has the same key")
+	}
+}
+
+func TestOverwriteAndDamage(t *testing.T) {
+	o := options(t, folderOf(t), nil)
+	load := func() *Data {
+		t.Helper()
+		d, err := Load(context.Background(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { d.Close() })
+		return d
+	}
+	first := load()
+	o.Overwrite = true
+	again := load()
+	if again.Found {
+		t.Error("overwrite_cache did not tokenise again")
+	}
+	same(t, "overwritten", again.Train, first.Train) // what is mapped outlives its folder
+	o.Overwrite = false
+	// Whatever is cut off or changed of index and manifest is noticed and made again.
+	var log bytes.Buffer
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	for _, name := range []string{manifestFile, indexFile, tokensFile} {
+		path := filepath.Join(again.Path, name)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == indexFile {
+			text[100] ^= 1
+		} else {
+			text = text[:len(text)-9]
+		}
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		log.Reset()
+		d := load()
+		if d.Found || !strings.Contains(log.String(), "the cache is not usable and is made again") {
+			t.Errorf("%s damaged: found %v, log %s", name, d.Found, log.String())
+		}
+		same(t, name, d.Train, first.Train)
+	}
+}
+
+// An interrupted tokenisation leaves nothing that the next one would take for data, and
+// what a killed one left is removed.
+func TestInterrupted(t *testing.T) {
+	o := options(t, folderOf(t), nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := Load(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	tokenized := filepath.Join(o.Dir, "tokenized")
+	killed := filepath.Join(tokenized, tempPrefix+"1")
+	if err := os.Mkdir(killed, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	running, err := begin(tokenized, "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := Load(context.Background(), o)
+	if err != nil || d.Found {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	entries, err := os.ReadDir(tokenized)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("%v, %v: want the cache and what another program is writing", entries, err)
+	}
+	running.abort()
+}
+
+func TestTokenizedPath(t *testing.T) {
+	dir := folderOf(t)
+	kept := filepath.Join(t.TempDir(), "kept")
+	o := options(t, dir, func(o *Options) { o.Path = kept; o.ValSize = 8 })
+	made, err := Load(context.Background(), o)
+	if err != nil || made.Found || made.Path != kept {
+		t.Fatal(err)
+	}
+	defer made.Close()
+	// From then on nothing else counts.
+	o.DatasetDir, o.Train, o.ValSize = t.TempDir(), nil, 0
+	read, err := Load(context.Background(), o)
+	if err != nil || !read.Found || read.Key != made.Key {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	same(t, "read", read.Train, made.Train)
+	same(t, "read eval", read.Eval[0].Examples, made.Eval[0].Examples)
+}
+
+// Each refusal names the folder or key and says what to do.
+func TestRefusals(t *testing.T) {
+	dir := folderOf(t)
+	holds := func(name, text string) string {
+		path := t.TempDir()
+		if err := os.WriteFile(filepath.Join(path, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	future, _ := json.Marshal(manifest{Format: formatName, Version: 9})
+	large := filepath.Join(t.TempDir(), "large")
+	d, err := Load(context.Background(), options(t, dir, func(o *Options) { o.Path = large; o.Tokenizer.AddTokens("w1", "w2") }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	for want, change := range map[string]func(*Options){
+		"tokenized_path: |is an Arrow folder that LLaMA-Factory saved|dataset_dict.json|does not exist yet": func(o *Options) { o.Path = holds("dataset_dict.json", "{}") },
+		"tokenized_path: |data-0.arrow|only this program's own format is read":                              func(o *Options) { o.Path = holds("data-0.arrow", "") },
+		"tokenized_path: |is not empty and holds no tokenised data":                                         func(o *Options) { o.Path = holds("notes.txt", "") },
+		"tokenized_path: |version 9 of the format, and this program reads 1|remove this one":                func(o *Options) { o.Path = holds(manifestFile, string(future)) },
+		"tokenized_path: |made with another tokenizer":                                                      func(o *Options) { o.Path = large },
+		"tokenized_path: |turn off `streaming` when saving a dataset to disk":                               func(o *Options) { o.Path = filepath.Join(dir, "new"); o.Streaming = true },
+		"dataset: |Undefined dataset x|dataset_info.json":                                                   func(o *Options) { o.Train = []string{"x"} },
+		"eval_dataset: |Undefined dataset y":                                                                func(o *Options) { o.Eval = []string{"y"} },
+		"dataset_dir: |Cannot open":                                                                         func(o *Options) { o.DatasetDir = "/nowhere" },
+		"dataset: |no dataset is named":                                                                     func(o *Options) { o.Train = nil },
+		"val_size: |takes 160 of 160 samples":                                                               func(o *Options) { o.ValSize = 160 },
+		"val_size: |takes all of the 160 samples":                                                           func(o *Options) { o.ValSize, o.Streaming = 160, true },
+		"dataset: |Cannot find valid samples":                                                               func(o *Options) { o.Train = []string{"t"} },
+		"dataset: |Cannot find sufficient samples":                                                          func(o *Options) { o.Train, o.Pretrain, o.Process.CutoffLen = []string{"t"}, true, 100000 },
+		"eval_dataset: |row 0|column 'text' is missing": func(o *Options) {
+			o.Eval = []string{"c"}
+			o.Info = []byte(strings.Replace(info, `"t":{`, `"c":{"file_name":"b.json","columns":{"prompt":"text"}},"t":{`, 1))
+		},
+		"cutoff_len is 0": func(o *Options) { o.Process.CutoffLen = 0 },
+	} {
+		_, err := Load(context.Background(), options(t, dir, change))
+		for _, part := range strings.Split(want, "|") {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("%v\nlacks %q", err, part)
+			}
+		}
+	}
+}
+
+// Without a place for caches the run goes on, and leaves nothing behind.
+func TestNoPlace(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	var log bytes.Buffer
+	o := options(t, folderOf(t), func(o *Options) { o.Dir = filepath.Join(file, "below") })
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	d, err := Load(context.Background(), o)
+	if err != nil || len(d.Train) == 0 || d.Path != "" {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if !strings.Contains(log.String(), "set DATAFLEX_CACHE") {
+		t.Error(log.String())
+	}
+	left, err := filepath.Glob(filepath.Join(temp, tempPrefix+"*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	train, _, _ := inMemory(t, o)
+	same(t, "train", d.Train, train)
+}
+
+func TestDefaultDir(t *testing.T) {
+	for _, c := range [][3]string{{"DATAFLEX_CACHE", "/x", "/x"}, {"HF_DATASETS_CACHE", "/y", "/y/dataflex"}, {"HF_HOME", "/z", "/z/dataflex"}, {"XDG_CACHE_HOME", "/c", "/c/dataflex"}} {
+		t.Run(c[0], func(t *testing.T) {
+			for _, name := range []string{"DATAFLEX_CACHE", "HF_DATASETS_CACHE", "HF_HOME"} {
+				t.Setenv(name, "")
+			}
+			t.Setenv(c[0], c[1])
+			if got, err := DefaultDir(); err != nil || got != c[2] {
+				t.Errorf("%s, %v", got, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,191 @@
+package cache
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"unsafe"
+
+	"dataflex/data"
+)
+
+// open maps a folder. os.ErrNotExist: there is none. Whatever does not fit together is
+// an error; the tokens themselves are not read.
+func open(dir string) (d *Data, err error) {
+	m, err := readManifest(dir)
+	if err != nil {
+		return nil, err
+	}
+	r := reader{manifest: m}
+	if err := r.mapAll(dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), r.unmap())
+	}
+	if d, err = r.data(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w: remove the folder, it will be made again", dir, err), r.unmap())
+	}
+	d.Key, d.Path, d.Warnings, d.most, d.unmap = m.Key, dir, m.Warnings, m.MaxToken, r.unmap
+	return d, nil
+}
+
+func readManifest(dir string) (manifest, error) {
+	var m manifest
+	path := filepath.Join(dir, manifestFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return m, fmt.Errorf("%s: %w", path, err)
+	}
+	if m.Format != formatName {
+		return m, fmt.Errorf("%s: it is not of %s but of something else (format %q)", path, formatName, m.Format)
+	}
+	if m.Version != formatVersion {
+		return m, fmt.Errorf("%s: version %d of the format, and this program reads %d: name another folder, or remove this one to have it made again", path, m.Version, formatVersion)
+	}
+	if one := uint16(1); *(*byte)(unsafe.Pointer(&one)) != 1 {
+		return m, fmt.Errorf("%s: the format is little-endian, this machine is not", path)
+	}
+	return m, nil
+}
+
+// reader turns the files of a folder into examples.
+type reader struct {
+	manifest       manifest
+	tokens         []int32
+	index, members []byte
+	unmaps         []func() error
+	ids            []data.ID // of members, filled as rows take theirs
+}
+
+func (r *reader) unmap() (err error) {
+	for _, f := range r.unmaps {
+		err = errors.Join(err, f())
+	}
+	r.unmaps = nil
+	return err
+}
+
+func (r *reader) mapOne(path string, want int64) ([]byte, error) {
+	b, unmap, err := mapFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r.unmaps = append(r.unmaps, unmap)
+	if int64(len(b)) != want {
+		return nil, fmt.Errorf("%s has %d bytes where %d are expected", filepath.Base(path), len(b), want)
+	}
+	return b, nil
+}
+
+func (r *reader) mapAll(dir string) error {
+	rows := 0
+	for _, s := range r.manifest.Sets {
+		rows += s.Rows
+	}
+	tokens, err := r.mapOne(filepath.Join(dir, tokensFile), 4*r.manifest.Tokens)
+	if err != nil {
+		return err
+	}
+	r.tokens = asInts(tokens)
+	if r.index, err = r.mapOne(filepath.Join(dir, indexFile), indexBytes*int64(rows)); err != nil {
+		return err
+	}
+	if r.members, err = r.mapOne(filepath.Join(dir, membersFile), memberBytes*r.manifest.Members); err != nil {
+		return err
+	}
+	if crc32.Checksum(r.index, castagnoli) != r.manifest.IndexCRC {
+		return fmt.Errorf("%s is damaged: its checksum differs from the manifest's", indexFile)
+	}
+	return nil
+}
+
+func asInts(b []byte) []int32 {
+	return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
+}
+
+// data makes the examples of all sets.
+func (r *reader) data() (*Data, error) {
+	d := &Data{}
+	r.ids = make([]data.ID, 0, r.manifest.Members)
+	at := 0
+	for _, s := range r.manifest.Sets {
+		examples := make([]data.Example, s.Rows)
+		var labels []int32
+		if s.Role == roleTrain {
+			labels = make([]int32, s.Rows)
+		}
+		for i := range examples {
+			e := getEntry(r.index[indexBytes*at:])
+			at++
+			var err error
+			if examples[i], err = r.example(e); err != nil {
+				return nil, fmt.Errorf("%s, record %d: %w", indexFile, at-1, err)
+			}
+			if labels != nil {
+				labels[i] = e.labelled
+			}
+		}
+		if s.Role == roleTrain {
+			d.Train, d.Labels = examples, labels
+		} else {
+			d.Eval = append(d.Eval, Set{Name: s.Name, Examples: examples})
+		}
+	}
+	return d, nil
+}
+
+// example cuts a row out of the mapped tokens.
+func (r *reader) example(e entry) (data.Example, error) {
+	var ex data.Example
+	if e.n < 0 || e.segments < 0 || e.at < 0 || e.at > int64(len(r.tokens))-e.size() {
+		return ex, fmt.Errorf("the row lies outside of %s", tokensFile)
+	}
+	if e.members < 0 || e.memberAt < 0 || e.memberAt > r.manifest.Members-int64(e.members) || len(r.ids)+int(e.members) > cap(r.ids) {
+		return ex, fmt.Errorf("the row's members lie outside of %s", membersFile)
+	}
+	rest := r.tokens[e.at : e.at+e.size() : e.at+e.size()]
+	take := func(n int32) []int32 {
+		part := rest[:n:n]
+		rest = rest[n:]
+		return part
+	}
+	ex.InputIDs = take(e.n)
+	ex.Labels = ex.InputIDs
+	if e.flags&sameLabels == 0 {
+		ex.Labels = take(e.n)
+	}
+	if e.flags&hasPositions != 0 {
+		ex.PositionIDs = take(e.n)
+	}
+	if e.segments > 0 {
+		ex.Segments = take(e.segments)
+	}
+	var err error
+	ex.ID, err = r.id(uint64(e.dataset), uint64(e.row))
+	if e.members == 0 || err != nil {
+		return ex, err
+	}
+	from := len(r.ids)
+	for i := range int64(e.members) {
+		m := r.members[memberBytes*(e.memberAt+i):]
+		id, err := r.id(binary.LittleEndian.Uint64(m), binary.LittleEndian.Uint64(m[8:]))
+		if err != nil {
+			return ex, err
+		}
+		r.ids = append(r.ids, id)
+	}
+	ex.Members = r.ids[from:len(r.ids):len(r.ids)]
+	return ex, nil
+}
+
+func (r *reader) id(dataset, row uint64) (data.ID, error) {
+	if dataset >= uint64(len(r.manifest.Datasets)) {
+		return data.ID{}, fmt.Errorf("there is no dataset number %d", dataset)
+	}
+	return data.ID{Dataset: r.manifest.Datasets[dataset], Row: int(row)}, nil
+}

@@ -1,0 +1,248 @@
+package cache
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"hash/crc32"
+	"io"
+	"os"
+	"unsafe"
+
+	"dataflex/data"
+)
+
+// The format: a folder with
+//
+//	manifest.json  what it is (manifest below); a folder without one is not whole
+//	tokens.i32     little-endian int32; of each row: ids, labels unless they are the
+//	               ids, positions if it has them, segments
+//	index.bin      a record of indexBytes for every row, set after set
+//	members.bin    16 bytes for every member of a packed row: dataset, row
+const (
+	formatName    = "dataflex tokenised data"
+	formatVersion = 1
+
+	manifestFile = "manifest.json"
+	tokensFile   = "tokens.i32"
+	indexFile    = "index.bin"
+	membersFile  = "members.bin"
+	rowsFile     = "rows.i32" // before packing; gone when the folder is whole
+)
+
+// manifest is manifest.json.
+type manifest struct {
+	Format   string    `json:"format"`
+	Version  int       `json:"version"`
+	Key      string    `json:"key"`
+	Datasets []string  `json:"datasets"` // by number
+	Sets     []setInfo `json:"sets"`
+	Tokens   int64     `json:"tokens"`    // int32s in tokens.i32
+	Members  int64     `json:"members"`   // records in members.bin
+	MaxToken int       `json:"max_token"` // the largest id
+	IndexCRC uint32    `json:"index_crc32c"`
+	Warnings []string  `json:"warnings"`
+}
+
+// setInfo is a run of rows in the index.
+type setInfo struct {
+	Role string `json:"role"` // train or eval
+	Name string `json:"name,omitempty"`
+	Rows int    `json:"rows"`
+}
+
+const (
+	roleTrain = "train"
+	roleEval  = "eval"
+)
+
+// entry is a row of the index.
+type entry struct {
+	at       int64 // in tokens.i32, in int32s
+	n        int32 // tokens
+	labelled int32 // labels that are trained on
+	dataset  int32
+	flags    int32
+	row      int64
+	segments int32 // numbers in the row's segments; 0 = none
+	members  int32
+	memberAt int64
+}
+
+const indexBytes = 48
+
+// The flags of an entry.
+const (
+	sameLabels   = 1 << iota // the labels are the ids
+	hasPositions             // packed rows of SFT
+)
+
+func (e entry) put(b []byte) {
+	le := binary.LittleEndian
+	le.PutUint64(b, uint64(e.at))
+	le.PutUint32(b[8:], uint32(e.n))
+	le.PutUint32(b[12:], uint32(e.labelled))
+	le.PutUint32(b[16:], uint32(e.dataset))
+	le.PutUint32(b[20:], uint32(e.flags))
+	le.PutUint64(b[24:], uint64(e.row))
+	le.PutUint32(b[32:], uint32(e.segments))
+	le.PutUint32(b[36:], uint32(e.members))
+	le.PutUint64(b[40:], uint64(e.memberAt))
+}
+
+func getEntry(b []byte) entry {
+	le := binary.LittleEndian
+	return entry{
+		at: int64(le.Uint64(b)), n: int32(le.Uint32(b[8:])), labelled: int32(le.Uint32(b[12:])), dataset: int32(le.Uint32(b[16:])),
+		flags: int32(le.Uint32(b[20:])), row: int64(le.Uint64(b[24:])), segments: int32(le.Uint32(b[32:])), members: int32(le.Uint32(b[36:])),
+		memberAt: int64(le.Uint64(b[40:])),
+	}
+}
+
+// size is how many int32s the row takes.
+func (e entry) size() int64 {
+	n := int64(e.n)
+	if e.flags&sameLabels == 0 {
+		n += int64(e.n)
+	}
+	if e.flags&hasPositions != 0 {
+		n += int64(e.n)
+	}
+	return n + int64(e.segments)
+}
+
+// stream is a file that is appended to.
+type stream struct {
+	file *os.File
+	buf  *bufio.Writer
+}
+
+func create(path string) (*stream, error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	return &stream{f, bufio.NewWriterSize(f, 1<<20)}, nil
+}
+
+// finish makes the file durable.
+func (s *stream) finish() error {
+	if err := s.buf.Flush(); err != nil {
+		return err
+	}
+	return s.file.Sync()
+}
+
+// ints appends numbers as they lie in memory: little-endian, which open checks.
+func (s *stream) ints(x []int32) error {
+	if len(x) == 0 {
+		return nil
+	}
+	_, err := s.buf.Write(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x)))
+	return err
+}
+
+// tokens is a tokens.i32 that is written.
+type tokens struct {
+	stream
+	at  int64
+	max int32
+}
+
+func createTokens(path string) (*tokens, error) {
+	s, err := create(path)
+	if err != nil {
+		return nil, err
+	}
+	return &tokens{stream: *s}, nil
+}
+
+// add writes a row and describes it, but for its dataset and members.
+func (t *tokens) add(ex data.Example) (entry, error) {
+	e := entry{at: t.at, n: int32(len(ex.InputIDs)), row: int64(ex.Row), segments: int32(len(ex.Segments)), flags: sameLabels}
+	for i, id := range ex.InputIDs {
+		t.max = max(t.max, id)
+		if ex.Labels == nil { // a document that will be packed
+			continue
+		}
+		l := ex.Labels[i]
+		if l != id {
+			e.flags &^= sameLabels
+		}
+		if l != data.IgnoreIndex {
+			e.labelled++
+		}
+	}
+	parts := [][]int32{ex.InputIDs, nil, ex.PositionIDs, ex.Segments}
+	if e.flags&sameLabels == 0 {
+		parts[1] = ex.Labels
+	}
+	if ex.PositionIDs != nil {
+		e.flags |= hasPositions
+	}
+	for _, p := range parts {
+		if err := t.ints(p); err != nil {
+			return e, err
+		}
+	}
+	t.at += e.size()
+	return e, nil
+}
+
+// index writes index.bin and members.bin.
+type index struct {
+	rows, members stream
+	crc           uint32
+	membersAt     int64
+	record        [indexBytes]byte
+}
+
+func createIndex(f *folder) (*index, error) {
+	rows, err := create(f.path(indexFile))
+	if err != nil {
+		return nil, err
+	}
+	members, err := create(f.path(membersFile))
+	if err != nil {
+		return nil, err
+	}
+	return &index{rows: *rows, members: *members}, nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// add writes a row's record; number gives datasets their numbers.
+func (x *index) add(e entry, members []data.ID, number func(dataset string) int) error {
+	e.members, e.memberAt = int32(len(members)), x.membersAt
+	x.membersAt += int64(len(members))
+	for _, m := range members {
+		binary.LittleEndian.PutUint64(x.record[:], uint64(number(m.Dataset)))
+		binary.LittleEndian.PutUint64(x.record[8:], uint64(m.Row))
+		if _, err := x.members.buf.Write(x.record[:memberBytes]); err != nil {
+			return err
+		}
+	}
+	e.put(x.record[:])
+	x.crc = crc32.Update(x.crc, castagnoli, x.record[:])
+	_, err := x.rows.buf.Write(x.record[:])
+	return err
+}
+
+const memberBytes = 16
+
+// writeManifest writes the file that makes the folder whole.
+func writeManifest(path string, m manifest) error {
+	m.Format, m.Version = formatName, formatVersion
+	text, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(path, append(text, '\n'))
+}
+
+// closeAll closes what was opened; errors that matter came from finish.
+func closeAll(files ...io.Closer) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
