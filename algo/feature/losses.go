@@ -37,7 +37,7 @@ func (p Pass) tokens() int {
 }
 
 // Losses is every example's mean token loss in evaluation mode; NaN for one
-// without a labelled token.
+// without a labelled token, and for one whose loss is not finite.
 func Losses(ctx context.Context, p Pass, examples []data.Example) ([]float64, error) {
 	out := make([]float64, len(examples))
 	progress := newProgress(p.Log, "per-sample loss", len(examples))
@@ -52,7 +52,7 @@ func Losses(ctx context.Context, p Pass, examples []data.Example) ([]float64, er
 		}
 		mean, ok := m.RowMeans(tokenLoss)
 		for i, r := range rows {
-			if out[r] = mean[i]; !ok[i] {
+			if out[r] = mean[i]; !ok[i] || math.IsInf(mean[i], 0) {
 				out[r] = math.NaN()
 			}
 		}

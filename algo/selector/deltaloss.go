@@ -103,6 +103,9 @@ func (s *deltaLoss) choose(losses []float64, r algo.Request) (algo.Selection, er
 		}, nil
 	}
 	delta := deltas(s.initial, losses)
+	if err := scored(s.run.Log, s.run.Train, delta); err != nil && s.mode == algo.Faithful {
+		return algo.Selection{}, err
+	}
 	p, available := s.probabilities(delta, r.Update)
 	replacement := r.N > available
 	if replacement {

@@ -74,6 +74,9 @@ func (s *loss) Select(ctx context.Context, r algo.Request) (algo.Selection, erro
 }
 
 func (s *loss) choose(losses []float64, r algo.Request) (algo.Selection, error) {
+	if err := scored(s.run.Log, s.run.Train, losses); err != nil && s.mode == algo.Faithful {
+		return algo.Selection{}, err
+	}
 	p, available := s.probabilities(losses)
 	replacement := s.replacement
 	if !replacement && r.N > available {
