@@ -1,0 +1,187 @@
+package weighter
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"dataflex/algo"
+	"dataflex/algo/batch"
+	"dataflex/algo/config"
+	"dataflex/algo/feature"
+	"dataflex/driver"
+	"dataflex/model/decoder"
+)
+
+func init() { algo.RegisterWeighter("adapt", newAdapt) }
+
+// adapt weighs rows by their likeness to an anchor set, the rows of eval_dataset:
+// ADAPT, Rethinking Data Curation in LLM Training: Online Reweighting Offers Better
+// Generalization (ICLR 2026). With φ the unit vector of a row, its hidden states
+// after the final norm averaged with weights 1, 2, 3, … by position,
+//
+//	w = σ(mean over the anchors of φ·φ_a / τ), at most clip
+//
+// Anchors are seen anew at steps divisible by refresh_interval. Vectors are those of
+// evaluation mode; their arithmetic is float64.
+//
+// faithful: the weights are scaled to mean 1 over the optimizer step, and tokens stay
+// the unit of the loss. upstream: the loss is the plain sum of w times the rows' mean
+// losses, divided by the micro-batches.
+type adapt struct {
+	run     *algo.Run
+	mode    algo.Mode
+	tau     float64
+	refresh int
+	clip    float64   // +Inf for none
+	anchor  []float64 // mean of the anchors' vectors; nil before the first use
+	hidden  func(b decoder.Batch, layer int) (driver.F32, error)
+}
+
+// NeedsEval says that the anchors are the evaluation set.
+func (w *adapt) NeedsEval() bool { return true }
+
+func newAdapt(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Weighter, error) {
+	w := &adapt{run: run, mode: mode, tau: p.Float("tau", 1), refresh: p.Int("refresh_interval", 50), clip: p.Float("clip", math.Inf(1))}
+	p.Int("anchor_batch_size", 8) // batches here are by tokens
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	switch {
+	case !(w.tau >= 0):
+		return nil, p.Wrap("tau", fmt.Errorf("a temperature cannot be negative: %v", w.tau))
+	case w.refresh < 1:
+		return nil, p.Wrap("refresh_interval", fmt.Errorf("at least 1 step, not %d", w.refresh))
+	case !(w.clip > 0):
+		return nil, p.Wrap("clip", fmt.Errorf("an upper bound of the weights must be positive, not %v", w.clip))
+	case len(run.Eval) == 0:
+		return nil, p.Wrap("name", fmt.Errorf("adapt compares rows with an anchor set: set eval_dataset"))
+	}
+	w.tau = max(w.tau, 1e-8)
+	w.hidden = run.Model.Hidden
+	return w, nil
+}
+
+// Weigh looks at the rows of the step, after the anchors where they are due.
+func (w *adapt) Weigh(ctx context.Context, r algo.WeightRequest) ([][]float64, algo.Reduction, error) {
+	nameBroken(w.run.Log, w.run.Train, r)
+	if w.anchor == nil || r.Step%w.refresh == 0 {
+		if err := w.look(ctx); err != nil {
+			return nil, 0, fmt.Errorf("weighter adapt at step %d: anchors: %w", r.Step, err)
+		}
+	}
+	out := perMicro(r)
+	for i, m := range r.Micros {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		vectors, err := w.embed(m)
+		if err != nil {
+			return nil, 0, fmt.Errorf("weighter adapt at step %d: %w", r.Step, err)
+		}
+		for j, v := range vectors {
+			out[i][j] = w.weight(v)
+			if !finite(lossOf(r, i, j)) {
+				out[i][j] = 0
+			}
+		}
+	}
+	if w.mode == algo.Faithful {
+		return scaled(r, out), algo.TokenMean, nil
+	}
+	for i := range out {
+		for j := range out[i] {
+			out[i][j] /= float64(len(out))
+		}
+	}
+	return out, algo.RowSum, nil
+}
+
+// weight is σ(φ·mean of the anchors/τ): the mean of the inner products.
+func (w *adapt) weight(v []float64) float64 {
+	var cosine float64
+	for i, x := range v {
+		cosine += x * w.anchor[i]
+	}
+	return min(1/(1+math.Exp(-cosine/w.tau)), w.clip)
+}
+
+// look takes the anchors' mean vector with today's weights.
+func (w *adapt) look(ctx context.Context) error {
+	mean := make([]float64, w.run.Model.Config().Hidden)
+	for _, rows := range batch.ByLength(w.run.Eval, feature.DefaultTokens) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		vectors, err := w.embed(batch.Pack(w.run.Eval, rows))
+		if err != nil {
+			return err
+		}
+		for _, v := range vectors {
+			for i, x := range v {
+				mean[i] += x / float64(len(w.run.Eval))
+			}
+		}
+	}
+	w.anchor = mean
+	return nil
+}
+
+// embed is the unit vector of every row of a micro-batch.
+func (w *adapt) embed(m batch.Micro) ([][]float64, error) {
+	hidden, err := w.hidden(m.Batch, -1)
+	if err != nil {
+		return nil, err
+	}
+	h := hidden.Host()
+	dim := w.run.Model.Config().Hidden
+	out := make([][]float64, len(m.Rows))
+	for i := range m.Rows {
+		out[i] = positioned(h[int(m.RowStart[i])*dim:int(m.RowStart[i+1])*dim], dim)
+	}
+	return out, nil
+}
+
+// positioned averages hidden states [tokens, dim] with weights 1, 2, 3, … and scales
+// the result to length 1; a zero vector stays zero.
+func positioned(h []float32, dim int) []float64 {
+	const epsilon = 1e-8 // upstream's, of both divisions
+	v := make([]float64, dim)
+	var total float64
+	for t := 0; t*dim < len(h); t++ {
+		total += float64(t + 1)
+		for i, x := range h[t*dim : (t+1)*dim] {
+			v[i] += float64(t+1) * float64(x)
+		}
+	}
+	var square float64
+	for i := range v {
+		v[i] /= max(total, epsilon)
+		square += v[i] * v[i]
+	}
+	for i := range v {
+		v[i] /= max(math.Sqrt(square), epsilon)
+	}
+	return v
+}
+
+type adaptState struct {
+	Anchor []float64 `json:"anchor,omitempty"`
+}
+
+// State is the anchors' mean vector, which earlier weights gave.
+func (w *adapt) State() (json.RawMessage, error) { return json.Marshal(adaptState{w.anchor}) }
+
+// Restore takes it back.
+func (w *adapt) Restore(raw json.RawMessage) error {
+	var s adaptState
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return err
+	}
+	if n := w.run.Model.Config().Hidden; s.Anchor != nil && len(s.Anchor) != n {
+		return fmt.Errorf("the checkpoint's anchor vector has %d numbers, this model %d", len(s.Anchor), n)
+	}
+	w.anchor = s.Anchor
+	return nil
+}

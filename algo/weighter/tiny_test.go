@@ -1,0 +1,146 @@
+package weighter
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"dataflex/algo"
+	"dataflex/algo/batch"
+	"dataflex/algo/config"
+	"dataflex/data"
+	"dataflex/driver/cpu"
+	"dataflex/model/decoder"
+)
+
+const testVocab = 40
+
+// quiet drops what a method says.
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// rows are random sequences; every seventh has no labelled token.
+func rows(n int, seed uint64) []data.Example {
+	r := rand.New(rand.NewPCG(seed, 3))
+	out := make([]data.Example, n)
+	for i := range out {
+		ids := make([]int32, 6+r.IntN(6))
+		for t := range ids {
+			ids[t] = int32(r.IntN(testVocab))
+		}
+		labels := append([]int32(nil), ids...)
+		if i%7 == 6 {
+			for t := range labels {
+				labels[t] = data.IgnoreIndex
+			}
+		}
+		out[i] = data.Example{ID: data.ID{Dataset: "pool", Row: i}, InputIDs: ids, Labels: labels}
+	}
+	return out
+}
+
+// loaded is a run with a random tiny llama.
+func loaded(t *testing.T, train, eval []data.Example) *algo.Run {
+	t.Helper()
+	dir := t.TempDir()
+	raw, err := json.Marshal(map[string]any{
+		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "hidden_act": "silu", "hidden_size": 16,
+		"intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
+		"max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000, "tie_word_embeddings": true, "vocab_size": testVocab,
+		"initializer_range": 0.3,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dev := cpu.New(1)
+	m, err := decoder.Init(dev, dir, decoder.Options{}, rand.New(rand.NewPCG(1, 1)).NormFloat64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return &algo.Run{Device: dev, Model: m, Train: train, Eval: eval, Seed: 42, Log: quiet}
+}
+
+// request asks for the weights of groups of rows, whose losses loss gives.
+func request(train []data.Example, loss func(row int) float64, groups ...[]int) algo.WeightRequest {
+	r := algo.WeightRequest{Step: 3, Total: 12}
+	for _, g := range groups {
+		m := batch.Pack(train, g)
+		losses := make([]float64, len(g))
+		for i, row := range g {
+			if losses[i] = loss(row); m.Labelled[i] == 0 {
+				losses[i] = math.NaN()
+			}
+		}
+		r.Micros, r.Loss = append(r.Micros, m), append(r.Loss, losses)
+	}
+	return r
+}
+
+// build makes a weighter from its parameters as they stand in components.yaml.
+func build(t *testing.T, run *algo.Run, name, mode string, params ...string) (algo.Weighter, error) {
+	t.Helper()
+	text := "weighters:\n  it:\n    name: " + name + "\n    mode: " + mode + "\n"
+	if len(params) > 0 {
+		text += "    params:\n"
+	}
+	for _, p := range params {
+		text += "      " + p + "\n"
+	}
+	path := filepath.Join(t.TempDir(), "components.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.LoadComponent(path, "weighters", "it")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return algo.BuildWeighter(run, c)
+}
+
+func mustBuild(t *testing.T, run *algo.Run, name, mode string, params ...string) algo.Weighter {
+	t.Helper()
+	w, err := build(t, run, name, mode, params...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func weigh(t *testing.T, w algo.Weighter, r algo.WeightRequest) ([][]float64, algo.Reduction) {
+	t.Helper()
+	weights, how, err := w.Weigh(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return weights, how
+}
+
+// flat is one list of all micro-batches' numbers.
+func flat(x [][]float64) (out []float64) {
+	for _, m := range x {
+		out = append(out, m...)
+	}
+	return out
+}
+
+// near fails unless two vectors agree to within tol.
+func near(t *testing.T, what string, got, want []float64, tol float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d numbers, want %d", what, len(got), len(want))
+	}
+	for i := range got {
+		if !(math.Abs(got[i]-want[i]) <= tol) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+			return
+		}
+	}
+}

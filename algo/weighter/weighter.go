@@ -1,0 +1,87 @@
+// Package weighter holds the methods of dynamic_weight. Importing it registers them.
+//
+// A loop calls Weigh once per optimizer step, from warmup_step on, with the losses of
+// a forward pass over all its micro-batches; it forms the loss as the Reduction says.
+package weighter
+
+import (
+	"log/slog"
+	"math"
+
+	"dataflex/algo"
+	"dataflex/data"
+)
+
+// perMicro makes one slice of weights per micro-batch, one weight per row.
+func perMicro(r algo.WeightRequest) [][]float64 {
+	out := make([][]float64, len(r.Micros))
+	for i, m := range r.Micros {
+		out[i] = make([]float64, len(m.Rows))
+	}
+	return out
+}
+
+// ones leaves a step unweighted.
+func ones(r algo.WeightRequest) [][]float64 {
+	out := perMicro(r)
+	for _, w := range out {
+		for i := range w {
+			w[i] = 1
+		}
+	}
+	return out
+}
+
+// lossOf is upstream's loss of a row: 0 for one without a target.
+func lossOf(r algo.WeightRequest, micro, row int) float64 {
+	if r.Micros[micro].Labelled[row] == 0 {
+		return 0
+	}
+	return r.Loss[micro][row]
+}
+
+// finite says whether a row has a loss to go by.
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// nameBroken logs the rows that have targets but a loss that is no number. They weigh
+// nothing.
+func nameBroken(log *slog.Logger, train []data.Example, r algo.WeightRequest) {
+	for i, m := range r.Micros {
+		for j, row := range m.Rows {
+			if m.Labelled[j] > 0 && !finite(r.Loss[i][j]) {
+				id := train[row].ID
+				log.Warn("a row's loss is not finite: it weighs nothing", "dataset", id.Dataset, "row", id.Row, "loss", r.Loss[i][j], "step", r.Step)
+			}
+		}
+	}
+}
+
+// scaled multiplies the weights of the rows with a finite loss so that their mean
+// over the step is 1, and gives 1 to rows without a target, whose weight nothing
+// depends on. Weights that are all 0 become 1.
+func scaled(r algo.WeightRequest, w [][]float64) [][]float64 {
+	var sum float64
+	n := 0
+	for i, m := range r.Micros {
+		for j := range m.Rows {
+			if m.Labelled[j] > 0 && finite(r.Loss[i][j]) {
+				sum, n = sum+w[i][j], n+1
+			}
+		}
+	}
+	out := perMicro(r)
+	for i, m := range r.Micros {
+		for j := range m.Rows {
+			switch {
+			case m.Labelled[j] == 0:
+				out[i][j] = 1
+			case !finite(r.Loss[i][j]):
+			case sum > 0:
+				out[i][j] = w[i][j] * float64(n) / sum
+			default:
+				out[i][j] = 1
+			}
+		}
+	}
+	return out
+}
