@@ -32,6 +32,8 @@ type builder struct {
 	packed *tokens // rows that are packed from them; the same file where nothing is packed
 	index  *index
 	info   []setInfo
+	lay    layer
+	random *rng.RandomState // NumPy's global stream, from which num_samples draws
 }
 
 // encoded is a dataset of which rows are encoded.
@@ -55,7 +57,7 @@ type ref struct{ set, row int32 }
 // newBuilder checks what was asked for and finds the key of it.
 func newBuilder(o Options) (*builder, error) {
 	b := &builder{o: o, dir: o.Dir, sets: map[string]*encoded{}}
-	if len(o.Train) > 0 || len(o.Eval) == 0 {
+	if len(o.Train) > 0 || len(o.Eval)+len(o.Mixer) == 0 {
 		if err := (dataset.Options{Names: o.Train, MaxSamples: o.MaxSamples}).Check(); err != nil {
 			return nil, fault("dataset", err)
 		}
@@ -77,6 +79,9 @@ func newBuilder(o Options) (*builder, error) {
 	}
 	if err := b.sources(o.Eval); err != nil {
 		return nil, fault("eval_dataset", err)
+	}
+	if err := b.sources(o.Mixer); err != nil {
+		return nil, fault("mixer_eval_dataset", err)
 	}
 	if b.dir == "" {
 		b.dir, err = DefaultDir()
@@ -146,11 +151,7 @@ func (b *builder) build(ctx context.Context) (err error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	for _, name := range b.names {
 		if err := b.encode(ctx, name); err != nil {
-			key := "dataset"
-			if !slices.Contains(b.o.Train, name) {
-				key = "eval_dataset"
-			}
-			return fault(key, err)
+			return fault(b.keyOf(name), err)
 		}
 	}
 	b.packed = b.rows
@@ -167,6 +168,17 @@ func (b *builder) build(ctx context.Context) (err error) {
 		return err
 	}
 	return b.finish()
+}
+
+// keyOf is the key of the configuration that names a dataset.
+func (b *builder) keyOf(name string) string {
+	switch {
+	case slices.Contains(b.o.Train, name):
+		return "dataset"
+	case slices.Contains(b.o.Eval, name):
+		return "eval_dataset"
+	}
+	return "mixer_eval_dataset"
 }
 
 // finish syncs everything and writes the manifest.
@@ -248,56 +260,73 @@ type layer func(ctx context.Context, refs []ref) (int, error)
 // layOut decides which rows make up the sets, in the order in which upstream does: the
 // stream of num_samples goes on from the training sets to the evaluation sets.
 func (b *builder) layOut(ctx context.Context, lay layer) error {
-	random := rng.NewRandomState(uint32(b.o.Seed))
-	var held []ref
-	if len(b.o.Train) > 0 {
-		train, err := b.mixed(b.o.Train, random)
-		if err != nil {
-			return fault("dataset", err)
-		}
-		if train, held, err = b.split(train); err != nil {
-			return fault("val_size", err)
-		}
-		if err := b.set(ctx, lay, "dataset", setInfo{Role: roleTrain}, train); err != nil {
-			return err
-		}
+	b.lay, b.random = lay, rng.NewRandomState(uint32(b.o.Seed))
+	held, err := b.train(ctx)
+	if err != nil {
+		return err
 	}
 	switch {
 	case len(b.o.Eval) > 0 && b.o.EvalEach:
-		groups, err := b.groups(b.o.Eval, random)
-		if err != nil {
-			return fault("eval_dataset", err)
-		}
-		for _, g := range groups {
-			if err := b.set(ctx, lay, "eval_dataset", setInfo{Role: roleEval, Name: g.Name}, b.streamed(g.Samples)); err != nil {
-				return err
-			}
-		}
-		return nil
+		err = b.apart(ctx, roleEval, "eval_dataset", b.o.Eval)
 	case len(b.o.Eval) > 0:
-		var err error
-		if held, err = b.mixed(b.o.Eval, random); err != nil {
+		if held, err = b.mixed(b.o.Eval); err != nil {
 			return fault("eval_dataset", err)
 		}
-	case len(held) == 0:
-		return nil
+		fallthrough
+	case len(held) > 0:
+		err = b.set(ctx, "eval_dataset", setInfo{Role: roleEval}, held)
 	}
-	return b.set(ctx, lay, "eval_dataset", setInfo{Role: roleEval}, held)
+	if err != nil {
+		return err
+	}
+	return b.apart(ctx, roleMixer, "mixer_eval_dataset", b.o.Mixer)
 }
 
-func (b *builder) groups(names []string, random *rng.RandomState) ([]dataset.Group[ref], error) {
+// train lays out the training rows and returns those that are held out.
+func (b *builder) train(ctx context.Context) (held []ref, err error) {
+	if len(b.o.Train) == 0 {
+		return nil, nil
+	}
+	if b.o.TrainEach {
+		return nil, b.apart(ctx, roleTrain, "dataset", b.o.Train)
+	}
+	train, err := b.mixed(b.o.Train)
+	if err != nil {
+		return nil, fault("dataset", err)
+	}
+	if train, held, err = b.split(train); err != nil {
+		return nil, fault("val_size", err)
+	}
+	return held, b.set(ctx, "dataset", setInfo{Role: roleTrain}, train)
+}
+
+// apart lays out every named dataset as a set of its own.
+func (b *builder) apart(ctx context.Context, role, key string, names []string) error {
+	groups, err := b.groups(names)
+	if err != nil {
+		return fault(key, err)
+	}
+	for _, g := range groups {
+		if err := b.set(ctx, key, setInfo{Role: role, Name: g.Name}, b.streamed(g.Samples)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *builder) groups(names []string) ([]dataset.Group[ref], error) {
 	return dataset.Collect(names, func(name string) ([]ref, error) {
 		s := b.sets[name]
 		refs := make([]ref, len(s.rows))
 		for i := range refs {
 			refs[i] = ref{int32(s.number), int32(i)}
 		}
-		return dataset.Sampled(refs, s.source.NumSamples, b.o.MaxSamples, random), nil
+		return dataset.Sampled(refs, s.source.NumSamples, b.o.MaxSamples, b.random), nil
 	})
 }
 
-func (b *builder) mixed(names []string, random *rng.RandomState) ([]ref, error) {
-	groups, err := b.groups(names, random)
+func (b *builder) mixed(names []string) ([]ref, error) {
+	groups, err := b.groups(names)
 	if err != nil {
 		return nil, err
 	}
@@ -332,7 +361,7 @@ func (b *builder) split(refs []ref) (train, held []ref, err error) {
 }
 
 // set lays out one set and reports what was dropped of it.
-func (b *builder) set(ctx context.Context, lay layer, key string, info setInfo, refs []ref) error {
+func (b *builder) set(ctx context.Context, key string, info setInfo, refs []ref) error {
 	var dropped []processor.Dropped
 	tokens := 0
 	for _, r := range refs {
@@ -344,7 +373,7 @@ func (b *builder) set(ctx context.Context, lay layer, key string, info setInfo, 
 		}
 	}
 	b.warnings = append(b.warnings, processor.Warnings(dropped)...)
-	n, err := lay(ctx, refs)
+	n, err := b.lay(ctx, refs)
 	if err != nil {
 		return err
 	}

@@ -32,10 +32,12 @@ type Options struct {
 	DatasetDir string // "" = dataset.DefaultDir
 	Info       []byte // the text of dataset_dir given as a map; nil = DatasetDir's dataset_info.json
 	Train      []string
+	TrainEach  bool // of dynamic_mix: the training sets stay apart, and Mix has no effect on them
 	Eval       []string
-	EvalEach   bool    // eval_on_each_dataset: the evaluation sets stay apart
-	ValSize    float64 // with no Eval: rows held out of Train, a share below 1, a count from 1
-	MaxSamples int     // 0 = all
+	EvalEach   bool     // eval_on_each_dataset: the evaluation sets stay apart
+	Mixer      []string // mixer_eval_dataset: always apart
+	ValSize    float64  // with no Eval: rows held out of Train, a share below 1, a count from 1
+	MaxSamples int      // 0 = all
 	Mix        dataset.Mix
 	Probs      []float64 // interleave_probs
 	Seed       uint64
@@ -58,7 +60,9 @@ type Options struct {
 type Data struct {
 	Train  []data.Example
 	Labels []int32 // per row of Train: how many labels are trained on
+	Each   []Set   // with TrainEach: the parts of Train
 	Eval   []Set
+	Mixer  []Set
 
 	// Key names the content: equal keys, equal examples. Nothing of the examples
 	// has to be read for it.
@@ -71,9 +75,9 @@ type Data struct {
 	unmap func() error
 }
 
-// Set is an evaluation set.
+// Set is a dataset that stays apart, or the evaluation sets as one.
 type Set struct {
-	Name     string // of its dataset, with EvalEach
+	Name     string // of its dataset; "" for several mixed, or rows held out
 	Examples []data.Example
 }
 

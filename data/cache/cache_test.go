@@ -213,6 +213,31 @@ func same(t *testing.T, what string, got, want []data.Example) {
 	}
 }
 
+// With TrainEach the datasets of a mixture are packed apart, and lie one after another.
+func TestMixture(t *testing.T) {
+	dir := folderOf(t)
+	o := options(t, dir, func(o *Options) {
+		o.TrainEach, o.Mixer, o.Process.NeatPacking = true, []string{"b"}, true
+	})
+	d, err := Load(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if len(d.Each) != 2 || d.Each[0].Name != "a" || d.Each[1].Name != "b" || len(d.Mixer) != 1 || d.Mixer[0].Name != "b" || d.Eval != nil {
+		t.Fatalf("%d parts, %d mixer sets, %d eval sets", len(d.Each), len(d.Mixer), len(d.Eval))
+	}
+	var all []data.Example
+	for _, s := range append(d.Each, d.Mixer...) {
+		want, _, _ := inMemory(t, options(t, dir, func(o *Options) { o.Train, o.Process.NeatPacking = []string{s.Name}, true }))
+		same(t, s.Name, s.Examples, want)
+	}
+	for _, s := range d.Each {
+		all = append(all, s.Examples...)
+	}
+	same(t, "train", d.Train, all)
+}
+
 // The stream comes in the buffer's order, its first rows are held out, and num_samples
 // has no effect.
 func TestStreaming(t *testing.T) {
@@ -264,6 +289,8 @@ func TestKey(t *testing.T) {
 		"datasets": func(o *Options) { o.Train = []string{"b", "a"} },
 		"eval":     func(o *Options) { o.Eval = []string{"a"} },
 		"each":     func(o *Options) { o.Eval = []string{"a"}; o.EvalEach = true },
+		"apart":    func(o *Options) { o.TrainEach = true },
+		"mixer":    func(o *Options) { o.Mixer = []string{"a"} },
 		"val":      func(o *Options) { o.ValSize = .1 },
 		"val seed": func(o *Options) { o.ValSize = .1; o.Seed = 8 },
 		"max":      func(o *Options) { o.MaxSamples = 3 },

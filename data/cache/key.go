@@ -62,7 +62,8 @@ func (b *builder) makeKey() error {
 	if o.Streaming {
 		fmt.Fprintf(h, "buffer %d\n", o.BufferSize)
 	}
-	fmt.Fprintf(h, "max %d mix %s probs %v val %v\ntrain %q\neval %q apart %v\n", o.MaxSamples, o.Mix, o.Probs, o.ValSize, o.Train, o.Eval, o.EvalEach)
+	fmt.Fprintf(h, "max %d mix %s probs %v val %v\ntrain %q apart %v\neval %q apart %v\nmixer %q\n",
+		o.MaxSamples, o.Mix, o.Probs, o.ValSize, o.Train, o.TrainEach, o.Eval, o.EvalEach, o.Mixer)
 	for _, name := range b.names {
 		if err := hashSource(h, b.dir, b.sets[name].source); err != nil {
 			return err

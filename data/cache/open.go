@@ -112,28 +112,43 @@ func asInts(b []byte) []int32 {
 func (r *reader) data() (*Data, error) {
 	d := &Data{}
 	r.ids = make([]data.ID, 0, r.manifest.Members)
+	total := 0
+	for _, s := range r.manifest.Sets {
+		if s.Role == roleTrain {
+			total += s.Rows
+		}
+	}
+	d.Train, d.Labels = make([]data.Example, 0, total), make([]int32, 0, total)
 	at := 0
 	for _, s := range r.manifest.Sets {
-		examples := make([]data.Example, s.Rows)
-		var labels []int32
+		index := r.index[indexBytes*at : indexBytes*(at+s.Rows)]
+		at += s.Rows
+		set := Set{Name: s.Name}
 		if s.Role == roleTrain {
-			labels = make([]int32, s.Rows)
-		}
-		for i := range examples {
-			e := getEntry(r.index[indexBytes*at:])
-			at++
-			var err error
-			if examples[i], err = r.example(e); err != nil {
-				return nil, fmt.Errorf("%s, record %d: %w", indexFile, at-1, err)
+			from := len(d.Train)
+			d.Train, d.Labels = d.Train[:from+s.Rows], d.Labels[:from+s.Rows]
+			set.Examples = d.Train[from:len(d.Train):len(d.Train)]
+			for i := range s.Rows {
+				d.Labels[from+i] = getEntry(index[indexBytes*i:]).labelled
 			}
-			if labels != nil {
-				labels[i] = e.labelled
-			}
-		}
-		if s.Role == roleTrain {
-			d.Train, d.Labels = examples, labels
 		} else {
-			d.Eval = append(d.Eval, Set{Name: s.Name, Examples: examples})
+			set.Examples = make([]data.Example, s.Rows)
+		}
+		for i := range set.Examples {
+			var err error
+			if set.Examples[i], err = r.example(getEntry(index[indexBytes*i:])); err != nil {
+				return nil, fmt.Errorf("%s, row %d of set %q: %w", indexFile, i, s.Name, err)
+			}
+		}
+		switch s.Role {
+		case roleTrain:
+			if s.Name != "" {
+				d.Each = append(d.Each, set)
+			}
+		case roleMixer:
+			d.Mixer = append(d.Mixer, set)
+		default:
+			d.Eval = append(d.Eval, set)
 		}
 	}
 	return d, nil

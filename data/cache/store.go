@@ -46,7 +46,7 @@ type manifest struct {
 
 // setInfo is a run of rows in the index.
 type setInfo struct {
-	Role string `json:"role"` // train or eval
+	Role string `json:"role"` // train, eval or mixer
 	Name string `json:"name,omitempty"`
 	Rows int    `json:"rows"`
 }
@@ -54,6 +54,7 @@ type setInfo struct {
 const (
 	roleTrain = "train"
 	roleEval  = "eval"
+	roleMixer = "mixer"
 )
 
 // entry is a row of the index.
