@@ -23,6 +23,8 @@ func Forward(dev driver.Device, x, a, b driver.F32, scale float32, u, y driver.F
 	switch c := dev.(type) {
 	case *cpu.Device:
 		forwardCPU(c, x, a, b, scale, u, y, t, in, out, r)
+	case driver.Launcher:
+		forwardPTX(c, x, a, b, scale, u, y, t, in, out, r)
 	default:
 		panic("lora.Forward: no kernel for " + dev.Kind().String())
 	}
@@ -49,6 +51,8 @@ func Backward(dev driver.Device, dy, x, a, b, u driver.F32, scale float32, v, dx
 	switch c := dev.(type) {
 	case *cpu.Device:
 		backwardCPU(c, dy, x, a, b, u, scale, v, dx, dA, dB, t, in, out, r)
+	case driver.Launcher:
+		backwardPTX(c, dy, x, a, b, u, scale, v, dx, dA, dB, t, in, out, r)
 	default:
 		panic("lora.Backward: no kernel for " + dev.Kind().String())
 	}
