@@ -40,6 +40,8 @@ func Run(dev driver.Device, p Params, h, w driver.F32, targets []int32, weight, 
 	switch c := dev.(type) {
 	case *cpu.Device:
 		runCPU(c, p, h.Host(), w, targets, weight.Host(), loss.Host(), dh, dw)
+	case driver.Launcher:
+		runPTX(c, p, h, w, targets, weight, loss, dh, dw)
 	default:
 		panic("xent.Run: no kernel for " + dev.Kind().String())
 	}
@@ -57,6 +59,8 @@ func Logits(dev driver.Device, p Params, h, w, z driver.F32) {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		logitsCPU(c, p, h, w, z)
+	case driver.Launcher:
+		logitsPTX(c, p, h, w, z)
 	default:
 		panic("xent.Logits: no kernel for " + dev.Kind().String())
 	}

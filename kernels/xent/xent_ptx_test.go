@@ -1,0 +1,65 @@
+package xent_test
+
+import (
+	"fmt"
+	"testing"
+
+	"dataflex/driver"
+	"dataflex/kernels/optest"
+	"dataflex/kernels/xent"
+)
+
+func runPTX(t *testing.T, dev driver.Device, x problem) result {
+	in := func(x []float32) driver.F32 { return optest.In(t, dev, x, 0) }
+	loss, dh, dw := in(make([]float32, x.p.Rows)), in(x.h), in(x.dw)
+	if x.lossesOnly {
+		xent.Run(dev, x.p, in(x.h), in(x.w), x.targets, driver.F32{}, loss, driver.F32{}, driver.F32{})
+	} else {
+		xent.Run(dev, x.p, in(x.h), in(x.w), x.targets, in(x.weight), loss, dh, dw)
+	}
+	return result{optest.Out(t, dev, loss), optest.Out(t, dev, dh), optest.Out(t, dev, dw)}
+}
+
+func TestPTX(t *testing.T) {
+	dev := optest.Sim(t)
+	for _, x := range append(problems()[:6], newProblem(20, xent.Params{Rows: 5, Hidden: 8, Vocab: 4099}, 1)) {
+		name := fmt.Sprintf("%+v", x.p)
+		got := runPTX(t, dev, x)
+		sl, sh, sw := plain[float32](x).Run()
+		rl, rh, rw := plain[float64](x).Run()
+		for i, v := range x.dw {
+			sw[i] += v
+			rw[i] += float64(v)
+		}
+		optest.Within(t, name+" loss", got.loss, sl, rl)
+		optest.Within(t, name+" dh", got.dh, sh, rh)
+		optest.Within(t, name+" dw", got.dw, sw, rw)
+		only := x
+		only.lossesOnly = true
+		optest.Same(t, name+" losses only", runPTX(t, dev, only).loss, got.loss)
+	}
+}
+
+// TestPTXRowAlone: a row's loss and gradient do not depend on the others.
+func TestPTXRowAlone(t *testing.T) {
+	dev := optest.Sim(t)
+	x := newProblem(21, xent.Params{Rows: 9, Hidden: 24, Vocab: 300, Smoothing: 0.1}, 1)
+	x.targets[8] = 7
+	want := runPTX(t, dev, x)
+	one := x
+	one.p.Rows, one.h, one.targets, one.weight = 1, x.h[8*24:], x.targets[8:], x.weight[8:]
+	got := runPTX(t, dev, one)
+	optest.Same(t, "loss", got.loss, want.loss[8:])
+	optest.Same(t, "dh", got.dh, want.dh[8*24:])
+}
+
+func TestPTXLogits(t *testing.T) {
+	dev, host := optest.Sim(t), optest.CPU(t, 1)
+	p := xent.Params{Rows: 3, Hidden: 16, Vocab: 301, SoftCap: 4, LogitScale: 0.5}
+	r := optest.Rand(22)
+	h, w, want := optest.Normal(r, 3*16, 1), optest.Normal(r, 301*16, 1), make([]float32, 3*301)
+	xent.Logits(host, p, optest.Dev(h), optest.Dev(w), optest.Dev(want))
+	z := optest.In(t, dev, want, 0)
+	xent.Logits(dev, p, optest.In(t, dev, h, 0), optest.In(t, dev, w, 0), z)
+	optest.Near(t, "logits", optest.Out(t, dev, z), want, 5e-7)
+}
