@@ -28,7 +28,10 @@ func init() { algo.RegisterSelector("zeroth", newZeroth) }
 //
 // E over ξ of the score is the inner product of the gradients; a single ξ knows
 // one number of each. upstream: one direction, as its code; faithful averages over
-// `directions` (8). ξ depends on seed, direction and the weight's place alone.
+// `directions` (8). On the task of this package's tests (10 picks, chance 2 of the
+// family, 20 seeds) 1, 2, 4, 8 and 16 directions found 2.4, 3.4, 4.7, 4.9 and 7.2
+// of it; every direction costs two forward passes over pool and evaluation set. ξ
+// depends on seed, direction and the weight's place alone.
 // Upstream's code, which it has withdrawn, moves the frozen weights too; ours moves
 // what is trained, which is where a gradient is asked for.
 type zeroth struct {
