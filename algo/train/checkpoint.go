@@ -28,7 +28,9 @@ type saved struct {
 	Step           int             `json:"step"`
 	OptimizerSteps int             `json:"optimizer_steps"`
 	Window         Window          `json:"window"`
-	Selector       json.RawMessage `json:"selector,omitempty"`
+	Method         json.RawMessage `json:"method,omitempty"`  // the selector's, mixer's or weighter's own state
+	Mixture        json.RawMessage `json:"mixture,omitempty"` // the stream that windows of a mixture are drawn from
+	LossWeights    []float64       `json:"loss_weights,omitempty"`
 	Totals         totals          `json:"totals"`
 	Best           best            `json:"best"`
 	Data           string          `json:"data"` // hash of the training rows
@@ -85,12 +87,8 @@ func (t *Trainer) fill(dir string) error {
 		Version: savedVersion, Step: t.step, OptimizerSteps: t.optimizer.Steps(), Window: t.sampler.window, Totals: t.totals, Best: t.best,
 		Data: t.ids.data, Seed: t.run.Seed, Batch: [2]int{t.Plan.Micro, t.Plan.Accumulate},
 	}
-	if m, ok := t.selector.(algo.Stateful); ok {
-		state, err := m.State()
-		if err != nil {
-			return fmt.Errorf("state of selector %s: %w", t.component.Name, err)
-		}
-		s.Selector = state
+	if err := t.methodState(&s); err != nil {
+		return err
 	}
 	raw, err := json.Marshal(s)
 	if err != nil {
@@ -127,10 +125,8 @@ func (t *Trainer) resume(dir string) error {
 	if err := t.restoreWeights(dir, s); err != nil {
 		return fmt.Errorf("resume from %s: %w", dir, err)
 	}
-	if m, ok := t.selector.(algo.Stateful); ok && s.Selector != nil {
-		if err := m.Restore(s.Selector); err != nil {
-			return fmt.Errorf("resume from %s: state of selector %s: %w", dir, t.component.Name, err)
-		}
+	if err := t.restoreMethod(s); err != nil {
+		return fmt.Errorf("resume from %s: %w", dir, err)
 	}
 	t.step, t.totals, t.best = s.Step, s.Totals, s.Best
 	t.sampler.open(s.Window)
@@ -219,6 +215,36 @@ func (t *Trainer) readWeights(dir string) error {
 		if err := w.ReadFloat32(p.Name, p.Data.Host()); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// methodState adds the state of the deciding method, and of a mixture's stream.
+func (t *Trainer) methodState(s *saved) (err error) {
+	if m, ok := t.method().(algo.Stateful); ok {
+		if s.Method, err = m.State(); err != nil {
+			return fmt.Errorf("state of %s: %w", t.component.Name, err)
+		}
+	}
+	if t.mix != nil {
+		s.LossWeights = t.mix.weights
+		s.Mixture, err = t.mix.manager.State()
+	}
+	return err
+}
+
+func (t *Trainer) restoreMethod(s saved) error {
+	if m, ok := t.method().(algo.Stateful); ok && s.Method != nil {
+		if err := m.Restore(s.Method); err != nil {
+			return fmt.Errorf("state of %s: %w", t.component.Name, err)
+		}
+	}
+	if t.mix == nil {
+		return nil
+	}
+	t.mix.weights = s.LossWeights
+	if err := t.mix.manager.Restore(s.Mixture); err != nil {
+		return fmt.Errorf("state of the mixture: %w", err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"dataflex/algo"
 	"dataflex/algo/config"
 	"dataflex/data"
 	"dataflex/data/dataset"
@@ -20,6 +21,8 @@ type Data struct {
 	Template  string
 	Train     []data.Example
 	Eval      []EvalSet
+	Domains   []algo.Domain             // of dynamic_mix, in the order of dataset
+	MixerEval map[string][]data.Example // mixer_eval_dataset by domain
 }
 
 // LoadData reads the tokenizer and the data sets of a configuration and turns
@@ -35,6 +38,16 @@ func LoadData(ctx context.Context, c *config.Config, log *slog.Logger) (*Data, e
 	}
 	l := loader{config: c, log: log, tok: tok, tmpl: tmpl, random: rng.NewRandomState(uint32(c.Training.Seed))}
 	d := &Data{Tokenizer: tok, Template: tmpl.Name()}
+	if mixes(c) {
+		if c.Data.ValSize > 1e-6 {
+			return nil, c.Errorf("val_size", "dynamic_mix trains on whole data sets: name an eval_dataset instead")
+		}
+		if err := l.domainRows(ctx, d); err != nil {
+			return nil, err
+		}
+		d.Eval, err = l.evaluation(ctx, nil)
+		return d, err
+	}
 	samples, err := l.load(ctx, "dataset", c.Data.Dataset)
 	if err != nil {
 		return nil, err
@@ -104,37 +117,42 @@ func (l loader) load(ctx context.Context, key string, names []string) ([]data.Sa
 	return set.Samples, nil
 }
 
-// evaluation is the held-out rows, or the sets that eval_dataset names: mixed into
-// one, or apart with eval_on_each_dataset.
-func (l loader) evaluation(ctx context.Context, held []data.Sample) ([]EvalSet, error) {
-	c := l.config
-	sets := []dataset.Named{{Samples: held}}
-	switch {
-	case len(c.Data.EvalDataset) > 0 && c.Data.EvalOnEachDataset:
-		var warnings []string
-		var err error
-		if sets, warnings, err = dataset.LoadEach(ctx, l.options(c.Data.EvalDataset)); err != nil {
-			return nil, c.Errorf("eval_dataset", "%w", err)
-		}
-		l.warn(warnings)
-	case len(c.Data.EvalDataset) > 0:
-		samples, err := l.load(ctx, "eval_dataset", c.Data.EvalDataset)
-		if err != nil {
-			return nil, err
-		}
-		sets[0].Samples = samples
-	case len(held) == 0:
-		return nil, nil
+// each loads and tokenises data sets one by one.
+func (l loader) each(ctx context.Context, key string, names []string) ([]EvalSet, error) {
+	sets, warnings, err := dataset.LoadEach(ctx, l.options(names))
+	if err != nil {
+		return nil, l.config.Errorf(key, "%w", err)
 	}
+	l.warn(warnings)
 	var out []EvalSet
 	for _, s := range sets {
-		examples, err := l.process(ctx, "eval_dataset", s.Samples)
+		examples, err := l.process(ctx, key, s.Samples)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, EvalSet{Name: s.Name, Examples: examples})
 	}
 	return out, nil
+}
+
+// evaluation is the held-out rows, or the sets that eval_dataset names: mixed into
+// one, or apart with eval_on_each_dataset.
+func (l loader) evaluation(ctx context.Context, held []data.Sample) ([]EvalSet, error) {
+	c := l.config
+	switch {
+	case len(c.Data.EvalDataset) > 0 && c.Data.EvalOnEachDataset:
+		return l.each(ctx, "eval_dataset", c.Data.EvalDataset)
+	case len(c.Data.EvalDataset) > 0:
+		samples, err := l.load(ctx, "eval_dataset", c.Data.EvalDataset)
+		if err != nil {
+			return nil, err
+		}
+		held = samples
+	case len(held) == 0:
+		return nil, nil
+	}
+	examples, err := l.process(ctx, "eval_dataset", held)
+	return []EvalSet{{Examples: examples}}, err
 }
 
 // process tokenises samples for the configured stage.

@@ -20,9 +20,11 @@ type Plan struct {
 
 	// Of a run that selects; zero for a static one.
 	Dynamic bool
-	Warmup  int // steps before the first selection of a Flex epoch
-	Update  int // steps a selection lasts
-	Updates int // selections of a Flex epoch; 0 = a selection every Update steps to the end
+	Warmup  int  // steps before the first selection of a Flex epoch
+	Update  int  // steps a selection lasts
+	Updates int  // selections of a Flex epoch; 0 = one every Update steps to the end
+	Mix     bool // windows are drawn by proportions: no Flex epochs, no limit by the pool
+	Static  bool // the first window is the whole run
 }
 
 // NewPlan lays the run out over that many rows.
@@ -31,9 +33,16 @@ func NewPlan(c *config.Config, rows int) (Plan, error) {
 		Rows: rows, Micro: c.Training.PerDeviceTrainBatchSize, Accumulate: c.Training.GradientAccumulationSteps,
 		Epochs: c.Training.NumTrainEpochs, DropLast: c.Training.DataloaderDropLast, Dynamic: c.Dynamic.TrainType == config.DynamicSelect,
 	}
+	if mixes(c) {
+		p.planMix(c)
+		return p, nil
+	}
 	if !p.Dynamic {
 		p.Total = int(math.Ceil(p.Epochs * float64(p.StepsPerEpoch())))
-		if c.Training.MaxSteps > 0 {
+		switch {
+		case weighs(c) && c.Dynamic.TrainStep > 0:
+			p.Total = c.Dynamic.TrainStep
+		case c.Training.MaxSteps > 0:
 			p.Total = c.Training.MaxSteps
 		}
 		return p, nil
@@ -59,6 +68,24 @@ func NewPlan(c *config.Config, rows int) (Plan, error) {
 		p.Total = int(math.Ceil(p.Epochs * math.Ceil(float64(rows)/float64(p.Batch()))))
 	}
 	return p, nil
+}
+
+// planMix is the schedule of dynamic_mix: a warm-up from the run's own proportions,
+// then update_times windows; one pass over the data where their number is open.
+func (p *Plan) planMix(c *config.Config) {
+	d := c.Dynamic
+	p.Dynamic, p.Mix, p.Static = true, true, d.StaticMix
+	p.Warmup, p.Update = d.WarmupStep, d.UpdateStep
+	switch {
+	case d.TrainStep > 0:
+		p.Total = d.TrainStep
+	case c.Training.MaxSteps > 0:
+		p.Total = c.Training.MaxSteps
+	case d.StaticMix || d.UpdateTimes < 0:
+		p.Total = int(float64(max(1, p.Rows/p.Batch())) * p.Epochs)
+	default:
+		p.Total = d.WarmupStep + d.UpdateStep*d.UpdateTimes
+	}
 }
 
 // Batch is the rows of an optimizer step.
@@ -120,6 +147,8 @@ func (p Plan) Opening(step int) (o Opening, update int) {
 	switch {
 	case t == 0:
 		return Draw, 0
+	case p.Static:
+		return Continue, 0
 	case t >= p.Warmup && (t-p.Warmup)%p.Update == 0:
 		return Choose, (t-p.Warmup)/p.Update + 1
 	}

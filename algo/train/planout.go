@@ -57,7 +57,9 @@ func (t *Trainer) WritePlan(w io.Writer) error {
 	line("optimizer steps", "%d", t.Plan.Total)
 	line("learning rate", "%g, %s, %d warm-up steps", c.Training.LearningRate, c.Training.LRSchedulerType, c.Training.Warmup(t.Plan.Total))
 	if t.Plan.Dynamic {
-		line("selector", "%s, mode %s", t.component.Name, t.component.Mode)
+		if t.component != nil {
+			line("component", "%s, mode %s", t.component.Name, t.component.Mode)
+		}
 		for s := range t.Plan.Total {
 			switch o, update := t.Plan.Opening(s); o {
 			case Draw:

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dataflex/algo"
 	"dataflex/algo/config"
 	"dataflex/driver"
 	"dataflex/driver/cpu"
@@ -64,8 +65,16 @@ func Run(ctx context.Context, c *config.Config, o Options) error {
 	if t.step >= t.Plan.Total {
 		o.Log.Warn("the checkpoint is already at the last step: nothing is trained", "step", t.step, "total", t.Plan.Total)
 	}
+	if f, ok := t.method().(algo.Finisher); ok {
+		f.OutputDir(c.Training.OutputDir)
+	}
 	if err := t.Train(ctx); err != nil {
 		return err
+	}
+	if f, ok := t.method().(algo.Finisher); ok {
+		if err := f.Finish(); err != nil {
+			return err
+		}
 	}
 	return t.Finish(ctx)
 }

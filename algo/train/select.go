@@ -11,20 +11,29 @@ import (
 	"dataflex/data/rng"
 )
 
-// openWindow gives the coming step its rows, where the plan says so.
+// openWindow gives the coming step its rows, where the plan says so. A window that
+// a checkpoint already holds is not opened again.
 func (t *Trainer) openWindow(ctx context.Context) error {
 	opening, update := t.Plan.Opening(t.step)
-	switch opening {
-	case Draw:
-		t.sampler.open(Window{Start: t.step, Indices: t.warmup()})
-	case Choose:
-		indices, err := t.choose(ctx, update)
-		if err != nil {
-			return err
-		}
-		t.sampler.open(Window{Start: t.step, Indices: indices})
-	case Continue:
+	if opening == Continue || t.sampler.window.Start == t.step {
+		return nil
 	}
+	var indices []int
+	var err error
+	switch {
+	case opening == Draw && t.mix != nil:
+		indices = t.openMixture()
+	case opening == Draw:
+		indices = t.warmup()
+	case t.mix != nil:
+		indices, err = t.remix(ctx, update)
+	default:
+		indices, err = t.choose(ctx, update)
+	}
+	if err != nil {
+		return err
+	}
+	t.sampler.open(Window{Start: t.step, Indices: indices})
 	return nil
 }
 

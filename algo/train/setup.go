@@ -35,12 +35,12 @@ func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 		Seed: uint64(c.Training.Seed), Updates: t.Plan.Selections(), Log: log,
 	}
 	t.ids = identity{modelDir: c.Model.NameOrPath, data: dataHash(t.train)}
-	if err := t.newSelector(); err != nil {
-		return nil, err
-	}
 	t.sampler = sampler{plan: t.Plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling, dropLast: c.Training.DataloaderDropLast}
 	if c.Training.GroupByLength {
 		t.sampler.lengths = func(row int) int { return len(t.train[row].InputIDs) }
+	}
+	if err := t.newMethod(d); err != nil {
+		return nil, err
 	}
 	t.Budget = t.model.Memory(t.largestMicro())
 	embeddings := t.model.Config().Vocab * t.model.Config().Hidden
@@ -84,18 +84,29 @@ func (t *Trainer) newOptimizer() error {
 	return nil
 }
 
-func (t *Trainer) newSelector() error {
-	d := t.Config.Dynamic
-	if !t.Plan.Dynamic {
-		return nil
-	}
+// newMethod builds what decides on the data.
+func (t *Trainer) newMethod(d *Data) error {
 	var err error
-	if t.component, err = config.LoadComponent(d.ComponentsCfgFile, "selectors", d.ComponentName); err != nil {
-		return t.Config.Errorf("component_name", "%w", err)
+	switch t.Config.Dynamic.TrainType {
+	case config.DynamicMix:
+		err = t.newMixer(d)
+	case config.DynamicWeight:
+		err = t.newWeighter()
+	case config.DynamicSelect:
+		if t.component, err = t.Config.Component(); err == nil {
+			t.selector, err = algo.BuildSelector(t.run, t.component)
+		}
 	}
-	t.log.Info("component", "selector", t.component.Name, "mode", t.component.Mode, "params", t.component.Raw)
-	t.selector, err = algo.BuildSelector(t.run, t.component)
-	return err
+	if err != nil {
+		return err
+	}
+	if t.component != nil {
+		t.log.Info("component", "name", t.component.Name, "mode", t.component.Mode, "params", t.component.Raw)
+	}
+	if t.Plan.Dynamic {
+		t.sampler.window.Start = -1
+	}
+	return nil
 }
 
 // largestMicro is the most tokens, and labelled ones, that a micro-batch can hold.

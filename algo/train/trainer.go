@@ -38,8 +38,10 @@ type Trainer struct {
 	train     []data.Example
 	eval      []EvalSet
 	run       *algo.Run
-	component *config.Component // nil where nothing is selected
-	selector  algo.Selector     // likewise
+	component *config.Component // nil in a static run
+	selector  algo.Selector     // of dynamic_select
+	mix       *mixture          // of dynamic_mix
+	weighter  algo.Weighter     // of dynamic_weight
 	sampler   sampler
 	ids       identity
 
@@ -148,17 +150,21 @@ func (t *Trainer) optimizerStep(ctx context.Context) (stepStats, error) {
 		t.finishStep(0)
 		return stepStats{lr: lr}, nil
 	}
+	weights, err := t.tokenWeights(ctx, micros, labels)
+	if err != nil {
+		return stepStats{}, fmt.Errorf("step %d: %w", t.step+1, err)
+	}
 	t.zeroGradients()
 	var loss float64
+	tokenLoss, returned := make([][]float32, len(micros)), make([]float64, len(micros))
 	for i, m := range micros {
 		if err := ctx.Err(); err != nil {
 			return stepStats{}, err
 		}
-		l, err := t.backward(m, i, labels)
-		if err != nil {
+		if tokenLoss[i], returned[i], err = t.backward(m, i, weights[i]); err != nil {
 			return stepStats{}, fmt.Errorf("step %d, %s: %w", t.step+1, t.describe(m.Rows), err)
 		}
-		loss += l
+		loss += returned[i]
 	}
 	norm := optim.GradNorm(t.device, t.params)
 	if math.IsNaN(norm) || math.IsInf(norm, 0) {
@@ -166,6 +172,11 @@ func (t *Trainer) optimizerStep(ctx context.Context) (stepStats, error) {
 			t.step+1, norm, loss, t.describe(micros[0].Rows), t.lastCheckpoint())
 	}
 	t.optimizer.Step(lr, optim.Clip(norm, t.Config.Training.MaxGradNorm))
+	if o, ok := t.method().(algo.Observer); ok {
+		if err := o.Observe(ctx, t.step, t.reports(micros, tokenLoss, returned)); err != nil {
+			return stepStats{}, fmt.Errorf("step %d, %s: %w", t.step+1, t.component.Name, err)
+		}
+	}
 	t.finishStep(loss)
 	return stepStats{loss: loss, gradNorm: norm, lr: lr}, nil
 }
@@ -206,44 +217,26 @@ func (t *Trainer) padding() int {
 }
 
 // backward adds a micro-batch's share of the step's gradient and returns its
-// share of the loss. Label smoothing takes Hugging Face's own path: a mean over
-// the micro-batch, not divided by the accumulation steps.
-func (t *Trainer) backward(m batch.Micro, index, labels int) (float64, error) {
-	smoothing := t.Config.Training.LabelSmoothingFactor
-	scale := 1 / float64(labels)
-	if smoothing > 0 {
-		n := 0
-		for _, l := range m.Labelled {
-			n += l
-		}
-		if n == 0 {
-			return 0, nil
-		}
-		scale = 1 / float64(n)
-	}
-	weight := make([]float32, len(m.Tokens))
-	for i, target := range m.Targets {
-		if target >= 0 {
-			weight[i] = float32(scale)
-		}
-	}
+// tokens' losses and its share of the step's loss.
+func (t *Trainer) backward(m batch.Micro, index int, weight []float32) ([]float32, float64, error) {
 	tokenLoss, err := t.model.Backward(m.Batch, decoder.Objective{
-		Weight: weight, Smoothing: float32(smoothing), Train: true, DropoutSeed: t.dropoutSeed(index), NEFTune: t.neftune(),
+		Weight: weight, Smoothing: float32(t.Config.Training.LabelSmoothingFactor),
+		Train: true, DropoutSeed: t.dropoutSeed(index), NEFTune: t.neftune(),
 	})
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	var sum float64
-	for i, target := range m.Targets {
-		if target >= 0 {
-			sum += float64(tokenLoss[i])
+	for i, l := range tokenLoss {
+		if m.Targets[i] >= 0 {
+			sum += float64(l) * float64(weight[i])
 		}
 	}
 	if math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return 0, fmt.Errorf("the loss is %v: the weights or the data hold numbers that are not finite, or learning_rate %v is too high; %s",
+		return nil, 0, fmt.Errorf("the loss is %v: the weights or the data hold numbers that are not finite, or learning_rate %v is too high; %s",
 			sum, t.Config.Training.LearningRate, t.lastCheckpoint())
 	}
-	return sum * scale, nil
+	return tokenLoss, sum, nil
 }
 
 // neftune is the scale of the noise on the embeddings, 0 for none.

@@ -11,7 +11,7 @@ import (
 // draw or a selection gave. It is a checkpoint's record of the position in the
 // data; which rows a step takes is a function of it, the plan and the seed.
 type Window struct {
-	Start   int   `json:"start"`             // the step it opened at
+	Start   int   `json:"start"`             // the step it opened at; -1 before the first
 	Indices []int `json:"indices,omitempty"` // nil: the whole data set, pass after pass
 }
 

@@ -16,7 +16,9 @@ import (
 	"golang.org/x/term"
 
 	"dataflex/algo/config"
-	_ "dataflex/algo/selector" // the methods of dynamic_select
+	_ "dataflex/algo/mixer"    // the methods of dynamic_mix
+	_ "dataflex/algo/selector" // of dynamic_select
+	_ "dataflex/algo/weighter" // of dynamic_weight
 	"dataflex/algo/train"
 )
 

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"dataflex/data/tokenizer"
+)
+
+func tokenizeCommand() *cobra.Command {
+	var special, decode bool
+	c := &cobra.Command{
+		Use:   "tokenize MODEL_DIR",
+		Short: "Turn text into the ids of a model's tokenizer, line by line, and back",
+		Long: "Reads one JSON string a line from standard input and writes its ids, a JSON array, as a line; with --decode the other way round.\n" +
+			"Special tokens written in a text become their ids; none are added, and --decode leaves them out, unless --special is given.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			tok, err := tokenizer.Load(args[0])
+			if err != nil {
+				return err
+			}
+			one := encodeLine(tok, special)
+			if decode {
+				one = decodeLine(tok, special)
+			}
+			err = eachLine(os.Stdin, os.Stdout, one)
+			if errors.Is(err, syscall.EPIPE) { // the reader has seen enough
+				return nil
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&special, "special", false, "add the special tokens that the tokenizer puts around a text; with --decode, show special tokens")
+	c.Flags().BoolVar(&decode, "decode", false, "turn ids into text")
+	return c
+}
+
+// eachLine answers every line of r with what one appends, and says which line failed.
+func eachLine(r io.Reader, w io.Writer, one func(dst, line []byte) ([]byte, error)) error {
+	in, out := bufio.NewReaderSize(r, 1<<16), bufio.NewWriterSize(w, 1<<16)
+	var answer []byte
+	for n := 1; ; n++ {
+		line, err := in.ReadBytes('\n')
+		if err != nil && err != io.EOF {
+			return fmt.Errorf("standard input, line %d: %w", n, err)
+		}
+		if err == io.EOF && len(bytes.TrimSpace(line)) == 0 {
+			return out.Flush()
+		}
+		var fault error
+		if answer, fault = one(answer[:0], line); fault != nil {
+			return errors.Join(fmt.Errorf("standard input, line %d: %w", n, fault), out.Flush())
+		}
+		if _, err := out.Write(append(answer, '\n')); err != nil {
+			return err
+		}
+		if in.Buffered() == 0 { // whoever waits for this answer gets it
+			if err := out.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func encodeLine(tok *tokenizer.Tokenizer, special bool) func(dst, line []byte) ([]byte, error) {
+	return func(dst, line []byte) ([]byte, error) {
+		var text *string
+		if err := json.Unmarshal(line, &text); err != nil || text == nil {
+			return dst, errors.New("a JSON string is expected, such as \"Hello\"")
+		}
+		var ids []int32
+		if special {
+			ids = tok.EncodeSpecial(*text)
+		} else {
+			ids = tok.Encode(*text)
+		}
+		dst = append(dst, '[')
+		for i, id := range ids {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = strconv.AppendInt(dst, int64(id), 10)
+		}
+		return append(dst, ']'), nil
+	}
+}
+
+func decodeLine(tok *tokenizer.Tokenizer, special bool) func(dst, line []byte) ([]byte, error) {
+	return func(dst, line []byte) ([]byte, error) {
+		var ids *[]int32
+		if err := json.Unmarshal(line, &ids); err != nil || ids == nil {
+			return dst, errors.New("a JSON array of token ids is expected, such as [1,2]")
+		}
+		var text bytes.Buffer
+		e := json.NewEncoder(&text)
+		e.SetEscapeHTML(false)
+		err := e.Encode(tok.Decode(*ids, !special))
+		return append(dst, bytes.TrimSuffix(text.Bytes(), []byte("\n"))...), err
+	}
+}
