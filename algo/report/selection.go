@@ -14,7 +14,8 @@ import (
 type StepFile struct {
 	Indices []int
 	Metric  map[string][]float64
-	Key     string // of everything the choice depends on, by content
+	Facts   map[string]any // entries of metric that are not per row: numbers, words
+	Key     string         // of everything the choice depends on, by content
 }
 
 func stepPath(dir string, step int) string {
@@ -43,6 +44,9 @@ func WriteStepFile(dir string, step int, f StepFile) error {
 	for k, v := range f.Metric {
 		metric = append(metric, Field{k, v})
 	}
+	for k, v := range f.Facts {
+		metric = append(metric, Field{k, v})
+	}
 	return checkpoint.WriteFile(stepPath(dir, step), []byte(Encode(Object{{"indices", f.Indices}, {"metric", metric.Sorted()}}, 4)))
 }
 
@@ -61,11 +65,23 @@ func ReadStepFile(dir string, step int, key string) (f StepFile, ok, other bool)
 		return f, false, true
 	}
 	var body struct {
-		Indices []int                `json:"indices"`
-		Metric  map[string][]float64 `json:"metric"`
+		Indices []int                      `json:"indices"`
+		Metric  map[string]json.RawMessage `json:"metric"`
 	}
 	if json.Unmarshal(raw, &body) != nil {
 		return f, false, true
 	}
-	return StepFile{Indices: body.Indices, Metric: body.Metric, Key: key}, true, false
+	f = StepFile{Indices: body.Indices, Metric: map[string][]float64{}, Facts: map[string]any{}, Key: key}
+	for k, v := range body.Metric {
+		var perRow []float64
+		if json.Unmarshal(v, &perRow) == nil {
+			f.Metric[k] = perRow
+			continue
+		}
+		var fact any
+		if json.Unmarshal(v, &fact) == nil {
+			f.Facts[k] = fact
+		}
+	}
+	return f, true, false
 }

@@ -2,7 +2,6 @@ package train
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -13,38 +12,21 @@ import (
 	"unsafe"
 
 	"dataflex/algo"
-	"dataflex/data"
 	"dataflex/driver"
 )
 
 // identity names, by content, what does not change during a run.
 type identity struct {
 	modelDir string
-	data     string // of the training rows
+	data     string // of the rows
 	base     string // of the base model's weights and all rows, once asked for
-}
-
-// dataHash names the training rows by their tokens and labels.
-func dataHash(examples []data.Example) string {
-	h := sha256.New()
-	hashExamples(h, examples)
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-func hashExamples(h hash.Hash, set []data.Example) {
-	fmt.Fprintf(h, "set of %d\n", len(set))
-	for _, ex := range set {
-		fmt.Fprintf(h, "%d\n", len(ex.InputIDs))
-		hashInts(h, ex.InputIDs)
-		hashInts(h, ex.Labels)
-	}
 }
 
 // selectionKey is the content a choice at this step can depend on: base weights,
 // rows, the trained weights and their moments, the component and the seed.
 func (t *Trainer) selectionKey(r algo.Request) (string, error) {
 	if t.ids.base == "" {
-		base, err := contentOf(t.ids.modelDir, t.train, t.run.Eval)
+		base, err := contentOf(t.ids.modelDir, t.ids.data)
 		if err != nil {
 			return "", fmt.Errorf("identity of the run: %w", err)
 		}
@@ -62,8 +44,8 @@ func (t *Trainer) selectionKey(r algo.Request) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// contentOf hashes the base model's files and the rows' tokens and labels.
-func contentOf(modelDir string, sets ...[]data.Example) (string, error) {
+// contentOf hashes the base model's files, and names the rows.
+func contentOf(modelDir, data string) (string, error) {
 	h := sha256.New()
 	files, err := filepath.Glob(filepath.Join(modelDir, "*.safetensors"))
 	if err != nil {
@@ -76,9 +58,7 @@ func contentOf(modelDir string, sets ...[]data.Example) (string, error) {
 			return "", err
 		}
 	}
-	for _, set := range sets {
-		hashExamples(h, set)
-	}
+	fmt.Fprintf(h, "rows %s\n", data)
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
@@ -93,14 +73,6 @@ func hashFile(h hash.Hash, path string) error {
 	}
 	fmt.Fprintf(h, "%s %d\n", filepath.Base(path), n)
 	return err
-}
-
-func hashInts(h hash.Hash, x []int32) {
-	buf := make([]byte, 4*len(x))
-	for i, v := range x {
-		binary.LittleEndian.PutUint32(buf[4*i:], uint32(v))
-	}
-	h.Write(buf)
 }
 
 // hashFloats hashes the bytes as they stand: a key need not be portable.

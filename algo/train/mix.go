@@ -3,14 +3,12 @@ package train
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"dataflex/algo"
 	"dataflex/algo/config"
 	"dataflex/algo/mixer"
 	"dataflex/algo/report"
-	"dataflex/data"
 )
 
 // mixture is what dynamic_mix adds to a run.
@@ -77,36 +75,6 @@ func (t *Trainer) remix(ctx context.Context, update int) ([]int, error) {
 	}
 	t.log.Info("mixture", args...)
 	return indices, nil
-}
-
-// domainRows loads every data set by itself: packing never crosses domains.
-func (l loader) domainRows(ctx context.Context, d *Data) error {
-	c := l.config
-	sets, err := l.each(ctx, "dataset", c.Data.Dataset)
-	if err != nil {
-		return err
-	}
-	for _, s := range sets {
-		domain := algo.Domain{Name: s.Name}
-		for range s.Examples {
-			domain.Rows = append(domain.Rows, len(d.Train)+len(domain.Rows))
-		}
-		d.Train = append(d.Train, s.Examples...)
-		d.Domains = append(d.Domains, domain)
-	}
-	if len(c.Data.MixerEvalDataset) == 0 {
-		return nil
-	}
-	evals, err := l.each(ctx, "mixer_eval_dataset", c.Data.MixerEvalDataset)
-	if err != nil {
-		return err
-	}
-	d.MixerEval = map[string][]data.Example{}
-	for _, s := range evals {
-		name := strings.ReplaceAll(s.Name, "_eval", "")
-		d.MixerEval[name] = append(d.MixerEval[name], s.Examples...)
-	}
-	return nil
 }
 
 // mixes reports whether the run decides on the shares of domains.

@@ -46,6 +46,7 @@ func Run(ctx context.Context, c *config.Config, o Options) error {
 	if err != nil {
 		return err
 	}
+	defer t.Close()
 	t.progress = o.Progress
 	if err := t.fits(); err != nil {
 		return err
@@ -77,6 +78,14 @@ func Run(ctx context.Context, c *config.Config, o Options) error {
 		}
 	}
 	return t.Finish(ctx)
+}
+
+// Close gives back the memory of the model and of the rows.
+func (t *Trainer) Close() {
+	t.model.Close()
+	if err := t.data.Close(); err != nil {
+		t.log.Warn("the data's memory was not given back", "error", err)
+	}
 }
 
 // openDevice finds the device that was asked for. There is no silent fallback:

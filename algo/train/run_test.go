@@ -23,13 +23,14 @@ const model = "../../tools/dataflex-demo/model"
 // fixture is a folder with a small data set and a configuration over the demo's
 // model; a test changes keys of it.
 type fixture struct {
-	t   testing.TB
+	t   *testing.T
 	dir string
 }
 
-func newFixture(t testing.TB) *fixture {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: t.TempDir()}
+	t.Setenv("DATAFLEX_CACHE", filepath.Join(f.dir, "cache"))
 	var pool, eval []map[string]string
 	for i := range 48 {
 		row := map[string]string{"instruction": fmt.Sprintf("Add %d and %d", i, (7*i)%13), "input": "", "output": fmt.Sprint(i + (7*i)%13)}

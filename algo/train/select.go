@@ -85,7 +85,7 @@ func (t *Trainer) cachedOrSelect(ctx context.Context, r algo.Request) (sel algo.
 		switch {
 		case ok:
 			t.log.Info("the selection was made before under the same conditions: taken from disk", "step", r.Step, "cache_dir", rec.CacheDir())
-			return algo.Selection{Indices: f.Indices, Metric: f.Metric}, true, nil
+			return algo.Selection{Indices: f.Indices, Metric: f.Metric, Facts: f.Facts}, true, nil
 		case other:
 			t.log.Info("cache_dir holds a selection of another run for this step: it is made anew and replaced", "step", r.Step, "cache_dir", rec.CacheDir())
 		}
@@ -99,7 +99,7 @@ func (t *Trainer) recordStepFile(r algo.Request, sel algo.Selection) error {
 	if !ok || rec.CacheDir() == "" {
 		return nil
 	}
-	return report.WriteStepFile(rec.CacheDir(), r.Step, report.StepFile{Indices: sel.Indices, Metric: sel.Metric, Key: r.Key})
+	return report.WriteStepFile(rec.CacheDir(), r.Step, report.StepFile{Indices: sel.Indices, Metric: sel.Metric, Facts: sel.Facts, Key: r.Key})
 }
 
 // selectionFields is what a selection adds to the logs.

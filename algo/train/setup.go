@@ -19,7 +19,7 @@ func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	if err != nil {
 		return nil, err
 	}
-	t.tokenizer, t.train, t.eval = d.Tokenizer, d.Train, d.Eval
+	t.data, t.tokenizer, t.train, t.eval = d, d.Tokenizer, d.Train, d.Eval
 	if t.Plan, err = NewPlan(c, len(t.train)); err != nil {
 		return nil, err
 	}
@@ -32,9 +32,10 @@ func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	}
 	t.run = &algo.Run{
 		Device: dev, Model: t.model, Optimizer: t.optimizer, Train: t.train, Eval: flatten(t.eval),
-		Seed: uint64(c.Training.Seed), Updates: t.Plan.Selections(), Log: log,
+		Seed: uint64(c.Training.Seed), Updates: t.Plan.Selections(), UpdatesPerEpoch: t.Plan.Updates, Log: log,
+		Tokenizer: d.Tokenizer, Stop: d.Stop,
 	}
-	t.ids = identity{modelDir: c.Model.NameOrPath, data: dataHash(t.train)}
+	t.ids = identity{modelDir: c.Model.NameOrPath, data: d.Key}
 	t.sampler = sampler{plan: t.Plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling, dropLast: c.Training.DataloaderDropLast}
 	if c.Training.GroupByLength {
 		t.sampler.lengths = func(row int) int { return len(t.train[row].InputIDs) }

@@ -35,6 +35,7 @@ type Trainer struct {
 	optimizer *optim.AdamW
 	schedule  optim.Schedule
 	tokenizer *tokenizer.Tokenizer
+	data      *Data // whose memory train and eval lie in
 	train     []data.Example
 	eval      []EvalSet
 	run       *algo.Run
