@@ -13,12 +13,13 @@ func maskCPU(c *cpu.Device, m mask, rows, cols int, src, dst []float32) {
 	})
 }
 
-func (m mask) row(row uint32, src, dst []float32) {
+// rowFrom masks the entries of a row from column 8·first on.
+func (m mask) rowFrom(first, row uint32, src, dst []float32) {
 	var block [8]float32
 	for c := 0; c < len(src); c += 8 {
 		from, to := src[c:min(c+8, len(src))], dst[c:min(c+8, len(dst))]
 		masked := block[:len(from)]
-		random := m.key.words(uint32(c/8), row)
+		random := m.key.words(first+uint32(c/8), row)
 		for i, x := range from {
 			// All ones where the entry is kept: no branch to mispredict.
 			keep := uint32(int32(m.threshold-1-random[i/2]>>(16*(i%2))&0xffff) >> 31)

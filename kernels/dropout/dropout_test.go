@@ -7,6 +7,7 @@ import (
 	"dataflex/driver"
 	"dataflex/driver/cpu"
 	"dataflex/kernels/gradproj"
+	"dataflex/kernels/simd"
 )
 
 // TestMask checks the masks: their share of zeros, the scale of the rest, that
@@ -61,6 +62,37 @@ func TestMask(t *testing.T) {
 		// Independent masks agree in 0.82 of the entries.
 		if share := float64(agree(mask(key, rows))) / float64(len(a)); math.Abs(share-0.82) > 0.02 {
 			t.Errorf("masks of %v and {5 0} agree in %g of the entries", key, share)
+		}
+	}
+}
+
+// TestVector: the vectorised loop gives the portable one's bits, in place and added.
+func TestVector(t *testing.T) {
+	dev := cpu.New(1)
+	defer dev.Close()
+	defer simd.Force(simd.Level())
+	for _, cols := range []int{1, 31, 32, 203} {
+		for _, p := range []float32{0, 1e-6, 0.1, 0.5, 0.99999} {
+			for _, add := range []bool{false, true} {
+				var want []float32
+				for _, level := range simd.Levels() {
+					simd.Force(level)
+					const rows = 5
+					src, dst := make([]float32, rows*cols), make([]float32, rows*cols)
+					for i := range src {
+						src[i], dst[i] = float32(i)-300, float32(i%7)
+					}
+					Mask(dev, Key{5 | 7<<40, 9}, p, rows, cols, driver.FromHost(src), driver.FromHost(dst), add)
+					if want == nil {
+						want = dst
+					}
+					for i := range want {
+						if math.Float32bits(dst[i]) != math.Float32bits(want[i]) {
+							t.Fatalf("%s, %d columns, p %g, add %v: entry %d is %v, want %v", level, cols, p, add, i, dst[i], want[i])
+						}
+					}
+				}
+			}
 		}
 	}
 }
