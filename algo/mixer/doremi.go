@@ -166,7 +166,7 @@ func (m *doremi) excess(ctx context.Context, micros []algo.MicroReport) (tally, 
 		if err != nil {
 			return t, fmt.Errorf("reference model: %w", err)
 		}
-		t.add(micro, func(i int) float64 { return math.Max(float64(own[i]-ref[i]), 0) })
+		t.add(m.run, micro, func(i int) float64 { return math.Max(float64(own[i]-ref[i]), 0) })
 	}
 	return t, nil
 }
@@ -177,10 +177,6 @@ func (m *doremi) score(t tally) {
 	present := 0
 	for d := range m.domains {
 		x, ok := t.mean(d)
-		if ok && (math.IsNaN(x) || math.IsInf(x, 0)) {
-			m.run.Log.Warn("doremi: the excess loss is not finite and is left out", "domain", m.domains[d].Name)
-			ok = false
-		}
 		if ok {
 			m.scores[d], m.seen[d] = x, true
 			sum, present = sum+x, present+1
@@ -230,7 +226,7 @@ func (m *doremi) perToken(tokens []int) []float64 {
 	out := make([]float64, len(tokens))
 	for d, n := range tokens {
 		switch {
-		case n == 0:
+		case n == 0 || weighted == 0:
 		case m.official:
 			out[d] = m.weights[d] * all / weighted
 		default:

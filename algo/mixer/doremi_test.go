@@ -1,7 +1,9 @@
 package mixer
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -78,6 +80,32 @@ func TestDoReMiByHand(t *testing.T) {
 	if m.count != 2 {
 		t.Errorf("the average is over %d steps", m.count)
 	}
+}
+
+// TestDoReMiSurvives: a row whose loss is no number is named and left out.
+func TestDoReMiSurvives(t *testing.T) {
+	m, run, _ := made(t, "faithful")
+	var log bytes.Buffer
+	run.Log = slog.New(slog.NewTextHandler(&log, nil))
+	m.constant(func(int32) float32 { return 2 }, func(int32) float32 { return 1.5 })
+	step := micro(run.Train, 0, 1, 2)
+	step.TokenLoss, _ = m.ownLoss(step.Batch)
+	step.TokenLoss[step.RowStart[2]] = float32(math.NaN())
+	w, err := m.StepWeights(context.Background(), 0, []algo.MicroReport{step})
+	if err != nil {
+		t.Fatal(err)
+	}
+	near(t, "λ", m.scores, []float64{0.5, 0.5}, 1e-12)
+	n := []float64{float64(step.Labelled[0]), float64(step.Labelled[1])}
+	near(t, "weights", w, []float64{(n[0] + n[1]) / n[0] / 2, (n[0] + n[1]) / n[1] / 2}, 1e-9)
+	if !strings.Contains(log.String(), "dataset=low row=1") {
+		t.Errorf("the log does not name the row: %s", log.String())
+	}
+	m.weights, m.c, m.eta, m.official = []float64{0, 1}, 0, 0, true
+	if w, err = m.StepWeights(context.Background(), 1, []algo.MicroReport{micro(run.Train, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	near(t, "weights where nothing has any", w, []float64{0, 0}, 0)
 }
 
 // TestDoReMiUnseen: a domain without any score yet.

@@ -27,8 +27,9 @@ type StepWeigher interface {
 	// StepWeights is called before the backward pass of the step that follows
 	// `step` finished ones, with all its micro-batches. TokenLoss may be nil: the
 	// mixer then computes it. The answer is one weight per domain for that domain's
-	// rows under algo.TokenMean, or nil for an unweighted loss; the loop scales the
-	// rows' weights to mean 1.
+	// rows under algo.TokenMean, or nil for an unweighted loss. Weighted by tokens
+	// their mean over the step is 1, less the α of domains that are absent; they may
+	// all be 0.
 	StepWeights(ctx context.Context, step int, micros []algo.MicroReport) ([]float64, error)
 }
 
@@ -107,16 +108,23 @@ type tally struct {
 func newTally(k int) tally { return tally{make([]float64, k), make([]int, k)} }
 
 // add counts the tokens with a target of every row of m under the row's domain;
-// value gives each token's number.
-func (t tally) add(m algo.MicroReport, value func(token int) float64) {
-	for i := range m.Rows {
-		d := m.Domain[i]
+// value gives each token's number. A row with a number that is not finite is left out
+// and named in the log.
+func (t tally) add(run *algo.Run, m algo.MicroReport, value func(token int) float64) {
+	for i, row := range m.Rows {
+		var sum float64
 		for at := m.RowStart[i]; at < m.RowStart[i+1]; at++ {
 			if m.Targets[at] >= 0 {
-				t.sum[d] += value(int(at))
-				t.tokens[d]++
+				sum += value(int(at))
 			}
 		}
+		if math.IsNaN(sum) || math.IsInf(sum, 0) {
+			id := run.Train[row].ID
+			run.Log.Warn("a row's loss is not finite: it is left out of its domain's", "dataset", id.Dataset, "row", id.Row)
+			continue
+		}
+		t.sum[m.Domain[i]] += sum
+		t.tokens[m.Domain[i]] += m.Labelled[i]
 	}
 }
 

@@ -127,7 +127,7 @@ func (m *odm) Observe(_ context.Context, _ int, micros []algo.MicroReport) error
 	}
 	t := newTally(len(m.domains))
 	for _, micro := range micros {
-		t.add(micro, func(i int) float64 { return float64(micro.TokenLoss[i]) })
+		t.add(m.run, micro, func(i int) float64 { return float64(micro.TokenLoss[i]) })
 	}
 	for d := range m.domains {
 		if loss, ok := t.mean(d); ok {
