@@ -57,6 +57,7 @@ func TestSharedDefinitions(t *testing.T) {
 		ReplaceEOS bool     `json:"replace_eos"`
 		Replace    bool     `json:"replace_jinja_template"`
 		Jinja      string   `json:"generated_chat_template"`
+		Ollama     string   `json:"generated_ollama_template"`
 	}
 	readGzip(t, shared+"llamafactory/template_defs.json.gz", &defs)
 	if len(defs) != len(table) {
@@ -71,6 +72,10 @@ func TestSharedDefinitions(t *testing.T) {
 		got := fmt.Sprintf("%q %v %v %v", tmpl.StopWords(), tmpl.EfficientEOS(), tmpl.ReplacesEOS(), tmpl.replaceJinja)
 		if want := fmt.Sprintf("%q %v %v %v", d.StopWords, d.Efficient, d.ReplaceEOS, d.Replace); got != want {
 			t.Errorf("%s: %s, want %s", d.Template, got, want)
+		}
+		ollama, err := tmpl.Ollama(markedTokenizer{})
+		if want, broken := strings.CutPrefix(d.Ollama, "ERROR"); broken != (err != nil) || !broken && ollama != want {
+			t.Errorf("%s: Ollama (%v)\n got %q\nwant %q", d.Template, err, ollama, d.Ollama)
 		}
 		jinja, err := tmpl.Jinja(markedTokenizer{})
 		switch {
