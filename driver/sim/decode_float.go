@@ -5,7 +5,7 @@ import "math"
 var floatOpcodes = map[string]func(*decoder){
 	"add": byType(decodeIntAddSub), "sub": byType(decodeIntAddSub),
 	"mul": byType(decodeIntMul), "mad": byType(decodeIntMul),
-	"div": byType(decodeIntDiv), "min": byType(decodeIntMinMax), "max": byType(decodeIntMinMax),
+	"div": byType(decodeDivRem), "min": byType(decodeIntMinMax), "max": byType(decodeIntMinMax),
 	"neg": byType(decodeIntNegAbs), "abs": byType(decodeIntNegAbs),
 	"fma": decodeFma, "sqrt": decodeRoot, "rcp": decodeRoot, "rsqrt": decodeApprox, "ex2": decodeApprox, "lg2": decodeApprox,
 	"sin": decodeApprox, "cos": decodeApprox, "tanh": decodeApprox, "copysign": decodeCopysign, "testp": decodeTestp,

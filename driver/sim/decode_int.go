@@ -176,8 +176,6 @@ func decodeMul24(d *decoder) {
 	d.alu(t, 2, each(func(a, b, _ uint32) uint32 { return ext(a) * ext(b) }))
 }
 
-func decodeIntDiv(d *decoder) { decodeDivRem(d) }
-
 func decodeDivRem(d *decoder) {
 	t := d.typ(intTypes...)
 	var u func(a, b, c uint32) uint32

@@ -177,7 +177,7 @@ func (f format) largest() float64 {
 	if f.finite {
 		return 448
 	}
-	return math.Ldexp(2-math.Ldexp(1, -f.man), 1<<(f.exp)-2-f.bias)
+	return math.Ldexp(2-math.Ldexp(1, -f.man), 1<<f.exp-2-f.bias)
 }
 
 // encode rounds x to the format; sat turns what is too large into the largest.

@@ -102,3 +102,41 @@ func lastReplaced(s, from, to string) string {
 	}
 	return s[:i] + to + s[i+len(from):]
 }
+
+// Plain bulk copies: in, doubled, out; out again as a sum.
+func TestBulkCopies(t *testing.T) {
+	body := `.shared .align 16 .b8 s[128]; .shared .align 8 .b64 bar; mov.u32 %r0, %tid.x; mov.u32 %r1, bar; mov.u32 %r2, s; mov.u32 %r3, 128; mul.wide.u32 %rd4, %r0, 4; cvt.u32.u64 %r4, %rd4; add.u32 %r4, %r4, %r2;
+	elect.sync %r5|%p1, -1; @%p1 mbarrier.init.b64 [%rd9], 1; bar.warp.sync -1;
+	@%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1], %r3;
+	@%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2], [%rd1], %r3, [%r1];
+	W: mbarrier.try_wait.parity.shared::cta.b64 %p2, [%r1], 0; @!%p2 bra W;
+	ld.shared.f32 %f1, [%r4]; add.f32 %f1, %f1, %f1; st.shared.f32 [%r4], %f1;
+	fence.proxy.async; bar.warp.sync -1;
+	@!%p1 bra E;
+	cp.async.bulk.global.shared::cta.bulk_group [%rd0], [%r2], %r3; cp.async.bulk.commit_group; cp.async.bulk.wait_group 0;
+	cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%rd0], [%r2], %r3; cp.async.bulk.commit_group; WAIT
+	E: barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;`
+	body = strings.Replace(body, "elect.sync", "cvt.u64.u32 %rd9, %r1; cvta.shared.u64 %rd9, %rd9; elect.sync", 1)
+	for _, c := range []struct{ wait, kind string }{
+		{"cp.async.bulk.wait_group.read 0;", ""},
+		{"", AsyncHazard},
+		{"st.shared.f32 [%r4], %f1; cp.async.bulk.wait_group 0;", AsyncHazard}, // overwritten before it was read
+	} {
+		b := newBench(t, Options{}, kernelText(strings.Replace(body, "WAIT", c.wait, 1), "%rd0", "%rd1"))
+		out := b.alloc("out", 128)
+		a := new(driver.Args).Addr(out.Addr()).Addr(b.putF32("in", ramp(32)).Addr())
+		if c.kind != "" {
+			b.fails(c.kind, "k", grid(1, 1, 32), a)
+			continue
+		}
+		n := b.run("k", grid(1, 1, 32), a)
+		for i, v := range b.getF32(out) {
+			if want := 4 * ramp(32)[i]; v != want {
+				t.Errorf("[%d]: %g, want %g", i, v, want)
+			}
+		}
+		if n.Global.BulkLoads != 128 || n.Global.BulkStores != 256 {
+			t.Errorf("%+v", n.Global)
+		}
+	}
+}

@@ -58,8 +58,7 @@ type op struct {
 
 	mem *access // of memory instructions
 	v   []int32 // register lists
-	imm int64
-	ext any // what only one family of instructions needs
+	ext any     // what only one family of instructions needs
 }
 
 // space is a state space of memory.

@@ -21,10 +21,9 @@ func bitsOf(x []float32) []uint32 {
 	return w
 }
 
-// exact is the value of an expression rounded once to float32 by math/big.
+// exactFma is a·b + c rounded once to float32 by math/big.
 func exactFma(a, b, c float32) float32 {
-	x := new(big.Float).SetPrec(500).Mul(big.NewFloat(float64(a)), big.NewFloat(float64(b)))
-	x.SetPrec(500).Mul(new(big.Float).SetPrec(500).SetFloat64(float64(a)), new(big.Float).SetPrec(500).SetFloat64(float64(b)))
+	x := new(big.Float).SetPrec(500).Mul(new(big.Float).SetPrec(500).SetFloat64(float64(a)), new(big.Float).SetPrec(500).SetFloat64(float64(b)))
 	x.Add(x, new(big.Float).SetPrec(500).SetFloat64(float64(c)))
 	f, _ := x.Float32()
 	return f
@@ -223,8 +222,17 @@ func TestFP8Conversions(t *testing.T) {
 		e4m3 uint32
 		e5m2 uint32
 	}{
-		{1, 0x38, 0x3c}, {-1, 0xb8, 0xbc}, {448, 0x7e, 0x5f}, {1e6, 0x7e, 0x7b}, {57344, 0x7e, 0x7b}, {0, 0, 0},
-		{0.001953125, 0x01, 0x18}, {1.0625, 0x38, 0x3c}, {1.1875, 0x3a, 0x3d}, {0.0009765625, 0, 0x14}, {-0.0625, 0x98, 0xac},
+		{1, 0x38, 0x3c},
+		{-1, 0xb8, 0xbc},
+		{448, 0x7e, 0x5f},
+		{1e6, 0x7e, 0x7b},
+		{57344, 0x7e, 0x7b},
+		{0, 0, 0},
+		{0.001953125, 0x01, 0x18},
+		{1.0625, 0x38, 0x3c},
+		{1.1875, 0x3a, 0x3d},
+		{0.0009765625, 0, 0x14},
+		{-0.0625, 0x98, 0xac},
 	} {
 		in := make([]uint32, 32)
 		for i := range in {

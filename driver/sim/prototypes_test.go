@@ -3,6 +3,7 @@ package sim
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"dataflex/driver"
@@ -200,5 +201,46 @@ func TestPrototypePhilox(t *testing.T) {
 				t.Fatalf("%s [%d]: %g, want %g", file, i, got, want)
 			}
 		}
+	}
+}
+
+func TestBugsPlantedInThePrototypesAreFound(t *testing.T) {
+	gemm := readFile(t, prototypes+"gemm.c19.ptx")
+	wgmma := readFile(t, prototypes+"wgmma.c22.ptx")
+	for _, c := range []struct {
+		name, kind, text string
+		tall             int // blocks too many
+	}{
+		{"barrier gone", Race + AsyncHazard + Uninitialised, strings.Replace(gemm, "bar.sync", "//", 1), 0},
+		{"wait for too few", AsyncHazard, strings.ReplaceAll(gemm, "wait_group 1;", "wait_group 2;"), 0},
+		{"grid too tall", OutOfBounds, gemm, 1},
+		{"vector store off by one", Misaligned, gemm, 0},
+	} {
+		if c.kind == Misaligned { // the first store, four bytes on
+			i := strings.Index(gemm, "st.global.v2.f32")
+			j := i + strings.Index(gemm[i:], "]")
+			c.text = gemm[:j] + "+4" + gemm[j:]
+		}
+		for seed := range uint64(2) {
+			b := newBench(t, Options{Seed: seed}, c.text)
+			a, _, _, _ := gemmArgs(b, 128, 128, 128)
+			b.fails(c.kind, "gemm_bf16_tn", grid(1, 1+c.tall, 256), &a)
+		}
+	}
+	for _, c := range []struct{ name, kind, from, to string }{
+		{"the wait does not loop", AsyncHazard + Uninitialised + Race + BadMbarrier, "bra LAB_WAIT;", ""},
+		{"never given back", Deadlock, "mbarrier.arrive.shared::cta.b64", "//"},
+		{"wrong byte count", Deadlock, "mov.b32 \t%r88, 16384;", "mov.b32 \t%r88, 16388;"},
+	} {
+		if !strings.Contains(wgmma, c.from) {
+			t.Errorf("%s: no %q", c.name, c.from)
+			continue
+		}
+		const m, n, k = 64, 64, 640
+		b := newBench(t, Options{}, strings.ReplaceAll(wgmma, c.from, c.to))
+		r := rand.New(rand.NewPCG(3, 4))
+		cfg := grid(1, 1, 160)
+		cfg.Shared = 4*2*8192 + 64
+		b.fails(c.kind, "gemm_wgmma", cfg, wgmmaArgs(b, normalBF16(r, m*k), normalBF16(r, n*k), b.alloc("C", 4*m*n), m, n, k))
 	}
 }
