@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"dataflex/algo"
+	"dataflex/algo/config"
+	"dataflex/data"
+	"dataflex/data/dataset"
+	"dataflex/data/processor"
+	"dataflex/data/template"
+	"dataflex/data/tokenizer"
+	"dataflex/data/yamlfile"
+	"dataflex/model/checkpoint"
+)
+
+func checkCommand(code *int) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check CONFIG [key=value ...]",
+		Short: "Say everything that is wrong with a configuration, without loading the model",
+		Long: "Checks the keys, the component, the tokenizer and template, the model's folder (not its weights), and of every dataset its\n" +
+			"entry, its files and its first rows. Prints what has no effect, then every fault; exits 1 if there is one.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			faults := check(cmd.Context(), args[0], args[1:], os.Stdout)
+			for _, f := range faults {
+				fmt.Fprintf(os.Stderr, "error: %v\n", f)
+			}
+			if len(faults) > 0 {
+				*code = 1
+				return nil
+			}
+			fmt.Printf("%s: ok\n", args[0])
+			return nil
+		},
+	}
+}
+
+// checker gathers what it finds.
+type checker struct {
+	ctx    context.Context
+	config *config.Config
+	out    io.Writer
+	faults []error
+}
+
+func (c *checker) add(err error) {
+	var many config.Faults
+	switch {
+	case err == nil:
+	case errors.As(err, &many):
+		c.faults = append(c.faults, many...)
+	default:
+		c.faults = append(c.faults, err)
+	}
+}
+
+// check returns every fault; out gets the notices.
+func check(ctx context.Context, file string, overrides []string, out io.Writer) []error {
+	c := &checker{ctx: ctx, out: out}
+	load, err := loaderOf(file, overrides)
+	if err != nil {
+		return []error{err}
+	}
+	if c.config, err = load(file, overrides); err != nil {
+		c.add(err)
+		return c.faults
+	}
+	for _, n := range c.config.Notices() {
+		fmt.Fprintln(out, n)
+	}
+	c.component()
+	tok, tmpl := c.tokenizer()
+	c.model(tok)
+	c.datasets(tok, tmpl)
+	return c.faults
+}
+
+// loaderOf tells a configuration of export from one of training.
+func loaderOf(file string, overrides []string) (func(string, []string) (*config.Config, error), error) {
+	root, err := yamlfile.Load(file)
+	if err != nil {
+		return nil, err
+	}
+	over, err := yamlfile.Overrides(overrides)
+	if err != nil {
+		return nil, err
+	}
+	root.Merge(over)
+	has := func(key string) bool {
+		e, ok := root.Get(key)
+		return ok && e.Value.Any() != nil && e.Value.Any() != false
+	}
+	if has("export_dir") && !has("do_train") && !has("dataset") {
+		return config.LoadExport, nil
+	}
+	return config.Load, nil
+}
+
+// component looks up the method that decides.
+func (c *checker) component() {
+	d := c.config.Dynamic
+	known := map[string]func() []string{config.DynamicSelect: algo.Selectors, config.DynamicMix: algo.Mixers, config.DynamicWeight: algo.Weighters}[d.TrainType]
+	if known == nil || d.ComponentName == "" {
+		return
+	}
+	component, err := c.config.Component()
+	if err != nil {
+		c.add(err)
+		return
+	}
+	if !slices.Contains(known(), component.Name) {
+		c.add(fmt.Errorf("%s: there is no %q for train_type %s; there are %v", component.Position, component.Name, d.TrainType, known()))
+	}
+}
+
+func (c *checker) tokenizer() (*tokenizer.Tokenizer, *template.Template) {
+	if _, err := os.Stat(c.config.Model.NameOrPath); err != nil {
+		c.add(c.config.Errorf("model_name_or_path", "%w: name a folder on this machine, nothing is downloaded", err))
+		return nil, nil
+	}
+	tok, tmpl, err := readTokenizer(c.config)
+	c.add(err)
+	return tok, tmpl
+}
+
+// model checks the folders of the model and the adapters; of weights, that the files
+// are whole.
+func (c *checker) model(tok *tokenizer.Tokenizer) {
+	dir := c.config.Model.NameOrPath
+	if tok == nil {
+		return
+	}
+	m, err := checkpoint.ReadModelConfig(dir)
+	if err != nil {
+		c.add(c.config.Errorf("model_name_or_path", "%w", err))
+		return
+	}
+	if n := tok.Len(); n > m.VocabSize && !c.config.Model.ResizeVocab && len(c.config.Model.AdapterNameOrPath) == 0 {
+		c.add(c.config.Errorf("template", "the tokenizer has %d tokens with it, the model's vocabulary %d: set resize_vocab: true, or choose the model's own template", n, m.VocabSize))
+	}
+	if !c.config.Model.TrainFromScratch {
+		w, err := checkpoint.OpenWeights(dir)
+		if err == nil {
+			err = w.Close()
+		}
+		if err != nil {
+			c.add(c.config.Errorf("model_name_or_path", "%w", err))
+		}
+	}
+	for _, dir := range adapterFolders(c.config) {
+		if _, err := checkpoint.ReadAdapterConfig(dir); err != nil {
+			c.add(c.config.Errorf("adapter_name_or_path", "%w", err))
+		}
+	}
+}
+
+// firstRows is how many rows of a dataset are looked at.
+const firstRows = 32
+
+// datasets checks the entries, files and first rows of every dataset; the rows as far as
+// that goes without a template.
+func (c *checker) datasets(tok *tokenizer.Tokenizer, tmpl *template.Template) {
+	d := c.config.Data
+	lists := []struct {
+		key   string
+		names []string
+	}{{"dataset", d.Dataset}, {"eval_dataset", d.EvalDataset}, {"mixer_eval_dataset", d.MixerEvalDataset}}
+	if len(d.Dataset)+len(d.EvalDataset)+len(d.MixerEvalDataset) == 0 {
+		return
+	}
+	var encoder processor.Encoder
+	if tmpl != nil {
+		var err error
+		if encoder, err = c.encoder(tok, tmpl); err != nil {
+			c.add(fmt.Errorf("%s: %w", c.config.File, err))
+		}
+	}
+	catalog, err := openCatalog(d)
+	if err != nil {
+		c.add(c.config.Errorf("dataset_dir", "%w", err))
+		return
+	}
+	seen := map[string]bool{}
+	for _, l := range lists {
+		for _, name := range l.names {
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			if err := c.dataset(catalog, name, encoder); err != nil {
+				c.add(c.config.Errorf(l.key, "%w", err))
+			}
+		}
+	}
+}
+
+// openCatalog opens dataset_dir: a folder, or a dataset_info given as a map.
+func openCatalog(d config.Data) (*dataset.Catalog, error) {
+	if d.DatasetInfo == nil {
+		return dataset.OpenCatalog(d.DatasetDir, nil)
+	}
+	text, err := json.Marshal(d.DatasetInfo.Any())
+	if err != nil {
+		return nil, err
+	}
+	return dataset.OpenCatalog("", text)
+}
+
+func (c *checker) encoder(tok *tokenizer.Tokenizer, tmpl *template.Template) (processor.Encoder, error) {
+	d := c.config.Data
+	o := processor.Options{CutoffLen: d.CutoffLen, Packing: d.Packing, NeatPacking: d.NeatPacking, TrainOnPrompt: d.TrainOnPrompt, MaskHistory: d.MaskHistory}
+	if c.config.Tuning.Stage == config.StagePT {
+		return processor.NewPretrain(tok, tmpl, o)
+	}
+	return processor.NewSFT(tok, tmpl, o)
+}
+
+// dataset reads and encodes a dataset's first rows.
+func (c *checker) dataset(catalog *dataset.Catalog, name string, encoder processor.Encoder) error {
+	s, err := catalog.Source(name)
+	if err != nil {
+		return err
+	}
+	for _, w := range s.Warnings {
+		fmt.Fprintln(c.out, w)
+	}
+	rows, tokens := 0, 0
+	var dropped []processor.Dropped
+	keep := func(samples []data.Sample) ([]data.Sample, error) { return samples, nil }
+	err = dataset.Each(c.ctx, s, firstRows, 1, keep, func(samples []data.Sample) error {
+		rows += len(samples)
+		for i := range samples {
+			if encoder == nil {
+				break
+			}
+			ex, d, err := encoder.Encode(&samples[i])
+			if err != nil {
+				return err
+			}
+			if d != nil {
+				dropped = append(dropped, *d)
+			}
+			tokens += len(ex.InputIDs)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range processor.Warnings(dropped) {
+		fmt.Fprintf(c.out, "among the first %d rows: %s\n", rows, w)
+	}
+	if encoder != nil && len(dropped) == rows {
+		return fmt.Errorf("not one of the first rows can be used: %w", encoder.Empty(rows, tokens, dropped))
+	}
+	return nil
+}

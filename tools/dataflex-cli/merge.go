@@ -1,0 +1,204 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dataflex/driver"
+	"dataflex/kernels/gemm"
+	"dataflex/model/checkpoint"
+)
+
+// merger gives the tensors of a model with its adapters merged into it, one at a time:
+// the whole model is never in memory.
+type merger struct {
+	dev      driver.Device
+	base     *checkpoint.Weights
+	adapters []*adapterWeights
+	tied     bool // the head is the embeddings and is not stored
+}
+
+// adapterWeights is a PEFT adapter's file.
+type adapterWeights struct {
+	dir   string
+	scale float32
+	file  *checkpoint.Weights
+	rank  int
+}
+
+// peftPrefix is the path from PEFT's wrapper to the model's modules.
+const peftPrefix = "base_model.model."
+
+// openMerger opens a model folder and adapter folders.
+func openMerger(dev driver.Device, model string, adapters []string, tied bool) (m *merger, err error) {
+	m = &merger{dev: dev, tied: tied}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}()
+	if m.base, err = checkpoint.OpenWeights(model); err != nil {
+		return m, err
+	}
+	for _, dir := range adapters {
+		c, err := checkpoint.ReadAdapterConfig(dir)
+		if err != nil {
+			return m, err
+		}
+		file, err := checkpoint.OpenFile(filepath.Join(dir, checkpoint.AdapterFile))
+		if err != nil {
+			return m, err
+		}
+		a := &adapterWeights{dir: dir, scale: float32(c.Scale()), file: file, rank: c.Rank}
+		m.adapters = append(m.adapters, a)
+		if err := m.check(a); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+// Close unmaps the files.
+func (m *merger) Close() error {
+	var err error
+	if m.base != nil {
+		err = m.base.Close()
+	}
+	for _, a := range m.adapters {
+		err = errors.Join(err, a.file.Close())
+	}
+	return err
+}
+
+// check refuses an adapter of which a tensor would be left out.
+func (m *merger) check(a *adapterWeights) error {
+	for _, name := range a.file.Names() {
+		shape, _ := a.file.Shape(name)
+		target, part := splitPEFT(name)
+		want, ok := m.base.Shape(target)
+		if !ok || m.tied && target == headName {
+			return fmt.Errorf("%s: tensor %q belongs to %q, which the model does not have: the adapter was trained on another model", a.dir, name, target)
+		}
+		fits := false
+		switch part {
+		case "lora_A.weight":
+			_, both := a.file.Shape(strings.TrimSuffix(name, "A.weight") + "B.weight")
+			fits = both && len(want) == 2 && slices.Equal(shape, []int{a.rank, want[1]})
+		case "lora_B.weight":
+			_, both := a.file.Shape(strings.TrimSuffix(name, "B.weight") + "A.weight")
+			fits = both && len(want) == 2 && slices.Equal(shape, []int{want[0], a.rank})
+		case "": // modules_to_save: rows may have been added to embeddings
+			fits = len(shape) == len(want) && slices.Equal(shape[1:], want[1:])
+		}
+		if !fits {
+			return fmt.Errorf("%s: tensor %q %v does not fit the model's %q %v with rank %d", a.dir, name, shape, target, want, a.rank)
+		}
+	}
+	return nil
+}
+
+const headName = "lm_head.weight"
+
+// splitPEFT returns the model's tensor that an adapter's tensor belongs to, and which
+// part of the adapter it is; "" for a full copy.
+func splitPEFT(name string) (target, part string) {
+	name = strings.TrimPrefix(name, peftPrefix)
+	if at := strings.Index(name, ".lora_"); at >= 0 {
+		return name[:at] + ".weight", name[at+1:]
+	}
+	return name, ""
+}
+
+// names lists the model's tensors: numbers in their order, the head after the rest.
+func (m *merger) names() []string {
+	var out []string
+	for _, n := range m.base.Names() {
+		if !(m.tied && n == headName) && !strings.HasSuffix(n, ".rotary_emb.inv_freq") {
+			out = append(out, n)
+		}
+	}
+	slices.SortStableFunc(out, natural)
+	return out
+}
+
+// natural compares names with the numbers in them as numbers.
+func natural(a, b string) int {
+	x, y := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range min(len(x), len(y)) {
+		if x[i] == y[i] {
+			continue
+		}
+		if i == 0 && (x[0] == "lm_head") != (y[0] == "lm_head") {
+			return map[bool]int{true: 1, false: -1}[x[0] == "lm_head"]
+		}
+		if len(x[i]) != len(y[i]) && isNumber(x[i]) && isNumber(y[i]) {
+			return len(x[i]) - len(y[i])
+		}
+		return strings.Compare(x[i], y[i])
+	}
+	return len(x) - len(y)
+}
+
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// shape is a tensor's shape: an adapter's full copy may have more rows.
+func (m *merger) shape(name string) []int {
+	shape, _ := m.base.Shape(name)
+	for _, a := range m.adapters {
+		if s, ok := a.file.Shape(peftPrefix + name); ok {
+			shape = s
+		}
+	}
+	return shape
+}
+
+// read returns a tensor, W + Σ scale·B·A over the adapters in their order, in float32:
+// it is rounded once, when it is written.
+func (m *merger) read(name string) ([]float32, error) {
+	shape := m.shape(name)
+	w := make([]float32, elements(shape))
+	from, source := m.base, name
+	for _, a := range m.adapters {
+		if _, ok := a.file.Shape(peftPrefix + name); ok {
+			from, source = a.file, peftPrefix+name
+		}
+	}
+	if err := from.ReadFloat32(source, w); err != nil {
+		return nil, err
+	}
+	path := peftPrefix + strings.TrimSuffix(name, ".weight")
+	for _, a := range m.adapters {
+		if _, ok := a.file.Shape(path + ".lora_A.weight"); !ok {
+			continue
+		}
+		if err := m.add(w, a, path, shape[0], shape[1]); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// add adds an adapter's scale·B·A to w [out, in].
+func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) error {
+	r := a.rank
+	down, up := make([]float32, r*in), make([]float32, out*r)
+	if err := a.file.ReadFloat32(path+".lora_A.weight", down); err != nil {
+		return err
+	}
+	if err := a.file.ReadFloat32(path+".lora_B.weight", up); err != nil {
+		return err
+	}
+	gemm.Run(m.dev, gemm.NN, out, in, r, a.scale, driver.FromHost(up), r, driver.FromHost(down), in, 1, driver.FromHost(w), in)
+	return nil
+}
+
+func elements(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
