@@ -106,15 +106,16 @@ func (t *Trainer) weigh(ctx context.Context, micros []batch.Micro) ([][]float64,
 	return rows, how, nil
 }
 
-// domainWeights are a mixer's weights of the domains as weights of the rows, mean 1
-// over the step.
+// domainWeights are a mixer's weights of the domains as weights of the rows: those
+// of the step as they are, those of the window scaled to mean 1 over the step.
 func (t *Trainer) domainWeights(ctx context.Context, micros []batch.Micro, rows [][]float64) ([][]float64, error) {
-	weights := t.mix.weights
+	weights, scale := t.mix.weights, true
 	if w, ok := t.mix.mixer.(mixer.StepWeigher); ok {
 		var err error
 		if weights, err = w.StepWeights(ctx, t.step, t.reports(micros, nil, nil)); err != nil {
 			return nil, fmt.Errorf("mixer %s: %w", t.component.Name, err)
 		}
+		scale = false
 	}
 	if weights == nil {
 		return rows, nil
@@ -130,7 +131,9 @@ func (t *Trainer) domainWeights(ctx context.Context, micros []batch.Micro, rows 
 	}
 	for i := range rows {
 		for r := range rows[i] {
-			rows[i][r] *= float64(n) / sum
+			if scale && sum > 0 {
+				rows[i][r] *= float64(n) / sum
+			}
 		}
 	}
 	return rows, nil
