@@ -47,6 +47,8 @@ func Forward(dev driver.Device, p Params, q, k, v, o, lse driver.F32) {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		forwardCPU(c, p, q.Host(), k.Host(), v.Host(), o.Host(), lse.Host(), t)
+	case driver.Launcher:
+		forwardPTX(c, p, q, k, v, o, lse, t)
 	default:
 		panic("attention.Forward: no kernel for " + dev.Kind().String())
 	}
@@ -70,6 +72,8 @@ func Backward(dev driver.Device, p Params, q, k, v, o, lse, do, dq, dk, dv drive
 			do: do.Host(), dq: dq.Host(), dk: dk.Host(), dv: dv.Host(),
 		}
 		backwardCPU(c, p, g, t)
+	case driver.Launcher:
+		backwardPTX(c, p, q, k, v, o, lse, do, dq, dk, dv, t)
 	default:
 		panic("attention.Backward: no kernel for " + dev.Kind().String())
 	}

@@ -1,0 +1,83 @@
+package attention_test
+
+import (
+	"fmt"
+	"testing"
+
+	"dataflex/driver"
+	"dataflex/kernels/attention"
+	"dataflex/kernels/optest"
+)
+
+func runPTX(t *testing.T, dev driver.Device, x problem, shift int) result {
+	in := func(x []float32) driver.F32 { return optest.In(t, dev, x, shift) }
+	out := func(x driver.F32) []float32 { return optest.Out(t, dev, x) }
+	tokens := int(x.p.Segments[len(x.p.Segments)-1])
+	q, k, v, do := in(x.q), in(x.k), in(x.v), in(x.do)
+	o, lse, dq, dk, dv := in(garbage(len(x.q))), in(garbage(x.p.Heads*tokens)), in(garbage(len(x.q))), in(garbage(len(x.k))), in(garbage(len(x.k)))
+	attention.Forward(dev, x.p, q, k, v, o, lse)
+	attention.Backward(dev, x.p, q, k, v, o, lse, do, dq, dk, dv)
+	return result{out(o), out(lse), out(dq), out(dk), out(dv)}
+}
+
+func TestPTX(t *testing.T) {
+	dev := optest.Sim(t)
+	cases := append(problems()[:9],
+		newProblem(30, attention.Params{Segments: []int32{0, 3, 100}, Heads: 2, KVHeads: 1, HeadDim: 128}, 0.5),
+		newProblem(31, attention.Params{Segments: []int32{0, 70}, Heads: 1, KVHeads: 1, HeadDim: 72, Window: 9, SoftCap: 5}, 0.5),
+		newProblem(32, attention.Params{Segments: []int32{0, 20}, Heads: 2, KVHeads: 2, HeadDim: 8, Window: 1}, 1),
+	)
+	for _, x := range cases {
+		name := fmt.Sprintf("%+v", x.p)
+		got, small, ref := runPTX(t, dev, x, 0), plain[float32](x), plain[float64](x)
+		so, sl := small.Forward()
+		ro, rl := ref.Forward()
+		optest.Within(t, name+" o", got.o, so, ro)
+		optest.Within(t, name+" lse", got.lse, sl, rl)
+		sq, sk, sv := small.Backward(x.do)
+		rq, rk, rv := ref.Backward(optest.To[float64](x.do))
+		optest.Within(t, name+" dq", got.dq, sq, rq)
+		optest.Within(t, name+" dk", got.dk, sk, rk)
+		optest.Within(t, name+" dv", got.dv, sv, rv)
+	}
+}
+
+// TestPTXSegmentAlone: a segment's bits are the same in any batch and at any alignment.
+func TestPTXSegmentAlone(t *testing.T) {
+	dev := optest.Sim(t)
+	p := attention.Params{Segments: []int32{0, 37, 130}, Heads: 2, KVHeads: 1, HeadDim: 16}
+	x := newProblem(33, p, 1)
+	all := runPTX(t, dev, x, 0)
+	same(t, "unaligned", runPTX(t, dev, x, 1), all)
+	one := x
+	one.p.Segments = []int32{0, 93}
+	one.q, one.do = x.q[37*32:], x.do[37*32:]
+	one.k, one.v = x.k[37*16:], x.v[37*16:]
+	got := runPTX(t, dev, one, 0)
+	lse := append(append([]float32(nil), all.lse[37:130]...), all.lse[130+37:]...)
+	same(t, "alone", got, result{all.o[37*32:], lse, all.dq[37*32:], all.dk[37*16:], all.dv[37*16:]})
+}
+
+// TestPTXTraffic: keys and values are read once per block of 64 queries that sees
+// them, in full sectors; no bank is met twice.
+func TestPTXTraffic(t *testing.T) {
+	dev := optest.Sim(t)
+	const tokens, heads, depth = 192, 2, 64
+	x := newProblem(34, attention.Params{Segments: []int32{0, tokens}, Heads: heads, KVHeads: heads, HeadDim: depth}, 1)
+	runPTX(t, dev, x, 0)
+	c := dev.Total("attention_forward_64")
+	rows := 64 * (3 + 2*(1+2+3)) // three blocks of q, and 1, 2 and 3 tiles of k and v
+	want := uint64(4*heads*depth*(rows+tokens) + 4*heads*tokens + heads*3*128*12)
+	if got := c.GlobalBytes(); got != want {
+		t.Errorf("%d bytes moved, want %d", got, want)
+	}
+	for _, name := range []string{"attention_forward_64", "attention_backward_q_64", "attention_backward_kv_64"} {
+		c := dev.Total(name)
+		if c.Conflicts() != 0 {
+			t.Errorf("%s: %d bank conflicts", name, c.Conflicts())
+		}
+		if c.Global.Units > c.Global.Ideal+c.Global.Ideal/50 {
+			t.Errorf("%s: %d sectors, ideal %d", name, c.Global.Units, c.Global.Ideal)
+		}
+	}
+}
