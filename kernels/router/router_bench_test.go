@@ -33,7 +33,7 @@ func BenchmarkRouter(b *testing.B) {
 			for b.Loop() {
 				run()
 			}
-			optest.GBs(b, 4*len(places))
+			optest.GBs(b, 4*float64(len(places)))
 		})
 	}
 }

@@ -1,7 +1,6 @@
 package generate
 
 import (
-	"cmp"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -12,7 +11,8 @@ type chooser struct {
 	o     Options
 	draws *rand.Rand
 	order []int32   // work space
-	probs []float64 // work space
+	kept  []float64 // work space
+	probs []float64 // of the candidates, in it
 	seen  map[int32]bool
 }
 
@@ -108,36 +108,68 @@ func before(logits []float32, a, b int32) bool {
 
 // softmax sets probs of the candidates, up to their sum, which it returns.
 func (c *chooser) softmax(logits []float32, largest float32, candidates []int32) (sum float64) {
-	c.probs = c.probs[:0]
+	c.kept = c.kept[:0]
 	for _, id := range candidates {
 		p := math.Exp((float64(logits[id]) - float64(largest)) / c.o.Temperature)
-		c.probs = append(c.probs, p)
+		c.kept = append(c.kept, p)
 		sum += p
 	}
+	c.probs = c.kept
 	return sum
 }
 
 // nucleus keeps the most probable candidates, up to the one with which they reach
 // share of sum.
 func (c *chooser) nucleus(logits []float32, candidates []int32, share, sum float64) ([]int32, float64) {
-	// All candidates less probable than this together lack the weight to matter: only
-	// the others need sorting.
+	// All candidates less probable than this together lack the weight to matter.
 	least := (1 - share) * sum / float64(len(candidates))
-	kept := candidates[:0]
+	n := 0
 	for i, id := range candidates {
 		if c.probs[i] >= least {
-			kept = append(kept, id)
+			candidates[n], c.probs[n] = id, c.probs[i]
+			n++
 		}
 	}
-	slices.SortFunc(kept, func(a, b int32) int {
-		return cmp.Or(cmp.Compare(logits[b], logits[a]), cmp.Compare(a, b))
-	})
-	c.softmax(logits, logits[kept[0]], kept)
+	h := heap{logits, candidates[:n], c.probs[:n]}
+	for i := n/2 - 1; i >= 0; i-- {
+		h.sink(i)
+	}
+	// The best is taken from the front to behind the heap until they are enough.
 	var reached float64
-	for i := range kept {
-		if reached += c.probs[i]; reached >= share*sum {
-			return kept[:i+1], reached
+	for end := n - 1; end >= 0; end-- {
+		h.swap(0, end)
+		h.ids, h.probs = h.ids[:end], h.probs[:end]
+		h.sink(0)
+		if reached += c.probs[end]; reached >= share*sum || end == 0 {
+			candidates, c.probs = candidates[end:n], c.probs[end:n]
+			break
 		}
 	}
-	return kept, reached
+	return candidates, reached
+}
+
+// heap has the most probable token in front: most distributions need few of its tokens.
+type heap struct {
+	logits []float32
+	ids    []int32
+	probs  []float64
+}
+
+func (h heap) swap(i, j int) {
+	h.ids[i], h.ids[j] = h.ids[j], h.ids[i]
+	h.probs[i], h.probs[j] = h.probs[j], h.probs[i]
+}
+
+func (h heap) sink(i int) {
+	for {
+		child := 2*i + 1
+		if child+1 < len(h.ids) && before(h.logits, h.ids[child+1], h.ids[child]) {
+			child++
+		}
+		if child >= len(h.ids) || !before(h.logits, h.ids[child], h.ids[i]) {
+			return
+		}
+		h.swap(i, child)
+		i = child
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 
 	"dataflex/model/decoder"
 )
@@ -159,11 +160,16 @@ func (r *run) start() error {
 
 // take gives every sequence its next token from logits, and lets go of those that end.
 func (r *run) take(sequences []*sequence, logits []float32) {
+	chosen := make([]int32, len(sequences))
+	var each sync.WaitGroup
 	for i, s := range sequences {
-		token := s.chooser.choose(logits[i*r.vocab:(i+1)*r.vocab], s.tokens)
-		ended := slices.Contains(r.o.Stop, token)
+		each.Go(func() { chosen[i] = s.chooser.choose(logits[i*r.vocab:(i+1)*r.vocab], s.tokens) })
+	}
+	each.Wait()
+	for i, s := range sequences {
+		ended := slices.Contains(r.o.Stop, chosen[i])
 		if !ended {
-			s.tokens = append(s.tokens, token)
+			s.tokens = append(s.tokens, chosen[i])
 			ended = len(s.tokens)-len(r.prompts[s.prompt]) == r.o.MaxNewTokens
 		}
 		if ended {
