@@ -1,18 +1,18 @@
 package report
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 
 	"dataflex/model/checkpoint"
 )
 
-// keepLines rewrites a file with the lines that keep accepts; a missing file
-// stays missing.
-func keepLines(path string, keep func(line string) bool) error {
+// keepLines rewrites a file with the lines that keep accepts; a line that is no
+// whole JSON object goes. A missing file stays missing.
+func keepLines(path string, keep func(line Object) bool) error {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -22,7 +22,10 @@ func keepLines(path string, keep func(line string) bool) error {
 	}
 	var b strings.Builder
 	for line := range strings.Lines(string(raw)) {
-		if strings.HasSuffix(line, "\n") && keep(line) {
+		if !strings.HasSuffix(line, "\n") {
+			continue // the write that a kill cut short
+		}
+		if o, err := decodeObject([]byte(line)); err == nil && keep(o) {
 			b.WriteString(line)
 		}
 	}
@@ -32,19 +35,12 @@ func keepLines(path string, keep func(line string) bool) error {
 	return checkpoint.WriteFile(path, []byte(b.String()))
 }
 
-// currentSteps reads the step of a log line; a line that is none counts as new.
-func currentSteps(line string) int {
-	var e struct {
-		Current *int `json:"current_steps"`
-		Step    *int `json:"step"`
+// stepOf reads the step of a log line; a line that is none counts as new.
+func stepOf(o Object) int {
+	for _, key := range []string{"current_steps", "step"} {
+		if n, ok := o.Get(key).(int); ok {
+			return n
+		}
 	}
-	switch {
-	case json.Unmarshal([]byte(line), &e) != nil:
-		return int(^uint(0) >> 1)
-	case e.Current != nil:
-		return *e.Current
-	case e.Step != nil:
-		return *e.Step
-	}
-	return int(^uint(0) >> 1)
+	return math.MaxInt
 }

@@ -15,6 +15,9 @@ type Log struct {
 	prior time.Duration // spent before a resume
 }
 
+// selectionKey is in the line of a selection and in no other.
+const selectionKey = "selection_runtime"
+
 // LogName is the file's name in the output folder.
 const LogName = "trainer_log.jsonl"
 
@@ -29,9 +32,13 @@ func OpenLog(dir string, fresh bool, prior time.Duration) (*Log, error) {
 	return l, nil
 }
 
-// Truncate drops the lines past a step: what a resumed run will write again.
+// Truncate drops what a run resumed at a step will write again: the lines past the
+// step, and the line of a selection at the step, which follows the checkpoint.
 func (l *Log) Truncate(step int) error {
-	return keepLines(l.path, func(line string) bool { return currentSteps(line) <= step })
+	return keepLines(l.path, func(line Object) bool {
+		n := stepOf(line)
+		return n < step || n == step && line.Get(selectionKey) == nil
+	})
 }
 
 // Elapsed is the time spent on the run, earlier parts included.
@@ -42,47 +49,56 @@ type Event struct {
 	Step, Total        int
 	Loss, EvalLoss, LR any
 	Epoch              float64
-	Extra              Object // written between lr and epoch's neighbours: after percentage
+	Extra              Object // written last
 }
 
 // Write appends a line with LLaMA-Factory's fields in its order, absent ones
 // dropped.
 func (l *Log) Write(e Event) error {
-	elapsed := l.Elapsed()
+	f, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("trainer_log.jsonl: %w", err)
+	}
+	_, err = f.WriteString(e.line(l.Elapsed()))
+	return errors.Join(err, f.Close())
+}
+
+func (e Event) line(elapsed time.Duration) string {
 	o := Object{{"current_steps", e.Step}, {"total_steps", e.Total}}
 	for _, f := range []Field{{"loss", e.Loss}, {"eval_loss", e.EvalLoss}, {"lr", e.LR}} {
 		if f.Value != nil {
 			o = append(o, f)
 		}
 	}
-	remaining := time.Duration(0)
-	if e.Step > 0 {
-		remaining = time.Duration(float64(e.Total-e.Step) * float64(elapsed) / float64(e.Step))
+	percentage, remaining := any(100), 0.0
+	if e.Total != 0 {
+		percentage = Round(float64(e.Step)/float64(e.Total)*100, 2)
+	}
+	if e.Step != 0 {
+		remaining = float64(e.Total-e.Step) * (elapsed.Seconds() / float64(e.Step))
 	}
 	o = append(o,
 		Field{"epoch", e.Epoch},
-		Field{"percentage", Round(100*float64(e.Step)/float64(max(e.Total, 1)), 2)},
-		Field{"elapsed_time", Clock(elapsed)},
+		Field{"percentage", percentage},
+		Field{"elapsed_time", Clock(elapsed.Seconds())},
 		Field{"remaining_time", Clock(remaining)})
-	o = append(o, e.Extra...)
-	f, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("trainer_log.jsonl: %w", err)
-	}
-	_, err = f.WriteString(Encode(o, 0) + "\n")
-	return errors.Join(err, f.Close())
+	return EncodeASCII(append(o, e.Extra...), 0) + "\n"
 }
 
-// Clock writes a duration as Python's str(timedelta) does, whole seconds.
-func Clock(d time.Duration) string {
-	s := int(d.Seconds())
-	days, s := s/86400, s%86400
-	hms := fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
-	switch {
-	case days == 1:
-		return "1 day, " + hms
-	case days > 1:
-		return fmt.Sprintf("%d days, %s", days, hms)
+// Clock writes seconds as Python's str(timedelta(seconds=int(s))) does.
+func Clock(seconds float64) string {
+	const day = 86400
+	s := int(seconds)
+	days := s / day
+	if s %= day; s < 0 {
+		days, s = days-1, s+day
 	}
-	return hms
+	hms := fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
+	switch days {
+	case 0:
+		return hms
+	case 1, -1:
+		return fmt.Sprintf("%d day, %s", days, hms)
+	}
+	return fmt.Sprintf("%d days, %s", days, hms)
 }

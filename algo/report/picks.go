@@ -32,7 +32,7 @@ func OpenPicks(dir string, fresh bool) (*Picks, error) {
 
 // Truncate drops the selections from a step on: what a resumed run will make again.
 func (p *Picks) Truncate(step int) error {
-	return keepLines(p.path, func(line string) bool { return currentSteps(line) < step })
+	return keepLines(p.path, func(line Object) bool { return stepOf(line) < step })
 }
 
 // Write appends a selection.

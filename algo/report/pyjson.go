@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 )
 
 // Field is one key of an ordered JSON object.
@@ -50,64 +51,106 @@ func (o Object) Sorted() Object {
 
 // Encode writes a value as Python's json.dumps does with ensure_ascii false:
 // indent 0 gives one line with ", " and ": ". Values are nil, bool, int, float64,
-// string, Object, and slices of these.
+// string, Object, maps by string (their keys sorted), and slices of these; others
+// are a programmer error.
 func Encode(v any, indent int) string {
-	var b strings.Builder
-	encode(&b, v, indent, 0)
-	return b.String()
+	w := writer{indent: indent}
+	w.value(v, 0)
+	return w.String()
 }
 
-func encode(b *strings.Builder, v any, indent, depth int) {
+// EncodeASCII is Encode with json.dumps's own default, ensure_ascii true, which is
+// what Hugging Face and LLaMA-Factory write their files with.
+func EncodeASCII(v any, indent int) string {
+	w := writer{indent: indent, ascii: true}
+	w.value(v, 0)
+	return w.String()
+}
+
+type writer struct {
+	strings.Builder
+	indent int
+	ascii  bool
+}
+
+func (w *writer) value(v any, depth int) {
 	switch v := v.(type) {
 	case nil:
-		b.WriteString("null")
+		w.WriteString("null")
 	case bool:
-		b.WriteString(strconv.FormatBool(v))
+		w.WriteString(strconv.FormatBool(v))
 	case int:
-		b.WriteString(strconv.Itoa(v))
+		w.WriteString(strconv.Itoa(v))
 	case float64:
-		b.WriteString(Float(v))
+		w.WriteString(Float(v))
 	case string:
-		quote(b, v)
+		w.quote(v)
 	case Object:
-		list(b, '{', '}', len(v), indent, depth, func(i int) {
-			quote(b, v[i].Key)
-			b.WriteString(": ")
-			encode(b, v[i].Value, indent, depth+1)
+		w.list('{', '}', len(v), depth, func(i int) {
+			w.quote(v[i].Key)
+			w.WriteString(": ")
+			w.value(v[i].Value, depth+1)
 		})
+	case map[string]any:
+		writeMap(w, v, depth)
+	case map[string]int:
+		writeMap(w, v, depth)
+	case map[string]float64:
+		writeMap(w, v, depth)
 	case []any:
-		list(b, '[', ']', len(v), indent, depth, func(i int) { encode(b, v[i], indent, depth+1) })
+		writeSlice(w, v, depth)
 	case []Object:
-		list(b, '[', ']', len(v), indent, depth, func(i int) { encode(b, v[i], indent, depth+1) })
+		writeSlice(w, v, depth)
+	case []bool:
+		writeSlice(w, v, depth)
 	case []int:
-		list(b, '[', ']', len(v), indent, depth, func(i int) { encode(b, v[i], indent, depth+1) })
+		writeSlice(w, v, depth)
 	case []float64:
-		list(b, '[', ']', len(v), indent, depth, func(i int) { encode(b, v[i], indent, depth+1) })
+		writeSlice(w, v, depth)
+	case []string:
+		writeSlice(w, v, depth)
 	default:
 		panic(fmt.Sprintf("report: a %T cannot be written as JSON", v))
 	}
 }
 
-func list(b *strings.Builder, open, end byte, n, indent, depth int, item func(i int)) {
-	b.WriteByte(open)
+func writeSlice[T any](w *writer, s []T, depth int) {
+	w.list('[', ']', len(s), depth, func(i int) { w.value(s[i], depth+1) })
+}
+
+func writeMap[T any](w *writer, m map[string]T, depth int) {
+	o := make(Object, 0, len(m))
+	for k, v := range m {
+		o = append(o, Field{k, v})
+	}
+	w.value(o.Sorted(), depth)
+}
+
+func (w *writer) list(open, end byte, n, depth int, item func(i int)) {
+	w.WriteByte(open)
 	for i := range n {
 		switch {
-		case indent > 0:
+		case w.indent > 0:
 			if i > 0 {
-				b.WriteByte(',')
+				w.WriteByte(',')
 			}
-			b.WriteByte('\n')
-			b.WriteString(strings.Repeat(" ", indent*(depth+1)))
+			w.line(depth + 1)
 		case i > 0:
-			b.WriteString(", ")
+			w.WriteString(", ")
 		}
 		item(i)
 	}
-	if indent > 0 && n > 0 {
-		b.WriteByte('\n')
-		b.WriteString(strings.Repeat(" ", indent*depth))
+	if w.indent > 0 && n > 0 {
+		w.line(depth)
 	}
-	b.WriteByte(end)
+	w.WriteByte(end)
+}
+
+func (w *writer) line(depth int) {
+	w.WriteByte('\n')
+	for range w.indent * depth {
+		w.WriteByte(' ')
+	}
 }
 
 // Float writes a number as Python's repr does.
@@ -129,36 +172,37 @@ func Float(f float64) string {
 	return strconv.FormatFloat(f, 'e', -1, 64)
 }
 
-func quote(b *strings.Builder, s string) {
-	b.WriteByte('"')
+func (w *writer) quote(s string) {
+	w.WriteByte('"')
 	for _, r := range s {
-		switch r {
-		case '"', '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case '\n':
-			b.WriteString(`\n`)
-		case '\r':
-			b.WriteString(`\r`)
-		case '\t':
-			b.WriteString(`\t`)
-		case '\b':
-			b.WriteString(`\b`)
-		case '\f':
-			b.WriteString(`\f`)
+		switch {
+		case r == '"' || r == '\\':
+			w.WriteByte('\\')
+			w.WriteRune(r)
+		case r == '\n':
+			w.WriteString(`\n`)
+		case r == '\r':
+			w.WriteString(`\r`)
+		case r == '\t':
+			w.WriteString(`\t`)
+		case r == '\b':
+			w.WriteString(`\b`)
+		case r == '\f':
+			w.WriteString(`\f`)
+		case r > 0xffff && w.ascii:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(w, `\u%04x\u%04x`, high, low)
+		case r < 0x20 || r > 0x7e && w.ascii:
+			fmt.Fprintf(w, `\u%04x`, r)
 		default:
-			if r < 0x20 {
-				fmt.Fprintf(b, `\u%04x`, r)
-				continue
-			}
-			b.WriteRune(r)
+			w.WriteRune(r)
 		}
 	}
-	b.WriteByte('"')
+	w.WriteByte('"')
 }
 
-// Round is Python's round(x, digits): correctly rounded decimal, ties to even of
-// the exact binary value.
+// Round is Python's round(x, digits) for digits >= 0: correctly rounded decimal,
+// ties to even of the exact binary value.
 func Round(x float64, digits int) float64 {
 	if math.IsNaN(x) || math.IsInf(x, 0) {
 		return x

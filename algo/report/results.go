@@ -1,7 +1,6 @@
 package report
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -13,7 +12,7 @@ import (
 // WriteResults writes <split>_results.json and merges it into all_results.json,
 // as transformers' save_metrics does.
 func WriteResults(dir, split string, metrics Object) error {
-	if err := checkpoint.WriteFile(filepath.Join(dir, split+"_results.json"), []byte(Encode(metrics.Sorted(), 4))); err != nil {
+	if err := checkpoint.WriteFile(filepath.Join(dir, split+"_results.json"), []byte(EncodeASCII(metrics.Sorted(), 4))); err != nil {
 		return err
 	}
 	all := Object{}
@@ -24,16 +23,12 @@ func WriteResults(dir, split string, metrics Object) error {
 	case err != nil:
 		return fmt.Errorf("all_results.json: %w", err)
 	default:
-		var m map[string]any
-		if err := json.Unmarshal(raw, &m); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		for k, v := range m {
-			all.Set(k, v)
+		if all, err = decodeObject(raw); err != nil {
+			return fmt.Errorf("%s: %w; move it away and the run's metrics are written anew", path, err)
 		}
 	}
 	for _, f := range metrics {
 		all.Set(f.Key, f.Value)
 	}
-	return checkpoint.WriteFile(path, []byte(Encode(all.Sorted(), 4)))
+	return checkpoint.WriteFile(path, []byte(EncodeASCII(all.Sorted(), 4)))
 }

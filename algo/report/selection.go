@@ -1,7 +1,6 @@
 package report
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -47,7 +46,7 @@ func WriteStepFile(dir string, step int, f StepFile) error {
 	for k, v := range f.Facts {
 		metric = append(metric, Field{k, v})
 	}
-	return checkpoint.WriteFile(stepPath(dir, step), []byte(Encode(Object{{"indices", f.Indices}, {"metric", metric.Sorted()}}, 4)))
+	return checkpoint.WriteFile(stepPath(dir, step), []byte(EncodeASCII(Object{{"indices", f.Indices}, {"metric", metric.Sorted()}}, 4)))
 }
 
 // ReadStepFile reads a selection made under the same key. ok is false where there
@@ -58,30 +57,45 @@ func ReadStepFile(dir string, step int, key string) (f StepFile, ok, other bool)
 		return f, false, false
 	}
 	side, err := os.ReadFile(identityPath(dir, step))
-	var id struct {
-		Key string `json:"key"`
-	}
-	if err != nil || json.Unmarshal(side, &id) != nil || id.Key != key {
+	if err != nil {
 		return f, false, true
 	}
-	var body struct {
-		Indices []int                      `json:"indices"`
-		Metric  map[string]json.RawMessage `json:"metric"`
-	}
-	if json.Unmarshal(raw, &body) != nil {
+	if id, err := decodeObject(side); err != nil || id.Get("key") != key {
 		return f, false, true
 	}
-	f = StepFile{Indices: body.Indices, Metric: map[string][]float64{}, Facts: map[string]any{}, Key: key}
-	for k, v := range body.Metric {
-		var perRow []float64
-		if json.Unmarshal(v, &perRow) == nil {
-			f.Metric[k] = perRow
-			continue
-		}
-		var fact any
-		if json.Unmarshal(v, &fact) == nil {
-			f.Facts[k] = fact
+	body, err := decodeObject(raw)
+	if err != nil {
+		return f, false, true
+	}
+	f = StepFile{Metric: map[string][]float64{}, Facts: map[string]any{}, Key: key}
+	metric, isObject := body.Get("metric").(Object)
+	indices, isList := numbers[int](body.Get("indices"))
+	if !isObject || !isList {
+		return StepFile{}, false, true
+	}
+	f.Indices = indices
+	for _, m := range metric {
+		if perRow, ok := numbers[float64](m.Value); ok {
+			f.Metric[m.Key] = perRow
+		} else {
+			f.Facts[m.Key] = m.Value
 		}
 	}
 	return f, true, false
+}
+
+// numbers is a decoded list all of whose entries are of one kind of number; ok is
+// false for anything else. Metrics may hold NaN.
+func numbers[T int | float64](v any) (out []T, ok bool) {
+	list, ok := v.([]any)
+	if !ok {
+		return nil, false
+	}
+	out = make([]T, len(list))
+	for i, e := range list {
+		if out[i], ok = e.(T); !ok {
+			return nil, false
+		}
+	}
+	return out, true
 }

@@ -1,8 +1,8 @@
 package report
 
 import (
-	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -14,7 +14,7 @@ type State struct {
 	GlobalStep, MaxSteps    int
 	LoggingSteps, EvalSteps int
 	SaveSteps               int
-	Epoch, NumTrainEpochs   float64
+	Epoch, NumTrainEpochs   float64 // the epochs are written rounded up, as Hugging Face counts them
 	TrainBatchSize          int
 	TotalFlos               float64
 	InputTokensSeen         int
@@ -32,10 +32,6 @@ func (s *State) Write(dir string, stopping bool) error {
 	for i, h := range s.History {
 		history[i] = h.Sorted()
 	}
-	epochs := any(s.NumTrainEpochs)
-	if s.NumTrainEpochs == float64(int(s.NumTrainEpochs)) {
-		epochs = int(s.NumTrainEpochs)
-	}
 	control := Object{
 		{"args", Object{{"should_epoch_stop", false}, {"should_evaluate", false}, {"should_log", false}, {"should_save", true}, {"should_training_stop", stopping}}},
 		{"attributes", Object{}},
@@ -45,11 +41,11 @@ func (s *State) Write(dir string, stopping bool) error {
 		{"epoch", s.Epoch}, {"eval_steps", s.EvalSteps}, {"global_step", s.GlobalStep},
 		{"is_hyper_param_search", false}, {"is_local_process_zero", true}, {"is_world_process_zero", true},
 		{"log_history", history}, {"logging_steps", s.LoggingSteps}, {"max_steps", s.MaxSteps},
-		{"num_input_tokens_seen", s.InputTokensSeen}, {"num_train_epochs", epochs}, {"save_steps", s.SaveSteps},
+		{"num_input_tokens_seen", s.InputTokensSeen}, {"num_train_epochs", int(math.Ceil(s.NumTrainEpochs))}, {"save_steps", s.SaveSteps},
 		{"stateful_callbacks", Object{{"TrainerControl", control}}},
 		{"total_flos", s.TotalFlos}, {"train_batch_size", s.TrainBatchSize}, {"trial_name", nil}, {"trial_params", nil},
 	}
-	return checkpoint.WriteFile(filepath.Join(dir, StateName), []byte(Encode(o, 2)+"\n"))
+	return checkpoint.WriteFile(filepath.Join(dir, StateName), []byte(EncodeASCII(o, 2)+"\n"))
 }
 
 // ReadHistory reads log_history back, for a run that goes on.
@@ -59,22 +55,19 @@ func ReadHistory(dir string) ([]Object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trainer state: %w", err)
 	}
-	var s struct {
-		History []map[string]any `json:"log_history"`
-	}
-	if err := json.Unmarshal(raw, &s); err != nil {
+	state, err := decodeObject(raw)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	out := make([]Object, 0, len(s.History))
-	for _, h := range s.History {
-		var o Object
-		for k, v := range h {
-			if f, ok := v.(float64); ok && k == "step" {
-				v = int(f)
-			}
-			o = append(o, Field{k, v})
+	entries, ok := state.Get("log_history").([]any)
+	if !ok {
+		return nil, fmt.Errorf("%s: no log_history", path)
+	}
+	out := make([]Object, len(entries))
+	for i, e := range entries {
+		if out[i], ok = e.(Object); !ok {
+			return nil, fmt.Errorf("%s: entry %d of log_history is no object", path, i)
 		}
-		out = append(out, o.Sorted())
 	}
 	return out, nil
 }

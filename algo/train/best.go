@@ -59,6 +59,9 @@ func (t *Trainer) evaluateAndJudge(ctx context.Context) (stop bool, err error) {
 	if !ok {
 		return false, c.Errorf("metric_for_best_model", "the evaluation has no %s; it has %s", name, lossNames(metrics))
 	}
+	if t.plateau != nil {
+		t.plateau.Observe(value)
+	}
 	t.best.observe(t.step, value, c.Training.GreaterIsBetter, c.Tuning.EarlyStoppingMinDelta)
 	if p := c.Tuning.EarlyStoppingSteps; p != nil && t.best.Waiting >= *p {
 		t.log.Info("early stopping: no better evaluation", "evaluations", t.best.Waiting, name, value, "best", t.best.Metric, "at_step", t.best.Step)

@@ -12,6 +12,7 @@ import (
 	"dataflex/algo/config"
 	"dataflex/algo/report"
 	"dataflex/model/checkpoint"
+	"dataflex/model/optim"
 )
 
 // stateName is the file of a checkpoint that holds what the others do not: the
@@ -24,18 +25,19 @@ const (
 // saved is the contents of dataflex_state.json. Every random draw of a run is a
 // function of the seed and the step, so that there are no streams to keep.
 type saved struct {
-	Version        int             `json:"version"`
-	Step           int             `json:"step"`
-	OptimizerSteps int             `json:"optimizer_steps"`
-	Window         Window          `json:"window"`
-	Method         json.RawMessage `json:"method,omitempty"`  // the selector's, mixer's or weighter's own state
-	Mixture        json.RawMessage `json:"mixture,omitempty"` // the stream that windows of a mixture are drawn from
-	LossWeights    []float64       `json:"loss_weights,omitempty"`
-	Totals         totals          `json:"totals"`
-	Best           best            `json:"best"`
-	Data           string          `json:"data"` // hash of the training rows
-	Seed           uint64          `json:"seed"`
-	Batch          [2]int          `json:"batch"` // rows of a micro-batch, micro-batches of a step
+	Version        int                 `json:"version"`
+	Step           int                 `json:"step"`
+	OptimizerSteps int                 `json:"optimizer_steps"`
+	Window         Window              `json:"window"`
+	Method         json.RawMessage     `json:"method,omitempty"`  // the selector's, mixer's or weighter's own state
+	Mixture        json.RawMessage     `json:"mixture,omitempty"` // the stream that windows of a mixture are drawn from
+	LossWeights    []float64           `json:"loss_weights,omitempty"`
+	Totals         totals              `json:"totals"`
+	Best           best                `json:"best"`
+	Plateau        *optim.PlateauState `json:"plateau,omitempty"`
+	Data           string              `json:"data"` // hash of the training rows
+	Seed           uint64              `json:"seed"`
+	Batch          [2]int              `json:"batch"` // rows of a micro-batch, micro-batches of a step
 }
 
 const savedVersion = 1
@@ -87,6 +89,10 @@ func (t *Trainer) fill(dir string) error {
 		Version: savedVersion, Step: t.step, OptimizerSteps: t.optimizer.Steps(), Window: t.sampler.window, Totals: t.totals, Best: t.best,
 		Data: t.ids.data, Seed: t.run.Seed, Batch: [2]int{t.Plan.Micro, t.Plan.Accumulate},
 	}
+	if t.plateau != nil {
+		p := t.plateau.State()
+		s.Plateau = &p
+	}
 	if err := t.methodState(&s); err != nil {
 		return err
 	}
@@ -124,6 +130,11 @@ func (t *Trainer) resume(dir string) error {
 	}
 	if err := t.restoreWeights(dir, s); err != nil {
 		return fmt.Errorf("resume from %s: %w", dir, err)
+	}
+	if t.plateau != nil && s.Plateau != nil {
+		if err := t.plateau.SetState(*s.Plateau); err != nil {
+			return fmt.Errorf("resume from %s: %w", dir, err)
+		}
 	}
 	if err := t.restoreMethod(s); err != nil {
 		return fmt.Errorf("resume from %s: %w", dir, err)

@@ -44,6 +44,9 @@ func (t *Trainer) loadModel() error {
 	if err != nil {
 		return err
 	}
+	if c.Tuning.FinetuningType == config.LoRA && c.Model.ResizeVocab && len(c.Tuning.AdditionalTarget) == 0 {
+		t.log.Warn("resize_vocab with LoRA trains no embeddings: name them in additional_target (embed_tokens,lm_head) if the new tokens are to be learnt")
+	}
 	t.params = t.model.Trainable()
 	if len(t.params) == 0 {
 		return c.Errorf("finetuning_type", "nothing of the model would be trained")
@@ -131,6 +134,7 @@ func (t *Trainer) adapt() error {
 	stream := rng.NewTorch(uint64(c.Training.Seed))
 	err := t.model.AddLoRA(decoder.LoRA{
 		Rank: c.Tuning.LoRARank, Alpha: c.Tuning.LoRAAlpha, Dropout: c.Tuning.LoRADropout, RSLoRA: c.Tuning.UseRSLoRA, Targets: c.Tuning.LoRATarget,
+		ModulesToSave: c.Tuning.AdditionalTarget,
 	}, stream.Double)
 	if err != nil {
 		return c.Errorf("lora_target", "%w", err)

@@ -14,6 +14,9 @@ import (
 // Setup builds a run: data first, then the model, then what trains it. Nothing is
 // written.
 func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.Logger) (*Trainer, error) {
+	if err := supported(c); err != nil {
+		return nil, err
+	}
 	t := &Trainer{Config: c, device: dev, log: log, recorder: &recorder{}}
 	d, err := LoadData(ctx, c, log)
 	if err != nil {
@@ -74,6 +77,12 @@ func (t *Trainer) newOptimizer() error {
 	if t.optimizer, err = optim.NewAdamW(t.device, groups, c.AdamBeta1, c.AdamBeta2, c.AdamEpsilon); err != nil {
 		return err
 	}
+	if c.LRSchedulerType == optim.PlateauName {
+		if t.plateau, err = optim.NewPlateau(c.LRSchedulerKwargs, c.LearningRate); err != nil {
+			return t.Config.Errorf("lr_scheduler_kwargs", "%w", err)
+		}
+		return nil
+	}
 	warmup := c.Warmup(t.Plan.Total)
 	args := c.LRSchedulerKwargs
 	if c.LRSchedulerType == "warmup_stable_decay" {
@@ -127,3 +136,17 @@ func (t *Trainer) largestMicro() (tokens, labelled int) {
 
 // parameters counts all of the model's, adapters included.
 func (t *Trainer) parameters() int { return int(t.Budget.Weights+t.Budget.Adapters) / 4 }
+
+// supported refuses what the loop cannot do yet: a key that silently did nothing
+// would change a result.
+func supported(c *config.Config) error {
+	if !c.Data.IgnorePadTokenForLoss {
+		return c.Errorf("ignore_pad_token_for_loss", "padding is never trained on here: remove it")
+	}
+	switch c.Dynamic.TrainType {
+	case config.Static, config.DynamicSelect, config.DynamicMix, config.DynamicWeight:
+	default:
+		return c.Errorf("train_type", "%s is not supported yet: there are static, dynamic_select, dynamic_mix and dynamic_weight", c.Dynamic.TrainType)
+	}
+	return c.Unsupported("compute_accuracy", "freeze_gate", "new_special_tokens_config", "ignore_data_skip")
+}

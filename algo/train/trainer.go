@@ -34,6 +34,7 @@ type Trainer struct {
 	params    []*tensor.Param
 	optimizer *optim.AdamW
 	schedule  optim.Schedule
+	plateau   *optim.Plateau // of reduce_lr_on_plateau, which follows evaluations instead
 	tokenizer *tokenizer.Tokenizer
 	data      *Data // whose memory train and eval lie in
 	train     []data.Example
@@ -145,7 +146,7 @@ func (t *Trainer) advance(ctx context.Context) (stepStats, error) {
 // them: the loss is the mean over all labelled tokens of the group.
 func (t *Trainer) optimizerStep(ctx context.Context) (stepStats, error) {
 	micros, labels := t.group()
-	lr := t.Config.Training.LearningRate * t.schedule(t.step)
+	lr := t.rate()
 	if labels == 0 {
 		t.log.Warn("no labelled token in the rows of this step: the update is skipped", "step", t.step+1)
 		t.finishStep(0)
@@ -180,6 +181,14 @@ func (t *Trainer) optimizerStep(ctx context.Context) (stepStats, error) {
 	}
 	t.finishStep(loss)
 	return stepStats{loss: loss, gradNorm: norm, lr: lr}, nil
+}
+
+// rate is the learning rate of the coming step.
+func (t *Trainer) rate() float64 {
+	if t.plateau != nil {
+		return t.plateau.LR()
+	}
+	return t.Config.Training.LearningRate * t.schedule(t.step)
 }
 
 func (t *Trainer) finishStep(loss float64) {
@@ -222,7 +231,7 @@ func (t *Trainer) padding() int {
 func (t *Trainer) backward(m batch.Micro, index int, weight []float32) ([]float32, float64, error) {
 	tokenLoss, err := t.model.Backward(m.Batch, decoder.Objective{
 		Weight: weight, Smoothing: float32(t.Config.Training.LabelSmoothingFactor),
-		Train: true, DropoutSeed: t.dropoutSeed(index), NEFTune: t.neftune(),
+		Train: true, DropoutSeed: t.dropoutSeed(index), NEFTune: t.neftune(), Balance: t.balance(),
 	})
 	if err != nil {
 		return nil, 0, err
@@ -237,7 +246,19 @@ func (t *Trainer) backward(m batch.Micro, index int, weight []float32) ([]float3
 		return nil, 0, fmt.Errorf("the loss is %v: the weights or the data hold numbers that are not finite, or learning_rate %v is too high; %s",
 			sum, t.Config.Training.LearningRate, t.lastCheckpoint())
 	}
+	if b := t.balance(); b > 0 {
+		sum += float64(b) * t.model.BalanceLoss()
+	}
 	return tokenLoss, sum, nil
+}
+
+// balance is the weight of the routers' auxiliary loss: moe_aux_loss_coef for every
+// micro-batch, as transformers adds it.
+func (t *Trainer) balance() float32 {
+	if a := t.Config.Model.MoEAuxLossCoef; a != nil {
+		return float32(*a)
+	}
+	return 0
 }
 
 // neftune is the scale of the noise on the embeddings, 0 for none.
@@ -290,7 +311,7 @@ func (t *Trainer) Result() report.Object {
 	if t.Plan.Dynamic || t.Config.Training.MaxSteps > 0 {
 		samples = float64(t.Plan.Total * t.Plan.Batch())
 	}
-	return report.Object{
+	out := report.Object{
 		{Key: "epoch", Value: t.Plan.Epoch(t.step)},
 		{Key: "total_flos", Value: t.totals.Flos},
 		{Key: "train_loss", Value: t.totals.Loss / float64(max(t.step, 1))},
@@ -299,4 +320,11 @@ func (t *Trainer) Result() report.Object {
 		{Key: "train_steps_per_second", Value: report.Round(float64(t.Plan.Total)/seconds, 3)},
 		{Key: "train_tokens_per_second", Value: report.Round(float64(t.totals.Tokens)/seconds, 3)},
 	}
+	if t.Config.Tuning.IncludeEffectiveTokensPerSecond {
+		out.Set("effective_tokens_per_sec", report.Round(float64(t.totals.Tokens)/seconds, 3))
+	}
+	if t.Config.Training.IncludeNumInputTokensSeen {
+		out.Set("num_input_tokens_seen", t.totals.Padded)
+	}
+	return out
 }
