@@ -1,0 +1,225 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"dataflex/algo/config"
+	"dataflex/algo/evaluate"
+	"dataflex/data/cache"
+	"dataflex/data/dataset"
+	"dataflex/data/processor"
+	"dataflex/data/template"
+	"dataflex/data/tokenizer"
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+	"dataflex/model/checkpoint"
+	"dataflex/model/decoder"
+	"dataflex/tools/command"
+)
+
+// evalOptions are eval's flags.
+type evalOptions struct {
+	mmlu     string
+	subjects []string
+	shots    int
+	limit    int
+	output   string
+}
+
+// evalReport is what eval prints.
+type evalReport struct {
+	Model      string                         `json:"model"`
+	Adapters   []string                       `json:"adapters,omitempty"`
+	Perplexity map[string]evaluate.Perplexity `json:"perplexity,omitempty"`
+	MMLU       *evaluate.ChoiceResult         `json:"mmlu,omitempty"`
+}
+
+func evalCommand() *cobra.Command {
+	var o evalOptions
+	c := &cobra.Command{
+		Use:   "eval CONFIG [key=value ...]",
+		Short: "Measure a model: perplexity of each dataset, and multiple choice",
+		Long: "Measures model_name_or_path with the adapters of adapter_name_or_path: the perplexity of every dataset of eval_dataset\n" +
+			"(dataset where there is none), under template and stage, and with --mmlu multiple choice by the likelihood of the\n" +
+			"answers' letters. Prints one JSON object. CONFIG is a training configuration, or one as export takes.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return eval(ctx, args[0], args[1:], o)
+		},
+	}
+	c.Flags().StringVar(&o.mmlu, "mmlu", "", "folder with MMLU's dev and test")
+	c.Flags().StringSliceVar(&o.subjects, "subjects", nil, "subjects of --mmlu; all if not given")
+	c.Flags().IntVar(&o.shots, "shots", 5, "answered questions shown before each")
+	c.Flags().IntVar(&o.limit, "limit", 0, "questions asked of each subject; 0 = all")
+	c.Flags().StringVar(&o.output, "output", "", "file the result is written to, too")
+	return c
+}
+
+func eval(ctx context.Context, file string, overrides []string, o evalOptions) error {
+	if o.shots < 0 || o.limit < 0 {
+		return errors.New("--shots and --limit must not be negative")
+	}
+	// What eval needs of a configuration is what export needs, but for the folder.
+	c, err := config.LoadExport(file, append([]string{"export_dir=unused"}, overrides...))
+	if err != nil {
+		return err
+	}
+	if o.mmlu == "" && len(c.Data.EvalDataset)+len(c.Data.Dataset) == 0 {
+		return fmt.Errorf("%s: there is nothing to measure: set eval_dataset, or give --mmlu DIR", file)
+	}
+	var subjects []evaluate.Subject
+	if o.mmlu != "" {
+		if subjects, err = evaluate.ReadMMLU(o.mmlu, o.subjects); err != nil {
+			return fmt.Errorf("--mmlu: %w", err)
+		}
+	}
+	tok, tmpl, err := readTokenizer(c)
+	if tok == nil || err != nil && len(c.Data.EvalDataset)+len(c.Data.Dataset) > 0 {
+		return err
+	}
+	e := evaluation{config: c, tok: tok, tmpl: tmpl, report: evalReport{Model: c.Model.NameOrPath, Adapters: adapterFolders(c)}}
+	if err := e.readData(ctx); err != nil {
+		return err
+	}
+	defer e.Close()
+	dev := cpu.New(0)
+	defer dev.Close()
+	if err := e.readModel(dev); err != nil {
+		return err
+	}
+	if err := e.measure(ctx, subjects, o); err != nil {
+		return err
+	}
+	return e.print(o.output)
+}
+
+// evaluation is a run of eval.
+type evaluation struct {
+	config *config.Config
+	tok    *tokenizer.Tokenizer
+	tmpl   *template.Template
+	data   *cache.Data
+	model  *decoder.Model
+	report evalReport
+}
+
+func (e *evaluation) Close() {
+	if e.data != nil {
+		_ = e.data.Close() // only read from
+	}
+	if e.model != nil {
+		e.model.Close()
+	}
+}
+
+// readData tokenises the datasets, each by itself.
+func (e *evaluation) readData(ctx context.Context) error {
+	c, d := e.config, e.config.Data
+	names := d.EvalDataset
+	if len(names) == 0 {
+		names = d.Dataset
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	o := cache.Options{
+		DatasetDir: d.DatasetDir, Eval: names, EvalEach: true, MaxSamples: d.MaxSamples, Mix: dataset.Concat, Seed: uint64(c.Training.Seed),
+		Tokenizer: e.tok, Template: e.tmpl, Pretrain: c.Tuning.Stage == config.StagePT, Overwrite: d.OverwriteCache, Log: command.Logger(os.Stderr),
+		Process: processor.Options{
+			CutoffLen: d.CutoffLen, Packing: d.Packing, NeatPacking: d.NeatPacking, TrainOnPrompt: d.TrainOnPrompt,
+			MaskHistory: d.MaskHistory, Workers: d.PreprocessingWorkers, BatchSize: d.PreprocessingBatchSize,
+		},
+	}
+	var err error
+	if d.DatasetInfo != nil {
+		if o.Info, err = json.Marshal(d.DatasetInfo.Any()); err != nil {
+			return err
+		}
+	}
+	e.data, err = cache.Load(ctx, o)
+	var f *cache.Fault
+	if errors.As(err, &f) {
+		return c.Errorf(f.Key, "%w", f.Err)
+	}
+	if err != nil {
+		return err
+	}
+	for _, w := range e.data.Warnings {
+		o.Log.Warn(w)
+	}
+	return nil
+}
+
+// readModel loads the model and merges its adapters.
+func (e *evaluation) readModel(dev driver.Device) error {
+	c := e.config
+	var err error
+	if e.model, err = decoder.Load(dev, c.Model.NameOrPath, decoder.Options{}); err != nil {
+		return c.Errorf("model_name_or_path", "%w", err)
+	}
+	for _, dir := range e.report.Adapters {
+		if err := e.model.LoadAdapter(dir); err != nil {
+			return c.Errorf("adapter_name_or_path", "%w", err)
+		}
+		e.model.Merge()
+	}
+	return nil
+}
+
+func (e *evaluation) measure(ctx context.Context, subjects []evaluate.Subject, o evalOptions) error {
+	if e.data != nil {
+		e.report.Perplexity = map[string]evaluate.Perplexity{}
+		for _, s := range e.data.Eval {
+			p, err := evaluate.Measure(ctx, e.model, s.Examples)
+			if err != nil {
+				return fmt.Errorf("dataset %s: %w", s.Name, err)
+			}
+			e.report.Perplexity[s.Name] = p
+		}
+	}
+	if subjects == nil {
+		return nil
+	}
+	m, err := checkpoint.ReadModelConfig(e.config.Model.NameOrPath)
+	if err != nil {
+		return err
+	}
+	log := command.Logger(os.Stderr)
+	r, err := evaluate.MultipleChoice(ctx, e.model, e.tok, subjects, evaluate.ChoiceOptions{
+		Shots: o.shots, Limit: o.limit, MaxLength: m.MaxPositionEmbeddings,
+		BOS:      strings.Contains(m.ModelType, "gemma"), // as lm-evaluation-harness; other models get none
+		Progress: func(subject string, done, of int) { log.Info("mmlu", "subject", subject, "done", done, "of", of) },
+	})
+	e.report.MMLU = &r
+	return err
+}
+
+// print writes the report to standard output and to a file if one is named.
+func (e *evaluation) print(file string) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(e.report); err != nil {
+		return err
+	}
+	if file != "" {
+		if err := checkpoint.WriteFile(file, b.Bytes()); err != nil {
+			return err
+		}
+	}
+	_, err := os.Stdout.Write(b.Bytes())
+	return err
+}
