@@ -64,6 +64,20 @@ func TestRecordedRun(t *testing.T) {
 	}
 }
 
+// TestWriteFixture writes the fixture to $DATAFLEX_TEST_FIXTURE, for `make golden`.
+func TestWriteFixture(t *testing.T) {
+	dir := os.Getenv("DATAFLEX_TEST_FIXTURE")
+	if dir == "" {
+		t.Skip("no folder to write to")
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(dir, os.DirFS(newFixture(t).dir)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // updateCosine compares what training did to an adapter with what it did in a
 // recorded run that started from the same.
 func updateCosine(t *testing.T, ours, start, end string) float64 {
