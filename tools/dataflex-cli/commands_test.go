@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"dataflex/algo/config"
+	"dataflex/data/tokenizer"
+)
+
+const demoModel = "../dataflex-demo/model"
+
+func TestTokenize(t *testing.T) {
+	tok, err := tokenizer.Load(demoModel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := []string{"Hello, world", "<|im_end|>", "", "ünïcödé \n\t\"quoted\" <b> 你好"}
+	var in bytes.Buffer
+	e := json.NewEncoder(&in)
+	for _, s := range texts {
+		if err := e.Encode(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ids bytes.Buffer
+	if err := eachLine(strings.NewReader(strings.TrimSuffix(in.String(), "\n")), &ids, encodeLine(tok, false)); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(ids.String(), "\n"), "\n")
+	if len(lines) != len(texts) {
+		t.Fatalf("%d lines for %d texts", len(lines), len(texts))
+	}
+	for i, s := range texts {
+		var got []int32
+		if err := json.Unmarshal([]byte(lines[i]), &got); err != nil || !slices.Equal(got, tok.Encode(s)) {
+			t.Errorf("%q: %s, %v", s, lines[i], err)
+		}
+	}
+	for special, want := range map[bool]string{true: "\"Hello, world\"\n\"<|im_end|>\"\n\"\"\n", false: "\"Hello, world\"\n\"\"\n\"\"\n"} {
+		var back bytes.Buffer
+		if err := eachLine(bytes.NewReader(ids.Bytes()), &back, decodeLine(tok, special)); err != nil || !strings.HasPrefix(back.String(), want) {
+			t.Errorf("special %v: %s, %v", special, back.String(), err)
+		}
+		if !strings.HasSuffix(back.String(), "\"ünïcödé \\n\\t\\\"quoted\\\" <b> 你好\"\n") {
+			t.Error(back.String())
+		}
+	}
+	for in, want := range map[string]string{
+		"\"a\"\nb\n": "standard input, line 2: a JSON string is expected",
+		"null\n":     "standard input, line 1: a JSON string is expected",
+		"[1]\n":      "standard input, line 1: a JSON string is expected",
+		"\n\"a\"\n":  "standard input, line 1: a JSON string is expected",
+	} {
+		if err := eachLine(strings.NewReader(in), io.Discard, encodeLine(tok, true)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
+	if err := eachLine(strings.NewReader("\"a\"\n"), io.Discard, decodeLine(tok, true)); err == nil || !strings.Contains(err.Error(), "a JSON array of token ids is expected") {
+		t.Error(err)
+	}
+}
+
+func TestSchema(t *testing.T) {
+	var b bytes.Buffer
+	if err := writeSchema(&b); err != nil {
+		t.Fatal(err)
+	}
+	var s struct {
+		Schema     string `json:"$schema"`
+		Type       string
+		Additional *bool `json:"additionalProperties"`
+		Properties map[string]struct {
+			Type        []string
+			AnyOf       []any `json:"anyOf"`
+			Enum        []any
+			Default     any
+			Description string
+			Deprecated  bool
+		}
+	}
+	if err := json.Unmarshal(b.Bytes(), &s); err != nil {
+		t.Fatal(err)
+	}
+	if s.Schema != "https://json-schema.org/draft/2020-12/schema" || s.Type != "object" || s.Additional == nil || *s.Additional || len(s.Properties) != len(config.Keys()) {
+		t.Errorf("%s %s %v, %d properties", s.Schema, s.Type, s.Additional, len(s.Properties))
+	}
+	for name, p := range s.Properties {
+		if p.Description == "" {
+			t.Errorf("%s has no description", name)
+		}
+	}
+	stage, rate, target, save := s.Properties["stage"], s.Properties["learning_rate"], s.Properties["lora_target"], s.Properties["save_strategy"]
+	if !slices.Contains(stage.Enum, any("sft")) || stage.Default != "sft" {
+		t.Errorf("stage %+v", stage)
+	}
+	if rate.Default != 5e-5 || !slices.Contains(rate.Type, "number") {
+		t.Errorf("learning_rate %+v", rate)
+	}
+	if len(target.AnyOf) != 2 || target.Default != "all" {
+		t.Errorf("lora_target %+v", target)
+	}
+	if !slices.Contains(save.Enum, any(false)) { // an unquoted no
+		t.Errorf("save_strategy %+v", save)
+	}
+	if p := s.Properties["deepspeed"]; !p.Deprecated || !strings.HasPrefix(p.Description, "No effect: ") {
+		t.Errorf("deepspeed %+v", p)
+	}
+	if p := s.Properties["quantization_bit"]; !p.Deprecated || !slices.Equal(p.Enum, []any{nil, false}) {
+		t.Errorf("quantization_bit %+v", p)
+	}
+}
+
+// checkFolder is a configuration that is right, on the demo's model.
+func checkFolder(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	model, err := filepath.Abs(demoModel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"c.yaml": "model_name_or_path: " + model + "\nstage: sft\ndo_train: true\ndataset: good\ndataset_dir: " + dir + "\ntemplate: chatml\n" +
+			"output_dir: " + dir + "/out\ncutoff_len: 64\nddp_timeout: 5\n",
+		"dataset_info.json": `{"good":{"file_name":"good.json"},"odd":{"file_name":"good.json","colums":{}},"none":{"file_name":"none.json"},
+			"lacks":{"file_name":"good.json","columns":{"prompt":"text"}},"broken":{"file_name":"broken.jsonl"}}`,
+		"good.json":       `[{"instruction":"a","input":"","output":"b"},{"instruction":"a","input":"","output":null}]`,
+		"none.json":       `[{"instruction":"a","input":"","output":null}]`,
+		"broken.jsonl":    "{\"instruction\":\"a\",\"input\":\"\",\"output\":\"b\"}\n{\"instruction\":",
+		"components.yaml": "selectors:\n  less: {name: less}\n  mine: {name: lees}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// A right configuration has no fault; each wrong one has all of its faults, each with
+// its place.
+func TestCheck(t *testing.T) {
+	dir := checkFolder(t)
+	file := filepath.Join(dir, "c.yaml")
+	components := "components_cfg_file=" + filepath.Join(dir, "components.yaml")
+	select2 := []string{"train_type=dynamic_select", "warmup_step=1", "update_step=1", components}
+	for _, c := range []struct {
+		overrides []string
+		faults    []string
+		said      string
+	}{
+		{nil, nil, "c.yaml:9:14: ddp_timeout has no effect here"},
+		{nil, nil, "among the first 2 rows: dataset good: dropped 1 row: no answer"},
+		{[]string{"dataset=odd"}, nil, "colums is not a known key and is ignored; did you mean columns?"},
+		{[]string{"dataset=lacks,broken,nowhere", "eval_dataset=none"}, []string{
+			"override 'dataset=lacks,broken,nowhere': dataset: dataset lacks, row 0 (line 1)", "column 'text' is missing",
+			"broken.jsonl", "the file is cut off here", "Undefined dataset nowhere", "override 'eval_dataset=none': eval_dataset: not one of the first rows can be used",
+		}, ""},
+		{[]string{"template=chatm", "dataset=nowhere"}, []string{"override 'template=chatm': template:", "did you mean chatml", "Undefined dataset nowhere"}, ""},
+		{[]string{"model_name_or_path=/nowhere", "dataset=nowhere"}, []string{"/nowhere: no such file", "nothing is downloaded", "Undefined dataset nowhere"}, ""},
+		{[]string{"learning_rat=1", "stages=x"}, []string{"did you mean learning_rate?", "did you mean stage?"}, ""},
+		{[]string{"dataset_dir=/nowhere"}, []string{"Cannot open /nowhere/dataset_info.json"}, ""},
+		{[]string{"dataset_dir={good: {file_name: " + dir + "/good.json}}"}, nil, ""},
+		{[]string{"adapter_name_or_path=" + dir}, []string{"adapter_name_or_path:", "not a PEFT adapter folder"}, ""},
+		{[]string{"add_tokens=<new>", "resize_vocab=false"}, nil, ""},
+		{[]string{"template=alpaca"}, nil, ""},
+		{[]string{"train_on_prompt=true", "template=llama2_zh"}, nil, ""},
+		{append(select2, "component_name=less"), nil, ""},
+		{append(select2, "component_name=les"), []string{`there is no "les" among the selectors (did you mean less?)`}, ""},
+		{append(select2, "component_name=mine"), []string{`there is no "lees" for train_type dynamic_select; there are`}, ""},
+		{[]string{"do_train=null", "dataset=null", "export_dir=" + dir + "/out"}, nil, ""},
+	} {
+		var out bytes.Buffer
+		faults := check(context.Background(), file, c.overrides, &out)
+		var text strings.Builder
+		for _, f := range faults {
+			text.WriteString(f.Error() + "\n")
+		}
+		if (len(faults) == 0) != (c.faults == nil) || !strings.Contains(out.String(), c.said) {
+			t.Errorf("%v: faults %s\nsaid %s", c.overrides, text.String(), out.String())
+		}
+		for _, want := range c.faults {
+			if !strings.Contains(text.String(), want) {
+				t.Errorf("%v:\n%slacks %q", c.overrides, text.String(), want)
+			}
+		}
+	}
+}
+
+func TestEvalRefusals(t *testing.T) {
+	t.Setenv("DATAFLEX_CACHE", t.TempDir())
+	dir := checkFolder(t)
+	file := filepath.Join(dir, "c.yaml")
+	for want, err := range map[string]error{
+		"there is nothing to measure":  eval(context.Background(), file, []string{"dataset=null"}, evalOptions{}),
+		"--mmlu: /nowhere holds no":    eval(context.Background(), file, nil, evalOptions{mmlu: "/nowhere"}),
+		"--shots and --limit must not": eval(context.Background(), file, nil, evalOptions{shots: -1}),
+		"override 'eval_dataset=nowhere': eval_dataset: Undefined dataset nowhere": eval(context.Background(), file, []string{"eval_dataset=nowhere"}, evalOptions{}),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v lacks %q", err, want)
+		}
+	}
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"dataflex/driver/cpu"
+	"dataflex/model/checkpoint"
+)
+
+// The roundings are torch 2.7.1's (torch.tensor(x).to(dtype).view(torch.int16)).
+func TestRounding(t *testing.T) {
+	for _, c := range []struct {
+		v        float32
+		f16, b16 uint16
+	}{
+		{0, 0x0000, 0x0000},
+		{1, 0x3c00, 0x3f80},
+		{-2.5, 0xc100, 0xc020},
+		{0.1, 0x2e66, 0x3dcd},
+		{1.0009765625, 0x3c01, 0x3f80},   // 1 + 2^-10
+		{1.00048828125, 0x3c00, 0x3f80},  // halfway, to even
+		{1.00146484375, 0x3c02, 0x3f80},  // halfway, to even
+		{1.00390625, 0x3c04, 0x3f80},     // 1 + 2^-8: halfway in bfloat16
+		{1.01171875, 0x3c0c, 0x3f82},     // 1 + 3·2^-8
+		{65504, 0x7bff, 0x4780},          // the largest float16
+		{65519, 0x7bff, 0x4780},          // below halfway
+		{65520, 0x7c00, 0x4780},          // infinite
+		{6.1035156e-05, 0x0400, 0x3880},  // the smallest normal
+		{6.0975552e-05, 0x03ff, 0x3880},  // the largest subnormal
+		{5.9604645e-08, 0x0001, 0x3380},  // the smallest subnormal
+		{2.9802322e-08, 0x0000, 0x3300},  // half of it, to even
+		{-8.9406967e-08, 0x8002, 0xb3c0}, // 1.5 of it, to even
+		{3.4028235e38, 0x7c00, 0x7f80},
+		{float32(math.Inf(-1)), 0xfc00, 0xff80},
+	} {
+		if got := float16(c.v); got != c.f16 {
+			t.Errorf("float16(%v) is %#x, want %#x", c.v, got, c.f16)
+		}
+		if got := bfloat16(c.v); got != c.b16 {
+			t.Errorf("bfloat16(%v) is %#x, want %#x", c.v, got, c.b16)
+		}
+	}
+	nan := float32(math.NaN())
+	if float16(nan)&0x7fff <= 0x7c00 || bfloat16(nan)&0x7fff <= 0x7f80 {
+		t.Error("a NaN is no NaN any more")
+	}
+}
+
+// ramp is n numbers without a pattern that a transposition would keep.
+func ramp(n int, scale float64) []float32 {
+	out := make([]float32, n)
+	for i := range out {
+		out[i] = float32(scale * math.Sin(float64(3*i+1)))
+	}
+	return out
+}
+
+// modelFolder is a tied model of two layers' worth of tensors and an adapter of rank 2
+// on one of them, with a full copy of the embeddings that has a row more.
+func modelFolder(t *testing.T) (model, adapter string) {
+	t.Helper()
+	model, adapter = t.TempDir(), t.TempDir()
+	write := func(path string, tensors ...checkpoint.Tensor) {
+		if err := checkpoint.WriteSafetensors(path, map[string]string{"format": "pt"}, tensors); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(model, checkpoint.ModelFile),
+		checkpoint.Tensor{Name: "model.embed_tokens.weight", Shape: []int{5, 4}, F32: ramp(20, 1)},
+		checkpoint.Tensor{Name: "lm_head.weight", Shape: []int{5, 4}, F32: ramp(20, 1)},
+		checkpoint.Tensor{Name: "model.layers.2.mlp.up_proj.weight", Shape: []int{3, 4}, F32: ramp(12, 2)},
+		checkpoint.Tensor{Name: "model.layers.10.mlp.up_proj.weight", Shape: []int{3, 4}, F32: ramp(12, 3)},
+		checkpoint.Tensor{Name: "model.norm.weight", Shape: []int{4}, F32: ramp(4, 1)})
+	write(filepath.Join(adapter, checkpoint.AdapterFile),
+		checkpoint.Tensor{Name: peftPrefix + "model.layers.2.mlp.up_proj.lora_A.weight", Shape: []int{2, 4}, F32: ramp(8, .5)},
+		checkpoint.Tensor{Name: peftPrefix + "model.layers.2.mlp.up_proj.lora_B.weight", Shape: []int{3, 2}, F32: ramp(6, .7)},
+		checkpoint.Tensor{Name: peftPrefix + "model.embed_tokens.weight", Shape: []int{6, 4}, F32: ramp(24, 4)})
+	for path, text := range map[string]string{
+		filepath.Join(adapter, "adapter_config.json"): `{"peft_type":"LORA","r":2,"lora_alpha":3,"target_modules":["up_proj"],"task_type":"CAUSAL_LM"}`,
+		filepath.Join(model, "config.json"): `{"model_type":"llama","hidden_size":4,"intermediate_size":3,"num_hidden_layers":11,"num_attention_heads":2,
+			"vocab_size":5,"rms_norm_eps":1e-05,"tie_word_embeddings":true,"torch_dtype":"bfloat16","use_cache":true,"eos_token_id":2}`,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return model, adapter
+}
+
+func merge(t *testing.T, model string, adapters ...string) *merger {
+	t.Helper()
+	dev := cpu.New(1)
+	t.Cleanup(func() { dev.Close() })
+	m, err := openMerger(dev, model, adapters, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// W + Σ (alpha/r)·B·A in float64, adapters one after another; a full copy replaces.
+func TestMerge(t *testing.T) {
+	model, adapter := modelFolder(t)
+	m := merge(t, model, adapter, adapter)
+	want := []string{"model.embed_tokens.weight", "model.layers.2.mlp.up_proj.weight", "model.layers.10.mlp.up_proj.weight", "model.norm.weight"}
+	if got := m.names(); !slices.Equal(got, want) {
+		t.Errorf("names %v", got)
+	}
+	got, err := m.read("model.layers.2.mlp.up_proj.weight")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, a, b := ramp(12, 2), ramp(8, .5), ramp(6, .7)
+	for o := range 3 {
+		for i := range 4 {
+			v := float64(w[4*o+i])
+			for r := range 2 {
+				v += 2 * 1.5 * float64(b[2*o+r]) * float64(a[4*r+i])
+			}
+			if math.Abs(v-float64(got[4*o+i])) > 1e-6 {
+				t.Errorf("[%d, %d] is %v, want %v", o, i, got[4*o+i], v)
+			}
+		}
+	}
+	if got, err := m.read("model.embed_tokens.weight"); err != nil || !slices.Equal(got, ramp(24, 4)) || m.shape("model.embed_tokens.weight")[0] != 6 {
+		t.Errorf("the embeddings are not the adapter's: %v, %v", got, err)
+	}
+}
+
+// Files are filled up to the limit, the index names each tensor's, and what would be
+// taken for the model is removed.
+func TestShards(t *testing.T) {
+	model, adapter := modelFolder(t)
+	m := merge(t, model, adapter)
+	dir := t.TempDir()
+	for _, c := range []struct {
+		dtype string
+		limit int64
+		files []string
+	}{
+		{"float32", 1000, []string{"model.safetensors"}},
+		{"float32", 112, []string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"}},
+		{"bfloat16", 56, []string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"}},
+		{"float16", 1000, []string{"model.safetensors"}},
+	} {
+		if err := writeModel(m, dir, c.dtype, c.limit); err != nil {
+			t.Fatal(err)
+		}
+		var files []string
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			files = append(files, e.Name())
+		}
+		if !slices.Equal(files, c.files) {
+			t.Errorf("%s in %d bytes: %v", c.dtype, c.limit, files)
+		}
+		w, err := checkpoint.OpenWeights(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range m.names() {
+			want, _ := m.read(n)
+			got := make([]float32, len(want))
+			if err := w.ReadFloat32(n, got); err != nil {
+				t.Fatal(err)
+			}
+			tolerance := map[string]float64{"float32": 0, "float16": 1. / 2048, "bfloat16": 1. / 256}[c.dtype]
+			for i := range want {
+				if math.Abs(float64(got[i]-want[i])) > tolerance*math.Abs(float64(want[i])) {
+					t.Errorf("%s %s[%d] is %v, want %v", c.dtype, n, i, got[i], want[i])
+				}
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestConfigs(t *testing.T) {
+	model, _ := modelFolder(t)
+	dir := t.TempDir()
+	read := func(name string) map[string]any {
+		fields, err := readObject(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fields
+	}
+	if err := writeConfig(model, dir, "float16", 6); err != nil {
+		t.Fatal(err)
+	}
+	c := read("config.json")
+	if c["torch_dtype"] != "float16" || c["vocab_size"] != json.Number("6") || c["use_cache"] != true || c["rms_norm_eps"] != json.Number("1e-05") {
+		t.Error(c)
+	}
+	for in, want := range map[string]string{
+		"":                                       `{"_from_model_config":true,"eos_token_id":2}`,
+		`{"temperature":0.6,"do_sample":false}`:  `{"do_sample":true,"temperature":0.6}`,
+		`{"top_p":0.9}`:                          `{"do_sample":true,"top_p":0.9}`,
+		`{"temperature":1.0,"do_sample":false}`:  `{"do_sample":false,"temperature":1.0}`,
+		`{"temperature":0.6,"do_sample":true}`:   `{"do_sample":true,"temperature":0.6}`,
+		`{"max_length":10,"typical_p":1,"a":[]}`: `{"a":[],"max_length":10,"typical_p":1}`,
+	} {
+		if in != "" {
+			if err := os.WriteFile(filepath.Join(model, "generation_config.json"), []byte(in), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := writeGeneration(model, dir); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := json.Marshal(read("generation_config.json")); string(got) != want {
+			t.Errorf("%s becomes %s, want %s", in, got, want)
+		}
+		_ = os.Remove(filepath.Join(model, "generation_config.json"))
+	}
+}
+
+// An adapter of which something would be left out, and folders that would be
+// overwritten, are refused by name.
+func TestExportRefusals(t *testing.T) {
+	model, adapter := modelFolder(t)
+	dev := cpu.New(1)
+	defer dev.Close()
+	open := func(name string, shape []int, tied bool) error {
+		dir := t.TempDir()
+		n := elements(shape)
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, checkpoint.AdapterFile), nil, []checkpoint.Tensor{{Name: peftPrefix + name, Shape: shape, F32: ramp(n, 1)}}); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(filepath.Join(adapter, "adapter_config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "adapter_config.json"), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err = openMerger(dev, model, []string{dir}, tied)
+		return err
+	}
+	yaml := filepath.Join(t.TempDir(), "e.yaml")
+	text := "model_name_or_path: " + model + "\nadapter_name_or_path: " + adapter + "\ntemplate: default\nexport_dir: "
+	if err := os.WriteFile(yaml, []byte(text+model+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for want, err := range map[string]error{
+		"which the model does not have":             open("model.layers.3.mlp.up_proj.lora_A.weight", []int{2, 4}, false),
+		`"lm_head.weight", which the model does`:    open("lm_head.weight", []int{5, 4}, true),
+		"does not fit the model's":                  open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 3}, false),
+		"[2 4] does not fit":                        open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 4}, false), // B is missing
+		"embed_tokens.weight\" [5 4]":               open("model.embed_tokens.lora_embedding_A", []int{2, 5}, false),
+		"e.yaml:4:13: export_dir: it is the folder": export(yaml, nil),
+		"is read from: name another one":            export(yaml, []string{"export_dir=" + adapter}),
+		"exporting quantised weights":               export(yaml, []string{"export_quantization_bit=4"}),
+		"pickled .bin weights are never written":    export(yaml, []string{"export_legacy_format=true"}),
+		"a shard needs a positive size in GB":       export(yaml, []string{"export_size=0"}),
+		"is not one of auto, float16, bfloat16":     export(yaml, []string{"infer_dtype=int8"}),
+		"model_name_or_path: /nowhere":              export(yaml, []string{"model_name_or_path=/nowhere"}),
+		"did you mean export_size?":                 export(yaml, []string{"export_siz=3"}),
+		"name the folder the model is exported to":  export(yaml, []string{"export_dir=null"}),
+		"an adapter needs finetuning_type: lora":    export(yaml, []string{"finetuning_type=full"}),
+		"tokenizer.json":                            export(yaml, []string{"export_dir=" + filepath.Join(t.TempDir(), "out")}),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nlacks %q", err, want)
+		}
+	}
+}
