@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dataflex/algo/batch"
+	"dataflex/algo/config"
 	"dataflex/algo/report"
 	"dataflex/data"
 )
@@ -24,6 +25,16 @@ func (t *Trainer) evaluate(ctx context.Context) (report.Object, error) {
 		loss, batches, err := t.evalLoss(ctx, set.Examples)
 		if err != nil {
 			return nil, err
+		}
+		if t.Config.Tuning.ComputeAccuracy {
+			accuracy, err := t.evalAccuracy(ctx, set.Examples)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, report.Field{Key: prefix + "accuracy", Value: accuracy})
+		}
+		if t.Config.Tuning.Stage == config.StagePT {
+			out = append(out, report.Field{Key: prefix + "perplexity", Value: math.Exp(loss)})
 		}
 		seconds := math.Max(time.Since(started).Seconds(), 1e-9)
 		out = append(out,
@@ -73,3 +84,37 @@ func (t *Trainer) evalLoss(ctx context.Context, examples []data.Example) (loss f
 	}
 	return sum / float64(batches), batches, nil
 }
+
+// evalAccuracy is the mean over rows of the share of labelled tokens that are the
+// most probable; a row without any counts for nothing.
+func (t *Trainer) evalAccuracy(ctx context.Context, examples []data.Example) (float64, error) {
+	var sum float64
+	n := 0
+	for _, rows := range batch.ByLength(examples, accuracyTokens) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		m := batch.Pack(examples, rows)
+		predicted, err := t.model.Predictions(m.Batch)
+		if err != nil {
+			return 0, fmt.Errorf("compute_accuracy: %w", err)
+		}
+		for i, labelled := range m.Labelled {
+			if labelled == 0 {
+				continue
+			}
+			right := 0
+			for k := m.RowStart[i]; k < m.RowStart[i+1]; k++ {
+				if m.Targets[k] >= 0 && predicted[k] == m.Targets[k] {
+					right++
+				}
+			}
+			sum += float64(right) / float64(labelled)
+			n++
+		}
+	}
+	return sum / float64(max(n, 1)), nil
+}
+
+// accuracyTokens is how many tokens go through the model at once.
+const accuracyTokens = 1024

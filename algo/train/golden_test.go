@@ -121,7 +121,7 @@ func compareLog(t *testing.T, ours, theirs string, bf16 bool) {
 		for k, v := range w {
 			tol, ok := tolerance[k]
 			switch {
-			case strings.HasPrefix(k, "eval") && strings.HasSuffix(k, "_loss"):
+			case strings.HasPrefix(k, "eval") && (strings.HasSuffix(k, "_loss") || strings.HasSuffix(k, "_accuracy")):
 				tol, ok = 1e-5, true
 			case k == "loss" && v.(float64) > 1:
 				tol *= 1 + 1e-5*v.(float64)

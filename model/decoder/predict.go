@@ -1,0 +1,61 @@
+package decoder
+
+import (
+	"fmt"
+
+	"dataflex/driver"
+	"dataflex/kernels/gemm"
+)
+
+// predictRows is how many rows of logits exist at once.
+const predictRows = 64
+
+// Predictions returns, for every position with a target, the most probable next
+// token (the lowest among equals), and -1 elsewhere. Nothing is dropped out.
+func (m *Model) Predictions(b Batch) ([]int32, error) {
+	h, err := m.Hidden(b, m.config.Layers)
+	if err != nil {
+		return nil, err
+	}
+	d, vocab := m.config.Hidden, m.config.Vocab
+	memory, err := m.dev.Alloc(4 * predictRows * (d + vocab))
+	if err != nil {
+		return nil, fmt.Errorf("logits of %d tokens: %w", predictRows, err)
+	}
+	defer m.dev.Free(memory)
+	buffer := driver.View[float32](memory)
+	rows, logits := buffer.Sub(0, predictRows*d), buffer.Sub(predictRows*d, predictRows*(d+vocab))
+	out := make([]int32, len(b.Tokens))
+	var at []int // positions gathered
+	flush := func() {
+		// Soft-capping and scaling keep the order of the logits.
+		gemm.Run(m.dev, gemm.NT, len(at), vocab, d, 1, rows, d, m.head.Data, d, 0, logits, vocab)
+		for i, t := range at {
+			out[t] = argmax(logits.Sub(i*vocab, (i+1)*vocab).Host())
+		}
+		at = at[:0]
+	}
+	for t, target := range b.Targets {
+		if out[t] = -1; target < 0 {
+			continue
+		}
+		copy(rows.Sub(len(at)*d, (len(at)+1)*d).Host(), h.Sub(t*d, (t+1)*d).Host())
+		if at = append(at, t); len(at) == predictRows {
+			flush()
+		}
+	}
+	if len(at) > 0 {
+		flush()
+	}
+	return out, nil
+}
+
+func argmax(x []float32) int32 {
+	best := 0
+	for i, v := range x {
+		if v > x[best] {
+			best = i
+		}
+	}
+	return int32(best)
+}
