@@ -37,13 +37,26 @@ func (s *State) Write(dir string, stopping bool) error {
 		{"attributes", Object{}},
 	}
 	o := Object{
-		{"best_global_step", s.BestStep}, {"best_metric", s.BestMetric}, {"best_model_checkpoint", s.BestCheckpoint},
-		{"epoch", s.Epoch}, {"eval_steps", s.EvalSteps}, {"global_step", s.GlobalStep},
-		{"is_hyper_param_search", false}, {"is_local_process_zero", true}, {"is_world_process_zero", true},
-		{"log_history", history}, {"logging_steps", s.LoggingSteps}, {"max_steps", s.MaxSteps},
-		{"num_input_tokens_seen", s.InputTokensSeen}, {"num_train_epochs", int(math.Ceil(s.NumTrainEpochs))}, {"save_steps", s.SaveSteps},
+		{"best_global_step", s.BestStep},
+		{"best_metric", s.BestMetric},
+		{"best_model_checkpoint", s.BestCheckpoint},
+		{"epoch", s.Epoch},
+		{"eval_steps", s.EvalSteps},
+		{"global_step", s.GlobalStep},
+		{"is_hyper_param_search", false},
+		{"is_local_process_zero", true},
+		{"is_world_process_zero", true},
+		{"log_history", history},
+		{"logging_steps", s.LoggingSteps},
+		{"max_steps", s.MaxSteps},
+		{"num_input_tokens_seen", s.InputTokensSeen},
+		{"num_train_epochs", int(math.Ceil(s.NumTrainEpochs))},
+		{"save_steps", s.SaveSteps},
 		{"stateful_callbacks", Object{{"TrainerControl", control}}},
-		{"total_flos", s.TotalFlos}, {"train_batch_size", s.TrainBatchSize}, {"trial_name", nil}, {"trial_params", nil},
+		{"total_flos", s.TotalFlos},
+		{"train_batch_size", s.TrainBatchSize},
+		{"trial_name", nil},
+		{"trial_params", nil},
 	}
 	return checkpoint.WriteFile(filepath.Join(dir, StateName), []byte(EncodeASCII(o, 2)+"\n"))
 }

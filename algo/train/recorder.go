@@ -52,8 +52,11 @@ func (r *recorder) step(t *Trainer, s stepStats) error {
 	t.totals.WindowLoss, t.totals.WindowSteps = 0, 0
 	epoch := t.Plan.Epoch(t.step)
 	r.history = append(r.history, report.Object{
-		{Key: "epoch", Value: epoch}, {Key: "grad_norm", Value: s.gradNorm}, {Key: "learning_rate", Value: s.lr},
-		{Key: "loss", Value: loss}, {Key: "step", Value: t.step},
+		{Key: "epoch", Value: epoch},
+		{Key: "grad_norm", Value: s.gradNorm},
+		{Key: "learning_rate", Value: s.lr},
+		{Key: "loss", Value: loss},
+		{Key: "step", Value: t.step},
 	})
 	t.log.Info("step", "step", fmt.Sprintf("%d/%d", t.step, t.Plan.Total), "loss", loss, "grad_norm", report.Round(s.gradNorm, 4),
 		"learning_rate", s.lr, "epoch", report.Round(epoch, 2))

@@ -18,8 +18,8 @@ import (
 	"dataflex/algo/config"
 	_ "dataflex/algo/mixer"    // the methods of dynamic_mix
 	_ "dataflex/algo/selector" // of dynamic_select
-	_ "dataflex/algo/weighter" // of dynamic_weight
 	"dataflex/algo/train"
+	_ "dataflex/algo/weighter" // of dynamic_weight
 )
 
 // Version is set when the program is built.
@@ -68,7 +68,7 @@ func Exit(err error, stderr io.Writer) int {
 
 // Logger writes plain lines, in colour on a terminal.
 func Logger(w io.Writer) *slog.Logger {
-	return slog.New(tint.NewHandler(w, &tint.Options{Level: slog.LevelInfo, TimeFormat: "15:04:05", NoColor: !Terminal(w)}))
+	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: slog.LevelInfo, TimeFormat: "15:04:05", NoColor: !Terminal(w)}))
 }
 
 // Terminal reports whether w is one.

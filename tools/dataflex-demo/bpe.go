@@ -119,8 +119,10 @@ func writeTokenizer(dir string, vocab []string, merges [][2]string) error {
 	file := m{
 		"version": "1.0", "truncation": nil, "padding": nil, "added_tokens": added, "normalizer": nil,
 		"pre_tokenizer": byteLevel, "post_processor": nil, "decoder": byteLevel,
-		"model": m{"type": "BPE", "dropout": nil, "unk_token": nil, "continuing_subword_prefix": nil, "end_of_word_suffix": nil,
-			"fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "vocab": ids, "merges": merges},
+		"model": m{
+			"type": "BPE", "dropout": nil, "unk_token": nil, "continuing_subword_prefix": nil, "end_of_word_suffix": nil,
+			"fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "vocab": ids, "merges": merges,
+		},
 	}
 	config := m{
 		"add_bos_token": false, "added_tokens_decoder": decoder, "clean_up_tokenization_spaces": false,
