@@ -119,7 +119,7 @@ func (c *chooser) softmax(logits []float32, largest float32, candidates []int32)
 }
 
 // nucleus keeps the most probable candidates, up to the one with which they reach
-// share of sum.
+// share of sum, the most probable first.
 func (c *chooser) nucleus(logits []float32, candidates []int32, share, sum float64) ([]int32, float64) {
 	// All candidates less probable than this together lack the weight to matter.
 	least := (1 - share) * sum / float64(len(candidates))
@@ -145,6 +145,8 @@ func (c *chooser) nucleus(logits []float32, candidates []int32, share, sum float
 			break
 		}
 	}
+	slices.Reverse(candidates)
+	slices.Reverse(c.probs)
 	return candidates, reached
 }
 
