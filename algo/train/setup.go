@@ -14,6 +14,11 @@ import (
 // Setup builds a run: data first, then the model, then what trains it. Nothing is
 // written.
 func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.Logger) (*Trainer, error) {
+	return setup(ctx, c, dev, log, Shard{1, 1})
+}
+
+// setup builds a run over one share of the training rows.
+func setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.Logger, share Shard) (*Trainer, error) {
 	if err := supported(c); err != nil {
 		return nil, err
 	}
@@ -26,6 +31,8 @@ func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	if t.Plan, err = NewPlan(c, len(t.train)); err != nil {
 		return nil, err
 	}
+	lo, hi := share.rows(len(t.train))
+	t.train = t.train[lo:hi]
 	c.Training.ResolveSteps(t.Plan.Total)
 	if err := t.loadModel(); err != nil {
 		return nil, err
