@@ -19,7 +19,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(trainCommand(&code), showCommand(), tokenizeCommand(), schemaCommand(), exportCommand(), evalCommand(), checkCommand(&code), versionCommand())
+	root.AddCommand(trainCommand(&code), showCommand(), tokenizeCommand(), schemaCommand(), exportCommand(), evalCommand(), checkCommand(&code), scoreCommand(), embedCommand(), nearCommand(), tsdsCommand(), versionCommand())
 	if err := root.Execute(); err != nil {
 		code = command.Exit(err, os.Stderr)
 	}

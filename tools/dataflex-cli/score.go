@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"dataflex/algo/config"
+	_ "dataflex/algo/selector" // the methods that score
+	"dataflex/algo/train"
+	"dataflex/tools/command"
+)
+
+func scoreCommand() *cobra.Command {
+	var device, out, shard string
+	var merge int
+	c := &cobra.Command{
+		Use:   "score CONFIG [key=value ...]",
+		Short: "Run a selector's scoring once over the whole training set, without training",
+		Long: "Writes scores.npy and scores.jsonl, a score for every training row, to --out. With --shard i/n only the i-th of n shares is scored,\n" +
+			"on as many machines as you like; --merge n puts the n shares in --out together. With resume_from_checkpoint=DIR the weights and\n" +
+			"the optimiser's moments are those of a checkpoint.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if merge > 0 {
+				return train.MergeScores(out, merge)
+			}
+			if len(args) == 0 {
+				return fmt.Errorf("no configuration: dataflex-cli score CONFIG [key=value ...]")
+			}
+			s, err := parseShard(shard)
+			if err != nil {
+				return err
+			}
+			c, err := config.Load(args[0], append([]string{"output_dir=" + out}, args[1:]...))
+			if err != nil {
+				return err
+			}
+			return train.Score(cmd.Context(), c, train.Options{Device: device, Out: os.Stdout, Log: command.Logger(os.Stderr)}, out, s)
+		},
+	}
+	c.Flags().StringVar(&device, "device", "", "auto, cpu, cuda, cuda:N or sim")
+	c.Flags().StringVar(&out, "out", "scores", "the folder that is written to")
+	c.Flags().StringVar(&shard, "shard", "1/1", "the share of the rows that is scored, as in 2/8")
+	c.Flags().IntVar(&merge, "merge", 0, "put this many shares in --out together")
+	return c
+}
+
+// parseShard reads "i/n", 1 <= i <= n.
+func parseShard(s string) (train.Shard, error) {
+	a, b, ok := strings.Cut(s, "/")
+	i, err := strconv.Atoi(a)
+	n, err2 := strconv.Atoi(b)
+	if !ok || err != nil || err2 != nil || i < 1 || i > n {
+		return train.Shard{}, fmt.Errorf("--shard %s: a share and their number are wanted, as in 2/8", s)
+	}
+	return train.Shard{Index: i, Count: n}, nil
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"dataflex/algo/feature"
+	"dataflex/algo/neighbor"
+	"dataflex/algo/tsds"
+	"dataflex/driver/cpu"
+	"dataflex/tools/command"
+)
+
+func embedCommand() *cobra.Command {
+	var o feature.EmbedOptions
+	var pooling string
+	c := &cobra.Command{
+		Use:   "embed MODEL_DIR ROWS.json OUT.npy",
+		Short: "Turn the rows of a JSON or JSONL file into sentence vectors with a local model",
+		Long: "A row's text is its `text`, or its instruction, input and output as DataFlex's offline selectors put them together. The vectors,\n" +
+			"float32 [rows, width] and of length 1, are what `near` and `tsds` read.",
+		Args: cobra.ExactArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			texts, err := rowTexts(args[1])
+			if err != nil {
+				return err
+			}
+			dev := cpu.New(0)
+			defer dev.Close()
+			o.Pooling, o.Log = feature.Pooling(pooling), command.Logger(os.Stderr)
+			e, err := feature.OpenEmbedder(dev, args[0], o)
+			if err != nil {
+				return err
+			}
+			defer e.Close()
+			v, err := e.Embed(cmd.Context(), texts)
+			if err != nil {
+				return err
+			}
+			return v.Write(args[2])
+		},
+	}
+	c.Flags().StringVar(&pooling, "pooling", "", "mean or last; default: what the folder says, else last")
+	c.Flags().IntVar(&o.MaxTokens, "max-tokens", 0, "longer texts lose their end (default 2048)")
+	c.Flags().StringVar(&o.Instruction, "instruction", "", "put before every text, as Qwen3-Embedding's queries have it")
+	return c
+}
+
+func nearCommand() *cobra.Command {
+	var k int
+	c := &cobra.Command{
+		Use:   "near CANDIDATES.npy QUERIES.npy OUT.npy",
+		Short: "Find each query's nearest candidates: the near selector's indices_path",
+		Args:  cobra.ExactArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dev := cpu.New(0)
+			defer dev.Close()
+			candidates, queries, err := readPair(args)
+			if err != nil {
+				return err
+			}
+			_, err = neighbor.Near(cmd.Context(), dev, candidates, queries, k, args[2])
+			return err
+		},
+	}
+	c.Flags().IntVar(&k, "neighbours", neighbor.UpstreamNeighbours, "candidates per query")
+	return c
+}
+
+func tsdsCommand() *cobra.Command {
+	o := tsds.Official()
+	c := &cobra.Command{
+		Use:   "tsds CANDIDATES.npy QUERIES.npy OUT.npy",
+		Short: "Compute each candidate's probability: the tsds selector's probs_path",
+		Args:  cobra.ExactArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dev := cpu.New(0)
+			defer dev.Close()
+			candidates, queries, err := readPair(args)
+			if err != nil {
+				return err
+			}
+			_, err = tsds.Write(cmd.Context(), dev, candidates, queries, o, args[2])
+			return err
+		},
+	}
+	c.Flags().IntVar(&o.MaxK, "max-k", o.MaxK, "candidates looked at per query")
+	c.Flags().IntVar(&o.KDEK, "kde-k", o.KDEK, "neighbours looked at per candidate")
+	c.Flags().Float64Var(&o.Sigma, "sigma", o.Sigma, "radius of the density's kernel; 0 = no near-duplicates")
+	c.Flags().Float64Var(&o.Alpha, "alpha", o.Alpha, "between 0, diversity alone, and 1, distance alone")
+	c.Flags().Float64Var(&o.C, "c", o.C, "in the scale of the vectors' lengths")
+	return c
+}
+
+func readPair(args []string) (candidates, queries neighbor.Vectors, err error) {
+	if candidates, err = neighbor.Read(args[0]); err != nil {
+		return candidates, queries, err
+	}
+	queries, err = neighbor.Read(args[1])
+	return candidates, queries, err
+}
+
+// rowTexts reads the rows of a JSON array or of JSON lines as texts.
+func rowTexts(path string) ([]string, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	type row struct{ Text, Instruction, Input, Output, Prediction string }
+	var rows []row
+	if trimmed := bytes.TrimSpace(raw); len(trimmed) > 0 && trimmed[0] == '[' {
+		if err := json.Unmarshal(raw, &rows); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	} else {
+		for d := json.NewDecoder(bytes.NewReader(raw)); d.More(); {
+			var r row
+			if err := d.Decode(&r); err != nil {
+				return nil, fmt.Errorf("%s, row %d: %w", path, len(rows), err)
+			}
+			rows = append(rows, r)
+		}
+	}
+	texts := make([]string, len(rows))
+	for i, r := range rows {
+		if texts[i] = r.Text; r.Text == "" {
+			texts[i] = feature.RowText(r.Instruction, r.Input, r.Output, r.Prediction)
+		}
+	}
+	if len(texts) == 0 {
+		return nil, fmt.Errorf("%s has no rows", path)
+	}
+	return texts, nil
+}
