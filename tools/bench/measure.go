@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"dataflex/algo/batch"
@@ -45,19 +46,33 @@ func measure(dev *cpu.Device, dir string, o options) (figures, error) {
 	for _, p := range m.Trainable() {
 		total += p.Size()
 	}
-	for _, p := range []struct {
+	kinds := []struct {
 		kind    gradproj.Kind
 		dim     int
 		options gradproj.Options
-		seconds *float64
+		into    *pass
 	}{
 		{gradproj.Inner, 1, gradproj.Options{Vectors: driver.FromHost(make([]float32, total))}, &f.gradient},
 		{gradproj.SJLT, o.proj, gradproj.Options{}, &f.sjlt},
 		{gradproj.Rademacher, o.proj, gradproj.Options{}, &f.rademacher},
-	} {
-		if *p.seconds, err = lessPass(dev, m, opt, rows[:o.samples], p.kind, p.dim, total, p.options); err != nil {
-			return f, err
+	}
+	// In turn, so that the machine's changes of speed meet all three alike; the
+	// first round warms up.
+	times := make([][]pass, len(kinds))
+	for round := range 1 + o.rounds {
+		for i, p := range kinds {
+			took, err := lessPass(dev, m, opt, rows[:o.samples], p.kind, p.dim, total, p.options)
+			if err != nil {
+				return f, err
+			}
+			if round > 0 {
+				times[i] = append(times[i], took)
+			}
 		}
+	}
+	for i, p := range kinds {
+		p.into.wall = median(times[i], func(t pass) float64 { return t.wall })
+		p.into.cpu = median(times[i], func(t pass) float64 { return t.cpu })
 	}
 	return f, nil
 }
@@ -104,27 +119,34 @@ func trainingStep(dev *cpu.Device, m *decoder.Model, opt *optim.AdamW, rows []da
 	return seconds[len(seconds)/2], nil
 }
 
-// lessPass is the time per row of a gradient pass with Adam's direction.
-func lessPass(dev *cpu.Device, m *decoder.Model, opt *optim.AdamW, rows []data.Example, kind gradproj.Kind, dim, total int, options gradproj.Options) (float64, error) {
+// pass is what a gradient pass takes per row, in seconds: on the clock, and of the
+// processors' time, which neighbours on the machine disturb less.
+type pass struct{ wall, cpu float64 }
+
+// lessPass times a gradient pass with Adam's direction.
+func lessPass(dev *cpu.Device, m *decoder.Model, opt *optim.AdamW, rows []data.Example, kind gradproj.Kind, dim, total int, options gradproj.Options) (pass, error) {
 	projection, err := gradproj.New(kind, dim, 0, total, options)
 	if err != nil {
-		return 0, err
+		return pass{}, err
 	}
-	pass := feature.GradientPass{
+	p := feature.GradientPass{
 		Pass:       feature.Pass{Device: dev, Model: m},
 		Projection: projection, Optimizer: opt,
 		Direction: &feature.Direction{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8},
 	}
-	var best float64
-	for range 2 { // the first warms up
-		started := time.Now()
-		err := feature.Gradients(context.Background(), pass, rows, 0, func([]int, []float32, []float64) error { return nil })
-		if err != nil {
-			return 0, err
-		}
-		best = time.Since(started).Seconds() / float64(len(rows))
+	started, before := time.Now(), processorTime()
+	err = feature.Gradients(context.Background(), p, rows, 0, func([]int, []float32, []float64) error { return nil })
+	n := float64(len(rows))
+	return pass{time.Since(started).Seconds() / n, (processorTime() - before) / n}, err
+}
+
+// processorTime is what this process has used of the processors, in seconds.
+func processorTime() float64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
 	}
-	return best, nil
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
 // cpuName is the processor's name where the system tells it.
