@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"dataflex/data"
@@ -203,11 +204,16 @@ func (b *builder) finish() error {
 	return nil
 }
 
-// part is a run of a dataset's rows, encoded.
+// part is a run of a dataset's rows, encoded and laid out.
 type part struct {
-	examples []data.Example
-	dropped  []*processor.Dropped
+	laid    []int32
+	most    int32
+	rows    []encodedRow // at counts from the start of laid
+	dropped map[int]processor.Dropped
 }
+
+// parts keeps the memory of written parts for the next ones.
+var parts = sync.Pool{New: func() any { return new(part) }}
 
 // reportEvery is how often a long tokenisation says where it is.
 const reportEvery = 10 * time.Second
@@ -218,18 +224,18 @@ func (b *builder) encode(ctx context.Context, name string) error {
 	s.dropped = map[int32]processor.Dropped{}
 	started := time.Now()
 	said := started
-	err := dataset.Each(ctx, s.source, s.source.Limit(b.o.MaxSamples), b.o.Process.Threads, b.encodeBatch, func(p part) error {
-		for i, ex := range p.examples {
-			if d := p.dropped[i]; d != nil {
-				s.dropped[int32(len(s.rows))] = *d
-				s.rows = append(s.rows, encodedRow{labels: -1})
-				continue
-			}
-			e, err := b.rows.add(ex)
-			if err != nil {
-				return b.folder.writing(err)
-			}
-			s.rows = append(s.rows, encodedRow{at: e.at, n: e.n, labels: e.labelled, same: e.flags&sameLabels != 0})
+	err := dataset.Each(ctx, s.source, s.source.Limit(b.o.MaxSamples), b.o.Process.Threads, b.encodeBatch, func(p *part) error {
+		defer parts.Put(p)
+		at, err := b.rows.add(p.laid, p.most)
+		if err != nil {
+			return b.folder.writing(err)
+		}
+		for i, d := range p.dropped {
+			s.dropped[int32(len(s.rows)+i)] = d
+		}
+		for _, r := range p.rows {
+			r.at += at
+			s.rows = append(s.rows, r)
 		}
 		if time.Since(said) > reportEvery {
 			said = time.Now()
@@ -243,13 +249,25 @@ func (b *builder) encode(ctx context.Context, name string) error {
 	return err
 }
 
-func (b *builder) encodeBatch(samples []data.Sample) (p part, err error) {
-	p.examples = make([]data.Example, len(samples))
-	p.dropped = make([]*processor.Dropped, len(samples))
+func (b *builder) encodeBatch(samples []data.Sample) (*part, error) {
+	p := parts.Get().(*part)
+	p.laid, p.rows, p.most, p.dropped = p.laid[:0], p.rows[:0], 0, nil
 	for i := range samples {
-		if p.examples[i], p.dropped[i], err = b.encoder.Encode(&samples[i]); err != nil {
-			return p, err
+		ex, d, err := b.encoder.Encode(&samples[i])
+		if err != nil {
+			return nil, err
 		}
+		if d != nil {
+			if p.dropped == nil {
+				p.dropped = map[int]processor.Dropped{}
+			}
+			p.dropped[i] = *d
+			p.rows = append(p.rows, encodedRow{labels: -1})
+			continue
+		}
+		var e entry
+		p.laid, e, p.most = layOut(p.laid, ex, p.most)
+		p.rows = append(p.rows, encodedRow{at: e.at, n: e.n, labels: e.labelled, same: e.flags&sameLabels != 0})
 	}
 	return p, nil
 }
@@ -286,6 +304,9 @@ func (b *builder) layOut(ctx context.Context, lay layer) error {
 func (b *builder) train(ctx context.Context) (held []ref, err error) {
 	if len(b.o.Train) == 0 {
 		return nil, nil
+	}
+	if b.o.TrainEach && b.o.ValSize > 1e-6 {
+		return nil, fault("val_size", errors.New("rows cannot be held out of a mixture whose datasets stay apart: name an eval_dataset instead"))
 	}
 	if b.o.TrainEach {
 		return nil, b.apart(ctx, roleTrain, "dataset", b.o.Train)
@@ -411,83 +432,3 @@ func (b *builder) entry(r ref) (entry, bool) {
 }
 
 func (b *builder) number(name string) int { return b.sets[name].number }
-
-// forgetEvery is how many int32s are read of a mapping before its pages are let go.
-const forgetEvery = 64 << 20
-
-// packer is the layer of rows that are packed from encoded ones.
-type packer struct {
-	*builder
-	mapped []byte
-	ids    []int32
-	unmap  func() error
-	read   int
-}
-
-func (b *builder) newPacker() (*packer, error) {
-	if err := b.rows.buf.Flush(); err != nil {
-		return nil, b.folder.writing(err)
-	}
-	p := &packer{builder: b}
-	var err error
-	if p.mapped, p.unmap, err = mapFile(b.folder.path(rowsFile)); err != nil {
-		return nil, err
-	}
-	p.ids = asInts(p.mapped)
-	if b.packed, err = createTokens(b.folder.path(tokensFile)); err != nil {
-		return nil, errors.Join(b.folder.writing(err), p.unmap())
-	}
-	return p, nil
-}
-
-func (p *packer) close() {
-	closeAll(p.packed.file)
-	_ = p.unmap()
-}
-
-func (p *packer) pack(ctx context.Context, refs []ref) (n int, err error) {
-	emit := func(ex data.Example) error {
-		e, err := p.packed.add(ex)
-		if err == nil {
-			e.dataset = int32(p.number(ex.Dataset))
-			err = p.index.add(e, ex.Members, p.number)
-		}
-		if err != nil {
-			return p.folder.writing(err)
-		}
-		n++
-		return nil
-	}
-	for _, span := range p.encoder.Batches(len(refs)) {
-		if err := ctx.Err(); err != nil {
-			return n, err
-		}
-		if err := p.encoder.Pack(p.batch(refs[span[0]:span[1]]), emit); err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-// batch gathers the usable ones of rows.
-func (p *packer) batch(refs []ref) []data.Example {
-	if p.read > forgetEvery {
-		forget(p.mapped)
-		p.read = 0
-	}
-	out := make([]data.Example, 0, len(refs))
-	for _, r := range refs {
-		e, usable := p.entry(r)
-		if !usable {
-			continue
-		}
-		ex := data.Example{ID: data.ID{Dataset: p.names[r.set], Row: int(r.row)}, InputIDs: p.ids[e.at : e.at+int64(e.n)]}
-		ex.Labels = ex.InputIDs
-		if e.flags&sameLabels == 0 {
-			ex.Labels = p.ids[e.at+int64(e.n) : e.at+2*int64(e.n)]
-		}
-		out = append(out, ex)
-		p.read += int(e.size())
-	}
-	return out
-}

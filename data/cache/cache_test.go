@@ -449,6 +449,7 @@ func TestRefusals(t *testing.T) {
 		"dataset: |no dataset is named":                                                                     func(o *Options) { o.Train = nil },
 		"val_size: |takes 160 of 160 samples":                                                               func(o *Options) { o.ValSize = 160 },
 		"val_size: |takes all of the 160 samples":                                                           func(o *Options) { o.ValSize, o.Streaming = 160, true },
+		"val_size: |name an eval_dataset instead":                                                           func(o *Options) { o.TrainEach, o.ValSize = true, 5 },
 		"dataset: |Cannot find valid samples":                                                               func(o *Options) { o.Train = []string{"t"} },
 		"dataset: |Cannot find sufficient samples":                                                          func(o *Options) { o.Train, o.Pretrain, o.Process.CutoffLen = []string{"t"}, true, 100000 },
 		"eval_dataset: |row 0|column 'text' is missing": func(o *Options) {

@@ -158,11 +158,20 @@ func createTokens(path string) (*tokens, error) {
 	return &tokens{stream: *s}, nil
 }
 
-// add writes a row and describes it, but for its dataset and members.
-func (t *tokens) add(ex data.Example) (entry, error) {
-	e := entry{at: t.at, n: int32(len(ex.InputIDs)), row: int64(ex.Row), segments: int32(len(ex.Segments)), flags: sameLabels}
+// add writes rows that were laid out in memory and returns where they begin.
+func (t *tokens) add(laid []int32, most int32) (at int64, err error) {
+	at = t.at
+	t.at += int64(len(laid))
+	t.max = max(t.max, most)
+	return at, t.ints(laid)
+}
+
+// layOut appends a row as it lies in the file and describes it, but for its dataset and
+// members; at counts from the start of dst. most is the largest token so far.
+func layOut(dst []int32, ex data.Example, most int32) ([]int32, entry, int32) {
+	e := entry{at: int64(len(dst)), n: int32(len(ex.InputIDs)), row: int64(ex.Row), segments: int32(len(ex.Segments)), flags: sameLabels}
 	for i, id := range ex.InputIDs {
-		t.max = max(t.max, id)
+		most = max(most, id)
 		if ex.Labels == nil { // a document that will be packed
 			continue
 		}
@@ -174,20 +183,15 @@ func (t *tokens) add(ex data.Example) (entry, error) {
 			e.labelled++
 		}
 	}
-	parts := [][]int32{ex.InputIDs, nil, ex.PositionIDs, ex.Segments}
+	dst = append(dst, ex.InputIDs...)
 	if e.flags&sameLabels == 0 {
-		parts[1] = ex.Labels
+		dst = append(dst, ex.Labels...)
 	}
 	if ex.PositionIDs != nil {
 		e.flags |= hasPositions
+		dst = append(dst, ex.PositionIDs...)
 	}
-	for _, p := range parts {
-		if err := t.ints(p); err != nil {
-			return e, err
-		}
-	}
-	t.at += e.size()
-	return e, nil
+	return append(dst, ex.Segments...), e, most
 }
 
 // index writes index.bin and members.bin.

@@ -3,6 +3,7 @@ package dataset
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
@@ -365,6 +367,56 @@ func TestSharedData(t *testing.T) {
 	for name, want := range map[string]string{"dpo_en_demo": "ranking", "kto_en_demo": "kto_tag", "mllm_demo": "images", "alpaca_en": "llamafactory/alpaca_en"} {
 		if _, err := Load(context.Background(), Options{Dir: dir, Names: []string{name}}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Strings are decoded as encoding/json does.
+func TestUnescape(t *testing.T) {
+	for _, text := range []string{
+		``, `plain`, `a\nb\tc\rd\be\ff`, `\"\\\/`, `\u0041\u00e9\u4f60\uFFfd`, `\ud83d\ude00\uD83D\uDE00x`, `é\u0000\n`, `\\n`,
+	} {
+		var want string
+		if err := json.Unmarshal([]byte(`"`+text+`"`), &want); err != nil {
+			t.Fatal(err)
+		}
+		if got := unquote(jsontext.Value(`"` + text + `"`)); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// Lines are not looked into while they are read; what is no object on one line is read
+// as JSON wherever it begins, and a faulty line is named.
+func TestLines(t *testing.T) {
+	for text, want := range map[string]string{
+		"{\"text\":\"a\"}\r\n\n  {\"text\":\"b\"}  \n{\"text\":\"c\"}":                "a b c",
+		"{\"text\":\"a\"}\n{\n \"text\": \"b\"\n}\n{\"text\":\"c\"} {\"text\":\"d\"}": "a b c d",
+		"{\n\"text\":\"a\"}{\"text\":\"b\"}\n":                                        "a b",
+		"\n[{\"text\":\"a\"},\n{\"text\":\"b\"}]\n":                                   "a b",
+		"{\"text\":\"a\"}\n{\"text\":\"b\",}\n":                                       "! row 1, line 2 (byte 24): invalid character",
+		"{\"text\":\"a\"}\n{\"text\":\"b\"} {\"text\":\"c\"}\n":                       "! row 1, line 2 (byte 13): there is something after the object; each row stands on a line of its own",
+		"{\"text\":\"a\",\"text\":\"b\"}\n":                                           "! row 0, line 1 (byte 12): duplicate object member name",
+		"{\"text\":\"a\"}\n{\"text\":\"\xff\"}\n":                                     "! row 1, line 2 (byte 22): invalid UTF-8",
+		"{\"text\":\"a\"}\n{\"text\":{\"x\":1}\n,\"y\":2}":                            "! row 1, line 2 (byte 28): the object does not end on its line",
+		"{\"text\":\"\\ud800\"}\n":                                                    "! row 0, line 1 (byte 9): invalid surrogate pair",
+	} {
+		dir := folder(t, map[string]string{InfoFile: `{"x":{"file_name":"x.jsonl","columns":{"prompt":"text"}}}`, "x.jsonl": text})
+		set, err := Load(context.Background(), Options{Dir: dir, Names: []string{"x"}})
+		var got []string
+		if err != nil {
+			_, after, _ := strings.Cut(err.Error(), "x.jsonl, ")
+			got = []string{"!", after}
+		} else {
+			for i, s := range set.Samples {
+				got = append(got, s.Prompt[0].Content)
+				if s.Row != i {
+					t.Errorf("%q: row %d at place %d", text, s.Row, i)
+				}
+			}
+		}
+		if line := strings.Join(got, " "); line != want && !(err != nil && strings.HasPrefix(line, want)) {
+			t.Errorf("%q: %s, want %s", text, line, want)
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (b batch) samples(a *attributes) ([]data.Sample, error) {
 	out := make([]data.Sample, 0, len(b.rows))
 	for _, w := range b.rows {
 		if err := r.fill(w, b.source.kind == "csv"); err != nil {
-			return nil, r.errorf("%w", err)
+			return nil, fmt.Errorf("dataset %s: %w", a.name, b.source.syntax(err, w))
 		}
 		s, err := r.sample()
 		if err != nil {

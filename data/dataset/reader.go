@@ -50,7 +50,7 @@ func (s source) reader(columns []string) (rowReader, io.Closer, error) {
 	}
 	switch s.kind {
 	case "json":
-		return newJSONRows(s, text, skipped), closer, nil
+		return &jsonLines{source: s, text: text, offset: skipped}, closer, nil
 	case "csv":
 		r, err := newCSVRows(s, text)
 		if err != nil {
@@ -86,6 +86,63 @@ type jsonRows struct {
 	number  int
 	started bool
 	array   bool
+}
+
+// jsonLines reads objects that stand on lines of their own without looking inside: the
+// workers do. Where a line does not look like one, jsonRows reads on from there.
+type jsonLines struct {
+	source source
+	text   *bufio.Reader
+	offset int64  // of what is read next
+	block  []byte // what lines are cut from
+	number int
+	rest   *jsonRows
+}
+
+// lineBlock is how much memory is taken for lines at once.
+const lineBlock = 1 << 20
+
+func (r *jsonLines) header() []string { return nil }
+
+func (r *jsonLines) next() (row, error) {
+	for r.rest == nil {
+		at := r.offset
+		line, err := r.line()
+		object := bytes.TrimSpace(line)
+		switch {
+		case err != nil && err != io.EOF:
+			return row{}, r.source.failure(err, r.number, r.offset)
+		case len(object) == 0 && err == io.EOF:
+			return row{}, io.EOF
+		case len(object) == 0:
+			continue
+		case object[0] != '{' || object[len(object)-1] != '}':
+			r.rest = newJSONRows(r.source, io.MultiReader(bytes.NewReader(line), r.text), at)
+			r.rest.number, r.rest.started = r.number, r.number > 0
+			continue
+		}
+		out := row{number: r.number, offset: at + int64(len(line)-len(bytes.TrimLeft(line, " \t\r\n"))), object: object}
+		r.number++
+		return out, nil
+	}
+	return r.rest.next()
+}
+
+// line returns the next line with its end, in memory that stays.
+func (r *jsonLines) line() ([]byte, error) {
+	if cap(r.block)-len(r.block) < lineBlock/8 {
+		r.block = make([]byte, 0, lineBlock)
+	}
+	from := len(r.block)
+	for {
+		part, err := r.text.ReadSlice('\n')
+		r.block = append(r.block, part...)
+		r.offset += int64(len(part))
+		if err != bufio.ErrBufferFull {
+			line := r.block[from:len(r.block):len(r.block)]
+			return line, err
+		}
+	}
 }
 
 func newJSONRows(s source, text io.Reader, skipped int64) *jsonRows {
@@ -147,6 +204,20 @@ func (r *jsonRows) fail(err error) error {
 		err = io.ErrUnexpectedEOF
 	}
 	return r.source.failure(err, r.number, at)
+}
+
+// syntax places a fault of JSON inside a row.
+func (s source) syntax(err error, w row) error {
+	at := w.offset
+	var syntax *jsontext.SyntacticError
+	if errors.As(err, &syntax) {
+		at += syntax.ByteOffset
+		err = syntax.Err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errors.New("the object does not end on its line")
+	}
+	return s.failure(err, w.number, at)
 }
 
 // kindName names a JSON kind for a message.
