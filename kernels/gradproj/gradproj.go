@@ -204,6 +204,8 @@ func (p *Projection) Accumulate(dev driver.Device, f Factors, adam *Adam, out dr
 	switch c := dev.(type) {
 	case *cpu.Device:
 		p.accumulateCPU(c, &f, adam, out.Host(), normSq)
+	case driver.Launcher:
+		p.accumulatePTX(c, &f, adam, out, normSq)
 	default:
 		panic("gradproj.Accumulate: no kernel for " + dev.Kind().String())
 	}
@@ -220,6 +222,8 @@ func (p *Projection) Dense(dev driver.Device, g driver.F32, offset int, adam *Ad
 	switch c := dev.(type) {
 	case *cpu.Device:
 		p.denseCPU(c, g.Host(), offset, adam, out.Host(), normSq)
+	case driver.Launcher:
+		p.densePTX(c, g, offset, adam, out, normSq)
 	default:
 		panic("gradproj.Dense: no kernel for " + dev.Kind().String())
 	}
