@@ -106,6 +106,9 @@ func (b *builder) keep(ctx context.Context, parent, name string) (*Data, error) 
 	b.folder = f
 	if err := b.build(ctx); err != nil {
 		f.abort()
+		if errors.Is(err, context.Canceled) {
+			err = fmt.Errorf("interrupted while tokenising; nothing half-made is left: %w", err)
+		}
 		return nil, err
 	}
 	if err := f.commit(); err != nil {

@@ -95,7 +95,7 @@ func (f *Fault) Unwrap() error { return f.Err }
 
 func fault(key string, err error) error {
 	var f *Fault
-	if err == nil || errors.As(err, &f) {
+	if err == nil || errors.As(err, &f) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	return &Fault{Key: key, Err: err}

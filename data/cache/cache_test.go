@@ -375,7 +375,7 @@ func TestInterrupted(t *testing.T) {
 	o := options(t, folderOf(t), nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Load(ctx, o); !errors.Is(err, context.Canceled) {
+	if _, err := Load(ctx, o); !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "interrupted while tokenising") {
 		t.Fatal(err)
 	}
 	tokenized := filepath.Join(o.Dir, "tokenized")

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,7 +40,9 @@ func showCommand() *cobra.Command {
 		Long:  "Print what the model will see, one object per training row. The model's weights are not read.",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := show(cmd, args[0], args[1:], rows, asJSON)
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			err := show(ctx, args[0], args[1:], rows, asJSON)
 			if errors.Is(err, syscall.EPIPE) { // the reader has seen enough
 				return nil
 			}
@@ -50,12 +54,12 @@ func showCommand() *cobra.Command {
 	return c
 }
 
-func show(cmd *cobra.Command, file string, overrides []string, rows string, asJSON bool) error {
+func show(ctx context.Context, file string, overrides []string, rows string, asJSON bool) error {
 	c, err := config.Load(file, overrides)
 	if err != nil {
 		return err
 	}
-	d, err := train.LoadData(cmd.Context(), c, command.Logger(os.Stderr))
+	d, err := train.LoadData(ctx, c, command.Logger(os.Stderr))
 	if err != nil {
 		return err
 	}
