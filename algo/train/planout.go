@@ -60,21 +60,41 @@ func (t *Trainer) WritePlan(w io.Writer) error {
 		if t.component != nil {
 			line("component", "%s, mode %s", t.component.Name, t.component.Mode)
 		}
-		for s := range t.Plan.Total {
-			switch o, update := t.Plan.Opening(s); o {
-			case Draw:
-				line(fmt.Sprintf("step %d", s), "warm-up draw of %d rows", t.Plan.Warmup*t.Plan.Batch())
-			case Choose:
-				line(fmt.Sprintf("step %d", s), "selection %d: %d of %d rows", update, t.Plan.Update*t.Plan.Batch(), t.Plan.Rows)
-			case Continue:
-			}
-		}
+		t.writeSchedule(line)
 	}
 	b := t.Budget
 	line("memory", "%s: weights %s, adapters %s, gradients %s, optimizer %s, activations %s, logits %s",
 		bytes(b.Total()), bytes(b.Weights), bytes(b.Adapters), bytes(b.Gradients), bytes(b.Optimizer), bytes(b.Activations), bytes(b.Head))
 	line("device", "%s, %d threads, %s", t.device.Kind(), t.device.Attributes().Units, bytes(t.device.Attributes().MemoryBytes))
 	return tw.Flush()
+}
+
+// shownOpenings is how many windows a plan lists before it only counts them.
+const shownOpenings = 12
+
+// writeSchedule lists when windows open.
+func (t *Trainer) writeSchedule(line func(key, format string, args ...any)) {
+	n := 0
+	for s := range t.Plan.Total {
+		o, update := t.Plan.Opening(s)
+		if o == Continue {
+			continue
+		}
+		if n++; n > shownOpenings {
+			continue
+		}
+		what, rows := fmt.Sprintf("selection %d", update), t.Plan.Update*t.Plan.Batch()
+		switch {
+		case o == Draw:
+			what, rows = "warm-up draw", t.Plan.Warmup*t.Plan.Batch()
+		case t.Plan.Mix:
+			what = fmt.Sprintf("mixture %d", update)
+		}
+		line(fmt.Sprintf("step %d", s), "%s: %d of %d rows", what, rows, t.Plan.Rows)
+	}
+	if n > shownOpenings {
+		line("…", "and %d more windows", n-shownOpenings)
+	}
 }
 
 // bytes writes a size with a binary prefix.
