@@ -19,12 +19,15 @@ type Picks struct{ path string }
 // PicksName is the file's name in the output folder.
 const PicksName = "selected_rows.jsonl"
 
-// OpenPicks starts the file; fresh removes what an earlier run left.
+// OpenPicks starts the file; fresh removes what an earlier run left, its
+// report included.
 func OpenPicks(dir string, fresh bool) (*Picks, error) {
 	p := &Picks{path: filepath.Join(dir, PicksName)}
 	if fresh {
-		if err := os.Remove(p.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("%s: %w", PicksName, err)
+		for _, name := range []string{PicksName, SelectionReportName} {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
 		}
 	}
 	return p, nil

@@ -6,51 +6,76 @@ import (
 	"image/color"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
 
 	"dataflex/model/checkpoint"
 )
 
 // Series is a curve to draw.
 type Series struct {
-	Name string
-	X, Y []float64
+	Name  string
+	X, Y  []float64
+	Color color.Color
+}
+
+// LossKeys are the losses of a log history in the order they first appear: loss,
+// and eval_loss or, with several evaluation sets, eval_<name>_loss of each.
+func LossKeys(history []Object) []string {
+	var keys []string
+	for _, h := range history {
+		for _, f := range h {
+			isLoss := f.Key == "loss" || strings.HasPrefix(f.Key, "eval_") && strings.HasSuffix(f.Key, "_loss")
+			if isLoss && !slices.Contains(keys, f.Key) {
+				keys = append(keys, f.Key)
+			}
+		}
+	}
+	return keys
 }
 
 // PlotLoss writes training_<key>.png of a log history, as LLaMA-Factory does: the
-// values, light, and their smoothed curve. It reports whether there was anything
-// to draw.
+// values, light, and their smoothed curve. Values that are no finite number are
+// left out. It reports whether there was anything to draw.
 func PlotLoss(dir, key string, history []Object) (path string, ok bool, err error) {
-	var s Series
+	var x, y []float64
 	for _, h := range history {
-		y, isNumber := h.Get(key).(float64)
+		v, isNumber := h.Get(key).(float64)
 		step, isStep := h.Get("step").(int)
-		if isNumber && isStep {
-			s.X, s.Y = append(s.X, float64(step)), append(s.Y, y)
+		if isNumber && isStep && !math.IsNaN(v) && !math.IsInf(v, 0) {
+			x, y = append(x, float64(step)), append(y, v)
 		}
 	}
-	if len(s.X) == 0 {
+	if len(x) == 0 {
 		return "", false, nil
 	}
 	path = filepath.Join(dir, "training_"+strings.ReplaceAll(key, "/", "_")+".png")
-	light, dark := color.RGBA{R: 31, G: 119, B: 180, A: 102}, color.RGBA{R: 31, G: 119, B: 180, A: 255}
-	smoothed := Series{Name: "smoothed", X: s.X, Y: Smooth(s.Y)}
-	s.Name = "original"
-	err = Plot(path, fmt.Sprintf("training %s of %s", key, dir), "step", key, []Series{s, smoothed}, []color.Color{light, dark})
+	// matplotlib's first colour, at 40 % for the values.
+	light, dark := color.NRGBA{R: 31, G: 119, B: 180, A: 102}, color.NRGBA{R: 31, G: 119, B: 180, A: 255}
+	err = Plot(path, fmt.Sprintf("training %s of %s", key, dir), "step", key,
+		[]Series{{"original", x, y, light}, {"smoothed", x, Smooth(y), dark}})
 	return path, err == nil, err
 }
 
-// Plot draws lines into a PNG of 640 x 480 points.
-func Plot(path, title, x, y string, series []Series, colors []color.Color) error {
+// Plot draws lines into a PNG of 640 x 480 pixels, on axes that carry something.
+func Plot(path, title, x, y string, series []Series) error {
 	p := plot.New()
+	const size, margin = font.Length(10), font.Length(4)
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
-	p.Legend.Top = true
-	p.Add(plotter.NewGrid())
-	for i, s := range series {
+	p.Title.TextStyle.Font.Size, p.Title.Padding = fit(title, 12), 2*margin
+	p.X.Label.TextStyle.Font.Size, p.Y.Label.TextStyle.Font.Size = size, size
+	p.X.Tick.Label.Font.Size, p.Y.Tick.Label.Font.Size = size, size
+	p.Legend.TextStyle.Font.Size, p.Legend.Padding = size, margin
+	p.Legend.Top, p.Legend.XOffs, p.Legend.YOffs = true, -2*margin, -2*margin
+	for _, s := range series {
 		xys := make(plotter.XYs, len(s.X))
 		for j := range xys {
 			xys[j] = plotter.XY{X: s.X[j], Y: s.Y[j]}
@@ -59,19 +84,24 @@ func Plot(path, title, x, y string, series []Series, colors []color.Color) error
 		if err != nil {
 			return fmt.Errorf("plot %s: %w", path, err)
 		}
-		line.Color, line.Width = colors[i%len(colors)], vg.Points(1.5)
+		line.Color, line.Width = s.Color, vg.Points(1.5)
 		p.Add(line)
 		p.Legend.Add(s.Name, line)
 	}
-	w, err := p.WriterTo(vg.Points(640), vg.Points(480), "png")
-	if err != nil {
-		return fmt.Errorf("plot %s: %w", path, err)
-	}
+	canvas := vgimg.NewWith(vgimg.UseWH(6.4*vg.Inch, 4.8*vg.Inch), vgimg.UseDPI(100))
+	p.Draw(draw.Crop(draw.New(canvas), 2*margin, -3*margin, 2*margin, -2*margin))
 	var b bytes.Buffer
-	if _, err := w.WriteTo(&b); err != nil {
+	if _, err := (vgimg.PngCanvas{Canvas: canvas}).WriteTo(&b); err != nil {
 		return fmt.Errorf("plot %s: %w", path, err)
 	}
 	return checkpoint.WriteFile(path, b.Bytes())
+}
+
+// fit is a font size at which a title, with half an em a letter, stays on the
+// 6.4 inches of the picture: output folders have long names.
+func fit(title string, size font.Length) font.Length {
+	const width = 6 * vg.Inch
+	return min(size, 2*width/font.Length(max(utf8.RuneCountInString(title), 1)))
 }
 
 // Smooth is LLaMA-Factory's smoothing: an exponential average whose weight grows

@@ -1,0 +1,269 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dataflex/model/checkpoint"
+)
+
+// CardName is the model card's file name.
+const CardName = "README.md"
+
+// Card is what the model card says of a run.
+type Card struct {
+	BaseModel      string   // as the configuration names it
+	Datasets       []string // training sets, by name
+	FinetuningType string   // lora, full, freeze
+	Method         string   // what decided on the data: "dynamic_select: less"; "" for plain training
+
+	LearningRate                  float64
+	TrainBatchSize, EvalBatchSize int // rows of a micro-batch
+	Accumulation                  int // micro-batches of an optimizer step
+	Seed                          int64
+	Optimizer                     string // Hugging Face's name: adamw_torch
+	Beta1, Beta2, Epsilon         float64
+	Scheduler                     string
+	WarmupRatio                   float64 // 0 = none
+	WarmupSteps                   int     // 0 = none
+	Epochs                        float64
+	MaxSteps                      int // 0 or less = from the epochs
+	FP16                          bool
+	LabelSmoothing                float64 // 0 = none
+
+	History []Object // log_history, for the results
+	Version string   // of this program; "" leaves the section out
+}
+
+// WriteCard writes README.md: front matter that the Hub reads, the hyperparameters
+// in Hugging Face's names and order, and the evaluations.
+func WriteCard(dir string, c Card) error {
+	full, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("model card: %w", err)
+	}
+	name := filepath.Base(full)
+	var b strings.Builder
+	c.frontMatter(&b, name)
+	fmt.Fprintf(&b, "\n# %s\n\nThis model is a fine-tuned version of %s%s.\n", name, link(c.BaseModel), onDatasets(c.Datasets))
+	if c.Method != "" {
+		fmt.Fprintf(&b, "DataFlex decided during training what to train on (%s).\n", c.Method)
+	}
+	evals := evaluations(c.History)
+	if len(evals) > 0 {
+		b.WriteString("Results of the last evaluation:\n\n")
+		for _, f := range evals[len(evals)-1].metrics {
+			fmt.Fprintf(&b, "- %s: %s\n", heading(f.Key), cell(f.Value))
+		}
+	}
+	for _, h := range []string{"Model description", "Intended uses & limitations", "Training and evaluation data"} {
+		fmt.Fprintf(&b, "\n## %s\n\nMore information needed\n", h)
+	}
+	b.WriteString("\n## Training procedure\n\n### Training hyperparameters\n\n")
+	for _, f := range c.hyperparameters() {
+		fmt.Fprintf(&b, "- %s: %s\n", f.Key, plain(f.Value))
+	}
+	if len(evals) > 0 {
+		b.WriteString("\n### Training results\n\n")
+		writeTable(&b, resultTable(evals))
+	}
+	if c.Version != "" {
+		fmt.Fprintf(&b, "\n### Framework versions\n\n- DataFlex (Go) %s\n", c.Version)
+	}
+	return checkpoint.WriteFile(filepath.Join(dir, CardName), []byte(b.String()))
+}
+
+func (c *Card) frontMatter(b *strings.Builder, name string) {
+	library, tags := "transformers", []string{"llama-factory", c.FinetuningType, "generated_from_trainer"}
+	if c.FinetuningType == "lora" {
+		library, tags = "peft", []string{"base_model:adapter:" + c.BaseModel, "llama-factory", "lora", "transformers"}
+	}
+	fmt.Fprintf(b, "---\nlibrary_name: %s\nlicense: other\nbase_model: %s\ntags:\n", library, yamlText(c.BaseModel))
+	for _, t := range tags {
+		fmt.Fprintf(b, "- %s\n", yamlText(t))
+	}
+	fmt.Fprintf(b, "pipeline_tag: text-generation\nmodel-index:\n- name: %s\n  results: []\n---\n", yamlText(name))
+}
+
+func (c *Card) hyperparameters() Object {
+	o := Object{
+		{"learning_rate", c.LearningRate},
+		{"train_batch_size", c.TrainBatchSize},
+		{"eval_batch_size", c.EvalBatchSize},
+		{"seed", int(c.Seed)},
+	}
+	if c.Accumulation > 1 {
+		o = append(o, Field{"gradient_accumulation_steps", c.Accumulation}, Field{"total_train_batch_size", c.TrainBatchSize * c.Accumulation})
+	}
+	o = append(o,
+		Field{"optimizer", fmt.Sprintf("%s with betas=(%s,%s) and epsilon=%s", c.Optimizer, Float(c.Beta1), Float(c.Beta2), Float(c.Epsilon))},
+		Field{"lr_scheduler_type", c.Scheduler})
+	if c.WarmupRatio != 0 {
+		o = append(o, Field{"lr_scheduler_warmup_ratio", c.WarmupRatio})
+	}
+	if c.WarmupSteps != 0 {
+		o = append(o, Field{"lr_scheduler_warmup_steps", c.WarmupSteps})
+	}
+	if c.MaxSteps > 0 {
+		o = append(o, Field{"training_steps", c.MaxSteps})
+	} else {
+		o = append(o, Field{"num_epochs", c.Epochs})
+	}
+	if c.FP16 {
+		o = append(o, Field{"mixed_precision_training", "Native AMP"})
+	}
+	if c.LabelSmoothing != 0 {
+		o = append(o, Field{"label_smoothing_factor", c.LabelSmoothing})
+	}
+	return o
+}
+
+// evaluation is what was known at a step at which the model was judged.
+type evaluation struct {
+	step, epoch, trainLoss any
+	metrics                Object // without run times
+}
+
+// evaluations gathers a history's evaluations, those of several sets at one step
+// into one.
+func evaluations(history []Object) []evaluation {
+	var out []evaluation
+	trainLoss := any("No log")
+	for _, h := range history {
+		if loss := h.Get("loss"); loss != nil {
+			trainLoss = loss
+		}
+		var metrics Object
+		for _, f := range h {
+			isTiming := strings.HasSuffix(f.Key, "_runtime") || strings.HasSuffix(f.Key, "_per_second")
+			if strings.HasPrefix(f.Key, "eval_") && !isTiming {
+				metrics = append(metrics, f)
+			}
+		}
+		if len(metrics) == 0 {
+			continue
+		}
+		step := h.Get("step")
+		if n := len(out); n == 0 || out[n-1].step != step {
+			out = append(out, evaluation{step: step, epoch: h.Get("epoch"), trainLoss: trainLoss})
+		}
+		last := &out[len(out)-1]
+		for _, m := range metrics {
+			last.metrics.Set(m.Key, m.Value)
+		}
+	}
+	return out
+}
+
+func resultTable(evals []evaluation) [][]string {
+	var keys []string
+	for _, e := range evals {
+		for _, m := range e.metrics {
+			if !slices.Contains(keys, m.Key) {
+				keys = append(keys, m.Key)
+			}
+		}
+	}
+	head := []string{"Training Loss", "Epoch", "Step"}
+	for _, k := range keys {
+		if k == "eval_loss" {
+			head = append(head, "Validation Loss")
+		} else {
+			head = append(head, heading(k))
+		}
+	}
+	table := [][]string{head}
+	for _, e := range evals {
+		row := []string{cell(e.trainLoss), cell(e.epoch), cell(e.step)}
+		for _, k := range keys {
+			row = append(row, cell(e.metrics.Get(k)))
+		}
+		table = append(table, row)
+	}
+	return table
+}
+
+// writeTable writes rows, the first of them the head, as a Markdown table.
+func writeTable(b *strings.Builder, rows [][]string) {
+	for i, r := range rows {
+		for j := range r {
+			r[j] = strings.ReplaceAll(r[j], "|", `\|`)
+		}
+		fmt.Fprintf(b, "| %s |\n", strings.Join(r, " | "))
+		if i == 0 {
+			b.WriteString(strings.Repeat("|---", len(r)) + "|\n")
+		}
+	}
+}
+
+// heading is a metric's name for people: eval_pool_loss is "Pool Loss".
+func heading(key string) string {
+	words := strings.Split(strings.TrimPrefix(key, "eval_"), "_")
+	for i, w := range words {
+		if w != "" {
+			words[i] = strings.ToUpper(w[:1]) + w[1:]
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// cell is a value of a table, to four decimals.
+func cell(v any) string {
+	f, ok := v.(float64)
+	switch {
+	case v == nil:
+		return ""
+	case !ok:
+		return plain(v)
+	case f != 0 && math.Abs(f) < 1e-3:
+		return fmt.Sprintf("%.4g", f)
+	}
+	return Float(Round(f, 4))
+}
+
+func plain(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	return Encode(v, 0)
+}
+
+// link points to the Hub where a name can be one of its, owner/name; a folder is
+// only named.
+func link(model string) string {
+	owner, name, _ := strings.Cut(model, "/")
+	_, err := os.Stat(model)
+	if err == nil || owner == "" || name == "" || owner[0] == '.' || strings.Contains(name, "/") {
+		return "`" + model + "`"
+	}
+	return fmt.Sprintf("[%s](https://huggingface.co/%s)", model, model)
+}
+
+func onDatasets(names []string) string {
+	switch n := len(names); n {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf(" on the %s dataset", names[0])
+	default:
+		return fmt.Sprintf(" on the %s and %s datasets", strings.Join(names[:n-1], ", "), names[n-1])
+	}
+}
+
+// yamlText is a YAML scalar that reads back as this very string: bare where that
+// cannot be misread, else double-quoted, of which JSON is a subset.
+func yamlText(s string) string {
+	safe := s != "" && strings.IndexFunc(s[:1], func(r rune) bool { return r < 'A' || r > 'z' || r > 'Z' && r < 'a' }) < 0
+	for _, r := range s {
+		safe = safe && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:", r))
+	}
+	reserved := []string{"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+	if !safe || strings.HasSuffix(s, ":") || slices.Contains(reserved, strings.ToLower(s)) {
+		return Encode(s, 0)
+	}
+	return s
+}
