@@ -9,12 +9,13 @@ import (
 )
 
 var forbidden = []struct {
+	word    string // found first, as it is cheap
 	pattern *regexp.Regexp
 	why     string
 }{
-	{regexp.MustCompile(`\.local\b`), "local memory: a spill, or an array indexed at run time"},
-	{regexp.MustCompile(`^\s*(@!?%p\d+\s+)?call\b`), "a call: everything is inlined, and there is no library"},
-	{regexp.MustCompile(`^\s*(\.visible\s+)?\.func\b`), "a function: everything is inlined"},
+	{".local", regexp.MustCompile(`\.local\b`), "local memory: a spill, or an array indexed at run time"},
+	{"call", regexp.MustCompile(`^\s*(@!?%p\d+\s+)?call\b`), "a call: everything is inlined, and there is no library"},
+	{".func", regexp.MustCompile(`^\s*(\.visible\s+)?\.func\b`), "a function: everything is inlined"},
 }
 
 // lint reports what must not be in shipped PTX: see forbidden, a wrong version or
@@ -25,7 +26,7 @@ func lint(text string, a architecture) []error {
 	lines := strings.Split(text, "\n")
 	for i, l := range lines {
 		for _, f := range forbidden {
-			if f.pattern.MatchString(l) {
+			if strings.Contains(l, f.word) && f.pattern.MatchString(l) {
 				faults = append(faults, fmt.Errorf("line %d: %s: %s", i+1, strings.TrimSpace(l), f.why))
 			}
 		}
@@ -62,7 +63,7 @@ func lintWgmma(lines []string) []error {
 			}
 		case strings.Contains(l, "wgmma.wait_group"):
 			clear(inFlight)
-		default:
+		case len(inFlight) > 0:
 			for _, r := range register.FindAllString(l, -1) {
 				if inFlight[r] {
 					faults = append(faults, fmt.Errorf("line %d: %s uses an accumulator of a wgmma in flight", i+1, strings.TrimSpace(l)))

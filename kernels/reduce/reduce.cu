@@ -17,11 +17,6 @@ KERNEL __launch_bounds__(256) reduce_fill(float* x, i64 n, float a) {
   store4(x, first(), n, aligned16(x), quad{{a, a, a, a}});
 }
 
-KERNEL __launch_bounds__(256) reduce_copy(float* dst, const float* x, i64 n) {
-  bool vec = aligned16(dst, x);
-  store4(dst, first(), n, vec, load4(x, first(), n, vec));
-}
-
 KERNEL __launch_bounds__(256) reduce_scale(float* x, i64 n, float a) {
   bool vec = aligned16(x);
   quad q = load4(x, first(), n, vec);
