@@ -70,10 +70,11 @@ func Plot(path, title, x, y string, series []Series) error {
 	p := plot.New()
 	const size, margin = font.Length(10), font.Length(4)
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
-	p.Title.TextStyle.Font.Size, p.Title.Padding = fit(title, 12), 2*margin
-	p.X.Label.TextStyle.Font.Size, p.Y.Label.TextStyle.Font.Size = size, size
-	p.X.Tick.Label.Font.Size, p.Y.Tick.Label.Font.Size = size, size
-	p.Legend.TextStyle.Font.Size, p.Legend.Padding = size, margin
+	for _, f := range []*font.Font{&p.Title.TextStyle.Font, &p.X.Label.TextStyle.Font, &p.Y.Label.TextStyle.Font, &p.X.Tick.Label.Font, &p.Y.Tick.Label.Font, &p.Legend.TextStyle.Font} {
+		f.Variant, f.Size = "Sans", size
+	}
+	p.Title.TextStyle.Font.Size = fit(title, 12)
+	p.Title.Padding, p.Legend.Padding = 2*margin, margin
 	p.Legend.Top, p.Legend.XOffs, p.Legend.YOffs = true, -2*margin, -2*margin
 	for _, s := range series {
 		xys := make(plotter.XYs, len(s.X))
