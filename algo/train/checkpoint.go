@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"dataflex/algo"
@@ -160,10 +161,26 @@ func (t *Trainer) openRecords(fresh bool) error {
 	if t.recorder.picks, err = report.OpenPicks(out, fresh); err != nil {
 		return err
 	}
-	if fresh {
-		return nil
+	if err := t.openEvents(fresh); err != nil || fresh {
+		return err
 	}
 	return errors.Join(t.recorder.log.Truncate(t.step), t.recorder.picks.Truncate(t.step))
+}
+
+// openEvents starts TensorBoard's file where report_to names it.
+func (t *Trainer) openEvents(fresh bool) (err error) {
+	c := t.Config.Training
+	if !slices.Contains(c.ReportTo, "tensorboard") {
+		return nil
+	}
+	dir := c.LoggingDir
+	if dir == "" {
+		dir = filepath.Join(c.OutputDir, "runs")
+	}
+	if t.recorder.events, err = report.OpenEvents(dir); err != nil || fresh {
+		return err
+	}
+	return t.recorder.events.Resume(t.step)
 }
 
 func readSaved(dir string) (saved, error) {

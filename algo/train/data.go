@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
@@ -20,6 +21,7 @@ import (
 type Data struct {
 	Tokenizer *tokenizer.Tokenizer
 	Train     []data.Example
+	Labels    []int32 // per training row: labels that are trained on
 	Eval      []EvalSet
 	Domains   []algo.Domain             // of dynamic_mix, in the order of dataset
 	MixerEval map[string][]data.Example // mixer_eval_dataset by domain
@@ -47,7 +49,11 @@ func LoadData(ctx context.Context, c *config.Config, log *slog.Logger) (*Data, e
 	if mixes(c) && c.Data.ValSize > 1e-6 {
 		return nil, c.Errorf("val_size", "dynamic_mix trains on whole data sets: name an eval_dataset instead")
 	}
-	got, err := cache.Load(ctx, dataOptions(c, tok, tmpl, log))
+	options, err := dataOptions(c, tok, tmpl, log)
+	if err != nil {
+		return nil, err
+	}
+	got, err := cache.Load(ctx, options)
 	var f *cache.Fault
 	switch {
 	case errors.As(err, &f):
@@ -59,7 +65,7 @@ func LoadData(ctx context.Context, c *config.Config, log *slog.Logger) (*Data, e
 		log.Warn(w)
 	}
 	log.Info("data", "rows", len(got.Train), "found", got.Found, "path", got.Path)
-	d := &Data{Tokenizer: tok, Train: got.Train, Key: got.Key, Stop: stopTokens(tok, tmpl), close: got.Close}
+	d := &Data{Tokenizer: tok, Train: got.Train, Labels: got.Labels, Key: got.Key, Stop: stopTokens(tok, tmpl), close: got.Close}
 	for _, s := range got.Eval {
 		d.Eval = append(d.Eval, EvalSet(s))
 	}
@@ -79,7 +85,7 @@ func stopTokens(tok *tokenizer.Tokenizer, tmpl *template.Template) (ids []int32)
 	return ids
 }
 
-func dataOptions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Template, log *slog.Logger) cache.Options {
+func dataOptions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Template, log *slog.Logger) (cache.Options, error) {
 	o := cache.Options{
 		DatasetDir: c.Data.DatasetDir, Train: c.Data.Dataset, TrainEach: mixes(c), Eval: c.Data.EvalDataset, EvalEach: c.Data.EvalOnEachDataset,
 		Mixer: c.Data.MixerEvalDataset, ValSize: c.Data.ValSize, MaxSamples: c.Data.MaxSamples, Mix: dataset.Mix(c.Data.MixStrategy),
@@ -94,9 +100,13 @@ func dataOptions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Temp
 		o.Mixer = nil
 	}
 	if c.Data.DatasetInfo != nil {
-		o.Info = []byte(c.Data.DatasetInfo.Text)
+		text, err := json.Marshal(c.Data.DatasetInfo.Any())
+		if err != nil {
+			return o, c.Errorf("dataset_dir", "%w", err)
+		}
+		o.Info = text
 	}
-	return o
+	return o, nil
 }
 
 // domains says which rows of a mixture belong to which data set, and gives the

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -17,7 +18,9 @@ func (t *Trainer) Finish(ctx context.Context) error {
 		return err
 	}
 	metrics := t.Result()
-	t.recorder.history = append(t.recorder.history, append(append(report.Object{}, metrics...), report.Field{Key: "step", Value: t.step}))
+	if err := t.recorder.note(append(append(report.Object{}, metrics...), report.Field{Key: "step", Value: t.step})); err != nil {
+		return err
+	}
 	if err := t.recorder.log.Write(report.Event{Step: t.step, Total: t.Plan.Total, Epoch: t.Plan.Epoch(t.step)}); err != nil {
 		return err
 	}
@@ -28,6 +31,9 @@ func (t *Trainer) Finish(ctx context.Context) error {
 		return err
 	}
 	if err := t.plot(out); err != nil {
+		return err
+	}
+	if err := t.explain(out); err != nil {
 		return err
 	}
 	if !t.Config.Training.DoEval || len(t.eval) == 0 {
@@ -42,11 +48,35 @@ func (t *Trainer) Finish(ctx context.Context) error {
 	return report.WriteResults(out, "eval", eval)
 }
 
+// explain writes the report of what was selected, and the model card.
+func (t *Trainer) explain(out string) error {
+	path, ok, err := report.WriteSelectionReport(out)
+	if err != nil {
+		return err
+	}
+	if ok {
+		t.log.Info("selection report written", "path", path)
+	}
+	c := t.Config
+	method := ""
+	if t.component != nil {
+		method = fmt.Sprintf("%s: %s, mode %s", c.Dynamic.TrainType, t.component.Name, t.component.Mode)
+	}
+	return report.WriteCard(out, report.Card{
+		BaseModel: c.Model.NameOrPath, Datasets: c.Data.Dataset, FinetuningType: c.Tuning.FinetuningType, Method: method,
+		LearningRate: c.Training.LearningRate, TrainBatchSize: c.Training.PerDeviceTrainBatchSize, EvalBatchSize: c.Training.PerDeviceEvalBatchSize,
+		Accumulation: c.Training.GradientAccumulationSteps, Seed: c.Training.Seed, Optimizer: c.Training.Optim,
+		Beta1: c.Training.AdamBeta1, Beta2: c.Training.AdamBeta2, Epsilon: c.Training.AdamEpsilon, Scheduler: c.Training.LRSchedulerType,
+		WarmupRatio: c.Training.WarmupRatio, WarmupSteps: c.Training.WarmupSteps, Epochs: c.Training.NumTrainEpochs, MaxSteps: c.Training.MaxSteps,
+		FP16: c.Training.FP16, LabelSmoothing: c.Training.LabelSmoothingFactor, History: t.recorder.history,
+	})
+}
+
 func (t *Trainer) plot(out string) error {
 	if !t.Config.Tuning.PlotLoss {
 		return nil
 	}
-	for _, key := range []string{"loss", "eval_loss"} {
+	for _, key := range report.LossKeys(t.recorder.history) {
 		path, ok, err := report.PlotLoss(out, key, t.recorder.history)
 		if err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 type recorder struct {
 	log       *report.Log
 	picks     *report.Picks
+	events    *report.Events // for TensorBoard; nil where report_to does not name it
 	history   []report.Object
 	lastSaved string // the newest complete checkpoint
 }
@@ -46,6 +47,15 @@ func (t *Trainer) afterStep(ctx context.Context, s stepStats) (stop bool, err er
 	return stop, nil
 }
 
+// note adds an entry to the history, and to TensorBoard's.
+func (r *recorder) note(entry report.Object) error {
+	r.history = append(r.history, entry)
+	if r.events == nil {
+		return nil
+	}
+	return r.events.Log(entry)
+}
+
 // step writes a line of the training log: the mean loss since the last line.
 func (r *recorder) step(t *Trainer, s stepStats) error {
 	loss := report.Round(t.totals.WindowLoss/float64(max(t.totals.WindowSteps, 1)), 4)
@@ -69,7 +79,9 @@ func (r *recorder) evaluation(t *Trainer, metrics report.Object) error {
 	per := len(metrics) / len(t.eval)
 	for i := range t.eval {
 		set := metrics[i*per : (i+1)*per]
-		r.history = append(r.history, append(append(report.Object{}, set...), report.Field{Key: "epoch", Value: epoch}, report.Field{Key: "step", Value: t.step}))
+		if err := r.note(append(append(report.Object{}, set...), report.Field{Key: "epoch", Value: epoch}, report.Field{Key: "step", Value: t.step})); err != nil {
+			return err
+		}
 		args := []any{"step", t.step}
 		for _, f := range set {
 			args = append(args, f.Key, f.Value)
@@ -87,7 +99,9 @@ func (r *recorder) evaluation(t *Trainer, metrics report.Object) error {
 func (r *recorder) selection(t *Trainer, q algo.Request, sel algo.Selection, seconds float64, reused bool) error {
 	fields := selectionFields(sel, seconds)
 	epoch := t.Plan.Epoch(t.step)
-	r.history = append(r.history, append(append(report.Object{}, fields...), report.Field{Key: "epoch", Value: epoch}, report.Field{Key: "step", Value: t.step}))
+	if err := r.note(append(append(report.Object{}, fields...), report.Field{Key: "epoch", Value: epoch}, report.Field{Key: "step", Value: t.step})); err != nil {
+		return err
+	}
 	t.log.Info("selection", "step", t.step, "selector", t.component.Name, "mode", t.component.Mode, "rows", len(sel.Indices), "of", len(t.train),
 		"reused", reused, "selection_runtime", fields.Get("selection_runtime"), "selection_samples_per_second", fields.Get("selection_samples_per_second"))
 	if err := r.log.Write(report.Event{Step: t.step, Total: t.Plan.Total, Epoch: epoch, Extra: fields}); err != nil {

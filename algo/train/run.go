@@ -82,6 +82,11 @@ func Run(ctx context.Context, c *config.Config, o Options) error {
 
 // Close gives back the memory of the model and of the rows.
 func (t *Trainer) Close() {
+	if t.recorder.events != nil {
+		if err := t.recorder.events.Close(); err != nil {
+			t.log.Warn("TensorBoard's file", "error", err)
+		}
+	}
 	t.model.Close()
 	if err := t.data.Close(); err != nil {
 		t.log.Warn("the data's memory was not given back", "error", err)

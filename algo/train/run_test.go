@@ -213,12 +213,12 @@ func TestSelectionIsReusedOnlyByItself(t *testing.T) {
 // scripts read.
 func TestArtefacts(t *testing.T) {
 	f := newFixture(t)
-	f.must("train_type=dynamic_select", "component_name=random", "plot_loss=true", "do_eval=true", "eval_strategy=steps", "eval_steps=3", "save_steps=4")
+	f.must("train_type=dynamic_select", "component_name=random", "plot_loss=true", "do_eval=true", "eval_strategy=steps", "eval_steps=3", "save_steps=4", "report_to=tensorboard")
 	out := filepath.Join(f.dir, "out")
 	for _, name := range []string{
 		"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "trainer_log.jsonl",
 		"trainer_state.json", "train_results.json", "eval_results.json", "all_results.json", "training_loss.png", "training_eval_loss.png",
-		"selected_rows.jsonl", "checkpoint-4/optimizer.safetensors", "checkpoint-6/trainer_state.json",
+		"selected_rows.jsonl", "selection_report.md", "README.md", "runs", "checkpoint-4/optimizer.safetensors", "checkpoint-6/trainer_state.json",
 	} {
 		if _, err := os.Stat(filepath.Join(out, name)); err != nil {
 			t.Error(err)

@@ -46,7 +46,7 @@ func setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 		Tokenizer: d.Tokenizer, Stop: d.Stop,
 	}
 	t.ids = identity{modelDir: c.Model.NameOrPath, data: d.Key}
-	t.sampler = sampler{plan: t.Plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling, dropLast: c.Training.DataloaderDropLast}
+	t.sampler = sampler{plan: t.Plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling && !c.Data.Streaming, dropLast: c.Training.DataloaderDropLast}
 	if c.Training.GroupByLength {
 		t.sampler.lengths = func(row int) int { return len(t.train[row].InputIDs) }
 	}
@@ -128,15 +128,9 @@ func (t *Trainer) newMethod(d *Data) error {
 
 // largestMicro is the most tokens, and labelled ones, that a micro-batch can hold.
 func (t *Trainer) largestMicro() (tokens, labelled int) {
-	var longest, labels []int
-	for _, ex := range t.train {
-		n := 0
-		for _, l := range ex.Labels {
-			if l >= 0 {
-				n++
-			}
-		}
-		longest, labels = append(longest, len(ex.InputIDs)), append(labels, n)
+	longest, labels := make([]int, len(t.data.Train)), make([]int, len(t.data.Train))
+	for i, ex := range t.data.Train {
+		longest[i], labels[i] = len(ex.InputIDs), int(t.data.Labels[i])
 	}
 	return sumLargest(longest, t.Plan.Micro), sumLargest(labels, t.Plan.Micro)
 }
