@@ -121,6 +121,9 @@ func (g *gradients) close() {
 }
 
 func newGradients(p GradientPass) (*gradients, error) {
+	if err := p.Projection.RunsOn(p.Device); err != nil {
+		return nil, err
+	}
 	g := &gradients{GradientPass: p, params: p.Model.Trainable()}
 	total := 0
 	for _, q := range g.params {
@@ -166,7 +169,10 @@ func (g *gradients) plan(examples []data.Example) [][]int {
 func (g *gradients) batch(m batch.Micro) ([]float32, []float64, error) {
 	n, dim := len(m.Rows), g.Projection.Dim()
 	if g.out.Len() < n*dim {
-		g.Device.Free(g.outMemory)
+		if g.outMemory.Size() > 0 {
+			g.Device.Free(g.outMemory)
+			g.outMemory, g.out = driver.Memory{}, driver.F32{} // not freed again should there be no more
+		}
 		mem, err := g.Device.Alloc(4 * n * dim)
 		if err != nil {
 			return nil, nil, err
@@ -186,7 +192,8 @@ func (g *gradients) batch(m batch.Micro) ([]float32, []float64, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return out.Host(), normSq, nil
+	features, err := driver.Read(g.Device, out)
+	return features, normSq, err
 }
 
 // pairs projects every LoRA pair's per-sample gradients as backward reaches it.

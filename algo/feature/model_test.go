@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"dataflex/data"
+	"dataflex/driver"
 	"dataflex/driver/cpu"
 	"dataflex/model/checkpoint"
 	"dataflex/model/decoder"
@@ -24,6 +27,14 @@ const (
 
 // model is a random llama of two layers with adapters.
 func model(t *testing.T) (*cpu.Device, *decoder.Model) {
+	t.Helper()
+	dev := cpu.New(2)
+	t.Cleanup(func() { dev.Close() })
+	return dev, modelOn(t, dev)
+}
+
+// modelOn is the same model on a device that outlives it.
+func modelOn(t *testing.T, dev driver.Device) *decoder.Model {
 	t.Helper()
 	dir := t.TempDir()
 	raw, err := json.Marshal(map[string]any{
@@ -49,11 +60,12 @@ func model(t *testing.T) (*cpu.Device, *decoder.Model) {
 	add("model.embed_tokens.weight", 0.5, 0, vocab, hidden)
 	for l := range 2 {
 		p := fmt.Sprintf("model.layers.%d.", l)
-		for name, shape := range map[string][]int{
+		shapes := map[string][]int{
 			"self_attn.q_proj": {8, hidden}, "self_attn.k_proj": {4, hidden}, "self_attn.v_proj": {4, hidden}, "self_attn.o_proj": {hidden, 8},
 			"mlp.gate_proj": {12, hidden}, "mlp.up_proj": {12, hidden}, "mlp.down_proj": {hidden, 12},
-		} {
-			add(p+name+".weight", 0.3, 0, shape...)
+		}
+		for _, name := range slices.Sorted(maps.Keys(shapes)) { // the same model every time
+			add(p+name+".weight", 0.3, 0, shapes[name]...)
 		}
 		add(p+"input_layernorm.weight", 0, 1, hidden)
 		add(p+"post_attention_layernorm.weight", 0, 1, hidden)
@@ -62,7 +74,6 @@ func model(t *testing.T) (*cpu.Device, *decoder.Model) {
 	if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), nil, tensors); err != nil {
 		t.Fatal(err)
 	}
-	dev := cpu.New(2)
 	m, err := decoder.Load(dev, dir, decoder.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -71,12 +82,19 @@ func model(t *testing.T) (*cpu.Device, *decoder.Model) {
 		t.Fatal(err)
 	}
 	for _, p := range m.Trainable() {
-		for i := range p.Data.Host() {
-			p.Data.Host()[i] += float32(0.1 * r.NormFloat64())
+		w, err := driver.Read(dev, p.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range w {
+			w[i] += float32(0.1 * r.NormFloat64())
+		}
+		if err := driver.Upload(dev, p.Data, w); err != nil {
+			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { m.Close(); dev.Close() })
-	return dev, m
+	t.Cleanup(m.Close)
+	return m
 }
 
 // examples are random rows of 3 to 14 tokens, the first two without labels.
@@ -95,7 +113,7 @@ func examples(n int) []data.Example {
 	return out
 }
 
-func pass(dev *cpu.Device, m *decoder.Model, tokens int) Pass {
+func pass(dev driver.Device, m *decoder.Model, tokens int) Pass {
 	return Pass{Device: dev, Model: m, Tokens: tokens, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 }
 

@@ -7,6 +7,7 @@ import (
 	"dataflex/algo/batch"
 	"dataflex/algo/neighbor"
 	"dataflex/data"
+	"dataflex/driver"
 )
 
 // Pooling says how a row's hidden states become one vector.
@@ -43,7 +44,10 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 		if err != nil {
 			return out, fmt.Errorf("sentence vector of %s: %w", describe(examples, rows), err)
 		}
-		h := hidden.Host()
+		h, err := driver.Read(p.Device, hidden)
+		if err != nil {
+			return out, fmt.Errorf("sentence vector of %s: %w", describe(examples, rows), err)
+		}
 		for i, r := range rows {
 			pool(out.Row(r), h[int(m.RowStart[i])*dim:int(m.RowStart[i+1])*dim], p.Pooling)
 		}

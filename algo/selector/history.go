@@ -9,9 +9,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"dataflex/algo"
 	"dataflex/algo/report"
+	"dataflex/driver"
 	"dataflex/model/checkpoint"
 	"dataflex/model/optim"
 )
@@ -133,7 +135,7 @@ func (c *trained) storeKey(run string) string {
 
 // visit puts the checkpoint's weights into the run's model, calls f with its
 // moments (nil if they are not wanted), and puts the run's own weights back.
-func (c *trained) visit(run *algo.Run, moments bool, f func(*optim.AdamW) error) error {
+func (c *trained) visit(run *algo.Run, moments bool, f func(*optim.AdamW) error) (err error) {
 	params := run.Model.Trainable()
 	w, err := checkpoint.OpenWeights(c.dir)
 	if err != nil {
@@ -142,15 +144,20 @@ func (c *trained) visit(run *algo.Run, moments bool, f func(*optim.AdamW) error)
 	defer w.Close()
 	own := make([][]float32, len(params))
 	for i, p := range params {
-		own[i] = append([]float32(nil), p.Data.Host()...)
+		x, err := driver.Read(run.Device, p.Data)
+		if err != nil {
+			return err
+		}
+		own[i] = slices.Clone(x)
 	}
 	defer func() {
 		for i, p := range params {
-			copy(p.Data.Host(), own[i])
+			err = errors.Join(err, driver.Upload(run.Device, p.Data, own[i]))
 		}
 	}()
 	for _, p := range params {
-		if err := w.ReadFloat32(p.Name, p.Data.Host()); err != nil {
+		err := driver.Write(run.Device, p.Data, func(x []float32) error { return w.ReadFloat32(p.Name, x) })
+		if err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"dataflex/algo/config"
 	"dataflex/algo/feature"
 	"dataflex/data"
+	"dataflex/driver"
 	"dataflex/kernels/gradproj"
 	"dataflex/model/tensor"
 )
@@ -88,6 +89,9 @@ func (s *zeroth) Select(ctx context.Context, r algo.Request) (algo.Selection, er
 }
 
 func (s *zeroth) scores(ctx context.Context) (score []float64, err error) {
+	if kind := s.run.Device.Kind(); kind != driver.CPU {
+		return nil, fmt.Errorf("zeroth-order gradients move the weights on the host: not on a %v device yet", kind)
+	}
 	w, err := newPerturbation(s.run.Model.Trainable(), s.seed)
 	if err != nil {
 		return nil, err

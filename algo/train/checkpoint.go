@@ -12,6 +12,7 @@ import (
 	"dataflex/algo"
 	"dataflex/algo/config"
 	"dataflex/algo/report"
+	"dataflex/driver"
 	"dataflex/model/checkpoint"
 	"dataflex/model/optim"
 )
@@ -240,7 +241,8 @@ func (t *Trainer) readWeights(dir string) error {
 	}
 	defer w.Close()
 	for _, p := range t.params {
-		if err := w.ReadFloat32(p.Name, p.Data.Host()); err != nil {
+		err := driver.Write(t.device, p.Data, func(x []float32) error { return w.ReadFloat32(p.Name, x) })
+		if err != nil {
 			return err
 		}
 	}

@@ -38,7 +38,11 @@ func (t *Trainer) selectionKey(r algo.Request) (string, error) {
 	for _, p := range t.params {
 		m, v := t.optimizer.Moments(p)
 		for _, s := range []driver.F32{p.Data, m, v} {
-			hashFloats(h, s.Host())
+			x, err := driver.Read(t.device, s)
+			if err != nil {
+				return "", fmt.Errorf("identity of the run: %w", err)
+			}
+			hashFloats(h, x)
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil

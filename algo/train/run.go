@@ -2,17 +2,12 @@ package train
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"strconv"
-	"strings"
 
 	"dataflex/algo"
 	"dataflex/algo/config"
-	"dataflex/driver"
-	"dataflex/driver/cpu"
 	"dataflex/model/checkpoint"
 )
 
@@ -26,12 +21,12 @@ type Options struct {
 }
 
 // Run trains what c describes: set-up, training, and what a finished run leaves.
-func Run(ctx context.Context, c *config.Config, o Options) error {
+func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	dev, err := openDevice(c, o)
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
+	defer closeDevice(dev, &err)
 	for _, n := range c.Notices() {
 		o.Log.Info(n)
 	}
@@ -91,38 +86,6 @@ func (t *Trainer) Close() {
 	if err := t.data.Close(); err != nil {
 		t.log.Warn("the data's memory was not given back", "error", err)
 	}
-}
-
-// openDevice finds the device that was asked for. There is no silent fallback:
-// asking for a GPU where there is none is an error.
-func openDevice(c *config.Config, o Options) (driver.Device, error) {
-	want := o.Device
-	if want == "" {
-		want = "auto"
-		if c.Training.UseCPU {
-			want = "cpu"
-		}
-	}
-	switch {
-	case want == "cpu":
-	case want == "auto":
-		want = "cpu (no GPU support is built in)"
-	case want == "sim", want == "cuda", strings.HasPrefix(want, "cuda:"):
-		return nil, fmt.Errorf("--device %s: this build computes on the CPU only; use --device cpu or leave it out", want)
-	default:
-		return nil, fmt.Errorf("--device %s: the devices are auto, cpu, cuda, cuda:N and sim", want)
-	}
-	threads := 0
-	if s := os.Getenv("OMP_NUM_THREADS"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			return nil, fmt.Errorf("OMP_NUM_THREADS=%q is not a number of threads", s)
-		}
-		threads = n
-	}
-	dev := cpu.New(threads)
-	o.Log.Info("device", "device", want, "threads", dev.Threads())
-	return dev, nil
 }
 
 // outputDir makes the output folder, or says why it cannot be written, and finds

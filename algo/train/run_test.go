@@ -104,12 +104,15 @@ func (f *fixture) json(name string, v any) {
 }
 
 // run trains with overrides of the fixture's configuration.
-func (f *fixture) run(overrides ...string) error {
+func (f *fixture) run(overrides ...string) error { return f.runOn("", overrides...) }
+
+// runOn is run with --device.
+func (f *fixture) runOn(device string, overrides ...string) error {
 	c, err := config.Load(filepath.Join(f.dir, "run.yaml"), overrides)
 	if err != nil {
 		return err
 	}
-	return train.Run(context.Background(), c, train.Options{Out: os.Stderr, Log: slog.New(slog.DiscardHandler)})
+	return train.Run(context.Background(), c, train.Options{Device: device, Out: os.Stderr, Log: slog.New(slog.DiscardHandler)})
 }
 
 func (f *fixture) must(overrides ...string) {

@@ -38,7 +38,7 @@ func (s Shard) suffix() string {
 // scores.npy (float64, NaN where a row has no score) and scores.jsonl to dir, a
 // shard's with its number in the name. With resume_from_checkpoint the weights and
 // moments are those of that checkpoint.
-func Score(ctx context.Context, c *config.Config, o Options, dir string, shard Shard) error {
+func Score(ctx context.Context, c *config.Config, o Options, dir string, shard Shard) (err error) {
 	if c.Dynamic.TrainType != config.DynamicSelect {
 		return c.Errorf("train_type", "scoring needs a selector: train_type: dynamic_select, not %s", c.Dynamic.TrainType)
 	}
@@ -46,7 +46,7 @@ func Score(ctx context.Context, c *config.Config, o Options, dir string, shard S
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
+	defer closeDevice(dev, &err)
 	t, err := setup(ctx, c, dev, o.Log, shard)
 	if err != nil {
 		return err

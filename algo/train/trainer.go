@@ -15,6 +15,7 @@ import (
 	"dataflex/data"
 	"dataflex/data/tokenizer"
 	"dataflex/driver"
+	"dataflex/kernels/reduce"
 	"dataflex/model/decoder"
 	"dataflex/model/optim"
 	"dataflex/model/tensor"
@@ -278,7 +279,7 @@ func (t *Trainer) dropoutSeed(index int) uint64 {
 
 func (t *Trainer) zeroGradients() {
 	for _, p := range t.params {
-		clear(p.Grad.Host())
+		reduce.Fill(t.device, 0, p.Grad)
 	}
 }
 

@@ -134,7 +134,10 @@ func (w *adapt) embed(m batch.Micro) ([][]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := hidden.Host()
+	h, err := driver.Read(w.run.Device, hidden)
+	if err != nil {
+		return nil, err
+	}
 	dim := w.run.Model.Config().Hidden
 	out := make([][]float64, len(m.Rows))
 	for i := range m.Rows {

@@ -44,6 +44,9 @@ type part struct {
 
 // build allocates a model of zeros.
 func build(dev driver.Device, dir string, c Config) (*Model, error) {
+	if f := families[c.ModelType]; dev.Kind() != driver.CPU && (c.Sparse != nil || f.fusedQKV || f.fusedGateUp) {
+		return nil, fmt.Errorf("%s: there are no kernels for %s on a %v device yet, only on the CPU", dir, c.ModelType, dev.Kind())
+	}
 	global, local, err := tables(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)

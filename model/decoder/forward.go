@@ -3,6 +3,7 @@ package decoder
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"dataflex/driver"
 	"dataflex/kernels/xent"
@@ -78,15 +79,35 @@ func (m *Model) run(b *Batch, o Objective, mode autograd.Mode) ([]float32, error
 	t.Begin(mode)
 	h := m.final(m.stack(b, m.noise(b, o), m.config.Layers, nil))
 	loss := t.Scratch(len(b.Tokens))
-	t.CrossEntropy(m.headParams(len(b.Tokens), o.Smoothing), h, m.head, b.Targets, driver.FromHost(o.Weight), loss)
+	weight, err := m.weights(o.Weight)
+	if err != nil {
+		return nil, err
+	}
+	t.CrossEntropy(m.headParams(len(b.Tokens), o.Smoothing), h, m.head, b.Targets, weight, loss)
 	if err := t.Err(); err != nil {
 		return nil, err
 	}
-	losses := append([]float32(nil), loss.Host()...)
+	losses, err := driver.Read(m.dev, loss)
+	if err != nil {
+		return nil, err
+	}
+	losses = slices.Clone(losses) // what Read returns may be the pass's own memory
 	if mode.Record {
 		return losses, t.Backward()
 	}
 	return losses, nil
+}
+
+// weights is w where kernels can read it, for the pass that has begun; nil stays nil.
+func (m *Model) weights(w []float32) (driver.F32, error) {
+	if w == nil || m.dev.Kind() == driver.CPU {
+		return driver.FromHost(w), nil
+	}
+	s := m.tape.Scratch(len(w))
+	if err := m.tape.Err(); err != nil {
+		return s, err
+	}
+	return s, driver.Upload(m.dev, s, w)
 }
 
 func (m *Model) headParams(rows int, smoothing float32) xent.Params {
@@ -129,7 +150,11 @@ func (m *Model) GateLoads(b Batch) ([][]float64, error) {
 	var loads [][]float64
 	for _, r := range m.Routings() {
 		share := make([]float64, m.config.MoE.Experts)
-		for i, p := range r.Probabilities().Host() {
+		probs, err := driver.Read(m.dev, r.Probabilities())
+		if err != nil {
+			return nil, err
+		}
+		for i, p := range probs {
 			share[i%len(share)] += float64(p) / float64(len(b.Tokens))
 		}
 		loads = append(loads, share)

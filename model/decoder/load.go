@@ -37,7 +37,7 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 		return nil, err
 	}
 	defer w.Close()
-	if err := load(w, dir, m.base(), (*tensor.Param).String); err != nil {
+	if err := m.read(w, dir, m.base(), (*tensor.Param).String); err != nil {
 		m.Close()
 		return nil, err
 	}
@@ -54,9 +54,9 @@ func (o Options) apply(c Config) Config {
 	return c
 }
 
-// load fills params from w, which must hold them under their names and nothing else.
+// read fills params from w, which must hold them under their names and nothing else.
 // where names w in messages.
-func load(w *checkpoint.Weights, where string, params []*tensor.Param, name func(*tensor.Param) string) error {
+func (m *Model) read(w *checkpoint.Weights, where string, params []*tensor.Param, name func(*tensor.Param) string) error {
 	wanted := make(map[string]bool, len(params))
 	var faults []error
 	for _, p := range params {
@@ -78,7 +78,8 @@ func load(w *checkpoint.Weights, where string, params []*tensor.Param, name func
 		return err
 	}
 	for _, p := range params {
-		if err := w.ReadFloat32(name(p), p.Data.Host()); err != nil {
+		err := driver.Write(m.dev, p.Data, func(x []float32) error { return w.ReadFloat32(name(p), x) })
+		if err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"dataflex/driver"
 	"dataflex/model/autograd"
 	"dataflex/model/checkpoint"
 	"dataflex/model/tensor"
@@ -75,7 +76,9 @@ func (m *Model) AddLoRA(l LoRA, uniform func() float64) error {
 		for i := range a {
 			a[i] = float32((2*uniform() - 1) * bound)
 		}
-		copy(mod.linear.LoRA.A.Data.Host(), a)
+		if err := driver.Upload(m.dev, mod.linear.LoRA.A.Data, a); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -100,7 +103,7 @@ func (m *Model) LoadAdapter(dir string) error {
 		return err
 	}
 	defer w.Close()
-	return load(w, adapterFile(dir), m.adapterParams(), m.adapterName)
+	return m.read(w, adapterFile(dir), m.adapterParams(), m.adapterName)
 }
 
 // Merge adds the adapters to the weights, W += s·B A, and removes them.

@@ -187,7 +187,11 @@ func TestSaveFull(t *testing.T) {
 	}
 	var tensors []checkpoint.Tensor
 	for _, p := range m.base() {
-		tensors = append(tensors, stored(p))
+		s, err := m.stored(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tensors = append(tensors, s)
 	}
 	if err := writeShards(sharded, tensors, 60_000); err != nil {
 		t.Fatal(err)
@@ -211,7 +215,11 @@ func TestMisfits(t *testing.T) {
 	write := func(change func([]checkpoint.Tensor) []checkpoint.Tensor) string {
 		var tensors []checkpoint.Tensor
 		for _, p := range m.base() {
-			tensors = append(tensors, stored(p))
+			s, err := m.stored(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tensors = append(tensors, s)
 		}
 		if err := checkpoint.WriteSafetensors(file, nil, change(tensors)); err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"dataflex/driver"
+	"dataflex/kernels/embed"
 	"dataflex/kernels/gemm"
 )
 
@@ -26,26 +27,35 @@ func (m *Model) Predictions(b Batch) ([]int32, error) {
 	buffer := driver.View[float32](memory)
 	rows, logits := buffer.Sub(0, predictRows*d), buffer.Sub(predictRows*d, predictRows*(d+vocab))
 	out := make([]int32, len(b.Tokens))
-	var at []int // positions gathered
-	flush := func() {
+	var at []int32 // positions to gather
+	flush := func() error {
+		embed.Forward(m.dev, h, at, rows.Sub(0, len(at)*d), d)
 		// Soft-capping and scaling keep the order of the logits.
 		gemm.Run(m.dev, gemm.NT, len(at), vocab, d, 1, rows, d, m.head.Data, d, 0, logits, vocab)
+		z, err := driver.Read(m.dev, logits.Sub(0, len(at)*vocab))
+		if err != nil {
+			return err
+		}
 		for i, t := range at {
-			out[t] = argmax(logits.Sub(i*vocab, (i+1)*vocab).Host())
+			out[t] = argmax(z[i*vocab : (i+1)*vocab])
 		}
 		at = at[:0]
+		return nil
 	}
 	for t, target := range b.Targets {
 		if out[t] = -1; target < 0 {
 			continue
 		}
-		copy(rows.Sub(len(at)*d, (len(at)+1)*d).Host(), h.Sub(t*d, (t+1)*d).Host())
-		if at = append(at, t); len(at) == predictRows {
-			flush()
+		if at = append(at, int32(t)); len(at) == predictRows {
+			if err := flush(); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if len(at) > 0 {
-		flush()
+		if err := flush(); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }

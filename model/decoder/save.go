@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"dataflex/driver"
 	"dataflex/model/checkpoint"
 	"dataflex/model/tensor"
 )
@@ -23,7 +24,10 @@ func (m *Model) SaveAdapter(dir string) error {
 	}
 	var tensors []checkpoint.Tensor
 	for _, p := range m.adapterParams() {
-		t := stored(p)
+		t, err := m.stored(p)
+		if err != nil {
+			return err
+		}
 		t.Name = m.adapterName(p)
 		tensors = append(tensors, t)
 	}
@@ -39,7 +43,11 @@ func (m *Model) SaveAdapter(dir string) error {
 func (m *Model) SaveFull(dir string) error {
 	var tensors []checkpoint.Tensor
 	for _, p := range m.base() {
-		tensors = append(tensors, stored(p))
+		t, err := m.stored(p)
+		if err != nil {
+			return err
+		}
+		tensors = append(tensors, t)
 	}
 	if err := writeShards(dir, tensors, shardBytes); err != nil {
 		return err
@@ -107,6 +115,10 @@ func (m *Model) saveConfig(dir string) error {
 func adapterFile(dir string) string { return filepath.Join(dir, checkpoint.AdapterFile) }
 
 // stored is p for a writer, which reads its memory.
-func stored(p *tensor.Param) checkpoint.Tensor {
-	return checkpoint.Tensor{Name: p.Name, Shape: p.Shape, F32: p.Data.Host()}
+func (m *Model) stored(p *tensor.Param) (checkpoint.Tensor, error) {
+	x, err := driver.Read(m.dev, p.Data)
+	if err != nil {
+		return checkpoint.Tensor{}, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	return checkpoint.Tensor{Name: p.Name, Shape: p.Shape, F32: x}, nil
 }

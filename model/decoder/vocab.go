@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"dataflex/driver"
+	"dataflex/kernels/reduce"
 	"dataflex/model/checkpoint"
 	"dataflex/model/tensor"
 )
@@ -25,25 +26,31 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 	for _, p := range m.parts {
 		switch {
 		case p.linear != nil:
-			draw(p.linear.Weight, c.InitializerRange, normal)
+			err = m.draw(p.linear.Weight, c.InitializerRange, normal)
 		case len(p.param.Shape) == 2:
-			draw(p.param, c.InitializerRange, normal)
+			err = m.draw(p.param, c.InitializerRange, normal)
 		default:
-			for i, w := 0, p.param.Data.Host(); i < len(w); i++ {
-				w[i] = 1
-			}
+			reduce.Fill(dev, 1, p.param.Data)
+		}
+		if err != nil {
+			m.Close()
+			return nil, err
 		}
 	}
 	if c.Padding.Given {
-		clear(m.embed.Data.Host()[int(c.Padding.ID)*c.Hidden:][:c.Hidden])
+		at := int(c.Padding.ID) * c.Hidden
+		reduce.Fill(dev, 0, m.embed.Data.Sub(at, at+c.Hidden))
 	}
 	return m, nil
 }
 
-func draw(p *tensor.Param, deviation float64, normal func() float64) {
-	for i, w := 0, p.Data.Host(); i < len(w); i++ {
-		w[i] = float32(deviation * normal())
-	}
+func (m *Model) draw(p *tensor.Param, deviation float64, normal func() float64) error {
+	return driver.Write(m.dev, p.Data, func(w []float32) error {
+		for i := range w {
+			w[i] = float32(deviation * normal())
+		}
+		return nil
+	})
 }
 
 // vocabMultiple is what ResizeVocab rounds up to, as LLaMA-Factory does.
@@ -66,7 +73,14 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 		if err := p.Grow(m.dev, rows); err != nil {
 			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 		}
-		noisyMean(p.Data.Host(), old, m.config.Hidden, normal)
+		w, err := driver.Read(m.dev, p.Data)
+		if err != nil {
+			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
+		}
+		noisyMean(w, old, m.config.Hidden, normal)
+		if err := driver.Upload(m.dev, p.Data, w); err != nil {
+			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
+		}
 	}
 	m.config.Vocab = rows
 	m.number()
@@ -94,7 +108,14 @@ func (m *Model) untie() error {
 	if err != nil {
 		return fmt.Errorf("a head of its own: %w", err)
 	}
-	copy(head.Data.Host(), m.embed.Data.Host())
+	rows, err := driver.Read(m.dev, m.embed.Data)
+	if err == nil {
+		err = driver.Upload(m.dev, head.Data, rows)
+	}
+	if err != nil {
+		head.Free(m.dev)
+		return fmt.Errorf("a head of its own: %w", err)
+	}
 	m.head, m.config.Tied = head, false
 	m.parts = append(m.parts, part{path: "lm_head", param: head})
 	return nil

@@ -127,9 +127,9 @@ func (o *AdamW) State() (steps int, tensors []checkpoint.Tensor, err error) {
 			mo := o.moments[p]
 			for _, part := range []struct {
 				name string
-				mem  driver.Memory
-			}{{"m.", mo.mMem}, {"v.", mo.vMem}} {
-				host, err := toHost(o.dev, part.mem)
+				s    driver.F32
+			}{{"m.", mo.m}, {"v.", mo.v}} {
+				host, err := driver.Read(o.dev, part.s)
 				if err != nil {
 					return 0, nil, fmt.Errorf("AdamW's moments of %s: %w", p.Name, err)
 				}
@@ -138,18 +138,6 @@ func (o *AdamW) State() (steps int, tensors []checkpoint.Tensor, err error) {
 		}
 	}
 	return o.steps, tensors, nil
-}
-
-// toHost is the memory itself where it is Go's, a copy otherwise.
-func toHost(dev driver.Device, mem driver.Memory) ([]float32, error) {
-	if mem.Addr() == 0 {
-		return driver.View[float32](mem).Host(), nil
-	}
-	raw := driver.HostMemory(make([]byte, mem.Size()))
-	if err := dev.CopyOut(driver.View[uint8](raw).Host(), mem); err != nil {
-		return nil, err
-	}
-	return driver.View[float32](raw).Host(), nil
 }
 
 // SetState continues from a State that was written as safetensors. Every moment
@@ -162,10 +150,10 @@ func (o *AdamW) SetState(steps int, w *checkpoint.Weights) error {
 	for _, g := range o.groups {
 		for _, p := range g.Params {
 			mo := o.moments[p]
-			if err := load(o.dev, w, "m."+p.Name, mo.mMem); err != nil {
+			if err := load(o.dev, w, "m."+p.Name, mo.m); err != nil {
 				return err
 			}
-			if err := load(o.dev, w, "v."+p.Name, mo.vMem); err != nil {
+			if err := load(o.dev, w, "v."+p.Name, mo.v); err != nil {
 				return err
 			}
 			n += 2
@@ -178,15 +166,8 @@ func (o *AdamW) SetState(steps int, w *checkpoint.Weights) error {
 	return nil
 }
 
-func load(dev driver.Device, w *checkpoint.Weights, name string, mem driver.Memory) error {
-	if mem.Addr() == 0 {
-		return w.ReadFloat32(name, driver.View[float32](mem).Host())
-	}
-	raw := driver.HostMemory(make([]byte, mem.Size()))
-	if err := w.ReadFloat32(name, driver.View[float32](raw).Host()); err != nil {
-		return err
-	}
-	return dev.CopyIn(mem, driver.View[uint8](raw).Host())
+func load(dev driver.Device, w *checkpoint.Weights, name string, s driver.F32) error {
+	return driver.Write(dev, s, func(x []float32) error { return w.ReadFloat32(name, x) })
 }
 
 // Close gives the moments' memory back.

@@ -75,7 +75,14 @@ func (p *Param) Grow(dev driver.Device, rows int) error {
 	if err != nil {
 		return err
 	}
-	copy(grown.Data.Host(), p.Data.Host())
+	old, err := driver.Read(dev, p.Data)
+	if err == nil {
+		err = driver.Upload(dev, grown.Data.Sub(0, p.Size()), old)
+	}
+	if err != nil {
+		grown.Free(dev)
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
 	if p.Trainable() {
 		if err := grown.Train(dev); err != nil {
 			grown.Free(dev)

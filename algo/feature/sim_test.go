@@ -1,0 +1,94 @@
+package feature
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+	"dataflex/driver/sim"
+	"dataflex/kernels/gradproj"
+	"dataflex/kernels/ptx"
+	"dataflex/kernels/reduce"
+	"dataflex/model/optim"
+)
+
+// The interpreter's features and norms are the host's: in packed batches, of Adam's
+// direction with moments that are not zero.
+func TestGradientsOnTheInterpreter(t *testing.T) {
+	interpreter := sim.New(sim.Options{})
+	t.Cleanup(func() { ptx.Forget(interpreter); interpreter.Close() })
+	host := cpu.New(2)
+	t.Cleanup(func() { host.Close() })
+	rows := examples(7)
+	const dim = 64
+	features := func(dev driver.Device) (out, norm []float64, losses []float64) {
+		m := modelOn(t, dev)
+		o, err := optim.NewAdamW(dev, optim.Groups(m.Trainable(), 0), 0.9, 0.999, 1e-8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer o.Close()
+		total := 0
+		for i, p := range m.Trainable() {
+			first, second := o.Moments(p)
+			reduce.Fill(dev, 0.01*float32(i%3-1), first)
+			reduce.Fill(dev, 1e-3*float32(i+1), second)
+			total += p.Size()
+		}
+		projection, err := gradproj.New(gradproj.Rademacher, dim, 1, total, gradproj.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, norm = make([]float64, len(rows)*dim), make([]float64, len(rows))
+		p := GradientPass{Pass: pass(dev, m, 40), Projection: projection, Optimizer: o, Direction: &Direction{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}}
+		err = Gradients(ctx(), p, rows, 0, func(batch []int, z []float32, n []float64) error {
+			for i, r := range batch {
+				norm[r] = n[i]
+				for j, v := range z[i*dim : (i+1)*dim] {
+					out[r*dim+j] = float64(v)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if losses, err = Losses(ctx(), p.Pass, rows); err != nil {
+			t.Fatal(err)
+		}
+		return out, norm, losses
+	}
+	want, wantNorm, wantLoss := features(host)
+	got, gotNorm, gotLoss := features(interpreter)
+	for _, c := range []struct {
+		what      string
+		got, want []float64
+	}{{"features", got, want}, {"norms", gotNorm, wantNorm}, {"losses", gotLoss, wantLoss}} {
+		largest := math.Abs(slices.MaxFunc(c.want, func(a, b float64) int { return int(math.Copysign(1, math.Abs(a)-math.Abs(b))) }))
+		var worst float64
+		for i, v := range c.want {
+			worst = max(worst, math.Abs(c.got[i]-v)/largest)
+		}
+		t.Logf("%s: within %.1e of the largest, %.3g", c.what, worst, largest)
+		if !(worst < 1e-5) || largest == 0 {
+			t.Errorf("%s differ by %v of the largest, %v", c.what, worst, largest)
+		}
+	}
+}
+
+// A projection without a kernel is an error, not a panic.
+func TestProjectionsWithoutAKernel(t *testing.T) {
+	dev := sim.New(sim.Options{})
+	t.Cleanup(func() { ptx.Forget(dev); dev.Close() })
+	projection, err := gradproj.New(gradproj.SJLT, 64, 1, 100, gradproj.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = Gradients(ctx(), GradientPass{Pass: Pass{Device: dev, Model: modelOn(t, dev)}, Projection: projection}, examples(1), 0, nil)
+	if err == nil || !strings.Contains(err.Error(), "sjlt") {
+		t.Errorf("error %v", err)
+	}
+}

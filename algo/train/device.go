@@ -1,0 +1,99 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"dataflex/algo/config"
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+	"dataflex/driver/cuda"
+	"dataflex/driver/sim"
+	"dataflex/kernels/ptx"
+)
+
+// openDevice finds the device that was asked for. There is no silent fallback:
+// asking for a GPU where there is none is an error.
+func openDevice(c *config.Config, o Options) (driver.Device, error) {
+	want := o.Device
+	if want == "" {
+		want = "auto"
+		if c.Training.UseCPU {
+			want = "cpu"
+		}
+	}
+	threads := 0
+	if s := os.Getenv("OMP_NUM_THREADS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("OMP_NUM_THREADS=%q is not a number of threads", s)
+		}
+		threads = n
+	}
+	switch {
+	case want == "cpu":
+	case want == "auto":
+		want = "cpu (a GPU is used where --device asks for it)"
+	case want == "sim":
+		dev := sim.New(sim.Options{Workers: threads})
+		o.Log.Info("device", "device", want, "name", dev.Attributes().Name, "threads", dev.Attributes().Units)
+		return dev, nil
+	case want == "cuda", strings.HasPrefix(want, "cuda:"):
+		return openCUDA(want, o)
+	default:
+		return nil, fmt.Errorf("--device %s: the devices are auto, cpu, cuda, cuda:N and sim", want)
+	}
+	dev := cpu.New(threads)
+	o.Log.Info("device", "device", want, "threads", dev.Threads())
+	return dev, nil
+}
+
+// openCUDA opens the GPU that cuda or cuda:N names.
+func openCUDA(want string, o Options) (driver.Device, error) {
+	ordinal := 0
+	if _, s, ok := strings.Cut(want, ":"); ok {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 {
+			return nil, fmt.Errorf("--device %s: GPUs are numbered cuda:0, cuda:1, …", want)
+		}
+		ordinal = n
+	}
+	dev, err := cuda.Open(ordinal)
+	if err != nil {
+		return nil, fmt.Errorf("--device %s: %w; --device cpu needs none", want, err)
+	}
+	o.Log.Info("device", "device", want, "name", dev.Attributes().Name)
+	return dev, nil
+}
+
+// closeDevice gives the device back at the end of a run. What the device answered to a
+// launch, which kernels panic with as they return no errors, becomes the run's error.
+func closeDevice(dev driver.Device, err *error) {
+	if r := recover(); r != nil {
+		fault, ok := r.(*ptx.Error)
+		if !ok {
+			panic(r)
+		}
+		*err = fault
+	}
+	if l, ok := dev.(driver.Launcher); ok {
+		ptx.Forget(l)
+	}
+	*err = errors.Join(*err, dev.Close())
+}
+
+// runsOn refuses what there are no kernels for on the device.
+func (t *Trainer) runsOn() error {
+	c, kind := t.Config, t.device.Kind()
+	switch {
+	case kind == driver.CPU:
+	case c.Tuning.LoRADropout > 0:
+		return c.Errorf("lora_dropout", "there is no kernel for it on --device %v yet: set it to 0", kind)
+	case t.neftune() != 0:
+		return c.Errorf("neftune_noise_alpha", "there is no kernel for it on --device %v yet: leave it out", kind)
+	}
+	return nil
+}

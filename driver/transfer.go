@@ -1,0 +1,62 @@
+package driver
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// Memory is what s is a window on, for Device.CopyIn and CopyOut.
+func (s Slice[T]) Memory() Memory {
+	var zero T
+	n := s.n * int(unsafe.Sizeof(zero))
+	if s.host != nil {
+		return HostMemory(bytesOf(s.host))
+	}
+	return DeviceMemory(s.addr, n)
+}
+
+// onHost reports whether Go reaches s.
+func (s Slice[T]) onHost() bool { return s.host != nil || s.n == 0 }
+
+// Read returns the elements of s: the memory itself where Go reaches it, a copy of it
+// otherwise.
+func Read[T Element](dev Device, s Slice[T]) ([]T, error) {
+	if s.onHost() {
+		return s.host, nil
+	}
+	out := make([]T, s.n)
+	if err := dev.CopyOut(bytesOf(out), s.Memory()); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Write has fill overwrite s: fill gets the memory itself where Go reaches it, and
+// otherwise zeros that are then copied to dev.
+func Write[T Element](dev Device, s Slice[T], fill func([]T) error) error {
+	if s.onHost() {
+		return fill(s.host)
+	}
+	out := make([]T, s.n)
+	if err := fill(out); err != nil {
+		return err
+	}
+	return dev.CopyIn(s.Memory(), bytesOf(out))
+}
+
+// Upload copies src into dst, which has the same length. src may be what Read returned.
+func Upload[T Element](dev Device, dst Slice[T], src []T) error {
+	if len(src) != dst.n {
+		panic(fmt.Sprintf("driver: Upload of %d elements into %d", len(src), dst.n))
+	}
+	if dst.onHost() {
+		copy(dst.host, src)
+		return nil
+	}
+	return dev.CopyIn(dst.Memory(), bytesOf(src))
+}
+
+func bytesOf[T Element](s []T) []byte {
+	var zero T
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(zero)))
+}

@@ -1,0 +1,53 @@
+package driver_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+	"dataflex/driver/sim"
+)
+
+// What goes in comes out, from the middle of an allocation too, and only the host's
+// memory is handed out without a copy.
+func TestTransfers(t *testing.T) {
+	for _, dev := range []driver.Device{cpu.New(1), sim.New(sim.Options{})} {
+		mem, err := dev.Alloc(4 * 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := driver.View[int32](mem)
+		if err := driver.Upload(dev, all, []int32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}); err != nil {
+			t.Fatal(err)
+		}
+		middle := all.Sub(3, 7)
+		if middle.Memory().Size() != 16 {
+			t.Errorf("%v: 4 int32 are %d bytes", dev.Kind(), middle.Memory().Size())
+		}
+		got, err := driver.Read(dev, middle)
+		if err != nil || !slices.Equal(got, []int32{3, 4, 5, 6}) {
+			t.Errorf("%v: %v, %v", dev.Kind(), got, err)
+		}
+		if err := driver.Write(dev, middle, func(x []int32) error { copy(x, []int32{-3, -4, -5, -6}); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		got[0] = 100
+		want := []int32{0, 1, 2, -3, -4, -5, -6, 7, 8, 9}
+		if dev.Kind() == driver.CPU {
+			want[3] = 100
+		}
+		if got, err := driver.Read(dev, all); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v: %v, %v, want %v", dev.Kind(), got, err, want)
+		}
+		failed := errors.New("failed")
+		if err := driver.Write(dev, middle, func([]int32) error { return failed }); !errors.Is(err, failed) {
+			t.Errorf("%v: fill's error became %v", dev.Kind(), err)
+		}
+		if x, err := driver.Read(dev, driver.I32{}); x != nil || err != nil {
+			t.Errorf("%v: the nil slice reads %v, %v", dev.Kind(), x, err)
+		}
+		dev.Close()
+	}
+}
