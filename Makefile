@@ -3,6 +3,7 @@
 # make test     every test, no GPU, no network once the modules are there
 # make bench    the speed table of WORKSPACE.md, beside PyTorch with BENCH_PYTHON=a python that has it
 # make lint     go vet, staticcheck, gofumpt
+# make cuda     the programs with the CUDA driver in them (no GPU has run them yet)
 # make test-cuda  the CUDA driver against a fake libcuda
 # make kernels  PTX from the CUDA sources, with clang
 # make golden   the reference values again (REF_PYTHON needs torch; never needed to test)
@@ -12,7 +13,7 @@ REF_PYTHON ?= python3
 BENCH_PYTHON ?=
 VERSION    := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all demo demo-model test test-cuda bench lint golden kernels clean
+.PHONY: all cuda demo demo-model test test-cuda bench lint golden kernels clean
 
 all:
 	$(GO) build -trimpath -ldflags "-X dataflex/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
@@ -56,6 +57,10 @@ kernels:
 CUDA_DIR := $(CURDIR)/third_party/cuda
 CUDA_REV  = $(shell cat $(CUDA_DIR)/include/*.h | cksum | cut -d' ' -f1)
 CUDA_ENV  = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g '-I$(CUDA_DIR)/include' -DDATAFLEX_CUDA_REV=$(CUDA_REV)" CGO_LDFLAGS="-Wl,--as-needed '-L$(CUDA_DIR)/lib'"
+# The programs with the CUDA driver in them; they run without one, too.
+cuda:
+	$(CUDA_ENV) $(GO) build -tags cuda -trimpath -ldflags "-X dataflex/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli
+
 test-cuda:
 	$(CUDA_ENV) $(GO) test -tags cuda ./driver/cuda ./third_party/cuda/...
 
