@@ -42,6 +42,29 @@ func TestTrainsOnTheInterpreter(t *testing.T) {
 	}
 }
 
+// TestGoldenLlamaOnTheInterpreter: five LoRA steps of the golden tiny llama, which has a
+// head of its own and a vocabulary of 6400.
+func TestGoldenLlamaOnTheInterpreter(t *testing.T) {
+	llama, err := filepath.Abs(filepath.Join(golden, "models/tiny-llama"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(llama); err != nil || testing.Short() {
+		t.Skip("it takes ten seconds, where there is one: ", err)
+	}
+	f := newFixture(t)
+	run := func(device string) (dir string) {
+		dir = filepath.Join(f.dir, device)
+		err := f.runOn(device, "output_dir="+dir, "model_name_or_path="+llama, "template=qwen", "cutoff_len=32",
+			"per_device_train_batch_size=1", "gradient_accumulation_steps=1", "max_steps=5")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	sameRun(t, run("cpu"), run("sim"), 5)
+}
+
 // TestDevicesRefuseWhatTheyCannot: what there is no kernel for is an error before
 // anything is computed, and a GPU that is not there is not replaced.
 func TestDevicesRefuseWhatTheyCannot(t *testing.T) {
