@@ -39,7 +39,6 @@ type Run struct {
 	Eval      []data.Example // empty where the configuration names none
 	Seed      uint64         // the run's seed
 	Updates   int            // selections planned for the whole run, 0 when open-ended
-	Identity  string         // names base model and data by content: part of every cache key
 	Log       *slog.Logger
 
 	// UpdatesPerEpoch is the selections of a Flex epoch (update_times), 0 when

@@ -141,13 +141,3 @@ func ByLength(examples []data.Example, maxTokens int) [][]int {
 	}
 	return out
 }
-
-// Padded is the number of tokens a micro-batch would have if its rows were padded
-// to the longest, rounded up to a multiple: what upstream counts as input tokens.
-func Padded(examples []data.Example, rows []int, multiple int) int {
-	longest := 0
-	for _, r := range rows {
-		longest = max(longest, len(examples[r].InputIDs))
-	}
-	return (longest + multiple - 1) / multiple * multiple * len(rows)
-}

@@ -13,6 +13,7 @@ import (
 	"dataflex/algo/config"
 	"dataflex/algo/report"
 	"dataflex/data"
+	"dataflex/data/processor"
 	"dataflex/data/tokenizer"
 	"dataflex/driver"
 	"dataflex/kernels/reduce"
@@ -212,17 +213,21 @@ func (t *Trainer) group() (micros []batch.Micro, labels int) {
 
 // count keeps upstream's books, which go by padded tokens.
 func (t *Trainer) count(m *batch.Micro) {
-	padded := batch.Padded(t.train, m.Rows, t.padding())
-	m.PadLen = padded / len(m.Rows)
+	rows := make([]data.Example, len(m.Rows))
+	for i, r := range m.Rows {
+		rows[i] = t.train[r]
+	}
+	m.PadLen = processor.PaddedLength(rows, t.padding())
+	padded := m.PadLen * len(rows)
 	t.totals.Tokens += len(m.Tokens)
 	t.totals.Padded += padded
 	t.totals.Flos += 6 * float64(padded) * t.nonEmbedding
 }
 
-// padding is the multiple rows are padded to upstream: 8 for fine-tuning.
+// padding is the multiple rows are padded to upstream.
 func (t *Trainer) padding() int {
 	if t.Config.Tuning.Stage == config.StageSFT {
-		return 8
+		return processor.PaddingMultiple
 	}
 	return 1
 }
