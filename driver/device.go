@@ -34,6 +34,7 @@ type Attributes struct {
 	Name        string // as the vendor spells it
 	Units       int    // worker threads on a CPU, multiprocessors on a GPU
 	MemoryBytes uint64 // usable memory in bytes, 0 when unknown
+	Capability  int    // compute capability as PTX targets spell it: 80, 90; 0 on a CPU
 }
 
 // Memory is one allocation on a device. Views into it are Slices.

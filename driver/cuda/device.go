@@ -158,7 +158,7 @@ func (d *Device) Kind() driver.Kind { return driver.CUDA }
 
 // Attributes describes the GPU.
 func (d *Device) Attributes() driver.Attributes {
-	return driver.Attributes{Name: d.props.Name, Units: d.props.Multiprocessors, MemoryBytes: d.props.MemoryBytes}
+	return driver.Attributes{Name: d.props.Name, Units: d.props.Multiprocessors, MemoryBytes: d.props.MemoryBytes, Capability: d.props.SM()}
 }
 
 // Properties is what the driver says of the GPU.

@@ -141,7 +141,7 @@ func TestOpen(t *testing.T) {
 	if sm := d.Properties().SM(); sm != 90 {
 		t.Errorf("SM() = %d, want 90", sm)
 	}
-	if a := d.Attributes(); a.Name != "Fake H200 #0" || a.Units != 132 || a.MemoryBytes != 1<<30 || d.Kind() != driver.CUDA {
+	if a := d.Attributes(); a.Name != "Fake H200 #0" || a.Units != 132 || a.MemoryBytes != 1<<30 || a.Capability != 90 || d.Kind() != driver.CUDA {
 		t.Errorf("Attributes() = %+v, Kind() = %v", a, d.Kind())
 	}
 	if err := d.Synchronize(); err != nil {

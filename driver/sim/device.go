@@ -32,6 +32,7 @@ type Options struct {
 	Seed        uint64 // not 0: warps in random order, preempted anywhere
 	Workers     int    // blocks at a time; 0: GOMAXPROCS
 	MaxSteps    int64  // instructions a block may run; 0: 2^32
+	Capability  int    // what Attributes tells, which kernels choose their PTX by; 0: 80
 }
 
 // buffer is one allocation of global memory.
@@ -60,6 +61,9 @@ func New(o Options) *Device {
 	if o.MaxSteps <= 0 {
 		o.MaxSteps = defaultSteps
 	}
+	if o.Capability == 0 {
+		o.Capability = 80
+	}
 	return &Device{opt: o, totals: map[string]*Counters{}}
 }
 
@@ -68,7 +72,7 @@ func (d *Device) Kind() driver.Kind { return driver.Sim }
 
 // Attributes describes the interpreter.
 func (d *Device) Attributes() driver.Attributes {
-	return driver.Attributes{Name: "PTX interpreter", Units: d.opt.Workers}
+	return driver.Attributes{Name: "PTX interpreter", Units: d.opt.Workers, Capability: d.opt.Capability}
 }
 
 // maxBuffer keeps an allocation inside its window.

@@ -9,10 +9,15 @@ import (
 	"dataflex/kernels/ptx"
 )
 
-// Sim returns an interpreter that is closed when the test ends. Memory nobody has
-// written is a fault to read.
-func Sim(t testing.TB) *sim.Device {
-	d := sim.New(sim.Options{Unwritten: true})
+// Sim returns an interpreter that is closed when the test ends and is given the sm_80
+// kernels. Memory nobody has written is a fault to read.
+func Sim(t testing.TB) *sim.Device { return interpreter(t, 80) }
+
+// Hopper is Sim with the sm_90a kernels, where a family has them.
+func Hopper(t testing.TB) *sim.Device { return interpreter(t, 90) }
+
+func interpreter(t testing.TB, capability int) *sim.Device {
+	d := sim.New(sim.Options{Unwritten: true, Capability: capability})
 	t.Cleanup(func() {
 		ptx.Forget(d)
 		d.Close()

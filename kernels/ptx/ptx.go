@@ -129,3 +129,7 @@ func (q *Queue) function(f *Family, name string) driver.Function {
 	q.functions[k] = fn
 	return fn
 }
+
+// Hopper reports whether dev runs sm_90a kernels: compute capability 9.0 and no other.
+// Everywhere else a family's sm_80 text is the one.
+func Hopper(dev driver.Device) bool { return dev.Attributes().Capability == 90 }
