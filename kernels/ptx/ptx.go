@@ -44,13 +44,14 @@ func must(op string, err error) {
 
 // Queue is one device's kernels. Like the device it serves one goroutine at a time.
 type Queue struct {
-	dev       driver.Launcher
-	functions map[kernel]driver.Function
-	modules   map[*Family]driver.Module
-	args      driver.Args
-	scratch   [maxScratch]driver.Memory
-	uploads   []upload
-	constants []constant
+	dev        driver.Launcher
+	functions  map[kernel]driver.Function
+	modules    map[*Family]driver.Module
+	args       driver.Args
+	scratch    [maxScratch]driver.Memory
+	uploads    []upload
+	constants  []constant
+	tensorMaps map[tensorKey]*driver.EncodedTensorMap
 }
 
 type kernel struct {
@@ -69,7 +70,7 @@ func On(dev driver.Launcher) *Queue {
 	defer mu.Unlock()
 	q := queues[dev]
 	if q == nil {
-		q = &Queue{dev: dev, functions: map[kernel]driver.Function{}, modules: map[*Family]driver.Module{}}
+		q = &Queue{dev: dev, functions: map[kernel]driver.Function{}, modules: map[*Family]driver.Module{}, tensorMaps: map[tensorKey]*driver.EncodedTensorMap{}}
 		queues[dev] = q
 	}
 	return q
