@@ -1,5 +1,5 @@
 // Package reward judges what a model generated: by a rule, by a program of the
-// user's, or by a judge behind an HTTP interface. A reward is a finite number,
+// user's, by a reward model, or by a judge behind an HTTP interface. A reward is a finite number,
 // larger for better; a judge that fails is an error, never a reward of 0.
 package reward
 
@@ -16,6 +16,9 @@ type Case struct {
 	Prompt    string `json:"prompt"`
 	Reference string `json:"reference"` // the data's own answer
 	Answer    string `json:"answer"`    // what was generated
+
+	Instruction string `json:"-"` // what Prompt is made of
+	Input       string `json:"-"`
 }
 
 // Reward judges answers, one number for each, in order.

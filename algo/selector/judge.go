@@ -1,6 +1,7 @@
 package selector
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -13,16 +14,18 @@ import (
 )
 
 // newReward reads which reward a component wants. remote says that it may answer
-// differently another time.
+// differently another time, for all that the selection's key tells.
 //
 //	reward: exact_match | contains | numeric
+//	reward: reward_model   reward_model_path, reward_template (upstream: reward_prompt_with_ref and
+//	                       reward_prompt_without_ref), reward_max_length (tokens)
 //	reward: command   reward_command, reward_timeout (seconds, for all answers of a selection)
 //	reward: http      reward_url, reward_model, reward_key_env, reward_temperature,
 //	                  reward_prompt, reward_timeout (per answer), reward_retries
 //
-// Without `reward`, upstream's reward_model_backend: api with its
-// reward_backend_params is read as http.
-func newReward(run *algo.Run, p *config.Params) (r reward.Reward, remote bool, err error) {
+// Without `reward`, upstream's reward_model_path is read as reward_model, and its
+// reward_model_backend: api with its reward_backend_params as http.
+func newReward(run *algo.Run, mode algo.Mode, p *config.Params) (r reward.Reward, remote bool, err error) {
 	kind := p.String("reward", "")
 	command := p.Strings("reward_command", nil)
 	timeout := time.Duration(p.Float("reward_timeout", 600) * float64(time.Second))
@@ -32,14 +35,17 @@ func newReward(run *algo.Run, p *config.Params) (r reward.Reward, remote bool, e
 	}
 	keyName := p.String("reward_key_env", "")
 	backend, backends := p.String("reward_model_backend", ""), p.Map("reward_backend_params", nil)
-	p.String("reward_prompt_with_ref", "") // upstream's, for a classifier model
-	p.String("reward_prompt_without_ref", "")
+	texts := reward.Texts{With: p.String("reward_prompt_with_ref", ""), Without: p.String("reward_prompt_without_ref", "")}
+	asked := reward.ModelOptions{Template: p.String("reward_template", ""), Longest: p.Int("reward_max_length", 4096)}
 	model := p.String("reward_model_path", "")
 	if err := p.Err(); err != nil {
 		return nil, false, err
 	}
 	if timeout <= 0 {
 		return nil, false, p.Wrap("reward_timeout", errors.New("a timeout in seconds must be positive"))
+	}
+	if kind == "" && model != "" {
+		kind = "reward_model"
 	}
 	if kind == "" && backend == "api" {
 		kind = "http"
@@ -54,6 +60,9 @@ func newReward(run *algo.Run, p *config.Params) (r reward.Reward, remote bool, e
 		return reward.Contains, false, nil
 	case "numeric":
 		return reward.Numeric, false, nil
+	case "reward_model":
+		r, err = newRewardModel(run, mode, p, model, asked, texts)
+		return r, true, err // the folder is not part of the selection's key
 	case "command":
 		if len(command) == 0 {
 			return nil, false, p.Wrap("reward_command", errors.New("reward: command needs the program to run"))
@@ -67,20 +76,41 @@ func newReward(run *algo.Run, p *config.Params) (r reward.Reward, remote bool, e
 		judge.Key, err = keyFrom(keyName)
 		return judge, true, p.Wrap("reward_key_env", err)
 	case "":
-		return nil, false, p.Wrap("reward", fmt.Errorf("say who judges the answers: exact_match, contains, numeric, command (reward_command) or http (reward_url, reward_model)%s", instead(backend, model)))
+		return nil, false, p.Wrap("reward", fmt.Errorf("say who judges the answers: exact_match, contains, numeric, reward_model (reward_model_path), command (reward_command) or http (reward_url, reward_model)%s", instead(backend)))
 	}
-	return nil, false, p.Wrap("reward", fmt.Errorf("a reward is exact_match, contains, numeric, command or http, not %q", kind))
+	return nil, false, p.Wrap("reward", fmt.Errorf("a reward is exact_match, contains, numeric, reward_model, command or http, not %q", kind))
 }
 
-// instead says what to do about upstream's judges that are none of ours.
-func instead(backend, model string) string {
-	switch {
-	case backend == "local_vllm":
+// instead says what to do about the judge of upstream's shipped preset.
+func instead(backend string) string {
+	if backend == "local_vllm" {
 		return "; a model that vLLM serves is asked with reward: http"
-	case model != "":
-		return "; the classifier of reward_model_path can be asked by a program, reward: command"
 	}
 	return ""
+}
+
+// newRewardModel asks by conversation, or by upstream's texts in its mode.
+func newRewardModel(run *algo.Run, mode algo.Mode, p *config.Params, dir string, o reward.ModelOptions, texts reward.Texts) (reward.Reward, error) {
+	switch {
+	case dir == "":
+		return nil, p.Wrap("reward_model_path", errors.New("reward: reward_model needs the folder of a sequence classifier"))
+	case o.Longest < 1:
+		return nil, p.Wrap("reward_max_length", fmt.Errorf("at least one token, not %d", o.Longest))
+	case mode == algo.Upstream && o.Template != "":
+		return nil, p.Wrap("reward_template", errors.New("mode upstream asks by reward_prompt_with_ref, not by a template"))
+	case mode == algo.Faithful && texts.With != "":
+		return nil, p.Wrap("reward_prompt_with_ref", errors.New("mode faithful asks by the reward model's chat template: leave this out, or set mode: upstream"))
+	case mode == algo.Faithful && texts.Without != "":
+		return nil, p.Wrap("reward_prompt_without_ref", errors.New("mode faithful asks by the reward model's chat template: leave this out, or set mode: upstream"))
+	}
+	if mode == algo.Upstream {
+		o.Text = &reward.Texts{With: cmp.Or(texts.With, reward.DefaultTexts.With), Without: cmp.Or(texts.Without, reward.DefaultTexts.Without)}
+	}
+	m, err := reward.NewModel(run.Device, dir, o)
+	if err != nil {
+		return nil, p.Wrap("reward_model_path", err)
+	}
+	return m, nil
 }
 
 // keyFrom reads a key from the environment: no key stands in a file.

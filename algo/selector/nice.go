@@ -72,7 +72,7 @@ func newNICE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	baseline := p.String("baseline", "none")
 	fallback = p.String("fallback", fallback)
 	s.policyDir = p.String("policy_model_path", "")
-	if s.reward, s.remote, err = newReward(run, p); err != nil {
+	if s.reward, s.remote, err = newReward(run, mode, p); err != nil {
 		return nil, err
 	}
 	if err := p.Err(); err != nil {
@@ -203,7 +203,7 @@ func (s *nice) answers(ctx context.Context, questions []algo.Question, r algo.Re
 	cases := make([]reward.Case, len(out))
 	for k, tokens := range texts {
 		q := questions[out[k].row]
-		cases[k] = reward.Case{Prompt: asked(q), Reference: q.Reference, Answer: tok.Decode(tokens, true)}
+		cases[k] = reward.Case{Prompt: asked(q), Reference: q.Reference, Answer: tok.Decode(tokens, true), Instruction: q.Instruction, Input: q.Input}
 		if len(tokens) < o.MaxNewTokens && len(stop) > 0 {
 			tokens = append(tokens[:len(tokens):len(tokens)], stop[0]) // that it ended is part of the answer
 		}

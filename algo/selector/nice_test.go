@@ -254,7 +254,10 @@ func TestNICERefusals(t *testing.T) {
 	}{
 		{"faithful", []string{"seed: 1"}, "say who judges"},
 		{"faithful", []string{"reward_model_backend: local_vllm"}, "reward: http"},
-		{"faithful", []string{"reward_model_path: /models/rm"}, "reward: command"},
+		{"faithful", []string{"reward_model_path: /models/rm"}, "no such model folder"},
+		{"faithful", []string{"reward: reward_model"}, "folder of a sequence classifier"},
+		{"faithful", []string{"reward_model_path: /models/rm", "reward_prompt_with_ref: x"}, "mode: upstream"},
+		{"upstream", []string{"reward_model_path: /models/rm", "reward_template: llama3"}, "not by a template"},
 		{"faithful", []string{"reward: bleu"}, `not "bleu"`},
 		{"faithful", []string{"reward: command"}, "the program to run"},
 		{"faithful", []string{"reward: http"}, "chat completions"},

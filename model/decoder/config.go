@@ -64,6 +64,10 @@ func readConfig(dir string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
+	return fromCheckpoint(c)
+}
+
+func fromCheckpoint(c *checkpoint.ModelConfig) (Config, error) {
 	if err := supported(c); err != nil {
 		return Config{}, fmt.Errorf("%s: %w", c.Path, err)
 	}

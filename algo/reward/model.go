@@ -1,0 +1,166 @@
+package reward
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	"dataflex/algo/batch"
+	"dataflex/data"
+	"dataflex/data/template"
+	"dataflex/data/tokenizer"
+	"dataflex/driver"
+	"dataflex/model/decoder"
+)
+
+// ModelOptions say how a reward model is asked.
+type ModelOptions struct {
+	// Template lays out question and answer as a conversation; "" is what the model's
+	// own chat template amounts to.
+	Template string
+	Longest  int // tokens; what is longer loses its beginning, or its end where Text is set
+
+	// Text, where not nil, asks by a text instead of a conversation, as DataFlex does,
+	// and squashes the answer into 0 … 1: the logistic function of a single output, the
+	// last one's softmax among several.
+	Text *Texts
+}
+
+// Texts are what a reward model reads, with {instruction}, {input}, {reference} and
+// {prediction}. Without is for rows whose data has no answer.
+type Texts struct{ With, Without string }
+
+// DefaultTexts ask for a mark; DataFlex's own say the same in other words.
+var DefaultTexts = Texts{
+	With:    "Mark the candidate's response from 0 to 1, with the reference as the measure.\n\nInstruction:\n{instruction}\n\nInput:\n{input}\n\nReference:\n{reference}\n\nCandidate:\n{prediction}\n\nMark:",
+	Without: "Mark the candidate's response from 0 to 1.\n\nInstruction:\n{instruction}\n\nInput:\n{input}\n\nCandidate:\n{prediction}\n\nMark:",
+}
+
+// Model is a reward model: a Hugging Face folder of a …ForSequenceClassification. Its
+// reward is its one output as it is (Wang et al. 2025 take the logit), or see
+// ModelOptions.Text. The weights are read anew for every call of Score and given back
+// after it.
+type Model struct {
+	dev  driver.Device
+	dir  string
+	opt  ModelOptions
+	tok  *tokenizer.Tokenizer
+	tmpl *template.Template // nil with Text
+}
+
+// NewModel checks that dir holds what NewModel's caller will ask for later.
+func NewModel(dev driver.Device, dir string, opt ModelOptions) (*Model, error) {
+	labels, err := decoder.CheckClassifier(dir)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{dev: dev, dir: dir, opt: opt}
+	if m.tok, err = tokenizer.Load(dir); err != nil {
+		return nil, err
+	}
+	switch {
+	case opt.Text != nil:
+		return m, nil
+	case labels != 1:
+		return nil, fmt.Errorf("%s has %d outputs: a reward is one number (mode: upstream takes the last one's probability)", dir, labels)
+	case opt.Template != "":
+		m.tmpl, err = template.Get(opt.Template)
+	default:
+		m.tmpl, err = template.FromChatTemplate(m.tok)
+	}
+	return m, err
+}
+
+// tokensAtOnce bounds the rows that share a pass.
+const tokensAtOnce = 4096
+
+// Score asks the model for every case.
+func (m *Model) Score(ctx context.Context, cases []Case) ([]float64, error) {
+	rows := make([]data.Example, len(cases))
+	for i, c := range cases {
+		ids, err := m.tokens(c)
+		if err != nil {
+			return nil, fmt.Errorf("reward model %s: answer %d: %w", m.dir, i, err)
+		}
+		rows[i] = unlabelled(ids)
+	}
+	judge, err := decoder.LoadClassifier(m.dev, m.dir)
+	if err != nil {
+		return nil, fmt.Errorf("reward model: %w", err)
+	}
+	defer judge.Close()
+	out := make([]float64, len(cases))
+	for _, group := range batch.ByLength(rows, tokensAtOnce) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		logits, err := judge.Logits(batch.Pack(rows, group).Batch)
+		if err != nil {
+			return nil, fmt.Errorf("reward model %s: %w", m.dir, err)
+		}
+		for k, i := range group {
+			out[i] = m.reward(logits[k])
+		}
+	}
+	return out, check(out, len(cases))
+}
+
+func unlabelled(ids []int32) data.Example {
+	labels := make([]int32, len(ids))
+	for i := range labels {
+		labels[i] = data.IgnoreIndex
+	}
+	return data.Example{InputIDs: ids, Labels: labels}
+}
+
+func (m *Model) tokens(c Case) ([]int32, error) {
+	if m.opt.Text != nil {
+		ids := m.tok.EncodeSpecial(m.opt.Text.fill(c))
+		if len(ids) == 0 {
+			return nil, fmt.Errorf("its prompt is empty")
+		}
+		return ids[:min(len(ids), m.opt.Longest)], nil
+	}
+	pair, err := m.tmpl.EncodeOne(m.tok, []data.Message{{Role: data.User, Content: c.Prompt}, {Role: data.Assistant, Content: c.Answer}}, "", "")
+	if err != nil {
+		return nil, err
+	}
+	ids := append(pair.Source, pair.Target...)
+	if len(ids) == 0 {
+		return nil, fmt.Errorf("question and answer are empty")
+	}
+	return ids[max(0, len(ids)-m.opt.Longest):], nil
+}
+
+func (t Texts) fill(c Case) string {
+	or := func(s, instead string) string {
+		if s = strings.TrimSpace(s); s == "" {
+			return instead
+		}
+		return s
+	}
+	text, reference := t.With, strings.TrimSpace(c.Reference)
+	if reference == "" {
+		text = t.Without
+	}
+	return strings.NewReplacer(
+		"{instruction}", strings.TrimSpace(c.Instruction), "{input}", or(c.Input, "No additional input."),
+		"{reference}", reference, "{prediction}", or(c.Answer, "No response."),
+	).Replace(text)
+}
+
+func (m *Model) reward(logits []float32) float64 {
+	last := float64(logits[len(logits)-1])
+	switch {
+	case m.opt.Text == nil:
+		return last
+	case len(logits) == 1:
+		return 1 / (1 + math.Exp(-last))
+	}
+	var sum float64
+	for _, z := range logits {
+		sum += math.Exp(float64(z) - last)
+	}
+	return 1 / sum
+}
