@@ -44,6 +44,7 @@ golden: all
 	$(REF_PYTHON) tools/golden/streams.py
 	$(REF_PYTHON) tools/golden/yaml_scalars.py
 	$(REF_PYTHON) tools/golden/report.py
+	$(REF_PYTHON) tools/golden/classifier.py model/decoder/testdata/classifier
 	DATAFLEX_TEST_FIXTURE=$(FIXTURE) $(GO) test -count=1 -run TestWriteFixture ./algo/train
 	./bin/dataflex-cli show $(FIXTURE)/run.yaml model_name_or_path=tools/dataflex-demo/model dataset_dir=$(FIXTURE) dataset=pool --json >$(FIXTURE)/pool.jsonl
 	./bin/dataflex-cli show $(FIXTURE)/run.yaml model_name_or_path=tools/dataflex-demo/model dataset_dir=$(FIXTURE) dataset=eval --json >$(FIXTURE)/eval.jsonl
