@@ -47,9 +47,10 @@ type Run struct {
 	// Subtasks names the validation subtask of every row of Eval (a `subtask`
 	// column); nil where the data has no such column.
 	Subtasks []string
-	// Questions are the rows of Eval as one asks them, for methods that generate;
-	// nil where they were not kept. Tokenizer is the run's, Stop the tokens that end
-	// an answer: its EOS and the template's stop words.
+	// Questions are the rows of Eval as one asks them, in the same order, from the
+	// data files. The loop fills them in after a QuestionNeeder is built and before
+	// its first selection; nil for other methods. Tokenizer is the run's, Stop the
+	// tokens that end an answer: its EOS and the template's stop words.
 	Questions []Question
 	Tokenizer *tokenizer.Tokenizer
 	Stop      []int32
@@ -57,10 +58,10 @@ type Run struct {
 
 // Question is a row before it is answered, from its raw fields.
 type Question struct {
-	Prompt      []int32 // everything before the last answer, under the run's template
-	Instruction string  // of an Alpaca row; else the last user message
-	Input       string
-	Reference   string // the data's own answer
+	Prompt      []int32 // everything before the last answer, under the run's template; not cut to cutoff_len
+	Instruction string  // of an Alpaca row; else the last message before the answer
+	Input       string  // of an Alpaca row
+	Reference   string  // the data's own answer
 }
 
 // Request asks a Selector for rows.
@@ -96,6 +97,12 @@ type Warmer interface {
 // EvalNeeder is a Selector that cannot work without an evaluation set.
 type EvalNeeder interface {
 	NeedsEval() bool
+}
+
+// QuestionNeeder is a Selector that asks the evaluation rows' questions: it wants
+// Run.Questions.
+type QuestionNeeder interface {
+	NeedsQuestions() bool
 }
 
 // Stateful is a method with state of its own that a checkpoint must hold.
