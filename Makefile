@@ -6,6 +6,7 @@
 # make cuda     the programs with the CUDA driver in them (no GPU has run them yet)
 # make test-cuda  the CUDA driver against a fake libcuda
 # make kernels  PTX from the CUDA sources, with clang
+# make ptxas    NVIDIA's assembler on every kernel: no GPU, fetched once with pip; the kernels' budget and its table
 # make golden   the reference values again (REF_PYTHON needs torch; never needed to test)
 
 GO         ?= go
@@ -13,7 +14,7 @@ REF_PYTHON ?= python3
 BENCH_PYTHON ?=
 VERSION    := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all cuda demo demo-model test test-cuda bench lint golden kernels clean
+.PHONY: all cuda demo demo-model test test-cuda bench lint golden kernels ptxas clean
 
 all:
 	$(GO) build -trimpath -ldflags "-X dataflex/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
@@ -53,6 +54,12 @@ golden: all
 # The kernels' PTX from their CUDA sources; wants the clang that kernels/build names.
 kernels:
 	$(GO) run ./kernels/build
+
+# Fails on spills, local memory and serialised wgmma. The report is the same on every machine.
+PTXAS_CHECK = kernels/build/ptxas-check @kernels/build/ptxas-check.args
+ptxas:
+	$(PTXAS_CHECK) --json kernels/build/ptxas.json kernels/
+	$(GO) run ./kernels/build -table
 
 # The CUDA driver against a fake libcuda: no GPU and no toolkit, gcc alone.
 CUDA_DIR := $(CURDIR)/third_party/cuda

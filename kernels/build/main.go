@@ -5,14 +5,15 @@
 //	go run ./kernels/build norm gemm       those families alone
 //	go run ./kernels/build -check          compile and compare with the PTX that is there; lint; write nothing
 //	go run ./kernels/build -lint           lint the PTX that is there, without a compiler
-//	go run ./kernels/build -table f.json   ptxas-check's report as a Markdown table
+//	go run ./kernels/build -table          kernels/build/ptxas.json as the table of WORKSPACE.md
 //
 // x.cu becomes x.sm80.ptx (PTX 7.0: any GPU since Ampere), x.sm90a.cu becomes
 // x.sm90a.ptx (PTX 8.0: Hopper alone). The compilers are pinned, as the same text is
 // wanted on every machine: apt-get install clang-19=1:19.1.7-3~deb12u1
 // clang-22=1:22.1.8-1~deb12u1 (bookworm, bookworm-security).
 //
-// Exit status: 0 fine, 1 something is wrong with the kernels, 2 no pinned compiler.
+// Exit status: 0 fine, 1 something is wrong with the kernels, 2 nothing is known to be
+// wrong but a pinned compiler is not there.
 package main
 
 import (
@@ -28,12 +29,21 @@ import (
 
 var errNoCompiler = errors.New("no pinned compiler")
 
+// mode is what to do with the PTX that is there, instead of writing it.
+type mode struct{ check, lint bool }
+
 func main() {
-	check := flag.Bool("check", false, "compare with the PTX that is there instead of writing it")
-	lintOnly := flag.Bool("lint", false, "only lint the PTX that is there")
-	table := flag.String("table", "", "ptxas-check's JSON report, to print as Markdown")
+	var m mode
+	flag.BoolVar(&m.check, "check", false, "compare with the PTX that is there instead of writing it")
+	flag.BoolVar(&m.lint, "lint", false, "only lint the PTX that is there")
+	table := flag.Bool("table", false, "write the table of WORKSPACE.md from ptxas-check's report")
 	flag.Parse()
-	err := run(*check, *lintOnly, *table, flag.Args())
+	var err error
+	if *table {
+		err = writeTable("WORKSPACE.md", "kernels/build/ptxas.json")
+	} else {
+		err = run(m, flag.Args())
+	}
 	if err == nil {
 		return
 	}
@@ -44,21 +54,27 @@ func main() {
 	os.Exit(1)
 }
 
-func run(check, lintOnly bool, table string, families []string) error {
-	if table != "" {
-		return printTable(os.Stdout, table)
-	}
+// run goes through the sources. That a compiler is missing is the answer only where
+// nothing else is wrong.
+func run(m mode, families []string) error {
 	sources, err := findSources("kernels", families)
 	if err != nil {
 		return err
 	}
 	var errs []error
+	var missing error
 	for _, s := range sources {
-		if err := s.build(check, lintOnly); err != nil {
+		switch err := s.build(m); {
+		case errors.Is(err, errNoCompiler):
+			missing = err
+		case err != nil:
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	return missing
 }
 
 // findSources lists the CUDA sources under root, of the named families or of all.
@@ -93,10 +109,10 @@ func newSource(cu string) source {
 	return source{cu, stem + ".sm80.ptx", sm80}
 }
 
-func (s source) build(check, lintOnly bool) error {
+func (s source) build(m mode) error {
 	have, readErr := os.ReadFile(s.ptx)
 	text := have
-	if lintOnly {
+	if m.lint {
 		if readErr != nil {
 			return readErr
 		}
@@ -106,13 +122,13 @@ func (s source) build(check, lintOnly bool) error {
 			return fmt.Errorf("%s: %w", s.cu, err)
 		}
 	}
-	if faults := lint(string(text), s.arch); len(faults) > 0 {
+	if faults := lint(s.ptx, string(text), s.arch); len(faults) > 0 {
 		return fmt.Errorf("%s: %w", s.ptx, errors.Join(faults...))
 	}
-	if lintOnly || bytes.Equal(have, text) {
+	if m.lint || bytes.Equal(have, text) {
 		return nil
 	}
-	if check {
+	if m.check {
 		return fmt.Errorf("%s is not what %s compiles to: run make kernels", s.ptx, s.cu)
 	}
 	fmt.Println(s.ptx)

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ type report struct {
 	PTXAS   string
 	Results []struct {
 		Arch    string
+		File    string
 		Kernels map[string]resources
 	}
 }
@@ -32,29 +32,60 @@ type resources struct {
 	Instructions int
 	HMMA, HGMMA  int
 	LDGSTS, TMA  int
-	WGMMA        []string // complaints
+	Loop         *struct{ Instructions, Tensor int }
 }
 
-// printTable writes a report of ptxas-check --json as a Markdown table.
-func printTable(w io.Writer, path string) error {
-	b, err := os.ReadFile(path)
+const tableBegin, tableEnd = "<!-- ptxas -->\n", "<!-- /ptxas -->\n"
+
+// writeTable puts the report of ptxas-check --json between the markers of a page. The
+// texts of kernels/dev are instructions under test and no kernels of ours.
+func writeTable(page, report string) error {
+	b, err := os.ReadFile(report)
 	if err != nil {
 		return err
 	}
+	table, err := table(b)
+	if err != nil {
+		return fmt.Errorf("%s: %w", report, err)
+	}
+	text, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(text), tableBegin)
+	_, after, closed := strings.Cut(rest, tableEnd)
+	if !ok || !closed {
+		return fmt.Errorf("%s has no %s and %s", page, strings.TrimSpace(tableBegin), strings.TrimSpace(tableEnd))
+	}
+	return os.WriteFile(page, []byte(before+tableBegin+table+tableEnd+after), 0o644)
+}
+
+func tableHead(ptxas string) string {
+	return "ptxas " + ptxas + "; spills are bytes, a loop is its instructions / tensor instructions.\n\n" +
+		"| kernel | target | registers | spills st/ld | shared B | blocks x threads a multiprocessor, warps, limit | instructions | main loop | tensor | async copies |\n" +
+		"|---|---|---|---|---|---|---|---|---|---|\n"
+}
+
+func table(b []byte) (string, error) {
 	var r report
 	if err := json.Unmarshal(b, &r); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return "", err
 	}
 	var rows []string
 	for _, f := range r.Results {
+		if strings.HasPrefix(f.File, "kernels/dev/") {
+			continue
+		}
 		for name, k := range f.Kernels {
-			rows = append(rows, fmt.Sprintf("| %s | %s | %d | %d/%d | %d | %d x %d, %d %%, %s | %d | %d | %d |",
+			loop := "-"
+			if k.Loop != nil {
+				loop = fmt.Sprintf("%d/%d", k.Loop.Instructions, k.Loop.Tensor)
+			}
+			rows = append(rows, fmt.Sprintf("| %s | %s | %d | %d/%d | %d | %d x %d, %d %%, %s | %d | %s | %d | %d |\n",
 				name, f.Arch, k.Regs, k.SpillStores, k.SpillLoads, k.Smem+k.DynamicSmem,
-				k.BlocksPerSM, k.Threads, k.Warps, k.Limit, k.Instructions, k.HMMA+k.HGMMA, k.LDGSTS+k.TMA))
+				k.BlocksPerSM, k.Threads, k.Warps, k.Limit, k.Instructions, loop, k.HMMA+k.HGMMA, k.LDGSTS+k.TMA))
 		}
 	}
 	slices.Sort(rows)
-	_, err = fmt.Fprintf(w, "ptxas %s\n\n| kernel | target | registers | spills st/ld | shared B | blocks x threads a multiprocessor, warps, limit | instructions | tensor | async copies |\n|---|---|---|---|---|---|---|---|---|\n%s\n",
-		r.PTXAS, strings.Join(rows, "\n"))
-	return err
+	return tableHead(r.PTXAS) + strings.Join(rows, ""), nil
 }
