@@ -1,0 +1,44 @@
+// Package cast moves between float32 and bf16, the operands of tensor cores.
+//
+// Narrow rounds to nearest, ties to even, as the tensor cores' own conversion and
+// torch do; what lies beyond bf16's range becomes infinite, NaN stays NaN (0x7fff, the
+// one a GPU writes). Widen is exact. Vectors may begin anywhere; y is overwritten. Every
+// element stands alone: the bits are the same on every device and thread count.
+//
+// Source: Kalamkar et al. 2019, arXiv:1905.12322 (bfloat16).
+package cast
+
+import (
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Narrow is y = bf16(x).
+func Narrow(dev driver.Device, x driver.F32, y driver.Slice[driver.BF16]) {
+	if x.Len() != y.Len() {
+		panic("cast: x and y differ in length")
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		narrowCPU(c, x.Host(), y.Host())
+	case driver.Launcher:
+		castPTX(c, "cast_narrow", x.Addr(), y.Addr(), x.Len())
+	default:
+		panic("cast.Narrow: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Widen is y = float32(x).
+func Widen(dev driver.Device, x driver.Slice[driver.BF16], y driver.F32) {
+	if x.Len() != y.Len() {
+		panic("cast: x and y differ in length")
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		widenCPU(c, x.Host(), y.Host())
+	case driver.Launcher:
+		castPTX(c, "cast_widen", x.Addr(), y.Addr(), x.Len())
+	default:
+		panic("cast.Widen: no kernel for " + dev.Kind().String())
+	}
+}
