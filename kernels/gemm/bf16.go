@@ -9,7 +9,10 @@ import (
 )
 
 // Programmer errors of RunBF16 beside those of Run.
-const unalignedBF16 = "gemm: rows of a bf16 matrix must begin on 16 bytes"
+const (
+	unalignedBF16 = "gemm: rows of a bf16 matrix must begin on 16 bytes"
+	loraTN        = "gemm: RunLoRABF16 of a TN product"
+)
 
 // RunBF16 is Run with A and B in bf16. Products are exact, sums float32; rows of A and
 // B begin on 16 bytes: their addresses are multiples of 16 bytes, lda and ldb of 8
