@@ -21,6 +21,7 @@ import (
 	"dataflex/algo/train"
 	"dataflex/model/checkpoint"
 	"dataflex/tools/command"
+	"dataflex/tools/tasks"
 )
 
 // wanted is the share of picked rows that must come from the target family.
@@ -42,9 +43,9 @@ func main() {
 }
 
 func demo(ctx context.Context, out string) error {
-	pool := instructionSet(demoSeed, 120, 0.15, families)
-	eval := only(instructionSet(demoSeed+1, 16, 0, families), target)
-	if err := writeDatasets(out, map[string][]row{"pool": pool, "eval": eval}); err != nil {
+	pool := tasks.Make(demoSeed, 120, 0.15, tasks.Families)
+	eval := tasks.Only(tasks.Make(demoSeed+1, 16, 0, tasks.Families), tasks.Target)
+	if err := tasks.Write(out, map[string][]tasks.Row{"pool": pool, "eval": eval}); err != nil {
 		return err
 	}
 	if err := extract(filepath.Join(out, "model")); err != nil {
@@ -65,23 +66,23 @@ func demo(ctx context.Context, out string) error {
 }
 
 // summary prints what LESS picked and fails when it did not find the family.
-func summary(out string, pool []row) error {
+func summary(out string, pool []tasks.Row) error {
 	picked, err := windows(filepath.Join(out, "less", "selected_rows.jsonl"))
 	if err != nil {
 		return err
 	}
 	inPool := 0
 	for _, r := range pool {
-		if r.Family == target {
+		if r.Family == tasks.Target {
 			inPool++
 		}
 	}
-	fmt.Printf("\nThe evaluation set is the family %q: %d of the pool's %d rows, %.0f %%.\n", target, inPool, len(pool), 100*float64(inPool)/float64(len(pool)))
+	fmt.Printf("\nThe evaluation set is the family %q: %d of the pool's %d rows, %.0f %%.\n", tasks.Target, inPool, len(pool), 100*float64(inPool)/float64(len(pool)))
 	worst := 1.0
 	for _, w := range picked {
 		hits, noise := 0, 0
 		for _, i := range w.rows {
-			if pool[i].Family == target {
+			if pool[i].Family == tasks.Target {
 				hits++
 				if pool[i].Noise {
 					noise++
@@ -145,29 +146,6 @@ func evalLoss(dir string) (float64, error) {
 		Loss float64 `json:"eval_loss"`
 	}
 	return r.Loss, json.Unmarshal(raw, &r)
-}
-
-// writeDatasets writes the sets and a dataset_info.json that names them.
-func writeDatasets(dir string, sets map[string][]row) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	info := map[string]any{}
-	for name, rows := range sets {
-		raw, err := json.MarshalIndent(rows, "", " ")
-		if err != nil {
-			return err
-		}
-		if err := checkpoint.WriteFile(filepath.Join(dir, name+".json"), append(raw, '\n')); err != nil {
-			return err
-		}
-		info[name] = map[string]string{"file_name": name + ".json"}
-	}
-	raw, err := json.MarshalIndent(info, "", " ")
-	if err != nil {
-		return err
-	}
-	return checkpoint.WriteFile(filepath.Join(dir, "dataset_info.json"), append(raw, '\n'))
 }
 
 // runYAML writes a configuration and trains it, as dataflex-train would.

@@ -10,6 +10,7 @@ import (
 
 	"dataflex/model/checkpoint"
 	"dataflex/tools/randommodel"
+	"dataflex/tools/tasks"
 )
 
 // trained is the tiny model that `make demo-model` made: a llama of 0.35 M
@@ -54,7 +55,7 @@ func trainModel(ctx context.Context, out, work string) error {
 	if err := os.MkdirAll(start, 0o755); err != nil {
 		return err
 	}
-	rows := instructionSet(pretrainSeed, pretrainRows, 0, known())
+	rows := tasks.Make(pretrainSeed, pretrainRows, 0, tasks.Known())
 	var texts []string
 	for _, r := range rows {
 		texts = append(texts, r.Instruction, r.Output)
@@ -69,7 +70,7 @@ func trainModel(ctx context.Context, out, work string) error {
 	if err := randommodel.Write(start, shape, pretrainSeed); err != nil {
 		return err
 	}
-	if err := writeDatasets(work, map[string][]row{"pretrain": rows}); err != nil {
+	if err := tasks.Write(work, map[string][]tasks.Row{"pretrain": rows}); err != nil {
 		return err
 	}
 	result := filepath.Join(work, "pretrained")

@@ -1,4 +1,7 @@
-package main
+// Package tasks makes instruction sets whose truth is known: families of small
+// tasks, with rows in them that have wrong answers on purpose. The demo and the
+// proofs are made of them; nothing is collected.
+package tasks
 
 import (
 	"fmt"
@@ -7,15 +10,15 @@ import (
 	"strings"
 )
 
-// A family is one kind of task; its rows are made, not collected.
-type family struct {
-	name string
+// Family is one kind of task.
+type Family struct {
+	Name string
 	make func(r *rand.Rand) (instruction, output string)
 }
 
-// row is a line of the instruction set in LLaMA-Factory's alpaca format; family
-// and noise say, for the count at the end, what the row is.
-type row struct {
+// Row is a line of an instruction set in LLaMA-Factory's alpaca format; Family and
+// Noise say, for the count at the end, what the row is.
+type Row struct {
 	Instruction string `json:"instruction"`
 	Input       string `json:"input"`
 	Output      string `json:"output"`
@@ -23,15 +26,17 @@ type row struct {
 	Noise       bool   `json:"noise"`
 }
 
-// target is the family of the evaluation set: what the user wants more of.
-const target = "add"
+// Target is the family of the evaluation set: what the user wants more of. The
+// demo's model has not seen it.
+const Target = "add"
 
-var families = []family{
+// Families are all there are.
+var Families = []Family{
 	{"reverse", func(r *rand.Rand) (string, string) {
 		w := word(r)
 		return "Reverse the word " + w, reversed(w)
 	}},
-	{target, func(r *rand.Rand) (string, string) {
+	{Target, func(r *rand.Rand) (string, string) {
 		a, b := r.IntN(50), r.IntN(50)
 		return fmt.Sprintf("Add %d and %d", a, b), fmt.Sprint(a + b)
 	}},
@@ -72,15 +77,15 @@ func reversed(s string) string {
 	return string(b)
 }
 
-// instructionSet makes n rows of every family in turn; a share of them, noise,
-// have the output of a row of another family.
-func instructionSet(seed uint64, n int, noise float64, families []family) []row {
+// Make makes n rows of every family in turn; a share of them, noise, have the
+// output of a row of another family. The order is random, the same for a seed.
+func Make(seed uint64, n int, noise float64, families []Family) []Row {
 	r := rand.New(rand.NewPCG(seed, 1))
-	var rows []row
+	var rows []Row
 	for range n {
 		for _, f := range families {
 			q, a := f.make(r)
-			rows = append(rows, row{Instruction: q, Output: a, Family: f.name})
+			rows = append(rows, Row{Instruction: q, Output: a, Family: f.Name})
 		}
 	}
 	for i := range rows {
@@ -93,9 +98,9 @@ func instructionSet(seed uint64, n int, noise float64, families []family) []row 
 	return rows
 }
 
-// only keeps the clean rows of one family.
-func only(rows []row, name string) []row {
-	var out []row
+// Only keeps the clean rows of one family.
+func Only(rows []Row, name string) []Row {
+	var out []Row
 	for _, x := range rows {
 		if x.Family == name && !x.Noise {
 			out = append(out, x)
@@ -104,7 +109,7 @@ func only(rows []row, name string) []row {
 	return out
 }
 
-// known are the families that the demo's model was trained on: all but the target.
-func known() []family {
-	return slices.DeleteFunc(slices.Clone(families), func(f family) bool { return f.name == target })
+// Known are the families that the demo's model was trained on: all but the target.
+func Known() []Family {
+	return slices.DeleteFunc(slices.Clone(Families), func(f Family) bool { return f.Name == Target })
 }
