@@ -9,6 +9,7 @@ type Xent[F Float] struct {
 	H, W                           []F
 	Targets                        []int32
 	Weight                         []F
+	Narrow                         func(F) F // rounds a logit's gradient; nil = not
 }
 
 // Run returns the losses and the gradients of Σ weight·loss by h and w.
@@ -48,6 +49,9 @@ func (x *Xent[F]) row(t int, dh, dw []F) F {
 			dz -= 1 - x.Smoothing
 		}
 		dz *= x.Weight[t] * slope[j]
+		if x.Narrow != nil {
+			dz = x.Narrow(dz)
+		}
 		for l := range x.Hidden {
 			dh[t*x.Hidden+l] += dz * x.W[j*x.Hidden+l]
 			dw[j*x.Hidden+l] += dz * h[l]

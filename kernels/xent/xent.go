@@ -36,7 +36,7 @@ type Params struct {
 // unless it is nil (frozen head). weight multiplies a row's gradient, not its
 // loss; nil = 1.
 func Run(dev driver.Device, p Params, h, w driver.F32, targets []int32, weight, loss, dh, dw driver.F32) {
-	p.check(h, w, targets, weight, loss, dh, dw)
+	p.check(h.Len(), w.Len(), targets, weight, loss, dh, dw)
 	switch c := dev.(type) {
 	case *cpu.Device:
 		runCPU(c, p, h.Host(), w, targets, weight.Host(), loss.Host(), dh, dw)
@@ -73,23 +73,23 @@ func (p Params) Workspace(labelled int) int {
 	return 4 * rows * (p.Vocab + 2*p.Hidden)
 }
 
-func (p Params) check(h, w driver.F32, targets []int32, weight, loss, dh, dw driver.F32) {
+func (p Params) check(lenH, lenW int, targets []int32, weight, loss, dh, dw driver.F32) {
 	switch {
 	case p.Rows < 0 || p.Hidden < 1 || p.Vocab < 1:
 		panic("xent: Rows < 0, or Hidden or Vocab < 1")
 	case p.Smoothing < 0 || p.Smoothing >= 1 || p.SoftCap < 0:
 		panic("xent: Smoothing outside [0, 1), or negative SoftCap")
-	case h.Len() != p.Rows*p.Hidden:
+	case lenH != p.Rows*p.Hidden:
 		panic("xent: h is not [Rows, Hidden]")
-	case w.Len() != p.Vocab*p.Hidden:
+	case lenW != p.Vocab*p.Hidden:
 		panic("xent: w is not [Vocab, Hidden]")
 	case len(targets) != p.Rows || loss.Len() != p.Rows:
 		panic("xent: targets or loss is not [Rows]")
 	case !weight.IsNil() && weight.Len() != p.Rows:
 		panic("xent: weight is not [Rows]")
-	case !dh.IsNil() && dh.Len() != h.Len():
+	case !dh.IsNil() && dh.Len() != lenH:
 		panic("xent: dh is not shaped like h")
-	case !dw.IsNil() && (dh.IsNil() || dw.Len() != w.Len()):
+	case !dw.IsNil() && (dh.IsNil() || dw.Len() != lenW):
 		panic("xent: dw is not shaped like w, or is wanted without dh")
 	}
 	for t, y := range targets {

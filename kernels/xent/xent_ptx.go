@@ -35,12 +35,7 @@ func runPTX(dev driver.Launcher, p Params, h, w driver.F32, targets []int32, wei
 	for _, x := range []driver.F32{loss, dh} {
 		q.Launch(family, "xent_clear", elementwise(x.Len()), q.Args().Addr(x.Addr()).U64(uint64(x.Len())))
 	}
-	var rows, hits []int32
-	for t, y := range targets {
-		if y >= 0 {
-			rows, hits = append(rows, int32(t)), append(hits, y)
-		}
-	}
+	rows, hits := labelled(targets)
 	for lo := 0; lo < len(rows); lo += p.deviceRows() {
 		hi := min(len(rows), lo+p.deviceRows())
 		p.blockPTX(dev, q, rows[lo:hi], hits[lo:hi], h, w, weight, loss, dh, dw)

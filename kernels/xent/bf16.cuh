@@ -1,0 +1,22 @@
+// bf16.cuh: what the kernels of the bf16 head share; bf16.cu tells the whole.
+#pragma once
+#include "../dev/math.cuh"
+#include "../dev/mma.cuh"
+
+// The product of labelled rows with the vocabulary, tile by tile.
+struct head {
+  u16* e;             // [rows, ld] exp(z - the tile's largest), or null: losses alone
+  float* stats;       // [3, tiles, row_ld]: a row's largest logit in the tile, Σ exp(z - largest), Σ z
+  float* hit;         // [row_ld] the target's logit
+  const int* target;  // [rows]
+  int rows, hidden, vocab, ld, row_ld;
+  float scale, cap;
+};
+
+constexpr float log2e = 1.44269504f, ln2 = 0.693147181f;
+
+// Relative errors of 2^-22: a fraction of what the rounding to bf16 costs.
+DEV float exp_fast(float x) { return __nvvm_ex2_approx_ftz_f(x * log2e); }
+DEV float log_fast(float x) { return ln2 * __nvvm_lg2_approx_ftz_f(x); }
+
+template <bool Capped> DEV float capped(float z, float cap) { return Capped ? cap * tanh(z / cap) : z; }

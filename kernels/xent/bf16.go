@@ -1,0 +1,39 @@
+package xent
+
+import (
+	"math"
+
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Programmer errors of RunBF16 beside those of Run.
+const unalignedBF16 = "xent: rows of h and w in bf16 must begin on 16 bytes"
+
+// RunBF16 is Run with h and w in bf16; rows of both begin on 16 bytes, so Hidden is a
+// multiple of 8. On a GPU logits, losses and sums are float32, the logits' gradients are
+// rounded to bf16 before they are multiplied: exp(z) relative to the largest of a few
+// hundred neighbours first, dz afterwards. On the host h and w are widened and all is
+// float32.
+func RunBF16(dev driver.Device, p Params, h, w driver.Slice[driver.BF16], targets []int32, weight, loss, dh, dw driver.F32) {
+	p.check(h.Len(), w.Len(), targets, weight, loss, dh, dw)
+	if (h.Addr()|w.Addr())%16 != 0 || p.Hidden%8 != 0 {
+		panic(unalignedBF16)
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		runCPU(c, p, widen(h.Host()), driver.FromHost(widen(w.Host())), targets, weight.Host(), loss.Host(), dh, dw)
+	case driver.Launcher:
+		runBF16PTX(c, p, h, w, targets, weight, loss, dh, dw)
+	default:
+		panic("xent.RunBF16: no kernel for " + dev.Kind().String())
+	}
+}
+
+func widen(x []driver.BF16) []float32 {
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i] = math.Float32frombits(uint32(v) << 16)
+	}
+	return y
+}

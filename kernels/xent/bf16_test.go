@@ -1,0 +1,135 @@
+package xent_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"dataflex/driver"
+	"dataflex/kernels/optest"
+	"dataflex/kernels/xent"
+)
+
+// nearest rounds to bf16, nearest even.
+func nearest(x float32) float32 {
+	b := math.Float32bits(x)
+	return math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff)
+}
+
+// newBF16 is newProblem with h and w that bf16 holds.
+func newBF16(seed uint64, p xent.Params, std float64) problem {
+	x := newProblem(seed, p, std)
+	for _, s := range [][]float32{x.h, x.w} {
+		for i, v := range s {
+			s[i] = nearest(v)
+		}
+	}
+	return x
+}
+
+func bf16Problems() []problem {
+	return []problem{
+		newBF16(1, xent.Params{Rows: 1, Hidden: 8, Vocab: 1}, 1),
+		newBF16(2, xent.Params{Rows: 40, Hidden: 32, Vocab: 1500}, 0.3),
+		newBF16(3, xent.Params{Rows: 30, Hidden: 24, Vocab: 257, Smoothing: 0.1}, 1),
+		newBF16(4, xent.Params{Rows: 30, Hidden: 24, Vocab: 1100, SoftCap: 5, Smoothing: 0.05}, 1),
+		newBF16(5, xent.Params{Rows: 30, Hidden: 40, Vocab: 1101, SoftCap: 30, LogitScale: 0.25}, 1),
+		// Logits of several hundred: nothing may overflow.
+		newBF16(6, xent.Params{Rows: 20, Hidden: 56, Vocab: 300}, 20),
+		newBF16(7, xent.Params{Rows: 5, Hidden: 8, Vocab: 5003}, 1),
+		newBF16(8, xent.Params{Rows: 200, Hidden: 72, Vocab: 130}, 0.5),
+	}
+}
+
+// put copies bf16 numbers to the device.
+func put(t testing.TB, dev driver.Device, x []float32) driver.Slice[driver.BF16] {
+	m, err := dev.Alloc(2 * len(x))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := driver.View[driver.BF16](m)
+	err = driver.Write(dev, s, func(y []driver.BF16) error {
+		for i, v := range x {
+			y[i] = driver.BF16(math.Float32bits(v) >> 16)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// in copies a tensor to any device, the host among them.
+func in(t testing.TB, dev driver.Device, x []float32) driver.F32 {
+	m, err := dev.Alloc(4 * len(x))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := driver.View[float32](m)
+	if err := driver.Upload(dev, s, x); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func out(t testing.TB, dev driver.Device, s driver.F32) []float32 {
+	x, err := driver.Read(dev, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append([]float32(nil), x...)
+}
+
+func runBF16(t testing.TB, dev driver.Device, x problem) result {
+	loss, dh, dw := in(t, dev, make([]float32, x.p.Rows)), in(t, dev, make([]float32, len(x.h))), in(t, dev, x.dw)
+	h, w := put(t, dev, x.h), put(t, dev, x.w)
+	if x.lossesOnly {
+		xent.RunBF16(dev, x.p, h, w, x.targets, driver.F32{}, loss, driver.F32{}, driver.F32{})
+	} else {
+		xent.RunBF16(dev, x.p, h, w, x.targets, in(t, dev, x.weight), loss, dh, dw)
+	}
+	return result{out(t, dev, loss), out(t, dev, dh), out(t, dev, dw)}
+}
+
+// verifyBF16 compares with float64. The straightforward implementation rounds dz to
+// bf16 and is float32 elsewhere.
+func verifyBF16(t *testing.T, name string, x problem, got result) {
+	t.Helper()
+	plain32, plain64 := plain[float32](x), plain[float64](x)
+	plain32.Narrow = nearest
+	sl, sh, sw := plain32.Run()
+	rl, rh, rw := plain64.Run()
+	for i, v := range x.dw {
+		sw[i] += v
+		rw[i] += float64(v)
+	}
+	optest.Within(t, name+" loss", got.loss, sl, rl)
+	optest.Within(t, name+" dh", got.dh, sh, rh)
+	optest.Within(t, name+" dw", got.dw, sw, rw)
+}
+
+func TestBF16(t *testing.T) {
+	for _, capability := range []int{80} {
+		dev := optest.Device(t, capability)
+		for _, x := range bf16Problems() {
+			name := fmt.Sprintf("%d %+v", capability, x.p)
+			got := runBF16(t, dev, x)
+			verifyBF16(t, name, x, got)
+			only := x
+			only.lossesOnly = true
+			optest.Same(t, name+" losses only", runBF16(t, dev, only).loss, got.loss)
+		}
+	}
+}
+
+// TestBF16Host: the host's twin is Run on the widened numbers.
+func TestBF16Host(t *testing.T) {
+	dev := optest.CPU(t, 2)
+	for _, x := range bf16Problems() {
+		got, want := runBF16(t, dev, x), run(dev, x)
+		optest.Same(t, "loss", got.loss, want.loss)
+		optest.Same(t, "dh", got.dh, want.dh)
+		optest.Same(t, "dw", got.dw, want.dw)
+	}
+}
