@@ -8,14 +8,12 @@ import (
 	"slices"
 
 	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/plotutil"
-	"gonum.org/v1/plot/vg"
 
 	"dataflex/driver"
 	"dataflex/driver/cpu"
 	"dataflex/kernels/gemm"
 	"dataflex/kernels/gradproj"
+	"dataflex/tools/chart"
 )
 
 var kinds = []gradproj.Kind{gradproj.Rademacher, gradproj.Gaussian, gradproj.SJLT}
@@ -162,45 +160,23 @@ func (s *study) writeTable(w io.Writer) error {
 
 // draw writes error against dimension, both logarithmic, as a PNG.
 func (s *study) draw(path string) error {
-	p := plot.New()
-	p.Title.Text = fmt.Sprintf("Inner products of %d unit gradients (%d entries, %d seeds)", s.rows, s.size, s.seeds)
-	p.X.Label.Text, p.Y.Label.Text = "dimension", "root mean square error"
-	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-	p.X.Tick.Marker, p.Y.Tick.Marker = s.ticks()
-	p.Legend.Top = true
-	var series []any
+	a := chart.Axes{
+		Title: fmt.Sprintf("Inner products of %d unit gradients (%d entries, %d seeds)", s.rows, s.size, s.seeds),
+		X:     "dimension", Y: "root mean square error", Log: true,
+	}
+	var x []float64
+	for i, dim := range s.dims { // ticks stand where something was measured
+		x = append(x, float64(dim))
+		a.XTicks = append(a.XTicks, plot.Tick{Value: float64(dim), Label: fmt.Sprint(dim)})
+		a.YTicks = append(a.YTicks, plot.Tick{Value: s.law[i], Label: fmt.Sprintf("%.3f", s.law[i])})
+	}
+	var lines []chart.Line
 	for _, k := range kinds {
-		points := make(plotter.XYs, len(s.dims))
-		for i, r := range s.results[k] {
-			points[i].X, points[i].Y = float64(s.dims[i]), r.rms
+		line := chart.Line{Name: string(k), X: x}
+		for _, r := range s.results[k] {
+			line.Y = append(line.Y, r.rms)
 		}
-		series = append(series, string(k), points)
+		lines = append(lines, line)
 	}
-	if err := plotutil.AddLinePoints(p, series...); err != nil {
-		return fmt.Errorf("plot: %w", err)
-	}
-	law := make(plotter.XYs, len(s.dims))
-	for i, y := range s.law {
-		law[i].X, law[i].Y = float64(s.dims[i]), y
-	}
-	line, err := plotter.NewLine(law)
-	if err != nil {
-		return fmt.Errorf("plot: %w", err)
-	}
-	line.Dashes = []vg.Length{vg.Points(4), vg.Points(3)}
-	p.Add(line, plotter.NewGrid())
-	p.Legend.Add("law", line)
-	if err := p.Save(16*vg.Centimeter, 11*vg.Centimeter, path); err != nil {
-		return fmt.Errorf("plot: %w", err)
-	}
-	return nil
-}
-
-// ticks stand where something was measured: at the dimensions and at the law's errors.
-func (s *study) ticks() (x, y plot.ConstantTicks) {
-	for i, dim := range s.dims {
-		x = append(x, plot.Tick{Value: float64(dim), Label: fmt.Sprint(dim)})
-		y = append(y, plot.Tick{Value: s.law[i], Label: fmt.Sprintf("%.3f", s.law[i])})
-	}
-	return x, y
+	return chart.Lines(path, a, append(lines, chart.Line{Name: "law", X: x, Y: s.law, Dashed: true}))
 }
