@@ -43,7 +43,7 @@ type Params struct {
 // Forward overwrites o and lse.
 func Forward(dev driver.Device, p Params, q, k, v, o, lse driver.F32) {
 	t := p.check()
-	p.checkTensors(t, q, k, v, o, lse)
+	p.checkLengths(t, q.Len(), k.Len(), v.Len(), o.Len(), lse.Len())
 	switch c := dev.(type) {
 	case *cpu.Device:
 		forwardCPU(c, p, q.Host(), k.Host(), v.Host(), o.Host(), lse.Host(), t)
@@ -61,10 +61,8 @@ func Forward(dev driver.Device, p Params, q, k, v, o, lse driver.F32) {
 //	dq[i] = Scale·Σ_j ds[i,j]·k[j];  dk[j] = Scale·Σ_i ds[i,j]·q[i];  dv[j] = Σ_i p[i,j]·do[i]
 func Backward(dev driver.Device, p Params, q, k, v, o, lse, do, dq, dk, dv driver.F32) {
 	t := p.check()
-	p.checkTensors(t, q, k, v, o, lse)
-	if do.Len() != q.Len() || dq.Len() != q.Len() || dk.Len() != k.Len() || dv.Len() != k.Len() {
-		panic("attention: a gradient is not shaped like its tensor")
-	}
+	p.checkLengths(t, q.Len(), k.Len(), v.Len(), o.Len(), lse.Len())
+	checkGradients(q.Len(), k.Len(), do.Len(), dq.Len(), dk.Len(), dv.Len())
 	switch c := dev.(type) {
 	case *cpu.Device:
 		g := gradients{
@@ -97,14 +95,20 @@ func (p Params) check() int {
 	return int(p.Segments[len(p.Segments)-1])
 }
 
-func (p Params) checkTensors(t int, q, k, v, o, lse driver.F32) {
-	if q.Len() != t*p.Heads*p.HeadDim || o.Len() != q.Len() {
+func (p Params) checkLengths(t, q, k, v, o, lse int) {
+	if q != t*p.Heads*p.HeadDim || o != q {
 		panic("attention: q or o is not [T, Heads*HeadDim]")
 	}
-	if k.Len() != t*p.KVHeads*p.HeadDim || v.Len() != k.Len() {
+	if k != t*p.KVHeads*p.HeadDim || v != k {
 		panic("attention: k or v is not [T, KVHeads*HeadDim]")
 	}
-	if lse.Len() != p.Heads*t {
+	if lse != p.Heads*t {
 		panic("attention: lse is not [Heads, T]")
+	}
+}
+
+func checkGradients(q, k, do, dq, dk, dv int) {
+	if do != q || dq != q || dk != k || dv != k {
+		panic("attention: a gradient is not shaped like its tensor")
 	}
 }

@@ -89,16 +89,25 @@ func deviceUnits(segments []int32) []int32 {
 	return out
 }
 
-// launch runs a kernel, a block per unit and head.
-func (c *call) launch(kernel string, heads, sharedFloats int) {
-	f, name := family, fmt.Sprintf("%s_%d", kernel, c.depth)
+// launch runs a kernel of the family, or of its half for soft caps, a block per unit and
+// head.
+func (c *call) launch(plain, capped *ptx.Family, kernel string, heads, sharedBytes int) {
+	f, name := plain, fmt.Sprintf("%s_%d", kernel, c.depth)
 	if c.p.SoftCap > 0 {
-		f, name = familyCapped, name+"_capped"
+		f, name = capped, name+"_capped"
 	}
 	if len(c.units) == 0 {
 		return
 	}
-	var b [144]byte
+	config := driver.Config{
+		Grid: driver.Dim{X: len(c.units) / 4, Y: heads}, Block: driver.Dim{X: deviceThreads}, Shared: sharedBytes,
+	}
+	b := c.arguments()
+	c.q.Launch(f, name, config, c.q.Args().Bytes(b[:], 8))
+}
+
+// arguments is struct arguments of tile.cuh and bf16.cuh.
+func (c *call) arguments() (b [136]byte) {
 	at := 0
 	for _, a := range append(c.addr[:], ptx.Upload(c.q, c.units)) {
 		binary.LittleEndian.PutUint64(b[at:], uint64(a))
@@ -112,10 +121,7 @@ func (c *call) launch(kernel string, heads, sharedFloats int) {
 		binary.LittleEndian.PutUint32(b[at:], math.Float32bits(v))
 		at += 4
 	}
-	config := driver.Config{
-		Grid: driver.Dim{X: len(c.units) / 4, Y: heads}, Block: driver.Dim{X: deviceThreads}, Shared: 4 * sharedFloats,
-	}
-	c.q.Launch(f, name, config, c.q.Args().Bytes(b[:(at+7)&^7], 8))
+	return b
 }
 
 // aligned is 1 if every row of every tensor begins on 16 bytes; lse and delta are read
@@ -140,7 +146,7 @@ func forwardPTX(dev driver.Launcher, p Params, q, k, v, o, lse driver.F32, t int
 	if c.depth == 128 {
 		tile = 32
 	}
-	c.launch("attention_forward", p.Heads, (deviceRows+2*tile)*(c.depth+4)+tile*deviceRows)
+	c.launch(family, familyCapped, "attention_forward", p.Heads, 4*((deviceRows+2*tile)*(c.depth+4)+tile*deviceRows))
 }
 
 func backwardPTX(dev driver.Launcher, p Params, q, k, v, o, lse, do, dq, dk, dv driver.F32, t int) {
@@ -152,7 +158,7 @@ func backwardPTX(dev driver.Launcher, p Params, q, k, v, o, lse, do, dq, dk, dv 
 		inQ: q.Addr(), inK: k.Addr(), inV: v.Addr(), inO: o.Addr(), inLSE: lse.Addr(), inDO: do.Addr(), inDelta: delta,
 		outDQ: dq.Addr(), outDK: dk.Addr(), outDV: dv.Addr(),
 	}
-	shared := 2*(deviceRows+backwardTile)*(c.depth+4) + backwardTile*deviceRows
-	c.launch("attention_backward_q", p.Heads, shared)
-	c.launch("attention_backward_kv", p.KVHeads, shared+backwardTile*(deviceRows+2))
+	shared := 4 * (2*(deviceRows+backwardTile)*(c.depth+4) + backwardTile*deviceRows)
+	c.launch(family, familyCapped, "attention_backward_q", p.Heads, shared)
+	c.launch(family, familyCapped, "attention_backward_kv", p.KVHeads, shared+4*backwardTile*(deviceRows+2))
 }

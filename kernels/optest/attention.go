@@ -10,6 +10,16 @@ type Attention[F Float] struct {
 	Window                  int
 	SoftCap                 F
 	Q, K, V                 []F
+
+	// What p and ds pass through where they meet v, do, q and k; nil is nothing.
+	Round func(F) F
+}
+
+func (a *Attention[F]) round(x F) F {
+	if a.Round == nil {
+		return x
+	}
+	return a.Round(x)
 }
 
 // T is the number of tokens.
@@ -65,6 +75,7 @@ func (a *Attention[F]) Forward() (o, lse []F) {
 	for i := range a.T() {
 		for h := range a.Heads {
 			lse[h*a.T()+i] = a.row(i, h, func(j int, p, _ F) {
+				p = a.round(p)
 				for l := range a.HeadDim {
 					o[a.at(i, h)+l] += p * a.V[a.kv(j, h)+l]
 				}
@@ -91,11 +102,11 @@ func (a *Attention[F]) Backward(do []F) (dq, dk, dv []F) {
 				for l := range a.HeadDim {
 					dp += do[q+l] * a.V[k+l]
 				}
-				ds := p * (dp - delta) * slope * a.Scale
+				ds, p := a.round(p*(dp-delta)*slope), a.round(p)
 				for l := range a.HeadDim {
 					dv[k+l] += p * do[q+l]
-					dq[q+l] += ds * a.K[k+l]
-					dk[k+l] += ds * a.Q[q+l]
+					dq[q+l] += ds * a.Scale * a.K[k+l]
+					dk[k+l] += ds * a.Scale * a.Q[q+l]
 				}
 			})
 		}

@@ -1,0 +1,71 @@
+package attention
+
+import (
+	"math"
+
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// Programmer errors of the bf16 forms beside those of Forward and Backward.
+const (
+	unalignedBF16 = "attention: HeadDim is no multiple of 8, or a tensor does not begin on 16 bytes"
+	unscaledBF16  = "attention: Scale is not positive"
+)
+
+// ForwardBF16 is Forward with q, k and v in bf16. Products are exact and their sums
+// float32; p is rounded to bf16 where it meets v. HeadDim is a multiple of 8, tensors
+// begin on 16 bytes, Scale is positive. On the host the inputs are widened for Forward,
+// which rounds nothing.
+func ForwardBF16(dev driver.Device, p Params, q, k, v driver.Slice[driver.BF16], o, lse driver.F32) {
+	t := p.check()
+	p.checkLengths(t, q.Len(), k.Len(), v.Len(), o.Len(), lse.Len())
+	p.checkBF16(q.Addr() | k.Addr() | v.Addr() | o.Addr())
+	switch c := dev.(type) {
+	case *cpu.Device:
+		forwardCPU(c, p, widen(q.Host()), widen(k.Host()), widen(v.Host()), o.Host(), lse.Host(), t)
+	case driver.Launcher:
+		forwardBF16PTX(c, p, q, k, v, o, lse, t)
+	default:
+		panic("attention.ForwardBF16: no kernel for " + dev.Kind().String())
+	}
+}
+
+// BackwardBF16 is Backward with q, k, v and do in bf16: p and ds are rounded to bf16
+// where they meet do, q and k. The gradients are float32.
+func BackwardBF16(dev driver.Device, p Params, q, k, v driver.Slice[driver.BF16], o, lse driver.F32, do driver.Slice[driver.BF16], dq, dk, dv driver.F32) {
+	t := p.check()
+	p.checkLengths(t, q.Len(), k.Len(), v.Len(), o.Len(), lse.Len())
+	checkGradients(q.Len(), k.Len(), do.Len(), dq.Len(), dk.Len(), dv.Len())
+	p.checkBF16(q.Addr() | k.Addr() | v.Addr() | o.Addr() | do.Addr() | dq.Addr() | dk.Addr() | dv.Addr())
+	switch c := dev.(type) {
+	case *cpu.Device:
+		g := gradients{
+			q: widen(q.Host()), k: widen(k.Host()), v: widen(v.Host()), o: o.Host(), lse: lse.Host(),
+			do: widen(do.Host()), dq: dq.Host(), dk: dk.Host(), dv: dv.Host(),
+		}
+		backwardCPU(c, p, g, t)
+	case driver.Launcher:
+		backwardBF16PTX(c, p, q, k, v, o, lse, do, dq, dk, dv, t)
+	default:
+		panic("attention.BackwardBF16: no kernel for " + dev.Kind().String())
+	}
+}
+
+// checkBF16 takes the tensors' addresses or'ed together.
+func (p Params) checkBF16(addresses uintptr) {
+	if p.HeadDim%8 != 0 || addresses%16 != 0 {
+		panic(unalignedBF16)
+	}
+	if !(p.Scale > 0) {
+		panic(unscaledBF16)
+	}
+}
+
+func widen(x []driver.BF16) []float32 {
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i] = math.Float32frombits(uint32(v) << 16)
+	}
+	return y
+}

@@ -1,0 +1,63 @@
+package attention
+
+import (
+	_ "embed"
+
+	"dataflex/driver"
+	"dataflex/kernels/ptx"
+)
+
+//go:embed bf16.sm80.ptx
+var bf16SM80 string
+
+//go:embed capped_bf16.sm80.ptx
+var bf16SM80Capped string
+
+var (
+	familyBF16       = ptx.New("attention, bf16", bf16SM80)
+	familyBF16Capped = ptx.New("attention, bf16, capped", bf16SM80Capped)
+)
+
+type bf16 = driver.Slice[driver.BF16]
+
+// As in forward_bf16.cuh and backward_bf16.cuh.
+func (c *call) keysTile() int {
+	if c.depth == 128 {
+		return 32
+	}
+	return 64
+}
+
+func (c *call) queriesTile() int {
+	switch {
+	case c.depth < 128:
+		return 64
+	case c.p.SoftCap > 0:
+		return 16
+	}
+	return 32
+}
+
+const forwardTile = 64
+
+func forwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, t int) {
+	c := newCall(dev, p, t)
+	c.addr = [12]uintptr{inQ: q.Addr(), inK: k.Addr(), inV: v.Addr(), outO: o.Addr(), outLSE: lse.Addr()}
+	c.launch(familyBF16, familyBF16Capped, "attention_bf16_forward", p.Heads, 2*(deviceRows+2*forwardTile)*c.depth)
+}
+
+func backwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, do bf16, dq, dk, dv driver.F32, t int) {
+	c := newCall(dev, p, t)
+	delta := c.q.Scratch(0, 4*p.Heads*t)
+	c.q.Launch(familyBF16, "attention_delta_bf16", ptx.Grid(ptx.Blocks(p.Heads*t, 8), 256), c.q.Args().
+		Addr(do.Addr()).Addr(o.Addr()).Addr(delta).I32(int32(t)).I32(int32(p.Heads)).I32(int32(p.HeadDim)))
+	c.addr = [12]uintptr{
+		inQ: q.Addr(), inK: k.Addr(), inV: v.Addr(), inO: o.Addr(), inLSE: lse.Addr(), inDO: do.Addr(), inDelta: delta,
+		outDQ: dq.Addr(), outDK: dk.Addr(), outDV: dv.Addr(),
+	}
+	// The block's own two tiles, and two stages of two of the other side.
+	own := 2 * 2 * deviceRows * c.depth
+	c.launch(familyBF16, familyBF16Capped, "attention_bf16_backward_q", p.Heads, own+2*2*2*c.keysTile()*c.depth)
+	n := c.queriesTile()
+	c.launch(familyBF16, familyBF16Capped, "attention_bf16_backward_kv", p.KVHeads, own+2*(2*2*n*c.depth+8*n))
+}

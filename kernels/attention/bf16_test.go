@@ -1,0 +1,203 @@
+package attention_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"dataflex/driver"
+	"dataflex/driver/sim"
+	"dataflex/kernels/attention"
+	"dataflex/kernels/optest"
+)
+
+// nearest rounds to bf16, nearest even.
+func nearest(x float32) float32 {
+	b := math.Float32bits(x)
+	return math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff)
+}
+
+// newBF16 is newProblem with inputs that are bf16 numbers.
+func newBF16(seed uint64, p attention.Params, std float64) problem {
+	x := newProblem(seed, p, std)
+	for _, s := range [][]float32{x.q, x.k, x.v, x.do} {
+		for i, v := range s {
+			s[i] = nearest(v)
+		}
+	}
+	return x
+}
+
+func halves(x []float32) []driver.BF16 {
+	y := make([]driver.BF16, len(x))
+	for i, v := range x {
+		y[i] = driver.BF16(math.Float32bits(v) >> 16)
+	}
+	return y
+}
+
+// upload puts bf16 numbers on the interpreter.
+func upload(t *testing.T, dev *sim.Device, x []float32) driver.Slice[driver.BF16] {
+	t.Helper()
+	m, err := dev.Alloc(2 * len(x))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 0, 2*len(x))
+	for _, v := range halves(x) {
+		b = append(b, byte(v), byte(v>>8))
+	}
+	if err := dev.CopyIn(m, b); err != nil {
+		t.Fatal(err)
+	}
+	return driver.View[driver.BF16](m)
+}
+
+func runBF16(t *testing.T, dev *sim.Device, x problem) result {
+	t.Helper()
+	in := func(x []float32) driver.F32 { return optest.In(t, dev, x, 0) }
+	out := func(x driver.F32) []float32 { return optest.Out(t, dev, x) }
+	tokens := int(x.p.Segments[len(x.p.Segments)-1])
+	q, k, v, do := upload(t, dev, x.q), upload(t, dev, x.k), upload(t, dev, x.v), upload(t, dev, x.do)
+	o, lse, dq, dk, dv := in(garbage(len(x.q))), in(garbage(x.p.Heads*tokens)), in(garbage(len(x.q))), in(garbage(len(x.k))), in(garbage(len(x.k)))
+	attention.ForwardBF16(dev, x.p, q, k, v, o, lse)
+	attention.BackwardBF16(dev, x.p, q, k, v, o, lse, do, dq, dk, dv)
+	return result{out(o), out(lse), out(dq), out(dk), out(dv)}
+}
+
+// withinBF16 applies the tolerance rule: plain is float32 whose p and ds are rounded to
+// bf16 as the kernels' are.
+func withinBF16(t *testing.T, x problem, got result) {
+	t.Helper()
+	name, small, ref := fmt.Sprintf("%+v", x.p), plain[float32](x), plain[float64](x)
+	small.Round = nearest
+	so, sl := small.Forward()
+	ro, rl := ref.Forward()
+	optest.Within(t, name+" o", got.o, so, ro)
+	optest.Within(t, name+" lse", got.lse, sl, rl)
+	sq, sk, sv := small.Backward(x.do)
+	rq, rk, rv := ref.Backward(optest.To[float64](x.do))
+	optest.Within(t, name+" dq", got.dq, sq, rq)
+	optest.Within(t, name+" dk", got.dk, sk, rk)
+	optest.Within(t, name+" dv", got.dv, sv, rv)
+}
+
+// problemsBF16 are ragged segments, one token among them, shared heads, windows, caps,
+// heads of every depth and of sizes that fill none.
+func problemsBF16() []problem {
+	r := optest.Rand(40)
+	ps := []problem{
+		newBF16(41, attention.Params{Segments: []int32{0, 1}, Heads: 1, KVHeads: 1, HeadDim: 8}, 1),
+		newBF16(42, attention.Params{Segments: []int32{0, 64, 64, 193}, Heads: 2, KVHeads: 2, HeadDim: 16}, 1),
+		newBF16(43, attention.Params{Segments: []int32{0, 140}, Heads: 2, KVHeads: 1, HeadDim: 64, Window: 70}, 1),
+		newBF16(44, attention.Params{Segments: []int32{0, 100, 101}, Heads: 2, KVHeads: 1, HeadDim: 128, SoftCap: 5}, 0.5),
+		newBF16(45, attention.Params{Segments: []int32{0, 3, 150}, Heads: 2, KVHeads: 1, HeadDim: 128}, 0.5),
+		newBF16(46, attention.Params{Segments: []int32{0, 20}, Heads: 2, KVHeads: 2, HeadDim: 72, Window: 2}, 1),
+		// Scores of several hundred: nothing may overflow.
+		newBF16(47, attention.Params{Segments: []int32{0, 100}, Heads: 1, KVHeads: 1, HeadDim: 64}, 6),
+	}
+	for i := range uint64(6) {
+		kv := 1 + r.IntN(2)
+		p := attention.Params{
+			Segments: optest.Segments(r, 1+r.IntN(4), 70), KVHeads: kv, Heads: kv * (1 + r.IntN(3)),
+			HeadDim: 8 * (1 + r.IntN(9)), Window: int(i%2) * (1 + r.IntN(80)), SoftCap: float32(i%3/2) * 3,
+		}
+		ps = append(ps, newBF16(50+i, p, 0.5))
+	}
+	return ps
+}
+
+func TestBF16(t *testing.T) {
+	dev := optest.Sim(t)
+	for _, x := range problemsBF16() {
+		withinBF16(t, x, runBF16(t, dev, x))
+	}
+}
+
+// TestBF16Host: on the host it is Forward and Backward of the widened inputs.
+func TestBF16Host(t *testing.T) {
+	dev, f := optest.CPU(t, 2), optest.Dev
+	h := func(x []float32) driver.Slice[driver.BF16] { return driver.FromHost(halves(x)) }
+	for _, x := range problemsBF16()[:4] {
+		tokens := int(x.p.Segments[len(x.p.Segments)-1])
+		y := result{garbage(len(x.q)), garbage(x.p.Heads * tokens), garbage(len(x.q)), garbage(len(x.k)), garbage(len(x.k))}
+		attention.ForwardBF16(dev, x.p, h(x.q), h(x.k), h(x.v), f(y.o), f(y.lse))
+		attention.BackwardBF16(dev, x.p, h(x.q), h(x.k), h(x.v), f(y.o), f(y.lse), h(x.do), f(y.dq), f(y.dk), f(y.dv))
+		same(t, fmt.Sprintf("%+v", x.p), y, run(dev, x))
+	}
+}
+
+// TestBF16OneKey: a token that sees itself alone takes its value, and its score has no
+// gradient at all.
+func TestBF16OneKey(t *testing.T) {
+	x := newBF16(60, attention.Params{Segments: []int32{0, 1, 70}, Heads: 1, KVHeads: 1, HeadDim: 64, Window: 1}, 1)
+	got := runBF16(t, optest.Sim(t), x)
+	optest.Near(t, "o", got.o, x.v, 0x1p-20)
+	optest.Near(t, "dv", got.dv, x.do, 0x1p-8) // p is rounded to bf16
+	optest.Same(t, "dq", got.dq, make([]float32, len(x.q)))
+	optest.Same(t, "dk", got.dk, make([]float32, len(x.k)))
+}
+
+// TestBF16SegmentAlone: a segment's bits are the same in any batch.
+func TestBF16SegmentAlone(t *testing.T) {
+	dev := optest.Sim(t)
+	x := newBF16(61, attention.Params{Segments: []int32{0, 37, 130}, Heads: 2, KVHeads: 1, HeadDim: 64}, 1)
+	alone(t, dev, x)
+}
+
+// alone checks the second of two segments by itself.
+func alone(t *testing.T, dev *sim.Device, x problem) {
+	t.Helper()
+	all := runBF16(t, dev, x)
+	lo, n := int(x.p.Segments[1]), int(x.p.Segments[2])
+	wq, wk := x.p.Heads*x.p.HeadDim, x.p.KVHeads*x.p.HeadDim
+	one := x
+	one.p.Segments = []int32{0, int32(n - lo)}
+	one.q, one.do, one.k, one.v = x.q[lo*wq:], x.do[lo*wq:], x.k[lo*wk:], x.v[lo*wk:]
+	var lse []float32
+	for h := range x.p.Heads {
+		lse = append(lse, all.lse[h*n+lo:h*n+n]...)
+	}
+	same(t, "alone", runBF16(t, dev, one), result{all.o[lo*wq:], lse, all.dq[lo*wq:], all.dk[lo*wk:], all.dv[lo*wk:]})
+}
+
+// TestBF16Traffic: tiles are read once per block that sees them, in full sectors; no
+// bank is met twice.
+func TestBF16Traffic(t *testing.T) {
+	dev := optest.Sim(t)
+	const tokens, heads, depth = 192, 2, 64
+	runBF16(t, dev, newBF16(62, attention.Params{Segments: []int32{0, tokens}, Heads: heads, KVHeads: heads, HeadDim: depth}, 1))
+	pairs := 1 + 2 + 3 // of a block of 64 rows and a tile of 64 it meets
+	own := 3 * heads * 12 * 128
+	half, full := 2*heads*depth*tokens, 4*heads*depth*tokens // bytes of a tensor
+	tile := 2 * heads * depth * 64
+	for name, want := range map[string]int{
+		"attention_bf16_forward_64":     half + pairs*2*tile + full + 4*heads*tokens + own,
+		"attention_bf16_backward_q_64":  2*half + pairs*2*tile + full + 8*heads*tokens*4 + own, // four lanes read a row's lse and delta
+		"attention_bf16_backward_kv_64": 2*half + pairs*(2*tile+2*4*heads*64) + 2*full + own,
+	} {
+		c := dev.Total(name)
+		if got := c.GlobalBytes(); got != uint64(want) {
+			t.Errorf("%s: %d bytes moved, want %d", name, got, want)
+		}
+		if c.Conflicts() != 0 {
+			t.Errorf("%s: %d bank conflicts", name, c.Conflicts())
+		}
+		if c.Global.Units > c.Global.Ideal+c.Global.Ideal/50 {
+			t.Errorf("%s: %d sectors, ideal %d", name, c.Global.Units, c.Global.Ideal)
+		}
+	}
+}
+
+func TestBF16Panics(t *testing.T) {
+	dev := optest.CPU(t, 1)
+	call := func(p attention.Params) {
+		n := int(p.Segments[len(p.Segments)-1]) * p.Heads * p.HeadDim
+		h := driver.FromHost(make([]driver.BF16, n))
+		attention.ForwardBF16(dev, p, h, h, h, optest.Dev(make([]float32, n)), optest.Dev(make([]float32, 3)))
+	}
+	p := attention.Params{Segments: []int32{0, 3}, Heads: 1, KVHeads: 1, HeadDim: 12, Scale: 1}
+	optest.Panics(t, "attention: HeadDim is no multiple of 8, or a tensor does not begin on 16 bytes", func() { call(p) })
+	p.HeadDim, p.Scale = 8, 0
+	optest.Panics(t, "attention: Scale is not positive", func() { call(p) })
+}

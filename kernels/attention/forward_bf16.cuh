@@ -1,0 +1,96 @@
+// forward_bf16.cuh: causal attention forward on bf16, float32 sums: bf16.go says what is
+// computed, bf16.cuh how a block works. Online softmax over tiles of 64 keys that start
+// at the segment's first token: a segment's bits depend on that segment alone.
+//
+// Keys are copied while the values of the tile before are multiplied, values while the
+// scores are formed. Only tiles that hold a key some row does not see are masked.
+//
+// Floor: 2 T^2 D FLOP a head (causal) at the tensor cores' rate. Not measured on a GPU.
+// v1  16 rows and 64 keys a warp, q read again for every tile. Heads of 32, 64, 128: 128,
+//     168, 220 registers, 12, 24, 48 KiB, no spills, 4, 3, 2 blocks a multiprocessor; no
+//     bank conflicts, full sectors, minimal bytes (interpreter)
+#pragma once
+#include "bf16.cuh"
+
+constexpr int forward_tile = 64;
+
+// soften turns a tile of scores into exp(s - max), the rows' maxima and sums of this
+// thread's columns moved on, the sums so far shrunk.
+template <bool Capped, int N, int M> DEV void soften(float (&s)[N][4], float (&top)[2], float (&sum)[2], float (&o)[M][4], const arguments& p) {
+  const float c = unit_of_score<Capped>(p) * log2e;
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    float now = top[h];
+#pragma unroll
+    for (int j = 0; j < N; j++) now = fmax(now, fmax(s[j][2 * h], s[j][2 * h + 1]));
+    now = group_max<4>(now);
+    const float base = now == -infinity ? 0.f : now * c;  // no key seen yet
+    const float shrink = exp2_approx(fma(top[h], c, -base));
+    top[h] = now;
+    float more = 0;
+#pragma unroll
+    for (int j = 0; j < N; j++)
+#pragma unroll
+      for (int l = 2 * h; l < 2 * h + 2; l++) more += s[j][l] = exp2_approx(fma(s[j][l], c, -base));
+    sum[h] = fma(sum[h], shrink, more);
+#pragma unroll
+    for (int j = 0; j < M; j++) o[j][2 * h] *= shrink, o[j][2 * h + 1] *= shrink;
+  }
+}
+
+template <int D, bool Capped> DEV void forward(const arguments& p) {
+  constexpr int Bn = forward_tile;
+  const u32 qs = shared_address(memory), ks = qs + tile_bytes<block_rows, D>, vs = ks + tile_bytes<Bn, D>;
+  const unit u = unit_of(p);
+  const int head = blockIdx.y, group = p.heads / p.kv_heads, end = min(u.hi, u.first + block_rows);
+  const i64 ldq = (i64)p.heads * p.head_dim, ldk = (i64)p.kv_heads * p.head_dim;
+  const u16* k = p.k + head / group * p.head_dim;
+  const u16* v = p.v + head / group * p.head_dim;
+  int k0 = u.lo;
+  if (p.window > 0) k0 += max(0, u.first - p.window + 1 - u.lo) / Bn * Bn;
+
+  load_rows<block_rows, D>(qs, p.q + head * p.head_dim, ldq, u.first, u.hi, p.head_dim);
+  load_rows<Bn, D>(ks, k, ldk, k0, u.hi, p.head_dim);
+  cp_async_commit();
+  float top[2] = {-infinity, -infinity}, sum[2] = {0, 0}, o[D / 8][4];
+  zero(o);
+  for (; k0 < end; k0 += Bn) {
+    cp_async_wait<0>();
+    __syncthreads();  // keys are there, values no longer needed
+    load_rows<Bn, D>(vs, v, ldk, k0, u.hi, p.head_dim);
+    cp_async_commit();
+    float s[Bn / 8][4];
+    scores<D>(s, qs, threadIdx.x / 32 * 16, ks);
+    if (Capped) {
+#pragma unroll
+      for (int j = 0; j < Bn / 8; j++)
+#pragma unroll
+        for (int l = 0; l < 4; l++) {
+          float slope;
+          s[j][l] = score<true>(s[j][l], p, slope);
+        }
+    }
+    if (k0 + Bn - 1 > u.first || (p.window > 0 && u.first + block_rows - k0 > p.window)) {
+#pragma unroll
+      for (int j = 0; j < Bn / 8; j++)
+#pragma unroll
+        for (int l = 0; l < 4; l++)
+          if (!sees(u.first + token_row(l / 2), k0 + column(j, l), p.window)) s[j][l] = -infinity;
+    }
+    soften<Capped>(s, top, sum, o, p);
+    cp_async_wait<0>();
+    __syncthreads();  // values are there, keys no longer needed
+    if (k0 + Bn < end) load_rows<Bn, D>(ks, k, ldk, k0 + Bn, u.hi, p.head_dim);
+    cp_async_commit();
+    add_products<D>(o, s, vs);
+  }
+  float inverse[2];
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    sum[h] = group_sum<4>(sum[h]);
+    inverse[h] = 1.f / sum[h];
+    const int t = u.first + token_row(h);
+    if (t < end && threadIdx.x % 4 == 0) p.out_lse[(i64)head * p.tokens + t] = fma(top[h], unit_of_score<Capped>(p), log(sum[h]));
+  }
+  store_rows<D>(p.out + head * p.head_dim, ldq, u.first, end, o, inverse[0], inverse[1], p.head_dim);
+}
