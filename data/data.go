@@ -37,6 +37,12 @@ type Sample struct {
 	System   string
 	Tools    string
 
+	// Query is what a column of its own (Alpaca's input) gave to the end of the last
+	// message of Prompt.
+	Query string
+	// Subtask names the part of an evaluation the row belongs to; "" for none.
+	Subtask string
+
 	// Broken says why nothing can be learned from the row, as "kind: detail";
 	// empty for a usable one. Such a row keeps its place, because mixing and
 	// splitting count it, and is dropped when it would be tokenised.
@@ -54,6 +60,7 @@ type Example struct {
 	ID
 	InputIDs []int32
 	Labels   []int32
+	Subtask  string // see Sample; "" in packed rows
 
 	Members     []ID    // rows the packed row holds, in order
 	PositionIDs []int32 // restart at 0 with each member; nil = 0, 1, 2, ...

@@ -33,6 +33,10 @@ type builder struct {
 	packed *tokens // rows that are packed from them; the same file where nothing is packed
 	index  *index
 	info   []setInfo
+
+	subtasks  []string // names, in the order in which they turned up
+	subtaskOf map[string]int32
+
 	lay    layer
 	random *rng.RandomState // NumPy's global stream, from which num_samples draws
 }
@@ -49,7 +53,8 @@ type encoded struct {
 type encodedRow struct {
 	at        int64
 	n, labels int32
-	same      bool // see sameLabels
+	subtask   int32 // its number; 0 = none
+	same      bool  // see sameLabels
 }
 
 // ref is a row of a dataset.
@@ -57,7 +62,7 @@ type ref struct{ set, row int32 }
 
 // newBuilder checks what was asked for and finds the key of it.
 func newBuilder(o Options) (*builder, error) {
-	b := &builder{o: o, dir: o.Dir, sets: map[string]*encoded{}}
+	b := &builder{o: o, dir: o.Dir, sets: map[string]*encoded{}, subtaskOf: map[string]int32{}}
 	if len(o.Train) > 0 || len(o.Eval)+len(o.Mixer) == 0 {
 		if err := (dataset.Options{Names: o.Train, MaxSamples: o.MaxSamples}).Check(); err != nil {
 			return nil, fault("dataset", err)
@@ -198,7 +203,7 @@ func (b *builder) finish() error {
 		}
 	}
 	err := writeManifest(b.folder.path(manifestFile), manifest{
-		Key: b.key, Datasets: b.names, Sets: b.info, Tokens: b.packed.at, Members: b.index.membersAt,
+		Key: b.key, Datasets: b.names, Subtasks: b.subtasks, Sets: b.info, Tokens: b.packed.at, Members: b.index.membersAt,
 		MaxToken: int(b.packed.max), IndexCRC: b.index.crc, Warnings: b.warnings,
 	})
 	if err != nil {
@@ -213,6 +218,7 @@ type part struct {
 	most    int32
 	rows    []encodedRow // at counts from the start of laid
 	dropped map[int]processor.Dropped
+	subtask map[int]string // of rows that have one
 }
 
 // parts keeps the memory of written parts for the next ones.
@@ -236,8 +242,11 @@ func (b *builder) encode(ctx context.Context, name string) error {
 		for i, d := range p.dropped {
 			s.dropped[int32(len(s.rows)+i)] = d
 		}
-		for _, r := range p.rows {
+		for i, r := range p.rows {
 			r.at += at
+			if name := p.subtask[i]; name != "" {
+				r.subtask = b.subtask(name)
+			}
 			s.rows = append(s.rows, r)
 		}
 		if time.Since(said) > reportEvery {
@@ -252,9 +261,20 @@ func (b *builder) encode(ctx context.Context, name string) error {
 	return err
 }
 
+// subtask gives a subtask its number.
+func (b *builder) subtask(name string) int32 {
+	n, ok := b.subtaskOf[name]
+	if !ok {
+		b.subtasks = append(b.subtasks, name)
+		n = int32(len(b.subtasks))
+		b.subtaskOf[name] = n
+	}
+	return n
+}
+
 func (b *builder) encodeBatch(samples []data.Sample) (*part, error) {
 	p := parts.Get().(*part)
-	p.laid, p.rows, p.most, p.dropped = p.laid[:0], p.rows[:0], 0, nil
+	p.laid, p.rows, p.most, p.dropped, p.subtask = p.laid[:0], p.rows[:0], 0, nil, nil
 	for i := range samples {
 		ex, d, err := b.encoder.Encode(&samples[i])
 		if err != nil {
@@ -267,6 +287,12 @@ func (b *builder) encodeBatch(samples []data.Sample) (*part, error) {
 			p.dropped[i] = *d
 			p.rows = append(p.rows, encodedRow{labels: -1})
 			continue
+		}
+		if ex.Subtask != "" {
+			if p.subtask == nil {
+				p.subtask = map[int]string{}
+			}
+			p.subtask[i] = ex.Subtask
 		}
 		var e entry
 		p.laid, e, p.most = layOut(p.laid, ex, p.most)
@@ -427,7 +453,7 @@ func (b *builder) list(_ context.Context, refs []ref) (n int, err error) {
 // entry is the index entry of an encoded row.
 func (b *builder) entry(r ref) (entry, bool) {
 	row := b.sets[b.names[r.set]].rows[r.row]
-	e := entry{at: row.at, n: row.n, labelled: row.labels, dataset: r.set, row: int64(r.row)}
+	e := entry{at: row.at, n: row.n, labelled: row.labels, dataset: r.set, row: int64(r.row), subtask: row.subtask}
 	if row.same {
 		e.flags = sameLabels
 	}

@@ -49,7 +49,11 @@ func folderOf(t testing.TB) string {
 		if i%17 == 3 {
 			answer = "null"
 		}
-		a = append(a, fmt.Sprintf(`{"instruction":%q,"input":"","output":%s}`, words(1+r.IntN(20)), answer))
+		subtask := ""
+		if i%5 > 1 {
+			subtask = fmt.Sprintf(`,"subtask":"s%d"`, i%5)
+		}
+		a = append(a, fmt.Sprintf(`{"instruction":%q,"input":"","output":%s%s}`, words(1+r.IntN(20)), answer, subtask))
 	}
 	for i := range 40 {
 		b = append(b, fmt.Sprintf(`{"conversations":[{"from":"human","value":%q},{"from":%q,"value":%q}]}`, words(4), []string{"gpt", "human"}[i%9/8], words(6)))
@@ -440,7 +444,7 @@ func TestRefusals(t *testing.T) {
 		"tokenized_path: |is an Arrow folder that LLaMA-Factory saved|dataset_dict.json|does not exist yet": func(o *Options) { o.Path = holds("dataset_dict.json", "{}") },
 		"tokenized_path: |data-0.arrow|only this program's own format is read":                              func(o *Options) { o.Path = holds("data-0.arrow", "") },
 		"tokenized_path: |is not empty and holds no tokenised data":                                         func(o *Options) { o.Path = holds("notes.txt", "") },
-		"tokenized_path: |version 9 of the format, and this program reads 1|remove this one":                func(o *Options) { o.Path = holds(manifestFile, string(future)) },
+		"tokenized_path: |version 9 of the format, and this program reads 2|remove this one":                func(o *Options) { o.Path = holds(manifestFile, string(future)) },
 		"tokenized_path: |made with another tokenizer":                                                      func(o *Options) { o.Path = large },
 		"tokenized_path: |turn off `streaming` when saving a dataset to disk":                               func(o *Options) { o.Path = filepath.Join(dir, "new"); o.Streaming = true },
 		"dataset: |Undefined dataset x|dataset_info.json":                                                   func(o *Options) { o.Train = []string{"x"} },

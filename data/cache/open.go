@@ -180,6 +180,12 @@ func (r *reader) example(e entry) (data.Example, error) {
 	if e.segments > 0 {
 		ex.Segments = take(e.segments)
 	}
+	if e.subtask < 0 || int(e.subtask) > len(r.manifest.Subtasks) {
+		return ex, fmt.Errorf("there is no subtask number %d", e.subtask)
+	}
+	if e.subtask > 0 {
+		ex.Subtask = r.manifest.Subtasks[e.subtask-1]
+	}
 	var err error
 	ex.ID, err = r.id(uint64(e.dataset), uint64(e.row))
 	if e.members == 0 || err != nil {

@@ -21,7 +21,7 @@ import (
 //	members.bin    16 bytes for every member of a packed row: dataset, row
 const (
 	formatName    = "dataflex tokenised data"
-	formatVersion = 1
+	formatVersion = 2
 
 	manifestFile = "manifest.json"
 	tokensFile   = "tokens.i32"
@@ -35,7 +35,8 @@ type manifest struct {
 	Format   string    `json:"format"`
 	Version  int       `json:"version"`
 	Key      string    `json:"key"`
-	Datasets []string  `json:"datasets"` // by number
+	Datasets []string  `json:"datasets"`           // by number
+	Subtasks []string  `json:"subtasks,omitempty"` // by number less one
 	Sets     []setInfo `json:"sets"`
 	Tokens   int64     `json:"tokens"`    // int32s in tokens.i32
 	Members  int64     `json:"members"`   // records in members.bin
@@ -68,9 +69,10 @@ type entry struct {
 	segments int32 // numbers in the row's segments; 0 = none
 	members  int32
 	memberAt int64
+	subtask  int32 // its number; 0 = none
 }
 
-const indexBytes = 48
+const indexBytes = 52
 
 // The flags of an entry.
 const (
@@ -89,6 +91,7 @@ func (e entry) put(b []byte) {
 	le.PutUint32(b[32:], uint32(e.segments))
 	le.PutUint32(b[36:], uint32(e.members))
 	le.PutUint64(b[40:], uint64(e.memberAt))
+	le.PutUint32(b[48:], uint32(e.subtask))
 }
 
 func getEntry(b []byte) entry {
@@ -96,7 +99,7 @@ func getEntry(b []byte) entry {
 	return entry{
 		at: int64(le.Uint64(b)), n: int32(le.Uint32(b[8:])), labelled: int32(le.Uint32(b[12:])), dataset: int32(le.Uint32(b[16:])),
 		flags: int32(le.Uint32(b[20:])), row: int64(le.Uint64(b[24:])), segments: int32(le.Uint32(b[32:])), members: int32(le.Uint32(b[36:])),
-		memberAt: int64(le.Uint64(b[40:])),
+		memberAt: int64(le.Uint64(b[40:])), subtask: int32(le.Uint32(b[48:])),
 	}
 }
 

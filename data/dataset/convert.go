@@ -30,6 +30,9 @@ func (r *record) sample() (data.Sample, error) {
 		s, err = data.Sample{Broken: broken.why}, nil
 	}
 	s.ID = data.ID{Dataset: r.attr.name, Row: r.base + r.row.number}
+	if err == nil {
+		s.Subtask, err = r.subtask()
+	}
 	return s, err
 }
 
@@ -75,6 +78,7 @@ func (r *record) alpaca() (data.Sample, error) {
 		prompt += "\n"
 	}
 	s.Prompt = append(s.Prompt, data.Message{Role: data.User, Content: prompt + query})
+	s.Query = query
 	answer, err := r.get(a.response)
 	if err != nil {
 		return s, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -142,6 +143,71 @@ func TestConverters(t *testing.T) {
 		if got := show1(t, c.entry, c.row); got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
 		}
+	}
+}
+
+// A subtask column is read unasked where a row has it; one that the entry names must
+// be there.
+func TestSubtask(t *testing.T) {
+	const (
+		plain  = `{"file_name":"x.jsonl"}`
+		named  = `{"file_name":"x.jsonl","columns":{"prompt":"instruction","response":"output","subtask":"task"}}`
+		shared = `{"file_name":"x.jsonl","formatting":"sharegpt","columns":{"messages":"conversations"}}`
+	)
+	for _, c := range []struct{ entry, row, want, fault string }{
+		{plain, `{"instruction":"a","input":"","output":"c","subtask":"algebra"}`, "algebra", ""},
+		{plain, `{"instruction":"a","input":"","output":"c"}`, "", ""},
+		{plain, `{"instruction":"a","input":"","output":"c","subtask":null}`, "", ""},
+		{plain, `{"instruction":"a","input":"","output":"c","subtask":7}`, "7", ""},
+		{plain, `{"instruction":"a","input":"","output":"c","subtask":["x"]}`, "", ""},
+		{named, `{"instruction":"a","output":"c","task":"x","subtask":"not this"}`, "x", ""},
+		{named, `{"instruction":"a","output":"c","task":null}`, "", ""},
+		{named, `{"instruction":"a","output":"c"}`, "", "column 'task' is missing"},
+		{named, `{"instruction":"a","output":"c","task":{}}`, "", "column 'task' is an object; the name of a subtask is expected"},
+		{shared, `{"conversations":[{"from":"human","value":"a"},{"from":"gpt","value":"b"}],"subtask":"chat"}`, "chat", ""},
+	} {
+		dir := folder(t, map[string]string{InfoFile: `{"x":` + c.entry + `}`, "x.jsonl": c.row})
+		set, err := Load(context.Background(), Options{Dir: dir, Names: []string{"x"}})
+		switch {
+		case c.fault != "":
+			if err == nil || !strings.Contains(err.Error(), c.fault) {
+				t.Errorf("%s: %v, want %q", c.row, err, c.fault)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", c.row, err)
+		case set.Samples[0].Subtask != c.want || len(set.Warnings) > 0:
+			t.Errorf("%s: subtask %q, want %q; warnings %v", c.row, set.Samples[0].Subtask, c.want, set.Warnings)
+		}
+	}
+}
+
+// Find gives what Load gave of the same rows, whatever num_samples drew.
+func TestFind(t *testing.T) {
+	dir := folder(t, map[string]string{
+		InfoFile: `{"x":{"file_name":"x.jsonl","num_samples":40},"y":{"file_name":"y.csv"}}`,
+		"y.csv":  "instruction,input,output,subtask\na,b,c,d\ne,,f,\n",
+		"x.jsonl": strings.Repeat(`{"instruction":"first","input":"here","output":"1"}`+"\n", 20) +
+			strings.Repeat(`{"instruction":"then","input":"","output":"2"}`+"\n", 1500),
+	})
+	samples := load(t, dir, "x", "y").Samples
+	slices.Reverse(samples)
+	var ids []data.ID
+	for _, s := range samples {
+		ids = append(ids, s.ID)
+	}
+	c, err := OpenCatalog(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Find(context.Background(), c, ids, 2)
+	if err != nil || !reflect.DeepEqual(got, samples) {
+		t.Errorf("found %v, %v\nloaded %v", got, err, samples)
+	}
+	if got[1].Query != "b" || got[1].Subtask != "d" || got[1].Prompt[0].Content != "a\nb" {
+		t.Errorf("the first row of y is %+v", got[1])
+	}
+	if _, err := Find(context.Background(), c, []data.ID{{Dataset: "y", Row: 2}}, 1); err == nil || !strings.Contains(err.Error(), "row 2") {
+		t.Errorf("a row past the end: %v", err)
 	}
 }
 

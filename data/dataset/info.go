@@ -31,6 +31,11 @@ type attributes struct {
 	messages                         string // sharegpt and openai
 	system, tools                    string
 
+	// A `subtask` column names the part of an evaluation a row belongs to. Unlike the
+	// others it is read without being mapped, where a row has one.
+	subtask      string
+	subtaskGiven bool
+
 	// tags
 	role, content, user, assistant, observation, function, systemTag string
 }
@@ -43,7 +48,7 @@ var (
 		"formatting", "ranking", "subset", "split", "revision", "folder", "num_samples", "columns", "tags",
 	}
 	columnKeys = []string{
-		"prompt", "query", "response", "history", "messages", "system", "tools",
+		"prompt", "query", "response", "history", "messages", "system", "tools", "subtask",
 		"images", "videos", "audios", "chosen", "rejected", "kto_tag",
 	}
 	tagKeys = []string{"role_tag", "content_tag", "user_tag", "assistant_tag", "observation_tag", "function_tag", "system_tag"}
@@ -132,6 +137,10 @@ func (a *attributes) setColumns(columns map[string]string) {
 	}
 	a.prompt, a.query, a.response, a.history = columns["prompt"], columns["query"], columns["response"], columns["history"]
 	a.messages, a.system, a.tools = columns["messages"], columns["system"], columns["tools"]
+	a.subtask = columns["subtask"]
+	if a.subtaskGiven = a.subtask != ""; !a.subtaskGiven {
+		a.subtask = "subtask"
+	}
 }
 
 // setTags does the same for the tags of a message.

@@ -104,14 +104,14 @@ type record struct {
 	cells  []cell
 }
 
-// columns lists what the entry names, without the unused ones.
+// columns lists what the entry names, without the unused ones; the subtask last.
 func (a *attributes) columns() []string {
 	var out []string
 	names := []string{a.messages}
 	if a.format == "alpaca" {
 		names = []string{a.prompt, a.query, a.response, a.history}
 	}
-	for _, n := range append(names, a.system, a.tools) {
+	for _, n := range append(names, a.system, a.tools, a.subtask) {
 		if n != "" {
 			out = append(out, n)
 		}
@@ -173,6 +173,23 @@ func (r *record) text(name string) (text string, null bool, err error) {
 		return "", false, r.errorf("column '%s' is %s; a string is expected", name, kindName(c.kind))
 	}
 	return c.string(), false, nil
+}
+
+// subtask returns the row's subtask: a string, or a number or true or false as it is
+// written. Only a column that the entry names must be there, and be one of these.
+func (r *record) subtask() (string, error) {
+	c := r.cells[len(r.cells)-1] // columns lists it last
+	switch {
+	case c.kind == '"':
+		return c.string(), nil
+	case c.kind == '0' || c.kind == 't' || c.kind == 'f':
+		return string(c.raw), nil
+	case !r.attr.subtaskGiven || c.kind == 'n':
+		return "", nil
+	case c.kind == 0:
+		return "", r.missing(r.attr.subtask)
+	}
+	return "", r.errorf("column '%s' is %s; the name of a subtask is expected", r.attr.subtask, kindName(c.kind))
 }
 
 func (r *record) missing(name string) error {

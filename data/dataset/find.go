@@ -1,0 +1,63 @@
+package dataset
+
+import (
+	"context"
+	"fmt"
+
+	"dataflex/data"
+)
+
+// Find reads rows again by where they came from, and returns their samples in the order
+// of ids. Of the files no more than a few batches and the rows asked for are in memory
+// at a time. A row that is no longer there is an error.
+func Find(ctx context.Context, c *Catalog, ids []data.ID, threads int) ([]data.Sample, error) {
+	wanted := map[string]map[int][]int{} // dataset, row: places in ids
+	var names []string
+	for i, id := range ids {
+		if wanted[id.Dataset] == nil {
+			wanted[id.Dataset] = map[int][]int{}
+			names = append(names, id.Dataset)
+		}
+		wanted[id.Dataset][id.Row] = append(wanted[id.Dataset][id.Row], i)
+	}
+	out := make([]data.Sample, len(ids))
+	for _, name := range names {
+		if err := find(ctx, c, name, wanted[name], threads, out); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func find(ctx context.Context, c *Catalog, name string, rows map[int][]int, threads int, out []data.Sample) error {
+	s, err := c.Source(name)
+	if err != nil {
+		return err
+	}
+	last := 0
+	for row := range rows {
+		last = max(last, row)
+	}
+	choose := func(samples []data.Sample) (kept []data.Sample, _ error) {
+		for _, x := range samples {
+			if rows[x.Row] != nil {
+				kept = append(kept, x)
+			}
+		}
+		return kept, nil
+	}
+	found := 0
+	err = Each(ctx, s, last+1, threads, choose, func(kept []data.Sample) error {
+		for _, x := range kept {
+			for _, i := range rows[x.Row] {
+				out[i] = x
+			}
+			found++
+		}
+		return nil
+	})
+	if err == nil && found < len(rows) {
+		err = fmt.Errorf("dataset %s: row %d was there when it was tokenised, and is not any more", name, last)
+	}
+	return err
+}
