@@ -36,62 +36,142 @@ func Lint(name string, ptx []byte, version, target string) []error {
 	return errs
 }
 
-// lintWgmma follows the text: from a wgmma.fence to the wait that covers a product, no
-// other instruction may touch its accumulators.
-func (k *kernel) lintWgmma() (errs []error) {
-	groups := []map[*register]bool{{}} // committed, and last what is open
-	fenced := -1
-	touched := func(s *statement, regs map[*register]bool) *register {
-		for i := range s.args {
-			for _, r := range registersOf(&s.args[i]) {
-				if regs[r] {
-					return r
-				}
-			}
+// underWay is what a point of the program may have under way: sets of accumulator lists,
+// by group from the oldest on; the last is what has not been committed.
+type underWay struct {
+	n      int
+	groups [9]uint64
+}
+
+func (f underWay) commit() underWay {
+	switch {
+	case f.n == 0: // nothing older, and an empty group is nothing to wait for
+		if f.groups[0] == 0 {
+			return f
 		}
+	case f.n == len(f.groups)-1: // no wait keeps that many: the two oldest are as one
+		f.groups[1] |= f.groups[0]
+		copy(f.groups[:], f.groups[1:])
+		f.n--
+	}
+	f.n++
+	f.groups[f.n] = 0
+	return f
+}
+
+func (f underWay) wait(keep int) (out underWay) {
+	drop := max(0, f.n-keep)
+	out.n = f.n - drop
+	copy(out.groups[:], f.groups[drop:f.n+1])
+	return out
+}
+
+func (f underWay) all() (set uint64) {
+	for _, g := range f.groups {
+		set |= g
+	}
+	return set
+}
+
+// lintWgmma follows every way through the kernel: from a product to the wait that covers
+// it no other instruction may touch its accumulators, nor from the fence to the product.
+func (k *kernel) lintWgmma() (errs []error) {
+	if !k.usesWgmma {
 		return nil
 	}
-	for i := range k.statements {
-		s := &k.statements[i]
-		report := func(what string) {
-			e := k.module.explain(&SyntaxError{Line: s.line, Msg: what})
-			errs = append(errs, e)
+	lists, member := k.accumulators()
+	reported := map[int]bool{}
+	report := func(i int, what string) {
+		if !reported[i] {
+			reported[i] = true
+			errs = append(errs, k.module.explain(&SyntaxError{Line: k.statements[i].line, Msg: what}))
 		}
-		open := groups[len(groups)-1]
-		switch o := &k.code[i]; {
-		case strings.HasPrefix(s.opcode, "wgmma.fence"):
-			fenced = i
+	}
+	k.lintFences(member, report)
+	type point struct {
+		pc    int
+		state underWay
+	}
+	seen := map[point]bool{}
+	for open := []point{{}}; len(open) > 0; {
+		p := open[len(open)-1]
+		open = open[:len(open)-1]
+		if seen[p] || p.pc >= len(k.code) {
+			continue
+		}
+		seen[p] = true
+		s, o := &k.statements[p.pc], &k.code[p.pc]
+		switch {
 		case strings.HasPrefix(s.opcode, "wgmma.commit_group"):
-			groups = append(groups, map[*register]bool{})
+			p.state = p.state.commit()
 		case strings.HasPrefix(s.opcode, "wgmma.wait_group"):
-			keep := min(int(s.args[0].value)+1, len(groups))
-			groups = groups[len(groups)-keep:]
-			if keep == 1 {
-				groups[0] = map[*register]bool{}
-			}
+			p.state = p.state.wait(int(s.args[0].value))
 		case strings.HasPrefix(s.opcode, "wgmma.mma_async"):
-			acc := map[*register]bool{}
-			for j := range s.args[0].sub {
-				if r := s.args[0].sub[j].reg; r != nil {
-					acc[r], open[r] = true, true
-				}
-			}
-			for j := fenced + 1; fenced >= 0 && j < i; j++ {
-				if t := &k.statements[j]; !strings.HasPrefix(t.opcode, "wgmma") && touched(t, acc) != nil {
-					s = t
-					report("an accumulator is touched between wgmma.fence and wgmma.mma_async")
-				}
-			}
-			fenced = -1
-		default:
-			for _, g := range groups {
-				if touched(s, g) != nil && o.kind != kindBranch {
-					report("a wgmma accumulator is touched before the wait")
-				}
-			}
+			p.state.groups[p.state.n] |= lists[p.pc]
+		case touches(s, member)&p.state.all() != 0:
+			report(p.pc, "a wgmma accumulator is touched before the wait")
+		}
+		for _, to := range s.labels {
+			open = append(open, point{int(to), p.state})
+		}
+		if always := o.pred < 0; !always || o.kind != kindExit && len(s.labels) == 0 {
+			open = append(open, point{p.pc + 1, p.state})
 		}
 	}
 	return errs
+}
+
+// accumulators numbers the lists of registers that products sum in, and gives for every
+// product its list, for every register the lists it is in, as bits.
+func (k *kernel) accumulators() (lists map[int]uint64, member map[*register]uint64) {
+	lists, member = map[int]uint64{}, map[*register]uint64{}
+	known := map[string]uint64{}
+	for i := range k.statements {
+		s := &k.statements[i]
+		if !strings.HasPrefix(s.opcode, "wgmma.mma_async") {
+			continue
+		}
+		name := fmt.Sprint(registersOf(&s.args[0]))
+		if known[name] == 0 {
+			known[name] = 1 << min(len(known), 63)
+		}
+		lists[i] = known[name]
+		for _, r := range registersOf(&s.args[0]) {
+			member[r] |= known[name]
+		}
+	}
+	return
+}
+
+func touches(s *statement, member map[*register]uint64) (set uint64) {
+	for i := range s.args {
+		for _, r := range registersOf(&s.args[i]) {
+			set |= member[r]
+		}
+	}
+	return set
+}
+
+// lintFences looks at the text between a fence and the next product.
+func (k *kernel) lintFences(member map[*register]uint64, report func(i int, what string)) {
+	fenced := -1
+	for i := range k.statements {
+		switch s := &k.statements[i]; {
+		case strings.HasPrefix(s.opcode, "wgmma.fence"):
+			fenced = i
+		case strings.HasPrefix(s.opcode, "wgmma.mma_async"):
+			var sums uint64
+			for _, r := range registersOf(&s.args[0]) {
+				sums |= member[r]
+			}
+			for j := fenced + 1; fenced >= 0 && j < i; j++ {
+				if touches(&k.statements[j], member)&sums != 0 {
+					report(j, "an accumulator is touched between wgmma.fence and wgmma.mma_async")
+				}
+			}
+			fenced = -1
+		}
+	}
 }
 
 // registersOf lists the registers in an operand.
