@@ -160,7 +160,7 @@ KERNEL __launch_bounds__(256, 2) xent_bf16_logits_capped(operands x, head p) { l
 
 // What a row's gradient is made of: dz = share · e · exp(the tile's top - top) - even, and
 // `at` for the target.
-struct row_constants { float top, share, even, at; };
+struct __align__(16) row_constants { float top, share, even, at; };
 
 struct reduction {
   const float* stats;   // of struct head
@@ -199,7 +199,7 @@ KERNEL __launch_bounds__(1024) xent_bf16_losses(reduction p) {
   const float g = p.weight ? p.weight[row] * p.scale : p.scale, share = 1.f / sum;
   float at = exp(hit - top) * share - miss - even;
   if (p.cap > 0.f) at *= 1.f - hit / p.cap * (hit / p.cap);
-  p.out[i] = row_constants{top, g * share, g * even, g * at};
+  *(float4*)(p.out + i) = float4{top, g * share, g * even, g * at};
 }
 
 struct gradient {
@@ -215,7 +215,8 @@ struct gradient {
 template <bool Capped> DEV void to_gradient(const gradient& p) {
   const int i = blockIdx.x * 16 + threadIdx.x / 16;
   if (i >= p.rows) return;
-  const row_constants c = p.row[i];
+  const float4 q = *(const float4*)(p.row + i);
+  const row_constants c{q.x, q.y, q.z, q.w};
   const int target = p.target[i];
   const float inv = Capped ? 1.f / p.cap : 0.f;
 #pragma unroll
@@ -224,10 +225,10 @@ template <bool Capped> DEV void to_gradient(const gradient& p) {
     if (column >= p.ld) return;
     const float top = p.stats[(i64)(column / p.width) * p.row_ld + i], k = c.share * exp_fast(top - c.top);
     uint4* at = (uint4*)(p.e + (i64)i * p.ld + column);
-    uint4 q = *at;
+    uint4 v = *at;
 #pragma unroll
     for (int l = 0; l < 4; l++) {
-      float d[2] = {low_bf16(q[l]), high_bf16(q[l])};
+      float d[2] = {low_bf16(v[l]), high_bf16(v[l])};
 #pragma unroll
       for (int m = 0; m < 2; m++) {
         const float e = d[m];
@@ -238,9 +239,9 @@ template <bool Capped> DEV void to_gradient(const gradient& p) {
         }
         if (column + 2 * l + m == target) d[m] = c.at;
       }
-      q[l] = cvt_bf16x2(d[0], d[1]);
+      v[l] = cvt_bf16x2(d[0], d[1]);
     }
-    *at = q;
+    *at = v;
   }
 }
 
