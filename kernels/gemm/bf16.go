@@ -27,7 +27,8 @@ func RunBF16(dev driver.Device, tr Transpose, m, n, k int, alpha float32, a driv
 		p := newProblem(tr, m, n, k, alpha, widen(a.Host()), lda, widen(b.Host()), ldb, beta, c.Host(), ldc)
 		p.run(d)
 	case driver.Launcher:
-		runBF16PTX(d, tr, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+		p := bf16Problem{tr: tr, m: m, n: n, k: k, alpha: alpha, a: a.Addr(), lda: lda, b: b.Addr(), ldb: ldb, add: beta == 1, c: c.Addr(), ldc: ldc}
+		p.run(d)
 	default:
 		panic(fmt.Sprintf("gemm: no kernel for a %v device", dev.Kind()))
 	}

@@ -16,19 +16,48 @@ var bf16Family = ptx.New("gemm, bf16", bf16SM80)
 
 var bf16Kernels = [...]string{NN: "gemm_bf16_nn", NT: "gemm_bf16_nt", TN: "gemm_bf16_tn"}
 
-func runBF16PTX(dev driver.Launcher, tr Transpose, m, n, k int, alpha float32, a driver.Slice[driver.BF16], lda int, b driver.Slice[driver.BF16], ldb int, beta float32, c driver.F32, ldc int) {
-	if m == 0 || n == 0 {
+// bf16Problem is C = alpha (op(A) op(B) + U op(L)) + beta C on a device that runs PTX, over
+// k and r steps.
+type bf16Problem struct {
+	tr                      Transpose
+	m, n, k, r              int
+	a, b, u, l, c           uintptr
+	lda, ldb, ldu, ldl, ldc int
+	alpha                   float32
+	add                     bool
+}
+
+func (p *bf16Problem) run(dev driver.Launcher) {
+	if p.m == 0 || p.n == 0 {
+		return
+	}
+	if p.k == 0 { // the branch alone, which may be nothing
+		p.a, p.lda, p.b, p.ldb, p.k, p.r = p.u, p.ldu, p.l, p.ldl, p.r, 0
+	}
+	if p.k > 0 && ptx.Hopper(dev) {
+		p.runHopper(dev)
 		return
 	}
 	q := ptx.On(dev)
+	p.launchAmpere(q)
+	if p.r > 0 {
+		low := *p
+		low.a, low.lda, low.b, low.ldb, low.k, low.add = p.u, p.ldu, p.l, p.ldl, p.r, true
+		low.launchAmpere(q)
+	}
+}
+
+func (p *bf16Problem) launchAmpere(q *ptx.Queue) {
 	var s [56]byte // struct problem of bf16.cu
-	for i, v := range [...]uintptr{a.Addr(), b.Addr(), c.Addr()} {
+	for i, v := range [...]uintptr{p.a, p.b, p.c} {
 		binary.LittleEndian.PutUint64(s[8*i:], uint64(v))
 	}
-	for i, v := range [...]int{m, n, k, lda, ldb, ldc} {
+	for i, v := range [...]int{p.m, p.n, p.k, p.lda, p.ldb, p.ldc} {
 		binary.LittleEndian.PutUint32(s[24+4*i:], uint32(v))
 	}
-	binary.LittleEndian.PutUint32(s[48:], math.Float32bits(alpha))
-	s[52] = byte(beta)
-	q.Launch(bf16Family, bf16Kernels[tr], ptx.Grid2(ptx.Blocks(n, 128), ptx.Blocks(m, 128), 256), q.Args().Bytes(s[:], 8))
+	binary.LittleEndian.PutUint32(s[48:], math.Float32bits(p.alpha))
+	if p.add {
+		s[52] = 1
+	}
+	q.Launch(bf16Family, bf16Kernels[p.tr], ptx.Grid2(ptx.Blocks(p.n, 128), ptx.Blocks(p.m, 128), 256), q.Args().Bytes(s[:], 8))
 }

@@ -35,8 +35,11 @@ func RunLoRABF16(dev driver.Device, tr Transpose, m, n, k, r int, a driver.Slice
 		p = newProblem(tr, m, n, r, 1, widen(u.Host()), ldu, widen(l.Host()), ldl, 1, c.Host(), ldc)
 		p.run(d)
 	case driver.Launcher:
-		runBF16PTX(d, tr, m, n, k, 1, a, lda, b, ldb, beta, c, ldc)
-		runBF16PTX(d, tr, m, n, r, 1, u, ldu, l, ldl, 1, c, ldc)
+		p := bf16Problem{
+			tr: tr, m: m, n: n, k: k, r: r, alpha: 1, a: a.Addr(), lda: lda, b: b.Addr(), ldb: ldb,
+			u: u.Addr(), ldu: ldu, l: l.Addr(), ldl: ldl, add: beta == 1, c: c.Addr(), ldc: ldc,
+		}
+		p.run(d)
 	default:
 		panic(fmt.Sprintf("gemm: no kernel for a %v device", dev.Kind()))
 	}

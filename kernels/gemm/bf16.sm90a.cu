@@ -1,0 +1,189 @@
+// C[m,n] = alpha (op(A) op(B) + U op(L)) + beta C for Hopper: bf16 through TMA and wgmma,
+// sums and C float32. bf16.go says what A and B are, lora_bf16.go U and L: r more steps of
+// k, none in a plain product. Rows of all four begin on 16 bytes; C's anywhere.
+//
+// A block of three warpgroups computes tiles of 128 x Bn, Bn 256 or 128 (bf16_hopper.go
+// chooses), one after the other: the grid has as many blocks as there are multiprocessors.
+// One warp of the first warpgroup fetches slices of 64 steps into a ring in shared memory,
+// also those of the tile to come; the other two warpgroups multiply 64 rows each, one
+// slice behind the tensor core, and store. Tiles are taken in columns of 16, so that those
+// under way at one time share few slices of A and B, which then stay in the L2 cache.
+//
+// Beyond the edges TMA reads zeros; stores are guarded. A slice of TN's A or of NN's and
+// TN's B lies as [64 steps][64] boxes, MN-major, and wgmma turns it.
+//
+// Order of a sum: steps of 16, ascending, A B before U L; within a step the tensor core's.
+// A row has the same bits alone or in a batch, and with either tile.
+//
+// Floor: 2 m n (k + r) FLOP at the tensor cores' rate. Not measured on a GPU.
+// v1  four or six stages of 48 or 32 KiB; 128 (64) sums a thread. The loop is 4 wgmma of
+//     128 cycles against 14 KiB of shared memory read; minimal bytes, full sectors and no
+//     bank conflicts (interpreter)
+#include "../dev/hopper.cuh"
+#include "../dev/math.cuh"
+
+struct problem {
+  float* c;
+  int m, n, k, r, ldc;
+  float alpha;
+  int add;
+};
+
+enum { NN, NT, TN };
+constexpr int tile_m = 128, slice = 64, group_m = 16;
+constexpr u32 box = 64 * 128;  // 64 rows of 64 elements
+
+extern __shared__ __align__(1024) u8 memory[];
+
+// ring is where a thread stands in the ring: each stage has a barrier that its copies fill
+// and one by which the consumers' warps give it back.
+template <int Bn> struct ring {
+  static constexpr int stages = Bn == 256 ? 4 : 6;
+  static constexpr u32 bytes_a = 2 * box, bytes = bytes_a + Bn / 64 * box;
+  int stage = 0;
+  u32 parity = 0;
+
+  DEV_METHOD static u32 barriers() { return shared_address(memory) + stages * bytes; }
+  DEV_METHOD u32 full() { return barriers() + 16 * stage; }
+  DEV_METHOD u32 empty() { return full() + 8; }
+  DEV_METHOD u32 a() { return shared_address(memory) + bytes * stage; }
+  DEV_METHOD u32 b() { return a() + bytes_a; }
+  DEV_METHOD void next() {
+    if (++stage == stages) stage = 0, parity ^= 1;
+  }
+};
+
+// tiles numbers the tiles: columns of group_m, group by group.
+struct tiles {
+  int rows, columns;
+  DEV_METHOD int count() { return rows * columns; }
+  DEV_METHOD void at(int id, int& i, int& j) {
+    const int group = id / (group_m * columns), first = group * group_m, high = min(group_m, rows - first);
+    const int rest = id - first * columns;
+    j = rest / high, i = first + rest - j * high;
+  }
+};
+
+struct operands { const tensor_map *a, *b, *u, *l; };
+
+template <int Tr, int Bn> DEV void fetch(const operands& o, const problem& p, tiles all) {
+  ring<Bn> at;
+  const int base = (p.k + slice - 1) / slice, slices = base + (p.r + slice - 1) / slice;
+  for (int id = blockIdx.x; id < all.count(); id += gridDim.x) {
+    int i, j;
+    all.at(id, i, j);
+    i *= tile_m, j *= Bn;
+    for (int s = 0; s < slices; s++, at.next()) {
+      const bool branch = s >= base;
+      const tensor_map *a = branch ? o.u : o.a, *b = branch ? o.l : o.b;
+      const int k = slice * (branch ? s - base : s);
+      const u32 full = at.full();
+      mbarrier_wait(at.empty(), at.parity ^ 1);
+      mbarrier_expect(full, at.bytes);
+      if (Tr != TN) {
+        tma_load(at.a(), a, k, i, full);
+      } else {
+#pragma unroll
+        for (int h = 0; h < 2; h++) tma_load(at.a() + h * box, a, i + 64 * h, k, full);
+      }
+      if (Tr == NT) {
+        tma_load(at.b(), b, k, j, full);
+      } else {
+#pragma unroll
+        for (int h = 0; h < Bn / 64; h++) tma_load(at.b() + h * box, b, j + 64 * h, k, full);
+      }
+    }
+  }
+}
+
+// store hands a thread's sums of 64 rows from i on over to C.
+template <int Bn> DEV void store(const problem& p, int i, int j, const float (&d)[Bn / 2]) {
+  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  const bool pairs = p.ldc % 2 == 0 && ((u64)p.c & 7) == 0;
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const int row = i + 16 * warp + lane / 4 + 8 * h, column = j + lane % 4 * 2;
+    if (row >= p.m) continue;
+    float* c = p.c + (i64)row * p.ldc + column;
+    int room = p.n - column;
+    asm volatile("" : "+r"(room));  // or all comparisons with it are kept in registers
+#pragma unroll
+    for (int q = 0; q < Bn / 8; q++) {
+      const float x = d[4 * q + 2 * h], y = d[4 * q + 2 * h + 1];
+      if (pairs && 8 * q + 1 < room) {
+        float2 old = {0.f, 0.f};
+        if (p.add) old = *(float2*)(c + 8 * q);
+        *(float2*)(c + 8 * q) = float2{fma(p.alpha, x, old.x), fma(p.alpha, y, old.y)};
+        continue;
+      }
+      if (8 * q < room) c[8 * q] = fma(p.alpha, x, p.add ? c[8 * q] : 0.f);
+      if (8 * q + 1 < room) c[8 * q + 1] = fma(p.alpha, y, p.add ? c[8 * q + 1] : 0.f);
+    }
+  }
+}
+
+// consume multiplies rows 64 half … of each of the block's tiles.
+template <int Tr, int Bn> DEV void consume(const problem& p, tiles all, int half) {
+  ring<Bn> at;
+  const int slices = (p.k + slice - 1) / slice + (p.r + slice - 1) / slice;
+  for (int id = blockIdx.x; id < all.count(); id += gridDim.x) {
+    float d[Bn / 2];
+#pragma unroll
+    for (int i = 0; i < Bn / 2; i++) d[i] = 0;
+    pin(d);
+    u32 used = 0;  // the stage whose products are under way
+    for (int s = 0; s < slices; s++, at.next()) {
+      mbarrier_wait(at.full(), at.parity);
+      wgmma_fence();
+#pragma unroll
+      for (int k = 0; k < slice / 16; k++) {
+        const u64 a = Tr == TN ? mn_major(at.a() + half * box + 2048 * k, box) : k_major(at.a() + half * box + 32 * k);
+        const u64 b = Tr == NT ? k_major(at.b() + 32 * k) : mn_major(at.b() + 2048 * k, box);
+        wgmma<Tr == TN, Tr != NT>(d, a, b, true);
+      }
+      wgmma_commit();
+      wgmma_wait<1>();
+      if (s > 0 && threadIdx.x % 32 == 0) mbarrier_arrive(used);
+      used = at.empty();
+    }
+    wgmma_wait<0>();
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(used);
+    pin(d);
+    int i, j;
+    all.at(id, i, j);
+    store<Bn>(p, i * tile_m + half * 64, j * Bn, d);
+  }
+}
+
+template <int Tr, int Bn> DEV void multiply(const operands& o, const problem& p) {
+  using stages = ring<Bn>;
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < stages::stages; s++) {
+      mbarrier_init(stages::barriers() + 16 * s, 1);
+      mbarrier_init(stages::barriers() + 16 * s + 8, 8);  // warps that consume
+    }
+    fence_mbarrier_init();
+  }
+  __syncthreads();
+  const tiles all = {(p.m + tile_m - 1) / tile_m, (p.n + Bn - 1) / Bn};
+  const int group = threadIdx.x / 128;
+  if (group == 0) {
+    fewer_registers<40>();
+    if (threadIdx.x < 32 && elect_one()) fetch<Tr, Bn>(o, p, all);
+  } else {
+    more_registers<232>();
+    consume<Tr, Bn>(p, all, group - 1);
+  }
+}
+
+#define PRODUCT(name, Tr, Bn)                                                                                               \
+  KERNEL __launch_bounds__(384, 1) name(const __grid_constant__ tensor_map a, const __grid_constant__ tensor_map b,        \
+                                        const __grid_constant__ tensor_map u, const __grid_constant__ tensor_map l, problem p) { \
+    multiply<Tr, Bn>({&a, &b, &u, &l}, p);                                                                                  \
+  }
+PRODUCT(gemm_bf16_nn_256, NN, 256)
+PRODUCT(gemm_bf16_nt_256, NT, 256)
+PRODUCT(gemm_bf16_tn_256, TN, 256)
+PRODUCT(gemm_bf16_nn_128, NN, 128)
+PRODUCT(gemm_bf16_nt_128, NT, 128)
+PRODUCT(gemm_bf16_tn_128, TN, 128)

@@ -1,0 +1,73 @@
+package gemm
+
+import (
+	_ "embed"
+	"encoding/binary"
+	"math"
+
+	"dataflex/driver"
+	"dataflex/kernels/ptx"
+)
+
+//go:embed bf16.sm90a.ptx
+var bf16SM90a string
+
+var hopperFamily = ptx.New("gemm, bf16 for Hopper", bf16SM90a)
+
+// hopperTile is one size of tile and its kernels.
+type hopperTile struct {
+	columns, shared int
+	kernels         [3]string
+}
+
+// Shared memory: the ring of bf16.sm90a.cu, with two barriers a stage.
+var (
+	wideTile = hopperTile{256, 4*(16<<10+32<<10) + 4*16, [...]string{NN: "gemm_bf16_nn_256", NT: "gemm_bf16_nt_256", TN: "gemm_bf16_tn_256"}}
+	slimTile = hopperTile{128, 6*(16<<10+16<<10) + 6*16, [...]string{NN: "gemm_bf16_nn_128", NT: "gemm_bf16_nt_128", TN: "gemm_bf16_tn_128"}}
+)
+
+func (h *hopperTile) count(m, n int) int { return ptx.Blocks(m, 128) * ptx.Blocks(n, h.columns) }
+
+// runHopper launches one block a multiprocessor, which takes tile after tile. Wide tiles
+// read less shared memory a product; slim ones where the wide would leave
+// multiprocessors without work.
+func (p *bf16Problem) runHopper(dev driver.Launcher) {
+	q, units := ptx.On(dev), dev.Attributes().Units
+	h := &wideTile
+	if p.n <= slimTile.columns || wideTile.count(p.m, p.n) < units {
+		h = &slimTile
+	}
+	var s [40]byte // struct problem of bf16.sm90a.cu
+	binary.LittleEndian.PutUint64(s[:], uint64(p.c))
+	for i, v := range [...]int{p.m, p.n, p.k, p.r, p.ldc} {
+		binary.LittleEndian.PutUint32(s[8+4*i:], uint32(v))
+	}
+	binary.LittleEndian.PutUint32(s[28:], math.Float32bits(p.alpha))
+	if p.add {
+		s[32] = 1
+	}
+	a, b := p.maps(q, h, p.a, p.lda, p.b, p.ldb, p.k)
+	u, l := a, b
+	if p.r > 0 {
+		u, l = p.maps(q, h, p.u, p.ldu, p.l, p.ldl, p.r)
+	}
+	c := ptx.Grid(min(units, h.count(p.m, p.n)), 384)
+	c.Shared = h.shared
+	q.Launch(hopperFamily, h.kernels[p.tr], c, q.Args().TensorMap(a).TensorMap(b).TensorMap(u).TensorMap(l).Bytes(s[:], 8))
+}
+
+// maps are those of the factors of k steps: boxes of 64 steps, or of 64 rows or columns
+// where steps are the outer dimension.
+func (p *bf16Problem) maps(q *ptx.Queue, h *hopperTile, a uintptr, lda int, b uintptr, ldb, k int) (ma, mb *driver.EncodedTensorMap) {
+	if p.tr == TN {
+		ma = q.Tiles(a, k, p.m, lda, 64)
+	} else {
+		ma = q.Tiles(a, p.m, k, lda, 128)
+	}
+	if p.tr == NT {
+		mb = q.Tiles(b, p.n, k, ldb, h.columns)
+	} else {
+		mb = q.Tiles(b, k, p.n, ldb, 64)
+	}
+	return ma, mb
+}
