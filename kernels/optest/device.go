@@ -97,7 +97,7 @@ func In(t testing.TB, dev driver.Device, x []float32, shift int) driver.F32 {
 	}
 	s := driver.View[float32](m).Sub(shift, shift+len(x))
 	if len(x) > 0 {
-		if err := dev.CopyIn(memory(s), bytes(x)); err != nil {
+		if err := dev.CopyIn(s.Memory(), bytes(x)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -109,14 +109,12 @@ func Out(t testing.TB, dev driver.Device, s driver.F32) []float32 {
 	t.Helper()
 	x := make([]float32, s.Len())
 	if len(x) > 0 {
-		if err := dev.CopyOut(bytes(x), memory(s)); err != nil {
+		if err := dev.CopyOut(bytes(x), s.Memory()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return x
 }
-
-func memory(s driver.F32) driver.Memory { return driver.DeviceMemory(s.Addr(), 4*s.Len()) }
 
 func bytes(x []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))

@@ -1,0 +1,79 @@
+// Package peak measures the ceilings that every other kernel is held against: how fast
+// a device moves memory, multiplies and adds, and multiplies matrices, with nothing in
+// the way. The operations are simple enough to be checked, so that a ceiling is never
+// that of work left out.
+package peak
+
+import (
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+)
+
+// The tile of Products.
+const (
+	M = 64
+	N = 256
+	K = 64
+)
+
+// Programmer errors.
+const (
+	badCopy     = "peak: src and dst differ in length"
+	badMultiply = "peak: x and y differ in length"
+	badProducts = "peak: a is not [M, K], b not [N, K] or c not some [M, N]"
+)
+
+// Copy is dst = src: 8 bytes of traffic a float.
+func Copy(dev driver.Device, src, dst driver.F32) {
+	if src.Len() != dst.Len() {
+		panic(badCopy)
+	}
+	switch d := dev.(type) {
+	case *cpu.Device:
+		copyCPU(d, src.Host(), dst.Host())
+	case driver.Launcher:
+		copyPTX(d, src, dst)
+	default:
+		panic("peak.Copy: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Multiply is y = y/2 + x, `steps` times over, rounded after each: 2·steps operations a
+// float, in registers. Bits are the same on every device.
+func Multiply(dev driver.Device, x, y driver.F32, steps int) {
+	if x.Len() != y.Len() {
+		panic(badMultiply)
+	}
+	switch d := dev.(type) {
+	case *cpu.Device:
+		multiplyCPU(d, x.Host(), y.Host(), steps)
+	case driver.Launcher:
+		multiplyPTX(d, x, y, steps)
+	default:
+		panic("peak.Multiply: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Products overwrites each of the c.Len()/(M·N) tiles of c with a bᵀ, added up `steps`
+// times in float32: 2·M·N·K·steps operations a tile. a [M, K] and b [N, K] are bf16 and
+// stay in registers or shared memory.
+func Products(dev driver.Device, a, b driver.Slice[driver.BF16], c driver.F32, steps int) {
+	if a.Len() != M*K || b.Len() != N*K || c.Len()%(M*N) != 0 {
+		panic(badProducts)
+	}
+	switch d := dev.(type) {
+	case *cpu.Device:
+		productsCPU(d, a.Host(), b.Host(), c.Host(), steps)
+	case driver.Launcher:
+		productsPTX(d, a, b, c, steps)
+	default:
+		panic("peak.Products: no kernel for " + dev.Kind().String())
+	}
+}
+
+// Tiles is how many tiles of Products, and Floats how many floats of Multiply, fill a
+// device several times over.
+func Tiles(dev driver.Device) int { return 8 * max(1, dev.Attributes().Units) }
+
+// Floats: see Tiles.
+func Floats(dev driver.Device) int { return 4 * 2048 * 8 * max(1, dev.Attributes().Units) }
