@@ -13,7 +13,13 @@ import (
 //go:embed bf16.sm80.ptx
 var bf16SM80 string
 
-var bf16Family = ptx.New("xent, bf16", bf16SM80)
+//go:embed bf16.sm90a.ptx
+var bf16SM90a string
+
+var (
+	bf16Family   = ptx.New("xent, bf16", bf16SM80)
+	hopperFamily = ptx.New("xent, bf16 for Hopper", bf16SM90a)
+)
 
 // Scratch buffers beside gradientSlot; gemm has its own.
 const (
@@ -25,7 +31,12 @@ const (
 
 const (
 	deviceExponentials = 128 << 20 // 256 MiB of them at a time
-	sm80Tile           = 128       // columns a tile's sums are of
+
+	// Columns a tile's sums are of.
+	sm80Tile  = 128
+	sm90aTile = 256
+
+	sm90aShared = 4*(16<<10+32<<10) + 4*16 // the ring of bf16.sm90a.cu, two barriers a stage
 )
 
 // bf16Rows is the number of rows whose exponentials are held at once.
@@ -77,6 +88,9 @@ type block struct {
 func (p Params) newBlock(dev driver.Launcher, rows, hits []int32) *block {
 	q := ptx.On(dev)
 	b := &block{Params: p, dev: dev, q: q, rows: len(rows), ld: (p.Vocab + 7) &^ 7, tile: sm80Tile}
+	if ptx.Hopper(dev) {
+		b.tile = sm90aTile
+	}
 	b.tiles, b.rowLD = ptx.Blocks(p.Vocab, b.tile), (len(rows)+31)&^31
 	b.row, b.target = ptx.Upload(q, rows), ptx.Upload(q, hits)
 	b.h = half(q, narrowSlot, b.rows*p.Hidden)
@@ -110,11 +124,19 @@ func (b *block) logits(w driver.Slice[driver.BF16], keep bool) {
 	if keep {
 		b.e = half(b.q, exponentialSlot, b.rows*b.ld)
 	}
-	x := structure{}.addr(b.h.Addr(), w.Addr())
 	p := structure{}.addr(b.e.Addr(), b.stats, b.hit, b.target).
 		ints(b.rows, b.Hidden, b.Vocab, b.ld, b.rowLD).floats(b.scale(), b.SoftCap)
-	b.q.Launch(bf16Family, b.variant("xent_bf16_logits"), ptx.Grid2(ptx.Blocks(b.rows, 128), b.tiles, 256),
-		b.q.Args().Bytes(x, 8).Bytes(p.padded(), 8))
+	down := ptx.Blocks(b.rows, 128)
+	if b.tile == sm80Tile {
+		x := structure{}.addr(b.h.Addr(), w.Addr())
+		b.q.Launch(bf16Family, b.variant("xent_bf16_logits"), ptx.Grid2(down, b.tiles, 256), b.q.Args().Bytes(x, 8).Bytes(p.padded(), 8))
+		return
+	}
+	h := b.q.Tiles(b.h.Addr(), b.rows, b.Hidden, b.Hidden, 128)
+	c := ptx.Grid(min(b.dev.Attributes().Units, down*b.tiles), 384)
+	c.Shared = sm90aShared
+	b.q.Launch(hopperFamily, b.variant("xent_bf16_logits_256"), c,
+		b.q.Args().TensorMap(h).TensorMap(b.q.Tiles(w.Addr(), b.Vocab, b.Hidden, b.Hidden, sm90aTile)).Bytes(p.padded(), 8))
 }
 
 func (b *block) losses(weight, loss driver.F32) {

@@ -110,7 +110,7 @@ func verifyBF16(t *testing.T, name string, x problem, got result) {
 }
 
 func TestBF16(t *testing.T) {
-	for _, capability := range []int{80} {
+	for _, capability := range []int{80, 90} {
 		dev := optest.Device(t, capability)
 		for _, x := range bf16Problems() {
 			name := fmt.Sprintf("%d %+v", capability, x.p)

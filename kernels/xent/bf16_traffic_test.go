@@ -34,6 +34,20 @@ func labelledBF16(seed uint64, p xent.Params) problem {
 	return x
 }
 
+func TestBF16HopperTraffic(t *testing.T) {
+	dev := optest.Hopper(t)
+	const m, v, k = 256, 512, 256
+	for _, p := range []xent.Params{{Rows: m, Hidden: k, Vocab: v}, {Rows: m, Hidden: k, Vocab: v, SoftCap: 20}} {
+		dev.ResetCounters()
+		runBF16(t, dev, labelledBF16(30, p))
+		kernel := "xent_bf16_logits_256"
+		if p.SoftCap > 0 {
+			kernel += "_capped"
+		}
+		frugal(t, dev, kernel, (m/128)*(v/256)*2*(128+256)*k+2*m*v+4*3*m*(v/256))
+	}
+}
+
 func TestBF16Traffic(t *testing.T) {
 	dev := optest.Sim(t)
 	const m, v, k = 256, 512, 256

@@ -1,0 +1,171 @@
+// xent_bf16_logits of bf16.cu for Hopper: TMA, mbarriers and wgmma; bf16.cu has the rest.
+//
+// One block a multiprocessor, three warpgroups. A warp of the first fetches slices of 64
+// steps into a ring in shared memory, also those of the tile to come; the other two
+// multiply 64 labelled rows each by 256 of the vocabulary. A row of a tile lies in the 4
+// lanes of a quad, so largest logit, Σ exp(z - largest) and Σ z are two shuffles each; the
+// quad turns its exponentials over among itself and stores 64 bytes of a row at a time.
+// Tiles go down the rows first: a block of rows stays in the L2 cache, w is read once.
+//
+// Order of a row's sums: steps of 16 of Hidden, the columns of a lane, the quad. A row has
+// the same bits alone or in a batch.
+//
+// Floor: 2 Hidden FLOP a logit at the tensor cores' rate. Not measured on a GPU.
+// v1  four stages of 48 KiB, 128 sums a thread. Between the products of two tiles stand
+//     128 exponentials a thread: 2 of 35 thousand cycles at Hidden 4096
+#include "../dev/hopper.cuh"
+#include "../dev/warp.cuh"
+#include "bf16.cuh"
+
+constexpr int tile_rows = 128, tile_columns = 256, slice = 64, stages = 4;
+constexpr u32 bytes_h = tile_rows * 128, bytes_w = tile_columns * 128, stage_bytes = bytes_h + bytes_w;
+
+extern __shared__ __align__(1024) u8 memory[];
+
+// ring is where a thread stands in the ring: each stage has a barrier that its copies fill
+// and one by which the consumers' warps give it back.
+struct ring {
+  int stage = 0;
+  u32 parity = 0;
+
+  DEV_METHOD u32 full() { return shared_address(memory) + stages * stage_bytes + 16 * stage; }
+  DEV_METHOD u32 empty() { return full() + 8; }
+  DEV_METHOD u32 h() { return shared_address(memory) + stage_bytes * stage; }
+  DEV_METHOD u32 w() { return h() + bytes_h; }
+  DEV_METHOD void next() {
+    if (++stage == stages) stage = 0, parity ^= 1;
+  }
+};
+
+struct tiles {
+  int rows, columns;
+  DEV_METHOD tiles(const head& p) : rows((p.rows + tile_rows - 1) / tile_rows), columns((p.vocab + tile_columns - 1) / tile_columns) {}
+  DEV_METHOD int count() { return rows * columns; }
+};
+
+DEV void fetch(const tensor_map* h, const tensor_map* w, const head& p) {
+  tiles all(p);
+  ring at;
+  for (int id = blockIdx.x; id < all.count(); id += gridDim.x) {
+    const int j = id / all.rows, i = id - j * all.rows;
+    for (int k = 0; k < p.hidden; k += slice, at.next()) {
+      mbarrier_wait(at.empty(), at.parity ^ 1);
+      mbarrier_expect(at.full(), stage_bytes);
+      tma_load(at.h(), h, k, i * tile_rows, at.full());
+      tma_load(at.w(), w, k, j * tile_columns, at.full());
+    }
+  }
+}
+
+// turn exchanges v[q] of lane t with v[t] of lane q, for the lanes of a quad.
+DEV void turn(u32 (&v)[4]) {
+  const bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
+#pragma unroll
+  for (int i = 0; i < 4; i += 2) {
+    const u32 got = shfl_bfly(odd ? v[i] : v[i + 1], 1);
+    (odd ? v[i] : v[i + 1]) = got;
+  }
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    const u32 got = shfl_bfly(high ? v[i] : v[i + 2], 2);
+    (high ? v[i] : v[i + 2]) = got;
+  }
+}
+
+// reduce hands over what a thread's two rows (i and i + 8) of tile j hold.
+template <bool Capped> DEV void reduce(const head& p, int i, int j, float (&d)[tile_columns / 2]) {
+  const int t = threadIdx.x % 4, columns = (p.vocab + tile_columns - 1) / tile_columns;
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const int row = i + 8 * h;
+    const bool there = row < p.rows;
+    // Columns counted from the thread's first.
+    const int first = j * tile_columns + 2 * t, room = p.vocab - first, target = there ? p.target[row] - first : -1;
+    float top = -infinity, sum = 0, all = 0;
+#pragma unroll
+    for (int q = 0; q < tile_columns / 8; q++)
+#pragma unroll
+      for (int l = 0; l < 2; l++) {
+        float z = capped<Capped>(d[4 * q + 2 * h + l] * p.scale, p.cap);
+        if (8 * q + l == target) p.hit[row] = z;
+        const bool in = 8 * q + l < room;
+        all += in ? z : 0.f;
+        z = in ? z : -infinity;
+        top = fmax(top, z);
+        d[4 * q + 2 * h + l] = z;
+      }
+    top = group_max<4>(top), all = group_sum<4>(all);
+#pragma unroll
+    for (int q = 0; q < tile_columns / 8; q += 4) {
+      u32 v[4];
+#pragma unroll
+      for (int m = 0; m < 4; m++) {
+        const float a = exp_fast(d[4 * (q + m) + 2 * h] - top), b = exp_fast(d[4 * (q + m) + 2 * h + 1] - top);
+        sum += a + b;
+        v[m] = cvt_bf16x2(a, b);
+      }
+      if (!p.e) continue;
+      turn(v);
+      const int column = j * tile_columns + 8 * (q + t);
+      if (there && column < p.ld) *(uint4*)(p.e + (i64)row * p.ld + column) = uint4{v[0], v[1], v[2], v[3]};
+    }
+    sum = group_sum<4>(sum);
+    if (t == 0 && there) {
+      float* out = p.stats + (i64)j * p.row_ld + row;
+      const i64 next = (i64)columns * p.row_ld;
+      out[0] = top, out[next] = sum, out[2 * next] = all;
+    }
+  }
+}
+
+template <bool Capped> DEV void consume(const head& p, int half) {
+  tiles all(p);
+  ring at;
+  for (int id = blockIdx.x; id < all.count(); id += gridDim.x) {
+    float d[tile_columns / 2];
+#pragma unroll
+    for (int i = 0; i < tile_columns / 2; i++) d[i] = 0;
+    pin(d);
+    u32 used = 0;  // the stage whose products are under way
+    for (int k = 0; k < p.hidden; k += slice, at.next()) {
+      mbarrier_wait(at.full(), at.parity);
+      wgmma_fence();
+#pragma unroll
+      for (int s = 0; s < slice / 16; s++) wgmma<0, 0>(d, k_major(at.h() + half * 8192 + 32 * s), k_major(at.w() + 32 * s), true);
+      wgmma_commit();
+      wgmma_wait<1>();
+      if (k > 0 && threadIdx.x % 32 == 0) mbarrier_arrive(used);
+      used = at.empty();
+    }
+    wgmma_wait<0>();
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(used);
+    pin(d);
+    const int j = id / all.rows, i = id - j * all.rows;
+    reduce<Capped>(p, i * tile_rows + half * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, j, d);
+  }
+}
+
+template <bool Capped> DEV void logits(const tensor_map* h, const tensor_map* w, const head& p) {
+  if (threadIdx.x == 0) {
+    ring at;
+    for (at.stage = 0; at.stage < stages; at.stage++) {
+      mbarrier_init(at.full(), 1);
+      mbarrier_init(at.empty(), 8);  // warps that consume
+    }
+    fence_mbarrier_init();
+  }
+  __syncthreads();
+  const int group = threadIdx.x / 128;
+  if (group == 0) {
+    fewer_registers<40>();
+    if (threadIdx.x < 32 && elect_one()) fetch(h, w, p);
+  } else {
+    more_registers<232>();
+    consume<Capped>(p, group - 1);
+  }
+}
+
+#define LOGITS(name, Capped) \
+  KERNEL __launch_bounds__(384, 1) name(const __grid_constant__ tensor_map h, const __grid_constant__ tensor_map w, head p) { logits<Capped>(&h, &w, p); }
+LOGITS(xent_bf16_logits_256, false)
+LOGITS(xent_bf16_logits_256_capped, true)
