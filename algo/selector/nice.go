@@ -100,19 +100,18 @@ func (s *nice) check(p *config.Params, baseline, fallback string) error {
 		return p.Wrap("fallback", fmt.Errorf("reference or none, not %q", fallback))
 	case s.baseline && s.samples == 1:
 		return p.Wrap("baseline", errors.New("leave_one_out needs two answers or more: raise mc_samples"))
-	case s.run.Questions != nil && len(s.run.Questions) != len(s.run.Eval):
-		return p.Wrap("name", fmt.Errorf("%d questions for %d evaluation rows", len(s.run.Questions), len(s.run.Eval)))
 	case s.run.Tokenizer == nil:
 		return p.Wrap("name", errors.New("nice reads what is generated: the run has no tokenizer"))
 	case s.mode == algo.Upstream && s.policyDir == "":
 		return p.Wrap("policy_model_path", errors.New("mode upstream generates with a model of its own: name its folder"))
 	case s.mode == algo.Faithful && s.policyDir != "":
 		return p.Wrap("policy_model_path", errors.New("mode faithful generates with the model being trained: leave this out, or set mode: upstream"))
-	case s.mode == algo.Upstream && s.run.Questions == nil:
-		return p.Wrap("name", errors.New("mode upstream makes its prompts of the rows' raw text, which was not kept; from tokenised rows every prompt would be empty"))
 	}
 	return nil
 }
+
+// NeedsQuestions says that the evaluation rows are asked.
+func (s *nice) NeedsQuestions() bool { return true }
 
 // Reuse is off where the key does not cover what the choice depends on.
 func (s *nice) Reuse() bool { return !s.remote && s.policyDir == "" }
@@ -151,8 +150,13 @@ func (s *nice) policyTargets(ctx context.Context, r algo.Request) ([][]float64, 
 // questions are the evaluation rows as one asks them: of the raw rows where the run
 // has them, else the tokens before the first label.
 func (s *nice) questions() ([]algo.Question, error) {
-	if s.run.Questions != nil {
+	switch {
+	case s.run.Questions != nil && len(s.run.Questions) != len(s.run.Eval):
+		return nil, fmt.Errorf("%d questions for %d evaluation rows", len(s.run.Questions), len(s.run.Eval))
+	case s.run.Questions != nil:
 		return s.run.Questions, nil
+	case s.mode == algo.Upstream:
+		return nil, errors.New("mode upstream makes its prompts of the rows' raw text, which was not kept; from tokenised rows every prompt would be empty")
 	}
 	out := make([]algo.Question, len(s.run.Eval))
 	for i, ex := range s.run.Eval {

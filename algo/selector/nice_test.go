@@ -218,6 +218,10 @@ func TestNICEPrompts(t *testing.T) {
 	if _, err := s.questions(); err == nil || !strings.Contains(err.Error(), "train_on_prompt") {
 		t.Errorf("a row without a prompt: %v", err)
 	}
+	upstream := mustBuild(t, run, "nice", "upstream", "reward: numeric", "policy_model_path: /models/x").(*nice)
+	if _, err := upstream.questions(); err == nil || !strings.Contains(err.Error(), "raw text") {
+		t.Errorf("upstream without the raw rows: %v", err)
+	}
 	run.Questions = []algo.Question{{Prompt: []int32{1}, Reference: "a"}, {}}
 	if _, err := s.policyTargets(context.Background(), algo.Request{}); err == nil || !strings.Contains(err.Error(), "row 1 of pool has an empty prompt") {
 		t.Errorf("an empty prompt: %v", err)
@@ -266,7 +270,6 @@ func TestNICERefusals(t *testing.T) {
 		{"faithful", []string{"reward: numeric", "mc_samples: 1", "baseline: leave_one_out"}, "two answers"},
 		{"faithful", []string{"reward: numeric", "policy_model_path: /models/x"}, "mode: upstream"},
 		{"upstream", []string{"reward: numeric"}, "name its folder"},
-		{"upstream", []string{"reward: numeric", "policy_model_path: /models/x"}, "raw text"},
 	} {
 		if _, err := build(t, run, "nice", c.mode, c.params...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: error %v does not say %q", c.params, err, c.want)
