@@ -12,7 +12,13 @@ import (
 //go:embed gradproj.sm80.ptx
 var sm80 string
 
-var family = ptx.New("gradproj", sm80)
+//go:embed signs.sm80.ptx
+var signs80 string
+
+var (
+	family     = ptx.New("gradproj", sm80)
+	signFamily = ptx.New("gradproj signs", signs80)
+)
 
 // As in gradproj.cu.
 const (
@@ -91,31 +97,29 @@ func (p *Projection) projectPTX(q *ptx.Queue, g uintptr, n, size, offset int, ad
 
 // signsPTX writes the planes, multiplies them with R and adds the blocks of rows to out.
 func (p *Projection) signsPTX(q *ptx.Queue, b *deviceBlock, parts int, out driver.F32) {
-	format, planes := "_bf16", 3
+	format, split, planes := "_bf16x3", "_bf16", 3
 	if b.half {
-		format, planes = "_f16", 1
+		format, split, planes = "_f16", "_f16", 1
 	}
 	group, suffix := 64, "_64"
 	if b.n <= 16 {
 		group, suffix = 16, "_16"
 	}
-	b.samples = ptx.Blocks(b.n, group) * group
-	b.planes = q.Scratch(planeSlot, 2*planes*b.samples*b.rows)
-	q.Launch(family, "gradproj_split"+format, ptx.Grid2(parts, b.samples, 256), b.pack(q))
+	b.planes = q.Scratch(planeSlot, 2*planes*b.n*b.rows)
+	q.Launch(family, "gradproj_split"+split, ptx.Grid2(parts, b.n, 256), b.pack(q))
 
 	blocks := (b.first+b.rows-1)/sumRows - b.first/sumRows + 1
-	partial := q.Scratch(partialSlot, 4*blocks*b.samples*p.dim)
-	key := p.keys.key()
+	partial := q.Scratch(partialSlot, 4*blocks*b.n*p.dim)
 	grid := driver.Config{
-		Grid:  driver.Dim{X: ptx.Blocks(p.dim, signCols), Y: blocks, Z: b.samples / group},
+		Grid:  driver.Dim{X: ptx.Blocks(p.dim, signCols), Y: blocks, Z: ptx.Blocks(b.n, group)},
 		Block: driver.Dim{X: 256},
 	}
-	q.Launch(family, "gradproj_signs"+format+suffix, grid, signedProduct{
-		planes: b.planes, partial: partial, first: b.first, rows: b.rows, samples: b.samples, dim: p.dim, key: key,
+	q.Launch(signFamily, "gradproj_signs"+format+suffix, grid, signedProduct{
+		planes: b.planes, partial: partial, first: b.first, rows: b.rows, n: b.n, dim: p.dim, keys: &p.keys,
 	}.pack(q))
 	entries := b.n * p.dim
 	q.Launch(family, "gradproj_add_blocks", ptx.Grid(ptx.Blocks(entries, 256), 256), q.Args().
-		Addr(partial).I32(int32(blocks)).U64(uint64(b.samples*p.dim)).Addr(out.Addr()).U64(uint64(entries)).
+		Addr(partial).I32(int32(blocks)).U64(uint64(b.n*p.dim)).Addr(out.Addr()).U64(uint64(entries)).
 		F32(float32(1/math.Sqrt(float64(p.dim)))))
 }
 
@@ -169,21 +173,26 @@ func (b *deviceBlock) pack(q *ptx.Queue) *driver.Args {
 	return q.Args().Bytes(s[:], 8)
 }
 
-// signedProduct is struct signed_product of gradproj.cu.
+// signedProduct is struct signed_product of signs.cuh.
 type signedProduct struct {
-	planes, partial uintptr
-	first, rows     int
-	samples, dim    int
-	key             [2]uint32
+	planes, partial, table uintptr
+	first, rows            int
+	n, dim                 int
+	block, pairs           int
+	keys                   *roundKeys
 }
 
 func (p signedProduct) pack(q *ptx.Queue) *driver.Args {
-	var b [48]byte
-	for i, v := range [...]uint64{uint64(p.planes), uint64(p.partial), uint64(p.first), uint64(p.rows)} {
+	var b [136]byte
+	for i, v := range [...]uint64{uint64(p.planes), uint64(p.partial), uint64(p.table), uint64(p.first), uint64(p.rows)} {
 		binary.LittleEndian.PutUint64(b[8*i:], v)
 	}
-	for i, v := range [...]uint32{uint32(p.samples), uint32(p.dim), p.key[0], p.key[1]} {
-		binary.LittleEndian.PutUint32(b[32+4*i:], v)
+	for i, v := range [...]uint32{uint32(p.n), uint32(p.dim), uint32(p.block), uint32(p.pairs)} {
+		binary.LittleEndian.PutUint32(b[40+4*i:], v)
+	}
+	for r := range p.keys {
+		binary.LittleEndian.PutUint32(b[56+8*r:], p.keys[r][0][0])
+		binary.LittleEndian.PutUint32(b[60+8*r:], p.keys[r][1][0])
 	}
 	return q.Args().Bytes(b[:], 8)
 }
