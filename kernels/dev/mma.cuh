@@ -8,11 +8,6 @@ DEV void ldmatrix_x4(u32 (&r)[4], u32 row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(row) : "memory");
 }
-// The same at `offset` bytes beyond, a constant once loops are unrolled: no addition.
-DEV void ldmatrix_x4(u32 (&r)[4], u32 row, int offset) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4+%5];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(row), "i"(offset) : "memory");
-}
 DEV void ldmatrix_x4_trans(u32 (&r)[4], u32 row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(row) : "memory");
@@ -44,3 +39,9 @@ DEV u32 cvt_f16x2(float lo, float hi) {
 }
 DEV float low_bf16(u32 p) { return as_float(p << 16); }
 DEV float high_bf16(u32 p) { return as_float(p & 0xffff0000u); }
+
+// ldmatrix_x4 at `offset` bytes beyond row, a constant once loops are unrolled: no addition.
+DEV void ldmatrix_x4(u32 (&r)[4], u32 row, int offset) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4+%5];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(row), "i"(offset) : "memory");
+}
