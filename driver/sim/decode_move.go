@@ -15,6 +15,16 @@ func decodeMov(d *decoder) {
 	t := d.typ(movTypes...)
 	dst, src := d.arg(0), d.arg(1)
 	switch {
+	case t == tPred && src.kind == immediate:
+		all := uint32(0)
+		if d.number(1, -1, 1) != 0 { // LLVM writes true as -1
+			all = allLanes
+		}
+		d.o.d = d.dst(0, tPred)
+		d.o.run = func(_ *block, w *warp, o *op, m uint32) status {
+			w.p[o.d] = w.p[o.d]&^m | all&m
+			return next
+		}
 	case t == tPred:
 		p, neg := d.predicate(1)
 		if neg {

@@ -175,6 +175,7 @@ func TestIntegerInstructions(t *testing.T) {
 			return sel(a > b && a >= c, 1, 0) | sel(!(a > b) && a >= c, 2, 0)
 		}},
 		{"set.eq.u32.u32 %r0, %r1, %r1;", func(_, _, _ uint32) uint32 { return 0xffffffff }},
+		{"setp.lt.u32 %p1, %r1, 32; mov.pred %p2, 0; @%p1 mov.pred %p2, -1; mov.pred %p3, %p2; selp.b32 %r0, %r1, %r2, %p3;", func(a, b, _ uint32) uint32 { return sel(a < 32, a, b) }},
 		{"mov.b64 %rd5, {%r1, %r2}; mov.b64 {%r4, %r0}, %rd5; add.u32 %r0, %r0, %r4;", func(a, b, _ uint32) uint32 { return a + b }},
 		{"mov.b32 {%h1, %h2}, %r1; mov.b32 %r0, {%h2, %h1};", func(a, _, _ uint32) uint32 { return a<<16 | a>>16 }},
 		{"cvt.s32.s8 %r0, %r1;", func(a, _, _ uint32) uint32 { return uint32(int32(int8(a))) }},
