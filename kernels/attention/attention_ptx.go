@@ -57,7 +57,7 @@ const (
 )
 
 func newCall(dev driver.Launcher, p Params, t int) *call {
-	c := &call{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments)}
+	c := &call{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, deviceRows)}
 	switch {
 	case p.HeadDim <= 32:
 		c.depth = 32
@@ -71,13 +71,13 @@ func newCall(dev driver.Launcher, p Params, t int) *call {
 	return c
 }
 
-// deviceUnits lists blocks of rows as the kernels read them: the segment's first token
+// deviceUnits lists blocks of `rows` rows as the kernels read them: the segment's first token
 // and the one after its last, the block's first, 0. Blocks with most keys come first.
-func deviceUnits(segments []int32) []int32 {
+func deviceUnits(segments []int32, rows int32) []int32 {
 	type unit struct{ lo, hi, first int32 }
 	var units []unit
 	for s, lo := range segments[:len(segments)-1] {
-		for first := lo; first < segments[s+1]; first += deviceRows {
+		for first := lo; first < segments[s+1]; first += rows {
 			units = append(units, unit{lo, segments[s+1], first})
 		}
 	}

@@ -41,6 +41,10 @@ func (c *call) queriesTile() int {
 const forwardTile = 64
 
 func forwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, t int) {
+	if p.hopper(dev) {
+		forwardHopper(dev, p, q, k, v, o, lse, t)
+		return
+	}
 	c := newCall(dev, p, t)
 	c.addr = [12]uintptr{inQ: q.Addr(), inK: k.Addr(), inV: v.Addr(), outO: o.Addr(), outLSE: lse.Addr()}
 	c.launch(familyBF16, familyBF16Capped, "attention_bf16_forward", p.Heads, 2*(deviceRows+2*forwardTile)*c.depth)

@@ -1,0 +1,130 @@
+// tile_hopper.cuh: what the attention kernels for sm_90a share. A block is a producer
+// warpgroup, whose first warp brings tiles by TMA, and two consumer warpgroups of 64
+// rows each that multiply them by wgmma.
+//
+// A tile is Rows x D bf16 of one head: D/64 boxes of Rows x 64 with 128-byte swizzle
+// (dev/hopper.cuh). A box that reaches beyond its segment holds rows of the next one, and
+// zeros beyond the last token. Such rows are masked where they are scores; where they
+// meet zeros of p or ds in a product they are overwritten first (erase), as 0 times an
+// infinity of a stranger is no 0.
+#pragma once
+#include "../dev/hopper.cuh"
+#include "../dev/mma.cuh"
+#include "../dev/warp.cuh"
+
+constexpr int threads = 384, consumers = 256, block_rows = 128;
+constexpr float log2e = 1.44269504f;
+
+extern __shared__ __align__(1024) u8 memory[];
+
+// As bf16_hopper.go packs them.
+struct arguments {
+  const float *lse, *delta;
+  float *out, *out_lse, *dq, *dk, *dv;
+  const int* units;  // [n][4]: first and last+1 token of the segment, first row of the block, 0
+  int tokens, heads, kv_heads, window;
+  float scale;
+};
+
+struct unit { int lo, hi, first, head; };
+
+// Blocks of the longest rows come first, for every head.
+DEV unit unit_of(const arguments& p, int heads) {
+  const int* u = p.units + 4 * (blockIdx.x / heads);
+  return {u[0], u[1], u[2], (int)(blockIdx.x % heads)};
+}
+
+DEV float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+template <int Rows, int D> constexpr u32 tile_bytes = Rows * D * 2;
+
+// load_tile has the tile of a head from token `first` on counted on bar.
+template <int Rows, int D> DEV void load_tile(u32 dst, const tensor_map* m, int head, int first, u32 bar) {
+#pragma unroll
+  for (int i = 0; i < D / 64; i++) tma_load(dst + i * Rows * 128, m, head * D + 64 * i, first, bar);
+}
+
+// erase zeroes rows from `begin` on of a tile, by Threads threads of which this is t.
+template <int Rows, int D, int Threads> DEV void erase(u32 tile, int begin, int t) {
+  u8* at = memory + (tile - shared_address(memory));
+  for (int i = t; i < (Rows - begin) * 8; i += Threads)
+#pragma unroll
+    for (int j = 0; j < D / 64; j++) *(uint4*)(at + j * Rows * 128 + begin * 128 + i * 16) = uint4{0, 0, 0, 0};
+}
+
+// A ring of Stages slots, each a `full` barrier that the producer's bytes complete and an
+// `empty` one that every consumer warp arrives at. Turn n of the ring is slot n % Stages.
+template <int Stages> struct ring {
+  u32 bars;
+  DEV_METHOD u32 full(int n) const { return bars + n % Stages * 16; }
+  DEV_METHOD u32 empty(int n) const { return bars + n % Stages * 16 + 8; }
+  DEV_METHOD void init() const {
+    for (int i = 0; i < Stages; i++) mbarrier_init(bars + i * 16, 1), mbarrier_init(bars + i * 16 + 8, consumers / 32);
+  }
+  // The producer's turn: the slot is free, and `bytes` are to come.
+  DEV_METHOD void acquire(int n, u32 bytes) const {
+    mbarrier_wait(empty(n), n / Stages % 2 ^ 1);
+    mbarrier_expect(full(n), bytes);
+  }
+  DEV_METHOD void wait(int n) const { mbarrier_wait(full(n), n / Stages % 2); }
+  DEV_METHOD void release(int n) const {
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(empty(n));
+  }
+};
+
+// scores: s = 64 rows of tile a, from row `row` on, . rows of tile b, contraction over D.
+template <int D, int RowsA, int RowsB, int N> DEV void scores(float (&s)[N], u32 a, int row, u32 b) {
+#pragma unroll
+  for (int k = 0; k < D / 16; k++)
+    wgmma<0, 0>(s, k_major(a + k / 4 * RowsA * 128 + row * 128 + k % 4 * 32), k_major(b + k / 4 * RowsB * 128 + k % 4 * 32), k > 0);
+}
+
+// add_products: sum += s . rows of tile b, contraction over its rows. s is packed.
+template <int Rows, int N> DEV void add_products(float (&sum)[N], const u32 (&s)[Rows / 16][4], u32 b) {
+#pragma unroll
+  for (int k = 0; k < Rows / 16; k++) wgmma<1>(sum, s[k], mn_major(b + 2048 * k, Rows * 128), true);
+}
+
+// pack rounds a warpgroup's scores to bf16, as the left operand of a product.
+template <int N> DEV void pack(u32 (&to)[N / 8][4], const float (&s)[N]) {
+#pragma unroll
+  for (int k = 0; k < N / 8; k++)
+#pragma unroll
+    for (int q = 0; q < 4; q++) to[k][q] = cvt_bf16x2(s[8 * k + 2 * q], s[8 * k + 2 * q + 1]);
+}
+
+// pin keeps the packing before the fence.
+template <int N> DEV void pin(u32 (&a)[N][4]) {
+#pragma unroll
+  for (int k = 0; k < N; k++)
+#pragma unroll
+    for (int q = 0; q < 4; q++) asm volatile("" : "+r"(a[k][q])::"memory");
+}
+
+template <int N> DEV void zero(float (&d)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; i++) d[i] = 0;
+}
+
+// Sum d[i] of a warpgroup is of this row of its 64 and this column.
+DEV int row_of(int i) { return threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4 + i / 2 % 2 * 8; }
+DEV int column_of(int i) { return i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2; }
+
+// store_rows writes scale[h] * sum to the warpgroup's rows from token `first` to `end`.
+template <int D> DEV void store_rows(float* dst, i64 ld, int first, int end, const float (&sum)[D / 2], const float (&scale)[2]) {
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const int t = first + row_of(2 * h);
+    if (t >= end) continue;
+#pragma unroll
+    for (int j = 0; j < D / 8; j++)
+      *(float2*)(dst + t * ld + column_of(4 * j)) = float2{scale[h] * sum[4 * j + 2 * h], scale[h] * sum[4 * j + 2 * h + 1]};
+  }
+}
+
+// sees reports whether query i attends to key j of its segment.
+DEV bool sees(int i, int j, int window) { return (j <= i) & ((window == 0) | (i - j < window)); }
