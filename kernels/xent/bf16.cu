@@ -17,7 +17,9 @@
 // 21.8 ms for 8192 x 128256 x 4096 at 790 TFLOP/s; beside it 6 bytes a logit of scratch,
 // 1.5 ms at 4.3 TB/s. Not measured on a GPU.
 // v1  three stages of cp.async, XOR swizzle; the tile turns through shared memory into
-//     rows of 256 bytes
+//     rows of 256 bytes. 128 registers, 48 KiB, 2 blocks a multiprocessor, 32 mma in a loop
+//     of 141 instructions; the others at most 32 registers, 100 %. No spills. At most 1.1
+//     times the least bytes, full sectors, no bank conflicts (interpreter)
 #include "../dev/async.cuh"
 #include "../dev/warp.cuh"
 #include "bf16.cuh"

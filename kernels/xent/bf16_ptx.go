@@ -29,9 +29,9 @@ const (
 	rowSlot         = gradientSlot + 2
 )
 
-const (
-	deviceExponentials = 128 << 20 // 256 MiB of them at a time
+var deviceExponentials = 128 << 20 // 256 MiB of them at a time; tests take less
 
+const (
 	// Columns a tile's sums are of.
 	sm80Tile  = 128
 	sm90aTile = 256

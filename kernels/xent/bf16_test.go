@@ -36,8 +36,8 @@ func bf16Problems() []problem {
 		newBF16(5, xent.Params{Rows: 30, Hidden: 40, Vocab: 1101, SoftCap: 30, LogitScale: 0.25}, 1),
 		// Logits of several hundred: nothing may overflow.
 		newBF16(6, xent.Params{Rows: 20, Hidden: 56, Vocab: 300}, 20),
-		newBF16(7, xent.Params{Rows: 5, Hidden: 8, Vocab: 5003}, 1),
-		newBF16(8, xent.Params{Rows: 200, Hidden: 72, Vocab: 130}, 0.5),
+		newBF16(7, xent.Params{Rows: 3, Hidden: 8, Vocab: 5003}, 1),
+		newBF16(8, xent.Params{Rows: 140, Hidden: 72, Vocab: 130}, 0.5),
 	}
 }
 
@@ -131,5 +131,36 @@ func TestBF16Host(t *testing.T) {
 		optest.Same(t, "loss", got.loss, want.loss)
 		optest.Same(t, "dh", got.dh, want.dh)
 		optest.Same(t, "dw", got.dw, want.dw)
+	}
+}
+
+// row is the problem of one row of x.
+func (x problem) row(i int) problem {
+	hid := x.p.Hidden
+	x.p.Rows, x.h, x.weight, x.targets = 1, x.h[i*hid:(i+1)*hid], x.weight[i:i+1], x.targets[i:i+1]
+	return x
+}
+
+// TestBF16RowAlone: a row's loss and dh do not depend on the rows beside it, nor on how
+// many are held at once, and a row without a target is not looked at.
+func TestBF16RowAlone(t *testing.T) {
+	for _, capability := range []int{80, 90} {
+		dev := optest.Device(t, capability)
+		x := newBF16(31, xent.Params{Rows: 300, Hidden: 24, Vocab: 500, Smoothing: 0.1}, 1)
+		x.targets[0], x.targets[150], x.targets[299], x.targets[7] = 5, 499, 0, -1
+		x.h[7*24] = float32(math.Inf(1))
+		want := runBF16(t, dev, x)
+		for _, i := range []int{0, 150, 299} {
+			got := runBF16(t, dev, x.row(i))
+			optest.Same(t, "loss alone", got.loss, want.loss[i:i+1])
+			optest.Same(t, "dh alone", got.dh, want.dh[i*24:(i+1)*24])
+		}
+		optest.Same(t, "no target", append(want.loss[7:8:8], want.dh[7*24:8*24]...), make([]float32, 25))
+		t.Run("blocks", func(t *testing.T) {
+			xent.SmallBlocks(t)
+			got := runBF16(t, dev, x)
+			optest.Same(t, "loss in blocks", got.loss, want.loss)
+			optest.Same(t, "dh in blocks", got.dh, want.dh)
+		})
 	}
 }

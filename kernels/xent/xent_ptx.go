@@ -22,7 +22,7 @@ const (
 	gradientSlot
 )
 
-const deviceLogits = 64 << 20 // 256 MiB of logits at a time
+var deviceLogits = 64 << 20 // 256 MiB of logits at a time; tests take less
 
 // deviceRows is the number of rows whose logits are held at once: full tiles of the
 // product, at least one.

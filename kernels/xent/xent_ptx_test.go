@@ -21,7 +21,7 @@ func runPTX(t *testing.T, dev driver.Device, x problem) result {
 }
 
 func TestPTX(t *testing.T) {
-	dev := optest.Sim(t)
+	dev := optest.Device(t, 80)
 	for _, x := range append(problems()[:6], newProblem(20, xent.Params{Rows: 5, Hidden: 8, Vocab: 4099}, 1)) {
 		name := fmt.Sprintf("%+v", x.p)
 		got := runPTX(t, dev, x)
@@ -42,7 +42,7 @@ func TestPTX(t *testing.T) {
 
 // TestPTXRowAlone: a row's loss and gradient do not depend on the others.
 func TestPTXRowAlone(t *testing.T) {
-	dev := optest.Sim(t)
+	dev := optest.Device(t, 80)
 	x := newProblem(21, xent.Params{Rows: 9, Hidden: 24, Vocab: 300, Smoothing: 0.1}, 1)
 	x.targets[8] = 7
 	want := runPTX(t, dev, x)
@@ -54,7 +54,7 @@ func TestPTXRowAlone(t *testing.T) {
 }
 
 func TestPTXLogits(t *testing.T) {
-	dev, host := optest.Sim(t), optest.CPU(t, 1)
+	dev, host := optest.Device(t, 80), optest.CPU(t, 1)
 	p := xent.Params{Rows: 3, Hidden: 16, Vocab: 301, SoftCap: 4, LogitScale: 0.5}
 	r := optest.Rand(22)
 	h, w, want := optest.Normal(r, 3*16, 1), optest.Normal(r, 301*16, 1), make([]float32, 3*301)
@@ -62,4 +62,33 @@ func TestPTXLogits(t *testing.T) {
 	z := optest.In(t, dev, want, 0)
 	xent.Logits(dev, p, optest.In(t, dev, h, 0), optest.In(t, dev, w, 0), z)
 	optest.Near(t, "logits", optest.Out(t, dev, z), want, 5e-7)
+}
+
+// TestPTXTraffic: what stands around the products reads a logit twice and writes it once,
+// and copies rows in full sectors.
+func TestPTXTraffic(t *testing.T) {
+	dev := optest.Sim(t)
+	for _, p := range []xent.Params{{Rows: 16, Hidden: 8, Vocab: 4096}, {Rows: 16, Hidden: 8, Vocab: 4096, SoftCap: 20}, {Rows: 64, Hidden: 512, Vocab: 16}} {
+		m, v, k := uint64(p.Rows), uint64(p.Vocab), uint64(p.Hidden)
+		x := newProblem(23, p, 0.1)
+		for i := range x.targets {
+			x.targets[i] = int32(i % p.Vocab)
+		}
+		dev.ResetCounters()
+		runPTX(t, dev, x)
+		switch {
+		case k > v:
+			frugal(t, dev, "xent_gather", 2*4*m*k)
+			frugal(t, dev, "xent_scatter", 2*4*m*k)
+			frugal(t, dev, "xent_clear", 4*(m+m*k))
+		case p.SoftCap > 0:
+			frugal(t, dev, "xent_rows_capped", 3*4*m*v)
+		default:
+			frugal(t, dev, "xent_rows", 3*4*m*v)
+		}
+	}
+	const rows, vocab = 16, 512
+	z := optest.In(t, dev, make([]float32, rows*vocab), 0)
+	xent.Logits(dev, xent.Params{Rows: rows, Hidden: 8, Vocab: vocab, SoftCap: 4}, optest.In(t, dev, make([]float32, rows*8), 0), optest.In(t, dev, make([]float32, vocab*8), 0), z)
+	frugal(t, dev, "xent_cap", 2*4*rows*vocab)
 }
