@@ -5,6 +5,7 @@ import (
 
 	"dataflex/driver"
 	"dataflex/driver/cpu"
+	"dataflex/kernels/gemm"
 )
 
 // Programmer errors of RunBF16 beside those of Run.
@@ -17,9 +18,7 @@ const unalignedBF16 = "xent: rows of h and w in bf16 must begin on 16 bytes"
 // float32.
 func RunBF16(dev driver.Device, p Params, h, w driver.Slice[driver.BF16], targets []int32, weight, loss, dh, dw driver.F32) {
 	p.check(h.Len(), w.Len(), targets, weight, loss, dh, dw)
-	if (h.Addr()|w.Addr())%16 != 0 || p.Hidden%8 != 0 {
-		panic(unalignedBF16)
-	}
+	p.checkAligned(h, w)
 	switch c := dev.(type) {
 	case *cpu.Device:
 		runCPU(c, p, widen(h.Host()), driver.FromHost(widen(w.Host())), targets, weight.Host(), loss.Host(), dh, dw)
@@ -27,6 +26,27 @@ func RunBF16(dev driver.Device, p Params, h, w driver.Slice[driver.BF16], target
 		runBF16PTX(c, p, h, w, targets, weight, loss, dh, dw)
 	default:
 		panic("xent.RunBF16: no kernel for " + dev.Kind().String())
+	}
+}
+
+// LogitsBF16 is Logits with h and w in bf16, whose rows begin on 16 bytes.
+func LogitsBF16(dev driver.Device, p Params, h, w driver.Slice[driver.BF16], z driver.F32) {
+	p.checkLogits(h.Len(), w.Len(), z)
+	p.checkAligned(h, w)
+	switch c := dev.(type) {
+	case *cpu.Device:
+		logitsCPU(c, p, driver.FromHost(widen(h.Host())), driver.FromHost(widen(w.Host())), z)
+	case driver.Launcher:
+		gemm.RunBF16(c, gemm.NT, p.Rows, p.Vocab, p.Hidden, p.scale(), h, p.Hidden, w, p.Hidden, 0, z, p.Vocab)
+		p.capPTX(c, z)
+	default:
+		panic("xent.LogitsBF16: no kernel for " + dev.Kind().String())
+	}
+}
+
+func (p Params) checkAligned(h, w driver.Slice[driver.BF16]) {
+	if (h.Addr()|w.Addr())%16 != 0 || p.Hidden%8 != 0 {
+		panic(unalignedBF16)
 	}
 }
 

@@ -164,3 +164,15 @@ func TestBF16RowAlone(t *testing.T) {
 		})
 	}
 }
+
+func TestBF16Logits(t *testing.T) {
+	x := newBF16(34, xent.Params{Rows: 3, Hidden: 16, Vocab: 301, SoftCap: 4, LogitScale: 0.5}, 1)
+	want := make([]float32, 3*301)
+	host := optest.CPU(t, 1)
+	xent.Logits(host, x.p, optest.Dev(x.h), optest.Dev(x.w), optest.Dev(want))
+	for _, dev := range []driver.Device{host, optest.Device(t, 80)} {
+		z := in(t, dev, make([]float32, len(want)))
+		xent.LogitsBF16(dev, x.p, put(t, dev, x.h), put(t, dev, x.w), z)
+		optest.Near(t, "logits", out(t, dev, z), want, 5e-7)
+	}
+}

@@ -50,12 +50,7 @@ func Run(dev driver.Device, p Params, h, w driver.F32, targets []int32, weight, 
 // Logits overwrites z [Rows, Vocab] with the scaled and capped logits of h: for
 // generation, which needs them all.
 func Logits(dev driver.Device, p Params, h, w, z driver.F32) {
-	switch {
-	case p.Rows < 0 || p.Hidden < 1 || p.Vocab < 1 || p.SoftCap < 0:
-		panic("xent: Rows < 0, Hidden or Vocab < 1, or negative SoftCap")
-	case h.Len() != p.Rows*p.Hidden || w.Len() != p.Vocab*p.Hidden || z.Len() != p.Rows*p.Vocab:
-		panic("xent: h, w or z is not of its shape")
-	}
+	p.checkLogits(h.Len(), w.Len(), z)
 	switch c := dev.(type) {
 	case *cpu.Device:
 		logitsCPU(c, p, h, w, z)
@@ -63,6 +58,15 @@ func Logits(dev driver.Device, p Params, h, w, z driver.F32) {
 		logitsPTX(c, p, h, w, z)
 	default:
 		panic("xent.Logits: no kernel for " + dev.Kind().String())
+	}
+}
+
+func (p Params) checkLogits(lenH, lenW int, z driver.F32) {
+	switch {
+	case p.Rows < 0 || p.Hidden < 1 || p.Vocab < 1 || p.SoftCap < 0:
+		panic("xent: Rows < 0, Hidden or Vocab < 1, or negative SoftCap")
+	case lenH != p.Rows*p.Hidden || lenW != p.Vocab*p.Hidden || z.Len() != p.Rows*p.Vocab:
+		panic("xent: h, w or z is not of its shape")
 	}
 }
 

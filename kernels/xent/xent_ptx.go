@@ -84,6 +84,10 @@ func (p Params) rowArgs(q *ptx.Queue, z driver.F32, ld int, row, target uintptr,
 
 func logitsPTX(dev driver.Launcher, p Params, h, w, z driver.F32) {
 	gemm.Run(dev, gemm.NT, p.Rows, p.Vocab, p.Hidden, p.scale(), h, p.Hidden, w, p.Hidden, 0, z, p.Vocab)
+	p.capPTX(dev, z)
+}
+
+func (p Params) capPTX(dev driver.Launcher, z driver.F32) {
 	if p.SoftCap > 0 {
 		q := ptx.On(dev)
 		q.Launch(family, "xent_cap", elementwise(z.Len()), q.Args().Addr(z.Addr()).U64(uint64(z.Len())).F32(p.SoftCap))
