@@ -96,28 +96,37 @@ template <int Tr, int Bn> DEV void fetch(const operands& o, const problem& p, ti
   }
 }
 
-// store hands a thread's sums of 64 rows from i on over to C.
+// store hands a thread's sums of 64 rows from i on over to C: in pairs, old values eight at
+// a time, unless C's rows are at odd places.
 template <int Bn> DEV void store(const problem& p, int i, int j, const float (&d)[Bn / 2]) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
-  const bool pairs = p.ldc % 2 == 0 && ((u64)p.c & 7) == 0;
+  const bool pairs = p.n % 2 == 0 && p.ldc % 2 == 0 && ((u64)p.c & 7) == 0;
 #pragma unroll
   for (int h = 0; h < 2; h++) {
-    const int row = i + 16 * warp + lane / 4 + 8 * h, column = j + lane % 4 * 2;
+    const int row = i + 16 * warp + lane / 4 + 8 * h, column = j + lane % 4 * 2, room = p.n - column;
     if (row >= p.m) continue;
     float* c = p.c + (i64)row * p.ldc + column;
-    int room = p.n - column;
-    asm volatile("" : "+r"(room));  // or all comparisons with it are kept in registers
+    if (pairs) {
 #pragma unroll
-    for (int q = 0; q < Bn / 8; q++) {
-      const float x = d[4 * q + 2 * h], y = d[4 * q + 2 * h + 1];
-      if (pairs && 8 * q + 1 < room) {
-        float2 old = {0.f, 0.f};
-        if (p.add) old = *(float2*)(c + 8 * q);
-        *(float2*)(c + 8 * q) = float2{fma(p.alpha, x, old.x), fma(p.alpha, y, old.y)};
-        continue;
+      for (int q0 = 0; q0 < Bn / 8; q0 += 8) {
+        float2 old[8] = {};
+        if (p.add) {
+#pragma unroll
+          for (int q = 0; q < 8; q++)
+            if (8 * (q0 + q) < room) old[q] = *(float2*)(c + 8 * (q0 + q));
+        }
+#pragma unroll
+        for (int q = 0; q < 8; q++) {
+          const float *s = d + 4 * (q0 + q) + 2 * h;
+          if (8 * (q0 + q) < room) *(float2*)(c + 8 * (q0 + q)) = float2{fma(p.alpha, s[0], old[q].x), fma(p.alpha, s[1], old[q].y)};
+        }
       }
-      if (8 * q < room) c[8 * q] = fma(p.alpha, x, p.add ? c[8 * q] : 0.f);
-      if (8 * q + 1 < room) c[8 * q + 1] = fma(p.alpha, y, p.add ? c[8 * q + 1] : 0.f);
+      continue;
+    }
+#pragma unroll
+    for (int q = 0; q < Bn / 4; q++) {
+      const int at = q / 2 * 8 + q % 2;
+      if (at < room) c[at] = fma(p.alpha, d[q / 2 * 4 + 2 * h + q % 2], p.add ? c[at] : 0.f);
     }
   }
 }

@@ -1,6 +1,7 @@
 package gemm
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -54,46 +55,88 @@ func (x matrices) runBF16(t *testing.T, dev *sim.Device) []float32 {
 	return optest.Out(t, dev, c)
 }
 
-var bf16Shapes = [][3]int{{1, 1, 1}, {5, 130, 33}, {128, 128, 64}, {130, 7, 100}, {64, 200, 16}, {33, 40, 0}}
+var bf16Shapes = [][3]int{{1, 1, 1}, {5, 130, 33}, {128, 128, 64}, {130, 7, 100}, {64, 200, 16}, {33, 40, 0}, {130, 300, 330}}
+
+// bf16Devices are interpreters with the sm_80 and the sm_90a kernels.
+func bf16Devices(t *testing.T) []*sim.Device {
+	return []*sim.Device{optest.Sim(t), optest.Hopper(t)}
+}
 
 func TestBF16(t *testing.T) {
-	host, dev, r := optest.CPU(t, 2), optest.Sim(t), rand.New(rand.NewPCG(9, 10))
+	host, r := optest.CPU(t, 2), rand.New(rand.NewPCG(9, 10))
 	for _, tr := range []Transpose{NN, NT, TN} {
 		for _, s := range bf16Shapes {
 			x := aligned(r, tr, s[0], s[1], s[2])
 			c := append([]float32(nil), x.c...)
 			RunBF16(host, tr, x.m, x.n, x.k, x.alpha, driver.FromHost(narrow(x.a)), x.lda, driver.FromHost(narrow(x.b)), x.ldb, x.beta, driver.FromHost(c), x.ldc)
 			x.verify(t, c)
+			for _, dev := range bf16Devices(t) {
+				x.verify(t, x.runBF16(t, dev))
+			}
+		}
+	}
+}
+
+func TestBF16RandomShapes(t *testing.T) {
+	r := rand.New(rand.NewPCG(15, 16))
+	sizes := []int{1, 3, 8, 16, 17, 31, 64, 65, 97, 128, 150, 200, 257, 300}
+	pick := func() int { return sizes[r.IntN(len(sizes))] }
+	for i := range 24 {
+		x := aligned(r, Transpose(i%3), pick(), pick(), pick())
+		for _, dev := range bf16Devices(t) {
 			x.verify(t, x.runBF16(t, dev))
 		}
-		x := aligned(r, tr, 140, 50, 70)
-		want := x.runBF16(t, dev)
-		row := x
-		row.m, row.c = 1, x.c[8*x.ldc:]
-		if tr == TN {
-			row.a = x.a[8:]
-		} else {
-			row.a = x.a[8*x.lda:]
+	}
+}
+
+// TestBF16Bits: a row has the same bits alone or in a batch, and with either tile of the
+// Hopper kernels, whatever the order of the blocks' warps.
+func TestBF16Bits(t *testing.T) {
+	r := rand.New(rand.NewPCG(17, 18))
+	for _, tr := range []Transpose{NN, NT, TN} {
+		for _, dev := range bf16Devices(t) {
+			x := aligned(r, tr, 140, 150, 200)
+			want := x.runBF16(t, dev)
+			row := x
+			row.m, row.c = 1, x.c[8*x.ldc:]
+			if tr == TN {
+				row.a = x.a[8:]
+			} else {
+				row.a = x.a[8*x.lda:]
+			}
+			name := fmt.Sprintf("%v on %d", tr, dev.Attributes().Capability)
+			optest.Same(t, name+", a row alone", row.runBF16(t, dev)[:x.n], want[8*x.ldc:][:x.n])
+			few := x
+			few.n = 40
+			for i, v := range few.runBF16(t, dev) {
+				if i%x.ldc < few.n && v != want[i] {
+					t.Fatalf("%s: element %d differs in a narrower product", name, i)
+				}
+			}
 		}
-		optest.Same(t, tr.String()+" alone", row.runBF16(t, dev)[:x.n], want[8*x.ldc:][:x.n])
 	}
 }
 
 // TestBF16Traffic: operands are read once per tile in full sectors, no bank is met twice.
 func TestBF16Traffic(t *testing.T) {
-	dev, r := optest.Sim(t), rand.New(rand.NewPCG(11, 12))
-	const m, n, k = 256, 128, 128
-	for _, tr := range []Transpose{NN, NT, TN} {
-		x := aligned(r, tr, m, n, k)
-		x.ldc, x.beta = n, 0
-		x.c = make([]float32, m*n)
-		x.runBF16(t, dev)
-		c := dev.Last()
-		if want := uint64(2*(m+2*n)*k + 4*m*n); c.GlobalBytes() != want {
-			t.Errorf("%v: %d bytes moved, want %d", tr, c.GlobalBytes(), want)
-		}
-		if c.Global.Units != c.Global.Ideal || c.Conflicts() != 0 {
-			t.Errorf("%v: %d sectors, ideal %d; %d bank conflicts", tr, c.Global.Units, c.Global.Ideal, c.Conflicts())
+	r := rand.New(rand.NewPCG(11, 12))
+	for _, c := range []struct {
+		dev     *sim.Device
+		n, tile int // columns of C and of a tile
+	}{{optest.Sim(t), 128, 128}, {optest.Hopper(t), 128, 128}, {optest.Hopper(t), 512, 256}} {
+		const m, k = 256, 128
+		for _, tr := range []Transpose{NN, NT, TN} {
+			x := aligned(r, tr, m, c.n, k)
+			x.ldc, x.beta = c.n, 0
+			x.c = make([]float32, m*c.n)
+			x.runBF16(t, c.dev)
+			got := c.dev.Last()
+			if want := uint64(2*(m*c.n/c.tile+2*c.n)*k + 4*m*c.n); got.GlobalBytes() != want {
+				t.Errorf("%v on %d: %d bytes moved, want %d", tr, c.dev.Attributes().Capability, got.GlobalBytes(), want)
+			}
+			if got.Global.Units != got.Global.Ideal || got.Global.BulkSectors*32 != got.Global.BulkLoads || got.Conflicts() != 0 {
+				t.Errorf("%v: %d sectors, ideal %d; %d of %d bulk bytes; %d bank conflicts", tr, got.Global.Units, got.Global.Ideal, got.Global.BulkSectors*32, got.Global.BulkLoads, got.Conflicts())
+			}
 		}
 	}
 }
