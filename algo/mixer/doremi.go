@@ -109,7 +109,10 @@ func (m *doremi) load(path string) error {
 			ref.Close()
 			return fmt.Errorf("the reference model's adapter cannot be loaded: %w", err)
 		}
-		ref.Merge()
+		if err := ref.Merge(); err != nil {
+			ref.Close()
+			return err
+		}
 	}
 	if have, need := ref.Config().Vocab, m.run.Model.Config().Vocab; have < need {
 		ref.Close()

@@ -129,7 +129,9 @@ func (t *Trainer) adapt() error {
 		if last := i == len(c.Model.AdapterNameOrPath)-1; last && !c.Tuning.CreateNewAdapter {
 			return nil
 		}
-		t.model.Merge()
+		if err := t.model.Merge(); err != nil {
+			return c.Errorf("adapter_name_or_path", "%w", err)
+		}
 	}
 	stream := rng.NewTorch(uint64(c.Training.Seed))
 	err := t.model.AddLoRA(decoder.LoRA{

@@ -48,12 +48,16 @@ func setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 		Seed: uint64(c.Training.Seed), Updates: t.Plan.Selections(), UpdatesPerEpoch: t.Plan.Updates, Log: log,
 		Tokenizer: d.Tokenizer, Stop: d.Stop,
 	}
+	t.run.Subtasks = subtasks(t.run.Eval)
 	t.ids = identity{modelDir: c.Model.NameOrPath, data: d.Key}
 	t.sampler = sampler{plan: t.Plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling && !c.Data.Streaming, dropLast: c.Training.DataloaderDropLast}
 	if c.Training.GroupByLength {
 		t.sampler.lengths = func(row int) int { return len(t.train[row].InputIDs) }
 	}
 	if err := t.newMethod(d); err != nil {
+		return nil, err
+	}
+	if err := t.askQuestions(ctx); err != nil {
 		return nil, err
 	}
 	t.Budget = t.model.Memory(t.largestMicro())
@@ -139,7 +143,7 @@ func (t *Trainer) largestMicro() (tokens, labelled int) {
 }
 
 // parameters counts all of the model's, adapters included.
-func (t *Trainer) parameters() int { return int(t.Budget.Weights+t.Budget.Adapters) / 4 }
+func (t *Trainer) parameters() int { return t.model.Parameters() }
 
 // supported refuses what the loop cannot do yet: a key that silently did nothing
 // would change a result.

@@ -17,6 +17,17 @@ KERNEL __launch_bounds__(256) cast_narrow(const float* x, u16* y, i64 n) {
   for (int j = 0; j < 2; j++) store4_bf16(y, i + 1024 * j, n, vy, q[j]);
 }
 
+// A thread owns four neighbours of a row.
+KERNEL __launch_bounds__(256) cast_narrow_rows(const float* x, u16* y, int rows, int cols, int ld, float alpha) {
+  const int width = (ld + 3) / 4, t = blockIdx.x * 256 + threadIdx.x, row = t / width, i = t % width * 4;
+  if (row >= rows) return;
+  x += (i64)row * cols, y += (i64)row * ld;
+  quad q = load4(x, i, cols, aligned16(x));
+#pragma unroll
+  for (int k = 0; k < 4; k++) q.v[k] *= alpha;
+  store4_bf16(y, i, ld, aligned8(y), q);
+}
+
 KERNEL __launch_bounds__(256) cast_widen(const u16* x, float* y, i64 n) {
   const i64 i = (i64)blockIdx.x * 2048 + threadIdx.x * 4;
   const bool vx = aligned8(x), vy = aligned16(y);

@@ -28,6 +28,22 @@ func Narrow(dev driver.Device, x driver.F32, y driver.Slice[driver.BF16]) {
 	}
 }
 
+// NarrowRows is y = bf16(alpha·x) for x [rows, cols] and y [rows, ld], ld >= cols: rows
+// that begin where a product wants them to. The columns of y beyond cols become 0.
+func NarrowRows(dev driver.Device, alpha float32, rows, cols int, x driver.F32, y driver.Slice[driver.BF16], ld int) {
+	if ld < cols || x.Len() != rows*cols || y.Len() != rows*ld {
+		panic("cast: x is not [rows, cols] or y not [rows, ld], ld >= cols")
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		narrowRowsCPU(c, alpha, rows, cols, x.Host(), y.Host(), ld)
+	case driver.Launcher:
+		narrowRowsPTX(c, alpha, rows, cols, x.Addr(), y.Addr(), ld)
+	default:
+		panic("cast.NarrowRows: no kernel for " + dev.Kind().String())
+	}
+}
+
 // Widen is y = float32(x).
 func Widen(dev driver.Device, x driver.Slice[driver.BF16], y driver.F32) {
 	if x.Len() != y.Len() {

@@ -25,17 +25,30 @@ func widenCPU(c *cpu.Device, x []driver.BF16, y []float32) {
 	})
 }
 
+func narrowRowsCPU(c *cpu.Device, alpha float32, rows, cols int, x []float32, y []driver.BF16, ld int) {
+	c.Parallel(rows, func(i int) {
+		row := y[i*ld : (i+1)*ld]
+		for j, v := range x[i*cols : (i+1)*cols] {
+			row[j] = narrow(alpha * v)
+		}
+		clear(row[cols:])
+	})
+}
+
 // NarrowHost is Narrow on host memory, on the calling goroutine.
 func NarrowHost(x []float32, y []driver.BF16) {
 	y = y[:len(x)]
 	for i, v := range x {
-		u := math.Float32bits(v)
-		if u&^(1<<31) > 0x7f800000 {
-			y[i] = 0x7fff
-			continue
-		}
-		y[i] = driver.BF16((u + 0x7fff + u>>16&1) >> 16)
+		y[i] = narrow(v)
 	}
+}
+
+func narrow(x float32) driver.BF16 {
+	u := math.Float32bits(x)
+	if u&^(1<<31) > 0x7f800000 {
+		return 0x7fff
+	}
+	return driver.BF16((u + 0x7fff + u>>16&1) >> 16)
 }
 
 // WidenHost is Widen on host memory, on the calling goroutine.

@@ -65,6 +65,30 @@ func input(t *testing.T, dev driver.Device, x []float32, shift int) driver.F32 {
 	return optest.In(t, dev, x, shift)
 }
 
+// TestNarrowRows: rows are scaled and padded with zeros.
+func TestNarrowRows(t *testing.T) {
+	for _, dev := range []driver.Device{optest.CPU(t, 2), optest.Device(t, 80)} {
+		for _, c := range [][3]int{{5, 2, 8}, {33, 16, 16}, {300, 5, 5}, {7, 11, 16}, {0, 3, 8}} {
+			rows, cols, ld := c[0], c[1], c[2]
+			x, y := numbers(rows*cols), half(t, dev, rows*ld, 0)
+			cast.NarrowRows(dev, 1.75, rows, cols, input(t, dev, x, 0), y, ld)
+			got, err := driver.Read(dev, y)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range got {
+				var want float32
+				if i%ld < cols {
+					want = bf16(1.75 * x[i/ld*cols+i%ld])
+				}
+				if driver.BF16(math.Float32bits(want)>>16) != v {
+					t.Fatalf("%v %v: element %d is %#x, want %v", dev.Kind(), c, i, v, want)
+				}
+			}
+		}
+	}
+}
+
 // TestEnds: zeros keep their signs, overflow is infinite, NaN stays NaN. The bits are
 // those of torch 2.7.1's float32 to bfloat16, but for NaN, which has many.
 func TestEnds(t *testing.T) {

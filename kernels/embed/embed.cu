@@ -4,15 +4,21 @@
 // owns 512 columns of one id's row and adds its tokens in their order, so that there
 // are no atomics and the bits are the host twin's.
 //
-// Floor: forward 2 T d floats, backward T d plus twice the rows touched, at the
+// Floor: forward 2 T d floats (1.5 from bf16), backward T d plus twice the rows touched, at the
 // memory's bandwidth. Not measured on a GPU.
 // v1  16-byte accesses; backward four rows in flight
-#include "../dev/quad.cuh"
+#include "../dev/half.cuh"
 
 KERNEL __launch_bounds__(128) embed_forward(const float* table, const int* __restrict__ ids, float* out, int d) {
   table += (i64)ids[blockIdx.x] * d, out += (i64)blockIdx.x * d;
   const bool vec = aligned16(table, out);
   for (int i = 4 * threadIdx.x; i < d; i += 512) store4(out, i, d, vec, load4(table, i, d, vec));
+}
+
+KERNEL __launch_bounds__(128) embed_forward_bf16(const u16* table, const int* __restrict__ ids, float* out, int d) {
+  table += (i64)ids[blockIdx.x] * d, out += (i64)blockIdx.x * d;
+  const bool vec = aligned8(table), vec_out = aligned16(out);
+  for (int i = 4 * threadIdx.x; i < d; i += 512) store4(out, i, d, vec_out, load4_bf16(table, i, d, vec));
 }
 
 DEV void add(quad& sum, const quad& q) {

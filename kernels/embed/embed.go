@@ -1,6 +1,6 @@
 // Package embed looks up token embeddings.
 //
-// table, dtable are float32 [V, d]; ids are T token numbers in [0, V) on the
+// table, dtable are float32 [V, d], or bf16 where it says so; ids are T token numbers in [0, V) on the
 // host; out, dout are float32 [T, d]. An id outside the table panics: the caller
 // has checked its tokens against the model's vocabulary.
 package embed
@@ -14,21 +14,34 @@ import (
 
 // Forward overwrites out[t] with table[ids[t]].
 func Forward(dev driver.Device, table driver.F32, ids []int32, out driver.F32, d int) {
-	check(table, ids, out, d)
+	check(table.Len(), ids, out, d)
 	switch c := dev.(type) {
 	case *cpu.Device:
 		forwardCPU(c, table.Host(), ids, out.Host(), d)
 	case driver.Launcher:
-		forwardPTX(c, table, ids, out, d)
+		gatherPTX(c, "embed_forward", table.Addr(), ids, out, d)
 	default:
 		panic("embed.Forward: no kernel for " + dev.Kind().String())
+	}
+}
+
+// ForwardBF16 is Forward of a table in bf16; out is float32, and exact.
+func ForwardBF16(dev driver.Device, table driver.Slice[driver.BF16], ids []int32, out driver.F32, d int) {
+	check(table.Len(), ids, out, d)
+	switch c := dev.(type) {
+	case *cpu.Device:
+		forwardBF16CPU(c, table.Host(), ids, out.Host(), d)
+	case driver.Launcher:
+		gatherPTX(c, "embed_forward_bf16", table.Addr(), ids, out, d)
+	default:
+		panic("embed.ForwardBF16: no kernel for " + dev.Kind().String())
 	}
 }
 
 // Backward adds dout[t] to dtable[ids[t]], for t in order: the bits are the same
 // for every number of threads.
 func Backward(dev driver.Device, dout driver.F32, ids []int32, dtable driver.F32, d int) {
-	check(dtable, ids, dout, d)
+	check(dtable.Len(), ids, dout, d)
 	switch c := dev.(type) {
 	case *cpu.Device:
 		backwardCPU(c, dout.Host(), ids, dtable.Host(), d)
@@ -39,17 +52,17 @@ func Backward(dev driver.Device, dout driver.F32, ids []int32, dtable driver.F32
 	}
 }
 
-func check(table driver.F32, ids []int32, out driver.F32, d int) {
+func check(table int, ids []int32, out driver.F32, d int) {
 	if d < 1 {
 		panic("embed: d < 1")
 	}
-	if table.Len()%d != 0 {
+	if table%d != 0 {
 		panic("embed: the table is not [V, d]")
 	}
 	if out.Len() != len(ids)*d {
 		panic("embed: out is not [T, d]")
 	}
-	v := table.Len() / d
+	v := table / d
 	for t, id := range ids {
 		if id < 0 || int(id) >= v {
 			panic(fmt.Sprintf("embed: ids[%d] = %d, the table has %d rows", t, id, v))

@@ -1,7 +1,9 @@
 package embed
 
 import (
+	"dataflex/driver"
 	"dataflex/driver/cpu"
+	"dataflex/kernels/cast"
 	"dataflex/kernels/simd"
 )
 
@@ -15,6 +17,15 @@ func forwardCPU(c *cpu.Device, table []float32, ids []int32, out []float32, d in
 		for t := b * rowBlock; t < min(len(ids), (b+1)*rowBlock); t++ {
 			id := int(ids[t])
 			copy(out[t*d:(t+1)*d], table[id*d:(id+1)*d])
+		}
+	})
+}
+
+func forwardBF16CPU(c *cpu.Device, table []driver.BF16, ids []int32, out []float32, d int) {
+	c.Parallel((len(ids)+rowBlock-1)/rowBlock, func(b int) {
+		for t := b * rowBlock; t < min(len(ids), (b+1)*rowBlock); t++ {
+			id := int(ids[t])
+			cast.WidenHost(table[id*d:(id+1)*d], out[t*d:(t+1)*d])
 		}
 	})
 }

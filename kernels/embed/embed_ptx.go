@@ -14,10 +14,10 @@ var sm80 string
 
 var family = ptx.New("embed", sm80)
 
-func forwardPTX(dev driver.Launcher, table driver.F32, ids []int32, out driver.F32, d int) {
+func gatherPTX(dev driver.Launcher, kernel string, table uintptr, ids []int32, out driver.F32, d int) {
 	q := ptx.On(dev)
-	q.Launch(family, "embed_forward", ptx.Grid(len(ids), 128),
-		q.Args().Addr(table.Addr()).Addr(ptx.Upload(q, ids)).Addr(out.Addr()).I32(int32(d)))
+	q.Launch(family, kernel, ptx.Grid(len(ids), 128),
+		q.Args().Addr(table).Addr(ptx.Upload(q, ids)).Addr(out.Addr()).I32(int32(d)))
 }
 
 func backwardPTX(dev driver.Launcher, dout driver.F32, ids []int32, dtable driver.F32, d int) {

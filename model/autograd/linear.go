@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"dataflex/driver"
+	"dataflex/kernels/cast"
 	"dataflex/kernels/dropout"
 	"dataflex/kernels/gemm"
 	"dataflex/kernels/gradproj"
@@ -52,6 +53,9 @@ func (l linears) trains() bool {
 	return false
 }
 
+// half reports whether the layers multiply in bf16.
+func (l linears) half() bool { return !l.layers[0].Weight.Half.IsNil() }
+
 // rank is the adapters' width, 0 without any.
 func (l linears) rank() int {
 	for _, lin := range l.layers {
@@ -91,6 +95,9 @@ func (t *Tape) linear(x *Value, l linears) *Value {
 	if t.dropsAny(l) {
 		m.masked = t.buffer(x.Rows * x.Cols)
 	}
+	if l.half() {
+		m.xHalf = t.narrowed(x, x.data)
+	}
 	for i, lin := range l.layers {
 		t.product(m.part(l, i), lin)
 	}
@@ -116,12 +123,15 @@ type memory struct {
 	u, v     *buffer // [rows, Rank]
 	masked   *buffer // dropout(x)
 	dMasked  *buffer // its gradient
+
+	xHalf, yHalf *buffer // x and y in bf16, where the layers multiply in it
 }
 
 // rowsOf is one layer's share of it.
 type rowsOf struct {
 	rows                            int
 	x, y, dx, u, v, masked, dMasked driver.F32
+	xHalf, yHalf                    driver.Slice[driver.BF16]
 }
 
 func (m memory) part(l linears, i int) rowsOf {
@@ -139,6 +149,7 @@ func (m memory) part(l linears, i int) rowsOf {
 	if lin.LoRA != nil {
 		p.u, p.v = cut(m.u, lin.LoRA.Rank), cut(m.v, lin.LoRA.Rank)
 	}
+	p.xHalf, p.yHalf = m.xHalf.rows(lo, hi, lin.In), m.yHalf.rows(lo, hi, lin.Out)
 	return p
 }
 
@@ -156,6 +167,10 @@ func (t *Tape) product(p rowsOf, l *Linear) {
 		// A product of depth 1: every row of y becomes the bias.
 		gemm.Run(t.dev, gemm.NN, p.rows, l.Out, 1, 1, ones, 1, l.Bias.Data, l.Out, 0, p.y, l.Out)
 		beta = 1
+	}
+	if !l.Weight.Half.IsNil() {
+		t.productBF16(p, l, beta)
+		return
 	}
 	gemm.Run(t.dev, gemm.NT, p.rows, l.Out, l.In, 1, p.x, l.In, l.Weight.Data, l.In, beta, p.y, l.Out)
 	if a := l.LoRA; a != nil {
@@ -206,14 +221,19 @@ func linearVJP(t *Tape, n *node) error {
 			m.dMasked = t.buffer(x.Rows * x.Cols)
 		}
 	}
+	if l.half() {
+		if m.yHalf = t.narrow(m.y, x.Rows*l.layers[0].Out); m.x != nil {
+			m.xHalf = t.narrowed(x, m.x)
+		}
+	}
 	for i := len(l.layers) - 1; i >= 0 && t.err == nil; i-- {
 		if err := t.productVJP(m.part(l, i), l.layers[i], beta, l.segments(t, i)); err != nil {
 			return err
 		}
 	}
-	t.release(m.v)
-	t.release(m.masked)
-	t.release(m.dMasked)
+	for _, b := range []*buffer{m.v, m.masked, m.dMasked, m.yHalf} {
+		t.release(b)
+	}
 	return t.err
 }
 
@@ -243,6 +263,9 @@ func (t *Tape) productVJP(p rowsOf, l *Linear, beta float32, segments []int32) e
 		}
 		gemm.Run(t.dev, gemm.NN, 1, l.Out, p.rows, 1, ones, p.rows, p.y, l.Out, 1, l.Bias.Grad, l.Out)
 	}
+	if !l.Weight.Half.IsNil() {
+		return t.productBF16VJP(p, l, beta, segments)
+	}
 	if l.Weight.Trainable() {
 		gemm.Run(t.dev, gemm.TN, l.Out, l.In, p.rows, 1, p.y, l.Out, p.x, l.In, 1, l.Weight.Grad, l.In)
 	}
@@ -259,10 +282,7 @@ func (t *Tape) productVJP(p rowsOf, l *Linear, beta float32, segments []int32) e
 // or hands the factors of these to the sink.
 func (t *Tape) adapterVJP(p rowsOf, l *Linear, segments []int32) error {
 	a := l.LoRA
-	f := gradproj.Factors{
-		DY: p.y, U: p.u, V: p.v, In: l.In, Out: l.Out, Rank: a.Rank, Scale: a.Scale,
-		Segments: segments, Offset: a.Offset,
-	}
+	f := l.factors(p, segments)
 	var dA, dB driver.F32
 	if a.A.Trainable() {
 		f.X = t.adapterInput(a, p, l.In)
@@ -275,6 +295,14 @@ func (t *Tape) adapterVJP(p rowsOf, l *Linear, segments []int32) error {
 		return t.mode.Sink(a.Pair, f)
 	}
 	return nil
+}
+
+// factors are those of l's adapter, but for X.
+func (l *Linear) factors(p rowsOf, segments []int32) gradproj.Factors {
+	return gradproj.Factors{
+		DY: p.y, U: p.u, V: p.v, In: l.In, Out: l.Out, Rank: l.LoRA.Rank, Scale: l.LoRA.Scale,
+		Segments: segments, Offset: l.LoRA.Offset,
+	}
 }
 
 // adapterBackward is lora.Backward with the mask between A and dx.
@@ -304,8 +332,23 @@ func (t *Tape) onesColumn(n int) driver.F32 {
 	return t.ones.mem.Sub(0, n)
 }
 
-// MergeLoRA adds the adapter to the weight, W += s·B A, and leaves it in place.
-func (l *Linear) MergeLoRA(dev driver.Device) {
-	a := l.LoRA
-	gemm.Run(dev, gemm.NN, l.Out, l.In, a.Rank, a.Scale, a.B.Data, a.Rank, a.A.Data, l.In, 1, l.Weight.Data, l.In)
+// MergeLoRA adds the adapter to the weight, W += s·B A, in float32, and leaves it in
+// place. The error is that of no memory for a bf16 weight in float32.
+func (l *Linear) MergeLoRA(dev driver.Device) error {
+	a, w := l.LoRA, l.Weight.Data
+	if w.IsNil() {
+		m, err := dev.Alloc(4 * l.Weight.Size())
+		if err != nil {
+			return err
+		}
+		defer dev.Free(m)
+		w = driver.View[float32](m)
+		cast.Widen(dev, l.Weight.Half, w)
+		defer cast.Narrow(dev, w, l.Weight.Half)
+	}
+	gemm.Run(dev, gemm.NN, l.Out, l.In, a.Rank, a.Scale, a.B.Data, a.Rank, a.A.Data, l.In, 1, w, l.In)
+	if !l.Weight.Data.IsNil() {
+		l.Weight.Sync(dev)
+	}
+	return nil
 }

@@ -86,7 +86,11 @@ func (t *Tape) Embed(table *tensor.Param, ids []int32, e Embedding) *Value {
 	if out == nil {
 		return nil
 	}
-	embed.Forward(t.dev, table.Data, ids, out.Data(), out.Cols)
+	if table.Data.IsNil() {
+		embed.ForwardBF16(t.dev, table.Half, ids, out.Data(), out.Cols)
+	} else {
+		embed.Forward(t.dev, table.Data, ids, out.Data(), out.Cols)
+	}
 	if e.Noise != 0 {
 		dropout.Noise(t.dev, dropout.Key{Seed: t.mode.DropoutSeed, Stream: noiseStream}, e.Noise, out.Rows, out.Cols, out.Data())
 	}
@@ -381,7 +385,13 @@ func (t *Tape) CrossEntropy(p xent.Params, h *Value, head *tensor.Param, targets
 			h.grad = b
 		}
 	}
-	xent.Run(t.dev, p, h.Data(), head.Data, targets, weight, loss, dh, dw)
+	if head.Half.IsNil() {
+		xent.Run(t.dev, p, h.Data(), head.Data, targets, weight, loss, dh, dw)
+		return
+	}
+	if half := t.narrowed(h, h.data); half != nil {
+		xent.RunBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.Half, targets, weight, loss, dh, dw)
+	}
 }
 
 // Scratch is n floats of unspecified contents that live as long as the pass; nil

@@ -43,6 +43,7 @@ type Value struct {
 	Rows, Cols int
 
 	data  *buffer
+	half  *buffer // data in bf16, once a product has asked for it
 	grad  *buffer
 	wants bool
 	node  int // 1 + the index of the node that computed it; 0 = not recorded
@@ -114,7 +115,8 @@ func (t *Tape) Drop(values ...*Value) {
 	}
 	for _, v := range values {
 		t.release(v.data)
-		v.data = nil
+		t.release(v.half)
+		v.data, v.half = nil, nil
 	}
 }
 
@@ -137,7 +139,8 @@ func (t *Tape) Backward() error {
 		}
 		t.release(n.out.grad)
 		t.release(n.out.data)
-		n.out.grad, n.out.data = nil, nil
+		t.release(n.out.half)
+		n.out.grad, n.out.data, n.out.half = nil, nil, nil
 		for _, b := range n.saved {
 			t.release(b)
 		}

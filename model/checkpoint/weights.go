@@ -7,6 +7,7 @@
 package checkpoint
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+
+	"dataflex/driver"
 )
 
 // Names of weight files as transformers and peft write them.
@@ -233,21 +236,49 @@ func (w *Weights) Metadata() map[string]string { return w.files[0].metadata }
 // elements. F32, BF16, F16, F64, BOOL and the integers are read; F64 and large
 // integers are rounded to float32.
 func (w *Weights) ReadFloat32(name string, dst []float32) (err error) {
-	t, ok := w.tensors[name]
-	if !ok {
-		return fmt.Errorf("%s: no tensor %q%s", w.where(), name, w.near(name))
+	t, err := w.find(name, len(dst))
+	if err != nil {
+		return err
 	}
 	e := t.entry
-	size, _ := byteSize(e.dtype, e.shape)
-	if n := int(size * 8 / bitsPerElement[e.dtype]); n != len(dst) {
-		return fmt.Errorf("%s: tensor %q has shape %v (%d elements), %d are wanted: config.json and the weights belong to different models",
-			t.file.path, name, e.shape, n, len(dst))
-	}
 	defer catchFault(&err)()
 	if !toFloat32(e.dtype, t.file.data[e.begin:e.end], dst) {
 		return fmt.Errorf("%s: tensor %q is %s, which is not read (F32, BF16, F16, F64 and integers are): convert the model to bf16 first", t.file.path, name, e.dtype)
 	}
 	return nil
+}
+
+// ReadBF16 copies a tensor of dtype BF16 into dst, which must have its number of
+// elements.
+func (w *Weights) ReadBF16(name string, dst []driver.BF16) (err error) {
+	t, err := w.find(name, len(dst))
+	if err != nil {
+		return err
+	}
+	if t.entry.dtype != "BF16" {
+		return fmt.Errorf("%s: tensor %q is %s, not BF16", t.file.path, name, t.entry.dtype)
+	}
+	defer catchFault(&err)()
+	src := t.file.data[t.entry.begin:t.entry.end]
+	for i := range dst {
+		dst[i] = driver.BF16(binary.LittleEndian.Uint16(src[2*i:]))
+	}
+	return nil
+}
+
+// find is the tensor, which must have n elements.
+func (w *Weights) find(name string, n int) (location, error) {
+	t, ok := w.tensors[name]
+	if !ok {
+		return t, fmt.Errorf("%s: no tensor %q%s", w.where(), name, w.near(name))
+	}
+	e := t.entry
+	size, _ := byteSize(e.dtype, e.shape)
+	if has := int(size * 8 / bitsPerElement[e.dtype]); has != n {
+		return t, fmt.Errorf("%s: tensor %q has shape %v (%d elements), %d are wanted: config.json and the weights belong to different models",
+			t.file.path, name, e.shape, has, n)
+	}
+	return t, nil
 }
 
 // where names the file, or the folder of a sharded model.

@@ -42,8 +42,9 @@ type part struct {
 	param  *tensor.Param // where linear is nil
 }
 
-// build allocates a model of zeros.
-func build(dev driver.Device, dir string, c Config) (*Model, error) {
+// build allocates a model of zeros. With half set, matrices are bf16 on a device with
+// tensor cores.
+func build(dev driver.Device, dir string, c Config, half bool) (*Model, error) {
 	if f := families[c.ModelType]; dev.Kind() != driver.CPU && (c.Sparse != nil || f.fusedQKV || f.fusedGateUp) {
 		return nil, fmt.Errorf("%s: there are no kernels for %s on a %v device yet, only on the CPU", dir, c.ModelType, dev.Kind())
 	}
@@ -51,8 +52,9 @@ func build(dev driver.Device, dir string, c Config) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)
 	}
-	b := builder{dev: dev, c: c, f: families[c.ModelType]}
-	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev)}
+	_, tensorCores := dev.(driver.Launcher)
+	b := builder{dev: dev, c: c, f: families[c.ModelType], half: half && tensorCores}
+	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev), half: b.half}
 	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
 	m.layers = make([]layer, c.Layers) // not appended to: parts point into it
 	for i := range m.layers {
@@ -94,21 +96,32 @@ type builder struct {
 	dev   driver.Device
 	c     Config
 	f     family
+	half  bool
 	parts []part
 	err   error
 }
 
-func (b *builder) tensor(name string, shape ...int) *tensor.Param {
+func (b *builder) tensor(half bool, name string, shape ...int) *tensor.Param {
 	if b.err != nil {
 		return nil
 	}
-	p, err := tensor.New(b.dev, name, shape...)
+	allocate := tensor.New
+	if half {
+		allocate = tensor.NewHalf
+	}
+	p, err := allocate(b.dev, name, shape...)
 	b.err = err
 	return p
 }
 
+// chunk is the 16 bytes on which rows of bf16 matrices begin, in elements. A linear's
+// input and output, whose products take both as rows, are float32 where they are not
+// multiples of it.
+const chunk = 8
+
 func (b *builder) param(path string, shape ...int) *tensor.Param {
-	p := b.tensor(path+".weight", shape...)
+	half := b.half && len(shape) == 2 && shape[1]%chunk == 0
+	p := b.tensor(half, path+".weight", shape...)
 	if p != nil {
 		b.parts = append(b.parts, part{path: path, param: p})
 	}
@@ -116,9 +129,13 @@ func (b *builder) param(path string, shape ...int) *tensor.Param {
 }
 
 func (b *builder) linear(l *autograd.Linear, path string, in, out int, bias bool) {
-	*l = autograd.Linear{In: in, Out: out, Weight: b.tensor(path+".weight", out, in)}
+	b.linearOf(l, path, in, out, bias, b.half && in%chunk == 0 && out%chunk == 0)
+}
+
+func (b *builder) linearOf(l *autograd.Linear, path string, in, out int, bias, half bool) {
+	*l = autograd.Linear{In: in, Out: out, Weight: b.tensor(half, path+".weight", out, in)}
 	if bias {
-		l.Bias = b.tensor(path+".bias", out)
+		l.Bias = b.tensor(false, path+".bias", out)
 	}
 	if b.err == nil {
 		b.parts = append(b.parts, part{path: path, linear: l})
@@ -172,7 +189,8 @@ func (b *builder) mlp(m *mlp, path string, width int) {
 
 func (b *builder) experts(e *experts, path string) {
 	n, c := b.f.experts, b.c
-	b.linear(&e.router, path+"gate", c.Hidden, c.MoE.Experts, false)
+	// Which experts a token goes to hangs on small differences: float32 always.
+	b.linearOf(&e.router, path+"gate", c.Hidden, c.MoE.Experts, false, false)
 	e.all = make([]mlp, c.MoE.Experts)
 	for i := range e.all {
 		x, p := &e.all[i], fmt.Sprintf("%sexperts.%d.", path, i)

@@ -66,7 +66,7 @@ func TestFiniteDifferences(t *testing.T) {
 
 func differences(t *testing.T, c Config, setup func(*Model) error) {
 	m := random(t, 1, c)
-	spread(m)
+	spread(t, m)
 	if err := setup(m); err != nil {
 		t.Fatal(err)
 	}
@@ -90,12 +90,20 @@ func differences(t *testing.T, c Config, setup func(*Model) error) {
 }
 
 // spread makes the weights large enough for every term to matter.
-func spread(m *Model) {
+func spread(t *testing.T, m *Model) {
 	for _, p := range m.base() {
-		if len(p.Shape) == 2 {
-			for i, w := 0, p.Data.Host(); i < len(w); i++ {
-				w[i] *= 8
-			}
+		if len(p.Shape) != 2 {
+			continue
+		}
+		w, err := p.Read(m.dev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range w {
+			w[i] *= 8
+		}
+		if err := p.Upload(m.dev, w); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

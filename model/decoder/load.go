@@ -17,17 +17,21 @@ type Options struct {
 	Rope *rope.Scaling
 	// MaxPositions replaces config.json's max_position_embeddings where it is not 0.
 	MaxPositions int
+	// BF16 keeps matrices in bf16 and multiplies on tensor cores where dev has them;
+	// elsewhere it changes nothing.
+	BF16 bool
 }
 
-// Load reads a Hugging Face model folder onto dev, every weight as float32. All
-// weights are frozen. An architecture that is not supported, and tensors that are
+// Load reads a Hugging Face model folder onto dev. Weights are float32, or with BF16
+// matrices bf16, rounded to nearest even where the folder's are not. All weights are
+// frozen. An architecture that is not supported, and tensors that are
 // missing, superfluous or of another shape are errors that name them.
 func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	c, err := readConfig(dir)
 	if err != nil {
 		return nil, err
 	}
-	m, err := build(dev, dir, opt.apply(c))
+	m, err := build(dev, dir, opt.apply(c), opt.BF16)
 	if err != nil {
 		return nil, err
 	}
@@ -78,12 +82,19 @@ func (m *Model) read(w *checkpoint.Weights, where string, params []*tensor.Param
 		return err
 	}
 	for _, p := range params {
-		err := driver.Write(m.dev, p.Data, func(x []float32) error { return w.ReadFloat32(name(p), x) })
-		if err != nil {
+		if err := m.fill(p, w, name(p)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// fill reads p from w; bf16 goes to bf16 as it lies there.
+func (m *Model) fill(p *tensor.Param, w *checkpoint.Weights, name string) error {
+	if p.Data.IsNil() && w.DType(name) == "BF16" {
+		return driver.Write(m.dev, p.Half, func(x []driver.BF16) error { return w.ReadBF16(name, x) })
+	}
+	return p.Write(m.dev, func(x []float32) error { return w.ReadFloat32(name, x) })
 }
 
 // derived reports whether a tensor that some writers store follows from others: the

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/driver"
 	"dataflex/model/autograd"
 	"dataflex/model/checkpoint"
 	"dataflex/model/tensor"
@@ -76,7 +75,7 @@ func (m *Model) AddLoRA(l LoRA, uniform func() float64) error {
 		for i := range a {
 			a[i] = float32((2*uniform() - 1) * bound)
 		}
-		if err := driver.Upload(m.dev, mod.linear.LoRA.A.Data, a); err != nil {
+		if err := mod.linear.LoRA.A.Upload(m.dev, a); err != nil {
 			return err
 		}
 	}
@@ -106,15 +105,19 @@ func (m *Model) LoadAdapter(dir string) error {
 	return m.read(w, adapterFile(dir), m.adapterParams(), m.adapterName)
 }
 
-// Merge adds the adapters to the weights, W += s·B A, and removes them.
-func (m *Model) Merge() {
+// Merge adds the adapters to the weights, W += s·B A, and removes them. An error, no
+// memory for a bf16 weight in float32, leaves some of them added.
+func (m *Model) Merge() error {
 	if m.adapter == nil {
-		return
+		return nil
 	}
 	for _, mod := range m.adapter.modules {
-		mod.linear.MergeLoRA(m.dev)
+		if err := mod.linear.MergeLoRA(m.dev); err != nil {
+			return fmt.Errorf("merging the adapter of %s: %w", mod.path, err)
+		}
 	}
 	m.dropAdapter()
+	return nil
 }
 
 // attach freezes the model and gives the modules that l names adapters of zeros.

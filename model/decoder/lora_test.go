@@ -157,7 +157,9 @@ func TestAdapterRoundTrip(t *testing.T) {
 			t.Errorf("%s changes when it is loaded and saved", name)
 		}
 	}
-	again.Merge()
+	if err := again.Merge(); err != nil {
+		t.Fatal(err)
+	}
 	if len(again.Trainable()) != 0 {
 		t.Error("a merged adapter still trains")
 	}

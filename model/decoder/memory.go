@@ -26,7 +26,7 @@ func (b Budget) Total() uint64 {
 func (m *Model) Memory(tokens, labelled int) Budget {
 	var b Budget
 	for p := range m.parameters() {
-		b.Weights += 4 * uint64(p.Size())
+		b.Weights += uint64(p.Bytes())
 		if p.Trainable() {
 			b.Gradients += 4 * uint64(p.Size())
 		}

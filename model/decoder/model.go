@@ -32,6 +32,7 @@ type Model struct {
 	rope        *rope.Table
 	adapter     *adapter // nil without one
 	tape        *autograd.Tape
+	half        bool // matrices are bf16, products run on tensor cores
 }
 
 // module is a linear layer with its place in the model.
@@ -42,6 +43,18 @@ type module struct {
 
 // Config is what the model was built from.
 func (m *Model) Config() Config { return m.config }
+
+// BF16 reports whether matrices are kept in bf16 and multiplied on tensor cores.
+func (m *Model) BF16() bool { return m.half }
+
+// Parameters counts the elements of every tensor, adapters included.
+func (m *Model) Parameters() int {
+	n := 0
+	for p := range m.parameters() {
+		n += p.Size()
+	}
+	return n
+}
 
 // Close gives all memory back; the model must not be used afterwards.
 func (m *Model) Close() {

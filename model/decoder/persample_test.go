@@ -214,8 +214,15 @@ func adapt(t testing.TB, m *Model, l LoRA) {
 		t.Fatal(err)
 	}
 	for _, p := range m.Trainable() {
-		for i, w := 0, p.Data.Host(); i < len(w); i++ {
+		w, err := p.Read(m.dev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range w {
 			w[i] += r.Float32()*0.4 - 0.2
+		}
+		if err := p.Upload(m.dev, w); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

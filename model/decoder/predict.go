@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"dataflex/driver"
+	"dataflex/kernels/cast"
 	"dataflex/kernels/embed"
 	"dataflex/kernels/gemm"
 )
@@ -31,7 +32,9 @@ func (m *Model) Predictions(b Batch) ([]int32, error) {
 	flush := func() error {
 		embed.Forward(m.dev, h, at, rows.Sub(0, len(at)*d), d)
 		// Soft-capping and scaling keep the order of the logits.
-		gemm.Run(m.dev, gemm.NT, len(at), vocab, d, 1, rows, d, m.head.Data, d, 0, logits, vocab)
+		if err := m.headProduct(len(at), rows.Sub(0, len(at)*d), logits.Sub(0, len(at)*vocab)); err != nil {
+			return err
+		}
 		z, err := driver.Read(m.dev, logits.Sub(0, len(at)*vocab))
 		if err != nil {
 			return err
@@ -58,6 +61,24 @@ func (m *Model) Predictions(b Batch) ([]int32, error) {
 		}
 	}
 	return out, nil
+}
+
+// headProduct is z [n, Vocab] = h [n, Hidden] times the head, in its precision.
+func (m *Model) headProduct(n int, h, z driver.F32) error {
+	d, vocab := m.config.Hidden, m.config.Vocab
+	if m.head.Half.IsNil() {
+		gemm.Run(m.dev, gemm.NT, n, vocab, d, 1, h, d, m.head.Data, d, 0, z, vocab)
+		return nil
+	}
+	memory, err := m.dev.Alloc(2 * n * d)
+	if err != nil {
+		return fmt.Errorf("%d rows in bf16: %w", n, err)
+	}
+	defer m.dev.Free(memory)
+	half := driver.View[driver.BF16](memory)
+	cast.Narrow(m.dev, h, half)
+	gemm.RunBF16(m.dev, gemm.NT, n, vocab, d, 1, half, d, m.head.Half, d, 0, z, vocab)
+	return nil
 }
 
 func argmax(x []float32) int32 {

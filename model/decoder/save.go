@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex/driver"
 	"dataflex/model/checkpoint"
 	"dataflex/model/tensor"
 )
@@ -116,7 +115,7 @@ func adapterFile(dir string) string { return filepath.Join(dir, checkpoint.Adapt
 
 // stored is p for a writer, which reads its memory.
 func (m *Model) stored(p *tensor.Param) (checkpoint.Tensor, error) {
-	x, err := driver.Read(m.dev, p.Data)
+	x, err := p.Read(m.dev)
 	if err != nil {
 		return checkpoint.Tensor{}, fmt.Errorf("%s: %w", p.Name, err)
 	}

@@ -43,7 +43,7 @@ func TestAdaptersFollowWeights(t *testing.T) {
 	for name, c := range shapes() {
 		t.Run(name, func(t *testing.T) {
 			m := random(t, 2, c)
-			spread(m)
+			spread(t, m)
 			adapt(t, m, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}})
 			if err := m.TrainAll(); err != nil {
 				t.Fatal(err)
@@ -85,7 +85,7 @@ func TestFamiliesPerSample(t *testing.T) {
 	for name, c := range shapes() {
 		t.Run(name, func(t *testing.T) {
 			m := random(t, 2, c)
-			spread(m)
+			spread(t, m)
 			adapt(t, m, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}})
 			b := ragged(m)
 			o := Objective{Weight: sampleWeights(b)}

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"dataflex/driver"
 	"dataflex/driver/cpu"
 	"dataflex/kernels/gradproj"
 	"dataflex/kernels/rope"
@@ -23,18 +24,30 @@ func smol() Config {
 func random(tb testing.TB, threads int, c Config) *Model {
 	tb.Helper()
 	dev := cpu.New(threads)
-	m, err := build(dev, "random", c)
+	tb.Cleanup(func() { dev.Close() })
+	return randomOn(tb, dev, c, false)
+}
+
+// randomOn is random on a device, with matrices in bf16 if half is set.
+func randomOn(tb testing.TB, dev driver.Device, c Config, half bool) *Model {
+	tb.Helper()
+	m, err := build(dev, "random", c, half)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { m.Close(); dev.Close() })
+	tb.Cleanup(m.Close)
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, p := range m.base() {
-		w := p.Data.Host()
-		for i := range w {
-			if w[i] = (r.Float32() - 0.5) * 0.07; len(p.Shape) == 1 {
-				w[i]++
+		err := p.Write(dev, func(w []float32) error {
+			for i := range w {
+				if w[i] = (r.Float32() - 0.5) * 0.07; len(p.Shape) == 1 {
+					w[i]++
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			tb.Fatal(err)
 		}
 	}
 	return m

@@ -19,7 +19,7 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 	if err != nil {
 		return nil, err
 	}
-	m, err := build(dev, dir, opt.apply(c))
+	m, err := build(dev, dir, opt.apply(c), opt.BF16)
 	if err != nil {
 		return nil, err
 	}
@@ -38,14 +38,26 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 		}
 	}
 	if c.Padding.Given {
-		at := int(c.Padding.ID) * c.Hidden
-		reduce.Fill(dev, 0, m.embed.Data.Sub(at, at+c.Hidden))
+		if err := m.clearRow(m.embed, int(c.Padding.ID)); err != nil {
+			m.Close()
+			return nil, err
+		}
 	}
 	return m, nil
 }
 
+func (m *Model) clearRow(p *tensor.Param, row int) error {
+	d := p.Shape[1]
+	w, err := p.Read(m.dev)
+	if err != nil {
+		return err
+	}
+	clear(w[row*d : (row+1)*d])
+	return p.Upload(m.dev, w)
+}
+
 func (m *Model) draw(p *tensor.Param, deviation float64, normal func() float64) error {
-	return driver.Write(m.dev, p.Data, func(w []float32) error {
+	return p.Write(m.dev, func(w []float32) error {
 		for i := range w {
 			w[i] = float32(deviation * normal())
 		}
@@ -73,12 +85,12 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 		if err := p.Grow(m.dev, rows); err != nil {
 			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 		}
-		w, err := driver.Read(m.dev, p.Data)
+		w, err := p.Read(m.dev)
 		if err != nil {
 			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 		}
 		noisyMean(w, old, m.config.Hidden, normal)
-		if err := driver.Upload(m.dev, p.Data, w); err != nil {
+		if err := p.Upload(m.dev, w); err != nil {
 			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 		}
 	}
@@ -104,13 +116,17 @@ func (m *Model) untie() error {
 	if m.head != m.embed {
 		return nil
 	}
-	head, err := tensor.New(m.dev, "lm_head.weight", m.config.Vocab, m.config.Hidden)
+	allocate := tensor.New
+	if !m.embed.Half.IsNil() {
+		allocate = tensor.NewHalf
+	}
+	head, err := allocate(m.dev, "lm_head.weight", m.config.Vocab, m.config.Hidden)
 	if err != nil {
 		return fmt.Errorf("a head of its own: %w", err)
 	}
-	rows, err := driver.Read(m.dev, m.embed.Data)
+	rows, err := m.embed.Read(m.dev)
 	if err == nil {
-		err = driver.Upload(m.dev, head.Data, rows)
+		err = head.Upload(m.dev, rows)
 	}
 	if err != nil {
 		head.Free(m.dev)

@@ -254,7 +254,9 @@ func TestModulesToSave(t *testing.T) {
 	if got, _ := again.Losses(b, 0); !slices.Equal(got, want) {
 		t.Error("a saved adapter gives other losses")
 	}
-	again.Merge()
+	if err := again.Merge(); err != nil {
+		t.Fatal(err)
+	}
 	whole := t.TempDir()
 	if err := again.SaveFull(whole); err != nil {
 		t.Fatal(err)

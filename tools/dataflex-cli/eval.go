@@ -173,7 +173,9 @@ func (e *evaluation) readModel(dev driver.Device) error {
 		if err := e.model.LoadAdapter(dir); err != nil {
 			return c.Errorf("adapter_name_or_path", "%w", err)
 		}
-		e.model.Merge()
+		if err := e.model.Merge(); err != nil {
+			return c.Errorf("adapter_name_or_path", "%w", err)
+		}
 	}
 	return nil
 }

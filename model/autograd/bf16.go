@@ -1,0 +1,170 @@
+package autograd
+
+import (
+	"dataflex/driver"
+	"dataflex/kernels/cast"
+	"dataflex/kernels/dropout"
+	"dataflex/kernels/gemm"
+)
+
+// Where weights are kept in bf16 the operands of products are narrowed to it, tensor
+// cores sum in float32, and every value on the tape stays float32. A value is narrowed
+// once for all products that read it.
+
+// rowChunk is what rows of a bf16 operand are padded to: 16 bytes.
+const rowChunk = 8
+
+func padded(n int) int { return (n + rowChunk - 1) / rowChunk * rowChunk }
+
+// bf16Buffer is a buffer of n bf16 numbers.
+func (t *Tape) bf16Buffer(n int) *buffer { return t.buffer((n + 1) / 2) }
+
+// bf16 is b as n numbers.
+func (b *buffer) bf16(n int) driver.Slice[driver.BF16] {
+	return driver.View[driver.BF16](b.mem.Memory()).Sub(0, n)
+}
+
+// rows is rows lo to hi of a bf16 matrix; nil where there is none.
+func (b *buffer) rows(lo, hi, width int) driver.Slice[driver.BF16] {
+	if b == nil {
+		return driver.Slice[driver.BF16]{}
+	}
+	return b.bf16(hi*width).Sub(lo*width, hi*width)
+}
+
+// narrow is the n floats of x in bf16; nil after an error.
+func (t *Tape) narrow(x *buffer, n int) *buffer {
+	half := t.bf16Buffer(n)
+	if half != nil {
+		cast.Narrow(t.dev, x.mem, half.bf16(n))
+	}
+	return half
+}
+
+// narrowed is v, whose data is in x, in bf16; it lives as long as v's data.
+func (t *Tape) narrowed(v *Value, x *buffer) *buffer {
+	if v.half == nil {
+		v.half = t.narrow(x, v.Rows*v.Cols)
+	}
+	return v.half
+}
+
+// productBF16 is product's y = x Wᵀ + beta y, and p.u.
+func (t *Tape) productBF16(p rowsOf, l *Linear, beta float32) {
+	if l.LoRA == nil {
+		gemm.RunBF16(t.dev, gemm.NT, p.rows, l.Out, l.In, 1, p.xHalf, l.In, l.Weight.Half, l.In, beta, p.y, l.Out)
+		return
+	}
+	a, r := t.branch(p, l), l.LoRA.Rank
+	if t.err != nil {
+		return
+	}
+	t.maskBranch(&a, p, l)
+	gemm.RunBF16(t.dev, gemm.NT, p.rows, r, l.In, 1, a.x, l.In, a.a, l.In, 0, p.u, r)
+	cast.NarrowRows(t.dev, l.LoRA.Scale, p.rows, r, p.u, a.u, a.ld)
+	gemm.RunLoRABF16(t.dev, gemm.NT, p.rows, l.Out, l.In, r, p.xHalf, l.In, l.Weight.Half, l.In, a.u, a.ld, a.b, a.ld, beta, p.y, l.Out)
+	a.release(t)
+}
+
+// branch is an adapter's operands in bf16. Rows of u, v and B are padded to ld.
+type branch struct {
+	ld      int
+	a, b    driver.Slice[driver.BF16] // A [r, In], B [Out, ld]
+	u, v    driver.Slice[driver.BF16] // s·u and v [rows, ld]
+	x       driver.Slice[driver.BF16] // what A is multiplied with
+	buffers []*buffer
+}
+
+// branch narrows A and B and makes room for the rest. The adapter's parameters are
+// float32: they are few, and change with every step.
+func (t *Tape) branch(p rowsOf, l *Linear) branch {
+	r := l.LoRA.Rank
+	b := branch{ld: padded(r), x: p.xHalf}
+	room := func(n int) driver.Slice[driver.BF16] {
+		m := t.bf16Buffer(n)
+		if m == nil {
+			return driver.Slice[driver.BF16]{}
+		}
+		b.buffers = append(b.buffers, m)
+		return m.bf16(n)
+	}
+	b.a, b.b = room(r*l.In), room(l.Out*b.ld)
+	b.u, b.v = room(p.rows*b.ld), room(p.rows*b.ld)
+	if t.drops(l.LoRA) {
+		b.x = room(p.rows * l.In)
+	}
+	if t.err == nil {
+		cast.Narrow(t.dev, l.LoRA.A.Data, b.a)
+		cast.NarrowRows(t.dev, 1, l.Out, r, l.LoRA.B.Data, b.b, b.ld)
+	}
+	return b
+}
+
+// maskBranch makes b.x dropout(x) where the pass drops out.
+func (t *Tape) maskBranch(b *branch, p rowsOf, l *Linear) driver.F32 {
+	x := t.adapterInput(l.LoRA, p, l.In)
+	if t.drops(l.LoRA) {
+		cast.Narrow(t.dev, x, b.x)
+	}
+	return x
+}
+
+func (b branch) release(t *Tape) {
+	for _, m := range b.buffers {
+		t.release(m)
+	}
+}
+
+// productBF16VJP is productVJP's dW and dx, and the adapter's share.
+func (t *Tape) productBF16VJP(p rowsOf, l *Linear, beta float32, segments []int32) error {
+	if l.Weight.Trainable() {
+		gemm.RunBF16(t.dev, gemm.TN, l.Out, l.In, p.rows, 1, p.yHalf, l.Out, p.xHalf, l.In, 1, l.Weight.Grad, l.In)
+	}
+	if l.LoRA != nil && p.rows > 0 {
+		return t.branchVJP(p, l, beta, segments)
+	}
+	if !p.dx.IsNil() {
+		gemm.RunBF16(t.dev, gemm.NN, p.rows, l.In, l.Out, 1, p.yHalf, l.Out, l.Weight.Half, l.In, beta, p.dx, l.In)
+	}
+	return nil
+}
+
+// branchVJP computes dx of the layer and its adapter, and dA and dB, or hands the
+// factors of these to the sink.
+func (t *Tape) branchVJP(p rowsOf, l *Linear, beta float32, segments []int32) error {
+	b, a, r := t.branch(p, l), l.LoRA, l.LoRA.Rank
+	if t.err != nil {
+		return t.err
+	}
+	defer b.release(t)
+	gemm.RunBF16(t.dev, gemm.NN, p.rows, r, l.Out, a.Scale, p.yHalf, l.Out, b.b, b.ld, 0, p.v, r)
+	cast.NarrowRows(t.dev, 1, p.rows, r, p.v, b.v, b.ld)
+	if !p.dx.IsNil() {
+		t.branchDX(p, l, beta, b)
+	}
+	if !a.A.Trainable() {
+		return nil
+	}
+	x := t.maskBranch(&b, p, l)
+	if t.mode.Sink != nil {
+		f := l.factors(p, segments)
+		f.X = x
+		return t.mode.Sink(a.Pair, f)
+	}
+	gemm.RunBF16(t.dev, gemm.TN, r, l.In, p.rows, 1, b.v, b.ld, b.x, l.In, 1, a.A.Grad, l.In)
+	cast.NarrowRows(t.dev, a.Scale, p.rows, r, p.u, b.u, b.ld)
+	gemm.RunBF16(t.dev, gemm.TN, l.Out, r, p.rows, 1, p.yHalf, l.Out, b.u, b.ld, 1, a.B.Grad, r)
+	return nil
+}
+
+// branchDX is dx = dy W + v A + beta dx, with the mask, where there is one, on v A.
+func (t *Tape) branchDX(p rowsOf, l *Linear, beta float32, b branch) {
+	r := l.LoRA.Rank
+	if !t.drops(l.LoRA) {
+		gemm.RunLoRABF16(t.dev, gemm.NN, p.rows, l.In, l.Out, r, p.yHalf, l.Out, l.Weight.Half, l.In, b.v, b.ld, b.a, l.In, beta, p.dx, l.In)
+		return
+	}
+	gemm.RunBF16(t.dev, gemm.NN, p.rows, l.In, l.Out, 1, p.yHalf, l.Out, l.Weight.Half, l.In, beta, p.dx, l.In)
+	gemm.RunBF16(t.dev, gemm.NN, p.rows, l.In, r, 1, b.v, b.ld, b.a, l.In, 0, p.dMasked, l.In)
+	dropout.Mask(t.dev, t.maskKey(l.LoRA), l.LoRA.Dropout, p.rows, l.In, p.dMasked, p.dx, true)
+}

@@ -1,0 +1,131 @@
+package decoder
+
+import (
+	"math"
+	"testing"
+
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+	"dataflex/kernels/gradproj"
+	"dataflex/kernels/optest"
+	"dataflex/kernels/reduce"
+)
+
+// tensorCored is small with widths that tensor cores take.
+func tensorCored() Config {
+	c := small()
+	c.Vocab, c.Hidden, c.Intermediate, c.Heads, c.KVHeads, c.HeadDim = 61, 64, 72, 2, 1, 32
+	c.AttentionScale = attentionScale(32)
+	return c
+}
+
+// TestBF16 compares a pass with bf16 matrices on a device with float32 on the host: the
+// losses, and every gradient as a whole, within what rounding operands to 8 bits does.
+// The rule against PyTorch's bf16 is algo/train's to test.
+func TestBF16(t *testing.T) {
+	for name, setup := range map[string]func(m *Model) error{
+		"full": (*Model).TrainAll,
+		"lora": func(m *Model) error {
+			adapt(t, m, LoRA{Rank: 3, Alpha: 3, Targets: []string{"all"}})
+			return nil
+		},
+		"untied": func(m *Model) error {
+			adapt(t, m, LoRA{Rank: 8, Alpha: 3, Targets: []string{"q_proj", "down_proj"}, ModulesToSave: []string{"lm_head", "k_proj"}})
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			host, dev := randomOn(t, cpu.New(2), tensorCored(), false), randomOn(t, optest.Device(t, 80), tensorCored(), true)
+			if !dev.BF16() || dev.layers[0].q.Weight.Half.IsNil() || dev.embed.Half.IsNil() || dev.norm.Data.IsNil() {
+				t.Fatal("matrices are not bf16, or norms are")
+			}
+			for _, m := range []*Model{host, dev} {
+				spread(t, m)
+				if err := setup(m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b := ragged(host)
+			want, got := passOn(t, host, b), passOn(t, dev, b)
+			if e := distance(got.losses, want.losses); e > 2e-3 {
+				t.Errorf("losses are off by %.1e of their length", e)
+			}
+			for name, g := range want.gradients {
+				if e := distance(got.gradients[name], g); e > 3e-2 {
+					t.Errorf("gradient of %s is off by %.1e of its length", name, e)
+				}
+			}
+		})
+	}
+}
+
+type passed struct {
+	losses    []float32
+	gradients map[string][]float32
+}
+
+func passOn(t *testing.T, m *Model, b Batch) passed {
+	for _, x := range m.Trainable() {
+		reduce.Fill(m.dev, 0, x.Grad)
+	}
+	losses, err := m.Backward(b, Objective{Weight: sampleWeights(b)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := passed{losses, map[string][]float32{}}
+	for _, x := range m.Trainable() {
+		if p.gradients[x.Name], err = driver.Read(m.dev, x.Grad); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// distance is |got - want| / |want|.
+func distance(got, want []float32) float64 {
+	var d, w float64
+	for i := range want {
+		d, w = d+math.Pow(float64(got[i]-want[i]), 2), w+math.Pow(float64(want[i]), 2)
+	}
+	return math.Sqrt(d / w)
+}
+
+// TestBF16Factors: what a sink gets are factors of the gradients that a pass without one
+// adds up.
+func TestBF16Factors(t *testing.T) {
+	dev := optest.Device(t, 80)
+	m := randomOn(t, dev, tensorCored(), true)
+	spread(t, m)
+	adapt(t, m, LoRA{Rank: 4, Alpha: 3, Targets: []string{"all"}})
+	b := ragged(m)
+	o := Objective{Weight: sampleWeights(b)}
+	whole := passOn(t, m, b).gradients
+	pairs := m.PairOffsets()
+	_, err := m.PerSample(b, o, func(pair int, f gradproj.Factors) error {
+		x, v := read(t, dev, f.X), read(t, dev, f.V)
+		dA := make([]float32, f.Rank*f.In)
+		for i := range len(b.Tokens) {
+			for r := range f.Rank {
+				for j := range f.In {
+					dA[r*f.In+j] += v[i*f.Rank+r] * x[i*f.In+j]
+				}
+			}
+		}
+		if e := distance(whole[prefix+pairs[pair].Name+".lora_A.weight"], dA); e > 1e-2 {
+			t.Errorf("%s: dA is off by %.1e of its length", pairs[pair].Name, e)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, dev driver.Device, x driver.F32) []float32 {
+	t.Helper()
+	host, err := driver.Read(dev, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host
+}
