@@ -28,7 +28,8 @@ type Data struct {
 	Key       string                    // names the rows by content
 	Stop      []int32                   // tokens that end an answer: EOS and the template's stop words
 
-	close func() error
+	options cache.Options // what they were made with
+	close   func() error
 }
 
 // Close gives back the memory the rows lie in.
@@ -65,7 +66,7 @@ func LoadData(ctx context.Context, c *config.Config, log *slog.Logger) (*Data, e
 		log.Warn(w)
 	}
 	log.Info("data", "rows", len(got.Train), "found", got.Found, "path", got.Path)
-	d := &Data{Tokenizer: tok, Train: got.Train, Labels: got.Labels, Key: got.Key, Stop: stopTokens(tok, tmpl), close: got.Close}
+	d := &Data{Tokenizer: tok, Train: got.Train, Labels: got.Labels, Key: got.Key, Stop: stopTokens(tok, tmpl), options: options, close: got.Close}
 	for _, s := range got.Eval {
 		d.Eval = append(d.Eval, EvalSet(s))
 	}

@@ -1,0 +1,102 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"dataflex/algo"
+	"dataflex/algo/config"
+	"dataflex/data"
+	"dataflex/data/dataset"
+	"dataflex/data/processor"
+)
+
+// subtasks names every evaluation row's subtask; nil where no row has one.
+func subtasks(eval []data.Example) []string {
+	out := make([]string, len(eval))
+	for i, ex := range eval {
+		out[i] = ex.Subtask
+	}
+	if !slices.ContainsFunc(out, func(name string) bool { return name != "" }) {
+		return nil
+	}
+	return out
+}
+
+// askQuestions fills in Run.Questions for a method that wants them. The rows' text
+// is not among what was tokenised: it is read again, from the files.
+func (t *Trainer) askQuestions(ctx context.Context) error {
+	n, ok := t.method().(algo.QuestionNeeder)
+	if !ok || !n.NeedsQuestions() || len(t.run.Eval) == 0 {
+		return nil
+	}
+	key := "eval_dataset"
+	if len(t.Config.Data.EvalDataset) == 0 {
+		key = "dataset" // rows held out of it
+	}
+	if t.Config.Tuning.Stage != config.StageSFT {
+		return t.Config.Errorf("stage", "%s asks the evaluation rows' questions, and rows of stage %s are no questions and answers: set stage: sft", t.component.Name, t.Config.Tuning.Stage)
+	}
+	var err error
+	if t.run.Questions, err = t.data.questions(ctx, t.run.Eval); err != nil {
+		return t.Config.Errorf(key, "the evaluation rows' text, which %s needs: %w", t.component.Name, err)
+	}
+	return nil
+}
+
+// questions are rows as one asks them, in their order.
+func (d *Data) questions(ctx context.Context, rows []data.Example) ([]algo.Question, error) {
+	ids := make([]data.ID, len(rows))
+	for i, ex := range rows {
+		if len(ex.Members) > 1 {
+			return nil, fmt.Errorf("row %d of %s is packed together with others: turn packing off", ex.Row, ex.Dataset)
+		}
+		ids[i] = ex.ID
+	}
+	c, err := dataset.OpenCatalog(d.options.DatasetDir, d.options.Info)
+	if err != nil {
+		return nil, err
+	}
+	samples, err := dataset.Find(ctx, c, ids, d.options.Process.Threads)
+	if err != nil {
+		return nil, err
+	}
+	encoder, err := processor.NewSFT(d.Tokenizer, d.options.Template, d.options.Process)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]algo.Question, len(rows))
+	for i := range samples {
+		if out[i], err = d.question(encoder, &samples[i], rows[i]); err != nil {
+			return nil, fmt.Errorf("row %d of %s: %w", ids[i].Row, ids[i].Dataset, err)
+		}
+	}
+	return out, nil
+}
+
+// question is a row before its answer. A row that is not what was tokenised, which
+// can be with tokenized_path, is an error.
+func (d *Data) question(encoder processor.Encoder, s *data.Sample, row data.Example) (q algo.Question, err error) {
+	again, dropped, err := encoder.Encode(s)
+	switch {
+	case err != nil:
+		return q, err
+	case dropped != nil:
+		return q, fmt.Errorf("it has changed since it was tokenised: %s", dropped.Kind)
+	case len(row.Members) == 0 && !slices.Equal(again.InputIDs, row.InputIDs):
+		return q, errors.New("its text gives other tokens than were kept: the file has changed since it was tokenised, or template or cutoff_len have")
+	}
+	pair, err := d.options.Template.EncodeOne(d.Tokenizer, slices.Concat(s.Prompt, s.Response), s.System, s.Tools)
+	if err != nil {
+		return q, err
+	}
+	last := s.Prompt[len(s.Prompt)-1].Content
+	q = algo.Question{Prompt: pair.Source, Instruction: last, Input: s.Query, Reference: s.Response[0].Content}
+	if s.Query != "" {
+		q.Instruction = strings.TrimSuffix(strings.TrimSuffix(last, s.Query), "\n")
+	}
+	return q, nil
+}
