@@ -3,6 +3,8 @@ package sim
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -185,6 +187,15 @@ func (d *Device) Total(kernel string) *Counters {
 		t.finish()
 	}
 	return t
+}
+
+// Totals is Total of every kernel launched since the last ResetCounters, by name.
+func (d *Device) Totals() []*Counters {
+	var out []*Counters
+	for _, name := range slices.Sorted(maps.Keys(d.totals)) {
+		out = append(out, d.Total(name))
+	}
+	return out
 }
 
 // ResetCounters forgets all counters.
