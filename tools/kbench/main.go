@@ -1,0 +1,124 @@
+// Command kbench times every kernel at the shapes that training and selecting meet, and
+// holds each against its floor: the operations and bytes that cannot be done without,
+// at the rates that this device reaches with nothing in the way (kernels/peak).
+//
+//	kbench -device cuda -csv k.csv -json k.json    a GPU; needs a build with the tag cuda
+//	kbench -device cpu -run 'gemm|norm'            the host twins
+//	kbench -device sim -run norm                   tiny shapes, interpreted: exact counts instead of times
+//	kbench -list                                   the cases, without running them
+//
+// A time on a GPU is the device's own, between events. Before each repeat a buffer larger
+// than the last-level cache is written, so that every operand comes from memory. Medians
+// count; the first call, which loads and compiles, is told apart.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"time"
+
+	"dataflex/driver"
+	"dataflex/driver/cpu"
+	"dataflex/driver/cuda"
+	"dataflex/driver/sim"
+	"dataflex/kernels/ptx"
+)
+
+// version is set when the program is built.
+var version = "unknown"
+
+// options are the flags.
+type options struct {
+	device, run, csv, json string
+	quick, list            bool
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.device, "device", "cpu", "cuda, cpu or sim")
+	flag.StringVar(&o.run, "run", "", "only the cases whose name matches this regular expression")
+	flag.StringVar(&o.csv, "csv", "", "write a row a case to this file")
+	flag.StringVar(&o.json, "json", "", "write the whole report to this file")
+	flag.BoolVar(&o.quick, "quick", false, "few repeats")
+	flag.BoolVar(&o.list, "list", false, "list the cases")
+	flag.Parse()
+	if err := run(o, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "kbench:", err)
+		os.Exit(1)
+	}
+}
+
+// run measures what was asked for. Cases that fail are in the report, and an error in the
+// end.
+func run(o options, w io.Writer) error {
+	only, err := regexp.Compile(o.run)
+	if err != nil {
+		return err
+	}
+	cases, err := selected(o.device, only)
+	if err != nil {
+		return err
+	}
+	if o.list {
+		for _, c := range cases {
+			fmt.Fprintf(w, "%-60s %10.3g operations %10.3g bytes\n", c.Name(), c.Floor.Ops, c.Floor.Bytes)
+		}
+		return nil
+	}
+	dev, err := open(o.device)
+	if err != nil {
+		return err
+	}
+	b := newBench(dev, o.quick)
+	report := b.describe()
+	for _, c := range cases {
+		r := b.measure(c)
+		fmt.Fprintln(w, r.line())
+		report.Records = append(report.Records, r)
+		if err := dev.Synchronize(); err != nil { // what a kernel did to the device lasts
+			break
+		}
+	}
+	report.relate()
+	report.summary(w)
+	if l, ok := dev.(driver.Launcher); ok {
+		ptx.Forget(l)
+	}
+	return errors.Join(report.failures(), report.write(o.csv, o.json), dev.Close())
+}
+
+// selected lists the cases of a kind of device whose names match.
+func selected(device string, only *regexp.Regexp) ([]Case, error) {
+	kinds := map[string][]model{"cuda": gpuModels, "cpu": cpuModels, "sim": simModels}
+	models, ok := kinds[device]
+	if !ok {
+		return nil, fmt.Errorf("-device %s: the devices are cuda, cpu and sim", device)
+	}
+	var out []Case
+	for _, c := range allCases(models) {
+		if only.MatchString(c.Name()) {
+			out = append(out, c)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no case matches %q; -list shows them", only)
+	}
+	return out, nil
+}
+
+func open(device string) (driver.Device, error) {
+	switch device {
+	case "cuda":
+		return cuda.Open(0)
+	case "sim":
+		return sim.New(sim.Options{Capability: 90}), nil
+	}
+	return cpu.New(0), nil
+}
+
+// today is the date of a report.
+func today() string { return time.Now().UTC().Format(time.DateOnly) }
