@@ -15,6 +15,8 @@ func Take(dev driver.Device, x driver.F32, width, from int, out driver.F32, n in
 	switch c := dev.(type) {
 	case *cpu.Device:
 		takeCPU(c, x.Host(), width, from, out.Host(), n, rows)
+	case driver.Launcher:
+		launch(c, "columns_take", out, n, x, width, from, rows)
 	default:
 		panic("columns.Take: no kernel for " + dev.Kind().String())
 	}
@@ -26,6 +28,8 @@ func Add(dev driver.Device, dout driver.F32, n int, dx driver.F32, width, from i
 	switch c := dev.(type) {
 	case *cpu.Device:
 		addCPU(c, dout.Host(), n, dx.Host(), width, from, rows)
+	case driver.Launcher:
+		launch(c, "columns_add", dout, n, dx, width, from, rows)
 	default:
 		panic("columns.Add: no kernel for " + dev.Kind().String())
 	}

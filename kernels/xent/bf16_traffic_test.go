@@ -3,27 +3,9 @@ package xent_test
 import (
 	"testing"
 
-	"dataflex/driver/sim"
 	"dataflex/kernels/optest"
 	"dataflex/kernels/xent"
 )
-
-// frugal checks what a kernel moved since the last ResetCounters: at most a tenth more
-// than `least` bytes, in full sectors (lanes that read the same count once), without bank conflicts.
-func frugal(t *testing.T, dev *sim.Device, kernel string, least uint64) {
-	t.Helper()
-	c := dev.Total(kernel)
-	if c == nil {
-		t.Fatalf("%s did not run", kernel)
-	}
-	g := &c.Global
-	if n := 32*g.Units + g.BulkLoads + g.BulkStores; 10*n > 11*least || n < least {
-		t.Errorf("%s: %d bytes moved, the least is %d", kernel, n, least)
-	}
-	if g.Units > g.Ideal || c.Conflicts() != 0 {
-		t.Errorf("%s: %d sectors, ideal %d; %d bank conflicts", kernel, c.Global.Units, c.Global.Ideal, c.Conflicts())
-	}
-}
 
 // labelledBF16 is a problem all of whose rows have targets.
 func labelledBF16(seed uint64, p xent.Params) problem {
@@ -44,7 +26,7 @@ func TestBF16HopperTraffic(t *testing.T) {
 		if p.SoftCap > 0 {
 			kernel += "_capped"
 		}
-		frugal(t, dev, kernel, (m/128)*(v/256)*2*(128+256)*k+2*m*v+4*3*m*(v/256))
+		optest.Frugal(t, dev, kernel, (m/128)*(v/256)*2*(128+256)*k+2*m*v+4*3*m*(v/256))
 	}
 }
 
@@ -59,9 +41,9 @@ func TestBF16Traffic(t *testing.T) {
 			suffix = "_capped"
 		}
 		const tiles = (m / 128) * (v / 128)
-		frugal(t, dev, "xent_bf16_logits"+suffix, tiles*2*(128+128)*k+2*m*v+4*3*m*(v/128))
-		frugal(t, dev, "xent_bf16_losses", 4*3*m*(v/128)+m*(4+4+4+4+16))
-		frugal(t, dev, "xent_bf16_gradient"+suffix, 2*2*m*v)
-		frugal(t, dev, "xent_bf16_gather", 2*2*m*k)
+		optest.Frugal(t, dev, "xent_bf16_logits"+suffix, tiles*2*(128+128)*k+2*m*v+4*3*m*(v/128))
+		optest.Frugal(t, dev, "xent_bf16_losses", 4*3*m*(v/128)+m*(4+4+4+4+16))
+		optest.Frugal(t, dev, "xent_bf16_gradient"+suffix, 2*2*m*v)
+		optest.Frugal(t, dev, "xent_bf16_gather", 2*2*m*k)
 	}
 }

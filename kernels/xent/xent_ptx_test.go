@@ -78,17 +78,17 @@ func TestPTXTraffic(t *testing.T) {
 		runPTX(t, dev, x)
 		switch {
 		case k > v:
-			frugal(t, dev, "xent_gather", 2*4*m*k)
-			frugal(t, dev, "xent_scatter", 2*4*m*k)
-			frugal(t, dev, "xent_clear", 4*(m+m*k))
+			optest.Frugal(t, dev, "xent_gather", 2*4*m*k)
+			optest.Frugal(t, dev, "xent_scatter", 2*4*m*k)
+			optest.Frugal(t, dev, "xent_clear", 4*(m+m*k))
 		case p.SoftCap > 0:
-			frugal(t, dev, "xent_rows_capped", 3*4*m*v)
+			optest.Frugal(t, dev, "xent_rows_capped", 3*4*m*v)
 		default:
-			frugal(t, dev, "xent_rows", 3*4*m*v)
+			optest.Frugal(t, dev, "xent_rows", 3*4*m*v)
 		}
 	}
 	const rows, vocab = 16, 512
 	z := optest.In(t, dev, make([]float32, rows*vocab), 0)
 	xent.Logits(dev, xent.Params{Rows: rows, Hidden: 8, Vocab: vocab, SoftCap: 4}, optest.In(t, dev, make([]float32, rows*8), 0), optest.In(t, dev, make([]float32, vocab*8), 0), z)
-	frugal(t, dev, "xent_cap", 2*4*rows*vocab)
+	optest.Frugal(t, dev, "xent_cap", 2*4*rows*vocab)
 }
