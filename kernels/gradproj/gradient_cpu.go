@@ -42,6 +42,9 @@ func (p *Projection) denseCPU(d *cpu.Device, block []float32, offset int, adam *
 // form computes γ of every sample, in stripes of dA and dB.
 func (p *Projection) form(d *cpu.Device, f *Factors, adam *Adam, g gradients, normSq []float64) {
 	x, u, dy, v := f.X.Host(), f.U.Host(), f.DY.Host(), f.V.Host()
+	if p.opt.BF16 {
+		x, u, dy, v = p.work.narrow(d, 0, x), p.work.narrow(d, 1, u), p.work.narrow(d, 2, dy), p.work.narrow(d, 3, v)
+	}
 	stripesA, stripesB := (f.In+stripe-1)/stripe, (f.Out+stripe-1)/stripe
 	stripes := stripesA + stripesB
 	p.work.norms = grow(p.work.norms, g.n*stripes)
@@ -78,6 +81,19 @@ func (p *Projection) form(d *cpu.Device, f *Factors, adam *Adam, g gradients, no
 	}
 }
 
+// narrow returns x rounded to bf16, in buffer i.
+func (w *workspace) narrow(d *cpu.Device, i int, x []float32) []float32 {
+	const chunk = 1 << 16
+	w.factors[i] = grow(w.factors[i], len(x))
+	y := w.factors[i]
+	d.Parallel((len(x)+chunk-1)/chunk, func(c int) {
+		lo, hi := c*chunk, min((c+1)*chunk, len(x))
+		copy(y[lo:hi], x[lo:hi])
+		roundBF16(y[lo:hi])
+	})
+	return y
+}
+
 // segment is C = alpha Aᵀ B[:, col:col+n]; an empty segment has a zero gradient.
 func segment(tr gemm.Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, col, ldb int, c []float32, ldc int) {
 	if k == 0 {
@@ -97,11 +113,12 @@ type direction [8]float32
 type transformer struct {
 	c    *direction // nil: nothing
 	m, v []float32
-	half bool
+	half bool // round to float16
+	bf16 bool // round to bf16
 }
 
 func (p *Projection) transformer(a *Adam) transformer {
-	t := transformer{half: p.opt.Float16}
+	t := transformer{half: p.opt.Float16, bf16: p.opt.BF16}
 	if a == nil {
 		return t
 	}
@@ -126,6 +143,9 @@ func (t *transformer) apply(g []float32, at int) float64 {
 		for i, x := range g {
 			g[i] = roundFloat16(x)
 		}
+	}
+	if t.bf16 {
+		roundBF16(g)
 	}
 	return simd.SumSquares(g)
 }
@@ -156,4 +176,16 @@ func roundFloat16(x float32) float32 {
 	// Adding 0.5 leaves multiples of 2^-24, rounded to even, in the low bits.
 	r := math.Float32frombits(a) + 0.5 - 0.5
 	return math.Float32frombits(sign | math.Float32bits(r))
+}
+
+// roundBF16 rounds to the nearest bf16, ties to even, as float32; what is beyond the
+// largest becomes infinite, NaN stays.
+func roundBF16(x []float32) {
+	for i, v := range x {
+		b := math.Float32bits(v)
+		if b&0x7fffffff > 0x7f800000 {
+			continue
+		}
+		x[i] = math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff)
+	}
 }

@@ -8,7 +8,7 @@
 //	dA_i = V_iᵀ X_i            [r, in]
 //	dB_i = Scale · DY_iᵀ U_i   [out, r]
 //	g_i  = (dA_i, dB_i) flattened row by row, at Offset of the sample's gradient
-//	γ_i  = g_i, or its Adam direction, rounded to float16 if asked
+//	γ_i  = g_i, or its Adam direction, rounded to float16 or bf16 if asked
 //	out_i += γ_iᵀ R[Offset : Offset+len(g_i)]      R [total, dim]
 //
 // # The matrix R
@@ -38,7 +38,10 @@
 //
 // # Arithmetic
 //
-// float32. The order of every sum depends on the row numbers alone: 64-row tiles
+// float32; with Options.BF16 the four factors of a pair are rounded to bf16 first, as in
+// every product of a bf16 run, and γ last: sums and the Adam direction stay float32, and on
+// a GPU the product with R takes one plane of bf16 instead of three, exactly the γ that the
+// square norm is of. The order of every sum depends on the row numbers alone: 64-row tiles
 // aligned in the whole gradient, blocks of rows, pairs in the order of the calls.
 // A sample has the same bits alone, in any batch and on any number of threads,
 // and at every simd level but for gemm's own rounding.
@@ -84,6 +87,7 @@ type Source interface {
 type Options struct {
 	Entries int        // sjlt: entries per row, 0 = 4
 	Float16 bool       // round γ to float16 (nearest even) before the product, as upstream does
+	BF16    bool       // a run in bf16: round the factors to bf16, and γ too (nearest even)
 	Source  Source     // trak: the signs
 	Vectors driver.F32 // inner: [dim, total]
 }
@@ -107,6 +111,9 @@ func New(kind Kind, dim int, seed uint64, total int, opt Options) (*Projection, 
 	}
 	if opt.Entries == 0 {
 		opt.Entries = 4
+	}
+	if opt.Float16 && opt.BF16 {
+		return nil, fmt.Errorf("gradproj: gradients rounded to float16 and to bf16")
 	}
 	switch kind {
 	case Rademacher, Gaussian:

@@ -20,155 +20,164 @@ var (
 	signFamily = ptx.New("gradproj signs", signs80)
 )
 
-// As in gradproj.cu.
+// As in the .cu files.
 const (
-	planeRows = 128   // the planes begin and end on a multiple of it
-	splitRows = 4096  // rows of a partial norm
-	sumRows   = 16384 // rows summed before the blocks are added up
-	signCols  = 256   // columns of a block
+	planeRows = 128   // gamma begins and ends on a multiple of it
+	splitRows = 4096  // rows of a block of split
+	tileSize  = 4096  // entries of a block of form
+	signRows  = 16384 // rows that a product with signs sums before the blocks are added up
+	signCols  = 256   // columns of a block of signs
 )
 
 // Scratch buffers.
 const (
-	gradientSlot = iota
-	planeSlot
+	gammaSlot = iota
 	partialSlot
 	normSlot
 )
 
-// deviceBlock is struct block of gradproj.cu.
+// deviceBlock is struct block of gradient.cuh.
 type deviceBlock struct {
+	factors                   *Factors // or g
 	g                         uintptr
+	segments                  uintptr
 	adam                      *Adam
 	offset, size, first, rows int
-	planes, out, norms        uintptr
-	n, samples, dim           int
-	half                      bool
+	gamma, out, norms         uintptr
+	n, dim                    int
+	rounding                  uint32
 }
 
 func (p *Projection) accumulatePTX(dev driver.Launcher, f *Factors, adam *Adam, out driver.F32, normSq []float64) {
 	q := ptx.On(dev)
-	n, size := f.Samples(), f.Size()
-	g := q.Scratch(gradientSlot, 4*n*size)
-	segments := ptx.Upload(q, f.Segments)
-	q.Launch(family, "gradproj_form_a", formGrid(f.Rank, f.In, 32, 128, n), formed{
-		a: f.V.Addr(), b: f.X.Addr(), c: g, m: f.Rank, n: f.In, scale: 1,
-	}.pack(q).Addr(segments).U64(uint64(size)))
-	q.Launch(family, "gradproj_form_b", formGrid(f.Out, f.Rank, 128, 32, n), formed{
-		a: f.DY.Addr(), b: f.U.Addr(), c: g + uintptr(4*f.Rank*f.In), m: f.Out, n: f.Rank, scale: f.Scale,
-	}.pack(q).Addr(segments).U64(uint64(size)))
-	p.projectPTX(q, g, n, size, f.Offset, adam, out, normSq)
+	b := p.deviceBlock(f.Samples(), f.Size(), f.Offset, adam, out)
+	b.factors, b.segments = f, ptx.Upload(q, f.Segments)
+	// Blocks of 16 x 256 entries, or of 32 x 128.
+	down, suffix := 16, "_16"
+	if f.Rank > 16 {
+		down, suffix = 32, "_32"
+	}
+	tiles := ptx.Blocks(f.Rank, down) * (ptx.Blocks(f.In, tileSize/down) + ptx.Blocks(f.Out, tileSize/down))
+	format := "f32"
+	if p.opt.BF16 {
+		format = "bf16"
+	}
+	p.projectPTX(q, &b, tiles, "gradproj_form_"+format, suffix, normSq)
 }
 
 func (p *Projection) densePTX(dev driver.Launcher, g driver.F32, offset int, adam *Adam, out driver.F32, normSq *float64) {
 	norm := []float64{0}
-	p.projectPTX(ptx.On(dev), g.Addr(), 1, g.Len(), offset, adam, out, norm)
+	b := p.deviceBlock(1, g.Len(), offset, adam, out)
+	b.g = g.Addr()
+	p.projectPTX(ptx.On(dev), &b, ptx.Blocks(b.rows, splitRows), "gradproj_split", "", norm)
 	*normSq += norm[0]
 }
 
-// projectPTX transforms the gradients g [n, size] and adds their projections to out.
-func (p *Projection) projectPTX(q *ptx.Queue, g uintptr, n, size, offset int, adam *Adam, out driver.F32, normSq []float64) {
-	if size == 0 {
-		return
-	}
+func (p *Projection) deviceBlock(n, size, offset int, adam *Adam, out driver.F32) deviceBlock {
 	first := offset / planeRows * planeRows
 	b := deviceBlock{
-		g: g, adam: adam, offset: offset, size: size, first: first, rows: ptx.Blocks(offset+size-first, planeRows) * planeRows,
-		out: out.Addr(), n: n, samples: n, dim: p.dim, half: p.opt.Float16,
+		adam: adam, offset: offset, size: size, first: first, rows: ptx.Blocks(offset+size-first, planeRows) * planeRows,
+		out: out.Addr(), n: n, dim: p.dim,
 	}
-	parts := ptx.Blocks(b.rows, splitRows)
-	b.norms = q.Scratch(normSlot, 8*n*(parts+1))
+	switch { // as the enum of gradient.cuh
+	case p.opt.Float16:
+		b.rounding = 1
+	case p.opt.BF16:
+		b.rounding = 2
+	}
+	return b
+}
+
+// target is the form in which the gradients reach the projection, and its bytes an entry.
+func (p *Projection) target() (name string, bytes int) {
+	switch {
+	case p.kind == None:
+		return "out", 0
+	case p.kind != Rademacher:
+		return "f32", 4
+	case p.opt.Float16:
+		return "f16", 2
+	case p.opt.BF16:
+		return "bf16", 2
+	}
+	return "bf16x3", 6
+}
+
+// projectPTX transforms the block's gradients, by parts blocks of a kernel for each sample,
+// and adds their projections to out.
+func (p *Projection) projectPTX(q *ptx.Queue, b *deviceBlock, parts int, kernel, suffix string, normSq []float64) {
+	if b.size == 0 {
+		return
+	}
+	target, bytes := p.target()
+	b.gamma = q.Scratch(gammaSlot, bytes*b.n*b.rows)
+	b.norms = q.Scratch(normSlot, 8*b.n*(parts+1))
+	q.Launch(family, kernel+"_to_"+target+suffix, ptx.Grid2(b.n, parts, 256), b.pack(q))
 	switch p.kind {
 	case Rademacher:
-		p.signsPTX(q, &b, parts, out)
+		p.signsPTX(q, b, target)
 	case None:
-		q.Launch(family, "gradproj_add", ptx.Grid2(parts, n, 256), b.pack(q))
 	default:
 		panic("gradproj: no kernel for kind " + string(p.kind))
 	}
-	sums := b.norms + uintptr(8*n*parts)
-	q.Launch(family, "gradproj_norms", ptx.Grid(n, 32), q.Args().Addr(b.norms).I32(int32(parts)).Addr(sums))
-	host := make([]byte, 8*n)
+	sums := b.norms + uintptr(8*b.n*parts)
+	q.Launch(family, "gradproj_norms", ptx.Grid(b.n, 32), q.Args().Addr(b.norms).I32(int32(parts)).Addr(sums))
+	host := make([]byte, 8*b.n)
 	q.Read(host, sums)
 	for i := range normSq {
 		normSq[i] += math.Float64frombits(binary.LittleEndian.Uint64(host[8*i:]))
 	}
 }
 
-// signsPTX writes the planes, multiplies them with R and adds the blocks of rows to out.
-func (p *Projection) signsPTX(q *ptx.Queue, b *deviceBlock, parts int, out driver.F32) {
-	format, split, planes := "_bf16x3", "_bf16", 3
-	if b.half {
-		format, split, planes = "_f16", "_f16", 1
-	}
+// signsPTX multiplies the planes with R.
+func (p *Projection) signsPTX(q *ptx.Queue, b *deviceBlock, format string) {
 	group, suffix := 64, "_64"
 	if b.n <= 16 {
 		group, suffix = 16, "_16"
 	}
-	b.planes = q.Scratch(planeSlot, 2*planes*b.n*b.rows)
-	q.Launch(family, "gradproj_split"+split, ptx.Grid2(parts, b.n, 256), b.pack(q))
-
-	blocks := (b.first+b.rows-1)/sumRows - b.first/sumRows + 1
+	blocks := (b.first+b.rows-1)/signRows - b.first/signRows + 1
 	partial := q.Scratch(partialSlot, 4*blocks*b.n*p.dim)
 	grid := driver.Config{
 		Grid:  driver.Dim{X: ptx.Blocks(p.dim, signCols), Y: blocks, Z: ptx.Blocks(b.n, group)},
 		Block: driver.Dim{X: 256},
 	}
-	q.Launch(signFamily, "gradproj_signs"+format+suffix, grid, signedProduct{
-		planes: b.planes, partial: partial, first: b.first, rows: b.rows, n: b.n, dim: p.dim, keys: &p.keys,
+	q.Launch(signFamily, "gradproj_signs_"+format+suffix, grid, signedProduct{
+		planes: b.gamma, partial: partial, first: b.first, rows: b.rows, n: b.n, dim: p.dim, keys: &p.keys,
 	}.pack(q))
+	p.addBlocks(q, b, partial, blocks, float32(1/math.Sqrt(float64(p.dim))))
+}
+
+// addBlocks adds scale times the sum over the blocks of rows to out.
+func (p *Projection) addBlocks(q *ptx.Queue, b *deviceBlock, partial uintptr, blocks int, scale float32) {
 	entries := b.n * p.dim
 	q.Launch(family, "gradproj_add_blocks", ptx.Grid(ptx.Blocks(entries, 256), 256), q.Args().
-		Addr(partial).I32(int32(blocks)).U64(uint64(b.n*p.dim)).Addr(out.Addr()).U64(uint64(entries)).
-		F32(float32(1/math.Sqrt(float64(p.dim)))))
-}
-
-func formGrid(m, n, bm, bn, samples int) driver.Config {
-	return driver.Config{Grid: driver.Dim{X: ptx.Blocks(n, bn), Y: ptx.Blocks(m, bm), Z: samples}, Block: driver.Dim{X: 256}}
-}
-
-// formed is struct problem of gemm/tile.cuh: the dense C[m,n] = scale A'B of one sample.
-type formed struct {
-	a, b, c uintptr
-	m, n    int
-	scale   float32
-}
-
-func (p formed) pack(q *ptx.Queue) *driver.Args {
-	var b [72]byte
-	for i, v := range [...]uintptr{p.a, p.b, p.c} {
-		binary.LittleEndian.PutUint64(b[8*i:], uint64(v))
-	}
-	// m, n, k (a sample's own), lda, ldb, ldc
-	for i, v := range [...]int{p.m, p.n, 0, p.m, p.n, p.n} {
-		binary.LittleEndian.PutUint32(b[32+4*i:], uint32(v))
-	}
-	binary.LittleEndian.PutUint32(b[60:], math.Float32bits(p.scale))
-	return q.Args().Bytes(b[:], 8)
+		Addr(partial).I32(int32(blocks)).U64(uint64(entries)).Addr(b.out).U64(uint64(entries)).F32(scale))
 }
 
 func (b *deviceBlock) pack(q *ptx.Queue) *driver.Args {
+	var f Factors
+	if b.factors != nil {
+		f = *b.factors
+	}
 	var d direction
 	var m, v uintptr
 	if b.adam != nil {
 		d, m, v = newDirection(b.adam), b.adam.M.Addr(), b.adam.V.Addr()
 	}
-	var s [128]byte
+	var s [184]byte
 	for i, x := range [...]uint64{
-		uint64(b.g), uint64(m), uint64(v), uint64(b.offset), uint64(b.size), uint64(b.first), uint64(b.rows),
-		uint64(b.planes), uint64(b.out), uint64(b.norms),
+		uint64(f.V.Addr()), uint64(f.U.Addr()), uint64(f.X.Addr()), uint64(f.DY.Addr()), uint64(b.segments), uint64(b.g),
+		uint64(m), uint64(v), uint64(b.offset), uint64(b.size), uint64(b.first), uint64(b.rows), uint64(b.gamma), uint64(b.out), uint64(b.norms),
 	} {
 		binary.LittleEndian.PutUint64(s[8*i:], x)
 	}
-	half := 0
-	if b.half {
-		half = 1
-	}
-	for i, x := range [...]int{b.n, b.samples, b.dim, half} {
-		binary.LittleEndian.PutUint32(s[80+4*i:], uint32(x))
+	for i, x := range [...]uint32{
+		uint32(f.In), uint32(f.Out), uint32(f.Rank), uint32(b.n), uint32(b.dim), b.rounding, math.Float32bits(f.Scale),
+	} {
+		binary.LittleEndian.PutUint32(s[120+4*i:], x)
 	}
 	for i, x := range d {
-		binary.LittleEndian.PutUint32(s[96+4*i:], math.Float32bits(x))
+		binary.LittleEndian.PutUint32(s[148+4*i:], math.Float32bits(x))
 	}
 	return q.Args().Bytes(s[:], 8)
 }

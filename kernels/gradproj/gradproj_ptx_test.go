@@ -54,33 +54,81 @@ func TestPTXSigns(t *testing.T) {
 	}
 }
 
-// TestPTX: raw gradients and Adam directions, in float32 and rounded to float16, like
-// the host twin's; a sample's bits do not depend on the batch.
-func TestPTX(t *testing.T) {
+// shapes are pairs that take every way through the kernels that form gradients: narrow and
+// wide tiles, ranks beyond a tile, rows on and off 16 bytes and on and off groups of 16.
+func shapes() map[string][]pair {
+	r := rand.New(rand.NewPCG(13, 14))
+	return map[string][]pair{
+		"off 16 bytes":   testPairs(),
+		"rank 16":        {newPair(r, 272, 64, 16, 128, 3, 0, 33, 1), newPair(r, 32, 288, 16, 128+272*16+64*16, 3, 0, 33, 1)},
+		"rank 40":        {newPair(r, 148, 136, 40, 1000, 17, 2, 5, 16)},
+		"rank 33, off 4": {newPair(r, 130, 30, 33, 3, 17, 1, 1, 18)},
+	}
+}
+
+// total is the length of the flattened gradient that ends with the pairs.
+func total(pairs []pair) int {
+	n := 0
+	for _, p := range pairs {
+		n = max(n, p.offset+p.size())
+	}
+	return n
+}
+
+// TestPTXGradients: raw gradients and Adam directions, in float32 and rounded, like the
+// host twin's; a sample's bits do not depend on the batch.
+func TestPTXGradients(t *testing.T) {
 	dev := optest.Sim(t)
-	pairs := testPairs()
-	for _, c := range []struct {
-		kind       Kind
-		dim        int
-		half, adam bool
-	}{{Rademacher, 280, false, false}, {Rademacher, 40, false, true}, {Rademacher, 40, true, true}, {None, 0, true, true}, {None, 0, false, false}} {
-		name := fmt.Sprintf("%+v", c)
-		p := mustNew(t, c.kind, c.dim, testTotal, Options{Float16: c.half})
-		want, wantNorm := run(t, p, 2, pairs, c.adam, 0, 10)
-		got, norm := runPTX(t, dev, p, pairs, c.adam, 0, 10)
-		// A product's last bits may turn a rounding to float16 over.
-		tolerance := 2e-6
-		if c.half {
-			tolerance = 1e-3
-		}
-		closeTo(t, name, got, optest.To[float64](want), tolerance)
-		for i := range norm {
-			if math.Abs(norm[i]-wantNorm[i]) > tolerance*wantNorm[i] {
-				t.Errorf("%s: square norm %d is %v, host twin %v", name, i, norm[i], wantNorm[i])
+	for name, pairs := range shapes() {
+		for _, opt := range []Options{{}, {Float16: true}, {BF16: true}} {
+			for _, adam := range []bool{false, true} {
+				p, n := mustNew(t, None, 0, total(pairs), opt), len(pairs[0].segments)-1
+				want, wantNorm := run(t, p, 2, pairs, adam, 0, n)
+				got, norm := runPTX(t, dev, p, pairs, adam, 0, n)
+				what := fmt.Sprintf("%s, %+v, adam %v", name, opt, adam)
+				// A product's last bits may turn a rounding over.
+				tolerance := 2e-6
+				switch {
+				case opt.Float16:
+					tolerance = 1e-3
+				case opt.BF16:
+					tolerance = 8e-3
+				}
+				closeTo(t, what, got, optest.To[float64](want), tolerance)
+				for i := range norm {
+					if !(math.Abs(norm[i]-wantNorm[i]) <= tolerance*wantNorm[i]) {
+						t.Errorf("%s: square norm %d is %v, host twin %v", what, i, norm[i], wantNorm[i])
+					}
+				}
+				if !adam {
+					continue
+				}
+				alone, aloneNorm := runPTX(t, dev, p, pairs, adam, 2, 3)
+				optest.Same(t, what+" alone", alone, got[2*p.Dim():3*p.Dim()])
+				if aloneNorm[0] != norm[2] {
+					t.Errorf("%s: square norm alone %v, in the batch %v", what, aloneNorm[0], norm[2])
+				}
 			}
 		}
-		alone, _ := runPTX(t, dev, p, pairs, c.adam, 4, 5)
-		optest.Same(t, name+" alone", alone, got[4*p.Dim():5*p.Dim()])
+	}
+}
+
+// TestPTX: projections like the host twin's; a sample's bits do not depend on the batch.
+func TestPTX(t *testing.T) {
+	dev := optest.Sim(t)
+	for name, pairs := range shapes() {
+		for _, opt := range []Options{{}, {Float16: true}, {BF16: true}} {
+			p, n := mustNew(t, Rademacher, 40, total(pairs), opt), len(pairs[0].segments)-1
+			want, _ := run(t, p, 2, pairs, true, 0, n)
+			got, _ := runPTX(t, dev, p, pairs, true, 0, n)
+			what, tolerance := fmt.Sprintf("%s, %+v", name, opt), 2e-6
+			if opt.Float16 || opt.BF16 {
+				tolerance = 1e-3
+			}
+			closeTo(t, what, got, optest.To[float64](want), tolerance)
+			alone, _ := runPTX(t, dev, p, pairs, true, 2, 3)
+			optest.Same(t, what+" alone", alone, got[2*p.Dim():3*p.Dim()])
+		}
 	}
 }
 

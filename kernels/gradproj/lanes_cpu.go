@@ -65,12 +65,13 @@ func packGeneric(src *[lanes][]float32, n int, dst [][lanes]float32) {
 
 // workspace is the memory a projection keeps between calls.
 type workspace struct {
-	grads []float32
-	norms []float64
-	sums  []float32   // [groups][cols][8] of the block
-	slots [][]float32 // partial sums of the tasks of a wave
-	mu    sync.Mutex
-	free  []*scratch // one per thread at work
+	grads   []float32
+	factors [4][]float32 // rounded to bf16
+	norms   []float64
+	sums    []float32   // [groups][cols][8] of the block
+	slots   [][]float32 // partial sums of the tasks of a wave
+	mu      sync.Mutex
+	free    []*scratch // one per thread at work
 }
 
 func (w *workspace) take() *scratch {
