@@ -253,10 +253,26 @@ func (t *Tape) Attention(p attention.Params, q, k, v *Value) *Value {
 	if t.err != nil {
 		return nil
 	}
-	attention.Forward(t.dev, p, q.Data(), k.Data(), v.Data(), out.Data(), lse.mem)
+	in := [3]*buffer{q.data, k.data, v.data}
+	if t.BF16 {
+		for i, x := range [3]*Value{q, k, v} {
+			in[i] = t.narrow(x.data, x.Rows*x.Cols)
+		}
+		if t.err != nil {
+			return nil
+		}
+		attention.ForwardBF16(t.dev, p, in[0].bf16(q.Rows*q.Cols), in[1].bf16(k.Rows*k.Cols), in[2].bf16(v.Rows*v.Cols), out.Data(), lse.mem)
+	} else {
+		attention.Forward(t.dev, p, in[0].mem, in[1].mem, in[2].mem, out.Data(), lse.mem)
+	}
 	if n := t.record(opAttention, out, q, k, v); n != nil {
 		n.attention = p
-		n.save(q.data, k.data, v.data, out.data, lse)
+		n.save(in[0], in[1], in[2], out.data, lse)
+	}
+	if t.BF16 {
+		for _, b := range in {
+			t.release(b)
+		}
 	}
 	t.release(lse)
 	return out
@@ -269,8 +285,19 @@ func attentionVJP(t *Tape, n *node) error {
 			return t.err
 		}
 	}
-	s := &n.saved
-	attention.Backward(t.dev, n.attention, s[0].mem, s[1].mem, s[2].mem, s[3].mem, s[4].mem, n.out.grad.mem, d[0].mem, d[1].mem, d[2].mem)
+	s, do := &n.saved, n.out.grad
+	if t.BF16 {
+		size := n.out.Rows * n.out.Cols
+		half := t.narrow(do, size)
+		if half == nil {
+			return t.err
+		}
+		kv := n.in[1].Rows * n.in[1].Cols
+		attention.BackwardBF16(t.dev, n.attention, s[0].bf16(size), s[1].bf16(kv), s[2].bf16(kv), s[3].mem, s[4].mem, half.bf16(size), d[0].mem, d[1].mem, d[2].mem)
+		t.release(half)
+	} else {
+		attention.Backward(t.dev, n.attention, s[0].mem, s[1].mem, s[2].mem, s[3].mem, s[4].mem, do.mem, d[0].mem, d[1].mem, d[2].mem)
+	}
 	for i, v := range n.in {
 		t.deposit(v, d[i])
 	}
@@ -391,6 +418,20 @@ func (t *Tape) CrossEntropy(p xent.Params, h *Value, head *tensor.Param, targets
 	}
 	if half := t.narrowed(h, h.data); half != nil {
 		xent.RunBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.Half, targets, weight, loss, dh, dw)
+	}
+}
+
+// Logits overwrites z [Rows, vocabulary] with the scaled and capped logits of h.
+func (t *Tape) Logits(p xent.Params, h *Value, head *tensor.Param, z driver.F32) {
+	if t.err != nil {
+		return
+	}
+	if head.Half.IsNil() {
+		xent.Logits(t.dev, p, h.Data(), head.Data, z)
+		return
+	}
+	if half := t.narrowed(h, h.data); half != nil {
+		xent.LogitsBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.Half, z)
 	}
 }
 

@@ -67,6 +67,8 @@ type Mode struct {
 
 // Tape holds one micro-batch at a time.
 type Tape struct {
+	BF16 bool // attention multiplies in bf16; linears do where their weights are in it
+
 	dev   driver.Device
 	arena *driver.Arena
 	mode  Mode

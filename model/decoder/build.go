@@ -55,6 +55,7 @@ func build(dev driver.Device, dir string, c Config, half bool) (*Model, error) {
 	_, tensorCores := dev.(driver.Launcher)
 	b := builder{dev: dev, c: c, f: families[c.ModelType], half: half && tensorCores}
 	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev), half: b.half}
+	m.tape.BF16 = b.half && c.HeadDim%chunk == 0 && c.AttentionScale > 0
 	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
 	m.layers = make([]layer, c.Layers) // not appended to: parts point into it
 	for i := range m.layers {

@@ -5,7 +5,6 @@ import (
 
 	"dataflex/driver"
 	"dataflex/kernels/attention"
-	"dataflex/kernels/xent"
 	"dataflex/model/autograd"
 )
 
@@ -141,8 +140,8 @@ func (c *Cache) run(b Batch, last []int32) (driver.F32, error) {
 	if err := t.Err(); err != nil {
 		return driver.F32{}, err
 	}
-	xent.Logits(m.dev, m.headParams(len(last), 0), h.Data(), m.head.Data, z)
-	return z, nil
+	t.Logits(m.headParams(len(last), 0), h, m.head, z)
+	return z, t.Err()
 }
 
 // attend records attention: among the batch's tokens, which go into the cache if there

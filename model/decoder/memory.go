@@ -102,7 +102,11 @@ func (m *Model) keptByLayer(k *kept, l *layer) {
 	}
 	k.norm(l.qNorm, c.Heads*c.HeadDim)
 	k.norm(l.kNorm, c.KVHeads*c.HeadDim)
-	k.keep(2*(c.Heads+c.KVHeads)*c.HeadDim + c.Heads)
+	qkv := (c.Heads + 2*c.KVHeads) * c.HeadDim
+	if m.tape.BF16 {
+		qkv /= 2
+	}
+	k.keep(qkv + c.Heads*c.HeadDim + c.Heads)
 	k.linears(k.wants, 1, c.Heads*c.HeadDim, &l.o)
 	k.norm(l.norms[afterAttention], c.Hidden)
 	k.norm(l.norms[beforeMLP], c.Hidden)
@@ -170,5 +174,27 @@ func (m *Model) workingPerToken() int {
 			branch += widest + 2*input
 		}
 	}
-	return branch + rows + 4*c.Hidden + 2*qkv + rank + c.Heads + 3
+	n := branch + rows + 4*c.Hidden + 2*qkv + rank + c.Heads + 3
+	if m.half {
+		n += m.narrowedPerToken(widest)
+	}
+	return n
+}
+
+// narrowedPerToken is the bf16 operands of products in floats: what linears of each
+// width read and, in the backward pass, the gradients that they read, attention's
+// operands, and an adapter's u and v.
+func (m *Model) narrowedPerToken(widest int) int {
+	c := &m.config
+	n := c.Hidden + widest + (c.Heads+c.KVHeads)*c.HeadDim
+	if m.family.fusedQKV {
+		n += (c.Heads + 2*c.KVHeads) * c.HeadDim
+	}
+	if m.family.fusedGateUp {
+		n += widest
+	}
+	if m.adapter != nil {
+		n += m.adapter.lora.Rank + chunk
+	}
+	return n / 2 // their buffers are free again when the next layer asks
 }
