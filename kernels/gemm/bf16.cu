@@ -1,5 +1,6 @@
 // C[m,n] = alpha op(A) op(B) + beta C, A and B bf16, C and the sums float32, by
-// mma.m16n8k16: bf16.go says what A and B are. Rows of A and B begin on 16 bytes.
+// mma.m16n8k16: bf16.go says what A and B are. Rows of A and B begin on 16 bytes. The
+// kernels named branch add U op(L), another r steps (lora_bf16.go), in the same sums.
 //
 // A block of 256 threads computes 128 x 128: eight warps of 64 x 32. Slices of 32 steps
 // of k come by 16-byte asynchronous copies, three in flight, zeros beyond the edges. An
@@ -25,6 +26,9 @@ struct problem {
   int m, n, k, lda, ldb, ldc;
   float alpha;
   int add;
+  const u16* u;  // the branch: r more steps
+  const u16* l;
+  int r, ldu, ldl;
 };
 
 enum { NN, NT, TN };
@@ -49,11 +53,12 @@ template <bool Steps> DEV void load(u32 dst, const u16* p, i64 ld, int i0, int r
   }
 }
 
-template <int Tr> DEV void multiply(const problem& p) {
+template <int Tr, bool Branch> DEV void multiply(const problem& p) {
   __shared__ __align__(128) u8 memory[stages * 2 * operand_bytes];
   const u32 base = shared_address(memory);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wm = warp % 2 * 64, wn = warp / 2 * 32;
-  const int i0 = blockIdx.y * tile, j0 = blockIdx.x * tile, slices = (p.k + slice - 1) / slice;
+  const int i0 = blockIdx.y * tile, j0 = blockIdx.x * tile;
+  const int own = (p.k + slice - 1) / slice, slices = own + (Branch ? (p.r + slice - 1) / slice : 0);
   float acc[4][4][4];
 #pragma unroll
   for (int i = 0; i < 4; i++)
@@ -65,8 +70,10 @@ template <int Tr> DEV void multiply(const problem& p) {
   auto fetch = [&](int s) {
     if (s < slices) {
       const u32 at = base + s % stages * 2 * operand_bytes;
-      load<Tr != TN>(at, p.a, p.lda, i0, p.m, s * slice, p.k);
-      load<Tr == NT>(at + operand_bytes, p.b, p.ldb, j0, p.n, s * slice, p.k);
+      const bool low = Branch && s >= own;
+      const int k0 = (low ? s - own : s) * slice, k = low ? p.r : p.k;
+      load<Tr != TN>(at, low ? p.u : p.a, low ? p.ldu : p.lda, i0, p.m, k0, k);
+      load<Tr == NT>(at + operand_bytes, low ? p.l : p.b, low ? p.ldl : p.ldb, j0, p.n, k0, k);
     }
     cp_async_commit();
   };
@@ -127,6 +134,8 @@ template <int Tr> DEV void multiply(const problem& p) {
     }
 }
 
-KERNEL __launch_bounds__(256, 2) gemm_bf16_nn(problem p) { multiply<NN>(p); }
-KERNEL __launch_bounds__(256, 2) gemm_bf16_nt(problem p) { multiply<NT>(p); }
-KERNEL __launch_bounds__(256, 2) gemm_bf16_tn(problem p) { multiply<TN>(p); }
+KERNEL __launch_bounds__(256, 2) gemm_bf16_nn(problem p) { multiply<NN, false>(p); }
+KERNEL __launch_bounds__(256, 2) gemm_bf16_nt(problem p) { multiply<NT, false>(p); }
+KERNEL __launch_bounds__(256, 2) gemm_bf16_tn(problem p) { multiply<TN, false>(p); }
+KERNEL __launch_bounds__(256, 2) gemm_bf16_nn_branch(problem p) { multiply<NN, true>(p); }
+KERNEL __launch_bounds__(256, 2) gemm_bf16_nt_branch(problem p) { multiply<NT, true>(p); }

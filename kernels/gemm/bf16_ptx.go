@@ -14,7 +14,10 @@ var bf16SM80 string
 
 var bf16Family = ptx.New("gemm, bf16", bf16SM80)
 
-var bf16Kernels = [...]string{NN: "gemm_bf16_nn", NT: "gemm_bf16_nt", TN: "gemm_bf16_tn"}
+var (
+	bf16Kernels   = [...]string{NN: "gemm_bf16_nn", NT: "gemm_bf16_nt", TN: "gemm_bf16_tn"}
+	branchKernels = [...]string{NN: "gemm_bf16_nn_branch", NT: "gemm_bf16_nt_branch"}
+)
 
 // bf16Problem is C = alpha (op(A) op(B) + U op(L)) + beta C on a device that runs PTX, over
 // k and r steps.
@@ -38,17 +41,11 @@ func (p *bf16Problem) run(dev driver.Launcher) {
 		p.runHopper(dev)
 		return
 	}
-	q := ptx.On(dev)
-	p.launchAmpere(q)
+	kernel := bf16Kernels[p.tr]
 	if p.r > 0 {
-		low := *p
-		low.a, low.lda, low.b, low.ldb, low.k, low.add = p.u, p.ldu, p.l, p.ldl, p.r, true
-		low.launchAmpere(q)
+		kernel = branchKernels[p.tr]
 	}
-}
-
-func (p *bf16Problem) launchAmpere(q *ptx.Queue) {
-	var s [56]byte // struct problem of bf16.cu
+	var s [88]byte // struct problem of bf16.cu
 	for i, v := range [...]uintptr{p.a, p.b, p.c} {
 		binary.LittleEndian.PutUint64(s[8*i:], uint64(v))
 	}
@@ -59,5 +56,11 @@ func (p *bf16Problem) launchAmpere(q *ptx.Queue) {
 	if p.add {
 		s[52] = 1
 	}
-	q.Launch(bf16Family, bf16Kernels[p.tr], ptx.Grid2(ptx.Blocks(p.n, 128), ptx.Blocks(p.m, 128), 256), q.Args().Bytes(s[:], 8))
+	binary.LittleEndian.PutUint64(s[56:], uint64(p.u))
+	binary.LittleEndian.PutUint64(s[64:], uint64(p.l))
+	for i, v := range [...]int{p.r, p.ldu, p.ldl} {
+		binary.LittleEndian.PutUint32(s[72+4*i:], uint32(v))
+	}
+	q := ptx.On(dev)
+	q.Launch(bf16Family, kernel, ptx.Grid2(ptx.Blocks(p.n, 128), ptx.Blocks(p.m, 128), 256), q.Args().Bytes(s[:], 8))
 }

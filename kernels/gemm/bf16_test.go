@@ -9,6 +9,7 @@ import (
 	"dataflex/driver"
 	"dataflex/driver/sim"
 	"dataflex/kernels/optest"
+	"dataflex/kernels/ptx"
 )
 
 // aligned is a random problem of bf16 numbers whose rows begin on 16 bytes.
@@ -33,8 +34,8 @@ func narrow(x []float32) []driver.BF16 {
 	return y
 }
 
-// upload puts bf16 numbers on the interpreter.
-func upload(t *testing.T, dev *sim.Device, x []float32) driver.Slice[driver.BF16] {
+// upload puts bf16 numbers on a device.
+func upload(t *testing.T, dev driver.Launcher, x []float32) driver.Slice[driver.BF16] {
 	m, err := dev.Alloc(2 * len(x))
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +50,7 @@ func upload(t *testing.T, dev *sim.Device, x []float32) driver.Slice[driver.BF16
 	return driver.View[driver.BF16](m)
 }
 
-func (x matrices) runBF16(t *testing.T, dev *sim.Device) []float32 {
+func (x matrices) runBF16(t *testing.T, dev driver.Launcher) []float32 {
 	c := optest.In(t, dev, x.c, 0)
 	RunBF16(dev, x.tr, x.m, x.n, x.k, x.alpha, upload(t, dev, x.a), x.lda, upload(t, dev, x.b), x.ldb, x.beta, c, x.ldc)
 	return optest.Out(t, dev, c)
@@ -57,64 +58,75 @@ func (x matrices) runBF16(t *testing.T, dev *sim.Device) []float32 {
 
 var bf16Shapes = [][3]int{{1, 1, 1}, {5, 130, 33}, {128, 128, 64}, {130, 7, 100}, {64, 200, 16}, {33, 40, 0}, {130, 300, 330}}
 
-// bf16Devices are interpreters with the sm_80 and the sm_90a kernels.
-func bf16Devices(t *testing.T) []*sim.Device {
-	return []*sim.Device{optest.Sim(t), optest.Hopper(t)}
-}
-
-func TestBF16(t *testing.T) {
-	host, r := optest.CPU(t, 2), rand.New(rand.NewPCG(9, 10))
-	for _, tr := range []Transpose{NN, NT, TN} {
-		for _, s := range bf16Shapes {
-			x := aligned(r, tr, s[0], s[1], s[2])
-			c := append([]float32(nil), x.c...)
-			RunBF16(host, tr, x.m, x.n, x.k, x.alpha, driver.FromHost(narrow(x.a)), x.lda, driver.FromHost(narrow(x.b)), x.ldb, x.beta, driver.FromHost(c), x.ldc)
-			x.verify(t, c)
-			for _, dev := range bf16Devices(t) {
-				x.verify(t, x.runBF16(t, dev))
-			}
-		}
+// onBoth runs a test with the sm_80 and with the sm_90a kernels.
+func onBoth(t *testing.T, f func(t *testing.T, dev driver.Launcher)) {
+	for _, capability := range []int{80, 90} {
+		t.Run(fmt.Sprintf("sm_%d", capability), func(t *testing.T) { f(t, optest.Device(t, capability)) })
 	}
 }
 
-func TestBF16RandomShapes(t *testing.T) {
-	r := rand.New(rand.NewPCG(15, 16))
-	sizes := []int{1, 3, 8, 16, 17, 31, 64, 65, 97, 128, 150, 200, 257, 300}
-	pick := func() int { return sizes[r.IntN(len(sizes))] }
-	for i := range 24 {
-		x := aligned(r, Transpose(i%3), pick(), pick(), pick())
-		for _, dev := range bf16Devices(t) {
+func TestBF16(t *testing.T) {
+	onBoth(t, func(t *testing.T, dev driver.Launcher) {
+		r := rand.New(rand.NewPCG(9, 10))
+		for _, tr := range []Transpose{NN, NT, TN} {
+			for _, s := range bf16Shapes {
+				x := aligned(r, tr, s[0], s[1], s[2])
+				x.verify(t, x.runBF16(t, dev))
+			}
+		}
+		sizes := []int{1, 3, 8, 16, 17, 31, 64, 65, 97, 128, 150, 200, 257, 300}
+		pick := func() int { return sizes[r.IntN(len(sizes))] }
+		for i := range 24 {
+			x := aligned(r, Transpose(i%3), pick(), pick(), pick())
 			x.verify(t, x.runBF16(t, dev))
 		}
+	})
+}
+
+func TestBF16OnTheHost(t *testing.T) {
+	host, r := optest.CPU(t, 2), rand.New(rand.NewPCG(9, 10))
+	for i := range 12 {
+		x := aligned(r, Transpose(i%3), r.IntN(70)+1, r.IntN(70)+1, r.IntN(70))
+		c := append([]float32(nil), x.c...)
+		RunBF16(host, x.tr, x.m, x.n, x.k, x.alpha, driver.FromHost(narrow(x.a)), x.lda, driver.FromHost(narrow(x.b)), x.ldb, x.beta, driver.FromHost(c), x.ldc)
+		x.verify(t, c)
 	}
 }
 
 // TestBF16Bits: a row has the same bits alone or in a batch, and with either tile of the
-// Hopper kernels, whatever the order of the blocks' warps.
+// Hopper kernels.
 func TestBF16Bits(t *testing.T) {
-	r := rand.New(rand.NewPCG(17, 18))
-	for _, tr := range []Transpose{NN, NT, TN} {
-		for _, dev := range bf16Devices(t) {
+	onBoth(t, func(t *testing.T, dev driver.Launcher) {
+		r := rand.New(rand.NewPCG(17, 18))
+		for _, tr := range []Transpose{NN, NT, TN} {
 			x := aligned(r, tr, 140, 150, 200)
 			want := x.runBF16(t, dev)
-			row := x
+			row, few := x, x
 			row.m, row.c = 1, x.c[8*x.ldc:]
 			if tr == TN {
 				row.a = x.a[8:]
 			} else {
 				row.a = x.a[8*x.lda:]
 			}
-			name := fmt.Sprintf("%v on %d", tr, dev.Attributes().Capability)
-			optest.Same(t, name+", a row alone", row.runBF16(t, dev)[:x.n], want[8*x.ldc:][:x.n])
-			few := x
+			optest.Same(t, tr.String()+", a row alone", row.runBF16(t, dev)[:x.n], want[8*x.ldc:][:x.n])
 			few.n = 40
 			for i, v := range few.runBF16(t, dev) {
 				if i%x.ldc < few.n && v != want[i] {
-					t.Fatalf("%s: element %d differs in a narrower product", name, i)
+					t.Fatalf("%v: element %d differs in a narrower product", tr, i)
 				}
 			}
 		}
-	}
+	})
+}
+
+// twoUnits is a Hopper with two multiprocessors: what grids and tiles depend on.
+func twoUnits(t *testing.T) *sim.Device {
+	dev := sim.New(sim.Options{Unwritten: true, Capability: 90, Workers: 2})
+	t.Cleanup(func() {
+		ptx.Forget(dev)
+		dev.Close()
+	})
+	return dev
 }
 
 // TestBF16Traffic: operands are read once per tile in full sectors, no bank is met twice.
@@ -123,7 +135,7 @@ func TestBF16Traffic(t *testing.T) {
 	for _, c := range []struct {
 		dev     *sim.Device
 		n, tile int // columns of C and of a tile
-	}{{optest.Sim(t), 128, 128}, {optest.Hopper(t), 128, 128}, {optest.Hopper(t), 512, 256}} {
+	}{{optest.Sim(t), 128, 128}, {twoUnits(t), 128, 128}, {twoUnits(t), 512, 256}} {
 		const m, k = 256, 128
 		for _, tr := range []Transpose{NN, NT, TN} {
 			x := aligned(r, tr, m, c.n, k)

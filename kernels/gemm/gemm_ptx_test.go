@@ -6,19 +6,18 @@ import (
 	"testing"
 
 	"dataflex/driver"
-	"dataflex/driver/sim"
 	"dataflex/kernels/optest"
 	"dataflex/kernels/ptx"
 )
 
-func (x matrices) runPTX(t *testing.T, dev *sim.Device) []float32 {
+func (x matrices) runPTX(t *testing.T, dev driver.Launcher) []float32 {
 	c := optest.In(t, dev, x.c, 0)
 	Run(dev, x.tr, x.m, x.n, x.k, x.alpha, optest.In(t, dev, x.a, 0), x.lda, optest.In(t, dev, x.b, 0), x.ldb, x.beta, c, x.ldc)
 	return optest.Out(t, dev, c)
 }
 
 func TestPTXRandomShapes(t *testing.T) {
-	dev, r := optest.Sim(t), rand.New(rand.NewPCG(5, 6))
+	dev, r := optest.Device(t, 80), rand.New(rand.NewPCG(5, 6))
 	sizes := []int{1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 48, 64, 97, 130}
 	pick := func() int { return sizes[r.IntN(len(sizes))] }
 	var squares, squaresPlain float64
@@ -43,7 +42,7 @@ func TestPTXRandomShapes(t *testing.T) {
 // TestPTXBits: a row alone, another tile and chunks launched one by one give the same
 // bits.
 func TestPTXBits(t *testing.T) {
-	dev, r := optest.Sim(t), rand.New(rand.NewPCG(7, 8))
+	dev, r := optest.Device(t, 80), rand.New(rand.NewPCG(7, 8))
 	for _, tr := range []Transpose{NN, NT, TN} {
 		x := randomMatrices(r, tr, 40, 70, 540)
 		x.beta = 1

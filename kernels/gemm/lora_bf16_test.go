@@ -1,7 +1,6 @@
 package gemm
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -40,34 +39,63 @@ func branched(r *rand.Rand, tr Transpose, m, n, k, rank int) (x, base, branch ma
 	return
 }
 
-func runLoRA(t *testing.T, dev *sim.Device, base, branch matrices) []float32 {
+func runLoRA(t *testing.T, dev driver.Launcher, base, branch matrices) []float32 {
 	c := optest.In(t, dev, base.c, 0)
 	RunLoRABF16(dev, base.tr, base.m, base.n, base.k, branch.k, upload(t, dev, base.a), base.lda, upload(t, dev, base.b), base.ldb,
 		upload(t, dev, branch.a), branch.lda, upload(t, dev, branch.b), branch.ldb, base.beta, c, base.ldc)
 	return optest.Out(t, dev, c)
 }
 
+var loraShapes = [][4]int{{1, 1, 1, 1}, {40, 140, 70, 8}, {130, 33, 100, 16}, {65, 64, 0, 24}, {20, 24, 40, 0}, {129, 8, 64, 72}, {3, 300, 33, 5}}
+
 func TestLoRABF16(t *testing.T) {
-	host := optest.CPU(t, 2)
-	for _, dev := range []*sim.Device{optest.Sim(t), optest.Hopper(t)} {
+	onBoth(t, func(t *testing.T, dev driver.Launcher) {
 		r := rand.New(rand.NewPCG(13, 14))
 		for _, tr := range []Transpose{NN, NT} {
-			for _, s := range [][4]int{{1, 1, 1, 1}, {40, 140, 70, 8}, {130, 33, 100, 16}, {65, 64, 0, 24}, {20, 24, 40, 0}, {129, 8, 64, 72}, {3, 200, 33, 5}} {
+			for _, s := range loraShapes {
 				x, base, branch := branched(r, tr, s[0], s[1], s[2], s[3])
 				x.verify(t, runLoRA(t, dev, base, branch))
-				c := slices.Clone(x.c)
-				h := func(v []float32) driver.Slice[driver.BF16] { return driver.FromHost(narrow(v)) }
-				RunLoRABF16(host, tr, s[0], s[1], s[2], s[3], h(base.a), base.lda, h(base.b), base.ldb, h(branch.a), branch.lda, h(branch.b), branch.ldb, base.beta, driver.FromHost(c), base.ldc)
-				x.verify(t, c)
 			}
 			_, base, branch := branched(r, tr, 140, 50, 70, 16)
 			want := runLoRA(t, dev, base, branch)
 			base.m, base.a, base.c, branch.a = 1, base.a[8*base.lda:], base.c[8*base.ldc:], branch.a[8*branch.lda:]
-			optest.Same(t, fmt.Sprintf("%v on %d, a row alone", tr, dev.Attributes().Capability), runLoRA(t, dev, base, branch)[:base.n], want[8*base.ldc:][:base.n])
+			optest.Same(t, tr.String()+", a row alone", runLoRA(t, dev, base, branch)[:base.n], want[8*base.ldc:][:base.n])
+		}
+	})
+}
+
+func TestLoRABF16OnTheHost(t *testing.T) {
+	host, r := optest.CPU(t, 2), rand.New(rand.NewPCG(13, 14))
+	h := func(v []float32) driver.Slice[driver.BF16] { return driver.FromHost(narrow(v)) }
+	for _, tr := range []Transpose{NN, NT} {
+		for _, s := range loraShapes {
+			x, base, branch := branched(r, tr, s[0], s[1], s[2], s[3])
+			c := slices.Clone(x.c)
+			RunLoRABF16(host, tr, s[0], s[1], s[2], s[3], h(base.a), base.lda, h(base.b), base.ldb, h(branch.a), branch.lda, h(branch.b), branch.ldb, base.beta, driver.FromHost(c), base.ldc)
+			x.verify(t, c)
 		}
 	}
 	optest.Panics(t, loraTN, func() {
-		none := driver.FromHost([]driver.BF16{})
-		RunLoRABF16(host, TN, 0, 0, 0, 0, none, 0, none, 0, none, 0, none, 0, 0, driver.FromHost([]float32{}), 0)
+		RunLoRABF16(host, TN, 0, 0, 0, 0, h(nil), 0, h(nil), 0, h(nil), 0, h(nil), 0, 0, driver.FromHost([]float32{}), 0)
 	})
+}
+
+// TestLoRATraffic: with the branch, C is written once and nothing else comes twice.
+func TestLoRATraffic(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	const m, n, k, rank = 256, 256, 128, 64
+	for _, c := range []struct {
+		dev  *sim.Device
+		tile int
+	}{{optest.Sim(t), 128}, {twoUnits(t), 256}} {
+		for _, tr := range []Transpose{NN, NT} {
+			_, base, branch := branched(r, tr, m, n, k, rank)
+			base.ldc, base.beta, base.c = n, 0, make([]float32, m*n)
+			runLoRA(t, c.dev, base, branch)
+			got := c.dev.Last()
+			if want := uint64(2*(m*n/c.tile+2*n)*(k+rank) + 4*m*n); got.GlobalBytes() != want || got.Conflicts() != 0 || got.Global.Units != got.Global.Ideal {
+				t.Errorf("%v, tile of %d: %d bytes moved, want %d; %d sectors, ideal %d; %d bank conflicts", tr, c.tile, got.GlobalBytes(), want, got.Global.Units, got.Global.Ideal, got.Conflicts())
+			}
+		}
+	}
 }
