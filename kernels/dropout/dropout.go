@@ -39,6 +39,8 @@ func Mask(dev driver.Device, key Key, p float32, rows, cols int, src, dst driver
 	switch c := dev.(type) {
 	case *cpu.Device:
 		maskCPU(c, m, rows, cols, src.Host(), dst.Host())
+	case driver.Launcher:
+		maskPTX(c, m, rows, cols, src, dst)
 	default:
 		panic("dropout.Mask: no kernel for " + dev.Kind().String())
 	}
@@ -53,6 +55,8 @@ func Noise(dev driver.Device, key Key, magnitude float32, rows, cols int, x driv
 	switch c := dev.(type) {
 	case *cpu.Device:
 		noiseCPU(c, key, magnitude, rows, cols, x.Host())
+	case driver.Launcher:
+		noisePTX(c, key, magnitude, rows, cols, x)
 	default:
 		panic("dropout.Noise: no kernel for " + dev.Kind().String())
 	}

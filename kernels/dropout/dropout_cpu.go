@@ -47,6 +47,12 @@ func noiseCPU(c *cpu.Device, key Key, magnitude float32, rows, cols int, x []flo
 	})
 }
 
+// What Philox adds to its keys from round to round.
+const (
+	weyl0 = 0x9E3779B9
+	weyl1 = 0xBB67AE85
+)
+
 // words is gradproj.Philox of (block, row, k.Stream, 0), kept in registers.
 func (k Key) words(block, row uint32) [4]uint32 {
 	c0, c1, c2, c3 := block, row, k.Stream, uint32(0)
@@ -55,8 +61,8 @@ func (k Key) words(block, row uint32) [4]uint32 {
 		h0, l0 := bits.Mul32(0xD2511F53, c0)
 		h1, l1 := bits.Mul32(0xCD9E8D57, c2)
 		c0, c1, c2, c3 = h1^c1^k0, l1, h0^c3^k1, l0
-		k0 += 0x9E3779B9
-		k1 += 0xBB67AE85
+		k0 += weyl0
+		k1 += weyl1
 	}
 	return [4]uint32{c0, c1, c2, c3}
 }
