@@ -30,18 +30,39 @@ type Hyper struct {
 
 // Step updates p, m and v in place; g is read only.
 func Step(dev driver.Device, p, g, m, v driver.F32, h Hyper) {
+	check(p, g, m, v, h)
+	switch c := dev.(type) {
+	case *cpu.Device:
+		stepCPU(c, p.Host(), nil, g.Host(), m.Host(), v.Host(), h)
+	case driver.Launcher:
+		stepPTX(c, "adamw_step", p, 0, g, m, v, h)
+	default:
+		panic("adamw.Step: no kernel for " + dev.Kind().String())
+	}
+}
+
+// StepBF16 is Step for weights that products read in bf16: half is overwritten with the
+// new p, rounded to nearest even.
+func StepBF16(dev driver.Device, p driver.F32, half driver.Slice[driver.BF16], g, m, v driver.F32, h Hyper) {
+	check(p, g, m, v, h)
+	if half.Len() != p.Len() {
+		panic("adamw: half and p differ in length")
+	}
+	switch c := dev.(type) {
+	case *cpu.Device:
+		stepCPU(c, p.Host(), half.Host(), g.Host(), m.Host(), v.Host(), h)
+	case driver.Launcher:
+		stepPTX(c, "adamw_step_bf16", p, half.Addr(), g, m, v, h)
+	default:
+		panic("adamw.StepBF16: no kernel for " + dev.Kind().String())
+	}
+}
+
+func check(p, g, m, v driver.F32, h Hyper) {
 	if g.Len() != p.Len() || m.Len() != p.Len() || v.Len() != p.Len() {
 		panic("adamw: p, g, m and v differ in length")
 	}
 	if h.Step < 1 {
 		panic("adamw: steps are counted from 1")
-	}
-	switch c := dev.(type) {
-	case *cpu.Device:
-		stepCPU(c, p.Host(), g.Host(), m.Host(), v.Host(), h)
-	case driver.Launcher:
-		stepPTX(c, p, g, m, v, h)
-	default:
-		panic("adamw.Step: no kernel for " + dev.Kind().String())
 	}
 }

@@ -3,7 +3,9 @@ package adamw
 import (
 	"math"
 
+	"dataflex/driver"
 	"dataflex/driver/cpu"
+	"dataflex/kernels/cast"
 )
 
 const block = 1 << 14 // elements a task takes
@@ -26,12 +28,16 @@ func newFactors(h Hyper) factors {
 	}
 }
 
-func stepCPU(c *cpu.Device, p, g, m, v []float32, h Hyper) {
+// stepCPU steps, and narrows to half unless it is nil.
+func stepCPU(c *cpu.Device, p []float32, half []driver.BF16, g, m, v []float32, h Hyper) {
 	f := newFactors(h)
 	n := len(p)
 	c.Parallel((n+block-1)/block, func(b int) {
 		lo, hi := b*block, min(n, (b+1)*block)
 		stepBlock(p[lo:hi], g[lo:hi], m[lo:hi], v[lo:hi], f)
+		if half != nil {
+			cast.NarrowHost(p[lo:hi], half[lo:hi])
+		}
 	})
 }
 

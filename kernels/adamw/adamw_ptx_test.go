@@ -1,16 +1,18 @@
 package adamw_test
 
 import (
+	"slices"
 	"testing"
 
 	"dataflex/driver"
 	"dataflex/kernels/adamw"
+	"dataflex/kernels/cast"
 	"dataflex/kernels/optest"
 )
 
 // TestPTX: three steps have the bits of the host twin, and so of torch.
 func TestPTX(t *testing.T) {
-	dev, host, r := optest.Sim(t), optest.CPU(t, 1), optest.Rand(4)
+	dev, host, r := optest.Device(t, 80), optest.CPU(t, 1), optest.Rand(4)
 	for _, n := range []int{1, 9, 5003} {
 		for _, shift := range []int{0, 1} {
 			p, m, v := optest.Normal(r, n, 1), optest.Normal(r, n, 0.1), optest.Normal(r, n, 0.1)
@@ -29,5 +31,58 @@ func TestPTX(t *testing.T) {
 			optest.Same(t, "m", optest.Out(t, dev, dm), m)
 			optest.Same(t, "v", optest.Out(t, dev, dv), v)
 		}
+	}
+}
+
+// TestBF16: StepBF16 is Step, and p rounded beside it, on the host and on a device.
+func TestBF16(t *testing.T) {
+	r := optest.Rand(5)
+	const n = 5003
+	p, g, m, v := optest.Normal(r, n, 1), optest.Normal(r, n, 1), optest.Normal(r, n, 0.1), make([]float32, n)
+	for i := range v {
+		v[i] = m[i] * m[i]
+	}
+	h := adamw.Hyper{LR: 0.01, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.1, Step: 2, GradScale: 0.5}
+	want := slices.Clone(p)
+	adamw.Step(optest.CPU(t, 1), optest.Dev(want), optest.Dev(g), optest.Dev(slices.Clone(m)), optest.Dev(slices.Clone(v)), h)
+	rounded := make([]driver.BF16, n)
+	cast.NarrowHost(want, rounded)
+	for _, dev := range []driver.Device{optest.CPU(t, 2), optest.Device(t, 80)} {
+		in := func(x []float32) driver.F32 {
+			if dev.Kind() == driver.CPU {
+				return optest.Dev(slices.Clone(x))
+			}
+			return optest.In(t, dev, x, 0)
+		}
+		mem, err := dev.Alloc(2 * n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		half, master := driver.View[driver.BF16](mem), in(p)
+		adamw.StepBF16(dev, master, half, in(g), in(m), in(v), h)
+		got, err := driver.Read(dev, master)
+		if err != nil {
+			t.Fatal(err)
+		}
+		optest.Same(t, "p", got, want)
+		if bits, err := driver.Read(dev, half); err != nil || !slices.Equal(bits, rounded) {
+			t.Errorf("%v: the copy is not p rounded (%v)", dev.Kind(), err)
+		}
+	}
+}
+
+// TestTraffic: 30 bytes an element, in full sectors.
+func TestTraffic(t *testing.T) {
+	dev := optest.Sim(t)
+	const n = 1 << 14
+	x := func() driver.F32 { return optest.In(t, dev, make([]float32, n), 0) }
+	mem, err := dev.Alloc(2 * n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	adamw.StepBF16(dev, x(), driver.View[driver.BF16](mem), x(), x(), x(), adamw.Hyper{Step: 1, Eps: 1})
+	c := dev.Total("adamw_step_bf16").Global
+	if c.LoadBytes != 16*n || c.StoreBytes != 14*n || c.Units != c.Ideal {
+		t.Errorf("%d bytes loaded and %d stored, want %d and %d; %d sectors, ideal %d", c.LoadBytes, c.StoreBytes, 16*n, 14*n, c.Units, c.Ideal)
 	}
 }

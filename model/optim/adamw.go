@@ -59,7 +59,7 @@ func NewAdamW(dev driver.Device, groups []Group, beta1, beta2, eps float64) (*Ad
 			if names[p.Name] {
 				panic("optim: parameter " + p.Name + " is in two groups")
 			}
-			if p.Grad.Len() != p.Data.Len() {
+			if !p.Trainable() {
 				panic("optim: parameter " + p.Name + " has no gradient")
 			}
 			names[p.Name] = true
@@ -97,7 +97,11 @@ func (o *AdamW) Step(lr float64, gradScale float32) {
 		}
 		for _, p := range g.Params {
 			mo := o.moments[p]
-			adamw.Step(o.dev, p.Data, p.Grad, mo.m, mo.v, h)
+			if p.Half.IsNil() {
+				adamw.Step(o.dev, p.Data, p.Grad, mo.m, mo.v, h)
+			} else {
+				adamw.StepBF16(o.dev, p.Data, p.Half, p.Grad, mo.m, mo.v, h)
+			}
 		}
 	}
 }
