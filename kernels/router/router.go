@@ -30,6 +30,8 @@ func Forward(dev driver.Device, p Params, logits, probs driver.F32, choice []int
 	switch c := dev.(type) {
 	case *cpu.Device:
 		forwardCPU(c, p, logits.Host(), probs.Host(), choice, weight.Host())
+	case driver.Launcher:
+		forwardPTX(c, p, logits, probs, choice, weight)
 	default:
 		panic("router.Forward: no kernel for " + dev.Kind().String())
 	}
@@ -49,6 +51,8 @@ func Backward(dev driver.Device, p Params, probs driver.F32, choice []int32, wei
 	switch c := dev.(type) {
 	case *cpu.Device:
 		backwardCPU(c, p, probs.Host(), choice, weight.Host(), dweight.Host(), balance, dlogits.Host())
+	case driver.Launcher:
+		backwardPTX(c, p, probs, choice, weight, dweight, balance, dlogits)
 	default:
 		panic("router.Backward: no kernel for " + dev.Kind().String())
 	}
@@ -97,6 +101,8 @@ func Dispatch(dev driver.Device, plan Plan, x, out driver.F32, d int) {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		dispatchCPU(c, plan, x.Host(), out.Host(), d)
+	case driver.Launcher:
+		dispatchPTX(c, plan, x, out, d)
 	default:
 		panic("router.Dispatch: no kernel for " + dev.Kind().String())
 	}
@@ -108,6 +114,8 @@ func DispatchBackward(dev driver.Device, plan Plan, dout, dx driver.F32, d int) 
 	switch c := dev.(type) {
 	case *cpu.Device:
 		combineCPU(c, plan, dout.Host(), nil, dx.Host(), d)
+	case driver.Launcher:
+		combinePTX(c, plan, dout, driver.F32{}, dx, d)
 	default:
 		panic("router.DispatchBackward: no kernel for " + dev.Kind().String())
 	}
@@ -122,6 +130,8 @@ func Combine(dev driver.Device, plan Plan, y, weight, out driver.F32, d int) {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		combineCPU(c, plan, y.Host(), weight.Host(), out.Host(), d)
+	case driver.Launcher:
+		combinePTX(c, plan, y, weight, out, d)
 	default:
 		panic("router.Combine: no kernel for " + dev.Kind().String())
 	}
@@ -137,6 +147,8 @@ func CombineBackward(dev driver.Device, plan Plan, dout, y, weight, dy, dweight 
 	switch c := dev.(type) {
 	case *cpu.Device:
 		combineBackwardCPU(c, plan, dout.Host(), y.Host(), weight.Host(), dy.Host(), dweight.Host(), d)
+	case driver.Launcher:
+		combineBackwardPTX(c, plan, dout, y, weight, dy, dweight, d)
 	default:
 		panic("router.CombineBackward: no kernel for " + dev.Kind().String())
 	}
@@ -156,6 +168,8 @@ func Gate(dev driver.Device, x, gate, out driver.F32, d int) {
 	switch c := dev.(type) {
 	case *cpu.Device:
 		gateCPU(c, x.Host(), gate.Host(), out.Host(), d)
+	case driver.Launcher:
+		gatePTX(c, x, gate, out, d)
 	default:
 		panic("router.Gate: no kernel for " + dev.Kind().String())
 	}
@@ -170,6 +184,8 @@ func GateBackward(dev driver.Device, dout, x, gate, dx, dgate driver.F32, d int)
 	switch c := dev.(type) {
 	case *cpu.Device:
 		gateBackwardCPU(c, dout.Host(), x.Host(), gate.Host(), dx.Host(), dgate.Host(), d)
+	case driver.Launcher:
+		gateBackwardPTX(c, dout, x, gate, dx, dgate, d)
 	default:
 		panic("router.GateBackward: no kernel for " + dev.Kind().String())
 	}
