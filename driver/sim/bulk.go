@@ -274,6 +274,9 @@ func runBulkLoad(b *block, w *warp, o *op, m uint32) status {
 		c.dst = b.sharedRange(w, o, i, w.at(x.dst, i), c.bytes, c.box)
 		q := b.mbarrierAt(w, o, i, w.at(x.bar, i))
 		b.visible(w, o, i, q)
+		if b.check && !q.fenced {
+			b.fault(w, o, i, ProxyHazard, "the mbarrier at shared+%d was initialised without a fence.mbarrier_init behind it", q.addr-sharedBase)
+		}
 		st := b.state[c.dst : c.dst+c.bytes]
 		if b.check {
 			if !plainState(st) {

@@ -59,7 +59,8 @@ func decodeTrap(d *decoder) {
 }
 
 // decodeFence: memory here is sequentially consistent, so a fence orders nothing more;
-// only the proxy fence is noted, because its absence is an error.
+// only the fences towards the asynchronous proxy are noted, because their absence is an
+// error.
 func decodeFence(d *decoder) {
 	d.o.kind = kindNop
 	if d.base == "membar" {
@@ -76,6 +77,10 @@ func decodeFence(d *decoder) {
 	if d.opt("mbarrier_init") {
 		d.one("release")
 		d.one("cluster")
+		d.o.kind, d.o.run = kindRun, func(b *block, w *warp, _ *op, m uint32) status {
+			b.fenceMbarriers(w, m)
+			return next
+		}
 		return
 	}
 	d.maybe("sc", "acq_rel", "acquire", "release")
@@ -84,6 +89,7 @@ func decodeFence(d *decoder) {
 
 func runProxyFence(b *block, w *warp, _ *op, m uint32) status {
 	b.now++
+	b.fenceMbarriers(w, m)
 	for ; m != 0; m &= m - 1 {
 		w.fenced[firstLane(m)] = b.now
 	}

@@ -70,6 +70,7 @@ func TestPlantedHopperBugsAreFound(t *testing.T) {
 		{"no wait for the products", BadWgmma + AsyncHazard, func(s string) string { return strings.Replace(s, "wgmma.wait_group.sync.aligned 0;", "", 1) }},
 		{"no wgmma.fence", BadWgmma, func(s string) string { return strings.Replace(s, "wgmma.fence.sync.aligned;", "", 1) }},
 		{"no proxy fence before the store", ProxyHazard, func(s string) string { return strings.Replace(s, "fence.proxy.async.shared::cta;", "", 1) }},
+		{"no fence behind the initialisation", ProxyHazard, func(s string) string { return strings.Replace(s, "fence.mbarrier_init.release.cluster;", "", 1) }},
 		{"no barrier before the store", Race + Uninitialised, func(s string) string { return strings.Replace(s, "bar.sync 1, 128;", "", 1) }},
 		{"no wait for the store", AsyncHazard, func(s string) string { return strings.Replace(s, "cp.async.bulk.wait_group.read 0;", "", 1) }},
 		{"no barrier behind the initialisation", BadMbarrier + Race, func(s string) string { return strings.Replace(s, "bar.sync \t0;", "", 1) }},
@@ -106,7 +107,7 @@ func lastReplaced(s, from, to string) string {
 // Plain bulk copies: in, doubled, out; out again as a sum.
 func TestBulkCopies(t *testing.T) {
 	body := `.shared .align 16 .b8 s[128]; .shared .align 8 .b64 bar; mov.u32 %r0, %tid.x; mov.u32 %r1, bar; mov.u32 %r2, s; mov.u32 %r3, 128; mul.wide.u32 %rd4, %r0, 4; cvt.u32.u64 %r4, %rd4; add.u32 %r4, %r4, %r2;
-	elect.sync %r5|%p1, -1; @%p1 mbarrier.init.b64 [%rd9], 1; bar.warp.sync -1;
+	elect.sync %r5|%p1, -1; @%p1 mbarrier.init.b64 [%rd9], 1; fence.mbarrier_init.release.cluster; bar.warp.sync -1;
 	@%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1], %r3;
 	@%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2], [%rd1], %r3, [%r1];
 	W: mbarrier.try_wait.parity.shared::cta.b64 %p2, [%r1], 0; @!%p2 bra W;

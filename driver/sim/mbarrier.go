@@ -18,6 +18,8 @@ type mbarrier struct {
 	clock    vclock // published by the arrivals of this phase
 	passed   vclock // by those of the phases that are over
 	agent    int    // index of its copies in vector clocks
+	owner    int    // thread that initialised it
+	fenced   bool   // and made that known to TMA
 	landing  []bulkCopy
 	copies   []arrivingCopies
 }
@@ -124,11 +126,20 @@ func runMbarrierInit(b *block, w *warp, o *op, m uint32) status {
 		for j := range 8 {
 			b.state[at+j] = asBarrier
 		}
-		b.mbars[uint32(at)] = &mbarrier{addr: at, expected: n, pending: n, agent: b.agents}
+		b.mbars[uint32(at)] = &mbarrier{addr: at, expected: n, pending: n, agent: b.agents, owner: w.id*32 + i}
 		b.agents++
 	}
 	b.progress = true
 	return next
+}
+
+// fenceMbarriers makes known to TMA what lanes have initialised.
+func (b *block) fenceMbarriers(w *warp, m uint32) {
+	for _, q := range b.mbars {
+		if q.owner/32 == w.id && m>>(q.owner%32)&1 != 0 {
+			q.fenced = true
+		}
+	}
 }
 
 func runMbarrierInval(b *block, w *warp, o *op, m uint32) status {

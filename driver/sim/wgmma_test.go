@@ -99,7 +99,7 @@ func testWgmma(t *testing.T, la, lb operandLayout, fromRegisters bool) {
 .shared .align 1024 .b8 sa[8192]; .shared .align 1024 .b8 sb[8192]; .shared .align 8 .b64 bar;
 	mov.u32 %r0, %tid.x; mov.u32 %r1, bar; setp.ne.u32 %p1, %r0, 0;
 	mov.b64 %rd1, ta; cvta.param.u64 %rd1, %rd1; mov.b64 %rd2, tb; cvta.param.u64 %rd2, %rd2; mov.u32 %r5, 0;
-	@!%p1 mbarrier.init.shared::cta.b64 [%r1], 1; bar.sync 0; @%p1 bra WAIT;
+	@!%p1 mbarrier.init.shared::cta.b64 [%r1], 1; fence.mbarrier_init.release.cluster; bar.sync 0; @%p1 bra WAIT;
 `)
 	total := 0
 	load := func(dst, m string, boxes [][2]int, bytes int) {
@@ -194,7 +194,7 @@ func TestTensorBoxesOverTheEdge(t *testing.T) {
 .reg .pred %p<4>; .reg .b32 %r<20>; .reg .b64 %rd<20>;
 .shared .align 128 .b8 s[512]; .shared .align 8 .b64 bar;
 	mov.u32 %r1, bar; mov.u32 %r2, s;
-	mbarrier.init.shared::cta.b64 [%r1], 1;
+	mbarrier.init.shared::cta.b64 [%r1], 1; fence.mbarrier_init.release.cluster;
 	mov.b64 %rd1, tin; cvta.param.u64 %rd1, %rd1; mov.b64 %rd2, tout; cvta.param.u64 %rd2, %rd2;
 	ld.param.u32 %r3, [x]; ld.param.u32 %r4, [y]; ld.param.u32 %r5, [z];
 	mbarrier.arrive.expect_tx.shared::cta.b64 %rd3, [%r1], 128;
