@@ -19,6 +19,10 @@ import (
 // processes of their own: this test binary with childEnv set.
 const childEnv = "DATAFLEX_CUDA_TEST_CHILD"
 
+// gpuEnv is optest.DeviceEnv: where it says cuda, the tests of gpu_test.go run on the
+// driver and GPU that are there, and those of the fake are skipped.
+const gpuEnv = "DATAFLEX_TEST_DEVICE"
+
 var (
 	fake       string // path of the library, "" without a compiler
 	fakeOld    string // the same without cuTensorMapEncodeTiled
@@ -29,6 +33,10 @@ func TestMain(m *testing.M) {
 	if mode := os.Getenv(childEnv); mode != "" {
 		child(mode)
 		os.Exit(0)
+	}
+	if os.Getenv(gpuEnv) == "cuda" {
+		fakeReason = "the tests run on a GPU"
+		os.Exit(m.Run())
 	}
 	dir, err := os.MkdirTemp("", "fakecuda")
 	if err != nil {

@@ -19,6 +19,8 @@ func child(mode string) {
 	switch mode {
 	case "idle":
 		return // a program that never asks for CUDA
+	case "fault":
+		faultingChild(func(a ...any) { fmt.Println(a...) })
 	case "open":
 		n, err := Available()
 		fmt.Println("available:", n, err)
