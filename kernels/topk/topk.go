@@ -7,7 +7,7 @@
 //
 // Floor: one comparison per entry with the row's k-th smallest so far; entries
 // below it cost log k more. Rows are independent: the host twin gives each to a
-// worker.
+// worker. On a device every block's k smallest are found there and merged here.
 package topk
 
 import (
@@ -68,6 +68,8 @@ func (b *Best) Keep(dev driver.Device, x driver.F32, rows, columns, first int) {
 	case *cpu.Device:
 		host := x.Host()
 		d.Parallel(rows, func(i int) { b.keepRow(i, host[i*columns:(i+1)*columns], first) })
+	case driver.Launcher:
+		b.keepPTX(d, x, rows, columns, first)
 	default:
 		panic("topk.Keep: no kernel for " + dev.Kind().String())
 	}
