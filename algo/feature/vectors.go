@@ -3,11 +3,13 @@ package feature
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"dataflex/algo/batch"
 	"dataflex/algo/neighbor"
 	"dataflex/data"
 	"dataflex/driver"
+	"dataflex/kernels/pool"
 )
 
 // Pooling says how a row's hidden states become one vector.
@@ -44,33 +46,32 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 		if err != nil {
 			return out, fmt.Errorf("sentence vector of %s: %w", describe(examples, rows), err)
 		}
-		h, err := driver.Read(p.Device, hidden)
+		vectors, err := pooled(p.Device, p.Pooling, hidden, m.RowStart, dim)
 		if err != nil {
 			return out, fmt.Errorf("sentence vector of %s: %w", describe(examples, rows), err)
 		}
 		for i, r := range rows {
-			pool(out.Row(r), h[int(m.RowStart[i])*dim:int(m.RowStart[i+1])*dim], p.Pooling)
+			copy(out.Row(r), vectors[i*dim:])
 		}
 		progress.add(len(rows))
 	}
 	return out, nil
 }
 
-// pool reduces hidden states h [tokens, len(dst)] to dst.
-func pool(dst, h []float32, how Pooling) {
-	dim := len(dst)
-	tokens := len(h) / dim
+// pooled reduces hidden states [tokens, dim] to one row for each of those that begin at
+// start, which ends with the number of tokens.
+func pooled(dev driver.Device, how Pooling, hidden driver.F32, start []int32, dim int) ([]float32, error) {
+	m, err := dev.Alloc(4 * (len(start) - 1) * dim)
+	if err != nil {
+		return nil, err
+	}
+	defer dev.Free(m)
+	out := driver.View[float32](m)
 	if how == Last {
-		copy(dst, h[(tokens-1)*dim:])
-		return
+		pool.Last(dev, hidden, start, out, dim)
+	} else {
+		pool.Mean(dev, hidden, start, out, dim)
 	}
-	sum := make([]float64, dim)
-	for t := range tokens {
-		for j, x := range h[t*dim : (t+1)*dim] {
-			sum[j] += float64(x)
-		}
-	}
-	for j, x := range sum {
-		dst[j] = float32(x / float64(tokens))
-	}
+	x, err := driver.Read(dev, out)
+	return slices.Clone(x), err // before the memory goes back
 }
