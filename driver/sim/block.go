@@ -33,6 +33,7 @@ type warp struct {
 	wgCount      int    // wgmmas issued
 	clusterPhase int    // barrier.cluster arrivals
 	spurious     uint32 // lanes whose wait has had its first, false answer
+	sincePoll    int    // instructions since it last polled in vain
 }
 
 // barrier is one of the sixteen of a block (bar.sync).
@@ -138,7 +139,7 @@ func (b *block) start(ctaid [3]int) {
 		w.know, w.partial, w.fenced = nil, nil, row{}
 		w.copies, w.open, w.wgOpen, w.wgGroups = nil, nil, nil, nil
 		w.bulk = nil
-		w.wgCount = 0
+		w.wgCount, w.sincePoll = 0, 0
 	}
 }
 

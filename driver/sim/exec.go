@@ -23,6 +23,10 @@ type fragment struct {
 
 const noNext = int32(1<<31 - 1)
 
+// pollLoop is the instructions a warp runs between two polls of one loop: fewer since
+// its last poll are not progress.
+const pollLoop = 32
+
 // pick merges fragments at the same place and puts the runnable one with the lowest
 // pc at the front: code is laid out so that this reconverges as early as can be. It
 // returns false when none can run. w.next is set to the nearest place where another
@@ -92,7 +96,9 @@ func (b *block) exec(w *warp, budget int) {
 			if len(w.frags) > 1 { // a loop of these lanes may wait for the others
 				w.frags[0].wait = polled
 			}
-			b.progress = true
+			if w.sincePoll += start - budget; w.sincePoll > pollLoop {
+				b.progress = true
+			}
 			return
 		}
 		budget--
@@ -183,6 +189,7 @@ func (b *block) exec(w *warp, budget int) {
 				continue
 			default:
 				// The op has dealt with the fragment: it stands behind the op and waits.
+				w.sincePoll = budget - start
 				if !w.pick() {
 					b.stuck(w)
 					return

@@ -187,12 +187,7 @@ func arrival(expect, drop bool) func(b *block, w *warp, o *op, m uint32) status 
 		for left := m; left != 0; {
 			// Lanes that arrive at one barrier together release together.
 			first := firstLane(left)
-			var g uint32
-			for mm := left; mm != 0; mm &= mm - 1 {
-				if i := firstLane(mm); addr[i] == addr[first] {
-					g |= 1 << i
-				}
-			}
+			g := sameAddress(&addr, first, left)
 			left &^= g
 			q := b.mbarrierAt(w, o, first, addr[first])
 			if b.check {
@@ -238,42 +233,16 @@ func waitTest(parity bool) func(b *block, w *warp, o *op, m uint32) status {
 		w.addresses(o.mem)
 		addr := w.addr
 		var done uint32
-		for mm := m; mm != 0; mm &= mm - 1 {
-			i := firstLane(mm)
-			q := b.mbarrierAt(w, o, i, addr[i])
-			b.visible(w, o, i, q)
-			if b.check && w.spurious>>i&1 == 0 {
-				w.spurious |= 1 << i
-				b.progress = true
-				continue
+		for left := m; left != 0; {
+			first := firstLane(left)
+			g := sameAddress(&addr, first, left)
+			left &^= g
+			q := b.mbarrierAt(w, o, first, addr[first])
+			over := b.phaseOver(w, o, q, g, parity)
+			if over != 0 && b.check {
+				b.acquire(q.passed, w, over)
 			}
-			b.landCopies(q)
-			over := false
-			if parity {
-				if w.r32[o.b][i] > 1 {
-					b.fault(w, o, i, BadMbarrier, "parity %d", w.r32[o.b][i])
-				}
-				over = q.phase&1 != w.r32[o.b][i]
-			} else {
-				over = uint64(q.phase) != w.r64[o.b][i]
-			}
-			if over {
-				done |= 1 << i
-				w.spurious &^= 1 << i
-			}
-		}
-		if b.check {
-			for left := done; left != 0; {
-				first := firstLane(left)
-				var g uint32
-				for mm := left; mm != 0; mm &= mm - 1 {
-					if i := firstLane(mm); addr[i] == addr[first] {
-						g |= 1 << i
-					}
-				}
-				left &^= g
-				b.acquire(b.mbarrierAt(w, o, first, addr[first]).passed, w, g)
-			}
+			done |= over
 		}
 		w.p[o.d] = w.p[o.d]&^m | done
 		if done == m {
@@ -283,6 +252,43 @@ func waitTest(parity bool) func(b *block, w *warp, o *op, m uint32) status {
 		w.rest(o, m, polled)
 		return yielded
 	}
+}
+
+// sameAddress is those of the lanes m whose address is that of the first.
+func sameAddress(addr *row64, first int, m uint32) (g uint32) {
+	for ; m != 0; m &= m - 1 {
+		if i := firstLane(m); addr[i] == addr[first] {
+			g |= 1 << i
+		}
+	}
+	return g
+}
+
+// phaseOver asks for lanes g whether the phases they wait for are over.
+func (b *block) phaseOver(w *warp, o *op, q *mbarrier, g uint32, parity bool) (over uint32) {
+	for mm := g; mm != 0; mm &= mm - 1 {
+		i := firstLane(mm)
+		b.visible(w, o, i, q)
+		if b.check && w.spurious>>i&1 == 0 {
+			w.spurious |= 1 << i
+			b.progress = true
+			continue
+		}
+		b.landCopies(q)
+		passed := false
+		if !parity {
+			passed = uint64(q.phase) != w.r64[o.b][i]
+		} else if p := w.r32[o.b][i]; p <= 1 {
+			passed = q.phase&1 != p
+		} else {
+			b.fault(w, o, i, BadMbarrier, "parity %d", p)
+		}
+		if passed {
+			over |= 1 << i
+			w.spurious &^= 1 << i
+		}
+	}
+	return over
 }
 
 // landCopies completes what is under way to q.

@@ -79,6 +79,15 @@ func (m *Module) Unload() error {
 // Name is the kernel's.
 func (f *Function) Name() string { return f.k.name }
 
+// Params says where each parameter lies in the packed arguments.
+func (f *Function) Params() []driver.Span {
+	out := make([]driver.Span, len(f.k.params))
+	for i, p := range f.k.params {
+		out[i] = driver.Span{Offset: p.offset, Size: p.size}
+	}
+	return out
+}
+
 // Attributes are what the PTX says; registers are virtual there.
 func (f *Function) Attributes() driver.FunctionAttributes {
 	return driver.FunctionAttributes{
