@@ -70,6 +70,10 @@ DEV void tma_load(u32 dst, const tensor_map* m, int x, int y, u32 bar) {
 DEV void tma_load(u32 dst, const tensor_map* m, int x, int y, int z, u32 bar) {
   asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(dst), "l"(m), "r"(x), "r"(y), "r"(z), "r"(bar) : "memory");
 }
+// `bytes` bytes in a row, a multiple of 16, both ends on 16 bytes.
+DEV void bulk_load(u32 dst, const void* src, u32 bytes, u32 bar) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(dst), "l"(src), "r"(bytes), "r"(bar) : "memory");
+}
 // And out of shared memory; what lies outside the tensor is not written. The thread that
 // stores also commits and waits.
 DEV void tma_store(const tensor_map* m, int x, int y, u32 src) {
@@ -147,3 +151,15 @@ WGMMA_N(96, WGMMA_D32(0), WGMMA_D16(32))
 WGMMA_N(128, WGMMA_D64(0))
 WGMMA_N(192, WGMMA_D64(0), WGMMA_D32(64))
 WGMMA_N(256, WGMMA_D64(0), WGMMA_D64(64))
+
+// wgmma_add<TransB>(d, {a0, a1, a2, a3}, b): d += a b, A from registers, bf16; _f16: f16.
+// No predicate, so nothing but the instruction itself.
+#define WGMMA_ADD(N, NAME, TYPE, ...)                                                                                                \
+  template <int TransB> DEV void NAME(float (&d)[N / 2], const u32 (&a)[4], u64 b) {                                                \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE " {" WGMMA_R_##N "}, {%[a0], %[a1], %[a2], %[a3]}, %[b], 1, 1, 1, %[tb];" \
+                 : __VA_ARGS__ : [a0] "r"(a[0]), [a1] "r"(a[1]), [a2] "r"(a[2]), [a3] "r"(a[3]), [b] "l"(b), [tb] "n"(TransB) : "memory"); \
+  }
+WGMMA_ADD(64, wgmma_add, "bf16.bf16", WGMMA_D32(0))
+WGMMA_ADD(128, wgmma_add, "bf16.bf16", WGMMA_D64(0))
+WGMMA_ADD(64, wgmma_add_f16, "f16.f16", WGMMA_D32(0))
+WGMMA_ADD(128, wgmma_add_f16, "f16.f16", WGMMA_D64(0))

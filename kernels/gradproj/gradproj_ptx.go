@@ -12,21 +12,13 @@ import (
 //go:embed gradproj.sm80.ptx
 var sm80 string
 
-//go:embed signs.sm80.ptx
-var signs80 string
-
-var (
-	family     = ptx.New("gradproj", sm80)
-	signFamily = ptx.New("gradproj signs", signs80)
-)
+var family = ptx.New("gradproj", sm80)
 
 // As in the .cu files.
 const (
-	planeRows = 128   // gamma begins and ends on a multiple of it
-	splitRows = 4096  // rows of a block of split
-	tileSize  = 4096  // entries of a block of form
-	signRows  = 16384 // rows that a product with signs sums before the blocks are added up
-	signCols  = 256   // columns of a block of signs
+	planeRows = 128  // gamma begins and ends on a multiple of it
+	splitRows = 4096 // rows of a block of split
+	tileSize  = 4096 // entries of a block of form
 )
 
 // Scratch buffers.
@@ -62,14 +54,14 @@ func (p *Projection) accumulatePTX(dev driver.Launcher, f *Factors, adam *Adam, 
 	if p.opt.BF16 {
 		format = "bf16"
 	}
-	p.projectPTX(q, &b, tiles, "gradproj_form_"+format, suffix, normSq)
+	p.projectPTX(dev, &b, tiles, "gradproj_form_"+format, suffix, normSq)
 }
 
 func (p *Projection) densePTX(dev driver.Launcher, g driver.F32, offset int, adam *Adam, out driver.F32, normSq *float64) {
 	norm := []float64{0}
 	b := p.deviceBlock(1, g.Len(), offset, adam, out)
 	b.g = g.Addr()
-	p.projectPTX(ptx.On(dev), &b, ptx.Blocks(b.rows, splitRows), "gradproj_split", "", norm)
+	p.projectPTX(dev, &b, ptx.Blocks(b.rows, splitRows), "gradproj_split", "", norm)
 	*normSq += norm[0]
 }
 
@@ -105,17 +97,18 @@ func (p *Projection) target() (name string, bytes int) {
 
 // projectPTX transforms the block's gradients, by parts blocks of a kernel for each sample,
 // and adds their projections to out.
-func (p *Projection) projectPTX(q *ptx.Queue, b *deviceBlock, parts int, kernel, suffix string, normSq []float64) {
+func (p *Projection) projectPTX(dev driver.Launcher, b *deviceBlock, parts int, kernel, suffix string, normSq []float64) {
 	if b.size == 0 {
 		return
 	}
+	q := ptx.On(dev)
 	target, bytes := p.target()
 	b.gamma = q.Scratch(gammaSlot, bytes*b.n*b.rows)
 	b.norms = q.Scratch(normSlot, 8*b.n*(parts+1))
 	q.Launch(family, kernel+"_to_"+target+suffix, ptx.Grid2(b.n, parts, 256), b.pack(q))
 	switch p.kind {
 	case Rademacher:
-		p.signsPTX(q, b, target)
+		p.signsPTX(dev, b, target)
 	case None:
 	default:
 		panic("gradproj: no kernel for kind " + string(p.kind))
@@ -127,24 +120,6 @@ func (p *Projection) projectPTX(q *ptx.Queue, b *deviceBlock, parts int, kernel,
 	for i := range normSq {
 		normSq[i] += math.Float64frombits(binary.LittleEndian.Uint64(host[8*i:]))
 	}
-}
-
-// signsPTX multiplies the planes with R.
-func (p *Projection) signsPTX(q *ptx.Queue, b *deviceBlock, format string) {
-	group, suffix := 64, "_64"
-	if b.n <= 16 {
-		group, suffix = 16, "_16"
-	}
-	blocks := (b.first+b.rows-1)/signRows - b.first/signRows + 1
-	partial := q.Scratch(partialSlot, 4*blocks*b.n*p.dim)
-	grid := driver.Config{
-		Grid:  driver.Dim{X: ptx.Blocks(p.dim, signCols), Y: blocks, Z: ptx.Blocks(b.n, group)},
-		Block: driver.Dim{X: 256},
-	}
-	q.Launch(signFamily, "gradproj_signs_"+format+suffix, grid, signedProduct{
-		planes: b.gamma, partial: partial, first: b.first, rows: b.rows, n: b.n, dim: p.dim, keys: &p.keys,
-	}.pack(q))
-	p.addBlocks(q, b, partial, blocks, float32(1/math.Sqrt(float64(p.dim))))
 }
 
 // addBlocks adds scale times the sum over the blocks of rows to out.
@@ -180,30 +155,6 @@ func (b *deviceBlock) pack(q *ptx.Queue) *driver.Args {
 		binary.LittleEndian.PutUint32(s[148+4*i:], math.Float32bits(x))
 	}
 	return q.Args().Bytes(s[:], 8)
-}
-
-// signedProduct is struct signed_product of signs.cuh.
-type signedProduct struct {
-	planes, partial, table uintptr
-	first, rows            int
-	n, dim                 int
-	block, pairs           int
-	keys                   *roundKeys
-}
-
-func (p signedProduct) pack(q *ptx.Queue) *driver.Args {
-	var b [136]byte
-	for i, v := range [...]uint64{uint64(p.planes), uint64(p.partial), uint64(p.table), uint64(p.first), uint64(p.rows)} {
-		binary.LittleEndian.PutUint64(b[8*i:], v)
-	}
-	for i, v := range [...]uint32{uint32(p.n), uint32(p.dim), uint32(p.block), uint32(p.pairs)} {
-		binary.LittleEndian.PutUint32(b[40+4*i:], v)
-	}
-	for r := range p.keys {
-		binary.LittleEndian.PutUint32(b[56+8*r:], p.keys[r][0][0])
-		binary.LittleEndian.PutUint32(b[60+8*r:], p.keys[r][1][0])
-	}
-	return q.Args().Bytes(b[:], 8)
 }
 
 // newDirection is the numbers of a's direction: those of transformer, which also needs

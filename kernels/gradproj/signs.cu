@@ -10,8 +10,11 @@
 // v1  256 columns and 64 samples a block, 64-row stages, two in flight: 2.04 integer
 //     instructions an entry of R, and + xor counted as one.
 // v2  lop3 written out; the shift by the lane goes to the left, so that one of four
-//     registers needs no other; addresses by additions. All integer instructions, those of
-//     addresses, loops and the epilogue too: see TestPTXManySamples.
+//     registers needs no other; addresses by additions; the keys of Philox's rounds as
+//     operands: 1.9 with all integer instructions, those of loops and the epilogue too
+//     (TestSignCounters). ptxas 13.0: 128 registers, 48 KiB, no spills, 2 blocks of 256
+//     threads a multiprocessor, 192 mma in a loop of 437 instructions; one plane: 124, 16
+//     KiB, 64 mma of 254.
 #include "../dev/async.cuh"
 #include "../dev/mma.cuh"
 #include "signs.cuh"
@@ -85,7 +88,7 @@ template <int Samples, int Planes, bool F16> DEV void signs(const signed_product
   loader.load(base);
   cp_async_commit();
   u32 words[4], lines = base, from = lane / 4;
-  for (int s = 0; s < rows.stages; s++) {
+  for (u32 s = 0; s < rows.stages; s++) {
     cp_async_wait<0>();
     __syncthreads();
     if (s + 1 < rows.stages) loader.load(lines == base ? base + stage : base);

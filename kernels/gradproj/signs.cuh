@@ -28,7 +28,7 @@ struct row_block {
   int number;   // in partial
   i64 offset;   // of its first row in the planes
   u32 tile;     // of 64 rows in the whole gradient: gradients are shorter than 2^38
-  int stages;
+  u32 stages;
 
   DEV_METHOD row_block(const signed_product& p) {
     number = p.block + blockIdx.y;
@@ -36,16 +36,16 @@ struct row_block {
     const i64 from = begin > p.first ? begin : p.first, until = end < p.first + p.rows ? end : p.first + p.rows;
     offset = from - p.first;
     tile = (u32)(from / stage_rows);
-    stages = (int)(until - from) / stage_rows;
+    stages = (u32)(until - from) / stage_rows;
   }
 };
 
 // draw makes the four words of stage `s` of the block for columns 16 b + c and 16 b + c + 8;
 // pair is 8 b + c.
-DEV void draw(u32 (&words)[4], const signed_product& p, const row_block& r, int s, int pair) {
+DEV void draw(u32 (&words)[4], const signed_product& p, const row_block& r, u32 s, int pair) {
   if (p.table) {
     uint4 w = {0, 0, 0, 0};
-    if (pair < p.pairs && s < r.stages) w = p.table[(i64)s * p.pairs + pair];
+    if (pair < p.pairs && s < r.stages) w = p.table[(u64)s * p.pairs + pair];
     words[0] = w.x, words[1] = w.y, words[2] = w.z, words[3] = w.w;
     return;
   }

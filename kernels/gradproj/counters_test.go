@@ -1,0 +1,84 @@
+package gradproj
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"dataflex/driver/sim"
+	"dataflex/kernels/optest"
+)
+
+// integer is the integer instructions of warps, those for addresses, comparisons and
+// loops too: all but moves (cvta is none at all), branches, barriers, copies, loads and
+// stores, and products.
+func integer(c *sim.Counters) uint64 {
+	n := c.Warps
+	for _, op := range []string{
+		"mov", "bra", "ret", "bar", "cvta", "cp.async", "ld.", "st.", "ldmatrix", "mma",
+		"mbarrier", "fence", "setmaxnreg", "elect", "wgmma",
+	} {
+		n -= c.Count(op)
+	}
+	return n
+}
+
+// TestSignCounters: a product with signs reads the planes once for each of its columns of
+// blocks and writes its sums, in whole sectors; it meets no bank twice; each entry of R is
+// drawn once, serves 64 samples (or 128) and takes no more than two integer instructions,
+// those of addresses, loops and the epilogue counted.
+func TestSignCounters(t *testing.T) {
+	const n, dim, rows = 64, 512, 2048
+	r := rand.New(rand.NewPCG(11, 12))
+	lengths := make([]int, 2*n)
+	for i := range lengths {
+		lengths[i] = 1
+	}
+	pairs := []pair{newPair(r, 512, 512, 2, 0, lengths...)}
+	for _, c := range []struct {
+		hopper  bool
+		opt     Options
+		samples int
+		kernel  string
+		planes  uint64
+		columns uint64 // of a block
+	}{
+		{false, Options{}, n, "gradproj_signs_bf16x3_64", 3, 256},
+		{false, Options{BF16: true}, n, "gradproj_signs_bf16_64", 1, 256},
+		{true, Options{}, n, "gradproj_wgmma_bf16x3_64", 3, 512},
+		{true, Options{BF16: true}, 2 * n, "gradproj_wgmma_bf16_128", 1, 256},
+	} {
+		device := optest.Sim
+		if c.hopper {
+			device = optest.Hopper
+		}
+		dev := device(t)
+		p := mustNew(t, Rademacher, dim, rows, c.opt)
+		runPTX(t, dev, p, pairs, false, 0, c.samples)
+		k := dev.Total(c.kernel)
+		if k.Conflicts() != 0 {
+			t.Errorf("%s: %d bank conflicts", c.kernel, k.Conflicts())
+		}
+		samples := uint64(c.samples)
+		least := dim/c.columns*2*c.planes*samples*rows + 4*samples*dim
+		if got := k.GlobalBytes(); got > least+least/10 {
+			t.Errorf("%s: %d bytes, %d would do", c.kernel, got, least)
+		}
+		if k.Global.Units != k.Global.Ideal {
+			t.Errorf("%s: %d sectors for requests of %d", c.kernel, k.Global.Units, k.Global.Ideal)
+		}
+		// The products give the entries of R: 64 or 128 samples each. A call of Philox is 20
+		// multiplications and 128 entries: none is drawn twice. A few more are addresses.
+		entries := k.Flops / (2 * c.planes * samples)
+		if entries != dim*rows {
+			t.Errorf("%s: products with %d entries of R instead of %d", c.kernel, entries, dim*rows)
+		}
+		if calls := 32 * k.Count("mul.wide.u32") / 20; 128*calls > entries+entries/50 {
+			t.Errorf("%s: %d calls of Philox for %d entries", c.kernel, calls, entries)
+		}
+		got := float64(32*integer(k)) / float64(entries)
+		t.Logf("sm_90a %v %s: %.2f integer instructions an entry of R, %.3f of the least bytes", c.hopper, c.kernel, got, float64(k.GlobalBytes())/float64(least))
+		if got > 2 {
+			t.Error("more than 2")
+		}
+	}
+}

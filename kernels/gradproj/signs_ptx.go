@@ -1,0 +1,100 @@
+package gradproj
+
+import (
+	_ "embed"
+	"encoding/binary"
+	"math"
+
+	"dataflex/driver"
+	"dataflex/kernels/ptx"
+)
+
+//go:embed signs.sm80.ptx
+var signs80 string
+
+//go:embed signs.sm90a.ptx
+var signs90 string
+
+var (
+	signs      = ptx.New("gradproj signs", signs80)
+	signsWgmma = ptx.New("gradproj signs for Hopper", signs90)
+)
+
+// As in signs.cuh and signs.sm90a.cu.
+const (
+	signRows = 16384 // rows that are summed before the blocks are added up
+	ring     = 8     // stages of 64 rows
+)
+
+// signsPTX multiplies the planes with R and adds the product to out.
+func (p *Projection) signsPTX(dev driver.Launcher, b *deviceBlock, format string) {
+	q := ptx.On(dev)
+	blocks := (b.first+b.rows-1)/signRows - b.first/signRows + 1
+	partial := q.Scratch(partialSlot, 4*blocks*b.n*p.dim)
+	product := signedProduct{planes: b.gamma, partial: partial, first: b.first, rows: b.rows, n: b.n, dim: p.dim, keys: &p.keys}
+	if ptx.Hopper(dev) {
+		product.hopper(q, format, blocks)
+	} else {
+		product.ampere(q, format, blocks)
+	}
+	p.addBlocks(q, b, partial, blocks, float32(1/math.Sqrt(float64(p.dim))))
+}
+
+// ampere launches signs.cu: 256 columns and 64 samples a block.
+func (s signedProduct) ampere(q *ptx.Queue, format string, blocks int) {
+	group, suffix := 64, "_64"
+	if s.n <= 16 {
+		group, suffix = 16, "_16"
+	}
+	q.Launch(signs, "gradproj_signs_"+format+suffix, driver.Config{
+		Grid:  driver.Dim{X: ptx.Blocks(s.dim, 256), Y: blocks, Z: ptx.Blocks(s.n, group)},
+		Block: driver.Dim{X: 256},
+	}, s.pack(q.Args()))
+}
+
+// hopper launches signs.sm90a.cu: 512 columns and 64 samples a block, or 256 and 128.
+func (s signedProduct) hopper(q *ptx.Queue, format string, blocks int) {
+	group, suffix, planes := 64, "_64", 1
+	switch {
+	case format == "bf16x3":
+		planes = 3
+	case s.n > 64:
+		group, suffix = 128, "_128"
+	}
+	// 64 rows of one plane of the samples: 128 bytes each.
+	tiles := q.TensorMap(driver.TensorMap{
+		Type: driver.TensorBF16, Addr: s.planes, Swizzle: 128,
+		Dims:    []uint64{uint64(s.rows), uint64(s.n), uint64(planes)},
+		Strides: []uint64{2 * uint64(s.rows), 2 * uint64(s.rows) * uint64(s.n)},
+		Box:     []uint32{64, uint32(group), 1},
+	})
+	q.Launch(signsWgmma, "gradproj_wgmma_"+format+suffix, driver.Config{
+		Grid:   driver.Dim{X: ptx.Blocks(s.dim, 512*64/group), Y: blocks, Z: ptx.Blocks(s.n, group)},
+		Block:  driver.Dim{X: 384},
+		Shared: ring * (planes*group*128 + 16),
+	}, s.pack(q.Args().TensorMap(tiles)))
+}
+
+// signedProduct is struct signed_product of signs.cuh.
+type signedProduct struct {
+	planes, partial, table uintptr
+	first, rows            int
+	n, dim                 int
+	block, pairs           int
+	keys                   *roundKeys
+}
+
+func (s signedProduct) pack(args *driver.Args) *driver.Args {
+	var b [136]byte
+	for i, v := range [...]uint64{uint64(s.planes), uint64(s.partial), uint64(s.table), uint64(s.first), uint64(s.rows)} {
+		binary.LittleEndian.PutUint64(b[8*i:], v)
+	}
+	for i, v := range [...]uint32{uint32(s.n), uint32(s.dim), uint32(s.block), uint32(s.pairs)} {
+		binary.LittleEndian.PutUint32(b[40+4*i:], v)
+	}
+	for r := range s.keys {
+		binary.LittleEndian.PutUint32(b[56+8*r:], s.keys[r][0][0])
+		binary.LittleEndian.PutUint32(b[60+8*r:], s.keys[r][1][0])
+	}
+	return args.Bytes(b[:], 8)
+}
