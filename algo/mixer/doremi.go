@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"dataflex/algo"
@@ -51,9 +52,17 @@ type doremi struct {
 	sum       []float64 // of α over steps, or updates
 	count     int
 	last      *lastBatch // upstream only
+	before    *before    // of the last step that was weighed
 	journal   journal
 	ownLoss   func(b decoder.Batch) ([]float32, error) // per token, of the model being trained
 	refLoss   func(b decoder.Batch) ([]float32, error)
+}
+
+// before is what a step started from: a step that is weighed again, without a row
+// whose gradient is no number, starts there again.
+type before struct {
+	step  int
+	state doremiState
 }
 
 // lastBatch is a micro-batch by its rows, as a checkpoint keeps it.
@@ -133,6 +142,11 @@ func (m *doremi) StepWeights(ctx context.Context, step int, micros []algo.MicroR
 	if err != nil {
 		return nil, fmt.Errorf("mixer doremi at step %d: %w", step, err)
 	}
+	if m.before != nil && m.before.step == step {
+		m.setState(m.before.state)
+		m.journal.rewind(m.before.state.Line)
+	}
+	m.before = &before{step, m.state()}
 	m.score(t)
 	m.ascend(m.scores)
 	if err := m.record(step); err != nil {
@@ -356,8 +370,16 @@ type doremiState struct {
 }
 
 // State is α, the last scores, the average so far and the last micro-batch.
-func (m *doremi) State() (json.RawMessage, error) {
-	return json.Marshal(doremiState{m.weights, m.scores, m.seen, m.sum, m.count, m.last, m.journal.last})
+func (m *doremi) State() (json.RawMessage, error) { return json.Marshal(m.state()) }
+
+// state is a copy, whatever becomes of m.
+func (m *doremi) state() doremiState {
+	return doremiState{slices.Clone(m.weights), slices.Clone(m.scores), slices.Clone(m.seen), slices.Clone(m.sum), m.count, m.last, m.journal.last}
+}
+
+func (m *doremi) setState(s doremiState) {
+	m.weights, m.scores, m.seen, m.sum = slices.Clone(s.Weights), slices.Clone(s.Scores), slices.Clone(s.Seen), slices.Clone(s.Sum)
+	m.count, m.last = s.Count, s.Last
 }
 
 // Restore takes State back.
@@ -370,7 +392,7 @@ func (m *doremi) Restore(raw json.RawMessage) error {
 	if len(s.Weights) != k || len(s.Scores) != k || len(s.Seen) != k || len(s.Sum) != k {
 		return fmt.Errorf("the checkpoint knows %d domains, this run has %d", len(s.Weights), k)
 	}
-	m.weights, m.scores, m.seen, m.sum, m.count, m.last = s.Weights, s.Scores, s.Seen, s.Sum, s.Count, s.Last
+	m.setState(s)
 	m.journal.last = s.Line
 	return nil
 }

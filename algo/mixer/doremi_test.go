@@ -3,6 +3,7 @@ package mixer
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"math"
 	"os"
@@ -106,6 +107,43 @@ func TestDoReMiSurvives(t *testing.T) {
 		t.Fatal(err)
 	}
 	near(t, "weights where nothing has any", w, []float64{0, 0}, 0)
+}
+
+// TestDoReMiWeighsAgain: a step that is weighed again without a row leaves what the
+// step without the row leaves, in the file too.
+func TestDoReMiWeighsAgain(t *testing.T) {
+	m, run, _ := made(t, "faithful")
+	other, _, _ := made(t, "faithful")
+	m.OutputDir(t.TempDir())
+	other.OutputDir(t.TempDir())
+	weigh := func(m *doremi, step int, rows ...int) {
+		t.Helper()
+		if _, err := m.StepWeights(context.Background(), step, []algo.MicroReport{micro(run.Train, rows...)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []*doremi{m, other} {
+		weigh(m, 0, 0, 1, 2)
+	}
+	weigh(m, 1, 3, 4, 5)
+	for _, m := range []*doremi{m, other} {
+		weigh(m, 1, 3, 4)
+		weigh(m, 2, 6, 7)
+	}
+	near(t, "α", m.weights, other.weights, 0)
+	near(t, "sum of α", m.sum, other.sum, 0)
+	if m.count != 3 {
+		t.Errorf("the average is over %d steps", m.count)
+	}
+	raw, err := os.ReadFile(m.journal.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(strings.TrimSpace(string(raw)), "\n") {
+		if !strings.HasPrefix(line, fmt.Sprintf(`{"step": %d,`, i)) || i > 2 {
+			t.Errorf("line %d is %s", i, line)
+		}
+	}
 }
 
 // TestDoReMiUnseen: a domain without any score yet.

@@ -45,6 +45,9 @@ func (j *journal) write(step int, fields report.Object) error {
 	return nil
 }
 
+// rewind takes back the lines after the one of step last.
+func (j *journal) rewind(last int) { j.last, j.open = last, false }
+
 func (j *journal) path() string { return filepath.Join(j.dir, j.name) }
 
 // trim drops, once, the lines that do not belong to this run: those after the last one

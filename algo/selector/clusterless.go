@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"dataflex/algo"
 	"dataflex/algo/cluster"
@@ -178,14 +179,44 @@ func (s *clusterLESS) partition(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	whole := finiteRows(v)
+	if len(whole) == 0 {
+		return errors.New("cluster_less: no row of the pool has a sentence vector of numbers")
+	}
+	if len(whole) < v.N {
+		v = v.Select(whole)
+	}
 	v.Normalize()
 	ids, err := cluster.Assign(ctx, s.run.Device, v, s.options)
 	if err != nil {
 		return err
 	}
-	s.ids, s.distances = ids, cluster.Distances(v, ids)
+	s.keep(whole, ids, cluster.Distances(v, ids))
 	s.run.Log.Info("cluster_less: the pool is partitioned", "rows", len(ids), "clusters", s.options.K, "method", string(s.options.Method))
 	return nil
+}
+
+// finiteRows lists the rows whose vectors are numbers.
+func finiteRows(v neighbor.Vectors) (rows []int) {
+	for i := range v.N {
+		if !slices.ContainsFunc(v.Row(i), func(x float32) bool { return math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) }) {
+			rows = append(rows, i)
+		}
+	}
+	return rows
+}
+
+// keep notes the clusters of rows. The others make a cluster of their own, which is as
+// good as its gradients.
+func (s *clusterLESS) keep(rows, ids []int, distances []float64) {
+	n := len(s.run.Train)
+	s.ids, s.distances = make([]int, n), make([]float64, n)
+	for i := range s.ids {
+		s.ids[i] = slices.Max(ids) + 1
+	}
+	for i, row := range rows {
+		s.ids[row], s.distances[row] = ids[i], distances[i]
+	}
 }
 
 func (s *clusterLESS) vectors(ctx context.Context) (neighbor.Vectors, error) {

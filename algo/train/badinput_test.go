@@ -35,14 +35,29 @@ func (f *fixture) edit(change func(raw []byte) []byte) string {
 	return "model_name_or_path=" + dir
 }
 
-// rewrite changes one tensor of the copied model.
+// rewrite changes one tensor of a model copied for the test.
 func (f *fixture) rewrite(name string, change func(t *checkpoint.Tensor)) string {
 	dir := f.copyModel()
-	w, err := checkpoint.OpenWeights(dir)
+	f.tensors(func(all []checkpoint.Tensor) []checkpoint.Tensor {
+		for i := range all {
+			if all[i].Name == name {
+				change(&all[i])
+			}
+		}
+		return all
+	})
+	return "model_name_or_path=" + dir
+}
+
+// tensors rewrites the weights of the copied model.
+func (f *fixture) tensors(change func([]checkpoint.Tensor) []checkpoint.Tensor) {
+	f.t.Helper()
+	path := filepath.Join(f.dir, "model", "model.safetensors")
+	w, err := checkpoint.OpenFile(path)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	var tensors []checkpoint.Tensor
+	var all []checkpoint.Tensor
 	for _, n := range w.Names() {
 		shape, _ := w.Shape(n)
 		size := 1
@@ -53,18 +68,14 @@ func (f *fixture) rewrite(name string, change func(t *checkpoint.Tensor)) string
 		if err := w.ReadFloat32(n, t.F32); err != nil {
 			f.t.Fatal(err)
 		}
-		if n == name {
-			change(&t)
-		}
-		tensors = append(tensors, t)
+		all = append(all, t)
 	}
 	if err := w.Close(); err != nil {
 		f.t.Fatal(err)
 	}
-	if err := checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), nil, tensors); err != nil {
+	if err := checkpoint.WriteSafetensors(path, nil, change(all)); err != nil {
 		f.t.Fatal(err)
 	}
-	return "model_name_or_path=" + dir
 }
 
 // TestBadInput: each fault is one error that names where it is and what to do,

@@ -36,6 +36,7 @@ type saved struct {
 	LossWeights    []float64           `json:"loss_weights,omitempty"`
 	Totals         totals              `json:"totals"`
 	Best           best                `json:"best"`
+	Skipped        map[int]int         `json:"skipped,omitempty"` // times that rows were left out of a step
 	Plateau        *optim.PlateauState `json:"plateau,omitempty"`
 	Data           string              `json:"data"` // hash of the training rows
 	Seed           uint64              `json:"seed"`
@@ -88,7 +89,7 @@ func (t *Trainer) fill(dir string) error {
 		}
 	}
 	s := saved{
-		Version: savedVersion, Step: t.step, OptimizerSteps: t.optimizer.Steps(), Window: t.sampler.window, Totals: t.totals, Best: t.best,
+		Version: savedVersion, Step: t.step, OptimizerSteps: t.optimizer.Steps(), Window: t.sampler.window, Totals: t.totals, Best: t.best, Skipped: t.skipped,
 		Data: t.ids.data, Seed: t.run.Seed, Batch: [2]int{t.Plan.Micro, t.Plan.Accumulate},
 	}
 	if t.plateau != nil {
@@ -141,7 +142,7 @@ func (t *Trainer) resume(dir string) error {
 	if err := t.restoreMethod(s); err != nil {
 		return fmt.Errorf("resume from %s: %w", dir, err)
 	}
-	t.step, t.totals, t.best = s.Step, s.Totals, s.Best
+	t.step, t.totals, t.best, t.skipped = s.Step, s.Totals, s.Best, s.Skipped
 	t.sampler.open(s.Window)
 	t.recorder.lastSaved = dir
 	if t.recorder.history, err = report.ReadHistory(dir); err != nil {

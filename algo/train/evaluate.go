@@ -48,7 +48,8 @@ func (t *Trainer) evaluate(ctx context.Context) (report.Object, error) {
 
 // evalLoss is Hugging Face's eval_loss: the mean over batches of each batch's mean
 // over its tokens. It is not the mean over all tokens, and a last, short batch
-// counts as much as the others (recorded: golden run static_sft_eval).
+// counts as much as the others (recorded: golden run static_sft_eval). Rows whose loss
+// is no number are left out, unless no row has one.
 func (t *Trainer) evalLoss(ctx context.Context, examples []data.Example) (loss float64, batches int, err error) {
 	size := t.Config.Training.PerDeviceEvalBatchSize
 	var sum float64
@@ -68,10 +69,16 @@ func (t *Trainer) evalLoss(ctx context.Context, examples []data.Example) (loss f
 		}
 		var batchSum float64
 		n := 0
-		for i, target := range m.Targets {
-			if target >= 0 {
-				batchSum += float64(tokenLoss[i])
-				n++
+		broken := t.brokenEval(examples, m, tokenLoss)
+		for r, labelled := range m.Labelled {
+			if broken[r] {
+				continue
+			}
+			n += labelled
+			for i := m.RowStart[r]; i < m.RowStart[r+1]; i++ {
+				if m.Targets[i] >= 0 {
+					batchSum += float64(tokenLoss[i])
+				}
 			}
 		}
 		if n > 0 {
@@ -79,10 +86,31 @@ func (t *Trainer) evalLoss(ctx context.Context, examples []data.Example) (loss f
 			batches++
 		}
 	}
-	if batches == 0 {
+	switch {
+	case batches == 0 && len(t.evalBroken) > 0:
+		return math.NaN(), 0, nil
+	case batches == 0:
 		return 0, 0, fmt.Errorf("evaluation: no row has a token to predict")
 	}
 	return sum / float64(batches), batches, nil
+}
+
+// brokenEval says which rows of a batch have a loss that is no number, and names each
+// of them once in a run.
+func (t *Trainer) brokenEval(examples []data.Example, m batch.Micro, tokenLoss []float32) []bool {
+	broken := make([]bool, len(m.Rows))
+	for _, i := range rowsNotFinite(m, tokenLoss) {
+		id := examples[m.Rows[i]].ID
+		broken[i] = true
+		if !t.evalBroken[id] {
+			t.log.Warn("an evaluation row's loss is not finite: evaluations leave it out while that is so", "dataset", id.Dataset, "row", id.Row, "step", t.step)
+		}
+		if t.evalBroken == nil {
+			t.evalBroken = map[data.ID]bool{}
+		}
+		t.evalBroken[id] = true
+	}
+	return broken
 }
 
 // evalAccuracy is the mean over rows of the share of labelled tokens that are the

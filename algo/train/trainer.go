@@ -1,11 +1,11 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"time"
 
 	"dataflex/algo"
@@ -51,12 +51,14 @@ type Trainer struct {
 
 	nonEmbedding float64 // parameters but the embeddings, adapters included: for total_flos
 
-	step     int
-	totals   totals
-	best     best
-	recorder *recorder
-	log      *slog.Logger
-	progress Progress
+	step       int
+	totals     totals
+	skipped    map[int]int      // how often training rows were left out of a step
+	evalBroken map[data.ID]bool // evaluation rows that were left out
+	best       best
+	recorder   *recorder
+	log        *slog.Logger
+	progress   Progress
 }
 
 // EvalSet is a named set of evaluation rows; the name is empty when there is one.
@@ -147,42 +149,67 @@ func (t *Trainer) advance(ctx context.Context) (stepStats, error) {
 // optimizerStep accumulates the gradients of a group of micro-batches and applies
 // them: the loss is the mean over all labelled tokens of the group.
 func (t *Trainer) optimizerStep(ctx context.Context) (stepStats, error) {
-	micros, labels := t.group()
 	lr := t.rate()
-	if labels == 0 {
+	g, err := t.gradient(ctx)
+	if err != nil {
+		return stepStats{}, err
+	}
+	t.count(g.micros)
+	if g.labels == 0 {
 		t.log.Warn("no labelled token in the rows of this step: the update is skipped", "step", t.step+1)
 		t.finishStep(0)
 		return stepStats{lr: lr}, nil
 	}
-	weights, err := t.tokenWeights(ctx, micros, labels)
-	if err != nil {
-		return stepStats{}, fmt.Errorf("step %d: %w", t.step+1, err)
-	}
-	t.zeroGradients()
-	var loss float64
-	tokenLoss, returned := make([][]float32, len(micros)), make([]float64, len(micros))
-	for i, m := range micros {
-		if err := ctx.Err(); err != nil {
-			return stepStats{}, err
-		}
-		if tokenLoss[i], returned[i], err = t.backward(m, i, weights[i]); err != nil {
-			return stepStats{}, fmt.Errorf("step %d, %s: %w", t.step+1, t.describe(m.Rows), err)
-		}
-		loss += returned[i]
-	}
-	norm := optim.GradNorm(t.device, t.params)
-	if math.IsNaN(norm) || math.IsInf(norm, 0) {
-		return stepStats{}, fmt.Errorf("step %d: the gradient is not finite (norm %v) while the loss is %v: lower learning_rate, or look at %s; %s",
-			t.step+1, norm, loss, t.describe(micros[0].Rows), t.lastCheckpoint())
-	}
-	t.optimizer.Step(lr, optim.Clip(norm, t.Config.Training.MaxGradNorm))
+	t.optimizer.Step(lr, optim.Clip(g.norm, t.Config.Training.MaxGradNorm))
 	if o, ok := t.method().(algo.Observer); ok {
-		if err := o.Observe(ctx, t.step, t.reports(micros, tokenLoss, returned)); err != nil {
+		if err := o.Observe(ctx, t.step, t.reports(g.micros, g.tokenLoss, g.returned)); err != nil {
 			return stepStats{}, fmt.Errorf("step %d, %s: %w", t.step+1, t.component.Name, err)
 		}
 	}
-	t.finishStep(loss)
-	return stepStats{loss: loss, gradNorm: norm, lr: lr}, nil
+	t.finishStep(g.loss)
+	return stepStats{loss: g.loss, gradNorm: g.norm, lr: lr}, nil
+}
+
+// gradient is what the parameters' gradients hold before an update, and of what.
+type gradient struct {
+	micros     []batch.Micro
+	labels     int
+	tokenLoss  [][]float32 // per micro-batch
+	returned   []float64   // likewise: its share of the loss
+	loss, norm float64
+}
+
+// accumulate adds up the gradients of micro-batches. Rows that make the loss or the
+// gradient no number are a *notFinite error.
+func (t *Trainer) accumulate(ctx context.Context, micros []batch.Micro, labels int) (*gradient, error) {
+	g := &gradient{micros: micros, labels: labels, tokenLoss: make([][]float32, len(micros)), returned: make([]float64, len(micros))}
+	weights, err := t.tokenWeights(ctx, micros, labels)
+	if err != nil {
+		return nil, fmt.Errorf("step %d: %w", t.step+1, err)
+	}
+	t.zeroGradients()
+	broken := &notFinite{what: "loss"}
+	for i, m := range micros {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if g.tokenLoss[i], g.returned[i], err = t.backward(m, i, weights[i]); err != nil {
+			return nil, fmt.Errorf("step %d, %s: %w", t.step+1, t.describe(m.Rows), err)
+		}
+		broken.add(m, g.tokenLoss[i])
+		g.loss += g.returned[i]
+	}
+	if len(broken.rows) > 0 {
+		return nil, broken
+	}
+	if g.norm = optim.GradNorm(t.device, t.params); finite(g.norm) {
+		return g, nil
+	}
+	if broken, err = t.brokenGradients(ctx, micros, weights); err != nil || len(broken.rows) > 0 {
+		return nil, cmp.Or[error](err, broken)
+	}
+	return nil, fmt.Errorf("step %d: the gradient is not finite (norm %v) while the loss is %v and every row's own gradient is finite: lower learning_rate, or look at %s; %s",
+		t.step+1, g.norm, g.loss, t.describe(micros[0].Rows), t.lastCheckpoint())
 }
 
 // rate is the learning rate of the coming step.
@@ -200,11 +227,15 @@ func (t *Trainer) finishStep(loss float64) {
 	t.step++
 }
 
-// group lays out the micro-batches of the coming step and counts their labels.
-func (t *Trainer) group() (micros []batch.Micro, labels int) {
-	for _, rows := range t.sampler.step(t.step) {
+// group lays out the micro-batches of a step and counts their labels.
+func (t *Trainer) group(step [][]int) (micros []batch.Micro, labels int) {
+	for _, rows := range step {
 		m := batch.Pack(t.train, rows)
-		t.count(&m)
+		examples := make([]data.Example, len(rows))
+		for i, r := range rows {
+			examples[i] = t.train[r]
+		}
+		m.PadLen = processor.PaddedLength(examples, t.padding())
 		micros = append(micros, m)
 		labels += m.Labels
 	}
@@ -212,16 +243,13 @@ func (t *Trainer) group() (micros []batch.Micro, labels int) {
 }
 
 // count keeps upstream's books, which go by padded tokens.
-func (t *Trainer) count(m *batch.Micro) {
-	rows := make([]data.Example, len(m.Rows))
-	for i, r := range m.Rows {
-		rows[i] = t.train[r]
+func (t *Trainer) count(micros []batch.Micro) {
+	for _, m := range micros {
+		padded := m.PadLen * len(m.Rows)
+		t.totals.Tokens += len(m.Tokens)
+		t.totals.Padded += padded
+		t.totals.Flos += 6 * float64(padded) * t.nonEmbedding
 	}
-	m.PadLen = processor.PaddedLength(rows, t.padding())
-	padded := m.PadLen * len(rows)
-	t.totals.Tokens += len(m.Tokens)
-	t.totals.Padded += padded
-	t.totals.Flos += 6 * float64(padded) * t.nonEmbedding
 }
 
 // padding is the multiple rows are padded to upstream.
@@ -247,10 +275,6 @@ func (t *Trainer) backward(m batch.Micro, index int, weight []float32) ([]float3
 		if m.Targets[i] >= 0 {
 			sum += float64(l) * float64(weight[i])
 		}
-	}
-	if math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return nil, 0, fmt.Errorf("the loss is %v: the weights or the data hold numbers that are not finite, or learning_rate %v is too high; %s",
-			sum, t.Config.Training.LearningRate, t.lastCheckpoint())
 	}
 	if b := t.balance(); b > 0 {
 		sum += float64(b) * t.model.BalanceLoss()
@@ -328,6 +352,9 @@ func (t *Trainer) Result() report.Object {
 	}
 	if t.Config.Tuning.IncludeEffectiveTokensPerSecond {
 		out.Set("effective_tokens_per_sec", report.Round(float64(t.totals.Tokens)/seconds, 3))
+	}
+	if n := t.timesSkipped(); n > 0 {
+		out.Set("skipped_samples", n)
 	}
 	if t.Config.Training.IncludeNumInputTokensSeen {
 		out.Set("num_input_tokens_seen", t.totals.Padded)

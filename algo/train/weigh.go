@@ -86,6 +86,7 @@ func uniformRows(micros []batch.Micro) [][]float64 {
 // weigh asks the weighter: it sees the loss of every row of the step first.
 func (t *Trainer) weigh(ctx context.Context, micros []batch.Micro) ([][]float64, algo.Reduction, error) {
 	q := algo.WeightRequest{Step: t.step, Total: t.Plan.Total, Micros: micros}
+	broken := &notFinite{what: "loss"}
 	for _, m := range micros {
 		tokenLoss, err := t.model.Losses(m.Batch, 0)
 		if err != nil {
@@ -98,6 +99,10 @@ func (t *Trainer) weigh(ctx context.Context, micros []batch.Micro) ([][]float64,
 			}
 		}
 		q.Loss = append(q.Loss, mean)
+		broken.add(m, tokenLoss)
+	}
+	if len(broken.rows) > 0 {
+		return nil, 0, broken
 	}
 	rows, how, err := t.weighter.Weigh(ctx, q)
 	if err != nil {

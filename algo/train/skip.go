@@ -1,0 +1,144 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"dataflex/algo/batch"
+	"dataflex/algo/report"
+	"dataflex/model/optim"
+)
+
+// notFinite is an error of training rows whose loss or gradient is no number.
+type notFinite struct {
+	what string // loss or gradient
+	rows []int
+}
+
+func (e *notFinite) Error() string {
+	return fmt.Sprintf("the %s of %d rows is not finite", e.what, len(e.rows))
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// gradient makes the gradient of the coming step. A row whose loss or gradient is no
+// number is left out, and the step made again as if it did not hold the row: other
+// micro-batches, other normalisation, other weights, nothing of what came before.
+func (t *Trainer) gradient(ctx context.Context) (*gradient, error) {
+	rows := t.sampler.step(t.step)
+	for {
+		micros, labels := t.group(rows)
+		if labels == 0 {
+			return &gradient{micros: micros}, nil
+		}
+		g, err := t.accumulate(ctx, micros, labels)
+		var broken *notFinite
+		if !errors.As(err, &broken) {
+			return g, err
+		}
+		if rows, err = t.without(broken, micros); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// rowsNotFinite lists which of a micro-batch's rows have a loss that is no number.
+func rowsNotFinite(m batch.Micro, tokenLoss []float32) (at []int) {
+	mean, ok := m.RowMeans(tokenLoss)
+	for i := range m.Rows {
+		if ok[i] && !finite(mean[i]) {
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
+func (e *notFinite) add(m batch.Micro, tokenLoss []float32) {
+	for _, i := range rowsNotFinite(m, tokenLoss) {
+		e.rows = append(e.rows, m.Rows[i])
+	}
+}
+
+// brokenGradients looks for the rows that make a step's gradient no number though
+// the losses are finite, by the gradient of each.
+func (t *Trainer) brokenGradients(ctx context.Context, micros []batch.Micro, weights [][]float32) (*notFinite, error) {
+	broken := &notFinite{what: "gradient"}
+	for i, m := range micros {
+		for r, row := range m.Rows {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			t.zeroGradients()
+			alone := batch.Pack(t.train, []int{row})
+			alone.PadLen = m.PadLen
+			if _, _, err := t.backward(alone, i, weights[i][m.RowStart[r]:m.RowStart[r+1]]); err != nil {
+				return nil, fmt.Errorf("step %d, %s: %w", t.step+1, t.describe([]int{row}), err)
+			}
+			if !finite(optim.GradNorm(t.device, t.params)) {
+				broken.rows = append(broken.rows, row)
+			}
+		}
+	}
+	return broken, nil
+}
+
+// without is a step's rows but the broken ones, which are counted, and each named
+// once. A step of which nothing is left to learn from is an error: then it is not
+// the rows.
+func (t *Trainer) without(broken *notFinite, micros []batch.Micro) ([][]int, error) {
+	var rows [][]int
+	left := 0
+	for _, m := range micros {
+		var kept []int
+		for i, row := range m.Rows {
+			if slices.Contains(broken.rows, row) {
+				continue
+			}
+			kept = append(kept, row)
+			left += m.Labelled[i]
+		}
+		if len(kept) > 0 {
+			rows = append(rows, kept)
+		}
+	}
+	if left == 0 {
+		return nil, fmt.Errorf("step %d, %s: the %s of every row of the step is NaN or infinite: the weights hold numbers that are not finite, or learning_rate %v is too high; %s",
+			t.step+1, t.describe(broken.rows), broken.what, t.Config.Training.LearningRate, t.lastCheckpoint())
+	}
+	for _, row := range broken.rows {
+		if err := t.skip(row, broken.what); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+// skip notes that a row was left out of the coming step.
+func (t *Trainer) skip(row int, what string) error {
+	if t.skipped == nil {
+		t.skipped = map[int]int{}
+	}
+	t.skipped[row]++
+	if t.skipped[row] > 1 {
+		return nil
+	}
+	id := t.train[row].ID
+	t.log.Warn("a row's "+what+" is not finite: it is left out of this step, and of every other where that is so", "dataset", id.Dataset, "row", id.Row, "step", t.step+1)
+	return t.recorder.note(report.Object{
+		{Key: "skipped_dataset", Value: id.Dataset},
+		{Key: "skipped_row", Value: id.Row},
+		{Key: "epoch", Value: t.Plan.Epoch(t.step)},
+		{Key: "step", Value: t.step + 1},
+	})
+}
+
+// timesSkipped is how many samples were left out of steps, a row as often as it was.
+func (t *Trainer) timesSkipped() (n int) {
+	for _, times := range t.skipped {
+		n += times
+	}
+	return n
+}
