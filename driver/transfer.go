@@ -56,6 +56,34 @@ func Upload[T Element](dev Device, dst Slice[T], src []T) error {
 	return dev.CopyIn(dst.Memory(), bytesOf(src))
 }
 
+// Place returns data where dev's kernels reach it: the slices themselves on the host,
+// copies elsewhere, which release frees.
+func Place[T Element](dev Device, data ...[]T) (placed []Slice[T], release func(), err error) {
+	var copies []Memory
+	release = func() {
+		for _, m := range copies {
+			dev.Free(m)
+		}
+	}
+	for _, s := range data {
+		if dev.Kind() == CPU {
+			placed = append(placed, FromHost(s))
+			continue
+		}
+		m, err := dev.Alloc(len(bytesOf(s)))
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		copies, placed = append(copies, m), append(placed, View[T](m))
+		if err := Upload(dev, View[T](m), s); err != nil {
+			release()
+			return nil, nil, err
+		}
+	}
+	return placed, release, nil
+}
+
 func bytesOf[T Element](s []T) []byte {
 	var zero T
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(zero)))

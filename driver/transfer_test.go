@@ -51,3 +51,31 @@ func TestTransfers(t *testing.T) {
 		dev.Close()
 	}
 }
+
+// Placed slices are the slices themselves on the host, and copies that can be freed
+// elsewhere.
+func TestPlace(t *testing.T) {
+	for _, dev := range []driver.Device{cpu.New(1), sim.New(sim.Options{})} {
+		x, y := []float32{1, 2, 3}, []float32{4}
+		placed, release, err := driver.Place(dev, x, y)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x[0] = 7
+		want := []float32{1, 2, 3}
+		if dev.Kind() == driver.CPU {
+			want[0] = 7
+		}
+		if got, err := driver.Read(dev, placed[0]); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v: %v, %v", dev.Kind(), got, err)
+		}
+		if got, err := driver.Read(dev, placed[1]); err != nil || !slices.Equal(got, y) {
+			t.Errorf("%v: %v, %v", dev.Kind(), got, err)
+		}
+		release()
+		if dev.Used() != 0 {
+			t.Errorf("%v: %d bytes in use", dev.Kind(), dev.Used())
+		}
+		dev.Close()
+	}
+}

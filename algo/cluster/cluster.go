@@ -62,14 +62,19 @@ func Assign(ctx context.Context, dev driver.Device, v neighbor.Vectors, o Option
 		return nil, errors.New("cluster: no vectors")
 	}
 	o.K = max(1, min(o.K, v.N))
-	p := partition{ctx: ctx, dev: dev, rows: v, Options: o}
+	placed, release, err := driver.Place(dev, v.Data)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %d vectors on the device: %w", v.N, err)
+	}
+	defer release()
+	p := partition{ctx: ctx, dev: dev, rows: v, data: placed[0], Options: o}
 	switch o.Method {
 	case KMeans, SphericalKMeans:
 		return p.lloyd()
 	case FarthestFirst:
 		return p.farthestFirst()
 	case LSH:
-		return p.lsh(), nil
+		return p.lsh()
 	case RandomPartition:
 		return p.random(), nil
 	}
@@ -80,6 +85,7 @@ type partition struct {
 	ctx  context.Context
 	dev  driver.Device
 	rows neighbor.Vectors
+	data driver.F32 // rows, where dev reaches them
 	Options
 }
 
@@ -146,19 +152,31 @@ func (p *partition) nearest(centres neighbor.Vectors, spherical bool) ([]int, er
 		}
 	}
 	ids := make([]int, p.rows.N)
-	score := make([]float32, min(chunk, p.rows.N)*centres.N)
+	start := make([]float32, min(chunk, p.rows.N)*centres.N) // of the scores
+	placed, release, err := driver.Place(p.dev, centres.Data, start)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	for first := 0; first < p.rows.N; first += chunk {
 		if err := p.ctx.Err(); err != nil {
 			return nil, err
 		}
 		m := min(chunk, p.rows.N-first)
-		s := score[:m*centres.N]
 		for i := range m {
-			copy(s[i*centres.N:], half)
+			copy(start[i*centres.N:], half)
+		}
+		score := placed[1].Sub(0, m*centres.N)
+		if err := driver.Upload(p.dev, score, start[:m*centres.N]); err != nil {
+			return nil, err
 		}
 		// |c|²/2 - x·c orders the centres as |x-c|² does.
-		gemm.Run(p.dev, gemm.NT, m, centres.N, p.rows.Dim, -1, driver.FromHost(p.rows.Data[first*p.rows.Dim:]), p.rows.Dim,
-			driver.FromHost(centres.Data), p.rows.Dim, 1, driver.FromHost(s), centres.N)
+		gemm.Run(p.dev, gemm.NT, m, centres.N, p.rows.Dim, -1, p.data.Sub(first*p.rows.Dim, (first+m)*p.rows.Dim), p.rows.Dim,
+			placed[0], p.rows.Dim, 1, score, centres.N)
+		s, err := driver.Read(p.dev, score)
+		if err != nil {
+			return nil, err
+		}
 		for i := range m {
 			ids[first+i] = smallest(s[i*centres.N : (i+1)*centres.N])
 		}
@@ -221,7 +239,7 @@ func (p *partition) farthestFirst() ([]int, error) {
 
 // lsh buckets rows by the signs of their projections on random directions; beyond
 // K buckets, in the order of their codes, clusters are shared.
-func (p *partition) lsh() []int {
+func (p *partition) lsh() ([]int, error) {
 	width := p.Bits
 	if width == 0 {
 		width = max(1, bits.Len(uint(p.K-1)))
@@ -229,9 +247,16 @@ func (p *partition) lsh() []int {
 	width = min(width, 30)
 	planes := make([]float32, p.rows.Dim*width)
 	rng.NewTorch(p.Seed+31).Normal(planes, 0, 1)
-	projected := make([]float32, p.rows.N*width)
-	gemm.Run(p.dev, gemm.NN, p.rows.N, width, p.rows.Dim, 1, driver.FromHost(p.rows.Data), p.rows.Dim,
-		driver.FromHost(planes), width, 0, driver.FromHost(projected), width)
+	placed, release, err := driver.Place(p.dev, planes, make([]float32, p.rows.N*width))
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	gemm.Run(p.dev, gemm.NN, p.rows.N, width, p.rows.Dim, 1, p.data, p.rows.Dim, placed[0], width, 0, placed[1], width)
+	projected, err := driver.Read(p.dev, placed[1])
+	if err != nil {
+		return nil, err
+	}
 	codes := make([]int, p.rows.N)
 	for i := range codes {
 		for b, x := range projected[i*width : (i+1)*width] {
@@ -247,7 +272,7 @@ func (p *partition) lsh() []int {
 		at, _ := slices.BinarySearch(unique, c)
 		codes[i] = at % p.K
 	}
-	return codes
+	return codes, nil
 }
 
 // random deals a random permutation out.

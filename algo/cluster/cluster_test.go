@@ -10,7 +10,9 @@ import (
 
 	"dataflex/algo/neighbor"
 	"dataflex/data/rng"
+	"dataflex/driver"
 	"dataflex/driver/cpu"
+	"dataflex/kernels/optest"
 )
 
 // upstream is what upstream's own code makes of testdata/vectors.npy (derive.py).
@@ -38,8 +40,8 @@ func fixture(t *testing.T) (neighbor.Vectors, upstream) {
 
 func TestUpstreamsPartitions(t *testing.T) {
 	v, want := fixture(t)
-	dev := cpu.New(2)
-	defer dev.Close()
+	host := cpu.New(2)
+	defer host.Close()
 	for name, o := range map[string]Options{
 		"kmeans":                {Method: KMeans},
 		"kmeans30":              {Method: KMeans, K: 30, Seed: 3},
@@ -57,12 +59,14 @@ func TestUpstreamsPartitions(t *testing.T) {
 			o.K = 10 // 91 rows, 10 to a cluster
 		}
 		o.Iterations = 6
-		got, err := Assign(context.Background(), dev, v, o)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if !slices.Equal(got, want.Assign[name]) {
-			t.Errorf("%s: %v, want %v", name, got, want.Assign[name])
+		for _, dev := range []driver.Device{host, optest.Device(t, 80)} {
+			got, err := Assign(context.Background(), dev, v, o)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if !slices.Equal(got, want.Assign[name]) {
+				t.Errorf("%s on %v: %v, want %v", name, dev.Kind(), got, want.Assign[name])
+			}
 		}
 	}
 }

@@ -109,7 +109,12 @@ func Search(ctx context.Context, dev driver.Device, queries, base Vectors, k int
 		half[i] = float32(squares(base.Row(i)) / 2)
 	}
 	f := &Found{M: queries.N, K: k, Index: make([]int, queries.N*k), Squared: make([]float64, queries.N*k)}
-	score := make([]float32, queryBlock*min(baseBlock, base.N))
+	placed, release, err := driver.Place(dev, queries.Data, base.Data, make([]float32, queryBlock*min(baseBlock, base.N)))
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	start := make([]float32, placed[2].Len()) // of the scores
 	for q := 0; q < queries.N; q += queryBlock {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -118,14 +123,17 @@ func Search(ctx context.Context, dev driver.Device, queries, base Vectors, k int
 		best := topk.NewBest(m, min(k+slack, base.N))
 		for b := 0; b < base.N; b += baseBlock {
 			n := min(baseBlock, base.N-b)
-			s := score[:m*n]
 			for i := range m {
-				copy(s[i*n:], half[b:b+n])
+				copy(start[i*n:], half[b:b+n])
+			}
+			score := placed[2].Sub(0, m*n)
+			if err := driver.Upload(dev, score, start[:m*n]); err != nil {
+				return nil, err
 			}
 			// |b|²/2 - q·b orders the rows as |q-b|² does.
-			gemm.Run(dev, gemm.NT, m, n, base.Dim, -1, driver.FromHost(queries.Data[q*base.Dim:]), base.Dim,
-				driver.FromHost(base.Data[b*base.Dim:]), base.Dim, 1, driver.FromHost(s), n)
-			best.Keep(dev, driver.FromHost(s), m, n, b)
+			gemm.Run(dev, gemm.NT, m, n, base.Dim, -1, placed[0].Sub(q*base.Dim, (q+m)*base.Dim), base.Dim,
+				placed[1].Sub(b*base.Dim, (b+n)*base.Dim), base.Dim, 1, score, n)
+			best.Keep(dev, score, m, n, b)
 		}
 		for i := range m {
 			f.put(q+i, queries.Row(q+i), base, best.Row(i))

@@ -11,6 +11,7 @@ import (
 
 	"dataflex/data/npy"
 	"dataflex/driver/cpu"
+	"dataflex/kernels/optest"
 )
 
 // The file is the one upstream's own offline script writes when its approximate
@@ -84,6 +85,26 @@ func TestSearchIsExact(t *testing.T) {
 		if f.Squared[q*k] != squared[order[0]] {
 			t.Errorf("query %d: squared distance %v, want %v", q, f.Squared[q*k], squared[order[0]])
 		}
+	}
+}
+
+// TestSearchOnADevice: the same rows by the kernels.
+func TestSearchOnADevice(t *testing.T) {
+	host := cpu.New(1)
+	defer host.Close()
+	r := rand.New(rand.NewPCG(9, 10))
+	base, queries := random(r, 300, 6), random(r, 70, 6)
+	copy(base.Row(200), base.Row(3))
+	want, err := Search(context.Background(), host, queries, base, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Search(context.Background(), optest.Device(t, 80), queries, base, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got.Index, want.Index) || !slices.Equal(got.Squared, want.Squared) {
+		t.Errorf("%v, want %v", got.Index, want.Index)
 	}
 }
 
