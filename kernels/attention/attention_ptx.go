@@ -71,20 +71,21 @@ func newCall(dev driver.Launcher, p Params, t int) *call {
 	return c
 }
 
-// deviceUnits lists blocks of `rows` rows as the kernels read them: the segment's first token
-// and the one after its last, the block's first, 0. Blocks with most keys come first.
+// deviceUnits lists blocks of `rows` rows as the kernels read them: the segment's first
+// token and the one after its last, the block's first, its place among all blocks in the
+// order of their rows. Blocks with most keys come first.
 func deviceUnits(segments []int32, rows int32) []int32 {
-	type unit struct{ lo, hi, first int32 }
+	type unit struct{ lo, hi, first, place int32 }
 	var units []unit
 	for s, lo := range segments[:len(segments)-1] {
 		for first := lo; first < segments[s+1]; first += rows {
-			units = append(units, unit{lo, segments[s+1], first})
+			units = append(units, unit{lo, segments[s+1], first, int32(len(units))})
 		}
 	}
 	slices.SortStableFunc(units, func(a, b unit) int { return cmp.Compare(b.first-b.lo, a.first-a.lo) })
 	out := make([]int32, 0, 4*len(units))
 	for _, u := range units {
-		out = append(out, u.lo, u.hi, u.first, 0)
+		out = append(out, u.lo, u.hi, u.first, u.place)
 	}
 	return out
 }

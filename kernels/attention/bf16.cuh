@@ -25,7 +25,7 @@ struct arguments {
   const u16* d_o;
   const float* delta;
   float *out, *out_lse, *dq, *dk, *dv;
-  const int* units;  // [n][4]: first and last+1 token of the segment, first row of the block, 0
+  const int* units;  // [n][4]: first and last+1 token of the segment, first row of the block, its place
   int tokens, heads, kv_heads, head_dim, window, vec;
   float scale, cap;
 };

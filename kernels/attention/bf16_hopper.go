@@ -15,13 +15,16 @@ var bf16SM90a string
 
 var familyHopper = ptx.New("attention, sm_90a", bf16SM90a)
 
-// As in tile_hopper.cuh and forward_hopper.cuh.
+// As in tile_hopper.cuh, forward_hopper.cuh, backward_hopper.cuh and hopper.sm90a.cu.
 const (
-	hopperRows    = 128
-	hopperThreads = 384
-	hopperKeys    = 128
-	hopperStages  = 2
-	slotBarriers  = 16 // bytes
+	hopperRows     = 128
+	hopperThreads  = 384
+	forwardKeys    = 128
+	forwardStages  = 2
+	backwardRows   = 64 // of the other side
+	backwardStages = 3
+	slotBarriers   = 16 // bytes
+	termsThreads   = 256
 )
 
 // hopper reports whether there is a kernel for sm_90a.
@@ -41,7 +44,7 @@ type hopperCall struct {
 // Places in hopperCall.addr: struct arguments of tile_hopper.cuh.
 const (
 	hopperLSE = iota
-	hopperDelta
+	hopperTerms
 	hopperOut
 	hopperOutLSE
 	hopperDQ
@@ -55,12 +58,12 @@ func (c *hopperCall) rows(x bf16, heads, box int) *driver.EncodedTensorMap {
 	return c.q.Tiles(x.Addr(), c.tokens, n, n, box)
 }
 
-// launch runs a kernel, a block per unit and head, on these maps.
-func (c *hopperCall) launch(kernel string, heads, shared int, maps ...*driver.EncodedTensorMap) {
-	args := c.q.Args()
-	for _, m := range maps {
-		args.TensorMap(m)
-	}
+func newHopperCall(dev driver.Launcher, p Params, t int) *hopperCall {
+	return &hopperCall{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, hopperRows)}
+}
+
+// launch runs a kernel, a block per unit and head, on what args already has.
+func (c *hopperCall) launch(kernel string, heads, threads, shared int, args *driver.Args) {
 	var b [88]byte
 	at := 0
 	for _, a := range append(c.addr[:], ptx.Upload(c.q, c.units)) {
@@ -68,12 +71,12 @@ func (c *hopperCall) launch(kernel string, heads, shared int, maps ...*driver.En
 		at += 8
 	}
 	for _, v := range [...]uint32{
-		uint32(c.tokens), uint32(c.p.Heads), uint32(c.p.KVHeads), uint32(c.p.Window), math.Float32bits(c.p.Scale),
+		uint32(len(c.units) / 4), uint32(c.tokens), uint32(c.p.Heads), uint32(c.p.KVHeads), uint32(c.p.Window), math.Float32bits(c.p.Scale),
 	} {
 		binary.LittleEndian.PutUint32(b[at:], v)
 		at += 4
 	}
-	config := ptx.Grid(len(c.units)/4*heads, hopperThreads)
+	config := ptx.Grid(len(c.units)/4*heads, threads)
 	config.Shared = shared
 	c.q.Launch(familyHopper, fmt.Sprintf("%s_%d", kernel, c.p.HeadDim), config, args.Bytes(b[:], 8))
 }
@@ -82,10 +85,29 @@ func forwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F3
 	if t == 0 {
 		return
 	}
-	c := &hopperCall{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, hopperRows)}
+	c := newHopperCall(dev, p, t)
 	c.addr = [7]uintptr{hopperOut: o.Addr(), hopperOutLSE: lse.Addr()}
-	slot := 2 * hopperKeys * p.HeadDim
-	shared := 2*hopperRows*p.HeadDim + 2*hopperStages*(slot+slotBarriers) + 8
-	c.launch("attention_hopper_forward", p.Heads, shared,
-		c.rows(q, p.Heads, hopperRows), c.rows(k, p.KVHeads, hopperKeys), c.rows(v, p.KVHeads, hopperKeys))
+	slot := 2*forwardKeys*p.HeadDim + slotBarriers
+	shared := 2*hopperRows*p.HeadDim + 2*forwardStages*slot + 8
+	c.launch("attention_hopper_forward", p.Heads, hopperThreads, shared, c.q.Args().
+		TensorMap(c.rows(q, p.Heads, hopperRows)).TensorMap(c.rows(k, p.KVHeads, forwardKeys)).TensorMap(c.rows(v, p.KVHeads, forwardKeys)))
+}
+
+func backwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, do bf16, dq, dk, dv driver.F32, t int) {
+	if t == 0 {
+		return
+	}
+	c := newHopperCall(dev, p, t)
+	terms := c.q.Scratch(0, 8*p.Heads*hopperRows*len(c.units)/4)
+	c.addr = [7]uintptr{hopperLSE: lse.Addr(), hopperTerms: terms, hopperDQ: dq.Addr(), hopperDK: dk.Addr(), hopperDV: dv.Addr()}
+	c.launch("attention_hopper_terms", p.Heads, termsThreads, 0, c.q.Args().Addr(do.Addr()).Addr(o.Addr()))
+
+	slot := 2*2*backwardRows*p.HeadDim + 8*backwardRows + slotBarriers
+	shared := 2*2*hopperRows*p.HeadDim + backwardStages*slot + 8
+	c.launch("attention_hopper_backward_q", p.Heads, hopperThreads, shared, c.q.Args().
+		TensorMap(c.rows(q, p.Heads, hopperRows)).TensorMap(c.rows(do, p.Heads, hopperRows)).
+		TensorMap(c.rows(k, p.KVHeads, backwardRows)).TensorMap(c.rows(v, p.KVHeads, backwardRows)))
+	c.launch("attention_hopper_backward_kv", p.KVHeads, hopperThreads, shared, c.q.Args().
+		TensorMap(c.rows(q, p.Heads, backwardRows)).TensorMap(c.rows(do, p.Heads, backwardRows)).
+		TensorMap(c.rows(k, p.KVHeads, hopperRows)).TensorMap(c.rows(v, p.KVHeads, hopperRows)))
 }

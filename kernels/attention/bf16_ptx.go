@@ -51,6 +51,10 @@ func forwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F
 }
 
 func backwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, do bf16, dq, dk, dv driver.F32, t int) {
+	if p.hopper(dev) {
+		backwardHopper(dev, p, q, k, v, o, lse, do, dq, dk, dv, t)
+		return
+	}
 	c := newCall(dev, p, t)
 	delta := c.q.Scratch(0, 4*p.Heads*t)
 	c.q.Launch(familyBF16, "attention_delta_bf16", ptx.Grid(ptx.Blocks(p.Heads*t, 8), 256), c.q.Args().

@@ -1,8 +1,17 @@
 // Causal attention on bf16 for sm_90a, heads of 64 and 128, no soft cap:
-// forward_hopper.cuh.
+// forward_hopper.cuh, backward_hopper.cuh.
+#include "backward_hopper.cuh"
 #include "forward_hopper.cuh"
 
-#define MAPS const __grid_constant__ tensor_map q, const __grid_constant__ tensor_map k, const __grid_constant__ tensor_map v
-
-KERNEL __launch_bounds__(threads, 1) attention_hopper_forward_64(MAPS, arguments p) { forward<64>(&q, &k, &v, p); }
-KERNEL __launch_bounds__(threads, 1) attention_hopper_forward_128(MAPS, arguments p) { forward<128>(&q, &k, &v, p); }
+#define MAP(x) const __grid_constant__ tensor_map x
+#define ATTENTION(D)                                                                                                                   \
+  KERNEL __launch_bounds__(threads, 1) attention_hopper_forward_##D(MAP(q), MAP(k), MAP(v), arguments p) { forward<D>(&q, &k, &v, p); } \
+  KERNEL __launch_bounds__(256, 4) attention_hopper_terms_##D(const u16* d_o, const float* o, arguments p) { make_terms<D>(d_o, o, p); } \
+  KERNEL __launch_bounds__(threads, 1) attention_hopper_backward_q_##D(MAP(q), MAP(d_o), MAP(k), MAP(v), arguments p) {                \
+    backward_q<D, 64, 3>(&q, &d_o, &k, &v, p);                                                                                         \
+  }                                                                                                                                    \
+  KERNEL __launch_bounds__(threads, 1) attention_hopper_backward_kv_##D(MAP(q), MAP(d_o), MAP(k), MAP(v), arguments p) {               \
+    backward_kv<D, 64, 3>(&q, &d_o, &k, &v, p);                                                                                        \
+  }
+ATTENTION(64)
+ATTENTION(128)

@@ -24,7 +24,7 @@ extern __shared__ __align__(16) float memory[];
 struct arguments {
   const float *q, *k, *v, *o, *lse, *d_o, *delta;
   float *out, *out_lse, *dq, *dk, *dv;
-  const int* units;  // [n][4]: first and last+1 token of the segment, first row of the block, 0
+  const int* units;  // [n][4]: first and last+1 token of the segment, first row of the block, its place
   int tokens, heads, kv_heads, head_dim, window, vec;
   float scale, cap;
 };

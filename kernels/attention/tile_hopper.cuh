@@ -19,19 +19,21 @@ extern __shared__ __align__(1024) u8 memory[];
 
 // As bf16_hopper.go packs them.
 struct arguments {
-  const float *lse, *delta;
-  float *out, *out_lse, *dq, *dk, *dv;
-  const int* units;  // [n][4]: first and last+1 token of the segment, first row of the block, 0
-  int tokens, heads, kv_heads, window;
+  const float* lse;
+  float *terms, *out, *out_lse, *dq, *dk, *dv;
+  // [n][4]: first and last+1 token of the segment, first row of the block, the block's
+  // place among all blocks in the order of their rows.
+  const int* units;
+  int blocks, tokens, heads, kv_heads, window;
   float scale;
 };
 
-struct unit { int lo, hi, first, head; };
+struct unit { int lo, hi, first, place, head; };
 
 // Blocks of the longest rows come first, for every head.
 DEV unit unit_of(const arguments& p, int heads) {
   const int* u = p.units + 4 * (blockIdx.x / heads);
-  return {u[0], u[1], u[2], (int)(blockIdx.x % heads)};
+  return {u[0], u[1], u[2], u[3], (int)(blockIdx.x % heads)};
 }
 
 DEV float exp2_approx(float x) {
@@ -71,7 +73,9 @@ template <int Stages> struct ring {
     mbarrier_expect(full(n), bytes);
   }
   DEV_METHOD void wait(int n) const { mbarrier_wait(full(n), n / Stages % 2); }
+  // What any lane has read of the slot is read.
   DEV_METHOD void release(int n) const {
+    asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
     if (threadIdx.x % 32 == 0) mbarrier_arrive(empty(n));
   }
 };
@@ -126,5 +130,15 @@ template <int D> DEV void store_rows(float* dst, i64 ld, int first, int end, con
   }
 }
 
-// sees reports whether query i attends to key j of its segment.
-DEV bool sees(int i, int j, int window) { return (j <= i) & ((window == 0) | (i - j < window)); }
+// range is the columns [begin, begin + count) of a tile.
+struct range {
+  int begin;
+  u32 count;
+  DEV_METHOD bool has(int column) const { return (u32)(column - begin) < count; }
+};
+DEV range range_of(int begin, int end) { return {begin, (u32)max(0, end - begin)}; }
+
+// keys_seen are the columns, of a tile of keys from k0 on, that query i of its segment
+// attends to; queries_seeing those, of a tile of queries from q0 on, that attend to key j.
+DEV range keys_seen(int i, int k0, int window) { return range_of(window > 0 ? max(0, i + 1 - window - k0) : 0, i + 1 - k0); }
+DEV range queries_seeing(int j, int q0, int end, int window) { return range_of(j - q0, (window > 0 ? min(end, j + window) : end) - q0); }
