@@ -105,9 +105,32 @@ func TestFloors(t *testing.T) {
 	}
 }
 
+// TestCompiled: what the device says of a folder of PTX, and of a folder without.
+func TestCompiled(t *testing.T) {
+	dir := t.TempDir()
+	text, err := os.ReadFile("../../kernels/peak/peak.sm90a.ptx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "peak.sm90a.ptx"), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "k.json")
+	if err := run(options{device: "sim", ptx: dir, json: out}, new(strings.Builder)); err != nil {
+		t.Fatal(err)
+	}
+	k := readReport(t, out).Kernels
+	if len(k) != 1 || k[0].Name != "peak_products" || k[0].Shared != 32768 || k[0].Threads != 128 || k[0].Local != 0 {
+		t.Errorf("%+v", k)
+	}
+	if err := run(options{device: "sim", ptx: t.TempDir()}, new(strings.Builder)); err == nil || !strings.Contains(err.Error(), "no *.ptx") {
+		t.Errorf("an empty folder: %v", err)
+	}
+}
+
 // TestErrors: what fails in one case is its record's, and the error of the whole.
 func TestErrors(t *testing.T) {
-	b := newBench(must2(open("sim")), true)
+	b := newBench(must2(open("sim")), true, true)
 	defer b.dev.Close()
 	r := &Report{Records: []Record{
 		b.measure(Case{Op: "fails", setup: func(*room) func() { return func() { panic("on purpose") } }}),
@@ -118,10 +141,10 @@ func TestErrors(t *testing.T) {
 	if err := r.failures(); err == nil || err.Error() != "1 of 1 cases failed" {
 		t.Errorf("%v", err)
 	}
-	if _, err := selected("gpu", regexp.MustCompile("")); err == nil || !strings.Contains(err.Error(), "cuda, cpu and sim") {
+	if _, err := selected("gpu", false, regexp.MustCompile("")); err == nil || !strings.Contains(err.Error(), "cuda, cpu and sim") {
 		t.Errorf("%v", err)
 	}
-	if _, err := selected("cpu", regexp.MustCompile("nothing")); err == nil || !strings.Contains(err.Error(), "-list") {
+	if _, err := selected("cpu", false, regexp.MustCompile("nothing")); err == nil || !strings.Contains(err.Error(), "-list") {
 		t.Errorf("%v", err)
 	}
 	if err := run(options{device: "cuda"}, new(strings.Builder)); err == nil || !strings.Contains(err.Error(), "cuda") {

@@ -6,6 +6,8 @@
 //	kbench -device cpu -run 'gemm|norm'            the host twins
 //	kbench -device sim -run norm                   tiny shapes, interpreted: exact counts instead of times
 //	kbench -list                                   the cases, without running them
+//	kbench -device cuda -query                     what the device is, and no more
+//	kbench -device cuda -ptx DIR                   what the driver's compiler makes of every *.ptx there
 //
 // A time on a GPU is the device's own, between events. Before each repeat a buffer larger
 // than the last-level cache is written, so that every operand comes from memory. Medians
@@ -33,8 +35,8 @@ var version = "unknown"
 
 // options are the flags.
 type options struct {
-	device, run, csv, json string
-	quick, list            bool
+	device, run, csv, json, ptx string
+	quick, tiny, list, query    bool
 }
 
 func main() {
@@ -44,6 +46,9 @@ func main() {
 	flag.StringVar(&o.csv, "csv", "", "write a row a case to this file")
 	flag.StringVar(&o.json, "json", "", "write the whole report to this file")
 	flag.BoolVar(&o.quick, "quick", false, "few repeats")
+	flag.BoolVar(&o.tiny, "tiny", false, "the interpreter's shapes on any device: to try kbench itself")
+	flag.BoolVar(&o.query, "query", false, "tell what the device is, and stop")
+	flag.StringVar(&o.ptx, "ptx", "", "load every *.ptx of this folder, tell registers, memory and spills, and stop")
 	flag.BoolVar(&o.list, "list", false, "list the cases")
 	flag.Parse()
 	if err := run(o, os.Stdout); err != nil {
@@ -59,7 +64,7 @@ func run(o options, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	cases, err := selected(o.device, only)
+	cases, err := selected(o.device, o.tiny, only)
 	if err != nil {
 		return err
 	}
@@ -73,30 +78,48 @@ func run(o options, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	b := newBench(dev, o.quick)
-	report := b.describe()
-	for _, c := range cases {
-		r := b.measure(c)
-		fmt.Fprintln(w, r.line())
-		report.Records = append(report.Records, r)
-		if err := dev.Synchronize(); err != nil { // what a kernel did to the device lasts
-			break
-		}
+	report := describe(dev)
+	switch {
+	case o.query:
+		fmt.Fprintf(w, "%s, compute capability %d, %d multiprocessors, %d MiB\n", report.Device, report.Capability, report.Units, report.Memory>>20)
+	case o.ptx != "":
+		report.Kernels, err = compiled(dev, o.ptx, w)
+	default:
+		report.fill(newBench(dev, o.quick, o.tiny), cases, w)
+		err = report.failures()
 	}
-	report.relate()
-	report.summary(w)
 	if l, ok := dev.(driver.Launcher); ok {
 		ptx.Forget(l)
 	}
-	return errors.Join(report.failures(), report.write(o.csv, o.json), dev.Close())
+	return errors.Join(err, report.write(o.csv, o.json), dev.Close())
+}
+
+// fill measures the cases and relates them to the ceilings.
+func (r *Report) fill(b *bench, cases []Case, w io.Writer) {
+	if b.dev.Kind() != driver.Sim {
+		r.Ceilings = b.ceilings()
+	}
+	for _, c := range cases {
+		record := b.measure(c)
+		fmt.Fprintln(w, record.line())
+		r.Records = append(r.Records, record)
+		if err := b.dev.Synchronize(); err != nil { // what a kernel did to the device lasts
+			break
+		}
+	}
+	r.relate()
+	r.summary(w)
 }
 
 // selected lists the cases of a kind of device whose names match.
-func selected(device string, only *regexp.Regexp) ([]Case, error) {
+func selected(device string, tiny bool, only *regexp.Regexp) ([]Case, error) {
 	kinds := map[string][]model{"cuda": gpuModels, "cpu": cpuModels, "sim": simModels}
 	models, ok := kinds[device]
 	if !ok {
 		return nil, fmt.Errorf("-device %s: the devices are cuda, cpu and sim", device)
+	}
+	if tiny {
+		models = simModels
 	}
 	var out []Case
 	for _, c := range allCases(models) {

@@ -22,11 +22,12 @@ type bench struct {
 	budget time.Duration // of the repeats of one case
 	least  int
 	most   int
+	tiny   bool
 }
 
-func newBench(dev driver.Device, quick bool) *bench {
-	b := &bench{dev: dev, room: newRoom(dev), budget: 300 * time.Millisecond, least: 7, most: 100}
-	if quick {
+func newBench(dev driver.Device, quick, tiny bool) *bench {
+	b := &bench{dev: dev, room: newRoom(dev), budget: 300 * time.Millisecond, least: 7, most: 100, tiny: tiny}
+	if quick || tiny {
 		b.budget, b.least = 30*time.Millisecond, 3
 	}
 	if dev.Kind() == driver.Sim {
@@ -35,6 +36,9 @@ func newBench(dev driver.Device, quick bool) *bench {
 	cache := 64 << 20
 	if d, ok := dev.(cuda.Describer); ok {
 		cache = max(cache, 2*d.Properties().L2Bytes)
+	}
+	if tiny {
+		cache = 64 << 10
 	}
 	mem, err := dev.Alloc(cache)
 	must(err)
@@ -127,8 +131,11 @@ func (b *bench) ceilings() (c Ceilings) {
 		call()
 		return b.times(call)[0].Seconds()
 	}
-	n := 16 << 20
-	if b.queue != nil {
+	n, steps, rounds, tiles, floats := 16<<20, 2048, 1024, peak.Tiles(b.dev), peak.Floats(b.dev)
+	switch {
+	case b.tiny:
+		n, steps, rounds, tiles, floats = 1<<16, 4, 2, 2, 2048
+	case b.queue != nil:
 		n = 128 << 20
 	}
 	x, y := b.room.normal(n, 1), b.room.zeros(n)
@@ -136,13 +143,10 @@ func (b *bench) ceilings() (c Ceilings) {
 	if b.queue == nil {
 		return c
 	}
-	const steps, rounds = 2048, 1024
-	n = peak.Floats(b.dev)
-	c.Multiply = 2 * steps * float64(n) / best(func() { peak.Multiply(b.dev, x.Sub(0, n), y.Sub(0, n), steps) }) / 1e12
+	c.Multiply = 2 * float64(steps*floats) / best(func() { peak.Multiply(b.dev, x.Sub(0, floats), y.Sub(0, floats), steps) }) / 1e12
 	one, other := b.room.half(peak.M*peak.K, 1), b.room.half(peak.N*peak.K, 1)
-	tiles := peak.Tiles(b.dev)
 	out := y.Sub(0, tiles*peak.M*peak.N)
-	c.Tensor = 2 * peak.M * peak.N * peak.K * rounds * float64(tiles) /
+	c.Tensor = 2 * peak.M * peak.N * peak.K * float64(rounds*tiles) /
 		best(func() { peak.Products(b.dev, one, other, out, rounds) }) / 1e12
 	const launches = 2000
 	must(b.dev.Synchronize())

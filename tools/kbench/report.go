@@ -29,6 +29,7 @@ type Report struct {
 	L2         int      `json:"l2_bytes,omitempty"`
 	Ceilings   Ceilings `json:"ceilings"`
 	Records    []Record `json:"records"`
+	Kernels    []Kernel `json:"kernels,omitempty"`
 }
 
 // Record is one case. Seconds and rates are 0 on the interpreter, counts elsewhere.
@@ -91,19 +92,16 @@ func (r *Record) count(totals []*sim.Counters) {
 	r.Counts = c
 }
 
-// describe begins a report with the device and its ceilings.
-func (b *bench) describe() *Report {
-	a := b.dev.Attributes()
+// describe begins a report with what the device is.
+func describe(dev driver.Device) *Report {
+	a := dev.Attributes()
 	r := &Report{
-		Date: today(), Version: version, Device: a.Name, Kind: b.dev.Kind().String(), Capability: a.Capability,
+		Date: today(), Version: version, Device: a.Name, Kind: dev.Kind().String(), Capability: a.Capability,
 		Units: a.Units, Memory: a.MemoryBytes,
 	}
-	if d, ok := b.dev.(cuda.Describer); ok {
+	if d, ok := dev.(cuda.Describer); ok {
 		p := d.Properties()
 		r.Driver, r.ClockKHz, r.L2 = p.DriverVersion, p.ClockKHz, p.L2Bytes
-	}
-	if b.dev.Kind() != driver.Sim {
-		r.Ceilings = b.ceilings()
 	}
 	return r
 }

@@ -98,9 +98,13 @@ func cuDeviceTotalMem_v2(n *C.size_t, d C.int) C.int { *n = 4 << 30; return succ
 //export cuDeviceGetAttribute
 func cuDeviceGetAttribute(v *C.int, a, d C.int) C.int {
 	capability := gpu.Attributes().Capability
+	shared := 163 << 10
+	if capability >= 90 {
+		shared = 227 << 10
+	}
 	facts := map[C.int]int{
 		13: 1000000, 16: 1, 32: 0, 36: 1000000, 37: 64, 38: 1 << 20, 39: 2048,
-		75: capability / 10, 76: capability % 10, 81: 233472, 82: 65536, 97: 163 << 10,
+		75: capability / 10, 76: capability % 10, 81: 233472, 82: 65536, 97: shared,
 	}
 	f, ok := facts[a]
 	if !ok {

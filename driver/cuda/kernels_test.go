@@ -1,0 +1,87 @@
+//go:build cuda && cgo && linux
+
+package cuda
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+
+	"dataflex/driver"
+	"dataflex/kernels/gemm"
+	queue "dataflex/kernels/ptx"
+)
+
+// product is a Hopper kernel of kernels/gemm as it is launched: four tensor maps, the
+// shape, a ring of 192 KiB of shared memory.
+type product struct {
+	d             *Device
+	m, n, k, r    int
+	a, b, u, l, c driver.Memory
+}
+
+func newProduct(tb testing.TB, m, n, k, r int) *product {
+	d := open(tb)
+	tb.Cleanup(func() { queue.Forget(d) })
+	alloc := func(n int) driver.Memory { return must(d.Alloc(n))(tb) }
+	return &product{d, m, n, k, r, alloc(2 * m * k), alloc(2 * n * k), alloc(2 * m * r), alloc(2 * n * r), alloc(4 * m * n)}
+}
+
+func (p *product) run() {
+	half := driver.View[driver.BF16]
+	gemm.RunLoRABF16(p.d, gemm.NT, p.m, p.n, p.k, p.r, half(p.a), p.k, half(p.b), p.k, half(p.u), p.r, half(p.l), p.r, 0, driver.View[float32](p.c), p.n)
+}
+
+func TestHopperKernelIsLaunched(t *testing.T) {
+	p := newProduct(t, 2112, 2048, 72, 8)
+	lines := calls(t, p.run)
+	mapOf := func(m driver.Memory, columns, rows, boxRows int) string {
+		return fmt.Sprintf("tensor map type 9 rank 2 addr 0x%x [%d %d 64 1] [%d 0 %d 1] interleave 0 swizzle 3", m.Addr(), columns, 2*columns, rows, boxRows)
+	}
+	maps := only(lines, "tensor map")
+	for i, want := range []string{mapOf(p.a, 72, 2112, 128), mapOf(p.b, 72, 2048, 256), mapOf(p.u, 8, 2112, 128), mapOf(p.l, 8, 2048, 256)} {
+		if len(maps) != 4 || !strings.HasPrefix(maps[i], want) {
+			t.Fatalf("map %d: %q, want %q", i, maps, want)
+		}
+	}
+	if got := only(lines, "attribute"); len(got) != 1 || got[0] != "attribute 8 of gemm_bf16_nt_256 = 196672" {
+		t.Errorf("%q", got)
+	}
+	encoded := make([]byte, 128) // the fake driver's
+	for i := range encoded {
+		encoded[i] = byte(i)
+	}
+	// c, m = 0x840, n = 0x800, k = 0x48, r = 8, ldc, alpha = 1, beta = 0 and the padding
+	shape := hex.EncodeToString(binaryUint64(uint64(p.c.Addr()))) + "40080000" + "00080000" + "48000000" + "08000000" + "00080000" + "0000803f" + "00000000" + "00000000"
+	want := fmt.Sprintf("launch gemm_bf16_nt_256 grid 132,1,1 block 384,1,1 shared 196672 stream 1 args [%s%s]", strings.Repeat(hex.EncodeToString(encoded)+" ", 4), shape)
+	if got := only(lines, "launch"); len(got) != 1 || got[0] != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if again := calls(t, p.run); len(again) != 1 || again[0] != want { // neither maps nor attributes anew
+		t.Errorf("the second launch: %q", again)
+	}
+}
+
+// TestLaunchesAllocateNothing: of a kernel that was launched before, with the same tensors.
+func TestLaunchesAllocateNothing(t *testing.T) {
+	p := newProduct(t, 2112, 2048, 72, 8)
+	if n := testing.AllocsPerRun(200, p.run); n != 0 {
+		t.Errorf("%v allocations a launch", n)
+	}
+}
+
+// BenchmarkHopperLaunch is all that a product costs on the host but the driver's own work,
+// for which the fake one copies the arguments into a list.
+func BenchmarkHopperLaunch(b *testing.B) {
+	p := newProduct(b, 2112, 2048, 72, 8)
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		p.run()
+		if n%4096 == 0 {
+			if err := p.d.Synchronize(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
