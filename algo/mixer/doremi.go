@@ -109,7 +109,7 @@ func (m *doremi) load(path string) error {
 	if err == nil {
 		base = adapter.BaseModel
 	}
-	ref, err := decoder.Load(m.run.Device, base, decoder.Options{})
+	ref, err := decoder.Load(m.run.Device, base, decoder.Options{BF16: m.run.Model.BF16()})
 	if err != nil {
 		return fmt.Errorf("the reference model cannot be loaded: %w", err)
 	}

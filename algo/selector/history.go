@@ -13,7 +13,6 @@ import (
 
 	"dataflex/algo"
 	"dataflex/algo/report"
-	"dataflex/driver"
 	"dataflex/model/checkpoint"
 	"dataflex/model/optim"
 )
@@ -144,7 +143,7 @@ func (c *trained) visit(run *algo.Run, moments bool, f func(*optim.AdamW) error)
 	defer w.Close()
 	own := make([][]float32, len(params))
 	for i, p := range params {
-		x, err := driver.Read(run.Device, p.Data)
+		x, err := p.Read(run.Device)
 		if err != nil {
 			return err
 		}
@@ -152,11 +151,11 @@ func (c *trained) visit(run *algo.Run, moments bool, f func(*optim.AdamW) error)
 	}
 	defer func() {
 		for i, p := range params {
-			err = errors.Join(err, driver.Upload(run.Device, p.Data, own[i]))
+			err = errors.Join(err, p.Upload(run.Device, own[i]))
 		}
 	}()
 	for _, p := range params {
-		err := driver.Write(run.Device, p.Data, func(x []float32) error { return w.ReadFloat32(p.Name, x) })
+		err := p.Write(run.Device, func(x []float32) error { return w.ReadFloat32(p.Name, x) })
 		if err != nil {
 			return err
 		}

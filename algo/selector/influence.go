@@ -120,7 +120,7 @@ func newProjection(run *algo.Run, kind string, dim int, seed uint64) (*gradproj.
 	case string(gradproj.None):
 		dim = total
 	}
-	return gradproj.New(gradproj.Kind(kind), dim, seed, total, gradproj.Options{})
+	return gradproj.New(gradproj.Kind(kind), dim, seed, total, gradproj.Options{BF16: run.Model.BF16()})
 }
 
 func (s *influence) WarmupSeed() uint64 { return s.seed }

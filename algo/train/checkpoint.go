@@ -12,7 +12,6 @@ import (
 	"dataflex/algo"
 	"dataflex/algo/config"
 	"dataflex/algo/report"
-	"dataflex/driver"
 	"dataflex/model/checkpoint"
 	"dataflex/model/optim"
 )
@@ -242,7 +241,7 @@ func (t *Trainer) readWeights(dir string) error {
 	}
 	defer w.Close()
 	for _, p := range t.params {
-		err := driver.Write(t.device, p.Data, func(x []float32) error { return w.ReadFloat32(p.Name, x) })
+		err := p.Write(t.device, func(x []float32) error { return w.ReadFloat32(p.Name, x) })
 		if err != nil {
 			return err
 		}

@@ -37,18 +37,45 @@ func openDevice(c *config.Config, o Options) (driver.Device, error) {
 	case want == "cpu":
 	case want == "auto":
 		want = "cpu (a GPU is used where --device asks for it)"
-	case want == "sim":
-		dev := sim.New(sim.Options{Workers: threads})
+	case want == "sim", strings.HasPrefix(want, "sim:"):
+		capability, err := simulated(want)
+		if err != nil {
+			return nil, err
+		}
+		dev := sim.New(sim.Options{Workers: threads, Capability: capability})
 		o.Log.Info("device", "device", want, "name", dev.Attributes().Name, "threads", dev.Attributes().Units)
 		return dev, nil
 	case want == "cuda", strings.HasPrefix(want, "cuda:"):
 		return openCUDA(want, o)
 	default:
-		return nil, fmt.Errorf("--device %s: the devices are auto, cpu, cuda, cuda:N and sim", want)
+		return nil, fmt.Errorf("--device %s: the devices are auto, cpu, cuda, cuda:N, sim and sim:90", want)
 	}
 	dev := cpu.New(threads)
 	o.Log.Info("device", "device", want, "threads", dev.Threads())
 	return dev, nil
+}
+
+// simulated is the compute capability of the GPU that sim, sim:80 or sim:90 stands for:
+// kernels have one text for Ampere and later, some another one for Hopper.
+func simulated(want string) (int, error) {
+	switch want {
+	case "sim", "sim:80":
+		return 80, nil
+	case "sim:90":
+		return 90, nil
+	}
+	return 0, fmt.Errorf("--device %s: the interpreter runs the kernels of sm_80 (sim or sim:80) or of sm_90a (sim:90)", want)
+}
+
+// precision says what is computed in which precision.
+func (t *Trainer) precision() string {
+	switch {
+	case t.model.BF16():
+		return "bf16 on tensor cores: matrices and the operands of products; float32: sums, activations, norms, adapters, trained weights, the optimizer"
+	case t.Config.Training.BF16 || t.Config.Tuning.PureBF16:
+		return fmt.Sprintf("float32: %s has no tensor cores for bf16", t.device.Kind())
+	}
+	return "float32"
 }
 
 // openCUDA opens the GPU that cuda or cuda:N names.

@@ -35,6 +35,9 @@ func (t *Trainer) selectionKey(r algo.Request) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%s %s %s\nseed %d step %d update %d n %d optimizer steps %d\n",
 		t.ids.base, t.component.Name, t.component.Mode, t.component.Raw, t.run.Seed, r.Step, r.Update, r.N, t.optimizer.Steps())
+	if t.model.BF16() {
+		fmt.Fprintln(h, "bf16")
+	}
 	for _, p := range t.params {
 		m, v := t.optimizer.Moments(p)
 		for _, s := range []driver.F32{p.Data, m, v} {

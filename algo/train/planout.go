@@ -30,7 +30,7 @@ func (t *Trainer) fits() error {
 
 func (t *Trainer) logPlan() {
 	t.log.Info("plan", "rows", t.Plan.Rows, "rows_per_step", t.Plan.Batch(), "steps", t.Plan.Total, "selections", t.Plan.Selections(),
-		"trainable_parameters", t.trainable(), "memory", bytes(t.Budget.Total()))
+		"trainable_parameters", t.trainable(), "memory", bytes(t.Budget.Total()), "precision", t.precision())
 }
 
 func (t *Trainer) trainable() int {
@@ -66,6 +66,7 @@ func (t *Trainer) WritePlan(w io.Writer) error {
 	line("memory", "%s: weights %s, adapters %s, gradients %s, optimizer %s, activations %s, logits %s",
 		bytes(b.Total()), bytes(b.Weights), bytes(b.Adapters), bytes(b.Gradients), bytes(b.Optimizer), bytes(b.Activations), bytes(b.Head))
 	line("device", "%s, %d threads, %s", t.device.Kind(), t.device.Attributes().Units, bytes(t.device.Attributes().MemoryBytes))
+	line("precision", "%s", t.precision())
 	return tw.Flush()
 }
 

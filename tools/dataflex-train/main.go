@@ -27,7 +27,7 @@ func run(args []string) int {
 	flags.SetOutput(os.Stderr)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage, flags.FlagUsages()) }
 	file := flags.String("config", "", "the configuration file")
-	device := flags.String("device", "", "auto, cpu, cuda, cuda:N or sim (default auto, or cpu where use_cpu is true)")
+	device := flags.String("device", "", "auto, cpu, cuda, cuda:N, or sim, the interpreter of the GPU kernels (sim:90: those of Hopper) (default auto, or cpu where use_cpu is true)")
 	dryRun := flags.Bool("dry-run", false, "print the plan, the memory budget and the step schedule, and stop")
 	version := flags.Bool("version", false, "print the version and stop")
 	if err := flags.Parse(singleDash(args)); err != nil {
