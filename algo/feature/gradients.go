@@ -121,9 +121,6 @@ func (g *gradients) close() {
 }
 
 func newGradients(p GradientPass) (*gradients, error) {
-	if err := p.Projection.RunsOn(p.Device); err != nil {
-		return nil, err
-	}
 	g := &gradients{GradientPass: p, params: p.Model.Trainable()}
 	total := 0
 	for _, q := range g.params {

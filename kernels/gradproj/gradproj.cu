@@ -11,6 +11,7 @@
 // split_*     the same for a gradient that exists already
 // norms       adds the partial norms
 // add_blocks  adds the blocks of rows of a projection, in their order
+// inner       inner products with vectors in memory; add_inner adds their blocks of rows
 //
 // Floor, 8B LoRA r = 16 (P = 41.9 M, in + out = P/16), 64 samples of 400 tokens, H100
 // (3.35 TB/s, 67 TFLOP/s f32, 989 bf16), a batch:
@@ -81,4 +82,51 @@ KERNEL __launch_bounds__(256) gradproj_add_blocks(const float* partial, int bloc
 #pragma unroll 4
   for (int b = 0; b < blocks; b++) sum += partial[b * stride + at];
   out[at] += scale * sum;
+}
+
+// inner is the arguments of gradproj_inner.
+struct inner {
+  const float* gamma;    // [n][rows], the block's rows from `head` on
+  const float* vectors;  // [dim], `stride` apart: the block's part
+  double* partial;       // [n][dim][gridDim.x]
+  i64 head, rows, size, stride;
+  int n, dim;
+};
+
+constexpr int inner_rows = 16384;  // of a block
+
+// Inner products of four samples with four vectors, float64: each element read serves four.
+KERNEL __launch_bounds__(256) gradproj_inner(inner p) {
+  __shared__ double part[8];
+  const int i0 = blockIdx.y * 4, k0 = blockIdx.z * 4;
+  const i64 begin = (i64)blockIdx.x * inner_rows, end = begin + inner_rows < p.size ? begin + inner_rows : p.size;
+  double sum[4][4] = {};
+  for (i64 e = begin + threadIdx.x; e < end; e += 256) {
+    float x[4], y[4];
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      x[j] = i0 + j < p.n ? p.gamma[(i64)(i0 + j) * p.rows + p.head + e] : 0;
+      y[j] = k0 + j < p.dim ? p.vectors[(i64)(k0 + j) * p.stride + e] : 0;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+      for (int k = 0; k < 4; k++) sum[i][k] = __builtin_fma((double)x[i], (double)y[k], sum[i][k]);
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      const double total = block_sum<256>(sum[i][k], part);
+      if (threadIdx.x == 0 && i0 + i < p.n && k0 + k < p.dim) p.partial[((i64)(i0 + i) * p.dim + k0 + k) * gridDim.x + blockIdx.x] = total;
+    }
+}
+
+// out[i] += the sum of its parts.
+KERNEL __launch_bounds__(256) gradproj_add_inner(const double* partial, int parts, float* out, i64 n) {
+  const i64 at = (i64)blockIdx.x * 256 + threadIdx.x;
+  if (at >= n) return;
+  double sum = 0;
+  for (int j = 0; j < parts; j++) sum += partial[at * parts + j];
+  out[at] += (float)sum;
 }

@@ -142,14 +142,6 @@ func New(kind Kind, dim int, seed uint64, total int, opt Options) (*Projection, 
 	return &Projection{kind: kind, dim: dim, total: total, opt: opt, seed: seed, keys: newRoundKeys(seed)}, nil
 }
 
-// RunsOn is an error where there is no kernel for the projection on dev.
-func (p *Projection) RunsOn(dev driver.Device) error {
-	if dev.Kind() == driver.CPU || p.kind == Rademacher || p.kind == None {
-		return nil
-	}
-	return fmt.Errorf("projection %q runs on the CPU only; on a %v device there are %q and %q", p.kind, dev.Kind(), Rademacher, None)
-}
-
 // Dim is the number of columns of out.
 func (p *Projection) Dim() int { return p.dim }
 

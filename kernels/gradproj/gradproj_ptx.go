@@ -26,6 +26,7 @@ const (
 	gammaSlot = iota
 	partialSlot
 	normSlot
+	tableSlot
 )
 
 // deviceBlock is struct block of gradient.cuh.
@@ -85,7 +86,7 @@ func (p *Projection) target() (name string, bytes int) {
 	switch {
 	case p.kind == None:
 		return "out", 0
-	case p.kind != Rademacher:
+	case p.kind != Rademacher && p.kind != TRAK:
 		return "f32", 4
 	case p.opt.Float16:
 		return "f16", 2
@@ -109,9 +110,14 @@ func (p *Projection) projectPTX(dev driver.Launcher, b *deviceBlock, parts int, 
 	switch p.kind {
 	case Rademacher:
 		p.signsPTX(dev, b, target)
-	case None:
-	default:
-		panic("gradproj: no kernel for kind " + string(p.kind))
+	case TRAK:
+		p.trakPTX(dev, b, target)
+	case SJLT:
+		p.sjltPTX(q, b)
+	case Gaussian:
+		p.gaussianPTX(q, b)
+	case Inner:
+		p.innerPTX(dev, b)
 	}
 	sums := b.norms + uintptr(8*b.n*parts)
 	q.Launch(family, "gradproj_norms", ptx.Grid(b.n, 32), q.Args().Addr(b.norms).I32(int32(parts)).Addr(sums))

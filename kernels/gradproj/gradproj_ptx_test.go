@@ -163,4 +163,3 @@ func TestPTXManySamples(t *testing.T) {
 		}
 	})
 }
-

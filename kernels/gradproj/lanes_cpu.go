@@ -68,6 +68,7 @@ type workspace struct {
 	grads   []float32
 	factors [4][]float32 // rounded to bf16
 	norms   []float64
+	table   []byte      // trak on a device: its signs
 	sums    []float32   // [groups][cols][8] of the block
 	slots   [][]float32 // partial sums of the tasks of a wave
 	mu      sync.Mutex

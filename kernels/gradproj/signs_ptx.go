@@ -29,15 +29,20 @@ const (
 // signsPTX multiplies the planes with R and adds the product to out.
 func (p *Projection) signsPTX(dev driver.Launcher, b *deviceBlock, format string) {
 	q := ptx.On(dev)
-	blocks := (b.first+b.rows-1)/signRows - b.first/signRows + 1
+	blocks := b.rowBlocks(signRows)
 	partial := q.Scratch(partialSlot, 4*blocks*b.n*p.dim)
 	product := signedProduct{planes: b.gamma, partial: partial, first: b.first, rows: b.rows, n: b.n, dim: p.dim, keys: &p.keys}
-	if ptx.Hopper(dev) {
-		product.hopper(q, format, blocks)
-	} else {
-		product.ampere(q, format, blocks)
-	}
+	product.launch(dev, format, blocks)
 	p.addBlocks(q, b, partial, blocks, float32(1/math.Sqrt(float64(p.dim))))
+}
+
+// launch multiplies that many blocks of rows.
+func (s signedProduct) launch(dev driver.Launcher, format string, blocks int) {
+	if ptx.Hopper(dev) {
+		s.hopper(ptx.On(dev), format, blocks)
+	} else {
+		s.ampere(ptx.On(dev), format, blocks)
+	}
 }
 
 // ampere launches signs.cu: 256 columns and 64 samples a block.
@@ -92,9 +97,6 @@ func (s signedProduct) pack(args *driver.Args) *driver.Args {
 	for i, v := range [...]uint32{uint32(s.n), uint32(s.dim), uint32(s.block), uint32(s.pairs)} {
 		binary.LittleEndian.PutUint32(b[40+4*i:], v)
 	}
-	for r := range s.keys {
-		binary.LittleEndian.PutUint32(b[56+8*r:], s.keys[r][0][0])
-		binary.LittleEndian.PutUint32(b[60+8*r:], s.keys[r][1][0])
-	}
+	s.keys.put(b[56:])
 	return args.Bytes(b[:], 8)
 }
