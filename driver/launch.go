@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -105,9 +106,9 @@ func (a *Args) Spans() []Span { return a.spans }
 
 func (a *Args) grow(size, align int) []byte {
 	at := (len(a.buf) + align - 1) / align * align
-	for len(a.buf) < at+size {
-		a.buf = append(a.buf, 0)
-	}
+	had := len(a.buf)
+	a.buf = slices.Grow(a.buf, at+size-had)[:at+size]
+	clear(a.buf[had:])
 	a.spans = append(a.spans, Span{at, size})
 	return a.buf[at : at+size]
 }
