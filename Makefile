@@ -50,6 +50,8 @@ golden: all
 	./bin/dataflex-cli show $(FIXTURE)/run.yaml model_name_or_path=tools/dataflex-demo/model dataset_dir=$(FIXTURE) dataset=pool --json >$(FIXTURE)/pool.jsonl
 	./bin/dataflex-cli show $(FIXTURE)/run.yaml model_name_or_path=tools/dataflex-demo/model dataset_dir=$(FIXTURE) dataset=eval --json >$(FIXTURE)/eval.jsonl
 	$(REF_PYTHON) tools/golden/less_run.py $(FIXTURE)/pool.jsonl $(FIXTURE)/eval.jsonl tools/dataflex-demo/model algo/train/testdata/less_run
+	for d in pool eval; do ./bin/dataflex-cli show $(FIXTURE)/run.yaml model_name_or_path=tools/dataflex-demo/model dataset_dir=$(FIXTURE) dataset=$$d max_samples=6 cutoff_len=32 --json >$(FIXTURE)/$$d.jsonl || exit 1; done
+	$(REF_PYTHON) tools/golden/bf16_run.py $(FIXTURE)/pool.jsonl $(FIXTURE)/eval.jsonl tools/dataflex-demo/model algo/train/testdata/less_run/start algo/train/testdata/bf16_run.json
 
 # The kernels' PTX from their CUDA sources; wants the clang that kernels/build names.
 kernels:
