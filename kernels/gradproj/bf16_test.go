@@ -39,10 +39,10 @@ func TestRoundBF16(t *testing.T) {
 	}
 }
 
-// TestBF16IsAsExactAsBF16: gradients in bf16, on the CPU and on the interpreter, are at
+// TestBF16IsAsExactAsBF16: gradients in bf16, on the CPU and by the kernels, are at
 // most twice as far from float64 as the plain product of bf16 factors, rounded to bf16.
 func TestBF16IsAsExactAsBF16(t *testing.T) {
-	dev := optest.Sim(t)
+	dev := optest.Device(t, 80)
 	pr := newPair(rand.New(rand.NewPCG(15, 16)), 272, 64, 16, 0, 60, 5, 44)
 	const dim = 96
 	rounded := pr
@@ -75,6 +75,6 @@ func TestBF16IsAsExactAsBF16(t *testing.T) {
 	p := mustNew(t, Rademacher, dim, pr.size(), Options{BF16: true})
 	onCPU, _ := run(t, p, 2, []pair{pr}, false, 0, 3)
 	optest.Within(t, "cpu", onCPU, plain, ref)
-	onSim, _ := runPTX(t, dev, p, []pair{pr}, false, 0, 3)
-	optest.Within(t, "sim", onSim, plain, ref)
+	onDevice, _ := runPTX(t, dev, p, []pair{pr}, false, 0, 3)
+	optest.Within(t, "device", onDevice, plain, ref)
 }

@@ -2,6 +2,7 @@ package gradproj
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"dataflex/driver/sim"
@@ -79,6 +80,36 @@ func TestSignCounters(t *testing.T) {
 		t.Logf("sm_90a %v %s: %.2f integer instructions an entry of R, %.3f of the least bytes", c.hopper, c.kernel, got, float64(k.GlobalBytes())/float64(least))
 		if got > 2 {
 			t.Error("more than 2")
+		}
+	}
+}
+
+// TestFormCounters: forming gradients reads each factor's element once for each tile it
+// serves, the moments once and writes the planes, in whole sectors; what the loop over
+// tokens reads from shared memory meets no bank twice.
+func TestFormCounters(t *testing.T) {
+	dev := optest.Sim(t)
+	const n, in, out, rank, tokens = 4, 512, 256, 16, 32
+	pairs := []pair{newPair(rand.New(rand.NewPCG(31, 32)), in, out, rank, 0, tokens, tokens, tokens, tokens)}
+	for _, c := range []struct {
+		kernel string
+		opt    Options
+		planes uint64
+	}{{"gradproj_form_f32_to_bf16x3_16", Options{}, 3}, {"gradproj_form_bf16_to_bf16_16", Options{BF16: true}, 1}} {
+		runPTX(t, dev, mustNew(t, Rademacher, 16, rank*(in+out), c.opt), pairs, true, 0, n)
+		k := dev.Total(c.kernel)
+		const size, tiles = rank * (in + out), (in + out) / 256
+		least := uint64(4*n*tokens*(in+out+tiles*rank)+8*n*size+8*n*tiles) + 2*c.planes*n*size
+		if got := k.GlobalBytes(); got > least+least/10 {
+			t.Errorf("%s: %d bytes, %d would do", c.kernel, got, least)
+		}
+		if k.Global.Units > k.Global.Ideal+k.Global.Ideal/100 {
+			t.Errorf("%s: %d sectors for requests of %d", c.kernel, k.Global.Units, k.Global.Ideal)
+		}
+		for _, l := range k.Lines {
+			if strings.HasPrefix(l.Opcode, "ld.shared") && l.Units != l.Ideal {
+				t.Errorf("%s, ptx line %d (%s): %d wavefronts instead of %d", c.kernel, l.PTX, l.Source, l.Units, l.Ideal)
+			}
 		}
 	}
 }

@@ -7,12 +7,11 @@ import (
 	"testing"
 
 	"dataflex/driver"
-	"dataflex/driver/sim"
 	"dataflex/kernels/optest"
 )
 
 // onDevice copies the factors.
-func (p pair) onDevice(t *testing.T, dev *sim.Device, from, to int) Factors {
+func (p pair) onDevice(t *testing.T, dev driver.Launcher, from, to int) Factors {
 	f := p.factors(from, to)
 	for _, x := range []*driver.F32{&f.X, &f.U, &f.DY, &f.V} {
 		*x = optest.In(t, dev, x.Host(), 0)
@@ -21,7 +20,7 @@ func (p pair) onDevice(t *testing.T, dev *sim.Device, from, to int) Factors {
 }
 
 // runPTX is run on the interpreter.
-func runPTX(t *testing.T, dev *sim.Device, p *Projection, pairs []pair, adam bool, from, to int) ([]float32, []float64) {
+func runPTX(t *testing.T, dev driver.Launcher, p *Projection, pairs []pair, adam bool, from, to int) ([]float32, []float64) {
 	t.Helper()
 	out, norm := optest.In(t, dev, make([]float32, (to-from)*p.Dim()), 0), make([]float64, to-from)
 	for i, pr := range pairs {
@@ -35,15 +34,15 @@ func runPTX(t *testing.T, dev *sim.Device, p *Projection, pairs []pair, adam boo
 	return optest.Out(t, dev, out), norm
 }
 
-// eachDevice runs a test on the interpreter with the sm_80 and with the sm_90a kernels.
-func eachDevice(t *testing.T, f func(t *testing.T, dev *sim.Device)) {
-	t.Run("sm_80", func(t *testing.T) { f(t, optest.Sim(t)) })
-	t.Run("sm_90a", func(t *testing.T) { f(t, optest.Hopper(t)) })
+// eachDevice runs a test with the sm_80 and with the sm_90a kernels.
+func eachDevice(t *testing.T, f func(t *testing.T, dev driver.Launcher)) {
+	t.Run("sm_80", func(t *testing.T) { f(t, optest.Device(t, 80)) })
+	t.Run("sm_90a", func(t *testing.T) { f(t, optest.Device(t, 90)) })
 }
 
 // TestPTXSigns: R is the host twin's, entry for entry.
 func TestPTXSigns(t *testing.T) {
-	eachDevice(t, func(t *testing.T, dev *sim.Device) {
+	eachDevice(t, func(t *testing.T, dev driver.Launcher) {
 		const dim, total = 300, 1 << 20
 		p := mustNew(t, Rademacher, dim, total, Options{})
 		for _, row := range []int{0, 1, 8, 15, 63, 64, 127, 128, 16383, 16384, 1<<20 - 1} {
@@ -85,7 +84,7 @@ func total(pairs []pair) int {
 // TestPTXGradients: raw gradients and Adam directions, in float32 and rounded, like the
 // host twin's; a sample's bits do not depend on the batch.
 func TestPTXGradients(t *testing.T) {
-	dev := optest.Sim(t)
+	dev := optest.Device(t, 80)
 	for name, pairs := range shapes() {
 		for _, opt := range []Options{{}, {Float16: true}, {BF16: true}} {
 			for _, adam := range []bool{false, true} {
@@ -122,7 +121,7 @@ func TestPTXGradients(t *testing.T) {
 
 // TestPTX: projections like the host twin's; a sample's bits do not depend on the batch.
 func TestPTX(t *testing.T) {
-	eachDevice(t, func(t *testing.T, dev *sim.Device) {
+	eachDevice(t, func(t *testing.T, dev driver.Launcher) {
 		r := rand.New(rand.NewPCG(17, 18))
 		for _, c := range []struct {
 			pairs []pair
@@ -148,7 +147,7 @@ func TestPTX(t *testing.T) {
 
 // TestPTXManySamples: the kernels for 64 and 128 samples have the bits of those for fewer.
 func TestPTXManySamples(t *testing.T) {
-	eachDevice(t, func(t *testing.T, dev *sim.Device) {
+	eachDevice(t, func(t *testing.T, dev driver.Launcher) {
 		r := rand.New(rand.NewPCG(11, 12))
 		lengths := make([]int, 70)
 		for i := range lengths {

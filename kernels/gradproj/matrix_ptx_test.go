@@ -7,7 +7,6 @@ import (
 
 	"dataflex/driver"
 	"dataflex/driver/cpu"
-	"dataflex/driver/sim"
 	"dataflex/kernels/optest"
 )
 
@@ -20,7 +19,7 @@ func denseCPU(p *Projection, g []float32, offset int, adam *Adam) []float32 {
 	return out
 }
 
-func densePTX(t *testing.T, dev *sim.Device, p *Projection, g []float32, offset int, adam *Adam) []float32 {
+func densePTX(t *testing.T, dev driver.Launcher, p *Projection, g []float32, offset int, adam *Adam) []float32 {
 	if adam != nil {
 		a := *adam
 		a.M, a.V = optest.In(t, dev, a.M.Host(), 0), optest.In(t, dev, a.V.Host(), 0)
@@ -33,7 +32,7 @@ func densePTX(t *testing.T, dev *sim.Device, p *Projection, g []float32, offset 
 
 // TestNormalsOnDevice: the normal matrix is the host twin's, bit for bit.
 func TestNormalsOnDevice(t *testing.T) {
-	dev := optest.Sim(t)
+	dev := optest.Device(t, 80)
 	p := mustNew(t, Gaussian, 300, 1<<36, Options{})
 	for _, row := range []int{0, 1, 77, 4095, 4096, 1 << 33, 1<<36 - 1} {
 		want := denseCPU(p, []float32{1}, row, nil)
@@ -44,7 +43,7 @@ func TestNormalsOnDevice(t *testing.T) {
 // TestSparseOnDevice: a product with the sparse matrix has the host twin's bits, the blocks
 // of rows and the Adam direction included, and with ranges wider than a block's columns.
 func TestSparseOnDevice(t *testing.T) {
-	dev := optest.Sim(t)
+	dev := optest.Device(t, 80)
 	r := rand.New(rand.NewPCG(23, 24))
 	for _, c := range []struct{ dim, entries, offset, size int }{
 		{500, 4, 77, 700}, {64, 6, sjltRows - 300, 650}, {3, 1, 0, 5}, {1500, 1, 1 << 20, 300}, {2600, 2, 5, 200},
@@ -81,11 +80,11 @@ func TestMatricesOnDevice(t *testing.T) {
 		{"trak on Hopper", TRAK, 200, Options{Source: constantSource{}, Float16: true}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			device := optest.Sim
+			capability := 80
 			if c.hopper {
-				device = optest.Hopper
+				capability = 90
 			}
-			dev := device(t)
+			dev := optest.Device(t, capability)
 			p := mustNew(t, c.kind, c.dim, total(pairs), c.opt)
 			want, _ := run(t, p, 2, pairs, true, 0, len(lengths))
 			got, _ := runPTX(t, dev, p, pairs, true, 0, len(lengths))
