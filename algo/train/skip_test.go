@@ -137,6 +137,30 @@ func TestNaNRowIsNamedOnce(t *testing.T) {
 	}
 }
 
+// TestNaNRowInAMixture: a step that is made again without a row moves DoReMi's weights
+// once.
+func TestNaNRowInAMixture(t *testing.T) {
+	f, with := poisoned(t)
+	silent := question("Add 1 and 1", "2 "+strings.Repeat("Z", 60)) // only backward meets it
+	f.json("pool.json", []map[string]string{silent, question("Add 1 and 2", "3")})
+	f.write("components.yaml", "mixers:\n  it:\n    name: doremi\n    params: {reference_model_path: "+model+"}\n")
+	f.must(with, "train_type=dynamic_mix", "component_name=it", "dataset=pool,eval", "init_mixture_proportions=[0.5,0.5]", "cutoff_len=31", "max_steps=4")
+	out := filepath.Join(f.dir, "out")
+	raw, err := os.ReadFile(filepath.Join(out, "doremi_weights.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	for i, line := range lines {
+		if !strings.HasPrefix(line, fmt.Sprintf(`{"step": %d,`, i)) || len(lines) != 4 || strings.Contains(line, "NaN") {
+			t.Errorf("line %d of %d: %s", i, len(lines), line)
+		}
+	}
+	if named(t, out) != "pool 0" {
+		t.Errorf("named: %s", named(t, out))
+	}
+}
+
 // TestNaNRowIsNotEvaluated: the loss of an evaluation is that of the other rows.
 func TestNaNRowIsNotEvaluated(t *testing.T) {
 	f, with := poisoned(t)
