@@ -6,6 +6,7 @@
 # make cuda     the programs with the CUDA driver in them (no GPU has run them yet)
 # make test-cuda  the CUDA driver against a fake libcuda
 # make kernels  PTX from the CUDA sources, with clang
+# make gpu-bundle  bin/gpu: what to copy to a machine with an NVIDIA GPU and run there (./run)
 # make ptxas    NVIDIA's assembler on every kernel: no GPU, fetched once with pip; the kernels' budget and its table
 # make golden   the reference values again (REF_PYTHON needs torch; never needed to test)
 
@@ -14,7 +15,7 @@ REF_PYTHON ?= python3
 BENCH_PYTHON ?=
 VERSION    := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all cuda demo demo-model test test-cuda bench lint golden kernels ptxas clean
+.PHONY: all cuda demo demo-model test test-cuda bench lint golden kernels ptxas gpu-bundle clean
 
 all:
 	$(GO) build -trimpath -ldflags "-X dataflex/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
@@ -70,6 +71,9 @@ CUDA_ENV  = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g '-I$(CUDA_DIR)/include' -DDATAFLEX_
 # The programs with the CUDA driver in them; they run without one, too.
 cuda:
 	$(CUDA_ENV) $(GO) build -tags cuda -trimpath -ldflags "-X dataflex/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli
+
+gpu-bundle:
+	$(CUDA_ENV) $(GO) run ./tools/gpubundle/build -o bin/gpu -version "$(VERSION)"
 
 test-cuda:
 	$(CUDA_ENV) $(GO) test -tags cuda ./driver/cuda ./third_party/cuda/...

@@ -128,6 +128,29 @@ func TestCompiled(t *testing.T) {
 	}
 }
 
+// TestSeparate: what another process measured, and why it did not.
+func TestSeparate(t *testing.T) {
+	dir := t.TempDir()
+	cases := must2(selected("sim", false, regexp.MustCompile("^norm")))
+	write := filepath.Join(dir, "half") // a kbench that measures one case and dies
+	script := "#!/bin/sh\necho '{\"kind\": \"sim\", \"records\": [{\"name\": \"first\"}]}' >\"$4\"\necho the end >&2\nexit 3\n"
+	if err := os.WriteFile(write, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r, err := separate(write, filepath.Join(dir, "part.json"), options{device: "sim"}, cases, new(strings.Builder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Records) != 3 || r.Records[0].Error != "" || r.Records[2].Name != cases[2].Name() ||
+		!strings.Contains(r.Records[2].Error, "exit status 3: the end") {
+		t.Errorf("%+v", r.Records)
+	}
+	c := Ceilings{Copy: 2, Tensor: 5, Launch: 3}
+	if c.raise(Ceilings{Copy: 3, Tensor: 4, Launch: 2}); c != (Ceilings{Copy: 3, Tensor: 5, Launch: 2}) {
+		t.Errorf("%+v", c)
+	}
+}
+
 // TestErrors: what fails in one case is its record's, and the error of the whole.
 func TestErrors(t *testing.T) {
 	b := newBench(must2(open("sim")), true, true)

@@ -5,6 +5,7 @@
 //	kbench -device cuda -csv k.csv -json k.json    a GPU; needs a build with the tag cuda
 //	kbench -device cpu -run 'gemm|norm'            the host twins
 //	kbench -device sim -run norm                   tiny shapes, interpreted: exact counts instead of times
+//	kbench -device cuda -isolate                   every operation in a process of its own
 //	kbench -list                                   the cases, without running them
 //	kbench -device cuda -query                     what the device is, and no more
 //	kbench -device cuda -ptx DIR                   what the driver's compiler makes of every *.ptx there
@@ -37,6 +38,7 @@ var version = "unknown"
 type options struct {
 	device, run, csv, json, ptx string
 	quick, tiny, list, query    bool
+	isolate                     bool
 }
 
 func main() {
@@ -49,6 +51,7 @@ func main() {
 	flag.BoolVar(&o.tiny, "tiny", false, "the interpreter's shapes on any device: to try kbench itself")
 	flag.BoolVar(&o.query, "query", false, "tell what the device is, and stop")
 	flag.StringVar(&o.ptx, "ptx", "", "load every *.ptx of this folder, tell registers, memory and spills, and stop")
+	flag.BoolVar(&o.isolate, "isolate", false, "measure every operation in a process of its own")
 	flag.BoolVar(&o.list, "list", false, "list the cases")
 	flag.Parse()
 	if err := run(o, os.Stdout); err != nil {
@@ -74,6 +77,13 @@ func run(o options, w io.Writer) error {
 		}
 		return nil
 	}
+	if o.isolate {
+		report, err := isolated(o, cases, w)
+		if err != nil {
+			return err
+		}
+		return errors.Join(report.failures(), report.write(o.csv, o.json))
+	}
 	dev, err := open(o.device)
 	if err != nil {
 		return err
@@ -85,8 +95,11 @@ func run(o options, w io.Writer) error {
 	case o.ptx != "":
 		report.Kernels, err = compiled(dev, o.ptx, w)
 	default:
-		report.fill(newBench(dev, o.quick, o.tiny), cases, w)
-		err = report.failures()
+		b := newBench(dev, o.quick, o.tiny)
+		if dev.Kind() != driver.Sim {
+			report.Ceilings = b.ceilings()
+		}
+		err = errors.Join(report.fill(b, cases, o.json, w), report.failures())
 	}
 	if l, ok := dev.(driver.Launcher); ok {
 		ptx.Forget(l)
@@ -94,21 +107,23 @@ func run(o options, w io.Writer) error {
 	return errors.Join(err, report.write(o.csv, o.json), dev.Close())
 }
 
-// fill measures the cases and relates them to the ceilings.
-func (r *Report) fill(b *bench, cases []Case, w io.Writer) {
-	if b.dev.Kind() != driver.Sim {
-		r.Ceilings = b.ceilings()
-	}
+// fill measures the cases and relates them to the ceilings. What is known is written after
+// every case: the next may be the one that hangs.
+func (r *Report) fill(b *bench, cases []Case, path string, w io.Writer) error {
 	for _, c := range cases {
 		record := b.measure(c)
 		fmt.Fprintln(w, record.line())
 		r.Records = append(r.Records, record)
+		if err := r.write("", path); err != nil {
+			return err
+		}
 		if err := b.dev.Synchronize(); err != nil { // what a kernel did to the device lasts
-			break
+			return err
 		}
 	}
 	r.relate()
 	r.summary(w)
+	return nil
 }
 
 // selected lists the cases of a kind of device whose names match.

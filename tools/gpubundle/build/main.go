@@ -1,0 +1,264 @@
+// Command build makes the bundle for GPU machines: `make gpu-bundle`. See tools/gpubundle
+// for what it does there.
+//
+// Programs with the CUDA driver in them ask for nothing newer than glibc 2.17 and are
+// checked for it; the test binaries are compressed, as each of them carries the Go
+// runtime. The bundle may not be larger than 60 MiB.
+package main
+
+import (
+	"compress/gzip"
+	"debug/elf"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// sizeLimit is the bytes of the whole bundle.
+const sizeLimit = 60 << 20
+
+// The newest glibc that the programs may need: CentOS 7's.
+const glibcMinor = 17
+
+// builder makes one bundle.
+type builder struct {
+	out, version string
+}
+
+func main() {
+	var b builder
+	flag.StringVar(&b.out, "o", "bin/gpu", "where the bundle is made; what was there is removed")
+	flag.StringVar(&b.version, "version", "unknown", "what the programs call themselves")
+	flag.Parse()
+	if err := b.build(); err != nil {
+		fmt.Fprintln(os.Stderr, "gpubundle/build:", err)
+		os.Exit(1)
+	}
+}
+
+func (b builder) build() error {
+	if _, err := os.Stat("kernels"); err != nil {
+		return fmt.Errorf("run from the top of the repository: %w", err)
+	}
+	if err := os.RemoveAll(b.out); err != nil {
+		return err
+	}
+	for _, step := range []func() error{b.programs, b.tests, b.ptx, b.data, b.check} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linked are the flags of programs with the driver in them: see third_party/cuda/start.c.
+const linked = `-s -w -linkmode external -extldflags "-no-pie -Wl,--wrap=__libc_start_main -Wl,--no-as-needed -l:libpthread.so.0 -l:libdl.so.2 -lc"`
+
+// cuda builds with the driver, and for old systems.
+func (b builder) cuda(args ...string) error {
+	include, err := filepath.Abs("third_party/cuda/include")
+	if err != nil {
+		return err
+	}
+	flags := os.Getenv("CGO_CFLAGS")
+	if flags == "" {
+		return errors.New("no CGO_CFLAGS: make gpu-bundle sets what the CUDA build needs")
+	}
+	c := exec.Command("go", args...)
+	c.Env = append(os.Environ(), fmt.Sprintf("CGO_CFLAGS=%s -DDATAFLEX_OLD_GLIBC -include '%s'", flags, filepath.Join(include, "old_glibc.h")))
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// programs are the runner, which has no C in it, dataflex-train and kbench.
+func (b builder) programs() error {
+	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(b.out, "run"), "./tools/gpubundle")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("the runner: %w\n%s", err, out)
+	}
+	names := fmt.Sprintf("%s -X main.version=%s -X dataflex/tools/command.Version=%s", linked, b.version, b.version)
+	return b.cuda("build", "-tags", "cuda,netgo,osusergo", "-trimpath", "-ldflags", names, "-o", b.out+"/", "./tools/dataflex-train", "./tools/kbench")
+}
+
+// tests builds the test binary of every package that has tests for a GPU.
+func (b builder) tests() error {
+	files, err := filepath.Glob("kernels/*/*_test.go")
+	if err != nil {
+		return err
+	}
+	packages := []string{"driver/cuda"}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		if p := filepath.Dir(f); strings.Contains(string(text), "optest.Device(") && packages[len(packages)-1] != p {
+			packages = append(packages, p)
+		}
+	}
+	for _, p := range packages {
+		dir := filepath.Join(b.out, "tests", filepath.Base(p))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		name := filepath.Join(dir, filepath.Base(p)+".test")
+		if err := b.cuda("test", "-c", "-tags", "cuda,netgo,osusergo", "-trimpath", "-ldflags", linked, "-o", name, "./"+p); err != nil {
+			return err
+		}
+		if err := old(name); err != nil {
+			return err
+		}
+		if err := errors.Join(compress(name), os.Remove(name)); err != nil {
+			return err
+		}
+		if data := filepath.Join(p, "testdata"); p != "driver/cuda" && exists(data) {
+			if err := os.CopyFS(filepath.Join(dir, "testdata"), os.DirFS(data)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// ptx copies the PTX of all families, under names that tell them apart.
+func (b builder) ptx() error {
+	files, err := filepath.Glob("kernels/*/*.ptx")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(b.out, "ptx"), 0o755); err != nil {
+		return err
+	}
+	for _, f := range files {
+		family := filepath.Base(filepath.Dir(f))
+		name := filepath.Base(f)
+		if !strings.HasPrefix(name, family+".") {
+			name = family + "." + name
+		}
+		if err := copyFile(f, filepath.Join(b.out, "ptx", name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// data is the model that is trained, and the page and script that go with the runner.
+func (b builder) data() error {
+	if err := os.CopyFS(filepath.Join(b.out, "model"), os.DirFS("tools/dataflex-demo/model")); err != nil {
+		return err
+	}
+	return errors.Join(
+		copyFile("tools/gpubundle/torch_bench.py", filepath.Join(b.out, "torch_bench.py")),
+		copyFile("tools/gpubundle/bundle.md", filepath.Join(b.out, "README.md")),
+	)
+}
+
+// check holds the bundle to its promises.
+func (b builder) check() error {
+	var size int64
+	count := 0
+	err := filepath.WalkDir(b.out, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		size += info.Size()
+		count++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s: %d files, %.1f MiB\n", b.out, count, float64(size)/(1<<20))
+	if size > sizeLimit {
+		return fmt.Errorf("the bundle is %d bytes, %d are allowed", size, sizeLimit)
+	}
+	for _, p := range []string{"dataflex-train", "kbench"} {
+		if err := old(filepath.Join(b.out, p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var glibc = regexp.MustCompile(`^GLIBC_2\.(\d+)`)
+
+// old is an error if a program asks for a newer glibc than glibcMinor, or for a library
+// that is not part of it.
+func old(path string) error {
+	f, err := elf.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	symbols, err := f.ImportedSymbols()
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, s := range symbols {
+		if m := glibc.FindStringSubmatch(s.Version); m != nil {
+			if minor, err := strconv.Atoi(m[1]); err != nil || minor > glibcMinor {
+				return fmt.Errorf("%s needs %s of %s: see third_party/cuda/include/old_glibc.h", path, s.Name, s.Version)
+			}
+		}
+	}
+	libraries, err := f.ImportedLibraries()
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, l := range libraries {
+		switch l {
+		case "libc.so.6", "libpthread.so.0", "libdl.so.2":
+		default:
+			return fmt.Errorf("%s needs %s", path, l)
+		}
+	}
+	return nil
+}
+
+// compress writes path.gz.
+func compress(path string) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(path + ".gz")
+	if err != nil {
+		return err
+	}
+	z, err := gzip.NewWriterLevel(out, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(z, in)
+	return errors.Join(err, z.Close(), out.Close())
+}
+
+func copyFile(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o644)
+}
