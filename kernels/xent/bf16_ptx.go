@@ -87,10 +87,7 @@ type block struct {
 
 func (p Params) newBlock(dev driver.Launcher, rows, hits []int32) *block {
 	q := ptx.On(dev)
-	b := &block{Params: p, dev: dev, q: q, rows: len(rows), ld: (p.Vocab + 7) &^ 7, tile: sm80Tile}
-	if ptx.Hopper(dev) {
-		b.tile = sm90aTile
-	}
+	b := &block{Params: p, dev: dev, q: q, rows: len(rows), ld: (p.Vocab + 7) &^ 7, tile: bf16Tile(dev)}
 	b.tiles, b.rowLD = ptx.Blocks(p.Vocab, b.tile), (len(rows)+31)&^31
 	b.row, b.target = ptx.Upload(q, rows), ptx.Upload(q, hits)
 	b.h = half(q, narrowSlot, b.rows*p.Hidden)
@@ -98,6 +95,13 @@ func (p Params) newBlock(dev driver.Launcher, rows, hits []int32) *block {
 	b.constants = q.Scratch(rowSlot, (16+4)*b.rowLD)
 	b.hit = b.constants + uintptr(16*b.rowLD)
 	return b
+}
+
+func bf16Tile(dev driver.Device) int {
+	if ptx.Hopper(dev) {
+		return sm90aTile
+	}
+	return sm80Tile
 }
 
 // half is scratch memory of n bf16 numbers.

@@ -22,6 +22,7 @@ import (
 
 	"dataflex/driver"
 	"dataflex/driver/cpu"
+	"dataflex/kernels/ptx"
 )
 
 // Params are the shape and the variant.
@@ -70,11 +71,21 @@ func (p Params) checkLogits(lenH, lenW int, z driver.F32) {
 	}
 }
 
-// Workspace is the number of bytes Run needs beside its arguments for that many
-// labelled rows.
-func (p Params) Workspace(labelled int) int {
-	rows := min(labelled, p.blockRows())
-	return 4 * rows * (p.Vocab + 2*p.Hidden)
+// Workspace is the number of bytes Run, or RunBF16, needs on dev beside its arguments for
+// that many labelled rows, to a few hundred.
+func (p Params) Workspace(dev driver.Device, bf16 bool, labelled int) int {
+	switch {
+	case dev.Kind() == driver.CPU:
+		n := 4 * min(labelled, p.blockRows()) * (p.Vocab + 2*p.Hidden)
+		if bf16 {
+			n += 4 * (p.Rows + p.Vocab) * p.Hidden
+		}
+		return n
+	case bf16:
+		rows := min(labelled, p.bf16Rows())
+		return rows*(2*(p.Vocab+p.Hidden)+4*p.Hidden+20) + 12*rows*ptx.Blocks(p.Vocab, bf16Tile(dev))
+	}
+	return 4 * min(labelled, p.deviceRows()) * (p.Vocab + 2*p.Hidden)
 }
 
 func (p Params) check(lenH, lenW int, targets []int32, weight, loss, dh, dw driver.F32) {

@@ -158,12 +158,36 @@ func TestUnlabelledRowsAreZero(t *testing.T) {
 }
 
 func TestWorkspace(t *testing.T) {
-	p := xent.Params{Hidden: 2048, Vocab: 128256}
-	if got, want := p.Workspace(100000), 4*130*(128256+2*2048); got != want {
+	dev, p := optest.CPU(t, 1), xent.Params{Rows: 100000, Hidden: 2048, Vocab: 128256}
+	if got, want := p.Workspace(dev, false, 100000), 4*130*(128256+2*2048); got != want {
 		t.Errorf("workspace %d bytes, want %d", got, want)
 	}
-	if got, want := p.Workspace(3), 4*3*(128256+2*2048); got != want {
+	if got, want := p.Workspace(dev, false, 3), 4*3*(128256+2*2048); got != want {
 		t.Errorf("workspace %d bytes, want %d", got, want)
+	}
+}
+
+// TestDeviceWorkspace: what a call leaves allocated on the interpreter.
+func TestDeviceWorkspace(t *testing.T) {
+	for _, capability := range []int{80, 90} {
+		for _, bf16 := range []bool{false, true} {
+			dev := optest.Device(t, capability)
+			x := labelledBF16(35, xent.Params{Rows: 96, Hidden: 64, Vocab: 700})
+			h, w := in(t, dev, x.h), in(t, dev, x.w)
+			hb, wb := put(t, dev, x.h), put(t, dev, x.w)
+			loss, dh := in(t, dev, make([]float32, 96)), in(t, dev, x.h)
+			before := dev.Used()
+			if bf16 {
+				xent.RunBF16(dev, x.p, hb, wb, x.targets, driver.F32{}, loss, dh, driver.F32{})
+			} else {
+				xent.Run(dev, x.p, h, w, x.targets, driver.F32{}, loss, dh, driver.F32{})
+			}
+			got, want := int(dev.Used()-before), x.p.Workspace(dev, bf16, 96)
+			tables := 2 * 4 * 96 // of rows and targets
+			if d := got - tables - want; d < 0 || d > 1024 {
+				t.Errorf("capability %d, bf16 %v: %d bytes and %d of tables, want %d", capability, bf16, got-tables, tables, want)
+			}
+		}
 	}
 }
 

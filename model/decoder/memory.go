@@ -38,7 +38,7 @@ func (m *Model) Memory(tokens, labelled int) Budget {
 	b.Optimizer = 2 * b.Gradients
 	b.Activations = 4 * uint64(tokens) * uint64(m.keptPerToken()+m.workingPerToken())
 	p := xent.Params{Rows: tokens, Hidden: m.config.Hidden, Vocab: m.config.Vocab}
-	b.Head = uint64(p.Workspace(labelled))
+	b.Head = uint64(p.Workspace(m.dev, m.tape.BF16, labelled))
 	return b
 }
 
