@@ -12,7 +12,7 @@ func fmaF(d, a, b, c *row) {
 		if needsOdd(s) {
 			s = toOdd(p, z, s)
 		}
-		d[i] = u32(float32(s))
+		d[i] = number(float32(s))
 	}
 }
 

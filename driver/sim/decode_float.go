@@ -34,8 +34,8 @@ type floatOp struct {
 }
 
 var f32ops = map[string]floatOp{
-	"add": {addF, 2, 1}, "sub": {subF, 2, 1}, "mul": {mulF, 2, 1}, "div": {divF, 2, 1},
-	"min": {minF, 2, 1}, "max": {maxF, 2, 1}, "neg": {negF, 1, 0}, "abs": {absF, 1, 0},
+	"add": {fast.addF, 2, 1}, "sub": {fast.subF, 2, 1}, "mul": {fast.mulF, 2, 1}, "div": {divF, 2, 1},
+	"min": {fast.minF, 2, 1}, "max": {fast.maxF, 2, 1}, "neg": {negF, 1, 0}, "abs": {absF, 1, 0},
 }
 
 func decodeF32(d *decoder) {
@@ -92,7 +92,7 @@ func decodeFma(d *decoder) {
 		if relu {
 			d.fail(".relu of .f32")
 		}
-		d.alu(t, 3, modified(fmaF, ftz, sat))
+		d.alu(t, 3, modified(fast.fmaF, ftz, sat))
 	case tF64:
 		if ftz || sat || relu {
 			d.fail("a modifier that .f64 does not have")
@@ -238,7 +238,7 @@ func decodeRoot(d *decoder) {
 }
 
 var approximate = map[string]func(d, a, b, c *row){
-	"ex2": ex2F, "lg2": lg2F, "rsqrt": rsqrtF, "sin": sinF, "cos": cosF, "tanh": tanhF,
+	"ex2": fast.ex2F, "lg2": lg2F, "rsqrt": rsqrtF, "sin": sinF, "cos": cosF, "tanh": tanhF,
 }
 
 // decodeApprox is the functions that exist only as approximations. They are computed
@@ -265,7 +265,7 @@ func decodeApprox(d *decoder) {
 	}
 	switch {
 	case ftz && d.base == "ex2":
-		f = ex2FtzF
+		f = fast.ex2FtzF
 	case ftz:
 		f = flushed(f)
 	}

@@ -66,9 +66,9 @@ func decodeIntAddSub(d *decoder) {
 		return
 	}
 	if d.base == "add" {
-		d.integer(t, 2, intOp{add32, add64, halves(false, func(a, b, _ uint32) uint32 { return a + b })})
+		d.integer(t, 2, intOp{fast.add32, fast.add64, halves(false, func(a, b, _ uint32) uint32 { return a + b })})
 	} else {
-		d.integer(t, 2, intOp{sub32, sub64, halves(false, func(a, b, _ uint32) uint32 { return a - b })})
+		d.integer(t, 2, intOp{fast.sub32, fast.sub64, halves(false, func(a, b, _ uint32) uint32 { return a - b })})
 	}
 }
 
@@ -93,13 +93,13 @@ func decodeIntMul(d *decoder) {
 	}
 	switch mode {
 	case "lo":
-		f := intOp{mul32, mul64, halves(s, func(a, b, c uint32) uint32 { return a*b + plus(c) })}
+		f := intOp{fast.mul32, mul64, halves(s, func(a, b, c uint32) uint32 { return a*b + plus(c) })}
 		if mad {
-			f.w32, f.w64 = mad32, mad64
+			f.w32, f.w64 = fast.mad32, mad64
 		}
 		d.integer(t, n, f)
 	case "hi":
-		f := intOp{mulHiU32, each64(mulHiU64), halves(s, func(a, b, c uint32) uint32 { return uint32(int32(a*b)>>16) + plus(c) })}
+		f := intOp{fast.mulHiU32, each64(mulHiU64), halves(s, func(a, b, c uint32) uint32 { return uint32(int32(a*b)>>16) + plus(c) })}
 		if s {
 			f.w32, f.w64 = mulHiS32, each64(mulHiS64)
 		}
@@ -116,7 +116,7 @@ func thenAdd(f func(d, a, b, c *row)) func(d, a, b, c *row) {
 	return func(d, a, b, c *row) {
 		var t row
 		f(&t, a, b, c)
-		add32(d, &t, c, nil)
+		fast.add32(d, &t, c, nil)
 	}
 }
 
@@ -124,7 +124,7 @@ func thenAdd64(f func(d, a, b, c *row64)) func(d, a, b, c *row64) {
 	return func(d, a, b, c *row64) {
 		var t row64
 		f(&t, a, b, c)
-		add64(d, &t, c, nil)
+		fast.add64(d, &t, c, nil)
 	}
 }
 
@@ -156,13 +156,13 @@ func (d *decoder) wide(t typ, mad bool) {
 	d.o.kind = kindWiden
 	switch {
 	case mad && t.signed():
-		d.o.widen = madWideS
+		d.o.widen = fast.madWideS
 	case mad:
-		d.o.widen = madWideU
+		d.o.widen = fast.madWideU
 	case t.signed():
-		d.o.widen = wideS
+		d.o.widen = fast.wideS
 	default:
-		d.o.widen = wideU
+		d.o.widen = fast.wideU
 	}
 }
 
@@ -249,7 +249,7 @@ func decodeLogic(d *decoder) {
 		}[d.base])
 		return
 	}
-	f := map[string]intOp{"and": {and32, and64, and32}, "or": {or32, or64, or32}, "xor": {xor32, xor64, xor32}}[d.base]
+	f := map[string]intOp{"and": {fast.and32, fast.and64, fast.and32}, "or": {fast.or32, fast.or64, fast.or32}, "xor": {fast.xor32, fast.xor64, fast.xor32}}[d.base]
 	d.integer(t, 2, f)
 }
 
@@ -317,13 +317,13 @@ func decodeShift(d *decoder) {
 	case left && t.size() == 2:
 		d.o.f32 = each(func(a, b, _ uint32) uint32 { return a << b & 0xffff })
 	case left:
-		d.o.f32 = shl32
+		d.o.f32 = fast.shl32
 	case t == tS16:
 		d.o.f32 = each(func(a, b, _ uint32) uint32 { return uint32(int32(int16(a))>>b) & 0xffff })
 	case t.signed():
-		d.o.f32 = shrS32
+		d.o.f32 = fast.shrS32
 	default:
-		d.o.f32 = shrU32
+		d.o.f32 = fast.shrU32
 	}
 }
 

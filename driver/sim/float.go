@@ -12,6 +12,14 @@ func u64(f float64) uint64 { return math.Float64bits(f) }
 // canonicalNaN is what NVIDIA's instructions return for a NaN.
 const canonicalNaN = 0x7fffffff
 
+// number is the bits of a result.
+func number(f float32) uint32 {
+	if f != f {
+		return canonicalNaN
+	}
+	return u32(f)
+}
+
 // flush is .ftz: subnormals become zeros of their sign.
 func flush(u uint32) uint32 {
 	if u&0x7f800000 == 0 {
@@ -121,7 +129,7 @@ const exp2Shift = 0x1.8p52
 func exp2(x float32) float32 {
 	switch {
 	case x != x:
-		return x
+		return f32(canonicalNaN)
 	case x >= 128:
 		return float32(math.Inf(1))
 	case x < -151:

@@ -248,27 +248,27 @@ func narrow64(d *row, a, _ *row64, _ *row) {
 
 func addF(d, a, b, _ *row) {
 	for i := 0; i < 29; i += 4 {
-		d[i] = u32(f32(a[i]) + f32(b[i]))
-		d[i+1] = u32(f32(a[i+1]) + f32(b[i+1]))
-		d[i+2] = u32(f32(a[i+2]) + f32(b[i+2]))
-		d[i+3] = u32(f32(a[i+3]) + f32(b[i+3]))
+		d[i] = number(f32(a[i]) + f32(b[i]))
+		d[i+1] = number(f32(a[i+1]) + f32(b[i+1]))
+		d[i+2] = number(f32(a[i+2]) + f32(b[i+2]))
+		d[i+3] = number(f32(a[i+3]) + f32(b[i+3]))
 	}
 }
 
 func subF(d, a, b, _ *row) {
 	for i := 0; i < 29; i += 4 {
-		d[i] = u32(f32(a[i]) - f32(b[i]))
-		d[i+1] = u32(f32(a[i+1]) - f32(b[i+1]))
-		d[i+2] = u32(f32(a[i+2]) - f32(b[i+2]))
-		d[i+3] = u32(f32(a[i+3]) - f32(b[i+3]))
+		d[i] = number(f32(a[i]) - f32(b[i]))
+		d[i+1] = number(f32(a[i+1]) - f32(b[i+1]))
+		d[i+2] = number(f32(a[i+2]) - f32(b[i+2]))
+		d[i+3] = number(f32(a[i+3]) - f32(b[i+3]))
 	}
 }
 
 func mulF(d, a, b, _ *row) {
 	for i := 0; i < 29; i += 4 {
-		d[i] = u32(float32(f32(a[i]) * f32(b[i])))
-		d[i+1] = u32(float32(f32(a[i+1]) * f32(b[i+1])))
-		d[i+2] = u32(float32(f32(a[i+2]) * f32(b[i+2])))
-		d[i+3] = u32(float32(f32(a[i+3]) * f32(b[i+3])))
+		d[i] = number(float32(f32(a[i]) * f32(b[i])))
+		d[i+1] = number(float32(f32(a[i+1]) * f32(b[i+1])))
+		d[i+2] = number(float32(f32(a[i+2]) * f32(b[i+2])))
+		d[i+3] = number(float32(f32(a[i+3]) * f32(b[i+3])))
 	}
 }
