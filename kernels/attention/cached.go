@@ -25,6 +25,8 @@ func (c Cached) Forward(dev driver.Device, q, k, v, o driver.F32) {
 	switch d := dev.(type) {
 	case *cpu.Device:
 		c.forwardCPU(d, q.Host(), k.Host(), v.Host(), o.Host())
+	case driver.Launcher:
+		c.forwardPTX(d, q, k, v, o)
 	default:
 		panic("attention.Cached.Forward: no kernel for " + dev.Kind().String())
 	}
@@ -44,6 +46,8 @@ func Store(dev driver.Device, x driver.F32, rows []int32, cache driver.F32, widt
 	switch c := dev.(type) {
 	case *cpu.Device:
 		storeCPU(c, x.Host(), rows, cache.Host(), width)
+	case driver.Launcher:
+		storePTX(c, x, rows, cache, width)
 	default:
 		panic("attention.Store: no kernel for " + dev.Kind().String())
 	}
