@@ -79,6 +79,52 @@ func TestGradientsOnTheInterpreter(t *testing.T) {
 	}
 }
 
+// TestRegression10ProjectionOfAnyDevice: the projection is one matrix, on devices of any number of
+// processors (fast_jl's is another one for each).
+func TestRegression10ProjectionOfAnyDevice(t *testing.T) {
+	const n, dim, total = 3, 64, 1000
+	g := make([]float32, n*total)
+	for i := range g {
+		g[i] = float32(i%17) - 8
+	}
+	features := func(dev driver.Device) []float32 {
+		t.Helper()
+		projection, err := gradproj.New(gradproj.Rademacher, dim, 7, total, gradproj.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		placed, release, err := driver.Place(dev, g, make([]float32, n*dim))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer release()
+		gradient, out := placed[0], placed[1]
+		var normSq float64
+		for i := range n {
+			projection.Dense(dev, gradient.Sub(i*total, (i+1)*total), 0, nil, out.Sub(i*dim, (i+1)*dim), &normSq)
+		}
+		z, err := driver.Read(dev, out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Clone(z)
+	}
+	want := features(cpu.New(1))
+	for _, units := range []int{108, 114, 132} {
+		dev := sim.New(sim.Options{Workers: units, Uncounted: true})
+		t.Cleanup(func() { ptx.Forget(dev); dev.Close() })
+		if got := dev.Attributes().Units; got != units {
+			t.Fatalf("%d processors, not %d", got, units)
+		}
+		for i, z := range features(dev) {
+			if math.Abs(float64(z-want[i])) > 1e-3 {
+				t.Errorf("%d processors: feature %d is %v, on the host %v", units, i, z, want[i])
+				break
+			}
+		}
+	}
+}
+
 // A projection without a kernel is an error, not a panic.
 func TestProjectionsWithoutAKernel(t *testing.T) {
 	dev := sim.New(sim.Options{})

@@ -162,9 +162,9 @@ func TestDoReMiUnseen(t *testing.T) {
 	near(t, "λ", m.scores[1:], []float64{math.Log(testVocab)}, 1e-12)
 }
 
-// TestDoReMiReweighs: α = (1, 0) must change the gradient: it becomes that of the
+// TestRegression03DoReMiReweighs: α = (1, 0) must change the gradient: it becomes that of the
 // first domain alone (finding 36 of the upstream notes).
-func TestDoReMiReweighs(t *testing.T) {
+func TestRegression03DoReMiReweighs(t *testing.T) {
 	m, run, _ := made(t, "faithful", "reweight_eta: 0", "reweight_eps: 0")
 	m.weights = []float64{1, 0}
 	both := micro(run.Train, 0, 1, 2, 3)

@@ -66,9 +66,9 @@ func TestODMByHand(t *testing.T) {
 	}
 }
 
-// TestODMEqualLosses: with equal losses the weights stay within 10 % of uniform
+// TestRegression06ODMEqualLosses: with equal losses the weights stay within 10 % of uniform
 // (upstream's go up to three times uniform: finding 43), whatever the batches hold.
-func TestODMEqualLosses(t *testing.T) {
+func TestRegression06ODMEqualLosses(t *testing.T) {
 	const k, updates, batch = 7, 300, 8
 	for _, variant := range []string{"paper", "official"} {
 		train, _ := rows(batch)

@@ -27,9 +27,9 @@ func TestDeltaLossWindow(t *testing.T) {
 	}
 }
 
-// Regression 12 of spec/dataflex-upstream.md: one update in each of two Flex
+// TestRegression12DeltaLossOneUpdate: one update in each of two Flex
 // epochs is refused in mode upstream and works in faithful.
-func TestDeltaLossOneUpdate(t *testing.T) {
+func TestRegression12DeltaLossOneUpdate(t *testing.T) {
 	run := bare(50)
 	run.Updates, run.UpdatesPerEpoch = 2, 1
 	if _, err := build(t, run, "delta_loss", "upstream"); err == nil || !strings.Contains(err.Error(), "divides by zero") {

@@ -200,8 +200,38 @@ func TestNICEFallback(t *testing.T) {
 	}
 }
 
-// Regression 2 of spec/dataflex-upstream.md: rows with different texts have
-// different gradients, and an empty prompt is refused.
+// Two evaluation rows whose texts differ have different gradients, in both modes.
+func TestRegression02NICEGradientsDiffer(t *testing.T) {
+	run := talking(t, 2)
+	run.Subtasks = []string{"a", "b"} // a target of its own for each row
+	run.Questions = []algo.Question{{Prompt: []int32{1, 2}, Instruction: "add", Reference: "a"}, {Prompt: []int32{3}, Instruction: "sum", Reference: "b"}}
+	folder := modelFolder(t)
+	smallTokenizer(t, folder)
+	cache := "cache_dir: " + t.TempDir()
+	for mode, s := range map[string]algo.Selector{
+		"faithful": mustBuild(t, run, "nice", "faithful", cache, "reward: contains", "proj_dim: 256", "max_new_tokens: 6"),
+		"upstream": mustBuild(t, run, "nice", "upstream", cache, "reward: contains", "proj_dim: 256", "max_new_tokens: 6", "projection: rademacher",
+			"policy_model_path: "+folder, "prompt_template: '{instruction}:{input}'"),
+	} {
+		s := s.(*nice)
+		s.reward = byLetter("") // every answer earns something
+		s.tasks = [][]int{{0}, {1}} // upstream has one target for all
+		targets, err := s.policyTargets(context.Background(), algo.Request{Step: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var cosine, a, b float64
+		for i, x := range targets[0] {
+			cosine, a, b = cosine+x*targets[1][i], a+x*x, b+targets[1][i]*targets[1][i]
+		}
+		if !(cosine/math.Sqrt(a*b) < 0.99) {
+			t.Errorf("%s: the gradients of the two rows have cosine %v", mode, cosine/math.Sqrt(a*b))
+		}
+	}
+}
+
+// Prompts are those of the raw rows, else of the tokens before the first label; an
+// empty one is refused.
 func TestNICEPrompts(t *testing.T) {
 	run := talking(t, 2)
 	s := niceOf(t, run, "mc_samples: 2")
@@ -228,8 +258,8 @@ func TestNICEPrompts(t *testing.T) {
 	}
 }
 
-// Regression 1: in faithful mode adam and sgd differ; upstream's adam is sgd.
-func TestNICEGradientType(t *testing.T) {
+// In faithful mode adam and sgd differ; upstream's adam is sgd.
+func TestRegression01NICEGradientType(t *testing.T) {
 	run := talking(t, 2)
 	run.Questions = []algo.Question{{Prompt: []int32{1, 2}, Instruction: "add", Reference: "a"}, {Prompt: []int32{3}, Instruction: "sum", Reference: "b"}}
 	folder := modelFolder(t)

@@ -76,9 +76,9 @@ func load(t *testing.T, name string) neighbor.Vectors {
 	return v
 }
 
-// Regression 11 of spec/dataflex-upstream.md: with few candidates the sum is 1 and
+// TestRegression11FewCandidates (of spec/dataflex-upstream.md): with few candidates the sum is 1 and
 // every index exists, where upstream reads FAISS's -1 as the last candidate.
-func TestFewCandidates(t *testing.T) {
+func TestRegression11FewCandidates(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()
 	r := rand.New(rand.NewPCG(3, 4))
