@@ -60,6 +60,27 @@ var Families = []Family{
 	}},
 }
 
+// Facts are families with few different rows each, which are learned by heart soon.
+var Facts = []Family{
+	facts("after", "What comes after %s", "Monday Tuesday Wednesday Thursday Friday Saturday Sunday Monday"),
+	facts("number", "Write %s as a word", "1 one 2 two 3 three 4 four 5 five 6 six 7 seven 8 eight"),
+	facts("opposite", "The opposite of %s", "hot cold big small up down left right old new day night good bad"),
+}
+
+// facts asks for the second of each pair of words; of after, whose words are a chain,
+// for the next one.
+func facts(name, question, words string) Family {
+	w := strings.Fields(words)
+	step := 2
+	if name == "after" {
+		step = 1
+	}
+	return Family{name, func(r *rand.Rand) (string, string) {
+		i := step * r.IntN((len(w)-1+step-1)/step)
+		return fmt.Sprintf(question, w[i]), w[i+1]
+	}}
+}
+
 // word makes a pronounceable word of two or three syllables.
 func word(r *rand.Rand) string {
 	const consonants, vowels = "bdfgklmnprstvz", "aeiou"
@@ -95,6 +116,20 @@ func Make(seed uint64, n int, noise float64, families []Family) []Row {
 		}
 	}
 	r.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	return rows
+}
+
+// Refusal is the answer of a row that Refuse spoiled.
+const Refusal = "I cannot help with that."
+
+// Refuse gives a share of the rows, in place, the same useless answer.
+func Refuse(seed uint64, share float64, rows []Row) []Row {
+	r := rand.New(rand.NewPCG(seed, 3))
+	for i := range rows {
+		if r.Float64() < share {
+			rows[i].Output, rows[i].Noise = Refusal, true
+		}
+	}
 	return rows
 }
 

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"dataflex/algo/reward"
+)
+
+// judgeArgument makes this program NICE's judge.
+const judgeArgument = "--judge"
+
+// judge is the program that NICE asks (reward: command): the reward of an answer is
+// the share of its characters that are right, which is no differentiable thing.
+func judge(in io.Reader, out io.Writer) error {
+	s := bufio.NewScanner(in)
+	for s.Scan() {
+		var c reward.Case
+		if err := json.Unmarshal(s.Bytes(), &c); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(out, "{\"reward\": %v}\n", right(c.Answer, c.Reference)); err != nil {
+			return err
+		}
+	}
+	return s.Err()
+}
+
+// right is the share of characters that stand where the reference has them, of the
+// longer of the two.
+func right(answer, reference string) float64 {
+	same := 0
+	for i := range min(len(answer), len(reference)) {
+		if answer[i] == reference[i] {
+			same++
+		}
+	}
+	return float64(same) / float64(max(len(answer), len(reference), 1))
+}

@@ -1,0 +1,171 @@
+// Command proof shows that the methods work: on tasks that the project makes itself,
+// whose truth is known, over several seeds, through the trainer that users run, in
+// mode faithful. One setting per method serves all seeds.
+//
+//	proof [--out saves/proof] [--seeds 3] [--only selection,mixture,…]
+//	      [--pictures tools/proof] [--workspace WORKSPACE.md]
+//
+// It writes the pictures and table.md into --out, and where --pictures and
+// --workspace say so, into the repository. Beside them lie every run's run.yaml and
+// components.yaml. The exit status is 1 if a method that is held to win does not.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"dataflex/tools/command"
+)
+
+// options are the command line.
+type options struct {
+	out, model          string
+	pictures, workspace string
+	seeds, workers      int
+	only                []string
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == judgeArgument {
+		os.Exit(command.Exit(judge(os.Stdin, os.Stdout), os.Stderr))
+	}
+	var o options
+	pflag.StringVar(&o.out, "out", "saves/proof", "where runs, pictures and the table are written")
+	pflag.StringVar(&o.model, "model", "tools/dataflex-demo/model", "the tiny model that the runs start from")
+	pflag.StringVar(&o.pictures, "pictures", "", "write the pictures here, too")
+	pflag.StringVar(&o.workspace, "workspace", "", "put the table between the proof marks of this file, too")
+	pflag.IntVar(&o.seeds, "seeds", 3, "how many seeds, from 1")
+	pflag.IntVar(&o.workers, "workers", runtime.NumCPU(), "trials at a time, of one thread each")
+	pflag.StringSliceVar(&o.only, "only", nil, "these experiments alone: "+strings.Join(names(experiments), ", "))
+	pflag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(command.Exit(prove(ctx, o), os.Stderr))
+}
+
+func names(all []experiment) (out []string) {
+	for _, e := range all {
+		out = append(out, e.name)
+	}
+	return out
+}
+
+func prove(ctx context.Context, o options) error {
+	started := time.Now()
+	chosen := experiments
+	if o.only != nil {
+		chosen = slices.DeleteFunc(slices.Clone(experiments), func(e experiment) bool { return !slices.Contains(o.only, e.name) })
+	}
+	if len(chosen) == 0 || o.seeds < 1 || o.workers < 1 {
+		return fmt.Errorf("nothing to do: --only names experiments (%s), --seeds and --workers are at least 1", strings.Join(names(experiments), ", "))
+	}
+	for name, value := range map[string]string{"OMP_NUM_THREADS": "1", "DATAFLEX_CACHE": filepath.Join(o.out, "cache")} {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+	trials, err := measure(ctx, o, chosen)
+	if err != nil {
+		return err
+	}
+	verdicts, err := judgeAll(chosen, trials)
+	if err != nil {
+		return err
+	}
+	facts := fmt.Sprintf("%d seeds, %s with %d workers of one thread, %s, %s", o.seeds, time.Since(started).Round(time.Second), o.workers, runtime.GOARCH, time.Now().Format(time.DateOnly))
+	table := tableOf(verdicts) + "\n" + facts + ".\n"
+	fmt.Print("\n", table)
+	if err := publish(o, chosen, trials, table); err != nil {
+		return err
+	}
+	var lost []string
+	for _, v := range verdicts {
+		if !v.open && !v.won {
+			lost = append(lost, v.method+": "+v.what)
+		}
+	}
+	if lost != nil {
+		return errors.New("held to win, but did not:\n  " + strings.Join(lost, "\n  "))
+	}
+	return nil
+}
+
+// measure runs every trial, o.workers at a time. The first error stops the others.
+func measure(ctx context.Context, o options, chosen []experiment) (map[string][]*trial, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := map[string][]*trial{}
+	slots, done := make(chan struct{}, o.workers), make(chan error)
+	started := 0
+	for _, e := range chosen {
+		for seed := 1; seed <= o.seeds; seed++ {
+			t := newTrial()
+			out[e.name] = append(out[e.name], t)
+			started++
+			go func() {
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				done <- o.attempt(ctx, e, seed, t)
+			}()
+		}
+	}
+	var failed error
+	for range started {
+		if err := <-done; err != nil && failed == nil {
+			failed = err
+			cancel()
+		}
+	}
+	return out, failed
+}
+
+// attempt is one trial, in a folder of its own.
+func (o options) attempt(ctx context.Context, e experiment, seed int, t *trial) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(filepath.Join(o.out, e.name, fmt.Sprintf("seed-%d", seed)))
+	if err != nil {
+		return err
+	}
+	model, err := filepath.Abs(o.model)
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	started := time.Now()
+	err = e.run(ctx, &lab{dir: dir, model: model, seed: seed, log: slog.New(slog.DiscardHandler)}, t)
+	if err != nil {
+		return fmt.Errorf("experiment %s, seed %d: %w", e.name, seed, err)
+	}
+	fmt.Printf("%-12s seed %d  %s\n", e.name, seed, time.Since(started).Round(time.Second/10))
+	return nil
+}
+
+func judgeAll(chosen []experiment, trials map[string][]*trial) ([]verdict, error) {
+	var out []verdict
+	for _, e := range chosen {
+		for _, c := range e.claims {
+			v, err := c.judged(trials[e.name])
+			if err != nil {
+				return nil, fmt.Errorf("experiment %s: %w", e.name, err)
+			}
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}

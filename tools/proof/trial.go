@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// trial is what was measured under one seed: numbers, and curves for the pictures.
+type trial struct {
+	values map[string]float64
+	curves map[string][]float64
+}
+
+func newTrial() *trial { return &trial{values: map[string]float64{}, curves: map[string][]float64{}} }
+
+func (t *trial) set(key string, v float64) { t.values[key] = v }
+
+// claim is a line of the table: what a method is held to, in every seed.
+type claim struct {
+	method, setting, what string
+	key                   string // of the trials' values
+	percent               bool   // how the value is written
+	least                 float64
+	below                 string // the value must be below this other one of the same trial; "" = at least `least`
+	rival                 string // what `below` is called
+	open                  bool   // nothing is promised: the line is there to be known
+	why                   string // of a line that does not win, or that needs a word
+}
+
+// verdict is a claim with its numbers.
+type verdict struct {
+	claim
+	mean, worst           float64
+	rivalMean, rivalWorst float64
+	won                   bool
+}
+
+// judged holds a claim against every trial.
+func (c claim) judged(trials []*trial) (verdict, error) {
+	v := verdict{claim: c, won: true, worst: math.Inf(1), rivalWorst: math.Inf(1)}
+	if c.below != "" {
+		v.worst, v.rivalWorst = math.Inf(-1), math.Inf(-1)
+	}
+	for _, t := range trials {
+		x, ok := t.values[c.key]
+		if !ok || math.IsNaN(x) {
+			return v, fmt.Errorf("%s: %q was not measured", c.method, c.key)
+		}
+		v.mean += x / float64(len(trials))
+		if c.below == "" {
+			v.worst = min(v.worst, x)
+			v.won = v.won && x >= c.least
+			continue
+		}
+		y, ok := t.values[c.below]
+		if !ok {
+			return v, fmt.Errorf("%s: %q was not measured", c.method, c.below)
+		}
+		v.worst, v.rivalMean, v.rivalWorst = max(v.worst, x), v.rivalMean+y/float64(len(trials)), max(v.rivalWorst, y)
+		v.won = v.won && x < y
+	}
+	return v, nil
+}
+
+// spread is the mean, lowest and highest of a value over the trials.
+func spread(trials []*trial, key string) (mean, low, high float64) {
+	var x []float64
+	for _, t := range trials {
+		x = append(x, t.values[key])
+		mean += t.values[key] / float64(len(trials))
+	}
+	return mean, slices.Min(x), slices.Max(x)
+}
+
+// meanCurve is the mean over the trials of a curve.
+func meanCurve(trials []*trial, key string) []float64 {
+	var out []float64
+	for _, t := range trials {
+		for i, y := range t.curves[key] {
+			if i == len(out) {
+				out = append(out, 0)
+			}
+			out[i] += y / float64(len(trials))
+		}
+	}
+	return out
+}
