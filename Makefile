@@ -1,5 +1,6 @@
 # make          builds ./bin/*
 # make demo     LESS picks the data while a small model trains; ends with what it picked
+# make proof    every method on tasks of known truth, 3 seeds: a table and pictures in saves/proof
 # make test     every test, no GPU, no network once the modules are there
 # make bench    the speed table of WORKSPACE.md, beside PyTorch with BENCH_PYTHON=a python that has it
 # make lint     go vet, staticcheck, gofumpt
@@ -15,7 +16,7 @@ REF_PYTHON ?= python3
 BENCH_PYTHON ?=
 VERSION    := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all cuda demo demo-model test test-cuda bench lint golden kernels ptxas gpu-bundle clean
+.PHONY: all cuda demo demo-model proof test test-cuda bench lint golden kernels ptxas gpu-bundle clean
 
 all:
 	$(GO) build -trimpath -ldflags "-X dataflex/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
@@ -26,6 +27,10 @@ demo: all
 # The demo's model and tokenizer, from nothing: what tools/dataflex-demo/model holds.
 demo-model: all
 	./bin/dataflex-demo --train-model tools/dataflex-demo/model
+
+# Pictures and table also go where they are committed: tools/proof and WORKSPACE.md.
+proof:
+	$(GO) run ./tools/proof --pictures tools/proof --workspace WORKSPACE.md
 
 test:
 	$(GO) test ./...
