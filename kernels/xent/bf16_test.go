@@ -176,3 +176,22 @@ func TestBF16Logits(t *testing.T) {
 		optest.Near(t, "logits", out(t, dev, z), want, 5e-7)
 	}
 }
+
+// TestNaN: one bad number in the head makes every loss NaN, on every device.
+func TestNaN(t *testing.T) {
+	x := labelledBF16(36, xent.Params{Rows: 3, Hidden: 16, Vocab: 400})
+	x.w[333*16] = float32(math.NaN())
+	check := func(what string, got result) {
+		t.Helper()
+		for i, v := range got.loss {
+			if v == v || got.dh[i*16] == got.dh[i*16] {
+				t.Errorf("%s: row %d has loss %v, dh %v", what, i, v, got.dh[i*16])
+			}
+		}
+	}
+	check("host", run(optest.CPU(t, 1), x))
+	check("float32", runPTX(t, optest.Device(t, 80), x))
+	for _, capability := range []int{80, 90} {
+		check(fmt.Sprint("bf16, ", capability), runBF16(t, optest.Device(t, capability), x))
+	}
+}
