@@ -14,10 +14,11 @@ struct block {
   const float *m, *v;      // the moments [size], or null: the gradient as it is
   i64 offset, size;        // the block's first row in the flattened gradient, its rows
   i64 first, rows;         // the rows of gamma: multiples of 128
-  void* gamma;             // u16 [3 or 1][n][rows], or float [n][rows]
+  i64 plane;               // entries from one plane of gamma to the next
+  void* gamma;             // u16 [3 or 1][.][rows], or float [.][rows]: a row a sample
   float* out;              // to_out: [n, dim]
   double* norms;           // [n][gridDim.y]
-  int width[2], rank, n, dim, round;
+  int width[2], rank, dim, round;
   float scale;             // of dB
   float c[8];              // direction of gradient_cpu.go
 };
@@ -83,7 +84,7 @@ template <int To> DEV double finish(const block& b, int i, const pair& at, float
 #pragma unroll
     for (int l = 0; l < 3; l++) {
       const u32 h = cvt_bf16x2(p, q);
-      put_half(plane + (i64)l * b.n * b.rows, at, h);
+      put_half(plane + l * b.plane, at, h);
       p -= low_bf16(h), q -= high_bf16(h);
     }
   }
@@ -111,7 +112,7 @@ template <int To> DEV void zero(const block& b, int i) {
     } else {
       const i64 at = row / 16 * 16 + row % 8 * 2 + row / 8 % 2;
 #pragma unroll
-      for (int l = 0; l < (To == to_bf16x3 ? 3 : 1); l++) ((u16*)b.gamma)[((i64)l * b.n + i) * b.rows + at] = 0;
+      for (int l = 0; l < (To == to_bf16x3 ? 3 : 1); l++) ((u16*)b.gamma)[l * b.plane + i * b.rows + at] = 0;
     }
   }
 }

@@ -66,12 +66,12 @@ KERNEL __launch_bounds__(256) gradproj_split_to_f16(block b) { split<to_f16>(b);
 KERNEL __launch_bounds__(256) gradproj_split_to_f32(block b) { split<to_f32>(b); }
 KERNEL __launch_bounds__(256) gradproj_split_to_out(block b) { split<to_out>(b); }
 
-// norms[i] = the sum of sample i's parts: a warp a sample.
+// norms[i] += the sum of sample i's parts: a warp a sample.
 KERNEL __launch_bounds__(32) gradproj_norms(const double* parts, int n, double* norms) {
   double sum = 0;
   for (int j = threadIdx.x; j < n; j += 32) sum += parts[(i64)blockIdx.x * n + j];
   sum = warp_sum(sum);
-  if (threadIdx.x == 0) norms[blockIdx.x] = sum;
+  if (threadIdx.x == 0) norms[blockIdx.x] += sum;
 }
 
 // out[i][c] += scale * the sum over blocks of partial[block][i][c].

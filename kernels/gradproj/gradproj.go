@@ -1,7 +1,7 @@
 // Package gradproj forms each sample's LoRA gradient from the factors that a
 // packed backward pass leaves behind, turns it into the Adam direction if asked,
 // and projects it to a few thousand dimensions, without ever storing a batch of
-// whole gradients.
+// whole gradients (Rows stores what is left of them, where that pays).
 //
 // For segment i of the packed batch and one LoRA pair (A [r,in], B [out,r]):
 //
@@ -237,11 +237,16 @@ func (p *Projection) Dense(dev driver.Device, g driver.F32, offset int, adam *Ad
 }
 
 func (p *Projection) check(offset, size, n int, adam *Adam, out driver.F32) {
+	if out.Len() != n*p.dim {
+		panic(badOut)
+	}
+	p.checkBlock(offset, size, adam)
+}
+
+func (p *Projection) checkBlock(offset, size int, adam *Adam) {
 	switch {
 	case offset < 0 || offset+size > p.total:
 		panic(badOffset)
-	case out.Len() != n*p.dim:
-		panic(badOut)
 	case adam != nil && (adam.M.Len() != size || adam.V.Len() != size):
 		panic(badMoments)
 	}

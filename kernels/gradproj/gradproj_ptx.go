@@ -27,9 +27,11 @@ const (
 	partialSlot
 	normSlot
 	tableSlot
+	sumSlot
 )
 
-// deviceBlock is struct block of gradient.cuh.
+// deviceBlock is a part of the gradients on its way: struct block of gradient.cuh and what
+// the products need of it.
 type deviceBlock struct {
 	factors                   *Factors // or g
 	g                         uintptr
@@ -38,12 +40,70 @@ type deviceBlock struct {
 	offset, size, first, rows int
 	gamma, out, norms         uintptr
 	n, dim                    int
+	capacity                  int // samples gamma has room for
 	rounding                  uint32
 }
 
 func (p *Projection) accumulatePTX(dev driver.Launcher, f *Factors, adam *Adam, out driver.F32, normSq []float64) {
-	q := ptx.On(dev)
 	b := p.deviceBlock(f.Samples(), f.Size(), f.Offset, adam, out)
+	p.formPTX(ptx.On(dev), &b, f, p.scratchNorms(dev, b.n))
+	p.multiplyPTX(dev, &b)
+	readNorms(ptx.On(dev), &b, normSq)
+}
+
+func (p *Projection) densePTX(dev driver.Launcher, g driver.F32, offset int, adam *Adam, out driver.F32, normSq *float64) {
+	if g.Len() == 0 {
+		return
+	}
+	b := p.deviceBlock(1, g.Len(), offset, adam, out)
+	b.g = g.Addr()
+	p.transformPTX(ptx.On(dev), &b, ptx.Blocks(b.rows, splitRows), "gradproj_split", "", p.scratchNorms(dev, 1))
+	p.multiplyPTX(dev, &b)
+	norm := []float64{0}
+	readNorms(ptx.On(dev), &b, norm)
+	*normSq += norm[0]
+}
+
+func (p *Projection) deviceBlock(n, size, offset int, adam *Adam, out driver.F32) deviceBlock {
+	first := offset / planeRows * planeRows
+	b := deviceBlock{
+		adam: adam, offset: offset, size: size, first: first, rows: ptx.Blocks(offset+size-first, planeRows) * planeRows,
+		out: out.Addr(), n: n, dim: p.dim, capacity: n,
+	}
+	switch { // as the enum of gradient.cuh
+	case p.opt.Float16:
+		b.rounding = 1
+	case p.opt.BF16:
+		b.rounding = 2
+	}
+	return b
+}
+
+// target is the form in which the gradients reach the projection: planes of numbers of
+// that many bytes.
+func (p *Projection) target() (name string, planes, bytes int) {
+	switch {
+	case p.kind == None:
+		return "out", 0, 0
+	case p.kind != Rademacher && p.kind != TRAK:
+		return "f32", 1, 4
+	case p.opt.Float16:
+		return "f16", 1, 2
+	case p.opt.BF16:
+		return "bf16", 1, 2
+	}
+	return "bf16x3", 3, 2
+}
+
+// scratchNorms is memory for n square norms, zero.
+func (p *Projection) scratchNorms(dev driver.Launcher, n int) uintptr {
+	norms := ptx.On(dev).Scratch(sumSlot, 8*n)
+	copyIn(dev, norms, make([]byte, 8*n))
+	return norms
+}
+
+// formPTX forms the pair's gradients and hands them to transformPTX.
+func (p *Projection) formPTX(q *ptx.Queue, b *deviceBlock, f *Factors, norms uintptr) {
 	b.factors, b.segments = f, ptx.Upload(q, f.Segments)
 	// Blocks of 16 x 256 entries, or of 32 x 128.
 	down, suffix := 16, "_16"
@@ -55,63 +115,30 @@ func (p *Projection) accumulatePTX(dev driver.Launcher, f *Factors, adam *Adam, 
 	if p.opt.BF16 {
 		format = "bf16"
 	}
-	p.projectPTX(dev, &b, tiles, "gradproj_form_"+format, suffix, normSq)
+	p.transformPTX(q, b, tiles, "gradproj_form_"+format, suffix, norms)
 }
 
-func (p *Projection) densePTX(dev driver.Launcher, g driver.F32, offset int, adam *Adam, out driver.F32, normSq *float64) {
-	norm := []float64{0}
-	b := p.deviceBlock(1, g.Len(), offset, adam, out)
-	b.g = g.Addr()
-	p.projectPTX(dev, &b, ptx.Blocks(b.rows, splitRows), "gradproj_split", "", norm)
-	*normSq += norm[0]
-}
-
-func (p *Projection) deviceBlock(n, size, offset int, adam *Adam, out driver.F32) deviceBlock {
-	first := offset / planeRows * planeRows
-	b := deviceBlock{
-		adam: adam, offset: offset, size: size, first: first, rows: ptx.Blocks(offset+size-first, planeRows) * planeRows,
-		out: out.Addr(), n: n, dim: p.dim,
+// transformPTX leaves the block's gradients, transformed by parts blocks of a kernel for
+// each sample, in gamma (scratch if there is none), and adds their square norms to norms.
+func (p *Projection) transformPTX(q *ptx.Queue, b *deviceBlock, parts int, kernel, suffix string, norms uintptr) {
+	target, planes, bytes := p.target()
+	if b.gamma == 0 {
+		b.gamma = q.Scratch(gammaSlot, planes*bytes*b.n*b.rows)
 	}
-	switch { // as the enum of gradient.cuh
-	case p.opt.Float16:
-		b.rounding = 1
-	case p.opt.BF16:
-		b.rounding = 2
-	}
-	return b
-}
-
-// target is the form in which the gradients reach the projection, and its bytes an entry.
-func (p *Projection) target() (name string, bytes int) {
-	switch {
-	case p.kind == None:
-		return "out", 0
-	case p.kind != Rademacher && p.kind != TRAK:
-		return "f32", 4
-	case p.opt.Float16:
-		return "f16", 2
-	case p.opt.BF16:
-		return "bf16", 2
-	}
-	return "bf16x3", 6
-}
-
-// projectPTX transforms the block's gradients, by parts blocks of a kernel for each sample,
-// and adds their projections to out.
-func (p *Projection) projectPTX(dev driver.Launcher, b *deviceBlock, parts int, kernel, suffix string, normSq []float64) {
-	if b.size == 0 {
-		return
-	}
-	q := ptx.On(dev)
-	target, bytes := p.target()
-	b.gamma = q.Scratch(gammaSlot, bytes*b.n*b.rows)
-	b.norms = q.Scratch(normSlot, 8*b.n*(parts+1))
+	b.norms = q.Scratch(normSlot, 8*b.n*parts)
 	q.Launch(family, kernel+"_to_"+target+suffix, ptx.Grid2(b.n, parts, 256), b.pack(q))
+	q.Launch(family, "gradproj_norms", ptx.Grid(b.n, 32), q.Args().Addr(b.norms).I32(int32(parts)).Addr(norms))
+	b.norms = norms
+}
+
+// multiplyPTX adds the projections of gamma to out.
+func (p *Projection) multiplyPTX(dev driver.Launcher, b *deviceBlock) {
+	q := ptx.On(dev)
 	switch p.kind {
 	case Rademacher:
-		p.signsPTX(dev, b, target)
+		p.signsPTX(dev, b)
 	case TRAK:
-		p.trakPTX(dev, b, target)
+		p.trakPTX(dev, b)
 	case SJLT:
 		p.sjltPTX(q, b)
 	case Gaussian:
@@ -119,10 +146,12 @@ func (p *Projection) projectPTX(dev driver.Launcher, b *deviceBlock, parts int, 
 	case Inner:
 		p.innerPTX(dev, b)
 	}
-	sums := b.norms + uintptr(8*b.n*parts)
-	q.Launch(family, "gradproj_norms", ptx.Grid(b.n, 32), q.Args().Addr(b.norms).I32(int32(parts)).Addr(sums))
-	host := make([]byte, 8*b.n)
-	q.Read(host, sums)
+}
+
+// readNorms adds the square norms to normSq.
+func readNorms(q *ptx.Queue, b *deviceBlock, normSq []float64) {
+	host := make([]byte, 8*len(normSq))
+	q.Read(host, b.norms)
 	for i := range normSq {
 		normSq[i] += math.Float64frombits(binary.LittleEndian.Uint64(host[8*i:]))
 	}
@@ -148,17 +177,17 @@ func (b *deviceBlock) pack(q *ptx.Queue) *driver.Args {
 	var s [184]byte
 	for i, x := range [...]uint64{
 		uint64(f.V.Addr()), uint64(f.U.Addr()), uint64(f.X.Addr()), uint64(f.DY.Addr()), uint64(b.segments), uint64(b.g),
-		uint64(m), uint64(v), uint64(b.offset), uint64(b.size), uint64(b.first), uint64(b.rows), uint64(b.gamma), uint64(b.out), uint64(b.norms),
+		uint64(m), uint64(v), uint64(b.offset), uint64(b.size), uint64(b.first), uint64(b.rows), uint64(b.capacity * b.rows), uint64(b.gamma), uint64(b.out), uint64(b.norms),
 	} {
 		binary.LittleEndian.PutUint64(s[8*i:], x)
 	}
 	for i, x := range [...]uint32{
-		uint32(f.In), uint32(f.Out), uint32(f.Rank), uint32(b.n), uint32(b.dim), b.rounding, math.Float32bits(f.Scale),
+		uint32(f.In), uint32(f.Out), uint32(f.Rank), uint32(b.dim), b.rounding, math.Float32bits(f.Scale),
 	} {
-		binary.LittleEndian.PutUint32(s[120+4*i:], x)
+		binary.LittleEndian.PutUint32(s[128+4*i:], x)
 	}
 	for i, x := range d {
-		binary.LittleEndian.PutUint32(s[148+4*i:], math.Float32bits(x))
+		binary.LittleEndian.PutUint32(s[152+4*i:], math.Float32bits(x))
 	}
 	return q.Args().Bytes(s[:], 8)
 }

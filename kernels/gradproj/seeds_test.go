@@ -20,8 +20,12 @@ func TestUnderAdversarialSchedules(t *testing.T) {
 		dim  int
 		opt  Options
 	}{
-		{Rademacher, 40, Options{}}, {Rademacher, 40, Options{BF16: true}}, {SJLT, 60, Options{}},
-		{Gaussian, 40, Options{}}, {None, 0, Options{}}, {TRAK, 40, Options{Source: constantSource{}, Float16: true}},
+		{Rademacher, 40, Options{}},
+		{Rademacher, 40, Options{BF16: true}},
+		{SJLT, 60, Options{}},
+		{Gaussian, 40, Options{}},
+		{None, 0, Options{}},
+		{TRAK, 40, Options{Source: constantSource{}, Float16: true}},
 	} {
 		var want []float32
 		for seed := range uint64(3) {

@@ -32,7 +32,7 @@ template <int Samples, int Planes> struct stage_loader {
     const int sample = blockIdx.z * Samples + threadIdx.x / 8, chunk = threadIdx.x % 8;
     first = sample, n = s.n;
     p = s.planes + sample * s.rows + offset + chunk * 8;
-    samples = step * s.rows, plane = (s.n - (Samples - step)) * s.rows;
+    samples = step * s.rows, plane = s.plane - (Samples - step) * s.rows;
     dst = threadIdx.x / 8 * 128 + ((chunk ^ (threadIdx.x / 8 % 8)) << 4);
   }
 

@@ -11,10 +11,11 @@
 
 // signed_product is the arguments of signs_*.
 struct signed_product {
-  const u16* planes;   // [planes][n][rows], bf16 or f16
+  const u16* planes;   // [planes][.][rows], bf16 or f16: a row a sample
   float* partial;      // [blocks of rows][n][dim]
   const uint4* table;  // [tiles of 64 rows][pairs] signs that are no Philox's, or null; begins where the grid's first block does
   i64 first, rows;     // of the planes in the whole gradient, multiples of 128
+  i64 plane;           // entries from one plane to the next
   int n, dim;
   int block, pairs;    // the first block of the grid, counted from `first`; table: 8 for 16 columns
   u32 keys[20];        // of Philox's rounds

@@ -27,13 +27,20 @@ const (
 )
 
 // signsPTX multiplies the planes with R and adds the product to out.
-func (p *Projection) signsPTX(dev driver.Launcher, b *deviceBlock, format string) {
+func (p *Projection) signsPTX(dev driver.Launcher, b *deviceBlock) {
 	q := ptx.On(dev)
 	blocks := b.rowBlocks(signRows)
 	partial := q.Scratch(partialSlot, 4*blocks*b.n*p.dim)
-	product := signedProduct{planes: b.gamma, partial: partial, first: b.first, rows: b.rows, n: b.n, dim: p.dim, keys: &p.keys}
+	product := p.signedProduct(b, partial)
+	format, _, _ := p.target()
 	product.launch(dev, format, blocks)
 	p.addBlocks(q, b, partial, blocks, float32(1/math.Sqrt(float64(p.dim))))
+}
+
+func (p *Projection) signedProduct(b *deviceBlock, partial uintptr) signedProduct {
+	return signedProduct{
+		planes: b.gamma, partial: partial, first: b.first, rows: b.rows, plane: b.capacity * b.rows, n: b.n, dim: p.dim, keys: &p.keys,
+	}
 }
 
 // launch multiplies that many blocks of rows.
@@ -70,7 +77,7 @@ func (s signedProduct) hopper(q *ptx.Queue, format string, blocks int) {
 	tiles := q.TensorMap(driver.TensorMap{
 		Type: driver.TensorBF16, Addr: s.planes, Swizzle: 128,
 		Dims:    []uint64{uint64(s.rows), uint64(s.n), uint64(planes)},
-		Strides: []uint64{2 * uint64(s.rows), 2 * uint64(s.rows) * uint64(s.n)},
+		Strides: []uint64{2 * uint64(s.rows), 2 * uint64(s.plane)},
 		Box:     []uint32{64, uint32(group), 1},
 	})
 	q.Launch(signsWgmma, "gradproj_wgmma_"+format+suffix, driver.Config{
@@ -83,20 +90,20 @@ func (s signedProduct) hopper(q *ptx.Queue, format string, blocks int) {
 // signedProduct is struct signed_product of signs.cuh.
 type signedProduct struct {
 	planes, partial, table uintptr
-	first, rows            int
+	first, rows, plane     int
 	n, dim                 int
 	block, pairs           int
 	keys                   *roundKeys
 }
 
 func (s signedProduct) pack(args *driver.Args) *driver.Args {
-	var b [136]byte
-	for i, v := range [...]uint64{uint64(s.planes), uint64(s.partial), uint64(s.table), uint64(s.first), uint64(s.rows)} {
+	var b [144]byte
+	for i, v := range [...]uint64{uint64(s.planes), uint64(s.partial), uint64(s.table), uint64(s.first), uint64(s.rows), uint64(s.plane)} {
 		binary.LittleEndian.PutUint64(b[8*i:], v)
 	}
 	for i, v := range [...]uint32{uint32(s.n), uint32(s.dim), uint32(s.block), uint32(s.pairs)} {
-		binary.LittleEndian.PutUint32(b[40+4*i:], v)
+		binary.LittleEndian.PutUint32(b[48+4*i:], v)
 	}
-	s.keys.put(b[56:])
+	s.keys.put(b[64:])
 	return args.Bytes(b[:], 8)
 }

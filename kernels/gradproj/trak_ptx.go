@@ -10,14 +10,13 @@ import (
 
 // trakPTX multiplies the planes with the source's signs. They come as a table, 16384 rows
 // of it at a time, in the layout of Philox's calls: 16 bytes are 64 rows of two columns.
-func (p *Projection) trakPTX(dev driver.Launcher, b *deviceBlock, format string) {
+func (p *Projection) trakPTX(dev driver.Launcher, b *deviceBlock) {
 	q := ptx.On(dev)
 	blocks := b.rowBlocks(signRows)
 	partial := q.Scratch(partialSlot, 4*blocks*b.n*p.dim)
-	product := signedProduct{
-		planes: b.gamma, partial: partial, first: b.first, rows: b.rows, n: b.n, dim: p.dim,
-		pairs: ptx.Blocks(p.dim, 16) * 8, keys: &p.keys,
-	}
+	format, _, _ := p.target()
+	product := p.signedProduct(b, partial)
+	product.pairs = ptx.Blocks(p.dim, 16) * 8
 	for product.block = range blocks {
 		begin := (b.first/signRows + product.block) * signRows
 		from, until := max(begin, b.first), min(begin+signRows, b.first+b.rows)
