@@ -186,10 +186,10 @@ func likelihoods(m *decoder.Model, questions []asked) ([][4]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, vocab := logits.Host(), m.Config().Vocab
+	vocab := m.Config().Vocab
 	out := make([][4]float64, len(questions))
 	for i, q := range questions {
-		row := all[i*vocab : (i+1)*vocab]
+		row := logits[i*vocab : (i+1)*vocab]
 		norm := logSumExp(row)
 		for k, c := range q.choices {
 			out[i][k] = float64(row[c[0]]) - norm

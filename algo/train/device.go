@@ -111,16 +111,3 @@ func closeDevice(dev driver.Device, err *error) {
 	}
 	*err = errors.Join(*err, dev.Close())
 }
-
-// runsOn refuses what there are no kernels for on the device.
-func (t *Trainer) runsOn() error {
-	c, kind := t.Config, t.device.Kind()
-	switch {
-	case kind == driver.CPU:
-	case c.Tuning.LoRADropout > 0:
-		return c.Errorf("lora_dropout", "there is no kernel for it on --device %v yet: set it to 0", kind)
-	case t.neftune() != 0:
-		return c.Errorf("neftune_noise_alpha", "there is no kernel for it on --device %v yet: leave it out", kind)
-	}
-	return nil
-}

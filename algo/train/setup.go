@@ -23,9 +23,6 @@ func setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 		return nil, err
 	}
 	t := &Trainer{Config: c, device: dev, log: log, recorder: &recorder{}}
-	if err := t.runsOn(); err != nil {
-		return nil, err
-	}
 	d, err := LoadData(ctx, c, log)
 	if err != nil {
 		return nil, err

@@ -158,8 +158,6 @@ func TestGoldenLlamaOnTheInterpreter(t *testing.T) {
 func TestDevicesRefuseWhatTheyCannot(t *testing.T) {
 	f := newFixture(t)
 	for _, c := range []struct{ device, override, want string }{
-		{"sim", "lora_dropout=0.1", "lora_dropout"},
-		{"sim", "neftune_noise_alpha=5", "neftune_noise_alpha"},
 		{"cuda", "seed=1", "--device cuda: "},
 		{"cuda:x", "seed=1", "numbered"},
 		{"sim:70", "seed=1", "sim:90"},

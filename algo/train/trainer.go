@@ -277,7 +277,11 @@ func (t *Trainer) backward(m batch.Micro, index int, weight []float32) ([]float3
 		}
 	}
 	if b := t.balance(); b > 0 {
-		sum += float64(b) * t.model.BalanceLoss()
+		loss, err := t.model.BalanceLoss()
+		if err != nil {
+			return nil, 0, err
+		}
+		sum += float64(b) * loss
 	}
 	return tokenLoss, sum, nil
 }

@@ -1,6 +1,8 @@
 package autograd
 
 import (
+	"fmt"
+
 	"dataflex/driver"
 	"dataflex/kernels/router"
 )
@@ -80,15 +82,19 @@ func (t *Tape) Routings() []*Routing { return t.routings }
 // E·Σ_e F_e·P_e, where F_e is the number of e's tokens, and P_e the sum of its
 // probabilities, over the number of tokens times layers (transformers' aux_loss). It
 // is 0 where nothing was routed. slope is its gradient by any token's probabilities.
-func (t *Tape) Balance() (loss float64, slope []float32) {
+func (t *Tape) Balance() (loss float64, slope []float32, err error) {
 	if len(t.routings) == 0 {
-		return 0, nil
+		return 0, nil, nil
 	}
 	experts, tokens := t.routings[0].params.Experts, 0
 	share, mean := make([]float64, experts), make([]float64, experts)
 	for _, r := range t.routings {
 		tokens += r.params.Tokens
-		for i, p := range r.probs.mem.Host() {
+		probs, err := driver.Read(t.dev, r.probs.mem)
+		if err != nil {
+			return 0, nil, fmt.Errorf("the router's probabilities: %w", err)
+		}
+		for i, p := range probs {
 			mean[i%experts] += float64(p)
 		}
 		for e, n := range r.Loads() {
@@ -101,7 +107,7 @@ func (t *Tape) Balance() (loss float64, slope []float32) {
 		loss += float64(experts) * f * mean[e] / float64(tokens)
 		slope[e] = float32(float64(experts) * f / float64(tokens))
 	}
-	return loss, slope
+	return loss, slope, nil
 }
 
 // Dispatch records x's rows [T·TopK, d] in the order of r: by expert.

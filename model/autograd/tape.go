@@ -126,7 +126,10 @@ func (t *Tape) Drop(values ...*Value) {
 // CrossEntropy left.
 func (t *Tape) Backward() error {
 	if w := t.mode.BalanceWeight; w != 0 && t.err == nil {
-		_, t.balance = t.Balance()
+		var err error
+		if _, t.balance, err = t.Balance(); err != nil {
+			t.fail(err)
+		}
 		for e := range t.balance {
 			t.balance[e] *= w
 		}

@@ -52,7 +52,8 @@ func TestBF16(t *testing.T) {
 				}
 			}
 			b := ragged(host)
-			want, got := passOn(t, host, b), passOn(t, dev, b)
+			o := Objective{Weight: sampleWeights(b)}
+			want, got := passOn(t, host, b, o), passOn(t, dev, b, o)
 			if e := distance(got.losses, want.losses); e > 2e-3 {
 				t.Errorf("losses are off by %.1e of their length", e)
 			}
@@ -107,11 +108,11 @@ type passed struct {
 	gradients map[string][]float32
 }
 
-func passOn(t *testing.T, m *Model, b Batch) passed {
+func passOn(t *testing.T, m *Model, b Batch, o Objective) passed {
 	for _, x := range m.Trainable() {
 		reduce.Fill(m.dev, 0, x.Grad)
 	}
-	losses, err := m.Backward(b, Objective{Weight: sampleWeights(b)})
+	losses, err := m.Backward(b, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func TestBF16Factors(t *testing.T) {
 	adapt(t, m, LoRA{Rank: 4, Alpha: 3, Targets: []string{"all"}})
 	b := ragged(m)
 	o := Objective{Weight: sampleWeights(b)}
-	whole := passOn(t, m, b).gradients
+	whole := passOn(t, m, b, o).gradients
 	pairs := m.PairOffsets()
 	_, err := m.PerSample(b, o, func(pair int, f gradproj.Factors) error {
 		x, v := read(t, dev, f.X), read(t, dev, f.V)

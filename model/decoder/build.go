@@ -45,9 +45,6 @@ type part struct {
 // build allocates a model of zeros. With half set, matrices are bf16 on a device with
 // tensor cores.
 func build(dev driver.Device, dir string, c Config, half bool) (*Model, error) {
-	if f := families[c.ModelType]; dev.Kind() != driver.CPU && (c.Sparse != nil || f.fusedQKV || f.fusedGateUp) {
-		return nil, fmt.Errorf("%s: there are no kernels for %s on a %v device yet, only on the CPU", dir, c.ModelType, dev.Kind())
-	}
 	global, local, err := tables(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)

@@ -49,10 +49,10 @@ func (c *Cache) Close() {
 // Prefill puts prompts into slots, in the place of what was there, and returns the
 // logits [len(slots), Vocab] after their last tokens. The memory is valid until the
 // model's next call.
-func (c *Cache) Prefill(slots []int, prompts [][]int32) (driver.F32, error) {
+func (c *Cache) Prefill(slots []int, prompts [][]int32) ([]float32, error) {
 	for i, p := range prompts {
 		if len(p) == 0 || len(p) > c.capacity {
-			return driver.F32{}, fmt.Errorf("a prompt of %d tokens: want 1 to %d", len(p), c.capacity)
+			return nil, fmt.Errorf("a prompt of %d tokens: want 1 to %d", len(p), c.capacity)
 		}
 		c.tokens[slots[i]] = append(c.tokens[slots[i]][:0], p...)
 	}
@@ -60,12 +60,12 @@ func (c *Cache) Prefill(slots []int, prompts [][]int32) (driver.F32, error) {
 }
 
 // Step appends a token to every one of slots and returns the logits as Prefill does.
-func (c *Cache) Step(slots []int, tokens []int32) (driver.F32, error) {
+func (c *Cache) Step(slots []int, tokens []int32) ([]float32, error) {
 	again := false // the angles change with the length: everything is computed anew
 	for i, s := range slots {
 		n := len(c.tokens[s])
 		if n == 0 || n == c.capacity {
-			return driver.F32{}, fmt.Errorf("a step after %d tokens: want 1 to %d", n, c.capacity-1)
+			return nil, fmt.Errorf("a step after %d tokens: want 1 to %d", n, c.capacity-1)
 		}
 		c.tokens[s] = append(c.tokens[s], tokens[i])
 		again = again || !c.m.rope.Same(n, n+1)
@@ -78,7 +78,7 @@ func (c *Cache) Step(slots []int, tokens []int32) (driver.F32, error) {
 
 // each runs a pass over all slots, or one pass for each where a batch's length has an
 // influence on the angles.
-func (c *Cache) each(slots []int, pass func([]int) (driver.F32, error)) (driver.F32, error) {
+func (c *Cache) each(slots []int, pass func([]int) ([]float32, error)) ([]float32, error) {
 	if c.m.rope.Fixed() || len(slots) == 1 {
 		return pass(slots)
 	}
@@ -86,15 +86,15 @@ func (c *Cache) each(slots []int, pass func([]int) (driver.F32, error)) (driver.
 	for i := range slots {
 		z, err := pass(slots[i : i+1])
 		if err != nil {
-			return driver.F32{}, err
+			return nil, err
 		}
-		all = append(all, z.Host()...)
+		all = append(all, z...)
 	}
-	return driver.FromHost(all), nil
+	return all, nil
 }
 
 // prompts computes all tokens of slots.
-func (c *Cache) prompts(slots []int) (driver.F32, error) {
+func (c *Cache) prompts(slots []int) ([]float32, error) {
 	b := Batch{Segments: []int32{0}}
 	var last []int32
 	c.rows, c.step = c.rows[:0], nil
@@ -110,7 +110,7 @@ func (c *Cache) prompts(slots []int) (driver.F32, error) {
 }
 
 // next computes the last token of slots; the others are cached.
-func (c *Cache) next(slots []int) (driver.F32, error) {
+func (c *Cache) next(slots []int) ([]float32, error) {
 	b := Batch{Segments: []int32{0}}
 	var last []int32
 	c.rows, c.step = c.rows[:0], &attention.Cached{Capacity: c.capacity}
@@ -127,21 +127,21 @@ func (c *Cache) next(slots []int) (driver.F32, error) {
 }
 
 // run is one pass, and the logits of the last rows.
-func (c *Cache) run(b Batch, last []int32) (driver.F32, error) {
+func (c *Cache) run(b Batch, last []int32) ([]float32, error) {
 	m := c.m
 	b.Targets = make([]int32, len(b.Tokens))
 	if err := m.check(&b, Objective{}); err != nil {
-		return driver.F32{}, err
+		return nil, err
 	}
 	t := m.tape
 	t.Begin(autograd.Mode{Segments: b.Segments})
 	h := m.final(t.Rows(m.stack(&b, 0, m.config.Layers, c), last))
 	z := t.Scratch(len(last) * m.config.Vocab)
-	if err := t.Err(); err != nil {
-		return driver.F32{}, err
-	}
 	t.Logits(m.headParams(len(last), 0), h, m.head, z)
-	return z, t.Err()
+	if err := t.Err(); err != nil {
+		return nil, err
+	}
+	return driver.Read(m.dev, z)
 }
 
 // attend records attention: among the batch's tokens, which go into the cache if there

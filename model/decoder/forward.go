@@ -132,9 +132,9 @@ func (m *Model) noise(b *Batch, o Objective) float32 {
 
 // BalanceLoss is the load-balancing loss (transformers' aux_loss, without its
 // coefficient) of the last pass; 0 for a model without mixtures of experts.
-func (m *Model) BalanceLoss() float64 {
-	loss, _ := m.tape.Balance()
-	return loss
+func (m *Model) BalanceLoss() (float64, error) {
+	loss, _, err := m.tape.Balance()
+	return loss, err
 }
 
 // Routings are the choices of experts in the last pass, one per layer that has them.

@@ -169,7 +169,11 @@ func testFamily(t *testing.T, w *checkpoint.Weights, m *Model) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	total := m.config.MoE.AuxCoef * m.BalanceLoss()
+	balance, err := m.BalanceLoss()
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := m.config.MoE.AuxCoef * balance
 	for i, l := range losses {
 		total += float64(l * r.weight[i])
 	}
@@ -199,7 +203,11 @@ func testRouting(t *testing.T, w *checkpoint.Weights, m *Model, rows []int) {
 	if len(routings) != m.config.Layers {
 		t.Fatalf("%d routed layers", len(routings))
 	}
-	within(t, "aux_loss", []float32{float32(m.BalanceLoss())}, floats(t, w, "aux_loss"), 1e-5)
+	balance, err := m.BalanceLoss()
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, "aux_loss", []float32{float32(balance)}, floats(t, w, "aux_loss"), 1e-5)
 	n := m.config.MoE.Experts
 	for i, r := range routings {
 		all := floats(t, w, fmt.Sprintf("router_logits.%d", i))

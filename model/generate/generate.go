@@ -128,7 +128,7 @@ func (r *run) round() error {
 	if err != nil {
 		return err
 	}
-	r.take(going, logits.Host())
+	r.take(going, logits)
 	return nil
 }
 
@@ -154,7 +154,7 @@ func (r *run) start() error {
 		return err
 	}
 	r.active = append(r.active, started...)
-	r.take(started, logits.Host())
+	r.take(started, logits)
 	return nil
 }
 

@@ -1,0 +1,118 @@
+package decoder
+
+import (
+	"testing"
+
+	"dataflex/driver/cpu"
+	"dataflex/driver/sim"
+)
+
+// TestFamiliesOnTheInterpreter: losses and gradients by the PTX kernels are the host's,
+// for the families that between them compute everything that layers can: norms of heads,
+// soft caps, norms behind branches, two rope tables, fused projections, scales, experts;
+// with adapters that drop out, noise, and the routers' balance.
+func TestFamiliesOnTheInterpreter(t *testing.T) {
+	all := shapes()
+	for _, name := range []string{"qwen3", "gemma2", "gemma3", "phi3", "granite", "qwen2_moe"} {
+		c := all[name]
+		t.Run(name, func(t *testing.T) {
+			dev := sim.New(sim.Options{})
+			host, m := randomOn(t, cpu.New(2), c, false), randomOn(t, dev, c, false)
+			b := ragged(host)
+			o := Objective{Weight: sampleWeights(b), Smoothing: 0.1, Train: true, DropoutSeed: 7, Balance: 0.3, NEFTune: 5}
+			for _, x := range []*Model{host, m} {
+				spread(t, x)
+				adapt(t, x, LoRA{Rank: 2, Alpha: 3, Dropout: 0.2, Targets: []string{"all"}})
+			}
+			want, got := passOn(t, host, b, o), passOn(t, m, b, o)
+			within(t, "losses", got.losses, want.losses, 1e-5)
+			for p, g := range want.gradients {
+				if slicesNorm(g) > 0 { // some experts have no token
+					within(t, p, got.gradients[p], g, 2e-4)
+				}
+			}
+		})
+	}
+}
+
+// TestChangesInBF16: what changes the shape of a model works where its matrices
+// are bf16: a larger vocabulary, a head of its own, an adapter merged into the weights.
+func TestChangesInBF16(t *testing.T) {
+	c := tensorCored()
+	host, m := randomOn(t, cpu.New(1), c, false), randomOn(t, sim.New(sim.Options{}), c, true)
+	b := ragged(host)
+	var losses [2][]float32
+	for i, x := range []*Model{host, m} {
+		spread(t, x)
+		if err := x.ResizeVocab(70, func() float64 { return 0.5 }); err != nil {
+			t.Fatal(err)
+		}
+		adapt(t, x, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}, ModulesToSave: []string{"lm_head"}})
+		if err := x.Merge(); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if losses[i], err = x.Losses(b, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e := distance(losses[1], losses[0]); e > 1e-2 {
+		t.Errorf("losses are off by %.1e of their length", e)
+	}
+	predicted, err := m.Predictions(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := host.Predictions(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := 0
+	for i := range want {
+		if predicted[i] == want[i] {
+			same++
+		}
+	}
+	if same < len(want)-1 {
+		t.Errorf("%d of %d predictions are the host's", same, len(want))
+	}
+}
+
+// TestGenerationOnTheInterpreter: prompts and steps over a cache give the host's logits,
+// in float32 and in bf16.
+func TestGenerationOnTheInterpreter(t *testing.T) {
+	c := tensorCored()
+	host := randomOn(t, cpu.New(1), c, false)
+	spread(t, host)
+	for _, half := range []bool{false, true} {
+		m := randomOn(t, sim.New(sim.Options{}), c, half)
+		spread(t, m)
+		var logits [2][]float32
+		for i, x := range []*Model{host, m} {
+			cache, err := x.NewCache(2, 8)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, pass := range []func() ([]float32, error){
+				func() ([]float32, error) {
+					return cache.Prefill([]int{1, 0}, [][]int32{{3, 4, 5}, {7, 8, 9, 10, 11}})
+				},
+				func() ([]float32, error) { return cache.Step([]int{0, 1}, []int32{12, 13}) },
+			} {
+				z, err := pass()
+				if err != nil {
+					t.Fatal(err)
+				}
+				logits[i] = append(logits[i], z...)
+			}
+			cache.Close()
+		}
+		allowed := 1e-5
+		if half {
+			allowed = 2e-2
+		}
+		if e := distance(logits[1], logits[0]); e > allowed {
+			t.Errorf("bf16 %v: logits are off by %.1e of their length", half, e)
+		}
+	}
+}
