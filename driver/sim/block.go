@@ -73,6 +73,7 @@ type block struct {
 	tileA, tileB8 tile // scratch of the matrix instructions
 
 	tileB [256][32]float32
+	sums  [16][8]float32
 
 	counts    []opCount
 	divergent uint64

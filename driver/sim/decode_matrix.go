@@ -79,36 +79,32 @@ func decodeMma(d *decoder) {
 }
 
 // tile is up to 16 rows of up to 32 elements along k.
-type tile [16][32]float32
+type tile = [16][32]float32
 
 func runMma(b *block, w *warp, o *op, _ uint32) status {
 	x := o.ext.(*mmaOp)
 	at, bt := &b.tileA, &b.tileB8
 	unpackTile(w, x.a, x.per, 2, at, x.at, x.decodeA)
 	unpackTile(w, x.b, x.per, 1, bt, x.bt, x.decodeB)
+	s := &b.sums
+	fast.mulTile(s, at, (*[8][32]float32)(bt[:]), x.k)
 	if x.half {
 		for lane := range 32 {
-			s := x.products(at, bt, lane)
-			for h := range 2 {
-				w.addHalves(x.d[h], x.c[h], lane, s[2*h], s[2*h+1])
-			}
+			r, c := lane>>2, lane&3*2
+			w.addHalves(x.d[0], x.c[0], lane, s[r][c], s[r][c+1])
+			w.addHalves(x.d[1], x.c[1], lane, s[r+8][c], s[r+8][c+1])
 		}
 		return next
 	}
 	d0, d1, d2, d3 := &w.r32[x.d[0]], &w.r32[x.d[1]], &w.r32[x.d[2]], &w.r32[x.d[3]]
 	c0, c1, c2, c3 := &w.r32[x.c[0]], &w.r32[x.c[1]], &w.r32[x.c[2]], &w.r32[x.c[3]]
 	for lane := range 32 {
-		s := x.products(at, bt, lane)
-		d0[lane], d1[lane] = u32(s[0]+f32(c0[lane])), u32(s[1]+f32(c1[lane]))
-		d2[lane], d3[lane] = u32(s[2]+f32(c2[lane])), u32(s[3]+f32(c3[lane]))
+		r, c := lane>>2, lane&3*2
+		up, low := (*[2]float32)(s[r][c:]), (*[2]float32)(s[r+8][c:])
+		d0[lane], d1[lane] = number(up[0]+f32(c0[lane])), number(up[1]+f32(c1[lane]))
+		d2[lane], d3[lane] = number(low[0]+f32(c2[lane])), number(low[1]+f32(c3[lane]))
 	}
 	return next
-}
-
-// products are the four sums of a lane's fragment of D.
-func (x *mmaOp) products(a, b *tile, lane int) [4]float32 {
-	r, c := lane>>2, lane&3*2
-	return dot22(&a[r], &a[r+8], &b[c], &b[c+1], x.k)
 }
 
 // addHalves adds two sums to a pair of f16 accumulators.
@@ -141,6 +137,16 @@ func unpackTile(w *warp, regs []int32, per, blocks int, t *tile, et typ, decode 
 			for e := range per {
 				d[j+e] = decode(v >> (e * width) & mask)
 			}
+		}
+	}
+}
+
+// mulTile is s = a times 8 columns, which lie as rows of b, over k steps.
+func mulTile(s *[16][8]float32, a *tile, b *[8][32]float32, k int) {
+	for r := range 8 {
+		for c := 0; c < 8; c += 2 {
+			v := dot22(&a[r], &a[r+8], &b[c], &b[c+1], k)
+			s[r][c], s[r][c+1], s[r+8][c], s[r+8][c+1] = v[0], v[1], v[2], v[3]
 		}
 	}
 }

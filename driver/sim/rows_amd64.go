@@ -33,6 +33,7 @@ var avx2 = arithmetic{
 	wideS:    wideSY,
 	madWideU: madWideUY,
 	madWideS: madWideSY,
+	mulTile:  mulTileY,
 }
 
 func fastest() arithmetic {

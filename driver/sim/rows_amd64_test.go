@@ -45,6 +45,8 @@ func TestRowsAgree(t *testing.T) {
 			case "func(*[32]uint64, *[32]uint64, *[32]uint64, *[32]uint64)":
 				field(&portable, i, func(f func(d, a, b, c *row64)) { f(&want64, &a64, &b64, &c64) })
 				field(&avx2, i, func(f func(d, a, b, c *row64)) { f(&got64, &a64, &b64, &c64) })
+			case "func(*[16][8]float32, *[16][32]float32, *[8][32]float32, int)":
+				continue // TestMulTileAgrees
 			default:
 				field(&portable, i, func(f func(d *row64, a, b *row, c *row64)) { f(&want64, &a, &b, &c64) })
 				field(&avx2, i, func(f func(d *row64, a, b *row, c *row64)) { f(&got64, &a, &b, &c64) })
@@ -62,4 +64,26 @@ func TestRowsAgree(t *testing.T) {
 func field[F any](s *arithmetic, i int, use func(F)) {
 	v := reflect.ValueOf(s).Elem().Field(i)
 	use(*(*F)(v.Addr().UnsafePointer()))
+}
+
+func TestMulTileAgrees(t *testing.T) {
+	if fastest().mulTile == nil || reflect.ValueOf(fastest().mulTile).Pointer() == reflect.ValueOf(portable.mulTile).Pointer() {
+		t.Skip("no AVX2")
+	}
+	r := rand.New(rand.NewPCG(2, 2))
+	for _, k := range []int{1, 8, 16, 32} {
+		var a tile
+		var b [8][32]float32
+		for i := range a {
+			for j := range a[i] {
+				a[i][j], b[i%8][j] = float32(r.NormFloat64()), float32(r.NormFloat64())
+			}
+		}
+		var got, want [16][8]float32
+		mulTileY(&got, &a, &b, k)
+		mulTile(&want, &a, &b, k)
+		if got != want {
+			t.Errorf("k = %d: %v, want %v", k, got, want)
+		}
+	}
 }

@@ -141,3 +141,8 @@ func ex2FY(d *[32]uint32, a *[32]uint32, b *[32]uint32, c *[32]uint32)
 //
 //go:noescape
 func ex2FtzFY(d *[32]uint32, a *[32]uint32, b *[32]uint32, c *[32]uint32)
+
+// mulTileY is mulTile of decode_matrix.go.
+//
+//go:noescape
+func mulTileY(s *[16][8]float32, a *[16][32]float32, b *[8][32]float32, k int)

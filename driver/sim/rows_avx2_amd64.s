@@ -1503,3 +1503,125 @@ GLOBL ex2FtzF_index<>(SB), RODATA|NOPTR, $8
 
 DATA f32_smallest<>+0(SB)/4, $0x00800000
 GLOBL f32_smallest<>(SB), RODATA|NOPTR, $4
+
+// func mulTileY(s *[16][8]float32, a *[16][32]float32, b *[8][32]float32, k int)
+// Requires: AVX, AVX2
+TEXT ·mulTileY(SB), NOSPLIT, $0-32
+	MOVQ    s+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    k+24(FP), BX
+	VMOVDQU columns<>+0(SB), Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	LEAQ    (CX), SI
+	MOVQ    DX, DI
+	MOVQ    BX, R8
+
+upper:
+	VPCMPEQD     Y10, Y10, Y10
+	VGATHERDPS   Y10, (DI)(Y0*1), Y9
+	VBROADCASTSS (SI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y1, Y1
+	VBROADCASTSS 128(SI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VBROADCASTSS 256(SI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y3, Y3
+	VBROADCASTSS 384(SI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y4, Y4
+	VBROADCASTSS 512(SI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y5, Y5
+	VBROADCASTSS 640(SI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y6, Y6
+	VBROADCASTSS 768(SI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y7, Y7
+	VBROADCASTSS 896(SI), Y10
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y10, Y8, Y8
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	DECQ         R8
+	JNE          upper
+	VMOVUPS      Y1, (AX)
+	VMOVUPS      Y2, 32(AX)
+	VMOVUPS      Y3, 64(AX)
+	VMOVUPS      Y4, 96(AX)
+	VMOVUPS      Y5, 128(AX)
+	VMOVUPS      Y6, 160(AX)
+	VMOVUPS      Y7, 192(AX)
+	VMOVUPS      Y8, 224(AX)
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VXORPS       Y6, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	VXORPS       Y8, Y8, Y8
+	LEAQ         1024(CX), CX
+	MOVQ         BX, BX
+
+lower:
+	VPCMPEQD     Y9, Y9, Y9
+	VGATHERDPS   Y9, (DX)(Y0*1), Y11
+	VBROADCASTSS (CX), Y9
+	VMULPS       Y11, Y9, Y9
+	VADDPS       Y9, Y1, Y1
+	VBROADCASTSS 128(CX), Y9
+	VMULPS       Y11, Y9, Y9
+	VADDPS       Y9, Y2, Y2
+	VBROADCASTSS 256(CX), Y9
+	VMULPS       Y11, Y9, Y9
+	VADDPS       Y9, Y3, Y3
+	VBROADCASTSS 384(CX), Y9
+	VMULPS       Y11, Y9, Y9
+	VADDPS       Y9, Y4, Y4
+	VBROADCASTSS 512(CX), Y9
+	VMULPS       Y11, Y9, Y9
+	VADDPS       Y9, Y5, Y5
+	VBROADCASTSS 640(CX), Y9
+	VMULPS       Y11, Y9, Y9
+	VADDPS       Y9, Y6, Y6
+	VBROADCASTSS 768(CX), Y9
+	VMULPS       Y11, Y9, Y9
+	VADDPS       Y9, Y7, Y7
+	VBROADCASTSS 896(CX), Y9
+	VMULPS       Y11, Y9, Y9
+	VADDPS       Y9, Y8, Y8
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNE          lower
+	VMOVUPS      Y1, 256(AX)
+	VMOVUPS      Y2, 288(AX)
+	VMOVUPS      Y3, 320(AX)
+	VMOVUPS      Y4, 352(AX)
+	VMOVUPS      Y5, 384(AX)
+	VMOVUPS      Y6, 416(AX)
+	VMOVUPS      Y7, 448(AX)
+	VMOVUPS      Y8, 480(AX)
+	VZEROUPPER
+	RET
+
+DATA columns<>+0(SB)/4, $0x00000000
+DATA columns<>+4(SB)/4, $0x00000080
+DATA columns<>+8(SB)/4, $0x00000100
+DATA columns<>+12(SB)/4, $0x00000180
+DATA columns<>+16(SB)/4, $0x00000200
+DATA columns<>+20(SB)/4, $0x00000280
+DATA columns<>+24(SB)/4, $0x00000300
+DATA columns<>+28(SB)/4, $0x00000380
+GLOBL columns<>(SB), RODATA|NOPTR, $32

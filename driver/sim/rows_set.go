@@ -8,6 +8,8 @@ type arithmetic struct {
 	addF, subF, mulF, fmaF, maxF, minF, ex2F, ex2FtzF func(d, a, b, c *row)
 	add64, sub64, and64, or64, xor64                  func(d, a, b, c *row64)
 	wideU, wideS, madWideU, madWideS                  func(d *row64, a, b *row, c *row64)
+
+	mulTile func(s *[16][8]float32, a *tile, b *[8][32]float32, k int)
 }
 
 var portable = arithmetic{
@@ -39,6 +41,7 @@ var portable = arithmetic{
 	wideS:    wideS,
 	madWideU: madWideU,
 	madWideS: madWideS,
+	mulTile:  mulTile,
 }
 
 // fast is the best set for this machine.

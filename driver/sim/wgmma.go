@@ -261,26 +261,27 @@ func (b *block) wgmma(w *warp, g *wgmmaOp) {
 	if x.negA != x.negB {
 		sign = -1
 	}
+	s := &b.sums
 	for j := range x.n / 8 {
+		fast.mulTile(s, at, (*[8][32]float32)(bt[8*j:]), x.k)
 		for lane := range 32 {
-			r, c := lane>>2, j*8+lane&3*2
-			s := dot22(&at[r], &at[r+8], &bt[c], &bt[c+1], x.k)
-			if x.half {
-				for h := range 2 {
+			r, c := lane>>2, lane&3*2
+			for h := range 2 {
+				v := (*[2]float32)(s[r+8*h][c:])
+				if x.half {
 					d := x.d[2*j+h]
 					if !g.scale {
 						w.r32[d][lane] = 0
 					}
-					w.addHalves(d, d, lane, sign*s[2*h], sign*s[2*h+1])
+					w.addHalves(d, d, lane, sign*v[0], sign*v[1])
+					continue
 				}
-				continue
-			}
-			for q, v := range s {
-				d := &w.r32[x.d[4*j+q]][lane]
-				if v *= sign; g.scale {
-					v += f32(*d)
+				d0, d1 := &w.r32[x.d[4*j+2*h]][lane], &w.r32[x.d[4*j+2*h+1]][lane]
+				p, q := sign*v[0], sign*v[1]
+				if g.scale {
+					p, q = p+f32(*d0), q+f32(*d1)
 				}
-				*d = u32(v)
+				*d0, *d1 = number(p), number(q)
 			}
 		}
 	}

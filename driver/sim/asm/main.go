@@ -15,6 +15,7 @@ func main() {
 	floats()
 	widening()
 	exponential()
+	mulTile()
 	Generate()
 }
 
@@ -275,4 +276,49 @@ func float(name string, v uint32) Mem {
 		known[name] = m
 	}
 	return m
+}
+
+// mulTile is 16 rows of a times 8 columns, which lie as rows of b: each sum over k in
+// order, products rounded by themselves. Rows are 32 floats.
+func mulTile() {
+	TEXT("mulTileY", NOSPLIT, "func(s *[16][8]float32, a *[16][32]float32, b *[8][32]float32, k int)")
+	Doc("mulTileY is mulTile of decode_matrix.go.")
+	Pragma("noescape")
+	s, a, b, k := Load(Param("s"), GP64()), Load(Param("a"), GP64()), Load(Param("b"), GP64()), Load(Param("k"), GP64())
+	columns := GLOBL("columns", RODATA|NOPTR)
+	for i := range 8 {
+		DATA(4*i, U32(uint32(128*i)))
+	}
+	index := YMM()
+	VMOVDQU(columns, index)
+	for half := range 2 {
+		label := []string{"upper", "lower"}[half]
+		var sums [8]reg.VecVirtual
+		for r := range sums {
+			sums[r] = YMM()
+			VXORPS(sums[r], sums[r], sums[r])
+		}
+		pa, pb, n := GP64(), GP64(), GP64()
+		LEAQ(at(a, 8*128*half), pa)
+		MOVQ(b, pb)
+		MOVQ(k, n)
+		Label(label)
+		y, m := YMM(), YMM()
+		VPCMPEQD(m, m, m)
+		VGATHERDPS(m, Mem{Base: pb, Index: index, Scale: 1}, y)
+		for r := range sums {
+			x := YMM()
+			VBROADCASTSS(at(pa, 128*r), x)
+			VMULPS(y, x, x)
+			VADDPS(x, sums[r], sums[r])
+		}
+		ADDQ(Imm(4), pa)
+		ADDQ(Imm(4), pb)
+		DECQ(n)
+		JNE(LabelRef(label))
+		for r := range sums {
+			VMOVUPS(sums[r], at(s, 32*(8*half+r)))
+		}
+	}
+	end()
 }
