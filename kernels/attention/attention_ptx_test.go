@@ -21,7 +21,7 @@ func runPTX(t *testing.T, dev driver.Device, x problem, shift int) result {
 }
 
 func TestPTX(t *testing.T) {
-	dev := optest.Sim(t)
+	dev := optest.Device(t, 80)
 	cases := append(problems()[:9],
 		newProblem(30, attention.Params{Segments: []int32{0, 3, 100}, Heads: 2, KVHeads: 1, HeadDim: 128}, 0.5),
 		newProblem(31, attention.Params{Segments: []int32{0, 70}, Heads: 1, KVHeads: 1, HeadDim: 72, Window: 9, SoftCap: 5}, 0.5),
@@ -44,7 +44,7 @@ func TestPTX(t *testing.T) {
 
 // TestPTXSegmentAlone: a segment's bits are the same in any batch and at any alignment.
 func TestPTXSegmentAlone(t *testing.T) {
-	dev := optest.Sim(t)
+	dev := optest.Device(t, 80)
 	p := attention.Params{Segments: []int32{0, 37, 130}, Heads: 2, KVHeads: 1, HeadDim: 16}
 	x := newProblem(33, p, 1)
 	all := runPTX(t, dev, x, 0)

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"dataflex/driver"
-	"dataflex/driver/sim"
 	"dataflex/kernels/attention"
 	"dataflex/kernels/optest"
 )
@@ -36,8 +35,8 @@ func halves(x []float32) []driver.BF16 {
 	return y
 }
 
-// upload puts bf16 numbers on the interpreter.
-func upload(t *testing.T, dev *sim.Device, x []float32) driver.Slice[driver.BF16] {
+// upload puts bf16 numbers on the device.
+func upload(t *testing.T, dev driver.Device, x []float32) driver.Slice[driver.BF16] {
 	t.Helper()
 	m, err := dev.Alloc(2 * len(x))
 	if err != nil {
@@ -53,7 +52,7 @@ func upload(t *testing.T, dev *sim.Device, x []float32) driver.Slice[driver.BF16
 	return driver.View[driver.BF16](m)
 }
 
-func runBF16(t *testing.T, dev *sim.Device, x problem) result {
+func runBF16(t *testing.T, dev driver.Launcher, x problem) result {
 	t.Helper()
 	in := func(x []float32) driver.F32 { return optest.In(t, dev, x, 0) }
 	out := func(x driver.F32) []float32 { return optest.Out(t, dev, x) }
@@ -108,7 +107,7 @@ func problemsBF16() []problem {
 }
 
 func TestBF16(t *testing.T) {
-	dev := optest.Sim(t)
+	dev := optest.Device(t, 80)
 	for _, x := range problemsBF16() {
 		withinBF16(t, x, runBF16(t, dev, x))
 	}
@@ -127,11 +126,14 @@ func TestBF16Host(t *testing.T) {
 	}
 }
 
-// TestBF16OneKey: a token that sees itself alone takes its value, and its score has no
-// gradient at all.
-func TestBF16OneKey(t *testing.T) {
+func TestBF16OneKey(t *testing.T) { oneKey(t, optest.Device(t, 80)) }
+
+// oneKey: a token that sees itself alone takes its value, and its score has no gradient
+// at all.
+func oneKey(t *testing.T, dev driver.Launcher) {
+	t.Helper()
 	x := newBF16(60, attention.Params{Segments: []int32{0, 1, 70}, Heads: 1, KVHeads: 1, HeadDim: 64, Window: 1}, 1)
-	got := runBF16(t, optest.Sim(t), x)
+	got := runBF16(t, dev, x)
 	optest.Near(t, "o", got.o, x.v, 0x1p-20)
 	optest.Near(t, "dv", got.dv, x.do, 0x1p-8) // p is rounded to bf16
 	optest.Same(t, "dq", got.dq, make([]float32, len(x.q)))
@@ -140,25 +142,23 @@ func TestBF16OneKey(t *testing.T) {
 
 // TestBF16SegmentAlone: a segment's bits are the same in any batch.
 func TestBF16SegmentAlone(t *testing.T) {
-	dev := optest.Sim(t)
-	x := newBF16(61, attention.Params{Segments: []int32{0, 37, 130}, Heads: 2, KVHeads: 1, HeadDim: 64}, 1)
-	alone(t, dev, x)
+	alone(t, optest.Device(t, 80), newBF16(61, attention.Params{Segments: []int32{0, 37, 130, 150}, Heads: 2, KVHeads: 1, HeadDim: 64}, 1))
 }
 
-// alone checks the second of two segments by itself.
-func alone(t *testing.T, dev *sim.Device, x problem) {
+// alone checks the second of three segments by itself.
+func alone(t *testing.T, dev driver.Launcher, x problem) {
 	t.Helper()
 	all := runBF16(t, dev, x)
-	lo, n := int(x.p.Segments[1]), int(x.p.Segments[2])
+	lo, hi, n := int(x.p.Segments[1]), int(x.p.Segments[2]), int(x.p.Segments[3])
 	wq, wk := x.p.Heads*x.p.HeadDim, x.p.KVHeads*x.p.HeadDim
 	one := x
-	one.p.Segments = []int32{0, int32(n - lo)}
-	one.q, one.do, one.k, one.v = x.q[lo*wq:], x.do[lo*wq:], x.k[lo*wk:], x.v[lo*wk:]
+	one.p.Segments = []int32{0, int32(hi - lo)}
+	one.q, one.do, one.k, one.v = x.q[lo*wq:hi*wq], x.do[lo*wq:hi*wq], x.k[lo*wk:hi*wk], x.v[lo*wk:hi*wk]
 	var lse []float32
 	for h := range x.p.Heads {
-		lse = append(lse, all.lse[h*n+lo:h*n+n]...)
+		lse = append(lse, all.lse[h*n+lo:h*n+hi]...)
 	}
-	same(t, "alone", runBF16(t, dev, one), result{all.o[lo*wq:], lse, all.dq[lo*wq:], all.dk[lo*wk:], all.dv[lo*wk:]})
+	same(t, "alone", runBF16(t, dev, one), result{all.o[lo*wq : hi*wq], lse, all.dq[lo*wq : hi*wq], all.dk[lo*wk : hi*wk], all.dv[lo*wk : hi*wk]})
 }
 
 // TestBF16Traffic: tiles are read once per block that sees them, in full sectors; no
