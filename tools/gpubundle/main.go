@@ -5,6 +5,7 @@
 //	./run                 all of it: about 20 minutes
 //	./run -quick          few repeats of everything
 //	./run -only tests     parts: query, ptx, tests, train, bench, ptxas, torch
+//	./run -unpack         only unpacks bundle.tar.zst, into ./unpacked, as all of these do first
 //
 // It asks the device what it is; has the driver compile all PTX; runs every test of the
 // kernels and of the driver on the GPU, each alone if one of them brings the process
@@ -32,12 +33,13 @@ import (
 type options struct {
 	only, out   string
 	quick, tiny bool
+	unpack      bool
 }
 
 // runner knows where the bundle and the results are.
 type runner struct {
 	options
-	dir string // of the bundle
+	dir string // of the unpacked bundle
 	res Results
 }
 
@@ -63,6 +65,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "parts to run, comma-separated: query, ptx, tests, train, bench, ptxas, torch")
 	flag.BoolVar(&o.quick, "quick", false, "few repeats, short runs")
 	flag.BoolVar(&o.tiny, "tiny", false, "the smallest shapes: to try the bundle itself")
+	flag.BoolVar(&o.unpack, "unpack", false, "unpack the bundle and stop")
 	flag.Parse()
 	err := run(o)
 	switch {
@@ -81,7 +84,14 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	return (&runner{options: o, dir: filepath.Dir(exe)}).all()
+	r := &runner{options: o, dir: filepath.Join(filepath.Dir(exe), "unpacked")}
+	if err := unpack(filepath.Join(filepath.Dir(exe), "bundle.tar.zst"), r.dir); err != nil {
+		return err
+	}
+	if o.unpack {
+		return nil
+	}
+	return r.all()
 }
 
 // all runs the parts. One that fails does not stop the others; without a GPU there is

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -24,15 +23,15 @@ type Test struct {
 	Output  string  `json:"output,omitempty"` // of those that fail
 }
 
-// tests runs the test binaries, which lie compressed beside their testdata.
+// tests runs the test binaries, each in the folder of its testdata.
 func (r *runner) tests() error {
-	found, err := filepath.Glob(filepath.Join(r.dir, "tests", "*", "*.test.gz"))
+	found, err := filepath.Glob(filepath.Join(r.dir, "tests", "*", "*.test"))
 	if err != nil {
 		return err
 	}
 	failed := 0
-	for _, gz := range found {
-		results, err := r.binary(gz)
+	for _, name := range found {
+		results, err := r.binary(name)
 		if err != nil {
 			return err
 		}
@@ -41,7 +40,7 @@ func (r *runner) tests() error {
 			count[t.Result]++
 		}
 		failed += count["FAIL"] + count["CRASH"]
-		fmt.Printf("%-12s %3d pass, %d fail, %d crash, %d skip\n", filepath.Base(filepath.Dir(gz)), count["PASS"], count["FAIL"], count["CRASH"], count["SKIP"])
+		fmt.Printf("%-12s %3d pass, %d fail, %d crash, %d skip\n", filepath.Base(filepath.Dir(name)), count["PASS"], count["FAIL"], count["CRASH"], count["SKIP"])
 		r.res.Tests = append(r.res.Tests, results...)
 	}
 	if failed > 0 {
@@ -52,16 +51,11 @@ func (r *runner) tests() error {
 
 // binary runs the tests of one binary in one process, and those that are left in another
 // whenever one of them ends it.
-func (r *runner) binary(gz string) ([]Test, error) {
-	name := strings.TrimSuffix(gz, ".gz")
-	if err := unpack(gz, name); err != nil {
-		return nil, err
-	}
-	defer os.Remove(name)
-	family := filepath.Base(filepath.Dir(gz))
+func (r *runner) binary(name string) ([]Test, error) {
+	family := filepath.Base(filepath.Dir(name))
 	command := func(args ...string) (string, error) {
 		c := exec.Command(name, args...)
-		c.Dir = filepath.Dir(gz)
+		c.Dir = filepath.Dir(name)
 		c.Env = append(os.Environ(), "DATAFLEX_TEST_DEVICE=cuda")
 		return output(c, 10*time.Minute)
 	}
@@ -131,22 +125,4 @@ func parse(family, text string, err error) []Test {
 		out = append(out, t)
 	}
 	return out
-}
-
-func unpack(gz, to string) error {
-	f, err := os.Open(gz)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", gz, err)
-	}
-	w, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(w, z)
-	return errors.Join(err, w.Close())
 }

@@ -2,24 +2,25 @@
 // for what it does there.
 //
 // Programs with the CUDA driver in them ask for nothing newer than glibc 2.17 and are
-// checked for it; the test binaries are compressed, as each of them carries the Go
-// runtime. The bundle may not be larger than 60 MiB.
+// checked for it. Every test binary carries the same Go runtime, so all of them lie in one
+// archive whose compression sees that: a fifth of their size. The bundle may not be larger
+// than 60 MiB.
 package main
 
 import (
-	"compress/gzip"
+	"archive/tar"
 	"debug/elf"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // sizeLimit is the bytes of the whole bundle.
@@ -28,9 +29,9 @@ const sizeLimit = 60 << 20
 // The newest glibc that the programs may need: CentOS 7's.
 const glibcMinor = 17
 
-// builder makes one bundle.
+// builder makes one bundle in out; what goes into the archive is in stage until then.
 type builder struct {
-	out, version string
+	out, stage, version string
 }
 
 func main() {
@@ -51,7 +52,8 @@ func (b builder) build() error {
 	if err := os.RemoveAll(b.out); err != nil {
 		return err
 	}
-	for _, step := range []func() error{b.programs, b.tests, b.ptx, b.data, b.check} {
+	b.stage = filepath.Join(b.out, "stage")
+	for _, step := range []func() error{b.programs, b.tests, b.ptx, b.data, b.pack, b.check} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -89,7 +91,10 @@ func (b builder) programs() error {
 		return fmt.Errorf("the runner: %w\n%s", err, out)
 	}
 	names := fmt.Sprintf("%s -X main.version=%s -X dataflex/tools/command.Version=%s", linked, b.version, b.version)
-	return b.cuda("build", "-tags", "cuda,netgo,osusergo", "-trimpath", "-ldflags", names, "-o", b.out+"/", "./tools/dataflex-train", "./tools/kbench")
+	if err := b.cuda("build", "-tags", "cuda,netgo,osusergo", "-trimpath", "-ldflags", names, "-o", b.stage+"/", "./tools/dataflex-train", "./tools/kbench"); err != nil {
+		return err
+	}
+	return errors.Join(old(filepath.Join(b.stage, "dataflex-train")), old(filepath.Join(b.stage, "kbench")))
 }
 
 // tests builds the test binary of every package that has tests for a GPU.
@@ -109,7 +114,7 @@ func (b builder) tests() error {
 		}
 	}
 	for _, p := range packages {
-		dir := filepath.Join(b.out, "tests", filepath.Base(p))
+		dir := filepath.Join(b.stage, "tests", filepath.Base(p))
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -118,9 +123,6 @@ func (b builder) tests() error {
 			return err
 		}
 		if err := old(name); err != nil {
-			return err
-		}
-		if err := errors.Join(compress(name), os.Remove(name)); err != nil {
 			return err
 		}
 		if data := filepath.Join(p, "testdata"); p != "driver/cuda" && exists(data) {
@@ -143,7 +145,7 @@ func (b builder) ptx() error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(b.out, "ptx"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(b.stage, "ptx"), 0o755); err != nil {
 		return err
 	}
 	for _, f := range files {
@@ -152,7 +154,7 @@ func (b builder) ptx() error {
 		if !strings.HasPrefix(name, family+".") {
 			name = family + "." + name
 		}
-		if err := copyFile(f, filepath.Join(b.out, "ptx", name)); err != nil {
+		if err := copyFile(f, filepath.Join(b.stage, "ptx", name)); err != nil {
 			return err
 		}
 	}
@@ -161,42 +163,49 @@ func (b builder) ptx() error {
 
 // data is the model that is trained, and the page and script that go with the runner.
 func (b builder) data() error {
-	if err := os.CopyFS(filepath.Join(b.out, "model"), os.DirFS("tools/dataflex-demo/model")); err != nil {
+	if err := os.CopyFS(filepath.Join(b.stage, "model"), os.DirFS("tools/dataflex-demo/model")); err != nil {
 		return err
 	}
 	return errors.Join(
-		copyFile("tools/gpubundle/torch_bench.py", filepath.Join(b.out, "torch_bench.py")),
+		copyFile("tools/gpubundle/torch_bench.py", filepath.Join(b.stage, "torch_bench.py")),
 		copyFile("tools/gpubundle/bundle.md", filepath.Join(b.out, "README.md")),
 	)
 }
 
-// check holds the bundle to its promises.
+// window is how far back the archive's compression looks: past a whole test binary.
+const window = 128 << 20
+
+// pack makes the archive and removes what went into it.
+func (b builder) pack() error {
+	f, err := os.Create(filepath.Join(b.out, "bundle.tar.zst"))
+	if err != nil {
+		return err
+	}
+	z, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithWindowSize(window))
+	if err != nil {
+		return err
+	}
+	t := tar.NewWriter(z)
+	return errors.Join(t.AddFS(os.DirFS(b.stage)), t.Close(), z.Close(), f.Close(), os.RemoveAll(b.stage))
+}
+
+// check holds the bundle to its size.
 func (b builder) check() error {
+	entries, err := os.ReadDir(b.out)
+	if err != nil {
+		return err
+	}
 	var size int64
-	count := 0
-	err := filepath.WalkDir(b.out, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
+	for _, e := range entries {
+		info, err := e.Info()
 		if err != nil {
 			return err
 		}
 		size += info.Size()
-		count++
-		return nil
-	})
-	if err != nil {
-		return err
+		fmt.Printf("%10d %s\n", info.Size(), filepath.Join(b.out, e.Name()))
 	}
-	fmt.Printf("%s: %d files, %.1f MiB\n", b.out, count, float64(size)/(1<<20))
 	if size > sizeLimit {
 		return fmt.Errorf("the bundle is %d bytes, %d are allowed", size, sizeLimit)
-	}
-	for _, p := range []string{"dataflex-train", "kbench"} {
-		if err := old(filepath.Join(b.out, p)); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -234,25 +243,6 @@ func old(path string) error {
 		}
 	}
 	return nil
-}
-
-// compress writes path.gz.
-func compress(path string) error {
-	in, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.Create(path + ".gz")
-	if err != nil {
-		return err
-	}
-	z, err := gzip.NewWriterLevel(out, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(z, in)
-	return errors.Join(err, z.Close(), out.Close())
 }
 
 func copyFile(from, to string) error {
