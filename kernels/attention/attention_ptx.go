@@ -57,7 +57,7 @@ const (
 )
 
 func newCall(dev driver.Launcher, p Params, t int) *call {
-	c := &call{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, deviceRows)}
+	c := &call{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, deviceRows, queries)}
 	switch {
 	case p.HeadDim <= 32:
 		c.depth = 32
@@ -71,18 +71,31 @@ func newCall(dev driver.Launcher, p Params, t int) *call {
 	return c
 }
 
+// side is what the rows of a block are.
+type side bool
+
+const (
+	queries side = false
+	keys    side = true
+)
+
 // deviceUnits lists blocks of `rows` rows as the kernels read them: the segment's first
 // token and the one after its last, the block's first, its place among all blocks in the
-// order of their rows. Blocks with most keys come first.
-func deviceUnits(segments []int32, rows int32) []int32 {
+// order of their rows. Blocks with most to do come first: queries have the keys before
+// them, keys the queries after them.
+func deviceUnits(segments []int32, rows int32, side side) []int32 {
 	type unit struct{ lo, hi, first, place int32 }
 	var units []unit
+	work := func(u unit) int32 { return u.first - u.lo }
+	if side == keys {
+		work = func(u unit) int32 { return u.hi - u.first }
+	}
 	for s, lo := range segments[:len(segments)-1] {
 		for first := lo; first < segments[s+1]; first += rows {
 			units = append(units, unit{lo, segments[s+1], first, int32(len(units))})
 		}
 	}
-	slices.SortStableFunc(units, func(a, b unit) int { return cmp.Compare(b.first-b.lo, a.first-a.lo) })
+	slices.SortStableFunc(units, func(a, b unit) int { return cmp.Compare(work(b), work(a)) })
 	out := make([]int32, 0, 4*len(units))
 	for _, u := range units {
 		out = append(out, u.lo, u.hi, u.first, u.place)
@@ -161,5 +174,6 @@ func backwardPTX(dev driver.Launcher, p Params, q, k, v, o, lse, do, dq, dk, dv 
 	}
 	shared := 4 * (2*(deviceRows+backwardTile)*(c.depth+4) + backwardTile*deviceRows)
 	c.launch(family, familyCapped, "attention_backward_q", p.Heads, shared)
+	c.units = deviceUnits(p.Segments, deviceRows, keys)
 	c.launch(family, familyCapped, "attention_backward_kv", p.KVHeads, shared+4*backwardTile*(deviceRows+2))
 }

@@ -59,7 +59,7 @@ func (c *hopperCall) rows(x bf16, heads, box int) *driver.EncodedTensorMap {
 }
 
 func newHopperCall(dev driver.Launcher, p Params, t int) *hopperCall {
-	return &hopperCall{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, hopperRows)}
+	return &hopperCall{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, hopperRows, queries)}
 }
 
 // launch runs a kernel, a block per unit and head, on what args already has.
@@ -107,6 +107,7 @@ func backwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F
 	c.launch("attention_hopper_backward_q", p.Heads, hopperThreads, shared, c.q.Args().
 		TensorMap(c.rows(q, p.Heads, hopperRows)).TensorMap(c.rows(do, p.Heads, hopperRows)).
 		TensorMap(c.rows(k, p.KVHeads, backwardRows)).TensorMap(c.rows(v, p.KVHeads, backwardRows)))
+	c.units = deviceUnits(p.Segments, hopperRows, keys)
 	c.launch("attention_hopper_backward_kv", p.KVHeads, hopperThreads, shared, c.q.Args().
 		TensorMap(c.rows(q, p.Heads, backwardRows)).TensorMap(c.rows(do, p.Heads, backwardRows)).
 		TensorMap(c.rows(k, p.KVHeads, hopperRows)).TensorMap(c.rows(v, p.KVHeads, hopperRows)))

@@ -66,6 +66,7 @@ func backwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.
 	// The block's own two tiles, and two stages of two of the other side.
 	own := 2 * 2 * deviceRows * c.depth
 	c.launch(familyBF16, familyBF16Capped, "attention_bf16_backward_q", p.Heads, own+2*2*2*c.keysTile()*c.depth)
+	c.units = deviceUnits(p.Segments, deviceRows, keys)
 	n := c.queriesTile()
 	c.launch(familyBF16, familyBF16Capped, "attention_bf16_backward_kv", p.KVHeads, own+2*(2*2*n*c.depth+8*n))
 }

@@ -6,8 +6,10 @@ import (
 	"testing"
 
 	"dataflex/driver"
+	"dataflex/driver/sim"
 	"dataflex/kernels/attention"
 	"dataflex/kernels/optest"
+	"dataflex/kernels/ptx"
 )
 
 // nearest rounds to bf16, nearest even.
@@ -200,4 +202,34 @@ func TestBF16Panics(t *testing.T) {
 	optest.Panics(t, "attention: HeadDim is no multiple of 8, or a tensor does not begin on 16 bytes", func() { call(p) })
 	p.HeadDim, p.Scale = 8, 0
 	optest.Panics(t, "attention: Scale is not positive", func() { call(p) })
+}
+
+// TestBF16AnyOrder: whatever the order of the warps, no fault and the same bits.
+func TestBF16AnyOrder(t *testing.T) {
+	x := newBF16(63, attention.Params{Segments: []int32{0, 3, 140}, Heads: 2, KVHeads: 1, HeadDim: 64, Window: 130}, 1)
+	g := newGeneration(91, attention.Cached{
+		Params:   attention.Params{Heads: 3, KVHeads: 1, HeadDim: 72},
+		Capacity: 150, Slot: []int32{0}, Length: []int32{150},
+	}, 1)
+	var want result
+	var step []float32
+	for seed := range uint64(3) {
+		dev := anyOrder(t, 80, 1+seed)
+		got, o := runBF16(t, dev, x), g.run(t, dev, 0)
+		if seed == 0 {
+			want, step = got, o
+		}
+		same(t, fmt.Sprintf("seed %d", 1+seed), got, want)
+		optest.Same(t, fmt.Sprintf("seed %d cached", 1+seed), o, step)
+	}
+}
+
+// anyOrder is an interpreter that runs warps in random order and preempts them anywhere.
+func anyOrder(t *testing.T, capability int, seed uint64) *sim.Device {
+	dev := sim.New(sim.Options{Unwritten: true, Seed: seed, Capability: capability})
+	t.Cleanup(func() {
+		ptx.Forget(dev)
+		dev.Close()
+	})
+	return dev
 }

@@ -1,0 +1,159 @@
+package attention
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"dataflex/driver"
+	"dataflex/driver/sim"
+	"dataflex/kernels/optest"
+	"dataflex/kernels/ptx"
+)
+
+// planted is a problem in which every ring comes round: three tiles of 128 keys, up to
+// five of 64, the last ones ragged, two heads that share keys, a stranger behind the end.
+var planted = Params{Segments: []int32{0, 270, 276}, Heads: 2, KVHeads: 1, HeadDim: 64, Scale: 0.125}
+
+// runPlanted runs forward and backward and returns all they write, the first segment's
+// part of it: the stranger's values are infinite.
+func runPlanted(t *testing.T, dev *sim.Device) [][]float32 {
+	p, r := planted, optest.Rand(5)
+	n := int(p.Segments[2])
+	half := func(width int) bf16 {
+		x := optest.Normal(r, n*width, 1)
+		b := make([]float32, (len(x)+1)/2)
+		h := unsafe.Slice((*uint16)(unsafe.Pointer(&b[0])), len(x))
+		for i, v := range x {
+			if h[i] = uint16(math.Float32bits(v) >> 16); i/width >= int(p.Segments[1]) {
+				h[i] = 0x7f80
+			}
+		}
+		return driver.View[driver.BF16](driver.DeviceMemory(optest.In(t, dev, b, 0).Addr(), 2*len(x)))
+	}
+	out := func(k int) driver.F32 { return optest.In(t, dev, make([]float32, k), 0) }
+	wq, wk := p.Heads*p.HeadDim, p.KVHeads*p.HeadDim
+	q, k, v, do := half(wq), half(wk), half(wk), half(wq)
+	o, lse, dq, dk, dv := out(n*wq), out(n*p.Heads), out(n*wq), out(n*wk), out(n*wk)
+	ForwardBF16(dev, p, q, k, v, o, lse)
+	BackwardBF16(dev, p, q, k, v, o, lse, do, dq, dk, dv)
+	var all [][]float32
+	for _, x := range []driver.F32{o, dq, dk, dv} {
+		y := optest.Out(t, dev, x)
+		all = append(all, y[:len(y)/n*int(p.Segments[1])])
+	}
+	return all
+}
+
+// adversary is an interpreter that runs warps in random order and preempts them anywhere.
+func adversary(t *testing.T) *sim.Device {
+	dev := sim.New(sim.Options{Unwritten: true, Seed: 1, Capability: 90})
+	t.Cleanup(func() {
+		ptx.Forget(dev)
+		dev.Close()
+	})
+	return dev
+}
+
+// edit is the sm_90a text with the nth line (from 0) of a kernel that contains part
+// changed.
+func edit(t *testing.T, kernel, part string, n int, change func(line string) string) string {
+	t.Helper()
+	before, rest, found := strings.Cut(bf16SM90a, ".visible .entry "+kernel+"(")
+	if !found {
+		t.Fatalf("no %s", kernel)
+	}
+	lines := strings.Split(rest, "\n")
+	for i, l := range lines {
+		if l == "}" {
+			break
+		}
+		if !strings.Contains(l, part) {
+			continue
+		}
+		if n == 0 {
+			if lines[i] = change(l); lines[i] == l {
+				t.Fatalf("%q was not changed", l)
+			}
+			return before + ".visible .entry " + kernel + "(" + strings.Join(lines, "\n")
+		}
+		n--
+	}
+	t.Fatalf("%s has too few lines with %q", kernel, part)
+	return ""
+}
+
+func drop(string) string { return "" }
+
+func swap(from, to string) func(string) string {
+	return func(l string) string { return strings.Replace(l, from, to, 1) }
+}
+
+// last replaces the last operand.
+func last(to string) func(string) string {
+	return func(l string) string { return l[:strings.LastIndex(l, ",")] + ", " + to + ";" }
+}
+
+// TestHopperPlantedBugs: what is left out or wrong in the sm_90a kernels is found, as a
+// fault of that kind or, where a GPU would only compute something else, as a wrong
+// result. Lines are numbered as clang lays them out.
+func TestHopperPlantedBugs(t *testing.T) {
+	const wrong = "wrong result"
+	const forward, queries, keys = "attention_hopper_forward_64", "attention_hopper_backward_q_64", "attention_hopper_backward_kv_64"
+	want := runPlanted(t, adversary(t))
+	for _, c := range []struct {
+		name, kinds  string
+		kernel, part string
+		n            int
+		change       func(string) string
+	}{
+		{"keys are not waited for", sim.AsyncHazard + sim.Uninitialised, forward, "@!p bra AGAIN", 2, drop},
+		{"values are not waited for", sim.AsyncHazard + sim.Uninitialised, forward, "@!p bra AGAIN", 3, drop},
+		{"a stage is filled before it is free", sim.AsyncHazard + sim.Race + sim.BadMbarrier, forward, "@!p bra AGAIN", 6, drop},
+		{"keys are given back while multiplied", sim.AsyncHazard + sim.Race + sim.BadWgmma + wrong, forward, "wgmma.wait_group", 1, swap(" 1;", " 3;")},
+		{"a stage is never given back", sim.Deadlock, forward, "mbarrier.arrive.shared", 2, drop},
+		{"one key too many is seen", wrong, forward, "setp.lt.u32", 7, swap("lt", "le")},
+		{"the stranger's values are not erased in time", sim.Race + sim.ProxyHazard + wrong, forward, "fence.proxy.async", 0, drop},
+		{"nobody waits for the erasing", sim.Race + sim.ProxyHazard, forward, "bar.sync", 2, drop},
+		{"no turn is given", sim.Deadlock, forward, "bar.arrive", 1, drop},
+		{"queries: the second product is not waited for", sim.BadWgmma + sim.AsyncHazard + wrong, queries, "wgmma.wait_group", 3, swap(" 1;", " 2;")},
+		{"queries: the last product is not committed", sim.AsyncHazard + sim.Race + sim.BadWgmma + wrong, queries, "wgmma.commit_group", 4, drop},
+		{"keys: fewer bytes expected than come", sim.Race + sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard, keys, "expect_tx", 1, last("16384")},
+		{"keys: lanes may still read what a warp gives back", sim.Race, keys, "bar.warp.sync", 0, drop},
+		{"keys: a stage given back before the last products", sim.AsyncHazard + sim.Race + sim.BadWgmma + wrong, keys, "wgmma.wait_group", 2, swap(" 0;", " 1;")},
+		{"keys: the operand not turned", wrong + sim.Uninitialised + sim.OutOfBounds, keys, "p, 1, 1, 1;", 0, swap("1, 1, 1;", "1, 1, 0;")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			whole := familyHopper
+			defer func() { familyHopper = whole }()
+			familyHopper = ptx.New("mutant", edit(t, c.kernel, c.part, c.n, c.change))
+			if kind, err := outcome(t, adversary(t), want); !strings.Contains(c.kinds, kind) {
+				t.Errorf("%s (%v), want %s", kind, err, c.kinds)
+			}
+		})
+	}
+}
+
+// outcome runs the problem and names what became of it.
+func outcome(t *testing.T, dev *sim.Device, want [][]float32) (kind string, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			var f *sim.Fault
+			if err, _ = r.(error); !errors.As(err, &f) {
+				panic(r)
+			}
+			kind = f.Kind
+		}
+	}()
+	for i, x := range runPlanted(t, dev) {
+		for j, v := range x {
+			if math.Float32bits(v) != math.Float32bits(want[i][j]) {
+				return "wrong result", fmt.Errorf("tensor %d: element %d is %v, want %v", i, j, v, want[i][j])
+			}
+		}
+	}
+	return "nothing noticed", nil
+}
