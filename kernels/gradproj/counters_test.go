@@ -23,12 +23,12 @@ func integer(c *sim.Counters) uint64 {
 	return n
 }
 
-// TestSignCounters: a product with signs reads the planes once for each of its columns of
-// blocks and writes its sums, in whole sectors; it meets no bank twice; each entry of R is
+// TestSignCounters: a product with signs reads the planes once for each column of blocks
+// and writes its sums, in whole sectors; it meets no bank twice; each entry of R is
 // drawn once, serves 64 samples (or 128) and takes no more than two integer instructions,
 // those of addresses, loops and the epilogue counted.
 func TestSignCounters(t *testing.T) {
-	const n, dim, rows = 64, 512, 2048
+	const n, rows = 64, 2048
 	r := rand.New(rand.NewPCG(11, 12))
 	lengths := make([]int, 2*n)
 	for i := range lengths {
@@ -53,14 +53,14 @@ func TestSignCounters(t *testing.T) {
 			device = optest.Hopper
 		}
 		dev := device(t)
-		p := mustNew(t, Rademacher, dim, rows, c.opt)
+		p := mustNew(t, Rademacher, int(c.columns), rows, c.opt)
 		runPTX(t, dev, p, pairs, false, 0, c.samples)
 		k := dev.Total(c.kernel)
 		if k.Conflicts() != 0 {
 			t.Errorf("%s: %d bank conflicts", c.kernel, k.Conflicts())
 		}
-		samples := uint64(c.samples)
-		least := dim/c.columns*2*c.planes*samples*rows + 4*samples*dim
+		samples, dim := uint64(c.samples), c.columns
+		least := 2*c.planes*samples*rows + 4*samples*dim
 		if got := k.GlobalBytes(); got > least+least/10 {
 			t.Errorf("%s: %d bytes, %d would do", c.kernel, got, least)
 		}
