@@ -103,24 +103,24 @@ template <bool Capped> DEV void logits(const operands& x, const head& p) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       const int r = wm + 16 * i + lane / 4 + 8 * h, row = i0 + r;
-      const int target = row < p.rows ? p.target[row] : -1;
+      const int target = row < p.rows ? p.target[row] - column0 : -1;
       float top = -infinity, all = 0;
 #pragma unroll
       for (int j = 0; j < 4; j++)
 #pragma unroll
         for (int l = 0; l < 2; l++) {
-          const int column = column0 + 8 * j + l;
-          float z = capped<Capped>(acc[i][j][2 * h + l] * p.scale, p.cap);
-          if (column == target) p.hit[row] = z;
-          if (column < p.vocab) {
+          float& z = acc[i][j][2 * h + l];
+          if (Capped || p.scale != 1.f) z = capped<Capped>(z * p.scale, p.cap);
+          if (8 * j + l == target) p.hit[row] = z;
+          if (column0 + 8 * j + l < p.vocab) {
             all += z;
           } else {
             z = -infinity;
           }
           top = fmax(top, z);
-          acc[i][j][2 * h + l] = z;
         }
-      top = group_max<4>(top), all = group_sum<4>(all);
+      top = group_max<4>(top);
+      if (p.smooth) all = group_sum<4>(all);
       if (lane % 4 == 0) part[warp / 2 * tile + r] = top, part[(8 + warp / 2) * tile + r] = all;
     }
   __syncthreads();
@@ -130,14 +130,17 @@ template <bool Capped> DEV void logits(const operands& x, const head& p) {
     for (int h = 0; h < 2; h++) {
       const int r = wm + 16 * i + lane / 4 + 8 * h;
       const float top = fmax(fmax(part[r], part[tile + r]), fmax(part[2 * tile + r], part[3 * tile + r]));
+      // exp(z - top) in one fma and one exponential; the sum makes up for what was lost
+      // of top in units of log2e.
+      const float shift = top * log2e, lost = fma(top, log2e, -shift);
       float sum = 0;
 #pragma unroll
       for (int j = 0; j < 4; j++) {
-        const float e0 = exp_fast(acc[i][j][2 * h] - top), e1 = exp_fast(acc[i][j][2 * h + 1] - top);
+        const float e0 = exp2_fast(fma(acc[i][j][2 * h], log2e, -shift)), e1 = exp2_fast(fma(acc[i][j][2 * h + 1], log2e, -shift));
         sum += e0 + e1;
         *(u32*)(memory + tile_at(r, wn / 8 + j) + lane % 4 * 4) = cvt_bf16x2(e0, e1);
       }
-      sum = group_sum<4>(sum);
+      sum = group_sum<4>(sum) * exp2_fast(-lost);
       if (lane % 4 == 0) part[(4 + warp / 2) * tile + r] = sum;
     }
   __syncthreads();
@@ -147,7 +150,7 @@ template <bool Capped> DEV void logits(const operands& x, const head& p) {
     const i64 next = (i64)gridDim.y * p.row_ld;
     out[0] = fmax(fmax(s[0], s[tile]), fmax(s[2 * tile], s[3 * tile]));
     out[next] = s[4 * tile] + s[5 * tile] + (s[6 * tile] + s[7 * tile]);
-    out[2 * next] = s[8 * tile] + s[9 * tile] + (s[10 * tile] + s[11 * tile]);
+    if (p.smooth) out[2 * next] = s[8 * tile] + s[9 * tile] + (s[10 * tile] + s[11 * tile]);
   }
   if (!p.e) return;
 #pragma unroll
@@ -185,7 +188,8 @@ KERNEL __launch_bounds__(1024) xent_bf16_losses(reduction p) {
       const float* s = p.stats + (i64)t * p.row_ld + i;
       const float now = fmax(top, s[0]);
       sum = sum * exp(top - now) + s[next] * exp(s[0] - now);
-      top = now, all += s[2 * next];
+      top = now;
+      if (p.smoothing > 0.f) all += s[2 * next];
     }
   }
   tops[warp][lane] = top, sums[warp][lane] = sum, alls[warp][lane] = all;
@@ -197,7 +201,7 @@ KERNEL __launch_bounds__(1024) xent_bf16_losses(reduction p) {
 
   const int row = p.row[i];
   const float hit = p.hit[i], miss = 1.f - p.smoothing, even = p.smoothing / (float)p.vocab;
-  p.loss[row] = log(sum) - (miss * (hit - top) + p.smoothing * (all / (float)p.vocab - top));
+  p.loss[row] = (sum == sum ? log(sum) : sum) - (miss * (hit - top) + p.smoothing * (all / (float)p.vocab - top));
   const float g = p.weight ? p.weight[row] * p.scale : p.scale, share = 1.f / sum;
   float at = exp(hit - top) * share - miss - even;
   if (p.cap > 0.f) at *= 1.f - hit / p.cap * (hit / p.cap);

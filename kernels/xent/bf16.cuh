@@ -6,17 +6,18 @@
 // The product of labelled rows with the vocabulary, tile by tile.
 struct head {
   u16* e;             // [rows, ld] exp(z - the tile's largest), or null: losses alone
-  float* stats;       // [3, tiles, row_ld]: a row's largest logit in the tile, Σ exp(z - largest), Σ z
+  float* stats;       // [3, tiles, row_ld]: a row's largest logit in the tile, Σ exp(z - largest), and if `smooth` Σ z
   float* hit;         // [row_ld] the target's logit
   const int* target;  // [rows]
-  int rows, hidden, vocab, ld, row_ld;
+  int rows, hidden, vocab, ld, row_ld, smooth;
   float scale, cap;
 };
 
 constexpr float log2e = 1.44269504f, ln2 = 0.693147181f;
 
 // Relative errors of 2^-22: a fraction of what the rounding to bf16 costs.
-DEV float exp_fast(float x) { return __nvvm_ex2_approx_ftz_f(x * log2e); }
+DEV float exp2_fast(float x) { return __nvvm_ex2_approx_ftz_f(x); }
+DEV float exp_fast(float x) { return exp2_fast(x * log2e); }
 DEV float log_fast(float x) { return ln2 * __nvvm_lg2_approx_ftz_f(x); }
 
 // tanh of math.cuh without a branch, by the approximate exponential and reciprocal.

@@ -12,7 +12,8 @@
 //
 // Floor: 2 Hidden FLOP a logit at the tensor cores' rate. Not measured on a GPU.
 // v1  four stages of 48 KiB, 128 sums a thread. Between the products of two tiles stand
-//     128 exponentials a thread: some 4 of 37 thousand cycles at Hidden 4096. 232 registers
+//     128 exponentials a thread, 12 instructions a logit (interpreter; 33 capped): some 3 of
+//     36 thousand issue cycles at Hidden 4096. 232 registers
 //     (168 at launch), 192 KiB, one block a multiprocessor, 4 wgmma in a loop of 68
 //     instructions, no spills; at most 1.1 times the least bytes, full sectors, no bank
 //     conflicts (interpreter)
@@ -75,36 +76,58 @@ DEV void turn(u32 (&v)[4]) {
   }
 }
 
+// prepare makes a thread's products logits: scaled and capped where that is asked for, and
+// -infinity beyond the vocabulary.
+template <bool Capped> DEV void prepare(const head& p, int room, float (&d)[tile_columns / 2]) {
+  if (Capped || p.scale != 1.f) {
+#pragma unroll
+    for (int n = 0; n < tile_columns / 2; n++) d[n] = capped<Capped>(d[n] * p.scale, p.cap);
+  }
+  if (room < tile_columns) {
+#pragma unroll
+    for (int n = 0; n < tile_columns / 2; n++)
+      if (8 * (n / 4) + n % 2 >= room) d[n] = -infinity;
+  }
+}
+
 // reduce hands over what a thread's two rows (i and i + 8) of tile j hold.
 template <bool Capped> DEV void reduce(const head& p, int i, int j, float (&d)[tile_columns / 2]) {
   const int t = threadIdx.x % 4, columns = (p.vocab + tile_columns - 1) / tile_columns;
+  const int first = j * tile_columns + 2 * t, room = p.vocab - first;  // columns are counted from the thread's first
+  prepare<Capped>(p, room, d);
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const int row = i + 8 * h;
     const bool there = row < p.rows;
-    // Columns counted from the thread's first.
-    const int first = j * tile_columns + 2 * t, room = p.vocab - first, target = there ? p.target[row] - first : -1;
-    float top = -infinity, sum = 0, all = 0;
+    const int target = there ? p.target[row] - first : -1;
+    if ((u32)target < tile_columns) {  // one tile of a row
 #pragma unroll
-    for (int q = 0; q < tile_columns / 8; q++)
+      for (int q = 0; q < tile_columns / 8; q++)
 #pragma unroll
-      for (int l = 0; l < 2; l++) {
-        float z = capped<Capped>(d[4 * q + 2 * h + l] * p.scale, p.cap);
-        if (8 * q + l == target) p.hit[row] = z;
-        const bool in = 8 * q + l < room;
-        all += in ? z : 0.f;
-        z = in ? z : -infinity;
-        top = fmax(top, z);
-        d[4 * q + 2 * h + l] = z;
-      }
-    top = group_max<4>(top), all = group_sum<4>(all);
+        for (int l = 0; l < 2; l++)
+          if (8 * q + l == target) p.hit[row] = d[4 * q + 2 * h + l];
+    }
+    float largest[4] = {-infinity, -infinity, -infinity, -infinity}, sums[4] = {}, all = 0;
+#pragma unroll
+    for (int q = 0; q < tile_columns / 8; q++) largest[q % 4] = fmax(largest[q % 4], fmax(d[4 * q + 2 * h], d[4 * q + 2 * h + 1]));
+    const float top = group_max<4>(fmax(fmax(largest[0], largest[1]), fmax(largest[2], largest[3])));
+    if (p.smooth) {
+#pragma unroll
+      for (int q = 0; q < tile_columns / 8; q++)
+#pragma unroll
+        for (int l = 0; l < 2; l++) all += 8 * q + l < room ? d[4 * q + 2 * h + l] : 0.f;
+      all = group_sum<4>(all);
+    }
+    // exp(z - top) in one fma and one exponential; the sum makes up for what was lost of
+    // top in units of log2e.
+    const float shift = top * log2e, lost = fma(top, log2e, -shift);
 #pragma unroll
     for (int q = 0; q < tile_columns / 8; q += 4) {
       u32 v[4];
 #pragma unroll
       for (int m = 0; m < 4; m++) {
-        const float a = exp_fast(d[4 * (q + m) + 2 * h] - top), b = exp_fast(d[4 * (q + m) + 2 * h + 1] - top);
-        sum += a + b;
+        const float a = exp2_fast(fma(d[4 * (q + m) + 2 * h], log2e, -shift)), b = exp2_fast(fma(d[4 * (q + m) + 2 * h + 1], log2e, -shift));
+        sums[m] += a + b;
         v[m] = cvt_bf16x2(a, b);
       }
       if (!p.e) continue;
@@ -112,11 +135,12 @@ template <bool Capped> DEV void reduce(const head& p, int i, int j, float (&d)[t
       const int column = j * tile_columns + 8 * (q + t);
       if (there && column < p.ld) *(uint4*)(p.e + (i64)row * p.ld + column) = uint4{v[0], v[1], v[2], v[3]};
     }
-    sum = group_sum<4>(sum);
+    const float sum = group_sum<4>(sums[0] + sums[1] + (sums[2] + sums[3])) * exp2_fast(-lost);
     if (t == 0 && there) {
       float* out = p.stats + (i64)j * p.row_ld + row;
       const i64 next = (i64)columns * p.row_ld;
-      out[0] = top, out[next] = sum, out[2 * next] = all;
+      out[0] = top, out[next] = sum;
+      if (p.smooth) out[2 * next] = all;
     }
   }
 }

@@ -128,8 +128,12 @@ func (b *block) logits(w driver.Slice[driver.BF16], keep bool) {
 	if keep {
 		b.e = half(b.q, exponentialSlot, b.rows*b.ld)
 	}
+	smooth := 0
+	if b.Smoothing > 0 {
+		smooth = 1
+	}
 	p := structure{}.addr(b.e.Addr(), b.stats, b.hit, b.target).
-		ints(b.rows, b.Hidden, b.Vocab, b.ld, b.rowLD).floats(b.scale(), b.SoftCap)
+		ints(b.rows, b.Hidden, b.Vocab, b.ld, b.rowLD, smooth).floats(b.scale(), b.SoftCap)
 	down := ptx.Blocks(b.rows, 128)
 	if b.tile == sm80Tile {
 		x := structure{}.addr(b.h.Addr(), w.Addr())
