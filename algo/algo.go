@@ -111,6 +111,12 @@ type Stateful interface {
 	Restore(json.RawMessage) error
 }
 
+// MemoryUser is a method that holds memory of its own on the device from when it is
+// built to the end of the run: another model.
+type MemoryUser interface {
+	MemoryBytes() uint64
+}
+
 // Recorder is a Selector whose choices are written to upstream's step_N.json
 // files. The loop writes them, with the key of what they depend on beside them.
 type Recorder interface {

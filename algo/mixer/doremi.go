@@ -133,6 +133,15 @@ func (m *doremi) load(path string) error {
 	return nil
 }
 
+// MemoryBytes is the reference's weights. It is asked between passes of the model being
+// trained, so that what its own passes take is not on top of theirs.
+func (m *doremi) MemoryBytes() uint64 {
+	if m.reference == nil {
+		return 0
+	}
+	return m.reference.Memory(0, 0).Weights
+}
+
 // StepWeights is one step of the paper's algorithm; upstream it only says what α is.
 func (m *doremi) StepWeights(ctx context.Context, step int, micros []algo.MicroReport) ([]float64, error) {
 	if m.upstream {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -104,9 +105,8 @@ func (m method) arguments(f *fixture, more ...string) []string {
 // data sets, one of a single row.
 func small(t *testing.T) *fixture {
 	f := newFixture(t)
-	for name, experts := range map[string]int{"tiny": 0, "experts": 3} {
-		f.tiny(name, experts)
-	}
+	f.model("tiny", map[string]any{"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama"})
+	f.model("experts", map[string]any{"architectures": []string{"MixtralForCausalLM"}, "model_type": "mixtral", "num_local_experts": 3, "num_experts_per_tok": 2})
 	var other []map[string]string
 	for i := range 9 {
 		other = append(other, question(fmt.Sprintf("Say %d", i), fmt.Sprint("it is ", i)))
@@ -125,25 +125,23 @@ func small(t *testing.T) *fixture {
 	return f
 }
 
-// tiny writes a llama, or with experts a mixtral, and the demo's tokenizer.
-func (f *fixture) tiny(name string, experts int) {
+// model writes a model of random weights, of the kind that keys of its configuration
+// say, and the demo's tokenizer.
+func (f *fixture) model(name string, kind map[string]any) {
 	f.t.Helper()
 	dir := filepath.Join(f.dir, name)
 	if err := os.CopyFS(dir, os.DirFS(model)); err != nil {
 		f.t.Fatal(err)
 	}
 	c := map[string]any{
-		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "hidden_act": "silu", "hidden_size": 16,
+		"hidden_act": "silu", "hidden_size": 16,
 		"intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
 		"max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 10000, "tie_word_embeddings": true, "vocab_size": 512,
 		"initializer_range": 0.3, "eos_token_id": 509, "pad_token_id": 509,
 	}
-	if experts > 0 {
-		c["architectures"], c["model_type"] = []string{"MixtralForCausalLM"}, "mixtral"
-		c["num_local_experts"], c["num_experts_per_tok"] = experts, 2
-	}
+	maps.Copy(c, kind)
 	f.json(name+"/config.json", c)
-	m, err := decoder.Init(cpu.New(1), dir, decoder.Options{}, rand.New(rand.NewPCG(uint64(experts), 1)).NormFloat64)
+	m, err := decoder.Init(cpu.New(1), dir, decoder.Options{}, rand.New(rand.NewPCG(uint64(len(name)), 1)).NormFloat64)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -34,9 +34,12 @@ func (t *Trainer) loadModel() error {
 	if err := t.fitVocabulary(); err != nil {
 		return err
 	}
+	if err := t.keepGates(); err != nil {
+		return err
+	}
 	switch c.Tuning.FinetuningType {
 	case config.Full:
-		err = t.model.TrainAll()
+		err = t.model.Train(t.trains)
 	case config.Freeze:
 		err = t.freeze()
 	case config.LoRA:
@@ -128,7 +131,7 @@ func (t *Trainer) adapt() error {
 			return c.Errorf("adapter_name_or_path", "%w", err)
 		}
 		if last := i == len(c.Model.AdapterNameOrPath)-1; last && !c.Tuning.CreateNewAdapter {
-			return nil
+			return t.gatesKept()
 		}
 		if err := t.model.Merge(); err != nil {
 			return c.Errorf("adapter_name_or_path", "%w", err)
@@ -137,7 +140,7 @@ func (t *Trainer) adapt() error {
 	stream := rng.NewTorch(uint64(c.Training.Seed))
 	err := t.model.AddLoRA(decoder.LoRA{
 		Rank: c.Tuning.LoRARank, Alpha: c.Tuning.LoRAAlpha, Dropout: c.Tuning.LoRADropout, RSLoRA: c.Tuning.UseRSLoRA, Targets: c.Tuning.LoRATarget,
-		ModulesToSave: c.Tuning.AdditionalTarget,
+		ModulesToSave: c.Tuning.AdditionalTarget, Exclude: t.isGate,
 	}, stream.Double)
 	if err != nil {
 		return c.Errorf("lora_target", "%w", err)
@@ -175,7 +178,7 @@ func (t *Trainer) freeze() error {
 		fmt.Sscan(m[1], &id)
 		return id >= lo && id < hi && (slices.Contains(modules, "all") || slices.Contains(modules, module))
 	}
-	if err := t.model.Train(train); err != nil {
+	if err := t.model.Train(func(name string) bool { return train(name) && t.trains(name) }); err != nil {
 		return c.Errorf("freeze_trainable_layers", "%w", err)
 	}
 	for _, m := range modules {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"text/tabwriter"
+
+	"dataflex/algo"
 )
 
 // sumLargest is the sum of the n largest values.
@@ -21,16 +23,35 @@ func sumLargest(x []int, n int) int {
 // fits refuses a run that the device's memory cannot hold.
 func (t *Trainer) fits() error {
 	have := t.device.Attributes().MemoryBytes
-	if need := t.Budget.Total(); have > 0 && need > have {
-		return fmt.Errorf("the run needs %s and the device has %s: weights %s, gradients and optimizer %s, activations %s, logits %s; lower per_device_train_batch_size (and raise gradient_accumulation_steps) or cutoff_len",
-			bytes(need), bytes(have), bytes(t.Budget.Weights), bytes(t.Budget.Gradients+t.Budget.Optimizer), bytes(t.Budget.Activations), bytes(t.Budget.Head))
+	if need := t.memory(); have > 0 && need > have {
+		return fmt.Errorf("the run needs %s and the device has %s: weights %s, gradients and optimizer %s, activations %s, logits %s%s; lower per_device_train_batch_size (and raise gradient_accumulation_steps) or cutoff_len",
+			bytes(need), bytes(have), bytes(t.Budget.Weights), bytes(t.Budget.Gradients+t.Budget.Optimizer), bytes(t.Budget.Activations), bytes(t.Budget.Head), t.besides())
 	}
 	return nil
 }
 
+// memory is what the run needs of the device, what its method keeps there included.
+func (t *Trainer) memory() uint64 { return t.Budget.Total() + t.methodMemory() }
+
+func (t *Trainer) methodMemory() uint64 {
+	if m, ok := t.method().(algo.MemoryUser); ok {
+		return m.MemoryBytes()
+	}
+	return 0
+}
+
+// besides names the method's part of the memory, where it has one.
+func (t *Trainer) besides() string {
+	n := t.methodMemory()
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", model of %s %s", t.component.Name, bytes(n))
+}
+
 func (t *Trainer) logPlan() {
 	t.log.Info("plan", "rows", t.Plan.Rows, "rows_per_step", t.Plan.Batch(), "steps", t.Plan.Total, "selections", t.Plan.Selections(),
-		"trainable_parameters", t.trainable(), "memory", bytes(t.Budget.Total()), "precision", t.precision())
+		"trainable_parameters", t.trainable(), "memory", bytes(t.memory()), "precision", t.precision())
 }
 
 func (t *Trainer) trainable() int {
@@ -63,8 +84,8 @@ func (t *Trainer) WritePlan(w io.Writer) error {
 		t.writeSchedule(line)
 	}
 	b := t.Budget
-	line("memory", "%s: weights %s, adapters %s, gradients %s, optimizer %s, activations %s, logits %s",
-		bytes(b.Total()), bytes(b.Weights), bytes(b.Adapters), bytes(b.Gradients), bytes(b.Optimizer), bytes(b.Activations), bytes(b.Head))
+	line("memory", "%s: weights %s, adapters %s, gradients %s, optimizer %s, activations %s, logits %s%s",
+		bytes(t.memory()), bytes(b.Weights), bytes(b.Adapters), bytes(b.Gradients), bytes(b.Optimizer), bytes(b.Activations), bytes(b.Head), t.besides())
 	line("device", "%s, %d threads, %s", t.device.Kind(), t.device.Attributes().Units, bytes(t.device.Attributes().MemoryBytes))
 	line("precision", "%s", t.precision())
 	return tw.Flush()

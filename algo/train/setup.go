@@ -153,5 +153,5 @@ func supported(c *config.Config) error {
 	default:
 		return c.Errorf("train_type", "%s is not supported yet: there are static, dynamic_select, dynamic_mix and dynamic_weight", c.Dynamic.TrainType)
 	}
-	return c.Unsupported("freeze_gate", "new_special_tokens_config", "ignore_data_skip")
+	return c.Unsupported("new_special_tokens_config", "ignore_data_skip")
 }

@@ -48,6 +48,7 @@ type Trainer struct {
 	weighter  algo.Weighter     // of dynamic_weight
 	sampler   sampler
 	ids       identity
+	isGate    func(module string) bool // of freeze_gate; nil where it is off
 
 	nonEmbedding float64 // parameters but the embeddings, adapters included: for total_flos
 

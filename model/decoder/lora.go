@@ -2,6 +2,7 @@ package decoder
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -14,10 +15,11 @@ import (
 // LoRA says which adapters to add.
 type LoRA struct {
 	Rank    int
-	Alpha   float64  // the adapter's output is scaled by Alpha/Rank
-	Dropout float64  // of the adapter's input while training
-	RSLoRA  bool     // scale by Alpha/sqrt(Rank) instead
-	Targets []string // module names or ends of their paths; "all" = every linear but lm_head
+	Alpha   float64                  // the adapter's output is scaled by Alpha/Rank
+	Dropout float64                  // of the adapter's input while training
+	RSLoRA  bool                     // scale by Alpha/sqrt(Rank) instead
+	Targets []string                 // module names or ends of their paths; "all" = every linear but lm_head
+	Exclude func(module string) bool // says which modules get none all the same, by their paths; nil = none
 
 	// ModulesToSave are modules that train in full and are stored beside the adapter
 	// (additional_target), named as Targets are: embed_tokens, lm_head, norms, linears.
@@ -125,7 +127,7 @@ func (m *Model) attach(l LoRA) error {
 	if err := l.validate(); err != nil {
 		return err
 	}
-	mods, err := m.match(l.Targets)
+	mods, err := m.match(l.Targets, l.Exclude)
 	if err != nil {
 		return err
 	}
@@ -211,7 +213,7 @@ func (m *Model) dropAdapter() {
 
 // match finds the modules that targets name, as PEFT does: a target is a module's
 // whole path or the end of it after a dot. Every target must match something.
-func (m *Model) match(targets []string) ([]module, error) {
+func (m *Model) match(targets []string, exclude func(string) bool) ([]module, error) {
 	var found []module
 	used := map[string]bool{}
 	for mod := range m.modules() {
@@ -221,7 +223,7 @@ func (m *Model) match(targets []string) ([]module, error) {
 				used[t], hit = true, true
 			}
 		}
-		if hit {
+		if hit && (exclude == nil || !exclude(mod.path)) {
 			found = append(found, mod)
 		}
 	}
@@ -230,13 +232,17 @@ func (m *Model) match(targets []string) ([]module, error) {
 			return nil, fmt.Errorf("lora target %q matches no linear module of %s; there are: all, %s", t, m.dir, strings.Join(m.lastNames(), ", "))
 		}
 	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("every module of %s that is a lora target is excluded", m.dir)
+	}
 	return found, nil
 }
 
 // lastNames are the last components of the modules' paths, each once.
-func (m *Model) lastNames() []string {
-	var names []string
-	for mod := range m.modules() {
+func (m *Model) lastNames() []string { return lastNames(m.modules()) }
+
+func lastNames(mods iter.Seq[module]) (names []string) {
+	for mod := range mods {
 		if n := mod.path[strings.LastIndexByte(mod.path, '.')+1:]; !slices.Contains(names, n) {
 			names = append(names, n)
 		}

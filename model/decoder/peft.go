@@ -40,8 +40,8 @@ func (m *Model) toPEFT() *checkpoint.AdapterConfig {
 		return a.read
 	}
 	targets := a.lora.Targets
-	if every := slices.Collect(m.modules()); len(a.modules) == len(every) {
-		targets = m.lastNames()
+	if every := slices.Collect(m.modules()); len(a.modules) == len(every) || a.lora.Exclude != nil {
+		targets = lastNames(slices.Values(a.modules))
 	}
 	return &checkpoint.AdapterConfig{
 		BaseModel: m.dir, Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, Targets: targets,
