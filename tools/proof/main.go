@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"dataflex/tools/command"
 )
@@ -84,8 +86,8 @@ func prove(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	facts := fmt.Sprintf("%d seeds, %s with %d workers of one thread, %s, %s", o.seeds, time.Since(started).Round(time.Second), o.workers, runtime.GOARCH, time.Now().Format(time.DateOnly))
-	table := tableOf(verdicts) + "\n" + facts + ".\n"
+	table := tableOf(verdicts) + fmt.Sprintf("\n%d seeds; %v, %v of the processor's time, with %d workers of one thread, %s.\n",
+		o.seeds, time.Since(started).Round(time.Second), processorTime().Round(time.Second), o.workers, time.Now().Format(time.DateOnly))
 	fmt.Print("\n", table)
 	if err := publish(o, chosen, trials, table); err != nil {
 		return err
@@ -104,31 +106,17 @@ func prove(ctx context.Context, o options) error {
 
 // measure runs every trial, o.workers at a time. The first error stops the others.
 func measure(ctx context.Context, o options, chosen []experiment) (map[string][]*trial, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	out := map[string][]*trial{}
-	slots, done := make(chan struct{}, o.workers), make(chan error)
-	started := 0
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(o.workers)
 	for _, e := range chosen {
 		for seed := 1; seed <= o.seeds; seed++ {
 			t := newTrial()
 			out[e.name] = append(out[e.name], t)
-			started++
-			go func() {
-				slots <- struct{}{}
-				defer func() { <-slots }()
-				done <- o.attempt(ctx, e, seed, t)
-			}()
+			work.Go(func() error { return o.attempt(ctx, e, seed, t) })
 		}
 	}
-	var failed error
-	for range started {
-		if err := <-done; err != nil && failed == nil {
-			failed = err
-			cancel()
-		}
-	}
-	return out, failed
+	return out, work.Wait()
 }
 
 // attempt is one trial, in a folder of its own.
@@ -154,6 +142,15 @@ func (o options) attempt(ctx context.Context, e experiment, seed int, t *trial) 
 	}
 	fmt.Printf("%-12s seed %d  %s\n", e.name, seed, time.Since(started).Round(time.Second/10))
 	return nil
+}
+
+// processorTime is what this process has used so far.
+func processorTime() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func judgeAll(chosen []experiment, trials map[string][]*trial) ([]verdict, error) {

@@ -11,14 +11,14 @@ import (
 )
 
 // tableOf writes verdicts as Markdown. The worst seed is the one furthest on the
-// wrong side; a rival's worst is its largest.
+// wrong side; a rival's best is its lowest.
 func tableOf(verdicts []verdict) string {
 	var b strings.Builder
-	b.WriteString("| method | setting | measured | mean | worst seed | against | mean, worst of it | |\n|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| method | setting | measured | mean | worst seed | against | mean, best of it | |\n|---|---|---|---|---|---|---|---|\n")
 	for _, v := range verdicts {
 		against, theirs := "at least "+v.format(v.least), ""
 		if v.below != "" {
-			against, theirs = v.rival, v.format(v.rivalMean)+", "+v.format(v.rivalWorst)
+			against, theirs = v.rival, v.format(v.rivalMean)+", "+v.format(v.rivalBest)
 		}
 		result := "wins in every seed"
 		switch {

@@ -31,16 +31,16 @@ type claim struct {
 // verdict is a claim with its numbers.
 type verdict struct {
 	claim
-	mean, worst           float64
-	rivalMean, rivalWorst float64
-	won                   bool
+	mean, worst          float64
+	rivalMean, rivalBest float64
+	won                  bool
 }
 
 // judged holds a claim against every trial.
 func (c claim) judged(trials []*trial) (verdict, error) {
-	v := verdict{claim: c, won: true, worst: math.Inf(1), rivalWorst: math.Inf(1)}
+	v := verdict{claim: c, won: true, worst: math.Inf(1), rivalBest: math.Inf(1)}
 	if c.below != "" {
-		v.worst, v.rivalWorst = math.Inf(-1), math.Inf(-1)
+		v.worst = math.Inf(-1)
 	}
 	for _, t := range trials {
 		x, ok := t.values[c.key]
@@ -57,7 +57,7 @@ func (c claim) judged(trials []*trial) (verdict, error) {
 		if !ok {
 			return v, fmt.Errorf("%s: %q was not measured", c.method, c.below)
 		}
-		v.worst, v.rivalMean, v.rivalWorst = max(v.worst, x), v.rivalMean+y/float64(len(trials)), max(v.rivalWorst, y)
+		v.worst, v.rivalMean, v.rivalBest = max(v.worst, x), v.rivalMean+y/float64(len(trials)), min(v.rivalBest, y)
 		v.won = v.won && x < y
 	}
 	return v, nil
