@@ -34,13 +34,13 @@ func (p *product) run() {
 }
 
 func TestHopperKernelIsLaunched(t *testing.T) {
-	p := newProduct(t, 2112, 2048, 72, 8)
+	p := newProduct(t, 1408, 3072, 72, 8)
 	lines := calls(t, p.run)
 	mapOf := func(m driver.Memory, columns, rows, boxRows int) string {
 		return fmt.Sprintf("tensor map type 9 rank 2 addr 0x%x [%d %d 64 1] [%d 0 %d 1] interleave 0 swizzle 3", m.Addr(), columns, 2*columns, rows, boxRows)
 	}
 	maps := only(lines, "tensor map")
-	for i, want := range []string{mapOf(p.a, 72, 2112, 128), mapOf(p.b, 72, 2048, 256), mapOf(p.u, 8, 2112, 128), mapOf(p.l, 8, 2048, 256)} {
+	for i, want := range []string{mapOf(p.a, 72, 1408, 128), mapOf(p.b, 72, 3072, 256), mapOf(p.u, 8, 1408, 128), mapOf(p.l, 8, 3072, 256)} {
 		if len(maps) != 4 || !strings.HasPrefix(maps[i], want) {
 			t.Fatalf("map %d: %q, want %q", i, maps, want)
 		}
@@ -52,8 +52,8 @@ func TestHopperKernelIsLaunched(t *testing.T) {
 	for i := range encoded {
 		encoded[i] = byte(i)
 	}
-	// c, m = 0x840, n = 0x800, k = 0x48, r = 8, ldc, alpha = 1, beta = 0 and the padding
-	shape := hex.EncodeToString(binaryUint64(uint64(p.c.Addr()))) + "40080000" + "00080000" + "48000000" + "08000000" + "00080000" + "0000803f" + "00000000" + "00000000"
+	// c, m = 0x580, n = 0xc00, k = 0x48, r = 8, ldc, alpha = 1, beta = 0 and the padding
+	shape := hex.EncodeToString(binaryUint64(uint64(p.c.Addr()))) + "80050000" + "000c0000" + "48000000" + "08000000" + "000c0000" + "0000803f" + "00000000" + "00000000"
 	want := fmt.Sprintf("launch gemm_bf16_nt_256 grid 132,1,1 block 384,1,1 shared 196672 stream 1 args [%s%s]", strings.Repeat(hex.EncodeToString(encoded)+" ", 4), shape)
 	if got := only(lines, "launch"); len(got) != 1 || got[0] != want {
 		t.Errorf("%q, want %q", got, want)
@@ -65,7 +65,7 @@ func TestHopperKernelIsLaunched(t *testing.T) {
 
 // TestLaunchesAllocateNothing: of a kernel that was launched before, with the same tensors.
 func TestLaunchesAllocateNothing(t *testing.T) {
-	p := newProduct(t, 2112, 2048, 72, 8)
+	p := newProduct(t, 1408, 3072, 72, 8)
 	if n := testing.AllocsPerRun(200, p.run); n != 0 {
 		t.Errorf("%v allocations a launch", n)
 	}
@@ -74,7 +74,7 @@ func TestLaunchesAllocateNothing(t *testing.T) {
 // BenchmarkHopperLaunch is all that a product costs on the host but the driver's own work,
 // for which the fake one copies the arguments into a list.
 func BenchmarkHopperLaunch(b *testing.B) {
-	p := newProduct(b, 2112, 2048, 72, 8)
+	p := newProduct(b, 1408, 3072, 72, 8)
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
 		p.run()

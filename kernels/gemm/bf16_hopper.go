@@ -28,15 +28,20 @@ var (
 
 func (h *hopperTile) count(m, n int) int { return ptx.Blocks(m, 128) * ptx.Blocks(n, h.columns) }
 
-// runHopper launches one block a multiprocessor, which takes tile after tile. Wide tiles
-// read less shared memory a product; slim ones where the wide would leave
-// multiprocessors without work.
+// tileFor is the size with which the multiprocessor that has most to do has least. A wide
+// tile is two slim ones, and wins where that is the same: it reads less shared memory and
+// less of A.
+func tileFor(m, n, units int) *hopperTile {
+	if n > slimTile.columns && 2*ptx.Blocks(wideTile.count(m, n), units) <= ptx.Blocks(slimTile.count(m, n), units) {
+		return &wideTile
+	}
+	return &slimTile
+}
+
+// runHopper launches one block a multiprocessor, which takes tile after tile.
 func (p *bf16Problem) runHopper(dev driver.Launcher) {
 	q, units := ptx.On(dev), dev.Attributes().Units
-	h := &wideTile
-	if p.n <= slimTile.columns || wideTile.count(p.m, p.n) < units {
-		h = &slimTile
-	}
+	h := tileFor(p.m, p.n, units)
 	var s [40]byte // struct problem of bf16.sm90a.cu
 	binary.LittleEndian.PutUint64(s[:], uint64(p.c))
 	for i, v := range [...]int{p.m, p.n, p.k, p.r, p.ldc} {

@@ -51,7 +51,7 @@ func upload(t *testing.T, dev driver.Launcher, x []float32) driver.Slice[driver.
 }
 
 func (x matrices) runBF16(t *testing.T, dev driver.Launcher) []float32 {
-	c := optest.In(t, dev, x.c, 0)
+	c := optest.In(t, dev, x.c, x.k%4) // C's place is anywhere
 	RunBF16(dev, x.tr, x.m, x.n, x.k, x.alpha, upload(t, dev, x.a), x.lda, upload(t, dev, x.b), x.ldb, x.beta, c, x.ldc)
 	return optest.Out(t, dev, c)
 }
@@ -127,6 +127,17 @@ func twoUnits(t *testing.T) *sim.Device {
 		dev.Close()
 	})
 	return dev
+}
+
+// TestTileChoice: on 132 multiprocessors.
+func TestTileChoice(t *testing.T) {
+	for _, c := range []struct{ m, n, columns int }{
+		{8192, 8192, 256}, {1024, 4096, 256}, {4096, 4096, 256}, {1024, 2048, 128}, {4096, 128, 128}, {128, 256, 128}, {4352, 1024, 128},
+	} {
+		if got := tileFor(c.m, c.n, 132).columns; got != c.columns {
+			t.Errorf("%d x %d: tiles of %d columns, want %d", c.m, c.n, got, c.columns)
+		}
+	}
 }
 
 // TestBF16Traffic: operands are read once per tile in full sectors, no bank is met twice.
