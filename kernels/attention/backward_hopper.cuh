@@ -14,10 +14,11 @@
 //
 // Floor: 7 products instead of the 5 that atomics would need: 7 T^2 D FLOP a head
 // (causal) at the tensor cores' rate. Not measured on a GPU.
-// v1  Tiles of 64. Heads of 64, 128: 168 registers at launch, 240 a consumer, 82, 162 KiB,
-//     no spills, 1 block a multiprocessor; dq 12, 20 wgmma in a loop of 437, 522
-//     instructions, dk and dv 16, 24 in 867, 956; minimal bytes (interpreter). dk and dv
-//     with a product in flight over the next tile's, as dq has it, spill at 128
+// v1  Tiles of 64, for dq of heads of 64 of 128. Heads of 64, 128: 168 registers at launch,
+//     240 a consumer, no spills, 1 block a multiprocessor; dq 131, 162 KiB, 16, 20 wgmma in
+//     a loop of 720, 523 instructions; dk and dv 82, 162 KiB, 16, 24 in 865, 954; minimal
+//     bytes, no bank conflicts (interpreter). dk and dv with a product in flight over the
+//     next tile's, as dq has it, spill at 128
 #pragma once
 #include "tile_hopper.cuh"
 
@@ -270,6 +271,17 @@ template <int D, int Bn, class Memory> struct keys_part {
     pin(dv);
     pin(dk);
   }
+  DEV_METHOD void add_tile(int n, int q0) {
+    pin(s);
+    pin(ds);
+    wgmma_fence();
+    first_products<D, Bn>(s, ds, m, group, n);
+    wgmma_wait<1>();
+    softmax(n, q0);
+    wgmma_wait<0>();
+    gradient(n, q0);
+    last_products(n);
+  }
   DEV_METHOD void run() {
     const int steps = (last - u.first + Bn - 1) / Bn * (p.heads / p.kv_heads);
     mbarrier_wait(m.bar_own(), 0);
@@ -277,15 +289,7 @@ template <int D, int Bn, class Memory> struct keys_part {
     for (int n = 0; n < steps; n++) {
       m.slots.wait(n);
       erase_strangers<Bn, D>(m.other_at(n, 0), m.other_at(n, 1), u.hi - q0);
-      pin(s);
-      pin(ds);
-      wgmma_fence();
-      first_products<D, Bn>(s, ds, m, group, n);
-      wgmma_wait<1>();
-      softmax(n, q0);
-      wgmma_wait<0>();
-      gradient(n, q0);
-      last_products(n);
+      if (q0 + Bn > first) add_tile(n, q0);
       m.slots.release(n);
       q0 = q0 + Bn < last ? q0 + Bn : u.first;
     }

@@ -21,7 +21,7 @@ const (
 	hopperThreads  = 384
 	forwardKeys    = 128
 	forwardStages  = 2
-	backwardRows   = 64 // of the other side
+	backwardRows   = 64 // a tile of queries
 	backwardStages = 3
 	slotBarriers   = 16 // bytes
 	termsThreads   = 256
@@ -102,13 +102,22 @@ func backwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F
 	c.addr = [7]uintptr{hopperLSE: lse.Addr(), hopperTerms: terms, hopperDQ: dq.Addr(), hopperDK: dk.Addr(), hopperDV: dv.Addr()}
 	c.launch("attention_hopper_terms", p.Heads, termsThreads, 0, c.q.Args().Addr(do.Addr()).Addr(o.Addr()))
 
-	slot := 2*2*backwardRows*p.HeadDim + 8*backwardRows + slotBarriers
-	shared := 2*2*hopperRows*p.HeadDim + backwardStages*slot + 8
-	c.launch("attention_hopper_backward_q", p.Heads, hopperThreads, shared, c.q.Args().
+	keyRows := 64 // a tile of keys
+	if p.HeadDim == 64 {
+		keyRows = 128
+	}
+	c.launch("attention_hopper_backward_q", p.Heads, hopperThreads, c.backwardShared(keyRows), c.q.Args().
 		TensorMap(c.rows(q, p.Heads, hopperRows)).TensorMap(c.rows(do, p.Heads, hopperRows)).
-		TensorMap(c.rows(k, p.KVHeads, backwardRows)).TensorMap(c.rows(v, p.KVHeads, backwardRows)))
+		TensorMap(c.rows(k, p.KVHeads, keyRows)).TensorMap(c.rows(v, p.KVHeads, keyRows)))
 	c.units = deviceUnits(p.Segments, hopperRows, keys)
-	c.launch("attention_hopper_backward_kv", p.KVHeads, hopperThreads, shared, c.q.Args().
+	c.launch("attention_hopper_backward_kv", p.KVHeads, hopperThreads, c.backwardShared(backwardRows), c.q.Args().
 		TensorMap(c.rows(q, p.Heads, backwardRows)).TensorMap(c.rows(do, p.Heads, backwardRows)).
 		TensorMap(c.rows(k, p.KVHeads, hopperRows)).TensorMap(c.rows(v, p.KVHeads, hopperRows)))
+}
+
+// backwardShared is the bytes of struct backward_memory with tiles of n rows of the
+// other side.
+func (c *hopperCall) backwardShared(n int) int {
+	d := c.p.HeadDim
+	return 2*2*hopperRows*d + backwardStages*(2*2*n*d+8*n+slotBarriers) + 8
 }

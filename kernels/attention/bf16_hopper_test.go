@@ -73,7 +73,7 @@ func TestHopperTraffic(t *testing.T) {
 	const terms = 8 * heads * tokens
 	optest.Frugal(t, dev, "attention_hopper_forward_64", half+(1+2)*4*tile+full+terms/2+blocks*heads*units)
 	optest.Frugal(t, dev, "attention_hopper_terms_64", half+full+terms+terms/2+blocks*heads*units)
-	optest.Frugal(t, dev, "attention_hopper_backward_q_64", 2*half+(2+4)*2*tile+full+terms+blocks*heads*units)
+	optest.Frugal(t, dev, "attention_hopper_backward_q_64", 2*half+(1+2)*4*tile+full+terms+blocks*heads*units)
 	optest.Frugal(t, dev, "attention_hopper_backward_kv_64", 2*half+(2+4)*(2*tile+8*heads*64)+2*full+blocks*heads*units)
 }
 

@@ -9,8 +9,8 @@
 //
 // Floor: 2 T^2 D FLOP a head (causal) at the tensor cores' rate. Not measured on a GPU.
 // v1  Heads of 64, 128: 168 registers at launch, 240 a consumer, 80, 160 KiB, no spills, 1
-//     block a multiprocessor; 12, 16 wgmma in a loop of 670, 708 instructions; minimal
-//     bytes (interpreter)
+//     block a multiprocessor; 12, 16 wgmma in a loop of 672, 710 instructions; minimal
+//     bytes, no bank conflicts (interpreter)
 #pragma once
 #include "tile_hopper.cuh"
 

@@ -3,15 +3,16 @@
 #include "backward_hopper.cuh"
 #include "forward_hopper.cuh"
 
+// Keys: rows of a tile of keys in the sum of dq, as many as leave room in the registers.
 #define MAP(x) const __grid_constant__ tensor_map x
-#define ATTENTION(D)                                                                                                                   \
+#define ATTENTION(D, Keys)                                                                                                             \
   KERNEL __launch_bounds__(threads, 1) attention_hopper_forward_##D(MAP(q), MAP(k), MAP(v), arguments p) { forward<D>(&q, &k, &v, p); } \
   KERNEL __launch_bounds__(256, 4) attention_hopper_terms_##D(const u16* d_o, const float* o, arguments p) { make_terms<D>(d_o, o, p); } \
   KERNEL __launch_bounds__(threads, 1) attention_hopper_backward_q_##D(MAP(q), MAP(d_o), MAP(k), MAP(v), arguments p) {                \
-    backward_q<D, 64, 3>(&q, &d_o, &k, &v, p);                                                                                         \
+    backward_q<D, Keys, 3>(&q, &d_o, &k, &v, p);                                                                                       \
   }                                                                                                                                    \
   KERNEL __launch_bounds__(threads, 1) attention_hopper_backward_kv_##D(MAP(q), MAP(d_o), MAP(k), MAP(v), arguments p) {               \
     backward_kv<D, 64, 3>(&q, &d_o, &k, &v, p);                                                                                        \
   }
-ATTENTION(64)
-ATTENTION(128)
+ATTENTION(64, 128)
+ATTENTION(128, 64)
