@@ -161,11 +161,10 @@ template <int To, int Rt, bool Bf16> DEV void form(const block& b) {
       const int e = (int)(p.row - begin);
       p.x = e >= 0 && e < q.length, p.y = e + 8 >= 0 && e + 8 < q.length;
       if (!p.x && !p.y) continue;
-      const float* v = memory;
       // Half of the lanes look at row r + 8 first: no bank is met twice.
       const int swap = lane / 16 * 8, one = run * q.pitch + e;
-      float x = (swap ? p.y : p.x) ? v[skewed(one + swap)] : 0;
-      float y = (swap ? p.x : p.y) ? v[skewed(one + 8 - swap)] : 0;
+      float x = (swap ? p.y : p.x) ? memory[skewed(one + swap)] : 0;
+      float y = (swap ? p.x : p.y) ? memory[skewed(one + 8 - swap)] : 0;
       norm += finish<To>(b, i, p, swap ? y : x, swap ? x : y);
     }
   }

@@ -45,23 +45,28 @@ type deviceBlock struct {
 }
 
 func (p *Projection) accumulatePTX(dev driver.Launcher, f *Factors, adam *Adam, out driver.F32, normSq []float64) {
+	if f.Size() == 0 {
+		return
+	}
+	q, norms := ptx.On(dev), p.scratchNorms(dev, f.Samples())
 	b := p.deviceBlock(f.Samples(), f.Size(), f.Offset, adam, out)
-	p.formPTX(ptx.On(dev), &b, f, p.scratchNorms(dev, b.n))
+	p.formPTX(q, &b, f, norms)
 	p.multiplyPTX(dev, &b)
-	readNorms(ptx.On(dev), &b, normSq)
+	readNorms(q, norms, normSq)
 }
 
 func (p *Projection) densePTX(dev driver.Launcher, g driver.F32, offset int, adam *Adam, out driver.F32, normSq *float64) {
 	if g.Len() == 0 {
 		return
 	}
+	q, norms := ptx.On(dev), p.scratchNorms(dev, 1)
 	b := p.deviceBlock(1, g.Len(), offset, adam, out)
 	b.g = g.Addr()
-	p.transformPTX(ptx.On(dev), &b, ptx.Blocks(b.rows, splitRows), "gradproj_split", "", p.scratchNorms(dev, 1))
+	p.transformPTX(q, &b, ptx.Blocks(b.rows, splitRows), "gradproj_split", "", norms)
 	p.multiplyPTX(dev, &b)
-	norm := []float64{0}
-	readNorms(ptx.On(dev), &b, norm)
-	*normSq += norm[0]
+	sum := []float64{*normSq}
+	readNorms(q, norms, sum)
+	*normSq = sum[0]
 }
 
 func (p *Projection) deviceBlock(n, size, offset int, adam *Adam, out driver.F32) deviceBlock {
@@ -128,7 +133,6 @@ func (p *Projection) transformPTX(q *ptx.Queue, b *deviceBlock, parts int, kerne
 	b.norms = q.Scratch(normSlot, 8*b.n*parts)
 	q.Launch(family, kernel+"_to_"+target+suffix, ptx.Grid2(b.n, parts, 256), b.pack(q))
 	q.Launch(family, "gradproj_norms", ptx.Grid(b.n, 32), q.Args().Addr(b.norms).I32(int32(parts)).Addr(norms))
-	b.norms = norms
 }
 
 // multiplyPTX adds the projections of gamma to out.
@@ -148,10 +152,10 @@ func (p *Projection) multiplyPTX(dev driver.Launcher, b *deviceBlock) {
 	}
 }
 
-// readNorms adds the square norms to normSq.
-func readNorms(q *ptx.Queue, b *deviceBlock, normSq []float64) {
+// readNorms adds the square norms on the device to normSq.
+func readNorms(q *ptx.Queue, norms uintptr, normSq []float64) {
 	host := make([]byte, 8*len(normSq))
-	q.Read(host, b.norms)
+	q.Read(host, norms)
 	for i := range normSq {
 		normSq[i] += math.Float64frombits(binary.LittleEndian.Uint64(host[8*i:]))
 	}

@@ -1,9 +1,7 @@
 package gradproj
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 
 	"dataflex/driver"
 	"dataflex/kernels/ptx"
@@ -128,10 +126,6 @@ func (r *Rows) Project(out driver.F32, normSq []float64) {
 		b.gamma, b.capacity = c.mem.Addr(), r.capacity
 		r.p.multiplyPTX(r.dev, &b)
 	}
-	host := make([]byte, 8*r.count)
-	ptx.On(r.dev).Read(host, r.norms.Addr())
-	for i := range normSq {
-		normSq[i] += math.Float64frombits(binary.LittleEndian.Uint64(host[8*i:]))
-	}
+	readNorms(ptx.On(r.dev), r.norms.Addr(), normSq)
 	r.clear()
 }
