@@ -3,6 +3,7 @@ package train
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -15,27 +16,24 @@ import (
 	"dataflex/kernels/ptx"
 )
 
-// openDevice finds the device that was asked for. There is no silent fallback:
-// asking for a GPU where there is none is an error.
+// openDevice finds the device that a run asks for.
 func openDevice(c *config.Config, o Options) (driver.Device, error) {
-	want := o.Device
-	if want == "" {
-		want = "auto"
-		if c.Training.UseCPU {
-			want = "cpu"
-		}
+	if o.Device == "" && c.Training.UseCPU {
+		return OpenDevice("cpu", o.Log)
 	}
-	threads := 0
-	if s := os.Getenv("OMP_NUM_THREADS"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			return nil, fmt.Errorf("OMP_NUM_THREADS=%q is not a number of threads", s)
-		}
-		threads = n
+	return OpenDevice(o.Device, o.Log)
+}
+
+// OpenDevice finds the device that --device names; "" is auto. There is no silent
+// fallback: asking for a GPU where there is none is an error. CloseDevice gives it back.
+func OpenDevice(want string, log *slog.Logger) (driver.Device, error) {
+	threads, err := threads()
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case want == "cpu":
-	case want == "auto":
+	case want == "", want == "auto":
 		want = "cpu (a GPU is used where --device asks for it)"
 	case want == "sim", strings.HasPrefix(want, "sim:"):
 		capability, err := simulated(want)
@@ -43,16 +41,29 @@ func openDevice(c *config.Config, o Options) (driver.Device, error) {
 			return nil, err
 		}
 		dev := sim.New(sim.Options{Workers: threads, Capability: capability})
-		o.Log.Info("device", "device", want, "name", dev.Attributes().Name, "threads", dev.Attributes().Units)
+		log.Info("device", "device", want, "name", dev.Attributes().Name, "threads", dev.Attributes().Units)
 		return dev, nil
 	case want == "cuda", strings.HasPrefix(want, "cuda:"):
-		return openCUDA(want, o)
+		return openCUDA(want, log)
 	default:
 		return nil, fmt.Errorf("--device %s: the devices are auto, cpu, cuda, cuda:N, sim and sim:90", want)
 	}
 	dev := cpu.New(threads)
-	o.Log.Info("device", "device", want, "threads", dev.Threads())
+	log.Info("device", "device", want, "threads", dev.Threads())
 	return dev, nil
+}
+
+// threads is what OMP_NUM_THREADS says; 0 = nothing.
+func threads() (int, error) {
+	s := os.Getenv("OMP_NUM_THREADS")
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("OMP_NUM_THREADS=%q is not a number of threads", s)
+	}
+	return n, nil
 }
 
 // simulated is the compute capability of the GPU that sim, sim:80 or sim:90 stands for:
@@ -79,7 +90,7 @@ func (t *Trainer) precision() string {
 }
 
 // openCUDA opens the GPU that cuda or cuda:N names.
-func openCUDA(want string, o Options) (driver.Device, error) {
+func openCUDA(want string, log *slog.Logger) (driver.Device, error) {
 	ordinal := 0
 	if _, s, ok := strings.Cut(want, ":"); ok {
 		n, err := strconv.Atoi(s)
@@ -92,13 +103,13 @@ func openCUDA(want string, o Options) (driver.Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--device %s: %w; --device cpu needs none", want, err)
 	}
-	o.Log.Info("device", "device", want, "name", dev.Attributes().Name)
+	log.Info("device", "device", want, "name", dev.Attributes().Name)
 	return dev, nil
 }
 
-// closeDevice gives the device back at the end of a run. What the device answered to a
+// CloseDevice gives the device back at the end of a run. What the device answered to a
 // launch, which kernels panic with as they return no errors, becomes the run's error.
-func closeDevice(dev driver.Device, err *error) {
+func CloseDevice(dev driver.Device, err *error) {
 	if r := recover(); r != nil {
 		fault, ok := r.(*ptx.Error)
 		if !ok {

@@ -26,7 +26,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer closeDevice(dev, &err)
+	defer CloseDevice(dev, &err)
 	for _, n := range c.Notices() {
 		o.Log.Info(n)
 	}

@@ -46,7 +46,7 @@ func Score(ctx context.Context, c *config.Config, o Options, dir string, shard S
 	if err != nil {
 		return err
 	}
-	defer closeDevice(dev, &err)
+	defer CloseDevice(dev, &err)
 	t, err := setup(ctx, c, dev, o.Log, shard)
 	if err != nil {
 		return err

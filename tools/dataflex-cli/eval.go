@@ -15,13 +15,13 @@ import (
 
 	"dataflex/algo/config"
 	"dataflex/algo/evaluate"
+	"dataflex/algo/train"
 	"dataflex/data/cache"
 	"dataflex/data/dataset"
 	"dataflex/data/processor"
 	"dataflex/data/template"
 	"dataflex/data/tokenizer"
 	"dataflex/driver"
-	"dataflex/driver/cpu"
 	"dataflex/model/checkpoint"
 	"dataflex/model/decoder"
 	"dataflex/tools/command"
@@ -34,6 +34,7 @@ type evalOptions struct {
 	shots    int
 	limit    int
 	output   string
+	device   string
 }
 
 // evalReport is what eval prints.
@@ -63,11 +64,12 @@ func evalCommand() *cobra.Command {
 	c.Flags().StringSliceVar(&o.subjects, "subjects", nil, "subjects of --mmlu; all if not given")
 	c.Flags().IntVar(&o.shots, "shots", 5, "answered questions shown before each")
 	c.Flags().IntVar(&o.limit, "limit", 0, "questions asked of each subject; 0 = all")
+	c.Flags().StringVar(&o.device, "device", "", "auto, cpu, cuda, cuda:N, sim or sim:90")
 	c.Flags().StringVar(&o.output, "output", "", "file the result is written to, too")
 	return c
 }
 
-func eval(ctx context.Context, file string, overrides []string, o evalOptions) error {
+func eval(ctx context.Context, file string, overrides []string, o evalOptions) (err error) {
 	if o.shots < 0 || o.limit < 0 {
 		return errors.New("--shots and --limit must not be negative")
 	}
@@ -89,13 +91,16 @@ func eval(ctx context.Context, file string, overrides []string, o evalOptions) e
 	if tok == nil || err != nil && len(c.Data.EvalDataset)+len(c.Data.Dataset) > 0 {
 		return err
 	}
+	dev, err := train.OpenDevice(o.device, command.Logger(os.Stderr))
+	if err != nil {
+		return err
+	}
+	defer train.CloseDevice(dev, &err)
 	e := evaluation{config: c, tok: tok, tmpl: tmpl, report: evalReport{Model: c.Model.NameOrPath, Adapters: adapterFolders(c)}}
 	if err := e.readData(ctx); err != nil {
 		return err
 	}
 	defer e.Close()
-	dev := cpu.New(0)
-	defer dev.Close()
 	if err := e.readModel(dev); err != nil {
 		return err
 	}

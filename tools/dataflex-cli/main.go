@@ -38,7 +38,7 @@ func trainCommand(code *int) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&o.Device, "device", "", "auto, cpu, cuda, cuda:N or sim")
+	c.Flags().StringVar(&o.Device, "device", "", "auto, cpu, cuda, cuda:N, sim or sim:90")
 	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "print the plan, the memory budget and the step schedule, and stop")
 	return c
 }

@@ -41,7 +41,7 @@ func scoreCommand() *cobra.Command {
 			return train.Score(cmd.Context(), c, train.Options{Device: device, Out: os.Stdout, Log: command.Logger(os.Stderr)}, out, s)
 		},
 	}
-	c.Flags().StringVar(&device, "device", "", "auto, cpu, cuda, cuda:N or sim")
+	c.Flags().StringVar(&device, "device", "", "auto, cpu, cuda, cuda:N, sim or sim:90")
 	c.Flags().StringVar(&out, "out", "scores", "the folder that is written to")
 	c.Flags().StringVar(&shard, "shard", "1/1", "the share of the rows that is scored, as in 2/8")
 	c.Flags().IntVar(&merge, "merge", 0, "put this many shares in --out together")
