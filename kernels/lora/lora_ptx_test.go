@@ -10,7 +10,7 @@ import (
 )
 
 func TestPTX(t *testing.T) {
-	dev := optest.Sim(t)
+	dev := optest.Device(t, 80)
 	in := func(x []float32) driver.F32 { return optest.In(t, dev, x, 0) }
 	out := func(x driver.F32) []float32 { return optest.Out(t, dev, x) }
 	for i, s := range [][4]int{{1, 1, 1, 1}, {65, 40, 24, 8}, {7, 65, 300, 3}, {130, 48, 50, 64}} {

@@ -9,7 +9,7 @@ import (
 )
 
 func TestPTXSumSquares(t *testing.T) {
-	dev, host, r := optest.Sim(t), optest.CPU(t, 2), optest.Rand(5)
+	dev, host, r := optest.Device(t, 80), optest.CPU(t, 2), optest.Rand(5)
 	for _, n := range []int{0, 1, 4097, 100003, 1<<20 + 5001} {
 		x := optest.Normal(r, n, 2)
 		want := reduce.SumSquares(host, optest.Dev(x))
@@ -24,7 +24,7 @@ func TestPTXSumSquares(t *testing.T) {
 }
 
 func TestPTXElementwise(t *testing.T) {
-	dev, r := optest.Sim(t), optest.Rand(6)
+	dev, r := optest.Device(t, 80), optest.Rand(6)
 	for _, n := range []int{0, 1, 5003} {
 		for _, shift := range []int{0, 1} {
 			x, y := optest.Normal(r, n, 1), optest.Normal(r, n, 1)
@@ -54,7 +54,7 @@ func TestPTXElementwise(t *testing.T) {
 }
 
 func TestPTXFinite(t *testing.T) {
-	dev := optest.Sim(t)
+	dev := optest.Device(t, 80)
 	x := make([]float32, 10001)
 	x[7] = math.MaxFloat32
 	if !reduce.Finite(dev, optest.In(t, dev, x, 0)) {

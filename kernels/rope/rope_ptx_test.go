@@ -9,7 +9,7 @@ import (
 
 // TestPTX: the host twin's bits, forward and back, halves and neighbours, with a tail.
 func TestPTX(t *testing.T) {
-	dev, host := optest.Sim(t), optest.CPU(t, 1)
+	dev, host := optest.Device(t, 80), optest.CPU(t, 1)
 	for _, c := range []struct{ heads, headDim, dim int }{{3, 20, 16}, {2, 64, 64}, {9, 128, 128}, {1, 2, 2}} {
 		table, err := rope.NewTable(c.dim, 10000, rope.Scaling{Type: "yarn", Factor: 4}, 32)
 		if err != nil {

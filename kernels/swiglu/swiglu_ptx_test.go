@@ -18,7 +18,7 @@ func runPTX(t *testing.T, dev driver.Device, act swiglu.Activation, dout, gate, 
 }
 
 func TestPTX(t *testing.T) {
-	dev, r := optest.Sim(t), optest.Rand(9)
+	dev, r := optest.Device(t, 80), optest.Rand(9)
 	for _, n := range []int{1, 7, 1000, 9001} {
 		gate, up, dout := optest.Normal(r, n, 4), optest.Normal(r, n, 1), optest.Normal(r, n, 1)
 		if n > 10 {
