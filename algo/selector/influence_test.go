@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"dataflex/algo"
 	"dataflex/algo/batch"
 	"dataflex/data"
+	"dataflex/driver/sim"
+	"dataflex/kernels/ptx"
 	"dataflex/model/checkpoint"
 	"dataflex/model/decoder"
 )
@@ -309,7 +312,7 @@ func TestZerothDifferences(t *testing.T) {
 	before := flattened(run)
 	g := gradients(t, run, run.Train)
 	s := mustBuild(t, run, "zeroth", "faithful", "directions: 3", "eps: 1e-3").(*zeroth)
-	w, err := newPerturbation(run.Model.Trainable(), s.seed)
+	w, err := newPerturbation(run.Device, run.Model.Trainable(), s.seed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,14 +334,61 @@ func TestZerothDifferences(t *testing.T) {
 			}
 		}
 	}
-	w.restore()
-	if !slices.Equal(flattened(run), before) {
+	if err := w.move(0); err != nil || !slices.Equal(flattened(run), before) {
 		t.Error("the weights changed")
 	}
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := s.Select(ended, algo.Request{N: 1}); err == nil || !slices.Equal(flattened(run), before) {
 		t.Errorf("interrupted: error %v, weights changed: %v", err, !slices.Equal(flattened(run), before))
+	}
+}
+
+// The interpreter's differences are the host's, to the rounding of two losses that are
+// subtracted: 2e-6 of them over 2ε.
+func TestZerothOnTheInterpreter(t *testing.T) {
+	host, dev := whole(t, rows(4, 2, 1), rows(2, 1, 2)), sim.New(sim.Options{})
+	t.Cleanup(func() { ptx.Forget(dev); dev.Close() })
+	m, err := decoder.Load(dev, modelFolder(t), decoder.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.AddLoRA(decoder.LoRA{Rank: 2, Alpha: 4, Targets: []string{"all"}}, rand.New(rand.NewPCG(4, 5)).Float64); err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range m.Trainable() {
+		if err := p.Upload(dev, host.Model.Trainable()[i].Data.Host()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	device := *host
+	device.Device, device.Model = dev, m
+	differences := func(run *algo.Run) []float64 {
+		s := mustBuild(t, run, "zeroth", "faithful", "directions: 1", "eps: 1e-2").(*zeroth)
+		w, err := newPerturbation(run.Device, run.Model.Trainable(), s.seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.turn(0)
+		d, err := s.differences(context.Background(), w, run.Train)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.move(0); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	want := differences(host)
+	for i, d := range differences(&device) {
+		if math.Abs(d-want[i]) > 5e-4 {
+			t.Errorf("row %d: %v on the interpreter, %v on the host", i, d, want[i])
+		}
+	}
+	for i, p := range m.Trainable() {
+		if x, err := p.Read(dev); err != nil || !slices.Equal(x, host.Model.Trainable()[i].Data.Host()) {
+			t.Errorf("%s: the weights changed, %v", p.Name, err)
+		}
 	}
 }
 

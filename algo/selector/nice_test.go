@@ -214,7 +214,7 @@ func TestRegression02NICEGradientsDiffer(t *testing.T) {
 			"policy_model_path: "+folder, "prompt_template: '{instruction}:{input}'"),
 	} {
 		s := s.(*nice)
-		s.reward = byLetter("") // every answer earns something
+		s.reward = byLetter("")     // every answer earns something
 		s.tasks = [][]int{{0}, {1}} // upstream has one target for all
 		targets, err := s.policyTargets(context.Background(), algo.Request{Step: 4})
 		if err != nil {

@@ -89,14 +89,11 @@ func (s *zeroth) Select(ctx context.Context, r algo.Request) (algo.Selection, er
 }
 
 func (s *zeroth) scores(ctx context.Context) (score []float64, err error) {
-	if kind := s.run.Device.Kind(); kind != driver.CPU {
-		return nil, fmt.Errorf("zeroth-order gradients move the weights on the host: not on a %v device yet", kind)
-	}
-	w, err := newPerturbation(s.run.Model.Trainable(), s.seed)
+	w, err := newPerturbation(s.run.Device, s.run.Model.Trainable(), s.seed)
 	if err != nil {
 		return nil, err
 	}
-	defer w.restore()
+	defer func() { err = errors.Join(err, w.move(0)) }()
 	score = make([]float64, len(s.run.Train))
 	for k := range s.directions {
 		w.turn(k)
@@ -127,12 +124,16 @@ func (s *zeroth) scores(ctx context.Context) (score []float64, err error) {
 // differences is d(z) of every row; NaN for a row without a loss.
 func (s *zeroth) differences(ctx context.Context, w *perturbation, rows []data.Example) ([]float64, error) {
 	pass := feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log}
-	w.move(s.eps)
+	if err := w.move(s.eps); err != nil {
+		return nil, err
+	}
 	d, err := feature.Losses(ctx, pass, rows)
 	if err != nil {
 		return nil, err
 	}
-	w.move(-s.eps)
+	if err := w.move(-s.eps); err != nil {
+		return nil, err
+	}
 	minus, err := feature.Losses(ctx, pass, rows)
 	if err != nil {
 		return nil, err
@@ -143,19 +144,23 @@ func (s *zeroth) differences(ctx context.Context, w *perturbation, rows []data.E
 	return d, nil
 }
 
-// perturbation moves the trained weights along a direction, and back to the very
-// bits they had.
+// perturbation moves the trained weights along a direction and back.
 type perturbation struct {
+	dev      driver.Device
 	params   []*tensor.Param
 	original []float32 // of all params, flattened
 	xi       []float32 // the direction
 	seed     uint64
 }
 
-func newPerturbation(params []*tensor.Param, seed uint64) (*perturbation, error) {
-	w := &perturbation{params: params, seed: seed}
+func newPerturbation(dev driver.Device, params []*tensor.Param, seed uint64) (*perturbation, error) {
+	w := &perturbation{dev: dev, params: params, seed: seed}
 	for _, p := range params {
-		w.original = append(w.original, p.Data.Host()...)
+		x, err := p.Read(dev)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
+		}
+		w.original = append(w.original, x...)
 	}
 	if len(w.original) == 0 {
 		return nil, errors.New("nothing is trained: there is no gradient to estimate")
@@ -189,21 +194,23 @@ func normals(w [4]uint32) (z [4]float32) {
 	return z
 }
 
-// move puts the weights at θ + t·ξ.
-func (w *perturbation) move(t float64) {
+// move puts the weights at θ + t·ξ; at 0 they have the very bits they had.
+func (w *perturbation) move(t float64) error {
 	at := 0
 	for _, p := range w.params {
-		dst := p.Data.Host()
-		for j := range dst {
-			dst[j] = w.original[at+j] + float32(t)*w.xi[at+j]
+		err := p.Write(w.dev, func(dst []float32) error {
+			copy(dst, w.original[at:])
+			for j := range dst {
+				if t != 0 {
+					dst[j] += float32(t) * w.xi[at+j]
+				}
+			}
+			at += len(dst)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
 		}
-		at += len(dst)
 	}
-}
-
-func (w *perturbation) restore() {
-	at := 0
-	for _, p := range w.params {
-		at += copy(p.Data.Host(), w.original[at:])
-	}
+	return nil
 }
