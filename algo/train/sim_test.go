@@ -131,26 +131,28 @@ func adapterDistance(t *testing.T, a, b, start string) float64 {
 }
 
 // TestGoldenLlamaOnTheInterpreter: five LoRA steps of the golden tiny llama, which has a
-// head of its own and a vocabulary of 6400.
+// head of its own and a vocabulary of 6400, in float32 and in bf16.
 func TestGoldenLlamaOnTheInterpreter(t *testing.T) {
 	llama, err := filepath.Abs(filepath.Join(golden, "models/tiny-llama"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(llama); err != nil || testing.Short() {
-		t.Skip("it takes ten seconds, where there is one: ", err)
+		t.Skip("it takes twenty seconds, where there is one: ", err)
 	}
 	f := newFixture(t)
-	run := func(device string) (dir string) {
-		dir = filepath.Join(f.dir, device)
+	run := func(device, bf16 string) (dir string) {
+		dir = filepath.Join(f.dir, device+bf16)
 		err := f.runOn(device, "output_dir="+dir, "model_name_or_path="+llama, "template=qwen", "cutoff_len=32",
-			"per_device_train_batch_size=1", "gradient_accumulation_steps=1", "max_steps=5")
+			"per_device_train_batch_size=1", "gradient_accumulation_steps=1", "max_steps=5", "bf16="+bf16)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return dir
 	}
-	sameRun(t, run("cpu"), run("sim"), 5, 1e-4)
+	host := run("cpu", "false")
+	sameRun(t, host, run("sim", "false"), 5, 1e-4)
+	sameRun(t, host, run("sim", "true"), 5, 3e-2)
 }
 
 // TestDevicesRefuseWhatTheyCannot: what there is no kernel for is an error before
