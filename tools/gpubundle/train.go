@@ -85,6 +85,9 @@ func (r *runner) train() error {
 	}
 	var errs []error
 	for _, c := range runs {
+		if r.tiny && !strings.HasSuffix(c.name, "_bf16") { // an interpreter takes minutes for the others
+			continue
+		}
 		run := Run{Name: c.name, Allowed: c.allowed}
 		err := r.both(home, c.extra, c.steps, &run)
 		if err == nil && !run.Succeeded {
@@ -102,7 +105,7 @@ func (r *runner) train() error {
 
 func (r *runner) both(home, extra string, steps int, run *Run) error {
 	if r.tiny {
-		steps = min(steps, 6)
+		steps = min(steps, 5)
 	}
 	var rows [2]map[string]bool
 	for i, device := range []string{"cpu", "cuda"} {

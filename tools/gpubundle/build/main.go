@@ -125,10 +125,31 @@ func (b builder) tests() error {
 		if err := old(name); err != nil {
 			return err
 		}
-		if data := filepath.Join(p, "testdata"); p != "driver/cuda" && exists(data) {
-			if err := os.CopyFS(filepath.Join(dir, "testdata"), os.DirFS(data)); err != nil {
-				return err
-			}
+		if p == "driver/cuda" {
+			continue // its testdata is the fake driver's source
+		}
+		if err := testFiles(p, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// testFiles copies what the tests of a package read: testdata, and assembly, which some
+// interpret.
+func testFiles(from, to string) error {
+	if data := filepath.Join(from, "testdata"); exists(data) {
+		if err := os.CopyFS(filepath.Join(to, "testdata"), os.DirFS(data)); err != nil {
+			return err
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(from, "*.s"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := copyFile(f, filepath.Join(to, filepath.Base(f))); err != nil {
+			return err
 		}
 	}
 	return nil
