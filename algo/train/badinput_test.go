@@ -81,6 +81,7 @@ func (f *fixture) tensors(change func([]checkpoint.Tensor) []checkpoint.Tensor) 
 // TestBadInput: each fault is one error that names where it is and what to do,
 // and leaves nothing half-written.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	dynamic := []string{"train_type=dynamic_select", "component_name=loss"}
 	for name, c := range map[string]struct {
 		args func(f *fixture) []string
@@ -184,6 +185,7 @@ func TestBadInput(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := newFixture(t)
 			err := f.run(c.args(f)...)
 			if err == nil {

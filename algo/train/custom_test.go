@@ -12,6 +12,7 @@ import (
 // TestCustomProgram: a user's program picks rows by their losses; what it does
 // wrong is an error that says so.
 func TestCustomProgram(t *testing.T) {
+	t.Parallel()
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip("the user's program of this test is in Python: ", err)
@@ -23,6 +24,7 @@ func TestCustomProgram(t *testing.T) {
 		"no JSON":      {`undefined`, "NameError"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := newFixture(t)
 			f.write("pick.py", fmt.Sprintf("import json, sys\nfor line in sys.stdin:\n    q = json.loads(line)\n    print(json.dumps(%s), flush=True)\n", c.answer))
 			f.write("components.yaml", fmt.Sprintf("selectors:\n  custom:\n    name: custom\n    params: {command: [%s, %s/pick.py], losses: true, cache_dir: %[2]s/cache}\n", python, f.dir))

@@ -19,6 +19,7 @@ import (
 // TestFreezeGate: with freeze_gate the routers are what they were, and without it they
 // are not; mode upstream keeps whatever has gate in its name.
 func TestFreezeGate(t *testing.T) {
+	t.Parallel()
 	f := small(t)
 	f.write("components.yaml", "mixers:\n  faithful: {name: dynamic_moe, params: {eval_samples: 3}}\n  upstream: {name: dynamic_moe, params: {mode: upstream, eval_samples: 3}}\n")
 	f.qwen("qwen")
@@ -95,6 +96,7 @@ func tensors(t *testing.T, dir string) map[string][]float32 {
 
 // TestReferenceIsPlanned: the memory of DoReMi's reference model is in the plan.
 func TestReferenceIsPlanned(t *testing.T) {
+	t.Parallel()
 	f := small(t)
 	f.write("components.yaml", "mixers:\n  it: {name: doremi, params: {reference_model_path: "+f.dir+"/experts}}\n")
 	var plan bytes.Buffer

@@ -200,6 +200,7 @@ func (f *fixture) killed(steps int, args ...string) (over bool) {
 // included, and with nothing of what it chose on disk. Rows, weights, losses and
 // domain weights are those of a run that nobody disturbed. (Also 29 of the second list.)
 func TestRegression07EveryStep(t *testing.T) {
+	t.Parallel()
 	f := small(t)
 	f.offline(48)
 	for _, m := range methods(t) {
@@ -253,6 +254,7 @@ func records(t *testing.T, dir string) string {
 // TestMethodsSurvive: every method trains on a pool that is smaller than what it is
 // asked for but for a repeat, in which a row has no label, and on domains of one row.
 func TestMethodsSurvive(t *testing.T) {
+	t.Parallel()
 	f := small(t)
 	f.offline(8)
 	text := func(rows ...string) (out []map[string]string) {

@@ -140,6 +140,7 @@ func TestQuestionsOfOtherRows(t *testing.T) {
 
 // TestNICETrains: nice selects through the loop, in both modes.
 func TestNICETrains(t *testing.T) {
+	t.Parallel()
 	for mode, more := range map[string]string{
 		"faithful": "fallback: none",
 		"upstream": `projection: sjlt, mc_samples: 20, prompt_template: "<|im_start|>user\n{instruction}<|im_end|>\n<|im_start|>assistant\n", policy_model_path: ` + model,

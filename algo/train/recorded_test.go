@@ -15,6 +15,7 @@ import (
 // demo's model (tools/golden/less_run.py): every loss and norm, every row's score,
 // what was chosen, and the weights at the end.
 func TestRecordedRun(t *testing.T) {
+	t.Parallel()
 	var want struct {
 		Steps []struct {
 			Loss     float64 `json:"loss"`

@@ -32,6 +32,7 @@ func weighing(t *testing.T) (out []method) {
 // they are cut into micro-batches, under every method that weighs the loss. (Also 18
 // of the second list.)
 func TestRegression04AccumulationDoesNotMatter(t *testing.T) {
+	t.Parallel()
 	f := small(t)
 	for _, m := range weighing(t) {
 		t.Run(m.name, func(t *testing.T) {
@@ -57,6 +58,7 @@ func TestRegression04AccumulationDoesNotMatter(t *testing.T) {
 // TestRegression05UniformIsUnweighted: strategy uniform trains what static training
 // trains, byte for byte.
 func TestRegression05UniformIsUnweighted(t *testing.T) {
+	t.Parallel()
 	f := small(t)
 	f.write("components.yaml", "weighters:\n  it: {name: loss, params: {strategy: uniform}}\n")
 	f.same("an unweighted run",
@@ -110,6 +112,7 @@ func (m firstDomain) Mix(context.Context, algo.MixRequest) (algo.Mixture, error)
 // TestRegression03LossWeightsReachTheModel: a mixer's weights (1, 0) of the domains
 // change what is trained; the rest of it is TestRegression03DoReMiReweighs of algo/mixer.
 func TestRegression03LossWeightsReachTheModel(t *testing.T) {
+	t.Parallel()
 	f := small(t)
 	f.write("components.yaml", "mixers:\n  on: {name: test_first}\n  off: {name: test_first, params: {weigh: false}}\n")
 	args := []string{"train_type=dynamic_mix", "dataset=pool,other", "max_steps=3", "warmup_step=1", "update_step=2"}
@@ -121,6 +124,7 @@ func TestRegression03LossWeightsReachTheModel(t *testing.T) {
 // TestRegression08AnotherModelAnotherSelection: a selection is not taken from another
 // model's run.
 func TestRegression08AnotherModelAnotherSelection(t *testing.T) {
+	t.Parallel()
 	f := small(t)
 	f.write("components.yaml", "selectors:\n  it: {name: loss, params: {cache_dir: "+f.dir+"/cache/it}}\n")
 	step := filepath.Join(f.dir, "cache/it/step_2.json")
@@ -144,6 +148,7 @@ func TestRegression08AnotherModelAnotherSelection(t *testing.T) {
 // TestRegression13And14: without a train_type training is static; and the workers of
 // Python's loader change nothing.
 func TestRegression13And14(t *testing.T) {
+	t.Parallel()
 	f := small(t)
 	f.same("train_type: static", []string{"max_steps=2", "train_type=static"}, []string{"max_steps=2"})
 	f.write("components.yaml", "selectors:\n  it: {name: random}\n")
@@ -154,6 +159,7 @@ func TestRegression13And14(t *testing.T) {
 // TestRegression19EvaluationIsUnweighted: whatever weighs the loss of training, the
 // evaluation of the same weights is that of static training.
 func TestRegression19EvaluationIsUnweighted(t *testing.T) {
+	t.Parallel()
 	f := small(t)
 	eval := func(args ...string) (loss float64) {
 		f.must(append(slices.Clip(args), "max_steps=3", "learning_rate=0", "eval_strategy=steps", "eval_steps=3", "do_eval=true", "overwrite_output_dir=true")...)
@@ -173,6 +179,7 @@ func TestRegression19EvaluationIsUnweighted(t *testing.T) {
 
 // TestRegression28StepsAreKept: train_step and max_steps are honoured by every train type.
 func TestRegression28StepsAreKept(t *testing.T) {
+	t.Parallel()
 	f := small(t)
 	f.write("components.yaml", "selectors: {it: {name: random}}\nmixers: {it: {name: static}}\nweighters: {it: {name: loss}}\n")
 	for _, kind := range []string{"static", "dynamic_select", "dynamic_mix", "dynamic_weight"} {
@@ -191,6 +198,7 @@ func TestRegression28StepsAreKept(t *testing.T) {
 // TestRegression32WarmupIsStatic: before warmup_step is over, dynamic_weight trains as
 // static training does, accumulation included.
 func TestRegression32WarmupIsStatic(t *testing.T) {
+	t.Parallel()
 	f := small(t)
 	for _, mode := range []string{"faithful", "upstream"} {
 		f.write("components.yaml", "weighters:\n  it: {name: loss, params: {mode: "+mode+"}}\n")

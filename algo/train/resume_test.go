@@ -24,7 +24,21 @@ func TestMain(m *testing.M) {
 	if args := os.Getenv(childConfig); args != "" {
 		os.Exit(child(strings.Split(args, "\n")))
 	}
-	os.Exit(m.Run())
+	os.Exit(run(m))
+}
+
+// run gives the tests a cache of their own.
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "train-test")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		err = os.Setenv("DATAFLEX_CACHE", dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
 }
 
 // child trains and prints a line after every step.
@@ -76,16 +90,18 @@ func killAfter(t *testing.T, f *fixture, steps int, overrides []string) {
 // same command, and compares the adapter with that of an undisturbed run, byte
 // for byte; and what the log says, line for line in steps and losses.
 func TestKilledRunsEndTheSame(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
+	t.Parallel()
 	for name, args := range map[string][]string{
 		"static": {"max_steps=9", "save_steps=2", "lora_dropout=0.1"},
 		"less":   {"train_type=dynamic_select", "component_name=less", "max_steps=-1", "update_times=3", "num_train_epochs=1.5", "save_steps=3", "save_total_limit=2"},
 		"full":   {"finetuning_type=full", "max_steps=5", "save_steps=2", "learning_rate=1e-4"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			whole := newFixture(t)
 			killAfter(t, whole, 0, args)
 			broken := newFixture(t)
+			r := rand.New(rand.NewPCG(1, uint64(len(args))))
 			for range 3 {
 				killAfter(t, broken, 1+r.IntN(5), args)
 			}
@@ -122,6 +138,7 @@ func sameFile(t *testing.T, a, b string) bool {
 
 // TestInterrupted: Ctrl-C saves a checkpoint of the last finished step.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

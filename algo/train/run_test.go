@@ -30,7 +30,6 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: t.TempDir()}
-	t.Setenv("DATAFLEX_CACHE", filepath.Join(f.dir, "cache"))
 	var pool, eval []map[string]string
 	for i := range 48 {
 		row := map[string]string{"instruction": fmt.Sprintf("Add %d and %d", i, (7*i)%13), "input": "", "output": fmt.Sprint(i + (7*i)%13)}
@@ -158,6 +157,7 @@ func adapter(t testing.TB, dir string) []byte {
 // TestAccumulation holds the loss to be the mean over the tokens of the whole
 // accumulation group, however the group is cut.
 func TestAccumulation(t *testing.T) {
+	t.Parallel()
 	var first, firstNorm []float64
 	for _, cut := range [][2]int{{4, 1}, {2, 2}, {1, 4}} {
 		f := newFixture(t)
@@ -194,6 +194,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 // TestSelectionIsReusedOnlyByItself: the same run takes its selections from disk;
 // another seed, model parameter or data set does not.
 func TestSelectionIsReusedOnlyByItself(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	args := []string{"train_type=dynamic_select", "component_name=loss", "overwrite_output_dir=true"}
 	f.must(args...)
@@ -215,6 +216,7 @@ func TestSelectionIsReusedOnlyByItself(t *testing.T) {
 // TestArtefacts checks the files that a finished run leaves and the fields that
 // scripts read.
 func TestArtefacts(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.must("train_type=dynamic_select", "component_name=random", "plot_loss=true", "do_eval=true", "eval_strategy=steps", "eval_steps=3", "save_steps=4", "report_to=tensorboard")
 	out := filepath.Join(f.dir, "out")

@@ -13,6 +13,7 @@ import (
 
 // TestRegression09Shards: LESS scores of several machines are those of one: three shards put together are the whole, byte for byte.
 func TestRegression09Shards(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	score := func(dir string, s train.Shard) {
 		c, err := config.Load(filepath.Join(f.dir, "run.yaml"), []string{"train_type=dynamic_select", "component_name=less"})

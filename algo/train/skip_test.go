@@ -50,6 +50,7 @@ func question(instruction, output string) map[string]string {
 // TestNaNRowIsLeftOut: a step that holds a row with a loss or a gradient that is no
 // number is, byte for byte, the step without the row; the row is named and counted.
 func TestNaNRowIsLeftOut(t *testing.T) {
+	t.Parallel()
 	good := []map[string]string{question("Add 1 and 2", "3"), question("Write in capitals: mo", "MO"), question("Add 4 and 5", "9")}
 	// Cut to cutoff_len, this row ends in a Z that predicts nothing: only backward meets it.
 	silent := question("Add 1 and 1", "2 "+strings.Repeat("Z", 60))
@@ -67,6 +68,7 @@ func TestNaNRowIsLeftOut(t *testing.T) {
 		{"smoothing", question("Z", "no"), []string{"label_smoothing_factor=0.1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			f, with := poisoned(t)
 			f.write("components.yaml", "weighters:\n  loss: {name: loss}\n  upstream:\n    name: loss\n    mode: upstream\n")
 			args := append([]string{with, "disable_shuffling=true", "max_steps=1", "warmup_ratio=0"}, c.args...)
@@ -123,6 +125,7 @@ func named(t *testing.T, dir string) string {
 // TestNaNRowIsNamedOnce: over several passes and a resumed run, a row is counted as
 // often as it was left out and named once.
 func TestNaNRowIsNamedOnce(t *testing.T) {
+	t.Parallel()
 	f, with := poisoned(t)
 	f.json("pool.json", []map[string]string{question("Add 1 and 2", "3"), question("Z", "no"), question("Add 4 and 5", "9"), question("Add 2 and 2", "4")})
 	f.must(with, "max_steps=2", "save_steps=1")
@@ -140,6 +143,7 @@ func TestNaNRowIsNamedOnce(t *testing.T) {
 // TestNaNRowInAMixture: a step that is made again without a row moves DoReMi's weights
 // once.
 func TestNaNRowInAMixture(t *testing.T) {
+	t.Parallel()
 	f, with := poisoned(t)
 	silent := question("Add 1 and 1", "2 "+strings.Repeat("Z", 60)) // only backward meets it
 	f.json("pool.json", []map[string]string{silent, question("Add 1 and 2", "3")})
@@ -163,6 +167,7 @@ func TestNaNRowInAMixture(t *testing.T) {
 
 // TestNaNRowIsNotEvaluated: the loss of an evaluation is that of the other rows.
 func TestNaNRowIsNotEvaluated(t *testing.T) {
+	t.Parallel()
 	f, with := poisoned(t)
 	eval := func(rows ...map[string]string) float64 {
 		f.json("eval.json", rows)
@@ -181,6 +186,7 @@ func TestNaNRowIsNotEvaluated(t *testing.T) {
 
 // TestNothingButNaN: where no row of a step is left, the weights are at fault.
 func TestNothingButNaN(t *testing.T) {
+	t.Parallel()
 	f, with := poisoned(t)
 	f.json("pool.json", []map[string]string{question("Z", "no"), question("Z and Z", "no")})
 	for _, more := range [][]string{nil, {"train_type=dynamic_weight", "component_name=loss", "warmup_step=0"}} {
@@ -195,10 +201,12 @@ func TestNothingButNaN(t *testing.T) {
 // TestNaNRowIsNotSelected: what scores rows with the model never picks one whose
 // score is no number, and nothing else is the worse for it.
 func TestNaNRowIsNotSelected(t *testing.T) {
+	t.Parallel()
 	for name, params := range map[string]string{
 		"less": "projection: sjlt, proj_dim: 64, ", "loss": "", "delta_loss": "", "zeroth": "", "cluster_less": "cluster_size: 8, projection: sjlt, proj_dim: 64, ",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f, with := poisoned(t)
 			rows := []map[string]string{question("Z", "no")}
 			for i := range 15 {

@@ -17,6 +17,7 @@ import (
 // subtask that a row serves best. What a row's score is for each subtask by itself,
 // runs with only that subtask's rows tell.
 func TestSubtaskColumn(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.write("components.yaml", "selectors:\n  less:\n    name: less\n    params: {cache_dir: "+f.dir+"/cache/less, projection: none}\n")
 	add := map[string]any{"instruction": "Add 3 and 4", "input": "", "output": "7", "subtask": "sums"}
