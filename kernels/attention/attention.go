@@ -11,6 +11,8 @@
 // [T, Heads·HeadDim]; k, v and theirs [T, KVHeads·HeadDim]; lse [Heads, T].
 // Scores are formed tile by tile and never stored: memory is linear in T.
 //
+// ForwardBF16 and BackwardBF16 are the same on the tensor cores.
+//
 // A segment's results depend on that segment alone, bit for bit: they are the
 // same in any batch, at any place in it, for every number of threads.
 //

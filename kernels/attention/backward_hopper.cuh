@@ -14,11 +14,11 @@
 //
 // Floor: 7 products instead of the 5 that atomics would need: 7 T^2 D FLOP a head
 // (causal) at the tensor cores' rate. Not measured on a GPU.
-// v1  Tiles of 64, for dq of heads of 64 of 128. Heads of 64, 128: 168 registers at launch,
-//     240 a consumer, no spills, 1 block a multiprocessor; dq 131, 162 KiB, 16, 20 wgmma in
-//     a loop of 720, 523 instructions; dk and dv 82, 162 KiB, 16, 24 in 865, 954; minimal
+// v1  Tiles of 64, for dq of heads of 64 of 96. Heads of 64, 128: 168 registers at launch,
+//     240 a consumer, no spills, 1 block a multiprocessor; dq 106, 162 KiB, 14, 20 wgmma in
+//     a loop of 555, 488 instructions; dk and dv 82, 162 KiB, 16, 24 in 842, 908; minimal
 //     bytes, no bank conflicts (interpreter). dk and dv with a product in flight over the
-//     next tile's, as dq has it, spill at 128
+//     next tile's, as dq has it, spill at 128; so does dq with tiles of 128 at 64
 #pragma once
 #include "tile_hopper.cuh"
 
@@ -64,9 +64,9 @@ template <int D, int Bn, int Stages> struct backward_memory {
   DEV_METHOD u32 other_at(int n, int i) const { return base + 2 * own + (n % Stages * 2 + i) * other; }
   DEV_METHOD u32 terms_at(int n) const { return base + 2 * own + Stages * 2 * other + n % Stages * terms; }
   DEV_METHOD u32 bar_own() const { return base + 2 * own + Stages * (2 * other + terms); }
-  DEV_METHOD void init() const {
+  DEV_METHOD void init(int active) const {
     mbarrier_init(bar_own(), 1);
-    slots.init();
+    slots.init(active);
     fence_mbarrier_init();
   }
 };
@@ -78,13 +78,14 @@ template <int D, class Memory> DEV void load_own(const Memory& m, const tensor_m
   load_tile<block_rows, D>(m.own_at(1), b, head, first, m.bar_own());
 }
 
-// erase_strangers zeroes what rows from `there` on of a tile hold, by all consumers.
-template <int Bn, int D> DEV void erase_strangers(u32 a, u32 b, int there) {
+// erase_strangers zeroes what rows from `there` on of two tiles hold, by the threads that
+// use them.
+template <int Bn, int D> DEV void erase_strangers(u32 a, u32 b, int there, int users) {
   if (there >= Bn) return;
-  erase<Bn, D, consumers>(a, there, threadIdx.x - 128);
-  erase<Bn, D, consumers>(b, there, threadIdx.x - 128);
+  erase<Bn, D>(a, there, users);
+  erase<Bn, D>(b, there, users);
   fence_proxy_async();
-  named_sync(3, consumers);
+  named_sync(3, users);
 }
 
 // first_products issues s = rows of the block's first tile . a and ds = those of its
@@ -145,12 +146,13 @@ template <int D, int Bn, class Memory> struct queries_part {
 #pragma unroll
     for (int i = 0; i < Bn / 2; i++) ds[i] = seen[i / 2 % 2].has(column_of(i)) ? ds[i] : 0.f;
   }
+  // Keys of the second half of the block are seen by its second half of rows alone.
   DEV_METHOD void wait(int n, int k0) {
     m.slots.wait(n);
-    erase_strangers<Bn, D>(m.other_at(n, 0), m.other_at(n, 1), u.hi - k0);
+    erase_strangers<Bn, D>(m.other_at(n, 0), m.other_at(n, 1), u.hi - k0, k0 < u.first + 64 ? u.active() : 128);
   }
   DEV_METHOD void run(int begin) {
-    const int tiles = (min(u.hi, u.first + block_rows) - begin + Bn - 1) / Bn;
+    const int tiles = (min(u.hi, first + 64) - begin + Bn - 1) / Bn;
     mbarrier_wait(m.bar_own(), 0);
     wait(0, begin);
     fence();
@@ -189,10 +191,11 @@ template <int D, int Bn, int Stages> DEV void backward_q(const tensor_map* q, co
   const int end = min(u.hi, u.first + block_rows);
   int begin = u.lo;
   if (p.window > 0) begin += max(0, u.first - p.window + 1 - u.lo) / Bn * Bn;
-  if (threadIdx.x == 0) m.init();
+  if (threadIdx.x == 0) m.init(u.active());
   __syncthreads();
   const int group = shfl_idx(threadIdx.x / 128, 0);  // the same in all lanes, as ptxas can see
   if (group > 0) {
+    if (group == 2 && u.active() != consumers) return;
     more_registers<240>();
     queries_part<D, Bn, backward_memory<D, Bn, Stages>>(m, u, p, group - 1).run(begin);
     return;
@@ -200,10 +203,13 @@ template <int D, int Bn, int Stages> DEV void backward_q(const tensor_map* q, co
   fewer_registers<24>();
   if (threadIdx.x / 32 > 0 || !elect_one()) return;
   load_own<D>(m, q, d_o, u.head, u.first);
-  for (int n = 0; begin + n * Bn < end; n++) {
+  const int kv_head = u.head / (p.heads / p.kv_heads);
+  int n = 0;
+#pragma unroll 1
+  for (int k0 = begin; k0 < end; k0 += Bn, n++) {
     m.slots.acquire(n, 2 * m.other);
-    load_tile<Bn, D>(m.other_at(n, 0), k, u.head / (p.heads / p.kv_heads), begin + n * Bn, m.slots.full(n));
-    load_tile<Bn, D>(m.other_at(n, 1), v, u.head / (p.heads / p.kv_heads), begin + n * Bn, m.slots.full(n));
+    load_tile<Bn, D>(m.other_at(n, 0), k, kv_head, k0, m.slots.full(n));
+    load_tile<Bn, D>(m.other_at(n, 1), v, kv_head, k0, m.slots.full(n));
   }
 }
 
@@ -288,7 +294,7 @@ template <int D, int Bn, class Memory> struct keys_part {
     int q0 = u.first;
     for (int n = 0; n < steps; n++) {
       m.slots.wait(n);
-      erase_strangers<Bn, D>(m.other_at(n, 0), m.other_at(n, 1), u.hi - q0);
+      erase_strangers<Bn, D>(m.other_at(n, 0), m.other_at(n, 1), u.hi - q0, u.active());
       if (q0 + Bn > first) add_tile(n, q0);
       m.slots.release(n);
       q0 = q0 + Bn < last ? q0 + Bn : u.first;
@@ -305,10 +311,11 @@ template <int D, int Bn, int Stages> DEV void backward_kv(const tensor_map* q, c
   const unit u = unit_of(p, p.kv_heads);
   const int heads = p.heads / p.kv_heads, end = min(u.hi, u.first + block_rows);
   const int last = p.window > 0 ? min(u.hi, end - 1 + p.window) : u.hi;  // queries that see a key of the block
-  if (threadIdx.x == 0) m.init();
+  if (threadIdx.x == 0) m.init(u.active());
   __syncthreads();
   const int group = shfl_idx(threadIdx.x / 128, 0);
   if (group > 0) {
+    if (group == 2 && u.active() != consumers) return;
     more_registers<240>();
     keys_part<D, Bn, backward_memory<D, Bn, Stages>>(m, u, p, group - 1, last).run();
     return;

@@ -104,7 +104,7 @@ func backwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F
 
 	keyRows := 64 // a tile of keys
 	if p.HeadDim == 64 {
-		keyRows = 128
+		keyRows = 96
 	}
 	c.launch("attention_hopper_backward_q", p.Heads, hopperThreads, c.backwardShared(keyRows), c.q.Args().
 		TensorMap(c.rows(q, p.Heads, hopperRows)).TensorMap(c.rows(do, p.Heads, hopperRows)).

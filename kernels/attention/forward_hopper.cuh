@@ -9,7 +9,7 @@
 //
 // Floor: 2 T^2 D FLOP a head (causal) at the tensor cores' rate. Not measured on a GPU.
 // v1  Heads of 64, 128: 168 registers at launch, 240 a consumer, 80, 160 KiB, no spills, 1
-//     block a multiprocessor; 12, 16 wgmma in a loop of 672, 710 instructions; minimal
+//     block a multiprocessor; 12, 16 wgmma in a loop of 673, 711 instructions; minimal
 //     bytes, no bank conflicts (interpreter)
 #pragma once
 #include "tile_hopper.cuh"
@@ -87,6 +87,7 @@ template <int D> DEV void forward_produce(const forward_memory<D>& m, const tens
 
 template <int D> DEV void forward_consume(const forward_memory<D>& m, int group, const unit& u, const span& t, const arguments& p) {
   const int first = u.first + 64 * group;  // the warpgroup's first row
+  const bool turns = u.active() == consumers;
   const float c = p.scale * log2e;
   float top[2] = {-infinity, -infinity}, sum[2] = {0, 0}, shrink[2], o[D / 2], s[keys / 2];
   u32 held[keys / 16][4];
@@ -107,7 +108,7 @@ template <int D> DEV void forward_consume(const forward_memory<D>& m, int group,
   if (group == 1 && t.tiles > 1) give_turn(group);
   for (int n = 1; n < t.tiles; n++) {
     m.ks.wait(n);
-    take_turn(group);
+    if (turns) take_turn(group);
     pin(s);
     pin(o);
     pin(held);
@@ -118,7 +119,7 @@ template <int D> DEV void forward_consume(const forward_memory<D>& m, int group,
     wgmma_fence();  // the wait parts it from the first
     add_products<keys>(o, held, m.values_at(n - 1));
     wgmma_commit();
-    if (group == 0 || n + 1 < t.tiles) give_turn(group);
+    if (turns && (group == 0 || n + 1 < t.tiles)) give_turn(group);
     wgmma_wait<1>();
     pin(s);
     m.ks.release(n);
@@ -134,9 +135,9 @@ template <int D> DEV void forward_consume(const forward_memory<D>& m, int group,
   const int last = t.tiles - 1, there = u.hi - (t.begin + last * keys);
   m.vs.wait(last);
   if (there < keys) {
-    erase<keys, D, consumers>(m.values_at(last), there, threadIdx.x - 128);
+    erase<keys, D>(m.values_at(last), there, u.active());
     fence_proxy_async();
-    named_sync(3, consumers);
+    named_sync(3, u.active());
   }
   pin(o);
   pin(held);
@@ -163,8 +164,8 @@ template <int D> DEV void forward(const tensor_map* q, const tensor_map* k, cons
   const span s = keys_of(u, p.window);
   if (threadIdx.x == 0) {
     mbarrier_init(m.bar_q, 1);
-    m.ks.init();
-    m.vs.init();
+    m.ks.init(u.active());
+    m.vs.init(u.active());
     fence_mbarrier_init();
   }
   __syncthreads();
@@ -172,7 +173,7 @@ template <int D> DEV void forward(const tensor_map* q, const tensor_map* k, cons
   if (group == 0) {
     fewer_registers<24>();
     if (threadIdx.x / 32 == 0 && elect_one()) forward_produce<D>(m, q, k, v, u, s, p);
-  } else {
+  } else if (group == 1 || u.active() == consumers) {
     more_registers<240>();
     forward_consume<D>(m, group - 1, u, s, p);
   }

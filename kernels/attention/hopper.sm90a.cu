@@ -14,5 +14,5 @@
   KERNEL __launch_bounds__(threads, 1) attention_hopper_backward_kv_##D(MAP(q), MAP(d_o), MAP(k), MAP(v), arguments p) {               \
     backward_kv<D, 64, 3>(&q, &d_o, &k, &v, p);                                                                                        \
   }
-ATTENTION(64, 128)
+ATTENTION(64, 96)
 ATTENTION(128, 64)

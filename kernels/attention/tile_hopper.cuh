@@ -28,7 +28,12 @@ struct arguments {
   float scale;
 };
 
-struct unit { int lo, hi, first, place, head; };
+// A block whose second half of rows lies beyond its segment has one consumer warpgroup:
+// the other ends at once.
+struct unit {
+  int lo, hi, first, place, head;
+  DEV_METHOD int active() const { return first + 64 < hi ? consumers : 128; }  // threads
+};
 
 // Blocks of the longest rows come first, for every head.
 DEV unit unit_of(const arguments& p, int heads) {
@@ -50,22 +55,23 @@ template <int Rows, int D> DEV void load_tile(u32 dst, const tensor_map* m, int 
   for (int i = 0; i < D / 64; i++) tma_load(dst + i * Rows * 128, m, head * D + 64 * i, first, bar);
 }
 
-// erase zeroes rows from `begin` on of a tile, by Threads threads of which this is t.
-template <int Rows, int D, int Threads> DEV void erase(u32 tile, int begin, int t) {
+// erase zeroes rows from `begin` on of a tile, by the consumers, of which `users` threads
+// are here.
+template <int Rows, int D> DEV void erase(u32 tile, int begin, int users) {
   u8* at = memory + (tile - shared_address(memory));
-  for (int i = t; i < (Rows - begin) * 8; i += Threads)
+  for (int i = (threadIdx.x - 128) % users; i < (Rows - begin) * 8; i += users)
 #pragma unroll
     for (int j = 0; j < D / 64; j++) *(uint4*)(at + j * Rows * 128 + begin * 128 + i * 16) = uint4{0, 0, 0, 0};
 }
 
 // A ring of Stages slots, each a `full` barrier that the producer's bytes complete and an
-// `empty` one that every consumer warp arrives at. Turn n of the ring is slot n % Stages.
+// `empty` one that every active consumer warp arrives at. Turn n of the ring is slot n % Stages.
 template <int Stages> struct ring {
   u32 bars;
   DEV_METHOD u32 full(int n) const { return bars + n % Stages * 16; }
   DEV_METHOD u32 empty(int n) const { return bars + n % Stages * 16 + 8; }
-  DEV_METHOD void init() const {
-    for (int i = 0; i < Stages; i++) mbarrier_init(bars + i * 16, 1), mbarrier_init(bars + i * 16 + 8, consumers / 32);
+  DEV_METHOD void init(int active) const {
+    for (int i = 0; i < Stages; i++) mbarrier_init(bars + i * 16, 1), mbarrier_init(bars + i * 16 + 8, active / 32);
   }
   // The producer's turn: the slot is free, and `bytes` are to come.
   DEV_METHOD void acquire(int n, u32 bytes) const {
