@@ -33,6 +33,8 @@ type warp struct {
 	wgCount      int    // wgmmas issued
 	clusterPhase int    // barrier.cluster arrivals
 	spurious     uint32 // lanes whose wait has had its first, false answer
+	registers    int    // of each thread, by setmaxnreg; 0: as at the start
+	registersOp  *op    // which set them
 	sincePoll    int    // instructions since it last polled in vain
 }
 
@@ -140,7 +142,7 @@ func (b *block) start(ctaid [3]int) {
 		w.know, w.partial, w.fenced = nil, nil, row{}
 		w.copies, w.open, w.wgOpen, w.wgGroups = nil, nil, nil, nil
 		w.bulk = nil
-		w.wgCount, w.sincePoll = 0, 0
+		w.wgCount, w.sincePoll, w.registers = 0, 0, 0
 	}
 }
 

@@ -433,4 +433,5 @@ func (b *block) finish() {
 		}
 	}
 	b.checkWarpgroups()
+	b.checkRegisters()
 }

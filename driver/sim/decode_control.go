@@ -110,17 +110,58 @@ func decodeGridDependency(d *decoder) {
 	d.o.kind = kindNop
 }
 
-// decodeSetmaxnreg checks the range; registers are not counted here.
+// decodeSetmaxnreg notes what each warp asks for: see checkRegisters.
 func decodeSetmaxnreg(d *decoder) {
 	d.one("inc", "dec")
 	d.one("sync")
 	d.one("aligned")
 	d.typ(tU32)
-	if n := d.number(0, 24, 256); n%8 != 0 {
+	n := d.number(0, 24, 256)
+	if n%8 != 0 {
 		d.fail("%d registers: not a multiple of 8", n)
 	}
-	d.wholeWarp(func(*block, *warp, *op, uint32) status { return next })
+	d.wholeWarp(func(_ *block, w *warp, o *op, _ uint32) status {
+		w.registers, w.registersOp = int(n), o
+		return next
+	})
 }
+
+// checkRegisters: the warps of a warpgroup must ask for the same number of registers, and
+// all groups together for no more than there are, or a GPU waits for ever.
+func (b *block) checkRegisters() {
+	sum, most := 0, 0
+	for i := 0; i < len(b.warps); i += 4 {
+		for _, w := range b.warps[i:min(i+4, len(b.warps))] {
+			most = max(most, w.registers)
+			if w.registers != 0 && (i+4 > len(b.warps) || w.registers != b.warps[i].registers || w.registers != b.warps[i+3].registers) {
+				b.fault(w, w.registersOp, 0, BadRegisters, "not all four warps of the group set %d registers", w.registers)
+			}
+		}
+	}
+	if most == 0 {
+		return
+	}
+	launched := min(most, registerFile/b.threads/8*8) // what ptxas gives a thread at the start
+	for i := 0; i < len(b.warps); i += 4 {
+		if w := b.warps[i]; w.registers != 0 {
+			sum += 128 * w.registers
+		} else {
+			sum += 32 * min(4, len(b.warps)-i) * launched
+		}
+	}
+	if sum > registerFile {
+		w := b.warps[0]
+		for _, v := range b.warps {
+			if v.registers == most {
+				w = v
+			}
+		}
+		b.fault(w, w.registersOp, 0, BadRegisters, "the warpgroups set %d registers in all, there are %d", sum, registerFile)
+	}
+}
+
+// registerFile is a multiprocessor's.
+const registerFile = 1 << 16
 
 // wholeWarp makes an .aligned op: all lanes that live must come to it together.
 func (d *decoder) wholeWarp(f func(b *block, w *warp, o *op, m uint32) status) {

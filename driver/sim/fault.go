@@ -22,6 +22,7 @@ const (
 	BadMbarrier    = "mbarrier misuse"
 	BadTMA         = "TMA misuse"
 	BadWgmma       = "wgmma misuse"
+	BadRegisters   = "setmaxnreg misuse"
 	Trap           = "trap"
 	IllegalAddress = "illegal address"
 )

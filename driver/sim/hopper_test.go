@@ -141,3 +141,20 @@ func TestBulkCopies(t *testing.T) {
 		}
 	}
 }
+
+func TestRegistersOfWarpgroups(t *testing.T) {
+	for _, c := range []struct{ body, kind string }{
+		{"setp.lt.u32 %p1, %r0, 128; @%p1 bra P; setmaxnreg.inc.sync.aligned.u32 240; bra E; P: setmaxnreg.dec.sync.aligned.u32 24; E:", ""},
+		{"setp.lt.u32 %p1, %r0, 128; @%p1 bra P; setmaxnreg.inc.sync.aligned.u32 248; bra E; P: setmaxnreg.dec.sync.aligned.u32 24; E:", BadRegisters},
+		{"setp.lt.u32 %p1, %r0, 128; @%p1 bra E; setmaxnreg.inc.sync.aligned.u32 232; E:", BadRegisters}, // nobody gave registers away
+		{"setp.lt.u32 %p1, %r0, 128; @%p1 bra P; setmaxnreg.inc.sync.aligned.u32 232; bra E; P: setp.lt.u32 %p1, %r0, 32; @!%p1 bra E; setmaxnreg.dec.sync.aligned.u32 40; E:", BadRegisters},
+	} {
+		b := newBench(t, Options{}, kernelText("mov.u32 %r0, %tid.x; "+c.body, "%rd0"))
+		a := new(driver.Args).Addr(b.alloc("out", 4).Addr())
+		if c.kind == "" {
+			b.run("k", grid(1, 1, 384), a)
+		} else {
+			b.fails(c.kind, "k", grid(1, 1, 384), a)
+		}
+	}
+}

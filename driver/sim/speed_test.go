@@ -38,10 +38,10 @@ var speeds = []struct {
 	{"checks+counters", Options{Workers: 1}},
 }
 
-func benchmarkKernel(b *testing.B, file, kernel string, prepare func(x *bench) (driver.Config, *driver.Args)) {
+func benchmarkKernel(b *testing.B, text, kernel string, prepare func(x *bench) (driver.Config, *driver.Args)) {
 	for _, s := range speeds {
 		b.Run(s.name, func(b *testing.B) {
-			x := newBench(b, s.opt, readFile(b, file))
+			x := newBench(b, s.opt, text)
 			cfg, args := prepare(x)
 			f, err := x.mod.Function(kernel)
 			if err != nil {
@@ -61,7 +61,7 @@ func benchmarkKernel(b *testing.B, file, kernel string, prepare func(x *bench) (
 }
 
 func BenchmarkRmsnorm(b *testing.B) {
-	benchmarkKernel(b, prototypes+"rmsnorm.c19.ptx", "rmsnorm_bf16", func(x *bench) (driver.Config, *driver.Args) {
+	benchmarkKernel(b, readFile(b, prototypes+"rmsnorm.c19.ptx"), "rmsnorm_bf16", func(x *bench) (driver.Config, *driver.Args) {
 		const rows, n = 128, 4096
 		r := rand.New(rand.NewPCG(1, 2))
 		var a driver.Args
@@ -72,7 +72,7 @@ func BenchmarkRmsnorm(b *testing.B) {
 }
 
 func BenchmarkXent(b *testing.B) {
-	benchmarkKernel(b, prototypes+"xent.c19.ptx", "xent_fwd_bwd", func(x *bench) (driver.Config, *driver.Args) {
+	benchmarkKernel(b, readFile(b, prototypes+"xent.c19.ptx"), "xent_fwd_bwd", func(x *bench) (driver.Config, *driver.Args) {
 		const rows, v = 16, 32768
 		r := rand.New(rand.NewPCG(1, 2))
 		var a driver.Args
@@ -83,7 +83,7 @@ func BenchmarkXent(b *testing.B) {
 }
 
 func BenchmarkPhilox(b *testing.B) {
-	benchmarkKernel(b, prototypes+"philox2.c19.ptx", "rademacher_axpy", func(x *bench) (driver.Config, *driver.Args) {
+	benchmarkKernel(b, readFile(b, prototypes+"philox2.c19.ptx"), "rademacher_axpy", func(x *bench) (driver.Config, *driver.Args) {
 		const n = 1 << 20
 		var a driver.Args
 		a.Addr(x.putF32("w", make([]float32, n)).Addr()).U64(n).U64(7).U64(0).F32(1)
@@ -92,14 +92,14 @@ func BenchmarkPhilox(b *testing.B) {
 }
 
 func BenchmarkGemm(b *testing.B) {
-	benchmarkKernel(b, prototypes+"gemm.c19.ptx", "gemm_bf16_tn", func(x *bench) (driver.Config, *driver.Args) {
+	benchmarkKernel(b, readFile(b, prototypes+"gemm.c19.ptx"), "gemm_bf16_tn", func(x *bench) (driver.Config, *driver.Args) {
 		a, _, _, _ := gemmArgs(x, 256, 256, 256)
 		return grid(2, 2, 256), &a
 	})
 }
 
 func BenchmarkWgmma(b *testing.B) {
-	benchmarkKernel(b, prototypes+"wgmma.c22.ptx", "gemm_wgmma", func(x *bench) (driver.Config, *driver.Args) {
+	benchmarkKernel(b, prototypeWgmma(b), "gemm_wgmma", func(x *bench) (driver.Config, *driver.Args) {
 		const m, n, k = 256, 256, 256
 		r := rand.New(rand.NewPCG(3, 4))
 		args := wgmmaArgs(x, normalBF16(r, m*k), normalBF16(r, n*k), x.alloc("C", 4*m*n), m, n, k)
