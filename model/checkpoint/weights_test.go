@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"dataflex/driver"
 )
 
 // file puts a header of that text before data.
@@ -180,6 +182,27 @@ func TestReadFloat32(t *testing.T) {
 			}
 		}
 		ok(t, w.Close())
+	}
+}
+
+// TestReadBF16: bf16 tensors are copied as they lie, NaN included; others are refused.
+func TestReadBF16(t *testing.T) {
+	data := []byte{0x80, 0x3f, 0x01, 0x00, 0xc1, 0xff, 0, 0, 0x80, 0x3f}
+	w, err := OpenFile(onDisk(t, file(`{"x":{"dtype":"BF16","shape":[3],"data_offsets":[0,6]},"y":{"dtype":"F32","shape":[1],"data_offsets":[6,10]}}`, data)))
+	ok(t, err)
+	defer w.Close()
+	got := make([]driver.BF16, 3)
+	ok(t, w.ReadBF16("x", got))
+	if want := []driver.BF16{0x3f80, 0x0001, 0xffc1}; !slices.Equal(got, want) {
+		t.Errorf("%#x, want %#x", got, want)
+	}
+	for name, want := range map[string]string{"x": "3 elements), 2 are wanted", "z": "no tensor"} {
+		if err := w.ReadBF16(name, got[:2]); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+	if err := w.ReadBF16("y", got[:1]); err == nil || !strings.Contains(err.Error(), "is F32, not BF16") {
+		t.Error(err)
 	}
 }
 

@@ -1,7 +1,11 @@
 package decoder
 
 import (
+	"encoding/binary"
 	"math"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"dataflex/driver"
@@ -10,6 +14,8 @@ import (
 	"dataflex/kernels/gradproj"
 	"dataflex/kernels/optest"
 	"dataflex/kernels/reduce"
+	"dataflex/model/checkpoint"
+	"dataflex/model/tensor"
 )
 
 // tensorCored is small with widths that tensor cores take.
@@ -172,4 +178,70 @@ func read(t *testing.T, dev driver.Device, x driver.F32) []float32 {
 		t.Fatal(err)
 	}
 	return host
+}
+
+// TestLoadBF16: a float32 checkpoint is rounded to nearest even, a bf16 one kept as it is;
+// both hold the same bits then, and vectors stay float32.
+func TestLoadBF16(t *testing.T) {
+	dir := unpacked(t)
+	dev := sim.New(sim.Options{})
+	m, err := Load(dev, dir, Options{BF16: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	w, err := checkpoint.OpenWeights(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	halves := 0
+	for _, p := range m.base() {
+		want := make([]float32, p.Size())
+		if err := w.ReadFloat32(p.Name, want); err != nil {
+			t.Fatal(err)
+		}
+		if !p.Half.IsNil() {
+			halves++
+			for i, x := range want {
+				bits := math.Float32bits(x)
+				want[i] = math.Float32frombits((bits + 0x7fff + bits>>16&1) &^ 0xffff)
+			}
+		}
+		got, err := p.Read(dev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		optest.Same(t, p.Name, got, want)
+	}
+	if halves == 0 || len(m.base()) == halves {
+		t.Errorf("%d of %d tensors are bf16", halves, len(m.base()))
+	}
+	testLoadBF16Bits(t, dev)
+}
+
+// testLoadBF16Bits reads a bf16 file whose NaN would not survive float32 and back.
+func testLoadBF16Bits(t *testing.T, dev driver.Device) {
+	header := `{"w":{"dtype":"BF16","shape":[1,2],"data_offsets":[0,4]}}`
+	raw := append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header...)
+	path := filepath.Join(t.TempDir(), "model.safetensors")
+	if err := os.WriteFile(path, append(raw, 0x80, 0x3f, 0xc1, 0xff), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w, err := checkpoint.OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	p, err := tensor.NewHalf(dev, "w", 1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Free(dev)
+	if err := (&Model{dev: dev}).fill(p, w, "w"); err != nil {
+		t.Fatal(err)
+	}
+	if bits, err := driver.Read(dev, p.Half); err != nil || !slices.Equal(bits, []driver.BF16{0x3f80, 0xffc1}) {
+		t.Errorf("%#x, %v", bits, err)
+	}
 }
