@@ -34,7 +34,7 @@ func problemsHopper() []problem {
 func TestHopper(t *testing.T) {
 	dev := optest.Device(t, 90)
 	for _, x := range problemsHopper() {
-		withinBF16(t, x, runBF16(t, dev, x))
+		withinBF16(t, dev, x, runBF16(t, dev, x))
 	}
 }
 
