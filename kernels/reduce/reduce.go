@@ -12,14 +12,22 @@ import (
 )
 
 // SumSquares returns Σ x².
-func SumSquares(dev driver.Device, x driver.F32) float64 {
+func SumSquares(dev driver.Device, x driver.F32) float64 { return SumsOfSquares(dev, x)[0] }
+
+// SumsOfSquares returns SumSquares of each of x, to the same bits, and waits for a device
+// once.
+func SumsOfSquares(dev driver.Device, x ...driver.F32) []float64 {
 	switch c := dev.(type) {
 	case *cpu.Device:
-		return sumSquaresCPU(c, x.Host())
+		sums := make([]float64, len(x))
+		for i, v := range x {
+			sums[i] = sumSquaresCPU(c, v.Host())
+		}
+		return sums
 	case driver.Launcher:
-		return sumSquaresPTX(c, x)
+		return sumsOfSquaresPTX(c, x)
 	default:
-		panic("reduce.SumSquares: no kernel for " + dev.Kind().String())
+		panic("reduce.SumsOfSquares: no kernel for " + dev.Kind().String())
 	}
 }
 

@@ -17,20 +17,31 @@ var family = ptx.New("reduce", sm80)
 // elementwise is the launch of a kernel whose threads own four elements.
 func elementwise(n int) driver.Config { return ptx.Grid(ptx.Blocks(n, 1024), 256) }
 
-func sumSquaresPTX(dev driver.Launcher, x driver.F32) float64 {
-	n := x.Len()
-	if n == 0 {
-		return 0
+// sumsOfSquaresPTX leaves the sums side by side; the partial sums of one vector after the
+// other take the same memory.
+func sumsOfSquaresPTX(dev driver.Launcher, x []driver.F32) []float64 {
+	blocks := 0
+	for _, v := range x {
+		blocks = max(blocks, ptx.Blocks(v.Len(), sumBlock))
+	}
+	sums := make([]float64, len(x))
+	if blocks == 0 {
+		return sums
 	}
 	q := ptx.On(dev)
-	blocks := ptx.Blocks(n, sumBlock)
-	partial := q.Scratch(0, 8*(blocks+1))
-	sum := partial + uintptr(8*blocks)
-	q.Launch(family, "reduce_sum_squares_partial", ptx.Grid(blocks, 256), q.Args().Addr(x.Addr()).U64(uint64(n)).Addr(partial))
-	q.Launch(family, "reduce_sum_partials", ptx.Grid(1, 256), q.Args().Addr(partial).I32(int32(blocks)).Addr(sum))
-	var b [8]byte
-	q.Read(b[:], sum)
-	return math.Float64frombits(binary.LittleEndian.Uint64(b[:]))
+	partial := q.Scratch(0, 8*(blocks+len(x)))
+	first := partial + uintptr(8*blocks)
+	for i, v := range x {
+		n := ptx.Blocks(v.Len(), sumBlock)
+		q.Launch(family, "reduce_sum_squares_partial", ptx.Grid(n, 256), q.Args().Addr(v.Addr()).U64(uint64(v.Len())).Addr(partial))
+		q.Launch(family, "reduce_sum_partials", ptx.Grid(1, 256), q.Args().Addr(partial).I32(int32(n)).Addr(first+uintptr(8*i)))
+	}
+	host := make([]byte, 8*len(x))
+	q.Read(host, first)
+	for i := range sums {
+		sums[i] = math.Float64frombits(binary.LittleEndian.Uint64(host[8*i:]))
+	}
+	return sums
 }
 
 func finitePTX(dev driver.Launcher, x driver.F32) bool {

@@ -2,8 +2,10 @@ package reduce_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
+	"dataflex/driver"
 	"dataflex/kernels/optest"
 	"dataflex/kernels/reduce"
 )
@@ -20,6 +22,20 @@ func TestPTXSumSquares(t *testing.T) {
 		if odd := reduce.SumSquares(dev, optest.In(t, dev, x, 3)); odd != got {
 			t.Errorf("n=%d: %v unaligned, %v aligned", n, odd, got)
 		}
+	}
+}
+
+// TestPTXSumsOfSquares: many vectors at once give each its own sum's bits, the empty 0.
+func TestPTXSumsOfSquares(t *testing.T) {
+	dev, r := optest.Device(t, 80), optest.Rand(9)
+	var vectors []driver.F32
+	var want []float64
+	for _, n := range []int{5000, 1, 0, 20001} {
+		x := optest.In(t, dev, optest.Normal(r, n, 1), 0)
+		vectors, want = append(vectors, x), append(want, reduce.SumSquares(dev, x))
+	}
+	if got := reduce.SumsOfSquares(dev, vectors...); !slices.Equal(got, want) || got[2] != 0 {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

@@ -12,9 +12,13 @@ import (
 // and order alone, not on the number of threads. A NaN or an infinity anywhere
 // makes the norm one.
 func GradNorm(dev driver.Device, params []*tensor.Param) float64 {
+	gradients := make([]driver.F32, len(params))
+	for i, p := range params {
+		gradients[i] = p.Grad
+	}
 	var sum float64
-	for _, p := range params {
-		sum += reduce.SumSquares(dev, p.Grad)
+	for _, s := range reduce.SumsOfSquares(dev, gradients...) {
+		sum += s
 	}
 	return math.Sqrt(sum)
 }
