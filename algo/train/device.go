@@ -85,6 +85,8 @@ func (t *Trainer) precision() string {
 		return "bf16 on tensor cores: matrices and the operands of products; float32: sums, activations, norms, adapters, trained weights, the optimizer"
 	case t.Config.Training.BF16 || t.Config.Tuning.PureBF16:
 		return fmt.Sprintf("float32: %s has no tensor cores for bf16", t.device.Kind())
+	case t.Config.Training.FP16:
+		return "float32: nothing is computed in fp16; bf16: true uses the tensor cores of a device that has them"
 	}
 	return "float32"
 }

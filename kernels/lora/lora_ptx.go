@@ -8,8 +8,8 @@ import (
 // On a device the branch is its products, in gemm's tiles for ranks: x and y are read
 // once each, u and v stay in the second-level cache.
 //
-// v1  products one after the other. The next rung is u·Bᵀ in the epilogue of the base
-// layer's product, which saves reading and writing y, 8·t·out bytes.
+// v1  products one after the other, in float32. In bf16 gemm.RunLoRABF16 is the base
+// layer's product and the branch's in one, which saves reading and writing y.
 
 func forwardPTX(dev driver.Launcher, x, a, b driver.F32, scale float32, u, y driver.F32, t, in, out, r int) {
 	gemm.Run(dev, gemm.NT, t, r, in, 1, x, in, a, in, 0, u, r)
