@@ -35,6 +35,39 @@ func TestFamiliesOnTheInterpreter(t *testing.T) {
 	}
 }
 
+// TestFamiliesInBF16: families whose products lie elsewhere than llama's, in bf16.
+func TestFamiliesInBF16(t *testing.T) {
+	all := shapes()
+	for _, name := range []string{"gemma2", "phi3", "qwen2_moe"} {
+		c := all[name]
+		wide := tensorCored()
+		c.Vocab, c.Hidden, c.Intermediate, c.Heads, c.KVHeads, c.HeadDim = wide.Vocab, wide.Hidden, wide.Intermediate, wide.Heads, wide.KVHeads, wide.HeadDim
+		c.AttentionScale = wide.AttentionScale
+		if c.MoE.Experts > 0 {
+			c.MoE.TopK, c.MoE.Intermediate, c.MoE.Shared = c.MoE.Experts, 16, 24 // no choice that rounding could change
+		}
+		t.Run(name, func(t *testing.T) {
+			host, m := randomOn(t, cpu.New(2), c, false), randomOn(t, sim.New(sim.Options{}), c, true)
+			b := ragged(host)
+			o := Objective{Weight: sampleWeights(b), Train: true, DropoutSeed: 7, Balance: 0.3}
+			for _, x := range []*Model{host, m} {
+				spread(t, x)
+				adapt(t, x, LoRA{Rank: 2, Alpha: 3, Dropout: 0.2, Targets: []string{"all"}})
+			}
+			want, got := passOn(t, host, b, o), passOn(t, m, b, o)
+			if e := distance(got.losses, want.losses); e > 1e-2 {
+				t.Errorf("losses are off by %.1e of their length", e)
+			}
+			for p, g := range want.gradients {
+				// gemma2's large activations are sensitive: rounding the weights alone is 7 %.
+				if e := distance(got.gradients[p], g); e > 0.2 {
+					t.Errorf("gradient of %s is off by %.1e of its length", p, e)
+				}
+			}
+		})
+	}
+}
+
 // TestChangesInBF16: what changes the shape of a model works where its matrices
 // are bf16: a larger vocabulary, a head of its own, an adapter merged into the weights.
 func TestChangesInBF16(t *testing.T) {
