@@ -50,27 +50,22 @@ func normal(r *rand.Rand, n int) []float32 {
 	return s
 }
 
-// at are the elements op(A)[i,p] and op(B)[p,j].
-func (x matrices) at(i, j, p int) (float32, float32) {
-	a, b := i*x.lda+p, p*x.ldb+j
-	if x.tr == TN {
-		a = p*x.lda + i
-	}
-	if x.tr == NT {
-		b = j*x.ldb + p
-	}
-	return x.a[a], x.b[b]
-}
-
 // reference is the product in float64 and in straightforward float32.
 func (x matrices) reference() (exact []float64, plain []float32) {
 	exact, plain = make([]float64, x.m*x.ldc), make([]float32, x.m*x.ldc)
+	rowA, stepA, columnB, stepB := x.lda, 1, 1, x.ldb
+	if x.tr == TN {
+		rowA, stepA = 1, x.lda
+	}
+	if x.tr == NT {
+		columnB, stepB = x.ldb, 1
+	}
 	for i := range x.m {
 		for j := range x.n {
 			var s float64
 			var f float32
 			for p := range x.k {
-				a, b := x.at(i, j, p)
+				a, b := x.a[i*rowA+p*stepA], x.b[j*columnB+p*stepB]
 				s += float64(a) * float64(b)
 				f += float32(a * b)
 			}

@@ -35,7 +35,7 @@ func TestHopperAnyOrder(t *testing.T) {
 		x := deep(tr)
 		want := x.runBF16(t, adversary(t, 1))
 		x.verify(t, want)
-		for seed := range uint64(3) {
+		for seed := range uint64(2) {
 			if i, same := sameBits(x.runBF16(t, adversary(t, seed+2)), want); !same {
 				t.Fatalf("%v: element %d depends on the order", tr, i)
 			}
