@@ -48,7 +48,8 @@
 //
 // # Floor and ladder
 //
-// See rademacher_cpu.go for the dense projection, sjlt_cpu.go for the sparse one.
+// See rademacher_cpu.go for the dense projection, sjlt_cpu.go for the sparse one; on devices
+// gradproj.cu, signs.cu, signs.sm90a.cu, sparse.cu and gaussian.cu.
 package gradproj
 
 import (
