@@ -40,7 +40,8 @@ type dynamicMoE struct {
 	collect  int // rows looked at per domain
 	external map[string][]data.Example
 	eval     [][]data.Example // per domain; nil before split
-	probes   [][]batch.Micro  // per domain
+	looked   [][]data.Example // per domain: the rows looked at
+	probes   [][]batch.Micro  // per domain: these, packed
 	weights  []float64
 	journal  journal
 	loads    func(b decoder.Batch) ([][]float64, error)
@@ -132,7 +133,7 @@ func (m *dynamicMoE) probe() error {
 	}
 	m.Domains()
 	g := rng.NewRandomState(42)
-	probes := make([][]batch.Micro, len(m.eval))
+	probes, looked := make([][]batch.Micro, len(m.eval)), make([][]data.Example, len(m.eval))
 	for d, rows := range m.eval {
 		picks, err := g.Choice(len(rows), min(len(rows), m.collect), false, nil)
 		if err != nil {
@@ -145,8 +146,9 @@ func (m *dynamicMoE) probe() error {
 		for _, group := range batch.ByLength(chosen, feature.DefaultTokens) {
 			probes[d] = append(probes[d], batch.Pack(chosen, group))
 		}
+		looked[d] = chosen
 	}
-	m.probes = probes
+	m.probes, m.looked = probes, looked
 	return nil
 }
 
@@ -161,21 +163,56 @@ func (m *dynamicMoE) gateLoads(ctx context.Context) ([][]float64, error) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			loads, err := m.loads(micro.Batch)
+			load, err := m.load(micro, m.looked[d])
 			if err != nil {
 				return nil, fmt.Errorf("gates on %s: %w", m.domains[d].Name, err)
 			}
-			last := loads[len(loads)-1]
 			if out[d] == nil {
-				out[d] = make([]float64, len(last))
+				out[d] = make([]float64, len(load))
 			}
-			for e, share := range last {
-				out[d][e] += share * float64(len(micro.Tokens))
+			for e, x := range load {
+				out[d][e] += x
 			}
+		}
+		if total(out[d]) == 0 {
+			return nil, fmt.Errorf("gates on %s: none of its %d rows gives numbers", m.domains[d].Name, len(m.looked[d]))
 		}
 		out[d] = normalised(out[d])
 	}
 	return out, nil
+}
+
+// load is the experts' shares of the last router, times the tokens. A row that makes
+// them no numbers is named and left out.
+func (m *dynamicMoE) load(micro batch.Micro, rows []data.Example) ([]float64, error) {
+	loads, err := m.loads(micro.Batch)
+	if err != nil {
+		return nil, err
+	}
+	last := loads[len(loads)-1]
+	sum := make([]float64, len(last))
+	for e, share := range last {
+		sum[e] = share * float64(len(micro.Tokens))
+	}
+	if x := total(sum); !math.IsNaN(x) && !math.IsInf(x, 0) {
+		return sum, nil
+	}
+	clear(sum)
+	if len(micro.Rows) == 1 {
+		id := rows[micro.Rows[0]].ID
+		m.run.Log.Warn("a row's gates are not finite: it is left out of its domain's", "dataset", id.Dataset, "row", id.Row)
+		return sum, nil
+	}
+	for _, row := range micro.Rows {
+		alone, err := m.load(batch.Pack(rows, []int{row}), rows)
+		if err != nil {
+			return nil, err
+		}
+		for e, x := range alone {
+			sum[e] += x
+		}
+	}
+	return sum, nil
 }
 
 // distances is every Δ_i.

@@ -1,7 +1,10 @@
 package mixer
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"strings"
@@ -114,6 +117,37 @@ func TestMoELoads(t *testing.T) {
 			n += float64(len(micro.Tokens))
 		}
 		near(t, domains[d].Name, o[d], []float64{a / (a + n), n / (a + n)}, 1e-12)
+	}
+}
+
+// TestMoESurvives: a row whose gates are no numbers is named and left out.
+func TestMoESurvives(t *testing.T) {
+	train, domains := rows(8)
+	run := loaded(t, modelFolder(t, 1, 4), train)
+	var log bytes.Buffer
+	run.Log = slog.New(slog.NewTextHandler(&log, nil))
+	m := mustBuild(t, run, domains, "dynamic_moe", "faithful", "eval_samples: 3").(*dynamicMoE)
+	if err := m.probe(); err != nil {
+		t.Fatal(err)
+	}
+	bad := m.looked[0][1]
+	m.loads = func(b decoder.Batch) ([][]float64, error) {
+		if strings.Contains(fmt.Sprint(b.Tokens), strings.Trim(fmt.Sprint(bad.InputIDs), "[]")) {
+			return [][]float64{{math.NaN(), math.NaN()}}, nil
+		}
+		return [][]float64{{0.25, 0.75}}, nil
+	}
+	o, err := m.gateLoads(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	near(t, "loads", o[0], []float64{0.25, 0.75}, 1e-12)
+	if want := fmt.Sprintf("dataset=low row=%d", bad.Row); !strings.Contains(log.String(), want) {
+		t.Errorf("the log does not say %s: %s", want, log.String())
+	}
+	m.loads = func(decoder.Batch) ([][]float64, error) { return [][]float64{{math.NaN(), 1}}, nil }
+	if _, err := m.gateLoads(context.Background()); err == nil || !strings.Contains(err.Error(), "none of its 2 rows") {
+		t.Errorf("no row with numbers: %v", err)
 	}
 }
 

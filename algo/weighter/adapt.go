@@ -3,8 +3,10 @@ package weighter
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"dataflex/algo"
 	"dataflex/algo/batch"
@@ -110,6 +112,7 @@ func (w *adapt) weight(v []float64) float64 {
 // look takes the anchors' mean vector with today's weights.
 func (w *adapt) look(ctx context.Context) error {
 	mean := make([]float64, w.run.Model.Config().Hidden)
+	n := 0
 	for _, rows := range batch.ByLength(w.run.Eval, feature.DefaultTokens) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -118,11 +121,23 @@ func (w *adapt) look(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, v := range vectors {
-			for i, x := range v {
-				mean[i] += x / float64(len(w.run.Eval))
+		for i, v := range vectors {
+			if !slices.ContainsFunc(v, func(x float64) bool { return !finite(x) }) {
+				n++
+				for j, x := range v {
+					mean[j] += x
+				}
+				continue
 			}
+			id := w.run.Eval[rows[i]].ID
+			w.run.Log.Warn("an anchor's vector is not finite: it is left out", "dataset", id.Dataset, "row", id.Row)
 		}
+	}
+	if n == 0 {
+		return errors.New("none of them has a vector of numbers")
+	}
+	for j := range mean {
+		mean[j] /= float64(n)
 	}
 	w.anchor = mean
 	return nil

@@ -8,6 +8,8 @@ import (
 
 	"dataflex/algo"
 	"dataflex/data"
+	"dataflex/driver"
+	"dataflex/model/decoder"
 )
 
 // TestPositioned: weights 1/6, 2/6, 3/6 over the tokens, then length 1.
@@ -71,6 +73,29 @@ func TestAdaptAccumulation(t *testing.T) {
 	whole, _ := weigh(t, w, request(run.Train, someLoss, []int{0, 1, 2, 3, 4, 5, 6, 7}))
 	parts, _ := weigh(t, w, request(run.Train, someLoss, []int{0, 1}, []int{2, 3, 4}, []int{5, 6, 7}))
 	near(t, "weights", flat(parts), flat(whole), 1e-9)
+}
+
+// TestAdaptSurvives: an anchor whose vector is no number is left out.
+func TestAdaptSurvives(t *testing.T) {
+	run := loaded(t, rows(8, 1), rows(5, 2))
+	whole := mustBuild(t, run, "adapt", "faithful").(*adapt)
+	r := request(run.Train, someLoss, []int{0, 1, 2})
+	run.Eval = append(run.Eval[:5:5], run.Train[7])
+	w := mustBuild(t, run, "adapt", "faithful").(*adapt)
+	w.hidden = func(b decoder.Batch, layer int) (driver.F32, error) {
+		h, err := run.Model.Hidden(b, layer)
+		bad := run.Train[7].InputIDs
+		for at := 0; err == nil && at+len(bad) <= len(b.Tokens); at++ {
+			if slices.Equal(b.Tokens[at:at+len(bad)], bad) {
+				h.Host()[at*run.Model.Config().Hidden] = float32(math.NaN())
+			}
+		}
+		return h, err
+	}
+	weigh(t, w, r)
+	run.Eval = run.Eval[:5]
+	weigh(t, whole, r)
+	near(t, "anchor", w.anchor, whole.anchor, 1e-7)
 }
 
 // TestAdaptRefreshes: between refreshes the anchors stay as they were, also over a
