@@ -78,8 +78,12 @@ const components = `selectors:
 // train makes the same runs on both devices and compares.
 func (r *runner) train() error {
 	home := filepath.Join(r.out, "train")
-	pool := tasks.Make(1, 60, 0.15, tasks.Families)
-	eval := tasks.Only(tasks.Make(2, 8, 0, tasks.Families), tasks.Target)
+	rows, questions := 40, 8
+	if r.tiny {
+		rows, questions = 6, 1
+	}
+	pool := tasks.Make(1, rows, 0.15, tasks.Families)
+	eval := tasks.Only(tasks.Make(2, questions, 0, tasks.Families), tasks.Target)
 	if err := tasks.Write(home, map[string][]tasks.Row{"pool": pool, "eval": eval}); err != nil {
 		return err
 	}
