@@ -18,6 +18,7 @@ import (
 	"dataflex/kernels/ptx"
 	"dataflex/model/checkpoint"
 	"dataflex/model/decoder"
+	"dataflex/model/optim"
 )
 
 // gradients is every row's gradient of its mean loss, one backward pass per row,
@@ -129,6 +130,42 @@ func TestLESSTakesTheBestSubtask(t *testing.T) {
 	}
 	none := mustBuild(t, run, "less", "faithful", cache, "projection: none", "subtask_by: none")
 	compare(t, "score without subtasks", selected(t, none, algo.Request{N: 1}).Score, meanCosines(train, eval, []int{0, 1, 2, 3, 4, 5}), 2e-4)
+}
+
+// eps_inside puts Adam's ε under the root, as princeton-nlp/LESS does. Here it is large,
+// so that it matters where it stands.
+func TestLESSEpsInside(t *testing.T) {
+	run := whole(t, rows(10, 4, 1), rows(2, 1, 2))
+	const eps = 1e-4
+	o, err := optim.NewAdamW(run.Device, optim.Groups(run.Model.Trainable(), 0), 0.9, 0.999, eps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	run.Optimizer = o
+	train, eval := gradients(t, run, run.Train), gradients(t, run, run.Eval)
+	scores := map[string][]float64{}
+	for inside, divisor := range map[string]func(v float64) float64{
+		"true":  func(v float64) float64 { return math.Sqrt(v + eps) },
+		"false": func(v float64) float64 { return math.Sqrt(v) + eps },
+	} {
+		steps := make([][]float64, len(train))
+		for i, g := range train { // m̂ = g and v̂ = g² at the first step
+			for _, x := range g {
+				steps[i] = append(steps[i], x/divisor(x*x))
+			}
+		}
+		s := mustBuild(t, run, "less", "faithful", "cache_dir: "+t.TempDir(), "projection: none", "eps_inside: "+inside)
+		scores[inside] = selected(t, s, algo.Request{N: 1}).Score
+		compare(t, "score with eps_inside "+inside, scores[inside], meanCosines(steps, eval, []int{0, 1}), 2e-4)
+	}
+	var apart float64
+	for i, x := range scores["true"] {
+		apart = max(apart, math.Abs(x-scores["false"][i]))
+	}
+	if apart < 1e-2 {
+		t.Errorf("it makes no difference here: %v", apart)
+	}
 }
 
 // Two checkpoints: the scores of each, with its own weights and moments, times its
