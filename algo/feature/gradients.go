@@ -57,8 +57,9 @@ func norms(m batch.Micro, out []float32, normSq []float64) []float64 {
 }
 
 // Gradients runs the pass over the batches from the skip-th on and hands each to
-// emit. The order and the contents of the batches depend on the examples and
-// Pass.Tokens alone; a row's features do not depend on its batch.
+// emit, in their order; on a device whose product wants many samples at once, a
+// few batches late. The order and the contents of the batches depend on the
+// examples and Pass.Tokens alone; a row's features do not depend on its batch.
 func Gradients(ctx context.Context, p GradientPass, examples []data.Example, skip int, emit Emit) error {
 	if err := whole(examples); err != nil {
 		return err
@@ -69,6 +70,10 @@ func Gradients(ctx context.Context, p GradientPass, examples []data.Example, ski
 	}
 	defer g.close()
 	progress := newProgress(p.Log, "projected gradients", len(examples))
+	g.emit = func(rows []int, features []float32, norm []float64) error {
+		progress.add(len(rows))
+		return emit(rows, features, norm)
+	}
 	for i, rows := range g.plan(examples) {
 		if i < skip {
 			progress.done += len(rows)
@@ -78,16 +83,15 @@ func Gradients(ctx context.Context, p GradientPass, examples []data.Example, ski
 			return err
 		}
 		m := batch.Pack(examples, rows)
-		out, normSq, err := g.batch(m)
-		if err != nil {
+		run := g.project
+		if g.rows != nil && len(rows) <= g.rows.Capacity() {
+			run = g.collect
+		}
+		if err := run(m, rows); err != nil {
 			return fmt.Errorf("gradient of %s: %w", describe(examples, rows), err)
 		}
-		if err := emit(rows, out, norms(m, out, normSq)); err != nil {
-			return err
-		}
-		progress.add(len(rows))
 	}
-	return nil
+	return g.flush()
 }
 
 type gradients struct {
@@ -99,7 +103,22 @@ type gradients struct {
 	out       driver.F32
 	outMemory driver.Memory
 	moments   []driver.Memory // of m and v
+	emit      Emit
+
+	rows    *gradproj.Rows // nil: every batch is projected by itself
+	pending []pending      // the batches in rows
 }
+
+// pending is a batch whose gradients wait for others.
+type pending struct {
+	micro batch.Micro
+	rows  []int
+}
+
+// together is how many samples are projected at once where that pays, if a quarter
+// of the free memory holds them: making the random matrix takes as long as a
+// product with 32 of them.
+const together = 128
 
 // whole refuses rows of several sequences: the direction Adam would take is not
 // the sum of its parts.
@@ -113,6 +132,9 @@ func whole(examples []data.Example) error {
 }
 
 func (g *gradients) close() {
+	if g.rows != nil {
+		g.rows.Close()
+	}
 	for _, m := range append(g.moments, g.outMemory) {
 		if m.Size() > 0 {
 			g.Device.Free(m)
@@ -132,6 +154,11 @@ func newGradients(p GradientPass) (*gradients, error) {
 		inPairs += pair.Rank * (pair.In + pair.Out)
 	}
 	g.lora = inPairs == total
+	if g.lora {
+		if err := g.gather(); err != nil {
+			return nil, err
+		}
+	}
 	if p.Direction == nil {
 		return g, nil
 	}
@@ -163,8 +190,102 @@ func (g *gradients) plan(examples []data.Example) [][]int {
 	return batch.ByLength(examples, 1)
 }
 
-func (g *gradients) batch(m batch.Micro) ([]float32, []float64, error) {
-	n, dim := len(m.Rows), g.Projection.Dim()
+// gather makes room for the gradients of several batches, where the device gains
+// from it.
+func (g *gradients) gather() error {
+	row := g.Projection.RowBytes(g.Device)
+	if row == 0 {
+		return nil
+	}
+	capacity := together
+	if total, used := g.Device.Attributes().MemoryBytes, g.Device.Used(); total > 0 {
+		capacity = min(capacity, int((total-min(used, total))/4/uint64(row)))
+	}
+	if capacity < 2 {
+		return nil
+	}
+	var err error
+	g.rows, err = g.Projection.NewRows(g.Device, capacity)
+	return err
+}
+
+// project runs a batch, projects its gradients and emits them.
+func (g *gradients) project(m batch.Micro, rows []int) error {
+	if err := g.flush(); err != nil {
+		return err
+	}
+	out, err := g.room(len(m.Rows))
+	if err != nil {
+		return err
+	}
+	normSq := make([]float64, len(m.Rows))
+	objective := decoder.Objective{Weight: m.MeanWeights(), Train: g.Train, DropoutSeed: g.Seed}
+	if g.lora {
+		err = g.pairs(m, objective, func(f gradproj.Factors, adam *gradproj.Adam) error {
+			g.Projection.Accumulate(g.Device, f, adam, out, normSq)
+			return nil
+		})
+	} else {
+		err = g.dense(m, objective, out, normSq)
+	}
+	if err != nil {
+		return err
+	}
+	features, err := driver.Read(g.Device, out)
+	if err != nil {
+		return err
+	}
+	return g.emit(rows, features, norms(m, features, normSq))
+}
+
+// collect runs a batch and keeps its gradients until there is no room for more.
+func (g *gradients) collect(m batch.Micro, rows []int) error {
+	if g.rows.Len()+len(rows) > g.rows.Capacity() {
+		if err := g.flush(); err != nil {
+			return err
+		}
+	}
+	objective := decoder.Objective{Weight: m.MeanWeights(), Train: g.Train, DropoutSeed: g.Seed}
+	if err := g.pairs(m, objective, g.rows.Accumulate); err != nil {
+		return err
+	}
+	g.rows.Advance(len(rows))
+	g.pending = append(g.pending, pending{m, rows})
+	return nil
+}
+
+// flush projects what has been collected and emits its batches.
+func (g *gradients) flush() error {
+	if len(g.pending) == 0 {
+		return nil
+	}
+	n, dim := g.rows.Len(), g.Projection.Dim()
+	out, err := g.room(n)
+	if err != nil {
+		return err
+	}
+	normSq := make([]float64, n)
+	g.rows.Project(out, normSq)
+	features, err := driver.Read(g.Device, out)
+	if err != nil {
+		return err
+	}
+	at := 0
+	for _, b := range g.pending {
+		k := len(b.rows)
+		part := features[at*dim : (at+k)*dim]
+		if err := g.emit(b.rows, part, norms(b.micro, part, normSq[at:at+k])); err != nil {
+			return err
+		}
+		at += k
+	}
+	g.pending = g.pending[:0]
+	return nil
+}
+
+// room is zeros for n samples' features.
+func (g *gradients) room(n int) (driver.F32, error) {
+	dim := g.Projection.Dim()
 	if g.out.Len() < n*dim {
 		if g.outMemory.Size() > 0 {
 			g.Device.Free(g.outMemory)
@@ -172,35 +293,21 @@ func (g *gradients) batch(m batch.Micro) ([]float32, []float64, error) {
 		}
 		mem, err := g.Device.Alloc(4 * n * dim)
 		if err != nil {
-			return nil, nil, err
+			return driver.F32{}, err
 		}
 		g.outMemory, g.out = mem, driver.View[float32](mem)
 	}
 	out := g.out.Sub(0, n*dim)
 	reduce.Fill(g.Device, 0, out)
-	normSq := make([]float64, n)
-	objective := decoder.Objective{Weight: m.MeanWeights(), Train: g.Train, DropoutSeed: g.Seed}
-	var err error
-	if g.lora {
-		err = g.pairs(m, objective, out, normSq)
-	} else {
-		err = g.dense(m, objective, out, normSq)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	features, err := driver.Read(g.Device, out)
-	return features, normSq, err
+	return out, nil
 }
 
-// pairs projects every LoRA pair's per-sample gradients as backward reaches it.
-// A batch's segments are its rows: packed rows are refused by the selectors.
-func (g *gradients) pairs(m batch.Micro, o decoder.Objective, out driver.F32, normSq []float64) error {
+// pairs hands over every LoRA pair's factors as backward reaches it. A batch's
+// segments are its rows: packed rows are refused by the selectors.
+func (g *gradients) pairs(m batch.Micro, o decoder.Objective, take func(gradproj.Factors, *gradproj.Adam) error) error {
 	m.Batch.Segments = m.RowStart
 	_, err := g.Model.PerSample(m.Batch, o, func(_ int, f gradproj.Factors) error {
-		adam := g.adam(f.Offset, f.Rank*(f.In+f.Out))
-		g.Projection.Accumulate(g.Device, f, adam, out, normSq)
-		return nil
+		return take(f, g.adam(f.Offset, f.Rank*(f.In+f.Out)))
 	})
 	return err
 }

@@ -14,11 +14,25 @@ import (
 	"dataflex/model/optim"
 )
 
+// small is a device with room for the gradients of three rows at once.
+type small struct {
+	*sim.Device
+	row int
+}
+
+func (s *small) Attributes() driver.Attributes {
+	a := s.Device.Attributes()
+	a.MemoryBytes = s.Used() + 4*3*uint64(s.row)
+	return a
+}
+
 // The interpreter's features and norms are the host's: in packed batches, of Adam's
 // direction with moments that are not zero.
 func TestGradientsOnTheInterpreter(t *testing.T) {
 	interpreter := sim.New(sim.Options{})
 	t.Cleanup(func() { ptx.Forget(interpreter); interpreter.Close() })
+	limited := &small{Device: sim.New(sim.Options{})}
+	t.Cleanup(func() { ptx.Forget(limited); limited.Close() })
 	host := cpu.New(2)
 	t.Cleanup(func() { host.Close() })
 	rows := examples(7)
@@ -40,6 +54,9 @@ func TestGradientsOnTheInterpreter(t *testing.T) {
 		projection, err := gradproj.New(kind, dim, 1, total, gradproj.Options{})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if s, ok := dev.(*small); ok {
+			s.row = projection.RowBytes(dev)
 		}
 		out, norm = make([]float64, len(rows)*dim), make([]float64, len(rows))
 		p := GradientPass{Pass: pass(dev, m, 40), Projection: projection, Optimizer: o, Direction: &Direction{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}}
@@ -63,6 +80,9 @@ func TestGradientsOnTheInterpreter(t *testing.T) {
 	for _, kind := range []gradproj.Kind{gradproj.Rademacher, gradproj.SJLT} {
 		want, wantNorm, wantLoss := features(host, kind)
 		got, gotNorm, gotLoss := features(interpreter, kind)
+		if few, fewNorm, _ := features(limited, kind); !slices.Equal(few, got) || !slices.Equal(fewNorm, gotNorm) {
+			t.Errorf("%s: the features depend on how many rows are projected at once", kind)
+		}
 		for _, c := range []struct {
 			what      string
 			got, want []float64
