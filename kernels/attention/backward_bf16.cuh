@@ -9,8 +9,8 @@
 //
 // Floor: 7 products instead of the 5 that atomics would need: 7 T^2 D FLOP a head
 // (causal) at the tensor cores' rate. Not measured on a GPU.
-// v1  Heads of 32, 64, 128: dq 148, 165, 223 registers, 24, 48, 64 KiB, 3, 3, 2 blocks a
-//     multiprocessor; dk and dv 164, 243, 253 registers, 25, 49, 64 KiB, 3, 2, 2 blocks; no
+// v1  Heads of 32, 64, 128: dq 144, 167, 223 registers, 24, 48, 64 KiB, 3, 3, 2 blocks a
+//     multiprocessor; dk and dv 167, 242, 249 registers, 25, 49, 64 KiB, 3, 2, 2 blocks; no
 //     spills, no bank conflicts, full sectors, minimal bytes (interpreter)
 #pragma once
 #include "bf16.cuh"

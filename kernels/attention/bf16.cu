@@ -22,6 +22,6 @@ KERNEL __launch_bounds__(256) attention_delta_bf16(const u16* d_o, const float* 
   KERNEL __launch_bounds__(threads, Forward) attention_bf16_forward_##D(arguments p) { forward<D, false>(p); }             \
   KERNEL __launch_bounds__(threads, Queries) attention_bf16_backward_q_##D(arguments p) { backward_q<D, false>(p); }       \
   KERNEL __launch_bounds__(threads, Keys) attention_bf16_backward_kv_##D(arguments p) { backward_kv<D, false>(p); }
-ATTENTION(32, 4, 3, 3)
-ATTENTION(64, 3, 3, 2)
+ATTENTION(32, 3, 3, 3)
+ATTENTION(64, 2, 3, 2)
 ATTENTION(128, 2, 2, 2)

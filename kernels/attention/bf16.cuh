@@ -1,6 +1,6 @@
 // bf16.cuh: what the bf16 attention kernels for mma.sync share (sm_80). A block of 128
-// threads owns 64 rows of one head, 16 a warp, and walks over tiles of Bn rows of the
-// other side.
+// threads owns 64 rows of one head, 16 a warp (twice that in the forward), and walks over
+// tiles of Bn rows of the other side.
 //
 // Tiles lie in shared memory as rows of D bf16, their 16-byte chunks mixed with the row
 // so that ldmatrix meets no bank twice. A warp's scores [16, Bn] stay in registers:
@@ -87,41 +87,59 @@ template <int N> DEV void zero(float (&acc)[N][4]) {
     for (int l = 0; l < 4; l++) acc[j][l] = 0;
 }
 
-// scores: s = rows a … a+15 of one tile . rows of another, contraction over D. N tiles
-// of 8 columns.
-template <int D, int N> DEV void scores(float (&s)[N][4], u32 a, int row, u32 b) {
+// scores: s[r] = rows `row` + 64r … of tile a . rows of tile b, contraction over D. N
+// tiles of 8 columns.
+template <int D, int R, int N> DEV void scores(float (&s)[R][N][4], u32 a, int row, u32 b) {
   const int lane = threadIdx.x % 32;
-  zero(s);
+#pragma unroll
+  for (int r = 0; r < R; r++) zero(s[r]);
 #pragma unroll
   for (int k = 0; k < D / 16; k++) {
-    u32 x[4];
-    ldmatrix_x4(x, a + place<D>(row + lane % 16, 2 * k + lane / 16));
+    u32 x[R][4];
+#pragma unroll
+    for (int r = 0; r < R; r++) ldmatrix_x4(x[r], a + place<D>(row + 64 * r + lane % 16, 2 * k + lane / 16));
 #pragma unroll
     for (int j = 0; j < N / 2; j++) {
       u32 y[4];
       ldmatrix_x4(y, b + place<D>(16 * j + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
-      mma_m16n8k16_bf16(s[2 * j], x, y[0], y[1]);
-      mma_m16n8k16_bf16(s[2 * j + 1], x, y[2], y[3]);
+#pragma unroll
+      for (int r = 0; r < R; r++) {
+        mma_m16n8k16_bf16(s[r][2 * j], x[r], y[0], y[1]);
+        mma_m16n8k16_bf16(s[r][2 * j + 1], x[r], y[2], y[3]);
+      }
     }
   }
 }
 
-// add_products: sum += s . rows of a tile, contraction over the tile's 8N rows; s is
+// add_products: sum[r] += s[r] . rows of a tile, contraction over the tile's 8N rows; s is
 // rounded to bf16.
-template <int D, int N> DEV void add_products(float (&sum)[D / 8][4], const float (&s)[N][4], u32 b) {
+template <int D, int R, int N> DEV void add_products(float (&sum)[R][D / 8][4], const float (&s)[R][N][4], u32 b) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int k = 0; k < N / 2; k++) {
-    const u32 x[4] = {cvt_bf16x2(s[2 * k][0], s[2 * k][1]), cvt_bf16x2(s[2 * k][2], s[2 * k][3]),
-                      cvt_bf16x2(s[2 * k + 1][0], s[2 * k + 1][1]), cvt_bf16x2(s[2 * k + 1][2], s[2 * k + 1][3])};
+    u32 x[R][4];
+#pragma unroll
+    for (int r = 0; r < R; r++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) x[r][i] = cvt_bf16x2(s[r][2 * k + i / 2][i % 2 * 2], s[r][2 * k + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
     for (int j = 0; j < D / 16; j++) {
       u32 y[4];
       ldmatrix_x4_trans(y, b + place<D>(16 * k + lane % 16, 2 * j + lane / 16));
-      mma_m16n8k16_bf16(sum[2 * j], x, y[0], y[1]);
-      mma_m16n8k16_bf16(sum[2 * j + 1], x, y[2], y[3]);
+#pragma unroll
+      for (int r = 0; r < R; r++) {
+        mma_m16n8k16_bf16(sum[r][2 * j], x[r], y[0], y[1]);
+        mma_m16n8k16_bf16(sum[r][2 * j + 1], x[r], y[2], y[3]);
+      }
     }
   }
+}
+
+// The same for 16 rows a warp.
+template <int N> using sixteen_rows = float[1][N][4];
+template <int D, int N> DEV void scores(float (&s)[N][4], u32 a, int row, u32 b) { scores<D>((sixteen_rows<N>&)s, a, row, b); }
+template <int D, int N> DEV void add_products(float (&sum)[D / 8][4], const float (&s)[N][4], u32 b) {
+  add_products<D>((sixteen_rows<D / 8>&)sum, (const sixteen_rows<N>&)s, b);
 }
 
 // token_row is the block's row of this thread's row g (h = 0) or g+8 (h = 1).

@@ -20,6 +20,8 @@ var (
 
 type bf16 = driver.Slice[driver.BF16]
 
+const forwardRows = 128 // rows of a block of the forward, as in forward_bf16.cuh
+
 // As in forward_bf16.cuh and backward_bf16.cuh.
 func (c *call) keysTile() int {
 	if c.depth == 128 {
@@ -38,16 +40,15 @@ func (c *call) queriesTile() int {
 	return 32
 }
 
-const forwardTile = 64
-
 func forwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, t int) {
 	if p.hopper(dev) {
 		forwardHopper(dev, p, q, k, v, o, lse, t)
 		return
 	}
 	c := newCall(dev, p, t)
+	c.units = deviceUnits(p.Segments, forwardRows, queries)
 	c.addr = [12]uintptr{inQ: q.Addr(), inK: k.Addr(), inV: v.Addr(), outO: o.Addr(), outLSE: lse.Addr()}
-	c.launch(familyBF16, familyBF16Capped, "attention_bf16_forward", p.Heads, 2*(deviceRows+2*forwardTile)*c.depth)
+	c.launch(familyBF16, familyBF16Capped, "attention_bf16_forward", p.Heads, 2*(forwardRows+2*c.keysTile())*c.depth)
 }
 
 func backwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, do bf16, dq, dk, dv driver.F32, t int) {
