@@ -99,15 +99,15 @@ func deltaTrial(ctx context.Context, l *lab, out *trial) error {
 				in++
 			}
 		}
-		out.curves["delta_loss place"] = append(out.curves["delta_loss place"], sum/float64(n))
+		out.Curves["delta_loss place"] = append(out.Curves["delta_loss place"], sum/float64(n))
 		if lo < hi {
 			inside, all, open = inside+in, all+n, open+1
 		}
 	}
 	out.set("delta_loss inside", float64(inside)/float64(all))
 	out.set("delta_loss windows", float64(open))
-	out.set("delta_loss second", out.curves["delta_loss place"][0])
-	out.set("delta_loss third", out.curves["delta_loss place"][1])
+	out.set("delta_loss second", out.Curves["delta_loss place"][0])
+	out.set("delta_loss third", out.Curves["delta_loss place"][1])
 	return nil
 }
 

@@ -20,10 +20,7 @@ const (
 
 var experiments = []experiment{
 	{"selection", selectorTrial, selectionClaims(), drawSelection},
-	{"nice", niceTrial, []claim{
-		family("nice", "reward by a program, leave_one_out", "nice", twice, ""),
-		lower("nice", "reward by a program, leave_one_out", "eval loss", "nice loss", "nice random loss", "random", ""),
-	}, nil},
+	{"nice", niceTrial, niceClaims(), drawNice},
 	{"bands", bandTrial, []claim{
 		share("loss", "focus: low", "picks in the lowest third", "loss low", promised, ""),
 		share("loss", "focus: medium", "picks in the middle third", "loss medium", promised, ""),
@@ -75,6 +72,21 @@ func selectionClaims() []claim {
 		"a row whose gradient has vanished has the momentum as its direction, which by then is the family's; faithful to the paper's Γ, which there meets momentum of random rows only")
 	again.open = true
 	return append(out, one, again, family("less", "sgd, a selection every 4 steps", "less-often-sgd", enough, ""))
+}
+
+func niceClaims() []claim {
+	const setting = "20 answers, reward by a program"
+	little := func(c claim) claim {
+		c.setting, c.open = c.setting+"; "+niceLittle, true
+		return c
+	}
+	return []claim{
+		family("nice", setting, niceTarget+" nice", twice, ""),
+		lower("nice", setting, "eval loss", niceTarget+" nice loss", niceTarget+" random loss", "random", ""),
+		little(family("nice", setting, niceLittle+" nice", twice, "its answers are right by half and the rewards say little about which rows help")),
+		little(lower("nice", setting, "eval loss", niceLittle+" nice loss", niceLittle+" random loss", "random", "")),
+		little(lower("less", "for comparison", "eval loss", niceLittle+" less loss", niceLittle+" random loss", "random", "more rows of this family teach little")),
+	}
 }
 
 func refusalClaims() []claim {

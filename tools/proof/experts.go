@@ -87,8 +87,8 @@ func gates(out *trial, r result) error {
 		distance += at.Delta[odd] / (at.Delta[odd] + at.Delta[twins[0]] + at.Delta[twins[1]])
 		last = at.Weights
 		for name, w := range at.Weights {
-			out.curves["moe "+name] = append(out.curves["moe "+name], w)
-			out.curves["moe delta "+name] = append(out.curves["moe delta "+name], at.Delta[name])
+			out.Curves["moe "+name] = append(out.Curves["moe "+name], w)
+			out.Curves["moe delta "+name] = append(out.Curves["moe delta "+name], at.Delta[name])
 		}
 		return nil
 	})

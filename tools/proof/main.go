@@ -3,9 +3,9 @@
 // mode faithful. One setting per method serves all seeds.
 //
 //	proof [--out saves/proof] [--seeds 3] [--only selection,mixture,…]
-//	      [--pictures tools/proof] [--workspace WORKSPACE.md]
+//	      [--pictures tools/proof] [--workspace WORKSPACE.md] [--again]
 //
-// It writes the pictures and table.md into --out, and where --pictures and
+// It writes trials.json, the pictures and table.md into --out, and where --pictures and
 // --workspace say so, into the repository. Beside them lie every run's run.yaml and
 // components.yaml. The exit status is 1 if a method that is held to win does not.
 package main
@@ -37,6 +37,7 @@ type options struct {
 	pictures, workspace string
 	seeds, workers      int
 	only                []string
+	again               bool
 }
 
 func main() {
@@ -51,6 +52,7 @@ func main() {
 	pflag.IntVar(&o.seeds, "seeds", 3, "how many seeds, from 1")
 	pflag.IntVar(&o.workers, "workers", runtime.NumCPU(), "trials at a time, of one thread each")
 	pflag.StringSliceVar(&o.only, "only", nil, "these experiments alone: "+strings.Join(names(experiments), ", "))
+	pflag.BoolVar(&o.again, "again", false, "run nothing: judge and draw what --out holds from before")
 	pflag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -78,18 +80,27 @@ func prove(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	trials, err := measure(ctx, o, chosen)
+	var m measured
+	var err error
+	if o.again {
+		m, err = read(o.out)
+	} else {
+		if m.Trials, err = measure(ctx, o, chosen); err == nil {
+			m.Facts = fmt.Sprintf("%d seeds; %v, %v of the processor's time, with %d workers of one thread, %s.",
+				o.seeds, time.Since(started).Round(time.Second), processorTime().Round(time.Second), o.workers, time.Now().Format(time.DateOnly))
+			err = m.write(o.out)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	verdicts, err := judgeAll(chosen, trials)
+	verdicts, err := judgeAll(chosen, m.Trials)
 	if err != nil {
 		return err
 	}
-	table := tableOf(verdicts) + fmt.Sprintf("\n%d seeds; %v, %v of the processor's time, with %d workers of one thread, %s.\n",
-		o.seeds, time.Since(started).Round(time.Second), processorTime().Round(time.Second), o.workers, time.Now().Format(time.DateOnly))
+	table := tableOf(verdicts) + "\n" + m.Facts + "\n"
 	fmt.Print("\n", table)
-	if err := publish(o, chosen, trials, table); err != nil {
+	if err := publish(o, chosen, m.Trials, table); err != nil {
 		return err
 	}
 	var lost []string

@@ -22,7 +22,7 @@ var mixes = keys{
 	"train_type": "dynamic_mix", "dataset": domains, "eval_dataset": evaluations(), "eval_on_each_dataset": true, "finetuning_type": "full",
 	"per_device_train_batch_size": 20, "per_device_eval_batch_size": 48, "gradient_accumulation_steps": 1,
 	"learning_rate": 1e-3, "lr_scheduler_type": "cosine", "warmup_ratio": 0.05,
-	"warmup_step": 10, "update_step": 5, "update_times": 22, "mixture_sample_rule": "mixture",
+	"warmup_step": 10, "update_step": 5, "update_times": -1, "train_step": steps, "mixture_sample_rule": "mixture",
 }
 
 func evaluations() []string {
@@ -33,8 +33,11 @@ func evaluations() []string {
 	return out
 }
 
-// mixtureTrial trains on equal shares (which is also DoReMi's step 1), by DoReMi's
-// steps 2 and 3, and by ODM.
+// steps are those of every run.
+const steps = 240
+
+// mixtureTrial trains on equal shares (DoReMi's step 1 as well), by DoReMi's steps 2
+// and 3, and by ODM.
 func mixtureTrial(ctx context.Context, l *lab, out *trial) error {
 	sets := map[string][]tasks.Row{}
 	families := append(slices.Clone(tasks.Facts), tasks.Families...)
@@ -46,11 +49,11 @@ func mixtureTrial(ctx context.Context, l *lab, out *trial) error {
 		return err
 	}
 	l.base = mixes
-	reference, err := l.run(ctx, "uniform", keys{"static_mix": true, "train_step": 120}, component{})
+	uniform, err := l.run(ctx, "uniform", keys{"static_mix": true}, component{})
 	if err != nil {
 		return err
 	}
-	proxy, err := l.run(ctx, "doremi-proxy", nil, component{"doremi", keys{"reference_model_path": reference.dir}})
+	proxy, err := l.run(ctx, "doremi-proxy", nil, component{"doremi", keys{"reference_model_path": uniform.dir}})
 	if err != nil {
 		return err
 	}
@@ -58,7 +61,7 @@ func mixtureTrial(ctx context.Context, l *lab, out *trial) error {
 	if err != nil {
 		return err
 	}
-	final, err := l.run(ctx, "doremi", keys{"static_mix": true, "train_step": 120, "init_mixture_proportions": shares}, component{})
+	final, err := l.run(ctx, "doremi", keys{"static_mix": true, "init_mixture_proportions": shares}, component{})
 	if err != nil {
 		return err
 	}
@@ -66,8 +69,8 @@ func mixtureTrial(ctx context.Context, l *lab, out *trial) error {
 	if err != nil {
 		return err
 	}
-	out.curves["doremi shares"] = shares
-	for key, r := range map[string]result{"uniform": reference, "doremi": final, "odm": odm} {
+	out.Curves["doremi shares"] = shares
+	for key, r := range map[string]result{"uniform": uniform, "doremi": final, "odm": odm} {
 		if err := perplexities(out, key, r); err != nil {
 			return err
 		}
@@ -117,7 +120,7 @@ func weightCurves(out *trial, r result) error {
 			return fmt.Errorf("%d weights of %d domains", len(at.Weights), len(domains))
 		}
 		for i, d := range domains {
-			out.curves["odm "+d] = append(out.curves["odm "+d], at.Weights[i])
+			out.Curves["odm "+d] = append(out.Curves["odm "+d], at.Weights[i])
 		}
 		return nil
 	})

@@ -10,6 +10,12 @@ func drawSelection(path string, trials []*trial) error {
 	return bars(path, chart.Axes{Title: "Rows of the evaluation's family among the picks", Y: "share"}, methods, trials, map[string]float64{"base rate": base}, part{"", " share"})
 }
 
+// drawNice shows the same for the two families that NICE is asked for.
+func drawNice(path string, trials []*trial) error {
+	return bars(path, chart.Axes{Title: "Rows of the evaluation's family among the picks, rewards in place of answers", Y: "share"}, []string{"random", "less", "nice"}, trials,
+		map[string]float64{"base rate": base}, part{niceTarget + " ", " share"}, part{niceLittle + " ", " share"})
+}
+
 func drawMixture(path string, trials []*trial) error {
 	groups := append([]string{}, domains...)
 	return bars(path, chart.Axes{Title: "Perplexity of every domain after the same number of steps", Y: "perplexity"}, append(groups, "mean", "worst"), trials, nil,

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -147,6 +148,20 @@ func TestBands(t *testing.T) {
 	}
 	if lo, hi := slidingWindow(3, 1000, 500); lo != 400 || hi != 500 {
 		t.Errorf("third window %d to %d", lo, hi)
+	}
+}
+
+// TestAgain: what was measured reads back.
+func TestAgain(t *testing.T) {
+	dir, a := t.TempDir(), newTrial()
+	a.set("x", 0.1)
+	a.Curves["c"] = []float64{1, 2}
+	m := measured{Facts: "once", Trials: map[string][]*trial{"e": {a}}}
+	if err := m.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if back, err := read(dir); err != nil || !reflect.DeepEqual(back, m) {
+		t.Errorf("%+v, %v", back, err)
 	}
 }
 

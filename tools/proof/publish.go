@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,28 @@ import (
 
 	"dataflex/model/checkpoint"
 )
+
+// measured is all that the runs gave, as trials.json keeps it.
+type measured struct {
+	Facts  string
+	Trials map[string][]*trial // by experiment, one per seed
+}
+
+func (m measured) write(dir string) error {
+	raw, err := json.MarshalIndent(m, "", " ")
+	if err != nil {
+		return err
+	}
+	return checkpoint.WriteFile(filepath.Join(dir, "trials.json"), append(raw, '\n'))
+}
+
+func read(dir string) (m measured, err error) {
+	raw, err := os.ReadFile(filepath.Join(dir, "trials.json"))
+	if err != nil {
+		return m, err
+	}
+	return m, json.Unmarshal(raw, &m)
+}
 
 // tableOf writes verdicts as Markdown. The worst seed is the one furthest on the
 // wrong side; a rival's best is its lowest.
@@ -52,6 +75,9 @@ func publish(o options, chosen []experiment, trials map[string][]*trial, table s
 	for _, dir := range []string{o.out, o.pictures} {
 		if dir == "" {
 			continue
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
 		}
 		for _, e := range chosen {
 			if e.draw == nil {

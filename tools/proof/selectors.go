@@ -66,28 +66,43 @@ func contenders(indices, probabilities string, only map[string]bool) []contender
 	return slices.DeleteFunc(all, func(c contender) bool { return !only[c.key] })
 }
 
-// niceTarget is a family that the model half knows, so that some of its answers earn
-// something.
-const niceTarget = "upper"
+// The families that NICE is asked for are known to the model by half, so that some of
+// its answers earn something. More rows of niceLittle teach little: nobody gains there.
+const (
+	niceTarget = "upper"
+	niceLittle = "spell"
+)
 
 // niceTrial: as selectorTrial; the reward is the share of right characters, judged by
 // a program.
 func niceTrial(ctx context.Context, l *lab, out *trial) error {
-	pool, eval := l.pool(niceTarget, 16)
-	if err := l.data(map[string][]tasks.Row{"pool": pool, "eval": eval}); err != nil {
-		return err
-	}
 	program, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	return l.contest(ctx, out, pool, niceTarget, []contender{
-		{"nice random", component{"random", keys{}}, nil},
-		{"nice", component{"nice", keys{
-			"proj_dim": 2048, "reward": "command", "reward_command": []string{program, judgeArgument},
-			"max_new_tokens": 12, "baseline": "leave_one_out", "fallback": "none",
-		}}, nil},
-	})
+	for _, target := range []string{niceTarget, niceLittle} {
+		at := *l
+		at.dir = filepath.Join(l.dir, target)
+		pool, eval := at.pool(target, 48)
+		if err := at.data(map[string][]tasks.Row{"pool": pool, "eval": eval}); err != nil {
+			return err
+		}
+		found := newTrial()
+		err := at.contest(ctx, found, pool, target, []contender{
+			{"random", component{"random", keys{}}, nil},
+			{"less", component{"less", keys{"proj_dim": 2048}}, nil},
+			{"nice", component{"nice", keys{
+				"proj_dim": 2048, "reward": "command", "reward_command": []string{program, judgeArgument}, "max_new_tokens": 12, "fallback": "none",
+			}}, nil},
+		})
+		if err != nil {
+			return err
+		}
+		for key, v := range found.Values {
+			out.set(target+" "+key, v)
+		}
+	}
+	return nil
 }
 
 // pool makes a pool of all families and n evaluation rows of one.

@@ -8,13 +8,13 @@ import (
 
 // trial is what was measured under one seed: numbers, and curves for the pictures.
 type trial struct {
-	values map[string]float64
-	curves map[string][]float64
+	Values map[string]float64
+	Curves map[string][]float64
 }
 
-func newTrial() *trial { return &trial{values: map[string]float64{}, curves: map[string][]float64{}} }
+func newTrial() *trial { return &trial{Values: map[string]float64{}, Curves: map[string][]float64{}} }
 
-func (t *trial) set(key string, v float64) { t.values[key] = v }
+func (t *trial) set(key string, v float64) { t.Values[key] = v }
 
 // claim is a line of the table: what a method is held to, in every seed.
 type claim struct {
@@ -43,7 +43,7 @@ func (c claim) judged(trials []*trial) (verdict, error) {
 		v.worst = math.Inf(-1)
 	}
 	for _, t := range trials {
-		x, ok := t.values[c.key]
+		x, ok := t.Values[c.key]
 		if !ok || math.IsNaN(x) {
 			return v, fmt.Errorf("%s: %q was not measured", c.method, c.key)
 		}
@@ -53,7 +53,7 @@ func (c claim) judged(trials []*trial) (verdict, error) {
 			v.won = v.won && x >= c.least
 			continue
 		}
-		y, ok := t.values[c.below]
+		y, ok := t.Values[c.below]
 		if !ok {
 			return v, fmt.Errorf("%s: %q was not measured", c.method, c.below)
 		}
@@ -67,8 +67,8 @@ func (c claim) judged(trials []*trial) (verdict, error) {
 func spread(trials []*trial, key string) (mean, low, high float64) {
 	var x []float64
 	for _, t := range trials {
-		x = append(x, t.values[key])
-		mean += t.values[key] / float64(len(trials))
+		x = append(x, t.Values[key])
+		mean += t.Values[key] / float64(len(trials))
 	}
 	return mean, slices.Min(x), slices.Max(x)
 }
@@ -77,7 +77,7 @@ func spread(trials []*trial, key string) (mean, low, high float64) {
 func meanCurve(trials []*trial, key string) []float64 {
 	var out []float64
 	for _, t := range trials {
-		for i, y := range t.curves[key] {
+		for i, y := range t.Curves[key] {
 			if i == len(out) {
 				out = append(out, 0)
 			}
