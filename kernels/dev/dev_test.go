@@ -28,7 +28,7 @@ func ulps(got float32, want float64) float64 {
 }
 
 func TestAccuracy(t *testing.T) {
-	dev := optest.Sim(t)
+	dev := optest.Device(t, 80)
 	family := ptx.New("probe", probe)
 	for _, c := range []struct {
 		kernel   string

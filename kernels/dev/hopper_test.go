@@ -8,7 +8,6 @@ import (
 	"unsafe"
 
 	"dataflex/driver"
-	"dataflex/driver/sim"
 	"dataflex/kernels/optest"
 	"dataflex/kernels/ptx"
 )
@@ -17,7 +16,7 @@ import (
 var hopperProbe string
 
 // halves puts whole numbers on the device as bf16.
-func halves(t *testing.T, dev *sim.Device, x []float32) uintptr {
+func halves(t *testing.T, dev driver.Device, x []float32) uintptr {
 	b := make([]float32, (len(x)+1)/2)
 	h := unsafe.Slice((*uint16)(unsafe.Pointer(&b[0])), len(x))
 	for i, v := range x {
@@ -29,7 +28,7 @@ func halves(t *testing.T, dev *sim.Device, x []float32) uintptr {
 // TestHopperLayouts: every operand layout of hopper.cuh against plain loops. Small whole
 // numbers: the sums are exact.
 func TestHopperLayouts(t *testing.T) {
-	dev, family, r := optest.Hopper(t), ptx.New("hopper probe", hopperProbe), optest.Rand(5)
+	dev, family, r := optest.Device(t, 90), ptx.New("hopper probe", hopperProbe), optest.Rand(5)
 	for _, c := range []struct {
 		n              int
 		transA, transB bool
