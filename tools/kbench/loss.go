@@ -57,7 +57,8 @@ func loss(r *room, p xent.Params, bf16 bool, gradients int) func() {
 
 // projections form per-sample gradients of one LoRA pair, turn them into Adam directions
 // and project them. The floor counts the gradients' products and the projection's, one
-// multiply-add an entry of the random matrix and sample.
+// multiply-add an entry of the random matrix and sample; in float32 tensor cores do three,
+// for the three bf16 that hold a float32, so that a third of the ceiling is all there is.
 func projections(m model) []Case {
 	var out []Case
 	for _, s := range [][2]int{{m.hidden, m.heads * m.headDim}, {m.ffn, m.hidden}} {
@@ -66,23 +67,27 @@ func projections(m model) []Case {
 			size := m.rank * (in + to)
 			d, label := dims("samples tokens in out rank dim", samples, tokens, in, to, m.rank, m.dim)
 			t := samples * tokens
-			out = append(out, Case{
+			c := Case{
 				Op: "gradproj_rademacher", Type: "f32", Model: m.name, Label: label, Dims: d,
 				Floor: Floor{
 					Ops:   2*float64(samples)*float64(size)*float64(m.dim) + 2*float64(t)*float64(size),
 					Unit:  tensor,
 					Bytes: 4 * (float64(t)*float64(in+to+2*m.rank) + 2*float64(size) + 2*float64(samples*m.dim)),
 				},
-				setup: func(r *room) func() { return projection(r, m, samples, tokens, in, to) },
-			})
+				setup: func(r *room) func() { return projection(r, m, gradproj.Options{}, samples, tokens, in, to) },
+			}
+			half := c
+			half.Type = "bf16"
+			half.setup = func(r *room) func() { return projection(r, m, gradproj.Options{BF16: true}, samples, tokens, in, to) }
+			out = append(out, c, half)
 		}
 	}
 	return out
 }
 
-func projection(r *room, m model, samples, tokens, in, out int) func() {
+func projection(r *room, m model, o gradproj.Options, samples, tokens, in, out int) func() {
 	size, t := m.rank*(in+out), samples*tokens
-	p, err := gradproj.New(gradproj.Rademacher, m.dim, 1, size, gradproj.Options{})
+	p, err := gradproj.New(gradproj.Rademacher, m.dim, 1, size, o)
 	must(err)
 	f := gradproj.Factors{
 		X: r.normal(t*in, 1), U: r.normal(t*m.rank, 1), DY: r.normal(t*out, 1), V: r.normal(t*m.rank, 1),
