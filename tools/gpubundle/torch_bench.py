@@ -123,8 +123,8 @@ def rope(d, t):
 
 
 def embed_forward(d, t):
-    table, ids = rand(d["vocab"], d["d"]), torch.randint(d["vocab"], (d["tokens"],), device=DEV)
-    return lambda: F.embedding(ids, table)
+    table, ids = rand(d["vocab"], d["d"], dtype=t), torch.randint(d["vocab"], (d["tokens"],), device=DEV)
+    return lambda: F.embedding(ids, table).float()
 
 
 def embed_backward(d, t):
@@ -136,7 +136,15 @@ def adamw(d, t):
     p = rand(d["n"], grad=True)
     p.grad = rand(d["n"])
     opt = torch.optim.AdamW([p], lr=1e-4, weight_decay=0.01, fused=DEV == "cuda")
-    return opt.step
+    if t != HALF:
+        return opt.step
+    half = p.detach().to(HALF)
+    return lambda: (opt.step(), half.copy_(p.detach()))
+
+
+def dropout(d, t):
+    x = rand(d["rows"], d["cols"])
+    return lambda: F.dropout(x, 0.1)
 
 
 def vector(f):
@@ -157,6 +165,7 @@ HOW = {
     "gradproj_rademacher": ("bmm, randint, matmul bf16", gradproj),
     "norm_forward": ("rms_norm", norm(0)), "norm_backward": ("rms_norm", norm(1)), "norm_backward_dw": ("rms_norm", norm(2)),
     "swiglu_forward": ("silu * up", swiglu(False)), "swiglu_backward": ("silu * up", swiglu(True)), "rope": ("cos, sin, cat", rope),
+    "dropout": ("dropout", dropout),
     "embed_forward": ("embedding", embed_forward), "embed_backward": ("index_add_", embed_backward), "adamw": ("AdamW fused", adamw),
     "reduce_sum_squares": ("vector_norm + item", vector(lambda x, y, h: torch.linalg.vector_norm(x).item())),
     "reduce_axpy": ("add_", vector(lambda x, y, h: y.add_(x, alpha=1e-9))),

@@ -29,17 +29,11 @@ func isolated(o options, cases []Case, w io.Writer) (*Report, error) {
 	}
 	defer os.RemoveAll(dir)
 	var all *Report
-	for len(cases) > 0 {
-		op := cases[0].Op
-		n := 0
-		for n < len(cases) && cases[n].Op == op {
-			n++
-		}
-		part, err := separate(exe, filepath.Join(dir, "part.json"), o, cases[:n], w)
+	for _, group := range byOperation(cases) {
+		part, err := separate(exe, filepath.Join(dir, "part.json"), o, group, w)
 		if err != nil {
 			return nil, err
 		}
-		cases = cases[n:]
 		if all == nil {
 			all = part
 			continue
@@ -50,6 +44,22 @@ func isolated(o options, cases []Case, w io.Writer) (*Report, error) {
 	all.relate()
 	all.summary(w)
 	return all, nil
+}
+
+// byOperation groups cases, in the order in which the operations come first.
+func byOperation(cases []Case) [][]Case {
+	var out [][]Case
+	at := map[string]int{}
+	for _, c := range cases {
+		i, ok := at[c.Op]
+		if !ok {
+			i = len(out)
+			at[c.Op] = i
+			out = append(out, nil)
+		}
+		out[i] = append(out[i], c)
+	}
+	return out
 }
 
 // separate measures cases in another process. What that process did not get to has its

@@ -145,6 +145,9 @@ func TestSeparate(t *testing.T) {
 		!strings.Contains(r.Records[2].Error, "exit status 3: the end") {
 		t.Errorf("%+v", r.Records)
 	}
+	if groups := byOperation(allCases(simModels)); len(groups) < 20 || len(groups) > 40 || groups[0][1].Op != groups[0][0].Op {
+		t.Errorf("%d operations", len(groups))
+	}
 	c := Ceilings{Copy: 2, Tensor: 5, Launch: 3}
 	if c.raise(Ceilings{Copy: 3, Tensor: 4, Launch: 2}); c != (Ceilings{Copy: 3, Tensor: 5, Launch: 2}) {
 		t.Errorf("%+v", c)

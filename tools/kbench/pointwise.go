@@ -3,6 +3,7 @@ package main
 import (
 	"dataflex/kernels/adamw"
 	"dataflex/kernels/cast"
+	"dataflex/kernels/dropout"
 	"dataflex/kernels/embed"
 	"dataflex/kernels/norm"
 	"dataflex/kernels/peak"
@@ -55,6 +56,11 @@ func pointwise(m model) []Case {
 			return func() { swiglu.Backward(r.dev, swiglu.SiLU, dy, gate, up, dgate, dup) }
 		}),
 	)
+	d, label = dims("rows cols", t, m.hidden)
+	out = append(out, memoryCase(m, "dropout", "f32", 2*4*float64(t*m.hidden), d, label, func(r *room) func() {
+		x, y := r.normal(t*m.hidden, 1), r.zeros(t*m.hidden)
+		return func() { dropout.Mask(r.dev, dropout.Key{Seed: 1}, 0.1, t, m.hidden, x, y, false) }
+	}))
 	d, label = dims("tokens heads dim", t, m.heads, m.headDim)
 	out = append(out, memoryCase(m, "rope", "f32", 2*4*float64(t*m.heads*m.headDim), d, label, func(r *room) func() {
 		x, pos := r.normal(t*m.heads*m.headDim, 1), make([]int32, t)
@@ -72,6 +78,10 @@ func pointwise(m model) []Case {
 		memoryCase(m, "embed_forward", "f32", 2*row, d, label, func(r *room) func() {
 			table, y, rows := r.normal(m.vocab*m.hidden, 1), r.zeros(t*m.hidden), ids(t, m.vocab)
 			return func() { embed.Forward(r.dev, table, rows, y, m.hidden) }
+		}),
+		memoryCase(m, "embed_forward", "bf16", 1.5*row, d, label, func(r *room) func() {
+			table, y, rows := r.half(m.vocab*m.hidden, 1), r.zeros(t*m.hidden), ids(t, m.vocab)
+			return func() { embed.ForwardBF16(r.dev, table, rows, y, m.hidden) }
 		}),
 		memoryCase(m, "embed_backward", "f32", 3*row, d, label, func(r *room) func() {
 			table, dy, rows := r.zeros(m.vocab*m.hidden), r.normal(t*m.hidden, 1), ids(t, m.vocab)
@@ -91,6 +101,11 @@ func vectors(m model) []Case {
 			p, g, first, second := r.normal(n, 1), r.normal(n, 1), r.normal(n, 1), r.positive(n)
 			h := adamw.Hyper{LR: 1e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01, Step: 10, GradScale: 1}
 			return func() { adamw.Step(r.dev, p, g, first, second, h) }
+		}),
+		memoryCase(m, "adamw", "bf16", 7.5*b, d, label, func(r *room) func() {
+			p, g, first, second, half := r.normal(n, 1), r.normal(n, 1), r.normal(n, 1), r.positive(n), r.half(n, 1)
+			h := adamw.Hyper{LR: 1e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01, Step: 10, GradScale: 1}
+			return func() { adamw.StepBF16(r.dev, p, half, g, first, second, h) }
 		}),
 		memoryCase(m, "reduce_sum_squares", "f32", b, d, label, func(r *room) func() {
 			x := r.normal(n, 1)
