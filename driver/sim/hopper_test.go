@@ -158,3 +158,30 @@ func TestRegistersOfWarpgroups(t *testing.T) {
 		}
 	}
 }
+
+// Registers that a product reads A from may be read while it is under way, not written.
+func TestRegistersOfAInFlight(t *testing.T) {
+	body := func(meanwhile string) string {
+		return kernelText(`.shared .align 1024 .b8 s[8192]; mov.u32 %r1, 5; mov.u32 %r2, 6; mov.u32 %r3, 7; mov.u32 %r4, 8;
+	mov.u64 %rd4, s; shr.u64 %rd4, %rd4, 4; or.b64 %rd4, %rd4, 0x4000004000010000; setp.eq.u32 %p1, %r1, 5;
+	wgmma.fence.sync.aligned;
+	wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%f0, %f1, %f2, %f3}, {%r1, %r2, %r3, %r4}, %rd4, 0, 1, 1, 0;
+	wgmma.commit_group.sync.aligned; `+meanwhile+` wgmma.wait_group.sync.aligned 0;`, "%rd0")
+	}
+	for _, c := range []struct {
+		meanwhile string
+		lint      int
+		kind      string
+	}{
+		{"add.u32 %r5, %r1, %r2; st.global.u32 [%rd0], %r1;", 0, Uninitialised}, // B, which nobody has written
+		{"add.u32 %r3, %r1, %r2;", 1, AsyncHazard},
+		{"@%p1 ld.global.u32 %r4, [%rd0];", 1, AsyncHazard},
+	} {
+		text := body(c.meanwhile)
+		if errs := Lint("a", []byte(text), "", ""); len(errs) != c.lint || c.lint > 0 && !strings.Contains(errs[0].Error(), "reads A from is written") {
+			t.Errorf("%s: %v", c.meanwhile, errs)
+		}
+		b := newBench(t, Options{}, text)
+		b.fails(c.kind, "k", grid(1, 1, 128), new(driver.Args).Addr(b.putF32("out", make([]float32, 1)).Addr()))
+	}
+}

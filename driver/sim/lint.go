@@ -74,12 +74,13 @@ func (f underWay) all() (set uint64) {
 }
 
 // lintWgmma follows every way through the kernel: from a product to the wait that covers
-// it no other instruction may touch its accumulators, nor from the fence to the product.
+// it no other instruction may touch its accumulators or write to the registers A is in,
+// nor touch its accumulators from the fence to the product.
 func (k *kernel) lintWgmma() (errs []error) {
 	if !k.usesWgmma {
 		return nil
 	}
-	lists, member := k.accumulators()
+	lists, member, sources := k.wgmmaRegisters()
 	reported := map[int]bool{}
 	report := func(i int, what string) {
 		if !reported[i] {
@@ -106,6 +107,8 @@ func (k *kernel) lintWgmma() (errs []error) {
 			p.state = p.state.commit()
 		case strings.HasPrefix(s.opcode, "wgmma.wait_group"):
 			p.state = p.state.wait(int(s.args[0].value))
+		case writes(s, sources)&p.state.all() != 0:
+			report(p.pc, "a register that a wgmma reads A from is written before the wait")
 		case strings.HasPrefix(s.opcode, "wgmma.mma_async"):
 			p.state.groups[p.state.n] |= lists[p.pc]
 		case touches(s, member)&p.state.all() != 0:
@@ -121,26 +124,45 @@ func (k *kernel) lintWgmma() (errs []error) {
 	return errs
 }
 
-// accumulators numbers the lists of registers that products sum in, and gives for every
-// product its list, for every register the lists it is in, as bits.
-func (k *kernel) accumulators() (lists map[int]uint64, member map[*register]uint64) {
-	lists, member = map[int]uint64{}, map[*register]uint64{}
+// wgmmaRegisters numbers the lists of registers that products sum in or read A from, and
+// gives for every product its lists, for every register the lists of sums and those of A
+// it is in, as bits.
+func (k *kernel) wgmmaRegisters() (lists map[int]uint64, member, sources map[*register]uint64) {
+	lists, member, sources = map[int]uint64{}, map[*register]uint64{}, map[*register]uint64{}
 	known := map[string]uint64{}
+	number := func(i, arg int, of map[*register]uint64) {
+		regs := registersOf(&k.statements[i].args[arg])
+		name := fmt.Sprint(arg, regs)
+		if known[name] == 0 {
+			known[name] = 1 << min(len(known), 63)
+		}
+		lists[i] |= known[name]
+		for _, r := range regs {
+			of[r] |= known[name]
+		}
+	}
 	for i := range k.statements {
 		s := &k.statements[i]
 		if !strings.HasPrefix(s.opcode, "wgmma.mma_async") {
 			continue
 		}
-		name := fmt.Sprint(registersOf(&s.args[0]))
-		if known[name] == 0 {
-			known[name] = 1 << min(len(known), 63)
-		}
-		lists[i] = known[name]
-		for _, r := range registersOf(&s.args[0]) {
-			member[r] |= known[name]
+		number(i, 0, member)
+		if s.args[1].kind == vector {
+			number(i, 1, sources)
 		}
 	}
 	return
+}
+
+// writes is the lists that hold a register the statement writes to.
+func writes(s *statement, of map[*register]uint64) (set uint64) {
+	if len(s.args) < 2 || s.args[0].kind == memory || strings.HasPrefix(s.opcode, "bar") {
+		return 0
+	}
+	for _, r := range registersOf(&s.args[0]) {
+		set |= of[r]
+	}
+	return set
 }
 
 func touches(s *statement, member map[*register]uint64) (set uint64) {

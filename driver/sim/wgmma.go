@@ -252,6 +252,11 @@ func (b *block) wgmma(w *warp, g *wgmmaOp) {
 	if x.aRegs == nil {
 		b.load(w, g, g.da, x.transA, w.id%4*16, at[:], x.at, x.decA)
 	} else {
+		for i, r := range x.aRegs {
+			if b.check && w.r32[r] != g.a[i] {
+				b.fault(w, g.o, 0, AsyncHazard, "register %d of A was overwritten before this, which reads it, was waited for", i)
+			}
+		}
 		regs := warp{r32: g.a[:]}
 		unpackTile(&regs, []int32{0, 1, 2, 3}, x.per, 2, at, x.at, x.decA)
 	}
