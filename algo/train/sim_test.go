@@ -1,14 +1,20 @@
 package train_test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"dataflex/algo/config"
+	"dataflex/algo/train"
 	"dataflex/model/checkpoint"
 )
 
@@ -167,6 +173,32 @@ func TestDevicesRefuseWhatTheyCannot(t *testing.T) {
 	} {
 		if err := f.runOn(c.device, c.override); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %s: %v, want %q", c.device, c.override, err, c.want)
+		}
+	}
+}
+
+// TestPlanSaysThePrecision: what bf16 means is in the plan, and in its memory.
+func TestPlanSaysThePrecision(t *testing.T) {
+	f := newFixture(t)
+	planned := regexp.MustCompile(`weights ([0-9.]+ .iB)`)
+	// 353280 weights in matrices and 672 in norms.
+	for _, c := range []struct{ device, bf16, precision, weights string }{
+		{"cpu", "true", "float32: cpu has no tensor cores", "1.4 MiB"},
+		{"sim", "true", "bf16 on tensor cores", "692.6 KiB"},
+		{"sim", "false", "precision        float32\n", "1.4 MiB"},
+	} {
+		var out bytes.Buffer
+		config, err := config.Load(filepath.Join(f.dir, "run.yaml"), []string{"bf16=" + c.bf16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = train.Run(context.Background(), config, train.Options{Device: c.device, DryRun: true, Out: &out, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := planned.FindStringSubmatch(out.String())
+		if !strings.Contains(out.String(), c.precision) || m == nil || m[1] != c.weights {
+			t.Errorf("%s, bf16 %s: want %q and weights of %s in\n%s", c.device, c.bf16, c.precision, c.weights, out.String())
 		}
 	}
 }
