@@ -52,6 +52,9 @@ func (t *Trainer) besides() string {
 func (t *Trainer) logPlan() {
 	t.log.Info("plan", "rows", t.Plan.Rows, "rows_per_step", t.Plan.Batch(), "steps", t.Plan.Total, "selections", t.Plan.Selections(),
 		"trainable_parameters", t.trainable(), "memory", bytes(t.memory()), "precision", t.precision())
+	for _, difference := range t.differences() {
+		t.log.Warn(difference)
+	}
 }
 
 func (t *Trainer) trainable() int {
@@ -88,6 +91,9 @@ func (t *Trainer) WritePlan(w io.Writer) error {
 		bytes(t.memory()), bytes(b.Weights), bytes(b.Adapters), bytes(b.Gradients), bytes(b.Optimizer), bytes(b.Activations), bytes(b.Head), t.besides())
 	line("device", "%s, %d threads, %s", t.device.Kind(), t.device.Attributes().Units, bytes(t.device.Attributes().MemoryBytes))
 	line("precision", "%s", t.precision())
+	for _, difference := range t.differences() {
+		line("differs", "%s", difference)
+	}
 	return tw.Flush()
 }
 
