@@ -72,6 +72,17 @@ func TestBF16(t *testing.T) {
 	}
 }
 
+// TestBF16Narrow: a model whose rows tensor cores do not take is float32 altogether.
+func TestBF16Narrow(t *testing.T) {
+	m := randomOn(t, sim.New(sim.Options{}), small(), true)
+	if m.BF16() || m.layers[0].q.Weight.Data.IsNil() {
+		t.Error("rows of 12 are bf16")
+	}
+	if _, err := m.Losses(ragged(m), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestBF16Memory: what is planned is what is taken, and matrices take half.
 func TestBF16Memory(t *testing.T) {
 	for name, setup := range map[string]func(m *Model) error{

@@ -51,8 +51,7 @@ func build(dev driver.Device, dir string, c Config, half bool) (*Model, error) {
 	}
 	_, tensorCores := dev.(driver.Launcher)
 	b := builder{dev: dev, c: c, f: families[c.ModelType], half: half && tensorCores}
-	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev), half: b.half}
-	m.tape.BF16 = b.half && c.HeadDim%chunk == 0 && c.AttentionScale > 0
+	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
 	m.layers = make([]layer, c.Layers) // not appended to: parts point into it
 	for i := range m.layers {
@@ -67,7 +66,8 @@ func build(dev driver.Device, dir string, c Config, half bool) (*Model, error) {
 	if !c.Tied {
 		m.head = b.param("lm_head", c.Vocab, c.Hidden)
 	}
-	m.parts = b.parts
+	m.parts, m.half = b.parts, b.any
+	m.tape.BF16 = m.half && c.HeadDim%chunk == 0 && c.AttentionScale > 0
 	if b.err != nil {
 		m.Close()
 		return nil, fmt.Errorf("%s: %d layers of width %d: %w", dir, c.Layers, c.Hidden, b.err)
@@ -94,7 +94,8 @@ type builder struct {
 	dev   driver.Device
 	c     Config
 	f     family
-	half  bool
+	half  bool // matrices may be bf16
+	any   bool // one is
 	parts []part
 	err   error
 }
@@ -105,7 +106,7 @@ func (b *builder) tensor(half bool, name string, shape ...int) *tensor.Param {
 	}
 	allocate := tensor.New
 	if half {
-		allocate = tensor.NewHalf
+		allocate, b.any = tensor.NewHalf, true
 	}
 	p, err := allocate(b.dev, name, shape...)
 	b.err = err

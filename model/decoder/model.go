@@ -44,7 +44,8 @@ type module struct {
 // Config is what the model was built from.
 func (m *Model) Config() Config { return m.config }
 
-// BF16 reports whether matrices are kept in bf16 and multiplied on tensor cores.
+// BF16 reports whether there are matrices that are kept in bf16 and multiplied on tensor
+// cores.
 func (m *Model) BF16() bool { return m.half }
 
 // Parameters counts the elements of every tensor, adapters included.
