@@ -149,49 +149,56 @@ func (t *Trainer) adapt() error {
 }
 
 // freeze trains the parameters of some layers, and of what stands outside the
-// layers: LLaMA-Factory's freeze tuning.
+// layers: LLaMA-Factory's freeze tuning. As there, a name trains that has one of the
+// patterns in it: freeze_extra_modules: norm also trains every layer's norms.
 func (t *Trainer) freeze() error {
 	c := t.Config
-	layers := t.model.Config().Layers
-	lo, hi := max(0, layers-c.Tuning.FreezeTrainableLayers), layers
-	if c.Tuning.FreezeTrainableLayers <= 0 {
-		lo, hi = 0, min(layers, -c.Tuning.FreezeTrainableLayers)
-	}
-	modules := c.Tuning.FreezeTrainableModules
-	layer := regexp.MustCompile(`\.layers\.(\d+)\.(.+)$`)
-	known := map[string]bool{}
-	extra := map[string]bool{}
+	inside, outside := map[string]bool{}, map[string]bool{}
+	patterns := append(t.layerPatterns(), c.Tuning.FreezeExtraModules...)
 	train := func(name string) bool {
-		m := layer.FindStringSubmatch(name)
-		if m == nil {
-			for _, e := range c.Tuning.FreezeExtraModules {
-				if strings.Contains(name, e) {
-					extra[e] = true
-					return true
-				}
-			}
-			return false
+		if m := inLayer.FindStringSubmatch(name); m != nil {
+			inside[m[1]] = true
+		} else {
+			parts := strings.Split(name, ".")
+			outside[parts[max(0, len(parts)-2)]] = true
 		}
-		module, _, _ := strings.Cut(m[2], ".")
-		known[module] = true
-		var id int
-		fmt.Sscan(m[1], &id)
-		return id >= lo && id < hi && (slices.Contains(modules, "all") || slices.Contains(modules, module))
+		return slices.ContainsFunc(patterns, func(p string) bool { return strings.Contains(name, p) })
 	}
 	if err := t.model.Train(func(name string) bool { return train(name) && t.trains(name) }); err != nil {
 		return c.Errorf("freeze_trainable_layers", "%w", err)
 	}
-	for _, m := range modules {
-		if m != "all" && !known[m] {
-			return c.Errorf("freeze_trainable_modules", "module %s is not found, please choose from %s", m, strings.Join(sortedKeys(known), ", "))
+	for _, m := range c.Tuning.FreezeTrainableModules {
+		if m != "all" && !inside[m] {
+			return c.Errorf("freeze_trainable_modules", "module %s is not found, please choose from %s", m, strings.Join(sortedKeys(inside), ", "))
 		}
 	}
 	for _, m := range c.Tuning.FreezeExtraModules {
-		if !extra[m] {
-			return c.Errorf("freeze_extra_modules", "module %s is not found outside the layers: there are embed_tokens, norm, and lm_head where it is not tied", m)
+		if !outside[m] {
+			return c.Errorf("freeze_extra_modules", "module %s is not found outside the layers, please choose from %s", m, strings.Join(sortedKeys(outside), ", "))
 		}
 	}
 	return nil
+}
+
+var inLayer = regexp.MustCompile(`\.layers\.\d+\.([^.]+)`)
+
+// layerPatterns are what the names of the parameters in the trained layers have in them.
+func (t *Trainer) layerPatterns() []string {
+	c, layers := t.Config, t.model.Config().Layers
+	lo, hi := max(0, layers-c.Tuning.FreezeTrainableLayers), layers
+	if c.Tuning.FreezeTrainableLayers <= 0 {
+		lo, hi = 0, min(layers, -c.Tuning.FreezeTrainableLayers)
+	}
+	var patterns []string
+	for _, m := range c.Tuning.FreezeTrainableModules {
+		if m == "all" {
+			m = ""
+		}
+		for id := lo; id < hi; id++ {
+			patterns = append(patterns, fmt.Sprintf(".%d.%s", id, m))
+		}
+	}
+	return patterns
 }
 
 func sortedKeys(set map[string]bool) []string {
