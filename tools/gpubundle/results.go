@@ -148,7 +148,7 @@ func (r *Results) runTable(w *strings.Builder) {
 	if len(r.Runs) == 0 {
 		return
 	}
-	w.WriteString("\n## Training, CPU against GPU\n\n| run | steps | last loss, CPU | GPU | largest relative difference | allowed | rows chosen alike | CPU s | GPU s |\n|---|---|---|---|---|---|---|---|---|\n")
+	w.WriteString("\n## Training, CPU against GPU\n\n| run | steps | compared | last loss, CPU | GPU | largest relative difference | allowed | rows chosen alike | CPU s | GPU s |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	last := func(x []float64) string {
 		if len(x) == 0 {
 			return "-"
@@ -156,8 +156,8 @@ func (r *Results) runTable(w *strings.Builder) {
 		return fmt.Sprintf("%.4f", x[len(x)-1])
 	}
 	for _, t := range r.Runs {
-		fmt.Fprintf(w, "| %s | %d | %s | %s | %.2g | %.2g | %.0f %% | %.1f | %.1f |\n",
-			t.Name, len(t.GPU), last(t.CPU), last(t.GPU), t.Worst, t.Allowed, 100*t.Common, t.CPUTime, t.GPUTime)
+		fmt.Fprintf(w, "| %s | %d | %d | %s | %s | %.2g | %.2g | %.0f %% | %.1f | %.1f |\n",
+			t.Name, len(t.GPU), t.Compared, last(t.CPU), last(t.GPU), t.Worst, t.Allowed, 100*t.Common, t.CPUTime, t.GPUTime)
 	}
 }
 

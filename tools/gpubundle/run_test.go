@@ -79,15 +79,17 @@ esac
 	}
 }
 
-// TestCompare: a loss that is off, one that is no number, and another count of them.
+// TestCompare: a loss that is off, one that is no number, another count of them, and
+// selections in another order, after which the losses are of other batches.
 func TestCompare(t *testing.T) {
-	run := Run{Allowed: 0.01, CPU: []float64{2, 1}, GPU: []float64{2, 1.005}}
-	if err := run.compare(map[string]bool{"4 1": true}, map[string]bool{"4 1": true, "4 2": true}); err != nil || !run.Succeeded || run.Common != 0.5 || run.Worst < 0.0049 || run.Worst > 0.0051 {
+	run := Run{Allowed: 0.01, CPU: []float64{2, 1, 5}, GPU: []float64{2, 1.005, 9}}
+	cpu, gpu := []selection{{2, 7}, {2, 8}, {4, 1}, {4, 2}}, []selection{{2, 8}, {2, 7}, {4, 1}, {4, 3}}
+	if err := run.compare(cpu, gpu); err != nil || !run.Succeeded || run.Compared != 2 || run.Common != 0.75 || run.Worst < 0.0049 || run.Worst > 0.0051 {
 		t.Errorf("%v, %+v", err, run)
 	}
 	for _, gpu := range [][]float64{{2, 1.02}, {2, nan()}} {
 		run := Run{Allowed: 0.01, CPU: []float64{2, 1}, GPU: gpu}
-		if err := run.compare(nil, nil); err != nil || run.Succeeded {
+		if err := run.compare(nil, nil); err != nil || run.Succeeded || run.Compared != 2 || run.Common != 1 {
 			t.Errorf("%v: %v, %+v", gpu, err, run)
 		}
 	}
