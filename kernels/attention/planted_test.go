@@ -1,7 +1,6 @@
 package attention
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -58,45 +57,6 @@ func adversary(t *testing.T) *sim.Device {
 	return dev
 }
 
-// edit is the sm_90a text with the nth line (from 0) of a kernel that contains part
-// changed.
-func edit(t *testing.T, kernel, part string, n int, change func(line string) string) string {
-	t.Helper()
-	before, rest, found := strings.Cut(bf16SM90a, ".visible .entry "+kernel+"(")
-	if !found {
-		t.Fatalf("no %s", kernel)
-	}
-	lines := strings.Split(rest, "\n")
-	for i, l := range lines {
-		if l == "}" {
-			break
-		}
-		if !strings.Contains(l, part) {
-			continue
-		}
-		if n == 0 {
-			if lines[i] = change(l); lines[i] == l {
-				t.Fatalf("%q was not changed", l)
-			}
-			return before + ".visible .entry " + kernel + "(" + strings.Join(lines, "\n")
-		}
-		n--
-	}
-	t.Fatalf("%s has too few lines with %q", kernel, part)
-	return ""
-}
-
-func drop(string) string { return "" }
-
-func swap(from, to string) func(string) string {
-	return func(l string) string { return strings.Replace(l, from, to, 1) }
-}
-
-// last replaces the last operand.
-func last(to string) func(string) string {
-	return func(l string) string { return l[:strings.LastIndex(l, ",")] + ", " + to + ";" }
-}
-
 // TestHopperPlantedBugs: what is left out or wrong in the sm_90a kernels is found, as a
 // fault of that kind or, where a GPU would only compute something else, as a wrong
 // result. Lines are numbered as clang lays them out.
@@ -110,26 +70,26 @@ func TestHopperPlantedBugs(t *testing.T) {
 		n            int
 		change       func(string) string
 	}{
-		{"keys are not waited for", sim.AsyncHazard + sim.Uninitialised, forward, "@!p bra AGAIN", 2, drop},
-		{"values are not waited for", sim.AsyncHazard + sim.Uninitialised, forward, "@!p bra AGAIN", 3, drop},
-		{"a stage is filled before it is free", sim.AsyncHazard + sim.Race + sim.BadMbarrier, forward, "@!p bra AGAIN", 6, drop},
-		{"keys are given back while multiplied", sim.AsyncHazard + sim.Race + sim.BadWgmma + wrong, forward, "wgmma.wait_group", 1, swap(" 1;", " 3;")},
-		{"a stage is never given back", sim.Deadlock, forward, "mbarrier.arrive.shared", 2, drop},
-		{"one key too many is seen", wrong, forward, "setp.lt.u32", 7, swap("lt", "le")},
-		{"the stranger's values are not erased in time", sim.Race + sim.ProxyHazard + wrong, forward, "fence.proxy.async", 0, drop},
-		{"nobody waits for the erasing", sim.Race + sim.ProxyHazard, forward, "bar.sync", 2, drop},
-		{"no turn is given", sim.Deadlock, forward, "bar.arrive", 1, drop},
-		{"queries: the second product is not waited for", sim.BadWgmma + sim.AsyncHazard + wrong, queries, "wgmma.wait_group", 3, swap(" 1;", " 2;")},
-		{"queries: the last product is not committed", sim.AsyncHazard + sim.Race + sim.BadWgmma + wrong, queries, "wgmma.commit_group", 4, drop},
-		{"keys: fewer bytes expected than come", sim.Race + sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard, keys, "expect_tx", 1, last("16384")},
-		{"keys: lanes may still read what a warp gives back", sim.Race, keys, "bar.warp.sync", 0, drop},
-		{"keys: a stage given back before the last products", sim.AsyncHazard + sim.Race + sim.BadWgmma + wrong, keys, "wgmma.wait_group", 2, swap(" 0;", " 1;")},
-		{"keys: the operand not turned", wrong + sim.Uninitialised + sim.OutOfBounds, keys, "p, 1, 1, 1;", 0, swap("1, 1, 1;", "1, 1, 0;")},
+		{"keys are not waited for", sim.AsyncHazard + sim.Uninitialised, forward, "@!p bra AGAIN", 2, optest.Drop},
+		{"values are not waited for", sim.AsyncHazard + sim.Uninitialised, forward, "@!p bra AGAIN", 3, optest.Drop},
+		{"a stage is filled before it is free", sim.AsyncHazard + sim.Race + sim.BadMbarrier, forward, "@!p bra AGAIN", 6, optest.Drop},
+		{"keys are given back while multiplied", sim.AsyncHazard + sim.Race + sim.BadWgmma + wrong, forward, "wgmma.wait_group", 1, optest.Swap(" 1;", " 3;")},
+		{"a stage is never given back", sim.Deadlock, forward, "mbarrier.arrive.shared", 2, optest.Drop},
+		{"one key too many is seen", wrong, forward, "setp.lt.u32", 7, optest.Swap("lt", "le")},
+		{"the stranger's values are not erased in time", sim.Race + sim.ProxyHazard + wrong, forward, "fence.proxy.async", 0, optest.Drop},
+		{"nobody waits for the erasing", sim.Race + sim.ProxyHazard, forward, "bar.sync", 2, optest.Drop},
+		{"no turn is given", sim.Deadlock, forward, "bar.arrive", 1, optest.Drop},
+		{"queries: the second product is not waited for", sim.BadWgmma + sim.AsyncHazard + wrong, queries, "wgmma.wait_group", 3, optest.Swap(" 1;", " 2;")},
+		{"queries: the last product is not committed", sim.AsyncHazard + sim.Race + sim.BadWgmma + wrong, queries, "wgmma.commit_group", 4, optest.Drop},
+		{"keys: fewer bytes expected than come", sim.Race + sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard, keys, "expect_tx", 1, optest.Last("16384")},
+		{"keys: lanes may still read what a warp gives back", sim.Race, keys, "bar.warp.sync", 0, optest.Drop},
+		{"keys: a stage given back before the last products", sim.AsyncHazard + sim.Race + sim.BadWgmma + wrong, keys, "wgmma.wait_group", 2, optest.Swap(" 0;", " 1;")},
+		{"keys: the operand not turned", wrong + sim.Uninitialised + sim.OutOfBounds, keys, "p, 1, 1, 1;", 0, optest.Swap("1, 1, 1;", "1, 1, 0;")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			whole := familyHopper
 			defer func() { familyHopper = whole }()
-			familyHopper = ptx.New("mutant", edit(t, c.kernel, c.part, c.n, c.change))
+			familyHopper = ptx.New("mutant", optest.Plant(t, bf16SM90a, c.kernel, c.part, c.n, c.change))
 			if kind, err := outcome(t, adversary(t), want); !strings.Contains(c.kinds, kind) {
 				t.Errorf("%s (%v), want %s", kind, err, c.kinds)
 			}
@@ -139,16 +99,11 @@ func TestHopperPlantedBugs(t *testing.T) {
 
 // outcome runs the problem and names what became of it.
 func outcome(t *testing.T, dev *sim.Device, want [][]float32) (kind string, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			var f *sim.Fault
-			if err, _ = r.(error); !errors.As(err, &f) {
-				panic(r)
-			}
-			kind = f.Kind
-		}
-	}()
-	for i, x := range runPlanted(t, dev) {
+	var got [][]float32
+	if kind, err = optest.Fault(func() { got = runPlanted(t, dev) }); kind != "" {
+		return kind, err
+	}
+	for i, x := range got {
 		for j, v := range x {
 			if math.Float32bits(v) != math.Float32bits(want[i][j]) {
 				return "wrong result", fmt.Errorf("tensor %d: element %d is %v, want %v", i, j, v, want[i][j])

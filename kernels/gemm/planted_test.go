@@ -1,13 +1,13 @@
 package gemm
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"dataflex/driver/sim"
+	"dataflex/kernels/optest"
 	"dataflex/kernels/ptx"
 )
 
@@ -43,48 +43,10 @@ func TestHopperAnyOrder(t *testing.T) {
 	}
 }
 
-// edit is the text of one kernel of the Hopper family, with the nth line (from 0) that
-// contains part changed.
-func edit(t *testing.T, kernel, part string, n int, change func(line string) string) string {
-	t.Helper()
-	head, rest, _ := strings.Cut(bf16SM90a, ".visible .entry")
-	_, rest, found := strings.Cut(rest, kernel+"(")
-	if !found {
-		t.Fatalf("no %s", kernel)
-	}
-	rest, _, _ = strings.Cut(rest, ".visible .entry")
-	lines := strings.Split(head+".visible .entry "+kernel+"("+rest, "\n")
-	for i, l := range lines {
-		if !strings.Contains(l, part) {
-			continue
-		}
-		if n == 0 {
-			if lines[i] = change(l); lines[i] == l {
-				t.Fatalf("%q was not changed", l)
-			}
-			return strings.Join(lines, "\n")
-		}
-		n--
-	}
-	t.Fatalf("%s has too few lines with %q", kernel, part)
-	return ""
-}
-
-func drop(string) string { return "" }
-
-func swap(from, to string) func(string) string {
-	return func(l string) string { return strings.Replace(l, from, to, 1) }
-}
-
-// last replaces the last operand.
-func last(to string) func(string) string {
-	return func(l string) string { return l[:strings.LastIndex(l, ",")] + ", " + to + ";" }
-}
-
 // descriptor sets what a descriptor says besides the address.
 func descriptor(lbo, sbo, swizzle uint64) func(string) string {
 	mode := map[uint64]uint64{128: 1, 64: 2}[swizzle]
-	return last(fmt.Sprintf("%#x", lbo>>4<<16|sbo>>4<<32|mode<<62))
+	return optest.Last(fmt.Sprintf("%#x", lbo>>4<<16|sbo>>4<<32|mode<<62))
 }
 
 // TestHopperPlantedBugs: what is left out or wrong in the kernels' synchronisation and
@@ -100,32 +62,33 @@ func TestHopperPlantedBugs(t *testing.T) {
 		n           int
 		change      func(string) string
 	}{
-		{"the first slice is not waited for", sim.AsyncHazard + sim.Uninitialised, NT, "@!p bra AGAIN", 0, drop},
-		{"the other slices are not waited for", sim.AsyncHazard + sim.Uninitialised, NT, "@!p bra AGAIN", 1, drop},
-		{"the producer does not wait for a free stage", sim.AsyncHazard + sim.Race + sim.BadMbarrier, NT, "@!p bra AGAIN", 2, drop},
-		{"the consumers' parity never turns", sim.AsyncHazard + sim.Race + sim.Uninitialised + sim.Deadlock + sim.BadMbarrier, NN, "try_wait.parity", 1, last("0")},
-		{"the producer's parity never turns", sim.AsyncHazard + sim.Race + sim.BadMbarrier + sim.Deadlock, NN, "try_wait.parity", 2, last("1")},
-		{"the producer waits for the other parity", sim.Deadlock, NN, "try_wait.parity", 2, last("0")},
-		{"fewer bytes expected than come", sim.Race + sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard, NT, "expect_tx", 0, last("16384")},
-		{"no bytes expected", sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard + sim.Uninitialised, TN, "expect_tx", 0, swap(".expect_tx", "")},
-		{"stages are never given back", sim.Deadlock, NT, "mbarrier.arrive.shared", 1, drop},
-		{"a tile's last stage is not given back", sim.Deadlock, NT, "mbarrier.arrive.shared", 0, drop},
-		{"a stage is given back by one warp for all", sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard, NT, "mbarrier.init", 1, last("1")},
-		{"a stage is given back before it was multiplied", sim.AsyncHazard + sim.Race, TN, "wgmma.wait_group", 2, swap(" 1;", " 7;")},
-		{"C is stored before the sums are there", sim.BadWgmma + sim.AsyncHazard + wrong, NT, "wgmma.wait_group", 1, drop},
-		{"no fence before the products", sim.BadWgmma, NN, "wgmma.fence", 0, drop},
-		{"products not committed", sim.Race + sim.BadWgmma + sim.AsyncHazard + wrong, NN, "wgmma.commit_group", 1, drop},
+		{"the first slice is not waited for", sim.AsyncHazard + sim.Uninitialised, NT, "@!p bra AGAIN", 0, optest.Drop},
+		{"the other slices are not waited for", sim.AsyncHazard + sim.Uninitialised, NT, "@!p bra AGAIN", 1, optest.Drop},
+		{"the producer does not wait for a free stage", sim.AsyncHazard + sim.Race + sim.BadMbarrier, NT, "@!p bra AGAIN", 2, optest.Drop},
+		{"the consumers' parity never turns", sim.AsyncHazard + sim.Race + sim.Uninitialised + sim.Deadlock + sim.BadMbarrier, NN, "try_wait.parity", 1, optest.Last("0")},
+		{"the producer's parity never turns", sim.AsyncHazard + sim.Race + sim.BadMbarrier + sim.Deadlock, NN, "try_wait.parity", 2, optest.Last("1")},
+		{"the producer waits for the other parity", sim.Deadlock, NN, "try_wait.parity", 2, optest.Last("0")},
+		{"fewer bytes expected than come", sim.Race + sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard, NT, "expect_tx", 0, optest.Last("16384")},
+		{"no bytes expected", sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard + sim.Uninitialised, TN, "expect_tx", 0, optest.Swap(".expect_tx", "")},
+		{"stages are never given back", sim.Deadlock, NT, "mbarrier.arrive.shared", 1, optest.Drop},
+		{"a tile's last stage is not given back", sim.Deadlock, NT, "mbarrier.arrive.shared", 0, optest.Drop},
+		{"a stage is given back by one warp for all", sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard, NT, "mbarrier.init", 1, optest.Last("1")},
+		{"a stage is given back before it was multiplied", sim.AsyncHazard + sim.Race, TN, "wgmma.wait_group", 2, optest.Swap(" 1;", " 7;")},
+		{"C is stored before the sums are there", sim.BadWgmma + sim.AsyncHazard + wrong, NT, "wgmma.wait_group", 1, optest.Drop},
+		{"no fence before the products", sim.BadWgmma, NN, "wgmma.fence", 0, optest.Drop},
+		{"products not committed", sim.Race + sim.BadWgmma + sim.AsyncHazard + wrong, NN, "wgmma.commit_group", 1, optest.Drop},
 		{"eight rows after half of them", wrong + sim.Uninitialised, NT, "or.b64", 1, descriptor(1, 512, 128)},
 		{"the other swizzle", wrong + sim.Uninitialised, NT, "or.b64", 0, descriptor(1, 1024, 64)},
 		{"the next 64 columns too near", wrong + sim.Uninitialised, NN, "or.b64", 1, descriptor(4096, 1024, 128)},
-		{"the operand not turned", wrong + sim.Uninitialised + sim.OutOfBounds, TN, "wgmma.mma_async", 2, swap("1, 1, 1, 1", "1, 1, 0, 1")},
-		{"no fence behind the barriers' initialisation", sim.ProxyHazard, NN, "fence.mbarrier_init", 0, drop},
-		{"no barrier behind the initialisation", sim.Race + sim.BadMbarrier, NN, "bar.sync", 0, drop},
+		{"the operand not turned", wrong + sim.Uninitialised + sim.OutOfBounds, TN, "wgmma.mma_async", 2, optest.Swap("1, 1, 1, 1", "1, 1, 0, 1")},
+		{"no fence behind the barriers' initialisation", sim.ProxyHazard, NN, "fence.mbarrier_init", 0, optest.Drop},
+		{"no barrier behind the initialisation", sim.Race + sim.BadMbarrier, NN, "bar.sync", 0, optest.Drop},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			whole := hopperFamily
 			defer func() { hopperFamily = whole }()
-			hopperFamily = ptx.New("mutant", edit(t, slimTile.kernels[c.tr], c.part, c.n, c.change))
+			kernel := slimTile.kernels[c.tr]
+			hopperFamily = ptx.New("mutant", optest.Plant(t, optest.Alone(bf16SM90a, kernel), kernel, c.part, c.n, c.change))
 			if kind, err := outcome(t, adversary(t, 1), deep(c.tr)); !strings.Contains(c.kinds, kind) {
 				t.Errorf("%s (%v), want %s", kind, err, c.kinds)
 			}
@@ -135,16 +98,10 @@ func TestHopperPlantedBugs(t *testing.T) {
 
 // outcome runs a product and names what became of it.
 func outcome(t *testing.T, dev *sim.Device, x matrices) (kind string, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			var f *sim.Fault
-			if err, _ = r.(error); !errors.As(err, &f) {
-				panic(r)
-			}
-			kind = f.Kind
-		}
-	}()
-	got := x.runBF16(t, dev)
+	var got []float32
+	if kind, err = optest.Fault(func() { got = x.runBF16(t, dev) }); kind != "" {
+		return kind, err
+	}
 	exact, _ := x.reference()
 	for i, v := range got {
 		if i%x.ldc < x.n && !(v-float32(exact[i]) < 1e-2 && v-float32(exact[i]) > -1e-2) {

@@ -1,11 +1,11 @@
 package xent_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
 	"dataflex/driver/sim"
+	"dataflex/kernels/optest"
 	"dataflex/kernels/ptx"
 	"dataflex/kernels/xent"
 )
@@ -48,31 +48,8 @@ func same(t *testing.T, got, want result) {
 	}
 }
 
-// nth edits the nth line (from 0) of a kernel that contains part.
-func nth(t *testing.T, kernel, part string, n int, edit func(string) string) func(string) string {
-	return func(text string) string {
-		lines, in := strings.Split(text, "\n"), false
-		for i, l := range lines {
-			if strings.Contains(l, ".entry") {
-				in = strings.Contains(l, kernel+"(")
-			}
-			if in && strings.Contains(l, part) {
-				if n == 0 {
-					lines[i] = edit(l)
-					return strings.Join(lines, "\n")
-				}
-				n--
-			}
-		}
-		t.Fatalf("%s has too few lines with %q", kernel, part)
-		return ""
-	}
-}
-
-func drop(string) string { return "" }
-
-func swap(from, to string) func(string) string {
-	return func(l string) string { return strings.Replace(l, from, to, 1) }
+func plant(t *testing.T, kernel, part string, n int, change func(string) string) func(string) string {
+	return func(text string) string { return optest.Plant(t, text, kernel, part, n, change) }
 }
 
 // TestBF16PlantedBugs: what is left out or wrong in the synchronisation is found.
@@ -84,27 +61,23 @@ func TestBF16PlantedBugs(t *testing.T) {
 		kinds      string
 		edit       func(string) string
 	}{
-		{"a wait for too few copies", 80, sim.AsyncHazard, nth(t, kernel80, "cp.async.wait_group", 0, swap(" 1", " 2"))},
-		{"no barrier before a slice is read", 80, sim.Race + sim.AsyncHazard + sim.Uninitialised, nth(t, kernel80, "bar.sync", 0, drop)},
-		{"no barrier before the stages are used again", 80, sim.Race, nth(t, kernel80, "bar.sync", 1, drop)},
-		{"no barrier before the largest is read", 80, sim.Race + sim.Uninitialised, nth(t, kernel80, "bar.sync", 2, drop)},
-		{"no barrier before the tile is stored", 80, sim.Race + sim.Uninitialised, nth(t, kernel80, "bar.sync", 3, drop)},
-		{"a slice's bytes miscounted", 90, sim.Deadlock + sim.BadMbarrier, nth(t, kernel90, "expect_tx", 0, func(l string) string { return l[:strings.LastIndex(l, ",")] + ", 49136;" })},
-		{"no wait for the products", 90, sim.AsyncHazard + sim.BadWgmma, nth(t, kernel90, "wgmma.wait_group", 1, drop)},
-		{"stages never given back", 90, sim.Deadlock, nth(t, kernel90, "mbarrier.arrive.shared", 0, drop)},
-		{"the barriers' initialisation not shown to all", 90, sim.Race + sim.BadMbarrier + sim.Uninitialised, nth(t, kernel90, "bar.sync", 0, drop)},
+		{"a wait for too few copies", 80, sim.AsyncHazard, plant(t, kernel80, "cp.async.wait_group", 0, optest.Swap(" 1", " 2"))},
+		{"no barrier before a slice is read", 80, sim.Race + sim.AsyncHazard + sim.Uninitialised, plant(t, kernel80, "bar.sync", 0, optest.Drop)},
+		{"no barrier before the stages are used again", 80, sim.Race, plant(t, kernel80, "bar.sync", 1, optest.Drop)},
+		{"no barrier before the largest is read", 80, sim.Race + sim.Uninitialised, plant(t, kernel80, "bar.sync", 2, optest.Drop)},
+		{"no barrier before the tile is stored", 80, sim.Race + sim.Uninitialised, plant(t, kernel80, "bar.sync", 3, optest.Drop)},
+		{"a slice's bytes miscounted", 90, sim.Deadlock + sim.BadMbarrier, plant(t, kernel90, "expect_tx", 0, optest.Last("49136"))},
+		{"no wait for the products", 90, sim.AsyncHazard + sim.BadWgmma, plant(t, kernel90, "wgmma.wait_group", 1, optest.Drop)},
+		{"stages never given back", 90, sim.Deadlock, plant(t, kernel90, "mbarrier.arrive.shared", 0, optest.Drop)},
+		{"the barriers' initialisation not shown to all", 90, sim.Race + sim.BadMbarrier + sim.Uninitialised, plant(t, kernel90, "bar.sync", 0, optest.Drop)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			xent.Mutate(t, c.capability, c.edit)
 			x := newBF16(33, xent.Params{Rows: 20, Hidden: 456, Vocab: 130}, 0.5)
-			defer func() {
-				err, _ := recover().(error)
-				var f *sim.Fault
-				if !errors.As(err, &f) || !strings.Contains(c.kinds, f.Kind) {
-					t.Errorf("%v, want %s", err, c.kinds)
-				}
-			}()
-			runBF16(t, adversary(t, 0, c.capability), x)
+			kind, err := optest.Fault(func() { runBF16(t, adversary(t, 0, c.capability), x) })
+			if kind == "" || !strings.Contains(c.kinds, kind) {
+				t.Errorf("%v, want %s", err, c.kinds)
+			}
 		})
 	}
 }
