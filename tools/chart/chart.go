@@ -68,7 +68,10 @@ func Lines(path string, a Axes, lines []Line) error {
 
 // Bars draws a group of bars for every name, and limits as dashed lines across.
 func Bars(path string, a Axes, groups []string, series []Series, limits map[string]float64) error {
-	const room = 0.8 // of the distance between groups is filled
+	const (
+		room     = 0.8  // of the distance between groups is filled
+		headroom = 1.18 // for the legend
+	)
 	p := a.plot()
 	width := picture / font.Length(len(groups)+1) * room / font.Length(len(series))
 	for i, s := range series {
@@ -79,7 +82,7 @@ func Bars(path string, a Axes, groups []string, series []Series, limits map[stri
 		offset := float64(i) - float64(len(series)-1)/2
 		bars.Color, bars.LineStyle.Width, bars.Offset = plotutil.SoftColors[i%len(plotutil.SoftColors)], 0, width*font.Length(offset)
 		p.Add(bars)
-		if len(series) > 1 || s.Name != "" {
+		if s.Name != "" {
 			p.Legend.Add(s.Name, bars)
 		}
 		if s.Low != nil {
@@ -97,6 +100,7 @@ func Bars(path string, a Axes, groups []string, series []Series, limits map[stri
 		p.Legend.Add(name, line)
 		p.Y.Max = math.Max(p.Y.Max, y)
 	}
+	p.Y.Max *= headroom
 	p.NominalX(groups...)
 	p.X.Min, p.X.Max = -0.6, float64(len(groups))-0.4
 	if a.Floor != nil {

@@ -1,6 +1,9 @@
 package main
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // experiment is a question put to several methods under every seed.
 type experiment struct {
@@ -75,9 +78,9 @@ func selectionClaims() []claim {
 }
 
 func niceClaims() []claim {
-	const setting = "20 answers, reward by a program"
+	const setting = "20 answers, reward by a program; family " + niceTarget
 	little := func(c claim) claim {
-		c.setting, c.open = c.setting+"; "+niceLittle, true
+		c.setting, c.open = strings.Replace(c.setting, niceTarget, niceLittle, 1), true
 		return c
 	}
 	return []claim{
@@ -85,21 +88,25 @@ func niceClaims() []claim {
 		lower("nice", setting, "eval loss", niceTarget+" nice loss", niceTarget+" random loss", "random", ""),
 		little(family("nice", setting, niceLittle+" nice", twice, "its answers are right by half and the rewards say little about which rows help")),
 		little(lower("nice", setting, "eval loss", niceLittle+" nice loss", niceLittle+" random loss", "random", "")),
-		little(lower("less", "for comparison", "eval loss", niceLittle+" less loss", niceLittle+" random loss", "random", "more rows of this family teach little")),
+		little(lower("less", "for comparison; family "+niceTarget, "eval loss", niceLittle+" less loss", niceLittle+" random loss", "random", "more rows of this family teach little")),
 	}
 }
 
 func refusalClaims() []claim {
 	lose := func(strategy, why string) claim {
-		c := lower("loss", strategy, "loss on clean rows", "refusals "+strategy, "refusals unweighted", "unweighted", why)
+		c := lower("loss", strategy, "loss on clean rows, 30 % refusals", "refusals "+strategy, "refusals unweighted", "unweighted", why)
 		c.open = true
 		return c
 	}
+	all := lower("adapt", "τ 1, anchors of the family", "loss on clean rows of all families, 30 % refusals", "refusals adapt", "refusals unweighted", "unweighted",
+		"rows unlike the anchors weigh less, clean ones too")
+	all.open = true
 	return []claim{
 		lower("loss", "linupper, r 1", "loss on clean rows, 30 % refusals", "refusals linupper", "refusals unweighted", "unweighted", ""),
 		lose("quadratic", ""),
-		lose("extremes", ""),
+		lose("extremes", "it favours both ends, refusals among them"),
 		lower("adapt", "τ 1, anchors of the family", "loss on clean rows of the family, 30 % refusals", "refusals adapt family", "refusals unweighted family", "unweighted", ""),
+		all,
 	}
 }
 

@@ -2,7 +2,7 @@
 // whose truth is known, over several seeds, through the trainer that users run, in
 // mode faithful. One setting per method serves all seeds.
 //
-//	proof [--out saves/proof] [--seeds 3] [--only selection,mixture,…]
+//	proof [--out saves/proof] [--seeds 3] [--first 1] [--only selection,mixture,…]
 //	      [--pictures tools/proof] [--workspace WORKSPACE.md] [--again]
 //
 // It writes trials.json, the pictures and table.md into --out, and where --pictures and
@@ -35,7 +35,8 @@ import (
 type options struct {
 	out, model          string
 	pictures, workspace string
-	seeds, workers      int
+	first, seeds        int
+	workers             int
 	only                []string
 	again               bool
 }
@@ -49,7 +50,8 @@ func main() {
 	pflag.StringVar(&o.model, "model", "tools/dataflex-demo/model", "the tiny model that the runs start from")
 	pflag.StringVar(&o.pictures, "pictures", "", "write the pictures here, too")
 	pflag.StringVar(&o.workspace, "workspace", "", "put the table between the proof marks of this file, too")
-	pflag.IntVar(&o.seeds, "seeds", 3, "how many seeds, from 1")
+	pflag.IntVar(&o.seeds, "seeds", 3, "how many seeds")
+	pflag.IntVar(&o.first, "first", 1, "the first seed")
 	pflag.IntVar(&o.workers, "workers", runtime.NumCPU(), "trials at a time, of one thread each")
 	pflag.StringSliceVar(&o.only, "only", nil, "these experiments alone: "+strings.Join(names(experiments), ", "))
 	pflag.BoolVar(&o.again, "again", false, "run nothing: judge and draw what --out holds from before")
@@ -86,8 +88,8 @@ func prove(ctx context.Context, o options) error {
 		m, err = read(o.out)
 	} else {
 		if m.Trials, err = measure(ctx, o, chosen); err == nil {
-			m.Facts = fmt.Sprintf("%d seeds; %v, %v of the processor's time, with %d workers of one thread, %s.",
-				o.seeds, time.Since(started).Round(time.Second), processorTime().Round(time.Second), o.workers, time.Now().Format(time.DateOnly))
+			m.Facts = fmt.Sprintf("Seeds %d to %d; %v, %v of the processor's time, with %d workers of one thread, %s.",
+				o.first, o.first+o.seeds-1, time.Since(started).Round(time.Second), processorTime().Round(time.Second), o.workers, time.Now().Format(time.DateOnly))
 			err = m.write(o.out)
 		}
 	}
@@ -121,7 +123,7 @@ func measure(ctx context.Context, o options, chosen []experiment) (map[string][]
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(o.workers)
 	for _, e := range chosen {
-		for seed := 1; seed <= o.seeds; seed++ {
+		for seed := o.first; seed < o.first+o.seeds; seed++ {
 			t := newTrial()
 			out[e.name] = append(out[e.name], t)
 			work.Go(func() error { return o.attempt(ctx, e, seed, t) })

@@ -7,19 +7,19 @@ import (
 // drawSelection shows what share of the picks is of the evaluation's family.
 func drawSelection(path string, trials []*trial) error {
 	methods := []string{"random", "less", "near", "tsds", "cluster_less", "zeroth", "zeroth-1"}
-	return bars(path, chart.Axes{Title: "Rows of the evaluation's family among the picks", Y: "share"}, methods, trials, map[string]float64{"base rate": base}, part{"", " share"})
+	return bars(path, chart.Axes{Title: "Rows of the evaluation's family among the picks", Y: "share"}, methods, trials, map[string]float64{"base rate": base}, part{"", "", " share"})
 }
 
 // drawNice shows the same for the two families that NICE is asked for.
 func drawNice(path string, trials []*trial) error {
 	return bars(path, chart.Axes{Title: "Rows of the evaluation's family among the picks, rewards in place of answers", Y: "share"}, []string{"random", "less", "nice"}, trials,
-		map[string]float64{"base rate": base}, part{niceTarget + " ", " share"}, part{niceLittle + " ", " share"})
+		map[string]float64{"base rate": base}, part{"eval of " + niceTarget, niceTarget + " ", " share"}, part{"eval of " + niceLittle, niceLittle + " ", " share"})
 }
 
 func drawMixture(path string, trials []*trial) error {
 	groups := append([]string{}, domains...)
 	return bars(path, chart.Axes{Title: "Perplexity of every domain after the same number of steps", Y: "perplexity"}, append(groups, "mean", "worst"), trials, nil,
-		part{"uniform ", ""}, part{"doremi ", ""}, part{"odm ", ""})
+		part{"uniform", "uniform ", ""}, part{"doremi", "doremi ", ""}, part{"odm", "odm ", ""})
 }
 
 // drawBands shows how delta_loss's window slides.
@@ -42,16 +42,16 @@ func drawExperts(path string, trials []*trial) error {
 
 func drawRefusals(path string, trials []*trial) error {
 	return bars(path, chart.Axes{Title: "30 % refusals: loss on clean rows", Y: "loss"}, []string{"unweighted", "linupper", "quadratic", "extremes", "adapt"}, trials, nil,
-		part{"refusals ", ""}, part{"refusals ", " family"})
+		part{"all families", "refusals ", ""}, part{"the anchors' family", "refusals ", " family"})
 }
 
 func drawSwaps(path string, trials []*trial) error {
 	return bars(path, chart.Axes{Title: "30 % swapped answers: loss on clean rows", Y: "loss"}, []string{"unweighted", "linupper", "quadratic", "adapt"}, trials, nil,
-		part{"swaps ", ""}, part{"swaps ", " family"})
+		part{"all families", "swaps ", ""}, part{"the anchors' family", "swaps ", " family"})
 }
 
-// part makes of a group's name the key of a value.
-type part struct{ before, after string }
+// part is one bar of every group; it makes of the group's name the key of a value.
+type part struct{ name, before, after string }
 
 // bars draws a bar for every group and part, from the lowest seed to the highest.
 func bars(path string, a chart.Axes, groups []string, trials []*trial, limits map[string]float64, parts ...part) error {
@@ -59,10 +59,7 @@ func bars(path string, a chart.Axes, groups []string, trials []*trial, limits ma
 	a.Floor = &floor
 	var series []chart.Series
 	for _, p := range parts {
-		s := chart.Series{}
-		if len(parts) > 1 {
-			s.Name = p.before + p.after
-		}
+		s := chart.Series{Name: p.name}
 		for _, g := range groups {
 			mean, low, high := spread(trials, p.before+g+p.after)
 			s.Y, s.Low, s.High = append(s.Y, mean), append(s.Low, low), append(s.High, high)
