@@ -72,7 +72,7 @@ func selectionClaims() []claim {
 	one := family("zeroth", "1 direction", "zeroth-1", twice, "one number of every gradient is known; its sign decides")
 	one.open = true
 	again := family("less", "Adam, a selection every 4 steps", "less-often", enough,
-		"a row whose gradient has vanished has the momentum as its direction, which by then is the family's; faithful to the paper's Γ, which there meets momentum of random rows only")
+		"by the paper's Γ a row without a gradient has the momentum as its direction, which by then is the family's; sgd knows no momentum")
 	again.open = true
 	return append(out, one, again, family("less", "sgd, a selection every 4 steps", "less-often-sgd", enough, ""))
 }
@@ -86,7 +86,7 @@ func niceClaims() []claim {
 	return []claim{
 		family("nice", setting, niceTarget+" nice", twice, ""),
 		lower("nice", setting, "eval loss", niceTarget+" nice loss", niceTarget+" random loss", "random", ""),
-		little(family("nice", setting, niceLittle+" nice", twice, "its answers are right by half and the rewards say little about which rows help")),
+		little(family("nice", setting, niceLittle+" nice", twice, "its answers already earn more than half of the reward (seed 1)")),
 		little(lower("nice", setting, "eval loss", niceLittle+" nice loss", niceLittle+" random loss", "random", "")),
 		little(lower("less", "for comparison; family "+niceTarget, "eval loss", niceLittle+" less loss", niceLittle+" random loss", "random", "more rows of this family teach little")),
 	}
