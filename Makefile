@@ -6,6 +6,7 @@
 # make lint     go vet, staticcheck, gofumpt
 # make cuda     the programs with the CUDA driver in them (no GPU has run them yet)
 # make test-cuda  the CUDA driver against a fake libcuda
+# make test-simcuda  the same and some kernels against one whose GPU is the interpreter
 # make kernels  PTX from the CUDA sources, with clang
 # make gpu-bundle  bin/gpu: what to copy to a machine with an NVIDIA GPU and run there (./run)
 # make ptxas    NVIDIA's assembler on every kernel: no GPU, fetched once with pip; the kernels' budget and its table
@@ -16,7 +17,7 @@ REF_PYTHON ?= python3
 BENCH_PYTHON ?=
 VERSION    := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all cuda demo demo-model proof test test-cuda bench lint golden kernels ptxas gpu-bundle clean
+.PHONY: all cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
 
 all:
 	$(GO) build -trimpath -ldflags "-X dataflex/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
@@ -77,11 +78,19 @@ CUDA_ENV  = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g '-I$(CUDA_DIR)/include' -DDATAFLEX_
 cuda:
 	$(CUDA_ENV) $(GO) build -tags cuda -trimpath -ldflags "-X dataflex/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli
 
+# What to copy to a machine with a GPU.
 gpu-bundle:
 	$(CUDA_ENV) $(GO) run ./tools/gpubundle/build -o bin/gpu -version "$(VERSION)"
 
 test-cuda:
 	$(CUDA_ENV) $(GO) test -tags cuda ./driver/cuda ./third_party/cuda/...
+
+# What a GPU would run, through the driver's API, on a driver library whose GPU is the interpreter.
+SIMCUDA := $(CURDIR)/bin/simcuda/libcuda.so.1
+test-simcuda:
+	$(GO) build -tags simcuda -buildmode=c-shared -o $(SIMCUDA) ./tools/simcuda
+	$(CUDA_ENV) DATAFLEX_LIBCUDA=$(SIMCUDA) GODEBUG=asyncpreemptoff=1 DATAFLEX_TEST_DEVICE=cuda \
+		$(GO) test -count=1 -tags cuda ./driver/cuda ./kernels/dev ./kernels/peak ./kernels/norm ./kernels/cast
 
 clean:
 	rm -rf bin
