@@ -11,3 +11,14 @@
 // missing wait does not show: driver/cuda/testdata/fakecuda is for that. A kernel's fault
 // is written to stderr and spoils the context.
 package main
+
+import (
+	"fmt"
+	"os"
+)
+
+// main is not called in a shared library.
+func main() {
+	fmt.Fprintln(os.Stderr, "simcuda is a shared library: go doc ./tools/simcuda says how it is built")
+	os.Exit(2)
+}

@@ -19,8 +19,6 @@ import (
 	"dataflex/driver/sim"
 )
 
-func main() {}
-
 // Results of the driver API.
 const (
 	success        = 0
