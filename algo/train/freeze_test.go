@@ -23,8 +23,10 @@ func TestFreezeNames(t *testing.T) {
 		{[]string{"freeze_extra_modules=norm"}, regexp.MustCompile(last + `|norm`)},
 		{[]string{"freeze_trainable_layers=-1", "freeze_trainable_modules=mlp,input_layernorm"}, regexp.MustCompile(`\.0\.(mlp|input_layernorm)`)},
 	} {
-		f.must(append([]string{"finetuning_type=freeze", "freeze_trainable_layers=1", "train_type=static", "max_steps=1", "overwrite_output_dir=true",
-			"learning_rate=1e-2", "lr_scheduler_type=constant", "warmup_ratio=0"}, c.args...)...)
+		f.must(append([]string{
+			"finetuning_type=freeze", "freeze_trainable_layers=1", "train_type=static", "max_steps=1", "overwrite_output_dir=true",
+			"learning_rate=1e-2", "lr_scheduler_type=constant", "warmup_ratio=0",
+		}, c.args...)...)
 		after := tensors(t, filepath.Join(f.dir, "out"))
 		for name, was := range base {
 			if changed := !slices.Equal(was, after[name]); changed != c.trains.MatchString(name) {
