@@ -5,6 +5,15 @@ package data
 // IgnoreIndex marks a label that is not trained on.
 const IgnoreIndex = -100
 
+// Unlabelled is the labels of n tokens none of which is trained on.
+func Unlabelled(n int) []int32 {
+	labels := make([]int32, n)
+	for i := range labels {
+		labels[i] = IgnoreIndex
+	}
+	return labels
+}
+
 // Role says who speaks, in LLaMA-Factory's terms.
 type Role string
 

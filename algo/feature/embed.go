@@ -79,7 +79,7 @@ func (e *Embedder) Embed(ctx context.Context, texts []string) (neighbor.Vectors,
 		if len(ids) == 0 {
 			return neighbor.Vectors{}, fmt.Errorf("text %d is empty", i)
 		}
-		rows[i] = data.Example{ID: data.ID{Dataset: "texts", Row: i}, InputIDs: ids, Labels: unlabelled(len(ids))}
+		rows[i] = data.Example{ID: data.ID{Dataset: "texts", Row: i}, InputIDs: ids, Labels: data.Unlabelled(len(ids))}
 	}
 	p := VectorPass{
 		Pass:  Pass{Device: e.device, Model: e.model, Tokens: e.options.Tokens, Log: e.options.Log},
@@ -117,14 +117,6 @@ func prefix(full, own []int32) int {
 		}
 	}
 	return 0
-}
-
-func unlabelled(n int) []int32 {
-	l := make([]int32, n)
-	for i := range l {
-		l[i] = data.IgnoreIndex
-	}
-	return l
 }
 
 // declaredPooling reads sentence-transformers' 1_Pooling/config.json.

@@ -49,7 +49,7 @@ type Model struct {
 	tmpl *template.Template // nil with Text
 }
 
-// NewModel checks that dir holds what NewModel's caller will ask for later.
+// NewModel checks dir short of its weights, which Score reads: a run fails at its start.
 func NewModel(dev driver.Device, dir string, opt ModelOptions) (*Model, error) {
 	labels, err := decoder.CheckClassifier(dir)
 	if err != nil {
@@ -83,7 +83,7 @@ func (m *Model) Score(ctx context.Context, cases []Case) ([]float64, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reward model %s: answer %d: %w", m.dir, i, err)
 		}
-		rows[i] = unlabelled(ids)
+		rows[i] = data.Example{InputIDs: ids, Labels: data.Unlabelled(len(ids))}
 	}
 	judge, err := decoder.LoadClassifier(m.dev, m.dir)
 	if err != nil {
@@ -104,14 +104,6 @@ func (m *Model) Score(ctx context.Context, cases []Case) ([]float64, error) {
 		}
 	}
 	return out, check(out, len(cases))
-}
-
-func unlabelled(ids []int32) data.Example {
-	labels := make([]int32, len(ids))
-	for i := range labels {
-		labels[i] = data.IgnoreIndex
-	}
-	return data.Example{InputIDs: ids, Labels: labels}
 }
 
 func (m *Model) tokens(c Case) ([]int32, error) {

@@ -346,9 +346,6 @@ func (s *nice) meanGradients(ctx context.Context, answers []answer) ([][]float64
 func (a answer) example(id data.ID) data.Example {
 	ex := data.Example{ID: id}
 	ex.InputIDs = append(append(ex.InputIDs, a.prompt...), a.tokens...)
-	for range a.prompt {
-		ex.Labels = append(ex.Labels, data.IgnoreIndex)
-	}
-	ex.Labels = append(ex.Labels, a.tokens...)
+	ex.Labels = append(data.Unlabelled(len(a.prompt)), a.tokens...)
 	return ex
 }

@@ -78,6 +78,12 @@ func tensors(t *testing.T, dir string) map[string][]float32 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return read(t, w)
+}
+
+// read is everything in w, which it closes.
+func read(t *testing.T, w *checkpoint.Weights) map[string][]float32 {
+	t.Helper()
 	defer w.Close()
 	out := map[string][]float32{}
 	for _, name := range w.Names() {

@@ -236,14 +236,5 @@ func weights(t *testing.T, dir string) map[string][]float32 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
-	out := map[string][]float32{}
-	for _, name := range w.Names() {
-		shape, _ := w.Shape(name)
-		out[name] = make([]float32, shape[0]*shape[1])
-		if err := w.ReadFloat32(name, out[name]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return out
+	return read(t, w)
 }
