@@ -10,17 +10,19 @@
 # make kernels  PTX from the CUDA sources, with clang
 # make gpu-bundle  bin/gpu: what to copy to a machine with an NVIDIA GPU and run there (./run)
 # make ptxas    NVIDIA's assembler on every kernel: no GPU, fetched once with pip; the kernels' budget and its table
+# make module-path TO=github.com/you/dataflex  gives the module another import path (its only other home is go.mod)
 # make golden   the reference values again (REF_PYTHON needs torch; never needed to test)
 
 GO         ?= go
 REF_PYTHON ?= python3
 BENCH_PYTHON ?=
+MODULE     := $(shell $(GO) list -m)
 VERSION    := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
+.PHONY: all module-path cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
 
 all:
-	$(GO) build -trimpath -ldflags "-X dataflex/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
+	$(GO) build -trimpath -ldflags "-X $(MODULE)/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
 
 demo: all
 	./bin/dataflex-demo
@@ -76,7 +78,7 @@ CUDA_REV  = $(shell cat $(CUDA_DIR)/include/*.h | cksum | cut -d' ' -f1)
 CUDA_ENV  = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g '-I$(CUDA_DIR)/include' -DDATAFLEX_CUDA_REV=$(CUDA_REV)" CGO_LDFLAGS="-Wl,--as-needed '-L$(CUDA_DIR)/lib'"
 # The programs with the CUDA driver in them; they run without one, too.
 cuda:
-	$(CUDA_ENV) $(GO) build -tags cuda -trimpath -ldflags "-X dataflex/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli
+	$(CUDA_ENV) $(GO) build -tags cuda -trimpath -ldflags "-X $(MODULE)/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli
 
 # What to copy to a machine with a GPU.
 gpu-bundle:
@@ -91,6 +93,13 @@ test-simcuda:
 	$(GO) build -tags simcuda -buildmode=c-shared -o $(SIMCUDA) ./tools/simcuda
 	$(CUDA_ENV) DATAFLEX_LIBCUDA=$(SIMCUDA) GODEBUG=asyncpreemptoff=1 DATAFLEX_TEST_DEVICE=cuda \
 		$(GO) test -count=1 -tags cuda ./driver/cuda ./kernels/dev ./kernels/peak ./kernels/norm ./kernels/cast
+
+# dataflex.dev/dataflex stands for the path that the project will be published under.
+module-path:
+	@test -n "$(TO)" || { echo "make module-path TO=github.com/you/dataflex" >&2; exit 1; }
+	git grep -lF '"$(MODULE)/' -- '*.go' | xargs sed -i 's#"$(MODULE)/#"$(TO)/#g'
+	$(GO) mod edit -module "$(TO)"
+	$(GO) tool gofumpt -w .
 
 clean:
 	rm -rf bin

@@ -1,4 +1,4 @@
-module dataflex
+module dataflex.dev/dataflex
 
 go 1.26.0
 

@@ -11,11 +11,11 @@ import (
 	"encoding/json"
 	"log/slog"
 
-	"dataflex/data"
-	"dataflex/data/tokenizer"
-	"dataflex/driver"
-	"dataflex/model/decoder"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/decoder"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // Mode says which of a method's two readings is meant.

@@ -3,7 +3,7 @@ package algo
 import (
 	"context"
 
-	"dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/batch"
 )
 
 // Domain is one data set of a mixture.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"sync"
 
-	"dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/config"
 )
 
 // A method is built for a run from its parameters in components.yaml; those that

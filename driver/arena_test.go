@@ -4,8 +4,8 @@ import (
 	"testing"
 	"unsafe"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 func TestArenaHandsOutDisjointAlignedMemory(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"cmp"
 	"slices"
 
-	"dataflex/data"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // Micro is a packed micro-batch and what the loop needs to know of its rows.

@@ -12,10 +12,10 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/algo/neighbor"
-	"dataflex/data/rng"
-	"dataflex/driver"
-	"dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/gemm"
 )
 
 // Method is a way to partition.

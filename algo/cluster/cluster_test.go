@@ -8,11 +8,11 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/algo/neighbor"
-	"dataflex/data/rng"
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // upstream is what upstream's own code makes of testdata/vectors.npy (derive.py).

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/algo/neighbor"
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 // Strategy says which rows stand for their cluster.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"sync"
 
-	"dataflex/data/yamlfile"
+	"dataflex.dev/dataflex/data/yamlfile"
 )
 
 // defaults are the table's defaults, read as YAML.

@@ -6,7 +6,7 @@ import (
 	"sort"
 	"strings"
 
-	"dataflex/data/yamlfile"
+	"dataflex.dev/dataflex/data/yamlfile"
 )
 
 // Component is one entry of components.yaml: a method and its parameters.

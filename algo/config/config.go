@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/data/yamlfile"
+	"dataflex.dev/dataflex/data/yamlfile"
 )
 
 // Values of stage, finetuning_type, the *_strategy keys and train_type.

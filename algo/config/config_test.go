@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/data/yamlfile"
+	"dataflex.dev/dataflex/data/yamlfile"
 )
 
 // minimal is a configuration with nothing wrong; the tests lay their keys over it.

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"dataflex/data/yamlfile"
+	"dataflex.dev/dataflex/data/yamlfile"
 )
 
 // derive fills in what follows from other keys, as LLaMA-Factory and Hugging Face do

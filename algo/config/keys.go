@@ -3,7 +3,7 @@ package config
 import (
 	"strings"
 
-	"dataflex/data/yamlfile"
+	"dataflex.dev/dataflex/data/yamlfile"
 )
 
 // Status says what becomes of a key.

@@ -5,7 +5,7 @@ import (
 	"os"
 	"testing"
 
-	"dataflex/data/yamlfile"
+	"dataflex.dev/dataflex/data/yamlfile"
 )
 
 // ownDefaults are the keys whose default differs from upstream's, and why.

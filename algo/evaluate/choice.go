@@ -7,7 +7,7 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // Tokenizer is what multiple choice needs of one.

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/data"
-	"dataflex/data/tokenizer"
-	"dataflex/driver/cpu"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // demo is the demo's model, which is small and part of the project.

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/algo/batch"
-	"dataflex/data"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // maxTokens is how many tokens a pass computes at most, unless one row is longer.

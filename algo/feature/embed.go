@@ -11,11 +11,11 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/algo/neighbor"
-	"dataflex/data"
-	"dataflex/data/tokenizer"
-	"dataflex/driver"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // EmbedOptions vary how texts become vectors.

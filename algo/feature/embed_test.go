@@ -7,8 +7,8 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/algo/neighbor"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // golden is a real tokenizer and model, outside the repository.

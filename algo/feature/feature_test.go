@@ -12,10 +12,10 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo/batch"
-	"dataflex/data"
-	"dataflex/kernels/gradproj"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // A row's loss is the mean over its labelled tokens, alone or in any batch; NaN

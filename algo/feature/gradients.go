@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/algo/batch"
-	"dataflex/data"
-	"dataflex/driver"
-	"dataflex/kernels/gradproj"
-	"dataflex/kernels/reduce"
-	"dataflex/model/decoder"
-	"dataflex/model/optim"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/model/decoder"
+	"dataflex.dev/dataflex/model/optim"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // Direction turns a gradient into the step Adam would take with it (LESS,

@@ -11,10 +11,10 @@ import (
 	"math"
 	"time"
 
-	"dataflex/algo/batch"
-	"dataflex/data"
-	"dataflex/driver"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // DefaultTokens is how many tokens a pass sends through the model at once: past

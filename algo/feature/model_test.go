@@ -13,11 +13,11 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/data"
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/model/checkpoint"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 const (

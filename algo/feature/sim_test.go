@@ -5,13 +5,13 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/driver/sim"
-	"dataflex/kernels/gradproj"
-	"dataflex/kernels/ptx"
-	"dataflex/kernels/reduce"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // small is a device with room for the gradients of three rows at once.

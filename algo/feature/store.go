@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Store is a table of float32 rows on disk that survives a kill: rows of a

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"sync"
 
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 // TRAK draws the matrix of traker's BasicProjector on a CPU: blocks of 128

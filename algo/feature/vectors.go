@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"slices"
 
-	"dataflex/algo/batch"
-	"dataflex/algo/neighbor"
-	"dataflex/data"
-	"dataflex/driver"
-	"dataflex/kernels/pool"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/pool"
 )
 
 // Pooling says how a row's hidden states become one vector.

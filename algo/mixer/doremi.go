@@ -9,12 +9,12 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/algo"
-	"dataflex/algo/batch"
-	"dataflex/algo/config"
-	"dataflex/algo/report"
-	"dataflex/model/checkpoint"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 func init() { algo.RegisterMixer("doremi", newDoReMi) }

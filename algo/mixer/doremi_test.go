@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // made builds doremi on a tiny model with another as the reference.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"dataflex/algo/report"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // journal is a file of one JSON object a line in output_dir. A run that goes on from a

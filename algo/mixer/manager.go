@@ -6,8 +6,8 @@ import (
 	"math"
 	"strings"
 
-	"dataflex/algo"
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 // The rules of mixture_sample_rule.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
+	"dataflex.dev/dataflex/algo"
 )
 
 // domainsOf makes domains of the given sizes over consecutive rows.

@@ -18,8 +18,8 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/algo"
-	"dataflex/data"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/data"
 )
 
 // StepWeigher is a mixer that weighs the domains in the loss of every step.

@@ -7,14 +7,14 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/algo"
-	"dataflex/algo/batch"
-	"dataflex/algo/config"
-	"dataflex/algo/feature"
-	"dataflex/algo/report"
-	"dataflex/data"
-	"dataflex/data/rng"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 func init() { algo.RegisterMixer("dynamic_moe", newDynamicMoE) }

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/data"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // TestMoEByHand: loads (1,0) and (0,1) are √2 apart; Δ = √2/2 for both, so equal

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/report"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/report"
 )
 
 func init() { algo.RegisterMixer("odm", newODM) }

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 // costs is a micro-batch of rows of the pool with the same loss for every token of a

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 func init() { algo.RegisterMixer("random", newRandom) }

@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"dataflex/algo"
+	"dataflex.dev/dataflex/algo"
 )
 
 // recorded is testdata/recorded.json.

@@ -9,12 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/algo/batch"
-	"dataflex/data/rng"
-	"dataflex/driver/cpu"
-	"dataflex/model/decoder"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/decoder"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // TestReplay trains as upstream's own runs did and asks the mixer at the same steps:

@@ -9,13 +9,13 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/data"
-	"dataflex/data/dataset"
-	"dataflex/data/processor"
-	"dataflex/data/rng"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // golden is the folder of recorded runs, where it exists.

@@ -3,8 +3,8 @@ package mixer
 import (
 	"context"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
 )
 
 func init() { algo.RegisterMixer("static", newStatic) }

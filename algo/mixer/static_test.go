@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
+	"dataflex.dev/dataflex/algo"
 )
 
 func staticShares(t *testing.T, params ...string) []float64 {

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/algo/batch"
-	"dataflex/algo/config"
-	"dataflex/data"
-	"dataflex/driver/cpu"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 const testVocab = 40

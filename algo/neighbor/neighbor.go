@@ -11,11 +11,11 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/data/npy"
-	"dataflex/driver"
-	"dataflex/kernels/gemm"
-	"dataflex/kernels/topk"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/topk"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Vectors is N rows of Dim numbers, one after the other.

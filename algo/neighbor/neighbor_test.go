@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/data/npy"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // The file is the one upstream's own offline script writes when its approximate

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // CardName is the model card's file name.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"strings"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // keepLines rewrites a file with the lines that keep accepts; a line that is no

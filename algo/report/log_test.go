@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"dataflex/algo"
-	"dataflex/data"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/data"
 )
 
 func TestClockIsPythonsTimedelta(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"dataflex/algo"
-	"dataflex/data"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/data"
 )
 
 // Picks appends to selected_rows.jsonl: one line per chosen row, saying when, at

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"dataflex/data"
+	"dataflex.dev/dataflex/data"
 )
 
 // picked is a selection as selected_rows.jsonl tells it.

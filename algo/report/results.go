@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // WriteResults writes <split>_results.json and merges it into all_results.json,

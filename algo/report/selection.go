@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // StepFile is upstream's step_N.json and, beside it, what the choice depends on.

@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 
-	"dataflex/data"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // SelectionReportName is the file's name in the output folder.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/data"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/data"
 )
 
 func TestSelectionReportsNumbers(t *testing.T) {

@@ -6,12 +6,12 @@ import (
 	"math"
 	"strings"
 
-	"dataflex/algo/batch"
-	"dataflex/data"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
-	"dataflex/driver"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // ModelOptions say how a reward model is asked.

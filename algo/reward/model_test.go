@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // judgeFolder is a classifier of model/decoder/testdata with a tokenizer of one token a

@@ -8,15 +8,15 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/algo"
-	"dataflex/algo/cluster"
-	"dataflex/algo/config"
-	"dataflex/algo/feature"
-	"dataflex/algo/neighbor"
-	"dataflex/data"
-	"dataflex/data/npy"
-	"dataflex/data/rng"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/cluster"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 func init() { algo.RegisterSelector("cluster_less", newClusterLESS) }

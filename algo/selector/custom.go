@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"time"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/feature"
-	"dataflex/algo/program"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/algo/program"
 )
 
 func init() { algo.RegisterSelector("custom", newCustom) }

@@ -8,10 +8,10 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/feature"
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 func init() { algo.RegisterSelector("delta_loss", newDeltaLoss) }

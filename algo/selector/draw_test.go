@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/data/npy"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/data/npy"
 )
 
 // The window of upstream's calculate_window_position, by hand: n 120, 20 %, three

@@ -3,7 +3,7 @@ package selector
 import (
 	"testing"
 
-	"dataflex/algo"
+	"dataflex.dev/dataflex/algo"
 )
 
 // RunForTest is a run with a model, for tests from outside.

@@ -11,10 +11,10 @@ import (
 	"path/filepath"
 	"slices"
 
-	"dataflex/algo"
-	"dataflex/algo/report"
-	"dataflex/model/checkpoint"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // trained is a checkpoint of an earlier run of this program.

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/feature"
-	"dataflex/data"
-	"dataflex/driver"
-	"dataflex/kernels/gradproj"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // influence is what the gradient-based selectors share: how a row's gradient

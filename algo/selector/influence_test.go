@@ -11,14 +11,14 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/algo/batch"
-	"dataflex/data"
-	"dataflex/driver/sim"
-	"dataflex/kernels/ptx"
-	"dataflex/model/checkpoint"
-	"dataflex/model/decoder"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/decoder"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // gradients is every row's gradient of its mean loss, one backward pass per row,

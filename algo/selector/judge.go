@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/reward"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/reward"
 )
 
 // newReward reads which reward a component wants. remote says that it may answer

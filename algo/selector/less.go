@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 	"slices"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/feature"
-	"dataflex/kernels/gradproj"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 func init() { algo.RegisterSelector("less", newLESS) }

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/feature"
-	"dataflex/data/rng"
-	"dataflex/data/torchsort"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/data/torchsort"
 )
 
 func init() { algo.RegisterSelector("loss", newLoss) }

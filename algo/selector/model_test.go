@@ -11,13 +11,13 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/data"
-	"dataflex/driver/cpu"
-	"dataflex/model/checkpoint"
-	"dataflex/model/decoder"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/decoder"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 const (

@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/data/npy"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/npy"
 )
 
 func init() { algo.RegisterSelector("near", newNear) }

@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/feature"
-	"dataflex/algo/reward"
-	"dataflex/data"
-	"dataflex/data/tokenizer"
-	"dataflex/model/decoder"
-	"dataflex/model/generate"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/algo/reward"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/model/decoder"
+	"dataflex.dev/dataflex/model/generate"
 )
 
 func init() { algo.RegisterSelector("nice", newNICE) }

@@ -11,12 +11,12 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/algo/batch"
-	"dataflex/algo/reward"
-	"dataflex/data"
-	"dataflex/data/tokenizer"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/reward"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // letters are the tokens 0 … 38; 39 ends an answer.

@@ -5,9 +5,9 @@ package selector
 import (
 	"context"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 func init() { algo.RegisterSelector("random", newRandom) }

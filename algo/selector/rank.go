@@ -7,10 +7,10 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/algo"
-	"dataflex/data"
-	"dataflex/data/npy"
-	"dataflex/data/torchsort"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/data/torchsort"
 )
 
 // top picks the n largest scores in descending order. Among equals, upstream

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/selector"
-	"dataflex/data"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/selector"
+	"dataflex.dev/dataflex/data"
 )
 
 // shortest is a selector of one's own: it picks the shortest rows of at least

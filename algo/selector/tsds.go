@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/data/npy"
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 func init() { algo.RegisterSelector("tsds", newTSDS) }

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/algo"
+	"dataflex.dev/dataflex/algo"
 )
 
 // recorded is what upstream's own selectors pick (testdata/derive.py).

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // copyModel gives a test a model folder of its own to break.

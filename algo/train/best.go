@@ -6,9 +6,9 @@ import (
 	"math"
 	"path/filepath"
 
-	"dataflex/algo/config"
-	"dataflex/algo/report"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // best is the best evaluation so far, by metric_for_best_model, and how many

@@ -9,11 +9,11 @@ import (
 	"slices"
 	"time"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/report"
-	"dataflex/model/checkpoint"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // stateName is the file of a checkpoint that holds what the others do not: the

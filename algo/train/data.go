@@ -7,14 +7,14 @@ import (
 	"log/slog"
 	"strings"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/data"
-	"dataflex/data/cache"
-	"dataflex/data/dataset"
-	"dataflex/data/processor"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/cache"
+	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // Data is what a configuration names, tokenised: what the model will see.

@@ -8,12 +8,12 @@ import (
 	"strconv"
 	"strings"
 
-	"dataflex/algo/config"
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/driver/cuda"
-	"dataflex/driver/sim"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/cuda"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // openDevice finds the device that a run asks for.

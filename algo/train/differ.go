@@ -3,7 +3,7 @@ package train
 import (
 	"fmt"
 
-	"dataflex/algo"
+	"dataflex.dev/dataflex/algo"
 )
 
 // differences says where a run in mode upstream does not do as upstream does, because

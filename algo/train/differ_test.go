@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo/config"
-	"dataflex/algo/train"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/train"
 )
 
 // TestDifferencesAreSaid: where upstream loses work and a run in mode upstream does not,

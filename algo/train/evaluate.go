@@ -6,10 +6,10 @@ import (
 	"math"
 	"time"
 
-	"dataflex/algo/batch"
-	"dataflex/algo/config"
-	"dataflex/algo/report"
-	"dataflex/data"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data"
 )
 
 // evaluate returns the metrics of every evaluation set, with Hugging Face's

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex/algo/report"
+	"dataflex.dev/dataflex/algo/report"
 )
 
 // Finish leaves in output_dir what LLaMA-Factory leaves there after training: the

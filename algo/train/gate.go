@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/algo"
+	"dataflex.dev/dataflex/algo"
 )
 
 // keepGates applies freeze_gate: isGate says of a module, by its path, that it is one

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo/config"
-	"dataflex/algo/train"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // TestFreezeGate: with freeze_gate the routers are what they were, and without it they

@@ -13,10 +13,10 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo/config"
-	_ "dataflex/algo/mixer"
-	"dataflex/algo/train"
-	_ "dataflex/algo/weighter"
+	"dataflex.dev/dataflex/algo/config"
+	_ "dataflex.dev/dataflex/algo/mixer"
+	"dataflex.dev/dataflex/algo/train"
+	_ "dataflex.dev/dataflex/algo/weighter"
 )
 
 // golden is where upstream's own recorded runs are, on machines that have them.

@@ -11,8 +11,8 @@ import (
 	"slices"
 	"unsafe"
 
-	"dataflex/algo"
-	"dataflex/driver"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/driver"
 )
 
 // identity names, by content, what does not change during a run.

@@ -14,12 +14,12 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/train"
-	"dataflex/data/npy"
-	"dataflex/driver/cpu"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // method is a method as a component of its own.

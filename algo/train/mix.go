@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"time"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/mixer"
-	"dataflex/algo/report"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/mixer"
+	"dataflex.dev/dataflex/algo/report"
 )
 
 // mixture is what dynamic_mix adds to a run.

@@ -8,11 +8,11 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/algo/config"
-	"dataflex/data/rng"
-	"dataflex/kernels/rope"
-	"dataflex/model/checkpoint"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/kernels/rope"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // loadModel reads the base model, or makes one of its shape, fits its vocabulary

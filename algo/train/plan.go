@@ -6,7 +6,7 @@ package train
 import (
 	"math"
 
-	"dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/config"
 )
 
 // Plan is the step schedule of a run, fixed before it starts.

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"text/tabwriter"
 
-	"dataflex/algo"
+	"dataflex.dev/dataflex/algo"
 )
 
 // sumLargest is the sum of the n largest values.

@@ -7,11 +7,11 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/data"
-	"dataflex/data/dataset"
-	"dataflex/data/processor"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/processor"
 )
 
 // subtasks names every evaluation row's subtask; nil where no row has one.

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/data"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data"
 )
 
 // lent is what the last run lent the selector of these tests. Its rows are copies:

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // TestRecordedRun replays a LESS run that plain PyTorch and PEFT made of the

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/report"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/report"
 )
 
 // recorder keeps the run's records: the log, the history, what was selected.

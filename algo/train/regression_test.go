@@ -9,8 +9,8 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
 )
 
 // The regression tests at the end of spec/dataflex-upstream.md and in section 6 of

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo/config"
-	"dataflex/algo/train"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/train"
 )
 
 // childConfig makes the test binary a training program: see TestMain.

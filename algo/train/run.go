@@ -6,9 +6,9 @@ import (
 	"log/slog"
 	"os"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Options is what a command adds to a configuration.

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo/config"
-	_ "dataflex/algo/selector"
-	"dataflex/algo/train"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/algo/config"
+	_ "dataflex.dev/dataflex/algo/selector"
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // model is the demo's tiny llama, trained by this project.

@@ -10,12 +10,12 @@ import (
 	"path/filepath"
 	"strings"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/report"
-	"dataflex/data"
-	"dataflex/data/npy"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Shard is one of several shares of the training rows: the Index-th of Count,

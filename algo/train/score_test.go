@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"dataflex/algo/config"
-	"dataflex/algo/train"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/train"
 )
 
 // TestRegression09Shards: LESS scores of several machines are those of one: three shards put together are the whole, byte for byte.

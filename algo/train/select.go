@@ -6,9 +6,9 @@ import (
 	"math"
 	"time"
 
-	"dataflex/algo"
-	"dataflex/algo/report"
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 // openWindow gives the coming step its rows, where the plan says so. A window that

@@ -4,11 +4,11 @@ import (
 	"context"
 	"log/slog"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/data"
-	"dataflex/driver"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // Setup builds a run: data first, then the model, then what trains it. Nothing is

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"dataflex/algo/config"
-	"dataflex/algo/train"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/train"
 )
 
 // TestResumesOnTheInterpreter: runs in bf16 that are interrupted and go on end with the

@@ -13,9 +13,9 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo/config"
-	"dataflex/algo/train"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // shortRun is a recorded LESS run of five steps and a selection by plain PyTorch and PEFT

@@ -7,9 +7,9 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/algo/batch"
-	"dataflex/algo/report"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // notFinite is an error of training rows whose loss or gradient is no number.

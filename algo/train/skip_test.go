@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/data/tokenizer"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // poisoned gives the fixture a model that reads NaN where a row says Z, and nowhere

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/algo/config"
-	"dataflex/algo/train"
-	"dataflex/data/npy"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/data/npy"
 )
 
 // TestSubtaskColumn: with a subtask column in the evaluation file, LESS goes by the

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/algo"
-	"dataflex/algo/batch"
-	"dataflex/algo/config"
-	"dataflex/algo/mixer"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/mixer"
 )
 
 // tokenWeights is the factor of every token's loss in the loss of a step, micro-

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 // Window is the rows being trained on: the whole data set, or what a warm-up

@@ -20,10 +20,10 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/algo/neighbor"
-	"dataflex/data/npy"
-	"dataflex/driver"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Options are the method's parameters.

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo/neighbor"
-	"dataflex/data/npy"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // The probabilities are those of upstream's own offline script with its

@@ -8,12 +8,12 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/algo"
-	"dataflex/algo/batch"
-	"dataflex/algo/config"
-	"dataflex/algo/feature"
-	"dataflex/driver"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 func init() { algo.RegisterWeighter("adapt", newAdapt) }

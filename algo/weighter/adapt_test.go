@@ -6,10 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/data"
-	"dataflex/driver"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // TestPositioned: weights 1/6, 2/6, 3/6 over the tokens, then length 1.

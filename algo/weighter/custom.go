@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/algo/program"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/program"
 )
 
 func init() { algo.RegisterWeighter("custom", newCustom) }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
+	"dataflex.dev/dataflex/algo"
 )
 
 // script writes a shell program that answers every line with the same words.

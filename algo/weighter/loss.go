@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
 )
 
 func init() { algo.RegisterWeighter("loss", newLoss) }

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/batch"
 )
 
 // TestLossUpstream: recorded losses go in, recorded weighted losses come out, of the

@@ -8,16 +8,16 @@ import (
 	"path/filepath"
 	"testing"
 
-	"dataflex/algo"
-	"dataflex/algo/batch"
-	"dataflex/data"
-	"dataflex/data/dataset"
-	"dataflex/data/processor"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
-	"dataflex/driver/cpu"
-	"dataflex/model/decoder"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/decoder"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // golden is the folder of recorded runs, where it exists.

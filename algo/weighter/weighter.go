@@ -8,8 +8,8 @@ import (
 	"log/slog"
 	"math"
 
-	"dataflex/algo"
-	"dataflex/data"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/data"
 )
 
 // perMicro makes one slice of weights per micro-batch, one weight per row.

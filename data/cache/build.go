@@ -10,10 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"dataflex/data"
-	"dataflex/data/dataset"
-	"dataflex/data/processor"
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 // builder makes tokenised data: every dataset's rows encoded in the order of its files,

@@ -20,11 +20,11 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex/data"
-	"dataflex/data/dataset"
-	"dataflex/data/processor"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // Options say which examples are wanted: the data arguments of a configuration.

@@ -15,12 +15,12 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/data"
-	"dataflex/data/dataset"
-	"dataflex/data/processor"
-	"dataflex/data/rng"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // The tokenizer is the demo's: byte-level BPE, small.

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/data/dataset"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // sources looks the named datasets up, each once.

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"unsafe"
 
-	"dataflex/data"
+	"dataflex.dev/dataflex/data"
 )
 
 // open maps a folder. os.ErrNotExist: there is none. Whatever does not fit together is

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"dataflex/data"
+	"dataflex.dev/dataflex/data"
 )
 
 // forgetEvery is how many int32s are read of a mapping before its pages are let go.

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // TestScale tokenises a generated JSONL and starts a second time. DATAFLEX_SCALE_ROWS

@@ -9,7 +9,7 @@ import (
 	"os"
 	"unsafe"
 
-	"dataflex/data"
+	"dataflex.dev/dataflex/data"
 )
 
 // The format: a folder with

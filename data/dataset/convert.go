@@ -8,7 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"dataflex/data"
+	"dataflex.dev/dataflex/data"
 )
 
 // sample converts a row by the entry's formatting (LLaMA-Factory data/converter.py).

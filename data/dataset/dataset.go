@@ -12,8 +12,8 @@ import (
 	"errors"
 	"fmt"
 
-	"dataflex/data"
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 // DefaultDir is the dataset_dir of a configuration that names none.

@@ -16,7 +16,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
-	"dataflex/data"
+	"dataflex.dev/dataflex/data"
 )
 
 // folder writes files into a new dataset_dir.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"dataflex/data"
+	"dataflex.dev/dataflex/data"
 )
 
 // Find reads rows again by where they came from, and returns their samples in the order

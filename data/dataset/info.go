@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/data/yamlfile"
+	"dataflex.dev/dataflex/data/yamlfile"
 )
 
 // InfoFile is the file in a dataset_dir that says what each dataset is.

@@ -6,7 +6,7 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 // Mix is a mix_strategy.

@@ -12,8 +12,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"dataflex/data"
-	"dataflex/data/rng"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/rng"
 )
 
 // numbered makes a dataset of n rows.

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"dataflex/data"
+	"dataflex.dev/dataflex/data"
 )
 
 // A batch ends at whichever comes first: large enough that handing it over costs

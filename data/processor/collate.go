@@ -1,6 +1,6 @@
 package processor
 
-import "dataflex/data"
+import "dataflex.dev/dataflex/data"
 
 // PaddingMultiple is what SFT pads a training or evaluation batch to a multiple of
 // when do_train is on. Pre-training, and SFT without do_train, use 1.

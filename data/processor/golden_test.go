@@ -11,11 +11,11 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/data"
-	"dataflex/data/dataset"
-	"dataflex/data/rng"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // golden holds runs recorded from LLaMA-Factory and DataFlex; it is not part of the

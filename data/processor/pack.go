@@ -1,6 +1,6 @@
 package processor
 
-import "dataflex/data"
+import "dataflex.dev/dataflex/data"
 
 // knapsack groups lengths so that none of the groups is longer than capacity
 // (processor_utils.py greedy_knapsack): a group takes the longest that still fits

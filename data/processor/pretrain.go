@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"dataflex/data"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // Text is what pre-training needs of a tokenizer; *tokenizer.Tokenizer is one.

@@ -15,7 +15,7 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/data"
+	"dataflex.dev/dataflex/data"
 )
 
 // Options are the data arguments of a run under upstream's names and with its

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"dataflex/data"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // SFT encodes samples for supervised fine-tuning, all of them in memory; see NewSFT.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/data"
-	"dataflex/data/template"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/template"
 )
 
 func TestSupervised(t *testing.T) {

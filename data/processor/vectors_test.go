@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/data"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // vectors were produced by executing LLaMA-Factory 0.9.4's rules with a toy

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/data/torchsort"
+	"dataflex.dev/dataflex/data/torchsort"
 )
 
 // Torch is torch's CPU generator, torch.Generator().manual_seed(seed). Every method

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/data"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // get returns a template under options; nil = as Get gives it.

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"strings"
 
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // Without a template in the config, upstream renders the tokenizer's chat

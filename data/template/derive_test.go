@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/data"
+	"dataflex.dev/dataflex/data"
 )
 
 func TestFromChatTemplate(t *testing.T) {

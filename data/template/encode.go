@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"dataflex/data"
+	"dataflex.dev/dataflex/data"
 )
 
 // Tokenizer is what a template needs of one; *tokenizer.Tokenizer is one.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // FixTokenizer makes tok end and pad the way t needs: the EOS is replaced where

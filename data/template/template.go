@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/data/yamlfile"
+	"dataflex.dev/dataflex/data/yamlfile"
 )
 
 // slot is a piece of a template: text, perhaps with {{content}} and {{idx}} in

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/data"
+	"dataflex.dev/dataflex/data"
 )
 
 // rendered is a case of templates_rendered.json.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"unsafe"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 const alignment = 64 // a cache line, and the widest vector register

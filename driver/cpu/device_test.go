@@ -6,7 +6,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 func TestAllocIsAlignedZeroedAndCounted(t *testing.T) {

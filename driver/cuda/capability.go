@@ -3,7 +3,7 @@ package cuda
 import (
 	"fmt"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // Properties is what the driver says of a GPU.

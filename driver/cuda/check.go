@@ -9,7 +9,7 @@ import (
 
 	"gorgonia.org/cu"
 
-	shim "dataflex/third_party/cuda"
+	shim "dataflex.dev/dataflex/third_party/cuda"
 )
 
 // check is the one gate that results of driver calls pass: nil for success, else an

@@ -8,8 +8,8 @@ import (
 
 	"gorgonia.org/cu"
 
-	"dataflex/driver"
-	shim "dataflex/third_party/cuda"
+	"dataflex.dev/dataflex/driver"
+	shim "dataflex.dev/dataflex/third_party/cuda"
 )
 
 // The oldest things this project runs on. Its kernels are PTX 7.0 for sm_80 and PTX

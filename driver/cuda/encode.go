@@ -5,7 +5,7 @@ package cuda
 import (
 	"fmt"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // EncodeTensorMap has the driver write the 128 bytes that TMA instructions read.

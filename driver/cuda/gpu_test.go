@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // What only a driver with a GPU can say: these run where gpuEnv asks for it, each in any

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/gemm"
-	queue "dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/gemm"
+	queue "dataflex.dev/dataflex/kernels/ptx"
 )
 
 // product is a Hopper kernel of kernels/gemm as it is launched: four tensor maps, the

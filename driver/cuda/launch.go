@@ -7,7 +7,7 @@ import (
 
 	"gorgonia.org/cu"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // function is one kernel.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 func kernel(tb testing.TB, d *Device, name string) driver.Function {

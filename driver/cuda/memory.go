@@ -8,7 +8,7 @@ import (
 
 	"gorgonia.org/cu"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // segments is the driver as the source of a heap.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 func pattern(n int, seed byte) []byte {

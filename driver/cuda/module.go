@@ -11,7 +11,7 @@ import (
 
 	"gorgonia.org/cu"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // logSize is the bytes of the JIT compiler's log that an error keeps.

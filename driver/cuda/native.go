@@ -57,7 +57,7 @@ import (
 
 	"gorgonia.org/cu"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // The handles of gorgonia.org/cu are structures of one C pointer without accessors;

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // child is what the test binary does in a process of its own.

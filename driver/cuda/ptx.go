@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"strconv"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // The driver takes a kernel's arguments on trust: with too few of them it reads past

@@ -7,7 +7,7 @@ import (
 
 	"gorgonia.org/cu"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // stream is a queue of work on d.

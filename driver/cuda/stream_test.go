@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // Work of two streams is ordered by an event, and by nothing else.

@@ -5,7 +5,7 @@ package cuda
 import (
 	"errors"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 var errBuild = errors.New("cuda: this program was built without CUDA support; build it with make on Linux (go build -tags cuda with the flags the Makefile sets)")

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 func TestABuildWithoutCUDASaysSo(t *testing.T) {

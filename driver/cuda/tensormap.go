@@ -3,7 +3,7 @@ package cuda
 import (
 	"fmt"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // checkTensorMap holds t against the rules of cuTensorMapEncodeTiled, whose own answer

@@ -19,7 +19,7 @@ import (
 	"runtime"
 	"sync"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // Options choose how kernels are run. The zero value checks and counts everything but

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // bench loads PTX and runs kernels for tests.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 func mapOf(b *bench, t driver.TensorMap) *driver.EncodedTensorMap {

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // launch is one run of a kernel.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 func TestEverySpaceAndTheGenericOne(t *testing.T) {

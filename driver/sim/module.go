@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 func probe(t testing.TB, o Options, edits ...string) *bench {

@@ -5,7 +5,7 @@ import (
 	"math/bits"
 	"testing"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // words are the operands of the opcode tests: edges and bit patterns.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 func lanesOf(f func(i int) uint32) []uint32 {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 const prototypes = "../../../shared/prototypes/kernels/"

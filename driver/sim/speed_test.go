@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // report gives the interpreter's speed in lane operations and, for matrix products,

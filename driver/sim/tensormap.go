@@ -3,7 +3,7 @@ package sim
 import (
 	"fmt"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // tensorMap is the interpreter's own reading of the 128 bytes; NVIDIA's are opaque.

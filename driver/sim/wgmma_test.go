@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // operandLayout is how a 64 x 16 operand is brought to shared memory by TMA and

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"testing"
 
-	"dataflex/kernels/adamw"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/adamw"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 func BenchmarkStep(b *testing.B) {

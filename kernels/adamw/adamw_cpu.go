@@ -3,9 +3,9 @@ package adamw
 import (
 	"math"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/cast"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/cast"
 )
 
 const block = 1 << 14 // elements a task takes

@@ -4,10 +4,10 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/adamw"
-	"dataflex/kernels/cast"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/adamw"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // TestPTX: three steps have the bits of the host twin, and so of torch.

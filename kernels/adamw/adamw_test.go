@@ -4,10 +4,10 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/adamw"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/adamw"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // TestGolden: six steps with clipping have the bits of torch 2.7.1.

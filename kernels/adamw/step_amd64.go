@@ -1,6 +1,6 @@
 package adamw
 
-import "dataflex/kernels/simd"
+import "dataflex.dev/dataflex/kernels/simd"
 
 //go:generate go run ./asm -out step_avx2_amd64.s -stubs step_avx2_amd64.go -pkg adamw
 

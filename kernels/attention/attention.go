@@ -29,8 +29,8 @@
 package attention
 
 import (
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Params are the shape and the variant.

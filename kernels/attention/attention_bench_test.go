@@ -5,8 +5,8 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/kernels/attention"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // Operations are counted over the pairs a token really sees: 4·D a pair and head

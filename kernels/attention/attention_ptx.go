@@ -8,8 +8,8 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed attention.sm80.ptx

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/attention"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 func runPTX(t *testing.T, dev driver.Device, x problem, shift int) result {

@@ -5,10 +5,10 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/attention"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // problem is one random call.

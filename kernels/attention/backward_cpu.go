@@ -1,9 +1,9 @@
 package attention
 
 import (
-	"dataflex/driver/cpu"
-	"dataflex/kernels/gemm"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // gradients are Backward's tensors.

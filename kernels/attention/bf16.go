@@ -3,8 +3,8 @@ package attention
 import (
 	"math"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Programmer errors of the bf16 forms beside those of Forward and Backward.

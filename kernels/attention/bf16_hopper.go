@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed hopper.sm90a.ptx

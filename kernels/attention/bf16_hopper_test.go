@@ -5,8 +5,8 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/kernels/attention"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // problemsHopper are those the sm_90a kernels take: segments of one token and of several

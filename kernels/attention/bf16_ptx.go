@@ -3,8 +3,8 @@ package attention
 import (
 	_ "embed"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed bf16.sm80.ptx

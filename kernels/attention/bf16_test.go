@@ -5,11 +5,11 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/sim"
-	"dataflex/kernels/attention"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // nearest rounds to bf16, nearest even.

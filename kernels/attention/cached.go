@@ -1,8 +1,8 @@
 package attention
 
 import (
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Cached attends from one new token per sequence to a cache of keys and values: the

@@ -3,8 +3,8 @@ package attention
 import (
 	"sync"
 
-	"dataflex/driver/cpu"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 const storeBlock = 32 // rows a task copies

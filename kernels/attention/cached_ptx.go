@@ -6,8 +6,8 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed cached.sm80.ptx

@@ -5,9 +5,9 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/attention"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // generation is a step of generation: a cache of random keys and values, and a token for

@@ -3,8 +3,8 @@ package attention_test
 import (
 	"testing"
 
-	"dataflex/kernels/attention"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // TestCached: the last token of every sequence gets what Forward gives it.

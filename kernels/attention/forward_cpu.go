@@ -3,9 +3,9 @@ package attention
 import (
 	"math"
 
-	"dataflex/driver/cpu"
-	"dataflex/kernels/gemm"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 func forwardCPU(c *cpu.Device, p Params, q, k, v, o, lse []float32, t int) {

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"unsafe"
 
-	"dataflex/driver"
-	"dataflex/driver/sim"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // planted is a problem in which every ring comes round: three tiles of 128 keys, up to

@@ -5,8 +5,8 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/driver/cpu"
-	"dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gemm"
 )
 
 const (

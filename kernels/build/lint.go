@@ -1,6 +1,6 @@
 package main
 
-import "dataflex/driver/sim"
+import "dataflex.dev/dataflex/driver/sim"
 
 // lint reports what must not be in shipped PTX: what the interpreter's strict decoder
 // does not know (calls and functions among it, as everything is inlined), local memory,

@@ -9,8 +9,8 @@
 package cast
 
 import (
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Narrow is y = bf16(x).

@@ -3,9 +3,9 @@ package cast_test
 import (
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/cast"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 func BenchmarkNarrow(b *testing.B) {

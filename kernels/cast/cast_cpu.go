@@ -3,8 +3,8 @@ package cast
 import (
 	"math"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 const block = 1 << 14 // elements a task takes

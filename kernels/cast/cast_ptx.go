@@ -3,8 +3,8 @@ package cast
 import (
 	_ "embed"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed cast.sm80.ptx

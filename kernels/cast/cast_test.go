@@ -5,9 +5,9 @@ import (
 	"math/big"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/cast"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // bf16 is x rounded to 8 bits of mantissa, ties to even, by package big; the numbers of

@@ -5,8 +5,8 @@
 package columns
 
 import (
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Take overwrites out [T, n] with columns [from, from+n) of x [T, width].

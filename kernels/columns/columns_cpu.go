@@ -1,8 +1,8 @@
 package columns
 
 import (
-	"dataflex/driver/cpu"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 const rowBlock = 32 // rows a task takes

@@ -4,8 +4,8 @@ import (
 	_ "embed"
 	"encoding/binary"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed columns.sm80.ptx

@@ -3,8 +3,8 @@ package columns_test
 import (
 	"testing"
 
-	"dataflex/kernels/columns"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/columns"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // TestPTX: the host's bits, with rows on 16 bytes and off them.

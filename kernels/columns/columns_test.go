@@ -3,8 +3,8 @@ package columns_test
 import (
 	"testing"
 
-	"dataflex/kernels/columns"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/columns"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 func TestTakeAndAdd(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/kernels/optest"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed probe.sm80.ptx

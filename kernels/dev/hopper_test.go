@@ -7,9 +7,9 @@ import (
 	"testing"
 	"unsafe"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed probe.sm90a.ptx

@@ -13,8 +13,8 @@ package dropout
 import (
 	"math"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Key numbers the matrices of a pass: a seed and a stream.

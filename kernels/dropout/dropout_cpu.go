@@ -4,7 +4,7 @@ import (
 	"math"
 	"math/bits"
 
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 func maskCPU(c *cpu.Device, m mask, rows, cols int, src, dst []float32) {

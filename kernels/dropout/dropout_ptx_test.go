@@ -3,8 +3,8 @@ package dropout
 import (
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // TestPTX: the host's bits, on rows of 16 bytes and others, in place and added.

@@ -4,10 +4,10 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/gradproj"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // TestMask checks the masks: their share of zeros, the scale of the rest, that

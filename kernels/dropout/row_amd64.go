@@ -3,7 +3,7 @@ package dropout
 import (
 	"math"
 
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 //go:generate go run ./asm -out row_avx2_amd64.s -stubs row_avx2_amd64.go -pkg dropout

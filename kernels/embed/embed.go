@@ -8,8 +8,8 @@ package embed
 import (
 	"fmt"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Forward overwrites out[t] with table[ids[t]].

@@ -3,8 +3,8 @@ package embed_test
 import (
 	"testing"
 
-	"dataflex/kernels/embed"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/embed"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 func BenchmarkEmbed(b *testing.B) {

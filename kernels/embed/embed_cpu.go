@@ -1,10 +1,10 @@
 package embed
 
 import (
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/cast"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 const (

@@ -5,8 +5,8 @@ import (
 	_ "embed"
 	"slices"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed embed.sm80.ptx

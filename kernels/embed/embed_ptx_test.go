@@ -4,10 +4,10 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/cast"
-	"dataflex/kernels/embed"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/embed"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // TestPTX: the host twin's bits, rows that many tokens share included.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Programmer errors of RunBF16 beside those of Run.

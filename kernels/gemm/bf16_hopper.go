@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 	"math"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed bf16.sm90a.ptx

@@ -49,8 +49,8 @@ package gemm
 import (
 	"fmt"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Transpose says how A and B are stored.

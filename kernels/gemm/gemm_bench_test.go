@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // peak measures the floor of this machine and level: GFLOP/s of the tallest tile

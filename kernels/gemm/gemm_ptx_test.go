@@ -5,9 +5,9 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 func (x matrices) runPTX(t *testing.T, dev driver.Launcher) []float32 {

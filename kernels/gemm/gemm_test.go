@@ -5,9 +5,9 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // matrices are the operands of one test multiplication, in rows with a gap.

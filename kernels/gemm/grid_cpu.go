@@ -1,6 +1,6 @@
 package gemm
 
-import "dataflex/driver/cpu"
+import "dataflex.dev/dataflex/driver/cpu"
 
 // grain is the number of multiply-adds below which a task is not worth a thread.
 const grain = 1 << 17

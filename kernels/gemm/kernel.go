@@ -1,6 +1,6 @@
 package gemm
 
-import "dataflex/kernels/simd"
+import "dataflex.dev/dataflex/kernels/simd"
 
 //go:generate go run ./asm -set avx2 -out kernel_avx2_amd64.s -stubs kernel_avx2_amd64.go -pkg gemm
 //go:generate go run ./asm -set avx512 -out kernel_avx512_amd64.s -stubs kernel_avx512_amd64.go -pkg gemm

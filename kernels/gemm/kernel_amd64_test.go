@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver/cpu"
-	"dataflex/kernels/simd"
-	"dataflex/kernels/simd/asmtest"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/simd"
+	"dataflex.dev/dataflex/kernels/simd/asmtest"
 )
 
 // interpreted is the set whose kernels run in the interpreter.

@@ -3,8 +3,8 @@ package gemm
 import (
 	"fmt"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // RunLoRABF16 is a linear layer with its low-rank branch in one product:

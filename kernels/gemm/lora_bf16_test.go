@@ -5,9 +5,9 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/sim"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // branched is a random product with its low-rank branch: x has k + r steps, base and

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver/sim"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // adversary is an interpreter that runs warps in random order and preempts them anywhere.

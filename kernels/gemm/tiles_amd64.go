@@ -1,6 +1,6 @@
 package gemm
 
-import "dataflex/kernels/simd"
+import "dataflex.dev/dataflex/kernels/simd"
 
 var (
 	avx2Tiles = tileSet{

@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // nearestBF16 rounds by the definition: eight significant bits, ties to even.

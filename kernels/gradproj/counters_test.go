@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver/sim"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // integer is the integer instructions of warps, those for addresses, comparisons and

@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/cpu"
 
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 //go:generate go run ./asm -out gradproj_amd64.s -stubs gradproj_amd64.go -pkg gradproj

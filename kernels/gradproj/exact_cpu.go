@@ -1,8 +1,8 @@
 package gradproj
 
 import (
-	"dataflex/driver/cpu"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // copyOut adds γ to its place in out [n][total].

@@ -4,7 +4,7 @@ import (
 	"math"
 	"unsafe"
 
-	"dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/gemm"
 )
 
 // gaussianCols is the width of the tile of normals that is drawn and multiplied

@@ -7,8 +7,8 @@ import (
 	"os"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // golden reads the tensors of a safetensors file (F32, F16) as float64. The file

@@ -3,9 +3,9 @@ package gradproj
 import (
 	"math"
 
-	"dataflex/driver/cpu"
-	"dataflex/kernels/gemm"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // stripe is how many columns of dA, or rows of dB, one task forms.

@@ -55,8 +55,8 @@ package gradproj
 import (
 	"fmt"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Kind names a projection.

@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // BenchmarkProjection is one LoRA pair of SmolLM2-135M (gate_proj, rank 16,

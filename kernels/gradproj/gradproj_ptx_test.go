@@ -6,8 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // onDevice copies the factors.

@@ -7,9 +7,9 @@ import (
 	"regexp"
 	"testing"
 
-	"dataflex/driver/sim"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // hopperRun projects 1088 rows of three samples with the text given as the Hopper kernel;

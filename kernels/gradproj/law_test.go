@@ -6,8 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // The Johnson-Lindenstrauss law: over seeds, ⟨xR, yR⟩ has mean ⟨x,y⟩ and variance

@@ -6,8 +6,8 @@ import (
 	"math"
 	"unsafe"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed sparse.sm80.ptx

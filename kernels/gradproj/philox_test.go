@@ -4,7 +4,7 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // eachLevel runs a test with every instruction set this machine has.

@@ -3,8 +3,8 @@ package gradproj
 import (
 	"fmt"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // Rows keeps the gradients γ of samples that come in several batches, in the form that the

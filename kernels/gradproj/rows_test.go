@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 // TestRows: samples that come in batches have, projected together, the bits they have when

@@ -5,9 +5,9 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"dataflex/driver/sim"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // TestUnderAdversarialSchedules: bits do not depend on the order of warps and blocks, and

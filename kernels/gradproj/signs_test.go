@@ -3,7 +3,7 @@ package gradproj
 import (
 	"testing"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // goldenSigns are columns 0 … 15 of rows 64t … 64t+63 of the matrix of seed 42, row 64t in

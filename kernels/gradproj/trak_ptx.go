@@ -4,8 +4,8 @@ import (
 	"runtime"
 	"sync"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // trakPTX multiplies the planes with the source's signs. They come as a table, 16384 rows

@@ -10,8 +10,8 @@
 package lora
 
 import (
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Forward overwrites u = x·Aᵀ, which Backward needs, and adds scale·u·Bᵀ to y.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"testing"
 
-	"dataflex/kernels/lora"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/lora"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 func BenchmarkLoRA(b *testing.B) {

@@ -3,9 +3,9 @@ package lora
 import (
 	"sync"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gemm"
 )
 
 // skinny is the rank up to which dB is formed transposed: u then fills the rows of

@@ -1,8 +1,8 @@
 package lora
 
 import (
-	"dataflex/driver"
-	"dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/gemm"
 )
 
 // On a device the branch is its products, in gemm's tiles for ranks: x and y are read

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/lora"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/lora"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 func TestPTX(t *testing.T) {

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/lora"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/lora"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // problem is one random call; y, dx, da and db hold something before.

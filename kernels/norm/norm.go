@@ -14,8 +14,8 @@
 package norm
 
 import (
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Forward overwrites y and rstd. y may be x.

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/norm"
-	"dataflex/kernels/optest"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/norm"
+	"dataflex.dev/dataflex/kernels/optest"
 )
 
 func BenchmarkNorm(b *testing.B) {

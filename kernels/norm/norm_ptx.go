@@ -3,8 +3,8 @@ package norm
 import (
 	_ "embed"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed norm.sm80.ptx

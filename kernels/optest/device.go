@@ -5,10 +5,10 @@ import (
 	"testing"
 	"unsafe"
 
-	"dataflex/driver"
-	"dataflex/driver/cuda"
-	"dataflex/driver/sim"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cuda"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // DeviceEnv names the device on which the tests that call Device run: sim, which it is

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver/sim"
+	"dataflex.dev/dataflex/driver/sim"
 )
 
 // Plant is text with a bug in one of its kernels: the nth line (from 0) of the kernel

@@ -3,7 +3,7 @@ package optest
 import (
 	"testing"
 
-	"dataflex/driver/sim"
+	"dataflex.dev/dataflex/driver/sim"
 )
 
 // Frugal checks what a kernel moved since the last ResetCounters: at most a tenth more

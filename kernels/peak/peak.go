@@ -5,8 +5,8 @@
 package peak
 
 import (
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // The tile of Products.

@@ -3,9 +3,9 @@ package peak
 import (
 	"math"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gemm"
 )
 
 // share is the floats a worker takes at a time.

@@ -5,9 +5,9 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/peak"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/peak"
 )
 
 func devices(t *testing.T) map[string]driver.Device {

@@ -9,8 +9,8 @@
 package pool
 
 import (
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Mean overwrites out with the mean of each segment's rows.

@@ -1,6 +1,6 @@
 package pool
 
-import "dataflex/driver/cpu"
+import "dataflex.dev/dataflex/driver/cpu"
 
 func meanCPU(c *cpu.Device, x []float32, segments []int32, out []float32, d int) {
 	c.Parallel(len(segments)-1, func(i int) {

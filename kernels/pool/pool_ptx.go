@@ -3,8 +3,8 @@ package pool
 import (
 	_ "embed"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed pool.sm80.ptx

@@ -3,8 +3,8 @@ package pool_test
 import (
 	"testing"
 
-	"dataflex/kernels/optest"
-	"dataflex/kernels/pool"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/pool"
 )
 
 // means are the segments' by their definition.

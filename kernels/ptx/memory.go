@@ -4,7 +4,7 @@ import (
 	"slices"
 	"unsafe"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // Scratch buffers that may be in use at the same time.

@@ -12,7 +12,7 @@ import (
 	"fmt"
 	"sync"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // Family is the PTX of one folder of kernels.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // maxTensorMaps bounds the memory of a queue whose tensors keep moving.

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 func TestTensorMapsAreKept(t *testing.T) {

@@ -3,8 +3,8 @@ package reduce_test
 import (
 	"testing"
 
-	"dataflex/kernels/optest"
-	"dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/reduce"
 )
 
 func BenchmarkReduce(b *testing.B) {

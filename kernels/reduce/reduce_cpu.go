@@ -4,8 +4,8 @@ import (
 	"math"
 	"sync/atomic"
 
-	"dataflex/driver/cpu"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 const (

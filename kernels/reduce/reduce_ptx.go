@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 	"math"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed reduce.sm80.ptx

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/reduce"
 )
 
 func TestPTXSumSquares(t *testing.T) {

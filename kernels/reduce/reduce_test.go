@@ -4,8 +4,8 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/kernels/optest"
-	"dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/reduce"
 )
 
 func TestSumSquares(t *testing.T) {

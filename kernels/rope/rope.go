@@ -13,8 +13,8 @@
 package rope
 
 import (
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Apply turns x, float32 [T, heads·headDim], in place; pos [T] are the tokens'

@@ -3,8 +3,8 @@ package rope_test
 import (
 	"testing"
 
-	"dataflex/kernels/optest"
-	"dataflex/kernels/rope"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/rope"
 )
 
 func BenchmarkApply(b *testing.B) {

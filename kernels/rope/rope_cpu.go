@@ -1,6 +1,6 @@
 package rope
 
-import "dataflex/driver/cpu"
+import "dataflex.dev/dataflex/driver/cpu"
 
 const rowBlock = 16 // tokens a task turns
 

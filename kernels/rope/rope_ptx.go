@@ -3,8 +3,8 @@ package rope
 import (
 	_ "embed"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed rope.sm80.ptx

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/kernels/optest"
-	"dataflex/kernels/rope"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/rope"
 )
 
 // golden is one transformers configuration and the batches it has seen.

@@ -3,8 +3,8 @@ package router_test
 import (
 	"testing"
 
-	"dataflex/kernels/optest"
-	"dataflex/kernels/router"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/router"
 )
 
 // BenchmarkRouter is qwen3_moe's way to 8 of 128 experts and back, 512 tokens of width

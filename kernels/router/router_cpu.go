@@ -3,8 +3,8 @@ package router
 import (
 	"math"
 
-	"dataflex/driver/cpu"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 const rowBlock = 16 // tokens a task takes

@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 	"unsafe"
 
-	"dataflex/driver"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed router.sm80.ptx

@@ -4,9 +4,9 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/router"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/router"
 )
 
 func routePTX(t *testing.T, dev driver.Device, p router.Params, logits, dweight, balance []float32) routed {

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/router"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/router"
 )
 
 // weights are a token's, of given choices, by their definition.

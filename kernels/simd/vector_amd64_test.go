@@ -7,7 +7,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"dataflex/kernels/simd/asmtest"
+	"dataflex.dev/dataflex/kernels/simd/asmtest"
 )
 
 func load(t *testing.T, path string) asmtest.Program {

@@ -4,9 +4,9 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/kernels/optest"
-	"dataflex/kernels/simd"
-	"dataflex/kernels/swiglu"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/simd"
+	"dataflex.dev/dataflex/kernels/swiglu"
 )
 
 // geglu is the op as transformers writes it, with tanh, and its gradients.

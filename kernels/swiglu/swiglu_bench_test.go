@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"testing"
 
-	"dataflex/kernels/optest"
-	"dataflex/kernels/swiglu"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/swiglu"
 )
 
 func BenchmarkSwiGLU(b *testing.B) { benchmark(b, swiglu.SiLU) }

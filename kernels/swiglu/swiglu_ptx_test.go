@@ -3,9 +3,9 @@ package swiglu_test
 import (
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/swiglu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/swiglu"
 )
 
 // runPTX puts the outputs in the place of inputs.

@@ -3,10 +3,10 @@ package swiglu_test
 import (
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/simd"
-	"dataflex/kernels/swiglu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/simd"
+	"dataflex.dev/dataflex/kernels/swiglu"
 )
 
 type result struct{ out, dgate, dup []float32 }

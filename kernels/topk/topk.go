@@ -14,8 +14,8 @@ import (
 	"cmp"
 	"slices"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // Best is the entries kept so far.

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver/sim"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // TestPTX: what a full sort keeps, over blocks of any width, with many equal values, NaN,

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 func TestKeepsTheSmallestWhateverTheBlocks(t *testing.T) {

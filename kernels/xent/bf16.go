@@ -3,9 +3,9 @@ package xent
 import (
 	"math"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gemm"
 )
 
 // Programmer errors of RunBF16 beside those of Run.

@@ -5,9 +5,9 @@ import (
 	"encoding/binary"
 	"math"
 
-	"dataflex/driver"
-	"dataflex/kernels/gemm"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 //go:embed bf16.sm80.ptx

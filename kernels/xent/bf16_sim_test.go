@@ -4,10 +4,10 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver/sim"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/ptx"
-	"dataflex/kernels/xent"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/kernels/xent"
 )
 
 // adversary is an interpreter that runs warps in random order and looks for races

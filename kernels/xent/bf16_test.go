@@ -5,9 +5,9 @@ import (
 	"math"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/xent"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/xent"
 )
 
 // nearest rounds to bf16, nearest even.

@@ -3,8 +3,8 @@ package xent_test
 import (
 	"testing"
 
-	"dataflex/kernels/optest"
-	"dataflex/kernels/xent"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/xent"
 )
 
 // labelledBF16 is a problem all of whose rows have targets.

@@ -3,7 +3,7 @@ package xent
 import (
 	"testing"
 
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // SmallBlocks has every block hold 128 rows while t runs.

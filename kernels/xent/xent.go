@@ -20,9 +20,9 @@ package xent
 import (
 	"fmt"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // Params are the shape and the variant.

@@ -3,10 +3,10 @@ package xent
 import (
 	"math"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/gemm"
-	"dataflex/kernels/simd"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 const (

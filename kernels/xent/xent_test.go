@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/sim"
-	"dataflex/kernels/optest"
-	"dataflex/kernels/simd"
-	"dataflex/kernels/xent"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/simd"
+	"dataflex.dev/dataflex/kernels/xent"
 )
 
 // problem is one random call.

@@ -1,10 +1,10 @@
 package autograd
 
 import (
-	"dataflex/driver"
-	"dataflex/kernels/cast"
-	"dataflex/kernels/dropout"
-	"dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/dropout"
+	"dataflex.dev/dataflex/kernels/gemm"
 )
 
 // Where weights are kept in bf16 the operands of products are narrowed to it, tensor

@@ -3,8 +3,8 @@ package autograd
 import (
 	"fmt"
 
-	"dataflex/driver"
-	"dataflex/kernels/router"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/router"
 )
 
 // Routing is which experts a layer's tokens went to in this pass.

@@ -3,14 +3,14 @@ package autograd
 import (
 	"slices"
 
-	"dataflex/driver"
-	"dataflex/kernels/cast"
-	"dataflex/kernels/dropout"
-	"dataflex/kernels/gemm"
-	"dataflex/kernels/gradproj"
-	"dataflex/kernels/lora"
-	"dataflex/kernels/reduce"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/dropout"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/kernels/lora"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // Linear is y = x Wᵀ + b, with an adapter y += s·dropout(x) Aᵀ Bᵀ where there is one.

@@ -1,17 +1,17 @@
 package autograd
 
 import (
-	"dataflex/driver"
-	"dataflex/kernels/attention"
-	"dataflex/kernels/columns"
-	"dataflex/kernels/dropout"
-	"dataflex/kernels/embed"
-	"dataflex/kernels/norm"
-	"dataflex/kernels/reduce"
-	"dataflex/kernels/rope"
-	"dataflex/kernels/swiglu"
-	"dataflex/kernels/xent"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/columns"
+	"dataflex.dev/dataflex/kernels/dropout"
+	"dataflex.dev/dataflex/kernels/embed"
+	"dataflex.dev/dataflex/kernels/norm"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/kernels/rope"
+	"dataflex.dev/dataflex/kernels/swiglu"
+	"dataflex.dev/dataflex/kernels/xent"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // op names what a node computed.

@@ -30,12 +30,12 @@ package autograd
 import (
 	"fmt"
 
-	"dataflex/driver"
-	"dataflex/kernels/attention"
-	"dataflex/kernels/reduce"
-	"dataflex/kernels/rope"
-	"dataflex/kernels/swiglu"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/kernels/rope"
+	"dataflex.dev/dataflex/kernels/swiglu"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // Value is a matrix on the tape.

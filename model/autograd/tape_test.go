@@ -6,14 +6,14 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/attention"
-	"dataflex/kernels/gradproj"
-	"dataflex/kernels/rope"
-	"dataflex/kernels/swiglu"
-	"dataflex/kernels/xent"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/kernels/rope"
+	"dataflex.dev/dataflex/kernels/swiglu"
+	"dataflex.dev/dataflex/kernels/xent"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 func param(t *testing.T, dev driver.Device, r *rand.Rand, shape ...int) *tensor.Param {

@@ -19,7 +19,7 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // Names of weight files as transformers and peft write them.

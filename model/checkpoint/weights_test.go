@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // file puts a header of that text before data.

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"dataflex/driver"
-	"dataflex/kernels/rope"
-	"dataflex/model/autograd"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/rope"
+	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // layer is one decoder layer. What its family does not have is nil or empty.

@@ -3,9 +3,9 @@ package decoder
 import (
 	"fmt"
 
-	"dataflex/driver"
-	"dataflex/kernels/attention"
-	"dataflex/model/autograd"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/model/autograd"
 )
 
 // Cache holds the keys and values of sequences that are being continued, each in a

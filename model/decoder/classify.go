@@ -5,11 +5,11 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/driver"
-	"dataflex/kernels/embed"
-	"dataflex/kernels/gemm"
-	"dataflex/model/checkpoint"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/embed"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // Classifier is a decoder whose head judges sequences instead of predicting tokens:

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // TestClassifier holds transformers' logits of padded rows (tools/golden/classifier.py)

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/kernels/rope"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/kernels/rope"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Config is the shape of a decoder and the numbers that its family leaves open.

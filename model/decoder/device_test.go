@@ -3,8 +3,8 @@ package decoder
 import (
 	"testing"
 
-	"dataflex/driver/cpu"
-	"dataflex/driver/sim"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/sim"
 )
 
 // TestFamiliesOnTheInterpreter: losses and gradients by the PTX kernels are the host's,

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/kernels/swiglu"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/kernels/swiglu"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // family is what one model_type does differently from the others. A new one is a

@@ -5,9 +5,9 @@ import (
 	"math"
 	"slices"
 
-	"dataflex/driver"
-	"dataflex/kernels/xent"
-	"dataflex/model/autograd"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/xent"
+	"dataflex.dev/dataflex/model/autograd"
 )
 
 // Batch is a packed micro-batch: T tokens of one or more sequences one after the

@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/xent"
-	"dataflex/model/autograd"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/xent"
+	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // shared is the folder of recorded reference values, where the checkout has one.

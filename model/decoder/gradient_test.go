@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // scalar is the objective's value in float64 from the losses of Backward.

@@ -1,9 +1,9 @@
 package decoder
 
 import (
-	"dataflex/kernels/attention"
-	"dataflex/model/autograd"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // stack records the embeddings and the first layers: [T, Hidden].

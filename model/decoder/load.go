@@ -5,10 +5,10 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/driver"
-	"dataflex/kernels/rope"
-	"dataflex/model/checkpoint"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/rope"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // Options vary how a model is loaded.

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/model/autograd"
-	"dataflex/model/checkpoint"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // LoRA says which adapters to add.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // TestParameterOrder checks names, shapes and order of adapters against PEFT's.

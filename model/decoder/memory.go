@@ -1,9 +1,9 @@
 package decoder
 
 import (
-	"dataflex/kernels/xent"
-	"dataflex/model/autograd"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/kernels/xent"
+	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // Budget is the memory of training with one micro-batch shape, in bytes.

@@ -11,10 +11,10 @@ package decoder
 import (
 	"iter"
 
-	"dataflex/driver"
-	"dataflex/kernels/rope"
-	"dataflex/model/autograd"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/rope"
+	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // Model is a decoder on a device. It is used by one goroutine at a time.

@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"slices"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // fromPEFT reads the adapter's description. PEFT also takes one string as

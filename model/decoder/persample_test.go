@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/kernels/gradproj"
 )
 
 // flattened collects per-segment gradients from factors as the contract of

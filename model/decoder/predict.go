@@ -3,10 +3,10 @@ package decoder
 import (
 	"fmt"
 
-	"dataflex/driver"
-	"dataflex/kernels/cast"
-	"dataflex/kernels/embed"
-	"dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/embed"
+	"dataflex.dev/dataflex/kernels/gemm"
 )
 
 // predictRows is how many rows of logits exist at once.

@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex/model/checkpoint"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // shardBytes is transformers' default shard size.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/cpu"
 )
 
 // shapes are small models of every family that differs in what layers compute.

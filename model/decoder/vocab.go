@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"math"
 
-	"dataflex/driver"
-	"dataflex/kernels/reduce"
-	"dataflex/model/checkpoint"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // Init makes a model of dir/config.json with fresh weights: linears and embeddings

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver/cpu"
-	"dataflex/model/autograd"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 func normal() func() float64 { return rand.New(rand.NewPCG(5, 6)).NormFloat64 }

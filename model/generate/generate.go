@@ -12,7 +12,7 @@ import (
 	"slices"
 	"sync"
 
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // Options say how to choose tokens, in transformers' order: repetition penalty,

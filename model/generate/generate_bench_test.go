@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"dataflex/driver/cpu"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // BenchmarkGenerate continues 16 prompts of 64 tokens by 32 with a model of the shape of

@@ -9,9 +9,9 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver/cpu"
-	"dataflex/model/checkpoint"
-	"dataflex/model/decoder"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 const families = "../../../shared/golden/families"

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"strings"
 
-	"dataflex/driver"
-	"dataflex/kernels/adamw"
-	"dataflex/model/checkpoint"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/adamw"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // Group is parameters with the same learning rate and decay.

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/model/checkpoint"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // golden reads a file of testdata, made by tools/golden/optim.py.

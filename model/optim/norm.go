@@ -3,9 +3,9 @@ package optim
 import (
 	"math"
 
-	"dataflex/driver"
-	"dataflex/kernels/reduce"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // GradNorm is the L2 norm of all gradients together. It depends on their values

@@ -4,8 +4,8 @@ package tensor
 import (
 	"fmt"
 
-	"dataflex/driver"
-	"dataflex/kernels/cast"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/cast"
 )
 
 // Param is one tensor of the model: row-major on a device, in float32, in bf16 for the

@@ -4,11 +4,11 @@ import (
 	"slices"
 	"testing"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/driver/sim"
-	"dataflex/kernels/ptx"
-	"dataflex/model/tensor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // TestHalf: a bf16 parameter rounds what is written to it, trains with float32 weights

@@ -18,8 +18,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"dataflex/driver/cpu"
-	"dataflex/tools/randommodel"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/tools/randommodel"
 )
 
 // options are the flags.

@@ -10,15 +10,15 @@ import (
 	"syscall"
 	"time"
 
-	"dataflex/algo/batch"
-	"dataflex/algo/feature"
-	"dataflex/data"
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/gradproj"
-	"dataflex/kernels/reduce"
-	"dataflex/model/decoder"
-	"dataflex/model/optim"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/model/decoder"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // measure times a training step and LESS passes once, warm.

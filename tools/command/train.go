@@ -15,11 +15,11 @@ import (
 	"github.com/lmittmann/tint"
 	"golang.org/x/term"
 
-	"dataflex/algo/config"
-	_ "dataflex/algo/mixer"    // the methods of dynamic_mix
-	_ "dataflex/algo/selector" // of dynamic_select
-	"dataflex/algo/train"
-	_ "dataflex/algo/weighter" // of dynamic_weight
+	"dataflex.dev/dataflex/algo/config"
+	_ "dataflex.dev/dataflex/algo/mixer"    // the methods of dynamic_mix
+	_ "dataflex.dev/dataflex/algo/selector" // of dynamic_select
+	"dataflex.dev/dataflex/algo/train"
+	_ "dataflex.dev/dataflex/algo/weighter" // of dynamic_weight
 )
 
 // Version is set when the program is built.

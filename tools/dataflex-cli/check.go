@@ -11,15 +11,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dataflex/algo"
-	"dataflex/algo/config"
-	"dataflex/data"
-	"dataflex/data/dataset"
-	"dataflex/data/processor"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
-	"dataflex/data/yamlfile"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data/yamlfile"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 func checkCommand(code *int) *cobra.Command {

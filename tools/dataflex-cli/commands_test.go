@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/algo/config"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 const demoModel = "../dataflex-demo/model"

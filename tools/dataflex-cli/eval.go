@@ -13,18 +13,18 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dataflex/algo/config"
-	"dataflex/algo/evaluate"
-	"dataflex/algo/train"
-	"dataflex/data/cache"
-	"dataflex/data/dataset"
-	"dataflex/data/processor"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
-	"dataflex/driver"
-	"dataflex/model/checkpoint"
-	"dataflex/model/decoder"
-	"dataflex/tools/command"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/evaluate"
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/data/cache"
+	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/decoder"
+	"dataflex.dev/dataflex/tools/command"
 )
 
 // evalOptions are eval's flags.

@@ -11,12 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dataflex/algo/config"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
-	"dataflex/driver/cpu"
-	"dataflex/model/checkpoint"
-	"dataflex/tools/command"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/tools/command"
 )
 
 func exportCommand() *cobra.Command {

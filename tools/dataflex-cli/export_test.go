@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/driver/cpu"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // The roundings are torch 2.7.1's (torch.tensor(x).to(dtype).view(torch.int16)).

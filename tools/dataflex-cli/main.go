@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dataflex/algo/train"
-	"dataflex/tools/command"
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/tools/command"
 )
 
 func main() {

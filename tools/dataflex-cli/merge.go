@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/driver"
-	"dataflex/kernels/gemm"
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // merger gives the tensors of a model with its adapters merged into it, one at a time:

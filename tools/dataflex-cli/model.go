@@ -1,9 +1,9 @@
 package main
 
 import (
-	"dataflex/algo/config"
-	"dataflex/data/template"
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 // readTokenizer loads the tokenizer that a configuration names and fits it to its

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dataflex/algo/config"
-	"dataflex/data/yamlfile"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/yamlfile"
 )
 
 func schemaCommand() *cobra.Command {

@@ -8,10 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dataflex/algo/config"
-	_ "dataflex/algo/selector" // the methods that score
-	"dataflex/algo/train"
-	"dataflex/tools/command"
+	"dataflex.dev/dataflex/algo/config"
+	_ "dataflex.dev/dataflex/algo/selector" // the methods that score
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/tools/command"
 )
 
 func scoreCommand() *cobra.Command {

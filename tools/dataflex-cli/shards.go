@@ -13,7 +13,7 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // dtypes are the number formats export writes: Hugging Face's name, safetensors' and

@@ -15,11 +15,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dataflex/algo/config"
-	"dataflex/algo/train"
-	"dataflex/data"
-	"dataflex/data/tokenizer"
-	"dataflex/tools/command"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/tools/command"
 )
 
 // shownRow is what `show --json` prints, one object a line.

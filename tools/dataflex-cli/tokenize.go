@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 func tokenizeCommand() *cobra.Command {

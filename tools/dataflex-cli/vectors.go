@@ -8,11 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dataflex/algo/feature"
-	"dataflex/algo/neighbor"
-	"dataflex/algo/tsds"
-	"dataflex/driver/cpu"
-	"dataflex/tools/command"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/algo/tsds"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/tools/command"
 )
 
 func embedCommand() *cobra.Command {

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // specials are the tokens of the chatml template, after the vocabulary of bytes

@@ -16,12 +16,12 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"dataflex/algo/config"
-	_ "dataflex/algo/selector"
-	"dataflex/algo/train"
-	"dataflex/model/checkpoint"
-	"dataflex/tools/command"
-	"dataflex/tools/tasks"
+	"dataflex.dev/dataflex/algo/config"
+	_ "dataflex.dev/dataflex/algo/selector"
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/tools/command"
+	"dataflex.dev/dataflex/tools/tasks"
 )
 
 // wanted is the share of picked rows that must come from the target family.

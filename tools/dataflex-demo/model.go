@@ -8,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex/model/checkpoint"
-	"dataflex/tools/randommodel"
-	"dataflex/tools/tasks"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/tools/randommodel"
+	"dataflex.dev/dataflex/tools/tasks"
 )
 
 // trained is the tiny model that `make demo-model` made: a llama of 0.35 M

@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"dataflex/algo/train"
-	"dataflex/tools/command"
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/tools/command"
 )
 
 const usage = `usage: dataflex-train -config FILE [key=value ...]

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"dataflex/tools/tasks"
+	"dataflex.dev/dataflex/tools/tasks"
 )
 
 // Run is one training run on the CPU and on the GPU.

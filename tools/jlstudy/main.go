@@ -19,7 +19,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // options are the command line.

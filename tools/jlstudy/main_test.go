@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/kernels/gradproj"
 )
 
 // The measured errors follow the law √((1+c²)/dim), and the outputs are written

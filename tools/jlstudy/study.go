@@ -9,11 +9,11 @@ import (
 
 	"gonum.org/v1/plot"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/kernels/gemm"
-	"dataflex/kernels/gradproj"
-	"dataflex/tools/chart"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/tools/chart"
 )
 
 var kinds = []gradproj.Kind{gradproj.Rademacher, gradproj.Gaussian, gradproj.SJLT}

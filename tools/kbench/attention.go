@@ -3,7 +3,7 @@ package main
 import (
 	"math"
 
-	"dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/attention"
 )
 
 // attentionCases are sequences of each length packed into a micro-batch, and, for the

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"dataflex/driver"
+	"dataflex.dev/dataflex/driver"
 )
 
 // Kernel is what the driver's compiler made of one.

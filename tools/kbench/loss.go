@@ -1,9 +1,9 @@
 package main
 
 import (
-	"dataflex/driver"
-	"dataflex/kernels/gradproj"
-	"dataflex/kernels/xent"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/kernels/xent"
 )
 
 // lossCases are the head with cross entropy: losses alone, with the gradient of the

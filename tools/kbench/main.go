@@ -24,11 +24,11 @@ import (
 	"regexp"
 	"time"
 
-	"dataflex/driver"
-	"dataflex/driver/cpu"
-	"dataflex/driver/cuda"
-	"dataflex/driver/sim"
-	"dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/cuda"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // version is set when the program is built.

@@ -3,9 +3,9 @@ package main
 import (
 	"strings"
 
-	"dataflex/driver"
-	"dataflex/kernels/gemm"
-	"dataflex/kernels/lora"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/lora"
 )
 
 // products are the matrix products of a model's layers, forward (NT), by the input (NN)

@@ -5,11 +5,11 @@ import (
 	"slices"
 	"time"
 
-	"dataflex/driver"
-	"dataflex/driver/cuda"
-	"dataflex/driver/sim"
-	"dataflex/kernels/peak"
-	"dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cuda"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/peak"
+	"dataflex.dev/dataflex/kernels/reduce"
 )
 
 // bench measures cases on one device.

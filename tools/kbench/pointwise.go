@@ -1,15 +1,15 @@
 package main
 
 import (
-	"dataflex/kernels/adamw"
-	"dataflex/kernels/cast"
-	"dataflex/kernels/dropout"
-	"dataflex/kernels/embed"
-	"dataflex/kernels/norm"
-	"dataflex/kernels/peak"
-	"dataflex/kernels/reduce"
-	"dataflex/kernels/rope"
-	"dataflex/kernels/swiglu"
+	"dataflex.dev/dataflex/kernels/adamw"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/dropout"
+	"dataflex.dev/dataflex/kernels/embed"
+	"dataflex.dev/dataflex/kernels/norm"
+	"dataflex.dev/dataflex/kernels/peak"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/kernels/rope"
+	"dataflex.dev/dataflex/kernels/swiglu"
 )
 
 // memoryCase is bound by the bytes it moves.

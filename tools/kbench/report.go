@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 
-	"dataflex/driver"
-	"dataflex/driver/cuda"
-	"dataflex/driver/sim"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cuda"
+	"dataflex.dev/dataflex/driver/sim"
 )
 
 // Report is what one run of kbench says.

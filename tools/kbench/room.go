@@ -4,8 +4,8 @@ import (
 	"math/rand/v2"
 	"unsafe"
 
-	"dataflex/driver"
-	"dataflex/kernels/cast"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/cast"
 )
 
 // room holds the tensors of one case.

@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	"dataflex/algo/train"
-	"dataflex/data/npy"
-	"dataflex/tools/tasks"
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/tools/tasks"
 )
 
 // bandWindows is how often delta_loss selects.

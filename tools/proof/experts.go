@@ -7,8 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex/model/checkpoint"
-	"dataflex/tools/tasks"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/tools/tasks"
 )
 
 // mixtral is a tiny mixture of experts, trained from nothing with the demo's tokenizer.

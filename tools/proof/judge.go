@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"dataflex/algo/reward"
+	"dataflex.dev/dataflex/algo/reward"
 )
 
 // judgeArgument makes this program NICE's judge.

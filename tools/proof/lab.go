@@ -13,13 +13,13 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"dataflex/algo/config"
-	_ "dataflex/algo/mixer"
-	_ "dataflex/algo/selector"
-	"dataflex/algo/train"
-	_ "dataflex/algo/weighter"
-	"dataflex/model/checkpoint"
-	"dataflex/tools/tasks"
+	"dataflex.dev/dataflex/algo/config"
+	_ "dataflex.dev/dataflex/algo/mixer"
+	_ "dataflex.dev/dataflex/algo/selector"
+	"dataflex.dev/dataflex/algo/train"
+	_ "dataflex.dev/dataflex/algo/weighter"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/tools/tasks"
 )
 
 // keys are those of a configuration, or of a component's parameters.

@@ -28,7 +28,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"dataflex/tools/command"
+	"dataflex.dev/dataflex/tools/command"
 )
 
 // options are the command line.

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"dataflex/tools/tasks"
+	"dataflex.dev/dataflex/tools/tasks"
 )
 
 // domains are a mixture of unequal difficulty: three that are learned by heart soon,

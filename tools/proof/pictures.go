@@ -1,7 +1,7 @@
 package main
 
 import (
-	"dataflex/tools/chart"
+	"dataflex.dev/dataflex/tools/chart"
 )
 
 // drawSelection shows what share of the picks is of the evaluation's family.

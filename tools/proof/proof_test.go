@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"dataflex/tools/tasks"
+	"dataflex.dev/dataflex/tools/tasks"
 )
 
 // bench is a lab for one seed in a folder of the test's.

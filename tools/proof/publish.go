@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // measured is all that the runs gave, as trials.json keeps it.

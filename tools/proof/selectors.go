@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 	"slices"
 
-	"dataflex/algo/feature"
-	"dataflex/algo/neighbor"
-	"dataflex/algo/tsds"
-	"dataflex/driver/cpu"
-	"dataflex/tools/tasks"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/algo/tsds"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/tools/tasks"
 )
 
 // selects is what every selecting run shares: 4 steps of random rows, then, as in

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"dataflex/tools/tasks"
+	"dataflex.dev/dataflex/tools/tasks"
 )
 
 // weighs is what every weighted run shares. The anchors are those of adapt.

@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Shape is the part of a llama config.json that its size follows from.

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"unsafe"
 
-	"dataflex/driver"
-	"dataflex/driver/sim"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/sim"
 )
 
 // Options of the JIT compiler that are heeded.

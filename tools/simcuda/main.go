@@ -15,8 +15,8 @@ import (
 	"time"
 	"unsafe"
 
-	"dataflex/driver"
-	"dataflex/driver/sim"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/sim"
 )
 
 // Results of the driver API.

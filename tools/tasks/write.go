@@ -5,7 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Write writes the sets, each as name.json, and a dataset_info.json that names them.

@@ -9,6 +9,7 @@ package main
 
 import (
 	"archive/tar"
+	"bytes"
 	"debug/elf"
 	"errors"
 	"flag"
@@ -90,7 +91,11 @@ func (b builder) programs() error {
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("the runner: %w\n%s", err, out)
 	}
-	names := fmt.Sprintf("%s -X main.version=%s -X dataflex/tools/command.Version=%s", linked, b.version, b.version)
+	module, err := exec.Command("go", "list", "-m").Output()
+	if err != nil {
+		return fmt.Errorf("go list -m: %w", err)
+	}
+	names := fmt.Sprintf("%s -X main.version=%s -X %s/tools/command.Version=%s", linked, b.version, bytes.TrimSpace(module), b.version)
 	if err := b.cuda("build", "-tags", "cuda,netgo,osusergo", "-trimpath", "-ldflags", names, "-o", b.stage+"/", "./tools/dataflex-train", "./tools/kbench"); err != nil {
 		return err
 	}
