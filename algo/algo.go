@@ -34,7 +34,7 @@ const (
 type Run struct {
 	Device    driver.Device
 	Model     *decoder.Model
-	Optimizer *optim.AdamW
+	Optimizer optim.Optimizer
 	Train     []data.Example // the pool, in row order; indices are positions here
 	Eval      []data.Example // empty where the configuration names none
 	Seed      uint64         // the run's seed

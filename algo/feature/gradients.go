@@ -28,7 +28,7 @@ type GradientPass struct {
 	Pass
 	Projection *gradproj.Projection
 	Direction  *Direction
-	Optimizer  *optim.AdamW // whose moments Direction uses
+	Optimizer  optim.Adaptive // whose moments Direction uses
 	Train      bool         // dropout on, as upstream leaves it
 	Seed       uint64       // of the dropout masks, when Train
 }

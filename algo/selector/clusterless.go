@@ -253,7 +253,7 @@ func (s *clusterLESS) clusterScores(ctx context.Context, stands []int) ([]float6
 		rows[i] = s.run.Train[r]
 		sums[s.ids[r]] = make([]float64, s.projection.Dim())
 	}
-	pass := s.pass(s.projection, s.run.Optimizer, s.direction(s.run.Optimizer))
+	pass := s.pass(s.projection, s.moments, s.direction(s.moments))
 	err = feature.Gradients(ctx, pass, rows, 0, func(batch []int, z []float32, _ []float64) error {
 		dim := s.projection.Dim()
 		for i, j := range batch {

@@ -133,8 +133,8 @@ func (c *trained) storeKey(run string) string {
 }
 
 // visit puts the checkpoint's weights into the run's model, calls f with its
-// moments (nil if they are not wanted), and puts the run's own weights back.
-func (c *trained) visit(run *algo.Run, moments bool, f func(*optim.AdamW) error) (err error) {
+// moments (nil if adam, the run's, is), and puts the run's own weights back.
+func (c *trained) visit(run *algo.Run, adam optim.Adaptive, f func(optim.Adaptive) error) (err error) {
 	params := run.Model.Trainable()
 	w, err := checkpoint.OpenWeights(c.dir)
 	if err != nil {
@@ -160,10 +160,10 @@ func (c *trained) visit(run *algo.Run, moments bool, f func(*optim.AdamW) error)
 			return err
 		}
 	}
-	if !moments {
+	if adam == nil {
 		return f(nil)
 	}
-	o, err := c.optimizer(run)
+	o, err := c.optimizer(run, adam)
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,8 @@ func (c *trained) visit(run *algo.Run, moments bool, f func(*optim.AdamW) error)
 	return f(o)
 }
 
-func (c *trained) optimizer(run *algo.Run) (*optim.AdamW, error) {
+// optimizer has the checkpoint's moments, with the betas of the run's.
+func (c *trained) optimizer(run *algo.Run, adam optim.Adaptive) (optim.Adaptive, error) {
 	raw, err := os.ReadFile(filepath.Join(c.dir, runState))
 	if err != nil {
 		return nil, fmt.Errorf("gradient_type: adam needs the optimiser's moments, of a checkpoint that this program saved without save_only_model: %w", err)
@@ -187,7 +188,7 @@ func (c *trained) optimizer(run *algo.Run) (*optim.AdamW, error) {
 		return nil, fmt.Errorf("gradient_type: adam needs the optimiser's moments: %w", err)
 	}
 	defer f.Close()
-	b1, b2, eps := run.Optimizer.Betas()
+	b1, b2, eps := adam.Betas()
 	o, err := optim.NewAdamW(run.Device, optim.Groups(run.Model.Trainable(), 0), b1, b2, eps)
 	if err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ import (
 type influence struct {
 	run        *algo.Run
 	mode       algo.Mode
-	adam       bool
+	moments    optim.Adaptive // of gradient_type: adam; nil = sgd
 	epsInside  bool
 	projection *gradproj.Projection
 	seed       uint64
@@ -36,6 +36,7 @@ type influenceDefaults struct {
 	name      string
 	dim, seed int
 	cacheDir  string
+	plain     bool // gradients as they are, whatever gradient_type says
 }
 
 func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDefaults) (*influence, error) {
@@ -53,7 +54,7 @@ func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDe
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
-	s.adam, s.seed = gradient == "adam", uint64(seed)
+	s.seed = uint64(seed)
 	switch {
 	case gradient != "adam" && gradient != "sgd":
 		return nil, p.Wrap("gradient_type", fmt.Errorf("gradient_type is adam or sgd, not %q", gradient))
@@ -65,6 +66,11 @@ func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDe
 		return nil, p.Wrap("projection", fmt.Errorf("projection trak belongs to mode: upstream"))
 	}
 	var err error
+	if gradient == "adam" && !d.plain {
+		if s.moments, err = adamOf(run); err != nil {
+			return nil, p.Wrap("gradient_type", err)
+		}
+	}
 	if s.tasks, err = subtasks(run, mode, subtaskBy); err != nil {
 		return nil, p.Wrap("subtask_by", err)
 	}
@@ -72,6 +78,14 @@ func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDe
 		return nil, p.Wrap("projection", err)
 	}
 	return s, nil
+}
+
+// adamOf is the run's optimizer where it has Adam's moments.
+func adamOf(run *algo.Run) (optim.Adaptive, error) {
+	if o, ok := run.Optimizer.(optim.Adaptive); ok {
+		return o, nil
+	}
+	return nil, errors.New("gradient_type: adam takes the direction of Adam's moments, which the run's optimizer does not keep: train with optim: adamw_torch, or set gradient_type: sgd")
 }
 
 // subtasks groups the evaluation rows: by the data's `subtask` column where it has
@@ -131,7 +145,7 @@ func (s *influence) CacheDir() string { return s.dir }
 
 func (s *influence) Reuse() bool { return true }
 
-func (s *influence) pass(p *gradproj.Projection, o *optim.AdamW, direction *feature.Direction) feature.GradientPass {
+func (s *influence) pass(p *gradproj.Projection, o optim.Adaptive, direction *feature.Direction) feature.GradientPass {
 	return feature.GradientPass{
 		Pass:       feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log},
 		Projection: p, Direction: direction, Optimizer: o,
@@ -139,8 +153,8 @@ func (s *influence) pass(p *gradproj.Projection, o *optim.AdamW, direction *feat
 	}
 }
 
-func (s *influence) direction(o *optim.AdamW) *feature.Direction {
-	if !s.adam {
+func (s *influence) direction(o optim.Adaptive) *feature.Direction {
+	if o == nil {
 		return nil
 	}
 	if s.mode == algo.Upstream {

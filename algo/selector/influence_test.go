@@ -45,7 +45,7 @@ func gradients(t *testing.T, run *algo.Run, examples []data.Example) [][]float64
 func adamDirections(run *algo.Run, g [][]float64) [][]float64 {
 	var m, v []float64
 	for _, p := range run.Model.Trainable() {
-		pm, pv := run.Optimizer.Moments(p)
+		pm, pv := run.Optimizer.(optim.Adaptive).Moments(p)
 		for i := range pm.Host() {
 			m, v = append(m, float64(pm.Host()[i])), append(v, float64(pv.Host()[i]))
 		}
@@ -465,5 +465,25 @@ func TestMethodsFindTheFamily(t *testing.T) {
 		} else {
 			t.Logf("%s: %d of 10", c.params[0], hits)
 		}
+	}
+}
+
+// plain is an optimizer without Adam's moments.
+type plain struct{ optim.Optimizer }
+
+// A method that takes Adam's direction says so where there is none to take; with plain
+// gradients it needs none.
+func TestAdamsDirectionNeedsAdam(t *testing.T) {
+	run := whole(t, rows(4, 1, 1), rows(2, 1, 2))
+	run.Optimizer = plain{run.Optimizer}
+	for _, name := range []string{"less", "cluster_less"} {
+		_, err := build(t, run, name, "faithful", "cache_dir: "+t.TempDir())
+		if err == nil || !strings.Contains(err.Error(), "train with optim: adamw_torch, or set gradient_type: sgd") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s := mustBuild(t, run, "less", "faithful", "cache_dir: "+t.TempDir(), "gradient_type: sgd", "proj_dim: 64")
+	if sel := selected(t, s, algo.Request{N: 2}); len(sel.Indices) != 2 {
+		t.Errorf("picked %v", sel.Indices)
 	}
 }

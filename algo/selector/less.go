@@ -89,12 +89,12 @@ func (s *less) scores(ctx context.Context, r algo.Request) ([]float64, error) {
 	t := len(s.tasks)
 	sum := make([]float64, len(s.run.Train)*t)
 	if len(s.history) == 0 {
-		if err := s.add(ctx, r, r.Key, s.run.Optimizer, 1, sum); err != nil {
+		if err := s.add(ctx, r, r.Key, s.moments, 1, sum); err != nil {
 			return nil, err
 		}
 	}
 	for _, c := range s.history {
-		err := c.visit(s.run, s.adam, func(o *optim.AdamW) error {
+		err := c.visit(s.run, s.moments, func(o optim.Adaptive) error {
 			return s.add(ctx, r, c.storeKey(r.Key), o, c.weight, sum)
 		})
 		if err != nil {
@@ -110,7 +110,7 @@ func (s *less) scores(ctx context.Context, r algo.Request) ([]float64, error) {
 
 // add adds weight times the cosines [pool, subtasks] to sum. They are stored as
 // they come: a pass that was killed goes on where it was.
-func (s *less) add(ctx context.Context, r algo.Request, key string, o *optim.AdamW, weight float64, sum []float64) error {
+func (s *less) add(ctx context.Context, r algo.Request, key string, o optim.Adaptive, weight float64, sum []float64) error {
 	targets, err := s.aim(ctx, r)
 	if err != nil {
 		return err

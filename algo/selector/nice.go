@@ -51,7 +51,7 @@ type nice struct {
 }
 
 func newNICE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
-	d := influenceDefaults{name: "nice", dim: 8192, seed: defaultSeed, cacheDir: "cache/nice"}
+	d := influenceDefaults{name: "nice", dim: 8192, seed: defaultSeed, cacheDir: "cache/nice", plain: mode == algo.Upstream}
 	base, err := newInfluence(run, mode, p, d)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,6 @@ func newNICE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 		return nil, err
 	}
 	s.baseline, s.fallback = baseline == "leave_one_out", fallback == "reference"
-	s.adam = s.adam && !upstream
 	return s, s.check(p, baseline, fallback)
 }
 

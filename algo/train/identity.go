@@ -13,6 +13,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // identity names, by content, what does not change during a run.
@@ -39,8 +40,12 @@ func (t *Trainer) selectionKey(r algo.Request) (string, error) {
 		fmt.Fprintln(h, "bf16")
 	}
 	for _, p := range t.params {
-		m, v := t.optimizer.Moments(p)
-		for _, s := range []driver.F32{p.Data, m, v} {
+		inputs := []driver.F32{p.Data}
+		if o, ok := t.optimizer.(optim.Adaptive); ok { // no method asks for what others keep
+			m, v := o.Moments(p)
+			inputs = append(inputs, m, v)
+		}
+		for _, s := range inputs {
 			x, err := driver.Read(t.device, s)
 			if err != nil {
 				return "", fmt.Errorf("identity of the run: %w", err)

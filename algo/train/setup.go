@@ -58,6 +58,7 @@ func setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 		return nil, err
 	}
 	t.Budget = t.model.Memory(t.largestMicro())
+	t.Budget.Optimizer = t.optimizer.Bytes()
 	embeddings := t.model.Config().Vocab * t.model.Config().Hidden
 	t.nonEmbedding = float64(t.parameters() - embeddings)
 	return t, nil

@@ -34,7 +34,7 @@ type Trainer struct {
 	device    driver.Device
 	model     *decoder.Model
 	params    []*tensor.Param
-	optimizer *optim.AdamW
+	optimizer optim.Optimizer
 	schedule  optim.Schedule
 	plateau   *optim.Plateau // of reduce_lr_on_plateau, which follows evaluations instead
 	tokenizer *tokenizer.Tokenizer

@@ -135,7 +135,7 @@ func backward(t *testing.T, model *decoder.Model, m batch.Micro, weight func(row
 }
 
 // recordedRun is the model, data and optimiser of the weight_* runs.
-func recordedRun(t *testing.T) (*algo.Run, *optim.AdamW) {
+func recordedRun(t *testing.T) (*algo.Run, optim.Optimizer) {
 	t.Helper()
 	tok, err := tokenizer.Load(filepath.Join(golden, "models/tiny-llama"))
 	if err != nil {

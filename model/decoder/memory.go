@@ -11,7 +11,7 @@ type Budget struct {
 	Weights     uint64 // the model's own tensors
 	Adapters    uint64 // LoRA's A and B
 	Gradients   uint64 // of everything trainable
-	Optimizer   uint64 // AdamW's two moments of everything trainable
+	Optimizer   uint64 // what the optimizer keeps; Memory does not know it
 	Activations uint64 // kept from forward to backward, and the working set
 	Head        uint64 // the logits that exist at once
 }
@@ -22,7 +22,7 @@ func (b Budget) Total() uint64 {
 }
 
 // Memory plans a training step over micro-batches of that many tokens, labelled of
-// which have a target, with what trains now.
+// which have a target, with what trains now; the optimizer's memory is not in it.
 func (m *Model) Memory(tokens, labelled int) Budget {
 	var b Budget
 	for p := range m.parameters() {
@@ -35,7 +35,6 @@ func (m *Model) Memory(tokens, labelled int) Budget {
 		b.Adapters += 4 * uint64(p.Rank*(p.In+p.Out))
 	}
 	b.Weights -= b.Adapters
-	b.Optimizer = 2 * b.Gradients
 	b.Activations = 4 * uint64(tokens) * uint64(m.keptPerToken()+m.workingPerToken())
 	p := xent.Params{Rows: tokens, Hidden: m.config.Hidden, Vocab: m.config.Vocab}
 	b.Head = uint64(p.Workspace(m.dev, m.tape.BF16, labelled))

@@ -86,8 +86,9 @@ func (o *AdamW) allocate(p *tensor.Param) error {
 	return nil
 }
 
-// Step updates every parameter from its gradient times gradScale (what Clip
-// gives, 1 for none). Gradients are left as they are.
+var _ Adaptive = (*AdamW)(nil)
+
+// Step implements Optimizer.
 func (o *AdamW) Step(lr float64, gradScale float32) {
 	o.steps++
 	for _, g := range o.groups {
@@ -106,8 +107,7 @@ func (o *AdamW) Step(lr float64, gradScale float32) {
 	}
 }
 
-// Moments gives the running means of a parameter's gradient and of its square,
-// not corrected for their bias. p must be one of the optimiser's.
+// Moments implements Adaptive.
 func (o *AdamW) Moments(p *tensor.Param) (m, v driver.F32) {
 	mo, ok := o.moments[p]
 	if !ok {
@@ -122,9 +122,8 @@ func (o *AdamW) Betas() (beta1, beta2, eps float64) { return o.beta1, o.beta2, o
 // Steps is the number of steps taken.
 func (o *AdamW) Steps() int { return o.steps }
 
-// State is what a checkpoint must hold besides the weights: the number of steps
-// and the moments as tensors "m.<parameter>" and "v.<parameter>". On a CPU the
-// tensors are the moments themselves: write them before the next Step.
+// State implements Optimizer: the moments are tensors "m.<parameter>" and
+// "v.<parameter>".
 func (o *AdamW) State() (steps int, tensors []checkpoint.Tensor, err error) {
 	for _, g := range o.groups {
 		for _, p := range g.Params {
@@ -144,8 +143,7 @@ func (o *AdamW) State() (steps int, tensors []checkpoint.Tensor, err error) {
 	return o.steps, tensors, nil
 }
 
-// SetState continues from a State that was written as safetensors. Every moment
-// must be there, with its parameter's shape.
+// SetState implements Optimizer.
 func (o *AdamW) SetState(steps int, w *checkpoint.Weights) error {
 	if steps < 0 {
 		return fmt.Errorf("AdamW: %d steps taken", steps)
@@ -174,7 +172,16 @@ func load(dev driver.Device, w *checkpoint.Weights, name string, s driver.F32) e
 	return driver.Write(dev, s, func(x []float32) error { return w.ReadFloat32(name, x) })
 }
 
-// Close gives the moments' memory back.
+// Bytes implements Optimizer.
+func (o *AdamW) Bytes() uint64 {
+	var n uint64
+	for _, mo := range o.moments {
+		n += uint64(mo.mMem.Size() + mo.vMem.Size())
+	}
+	return n
+}
+
+// Close implements Optimizer.
 func (o *AdamW) Close() {
 	for _, mo := range o.moments {
 		o.dev.Free(mo.mMem)

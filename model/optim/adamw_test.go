@@ -250,7 +250,7 @@ func TestNewAdamWRefuses(t *testing.T) {
 	}
 	used := dev.Used()
 	o, err := NewAdamW(dev, []Group{{p, 1, 0}}, 0.9, 0.999, 1e-8)
-	if err != nil || dev.Used() != used+16 {
+	if err != nil || dev.Used() != used+16 || o.Bytes() != 16 {
 		t.Errorf("%v, %d bytes for the moments of 2 floats", err, dev.Used()-used)
 	}
 	o.Close()

@@ -91,7 +91,7 @@ func randomRows(r *rand.Rand, n, seq int) []data.Example {
 }
 
 // trainingStep is the median time of forward, backward, clipping and AdamW.
-func trainingStep(dev *cpu.Device, m *decoder.Model, opt *optim.AdamW, rows []data.Example, o options) (float64, error) {
+func trainingStep(dev *cpu.Device, m *decoder.Model, opt optim.Adaptive, rows []data.Example, o options) (float64, error) {
 	var seconds []float64
 	for s := range o.steps + 2 {
 		started := time.Now()
@@ -124,7 +124,7 @@ func trainingStep(dev *cpu.Device, m *decoder.Model, opt *optim.AdamW, rows []da
 type pass struct{ wall, cpu float64 }
 
 // lessPass times a gradient pass with Adam's direction.
-func lessPass(dev *cpu.Device, m *decoder.Model, opt *optim.AdamW, rows []data.Example, kind gradproj.Kind, dim, total int, options gradproj.Options) (pass, error) {
+func lessPass(dev *cpu.Device, m *decoder.Model, opt optim.Adaptive, rows []data.Example, kind gradproj.Kind, dim, total int, options gradproj.Options) (pass, error) {
 	projection, err := gradproj.New(kind, dim, 0, total, options)
 	if err != nil {
 		return pass{}, err
