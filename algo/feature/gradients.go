@@ -29,8 +29,8 @@ type GradientPass struct {
 	Projection *gradproj.Projection
 	Direction  *Direction
 	Optimizer  optim.Adaptive // whose moments Direction uses
-	Train      bool         // dropout on, as upstream leaves it
-	Seed       uint64       // of the dropout masks, when Train
+	Train      bool           // dropout on, as upstream leaves it
+	Seed       uint64         // of the dropout masks, when Train
 }
 
 // Emit receives a finished batch: the rows' positions and their features, row
