@@ -17,7 +17,8 @@ type Options struct {
 	DryRun   bool   // print the plan and stop
 	Out      io.Writer
 	Log      *slog.Logger
-	Progress Progress // nil = none
+	Progress Progress         // nil = none
+	SaveNow  <-chan os.Signal // a value asks for a checkpoint between two steps; nil = never
 }
 
 // Run trains what c describes: set-up, training, and what a finished run leaves.
@@ -42,7 +43,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 		return err
 	}
 	defer t.Close()
-	t.progress = o.Progress
+	t.progress, t.saveNow = o.Progress, o.SaveNow
 	if err := t.fits(); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"dataflex.dev/dataflex/algo"
@@ -60,6 +61,7 @@ type Trainer struct {
 	recorder   *recorder
 	log        *slog.Logger
 	progress   Progress
+	saveNow    <-chan os.Signal
 }
 
 // EvalSet is a named set of evaluation rows; the name is empty when there is one.
@@ -115,6 +117,9 @@ func (t *Trainer) Train(ctx context.Context) error {
 		if stop {
 			break
 		}
+		if err := t.saveAsked(); err != nil {
+			return err
+		}
 	}
 	return t.loadBest()
 }
@@ -125,7 +130,7 @@ func (t *Trainer) stopped(ctx context.Context, err error) error {
 		return err
 	}
 	if t.step == 0 {
-		return fmt.Errorf("interrupted before the first step; nothing to save: %w", ErrInterrupted)
+		return fmt.Errorf("interrupted before the first step, nothing is saved: %w", err)
 	}
 	path, serr := t.save()
 	if serr != nil {
@@ -133,6 +138,20 @@ func (t *Trainer) stopped(ctx context.Context, err error) error {
 	}
 	t.log.Info("checkpoint saved", "step", t.step, "path", path)
 	return ErrInterrupted
+}
+
+// saveAsked saves a checkpoint of the last finished step where one was asked for.
+func (t *Trainer) saveAsked() error {
+	select {
+	case s := <-t.saveNow:
+		path, err := t.save()
+		if err != nil {
+			return err
+		}
+		t.log.Info("checkpoint saved, training goes on", "signal", s.String(), "step", t.step, "path", path)
+	default:
+	}
+	return nil
 }
 
 // advance opens the window a step starts with, where one does, and takes the

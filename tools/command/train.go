@@ -1,5 +1,3 @@
-// Package command is what the programs share: how a training command starts, is
-// interrupted, and ends.
 package command
 
 import (
@@ -7,40 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
-
-	"github.com/lmittmann/tint"
-	"golang.org/x/term"
 
 	"dataflex.dev/dataflex/algo/config"
 	_ "dataflex.dev/dataflex/algo/mixer"    // the methods of dynamic_mix
 	_ "dataflex.dev/dataflex/algo/selector" // of dynamic_select
 	"dataflex.dev/dataflex/algo/train"
 	_ "dataflex.dev/dataflex/algo/weighter" // of dynamic_weight
+	"dataflex.dev/dataflex/data/task"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// Version is set when the program is built.
-var Version = "unknown"
-
-// Exit codes: done, an error in what was asked, interrupted after saving.
-const (
-	ExitDone        = 0
-	ExitError       = 1
-	ExitInterrupted = 130
-)
-
-// Train runs a training command to its end and returns its exit code. An error is
-// one message on stderr.
-func Train(file string, overrides []string, o train.Options, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	return Exit(trainConfig(ctx, file, overrides, o, stderr), stderr)
-}
-
-func trainConfig(ctx context.Context, file string, overrides []string, o train.Options, stderr io.Writer) error {
+// Train runs a training command to its end. SIGUSR1 saves a checkpoint, and training
+// goes on.
+func Train(ctx context.Context, file string, overrides []string, o train.Options, stderr io.Writer) error {
 	c, err := config.Load(file, overrides)
 	if err != nil {
 		return err
@@ -50,29 +27,21 @@ func trainConfig(ctx context.Context, file string, overrides []string, o train.O
 		o.Progress, stderr = bar, bar.lines()
 	}
 	o.Log = Logger(stderr)
-	return train.Run(ctx, c, o)
-}
-
-// Exit prints an error, if there is one, and gives its exit code.
-func Exit(err error, stderr io.Writer) int {
-	switch {
-	case err == nil:
-		return ExitDone
-	case errors.Is(err, train.ErrInterrupted):
-		fmt.Fprintln(stderr, err)
-		return ExitInterrupted
+	requests, stop := saveRequests()
+	defer stop()
+	o.SaveNow = requests
+	err = task.Catch(func() error { return train.Run(ctx, c, o) })
+	if fault := (*task.Panic)(nil); errors.As(err, &fault) {
+		return fmt.Errorf("%w; %s", err, newest(c.Training.OutputDir))
 	}
-	fmt.Fprintf(stderr, "error: %v\n", err)
-	return ExitError
+	return err
 }
 
-// Logger writes plain lines, in colour on a terminal.
-func Logger(w io.Writer) *slog.Logger {
-	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: slog.LevelInfo, TimeFormat: "15:04:05", NoColor: !Terminal(w)}))
-}
-
-// Terminal reports whether w is one.
-func Terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+// newest says what a run that failed can go on from.
+func newest(dir string) string {
+	path, _, _, err := checkpoint.Newest(dir)
+	if err != nil || path == "" {
+		return "no checkpoint was saved"
+	}
+	return "the newest good checkpoint is " + path + ", the same command goes on from it"
 }

@@ -20,9 +20,10 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer"
 	"dataflex.dev/dataflex/data/yamlfile"
 	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/tools/command"
 )
 
-func checkCommand(code *int) *cobra.Command {
+func checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check CONFIG [key=value ...]",
 		Short: "Say everything that is wrong with a configuration, without loading the model",
@@ -32,11 +33,15 @@ func checkCommand(code *int) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			faults := check(cmd.Context(), args[0], args[1:], os.Stdout)
 			for _, f := range faults {
-				fmt.Fprintf(os.Stderr, "error: %v\n", f)
+				if !errors.Is(f, context.Canceled) {
+					fmt.Fprintf(os.Stderr, "error: %v\n", f)
+				}
+			}
+			if err := cmd.Context().Err(); err != nil {
+				return fmt.Errorf("not everything was checked: %w", err)
 			}
 			if len(faults) > 0 {
-				*code = 1
-				return nil
+				return command.ErrSaid
 			}
 			fmt.Printf("%s: ok\n", args[0])
 			return nil
@@ -196,6 +201,9 @@ func (c *checker) datasets(tok *tokenizer.Tokenizer, tmpl *template.Template) {
 				continue
 			}
 			seen[name] = true
+			if c.ctx.Err() != nil {
+				return
+			}
 			if err := c.dataset(catalog, name, encoder); err != nil {
 				c.add(c.config.Errorf(l.key, "%w", err))
 			}

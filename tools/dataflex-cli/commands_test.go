@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -206,5 +207,23 @@ func TestEvalRefusals(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v lacks %q", err, want)
 		}
+	}
+}
+
+// TestInterruptedInput: Ctrl-C ends a program that waits for its standard input, and
+// what was asked before is answered.
+func TestInterruptedInput(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	in, typed := io.Pipe()
+	defer typed.Close()
+	var out bytes.Buffer
+	echo := func(dst, line []byte) ([]byte, error) {
+		defer cancel()
+		return append(dst, bytes.TrimSpace(line)...), nil
+	}
+	go func() { _, _ = typed.Write([]byte("\"a\"\n")) }()
+	err := eachLine(untilDone(ctx, in), &out, echo)
+	if !errors.Is(err, context.Canceled) || out.String() != "\"a\"\n" {
+		t.Errorf("%v; answered %q", err, out.String())
 	}
 }

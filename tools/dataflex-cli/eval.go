@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -43,6 +41,9 @@ type evalReport struct {
 	Adapters   []string                       `json:"adapters,omitempty"`
 	Perplexity map[string]evaluate.Perplexity `json:"perplexity,omitempty"`
 	MMLU       *evaluate.ChoiceResult         `json:"mmlu,omitempty"`
+
+	// Interrupted is set when the program was stopped: what was not finished is missing.
+	Interrupted bool `json:"interrupted,omitempty"`
 }
 
 func evalCommand() *cobra.Command {
@@ -55,9 +56,7 @@ func evalCommand() *cobra.Command {
 			"answers' letters. Prints one JSON object. CONFIG is a training configuration, or one as export takes.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return eval(ctx, args[0], args[1:], o)
+			return eval(cmd.Context(), args[0], args[1:], o)
 		},
 	}
 	c.Flags().StringVar(&o.mmlu, "mmlu", "", "folder with MMLU's dev and test")
@@ -104,10 +103,12 @@ func eval(ctx context.Context, file string, overrides []string, o evalOptions) (
 	if err := e.readModel(dev); err != nil {
 		return err
 	}
-	if err := e.measure(ctx, subjects, o); err != nil {
+	err = e.measure(ctx, subjects, o)
+	e.report.Interrupted = err != nil && errors.Is(err, context.Canceled)
+	if err != nil && (!e.report.Interrupted || len(e.report.Perplexity) == 0 && e.report.MMLU == nil) {
 		return err
 	}
-	return e.print(o.output)
+	return errors.Join(err, e.print(o.output))
 }
 
 // evaluation is a run of eval.
@@ -209,7 +210,9 @@ func (e *evaluation) measure(ctx context.Context, subjects []evaluate.Subject, o
 		BOS:      strings.Contains(m.ModelType, "gemma"), // as lm-evaluation-harness; other models get none
 		Progress: func(subject string, done, of int) { log.Info("mmlu", "subject", subject, "done", done, "of", of) },
 	})
-	e.report.MMLU = &r
+	if len(r.Subjects) > 0 {
+		e.report.MMLU = &r
+	}
 	return err
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,11 +27,11 @@ func exportCommand() *cobra.Command {
 		Long: "Merges the adapters of adapter_name_or_path into model_name_or_path and writes the model into export_dir as transformers\n" +
 			"reads it: weights in infer_dtype and in files of export_size GB, config.json, generation_config.json, the tokenizer, a Modelfile.",
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return export(args[0], args[1:]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return export(cmd.Context(), args[0], args[1:]) },
 	}
 }
 
-func export(file string, overrides []string) error {
+func export(ctx context.Context, file string, overrides []string) error {
 	log := command.Logger(os.Stderr)
 	c, err := config.LoadExport(file, overrides)
 	if err != nil {
@@ -76,7 +77,7 @@ func export(file string, overrides []string) error {
 	if err := os.MkdirAll(c.Export.Dir, 0o777); err != nil {
 		return c.Errorf("export_dir", "%w", err)
 	}
-	if err := writeModel(m, c.Export.Dir, dtype, int64(c.Export.Size)*1e9); err != nil {
+	if err := writeModel(ctx, m, c.Export.Dir, dtype, int64(c.Export.Size)*1e9); err != nil {
 		return c.Errorf("export_dir", "%w", err)
 	}
 	if err := writeCompanions(c, tok, tmpl, dtype, vocab); err != nil {

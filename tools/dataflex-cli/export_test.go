@@ -150,7 +150,7 @@ func TestShards(t *testing.T) {
 		{"bfloat16", 56, []string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"}},
 		{"float16", 1000, []string{"model.safetensors"}},
 	} {
-		if err := writeModel(m, dir, c.dtype, c.limit); err != nil {
+		if err := writeModel(t.Context(), m, dir, c.dtype, c.limit); err != nil {
 			t.Fatal(err)
 		}
 		var files []string
@@ -257,17 +257,17 @@ func TestExportRefusals(t *testing.T) {
 		"does not fit the model's":                  open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 3}, false),
 		"[2 4] does not fit":                        open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 4}, false), // B is missing
 		"embed_tokens.weight\" [5 4]":               open("model.embed_tokens.lora_embedding_A", []int{2, 5}, false),
-		"e.yaml:4:13: export_dir: it is the folder": export(yaml, nil),
-		"is read from: name another one":            export(yaml, []string{"export_dir=" + adapter}),
-		"exporting quantised weights":               export(yaml, []string{"export_quantization_bit=4"}),
-		"pickled .bin weights are never written":    export(yaml, []string{"export_legacy_format=true"}),
-		"a shard needs a positive size in GB":       export(yaml, []string{"export_size=0"}),
-		"is not one of auto, float16, bfloat16":     export(yaml, []string{"infer_dtype=int8"}),
-		"model_name_or_path: /nowhere":              export(yaml, []string{"model_name_or_path=/nowhere"}),
-		"did you mean export_size?":                 export(yaml, []string{"export_siz=3"}),
-		"name the folder the model is exported to":  export(yaml, []string{"export_dir=null"}),
-		"an adapter needs finetuning_type: lora":    export(yaml, []string{"finetuning_type=full"}),
-		"tokenizer.json":                            export(yaml, []string{"export_dir=" + filepath.Join(t.TempDir(), "out")}),
+		"e.yaml:4:13: export_dir: it is the folder": export(t.Context(), yaml, nil),
+		"is read from: name another one":            export(t.Context(), yaml, []string{"export_dir=" + adapter}),
+		"exporting quantised weights":               export(t.Context(), yaml, []string{"export_quantization_bit=4"}),
+		"pickled .bin weights are never written":    export(t.Context(), yaml, []string{"export_legacy_format=true"}),
+		"a shard needs a positive size in GB":       export(t.Context(), yaml, []string{"export_size=0"}),
+		"is not one of auto, float16, bfloat16":     export(t.Context(), yaml, []string{"infer_dtype=int8"}),
+		"model_name_or_path: /nowhere":              export(t.Context(), yaml, []string{"model_name_or_path=/nowhere"}),
+		"did you mean export_size?":                 export(t.Context(), yaml, []string{"export_siz=3"}),
+		"name the folder the model is exported to":  export(t.Context(), yaml, []string{"export_dir=null"}),
+		"an adapter needs finetuning_type: lora":    export(t.Context(), yaml, []string{"finetuning_type=full"}),
+		"tokenizer.json":                            export(t.Context(), yaml, []string{"export_dir=" + filepath.Join(t.TempDir(), "out")}),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %q", err, want)

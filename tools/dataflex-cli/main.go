@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -11,31 +12,28 @@ import (
 	"dataflex.dev/dataflex/tools/command"
 )
 
-func main() {
-	code := command.ExitDone
+func main() { command.Main(run) }
+
+func run(ctx context.Context) error {
 	root := &cobra.Command{
 		Use:           "dataflex-cli",
 		Short:         "Fine-tune language models while deciding, during training, which data to train on",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(trainCommand(&code), showCommand(), tokenizeCommand(), schemaCommand(), exportCommand(), evalCommand(), checkCommand(&code), scoreCommand(), embedCommand(), nearCommand(), tsdsCommand(), versionCommand())
-	if err := root.Execute(); err != nil {
-		code = command.Exit(err, os.Stderr)
-	}
-	os.Exit(code)
+	root.AddCommand(trainCommand(), showCommand(), tokenizeCommand(), schemaCommand(), exportCommand(), evalCommand(), checkCommand(), scoreCommand(), embedCommand(), nearCommand(), tsdsCommand(), versionCommand())
+	return root.ExecuteContext(ctx)
 }
 
-func trainCommand(code *int) *cobra.Command {
+func trainCommand() *cobra.Command {
 	var o train.Options
 	c := &cobra.Command{
 		Use:   "train CONFIG [key=value ...]",
 		Short: "Train what a YAML or JSON configuration describes",
 		Args:  cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Out = os.Stdout
-			*code = command.Train(args[0], args[1:], o, os.Stderr)
-			return nil
+			return command.Train(cmd.Context(), args[0], args[1:], o, os.Stderr)
 		},
 	}
 	c.Flags().StringVar(&o.Device, "device", "", "auto, cpu, cuda, cuda:N, sim or sim:90")

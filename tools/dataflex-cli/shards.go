@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -78,7 +79,7 @@ func plan(m *merger, size int, limit int64) (shards []shard, total int64) {
 // writeModel writes the merged weights in a number format into dir, in files of at most
 // limit bytes (a larger tensor has one of its own), and removes weights that were there
 // under other names, which transformers might take for the model.
-func writeModel(m *merger, dir, dtype string, limit int64) error {
+func writeModel(ctx context.Context, m *merger, dir, dtype string, limit int64) error {
 	shards, total := plan(m, dtypes[dtype].size, limit)
 	index := struct {
 		Metadata  map[string]int64  `json:"metadata"`
@@ -90,7 +91,7 @@ func writeModel(m *merger, dir, dtype string, limit int64) error {
 		if len(shards) > 1 {
 			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
 		}
-		if err := writeShard(m, filepath.Join(dir, name), dtype, s); err != nil {
+		if err := writeShard(ctx, m, filepath.Join(dir, name), dtype, s); err != nil {
 			return err
 		}
 		written = append(written, name)
@@ -130,7 +131,7 @@ func removeOthers(dir string, keep []string) error {
 }
 
 // writeShard writes one safetensors file, tensor by tensor.
-func writeShard(m *merger, path, dtype string, s shard) (err error) {
+func writeShard(ctx context.Context, m *merger, path, dtype string, s shard) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-"+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
@@ -141,7 +142,7 @@ func writeShard(m *merger, path, dtype string, s shard) (err error) {
 		}
 	}()
 	w := bufio.NewWriterSize(f, 1<<20)
-	if err := writeTensors(m, w, dtype, s); err != nil {
+	if err := writeTensors(ctx, m, w, dtype, s); err != nil {
 		return err
 	}
 	if err := w.Flush(); err != nil {
@@ -156,7 +157,7 @@ func writeShard(m *merger, path, dtype string, s shard) (err error) {
 	return os.Rename(f.Name(), path)
 }
 
-func writeTensors(m *merger, w io.Writer, dtype string, s shard) error {
+func writeTensors(ctx context.Context, m *merger, w io.Writer, dtype string, s shard) error {
 	d := dtypes[dtype]
 	type tensor struct {
 		DType   string   `json:"dtype"`
@@ -183,6 +184,9 @@ func writeTensors(m *merger, w io.Writer, dtype string, s shard) error {
 	}
 	var buf []byte
 	for _, n := range s.names {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		values, err := m.read(n)
 		if err != nil {
 			return err

@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -40,13 +38,7 @@ func showCommand() *cobra.Command {
 		Long:  "Print what the model will see, one object per training row. The model's weights are not read.",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			err := show(ctx, args[0], args[1:], rows, asJSON)
-			if errors.Is(err, syscall.EPIPE) { // the reader has seen enough
-				return nil
-			}
-			return err
+			return show(cmd.Context(), args[0], args[1:], rows, asJSON)
 		},
 	}
 	c.Flags().StringVar(&rows, "rows", "", "first and end of the rows shown, as in 0:8")
@@ -69,6 +61,9 @@ func show(ctx context.Context, file string, overrides []string, rows string, asJ
 	}
 	w := bufio.NewWriter(os.Stdout)
 	for _, ex := range d.Train[lo:hi] {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(err, w.Flush())
+		}
 		if asJSON {
 			err = showJSON(w, d.Tokenizer, ex)
 		} else {

@@ -3,13 +3,13 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +24,7 @@ func tokenizeCommand() *cobra.Command {
 		Long: "Reads one JSON string a line from standard input and writes its ids, a JSON array, as a line; with --decode the other way round.\n" +
 			"Special tokens written in a text become their ids; none are added, and --decode leaves them out, unless --special is given.",
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			tok, err := tokenizer.Load(args[0])
 			if err != nil {
 				return err
@@ -33,16 +33,24 @@ func tokenizeCommand() *cobra.Command {
 			if decode {
 				one = decodeLine(tok, special)
 			}
-			err = eachLine(os.Stdin, os.Stdout, one)
-			if errors.Is(err, syscall.EPIPE) { // the reader has seen enough
-				return nil
-			}
-			return err
+			return eachLine(untilDone(cmd.Context(), os.Stdin), os.Stdout, one)
 		},
 	}
 	c.Flags().BoolVar(&special, "special", false, "add the special tokens that the tokenizer puts around a text; with --decode, show special tokens")
 	c.Flags().BoolVar(&decode, "decode", false, "turn ids into text")
 	return c
+}
+
+// untilDone is r until ctx ends: a read that waits for more, as from a terminal, is then
+// given up with the context's error.
+func untilDone(ctx context.Context, r io.Reader) io.Reader {
+	out, in := io.Pipe()
+	go func() { // ends with r, or with the process
+		_, err := io.Copy(in, r)
+		in.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
+	return out
 }
 
 // eachLine answers every line of r with what one appends, and says which line failed.
@@ -52,7 +60,7 @@ func eachLine(r io.Reader, w io.Writer, one func(dst, line []byte) ([]byte, erro
 	for n := 1; ; n++ {
 		line, err := in.ReadBytes('\n')
 		if err != nil && err != io.EOF {
-			return fmt.Errorf("standard input, line %d: %w", n, err)
+			return errors.Join(fmt.Errorf("standard input, line %d: %w", n, err), out.Flush())
 		}
 		if err == io.EOF && len(bytes.TrimSpace(line)) == 0 {
 			return out.Flush()

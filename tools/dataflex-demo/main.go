@@ -10,9 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -31,15 +29,12 @@ func main() {
 	out := pflag.String("out", "saves/demo", "where the demo writes")
 	model := pflag.String("train-model", "", "train the demo's model from nothing into this folder, and stop")
 	pflag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	var err error
-	if *model != "" {
-		err = trainModel(ctx, *model, *out)
-	} else {
-		err = demo(ctx, *out)
-	}
-	os.Exit(command.Exit(err, os.Stderr))
+	command.Main(func(ctx context.Context) error {
+		if *model != "" {
+			return trainModel(ctx, *model, *out)
+		}
+		return demo(ctx, *out)
+	})
 }
 
 func demo(ctx context.Context, out string) error {

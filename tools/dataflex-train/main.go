@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -20,9 +21,11 @@ FILE is a LLaMA-Factory or DataFlex YAML or JSON file; key=value overrides a key
 
 `
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	command.Main(func(ctx context.Context) error { return run(ctx, os.Args[1:]) })
+}
 
-func run(args []string) int {
+func run(ctx context.Context, args []string) error {
 	flags := pflag.NewFlagSet("dataflex-train", pflag.ContinueOnError)
 	flags.SetOutput(os.Stderr)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage, flags.FlagUsages()) }
@@ -32,22 +35,22 @@ func run(args []string) int {
 	version := flags.Bool("version", false, "print the version and stop")
 	if err := flags.Parse(singleDash(args)); err != nil {
 		if err == pflag.ErrHelp {
-			return command.ExitDone
+			return nil
 		}
-		return command.Exit(fmt.Errorf("%w; see dataflex-train --help", err), os.Stderr)
+		return fmt.Errorf("%w; see dataflex-train --help", err)
 	}
 	if *version {
-		fmt.Println("dataflex", command.Version)
-		return command.ExitDone
+		_, err := fmt.Println("dataflex", command.Version)
+		return err
 	}
 	rest := flags.Args()
 	if *file == "" && len(rest) > 0 && !strings.Contains(rest[0], "=") {
 		*file, rest = rest[0], rest[1:]
 	}
 	if *file == "" {
-		return command.Exit(fmt.Errorf("no configuration: dataflex-train -config FILE [key=value ...]"), os.Stderr)
+		return fmt.Errorf("no configuration: dataflex-train -config FILE [key=value ...]")
 	}
-	return command.Train(*file, rest, train.Options{Device: *device, DryRun: *dryRun, Out: os.Stdout}, os.Stderr)
+	return command.Train(ctx, *file, rest, train.Options{Device: *device, DryRun: *dryRun, Out: os.Stdout}, os.Stderr)
 }
 
 // singleDash lets long flags be written with one dash, as in -config FILE.

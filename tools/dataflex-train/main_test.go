@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"dataflex.dev/dataflex/tools/command"
 )
 
 // TestRun: the ways of naming a configuration, and what is wrong on the command
@@ -56,7 +59,7 @@ func capture(t *testing.T, args []string) (code int, stderr string) {
 	}
 	saved := os.Stderr
 	os.Stderr = w
-	code = run(args)
+	code = command.Run(os.Stderr, func(ctx context.Context) error { return run(ctx, args) })
 	os.Stderr = saved
 	w.Close()
 	out, err := io.ReadAll(r)

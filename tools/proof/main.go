@@ -16,12 +16,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -43,7 +41,7 @@ type options struct {
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == judgeArgument {
-		os.Exit(command.Exit(judge(os.Stdin, os.Stdout), os.Stderr))
+		command.Main(func(context.Context) error { return judge(os.Stdin, os.Stdout) })
 	}
 	var o options
 	pflag.StringVar(&o.out, "out", "saves/proof", "where runs, pictures and the table are written")
@@ -56,9 +54,7 @@ func main() {
 	pflag.StringSliceVar(&o.only, "only", nil, "these experiments alone: "+strings.Join(names(experiments), ", "))
 	pflag.BoolVar(&o.again, "again", false, "run nothing: judge and draw what --out holds from before")
 	pflag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(command.Exit(prove(ctx, o), os.Stderr))
+	command.Main(func(ctx context.Context) error { return prove(ctx, o) })
 }
 
 func names(all []experiment) (out []string) {

@@ -1,0 +1,92 @@
+// Package command is what the programs share: how one starts, is interrupted, and
+// ends.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/data/task"
+)
+
+// Version is set when the program is built.
+var Version = "unknown"
+
+// Exit codes: done, an error, interrupted.
+const (
+	ExitDone        = 0
+	ExitError       = 1
+	ExitInterrupted = 130
+)
+
+// ErrSaid ends a program with ExitError when what is wrong has already been printed.
+var ErrSaid = errors.New("the error was printed")
+
+// Main runs a program and ends the process with its exit code. The context ends when
+// the user or the system asks the program to stop: see signals.
+func Main(program func(ctx context.Context) error) { os.Exit(Run(os.Stderr, program)) }
+
+// Run is Main short of ending the process. An error is one message on stderr, and so
+// is a panic.
+func Run(stderr io.Writer, program func(ctx context.Context) error) int {
+	ctx, stop := signals(context.Background())
+	defer stop()
+	return Exit(task.Catch(func() error { return program(ctx) }), stderr)
+}
+
+// Exit prints an error, if there is one, and gives its exit code.
+func Exit(err error, stderr io.Writer) int {
+	var fault *task.Panic
+	switch {
+	case err == nil, readerLeft(err):
+		return ExitDone
+	case errors.Is(err, ErrSaid):
+		return ExitError
+	case errors.As(err, &fault):
+		fmt.Fprintf(stderr, "error: the program is at fault, please report it: %v%s\n", err, trace(fault))
+		return ExitError
+	case errors.Is(err, train.ErrInterrupted):
+		fmt.Fprintln(stderr, err)
+		return ExitInterrupted
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, interrupted(err))
+		return ExitInterrupted
+	}
+	fmt.Fprintf(stderr, "error: %v\n", err)
+	return ExitError
+}
+
+// interrupted says what was going on when the user stopped it.
+func interrupted(err error) string {
+	doing := strings.TrimSuffix(strings.TrimSuffix(err.Error(), context.Canceled.Error()), ": ")
+	if doing == "" || strings.HasPrefix(doing, "interrupted") {
+		return "interrupted" + strings.TrimPrefix(doing, "interrupted")
+	}
+	return "interrupted: " + doing
+}
+
+// readerLeft is an error of standard output whose reader has seen enough, as in
+// `dataflex-cli show … | head`.
+func readerLeft(err error) bool {
+	var p *os.PathError
+	return errors.As(err, &p) && p.Path == os.Stdout.Name() && errors.Is(p.Err, syscall.EPIPE)
+}
+
+// trace keeps a panic's stack in a file, where one can be written, and says where.
+func trace(p *task.Panic) string {
+	f, err := os.CreateTemp("", "dataflex-panic-*.txt")
+	if err != nil {
+		return ""
+	}
+	_, err = fmt.Fprintf(f, "dataflex %s\n%v\n\n%s", Version, p, p.Stack)
+	if errors.Join(err, f.Close()) != nil {
+		return ""
+	}
+	return "; the trace is in " + f.Name()
+}

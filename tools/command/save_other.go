@@ -1,0 +1,8 @@
+//go:build !unix
+
+package command
+
+import "os"
+
+// saveRequests: there is no SIGUSR1 here.
+func saveRequests() (requests <-chan os.Signal, stop func()) { return nil, func() {} }

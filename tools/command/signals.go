@@ -1,0 +1,38 @@
+package command
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// signals is the context that a program works under: it ends with the first of the
+// signals that ask for an end, Ctrl-C, a scheduler's SIGTERM, a closed terminal's SIGHUP.
+// One that was ignored when the program started, as nohup does, stays ignored. A write
+// to a pipe whose reader has gone is an error of that write, not the program's end.
+func signals(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(parent)
+	asked := make(chan os.Signal, 1)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			signal.Notify(asked, s)
+		}
+	}
+	pipe := make(chan os.Signal, 1) // nobody reads it: that somebody wants the signal is enough
+	signal.Notify(pipe, syscall.SIGPIPE)
+	done := make(chan struct{})
+	go func() { // ends with stop
+		select {
+		case <-asked:
+			cancel()
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(asked)
+		signal.Stop(pipe)
+		close(done)
+		cancel()
+	}
+}
