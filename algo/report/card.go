@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,15 +50,15 @@ func WriteCard(dir string, c Card) error {
 	name := filepath.Base(full)
 	var b strings.Builder
 	c.frontMatter(&b, name)
-	fmt.Fprintf(&b, "\n# %s\n\nThis model is a fine-tuned version of %s%s.\n", name, link(c.BaseModel), onDatasets(c.Datasets))
+	fmt.Fprintf(&b, "\n# %s\n\nThis model is a fine-tuned version of %s%s.\n", markdown(name), link(c.BaseModel), onDatasets(c.Datasets))
 	if c.Method != "" {
-		fmt.Fprintf(&b, "DataFlex decided during training what to train on (%s).\n", c.Method)
+		fmt.Fprintf(&b, "DataFlex decided during training what to train on (%s).\n", markdown(c.Method))
 	}
 	evals := evaluations(c.History)
 	if len(evals) > 0 {
 		b.WriteString("Results of the last evaluation:\n\n")
 		for _, f := range evals[len(evals)-1].metrics {
-			fmt.Fprintf(&b, "- %s: %s\n", heading(f.Key), cell(f.Value))
+			fmt.Fprintf(&b, "- %s: %s\n", markdown(heading(f.Key)), cell(f.Value))
 		}
 	}
 	for _, h := range []string{"Model description", "Intended uses & limitations", "Training and evaluation data"} {
@@ -65,7 +66,7 @@ func WriteCard(dir string, c Card) error {
 	}
 	b.WriteString("\n## Training procedure\n\n### Training hyperparameters\n\n")
 	for _, f := range c.hyperparameters() {
-		fmt.Fprintf(&b, "- %s: %s\n", f.Key, plain(f.Value))
+		fmt.Fprintf(&b, "- %s: %s\n", f.Key, markdown(plain(f.Value)))
 	}
 	if len(evals) > 0 {
 		b.WriteString("\n### Training results\n\n")
@@ -187,19 +188,6 @@ func resultTable(evals []evaluation) [][]string {
 	return table
 }
 
-// writeTable writes rows, the first of them the head, as a Markdown table.
-func writeTable(b *strings.Builder, rows [][]string) {
-	for i, r := range rows {
-		for j := range r {
-			r[j] = strings.ReplaceAll(r[j], "|", `\|`)
-		}
-		fmt.Fprintf(b, "| %s |\n", strings.Join(r, " | "))
-		if i == 0 {
-			b.WriteString(strings.Repeat("|---", len(r)) + "|\n")
-		}
-	}
-}
-
 // heading is a metric's name for people: eval_pool_loss is "Pool Loss".
 func heading(key string) string {
 	words := strings.Split(strings.TrimPrefix(key, "eval_"), "_")
@@ -238,12 +226,16 @@ func link(model string) string {
 	owner, name, _ := strings.Cut(model, "/")
 	_, err := os.Stat(model)
 	if err == nil || owner == "" || name == "" || owner[0] == '.' || strings.Contains(name, "/") {
-		return "`" + model + "`"
+		return code(model)
 	}
-	return fmt.Sprintf("[%s](https://huggingface.co/%s)", model, model)
+	return fmt.Sprintf("[%s](https://huggingface.co/%s/%s)", markdown(model), url.PathEscape(owner), url.PathEscape(name))
 }
 
 func onDatasets(names []string) string {
+	names = slices.Clone(names)
+	for i, n := range names {
+		names[i] = markdown(n)
+	}
 	switch n := len(names); n {
 	case 0:
 		return ""

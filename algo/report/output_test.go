@@ -46,13 +46,13 @@ func TestPlotsOfARecordedRun(t *testing.T) {
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err != nil || picture.Bounds().Dx() != 640 || picture.Bounds().Dy() != 480 {
+		if err != nil || picture.Bounds().Dx() != 865 || picture.Bounds().Dy() != 480 {
 			t.Fatalf("%s: %v, %v", path, picture, err)
 		}
 		blue := 0 // of the smoothed line
-		for x := range 640 {
+		for x := range 865 {
 			for y := range 480 {
-				if r, g, b, _ := picture.At(x, y).RGBA(); r>>8 < 60 && g>>8 > 100 && g>>8 < 140 && b>>8 > 160 {
+				if r, g, b, _ := picture.At(x, y).RGBA(); r>>8 < 60 && g>>8 > 90 && g>>8 < 140 && b>>8 > 150 {
 					blue++
 				}
 			}

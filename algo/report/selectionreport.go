@@ -190,7 +190,7 @@ func (t *tally) shares(b *strings.Builder) {
 
 func (t *tally) scores(b *strings.Builder) {
 	for _, name := range t.metrics {
-		fmt.Fprintf(b, "\n## Scores of the selected rows: %s\n\n", name)
+		fmt.Fprintf(b, "\n## Scores of the selected rows: %s\n\n", markdown(name))
 		table := [][]string{{"step", "lowest", "25 %", "median", "75 %", "highest", "mean", "no number"}}
 		for _, s := range t.selections {
 			q, ok := s.quantiles[name]

@@ -7,13 +7,11 @@ import (
 	"math"
 	"slices"
 
-	"gonum.org/v1/plot"
-
+	"dataflex.dev/dataflex/algo/report/chart"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/kernels/gradproj"
-	"dataflex.dev/dataflex/tools/chart"
 )
 
 var kinds = []gradproj.Kind{gradproj.Rademacher, gradproj.Gaussian, gradproj.SJLT}
@@ -165,10 +163,9 @@ func (s *study) draw(path string) error {
 		X:     "dimension", Y: "root mean square error", Log: true,
 	}
 	var x []float64
-	for i, dim := range s.dims { // ticks stand where something was measured
+	for _, dim := range s.dims { // ticks stand where something was measured
 		x = append(x, float64(dim))
-		a.XTicks = append(a.XTicks, plot.Tick{Value: float64(dim), Label: fmt.Sprint(dim)})
-		a.YTicks = append(a.YTicks, plot.Tick{Value: s.law[i], Label: fmt.Sprintf("%.3f", s.law[i])})
+		a.XTicks = append(a.XTicks, float64(dim))
 	}
 	var lines []chart.Line
 	for _, k := range kinds {

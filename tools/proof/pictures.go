@@ -1,7 +1,7 @@
 package main
 
 import (
-	"dataflex.dev/dataflex/tools/chart"
+	"dataflex.dev/dataflex/algo/report/chart"
 )
 
 // drawSelection shows what share of the picks is of the evaluation's family.
@@ -30,7 +30,7 @@ func drawBands(path string, trials []*trial) error {
 }
 
 func drawExperts(path string, trials []*trial) error {
-	a := chart.Axes{Title: "dynamic_moe: weights and gate distances of two like domains and an odd one", X: "update", Left: true}
+	a := chart.Axes{Title: "dynamic_moe: weights and gate distances of two like domains and an odd one", X: "update"}
 	var lines []chart.Line
 	for _, name := range []string{odd, twins[0], twins[1]} {
 		weight, distance := meanCurve(trials, "moe "+name), meanCurve(trials, "moe delta "+name)
@@ -56,7 +56,7 @@ type part struct{ name, before, after string }
 // bars draws a bar for every group and part, from the lowest seed to the highest.
 func bars(path string, a chart.Axes, groups []string, trials []*trial, limits map[string]float64, parts ...part) error {
 	floor := 0.0
-	a.Floor = &floor
+	a.Floor, a.Note = &floor, "Bars: mean over the seeds. Whiskers: the lowest and the highest seed."
 	var series []chart.Series
 	for _, p := range parts {
 		s := chart.Series{Name: p.name}

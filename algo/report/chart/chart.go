@@ -1,0 +1,207 @@
+// Package chart draws every picture of the project: curves and bars, as PNG or, where
+// the file's name ends in .svg, as SVG.
+package chart
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image/color"
+	"io"
+	"math"
+	"path/filepath"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgsvg"
+
+	"dataflex.dev/dataflex/model/checkpoint"
+)
+
+// Axes is what stands around a picture.
+type Axes struct {
+	Title          string
+	Name           string // the title where Title holds letters that the font lacks
+	X, Y           string
+	Note           string    // below the picture: what a reader needs to read it
+	Log            bool      // both axes are logarithmic
+	XTicks, YTicks []float64 // where ticks stand; nil = where round numbers are
+	Floor          *float64  // the lowest Y shown; nil = what the data needs
+}
+
+// Line is a curve.
+type Line struct {
+	Name   string
+	X, Y   []float64
+	Dashed bool // a law, or a limit: no markers
+	Faint  bool // the values behind the next curve, in its colour: thin, no markers
+	Plain  bool // no markers: more points than marks could tell apart
+}
+
+// Series is one bar in every group. Low and High, where given, are its whisker.
+type Series struct {
+	Name         string
+	Y, Low, High []float64
+}
+
+// colors are Okabe and Ito's, which readers with any of the common colour
+// blindnesses tell apart (Color Universal Design, 2008), without the yellow, which is
+// hard to see on white.
+var colors = []color.NRGBA{
+	{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}, {230, 159, 0, 255}, {86, 180, 233, 255}, {0, 0, 0, 255},
+}
+
+// Markers and dashes differ too, for print without colour and for more curves than
+// there are colours.
+var (
+	shapes = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}, draw.RingGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{}, draw.CrossGlyph{}}
+	dash   = []vg.Length{vg.Points(4), vg.Points(3)}
+)
+
+// Lines draws curves. Points that are no finite number are left out.
+func Lines(path string, a Axes, lines []Line) error {
+	p, legend := a.plot(), a.legend()
+	p.Add(plotter.NewGrid())
+	which := 0
+	for i, l := range lines {
+		points := l.points(a.Log)
+		if len(points) == 0 {
+			continue
+		}
+		line, marks, err := plotter.NewLinePoints(points)
+		if err != nil {
+			return fmt.Errorf("plot %s: %w", path, err)
+		}
+		c := colors[which%len(colors)]
+		line.Color, line.Width = c, vg.Points(1.4)
+		marks.Color, marks.Shape, marks.Radius = c, shapes[which%len(shapes)], vg.Points(2.2)
+		name := entry(l.Name, fmt.Sprintf("curve %d", i+1))
+		switch {
+		case l.Faint:
+			c.A = 90
+			line.Color, line.Width = c, vg.Points(1)
+			p.Add(line)
+			legend.Add(name, line)
+			continue // the next curve has the same colour
+		case l.Dashed:
+			line.Dashes = dash
+			p.Add(line)
+			legend.Add(name, line)
+		case l.Plain && len(points) > 1:
+			p.Add(line)
+			legend.Add(name, line)
+		default:
+			p.Add(line, marks)
+			legend.Add(name, line, marks)
+		}
+		which++
+	}
+	return a.save(p, legend, path)
+}
+
+func (l Line) points(logarithmic bool) (out plotter.XYs) {
+	for j := range l.X {
+		bad := math.IsNaN(l.X[j]+l.Y[j]) || math.IsInf(l.X[j], 0) || math.IsInf(l.Y[j], 0) || logarithmic && min(l.X[j], l.Y[j]) <= 0
+		if !bad {
+			out = append(out, plotter.XY{X: l.X[j], Y: l.Y[j]})
+		}
+	}
+	return out
+}
+
+// errWhiskers is a programmer's error: a whisker can be a spread, a deviation or an
+// interval, and no reader can guess which.
+var errWhiskers = errors.New("whiskers without a note that explains them")
+
+// Bars draws a group of bars for every name, and limits as dashed lines across.
+func Bars(path string, a Axes, groups []string, series []Series, limits map[string]float64) error {
+	const room = 0.8 // of the distance between groups is filled
+	p, legend := a.plot(), a.legend()
+	width := (picture - 5*vg.Centimeter) / vg.Length(len(groups)+1) * room / vg.Length(len(series))
+	for i, s := range series {
+		bars, err := plotter.NewBarChart(plotter.Values(s.Y), width)
+		if err != nil {
+			return fmt.Errorf("plot %s: %w", path, err)
+		}
+		offset := float64(i) - float64(len(series)-1)/2
+		c := colors[i%len(colors)]
+		c.A = 200
+		bars.Color, bars.LineStyle.Width, bars.Offset = c, 0, width*vg.Length(offset)
+		p.Add(bars)
+		if s.Name != "" {
+			legend.Add(entry(s.Name, fmt.Sprintf("bar %d", i+1)), bars)
+		}
+		if s.Low != nil {
+			if a.Note == "" {
+				return fmt.Errorf("plot %s: %w", path, errWhiskers)
+			}
+			whiskers, err := s.whiskers(offset * room / float64(len(series)))
+			if err != nil {
+				return fmt.Errorf("plot %s: %w", path, err)
+			}
+			p.Add(whiskers)
+		}
+	}
+	for name, y := range limits {
+		line := plotter.NewFunction(func(float64) float64 { return y })
+		line.Dashes = dash
+		p.Add(line)
+		legend.Add(entry(name, "limit"), line)
+		p.Y.Max = math.Max(p.Y.Max, y)
+	}
+	names := make([]string, len(groups))
+	for i, g := range groups {
+		names[i] = readable(g, fmt.Sprintf("group %d", i+1))
+	}
+	p.NominalX(names...)
+	p.X.Min, p.X.Max = -0.6, float64(len(groups))-0.4
+	p.Y.Max += 0.04 * math.Abs(p.Y.Max) // room above the highest whisker
+	if a.Floor != nil {
+		p.Y.Min = *a.Floor
+	}
+	return a.save(p, legend, path)
+}
+
+func (s Series) whiskers(offset float64) (*plotter.YErrorBars, error) {
+	type spread struct {
+		plotter.XYs
+		plotter.YErrors
+	}
+	var e spread
+	for i, y := range s.Y {
+		e.XYs = append(e.XYs, plotter.XY{X: float64(i) + offset, Y: y})
+		e.YErrors = append(e.YErrors, struct{ Low, High float64 }{y - s.Low[i], s.High[i] - y})
+	}
+	return plotter.NewYErrorBars(e)
+}
+
+// The size of a picture: 865 x 480 pixels.
+const (
+	picture = 18 * vg.Centimeter
+	height  = 10 * vg.Centimeter
+	dots    = 122 // of an inch
+)
+
+// canvas is a picture's format.
+type canvas interface {
+	vg.CanvasSizer
+	io.WriterTo
+}
+
+func (a Axes) save(p *plot.Plot, legend plot.Legend, path string) error {
+	var c canvas
+	if filepath.Ext(path) == ".svg" {
+		c = vgsvg.NewWith(vgsvg.UseWH(picture, height), vgsvg.EmbedFonts(false))
+	} else {
+		c = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(picture, height), vgimg.UseDPI(dots))}
+	}
+	a.layout(p, legend, draw.New(c))
+	var b bytes.Buffer
+	if _, err := c.WriteTo(&b); err != nil {
+		return fmt.Errorf("plot %s: %w", path, err)
+	}
+	return checkpoint.WriteFile(path, b.Bytes())
+}

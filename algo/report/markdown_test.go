@@ -1,0 +1,56 @@
+package report
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestMarkdownShowsAndDoesNothing(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain my_set 0.5 %":           "plain my_set 0.5 %",
+		"<img src=x onerror=alert(1)>": "&lt;img src=x onerror=alert(1)&gt;",
+		"a|b\nc":                       `a\|b c`,
+		"[x](javascript:1)":            `\[x\](javascript:1)`,
+		"`*~\\":                        "\\`\\*\\~\\\\",
+		"_a_b_":                        `\_a_b\_`,
+		"&lt;":                         "&amp;lt;",
+		"a\x1b[31m\u202eb":             `a\\u001b\[31m\\u202eb`,
+		"数据":                           "数据",
+	} {
+		if got := markdown(in); got != want {
+			t.Errorf("%q: %s, not %s", in, got, want)
+		}
+	}
+	for in, want := range map[string]string{"a/b": "`a/b`", "a`b": "``a`b``", "`a": "`` `a ``", "a\nb": "`a b`"} {
+		if got := code(in); got != want {
+			t.Errorf("%q: %s, not %s", in, got, want)
+		}
+	}
+}
+
+// TestHostileNamesInMarkdown: what a data set or a folder is called is no markup in
+// the files that a run leaves.
+func TestHostileNamesInMarkdown(t *testing.T) {
+	const hostile = "<script>x</script>|`](http://a)"
+	dir := t.TempDir()
+	line := Encode(Object{{"step", 4}, {"update", 1}, {"rank", 0}, {"index", 0}, {"dataset", hostile}, {"row", 0}, {hostile, 0.5}}, 0)
+	appendTo(t, filepath.Join(dir, PicksName), line+"\n"+strings.Replace(line, `"step": 4`, `"step": 8`, 1)+"\n")
+	if _, ok, err := WriteSelectionReport(dir); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if err := WriteCard(dir, Card{BaseModel: hostile, Datasets: []string{hostile}, Method: hostile, Scheduler: hostile, History: []Object{{{"eval_" + hostile, 1.0}, {"step", 1}}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{SelectionReportName, CardName} {
+		text := read(t, dir, name)
+		if _, body, ok := strings.Cut(text, "---\n\n"); ok {
+			text = body // behind the front matter, which is YAML
+		}
+		for _, bad := range []string{"<script", "|`", " `](", "x](http"} {
+			if strings.Contains(strings.ReplaceAll(text, code(hostile), ""), bad) {
+				t.Errorf("%s holds %q:\n%s", name, bad, text)
+			}
+		}
+	}
+}
