@@ -111,8 +111,8 @@ type Stateful interface {
 	Restore(json.RawMessage) error
 }
 
-// MemoryUser is a method that holds memory of its own on the device from when it is
-// built to the end of the run: another model.
+// MemoryUser is a method that needs memory of its own on the device: another model
+// from when it is built to the end of the run, gradients during a selection.
 type MemoryUser interface {
 	MemoryBytes() uint64
 }

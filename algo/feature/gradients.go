@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/data"
@@ -31,6 +32,7 @@ type GradientPass struct {
 	Optimizer  optim.Adaptive // whose moments Direction uses
 	Train      bool           // dropout on, as upstream leaves it
 	Seed       uint64         // of the dropout masks, when Train
+	Rows       int            // of a batch at most, where features are large; 0 = as many as its tokens allow
 }
 
 // Emit receives a finished batch: the rows' positions and their features, row
@@ -59,7 +61,7 @@ func norms(m batch.Micro, out []float32, normSq []float64) []float64 {
 // Gradients runs the pass over the batches from the skip-th on and hands each to
 // emit, in their order; on a device whose product wants many samples at once, a
 // few batches late. The order and the contents of the batches depend on the
-// examples and Pass.Tokens alone; a row's features do not depend on its batch.
+// examples, Pass.Tokens and Rows alone; a row's features do not depend on its batch.
 func Gradients(ctx context.Context, p GradientPass, examples []data.Example, skip int, emit Emit) error {
 	if err := whole(examples); err != nil {
 		return err
@@ -184,10 +186,18 @@ func newGradients(p GradientPass) (*gradients, error) {
 // plan groups the rows: packed batches where per-sample gradients come out of one
 // backward, one row at a time where they do not.
 func (g *gradients) plan(examples []data.Example) [][]int {
-	if g.lora {
-		return batch.ByLength(examples, g.tokens())
+	if !g.lora {
+		return batch.ByLength(examples, 1)
 	}
-	return batch.ByLength(examples, 1)
+	batches := batch.ByLength(examples, g.tokens())
+	if g.Rows < 1 {
+		return batches
+	}
+	var out [][]int
+	for _, rows := range batches {
+		out = slices.AppendSeq(out, slices.Chunk(rows, g.Rows))
+	}
+	return out
 }
 
 // gather makes room for the gradients of several batches, where the device gains

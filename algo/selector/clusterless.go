@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -13,7 +14,6 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/feature"
 	"dataflex.dev/dataflex/algo/neighbor"
-	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/npy"
 	"dataflex.dev/dataflex/data/rng"
 	"dataflex.dev/dataflex/model/decoder"
@@ -32,8 +32,8 @@ func init() { algo.RegisterSelector("cluster_less", newClusterLESS) }
 // torch.topk takes, faithful the rows nearest to the cluster's mean first.
 //
 // Clusters, and the distances that decide who represents them, are state of the
-// method and stand in the checkpoint. `projection: none` keeps a whole gradient
-// per cluster.
+// method and stand in the checkpoint. Gradients are compared whole unless
+// `projection` says otherwise: only the sum of one cluster's is needed at a time.
 type clusterLESS struct {
 	*influence
 	options    cluster.Options
@@ -151,8 +151,9 @@ func (s *clusterLESS) Select(ctx context.Context, r algo.Request) (algo.Selectio
 		embedded = len(s.ids)
 	}
 	stands := cluster.Representatives(s.ids, s.distances, s.strategy, s.perCluster, rng.NewTorch(s.seed+uint64(r.Step)+17))
-	clusters, err := s.clusterScores(ctx, stands)
-	if err != nil {
+	c := &scan{influence: s.influence}
+	clusters, err := s.clusterScores(ctx, r.Key, stands, c)
+	if err := c.end(err); err != nil {
 		return algo.Selection{}, err
 	}
 	score := make([]float64, len(s.ids))
@@ -163,13 +164,16 @@ func (s *clusterLESS) Select(ctx context.Context, r algo.Request) (algo.Selectio
 		return algo.Selection{}, err
 	}
 	indices := topAmong(s.mode, score, s.distances, r.N)
+	facts := map[string]any{
+		"num_clusters": len(clusters), "num_representatives": len(stands), "samples_per_cluster": s.perCluster,
+		"clustering_method": string(s.options.Method), "representative_strategy": string(s.strategy), "embedding_layer": s.layer,
+	}
+	if judged := c.judge(clusters); s.mode == algo.Faithful {
+		maps.Copy(facts, judged)
+	}
 	return algo.Selection{
 		Indices: indices, Metric: map[string][]float64{"cluster_less_score": pick(score, indices)}, Score: score,
-		Scored: embedded + len(stands) + len(s.run.Eval),
-		Facts: map[string]any{
-			"num_clusters": len(clusters), "num_representatives": len(stands), "samples_per_cluster": s.perCluster,
-			"clustering_method": string(s.options.Method), "representative_strategy": string(s.strategy), "embedding_layer": s.layer,
-		},
+		Scored: embedded + len(stands)*s.groups() + len(s.run.Eval), Facts: facts,
 	}, nil
 }
 
@@ -242,36 +246,43 @@ func (s *clusterLESS) vectors(ctx context.Context) (neighbor.Vectors, error) {
 
 // clusterScores is every cluster's largest mean cosine over the subtasks; NaN for a
 // cluster none of whose representatives has a gradient.
-func (s *clusterLESS) clusterScores(ctx context.Context, stands []int) ([]float64, error) {
-	targets, err := s.targets(ctx)
-	if err != nil {
-		return nil, err
+func (s *clusterLESS) clusterScores(ctx context.Context, key string, stands []int, c *scan) ([]float64, error) {
+	score := make([]float64, s.clusters())
+	for i := range score {
+		score[i] = math.NaN()
 	}
-	rows := make([]data.Example, len(stands))
-	sums := map[int][]float64{}
-	for i, r := range stands {
-		rows[i] = s.run.Train[r]
-		sums[s.ids[r]] = make([]float64, s.projection.Dim())
-	}
-	pass := s.pass(s.projection, s.moments, s.direction(s.moments))
-	err = feature.Gradients(ctx, pass, rows, 0, func(batch []int, z []float32, _ []float64) error {
-		dim := s.projection.Dim()
-		for i, j := range batch {
-			addUnit(sums[s.ids[stands[j]]], z[i*dim:(i+1)*dim])
+	n, all := len(s.tasks), s.members(stands)
+	key = keyWith(key, fmt.Sprint("clusters ", all))
+	for lo := 0; lo < n; lo += s.atOnce {
+		hi := min(lo+s.atOnce, n)
+		err := c.clusters(ctx, groupKey(key, lo, hi, n), all, lo, hi, func(cluster int, cosines []float32) {
+			best := float64(slices.Max(cosines))
+			if !(score[cluster] >= best) {
+				score[cluster] = best
+			}
+		})
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, errors.Join(errors.New("representatives of clusters"), err)
 	}
-	out := make([]float64, s.clusters())
-	for c := range out {
-		out[c] = math.NaN()
+	return score, nil
+}
+
+// MemoryBytes counts the sums of the clusters that are compared at once, in float64.
+func (s *clusterLESS) MemoryBytes() uint64 {
+	return s.influence.MemoryBytes() + 2*uint64(min(s.options.K, s.clustersHeld()))*s.meanBytes()
+}
+
+// members are the representatives of every cluster that has any.
+func (s *clusterLESS) members(stands []int) (out []clusterOf) {
+	for _, row := range stands { // cluster after cluster
+		if id := s.ids[row]; len(out) == 0 || out[len(out)-1].id != id {
+			out = append(out, clusterOf{id: id})
+		}
+		last := &out[len(out)-1]
+		last.rows = append(last.rows, row)
 	}
-	for c, sum := range sums {
-		out[c] = bestCosine(sum, targets)
-	}
-	return out, nil
+	return out
 }
 
 // clusters is the number of clusters up to the last that has a row.
@@ -281,25 +292,4 @@ func (s *clusterLESS) clusters() int {
 		most = max(most, c)
 	}
 	return most + 1
-}
-
-// bestCosine is the largest inner product of v's direction with a target; NaN for
-// no direction.
-func bestCosine(v []float64, targets [][]float64) float64 {
-	var length float64
-	for _, x := range v {
-		length += x * x
-	}
-	if length = math.Sqrt(length); length == 0 {
-		return math.NaN()
-	}
-	best := math.Inf(-1)
-	for _, t := range targets {
-		var inner float64
-		for j, x := range v {
-			inner += x * t[j]
-		}
-		best = max(best, inner/length)
-	}
-	return best
 }

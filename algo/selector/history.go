@@ -125,13 +125,6 @@ func contentKey(dir string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// storeKey names the checkpoint's scores in the feature store, by its contents and
-// all that the run's own key covers.
-func (c *trained) storeKey(run string) string {
-	h := sha256.Sum256([]byte(run + " " + c.key))
-	return hex.EncodeToString(h[:])
-}
-
 // visit puts the checkpoint's weights into the run's model, calls f with its
 // moments (nil if adam, the run's, is), and puts the run's own weights back.
 func (c *trained) visit(run *algo.Run, adam optim.Adaptive, f func(optim.Adaptive) error) (err error) {

@@ -1,31 +1,35 @@
 package selector
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/feature"
-	"dataflex.dev/dataflex/data"
-	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gradproj"
 	"dataflex.dev/dataflex/model/optim"
 )
 
 // influence is what the gradient-based selectors share: how a row's gradient
 // becomes a feature, and the evaluation set's side of the comparison.
+//
+// faithful: exact inner products of whole gradients, unless `projection` says
+// rademacher, gaussian or sjlt. Rows are compared with one mean per subtask, so
+// that whole means cost less than a projection of every row, whose error is larger
+// than the differences between real rows' scores.
+// upstream: TRAK's projection.
 type influence struct {
+	name       string
 	run        *algo.Run
 	mode       algo.Mode
 	moments    optim.Adaptive // of gradient_type: adam; nil = sgd
 	epsInside  bool
-	projection *gradproj.Projection
+	projection *gradproj.Projection // of kind none: whole gradients
 	seed       uint64
 	dir        string
 	tasks      [][]int // rows of Run.Eval, by subtask
+	atOnce     int     // subtasks whose means are kept at once
 }
 
 // projectionTRAK is upstream's own matrix, which only mode upstream may ask for.
@@ -40,11 +44,11 @@ type influenceDefaults struct {
 }
 
 func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDefaults) (*influence, error) {
-	kind := string(gradproj.Rademacher)
+	kind := string(gradproj.None)
 	if mode == algo.Upstream {
 		kind = projectionTRAK
 	}
-	s := &influence{run: run, mode: mode, dir: p.String("cache_dir", d.cacheDir)}
+	s := &influence{name: d.name, run: run, mode: mode, dir: p.String("cache_dir", d.cacheDir)}
 	gradient := p.String("gradient_type", "adam")
 	dim, seed := p.Int("proj_dim", d.dim), p.Int("seed", d.seed)
 	kind = p.String("projection", kind)
@@ -77,6 +81,10 @@ func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDe
 	if s.projection, err = newProjection(run, kind, dim, s.seed); err != nil {
 		return nil, p.Wrap("projection", err)
 	}
+	if s.exact() && p.Given("proj_dim") {
+		run.Log.Info(d.name + ": proj_dim is not used: gradients are compared whole, which is exact and faster; projection: rademacher would project them to proj_dim")
+	}
+	s.keepAtOnce()
 	return s, nil
 }
 
@@ -87,6 +95,9 @@ func adamOf(run *algo.Run) (optim.Adaptive, error) {
 	}
 	return nil, errors.New("gradient_type: adam takes the direction of Adam's moments, which the run's optimizer does not keep: train with optim: adamw_torch, or set gradient_type: sgd")
 }
+
+// exact says that gradients are compared whole.
+func (s *influence) exact() bool { return s.projection.Kind() == gradproj.None }
 
 // subtasks groups the evaluation rows: by the data's `subtask` column where it has
 // one (column), by the data set they come from (dataset), or not at all (none, and
@@ -162,116 +173,4 @@ func (s *influence) direction(o optim.Adaptive) *feature.Direction {
 	}
 	b1, b2, eps := o.Betas()
 	return &feature.Direction{Beta1: b1, Beta2: b2, Eps: eps, EpsInside: s.epsInside, BiasCorrection: true}
-}
-
-// targets is, for every subtask, the mean of its rows' unit gradients: the mean
-// cosine of a row with them is its unit feature's inner product with it.
-func (s *influence) targets(ctx context.Context) ([][]float64, error) {
-	out := make([][]float64, len(s.tasks))
-	for t, task := range s.tasks {
-		rows := make([]data.Example, len(task))
-		for i, j := range task {
-			rows[i] = s.run.Eval[j]
-		}
-		var err error
-		if out[t], err = s.target(ctx, rows); err != nil {
-			return nil, fmt.Errorf("evaluation rows: %w", err)
-		}
-	}
-	return out, nil
-}
-
-func (s *influence) target(ctx context.Context, rows []data.Example) ([]float64, error) {
-	mean := make([]float64, s.projection.Dim())
-	n := 0
-	err := feature.Gradients(ctx, s.pass(s.projection, nil, nil), rows, 0, func(rows []int, z []float32, _ []float64) error {
-		for i := range rows {
-			n += addUnit(mean, z[i*len(mean):(i+1)*len(mean)])
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if n == 0 {
-		return nil, errors.New("none has a gradient: they are without labelled tokens, or their losses are not numbers")
-	}
-	for j := range mean {
-		mean[j] /= float64(n)
-	}
-	return mean, nil
-}
-
-// addUnit adds z's direction to sum, and says 1 if z has one.
-func addUnit(sum []float64, z []float32) int {
-	length := norm(z)
-	if !(length > 0) || math.IsInf(length, 0) {
-		return 0
-	}
-	inv := 1 / max(length, 1e-12)
-	for j, x := range z {
-		sum[j] += float64(x) * inv
-	}
-	return 1
-}
-
-// innerWith makes of every gradient its inner products with the targets alone, so
-// that `projection: none` stores no gradient.
-func innerWith(targets [][]float64) (*gradproj.Projection, error) {
-	var v []float32
-	for _, t := range targets {
-		for _, x := range t {
-			v = append(v, float32(x))
-		}
-	}
-	return gradproj.New(gradproj.Inner, len(targets), 0, len(targets[0]), gradproj.Options{Vectors: driver.FromHost(v)})
-}
-
-// exactCosines divides inner products z [n, targets] by the rows' norms; NaN for a
-// row without a gradient.
-func exactCosines(z []float32, norms []float64, targets [][]float64) []float32 {
-	t := len(targets)
-	out := make([]float32, len(z))
-	for i := range z {
-		out[i] = cosine(float64(z[i]), norms[i/t])
-	}
-	return out
-}
-
-// projectedCosines is [n, targets]: the cosines of features z [n, dim] with the
-// targets.
-func projectedCosines(z []float32, norms []float64, targets [][]float64) []float32 {
-	dim := len(targets[0])
-	out := make([]float32, 0, len(norms)*len(targets))
-	for i := range norms {
-		row := z[i*dim : (i+1)*dim]
-		length := norm(row)
-		for _, target := range targets {
-			out = append(out, cosine(dot(row, target), length))
-		}
-	}
-	return out
-}
-
-func cosine(inner, length float64) float32 {
-	if !(length > 0) {
-		return float32(math.NaN())
-	}
-	return float32(inner / max(length, 1e-12))
-}
-
-func dot(x []float32, y []float64) float64 {
-	var s float64
-	for j, v := range x {
-		s += float64(v) * y[j]
-	}
-	return s
-}
-
-func norm(x []float32) float64 {
-	var s float64
-	for _, v := range x {
-		s += float64(v) * float64(v)
-	}
-	return math.Sqrt(s)
 }

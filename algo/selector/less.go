@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/algo/feature"
-	"dataflex.dev/dataflex/kernels/gradproj"
 	"dataflex.dev/dataflex/model/optim"
 )
 
@@ -21,9 +18,10 @@ func init() { algo.RegisterSelector("less", newLESS) }
 // take on it and the gradients of the evaluation rows; the rows with the largest
 // scores are picked.
 //
-// faithful: Γ = m̂/(√v̂+ε) with bias correction (section 3.2), evaluation mode,
-// Rademacher projection to 8192 (section 4.1), the largest of the scores over the
-// subtasks of the evaluation set. `checkpoints` names folders of an earlier
+// faithful: Γ = m̂/(√v̂+ε) with bias correction (section 3.2), evaluation mode, exact
+// inner products (`projection: rademacher`: the paper's projection to 8192, section
+// 4.1, which its datastore needs and a selection does not), the largest of the scores
+// over the subtasks of the evaluation set. `checkpoints` names folders of an earlier
 // training run, whose scores are added up, each times the mean learning rate of
 // the steps up to it (or `checkpoint_weights`), in place of the model being
 // trained.
@@ -35,8 +33,9 @@ type less struct {
 	*influence
 	history []trained // earlier checkpoints; empty: the model being trained
 
-	// aim is the evaluation set's side: for every subtask a vector to compare with.
-	aim func(ctx context.Context, r algo.Request) ([][]float64, error)
+	// aim is the evaluation set's side, under the weights that the model now has; by
+	// is what it depends on beyond the request's key.
+	aim func(ctx context.Context, r algo.Request) (mean meanOf, by string, err error)
 }
 
 func newLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
@@ -48,7 +47,7 @@ func newLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	if err != nil {
 		return nil, err
 	}
-	s := &less{influence: base, aim: func(ctx context.Context, _ algo.Request) ([][]float64, error) { return base.targets(ctx) }}
+	s := &less{influence: base, aim: func(context.Context, algo.Request) (meanOf, string, error) { return base.evalMean, "", nil }}
 	folders, weights := p.Strings("checkpoints", nil), p.Floats("checkpoint_weights", nil)
 	if err := p.Err(); err != nil {
 		return nil, err
@@ -69,77 +68,59 @@ func newLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 func (s *less) Reuse() bool { return len(s.history) == 0 }
 
 func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
-	score, err := s.scores(ctx, r)
-	if err != nil {
+	c := &scan{influence: s.influence}
+	score, err := s.scores(ctx, r, c)
+	if err == nil {
+		err = scored(s.run.Log, s.run.Train, score)
+	}
+	if err := c.end(err); err != nil {
 		return algo.Selection{}, err
 	}
-	if err := scored(s.run.Log, s.run.Train, score); err != nil {
-		return algo.Selection{}, err
+	facts := c.judge(score)
+	if s.mode == algo.Upstream {
+		facts = nil // its step files have none
 	}
 	indices := top(s.mode, score, r.N)
-	rows := (len(score) + len(s.run.Eval)) * max(1, len(s.history))
+	rows := (len(score)*s.groups() + len(s.run.Eval)) * max(1, len(s.history))
 	return algo.Selection{
-		Indices: indices, Metric: map[string][]float64{"train_eval_similarity": pick(score, indices)}, Score: score, Scored: rows,
+		Indices: indices, Metric: map[string][]float64{"train_eval_similarity": pick(score, indices)}, Score: score, Scored: rows, Facts: facts,
 	}, nil
 }
 
 // scores is every pool row's score: per subtask the cosines, over the checkpoints
 // the weighted sum, then the largest of the subtasks.
-func (s *less) scores(ctx context.Context, r algo.Request) ([]float64, error) {
-	t := len(s.tasks)
-	sum := make([]float64, len(s.run.Train)*t)
+func (s *less) scores(ctx context.Context, r algo.Request, c *scan) ([]float64, error) {
+	n := len(s.tasks)
+	sum := make([]float64, len(s.run.Train)*n)
+	add := func(key string, o optim.Adaptive, weight float64) error {
+		mean, by, err := s.aim(ctx, r)
+		if err != nil {
+			return err
+		}
+		if by != "" {
+			key = keyWith(key, by)
+		}
+		cosines, err := c.cosines(ctx, key, o, weight, mean)
+		for i, x := range cosines {
+			sum[i] += weight * float64(x)
+		}
+		return err
+	}
 	if len(s.history) == 0 {
-		if err := s.add(ctx, r, r.Key, s.moments, 1, sum); err != nil {
+		if err := add(r.Key, s.moments, 1); err != nil {
 			return nil, err
 		}
 	}
-	for _, c := range s.history {
-		err := c.visit(s.run, s.moments, func(o optim.Adaptive) error {
-			return s.add(ctx, r, c.storeKey(r.Key), o, c.weight, sum)
-		})
+	for i, h := range s.history {
+		key := keyWith(r.Key, fmt.Sprint("checkpoint ", i, " ", h.key))
+		err := h.visit(s.run, s.moments, func(o optim.Adaptive) error { return add(key, o, h.weight) })
 		if err != nil {
-			return nil, fmt.Errorf("checkpoint %s: %w", c.dir, err)
+			return nil, fmt.Errorf("checkpoint %s: %w", h.dir, err)
 		}
 	}
 	score := make([]float64, len(s.run.Train))
 	for i := range score {
-		score[i] = slices.Max(sum[i*t : (i+1)*t]) // NaN if any is
+		score[i] = slices.Max(sum[i*n : (i+1)*n]) // NaN if any is
 	}
 	return score, nil
-}
-
-// add adds weight times the cosines [pool, subtasks] to sum. They are stored as
-// they come: a pass that was killed goes on where it was.
-func (s *less) add(ctx context.Context, r algo.Request, key string, o optim.Adaptive, weight float64, sum []float64) error {
-	targets, err := s.aim(ctx, r)
-	if err != nil {
-		return err
-	}
-	store, err := feature.OpenStore(filepath.Join(s.dir, "features"), key, len(s.run.Train), len(targets))
-	if err != nil {
-		return err
-	}
-	projection, cosines := s.projection, projectedCosines
-	if projection.Kind() == gradproj.None {
-		if projection, err = innerWith(targets); err != nil {
-			return err
-		}
-		cosines = exactCosines
-	}
-	err = feature.Gradients(ctx, s.pass(projection, o, s.direction(o)), s.run.Train, store.Batches(), func(rows []int, z []float32, norms []float64) error {
-		return store.Put(rows, cosines(z, norms, targets))
-	})
-	if err != nil {
-		return errors.Join(fmt.Errorf("training rows: %w", err), store.Close())
-	}
-	row := make([]float32, len(targets))
-	for i := range s.run.Train {
-		if err := store.Row(i, row); err != nil {
-			return err
-		}
-		for j, x := range row {
-			sum[i*len(row)+j] += weight * float64(x)
-		}
-	}
-	return store.Remove()
 }

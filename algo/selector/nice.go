@@ -57,7 +57,7 @@ func newNICE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 		return nil, err
 	}
 	s := &nice{less: &less{influence: base}}
-	s.aim = s.policyTargets
+	s.aim = s.policyMean
 	upstream := mode == algo.Upstream
 	samples, temperature, topK, topP, fallback := 20, 1.2, 50, 0.95, "reference"
 	if upstream {
@@ -123,15 +123,16 @@ type answer struct {
 	weight float64 // of ∇ -log p in the row's gradient
 }
 
-// policyTargets is the mean unit policy gradient of every subtask.
-func (s *nice) policyTargets(ctx context.Context, r algo.Request) ([][]float64, error) {
+// policyMean generates and judges answers, of which the subtasks' mean unit policy
+// gradients are made.
+func (s *nice) policyMean(ctx context.Context, r algo.Request) (meanOf, string, error) {
 	questions, err := s.questions()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	answers, rewards, err := s.answers(ctx, questions, r)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	s.weigh(answers, rewards)
 	answers, silent := s.fallBack(answers, questions)
@@ -141,9 +142,26 @@ func (s *nice) policyTargets(ctx context.Context, r algo.Request) ([][]float64, 
 	}
 	s.run.Log.Info("nice: answers judged", "step", r.Step, "rows", len(questions), "answers", len(rewards), "mean_reward", total/float64(len(rewards)), "rows_without_reward", silent, "by_reference", s.fallback && silent > 0)
 	if len(answers) == 0 {
-		return nil, fmt.Errorf("none of the %d answers earned a reward, so that there is no gradient to follow: set fallback: reference, raise mc_samples or begin later (warmup_step)", len(rewards))
+		return nil, "", fmt.Errorf("none of the %d answers earned a reward, so that there is no gradient to follow: set fallback: reference, raise mc_samples or begin later (warmup_step)", len(rewards))
 	}
-	return s.meanGradients(ctx, answers)
+	byRow := map[int][]answer{}
+	for _, a := range answers {
+		byRow[a.row] = append(byRow[a.row], a)
+	}
+	return func(ctx context.Context, task int) ([]float64, error) {
+		mean := make([]float64, s.projection.Dim())
+		for _, row := range s.tasks[task] {
+			g, err := s.policyGradient(ctx, byRow[row])
+			if err != nil {
+				return nil, fmt.Errorf("generated answers: %w", err)
+			}
+			addUnit(mean, g)
+		}
+		for j := range mean {
+			mean[j] /= float64(len(s.tasks[task]))
+		}
+		return mean, nil
+	}, fmt.Sprint("rewards ", rewards), nil
 }
 
 // questions are the evaluation rows as one asks them: of the raw rows where the run
@@ -303,42 +321,27 @@ func (s *nice) fallBack(answers []answer, questions []algo.Question) (kept []ans
 	return kept, silent
 }
 
-// meanGradients adds the answers' gradients up to those of their rows, and the
-// rows' directions to those of their subtasks. A row without gradient counts as 0.
-func (s *nice) meanGradients(ctx context.Context, answers []answer) ([][]float64, error) {
+// policyGradient adds the gradients of a row's answers up. A row without any has
+// gradient 0.
+func (s *nice) policyGradient(ctx context.Context, answers []answer) ([]float32, error) {
 	dim := s.projection.Dim()
+	sum := make([]float32, dim)
 	examples := make([]data.Example, len(answers))
-	sums := map[int][]float32{}
 	for k, a := range answers {
 		examples[k] = a.example(s.run.Eval[a.row].ID)
-		sums[a.row] = make([]float32, dim)
 	}
-	err := feature.Gradients(ctx, s.pass(s.projection, nil, nil), examples, 0, func(rows []int, z []float32, _ []float64) error {
+	pass := s.pass(s.projection, nil, nil)
+	pass.Rows = s.rowsHeld()
+	return sum, feature.Gradients(ctx, pass, examples, 0, func(rows []int, z []float32, _ []float64) error {
 		for i, k := range rows {
 			// z is of the mean over the answer's tokens, -log p is their sum.
 			w := float32(answers[k].weight * float64(len(answers[k].tokens)))
 			for j, x := range z[i*dim : (i+1)*dim] {
-				sums[answers[k].row][j] += w * x
+				sum[j] += w * x
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("generated answers: %w", err)
-	}
-	out := make([][]float64, len(s.tasks))
-	for t, task := range s.tasks {
-		out[t] = make([]float64, dim)
-		for _, row := range task {
-			if z, ok := sums[row]; ok {
-				addUnit(out[t], z)
-			}
-		}
-		for j := range out[t] {
-			out[t][j] /= float64(len(task))
-		}
-	}
-	return out, nil
 }
 
 // example is prompt and answer as a row whose answer is labelled.

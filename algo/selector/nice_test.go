@@ -122,12 +122,22 @@ func TestNICEPolicyGradient(t *testing.T) {
 				want[i] += x / 3
 			}
 		}
-		got, err := s.policyTargets(context.Background(), r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		compare(t, "target", got[0], want, 2e-5)
+		compare(t, "target", policyTarget(t, s, r, 0), want, 2e-5)
 	}
+}
+
+// policyTarget is what rows are compared with for a subtask.
+func policyTarget(t *testing.T, s *nice, r algo.Request, task int) []float64 {
+	t.Helper()
+	mean, _, err := s.policyMean(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := mean(context.Background(), task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
 // logGradient is ∇ -log p(answer | prompt), one backward pass.
@@ -169,14 +179,11 @@ func TestNICERaisesTheReward(t *testing.T) {
 		return sum / float64(len(rewards))
 	}
 	before := mean()
-	target, err := s.policyTargets(context.Background(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	target := policyTarget(t, s, r, 0)
 	at := 0
 	for _, p := range run.Model.Trainable() {
 		for i := range p.Data.Host() {
-			p.Data.Host()[i] -= 2 * float32(target[0][at])
+			p.Data.Host()[i] -= 2 * float32(target[at])
 			at++
 		}
 	}
@@ -216,13 +223,10 @@ func TestRegression02NICEGradientsDiffer(t *testing.T) {
 		s := s.(*nice)
 		s.reward = byLetter("")     // every answer earns something
 		s.tasks = [][]int{{0}, {1}} // upstream has one target for all
-		targets, err := s.policyTargets(context.Background(), algo.Request{Step: 4})
-		if err != nil {
-			t.Fatal(err)
-		}
+		first, second := policyTarget(t, s, algo.Request{Step: 4}, 0), policyTarget(t, s, algo.Request{Step: 4}, 1)
 		var cosine, a, b float64
-		for i, x := range targets[0] {
-			cosine, a, b = cosine+x*targets[1][i], a+x*x, b+targets[1][i]*targets[1][i]
+		for i, x := range first {
+			cosine, a, b = cosine+x*second[i], a+x*x, b+second[i]*second[i]
 		}
 		if !(cosine/math.Sqrt(a*b) < 0.99) {
 			t.Errorf("%s: the gradients of the two rows have cosine %v", mode, cosine/math.Sqrt(a*b))
@@ -253,7 +257,7 @@ func TestNICEPrompts(t *testing.T) {
 		t.Errorf("upstream without the raw rows: %v", err)
 	}
 	run.Questions = []algo.Question{{Prompt: []int32{1}, Reference: "a"}, {}}
-	if _, err := s.policyTargets(context.Background(), algo.Request{}); err == nil || !strings.Contains(err.Error(), "row 1 of pool has an empty prompt") {
+	if _, _, err := s.policyMean(context.Background(), algo.Request{}); err == nil || !strings.Contains(err.Error(), "row 1 of pool has an empty prompt") {
 		t.Errorf("an empty prompt: %v", err)
 	}
 }

@@ -117,7 +117,7 @@ func TestReferenceIsPlanned(t *testing.T) {
 	for _, x := range tensors(t, filepath.Join(f.dir, "experts")) {
 		size += 4 * len(x)
 	}
-	if want := fmt.Sprintf(", model of doremi %.1f KiB\n", float64(size)/1024); !strings.Contains(plan.String(), want) {
+	if want := fmt.Sprintf(", doremi itself %.1f KiB\n", float64(size)/1024); !strings.Contains(plan.String(), want) {
 		t.Errorf("the plan does not say %q:\n%s", want, plan.String())
 	}
 }

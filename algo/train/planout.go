@@ -46,7 +46,7 @@ func (t *Trainer) besides() string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", model of %s %s", t.component.Name, bytes(n))
+	return fmt.Sprintf(", %s itself %s", t.component.Name, bytes(n))
 }
 
 func (t *Trainer) logPlan() {

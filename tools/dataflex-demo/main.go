@@ -196,7 +196,6 @@ const componentsYAML = `selectors:
     params:
       cache_dir: %[1]s/less
       gradient_type: adam
-      proj_dim: 2048
       seed: 123
   random:
     name: random

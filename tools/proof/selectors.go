@@ -51,14 +51,14 @@ func selectorTrial(ctx context.Context, l *lab, out *trial) error {
 func contenders(indices, probabilities string, only map[string]bool) []contender {
 	all := []contender{
 		{"random", component{"random", keys{}}, nil},
-		{"less", component{"less", keys{"proj_dim": 2048}}, nil},
+		{"less", component{"less", keys{}}, nil},
 		{"near", component{"near", keys{"indices_path": indices}}, nil},
 		{"tsds", component{"tsds", keys{"probs_path": probabilities}}, nil},
-		{"cluster_less", component{"cluster_less", keys{"proj_dim": 2048, "cluster_size": 16}}, nil},
+		{"cluster_less", component{"cluster_less", keys{"cluster_size": 16}}, nil},
 		{"zeroth", component{"zeroth", keys{"directions": 8}}, nil},
 		{"zeroth-1", component{"zeroth", keys{"directions": 1}}, nil},
-		{"less-often", component{"less", keys{"proj_dim": 2048}}, often},
-		{"less-often-sgd", component{"less", keys{"proj_dim": 2048, "gradient_type": "sgd"}}, often},
+		{"less-often", component{"less", keys{}}, often},
+		{"less-often-sgd", component{"less", keys{"gradient_type": "sgd"}}, often},
 	}
 	if only == nil {
 		return all
@@ -90,9 +90,9 @@ func niceTrial(ctx context.Context, l *lab, out *trial) error {
 		found := newTrial()
 		err := at.contest(ctx, found, pool, target, []contender{
 			{"random", component{"random", keys{}}, nil},
-			{"less", component{"less", keys{"proj_dim": 2048}}, nil},
+			{"less", component{"less", keys{}}, nil},
 			{"nice", component{"nice", keys{
-				"proj_dim": 2048, "reward": "command", "reward_command": []string{program, judgeArgument}, "max_new_tokens": 12, "fallback": "none",
+				"reward": "command", "reward_command": []string{program, judgeArgument}, "max_new_tokens": 12, "fallback": "none",
 			}}, nil},
 		})
 		if err != nil {

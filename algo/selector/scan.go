@@ -1,0 +1,216 @@
+package selector
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/model/optim"
+)
+
+// scan compares the pool's rows with the targets, for one selection. What it finds
+// stands in the feature store until the selection is made: a pass that was killed
+// goes on where it was, and one that was finished is not made again.
+type scan struct {
+	*influence
+	stores []*feature.Store
+	error2 []float64 // of every subtask: the square of the projection's error in a score
+}
+
+// cosines is [pool, subtasks], under the weights that the model now has. key names
+// all that they depend on. In scores they count weight times.
+func (c *scan) cosines(ctx context.Context, key string, o optim.Adaptive, weight float64, mean meanOf) ([]float32, error) {
+	n := len(c.tasks)
+	out := make([]float32, len(c.run.Train)*n)
+	for lo := 0; lo < n; lo += c.atOnce {
+		hi := min(lo+c.atOnce, n)
+		if err := c.group(ctx, groupKey(key, lo, hi, n), o, weight, mean, lo, hi, out); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// group is the pass for the subtasks from lo up to hi.
+func (c *scan) group(ctx context.Context, key string, o optim.Adaptive, weight float64, mean meanOf, lo, hi int, out []float32) error {
+	t, err := c.newTargets(ctx, lo, hi, mean)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	c.count(t, weight, lo)
+	store, err := feature.OpenStore(filepath.Join(c.dir, "features"), key, len(c.run.Train), t.n)
+	if err != nil {
+		return err
+	}
+	c.stores = append(c.stores, store)
+	err = feature.Gradients(ctx, c.pass(t.features, o, c.direction(o)), c.run.Train, store.Batches(), func(rows []int, z []float32, norms []float64) error {
+		return store.Put(rows, t.cosines(z, norms))
+	})
+	if err != nil {
+		return fmt.Errorf("training rows: %w", err)
+	}
+	for i := range c.run.Train {
+		at := i*len(c.tasks) + lo
+		if err := store.Row(i, out[at:at+t.n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clusterOf is a cluster and the rows that stand for it.
+type clusterOf struct {
+	id   int
+	rows []int
+}
+
+// clusters compares the mean of the unit gradients of each cluster's rows with the
+// subtasks from lo up to hi, as many clusters at once as their sums may be held. A
+// cluster without a gradient is left out.
+func (c *scan) clusters(ctx context.Context, key string, all []clusterOf, lo, hi int, emit func(id int, cosines []float32)) error {
+	t, err := c.newTargets(ctx, lo, hi, c.evalMean)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	c.count(t, 1, lo)
+	store, err := feature.OpenStore(filepath.Join(c.dir, "features"), key, len(all), t.n)
+	if err != nil {
+		return err
+	}
+	c.stores = append(c.stores, store)
+	held := c.clustersHeld()
+	for first := store.Batches() * held; first < len(all); first += held {
+		if err := c.chunk(ctx, t, all[first:min(first+held, len(all))], first, store); err != nil {
+			return fmt.Errorf("representatives of clusters: %w", err)
+		}
+	}
+	cosines := make([]float32, t.n)
+	for i, cluster := range all {
+		if err := store.Row(i, cosines); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(cosines, func(x float32) bool { return x != x }) {
+			emit(cluster.id, cosines)
+		}
+	}
+	return nil
+}
+
+// chunk stores the cosines of some clusters, of which the first is number first.
+func (c *scan) chunk(ctx context.Context, t *targets, part []clusterOf, first int, store *feature.Store) error {
+	var examples []data.Example
+	var of []int // the cluster of each
+	sums := make([][]float64, len(part))
+	for i, cluster := range part {
+		sums[i] = make([]float64, c.projection.Dim())
+		for _, row := range cluster.rows {
+			examples, of = append(examples, c.run.Train[row]), append(of, i)
+		}
+	}
+	pass := c.pass(c.projection, c.moments, c.direction(c.moments))
+	pass.Rows = c.rowsHeld()
+	err := feature.Gradients(ctx, pass, examples, 0, func(rows []int, z []float32, _ []float64) error {
+		dim := c.projection.Dim()
+		for i, j := range rows {
+			addUnit(sums[of[j]], z[i*dim:(i+1)*dim])
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var cosines []float32
+	at := make([]int, len(part))
+	for i, sum := range sums {
+		x, err := t.of(sum)
+		if err != nil {
+			return err
+		}
+		at[i], cosines = first+i, append(cosines, x...)
+	}
+	return store.Put(at, cosines)
+}
+
+// groupKey keeps the tables of several groups apart.
+func groupKey(key string, lo, hi, of int) string {
+	if lo == 0 && hi == of {
+		return key
+	}
+	return keyWith(key, fmt.Sprintf("subtasks %d to %d", lo, hi))
+}
+
+// keyWith names what key names and more.
+func keyWith(key, more string) string {
+	h := sha256.Sum256([]byte(key + " " + more))
+	return hex.EncodeToString(h[:])
+}
+
+// count adds the projection's error in weight times a cosine: for a random matrix of
+// dim columns that of ⟨γ, t⟩ is at most |γ||t|/√dim (package gradproj), γ of length 1.
+func (c *scan) count(t *targets, weight float64, lo int) {
+	if c.error2 == nil {
+		c.error2 = make([]float64, len(c.tasks))
+	}
+	for i, length := range t.lengths {
+		c.error2[lo+i] += weight * weight * length * length / float64(c.projection.Dim())
+	}
+}
+
+// end keeps the tables for a later run if the selection failed, and removes them if
+// it was made.
+func (c *scan) end(err error) error {
+	for _, s := range c.stores {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		} else if e := s.Remove(); e != nil {
+			return e
+		}
+	}
+	return err
+}
+
+// judge says how large the projection's error is beside the spread of the scores,
+// where there is a projection. The scores of both kinds are in it: with a warning
+// where the error decides as much as the rows do.
+func (c *scan) judge(score []float64) map[string]any {
+	if c.exact() {
+		return nil
+	}
+	var worst float64
+	for _, e := range c.error2 {
+		worst = max(worst, math.Sqrt(e))
+	}
+	spread := deviation(score)
+	args := []any{"projection", string(c.projection.Kind()), "proj_dim", c.projection.Dim(), "projection_error", worst, "score_spread", spread}
+	if worst > spread/2 {
+		c.run.Log.Warn(c.name+": the projection's expected error exceeds half of the spread of the scores, so that it decides which rows are chosen; projection: none compares whole gradients, or raise proj_dim", args...)
+	} else {
+		c.run.Log.Info(c.name+": the projection's expected error beside the spread of the scores", args...)
+	}
+	return map[string]any{"projection": string(c.projection.Kind()), "proj_dim": c.projection.Dim(), "projection_error": worst, "score_spread": spread}
+}
+
+// deviation is the standard deviation of the scores that are numbers.
+func deviation(score []float64) float64 {
+	var n, sum, square float64
+	for _, x := range score {
+		if !math.IsNaN(x) {
+			n, sum = n+1, sum+x
+		}
+	}
+	for _, x := range score {
+		if !math.IsNaN(x) {
+			square += (x - sum/n) * (x - sum/n)
+		}
+	}
+	return math.Sqrt(square / max(n, 1))
+}
