@@ -56,6 +56,9 @@ type Sample struct {
 	// empty for a usable one. Such a row keeps its place, because mixing and
 	// splitting count it, and is dropped when it would be tokenised.
 	Broken string
+	// Fault is what is wrong with the row where that ends the run, unless the row is
+	// never used: num_samples, max_samples and interleaving may pass it by.
+	Fault error
 }
 
 // Example is one tokenised row. Labels stand at the position of the token they

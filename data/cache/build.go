@@ -47,6 +47,7 @@ type encoded struct {
 	number  int
 	rows    []encodedRow
 	dropped map[int32]processor.Dropped
+	faults  map[int32]error // of rows that end the run where they are used; they too are dropped
 }
 
 // encodedRow is where a row lies; labels -1: it was dropped.
@@ -218,6 +219,7 @@ type part struct {
 	most    int32
 	rows    []encodedRow // at counts from the start of laid
 	dropped map[int]processor.Dropped
+	faults  map[int]error
 	subtask map[int]string // of rows that have one
 }
 
@@ -230,7 +232,7 @@ const reportEvery = 10 * time.Second
 // encode tokenises a dataset.
 func (b *builder) encode(ctx context.Context, name string) error {
 	s := b.sets[name]
-	s.dropped = map[int32]processor.Dropped{}
+	s.dropped, s.faults = map[int32]processor.Dropped{}, map[int32]error{}
 	started := time.Now()
 	said := started
 	err := dataset.Each(ctx, s.source, s.source.Limit(b.o.MaxSamples), b.o.Process.Threads, b.encodeBatch, func(p *part) error {
@@ -241,6 +243,9 @@ func (b *builder) encode(ctx context.Context, name string) error {
 		}
 		for i, d := range p.dropped {
 			s.dropped[int32(len(s.rows)+i)] = d
+		}
+		for i, err := range p.faults {
+			s.faults[int32(len(s.rows)+i)] = err
 		}
 		for i, r := range p.rows {
 			r.at += at
@@ -256,6 +261,7 @@ func (b *builder) encode(ctx context.Context, name string) error {
 		return ctx.Err()
 	})
 	if err == nil {
+		b.warnings = append(b.warnings, s.source.Notes()...)
 		b.o.Log.Info("tokenised", "dataset", name, "rows", len(s.rows), "seconds", time.Since(started).Round(time.Millisecond).Seconds())
 	}
 	return err
@@ -274,11 +280,16 @@ func (b *builder) subtask(name string) int32 {
 
 func (b *builder) encodeBatch(samples []data.Sample) (*part, error) {
 	p := parts.Get().(*part)
-	p.laid, p.rows, p.most, p.dropped, p.subtask = p.laid[:0], p.rows[:0], 0, nil, nil
+	p.laid, p.rows, p.most, p.dropped, p.faults, p.subtask = p.laid[:0], p.rows[:0], 0, nil, nil, nil
 	for i := range samples {
 		ex, d, err := b.encoder.Encode(&samples[i])
 		if err != nil {
-			return nil, err
+			if p.faults == nil {
+				p.faults = map[int]error{}
+			}
+			p.faults[i] = err
+			p.rows = append(p.rows, encodedRow{labels: -1})
+			continue
 		}
 		if d != nil {
 			if p.dropped == nil {
@@ -371,6 +382,10 @@ func (b *builder) groups(names []string) ([]dataset.Group[ref], error) {
 		for i := range refs {
 			refs[i] = ref{int32(s.number), int32(i)}
 		}
+		refs, err := dataset.Sliced(s.source, refs)
+		if err != nil {
+			return nil, fmt.Errorf("dataset %s: %w", name, err)
+		}
 		return dataset.Sampled(refs, s.source.NumSamples, b.o.MaxSamples, b.random), nil
 	})
 }
@@ -416,6 +431,9 @@ func (b *builder) set(ctx context.Context, key string, info setInfo, refs []ref)
 	tokens := 0
 	for _, r := range refs {
 		s := b.sets[b.names[r.set]]
+		if err := s.faults[r.row]; err != nil {
+			return fault(key, dataset.Locate(err))
+		}
 		if d, ok := s.dropped[r.row]; ok {
 			dropped = append(dropped, d)
 		} else {

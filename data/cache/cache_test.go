@@ -456,7 +456,7 @@ func TestRefusals(t *testing.T) {
 		"val_size: |name an eval_dataset instead":                                                           func(o *Options) { o.TrainEach, o.ValSize = true, 5 },
 		"dataset: |Cannot find valid samples":                                                               func(o *Options) { o.Train = []string{"t"} },
 		"dataset: |Cannot find sufficient samples":                                                          func(o *Options) { o.Train, o.Pretrain, o.Process.CutoffLen = []string{"t"}, true, 100000 },
-		"eval_dataset: |row 0|column 'text' is missing": func(o *Options) {
+		"eval_dataset: |dataset c: column 'text' is missing": func(o *Options) {
 			o.Eval = []string{"c"}
 			o.Info = []byte(strings.Replace(info, `"t":{`, `"c":{"file_name":"b.json","columns":{"prompt":"text"}},"t":{`, 1))
 		},

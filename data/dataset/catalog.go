@@ -1,6 +1,9 @@
 package dataset
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Catalog is a dataset_dir and what its dataset_info.json says.
 type Catalog struct {
@@ -28,6 +31,7 @@ type Source struct {
 	Warnings   []string // about keys without effect
 	attr       *attributes
 	files      []source
+	nullWords  int // csv fields that Each found to be words for null
 }
 
 // Source looks a dataset up and finds its files.
@@ -44,12 +48,39 @@ func (c *Catalog) Source(name string) (*Source, error) {
 }
 
 // Files lists the dataset's files in the order of their rows.
-func (s *Source) Files() []string {
-	out := make([]string, len(s.files))
-	for i, f := range s.files {
+func (s *Source) Files() []string { return paths(s.files) }
+
+func paths(files []source) []string {
+	out := make([]string, len(files))
+	for i, f := range files {
 		out[i] = f.path
 	}
 	return out
+}
+
+// Notes is what Each found that a user should know, after it has read all rows.
+func (s *Source) Notes() []string {
+	if s.nullWords == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("dataset %s: %d fields of %s are words for null (NA, N/A, None, null, nan ...) and are read as null, as pandas does; write such a text into a .jsonl file to train on it",
+		s.Name, s.nullWords, strings.Join(s.Files(), ", "))}
+}
+
+// Sliced applies the entry's `split` to the rows of the dataset.
+func Sliced[T any](s *Source, rows []T) ([]T, error) {
+	if s.attr.split == nil {
+		return rows, nil
+	}
+	var out []T
+	for _, part := range s.attr.split {
+		from, to := part.bounds(len(rows))
+		out = append(out, rows[from:to]...)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("split takes none of its %d rows", len(rows))
+	}
+	return out, nil
 }
 
 // Definition is what of the entry decides how rows are read, as one line: with equal
@@ -65,9 +96,9 @@ func (s *Source) Definition() string {
 }
 
 // Limit is how many rows must be read for max_samples (0 = all): num_samples draws
-// from all of them.
+// from all of them, and what a split takes depends on their number.
 func (s *Source) Limit(maxSamples int) int {
-	if s.NumSamples > 0 {
+	if s.NumSamples > 0 || s.attr.split != nil {
 		return 0
 	}
 	return maxSamples

@@ -13,8 +13,8 @@ import (
 
 // sample converts a row by the entry's formatting (LLaMA-Factory data/converter.py).
 // What upstream skips with a warning, and what it crashes on because of a null,
-// comes back as a broken sample.
-func (r *record) sample() (data.Sample, error) {
+// comes back as a broken sample; other faults as the sample's Fault.
+func (r *record) sample() data.Sample {
 	var s data.Sample
 	var err error
 	switch r.attr.format {
@@ -29,11 +29,29 @@ func (r *record) sample() (data.Sample, error) {
 	if errors.As(err, &broken) {
 		s, err = data.Sample{Broken: broken.why}, nil
 	}
-	s.ID = data.ID{Dataset: r.attr.name, Row: r.base + r.row.number}
 	if err == nil {
 		s.Subtask, err = r.subtask()
 	}
-	return s, err
+	if err == nil {
+		err = r.noMedia()
+	}
+	if err != nil {
+		s = data.Sample{Fault: err}
+	}
+	s.ID = data.ID{Dataset: r.attr.name, Row: r.base + r.row.number}
+	return s
+}
+
+// noMedia refuses a row with an image, a video or a sound: only text is supported.
+func (r *record) noMedia() error {
+	for _, name := range r.attr.media {
+		c := r.get(name)
+		if empty := c.null() || c.string() == "" && c.kind == '"' || c.kind == '[' && len(bytes.TrimSpace(c.raw[1:len(c.raw)-1])) == 0; !empty {
+			return r.errorf("column '%s' holds an image, a video or a sound, and only text is supported: take such rows out, or remove the column from \"columns\" of %s in %s to train on the text alone",
+				name, r.attr.name, r.attr.info)
+		}
+	}
+	return nil
 }
 
 // brokenError ends the conversion of a row that is dropped, where other errors end
@@ -54,23 +72,20 @@ const (
 	messageCount = "invalid message count"
 )
 
-// alpaca: history pairs, then instruction and input joined by a newline; the output
-// is the answer. An output that is not a string leaves the answer empty, which
-// pre-training does not mind.
+// alpaca: history pairs, then instruction and input, those of them that are not empty,
+// joined by a newline; the output is the answer. An output that is not a string leaves
+// the answer empty, which pre-training does not mind.
 func (r *record) alpaca() (data.Sample, error) {
 	var s data.Sample
 	a := r.attr
 	if err := r.history(&s); err != nil {
 		return s, err
 	}
-	prompt, null, err := r.text(a.prompt)
+	prompt, err := r.text(a.prompt)
 	if err != nil {
 		return s, err
 	}
-	if null && a.prompt != "" {
-		return s, broken(nullValue, "column '%s' is null", a.prompt)
-	}
-	query, _, err := r.text(a.query)
+	query, err := r.text(a.query)
 	if err != nil {
 		return s, err
 	}
@@ -79,14 +94,10 @@ func (r *record) alpaca() (data.Sample, error) {
 	}
 	s.Prompt = append(s.Prompt, data.Message{Role: data.User, Content: prompt + query})
 	s.Query = query
-	answer, err := r.get(a.response)
-	if err != nil {
-		return s, err
-	}
-	if answer.kind == '"' {
+	if answer := r.get(a.response); answer.kind == '"' {
 		s.Response = []data.Message{{Role: data.Assistant, Content: answer.string()}}
 	}
-	if s.System, _, err = r.text(a.system); err != nil {
+	if s.System, err = r.text(a.system); err != nil {
 		return s, err
 	}
 	s.Tools, err = r.tools()
@@ -96,9 +107,9 @@ func (r *record) alpaca() (data.Sample, error) {
 // history prepends the earlier turns: a list of [question, answer]. Anything but a
 // list counts as none.
 func (r *record) history(s *data.Sample) error {
-	c, err := r.get(r.attr.history)
-	if err != nil || c.kind != '[' {
-		return err
+	c := r.get(r.attr.history)
+	if c.kind != '[' {
+		return nil
 	}
 	turn := 0
 	return eachElement(c.raw, func(pair jsontext.Value) error {
@@ -129,9 +140,9 @@ func (r *record) history(s *data.Sample) error {
 // tools returns the tools column: a JSON text. A list or object that stands there
 // unquoted is put into the form Python's json.dumps gives it.
 func (r *record) tools() (string, error) {
-	c, err := r.get(r.attr.tools)
-	if err != nil || c.null() {
-		return "", err
+	c := r.get(r.attr.tools)
+	if c.null() {
+		return "", nil
 	}
 	switch c.kind {
 	case '"':
@@ -152,10 +163,7 @@ type turn struct {
 // turns reads the messages column.
 func (r *record) turns() ([]turn, error) {
 	a := r.attr
-	c, err := r.get(a.messages)
-	if err != nil {
-		return nil, err
-	}
+	c := r.get(a.messages)
 	if c.null() {
 		return nil, broken(nullValue, "column '%s' is null", a.messages)
 	}
@@ -163,7 +171,7 @@ func (r *record) turns() ([]turn, error) {
 		return nil, r.errorf("column '%s' is %s; a list of messages is expected", a.messages, kindName(c.kind))
 	}
 	var out []turn
-	err = eachElement(c.raw, func(v jsontext.Value) error {
+	err := eachElement(c.raw, func(v jsontext.Value) error {
 		t, err := r.turn(v, len(out))
 		out = append(out, t)
 		return err
@@ -179,12 +187,15 @@ func (r *record) turn(v jsontext.Value, i int) (turn, error) {
 		return t, r.errorf("message %d of column '%s' is %s; an object is expected", i, a.messages, kindName(v.Kind()))
 	}
 	var role cell
+	r.found.seen[seenMessage] = true
 	err := eachMember(v, func(name []byte, v jsontext.Value) error {
 		switch string(name) {
 		case a.role:
 			role = cell{kind: v.Kind(), raw: v}
+			r.found.seen[seenRole] = true
 		case a.content:
 			t.content = cell{kind: v.Kind(), raw: v}
+			r.found.seen[seenContent] = true
 		case "tool_calls":
 			if a.format == "openai" && v.Kind() == '[' && len(bytes.TrimSpace(v[1:len(v)-1])) > 0 {
 				t.calls = v
@@ -195,11 +206,7 @@ func (r *record) turn(v jsontext.Value, i int) (turn, error) {
 	switch {
 	case err != nil:
 		return t, err
-	case role.kind == 0:
-		return t, r.errorf("message %d of column '%s' has no '%s'; name the key under \"tags\" of %s in %s (role_tag)", i, a.messages, a.role, a.name, a.info)
-	case t.content.kind == 0 && t.calls == nil:
-		return t, r.errorf("message %d of column '%s' has no '%s'; name the key under \"tags\" of %s in %s (content_tag)", i, a.messages, a.content, a.name, a.info)
-	case role.kind == 'n':
+	case role.null():
 		return t, broken(nullValue, "message %d's '%s' is null", i, a.role)
 	case role.kind != '"':
 		return t, r.errorf("message %d's '%s' is %s; a string is expected", i, a.role, kindName(role.kind))
@@ -218,7 +225,7 @@ func (r *record) leadingSystem(turns []turn) (string, []turn, error) {
 	if a := r.attr; a.systemTag != "" && len(turns) > 0 && turns[0].role == a.systemTag {
 		return turns[0].content.string(), turns[1:], nil
 	}
-	system, _, err := r.text(r.attr.system)
+	system, err := r.text(r.attr.system)
 	return system, turns, err
 }
 

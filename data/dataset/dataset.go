@@ -91,12 +91,20 @@ func LoadEach(ctx context.Context, o Options) ([]Named, []string, error) {
 				return nil, err
 			}
 		}
-		return Sampled(rows[name], s.NumSamples, o.MaxSamples, random), nil
+		sliced, err := Sliced(s, rows[name])
+		return Sampled(sliced, s.NumSamples, o.MaxSamples, random), err
 	})
 	return sets, append(warnings, Repeated(o.Names)...), err
 }
 
-func keep(samples []data.Sample) ([]data.Sample, error) { return samples, nil }
+func keep(samples []data.Sample) ([]data.Sample, error) {
+	for _, s := range samples {
+		if s.Fault != nil {
+			return nil, s.Fault
+		}
+	}
+	return samples, nil
+}
 
 // Check refuses options that no dataset can be loaded with.
 func (o Options) Check() error {

@@ -40,6 +40,9 @@ func find(ctx context.Context, c *Catalog, name string, rows map[int][]int, thre
 	}
 	choose := func(samples []data.Sample) (kept []data.Sample, _ error) {
 		for _, x := range samples {
+			if rows[x.Row] != nil && x.Fault != nil {
+				return nil, x.Fault
+			}
 			if rows[x.Row] != nil {
 				kept = append(kept, x)
 			}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
@@ -21,15 +23,18 @@ const InfoFile = "dataset_info.json"
 // (LLaMA-Factory data/parser.py). An empty column or tag name means "not used".
 type attributes struct {
 	name       string
-	info       string // path of the dataset_info.json it stands in
-	file       string // file or folder, relative to the dataset_dir
-	format     string // alpaca, sharegpt or openai
-	numSamples int    // 0 = every row
+	info       string  // path of the dataset_info.json it stands in
+	file       string  // file or folder, relative to the dataset_dir
+	format     string  // alpaca, sharegpt or openai
+	numSamples int     // 0 = every row
+	split      []slice // nil = every row
 
 	// columns
+	columnsGiven                     bool   // the entry names columns; else they are upstream's defaults
 	prompt, query, response, history string // alpaca
 	messages                         string // sharegpt and openai
 	system, tools                    string
+	media                            []string // images, videos, audios: must be empty
 
 	// A `subtask` column names the part of an evaluation a row belongs to. Unlike the
 	// others it is read without being mapped, where a row has one.
@@ -57,7 +62,7 @@ var (
 // info is a parsed dataset_info.json.
 type info struct {
 	path    string
-	entries map[string]map[string]json.RawMessage
+	entries map[string]json.RawMessage
 }
 
 // readInfo reads dir's dataset_info.json, or the text that stands in for it.
@@ -105,15 +110,22 @@ func jsonPosition(text []byte, err error) string {
 // attributes returns the entry called name, or an error that says why it cannot be
 // used here. Warnings are about keys that have no effect.
 func (in *info) attributes(name string) (*attributes, []string, error) {
-	entry, ok := in.entries[name]
+	text, ok := in.entries[name]
 	if !ok {
 		near := nearest(name, slices.Sorted(maps.Keys(in.entries)))
 		//lint:ignore ST1005 upstream's words, which people search for
 		return nil, nil, fmt.Errorf("Undefined dataset %s in %s%s", name, in.path, near)
 	}
-	e := entryReader{where: fmt.Sprintf("dataset %s in %s", name, in.path), entry: entry}
+	e := entryReader{where: fmt.Sprintf("dataset %s in %s", name, in.path)}
+	if err := json.Unmarshal(text, &e.entry); err != nil || e.entry == nil {
+		return nil, nil, fmt.Errorf("%s is %s; an object with file_name and what its columns are called is expected", e.where, kindName(jsontext.Value(text).Kind()))
+	}
 	a := &attributes{name: name, info: in.path, format: e.text("formatting", "alpaca"), numSamples: e.count("num_samples")}
 	a.file = e.source()
+	var err error
+	if a.split, err = parseSplit(e.text("split", "train")); err != nil && e.err == nil {
+		e.err = fmt.Errorf("%s: %w", e.where, err)
+	}
 	ranking := e.flag("ranking")
 	columns := e.section("columns", columnKeys)
 	tags := e.section("tags", tagKeys)
@@ -132,11 +144,17 @@ func (in *info) attributes(name string) (*attributes, []string, error) {
 // setColumns fills the column names: upstream's defaults when the entry has no
 // columns, otherwise only what is listed there; what is not becomes unused.
 func (a *attributes) setColumns(columns map[string]string) {
+	a.columnsGiven = columns != nil
 	if columns == nil {
 		columns = map[string]string{"prompt": "instruction", "query": "input", "response": "output", "messages": "conversations"}
 	}
 	a.prompt, a.query, a.response, a.history = columns["prompt"], columns["query"], columns["response"], columns["history"]
 	a.messages, a.system, a.tools = columns["messages"], columns["system"], columns["tools"]
+	for _, m := range []string{"images", "videos", "audios"} {
+		if columns[m] != "" {
+			a.media = append(a.media, columns[m])
+		}
+	}
 	a.subtask = columns["subtask"]
 	if a.subtaskGiven = a.subtask != ""; !a.subtaskGiven {
 		a.subtask = "subtask"
@@ -177,11 +195,6 @@ func (a *attributes) check(where string, ranking bool, columns map[string]string
 	}
 	if columns["kto_tag"] != "" {
 		return fmt.Errorf("%s: columns.kto_tag marks the data of stage kto, which is not supported; remove kto_tag to train on its conversations as they stand", where)
-	}
-	for _, c := range []string{"images", "videos", "audios"} {
-		if columns[c] != "" {
-			return fmt.Errorf("%s: columns.%s is multimodal data, and only text is supported; remove %s from columns to train on the text alone", where, c, c)
-		}
 	}
 	return nil
 }

@@ -26,8 +26,9 @@ const inFlight = 3
 // Each reads a dataset in bounded memory, at most limit rows (0 = all): work gets runs
 // of samples, on several goroutines (threads 0 = GOMAXPROCS), and sink what it made of
 // them, in the order of the rows, one at a time. Samples that nothing can be learned
-// from are among them, marked Broken. Of several faults the first row's is returned;
-// work and sink may fail, too.
+// from are among them, marked Broken, and so are those with a Fault, for the caller to
+// raise (Locate) or to pass by. Of several errors the first row's is returned; work and
+// sink may fail, too. A column that no row has is an error, found at the end.
 func Each[T any](ctx context.Context, s *Source, limit, threads int, work func([]data.Sample) (T, error), sink func(T) error) error {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
@@ -49,8 +50,19 @@ func Each[T any](ctx context.Context, s *Source, limit, threads int, work func([
 	if p.err != nil { // of an earlier row than the reader's
 		err = p.err
 	}
-	return locate(err)
+	if err != nil {
+		return Locate(err)
+	}
+	if err := s.attr.missing(p.found, s.files); err != nil && limit > 0 {
+		return Each(ctx, s, 0, threads, discard, func([]data.Sample) error { return nil }) // a row further on may have it
+	} else if err != nil {
+		return fmt.Errorf("dataset %s: %w", s.Name, err)
+	}
+	s.nullWords = p.found.words
+	return nil
 }
+
+func discard([]data.Sample) ([]data.Sample, error) { return nil, nil }
 
 // batch is a run of rows of one file on its way to a worker.
 type batch struct {
@@ -64,35 +76,36 @@ type batch struct {
 // result is what became of a batch.
 type result[T any] struct {
 	value T
+	found found
 	err   error
 }
 
 // convert turns a batch's rows into samples and works on them.
 func convert[T any](b batch, a *attributes, work func([]data.Sample) (T, error)) (r result[T]) {
-	samples, err := b.samples(a)
+	samples, found, err := b.samples(a)
 	if err != nil {
 		r.err = err
 		return r
 	}
+	r.found = found
 	r.value, r.err = work(samples)
 	return r
 }
 
-func (b batch) samples(a *attributes) ([]data.Sample, error) {
+func (b batch) samples(a *attributes) ([]data.Sample, found, error) {
 	names := a.columns()
 	r := &record{attr: a, source: b.source, header: b.header, base: b.base, names: names, cells: make([]cell, len(names))}
 	out := make([]data.Sample, 0, len(b.rows))
 	for _, w := range b.rows {
 		if err := r.fill(w, b.source.kind == "csv"); err != nil {
-			return nil, fmt.Errorf("dataset %s: %w", a.name, b.source.syntax(err, w))
+			return nil, r.found, fmt.Errorf("dataset %s: %w", a.name, b.source.syntax(err, w))
 		}
-		s, err := r.sample()
-		if err != nil {
-			return nil, err
+		if r.found.first == nil {
+			r.found.first = r.has()
 		}
-		out = append(out, s)
+		out = append(out, r.sample())
 	}
-	return out, nil
+	return out, r.found, nil
 }
 
 // pipe leads the rows of a dataset from its files through the workers to the sink.
@@ -107,6 +120,7 @@ type pipe[T any] struct {
 	mu      sync.Mutex
 	done    map[int]result[T] // finished, waiting for an earlier one
 	next    int               // batch that the sink gets next
+	found   found
 	err     error
 	stopped atomic.Bool
 }
@@ -125,6 +139,7 @@ func (p *pipe[T]) put(number int, r result[T]) {
 		delete(p.done, p.next)
 		p.next++
 		if p.err == nil {
+			p.found.add(r.found)
 			if p.err = r.err; p.err == nil {
 				p.err = p.sink(r.value)
 			}

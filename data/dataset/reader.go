@@ -3,12 +3,9 @@ package dataset
 import (
 	"bufio"
 	"bytes"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,7 +16,8 @@ type row struct {
 	number int      // in its file, from 0
 	offset int64    // where it starts in the file's (uncompressed) text
 	object []byte   // JSON object; nil for the other kinds
-	fields []string // csv and text: one per header name, "" = null
+	fields []string // csv and text: one per header name
+	loose  bool     // an object whose doubled names are taken, the last one counts
 }
 
 // size is about the bytes of the row's text.
@@ -52,7 +50,7 @@ func (s source) reader(columns []string) (rowReader, io.Closer, error) {
 	case "json":
 		return &jsonLines{source: s, text: text, offset: skipped}, closer, nil
 	case "csv":
-		r, err := newCSVRows(s, text)
+		r, err := newCSVRows(s, text, skipped)
 		if err != nil {
 			return nil, nil, errors.Join(err, closer.Close())
 		}
@@ -76,16 +74,6 @@ func (s source) failure(err error, number int, offset int64) error {
 		return fmt.Errorf("%s: the file is cut off here: %w", s.place(number, offset), io.ErrUnexpectedEOF)
 	}
 	return fmt.Errorf("%s: %w", s.place(number, offset), err)
-}
-
-// jsonRows reads a JSON array of objects, or objects one after another (JSON lines).
-type jsonRows struct {
-	source  source
-	decoder *jsontext.Decoder
-	skipped int64
-	number  int
-	started bool
-	array   bool
 }
 
 // jsonLines reads objects that stand on lines of their own without looking inside: the
@@ -116,9 +104,9 @@ func (r *jsonLines) next() (row, error) {
 			return row{}, io.EOF
 		case len(object) == 0:
 			continue
-		case object[0] != '{' || object[len(object)-1] != '}':
+		case object[0] != '{' || object[len(object)-1] != '}' || !oneValue(object):
 			r.rest = newJSONRows(r.source, io.MultiReader(bytes.NewReader(line), r.text), at)
-			r.rest.number, r.rest.started = r.number, r.number > 0
+			r.rest.number, r.rest.begun = r.number, r.number > 0
 			continue
 		}
 		out := row{number: r.number, offset: at + int64(len(line)-len(bytes.TrimLeft(line, " \t\r\n"))), object: object}
@@ -143,67 +131,6 @@ func (r *jsonLines) line() ([]byte, error) {
 			return line, err
 		}
 	}
-}
-
-func newJSONRows(s source, text io.Reader, skipped int64) *jsonRows {
-	return &jsonRows{source: s, decoder: jsontext.NewDecoder(text), skipped: skipped}
-}
-
-func (r *jsonRows) header() []string { return nil }
-
-func (r *jsonRows) next() (row, error) {
-	if !r.started {
-		r.started = true
-		if r.decoder.PeekKind() == '[' {
-			r.array = true
-			if _, err := r.decoder.ReadToken(); err != nil {
-				return row{}, r.fail(err)
-			}
-		}
-	}
-	kind := r.decoder.PeekKind()
-	switch {
-	case r.array && kind == ']':
-		return row{}, r.end()
-	case kind != '{' && kind != 0:
-		return row{}, r.source.failure(fmt.Errorf("the row is %s; an object of columns is expected", kindName(kind)), r.number, r.here())
-	}
-	value, err := r.decoder.ReadValue()
-	if err == io.EOF && !r.array {
-		return row{}, io.EOF
-	}
-	if err != nil {
-		return row{}, r.fail(err)
-	}
-	out := row{number: r.number, offset: r.here() - int64(len(value)), object: bytes.Clone(value)}
-	r.number++
-	return out, nil
-}
-
-// end checks that nothing follows the array.
-func (r *jsonRows) end() error {
-	if _, err := r.decoder.ReadToken(); err != nil {
-		return r.fail(err)
-	}
-	if _, err := r.decoder.ReadToken(); err != io.EOF {
-		return r.source.failure(errors.New("there is something after the array's closing bracket"), r.number, r.here())
-	}
-	return io.EOF
-}
-
-func (r *jsonRows) here() int64 { return r.decoder.InputOffset() + r.skipped }
-
-func (r *jsonRows) fail(err error) error {
-	at := r.here()
-	var syntax *jsontext.SyntacticError
-	if errors.As(err, &syntax) {
-		at = syntax.ByteOffset + r.skipped
-		err = syntax.Err
-	}
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return r.source.failure(err, r.number, at)
 }
 
 // syntax places a fault of JSON inside a row.
@@ -239,57 +166,8 @@ func kindName(k jsontext.Kind) string {
 	return "missing"
 }
 
-// csvRows reads comma-separated values with a header row; an empty field is null.
-type csvRows struct {
-	source source
-	csv    *csv.Reader
-	names  []string
-	number int
-}
-
-func newCSVRows(s source, text io.Reader) (*csvRows, error) {
-	r := &csvRows{source: s, csv: csv.NewReader(text)}
-	r.csv.FieldsPerRecord = -1
-	names, err := r.csv.Read()
-	if err == io.EOF {
-		return r, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: the header: %w", s.path, err)
-	}
-	r.names = names
-	return r, nil
-}
-
-func (r *csvRows) header() []string { return r.names }
-
-func (r *csvRows) next() (row, error) {
-	at := r.csv.InputOffset()
-	fields, err := r.csv.Read()
-	if err == io.EOF {
-		return row{}, io.EOF
-	}
-	if err != nil {
-		return row{}, fmt.Errorf("%s, row %d: %w", r.source.path, r.number, err)
-	}
-	if len(fields) > len(r.names) {
-		return row{}, r.source.failure(fmt.Errorf("%d fields, but the header names %d", len(fields), len(r.names)), r.number, at)
-	}
-	for i, f := range fields {
-		if !utf8.ValidString(f) {
-			return row{}, r.source.failure(fmt.Errorf("column %q is not UTF-8", r.names[i]), r.number, at)
-		}
-	}
-	for len(fields) < len(r.names) {
-		fields = append(fields, "")
-	}
-	out := row{number: r.number, offset: at, fields: slices.Clone(fields)}
-	r.number++
-	return out, nil
-}
-
 // textRows reads plain text: one row a line, in the column "text". Blank lines are
-// rows too.
+// rows too. As Python's universal newlines, \n, \r\n and a lone \r end a line.
 type textRows struct {
 	source source
 	text   *bufio.Reader
@@ -300,19 +178,36 @@ type textRows struct {
 func (r *textRows) header() []string { return []string{"text"} }
 
 func (r *textRows) next() (row, error) {
-	line, err := r.text.ReadString('\n')
-	if err == io.EOF && line == "" {
-		return row{}, io.EOF
+	var line []byte
+	at := r.offset
+	for {
+		c, err := r.text.ReadByte()
+		if err == io.EOF && r.offset == at {
+			return row{}, io.EOF
+		}
+		if err != nil && err != io.EOF {
+			return row{}, r.source.failure(err, r.number, r.offset)
+		}
+		if err == io.EOF {
+			break
+		}
+		r.offset++
+		if c == '\r' {
+			if b, _ := r.text.Peek(1); len(b) == 1 && b[0] == '\n' {
+				_, _ = r.text.Discard(1) // it is buffered
+				r.offset++
+			}
+			break
+		}
+		if c == '\n' {
+			break
+		}
+		line = append(line, c)
 	}
-	if err != nil && err != io.EOF {
-		return row{}, r.source.failure(err, r.number, r.offset+int64(len(line)))
+	if !utf8.Valid(line) {
+		return row{}, r.source.failure(errors.New("the line is not UTF-8"), r.number, at)
 	}
-	if !utf8.ValidString(line) {
-		return row{}, r.source.failure(errors.New("the line is not UTF-8"), r.number, r.offset)
-	}
-	out := row{number: r.number, offset: r.offset}
-	r.offset += int64(len(line))
+	out := row{number: r.number, offset: at, fields: []string{string(line)}}
 	r.number++
-	out.fields = []string{strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")}
 	return out, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf16"
@@ -16,7 +17,7 @@ import (
 
 // cell is a value of a row: JSON text, or (csv and text) a plain string.
 type cell struct {
-	kind jsontext.Kind // 0 = the row has no such column
+	kind jsontext.Kind // 0 = the row has no such column, which reads as null
 	raw  jsontext.Value
 	text string
 }
@@ -102,6 +103,28 @@ type record struct {
 	base   int // row of the dataset at which the file starts
 	names  []string
 	cells  []cell
+	found  found
+}
+
+// found is what some rows of a dataset taught about all of them.
+type found struct {
+	seen  [maxNames]bool // names that a row has; see attributes.names
+	words int            // csv fields that are words for null (nullWords) in named columns
+	first []string       // what the first row has
+}
+
+// maxNames is the most names that an entry can give: columns and two keys of a message.
+const maxNames = 16
+
+// add takes what later rows taught.
+func (f *found) add(g found) {
+	for i, s := range g.seen {
+		f.seen[i] = f.seen[i] || s
+	}
+	f.words += g.words
+	if f.first == nil {
+		f.first = g.first
+	}
 }
 
 // columns lists what the entry names, without the unused ones; the subtask last.
@@ -111,6 +134,7 @@ func (a *attributes) columns() []string {
 	if a.format == "alpaca" {
 		names = []string{a.prompt, a.query, a.response, a.history}
 	}
+	names = append(names, a.media...)
 	for _, n := range append(names, a.system, a.tools, a.subtask) {
 		if n != "" {
 			out = append(out, n)
@@ -120,63 +144,83 @@ func (a *attributes) columns() []string {
 }
 
 // fill reads the named columns of a row. The record is reused from row to row.
-func (r *record) fill(w row, emptyIsNull bool) error {
+func (r *record) fill(w row, csv bool) error {
 	r.row = w
 	clear(r.cells)
 	if w.object == nil {
-		for i, name := range r.names {
-			for j, h := range r.header {
-				if h != name {
-					continue
-				}
-				r.cells[i] = cell{kind: '"', text: w.fields[j]}
-				if emptyIsNull && w.fields[j] == "" {
-					r.cells[i] = cell{kind: 'n'}
-				}
-				break
-			}
-		}
+		r.fillFields(w, csv)
 		return nil
 	}
-	return eachMemberStrict(w.object, func(name []byte, v jsontext.Value) error {
+	err := r.members()
+	if err == nil {
+		return nil
+	}
+	if r.row.object = relaxed(w.object); r.members() == nil {
+		return nil
+	}
+	r.row = w
+	return err
+}
+
+func (r *record) fillFields(w row, csv bool) {
+	for i, name := range r.names {
+		j := slices.Index(r.header, name)
+		if j < 0 {
+			continue
+		}
+		r.found.seen[i] = true
+		r.cells[i] = cell{kind: '"', text: w.fields[j]}
+		if csv && nullWords[w.fields[j]] {
+			r.cells[i] = cell{kind: 'n'}
+			if w.fields[j] != "" {
+				r.found.words++
+			}
+		}
+	}
+}
+
+// members reads the named members of the row's object.
+func (r *record) members() error {
+	clear(r.cells)
+	each := eachMemberStrict
+	if r.row.loose {
+		each = eachMember
+	}
+	return each(r.row.object, func(name []byte, v jsontext.Value) error {
 		for i := range r.names {
 			if r.names[i] == string(name) {
 				r.cells[i] = cell{kind: v.Kind(), raw: v}
+				r.found.seen[i] = true
 			}
 		}
 		return nil
 	})
 }
 
-// get returns a named column's cell; a column the row lacks is an error.
-func (r *record) get(name string) (cell, error) {
-	for i, n := range r.names {
-		if n == name {
-			if r.cells[i].kind == 0 {
-				return cell{}, r.missing(name)
-			}
-			return r.cells[i], nil
-		}
+// get returns a named column's cell. A row without the column has null there, as
+// Arrow, which reads all rows into one table, gives it; see missing for a column that
+// no row has.
+func (r *record) get(name string) cell {
+	if i := slices.Index(r.names, name); i >= 0 && name != "" {
+		return r.cells[i]
 	}
-	return cell{kind: 'n'}, nil
+	return cell{kind: 'n'}
 }
 
 // text returns a string column. Null, and a column that is not mapped, read as "".
-func (r *record) text(name string) (text string, null bool, err error) {
-	c, err := r.get(name)
-	switch {
-	case err != nil:
-		return "", false, err
+func (r *record) text(name string) (string, error) {
+	switch c := r.get(name); {
 	case c.null():
-		return "", true, nil
+		return "", nil
 	case c.kind != '"':
-		return "", false, r.errorf("column '%s' is %s; a string is expected", name, kindName(c.kind))
+		return "", r.errorf("column '%s' is %s; a string is expected", name, kindName(c.kind))
+	default:
+		return c.string(), nil
 	}
-	return c.string(), false, nil
 }
 
 // subtask returns the row's subtask: a string, or a number or true or false as it is
-// written. Only a column that the entry names must be there, and be one of these.
+// written. Only a column that the entry names must be one of these.
 func (r *record) subtask() (string, error) {
 	c := r.cells[len(r.cells)-1] // columns lists it last
 	switch {
@@ -184,28 +228,51 @@ func (r *record) subtask() (string, error) {
 		return c.string(), nil
 	case c.kind == '0' || c.kind == 't' || c.kind == 'f':
 		return string(c.raw), nil
-	case !r.attr.subtaskGiven || c.kind == 'n':
+	case !r.attr.subtaskGiven || c.null():
 		return "", nil
-	case c.kind == 0:
-		return "", r.missing(r.attr.subtask)
 	}
 	return "", r.errorf("column '%s' is %s; the name of a subtask is expected", r.attr.subtask, kindName(c.kind))
 }
 
-func (r *record) missing(name string) error {
-	var have []string
+// has lists what the row has.
+func (r *record) has() []string {
 	if r.row.object == nil {
-		have = r.header
-	} else {
-		// The row was read before, so that walking it again cannot fail.
-		_ = eachMember(r.row.object, func(name []byte, _ jsontext.Value) error {
-			have = append(have, "'"+string(name)+"'")
-			return nil
-		})
+		return r.header
 	}
-	return r.errorf("column '%s' is missing; the row has %s. Name the right column under \"columns\" of %s in %s, or give the row a '%s' (null if it has none)",
-		name, strings.Join(have, ", "), r.attr.name, r.attr.info, name)
+	have := []string{}
+	// The row was read before, so that walking it again cannot fail.
+	_ = eachMember(r.row.object, func(name []byte, _ jsontext.Value) error {
+		have = append(have, "'"+string(name)+"'")
+		return nil
+	})
+	return have
 }
+
+// missing is the error of a name that no row of the dataset has; nil where every name
+// that must be there is. What the entry names must be there, and of upstream's names
+// for an entry that gives none all but `input`.
+func (a *attributes) missing(f found, files []source) error {
+	for i, name := range a.columns() {
+		optional := !a.columnsGiven && name == a.query || name == a.subtask && !a.subtaskGiven
+		if !f.seen[i] && !optional {
+			return fmt.Errorf("column '%s' is missing: no row of %s has it; the first row has %s. Name the right column under \"columns\" of %s in %s",
+				name, strings.Join(paths(files), ", "), strings.Join(f.first, ", "), a.name, a.info)
+		}
+	}
+	for i, key := range []struct{ name, tag string }{{a.role, "role_tag"}, {a.content, "content_tag"}} {
+		if a.format != "alpaca" && f.seen[seenMessage] && !f.seen[seenRole+i] {
+			return fmt.Errorf("no message of column '%s' has '%s'; name the key under \"tags\" of %s in %s (%s)", a.messages, key.name, a.name, a.info, key.tag)
+		}
+	}
+	return nil
+}
+
+// Places of found.seen behind those of the columns.
+const (
+	seenMessage = maxNames - 3 // a message in which something stands
+	seenRole    = maxNames - 2
+	seenContent = maxNames - 1
+)
 
 func (r *record) errorf(format string, args ...any) error {
 	return &rowError{dataset: r.attr.name, source: r.source, row: r.row, base: r.base, err: fmt.Errorf(format, args...)}
@@ -235,8 +302,8 @@ func (e *rowError) Error() string {
 
 func (e *rowError) Unwrap() error { return e.err }
 
-// locate finds the line of a row's fault.
-func locate(err error) error {
+// Locate finds the line of a row's fault, for its message.
+func Locate(err error) error {
 	var e *rowError
 	if errors.As(err, &e) {
 		e.line = e.source.line(e.row.offset)

@@ -129,6 +129,11 @@ func (s source) open() (*bufio.Reader, int64, io.Closer, error) {
 		r, closer = z, both{z.IOReadCloser(), f}
 	}
 	text := bufio.NewReaderSize(r, 1<<16)
+	if packed := s.packed(text); packed != s.compress {
+		_ = closer.Close()
+		s.compress = packed
+		return s.open()
+	}
 	if head, _ := text.Peek(len(byteOrderMark)); bytes.Equal(head, byteOrderMark) {
 		if _, err := text.Discard(len(byteOrderMark)); err != nil {
 			return nil, 0, nil, err
@@ -136,6 +141,21 @@ func (s source) open() (*bufio.Reader, int64, io.Closer, error) {
 		return text, int64(len(byteOrderMark)), closer, nil
 	}
 	return text, 0, closer, nil
+}
+
+// packed is how a file whose name promises plain text is compressed, by its first bytes.
+func (s source) packed(text *bufio.Reader) string {
+	if s.compress != "" {
+		return s.compress
+	}
+	head, _ := text.Peek(4)
+	switch {
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
+		return "gz"
+	case bytes.Equal(head, []byte("\x28\xb5\x2f\xfd")):
+		return "zst"
+	}
+	return ""
 }
 
 // both closes a decompressor and then the file below it.

@@ -77,6 +77,9 @@ func (p *pretrainer) Packs() bool { return p.packs(true) }
 // Encode implements Encoder: a document, whole where it will be packed, else cut to a
 // row of its own.
 func (p *pretrainer) Encode(s *data.Sample) (data.Example, *Dropped, error) {
+	if s.Fault != nil {
+		return data.Example{}, nil, s.Fault
+	}
 	d, broken := dropBroken(s)
 	if !broken && len(s.Prompt) == 0 {
 		d.Kind, broken = noPrompt, true

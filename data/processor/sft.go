@@ -56,6 +56,9 @@ func (e *encoder) check() error {
 
 // Encode implements Encoder.
 func (e *encoder) Encode(s *data.Sample) (data.Example, *Dropped, error) {
+	if s.Fault != nil {
+		return data.Example{}, nil, s.Fault
+	}
 	if d, bad := unusable(s); bad {
 		return data.Example{}, &d, nil
 	}
