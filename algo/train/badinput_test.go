@@ -132,7 +132,7 @@ func TestBadInput(t *testing.T) {
 				f.write("dataset_info.json", `{"pool": {"file_name": "pool.json", "columns": {"prompt": "question", "response": "output"}}, "eval": {"file_name": "eval.json"}}`)
 				return nil
 			},
-			[]string{"dataset", "pool", "row 0", "question"},
+			[]string{"dataset", "pool", "no row of", "question"},
 		},
 		"empty data set": {
 			func(f *fixture) []string { f.write("pool.json", "[]"); return nil },
