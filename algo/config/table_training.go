@@ -87,7 +87,7 @@ func trainingKeys() []Key {
 		"trackio_space_id string null", "project string null")
 	g.ignore("it is read with predict_with_generate only", "generation_max_length int null", "generation_num_beams int null", "generation_config any null")
 
-	g.refuse("generating predictions is not supported here: remove it; eval_strategy gives the loss", "do_predict bool false", "predict_with_generate bool false")
+	g.refuse("generating predictions is not supported here: remove it; do_eval: true gives the loss, dataflex-cli eval perplexities and multiple choice", "do_predict bool false", "predict_with_generate bool false")
 	g.refuse("the optimiser here is AdamW: remove it", "adafactor bool false")
 	g.refuse("batch sizes are planned before training starts: remove it and set per_device_train_batch_size", "auto_find_batch_size bool false")
 	g.refuse("upstream deprecates it: write per_device_train_batch_size", "per_gpu_train_batch_size int null")

@@ -129,11 +129,6 @@ func contentKey(dir string) (string, error) {
 // moments (nil if adam, the run's, is), and puts the run's own weights back.
 func (c *trained) visit(run *algo.Run, adam optim.Adaptive, f func(optim.Adaptive) error) (err error) {
 	params := run.Model.Trainable()
-	w, err := checkpoint.OpenWeights(c.dir)
-	if err != nil {
-		return err
-	}
-	defer w.Close()
 	own := make([][]float32, len(params))
 	for i, p := range params {
 		x, err := p.Read(run.Device)
@@ -147,11 +142,8 @@ func (c *trained) visit(run *algo.Run, adam optim.Adaptive, f func(optim.Adaptiv
 			err = errors.Join(err, p.Upload(run.Device, own[i]))
 		}
 	}()
-	for _, p := range params {
-		err := p.Write(run.Device, func(x []float32) error { return w.ReadFloat32(p.Name, x) })
-		if err != nil {
-			return err
-		}
+	if err := run.Model.ReadTrained(c.dir); err != nil {
+		return err
 	}
 	if adam == nil {
 		return f(nil)

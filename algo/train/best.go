@@ -85,7 +85,9 @@ func (t *Trainer) due(strategy string, every int) bool {
 	case config.Steps:
 		return t.step%every == 0
 	case config.Epoch:
-		return last || !t.Plan.Dynamic && t.step%t.Plan.StepsPerEpoch() == 0
+		// In dynamic runs, too, an epoch is a pass over the whole data set, as in upstream's
+		// loop, whatever windows are trained on.
+		return last || t.step%t.Plan.StepsPerEpoch() == 0
 	}
 	return false
 }
@@ -125,7 +127,7 @@ func (t *Trainer) loadBest() error {
 		return nil
 	}
 	t.log.Info("loading the best model", "checkpoint", dir, t.Config.Training.MetricForBestModel, t.best.Metric)
-	if err := t.readWeights(dir); err != nil {
+	if err := t.model.ReadTrained(dir); err != nil {
 		return fmt.Errorf("load_best_model_at_end: %w", err)
 	}
 	return nil

@@ -62,12 +62,22 @@ func (t *Trainer) save() (string, error) {
 		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, err)
 	}
 	t.recorder.lastSaved = filepath.Join(out, name)
-	if most := t.Config.Training.SaveTotalLimit; most > 0 {
-		if _, err := checkpoint.Rotate(out, most, t.bestCheckpoint()); err != nil {
-			return "", fmt.Errorf("save_total_limit: %w", err)
-		}
+	if _, err := checkpoint.Rotate(out, t.Config.Training.SaveTotalLimit, t.recorder.lastSaved, t.bestCheckpoint()); err != nil {
+		t.log.Warn("save_total_limit: an old checkpoint is still there", "error", err)
 	}
 	return t.recorder.lastSaved, nil
+}
+
+// leaveBest removes, once the run is over, the newest checkpoint where
+// save_total_limit is 1 and the best one is another, as Hugging Face's Trainer does.
+func (t *Trainer) leaveBest() {
+	best := t.bestCheckpoint()
+	if t.Config.Training.SaveTotalLimit != 1 || best == "" || t.recorder.lastSaved == "" || t.recorder.lastSaved == best {
+		return
+	}
+	if err := checkpoint.Remove(t.recorder.lastSaved); err != nil {
+		t.log.Warn("save_total_limit: the last checkpoint is still there", "error", err)
+	}
 }
 
 // fill writes a checkpoint's files into a folder.
@@ -217,7 +227,7 @@ func (t *Trainer) compatible(dir string, s saved) error {
 }
 
 func (t *Trainer) restoreWeights(dir string, s saved) error {
-	if err := t.readWeights(dir); err != nil {
+	if err := t.model.ReadTrained(dir); err != nil {
 		return err
 	}
 	path := filepath.Join(dir, optimizerName)
@@ -231,22 +241,6 @@ func (t *Trainer) restoreWeights(dir string, s saved) error {
 	}
 	defer f.Close()
 	return t.optimizer.SetState(s.OptimizerSteps, f)
-}
-
-// readWeights reads the trained parameters of a checkpoint.
-func (t *Trainer) readWeights(dir string) error {
-	w, err := checkpoint.OpenWeights(dir)
-	if err != nil {
-		return err
-	}
-	defer w.Close()
-	for _, p := range t.params {
-		err := p.Write(t.device, func(x []float32) error { return w.ReadFloat32(p.Name, x) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // methodState adds the state of the deciding method, and of a mixture's stream.

@@ -2,15 +2,53 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"os"
 	"time"
 
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver"
 )
+
+// evaluateOnly is a run with do_train: false: the model as it is, with the adapters that
+// are named, is evaluated, and what comes out is left in output_dir.
+func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Options) error {
+	if err := supported(c); err != nil {
+		return err
+	}
+	d, err := LoadData(ctx, c, o.Log)
+	if err != nil {
+		return err
+	}
+	t := &Trainer{Config: c, device: dev, log: o.Log, recorder: &recorder{}, data: d, tokenizer: d.Tokenizer, eval: d.Eval}
+	defer t.Close()
+	if err := t.loadModel(); err != nil {
+		return err
+	}
+	o.Log.Info("do_train is false: the model is evaluated and not trained", "sets", len(t.eval))
+	if o.DryRun {
+		return nil
+	}
+	metrics, err := t.evaluate(ctx)
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("nothing is written of an evaluation that was cut short: %w", ErrInterrupted)
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range metrics {
+		o.Log.Info("evaluation", f.Key, f.Value)
+	}
+	if err := os.MkdirAll(c.Training.OutputDir, 0o777); err != nil {
+		return c.Errorf("output_dir", "%w", err)
+	}
+	return report.WriteResults(c.Training.OutputDir, "eval", metrics)
+}
 
 // evaluate returns the metrics of every evaluation set, with Hugging Face's
 // names: eval_loss, or eval_<name>_loss where there are several.

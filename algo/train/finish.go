@@ -36,6 +36,14 @@ func (t *Trainer) Finish(ctx context.Context) error {
 	if err := t.explain(out); err != nil {
 		return err
 	}
+	if err := t.finalEvaluation(ctx, out); err != nil {
+		return err
+	}
+	t.leaveBest()
+	return nil
+}
+
+func (t *Trainer) finalEvaluation(ctx context.Context, out string) error {
 	if !t.Config.Training.DoEval || len(t.eval) == 0 {
 		return nil
 	}

@@ -34,6 +34,9 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	if o.Progress != nil {
 		defer o.Progress.Close()
 	}
+	if !c.Training.DoTrain {
+		return evaluateOnly(ctx, c, dev, o)
+	}
 	resume, err := outputDir(c, o)
 	if err != nil {
 		return err
@@ -83,7 +86,9 @@ func (t *Trainer) Close() {
 			t.log.Warn("TensorBoard's file", "error", err)
 		}
 	}
-	t.model.Close()
+	if t.model != nil {
+		t.model.Close()
+	}
 	if err := t.data.Close(); err != nil {
 		t.log.Warn("the data's memory was not given back", "error", err)
 	}

@@ -303,16 +303,16 @@ func TestNewestSkipsTheDamaged(t *testing.T) {
 func TestRotate(t *testing.T) {
 	parent := t.TempDir()
 	start := time.Now().Add(-time.Hour)
-	// An old run reached 30 and 40; the new one has saved 10 and 20 since.
-	for i, step := range []int{30, 40, 10, 20} {
+	// The clock was set back between any two of them.
+	for i, step := range []int{40, 30, 20, 10} {
 		m := filepath.Join(save(t, parent, step, "a"), manifestFile)
 		ok(t, os.Chtimes(m, time.Time{}, start.Add(time.Duration(i)*time.Minute)))
 	}
-	last, best := filepath.Join(parent, StepName(20)), filepath.Join(parent, StepName(40))
+	last, best := filepath.Join(parent, StepName(40)), filepath.Join(parent, StepName(20))
 	for _, step := range []struct {
 		limit int
 		left  []int
-	}{{0, []int{10, 20, 30, 40}}, {3, []int{10, 20, 40}}, {2, []int{20, 40}}, {1, []int{20, 40}}} {
+	}{{0, []int{10, 20, 30, 40}}, {3, []int{20, 30, 40}}, {2, []int{20, 40}}, {1, []int{20, 40}}} {
 		_, err := Rotate(parent, step.limit, last, best)
 		ok(t, err)
 		all, err := list(parent)
@@ -328,6 +328,24 @@ func TestRotate(t *testing.T) {
 	}
 	if left := dotNames(t, parent); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestRotateGoesOn: one that cannot be removed is said, and the next one goes.
+func TestRotateGoesOn(t *testing.T) {
+	parent := t.TempDir()
+	for _, step := range []int{10, 20, 30} {
+		save(t, parent, step, "a")
+	}
+	if os.Getuid() == 0 {
+		t.Skip("root removes everything")
+	}
+	stuck := filepath.Join(parent, StepName(10))
+	ok(t, os.Chmod(stuck, 0o555))
+	defer os.Chmod(stuck, 0o755)
+	removed, err := Rotate(parent, 1, filepath.Join(parent, StepName(30)))
+	if err == nil || !strings.Contains(err.Error(), StepName(10)) || !slices.Equal(removed, []string{filepath.Join(parent, StepName(20))}) {
+		t.Errorf("removed %v, error %v", removed, err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,16 +9,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 const stepPrefix = "checkpoint-"
 
 // found is a folder checkpoint-N.
 type found struct {
-	path  string
-	step  int
-	saved time.Time // when its manifest, or the folder, was written
+	path string
+	step int
 }
 
 // StepName is the folder name of a checkpoint after that many optimizer steps.
@@ -42,15 +39,7 @@ func list(outputDir string) ([]found, error) {
 		if !ok || err != nil || step < 0 || !e.IsDir() {
 			continue
 		}
-		c := found{path: filepath.Join(outputDir, e.Name()), step: step}
-		info, err := os.Stat(filepath.Join(c.path, manifestFile))
-		if err != nil {
-			if info, err = e.Info(); err != nil {
-				continue // removed since
-			}
-		}
-		c.saved = info.ModTime()
-		out = append(out, c)
+		out = append(out, found{filepath.Join(outputDir, e.Name()), step})
 	}
 	return out, nil
 }
@@ -80,11 +69,10 @@ func Latest(outputDir string) (path string, step int, ok bool, err error) {
 	return path, step, path != "", err
 }
 
-// Rotate removes the oldest checkpoints until limit are left (save_total_limit;
-// 0 or less keeps all). Age is when a checkpoint was saved, not its number: a
-// new run in an old folder starts again at low numbers. Those in keep (the newest,
-// the best) are never removed, even if that leaves more than limit. It returns
-// what it removed.
+// Rotate removes the checkpoints of the fewest steps until limit are left
+// (save_total_limit; 0 or less keeps all). Those in keep (the newest, the best) are
+// never removed, even if that leaves more than limit. It returns what it removed; what
+// could not be removed is in the error, and does not keep the others.
 func Rotate(outputDir string, limit int, keep ...string) (removed []string, err error) {
 	if limit <= 0 {
 		return nil, nil
@@ -93,10 +81,9 @@ func Rotate(outputDir string, limit int, keep ...string) (removed []string, err 
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b found) int {
-		return cmp.Or(a.saved.Compare(b.saved), a.step-b.step)
-	})
+	slices.SortFunc(all, func(a, b found) int { return a.step - b.step })
 	left := len(all)
+	var faults []error
 	for _, c := range all {
 		if left <= limit {
 			break
@@ -104,13 +91,22 @@ func Rotate(outputDir string, limit int, keep ...string) (removed []string, err 
 		if slices.ContainsFunc(keep, func(k string) bool { return filepath.Clean(k) == filepath.Clean(c.path) }) {
 			continue
 		}
-		// First under a dot name, so that half of it never looks like a checkpoint.
-		doomed := filepath.Join(outputDir, tempPrefix+"removed-"+filepath.Base(c.path))
-		if err := errors.Join(os.RemoveAll(doomed), os.Rename(c.path, doomed), os.RemoveAll(doomed)); err != nil {
-			return removed, fmt.Errorf("removing %s: %w", c.path, err)
+		if err := Remove(c.path); err != nil {
+			faults = append(faults, err)
+			continue
 		}
 		removed = append(removed, c.path)
 		left--
 	}
-	return removed, nil
+	return removed, errors.Join(faults...)
+}
+
+// Remove deletes a checkpoint: first under a dot name, so that half of it never looks
+// like one.
+func Remove(path string) error {
+	doomed := filepath.Join(filepath.Dir(path), tempPrefix+"removed-"+filepath.Base(path))
+	if err := errors.Join(os.RemoveAll(doomed), os.Rename(path, doomed), os.RemoveAll(doomed)); err != nil {
+		return fmt.Errorf("removing %s: %w", path, err)
+	}
+	return nil
 }

@@ -22,8 +22,8 @@ type LoRA struct {
 	Exclude func(module string) bool // says which modules get none all the same, by their paths; nil = none
 
 	// ModulesToSave are modules that train in full and are stored beside the adapter
-	// (additional_target), named as Targets are: embed_tokens, lm_head, norms, linears.
-	// A tied head gets weights of its own where it or the embeddings are among them.
+	// (additional_target), named by any end of their paths: embed_tokens, lm_head, norm
+	// (every norm), mlp. A tied head gets weights of its own where it or the embeddings are among them.
 	ModulesToSave []string
 }
 
@@ -161,7 +161,7 @@ func (m *Model) trainInFull(names []string) (map[*tensor.Param]bool, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	if slices.ContainsFunc(names, func(n string) bool { return ends("model.embed_tokens", n) || ends("lm_head", n) }) {
+	if slices.ContainsFunc(names, func(n string) bool { return partOf("model.embed_tokens", n) || partOf("lm_head", n) }) {
 		if err := m.untie(); err != nil {
 			return nil, err
 		}
@@ -170,7 +170,7 @@ func (m *Model) trainInFull(names []string) (map[*tensor.Param]bool, error) {
 	for _, name := range names {
 		hit := false
 		for _, p := range m.parts {
-			if !ends(p.path, name) {
+			if !partOf(p.path, name) {
 				continue
 			}
 			hit = true
@@ -186,6 +186,23 @@ func (m *Model) trainInFull(names []string) (map[*tensor.Param]bool, error) {
 		}
 	}
 	return saves, nil
+}
+
+// partOf reports whether name names the module of that path, or one that it is part of,
+// as PEFT reads modules_to_save: a module is named by any end of its path, so that norm
+// is every norm and mlp all linears of every MLP (peft 0.18, utils/other.py,
+// _set_trainable).
+func partOf(path, name string) bool {
+	for {
+		if strings.HasSuffix(path, name) {
+			return true
+		}
+		dot := strings.LastIndexByte(path, '.')
+		if dot < 0 {
+			return false
+		}
+		path = path[:dot]
+	}
 }
 
 // ends reports whether name is the path or the end of it after a dot.

@@ -118,6 +118,31 @@ func TestTargets(t *testing.T) {
 	}
 }
 
+// TestEndsOfPaths: a name is any end of the path of a module, or of one around it, as
+// PEFT goes by (peft 0.18, _set_trainable).
+func TestEndsOfPaths(t *testing.T) {
+	m := random(t, 1, small())
+	for name, want := range map[string]string{
+		"norm":      "model.layers.0.input_layernorm model.layers.0.post_attention_layernorm model.layers.1.input_layernorm model.layers.1.post_attention_layernorm model.norm",
+		"layernorm": "model.layers.0.input_layernorm model.layers.0.post_attention_layernorm model.layers.1.input_layernorm model.layers.1.post_attention_layernorm",
+		".norm":     "model.norm",
+		"1.mlp":     "model.layers.1.mlp.gate_proj model.layers.1.mlp.up_proj model.layers.1.mlp.down_proj",
+	} {
+		if err := m.AddLoRA(LoRA{Rank: 2, Alpha: 4, Targets: []string{"q_proj"}, ModulesToSave: []string{name}}, rand.Float64); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, p := range m.Trainable() {
+			if !strings.Contains(p.Name, "lora") {
+				got = append(got, strings.TrimSuffix(p.Name, ".weight"))
+			}
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s: %s", name, s)
+		}
+	}
+}
+
 // TestAdapterRoundTrip saves an adapter and continues it on a fresh model: same
 // files, same losses; merged, the same losses within rounding.
 func TestAdapterRoundTrip(t *testing.T) {

@@ -36,6 +36,26 @@ func (m *Model) SaveAdapter(dir string) error {
 	return checkpoint.WriteAdapterConfig(dir, m.toPEFT())
 }
 
+// ReadTrained reads every trainable parameter from a folder that SaveAdapter or SaveFull
+// wrote of a model that trains the same.
+func (m *Model) ReadTrained(dir string) error {
+	w, err := checkpoint.OpenWeights(dir)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for _, p := range m.Trainable() {
+		name := p.Name
+		if m.adapter != nil {
+			name = m.adapterName(p)
+		}
+		if err := p.Write(m.dev, func(x []float32) error { return w.ReadFloat32(name, x) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // SaveFull writes the weights without adapters as Hugging Face does, float32, in
 // shards if they exceed 5 GB, and config.json and generation_config.json beside
 // them. A tied head is not stored. dir exists.
