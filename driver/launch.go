@@ -86,7 +86,9 @@ type Event interface {
 
 // Args packs a kernel's parameters as the C ABI lays them out, each at its natural
 // alignment, so that one pointer and one length hand over all of them, tensor maps
-// included. The zero value is empty; Reset keeps its memory for the next launch.
+// included. The zero value is empty; Reset keeps its memory for the next launch. Our own
+// kernels take Go structs, which kernels/ptx hands to Bytes field by field; the methods for
+// single values are for PTX that no struct is declared for.
 type Args struct {
 	buf   []byte
 	spans []Span

@@ -49,8 +49,8 @@ type statement struct {
 }
 
 type parameter struct {
-	name              string
-	offset, size, num int
+	name                     string
+	offset, size, align, num int
 }
 
 // variable is a named piece of memory.
@@ -261,16 +261,22 @@ func (p *parser) block() {
 	}
 }
 
-// declaration reads [.align N] .type [.ptr ...] name [ [n] ].
+// declaration reads [.align N] .type [.ptr [.space] [.align N]] name [ [n] ]. What stands
+// behind .ptr is about the memory that a parameter points to.
 func (p *parser) declaration(space string) *variable {
 	v := &variable{space: space, align: 1}
+	pointer := false
 	for {
 		line := p.line()
 		s := p.next()
 		switch {
 		case s == ".align":
-			v.align = p.integer()
-		case s == ".ptr" || s == ".global" || s == ".const" || s == ".shared" || s == ".local":
+			if n := p.integer(); !pointer {
+				v.align = n
+			}
+		case s == ".ptr":
+			pointer = true
+		case s == ".global" || s == ".const" || s == ".shared" || s == ".local":
 		case s == ".attribute":
 			p.want("(")
 			for p.next() != ")" {

@@ -51,7 +51,7 @@ func (p *parser) entry() {
 			p.want(".param")
 			v := p.declaration("param")
 			k.paramBytes = alignUp(k.paramBytes, v.align)
-			k.params = append(k.params, parameter{v.name, k.paramBytes, v.size, len(k.params)})
+			k.params = append(k.params, parameter{v.name, k.paramBytes, v.size, v.align, len(k.params)})
 			k.paramBytes += v.size
 			p.accept(",")
 		}

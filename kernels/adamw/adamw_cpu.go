@@ -10,8 +10,8 @@ import (
 
 const block = 1 << 14 // elements a task takes
 
-// factors are the scalars of a step as torch rounds them. asm/main.go reads the
-// fields in this order.
+// factors are the scalars of a step as torch rounds them: struct factors of adamw.cu.
+// asm/main.go reads the fields in this order too.
 type factors struct {
 	gradScale, decay, oneMinusBeta1, beta2, oneMinusBeta2, sqrtBC2, eps, minusStep float32
 }

@@ -3,9 +3,7 @@ package attention
 import (
 	"cmp"
 	_ "embed"
-	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 
 	"dataflex.dev/dataflex/driver"
@@ -30,6 +28,32 @@ const (
 	backwardTile  = 32  // rows of the other side
 )
 
+// tensors are the addresses at the head of struct arguments of tile.cuh and bf16.cuh.
+type tensors struct {
+	q, k, v, o, lse, do, delta       uintptr
+	out, outLSE, outDQ, outDK, outDV uintptr
+}
+
+// arguments are struct arguments of tile.cuh and bf16.cuh.
+type arguments struct {
+	tensors
+	units                                            uintptr
+	tokens, heads, kvHeads, headDim, window, vectors int32
+	scale, softCap                                   float32
+}
+
+// deltaParameters are those of attention_delta and attention_delta_bf16.
+type deltaParameters struct {
+	do, o, delta           uintptr
+	tokens, heads, headDim int32
+}
+
+var (
+	kernels       = ptx.Declare[ptx.One[arguments]](family, "attention_forward_*", "attention_backward_*")
+	cappedKernels = ptx.Declare[ptx.One[arguments]](familyCapped, "attention_forward_*", "attention_backward_*")
+	deltas        = ptx.Declare[deltaParameters](family, "attention_delta")
+)
+
 // call is one launch's part that does not change between kernels.
 type call struct {
 	p      Params
@@ -37,24 +61,8 @@ type call struct {
 	tokens int
 	depth  int // D: HeadDim rounded up to what there is a kernel for
 	units  []int32
-	addr   [12]uintptr
+	tensors
 }
-
-// Places in call.addr: struct arguments of tile.cuh.
-const (
-	inQ = iota
-	inK
-	inV
-	inO
-	inLSE
-	inDO
-	inDelta
-	outO
-	outLSE
-	outDQ
-	outDK
-	outDV
-)
 
 func newCall(dev driver.Launcher, p Params, t int) *call {
 	c := &call{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, deviceRows, queries)}
@@ -105,10 +113,10 @@ func deviceUnits(segments []int32, rows int32, side side) []int32 {
 
 // launch runs a kernel of the family, or of its half for soft caps, a block per unit and
 // head.
-func (c *call) launch(plain, capped *ptx.Family, kernel string, heads, sharedBytes int) {
-	f, name := plain, fmt.Sprintf("%s_%d", kernel, c.depth)
+func (c *call) launch(plain, capped ptx.Kernels[ptx.One[arguments]], kernel string, heads, sharedBytes int) {
+	k, name := plain, fmt.Sprintf("%s_%d", kernel, c.depth)
 	if c.p.SoftCap > 0 {
-		f, name = capped, name+"_capped"
+		k, name = capped, name+"_capped"
 	}
 	if len(c.units) == 0 {
 		return
@@ -116,64 +124,46 @@ func (c *call) launch(plain, capped *ptx.Family, kernel string, heads, sharedByt
 	config := driver.Config{
 		Grid: driver.Dim{X: len(c.units) / 4, Y: heads}, Block: driver.Dim{X: deviceThreads}, Shared: sharedBytes,
 	}
-	b := c.arguments()
-	c.q.Launch(f, name, config, c.q.Args().Bytes(b[:], 8))
+	k.Launch(c.q, name, config, &ptx.One[arguments]{P: arguments{
+		tensors: c.tensors, units: ptx.Upload(c.q, c.units), tokens: int32(c.tokens), heads: int32(c.p.Heads), kvHeads: int32(c.p.KVHeads),
+		headDim: int32(c.p.HeadDim), window: int32(c.p.Window), vectors: ptx.Flag(c.aligned()), scale: c.p.Scale, softCap: c.p.SoftCap,
+	}})
 }
 
-// arguments is struct arguments of tile.cuh and bf16.cuh.
-func (c *call) arguments() (b [136]byte) {
-	at := 0
-	for _, a := range append(c.addr[:], ptx.Upload(c.q, c.units)) {
-		binary.LittleEndian.PutUint64(b[at:], uint64(a))
-		at += 8
-	}
-	for _, v := range [...]int{c.tokens, c.p.Heads, c.p.KVHeads, c.p.HeadDim, c.p.Window, c.aligned()} {
-		binary.LittleEndian.PutUint32(b[at:], uint32(v))
-		at += 4
-	}
-	for _, v := range [...]float32{c.p.Scale, c.p.SoftCap} {
-		binary.LittleEndian.PutUint32(b[at:], math.Float32bits(v))
-		at += 4
-	}
-	return b
+// launchDelta runs the kernel that leaves Σ do·o of every head and token.
+func (c *call) launchDelta(kernels ptx.Kernels[deltaParameters], name string) {
+	kernels.Launch(c.q, name, ptx.Grid(ptx.Blocks(c.p.Heads*c.tokens, 8), 256), &deltaParameters{
+		do: c.do, o: c.o, delta: c.delta, tokens: int32(c.tokens), heads: int32(c.p.Heads), headDim: int32(c.p.HeadDim),
+	})
 }
 
-// aligned is 1 if every row of every tensor begins on 16 bytes; lse and delta are read
-// and written float by float.
-func (c *call) aligned() int {
-	all := uintptr(4 * c.p.HeadDim)
-	for i, a := range c.addr {
-		if i != inLSE && i != inDelta && i != outLSE {
-			all |= a
-		}
-	}
-	if all%16 == 0 {
-		return 1
-	}
-	return 0
+// aligned reports whether every row of every tensor begins on 16 bytes; lse and delta are
+// read and written float by float.
+func (c *call) aligned() bool {
+	t := &c.tensors
+	all := uintptr(4*c.p.HeadDim) | t.q | t.k | t.v | t.o | t.do | t.out | t.outDQ | t.outDK | t.outDV
+	return all%16 == 0
 }
 
 func forwardPTX(dev driver.Launcher, p Params, q, k, v, o, lse driver.F32, t int) {
 	c := newCall(dev, p, t)
-	c.addr = [12]uintptr{inQ: q.Addr(), inK: k.Addr(), inV: v.Addr(), outO: o.Addr(), outLSE: lse.Addr()}
+	c.tensors = tensors{q: q.Addr(), k: k.Addr(), v: v.Addr(), out: o.Addr(), outLSE: lse.Addr()}
 	tile := 64
 	if c.depth == 128 {
 		tile = 32
 	}
-	c.launch(family, familyCapped, "attention_forward", p.Heads, 4*((deviceRows+2*tile)*(c.depth+4)+tile*deviceRows))
+	c.launch(kernels, cappedKernels, "attention_forward", p.Heads, 4*((deviceRows+2*tile)*(c.depth+4)+tile*deviceRows))
 }
 
 func backwardPTX(dev driver.Launcher, p Params, q, k, v, o, lse, do, dq, dk, dv driver.F32, t int) {
 	c := newCall(dev, p, t)
-	delta := c.q.Scratch(0, 4*p.Heads*t)
-	c.q.Launch(family, "attention_delta", ptx.Grid(ptx.Blocks(p.Heads*t, 8), 256), c.q.Args().
-		Addr(do.Addr()).Addr(o.Addr()).Addr(delta).I32(int32(t)).I32(int32(p.Heads)).I32(int32(p.HeadDim)))
-	c.addr = [12]uintptr{
-		inQ: q.Addr(), inK: k.Addr(), inV: v.Addr(), inO: o.Addr(), inLSE: lse.Addr(), inDO: do.Addr(), inDelta: delta,
+	c.tensors = tensors{
+		q: q.Addr(), k: k.Addr(), v: v.Addr(), o: o.Addr(), lse: lse.Addr(), do: do.Addr(), delta: c.q.Scratch(0, 4*p.Heads*t),
 		outDQ: dq.Addr(), outDK: dk.Addr(), outDV: dv.Addr(),
 	}
+	c.launchDelta(deltas, "attention_delta")
 	shared := 4 * (2*(deviceRows+backwardTile)*(c.depth+4) + backwardTile*deviceRows)
-	c.launch(family, familyCapped, "attention_backward_q", p.Heads, shared)
+	c.launch(kernels, cappedKernels, "attention_backward_q", p.Heads, shared)
 	c.units = deviceUnits(p.Segments, deviceRows, keys)
-	c.launch(family, familyCapped, "attention_backward_kv", p.KVHeads, shared+4*backwardTile*(deviceRows+2))
+	c.launch(kernels, cappedKernels, "attention_backward_kv", p.KVHeads, shared+4*backwardTile*(deviceRows+2))
 }

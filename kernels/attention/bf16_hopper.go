@@ -2,9 +2,7 @@ package attention
 
 import (
 	_ "embed"
-	"encoding/binary"
 	"fmt"
-	"math"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/ptx"
@@ -32,28 +30,50 @@ func (p Params) hopper(dev driver.Device) bool {
 	return ptx.Hopper(dev) && (p.HeadDim == 64 || p.HeadDim == 128) && p.SoftCap == 0
 }
 
+// hopperTensors are the addresses at the head of struct arguments of tile_hopper.cuh.
+type hopperTensors struct{ lse, terms, out, outLSE, dq, dk, dv uintptr }
+
+// hopperArguments are struct arguments of tile_hopper.cuh.
+type hopperArguments struct {
+	hopperTensors
+	units                                  uintptr
+	blocks, tokens, heads, kvHeads, window int32
+	scale                                  float32
+}
+
+// Parameters of the kernels of hopper.sm90a.cu.
+type (
+	hopperForward struct {
+		q, k, v driver.EncodedTensorMap
+		p       hopperArguments
+	}
+	hopperBackward struct {
+		q, do, k, v driver.EncodedTensorMap
+		p           hopperArguments
+	}
+	hopperTermsOf struct {
+		do, o uintptr
+		p     hopperArguments
+	}
+)
+
+var (
+	hopperForwards  = ptx.Declare[hopperForward](familyHopper, "attention_hopper_forward_*")
+	hopperBackwards = ptx.Declare[hopperBackward](familyHopper, "attention_hopper_backward_*")
+	hopperTerms     = ptx.Declare[hopperTermsOf](familyHopper, "attention_hopper_terms_*")
+)
+
 // hopperCall is one launch's part that does not change between kernels.
 type hopperCall struct {
 	p      Params
 	q      *ptx.Queue
 	tokens int
 	units  []int32
-	addr   [7]uintptr
+	hopperTensors
 }
 
-// Places in hopperCall.addr: struct arguments of tile_hopper.cuh.
-const (
-	hopperLSE = iota
-	hopperTerms
-	hopperOut
-	hopperOutLSE
-	hopperDQ
-	hopperDK
-	hopperDV
-)
-
 // rows is the map of a tensor of that many heads, for tiles of `box` rows.
-func (c *hopperCall) rows(x bf16, heads, box int) *driver.EncodedTensorMap {
+func (c *hopperCall) rows(x bf16, heads, box int) driver.EncodedTensorMap {
 	n := heads * c.p.HeadDim
 	return c.q.Tiles(x.Addr(), c.tokens, n, n, box)
 }
@@ -62,23 +82,21 @@ func newHopperCall(dev driver.Launcher, p Params, t int) *hopperCall {
 	return &hopperCall{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, hopperRows, queries)}
 }
 
-// launch runs a kernel, a block per unit and head, on what args already has.
-func (c *hopperCall) launch(kernel string, heads, threads, shared int, args *driver.Args) {
-	var b [88]byte
-	at := 0
-	for _, a := range append(c.addr[:], ptx.Upload(c.q, c.units)) {
-		binary.LittleEndian.PutUint64(b[at:], uint64(a))
-		at += 8
-	}
-	for _, v := range [...]uint32{
-		uint32(len(c.units) / 4), uint32(c.tokens), uint32(c.p.Heads), uint32(c.p.KVHeads), uint32(c.p.Window), math.Float32bits(c.p.Scale),
-	} {
-		binary.LittleEndian.PutUint32(b[at:], v)
-		at += 4
-	}
+// kernel names the kernel for the heads' size.
+func (c *hopperCall) kernel(stem string) string { return fmt.Sprintf("%s_%d", stem, c.p.HeadDim) }
+
+// grid has a block per unit and head.
+func (c *hopperCall) grid(heads, threads, shared int) driver.Config {
 	config := ptx.Grid(len(c.units)/4*heads, threads)
 	config.Shared = shared
-	c.q.Launch(familyHopper, fmt.Sprintf("%s_%d", kernel, c.p.HeadDim), config, args.Bytes(b[:], 8))
+	return config
+}
+
+func (c *hopperCall) arguments() hopperArguments {
+	return hopperArguments{
+		hopperTensors: c.hopperTensors, units: ptx.Upload(c.q, c.units), blocks: int32(len(c.units) / 4), tokens: int32(c.tokens),
+		heads: int32(c.p.Heads), kvHeads: int32(c.p.KVHeads), window: int32(c.p.Window), scale: c.p.Scale,
+	}
 }
 
 func forwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, t int) {
@@ -86,11 +104,12 @@ func forwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F3
 		return
 	}
 	c := newHopperCall(dev, p, t)
-	c.addr = [7]uintptr{hopperOut: o.Addr(), hopperOutLSE: lse.Addr()}
+	c.hopperTensors = hopperTensors{out: o.Addr(), outLSE: lse.Addr()}
 	slot := 2*forwardKeys*p.HeadDim + slotBarriers
 	shared := 2*hopperRows*p.HeadDim + 2*forwardStages*slot + 8
-	c.launch("attention_hopper_forward", p.Heads, hopperThreads, shared, c.q.Args().
-		TensorMap(c.rows(q, p.Heads, hopperRows)).TensorMap(c.rows(k, p.KVHeads, forwardKeys)).TensorMap(c.rows(v, p.KVHeads, forwardKeys)))
+	hopperForwards.Launch(c.q, c.kernel("attention_hopper_forward"), c.grid(p.Heads, hopperThreads, shared), &hopperForward{
+		q: c.rows(q, p.Heads, hopperRows), k: c.rows(k, p.KVHeads, forwardKeys), v: c.rows(v, p.KVHeads, forwardKeys), p: c.arguments(),
+	})
 }
 
 func backwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, do bf16, dq, dk, dv driver.F32, t int) {
@@ -99,20 +118,24 @@ func backwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F
 	}
 	c := newHopperCall(dev, p, t)
 	terms := c.q.Scratch(0, 8*p.Heads*hopperRows*len(c.units)/4)
-	c.addr = [7]uintptr{hopperLSE: lse.Addr(), hopperTerms: terms, hopperDQ: dq.Addr(), hopperDK: dk.Addr(), hopperDV: dv.Addr()}
-	c.launch("attention_hopper_terms", p.Heads, termsThreads, 0, c.q.Args().Addr(do.Addr()).Addr(o.Addr()))
+	c.hopperTensors = hopperTensors{lse: lse.Addr(), terms: terms, dq: dq.Addr(), dk: dk.Addr(), dv: dv.Addr()}
+	hopperTerms.Launch(c.q, c.kernel("attention_hopper_terms"), c.grid(p.Heads, termsThreads, 0), &hopperTermsOf{
+		do: do.Addr(), o: o.Addr(), p: c.arguments(),
+	})
 
 	keyRows := 64 // a tile of keys
 	if p.HeadDim == 64 {
 		keyRows = 96
 	}
-	c.launch("attention_hopper_backward_q", p.Heads, hopperThreads, c.backwardShared(keyRows), c.q.Args().
-		TensorMap(c.rows(q, p.Heads, hopperRows)).TensorMap(c.rows(do, p.Heads, hopperRows)).
-		TensorMap(c.rows(k, p.KVHeads, keyRows)).TensorMap(c.rows(v, p.KVHeads, keyRows)))
+	hopperBackwards.Launch(c.q, c.kernel("attention_hopper_backward_q"), c.grid(p.Heads, hopperThreads, c.backwardShared(keyRows)), &hopperBackward{
+		q: c.rows(q, p.Heads, hopperRows), do: c.rows(do, p.Heads, hopperRows),
+		k: c.rows(k, p.KVHeads, keyRows), v: c.rows(v, p.KVHeads, keyRows), p: c.arguments(),
+	})
 	c.units = deviceUnits(p.Segments, hopperRows, keys)
-	c.launch("attention_hopper_backward_kv", p.KVHeads, hopperThreads, c.backwardShared(backwardRows), c.q.Args().
-		TensorMap(c.rows(q, p.Heads, backwardRows)).TensorMap(c.rows(do, p.Heads, backwardRows)).
-		TensorMap(c.rows(k, p.KVHeads, hopperRows)).TensorMap(c.rows(v, p.KVHeads, hopperRows)))
+	hopperBackwards.Launch(c.q, c.kernel("attention_hopper_backward_kv"), c.grid(p.KVHeads, hopperThreads, c.backwardShared(backwardRows)), &hopperBackward{
+		q: c.rows(q, p.Heads, backwardRows), do: c.rows(do, p.Heads, backwardRows),
+		k: c.rows(k, p.KVHeads, hopperRows), v: c.rows(v, p.KVHeads, hopperRows), p: c.arguments(),
+	})
 }
 
 // backwardShared is the bytes of struct backward_memory with tiles of n rows of the

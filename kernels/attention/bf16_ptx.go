@@ -18,6 +18,12 @@ var (
 	familyBF16Capped = ptx.New("attention, bf16, capped", bf16SM80Capped)
 )
 
+var (
+	kernelsBF16       = ptx.Declare[ptx.One[arguments]](familyBF16, "attention_bf16_*")
+	cappedKernelsBF16 = ptx.Declare[ptx.One[arguments]](familyBF16Capped, "attention_bf16_*")
+	deltasBF16        = ptx.Declare[deltaParameters](familyBF16, "attention_delta_bf16")
+)
+
 type bf16 = driver.Slice[driver.BF16]
 
 const forwardRows = 128 // rows of a block of the forward, as in forward_bf16.cuh
@@ -47,8 +53,8 @@ func forwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F
 	}
 	c := newCall(dev, p, t)
 	c.units = deviceUnits(p.Segments, forwardRows, queries)
-	c.addr = [12]uintptr{inQ: q.Addr(), inK: k.Addr(), inV: v.Addr(), outO: o.Addr(), outLSE: lse.Addr()}
-	c.launch(familyBF16, familyBF16Capped, "attention_bf16_forward", p.Heads, 2*(forwardRows+2*c.keysTile())*c.depth)
+	c.tensors = tensors{q: q.Addr(), k: k.Addr(), v: v.Addr(), out: o.Addr(), outLSE: lse.Addr()}
+	c.launch(kernelsBF16, cappedKernelsBF16, "attention_bf16_forward", p.Heads, 2*(forwardRows+2*c.keysTile())*c.depth)
 }
 
 func backwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, do bf16, dq, dk, dv driver.F32, t int) {
@@ -57,17 +63,15 @@ func backwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.
 		return
 	}
 	c := newCall(dev, p, t)
-	delta := c.q.Scratch(0, 4*p.Heads*t)
-	c.q.Launch(familyBF16, "attention_delta_bf16", ptx.Grid(ptx.Blocks(p.Heads*t, 8), 256), c.q.Args().
-		Addr(do.Addr()).Addr(o.Addr()).Addr(delta).I32(int32(t)).I32(int32(p.Heads)).I32(int32(p.HeadDim)))
-	c.addr = [12]uintptr{
-		inQ: q.Addr(), inK: k.Addr(), inV: v.Addr(), inO: o.Addr(), inLSE: lse.Addr(), inDO: do.Addr(), inDelta: delta,
+	c.tensors = tensors{
+		q: q.Addr(), k: k.Addr(), v: v.Addr(), o: o.Addr(), lse: lse.Addr(), do: do.Addr(), delta: c.q.Scratch(0, 4*p.Heads*t),
 		outDQ: dq.Addr(), outDK: dk.Addr(), outDV: dv.Addr(),
 	}
+	c.launchDelta(deltasBF16, "attention_delta_bf16")
 	// The block's own two tiles, and two stages of two of the other side.
 	own := 2 * 2 * deviceRows * c.depth
-	c.launch(familyBF16, familyBF16Capped, "attention_bf16_backward_q", p.Heads, own+2*2*2*c.keysTile()*c.depth)
+	c.launch(kernelsBF16, cappedKernelsBF16, "attention_bf16_backward_q", p.Heads, own+2*2*2*c.keysTile()*c.depth)
 	c.units = deviceUnits(p.Segments, deviceRows, keys)
 	n := c.queriesTile()
-	c.launch(familyBF16, familyBF16Capped, "attention_bf16_backward_kv", p.KVHeads, own+2*(2*2*n*c.depth+8*n))
+	c.launch(kernelsBF16, cappedKernelsBF16, "attention_bf16_backward_kv", p.KVHeads, own+2*(2*2*n*c.depth+8*n))
 }

@@ -2,8 +2,6 @@ package attention
 
 import (
 	_ "embed"
-	"encoding/binary"
-	"math"
 	"slices"
 
 	"dataflex.dev/dataflex/driver"
@@ -22,10 +20,29 @@ const (
 	cachedEnds  = 8   // floats after a partial output
 )
 
+// Parameters of the kernels of cached.cu.
+type (
+	storeParameters struct {
+		x, rows, cache uintptr
+		n, width       int32
+	}
+	cachedArguments struct {
+		q, k, v, out, partial, rows                                         uintptr
+		capacity, heads, kvHeads, headDim, window, chunks, columns, vectors int32
+		scale, softCap                                                      float32
+	}
+)
+
+var (
+	stores        = ptx.Declare[storeParameters](familyCached, "cached_store")
+	cachedKernels = ptx.Declare[ptx.One[cachedArguments]](familyCached, "cached_forward", "cached_combine")
+)
+
 func storePTX(dev driver.Launcher, x driver.F32, rows []int32, cache driver.F32, width int) {
 	q := ptx.On(dev)
-	q.Launch(familyCached, "cached_store", ptx.Grid(ptx.Blocks(len(rows), 4), 128),
-		q.Args().Addr(x.Addr()).Addr(ptx.Upload(q, rows)).Addr(cache.Addr()).I32(int32(len(rows))).I32(int32(width)))
+	stores.Launch(q, "cached_store", ptx.Grid(ptx.Blocks(len(rows), 4), 128), &storeParameters{
+		x: x.Addr(), rows: ptx.Upload(q, rows), cache: cache.Addr(), n: int32(len(rows)), width: int32(width),
+	})
 }
 
 func (c Cached) forwardPTX(dev driver.Launcher, q, k, v, o driver.F32) {
@@ -47,34 +64,23 @@ func (c Cached) forwardPTX(dev driver.Launcher, q, k, v, o driver.F32) {
 	for i, s := range c.Slot {
 		rows = append(rows, s, c.Length[i])
 	}
-	args := c.arguments(q.Addr(), k.Addr(), v.Addr(), o.Addr(), partial, ptx.Upload(on, rows), chunks)
+	args := c.arguments(k.Addr(), chunks)
+	args.q, args.v, args.out, args.partial, args.rows = q.Addr(), v.Addr(), o.Addr(), partial, ptx.Upload(on, rows)
 	batches := ptx.Blocks(c.Heads/c.KVHeads, cachedHeads)
-	on.Launch(familyCached, "cached_forward", ptx.Grid2(n*chunks, c.KVHeads*batches, 128), on.Args().Bytes(args[:], 8))
+	cachedKernels.Launch(on, "cached_forward", ptx.Grid2(n*chunks, c.KVHeads*batches, 128), &ptx.One[cachedArguments]{P: args})
 	if chunks > 1 {
-		on.Launch(familyCached, "cached_combine", ptx.Grid(n*c.Heads, 128), on.Args().Bytes(args[:], 8))
+		cachedKernels.Launch(on, "cached_combine", ptx.Grid(n*c.Heads, 128), &ptx.One[cachedArguments]{P: args})
 	}
 }
 
-// arguments is struct arguments of cached.cu.
-func (c Cached) arguments(q, k, v, o, partial, rows uintptr, chunks int) (b [88]byte) {
+// arguments are struct arguments of cached.cu without the addresses other than k.
+func (c Cached) arguments(k uintptr, chunks int) cachedArguments {
 	columns := 128 // threads that share a row of values
 	for columns/2 >= c.HeadDim && columns > 32 {
 		columns /= 2
 	}
-	vec := 0
-	if (uintptr(4*c.HeadDim)|k)%16 == 0 {
-		vec = 1
+	return cachedArguments{
+		k: k, capacity: int32(c.Capacity), heads: int32(c.Heads), kvHeads: int32(c.KVHeads), headDim: int32(c.HeadDim), window: int32(c.Window),
+		chunks: int32(chunks), columns: int32(columns), vectors: ptx.Flag((uintptr(4*c.HeadDim)|k)%16 == 0), scale: c.Scale, softCap: c.SoftCap,
 	}
-	at := 0
-	for _, a := range [...]uintptr{q, k, v, o, partial, rows} {
-		binary.LittleEndian.PutUint64(b[at:], uint64(a))
-		at += 8
-	}
-	for _, x := range [...]int{c.Capacity, c.Heads, c.KVHeads, c.HeadDim, c.Window, chunks, columns, vec} {
-		binary.LittleEndian.PutUint32(b[at:], uint32(x))
-		at += 4
-	}
-	binary.LittleEndian.PutUint32(b[at:], math.Float32bits(c.Scale))
-	binary.LittleEndian.PutUint32(b[at+4:], math.Float32bits(c.SoftCap))
-	return b
 }

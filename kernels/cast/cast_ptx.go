@@ -12,14 +12,31 @@ var sm80 string
 
 var family = ptx.New("cast", sm80)
 
+// Parameters of the kernels of cast.cu.
+type (
+	castParameters struct {
+		x, y uintptr
+		n    uint64
+	}
+	narrowRowsParameters struct {
+		x, y           uintptr
+		rows, cols, ld int32
+		alpha          float32
+	}
+)
+
+var (
+	casts      = ptx.Declare[castParameters](family, "cast_narrow", "cast_widen")
+	narrowRows = ptx.Declare[narrowRowsParameters](family, "cast_narrow_rows")
+)
+
 func castPTX(dev driver.Launcher, kernel string, x, y uintptr, n int) {
-	q := ptx.On(dev)
-	q.Launch(family, kernel, ptx.Grid(ptx.Blocks(n, 2048), 256), q.Args().Addr(x).Addr(y).U64(uint64(n)))
+	casts.Launch(ptx.On(dev), kernel, ptx.Grid(ptx.Blocks(n, 2048), 256), &castParameters{x, y, uint64(n)})
 }
 
 func narrowRowsPTX(dev driver.Launcher, alpha float32, rows, cols int, x, y uintptr, ld int) {
-	q := ptx.On(dev)
 	groups := rows * ptx.Blocks(ld, 4)
-	q.Launch(family, "cast_narrow_rows", ptx.Grid(ptx.Blocks(groups, 256), 256),
-		q.Args().Addr(x).Addr(y).I32(int32(rows)).I32(int32(cols)).I32(int32(ld)).F32(alpha))
+	narrowRows.Launch(ptx.On(dev), "cast_narrow_rows", ptx.Grid(ptx.Blocks(groups, 256), 256), &narrowRowsParameters{
+		x: x, y: y, rows: int32(rows), cols: int32(cols), ld: int32(ld), alpha: alpha,
+	})
 }

@@ -2,7 +2,6 @@ package columns
 
 import (
 	_ "embed"
-	"encoding/binary"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/ptx"
@@ -13,14 +12,17 @@ var sm80 string
 
 var family = ptx.New("columns", sm80)
 
+// arguments are struct columns of columns.cu.
+type arguments struct {
+	narrow, wide   uintptr // wide: the first of the columns
+	rows, n, width int32
+}
+
+var kernels = ptx.Declare[ptx.One[arguments]](family, "columns_*")
+
 // launch runs a kernel of columns.cu on columns [from, from+n) of wide [rows, width].
 func launch(dev driver.Launcher, kernel string, narrow driver.F32, n int, wide driver.F32, width, from, rows int) {
-	q := ptx.On(dev)
-	var b [32]byte // struct columns
-	binary.LittleEndian.PutUint64(b[:], uint64(narrow.Addr()))
-	binary.LittleEndian.PutUint64(b[8:], uint64(wide.Addr())+4*uint64(from))
-	for i, v := range [...]int{rows, n, width} {
-		binary.LittleEndian.PutUint32(b[16+4*i:], uint32(v))
-	}
-	q.Launch(family, kernel, ptx.Grid(ptx.Blocks(rows*ptx.Blocks(n, 4), 256), 256), q.Args().Bytes(b[:], 8))
+	kernels.Launch(ptx.On(dev), kernel, ptx.Grid(ptx.Blocks(rows*ptx.Blocks(n, 4), 256), 256), &ptx.One[arguments]{P: arguments{
+		narrow: narrow.Addr(), wide: wide.Addr() + uintptr(4*from), rows: int32(rows), n: int32(n), width: int32(width),
+	}})
 }

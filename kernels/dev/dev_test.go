@@ -27,9 +27,15 @@ func ulps(got float32, want float64) float64 {
 	return math.Abs(float64(got)-want) / math.Ldexp(1, e-24)
 }
 
+type probeParameters struct {
+	in, out uintptr
+	n       int32
+}
+
+var probes = ptx.Declare[probeParameters](ptx.New("probe", probe), "probe_*")
+
 func TestAccuracy(t *testing.T) {
 	dev := optest.Device(t, 80)
-	family := ptx.New("probe", probe)
 	for _, c := range []struct {
 		kernel   string
 		lo, hi   float64
@@ -52,8 +58,7 @@ func TestAccuracy(t *testing.T) {
 			x = append(x, float32(u))
 		}
 		in, out := optest.In(t, dev, x, 0), optest.In(t, dev, x, 0)
-		q := ptx.On(dev)
-		q.Launch(family, c.kernel, ptx.Grid(len(x)/256, 256), q.Args().Addr(in.Addr()).Addr(out.Addr()).I32(int32(len(x))))
+		probes.Launch(ptx.On(dev), c.kernel, ptx.Grid(len(x)/256, 256), &probeParameters{in.Addr(), out.Addr(), int32(len(x))})
 		var worst float64
 		var at float32
 		for i, y := range optest.Out(t, dev, out) {
@@ -69,4 +74,9 @@ func TestAccuracy(t *testing.T) {
 			t.Errorf("%s: %v ulp at %v, want at most %v", c.kernel, worst, at, c.bound)
 		}
 	}
+}
+
+func TestLayouts(t *testing.T) {
+	optest.Layouts(t, "probe.sm80.ptx")
+	optest.Layouts(t, "probe.sm90a.ptx")
 }

@@ -25,10 +25,15 @@ func halves(t *testing.T, dev driver.Device, x []float32) uintptr {
 	return optest.In(t, dev, b, 0).Addr()
 }
 
+// hopperParameters are those of a product of one tile: the factors and it.
+type hopperParameters struct{ a, b, c driver.EncodedTensorMap }
+
+var hopperProbes = ptx.Declare[hopperParameters](ptx.New("hopper probe", hopperProbe), "probe_*")
+
 // TestHopperLayouts: every operand layout of hopper.cuh against plain loops. Small whole
 // numbers: the sums are exact.
 func TestHopperLayouts(t *testing.T) {
-	dev, family, r := optest.Device(t, 90), ptx.New("hopper probe", hopperProbe), optest.Rand(5)
+	dev, r := optest.Device(t, 90), optest.Rand(5)
 	for _, c := range []struct {
 		n              int
 		transA, transB bool
@@ -45,13 +50,13 @@ func TestHopperLayouts(t *testing.T) {
 			rowsB, boxB, columns = 64, 64, c.n
 		}
 		out := optest.In(t, dev, make([]float32, 64*c.n), 0)
-		args := q.Args().TensorMap(q.Tiles(halves(t, dev, a), 64, 64, 64, 64)).TensorMap(q.Tiles(halves(t, dev, b), rowsB, columns, columns, boxB))
-		args.TensorMap(q.TensorMap(driver.TensorMap{
+		tiles := hopperParameters{a: q.Tiles(halves(t, dev, a), 64, 64, 64, 64), b: q.Tiles(halves(t, dev, b), rowsB, columns, columns, boxB)}
+		tiles.c = q.TensorMap(driver.TensorMap{
 			Type: driver.TensorF32, Addr: out.Addr(), Dims: []uint64{uint64(c.n), 64}, Strides: []uint64{uint64(4 * c.n)}, Box: []uint32{32, 64},
-		}))
+		})
 		cfg := ptx.Grid(1, 128)
 		cfg.Shared = 64*128 + c.n*128 + 64*c.n*4 + 8
-		q.Launch(family, fmt.Sprintf("probe_%d", c.n), cfg, args)
+		hopperProbes.Launch(q, fmt.Sprintf("probe_%d", c.n), cfg, &tiles)
 		want := optest.Mul(a, b, 64, c.n, 64, c.transA, !c.transB)
 		optest.Same(t, fmt.Sprintf("N = %d", c.n), optest.Out(t, dev, out), want)
 	}

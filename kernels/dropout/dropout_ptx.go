@@ -2,7 +2,6 @@ package dropout
 
 import (
 	_ "embed"
-	"encoding/binary"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/ptx"
@@ -13,17 +12,43 @@ var sm80 string
 
 var family = ptx.New("dropout", sm80)
 
-// pack is struct random of dropout.cu: the keys of Philox's ten rounds, and the stream.
-func (k Key) pack() []byte {
-	var b [84]byte
+// random is struct random of dropout.cu: the keys of Philox's ten rounds, and the stream.
+type random struct {
+	keys   [20]uint32
+	stream uint32
+}
+
+// Parameters of the kernels of dropout.cu.
+type (
+	maskParameters struct {
+		dst, src   uintptr
+		random     random
+		rows, cols int32
+		threshold  uint32
+		scale      float32
+		add        int32
+	}
+	noiseParameters struct {
+		x          uintptr
+		random     random
+		rows, cols int32
+		magnitude  float32
+	}
+)
+
+var (
+	masks  = ptx.Declare[maskParameters](family, "dropout_mask")
+	noises = ptx.Declare[noiseParameters](family, "dropout_noise")
+)
+
+func (k Key) random() random {
+	r := random{stream: k.Stream}
 	k0, k1 := uint32(k.Seed), uint32(k.Seed>>32)
 	for round := range 10 {
-		binary.LittleEndian.PutUint32(b[8*round:], k0)
-		binary.LittleEndian.PutUint32(b[8*round+4:], k1)
+		r.keys[2*round], r.keys[2*round+1] = k0, k1
 		k0, k1 = k0+weyl0, k1+weyl1
 	}
-	binary.LittleEndian.PutUint32(b[80:], k.Stream)
-	return b[:]
+	return r
 }
 
 // grid has a warp for 256 columns of a row, eight warps a block.
@@ -32,17 +57,14 @@ func grid(rows, cols int) driver.Config {
 }
 
 func maskPTX(dev driver.Launcher, m mask, rows, cols int, src, dst driver.F32) {
-	add := int32(0)
-	if m.add {
-		add = 1
-	}
-	q := ptx.On(dev)
-	q.Launch(family, "dropout_mask", grid(rows, cols), q.Args().Addr(dst.Addr()).Addr(src.Addr()).Bytes(m.key.pack(), 4).
-		I32(int32(rows)).I32(int32(cols)).U32(m.threshold).F32(m.scale).I32(add))
+	masks.Launch(ptx.On(dev), "dropout_mask", grid(rows, cols), &maskParameters{
+		dst: dst.Addr(), src: src.Addr(), random: m.key.random(), rows: int32(rows), cols: int32(cols),
+		threshold: m.threshold, scale: m.scale, add: ptx.Flag(m.add),
+	})
 }
 
 func noisePTX(dev driver.Launcher, key Key, magnitude float32, rows, cols int, x driver.F32) {
-	q := ptx.On(dev)
-	q.Launch(family, "dropout_noise", grid(rows, cols), q.Args().Addr(x.Addr()).Bytes(key.pack(), 4).
-		I32(int32(rows)).I32(int32(cols)).F32(magnitude))
+	noises.Launch(ptx.On(dev), "dropout_noise", grid(rows, cols), &noiseParameters{
+		x: x.Addr(), random: key.random(), rows: int32(rows), cols: int32(cols), magnitude: magnitude,
+	})
 }

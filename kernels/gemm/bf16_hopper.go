@@ -2,8 +2,6 @@ package gemm
 
 import (
 	_ "embed"
-	"encoding/binary"
-	"math"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/ptx"
@@ -13,6 +11,20 @@ import (
 var bf16SM90a string
 
 var hopperFamily = ptx.New("gemm, bf16 for Hopper", bf16SM90a)
+
+// hopperParameters are those of the kernels of bf16.sm90a.cu: the factors, those of the
+// branch, and struct problem.
+type hopperParameters struct {
+	a, b, u, l driver.EncodedTensorMap
+	p          struct {
+		c               uintptr
+		m, n, k, r, ldc int32
+		alpha           float32
+		add             int32
+	}
+}
+
+var hopperTiles = ptx.Declare[hopperParameters](hopperFamily, "gemm_bf16_*")
 
 // hopperTile is one size of tile and its kernels.
 type hopperTile struct {
@@ -42,28 +54,22 @@ func tileFor(m, n, units int) *hopperTile {
 func (p *bf16Problem) runHopper(dev driver.Launcher) {
 	q, units := ptx.On(dev), dev.Attributes().Units
 	h := tileFor(p.m, p.n, units)
-	var s [40]byte // struct problem of bf16.sm90a.cu
-	binary.LittleEndian.PutUint64(s[:], uint64(p.c))
-	for i, v := range [...]int{p.m, p.n, p.k, p.r, p.ldc} {
-		binary.LittleEndian.PutUint32(s[8+4*i:], uint32(v))
-	}
-	binary.LittleEndian.PutUint32(s[28:], math.Float32bits(p.alpha))
-	if p.add {
-		s[32] = 1
-	}
-	a, b := p.maps(q, h, p.a, p.lda, p.b, p.ldb, p.k)
-	u, l := a, b
+	var s hopperParameters
+	s.a, s.b = p.maps(q, h, p.a, p.lda, p.b, p.ldb, p.k)
+	s.u, s.l = s.a, s.b
 	if p.r > 0 {
-		u, l = p.maps(q, h, p.u, p.ldu, p.l, p.ldl, p.r)
+		s.u, s.l = p.maps(q, h, p.u, p.ldu, p.l, p.ldl, p.r)
 	}
+	s.p.c, s.p.m, s.p.n, s.p.k, s.p.r, s.p.ldc = p.c, int32(p.m), int32(p.n), int32(p.k), int32(p.r), int32(p.ldc)
+	s.p.alpha, s.p.add = p.alpha, ptx.Flag(p.add)
 	c := ptx.Grid(min(units, h.count(p.m, p.n)), 384)
 	c.Shared = h.shared
-	q.Launch(hopperFamily, h.kernels[p.tr], c, q.Args().TensorMap(a).TensorMap(b).TensorMap(u).TensorMap(l).Bytes(s[:], 8))
+	hopperTiles.Launch(q, h.kernels[p.tr], c, &s)
 }
 
 // maps are those of the factors of k steps: boxes of 64 steps, or of 64 rows or columns
 // where steps are the outer dimension.
-func (p *bf16Problem) maps(q *ptx.Queue, h *hopperTile, a uintptr, lda int, b uintptr, ldb, k int) (ma, mb *driver.EncodedTensorMap) {
+func (p *bf16Problem) maps(q *ptx.Queue, h *hopperTile, a uintptr, lda int, b uintptr, ldb, k int) (ma, mb driver.EncodedTensorMap) {
 	if p.tr == TN {
 		ma = q.Tiles(a, k, p.m, lda, 64)
 	} else {

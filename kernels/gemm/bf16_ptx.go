@@ -2,8 +2,6 @@ package gemm
 
 import (
 	_ "embed"
-	"encoding/binary"
-	"math"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/ptx"
@@ -18,6 +16,18 @@ var (
 	bf16Kernels   = [...]string{NN: "gemm_bf16_nn", NT: "gemm_bf16_nt", TN: "gemm_bf16_tn"}
 	branchKernels = [...]string{NN: "gemm_bf16_nn_branch", NT: "gemm_bf16_nt_branch"}
 )
+
+// bf16Arguments are struct problem of bf16.cu.
+type bf16Arguments struct {
+	a, b, c                uintptr
+	m, n, k, lda, ldb, ldc int32
+	alpha                  float32
+	add                    int32
+	u, l                   uintptr // the branch: r more steps
+	r, ldu, ldl            int32
+}
+
+var bf16Tiles = ptx.Declare[ptx.One[bf16Arguments]](bf16Family, "gemm_bf16_*")
 
 // bf16Problem is C = alpha (op(A) op(B) + U op(L)) + beta C on a device that runs PTX, over
 // k and r steps.
@@ -45,22 +55,8 @@ func (p *bf16Problem) run(dev driver.Launcher) {
 	if p.r > 0 {
 		kernel = branchKernels[p.tr]
 	}
-	var s [88]byte // struct problem of bf16.cu
-	for i, v := range [...]uintptr{p.a, p.b, p.c} {
-		binary.LittleEndian.PutUint64(s[8*i:], uint64(v))
-	}
-	for i, v := range [...]int{p.m, p.n, p.k, p.lda, p.ldb, p.ldc} {
-		binary.LittleEndian.PutUint32(s[24+4*i:], uint32(v))
-	}
-	binary.LittleEndian.PutUint32(s[48:], math.Float32bits(p.alpha))
-	if p.add {
-		s[52] = 1
-	}
-	binary.LittleEndian.PutUint64(s[56:], uint64(p.u))
-	binary.LittleEndian.PutUint64(s[64:], uint64(p.l))
-	for i, v := range [...]int{p.r, p.ldu, p.ldl} {
-		binary.LittleEndian.PutUint32(s[72+4*i:], uint32(v))
-	}
-	q := ptx.On(dev)
-	q.Launch(bf16Family, kernel, ptx.Grid2(ptx.Blocks(p.n, 128), ptx.Blocks(p.m, 128), 256), q.Args().Bytes(s[:], 8))
+	bf16Tiles.Launch(ptx.On(dev), kernel, ptx.Grid2(ptx.Blocks(p.n, 128), ptx.Blocks(p.m, 128), 256), &ptx.One[bf16Arguments]{P: bf16Arguments{
+		a: p.a, b: p.b, c: p.c, m: int32(p.m), n: int32(p.n), k: int32(p.k), lda: int32(p.lda), ldb: int32(p.ldb), ldc: int32(p.ldc),
+		alpha: p.alpha, add: ptx.Flag(p.add), u: p.u, l: p.l, r: int32(p.r), ldu: int32(p.ldu), ldl: int32(p.ldl),
+	}})
 }

@@ -2,8 +2,6 @@ package gemm
 
 import (
 	_ "embed"
-	"encoding/binary"
-	"math"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/ptx"
@@ -40,40 +38,46 @@ func runPTX(dev driver.Launcher, tr Transpose, m, n, k int, alpha float32, a dri
 		return
 	}
 	q := ptx.On(dev)
-	p := arguments{a: a.Addr(), b: b.Addr(), c: c.Addr(), m: m, n: n, k: k, lda: lda, ldb: ldb, ldc: ldc, alpha: alpha, add: beta == 1}
+	p := arguments{
+		a: a.Addr(), b: b.Addr(), c: c.Addr(), m: int32(m), n: int32(n), k: int32(k),
+		lda: int32(lda), ldb: int32(ldb), ldc: int32(ldc), alpha: alpha, add: ptx.Flag(beta == 1),
+	}
 	if k == 0 {
 		if beta == 0 {
 			p.chunk = 1
-			q.Launch(family, "gemm_clear", ptx.Grid(ptx.Blocks(m*n, 256), 256), p.pack(q))
+			kernels.Launch(q, "gemm_clear", ptx.Grid(ptx.Blocks(m*n, 256), 256), &ptx.One[arguments]{P: p})
 		}
 		return
 	}
 	suffix, bm, bn := tileOf(m, n)
-	p.chunk = k
+	chunk := k
 	if tr == TN {
-		p.chunk = chunkTN
+		chunk = chunkTN
 	}
-	grid := driver.Dim{X: ptx.Blocks(n, bn), Y: ptx.Blocks(m, bm), Z: ptx.Blocks(k, p.chunk)}
+	p.chunk = int32(chunk)
+	grid := driver.Dim{X: ptx.Blocks(n, bn), Y: ptx.Blocks(m, bm), Z: ptx.Blocks(k, chunk)}
 	if grid.Z == 1 || grid.X*grid.Y < enough && 4*grid.Z*m*n <= maxPartial {
 		p.launch(q, stems[tr]+suffix, grid)
 		return
 	}
 	for k > 0 {
-		p.k, grid.Z = min(k, p.chunk), 1
+		steps := min(k, chunk)
+		p.k, grid.Z = int32(steps), 1
 		p.launch(q, stems[tr]+suffix, grid)
-		p.a, p.b = p.a+uintptr(4*p.chunk*lda), p.b+uintptr(4*p.chunk*ldb)
-		p.add, k = true, k-p.k
+		p.a, p.b = p.a+uintptr(4*chunk*lda), p.b+uintptr(4*chunk*ldb)
+		p.add, k = 1, k-steps
 	}
 }
 
 // launch runs the tiles of a grid, and adds up the chunks if it has several.
 func (p *arguments) launch(q *ptx.Queue, kernel string, grid driver.Dim) {
+	entries := int(p.m) * int(p.n)
 	if grid.Z > 1 {
-		p.partial = q.Scratch(partialSlot, 4*grid.Z*p.m*p.n)
+		p.partial = q.Scratch(partialSlot, 4*grid.Z*entries)
 	}
-	q.Launch(family, kernel, driver.Config{Grid: grid, Block: driver.Dim{X: 256}}, p.pack(q))
+	kernels.Launch(q, kernel, driver.Config{Grid: grid, Block: driver.Dim{X: 256}}, &ptx.One[arguments]{P: *p})
 	if grid.Z > 1 {
-		q.Launch(family, "gemm_add_chunks", ptx.Grid(ptx.Blocks(p.m*p.n, 256), 256), p.pack(q))
+		kernels.Launch(q, "gemm_add_chunks", ptx.Grid(ptx.Blocks(entries, 256), 256), &ptx.One[arguments]{P: *p})
 	}
 }
 
@@ -81,25 +85,12 @@ func (p *arguments) launch(q *ptx.Queue, kernel string, grid driver.Dim) {
 // a product use others.
 const partialSlot = 7
 
-// arguments are struct problem of gemm.cu.
+// arguments are struct problem of tile.cuh.
 type arguments struct {
 	a, b, c, partial              uintptr
-	m, n, k, lda, ldb, ldc, chunk int
+	m, n, k, lda, ldb, ldc, chunk int32
 	alpha                         float32
-	add                           bool
+	add                           int32
 }
 
-func (p *arguments) pack(q *ptx.Queue) *driver.Args {
-	var b [72]byte
-	for i, v := range [...]uintptr{p.a, p.b, p.c, p.partial} {
-		binary.LittleEndian.PutUint64(b[8*i:], uint64(v))
-	}
-	for i, v := range [...]int{p.m, p.n, p.k, p.lda, p.ldb, p.ldc, p.chunk} {
-		binary.LittleEndian.PutUint32(b[32+4*i:], uint32(v))
-	}
-	binary.LittleEndian.PutUint32(b[60:], math.Float32bits(p.alpha))
-	if p.add {
-		b[64] = 1
-	}
-	return q.Args().Bytes(b[:], 8)
-}
+var kernels = ptx.Declare[ptx.One[arguments]](family, "gemm_*")

@@ -54,16 +54,18 @@ func TestPTXBits(t *testing.T) {
 			c := optest.In(t, dev, x.c, 0)
 			p := arguments{
 				a: optest.In(t, dev, x.a, 0).Addr(), b: optest.In(t, dev, x.b, 0).Addr(), c: c.Addr(),
-				m: x.m, n: x.n, k: x.k, lda: x.lda, ldb: x.ldb, ldc: x.ldc, chunk: x.k, alpha: x.alpha, add: true,
+				m: int32(x.m), n: int32(x.n), lda: int32(x.lda), ldb: int32(x.ldb), ldc: int32(x.ldc), alpha: x.alpha, add: 1,
 			}
+			chunk := x.k
 			if tr == TN {
-				p.chunk = chunkTN
+				chunk = chunkTN
 			}
+			p.chunk = int32(chunk)
 			grid := driver.Dim{X: ptx.Blocks(x.n, tile.bn), Y: ptx.Blocks(x.m, tile.bm), Z: 1}
-			for k := p.k; k > 0; k -= p.k {
-				p.k = min(k, p.chunk)
+			for k := x.k; k > 0; k -= chunk {
+				p.k = int32(min(k, chunk))
 				p.launch(ptx.On(dev), stems[tr]+tile.suffix, grid)
-				p.a, p.b = p.a+uintptr(4*p.chunk*x.lda), p.b+uintptr(4*p.chunk*x.ldb)
+				p.a, p.b = p.a+uintptr(4*chunk*x.lda), p.b+uintptr(4*chunk*x.ldb)
 			}
 			optest.Same(t, stems[tr]+tile.suffix, optest.Out(t, dev, c), want)
 		}
@@ -85,15 +87,14 @@ func TestPTXTraffic(t *testing.T) {
 	const m, n, k = 256, 256, 64
 	for _, tr := range []Transpose{NN, NT, TN} {
 		a, b, c := optest.In(t, dev, make([]float32, m*k), 0), optest.In(t, dev, make([]float32, n*k), 0), optest.In(t, dev, make([]float32, m*n), 0)
-		lda, ldb := k, n
+		lda, ldb := int32(k), int32(n)
 		if tr == NT {
 			ldb = k
 		} else if tr == TN {
 			lda = m
 		}
 		p := arguments{a: a.Addr(), b: b.Addr(), c: c.Addr(), m: m, n: n, k: k, lda: lda, ldb: ldb, ldc: n, chunk: k, alpha: 1}
-		q := ptx.On(dev)
-		q.Launch(family, stems[tr]+"_128x128", driver.Config{Grid: driver.Dim{X: 2, Y: 2}, Block: driver.Dim{X: 256}}, p.pack(q))
+		kernels.Launch(ptx.On(dev), stems[tr]+"_128x128", driver.Config{Grid: driver.Dim{X: 2, Y: 2}, Block: driver.Dim{X: 256}}, &ptx.One[arguments]{P: p})
 		s := dev.Last()
 		if want := uint64(4 * (4*(128+128)*k + m*n)); s.GlobalBytes() != want {
 			t.Errorf("%v: %d bytes moved, want %d", tr, s.GlobalBytes(), want)

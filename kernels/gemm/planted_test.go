@@ -85,10 +85,8 @@ func TestHopperPlantedBugs(t *testing.T) {
 		{"no barrier behind the initialisation", sim.Race + sim.BadMbarrier, NN, "bar.sync", 0, optest.Drop},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			whole := hopperFamily
-			defer func() { hopperFamily = whole }()
 			kernel := slimTile.kernels[c.tr]
-			hopperFamily = ptx.New("mutant", optest.Plant(t, optest.Alone(bf16SM90a, kernel), kernel, c.part, c.n, c.change))
+			defer hopperFamily.Replace(optest.Plant(t, optest.Alone(bf16SM90a, kernel), kernel, c.part, c.n, c.change))()
 			if kind, err := outcome(t, adversary(t, 1), deep(c.tr)); !strings.Contains(c.kinds, kind) {
 				t.Errorf("%s (%v), want %s", kind, err, c.kinds)
 			}

@@ -131,8 +131,8 @@ func (p *Projection) transformPTX(q *ptx.Queue, b *deviceBlock, parts int, kerne
 		b.gamma = q.Scratch(gammaSlot, planes*bytes*b.n*b.rows)
 	}
 	b.norms = q.Scratch(normSlot, 8*b.n*parts)
-	q.Launch(family, kernel+"_to_"+target+suffix, ptx.Grid2(b.n, parts, 256), b.pack(q))
-	q.Launch(family, "gradproj_norms", ptx.Grid(b.n, 32), q.Args().Addr(b.norms).I32(int32(parts)).Addr(norms))
+	blocks.Launch(q, kernel+"_to_"+target+suffix, ptx.Grid2(b.n, parts, 256), &ptx.One[blockArguments]{P: b.arguments()})
+	sums.Launch(q, "gradproj_norms", ptx.Grid(b.n, 32), &normParameters{parts: b.norms, n: int32(parts), norms: norms})
 }
 
 // multiplyPTX adds the projections of gamma to out.
@@ -164,36 +164,60 @@ func readNorms(q *ptx.Queue, norms uintptr, normSq []float64) {
 // addBlocks adds scale times the sum over the blocks of rows to out.
 func (p *Projection) addBlocks(q *ptx.Queue, b *deviceBlock, partial uintptr, blocks int, scale float32) {
 	entries := b.n * p.dim
-	q.Launch(family, "gradproj_add_blocks", ptx.Grid(ptx.Blocks(entries, 256), 256), q.Args().
-		Addr(partial).I32(int32(blocks)).U64(uint64(entries)).Addr(b.out).U64(uint64(entries)).F32(scale))
+	addBlocks.Launch(q, "gradproj_add_blocks", ptx.Grid(ptx.Blocks(entries, 256), 256), &addBlocksParameters{
+		partial: partial, blocks: int32(blocks), stride: uint64(entries), out: b.out, n: uint64(entries), scale: scale,
+	})
 }
 
-func (b *deviceBlock) pack(q *ptx.Queue) *driver.Args {
-	var f Factors
-	if b.factors != nil {
-		f = *b.factors
+// blockArguments are struct block of gradient.cuh.
+type blockArguments struct {
+	narrow, wide                     [2]uintptr
+	segments, g, m, v                uintptr
+	offset, size, first, rows, plane int64
+	gamma, out, norms                uintptr
+	width                            [2]int32
+	rank, dim                        int32
+	rounding                         uint32
+	scale                            float32
+	c                                direction
+}
+
+// Parameters of the other kernels of gradproj.cu.
+type (
+	normParameters struct {
+		parts uintptr
+		n     int32
+		norms uintptr
 	}
-	var d direction
-	var m, v uintptr
+	addBlocksParameters struct {
+		partial uintptr
+		blocks  int32
+		stride  uint64
+		out     uintptr
+		n       uint64
+		scale   float32
+	}
+)
+
+var (
+	blocks    = ptx.Declare[ptx.One[blockArguments]](family, "gradproj_form_*", "gradproj_split_*")
+	sums      = ptx.Declare[normParameters](family, "gradproj_norms")
+	addBlocks = ptx.Declare[addBlocksParameters](family, "gradproj_add_blocks")
+)
+
+func (b *deviceBlock) arguments() blockArguments {
+	a := blockArguments{
+		segments: b.segments, g: b.g, offset: int64(b.offset), size: int64(b.size), first: int64(b.first), rows: int64(b.rows),
+		plane: int64(b.capacity * b.rows), gamma: b.gamma, out: b.out, norms: b.norms, dim: int32(b.dim), rounding: b.rounding,
+	}
+	if f := b.factors; f != nil {
+		a.narrow, a.wide = [2]uintptr{f.V.Addr(), f.U.Addr()}, [2]uintptr{f.X.Addr(), f.DY.Addr()}
+		a.width, a.rank, a.scale = [2]int32{int32(f.In), int32(f.Out)}, int32(f.Rank), f.Scale
+	}
 	if b.adam != nil {
-		d, m, v = newDirection(b.adam), b.adam.M.Addr(), b.adam.V.Addr()
+		a.c, a.m, a.v = newDirection(b.adam), b.adam.M.Addr(), b.adam.V.Addr()
 	}
-	var s [184]byte
-	for i, x := range [...]uint64{
-		uint64(f.V.Addr()), uint64(f.U.Addr()), uint64(f.X.Addr()), uint64(f.DY.Addr()), uint64(b.segments), uint64(b.g),
-		uint64(m), uint64(v), uint64(b.offset), uint64(b.size), uint64(b.first), uint64(b.rows), uint64(b.capacity * b.rows), uint64(b.gamma), uint64(b.out), uint64(b.norms),
-	} {
-		binary.LittleEndian.PutUint64(s[8*i:], x)
-	}
-	for i, x := range [...]uint32{
-		uint32(f.In), uint32(f.Out), uint32(f.Rank), uint32(b.dim), b.rounding, math.Float32bits(f.Scale),
-	} {
-		binary.LittleEndian.PutUint32(s[128+4*i:], x)
-	}
-	for i, x := range d {
-		binary.LittleEndian.PutUint32(s[152+4*i:], math.Float32bits(x))
-	}
-	return q.Args().Bytes(s[:], 8)
+	return a
 }
 
 // newDirection is the numbers of a's direction: those of transformer, which also needs

@@ -16,8 +16,7 @@ import (
 // it returns what the interpreter found wrong. 17 stages: the ring goes round twice.
 func hopperRun(t *testing.T, text string, o sim.Options) (out []float32, err error) {
 	t.Helper()
-	defer func(f *ptx.Family) { signsWgmma = f }(signsWgmma)
-	signsWgmma = ptx.New("gradproj signs under test", text)
+	defer signsWgmma.Replace(text)()
 	o.Unwritten, o.Capability = true, 90
 	dev := sim.New(o)
 	defer dev.Close()

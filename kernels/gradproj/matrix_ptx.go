@@ -2,7 +2,6 @@ package gradproj
 
 import (
 	_ "embed"
-	"encoding/binary"
 	"math"
 	"unsafe"
 
@@ -29,23 +28,57 @@ const (
 	innerRows    = 16384
 )
 
-// matrixProduct is struct matrix_product of matrix.cuh.
-func (p *Projection) matrixProduct(b *deviceBlock, partial uintptr, args *driver.Args) *driver.Args {
-	var s [120]byte
-	for i, v := range [...]uint64{uint64(b.gamma), uint64(partial), uint64(b.first), uint64(b.rows)} {
-		binary.LittleEndian.PutUint64(s[8*i:], v)
+// philoxKeys are the keys of the ten rounds as the kernels take them.
+type philoxKeys [20]uint32
+
+func (k *roundKeys) device() (d philoxKeys) {
+	for r := range k {
+		d[2*r], d[2*r+1] = k[r][0][0], k[r][1][0]
 	}
-	binary.LittleEndian.PutUint32(s[32:], uint32(b.n))
-	binary.LittleEndian.PutUint32(s[36:], uint32(b.dim))
-	p.keys.put(s[40:])
-	return args.Bytes(s[:], 8)
+	return d
 }
 
-// put writes the keys of the rounds as the kernels take them.
-func (k *roundKeys) put(b []byte) {
-	for r := range k {
-		binary.LittleEndian.PutUint32(b[8*r:], k[r][0][0])
-		binary.LittleEndian.PutUint32(b[8*r+4:], k[r][1][0])
+// matrixProduct is struct matrix_product of matrix.cuh.
+type matrixProduct struct {
+	gamma, partial uintptr
+	first, rows    int64
+	n, dim         int32
+	keys           philoxKeys
+}
+
+// Parameters of the kernels of sparse.cu, gaussian.cu and, of inner products, gradproj.cu.
+type (
+	sjltParameters struct {
+		p                        matrixProduct
+		entries, columns, chunks int32
+	}
+	gaussianParameters struct {
+		p     matrixProduct
+		scale float32
+	}
+	innerArguments struct {
+		gamma, vectors, partial  uintptr
+		head, rows, size, stride int64
+		n, dim                   int32
+	}
+	addInnerParameters struct {
+		partial uintptr
+		parts   int32
+		out     uintptr
+		n       uint64
+	}
+)
+
+var (
+	sjlts     = ptx.Declare[sjltParameters](sparseFamily, "gradproj_sjlt")
+	gaussians = ptx.Declare[gaussianParameters](gaussianFamily, "gradproj_gaussian")
+	inners    = ptx.Declare[ptx.One[innerArguments]](family, "gradproj_inner")
+	addInner  = ptx.Declare[addInnerParameters](family, "gradproj_add_inner")
+)
+
+func (p *Projection) matrixProduct(b *deviceBlock, partial uintptr) matrixProduct {
+	return matrixProduct{
+		gamma: b.gamma, partial: partial, first: int64(b.first), rows: int64(b.rows), n: int32(b.n), dim: int32(b.dim), keys: p.keys.device(),
 	}
 }
 
@@ -60,11 +93,11 @@ func (p *Projection) sjltPTX(q *ptx.Queue, b *deviceBlock) {
 	chunks := ptx.Blocks(widest, columns)
 	blocks := b.rowBlocks(sjltRows)
 	partial := q.Scratch(partialSlot, 4*blocks*b.n*p.dim)
-	q.Launch(sparseFamily, "gradproj_sjlt", driver.Config{
+	sjlts.Launch(q, "gradproj_sjlt", driver.Config{
 		Grid:   driver.Dim{X: entries * chunks, Y: blocks, Z: ptx.Blocks(b.n, 32)},
 		Block:  driver.Dim{X: 512},
 		Shared: 32 * 4 * columns,
-	}, p.matrixProduct(b, partial, q.Args()).I32(int32(entries)).I32(int32(columns)).I32(int32(chunks)))
+	}, &sjltParameters{p: p.matrixProduct(b, partial), entries: int32(entries), columns: int32(columns), chunks: int32(chunks)})
 	p.addBlocks(q, b, partial, blocks, float32(1/math.Sqrt(float64(entries))))
 }
 
@@ -72,10 +105,10 @@ func (p *Projection) sjltPTX(q *ptx.Queue, b *deviceBlock) {
 func (p *Projection) gaussianPTX(q *ptx.Queue, b *deviceBlock) {
 	blocks := b.rowBlocks(gaussianRows)
 	partial := q.Scratch(partialSlot, 4*blocks*b.n*p.dim)
-	q.Launch(gaussianFamily, "gradproj_gaussian", driver.Config{
+	gaussians.Launch(q, "gradproj_gaussian", driver.Config{
 		Grid:  driver.Dim{X: ptx.Blocks(p.dim, 128), Y: blocks, Z: ptx.Blocks(b.n, 64)},
 		Block: driver.Dim{X: 256},
-	}, p.matrixProduct(b, partial, q.Args()).F32(float32(1/math.Sqrt(float64(p.dim)))))
+	}, &gaussianParameters{p: p.matrixProduct(b, partial), scale: float32(1 / math.Sqrt(float64(p.dim)))})
 	p.addBlocks(q, b, partial, blocks, 1)
 }
 
@@ -95,18 +128,16 @@ func (p *Projection) innerPTX(dev driver.Launcher, b *deviceBlock) {
 	}
 	parts := ptx.Blocks(b.size, innerRows)
 	partial := q.Scratch(partialSlot, 8*parts*b.n*p.dim)
-	var s [64]byte
-	for i, v := range [...]uint64{uint64(b.gamma), uint64(vectors), uint64(partial), uint64(b.offset - b.first), uint64(b.rows), uint64(b.size), uint64(stride)} {
-		binary.LittleEndian.PutUint64(s[8*i:], v)
-	}
-	binary.LittleEndian.PutUint32(s[56:], uint32(b.n))
-	binary.LittleEndian.PutUint32(s[60:], uint32(p.dim))
-	q.Launch(family, "gradproj_inner", driver.Config{
+	inners.Launch(q, "gradproj_inner", driver.Config{
 		Grid:  driver.Dim{X: parts, Y: ptx.Blocks(b.n, 4), Z: ptx.Blocks(p.dim, 4)},
 		Block: driver.Dim{X: 256},
-	}, q.Args().Bytes(s[:], 8))
-	q.Launch(family, "gradproj_add_inner", ptx.Grid(ptx.Blocks(b.n*p.dim, 256), 256), q.Args().
-		Addr(partial).I32(int32(parts)).Addr(b.out).U64(uint64(b.n*p.dim)))
+	}, &ptx.One[innerArguments]{P: innerArguments{
+		gamma: b.gamma, vectors: vectors, partial: partial, head: int64(b.offset - b.first), rows: int64(b.rows), size: int64(b.size),
+		stride: int64(stride), n: int32(b.n), dim: int32(p.dim),
+	}})
+	addInner.Launch(q, "gradproj_add_inner", ptx.Grid(ptx.Blocks(b.n*p.dim, 256), 256), &addInnerParameters{
+		partial: partial, parts: int32(parts), out: b.out, n: uint64(b.n * p.dim),
+	})
 }
 
 // copyIn copies to scratch memory, after the work queued so far.

@@ -2,7 +2,6 @@ package gradproj
 
 import (
 	_ "embed"
-	"encoding/binary"
 	"math"
 
 	"dataflex.dev/dataflex/driver"
@@ -39,7 +38,8 @@ func (p *Projection) signsPTX(dev driver.Launcher, b *deviceBlock) {
 
 func (p *Projection) signedProduct(b *deviceBlock, partial uintptr) signedProduct {
 	return signedProduct{
-		planes: b.gamma, partial: partial, first: b.first, rows: b.rows, plane: b.capacity * b.rows, n: b.n, dim: p.dim, keys: &p.keys,
+		planes: b.gamma, partial: partial, first: int64(b.first), rows: int64(b.rows), plane: int64(b.capacity * b.rows),
+		n: int32(b.n), dim: int32(p.dim), keys: p.keys.device(),
 	}
 }
 
@@ -58,10 +58,10 @@ func (s signedProduct) ampere(q *ptx.Queue, format string, blocks int) {
 	if s.n <= 16 {
 		group, suffix = 16, "_16"
 	}
-	q.Launch(signs, "gradproj_signs_"+format+suffix, driver.Config{
-		Grid:  driver.Dim{X: ptx.Blocks(s.dim, 256), Y: blocks, Z: ptx.Blocks(s.n, group)},
+	signProducts.Launch(q, "gradproj_signs_"+format+suffix, driver.Config{
+		Grid:  driver.Dim{X: ptx.Blocks(int(s.dim), 256), Y: blocks, Z: ptx.Blocks(int(s.n), group)},
 		Block: driver.Dim{X: 256},
-	}, s.pack(q.Args()))
+	}, &ptx.One[signedProduct]{P: s})
 }
 
 // hopper launches signs.sm90a.cu: 512 columns and 64 samples a block, or 256 and 128.
@@ -80,30 +80,28 @@ func (s signedProduct) hopper(q *ptx.Queue, format string, blocks int) {
 		Strides: []uint64{2 * uint64(s.rows), 2 * uint64(s.plane)},
 		Box:     []uint32{64, uint32(group), 1},
 	})
-	q.Launch(signsWgmma, "gradproj_wgmma_"+format+suffix, driver.Config{
-		Grid:   driver.Dim{X: ptx.Blocks(s.dim, 512*64/group), Y: blocks, Z: ptx.Blocks(s.n, group)},
+	wgmmaProducts.Launch(q, "gradproj_wgmma_"+format+suffix, driver.Config{
+		Grid:   driver.Dim{X: ptx.Blocks(int(s.dim), 512*64/group), Y: blocks, Z: ptx.Blocks(int(s.n), group)},
 		Block:  driver.Dim{X: 384},
 		Shared: ring * (planes*group*128 + 16),
-	}, s.pack(q.Args().TensorMap(tiles)))
+	}, &wgmmaParameters{tiles, s})
 }
 
 // signedProduct is struct signed_product of signs.cuh.
 type signedProduct struct {
 	planes, partial, table uintptr
-	first, rows, plane     int
-	n, dim                 int
-	block, pairs           int
-	keys                   *roundKeys
+	first, rows, plane     int64
+	n, dim, block, pairs   int32
+	keys                   philoxKeys
 }
 
-func (s signedProduct) pack(args *driver.Args) *driver.Args {
-	var b [144]byte
-	for i, v := range [...]uint64{uint64(s.planes), uint64(s.partial), uint64(s.table), uint64(s.first), uint64(s.rows), uint64(s.plane)} {
-		binary.LittleEndian.PutUint64(b[8*i:], v)
-	}
-	for i, v := range [...]uint32{uint32(s.n), uint32(s.dim), uint32(s.block), uint32(s.pairs)} {
-		binary.LittleEndian.PutUint32(b[48+4*i:], v)
-	}
-	s.keys.put(b[64:])
-	return args.Bytes(b[:], 8)
+// wgmmaParameters are those of the kernels of signs.sm90a.cu.
+type wgmmaParameters struct {
+	tiles driver.EncodedTensorMap
+	p     signedProduct
 }
+
+var (
+	signProducts  = ptx.Declare[ptx.One[signedProduct]](signs, "gradproj_signs_*")
+	wgmmaProducts = ptx.Declare[wgmmaParameters](signsWgmma, "gradproj_wgmma_*")
+)

@@ -16,12 +16,14 @@ func (p *Projection) trakPTX(dev driver.Launcher, b *deviceBlock) {
 	partial := q.Scratch(partialSlot, 4*blocks*b.n*p.dim)
 	format, _, _ := p.target()
 	product := p.signedProduct(b, partial)
-	product.pairs = ptx.Blocks(p.dim, 16) * 8
-	for product.block = range blocks {
-		begin := (b.first/signRows + product.block) * signRows
+	pairs := ptx.Blocks(p.dim, 16) * 8
+	product.pairs = int32(pairs)
+	for block := range blocks {
+		product.block = int32(block)
+		begin := (b.first/signRows + block) * signRows
 		from, until := max(begin, b.first), min(begin+signRows, b.first+b.rows)
-		p.work.table = grow(p.work.table, (until-from)/tileRows*product.pairs*16)
-		p.signTable(b, from, until, product.pairs)
+		p.work.table = grow(p.work.table, (until-from)/tileRows*pairs*16)
+		p.signTable(b, from, until, pairs)
 		product.table = q.Scratch(tableSlot, len(p.work.table))
 		copyIn(dev, product.table, p.work.table)
 		product.launch(dev, format, 1)

@@ -18,6 +18,35 @@ const (
 	partRows = 32   // rows of a partial sum of dw
 )
 
+// Parameters of the kernels of norm.cu.
+type (
+	forwardParameters struct {
+		x, w    uintptr
+		eps     float32
+		y, rstd uintptr
+		rows, d int32
+	}
+	backwardParameters struct {
+		dy, x, w, rstd, dx uintptr
+		rows, d            int32
+	}
+	partialParameters struct {
+		dy, x, rstd, partial uintptr
+		rows, d              int32
+	}
+	sumParameters struct {
+		partial, dw uintptr
+		parts, d    int32
+	}
+)
+
+var (
+	forwards  = ptx.Declare[forwardParameters](family, "norm_forward_*")
+	backwards = ptx.Declare[backwardParameters](family, "norm_backward_*")
+	partials  = ptx.Declare[partialParameters](family, "norm_weight_partial")
+	sums      = ptx.Declare[sumParameters](family, "norm_weight_sum")
+)
+
 func rowKernel(stem string, rows, d int) (string, driver.Config) {
 	if d <= warpRow {
 		return stem + "_warp", ptx.Grid(ptx.Blocks(rows, 8), 256)
@@ -26,10 +55,10 @@ func rowKernel(stem string, rows, d int) (string, driver.Config) {
 }
 
 func forwardPTX(dev driver.Launcher, x, w driver.F32, eps float32, y, rstd driver.F32, rows, d int) {
-	q := ptx.On(dev)
 	name, grid := rowKernel("norm_forward", rows, d)
-	q.Launch(family, name, grid, q.Args().Addr(x.Addr()).Addr(w.Addr()).F32(eps).Addr(y.Addr()).Addr(rstd.Addr()).
-		I32(int32(rows)).I32(int32(d)))
+	forwards.Launch(ptx.On(dev), name, grid, &forwardParameters{
+		x: x.Addr(), w: w.Addr(), eps: eps, y: y.Addr(), rstd: rstd.Addr(), rows: int32(rows), d: int32(d),
+	})
 }
 
 // backwardPTX leaves dw alone if it is nil. dw is first, as dx may take the place of dy.
@@ -38,12 +67,13 @@ func backwardPTX(dev driver.Launcher, dy, x, w, rstd, dx, dw driver.F32, rows, d
 	if !dw.IsNil() && rows > 0 {
 		parts, columns := ptx.Blocks(rows, partRows), ptx.Blocks(d, 128)
 		partial := q.Scratch(0, 4*parts*d)
-		q.Launch(family, "norm_weight_partial", ptx.Grid2(columns, parts, 128), q.Args().
-			Addr(dy.Addr()).Addr(x.Addr()).Addr(rstd.Addr()).Addr(partial).I32(int32(rows)).I32(int32(d)))
-		q.Launch(family, "norm_weight_sum", ptx.Grid(columns, 128), q.Args().
-			Addr(partial).Addr(dw.Addr()).I32(int32(parts)).I32(int32(d)))
+		partials.Launch(q, "norm_weight_partial", ptx.Grid2(columns, parts, 128), &partialParameters{
+			dy: dy.Addr(), x: x.Addr(), rstd: rstd.Addr(), partial: partial, rows: int32(rows), d: int32(d),
+		})
+		sums.Launch(q, "norm_weight_sum", ptx.Grid(columns, 128), &sumParameters{partial: partial, dw: dw.Addr(), parts: int32(parts), d: int32(d)})
 	}
 	name, grid := rowKernel("norm_backward", rows, d)
-	q.Launch(family, name, grid, q.Args().Addr(dy.Addr()).Addr(x.Addr()).Addr(w.Addr()).Addr(rstd.Addr()).Addr(dx.Addr()).
-		I32(int32(rows)).I32(int32(d)))
+	backwards.Launch(q, name, grid, &backwardParameters{
+		dy: dy.Addr(), x: x.Addr(), w: w.Addr(), rstd: rstd.Addr(), dx: dx.Addr(), rows: int32(rows), d: int32(d),
+	})
 }

@@ -10,19 +10,48 @@ package ptx
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"dataflex.dev/dataflex/driver"
 )
 
-// Family is the PTX of one folder of kernels.
+// Family is the text of one PTX file: some entries, and what is declared of their
+// parameters.
 type Family struct {
-	name string
-	text string
+	name, text string
+	declared   []declaration
 }
 
 // New names a family's PTX, which it embeds.
-func New(name, text string) *Family { return &Family{name, text} }
+func New(name, text string) *Family {
+	f := &Family{name: name, text: text}
+	mu.Lock()
+	defer mu.Unlock()
+	families = append(families, f)
+	return f
+}
+
+// Families are all there are in this binary, in the order of their packages.
+func Families() []*Family {
+	mu.Lock()
+	defer mu.Unlock()
+	return slices.Clone(families)
+}
+
+// Name is what errors call the family.
+func (f *Family) Name() string { return f.name }
+
+// Text is its PTX.
+func (f *Family) Text() string { return f.text }
+
+// Replace puts other text in the family's place, for tests that plant bugs; undo puts the
+// first one back. Devices that have loaded the family keep what they have.
+func (f *Family) Replace(text string) (undo func()) {
+	whole := f.text
+	f.text = text
+	return func() { f.text = whole }
+}
 
 // Error is what a device answered to a launch.
 type Error struct {
@@ -51,7 +80,7 @@ type Queue struct {
 	scratch    [maxScratch]driver.Memory
 	uploads    []upload
 	constants  []constant
-	tensorMaps map[tensorKey]*driver.EncodedTensorMap
+	tensorMaps map[tensorKey]driver.EncodedTensorMap
 }
 
 type kernel struct {
@@ -60,8 +89,9 @@ type kernel struct {
 }
 
 var (
-	mu     sync.Mutex
-	queues = map[driver.Launcher]*Queue{}
+	mu       sync.Mutex
+	queues   = map[driver.Launcher]*Queue{}
+	families []*Family
 )
 
 // On returns the device's queue.
@@ -70,7 +100,7 @@ func On(dev driver.Launcher) *Queue {
 	defer mu.Unlock()
 	q := queues[dev]
 	if q == nil {
-		q = &Queue{dev: dev, functions: map[kernel]driver.Function{}, modules: map[*Family]driver.Module{}, tensorMaps: map[tensorKey]*driver.EncodedTensorMap{}}
+		q = &Queue{dev: dev, functions: map[kernel]driver.Function{}, modules: map[*Family]driver.Module{}, tensorMaps: map[tensorKey]driver.EncodedTensorMap{}}
 		queues[dev] = q
 	}
 	return q
@@ -81,17 +111,6 @@ func Forget(dev driver.Launcher) {
 	mu.Lock()
 	defer mu.Unlock()
 	delete(queues, dev)
-}
-
-// Args is an empty argument list, valid until the next call.
-func (q *Queue) Args() *driver.Args { return q.args.Reset() }
-
-// Launch queues one kernel; a grid without blocks is nothing to do.
-func (q *Queue) Launch(f *Family, name string, c driver.Config, args *driver.Args) {
-	if c.Grid.X == 0 {
-		return
-	}
-	must(name, q.dev.Launch(q.function(f, name), c, args))
 }
 
 // Grid is a launch of x blocks of threads without dynamic shared memory.
@@ -110,10 +129,14 @@ func Grid2(x, y, threads int) driver.Config {
 // Blocks is n/size rounded up.
 func Blocks(n, size int) int { return (n + size - 1) / size }
 
-func (q *Queue) function(f *Family, name string) driver.Function {
+// function finds an entry, which takes parameters laid out like that.
+func (q *Queue) function(f *Family, name string, l *Layout) driver.Function {
 	k := kernel{f, name}
 	if fn := q.functions[k]; fn != nil {
 		return fn
+	}
+	if f.Layout(name) != l {
+		panic(fmt.Sprintf("ptx: %s is launched with a %s, which is not what was declared", name, l.Type))
 	}
 	m := q.modules[f]
 	if m == nil {

@@ -20,7 +20,7 @@ func TestTensorMapsAreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *a != want || *b == want {
+	if a != want || b == want {
 		t.Error("not the map that was asked for")
 	}
 	if n := testing.AllocsPerRun(100, func() {
@@ -33,7 +33,7 @@ func TestTensorMapsAreKept(t *testing.T) {
 	for i := range 5000 { // more than are kept
 		q.Tiles(x.Addr(), i+1, 64, 64, 8)
 	}
-	if *a != want || *q.Tiles(x.Addr(), 32, 64, 64, 32) != want {
+	if a != want || q.Tiles(x.Addr(), 32, 64, 64, 32) != want {
 		t.Error("a map changed")
 	}
 	optest.Panics(t, "ptx: a tensor map: sim: tensor map: address "+fmt.Sprintf("%#x", x.Addr()+8)+" is not 16-byte aligned", func() { q.Tiles(x.Addr()+8, 1, 64, 64, 8) })

@@ -14,6 +14,37 @@ var sm80 string
 
 var family = ptx.New("reduce", sm80)
 
+// Parameters of the kernels of reduce.cu.
+type (
+	inPlace struct { // reduce_fill, reduce_scale
+		x uintptr
+		n uint64
+		a float32
+	}
+	axpyParameters struct {
+		dst, x uintptr
+		n      uint64
+		a      float32
+	}
+	fold struct { // reduce_sum_squares_partial, reduce_finite
+		x   uintptr
+		n   uint64
+		out uintptr
+	}
+	sumParameters struct {
+		partial uintptr
+		n       int32
+		sum     uintptr
+	}
+)
+
+var (
+	inPlaces = ptx.Declare[inPlace](family, "reduce_fill", "reduce_scale")
+	axpys    = ptx.Declare[axpyParameters](family, "reduce_axpy")
+	folds    = ptx.Declare[fold](family, "reduce_sum_squares_partial", "reduce_finite")
+	partials = ptx.Declare[sumParameters](family, "reduce_sum_partials")
+)
+
 // elementwise is the launch of a kernel whose threads own four elements.
 func elementwise(n int) driver.Config { return ptx.Grid(ptx.Blocks(n, 1024), 256) }
 
@@ -33,8 +64,8 @@ func sumsOfSquaresPTX(dev driver.Launcher, x []driver.F32) []float64 {
 	first := partial + uintptr(8*blocks)
 	for i, v := range x {
 		n := ptx.Blocks(v.Len(), sumBlock)
-		q.Launch(family, "reduce_sum_squares_partial", ptx.Grid(n, 256), q.Args().Addr(v.Addr()).U64(uint64(v.Len())).Addr(partial))
-		q.Launch(family, "reduce_sum_partials", ptx.Grid(1, 256), q.Args().Addr(partial).I32(int32(n)).Addr(first+uintptr(8*i)))
+		folds.Launch(q, "reduce_sum_squares_partial", ptx.Grid(n, 256), &fold{v.Addr(), uint64(v.Len()), partial})
+		partials.Launch(q, "reduce_sum_partials", ptx.Grid(1, 256), &sumParameters{partial, int32(n), first + uintptr(8*i)})
 	}
 	host := make([]byte, 8*len(x))
 	q.Read(host, first)
@@ -48,24 +79,21 @@ func finitePTX(dev driver.Launcher, x driver.F32) bool {
 	n := x.Len()
 	q := ptx.On(dev)
 	bad := q.Scratch(0, 4)
-	q.Launch(family, "reduce_fill", elementwise(1), q.Args().Addr(bad).U64(1).F32(0))
-	q.Launch(family, "reduce_finite", ptx.Grid(ptx.Blocks(n, sumBlock), 256), q.Args().Addr(x.Addr()).U64(uint64(n)).Addr(bad))
+	inPlaces.Launch(q, "reduce_fill", elementwise(1), &inPlace{x: bad, n: 1, a: 0})
+	folds.Launch(q, "reduce_finite", ptx.Grid(ptx.Blocks(n, sumBlock), 256), &fold{x.Addr(), uint64(n), bad})
 	var b [4]byte
 	q.Read(b[:], bad)
 	return b == [4]byte{}
 }
 
 func axpyPTX(dev driver.Launcher, a float32, x, dst driver.F32) {
-	q := ptx.On(dev)
-	q.Launch(family, "reduce_axpy", elementwise(x.Len()), q.Args().Addr(dst.Addr()).Addr(x.Addr()).U64(uint64(x.Len())).F32(a))
+	axpys.Launch(ptx.On(dev), "reduce_axpy", elementwise(x.Len()), &axpyParameters{dst.Addr(), x.Addr(), uint64(x.Len()), a})
 }
 
 func scalePTX(dev driver.Launcher, a float32, x driver.F32) {
-	q := ptx.On(dev)
-	q.Launch(family, "reduce_scale", elementwise(x.Len()), q.Args().Addr(x.Addr()).U64(uint64(x.Len())).F32(a))
+	inPlaces.Launch(ptx.On(dev), "reduce_scale", elementwise(x.Len()), &inPlace{x.Addr(), uint64(x.Len()), a})
 }
 
 func fillPTX(dev driver.Launcher, a float32, x driver.F32) {
-	q := ptx.On(dev)
-	q.Launch(family, "reduce_fill", elementwise(x.Len()), q.Args().Addr(x.Addr()).U64(uint64(x.Len())).F32(a))
+	inPlaces.Launch(ptx.On(dev), "reduce_fill", elementwise(x.Len()), &inPlace{x.Addr(), uint64(x.Len()), a})
 }

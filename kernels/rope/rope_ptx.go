@@ -12,17 +12,23 @@ var sm80 string
 
 var family = ptx.New("rope", sm80)
 
+type parameters struct {
+	x, pos, cosine, sine              uintptr
+	heads, headDim, half, interleaved int32
+	sign                              float32
+}
+
+var kernels = ptx.Declare[parameters](family, "rope_apply")
+
 func applyPTX(dev driver.Launcher, x driver.F32, pos []int32, a angles, table *Table, heads, headDim int, inverse bool) {
 	q := ptx.On(dev)
-	sign, interleaved := float32(1), int32(0)
+	sign := float32(1)
 	if inverse {
 		sign = -1
 	}
-	if table.Interleaved {
-		interleaved = 1
-	}
 	grid := driver.Config{Grid: driver.Dim{X: len(pos)}, Block: driver.Dim{X: 32, Y: 8}}
-	q.Launch(family, "rope_apply", grid, q.Args().Addr(x.Addr()).
-		Addr(ptx.Upload(q, pos)).Addr(ptx.Constant(q, a.cos)).Addr(ptx.Constant(q, a.sin)).
-		I32(int32(heads)).I32(int32(headDim)).I32(int32(table.dim/2)).I32(interleaved).F32(sign))
+	kernels.Launch(q, "rope_apply", grid, &parameters{
+		x: x.Addr(), pos: ptx.Upload(q, pos), cosine: ptx.Constant(q, a.cos), sine: ptx.Constant(q, a.sin),
+		heads: int32(heads), headDim: int32(headDim), half: int32(table.dim / 2), interleaved: ptx.Flag(table.Interleaved), sign: sign,
+	})
 }

@@ -2,7 +2,6 @@ package router
 
 import (
 	_ "embed"
-	"encoding/binary"
 	"unsafe"
 
 	"dataflex.dev/dataflex/driver"
@@ -17,6 +16,55 @@ var family = ptx.New("router", sm80)
 // rowThreads is the block of the kernels that move rows.
 const rowThreads = 128
 
+// sizes end struct gate and struct gate_gradient of router.cu.
+type sizes struct{ tokens, experts, topK, normalize int32 }
+
+// Parameters of the kernels of router.cu.
+type (
+	gateArguments struct {
+		logits, probs, choice, weight uintptr
+		sizes
+	}
+	gateGradient struct {
+		probs, choice, weight, dweight, balance, dlogits uintptr
+		sizes
+	}
+	dispatchParameters struct {
+		out, x, from uintptr
+		d            int32
+	}
+	combineParameters struct {
+		out, y, slot, weight uintptr
+		topK, d              int32
+	}
+	combineGradient struct {
+		dy, dweight, dout, y, slot, weight uintptr
+		topK, d                            int32
+	}
+	scaleParameters struct {
+		out, x, gate uintptr
+		d            int32
+	}
+	scaleGradient struct {
+		dx, dgate, dout, x, gate uintptr
+		d                        int32
+	}
+)
+
+var (
+	gates            = ptx.Declare[ptx.One[gateArguments]](family, "router_forward")
+	gateGradients    = ptx.Declare[ptx.One[gateGradient]](family, "router_backward")
+	dispatches       = ptx.Declare[dispatchParameters](family, "router_dispatch")
+	combines         = ptx.Declare[combineParameters](family, "router_combine")
+	combineGradients = ptx.Declare[combineGradient](family, "router_combine_backward")
+	scales           = ptx.Declare[scaleParameters](family, "router_gate")
+	scaleGradients   = ptx.Declare[scaleGradient](family, "router_gate_backward")
+)
+
+func (p Params) sizes() sizes {
+	return sizes{int32(p.Tokens), int32(p.Experts), int32(p.TopK), ptx.Flag(p.Normalize)}
+}
+
 // forwardPTX waits for the choices: the host plans by them.
 func forwardPTX(dev driver.Launcher, p Params, logits, probs driver.F32, choice []int32, weight driver.F32) {
 	if len(choice) == 0 {
@@ -24,8 +72,9 @@ func forwardPTX(dev driver.Launcher, p Params, logits, probs driver.F32, choice 
 	}
 	q := ptx.On(dev)
 	chosen := q.Scratch(0, 4*len(choice))
-	q.Launch(family, "router_forward", ptx.Grid(ptx.Blocks(p.Tokens, 8), 256),
-		q.Args().Bytes(p.pack(logits.Addr(), probs.Addr(), chosen, weight.Addr()), 8))
+	gates.Launch(q, "router_forward", ptx.Grid(ptx.Blocks(p.Tokens, 8), 256), &ptx.One[gateArguments]{P: gateArguments{
+		logits: logits.Addr(), probs: probs.Addr(), choice: chosen, weight: weight.Addr(), sizes: p.sizes(),
+	}})
 	q.Read(unsafe.Slice((*byte)(unsafe.Pointer(&choice[0])), 4*len(choice)), chosen)
 }
 
@@ -35,56 +84,43 @@ func backwardPTX(dev driver.Launcher, p Params, probs driver.F32, choice []int32
 	if balance != nil {
 		slope = ptx.Upload(q, balance)
 	}
-	chosen := ptx.Upload(q, choice)
-	q.Launch(family, "router_backward", ptx.Grid(ptx.Blocks(p.Tokens, 8), 256),
-		q.Args().Bytes(p.pack(probs.Addr(), chosen, weight.Addr(), dweight.Addr(), slope, dlogits.Addr()), 8))
-}
-
-// pack is struct gate or gate_gradient of router.cu.
-func (p Params) pack(addresses ...uintptr) []byte {
-	b := make([]byte, 0, 64)
-	for _, a := range addresses {
-		b = binary.LittleEndian.AppendUint64(b, uint64(a))
-	}
-	normalize := 0
-	if p.Normalize {
-		normalize = 1
-	}
-	for _, v := range [...]int{p.Tokens, p.Experts, p.TopK, normalize} {
-		b = binary.LittleEndian.AppendUint32(b, uint32(v))
-	}
-	return b
+	gateGradients.Launch(q, "router_backward", ptx.Grid(ptx.Blocks(p.Tokens, 8), 256), &ptx.One[gateGradient]{P: gateGradient{
+		probs: probs.Addr(), choice: ptx.Upload(q, choice), weight: weight.Addr(), dweight: dweight.Addr(), balance: slope,
+		dlogits: dlogits.Addr(), sizes: p.sizes(),
+	}})
 }
 
 func dispatchPTX(dev driver.Launcher, plan Plan, x, out driver.F32, d int) {
 	q := ptx.On(dev)
-	from := ptx.Upload(q, plan.Token)
-	q.Launch(family, "router_dispatch", ptx.Grid(len(plan.Token), rowThreads),
-		q.Args().Addr(out.Addr()).Addr(x.Addr()).Addr(from).I32(int32(d)))
+	dispatches.Launch(q, "router_dispatch", ptx.Grid(len(plan.Token), rowThreads), &dispatchParameters{
+		out: out.Addr(), x: x.Addr(), from: ptx.Upload(q, plan.Token), d: int32(d),
+	})
 }
 
 // combinePTX sums a token's rows, all of weight 1 where weight is nil.
 func combinePTX(dev driver.Launcher, plan Plan, y, weight, out driver.F32, d int) {
 	q := ptx.On(dev)
-	slot := ptx.Upload(q, plan.Slot)
-	q.Launch(family, "router_combine", ptx.Grid(len(plan.Slot)/plan.TopK, rowThreads),
-		q.Args().Addr(out.Addr()).Addr(y.Addr()).Addr(slot).Addr(weight.Addr()).I32(int32(plan.TopK)).I32(int32(d)))
+	combines.Launch(q, "router_combine", ptx.Grid(len(plan.Slot)/plan.TopK, rowThreads), &combineParameters{
+		out: out.Addr(), y: y.Addr(), slot: ptx.Upload(q, plan.Slot), weight: weight.Addr(), topK: int32(plan.TopK), d: int32(d),
+	})
 }
 
 func combineBackwardPTX(dev driver.Launcher, plan Plan, dout, y, weight, dy, dweight driver.F32, d int) {
 	q := ptx.On(dev)
-	slot := ptx.Upload(q, plan.Slot)
-	q.Launch(family, "router_combine_backward", ptx.Grid(len(plan.Slot), rowThreads), q.Args().Addr(dy.Addr()).Addr(dweight.Addr()).
-		Addr(dout.Addr()).Addr(y.Addr()).Addr(slot).Addr(weight.Addr()).I32(int32(plan.TopK)).I32(int32(d)))
+	combineGradients.Launch(q, "router_combine_backward", ptx.Grid(len(plan.Slot), rowThreads), &combineGradient{
+		dy: dy.Addr(), dweight: dweight.Addr(), dout: dout.Addr(), y: y.Addr(), slot: ptx.Upload(q, plan.Slot), weight: weight.Addr(),
+		topK: int32(plan.TopK), d: int32(d),
+	})
 }
 
 func gatePTX(dev driver.Launcher, x, gate, out driver.F32, d int) {
-	q := ptx.On(dev)
-	q.Launch(family, "router_gate", ptx.Grid(gate.Len(), rowThreads), q.Args().Addr(out.Addr()).Addr(x.Addr()).Addr(gate.Addr()).I32(int32(d)))
+	scales.Launch(ptx.On(dev), "router_gate", ptx.Grid(gate.Len(), rowThreads), &scaleParameters{
+		out: out.Addr(), x: x.Addr(), gate: gate.Addr(), d: int32(d),
+	})
 }
 
 func gateBackwardPTX(dev driver.Launcher, dout, x, gate, dx, dgate driver.F32, d int) {
-	q := ptx.On(dev)
-	q.Launch(family, "router_gate_backward", ptx.Grid(gate.Len(), rowThreads),
-		q.Args().Addr(dx.Addr()).Addr(dgate.Addr()).Addr(dout.Addr()).Addr(x.Addr()).Addr(gate.Addr()).I32(int32(d)))
+	scaleGradients.Launch(ptx.On(dev), "router_gate_backward", ptx.Grid(gate.Len(), rowThreads), &scaleGradient{
+		dx: dx.Addr(), dgate: dgate.Addr(), dout: dout.Addr(), x: x.Addr(), gate: gate.Addr(), d: int32(d),
+	})
 }

@@ -14,14 +14,31 @@ var family = ptx.New("swiglu", sm80)
 
 var suffix = [...]string{SiLU: "_silu", GELUTanh: "_gelu"}
 
+// Parameters of the kernels of swiglu.cu.
+type (
+	forwardParameters struct {
+		gate, up, out uintptr
+		n             uint64
+	}
+	backwardParameters struct {
+		dout, gate, up, dgate, dup uintptr
+		n                          uint64
+	}
+)
+
+var (
+	forwards  = ptx.Declare[forwardParameters](family, "swiglu_forward_*")
+	backwards = ptx.Declare[backwardParameters](family, "swiglu_backward_*")
+)
+
 func forwardPTX(dev driver.Launcher, act Activation, gate, up, out driver.F32) {
-	q := ptx.On(dev)
-	q.Launch(family, "swiglu_forward"+suffix[act], ptx.Grid(ptx.Blocks(gate.Len(), 1024), 256),
-		q.Args().Addr(gate.Addr()).Addr(up.Addr()).Addr(out.Addr()).U64(uint64(gate.Len())))
+	forwards.Launch(ptx.On(dev), "swiglu_forward"+suffix[act], ptx.Grid(ptx.Blocks(gate.Len(), 1024), 256), &forwardParameters{
+		gate: gate.Addr(), up: up.Addr(), out: out.Addr(), n: uint64(gate.Len()),
+	})
 }
 
 func backwardPTX(dev driver.Launcher, act Activation, dout, gate, up, dgate, dup driver.F32) {
-	q := ptx.On(dev)
-	q.Launch(family, "swiglu_backward"+suffix[act], ptx.Grid(ptx.Blocks(gate.Len(), 1024), 256),
-		q.Args().Addr(dout.Addr()).Addr(gate.Addr()).Addr(up.Addr()).Addr(dgate.Addr()).Addr(dup.Addr()).U64(uint64(gate.Len())))
+	backwards.Launch(ptx.On(dev), "swiglu_backward"+suffix[act], ptx.Grid(ptx.Blocks(gate.Len(), 1024), 256), &backwardParameters{
+		dout: dout.Addr(), gate: gate.Addr(), up: up.Addr(), dgate: dgate.Addr(), dup: dup.Addr(), n: uint64(gate.Len()),
+	})
 }

@@ -2,7 +2,6 @@ package topk
 
 import (
 	_ "embed"
-	"encoding/binary"
 	"math"
 	"unsafe"
 
@@ -14,6 +13,14 @@ import (
 var sm80 string
 
 var family = ptx.New("topk", sm80)
+
+// rowBlock is struct row_block of topk.cu.
+type rowBlock struct {
+	x, bound, value, column, count uintptr
+	ld, columns, k                 int32
+}
+
+var kernels = ptx.Declare[ptx.One[rowBlock]](family, "topk_smallest")
 
 // maxColumns is as many as a block of topk.cu takes.
 const maxColumns = 8192
@@ -59,17 +66,11 @@ func (b *Best) merge(i int, values []float32, places []int32, first int) {
 func (b *Best) smallest(dev driver.Launcher, x uintptr, rows, ld, n int) (values []float32, places, counts []int32) {
 	q, k := ptx.On(dev), min(b.k, n)
 	value, column, count := q.Scratch(valueSlot, 4*rows*k), q.Scratch(columnSlot, 4*rows*k), q.Scratch(countSlot, 4*rows)
-	bound := ptx.Upload(q, b.bounds(rows))
-	p := make([]byte, 0, 56) // struct row_block of topk.cu
-	for _, a := range [...]uintptr{x, bound, value, column, count} {
-		p = binary.LittleEndian.AppendUint64(p, uint64(a))
-	}
-	for _, v := range [...]int{ld, n, k, 0} {
-		p = binary.LittleEndian.AppendUint32(p, uint32(v))
-	}
 	c := ptx.Grid(rows, 256)
 	c.Shared = 4 * n
-	q.Launch(family, "topk_smallest", c, q.Args().Bytes(p, 8))
+	kernels.Launch(q, "topk_smallest", c, &ptx.One[rowBlock]{P: rowBlock{
+		x: x, bound: ptx.Upload(q, b.bounds(rows)), value: value, column: column, count: count, ld: int32(ld), columns: int32(n), k: int32(k),
+	}})
 
 	values, places, counts = make([]float32, rows*k), make([]int32, rows*k), make([]int32, rows)
 	q.Read(raw(counts), count)

@@ -2,8 +2,6 @@ package xent
 
 import (
 	_ "embed"
-	"encoding/binary"
-	"math"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gemm"
@@ -19,6 +17,43 @@ var bf16SM90a string
 var (
 	bf16Family   = ptx.New("xent, bf16", bf16SM80)
 	hopperFamily = ptx.New("xent, bf16 for Hopper", bf16SM90a)
+)
+
+// Parameters of the kernels of bf16.cu and bf16.sm90a.cu; headArguments are struct head of
+// bf16.cuh, the others are named there as here.
+type (
+	headArguments struct {
+		e, stats, hit, target                  uintptr
+		rows, hidden, vocab, ld, rowLD, smooth int32
+		scale, softCap                         float32
+	}
+	operands          struct{ h, w uintptr }
+	tiles80Parameters struct {
+		x operands
+		p headArguments
+	}
+	tiles90Parameters struct {
+		h, w driver.EncodedTensorMap
+		p    headArguments
+	}
+	reduction struct {
+		stats, hit, row, weight, loss, out uintptr
+		rows, vocab, tiles, rowLD          int32
+		scale, smoothing, softCap          float32
+	}
+	gradient struct {
+		e, stats, row, target         uintptr
+		rows, vocab, ld, rowLD, width int32
+		softCap                       float32
+	}
+)
+
+var (
+	gathers    = ptx.Declare[copyParameters](bf16Family, "xent_bf16_gather")
+	tiles80    = ptx.Declare[tiles80Parameters](bf16Family, "xent_bf16_logits", "xent_bf16_logits_capped")
+	tiles90    = ptx.Declare[tiles90Parameters](hopperFamily, "xent_bf16_logits_256*")
+	reductions = ptx.Declare[ptx.One[reduction]](bf16Family, "xent_bf16_losses")
+	gradients  = ptx.Declare[ptx.One[gradient]](bf16Family, "xent_bf16_gradient*")
 )
 
 // Scratch buffers beside gradientSlot; gemm has its own.
@@ -45,7 +80,7 @@ func (p Params) bf16Rows() int { return max(deviceExponentials/p.Vocab&^127, 128
 func runBF16PTX(dev driver.Launcher, p Params, h, w driver.Slice[driver.BF16], targets []int32, weight, loss, dh, dw driver.F32) {
 	q := ptx.On(dev)
 	for _, x := range []driver.F32{loss, dh} {
-		q.Launch(family, "xent_clear", elementwise(x.Len()), q.Args().Addr(x.Addr()).U64(uint64(x.Len())))
+		clears.Launch(q, "xent_clear", elementwise(x.Len()), &clearParameters{x.Addr(), uint64(x.Len())})
 	}
 	rows, hits := labelled(targets)
 	for lo := 0; lo < len(rows); lo += p.bf16Rows() {
@@ -110,8 +145,7 @@ func half(q *ptx.Queue, slot, n int) driver.Slice[driver.BF16] {
 }
 
 func (b *block) gather(h driver.Slice[driver.BF16]) {
-	b.q.Launch(bf16Family, "xent_bf16_gather", ptx.Grid(b.rows, 128),
-		b.q.Args().Addr(b.h.Addr()).Addr(h.Addr()).Addr(b.row).I32(int32(b.Hidden/8)))
+	gathers.Launch(b.q, "xent_bf16_gather", ptx.Grid(b.rows, 128), &copyParameters{b.h.Addr(), h.Addr(), b.row, int32(b.Hidden / 8)})
 }
 
 // variant names a kernel with or without the cap.
@@ -128,73 +162,43 @@ func (b *block) logits(w driver.Slice[driver.BF16], keep bool) {
 	if keep {
 		b.e = half(b.q, exponentialSlot, b.rows*b.ld)
 	}
-	smooth := 0
-	if b.Smoothing > 0 {
-		smooth = 1
+	p := headArguments{
+		e: b.e.Addr(), stats: b.stats, hit: b.hit, target: b.target, rows: int32(b.rows), hidden: int32(b.Hidden), vocab: int32(b.Vocab),
+		ld: int32(b.ld), rowLD: int32(b.rowLD), smooth: ptx.Flag(b.Smoothing > 0), scale: b.scale(), softCap: b.SoftCap,
 	}
-	p := structure{}.addr(b.e.Addr(), b.stats, b.hit, b.target).
-		ints(b.rows, b.Hidden, b.Vocab, b.ld, b.rowLD, smooth).floats(b.scale(), b.SoftCap)
 	down := ptx.Blocks(b.rows, 128)
 	if b.tile == sm80Tile {
-		x := structure{}.addr(b.h.Addr(), w.Addr())
-		b.q.Launch(bf16Family, b.variant("xent_bf16_logits"), ptx.Grid2(down, b.tiles, 256), b.q.Args().Bytes(x, 8).Bytes(p.padded(), 8))
+		x := operands{b.h.Addr(), w.Addr()}
+		tiles80.Launch(b.q, b.variant("xent_bf16_logits"), ptx.Grid2(down, b.tiles, 256), &tiles80Parameters{x, p})
 		return
 	}
 	h := b.q.Tiles(b.h.Addr(), b.rows, b.Hidden, b.Hidden, 128)
 	c := ptx.Grid(min(b.dev.Attributes().Units, down*b.tiles), 384)
 	c.Shared = sm90aShared
-	b.q.Launch(hopperFamily, b.variant("xent_bf16_logits_256"), c,
-		b.q.Args().TensorMap(h).TensorMap(b.q.Tiles(w.Addr(), b.Vocab, b.Hidden, b.Hidden, sm90aTile)).Bytes(p.padded(), 8))
+	tiles90.Launch(b.q, b.variant("xent_bf16_logits_256"), c, &tiles90Parameters{
+		h: h, w: b.q.Tiles(w.Addr(), b.Vocab, b.Hidden, b.Hidden, sm90aTile), p: p,
+	})
 }
 
 func (b *block) losses(weight, loss driver.F32) {
-	p := structure{}.addr(b.stats, b.hit, b.row, weight.Addr(), loss.Addr(), b.constants).
-		ints(b.rows, b.Vocab, b.tiles, b.rowLD).floats(b.scale(), b.Smoothing, b.SoftCap)
-	b.q.Launch(bf16Family, "xent_bf16_losses", ptx.Grid(ptx.Blocks(b.rows, 32), 1024), b.q.Args().Bytes(p.padded(), 8))
+	reductions.Launch(b.q, "xent_bf16_losses", ptx.Grid(ptx.Blocks(b.rows, 32), 1024), &ptx.One[reduction]{P: reduction{
+		stats: b.stats, hit: b.hit, row: b.row, weight: weight.Addr(), loss: loss.Addr(), out: b.constants,
+		rows: int32(b.rows), vocab: int32(b.Vocab), tiles: int32(b.tiles), rowLD: int32(b.rowLD),
+		scale: b.scale(), smoothing: b.Smoothing, softCap: b.SoftCap,
+	}})
 }
 
 // gradients turns the exponentials into dz, and those into dh and dw.
 func (b *block) gradients(w driver.Slice[driver.BF16], dh, dw driver.F32) {
 	q, n, hid := b.q, b.rows, b.Hidden
-	p := structure{}.addr(b.e.Addr(), b.stats, b.constants, b.target).
-		ints(n, b.Vocab, b.ld, b.rowLD, b.tile).floats(b.SoftCap)
-	q.Launch(bf16Family, b.variant("xent_bf16_gradient"), ptx.Grid2(ptx.Blocks(n, 16), ptx.Blocks(b.ld, 512), 256), q.Args().Bytes(p.padded(), 8))
+	gradients.Launch(q, b.variant("xent_bf16_gradient"), ptx.Grid2(ptx.Blocks(n, 16), ptx.Blocks(b.ld, 512), 256), &ptx.One[gradient]{P: gradient{
+		e: b.e.Addr(), stats: b.stats, row: b.constants, target: b.target, rows: int32(n), vocab: int32(b.Vocab), ld: int32(b.ld),
+		rowLD: int32(b.rowLD), width: int32(b.tile), softCap: b.SoftCap,
+	}})
 	d := q.Floats(gradientSlot, n*hid)
 	gemm.RunBF16(b.dev, gemm.NN, n, hid, b.Vocab, 1, b.e, b.ld, w, hid, 0, d, hid)
-	q.Launch(family, "xent_scatter", ptx.Grid(n, 128), q.Args().Addr(dh.Addr()).Addr(d.Addr()).Addr(b.row).I32(int32(hid)))
+	copies.Launch(q, "xent_scatter", ptx.Grid(n, 128), &copyParameters{dh.Addr(), d.Addr(), b.row, int32(hid)})
 	if !dw.IsNil() {
 		gemm.RunBF16(b.dev, gemm.TN, b.Vocab, hid, n, 1, b.e, b.ld, b.h, hid, 1, dw, hid)
 	}
-}
-
-// structure packs a parameter of a kernel: addresses first, as they are 8 bytes each.
-type structure []byte
-
-func (s structure) addr(v ...uintptr) structure {
-	for _, x := range v {
-		s = binary.LittleEndian.AppendUint64(s, uint64(x))
-	}
-	return s
-}
-
-func (s structure) ints(v ...int) structure {
-	for _, x := range v {
-		s = binary.LittleEndian.AppendUint32(s, uint32(x))
-	}
-	return s
-}
-
-func (s structure) floats(v ...float32) structure {
-	for _, x := range v {
-		s = binary.LittleEndian.AppendUint32(s, math.Float32bits(x))
-	}
-	return s
-}
-
-// padded is s as long as the compiler makes it.
-func (s structure) padded() structure {
-	if len(s)%8 != 0 {
-		return s.ints(0)
-	}
-	return s
 }

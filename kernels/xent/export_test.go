@@ -1,10 +1,6 @@
 package xent
 
-import (
-	"testing"
-
-	"dataflex.dev/dataflex/kernels/ptx"
-)
+import "testing"
 
 // SmallBlocks has every block hold 128 rows while t runs.
 func SmallBlocks(t *testing.T) {
@@ -15,11 +11,9 @@ func SmallBlocks(t *testing.T) {
 
 // Mutate has t run the bf16 kernels of that capability with their PTX edited.
 func Mutate(t *testing.T, capability int, edit func(string) string) {
-	family, text := &bf16Family, bf16SM80
+	family := bf16Family
 	if capability == 90 {
-		family, text = &hopperFamily, bf16SM90a
+		family = hopperFamily
 	}
-	whole := *family
-	*family = ptx.New("mutant", edit(text))
-	t.Cleanup(func() { *family = whole })
+	t.Cleanup(family.Replace(edit(family.Text())))
 }

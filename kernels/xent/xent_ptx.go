@@ -2,8 +2,6 @@ package xent
 
 import (
 	_ "embed"
-	"encoding/binary"
-	"math"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gemm"
@@ -14,6 +12,36 @@ import (
 var sm80 string
 
 var family = ptx.New("xent", sm80)
+
+// Parameters of the kernels of xent.cu; rowArguments are struct rows.
+type (
+	rowArguments struct {
+		z, row, target, weight, loss uintptr
+		ld                           int64
+		vocab, gradient              int32
+		scale, smoothing, softCap    float32
+	}
+	copyParameters struct {
+		dst, src, row uintptr
+		d             int32
+	}
+	clearParameters struct {
+		x uintptr
+		n uint64
+	}
+	capParameters struct {
+		z       uintptr
+		n       uint64
+		softCap float32
+	}
+)
+
+var (
+	rowKernels = ptx.Declare[ptx.One[rowArguments]](family, "xent_rows", "xent_rows_capped")
+	copies     = ptx.Declare[copyParameters](family, "xent_gather", "xent_scatter")
+	clears     = ptx.Declare[clearParameters](family, "xent_clear")
+	caps       = ptx.Declare[capParameters](family, "xent_cap")
+)
 
 // Scratch buffers; gemm has its own.
 const (
@@ -33,7 +61,7 @@ func elementwise(n int) driver.Config { return ptx.Grid(ptx.Blocks(n, 1024), 256
 func runPTX(dev driver.Launcher, p Params, h, w driver.F32, targets []int32, weight, loss, dh, dw driver.F32) {
 	q := ptx.On(dev)
 	for _, x := range []driver.F32{loss, dh} {
-		q.Launch(family, "xent_clear", elementwise(x.Len()), q.Args().Addr(x.Addr()).U64(uint64(x.Len())))
+		clears.Launch(q, "xent_clear", elementwise(x.Len()), &clearParameters{x.Addr(), uint64(x.Len())})
 	}
 	rows, hits := labelled(targets)
 	for lo := 0; lo < len(rows); lo += p.deviceRows() {
@@ -48,38 +76,25 @@ func (p Params) blockPTX(dev driver.Launcher, q *ptx.Queue, rows, hits []int32, 
 	ld := (voc + 3) &^ 3 // rows of logits begin on 16 bytes
 	z, hs := q.Floats(logitSlot, n*ld), q.Floats(hiddenSlot, n*hid)
 	row, target := ptx.Upload(q, rows), ptx.Upload(q, hits)
-	q.Launch(family, "xent_gather", ptx.Grid(n, 128), q.Args().Addr(hs.Addr()).Addr(h.Addr()).Addr(row).I32(int32(hid)))
+	copies.Launch(q, "xent_gather", ptx.Grid(n, 128), &copyParameters{hs.Addr(), h.Addr(), row, int32(hid)})
 	gemm.Run(dev, gemm.NT, n, voc, hid, p.scale(), hs, hid, w, hid, 0, z, ld)
 	kernel := "xent_rows"
 	if p.SoftCap > 0 {
 		kernel += "_capped"
 	}
-	q.Launch(family, kernel, ptx.Grid(n, 256), p.rowArgs(q, z, ld, row, target, weight, loss, !dh.IsNil()))
+	rowKernels.Launch(q, kernel, ptx.Grid(n, 256), &ptx.One[rowArguments]{P: rowArguments{
+		z: z.Addr(), row: row, target: target, weight: weight.Addr(), loss: loss.Addr(), ld: int64(ld), vocab: int32(voc),
+		gradient: ptx.Flag(!dh.IsNil()), scale: p.scale(), smoothing: p.Smoothing, softCap: p.SoftCap,
+	}})
 	if dh.IsNil() {
 		return
 	}
 	d := q.Floats(gradientSlot, n*hid)
 	gemm.Run(dev, gemm.NN, n, hid, voc, 1, z, ld, w, hid, 0, d, hid)
-	q.Launch(family, "xent_scatter", ptx.Grid(n, 128), q.Args().Addr(dh.Addr()).Addr(d.Addr()).Addr(row).I32(int32(hid)))
+	copies.Launch(q, "xent_scatter", ptx.Grid(n, 128), &copyParameters{dh.Addr(), d.Addr(), row, int32(hid)})
 	if !dw.IsNil() {
 		gemm.Run(dev, gemm.TN, voc, hid, n, 1, z, ld, hs, hid, 1, dw, hid)
 	}
-}
-
-// rowArgs packs struct rows of xent.cu.
-func (p Params) rowArgs(q *ptx.Queue, z driver.F32, ld int, row, target uintptr, weight, loss driver.F32, gradient bool) *driver.Args {
-	var b [72]byte
-	for i, v := range [...]uint64{uint64(z.Addr()), uint64(row), uint64(target), uint64(weight.Addr()), uint64(loss.Addr()), uint64(ld)} {
-		binary.LittleEndian.PutUint64(b[8*i:], v)
-	}
-	binary.LittleEndian.PutUint32(b[48:], uint32(p.Vocab))
-	if gradient {
-		b[52] = 1
-	}
-	for i, v := range [...]float32{p.scale(), p.Smoothing, p.SoftCap} {
-		binary.LittleEndian.PutUint32(b[56+4*i:], math.Float32bits(v))
-	}
-	return q.Args().Bytes(b[:], 8)
 }
 
 func logitsPTX(dev driver.Launcher, p Params, h, w, z driver.F32) {
@@ -89,7 +104,6 @@ func logitsPTX(dev driver.Launcher, p Params, h, w, z driver.F32) {
 
 func (p Params) capPTX(dev driver.Launcher, z driver.F32) {
 	if p.SoftCap > 0 {
-		q := ptx.On(dev)
-		q.Launch(family, "xent_cap", elementwise(z.Len()), q.Args().Addr(z.Addr()).U64(uint64(z.Len())).F32(p.SoftCap))
+		caps.Launch(ptx.On(dev), "xent_cap", elementwise(z.Len()), &capParameters{z.Addr(), uint64(z.Len()), p.SoftCap})
 	}
 }

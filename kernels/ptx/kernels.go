@@ -1,0 +1,142 @@
+package ptx
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"dataflex.dev/dataflex/driver"
+)
+
+// Kernels are entries of a family that take the same parameters: the fields of the
+// struct P, in order. It is the only way in which a launch hands over parameters.
+//
+// A field is a pointer (uintptr: a device address, 0 for null), a uint64 or int64, a
+// uint32, int32 or float32, an array of those, a driver.EncodedTensorMap, or a struct of
+// such fields, which the kernel takes by value. Go and C lay such a struct out alike on
+// the 64-bit machines that devices are found in; kernels/build's tests hold every P
+// against what the PTX declares and reads.
+type Kernels[P any] struct {
+	family *Family
+	layout *Layout
+}
+
+// One is the parameters of a kernel that takes a single struct.
+type One[T any] struct{ P T }
+
+// Declare says that the entries of f with these names take a P. A name that ends in *
+// stands for all entries that begin so.
+func Declare[P any](f *Family, names ...string) Kernels[P] {
+	l := layoutOf(reflect.TypeFor[P]())
+	for _, n := range names {
+		f.declared = append(f.declared, declaration{n, l})
+	}
+	return Kernels[P]{f, l}
+}
+
+// Flag is b as kernels take it.
+func Flag(b bool) int32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Launch queues one kernel; a grid without blocks is nothing to do.
+func (k Kernels[P]) Launch(q *Queue, name string, c driver.Config, p *P) {
+	if c.Grid.X == 0 {
+		return
+	}
+	fn := q.function(k.family, name, k.layout)
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(p)), unsafe.Sizeof(*p))
+	q.args.Reset()
+	for _, f := range k.layout.Parameters {
+		q.args.Bytes(raw[f.Offset:f.Offset+f.Size], f.Align)
+	}
+	must(name, q.dev.Launch(fn, c, &q.args))
+}
+
+// Layout is how the fields of a parameter struct lie in a launch's packed bytes.
+type Layout struct {
+	Type       string
+	Parameters []Field // one a parameter
+	Values     []Field // the numbers and pointers they are made of; a tensor map is one
+}
+
+// Field is one value of a parameter struct.
+type Field struct {
+	Name                string
+	Offset, Size, Align int
+	Float               bool
+}
+
+// mapAlign is the alignment of a tensor map, which Go cannot declare.
+const mapAlign = 64
+
+func layoutOf(t reflect.Type) *Layout {
+	l := &Layout{Type: t.String()}
+	at := 0 // where the C ABI puts the next parameter
+	for f := range t.Fields() {
+		p := Field{Name: f.Name, Offset: int(f.Offset), Size: int(f.Type.Size()), Align: alignment(f.Type)}
+		if at = (at + p.Align - 1) / p.Align * p.Align; at != p.Offset {
+			panic(fmt.Sprintf("ptx: %s.%s lies at %d, a kernel takes it at %d", t, f.Name, p.Offset, at))
+		}
+		at += p.Size
+		l.Parameters = append(l.Parameters, p)
+		l.values(f.Name, p.Offset, f.Type)
+	}
+	return l
+}
+
+var tensorMap = reflect.TypeFor[driver.EncodedTensorMap]()
+
+func alignment(t reflect.Type) int {
+	if t == tensorMap {
+		return mapAlign
+	}
+	return t.Align()
+}
+
+// values lists the numbers of a field of type t.
+func (l *Layout) values(name string, offset int, t reflect.Type) {
+	switch k := t.Kind(); {
+	case t == tensorMap:
+		l.Values = append(l.Values, Field{Name: name, Offset: offset, Size: int(t.Size()), Align: mapAlign})
+	case k == reflect.Struct:
+		for f := range t.Fields() {
+			l.values(name+"."+f.Name, offset+int(f.Offset), f.Type)
+		}
+	case k == reflect.Array:
+		for i := range t.Len() {
+			l.values(fmt.Sprintf("%s[%d]", name, i), offset+i*int(t.Elem().Size()), t.Elem())
+		}
+	case slices.Contains([]reflect.Kind{reflect.Uintptr, reflect.Uint64, reflect.Int64, reflect.Uint32, reflect.Int32, reflect.Float32}, k):
+		l.Values = append(l.Values, Field{Name: name, Offset: offset, Size: int(t.Size()), Align: t.Align(), Float: k == reflect.Float32})
+	default:
+		panic(fmt.Sprintf("ptx: no kernel takes a %s (%s)", t, name))
+	}
+}
+
+// declaration is what Declare said.
+type declaration struct {
+	name   string
+	layout *Layout
+}
+
+// Layout is what was declared of an entry; nil if nothing or two things were.
+func (f *Family) Layout(entry string) *Layout {
+	var found *Layout
+	for _, d := range f.declared {
+		prefix, all := strings.CutSuffix(d.name, "*")
+		if d.name != entry && (!all || !strings.HasPrefix(entry, prefix)) {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = d.layout
+	}
+	return found
+}
