@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Store is a table of float32 rows on disk that survives a kill: rows of a
@@ -101,7 +101,7 @@ func (s *Store) Sync() error {
 		return err
 	}
 	s.synced = time.Now()
-	return checkpoint.WriteFile(s.sidePath(), raw)
+	return storage.WriteFile(s.sidePath(), raw)
 }
 
 // Row reads one row into dst, which has Width elements.

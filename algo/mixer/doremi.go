@@ -13,6 +13,7 @@ import (
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/decoder"
 )
@@ -357,7 +358,7 @@ func (m *doremi) Finish() error {
 		{Key: "domain_names", Value: names(m.domains)},
 		{Key: "average_weights", Value: mean},
 	}, 2)
-	if err := checkpoint.WriteFile(filepath.Join(m.journal.dir, "doremi_average_weights.json"), []byte(summary)); err != nil {
+	if err := storage.WriteFile(filepath.Join(m.journal.dir, "doremi_average_weights.json"), []byte(summary)); err != nil {
 		return err
 	}
 	var b strings.Builder
@@ -365,7 +366,7 @@ func (m *doremi) Finish() error {
 	for d, domain := range m.domains {
 		fmt.Fprintf(&b, "%s: %.6f\n", domain.Name, mean[d])
 	}
-	return checkpoint.WriteFile(filepath.Join(m.journal.dir, "doremi_step3_proportions.txt"), []byte(b.String()))
+	return storage.WriteFile(filepath.Join(m.journal.dir, "doremi_step3_proportions.txt"), []byte(b.String()))
 }
 
 type doremiState struct {

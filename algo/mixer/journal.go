@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"dataflex.dev/dataflex/algo/report"
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // journal is a file of one JSON object a line in output_dir. A run that goes on from a
@@ -77,5 +77,5 @@ func (j *journal) trim() error {
 	if kept.Len() == len(raw) {
 		return nil
 	}
-	return checkpoint.WriteFile(j.path(), []byte(kept.String()))
+	return storage.WriteFile(j.path(), []byte(kept.String()))
 }

@@ -12,10 +12,10 @@ import (
 	"slices"
 
 	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/kernels/topk"
-	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Vectors is N rows of Dim numbers, one after the other.
@@ -75,7 +75,7 @@ func Read(path string) (Vectors, error) {
 
 // Write writes vectors as a .npy of float32 [N, Dim], atomically.
 func (v Vectors) Write(path string) error {
-	return checkpoint.WriteFile(path, npy.Encode(v.Data, v.N, v.Dim))
+	return storage.WriteFile(path, npy.Encode(v.Data, v.N, v.Dim))
 }
 
 // Found is, for every query, the rows found in order of distance, equal distances
@@ -184,5 +184,5 @@ func Near(ctx context.Context, dev driver.Device, candidates, queries Vectors, k
 	for i, r := range f.Index {
 		rows[i] = int64(r)
 	}
-	return f, checkpoint.WriteFile(path, npy.Encode(rows, f.M, f.K))
+	return f, storage.WriteFile(path, npy.Encode(rows, f.M, f.K))
 }

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // CardName is the model card's file name.
@@ -75,7 +75,7 @@ func WriteCard(dir string, c Card) error {
 	if c.Version != "" {
 		fmt.Fprintf(&b, "\n### Framework versions\n\n- DataFlex (Go) %s\n", c.Version)
 	}
-	return checkpoint.WriteFile(filepath.Join(dir, CardName), []byte(b.String()))
+	return storage.WriteFile(filepath.Join(dir, CardName), []byte(b.String()))
 }
 
 func (c *Card) frontMatter(b *strings.Builder, name string) {

@@ -7,7 +7,7 @@ import (
 	"os"
 	"strings"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // keepLines rewrites a file with the lines that keep accepts; a line that is no
@@ -32,7 +32,7 @@ func keepLines(path string, keep func(line Object) bool) error {
 	if b.Len() == len(raw) {
 		return nil
 	}
-	return checkpoint.WriteFile(path, []byte(b.String()))
+	return storage.WriteFile(path, []byte(b.String()))
 }
 
 // stepOf reads the step of a log line; a line that is none counts as new.

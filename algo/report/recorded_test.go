@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // recordedRuns are folders of files as LLaMA-Factory and DataFlex wrote them: one
@@ -91,7 +93,7 @@ func TestLogLinesAreTheRecordedOnes(t *testing.T) {
 
 func TestStateIsTheRecordedOne(t *testing.T) {
 	for _, dir := range recordedRuns(t) {
-		want := read(t, dir, StateName)
+		want := read(t, dir, storage.TrainerStateFile)
 		var r struct {
 			GlobalStep     int     `json:"global_step"`
 			MaxSteps       int     `json:"max_steps"`
@@ -126,7 +128,7 @@ func TestStateIsTheRecordedOne(t *testing.T) {
 		if err := s.Write(out, true); err != nil {
 			t.Fatal(err)
 		}
-		if got := read(t, out, StateName); got != want {
+		if got := read(t, out, storage.TrainerStateFile); got != want {
 			t.Errorf("%s: the state differs\ngot %s", dir, got)
 		}
 	}
@@ -165,7 +167,7 @@ func TestStateKeepsEveryValueOfItsHistory(t *testing.T) {
 	if err := s.Write(dir, false); err != nil {
 		t.Fatal(err)
 	}
-	text := read(t, dir, StateName)
+	text := read(t, dir, storage.TrainerStateFile)
 	for _, want := range []string{"\"num_train_epochs\": 2,", `"eval_\u6570\u636e_loss": 2.0,`, `"loss": NaN,`, `"should_training_stop": false`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in\n%s", want, text)
@@ -187,10 +189,10 @@ func TestDamagedStateAndResultsAreErrors(t *testing.T) {
 		t.Error("a missing state was read")
 	}
 	for _, body := range []string{"{", "[]", "{}", `{"log_history": [1]}`} {
-		if err := os.WriteFile(filepath.Join(dir, StateName), []byte(body), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, storage.TrainerStateFile), []byte(body), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ReadHistory(dir); err == nil || !strings.Contains(err.Error(), StateName) {
+		if _, err := ReadHistory(dir); err == nil || !strings.Contains(err.Error(), storage.TrainerStateFile) {
 			t.Errorf("%s: %v", body, err)
 		}
 	}

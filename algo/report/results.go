@@ -6,13 +6,13 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // WriteResults writes <split>_results.json and merges it into all_results.json,
 // as transformers' save_metrics does.
 func WriteResults(dir, split string, metrics Object) error {
-	if err := checkpoint.WriteFile(filepath.Join(dir, split+"_results.json"), []byte(EncodeASCII(metrics.Sorted(), 4))); err != nil {
+	if err := storage.WriteFile(filepath.Join(dir, split+"_results.json"), []byte(EncodeASCII(metrics.Sorted(), 4))); err != nil {
 		return err
 	}
 	all := Object{}
@@ -30,5 +30,5 @@ func WriteResults(dir, split string, metrics Object) error {
 	for _, f := range metrics {
 		all.Set(f.Key, f.Value)
 	}
-	return checkpoint.WriteFile(path, []byte(EncodeASCII(all.Sorted(), 4)))
+	return storage.WriteFile(path, []byte(EncodeASCII(all.Sorted(), 4)))
 }

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // StepFile is upstream's step_N.json and, beside it, what the choice depends on.
@@ -36,7 +36,7 @@ func WriteStepFile(dir string, step int, f StepFile) error {
 	if err := os.Remove(stepPath(dir, step)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("selection: %w", err)
 	}
-	if err := checkpoint.WriteFile(identityPath(dir, step), []byte(Encode(Object{{"key", f.Key}}, 0)+"\n")); err != nil {
+	if err := storage.WriteFile(identityPath(dir, step), []byte(Encode(Object{{"key", f.Key}}, 0)+"\n")); err != nil {
 		return err
 	}
 	metric := Object{}
@@ -46,7 +46,7 @@ func WriteStepFile(dir string, step int, f StepFile) error {
 	for k, v := range f.Facts {
 		metric = append(metric, Field{k, v})
 	}
-	return checkpoint.WriteFile(stepPath(dir, step), []byte(EncodeASCII(Object{{"indices", f.Indices}, {"metric", metric.Sorted()}}, 4)))
+	return storage.WriteFile(stepPath(dir, step), []byte(EncodeASCII(Object{{"indices", f.Indices}, {"metric", metric.Sorted()}}, 4)))
 }
 
 // ReadStepFile reads a selection made under the same key. ok is false where there

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"dataflex.dev/dataflex/data"
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // SelectionReportName is the file's name in the output folder.
@@ -36,7 +36,7 @@ func WriteSelectionReport(dir string) (path string, ok bool, err error) {
 	t.shares(&b)
 	t.scores(&b)
 	path = filepath.Join(dir, SelectionReportName)
-	err = checkpoint.WriteFile(path, []byte(b.String()))
+	err = storage.WriteFile(path, []byte(b.String()))
 	return path, err == nil, err
 }
 

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // State is trainer_state.json: what Hugging Face's Trainer keeps of a run.
@@ -22,9 +22,6 @@ type State struct {
 	BestMetric, BestStep, BestCheckpoint any      // nil where nothing was judged
 	History                              []Object // log_history
 }
-
-// StateName is the file's name.
-const StateName = "trainer_state.json"
 
 // Write puts the state into a folder, indented and sorted as Hugging Face does.
 func (s *State) Write(dir string, stopping bool) error {
@@ -58,12 +55,12 @@ func (s *State) Write(dir string, stopping bool) error {
 		{"trial_name", nil},
 		{"trial_params", nil},
 	}
-	return checkpoint.WriteFile(filepath.Join(dir, StateName), []byte(EncodeASCII(o, 2)+"\n"))
+	return storage.WriteFile(filepath.Join(dir, storage.TrainerStateFile), []byte(EncodeASCII(o, 2)+"\n"))
 }
 
 // ReadHistory reads log_history back, for a run that goes on.
 func ReadHistory(dir string) ([]Object, error) {
-	path := filepath.Join(dir, StateName)
+	path := filepath.Join(dir, storage.TrainerStateFile)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("trainer state: %w", err)

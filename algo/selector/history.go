@@ -12,7 +12,7 @@ import (
 	"slices"
 
 	"dataflex.dev/dataflex/algo"
-	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/optim"
 )
@@ -24,12 +24,6 @@ type trained struct {
 	weight float64
 	key    string // of its contents
 }
-
-// The files of a checkpoint that hold the moments and the count of steps.
-const (
-	momentsName = "optimizer.safetensors"
-	runState    = "dataflex_state.json"
-)
 
 // readHistory looks at the folders, in the order of training. Without weights,
 // each has the mean learning rate of the steps after the one before it (LESS,
@@ -66,7 +60,7 @@ func readHistory(dirs []string, weights []float64) ([]trained, error) {
 // learningRates reads trainer_state.json: rates[s] is that of step s, 0 where the
 // log does not tell.
 func learningRates(dir string) (step int, rates []float64, err error) {
-	path := filepath.Join(dir, report.StateName)
+	path := filepath.Join(dir, storage.TrainerStateFile)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return 0, nil, err
@@ -158,7 +152,7 @@ func (c *trained) visit(run *algo.Run, adam optim.Adaptive, f func(optim.Adaptiv
 
 // optimizer has the checkpoint's moments, with the betas of the run's.
 func (c *trained) optimizer(run *algo.Run, adam optim.Adaptive) (optim.Adaptive, error) {
-	raw, err := os.ReadFile(filepath.Join(c.dir, runState))
+	raw, err := os.ReadFile(filepath.Join(c.dir, storage.StateFile))
 	if err != nil {
 		return nil, fmt.Errorf("gradient_type: adam needs the optimiser's moments, of a checkpoint that this program saved without save_only_model: %w", err)
 	}
@@ -166,9 +160,9 @@ func (c *trained) optimizer(run *algo.Run, adam optim.Adaptive) (optim.Adaptive,
 		Steps int `json:"optimizer_steps"`
 	}
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return nil, fmt.Errorf("%s: %w", runState, err)
+		return nil, fmt.Errorf("%s: %w", storage.StateFile, err)
 	}
-	f, err := checkpoint.OpenFile(filepath.Join(c.dir, momentsName))
+	f, err := checkpoint.OpenFile(filepath.Join(c.dir, storage.OptimizerFile))
 	if err != nil {
 		return nil, fmt.Errorf("gradient_type: adam needs the optimiser's moments: %w", err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/report"
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // best is the best evaluation so far, by metric_for_best_model, and how many
@@ -108,8 +108,8 @@ func (t *Trainer) bestCheckpoint() string {
 	if !t.best.Known {
 		return ""
 	}
-	dir := filepath.Join(t.Config.Training.OutputDir, checkpoint.StepName(t.best.Step))
-	if checkpoint.Verify(dir) != nil {
+	dir := filepath.Join(t.Config.Training.OutputDir, storage.StepName(t.best.Step))
+	if storage.Verify(dir) != nil {
 		return ""
 	}
 	return dir

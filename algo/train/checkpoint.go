@@ -12,18 +12,13 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// stateName is the file of a checkpoint that holds what the others do not: the
-// position in the data, the method's state, the sums of the logs.
-const (
-	stateName     = "dataflex_state.json"
-	optimizerName = "optimizer.safetensors"
-)
-
-// saved is the contents of dataflex_state.json. Every random draw of a run is a
+// saved is the contents of dataflex_state.json, which holds what the other files of a
+// checkpoint do not: the position in the data, the method's state, the sums of the logs. Every random draw of a run is a
 // function of the seed and the step, so that there are no streams to keep.
 type saved struct {
 	Version        int                 `json:"version"`
@@ -51,7 +46,7 @@ func (t *Trainer) save() (string, error) {
 	if path := filepath.Join(out, name); t.recorder.lastSaved == path {
 		return path, nil
 	}
-	d, err := checkpoint.Begin(out, name)
+	d, err := storage.Begin(out, name)
 	if err != nil {
 		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, err)
 	}
@@ -93,7 +88,7 @@ func (t *Trainer) fill(dir string) error {
 		if err != nil {
 			return err
 		}
-		if err := checkpoint.WriteSafetensors(filepath.Join(dir, optimizerName), map[string]string{"format": "pt"}, moments); err != nil {
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, storage.OptimizerFile), map[string]string{"format": "pt"}, moments); err != nil {
 			return err
 		}
 	}
@@ -112,7 +107,7 @@ func (t *Trainer) fill(dir string) error {
 	if err != nil {
 		return err
 	}
-	return checkpoint.WriteFile(filepath.Join(dir, stateName), raw)
+	return storage.WriteFile(filepath.Join(dir, storage.StateFile), raw)
 }
 
 // saveModel writes the trained weights and the tokenizer as Hugging Face and PEFT
@@ -125,12 +120,12 @@ func (t *Trainer) saveModel(dir string) error {
 	if err := save(dir); err != nil {
 		return err
 	}
-	return t.tokenizer.Save(dir, checkpoint.WriteFile)
+	return t.tokenizer.Save(dir, storage.WriteFile)
 }
 
 // resume goes on from a checkpoint: weights, moments, position, records.
 func (t *Trainer) resume(dir string) error {
-	if err := checkpoint.Verify(dir); err != nil {
+	if err := storage.Verify(dir); err != nil {
 		return fmt.Errorf("resume from %s: %w", dir, err)
 	}
 	s, err := readSaved(dir)
@@ -195,7 +190,7 @@ func (t *Trainer) openEvents(fresh bool) (err error) {
 }
 
 func readSaved(dir string) (saved, error) {
-	path := filepath.Join(dir, stateName)
+	path := filepath.Join(dir, storage.StateFile)
 	var s saved
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -230,7 +225,7 @@ func (t *Trainer) restoreWeights(dir string, s saved) error {
 	if err := t.model.ReadTrained(dir); err != nil {
 		return err
 	}
-	path := filepath.Join(dir, optimizerName)
+	path := filepath.Join(dir, storage.OptimizerFile)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		t.log.Warn("the checkpoint was saved with save_only_model: the optimiser's moments start at zero, the result will differ from an uninterrupted run", "checkpoint", dir)
 		return nil

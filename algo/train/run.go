@@ -8,6 +8,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
@@ -99,7 +100,7 @@ func (t *Trainer) Close() {
 func outputDir(c *config.Config, o Options) (resume string, err error) {
 	out := c.Training.OutputDir
 	if !o.DryRun {
-		notes, err := checkpoint.CleanStale(out)
+		notes, err := storage.CleanStale(out)
 		if err != nil {
 			return "", c.Errorf("output_dir", "%w", err)
 		}

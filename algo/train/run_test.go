@@ -14,7 +14,7 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	_ "dataflex.dev/dataflex/algo/selector"
 	"dataflex.dev/dataflex/algo/train"
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // model is the demo's tiny llama, trained by this project.
@@ -147,7 +147,7 @@ func losses(t testing.TB, dir string) (loss, norm []float64) {
 
 func adapter(t testing.TB, dir string) []byte {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(dir, checkpoint.AdapterFile))
+	raw, err := os.ReadFile(filepath.Join(dir, storage.AdapterFile))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/npy"
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Shard is one of several shares of the training rows: the Index-th of Count,
@@ -102,8 +102,8 @@ func writeScores(dir, suffix string, first int, score []float64, rows []data.Exa
 		}, 0) + "\n")
 	}
 	return errors.Join(
-		checkpoint.WriteFile(filepath.Join(dir, "scores"+suffix+".npy"), npy.Encode(score, len(score))),
-		checkpoint.WriteFile(filepath.Join(dir, "scores"+suffix+".jsonl"), []byte(b.String())))
+		storage.WriteFile(filepath.Join(dir, "scores"+suffix+".npy"), npy.Encode(score, len(score))),
+		storage.WriteFile(filepath.Join(dir, "scores"+suffix+".jsonl"), []byte(b.String())))
 }
 
 // MergeScores puts the shards in dir together as scores.npy and scores.jsonl. A
@@ -132,6 +132,6 @@ func MergeScores(dir string, count int) error {
 		lines.Write(raw)
 	}
 	return errors.Join(
-		checkpoint.WriteFile(filepath.Join(dir, "scores.npy"), npy.Encode(all, len(all))),
-		checkpoint.WriteFile(filepath.Join(dir, "scores.jsonl"), []byte(lines.String())))
+		storage.WriteFile(filepath.Join(dir, "scores.npy"), npy.Encode(all, len(all))),
+		storage.WriteFile(filepath.Join(dir, "scores.jsonl"), []byte(lines.String())))
 }

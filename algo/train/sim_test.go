@@ -15,6 +15,7 @@ import (
 
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
@@ -232,7 +233,7 @@ func sameRun(t *testing.T, want, got string, steps int, tolerance float64) {
 
 func weights(t *testing.T, dir string) map[string][]float32 {
 	t.Helper()
-	w, err := checkpoint.OpenFile(filepath.Join(dir, checkpoint.AdapterFile))
+	w, err := checkpoint.OpenFile(filepath.Join(dir, storage.AdapterFile))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,8 +22,8 @@ import (
 
 	"dataflex.dev/dataflex/algo/neighbor"
 	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
-	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Options are the method's parameters.
@@ -99,7 +99,7 @@ func Write(ctx context.Context, dev driver.Device, candidates, queries neighbor.
 	if err != nil {
 		return nil, err
 	}
-	return p, checkpoint.WriteFile(path, npy.Encode(p, len(p)))
+	return p, storage.WriteFile(path, npy.Encode(p, len(p)))
 }
 
 // densities estimates ρ of every candidate named in rows: the sum of

@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/dataset"
 	"dataflex.dev/dataflex/data/processor"
 	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // builder makes tokenised data: every dataset's rows encoded in the order of its files,
@@ -28,7 +31,7 @@ type builder struct {
 	key      string
 	warnings []string
 
-	folder *folder
+	folder *storage.Folder
 	rows   *tokens // encoded rows
 	packed *tokens // rows that are packed from them; the same file where nothing is packed
 	index  *index
@@ -94,7 +97,7 @@ func newBuilder(o Options) (*builder, error) {
 		b.dir, err = DefaultDir()
 	}
 	if err == nil {
-		err = os.MkdirAll(b.dir, 0o777)
+		err = storage.MkdirAll(b.dir)
 	}
 	if err != nil {
 		b.dir = ""
@@ -105,42 +108,53 @@ func newBuilder(o Options) (*builder, error) {
 
 // keep makes parent/name and opens it.
 func (b *builder) keep(ctx context.Context, parent, name string) (*Data, error) {
-	f, err := begin(parent, name)
+	// What a killed program left is in nobody's way: it may stay.
+	_, _ = storage.CleanStaleFolders(parent)
+	f, err := storage.Begin(parent, name)
 	if err != nil {
 		return nil, err
 	}
 	b.folder = f
 	if err := b.build(ctx); err != nil {
-		f.abort()
+		_ = f.Abort()
 		if errors.Is(err, context.Canceled) {
 			err = fmt.Errorf("interrupted while tokenising; nothing half-made is left: %w", err)
 		}
 		return nil, err
 	}
-	if err := f.commit(); err != nil {
-		f.abort()
-		return nil, f.writing(err)
+	if err := f.Publish(); err != nil {
+		return nil, b.writing(err)
 	}
-	b.o.Log.Info("tokenised data kept", "folder", f.final)
-	return open(f.final)
+	b.o.Log.Info("tokenised data kept", "folder", f.Final())
+	return open(f.Final())
 }
 
 // lose makes data that is gone when the program ends.
 func (b *builder) lose(ctx context.Context) (*Data, error) {
-	f, err := begin(os.TempDir(), "tokens")
+	f, err := storage.Begin(os.TempDir(), "tokens")
 	if err != nil {
 		return nil, err
 	}
-	defer f.abort() // what is mapped stays
+	defer f.Abort() // what is mapped stays
 	b.folder = f
 	if err := b.build(ctx); err != nil {
 		return nil, err
 	}
-	d, err := open(f.temp)
+	d, err := open(f.Path())
 	if d != nil {
 		d.Path = ""
 	}
 	return d, err
+}
+
+func (b *builder) path(name string) string { return filepath.Join(b.folder.Path(), name) }
+
+// writing names what could not be written, and the way out of a full disk.
+func (b *builder) writing(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("tokenising into %s: the disk is full: free some space, or set DATAFLEX_CACHE (or tokenized_path) to a folder on another disk; nothing was left behind: %w", b.folder.Final(), err)
+	}
+	return fmt.Errorf("tokenising into %s: %w", b.folder.Final(), err)
 }
 
 // build writes the folder's files.
@@ -149,12 +163,12 @@ func (b *builder) build(ctx context.Context) (err error) {
 	if b.encoder.Packs() {
 		name = rowsFile
 	}
-	if b.rows, err = createTokens(b.folder.path(name)); err != nil {
-		return b.folder.writing(err)
+	if b.rows, err = createTokens(b.path(name)); err != nil {
+		return b.writing(err)
 	}
 	defer closeAll(b.rows.file)
-	if b.index, err = createIndex(b.folder); err != nil {
-		return b.folder.writing(err)
+	if b.index, err = createIndex(b.folder.Path()); err != nil {
+		return b.writing(err)
 	}
 	defer closeAll(b.index.rows.file, b.index.members.file)
 	// Little is alive at a time and much is allocated: the collector may come less often.
@@ -195,20 +209,20 @@ func (b *builder) keyOf(name string) string {
 func (b *builder) finish() error {
 	for _, s := range []*stream{&b.packed.stream, &b.index.rows, &b.index.members} {
 		if err := s.finish(); err != nil {
-			return b.folder.writing(err)
+			return b.writing(err)
 		}
 	}
 	if b.packed != b.rows {
-		if err := os.Remove(b.folder.path(rowsFile)); err != nil {
+		if err := storage.Remove(b.path(rowsFile)); err != nil {
 			return err
 		}
 	}
-	err := writeManifest(b.folder.path(manifestFile), manifest{
+	err := writeManifest(b.path(storage.ManifestFile), manifest{
 		Key: b.key, Datasets: b.names, Subtasks: b.subtasks, Sets: b.info, Tokens: b.packed.at, Members: b.index.membersAt,
 		MaxToken: int(b.packed.max), IndexCRC: b.index.crc, Warnings: b.warnings,
 	})
 	if err != nil {
-		return b.folder.writing(err)
+		return b.writing(err)
 	}
 	return nil
 }
@@ -239,7 +253,7 @@ func (b *builder) encode(ctx context.Context, name string) error {
 		defer parts.Put(p)
 		at, err := b.rows.add(p.laid, p.most)
 		if err != nil {
-			return b.folder.writing(err)
+			return b.writing(err)
 		}
 		for i, d := range p.dropped {
 			s.dropped[int32(len(s.rows)+i)] = d
@@ -461,7 +475,7 @@ func (b *builder) list(_ context.Context, refs []ref) (n int, err error) {
 			continue
 		}
 		if err := b.index.add(e, nil, b.number); err != nil {
-			return n, b.folder.writing(err)
+			return n, b.writing(err)
 		}
 		n++
 	}

@@ -23,6 +23,7 @@ import (
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/dataset"
 	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
 )
@@ -157,7 +158,7 @@ func Load(ctx context.Context, o Options) (*Data, error) {
 
 // fromPath reads tokenized_path; nil when there is nothing there yet.
 func (o Options) fromPath() (*Data, error) {
-	entries, err := os.ReadDir(o.Path)
+	entries, err := storage.ReadDir(o.Path)
 	switch {
 	case errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0:
 		if o.Streaming {

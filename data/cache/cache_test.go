@@ -19,6 +19,7 @@ import (
 	"dataflex.dev/dataflex/data/dataset"
 	"dataflex.dev/dataflex/data/processor"
 	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
 )
@@ -350,7 +351,7 @@ func TestOverwriteAndDamage(t *testing.T) {
 	// Whatever is cut off or changed of index and manifest is noticed and made again.
 	var log bytes.Buffer
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
-	for _, name := range []string{manifestFile, indexFile, tokensFile} {
+	for _, name := range []string{storage.ManifestFile, indexFile, tokensFile} {
 		path := filepath.Join(again.Path, name)
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -383,11 +384,11 @@ func TestInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	tokenized := filepath.Join(o.Dir, "tokenized")
-	killed := filepath.Join(tokenized, tempPrefix+"1")
+	killed := filepath.Join(tokenized, ".tmp-other-1")
 	if err := os.Mkdir(killed, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	running, err := begin(tokenized, "other")
+	running, err := storage.Begin(tokenized, "other")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,7 +401,9 @@ func TestInterrupted(t *testing.T) {
 	if err != nil || len(entries) != 2 {
 		t.Errorf("%v, %v: want the cache and what another program is writing", entries, err)
 	}
-	running.abort()
+	if err := running.Abort(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestTokenizedPath(t *testing.T) {
@@ -444,7 +447,7 @@ func TestRefusals(t *testing.T) {
 		"tokenized_path: |is an Arrow folder that LLaMA-Factory saved|dataset_dict.json|does not exist yet": func(o *Options) { o.Path = holds("dataset_dict.json", "{}") },
 		"tokenized_path: |data-0.arrow|only this program's own format is read":                              func(o *Options) { o.Path = holds("data-0.arrow", "") },
 		"tokenized_path: |is not empty and holds no tokenised data":                                         func(o *Options) { o.Path = holds("notes.txt", "") },
-		"tokenized_path: |version 9 of the format, and this program reads 2|remove this one":                func(o *Options) { o.Path = holds(manifestFile, string(future)) },
+		"tokenized_path: |version 9 of the format, and this program reads 2|remove this one":                func(o *Options) { o.Path = holds(storage.ManifestFile, string(future)) },
 		"tokenized_path: |made with another tokenizer":                                                      func(o *Options) { o.Path = large },
 		"tokenized_path: |turn off `streaming` when saving a dataset to disk":                               func(o *Options) { o.Path = filepath.Join(dir, "new"); o.Streaming = true },
 		"dataset: |Undefined dataset x|dataset_info.json":                                                   func(o *Options) { o.Train = []string{"x"} },

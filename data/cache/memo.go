@@ -6,9 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // memoFrom is the size from which a file's hash is remembered.
@@ -29,7 +30,7 @@ type memo struct {
 // ("" = not), and believed as long as size, times and inode are the same, so that
 // gigabytes need not be read again only to learn that they have not changed.
 func hashFile(dir, path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := storage.Open(path)
 	if err != nil {
 		return "", err
 	}
@@ -38,7 +39,7 @@ func hashFile(dir, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	mark, changed := stamp(info)
+	mark, changed := storage.Stamp(f, info)
 	remember := dir != "" && mark != "" && info.Size() >= memoFrom
 	var at string
 	if remember {
@@ -47,7 +48,7 @@ func hashFile(dir, path string) (string, error) {
 		}
 		at = filepath.Join(dir, "files", fmt.Sprintf("%x.json", sha256.Sum256([]byte(path))))
 		var m memo
-		if text, err := os.ReadFile(at); err == nil && json.Unmarshal(text, &m) == nil && m.Path == path && m.Stamp == mark {
+		if text, err := storage.ReadFile(at); err == nil && json.Unmarshal(text, &m) == nil && m.Path == path && m.Stamp == mark {
 			return m.SHA256, nil
 		}
 	}
@@ -59,8 +60,8 @@ func hashFile(dir, path string) (string, error) {
 	if remember && time.Since(changed) > settle {
 		// Not remembering costs time only.
 		text, _ := json.Marshal(memo{Path: path, Stamp: mark, SHA256: sum})
-		if os.MkdirAll(filepath.Dir(at), 0o777) == nil {
-			_ = writeFile(at, text)
+		if storage.MkdirAll(filepath.Dir(at)) == nil {
+			_ = storage.WriteFile(at, text)
 		}
 	}
 	return sum, nil

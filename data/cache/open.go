@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"os"
 	"path/filepath"
 	"unsafe"
 
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // open maps a folder. os.ErrNotExist: there is none. Whatever does not fit together is
@@ -33,8 +33,8 @@ func open(dir string) (d *Data, err error) {
 
 func readManifest(dir string) (manifest, error) {
 	var m manifest
-	path := filepath.Join(dir, manifestFile)
-	text, err := os.ReadFile(path)
+	path := filepath.Join(dir, storage.ManifestFile)
+	text, err := storage.ReadFile(path)
 	if err != nil {
 		return m, err
 	}
@@ -71,7 +71,7 @@ func (r *reader) unmap() (err error) {
 }
 
 func (r *reader) mapOne(path string, want int64) ([]byte, error) {
-	b, unmap, err := mapFile(path)
+	b, unmap, err := storage.Map(path)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func (r *reader) mapAll(dir string) error {
 	if r.members, err = r.mapOne(filepath.Join(dir, membersFile), memberBytes*r.manifest.Members); err != nil {
 		return err
 	}
-	if crc32.Checksum(r.index, castagnoli) != r.manifest.IndexCRC {
+	if crc32.Checksum(r.index, storage.Castagnoli) != r.manifest.IndexCRC {
 		return fmt.Errorf("%s is damaged: its checksum differs from the manifest's", indexFile)
 	}
 	return nil

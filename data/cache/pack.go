@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // forgetEvery is how many int32s are read of a mapping before its pages are let go.
@@ -22,16 +23,16 @@ type packer struct {
 
 func (b *builder) newPacker() (*packer, error) {
 	if err := b.rows.buf.Flush(); err != nil {
-		return nil, b.folder.writing(err)
+		return nil, b.writing(err)
 	}
 	p := &packer{builder: b}
 	var err error
-	if p.mapped, p.unmap, err = mapFile(b.folder.path(rowsFile)); err != nil {
+	if p.mapped, p.unmap, err = storage.Map(b.path(rowsFile)); err != nil {
 		return nil, err
 	}
 	p.ids = asInts(p.mapped)
-	if b.packed, err = createTokens(b.folder.path(tokensFile)); err != nil {
-		return nil, errors.Join(b.folder.writing(err), p.unmap())
+	if b.packed, err = createTokens(b.path(tokensFile)); err != nil {
+		return nil, errors.Join(b.writing(err), p.unmap())
 	}
 	return p, nil
 }
@@ -51,7 +52,7 @@ func (p *packer) pack(ctx context.Context, refs []ref) (n int, err error) {
 			err = p.index.add(e, ex.Members, p.number)
 		}
 		if err != nil {
-			return p.folder.writing(err)
+			return p.writing(err)
 		}
 		n++
 		return nil
@@ -70,7 +71,7 @@ func (p *packer) pack(ctx context.Context, refs []ref) (n int, err error) {
 // batch gathers the usable ones of rows.
 func (p *packer) batch(refs []ref) []data.Example {
 	if p.read > forgetEvery {
-		forget(p.mapped)
+		storage.Forget(p.mapped)
 		p.read = 0
 	}
 	out := make([]data.Example, 0, len(refs))

@@ -29,7 +29,7 @@ func TestNoPlace(t *testing.T) {
 	if !strings.Contains(log.String(), "set DATAFLEX_CACHE") {
 		t.Error(log.String())
 	}
-	left, err := filepath.Glob(filepath.Join(temp, tempPrefix+"*"))
+	left, err := filepath.Glob(filepath.Join(temp, ".tmp-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)
 	}

@@ -6,10 +6,11 @@ import (
 	"encoding/json"
 	"hash/crc32"
 	"io"
-	"os"
+	"path/filepath"
 	"unsafe"
 
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // The format: a folder with
@@ -23,11 +24,10 @@ const (
 	formatName    = "dataflex tokenised data"
 	formatVersion = 2
 
-	manifestFile = "manifest.json"
-	tokensFile   = "tokens.i32"
-	indexFile    = "index.bin"
-	membersFile  = "members.bin"
-	rowsFile     = "rows.i32" // before packing; gone when the folder is whole
+	tokensFile  = "tokens.i32"
+	indexFile   = "index.bin"
+	membersFile = "members.bin"
+	rowsFile    = "rows.i32" // before packing; gone when the folder is whole
 )
 
 // manifest is manifest.json.
@@ -117,12 +117,12 @@ func (e entry) size() int64 {
 
 // stream is a file that is appended to.
 type stream struct {
-	file *os.File
+	file storage.File
 	buf  *bufio.Writer
 }
 
 func create(path string) (*stream, error) {
-	f, err := os.Create(path)
+	f, err := storage.Create(path)
 	if err != nil {
 		return nil, err
 	}
@@ -205,19 +205,17 @@ type index struct {
 	record        [indexBytes]byte
 }
 
-func createIndex(f *folder) (*index, error) {
-	rows, err := create(f.path(indexFile))
+func createIndex(dir string) (*index, error) {
+	rows, err := create(filepath.Join(dir, indexFile))
 	if err != nil {
 		return nil, err
 	}
-	members, err := create(f.path(membersFile))
+	members, err := create(filepath.Join(dir, membersFile))
 	if err != nil {
 		return nil, err
 	}
 	return &index{rows: *rows, members: *members}, nil
 }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // add writes a row's record; number gives datasets their numbers.
 func (x *index) add(e entry, members []data.ID, number func(dataset string) int) error {
@@ -231,7 +229,7 @@ func (x *index) add(e entry, members []data.ID, number func(dataset string) int)
 		}
 	}
 	e.put(x.record[:])
-	x.crc = crc32.Update(x.crc, castagnoli, x.record[:])
+	x.crc = crc32.Update(x.crc, storage.Castagnoli, x.record[:])
 	_, err := x.rows.buf.Write(x.record[:])
 	return err
 }
@@ -245,7 +243,7 @@ func writeManifest(path string, m manifest) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(path, append(text, '\n'))
+	return storage.WriteFile(path, append(text, '\n'))
 }
 
 // closeAll closes what was opened; errors that matter came from finish.

@@ -8,6 +8,8 @@ import (
 	"math"
 	"path/filepath"
 	"strings"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // AdapterConfig is PEFT's adapter_config.json for LoRA.
@@ -25,8 +27,6 @@ type AdapterConfig struct {
 	initial   any         // init_lora_weights as it was read
 }
 
-const adapterConfigFile = "adapter_config.json"
-
 // Scale is what B·A is multiplied with: alpha/r, or alpha/√r for rslora.
 func (c *AdapterConfig) Scale() float64 {
 	if c.RSLoRA {
@@ -39,10 +39,10 @@ func (c *AdapterConfig) Scale() float64 {
 // and missing keys are fine, but what would change the arithmetic and is not
 // implemented is refused. Errors name the file and the key.
 func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
-	path := filepath.Join(dir, adapterConfigFile)
+	path := filepath.Join(dir, storage.AdapterConfigFile)
 	f, err := readFields(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: no %s: not a PEFT adapter folder: %w", dir, adapterConfigFile, err)
+		return nil, fmt.Errorf("%s: no %s: not a PEFT adapter folder: %w", dir, storage.AdapterConfigFile, err)
 	}
 	if err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func WriteAdapterConfig(dir string, c *AdapterConfig) error {
 	if c.initial != nil {
 		keys["init_lora_weights"] = c.initial
 	}
-	return WriteFile(filepath.Join(dir, adapterConfigFile), formatJSON(keys, 2))
+	return storage.WriteFile(filepath.Join(dir, storage.AdapterConfigFile), formatJSON(keys, 2))
 }
 
 // alpha keeps the spelling that was read; a whole number is written as one.

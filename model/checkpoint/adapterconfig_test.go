@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // What PEFT 0.15.2 writes for a fresh adapter.
@@ -54,7 +56,7 @@ func TestAdapterConfig(t *testing.T) {
 	}
 	dir := t.TempDir()
 	ok(t, WriteAdapterConfig(dir, c))
-	text, err := os.ReadFile(filepath.Join(dir, adapterConfigFile))
+	text, err := os.ReadFile(filepath.Join(dir, storage.AdapterConfigFile))
 	ok(t, err)
 	if string(text) != adapterConfig {
 		t.Errorf("written:\n%s", text)
@@ -83,11 +85,11 @@ func TestAdapterConfigSpelling(t *testing.T) {
 		`{"r": 4, "target_modules": "all-linear"}`:                                      `"target_modules": "all-linear",`,
 		`{"r": 4, "target_modules": ["q"], "init_lora_weights": "gaussian", "new": {}}`: `"init_lora_weights": "gaussian",`,
 	} {
-		c, err := ReadAdapterConfig(folder(t, adapterConfigFile, text))
+		c, err := ReadAdapterConfig(folder(t, storage.AdapterConfigFile, text))
 		ok(t, err)
 		dir := t.TempDir()
 		ok(t, WriteAdapterConfig(dir, c))
-		got, err := os.ReadFile(filepath.Join(dir, adapterConfigFile))
+		got, err := os.ReadFile(filepath.Join(dir, storage.AdapterConfigFile))
 		ok(t, err)
 		if !strings.Contains(string(got), want) {
 			t.Errorf("%s: written:\n%s", text, got)
@@ -116,9 +118,9 @@ func TestAdapterConfigErrors(t *testing.T) {
 		{"target_modules", `[]`, "target_modules is missing or empty"},
 		{"target_modules", `null`, "target_modules is missing or empty"},
 	} {
-		dir := edited(t, adapterConfigFile, adapterConfig, map[string]string{c.key: c.value})
+		dir := edited(t, storage.AdapterConfigFile, adapterConfig, map[string]string{c.key: c.value})
 		_, err := ReadAdapterConfig(dir)
-		if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, adapterConfigFile)+": "+c.want) {
+		if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, storage.AdapterConfigFile)+": "+c.want) {
 			t.Errorf("%s %s: got %v, want %q", c.key, c.value, err, c.want)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // save writes a checkpoint whose contents depend on step and generation.
@@ -20,12 +22,12 @@ func save(t *testing.T, parent string, step int, generation string) string {
 	if err := d.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(parent, StepName(step))
+	return filepath.Join(parent, storage.StepName(step))
 }
 
-func begin(t *testing.T, parent string, step int, generation string) *Dir {
+func begin(t *testing.T, parent string, step int, generation string) *storage.Folder {
 	t.Helper()
-	d, err := Begin(parent, StepName(step))
+	d, err := storage.Begin(parent, storage.StepName(step))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,14 +35,14 @@ func begin(t *testing.T, parent string, step int, generation string) *Dir {
 	return d
 }
 
-func fill(t *testing.T, d *Dir, step int, generation string) {
+func fill(t *testing.T, d *storage.Folder, step int, generation string) {
 	t.Helper()
 	for _, f := range []string{"model.safetensors", "state/optimizer"} {
 		path := filepath.Join(d.Path(), f)
 		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 			t.Fatal(err)
 		}
-		if err := WriteFile(path, bytes.Repeat([]byte(fmt.Sprint(generation, step, f)), 1000)); err != nil {
+		if err := storage.WriteFile(path, bytes.Repeat([]byte(fmt.Sprint(generation, step, f)), 1000)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -49,8 +51,8 @@ func fill(t *testing.T, d *Dir, step int, generation string) {
 // generationOf checks a checkpoint and tells which save it is of.
 func generationOf(t *testing.T, parent string, step int) string {
 	t.Helper()
-	dir := filepath.Join(parent, StepName(step))
-	if err := Verify(dir); err != nil {
+	dir := filepath.Join(parent, storage.StepName(step))
+	if err := storage.Verify(dir); err != nil {
 		t.Fatalf("not complete: %v", err)
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
@@ -70,93 +72,6 @@ func dotNames(t *testing.T, dir string) []string {
 	return names
 }
 
-func TestCommitAndReplace(t *testing.T) {
-	parent := filepath.Join(t.TempDir(), "out", "run")
-	save(t, parent, 5, "a")
-	if g := generationOf(t, parent, 5); g != "a" {
-		t.Errorf("generation %q", g)
-	}
-	save(t, parent, 5, "b")
-	if g := generationOf(t, parent, 5); g != "b" {
-		t.Errorf("after replacing: generation %q", g)
-	}
-	if left := dotNames(t, parent); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
-	d := begin(t, parent, 6, "c")
-	if !strings.HasPrefix(filepath.Base(d.Path()), ".tmp-checkpoint-6") {
-		t.Errorf("unfinished folder is called %s", d.Path())
-	}
-	if err := d.Abort(); err != nil {
-		t.Fatal(err)
-	}
-	if left := dotNames(t, parent); len(left) > 0 {
-		t.Errorf("Abort left %v", left)
-	}
-}
-
-// A kill after any step of saving leaves the earlier checkpoint, or the new one,
-// complete; the next start cleans up. The steps are those of Commit.
-func TestCrashPoints(t *testing.T) {
-	points := []struct {
-		name   string
-		run    func(t *testing.T, d *Dir)
-		newest int
-		gen    string
-	}{
-		{"begun", func(*testing.T, *Dir) {}, 5, "a"},
-		{"half written", func(t *testing.T, d *Dir) { fill(t, d, 6, "b") }, 5, "a"},
-		{"half a manifest", func(t *testing.T, d *Dir) {
-			fill(t, d, 6, "b")
-			write(t, filepath.Join(d.Path(), ".tmp-manifest.json-1"), []byte(`{"version":1,"fi`))
-		}, 5, "a"},
-		{"sealed", func(t *testing.T, d *Dir) { fill(t, d, 6, "b"); ok(t, d.seal()) }, 5, "a"},
-		{"published", func(t *testing.T, d *Dir) { fill(t, d, 6, "b"); ok(t, d.seal()); ok(t, d.publish()) }, 6, "b"},
-	}
-	for _, p := range points {
-		t.Run(p.name, func(t *testing.T) {
-			parent := t.TempDir()
-			save(t, parent, 5, "a")
-			d, err := Begin(parent, StepName(6))
-			ok(t, err)
-			p.run(t, d)
-			ok(t, d.unlock()) // what the kernel does when the process dies
-			afterCrash(t, parent, p.newest, p.gen)
-		})
-	}
-}
-
-// The same where the folder of that name exists already, with and without an
-// atomic exchange.
-func TestCrashWhileReplacing(t *testing.T) {
-	for _, p := range []struct {
-		name string
-		run  func(t *testing.T, d *Dir)
-		gen  string
-	}{
-		{"sealed", func(*testing.T, *Dir) {}, "a"},
-		{"exchanged", func(t *testing.T, d *Dir) {
-			if err := exchange(d.Path(), filepath.Join(d.parent, d.name)); err != nil {
-				t.Skip(err)
-			}
-		}, "b"},
-		{"old moved away", func(t *testing.T, d *Dir) {
-			ok(t, os.Rename(filepath.Join(d.parent, d.name), filepath.Join(d.parent, oldPrefix+d.name)))
-		}, "a"},
-		{"published", func(t *testing.T, d *Dir) { ok(t, d.publish()) }, "b"},
-	} {
-		t.Run(p.name, func(t *testing.T) {
-			parent := t.TempDir()
-			save(t, parent, 5, "a")
-			d := begin(t, parent, 5, "b")
-			ok(t, d.seal())
-			p.run(t, d)
-			ok(t, d.unlock())
-			afterCrash(t, parent, 5, p.gen)
-		})
-	}
-}
-
 func ok(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -169,24 +84,6 @@ func write(t *testing.T, path string, data []byte) {
 	ok(t, os.WriteFile(path, data, 0o666))
 }
 
-// afterCrash is the next start of a run.
-func afterCrash(t *testing.T, parent string, step int, generation string) {
-	t.Helper()
-	_, err := CleanStale(parent)
-	ok(t, err)
-	_, got, found, err := Latest(parent)
-	ok(t, err)
-	if !found || got != step {
-		t.Fatalf("newest complete checkpoint is %d (%v), want %d", got, found, step)
-	}
-	if g := generationOf(t, parent, step); g != generation {
-		t.Errorf("checkpoint-%d is of save %q, want %q", step, g, generation)
-	}
-	if left := dotNames(t, parent); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
-}
-
 const childEnv = "DATAFLEX_CHECKPOINT_CHILD"
 
 // TestMain also is the process that TestKill9 kills.
@@ -196,19 +93,19 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	for i := 0; ; i++ {
-		d, err := Begin(parent, StepName(i%3))
+		d, err := storage.Begin(parent, storage.StepName(i%3))
 		if err == nil {
 			data := bytes.Repeat([]byte(strconv.Itoa(i)), 50000)
-			err = WriteSafetensors(filepath.Join(d.Path(), ModelFile), nil, []Tensor{{Name: "x", Shape: []int{100}, F32: make([]float32, 100)}})
+			err = WriteSafetensors(filepath.Join(d.Path(), storage.ModelFile), nil, []Tensor{{Name: "x", Shape: []int{100}, F32: make([]float32, 100)}})
 			if err == nil {
-				err = WriteFile(filepath.Join(d.Path(), "state"), data)
+				err = storage.WriteFile(filepath.Join(d.Path(), "state"), data)
 			}
 			if err == nil {
 				err = d.Commit()
 			}
 		}
 		if err == nil {
-			_, err = Rotate(parent, 2, filepath.Join(parent, StepName(i%3)))
+			_, err = Rotate(parent, 2, filepath.Join(parent, storage.StepName(i%3)))
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -237,11 +134,11 @@ func TestKill9(t *testing.T) {
 		all, err := list(parent)
 		ok(t, err)
 		for _, c := range all {
-			if err := Verify(c.path); err != nil {
+			if err := storage.Verify(c.path); err != nil {
 				t.Fatalf("round %d: %v", round, err)
 			}
 		}
-		_, err = CleanStale(parent)
+		_, err = storage.CleanStale(parent)
 		ok(t, err)
 		if left := dotNames(t, parent); len(left) > 0 {
 			t.Fatalf("round %d left %v", round, left)
@@ -249,26 +146,6 @@ func TestKill9(t *testing.T) {
 	}
 	if all, _ := list(parent); len(all) < 2 {
 		t.Errorf("%d checkpoints after all rounds: the child hardly ran", len(all))
-	}
-}
-
-func TestCleanStaleLeavesTheLivingAndStrangers(t *testing.T) {
-	parent := t.TempDir()
-	d := begin(t, parent, 7, "a")
-	write(t, filepath.Join(parent, ".tmp-trainer_state.json-123"), []byte("{"))
-	write(t, filepath.Join(parent, ".tmp-notes"), []byte("the user's own"))
-	notes, err := CleanStale(parent)
-	ok(t, err)
-	if len(notes) != 2 || !strings.Contains(notes[0], "alone") || !strings.Contains(notes[1], "removed") {
-		t.Errorf("notes %q", notes)
-	}
-	left := dotNames(t, parent)
-	if !slices.Equal(left, []string{d.Path(), filepath.Join(parent, ".tmp-notes")}) {
-		t.Errorf("left %v", left)
-	}
-	ok(t, d.Commit())
-	if n, err := CleanStale(filepath.Join(parent, "none")); n != nil || err != nil {
-		t.Errorf("folder that is not there: %v, %v", n, err)
 	}
 }
 
@@ -285,7 +162,7 @@ func TestNewestSkipsTheDamaged(t *testing.T) {
 	write(t, flipped, b)
 	ok(t, os.Truncate(filepath.Join(save(t, parent, 11, "a"), "state", "optimizer"), 10))
 	ok(t, os.Remove(filepath.Join(save(t, parent, 12, "a"), "state", "optimizer")))
-	ok(t, os.Remove(filepath.Join(save(t, parent, 100, "a"), manifestFile)))
+	ok(t, os.Remove(filepath.Join(save(t, parent, 100, "a"), storage.ManifestFile)))
 	ok(t, os.MkdirAll(filepath.Join(parent, "checkpoint-best"), 0o777))
 
 	path, step, skipped, err := Newest(parent)
@@ -305,10 +182,10 @@ func TestRotate(t *testing.T) {
 	start := time.Now().Add(-time.Hour)
 	// The clock was set back between any two of them.
 	for i, step := range []int{40, 30, 20, 10} {
-		m := filepath.Join(save(t, parent, step, "a"), manifestFile)
+		m := filepath.Join(save(t, parent, step, "a"), storage.ManifestFile)
 		ok(t, os.Chtimes(m, time.Time{}, start.Add(time.Duration(i)*time.Minute)))
 	}
-	last, best := filepath.Join(parent, StepName(40)), filepath.Join(parent, StepName(20))
+	last, best := filepath.Join(parent, storage.StepName(40)), filepath.Join(parent, storage.StepName(20))
 	for _, step := range []struct {
 		limit int
 		left  []int
@@ -340,31 +217,11 @@ func TestRotateGoesOn(t *testing.T) {
 	if os.Getuid() == 0 {
 		t.Skip("root removes everything")
 	}
-	stuck := filepath.Join(parent, StepName(10))
+	stuck := filepath.Join(parent, storage.StepName(10))
 	ok(t, os.Chmod(stuck, 0o555))
 	defer os.Chmod(stuck, 0o755)
-	removed, err := Rotate(parent, 1, filepath.Join(parent, StepName(30)))
-	if err == nil || !strings.Contains(err.Error(), StepName(10)) || !slices.Equal(removed, []string{filepath.Join(parent, StepName(20))}) {
+	removed, err := Rotate(parent, 1, filepath.Join(parent, storage.StepName(30)))
+	if err == nil || !strings.Contains(err.Error(), storage.StepName(10)) || !slices.Equal(removed, []string{filepath.Join(parent, storage.StepName(20))}) {
 		t.Errorf("removed %v, error %v", removed, err)
-	}
-}
-
-func TestVerifyRefusesPathsOutside(t *testing.T) {
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, manifestFile), []byte(`{"version":1,"files":[{"path":"../../etc/passwd","size":1,"sha256":""}]}`))
-	if err := Verify(dir); err == nil || !strings.Contains(err.Error(), "leaves the folder") {
-		t.Errorf("got %v", err)
-	}
-	write(t, filepath.Join(dir, manifestFile), []byte(`{"version":2}`))
-	if err := Verify(dir); err == nil || !strings.Contains(err.Error(), "version 2") {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestBeginInUnwritableFolder(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
-	write(t, file, nil)
-	if _, err := Begin(filepath.Join(file, "out"), "checkpoint-1"); err == nil || !strings.Contains(err.Error(), file) {
-		t.Errorf("got %v", err)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 const golden = "../../../shared/golden"
@@ -86,7 +88,7 @@ func TestGoldenConfigs(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Set("use_cache", cache)
-		if err := WriteFile(filepath.Join(dir, "config.json"), append(formatJSON(c.raw, 2), '\n')); err != nil {
+		if err := storage.WriteFile(filepath.Join(dir, "config.json"), append(formatJSON(c.raw, 2), '\n')); err != nil {
 			t.Fatal(err)
 		}
 		sameFile(t, path, filepath.Join(dir, "config.json"))
@@ -113,6 +115,6 @@ func TestGoldenAdapterConfigs(t *testing.T) {
 		if err := WriteAdapterConfig(dir, c); err != nil {
 			t.Fatal(err)
 		}
-		sameFile(t, path, filepath.Join(dir, adapterConfigFile))
+		sameFile(t, path, filepath.Join(dir, storage.AdapterConfigFile))
 	}
 }

@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // formatJSON writes v as Python's json.dumps(v, indent=indent, sort_keys=True)
@@ -123,7 +124,7 @@ type fields struct {
 
 // readFields parses a file that must hold one JSON object; numbers keep their text.
 func readFields(path string) (*fields, error) {
-	text, err := os.ReadFile(path)
+	text, err := storage.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -4,14 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-)
 
-const stepPrefix = "checkpoint-"
+	"dataflex.dev/dataflex/data/storage"
+)
 
 // found is a folder checkpoint-N.
 type found struct {
@@ -19,13 +18,10 @@ type found struct {
 	step int
 }
 
-// StepName is the folder name of a checkpoint after that many optimizer steps.
-func StepName(step int) string { return stepPrefix + strconv.Itoa(step) }
-
 // list gives all folders checkpoint-N of outputDir, complete or not, in no
 // particular order. A missing outputDir has none.
 func list(outputDir string) ([]found, error) {
-	entries, err := os.ReadDir(outputDir)
+	entries, err := storage.ReadDir(outputDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -34,7 +30,7 @@ func list(outputDir string) ([]found, error) {
 	}
 	var out []found
 	for _, e := range entries {
-		digits, ok := strings.CutPrefix(e.Name(), stepPrefix)
+		digits, ok := strings.CutPrefix(e.Name(), storage.StepPrefix)
 		step, err := strconv.Atoi(digits)
 		if !ok || err != nil || step < 0 || !e.IsDir() {
 			continue
@@ -54,7 +50,7 @@ func Newest(outputDir string) (path string, step int, skipped []string, err erro
 	}
 	slices.SortFunc(all, func(a, b found) int { return b.step - a.step })
 	for _, c := range all {
-		if err := Verify(c.path); err != nil {
+		if err := storage.Verify(c.path); err != nil {
 			skipped = append(skipped, fmt.Sprintf("skipped the checkpoint of step %d: %v", c.step, err))
 			continue
 		}
@@ -101,11 +97,9 @@ func Rotate(outputDir string, limit int, keep ...string) (removed []string, err 
 	return removed, errors.Join(faults...)
 }
 
-// Remove deletes a checkpoint: first under a dot name, so that half of it never looks
-// like one.
+// Remove deletes a checkpoint, of which half is never seen under its name.
 func Remove(path string) error {
-	doomed := filepath.Join(filepath.Dir(path), tempPrefix+"removed-"+filepath.Base(path))
-	if err := errors.Join(os.RemoveAll(doomed), os.Rename(path, doomed), os.RemoveAll(doomed)); err != nil {
+	if err := storage.RemoveFolder(path); err != nil {
 		return fmt.Errorf("removing %s: %w", path, err)
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // ModelConfig is a Hugging Face config.json. Missing keys have the value that
@@ -67,9 +69,9 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "config.json")
+	path := filepath.Join(dir, storage.ConfigFile)
 	f, err := readFields(path)
-	if errors.Is(err, fs.ErrNotExist) && exists(filepath.Join(dir, adapterConfigFile)) {
+	if errors.Is(err, fs.ErrNotExist) && storage.Exists(filepath.Join(dir, storage.AdapterConfigFile)) {
 		return nil, fmt.Errorf("%s holds an adapter, not a model: give it as adapter_name_or_path and the base model as model_name_or_path: %w", dir, err)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -259,5 +261,5 @@ func WriteModelConfig(dir string, c *ModelConfig, torchDType string) error {
 	} else {
 		c.Set("torch_dtype", torchDType)
 	}
-	return WriteFile(filepath.Join(dir, "config.json"), append(formatJSON(c.raw, 2), '\n'))
+	return storage.WriteFile(filepath.Join(dir, storage.ConfigFile), append(formatJSON(c.raw, 2), '\n'))
 }

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 const llamaConfig = `{
@@ -199,7 +201,7 @@ func TestModelConfigErrors(t *testing.T) {
 	if _, err := ReadModelConfig(t.TempDir()); err == nil || !strings.Contains(err.Error(), "not a Hugging Face model folder") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := ReadModelConfig(folder(t, adapterConfigFile, "{}")); err == nil || !strings.Contains(err.Error(), "give it as adapter_name_or_path") {
+	if _, err := ReadModelConfig(folder(t, storage.AdapterConfigFile, "{}")); err == nil || !strings.Contains(err.Error(), "give it as adapter_name_or_path") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := ReadModelConfig("org/name"); err == nil || !strings.Contains(err.Error(), "huggingface-cli download org/name") {

@@ -1,9 +1,6 @@
-// Package checkpoint reads and writes what stays on disk: safetensors weights,
-// Hugging Face's config.json, PEFT's adapter_config.json, and checkpoint folders
-// that are whole or not there.
-//
-// It reads no pickle. Every write is atomic: a temporary file in the same
-// folder, fsync, rename, fsync of the folder.
+// Package checkpoint reads and writes the formats of models on disk: safetensors
+// weights, Hugging Face's config.json, PEFT's adapter_config.json; and it finds the
+// checkpoints of a run. It reads no pickle.
 package checkpoint
 
 import (
@@ -13,20 +10,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
-)
-
-// Names of weight files as transformers and peft write them.
-const (
-	ModelFile   = "model.safetensors"
-	AdapterFile = "adapter_model.safetensors"
-	indexFile   = "model.safetensors.index.json"
 )
 
 // Weights is the tensors of one safetensors file or of a sharded model, mapped
@@ -75,17 +64,17 @@ func OpenWeights(dir string) (*Weights, error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, err
 	}
-	if single := filepath.Join(dir, ModelFile); exists(single) {
+	if single := filepath.Join(dir, storage.ModelFile); storage.Exists(single) {
 		return OpenFile(single)
 	}
-	if index := filepath.Join(dir, indexFile); exists(index) {
+	if index := filepath.Join(dir, storage.ModelIndexFile); storage.Exists(index) {
 		shards, err := readIndex(index)
 		if err != nil {
 			return nil, err
 		}
 		return openShards(dir, shards)
 	}
-	if adapter := filepath.Join(dir, AdapterFile); exists(adapter) {
+	if adapter := filepath.Join(dir, storage.AdapterFile); storage.Exists(adapter) {
 		return OpenFile(adapter)
 	}
 	return nil, noWeights(dir)
@@ -93,7 +82,7 @@ func OpenWeights(dir string) (*Weights, error) {
 
 // checkFolder explains a path that is no folder: users also write hub names.
 func checkFolder(dir string) error {
-	info, err := os.Stat(dir)
+	info, err := storage.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s: no such model folder (models are not downloaded: `huggingface-cli download %s --local-dir DIR` and give DIR): %w",
@@ -101,31 +90,26 @@ func checkFolder(dir string) error {
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return fmt.Errorf("%s is a file, want the folder with config.json and %s", dir, ModelFile)
+		return fmt.Errorf("%s is a file, want the folder with config.json and %s", dir, storage.ModelFile)
 	}
 	return nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // noWeights says why a folder holds nothing to read, and the way out.
 func noWeights(dir string) error {
 	for _, f := range []string{"pytorch_model.bin", "pytorch_model.bin.index.json"} {
-		if exists(filepath.Join(dir, f)) {
+		if storage.Exists(filepath.Join(dir, f)) {
 			return fmt.Errorf("%s has %s but no %s: pickle files can run code and are never read; convert once with\n"+
 				"  python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('%s', torch_dtype='auto').save_pretrained('%s', safe_serialization=True)\"",
-				dir, f, ModelFile, dir, dir)
+				dir, f, storage.ModelFile, dir, dir)
 		}
 	}
-	return fmt.Errorf("%s has neither %s nor %s", dir, ModelFile, indexFile)
+	return fmt.Errorf("%s has neither %s nor %s", dir, storage.ModelFile, storage.ModelIndexFile)
 }
 
 // readIndex gives the tensor -> shard map of model.safetensors.index.json.
 func readIndex(path string) (map[string]string, error) {
-	text, err := os.ReadFile(path)
+	text, err := storage.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +145,7 @@ func openShards(dir string, weightMap map[string]string) (_ *Weights, err error)
 		path := filepath.Join(dir, shard)
 		entries, m, err := openMapped(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s: %s lists %d shards and this one is missing: the download is incomplete: %w", path, indexFile, len(shards), err)
+			return nil, fmt.Errorf("%s: %s lists %d shards and this one is missing: the download is incomplete: %w", path, storage.ModelIndexFile, len(shards), err)
 		}
 		if err != nil {
 			return nil, err
@@ -175,7 +159,7 @@ func openShards(dir string, weightMap map[string]string) (_ *Weights, err error)
 	}
 	for _, name := range slices.Sorted(maps.Keys(weightMap)) {
 		if _, ok := w.tensors[name]; !ok {
-			return nil, fmt.Errorf("%s: tensor %q is listed in %s but not in the file", filepath.Join(dir, weightMap[name]), name, indexFile)
+			return nil, fmt.Errorf("%s: tensor %q is listed in %s but not in the file", filepath.Join(dir, weightMap[name]), name, storage.ModelIndexFile)
 		}
 	}
 	slices.Sort(w.names)
@@ -183,7 +167,7 @@ func openShards(dir string, weightMap map[string]string) (_ *Weights, err error)
 }
 
 func openMapped(path string) ([]entry, *mapped, error) {
-	b, unmap, err := mapFile(path)
+	b, unmap, err := storage.Map(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -197,7 +181,7 @@ func openMapped(path string) ([]entry, *mapped, error) {
 }
 
 func (m *mapped) parse() (entries []entry, start uint64, err error) {
-	defer catchFault(&err)()
+	defer storage.CatchFault(&err)()
 	entries, m.metadata, start, err = parseHeader(m.bytes)
 	return entries, start, err
 }
@@ -241,7 +225,7 @@ func (w *Weights) ReadFloat32(name string, dst []float32) (err error) {
 		return err
 	}
 	e := t.entry
-	defer catchFault(&err)()
+	defer storage.CatchFault(&err)()
 	if !toFloat32(e.dtype, t.file.data[e.begin:e.end], dst) {
 		return fmt.Errorf("%s: tensor %q is %s, which is not read (F32, BF16, F16, F64 and integers are): convert the model to bf16 first", t.file.path, name, e.dtype)
 	}
@@ -258,7 +242,7 @@ func (w *Weights) ReadBF16(name string, dst []driver.BF16) (err error) {
 	if t.entry.dtype != "BF16" {
 		return fmt.Errorf("%s: tensor %q is %s, not BF16", t.file.path, name, t.entry.dtype)
 	}
-	defer catchFault(&err)()
+	defer storage.CatchFault(&err)()
 	src := t.file.data[t.entry.begin:t.entry.end]
 	for i := range dst {
 		dst[i] = driver.BF16(binary.LittleEndian.Uint16(src[2*i:]))
@@ -312,20 +296,4 @@ func (w *Weights) Close() error {
 	}
 	w.files, w.tensors, w.names = nil, nil, nil
 	return errors.Join(errs...)
-}
-
-// catchFault turns the fault that reading a mapped file gives after someone
-// truncated it, or when its disk fails, into an error. Use: defer catchFault(&err)().
-func catchFault(err *error) func() {
-	old := debug.SetPanicOnFault(true)
-	return func() {
-		debug.SetPanicOnFault(old)
-		switch r := recover().(type) {
-		case nil:
-		case interface{ Addr() uintptr }:
-			*err = fmt.Errorf("the file changed or its disk failed while it was read: %v", r)
-		default:
-			panic(r)
-		}
-	}
 }

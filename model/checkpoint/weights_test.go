@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
 )
 
@@ -26,7 +27,7 @@ func file(header string, data []byte) []byte {
 
 func onDisk(t *testing.T, b []byte) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), ModelFile)
+	path := filepath.Join(t.TempDir(), storage.ModelFile)
 	write(t, path, b)
 	return path
 }
@@ -236,7 +237,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 	ok(t, err)
 	defer w.Close()
 	ok(t, os.Truncate(path, 4096))
-	if err := w.ReadFloat32("x", make([]float32, n)); err == nil || !strings.Contains(err.Error(), "changed or its disk failed") {
+	if err := w.ReadFloat32("x", make([]float32, n)); err == nil || !strings.Contains(err.Error(), "cut short or its disk failed") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -249,7 +250,7 @@ func shards(t *testing.T) string {
 		ok(t, WriteSafetensors(filepath.Join(dir, fmt.Sprintf("model-%d.safetensors", i)), nil,
 			[]Tensor{{Name: name, Shape: []int{2}, F32: []float32{float32(i), 7}}}))
 	}
-	write(t, filepath.Join(dir, indexFile), []byte(`{"metadata":{},"weight_map":{"a":"model-0.safetensors","b":"model-1.safetensors"}}`))
+	write(t, filepath.Join(dir, storage.ModelIndexFile), []byte(`{"metadata":{},"weight_map":{"a":"model-0.safetensors","b":"model-1.safetensors"}}`))
 	return dir
 }
 
@@ -278,18 +279,18 @@ func TestFolderErrors(t *testing.T) {
 	}
 	incomplete, lacking := shards(t), shards(t)
 	ok(t, os.Remove(filepath.Join(incomplete, "model-1.safetensors")))
-	write(t, filepath.Join(lacking, indexFile), []byte(`{"weight_map":{"a":"model-0.safetensors","c":"model-1.safetensors"}}`))
+	write(t, filepath.Join(lacking, storage.ModelIndexFile), []byte(`{"weight_map":{"a":"model-0.safetensors","c":"model-1.safetensors"}}`))
 	cases := []struct{ name, dir, want string }{
 		{"hub name", "meta-llama/Llama-3.1-8B", "huggingface-cli download meta-llama/Llama-3.1-8B"},
 		{"empty", make(nil), "has neither model.safetensors nor"},
 		{"pickle", make(map[string]string{"pytorch_model.bin": "PK"}), "safe_serialization=True"},
 		{"pickle shards", make(map[string]string{"pytorch_model.bin.index.json": "{}"}), "never read"},
-		{"broken adapter", make(map[string]string{AdapterFile: ""}), AdapterFile + ": file has 0 bytes"},
+		{"broken adapter", make(map[string]string{storage.AdapterFile: ""}), storage.AdapterFile + ": file has 0 bytes"},
 		{"missing shard", incomplete, "lists 2 shards and this one is missing"},
 		{"lacking tensor", lacking, `tensor "c" is listed in`},
-		{"bad index", make(map[string]string{indexFile: "["}), indexFile + ": "},
-		{"empty index", make(map[string]string{indexFile: "{}"}), "weight_map is missing or empty"},
-		{"path in index", make(map[string]string{indexFile: `{"weight_map":{"a":"../x"}}`}), "want the name of a file in the same folder"},
+		{"bad index", make(map[string]string{storage.ModelIndexFile: "["}), storage.ModelIndexFile + ": "},
+		{"empty index", make(map[string]string{storage.ModelIndexFile: "{}"}), "weight_map is missing or empty"},
+		{"path in index", make(map[string]string{storage.ModelIndexFile: `{"weight_map":{"a":"../x"}}`}), "want the name of a file in the same folder"},
 	}
 	for _, c := range cases {
 		w, err := OpenWeights(c.dir)

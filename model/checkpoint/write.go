@@ -9,6 +9,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Tensor is a named float32 tensor to be written. Its memory is read until
@@ -41,7 +43,7 @@ func WriteSafetensors(path string, metadata map[string]string, tensors []Tensor)
 	for _, b := range blocks {
 		total += int64(b.size)
 	}
-	return writeAtomic(path, total, func(w io.Writer) error { return writeBlocks(w, header, blocks) })
+	return storage.Write(path, total, func(w io.Writer) error { return writeBlocks(w, header, blocks) })
 }
 
 // block is one tensor of any dtype on its way into a file.

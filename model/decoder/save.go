@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/tensor"
 )
@@ -89,7 +90,7 @@ func writeShards(dir string, tensors []checkpoint.Tensor, limit int) error {
 		size, total = size+n, total+n
 	}
 	if len(shards) == 1 {
-		return checkpoint.WriteSafetensors(filepath.Join(dir, checkpoint.ModelFile), metadata, tensors)
+		return checkpoint.WriteSafetensors(filepath.Join(dir, storage.ModelFile), metadata, tensors)
 	}
 	index := struct {
 		Metadata  map[string]int    `json:"metadata"`
@@ -108,7 +109,7 @@ func writeShards(dir string, tensors []checkpoint.Tensor, limit int) error {
 	if err != nil {
 		return fmt.Errorf("index of %s: %w", dir, err)
 	}
-	return checkpoint.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), append(text, '\n'))
+	return storage.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), append(text, '\n'))
 }
 
 // saveConfig writes the model's config.json as transformers leaves it after
@@ -128,10 +129,10 @@ func (m *Model) saveConfig(dir string) error {
 	if err != nil {
 		return err
 	}
-	return checkpoint.WriteFile(filepath.Join(dir, "generation_config.json"), generation)
+	return storage.WriteFile(filepath.Join(dir, "generation_config.json"), generation)
 }
 
-func adapterFile(dir string) string { return filepath.Join(dir, checkpoint.AdapterFile) }
+func adapterFile(dir string) string { return filepath.Join(dir, storage.AdapterFile) }
 
 // stored is p for a writer, which reads its memory.
 func (m *Model) stored(p *tensor.Param) (checkpoint.Tensor, error) {

@@ -17,6 +17,7 @@ import (
 	"dataflex.dev/dataflex/data/cache"
 	"dataflex.dev/dataflex/data/dataset"
 	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
 	"dataflex.dev/dataflex/driver"
@@ -226,7 +227,7 @@ func (e *evaluation) print(file string) error {
 		return err
 	}
 	if file != "" {
-		if err := checkpoint.WriteFile(file, b.Bytes()); err != nil {
+		if err := storage.WriteFile(file, b.Bytes()); err != nil {
 			return err
 		}
 	}

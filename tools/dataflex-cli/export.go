@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
 	"dataflex.dev/dataflex/driver/cpu"
@@ -155,7 +156,7 @@ func writeCompanions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.
 	if n := c.Data.CutoffLen; n != upstreamDefault && tok.ModelMaxLength() < n {
 		tok.SetModelMaxLength(n)
 	}
-	if err := tok.Save(dir, checkpoint.WriteFile); err != nil {
+	if err := tok.Save(dir, storage.WriteFile); err != nil {
 		return err
 	}
 	if tmpl == nil {
@@ -166,7 +167,7 @@ func writeCompanions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.
 		command.Logger(os.Stderr).Warn("no Modelfile: " + err.Error())
 		return nil
 	}
-	return checkpoint.WriteFile(filepath.Join(dir, "Modelfile"), []byte(text))
+	return storage.WriteFile(filepath.Join(dir, "Modelfile"), []byte(text))
 }
 
 // writeConfig copies config.json with the number format and the vocabulary's size as
@@ -238,5 +239,5 @@ func writeObject(path string, fields map[string]any) error {
 	if err := e.Encode(fields); err != nil {
 		return err
 	}
-	return checkpoint.WriteFile(path, b.Bytes())
+	return storage.WriteFile(path, b.Bytes())
 }

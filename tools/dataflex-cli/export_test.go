@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
@@ -71,13 +72,13 @@ func modelFolder(t *testing.T) (model, adapter string) {
 			t.Fatal(err)
 		}
 	}
-	write(filepath.Join(model, checkpoint.ModelFile),
+	write(filepath.Join(model, storage.ModelFile),
 		checkpoint.Tensor{Name: "model.embed_tokens.weight", Shape: []int{5, 4}, F32: ramp(20, 1)},
 		checkpoint.Tensor{Name: "lm_head.weight", Shape: []int{5, 4}, F32: ramp(20, 1)},
 		checkpoint.Tensor{Name: "model.layers.2.mlp.up_proj.weight", Shape: []int{3, 4}, F32: ramp(12, 2)},
 		checkpoint.Tensor{Name: "model.layers.10.mlp.up_proj.weight", Shape: []int{3, 4}, F32: ramp(12, 3)},
 		checkpoint.Tensor{Name: "model.norm.weight", Shape: []int{4}, F32: ramp(4, 1)})
-	write(filepath.Join(adapter, checkpoint.AdapterFile),
+	write(filepath.Join(adapter, storage.AdapterFile),
 		checkpoint.Tensor{Name: peftPrefix + "model.layers.2.mlp.up_proj.lora_A.weight", Shape: []int{2, 4}, F32: ramp(8, .5)},
 		checkpoint.Tensor{Name: peftPrefix + "model.layers.2.mlp.up_proj.lora_B.weight", Shape: []int{3, 2}, F32: ramp(6, .7)},
 		checkpoint.Tensor{Name: peftPrefix + "model.embed_tokens.weight", Shape: []int{6, 4}, F32: ramp(24, 4)})
@@ -233,7 +234,7 @@ func TestExportRefusals(t *testing.T) {
 	open := func(name string, shape []int, tied bool) error {
 		dir := t.TempDir()
 		n := elements(shape)
-		if err := checkpoint.WriteSafetensors(filepath.Join(dir, checkpoint.AdapterFile), nil, []checkpoint.Tensor{{Name: peftPrefix + name, Shape: shape, F32: ramp(n, 1)}}); err != nil {
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, storage.AdapterFile), nil, []checkpoint.Tensor{{Name: peftPrefix + name, Shape: shape, F32: ramp(n, 1)}}); err != nil {
 			t.Fatal(err)
 		}
 		text, err := os.ReadFile(filepath.Join(adapter, "adapter_config.json"))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/model/checkpoint"
@@ -48,7 +49,7 @@ func openMerger(dev driver.Device, model string, adapters []string, tied bool) (
 		if err != nil {
 			return m, err
 		}
-		file, err := checkpoint.OpenFile(filepath.Join(dir, checkpoint.AdapterFile))
+		file, err := checkpoint.OpenFile(filepath.Join(dir, storage.AdapterFile))
 		if err != nil {
 			return m, err
 		}

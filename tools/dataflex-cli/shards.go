@@ -14,7 +14,7 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // dtypes are the number formats export writes: Hugging Face's name, safetensors' and
@@ -87,7 +87,7 @@ func writeModel(ctx context.Context, m *merger, dir, dtype string, limit int64) 
 	}{map[string]int64{"total_size": total}, map[string]string{}}
 	var written []string
 	for i, s := range shards {
-		name := checkpoint.ModelFile
+		name := storage.ModelFile
 		if len(shards) > 1 {
 			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
 		}
@@ -99,13 +99,13 @@ func writeModel(ctx context.Context, m *merger, dir, dtype string, limit int64) 
 			index.WeightMap[n] = name
 		}
 	}
-	const indexName = checkpoint.ModelFile + ".index.json"
+	const indexName = storage.ModelFile + ".index.json"
 	if len(shards) > 1 {
 		text, err := json.MarshalIndent(index, "", "  ")
 		if err != nil {
 			return err
 		}
-		if err := checkpoint.WriteFile(filepath.Join(dir, indexName), append(text, '\n')); err != nil {
+		if err := storage.WriteFile(filepath.Join(dir, indexName), append(text, '\n')); err != nil {
 			return err
 		}
 		written = append(written, indexName)

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // specials are the tokens of the chatml template, after the vocabulary of bytes
@@ -133,7 +133,7 @@ func writeTokenizer(dir string, vocab []string, merges [][2]string) error {
 		if err != nil {
 			return err
 		}
-		if err := checkpoint.WriteFile(filepath.Join(dir, name), append(raw, '\n')); err != nil {
+		if err := storage.WriteFile(filepath.Join(dir, name), append(raw, '\n')); err != nil {
 			return err
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	_ "dataflex.dev/dataflex/algo/selector"
 	"dataflex.dev/dataflex/algo/train"
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/tools/command"
 	"dataflex.dev/dataflex/tools/tasks"
 )
@@ -47,7 +47,7 @@ func demo(ctx context.Context, out string) error {
 		return err
 	}
 	components := fmt.Sprintf(componentsYAML, filepath.Join(out, "cache"))
-	if err := checkpoint.WriteFile(filepath.Join(out, "components.yaml"), []byte(components)); err != nil {
+	if err := storage.WriteFile(filepath.Join(out, "components.yaml"), []byte(components)); err != nil {
 		return err
 	}
 	for _, selector := range []string{"random", "less"} {
@@ -145,7 +145,7 @@ func evalLoss(dir string) (float64, error) {
 
 // runYAML writes a configuration and trains it, as dataflex-train would.
 func runYAML(ctx context.Context, path, yaml string) error {
-	if err := checkpoint.WriteFile(path, []byte(yaml)); err != nil {
+	if err := storage.WriteFile(path, []byte(yaml)); err != nil {
 		return err
 	}
 	c, err := config.Load(path, nil)

@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/tools/randommodel"
 	"dataflex.dev/dataflex/tools/tasks"
 )
@@ -44,7 +44,7 @@ func extract(dir string) error {
 		if err != nil {
 			return err
 		}
-		return checkpoint.WriteFile(filepath.Join(dir, filepath.Base(path)), raw)
+		return storage.WriteFile(filepath.Join(dir, filepath.Base(path)), raw)
 	})
 }
 
@@ -86,7 +86,7 @@ func trainModel(ctx context.Context, out, work string) error {
 		if err != nil {
 			return err
 		}
-		if err := checkpoint.WriteFile(filepath.Join(out, to), raw); err != nil {
+		if err := storage.WriteFile(filepath.Join(out, to), raw); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
@@ -40,7 +40,7 @@ func expertTrial(ctx context.Context, l *lab, out *trial) error {
 	if err := os.MkdirAll(model, 0o755); err != nil {
 		return err
 	}
-	if err := checkpoint.WriteFile(filepath.Join(model, "config.json"), []byte(mixtral)); err != nil {
+	if err := storage.WriteFile(filepath.Join(model, "config.json"), []byte(mixtral)); err != nil {
 		return err
 	}
 	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
@@ -48,7 +48,7 @@ func expertTrial(ctx context.Context, l *lab, out *trial) error {
 		if err != nil {
 			return err
 		}
-		if err := checkpoint.WriteFile(filepath.Join(model, name), raw); err != nil {
+		if err := storage.WriteFile(filepath.Join(model, name), raw); err != nil {
 			return err
 		}
 	}

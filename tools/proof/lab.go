@@ -18,7 +18,7 @@ import (
 	_ "dataflex.dev/dataflex/algo/selector"
 	"dataflex.dev/dataflex/algo/train"
 	_ "dataflex.dev/dataflex/algo/weighter"
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
@@ -96,7 +96,7 @@ func writeYAML(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return checkpoint.WriteFile(path, raw)
+	return storage.WriteFile(path, raw)
 }
 
 // result is the output folder of a run that ended.

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // measured is all that the runs gave, as trials.json keeps it.
@@ -22,7 +22,7 @@ func (m measured) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	return checkpoint.WriteFile(filepath.Join(dir, "trials.json"), append(raw, '\n'))
+	return storage.WriteFile(filepath.Join(dir, "trials.json"), append(raw, '\n'))
 }
 
 func read(dir string) (m measured, err error) {
@@ -69,7 +69,7 @@ func (c claim) format(x float64) string {
 
 // publish writes table and pictures.
 func publish(o options, chosen []experiment, trials map[string][]*trial, table string) error {
-	if err := checkpoint.WriteFile(filepath.Join(o.out, "table.md"), []byte(table)); err != nil {
+	if err := storage.WriteFile(filepath.Join(o.out, "table.md"), []byte(table)); err != nil {
 		return err
 	}
 	for _, dir := range []string{o.out, o.pictures} {
@@ -106,5 +106,5 @@ func between(path, text string) error {
 	if !ok || !ok2 {
 		return errors.New(path + " has no <!-- proof --> and <!-- /proof --> around the table")
 	}
-	return checkpoint.WriteFile(path, []byte(before+first+text+last+after))
+	return storage.WriteFile(path, []byte(before+first+text+last+after))
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
@@ -44,7 +45,7 @@ func Write(dir string, s Shape, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := checkpoint.WriteFile(filepath.Join(dir, "config.json"), append(raw, '\n')); err != nil {
+	if err := storage.WriteFile(filepath.Join(dir, "config.json"), append(raw, '\n')); err != nil {
 		return err
 	}
 	return checkpoint.WriteSafetensors(filepath.Join(dir, "model.safetensors"), map[string]string{"format": "pt"}, s.tensors(seed))

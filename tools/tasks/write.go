@@ -5,7 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Write writes the sets, each as name.json, and a dataset_info.json that names them.
@@ -28,5 +28,5 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return checkpoint.WriteFile(path, append(raw, '\n'))
+	return storage.WriteFile(path, append(raw, '\n'))
 }

@@ -18,7 +18,7 @@ import (
 	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Axes is what stands around a picture.
@@ -203,5 +203,5 @@ func (a Axes) save(p *plot.Plot, legend plot.Legend, path string) error {
 	if _, err := c.WriteTo(&b); err != nil {
 		return fmt.Errorf("plot %s: %w", path, err)
 	}
-	return checkpoint.WriteFile(path, b.Bytes())
+	return storage.WriteFile(path, b.Bytes())
 }

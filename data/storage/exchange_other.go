@@ -1,6 +1,6 @@
-//go:build !linux
+//go:build !linux && !darwin
 
-package checkpoint
+package storage
 
 import "errors"
 

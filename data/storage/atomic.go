@@ -1,0 +1,121 @@
+package storage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// tempPrefix is that of everything unfinished.
+const tempPrefix = ".tmp-"
+
+// WriteFile replaces path with data, or leaves it as it was: a temporary file in the
+// same folder, fsync, rename, fsync of the folder. What is there and is no regular file
+// (a device, a FIFO) is written into; a symbolic link stays, and what it names is replaced.
+func WriteFile(path string, data []byte) error {
+	return Write(path, int64(len(data)), func(w io.Writer) error {
+		_, err := io.Copy(w, bytes.NewReader(data))
+		return err
+	})
+}
+
+// Write lets fill write total bytes that become the content of path as in WriteFile. On
+// an error nothing is left behind but what was there before. total is what the message
+// about a full disk says; less than 0: not known.
+func Write(path string, total int64, fill func(io.Writer) error) (err error) {
+	target, info, err := resolve(path)
+	if err != nil {
+		return writeError(path, 0, total, err)
+	}
+	if info != nil && !info.Mode().IsRegular() || isDescriptor(path) {
+		return writeInto(path, total, fill)
+	}
+	mode := fs.FileMode(0o666) // the kernel takes the umask off
+	if info != nil {
+		mode = info.Mode().Perm()
+	}
+	f, err := createTemp(target, mode)
+	if err != nil {
+		return writeError(path, 0, total, err)
+	}
+	w := &countingWriter{w: f}
+	defer func() {
+		if err != nil {
+			err = errors.Join(writeError(path, w.n, total, err), ignoreClosed(f.Close()), RemoveIfThere(f.Name()))
+		}
+	}()
+	if err := fill(w); err != nil {
+		return err
+	}
+	if info != nil {
+		if err := f.Chmod(mode); err != nil { // the umask is not for a file that has its mode already
+			return err
+		}
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := Rename(f.Name(), target); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(target))
+}
+
+// createTemp makes an unfinished file beside path.
+func createTemp(path string, mode fs.FileMode) (File, error) {
+	for try := 0; ; try++ {
+		f, err := OpenFile(tempName(path), os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+		if err == nil || try == 1000 || !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+	}
+}
+
+// tempName is a name beside path that isTemporary knows.
+func tempName(path string) string {
+	return filepath.Join(filepath.Dir(path), tempPrefix+filepath.Base(path)+"-"+strconv.FormatUint(uint64(rand.Uint32()), 10))
+}
+
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// writeError names the file, how far it got and the way out.
+func writeError(path string, done, total int64, err error) error {
+	size, left := "", "some space"
+	if total >= 0 {
+		size, left = fmt.Sprintf(" of %d", total), fmt.Sprintf("at least %d bytes", total-done)
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("writing %s: the disk is full after %d%s bytes: free %s or choose another folder (what was there before is untouched): %w",
+			path, done, size, left, err)
+	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("writing %s: the folder is not writable: %w", path, err)
+	}
+	return fmt.Errorf("writing %s (%d%s bytes done): %w", path, done, size, err)
+}

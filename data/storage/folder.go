@@ -1,0 +1,189 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+)
+
+// Folder is a folder being written that appears whole or not at all. Until it is
+// published it has a dot name; a lock on it, which the kernel drops when the process
+// dies, tells CleanStale whether anyone still writes.
+type Folder struct {
+	parent, name, temp string
+	lock               File
+}
+
+// wasPrefix begins the name of a whole folder that makes room for its successor.
+const wasPrefix = tempPrefix + "was-"
+
+// Begin starts the folder parent/name under a temporary dot name; parent is made if
+// need be. Write below Path, then Commit, Publish or Abort.
+func Begin(parent, name string) (*Folder, error) {
+	if name != filepath.Base(name) || strings.HasPrefix(name, ".") {
+		panic(fmt.Sprintf("storage: Begin with name %q", name))
+	}
+	if err := MkdirAll(parent); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(parent, name), err)
+	}
+	for try := 0; ; try++ {
+		f := &Folder{parent: parent, name: name, temp: tempName(filepath.Join(parent, name))}
+		err := at(parent).Mkdir(f.temp, 0o777)
+		if err == nil {
+			err = f.hold()
+		}
+		if err == nil {
+			return f, nil
+		}
+		if try == 1000 || !errors.Is(err, fs.ErrExist) && !errors.Is(err, errSwept) {
+			return nil, fmt.Errorf("%s: %w", filepath.Join(parent, name), err)
+		}
+	}
+}
+
+// errSwept: another process's CleanStale saw the folder before it was locked.
+var errSwept = errors.New("the new folder was taken for an abandoned one")
+
+// hold locks the new folder. Without locks (some network file systems) it has none, and
+// CleanStale leaves it alone.
+func (f *Folder) hold() error {
+	d, err := Open(f.temp)
+	if err != nil {
+		return errSwept
+	}
+	switch err := d.TryLock(); {
+	case errors.Is(err, ErrLocked):
+		return errors.Join(errSwept, d.Close())
+	case err != nil:
+		return d.Close()
+	}
+	if !Exists(f.temp) {
+		return errors.Join(errSwept, d.Close())
+	}
+	f.lock = d
+	return nil
+}
+
+// Path is the folder to write into.
+func (f *Folder) Path() string { return f.temp }
+
+// Final is the name it will have.
+func (f *Folder) Final() string { return filepath.Join(f.parent, f.name) }
+
+// Abort removes what was written.
+func (f *Folder) Abort() error { return errors.Join(RemoveAll(f.temp), f.unlock()) }
+
+func (f *Folder) unlock() error {
+	if f.lock == nil {
+		return nil
+	}
+	err := f.lock.Close()
+	f.lock = nil
+	return err
+}
+
+// Commit is Publish of a folder that has got a manifest: manifest.json, with every
+// file's size and SHA-256, which Verify holds it to.
+func (f *Folder) Commit() error {
+	if err := f.seal(); err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", f.Final(), err), f.Abort())
+	}
+	return f.Publish()
+}
+
+// Publish makes the folder durable and gives it its name: every file is synced, then
+// the folder is renamed. A folder of that name is replaced in the same moment; where
+// the file system has no exchange, a kill between two renames leaves the old one under
+// a temporary name, and CleanStale brings it back. After an error, and after a kill at
+// any point, what was there before is still whole.
+func (f *Folder) Publish() error {
+	err := f.sync()
+	if err == nil {
+		err = f.publish()
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", f.Final(), err), f.Abort())
+	}
+	return f.unlock()
+}
+
+// sync makes every file and folder durable, those below first.
+func (f *Folder) sync() error {
+	return walk(f.temp, func(path string, isDir bool) error {
+		if isDir {
+			return SyncDir(path)
+		}
+		file, err := Open(path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(file.Sync(), file.Close())
+	})
+}
+
+// walk visits the regular files and folders below dir, and dir itself, each folder
+// after what is in it. Anything else is an error.
+func walk(dir string, visit func(path string, isDir bool) error) error {
+	entries, err := ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		switch {
+		case e.IsDir():
+			err = walk(path, visit)
+		case e.Type().IsRegular():
+			err = visit(path, false)
+		default:
+			err = fmt.Errorf("%s is not a regular file", path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return visit(dir, true)
+}
+
+// publish renames the durable folder to its name.
+func (f *Folder) publish() error {
+	final := f.Final()
+	if _, err := Lstat(final); errors.Is(err, fs.ErrNotExist) {
+		if err := Rename(f.temp, final); err != nil {
+			return err
+		}
+		return SyncDir(f.parent)
+	}
+	if err := at(f.parent).Exchange(f.temp, final); err == nil {
+		if err := SyncDir(f.parent); err != nil {
+			return err
+		}
+		return RemoveAll(f.temp)
+	}
+	was := strings.Replace(f.temp, tempPrefix, wasPrefix, 1)
+	if err := Rename(final, was); err != nil {
+		return err
+	}
+	if err := Rename(f.temp, final); err != nil {
+		return errors.Join(err, Rename(was, final))
+	}
+	if err := SyncDir(f.parent); err != nil {
+		return err
+	}
+	// What is called wasPrefix is whole, always.
+	if err := Rename(was, f.temp); err != nil {
+		return err
+	}
+	return RemoveAll(f.temp)
+}
+
+// RemoveFolder removes a whole folder such that half of it is never seen under its name.
+func RemoveFolder(path string) error {
+	doomed := tempName(path)
+	if err := Rename(path, doomed); err != nil {
+		return err
+	}
+	return errors.Join(SyncDir(filepath.Dir(path)), RemoveAll(doomed))
+}
