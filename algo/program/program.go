@@ -5,6 +5,10 @@
 // again for the next. What it writes on standard error is logged. A program that is
 // late, fails or answers something else is an error that quotes what it said. An
 // answer must follow from its request alone: a resumed run starts a new program.
+//
+// A program and everything it starts is one process group, which ends with the answer
+// that was asked for, with its timeout or with the context: nothing it does with its
+// pipes keeps the run waiting. What it may write is bounded.
 package program
 
 import (
@@ -13,11 +17,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os/exec"
-	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +27,7 @@ type Program struct {
 	command []string
 	timeout time.Duration // for one answer
 	log     *slog.Logger
-	running *process
+	running *conversation
 }
 
 // New describes a program; it is started when it is first asked. command is the
@@ -35,37 +36,18 @@ func New(command []string, timeout time.Duration, log *slog.Logger) *Program {
 	return &Program{command: command, timeout: timeout, log: log}
 }
 
-// process is one started command.
-type process struct {
-	cmd    *exec.Cmd
-	stdin  io.WriteCloser
-	output [2]io.Closer // our ends of standard output and error
-	lines  chan []byte  // of standard output; closed at its end
-	done   chan struct{}
-	err    error // of Wait, after done
-	stderr said
+// conversation is a started command that is asked line by line.
+type conversation struct {
+	*process
+	lines chan answer   // of standard output; closed at its end
+	most  atomic.Int64  // bytes that a line of it may have
+	wrote chan struct{} // closed when the newest request is written
 }
 
-// said keeps the end of what a program wrote on standard error.
-type said struct {
-	mu   sync.Mutex
-	tail string
-}
-
-func (s *said) add(line string) {
-	const most = 400
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tail += line + "\n"
-	if over := len(s.tail) - most; over > 0 {
-		s.tail = s.tail[over:]
-	}
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.TrimSpace(s.tail)
+// answer is a line, or why there is none.
+type answer struct {
+	line []byte
+	err  error
 }
 
 // Ask sends request as one JSON line and reads one into answer.
@@ -75,7 +57,6 @@ func (p *Program) Ask(ctx context.Context, request, answer any) error {
 		err = p.ask(ctx, append(line, '\n'), answer)
 	}
 	if err != nil {
-		p.Close()
 		return fmt.Errorf("program %s: %w", p.command[0], err)
 	}
 	return nil
@@ -83,6 +64,9 @@ func (p *Program) Ask(ctx context.Context, request, answer any) error {
 
 func (p *Program) ask(ctx context.Context, line []byte, answer any) error {
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		fresh := p.running == nil
 		if fresh {
 			var err error
@@ -90,106 +74,131 @@ func (p *Program) ask(ctx context.Context, line []byte, answer any) error {
 				return err
 			}
 		}
-		got, err := p.running.exchange(ctx, line, p.timeout)
-		switch {
-		case errors.Is(err, errEnded) && !fresh && p.running.err == nil:
+		c := p.running
+		got, err := c.exchange(ctx, line, p.timeout)
+		if errors.Is(err, errEnded) && !fresh && c.succeeded() {
 			p.Close() // it answers one line and ends: start it again
 			continue
-		case err != nil:
-			return fmt.Errorf("%w%s", err, p.running.said())
 		}
-		if err := json.Unmarshal(got, answer); err != nil {
-			return fmt.Errorf("its answer is not the JSON line expected: %w; got %q%s", err, short(string(got)), p.running.said())
+		if err == nil {
+			if err = json.Unmarshal(got, answer); err == nil {
+				return nil
+			}
+			err = fmt.Errorf("its answer is not the JSON line expected: %w; got %q", err, short(string(got)))
 		}
-		return nil
+		p.Close()
+		if errors.Is(err, context.Canceled) {
+			return err
+		}
+		return fmt.Errorf("%w%s", err, c.quoted())
 	}
 }
 
 // errEnded is a program that has ended where an answer was expected.
 var errEnded = errors.New("it ended without an answer")
 
+// answerRoom is how many bytes an answer may have besides 4 for every byte of its
+// request: a request names rows, an answer gives numbers for rows.
+const answerRoom = 16 << 20
+
 // exchange writes a line and waits for one.
-func (r *process) exchange(ctx context.Context, line []byte, timeout time.Duration) ([]byte, error) {
+func (c *conversation) exchange(ctx context.Context, line []byte, timeout time.Duration) ([]byte, error) {
 	select {
-	case extra, ok := <-r.lines:
+	case extra, ok := <-c.lines:
 		if ok {
-			return nil, fmt.Errorf("it wrote a line that nobody asked for: %q", short(string(extra)))
+			return nil, fmt.Errorf("it wrote a line that nobody asked for: %q", short(string(extra.line)))
 		}
 	default:
 	}
-	go func() {
+	c.most.Store(int64(answerRoom + 4*len(line)))
+	c.shown.Store(0)
+	before, wrote := c.wrote, make(chan struct{})
+	c.wrote = wrote
+	c.tasks.Go(func() {
+		defer close(wrote)
+		<-before // of a program that has answered without reading
 		// A program that reads nothing shows in its answer, or in its absence.
-		_, _ = r.stdin.Write(line)
-	}()
+		_, _ = c.stdin.Write(line)
+	})
 	late := time.NewTimer(timeout)
 	defer late.Stop()
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-late.C:
-		return nil, fmt.Errorf("no answer within %s (raise `timeout`)", timeout)
-	case got, ok := <-r.lines:
-		if ok {
-			return got, nil
+	var grace <-chan time.Time
+	exited, lines := c.exited, c.lines
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-late.C:
+			return nil, fmt.Errorf("no answer within %s (raise `timeout`)", timeout)
+		case got, ok := <-lines:
+			if ok {
+				return got.line, got.err
+			}
+			lines = nil
+			if exited == nil {
+				return nil, c.ended()
+			}
+			grace = time.After(patience)
+		case <-exited:
+			exited = nil
+			if lines == nil {
+				return nil, c.ended()
+			}
+			grace = time.After(patience)
+		case <-grace:
+			if exited != nil {
+				return nil, errors.New("it closed its standard output without an answer and goes on running")
+			}
+			return nil, fmt.Errorf("%w; a program that it started keeps its output open", c.ended())
 		}
-		<-r.done
-		if r.err != nil {
-			return nil, fmt.Errorf("%w: %w", errEnded, r.err)
-		}
-		return nil, errEnded
 	}
 }
 
-func (p *Program) start() (*process, error) {
-	cmd := exec.Command(p.command[0], p.command[1:]...)
-	r := &process{cmd: cmd, lines: make(chan []byte), done: make(chan struct{})}
-	stdin, err1 := cmd.StdinPipe()
-	stdout, err2 := cmd.StdoutPipe()
-	stderr, err3 := cmd.StderrPipe()
-	if err := errors.Join(err1, err2, err3); err != nil {
+// ended says how a process that has exited did so.
+func (c *conversation) ended() error {
+	if c.err != nil {
+		return fmt.Errorf("%w: %w", errEnded, c.err)
+	}
+	return errEnded
+}
+
+// succeeded reports whether the process has exited with status 0.
+func (c *conversation) succeeded() bool {
+	select {
+	case <-c.exited:
+		return c.err == nil
+	default:
+		return false
+	}
+}
+
+func (p *Program) start() (*conversation, error) {
+	r, err := start(p.command, func(line string) { p.log.Info(line, "program", p.command[0]) })
+	if err != nil {
 		return nil, err
 	}
-	r.stdin, r.output = stdin, [2]io.Closer{stdout, stderr}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	var readers sync.WaitGroup
-	readers.Go(func() {
-		for s := newScanner(stderr); s.Scan(); {
-			r.stderr.add(s.Text())
-			p.log.Info(s.Text(), "program", p.command[0])
-		}
-	})
-	readers.Go(func() {
-		defer close(r.lines)
-		for s := newScanner(stdout); s.Scan(); {
+	c := &conversation{process: r, lines: make(chan answer), wrote: make(chan struct{})}
+	close(c.wrote)
+	c.most.Store(answerRoom)
+	c.tasks.Go(func() {
+		defer close(c.lines)
+		out := bufio.NewReader(r.stdout)
+		for {
+			line, err := nextLine(out, c.most.Load)
+			if err != nil && !errors.Is(err, errTooLong) {
+				return
+			}
 			select {
-			case r.lines <- append([]byte(nil), s.Bytes()...):
-			case <-r.done:
+			case c.lines <- answer{line, err}:
+			case <-r.closing:
+				return
+			}
+			if err != nil {
 				return
 			}
 		}
 	})
-	go func() {
-		readers.Wait()
-		r.err = cmd.Wait()
-		close(r.done)
-	}()
-	return r, nil
-}
-
-// newScanner reads lines of up to 1 GiB: a line holds a number per row.
-func newScanner(r io.Reader) *bufio.Scanner {
-	s := bufio.NewScanner(r)
-	s.Buffer(nil, 1<<30)
-	return s
-}
-
-func (r *process) said() string {
-	if s := r.stderr.String(); s != "" {
-		return fmt.Sprintf("; it said: %q", s)
-	}
-	return ""
+	return c, nil
 }
 
 func short(s string) string {
@@ -201,26 +210,10 @@ func short(s string) string {
 }
 
 // Close ends the program, if it runs: its input ends, and if that is not enough it
-// is killed.
+// is killed with all that it started.
 func (p *Program) Close() {
-	r := p.running
-	if r == nil {
-		return
-	}
-	p.running = nil
-	const patience = time.Second
-	r.stdin.Close()
-	go func() {
-		for range r.lines { // nobody asks for these
-		}
-	}()
-	select {
-	case <-r.done:
-	case <-time.After(patience):
-		_ = r.cmd.Process.Kill() // it may just have ended
-		for _, end := range r.output {
-			end.Close() // a child of the program may hold the other end
-		}
-		<-r.done
+	if r := p.running; r != nil {
+		p.running = nil
+		r.end()
 	}
 }

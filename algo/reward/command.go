@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
 	"strings"
 	"time"
+
+	"dataflex.dev/dataflex/algo/program"
 )
 
 // Command is a program of the user's. It is started once per call, reads one JSON
@@ -24,44 +25,36 @@ type Command struct {
 	Stderr  func(line string)
 }
 
+// Bytes that a reward program may write, besides these for every answer.
+const (
+	scoreRoom = 1 << 16
+	scoreLine = 4096
+)
+
 // Score asks the program. That it fails, is late, or answers otherwise is an error
 // with what it wrote on standard error.
 func (c Command) Score(ctx context.Context, cases []Case) ([]float64, error) {
 	if len(cases) == 0 {
 		return nil, nil
 	}
-	var in, out, stderr bytes.Buffer
+	var in bytes.Buffer
 	enc := json.NewEncoder(&in)
 	for _, q := range cases {
 		if err := enc.Encode(q); err != nil {
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
-	cmd.WaitDelay = time.Second
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = &in, &out, &stderr
-	err := cmd.Run()
-	if c.Stderr != nil {
-		for l := range strings.Lines(stderr.String()) {
-			c.Stderr(strings.TrimRight(l, "\n"))
+	out, err := program.Once(ctx, c.Args, in.Bytes(), c.Timeout, scoreRoom+scoreLine*len(cases), c.Stderr)
+	if err == nil {
+		var scores []float64
+		if scores, err = readScores(bytes.NewReader(out)); err == nil {
+			err = check(scores, len(cases))
+		}
+		if err == nil {
+			return scores, nil
 		}
 	}
-	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return nil, fmt.Errorf("reward program %s: no answer within %s", c.Args[0], c.Timeout)
-	case err != nil:
-		return nil, fmt.Errorf("reward program %s: %w; it said: %q", c.Args[0], err, end(stderr.String()))
-	}
-	scores, err := readScores(&out)
-	if err == nil {
-		err = check(scores, len(cases))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reward program %s: %w", c.Args[0], err)
-	}
-	return scores, nil
+	return nil, fmt.Errorf("reward program %s: %w", c.Args[0], err)
 }
 
 func readScores(r io.Reader) ([]float64, error) {

@@ -13,7 +13,7 @@ import (
 )
 
 // HTTP is a judge behind an OpenAI-style chat completions interface, local or not.
-// Its reward is the last number of what it answers.
+// Its reward is the number that it answers; an answer that is not one is an error.
 type HTTP struct {
 	URL         string // of the completions endpoint
 	Key         string // sent as a bearer token where not empty
@@ -32,19 +32,24 @@ const DefaultJudge = "Judge how well the answer does what is asked, given the re
 
 // Score asks the judge for every case, one after the other.
 func (h HTTP) Score(ctx context.Context, cases []Case) ([]float64, error) {
-	out := make([]float64, len(cases))
+	answers := make([]string, len(cases))
 	for i, c := range cases {
-		text, err := h.ask(ctx, c)
+		var err error
+		if answers[i], err = h.ask(ctx, c); err == nil {
+			_, err = readMark(answers[i]) // said now, not after the last case
+		}
 		if err != nil {
 			return nil, fmt.Errorf("reward judge %s: %w", h.URL, err)
 		}
-		x, ok := lastNumber(text)
-		if !ok {
-			return nil, fmt.Errorf("reward judge %s: no number in its answer %q", h.URL, end(text))
-		}
-		out[i] = x
 	}
-	return out, check(out, len(cases))
+	out, err := readMarks(answers)
+	if err == nil {
+		err = check(out, len(cases))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reward judge %s: %w", h.URL, err)
+	}
+	return out, nil
 }
 
 // errAgain marks failures that another try may mend.

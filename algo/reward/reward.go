@@ -66,30 +66,54 @@ func one(yes bool) float64 {
 
 func words(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// lastNumber is the last decimal number of a text; commas between digits are
-// thousands marks, a minus belongs to it unless a digit or letter stands before.
+// lastNumber is the last decimal number of a text, with its exponent if it has one;
+// commas between digits are thousands marks, a minus belongs to it unless a digit
+// stands before.
 func lastNumber(s string) (float64, bool) {
 	end := strings.LastIndexAny(s, "0123456789")
 	if end < 0 {
 		return 0, false
 	}
-	start := end
-	digit := func(i int) bool { return i >= 0 && s[i] >= '0' && s[i] <= '9' }
-	for start > 0 && (digit(start-1) || ((s[start-1] == '.' || s[start-1] == ',') && digit(start))) {
-		start--
+	start, scale := firstDigit(s, end), ""
+	if e := exponent(s, start); e > 0 && !strings.ContainsAny(s[start:end+1], ".,") {
+		scale, end = s[e:end+1], e-1
+		start = firstDigit(s, end)
 	}
 	text := strings.ReplaceAll(strings.TrimLeft(s[start:end+1], ","), ",", "")
 	for strings.Count(text, ".") > 1 { // 3.14.15: a list, not a number
 		_, text, _ = strings.Cut(text, ".")
 	}
-	x, err := strconv.ParseFloat(text, 64)
+	x, err := strconv.ParseFloat(text+scale, 64)
 	if err != nil {
 		return 0, false
 	}
-	if start > 0 && s[start-1] == '-' && (start == 1 || !digit(start-2)) {
+	if start > 0 && s[start-1] == '-' && (start == 1 || !digitAt(s, start-2)) {
 		x = -x
 	}
 	return x, true
+}
+
+func digitAt(s string, i int) bool { return i >= 0 && s[i] >= '0' && s[i] <= '9' }
+
+// firstDigit is where the number that ends with the byte at end begins.
+func firstDigit(s string, end int) int {
+	start := end
+	for start > 0 && (digitAt(s, start-1) || (s[start-1] == '.' || s[start-1] == ',') && digitAt(s, start)) {
+		start--
+	}
+	return start
+}
+
+// exponent is where the exponent begins whose digits begin at start, 0 for none.
+func exponent(s string, start int) int {
+	e := start - 1
+	if e > 0 && (s[e] == '-' || s[e] == '+') {
+		e--
+	}
+	if e > 0 && (s[e] == 'e' || s[e] == 'E') && digitAt(s, e-1) {
+		return e
+	}
+	return 0
 }
 
 // check wants one finite number per case.

@@ -32,6 +32,10 @@ func TestRules(t *testing.T) {
 		{Numeric, "42", "forty-two", 0},
 		{Numeric, "15", "versions 3.14.15", 0},
 		{Numeric, "2000001", "2000000", 0},
+		{Numeric, "0.001", "x = 1e-3", 1},
+		{Numeric, "-3", "x = 1e-3", 0},
+		{Numeric, "-1,200", "about -1.2E3", 1},
+		{Numeric, "3", "the e-3 visa", 0}, // -3: the hyphen is taken for a minus
 	} {
 		got, err := c.rule.Score(context.Background(), []Case{{Reference: c.reference, Answer: c.answer}})
 		if err != nil || got[0] != c.want {

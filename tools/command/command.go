@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"dataflex.dev/dataflex/algo/program"
 	"dataflex.dev/dataflex/algo/train"
 	"dataflex.dev/dataflex/data/task"
 )
@@ -30,14 +31,15 @@ var ErrSaid = errors.New("the error was printed")
 
 // Main runs a program and ends the process with its exit code. The context ends when
 // the user or the system asks the program to stop: see signals.
-func Main(program func(ctx context.Context) error) { os.Exit(Run(os.Stderr, program)) }
+func Main(main func(ctx context.Context) error) { os.Exit(Run(os.Stderr, main)) }
 
 // Run is Main short of ending the process. An error is one message on stderr, and so
 // is a panic.
-func Run(stderr io.Writer, program func(ctx context.Context) error) int {
+func Run(stderr io.Writer, main func(ctx context.Context) error) int {
 	ctx, stop := signals(context.Background())
 	defer stop()
-	return Exit(task.Catch(func() error { return program(ctx) }), stderr)
+	defer program.EndAll()
+	return Exit(task.Catch(func() error { return main(ctx) }), stderr)
 }
 
 // Exit prints an error, if there is one, and gives its exit code.
