@@ -126,7 +126,7 @@ func decimal(s string) (float64, bool) {
 // or of 10 here and of nothing there, cannot be compared and are refused.
 func readMarks(answers []string) ([]float64, error) {
 	out := make([]float64, len(answers))
-	var plain, share = -1, -1 // an answer with a number beyond 1, and one with a whole beyond 1
+	plain, share := -1, -1 // an answer with a number beyond 1, and one with a whole beyond 1
 	for i, text := range answers {
 		m, err := readMark(text)
 		if err != nil {
