@@ -110,6 +110,7 @@ type Tuning struct {
 	UseRSLoRA              bool
 	LoRAPlusLRRatio        *float64
 	LoRAPlusLREmbedding    float64
+	UseMuon                bool
 	CreateNewAdapter       bool
 	FreezeTrainableLayers  int
 	FreezeTrainableModules []string

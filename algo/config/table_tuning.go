@@ -13,6 +13,7 @@ func tuningKeys() []Key {
 	g.honour("additional_target", List, "null", "Modules trained in full beside LoRA", func(c *Config) any { return &c.Tuning.AdditionalTarget })
 	g.honour("use_rslora", Bool, "false", "Scale by alpha/sqrt(rank)", func(c *Config) any { return &c.Tuning.UseRSLoRA })
 	g.honour("loraplus_lr_ratio", Float, "null", "LoRA+: learning rate of B over that of A", func(c *Config) any { return &c.Tuning.LoRAPlusLRRatio })
+	g.honour("use_muon", Bool, "false", "Muon for matrices, AdamW for the rest", func(c *Config) any { return &c.Tuning.UseMuon })
 	g.honour("loraplus_lr_embedding", Float, "1e-6", "LoRA+: learning rate of embeddings", func(c *Config) any { return &c.Tuning.LoRAPlusLREmbedding })
 	g.honour("create_new_adapter", Bool, "false", "Merge the adapter and train a new one", func(c *Config) any { return &c.Tuning.CreateNewAdapter })
 	g.honour("freeze_trainable_layers", Int, "2", "freeze: the last n layers train, the first n if negative", func(c *Config) any { return &c.Tuning.FreezeTrainableLayers })
@@ -47,7 +48,7 @@ func tuningKeys() []Key {
 	g.refuse("DoRA is not supported here: remove it, or write use_rslora: true", "use_dora bool false")
 	g.refuse("PiSSA is not supported here: remove it; LoRA's usual start is used", "pissa_init bool false")
 	g.refuse("block expansion (LLaMA-Pro) is not supported here: remove it", "use_llama_pro bool false")
-	g.refuse("the optimiser here is AdamW: remove it", "use_galore bool false", "use_apollo bool false", "use_badam bool false", "use_adam_mini bool false", "use_muon bool false")
+	g.refuse("this optimizer is not supported here: remove it; optim: adamw_torch, adafactor, lion_32bit and sgd are, and use_muon: true", "use_galore bool false", "use_apollo bool false", "use_badam bool false", "use_adam_mini bool false")
 	g.refuse("the DFT loss is not supported here: remove it", "use_dft_loss bool false")
 	g.refuse("Megatron is not supported here: remove it", "use_mca bool false")
 	return g.keys

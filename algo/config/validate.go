@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"dataflex.dev/dataflex/model/optim"
 )
 
 // checker gathers faults of one configuration.
@@ -197,10 +199,12 @@ func (c checker) checkOptimiser() {
 	c.deny(t.BF16 && t.FP16, "fp16", "bf16 is set at %s: remove one of the two", c.At("bf16"))
 	c.deny(t.Seed < 0 || t.Seed > math.MaxUint32, "seed", "it must be from 0 to 4294967295, got %d", t.Seed)
 	c.deny(t.DataSeed != nil && *t.DataSeed < 0, "data_seed", "it must not be negative")
-	switch t.Optim {
-	case "adamw_torch", "adamw_torch_fused", "adamw_hf":
-	default:
-		c.deny(true, "optim", "%s is not supported here: the optimiser is adamw_torch", t.Optim)
+	if err := optim.Check(t.Optim); err != nil {
+		c.deny(true, "optim", "%w", err)
+	}
+	c.deny(c.Tuning.UseMuon && c.Tuning.LoRAPlusLRRatio != nil, "use_muon", "loraplus_lr_ratio, set at %s, turns it off upstream: remove one of the two", c.At("loraplus_lr_ratio"))
+	if e, ok := c.root.Get("optim"); ok && c.Tuning.UseMuon {
+		c.notice(e, "has no effect: use_muon is set")
 	}
 }
 

@@ -100,8 +100,12 @@ func (c *Card) hyperparameters() Object {
 	if c.Accumulation > 1 {
 		o = append(o, Field{"gradient_accumulation_steps", c.Accumulation}, Field{"total_train_batch_size", c.TrainBatchSize * c.Accumulation})
 	}
+	optimizer := c.Optimizer
+	if strings.Contains(optimizer, "adam") {
+		optimizer = fmt.Sprintf("%s with betas=(%s,%s) and epsilon=%s", optimizer, Float(c.Beta1), Float(c.Beta2), Float(c.Epsilon))
+	}
 	o = append(o,
-		Field{"optimizer", fmt.Sprintf("%s with betas=(%s,%s) and epsilon=%s", c.Optimizer, Float(c.Beta1), Float(c.Beta2), Float(c.Epsilon))},
+		Field{"optimizer", optimizer},
 		Field{"lr_scheduler_type", c.Scheduler})
 	if c.WarmupRatio != 0 {
 		o = append(o, Field{"lr_scheduler_warmup_ratio", c.WarmupRatio})

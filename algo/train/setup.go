@@ -81,13 +81,19 @@ func flatten(sets []EvalSet) []data.Example {
 
 func (t *Trainer) newOptimizer() error {
 	c := t.Config.Training
-	groups := optim.Groups(t.params, c.WeightDecay)
+	name, settings := c.Optim, optim.Settings{WeightDecay: c.WeightDecay, Beta1: c.AdamBeta1, Beta2: c.AdamBeta2, Eps: c.AdamEpsilon}
+	if t.Config.Tuning.UseMuon {
+		name = optim.MuonName
+	}
 	if ratio := t.Config.Tuning.LoRAPlusLRRatio; ratio != nil {
-		groups = optim.LoRAPlus(t.params, c.WeightDecay, c.LearningRate, *ratio, t.Config.Tuning.LoRAPlusLREmbedding)
+		settings.Groups = optim.LoRAPlus(t.params, c.WeightDecay, c.LearningRate, *ratio, t.Config.Tuning.LoRAPlusLREmbedding)
+	}
+	if said := optim.Equivalent(name); said != "" {
+		t.log.Info(said)
 	}
 	var err error
-	if t.optimizer, err = optim.NewAdamW(t.device, groups, c.AdamBeta1, c.AdamBeta2, c.AdamEpsilon); err != nil {
-		return err
+	if t.optimizer, err = optim.New(name, t.device, t.params, settings); err != nil {
+		return t.Config.Errorf("optim", "%w", err)
 	}
 	if c.LRSchedulerType == optim.PlateauName {
 		if t.plateau, err = optim.NewPlateau(c.LRSchedulerKwargs, c.LearningRate); err != nil {

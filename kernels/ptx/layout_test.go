@@ -9,6 +9,7 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 	"dataflex.dev/dataflex/kernels/ptx"
 
+	_ "dataflex.dev/dataflex/kernels/adafactor"
 	_ "dataflex.dev/dataflex/kernels/adamw"
 	_ "dataflex.dev/dataflex/kernels/attention"
 	_ "dataflex.dev/dataflex/kernels/cast"
@@ -17,6 +18,7 @@ import (
 	_ "dataflex.dev/dataflex/kernels/embed"
 	_ "dataflex.dev/dataflex/kernels/gemm"
 	_ "dataflex.dev/dataflex/kernels/gradproj"
+	_ "dataflex.dev/dataflex/kernels/lion"
 	_ "dataflex.dev/dataflex/kernels/norm"
 	_ "dataflex.dev/dataflex/kernels/peak"
 	_ "dataflex.dev/dataflex/kernels/pool"

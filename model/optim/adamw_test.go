@@ -210,7 +210,7 @@ func TestSetStateRefusesAnotherRun(t *testing.T) {
 		want  string
 	}{
 		{state("m.a"), 2, `no tensor "v.a"`},
-		{state("m.a", "v.a", "m.b", "v.b"), 2, "holds 4 moments, this run trains 1 parameters"},
+		{state("m.a", "v.a", "m.b", "v.b"), 2, "holds 4 tensors and this run's optimizer keeps 2"},
 		{state("m.a", "v.a"), 3, `tensor "m.a" has shape [2]`},
 	} {
 		p := param(t, dev, "a", []int{c.shape}, nil)

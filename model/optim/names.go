@@ -1,0 +1,125 @@
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/tensor"
+)
+
+// Settings are what the configuration says of an optimizer.
+type Settings struct {
+	WeightDecay       float64
+	Beta1, Beta2, Eps float64
+
+	// Groups replaces the usual split of the parameters (LoRA+); nil = the usual one.
+	Groups []Group
+}
+
+// method makes one optimizer of all parameters.
+type method func(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error)
+
+// MuonName is the optimizer that use_muon asks for; upstream has no such optim.
+const MuonName = "muon"
+
+// names are transformers' values of optim. Those whose state upstream keeps in 8 bits, in
+// pages or on another vendor's card stand for the same maths in float32.
+var names = map[string]method{
+	"adamw_torch": newAdamW, "adamw_torch_fused": newAdamW, "adamw_hf": newAdamW, "adamw_torch_xla": newAdamW,
+	"adamw_torch_npu_fused": newAdamW, "adamw_apex_fused": newAdamW, "adamw_torch_8bit": newAdamW, "adamw_torch_4bit": newAdamW,
+	"adamw_8bit": newAdamW, "adamw_bnb_8bit": newAdamW, "paged_adamw_32bit": newAdamW, "paged_adamw_8bit": newAdamW,
+	"lion_32bit": newLion, "lion_8bit": newLion, "paged_lion_32bit": newLion, "paged_lion_8bit": newLion,
+	"sgd": newSGD, "adafactor": newAdafactor,
+	MuonName: newMuon,
+}
+
+// refused are transformers' other values, and what comes nearest to each.
+var refused = map[string]string{
+	"adamw_anyprecision": "adamw_torch", "ademamix": "adamw_torch", "ademamix_8bit": "adamw_torch", "paged_ademamix_32bit": "adamw_torch",
+	"paged_ademamix_8bit": "adamw_torch", "adagrad": "adafactor", "rmsprop": "adamw_torch", "rmsprop_bnb": "adamw_torch", "rmsprop_bnb_8bit": "adamw_torch",
+	"rmsprop_bnb_32bit": "adamw_torch", "galore_adamw": "adamw_torch", "galore_adamw_8bit": "adamw_torch", "galore_adafactor": "adafactor",
+	"galore_adamw_layerwise": "adamw_torch", "galore_adamw_8bit_layerwise": "adamw_torch", "galore_adafactor_layerwise": "adafactor", "lomo": "sgd",
+	"adalomo": "adafactor", "grokadamw": "adamw_torch", "schedule_free_radam": "adamw_torch", "schedule_free_adamw": "adamw_torch",
+	"schedule_free_sgd": "sgd", "apollo_adamw": "adamw_torch", "apollo_adamw_layerwise": "adamw_torch", "stable_adamw": "adamw_torch",
+}
+
+// Check refuses a value of optim that New does not know, with the nearest one that it
+// does.
+func Check(name string) error {
+	if name == MuonName {
+		return errors.New("muon is asked for with use_muon: true")
+	}
+	if _, ok := names[name]; ok {
+		return nil
+	}
+	if near, ok := refused[name]; ok {
+		return fmt.Errorf("%s is not supported here: the nearest is %s", name, near)
+	}
+	known := slices.DeleteFunc(slices.Sorted(maps.Keys(names)), func(n string) bool { return n == MuonName })
+	return fmt.Errorf("%q is unknown, known are: %s", name, strings.Join(known, ", "))
+}
+
+// Equivalent says in one line what stands for an optimizer whose state upstream keeps
+// otherwise; "" where nothing does.
+func Equivalent(name string) string {
+	for _, kept := range []struct{ part, how string }{{"8bit", "in 8 bits"}, {"4bit", "in 4 bits"}, {"paged", "in pages that move to the host"}} {
+		if strings.Contains(name, kept.part) {
+			return fmt.Sprintf("optim %s: upstream keeps its state %s; here the same maths runs with its state in float32 on the device", name, kept.how)
+		}
+	}
+	return ""
+}
+
+// New makes the optimizer that name says over params, with a state of zeros on dev.
+func New(name string, dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
+	make, ok := names[name]
+	if !ok {
+		return nil, Check(name)
+	}
+	return make(dev, params, s)
+}
+
+func newAdamW(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
+	groups := s.Groups
+	if groups == nil {
+		groups = Groups(params, s.WeightDecay)
+	}
+	return made(NewAdamW(dev, groups, s.Beta1, s.Beta2, s.Eps))
+}
+
+func newSGD(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
+	return made(NewSGD(dev, s.groups(params)))
+}
+
+func newLion(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
+	return made(NewLion(dev, s.groups(params), s.Beta1, s.Beta2))
+}
+
+func newAdafactor(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
+	return made(NewAdafactor(dev, s.groups(params)))
+}
+
+func newMuon(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
+	return made(NewMuon(dev, []Group{{params, 1, s.WeightDecay}}, s.Beta1, s.Beta2, s.Eps))
+}
+
+// groups is the split of transformers 4.57, with which the optimizers other than AdamW
+// were recorded: it decays no norms.
+func (s Settings) groups(params []*tensor.Param) []Group {
+	if s.Groups != nil {
+		return s.Groups
+	}
+	return split(params, s.WeightDecay, noDecayNorms.MatchString)
+}
+
+// made drops the optimizer of a failed call, so that it is nil as an Optimizer, too.
+func made[O Optimizer](o O, err error) (Optimizer, error) {
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
+}
