@@ -12,19 +12,19 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// picked is a selection as selected_rows.jsonl tells it.
-type picked struct {
-	step, update int
-	index        []int     // positions in the pool, in the order of choice
-	rows         []data.ID // what they are
-	names        []string  // metrics, in the file's order
-	metric       map[string][]float64
+// Picked is a selection as selected_rows.jsonl tells it.
+type Picked struct {
+	Step, Update int
+	Index        []int     // positions in the pool, in the order of choice
+	Rows         []data.ID // what they are
+	Names        []string  // metrics, in the file's order
+	Metric       map[string][]float64
 }
 
-// readPicks calls each with every selection of selected_rows.jsonl, in order, one
+// ReadPicks calls each with every selection of selected_rows.jsonl, in order, one
 // at a time in memory. An unfinished last line is left out. ok is false where the
 // file is missing.
-func readPicks(dir string, each func(*picked)) (ok bool, err error) {
+func ReadPicks(dir string, each func(*Picked)) (ok bool, err error) {
 	f, err := os.Open(filepath.Join(dir, PicksName))
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
@@ -33,7 +33,7 @@ func readPicks(dir string, each func(*picked)) (ok bool, err error) {
 		return false, fmt.Errorf("%s: %w", PicksName, err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	var now *picked
+	var now *Picked
 	r := bufio.NewReader(f)
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')
@@ -47,11 +47,11 @@ func readPicks(dir string, each func(*picked)) (ok bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("%s:%d: %w", f.Name(), n, err)
 		}
-		if step := stepOf(o); now == nil || now.step != step {
+		if step := stepOf(o); now == nil || now.Step != step {
 			if now != nil {
 				each(now)
 			}
-			now = &picked{step: step, metric: map[string][]float64{}}
+			now = &Picked{Step: step, Metric: map[string][]float64{}}
 		}
 		if err := now.add(o); err != nil {
 			return false, fmt.Errorf("%s:%d: %w", f.Name(), n, err)
@@ -63,15 +63,15 @@ func readPicks(dir string, each func(*picked)) (ok bool, err error) {
 	return true, nil
 }
 
-func (p *picked) add(line Object) error {
+func (p *Picked) add(line Object) error {
 	index, isIndex := line.Get("index").(int)
 	set, isSet := line.Get("dataset").(string)
 	row, isRow := line.Get("row").(int)
 	if _, isStep := line.Get("step").(int); !isStep || !isIndex || !isSet || !isRow {
 		return errors.New("a selected row has step, index, dataset and row")
 	}
-	p.update, _ = line.Get("update").(int)
-	p.index, p.rows = append(p.index, index), append(p.rows, data.ID{Dataset: set, Row: row})
+	p.Update, _ = line.Get("update").(int)
+	p.Index, p.Rows = append(p.Index, index), append(p.Rows, data.ID{Dataset: set, Row: row})
 	for _, f := range line {
 		switch f.Key {
 		case "step", "update", "rank", "index", "dataset", "row":
@@ -81,10 +81,10 @@ func (p *picked) add(line Object) error {
 		if !isFloat {
 			continue
 		}
-		if !slices.Contains(p.names, f.Key) {
-			p.names = append(p.names, f.Key)
+		if !slices.Contains(p.Names, f.Key) {
+			p.Names = append(p.Names, f.Key)
 		}
-		p.metric[f.Key] = append(p.metric[f.Key], v)
+		p.Metric[f.Key] = append(p.Metric[f.Key], v)
 	}
 	return nil
 }

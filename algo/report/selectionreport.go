@@ -24,7 +24,7 @@ const mostChosen = 10
 // nothing else. ok is false, and nothing is written, where no selection was made.
 func WriteSelectionReport(dir string) (path string, ok bool, err error) {
 	t := tally{rows: map[int]*chosen{}}
-	if _, err := readPicks(dir, t.add); err != nil {
+	if _, err := ReadPicks(dir, t.add); err != nil {
 		return "", false, fmt.Errorf("selection report: %w", err)
 	}
 	if len(t.selections) == 0 {
@@ -65,11 +65,11 @@ type summary struct {
 	quantiles    map[string]quantiles
 }
 
-func (t *tally) add(p *picked) {
-	s := summary{step: p.step, update: p.update, rows: len(p.index), share: map[string]int{}, quantiles: map[string]quantiles{}}
-	current := make(map[int]bool, len(p.index))
-	for i, index := range p.index {
-		set := p.rows[i].Dataset
+func (t *tally) add(p *Picked) {
+	s := summary{step: p.Step, update: p.Update, rows: len(p.Index), share: map[string]int{}, quantiles: map[string]quantiles{}}
+	current := make(map[int]bool, len(p.Index))
+	for i, index := range p.Index {
+		set := p.Rows[i].Dataset
 		if !slices.Contains(t.datasets, set) {
 			t.datasets = append(t.datasets, set)
 		}
@@ -86,17 +86,17 @@ func (t *tally) add(p *picked) {
 		}
 	}
 	s.distinct = len(current)
-	for i, index := range p.index {
+	for i, index := range p.Index {
 		if t.rows[index] == nil {
-			t.rows[index] = &chosen{ID: p.rows[i]}
+			t.rows[index] = &chosen{ID: p.Rows[i]}
 		}
 		t.rows[index].times++
 	}
-	for _, name := range p.names {
+	for _, name := range p.Names {
 		if !slices.Contains(t.metrics, name) {
 			t.metrics = append(t.metrics, name)
 		}
-		s.quantiles[name] = measure(p.metric[name])
+		s.quantiles[name] = measure(p.Metric[name])
 	}
 	t.selections, t.previous = append(t.selections, s), current
 }

@@ -44,7 +44,9 @@ func (b *best) observe(step int, metric float64, greater bool, threshold float64
 // model; stop is true when early stopping's patience is at its end.
 func (t *Trainer) evaluateAndJudge(ctx context.Context) (stop bool, err error) {
 	c := t.Config
+	clock := t.recorder.page.Phase("evaluating")
 	metrics, err := t.evaluate(ctx)
+	clock()
 	if err != nil {
 		return false, err
 	}

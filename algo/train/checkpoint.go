@@ -46,6 +46,7 @@ func (t *Trainer) save() (string, error) {
 	if path := filepath.Join(out, name); t.recorder.lastSaved == path {
 		return path, nil
 	}
+	defer t.recorder.page.Phase("saving")()
 	d, err := storage.Begin(out, name)
 	if err != nil {
 		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, err)
@@ -167,10 +168,15 @@ func (t *Trainer) openRecords(fresh bool) error {
 	if t.recorder.picks, err = report.OpenPicks(out, fresh); err != nil {
 		return err
 	}
-	if err := t.openEvents(fresh); err != nil || fresh {
+	if err := t.openEvents(fresh); err != nil {
 		return err
 	}
-	return errors.Join(t.recorder.log.Truncate(t.step), t.recorder.picks.Truncate(t.step))
+	if !fresh {
+		if err := errors.Join(t.recorder.log.Truncate(t.step), t.recorder.picks.Truncate(t.step)); err != nil {
+			return err
+		}
+	}
+	return t.openRecord(fresh)
 }
 
 // openEvents starts TensorBoard's file where report_to names it.

@@ -40,14 +40,16 @@ func (t *Trainer) Finish(ctx context.Context) error {
 		return err
 	}
 	t.leaveBest()
-	return nil
+	return t.recorder.page.Log(t.step, t.totals.Tokens, t.recorder.log.Elapsed().Seconds(), true)
 }
 
 func (t *Trainer) finalEvaluation(ctx context.Context, out string) error {
 	if !t.Config.Training.DoEval || len(t.eval) == 0 {
 		return nil
 	}
+	clock := t.recorder.page.Phase("evaluating")
 	eval, err := t.evaluate(ctx)
+	clock()
 	if err != nil {
 		return err
 	}

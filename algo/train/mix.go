@@ -51,17 +51,19 @@ func (t *Trainer) newMixer(d *Data) error {
 }
 
 // openMixture draws the first window from the run's own proportions.
-func (t *Trainer) openMixture() []int {
+func (t *Trainer) openMixture() ([]int, error) {
 	steps := t.Plan.Warmup
 	if t.Config.Dynamic.StaticMix {
 		steps = t.Plan.Total
 	}
-	return t.mix.manager.Snapshot(nil, steps*t.Plan.Batch())
+	shares := t.mix.manager.Shares(nil)
+	return t.mix.manager.Snapshot(nil, steps*t.Plan.Batch()), t.recorder.page.Mixture(t.step, 0, t.mix.domains, shares, nil)
 }
 
 // remix asks the mixer for new proportions and draws the next window from them.
 func (t *Trainer) remix(ctx context.Context, update int) ([]int, error) {
 	started := time.Now()
+	defer t.recorder.page.Phase("selecting")()
 	got, err := t.mix.mixer.Mix(ctx, algo.MixRequest{Step: t.step, Update: update})
 	if err != nil {
 		return nil, fmt.Errorf("mixture at step %d: %w", t.step, err)
@@ -74,7 +76,7 @@ func (t *Trainer) remix(ctx context.Context, update int) ([]int, error) {
 		args = append(args, d.Name, report.Round(shares[i], 4))
 	}
 	t.log.Info("mixture", args...)
-	return indices, nil
+	return indices, t.recorder.page.Mixture(t.step, update, t.mix.domains, shares, got.LossWeights)
 }
 
 // mixes reports whether the run decides on the shares of domains.

@@ -7,6 +7,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/algo/report/record"
 )
 
 // recorder keeps the run's records: the log, the history, what was selected.
@@ -14,6 +15,7 @@ type recorder struct {
 	log       *report.Log
 	picks     *report.Picks
 	events    *report.Events // for TensorBoard; nil where report_to does not name it
+	page      *record.Writer
 	history   []report.Object
 	lastSaved string // the newest complete checkpoint
 }
@@ -61,13 +63,19 @@ func (r *recorder) step(t *Trainer, s stepStats) error {
 	loss := report.Round(t.totals.WindowLoss/float64(max(t.totals.WindowSteps, 1)), 4)
 	t.totals.WindowLoss, t.totals.WindowSteps = 0, 0
 	epoch := t.Plan.Epoch(t.step)
-	r.history = append(r.history, report.Object{
+	err := r.note(report.Object{
 		{Key: "epoch", Value: epoch},
 		{Key: "grad_norm", Value: s.gradNorm},
 		{Key: "learning_rate", Value: s.lr},
 		{Key: "loss", Value: loss},
 		{Key: "step", Value: t.step},
 	})
+	if err != nil {
+		return err
+	}
+	if err := r.page.Log(t.step, t.totals.Tokens, r.log.Elapsed().Seconds(), false); err != nil {
+		return err
+	}
 	t.log.Info("step", "step", fmt.Sprintf("%d/%d", t.step, t.Plan.Total), "loss", loss, "grad_norm", report.Round(s.gradNorm, 4),
 		"learning_rate", s.lr, "epoch", report.Round(epoch, 2))
 	return r.log.Write(report.Event{Step: t.step, Total: t.Plan.Total, Loss: loss, LR: s.lr, Epoch: epoch})
@@ -107,7 +115,10 @@ func (r *recorder) selection(t *Trainer, q algo.Request, sel algo.Selection, sec
 	if err := r.log.Write(report.Event{Step: t.step, Total: t.Plan.Total, Epoch: epoch, Extra: fields}); err != nil {
 		return err
 	}
-	return r.picks.Write(q, sel, t.train)
+	if err := r.picks.Write(q, sel, t.train); err != nil {
+		return err
+	}
+	return r.page.Selection(q, sel, t.train, seconds, reused)
 }
 
 // state is what goes into trainer_state.json.

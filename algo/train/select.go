@@ -22,7 +22,7 @@ func (t *Trainer) openWindow(ctx context.Context) error {
 	var err error
 	switch {
 	case opening == Draw && t.mix != nil:
-		indices = t.openMixture()
+		indices, err = t.openMixture()
 	case opening == Draw:
 		indices = t.warmup()
 	case t.mix != nil:
@@ -56,6 +56,7 @@ func (t *Trainer) warmup() []int {
 // earlier run made under the very same conditions.
 func (t *Trainer) choose(ctx context.Context, update int) ([]int, error) {
 	started := time.Now()
+	defer t.recorder.page.Phase("selecting")()
 	request := algo.Request{Step: t.step, Update: update, N: t.Plan.Update * t.Plan.Batch()}
 	var err error
 	if request.Key, err = t.selectionKey(request); err != nil {

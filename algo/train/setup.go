@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
@@ -22,7 +23,7 @@ func setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	if err := supported(c); err != nil {
 		return nil, err
 	}
-	t := &Trainer{Config: c, device: dev, log: log, recorder: &recorder{}}
+	t := &Trainer{Config: c, device: dev, log: log, recorder: &recorder{}, began: time.Now()}
 	d, err := LoadData(ctx, c, log)
 	if err != nil {
 		return nil, err

@@ -39,7 +39,8 @@ type Trainer struct {
 	schedule  optim.Schedule
 	plateau   *optim.Plateau // of reduce_lr_on_plateau, which follows evaluations instead
 	tokenizer *tokenizer.Tokenizer
-	data      *Data // whose memory train and eval lie in
+	began     time.Time // the set-up
+	data      *Data     // whose memory train and eval lie in
 	train     []data.Example
 	eval      []EvalSet
 	run       *algo.Run
@@ -185,6 +186,9 @@ func (t *Trainer) optimizerStep(ctx context.Context) (stepStats, error) {
 		if err := o.Observe(ctx, t.step, t.reports(g.micros, g.tokenLoss, g.returned)); err != nil {
 			return stepStats{}, fmt.Errorf("step %d, %s: %w", t.step+1, t.component.Name, err)
 		}
+	}
+	if t.mix != nil {
+		t.recorder.page.Domains(t.reports(g.micros, g.tokenLoss, g.returned))
 	}
 	t.finishStep(g.loss)
 	return stepStats{loss: g.loss, gradNorm: g.norm, lr: lr}, nil

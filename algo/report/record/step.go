@@ -1,0 +1,55 @@
+package record
+
+import (
+	"maps"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Log records how far the run is, with every line of the training log: tokens trained
+// on and seconds since the start, earlier parts of a resumed run included. done says
+// that nothing comes after it.
+func (w *Writer) Log(step, tokens int, seconds float64, done bool) error {
+	if err := w.flushDomains(step); err != nil {
+		return err
+	}
+	if err := w.flushWeights(step); err != nil {
+		return err
+	}
+	s := Step{Step: step, Tokens: tokens, Seconds: seconds, Phases: maps.Clone(w.phases), Peak: peak(), Done: done}
+	if training := s.Training(); training > 0 && !done {
+		if err := w.scalar(step, "train/tokens_per_second", float64(tokens)/training); err != nil {
+			return err
+		}
+	}
+	return w.add(Line{Step: &s})
+}
+
+// Training is the seconds that were spent on training steps alone.
+func (s Step) Training() float64 {
+	t := s.Seconds
+	for _, p := range s.Phases {
+		t -= p
+	}
+	return max(t, 0)
+}
+
+// peak is the most memory that this process has had, in bytes; 0 where the system
+// does not say (only Linux does here).
+func peak() uint64 {
+	raw, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	_, rest, ok := strings.Cut(string(raw), "VmHWM:")
+	if !ok {
+		return 0
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(line), " kB"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return kib << 10
+}

@@ -1,0 +1,58 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"dataflex.dev/dataflex/algo/report/record"
+	"dataflex.dev/dataflex/data/dataset"
+)
+
+// openRecord starts what the report page is made of.
+func (t *Trainer) openRecord(fresh bool) (err error) {
+	var scalar func(int, string, float64) error
+	if t.recorder.events != nil {
+		scalar = t.recorder.events.Scalar
+	}
+	if t.recorder.page, err = record.Open(t.Config.Training.OutputDir, fresh, t.step, len(t.train), scalar); err != nil {
+		return err
+	}
+	return t.recorder.page.Start(t.facts())
+}
+
+// facts is what the report says of a run before its first step.
+func (t *Trainer) facts() record.Run {
+	c, b := t.Config, t.Budget
+	r := record.Run{
+		From: t.step, TrainType: string(c.Dynamic.TrainType), Model: c.Model.NameOrPath,
+		Device:    fmt.Sprintf("%s, %d threads", t.device.Kind(), t.device.Attributes().Units),
+		Precision: t.precision(), Config: c.Shown(), Steps: t.Plan.Total, Batch: t.Plan.Batch(), Trainable: t.trainable(),
+		SetUp: time.Since(t.began).Seconds(), Have: t.device.Attributes().MemoryBytes,
+		Memory: []record.Part{
+			{Name: "weights", Bytes: b.Weights},
+			{Name: "adapters", Bytes: b.Adapters},
+			{Name: "gradients", Bytes: b.Gradients},
+			{Name: "optimizer", Bytes: b.Optimizer},
+			{Name: "activations", Bytes: b.Activations},
+			{Name: "logits", Bytes: b.Head},
+			{Name: "method", Bytes: t.methodMemory()},
+		},
+		Pool: record.PoolOf(t.train), DatasetDir: t.data.options.DatasetDir,
+	}
+	if info := t.data.options.Info; info != nil {
+		r.DatasetInfo = json.RawMessage(info)
+	}
+	if t.component != nil {
+		r.Component, r.Mode, r.Params = t.component.Name, t.component.Mode, t.component.Raw
+	}
+	// Rows kept under tokenized_path may have no files any more; the page then says so.
+	if catalog, err := dataset.OpenCatalog(r.DatasetDir, t.data.options.Info); err == nil {
+		for _, name := range c.Data.Dataset {
+			if s, err := catalog.Source(name); err == nil {
+				r.Stamp(s.Files())
+			}
+		}
+	}
+	return r
+}
