@@ -12,7 +12,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/decoder"
@@ -321,7 +321,7 @@ func centred(scores []float64, present []bool) []float64 {
 }
 
 func (m *doremi) record(step int) error {
-	return m.journal.write(step, report.Object{
+	return m.journal.write(step, pyjson.Object{
 		{Key: "domain_names", Value: names(m.domains)},
 		{Key: "domain_weights", Value: m.weights},
 		{Key: "perdomain_scores", Value: m.scores},
@@ -352,7 +352,7 @@ func (m *doremi) Finish() error {
 		return err
 	}
 	mean := m.average()
-	summary := report.Encode(report.Object{
+	summary := pyjson.Encode(pyjson.Object{
 		{Key: "description", Value: "DoReMi Step 2: average domain weights for Step 3"},
 		{Key: "update_times", Value: m.count},
 		{Key: "domain_names", Value: names(m.domains)},
@@ -362,7 +362,7 @@ func (m *doremi) Finish() error {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# DoReMi Step 3 proportions\n# proportions: %s\n", report.Encode(mean, 0))
+	fmt.Fprintf(&b, "# DoReMi Step 3 proportions\n# proportions: %s\n", pyjson.Encode(mean, 0))
 	for d, domain := range m.domains {
 		fmt.Fprintf(&b, "%s: %.6f\n", domain.Name, mean[d])
 	}

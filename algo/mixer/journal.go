@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -25,19 +25,19 @@ type journal struct {
 func newJournal(name string) journal { return journal{name: name, last: -1} }
 
 // write appends the line of a step: fields after step and the time.
-func (j *journal) write(step int, fields report.Object) error {
+func (j *journal) write(step int, fields pyjson.Object) error {
 	if j.dir == "" {
 		return nil
 	}
 	if err := j.trim(); err != nil {
 		return err
 	}
-	line := report.Object{{Key: "step", Value: step}, {Key: "timestamp", Value: time.Now().Format(time.DateTime)}}
+	line := pyjson.Object{{Key: "step", Value: step}, {Key: "timestamp", Value: time.Now().Format(time.DateTime)}}
 	f, err := os.OpenFile(j.path(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("%s: %w", j.name, err)
 	}
-	_, err = f.WriteString(report.Encode(append(line, fields...), 0) + "\n")
+	_, err = f.WriteString(pyjson.Encode(append(line, fields...), 0) + "\n")
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("%s: %w", j.name, err)
 	}

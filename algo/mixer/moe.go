@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/feature"
-	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/rng"
 	"dataflex.dev/dataflex/model/decoder"
 )
@@ -265,14 +265,14 @@ func (m *dynamicMoE) Mix(ctx context.Context, r algo.MixRequest) (algo.Mixture, 
 }
 
 func (m *dynamicMoE) record(step int, o [][]float64, delta, alpha []float64) error {
-	var loads, deltas, alphas, weights report.Object
+	var loads, deltas, alphas, weights pyjson.Object
 	for d, domain := range m.domains {
 		loads.Set(domain.Name, o[d])
 		deltas.Set(domain.Name, delta[d])
 		alphas.Set(domain.Name, alpha[d])
 		weights.Set(domain.Name, m.weights[d])
 	}
-	return m.journal.write(step, report.Object{
+	return m.journal.write(step, pyjson.Object{
 		{Key: "domain_names", Value: names(m.domains)},
 		{Key: "gate_loads", Value: loads},
 		{Key: "delta", Value: deltas},

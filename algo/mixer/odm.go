@@ -8,7 +8,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 func init() { algo.RegisterMixer("odm", newODM) }
@@ -251,7 +251,7 @@ func (m *odm) mixed(w []float64) []float64 {
 }
 
 func (m *odm) record(step int) error {
-	return m.journal.write(step, report.Object{
+	return m.journal.write(step, pyjson.Object{
 		{Key: "domain_names", Value: names(m.domains)},
 		{Key: "domain_weights", Value: m.policy},
 		{Key: "estimated_rewards", Value: m.rewards},

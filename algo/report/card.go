@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -36,8 +37,8 @@ type Card struct {
 	FP16                          bool
 	LabelSmoothing                float64 // 0 = none
 
-	History []Object // log_history, for the results
-	Version string   // of this program; "" leaves the section out
+	History []pyjson.Object // log_history, for the results
+	Version string          // of this program; "" leaves the section out
 }
 
 // WriteCard writes README.md: front matter that the Hub reads, the hyperparameters
@@ -90,39 +91,39 @@ func (c *Card) frontMatter(b *strings.Builder, name string) {
 	fmt.Fprintf(b, "pipeline_tag: text-generation\nmodel-index:\n- name: %s\n  results: []\n---\n", yamlText(name))
 }
 
-func (c *Card) hyperparameters() Object {
-	o := Object{
-		{"learning_rate", c.LearningRate},
-		{"train_batch_size", c.TrainBatchSize},
-		{"eval_batch_size", c.EvalBatchSize},
-		{"seed", int(c.Seed)},
+func (c *Card) hyperparameters() pyjson.Object {
+	o := pyjson.Object{
+		{Key: "learning_rate", Value: c.LearningRate},
+		{Key: "train_batch_size", Value: c.TrainBatchSize},
+		{Key: "eval_batch_size", Value: c.EvalBatchSize},
+		{Key: "seed", Value: int(c.Seed)},
 	}
 	if c.Accumulation > 1 {
-		o = append(o, Field{"gradient_accumulation_steps", c.Accumulation}, Field{"total_train_batch_size", c.TrainBatchSize * c.Accumulation})
+		o = append(o, pyjson.Field{Key: "gradient_accumulation_steps", Value: c.Accumulation}, pyjson.Field{Key: "total_train_batch_size", Value: c.TrainBatchSize * c.Accumulation})
 	}
 	optimizer := c.Optimizer
 	if strings.Contains(optimizer, "adam") {
-		optimizer = fmt.Sprintf("%s with betas=(%s,%s) and epsilon=%s", optimizer, Float(c.Beta1), Float(c.Beta2), Float(c.Epsilon))
+		optimizer = fmt.Sprintf("%s with betas=(%s,%s) and epsilon=%s", optimizer, pyjson.Float(c.Beta1), pyjson.Float(c.Beta2), pyjson.Float(c.Epsilon))
 	}
 	o = append(o,
-		Field{"optimizer", optimizer},
-		Field{"lr_scheduler_type", c.Scheduler})
+		pyjson.Field{Key: "optimizer", Value: optimizer},
+		pyjson.Field{Key: "lr_scheduler_type", Value: c.Scheduler})
 	if c.WarmupRatio != 0 {
-		o = append(o, Field{"lr_scheduler_warmup_ratio", c.WarmupRatio})
+		o = append(o, pyjson.Field{Key: "lr_scheduler_warmup_ratio", Value: c.WarmupRatio})
 	}
 	if c.WarmupSteps != 0 {
-		o = append(o, Field{"lr_scheduler_warmup_steps", c.WarmupSteps})
+		o = append(o, pyjson.Field{Key: "lr_scheduler_warmup_steps", Value: c.WarmupSteps})
 	}
 	if c.MaxSteps > 0 {
-		o = append(o, Field{"training_steps", c.MaxSteps})
+		o = append(o, pyjson.Field{Key: "training_steps", Value: c.MaxSteps})
 	} else {
-		o = append(o, Field{"num_epochs", c.Epochs})
+		o = append(o, pyjson.Field{Key: "num_epochs", Value: c.Epochs})
 	}
 	if c.FP16 {
-		o = append(o, Field{"mixed_precision_training", "Native AMP"})
+		o = append(o, pyjson.Field{Key: "mixed_precision_training", Value: "Native AMP"})
 	}
 	if c.LabelSmoothing != 0 {
-		o = append(o, Field{"label_smoothing_factor", c.LabelSmoothing})
+		o = append(o, pyjson.Field{Key: "label_smoothing_factor", Value: c.LabelSmoothing})
 	}
 	return o
 }
@@ -130,19 +131,19 @@ func (c *Card) hyperparameters() Object {
 // evaluation is what was known at a step at which the model was judged.
 type evaluation struct {
 	step, epoch, trainLoss any
-	metrics                Object // without run times
+	metrics                pyjson.Object // without run times
 }
 
 // evaluations gathers a history's evaluations, those of several sets at one step
 // into one.
-func evaluations(history []Object) []evaluation {
+func evaluations(history []pyjson.Object) []evaluation {
 	var out []evaluation
 	trainLoss := any("No log")
 	for _, h := range history {
 		if loss := h.Get("loss"); loss != nil {
 			trainLoss = loss
 		}
-		var metrics Object
+		var metrics pyjson.Object
 		for _, f := range h {
 			isTiming := strings.HasSuffix(f.Key, "_runtime") || strings.HasSuffix(f.Key, "_per_second")
 			if strings.HasPrefix(f.Key, "eval_") && !isTiming {
@@ -214,14 +215,14 @@ func cell(v any) string {
 	case f != 0 && math.Abs(f) < 1e-3:
 		return fmt.Sprintf("%.4g", f)
 	}
-	return Float(Round(f, 4))
+	return pyjson.Float(Round(f, 4))
 }
 
 func plain(v any) string {
 	if s, ok := v.(string); ok {
 		return s
 	}
-	return Encode(v, 0)
+	return pyjson.Encode(v, 0)
 }
 
 // link points to the Hub where a name can be one of its, owner/name; a folder is
@@ -259,7 +260,7 @@ func yamlText(s string) string {
 	}
 	reserved := []string{"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 	if !safe || strings.HasSuffix(s, ":") || slices.Contains(reserved, strings.ToLower(s)) {
-		return Encode(s, 0)
+		return pyjson.Encode(s, 0)
 	}
 	return s
 }

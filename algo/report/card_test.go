@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 func sampleCard() Card {
@@ -15,10 +17,10 @@ func sampleCard() Card {
 		LearningRate: 1e-05, TrainBatchSize: 2, EvalBatchSize: 3, Accumulation: 4, Seed: 42,
 		Optimizer: "adamw_torch", Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, Scheduler: "cosine", WarmupRatio: 0.1, Epochs: 3, LabelSmoothing: 0.1,
 		Version: "1.0",
-		History: []Object{
-			{{"eval_loss", 3.0}, {"step", 0}, {"epoch", 0.0}},
-			{{"loss", 2.5}, {"step", 5}},
-			{{"eval_loss", 2.1234567}, {"eval_runtime", 1.0}, {"eval_samples_per_second", 8.0}, {"epoch", 0.16666666}, {"step", 5}},
+		History: []pyjson.Object{
+			{{Key: "eval_loss", Value: 3.0}, {Key: "step", Value: 0}, {Key: "epoch", Value: 0.0}},
+			{{Key: "loss", Value: 2.5}, {Key: "step", Value: 5}},
+			{{Key: "eval_loss", Value: 2.1234567}, {Key: "eval_runtime", Value: 1.0}, {Key: "eval_samples_per_second", Value: 8.0}, {Key: "epoch", Value: 0.16666666}, {Key: "step", Value: 5}},
 		},
 	}
 }
@@ -118,9 +120,9 @@ More information needed
 func TestCardOfAFullModelWithSeveralSets(t *testing.T) {
 	c := Card{
 		BaseModel: `/data/模型: "x" #1`, FinetuningType: "full", Accumulation: 1, WarmupSteps: 7, MaxSteps: 20, FP16: true,
-		History: []Object{
-			{{"eval_a_loss", 1.0}, {"eval_a_runtime", 1.0}, {"step", 5}},
-			{{"eval_b|c_loss", 0.00001}, {"step", 5}},
+		History: []pyjson.Object{
+			{{Key: "eval_a_loss", Value: 1.0}, {Key: "eval_a_runtime", Value: 1.0}, {Key: "step", Value: 5}},
+			{{Key: "eval_b|c_loss", Value: 0.00001}, {Key: "step", Value: 5}},
 		},
 	}
 	text, front := writeCard(t, c)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // Events writes scalars for TensorBoard: a TFRecord file of tensorflow.Event
@@ -74,7 +76,7 @@ func (e *Events) Scalar(step int, tag string, value float64) error {
 
 // Log writes every number of a log history's entry (but its step) at its step,
 // under the tags of Hugging Face's callback.
-func (e *Events) Log(entry Object) error {
+func (e *Events) Log(entry pyjson.Object) error {
 	step, ok := entry.Get("step").(int)
 	if !ok {
 		return fmt.Errorf("tensorboard: a log entry without a step")

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // The reader below is written from the format's description and shares nothing
@@ -118,16 +120,16 @@ func TestEventsDecode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entry := Object{{"epoch", 0.5}, {"grad_norm", 2.5}, {"learning_rate", 1e-05}, {"loss", math.NaN()}, {"step", 300}, {"note", "x"}, {"n", 3}}
+	entry := pyjson.Object{{Key: "epoch", Value: 0.5}, {Key: "grad_norm", Value: 2.5}, {Key: "learning_rate", Value: 1e-05}, {Key: "loss", Value: math.NaN()}, {Key: "step", Value: 300}, {Key: "note", Value: "x"}, {Key: "n", Value: 3}}
 	for _, err := range []error{
 		e.Scalar(0, "train/loss", 2.25), e.Log(entry),
-		e.Log(Object{{"eval_loss", 1.5}, {"eval_a_loss", 0.1}, {"test_x", 1.0}, {"step", 1 << 40}}), e.Close(),
+		e.Log(pyjson.Object{{Key: "eval_loss", Value: 1.5}, {Key: "eval_a_loss", Value: 0.1}, {Key: "test_x", Value: 1.0}, {Key: "step", Value: 1 << 40}}), e.Close(),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := e.Log(Object{{"loss", 1.0}}); err == nil {
+	if err := e.Log(pyjson.Object{{Key: "loss", Value: 1.0}}); err == nil {
 		t.Error("an entry without a step was written")
 	}
 	again, err := OpenEvents(dir)

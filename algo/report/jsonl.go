@@ -7,12 +7,13 @@ import (
 	"os"
 	"strings"
 
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
 // keepLines rewrites a file with the lines that keep accepts; a line that is no
 // whole JSON object goes. A missing file stays missing.
-func keepLines(path string, keep func(line Object) bool) error {
+func keepLines(path string, keep func(line pyjson.Object) bool) error {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -25,7 +26,7 @@ func keepLines(path string, keep func(line Object) bool) error {
 		if !strings.HasSuffix(line, "\n") {
 			continue // the write that a kill cut short
 		}
-		if o, err := decodeObject([]byte(line)); err == nil && keep(o) {
+		if o, err := pyjson.DecodeObject([]byte(line)); err == nil && keep(o) {
 			b.WriteString(line)
 		}
 	}
@@ -36,7 +37,7 @@ func keepLines(path string, keep func(line Object) bool) error {
 }
 
 // stepOf reads the step of a log line; a line that is none counts as new.
-func stepOf(o Object) int {
+func stepOf(o pyjson.Object) int {
 	for _, key := range []string{"current_steps", "step"} {
 		if n, ok := o.Get(key).(int); ok {
 			return n

@@ -1,3 +1,6 @@
+// Package report writes what a run leaves for people and scripts to read: the
+// files LLaMA-Factory writes, with its field names and its number formats, and
+// what was selected and why.
 package report
 
 import (
@@ -6,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // Log appends to trainer_log.jsonl, one JSON object a line, flushed as written.
@@ -35,7 +40,7 @@ func OpenLog(dir string, fresh bool, prior time.Duration) (*Log, error) {
 // Truncate drops what a run resumed at a step will write again: the lines past the
 // step, and the line of a selection at the step, which follows the checkpoint.
 func (l *Log) Truncate(step int) error {
-	return keepLines(l.path, func(line Object) bool {
+	return keepLines(l.path, func(line pyjson.Object) bool {
 		n := stepOf(line)
 		return n < step || n == step && line.Get(selectionKey) == nil
 	})
@@ -49,7 +54,7 @@ type Event struct {
 	Step, Total        int
 	Loss, EvalLoss, LR any
 	Epoch              float64
-	Extra              Object // written last
+	Extra              pyjson.Object // written last
 }
 
 // Write appends a line with LLaMA-Factory's fields in its order, absent ones
@@ -64,8 +69,8 @@ func (l *Log) Write(e Event) error {
 }
 
 func (e Event) line(elapsed time.Duration) string {
-	o := Object{{"current_steps", e.Step}, {"total_steps", e.Total}}
-	for _, f := range []Field{{"loss", e.Loss}, {"eval_loss", e.EvalLoss}, {"lr", e.LR}} {
+	o := pyjson.Object{{Key: "current_steps", Value: e.Step}, {Key: "total_steps", Value: e.Total}}
+	for _, f := range []pyjson.Field{{Key: "loss", Value: e.Loss}, {Key: "eval_loss", Value: e.EvalLoss}, {Key: "lr", Value: e.LR}} {
 		if f.Value != nil {
 			o = append(o, f)
 		}
@@ -78,11 +83,11 @@ func (e Event) line(elapsed time.Duration) string {
 		remaining = float64(e.Total-e.Step) * (elapsed.Seconds() / float64(e.Step))
 	}
 	o = append(o,
-		Field{"epoch", e.Epoch},
-		Field{"percentage", percentage},
-		Field{"elapsed_time", Clock(elapsed.Seconds())},
-		Field{"remaining_time", Clock(remaining)})
-	return EncodeASCII(append(o, e.Extra...), 0) + "\n"
+		pyjson.Field{Key: "epoch", Value: e.Epoch},
+		pyjson.Field{Key: "percentage", Value: percentage},
+		pyjson.Field{Key: "elapsed_time", Value: Clock(elapsed.Seconds())},
+		pyjson.Field{Key: "remaining_time", Value: Clock(remaining)})
+	return pyjson.EncodeASCII(append(o, e.Extra...), 0) + "\n"
 }
 
 // Clock writes seconds as Python's str(timedelta(seconds=int(s))) does.

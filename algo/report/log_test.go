@@ -11,6 +11,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 func TestClockIsPythonsTimedelta(t *testing.T) {
@@ -46,7 +47,7 @@ func TestLogGoesOnAfterAKill(t *testing.T) {
 		{Step: 1, Total: 4, Loss: 2.5, LR: 1e-05},
 		{Step: 2, Total: 4, Loss: math.NaN()},
 		{Step: 2, Total: 4, EvalLoss: 2.0},
-		{Step: 2, Total: 4, Extra: Object{{"selection_runtime", 0.5}}},
+		{Step: 2, Total: 4, Extra: pyjson.Object{{Key: "selection_runtime", Value: 0.5}}},
 		{Step: 3, Total: 4, Loss: 1.0},
 	} {
 		if err := l.Write(e); err != nil {
@@ -99,7 +100,7 @@ func appendTo(t *testing.T, path, text string) {
 func TestKeepLinesDropsWhatIsNoObject(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.jsonl")
 	appendTo(t, path, "{\"step\": 1}\nrubbish\n[]\n{\"other\": 1}\n{\"step\": 2}\n{\"step\": 1}")
-	if err := keepLines(path, func(o Object) bool { return stepOf(o) <= 1 }); err != nil {
+	if err := keepLines(path, func(o pyjson.Object) bool { return stepOf(o) <= 1 }); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, path); got != "{\"step\": 1}\n" {

@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 func TestMarkdownShowsAndDoesNothing(t *testing.T) {
@@ -34,12 +36,12 @@ func TestMarkdownShowsAndDoesNothing(t *testing.T) {
 func TestHostileNamesInMarkdown(t *testing.T) {
 	const hostile = "<script>x</script>|`](http://a)"
 	dir := t.TempDir()
-	line := Encode(Object{{"step", 4}, {"update", 1}, {"rank", 0}, {"index", 0}, {"dataset", hostile}, {"row", 0}, {hostile, 0.5}}, 0)
+	line := pyjson.Encode(pyjson.Object{{Key: "step", Value: 4}, {Key: "update", Value: 1}, {Key: "rank", Value: 0}, {Key: "index", Value: 0}, {Key: "dataset", Value: hostile}, {Key: "row", Value: 0}, {Key: hostile, Value: 0.5}}, 0)
 	appendTo(t, filepath.Join(dir, PicksName), line+"\n"+strings.Replace(line, `"step": 4`, `"step": 8`, 1)+"\n")
 	if _, ok, err := WriteSelectionReport(dir); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
-	if err := WriteCard(dir, Card{BaseModel: hostile, Datasets: []string{hostile}, Method: hostile, Scheduler: hostile, History: []Object{{{"eval_" + hostile, 1.0}, {"step", 1}}}}); err != nil {
+	if err := WriteCard(dir, Card{BaseModel: hostile, Datasets: []string{hostile}, Method: hostile, Scheduler: hostile, History: []pyjson.Object{{{Key: "eval_" + hostile, Value: 1.0}, {Key: "step", Value: 1}}}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{SelectionReportName, CardName} {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 func TestSmoothIsTheFormula(t *testing.T) {
@@ -27,7 +29,7 @@ func TestPlotsOfARecordedRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	history = append(history, Object{{"loss", math.NaN()}, {"step", 21}}, Object{{"loss", math.Inf(1)}, {"step", 22}})
+	history = append(history, pyjson.Object{{Key: "loss", Value: math.NaN()}, {Key: "step", Value: 21}}, pyjson.Object{{Key: "loss", Value: math.Inf(1)}, {Key: "step", Value: 22}})
 	keys := LossKeys(history)
 	if !slices.Equal(keys, []string{"loss", "eval_eval_zh8_loss", "eval_eval_en8_loss"}) {
 		t.Fatalf("losses: %v", keys)
@@ -67,7 +69,7 @@ func TestPlotsOfARecordedRun(t *testing.T) {
 	if _, ok, err := PlotLoss(dir, "loss", history[len(history)-2:]); ok || err != nil {
 		t.Errorf("a plot of NaN alone: %t, %v", ok, err)
 	}
-	if _, ok, err := PlotLoss(dir, "a/b", []Object{{{"a/b", 1.0}, {"step", 1}}}); !ok || err != nil {
+	if _, ok, err := PlotLoss(dir, "a/b", []pyjson.Object{{{Key: "a/b", Value: 1.0}, {Key: "step", Value: 1}}}); !ok || err != nil {
 		t.Errorf("a plot of one point: %t, %v", ok, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "training_a_b.png")); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // Picks appends to selected_rows.jsonl: one line per chosen row, saying when, at
@@ -35,7 +36,7 @@ func OpenPicks(dir string, fresh bool) (*Picks, error) {
 
 // Truncate drops the selections from a step on: what a resumed run will make again.
 func (p *Picks) Truncate(step int) error {
-	return keepLines(p.path, func(line Object) bool { return stepOf(line) < step })
+	return keepLines(p.path, func(line pyjson.Object) bool { return stepOf(line) < step })
 }
 
 // Write appends a selection.
@@ -46,13 +47,13 @@ func (p *Picks) Write(r algo.Request, sel algo.Selection, pool []data.Example) e
 	}
 	var lines []byte
 	for rank, i := range sel.Indices {
-		o := Object{{"step", r.Step}, {"update", r.Update}, {"rank", rank}, {"index", i}, {"dataset", pool[i].Dataset}, {"row", pool[i].Row}}
+		o := pyjson.Object{{Key: "step", Value: r.Step}, {Key: "update", Value: r.Update}, {Key: "rank", Value: rank}, {Key: "index", Value: i}, {Key: "dataset", Value: pool[i].Dataset}, {Key: "row", Value: pool[i].Row}}
 		for _, k := range slices.Sorted(maps.Keys(sel.Metric)) {
 			if v := sel.Metric[k]; len(v) == len(sel.Indices) {
-				o = append(o, Field{k, v[rank]})
+				o = append(o, pyjson.Field{Key: k, Value: v[rank]})
 			}
 		}
-		lines = append(lines, Encode(o, 0)+"\n"...)
+		lines = append(lines, pyjson.Encode(o, 0)+"\n"...)
 	}
 	_, err = f.Write(lines)
 	return errors.Join(err, f.Close())

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // Picked is a selection as selected_rows.jsonl tells it.
@@ -43,7 +44,7 @@ func ReadPicks(dir string, each func(*Picked)) (ok bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", PicksName, err)
 		}
-		o, err := decodeObject(line)
+		o, err := pyjson.DecodeObject(line)
 		if err != nil {
 			return false, fmt.Errorf("%s:%d: %w", f.Name(), n, err)
 		}
@@ -63,7 +64,7 @@ func ReadPicks(dir string, each func(*Picked)) (ok bool, err error) {
 	return true, nil
 }
 
-func (p *Picked) add(line Object) error {
+func (p *Picked) add(line pyjson.Object) error {
 	index, isIndex := line.Get("index").(int)
 	set, isSet := line.Get("dataset").(string)
 	row, isRow := line.Get("row").(int)

@@ -8,11 +8,12 @@ import (
 	"strings"
 
 	"dataflex.dev/dataflex/algo/report/chart"
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // LossKeys are the losses of a log history in the order they first appear: loss,
 // and eval_loss or, with several evaluation sets, eval_<name>_loss of each.
-func LossKeys(history []Object) []string {
+func LossKeys(history []pyjson.Object) []string {
 	var keys []string
 	for _, h := range history {
 		for _, f := range h {
@@ -27,7 +28,7 @@ func LossKeys(history []Object) []string {
 
 // curve is a key of a log history over the steps; values that are no finite number
 // are left out.
-func curve(history []Object, key string) (step, value []float64) {
+func curve(history []pyjson.Object, key string) (step, value []float64) {
 	for _, h := range history {
 		v, isNumber := h.Get(key).(float64)
 		s, isStep := h.Get("step").(int)
@@ -41,7 +42,7 @@ func curve(history []Object, key string) (step, value []float64) {
 // PlotLoss writes training_<key>.png of a log history, as LLaMA-Factory does: the
 // values, light, and their smoothed curve. It reports whether there was anything to
 // draw.
-func PlotLoss(dir, key string, history []Object) (path string, ok bool, err error) {
+func PlotLoss(dir, key string, history []pyjson.Object) (path string, ok bool, err error) {
 	x, y := curve(history, key)
 	if len(x) == 0 {
 		return "", false, nil

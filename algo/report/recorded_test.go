@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -142,7 +143,7 @@ func TestResultsAreTheRecordedOnes(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			metrics, err := decodeObject(raw)
+			metrics, err := pyjson.DecodeObject(raw)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -163,7 +164,7 @@ func TestResultsAreTheRecordedOnes(t *testing.T) {
 
 func TestStateKeepsEveryValueOfItsHistory(t *testing.T) {
 	dir := t.TempDir()
-	s := State{NumTrainEpochs: 1.5, History: []Object{{{"step", 3}, {"loss", math.NaN()}, {"tokens", 7}, {"eval_数据_loss", 2.0}, {"loads", map[string]any{"a": 1.0}}}}}
+	s := State{NumTrainEpochs: 1.5, History: []pyjson.Object{{{Key: "step", Value: 3}, {Key: "loss", Value: math.NaN()}, {Key: "tokens", Value: 7}, {Key: "eval_数据_loss", Value: 2.0}, {Key: "loads", Value: map[string]any{"a": 1.0}}}}}
 	if err := s.Write(dir, false); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +179,7 @@ func TestStateKeepsEveryValueOfItsHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `[{"eval_数据_loss": 2.0, "loads": {"a": 1.0}, "loss": NaN, "step": 3, "tokens": 7}]`
-	if got := Encode(h, 0); got != want {
+	if got := pyjson.Encode(h, 0); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
@@ -199,7 +200,7 @@ func TestDamagedStateAndResultsAreErrors(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "all_results.json"), []byte("{"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteResults(dir, "train", Object{{"a", 1}}); err == nil {
+	if err := WriteResults(dir, "train", pyjson.Object{{Key: "a", Value: 1}}); err == nil {
 		t.Error("damaged results were merged into")
 	}
 }

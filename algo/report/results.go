@@ -6,16 +6,17 @@ import (
 	"os"
 	"path/filepath"
 
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
 // WriteResults writes <split>_results.json and merges it into all_results.json,
 // as transformers' save_metrics does.
-func WriteResults(dir, split string, metrics Object) error {
-	if err := storage.WriteFile(filepath.Join(dir, split+"_results.json"), []byte(EncodeASCII(metrics.Sorted(), 4))); err != nil {
+func WriteResults(dir, split string, metrics pyjson.Object) error {
+	if err := storage.WriteFile(filepath.Join(dir, split+"_results.json"), []byte(pyjson.EncodeASCII(metrics.Sorted(), 4))); err != nil {
 		return err
 	}
-	all := Object{}
+	all := pyjson.Object{}
 	path := filepath.Join(dir, "all_results.json")
 	raw, err := os.ReadFile(path)
 	switch {
@@ -23,12 +24,12 @@ func WriteResults(dir, split string, metrics Object) error {
 	case err != nil:
 		return fmt.Errorf("all_results.json: %w", err)
 	default:
-		if all, err = decodeObject(raw); err != nil {
+		if all, err = pyjson.DecodeObject(raw); err != nil {
 			return fmt.Errorf("%s: %w; move it away and the run's metrics are written anew", path, err)
 		}
 	}
 	for _, f := range metrics {
 		all.Set(f.Key, f.Value)
 	}
-	return storage.WriteFile(path, []byte(EncodeASCII(all.Sorted(), 4)))
+	return storage.WriteFile(path, []byte(pyjson.EncodeASCII(all.Sorted(), 4)))
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -36,17 +37,17 @@ func WriteStepFile(dir string, step int, f StepFile) error {
 	if err := os.Remove(stepPath(dir, step)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("selection: %w", err)
 	}
-	if err := storage.WriteFile(identityPath(dir, step), []byte(Encode(Object{{"key", f.Key}}, 0)+"\n")); err != nil {
+	if err := storage.WriteFile(identityPath(dir, step), []byte(pyjson.Encode(pyjson.Object{{Key: "key", Value: f.Key}}, 0)+"\n")); err != nil {
 		return err
 	}
-	metric := Object{}
+	metric := pyjson.Object{}
 	for k, v := range f.Metric {
-		metric = append(metric, Field{k, v})
+		metric = append(metric, pyjson.Field{Key: k, Value: v})
 	}
 	for k, v := range f.Facts {
-		metric = append(metric, Field{k, v})
+		metric = append(metric, pyjson.Field{Key: k, Value: v})
 	}
-	return storage.WriteFile(stepPath(dir, step), []byte(EncodeASCII(Object{{"indices", f.Indices}, {"metric", metric.Sorted()}}, 4)))
+	return storage.WriteFile(stepPath(dir, step), []byte(pyjson.EncodeASCII(pyjson.Object{{Key: "indices", Value: f.Indices}, {Key: "metric", Value: metric.Sorted()}}, 4)))
 }
 
 // ReadStepFile reads a selection made under the same key. ok is false where there
@@ -60,15 +61,15 @@ func ReadStepFile(dir string, step int, key string) (f StepFile, ok, other bool)
 	if err != nil {
 		return f, false, true
 	}
-	if id, err := decodeObject(side); err != nil || id.Get("key") != key {
+	if id, err := pyjson.DecodeObject(side); err != nil || id.Get("key") != key {
 		return f, false, true
 	}
-	body, err := decodeObject(raw)
+	body, err := pyjson.DecodeObject(raw)
 	if err != nil {
 		return f, false, true
 	}
 	f = StepFile{Metric: map[string][]float64{}, Facts: map[string]any{}, Key: key}
-	metric, isObject := body.Get("metric").(Object)
+	metric, isObject := body.Get("metric").(pyjson.Object)
 	indices, isList := numbers[int](body.Get("indices"))
 	if !isObject || !isList {
 		return StepFile{}, false, true

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -19,53 +20,53 @@ type State struct {
 	TotalFlos               float64
 	InputTokensSeen         int
 
-	BestMetric, BestStep, BestCheckpoint any      // nil where nothing was judged
-	History                              []Object // log_history
+	BestMetric, BestStep, BestCheckpoint any             // nil where nothing was judged
+	History                              []pyjson.Object // log_history
 }
 
 // Write puts the state into a folder, indented and sorted as Hugging Face does.
 func (s *State) Write(dir string, stopping bool) error {
-	history := make([]Object, len(s.History))
+	history := make([]pyjson.Object, len(s.History))
 	for i, h := range s.History {
 		history[i] = h.Sorted()
 	}
-	control := Object{
-		{"args", Object{{"should_epoch_stop", false}, {"should_evaluate", false}, {"should_log", false}, {"should_save", true}, {"should_training_stop", stopping}}},
-		{"attributes", Object{}},
+	control := pyjson.Object{
+		{Key: "args", Value: pyjson.Object{{Key: "should_epoch_stop", Value: false}, {Key: "should_evaluate", Value: false}, {Key: "should_log", Value: false}, {Key: "should_save", Value: true}, {Key: "should_training_stop", Value: stopping}}},
+		{Key: "attributes", Value: pyjson.Object{}},
 	}
-	o := Object{
-		{"best_global_step", s.BestStep},
-		{"best_metric", s.BestMetric},
-		{"best_model_checkpoint", s.BestCheckpoint},
-		{"epoch", s.Epoch},
-		{"eval_steps", s.EvalSteps},
-		{"global_step", s.GlobalStep},
-		{"is_hyper_param_search", false},
-		{"is_local_process_zero", true},
-		{"is_world_process_zero", true},
-		{"log_history", history},
-		{"logging_steps", s.LoggingSteps},
-		{"max_steps", s.MaxSteps},
-		{"num_input_tokens_seen", s.InputTokensSeen},
-		{"num_train_epochs", int(math.Ceil(s.NumTrainEpochs))},
-		{"save_steps", s.SaveSteps},
-		{"stateful_callbacks", Object{{"TrainerControl", control}}},
-		{"total_flos", s.TotalFlos},
-		{"train_batch_size", s.TrainBatchSize},
-		{"trial_name", nil},
-		{"trial_params", nil},
+	o := pyjson.Object{
+		{Key: "best_global_step", Value: s.BestStep},
+		{Key: "best_metric", Value: s.BestMetric},
+		{Key: "best_model_checkpoint", Value: s.BestCheckpoint},
+		{Key: "epoch", Value: s.Epoch},
+		{Key: "eval_steps", Value: s.EvalSteps},
+		{Key: "global_step", Value: s.GlobalStep},
+		{Key: "is_hyper_param_search", Value: false},
+		{Key: "is_local_process_zero", Value: true},
+		{Key: "is_world_process_zero", Value: true},
+		{Key: "log_history", Value: history},
+		{Key: "logging_steps", Value: s.LoggingSteps},
+		{Key: "max_steps", Value: s.MaxSteps},
+		{Key: "num_input_tokens_seen", Value: s.InputTokensSeen},
+		{Key: "num_train_epochs", Value: int(math.Ceil(s.NumTrainEpochs))},
+		{Key: "save_steps", Value: s.SaveSteps},
+		{Key: "stateful_callbacks", Value: pyjson.Object{{Key: "TrainerControl", Value: control}}},
+		{Key: "total_flos", Value: s.TotalFlos},
+		{Key: "train_batch_size", Value: s.TrainBatchSize},
+		{Key: "trial_name", Value: nil},
+		{Key: "trial_params", Value: nil},
 	}
-	return storage.WriteFile(filepath.Join(dir, storage.TrainerStateFile), []byte(EncodeASCII(o, 2)+"\n"))
+	return storage.WriteFile(filepath.Join(dir, storage.TrainerStateFile), []byte(pyjson.EncodeASCII(o, 2)+"\n"))
 }
 
 // ReadHistory reads log_history back, for a run that goes on.
-func ReadHistory(dir string) ([]Object, error) {
+func ReadHistory(dir string) ([]pyjson.Object, error) {
 	path := filepath.Join(dir, storage.TrainerStateFile)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("trainer state: %w", err)
 	}
-	state, err := decodeObject(raw)
+	state, err := pyjson.DecodeObject(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -73,9 +74,9 @@ func ReadHistory(dir string) ([]Object, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: no log_history", path)
 	}
-	out := make([]Object, len(entries))
+	out := make([]pyjson.Object, len(entries))
 	for i, e := range entries {
-		if out[i], ok = e.(Object); !ok {
+		if out[i], ok = e.(pyjson.Object); !ok {
 			return nil, fmt.Errorf("%s: entry %d of log_history is no object", path, i)
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -72,7 +72,7 @@ func (t *Trainer) evaluateAndJudge(ctx context.Context) (stop bool, err error) {
 	return false, nil
 }
 
-func lossNames(metrics report.Object) string {
+func lossNames(metrics pyjson.Object) string {
 	s := ""
 	for _, f := range metrics {
 		s += " " + f.Key

@@ -12,6 +12,7 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/driver"
 )
 
@@ -52,8 +53,8 @@ func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Op
 
 // evaluate returns the metrics of every evaluation set, with Hugging Face's
 // names: eval_loss, or eval_<name>_loss where there are several.
-func (t *Trainer) evaluate(ctx context.Context) (report.Object, error) {
-	var out report.Object
+func (t *Trainer) evaluate(ctx context.Context) (pyjson.Object, error) {
+	var out pyjson.Object
 	for _, set := range t.eval {
 		prefix := "eval_"
 		if set.Name != "" {
@@ -69,17 +70,17 @@ func (t *Trainer) evaluate(ctx context.Context) (report.Object, error) {
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, report.Field{Key: prefix + "accuracy", Value: accuracy})
+			out = append(out, pyjson.Field{Key: prefix + "accuracy", Value: accuracy})
 		}
 		if t.Config.Tuning.Stage == config.StagePT {
-			out = append(out, report.Field{Key: prefix + "perplexity", Value: math.Exp(loss)})
+			out = append(out, pyjson.Field{Key: prefix + "perplexity", Value: math.Exp(loss)})
 		}
 		seconds := math.Max(time.Since(started).Seconds(), 1e-9)
 		out = append(out,
-			report.Field{Key: prefix + "loss", Value: loss},
-			report.Field{Key: prefix + "runtime", Value: report.Round(seconds, 4)},
-			report.Field{Key: prefix + "samples_per_second", Value: report.Round(float64(len(set.Examples))/seconds, 3)},
-			report.Field{Key: prefix + "steps_per_second", Value: report.Round(float64(batches)/seconds, 3)})
+			pyjson.Field{Key: prefix + "loss", Value: loss},
+			pyjson.Field{Key: prefix + "runtime", Value: report.Round(seconds, 4)},
+			pyjson.Field{Key: prefix + "samples_per_second", Value: report.Round(float64(len(set.Examples))/seconds, 3)},
+			pyjson.Field{Key: prefix + "steps_per_second", Value: report.Round(float64(batches)/seconds, 3)})
 	}
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // Finish leaves in output_dir what LLaMA-Factory leaves there after training: the
@@ -18,7 +19,7 @@ func (t *Trainer) Finish(ctx context.Context) error {
 		return err
 	}
 	metrics := t.Result()
-	if err := t.recorder.note(append(append(report.Object{}, metrics...), report.Field{Key: "step", Value: t.step})); err != nil {
+	if err := t.recorder.note(append(append(pyjson.Object{}, metrics...), pyjson.Field{Key: "step", Value: t.step})); err != nil {
 		return err
 	}
 	if err := t.recorder.log.Write(report.Event{Step: t.step, Total: t.Plan.Total, Epoch: t.Plan.Epoch(t.step)}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/algo/report/record"
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // recorder keeps the run's records: the log, the history, what was selected.
@@ -16,7 +17,7 @@ type recorder struct {
 	picks     *report.Picks
 	events    *report.Events // for TensorBoard; nil where report_to does not name it
 	page      *record.Writer
-	history   []report.Object
+	history   []pyjson.Object
 	lastSaved string // the newest complete checkpoint
 }
 
@@ -50,7 +51,7 @@ func (t *Trainer) afterStep(ctx context.Context, s stepStats) (stop bool, err er
 }
 
 // note adds an entry to the history, and to TensorBoard's.
-func (r *recorder) note(entry report.Object) error {
+func (r *recorder) note(entry pyjson.Object) error {
 	r.history = append(r.history, entry)
 	if r.events == nil {
 		return nil
@@ -63,7 +64,7 @@ func (r *recorder) step(t *Trainer, s stepStats) error {
 	loss := report.Round(t.totals.WindowLoss/float64(max(t.totals.WindowSteps, 1)), 4)
 	t.totals.WindowLoss, t.totals.WindowSteps = 0, 0
 	epoch := t.Plan.Epoch(t.step)
-	err := r.note(report.Object{
+	err := r.note(pyjson.Object{
 		{Key: "epoch", Value: epoch},
 		{Key: "grad_norm", Value: s.gradNorm},
 		{Key: "learning_rate", Value: s.lr},
@@ -82,12 +83,12 @@ func (r *recorder) step(t *Trainer, s stepStats) error {
 }
 
 // evaluation logs the metrics, a line for every set, as Hugging Face does.
-func (r *recorder) evaluation(t *Trainer, metrics report.Object) error {
+func (r *recorder) evaluation(t *Trainer, metrics pyjson.Object) error {
 	epoch := t.Plan.Epoch(t.step)
 	per := len(metrics) / len(t.eval)
 	for i := range t.eval {
 		set := metrics[i*per : (i+1)*per]
-		if err := r.note(append(append(report.Object{}, set...), report.Field{Key: "epoch", Value: epoch}, report.Field{Key: "step", Value: t.step})); err != nil {
+		if err := r.note(append(append(pyjson.Object{}, set...), pyjson.Field{Key: "epoch", Value: epoch}, pyjson.Field{Key: "step", Value: t.step})); err != nil {
 			return err
 		}
 		args := []any{"step", t.step}
@@ -107,7 +108,7 @@ func (r *recorder) evaluation(t *Trainer, metrics report.Object) error {
 func (r *recorder) selection(t *Trainer, q algo.Request, sel algo.Selection, seconds float64, reused bool) error {
 	fields := selectionFields(sel, seconds)
 	epoch := t.Plan.Epoch(t.step)
-	if err := r.note(append(append(report.Object{}, fields...), report.Field{Key: "epoch", Value: epoch}, report.Field{Key: "step", Value: t.step})); err != nil {
+	if err := r.note(append(append(pyjson.Object{}, fields...), pyjson.Field{Key: "epoch", Value: epoch}, pyjson.Field{Key: "step", Value: t.step})); err != nil {
 		return err
 	}
 	t.log.Info("selection", "step", t.step, "selector", t.component.Name, "mode", t.component.Mode, "rows", len(sel.Indices), "of", len(t.train),

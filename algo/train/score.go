@@ -12,9 +12,9 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -97,7 +97,7 @@ func writeScores(dir, suffix string, first int, score []float64, rows []data.Exa
 		if math.IsNaN(s) || math.IsInf(s, 0) {
 			value = nil
 		}
-		b.WriteString(report.Encode(report.Object{
+		b.WriteString(pyjson.Encode(pyjson.Object{
 			{Key: "index", Value: first + i}, {Key: "dataset", Value: rows[i].Dataset}, {Key: "row", Value: rows[i].Row}, {Key: "score", Value: value},
 		}, 0) + "\n")
 	}

@@ -8,6 +8,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/rng"
 )
 
@@ -104,12 +105,12 @@ func (t *Trainer) recordStepFile(r algo.Request, sel algo.Selection) error {
 }
 
 // selectionFields is what a selection adds to the logs.
-func selectionFields(sel algo.Selection, seconds float64) report.Object {
+func selectionFields(sel algo.Selection, seconds float64) pyjson.Object {
 	perSecond := 0.0
 	if sel.Scored > 0 {
 		perSecond = float64(sel.Scored) / math.Max(seconds, 1e-9)
 	}
-	return report.Object{
+	return pyjson.Object{
 		{Key: "selection_runtime", Value: report.Round(seconds, 4)},
 		{Key: "selection_samples_per_second", Value: report.Round(perSecond, 3)},
 	}

@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"dataflex.dev/dataflex/algo/batch"
-	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/model/optim"
 )
 
@@ -127,7 +127,7 @@ func (t *Trainer) skip(row int, what string) error {
 	}
 	id := t.train[row].ID
 	t.log.Warn("a row's "+what+" is not finite: it is left out of this step, and of every other where that is so", "dataset", id.Dataset, "row", id.Row, "step", t.step+1)
-	return t.recorder.note(report.Object{
+	return t.recorder.note(pyjson.Object{
 		{Key: "skipped_dataset", Value: id.Dataset},
 		{Key: "skipped_row", Value: id.Row},
 		{Key: "epoch", Value: t.Plan.Epoch(t.step)},

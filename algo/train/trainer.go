@@ -15,6 +15,7 @@ import (
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/tokenizer"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/reduce"
@@ -363,13 +364,13 @@ func (t *Trainer) lastCheckpoint() string {
 }
 
 // Result is what a finished run reports.
-func (t *Trainer) Result() report.Object {
+func (t *Trainer) Result() pyjson.Object {
 	seconds := max(t.totals.Seconds, 1e-9)
 	samples := float64(len(t.train)) * t.Config.Training.NumTrainEpochs
 	if t.Plan.Dynamic || t.Config.Training.MaxSteps > 0 {
 		samples = float64(t.Plan.Total * t.Plan.Batch())
 	}
-	out := report.Object{
+	out := pyjson.Object{
 		{Key: "epoch", Value: t.Plan.Epoch(t.step)},
 		{Key: "total_flos", Value: t.totals.Flos},
 		{Key: "train_loss", Value: t.totals.Loss / float64(max(t.step, 1))},

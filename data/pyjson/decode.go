@@ -1,4 +1,4 @@
-package report
+package pyjson
 
 import (
 	"bytes"
@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// Decode reads what Encode and Python's json.dumps write. Unlike encoding/json it
-// takes NaN, Infinity and -Infinity, keeps the order of keys, and keeps 1 an int
-// and 1.0 a float64. Values are as in Encode; lists are []any.
+// Decode is json.loads. Unlike encoding/json it takes NaN, Infinity and -Infinity, keeps
+// the order of keys, and keeps 1 an int and 1.0 a float64. A key that comes twice has its
+// first place and its last value, as in a dict.
 func Decode(raw []byte) (any, error) {
 	p := parser{s: raw}
 	v, err := p.value(0)
@@ -24,8 +24,8 @@ func Decode(raw []byte) (any, error) {
 	return v, nil
 }
 
-// decodeObject is Decode where only an object will do.
-func decodeObject(raw []byte) (Object, error) {
+// DecodeObject is Decode where only an object will do.
+func DecodeObject(raw []byte) (Object, error) {
 	v, err := Decode(raw)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (p *parser) value(depth int) (any, error) {
 
 func (p *parser) object(depth int) (any, error) {
 	p.i++
-	o := Object{}
+	o, at := Object{}, map[string]int{}
 	if p.take('}') {
 		return o, nil
 	}
@@ -121,7 +121,12 @@ func (p *parser) object(depth int) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		o = append(o, Field{key, v})
+		if i, twice := at[key]; twice {
+			o[i].Value = v
+		} else {
+			at[key] = len(o)
+			o = append(o, Field{key, v})
+		}
 		if p.take('}') {
 			return o, nil
 		}
@@ -182,9 +187,11 @@ func (p *parser) number() (any, error) {
 	}
 	p.i = end
 	if !bytes.ContainsAny(text, ".eE") {
-		if n, err := strconv.Atoi(string(text)); err == nil {
-			return n, nil
+		n, err := strconv.Atoi(string(text))
+		if err != nil { // too large: valid JSON has no other fault
+			return Number(text), nil
 		}
+		return n, nil
 	}
 	f, err := strconv.ParseFloat(string(text), 64)
 	if err != nil && math.IsInf(f, 0) {

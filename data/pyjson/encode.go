@@ -1,53 +1,12 @@
-// Package report writes what a run leaves for people and scripts to read: the
-// files LLaMA-Factory writes, with its field names and its number formats, and
-// what was selected and why.
-package report
+package pyjson
 
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
 )
-
-// Field is one key of an ordered JSON object.
-type Field struct {
-	Key   string
-	Value any
-}
-
-// Object is a JSON object whose keys keep their order.
-type Object []Field
-
-// Get is the value of a key, nil where it is absent.
-func (o Object) Get(key string) any {
-	for _, f := range o {
-		if f.Key == key {
-			return f.Value
-		}
-	}
-	return nil
-}
-
-// Set replaces or appends a key.
-func (o *Object) Set(key string, value any) {
-	for i := range *o {
-		if (*o)[i].Key == key {
-			(*o)[i].Value = value
-			return
-		}
-	}
-	*o = append(*o, Field{key, value})
-}
-
-// Sorted is the object with its keys in alphabetical order.
-func (o Object) Sorted() Object {
-	s := slices.Clone(o)
-	slices.SortFunc(s, func(a, b Field) int { return strings.Compare(a.Key, b.Key) })
-	return s
-}
 
 // Encode writes a value as Python's json.dumps does with ensure_ascii false:
 // indent 0 gives one line with ", " and ": ". Values are nil, bool, int, float64,
@@ -83,6 +42,8 @@ func (w *writer) value(v any, depth int) {
 		w.WriteString(strconv.Itoa(v))
 	case float64:
 		w.WriteString(Float(v))
+	case Number:
+		w.WriteString(string(v))
 	case string:
 		w.quote(v)
 	case Object:
@@ -110,7 +71,7 @@ func (w *writer) value(v any, depth int) {
 	case []string:
 		writeSlice(w, v, depth)
 	default:
-		panic(fmt.Sprintf("report: a %T cannot be written as JSON", v))
+		panic(fmt.Sprintf("pyjson: a %T cannot be written as JSON", v))
 	}
 }
 
@@ -199,17 +160,4 @@ func (w *writer) quote(s string) {
 		}
 	}
 	w.WriteByte('"')
-}
-
-// Round is Python's round(x, digits) for digits >= 0: correctly rounded decimal,
-// ties to even of the exact binary value.
-func Round(x float64, digits int) float64 {
-	if math.IsNaN(x) || math.IsInf(x, 0) {
-		return x
-	}
-	r, err := strconv.ParseFloat(strconv.FormatFloat(x, 'f', digits, 64), 64)
-	if err != nil {
-		panic(err) // FormatFloat's output parses
-	}
-	return r
 }
