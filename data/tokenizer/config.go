@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -16,6 +17,7 @@ const (
 	configFile    = "tokenizer_config.json"
 	specialFile   = "special_tokens_map.json"
 	chatFile      = "chat_template.jinja"
+	addedFileName = "added_tokens.json"
 )
 
 // The special tokens that have a part to play, as the files name them.
@@ -58,8 +60,9 @@ func (c *config) string(name string) string {
 
 func (c *config) cleanUpSpaces() bool { return c.bool("clean_up_tokenization_spaces", false) }
 
-// parseConfig reads the files beside tokenizer.json; nil = not there.
-func (t *Tokenizer) parseConfig(dir string, main, special, chat []byte) error {
+// parseConfig reads the files beside tokenizer.json.
+func (t *Tokenizer) parseConfig(f files) error {
+	dir, main, special, chat := f.dir, f.config, f.special, f.chat
 	c := &t.config
 	c.fields, c.special, c.maxLength = map[string]json.RawMessage{}, map[string]specialToken{}, math.MaxInt
 	p := &parser{file: filepath.Join(dir, configFile)}
@@ -70,6 +73,12 @@ func (t *Tokenizer) parseConfig(dir string, main, special, chat []byte) error {
 	}
 	t.addDeclared(p)
 	t.parseSpecials(p, c.fields)
+	t.classDefaults()
+	if isNull(c.fields["added_tokens_decoder"]) && f.added != nil && p.err == nil {
+		p.file = filepath.Join(dir, addedFileName)
+		t.addListed(p, f.added)
+		p.file = filepath.Join(dir, configFile)
+	}
 	// Files from before added_tokens_decoder leave the last word to the map.
 	if special != nil && isNull(c.fields["added_tokens_decoder"]) && p.err == nil {
 		p.file = filepath.Join(dir, specialFile)
@@ -113,16 +122,41 @@ func (t *Tokenizer) addDeclared(p *parser) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(declared)) {
 		a := declared[id]
-		path := fmt.Sprintf("added_tokens_decoder.%d", id)
 		if a.Content == "" {
-			p.fail(path+".content", "empty")
+			p.fail(fmt.Sprintf("added_tokens_decoder.%d.content", id), "empty")
 			return
 		}
-		if got := t.add(a.token()); got != id {
-			p.fail(path, "%q has the id %d in %s", a.Content, got, tokenizerFile)
-			return
+		t.add(a.token()) // its id is the next one whatever the file says, as in transformers
+	}
+}
+
+// addListed adds the tokens of added_tokens.json, which folders from before
+// added_tokens_decoder have: text and id. Those that are known stay as they are.
+func (t *Tokenizer) addListed(p *parser, text []byte) {
+	var ids map[string]int32
+	if err := json.Unmarshal(text, &ids); err != nil {
+		p.fail(addedFileName, "%v", err)
+		return
+	}
+	byID := slices.SortedFunc(maps.Keys(ids), func(a, b string) int {
+		return cmp.Or(cmp.Compare(ids[a], ids[b]), cmp.Compare(a, b))
+	})
+	for _, token := range byID {
+		if _, known := t.addedByKey[token]; !known && token != "" {
+			special := t.isSpecialName(token)
+			t.add(AddedToken{Content: token, Special: special, Normalized: !special})
 		}
 	}
+}
+
+// isSpecialName says whether the configuration gives the token a part to play.
+func (t *Tokenizer) isSpecialName(token string) bool {
+	for _, s := range t.config.special {
+		if s.content == token {
+			return true
+		}
+	}
+	return t.isAdditional(token)
 }
 
 // parseSpecials reads bos_token and so on; a value is a string or an object.
@@ -136,18 +170,22 @@ func (t *Tokenizer) parseSpecials(p *parser, fields map[string]json.RawMessage) 
 			}
 		}
 	}
-	raw := fields["additional_special_tokens"]
-	if isNull(raw) {
+	name := "additional_special_tokens"
+	if isNull(fields[name]) {
+		name = "extra_special_tokens" // transformers 5's name
+	}
+	raw := fields[name]
+	if isNull(raw) || raw[0] == '{' { // transformers 4 has names for tokens of images and the like under it
 		return
 	}
 	var list []json.RawMessage
 	if err := json.Unmarshal(raw, &list); err != nil {
-		p.fail("additional_special_tokens", "%v", err)
+		p.fail(name, "%v", err)
 		return
 	}
 	t.config.additional = nil
 	for i, raw := range list {
-		if s, ok := t.parseSpecial(p, fmt.Sprintf("additional_special_tokens[%d]", i), raw); ok {
+		if s, ok := t.parseSpecial(p, fmt.Sprintf("%s[%d]", name, i), raw); ok {
 			t.config.additional = append(t.config.additional, s)
 		}
 	}

@@ -23,13 +23,13 @@ var loadSeeds = []string{
 // that works.
 func FuzzLoad(f *testing.F) {
 	for _, seed := range loadSeeds {
-		if _, err := parse("fuzz", []byte(seed), nil, nil, nil); err != nil {
+		if _, err := (files{dir: "fuzz", model: []byte(seed)}).parse(); err != nil {
 			f.Fatal(err)
 		}
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		tok, err := parse("fuzz", data, nil, nil, nil)
+		tok, err := files{dir: "fuzz", model: data}.parse()
 		if err != nil {
 			return
 		}

@@ -2,9 +2,12 @@ package tokenizer
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"dataflex.dev/dataflex/data/tokenizer/regex"
 )
 
 // A normalizer rewrites a piece of text.
@@ -13,10 +16,127 @@ type normalizer func(s string) string
 // form is one of Unicode's normal forms.
 func form(f norm.Form) normalizer {
 	return func(s string) string {
-		if isASCII(s) || f.IsNormalString(s) {
+		if isASCII(s) {
 			return s
 		}
-		return f.String(s)
+		if longestMarks(s) < streamSafe {
+			if f.IsNormalString(s) {
+				return s
+			}
+			return f.String(s)
+		}
+		return manyMarks(f, s)
+	}
+}
+
+// streamSafe is how many marks in a row x/text takes before it breaks them apart with a
+// U+034F of its own (Unicode's stream-safe format), which no other library does.
+const streamSafe = 30
+
+// longestMarks is the longest run of characters that combine with the one before,
+// each counted as what it decomposes to.
+func longestMarks(s string) int {
+	longest, run := 0, 0
+	for i, r := range s {
+		if r < 0x300 || r >= 0x3400 && r <= 0x9fff || r >= 0xac00 && r <= 0xd7a3 { // Latin, Han, Hangul: no marks
+			run = 0
+			continue
+		}
+		p := norm.NFKD.PropertiesString(s[i:])
+		if p.CCC() == 0 && p.LeadCCC() == 0 {
+			run = 0
+		}
+		run += max(1, len(p.Decomposition())/2)
+		longest = max(longest, run)
+	}
+	return longest
+}
+
+// manyMarks normalises text with long runs of marks by the definition (Unicode 16,
+// section 3.11): decompose, order by combining class, compose.
+func manyMarks(f norm.Form, s string) string {
+	compatible := f == norm.NFKC || f == norm.NFKD
+	var runes []rune
+	for _, r := range s {
+		full := norm.NFD
+		if compatible {
+			full = norm.NFKD
+		}
+		runes = append(runes, []rune(full.String(string(r)))...)
+	}
+	for i := 1; i < len(runes); i++ {
+		for j := i; j > 0 && class(runes[j]) != 0 && class(runes[j-1]) > class(runes[j]); j-- {
+			runes[j], runes[j-1] = runes[j-1], runes[j]
+		}
+	}
+	if f == norm.NFC || f == norm.NFKC {
+		runes = compose(runes)
+	}
+	return string(runes)
+}
+
+// class is a character's canonical combining class.
+func class(r rune) uint8 { return norm.NFD.PropertiesString(string(r)).CCC() }
+
+// compose joins each starter with the marks after it that nothing blocks.
+func compose(runes []rune) []rune {
+	out := runes[:0:0]
+	starter := -1
+	for _, r := range runes {
+		c := class(r)
+		if starter >= 0 {
+			last := len(out) - 1
+			if blocked := last > starter && (class(out[last]) >= c || class(out[last]) == 0); !blocked {
+				if joined := []rune(norm.NFC.String(string([]rune{out[starter], r}))); len(joined) == 1 {
+					out[starter] = joined[0]
+					continue
+				}
+			}
+		}
+		if c == 0 {
+			starter = len(out)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// strip takes white space off the ends.
+func strip(left, right bool) normalizer {
+	return func(s string) string {
+		if left {
+			s = strings.TrimLeftFunc(s, unicode.IsSpace)
+		}
+		if right {
+			s = strings.TrimRightFunc(s, unicode.IsSpace)
+		}
+		return s
+	}
+}
+
+// stripAccents takes combining marks out.
+func stripAccents(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Mn, r) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// replaceAll puts to in the place of every match.
+func replaceAll(pattern *regex.Regexp, to string) normalizer {
+	return func(s string) string {
+		var b strings.Builder
+		step := regexStep{pattern: pattern}
+		step.parts(s, func(from, end int, match bool) {
+			if match {
+				b.WriteString(to)
+			} else {
+				b.WriteString(s[from:end])
+			}
+		})
+		return b.String()
 	}
 }
 

@@ -3,8 +3,11 @@ package tokenizer
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 
 	"golang.org/x/text/unicode/norm"
+
+	"dataflex.dev/dataflex/data/tokenizer/regex"
 )
 
 // normalizer reads a normalizer; marks says that it turns every space into ▁.
@@ -22,13 +25,28 @@ func (p *parser) normalizer(raw json.RawMessage, path string) (step normalizer, 
 	case "Prepend":
 		n.only("prepend")
 		return prepend(get(n, "prepend", "")), false
+	case "Lowercase":
+		return strings.ToLower, false
+	case "Strip":
+		n.only("strip_left", "strip_right")
+		return strip(get(n, "strip_left", true), get(n, "strip_right", true)), false
+	case "StripAccents":
+		return stripAccents, false
 	case "Replace":
 		n.only("pattern", "content")
 		kind, from := n.pattern()
-		if kind != "String" || from == "" {
-			p.unsupported(path+".pattern", map[string]string{kind: from}, `known: {"String": text}`)
-		}
 		to := get(n, "content", "")
+		if kind == "Regex" {
+			r, err := regex.Compile(from)
+			if err != nil {
+				p.fail(path+".pattern", "%v", err)
+				return nil, false
+			}
+			return replaceAll(r, to), false
+		}
+		if from == "" {
+			p.fail(path+".pattern", "empty")
+		}
 		return replace(from, to), from == " " && to == spaceMark
 	case "Sequence":
 		n.only("normalizers")
@@ -39,7 +57,7 @@ func (p *parser) normalizer(raw json.RawMessage, path string) (step normalizer, 
 		}
 		return chain(steps), marks
 	}
-	p.unsupported(path+".type", n.kind, "known: NFC, NFD, NFKC, NFKD, Prepend, Replace, Sequence")
+	p.unsupported(path+".type", n.kind, "known: Lowercase, NFC, NFD, NFKC, NFKD, Prepend, Replace, Sequence, Strip, StripAccents")
 	return nil, false
 }
 
@@ -56,76 +74,124 @@ func (p *parser) preTokenizer(pre *preTokenizer, m *bpe, raw json.RawMessage, ma
 		steps = n.list("pretokenizers")
 	}
 	for i, step := range steps {
-		if p.err != nil {
-			return
-		}
-		if m.byteLevel {
-			p.unsupported(step.path, step.kind, "nothing can follow ByteLevel")
-			return
-		}
-		switch step.kind {
-		case "ByteLevel":
-			step.only("add_prefix_space", "trim_offsets", "use_regex")
-			m.byteLevel = true
-			pre.prefixSpace = get(step, "add_prefix_space", true)
-			if pre.prefixSpace && i > 0 {
-				p.unsupported(step.path+".add_prefix_space", true, "want false after another step")
-			}
-			if get(step, "use_regex", true) {
-				pre.scanners = append(pre.scanners, scanGPT2)
-			}
-		case "Digits":
-			step.only("individual_digits")
-			pre.scanners = append(pre.scanners, scanDigits(get(step, "individual_digits", false)))
-		case "Split":
-			p.split(pre, step, marks)
-		case "Metaspace":
-			p.metaspace(pre, step, len(steps))
-		default:
-			p.unsupported(step.path+".type", step.kind, "known: ByteLevel, Digits, Metaspace, Sequence, Split")
-		}
+		p.preStep(pre, m, step, marks, i == len(steps)-1)
 	}
-	if len(pre.scanners) > 0 && !m.byteLevel {
-		p.unsupported("pre_tokenizer", n.kind, "want ByteLevel as the last step")
+	pre.alone = n.kind == "ByteLevel"
+}
+
+// preStep reads one step. The byteLevel of a model is what makes its words bytes.
+func (p *parser) preStep(pre *preTokenizer, m *bpe, n node, marks, last bool) {
+	add := func(s preStep) { pre.steps = append(pre.steps, s) }
+	switch n.kind {
+	case "ByteLevel":
+		n.only("add_prefix_space", "trim_offsets", "use_regex")
+		if m.byteLevel {
+			p.unsupported(n.path, n.kind, "want ByteLevel once")
+			return
+		}
+		m.byteLevel = true
+		if get(n, "add_prefix_space", true) {
+			add(prefixStep{})
+		}
+		if get(n, "use_regex", true) {
+			add(scanner(scanGPT2))
+		}
+		if !last {
+			add(alphabetStep{})
+		}
+	case "Digits":
+		n.only("individual_digits")
+		add(scanDigits(get(n, "individual_digits", false)))
+	case "Split":
+		p.split(pre, n, marks)
+	case "Punctuation":
+		n.only("behavior")
+		add(p.regexStep(n, punctuation, get(n, "behavior", "Isolated"), false))
+	case "Whitespace":
+		add(p.regexStep(n, `\w+|[^\w\s]+`, "Removed", true))
+	case "WhitespaceSplit":
+		add(p.regexStep(n, `\s`, "Removed", false))
+	case "BertPreTokenizer":
+		add(p.regexStep(n, `\s`, "Removed", false))
+		add(p.regexStep(n, punctuation, "Isolated", false))
+	case "CharDelimiterSplit":
+		n.only("delimiter")
+		add(p.regexStep(n, quoted(get(n, "delimiter", "")), "Removed", false))
+	case "Metaspace":
+		p.metaspace(pre, n)
+	case "Sequence":
+		n.only("pretokenizers")
+		steps := n.list("pretokenizers")
+		for i, step := range steps {
+			p.preStep(pre, m, step, marks, last && i == len(steps)-1)
+		}
+	default:
+		p.unsupported(n.path+".type", n.kind, "known: BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, Metaspace, Punctuation, Sequence, Split, Whitespace, WhitespaceSplit")
 	}
 }
+
+// punctuation is what the library counts as such: Unicode's and all of ASCII's.
+const punctuation = `[\p{P}$+<=>^\x60|~]`
 
 func (p *parser) split(pre *preTokenizer, n node, marks bool) {
 	n.only("pattern", "behavior", "invert")
 	kind, text := n.pattern()
 	behavior, invert := get(n, "behavior", ""), get(n, "invert", false)
-	if kind == "String" && text == " " && marks {
-		return // there is nothing left to split at
+	if kind == "String" {
+		if text == " " && marks {
+			return // there is nothing left to split at
+		}
+		text = quoted(text)
 	}
-	scan, ok := scanners[text]
-	if kind != "Regex" || !ok {
-		p.unsupported(n.path+".pattern."+kind, text, "known: the patterns of GPT-2, Llama 3, Qwen 2 and cl100k")
+	// The known patterns leave nothing between their matches, so both give the matches.
+	scan, known := scanners[text]
+	if known && (behavior == "Isolated" && !invert || behavior == "Removed" && invert) {
+		pre.steps = append(pre.steps, scan)
 		return
 	}
-	// The patterns leave nothing between their matches, so both give the matches.
-	if !(behavior == "Isolated" && !invert || behavior == "Removed" && invert) {
-		p.unsupported(n.path+".behavior", behavior, `known: "Isolated", or "Removed" with invert`)
-	}
-	pre.scanners = append(pre.scanners, scan)
+	pre.steps = append(pre.steps, p.regexStep(n, text, behavior, invert))
 }
 
-func (p *parser) metaspace(pre *preTokenizer, n node, steps int) {
+// regexStep splits at a pattern.
+func (p *parser) regexStep(n node, pattern, behavior string, invert bool) *regexStep {
+	r, err := regex.Compile(pattern)
+	if err != nil {
+		p.fail(n.path, "%v", err)
+	}
+	switch behavior {
+	case "Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous":
+	default:
+		p.unsupported(n.path+".behavior", behavior, "known: Contiguous, Isolated, MergedWithNext, MergedWithPrevious, Removed")
+	}
+	return &regexStep{r, behavior, invert}
+}
+
+// quoted is the pattern of a text as it stands.
+func quoted(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if strings.ContainsRune(`\.+*?()|[]{}^$`, r) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func (p *parser) metaspace(pre *preTokenizer, n node) {
 	n.only("replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep")
 	scheme := "always"
 	if !get(n, "add_prefix_space", true) {
 		scheme = "never"
 	}
-	m := &metaspace{get(n, "replacement", spaceMark), get(n, "prepend_scheme", scheme), get(n, "split", true)}
+	m := &metaspaceStep{get(n, "replacement", spaceMark), get(n, "prepend_scheme", scheme), get(n, "split", true)}
 	if m.mark != spaceMark {
 		p.unsupported(n.path+".replacement", m.mark, "known: "+spaceMark)
 	}
 	if m.scheme != "always" && m.scheme != "first" && m.scheme != "never" {
 		p.unsupported(n.path+".prepend_scheme", m.scheme, "known: always, first, never")
 	}
-	if steps > 1 {
-		p.unsupported(n.path, "Metaspace", "want it alone")
-	}
-	pre.metaspace = m
+	pre.steps = append(pre.steps, m)
 }
 
 // decoder reads a decoder as the steps it takes.
@@ -197,9 +263,24 @@ func (p *parser) postProcessor(raw json.RawMessage, path string) []postItem {
 	case "TemplateProcessing":
 		n.only("single", "pair", "special_tokens")
 		return n.singleTemplate()
+	case "RobertaProcessing", "BertProcessing":
+		n.only("sep", "cls", "trim_offsets", "add_prefix_space")
+		return []postItem{{ids: n.pairID("cls")}, {text: true}, {ids: n.pairID("sep")}}
 	}
-	p.unsupported(path+".type", n.kind, "known: ByteLevel, Sequence, TemplateProcessing")
+	p.unsupported(path+".type", n.kind, "known: BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing")
 	return nil
+}
+
+// pairID reads a token that is written as ["text", id].
+func (n node) pairID(name string) []int32 {
+	var text string
+	var id int32
+	pair := get(n, name, []json.RawMessage(nil))
+	if len(pair) != 2 || json.Unmarshal(pair[0], &text) != nil || json.Unmarshal(pair[1], &id) != nil {
+		n.p.fail(n.path+"."+name, `want ["token", id], got %s`, clip(string(n.fields[name])))
+		return nil
+	}
+	return []int32{id}
 }
 
 func (n node) singleTemplate() []postItem {

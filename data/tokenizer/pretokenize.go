@@ -1,82 +1,209 @@
 package tokenizer
 
-import "strings"
+import (
+	"slices"
+	"strings"
 
-// preTokenizer cuts normalised text into the words the model encodes one by one.
+	"dataflex.dev/dataflex/data/tokenizer/regex"
+)
+
+// preTokenizer cuts normalised text into the words the model encodes one by one: each
+// step cuts the pieces of the one before it.
 type preTokenizer struct {
-	scanners    []scanner // each cuts the pieces of the one before it
-	prefixSpace bool      // ByteLevel's add_prefix_space
-	metaspace   *metaspace
+	steps []preStep
+	alone bool // it is ByteLevel and nothing else
 }
 
-// metaspace is the Metaspace pre-tokenizer: spaces become mark.
-type metaspace struct {
-	mark   string
-	scheme string // first, always, never: when mark is put before a piece
-	split  bool   // before every mark
+// override lets tokenizer_config.json's add_prefix_space, false where it says nothing,
+// win over a pre-tokenizer that is ByteLevel alone, as PreTrainedTokenizerFast does.
+func (p *preTokenizer) override(prefixSpace bool) {
+	if !p.alone {
+		return
+	}
+	p.steps = slices.DeleteFunc(p.steps, func(s preStep) bool { _, is := s.(prefixStep); return is })
+	if prefixSpace {
+		p.steps = append([]preStep{prefixStep{}}, p.steps...)
+	}
+}
+
+// A preStep is one of the types below.
+type preStep interface{}
+
+type (
+	// prefixStep is ByteLevel's add_prefix_space.
+	prefixStep struct{}
+	// alphabetStep writes bytes as GPT-2's alphabet, for steps that follow ByteLevel.
+	alphabetStep struct{}
+	// regexStep is a Split.
+	regexStep struct {
+		pattern  *regex.Regexp
+		behavior string
+		invert   bool
+	}
+	// metaspaceStep is Metaspace: spaces become mark.
+	metaspaceStep struct {
+		mark   string
+		scheme string // first, always, never: when mark is put before a piece
+		apart  bool   // split before every mark
+	}
+)
+
+// words is an encoding under way.
+type words struct {
+	t        *Tokenizer
+	dst      []int32
+	s        *scratch
+	alphabet bool // pieces are written in GPT-2's alphabet
 }
 
 // encode appends the ids of one piece of text between added tokens; first says
 // that it stands at the very start.
 func (t *Tokenizer) encode(dst []int32, piece string, first bool, s *scratch) []int32 {
-	p := &t.pre
-	switch {
-	case piece == "":
-		return dst
-	case t.model.byteLevel:
-		if p.prefixSpace && piece[0] != ' ' {
+	w := words{t: t, dst: dst, s: s}
+	w.cut(piece, t.pre.steps, first)
+	return w.dst
+}
+
+// cut takes piece through the steps that are left.
+func (w *words) cut(piece string, steps []preStep, first bool) {
+	if piece == "" {
+		return
+	}
+	if len(steps) == 0 {
+		w.word(piece)
+		return
+	}
+	rest := steps[1:]
+	switch step := steps[0].(type) {
+	case scanner:
+		for len(piece) > 0 {
+			n := step(piece)
+			if len(rest) == 0 {
+				w.word(piece[:n])
+			} else {
+				w.cut(piece[:n], rest, first)
+			}
+			piece, first = piece[n:], false
+		}
+	case prefixStep:
+		if piece[0] != ' ' {
 			piece = " " + piece
 		}
-		return t.scan(dst, piece, p.scanners, s)
-	case p.metaspace != nil:
-		return t.encodeMetaspace(dst, piece, first, s)
+		w.cut(piece, rest, first)
+	case alphabetStep:
+		w.alphabet = true
+		w.cut(inAlphabet(piece), rest, first)
+		w.alphabet = false
+	case *regexStep:
+		step.split(piece, func(part string, at int) { w.cut(part, rest, first && at == 0) })
+	case *metaspaceStep:
+		step.split(piece, first, func(part string, at int) { w.cut(part, rest, first && at == 0) })
 	}
-	return t.encodeMarked(dst, piece, s)
 }
 
-func (t *Tokenizer) scan(dst []int32, piece string, scanners []scanner, s *scratch) []int32 {
-	if len(scanners) == 0 {
-		return t.model.word(dst, piece, s)
-	}
-	for len(piece) > 0 {
-		n := scanners[0](piece)
-		if len(scanners) == 1 {
-			dst = t.model.word(dst, piece[:n], s)
-		} else {
-			dst = t.scan(dst, piece[:n], scanners[1:], s)
+// word encodes a piece that no step is left for.
+func (w *words) word(piece string) {
+	m := &w.t.model
+	switch {
+	case w.alphabet:
+		w.dst = m.word(w.dst, fromAlphabet(piece), w.s)
+	case m.byteLevel:
+		w.dst = m.word(w.dst, piece, w.s)
+	default: // one word to the library; in parts where that gives the same ids
+		for len(piece) > 0 {
+			n := m.cut(piece)
+			w.dst = m.word(w.dst, piece[:n], w.s)
+			piece = piece[n:]
 		}
-		piece = piece[n:]
 	}
-	return dst
 }
 
-func (t *Tokenizer) encodeMetaspace(dst []int32, piece string, first bool, s *scratch) []int32 {
-	p := t.pre.metaspace
-	piece = strings.ReplaceAll(piece, " ", p.mark)
-	if (p.scheme == "always" || p.scheme == "first" && first) && !strings.HasPrefix(piece, p.mark) {
-		piece = p.mark + piece
-	}
-	if !p.split {
-		return t.encodeMarked(dst, piece, s)
-	}
-	for len(piece) > 0 {
-		n := len(piece)
-		if at := strings.Index(piece[1:], p.mark); at >= 0 {
-			n = at + 1
+// split tells emit the pieces of s and where they start, as the library's
+// SplitDelimiterBehavior has it.
+func (r *regexStep) split(s string, emit func(part string, at int)) {
+	start, end, matched := 0, 0, false // the piece that is being put together
+	flush := func() {
+		if end > start {
+			emit(s[start:end], start)
 		}
-		dst = t.model.word(dst, piece[:n], s)
-		piece = piece[n:]
+		start = end
 	}
-	return dst
+	r.parts(s, func(from, to int, match bool) {
+		join := false
+		switch r.behavior {
+		case "Removed":
+			flush()
+			if match {
+				start, end = to, to
+				return
+			}
+		case "MergedWithPrevious":
+			join = match && !matched
+		case "MergedWithNext":
+			join = matched && !match
+		case "Contiguous":
+			join = match == matched
+		}
+		if !join {
+			flush()
+		}
+		end, matched = to, match
+	})
+	flush()
 }
 
-// encodeMarked encodes text that is one word to the library, in parts where
-// that gives the same ids.
-func (t *Tokenizer) encodeMarked(dst []int32, piece string, s *scratch) []int32 {
-	for len(piece) > 0 {
-		n := t.model.cut(piece)
-		dst = t.model.word(dst, piece[:n], s)
-		piece = piece[n:]
+// parts tells f the matches of the pattern in s and what lies between them.
+func (r *regexStep) parts(s string, f func(from, to int, match bool)) {
+	done := 0
+	for at := 0; at <= len(s); {
+		from, to := r.pattern.Find(s, at)
+		if from < 0 {
+			break
+		}
+		if from > done {
+			f(done, from, r.invert)
+		}
+		if to > from {
+			f(from, to, !r.invert)
+		}
+		done, at = max(done, to), max(to, from+1)
 	}
-	return dst
+	if done < len(s) {
+		f(done, len(s), r.invert)
+	}
+}
+
+func (m *metaspaceStep) split(piece string, first bool, emit func(part string, at int)) {
+	piece = strings.ReplaceAll(piece, " ", m.mark)
+	if (m.scheme == "always" || m.scheme == "first" && first) && !strings.HasPrefix(piece, m.mark) {
+		piece = m.mark + piece
+	}
+	at := 0
+	for m.apart && len(piece) > 0 {
+		next := strings.Index(piece[1:], m.mark)
+		if next < 0 {
+			break
+		}
+		emit(piece[:next+1], at)
+		piece, at = piece[next+1:], at+next+1
+	}
+	emit(piece, at)
+}
+
+// inAlphabet writes bytes as the characters of GPT-2's alphabet.
+func inAlphabet(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		b.WriteRune(byteAlphabet[s[i]])
+	}
+	return b.String()
+}
+
+// fromAlphabet is its inverse.
+func fromAlphabet(s string) string {
+	b := make([]byte, 0, len(s))
+	for _, r := range s {
+		b = append(b, alphabetByte[r])
+	}
+	return string(b)
 }

@@ -36,7 +36,7 @@ func loadShared(t testing.TB, name string) *Tokenizer {
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	tok, err := parse(dir, model, config, nil, nil)
+	tok, err := files{dir: dir, model: model, config: config}.parse()
 	if err != nil {
 		t.Fatal(err)
 	}

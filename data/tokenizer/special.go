@@ -1,5 +1,7 @@
 package tokenizer
 
+import "strings"
+
 // BOS, EOS, Pad and Unknown return the spelling and id of the token with that
 // part; ok is false where the tokenizer has none.
 func (t *Tokenizer) BOS() (token string, id int32, ok bool) { return t.special("bos_token") }
@@ -22,15 +24,43 @@ func (t *Tokenizer) special(name string) (string, int32, bool) {
 	return s.content, id, ok
 }
 
-// AddBOS says whether the model expects a BOS in front of every document.
+// AddBOS says whether LLaMA-Factory puts a BOS in front of every document: whether the
+// tokenizer's class has add_bos_token, and what it is. Classes that do not know the key
+// (PreTrainedTokenizerFast, Qwen2Tokenizer ...) ignore it.
 func (t *Tokenizer) AddBOS() bool {
-	byDefault := false
-	switch t.config.string("tokenizer_class") {
-	case "LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast",
-		"GemmaTokenizer", "GemmaTokenizerFast", "CohereTokenizer", "CohereTokenizerFast":
-		byDefault = true // what the class does when the file does not say
+	switch t.class() {
+	case "LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer":
+		return t.config.bool("add_bos_token", true)
+	case "GPT2Tokenizer", "GPTNeoXTokenizer", "CodeGenTokenizer":
+		return t.config.bool("add_bos_token", false)
 	}
-	return t.config.bool("add_bos_token", byDefault)
+	return false
+}
+
+// class is the tokenizer_class, as its slow twin is called.
+func (t *Tokenizer) class() string {
+	return strings.TrimSuffix(t.config.string("tokenizer_class"), "Fast")
+}
+
+// defaults are the special tokens that a class has where the files name none.
+var defaults = map[string]map[string]string{
+	"LlamaTokenizer":     {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+	"CodeLlamaTokenizer": {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+	"GemmaTokenizer":     {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"},
+	"GPT2Tokenizer":      {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"},
+	"GPTNeoXTokenizer":   {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"},
+	"Qwen2Tokenizer":     {"eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
+	"CohereTokenizer":    {"bos_token": "<BOS_TOKEN>", "eos_token": "<|END_OF_TURN_TOKEN|>", "unk_token": "<UNK>"},
+}
+
+// classDefaults fills in the special tokens that no file mentions; null mentions one.
+func (t *Tokenizer) classDefaults() {
+	for name, token := range defaults[t.class()] {
+		_, known := t.ID(token)
+		if _, mentioned := t.config.fields[name]; !mentioned && known {
+			t.config.special[name] = specialToken{token, true}
+		}
+	}
 }
 
 // SetEOS makes token the end-of-sequence token and returns how many tokens that

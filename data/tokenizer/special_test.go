@@ -37,7 +37,7 @@ func loadWith(t *testing.T, name, config, special string) *Tokenizer {
 		}
 		return []byte(s)
 	}
-	tok, err := parse(name, model, bytes(config), bytes(special), nil)
+	tok, err := files{dir: name, model: model, config: bytes(config), special: bytes(special)}.parse()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,9 +171,11 @@ func TestSave(t *testing.T) {
 }
 
 // checkReload reads files again and compares with the tokenizer they are of.
-func checkReload(t *testing.T, tok *Tokenizer, files map[string]string) {
+func checkReload(t *testing.T, tok *Tokenizer, saved map[string]string) {
 	t.Helper()
-	again, err := parse("out", []byte(files[tokenizerFile]), []byte(files[configFile]), []byte(files[specialFile]), []byte(files[chatFile]))
+	again, err := files{
+		dir: "out", model: []byte(saved[tokenizerFile]), config: []byte(saved[configFile]), special: []byte(saved[specialFile]), chat: []byte(saved[chatFile]),
+	}.parse()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,8 +188,8 @@ func checkReload(t *testing.T, tok *Tokenizer, files map[string]string) {
 		}
 	}
 	second := save(t, again)
-	second[specialFile] = files[specialFile] // strings of known tokens come back as objects
-	if !maps.Equal(files, second) {
+	second[specialFile] = saved[specialFile] // strings of known tokens come back as objects
+	if !maps.Equal(saved, second) {
 		t.Error("saving what was saved changes it")
 	}
 }

@@ -1,7 +1,8 @@
 // Package tokenizer turns text into the ids a model was trained with, and back:
 // byte-level BPE (GPT-2, Llama 3, Qwen 2) and SentencePiece BPE (Llama 2,
-// Mistral), read from Hugging Face's tokenizer.json, tokenizer_config.json,
-// special_tokens_map.json and chat_template.jinja.
+// Mistral), read from Hugging Face's tokenizer.json (or vocab.json and merges.txt, or
+// tokenizer.model), tokenizer_config.json, special_tokens_map.json, added_tokens.json
+// and chat_template.jinja.
 //
 // What a file asks for and this package does not know is an error that names
 // the file, the JSON path and the value: ids are right or there are none.
@@ -35,35 +36,47 @@ type Tokenizer struct {
 	scratch    sync.Pool
 }
 
-// Load reads the tokenizer of a Hugging Face model folder. Only tokenizer.json
-// must be there.
+// files are the contents of a tokenizer's files; nil = not there.
+type files struct {
+	dir                                 string
+	model, config, special, chat, added []byte
+}
+
+// Load reads the tokenizer of a Hugging Face model folder: tokenizer.json, or where
+// there is none the vocab.json and merges.txt or the tokenizer.model that transformers
+// makes it of.
 func Load(dir string) (*Tokenizer, error) {
-	path := filepath.Join(dir, tokenizerFile)
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
-	}
-	var side [3][]byte
-	for i, name := range []string{configFile, specialFile, chatFile} {
-		side[i], err = os.ReadFile(filepath.Join(dir, name))
+	f := files{dir: dir}
+	for name, into := range map[string]*[]byte{
+		tokenizerFile: &f.model, configFile: &f.config, specialFile: &f.special, chatFile: &f.chat, addedFileName: &f.added,
+	} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil && !os.IsNotExist(err) {
 			return nil, fmt.Errorf("tokenizer: %w", err)
 		}
+		*into = data
 	}
-	return parse(dir, data, side[0], side[1], side[2])
+	if f.model == nil {
+		var err error
+		if f.model, err = convert(dir, f.config); err != nil {
+			return nil, err
+		}
+	}
+	return f.parse()
 }
 
-// parse builds a tokenizer from the contents of its files; nil = not there.
-func parse(dir string, model, config, special, chat []byte) (*Tokenizer, error) {
+// parse builds a tokenizer from the contents of its files.
+func (f files) parse() (*Tokenizer, error) {
 	loadClasses()
 	t := &Tokenizer{addedByID: map[int32]int{}, addedByKey: map[string]int{}}
 	t.scratch.New = func() any { return new(scratch) }
-	if err := t.parseModel(filepath.Join(dir, tokenizerFile), model); err != nil {
+	if err := t.parseModel(filepath.Join(f.dir, tokenizerFile), f.model); err != nil {
 		return nil, err
 	}
-	if err := t.parseConfig(dir, config, special, chat); err != nil {
+	if err := t.parseConfig(f); err != nil {
 		return nil, err
 	}
+	t.pre.override(t.config.bool("add_prefix_space", false))
 	t.buildMatchers()
 	return t, nil
 }
