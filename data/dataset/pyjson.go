@@ -1,111 +1,44 @@
 package dataset
 
 import (
-	"math"
-	"strconv"
-	"strings"
-
 	"github.com/go-json-experiment/json/jsontext"
+
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // pythonJSON re-serialises a JSON value as Python's json.dumps(json.loads(v),
-// ensure_ascii=False) does: ", " and ": " between things, keys in order, floats by
-// repr, only control characters, quotes and backslashes escaped.
-func pythonJSON(v jsontext.Value) string {
-	var b strings.Builder
-	writePython(&b, v)
-	return b.String()
-}
+// ensure_ascii=False) does.
+func pythonJSON(v jsontext.Value) string { return pyjson.Encode(pythonValue(v), 0) }
 
-func writePython(b *strings.Builder, v jsontext.Value) {
-	first := true
-	comma := func() {
-		if !first {
-			b.WriteString(", ")
-		}
-		first = false
-	}
+// pythonValue is json.loads of a value that was read before, so that walking it cannot
+// fail. A name that comes twice has its first place and its last value, as in a dict.
+func pythonValue(v jsontext.Value) any {
 	switch v.Kind() {
 	case '{':
-		b.WriteByte('{')
-		// The value was read before, so that walking it cannot fail.
+		o, at := pyjson.Object{}, map[string]int{}
 		_ = eachMember(v, func(name []byte, v jsontext.Value) error {
-			comma()
-			writePythonString(b, string(name))
-			b.WriteString(": ")
-			writePython(b, v)
+			i, twice := at[string(name)]
+			if !twice {
+				i, at[string(name)] = len(o), len(o)
+				o = append(o, pyjson.Field{Key: string(name)})
+			}
+			o[i].Value = pythonValue(v)
 			return nil
 		})
-		b.WriteByte('}')
+		return o
 	case '[':
-		b.WriteByte('[')
+		list := []any{}
 		_ = eachElement(v, func(v jsontext.Value) error {
-			comma()
-			writePython(b, v)
+			list = append(list, pythonValue(v))
 			return nil
 		})
-		b.WriteByte(']')
+		return list
 	case '"':
-		writePythonString(b, unquote(v))
-	case '0':
-		b.WriteString(pythonNumber(string(v)))
-	default:
-		b.Write(v)
+		return unquote(v)
 	}
-}
-
-func writePythonString(b *strings.Builder, s string) {
-	b.WriteByte('"')
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case c == '\n':
-			b.WriteString(`\n`)
-		case c == '\r':
-			b.WriteString(`\r`)
-		case c == '\t':
-			b.WriteString(`\t`)
-		case c == '\b':
-			b.WriteString(`\b`)
-		case c == '\f':
-			b.WriteString(`\f`)
-		case c < 0x20:
-			b.WriteString(`\u00`)
-			b.WriteString(strconv.FormatUint(uint64(c)|0x100, 16)[1:])
-		default:
-			b.WriteByte(c)
-		}
+	plain, err := pyjson.Decode(v)
+	if err != nil {
+		panic("dataset: JSON that was read before does not parse: " + err.Error())
 	}
-	b.WriteByte('"')
-}
-
-// pythonNumber writes a JSON number as Python reads and writes it: whole numbers as
-// they stand ("-0" is 0), others by float's repr.
-func pythonNumber(n string) string {
-	if !strings.ContainsAny(n, ".eE") {
-		if n == "-0" {
-			return "0"
-		}
-		return n
-	}
-	f, err := strconv.ParseFloat(n, 64)
-	switch {
-	case math.IsInf(f, 1):
-		return "Infinity"
-	case math.IsInf(f, -1):
-		return "-Infinity"
-	case err != nil:
-		panic("dataset: a JSON number that does not parse: " + n)
-	}
-	// repr: the shortest digits, with an exponent below 1e-4 and from 1e16 on.
-	if size := math.Abs(f); size != 0 && (size < 1e-4 || size >= 1e16) {
-		return strconv.FormatFloat(f, 'e', -1, 64)
-	}
-	text := strconv.FormatFloat(f, 'f', -1, 64)
-	if !strings.Contains(text, ".") {
-		text += ".0"
-	}
-	return text
+	return plain
 }

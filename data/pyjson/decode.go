@@ -46,7 +46,9 @@ type parser struct {
 }
 
 func (p *parser) fault(want string) error {
-	return fmt.Errorf("JSON: byte %d: expected %s", p.i, want)
+	before := p.s[:p.i]
+	line, column := bytes.Count(before, []byte("\n"))+1, p.i-bytes.LastIndexByte(before, '\n')
+	return fmt.Errorf("JSON: line %d, column %d: expected %s", line, column, want)
 }
 
 func (p *parser) space() {

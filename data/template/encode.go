@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // Tokenizer is what a template needs of one; *tokenizer.Tokenizer is one.
@@ -298,17 +299,18 @@ func (t *Template) toolText(tools string) (string, error) {
 	if tools == "" {
 		return "", nil
 	}
-	list, err := parseJSON(tools)
+	v, err := pyjson.Decode([]byte(tools))
 	if err != nil {
 		return "", fmt.Errorf("invalid JSON: %w: %s", err, clip(tools))
 	}
-	if list.kind != jsonArray {
+	items, ok := v.([]any)
+	if !ok {
 		return "", errors.New("want a JSON list: " + clip(tools))
 	}
-	if len(list.items) == 0 {
+	if len(items) == 0 {
 		return "", nil
 	}
-	return toolFormats[t.toolFormat].tools(list)
+	return toolFormats[t.toolFormat].tools(items)
 }
 
 func clip(s string) string {

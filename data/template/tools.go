@@ -9,17 +9,19 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // call is one function call of an answer.
 type call struct {
 	name      string
-	arguments value
+	arguments any
 }
 
 // toolFormat is how a family of models is told its tools and calls them.
 type toolFormat struct {
-	tools    func(list value) (string, error)
+	tools    func(tools []any) (string, error)
 	function func(calls []call) (string, error)
 }
 
@@ -40,50 +42,51 @@ func toolFormatNames() []string { return slices.Sorted(maps.Keys(toolFormats)) }
 
 // parseCalls reads a JSON call {"name", "arguments"} or a list of them.
 func parseCalls(s string) ([]call, error) {
-	v, err := parseJSON(s)
+	v, err := pyjson.Decode([]byte(s))
 	if err != nil {
 		return nil, fmt.Errorf("invalid JSON in a function message: %w: %s", err, clip(s))
 	}
-	items := []value{v}
-	if v.kind == jsonArray {
-		items = v.items
+	items, several := v.([]any)
+	if !several {
+		items = []any{v}
 	}
 	calls := make([]call, 0, len(items))
 	for _, item := range items {
-		name, named := item.get("name")
-		arguments, ok := item.get("arguments")
-		if !named || !ok || name.kind != jsonString {
-			return nil, errors.New(`a function message wants {"name", "arguments"}: ` + clip(item.dump()))
+		name, _ := member(item, "name")
+		arguments, ok := member(item, "arguments")
+		text, named := name.(string)
+		if !named || !ok {
+			return nil, errors.New(`a function message wants {"name", "arguments"}: ` + clip(dump(item)))
 		}
-		calls = append(calls, call{name.text, arguments})
+		calls = append(calls, call{text, arguments})
 	}
 	return calls, nil
 }
 
 // inner takes {"type": "function", "function": F} apart to F.
-func inner(tool value) value {
-	if kind, ok := tool.get("type"); ok && kind.text == "function" {
-		f, _ := tool.get("function")
+func inner(tool any) any {
+	if kind, _ := member(tool, "type"); kind == "function" {
+		f, _ := member(tool, "function")
 		return f
 	}
 	return tool
 }
 
 // wrapped is the other way round.
-func wrapped(tool value) value {
-	if kind, ok := tool.get("type"); ok && kind.text == "function" {
+func wrapped(tool any) any {
+	if kind, _ := member(tool, "type"); kind == "function" {
 		return tool
 	}
-	return object([]string{"type", "function"}, stringValue("function"), tool)
+	return pyjson.Object{{Key: "type", Value: "function"}, {Key: "function", Value: tool}}
 }
 
 // toolName returns the name of a tool.
-func toolName(tool value) (string, error) {
-	name, ok := tool.get("name")
+func toolName(tool any) (string, error) {
+	name, ok := member(tool, "name")
 	if !ok {
-		return "", errors.New("a tool has no name: " + clip(tool.dump()))
+		return "", errors.New("a tool has no name: " + clip(dump(tool)))
 	}
-	return name.format(), nil
+	return pyjson.Str(name), nil
 }
 
 // today is the date some prompts carry; SOURCE_DATE_EPOCH makes it stand still.
@@ -94,10 +97,10 @@ func today() time.Time {
 	return time.Now()
 }
 
-func defaultTools(list value) (string, error) {
+func defaultTools(tools []any) (string, error) {
 	var text strings.Builder
 	var names []string
-	for _, tool := range list.items {
+	for _, tool := range tools {
 		tool = inner(tool)
 		name, err := toolName(tool)
 		if err != nil {
@@ -108,8 +111,8 @@ func defaultTools(list value) (string, error) {
 			return "", fmt.Errorf("tool %q: %w", name, err)
 		}
 		description := ""
-		if d, ok := tool.get("description"); ok {
-			description = d.format()
+		if d, ok := member(tool, "description"); ok {
+			description = pyjson.Str(d)
 		}
 		fmt.Fprintf(&text, "> Tool Name: %s\nTool Description: %s\nTool Args:\n%s\n", name, description, arguments)
 		names = append(names, name)
@@ -121,40 +124,41 @@ func defaultTools(list value) (string, error) {
 }
 
 // defaultArguments has a line for each parameter.
-func defaultArguments(tool value) (string, error) {
-	parameters, _ := tool.get("parameters")
-	properties, ok := parameters.get("properties")
-	if !ok || properties.kind != jsonObject {
+func defaultArguments(tool any) (string, error) {
+	parameters, _ := member(tool, "parameters")
+	found, _ := member(parameters, "properties")
+	properties, ok := found.(pyjson.Object)
+	if !ok {
 		return "", errors.New("no parameters.properties")
 	}
-	required, _ := parameters.get("required")
+	required, _ := member(parameters, "required")
 	var text strings.Builder
-	for i, name := range properties.keys {
-		p := properties.items[i]
+	for _, property := range properties {
+		name, p := property.Key, property.Value
 		field := func(key string) string {
-			if v, ok := p.get(key); ok {
-				return v.format()
+			if v, ok := member(p, key); ok {
+				return pyjson.Str(v)
 			}
 			return ""
 		}
 		fmt.Fprintf(&text, "  - %s (%s", name, field("type"))
-		if slices.ContainsFunc(required.items, func(v value) bool { return v.kind == jsonString && v.text == name }) {
+		if slices.Contains(list(required), any(name)) {
 			text.WriteString(", required")
 		}
 		fmt.Fprintf(&text, "): %s", field("description"))
-		if enum, _ := p.get("enum"); len(enum.items) > 0 {
-			choices := make([]string, len(enum.items))
-			for i, choice := range enum.items {
-				choices[i] = choice.format()
+		if enum, _ := member(p, "enum"); len(list(enum)) > 0 {
+			choices := make([]string, len(list(enum)))
+			for i, choice := range list(enum) {
+				choices[i] = pyjson.Str(choice)
 			}
 			fmt.Fprintf(&text, ", should be one of [%s]", strings.Join(choices, ", "))
 		}
-		if items, _ := p.get("items"); len(items.items) > 0 {
-			kind, ok := items.get("type")
+		if items, _ := member(p, "items"); size(items) > 0 {
+			kind, ok := member(items, "type")
 			if !ok {
-				kind = stringValue("")
+				kind = ""
 			}
-			fmt.Fprintf(&text, ", where each item should be %s", kind.format())
+			fmt.Fprintf(&text, ", where each item should be %s", pyjson.Str(kind))
 		}
 		text.WriteByte('\n')
 	}
@@ -164,21 +168,21 @@ func defaultArguments(tool value) (string, error) {
 func defaultCalls(calls []call) (string, error) {
 	lines := make([]string, len(calls))
 	for i, c := range calls {
-		lines[i] = "Action: " + c.name + "\nAction Input: " + c.arguments.dump()
+		lines[i] = "Action: " + c.name + "\nAction Input: " + dump(c.arguments)
 	}
 	return strings.Join(lines, "\n"), nil
 }
 
-func glm4Tools(list value) (string, error) {
+func glm4Tools(tools []any) (string, error) {
 	text := "你是一个名为 ChatGLM 的人工智能助手。你是基于智谱 AI 公司训练的语言模型 GLM-4 模型开发的，" +
 		"你的任务是针对用户的问题和要求提供适当的答复和支持。\n\n# 可用工具"
-	for _, tool := range list.items {
+	for _, tool := range tools {
 		tool = inner(tool)
 		name, err := toolName(tool)
 		if err != nil {
 			return "", err
 		}
-		text += "\n\n## " + name + "\n\n" + tool.dumpIndented() + "\n在调用上述函数时，请使用 Json 格式表示调用的参数。"
+		text += "\n\n## " + name + "\n\n" + dumpIndented(tool) + "\n在调用上述函数时，请使用 Json 格式表示调用的参数。"
 	}
 	return text, nil
 }
@@ -187,7 +191,7 @@ func glm4Calls(calls []call) (string, error) {
 	if len(calls) != 1 {
 		return "", fmt.Errorf("tool_format glm4 knows one call a message, got %d", len(calls))
 	}
-	return calls[0].name + "\n" + calls[0].arguments.dump(), nil
+	return calls[0].name + "\n" + dump(calls[0].arguments), nil
 }
 
 const (
@@ -201,11 +205,11 @@ const (
 )
 
 // listTools lists one tool a line between head and tail.
-func listTools(head, tail string) func(value) (string, error) {
-	return func(list value) (string, error) {
+func listTools(head, tail string) func([]any) (string, error) {
+	return func(tools []any) (string, error) {
 		text := head
-		for _, tool := range list.items {
-			text += "\n" + wrapped(tool).dump()
+		for _, tool := range tools {
+			text += "\n" + dump(wrapped(tool))
 		}
 		return text + tail, nil
 	}
@@ -214,14 +218,14 @@ func listTools(head, tail string) func(value) (string, error) {
 func qwenCalls(calls []call) (string, error) {
 	parts := make([]string, len(calls))
 	for i, c := range calls {
-		parts[i] = "<tool_call>\n" + c.object("arguments").dump() + "\n</tool_call>"
+		parts[i] = "<tool_call>\n" + dump(c.object("arguments")) + "\n</tool_call>"
 	}
 	return strings.Join(parts, "\n"), nil
 }
 
 // object is the call as {"name": …, arguments: …}.
-func (c call) object(arguments string) value {
-	return object([]string{"name", arguments}, stringValue(c.name), c.arguments)
+func (c call) object(arguments string) pyjson.Object {
+	return pyjson.Object{{Key: "name", Value: c.name}, {Key: arguments, Value: c.arguments}}
 }
 
 // glm4MoeCalls writes each argument between tags; it does not close
@@ -242,15 +246,16 @@ func glm4MoeCalls(calls []call) (string, error) {
 
 // eachArgument calls f with every argument: a string as it is, else as JSON.
 func (c call) eachArgument(f func(key, text string)) error {
-	if c.arguments.kind != jsonObject {
-		return fmt.Errorf("arguments of %q: want an object, got %s", c.name, clip(c.arguments.dump()))
+	arguments, ok := c.arguments.(pyjson.Object)
+	if !ok {
+		return fmt.Errorf("arguments of %q: want an object, got %s", c.name, clip(dump(c.arguments)))
 	}
-	for i, key := range c.arguments.keys {
-		text := c.arguments.items[i].dump()
-		if v := c.arguments.items[i]; v.kind == jsonString {
-			text = v.text
+	for _, a := range arguments {
+		text, ok := a.Value.(string)
+		if !ok {
+			text = dump(a.Value)
 		}
-		f(key, text)
+		f(a.Key, text)
 	}
 	return nil
 }

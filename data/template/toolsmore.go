@@ -5,47 +5,47 @@ import (
 	"strings"
 )
 
-func llama3Tools(list value) (string, error) {
+func llama3Tools(tools []any) (string, error) {
 	text := "Cutting Knowledge Date: December 2023\nToday Date: " + today().Format("02 Jan 2006") +
 		"\n\nYou have access to the following functions. To call a function, please respond with JSON for a function call. " +
 		"Respond in the format {\"name\": function name, \"parameters\": dictionary of argument name and its value}. " +
 		"Do not use variables.\n\n"
-	for _, tool := range list.items {
-		text += wrapped(tool).dumpIndented() + "\n\n"
+	for _, tool := range tools {
+		text += dumpIndented(wrapped(tool)) + "\n\n"
 	}
 	return text, nil
 }
 
 func llama3Calls(calls []call) (string, error) {
 	if len(calls) == 1 {
-		return calls[0].object("parameters").dump(), nil
+		return dump(calls[0].object("parameters")), nil
 	}
 	return callList(calls, "parameters"), nil
 }
 
 // callList is the calls as a JSON list.
 func callList(calls []call, arguments string) string {
-	list := value{kind: jsonArray}
-	for _, c := range calls {
-		list.items = append(list.items, c.object(arguments))
+	objects := make([]any, len(calls))
+	for i, c := range calls {
+		objects[i] = c.object(arguments)
 	}
-	return list.dump()
+	return dump(objects)
 }
 
-func mistralTools(list value) (string, error) {
-	all := value{kind: jsonArray}
-	for _, tool := range list.items {
-		all.items = append(all.items, wrapped(tool))
+func mistralTools(tools []any) (string, error) {
+	all := make([]any, len(tools))
+	for i, tool := range tools {
+		all[i] = wrapped(tool)
 	}
-	return "[AVAILABLE_TOOLS] " + all.dump() + "[/AVAILABLE_TOOLS]", nil
+	return "[AVAILABLE_TOOLS] " + dump(all) + "[/AVAILABLE_TOOLS]", nil
 }
 
 func mistralCalls(calls []call) (string, error) { return callList(calls, "arguments"), nil }
 
-func minimax1Tools(list value) (string, error) {
+func minimax1Tools(tools []any) (string, error) {
 	text := "You are provided with these tools:\n<tools>\n"
-	for _, tool := range list.items {
-		text += inner(tool).dump() + "\n"
+	for _, tool := range tools {
+		text += dump(inner(tool)) + "\n"
 	}
 	return text + "</tools>\n\nIf you need to call tools, please respond with <tool_calls></tool_calls> XML tags, " +
 		"and provide tool-name and json-object of arguments, following the format below:\n<tool_calls>\n" +
@@ -55,16 +55,16 @@ func minimax1Tools(list value) (string, error) {
 func minimax1Calls(calls []call) (string, error) {
 	lines := make([]string, len(calls))
 	for i, c := range calls {
-		lines[i] = c.object("arguments").dump()
+		lines[i] = dump(c.object("arguments"))
 	}
 	return "<tool_calls>\n" + strings.Join(lines, "\n") + "\n</tool_calls>", nil
 }
 
-func minimax2Tools(list value) (string, error) {
+func minimax2Tools(tools []any) (string, error) {
 	text := "\n\n# Tools\n\nYou may call one or more tools to assist with the user query.\n" +
 		"Here are the tools available in JSONSchema format:\n\n<tools>\n"
-	for _, tool := range list.items {
-		text += "<tool>" + inner(tool).dump() + "</tool>\n"
+	for _, tool := range tools {
+		text += "<tool>" + dump(inner(tool)) + "</tool>\n"
 	}
 	return text + "</tools>\n\nWhen making tool calls, use XML format to invoke tools and pass parameters:\n" +
 		"\n<minimax:tool_call>\n<invoke name=\"tool-name-1\">\n<parameter name=\"param-key-1\">param-value-1</parameter>\n" +
@@ -77,10 +77,10 @@ func minimax2Calls([]call) (string, error) {
 	return "", errors.New("tool_format minimax2 has no form for function calls; set tool_format to another")
 }
 
-func seedTools(list value) (string, error) {
+func seedTools(tools []any) (string, error) {
 	return "system\nYou are Doubao, a helpful AI assistant. You may call one or more functions to assist with the user query." +
 		"Tool List:\nYou are authorized to use the following tools (described in JSON Schema format). Before performing " +
-		"any task, you must decide how to call them based on the descriptions and parameters of these tools.\n" + list.dump() +
+		"any task, you must decide how to call them based on the descriptions and parameters of these tools.\n" + dump(tools) +
 		"\n工具调用请遵循如下格式:\n<seed:tool_call>\n<function=example_function_name>\n<parameter=example_parameter_1>value_1" +
 		"</parameter>\n<parameter=example_parameter_2>This is the value for the second parameter\nthat can span\nmultiple " +
 		"lines</parameter>\n</function>\n</seed:tool_call>\n", nil

@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,8 +22,8 @@ type AdapterConfig struct {
 	TargetPattern string   // target_modules given as one string: a regular expression, or "all-linear"
 	ModulesToSave []string // modules_to_save: full copies stored beside the adapter
 
-	alphaText json.Number // lora_alpha as it was read: PEFT keeps 16 and 16.0 apart
-	initial   any         // init_lora_weights as it was read
+	alphaRead any // lora_alpha as it was read: PEFT keeps 16 and 16.0 apart
+	initial   any // init_lora_weights as it was read
 }
 
 // Scale is what B·A is multiplied with: alpha/r, or alpha/√r for rslora.
@@ -55,7 +54,7 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 		Dropout:       f.float("lora_dropout", 0),
 		RSLoRA:        f.bool("use_rslora", false),
 		ModulesToSave: f.strings("modules_to_save"),
-		alphaText:     value(f, "lora_alpha", "a number", json.Number("")),
+		alphaRead:     f.raw["lora_alpha"],
 		initial:       f.raw["init_lora_weights"],
 	}
 	if one, ok := f.raw["target_modules"].(string); ok {
@@ -144,10 +143,10 @@ func WriteAdapterConfig(dir string, c *AdapterConfig) error {
 	return storage.WriteFile(filepath.Join(dir, storage.AdapterConfigFile), formatJSON(keys, 2))
 }
 
-// alpha keeps the spelling that was read; a whole number is written as one.
+// alpha keeps the kind of number that was read; otherwise a whole one is written as such.
 func (c *AdapterConfig) alpha() any {
-	if v, err := c.alphaText.Float64(); err == nil && v == c.Alpha {
-		return c.alphaText
+	if c.alphaRead == c.Alpha {
+		return c.Alpha
 	}
 	if c.Alpha == math.Trunc(c.Alpha) && math.Abs(c.Alpha) < 1<<53 {
 		return int(c.Alpha)

@@ -63,7 +63,7 @@ func TestAdapterConfig(t *testing.T) {
 	}
 	got, err := ReadAdapterConfig(dir)
 	ok(t, err)
-	got.alphaText, got.initial = "", nil
+	got.alphaRead, got.initial = nil, nil
 	if !reflect.DeepEqual(got, c) {
 		t.Errorf("got  %+v\nwant %+v", got, c)
 	}

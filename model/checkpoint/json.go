@@ -1,118 +1,17 @@
 package checkpoint
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"slices"
+	"math"
 	"strconv"
-	"strings"
-	"unicode/utf16"
 
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// formatJSON writes v as Python's json.dumps(v, indent=indent, sort_keys=True)
-// does, without a trailing newline: transformers and peft write their configs so. v is made of nil, bool, string, int, float64, json.Number
-// (written as it stands), []any, []string and map[string]any; anything else
-// panics.
-func formatJSON(v any, indent int) []byte {
-	var b bytes.Buffer
-	writeJSON(&b, v, strings.Repeat(" ", indent), "\n")
-	return b.Bytes()
-}
-
-// writeJSON writes v; newline is "\n" and the indentation v stands at.
-func writeJSON(b *bytes.Buffer, v any, indent, newline string) {
-	switch v := v.(type) {
-	case nil:
-		b.WriteString("null")
-	case bool:
-		b.WriteString(strconv.FormatBool(v))
-	case int:
-		b.WriteString(strconv.Itoa(v))
-	case float64:
-		b.WriteString(pythonFloat(v))
-	case json.Number:
-		b.WriteString(v.String())
-	case string:
-		writePythonString(b, v)
-	case []string:
-		writeList(b, len(v), newline+indent, newline, "[]", func(i int) { writePythonString(b, v[i]) })
-	case []any:
-		writeList(b, len(v), newline+indent, newline, "[]", func(i int) { writeJSON(b, v[i], indent, newline+indent) })
-	case map[string]any:
-		keys := slices.Sorted(maps.Keys(v))
-		writeList(b, len(keys), newline+indent, newline, "{}", func(i int) {
-			writePythonString(b, keys[i])
-			b.WriteString(": ")
-			writeJSON(b, v[keys[i]], indent, newline+indent)
-		})
-	default:
-		panic(fmt.Sprintf("checkpoint: formatJSON of %T", v))
-	}
-}
-
-// writeList writes n items between brackets, one a line.
-func writeList(b *bytes.Buffer, n int, inner, outer, brackets string, item func(i int)) {
-	if n == 0 {
-		b.WriteString(brackets)
-		return
-	}
-	b.WriteByte(brackets[0])
-	for i := range n {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(inner)
-		item(i)
-	}
-	b.WriteString(outer)
-	b.WriteByte(brackets[1])
-}
-
-// pythonFloat is repr(float): the shortest digits that read back, an exponent
-// below 1e-4 and from 1e16 on, always a point or an exponent.
-func pythonFloat(f float64) string {
-	e := strconv.FormatFloat(f, 'e', -1, 64)
-	i := strings.IndexByte(e, 'e')
-	if i < 0 { // NaN and infinities, spelt as Python does
-		return map[string]string{"NaN": "NaN", "+Inf": "Infinity", "-Inf": "-Infinity"}[e]
-	}
-	if exp, _ := strconv.Atoi(e[i+1:]); exp < -4 || exp >= 16 {
-		return e
-	}
-	s := strconv.FormatFloat(f, 'f', -1, 64)
-	if !strings.Contains(s, ".") {
-		s += ".0"
-	}
-	return s
-}
-
-// writePythonString quotes s in ASCII, as json.dumps does.
-func writePythonString(b *bytes.Buffer, s string) {
-	escapes := map[rune]string{'"': `\"`, '\\': `\\`, '\n': `\n`, '\r': `\r`, '\t': `\t`, '\b': `\b`, '\f': `\f`}
-	b.WriteByte('"')
-	for _, r := range s {
-		switch e, ok := escapes[r]; {
-		case ok:
-			b.WriteString(e)
-		case r >= 0x20 && r < 0x7f:
-			b.WriteRune(r)
-		case r > 0xffff:
-			hi, lo := utf16.EncodeRune(r)
-			fmt.Fprintf(b, `\u%04x\u%04x`, hi, lo)
-		case r == 0x7f:
-			b.WriteRune(r)
-		default:
-			fmt.Fprintf(b, `\u%04x`, r)
-		}
-	}
-	b.WriteByte('"')
-}
+// formatJSON writes v as json.dumps(v, indent=indent, sort_keys=True) does: transformers
+// and peft write their configs so.
+func formatJSON(v map[string]any, indent int) []byte { return []byte(pyjson.EncodeASCII(v, indent)) }
 
 // fields reads typed values out of a JSON object and keeps the first error,
 // which names the file and the key.
@@ -122,25 +21,34 @@ type fields struct {
 	err  error
 }
 
-// readFields parses a file that must hold one JSON object; numbers keep their text.
+// readFields parses a file that must hold one JSON object.
 func readFields(path string) (*fields, error) {
 	text, err := storage.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	f := &fields{path: path}
-	if err := d.Decode(&f.raw); err != nil {
+	o, err := pyjson.DecodeObject(text)
+	if err != nil {
 		return nil, fmt.Errorf("%s: not a JSON object: %w", path, err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: text after the JSON object", path)
+	return &fields{path: path, raw: unordered(o).(map[string]any)}, nil
+}
+
+// unordered makes maps of objects: sort_keys orders what is written.
+func unordered(v any) any {
+	switch v := v.(type) {
+	case pyjson.Object:
+		m := make(map[string]any, len(v))
+		for _, f := range v {
+			m[f.Key] = unordered(f.Value)
+		}
+		return m
+	case []any:
+		for i := range v {
+			v[i] = unordered(v[i])
+		}
 	}
-	if f.raw == nil {
-		return nil, fmt.Errorf("%s: not a JSON object", path)
-	}
-	return f, nil
+	return v
 }
 
 // fail keeps the first error.
@@ -161,7 +69,7 @@ func value[T any](f *fields, key, want string, def T) T {
 	}
 	t, ok := v.(T)
 	if !ok {
-		f.fail("%s is %s, want %s", key, formatJSON(v, 0), want)
+		f.fail("%s is %s, want %s", key, pyjson.EncodeASCII(v, 0), want)
 		return def
 	}
 	return t
@@ -171,15 +79,26 @@ func (f *fields) string(key, def string) string  { return value(f, key, "a strin
 func (f *fields) bool(key string, def bool) bool { return value(f, key, "true or false", def) }
 
 func (f *fields) float(key string, def float64) float64 {
-	n := value(f, key, "a number", json.Number(""))
-	if n == "" {
+	switch v := f.raw[key].(type) {
+	case nil:
 		return def
+	case int:
+		return float64(v)
+	case float64:
+		if !math.IsInf(v, 0) {
+			return v
+		}
+		f.fail("%s is %v, out of range", key, v)
+	case pyjson.Number:
+		n, err := strconv.ParseFloat(string(v), 64)
+		if err != nil {
+			f.fail("%s is %s, out of range", key, v)
+		}
+		return n
+	default:
+		f.fail("%s is %s, want a number", key, pyjson.EncodeASCII(v, 0))
 	}
-	v, err := n.Float64()
-	if err != nil {
-		f.fail("%s is %s, out of range", key, n)
-	}
-	return v
+	return def
 }
 
 // int reads an integer; 16.0 counts as one, as it does in Python.
@@ -219,7 +138,7 @@ func (f *fields) strings(key string) []string {
 	for _, v := range list {
 		s, ok := v.(string)
 		if !ok {
-			f.fail("%s holds %s, want strings", key, formatJSON(v, 0))
+			f.fail("%s holds %s, want strings", key, pyjson.EncodeASCII(v, 0))
 			return nil
 		}
 		out = append(out, s)

@@ -240,15 +240,15 @@ func (c *ModelConfig) Window(layer int) int {
 	return c.SlidingWindow
 }
 
-// Value is any key of config.json as parsed: numbers are json.Number.
+// Value is any key of config.json as parsed: numbers are int, float64 or, where they are
+// too large, pyjson.Number.
 func (c *ModelConfig) Value(key string) (any, bool) {
 	v, ok := c.raw[key]
 	return v, ok
 }
 
 // Set changes a key in what WriteModelConfig writes, and nothing else. value is
-// nil, a bool, string, int, float64 or json.Number, or []any, []string or
-// map[string]any of such.
+// what pyjson.Encode takes.
 func (c *ModelConfig) Set(key string, value any) { c.raw[key] = value }
 
 // WriteModelConfig writes dir/config.json with all keys that were read, sorted,

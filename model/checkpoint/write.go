@@ -3,13 +3,13 @@ package checkpoint
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
 
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -127,9 +127,9 @@ func layOut(metadata map[string]string, blocks []block) ([]byte, error) {
 		h.WriteString(`"__metadata__":{`)
 		for i, k := range slices.Sorted(maps.Keys(metadata)) {
 			separator(&h, i)
-			h.Write(jsonString(k))
+			h.WriteString(pyjson.Encode(k, 0))
 			h.WriteByte(':')
-			h.Write(jsonString(metadata[k]))
+			h.WriteString(pyjson.Encode(metadata[k], 0))
 		}
 		h.WriteByte('}')
 	}
@@ -141,7 +141,7 @@ func layOut(metadata map[string]string, blocks []block) ([]byte, error) {
 		}
 		used[b.name] = true
 		separator(&h, i+len(metadata))
-		h.Write(jsonString(b.name))
+		h.WriteString(pyjson.Encode(b.name, 0))
 		fmt.Fprintf(&h, `:{"dtype":%q,"shape":[%s],"data_offsets":[%d,%d]}`, b.dtype, joinInts(b.shape), at, at+b.size)
 		at += b.size
 	}
@@ -169,15 +169,4 @@ func joinInts(s []int) string {
 		parts[i] = fmt.Sprint(v)
 	}
 	return strings.Join(parts, ",")
-}
-
-// jsonString quotes s without HTML escapes, as serde_json and Python do.
-func jsonString(s string) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(s); err != nil {
-		panic(err) // a string always encodes
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
