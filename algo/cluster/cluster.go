@@ -171,8 +171,8 @@ func (p *partition) nearest(centres neighbor.Vectors, spherical bool) ([]int, er
 			return nil, err
 		}
 		// |c|²/2 - x·c orders the centres as |x-c|² does.
-		gemm.Run(p.dev, gemm.NT, m, centres.N, p.rows.Dim, -1, p.data.Sub(first*p.rows.Dim, (first+m)*p.rows.Dim), p.rows.Dim,
-			placed[0], p.rows.Dim, 1, score, centres.N)
+		gemm.Run(p.dev, gemm.NT, -1, gemm.Dense(p.data, p.rows.N, p.rows.Dim).Sub(first, first+m), gemm.Dense(placed[0], centres.N, p.rows.Dim),
+			1, gemm.Dense(score, m, centres.N))
 		s, err := driver.Read(p.dev, score)
 		if err != nil {
 			return nil, err
@@ -252,7 +252,7 @@ func (p *partition) lsh() ([]int, error) {
 		return nil, err
 	}
 	defer release()
-	gemm.Run(p.dev, gemm.NN, p.rows.N, width, p.rows.Dim, 1, p.data, p.rows.Dim, placed[0], width, 0, placed[1], width)
+	gemm.Run(p.dev, gemm.NN, 1, gemm.Dense(p.data, p.rows.N, p.rows.Dim), gemm.Dense(placed[0], p.rows.Dim, width), 0, gemm.Dense(placed[1], p.rows.N, width))
 	projected, err := driver.Read(p.dev, placed[1])
 	if err != nil {
 		return nil, err

@@ -131,8 +131,8 @@ func Search(ctx context.Context, dev driver.Device, queries, base Vectors, k int
 				return nil, err
 			}
 			// |b|²/2 - q·b orders the rows as |q-b|² does.
-			gemm.Run(dev, gemm.NT, m, n, base.Dim, -1, placed[0].Sub(q*base.Dim, (q+m)*base.Dim), base.Dim,
-				placed[1].Sub(b*base.Dim, (b+n)*base.Dim), base.Dim, 1, score, n)
+			gemm.Run(dev, gemm.NT, -1, gemm.Dense(placed[0].Sub(q*base.Dim, (q+m)*base.Dim), m, base.Dim),
+				gemm.Dense(placed[1].Sub(b*base.Dim, (b+n)*base.Dim), n, base.Dim), 1, gemm.Dense(score, m, n))
 			best.Keep(dev, score, m, n, b)
 		}
 		for i := range m {

@@ -30,7 +30,7 @@ func newProduct(tb testing.TB, m, n, k, r int) *product {
 
 func (p *product) run() {
 	half := driver.View[driver.BF16]
-	gemm.RunLoRABF16(p.d, gemm.NT, p.m, p.n, p.k, p.r, half(p.a), p.k, half(p.b), p.k, half(p.u), p.r, half(p.l), p.r, 0, driver.View[float32](p.c), p.n)
+	gemm.RunLoRABF16(p.d, gemm.NT, gemm.Dense(half(p.a), p.m, p.k), gemm.Dense(half(p.b), p.n, p.k), gemm.Dense(half(p.u), p.m, p.r), gemm.Dense(half(p.l), p.n, p.r), 0, gemm.Dense(driver.View[float32](p.c), p.m, p.n))
 }
 
 func TestHopperKernelIsLaunched(t *testing.T) {

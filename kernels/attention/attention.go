@@ -42,38 +42,44 @@ type Params struct {
 	SoftCap                 float32 // 0 = none
 }
 
+// Inputs are what attention reads: Q [T, Heads*HeadDim], K and V [T, KVHeads*HeadDim].
+type Inputs[T driver.Element] struct{ Q, K, V driver.Slice[T] }
+
+// Gradients are memory for those of the inputs, shaped like them.
+type Gradients struct{ Q, K, V driver.F32 }
+
 // Forward overwrites o and lse.
-func Forward(dev driver.Device, p Params, q, k, v, o, lse driver.F32) {
+func Forward(dev driver.Device, p Params, x Inputs[float32], o, lse driver.F32) {
 	t := p.check()
-	p.checkLengths(t, q.Len(), k.Len(), v.Len(), o.Len(), lse.Len())
+	checkLengths(p, t, x, o, lse)
 	switch c := dev.(type) {
 	case *cpu.Device:
-		forwardCPU(c, p, q.Host(), k.Host(), v.Host(), o.Host(), lse.Host(), t)
+		forwardCPU(c, p, x.Q.Host(), x.K.Host(), x.V.Host(), o.Host(), lse.Host(), t)
 	case driver.Launcher:
-		forwardPTX(c, p, q, k, v, o, lse, t)
+		forwardPTX(c, p, x, o, lse, t)
 	default:
 		panic("attention.Forward: no kernel for " + dev.Kind().String())
 	}
 }
 
-// Backward overwrites dq, dk and dv from do, the gradient of o, and what Forward
+// Backward overwrites d from do, the gradient of o, and what Forward
 // left in o and lse:
 //
 //	ds[i,j] = p[i,j]·(do[i]·v[j] − do[i]·o[i])  (times 1−(s/c)² with SoftCap)
 //	dq[i] = Scale·Σ_j ds[i,j]·k[j];  dk[j] = Scale·Σ_i ds[i,j]·q[i];  dv[j] = Σ_i p[i,j]·do[i]
-func Backward(dev driver.Device, p Params, q, k, v, o, lse, do, dq, dk, dv driver.F32) {
+func Backward(dev driver.Device, p Params, x Inputs[float32], o, lse, do driver.F32, d Gradients) {
 	t := p.check()
-	p.checkLengths(t, q.Len(), k.Len(), v.Len(), o.Len(), lse.Len())
-	checkGradients(q.Len(), k.Len(), do.Len(), dq.Len(), dk.Len(), dv.Len())
+	checkLengths(p, t, x, o, lse)
+	checkGradients(x, do, d)
 	switch c := dev.(type) {
 	case *cpu.Device:
 		g := gradients{
-			q: q.Host(), k: k.Host(), v: v.Host(), o: o.Host(), lse: lse.Host(),
-			do: do.Host(), dq: dq.Host(), dk: dk.Host(), dv: dv.Host(),
+			q: x.Q.Host(), k: x.K.Host(), v: x.V.Host(), o: o.Host(), lse: lse.Host(),
+			do: do.Host(), dq: d.Q.Host(), dk: d.K.Host(), dv: d.V.Host(),
 		}
 		backwardCPU(c, p, g, t)
 	case driver.Launcher:
-		backwardPTX(c, p, q, k, v, o, lse, do, dq, dk, dv, t)
+		backwardPTX(c, p, x, o, lse, do, d, t)
 	default:
 		panic("attention.Backward: no kernel for " + dev.Kind().String())
 	}
@@ -97,20 +103,20 @@ func (p Params) check() int {
 	return int(p.Segments[len(p.Segments)-1])
 }
 
-func (p Params) checkLengths(t, q, k, v, o, lse int) {
-	if q != t*p.Heads*p.HeadDim || o != q {
+func checkLengths[T driver.Element](p Params, t int, x Inputs[T], o, lse driver.F32) {
+	if x.Q.Len() != t*p.Heads*p.HeadDim || o.Len() != x.Q.Len() {
 		panic("attention: q or o is not [T, Heads*HeadDim]")
 	}
-	if k != t*p.KVHeads*p.HeadDim || v != k {
+	if x.K.Len() != t*p.KVHeads*p.HeadDim || x.V.Len() != x.K.Len() {
 		panic("attention: k or v is not [T, KVHeads*HeadDim]")
 	}
-	if lse != p.Heads*t {
+	if lse.Len() != p.Heads*t {
 		panic("attention: lse is not [Heads, T]")
 	}
 }
 
-func checkGradients(q, k, do, dq, dk, dv int) {
-	if do != q || dq != q || dk != k || dv != k {
+func checkGradients[T driver.Element](x Inputs[T], do driver.Slice[T], d Gradients) {
+	if do.Len() != x.Q.Len() || d.Q.Len() != x.Q.Len() || d.K.Len() != x.K.Len() || d.V.Len() != x.K.Len() {
 		panic("attention: a gradient is not shaped like its tensor")
 	}
 }

@@ -41,14 +41,14 @@ func BenchmarkAttention(b *testing.B) {
 			b.Run(fmt.Sprintf("forward/%s/threads=%d", c.name, threads), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					attention.Forward(dev, x.p, f(x.q), f(x.k), f(x.v), f(o), f(lse))
+					attention.Forward(dev, x.p, attention.Inputs[float32]{Q: f(x.q), K: f(x.k), V: f(x.v)}, f(o), f(lse))
 				}
 				optest.GFLOPS(b, 4*float64(c.dim)*pairs)
 			})
 			b.Run(fmt.Sprintf("backward/%s/threads=%d", c.name, threads), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					attention.Backward(dev, x.p, f(x.q), f(x.k), f(x.v), f(o), f(lse), f(x.do), f(dq), f(dk), f(dv))
+					attention.Backward(dev, x.p, attention.Inputs[float32]{Q: f(x.q), K: f(x.k), V: f(x.v)}, f(o), f(lse), f(x.do), attention.Gradients{Q: f(dq), K: f(dk), V: f(dv)})
 				}
 				optest.GFLOPS(b, 10*float64(c.dim)*pairs)
 			})

@@ -145,9 +145,9 @@ func (c *call) aligned() bool {
 	return all%16 == 0
 }
 
-func forwardPTX(dev driver.Launcher, p Params, q, k, v, o, lse driver.F32, t int) {
+func forwardPTX(dev driver.Launcher, p Params, x Inputs[float32], o, lse driver.F32, t int) {
 	c := newCall(dev, p, t)
-	c.tensors = tensors{q: q.Addr(), k: k.Addr(), v: v.Addr(), out: o.Addr(), outLSE: lse.Addr()}
+	c.tensors = tensors{q: x.Q.Addr(), k: x.K.Addr(), v: x.V.Addr(), out: o.Addr(), outLSE: lse.Addr()}
 	tile := 64
 	if c.depth == 128 {
 		tile = 32
@@ -155,11 +155,11 @@ func forwardPTX(dev driver.Launcher, p Params, q, k, v, o, lse driver.F32, t int
 	c.launch(kernels, cappedKernels, "attention_forward", p.Heads, 4*((deviceRows+2*tile)*(c.depth+4)+tile*deviceRows))
 }
 
-func backwardPTX(dev driver.Launcher, p Params, q, k, v, o, lse, do, dq, dk, dv driver.F32, t int) {
+func backwardPTX(dev driver.Launcher, p Params, x Inputs[float32], o, lse, do driver.F32, d Gradients, t int) {
 	c := newCall(dev, p, t)
 	c.tensors = tensors{
-		q: q.Addr(), k: k.Addr(), v: v.Addr(), o: o.Addr(), lse: lse.Addr(), do: do.Addr(), delta: c.q.Scratch(0, 4*p.Heads*t),
-		outDQ: dq.Addr(), outDK: dk.Addr(), outDV: dv.Addr(),
+		q: x.Q.Addr(), k: x.K.Addr(), v: x.V.Addr(), o: o.Addr(), lse: lse.Addr(), do: do.Addr(), delta: c.q.Scratch(0, 4*p.Heads*t),
+		outDQ: d.Q.Addr(), outDK: d.K.Addr(), outDV: d.V.Addr(),
 	}
 	c.launchDelta(deltas, "attention_delta")
 	shared := 4 * (2*(deviceRows+backwardTile)*(c.depth+4) + backwardTile*deviceRows)

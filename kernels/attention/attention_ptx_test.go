@@ -15,8 +15,8 @@ func runPTX(t *testing.T, dev driver.Device, x problem, shift int) result {
 	tokens := int(x.p.Segments[len(x.p.Segments)-1])
 	q, k, v, do := in(x.q), in(x.k), in(x.v), in(x.do)
 	o, lse, dq, dk, dv := in(garbage(len(x.q))), in(garbage(x.p.Heads*tokens)), in(garbage(len(x.q))), in(garbage(len(x.k))), in(garbage(len(x.k)))
-	attention.Forward(dev, x.p, q, k, v, o, lse)
-	attention.Backward(dev, x.p, q, k, v, o, lse, do, dq, dk, dv)
+	attention.Forward(dev, x.p, attention.Inputs[float32]{Q: q, K: k, V: v}, o, lse)
+	attention.Backward(dev, x.p, attention.Inputs[float32]{Q: q, K: k, V: v}, o, lse, do, attention.Gradients{Q: dq, K: dk, V: dv})
 	return result{out(o), out(lse), out(dq), out(dk), out(dv)}
 }
 

@@ -39,8 +39,8 @@ func run(dev driver.Device, x problem) result {
 	nan := func(n int) []float32 { return garbage(n) }
 	y := result{nan(len(x.q)), nan(x.p.Heads * t), nan(len(x.q)), nan(len(x.k)), nan(len(x.k))}
 	f := optest.Dev
-	attention.Forward(dev, x.p, f(x.q), f(x.k), f(x.v), f(y.o), f(y.lse))
-	attention.Backward(dev, x.p, f(x.q), f(x.k), f(x.v), f(y.o), f(y.lse), f(x.do), f(y.dq), f(y.dk), f(y.dv))
+	attention.Forward(dev, x.p, attention.Inputs[float32]{Q: f(x.q), K: f(x.k), V: f(x.v)}, f(y.o), f(y.lse))
+	attention.Backward(dev, x.p, attention.Inputs[float32]{Q: f(x.q), K: f(x.k), V: f(x.v)}, f(y.o), f(y.lse), f(x.do), attention.Gradients{Q: f(y.dq), K: f(y.dk), V: f(y.dv)})
 	return y
 }
 
@@ -171,7 +171,7 @@ func TestAllocations(t *testing.T) {
 	f := optest.Dev
 	o, lse := f(garbage(len(x.q))), f(garbage(400))
 	call := func() {
-		attention.Forward(dev, x.p, f(x.q), f(x.k), f(x.v), o, lse)
+		attention.Forward(dev, x.p, attention.Inputs[float32]{Q: f(x.q), K: f(x.k), V: f(x.v)}, o, lse)
 	}
 	call()
 	if n := testing.AllocsPerRun(5, call); n > 4 {

@@ -51,13 +51,13 @@ func (p Params) backwardBlock(w *tile, u unit, q1 int, g gradients, t int) {
 				row[j] = delta
 			}
 		}
-		gemm.Host(gemm.NT, rows, m, d, 1, w.do, d, g.v[at:], ld, 1, w.ds, tileKeys)
+		gemm.Host(gemm.NT, 1, gemm.OnHost(w.do, rows, d, d), gemm.OnHost(g.v[at:], m, d, ld), 1, gemm.OnHost(w.ds, rows, m, tileKeys))
 		for r := range rows {
 			p.gradientRow(w, u, r, u.q0+r%n, k0, k1)
 		}
-		gemm.Host(gemm.TN, m, d, rows, 1, w.s, tileKeys, w.do, d, 1, g.dv[at:], ld)
-		gemm.Host(gemm.TN, m, d, rows, p.Scale, w.ds, tileKeys, w.q, d, 1, g.dk[at:], ld)
-		gemm.Host(gemm.NN, rows, d, m, p.Scale, w.ds, tileKeys, g.k[at:], ld, 1, w.o, d)
+		gemm.Host(gemm.TN, 1, gemm.OnHost(w.s, rows, m, tileKeys), gemm.OnHost(w.do, rows, d, d), 1, gemm.OnHost(g.dv[at:], m, d, ld))
+		gemm.Host(gemm.TN, p.Scale, gemm.OnHost(w.ds, rows, m, tileKeys), gemm.OnHost(w.q, rows, d, d), 1, gemm.OnHost(g.dk[at:], m, d, ld))
+		gemm.Host(gemm.NN, p.Scale, gemm.OnHost(w.ds, rows, m, tileKeys), gemm.OnHost(g.k[at:], m, d, ld), 1, gemm.OnHost(w.o, rows, d, d))
 	}
 	p.scatter(g.dq, w.o, u.head, u.q0, q1)
 }

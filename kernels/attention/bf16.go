@@ -17,15 +17,15 @@ const (
 // float32; p is rounded to bf16 where it meets v. HeadDim is a multiple of 8, tensors
 // begin on 16 bytes, Scale is positive. On the host the inputs are widened for Forward,
 // which rounds nothing.
-func ForwardBF16(dev driver.Device, p Params, q, k, v driver.Slice[driver.BF16], o, lse driver.F32) {
+func ForwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driver.F32) {
 	t := p.check()
-	p.checkLengths(t, q.Len(), k.Len(), v.Len(), o.Len(), lse.Len())
-	p.checkBF16(q.Addr() | k.Addr() | v.Addr() | o.Addr())
+	checkLengths(p, t, x, o, lse)
+	p.checkBF16(x.Q.Addr() | x.K.Addr() | x.V.Addr() | o.Addr())
 	switch c := dev.(type) {
 	case *cpu.Device:
-		forwardCPU(c, p, widen(q.Host()), widen(k.Host()), widen(v.Host()), o.Host(), lse.Host(), t)
+		forwardCPU(c, p, widen(x.Q.Host()), widen(x.K.Host()), widen(x.V.Host()), o.Host(), lse.Host(), t)
 	case driver.Launcher:
-		forwardBF16PTX(c, p, q, k, v, o, lse, t)
+		forwardBF16PTX(c, p, x, o, lse, t)
 	default:
 		panic("attention.ForwardBF16: no kernel for " + dev.Kind().String())
 	}
@@ -33,20 +33,20 @@ func ForwardBF16(dev driver.Device, p Params, q, k, v driver.Slice[driver.BF16],
 
 // BackwardBF16 is Backward with q, k, v and do in bf16: p and ds are rounded to bf16
 // where they meet do, q and k. The gradients are float32.
-func BackwardBF16(dev driver.Device, p Params, q, k, v driver.Slice[driver.BF16], o, lse driver.F32, do driver.Slice[driver.BF16], dq, dk, dv driver.F32) {
+func BackwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driver.F32, do driver.Slice[driver.BF16], d Gradients) {
 	t := p.check()
-	p.checkLengths(t, q.Len(), k.Len(), v.Len(), o.Len(), lse.Len())
-	checkGradients(q.Len(), k.Len(), do.Len(), dq.Len(), dk.Len(), dv.Len())
-	p.checkBF16(q.Addr() | k.Addr() | v.Addr() | o.Addr() | do.Addr() | dq.Addr() | dk.Addr() | dv.Addr())
+	checkLengths(p, t, x, o, lse)
+	checkGradients(x, do, d)
+	p.checkBF16(x.Q.Addr() | x.K.Addr() | x.V.Addr() | o.Addr() | do.Addr() | d.Q.Addr() | d.K.Addr() | d.V.Addr())
 	switch c := dev.(type) {
 	case *cpu.Device:
 		g := gradients{
-			q: widen(q.Host()), k: widen(k.Host()), v: widen(v.Host()), o: o.Host(), lse: lse.Host(),
-			do: widen(do.Host()), dq: dq.Host(), dk: dk.Host(), dv: dv.Host(),
+			q: widen(x.Q.Host()), k: widen(x.K.Host()), v: widen(x.V.Host()), o: o.Host(), lse: lse.Host(),
+			do: widen(do.Host()), dq: d.Q.Host(), dk: d.K.Host(), dv: d.V.Host(),
 		}
 		backwardCPU(c, p, g, t)
 	case driver.Launcher:
-		backwardBF16PTX(c, p, q, k, v, o, lse, do, dq, dk, dv, t)
+		backwardBF16PTX(c, p, x, o, lse, do, d, t)
 	default:
 		panic("attention.BackwardBF16: no kernel for " + dev.Kind().String())
 	}

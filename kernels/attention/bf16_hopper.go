@@ -99,7 +99,7 @@ func (c *hopperCall) arguments() hopperArguments {
 	}
 }
 
-func forwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, t int) {
+func forwardHopper(dev driver.Launcher, p Params, x Inputs[driver.BF16], o, lse driver.F32, t int) {
 	if t == 0 {
 		return
 	}
@@ -108,17 +108,17 @@ func forwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F3
 	slot := 2*forwardKeys*p.HeadDim + slotBarriers
 	shared := 2*hopperRows*p.HeadDim + 2*forwardStages*slot + 8
 	hopperForwards.Launch(c.q, c.kernel("attention_hopper_forward"), c.grid(p.Heads, hopperThreads, shared), &hopperForward{
-		q: c.rows(q, p.Heads, hopperRows), k: c.rows(k, p.KVHeads, forwardKeys), v: c.rows(v, p.KVHeads, forwardKeys), p: c.arguments(),
+		q: c.rows(x.Q, p.Heads, hopperRows), k: c.rows(x.K, p.KVHeads, forwardKeys), v: c.rows(x.V, p.KVHeads, forwardKeys), p: c.arguments(),
 	})
 }
 
-func backwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, do bf16, dq, dk, dv driver.F32, t int) {
+func backwardHopper(dev driver.Launcher, p Params, x Inputs[driver.BF16], o, lse driver.F32, do bf16, d Gradients, t int) {
 	if t == 0 {
 		return
 	}
 	c := newHopperCall(dev, p, t)
 	terms := c.q.Scratch(0, 8*p.Heads*hopperRows*len(c.units)/4)
-	c.hopperTensors = hopperTensors{lse: lse.Addr(), terms: terms, dq: dq.Addr(), dk: dk.Addr(), dv: dv.Addr()}
+	c.hopperTensors = hopperTensors{lse: lse.Addr(), terms: terms, dq: d.Q.Addr(), dk: d.K.Addr(), dv: d.V.Addr()}
 	hopperTerms.Launch(c.q, c.kernel("attention_hopper_terms"), c.grid(p.Heads, termsThreads, 0), &hopperTermsOf{
 		do: do.Addr(), o: o.Addr(), p: c.arguments(),
 	})
@@ -128,13 +128,13 @@ func backwardHopper(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F
 		keyRows = 96
 	}
 	hopperBackwards.Launch(c.q, c.kernel("attention_hopper_backward_q"), c.grid(p.Heads, hopperThreads, c.backwardShared(keyRows)), &hopperBackward{
-		q: c.rows(q, p.Heads, hopperRows), do: c.rows(do, p.Heads, hopperRows),
-		k: c.rows(k, p.KVHeads, keyRows), v: c.rows(v, p.KVHeads, keyRows), p: c.arguments(),
+		q: c.rows(x.Q, p.Heads, hopperRows), do: c.rows(do, p.Heads, hopperRows),
+		k: c.rows(x.K, p.KVHeads, keyRows), v: c.rows(x.V, p.KVHeads, keyRows), p: c.arguments(),
 	})
 	c.units = deviceUnits(p.Segments, hopperRows, keys)
 	hopperBackwards.Launch(c.q, c.kernel("attention_hopper_backward_kv"), c.grid(p.KVHeads, hopperThreads, c.backwardShared(backwardRows)), &hopperBackward{
-		q: c.rows(q, p.Heads, backwardRows), do: c.rows(do, p.Heads, backwardRows),
-		k: c.rows(k, p.KVHeads, hopperRows), v: c.rows(v, p.KVHeads, hopperRows), p: c.arguments(),
+		q: c.rows(x.Q, p.Heads, backwardRows), do: c.rows(do, p.Heads, backwardRows),
+		k: c.rows(x.K, p.KVHeads, hopperRows), v: c.rows(x.V, p.KVHeads, hopperRows), p: c.arguments(),
 	})
 }
 

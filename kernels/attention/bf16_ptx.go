@@ -46,26 +46,26 @@ func (c *call) queriesTile() int {
 	return 32
 }
 
-func forwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, t int) {
+func forwardBF16PTX(dev driver.Launcher, p Params, x Inputs[driver.BF16], o, lse driver.F32, t int) {
 	if p.hopper(dev) {
-		forwardHopper(dev, p, q, k, v, o, lse, t)
+		forwardHopper(dev, p, x, o, lse, t)
 		return
 	}
 	c := newCall(dev, p, t)
 	c.units = deviceUnits(p.Segments, forwardRows, queries)
-	c.tensors = tensors{q: q.Addr(), k: k.Addr(), v: v.Addr(), out: o.Addr(), outLSE: lse.Addr()}
+	c.tensors = tensors{q: x.Q.Addr(), k: x.K.Addr(), v: x.V.Addr(), out: o.Addr(), outLSE: lse.Addr()}
 	c.launch(kernelsBF16, cappedKernelsBF16, "attention_bf16_forward", p.Heads, 2*(forwardRows+2*c.keysTile())*c.depth)
 }
 
-func backwardBF16PTX(dev driver.Launcher, p Params, q, k, v bf16, o, lse driver.F32, do bf16, dq, dk, dv driver.F32, t int) {
+func backwardBF16PTX(dev driver.Launcher, p Params, x Inputs[driver.BF16], o, lse driver.F32, do bf16, d Gradients, t int) {
 	if p.hopper(dev) {
-		backwardHopper(dev, p, q, k, v, o, lse, do, dq, dk, dv, t)
+		backwardHopper(dev, p, x, o, lse, do, d, t)
 		return
 	}
 	c := newCall(dev, p, t)
 	c.tensors = tensors{
-		q: q.Addr(), k: k.Addr(), v: v.Addr(), o: o.Addr(), lse: lse.Addr(), do: do.Addr(), delta: c.q.Scratch(0, 4*p.Heads*t),
-		outDQ: dq.Addr(), outDK: dk.Addr(), outDV: dv.Addr(),
+		q: x.Q.Addr(), k: x.K.Addr(), v: x.V.Addr(), o: o.Addr(), lse: lse.Addr(), do: do.Addr(), delta: c.q.Scratch(0, 4*p.Heads*t),
+		outDQ: d.Q.Addr(), outDK: d.K.Addr(), outDV: d.V.Addr(),
 	}
 	c.launchDelta(deltasBF16, "attention_delta_bf16")
 	// The block's own two tiles, and two stages of two of the other side.

@@ -61,8 +61,8 @@ func runBF16(t *testing.T, dev driver.Launcher, x problem) result {
 	tokens := int(x.p.Segments[len(x.p.Segments)-1])
 	q, k, v, do := upload(t, dev, x.q), upload(t, dev, x.k), upload(t, dev, x.v), upload(t, dev, x.do)
 	o, lse, dq, dk, dv := in(garbage(len(x.q))), in(garbage(x.p.Heads*tokens)), in(garbage(len(x.q))), in(garbage(len(x.k))), in(garbage(len(x.k)))
-	attention.ForwardBF16(dev, x.p, q, k, v, o, lse)
-	attention.BackwardBF16(dev, x.p, q, k, v, o, lse, do, dq, dk, dv)
+	attention.ForwardBF16(dev, x.p, attention.Inputs[driver.BF16]{Q: q, K: k, V: v}, o, lse)
+	attention.BackwardBF16(dev, x.p, attention.Inputs[driver.BF16]{Q: q, K: k, V: v}, o, lse, do, attention.Gradients{Q: dq, K: dk, V: dv})
 	return result{out(o), out(lse), out(dq), out(dk), out(dv)}
 }
 
@@ -127,8 +127,8 @@ func TestBF16Host(t *testing.T) {
 	for _, x := range problemsBF16()[:4] {
 		tokens := int(x.p.Segments[len(x.p.Segments)-1])
 		y := result{garbage(len(x.q)), garbage(x.p.Heads * tokens), garbage(len(x.q)), garbage(len(x.k)), garbage(len(x.k))}
-		attention.ForwardBF16(dev, x.p, h(x.q), h(x.k), h(x.v), f(y.o), f(y.lse))
-		attention.BackwardBF16(dev, x.p, h(x.q), h(x.k), h(x.v), f(y.o), f(y.lse), h(x.do), f(y.dq), f(y.dk), f(y.dv))
+		attention.ForwardBF16(dev, x.p, attention.Inputs[driver.BF16]{Q: h(x.q), K: h(x.k), V: h(x.v)}, f(y.o), f(y.lse))
+		attention.BackwardBF16(dev, x.p, attention.Inputs[driver.BF16]{Q: h(x.q), K: h(x.k), V: h(x.v)}, f(y.o), f(y.lse), h(x.do), attention.Gradients{Q: f(y.dq), K: f(y.dk), V: f(y.dv)})
 		same(t, fmt.Sprintf("%+v", x.p), y, run(dev, x))
 	}
 }
@@ -201,7 +201,7 @@ func TestBF16Panics(t *testing.T) {
 	call := func(p attention.Params) {
 		n := int(p.Segments[len(p.Segments)-1]) * p.Heads * p.HeadDim
 		h := driver.FromHost(make([]driver.BF16, n))
-		attention.ForwardBF16(dev, p, h, h, h, optest.Dev(make([]float32, n)), optest.Dev(make([]float32, 3)))
+		attention.ForwardBF16(dev, p, attention.Inputs[driver.BF16]{Q: h, K: h, V: h}, optest.Dev(make([]float32, n)), optest.Dev(make([]float32, 3)))
 	}
 	p := attention.Params{Segments: []int32{0, 3}, Heads: 1, KVHeads: 1, HeadDim: 12, Scale: 1}
 	optest.Panics(t, "attention: HeadDim is no multiple of 8, or a tensor does not begin on 16 bytes", func() { call(p) })

@@ -20,7 +20,7 @@ func TestCached(t *testing.T) {
 		p.Segments, p.Heads, p.KVHeads, p.HeadDim, p.Scale = segments, heads, kvHeads, d, 0.25
 		dev := optest.CPU(t, 2)
 		whole, lse := make([]float32, len(q)), make([]float32, heads*tokens)
-		attention.Forward(dev, p, f(q), f(k), f(v), f(whole), f(lse))
+		attention.Forward(dev, p, attention.Inputs[float32]{Q: f(q), K: f(k), V: f(v)}, f(whole), f(lse))
 
 		kc, vc := make([]float32, 4*capacity*width), make([]float32, 4*capacity*width)
 		var rows, lengths []int32

@@ -36,7 +36,7 @@ func (p Params) forwardBlock(w *tile, u unit, q1 int, q, k, v []float32) {
 		for r := range rows {
 			p.softmaxRow(w, r, u.q0+r%n, k0, k1)
 		}
-		gemm.Host(gemm.NN, rows, d, k1-k0, 1, w.s, tileKeys, v[k0*ld+u.head*d:], ld, 1, w.o, d)
+		gemm.Host(gemm.NN, 1, gemm.OnHost(w.s, rows, k1-k0, tileKeys), gemm.OnHost(v[k0*ld+u.head*d:], k1-k0, d, ld), 1, gemm.OnHost(w.o, rows, d, d))
 	}
 }
 

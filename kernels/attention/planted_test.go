@@ -37,8 +37,8 @@ func runPlanted(t *testing.T, dev *sim.Device) [][]float32 {
 	wq, wk := p.Heads*p.HeadDim, p.KVHeads*p.HeadDim
 	q, k, v, do := half(wq), half(wk), half(wk), half(wq)
 	o, lse, dq, dk, dv := out(n*wq), out(n*p.Heads), out(n*wq), out(n*wk), out(n*wk)
-	ForwardBF16(dev, p, q, k, v, o, lse)
-	BackwardBF16(dev, p, q, k, v, o, lse, do, dq, dk, dv)
+	ForwardBF16(dev, p, Inputs[driver.BF16]{Q: q, K: k, V: v}, o, lse)
+	BackwardBF16(dev, p, Inputs[driver.BF16]{Q: q, K: k, V: v}, o, lse, do, Gradients{Q: dq, K: dk, V: dv})
 	var all [][]float32
 	for _, x := range []driver.F32{o, dq, dk, dv} {
 		y := optest.Out(t, dev, x)

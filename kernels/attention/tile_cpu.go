@@ -155,7 +155,7 @@ func (p Params) scatter(dst, rows []float32, head, q0, q1 int) {
 // scores fills w.s with the scores of rows × keys k0 … k1-1 before masking.
 func (p Params) scores(w *tile, k []float32, head, rows, k0, k1 int) {
 	d, ld := p.HeadDim, p.KVHeads*p.HeadDim
-	gemm.Host(gemm.NT, rows, k1-k0, d, p.Scale, w.q, d, k[k0*ld+head*d:], ld, 0, w.s, tileKeys)
+	gemm.Host(gemm.NT, p.Scale, gemm.OnHost(w.q, rows, d, d), gemm.OnHost(k[k0*ld+head*d:], k1-k0, d, ld), 0, gemm.OnHost(w.s, rows, k1-k0, tileKeys))
 }
 
 // capped applies SoftCap to a row of scores.

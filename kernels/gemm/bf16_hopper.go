@@ -53,32 +53,33 @@ func tileFor(m, n, units int) *hopperTile {
 // runHopper launches one block a multiprocessor, which takes tile after tile.
 func (p *bf16Problem) runHopper(dev driver.Launcher) {
 	q, units := ptx.On(dev), dev.Attributes().Units
-	h := tileFor(p.m, p.n, units)
+	h := tileFor(p.c.Rows, p.c.Cols, units)
 	var s hopperParameters
-	s.a, s.b = p.maps(q, h, p.a, p.lda, p.b, p.ldb, p.k)
+	s.a, s.b = h.maps(q, p.tr, p.a, p.b)
 	s.u, s.l = s.a, s.b
 	if p.r > 0 {
-		s.u, s.l = p.maps(q, h, p.u, p.ldu, p.l, p.ldl, p.r)
+		s.u, s.l = h.maps(q, p.tr, p.u, p.l)
 	}
-	s.p.c, s.p.m, s.p.n, s.p.k, s.p.r, s.p.ldc = p.c, int32(p.m), int32(p.n), int32(p.k), int32(p.r), int32(p.ldc)
-	s.p.alpha, s.p.add = p.alpha, ptx.Flag(p.add)
-	c := ptx.Grid(min(units, h.count(p.m, p.n)), 384)
+	s.p.c, s.p.m, s.p.n, s.p.ldc = p.c.Data.Addr(), int32(p.c.Rows), int32(p.c.Cols), int32(p.c.Ld)
+	s.p.k, s.p.r, s.p.alpha, s.p.add = int32(p.k), int32(p.r), p.alpha, ptx.Flag(p.add)
+	c := ptx.Grid(min(units, h.count(p.c.Rows, p.c.Cols)), 384)
 	c.Shared = h.shared
 	hopperTiles.Launch(q, h.kernels[p.tr], c, &s)
 }
 
-// maps are those of the factors of k steps: boxes of 64 steps, or of 64 rows or columns
-// where steps are the outer dimension.
-func (p *bf16Problem) maps(q *ptx.Queue, h *hopperTile, a uintptr, lda int, b uintptr, ldb, k int) (ma, mb driver.EncodedTensorMap) {
-	if p.tr == TN {
-		ma = q.Tiles(a, k, p.m, lda, 64)
-	} else {
-		ma = q.Tiles(a, p.m, k, lda, 128)
+// maps are those of two factors: boxes of 64 steps, or of 64 rows or columns where steps
+// are the outer dimension.
+func (h *hopperTile) maps(q *ptx.Queue, tr Transpose, a, b BF16) (ma, mb driver.EncodedTensorMap) {
+	boxA, boxB := 128, 64
+	if tr == TN {
+		boxA = 64
 	}
-	if p.tr == NT {
-		mb = q.Tiles(b, p.n, k, ldb, h.columns)
-	} else {
-		mb = q.Tiles(b, k, p.n, ldb, 64)
+	if tr == NT {
+		boxB = h.columns
 	}
-	return ma, mb
+	return tiles16(q, a, boxA), tiles16(q, b, boxB)
+}
+
+func tiles16(q *ptx.Queue, x BF16, rows int) driver.EncodedTensorMap {
+	return q.Tiles(x.Data.Addr(), x.Rows, x.Cols, x.Ld, rows)
 }

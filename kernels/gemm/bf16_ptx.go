@@ -32,20 +32,21 @@ var bf16Tiles = ptx.Declare[ptx.One[bf16Arguments]](bf16Family, "gemm_bf16_*")
 // bf16Problem is C = alpha (op(A) op(B) + U op(L)) + beta C on a device that runs PTX, over
 // k and r steps.
 type bf16Problem struct {
-	tr                      Transpose
-	m, n, k, r              int
-	a, b, u, l, c           uintptr
-	lda, ldb, ldu, ldl, ldc int
-	alpha                   float32
-	add                     bool
+	tr         Transpose
+	k, r       int
+	a, b, u, l BF16
+	c          F32
+	alpha      float32
+	add        bool
 }
 
 func (p *bf16Problem) run(dev driver.Launcher) {
-	if p.m == 0 || p.n == 0 {
+	m, n := p.c.Rows, p.c.Cols
+	if m == 0 || n == 0 {
 		return
 	}
 	if p.k == 0 { // the branch alone, which may be nothing
-		p.a, p.lda, p.b, p.ldb, p.k, p.r = p.u, p.ldu, p.l, p.ldl, p.r, 0
+		p.a, p.b, p.k, p.r = p.u, p.l, p.r, 0
 	}
 	if p.k > 0 && ptx.Hopper(dev) {
 		p.runHopper(dev)
@@ -55,8 +56,9 @@ func (p *bf16Problem) run(dev driver.Launcher) {
 	if p.r > 0 {
 		kernel = branchKernels[p.tr]
 	}
-	bf16Tiles.Launch(ptx.On(dev), kernel, ptx.Grid2(ptx.Blocks(p.n, 128), ptx.Blocks(p.m, 128), 256), &ptx.One[bf16Arguments]{P: bf16Arguments{
-		a: p.a, b: p.b, c: p.c, m: int32(p.m), n: int32(p.n), k: int32(p.k), lda: int32(p.lda), ldb: int32(p.ldb), ldc: int32(p.ldc),
-		alpha: p.alpha, add: ptx.Flag(p.add), u: p.u, l: p.l, r: int32(p.r), ldu: int32(p.ldu), ldl: int32(p.ldl),
+	bf16Tiles.Launch(ptx.On(dev), kernel, ptx.Grid2(ptx.Blocks(n, 128), ptx.Blocks(m, 128), 256), &ptx.One[bf16Arguments]{P: bf16Arguments{
+		a: p.a.Data.Addr(), b: p.b.Data.Addr(), c: p.c.Data.Addr(), m: int32(m), n: int32(n), k: int32(p.k),
+		lda: int32(p.a.Ld), ldb: int32(p.b.Ld), ldc: int32(p.c.Ld), alpha: p.alpha, add: ptx.Flag(p.add),
+		u: p.u.Data.Addr(), l: p.l.Data.Addr(), r: int32(p.r), ldu: int32(p.u.Ld), ldl: int32(p.l.Ld),
 	}})
 }

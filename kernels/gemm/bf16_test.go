@@ -52,7 +52,8 @@ func upload(t *testing.T, dev driver.Launcher, x []float32) driver.Slice[driver.
 
 func (x matrices) runBF16(t *testing.T, dev driver.Launcher) []float32 {
 	c := optest.In(t, dev, x.c, x.k%4) // C's place is anywhere
-	RunBF16(dev, x.tr, x.m, x.n, x.k, x.alpha, upload(t, dev, x.a), x.lda, upload(t, dev, x.b), x.ldb, x.beta, c, x.ldc)
+	a, b := x.factors()
+	RunBF16(dev, x.tr, x.alpha, on(a, upload(t, dev, x.a)), on(b, upload(t, dev, x.b)), x.beta, x.product(c))
 	return optest.Out(t, dev, c)
 }
 
@@ -88,7 +89,8 @@ func TestBF16OnTheHost(t *testing.T) {
 	for i := range 12 {
 		x := aligned(r, Transpose(i%3), r.IntN(70)+1, r.IntN(70)+1, r.IntN(70))
 		c := append([]float32(nil), x.c...)
-		RunBF16(host, x.tr, x.m, x.n, x.k, x.alpha, driver.FromHost(narrow(x.a)), x.lda, driver.FromHost(narrow(x.b)), x.ldb, x.beta, driver.FromHost(c), x.ldc)
+		a, b := x.factors()
+		RunBF16(host, x.tr, x.alpha, on(a, driver.FromHost(narrow(x.a))), on(b, driver.FromHost(narrow(x.b))), x.beta, x.product(driver.FromHost(c)))
 		x.verify(t, c)
 	}
 }

@@ -1,9 +1,8 @@
 // Package gemm multiplies float32 matrices.
 //
-// C[m,n] = alpha * op(A) op(B) + beta * C, all row-major; lda, ldb, ldc are the
-// distances between rows in floats. beta is 0 (C is overwritten, whatever it
-// held) or 1 (C is accumulated to). C must not overlap A or B. k = 0 is an empty
-// sum. There are no alignment requirements.
+// C[m,n] = alpha * op(A) op(B) + beta * C, all row-major (see Matrix). beta is 0 (C
+// is overwritten, whatever it held) or 1 (C is accumulated to). C must not overlap A
+// or B. k = 0 is an empty sum. There are no alignment requirements.
 //
 // The order in which the k products of an element are added depends on k alone:
 // at one level of package simd a row of C has the same bits whatever m and n
@@ -74,6 +73,7 @@ func (t Transpose) String() string {
 const (
 	badTranspose = "gemm: unknown Transpose"
 	badDim       = "gemm: negative dimension"
+	badShapes    = "gemm: the shapes of A, B and C make no product"
 	badBeta      = "gemm: beta is neither 0 nor 1"
 	badLda       = "gemm: lda shorter than a row of A"
 	badLdb       = "gemm: ldb shorter than a row of B"
@@ -84,15 +84,14 @@ const (
 )
 
 // Run is C = alpha op(A) op(B) + beta C on dev.
-func Run(dev driver.Device, tr Transpose, m, n, k int, alpha float32, a driver.F32, lda int, b driver.F32, ldb int, beta float32, c driver.F32, ldc int) {
+func Run(dev driver.Device, tr Transpose, alpha float32, a, b F32, beta float32, c F32) {
+	k := depth(tr, a, b, beta, c)
 	switch d := dev.(type) {
 	case *cpu.Device:
-		check(tr, m, n, k, a.Len(), lda, b.Len(), ldb, beta, c.Len(), ldc)
-		p := newProblem(tr, m, n, k, alpha, a.Host(), lda, b.Host(), ldb, beta, c.Host(), ldc)
+		p := newProblem(tr, k, alpha, a.Data.Host(), a.Ld, b.Data.Host(), b.Ld, beta, c)
 		p.run(d)
 	case driver.Launcher:
-		check(tr, m, n, k, a.Len(), lda, b.Len(), ldb, beta, c.Len(), ldc)
-		runPTX(d, tr, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+		runPTX(d, tr, k, alpha, a, b, beta, c)
 	default:
 		panic(fmt.Sprintf("gemm: no kernel for a %v device", dev.Kind()))
 	}
@@ -100,48 +99,8 @@ func Run(dev driver.Device, tr Transpose, m, n, k int, alpha float32, a driver.F
 
 // Host is Run on host memory, on the calling goroutine alone: for kernels that
 // multiply inside their own parallel loops.
-func Host(tr Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
-	check(tr, m, n, k, len(a), lda, len(b), ldb, beta, len(c), ldc)
-	p := newProblem(tr, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
-	p.multiply(0, m, 0, n)
-}
-
-// check panics where the arguments contradict each other.
-func check(tr Transpose, m, n, k, lenA, lda, lenB, ldb int, beta float32, lenC, ldc int) {
-	rowsA, colsA, rowsB, colsB := m, k, k, n
-	switch tr {
-	case NN:
-	case NT:
-		rowsB, colsB = n, k
-	case TN:
-		rowsA, colsA = k, m
-	default:
-		panic(badTranspose)
-	}
-	switch {
-	case m < 0 || n < 0 || k < 0:
-		panic(badDim)
-	case beta != 0 && beta != 1:
-		panic(badBeta)
-	case lda < colsA:
-		panic(badLda)
-	case ldb < colsB:
-		panic(badLdb)
-	case ldc < n:
-		panic(badLdc)
-	case lenA < extent(rowsA, colsA, lda):
-		panic(shortA)
-	case lenB < extent(rowsB, colsB, ldb):
-		panic(shortB)
-	case lenC < extent(m, n, ldc):
-		panic(shortC)
-	}
-}
-
-// extent is the number of floats a matrix reaches over.
-func extent(rows, cols, ld int) int {
-	if rows == 0 || cols == 0 {
-		return 0
-	}
-	return (rows-1)*ld + cols
+func Host(tr Transpose, alpha float32, a, b F32, beta float32, c F32) {
+	k := depth(tr, a, b, beta, c)
+	p := newProblem(tr, k, alpha, a.Data.Host(), a.Ld, b.Data.Host(), b.Ld, beta, c)
+	p.multiply(0, c.Rows, 0, c.Cols)
 }

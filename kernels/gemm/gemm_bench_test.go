@@ -70,7 +70,8 @@ func BenchmarkRun(b *testing.B) {
 		x := randomMatrices(r, s.tr, s.m, s.n, s.k)
 		_, colsA, _, colsB := x.stored()
 		x.lda, x.ldb, x.ldc = colsA, colsB, s.n
-		fa, fb, fc := driver.FromHost(x.a), driver.FromHost(x.b), driver.FromHost(x.c)
+		fa, fb := x.factors()
+		fc := x.product(driver.FromHost(x.c))
 		for _, threads := range []int{1, 2} {
 			b.Run(fmt.Sprintf("%v_%dx%dx%d/threads=%d", s.tr, s.m, s.n, s.k, threads), func(b *testing.B) {
 				dev := cpu.New(threads)
@@ -79,7 +80,7 @@ func BenchmarkRun(b *testing.B) {
 				best := time.Duration(1 << 62)
 				for b.Loop() {
 					start := time.Now()
-					Run(dev, x.tr, x.m, x.n, x.k, 1, fa, x.lda, fb, x.ldb, 0, fc, x.ldc)
+					Run(dev, x.tr, 1, fa, fb, 0, fc)
 					best = min(best, time.Since(start))
 				}
 				floor = max(floor, peak())

@@ -21,8 +21,11 @@ type problem struct {
 	ldc     int
 }
 
-func newProblem(tr Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) problem {
-	p := problem{tiles: tiles(), m: m, n: n, k: k, alpha: alpha, add: beta == 1, a: operand{a, lda, 1}, b: operand{b, 1, ldb}, c: c, ldc: ldc}
+func newProblem(tr Transpose, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c F32) problem {
+	p := problem{
+		tiles: tiles(), m: c.Rows, n: c.Cols, k: k, alpha: alpha, add: beta == 1,
+		a: operand{a, lda, 1}, b: operand{b, 1, ldb}, c: c.Data.Host(), ldc: c.Ld,
+	}
 	switch tr {
 	case NT:
 		p.b.outer, p.b.step = ldb, 1

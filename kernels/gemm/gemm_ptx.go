@@ -33,14 +33,15 @@ func tileOf(m, n int) (suffix string, bm, bn int) {
 
 var stems = [...]string{NN: "gemm_nn", NT: "gemm_nt", TN: "gemm_tn"}
 
-func runPTX(dev driver.Launcher, tr Transpose, m, n, k int, alpha float32, a driver.F32, lda int, b driver.F32, ldb int, beta float32, c driver.F32, ldc int) {
+func runPTX(dev driver.Launcher, tr Transpose, k int, alpha float32, a, b F32, beta float32, c F32) {
+	m, n := c.Rows, c.Cols
 	if m == 0 || n == 0 {
 		return
 	}
 	q := ptx.On(dev)
 	p := arguments{
-		a: a.Addr(), b: b.Addr(), c: c.Addr(), m: int32(m), n: int32(n), k: int32(k),
-		lda: int32(lda), ldb: int32(ldb), ldc: int32(ldc), alpha: alpha, add: ptx.Flag(beta == 1),
+		a: a.Data.Addr(), b: b.Data.Addr(), c: c.Data.Addr(), m: int32(m), n: int32(n), k: int32(k),
+		lda: int32(a.Ld), ldb: int32(b.Ld), ldc: int32(c.Ld), alpha: alpha, add: ptx.Flag(beta == 1),
 	}
 	if k == 0 {
 		if beta == 0 {
@@ -64,7 +65,7 @@ func runPTX(dev driver.Launcher, tr Transpose, m, n, k int, alpha float32, a dri
 		steps := min(k, chunk)
 		p.k, grid.Z = int32(steps), 1
 		p.launch(q, stems[tr]+suffix, grid)
-		p.a, p.b = p.a+uintptr(4*chunk*lda), p.b+uintptr(4*chunk*ldb)
+		p.a, p.b = p.a+uintptr(4*chunk*a.Ld), p.b+uintptr(4*chunk*b.Ld)
 		p.add, k = 1, k-steps
 	}
 }

@@ -12,7 +12,8 @@ import (
 
 func (x matrices) runPTX(t *testing.T, dev driver.Launcher) []float32 {
 	c := optest.In(t, dev, x.c, 0)
-	Run(dev, x.tr, x.m, x.n, x.k, x.alpha, optest.In(t, dev, x.a, 0), x.lda, optest.In(t, dev, x.b, 0), x.ldb, x.beta, c, x.ldc)
+	a, b := x.factors()
+	Run(dev, x.tr, x.alpha, on(a, optest.In(t, dev, x.a, 0)), on(b, optest.In(t, dev, x.b, 0)), x.beta, x.product(c))
 	return optest.Out(t, dev, c)
 }
 

@@ -50,6 +50,19 @@ func normal(r *rand.Rand, n int) []float32 {
 	return s
 }
 
+// a, b and c of the test as matrices; other rows may stand for c's.
+func (x matrices) factors() (a, b F32) {
+	rowsA, colsA, rowsB, colsB := x.stored()
+	return OnHost(x.a, rowsA, colsA, x.lda), OnHost(x.b, rowsB, colsB, x.ldb)
+}
+
+func (x matrices) product(c driver.F32) F32 { return Strided(c, x.m, x.n, x.ldc) }
+
+// on is a factor of the test in other memory.
+func on[T Element](x F32, data driver.Slice[T]) Matrix[T] {
+	return Matrix[T]{data, x.Rows, x.Cols, x.Ld}
+}
+
 // reference is the product in float64 and in straightforward float32.
 func (x matrices) reference() (exact []float64, plain []float32) {
 	exact, plain = make([]float64, x.m*x.ldc), make([]float32, x.m*x.ldc)
@@ -125,7 +138,8 @@ func forLevels(t *testing.T, f func(t *testing.T)) {
 
 func (x matrices) run(dev driver.Device) []float32 {
 	c := append([]float32(nil), x.c...)
-	Run(dev, x.tr, x.m, x.n, x.k, x.alpha, driver.FromHost(x.a), x.lda, driver.FromHost(x.b), x.ldb, x.beta, driver.FromHost(c), x.ldc)
+	a, b := x.factors()
+	Run(dev, x.tr, x.alpha, a, b, x.beta, x.product(driver.FromHost(c)))
 	return c
 }
 
@@ -189,9 +203,11 @@ func (x matrices) checkPart(t *testing.T, want []float32, i0, m, j0, n int) {
 	if x.tr == NT {
 		atB = j0 * x.ldb
 	}
-	a, b := x.a[atA:], x.b[atB:]
+	part := x
+	part.m, part.n, part.a, part.b = m, n, x.a[atA:], x.b[atB:]
 	c := append([]float32(nil), x.c...)
-	Host(x.tr, m, n, x.k, x.alpha, a, x.lda, b, x.ldb, x.beta, c[i0*x.ldc+j0:], x.ldc)
+	a, b := part.factors()
+	Host(x.tr, x.alpha, a, b, x.beta, part.product(driver.FromHost(c[i0*x.ldc+j0:])))
 	for i := i0; i < i0+m; i++ {
 		at := i*x.ldc + j0
 		if j, ok := sameBits(want[at:at+n], c[at:at+n]); !ok {
@@ -243,17 +259,17 @@ func TestSpecialValues(t *testing.T) {
 }
 
 func TestArgumentsThatContradict(t *testing.T) {
-	f := make([]float32, 100)
+	x := func(rows, cols, ld int) F32 { return OnHost(make([]float32, 100), rows, cols, ld) }
 	for want, call := range map[string]func(){
-		badTranspose: func() { Host(3, 2, 2, 2, 1, f, 2, f, 2, 0, f, 2) },
-		badDim:       func() { Host(NN, -1, 2, 2, 1, f, 2, f, 2, 0, f, 2) },
-		badBeta:      func() { Host(NN, 2, 2, 2, 1, f, 2, f, 2, 0.5, f, 2) },
-		badLda:       func() { Host(NN, 2, 2, 3, 1, f, 2, f, 2, 0, f, 2) },
-		badLdb:       func() { Host(NT, 2, 2, 3, 1, f, 3, f, 2, 0, f, 2) },
-		badLdc:       func() { Host(TN, 2, 3, 2, 1, f, 2, f, 3, 0, f, 2) },
-		shortA:       func() { Host(NN, 11, 2, 10, 1, f, 10, f, 2, 0, f, 2) },
-		shortB:       func() { Host(NN, 2, 11, 10, 1, f, 10, f, 11, 0, f, 11) },
-		shortC:       func() { Host(NN, 11, 10, 2, 1, f, 2, f, 10, 0, f, 10) },
+		badTranspose: func() { Host(3, 1, x(2, 2, 2), x(2, 2, 2), 0, x(2, 2, 2)) },
+		badDim:       func() { Host(NN, 1, x(-1, 2, 2), x(2, 2, 2), 0, x(-1, 2, 2)) },
+		badBeta:      func() { Host(NN, 1, x(2, 2, 2), x(2, 2, 2), 0.5, x(2, 2, 2)) },
+		badLda:       func() { Host(NN, 1, x(2, 3, 2), x(3, 2, 2), 0, x(2, 2, 2)) },
+		badLdb:       func() { Host(NT, 1, x(2, 3, 3), x(2, 3, 2), 0, x(2, 2, 2)) },
+		badLdc:       func() { Host(TN, 1, x(2, 2, 2), x(2, 3, 3), 0, x(2, 3, 2)) },
+		shortA:       func() { Host(NN, 1, x(11, 10, 10), x(10, 2, 2), 0, x(11, 2, 2)) },
+		shortB:       func() { Host(NN, 1, x(2, 10, 10), x(10, 11, 11), 0, x(2, 11, 11)) },
+		shortC:       func() { Host(NN, 1, x(11, 2, 2), x(2, 10, 10), 0, x(11, 10, 10)) },
 	} {
 		func() {
 			defer func() {
@@ -266,12 +282,32 @@ func TestArgumentsThatContradict(t *testing.T) {
 	}
 }
 
+// TestShapesThatDoNotFit: each of m, n and k stands in two matrices.
+func TestShapesThatDoNotFit(t *testing.T) {
+	x := func(rows, cols int) F32 { return OnHost(make([]float32, 100), rows, cols, cols) }
+	fit := map[Transpose][3][2]int{NN: {{2, 4}, {4, 3}, {2, 3}}, NT: {{2, 4}, {3, 4}, {2, 3}}, TN: {{4, 2}, {4, 3}, {2, 3}}}
+	for tr, shapes := range fit {
+		for i := range 6 { // one of the six numbers is one more
+			s := shapes
+			s[i/2][i%2]++
+			func() {
+				defer func() {
+					if got := recover(); got != badShapes {
+						t.Errorf("%v %v: panic %v", tr, s, got)
+					}
+				}()
+				Host(tr, 1, x(s[0][0], s[0][1]), x(s[1][0], s[1][1]), 0, x(s[2][0], s[2][1]))
+			}()
+		}
+	}
+}
+
 func TestNoAllocationAfterWarmUp(t *testing.T) {
 	dev := cpu.New(2)
 	defer dev.Close()
 	x := randomMatrices(rand.New(rand.NewPCG(7, 8)), NT, 200, 300, 400)
-	a, b, c := driver.FromHost(x.a), driver.FromHost(x.b), driver.FromHost(x.c)
-	run := func() { Run(dev, x.tr, x.m, x.n, x.k, 1, a, x.lda, b, x.ldb, 0, c, x.ldc) }
+	a, b := x.factors()
+	run := func() { Run(dev, x.tr, 1, a, b, 0, x.product(driver.FromHost(x.c))) }
 	run()
 	if n := testing.AllocsPerRun(20, run); n > 0 {
 		t.Errorf("%v allocations per multiplication", n)

@@ -188,7 +188,7 @@ func TestInterpretedMultiplication(t *testing.T) {
 			x := randomMatrices(r, tr, s[0], s[1], s[2])
 			want := x.run(dev)
 			got := slices.Clone(x.c)
-			p := newProblem(tr, x.m, x.n, x.k, x.alpha, x.a, x.lda, x.b, x.ldb, x.beta, got, x.ldc)
+			p := newProblem(tr, x.k, x.alpha, x.a, x.lda, x.b, x.ldb, x.beta, OnHost(got, x.m, x.n, x.ldc))
 			p.tiles = set
 			p.multiply(0, x.m, 0, x.n)
 			if i, ok := sameBits(want, got); !ok {

@@ -16,29 +16,25 @@ import (
 // y[m,n] = x[m,k] W[n,k]ᵀ + u[m,r] L[n,r]ᵀ with L = lora_B; NN the backward one,
 // dx[m,n] = dy[m,k] W[k,n] + v[m,r] L[r,n] with L = lora_A. The branch's scale is in U.
 //
-// r is any number from 0 on; rows of all four begin on 16 bytes (ldu and ldl are
-// multiples of 8 elements: pad the rows of U and, for NT, of L to 8; what the padding
+// r is any number from 0 on; rows of all four begin on 16 bytes (Ld is a
+// multiple of 8 elements: pad the rows of U and, for NT, of L to 8; what the padding
 // holds is not read into a sum).
-func RunLoRABF16(dev driver.Device, tr Transpose, m, n, k, r int, a driver.Slice[driver.BF16], lda int, b driver.Slice[driver.BF16], ldb int, u driver.Slice[driver.BF16], ldu int, l driver.Slice[driver.BF16], ldl int, beta float32, c driver.F32, ldc int) {
+func RunLoRABF16(dev driver.Device, tr Transpose, a, b, u, l BF16, beta float32, c F32) {
 	if tr == TN {
 		panic(loraTN)
 	}
-	check(tr, m, n, k, a.Len(), lda, b.Len(), ldb, beta, c.Len(), ldc)
-	check(tr, m, n, r, u.Len(), ldu, l.Len(), ldl, beta, c.Len(), ldc)
-	if (a.Addr()|b.Addr()|u.Addr()|l.Addr())%16 != 0 || (lda|ldb|ldu|ldl)%8 != 0 {
+	k, r := depth(tr, a, b, beta, c), depth(tr, u, l, beta, c)
+	if (a.Data.Addr()|b.Data.Addr()|u.Data.Addr()|l.Data.Addr())%16 != 0 || (a.Ld|b.Ld|u.Ld|l.Ld)%8 != 0 {
 		panic(unalignedBF16)
 	}
 	switch d := dev.(type) {
 	case *cpu.Device:
-		p := newProblem(tr, m, n, k, 1, widen(a.Host()), lda, widen(b.Host()), ldb, beta, c.Host(), ldc)
+		p := newProblem(tr, k, 1, widen(a.Data.Host()), a.Ld, widen(b.Data.Host()), b.Ld, beta, c)
 		p.run(d)
-		p = newProblem(tr, m, n, r, 1, widen(u.Host()), ldu, widen(l.Host()), ldl, 1, c.Host(), ldc)
+		p = newProblem(tr, r, 1, widen(u.Data.Host()), u.Ld, widen(l.Data.Host()), l.Ld, 1, c)
 		p.run(d)
 	case driver.Launcher:
-		p := bf16Problem{
-			tr: tr, m: m, n: n, k: k, r: r, alpha: 1, a: a.Addr(), lda: lda, b: b.Addr(), ldb: ldb,
-			u: u.Addr(), ldu: ldu, l: l.Addr(), ldl: ldl, add: beta == 1, c: c.Addr(), ldc: ldc,
-		}
+		p := bf16Problem{tr: tr, k: k, r: r, alpha: 1, a: a, b: b, u: u, l: l, add: beta == 1, c: c}
 		p.run(d)
 	default:
 		panic(fmt.Sprintf("gemm: no kernel for a %v device", dev.Kind()))

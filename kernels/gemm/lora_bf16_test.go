@@ -41,8 +41,10 @@ func branched(r *rand.Rand, tr Transpose, m, n, k, rank int) (x, base, branch ma
 
 func runLoRA(t *testing.T, dev driver.Launcher, base, branch matrices) []float32 {
 	c := optest.In(t, dev, base.c, 0)
-	RunLoRABF16(dev, base.tr, base.m, base.n, base.k, branch.k, upload(t, dev, base.a), base.lda, upload(t, dev, base.b), base.ldb,
-		upload(t, dev, branch.a), branch.lda, upload(t, dev, branch.b), branch.ldb, base.beta, c, base.ldc)
+	a, b := base.factors()
+	u, l := branch.factors()
+	RunLoRABF16(dev, base.tr, on(a, upload(t, dev, base.a)), on(b, upload(t, dev, base.b)), on(u, upload(t, dev, branch.a)), on(l, upload(t, dev, branch.b)),
+		base.beta, base.product(c))
 	return optest.Out(t, dev, c)
 }
 
@@ -58,7 +60,8 @@ func TestLoRABF16(t *testing.T) {
 			}
 			_, base, branch := branched(r, tr, 140, 50, 70, 16)
 			want := runLoRA(t, dev, base, branch)
-			base.m, base.a, base.c, branch.a = 1, base.a[8*base.lda:], base.c[8*base.ldc:], branch.a[8*branch.lda:]
+			base.m, base.a, base.c = 1, base.a[8*base.lda:], base.c[8*base.ldc:]
+			branch.m, branch.a = 1, branch.a[8*branch.lda:]
 			optest.Same(t, tr.String()+", a row alone", runLoRA(t, dev, base, branch)[:base.n], want[8*base.ldc:][:base.n])
 		}
 	})
@@ -71,12 +74,14 @@ func TestLoRABF16OnTheHost(t *testing.T) {
 		for _, s := range loraShapes {
 			x, base, branch := branched(r, tr, s[0], s[1], s[2], s[3])
 			c := slices.Clone(x.c)
-			RunLoRABF16(host, tr, s[0], s[1], s[2], s[3], h(base.a), base.lda, h(base.b), base.ldb, h(branch.a), branch.lda, h(branch.b), branch.ldb, base.beta, driver.FromHost(c), base.ldc)
+			a, b := base.factors()
+			u, l := branch.factors()
+			RunLoRABF16(host, tr, on(a, h(base.a)), on(b, h(base.b)), on(u, h(branch.a)), on(l, h(branch.b)), base.beta, base.product(driver.FromHost(c)))
 			x.verify(t, c)
 		}
 	}
 	optest.Panics(t, loraTN, func() {
-		RunLoRABF16(host, TN, 0, 0, 0, 0, h(nil), 0, h(nil), 0, h(nil), 0, h(nil), 0, 0, driver.FromHost([]float32{}), 0)
+		RunLoRABF16(host, TN, BF16{}, BF16{}, BF16{}, BF16{}, 0, F32{})
 	})
 }
 

@@ -24,7 +24,7 @@ func sumGaussian(p *Projection, s *scratch, g gradients, lo, hi, col, cols int, 
 			for group := range g.groups() {
 				g.tile(group, row, &s.rows)
 				flat := unsafe.Slice(&s.rows[0][0], tileRows*lanes)
-				gemm.Host(gemm.TN, width, lanes, tileRows, 1, s.wide, width, flat, lanes, 1, acc[(group*cols+c)*lanes:][:width*lanes], lanes)
+				gemm.Host(gemm.TN, 1, gemm.OnHost(s.wide, tileRows, width, width), gemm.OnHost(flat, tileRows, lanes, lanes), 1, gemm.OnHost(acc[(group*cols+c)*lanes:][:width*lanes], width, lanes, lanes))
 			}
 		}
 	}

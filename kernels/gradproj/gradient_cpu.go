@@ -56,7 +56,13 @@ func (p *Projection) form(d *cpu.Device, f *Factors, adam *Adam, g gradients, no
 		row := g.data[i*g.size : (i+1)*g.size]
 		if s < stripesA {
 			c, w := s*stripe, min(stripe, f.In-s*stripe)
-			segment(gemm.TN, f.Rank, w, hi-lo, 1, v[lo*f.Rank:hi*f.Rank], f.Rank, x[lo*f.In:hi*f.In], c, f.In, row[c:f.Rank*f.In], f.In)
+			if hi == lo { // an empty segment has a zero gradient
+				for r := range f.Rank {
+					clear(row[r*f.In+c:][:w])
+				}
+			} else {
+				gemm.Host(gemm.TN, 1, gemm.OnHost(v[lo*f.Rank:hi*f.Rank], hi-lo, f.Rank, f.Rank), gemm.OnHost(x[lo*f.In+c:hi*f.In], hi-lo, w, f.In), 0, gemm.OnHost(row[c:f.Rank*f.In], f.Rank, w, f.In))
+			}
 			norms[task] = 0
 			for r := range f.Rank {
 				norms[task] += t.apply(row[r*f.In+c:r*f.In+c+w], r*f.In+c)
@@ -70,7 +76,7 @@ func (p *Projection) form(d *cpu.Device, f *Factors, adam *Adam, g gradients, no
 		if hi == lo {
 			clear(b)
 		} else {
-			gemm.Host(gemm.TN, w, f.Rank, hi-lo, f.Scale, dy[lo*f.Out+c:hi*f.Out], f.Out, u[lo*f.Rank:hi*f.Rank], f.Rank, 0, b, f.Rank)
+			gemm.Host(gemm.TN, f.Scale, gemm.OnHost(dy[lo*f.Out+c:hi*f.Out], hi-lo, w, f.Out), gemm.OnHost(u[lo*f.Rank:hi*f.Rank], hi-lo, f.Rank, f.Rank), 0, gemm.OnHost(b, w, f.Rank, f.Rank))
 		}
 		norms[task] = t.apply(b, at)
 	})
@@ -92,17 +98,6 @@ func (w *workspace) narrow(d *cpu.Device, i int, x []float32) []float32 {
 		roundBF16(y[lo:hi])
 	})
 	return y
-}
-
-// segment is C = alpha Aᵀ B[:, col:col+n]; an empty segment has a zero gradient.
-func segment(tr gemm.Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, col, ldb int, c []float32, ldc int) {
-	if k == 0 {
-		for i := range m {
-			clear(c[i*ldc : i*ldc+n])
-		}
-		return
-	}
-	gemm.Host(tr, m, n, k, alpha, a, lda, b[col:], ldb, 0, c, ldc)
 }
 
 // direction holds the numbers of the Adam direction of one element,

@@ -2,9 +2,9 @@
 //
 //	u = x·Aᵀ,  y += scale·u·Bᵀ
 //
-// All tensors are float32 and row-major: x, dx [t, in]; y, dy [t, out];
-// A, dA [r, in]; B, dB [out, r]; u, v [t, r]. u and v are overwritten, everything
-// else written to is added to.
+// All matrices are float32 without gaps between their rows: x, dx [t, in]; y, dy
+// [t, out]; A, dA [r, in]; B, dB [out, r]; u, v [t, r]. u and v are overwritten,
+// everything else written to is added to.
 //
 // Source: Hu et al. 2021, arXiv:2106.09685.
 package lora
@@ -12,54 +12,75 @@ package lora
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gemm"
 )
 
+// Branch is the parameters of a branch and where their gradients go; DA and DB are both
+// nil, where these are not wanted, or neither.
+type Branch struct {
+	A, B, DA, DB gemm.F32
+	Scale        float32
+}
+
 // Forward overwrites u = x·Aᵀ, which Backward needs, and adds scale·u·Bᵀ to y.
-func Forward(dev driver.Device, x, a, b driver.F32, scale float32, u, y driver.F32, t, in, out, r int) {
-	check(t, in, out, r)
-	if x.Len() != t*in || a.Len() != r*in || b.Len() != out*r || u.Len() != t*r || y.Len() != t*out {
+func (w Branch) Forward(dev driver.Device, x, u, y gemm.F32) {
+	w.check(y, u)
+	if !dense(x, y.Rows, w.A.Cols) {
 		panic("lora: a tensor's length is not its shape's")
 	}
 	switch c := dev.(type) {
 	case *cpu.Device:
-		forwardCPU(c, x, a, b, scale, u, y, t, in, out, r)
+		w.forward(c, x, u, y)
 	case driver.Launcher:
-		forwardPTX(c, x, a, b, scale, u, y, t, in, out, r)
+		w.forward(c, x, u, y)
 	default:
 		panic("lora.Forward: no kernel for " + dev.Kind().String())
 	}
 }
 
-// Backward overwrites v and adds to those of dx, dA and dB that are not nil
-// (dA and dB are both nil or neither):
+// forward is two products, on any device.
+func (w Branch) forward(dev driver.Device, x, u, y gemm.F32) {
+	gemm.Run(dev, gemm.NT, 1, x, w.A, 0, u)
+	gemm.Run(dev, gemm.NT, w.Scale, u, w.B, 1, y)
+}
+
+// Backward overwrites v and adds to dx, unless it is nil, and to DA and DB:
 //
-//	v = scale·dy·B,  dx += v·A,  dA += vᵀ·x,  dB += scale·dyᵀ·u
-func Backward(dev driver.Device, dy, x, a, b, u driver.F32, scale float32, v, dx, dA, dB driver.F32, t, in, out, r int) {
-	check(t, in, out, r)
-	if dy.Len() != t*out || a.Len() != r*in || b.Len() != out*r || v.Len() != t*r {
-		panic("lora: a tensor's length is not its shape's")
-	}
-	if !dx.IsNil() && dx.Len() != t*in {
+//	v = scale·dy·B,  dx += v·A,  DA += vᵀ·x,  DB += scale·dyᵀ·u
+//
+// x and u are not read where DA and DB are nil.
+func (w Branch) Backward(dev driver.Device, dy, x, u, v, dx gemm.F32) {
+	w.check(dy, v)
+	if !dx.IsNil() && !dense(dx, dy.Rows, w.A.Cols) {
 		panic("lora: dx is not [t, in]")
 	}
-	if dA.IsNil() != dB.IsNil() {
+	if w.DA.IsNil() != w.DB.IsNil() {
 		panic("lora: one of dA and dB is nil")
 	}
-	if !dA.IsNil() && (x.Len() != t*in || u.Len() != t*r || dA.Len() != r*in || dB.Len() != out*r) {
+	if !w.DA.IsNil() && !(dense(x, dy.Rows, w.A.Cols) && dense(u, dy.Rows, w.A.Rows) && dense(w.DA, w.A.Rows, w.A.Cols) && dense(w.DB, w.B.Rows, w.B.Cols)) {
 		panic("lora: x, u, dA or dB is not of its shape")
 	}
 	switch c := dev.(type) {
 	case *cpu.Device:
-		backwardCPU(c, dy, x, a, b, u, scale, v, dx, dA, dB, t, in, out, r)
+		backwardCPU(c, w, dy, x, u, v, dx)
 	case driver.Launcher:
-		backwardPTX(c, dy, x, a, b, u, scale, v, dx, dA, dB, t, in, out, r)
+		backwardPTX(c, w, dy, x, u, v, dx)
 	default:
 		panic("lora.Backward: no kernel for " + dev.Kind().String())
 	}
 }
 
-func check(t, in, out, r int) {
+// check takes a matrix [t, out] and one [t, r].
+func (w Branch) check(y, u gemm.F32) {
+	t, in, out, r := y.Rows, w.A.Cols, w.B.Rows, w.A.Rows
 	if t < 0 || in < 1 || out < 1 || r < 1 {
 		panic("lora: t < 0, or in, out or r < 1")
 	}
+	if !dense(w.A, r, in) || !dense(w.B, out, r) || !dense(y, t, out) || !dense(u, t, r) {
+		panic("lora: a tensor's length is not its shape's")
+	}
+}
+
+func dense(x gemm.F32, rows, cols int) bool {
+	return x.Rows == rows && x.Cols == cols && x.Ld == cols && x.Data.Len() == rows*cols
 }

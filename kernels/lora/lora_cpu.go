@@ -3,7 +3,6 @@ package lora
 import (
 	"sync"
 
-	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/gemm"
 )
@@ -14,32 +13,28 @@ import (
 // rank 8 6.7 and 3.6 ms, rank 16 3.6 and 4.3, rank 32 6.3 and 7.9.
 const skinny = 8
 
-func forwardCPU(c *cpu.Device, x, a, b driver.F32, scale float32, u, y driver.F32, t, in, out, r int) {
-	gemm.Run(c, gemm.NT, t, r, in, 1, x, in, a, in, 0, u, r)
-	gemm.Run(c, gemm.NT, t, out, r, scale, u, r, b, r, 1, y, out)
-}
-
-func backwardCPU(c *cpu.Device, dy, x, a, b, u driver.F32, scale float32, v, dx, dA, dB driver.F32, t, in, out, r int) {
-	gemm.Run(c, gemm.NN, t, r, out, scale, dy, out, b, r, 0, v, r)
+func backwardCPU(c *cpu.Device, w Branch, dy, x, u, v, dx gemm.F32) {
+	r, out := w.A.Rows, w.B.Rows
+	gemm.Run(c, gemm.NN, w.Scale, dy, w.B, 0, v)
 	if !dx.IsNil() {
-		gemm.Run(c, gemm.NN, t, in, r, 1, v, r, a, in, 1, dx, in)
+		gemm.Run(c, gemm.NN, 1, v, w.A, 1, dx)
 	}
-	if dA.IsNil() {
+	if w.DA.IsNil() {
 		return
 	}
-	gemm.Run(c, gemm.TN, r, in, t, 1, v, r, x, in, 1, dA, in)
+	gemm.Run(c, gemm.TN, 1, v, x, 1, w.DA)
 	if r > skinny {
-		gemm.Run(c, gemm.TN, out, r, t, scale, dy, out, u, r, 1, dB, r)
+		gemm.Run(c, gemm.TN, w.Scale, dy, u, 1, w.DB)
 		return
 	}
-	w := works.Get().(*work)
-	if cap(w.dbT) < r*out {
-		w.dbT = make([]float32, r*out)
+	memory := works.Get().(*work)
+	if cap(memory.dbT) < r*out {
+		memory.dbT = make([]float32, r*out)
 	}
-	dbT := w.dbT[:r*out]
-	gemm.Run(c, gemm.TN, r, out, t, scale, u, r, dy, out, 0, driver.FromHost(dbT), out)
-	addTransposed(dB.Host(), dbT, out, r)
-	works.Put(w)
+	dbT := memory.dbT[:r*out]
+	gemm.Run(c, gemm.TN, w.Scale, u, dy, 0, gemm.OnHost(dbT, r, out, out))
+	addTransposed(w.DB.Data.Host(), dbT, out, r)
+	works.Put(memory)
 }
 
 // work is a call's memory: dB transposed.

@@ -11,18 +11,13 @@ import (
 // v1  products one after the other, in float32. In bf16 gemm.RunLoRABF16 is the base
 // layer's product and the branch's in one, which saves reading and writing y.
 
-func forwardPTX(dev driver.Launcher, x, a, b driver.F32, scale float32, u, y driver.F32, t, in, out, r int) {
-	gemm.Run(dev, gemm.NT, t, r, in, 1, x, in, a, in, 0, u, r)
-	gemm.Run(dev, gemm.NT, t, out, r, scale, u, r, b, r, 1, y, out)
-}
-
-func backwardPTX(dev driver.Launcher, dy, x, a, b, u driver.F32, scale float32, v, dx, dA, dB driver.F32, t, in, out, r int) {
-	gemm.Run(dev, gemm.NN, t, r, out, scale, dy, out, b, r, 0, v, r)
+func backwardPTX(dev driver.Launcher, w Branch, dy, x, u, v, dx gemm.F32) {
+	gemm.Run(dev, gemm.NN, w.Scale, dy, w.B, 0, v)
 	if !dx.IsNil() {
-		gemm.Run(dev, gemm.NN, t, in, r, 1, v, r, a, in, 1, dx, in)
+		gemm.Run(dev, gemm.NN, 1, v, w.A, 1, dx)
 	}
-	if !dA.IsNil() {
-		gemm.Run(dev, gemm.TN, r, in, t, 1, v, r, x, in, 1, dA, in)
-		gemm.Run(dev, gemm.TN, out, r, t, scale, dy, out, u, r, 1, dB, r)
+	if !w.DA.IsNil() {
+		gemm.Run(dev, gemm.TN, 1, v, x, 1, w.DA)
+		gemm.Run(dev, gemm.TN, w.Scale, dy, u, 1, w.DB)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/kernels/lora"
 	"dataflex.dev/dataflex/kernels/optest"
 	"dataflex.dev/dataflex/kernels/simd"
@@ -28,10 +29,19 @@ type result struct{ u, y, v, dx, da, db []float32 }
 func run(dev driver.Device, p problem) result {
 	c := func(x []float32) []float32 { return append([]float32(nil), x...) }
 	r := result{make([]float32, p.t*p.r), c(p.y), make([]float32, p.t*p.r), c(p.dx), c(p.da), c(p.db)}
-	f := optest.Dev
-	lora.Forward(dev, f(p.x), f(p.a), f(p.b), p.scale, f(r.u), f(r.y), p.t, p.in, p.out, p.r)
-	lora.Backward(dev, f(p.dy), f(p.x), f(p.a), f(p.b), f(r.u), p.scale, f(r.v), f(r.dx), f(r.da), f(r.db), p.t, p.in, p.out, p.r)
+	p.on(dev, optest.Dev, r)
 	return r
+}
+
+// on runs forwards and backwards in memory that place gives.
+func (p problem) on(dev driver.Device, place func([]float32) driver.F32, r result) {
+	w := lora.Branch{
+		A: gemm.Dense(place(p.a), p.r, p.in), B: gemm.Dense(place(p.b), p.out, p.r), Scale: p.scale,
+		DA: gemm.Dense(place(r.da), p.r, p.in), DB: gemm.Dense(place(r.db), p.out, p.r),
+	}
+	x, u := gemm.Dense(place(p.x), p.t, p.in), gemm.Dense(place(r.u), p.t, p.r)
+	w.Forward(dev, x, u, gemm.Dense(place(r.y), p.t, p.out))
+	w.Backward(dev, gemm.Dense(place(p.dy), p.t, p.out), x, u, gemm.Dense(place(r.v), p.t, p.r), gemm.Dense(place(r.dx), p.t, p.in))
 }
 
 // plain is the op written out.
@@ -105,10 +115,13 @@ func TestNotWanted(t *testing.T) {
 	p := newProblem(5, 9, 12, 10, 4)
 	want := run(dev, p)
 	v, f := make([]float32, 36), optest.Dev
-	var none driver.F32
-	lora.Backward(dev, f(p.dy), none, f(p.a), f(p.b), none, p.scale, f(v), none, none, none, p.t, p.in, p.out, p.r)
+	var none gemm.F32
+	w := lora.Branch{A: gemm.Dense(f(p.a), p.r, p.in), B: gemm.Dense(f(p.b), p.out, p.r), Scale: p.scale}
+	dy, into := gemm.Dense(f(p.dy), p.t, p.out), gemm.Dense(f(v), p.t, p.r)
+	w.Backward(dev, dy, none, none, into, none)
 	optest.Same(t, "v", v, want.v)
 	optest.Panics(t, "lora: one of dA and dB is nil", func() {
-		lora.Backward(dev, f(p.dy), f(p.x), f(p.a), f(p.b), f(want.u), p.scale, f(v), none, f(p.da), none, p.t, p.in, p.out, p.r)
+		w.DA = gemm.Dense(f(p.da), p.r, p.in)
+		w.Backward(dev, dy, gemm.Dense(f(p.x), p.t, p.in), gemm.Dense(f(want.u), p.t, p.r), into, none)
 	})
 }

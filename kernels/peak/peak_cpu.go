@@ -39,7 +39,7 @@ func productsCPU(d *cpu.Device, a, b []driver.BF16, c []float32, steps int) {
 		tile := c[i*M*N : (i+1)*M*N]
 		clear(tile)
 		for range steps {
-			gemm.Host(gemm.NT, M, N, K, 1, x, K, y, K, 1, tile, N)
+			gemm.Host(gemm.NT, 1, gemm.OnHost(x, M, K, K), gemm.OnHost(y, N, K, K), 1, gemm.OnHost(tile, M, N, N))
 		}
 	})
 }

@@ -37,7 +37,7 @@ func LogitsBF16(dev driver.Device, p Params, h, w driver.Slice[driver.BF16], z d
 	case *cpu.Device:
 		logitsCPU(c, p, driver.FromHost(widen(h.Host())), driver.FromHost(widen(w.Host())), z)
 	case driver.Launcher:
-		gemm.RunBF16(c, gemm.NT, p.Rows, p.Vocab, p.Hidden, p.scale(), h, p.Hidden, w, p.Hidden, 0, z, p.Vocab)
+		gemm.RunBF16(c, gemm.NT, p.scale(), gemm.Dense(h, p.Rows, p.Hidden), gemm.Dense(w, p.Vocab, p.Hidden), 0, gemm.Dense(z, p.Rows, p.Vocab))
 		p.capPTX(c, z)
 	default:
 		panic("xent.LogitsBF16: no kernel for " + dev.Kind().String())

@@ -196,9 +196,9 @@ func (b *block) gradients(w driver.Slice[driver.BF16], dh, dw driver.F32) {
 		rowLD: int32(b.rowLD), width: int32(b.tile), softCap: b.SoftCap,
 	}})
 	d := q.Floats(gradientSlot, n*hid)
-	gemm.RunBF16(b.dev, gemm.NN, n, hid, b.Vocab, 1, b.e, b.ld, w, hid, 0, d, hid)
+	gemm.RunBF16(b.dev, gemm.NN, 1, gemm.Strided(b.e, n, b.Vocab, b.ld), gemm.Dense(w, b.Vocab, hid), 0, gemm.Dense(d, n, hid))
 	copies.Launch(q, "xent_scatter", ptx.Grid(n, 128), &copyParameters{dh.Addr(), d.Addr(), b.row, int32(hid)})
 	if !dw.IsNil() {
-		gemm.RunBF16(b.dev, gemm.TN, b.Vocab, hid, n, 1, b.e, b.ld, b.h, hid, 1, dw, hid)
+		gemm.RunBF16(b.dev, gemm.TN, 1, gemm.Strided(b.e, n, b.Vocab, b.ld), gemm.Dense(b.h, n, hid), 1, gemm.Dense(dw, b.Vocab, hid))
 	}
 }

@@ -74,7 +74,7 @@ func (s *work) block(c *cpu.Device, p Params, rows []int, h []float32, w driver.
 		copy(s.h[i*hid:(i+1)*hid], h[t*hid:(t+1)*hid])
 	}
 	z, hs, scale := driver.FromHost(s.z), driver.FromHost(s.h), p.scale()
-	gemm.Run(c, gemm.NT, n, voc, hid, scale, hs, hid, w, hid, 0, z, voc)
+	gemm.Run(c, gemm.NT, scale, gemm.Dense(hs, n, hid), gemm.Dense(w, voc, hid), 0, gemm.Dense(z, n, voc))
 	c.Parallel(n, func(i int) {
 		t := rows[i]
 		g := scale
@@ -86,18 +86,18 @@ func (s *work) block(c *cpu.Device, p Params, rows []int, h []float32, w driver.
 	if dh.IsNil() {
 		return
 	}
-	gemm.Run(c, gemm.NN, n, hid, voc, 1, z, voc, w, hid, 0, driver.FromHost(s.dh), hid)
+	gemm.Run(c, gemm.NN, 1, gemm.Dense(z, n, voc), gemm.Dense(w, voc, hid), 0, gemm.Dense(driver.FromHost(s.dh), n, hid))
 	out := dh.Host()
 	for i, t := range rows {
 		copy(out[t*hid:(t+1)*hid], s.dh[i*hid:(i+1)*hid])
 	}
 	if !dw.IsNil() {
-		gemm.Run(c, gemm.TN, voc, hid, n, 1, z, voc, hs, hid, 1, dw, hid)
+		gemm.Run(c, gemm.TN, 1, gemm.Dense(z, n, voc), gemm.Dense(hs, n, hid), 1, gemm.Dense(dw, voc, hid))
 	}
 }
 
 func logitsCPU(c *cpu.Device, p Params, h, w, z driver.F32) {
-	gemm.Run(c, gemm.NT, p.Rows, p.Vocab, p.Hidden, p.scale(), h, p.Hidden, w, p.Hidden, 0, z, p.Vocab)
+	gemm.Run(c, gemm.NT, p.scale(), gemm.Dense(h, p.Rows, p.Hidden), gemm.Dense(w, p.Vocab, p.Hidden), 0, gemm.Dense(z, p.Rows, p.Vocab))
 	if p.SoftCap > 0 {
 		all := z.Host()
 		c.Parallel(p.Rows, func(i int) { softCap(all[i*p.Vocab:(i+1)*p.Vocab], float64(p.SoftCap)) })

@@ -77,7 +77,7 @@ func (p Params) blockPTX(dev driver.Launcher, q *ptx.Queue, rows, hits []int32, 
 	z, hs := q.Floats(logitSlot, n*ld), q.Floats(hiddenSlot, n*hid)
 	row, target := ptx.Upload(q, rows), ptx.Upload(q, hits)
 	copies.Launch(q, "xent_gather", ptx.Grid(n, 128), &copyParameters{hs.Addr(), h.Addr(), row, int32(hid)})
-	gemm.Run(dev, gemm.NT, n, voc, hid, p.scale(), hs, hid, w, hid, 0, z, ld)
+	gemm.Run(dev, gemm.NT, p.scale(), gemm.Dense(hs, n, hid), gemm.Dense(w, voc, hid), 0, gemm.Strided(z, n, voc, ld))
 	kernel := "xent_rows"
 	if p.SoftCap > 0 {
 		kernel += "_capped"
@@ -90,15 +90,15 @@ func (p Params) blockPTX(dev driver.Launcher, q *ptx.Queue, rows, hits []int32, 
 		return
 	}
 	d := q.Floats(gradientSlot, n*hid)
-	gemm.Run(dev, gemm.NN, n, hid, voc, 1, z, ld, w, hid, 0, d, hid)
+	gemm.Run(dev, gemm.NN, 1, gemm.Strided(z, n, voc, ld), gemm.Dense(w, voc, hid), 0, gemm.Dense(d, n, hid))
 	copies.Launch(q, "xent_scatter", ptx.Grid(n, 128), &copyParameters{dh.Addr(), d.Addr(), row, int32(hid)})
 	if !dw.IsNil() {
-		gemm.Run(dev, gemm.TN, voc, hid, n, 1, z, ld, hs, hid, 1, dw, hid)
+		gemm.Run(dev, gemm.TN, 1, gemm.Strided(z, n, voc, ld), gemm.Dense(hs, n, hid), 1, gemm.Dense(dw, voc, hid))
 	}
 }
 
 func logitsPTX(dev driver.Launcher, p Params, h, w, z driver.F32) {
-	gemm.Run(dev, gemm.NT, p.Rows, p.Vocab, p.Hidden, p.scale(), h, p.Hidden, w, p.Hidden, 0, z, p.Vocab)
+	gemm.Run(dev, gemm.NT, p.scale(), gemm.Dense(h, p.Rows, p.Hidden), gemm.Dense(w, p.Vocab, p.Hidden), 0, gemm.Dense(z, p.Rows, p.Vocab))
 	p.capPTX(dev, z)
 }
 

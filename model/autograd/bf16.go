@@ -25,12 +25,15 @@ func (b *buffer) bf16(n int) driver.Slice[driver.BF16] {
 }
 
 // rows is rows lo to hi of a bf16 matrix; nil where there is none.
-func (b *buffer) rows(lo, hi, width int) driver.Slice[driver.BF16] {
+func (b *buffer) rows(lo, hi, width int) gemm.BF16 {
 	if b == nil {
-		return driver.Slice[driver.BF16]{}
+		return gemm.BF16{}
 	}
-	return b.bf16(hi*width).Sub(lo*width, hi*width)
+	return gemm.Dense(b.bf16(hi*width).Sub(lo*width, hi*width), hi-lo, width)
 }
+
+// half is W [Out, In] in bf16.
+func (l *Linear) half() gemm.BF16 { return gemm.Dense(l.Weight.Half, l.Out, l.In) }
 
 // narrow is the n floats of x in bf16; nil after an error.
 func (t *Tape) narrow(x *buffer, n int) *buffer {
@@ -52,7 +55,7 @@ func (t *Tape) narrowed(v *Value, x *buffer) *buffer {
 // productBF16 is product's y = x Wᵀ + beta y, and p.u.
 func (t *Tape) productBF16(p rowsOf, l *Linear, beta float32) {
 	if l.LoRA == nil {
-		gemm.RunBF16(t.dev, gemm.NT, p.rows, l.Out, l.In, 1, p.xHalf, l.In, l.Weight.Half, l.In, beta, p.y, l.Out)
+		gemm.RunBF16(t.dev, gemm.NT, 1, p.xHalf, l.half(), beta, p.y)
 		return
 	}
 	a, r := t.branch(p, l), l.LoRA.Rank
@@ -60,18 +63,18 @@ func (t *Tape) productBF16(p rowsOf, l *Linear, beta float32) {
 		return
 	}
 	t.maskBranch(&a, p, l)
-	gemm.RunBF16(t.dev, gemm.NT, p.rows, r, l.In, 1, a.x, l.In, a.a, l.In, 0, p.u, r)
-	cast.NarrowRows(t.dev, l.LoRA.Scale, p.rows, r, p.u, a.u, a.ld)
-	gemm.RunLoRABF16(t.dev, gemm.NT, p.rows, l.Out, l.In, r, p.xHalf, l.In, l.Weight.Half, l.In, a.u, a.ld, a.b, a.ld, beta, p.y, l.Out)
+	gemm.RunBF16(t.dev, gemm.NT, 1, a.x, a.a, 0, p.u)
+	cast.NarrowRows(t.dev, l.LoRA.Scale, p.rows, r, p.u.Data, a.u.Data, a.ld)
+	gemm.RunLoRABF16(t.dev, gemm.NT, p.xHalf, l.half(), a.u, a.b, beta, p.y)
 	a.release(t)
 }
 
 // branch is an adapter's operands in bf16. Rows of u, v and B are padded to ld.
 type branch struct {
 	ld      int
-	a, b    driver.Slice[driver.BF16] // A [r, In], B [Out, ld]
-	u, v    driver.Slice[driver.BF16] // s·u and v [rows, ld]
-	x       driver.Slice[driver.BF16] // what A is multiplied with
+	a, b    gemm.BF16 // A [r, In], B [Out, r]
+	u, v    gemm.BF16 // s·u and v [rows, r]
+	x       gemm.BF16 // what A is multiplied with
 	buffers []*buffer
 }
 
@@ -80,31 +83,31 @@ type branch struct {
 func (t *Tape) branch(p rowsOf, l *Linear) branch {
 	r := l.LoRA.Rank
 	b := branch{ld: padded(r), x: p.xHalf}
-	room := func(n int) driver.Slice[driver.BF16] {
-		m := t.bf16Buffer(n)
+	room := func(rows, cols, ld int) gemm.BF16 {
+		m := t.bf16Buffer(rows * ld)
 		if m == nil {
-			return driver.Slice[driver.BF16]{}
+			return gemm.BF16{}
 		}
 		b.buffers = append(b.buffers, m)
-		return m.bf16(n)
+		return gemm.Strided(m.bf16(rows*ld), rows, cols, ld)
 	}
-	b.a, b.b = room(r*l.In), room(l.Out*b.ld)
-	b.u, b.v = room(p.rows*b.ld), room(p.rows*b.ld)
+	b.a, b.b = room(r, l.In, l.In), room(l.Out, r, b.ld)
+	b.u, b.v = room(p.rows, r, b.ld), room(p.rows, r, b.ld)
 	if t.drops(l.LoRA) {
-		b.x = room(p.rows * l.In)
+		b.x = room(p.rows, l.In, l.In)
 	}
 	if t.err == nil {
-		cast.Narrow(t.dev, l.LoRA.A.Data, b.a)
-		cast.NarrowRows(t.dev, 1, l.Out, r, l.LoRA.B.Data, b.b, b.ld)
+		cast.Narrow(t.dev, l.LoRA.A.Data, b.a.Data)
+		cast.NarrowRows(t.dev, 1, l.Out, r, l.LoRA.B.Data, b.b.Data, b.ld)
 	}
 	return b
 }
 
 // maskBranch makes b.x dropout(x) where the pass drops out.
-func (t *Tape) maskBranch(b *branch, p rowsOf, l *Linear) driver.F32 {
-	x := t.adapterInput(l.LoRA, p, l.In)
+func (t *Tape) maskBranch(b *branch, p rowsOf, l *Linear) gemm.F32 {
+	x := t.adapterInput(l.LoRA, p)
 	if t.drops(l.LoRA) {
-		cast.Narrow(t.dev, x, b.x)
+		cast.Narrow(t.dev, x.Data, b.x.Data)
 	}
 	return x
 }
@@ -118,13 +121,13 @@ func (b branch) release(t *Tape) {
 // productBF16VJP is productVJP's dW and dx, and the adapter's share.
 func (t *Tape) productBF16VJP(p rowsOf, l *Linear, beta float32, segments []int32) error {
 	if l.Weight.Trainable() {
-		gemm.RunBF16(t.dev, gemm.TN, l.Out, l.In, p.rows, 1, p.yHalf, l.Out, p.xHalf, l.In, 1, l.Weight.Grad, l.In)
+		gemm.RunBF16(t.dev, gemm.TN, 1, p.yHalf, p.xHalf, 1, l.gradient())
 	}
 	if l.LoRA != nil && p.rows > 0 {
 		return t.branchVJP(p, l, beta, segments)
 	}
 	if !p.dx.IsNil() {
-		gemm.RunBF16(t.dev, gemm.NN, p.rows, l.In, l.Out, 1, p.yHalf, l.Out, l.Weight.Half, l.In, beta, p.dx, l.In)
+		gemm.RunBF16(t.dev, gemm.NN, 1, p.yHalf, l.half(), beta, p.dx)
 	}
 	return nil
 }
@@ -137,8 +140,8 @@ func (t *Tape) branchVJP(p rowsOf, l *Linear, beta float32, segments []int32) er
 		return t.err
 	}
 	defer b.release(t)
-	gemm.RunBF16(t.dev, gemm.NN, p.rows, r, l.Out, a.Scale, p.yHalf, l.Out, b.b, b.ld, 0, p.v, r)
-	cast.NarrowRows(t.dev, 1, p.rows, r, p.v, b.v, b.ld)
+	gemm.RunBF16(t.dev, gemm.NN, a.Scale, p.yHalf, b.b, 0, p.v)
+	cast.NarrowRows(t.dev, 1, p.rows, r, p.v.Data, b.v.Data, b.ld)
 	if !p.dx.IsNil() {
 		t.branchDX(p, l, beta, b)
 	}
@@ -147,24 +150,21 @@ func (t *Tape) branchVJP(p rowsOf, l *Linear, beta float32, segments []int32) er
 	}
 	x := t.maskBranch(&b, p, l)
 	if t.mode.Sink != nil {
-		f := l.factors(p, segments)
-		f.X = x
-		return t.mode.Sink(a.Pair, f)
+		return t.mode.Sink(a.Pair, l.factors(p, x, segments))
 	}
-	gemm.RunBF16(t.dev, gemm.TN, r, l.In, p.rows, 1, b.v, b.ld, b.x, l.In, 1, a.A.Grad, l.In)
-	cast.NarrowRows(t.dev, a.Scale, p.rows, r, p.u, b.u, b.ld)
-	gemm.RunBF16(t.dev, gemm.TN, l.Out, r, p.rows, 1, p.yHalf, l.Out, b.u, b.ld, 1, a.B.Grad, r)
+	gemm.RunBF16(t.dev, gemm.TN, 1, b.v, b.x, 1, gemm.Dense(a.A.Grad, r, l.In))
+	cast.NarrowRows(t.dev, a.Scale, p.rows, r, p.u.Data, b.u.Data, b.ld)
+	gemm.RunBF16(t.dev, gemm.TN, 1, p.yHalf, b.u, 1, gemm.Dense(a.B.Grad, l.Out, r))
 	return nil
 }
 
 // branchDX is dx = dy W + v A + beta dx, with the mask, where there is one, on v A.
 func (t *Tape) branchDX(p rowsOf, l *Linear, beta float32, b branch) {
-	r := l.LoRA.Rank
 	if !t.drops(l.LoRA) {
-		gemm.RunLoRABF16(t.dev, gemm.NN, p.rows, l.In, l.Out, r, p.yHalf, l.Out, l.Weight.Half, l.In, b.v, b.ld, b.a, l.In, beta, p.dx, l.In)
+		gemm.RunLoRABF16(t.dev, gemm.NN, p.yHalf, l.half(), b.v, b.a, beta, p.dx)
 		return
 	}
-	gemm.RunBF16(t.dev, gemm.NN, p.rows, l.In, l.Out, 1, p.yHalf, l.Out, l.Weight.Half, l.In, beta, p.dx, l.In)
-	gemm.RunBF16(t.dev, gemm.NN, p.rows, l.In, r, 1, b.v, b.ld, b.a, l.In, 0, p.dMasked, l.In)
-	dropout.Mask(t.dev, t.maskKey(l.LoRA), l.LoRA.Dropout, p.rows, l.In, p.dMasked, p.dx, true)
+	gemm.RunBF16(t.dev, gemm.NN, 1, p.yHalf, l.half(), beta, p.dx)
+	gemm.RunBF16(t.dev, gemm.NN, 1, b.v, b.a, 0, p.dMasked)
+	dropout.Mask(t.dev, t.maskKey(l.LoRA), l.LoRA.Dropout, p.rows, l.In, p.dMasked.Data, p.dx.Data, true)
 }

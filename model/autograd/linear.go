@@ -130,17 +130,17 @@ type memory struct {
 // rowsOf is one layer's share of it.
 type rowsOf struct {
 	rows                            int
-	x, y, dx, u, v, masked, dMasked driver.F32
-	xHalf, yHalf                    driver.Slice[driver.BF16]
+	x, y, dx, u, v, masked, dMasked gemm.F32
+	xHalf, yHalf                    gemm.BF16
 }
 
 func (m memory) part(l linears, i int) rowsOf {
 	lin, lo, hi := l.layers[i], int(l.rows[i]), int(l.rows[i+1])
-	cut := func(b *buffer, width int) driver.F32 {
+	cut := func(b *buffer, width int) gemm.F32 {
 		if b == nil {
-			return driver.F32{}
+			return gemm.F32{}
 		}
-		return b.mem.Sub(lo*width, hi*width)
+		return gemm.Dense(b.mem.Sub(lo*width, hi*width), hi-lo, width)
 	}
 	p := rowsOf{
 		rows: hi - lo, x: cut(m.x, lin.In), y: cut(m.y, lin.Out), dx: cut(m.dx, lin.In),
@@ -165,26 +165,26 @@ func (t *Tape) product(p rowsOf, l *Linear) {
 			return
 		}
 		// A product of depth 1: every row of y becomes the bias.
-		gemm.Run(t.dev, gemm.NN, p.rows, l.Out, 1, 1, ones, 1, l.Bias.Data, l.Out, 0, p.y, l.Out)
+		gemm.Run(t.dev, gemm.NN, 1, gemm.Dense(ones, p.rows, 1), gemm.Dense(l.Bias.Data, 1, l.Out), 0, p.y)
 		beta = 1
 	}
 	if !l.Weight.Half.IsNil() {
 		t.productBF16(p, l, beta)
 		return
 	}
-	gemm.Run(t.dev, gemm.NT, p.rows, l.Out, l.In, 1, p.x, l.In, l.Weight.Data, l.In, beta, p.y, l.Out)
+	gemm.Run(t.dev, gemm.NT, 1, p.x, l.weight(), beta, p.y)
 	if a := l.LoRA; a != nil {
-		lora.Forward(t.dev, t.adapterInput(a, p, l.In), a.A.Data, a.B.Data, a.Scale, p.u, p.y, p.rows, l.In, l.Out, a.Rank)
+		a.branch(l).Forward(t.dev, t.adapterInput(a, p), p.u, p.y)
 	}
 }
 
 // adapterInput is what A is multiplied with: x, or x with the pass's mask on it. The
 // mask is drawn again in the backward pass rather than kept.
-func (t *Tape) adapterInput(a *LoRA, p rowsOf, cols int) driver.F32 {
+func (t *Tape) adapterInput(a *LoRA, p rowsOf) gemm.F32 {
 	if !t.drops(a) || p.rows == 0 {
 		return p.x
 	}
-	dropout.Mask(t.dev, t.maskKey(a), a.Dropout, p.rows, cols, p.x, p.masked, false)
+	dropout.Mask(t.dev, t.maskKey(a), a.Dropout, p.rows, p.x.Cols, p.x.Data, p.masked.Data, false)
 	return p.masked
 }
 
@@ -261,16 +261,16 @@ func (t *Tape) productVJP(p rowsOf, l *Linear, beta float32, segments []int32) e
 		if t.err != nil {
 			return t.err
 		}
-		gemm.Run(t.dev, gemm.NN, 1, l.Out, p.rows, 1, ones, p.rows, p.y, l.Out, 1, l.Bias.Grad, l.Out)
+		gemm.Run(t.dev, gemm.NN, 1, gemm.Dense(ones, 1, p.rows), p.y, 1, gemm.Dense(l.Bias.Grad, 1, l.Out))
 	}
 	if !l.Weight.Half.IsNil() {
 		return t.productBF16VJP(p, l, beta, segments)
 	}
 	if l.Weight.Trainable() {
-		gemm.Run(t.dev, gemm.TN, l.Out, l.In, p.rows, 1, p.y, l.Out, p.x, l.In, 1, l.Weight.Grad, l.In)
+		gemm.Run(t.dev, gemm.TN, 1, p.y, p.x, 1, l.gradient())
 	}
 	if !p.dx.IsNil() {
-		gemm.Run(t.dev, gemm.NN, p.rows, l.In, l.Out, 1, p.y, l.Out, l.Weight.Data, l.In, beta, p.dx, l.In)
+		gemm.Run(t.dev, gemm.NN, 1, p.y, l.weight(), beta, p.dx)
 	}
 	if l.LoRA != nil {
 		return t.adapterVJP(p, l, segments)
@@ -282,40 +282,49 @@ func (t *Tape) productVJP(p rowsOf, l *Linear, beta float32, segments []int32) e
 // or hands the factors of these to the sink.
 func (t *Tape) adapterVJP(p rowsOf, l *Linear, segments []int32) error {
 	a := l.LoRA
-	f := l.factors(p, segments)
-	var dA, dB driver.F32
+	w := a.branch(l)
+	var x gemm.F32
 	if a.A.Trainable() {
-		f.X = t.adapterInput(a, p, l.In)
+		x = t.adapterInput(a, p)
 		if t.mode.Sink == nil {
-			dA, dB = a.A.Grad, a.B.Grad
+			w.DA, w.DB = gemm.Dense(a.A.Grad, a.Rank, l.In), gemm.Dense(a.B.Grad, l.Out, a.Rank)
 		}
 	}
-	t.adapterBackward(a, f, p, dA, dB)
+	t.adapterBackward(a, w, x, p)
 	if a.A.Trainable() && t.mode.Sink != nil {
-		return t.mode.Sink(a.Pair, f)
+		return t.mode.Sink(a.Pair, l.factors(p, x, segments))
 	}
 	return nil
 }
 
-// factors are those of l's adapter, but for X.
-func (l *Linear) factors(p rowsOf, segments []int32) gradproj.Factors {
+// weight is W [Out, In], gradient its dW.
+func (l *Linear) weight() gemm.F32   { return gemm.Dense(l.Weight.Data, l.Out, l.In) }
+func (l *Linear) gradient() gemm.F32 { return gemm.Dense(l.Weight.Grad, l.Out, l.In) }
+
+// branch is the adapter of l, without memory for its gradients.
+func (a *LoRA) branch(l *Linear) lora.Branch {
+	return lora.Branch{A: gemm.Dense(a.A.Data, a.Rank, l.In), B: gemm.Dense(a.B.Data, l.Out, a.Rank), Scale: a.Scale}
+}
+
+// factors are those of l's adapter, whose A was multiplied with x.
+func (l *Linear) factors(p rowsOf, x gemm.F32, segments []int32) gradproj.Factors {
 	return gradproj.Factors{
-		DY: p.y, U: p.u, V: p.v, In: l.In, Out: l.Out, Rank: l.LoRA.Rank, Scale: l.LoRA.Scale,
+		X: x.Data, DY: p.y.Data, U: p.u.Data, V: p.v.Data, In: l.In, Out: l.Out, Rank: l.LoRA.Rank, Scale: l.LoRA.Scale,
 		Segments: segments, Offset: l.LoRA.Offset,
 	}
 }
 
-// adapterBackward is lora.Backward with the mask between A and dx.
-func (t *Tape) adapterBackward(a *LoRA, f gradproj.Factors, p rowsOf, dA, dB driver.F32) {
+// adapterBackward is w.Backward with the mask between A and dx.
+func (t *Tape) adapterBackward(a *LoRA, w lora.Branch, x gemm.F32, p rowsOf) {
 	masks := t.drops(a) && !p.dx.IsNil() && p.rows > 0
 	dx := p.dx
 	if masks {
 		dx = p.dMasked
-		reduce.Fill(t.dev, 0, dx)
+		reduce.Fill(t.dev, 0, dx.Data)
 	}
-	lora.Backward(t.dev, f.DY, f.X, a.A.Data, a.B.Data, f.U, a.Scale, f.V, dx, dA, dB, p.rows, f.In, f.Out, a.Rank)
+	w.Backward(t.dev, p.y, x, p.u, p.v, dx)
 	if masks {
-		dropout.Mask(t.dev, t.maskKey(a), a.Dropout, p.rows, f.In, dx, p.dx, true)
+		dropout.Mask(t.dev, t.maskKey(a), a.Dropout, p.rows, dx.Cols, dx.Data, p.dx.Data, true)
 	}
 }
 
@@ -346,7 +355,7 @@ func (l *Linear) MergeLoRA(dev driver.Device) error {
 		cast.Widen(dev, l.Weight.Half, w)
 		defer cast.Narrow(dev, w, l.Weight.Half)
 	}
-	gemm.Run(dev, gemm.NN, l.Out, l.In, a.Rank, a.Scale, a.B.Data, a.Rank, a.A.Data, l.In, 1, w, l.In)
+	gemm.Run(dev, gemm.NN, a.Scale, gemm.Dense(a.B.Data, l.Out, a.Rank), gemm.Dense(a.A.Data, a.Rank, l.In), 1, gemm.Dense(w, l.Out, l.In))
 	if !l.Weight.Data.IsNil() {
 		l.Weight.Sync(dev)
 	}

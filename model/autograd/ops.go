@@ -261,9 +261,10 @@ func (t *Tape) Attention(p attention.Params, q, k, v *Value) *Value {
 		if t.err != nil {
 			return nil
 		}
-		attention.ForwardBF16(t.dev, p, in[0].bf16(q.Rows*q.Cols), in[1].bf16(k.Rows*k.Cols), in[2].bf16(v.Rows*v.Cols), out.Data(), lse.mem)
+		x := attention.Inputs[driver.BF16]{Q: in[0].bf16(q.Rows * q.Cols), K: in[1].bf16(k.Rows * k.Cols), V: in[2].bf16(v.Rows * v.Cols)}
+		attention.ForwardBF16(t.dev, p, x, out.Data(), lse.mem)
 	} else {
-		attention.Forward(t.dev, p, in[0].mem, in[1].mem, in[2].mem, out.Data(), lse.mem)
+		attention.Forward(t.dev, p, attention.Inputs[float32]{Q: in[0].mem, K: in[1].mem, V: in[2].mem}, out.Data(), lse.mem)
 	}
 	if n := t.record(opAttention, out, q, k, v); n != nil {
 		n.attention = p
@@ -286,6 +287,7 @@ func attentionVJP(t *Tape, n *node) error {
 		}
 	}
 	s, do := &n.saved, n.out.grad
+	into := attention.Gradients{Q: d[0].mem, K: d[1].mem, V: d[2].mem}
 	if t.BF16 {
 		size := n.out.Rows * n.out.Cols
 		half := t.narrow(do, size)
@@ -293,10 +295,11 @@ func attentionVJP(t *Tape, n *node) error {
 			return t.err
 		}
 		kv := n.in[1].Rows * n.in[1].Cols
-		attention.BackwardBF16(t.dev, n.attention, s[0].bf16(size), s[1].bf16(kv), s[2].bf16(kv), s[3].mem, s[4].mem, half.bf16(size), d[0].mem, d[1].mem, d[2].mem)
+		x := attention.Inputs[driver.BF16]{Q: s[0].bf16(size), K: s[1].bf16(kv), V: s[2].bf16(kv)}
+		attention.BackwardBF16(t.dev, n.attention, x, s[3].mem, s[4].mem, half.bf16(size), into)
 		t.release(half)
 	} else {
-		attention.Backward(t.dev, n.attention, s[0].mem, s[1].mem, s[2].mem, s[3].mem, s[4].mem, do.mem, d[0].mem, d[1].mem, d[2].mem)
+		attention.Backward(t.dev, n.attention, attention.Inputs[float32]{Q: s[0].mem, K: s[1].mem, V: s[2].mem}, s[3].mem, s[4].mem, do.mem, into)
 	}
 	for i, v := range n.in {
 		t.deposit(v, d[i])

@@ -130,7 +130,7 @@ func (c *Classifier) Logits(b Batch) ([][]float32, error) {
 	buffer := driver.View[float32](memory)
 	rows, logits := buffer.Sub(0, n*d), buffer.Sub(n*d, n*(d+labels))
 	embed.Forward(m.dev, hidden, at, rows, d)
-	gemm.Run(m.dev, gemm.NT, n, labels, d, 1, rows, d, c.score.Data, d, 0, logits, labels)
+	gemm.Run(m.dev, gemm.NT, 1, gemm.Dense(rows, n, d), gemm.Dense(c.score.Data, labels, d), 0, gemm.Dense(logits, n, labels))
 	z, err := driver.Read(m.dev, logits)
 	if err != nil {
 		return nil, err

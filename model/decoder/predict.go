@@ -67,7 +67,7 @@ func (m *Model) Predictions(b Batch) ([]int32, error) {
 func (m *Model) headProduct(n int, h, z driver.F32) error {
 	d, vocab := m.config.Hidden, m.config.Vocab
 	if m.head.Half.IsNil() {
-		gemm.Run(m.dev, gemm.NT, n, vocab, d, 1, h, d, m.head.Data, d, 0, z, vocab)
+		gemm.Run(m.dev, gemm.NT, 1, gemm.Dense(h, n, d), gemm.Dense(m.head.Data, vocab, d), 0, gemm.Dense(z, n, vocab))
 		return nil
 	}
 	memory, err := m.dev.Alloc(2 * n * d)
@@ -77,7 +77,7 @@ func (m *Model) headProduct(n int, h, z driver.F32) error {
 	defer m.dev.Free(memory)
 	half := driver.View[driver.BF16](memory)
 	cast.Narrow(m.dev, h, half)
-	gemm.RunBF16(m.dev, gemm.NT, n, vocab, d, 1, half, d, m.head.Half, d, 0, z, vocab)
+	gemm.RunBF16(m.dev, gemm.NT, 1, gemm.Dense(half, n, d), gemm.Dense(m.head.Half, vocab, d), 0, gemm.Dense(z, n, vocab))
 	return nil
 }
 

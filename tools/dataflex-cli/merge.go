@@ -192,7 +192,7 @@ func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) e
 	if err := a.file.ReadFloat32(path+".lora_B.weight", up); err != nil {
 		return err
 	}
-	gemm.Run(m.dev, gemm.NN, out, in, r, a.scale, driver.FromHost(up), r, driver.FromHost(down), in, 1, driver.FromHost(w), in)
+	gemm.Run(m.dev, gemm.NN, a.scale, gemm.Dense(driver.FromHost(up), out, r), gemm.Dense(driver.FromHost(down), r, in), 1, gemm.Dense(driver.FromHost(w), out, in))
 	return nil
 }
 

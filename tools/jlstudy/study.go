@@ -96,7 +96,7 @@ func gram(dev driver.Device, rows []float32, n int) [][]float32 {
 	g := make([]float32, n*n)
 	size := len(rows) / n
 	x := driver.FromHost(rows)
-	gemm.Run(dev, gemm.NT, n, n, size, 1, x, size, x, size, 0, driver.FromHost(g), n)
+	gemm.Run(dev, gemm.NT, 1, gemm.Dense(x, n, size), gemm.Dense(x, n, size), 0, gemm.Dense(driver.FromHost(g), n, n))
 	return slices.Collect(slices.Chunk(g, n))
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/attention"
 )
 
@@ -55,23 +56,23 @@ func attentionShape(m model, tokens, length, heads, kv, dim int) []Case {
 func attentionForward(r *room, p attention.Params, bf16 bool, tokens, q, k int) func() {
 	o, lse := r.zeros(q), r.zeros(tokens*p.Heads)
 	if bf16 {
-		x, y, z := r.half(q, 1), r.half(k, 1), r.half(k, 1)
-		return func() { attention.ForwardBF16(r.dev, p, x, y, z, o, lse) }
+		x := attention.Inputs[driver.BF16]{Q: r.half(q, 1), K: r.half(k, 1), V: r.half(k, 1)}
+		return func() { attention.ForwardBF16(r.dev, p, x, o, lse) }
 	}
-	x, y, z := r.normal(q, 1), r.normal(k, 1), r.normal(k, 1)
-	return func() { attention.Forward(r.dev, p, x, y, z, o, lse) }
+	x := attention.Inputs[float32]{Q: r.normal(q, 1), K: r.normal(k, 1), V: r.normal(k, 1)}
+	return func() { attention.Forward(r.dev, p, x, o, lse) }
 }
 
 // attentionBackward runs a forward pass for the o and lse that it takes.
 func attentionBackward(r *room, p attention.Params, bf16 bool, tokens, q, k int) func() {
 	o, lse := r.zeros(q), r.zeros(tokens*p.Heads)
-	dq, dk, dv := r.zeros(q), r.zeros(k), r.zeros(k)
+	d := attention.Gradients{Q: r.zeros(q), K: r.zeros(k), V: r.zeros(k)}
 	if bf16 {
-		x, y, z, do := r.half(q, 1), r.half(k, 1), r.half(k, 1), r.half(q, 1)
-		attention.ForwardBF16(r.dev, p, x, y, z, o, lse)
-		return func() { attention.BackwardBF16(r.dev, p, x, y, z, o, lse, do, dq, dk, dv) }
+		x, do := attention.Inputs[driver.BF16]{Q: r.half(q, 1), K: r.half(k, 1), V: r.half(k, 1)}, r.half(q, 1)
+		attention.ForwardBF16(r.dev, p, x, o, lse)
+		return func() { attention.BackwardBF16(r.dev, p, x, o, lse, do, d) }
 	}
-	x, y, z, do := r.normal(q, 1), r.normal(k, 1), r.normal(k, 1), r.normal(q, 1)
-	attention.Forward(r.dev, p, x, y, z, o, lse)
-	return func() { attention.Backward(r.dev, p, x, y, z, o, lse, do, dq, dk, dv) }
+	x, do := attention.Inputs[float32]{Q: r.normal(q, 1), K: r.normal(k, 1), V: r.normal(k, 1)}, r.normal(q, 1)
+	attention.Forward(r.dev, p, x, o, lse)
+	return func() { attention.Backward(r.dev, p, x, o, lse, do, d) }
 }

@@ -40,33 +40,34 @@ func products(m model) []Case {
 	return out
 }
 
-// strides are lda and ldb of dense matrices.
-func strides(tr gemm.Transpose, m, n, k int) (lda, ldb int) {
-	lda, ldb = k, n
+// factors are the matrices of a product of k steps.
+func factors[T gemm.Element](tr gemm.Transpose, a, b driver.Slice[T], m, n, k int) (x, y gemm.Matrix[T]) {
+	x, y = gemm.Dense(a, m, k), gemm.Dense(b, k, n)
 	if tr == gemm.TN {
-		lda = m
+		x = gemm.Dense(a, k, m)
 	}
 	if tr == gemm.NT {
-		ldb = k
+		y = gemm.Dense(b, n, k)
 	}
-	return lda, ldb
+	return x, y
 }
 
 func product(from model, tr gemm.Transpose, bf16 bool, m, n, k int) Case {
 	d, label := dims("m n k", m, n, k)
-	lda, ldb := strides(tr, m, n, k)
 	c := Case{Op: "gemm_" + strings.ToLower(tr.String()), Type: "f32", Model: from.name, Label: label, Dims: d}
 	c.Floor = Floor{Ops: 2 * float64(m) * float64(n) * float64(k), Unit: multiply, Bytes: 4 * (float64(m)*float64(k) + float64(k)*float64(n) + float64(m)*float64(n))}
 	c.setup = func(r *room) func() {
-		a, b, out := r.normal(m*k, 1), r.normal(k*n, 1), r.zeros(m*n)
-		return func() { gemm.Run(r.dev, tr, m, n, k, 1, a, lda, b, ldb, 0, out, n) }
+		a, b := factors(tr, r.normal(m*k, 1), r.normal(k*n, 1), m, n, k)
+		out := gemm.Dense(r.zeros(m*n), m, n)
+		return func() { gemm.Run(r.dev, tr, 1, a, b, 0, out) }
 	}
 	if bf16 {
 		c.Type, c.Floor.Unit = "bf16", tensor
 		c.Floor.Bytes -= 2 * (float64(m)*float64(k) + float64(k)*float64(n))
 		c.setup = func(r *room) func() {
-			a, b, out := r.half(m*k, 1), r.half(k*n, 1), r.zeros(m*n)
-			return func() { gemm.RunBF16(r.dev, tr, m, n, k, 1, a, lda, b, ldb, 0, out, n) }
+			a, b := factors(tr, r.half(m*k, 1), r.half(k*n, 1), m, n, k)
+			out := gemm.Dense(r.zeros(m*n), m, n)
+			return func() { gemm.RunBF16(r.dev, tr, 1, a, b, 0, out) }
 		}
 	}
 	return c
@@ -76,8 +77,6 @@ func product(from model, tr gemm.Transpose, bf16 bool, m, n, k int) Case {
 func fusedLoRA(from model, tr gemm.Transpose, m, n, k int) Case {
 	r := from.rank
 	d, label := dims("m n k r", m, n, k, r)
-	lda, ldb := strides(tr, m, n, k)
-	_, ldl := strides(tr, m, n, r)
 	return Case{
 		Op: "gemm_lora_" + strings.ToLower(tr.String()), Type: "bf16", Model: from.name, Label: label, Dims: d,
 		Floor: Floor{
@@ -85,9 +84,10 @@ func fusedLoRA(from model, tr gemm.Transpose, m, n, k int) Case {
 			Bytes: 2*float64(m+n)*float64(k+r) + 4*float64(m)*float64(n),
 		},
 		setup: func(room *room) func() {
-			a, b, c := room.half(m*k, 1), room.half(k*n, 1), room.zeros(m*n)
-			u, l := room.half(m*r, 1), room.half(r*n, 1)
-			return func() { gemm.RunLoRABF16(room.dev, tr, m, n, k, r, a, lda, b, ldb, u, r, l, ldl, 0, c, n) }
+			a, b := factors(tr, room.half(m*k, 1), room.half(k*n, 1), m, n, k)
+			c := gemm.Dense(room.zeros(m*n), m, n)
+			u, l := factors(tr, room.half(m*r, 1), room.half(r*n, 1), m, n, r)
+			return func() { gemm.RunLoRABF16(room.dev, tr, a, b, u, l, 0, c) }
 		},
 	}
 }
@@ -106,9 +106,10 @@ func loraCases(m model) []Case {
 				Op: "lora_forward", Type: "f32", Model: m.name, Label: label, Dims: d,
 				Floor: Floor{Ops: ops, Unit: multiply, Bytes: 4 * (x + 2*y + w + float64(t*rank))},
 				setup: func(r *room) func() {
-					x, a, b := r.normal(t*in, 1), r.normal(rank*in, 0.1), r.normal(to*rank, 0.1)
-					u, y := r.zeros(t*rank), r.zeros(t*to)
-					return func() { lora.Forward(r.dev, x, a, b, 1, u, y, t, in, to, rank) }
+					x := gemm.Dense(r.normal(t*in, 1), t, in)
+					w := lora.Branch{A: gemm.Dense(r.normal(rank*in, 0.1), rank, in), B: gemm.Dense(r.normal(to*rank, 0.1), to, rank), Scale: 1}
+					u, y := gemm.Dense(r.zeros(t*rank), t, rank), gemm.Dense(r.zeros(t*to), t, to)
+					return func() { w.Forward(r.dev, x, u, y) }
 				},
 			},
 			Case{
@@ -122,9 +123,11 @@ func loraCases(m model) []Case {
 }
 
 func loraBackward(r *room, t, in, out, rank int) func() {
-	dy, x, a, b, u := r.normal(t*out, 1), r.normal(t*in, 1), r.normal(rank*in, 0.1), r.normal(out*rank, 0.1), r.normal(t*rank, 1)
-	v, dx, da, db := r.zeros(t*rank), r.zeros(t*in), r.zeros(rank*in), r.zeros(out*rank)
-	return func() { lora.Backward(r.dev, dy, x, a, b, u, 1, v, dx, da, db, t, in, out, rank) }
+	dy, x := gemm.Dense(r.normal(t*out, 1), t, out), gemm.Dense(r.normal(t*in, 1), t, in)
+	w := lora.Branch{A: gemm.Dense(r.normal(rank*in, 0.1), rank, in), B: gemm.Dense(r.normal(out*rank, 0.1), out, rank), Scale: 1}
+	u, v, dx := gemm.Dense(r.normal(t*rank, 1), t, rank), gemm.Dense(r.zeros(t*rank), t, rank), gemm.Dense(r.zeros(t*in), t, in)
+	w.DA, w.DB = gemm.Dense(r.zeros(rank*in), rank, in), gemm.Dense(r.zeros(out*rank), out, rank)
+	return func() { w.Backward(r.dev, dy, x, u, v, dx) }
 }
 
 // none is a tensor that is not wanted.
