@@ -35,6 +35,7 @@ type Attributes struct {
 	Units       int    // worker threads on a CPU, multiprocessors on a GPU
 	MemoryBytes uint64 // usable memory in bytes, 0 when unknown
 	Capability  int    // compute capability as PTX targets spell it: 80, 90; 0 on a CPU
+	BF16        bool   // bf16 matrices are multiplied in units of their own (tensor cores)
 }
 
 // Memory is one allocation on a device. Views into it are Slices.

@@ -11,7 +11,7 @@ import (
 	"dataflex.dev/dataflex/algo/feature"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/driver"
-	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/kernels/philox"
 	"dataflex.dev/dataflex/model/tensor"
 )
 
@@ -175,10 +175,10 @@ const directionStream = 16
 // turn draws direction k. Weight i has entry i%4 of the normal numbers of
 // Philox4x32-10's counter (lo i/4, hi i/4, k, 16) under the key seed.
 func (w *perturbation) turn(k int) {
-	key := [2]uint32{uint32(w.seed), uint32(w.seed >> 32)}
+	key := philox.Key(w.seed)
 	for i := 0; i < len(w.xi); i += 4 {
 		q := uint64(i / 4)
-		words := gradproj.Philox([4]uint32{uint32(q), uint32(q >> 32), uint32(k), directionStream}, key)
+		words := philox.Words([4]uint32{uint32(q), uint32(q >> 32), uint32(k), directionStream}, key)
 		z := normals(words)
 		copy(w.xi[i:], z[:])
 	}

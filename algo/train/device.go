@@ -83,7 +83,7 @@ func (t *Trainer) precision() string {
 	switch {
 	case t.model.BF16():
 		return "bf16 on tensor cores: matrices and the operands of products; float32: sums, activations, norms, adapters, trained weights, the optimizer"
-	case (t.Config.Training.BF16 || t.Config.Tuning.PureBF16) && t.device.Attributes().Capability > 0:
+	case (t.Config.Training.BF16 || t.Config.Tuning.PureBF16) && t.device.Attributes().BF16:
 		return "float32: no matrix of the model has rows of a multiple of 8, as tensor cores take them"
 	case t.Config.Training.BF16 || t.Config.Tuning.PureBF16:
 		return fmt.Sprintf("float32: %s has no tensor cores for bf16", t.device.Kind())

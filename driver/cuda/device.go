@@ -158,7 +158,10 @@ func (d *Device) Kind() driver.Kind { return driver.CUDA }
 
 // Attributes describes the GPU.
 func (d *Device) Attributes() driver.Attributes {
-	return driver.Attributes{Name: d.props.Name, Units: d.props.Multiprocessors, MemoryBytes: d.props.MemoryBytes, Capability: d.props.SM()}
+	p := d.props
+	return driver.Attributes{
+		Name: p.Name, Units: p.Multiprocessors, MemoryBytes: p.MemoryBytes, Capability: p.SM(), BF16: p.SM() >= 80,
+	}
 }
 
 // Properties is what the driver says of the GPU.

@@ -72,7 +72,7 @@ func (d *Device) Kind() driver.Kind { return driver.Sim }
 
 // Attributes describes the interpreter.
 func (d *Device) Attributes() driver.Attributes {
-	return driver.Attributes{Name: "PTX interpreter", Units: d.opt.Workers, Capability: d.opt.Capability}
+	return driver.Attributes{Name: "PTX interpreter", Units: d.opt.Workers, Capability: d.opt.Capability, BF16: true}
 }
 
 // maxBuffer keeps an allocation inside its window.

@@ -19,6 +19,7 @@ package adamw
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Hyper are the numbers of one step.
@@ -31,14 +32,11 @@ type Hyper struct {
 // Step updates p, m and v in place; g is read only.
 func Step(dev driver.Device, p, g, m, v driver.F32, h Hyper) {
 	check(p, g, m, v, h)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "adamw.Step", func(c *cpu.Device) {
 		stepCPU(c, p.Host(), nil, g.Host(), m.Host(), v.Host(), h)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		stepPTX(c, "adamw_step", p, 0, g, m, v, h)
-	default:
-		panic("adamw.Step: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // StepBF16 is Step for weights that products read in bf16: half is overwritten with the
@@ -48,14 +46,11 @@ func StepBF16(dev driver.Device, p driver.F32, half driver.Slice[driver.BF16], g
 	if half.Len() != p.Len() {
 		panic("adamw: half and p differ in length")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "adamw.StepBF16", func(c *cpu.Device) {
 		stepCPU(c, p.Host(), half.Host(), g.Host(), m.Host(), v.Host(), h)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		stepPTX(c, "adamw_step_bf16", p, half.Addr(), g, m, v, h)
-	default:
-		panic("adamw.StepBF16: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 func check(p, g, m, v driver.F32, h Hyper) {

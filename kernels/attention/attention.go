@@ -31,6 +31,7 @@ package attention
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Params are the shape and the variant.
@@ -52,14 +53,11 @@ type Gradients struct{ Q, K, V driver.F32 }
 func Forward(dev driver.Device, p Params, x Inputs[float32], o, lse driver.F32) {
 	t := p.check()
 	checkLengths(p, t, x, o, lse)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "attention.Forward", func(c *cpu.Device) {
 		forwardCPU(c, p, x.Q.Host(), x.K.Host(), x.V.Host(), o.Host(), lse.Host(), t)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		forwardPTX(c, p, x, o, lse, t)
-	default:
-		panic("attention.Forward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Backward overwrites d from do, the gradient of o, and what Forward
@@ -71,18 +69,15 @@ func Backward(dev driver.Device, p Params, x Inputs[float32], o, lse, do driver.
 	t := p.check()
 	checkLengths(p, t, x, o, lse)
 	checkGradients(x, do, d)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "attention.Backward", func(c *cpu.Device) {
 		g := gradients{
 			q: x.Q.Host(), k: x.K.Host(), v: x.V.Host(), o: o.Host(), lse: lse.Host(),
 			do: do.Host(), dq: d.Q.Host(), dk: d.K.Host(), dv: d.V.Host(),
 		}
 		backwardCPU(c, p, g, t)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		backwardPTX(c, p, x, o, lse, do, d, t)
-	default:
-		panic("attention.Backward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // check returns T.

@@ -5,6 +5,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Programmer errors of the bf16 forms beside those of Forward and Backward.
@@ -21,14 +22,11 @@ func ForwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driv
 	t := p.check()
 	checkLengths(p, t, x, o, lse)
 	p.checkBF16(x.Q.Addr() | x.K.Addr() | x.V.Addr() | o.Addr())
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "attention.ForwardBF16", func(c *cpu.Device) {
 		forwardCPU(c, p, widen(x.Q.Host()), widen(x.K.Host()), widen(x.V.Host()), o.Host(), lse.Host(), t)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		forwardBF16PTX(c, p, x, o, lse, t)
-	default:
-		panic("attention.ForwardBF16: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // BackwardBF16 is Backward with q, k, v and do in bf16: p and ds are rounded to bf16
@@ -38,18 +36,15 @@ func BackwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse dri
 	checkLengths(p, t, x, o, lse)
 	checkGradients(x, do, d)
 	p.checkBF16(x.Q.Addr() | x.K.Addr() | x.V.Addr() | o.Addr() | do.Addr() | d.Q.Addr() | d.K.Addr() | d.V.Addr())
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "attention.BackwardBF16", func(c *cpu.Device) {
 		g := gradients{
 			q: widen(x.Q.Host()), k: widen(x.K.Host()), v: widen(x.V.Host()), o: o.Host(), lse: lse.Host(),
 			do: widen(do.Host()), dq: d.Q.Host(), dk: d.K.Host(), dv: d.V.Host(),
 		}
 		backwardCPU(c, p, g, t)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		backwardBF16PTX(c, p, x, o, lse, do, d, t)
-	default:
-		panic("attention.BackwardBF16: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // checkBF16 takes the tensors' addresses or'ed together.

@@ -3,6 +3,7 @@ package attention
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Cached attends from one new token per sequence to a cache of keys and values: the
@@ -22,14 +23,11 @@ type Cached struct {
 // Forward overwrites o.
 func (c Cached) Forward(dev driver.Device, q, k, v, o driver.F32) {
 	c.check(q, k, v, o)
-	switch d := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "attention.Cached.Forward", func(d *cpu.Device) {
 		c.forwardCPU(d, q.Host(), k.Host(), v.Host(), o.Host())
-	case driver.Launcher:
+	}, func(d driver.Launcher) {
 		c.forwardPTX(d, q, k, v, o)
-	default:
-		panic("attention.Cached.Forward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Store puts rows of keys or values x [T, width] into a cache: row t becomes row
@@ -43,14 +41,11 @@ func Store(dev driver.Device, x driver.F32, rows []int32, cache driver.F32, widt
 			panic("attention: a row outside the cache")
 		}
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "attention.Store", func(c *cpu.Device) {
 		storeCPU(c, x.Host(), rows, cache.Host(), width)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		storePTX(c, x, rows, cache, width)
-	default:
-		panic("attention.Store: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 func (c Cached) check(q, k, v, o driver.F32) {

@@ -11,6 +11,7 @@ package cast
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Narrow is y = bf16(x).
@@ -18,14 +19,11 @@ func Narrow(dev driver.Device, x driver.F32, y driver.Slice[driver.BF16]) {
 	if x.Len() != y.Len() {
 		panic("cast: x and y differ in length")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "cast.Narrow", func(c *cpu.Device) {
 		narrowCPU(c, x.Host(), y.Host())
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		castPTX(c, "cast_narrow", x.Addr(), y.Addr(), x.Len())
-	default:
-		panic("cast.Narrow: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // NarrowRows is y = bf16(alpha·x) for x [rows, cols] and y [rows, ld], ld >= cols: rows
@@ -34,14 +32,11 @@ func NarrowRows(dev driver.Device, alpha float32, rows, cols int, x driver.F32, 
 	if ld < cols || x.Len() != rows*cols || y.Len() != rows*ld {
 		panic("cast: x is not [rows, cols] or y not [rows, ld], ld >= cols")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "cast.NarrowRows", func(c *cpu.Device) {
 		narrowRowsCPU(c, alpha, rows, cols, x.Host(), y.Host(), ld)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		narrowRowsPTX(c, alpha, rows, cols, x.Addr(), y.Addr(), ld)
-	default:
-		panic("cast.NarrowRows: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Widen is y = float32(x).
@@ -49,12 +44,9 @@ func Widen(dev driver.Device, x driver.Slice[driver.BF16], y driver.F32) {
 	if x.Len() != y.Len() {
 		panic("cast: x and y differ in length")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "cast.Widen", func(c *cpu.Device) {
 		widenCPU(c, x.Host(), y.Host())
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		castPTX(c, "cast_widen", x.Addr(), y.Addr(), x.Len())
-	default:
-		panic("cast.Widen: no kernel for " + dev.Kind().String())
-	}
+	})
 }

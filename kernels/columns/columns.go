@@ -7,32 +7,27 @@ package columns
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Take overwrites out [T, n] with columns [from, from+n) of x [T, width].
 func Take(dev driver.Device, x driver.F32, width, from int, out driver.F32, n int) {
 	rows := check(x, width, from, out, n)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "columns.Take", func(c *cpu.Device) {
 		takeCPU(c, x.Host(), width, from, out.Host(), n, rows)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		launch(c, "columns_take", out, n, x, width, from, rows)
-	default:
-		panic("columns.Take: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Add adds dout [T, n] to columns [from, from+n) of dx [T, width]: the gradient of Take.
 func Add(dev driver.Device, dout driver.F32, n int, dx driver.F32, width, from int) {
 	rows := check(dx, width, from, dout, n)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "columns.Add", func(c *cpu.Device) {
 		addCPU(c, dout.Host(), n, dx.Host(), width, from, rows)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		launch(c, "columns_add", dout, n, dx, width, from, rows)
-	default:
-		panic("columns.Add: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // check returns T.

@@ -3,7 +3,7 @@
 // and any number of threads. A backward pass draws the forward pass's mask again.
 //
 // Eight neighbouring entries share the 128 bits of Philox4x32-10 (see
-// gradproj.Philox) of the counter (column/8, row, Stream, 0) under the key Seed: 16
+// package philox) of the counter (column/8, row, Stream, 0) under the key Seed: 16
 // bits each, low half of a word first.
 //
 // Measured on one core of an AMD EPYC (Zen 3, shared with other work, 2026-11-24), a
@@ -15,6 +15,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Key numbers the matrices of a pass: a seed and a stream.
@@ -36,14 +37,11 @@ func Mask(dev driver.Device, key Key, p float32, rows, cols int, src, dst driver
 	threshold := uint32(math.Round(float64(p) * (1 << 16)))
 	m := mask{key: key, threshold: min(threshold, 1<<16-1), add: add}
 	m.scale = float32((1 << 16) / float64((1<<16)-m.threshold))
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "dropout.Mask", func(c *cpu.Device) {
 		maskCPU(c, m, rows, cols, src.Host(), dst.Host())
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		maskPTX(c, m, rows, cols, src, dst)
-	default:
-		panic("dropout.Mask: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Noise adds to x, float32 [rows, cols], numbers that are uniform on the 2^16 points
@@ -52,14 +50,11 @@ func Noise(dev driver.Device, key Key, magnitude float32, rows, cols int, x driv
 	if x.Len() != rows*cols {
 		panic("dropout: x is not [rows, cols]")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "dropout.Noise", func(c *cpu.Device) {
 		noiseCPU(c, key, magnitude, rows, cols, x.Host())
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		noisePTX(c, key, magnitude, rows, cols, x)
-	default:
-		panic("dropout.Noise: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // mask is what a mask is drawn from.

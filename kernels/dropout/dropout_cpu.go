@@ -2,9 +2,9 @@ package dropout
 
 import (
 	"math"
-	"math/bits"
 
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/philox"
 )
 
 func maskCPU(c *cpu.Device, m mask, rows, cols int, src, dst []float32) {
@@ -47,22 +47,6 @@ func noiseCPU(c *cpu.Device, key Key, magnitude float32, rows, cols int, x []flo
 	})
 }
 
-// What Philox adds to its keys from round to round.
-const (
-	weyl0 = 0x9E3779B9
-	weyl1 = 0xBB67AE85
-)
-
-// words is gradproj.Philox of (block, row, k.Stream, 0), kept in registers.
 func (k Key) words(block, row uint32) [4]uint32 {
-	c0, c1, c2, c3 := block, row, k.Stream, uint32(0)
-	k0, k1 := uint32(k.Seed), uint32(k.Seed>>32)
-	for range 10 {
-		h0, l0 := bits.Mul32(0xD2511F53, c0)
-		h1, l1 := bits.Mul32(0xCD9E8D57, c2)
-		c0, c1, c2, c3 = h1^c1^k0, l1, h0^c3^k1, l0
-		k0 += weyl0
-		k1 += weyl1
-	}
-	return [4]uint32{c0, c1, c2, c3}
+	return philox.Words([4]uint32{block, row, k.Stream, 0}, philox.Key(k.Seed))
 }

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/philox"
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
@@ -14,7 +15,7 @@ var family = ptx.New("dropout", sm80)
 
 // random is struct random of dropout.cu: the keys of Philox's ten rounds, and the stream.
 type random struct {
-	keys   [20]uint32
+	keys   philox.Keys
 	stream uint32
 }
 
@@ -42,13 +43,7 @@ var (
 )
 
 func (k Key) random() random {
-	r := random{stream: k.Stream}
-	k0, k1 := uint32(k.Seed), uint32(k.Seed>>32)
-	for round := range 10 {
-		r.keys[2*round], r.keys[2*round+1] = k0, k1
-		k0, k1 = k0+weyl0, k1+weyl1
-	}
-	return r
+	return random{philox.Rounds(philox.Key(k.Seed)), k.Stream}
 }
 
 // grid has a warp for 256 columns of a row, eight warps a block.

@@ -6,7 +6,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
-	"dataflex.dev/dataflex/kernels/gradproj"
+	"dataflex.dev/dataflex/kernels/philox"
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
@@ -37,7 +37,7 @@ func TestMask(t *testing.T) {
 			t.Fatalf("entry %g", x)
 		}
 	}
-	w := gradproj.Philox([4]uint32{203 / 8, 99, 0, 0}, [2]uint32{5, 0})
+	w := philox.Words([4]uint32{203 / 8, 99, 0, 0}, [2]uint32{5, 0})
 	for c, random := range []uint32{w[0] & 0xffff, w[0] >> 16, w[1] & 0xffff} {
 		if got := a[99*cols+200+c]; (got != 0) != (random >= 6554) {
 			t.Errorf("entry (99, %d) is %g, its bits are %d", 200+c, got, random)

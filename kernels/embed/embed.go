@@ -10,46 +10,38 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Forward overwrites out[t] with table[ids[t]].
 func Forward(dev driver.Device, table driver.F32, ids []int32, out driver.F32, d int) {
 	check(table.Len(), ids, out, d)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "embed.Forward", func(c *cpu.Device) {
 		forwardCPU(c, table.Host(), ids, out.Host(), d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		gatherPTX(c, "embed_forward", table.Addr(), ids, out, d)
-	default:
-		panic("embed.Forward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // ForwardBF16 is Forward of a table in bf16; out is float32, and exact.
 func ForwardBF16(dev driver.Device, table driver.Slice[driver.BF16], ids []int32, out driver.F32, d int) {
 	check(table.Len(), ids, out, d)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "embed.ForwardBF16", func(c *cpu.Device) {
 		forwardBF16CPU(c, table.Host(), ids, out.Host(), d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		gatherPTX(c, "embed_forward_bf16", table.Addr(), ids, out, d)
-	default:
-		panic("embed.ForwardBF16: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Backward adds dout[t] to dtable[ids[t]], for t in order: the bits are the same
 // for every number of threads.
 func Backward(dev driver.Device, dout driver.F32, ids []int32, dtable driver.F32, d int) {
 	check(dtable.Len(), ids, dout, d)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "embed.Backward", func(c *cpu.Device) {
 		backwardCPU(c, dout.Host(), ids, dtable.Host(), d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		backwardPTX(c, dout, ids, dtable, d)
-	default:
-		panic("embed.Backward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 func check(table int, ids []int32, out driver.F32, d int) {

@@ -1,11 +1,11 @@
 package gemm
 
 import (
-	"fmt"
 	"math"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Programmer errors of RunBF16 beside those of Run.
@@ -22,16 +22,13 @@ func RunBF16(dev driver.Device, tr Transpose, alpha float32, a, b BF16, beta flo
 	if (a.Data.Addr()|b.Data.Addr())%16 != 0 || (a.Ld|b.Ld)%8 != 0 {
 		panic(unalignedBF16)
 	}
-	switch d := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "gemm.RunBF16", func(d *cpu.Device) {
 		p := newProblem(tr, k, alpha, widen(a.Data.Host()), a.Ld, widen(b.Data.Host()), b.Ld, beta, c)
 		p.run(d)
-	case driver.Launcher:
+	}, func(d driver.Launcher) {
 		p := bf16Problem{tr: tr, k: k, alpha: alpha, a: a, b: b, add: beta == 1, c: c}
 		p.run(d)
-	default:
-		panic(fmt.Sprintf("gemm: no kernel for a %v device", dev.Kind()))
-	}
+	})
 }
 
 func widen(x []driver.BF16) []float32 {

@@ -50,6 +50,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Transpose says how A and B are stored.
@@ -86,15 +87,12 @@ const (
 // Run is C = alpha op(A) op(B) + beta C on dev.
 func Run(dev driver.Device, tr Transpose, alpha float32, a, b F32, beta float32, c F32) {
 	k := depth(tr, a, b, beta, c)
-	switch d := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "gemm.Run", func(d *cpu.Device) {
 		p := newProblem(tr, k, alpha, a.Data.Host(), a.Ld, b.Data.Host(), b.Ld, beta, c)
 		p.run(d)
-	case driver.Launcher:
+	}, func(d driver.Launcher) {
 		runPTX(d, tr, k, alpha, a, b, beta, c)
-	default:
-		panic(fmt.Sprintf("gemm: no kernel for a %v device", dev.Kind()))
-	}
+	})
 }
 
 // Host is Run on host memory, on the calling goroutine alone: for kernels that

@@ -1,10 +1,9 @@
 package gemm
 
 import (
-	"fmt"
-
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // RunLoRABF16 is a linear layer with its low-rank branch in one product:
@@ -27,16 +26,13 @@ func RunLoRABF16(dev driver.Device, tr Transpose, a, b, u, l BF16, beta float32,
 	if (a.Data.Addr()|b.Data.Addr()|u.Data.Addr()|l.Data.Addr())%16 != 0 || (a.Ld|b.Ld|u.Ld|l.Ld)%8 != 0 {
 		panic(unalignedBF16)
 	}
-	switch d := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "gemm.RunLoRABF16", func(d *cpu.Device) {
 		p := newProblem(tr, k, 1, widen(a.Data.Host()), a.Ld, widen(b.Data.Host()), b.Ld, beta, c)
 		p.run(d)
 		p = newProblem(tr, r, 1, widen(u.Data.Host()), u.Ld, widen(l.Data.Host()), l.Ld, 1, c)
 		p.run(d)
-	case driver.Launcher:
+	}, func(d driver.Launcher) {
 		p := bf16Problem{tr: tr, k: k, r: r, alpha: 1, a: a, b: b, u: u, l: l, add: beta == 1, c: c}
 		p.run(d)
-	default:
-		panic(fmt.Sprintf("gemm: no kernel for a %v device", dev.Kind()))
-	}
+	})
 }

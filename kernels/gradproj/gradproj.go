@@ -57,6 +57,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Kind names a projection.
@@ -209,14 +210,11 @@ func (p *Projection) Accumulate(dev driver.Device, f Factors, adam *Adam, out dr
 	if len(normSq) != n {
 		panic(badNorm)
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "gradproj.Accumulate", func(c *cpu.Device) {
 		p.accumulateCPU(c, &f, adam, out.Host(), normSq)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		p.accumulatePTX(c, &f, adam, out, normSq)
-	default:
-		panic("gradproj.Accumulate: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Dense is Accumulate for one sample's gradient block g that already exists
@@ -227,14 +225,11 @@ func (p *Projection) Dense(dev driver.Device, g driver.F32, offset int, adam *Ad
 	if normSq == nil {
 		panic(badNorm)
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "gradproj.Dense", func(c *cpu.Device) {
 		p.denseCPU(c, g.Host(), offset, adam, out.Host(), normSq)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		p.densePTX(c, g, offset, adam, out, normSq)
-	default:
-		panic("gradproj.Dense: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 func (p *Projection) check(offset, size, n int, adam *Adam, out driver.F32) {

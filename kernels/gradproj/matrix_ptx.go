@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/philox"
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
@@ -28,22 +29,12 @@ const (
 	innerRows    = 16384
 )
 
-// philoxKeys are the keys of the ten rounds as the kernels take them.
-type philoxKeys [20]uint32
-
-func (k *roundKeys) device() (d philoxKeys) {
-	for r := range k {
-		d[2*r], d[2*r+1] = k[r][0][0], k[r][1][0]
-	}
-	return d
-}
-
 // matrixProduct is struct matrix_product of matrix.cuh.
 type matrixProduct struct {
 	gamma, partial uintptr
 	first, rows    int64
 	n, dim         int32
-	keys           philoxKeys
+	keys           philox.Keys
 }
 
 // Parameters of the kernels of sparse.cu, gaussian.cu and, of inner products, gradproj.cu.

@@ -1,25 +1,6 @@
 package gradproj
 
-// Philox4x32-10: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as
-// easy as 1, 2, 3", SC 2011.
-
-const (
-	philoxM0 = 0xD2511F53
-	philoxM1 = 0xCD9E8D57
-	philoxW0 = 0x9E3779B9
-	philoxW1 = 0xBB67AE85
-)
-
-// Philox is one call: 128 random bits for a counter and a key.
-func Philox(ctr [4]uint32, key [2]uint32) [4]uint32 {
-	for range 10 {
-		p0, p1 := philoxM0*uint64(ctr[0]), philoxM1*uint64(ctr[2])
-		ctr = [4]uint32{uint32(p1>>32) ^ ctr[1] ^ key[0], uint32(p1), uint32(p0>>32) ^ ctr[3] ^ key[1], uint32(p0)}
-		key[0] += philoxW0
-		key[1] += philoxW1
-	}
-	return ctr
-}
+import "dataflex.dev/dataflex/kernels/philox"
 
 // Counter word 3: which kind of matrix draws.
 const (
@@ -32,27 +13,25 @@ const (
 type roundKeys [10][2][8]uint32
 
 func newRoundKeys(seed uint64) (k roundKeys) {
-	key := [2]uint32{uint32(seed), uint32(seed >> 32)}
-	for r := range k {
-		for i := range k[r] {
-			for l := range k[r][i] {
-				k[r][i][l] = key[i]
-			}
+	for i, word := range philox.Rounds(philox.Key(seed)) {
+		for l := range k[i/2][i%2] {
+			k[i/2][i%2][l] = word
 		}
-		key[0] += philoxW0
-		key[1] += philoxW1
 	}
 	return k
 }
 
 func (k *roundKeys) key() [2]uint32 { return [2]uint32{k[0][0][0], k[0][1][0]} }
 
+// device is the keys as the kernels take them.
+func (k *roundKeys) device() philox.Keys { return philox.Rounds(k.key()) }
+
 // philoxGroupsGeneric replaces groups x [·][4][8] of eight counters by their words.
 func philoxGroupsGeneric(k *roundKeys, x []uint32) {
 	key := k.key()
 	for ; len(x) > 0; x = x[32:] {
 		for l := range 8 {
-			x[l], x[8+l], x[16+l], x[24+l] = words(Philox([4]uint32{x[l], x[8+l], x[16+l], x[24+l]}, key))
+			x[l], x[8+l], x[16+l], x[24+l] = words(philox.Words([4]uint32{x[l], x[8+l], x[16+l], x[24+l]}, key))
 		}
 	}
 }
@@ -66,7 +45,7 @@ func signTileGeneric(k *roundKeys, tile uint64, block0, blocks int, dst []byte, 
 	key := k.key()
 	for b := range blocks {
 		for r := range 8 {
-			w := Philox([4]uint32{uint32(tile), uint32(tile >> 32), uint32(8*(block0+b) + r), rademacherStream}, key)
+			w := philox.Words([4]uint32{uint32(tile), uint32(tile >> 32), uint32(8*(block0+b) + r), rademacherStream}, key)
 			for j := range 16 {
 				dst[j/2*stride+16*b+r+8*(j%2)] = byte(w[j/4] >> (8 * (j % 4)))
 			}

@@ -30,7 +30,7 @@ type collected struct {
 // RowBytes is the device memory that one sample takes in Rows, or 0 where there is nothing
 // to gain: on a CPU, and without a matrix.
 func (p *Projection) RowBytes(dev driver.Device) int {
-	if _, ok := dev.(driver.Launcher); !ok {
+	if dev.Kind() == driver.CPU {
 		return 0
 	}
 	_, planes, bytes := p.target()

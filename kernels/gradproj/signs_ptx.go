@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/philox"
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
@@ -92,7 +93,7 @@ type signedProduct struct {
 	planes, partial, table uintptr
 	first, rows, plane     int64
 	n, dim, block, pairs   int32
-	keys                   philoxKeys
+	keys                   philox.Keys
 }
 
 // wgmmaParameters are those of the kernels of signs.sm90a.cu.

@@ -12,6 +12,7 @@ package lora
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 	"dataflex.dev/dataflex/kernels/gemm"
 )
 
@@ -28,14 +29,11 @@ func (w Branch) Forward(dev driver.Device, x, u, y gemm.F32) {
 	if !dense(x, y.Rows, w.A.Cols) {
 		panic("lora: a tensor's length is not its shape's")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "lora.Forward", func(c *cpu.Device) {
 		w.forward(c, x, u, y)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		w.forward(c, x, u, y)
-	default:
-		panic("lora.Forward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // forward is two products, on any device.
@@ -60,14 +58,11 @@ func (w Branch) Backward(dev driver.Device, dy, x, u, v, dx gemm.F32) {
 	if !w.DA.IsNil() && !(dense(x, dy.Rows, w.A.Cols) && dense(u, dy.Rows, w.A.Rows) && dense(w.DA, w.A.Rows, w.A.Cols) && dense(w.DB, w.B.Rows, w.B.Cols)) {
 		panic("lora: x, u, dA or dB is not of its shape")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "lora.Backward", func(c *cpu.Device) {
 		backwardCPU(c, w, dy, x, u, v, dx)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		backwardPTX(c, w, dy, x, u, v, dx)
-	default:
-		panic("lora.Backward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // check takes a matrix [t, out] and one [t, r].

@@ -16,6 +16,7 @@ package norm
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Forward overwrites y and rstd. y may be x.
@@ -24,14 +25,11 @@ func Forward(dev driver.Device, x, w driver.F32, eps float32, y, rstd driver.F32
 	if y.Len() != x.Len() {
 		panic("norm: y is not shaped like x")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "norm.Forward", func(c *cpu.Device) {
 		forwardCPU(c, x.Host(), w.Host(), eps, y.Host(), rstd.Host(), rows, d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		forwardPTX(c, x, w, eps, y, rstd, rows, d)
-	default:
-		panic("norm.Forward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Backward overwrites dx, which may be dy, and adds to dw unless it is nil:
@@ -47,17 +45,14 @@ func Backward(dev driver.Device, dy, x, w, rstd, dx, dw driver.F32, d int) {
 	if !dw.IsNil() && dw.Len() != d {
 		panic("norm: dw is not [d]")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "norm.Backward", func(c *cpu.Device) {
 		if !dw.IsNil() {
 			backwardWeightCPU(c, dy.Host(), x.Host(), rstd.Host(), dw.Host(), rows, d)
 		}
 		backwardInputCPU(c, dy.Host(), x.Host(), w.Host(), rstd.Host(), dx.Host(), rows, d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		backwardPTX(c, dy, x, w, rstd, dx, dw, rows, d)
-	default:
-		panic("norm.Backward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // check returns T.

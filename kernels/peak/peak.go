@@ -7,6 +7,7 @@ package peak
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // The tile of Products.
@@ -28,14 +29,11 @@ func Copy(dev driver.Device, src, dst driver.F32) {
 	if src.Len() != dst.Len() {
 		panic(badCopy)
 	}
-	switch d := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "peak.Copy", func(d *cpu.Device) {
 		copyCPU(d, src.Host(), dst.Host())
-	case driver.Launcher:
+	}, func(d driver.Launcher) {
 		copyPTX(d, src, dst)
-	default:
-		panic("peak.Copy: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Multiply is y = y/2 + x, `steps` times over, rounded after each: 2·steps operations a
@@ -44,14 +42,11 @@ func Multiply(dev driver.Device, x, y driver.F32, steps int) {
 	if x.Len() != y.Len() {
 		panic(badMultiply)
 	}
-	switch d := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "peak.Multiply", func(d *cpu.Device) {
 		multiplyCPU(d, x.Host(), y.Host(), steps)
-	case driver.Launcher:
+	}, func(d driver.Launcher) {
 		multiplyPTX(d, x, y, steps)
-	default:
-		panic("peak.Multiply: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Products overwrites each of the c.Len()/(M·N) tiles of c with a bᵀ, added up `steps`
@@ -61,14 +56,11 @@ func Products(dev driver.Device, a, b driver.Slice[driver.BF16], c driver.F32, s
 	if a.Len() != M*K || b.Len() != N*K || c.Len()%(M*N) != 0 {
 		panic(badProducts)
 	}
-	switch d := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "peak.Products", func(d *cpu.Device) {
 		productsCPU(d, a.Host(), b.Host(), c.Host(), steps)
-	case driver.Launcher:
+	}, func(d driver.Launcher) {
 		productsPTX(d, a, b, c, steps)
-	default:
-		panic("peak.Products: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Tiles is how many tiles of Products, and Floats how many floats of Multiply, fill a

@@ -11,32 +11,27 @@ package pool
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Mean overwrites out with the mean of each segment's rows.
 func Mean(dev driver.Device, x driver.F32, segments []int32, out driver.F32, d int) {
 	check(x, segments, out, d)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "pool.Mean", func(c *cpu.Device) {
 		meanCPU(c, x.Host(), segments, out.Host(), d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		launch(c, "pool_mean", x, segments, out, d)
-	default:
-		panic("pool.Mean: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Last overwrites out with the last row of each segment.
 func Last(dev driver.Device, x driver.F32, segments []int32, out driver.F32, d int) {
 	check(x, segments, out, d)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "pool.Last", func(c *cpu.Device) {
 		lastCPU(x.Host(), segments, out.Host(), d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		launch(c, "pool_last", x, segments, out, d)
-	default:
-		panic("pool.Last: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 func check(x driver.F32, segments []int32, out driver.F32, d int) {

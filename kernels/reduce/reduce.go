@@ -9,6 +9,7 @@ package reduce
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // SumSquares returns Σ x².
@@ -17,30 +18,19 @@ func SumSquares(dev driver.Device, x driver.F32) float64 { return SumsOfSquares(
 // SumsOfSquares returns SumSquares of each of x, to the same bits, and waits for a device
 // once.
 func SumsOfSquares(dev driver.Device, x ...driver.F32) []float64 {
-	switch c := dev.(type) {
-	case *cpu.Device:
-		sums := make([]float64, len(x))
+	sums := make([]float64, len(x))
+	dispatch.Run(dev, "reduce.SumsOfSquares", func(c *cpu.Device) {
 		for i, v := range x {
 			sums[i] = sumSquaresCPU(c, v.Host())
 		}
-		return sums
-	case driver.Launcher:
-		return sumsOfSquaresPTX(c, x)
-	default:
-		panic("reduce.SumsOfSquares: no kernel for " + dev.Kind().String())
-	}
+	}, func(c driver.Launcher) { sumsOfSquaresPTX(c, x, sums) })
+	return sums
 }
 
 // Finite reports whether no element is NaN or infinite.
-func Finite(dev driver.Device, x driver.F32) bool {
-	switch c := dev.(type) {
-	case *cpu.Device:
-		return finiteCPU(c, x.Host())
-	case driver.Launcher:
-		return finitePTX(c, x)
-	default:
-		panic("reduce.Finite: no kernel for " + dev.Kind().String())
-	}
+func Finite(dev driver.Device, x driver.F32) (finite bool) {
+	dispatch.Run(dev, "reduce.Finite", func(c *cpu.Device) { finite = finiteCPU(c, x.Host()) }, func(c driver.Launcher) { finite = finitePTX(c, x) })
+	return finite
 }
 
 // Add is dst += x.
@@ -48,14 +38,11 @@ func Add(dev driver.Device, dst, x driver.F32) {
 	if dst.Len() != x.Len() {
 		panic("reduce: dst and x differ in length")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "reduce.Add", func(c *cpu.Device) {
 		addCPU(c, dst.Host(), x.Host())
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		axpyPTX(c, 1, x, dst)
-	default:
-		panic("reduce.Add: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Axpy is dst += a·x.
@@ -63,36 +50,27 @@ func Axpy(dev driver.Device, a float32, x, dst driver.F32) {
 	if dst.Len() != x.Len() {
 		panic("reduce: dst and x differ in length")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "reduce.Axpy", func(c *cpu.Device) {
 		axpyCPU(c, a, x.Host(), dst.Host())
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		axpyPTX(c, a, x, dst)
-	default:
-		panic("reduce.Axpy: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Scale is x *= a.
 func Scale(dev driver.Device, a float32, x driver.F32) {
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "reduce.Scale", func(c *cpu.Device) {
 		scaleCPU(c, a, x.Host())
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		scalePTX(c, a, x)
-	default:
-		panic("reduce.Scale: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Fill is x = a.
 func Fill(dev driver.Device, a float32, x driver.F32) {
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "reduce.Fill", func(c *cpu.Device) {
 		fillCPU(c, a, x.Host())
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		fillPTX(c, a, x)
-	default:
-		panic("reduce.Fill: no kernel for " + dev.Kind().String())
-	}
+	})
 }

@@ -48,16 +48,15 @@ var (
 // elementwise is the launch of a kernel whose threads own four elements.
 func elementwise(n int) driver.Config { return ptx.Grid(ptx.Blocks(n, 1024), 256) }
 
-// sumsOfSquaresPTX leaves the sums side by side; the partial sums of one vector after the
-// other take the same memory.
-func sumsOfSquaresPTX(dev driver.Launcher, x []driver.F32) []float64 {
+// sumsOfSquaresPTX leaves the sums side by side on the device; the partial sums of one
+// vector after the other take the same memory.
+func sumsOfSquaresPTX(dev driver.Launcher, x []driver.F32, sums []float64) {
 	blocks := 0
 	for _, v := range x {
 		blocks = max(blocks, ptx.Blocks(v.Len(), sumBlock))
 	}
-	sums := make([]float64, len(x))
 	if blocks == 0 {
-		return sums
+		return
 	}
 	q := ptx.On(dev)
 	partial := q.Scratch(0, 8*(blocks+len(x)))
@@ -72,7 +71,6 @@ func sumsOfSquaresPTX(dev driver.Launcher, x []driver.F32) []float64 {
 	for i := range sums {
 		sums[i] = math.Float64frombits(binary.LittleEndian.Uint64(host[8*i:]))
 	}
-	return sums
 }
 
 func finitePTX(dev driver.Launcher, x driver.F32) bool {

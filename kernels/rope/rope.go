@@ -15,6 +15,7 @@ package rope
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Apply turns x, float32 [T, heads·headDim], in place; pos [T] are the tokens'
@@ -38,12 +39,9 @@ func Apply(dev driver.Device, x driver.F32, pos []int32, t *Table, heads, headDi
 		last = max(last, int(p))
 	}
 	a := t.grown(last + 1)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "rope.Apply", func(c *cpu.Device) {
 		applyCPU(c, x.Host(), pos, a, t, heads, headDim, inverse)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		applyPTX(c, x, pos, a, t, heads, headDim, inverse)
-	default:
-		panic("rope.Apply: no kernel for " + dev.Kind().String())
-	}
+	})
 }

@@ -16,6 +16,7 @@ package router
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Params are the shape and the variant.
@@ -27,14 +28,11 @@ type Params struct {
 // Forward overwrites probs [T, E], choice [T·K] and weight [T, K] from logits [T, E].
 func Forward(dev driver.Device, p Params, logits, probs driver.F32, choice []int32, weight driver.F32) {
 	p.check(logits, probs, len(choice), weight)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "router.Forward", func(c *cpu.Device) {
 		forwardCPU(c, p, logits.Host(), probs.Host(), choice, weight.Host())
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		forwardPTX(c, p, logits, probs, choice, weight)
-	default:
-		panic("router.Forward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Backward overwrites dlogits [T, E] with the gradient by the weights' gradient
@@ -48,14 +46,11 @@ func Backward(dev driver.Device, p Params, probs driver.F32, choice []int32, wei
 	if balance != nil && len(balance) != p.Experts {
 		panic("router: balance is not [E]")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "router.Backward", func(c *cpu.Device) {
 		backwardCPU(c, p, probs.Host(), choice, weight.Host(), dweight.Host(), balance, dlogits.Host())
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		backwardPTX(c, p, probs, choice, weight, dweight, balance, dlogits)
-	default:
-		panic("router.Backward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 func (p Params) check(logits, probs driver.F32, choices int, weight driver.F32) {
@@ -98,27 +93,21 @@ func Group(p Params, choice []int32) Plan {
 // Dispatch overwrites out [T·K, d] with the rows of x [T, d] in the plan's order.
 func Dispatch(dev driver.Device, plan Plan, x, out driver.F32, d int) {
 	plan.check(x, out, d)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "router.Dispatch", func(c *cpu.Device) {
 		dispatchCPU(c, plan, x.Host(), out.Host(), d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		dispatchPTX(c, plan, x, out, d)
-	default:
-		panic("router.Dispatch: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // DispatchBackward overwrites dx [T, d]: the sum of a token's rows of dout [T·K, d].
 func DispatchBackward(dev driver.Device, plan Plan, dout, dx driver.F32, d int) {
 	plan.check(dx, dout, d)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "router.DispatchBackward", func(c *cpu.Device) {
 		combineCPU(c, plan, dout.Host(), nil, dx.Host(), d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		combinePTX(c, plan, dout, driver.F32{}, dx, d)
-	default:
-		panic("router.DispatchBackward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Combine overwrites out [T, d]: a token's rows of y [T·K, d], weighted by weight [T, K].
@@ -127,14 +116,11 @@ func Combine(dev driver.Device, plan Plan, y, weight, out driver.F32, d int) {
 	if weight.Len() != len(plan.Slot) {
 		panic("router: weight is not [T, K]")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "router.Combine", func(c *cpu.Device) {
 		combineCPU(c, plan, y.Host(), weight.Host(), out.Host(), d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		combinePTX(c, plan, y, weight, out, d)
-	default:
-		panic("router.Combine: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // CombineBackward overwrites dy [T·K, d], which may be y, and dweight [T, K] from
@@ -144,14 +130,11 @@ func CombineBackward(dev driver.Device, plan Plan, dout, y, weight, dy, dweight 
 	if weight.Len() != len(plan.Slot) || dweight.Len() != weight.Len() || dy.Len() != y.Len() {
 		panic("router: weight or dweight is not [T, K], or dy not shaped like y")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "router.CombineBackward", func(c *cpu.Device) {
 		combineBackwardCPU(c, plan, dout.Host(), y.Host(), weight.Host(), dy.Host(), dweight.Host(), d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		combineBackwardPTX(c, plan, dout, y, weight, dy, dweight, d)
-	default:
-		panic("router.CombineBackward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 func (p Plan) check(tokens, places driver.F32, d int) {
@@ -165,14 +148,11 @@ func Gate(dev driver.Device, x, gate, out driver.F32, d int) {
 	if x.Len() != gate.Len()*d || out.Len() != x.Len() {
 		panic("router: x or out is not [T, d]")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "router.Gate", func(c *cpu.Device) {
 		gateCPU(c, x.Host(), gate.Host(), out.Host(), d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		gatePTX(c, x, gate, out, d)
-	default:
-		panic("router.Gate: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // GateBackward overwrites dx [T, d], which may be dout or x, and dgate [T]:
@@ -181,12 +161,9 @@ func GateBackward(dev driver.Device, dout, x, gate, dx, dgate driver.F32, d int)
 	if x.Len() != gate.Len()*d || dout.Len() != x.Len() || dx.Len() != x.Len() || dgate.Len() != gate.Len() {
 		panic("router: dout, x or dx is not [T, d], or dgate not [T]")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "router.GateBackward", func(c *cpu.Device) {
 		gateBackwardCPU(c, dout.Host(), x.Host(), gate.Host(), dx.Host(), dgate.Host(), d)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		gateBackwardPTX(c, dout, x, gate, dx, dgate, d)
-	default:
-		panic("router.GateBackward: no kernel for " + dev.Kind().String())
-	}
+	})
 }

@@ -16,6 +16,7 @@ package swiglu
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Activation is the function that the gate goes through.
@@ -32,14 +33,11 @@ func Forward(dev driver.Device, act Activation, gate, up, out driver.F32) {
 	if up.Len() != gate.Len() || out.Len() != gate.Len() {
 		panic("swiglu: gate, up and out differ in length")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "swiglu.Forward", func(c *cpu.Device) {
 		forwardCPU(c, act, gate.Host(), up.Host(), out.Host())
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		forwardPTX(c, act, gate, up, out)
-	default:
-		panic("swiglu.Forward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Backward overwrites dgate, which may be gate or dout, and dup, which may be up
@@ -53,14 +51,11 @@ func Backward(dev driver.Device, act Activation, dout, gate, up, dgate, dup driv
 	if dout.Len() != n || up.Len() != n || dgate.Len() != n || dup.Len() != n {
 		panic("swiglu: dout, gate, up, dgate and dup differ in length")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "swiglu.Backward", func(c *cpu.Device) {
 		backwardCPU(c, act, dout.Host(), gate.Host(), up.Host(), dgate.Host(), dup.Host())
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		backwardPTX(c, act, dout, gate, up, dgate, dup)
-	default:
-		panic("swiglu.Backward: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 func (a Activation) check() {

@@ -16,6 +16,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Best is the entries kept so far.
@@ -64,13 +65,10 @@ func (b *Best) Keep(dev driver.Device, x driver.F32, rows, columns, first int) {
 	if rows > len(b.rows) {
 		panic(badRows)
 	}
-	switch d := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "topk.Keep", func(d *cpu.Device) {
 		host := x.Host()
 		d.Parallel(rows, func(i int) { b.keepRow(i, host[i*columns:(i+1)*columns], first) })
-	case driver.Launcher:
+	}, func(d driver.Launcher) {
 		b.keepPTX(d, x, rows, columns, first)
-	default:
-		panic("topk.Keep: no kernel for " + dev.Kind().String())
-	}
+	})
 }

@@ -5,6 +5,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 	"dataflex.dev/dataflex/kernels/gemm"
 )
 
@@ -19,29 +20,23 @@ const unalignedBF16 = "xent: rows of h and w in bf16 must begin on 16 bytes"
 func RunBF16(dev driver.Device, p Params, h, w driver.Slice[driver.BF16], targets []int32, weight, loss, dh, dw driver.F32) {
 	p.check(h.Len(), w.Len(), targets, weight, loss, dh, dw)
 	p.checkAligned(h, w)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "xent.RunBF16", func(c *cpu.Device) {
 		runCPU(c, p, widen(h.Host()), driver.FromHost(widen(w.Host())), targets, weight.Host(), loss.Host(), dh, dw)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		runBF16PTX(c, p, h, w, targets, weight, loss, dh, dw)
-	default:
-		panic("xent.RunBF16: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // LogitsBF16 is Logits with h and w in bf16, whose rows begin on 16 bytes.
 func LogitsBF16(dev driver.Device, p Params, h, w driver.Slice[driver.BF16], z driver.F32) {
 	p.checkLogits(h.Len(), w.Len(), z)
 	p.checkAligned(h, w)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "xent.LogitsBF16", func(c *cpu.Device) {
 		logitsCPU(c, p, driver.FromHost(widen(h.Host())), driver.FromHost(widen(w.Host())), z)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		gemm.RunBF16(c, gemm.NT, p.scale(), gemm.Dense(h, p.Rows, p.Hidden), gemm.Dense(w, p.Vocab, p.Hidden), 0, gemm.Dense(z, p.Rows, p.Vocab))
 		p.capPTX(c, z)
-	default:
-		panic("xent.LogitsBF16: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 func (p Params) checkAligned(h, w driver.Slice[driver.BF16]) {

@@ -22,6 +22,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
@@ -38,28 +39,22 @@ type Params struct {
 // loss; nil = 1.
 func Run(dev driver.Device, p Params, h, w driver.F32, targets []int32, weight, loss, dh, dw driver.F32) {
 	p.check(h.Len(), w.Len(), targets, weight, loss, dh, dw)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "xent.Run", func(c *cpu.Device) {
 		runCPU(c, p, h.Host(), w, targets, weight.Host(), loss.Host(), dh, dw)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		runPTX(c, p, h, w, targets, weight, loss, dh, dw)
-	default:
-		panic("xent.Run: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Logits overwrites z [Rows, Vocab] with the scaled and capped logits of h: for
 // generation, which needs them all.
 func Logits(dev driver.Device, p Params, h, w, z driver.F32) {
 	p.checkLogits(h.Len(), w.Len(), z)
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "xent.Logits", func(c *cpu.Device) {
 		logitsCPU(c, p, h, w, z)
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		logitsPTX(c, p, h, w, z)
-	default:
-		panic("xent.Logits: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 func (p Params) checkLogits(lenH, lenW int, z driver.F32) {

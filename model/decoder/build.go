@@ -42,15 +42,14 @@ type part struct {
 	param  *tensor.Param // where linear is nil
 }
 
-// build allocates a model of zeros. With half set, matrices are bf16 on a device with
-// tensor cores.
+// build allocates a model of zeros. With half set, matrices are bf16 on a device that
+// multiplies it in units of its own.
 func build(dev driver.Device, dir string, c Config, half bool) (*Model, error) {
 	global, local, err := tables(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)
 	}
-	_, tensorCores := dev.(driver.Launcher)
-	b := builder{dev: dev, c: c, f: families[c.ModelType], half: half && tensorCores}
+	b := builder{dev: dev, c: c, f: families[c.ModelType], half: half && dev.Attributes().BF16}
 	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
 	m.layers = make([]layer, c.Layers) // not appended to: parts point into it
