@@ -17,6 +17,7 @@ package adafactor
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Hyper are the numbers of one step.
@@ -30,14 +31,11 @@ func Matrix(dev driver.Device, p, g, r, c driver.F32, h Hyper) {
 	if g.Len() != p.Len() || r.Len()*c.Len() != p.Len() {
 		panic("adafactor: p, g, r and c do not fit")
 	}
-	switch d := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "adafactor.Matrix", func(d *cpu.Device) {
 		matrixCPU(d, p.Host(), g.Host(), r.Host(), c.Host(), newFactors(h))
-	case driver.Launcher:
+	}, func(d driver.Launcher) {
 		matrixPTX(d, p, g, r, c, newFactors(h))
-	default:
-		panic("adafactor.Matrix: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // Vector updates p and v in place; g is read only.
@@ -45,14 +43,11 @@ func Vector(dev driver.Device, p, g, v driver.F32, h Hyper) {
 	if g.Len() != p.Len() || v.Len() != p.Len() {
 		panic("adafactor: p, g and v differ in length")
 	}
-	switch d := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "adafactor.Vector", func(d *cpu.Device) {
 		vectorCPU(p.Host(), g.Host(), v.Host(), newFactors(h))
-	case driver.Launcher:
+	}, func(d driver.Launcher) {
 		vectorPTX(d, p, g, v, newFactors(h))
-	default:
-		panic("adafactor.Vector: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // factors are the scalars of a step, rounded once.

@@ -15,6 +15,7 @@ package lion
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
 // Hyper are the numbers of one step.
@@ -28,14 +29,11 @@ func Step(dev driver.Device, p, g, m driver.F32, h Hyper) {
 	if g.Len() != p.Len() || m.Len() != p.Len() {
 		panic("lion: p, g and m differ in length")
 	}
-	switch c := dev.(type) {
-	case *cpu.Device:
+	dispatch.Run(dev, "lion.Step", func(c *cpu.Device) {
 		stepCPU(c, p.Host(), g.Host(), m.Host(), newFactors(h))
-	case driver.Launcher:
+	}, func(c driver.Launcher) {
 		stepPTX(c, p, g, m, newFactors(h))
-	default:
-		panic("lion.Step: no kernel for " + dev.Kind().String())
-	}
+	})
 }
 
 // factors are the scalars of a step, rounded once.

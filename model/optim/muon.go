@@ -133,26 +133,28 @@ func (o *Muon) newtonSchulz(x driver.F32, rows, cols int) {
 	o.round(x)
 	norm := bf16(float32(math.Sqrt(reduce.SumSquares(dev, x))))
 	o.divide(x, bf16(norm+1e-7))
-	short, long := min(rows, cols), max(rows, cols)
+	short := min(rows, cols)
 	a, b, y := o.s[0].Sub(0, short*short), o.s[1].Sub(0, short*short), o.x[1].Sub(0, rows*cols)
+	square := y.Sub(0, short*short)
+	mx, my := gemm.Dense(x, rows, cols), gemm.Dense(y, rows, cols)
+	ma, mb, mSquare := gemm.Dense(a, short, short), gemm.Dense(b, short, short), gemm.Dense(square, short, short)
 	for range muonIterations {
 		if rows <= cols {
-			gemm.Run(dev, gemm.NT, short, short, long, 1, x, cols, x, cols, 0, a, short)
+			gemm.Run(dev, gemm.NT, 1, mx, mx, 0, ma)
 		} else {
-			gemm.Run(dev, gemm.TN, short, short, long, 1, x, cols, x, cols, 0, a, short)
+			gemm.Run(dev, gemm.TN, 1, mx, mx, 0, ma)
 		}
 		o.round(a)
 		o.scaled(muonC, a, b) // c·A, then (c·A)·A in the place of A, which the sum needs once more
-		square := y.Sub(0, short*short)
-		gemm.Run(dev, gemm.NN, short, short, short, 1, b, short, a, short, 0, square, short)
+		gemm.Run(dev, gemm.NN, 1, mb, ma, 0, mSquare)
 		o.round(square)
 		o.scaled(muonB, a, b)
 		reduce.Add(dev, b, square)
 		o.round(b)
 		if rows <= cols {
-			gemm.Run(dev, gemm.NN, rows, cols, short, 1, b, short, x, cols, 0, y, cols)
+			gemm.Run(dev, gemm.NN, 1, mb, mx, 0, my)
 		} else {
-			gemm.Run(dev, gemm.NN, rows, cols, short, 1, x, cols, b, short, 0, y, cols)
+			gemm.Run(dev, gemm.NN, 1, mx, mb, 0, my)
 		}
 		o.round(y)
 		reduce.Scale(dev, muonA, x)
