@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -101,19 +102,13 @@ func newBuilder(o Options) (*builder, error) {
 	}
 	if err != nil {
 		b.dir = ""
-		o.Log.Warn("tokenised data cannot be kept for the next run: set DATAFLEX_CACHE to a folder that can be written", "error", err)
+		b.passBy(err)
 	}
 	return b, fault("dataset", b.makeKey())
 }
 
-// keep makes parent/name and opens it.
-func (b *builder) keep(ctx context.Context, parent, name string) (*Data, error) {
-	// What a killed program left is in nobody's way: it may stay.
-	_, _ = storage.CleanStaleFolders(parent)
-	f, err := storage.Begin(parent, name)
-	if err != nil {
-		return nil, err
-	}
+// keep makes the folder and opens it.
+func (b *builder) keep(ctx context.Context, f *storage.Folder) (*Data, error) {
 	b.folder = f
 	if err := b.build(ctx); err != nil {
 		_ = f.Abort()
@@ -122,11 +117,31 @@ func (b *builder) keep(ctx context.Context, parent, name string) (*Data, error) 
 		}
 		return nil, err
 	}
-	if err := f.Publish(); err != nil {
-		return nil, b.writing(err)
+	d, err := open(f.Path(), trusted) // what is mapped stays, whatever becomes of its name
+	if err != nil {
+		return nil, errors.Join(err, f.Abort())
 	}
-	b.o.Log.Info("tokenised data kept", "folder", f.Final())
-	return open(f.Final())
+	switch err := f.Publish(); {
+	case err == nil:
+		d.Path = f.Final()
+		b.o.Log.Info("tokenised data kept", "folder", d.Path)
+	case b.o.Path == "" && unwritable(err):
+		d.Path = ""
+		b.passBy(err)
+	default:
+		return nil, errors.Join(b.writing(err), d.Close())
+	}
+	return d, nil
+}
+
+// unwritable recognises errors of a folder that this program may not write.
+func unwritable(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+}
+
+// passBy says that the cache could not be written.
+func (b *builder) passBy(err error) {
+	b.o.Log.Warn("tokenised data cannot be kept for the next run: set DATAFLEX_CACHE to a folder that can be written", "error", err)
 }
 
 // lose makes data that is gone when the program ends.
@@ -140,7 +155,7 @@ func (b *builder) lose(ctx context.Context) (*Data, error) {
 	if err := b.build(ctx); err != nil {
 		return nil, err
 	}
-	d, err := open(f.Path())
+	d, err := open(f.Path(), trusted)
 	if d != nil {
 		d.Path = ""
 	}
@@ -219,7 +234,8 @@ func (b *builder) finish() error {
 	}
 	err := writeManifest(b.path(storage.ManifestFile), manifest{
 		Key: b.key, Datasets: b.names, Subtasks: b.subtasks, Sets: b.info, Tokens: b.packed.at, Members: b.index.membersAt,
-		MaxToken: int(b.packed.max), IndexCRC: b.index.crc, Warnings: b.warnings,
+		MaxToken: int(b.packed.max), Warnings: b.warnings,
+		IndexCRC: b.index.crc, TokensCRC: b.packed.sum.blocks(), MembersCRC: b.index.members.sum.blocks(),
 	})
 	if err != nil {
 		return b.writing(err)

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -135,25 +136,108 @@ func Load(ctx context.Context, o Options) (*Data, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Path != "" {
-		return b.keep(ctx, filepath.Dir(o.Path), filepath.Base(o.Path))
-	}
-	parent, name := filepath.Join(b.dir, "tokenized"), b.key[:32]
-	if b.dir == "" {
+	switch {
+	case o.Path != "":
+		d, err := b.atPath(ctx)
+		return d, fault("tokenized_path", err)
+	case b.dir == "":
 		return b.lose(ctx)
 	}
-	if !o.Overwrite {
-		d, err := open(filepath.Join(parent, name))
-		if err == nil && d.Key == b.key {
-			d.Found = true
-			o.Log.Info("tokenised data found", "cache", d.Path, "rows", len(d.Train))
+	return b.cached(ctx)
+}
+
+// cached finds the data in the cache, or makes it there. Of several runs that want the
+// same, one makes it and the others wait.
+func (b *builder) cached(ctx context.Context) (*Data, error) {
+	parent, name := filepath.Join(b.dir, "tokenized"), b.key[:32]
+	if d := b.find(filepath.Join(parent, name)); d != nil {
+		return d, nil
+	}
+	unlock, waited, err := b.lock(ctx, parent, name)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		b.passBy(err)
+		return b.lose(ctx)
+	}
+	defer unlock()
+	if waited {
+		if d := b.find(filepath.Join(parent, name)); d != nil {
 			return d, nil
 		}
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			o.Log.Warn("the cache is not usable and is made again: " + err.Error())
+	}
+	// What a killed program left is in nobody's way: it may stay.
+	_, _ = storage.CleanStaleFolders(parent)
+	f, err := storage.Begin(parent, name)
+	if unwritable(err) {
+		b.passBy(err)
+		return b.lose(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.keep(ctx, f)
+}
+
+// find opens a cache that is whole; nil where there is none. What is found is held to
+// its checksums.
+func (b *builder) find(path string) *Data {
+	if b.o.Overwrite {
+		return nil
+	}
+	d, err := open(path, verified)
+	switch {
+	case err == nil && d.Key == b.key:
+		d.Found = true
+		b.o.Log.Info("tokenised data found", "cache", d.Path, "rows", len(d.Train))
+		return d
+	case err == nil:
+		_ = d.Close()
+	case !errors.Is(err, fs.ErrNotExist):
+		b.o.Log.Warn("the cache is not usable and is made again: " + err.Error())
+	}
+	return nil
+}
+
+// lock waits until no other run makes parent/name.
+func (b *builder) lock(ctx context.Context, parent, name string) (unlock func(), waited bool, err error) {
+	if err := storage.MkdirAll(parent); err != nil {
+		return nil, false, err
+	}
+	l, err := storage.WaitLock(ctx, filepath.Join(parent, "."+name+".lock"), func(h *storage.Held) {
+		waited = true
+		b.o.Log.Info("another run is tokenising the same data: waiting for it", "pid", h.Owner.PID, "host", h.Owner.Host)
+	})
+	if err != nil {
+		return nil, waited, err
+	}
+	return func() { _ = l.Release() }, waited, nil
+}
+
+// atPath makes tokenized_path, or reads it where another run has made it meanwhile.
+func (b *builder) atPath(ctx context.Context) (*Data, error) {
+	path, err := filepath.Abs(b.o.Path)
+	if err != nil {
+		return nil, err
+	}
+	parent, name := filepath.Split(path)
+	unlock, waited, err := b.lock(ctx, parent, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if waited {
+		if d, err := b.o.fromPath(); d != nil || err != nil {
+			return d, err
 		}
 	}
-	return b.keep(ctx, parent, name)
+	_, _ = storage.CleanStaleFolder(parent, name)
+	f, err := storage.Begin(parent, name)
+	if err != nil {
+		return nil, err
+	}
+	return b.keep(ctx, f)
 }
 
 // fromPath reads tokenized_path; nil when there is nothing there yet.
@@ -174,7 +258,7 @@ func (o Options) fromPath() (*Data, error) {
 				"name a folder that does not exist yet, and the data is tokenised into it from dataset and dataset_dir", o.Path, e.Name())
 		}
 	}
-	d, err := open(o.Path)
+	d, err := open(o.Path, verified)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not empty and holds no tokenised data (%w): name a folder that does not exist yet", o.Path, err)
 	}

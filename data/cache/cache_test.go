@@ -1,12 +1,10 @@
 package cache
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -326,51 +324,6 @@ func TestKey(t *testing.T) {
 	}
 	if key("file", options(t, dir, nil)) == base {
 		t.Error("another file has the same key")
-	}
-}
-
-func TestOverwriteAndDamage(t *testing.T) {
-	o := options(t, folderOf(t), nil)
-	load := func() *Data {
-		t.Helper()
-		d, err := Load(context.Background(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { d.Close() })
-		return d
-	}
-	first := load()
-	o.Overwrite = true
-	again := load()
-	if again.Found {
-		t.Error("overwrite_cache did not tokenise again")
-	}
-	same(t, "overwritten", again.Train, first.Train) // what is mapped outlives its folder
-	o.Overwrite = false
-	// Whatever is cut off or changed of index and manifest is noticed and made again.
-	var log bytes.Buffer
-	o.Log = slog.New(slog.NewTextHandler(&log, nil))
-	for _, name := range []string{storage.ManifestFile, indexFile, tokensFile} {
-		path := filepath.Join(again.Path, name)
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if name == indexFile {
-			text[100] ^= 1
-		} else {
-			text = text[:len(text)-9]
-		}
-		if err := os.WriteFile(path, text, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		log.Reset()
-		d := load()
-		if d.Found || !strings.Contains(log.String(), "the cache is not usable and is made again") {
-			t.Errorf("%s damaged: found %v, log %s", name, d.Found, log.String())
-		}
-		same(t, name, d.Train, first.Train)
 	}
 }
 

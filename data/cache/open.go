@@ -13,15 +13,28 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// open maps a folder. os.ErrNotExist: there is none. Whatever does not fit together is
-// an error; the tokens themselves are not read.
-func open(dir string) (d *Data, err error) {
+// trust says whether a folder's content is compared with its checksums.
+type trust bool
+
+const (
+	verified trust = false
+	trusted  trust = true // written a moment ago
+)
+
+// open maps a folder. os.ErrNotExist: there is none. Whatever does not fit together, or
+// differs from its checksum, is an error.
+func open(dir string, t trust) (d *Data, err error) {
+	defer storage.CatchFault(&err)()
 	m, err := readManifest(dir)
 	if err != nil {
 		return nil, err
 	}
 	r := reader{manifest: m}
-	if err := r.mapAll(dir); err != nil {
+	err = r.mapAll(dir)
+	if err == nil && t == verified && m.Version > 2 {
+		err = errors.Join(verify(tokensFile, r.tokenBytes, m.TokensCRC), verify(membersFile, r.members, m.MembersCRC))
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), r.unmap())
 	}
 	if d, err = r.data(); err != nil {
@@ -44,8 +57,11 @@ func readManifest(dir string) (manifest, error) {
 	if m.Format != formatName {
 		return m, fmt.Errorf("%s: it is not of %s but of something else (format %q)", path, formatName, m.Format)
 	}
-	if m.Version != formatVersion {
-		return m, fmt.Errorf("%s: version %d of the format, and this program reads %d: name another folder, or remove this one to have it made again", path, m.Version, formatVersion)
+	if m.Version < 2 || m.Version > formatVersion {
+		return m, fmt.Errorf("%s: version %d of the format, and this program reads 2 to %d: name another folder, or remove this one to have it made again", path, m.Version, formatVersion)
+	}
+	if m.Version > 2 && m.CRC != m.checksum() {
+		return m, fmt.Errorf("%s is damaged: its checksum differs from the one in it", path)
 	}
 	if one := uint16(1); *(*byte)(unsafe.Pointer(&one)) != 1 {
 		return m, fmt.Errorf("%s: the format is little-endian, this machine is not", path)
@@ -57,6 +73,7 @@ func readManifest(dir string) (manifest, error) {
 type reader struct {
 	manifest       manifest
 	tokens         []int32
+	tokenBytes     []byte // the same
 	index, members []byte
 	unmaps         []func() error
 	ids            []data.ID // of members, filled as rows take theirs
@@ -91,7 +108,7 @@ func (r *reader) mapAll(dir string) error {
 	if err != nil {
 		return err
 	}
-	r.tokens = asInts(tokens)
+	r.tokens, r.tokenBytes = asInts(tokens), tokens
 	if r.index, err = r.mapOne(filepath.Join(dir, indexFile), indexBytes*int64(rows)); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ import (
 //	members.bin    16 bytes for every member of a packed row: dataset, row
 const (
 	formatName    = "dataflex tokenised data"
-	formatVersion = 2
+	formatVersion = 3 // 2 had checksums of the index alone
 
 	tokensFile  = "tokens.i32"
 	indexFile   = "index.bin"
@@ -41,8 +41,12 @@ type manifest struct {
 	Tokens   int64     `json:"tokens"`    // int32s in tokens.i32
 	Members  int64     `json:"members"`   // records in members.bin
 	MaxToken int       `json:"max_token"` // the largest id
-	IndexCRC uint32    `json:"index_crc32c"`
 	Warnings []string  `json:"warnings"`
+
+	IndexCRC   uint32   `json:"index_crc32c"`
+	TokensCRC  []uint32 `json:"tokens_crc32c"` // of every checksumBlock
+	MembersCRC []uint32 `json:"members_crc32c"`
+	CRC        uint32   `json:"crc32c"` // of the manifest with 0 in this place
 }
 
 // setInfo is a run of rows in the index.
@@ -119,6 +123,14 @@ func (e entry) size() int64 {
 type stream struct {
 	file storage.File
 	buf  *bufio.Writer
+	sum  *checksum
+}
+
+// write appends to the file and its checksum.
+func (s *stream) write(p []byte) error {
+	s.sum.add(p)
+	_, err := s.buf.Write(p)
+	return err
 }
 
 func create(path string) (*stream, error) {
@@ -126,7 +138,7 @@ func create(path string) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stream{f, bufio.NewWriterSize(f, 1<<20)}, nil
+	return &stream{f, bufio.NewWriterSize(f, 1<<20), &checksum{}}, nil
 }
 
 // finish makes the file durable.
@@ -142,8 +154,7 @@ func (s *stream) ints(x []int32) error {
 	if len(x) == 0 {
 		return nil
 	}
-	_, err := s.buf.Write(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x)))
-	return err
+	return s.write(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x)))
 }
 
 // tokens is a tokens.i32 that is written.
@@ -224,14 +235,13 @@ func (x *index) add(e entry, members []data.ID, number func(dataset string) int)
 	for _, m := range members {
 		binary.LittleEndian.PutUint64(x.record[:], uint64(number(m.Dataset)))
 		binary.LittleEndian.PutUint64(x.record[8:], uint64(m.Row))
-		if _, err := x.members.buf.Write(x.record[:memberBytes]); err != nil {
+		if err := x.members.write(x.record[:memberBytes]); err != nil {
 			return err
 		}
 	}
 	e.put(x.record[:])
 	x.crc = crc32.Update(x.crc, storage.Castagnoli, x.record[:])
-	_, err := x.rows.buf.Write(x.record[:])
-	return err
+	return x.rows.write(x.record[:])
 }
 
 const memberBytes = 16
@@ -239,11 +249,22 @@ const memberBytes = 16
 // writeManifest writes the file that makes the folder whole.
 func writeManifest(path string, m manifest) error {
 	m.Format, m.Version = formatName, formatVersion
+	m.CRC = m.checksum()
+	return storage.WriteFile(path, m.encode())
+}
+
+func (m manifest) encode() []byte {
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
-		return err
+		panic(err) // strings and numbers
 	}
-	return storage.WriteFile(path, append(text, '\n'))
+	return append(text, '\n')
+}
+
+// checksum is what CRC should be.
+func (m manifest) checksum() uint32 {
+	m.CRC = 0
+	return crc32.Checksum(m.encode(), storage.Castagnoli)
 }
 
 // closeAll closes what was opened; errors that matter came from finish.

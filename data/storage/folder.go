@@ -22,7 +22,7 @@ const wasPrefix = tempPrefix + "was-"
 // Begin starts the folder parent/name under a temporary dot name; parent is made if
 // need be. Write below Path, then Commit, Publish or Abort.
 func Begin(parent, name string) (*Folder, error) {
-	if name != filepath.Base(name) || strings.HasPrefix(name, ".") {
+	if name != filepath.Base(name) || name == "." || name == ".." {
 		panic(fmt.Sprintf("storage: Begin with name %q", name))
 	}
 	if err := MkdirAll(parent); err != nil {

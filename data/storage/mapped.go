@@ -88,5 +88,5 @@ func AsFault(recovered any) error {
 	if !ok {
 		return nil
 	}
-	return fmt.Errorf("%s: the file was cut short or its disk failed while it was read: start again when it is whole", path)
+	return fmt.Errorf("%s was made shorter or its disk failed while it was read: start again when it is whole", path)
 }

@@ -16,9 +16,19 @@ func CleanStale(dir string) (notes []string, err error) {
 	return cleanStale(dir, func(fs.DirEntry) bool { return true })
 }
 
-// CleanStaleFolders is CleanStale of the folders alone, for a dir that others write too.
+// CleanStaleFolders is CleanStale of the folders alone, for a dir of ours that several
+// processes write.
 func CleanStaleFolders(dir string) (notes []string, err error) {
 	return cleanStale(dir, fs.DirEntry.IsDir)
+}
+
+// CleanStaleFolder is CleanStale of what was left of the folder dir/name alone, for a
+// dir that is not ours.
+func CleanStaleFolder(dir, name string) (notes []string, err error) {
+	return cleanStale(dir, func(e fs.DirEntry) bool {
+		of := strings.TrimPrefix(strings.TrimPrefix(e.Name(), wasPrefix), tempPrefix)
+		return e.IsDir() && of[:strings.LastIndexByte(of, '-')] == name
+	})
 }
 
 func cleanStale(dir string, want func(fs.DirEntry) bool) (notes []string, err error) {
@@ -29,17 +39,19 @@ func cleanStale(dir string, want func(fs.DirEntry) bool) (notes []string, err er
 	if err != nil {
 		return nil, err
 	}
+	var faults []error
 	for _, e := range entries {
 		if !isTemporary(e.Name()) || !want(e) {
 			continue
 		}
 		note, err := cleanOne(filepath.Join(dir, e.Name()), e.IsDir())
 		if err != nil {
-			return notes, err
+			faults = append(faults, err)
+			continue
 		}
 		notes = append(notes, note)
 	}
-	return notes, nil
+	return notes, errors.Join(faults...)
 }
 
 // isTemporary recognises the names that this package gives.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Panic is what code panicked with, as an error.
@@ -52,6 +54,9 @@ func Catch(f func() error) (err error) {
 func caught(v any) *Panic {
 	if p, ok := v.(*Panic); ok {
 		return p
+	}
+	if fault := storage.AsFault(v); fault != nil { // while the mapping is still known
+		v = fault
 	}
 	return &Panic{Value: v, Where: origin(), Stack: debug.Stack()}
 }
