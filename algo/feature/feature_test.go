@@ -166,6 +166,21 @@ func TestStore(t *testing.T) {
 	must(t, s.Sync())
 	must(t, s.Put([]int{1}, []float32{5, 6})) // not synced: a killed run does this batch again
 
+	// A second run beside it has a table of its own, of which nothing stays.
+	beside, err := OpenStore(dir, key, 5, 2)
+	must(t, err)
+	if beside.Batches() != 0 {
+		t.Errorf("%d batches of another run's table were taken", beside.Batches())
+	}
+	must(t, beside.Put([]int{2}, []float32{7, 8}))
+	row := make([]float32, 2)
+	must(t, beside.Row(2, row))
+	if row[0] != 7 || row[1] != 8 {
+		t.Errorf("row 2 of the second run is %v", row)
+	}
+	must(t, beside.Close())
+	must(t, errors.Join(s.file.Close(), s.release())) // as the kernel does of a killed run
+
 	again, err := OpenStore(dir, key, 5, 2)
 	if err != nil {
 		t.Fatal(err)
@@ -173,13 +188,38 @@ func TestStore(t *testing.T) {
 	if again.Batches() != 1 {
 		t.Errorf("%d batches, one was synced", again.Batches())
 	}
-	row := make([]float32, 2)
 	must(t, again.Row(0, row))
 	if row[0] != 3 || row[1] != 4 {
 		t.Errorf("row 0 is %v", row)
 	}
 	must(t, again.Put([]int{1, 2, 4}, make([]float32, 6)))
 	must(t, again.Close())
+
+	// A bit that flips in a finished row, in the order of rows or in the progress.
+	path := filepath.Join(dir, key[:16]+".f32")
+	whole, err := os.ReadFile(path)
+	must(t, err)
+	for name, flip := range map[string]struct {
+		at      int64
+		batches int
+	}{
+		"a value": {again.rowAt(0) + 1, 0}, "a row's checksum": {again.rowAt(3) + 8, 0}, "the order": {again.orderAt(1), 0}, "the header": {3, 0},
+		"the older progress": {slotAt[1] + 4, 2}, "the newer progress": {slotAt[0] + 4, 1},
+	} {
+		bad := slices.Clone(whole)
+		bad[flip.at] ^= 1
+		must(t, os.WriteFile(path, bad, 0o644))
+		damaged, err := OpenStore(dir, key, 5, 2)
+		must(t, err)
+		if damaged.Batches() != flip.batches {
+			t.Errorf("%s: %d batches are taken, want %d", name, damaged.Batches(), flip.batches)
+		}
+		must(t, damaged.Remove())
+	}
+	must(t, os.WriteFile(path, whole, 0o644))
+	if err := again.Row(5, row); err == nil {
+		t.Error("a row that does not exist was read")
+	}
 
 	for name, other := range map[string]func() (*Store, error){
 		"another key":   func() (*Store, error) { return OpenStore(dir, key[:16]+strings.Repeat("c", 48), 5, 2) },

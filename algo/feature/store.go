@@ -1,10 +1,12 @@
 package feature
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -15,118 +17,260 @@ import (
 
 // Store is a table of float32 rows on disk that survives a kill: rows of a
 // finished batch are never computed again. It is keyed by the content of all
-// that the rows depend on; a table with another key is not read.
+// that the rows depend on; a table with another key is not read, and neither is
+// one whose rows differ from their checksums. Of two runs with the same key the
+// second has a table of its own, which is gone when it ends.
+//
+// The file, little-endian: a page that begins with the header (magic, SHA-256 of
+// the key, rows, width, CRC32C of these); the order in which rows were put, a
+// uint32 each; the rows, each with the CRC32C of its number and values behind it.
+// How far the pass has come stands in one of two slots of the first page, written
+// in turn, so that one of them is always whole.
 type Store struct {
 	Width int
 
-	file   *os.File
-	path   string
-	state  storeState
-	synced time.Time
+	file     storage.File
+	lock     *storage.Lock // nil: the file has lost its name already
+	path     string
+	rows     int
+	progress storeProgress
+	synced   time.Time
+	buf      []byte // a row as it lies in the file
 }
 
-// storeState is the side file, replaced atomically after the rows it counts are
-// on disk.
-type storeState struct {
-	Key     string `json:"key"`
-	Rows    int    `json:"rows"`
-	Width   int    `json:"width"`
-	Batches int    `json:"batches"` // finished, in the order of the pass
+// storeProgress is what a slot holds; its CRC32C stands behind it.
+type storeProgress struct {
+	turn     uint32 // of the slots; the higher one counts
+	batches  uint32 // finished, in the order of the pass
+	put      uint32 // rows of these
+	orderCRC uint32 // of their numbers
 }
+
+const (
+	storePage   = 4096
+	storeMagic  = "dataflex rows 1\n"
+	storeHeader = len(storeMagic) + sha256.Size + 16 + 4
+	slotBytes   = 20
+)
+
+// slotAt are on different sectors.
+var slotAt = [2]int64{1024, 2048}
 
 // syncEvery bounds the work a power cut can cost.
 const syncEvery = 20 * time.Second
 
 // OpenStore opens the table of that key under dir, or starts it.
 func OpenStore(dir, key string, rows, width int) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := storage.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("feature store: %w", err)
 	}
-	s := &Store{Width: width, path: filepath.Join(dir, key[:16]+".f32"), synced: time.Now()}
-	want := storeState{Key: key, Rows: rows, Width: width}
-	s.state = want
-	if raw, err := os.ReadFile(s.sidePath()); err == nil {
-		var got storeState
-		if json.Unmarshal(raw, &got) == nil && got.Key == key && got.Rows == rows && got.Width == width {
-			s.state = got
-		}
-	} else if !errors.Is(err, os.ErrNotExist) {
+	s := &Store{Width: width, rows: rows, path: filepath.Join(dir, key[:16]+".f32"), synced: time.Now(), buf: make([]byte, 4*width+4)}
+	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("feature store: %w", err)
 	}
-	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o644)
+	header := s.header(key)
+	if s.restore(header) {
+		return s, nil
+	}
+	s.progress = storeProgress{}
+	err := errors.Join(s.file.Truncate(0), s.file.Truncate(s.rowAt(rows)))
+	if err == nil {
+		_, err = s.file.WriteAt(header, 0)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("feature store: %w", err)
-	}
-	s.file = f
-	size := int64(rows) * int64(width) * 4
-	if info, err := f.Stat(); err != nil || info.Size() != size {
-		s.state = want
-		if err := f.Truncate(size); err != nil {
-			return nil, errors.Join(fmt.Errorf("feature store %s, %d bytes: %w", s.path, size, err), f.Close())
-		}
+		return nil, errors.Join(fmt.Errorf("feature store %s, %d bytes: %w", s.path, s.rowAt(rows), err), s.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) sidePath() string { return s.path + ".json" }
+// open opens the file that is this run's alone.
+func (s *Store) open() (err error) {
+	var held *storage.Held
+	s.lock, err = storage.TakeLock(s.path + ".lock")
+	switch {
+	case errors.As(err, &held):
+		s.path = fmt.Sprintf("%s-%d", s.path, os.Getpid())
+	case err != nil:
+		return err
+	}
+	if s.file, err = storage.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
+		return errors.Join(err, s.release())
+	}
+	if s.lock == nil {
+		_ = storage.Remove(s.path) // where an open file may be removed; Remove tries again
+	}
+	return nil
+}
 
-// Batches is how many batches of the pass are already in the table.
-func (s *Store) Batches() int { return s.state.Batches }
+func (s *Store) release() error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.Release()
+}
 
-// Put writes the rows of the next batch; values holds len(rows) rows of Width.
-func (s *Store) Put(rows []int, values []float32) error {
-	buf := make([]byte, 4*s.Width)
-	for i, r := range rows {
-		for j, v := range values[i*s.Width : (i+1)*s.Width] {
-			binary.LittleEndian.PutUint32(buf[4*j:], math.Float32bits(v))
+func (s *Store) header(key string) []byte {
+	h := sha256.Sum256([]byte(key))
+	b := append([]byte(storeMagic), h[:]...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(s.rows))
+	b = binary.LittleEndian.AppendUint64(b, uint64(s.Width))
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, storage.Castagnoli))
+}
+
+// orderAt is where the number of the n-th row that was put lies.
+func (s *Store) orderAt(n int) int64 { return storePage + 4*int64(n) }
+
+// rowAt is where a row lies; that of the row after the last is the file's size.
+func (s *Store) rowAt(r int) int64 { return s.orderAt(s.rows) + int64(r)*int64(len(s.buf)) }
+
+// restore takes over what an earlier run left under the same header, if every
+// finished row is as it was written.
+func (s *Store) restore(header []byte) bool {
+	info, err := s.file.Stat()
+	if err != nil || info.Size() != s.rowAt(s.rows) {
+		return false
+	}
+	got := make([]byte, storeHeader)
+	if _, err := s.file.ReadAt(got, 0); err != nil || string(got) != string(header) {
+		return false
+	}
+	for _, at := range slotAt {
+		var b [slotBytes]byte
+		if _, err := s.file.ReadAt(b[:], at); err != nil {
+			return false
 		}
-		if _, err := s.file.WriteAt(buf, int64(r)*int64(len(buf))); err != nil {
-			return fmt.Errorf("feature store %s, row %d: %w", s.path, r, err)
+		if p, ok := decodeProgress(b); ok && p.turn > s.progress.turn {
+			s.progress = p
 		}
 	}
-	s.state.Batches++
+	if int64(s.progress.put) > int64(s.rows) {
+		return false
+	}
+	order := make([]byte, 4*s.progress.put)
+	if _, err := s.file.ReadAt(order, s.orderAt(0)); err != nil && !errors.Is(err, io.EOF) {
+		return false
+	}
+	if crc32.Checksum(order, storage.Castagnoli) != s.progress.orderCRC {
+		return false
+	}
+	for ; len(order) > 0; order = order[4:] {
+		if s.read(int(binary.LittleEndian.Uint32(order))) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (p storeProgress) encode() (b [slotBytes]byte) {
+	le := binary.LittleEndian
+	le.PutUint32(b[0:], p.turn)
+	le.PutUint32(b[4:], p.batches)
+	le.PutUint32(b[8:], p.put)
+	le.PutUint32(b[12:], p.orderCRC)
+	le.PutUint32(b[16:], crc32.Checksum(b[:16], storage.Castagnoli))
+	return b
+}
+
+func decodeProgress(b [slotBytes]byte) (storeProgress, bool) {
+	le := binary.LittleEndian
+	p := storeProgress{turn: le.Uint32(b[0:]), batches: le.Uint32(b[4:]), put: le.Uint32(b[8:]), orderCRC: le.Uint32(b[12:])}
+	return p, p.encode() == b
+}
+
+// Batches is how many batches of the pass are already in the table.
+func (s *Store) Batches() int { return int(s.progress.batches) }
+
+// Put writes the rows of the next batch; values holds len(rows) rows of Width. A
+// row is put once.
+func (s *Store) Put(rows []int, values []float32) error {
+	p := s.progress
+	for i, r := range rows {
+		for j, v := range values[i*s.Width : (i+1)*s.Width] {
+			binary.LittleEndian.PutUint32(s.buf[4*j:], math.Float32bits(v))
+		}
+		binary.LittleEndian.PutUint32(s.buf[4*s.Width:], s.checksum(r))
+		var number [4]byte
+		binary.LittleEndian.PutUint32(number[:], uint32(r))
+		_, err := s.file.WriteAt(s.buf, s.rowAt(r))
+		if err == nil {
+			_, err = s.file.WriteAt(number[:], s.orderAt(int(p.put)))
+		}
+		if err != nil {
+			return fmt.Errorf("feature store %s, row %d: %w", s.path, r, err)
+		}
+		p.put++
+		p.orderCRC = crc32.Update(p.orderCRC, storage.Castagnoli, number[:])
+	}
+	p.batches++
+	s.progress = p
 	if time.Since(s.synced) >= syncEvery {
 		return s.Sync()
 	}
 	return nil
 }
 
-// Sync puts what was written on disk, rows first, then the count of them.
+// checksum is that of row r whose values are in buf.
+func (s *Store) checksum(r int) uint32 {
+	var number [8]byte
+	binary.LittleEndian.PutUint64(number[:], uint64(r))
+	return crc32.Update(crc32.Checksum(number[:], storage.Castagnoli), storage.Castagnoli, s.buf[:4*s.Width])
+}
+
+// Sync puts what was written on disk, rows first, then how far the pass has come.
 func (s *Store) Sync() error {
-	if err := s.file.Sync(); err != nil {
+	s.synced = time.Now()
+	s.progress.turn++
+	b := s.progress.encode()
+	err := s.file.Sync()
+	if err == nil {
+		_, err = s.file.WriteAt(b[:], slotAt[s.progress.turn%2])
+	}
+	if err == nil {
+		err = s.file.Sync()
+	}
+	if err == nil && s.lock != nil {
+		err = storage.SyncDir(filepath.Dir(s.path))
+	}
+	if err != nil {
 		return fmt.Errorf("feature store %s: %w", s.path, err)
 	}
-	raw, err := json.Marshal(s.state)
-	if err != nil {
-		return err
-	}
-	s.synced = time.Now()
-	return storage.WriteFile(s.sidePath(), raw)
+	return nil
 }
 
 // Row reads one row into dst, which has Width elements.
 func (s *Store) Row(r int, dst []float32) error {
-	buf := make([]byte, 4*s.Width)
-	if _, err := s.file.ReadAt(buf, int64(r)*int64(len(buf))); err != nil {
-		return fmt.Errorf("feature store %s, row %d: %w", s.path, r, err)
+	if err := s.read(r); err != nil {
+		return err
 	}
 	for j := range dst {
-		dst[j] = math.Float32frombits(binary.LittleEndian.Uint32(buf[4*j:]))
+		dst[j] = math.Float32frombits(binary.LittleEndian.Uint32(s.buf[4*j:]))
+	}
+	return nil
+}
+
+// read reads a row into buf and holds it to its checksum.
+func (s *Store) read(r int) error {
+	if r < 0 || r >= s.rows {
+		return fmt.Errorf("feature store %s: there is no row %d of %d", s.path, r, s.rows)
+	}
+	if _, err := s.file.ReadAt(s.buf, s.rowAt(r)); err != nil {
+		return fmt.Errorf("feature store %s, row %d: %w", s.path, r, err)
+	}
+	if binary.LittleEndian.Uint32(s.buf[4*s.Width:]) != s.checksum(r) {
+		return fmt.Errorf("feature store %s: row %d is damaged: start again, what is damaged is made anew", s.path, r)
 	}
 	return nil
 }
 
 // Close keeps the table for a later run.
-func (s *Store) Close() error { return errors.Join(s.Sync(), s.file.Close()) }
+func (s *Store) Close() error {
+	if s.lock == nil {
+		return errors.Join(s.file.Close(), storage.RemoveIfThere(s.path))
+	}
+	return errors.Join(s.Sync(), s.file.Close(), s.release())
+}
 
 // Remove deletes the table: what was asked of it is answered.
 func (s *Store) Remove() error {
-	return errors.Join(s.file.Close(), os.Remove(s.path), removeIfThere(s.sidePath()))
-}
-
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return errors.Join(s.file.Close(), storage.RemoveIfThere(s.path), s.release())
 }

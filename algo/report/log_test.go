@@ -135,8 +135,8 @@ func TestPicksSayWhichRowWhenAndWhy(t *testing.T) {
 
 func TestStepFilesAreReadUnderTheirKeyOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cache")
-	if _, ok, other := ReadStepFile(dir, 4, "k"); ok || other {
-		t.Error("a missing file was found")
+	if _, ok, err := ReadStepFile(dir, "k", 8); ok || err != nil {
+		t.Errorf("a missing file was found (%v)", err)
 	}
 	f := StepFile{Indices: []int{7, 3}, Metric: map[string][]float64{"loss": {1.5, math.NaN()}, "a": {1e-05, 2}}, Facts: map[string]any{"count": 2, "share": 1.0, "why": "x", "sets": []string{"p"}}, Key: "k"}
 	if err := WriteStepFile(dir, 4, f); err != nil {
@@ -167,9 +167,9 @@ func TestStepFilesAreReadUnderTheirKeyOnly(t *testing.T) {
 	if got := read(t, dir, "step_4.json"); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	back, ok, other := ReadStepFile(dir, 4, "k")
-	if !ok || other || !slices.Equal(back.Indices, f.Indices) || !slices.Equal(back.Metric["a"], f.Metric["a"]) || back.Key != "k" {
-		t.Errorf("read back %+v, %t, %t", back, ok, other)
+	back, ok, err := ReadStepFile(dir, "k", 8)
+	if !ok || err != nil || !slices.Equal(back.Indices, f.Indices) || !slices.Equal(back.Metric["a"], f.Metric["a"]) || back.Key != "k" {
+		t.Errorf("read back %+v, %t, %v", back, ok, err)
 	}
 	if loss := back.Metric["loss"]; len(loss) != 2 || loss[0] != 1.5 || !math.IsNaN(loss[1]) {
 		t.Errorf("loss read back as %v", loss)
@@ -177,35 +177,60 @@ func TestStepFilesAreReadUnderTheirKeyOnly(t *testing.T) {
 	if len(back.Metric) != 2 || len(back.Facts) != 4 || back.Facts["count"] != 2 || back.Facts["share"] != 1.0 || back.Facts["why"] != "x" {
 		t.Errorf("facts read back as %v, metrics as %v", back.Facts, back.Metric)
 	}
-	if _, ok, other := ReadStepFile(dir, 4, "another"); ok || !other {
-		t.Error("a file of another key was taken")
+	if _, ok, err := ReadStepFile(dir, "another", 8); ok || err != nil {
+		t.Errorf("a file of another key was taken (%v)", err)
+	}
+	// Another run's selection of the same step has its own place.
+	if err := WriteStepFile(dir, 4, StepFile{Indices: []int{1}, Key: "another"}); err != nil {
+		t.Fatal(err)
+	}
+	if again, ok, err := ReadStepFile(dir, "k", 8); !ok || err != nil || !slices.Equal(again.Indices, f.Indices) {
+		t.Errorf("read back %+v, %t, %v", again, ok, err)
 	}
 }
 
 func TestDamagedStepFilesAreMadeAnew(t *testing.T) {
 	dir := t.TempDir()
-	good := StepFile{Indices: []int{1}, Metric: map[string][]float64{}, Key: "k"}
-	damage := map[string]func() error{
-		"cut":         func() error { return os.Truncate(stepPath(dir, 1), 20) },
-		"empty":       func() error { return os.Truncate(stepPath(dir, 1), 0) },
-		"no indices":  func() error { return os.WriteFile(stepPath(dir, 1), []byte(`{"metric": {}}`), 0o644) },
-		"no metric":   func() error { return os.WriteFile(stepPath(dir, 1), []byte(`{"indices": [1]}`), 0o644) },
-		"fractions":   func() error { return os.WriteFile(stepPath(dir, 1), []byte(`{"indices": [1.5], "metric": {}}`), 0o644) },
-		"no identity": func() error { return os.Remove(identityPath(dir, 1)) },
-		"upstream's":  func() error { return os.WriteFile(identityPath(dir, 1), []byte("{}"), 0o644) },
+	good := StepFile{Indices: []int{12, 1}, Metric: map[string][]float64{"loss": {0.5}}, Key: "k"}
+	if err := WriteStepFile(dir, 1, good); err != nil {
+		t.Fatal(err)
 	}
-	for name, spoil := range damage {
-		if err := WriteStepFile(dir, 1, good); err != nil {
+	path := keyedPath(dir, "k")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ReadStepFile(dir, "k", 12); err == nil || !strings.Contains(err.Error(), "no row 12 of 12") {
+		t.Errorf("a row that does not exist: %v", err)
+	}
+	for at := range whole {
+		bad := slices.Clone(whole)
+		bad[at] ^= 1
+		if err := os.WriteFile(path, bad, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok, _ := ReadStepFile(dir, 1, "k"); !ok {
-			t.Fatalf("%s: the whole file is not read", name)
+		if f, ok, err := ReadStepFile(dir, "k", 20); ok || err == nil || f.Indices != nil {
+			t.Errorf("bit flipped in byte %d of %q: %+v, %t, %v", at, whole, f, ok, err)
 		}
-		if err := spoil(); err != nil {
+		if err := os.WriteFile(path, whole[:at], 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if f, ok, other := ReadStepFile(dir, 1, "k"); ok || !other || f.Indices != nil {
-			t.Errorf("%s: %+v, %t, %t", name, f, ok, other)
+		if f, ok, err := ReadStepFile(dir, "k", 20); ok || err == nil || f.Indices != nil {
+			t.Errorf("cut at byte %d: %+v, %t, %v", at, f, ok, err)
 		}
+	}
+	// What is edited in upstream's file has no effect here.
+	if err := os.WriteFile(path, whole, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(stepPath(dir, 1), []byte(`{"indices": [3, 1], "metric": {}}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, ok, err := ReadStepFile(dir, "k", 20)
+	if !ok || err != nil || !slices.Equal(f.Indices, good.Indices) {
+		t.Errorf("read back %+v, %t, %v", f, ok, err)
+	}
+	if err := f.WriteUpstream(dir, 1); err != nil || !strings.Contains(read(t, dir, "step_1.json"), "12,") {
+		t.Errorf("step_1.json: %v, %s", err, read(t, dir, "step_1.json"))
 	}
 }

@@ -1,16 +1,23 @@
 package report
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"os"
+	"hash/crc32"
+	"io/fs"
 	"path/filepath"
+	"strconv"
 
 	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// StepFile is upstream's step_N.json and, beside it, what the choice depends on.
+// StepFile is a selection as it is kept for another run: upstream's step_N.json, which
+// is for people and upstream's programs, and selection_KEY.json, which alone is read
+// here: key and rows are one file with a checksum, and every selection of a cache_dir
+// has its own.
 type StepFile struct {
 	Indices []int
 	Metric  map[string][]float64
@@ -22,24 +29,40 @@ func stepPath(dir string, step int) string {
 	return filepath.Join(dir, fmt.Sprintf("step_%d.json", step))
 }
 
-// identityPath is beside the step file and not of its name pattern, so that
-// upstream's readers do not take it for a selection.
-func identityPath(dir string, step int) string {
-	return filepath.Join(dir, fmt.Sprintf("identity_%d.json", step))
+// keyedPath is not of step_N.json's pattern, so that upstream's readers do not take it
+// for theirs.
+func keyedPath(dir, key string) string {
+	return filepath.Join(dir, "selection_"+key[:min(32, len(key))]+".json")
 }
 
-// WriteStepFile writes a selection as upstream does. The identity goes first: a
-// step file is never seen beside an identity that is not its own.
+// checksumKey begins the last member of a kept selection: the CRC32C of what is before it.
+const checksumKey = `, "crc32c": `
+
+// WriteStepFile keeps a selection.
 func WriteStepFile(dir string, step int, f StepFile) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := storage.MkdirAll(dir); err != nil {
 		return fmt.Errorf("selection: %w", err)
 	}
-	if err := os.Remove(stepPath(dir, step)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("selection: %w", err)
-	}
-	if err := storage.WriteFile(identityPath(dir, step), []byte(pyjson.Encode(pyjson.Object{{Key: "key", Value: f.Key}}, 0)+"\n")); err != nil {
+	body := pyjson.Encode(append(pyjson.Object{{Key: "key", Value: f.Key}, {Key: "step", Value: step}}, f.body()...), 0)
+	body = body[:len(body)-1] // the brace
+	text := fmt.Appendf(nil, "%s%s%d}\n", body, checksumKey, crc32.Checksum([]byte(body), storage.Castagnoli))
+	if err := storage.WriteFile(keyedPath(dir, f.Key), text); err != nil {
 		return err
 	}
+	return f.WriteUpstream(dir, step)
+}
+
+// WriteUpstream writes step_N.json unless it is there already.
+func (f StepFile) WriteUpstream(dir string, step int) error {
+	text := []byte(pyjson.EncodeASCII(f.body(), 4))
+	if was, err := storage.ReadFile(stepPath(dir, step)); err == nil && bytes.Equal(was, text) {
+		return nil
+	}
+	return storage.WriteFile(stepPath(dir, step), text)
+}
+
+// body is what step_N.json holds.
+func (f StepFile) body() pyjson.Object {
 	metric := pyjson.Object{}
 	for k, v := range f.Metric {
 		metric = append(metric, pyjson.Field{Key: k, Value: v})
@@ -47,32 +70,49 @@ func WriteStepFile(dir string, step int, f StepFile) error {
 	for k, v := range f.Facts {
 		metric = append(metric, pyjson.Field{Key: k, Value: v})
 	}
-	return storage.WriteFile(stepPath(dir, step), []byte(pyjson.EncodeASCII(pyjson.Object{{Key: "indices", Value: f.Indices}, {Key: "metric", Value: metric.Sorted()}}, 4)))
+	return pyjson.Object{{Key: "indices", Value: f.Indices}, {Key: "metric", Value: metric.Sorted()}}
 }
 
-// ReadStepFile reads a selection made under the same key. ok is false where there
-// is none; other says that there is one, of another run.
-func ReadStepFile(dir string, step int, key string) (f StepFile, ok, other bool) {
-	raw, err := os.ReadFile(stepPath(dir, step))
-	if err != nil {
-		return f, false, false
+// ReadStepFile reads the selection that was made under the same key from a pool of that
+// many rows. ok is false where there is none; an error says that there is one and it is
+// not to be believed.
+func ReadStepFile(dir, key string, rows int) (f StepFile, ok bool, err error) {
+	path := keyedPath(dir, key)
+	raw, err := storage.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, false, nil
 	}
-	side, err := os.ReadFile(identityPath(dir, step))
 	if err != nil {
-		return f, false, true
+		return f, false, err
 	}
-	if id, err := pyjson.DecodeObject(side); err != nil || id.Get("key") != key {
-		return f, false, true
+	if f, err = decodeSelection(raw, key, rows); err != nil {
+		return StepFile{}, false, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, true, nil
+}
+
+func decodeSelection(raw []byte, key string, rows int) (f StepFile, err error) {
+	at := bytes.LastIndex(raw, []byte(checksumKey))
+	if at < 0 || string(raw[at:]) != checksumKey+strconv.FormatUint(uint64(crc32.Checksum(raw[:at], storage.Castagnoli)), 10)+"}\n" {
+		return f, errors.New("it is damaged: its checksum differs from the one in it")
 	}
 	body, err := pyjson.DecodeObject(raw)
 	if err != nil {
-		return f, false, true
+		return f, err
+	}
+	if body.Get("key") != key {
+		return f, errors.New("it is of another key")
 	}
 	f = StepFile{Metric: map[string][]float64{}, Facts: map[string]any{}, Key: key}
 	metric, isObject := body.Get("metric").(pyjson.Object)
 	indices, isList := numbers[int](body.Get("indices"))
 	if !isObject || !isList {
-		return StepFile{}, false, true
+		return f, errors.New("indices or metric are missing")
+	}
+	for _, i := range indices {
+		if i < 0 || i >= rows {
+			return f, fmt.Errorf("there is no row %d of %d", i, rows)
+		}
 	}
 	f.Indices = indices
 	for _, m := range metric {
@@ -82,7 +122,16 @@ func ReadStepFile(dir string, step int, key string) (f StepFile, ok, other bool)
 			f.Facts[m.Key] = m.Value
 		}
 	}
-	return f, true, false
+	return f, nil
+}
+
+// LockSelection waits until no other run makes the selection of that key. waiting is
+// called once if it has to.
+func LockSelection(ctx context.Context, dir, key string, waiting func(*storage.Held)) (*storage.Lock, error) {
+	if err := storage.MkdirAll(dir); err != nil {
+		return nil, fmt.Errorf("selection: %w", err)
+	}
+	return storage.WaitLock(ctx, keyedPath(dir, key)+".lock", waiting)
 }
 
 // numbers is a decoded list all of whose entries are of one kind of number; ok is

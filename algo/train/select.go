@@ -10,6 +10,7 @@ import (
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // openWindow gives the coming step its rows, where the plan says so. A window that
@@ -73,35 +74,54 @@ func (t *Trainer) choose(ctx context.Context, update int) ([]int, error) {
 	seconds := time.Since(started).Seconds()
 	t.totals.Selecting += seconds
 	t.totals.Selections++
-	if !reused {
-		if err := t.recordStepFile(request, sel); err != nil {
-			return nil, err
-		}
-	}
 	return sel.Indices, t.recorder.selection(t, request, sel, seconds, reused)
 }
 
+// cachedOrSelect takes the selection from cache_dir or makes it and keeps it there. Of
+// several runs that want the same one, one makes it and the others wait.
 func (t *Trainer) cachedOrSelect(ctx context.Context, r algo.Request) (sel algo.Selection, reused bool, err error) {
-	if rec, ok := t.selector.(algo.Recorder); ok && rec.Reuse() && rec.CacheDir() != "" {
-		f, ok, other := report.ReadStepFile(rec.CacheDir(), r.Step, r.Key)
-		switch {
-		case ok:
-			t.log.Info("the selection was made before under the same conditions: taken from disk", "step", r.Step, "cache_dir", rec.CacheDir())
-			return algo.Selection{Indices: f.Indices, Metric: f.Metric, Facts: f.Facts}, true, nil
-		case other:
-			t.log.Info("cache_dir holds a selection of another run for this step: it is made anew and replaced", "step", r.Step, "cache_dir", rec.CacheDir())
-		}
-	}
-	sel, err = t.selector.Select(ctx, r)
-	return sel, false, err
-}
-
-func (t *Trainer) recordStepFile(r algo.Request, sel algo.Selection) error {
 	rec, ok := t.selector.(algo.Recorder)
 	if !ok || rec.CacheDir() == "" {
-		return nil
+		sel, err = t.selector.Select(ctx, r)
+		return sel, false, err
 	}
-	return report.WriteStepFile(rec.CacheDir(), r.Step, report.StepFile{Indices: sel.Indices, Metric: sel.Metric, Facts: sel.Facts, Key: r.Key})
+	if rec.Reuse() {
+		if sel, ok, err = t.cached(rec.CacheDir(), r); ok || err != nil {
+			return sel, ok, err
+		}
+		waited := false
+		lock, err := report.LockSelection(ctx, rec.CacheDir(), r.Key, func(h *storage.Held) {
+			waited = true
+			t.log.Info("another run is making the same selection: waiting for it", "step", r.Step, "pid", h.Owner.PID, "host", h.Owner.Host)
+		})
+		if err != nil {
+			return sel, false, err
+		}
+		defer lock.Release()
+		if waited {
+			if sel, ok, err = t.cached(rec.CacheDir(), r); ok || err != nil {
+				return sel, ok, err
+			}
+		}
+	}
+	if sel, err = t.selector.Select(ctx, r); err != nil || len(sel.Indices) != r.N {
+		return sel, false, err
+	}
+	return sel, false, report.WriteStepFile(rec.CacheDir(), r.Step, report.StepFile{Indices: sel.Indices, Metric: sel.Metric, Facts: sel.Facts, Key: r.Key})
+}
+
+// cached is a selection that was made before under the same key.
+func (t *Trainer) cached(dir string, r algo.Request) (sel algo.Selection, ok bool, err error) {
+	f, ok, err := report.ReadStepFile(dir, r.Key, t.Plan.Rows)
+	if err != nil {
+		t.log.Warn("a selection in cache_dir cannot be used and is made anew: " + err.Error())
+		return sel, false, nil
+	}
+	if !ok {
+		return sel, false, nil
+	}
+	t.log.Info("the selection was made before under the same conditions: taken from disk", "step", r.Step, "cache_dir", dir)
+	return algo.Selection{Indices: f.Indices, Metric: f.Metric, Facts: f.Facts}, true, f.WriteUpstream(dir, r.Step)
 }
 
 // selectionFields is what a selection adds to the logs.
