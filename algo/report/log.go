@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"dataflex.dev/dataflex/data/pyjson"
@@ -44,6 +45,29 @@ func (l *Log) Truncate(step int) error {
 		n := stepOf(line)
 		return n < step || n == step && line.Get(selectionKey) == nil
 	})
+}
+
+// ReadLog returns the lines of a run's log; one that a kill cut short is left out.
+func ReadLog(dir string) ([]pyjson.Object, error) {
+	path := filepath.Join(dir, LogName)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("trainer_log.jsonl: %w", err)
+	}
+	var out []pyjson.Object
+	n := 0
+	for line := range strings.Lines(string(raw)) {
+		n++
+		if !strings.HasSuffix(line, "\n") {
+			break
+		}
+		o, err := pyjson.DecodeObject([]byte(line))
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", path, n, err)
+		}
+		out = append(out, o)
+	}
+	return out, nil
 }
 
 // Elapsed is the time spent on the run, earlier parts included.

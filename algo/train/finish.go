@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/algo/report/page"
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
@@ -41,7 +42,15 @@ func (t *Trainer) Finish(ctx context.Context) error {
 		return err
 	}
 	t.leaveBest()
-	return t.recorder.page.Log(t.step, t.totals.Tokens, t.recorder.log.Elapsed().Seconds(), true)
+	if err := t.recorder.page.Log(t.step, t.totals.Tokens, t.recorder.log.Elapsed().Seconds(), true); err != nil {
+		return err
+	}
+	path, err := page.Write(ctx, out)
+	if err != nil {
+		return err
+	}
+	t.log.Info("report written: open it in a browser", "path", path)
+	return nil
 }
 
 func (t *Trainer) finalEvaluation(ctx context.Context, out string) error {

@@ -108,7 +108,7 @@ func (t *Trainer) weigh(ctx context.Context, micros []batch.Micro) ([][]float64,
 	if err != nil {
 		return nil, 0, fmt.Errorf("weighter %s: %w", t.component.Name, err)
 	}
-	t.recorder.page.Weigh(t.step, micros, rows, q.Loss, t.train)
+	t.recorder.page.Weigh(t.step+1, micros, rows, q.Loss, t.train)
 	return rows, how, nil
 }
 

@@ -21,7 +21,7 @@ func run(ctx context.Context) error {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(trainCommand(), showCommand(), tokenizeCommand(), schemaCommand(), exportCommand(), evalCommand(), checkCommand(), scoreCommand(), embedCommand(), nearCommand(), tsdsCommand(), versionCommand())
+	root.AddCommand(trainCommand(), showCommand(), tokenizeCommand(), schemaCommand(), exportCommand(), evalCommand(), checkCommand(), scoreCommand(), reportCommand(), embedCommand(), nearCommand(), tsdsCommand(), versionCommand())
 	return root.ExecuteContext(ctx)
 }
 

@@ -1,6 +1,10 @@
 package record
 
-import "dataflex.dev/dataflex/algo"
+import (
+	"slices"
+
+	"dataflex.dev/dataflex/algo"
+)
 
 // Mixture is a mixture's line: its shares when they are decided, its losses with every
 // line of the training log.
@@ -59,10 +63,10 @@ func (w *Writer) Domains(micros []algo.MicroReport) {
 	}
 }
 
-// flush writes the losses and starts anew.
+// flushDomains writes the losses and starts anew.
 func (w *Writer) flushDomains(step int) error {
 	d := w.domains
-	if d == nil {
+	if d == nil || slices.Max(d.tokens) == 0 {
 		return nil
 	}
 	line := Mixture{Step: step, Domains: d.names, Losses: make([]*float64, len(d.names)), Tokens: d.tokens}

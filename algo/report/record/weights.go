@@ -24,13 +24,13 @@ type Weighed struct {
 	data.ID
 	Weight float64 `json:"weight"`
 	Loss   float64 `json:"loss"`
-	Step   int     `json:"step"`
+	Step   int     `json:"step"` // that it was weighed for, from 1
 }
 
-// The bins of Weights.Bins.
+// The bins of Weights.Bins: BinWidth wide each, from 0 on.
 const (
 	weightBins = 41
-	binWidth   = 0.1
+	BinWidth   = 0.1
 )
 
 // extremes is how many rows a line names at either end.
@@ -68,7 +68,7 @@ func (w *Writer) flushWeights(step int) error {
 	slices.SortStableFunc(rows, func(a, b Weighed) int { return cmp.Compare(a.Weight, b.Weight) })
 	line := Weights{Step: step, Rows: len(rows), Bins: make([]int, weightBins), Light: rows[:min(extremes, len(rows))]}
 	for _, r := range rows {
-		line.Bins[min(int(r.Weight/binWidth), weightBins-1)]++
+		line.Bins[min(int(r.Weight/BinWidth), weightBins-1)]++
 	}
 	for i := range line.Quantiles {
 		at := float64(i) / 4 * float64(len(rows)-1)

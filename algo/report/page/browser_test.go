@@ -1,0 +1,231 @@
+package page
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// browser is a headless Chromium, spoken to over two pipes in the DevTools protocol:
+// JSON messages, each ended by a zero byte.
+type browser struct {
+	t       *testing.T
+	to      io.Writer
+	from    *bufio.Reader
+	session string
+	next    int
+	faults  []string // exceptions and console errors since the page was opened
+	loaded  bool
+}
+
+type message struct {
+	ID     int             `json:"id,omitempty"`
+	Method string          `json:"method,omitempty"`
+	Params json.RawMessage `json:"params,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
+	Error  *struct {
+		Message string `json:"message"`
+	} `json:"error,omitempty"`
+	SessionID string `json:"sessionId,omitempty"`
+}
+
+// startBrowser skips the test where there is no Chromium.
+func startBrowser(t *testing.T) *browser {
+	t.Helper()
+	var path string
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if p, err := exec.LookPath(name); err == nil {
+			path = p
+			break
+		}
+	}
+	if path == "" {
+		t.Skip("no Chromium: apt-get install chromium")
+	}
+	theirs, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, answers, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "about:blank")
+	c.ExtraFiles = []*os.File{theirs, answers}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	theirs.Close()
+	answers.Close()
+	stuck := time.AfterFunc(90*time.Second, func() { _ = c.Process.Kill() }) // reads then end
+	t.Cleanup(func() {
+		stuck.Stop()
+		to.Close()
+		_ = c.Process.Kill()
+		_ = c.Wait() // killed
+		from.Close()
+	})
+	b := &browser{t: t, to: to, from: bufio.NewReaderSize(from, 1<<20)}
+	var target struct {
+		TargetID string `json:"targetId"`
+	}
+	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	var attached struct {
+		SessionID string `json:"sessionId"`
+	}
+	b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
+	b.session = attached.SessionID
+	for _, domain := range []string{"Page", "Runtime", "Log"} {
+		b.call(domain+".enable", map[string]any{}, nil)
+	}
+	return b
+}
+
+// call sends a command and reads to its answer.
+func (b *browser) call(method string, params any, into any) {
+	b.t.Helper()
+	b.next++
+	raw, err := json.Marshal(params)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	body, err := json.Marshal(message{ID: b.next, Method: method, Params: raw, SessionID: b.session})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := b.to.Write(append(body, 0)); err != nil {
+		b.t.Fatal(err)
+	}
+	for {
+		m := b.read(method)
+		if m.ID != b.next {
+			continue
+		}
+		if m.Error != nil {
+			b.t.Fatalf("%s: %s", method, m.Error.Message)
+		}
+		if into != nil {
+			if err := json.Unmarshal(m.Result, into); err != nil {
+				b.t.Fatal(err)
+			}
+		}
+		return
+	}
+}
+
+func (b *browser) read(during string) message {
+	b.t.Helper()
+	raw, err := b.from.ReadBytes(0)
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("Chromium ended")
+		}
+		b.t.Fatalf("%s: %v", during, err)
+	}
+	var m message
+	if err := json.Unmarshal(raw[:len(raw)-1], &m); err != nil {
+		b.t.Fatal(err)
+	}
+	switch m.Method {
+	case "Runtime.exceptionThrown", "Log.entryAdded":
+		b.faults = append(b.faults, string(m.Params))
+	case "Runtime.consoleAPICalled":
+		if strings.Contains(string(m.Params), `"type":"error"`) {
+			b.faults = append(b.faults, string(m.Params))
+		}
+	case "Page.loadEventFired":
+		b.loaded = true
+	case "Page.javascriptDialogOpening":
+		b.faults = append(b.faults, "a dialog: "+string(m.Params))
+	}
+	return m
+}
+
+// open shows a file at a width, in a theme ("light", "dark").
+func (b *browser) open(path string, width int, theme string) {
+	b.t.Helper()
+	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}, nil)
+	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": theme}}}, nil)
+	b.faults, b.loaded = nil, false
+	full, err := filepath.Abs(path)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.call("Page.navigate", map[string]any{"url": "file://" + full}, nil)
+	for !b.loaded {
+		b.read("loading")
+	}
+	// Two frames: the pictures draw themselves in the first.
+	b.eval("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(() => done(1)))))", nil)
+}
+
+// eval evaluates an expression in the page.
+func (b *browser) eval(expression string, into any) {
+	b.t.Helper()
+	var got struct {
+		Result struct {
+			Value json.RawMessage `json:"value"`
+		} `json:"result"`
+		ExceptionDetails json.RawMessage `json:"exceptionDetails"`
+	}
+	b.call("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true, "awaitPromise": true}, &got)
+	if got.ExceptionDetails != nil {
+		b.t.Fatalf("%s: %s", expression, got.ExceptionDetails)
+	}
+	if into != nil {
+		if err := json.Unmarshal(got.Result.Value, into); err != nil {
+			b.t.Fatalf("%s: %v", expression, err)
+		}
+	}
+}
+
+// screenshot leaves a picture of the whole page where REPORT_SCREENSHOTS names a
+// folder, for people to look at.
+func (b *browser) screenshot(name string) {
+	b.t.Helper()
+	dir := os.Getenv("REPORT_SCREENSHOTS")
+	if dir == "" {
+		return
+	}
+	var got struct {
+		Data string `json:"data"`
+	}
+	b.call("Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": true}, &got)
+	raw, err := base64.StdEncoding.DecodeString(got.Data)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), raw, 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// clean fails where the page complained.
+func (b *browser) clean() {
+	b.t.Helper()
+	if len(b.faults) > 0 {
+		b.t.Errorf("the page complains: %s", strings.Join(b.faults, "\n"))
+	}
+}
+
+// set gives a control a value, as a user would.
+func (b *browser) set(selector, event, value string) {
+	b.t.Helper()
+	b.eval(fmt.Sprintf("(e => { e.value = %q; e.dispatchEvent(new Event(%q)); })(document.querySelector(%q))", value, event, selector), nil)
+}
+
+// text is what an element shows.
+func (b *browser) text(selector string) (s string) {
+	b.t.Helper()
+	b.eval(fmt.Sprintf("(e => e ? e.innerText : '(none)')(document.querySelector(%q))", selector), &s)
+	return s
+}

@@ -1,0 +1,163 @@
+package page
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/pyjson"
+)
+
+// Curve is numbers over the steps.
+type Curve struct {
+	Panel string    `json:"panel"` // the picture it belongs to: loss, learning_rate, …
+	Name  string    `json:"name"`
+	X     []float64 `json:"x"`
+	Y     []float64 `json:"y"`
+	Of    int       `json:"of,omitempty"` // points there are, where not all are drawn
+}
+
+// drawn is how many points of a curve a page holds at most.
+const drawn = 800
+
+// thin keeps of every stretch of a long curve its lowest and its highest point.
+func thin(c Curve) Curve {
+	n := len(c.X)
+	if n <= drawn {
+		return c
+	}
+	out := Curve{Panel: c.Panel, Name: c.Name, Of: n}
+	const stretches = drawn / 2
+	for s := range stretches {
+		lo, hi := s*n/stretches, (s+1)*n/stretches
+		low, high := lo, lo
+		for i := lo; i < hi; i++ {
+			if c.Y[i] < c.Y[low] {
+				low = i
+			}
+			if c.Y[i] > c.Y[high] {
+				high = i
+			}
+		}
+		for _, i := range slices.Compact([]int{min(low, high), max(low, high)}) {
+			out.X, out.Y = append(out.X, c.X[i]), append(out.Y, c.Y[i])
+		}
+	}
+	return out
+}
+
+// curveSet gathers points by picture and name, in the order they first appear.
+type curveSet struct{ all []Curve }
+
+func (s *curveSet) add(panel, name string, step int, v any) {
+	y, ok := v.(float64)
+	if n, isInt := v.(int); isInt {
+		y, ok = float64(n), true
+	}
+	if !ok || math.IsNaN(y) || math.IsInf(y, 0) {
+		return
+	}
+	i := slices.IndexFunc(s.all, func(c Curve) bool { return c.Panel == panel && c.Name == name })
+	if i < 0 {
+		i, s.all = len(s.all), append(s.all, Curve{Panel: panel, Name: name})
+	}
+	s.all[i].X, s.all[i].Y = append(s.all[i].X, float64(step)), append(s.all[i].Y, y)
+}
+
+// addCurves reads the losses, learning rate and speed. trainer_log.jsonl is there while
+// a run goes on; trainer_state.json, of a run that ended, knows more.
+func (r *Run) addCurves(dir string) error {
+	log, err := report.ReadLog(dir)
+	if err != nil {
+		return err
+	}
+	last := 0
+	for _, l := range log {
+		if n, ok := l.Get("current_steps").(int); ok {
+			last = max(last, n)
+		}
+	}
+	history, err := historyAt(dir, last)
+	if err != nil {
+		return err
+	}
+	var set curveSet
+	if history != nil {
+		set.ofHistory(history)
+	} else {
+		set.ofLog(log)
+	}
+	set.ofSpeed(r)
+	for _, c := range set.all {
+		r.Curves = append(r.Curves, thin(c))
+	}
+	return nil
+}
+
+func (s *curveSet) ofHistory(history []pyjson.Object) {
+	for _, h := range history {
+		step, ok := h.Get("step").(int)
+		if !ok || h.Get("train_loss") != nil { // the last entry sums the run up
+			continue
+		}
+		for _, f := range h {
+			switch {
+			case f.Key == "loss":
+				s.add("loss", "loss", step, f.Value)
+			case strings.HasPrefix(f.Key, "eval_") && strings.HasSuffix(f.Key, "_loss"):
+				s.add("loss", f.Key, step, f.Value)
+			case f.Key == "learning_rate", f.Key == "grad_norm":
+				s.add(f.Key, f.Key, step, f.Value)
+			case strings.HasPrefix(f.Key, "eval_") && (strings.HasSuffix(f.Key, "_accuracy") || strings.HasSuffix(f.Key, "_perplexity")):
+				s.add(f.Key, f.Key, step, f.Value)
+			}
+		}
+	}
+}
+
+// ofLog reads the running log, in which evaluation sets have no names: their lines of
+// a step follow each other.
+func (s *curveSet) ofLog(log []pyjson.Object) {
+	at, nth := -1, 0
+	for _, l := range log {
+		step, ok := l.Get("current_steps").(int)
+		if !ok {
+			continue
+		}
+		if l.Get("loss") != nil {
+			s.add("loss", "loss", step, l.Get("loss"))
+			s.add("learning_rate", "learning_rate", step, l.Get("lr"))
+		}
+		if l.Get("eval_loss") == nil {
+			continue
+		}
+		if nth++; step != at {
+			at, nth = step, 1
+		}
+		name := "eval_loss"
+		if nth > 1 {
+			name += " of set " + string(rune('0'+min(nth, 9)))
+		}
+		s.add("loss", name, step, l.Get("eval_loss"))
+	}
+}
+
+// ofSpeed is tokens a second of training, from one line of the log to the next;
+// selecting, evaluating and saving are left out.
+func (s *curveSet) ofSpeed(r *Run) {
+	tokens, seconds := 0, 0.0
+	for _, l := range r.lines {
+		if l.Run != nil && l.Run.From > 0 {
+			seconds = -1 // the clock of a resumed run starts inside a stretch
+		}
+		if l.Step == nil {
+			continue
+		}
+		training := l.Step.Training()
+		if d := training - seconds; seconds >= 0 && d > 0 && l.Step.Tokens > tokens {
+			s.add("tokens_per_second", "tokens_per_second", l.Step.Step, float64(l.Step.Tokens-tokens)/d)
+		}
+		tokens, seconds = l.Step.Tokens, training
+	}
+}

@@ -1,0 +1,271 @@
+package page
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/dataset"
+)
+
+// Row is a row that the page shows.
+type Row struct {
+	data.ID
+	Kinds  []string `json:"kinds"`            // chosen, passed over, heavy, light, duplicate
+	Times  int      `json:"times,omitempty"`  // how often chosen
+	Steps  []int    `json:"steps,omitempty"`  // of the selections that chose it
+	Score  *float64 `json:"score,omitempty"`  // in the last of these, or at the end where it was passed over
+	Rank   *int     `json:"rank,omitempty"`   // the best place in the order of choice, from 0
+	Weight *float64 `json:"weight,omitempty"` // the most extreme one
+	Prompt string   `json:"prompt,omitempty"`
+	Answer string   `json:"answer,omitempty"`
+	Cut    int      `json:"cut,omitempty"`    // characters that are not shown
+	Length int      `json:"length,omitempty"` // characters
+	Script string   `json:"script,omitempty"`
+	File   string   `json:"file,omitempty"`  // address of the data file, or of the folder of several
+	Group  int      `json:"group,omitempty"` // of Run.Duplicates, from 1
+}
+
+// Group is rows with the same text, but for white space and case.
+type Group struct {
+	Rows []data.ID `json:"rows"`
+	More int       `json:"more,omitempty"` // rows not named
+	Text string    `json:"text"`           // how they begin
+}
+
+// Limits of a page, shared by its runs: what is beyond them is sampled, and said to be.
+const (
+	rowsShown  = 1000
+	textBytes  = 900 << 10
+	textsRead  = 5000 // chosen rows whose texts are compared
+	stepsNamed = 30   // of a row
+)
+
+// text is a row's own words.
+type text struct{ prompt, answer string }
+
+// addRows gathers the rows that have something to tell, and their texts from the data
+// files.
+func (r *Run) addRows(ctx context.Context, runs int) error {
+	if r.facts == nil {
+		return nil
+	}
+	rows := r.told()
+	chosen := len(rows)
+	shown := r.showing(rows, rowsShown/runs)
+	asked := slices.Clone(r.facts.Pool.Sample)
+	for _, i := range spread(len(rows), textsRead) {
+		asked = append(asked, rows[i].ID)
+	}
+	for _, row := range shown {
+		asked = append(asked, row.ID)
+	}
+	texts, files, err := r.texts(ctx, asked)
+	if err != nil {
+		return err
+	}
+	if len(shown) < len(rows) {
+		r.RowsNote = fmt.Sprintf("%d of %d rows are shown: those chosen most, and others spread evenly over the rest.", len(shown), chosen)
+	}
+	if chosen > textsRead {
+		r.RowsNote += fmt.Sprintf(" Duplicates are looked for among %d of them.", textsRead)
+	}
+	group := r.findDuplicates(rows, texts)
+	room := max(120, min(4000, textBytes/runs/max(len(shown), 1)))
+	for i := range shown {
+		row := &shown[i]
+		if g := group[row.ID]; g > 0 {
+			row.Kinds, row.Group = append(row.Kinds, "duplicate"), g
+		}
+		row.File = files[row.Dataset]
+		if t, ok := texts[row.ID]; ok {
+			row.fill(t, room)
+		}
+	}
+	r.Rows = shown
+	r.shareByScript(texts)
+	return nil
+}
+
+// told are the rows that were chosen, passed over, or weighed at the extremes.
+func (r *Run) told() []Row {
+	at := map[data.ID]int{}
+	var rows []Row
+	row := func(id data.ID, kind string) *Row {
+		i, ok := at[id]
+		if !ok {
+			i, at[id] = len(rows), len(rows)
+			rows = append(rows, Row{ID: id})
+		}
+		if x := &rows[i]; !slices.Contains(x.Kinds, kind) {
+			x.Kinds = append(x.Kinds, kind)
+		}
+		return &rows[i]
+	}
+	for _, p := range r.picks {
+		score := p.Metric[r.Choice.Metric]
+		for rank, id := range p.Rows {
+			x := row(id, "chosen")
+			x.Times++
+			if len(x.Steps) < stepsNamed && !slices.Contains(x.Steps, p.Step) {
+				x.Steps = append(x.Steps, p.Step)
+			}
+			if x.Rank == nil || rank < *x.Rank {
+				x.Rank = &rank
+			}
+			if rank < len(score) && isNumber(score[rank]) {
+				x.Score = &score[rank]
+			}
+		}
+	}
+	if r.Choice != nil {
+		for _, p := range r.Choice.Passed {
+			row(p.ID, "passed over").Score = &p.Score
+		}
+	}
+	if r.Weights != nil {
+		for _, w := range r.Weights.Heavy {
+			row(w.ID, "heavy").Weight = &w.Weight
+		}
+		for _, w := range r.Weights.Light {
+			row(w.ID, "light").Weight = &w.Weight
+		}
+	}
+	return rows
+}
+
+// showing is at most so many rows: all that were not merely chosen, then half of those
+// chosen most, then others spread over the rest.
+func (r *Run) showing(rows []Row, most int) []Row {
+	if len(rows) <= most {
+		return rows
+	}
+	var out, chosen []Row
+	for _, x := range rows {
+		if len(x.Kinds) == 1 && x.Kinds[0] == "chosen" {
+			chosen = append(chosen, x)
+		} else {
+			out = append(out, x)
+		}
+	}
+	slices.SortStableFunc(chosen, func(a, b Row) int { return cmp.Or(b.Times-a.Times, *a.Rank-*b.Rank) })
+	room := max(most-len(out), 2)
+	out = append(out, chosen[:room/2]...)
+	rest := chosen[room/2:]
+	for _, i := range spread(len(rest), room-room/2) {
+		out = append(out, rest[i])
+	}
+	return out
+}
+
+// texts reads rows' texts from the data files. Of a data set whose files are gone or
+// have changed there are none, and a note says so. files are addresses, by data set.
+func (r *Run) texts(ctx context.Context, ids []data.ID) (texts map[data.ID]text, files map[string]string, err error) {
+	texts, files = map[data.ID]text{}, map[string]string{}
+	catalog, err := dataset.OpenCatalog(r.facts.DatasetDir, r.facts.DatasetInfo)
+	if err != nil {
+		r.Notes = append(r.Notes, "The rows' texts are not shown: "+err.Error())
+		return texts, files, nil
+	}
+	bySet := map[string][]data.ID{}
+	for _, id := range ids {
+		bySet[id.Dataset] = append(bySet[id.Dataset], id)
+	}
+	for set, ids := range bySet {
+		source, err := catalog.Source(set)
+		if err != nil {
+			r.Notes = append(r.Notes, fmt.Sprintf("The texts of %s are not shown: %v", set, err))
+			continue
+		}
+		files[set] = address(source.Files())
+		changed := slices.ContainsFunc(source.Files(), func(f string) bool { return !r.facts.Unchanged(f) })
+		if changed {
+			r.Notes = append(r.Notes, fmt.Sprintf("The texts of %s are not shown: its files have changed since training started.", set))
+			continue
+		}
+		slices.SortFunc(ids, func(a, b data.ID) int { return a.Row - b.Row })
+		ids = slices.Compact(ids)
+		samples, err := dataset.Find(ctx, catalog, ids, 0)
+		if errors.Is(err, context.Canceled) {
+			return nil, nil, err
+		}
+		if err != nil {
+			r.Notes = append(r.Notes, fmt.Sprintf("The texts of %s are not shown: %v", set, err))
+			continue
+		}
+		for i, s := range samples {
+			texts[ids[i]] = text{prompt: words(s.System, s.Prompt), answer: words("", s.Response)}
+		}
+	}
+	slices.Sort(r.Notes)
+	return texts, files, nil
+}
+
+// words are messages as text: the content alone of a single one, else each behind who
+// says it.
+func words(system string, messages []data.Message) string {
+	if system == "" && len(messages) == 1 {
+		return messages[0].Content
+	}
+	var b strings.Builder
+	if system != "" {
+		b.WriteString("system: " + system)
+	}
+	for _, m := range messages {
+		if b.Len() > 0 {
+			b.WriteString("\n")
+		}
+		b.WriteString(string(m.Role) + ": " + m.Content)
+	}
+	return b.String()
+}
+
+// address is the file's of a data set, or of the folder where there are several.
+func address(files []string) string {
+	if len(files) == 0 {
+		return ""
+	}
+	path := files[0]
+	if len(files) > 1 {
+		path = filepath.Dir(path)
+	}
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return ""
+	}
+	full = filepath.ToSlash(full)
+	if !strings.HasPrefix(full, "/") {
+		full = "/" + full // C:/…
+	}
+	return (&url.URL{Scheme: "file", Path: full}).String()
+}
+
+// fill puts a text into a row, no more of it than there is room for, in bytes.
+func (r *Row) fill(t text, room int) {
+	r.Script = script(t.prompt + " " + t.answer)
+	r.Length = len([]rune(t.prompt)) + len([]rune(t.answer))
+	answer := min(len(t.answer), max(room/2, room-len(t.prompt)))
+	r.Prompt, r.Answer = cut(t.prompt, room-answer), cut(t.answer, answer)
+	r.Cut = r.Length - len([]rune(r.Prompt)) - len([]rune(r.Answer))
+}
+
+// cut is the start of a text, whole characters.
+func cut(s string, bytes int) string {
+	if len(s) <= bytes {
+		return s
+	}
+	end := 0
+	for i := range s {
+		if i > bytes {
+			break
+		}
+		end = i
+	}
+	return s[:end]
+}
