@@ -111,6 +111,10 @@ type Tuning struct {
 	LoRAPlusLRRatio        *float64
 	LoRAPlusLREmbedding    float64
 	UseMuon                bool
+	UseDoRA                bool
+	PiSSAInit              bool
+	PiSSAIter              int
+	PiSSAConvert           bool
 	CreateNewAdapter       bool
 	FreezeTrainableLayers  int
 	FreezeTrainableModules []string

@@ -35,7 +35,6 @@ var outcomes = []struct{ path, want string }{
 	{"extras/mod/", "mixture_of_depths: mixture-of-depths is not supported here"},
 	{"nlg_eval", "do_predict: generating predictions is not supported here"},
 	{"oft", "finetuning_type: orthogonal fine-tuning (oft) is not supported here"},
-	{"pissa", "pissa_init: PiSSA is not supported here"},
 	{"examples/inference", "do_train: there is nothing to do"},
 	{"ktransformers", "use_kt: KTransformers is not supported here"},
 	{"megatron", "it belongs to Megatron's settings"},

@@ -14,6 +14,10 @@ func tuningKeys() []Key {
 	g.honour("use_rslora", Bool, "false", "Scale by alpha/sqrt(rank)", func(c *Config) any { return &c.Tuning.UseRSLoRA })
 	g.honour("loraplus_lr_ratio", Float, "null", "LoRA+: learning rate of B over that of A", func(c *Config) any { return &c.Tuning.LoRAPlusLRRatio })
 	g.honour("use_muon", Bool, "false", "Muon for matrices, AdamW for the rest", func(c *Config) any { return &c.Tuning.UseMuon })
+	g.honour("use_dora", Bool, "false", "DoRA: train a magnitude of every output beside LoRA", func(c *Config) any { return &c.Tuning.UseDoRA })
+	g.honour("pissa_init", Bool, "false", "PiSSA: start LoRA as the weights' principal parts", func(c *Config) any { return &c.Tuning.PiSSAInit })
+	g.honour("pissa_iter", Int, "16", "Written into adapter_config.json; the principal parts are exact", func(c *Config) any { return &c.Tuning.PiSSAIter })
+	g.honour("pissa_convert", Bool, "false", "At the end, write PiSSA's adapter as one of plain LoRA, too", func(c *Config) any { return &c.Tuning.PiSSAConvert })
 	g.honour("loraplus_lr_embedding", Float, "1e-6", "LoRA+: learning rate of embeddings", func(c *Config) any { return &c.Tuning.LoRAPlusLREmbedding })
 	g.honour("create_new_adapter", Bool, "false", "Merge the adapter and train a new one", func(c *Config) any { return &c.Tuning.CreateNewAdapter })
 	g.honour("freeze_trainable_layers", Int, "2", "freeze: the last n layers train, the first n if negative", func(c *Config) any { return &c.Tuning.FreezeTrainableLayers })
@@ -34,7 +38,6 @@ func tuningKeys() []Key {
 		"ref_model_quantization_bit int null", "reward_model string null", "reward_model_adapters string null", "reward_model_quantization_bit int null",
 		"reward_model_type string lora", "ld_alpha float null")
 	g.ignore("it is read with finetuning_type oft only", "module_dropout float 0.0", "oft_rank int 0", "oft_block_size int 32", "oft_target list all")
-	g.ignore("it is read with pissa_init only", "pissa_iter int 16", "pissa_convert bool false")
 	g.ignore("it is read with use_galore only", "galore_target list all", "galore_rank int 16", "galore_update_interval int 200", "galore_scale float 2.0",
 		"galore_proj_type string std", "galore_layerwise bool false")
 	g.ignore("it is read with use_apollo only", "apollo_target list all", "apollo_rank int 16", "apollo_update_interval int 200", "apollo_scale float 32.0",
@@ -45,8 +48,6 @@ func tuningKeys() []Key {
 		"swanlab_workspace string null", "swanlab_run_name string null", "swanlab_mode string cloud", "swanlab_api_key string null", "swanlab_logdir string null",
 		"swanlab_lark_webhook_url string null", "swanlab_lark_secret string null")
 
-	g.refuse("DoRA is not supported here: remove it, or write use_rslora: true", "use_dora bool false")
-	g.refuse("PiSSA is not supported here: remove it; LoRA's usual start is used", "pissa_init bool false")
 	g.refuse("block expansion (LLaMA-Pro) is not supported here: remove it", "use_llama_pro bool false")
 	g.refuse("this optimizer is not supported here: remove it; optim: adamw_torch, adafactor, lion_32bit and sgd are, and use_muon: true", "use_galore bool false", "use_apollo bool false", "use_badam bool false", "use_adam_mini bool false")
 	g.refuse("the DFT loss is not supported here: remove it", "use_dft_loss bool false")

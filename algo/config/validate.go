@@ -161,7 +161,12 @@ func (c checker) checkTuning() {
 		const only = "it needs finetuning_type: lora, which is %s: remove it"
 		c.deny(t.LoRAPlusLRRatio != nil, "loraplus_lr_ratio", only, t.FinetuningType)
 		c.deny(t.UseRSLoRA, "use_rslora", only, t.FinetuningType)
+		c.deny(t.UseDoRA, "use_dora", only, t.FinetuningType)
+		c.deny(t.PiSSAInit, "pissa_init", only, t.FinetuningType)
 	}
+	c.deny(t.PiSSAConvert && !t.PiSSAInit, "pissa_convert", "it converts what pissa_init started: set pissa_init: true, or remove it")
+	c.deny(t.PiSSAConvert && (t.UseDoRA || len(c.Model.AdapterNameOrPath) > 0), "pissa_convert", "it converts a new adapter of plain LoRA: remove it, or use_dora and adapter_name_or_path")
+	c.deny(t.PiSSAInit && t.PiSSAIter < 1 && t.PiSSAIter != -1, "pissa_iter", "it must be at least 1, or -1, got %d", t.PiSSAIter)
 	c.deny(t.LoRAPlusLRRatio != nil && *t.LoRAPlusLRRatio <= 0, "loraplus_lr_ratio", "it must be positive")
 	c.deny(t.LoRAPlusLREmbedding < 0, "loraplus_lr_embedding", "it must not be negative, got %v", t.LoRAPlusLREmbedding)
 	c.deny(t.FinetuningType == Freeze && t.FreezeTrainableLayers == 0 && len(t.FreezeExtraModules) == 0, "freeze_trainable_layers", "0 leaves nothing to train: give a number of layers, or freeze_extra_modules")

@@ -19,6 +19,11 @@ func (t *Trainer) Finish(ctx context.Context) error {
 	if err := t.saveModel(out); err != nil {
 		return err
 	}
+	if t.Config.Tuning.PiSSAConvert {
+		if err := t.model.SavePiSSA(out); err != nil {
+			return err
+		}
+	}
 	metrics := t.Result()
 	if err := t.recorder.note(append(append(pyjson.Object{}, metrics...), pyjson.Field{Key: "step", Value: t.step})); err != nil {
 		return err

@@ -140,12 +140,23 @@ func (t *Trainer) adapt() error {
 	stream := rng.NewTorch(uint64(c.Training.Seed))
 	err := t.model.AddLoRA(decoder.LoRA{
 		Rank: c.Tuning.LoRARank, Alpha: c.Tuning.LoRAAlpha, Dropout: c.Tuning.LoRADropout, RSLoRA: c.Tuning.UseRSLoRA, Targets: c.Tuning.LoRATarget,
-		ModulesToSave: c.Tuning.AdditionalTarget, Exclude: t.isGate,
+		DoRA: c.Tuning.UseDoRA, PiSSA: pissaName(c.Tuning), ModulesToSave: c.Tuning.AdditionalTarget, Exclude: t.isGate,
 	}, stream.Double)
 	if err != nil {
 		return c.Errorf("lora_target", "%w", err)
 	}
 	return nil
+}
+
+// pissaName is PEFT's name of the start that pissa_init asks for; "" = the usual one.
+func pissaName(t config.Tuning) string {
+	switch {
+	case !t.PiSSAInit:
+		return ""
+	case t.PiSSAIter == -1:
+		return "pissa"
+	}
+	return fmt.Sprintf("pissa_niter_%d", t.PiSSAIter)
 }
 
 // freeze trains the parameters of some layers, and of what stands outside the

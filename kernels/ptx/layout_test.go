@@ -14,6 +14,7 @@ import (
 	_ "dataflex.dev/dataflex/kernels/attention"
 	_ "dataflex.dev/dataflex/kernels/cast"
 	_ "dataflex.dev/dataflex/kernels/columns"
+	_ "dataflex.dev/dataflex/kernels/dora"
 	_ "dataflex.dev/dataflex/kernels/dropout"
 	_ "dataflex.dev/dataflex/kernels/embed"
 	_ "dataflex.dev/dataflex/kernels/gemm"

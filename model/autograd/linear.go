@@ -1,6 +1,7 @@
 package autograd
 
 import (
+	"math"
 	"slices"
 
 	"dataflex.dev/dataflex/driver"
@@ -27,6 +28,7 @@ type LoRA struct {
 	Rank    int
 	Scale   float32 // s
 	Dropout float32 // share of the entries of x set to zero while training
+	DoRA    *DoRA   // or nil
 	Pair    int     // its number among the model's adapters
 	Offset  int     // of A in the flattened trainable vector; B follows A
 }
@@ -37,7 +39,7 @@ type FactorSink func(pair int, f gradproj.Factors) error
 
 // linears are the layers of one opLinear: number i takes rows rows[i] to rows[i+1].
 // A dense layer is one of them, the experts of a mixture are many. All have the same
-// shape, and the same rank where they have adapters.
+// shape.
 type linears struct {
 	layers []*Linear
 	rows   []int32
@@ -56,14 +58,15 @@ func (l linears) trains() bool {
 // half reports whether the layers multiply in bf16.
 func (l linears) half() bool { return !l.layers[0].Weight.Half.IsNil() }
 
-// rank is the adapters' width, 0 without any.
+// rank is the widest adapter's width, 0 without any.
 func (l linears) rank() int {
+	rank := 0
 	for _, lin := range l.layers {
 		if lin.LoRA != nil {
-			return lin.LoRA.Rank
+			rank = max(rank, lin.LoRA.Rank)
 		}
 	}
-	return 0
+	return rank
 }
 
 // Linear records y = l(x).
@@ -95,6 +98,9 @@ func (t *Tape) linear(x *Value, l linears) *Value {
 	if t.dropsAny(l) {
 		m.masked = t.buffer(x.Rows * x.Cols)
 	}
+	if l.dora() {
+		m.z, m.scale, m.inverse = t.buffer(x.Rows*y.Cols), t.buffer(len(l.layers)*y.Cols), t.buffer(len(l.layers)*y.Cols)
+	}
 	if l.half() {
 		m.xHalf = t.narrowed(x, x.data)
 	}
@@ -107,12 +113,14 @@ func (t *Tape) linear(x *Value, l linears) *Value {
 	t.release(m.masked)
 	if n := t.record(opLinear, y, x); n != nil {
 		n.linears = l
-		n.save(nil, m.u)
+		n.save(nil, m.u, m.z, m.scale, m.inverse)
 		if trains && !t.cheap(x) {
 			n.save(x.data)
 		}
 	}
-	t.release(m.u)
+	for _, b := range []*buffer{m.u, m.z, m.scale, m.inverse} {
+		t.release(b)
+	}
 	return y
 }
 
@@ -120,7 +128,10 @@ func (t *Tape) linear(x *Value, l linears) *Value {
 // there is nil.
 type memory struct {
 	x, y, dx *buffer // y is dy in the backward pass
-	u, v     *buffer // [rows, Rank]
+	u, v     *buffer // [rows, Rank]; room for the widest rank
+	z        *buffer // y before DoRA scales it
+	scale    *buffer // DoRA's, [layers, Out]
+	inverse  *buffer // of the norms, likewise
 	masked   *buffer // dropout(x)
 	dMasked  *buffer // its gradient
 
@@ -131,6 +142,8 @@ type memory struct {
 type rowsOf struct {
 	rows                            int
 	x, y, dx, u, v, masked, dMasked gemm.F32
+	z                               gemm.F32
+	scale, inverse                  driver.F32
 	xHalf, yHalf                    gemm.BF16
 }
 
@@ -147,7 +160,18 @@ func (m memory) part(l linears, i int) rowsOf {
 		masked: cut(m.masked, lin.In), dMasked: cut(m.dMasked, lin.In),
 	}
 	if lin.LoRA != nil {
-		p.u, p.v = cut(m.u, lin.LoRA.Rank), cut(m.v, lin.LoRA.Rank)
+		r, widest := lin.LoRA.Rank, l.rank()
+		for _, side := range []struct {
+			to   *gemm.F32
+			from *buffer
+		}{{&p.u, m.u}, {&p.v, m.v}} {
+			if side.from != nil {
+				*side.to = gemm.Dense(side.from.mem.Sub(lo*widest, lo*widest+(hi-lo)*r), hi-lo, r)
+			}
+		}
+	}
+	if lin.dora() {
+		p.z, p.scale, p.inverse = cut(m.z, lin.Out), m.scale.mem.Sub(i*lin.Out, (i+1)*lin.Out), m.inverse.mem.Sub(i*lin.Out, (i+1)*lin.Out)
 	}
 	p.xHalf, p.yHalf = m.xHalf.rows(lo, hi, lin.In), m.yHalf.rows(lo, hi, lin.Out)
 	return p
@@ -158,14 +182,15 @@ func (t *Tape) product(p rowsOf, l *Linear) {
 	if t.err != nil || p.rows == 0 {
 		return
 	}
+	if l.dora() {
+		t.doraProduct(p, l)
+		return
+	}
 	var beta float32
 	if l.Bias != nil {
-		ones := t.onesColumn(p.rows)
-		if t.err != nil {
+		if t.bias(p, l); t.err != nil {
 			return
 		}
-		// A product of depth 1: every row of y becomes the bias.
-		gemm.Run(t.dev, gemm.NN, 1, gemm.Dense(ones, p.rows, 1), gemm.Dense(l.Bias.Data, 1, l.Out), 0, p.y)
 		beta = 1
 	}
 	if !l.Weight.Half.IsNil() {
@@ -175,6 +200,13 @@ func (t *Tape) product(p rowsOf, l *Linear) {
 	gemm.Run(t.dev, gemm.NT, 1, p.x, l.weight(), beta, p.y)
 	if a := l.LoRA; a != nil {
 		a.branch(l).Forward(t.dev, t.adapterInput(a, p), p.u, p.y)
+	}
+}
+
+// bias makes every row of y the bias: a product of depth 1.
+func (t *Tape) bias(p rowsOf, l *Linear) {
+	if ones := t.onesColumn(p.rows); t.err == nil {
+		gemm.Run(t.dev, gemm.NN, 1, gemm.Dense(ones, p.rows, 1), gemm.Dense(l.Bias.Data, 1, l.Out), 0, p.y)
 	}
 }
 
@@ -203,7 +235,7 @@ func (t *Tape) maskKey(l *LoRA) dropout.Key {
 // last first, as pairs must.
 func linearVJP(t *Tape, n *node) error {
 	l, x := n.linears, n.in[0]
-	m := memory{y: n.out.grad, u: n.saved[1]}
+	m := memory{y: n.out.grad, u: n.saved[1], z: n.saved[2], scale: n.saved[3], inverse: n.saved[4]}
 	if l.trains() {
 		m.x = t.input(n)
 	}
@@ -262,6 +294,9 @@ func (t *Tape) productVJP(p rowsOf, l *Linear, beta float32, segments []int32) e
 			return t.err
 		}
 		gemm.Run(t.dev, gemm.NN, 1, gemm.Dense(ones, 1, p.rows), p.y, 1, gemm.Dense(l.Bias.Grad, 1, l.Out))
+	}
+	if l.dora() && p.rows > 0 {
+		return t.doraVJP(p, l, beta, segments)
 	}
 	if !l.Weight.Half.IsNil() {
 		return t.productBF16VJP(p, l, beta, segments)
@@ -341,23 +376,60 @@ func (t *Tape) onesColumn(n int) driver.F32 {
 	return t.ones.mem.Sub(0, n)
 }
 
-// MergeLoRA adds the adapter to the weight, W += s·B A, in float32, and leaves it in
-// place. The error is that of no memory for a bf16 weight in float32.
+// MergeLoRA adds the adapter to the weight, W += s·B A, in float32, scales its rows where
+// the adapter is DoRA's, and leaves the adapter in place. The error is that of no memory
+// for a bf16 weight in float32.
 func (l *Linear) MergeLoRA(dev driver.Device) error {
-	a, w := l.LoRA, l.Weight.Data
-	if w.IsNil() {
-		m, err := dev.Alloc(4 * l.Weight.Size())
-		if err != nil {
-			return err
+	err := l.wide(dev, func(w driver.F32) {
+		a := l.LoRA
+		gemm.Run(dev, gemm.NN, a.Scale, gemm.Dense(a.B.Data, l.Out, a.Rank), gemm.Dense(a.A.Data, a.Rank, l.In), 1, gemm.Dense(w, l.Out, l.In))
+	})
+	if err != nil || !l.dora() {
+		return err
+	}
+	m, err := driver.Read(dev, l.LoRA.DoRA.Magnitude.Data)
+	if err != nil {
+		return err
+	}
+	w, err := l.Weight.Read(dev)
+	if err != nil {
+		return err
+	}
+	ScaleRows(w, m)
+	return l.Weight.Upload(dev, w)
+}
+
+// ScaleRows gives the rows of w [len(m), cols] the norms m: DoRA's merge.
+func ScaleRows(w, m []float32) {
+	cols := len(w) / len(m)
+	for o := range m {
+		row := w[o*cols : (o+1)*cols]
+		var squares float64
+		for _, x := range row {
+			squares += float64(x) * float64(x)
 		}
-		defer dev.Free(m)
-		w = driver.View[float32](m)
-		cast.Widen(dev, l.Weight.Half, w)
-		defer cast.Narrow(dev, w, l.Weight.Half)
+		f := float32(float64(m[o]) / math.Sqrt(squares))
+		for j := range row {
+			row[j] *= f
+		}
 	}
-	gemm.Run(dev, gemm.NN, a.Scale, gemm.Dense(a.B.Data, l.Out, a.Rank), gemm.Dense(a.A.Data, a.Rank, l.In), 1, gemm.Dense(w, l.Out, l.In))
+}
+
+// wide calls f with the weight in float32, which f may change.
+func (l *Linear) wide(dev driver.Device, f func(w driver.F32)) error {
 	if !l.Weight.Data.IsNil() {
+		f(l.Weight.Data)
 		l.Weight.Sync(dev)
+		return nil
 	}
+	m, err := dev.Alloc(4 * l.Weight.Size())
+	if err != nil {
+		return err
+	}
+	defer dev.Free(m)
+	w := driver.View[float32](m)
+	cast.Widen(dev, l.Weight.Half, w)
+	f(w)
+	cast.Narrow(dev, w, l.Weight.Half)
 	return nil
 }

@@ -18,20 +18,29 @@ type AdapterConfig struct {
 	Alpha         float64  // lora_alpha
 	Dropout       float64  // lora_dropout
 	RSLoRA        bool     // use_rslora: the scale is alpha/√r
+	DoRA          bool     // use_dora: outputs are scaled by a magnitude
+	Initial       string   // init_lora_weights where it is a word: pissa, pissa_niter_16, gaussian
 	Targets       []string // target_modules: names, or endings after a dot, of modules
 	TargetPattern string   // target_modules given as one string: a regular expression, or "all-linear"
 	ModulesToSave []string // modules_to_save: full copies stored beside the adapter
+	TieWeights    bool     // ensure_weight_tying: a tied head follows embeddings that are saved, or they it
 
-	alphaRead any // lora_alpha as it was read: PEFT keeps 16 and 16.0 apart
-	initial   any // init_lora_weights as it was read
+	targets   targets
+	ranks     []pattern      // rank_pattern
+	alphas    []pattern      // alpha_pattern
+	alphaRead any            // lora_alpha as it was read: PEFT keeps 16 and 16.0 apart
+	kept      map[string]any // keys that are written as they were read
 }
 
-// Scale is what B·A is multiplied with: alpha/r, or alpha/√r for rslora.
-func (c *AdapterConfig) Scale() float64 {
-	if c.RSLoRA {
-		return c.Alpha / math.Sqrt(float64(c.Rank))
-	}
-	return c.Alpha / float64(c.Rank)
+// PiSSA says whether the adapter was started as the principal part of its weights, which
+// then lack it.
+func (c *AdapterConfig) PiSSA() bool { return strings.HasPrefix(strings.ToLower(c.Initial), "pissa") }
+
+// keptKeys change the arithmetic, or what PEFT would do on loading: a config that was read
+// is written with them.
+var keptKeys = []string{
+	"rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "exclude_modules",
+	"init_lora_weights", "ensure_weight_tying",
 }
 
 // ReadAdapterConfig reads dir/adapter_config.json of any PEFT version: unknown
@@ -53,14 +62,20 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 		Alpha:         f.float("lora_alpha", 8), // peft's default
 		Dropout:       f.float("lora_dropout", 0),
 		RSLoRA:        f.bool("use_rslora", false),
+		DoRA:          f.bool("use_dora", false),
 		ModulesToSave: f.strings("modules_to_save"),
+		TieWeights:    f.bool("ensure_weight_tying", false),
+		ranks:         f.patterns("rank_pattern"),
+		alphas:        f.patterns("alpha_pattern"),
 		alphaRead:     f.raw["lora_alpha"],
-		initial:       f.raw["init_lora_weights"],
+		kept:          map[string]any{},
 	}
-	if one, ok := f.raw["target_modules"].(string); ok {
-		c.TargetPattern = one
-	} else if c.Targets = f.strings("target_modules"); len(c.Targets) == 0 {
-		f.fail("target_modules is missing or empty")
+	c.targets = f.targets(c)
+	c.Initial, _ = f.raw["init_lora_weights"].(string)
+	for _, k := range keptKeys {
+		if v := f.raw[k]; v != nil {
+			c.kept[k] = v
+		}
 	}
 	if c.Dropout < 0 || c.Dropout >= 1 {
 		f.fail("lora_dropout is %v, want 0 <= p < 1", c.Dropout)
@@ -69,7 +84,9 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 }
 
 // refuseUnsupported fails on settings that would make the adapter compute
-// something else than y = Wx + scale·B(Ax).
+// something else than y = Wx + scale·B(Ax), with DoRA's magnitudes or without.
+// fan_in_fan_out is not among them: PEFT turns it off on linear layers, and these
+// models have no others.
 func refuseUnsupported(f *fields) {
 	if t := f.string("peft_type", "LORA"); t != "LORA" {
 		f.fail("peft_type is %s, only LORA adapters are read", t)
@@ -77,26 +94,24 @@ func refuseUnsupported(f *fields) {
 	if t := f.string("task_type", "CAUSAL_LM"); t != "CAUSAL_LM" {
 		f.fail("task_type is %s, only CAUSAL_LM adapters are read", t)
 	}
-	for _, key := range []string{"use_dora", "fan_in_fan_out", "lora_bias", "use_qalora"} {
+	const wayOut = "which is not supported: merge the adapter into its base model with PEFT (merge_and_unload) and train on that"
+	for _, key := range []string{"lora_bias", "use_qalora"} {
 		if f.bool(key, false) {
-			f.fail("%s is true, which is not supported: merge the adapter into its base model with PEFT (merge_and_unload) and train on that", key)
+			f.fail("%s is true, %s", key, wayOut)
 		}
 	}
 	if b := f.string("bias", "none"); b != "none" {
 		f.fail("bias is %q, only \"none\" is supported", b)
 	}
-	for _, key := range []string{"rank_pattern", "alpha_pattern"} {
-		if len(value[map[string]any](f, key, "an object", nil)) > 0 {
-			f.fail("%s is not empty: one rank and alpha for all modules is supported", key)
-		}
-	}
-	for _, key := range []string{
-		"layers_to_transform", "layers_pattern", "layer_replication", "exclude_modules",
-		"target_parameters", "trainable_token_indices", "megatron_config",
-	} {
+	// An aLoRA acts after its invocation tokens alone; PEFT cannot merge it either.
+	for _, key := range []string{"alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters", "trainable_token_indices", "megatron_config"} {
 		switch v := f.raw[key].(type) {
 		case nil:
 		case []any:
+			if len(v) > 0 {
+				f.fail("%s is set, which is not supported", key)
+			}
+		case map[string]any:
 			if len(v) > 0 {
 				f.fail("%s is set, which is not supported", key)
 			}
@@ -106,7 +121,7 @@ func refuseUnsupported(f *fields) {
 	}
 	// These initialisations move part of W into B·A when PEFT loads the adapter.
 	if s, ok := f.raw["init_lora_weights"].(string); ok {
-		for _, kind := range []string{"pissa", "olora", "corda", "loftq"} {
+		for _, kind := range []string{"olora", "corda", "loftq"} {
 			if strings.HasPrefix(strings.ToLower(s), kind) {
 				f.fail("init_lora_weights is %q, whose base weights differ from the model's: convert it with PEFT (save_pretrained with path_initial_model_for_weight_conversion)", s)
 			}
@@ -115,7 +130,7 @@ func refuseUnsupported(f *fields) {
 }
 
 // WriteAdapterConfig writes dir/adapter_config.json with the keys and bytes of
-// PEFT 0.15.2.
+// PEFT 0.15.2; keys of later versions only where they say something.
 func WriteAdapterConfig(dir string, c *AdapterConfig) error {
 	keys := map[string]any{
 		"alpha_pattern": map[string]any{}, "auto_mapping": nil, "base_model_name_or_path": c.BaseModel,
@@ -126,7 +141,7 @@ func WriteAdapterConfig(dir string, c *AdapterConfig) error {
 		"lora_dropout": c.Dropout, "megatron_config": nil, "megatron_core": "megatron.core",
 		"modules_to_save": nil, "peft_type": "LORA", "r": c.Rank, "rank_pattern": map[string]any{},
 		"revision": nil, "target_modules": c.Targets, "task_type": "CAUSAL_LM",
-		"trainable_token_indices": nil, "use_dora": false, "use_rslora": c.RSLoRA,
+		"trainable_token_indices": nil, "use_dora": c.DoRA, "use_rslora": c.RSLoRA,
 	}
 	if c.BaseModel == "" {
 		keys["base_model_name_or_path"] = nil
@@ -137,8 +152,13 @@ func WriteAdapterConfig(dir string, c *AdapterConfig) error {
 	if len(c.ModulesToSave) > 0 {
 		keys["modules_to_save"] = c.ModulesToSave
 	}
-	if c.initial != nil {
-		keys["init_lora_weights"] = c.initial
+	if c.Initial != "" {
+		keys["init_lora_weights"] = c.Initial
+	}
+	for k, v := range c.kept {
+		if k != "ensure_weight_tying" || c.TieWeights {
+			keys[k] = v
+		}
 	}
 	return storage.WriteFile(filepath.Join(dir, storage.AdapterConfigFile), formatJSON(keys, 2))
 }

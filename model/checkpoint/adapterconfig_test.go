@@ -63,15 +63,15 @@ func TestAdapterConfig(t *testing.T) {
 	}
 	got, err := ReadAdapterConfig(dir)
 	ok(t, err)
-	got.alphaRead, got.initial = nil, nil
+	got.alphaRead, got.kept, got.targets = nil, nil, targets{}
 	if !reflect.DeepEqual(got, c) {
 		t.Errorf("got  %+v\nwant %+v", got, c)
 	}
-	if s := c.Scale(); s != 16/math.Sqrt(8) {
+	if s := c.ScaleOf("q_proj"); s != 16/math.Sqrt(8) {
 		t.Errorf("rslora scale %v", s)
 	}
 	c.RSLoRA = false
-	if s := c.Scale(); s != 2 {
+	if s := c.ScaleOf("q_proj"); s != 2 {
 		t.Errorf("scale %v", s)
 	}
 }
@@ -101,17 +101,17 @@ func TestAdapterConfigErrors(t *testing.T) {
 	for _, c := range []struct{ key, value, want string }{
 		{"peft_type", `"IA3"`, "peft_type is IA3"},
 		{"task_type", `"SEQ_CLS"`, "task_type is SEQ_CLS"},
-		{"use_dora", `true`, "use_dora is true, which is not supported"},
-		{"fan_in_fan_out", `true`, "fan_in_fan_out is true"},
 		{"lora_bias", `true`, "lora_bias is true"},
 		{"use_qalora", `true`, "use_qalora is true"},
 		{"bias", `"all"`, `bias is "all"`},
-		{"rank_pattern", `{"q_proj": 4}`, "rank_pattern is not empty"},
-		{"alpha_pattern", `{"q_proj": 4}`, "alpha_pattern is not empty"},
-		{"layers_to_transform", `[0]`, "layers_to_transform is set"},
-		{"layers_to_transform", `1`, "layers_to_transform is set"},
+		{"rank_pattern", `{"q_proj": 0}`, "rank_pattern gives q_proj the rank 0"},
+		{"alpha_pattern", `{"q_proj": "x"}`, `alpha_pattern.q_proj is "x", want a number`},
+		{"alpha_pattern", `{"(": 4}`, "alpha_pattern: error parsing regexp"},
+		{"layers_to_transform", `[0.5]`, "layers_to_transform holds 0.5, want integers"},
+		{"alora_invocation_tokens", `[3]`, "alora_invocation_tokens is set"},
+		{"trainable_token_indices", `{"embed_tokens": [1]}`, "trainable_token_indices is set"},
 		{"target_parameters", `["x"]`, "target_parameters is set"},
-		{"init_lora_weights", `"pissa_niter"`, `init_lora_weights is "pissa_niter"`},
+		{"init_lora_weights", `"olora"`, `init_lora_weights is "olora"`},
 		{"r", `0`, "r is 0, want at least 1"},
 		{"lora_dropout", `1`, "lora_dropout is 1"},
 		{"lora_alpha", `"x"`, `lora_alpha is "x", want a number`},

@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -59,12 +60,15 @@ type FactorSink = autograd.FactorSink
 
 // PerSample is Backward for per-sequence gradients: every adapter's factors go to
 // sink, last adapter first, and nothing is added to Param.Grad. It is an error if
-// anything but adapters trains.
+// anything but A and B of adapters trains.
 func (m *Model) PerSample(b Batch, o Objective, sink FactorSink) ([]float32, error) {
 	for _, p := range m.base() {
 		if p.Trainable() {
 			return nil, fmt.Errorf("per-sample factors exist for LoRA adapters only, but %s is trained", p.Name)
 		}
+	}
+	if m.adapter != nil && m.adapter.lora.DoRA {
+		return nil, errors.New("per-sample factors exist for A and B alone, and DoRA's magnitudes are trained, too")
 	}
 	return m.run(&b, o, recording(o, sink))
 }

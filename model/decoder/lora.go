@@ -18,6 +18,8 @@ type LoRA struct {
 	Alpha   float64                  // the adapter's output is scaled by Alpha/Rank
 	Dropout float64                  // of the adapter's input while training
 	RSLoRA  bool                     // scale by Alpha/sqrt(Rank) instead
+	DoRA    bool                     // outputs are scaled by trained magnitudes: autograd.DoRA
+	PiSSA   string                   // start as the weights' principal parts, which they lose; PEFT's name of it: pissa, pissa_niter_16
 	Targets []string                 // module names or ends of their paths; "all" = every linear but lm_head
 	Exclude func(module string) bool // says which modules get none all the same, by their paths; nil = none
 
@@ -37,9 +39,10 @@ type Pair struct {
 // adapter is what the model's current adapters were made from.
 type adapter struct {
 	lora    LoRA
-	modules []module                  // those that carry one, in order
-	saves   map[*tensor.Param]bool    // of ModulesToSave
-	read    *checkpoint.AdapterConfig // where LoadAdapter made it
+	modules []module                    // those that carry one, in order
+	saves   map[*tensor.Param]bool      // of ModulesToSave
+	start   map[*tensor.Param][]float32 // A and B as PiSSA made them
+	read    *checkpoint.AdapterConfig   // where LoadAdapter made it
 }
 
 // prefix is PEFT's: the path from its wrapper to the model's modules.
@@ -65,12 +68,31 @@ func (l LoRA) validate() error {
 }
 
 // AddLoRA freezes the model and puts new adapters on it: A uniform in
-// ±1/sqrt(in) from uniform, which draws from [0, 1), B zero. They replace adapters
+// ±1/sqrt(in) from uniform, which draws from [0, 1), B zero, magnitudes the norms of
+// the weights' rows; or with PiSSA the weights' principal parts. They replace adapters
 // that are there; Merge those first to keep them.
 func (m *Model) AddLoRA(l LoRA, uniform func() float64) error {
-	if err := m.attach(l); err != nil {
+	if err := l.validate(); err != nil {
 		return err
 	}
+	mods, err := m.match(l.Targets, l.Exclude)
+	if err != nil {
+		return err
+	}
+	if err := m.attach(l, mods, func(string) (int, float32) { return l.Rank, l.scale() }); err != nil {
+		return err
+	}
+	if l.PiSSA != "" {
+		if err := m.startPiSSA(); err != nil {
+			return err
+		}
+	} else if err := m.startUniform(uniform); err != nil {
+		return err
+	}
+	return m.startMagnitudes()
+}
+
+func (m *Model) startUniform(uniform func() float64) error {
 	for _, mod := range m.adapter.modules {
 		bound := 1 / math.Sqrt(float64(mod.linear.In))
 		a := make([]float32, mod.linear.LoRA.A.Size())
@@ -84,6 +106,24 @@ func (m *Model) AddLoRA(l LoRA, uniform func() float64) error {
 	return nil
 }
 
+// startMagnitudes makes DoRA's magnitudes the norms of the adapted weights' rows.
+func (m *Model) startMagnitudes() error {
+	for _, mod := range m.adapter.modules {
+		d := mod.linear.LoRA.DoRA
+		if d == nil {
+			continue
+		}
+		norms, err := mod.linear.AdaptedNorms(m.dev)
+		if err == nil {
+			err = d.Magnitude.Upload(m.dev, norms)
+		}
+		if err != nil {
+			return fmt.Errorf("magnitudes of %s: %w", mod.path, err)
+		}
+	}
+	return nil
+}
+
 // LoadAdapter freezes the model and continues the adapter saved in dir: its own
 // rank, alpha and targets count. It replaces adapters that are there.
 func (m *Model) LoadAdapter(dir string) error {
@@ -91,14 +131,20 @@ func (m *Model) LoadAdapter(dir string) error {
 	if err != nil {
 		return err
 	}
-	l, err := m.fromPEFT(dir, c)
+	mods, err := m.adaptedBy(dir, c)
 	if err != nil {
 		return err
 	}
-	if err := m.attach(l); err != nil {
+	l := LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, DoRA: c.DoRA, Targets: c.Targets, ModulesToSave: c.ModulesToSave}
+	err = m.attach(l, mods, func(path string) (int, float32) { return c.RankOf(path), float32(c.ScaleOf(path)) })
+	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	m.adapter.read = c
+	if m.adapter.read = c; c.PiSSA() { // as PEFT does on loading: what was saved is the principal part, trained on
+		if err := m.startPiSSA(); err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+	}
 	w, err := checkpoint.OpenFile(adapterFile(dir))
 	if err != nil {
 		return err
@@ -122,15 +168,9 @@ func (m *Model) Merge() error {
 	return nil
 }
 
-// attach freezes the model and gives the modules that l names adapters of zeros.
-func (m *Model) attach(l LoRA) error {
-	if err := l.validate(); err != nil {
-		return err
-	}
-	mods, err := m.match(l.Targets, l.Exclude)
-	if err != nil {
-		return err
-	}
+// attach freezes the model and gives modules adapters of zeros, of the rank and scale
+// that shape says.
+func (m *Model) attach(l LoRA, mods []module, shape func(path string) (rank int, scale float32)) error {
 	m.dropAdapter()
 	for _, p := range m.base() {
 		p.Freeze(m.dev)
@@ -141,18 +181,35 @@ func (m *Model) attach(l LoRA) error {
 	}
 	m.adapter = &adapter{lora: l, modules: mods, saves: saves}
 	for _, mod := range mods {
-		lin := mod.linear
-		a, err := m.trained(prefix+mod.path+".lora_A.weight", l.Rank, lin.In)
-		if err != nil {
+		rank, scale := shape(mod.path)
+		if err := m.adapt(mod, l, rank, scale); err != nil {
 			return err
 		}
-		b, err := m.trained(prefix+mod.path+".lora_B.weight", lin.Out, l.Rank)
-		if err != nil {
-			return err
-		}
-		lin.LoRA = &autograd.LoRA{A: a, B: b, Rank: l.Rank, Scale: l.scale(), Dropout: float32(l.Dropout)}
 	}
 	m.number()
+	return nil
+}
+
+// adapt gives a module an adapter of zeros.
+func (m *Model) adapt(mod module, l LoRA, rank int, scale float32) error {
+	lin := mod.linear
+	a, err := m.trained(prefix+mod.path+".lora_A.weight", rank, lin.In)
+	if err != nil {
+		return err
+	}
+	b, err := m.trained(prefix+mod.path+".lora_B.weight", lin.Out, rank)
+	if err != nil {
+		return err
+	}
+	lin.LoRA = &autograd.LoRA{A: a, B: b, Rank: rank, Scale: scale, Dropout: float32(l.Dropout)}
+	if !l.DoRA {
+		return nil
+	}
+	magnitude, err := m.trained(prefix+mod.path+".lora_magnitude_vector", lin.Out)
+	if err != nil {
+		return err
+	}
+	lin.LoRA.DoRA = &autograd.DoRA{Magnitude: magnitude}
 	return nil
 }
 
@@ -222,6 +279,9 @@ func (m *Model) dropAdapter() {
 		if a := mod.linear.LoRA; a != nil {
 			a.A.Free(m.dev)
 			a.B.Free(m.dev)
+			if a.DoRA != nil {
+				a.DoRA.Free(m.dev)
+			}
 			mod.linear.LoRA = nil
 		}
 	}
@@ -280,11 +340,13 @@ func (m *Model) PairOffsets() []Pair {
 	return pairs
 }
 
-// adapterParams lists A and B of every adapter, and what trains in full, in order.
+// adapterParams lists the tensors of every adapter, and what trains in full, in order.
 func (m *Model) adapterParams() []*tensor.Param {
 	own := map[*tensor.Param]bool{}
 	for _, mod := range m.adapter.modules {
-		own[mod.linear.LoRA.A], own[mod.linear.LoRA.B] = true, true
+		for _, p := range adapterTensors(mod.linear.LoRA) {
+			own[p] = true
+		}
 	}
 	var list []*tensor.Param
 	for p := range m.parameters() {
@@ -303,7 +365,16 @@ func (m *Model) adapterName(p *tensor.Param) string {
 	return p.Name
 }
 
+// adapterTensors are an adapter's, in the order in which PEFT registers them.
+func adapterTensors(a *autograd.LoRA) []*tensor.Param {
+	list := []*tensor.Param{a.A, a.B}
+	if a.DoRA != nil {
+		list = append(list, a.DoRA.Magnitude)
+	}
+	return list
+}
+
 // OnlyLoRA reports whether every trainable parameter is half of a LoRA pair.
 func (m *Model) OnlyLoRA() bool {
-	return m.adapter != nil && !slices.ContainsFunc(m.base(), (*tensor.Param).Trainable)
+	return m.adapter != nil && !m.adapter.lora.DoRA && !slices.ContainsFunc(m.base(), (*tensor.Param).Trainable)
 }

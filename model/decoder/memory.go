@@ -79,6 +79,9 @@ func (k *kept) linears(free bool, times, x int, l ...*autograd.Linear) {
 	for _, lin := range l {
 		if lin.LoRA != nil {
 			rank += lin.LoRA.Rank
+			if lin.LoRA.DoRA != nil {
+				k.floats += times * lin.Out
+			}
 		}
 		trains = trains || lin.LoRA != nil || lin.Weight.Trainable()
 		k.wants = k.wants || lin.Bias.Trainable()
@@ -171,6 +174,9 @@ func (m *Model) workingPerToken() int {
 	if m.adapter != nil { // with dropout, the masked input and its gradient too
 		if rank = m.adapter.lora.Rank * max(1, c.MoE.TopK); m.adapter.lora.Dropout > 0 {
 			branch += widest + 2*input
+		}
+		if m.adapter.lora.DoRA {
+			branch += 2 * widest
 		}
 	}
 	n := branch + rows + 4*c.Hidden + 2*qkv + rank + c.Heads + 3

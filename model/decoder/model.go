@@ -102,7 +102,7 @@ func (p part) tensors() []*tensor.Param {
 		list = append(list, l.Bias)
 	}
 	if l.LoRA != nil {
-		list = append(list, l.LoRA.A, l.LoRA.B)
+		list = append(list, adapterTensors(l.LoRA)...)
 	}
 	return list
 }
@@ -112,7 +112,9 @@ func (m *Model) base() []*tensor.Param {
 	own := map[*tensor.Param]bool{}
 	for mod := range m.modules() {
 		if a := mod.linear.LoRA; a != nil {
-			own[a.A], own[a.B] = true, true
+			for _, p := range adapterTensors(a) {
+				own[p] = true
+			}
 		}
 	}
 	var list []*tensor.Param

@@ -2,35 +2,28 @@ package decoder
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// fromPEFT reads the adapter's description. PEFT also takes one string as
-// target_modules: "all-linear", or a regular expression for whole module paths.
-func (m *Model) fromPEFT(dir string, c *checkpoint.AdapterConfig) (LoRA, error) {
-	l := LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, Targets: c.Targets, ModulesToSave: c.ModulesToSave}
-	switch c.TargetPattern {
-	case "":
-	case "all-linear":
-		l.Targets = []string{"all"}
-	default:
-		pattern, err := regexp.Compile("^(?:" + c.TargetPattern + ")$")
-		if err != nil {
-			return LoRA{}, fmt.Errorf("%s: target_modules: %w", dir, err)
-		}
-		for mod := range m.modules() {
-			if pattern.MatchString(mod.path) {
-				l.Targets = append(l.Targets, mod.path)
-			}
-		}
-		if l.Targets == nil {
-			return LoRA{}, fmt.Errorf("%s: target_modules %q matches no linear module", dir, c.TargetPattern)
+// adaptedBy lists the modules that a saved adapter is on.
+func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig) ([]module, error) {
+	for _, other := range []string{"model.embed_tokens", "lm_head"} {
+		if c.Adapts(other, false) {
+			return nil, fmt.Errorf("%s: target_modules %s names %s, and low-rank adapters are on the layers' linear modules here: merge the adapter into its base model with PEFT (merge_and_unload)", dir, c.TargetText(), other)
 		}
 	}
-	return l, nil
+	var mods []module
+	for mod := range m.modules() {
+		if c.Adapts(mod.path, true) {
+			mods = append(mods, mod)
+		}
+	}
+	if len(mods) == 0 {
+		return nil, fmt.Errorf("%s: target_modules %s matches no linear module of %s, as its other keys narrow it down", dir, c.TargetText(), m.dir)
+	}
+	return mods, nil
 }
 
 // toPEFT describes the adapters for adapter_config.json: as it was read, if it was.
@@ -44,7 +37,7 @@ func (m *Model) toPEFT() *checkpoint.AdapterConfig {
 		targets = lastNames(slices.Values(a.modules))
 	}
 	return &checkpoint.AdapterConfig{
-		BaseModel: m.dir, Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, Targets: targets,
-		ModulesToSave: a.lora.ModulesToSave,
+		BaseModel: m.dir, Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, DoRA: a.lora.DoRA,
+		Initial: a.lora.PiSSA, Targets: targets, ModulesToSave: a.lora.ModulesToSave,
 	}
 }

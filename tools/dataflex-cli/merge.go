@@ -10,7 +10,9 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/model/autograd"
 	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // merger gives the tensors of a model with its adapters merged into it, one at a time:
@@ -24,10 +26,9 @@ type merger struct {
 
 // adapterWeights is a PEFT adapter's file.
 type adapterWeights struct {
-	dir   string
-	scale float32
-	file  *checkpoint.Weights
-	rank  int
+	dir    string
+	config *checkpoint.AdapterConfig
+	file   *checkpoint.Weights
 }
 
 // peftPrefix is the path from PEFT's wrapper to the model's modules.
@@ -53,7 +54,7 @@ func openMerger(dev driver.Device, model string, adapters []string, tied bool) (
 		if err != nil {
 			return m, err
 		}
-		a := &adapterWeights{dir: dir, scale: float32(c.Scale()), file: file, rank: c.Rank}
+		a := &adapterWeights{dir, c, file}
 		m.adapters = append(m.adapters, a)
 		if err := m.check(a); err != nil {
 			return m, err
@@ -83,22 +84,44 @@ func (m *merger) check(a *adapterWeights) error {
 		if !ok || m.tied && target == headName {
 			return fmt.Errorf("%s: tensor %q belongs to %q, which the model does not have: the adapter was trained on another model", a.dir, name, target)
 		}
-		fits := false
+		rank, fits := a.config.RankOf(strings.TrimSuffix(target, ".weight")), false
+		_, both := a.file.Shape(otherHalf(name))
 		switch part {
 		case "lora_A.weight":
-			_, both := a.file.Shape(strings.TrimSuffix(name, "A.weight") + "B.weight")
-			fits = both && len(want) == 2 && slices.Equal(shape, []int{a.rank, want[1]})
+			fits = both && len(want) == 2 && slices.Equal(shape, []int{rank, want[1]})
 		case "lora_B.weight":
-			_, both := a.file.Shape(strings.TrimSuffix(name, "B.weight") + "A.weight")
-			fits = both && len(want) == 2 && slices.Equal(shape, []int{want[0], a.rank})
+			fits = both && len(want) == 2 && slices.Equal(shape, []int{want[0], rank})
+		case magnitudePart:
+			fits = both && a.config.DoRA && len(want) == 2 && slices.Equal(shape, want[:1])
 		case "": // modules_to_save: rows may have been added to embeddings
 			fits = len(shape) == len(want) && slices.Equal(shape[1:], want[1:])
 		}
 		if !fits {
-			return fmt.Errorf("%s: tensor %q %v does not fit the model's %q %v with rank %d", a.dir, name, shape, target, want, a.rank)
+			return fmt.Errorf("%s: tensor %q %v does not fit the model's %q %v with rank %d", a.dir, name, shape, target, want, rank)
 		}
 	}
 	return nil
+}
+
+// magnitudePart is the part of an adapter's tensor that holds DoRA's magnitudes.
+const magnitudePart = "lora_magnitude_vector"
+
+// otherHalf is the tensor without which an adapter's tensor says nothing.
+func otherHalf(name string) string {
+	switch path, part := splitTensor(name); part {
+	case "lora_A.weight":
+		return path + ".lora_B.weight"
+	default:
+		return path + ".lora_A.weight"
+	}
+}
+
+// splitTensor parts an adapter's tensor from the path of its module.
+func splitTensor(name string) (path, part string) {
+	if at := strings.Index(name, ".lora_"); at >= 0 {
+		return name[:at], name[at+1:]
+	}
+	return name, ""
 }
 
 const headName = "lm_head.weight"
@@ -106,11 +129,10 @@ const headName = "lm_head.weight"
 // splitPEFT returns the model's tensor that an adapter's tensor belongs to, and which
 // part of the adapter it is; "" for a full copy.
 func splitPEFT(name string) (target, part string) {
-	name = strings.TrimPrefix(name, peftPrefix)
-	if at := strings.Index(name, ".lora_"); at >= 0 {
-		return name[:at] + ".weight", name[at+1:]
+	if target, part = splitTensor(strings.TrimPrefix(name, peftPrefix)); part != "" {
+		target += ".weight"
 	}
-	return name, ""
+	return target, part
 }
 
 // names lists the model's tensors: numbers in their order, the head after the rest.
@@ -182,9 +204,16 @@ func (m *merger) read(name string) ([]float32, error) {
 	return w, nil
 }
 
-// add adds an adapter's scale·B·A to w [out, in].
+// add merges an adapter into w [out, in]: w + scale·B·A, whose rows get DoRA's magnitudes
+// as their norms; of PiSSA's, w without its principal part is what B·A is added to.
 func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) error {
-	r := a.rank
+	module := strings.TrimPrefix(path, peftPrefix)
+	r, scale := a.config.RankOf(module), float32(a.config.ScaleOf(module))
+	if a.config.PiSSA() {
+		if _, _, err := decoder.PiSSA(m.dev, w, out, in, r, scale); err != nil {
+			return fmt.Errorf("%s: %w", a.dir, err)
+		}
+	}
 	down, up := make([]float32, r*in), make([]float32, out*r)
 	if err := a.file.ReadFloat32(path+".lora_A.weight", down); err != nil {
 		return err
@@ -192,7 +221,15 @@ func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) e
 	if err := a.file.ReadFloat32(path+".lora_B.weight", up); err != nil {
 		return err
 	}
-	gemm.Run(m.dev, gemm.NN, a.scale, gemm.Dense(driver.FromHost(up), out, r), gemm.Dense(driver.FromHost(down), r, in), 1, gemm.Dense(driver.FromHost(w), out, in))
+	gemm.Run(m.dev, gemm.NN, scale, gemm.Dense(driver.FromHost(up), out, r), gemm.Dense(driver.FromHost(down), r, in), 1, gemm.Dense(driver.FromHost(w), out, in))
+	if !a.config.DoRA {
+		return nil
+	}
+	magnitudes := make([]float32, out)
+	if err := a.file.ReadFloat32(path+"."+magnitudePart, magnitudes); err != nil {
+		return err
+	}
+	autograd.ScaleRows(w, magnitudes)
 	return nil
 }
 

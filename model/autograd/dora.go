@@ -1,0 +1,250 @@
+package autograd
+
+import (
+	"math"
+	"slices"
+
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/dora"
+	"dataflex.dev/dataflex/kernels/dropout"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/model/tensor"
+)
+
+// DoRA (Liu et al. 2024) scales every output of an adapted layer by a trained magnitude
+// over the norm of the adapted weight's row: y = scale ⊙ z + b with z = x(W + s·B·A)ᵀ. z
+// and its VJP are those of the layer with a plain adapter and no bias, so that DoRA has
+// no products of its own. The norm counts as a constant.
+//
+// With dropout, as in PEFT, z is made of the masked input alone, and the layer's own
+// product sees what the mask took away without a scale:
+//
+//	z = x̃(W + s·B·A)ᵀ,  y = scale ⊙ z + (x - x̃)Wᵀ + b
+type DoRA struct {
+	Magnitude *tensor.Param // [Out]
+
+	squares driver.Memory // of the rows of the layer's own weight, float32 [Out]
+}
+
+// measure takes the squares of the rows of the layer's own weight before its first
+// product: the weight must not change from then on, while the adapter is on it.
+func (l *Linear) measure(dev driver.Device) error {
+	d := l.LoRA.DoRA
+	if d.squares.Size() > 0 {
+		return nil
+	}
+	var err error
+	if d.squares, err = dev.Alloc(4 * l.Out); err != nil {
+		return err
+	}
+	return l.wide(dev, func(w driver.F32) { dora.RowSquares(dev, w, driver.View[float32](d.squares)) })
+}
+
+// AdaptedNorms are the norms of the rows of W + s·B·A: what magnitudes start as.
+func (l *Linear) AdaptedNorms(dev driver.Device) ([]float32, error) {
+	w, err := l.Weight.Read(dev)
+	if err != nil {
+		return nil, err
+	}
+	w = slices.Clone(w) // what Read returns may be the weights themselves
+	a, err := driver.Read(dev, l.LoRA.A.Data)
+	if err != nil {
+		return nil, err
+	}
+	b, err := driver.Read(dev, l.LoRA.B.Data)
+	if err != nil {
+		return nil, err
+	}
+	norms := make([]float32, l.Out)
+	for o := range norms {
+		row := w[o*l.In : (o+1)*l.In]
+		for k, x := range b[o*l.LoRA.Rank : (o+1)*l.LoRA.Rank] {
+			if x *= l.LoRA.Scale; x != 0 {
+				for j, y := range a[k*l.In : (k+1)*l.In] {
+					row[j] += x * y
+				}
+			}
+		}
+		var s float64
+		for _, x := range row {
+			s += float64(x) * float64(x)
+		}
+		norms[o] = float32(math.Sqrt(s))
+	}
+	return norms, nil
+}
+
+// Free gives the memory back.
+func (d *DoRA) Free(dev driver.Device) {
+	d.Magnitude.Free(dev)
+	if d.squares.Size() > 0 {
+		dev.Free(d.squares)
+		d.squares = driver.Memory{}
+	}
+}
+
+// dora reports whether a layer is scaled.
+func (l linears) dora() bool {
+	for _, lin := range l.layers {
+		if lin.dora() {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *Linear) dora() bool { return l.LoRA != nil && l.LoRA.DoRA != nil }
+
+// plain is the layer whose product is z: no bias, no scale, no mask.
+func (l *Linear) plain() *Linear {
+	a := *l.LoRA
+	a.DoRA, a.Dropout = nil, 0
+	return &Linear{In: l.In, Out: l.Out, Weight: l.Weight, LoRA: &a}
+}
+
+// scales fills p's scale and inverse norms.
+func (t *Tape) scales(p rowsOf, l *Linear) {
+	if t.err == nil {
+		if err := l.measure(t.dev); err != nil {
+			t.fail(err)
+		}
+	}
+	a, r := l.LoRA, l.LoRA.Rank
+	down := gemm.Dense(a.A.Data, r, l.In)
+	cross, gram := t.buffer(l.Out*r), t.buffer(r*r)
+	if t.err != nil {
+		return
+	}
+	if l.Weight.Half.IsNil() {
+		gemm.Run(t.dev, gemm.NT, 1, l.weight(), down, 0, gemm.Dense(cross.mem, l.Out, r))
+	} else if half := t.bf16Buffer(r * l.In); half != nil {
+		h := half.bf16(r * l.In)
+		cast.Narrow(t.dev, a.A.Data, h)
+		gemm.RunBF16(t.dev, gemm.NT, 1, l.half(), gemm.Dense(h, r, l.In), 0, gemm.Dense(cross.mem, l.Out, r))
+		t.release(half)
+	}
+	gemm.Run(t.dev, gemm.NT, 1, down, down, 0, gemm.Dense(gram.mem, r, r))
+	dora.Scales(t.dev, driver.View[float32](a.DoRA.squares), cross.mem, a.B.Data, gram.mem, a.DoRA.Magnitude.Data, a.Scale, p.scale, p.inverse)
+	t.release(cross)
+	t.release(gram)
+}
+
+// doraProduct is product for a scaled layer: it leaves z for the VJP.
+func (t *Tape) doraProduct(p rowsOf, l *Linear) {
+	t.scales(p, l)
+	inner := p
+	inner.y = p.z
+	half := t.maskDoRA(&inner, l)
+	t.product(inner, l.plain())
+	var beta float32
+	if l.Bias != nil {
+		t.bias(p, l)
+		beta = 1
+	}
+	if t.drops(l.LoRA) {
+		t.unmaskedProduct(p, l, inner.x, beta)
+		beta = 1
+	}
+	if t.err != nil {
+		return
+	}
+	dora.Scale(t.dev, p.z.Data, p.scale, beta, p.y.Data)
+	t.release(half)
+}
+
+// maskDoRA makes p's input dropout(x), where this pass drops out. It returns the buffer of
+// its bf16 copy, where the layer multiplies in it.
+func (t *Tape) maskDoRA(p *rowsOf, l *Linear) (half *buffer) {
+	if !t.drops(l.LoRA) || t.err != nil {
+		return nil
+	}
+	dropout.Mask(t.dev, t.maskKey(l.LoRA), l.LoRA.Dropout, p.rows, l.In, p.x.Data, p.masked.Data, false)
+	p.x = p.masked
+	if !l.Weight.Half.IsNil() {
+		n := p.rows * l.In
+		if half = t.bf16Buffer(n); half != nil {
+			p.xHalf = gemm.Dense(half.bf16(n), p.rows, l.In)
+			cast.Narrow(t.dev, p.x.Data, p.xHalf.Data)
+		}
+	}
+	return half
+}
+
+// unmaskedProduct is y = (x - masked)Wᵀ + beta·y.
+func (t *Tape) unmaskedProduct(p rowsOf, l *Linear, masked gemm.F32, beta float32) {
+	rest := t.buffer(p.rows * l.In)
+	if t.err != nil {
+		return
+	}
+	reduce.Fill(t.dev, 0, rest.mem)
+	reduce.Axpy(t.dev, 1, p.x.Data, rest.mem)
+	reduce.Axpy(t.dev, -1, masked.Data, rest.mem)
+	if l.Weight.Half.IsNil() {
+		gemm.Run(t.dev, gemm.NT, 1, gemm.Dense(rest.mem, p.rows, l.In), l.weight(), beta, p.y)
+	} else if half := t.bf16Buffer(p.rows * l.In); half != nil {
+		h := half.bf16(p.rows * l.In)
+		cast.Narrow(t.dev, rest.mem, h)
+		gemm.RunBF16(t.dev, gemm.NT, 1, gemm.Dense(h, p.rows, l.In), l.half(), beta, p.y)
+		t.release(half)
+	}
+	t.release(rest)
+}
+
+// doraVJP is productVJP for a scaled layer, its bias apart: dz = scale ⊙ dy goes through
+// the plain layer.
+func (t *Tape) doraVJP(p rowsOf, l *Linear, beta float32, segments []int32) error {
+	if m := l.LoRA.DoRA.Magnitude; m.Trainable() {
+		dora.Magnitude(t.dev, p.y.Data, p.z.Data, p.inverse, m.Grad)
+	}
+	dz := t.buffer(p.rows * l.Out)
+	if t.err != nil {
+		return t.err
+	}
+	dora.Scale(t.dev, p.y.Data, p.scale, 0, dz.mem)
+	inner := p
+	inner.y = gemm.Dense(dz.mem, p.rows, l.Out)
+	var half *buffer
+	if !l.Weight.Half.IsNil() {
+		if half = t.narrow(dz, p.rows*l.Out); half == nil {
+			return t.err
+		}
+		inner.yHalf = gemm.Dense(half.bf16(p.rows*l.Out), p.rows, l.Out)
+	}
+	if !t.drops(l.LoRA) {
+		err := t.productVJP(inner, l.plain(), beta, segments)
+		t.release(dz)
+		t.release(half)
+		return err
+	}
+	masked := t.maskDoRA(&inner, l)
+	if inner.dx = p.dMasked; p.dx.Data.IsNil() {
+		inner.dx = gemm.F32{}
+	}
+	if err := t.productVJP(inner, l.plain(), 0, segments); err != nil {
+		return err
+	}
+	if !p.dx.Data.IsNil() {
+		t.unmaskedVJP(p, l, beta)
+	}
+	for _, b := range []*buffer{dz, half, masked} {
+		t.release(b)
+	}
+	return t.err
+}
+
+// unmaskedVJP is dx = beta·dx + dyW + mask(dMasked - dyW).
+func (t *Tape) unmaskedVJP(p rowsOf, l *Linear, beta float32) {
+	for _, part := range []struct {
+		alpha, beta float32
+		dx          gemm.F32
+	}{{-1, 1, p.dMasked}, {1, beta, p.dx}} {
+		if l.Weight.Half.IsNil() {
+			gemm.Run(t.dev, gemm.NN, part.alpha, p.y, l.weight(), part.beta, part.dx)
+		} else {
+			gemm.RunBF16(t.dev, gemm.NN, part.alpha, p.yHalf, l.half(), part.beta, part.dx)
+		}
+	}
+	dropout.Mask(t.dev, t.maskKey(l.LoRA), l.LoRA.Dropout, p.rows, l.In, p.dMasked.Data, p.dx.Data, true)
+}
