@@ -45,6 +45,11 @@ func export(ctx context.Context, file string, overrides []string) error {
 	if err := refuseSources(c, adapters); err != nil {
 		return err
 	}
+	for _, dir := range adapters {
+		if _, err := checkpoint.ReadAdapterConfig(dir); err != nil {
+			return c.Errorf("adapter_name_or_path", "%w", err)
+		}
+	}
 	model, err := checkpoint.ReadModelConfig(c.Model.NameOrPath)
 	if err != nil {
 		return c.Errorf("model_name_or_path", "%w", err)

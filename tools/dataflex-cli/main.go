@@ -12,17 +12,40 @@ import (
 	"dataflex.dev/dataflex/tools/command"
 )
 
-func main() { command.Main(run) }
+func main() {
+	command.Main(func(ctx context.Context) error { return run(ctx, os.Args[1:]) })
+}
 
-func run(ctx context.Context) error {
+func run(ctx context.Context, args []string) error {
+	root := newRoot()
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
+}
+
+func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "dataflex-cli",
 		Short:         "Fine-tune language models while deciding, during training, which data to train on",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(trainCommand(), showCommand(), tokenizeCommand(), schemaCommand(), exportCommand(), evalCommand(), checkCommand(), scoreCommand(), reportCommand(), embedCommand(), nearCommand(), tsdsCommand(), versionCommand())
-	return root.ExecuteContext(ctx)
+	root.AddCommand(
+		trainCommand(),
+		initCommand(),
+		checkCommand(),
+		showCommand(),
+		scoreCommand(),
+		reportCommand(),
+		embedCommand(),
+		nearCommand(),
+		tsdsCommand(),
+		exportCommand(),
+		evalCommand(),
+		tokenizeCommand(),
+		schemaCommand(),
+		versionCommand(),
+	)
+	return root
 }
 
 func trainCommand() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -39,6 +40,9 @@ func embedCommand() *cobra.Command {
 			defer e.Close()
 			v, err := e.Embed(cmd.Context(), texts)
 			if err != nil {
+				return err
+			}
+			if err := os.MkdirAll(filepath.Dir(args[2]), 0o755); err != nil {
 				return err
 			}
 			return v.Write(args[2])
@@ -96,7 +100,11 @@ func tsdsCommand() *cobra.Command {
 	return c
 }
 
+// readPair reads the two files of vectors and makes the folder that the third goes into.
 func readPair(args []string) (candidates, queries neighbor.Vectors, err error) {
+	if err := os.MkdirAll(filepath.Dir(args[2]), 0o755); err != nil {
+		return candidates, queries, err
+	}
 	if candidates, err = neighbor.Read(args[0]); err != nil {
 		return candidates, queries, err
 	}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Texts that tell a reader what to type or to open.
+var readmes = []string{"README.md", "data/examples/README.md"}
+
+// TestReadme: every command that a README tells of is there, with its flags, its files
+// and its make targets; every link leads somewhere.
+func TestReadme(t *testing.T) {
+	t.Chdir("../..")
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range readmes {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		commands := commandsOf(string(text))
+		if len(commands) < 2 {
+			t.Errorf("%s: %d commands", name, len(commands))
+		}
+		for _, c := range commands {
+			for _, fault := range faultsOf(c, string(makefile)) {
+				t.Errorf("%s: %s: %s", name, strings.Join(c, " "), fault)
+			}
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(name), m[1])); err != nil {
+				t.Errorf("%s: link: %v", name, err)
+			}
+		}
+	}
+}
+
+// commandsOf finds the commands in the indented blocks and between backquotes.
+func commandsOf(text string) (out [][]string) {
+	var candidates []string
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "    ") {
+			code, _, _ := strings.Cut(line, "#")
+			candidates = append(candidates, code)
+		}
+	}
+	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(text, -1) {
+		candidates = append(candidates, m[1])
+	}
+	for _, c := range candidates {
+		for part := range strings.SplitSeq(c, "&&") {
+			words := strings.Fields(part)
+			if len(words) > 0 && (words[0] == "make" || strings.HasPrefix(filepath.Base(words[0]), "dataflex-")) {
+				out = append(out, words)
+			}
+		}
+	}
+	return out
+}
+
+func faultsOf(words []string, makefile string) (faults []string) {
+	program := filepath.Base(words[0])
+	if program == "make" {
+		for _, target := range words[1:] {
+			if !strings.Contains(target, "=") && !regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(target)+`:`).MatchString(makefile) {
+				faults = append(faults, "there is no target "+target)
+			}
+		}
+		return faults
+	}
+	if _, err := os.Stat("tools/" + program); err != nil {
+		return []string{err.Error()}
+	}
+	for _, w := range words[1:] {
+		if strings.HasSuffix(w, ".yaml") {
+			if _, err := os.Stat(w); err != nil {
+				faults = append(faults, err.Error())
+			}
+		}
+	}
+	if program != "dataflex-cli" || len(words) == 1 {
+		return faults
+	}
+	c, rest, err := newRoot().Find(words[1:])
+	if err != nil || c.Name() != words[1] {
+		return append(faults, "there is no such command")
+	}
+	for _, w := range rest {
+		if flag, _, _ := strings.Cut(strings.TrimPrefix(w, "--"), "="); strings.HasPrefix(w, "--") && c.Flags().Lookup(flag) == nil {
+			faults = append(faults, "there is no flag "+w)
+		}
+	}
+	return faults
+}
+
+// TestReadmeFaults: the test above sees what it is there for.
+func TestReadmeFaults(t *testing.T) {
+	t.Chdir("../..")
+	text := "    make nothing && ./bin/dataflex-train -config none.yaml   # x\n`dataflex-cli trian x` `dataflex-cli show --lines 3`\n    ./bin/dataflex-nothing\n"
+	var got []string
+	for _, c := range commandsOf(text) {
+		got = append(got, faultsOf(c, "all:\n")...)
+	}
+	want := []string{"no target nothing", "none.yaml", "dataflex-nothing", "no such command", "no flag --lines"}
+	if len(got) != len(want) {
+		t.Fatalf("%q", got)
+	}
+	for i := range want {
+		if !slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, want[i]) }) {
+			t.Errorf("%q lacks %q", got, want[i])
+		}
+	}
+}
