@@ -160,7 +160,7 @@ func TestCheck(t *testing.T) {
 		{nil, nil, "among the first 2 rows: dataset good: dropped 1 row: no answer"},
 		{[]string{"dataset=odd"}, nil, "colums is not a known key and is ignored; did you mean columns?"},
 		{[]string{"dataset=lacks,broken,nowhere", "eval_dataset=none"}, []string{
-			"override 'dataset=lacks,broken,nowhere': dataset: dataset lacks, row 0 (line 1)", "column 'text' is missing",
+			"override 'dataset=lacks,broken,nowhere': dataset: dataset lacks", "column 'text' is missing",
 			"broken.jsonl", "the file is cut off here", "Undefined dataset nowhere", "override 'eval_dataset=none': eval_dataset: not one of the first rows can be used",
 		}, ""},
 		{[]string{"template=chatm", "dataset=nowhere"}, []string{"override 'template=chatm': template:", "did you mean chatml", "Undefined dataset nowhere"}, ""},

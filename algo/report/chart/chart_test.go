@@ -91,6 +91,16 @@ func TestTickLabelsReadBack(t *testing.T) {
 	}
 }
 
+// TestTicksOfOneValue: a curve of a single value, which gonum's plot widens by a bit, has
+// ticks, soon.
+func TestTicksOfOneValue(t *testing.T) {
+	for _, low := range []float64{2.66, -1e30, 1e-300} {
+		if got := (ticker{}).Ticks(low, math.Nextafter(low, math.Inf(1))); len(got) != 1 || got[0].Value != low {
+			t.Errorf("%v: %v", low, got)
+		}
+	}
+}
+
 // TestLegendBesideTheCurves: no part of the plot lies to the right of where the
 // legend begins, and the legend is there.
 func TestLegendBesideTheCurves(t *testing.T) {

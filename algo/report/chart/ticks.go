@@ -39,7 +39,7 @@ func (t ticker) Ticks(low, high float64) []plot.Tick {
 // the finest such step that gives no more than seven.
 func round(low, high float64) []float64 {
 	const most = 7
-	if !(high > low) {
+	if !(high-low > 1e-12*max(math.Abs(low), math.Abs(high))) { // a curve of one value, which plot widens by one bit: k++ below would not move
 		return []float64{low}
 	}
 	for e := int(math.Floor(math.Log10(high-low))) - 2; ; e++ {
