@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dataflex.dev/dataflex/data"
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/tools/recipe"
 )
 
@@ -251,7 +251,7 @@ func writeSamples(r recipe.Recipe) (files, eval []string, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if err := checkpoint.WriteFile(name, text); err != nil {
+		if err := storage.WriteFile(name, text); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -281,7 +281,7 @@ func (o initOptions) write(cmd *cobra.Command, files map[string]string) error {
 			say(cmd, "kept %s as it is; --force writes it anew\n", name)
 			continue
 		}
-		if err := checkpoint.WriteFile(name, []byte(files[name])); err != nil {
+		if err := storage.WriteFile(name, []byte(files[name])); err != nil {
 			return err
 		}
 		say(cmd, "wrote %s\n", name)

@@ -18,7 +18,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/spf13/cobra"
 
-	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // dataFile is a file of rows and what dataset_info.json says of it.
@@ -238,7 +238,7 @@ func writeInfo(cmd *cobra.Command, files []dataFile) error {
 	if len(have) > len(entries) {
 		added += ","
 	}
-	if err := checkpoint.WriteFile(name, slices.Concat(text[:open], []byte(added), text[open:])); err != nil {
+	if err := storage.WriteFile(name, slices.Concat(text[:open], []byte(added), text[open:])); err != nil {
 		return err
 	}
 	say(cmd, "wrote %s: %d data sets\n", name, len(entries))
