@@ -62,8 +62,8 @@ func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDe
 	switch {
 	case gradient != "adam" && gradient != "sgd":
 		return nil, p.Wrap("gradient_type", fmt.Errorf("gradient_type is adam or sgd, not %q", gradient))
-	case dim < 1:
-		return nil, p.Wrap("proj_dim", fmt.Errorf("the projection needs at least one dimension, not %d", dim))
+	case dim < 1 || dim > maxProjection:
+		return nil, p.Wrap("proj_dim", fmt.Errorf("the projection needs from 1 to %d dimensions, not %d (papers take 4096 to 8192)", maxProjection, dim))
 	case len(run.Eval) == 0:
 		return nil, p.Wrap("name", fmt.Errorf("%s scores rows against an evaluation set: name one with eval_dataset, or hold rows out with val_size", d.name))
 	case kind == projectionTRAK && mode != algo.Upstream:
@@ -174,3 +174,7 @@ func (s *influence) direction(o optim.Adaptive) *feature.Direction {
 	b1, b2, eps := o.Betas()
 	return &feature.Direction{Beta1: b1, Beta2: b2, Eps: eps, EpsInside: s.epsInside, BiasCorrection: true}
 }
+
+// maxProjection is the largest proj_dim: a feature of every row is stored in that many
+// dimensions.
+const maxProjection = 1 << 20

@@ -232,10 +232,16 @@ func (e *entryReader) flag(key string) (v bool) {
 	return v
 }
 
+// maxDrawn is the largest num_samples: every row that is drawn is held by its number.
+const maxDrawn = 1 << 28
+
 func (e *entryReader) count(key string) int {
 	n := 0
 	if e.get(key, &n, "a whole number") && n < 1 && e.err == nil {
 		e.err = fmt.Errorf("%s: %s is %d; it must be at least 1 (remove it to use every row)", e.where, key, n)
+	}
+	if n > maxDrawn && e.err == nil {
+		e.err = fmt.Errorf("%s: %s is %d; at most %d rows are drawn (raise num_train_epochs to see rows more often)", e.where, key, n, maxDrawn)
 	}
 	return n
 }

@@ -61,20 +61,22 @@ func caught(v any) *Panic {
 	return &Panic{Value: v, Where: origin(), Stack: debug.Stack()}
 }
 
-// origin is the place that panicked: the first frame below the runtime's own.
+// origin is the place that panicked first: below it on the stack stand those that
+// recovered to clean up and panicked again.
 func origin() string {
-	pcs := make([]uintptr, 64)
+	pcs := make([]uintptr, 256)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs)])
-	panicking := false
+	place, panicking := "an unknown place", false
 	for {
 		f, more := frames.Next()
-		own := strings.HasPrefix(f.Function, "runtime.")
-		if panicking && !own {
-			return fmt.Sprintf("%s:%d", short(f.File), f.Line)
+		switch {
+		case strings.HasPrefix(f.Function, "runtime.") && strings.Contains(strings.ToLower(f.Function), "panic"):
+			panicking = true
+		case panicking && !strings.HasPrefix(f.Function, "runtime."):
+			place, panicking = fmt.Sprintf("%s:%d", short(f.File), f.Line), false
 		}
-		panicking = panicking || own
 		if !more {
-			return "an unknown place"
+			return place
 		}
 	}
 }

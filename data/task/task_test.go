@@ -23,6 +23,14 @@ func TestCatch(t *testing.T) {
 	if p != nil && !strings.Contains(string(p.Stack), "TestCatch") {
 		t.Errorf("the trace is not the panic's:\n%s", p.Stack)
 	}
+	err = Catch(func() error {
+		defer func() { panic(recover()) }() // cleans up
+		var none []int
+		return []error{}[len(none)]
+	})
+	if !strings.Contains(err.Error(), "index out of range [0] with length 0 (data/task/task_test.go:29)") {
+		t.Errorf("a panic that was recovered on its way: %v", err)
+	}
 	if err := Catch(func() error { panic("two\nlines") }); !strings.HasPrefix(err.Error(), "two lines (") {
 		t.Errorf("a panic of two lines: %v", err)
 	}

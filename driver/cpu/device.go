@@ -48,8 +48,8 @@ func (d *Device) Alloc(n int) (driver.Memory, error) {
 	if n < 0 {
 		return driver.Memory{}, fmt.Errorf("cpu: allocation of %d bytes", n)
 	}
-	if total := memoryBytes(); total > 0 && uint64(n) > total {
-		return driver.Memory{}, fmt.Errorf("cpu: %d bytes asked for, the machine has %d", n, total)
+	if total, used := memoryBytes(), d.Used(); total > 0 && uint64(n)+used > total {
+		return driver.Memory{}, fmt.Errorf("cpu: %d bytes asked for besides the %d in use, there are %d", n, used, total)
 	}
 	raw := make([]byte, n+alignment)
 	off := int(-uintptr(unsafe.Pointer(unsafe.SliceData(raw))) & (alignment - 1))

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,7 @@ func newPool(threads int) *pool {
 
 // help joins loops until the pool is closed.
 func (p *pool) help() {
+	debug.SetPanicOnFault(true) // a mapped file that was made shorter is the loop's fault, not the process's
 	for {
 		if !p.await() {
 			return

@@ -58,7 +58,7 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 	refuseUnsupported(f)
 	c := &AdapterConfig{
 		BaseModel:     f.string("base_model_name_or_path", ""),
-		Rank:          f.positive("r"),
+		Rank:          f.size("r", 0, maxSize),
 		Alpha:         f.float("lora_alpha", 8), // peft's default
 		Dropout:       f.float("lora_dropout", 0),
 		RSLoRA:        f.bool("use_rslora", false),

@@ -114,13 +114,26 @@ func (f *fields) int(key string, def int) int {
 	return int(v)
 }
 
-// positive reads an integer that must be there and at least 1.
-func (f *fields) positive(key string) int {
-	if !f.has(key) {
+// Sizes of a model beyond these are a damaged file's: the largest ones known stay a
+// hundred times below. They keep products of a few sizes within 64 bits.
+const (
+	maxSize   = 1 << 24 // widths, heads, experts, the vocabulary
+	maxLayers = 1 << 12
+	maxTokens = 1 << 31 // positions
+)
+
+// size reads an integer from 1 to most; without def (0) it must be there.
+func (f *fields) size(key string, def, most int) int {
+	if !f.has(key) && def == 0 {
 		f.fail("%s is missing", key)
 		return 1
 	}
-	return f.atLeast1(key, f.int(key, 1))
+	v := f.atLeast1(key, f.int(key, def))
+	if v > most {
+		f.fail("%s is %d, more than any model has (%d is the limit): the file is damaged", key, v, most)
+		return 1
+	}
+	return v
 }
 
 func (f *fields) atLeast1(key string, v int) int {

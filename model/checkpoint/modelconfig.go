@@ -96,18 +96,18 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 }
 
 func (c *ModelConfig) readSizes(f *fields, family familyDefaults) {
-	c.HiddenSize = f.positive("hidden_size")
-	c.IntermediateSize = f.positive("intermediate_size")
-	c.NumHiddenLayers = f.positive("num_hidden_layers")
-	c.NumAttentionHeads = f.positive("num_attention_heads")
-	c.VocabSize = f.positive("vocab_size")
-	c.MaxPositionEmbeddings = f.atLeast1("max_position_embeddings", f.int("max_position_embeddings", max(family.maxPositions, 2048)))
+	c.HiddenSize = f.size("hidden_size", 0, maxSize)
+	c.IntermediateSize = f.size("intermediate_size", 0, maxSize)
+	c.NumHiddenLayers = f.size("num_hidden_layers", 0, maxLayers)
+	c.NumAttentionHeads = f.size("num_attention_heads", 0, maxSize)
+	c.VocabSize = f.size("vocab_size", 0, maxSize)
+	c.MaxPositionEmbeddings = f.size("max_position_embeddings", max(family.maxPositions, 2048), maxTokens)
 
 	c.NumKeyValueHeads = c.NumAttentionHeads
 	if _, present := f.raw["num_key_value_heads"]; !present && family.kvHeads > 0 {
 		c.NumKeyValueHeads = family.kvHeads
 	}
-	c.NumKeyValueHeads = f.atLeast1("num_key_value_heads", f.int("num_key_value_heads", c.NumKeyValueHeads))
+	c.NumKeyValueHeads = f.size("num_key_value_heads", c.NumKeyValueHeads, maxSize)
 	if c.NumAttentionHeads%c.NumKeyValueHeads != 0 {
 		f.fail("num_attention_heads %d is not a multiple of num_key_value_heads %d", c.NumAttentionHeads, c.NumKeyValueHeads)
 	}
@@ -118,7 +118,7 @@ func (c *ModelConfig) readSizes(f *fields, family familyDefaults) {
 		c.HeadDim = family.headDim
 		return
 	}
-	c.HeadDim = f.atLeast1("head_dim", f.int("head_dim", max(1, c.HiddenSize/c.NumAttentionHeads)))
+	c.HeadDim = f.size("head_dim", max(1, c.HiddenSize/c.NumAttentionHeads), maxSize)
 }
 
 func (c *ModelConfig) readBlocks(f *fields, family familyDefaults) {

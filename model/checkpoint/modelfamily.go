@@ -86,20 +86,17 @@ func (c *ModelConfig) readMoE(f *fields, family familyDefaults) {
 		return
 	}
 	m := &MoEConfig{
-		Experts: f.int(d.countKey, d.experts), PerToken: f.int("num_experts_per_tok", d.perToken),
+		Experts: f.size(d.countKey, d.experts, maxSize>>8), PerToken: f.int("num_experts_per_tok", d.perToken),
 		Intermediate: c.IntermediateSize, Normalize: d.normalize || f.bool("norm_topk_prob", false),
 		AuxCoef: f.float("router_aux_loss_coef", 0.001), RouterJitter: f.float("router_jitter_noise", 0),
-		SparseStep: f.int("decoder_sparse_step", 1), DenseLayers: f.ints("mlp_only_layers"),
+		SparseStep: f.size("decoder_sparse_step", 1, maxLayers), DenseLayers: f.ints("mlp_only_layers"),
 	}
 	if d.intermediate > 0 {
-		m.Intermediate = f.int("moe_intermediate_size", d.intermediate)
+		m.Intermediate = f.size("moe_intermediate_size", d.intermediate, maxSize)
 	}
 	if d.shared > 0 {
-		m.SharedIntermediate = f.atLeast1("shared_expert_intermediate_size", f.int("shared_expert_intermediate_size", d.shared))
+		m.SharedIntermediate = f.size("shared_expert_intermediate_size", d.shared, maxSize)
 	}
-	f.atLeast1(d.countKey, m.Experts)
-	f.atLeast1("decoder_sparse_step", m.SparseStep)
-	f.atLeast1("moe_intermediate_size", m.Intermediate)
 	if m.PerToken < 1 || m.PerToken > m.Experts {
 		f.fail("num_experts_per_tok is %d, want 1 to %s, which is %d", m.PerToken, d.countKey, m.Experts)
 	}

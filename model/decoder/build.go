@@ -44,12 +44,12 @@ type part struct {
 
 // build allocates a model of zeros. With half set, matrices are bf16 on a device that
 // multiplies it in units of its own.
-func build(dev driver.Device, dir string, c Config, half bool) (*Model, error) {
+func build(dev driver.Device, dir string, c Config, half bool, stored func(name string, shape []int) bool) (*Model, error) {
 	global, local, err := tables(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)
 	}
-	b := builder{dev: dev, c: c, f: families[c.ModelType], half: half && dev.Attributes().BF16}
+	b := builder{dev: dev, c: c, f: families[c.ModelType], half: half && dev.Attributes().BF16, stored: stored}
 	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
 	m.layers = make([]layer, c.Layers) // not appended to: parts point into it
@@ -96,11 +96,22 @@ type builder struct {
 	half  bool // matrices may be bf16
 	any   bool // one is
 	parts []part
+	bytes float64
 	err   error
+
+	// stored says whether a tensor lies in the folder's files with that shape. Where it
+	// does not, nothing is allocated: what reads the weights refuses the folder.
+	stored func(name string, shape []int) bool
 }
 
 func (b *builder) tensor(half bool, name string, shape ...int) *tensor.Param {
 	if b.err != nil {
+		return nil
+	}
+	if b.stored != nil && !b.stored(name, shape) {
+		return &tensor.Param{Name: name, Shape: shape}
+	}
+	if b.err = b.room(half, shape); b.err != nil {
 		return nil
 	}
 	allocate := tensor.New
@@ -110,6 +121,22 @@ func (b *builder) tensor(half bool, name string, shape ...int) *tensor.Param {
 	p, err := allocate(b.dev, name, shape...)
 	b.err = err
 	return p
+}
+
+// room refuses a model that is larger than the device's memory before it fills it.
+func (b *builder) room(half bool, shape []int) error {
+	size := 4.0
+	if half {
+		size = 2
+	}
+	for _, d := range shape {
+		size *= float64(d)
+	}
+	b.bytes += size
+	if most := b.dev.Attributes().MemoryBytes; most > 0 && b.bytes > float64(most) {
+		return fmt.Errorf("the weights alone need more than %.1f GiB, the device has %.1f: choose a smaller model, or check config.json's sizes", b.bytes/(1<<30), float64(most)/(1<<30))
+	}
+	return nil
 }
 
 // chunk is the 16 bytes on which rows of bf16 matrices begin, in elements. A linear's

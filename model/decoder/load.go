@@ -31,21 +31,28 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := build(dev, dir, opt.apply(c), opt.BF16)
-	if err != nil {
-		return nil, err
-	}
 	w, err := checkpoint.OpenWeights(dir)
 	if err != nil {
-		m.Close()
 		return nil, err
 	}
 	defer w.Close()
+	m, err := build(dev, dir, opt.apply(c), opt.BF16, holds(w))
+	if err != nil {
+		return nil, err
+	}
 	if err := m.read(w, dir, m.base(), (*tensor.Param).String); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
+}
+
+// holds says of a tensor whether w has it with that shape.
+func holds(w *checkpoint.Weights) func(name string, shape []int) bool {
+	return func(name string, shape []int) bool {
+		there, ok := w.Shape(name)
+		return ok && slices.Equal(there, shape)
+	}
 }
 
 func (o Options) apply(c Config) Config {

@@ -19,7 +19,7 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 	if err != nil {
 		return nil, err
 	}
-	m, err := build(dev, dir, opt.apply(c), opt.BF16)
+	m, err := build(dev, dir, opt.apply(c), opt.BF16, nil)
 	if err != nil {
 		return nil, err
 	}
