@@ -40,6 +40,10 @@ func (c *Config) assignAll(f *faults) {
 		return
 	}
 	for _, e := range c.root.Entries() {
+		if len(*f) == mostFaults {
+			f.add(e.Pos.Errorf("there are already %d faults: what follows was not looked at", mostFaults))
+			return
+		}
 		k, ok := lookup(e.Key)
 		switch {
 		case !ok && extraAllowed():

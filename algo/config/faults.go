@@ -5,6 +5,9 @@ import "strings"
 // faults collects what is wrong with a configuration, so that one run shows it all.
 type faults []error
 
+// mostFaults is how many faults of one file's keys are listed.
+const mostFaults = 50
+
 func (f *faults) add(err error) { *f = append(*f, err) }
 
 func (f faults) err() error {

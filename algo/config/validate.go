@@ -21,6 +21,9 @@ func (c checker) deny(bad bool, key, format string, args ...any) {
 	}
 }
 
+// maxRank is the largest lora_rank; no matrix of a model has as many rows.
+const maxRank = 1 << 20
+
 // validateTraining checks what can be checked without opening a file.
 func validateTraining(cfg *Config, f *faults) {
 	c := checker{cfg, f}
@@ -153,7 +156,7 @@ func total(p []float64) (sum float64, negative bool) {
 func (c checker) checkTuning() {
 	t := c.Tuning
 	if t.FinetuningType == LoRA {
-		c.deny(t.LoRARank <= 0, "lora_rank", "it must be at least 1, got %d", t.LoRARank)
+		c.deny(t.LoRARank <= 0 || t.LoRARank > maxRank, "lora_rank", "it must be at least 1 and at most %d, got %d", maxRank, t.LoRARank)
 		c.deny(t.LoRAAlpha < 0, "lora_alpha", "it must not be negative, got %v", t.LoRAAlpha)
 		c.deny(t.LoRADropout < 0 || t.LoRADropout >= 1, "lora_dropout", "a probability below 1 is needed, got %v", t.LoRADropout)
 		c.deny(len(t.LoRATarget) == 0, "lora_target", "name the modules that get LoRA, or all")

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Question is a question with four answers, one of them right.
@@ -66,7 +67,7 @@ func ReadMMLU(dir string, names []string) ([]Subject, error) {
 }
 
 func readQuestions(path string) ([]Question, error) {
-	f, err := os.Open(path)
+	f, err := storage.OpenInput(path)
 	if err != nil {
 		return nil, err
 	}

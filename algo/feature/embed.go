@@ -13,6 +13,7 @@ import (
 
 	"dataflex.dev/dataflex/algo/neighbor"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/tokenizer"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/decoder"
@@ -122,7 +123,7 @@ func prefix(full, own []int32) int {
 // declaredPooling reads sentence-transformers' 1_Pooling/config.json.
 func declaredPooling(dir string) (Pooling, error) {
 	path := filepath.Join(dir, "1_Pooling", "config.json")
-	raw, err := os.ReadFile(path)
+	raw, err := storage.ReadInput(path, 1<<20)
 	if errors.Is(err, os.ErrNotExist) {
 		return Last, nil
 	}

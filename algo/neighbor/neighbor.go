@@ -7,6 +7,7 @@ package neighbor
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -104,6 +105,9 @@ func Search(ctx context.Context, dev driver.Device, queries, base Vectors, k int
 	if k < 1 || k > base.N {
 		return nil, fmt.Errorf("%d neighbours of %d vectors", k, base.N)
 	}
+	if err := errors.Join(tooLong("query", queries), tooLong("vector", base)); err != nil {
+		return nil, err
+	}
 	half := make([]float32, base.N) // of every row's squared length
 	for i := range half {
 		half[i] = float32(squares(base.Row(i)) / 2)
@@ -140,6 +144,19 @@ func Search(ctx context.Context, dev driver.Device, queries, base Vectors, k int
 		}
 	}
 	return f, nil
+}
+
+// maxLength is the length of a vector up to which products of two stay within float32.
+const maxLength = 1e18
+
+// tooLong names the first row that is longer.
+func tooLong(what string, v Vectors) error {
+	for i := range v.N {
+		if n := math.Sqrt(squares(v.Row(i))); !(n <= maxLength) {
+			return fmt.Errorf("%s %d has the length %.3g: beyond %.0e distances cannot be told apart; divide the vectors by their lengths", what, i, n, maxLength)
+		}
+	}
+	return nil
 }
 
 // put orders what was kept by its distance in float64.

@@ -150,3 +150,22 @@ func TestFaults(t *testing.T) {
 		t.Error("a search went on after its context had ended")
 	}
 }
+
+// TestTooLong: vectors whose products are beyond float32 are refused with their row.
+func TestTooLong(t *testing.T) {
+	dev := cpu.New(1)
+	defer dev.Close()
+	v := Vectors{N: 3, Dim: 2, Data: []float32{1, 0, 0, 1, 1e30, 1e30}}
+	fine := Vectors{N: 1, Dim: 2, Data: []float32{9e17, 0}}
+	for want, f := range map[string]func() (*Found, error){
+		"vector 2 has the length 1.41e+30": func() (*Found, error) { return Search(context.Background(), dev, fine, v, 2) },
+		"query 2 has the length 1.41e+30":  func() (*Found, error) { return Search(context.Background(), dev, v, fine, 1) },
+	} {
+		if _, err := f(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v does not say %q", err, want)
+		}
+	}
+	if f, err := Search(context.Background(), dev, fine, fine, 1); err != nil || f.Index[0] != 0 {
+		t.Errorf("%v, %v", f, err)
+	}
+}

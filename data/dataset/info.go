@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
@@ -76,7 +77,7 @@ func readInfo(dir string, text []byte) (*info, error) {
 		path = "dataset_dir"
 	} else {
 		var err error
-		if text, err = os.ReadFile(path); err != nil {
+		if text, err = storage.ReadInput(path, maxInfo); err != nil {
 			//lint:ignore ST1005 upstream's words, which people search for
 			return nil, fmt.Errorf("Cannot open %s due to %w; set dataset_dir to the folder that holds %s", path, reason(err), InfoFile)
 		}
@@ -231,6 +232,9 @@ func (e *entryReader) flag(key string) (v bool) {
 	e.get(key, &v, "true or false")
 	return v
 }
+
+// maxInfo bounds dataset_info.json.
+const maxInfo = 64 << 20
 
 // maxDrawn is the largest num_samples: every row that is drawn is held by its number.
 const maxDrawn = 1 << 28

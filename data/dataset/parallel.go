@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/task"
 )
 
 // A batch ends at whichever comes first: large enough that handing it over costs
@@ -36,7 +37,7 @@ func Each[T any](ctx context.Context, s *Source, limit, threads int, work func([
 	p := &pipe[T]{
 		ctx: ctx, source: s, sink: sink, batches: make(chan batch, threads), slots: make(chan struct{}, inFlight*threads), done: map[int]result[T]{},
 	}
-	var workers sync.WaitGroup
+	var workers task.Group
 	for range threads {
 		workers.Go(func() {
 			for b := range p.batches {
@@ -82,13 +83,15 @@ type result[T any] struct {
 
 // convert turns a batch's rows into samples and works on them.
 func convert[T any](b batch, a *attributes, work func([]data.Sample) (T, error)) (r result[T]) {
-	samples, found, err := b.samples(a)
-	if err != nil {
-		r.err = err
-		return r
-	}
-	r.found = found
-	r.value, r.err = work(samples)
+	r.err = task.Catch(func() error { // a panic is the row's: it comes up with the others' errors
+		samples, found, err := b.samples(a)
+		if err != nil {
+			return err
+		}
+		r.found = found
+		r.value, err = work(samples)
+		return err
+	})
 	return r
 }
 
@@ -141,7 +144,7 @@ func (p *pipe[T]) put(number int, r result[T]) {
 		if p.err == nil {
 			p.found.add(r.found)
 			if p.err = r.err; p.err == nil {
-				p.err = p.sink(r.value)
+				p.err = task.Catch(func() error { return p.sink(r.value) })
 			}
 			p.stopped.Store(p.err != nil)
 		}

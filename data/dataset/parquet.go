@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -13,6 +12,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
+
+	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/data/task"
 )
 
 // parquetRows reads a parquet file and gives each row as the JSON object it would be
@@ -29,18 +31,18 @@ type parquetRows struct {
 }
 
 func newParquetRows(s source, names []string) (rowReader, io.Closer, error) {
-	f, err := os.Open(s.path)
+	f, err := storage.OpenInput(s.path)
 	if err != nil {
 		return nil, nil, err
 	}
 	r := &parquetRows{source: s}
-	if err := r.open(f, names); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("%s: not a parquet file, or cut off: %w", s.path, err), f.Close())
+	if err := task.Catch(func() error { return r.open(f, names) }); err != nil { // the library panics on some damaged files
+		return nil, nil, errors.Join(fmt.Errorf("%s: not a parquet file, or cut off: %v", s.path, err), f.Close())
 	}
 	return r, f, nil
 }
 
-func (r *parquetRows) open(f *os.File, names []string) error {
+func (r *parquetRows) open(f storage.File, names []string) error {
 	stat, err := f.Stat()
 	if err != nil {
 		return err
@@ -85,6 +87,9 @@ func (r *parquetRows) next() (out row, err error) {
 			text = append(text, "null"...)
 		} else if text, err = c.append(text, 0, 0); err != nil {
 			return row{}, r.fail(fmt.Errorf("column '%s': %w", c.name, err))
+		}
+		if len(text) > longestRow {
+			return row{}, r.fail(fmt.Errorf("the row is longer than %d MiB, which no row is", longestRow>>20))
 		}
 	}
 	out = row{number: r.number, object: append(text, '}')}

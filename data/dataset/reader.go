@@ -42,21 +42,21 @@ func (s source) reader(columns []string) (rowReader, io.Closer, error) {
 	if s.kind == "parquet" {
 		return newParquetRows(s, columns)
 	}
-	text, skipped, closer, err := s.open()
+	text, skipped, bound, closer, err := s.open()
 	if err != nil {
 		return nil, nil, err
 	}
 	switch s.kind {
 	case "json":
-		return &jsonLines{source: s, text: text, offset: skipped}, closer, nil
+		return boundedRows{&jsonLines{source: s, text: text, offset: skipped}, bound}, closer, nil
 	case "csv":
 		r, err := newCSVRows(s, text, skipped)
 		if err != nil {
 			return nil, nil, errors.Join(err, closer.Close())
 		}
-		return r, closer, nil
+		return boundedRows{r, bound}, closer, nil
 	}
-	return &textRows{source: s, text: text, offset: skipped}, closer, nil
+	return boundedRows{&textRows{source: s, text: text, offset: skipped}, bound}, closer, nil
 }
 
 // place is where reading failed.

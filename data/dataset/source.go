@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
@@ -105,30 +108,38 @@ func (a *attributes) sources(dir string) ([]source, error) {
 
 // open returns the file's text, decompressed, without a byte order mark, and the
 // length of the mark.
-func (s source) open() (*bufio.Reader, int64, io.Closer, error) {
-	f, err := os.Open(s.path)
+//
+// Reading fails where a row is longer than longestRow; rows renews that for every row.
+func (s source) open() (text *bufio.Reader, skipped int64, rows *allowance, closer io.Closer, err error) {
+	f, err := storage.OpenInput(s.path)
 	if err != nil {
-		return nil, 0, nil, err
+		return nil, 0, nil, nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, nil, nil, errors.Join(err, f.Close())
 	}
 	var r io.Reader = f
-	closer := io.Closer(f)
+	closer = f
 	switch s.compress {
 	case "gz":
 		z, err := gzip.NewReader(bufio.NewReaderSize(f, 1<<16))
 		if err != nil {
 			_ = f.Close()
-			return nil, 0, nil, fmt.Errorf("%s: not a gzip file or cut off at its start: %w", s.path, err)
+			return nil, 0, nil, nil, fmt.Errorf("%s: not a gzip file or cut off at its start: %w", s.path, err)
 		}
-		r = z
+		r = &expansion{r: z, size: info.Size()}
 	case "zst":
-		z, err := zstd.NewReader(f)
+		z, err := zstd.NewReader(f, zstd.WithDecoderMaxWindow(zstdWindow))
 		if err != nil {
 			_ = f.Close()
-			return nil, 0, nil, fmt.Errorf("%s: not a zstd file: %w", s.path, err)
+			return nil, 0, nil, nil, fmt.Errorf("%s: not a zstd file: %w", s.path, err)
 		}
-		r, closer = z, both{z.IOReadCloser(), f}
+		r, closer = &expansion{r: z, size: info.Size()}, both{z.IOReadCloser(), f}
 	}
-	text := bufio.NewReaderSize(r, 1<<16)
+	rows = &allowance{r: r}
+	rows.renew()
+	text = bufio.NewReaderSize(rows, 1<<16)
 	if packed := s.packed(text); packed != s.compress {
 		_ = closer.Close()
 		s.compress = packed
@@ -136,11 +147,11 @@ func (s source) open() (*bufio.Reader, int64, io.Closer, error) {
 	}
 	if head, _ := text.Peek(len(byteOrderMark)); bytes.Equal(head, byteOrderMark) {
 		if _, err := text.Discard(len(byteOrderMark)); err != nil {
-			return nil, 0, nil, err
+			return nil, 0, nil, nil, errors.Join(err, closer.Close())
 		}
-		return text, int64(len(byteOrderMark)), closer, nil
+		return text, int64(len(byteOrderMark)), rows, closer, nil
 	}
-	return text, 0, closer, nil
+	return text, 0, rows, closer, nil
 }
 
 // packed is how a file whose name promises plain text is compressed, by its first bytes.
@@ -169,11 +180,12 @@ func (s source) line(offset int64) int {
 	if s.kind == "parquet" {
 		return 0
 	}
-	text, skipped, closer, err := s.open()
+	text, skipped, rows, closer, err := s.open()
 	if err != nil {
 		return 0
 	}
 	defer closer.Close()
+	rows.left = math.MaxInt64
 	count := &lineCounter{}
 	_, _ = io.CopyN(count, text, offset-skipped)
 	return count.lines + 1

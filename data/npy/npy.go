@@ -13,7 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // DType names an element type as NumPy does, without byte order: f4, i8, b1, ….
@@ -65,7 +66,7 @@ func (a *Array) Len() int {
 
 // Read reads a file.
 func Read(path string) (*Array, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := storage.ReadInput(path, math.MaxInt64-1)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"dataflex.dev/dataflex/data/task"
 )
 
 // grain is how many rows a goroutine takes at a time.
@@ -22,7 +24,7 @@ func parallel(ctx context.Context, n, threads int, f func(i int) error) error {
 	var mu sync.Mutex
 	var first error
 	firstAt := n
-	var workers sync.WaitGroup
+	var workers task.Group
 	for range min(threads, (n+grain-1)/grain) {
 		workers.Go(func() {
 			for !stopped.Load() {
@@ -31,8 +33,15 @@ func parallel(ctx context.Context, n, threads int, f func(i int) error) error {
 					return
 				}
 				i, err := start, ctx.Err()
-				for ; i < min(start+grain, n) && err == nil; i++ {
-					err = f(i)
+				if err == nil {
+					err = task.Catch(func() error {
+						for ; i < min(start+grain, n); i++ {
+							if err := f(i); err != nil {
+								return err
+							}
+						}
+						return nil
+					})
 				}
 				if err != nil {
 					stopped.Store(true)

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Tokenizer encodes and decodes. Encode, Decode and the readers may be called
@@ -36,6 +38,9 @@ type Tokenizer struct {
 	scratch    sync.Pool
 }
 
+// maxFile bounds a tokenizer's files; the largest tokenizer.json known takes 40 MB.
+const maxFile = 512 << 20
+
 // files are the contents of a tokenizer's files; nil = not there.
 type files struct {
 	dir                                 string
@@ -50,7 +55,7 @@ func Load(dir string) (*Tokenizer, error) {
 	for name, into := range map[string]*[]byte{
 		tokenizerFile: &f.model, configFile: &f.config, specialFile: &f.special, chatFile: &f.chat, addedFileName: &f.added,
 	} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
+		data, err := storage.ReadInput(filepath.Join(dir, name), maxFile)
 		if err != nil && !os.IsNotExist(err) {
 			return nil, fmt.Errorf("tokenizer: %w", err)
 		}

@@ -2,7 +2,9 @@ package yamlfile
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Position is where a key or value was written: in a file, or in an override.
@@ -44,26 +46,34 @@ func (e *Error) Error() string {
 	if e.Pos.Line < 1 || e.Pos.Line > len(e.Pos.lines) {
 		return message
 	}
-	line := e.Pos.lines[e.Pos.Line-1]
 	number := fmt.Sprintf("%4d | ", e.Pos.Line)
 	margin := strings.Repeat(" ", len(number)-2) + "| "
-	return message + "\n" + number + line + "\n" + margin + indentTo(line, e.Pos.Column) + "^"
+	line, indent := excerpt(e.Pos.lines[e.Pos.Line-1], e.Pos.Column)
+	return message + "\n" + number + line + "\n" + margin + indent + "^"
 }
 
-// indentTo is white space as wide as the first column-1 characters of line; tabs stay tabs.
-func indentTo(line string, column int) string {
-	var b strings.Builder
-	n := 1
-	for _, r := range line {
-		if n >= column {
-			break
+// excerpt is the part of a line around a column, and white space as wide as what stands
+// before that column; tabs stay tabs. Control characters, which would reach the
+// terminal, are written as escapes.
+func excerpt(line string, column int) (part, indent string) {
+	const around = 100
+	var text, before strings.Builder
+	for n, r := range []rune(line) { // from 0
+		if n < column-1-around || n >= column-1+around {
+			continue
 		}
-		if r == '\t' {
-			b.WriteByte('\t')
-		} else {
-			b.WriteByte(' ')
+		shown := string(r)
+		if r != '\t' && !unicode.IsPrint(r) {
+			shown = strings.Trim(strconv.QuoteRune(r), "'")
 		}
-		n++
+		text.WriteString(shown)
+		switch {
+		case n >= column-1:
+		case r == '\t':
+			before.WriteByte('\t')
+		default:
+			before.WriteString(strings.Repeat(" ", len([]rune(shown))))
+		}
 	}
-	return b.String()
+	return text.String(), before.String()
 }

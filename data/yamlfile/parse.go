@@ -5,23 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
 
 	yaml "go.yaml.in/yaml/v3"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
-// maxNodes bounds what aliases may blow a document up to; maxDepth bounds its nesting.
+// maxBytes bounds a file, maxNodes what aliases may blow a document up to, maxDepth its
+// nesting.
 const (
-	maxNodes = 1 << 20
+	maxBytes = 4 << 20
+	maxNodes = 1 << 18
 	maxDepth = 1000
 )
 
 // Load reads a YAML or JSON file whose top level is a map; an empty file is an empty map.
 func Load(path string) (*Value, error) {
-	data, err := os.ReadFile(path)
+	data, err := storage.ReadInput(path, maxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
@@ -137,7 +140,7 @@ func (r *resolver) pos(n *yaml.Node) Position {
 
 func (r *resolver) resolve(n *yaml.Node, depth int) (*Value, error) {
 	if r.nodes++; r.nodes > maxNodes {
-		return nil, r.pos(n).Errorf("more than %d values: aliases blow this document up", maxNodes)
+		return nil, r.pos(n).Errorf("more than %d values: << and aliases blow this document up", maxNodes)
 	}
 	if depth > maxDepth {
 		return nil, r.pos(n).Errorf("nested deeper than %d levels", maxDepth)
@@ -180,6 +183,7 @@ func (r *resolver) mapping(n *yaml.Node, depth int) (*Value, error) {
 	}
 	own := &Value{Kind: Map, Pos: r.pos(n)}
 	merged := &Value{Kind: Map, Pos: own.Pos}
+	place := map[string]int{} // in merged, of its keys
 	seen := make(map[string]bool, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
@@ -195,7 +199,7 @@ func (r *resolver) mapping(n *yaml.Node, depth int) (*Value, error) {
 		}
 		at := r.pos(n.Content[i])
 		if key.Value == "<<" && key.Style == 0 {
-			if err := mergeKey(merged, v); err != nil {
+			if err := r.mergeKey(merged, place, v); err != nil {
 				return nil, err
 			}
 			continue
@@ -211,14 +215,18 @@ func (r *resolver) mapping(n *yaml.Node, depth int) (*Value, error) {
 		return own, nil
 	}
 	for _, e := range own.entries {
-		merged.set(e)
+		if i, ok := place[e.Key]; ok {
+			merged.entries[i] = e
+		} else {
+			merged.entries = append(merged.entries, e)
+		}
 	}
 	return merged, nil
 }
 
 // mergeKey is YAML 1.1's <<: the entries of a map, or of a list of maps, the first of
 // which wins.
-func mergeKey(into, v *Value) error {
+func (r *resolver) mergeKey(into *Value, place map[string]int, v *Value) error {
 	sources := []*Value{v}
 	if v.Kind == List {
 		sources = v.Items
@@ -227,8 +235,12 @@ func mergeKey(into, v *Value) error {
 		if s.Kind != Map {
 			return v.Pos.Errorf("<< expects a map or a list of maps, got %s", s.Describe())
 		}
+		if r.nodes += len(s.entries); r.nodes > maxNodes {
+			return v.Pos.Errorf("more than %d values: << and aliases blow this document up", maxNodes)
+		}
 		for _, e := range s.entries {
-			if _, taken := into.Get(e.Key); !taken {
+			if _, taken := place[e.Key]; !taken {
+				place[e.Key] = len(into.entries)
 				into.entries = append(into.entries, e)
 			}
 		}
@@ -262,10 +274,13 @@ func tagged(tag, s string) (Value, error) {
 	case "!!null":
 		return Value{Kind: Null}, nil
 	case "!!int":
-		if intRule.MatchString(s) {
+		if len(s) <= longestNumber && intRule.MatchString(s) {
 			return parseInt(s)
 		}
 	case "!!float":
+		if len(s) > longestNumber {
+			break
+		}
 		if intRule.MatchString(s) {
 			v, err := parseInt(s)
 			if err != nil {
@@ -284,5 +299,5 @@ func tagged(tag, s string) (Value, error) {
 	default:
 		return Value{}, fmt.Errorf("tag %s is not supported here", tag)
 	}
-	return Value{}, fmt.Errorf("'%s' is not a %s", s, strings.TrimPrefix(tag, "!!"))
+	return Value{}, fmt.Errorf("'%s' is not a %s", shorten(s), strings.TrimPrefix(tag, "!!"))
 }

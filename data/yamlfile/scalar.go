@@ -21,6 +21,10 @@ var (
 		`|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$`)
 )
 
+// longestNumber is how many characters a number may have, Python's own limit: a longer
+// one is text.
+const longestNumber = 4300
+
 // plain gives an unquoted, untagged scalar its type.
 func plain(s string) (Value, error) {
 	switch s {
@@ -34,6 +38,7 @@ func plain(s string) (Value, error) {
 		return Value{}, fmt.Errorf("plain %q has a special meaning in YAML: quote it", s)
 	}
 	switch {
+	case len(s) > longestNumber:
 	case intRule.MatchString(s):
 		return parseInt(s)
 	case floatRule.MatchString(s):

@@ -120,21 +120,26 @@ func (v *Value) Describe() string {
 	case Bool:
 		return "bool " + strconv.FormatBool(v.Bool)
 	case Int:
-		return "int " + v.integer.String()
+		return "int " + shorten(v.integer.String())
 	case Float:
 		return "float " + strconv.FormatFloat(v.Float, 'g', -1, 64)
 	case String:
-		const long = 60
-		if r := []rune(v.Str); len(r) > long {
-			return fmt.Sprintf("string '%s...'", string(r[:long]))
-		}
-		return fmt.Sprintf("string '%s'", v.Str)
+		return fmt.Sprintf("string '%s'", shorten(v.Str))
 	case List:
 		return fmt.Sprintf("a list of %d", len(v.Items))
 	case Map:
 		return fmt.Sprintf("a map of %d keys", len(v.entries))
 	}
 	return "null"
+}
+
+// shorten cuts a text for a message.
+func shorten(s string) string {
+	const long = 60
+	if r := []rune(s); len(r) > long {
+		return string(r[:long]) + "..."
+	}
+	return s
 }
 
 // set adds an entry or replaces the one of the same key.

@@ -254,3 +254,42 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+// TestBounds: a file that is hostile or not what it should be ends in one short error
+// within a moment, with the limit where there is one.
+func TestBounds(t *testing.T) {
+	var merges strings.Builder
+	merges.WriteString("a0: &a0 {k1: 1, k2: 2}\n")
+	for i := 1; i < 30; i++ {
+		fmt.Fprintf(&merges, "a%d: &a%d\n  <<: [*a%d, *a%d]\n", i, i, i-1, i-1)
+	}
+	for name, c := range map[string]struct{ text, want string }{
+		"merges":  {merges.String(), "more than 262144 values: <<"},
+		"a cycle": {"a: &a\n  b: *a\n", "nested deeper than 1000 levels"},
+		"nesting": {"a: " + strings.Repeat("[", 20000), "exceeded max depth of 10000"},
+		"a line":  {"a: {" + strings.Repeat("x", 1<<20) + "\n", "not YAML"},
+		"escapes": {"a: \"\\e[31m\"\nb: [\u2028\u202e\n", "not YAML"},
+	} {
+		_, err := Parse("f.yaml", []byte(c.text))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %.300v does not say %q", name, err, c.want)
+		}
+		if err != nil && (len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\x1b\u202e")) {
+			t.Errorf("%s: the message has %d bytes, or characters that steer a terminal", name, len(err.Error()))
+		}
+	}
+	v, err := Parse("f.yaml", []byte("a: 1"+strings.Repeat("0", longestNumber)+"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, _ := v.Get("a"); e.Value.Kind != String || len(e.Value.Describe()) > 100 {
+		t.Errorf("a number of %d digits is %.200s", longestNumber, e.Value.Describe())
+	}
+	big := filepath.Join(t.TempDir(), "big.yaml")
+	if err := os.WriteFile(big, make([]byte, maxBytes+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), "at most 4194304") {
+		t.Errorf("a file of %d bytes: %v", maxBytes+1, err)
+	}
+}

@@ -23,7 +23,7 @@ type fields struct {
 
 // readFields parses a file that must hold one JSON object.
 func readFields(path string) (*fields, error) {
-	text, err := storage.ReadFile(path)
+	text, err := storage.ReadInput(path, maxConfig)
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +113,10 @@ func (f *fields) int(key string, def int) int {
 	}
 	return int(v)
 }
+
+// maxConfig bounds a JSON file that describes a model; the largest, the index of a
+// model in a thousand files, takes a few MB.
+const maxConfig = 64 << 20
 
 // Sizes of a model beyond these are a damaged file's: the largest ones known stay a
 // hundred times below. They keep products of a few sizes within 64 bits.

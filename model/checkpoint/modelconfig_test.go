@@ -221,3 +221,19 @@ func TestFormatJSON(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+// TestImpossibleSizes: a damaged config.json is refused by key before memory is asked for.
+func TestImpossibleSizes(t *testing.T) {
+	const whole = `{"model_type":"llama","hidden_size":64,"intermediate_size":128,"num_hidden_layers":2,"num_attention_heads":4,"vocab_size":100`
+	for _, key := range []string{"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size", "head_dim", "max_position_embeddings"} {
+		for _, value := range []string{"9007199254740992", "1000000000000", "-1", "0"} {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(whole+`,"`+key+`":`+value+"}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ReadModelConfig(dir); err == nil || !strings.Contains(err.Error(), key+" is "+value) {
+				t.Errorf("%s %s: %v", key, value, err)
+			}
+		}
+	}
+}

@@ -109,7 +109,7 @@ func noWeights(dir string) error {
 
 // readIndex gives the tensor -> shard map of model.safetensors.index.json.
 func readIndex(path string) (map[string]string, error) {
-	text, err := storage.ReadFile(path)
+	text, err := storage.ReadInput(path, maxConfig)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"dataflex.dev/dataflex/data/storage"
@@ -122,7 +121,7 @@ func (m *Model) saveConfig(dir string) error {
 	if err := checkpoint.WriteModelConfig(dir, c, "float32"); err != nil {
 		return err
 	}
-	generation, err := os.ReadFile(filepath.Join(m.dir, "generation_config.json"))
+	generation, err := storage.ReadInput(filepath.Join(m.dir, "generation_config.json"), 1<<20)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"sync"
 
+	"dataflex.dev/dataflex/data/task"
 	"dataflex.dev/dataflex/model/decoder"
 )
 
@@ -161,7 +161,7 @@ func (r *run) start() error {
 // take gives every sequence its next token from logits, and lets go of those that end.
 func (r *run) take(sequences []*sequence, logits []float32) {
 	chosen := make([]int32, len(sequences))
-	var each sync.WaitGroup
+	var each task.Group
 	for i, s := range sequences {
 		each.Go(func() { chosen[i] = s.chooser.choose(logits[i*r.vocab:(i+1)*r.vocab], s.tokens) })
 	}
