@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
+
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // convert makes the tokenizer.json of a folder that has none, as transformers'
@@ -22,7 +23,7 @@ func convert(dir string, configText []byte) ([]byte, error) {
 		}
 	}
 	class := strings.TrimSuffix(c.string("tokenizer_class"), "Fast")
-	model, err := os.ReadFile(filepath.Join(dir, "tokenizer.model"))
+	model, err := storage.ReadInput(filepath.Join(dir, "tokenizer.model"), maxFile)
 	if err == nil {
 		out, err := convertPieces(model, class, &c)
 		if err != nil {
@@ -30,8 +31,8 @@ func convert(dir string, configText []byte) ([]byte, error) {
 		}
 		return out, err
 	}
-	vocab, verr := os.ReadFile(filepath.Join(dir, "vocab.json"))
-	merges, merr := os.ReadFile(filepath.Join(dir, "merges.txt"))
+	vocab, verr := storage.ReadInput(filepath.Join(dir, "vocab.json"), maxFile)
+	merges, merr := storage.ReadInput(filepath.Join(dir, "merges.txt"), maxFile)
 	switch {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("tokenizer: %w", err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -51,7 +52,11 @@ func Exit(err error, stderr io.Writer) int {
 	case errors.Is(err, ErrSaid):
 		return ExitError
 	case errors.As(err, &fault):
-		fmt.Fprintf(stderr, "error: the program is at fault, please report it: %v%s\n", err, trace(fault))
+		whose := ""
+		if _, ours := fault.Value.(runtime.Error); ours || fault.Unwrap() == nil { // not a device's or a file's
+			whose = "the program is at fault, please report it: "
+		}
+		fmt.Fprintf(stderr, "error: %s%v%s\n", whose, err, trace(fault))
 		return ExitError
 	case errors.Is(err, train.ErrInterrupted):
 		fmt.Fprintln(stderr, err)
