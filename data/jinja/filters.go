@@ -1,0 +1,519 @@
+package jinja
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"dataflex.dev/dataflex/data/pyjson"
+)
+
+// filter is what stands behind a |: the value before it and its arguments.
+type filter func(r *renderer, v any, a called) any
+
+var filters map[string]filter
+
+func init() {
+	// Filters name other filters, so that the table cannot initialise itself.
+	filters = map[string]filter{
+		"abs": func(_ *renderer, v any, _ called) any {
+			if n, ok := number(v); ok && asFloat(n) < 0 {
+				return sign(n, true)
+			}
+			return sign(v, false)
+		},
+		"attr":       func(_ *renderer, v any, a called) any { return attributeOnly(v, text(a.get(0, "name", ""))) },
+		"capitalize": func(_ *renderer, v any, _ called) any { return capitalize(text(v)) },
+		"count":      func(_ *renderer, v any, _ called) any { return int64(length(v)) },
+		"length":     func(_ *renderer, v any, _ called) any { return int64(length(v)) },
+		"d":          defaultFilter,
+		"default":    defaultFilter,
+		"dictsort":   dictsort,
+		"e":          func(_ *renderer, v any, _ called) any { return escaped(v) },
+		"escape":     func(_ *renderer, v any, _ called) any { return escaped(v) },
+		"first":      func(_ *renderer, v any, _ called) any { return end1(v, true) },
+		"last":       func(_ *renderer, v any, _ called) any { return end1(v, false) },
+		"float":      toFloat,
+		"format": func(_ *renderer, v any, a called) any {
+			return percent(text(v), &list{items: a.list, tuple: true})
+		},
+		"indent":     indent,
+		"int":        toInt,
+		"items":      items,
+		"join":       join,
+		"list":       func(_ *renderer, v any, _ called) any { return &list{items: slices.Clone(elements(v))} },
+		"lower":      func(_ *renderer, v any, _ called) any { return strings.ToLower(text(v)) },
+		"upper":      func(_ *renderer, v any, _ called) any { return strings.ToUpper(text(v)) },
+		"map":        mapFilter,
+		"max":        func(_ *renderer, v any, a called) any { return extreme(v, a, 1) },
+		"min":        func(_ *renderer, v any, a called) any { return extreme(v, a, -1) },
+		"reject":     func(r *renderer, v any, a called) any { return choose(r, v, a, false, false) },
+		"rejectattr": func(r *renderer, v any, a called) any { return choose(r, v, a, true, false) },
+		"select":     func(r *renderer, v any, a called) any { return choose(r, v, a, false, true) },
+		"selectattr": func(r *renderer, v any, a called) any { return choose(r, v, a, true, true) },
+		"replace": func(_ *renderer, v any, a called) any {
+			return replace(text(v), text(a.get(0, "old", "")), text(a.get(1, "new", "")), a.get(2, "count", nil))
+		},
+		"reverse":   reverse,
+		"round":     round,
+		"safe":      func(_ *renderer, v any, _ called) any { return safe(text(v)) },
+		"sort":      sortFilter,
+		"string":    asText,
+		"sum":       sum,
+		"title":     func(_ *renderer, v any, _ called) any { return title(text(v)) },
+		"tojson":    tojson,
+		"trim":      trim,
+		"unique":    unique,
+		"wordcount": func(_ *renderer, v any, _ called) any { return int64(len(strings.Fields(text(v)))) },
+	}
+}
+
+func defaultFilter(_ *renderer, v any, a called) any {
+	_, missing := v.(undefined)
+	if missing || truth(a.get(1, "boolean", false)) && !truth(v) {
+		return a.get(0, "default_value", "")
+	}
+	return v
+}
+
+func attributeOnly(v any, name string) any {
+	if m := method(v, name); m != nil {
+		return m
+	}
+	if ns, ok := v.(*namespace); ok {
+		if x, ok := ns.vars[name]; ok {
+			return x
+		}
+	}
+	return undefined{"no attribute " + name}
+}
+
+func escaped(v any) any {
+	if s, ok := v.(safe); ok {
+		return s
+	}
+	return safe(escape(text(v)))
+}
+
+func asText(_ *renderer, v any, _ called) any {
+	if s, ok := v.(safe); ok {
+		return s
+	}
+	return text(v)
+}
+
+func end1(v any, first bool) any {
+	e := elements(v)
+	switch {
+	case len(e) == 0:
+		return undefined{"No first or last item, sequence was empty."}
+	case first:
+		return e[0]
+	}
+	return e[len(e)-1]
+}
+
+func capitalize(s string) string {
+	runes := []rune(strings.ToLower(s))
+	if len(runes) > 0 {
+		runes[0] = unicode.ToTitle(runes[0])
+	}
+	return string(runes)
+}
+
+// title is Jinja's: a word begins after white space, - ( { [ and <.
+func title(s string) string {
+	start := true
+	return strings.Map(func(r rune) rune {
+		was := start
+		start = unicode.IsSpace(r) || strings.ContainsRune("-({[<", r)
+		if was {
+			return unicode.ToUpper(r)
+		}
+		return unicode.ToLower(r)
+	}, s)
+}
+
+func dictsort(_ *renderer, v any, a called) any {
+	d, ok := v.(*dict)
+	if !ok {
+		raise("AttributeError", "'%s' object has no attribute 'items'", typeName(v))
+	}
+	by := 0
+	if text(a.get(1, "by", "key")) == "value" {
+		by = 1
+	}
+	pairs := pairsOf(d)
+	sorted(pairs, truth(a.get(2, "reverse", false)), truth(a.get(0, "case_sensitive", false)), func(p any) any { return p.(*list).items[by] })
+	return &list{items: pairs}
+}
+
+func pairsOf(d *dict) []any {
+	out := make([]any, len(d.keys))
+	for i, k := range d.keys {
+		out[i] = &list{items: []any{k, d.values[i]}, tuple: true}
+	}
+	return out
+}
+
+// sorted orders items by what of gives, stably, as Python's sort does.
+func sorted(items []any, reverse, caseSensitive bool, of func(any) any) {
+	by := func(v any) any {
+		v = of(v)
+		if s, ok := asString(v); ok && !caseSensitive {
+			return strings.ToLower(s)
+		}
+		return v
+	}
+	slices.SortStableFunc(items, func(a, b any) int {
+		if reverse {
+			return compare(by(b), by(a))
+		}
+		return compare(by(a), by(b))
+	})
+}
+
+func items(_ *renderer, v any, _ called) any {
+	switch v := v.(type) {
+	case undefined:
+		return &list{}
+	case *dict:
+		return &list{items: pairsOf(v)}
+	}
+	raise("TypeError", "Can only get item pairs from a mapping.")
+	return nil
+}
+
+// path follows an attribute like "a.b.0".
+func path(v any, attr any) any {
+	if n, ok := attr.(int64); ok {
+		return item(v, n)
+	}
+	for _, part := range strings.Split(text(attr), ".") {
+		if n, err := strconv.ParseInt(part, 10, 64); err == nil {
+			v = item(v, n)
+			continue
+		}
+		v = item(v, part)
+	}
+	return v
+}
+
+func join(_ *renderer, v any, a called) any {
+	return joined(v, text(a.get(0, "d", "")), a.get(1, "attribute", nil))
+}
+
+// joined is the texts of v's elements, or of an attribute of theirs, with a separator.
+func joined(v any, separator string, attr any) string {
+	var b strings.Builder
+	for i, x := range elements(v) {
+		if i > 0 {
+			b.WriteString(separator)
+		}
+		if attr != nil {
+			x = path(x, attr)
+		}
+		b.WriteString(text(x))
+		limit(b.Len())
+	}
+	return b.String()
+}
+
+func mapFilter(r *renderer, v any, a called) any {
+	var of func(any) any
+	if attr := a.get(math.MaxInt, "attribute", nil); attr != nil && len(a.list) == 0 {
+		fallback, has := find(a, math.MaxInt, "default")
+		of = func(x any) any {
+			got := path(x, attr)
+			if _, missing := got.(undefined); missing && has {
+				return fallback
+			}
+			return got
+		}
+	} else {
+		if len(a.list) == 0 {
+			raise("FilterArgumentError", "map requires a filter argument")
+		}
+		f, ok := filters[text(a.list[0])]
+		if !ok {
+			raise("TemplateRuntimeError", "No filter named %q", text(a.list[0]))
+		}
+		rest := called{list: a.list[1:], names: a.names, named: a.named}
+		of = func(x any) any { return f(r, x, rest) }
+	}
+	out := &list{}
+	if !truth(v) { // as in Jinja, None and 0 too
+		return out
+	}
+	for _, x := range elements(v) {
+		r.step()
+		out.items = append(out.items, of(x))
+	}
+	return out
+}
+
+// choose is select and its kin: by a test of the element or of its attribute.
+func choose(r *renderer, v any, a called, byAttr, keep bool) any {
+	args := a.list
+	of := func(x any) any { return x }
+	if byAttr {
+		if len(args) == 0 {
+			raise("FilterArgumentError", "Missing parameter for attribute name")
+		}
+		attr := args[0]
+		of, args = func(x any) any { return path(x, attr) }, args[1:]
+	}
+	passes := truth
+	if len(args) > 0 {
+		t, ok := tests[text(args[0])]
+		if !ok {
+			raise("TemplateRuntimeError", "No test named %q", text(args[0]))
+		}
+		rest := called{list: args[1:]}
+		passes = func(x any) bool { return t(x, rest) }
+	}
+	out := &list{}
+	if !truth(v) {
+		return out
+	}
+	for _, x := range elements(v) {
+		r.step()
+		if passes(of(x)) == keep {
+			out.items = append(out.items, x)
+		}
+	}
+	return out
+}
+
+func extreme(v any, a called, sense int) any {
+	attr, caseSensitive := a.get(1, "attribute", nil), truth(a.get(0, "case_sensitive", false))
+	by := func(x any) any {
+		if attr != nil {
+			x = path(x, attr)
+		}
+		if s, ok := asString(x); ok && !caseSensitive {
+			return strings.ToLower(s)
+		}
+		return x
+	}
+	var best any = undefined{"No aggregated item, sequence was empty."}
+	for i, x := range elements(v) {
+		if i == 0 || compare(by(x), by(best))*sense > 0 {
+			best = x
+		}
+	}
+	return best
+}
+
+// replace is str.replace with a count.
+func replace(s, old, new string, count any) any {
+	n := -1
+	if c, ok := number(count); ok && count != nil {
+		n = int(asFloat(c))
+	}
+	hits := strings.Count(s, old)
+	if n >= 0 {
+		hits = min(hits, n)
+	}
+	limit(len(s) + hits*max(0, len(new)-len(old)))
+	return strings.Replace(s, old, new, n)
+}
+
+func reverse(_ *renderer, v any, _ called) any {
+	e := slices.Clone(elements(v))
+	slices.Reverse(e)
+	if _, ok := asString(v); ok {
+		return joined(&list{items: e}, "", nil)
+	}
+	return &list{items: e}
+}
+
+func round(_ *renderer, v any, a called) any {
+	n, ok := number(v)
+	if !ok {
+		raise("TypeError", "type %s doesn't define __round__ method", typeName(v))
+	}
+	digits, _ := number(a.get(0, "precision", int64(0)))
+	scale := math.Pow(10, asFloat(digits))
+	switch text(a.get(1, "method", "common")) {
+	case "ceil":
+		return math.Ceil(asFloat(n)*scale) / scale
+	case "floor":
+		return math.Floor(asFloat(n)*scale) / scale
+	}
+	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(asFloat(n), 'f', int(max(asFloat(digits), 0)), 64), 64)
+	return rounded
+}
+
+func sortFilter(_ *renderer, v any, a called) any {
+	out := slices.Clone(elements(v))
+	attr := a.get(2, "attribute", nil)
+	sorted(out, truth(a.get(0, "reverse", false)), truth(a.get(1, "case_sensitive", false)), func(x any) any {
+		if attr == nil {
+			return x
+		}
+		return path(x, attr)
+	})
+	return &list{items: out}
+}
+
+func sum(_ *renderer, v any, a called) any {
+	attr := a.get(0, "attribute", nil)
+	total := a.get(1, "start", int64(0))
+	for _, x := range elements(v) {
+		if attr != nil {
+			x = path(x, attr)
+		}
+		total = binary("+", total, x)
+	}
+	return total
+}
+
+func unique(_ *renderer, v any, a called) any {
+	attr, caseSensitive := a.get(1, "attribute", nil), truth(a.get(0, "case_sensitive", false))
+	seen, out := newDict(), &list{}
+	for _, x := range elements(v) {
+		by := x
+		if attr != nil {
+			by = path(x, attr)
+		}
+		if s, ok := asString(by); ok && !caseSensitive {
+			by = strings.ToLower(s)
+		}
+		if _, known := seen.get(by); !known {
+			seen.set(by, true)
+			out.items = append(out.items, x)
+		}
+	}
+	return out
+}
+
+func trim(_ *renderer, v any, a called) any {
+	chars := a.get(0, "chars", nil)
+	if chars == nil {
+		return strings.TrimFunc(text(v), isSpace)
+	}
+	return strings.Trim(text(v), text(chars))
+}
+
+func indent(_ *renderer, v any, a called) any {
+	s := text(v)
+	width := a.get(0, "width", int64(4))
+	prefix, isText := asString(width)
+	if n, ok := number(width); ok && !isText {
+		limit(int(asFloat(n)))
+		prefix = strings.Repeat(" ", max(0, int(asFloat(n))))
+	}
+	first, blank := truth(a.get(1, "first", false)), truth(a.get(2, "blank", false))
+	lines := strings.Split(s, "\n")
+	limit(len(s) + len(lines)*len(prefix))
+	for i, line := range lines {
+		if i == 0 && !first || line == "" && !blank && i > 0 {
+			continue
+		}
+		lines[i] = prefix + line
+	}
+	return strings.Join(lines, "\n")
+}
+
+func toInt(_ *renderer, v any, a called) any {
+	fallback := a.get(0, "default", int64(0))
+	if n, ok := number(v); ok {
+		if f := asFloat(n); math.IsNaN(f) || math.Abs(f) >= 1<<63 {
+			return fallback
+		}
+		if i, whole := n.(int64); whole {
+			return i
+		}
+		return int64(n.(float64))
+	}
+	s, ok := asString(v)
+	if !ok {
+		return fallback
+	}
+	s = strings.TrimSpace(s)
+	if i, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return i
+	}
+	if f, err := strconv.ParseFloat(s, 64); err == nil && !math.IsInf(f, 0) && !math.IsNaN(f) {
+		return int64(f)
+	}
+	return fallback
+}
+
+func toFloat(_ *renderer, v any, a called) any {
+	if n, ok := number(v); ok {
+		return asFloat(n)
+	}
+	if s, ok := asString(v); ok {
+		if f, err := strconv.ParseFloat(strings.TrimSpace(s), 64); err == nil {
+			return f
+		}
+	}
+	return a.get(0, "default", 0.0)
+}
+
+// tojson is transformers': json.dumps(x, ensure_ascii=False, indent, separators, sort_keys).
+func tojson(_ *renderer, v any, a called) any {
+	value := toJSON(v)
+	ascii := truth(a.get(0, "ensure_ascii", false))
+	if truth(a.get(3, "sort_keys", false)) {
+		if o, ok := value.(pyjson.Object); ok {
+			value = o.Sorted()
+		}
+	}
+	n, has := number(a.get(1, "indent", nil))
+	if seps := a.get(2, "separators", nil); seps != nil {
+		parts := elements(seps)
+		if len(parts) != 2 {
+			raise("ValueError", "separators must be two texts")
+		}
+		return separated(value, text(parts[0]), text(parts[1]), ascii)
+	}
+	size := -1
+	if has {
+		size = int(asFloat(n))
+	}
+	if ascii {
+		return pyjson.EncodeASCII(value, size)
+	}
+	return pyjson.Encode(value, size)
+}
+
+// separated is json.dumps with separators of its own, on one line.
+func separated(v any, item, colon string, ascii bool) string {
+	var b strings.Builder
+	var write func(v any)
+	list := func(open, close byte, n int, one func(i int)) {
+		b.WriteByte(open)
+		for i := range n {
+			if i > 0 {
+				b.WriteString(item)
+			}
+			one(i)
+		}
+		b.WriteByte(close)
+	}
+	write = func(v any) {
+		switch v := v.(type) {
+		case pyjson.Object:
+			list('{', '}', len(v), func(i int) { write(v[i].Key); b.WriteString(colon); write(v[i].Value) })
+		case []any:
+			list('[', ']', len(v), func(i int) { write(v[i]) })
+		default:
+			if ascii {
+				b.WriteString(pyjson.EncodeASCII(v, -1))
+			} else {
+				b.WriteString(pyjson.Encode(v, -1))
+			}
+		}
+		limit(b.Len())
+	}
+	write(v)
+	return b.String()
+}
+
+// isSpace is Python's str.isspace of a character.
+func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }

@@ -1,0 +1,449 @@
+package jinja
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"dataflex.dev/dataflex/data/pyjson"
+)
+
+// The values of a template are nil, bool, int64, float64, string, safe, and these.
+type (
+	// undefined is a variable, attribute or item that is not there.
+	undefined struct{ what string }
+	// list is a list or tuple; the sandbox lets nothing change one.
+	list struct {
+		items []any
+		tuple bool
+	}
+	// dict keeps its keys' order.
+	dict struct {
+		keys, values []any
+		at           map[any]int
+	}
+	// namespace is what templates may set attributes of.
+	namespace struct{ vars map[string]any }
+	// safe is a text that filter safe marked: what is added to it is escaped for HTML.
+	safe string
+	// function is something to call.
+	function struct {
+		name string
+		call func(r *renderer, a called) any
+	}
+)
+
+// fromGo makes a value of Go's.
+func fromGo(v any) any {
+	switch v := v.(type) {
+	case int:
+		return int64(v)
+	case []any:
+		out := &list{items: make([]any, len(v))}
+		for i, x := range v {
+			out.items[i] = fromGo(x)
+		}
+		return out
+	case pyjson.Object:
+		d := newDict()
+		for _, f := range v {
+			d.set(f.Key, fromGo(f.Value))
+		}
+		return d
+	case map[string]any:
+		d := newDict()
+		for _, k := range slices.Sorted(mapsKeys(v)) {
+			d.set(k, fromGo(v[k]))
+		}
+		return d
+	}
+	return v
+}
+
+func mapsKeys(m map[string]any) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+func newDict() *dict { return &dict{at: map[any]int{}} }
+
+// key is how a dict knows a key: 1, 1.0 and True are one.
+func key(k any) any {
+	switch k := k.(type) {
+	case bool:
+		if k {
+			return int64(1)
+		}
+		return int64(0)
+	case float64:
+		if k == math.Trunc(k) && math.Abs(k) < 1<<62 {
+			return int64(k)
+		}
+	case safe:
+		return string(k)
+	case *list:
+		if k.tuple {
+			return "\x00tuple" + repr(k)
+		}
+		raise("TypeError", "unhashable type: 'list'")
+	case *dict:
+		raise("TypeError", "unhashable type: 'dict'")
+	}
+	return k
+}
+
+func (d *dict) set(k, v any) {
+	at := key(k)
+	if i, ok := d.at[at]; ok {
+		d.values[i] = v
+		return
+	}
+	d.at[at] = len(d.keys)
+	d.keys, d.values = append(d.keys, k), append(d.values, v)
+}
+
+func (d *dict) get(k any) (any, bool) {
+	i, ok := d.at[key(k)]
+	if !ok {
+		return nil, false
+	}
+	return d.values[i], true
+}
+
+func raise(class, format string, args ...any) {
+	panic(&Error{Class: class, Text: fmt.Sprintf(format, args...)})
+}
+
+// typeName is Python's name of a value's type.
+func typeName(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "NoneType"
+	case bool:
+		return "bool"
+	case int64:
+		return "int"
+	case float64:
+		return "float"
+	case string:
+		return "str"
+	case safe:
+		return "Markup"
+	case *list:
+		if v.tuple {
+			return "tuple"
+		}
+		return "list"
+	case *dict:
+		return "dict"
+	case undefined:
+		return "Undefined"
+	case *namespace:
+		return "Namespace"
+	}
+	return "function"
+}
+
+// truth is bool(v).
+func truth(v any) bool {
+	switch v := v.(type) {
+	case nil, undefined:
+		return false
+	case bool:
+		return v
+	case int64:
+		return v != 0
+	case float64:
+		return v != 0
+	case string:
+		return v != ""
+	case safe:
+		return v != ""
+	case *list:
+		return len(v.items) > 0
+	case *dict:
+		return len(v.keys) > 0
+	}
+	return true
+}
+
+// text is str(v).
+func text(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case safe:
+		return string(v)
+	case undefined:
+		return ""
+	}
+	return repr(v)
+}
+
+// asString is a str or Markup as Go's string.
+func asString(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case safe:
+		return string(v), true
+	}
+	return "", false
+}
+
+// repr is repr(v).
+func repr(v any) string {
+	switch v := v.(type) {
+	case safe:
+		return "Markup(" + pyjson.Repr(string(v)) + ")"
+	case undefined:
+		return "Undefined"
+	case *namespace:
+		d := newDict()
+		for _, k := range slices.Sorted(mapsKeys(v.vars)) {
+			d.set(k, v.vars[k])
+		}
+		return "<Namespace " + repr(d) + ">"
+	case *function:
+		return "<function " + v.name + ">"
+	case *list:
+		parts := make([]string, len(v.items))
+		size := 0
+		for i, x := range v.items {
+			parts[i] = repr(x)
+			size += len(parts[i])
+			limit(size)
+		}
+		switch {
+		case !v.tuple:
+			return "[" + strings.Join(parts, ", ") + "]"
+		case len(parts) == 1:
+			return "(" + parts[0] + ",)"
+		}
+		return "(" + strings.Join(parts, ", ") + ")"
+	case *dict:
+		parts := make([]string, len(v.keys))
+		size := 0
+		for i, k := range v.keys {
+			parts[i] = repr(k) + ": " + repr(v.values[i])
+			size += len(parts[i])
+			limit(size)
+		}
+		return "{" + strings.Join(parts, ", ") + "}"
+	case int64:
+		return fmt.Sprint(v)
+	}
+	return pyjson.Repr(v)
+}
+
+// limit ends a rendering that would make a text or list of more than mostText.
+func limit(size int) {
+	if size > mostText {
+		raise("MemoryError", "the template makes a text of more than %d MiB", mostText>>20)
+	}
+}
+
+// toJSON makes pyjson's value of v for json.dumps.
+func toJSON(v any) any {
+	switch v := v.(type) {
+	case nil, bool, string, float64:
+		return v
+	case int64:
+		return int(v)
+	case safe:
+		return string(v)
+	case *list:
+		out := make([]any, len(v.items))
+		for i, x := range v.items {
+			out[i] = toJSON(x)
+		}
+		return out
+	case *dict:
+		out := make(pyjson.Object, 0, len(v.keys))
+		for i, k := range v.keys {
+			name, isText := asString(k)
+			if !isText {
+				name = pyjson.Encode(toJSON(k), -1)
+			}
+			out = append(out, pyjson.Field{Key: name, Value: toJSON(v.values[i])})
+		}
+		return out
+	}
+	raise("TypeError", "Object of type %s is not JSON serializable", typeName(v))
+	return nil
+}
+
+// elements are what iterating over v gives.
+func elements(v any) []any {
+	switch v := v.(type) {
+	case *list:
+		return v.items
+	case *dict:
+		return v.keys
+	case undefined:
+		return nil
+	}
+	if s, ok := asString(v); ok {
+		out := make([]any, 0, len(s))
+		for _, r := range s {
+			out = append(out, string(r))
+		}
+		return out
+	}
+	raise("TypeError", "'%s' object is not iterable", typeName(v))
+	return nil
+}
+
+// length is len(v).
+func length(v any) int {
+	switch v := v.(type) {
+	case *list:
+		return len(v.items)
+	case *dict:
+		return len(v.keys)
+	case undefined:
+		return 0
+	}
+	if s, ok := asString(v); ok {
+		return utf8.RuneCountInString(s)
+	}
+	raise("TypeError", "object of type '%s' has no len()", typeName(v))
+	return 0
+}
+
+// number is v as a number: an int64 or a float64.
+func number(v any) (any, bool) {
+	switch v := v.(type) {
+	case bool:
+		if v {
+			return int64(1), true
+		}
+		return int64(0), true
+	case int64, float64:
+		return v, true
+	}
+	return nil, false
+}
+
+func asFloat(v any) float64 {
+	switch v := v.(type) {
+	case int64:
+		return float64(v)
+	case float64:
+		return v
+	}
+	return math.NaN()
+}
+
+// equal is a == b.
+func equal(a, b any) bool {
+	if x, ok := number(a); ok {
+		y, ok := number(b)
+		if !ok {
+			return false
+		}
+		if i, whole := x.(int64); whole {
+			if j, whole := y.(int64); whole {
+				return i == j
+			}
+		}
+		return asFloat(x) == asFloat(y)
+	}
+	if x, ok := asString(a); ok {
+		y, ok := asString(b)
+		return ok && x == y
+	}
+	switch a := a.(type) {
+	case nil:
+		return b == nil
+	case undefined:
+		_, ok := b.(undefined)
+		return ok
+	case *list:
+		b, ok := b.(*list)
+		return ok && a.tuple == b.tuple && slices.EqualFunc(a.items, b.items, equal)
+	case *dict:
+		b, ok := b.(*dict)
+		if !ok || len(a.keys) != len(b.keys) {
+			return false
+		}
+		for i, k := range a.keys {
+			if v, ok := b.get(k); !ok || !equal(a.values[i], v) {
+				return false
+			}
+		}
+		return true
+	}
+	return a == b
+}
+
+// compare orders a and b: -1, 0 or 1; a TypeError where Python has no order.
+func compare(a, b any) int {
+	x, xn := number(a)
+	y, yn := number(b)
+	if xn && yn {
+		if i, whole := x.(int64); whole {
+			if j, whole := y.(int64); whole {
+				return cmpOf(i, j)
+			}
+		}
+		return cmpOf(asFloat(x), asFloat(y))
+	}
+	s, sn := asString(a)
+	t, tn := asString(b)
+	if sn && tn {
+		return strings.Compare(s, t)
+	}
+	if p, ok := a.(*list); ok {
+		if q, ok := b.(*list); ok && p.tuple == q.tuple {
+			return slices.CompareFunc(p.items, q.items, compare)
+		}
+	}
+	if u, ok := a.(undefined); ok {
+		raise("UndefinedError", "%s", u.what)
+	}
+	if u, ok := b.(undefined); ok {
+		raise("UndefinedError", "%s", u.what)
+	}
+	raise("TypeError", "'<' not supported between instances of '%s' and '%s'", typeName(a), typeName(b))
+	return 0
+}
+
+func cmpOf[T int64 | float64](a, b T) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// contains is x in v.
+func contains(v, x any) bool {
+	switch v := v.(type) {
+	case *list:
+		return slices.ContainsFunc(v.items, func(y any) bool { return equal(x, y) })
+	case *dict:
+		_, ok := v.get(x)
+		return ok
+	case undefined:
+		return false
+	}
+	if s, ok := asString(v); ok {
+		sub, ok := asString(x)
+		if !ok {
+			raise("TypeError", "'in <string>' requires string as left operand, not %s", typeName(x))
+		}
+		return strings.Contains(s, sub)
+	}
+	raise("TypeError", "argument of type '%s' is not iterable", typeName(v))
+	return false
+}
