@@ -64,11 +64,8 @@ func NewModel(dev driver.Device, dir string, opt ModelOptions) (*Model, error) {
 		return m, nil
 	case labels != 1:
 		return nil, fmt.Errorf("%s has %d outputs: a reward is one number (mode: upstream takes the last one's probability)", dir, labels)
-	case opt.Template != "":
-		m.tmpl, err = template.Get(opt.Template)
-	default:
-		m.tmpl, err = template.FromChatTemplate(m.tok)
 	}
+	m.tmpl, err = template.Find(opt.Template, m.tok, false)
 	return m, err
 }
 

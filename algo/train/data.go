@@ -133,7 +133,7 @@ func (d *Data) domains(got *cache.Data) {
 
 // chatTemplate finds the template and fits the tokenizer to it.
 func chatTemplate(c *config.Config, tok *tokenizer.Tokenizer, log *slog.Logger) (*template.Template, error) {
-	tmpl, err := namedTemplate(c.Data.Template, tok)
+	tmpl, err := template.Find(c.Data.Template, tok, c.Tuning.Stage == config.StagePT)
 	if err != nil {
 		return nil, c.Errorf("template", "%w", err)
 	}
@@ -148,13 +148,4 @@ func chatTemplate(c *config.Config, tok *tokenizer.Tokenizer, log *slog.Logger) 
 		log.Info("tokens were added to the tokenizer", "added", added)
 	}
 	return tmpl, nil
-}
-
-// namedTemplate is the template of that name; without one the tokenizer's own chat
-// template is recognised.
-func namedTemplate(name string, tok *tokenizer.Tokenizer) (*template.Template, error) {
-	if name == "" {
-		return template.FromChatTemplate(tok)
-	}
-	return template.Get(name)
 }

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"unicode"
 
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
+
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
@@ -44,8 +47,8 @@ func init() {
 		"items":      items,
 		"join":       join,
 		"list":       func(_ *renderer, v any, _ called) any { return &list{items: slices.Clone(elements(v))} },
-		"lower":      func(_ *renderer, v any, _ called) any { return strings.ToLower(text(v)) },
-		"upper":      func(_ *renderer, v any, _ called) any { return strings.ToUpper(text(v)) },
+		"lower":      func(_ *renderer, v any, _ called) any { return lower(text(v)) },
+		"upper":      func(_ *renderer, v any, _ called) any { return upper(text(v)) },
 		"map":        mapFilter,
 		"max":        func(_ *renderer, v any, a called) any { return extreme(v, a, 1) },
 		"min":        func(_ *renderer, v any, a called) any { return extreme(v, a, -1) },
@@ -114,6 +117,11 @@ func end1(v any, first bool) any {
 	}
 	return e[len(e)-1]
 }
+
+// upper and lower are str.upper and str.lower: ß becomes SS, a last sigma ς.
+func upper(s string) string { return cases.Upper(language.Und).String(s) }
+
+func lower(s string) string { return cases.Lower(language.Und).String(s) }
 
 func capitalize(s string) string {
 	runes := []rune(strings.ToLower(s))

@@ -23,10 +23,10 @@ type Template struct {
 
 // Bounds of a rendering.
 const (
-	mostSteps   = 20_000_000 // nodes evaluated
-	mostText    = 64 << 20   // bytes of output, or of any text or list made on the way
-	mostNesting = 200        // of expressions, blocks and macro calls
-	mostRange   = 100_000    // Jinja's sandbox allows as much
+	mostSteps   = 1_000_000 // nodes evaluated
+	mostText    = 16 << 20  // bytes of output, or of any text or list made on the way
+	mostNesting = 200       // of expressions, blocks and macro calls
+	mostRange   = 100_000   // Jinja's sandbox allows as much
 )
 
 // Error is a fault of a template, or what it raised by raise_exception.

@@ -152,7 +152,7 @@ func (l *lexer) after(minus, plus bool) {
 // rawTag is the length of a {% raw %} that s begins with.
 func rawTag(s string) (int, bool) {
 	close := strings.Index(s, "%}")
-	if close < 0 || strings.Trim(s[2:close], "-+ \t\n") != "raw" {
+	if close < 2 || strings.Trim(s[2:close], "-+ \t\n") != "raw" {
 		return 0, false
 	}
 	return close + 2, true
@@ -170,7 +170,7 @@ func (l *lexer) raw(n int) error {
 		}
 		at += from
 		close := strings.Index(l.rest[at:], "%}")
-		if close >= 0 && strings.Trim(l.rest[at+2:at+close], "-+ \t\n") == "endraw" {
+		if close >= 2 && strings.Trim(l.rest[at+2:at+close], "-+ \t\n") == "endraw" {
 			text, tag := l.rest[:at], l.rest[at:at+close+2]
 			kept := text
 			if strings.HasPrefix(tag, "{%-") {

@@ -124,7 +124,7 @@ func whole(a called, i int, name string, fallback int) int {
 	if !ok || !isInt {
 		raise("TypeError", "'%s' object cannot be interpreted as an integer", typeName(v))
 	}
-	return int(max(min(x, mostText), -mostText))
+	return int(max(min(x, 2*mostText), -2*mostText))
 }
 
 func stripper(cut func(s string, f func(rune) bool) string) func(string, called) any {
@@ -238,8 +238,8 @@ func init() { // join looks methods up, so that the table cannot initialise itse
 			}
 			return joined(a.get(0, "iterable", nil), s, nil)
 		},
-		"lower":  func(s string, _ called) any { return strings.ToLower(s) },
-		"upper":  func(s string, _ called) any { return strings.ToUpper(s) },
+		"lower":  func(s string, _ called) any { return lower(s) },
+		"upper":  func(s string, _ called) any { return upper(s) },
 		"lstrip": stripper(strings.TrimLeftFunc),
 		"rstrip": stripper(strings.TrimRightFunc),
 		"strip":  stripper(strings.TrimFunc),

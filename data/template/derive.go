@@ -1,84 +1,143 @@
 package template
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
+	"fmt"
+	"regexp"
 	"strings"
 
+	"dataflex.dev/dataflex/data/jinja"
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/tokenizer"
 )
 
-// Without a template in the config, upstream renders the tokenizer's chat
-// template on small conversations and takes the slots from the differences
-// (parse_template). Here the chat templates below are known by their hash, with
-// the slots that gives; tools then have the default format, nothing is done to
-// the EOS and there are no stop words.
-
-// derived holds templates by the SHA-256 of the chat template without white
-// space around it.
-var derived = map[string]Template{
-	// Qwen 2.5 Instruct
-	"55b2f4a26ac9ee719330a61a0c39d9e538b0e9322212f048326318cff4f8674a": {
-		system: imSystem, user: imUser, assistant: imAssistant,
-		defaultSystem: "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
-	},
-	// Qwen 3
-	"87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5": {
-		kind: reasoning, system: imSystem, user: imUser, assistant: imAssistant,
-	},
-	// MiniMind: its generation prompt has the empty thought in it.
-	"97c6a9ef3f8d35044f435bb7773f1af160a7328ab6e8d2e9d67702941320a711": {
-		system: imSystem, user: []slot{imUser[0] + "<think>\n\n</think>\n\n"}, assistant: imAssistant,
-	},
-	// Llama 3 Instruct
-	"ba03a121d097859c7b5b9cd03af99aafe95275210d2876f642ad9929a150f122": {
-		prefix:    []slot{"<|begin_of_text|>"},
-		system:    []slot{"<|start_header_id|>system<|end_header_id|>\n\n{{content}}<|eot_id|>"},
-		user:      []slot{headerUser},
-		assistant: []slot{"{{content}}<|eot_id|>"},
-	},
-	// Llama 3.1 Instruct: it has a system block even without a system text, which
-	// upstream's differences leave in every user slot.
-	"93c0e9aa3629bbd77e68dbc0f5621f6e6b23aa8d74b932595cdb8d64684526d7": {
-		prefix:    []slot{"<|begin_of_text|>"},
-		system:    []slot{llama31System + "{{content}}<|eot_id|>"},
-		user:      []slot{llama31System + "<|eot_id|>" + headerUser},
-		assistant: []slot{"{{content}}<|eot_id|>"},
-	},
-}
-
-var (
-	imSystem    = []slot{"<|im_start|>system\n{{content}}<|im_end|>\n"}
-	imUser      = []slot{"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"}
-	imAssistant = []slot{"{{content}}<|im_end|>\n"}
-)
-
-const (
-	headerUser slot = "<|start_header_id|>user<|end_header_id|>\n\n{{content}}<|eot_id|>" +
-		"<|start_header_id|>assistant<|end_header_id|>\n\n"
-	llama31System slot = "<|start_header_id|>system<|end_header_id|>\n\n" +
-		"Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
-)
-
-// FromChatTemplate returns the template of a config that names none: empty for
-// a tokenizer without a chat template, else the one the chat template amounts
-// to. A chat template that is not known is an error.
+// FromChatTemplate returns the template of a config that names none: empty for a
+// tokenizer without a chat template, else what LLaMA-Factory's parse_template takes from
+// it: four small conversations are rendered, and what differs between them are the
+// slots. Tools then have the default format, nothing is done to the EOS and there are no
+// stop words. A chat template from which no slots follow is an error.
 func FromChatTemplate(tok *tokenizer.Tokenizer) (*Template, error) {
-	text := strings.TrimSpace(tok.ChatTemplate())
-	if text == "" {
+	text := tok.ChatTemplate()
+	if strings.TrimSpace(text) == "" {
 		return Get("empty")
 	}
-	hash := sha256.Sum256([]byte(text))
-	t, ok := derived[hex.EncodeToString(hash[:])]
-	if !ok {
-		return nil, errors.New("template: the config names no template and the tokenizer's chat_template is not one of the known ones " +
-			"(Llama 3, Llama 3.1, MiniMind, Qwen 2.5, Qwen 3); set template, for instance to " + hint(text))
+	t, err := derive(tok, text)
+	if err != nil {
+		return nil, fmt.Errorf("template: the config names no template, and none follows from the tokenizer's chat_template: %w; set template, for instance to %s", err, hint(text))
 	}
 	on := true
 	t.name, t.thinking = "chat_template", &on
 	t.fillIn()
-	return &t, nil
+	return t, nil
+}
+
+// Find returns the template of a config: the named one, or the chat template's. Pre-
+// training lays nothing out, so that there a chat template from which nothing follows
+// is as good as none.
+func Find(name string, tok *tokenizer.Tokenizer, pretrain bool) (*Template, error) {
+	if name != "" {
+		return Get(name)
+	}
+	t, err := FromChatTemplate(tok)
+	if err != nil && pretrain {
+		return Get("empty")
+	}
+	return t, err
+}
+
+// deriver renders the conversations that slots are taken from.
+type deriver struct {
+	chat *jinja.Template
+	tok  *tokenizer.Tokenizer
+	err  error
+}
+
+// message is one of a conversation, as chat templates get it.
+func message(role, text string) any {
+	return pyjson.Object{{Key: "role", Value: role}, {Key: "content", Value: text}}
+}
+
+func (d *deriver) render(generate bool, messages ...any) []rune {
+	if d.err != nil {
+		return nil
+	}
+	vars := ChatVariables(d.tok)
+	vars["messages"], vars["add_generation_prompt"] = messages, generate
+	text, err := d.chat.Render(vars, jinja.Options{Now: today()})
+	d.err = err
+	return []rune(text)
+}
+
+// ChatVariables are what transformers gives every chat template beside the messages: the
+// tokenizer's special tokens, no tools and no documents.
+func ChatVariables(tok *tokenizer.Tokenizer) map[string]any {
+	vars := map[string]any{"tools": nil, "documents": nil}
+	for name, token := range tok.SpecialTokens() {
+		vars[name] = token
+	}
+	return vars
+}
+
+// derive is parse_template (LLaMA-Factory 0.9.4 data/template.py). It cuts texts by the
+// lengths of others, in characters, whatever stands there.
+func derive(tok *tokenizer.Tokenizer, text string) (*Template, error) {
+	chat, err := jinja.Compile(text)
+	if err != nil {
+		return nil, err
+	}
+	d := &deriver{chat: chat, tok: tok}
+	prefix := tok.Decode(tok.EncodeSpecial(""), false)
+	n := len([]rune(prefix))
+	system := after(d.render(false, message("system", content)), n)
+	bare := after(d.render(true, message("system", ""), message("user", content)), n)
+	user := after(d.render(true, message("user", content)), n)
+	answer := after(d.render(false, message("user", content), message("assistant", content)), n+len(user))
+	if d.err != nil {
+		return nil, d.err
+	}
+	t := &Template{}
+	assistant := string(answer)
+	if strings.Contains(assistant, "<think>") {
+		t.kind = reasoning
+	}
+	assistant = strings.TrimLeft(strings.NewReplacer("<think>", "", "</think>", "").Replace(assistant), "\n")
+	if len(user) > len(bare) {
+		t.defaultSystem = difference(bare, user)
+		sole := []rune(strings.Replace(string(system), content, t.defaultSystem, 1))
+		user = after(user, len(sole))
+	}
+	for _, s := range []struct{ name, text string }{{"user", string(user)}, {"assistant", assistant}, {"system", string(system)}} {
+		if !placeholder.MatchString(s.text) {
+			return nil, fmt.Errorf("the %s's slot, %q, has no place for its content", s.name, s.text)
+		}
+	}
+	t.system, t.user, t.assistant = []slot{slot(system)}, []slot{slot(user)}, []slot{slot(assistant)}
+	if prefix != "" {
+		t.prefix = []slot{slot(prefix)}
+	}
+	return t, nil
+}
+
+// placeholder is what upstream's formatters look for.
+var placeholder = regexp.MustCompile(`\{\{[a-zA-Z_][a-zA-Z0-9_]*\}\}`)
+
+func after(text []rune, n int) []rune { return text[min(n, len(text)):] }
+
+// difference is what of long is left when short is taken out of it, character by
+// character (upstream's find_diff).
+func difference(short, long []rune) string {
+	var out []rune
+	i := 0
+	for _, r := range long {
+		if i == len(short) {
+			break
+		}
+		if r == short[i] {
+			i++
+		} else {
+			out = append(out, r)
+		}
+	}
+	return string(out)
 }
 
 // hint names a template that may be meant, by the marks in a chat template.

@@ -24,6 +24,23 @@ func (t *Tokenizer) special(name string) (string, int32, bool) {
 	return s.content, id, ok
 }
 
+// SpecialTokens are the tokens with a part to play, by the names that chat templates
+// know them under: bos_token and so on, and additional_special_tokens, a list.
+func (t *Tokenizer) SpecialTokens() map[string]any {
+	out := map[string]any{}
+	for name, s := range t.config.special {
+		out[name] = s.content
+	}
+	if len(t.config.additional) > 0 {
+		var list []any
+		for _, s := range t.config.additional {
+			list = append(list, s.content)
+		}
+		out["additional_special_tokens"] = list
+	}
+	return out
+}
+
 // AddBOS says whether LLaMA-Factory puts a BOS in front of every document: whether the
 // tokenizer's class has add_bos_token, and what it is. Classes that do not know the key
 // (PreTrainedTokenizerFast, Qwen2Tokenizer ...) ignore it.

@@ -23,11 +23,7 @@ func readTokenizer(c *config.Config) (*tokenizer.Tokenizer, *template.Template, 
 }
 
 func readTemplate(c *config.Config, tok *tokenizer.Tokenizer) (*template.Template, error) {
-	find := template.Get
-	if c.Data.Template == "" {
-		find = func(string) (*template.Template, error) { return template.FromChatTemplate(tok) }
-	}
-	tmpl, err := find(c.Data.Template)
+	tmpl, err := template.Find(c.Data.Template, tok, c.Tuning.Stage == config.StagePT)
 	if err != nil {
 		return nil, err
 	}
