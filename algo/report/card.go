@@ -71,7 +71,7 @@ func WriteCard(dir string, c Card) error {
 	}
 	if len(evals) > 0 {
 		b.WriteString("\n### Training results\n\n")
-		writeTable(&b, resultTable(evals))
+		WriteTable(&b, resultTable(evals))
 	}
 	if c.Version != "" {
 		fmt.Fprintf(&b, "\n### Framework versions\n\n- DataFlex (Go) %s\n", c.Version)

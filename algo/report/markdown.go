@@ -52,8 +52,8 @@ func code(s string) string {
 	return fence + s + fence
 }
 
-// writeTable writes rows, the first of them the head, as a Markdown table.
-func writeTable(b *strings.Builder, rows [][]string) {
+// WriteTable writes rows, the first of them the head, as a Markdown table.
+func WriteTable(b *strings.Builder, rows [][]string) {
 	for i, r := range rows {
 		for _, cell := range r {
 			b.WriteString("| " + markdown(cell) + " ")

@@ -122,7 +122,7 @@ func (t *tally) total(b *strings.Builder) {
 		table = append(table, []string{set, strconv.Itoa(sum[set]), percent(sum[set], choices), strconv.Itoa(distinct[set])})
 	}
 	table = append(table, []string{"all", strconv.Itoa(choices), percent(choices, choices), strconv.Itoa(len(t.rows))})
-	writeTable(b, table)
+	WriteTable(b, table)
 
 	b.WriteString("\n| times chosen | rows |\n|---|---|\n")
 	for _, n := range slices.Sorted(maps.Keys(times)) {
@@ -150,7 +150,7 @@ func (t *tally) favourites(b *strings.Builder) {
 	for _, r := range often[:min(mostChosen, len(often))] {
 		table = append(table, []string{r.Dataset, strconv.Itoa(r.Row), strconv.Itoa(r.times)})
 	}
-	writeTable(b, table)
+	WriteTable(b, table)
 }
 
 func (t *tally) perSelection(b *strings.Builder) {
@@ -168,7 +168,7 @@ func (t *tally) perSelection(b *strings.Builder) {
 			before, fmt.Sprintf("%d (%s)", s.again, percent(s.again, s.distinct)), strconv.Itoa(s.distinct - s.again),
 		})
 	}
-	writeTable(b, table)
+	WriteTable(b, table)
 }
 
 // shares shows how the datasets fared from selection to selection.
@@ -185,7 +185,7 @@ func (t *tally) shares(b *strings.Builder) {
 		}
 		table = append(table, row)
 	}
-	writeTable(b, table)
+	WriteTable(b, table)
 }
 
 func (t *tally) scores(b *strings.Builder) {
@@ -207,7 +207,7 @@ func (t *tally) scores(b *strings.Builder) {
 			}
 			table = append(table, append(row, strconv.Itoa(q.invalid)))
 		}
-		writeTable(b, table)
+		WriteTable(b, table)
 	}
 }
 

@@ -7,17 +7,29 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dataflex.dev/dataflex/algo/report/compare"
 	"dataflex.dev/dataflex/algo/report/page"
 )
 
 func reportCommand() *cobra.Command {
 	var out string
+	var comparing bool
 	c := &cobra.Command{
 		Use:   "report DIR...",
 		Short: "Make the report page of a run's output_dir, also while it trains; of several, one page side by side",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, dirs []string) error {
 			path := out
+			if comparing {
+				if path == "" {
+					path = "comparison"
+				}
+				files, err := compare.Write(cmd.Context(), path, dirs)
+				for _, f := range files {
+					fmt.Fprintln(os.Stdout, f)
+				}
+				return err
+			}
 			switch {
 			case path != "":
 			case len(dirs) == 1:
@@ -32,6 +44,7 @@ func reportCommand() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&out, "out", "", "where to write it (default: "+page.Name+" in DIR; of several, in the current folder)")
+	c.Flags().StringVar(&out, "out", "", "where to write it (default: "+page.Name+" in DIR; of several, in the current folder; the folder comparison with --compare)")
+	c.Flags().BoolVar(&comparing, "compare", false, "write a folder for a paper: eval loss, overlap of the choices, tables as Markdown, LaTeX and CSV, pictures as PNG and SVG")
 	return c
 }

@@ -157,11 +157,11 @@ func drift(selections []Selection, sets []map[int]bool) Drift {
 	return d
 }
 
-// jaccard is the rows in both sets of the rows in either; 1 of two empty ones.
-func jaccard[K comparable](a, b map[K]bool) float64 {
+// jaccard is the keys of both maps, of those of either; 1 of two empty ones.
+func jaccard[K comparable, V any](a, b map[K]V) float64 {
 	both := 0
 	for k := range a {
-		if b[k] {
+		if _, ok := b[k]; ok {
 			both++
 		}
 	}

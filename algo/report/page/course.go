@@ -47,6 +47,9 @@ func (r *Run) addCourse() {
 		return
 	}
 	r.addMemory(last)
+	if last != nil {
+		r.Steps = last.Step
+	}
 	switch {
 	case last == nil:
 		r.State = fmt.Sprintf("no step of %d logged yet", r.facts.Steps)

@@ -43,8 +43,9 @@ var (
 
 // document is what the page's script reads.
 type document struct {
-	Made time.Time `json:"made"`
-	Runs []*Run    `json:"runs"`
+	Made     time.Time `json:"made"`
+	Runs     []*Run    `json:"runs"`
+	Overlaps []Overlap `json:"overlaps,omitempty"`
 }
 
 // Write makes the page of a run in its output folder.
@@ -72,7 +73,7 @@ func Render(runs []*Run) ([]byte, error) {
 	for i, r := range runs {
 		names[i] = r.Name
 	}
-	body, err := json.Marshal(document{Made: time.Now().UTC(), Runs: runs}) // escapes <, > and & as \u003c
+	body, err := json.Marshal(document{Made: time.Now().UTC(), Runs: runs, Overlaps: Overlaps(runs)}) // escapes <, > and & as \u003c
 	if err != nil {
 		return nil, fmt.Errorf("report page: %w", err)
 	}

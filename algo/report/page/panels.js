@@ -134,6 +134,13 @@ function sideBySide(runs) {
   return panel("The runs", "runs", [table(head, runs.map(r => [el("bdi", {}, visible(r.name)), r.method ? visible(r.method) : r.train_type, r.state, end(r, "loss"), best(r), r.choice ? String(r.choice.choices) : "–", r.choice ? String(r.choice.distinct) : "–", r.time ? r.time.words : "–"]), [false, false, false, true, true, true, true, false])], true);
 }
 
+function overlapPanel(overlaps) {
+  return panel("How alike the choices are", "overlap", [
+    table(["run", "and run", "rows of both", "Jaccard", "last selections", "rank correlation"], overlaps.map(o => [el("bdi", {}, visible(o.a)), el("bdi", {}, visible(o.b)), String(o.both), num(o.jaccard), num(o.last), num(o.rank)]), [false, false, true, true, true, true]),
+    note("Jaccard index: rows that both runs chose, of the rows that either chose. Rank correlation: Spearman's, of how often each row of the pool was chosen."),
+  ]);
+}
+
 (function () {
   const data = JSON.parse(document.getElementById("data").textContent);
   const main = document.getElementById("main"), root = document.documentElement;
@@ -148,6 +155,6 @@ function sideBySide(runs) {
     main.replaceChildren(...title(data.runs[0]), runPanels(data.runs[0], true));
     return;
   }
-  main.replaceChildren(el("h2", {}, `${data.runs.length} runs`), el("div", { class: "panels" }, sideBySide(data.runs), coursePanels(data.runs)),
+  main.replaceChildren(el("h2", {}, `${data.runs.length} runs`), el("div", { class: "panels" }, sideBySide(data.runs), data.overlaps ? overlapPanel(data.overlaps) : null, coursePanels(data.runs)),
     el("div", { class: "runs" }, data.runs.map(r => el("div", {}, title(r), runPanels(r, false)))));
 })();

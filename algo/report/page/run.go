@@ -22,6 +22,7 @@ type Run struct {
 	TrainType  string      `json:"train_type"`
 	Method     string      `json:"method"` // of the component; "" in a static run
 	State      string      `json:"state"`  // in words
+	Steps      int         `json:"steps"`  // taken so far
 	Facts      [][2]string `json:"facts"`
 	Memory     *Memory     `json:"memory,omitempty"`
 	Time       *Time       `json:"time,omitempty"`

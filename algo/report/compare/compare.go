@@ -1,0 +1,116 @@
+// Package compare sets runs side by side for a paper: eval loss over the steps, how
+// alike their choices are, and a table, as PNG and SVG, Markdown, LaTeX and CSV.
+package compare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"dataflex.dev/dataflex/algo/report/chart"
+	"dataflex.dev/dataflex/algo/report/page"
+	"dataflex.dev/dataflex/data/pyjson"
+	"dataflex.dev/dataflex/data/storage"
+)
+
+// Write compares the runs of output folders into a folder, and returns the files
+// written.
+func Write(ctx context.Context, out string, dirs []string) (files []string, err error) {
+	runs, err := page.Load(ctx, dirs)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return nil, fmt.Errorf("report --compare: %w", err)
+	}
+	write := func(name string, content []byte) error {
+		path := filepath.Join(out, name)
+		files = append(files, path)
+		return storage.WriteFile(path, content)
+	}
+	html, err := page.Render(runs)
+	if err != nil {
+		return nil, err
+	}
+	if err := write("comparison.html", html); err != nil {
+		return nil, err
+	}
+	for i, t := range tables(runs, finals(dirs)) {
+		name := []string{"runs", "overlap"}[i]
+		err := errors.Join(write(name+".md", []byte(t.markdown())), write(name+".tex", []byte(t.latex())), write(name+".csv", []byte(t.csv())))
+		if err != nil {
+			return nil, err
+		}
+	}
+	pictures, err := draw(out, runs)
+	return append(files, pictures...), err
+}
+
+// finals are the losses of the evaluations after training, by run; nil where there was
+// none.
+func finals(dirs []string) []*float64 {
+	out := make([]*float64, len(dirs))
+	for i, dir := range dirs {
+		raw, err := os.ReadFile(filepath.Join(dir, "eval_results.json"))
+		if err != nil {
+			continue // no evaluation was asked for
+		}
+		if o, err := pyjson.DecodeObject(raw); err == nil {
+			if v, ok := o.Get("eval_loss").(float64); ok {
+				out[i] = &v
+			}
+		}
+	}
+	return out
+}
+
+// draw makes the pictures that there are numbers for.
+func draw(out string, runs []*page.Run) (files []string, err error) {
+	var lines []chart.Line
+	for _, r := range runs {
+		for _, c := range evaluations(r) {
+			name := r.Name
+			if c.Name != "eval_loss" {
+				name += ", " + c.Name
+			}
+			lines = append(lines, chart.Line{Name: name, X: c.X, Y: c.Y})
+		}
+	}
+	var pairs []string
+	all, last := chart.Series{Name: "all selections"}, chart.Series{Name: "the last one"}
+	for _, o := range page.Overlaps(runs) {
+		pairs = append(pairs, o.A+" / "+o.B)
+		all.Y, last.Y = append(all.Y, o.Jaccard), append(last.Y, o.Last)
+	}
+	zero := 0.0
+	for _, extension := range []string{".png", ".svg"} {
+		if len(lines) > 0 {
+			path := filepath.Join(out, "eval_loss"+extension)
+			if err := chart.Lines(path, chart.Axes{Title: "Evaluation loss", X: "step", Y: "loss"}, lines); err != nil {
+				return nil, err
+			}
+			files = append(files, path)
+		}
+		if len(pairs) > 0 {
+			path := filepath.Join(out, "overlap"+extension)
+			axes := chart.Axes{Title: "How alike the choices are", Y: "Jaccard index", Floor: &zero, Note: "Rows that both runs chose, of the rows that either chose."}
+			if err := chart.Bars(path, axes, pairs, []chart.Series{all, last}, nil); err != nil {
+				return nil, err
+			}
+			files = append(files, path)
+		}
+	}
+	return files, nil
+}
+
+func evaluations(r *page.Run) (out []page.Curve) {
+	for _, c := range r.Curves {
+		if strings.HasPrefix(c.Name, "eval_") && c.Panel == "loss" {
+			out = append(out, c)
+		}
+	}
+	return out
+}
