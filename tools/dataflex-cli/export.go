@@ -1,18 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
@@ -22,17 +23,23 @@ import (
 )
 
 func exportCommand() *cobra.Command {
-	return &cobra.Command{
+	var overwrite bool
+	cmd := &cobra.Command{
 		Use:   "export CONFIG [key=value ...]",
 		Short: "Merge adapters into a model and write it for inference",
 		Long: "Merges the adapters of adapter_name_or_path into model_name_or_path and writes the model into export_dir as transformers\n" +
-			"reads it: weights in infer_dtype and in files of export_size GB, config.json, generation_config.json, the tokenizer, a Modelfile.",
+			"reads it: weights in infer_dtype and in files of export_size GB, config.json, generation_config.json, the tokenizer, a Modelfile.\n" +
+			"The folder is whole or not there; an earlier export of the same model is replaced, another model is not unless --overwrite is given.",
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return export(cmd.Context(), args[0], args[1:]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return export(cmd.Context(), args[0], args[1:], overwrite)
+		},
 	}
+	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "replace another model in export_dir")
+	return cmd
 }
 
-func export(ctx context.Context, file string, overrides []string) error {
+func export(ctx context.Context, file string, overrides []string, overwrite bool) (err error) {
 	log := command.Logger(os.Stderr)
 	c, err := config.LoadExport(file, overrides)
 	if err != nil {
@@ -80,13 +87,25 @@ func export(ctx context.Context, file string, overrides []string) error {
 	if dtype == "auto" {
 		dtype = storedDType(model, m)
 	}
-	if err := os.MkdirAll(c.Export.Dir, 0o777); err != nil {
+	files, err := companions(c, tok, tmpl, dtype, vocab)
+	if err != nil {
 		return c.Errorf("export_dir", "%w", err)
 	}
-	if err := writeModel(ctx, m, c.Export.Dir, dtype, int64(c.Export.Size)*1e9); err != nil {
+	shards, total := plan(m, dtypes[dtype].size, int64(c.Export.Size)*1e9)
+	out, err := openTarget(c.Export.Dir, append([]string{c.Model.NameOrPath}, adapters...), slices.Concat(slices.Collect(maps.Keys(files)), shardNames(len(shards))), overwrite)
+	if err != nil {
 		return c.Errorf("export_dir", "%w", err)
 	}
-	if err := writeCompanions(c, tok, tmpl, dtype, vocab); err != nil {
+	defer func() { err = errors.Join(err, out.abort()) }()
+	if err := writeModel(ctx, m, out.path(), dtype, shards, total); err != nil {
+		return c.Errorf("export_dir", "%w", err)
+	}
+	for name, text := range files {
+		if err := storage.WriteFile(filepath.Join(out.path(), name), text); err != nil {
+			return c.Errorf("export_dir", "%w", err)
+		}
+	}
+	if err := out.install(); err != nil {
 		return c.Errorf("export_dir", "%w", err)
 	}
 	log.Info("exported", "folder", c.Export.Dir, "dtype", dtype, "adapters", len(adapters))
@@ -147,102 +166,96 @@ func storedDType(c *checkpoint.ModelConfig, m *merger) string {
 	return "float32"
 }
 
-// writeCompanions writes what stands beside the weights.
-func writeCompanions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Template, dtype string, vocab int) error {
-	dir := c.Export.Dir
-	if err := writeConfig(c.Model.NameOrPath, dir, dtype, vocab); err != nil {
-		return err
+// companions are the files beside the weights, by name.
+func companions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Template, dtype string, vocab int) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	var err error
+	if files[storage.ConfigFile], err = modelConfig(c.Model.NameOrPath, dtype, vocab); err != nil {
+		return nil, err
 	}
-	if err := writeGeneration(c.Model.NameOrPath, dir); err != nil {
-		return err
+	if files[generationFile], err = generationConfig(c.Model.NameOrPath); err != nil {
+		return nil, err
 	}
 	tok.SetPaddingSide("left")
 	const upstreamDefault = 2048 // of cutoff_len: that alone changes nothing
 	if n := c.Data.CutoffLen; n != upstreamDefault && tok.ModelMaxLength() < n {
 		tok.SetModelMaxLength(n)
 	}
-	if err := tok.Save(dir, storage.WriteFile); err != nil {
-		return err
-	}
-	if tmpl == nil {
+	err = tok.Save("", func(name string, text []byte) error {
+		files[name] = text
 		return nil
+	})
+	if err != nil || tmpl == nil {
+		return files, err
 	}
 	text, err := tmpl.Modelfile(tok)
 	if err != nil {
 		command.Logger(os.Stderr).Warn("no Modelfile: " + err.Error())
-		return nil
+		return files, nil
 	}
-	return storage.WriteFile(filepath.Join(dir, "Modelfile"), []byte(text))
+	files["Modelfile"] = []byte(text)
+	return files, nil
 }
 
-// writeConfig copies config.json with the number format and the vocabulary's size as
-// they are now.
-func writeConfig(from, dir, dtype string, vocab int) error {
-	fields, err := readObject(filepath.Join(from, "config.json"))
-	if err != nil {
-		return err
-	}
-	key := "torch_dtype"
-	if _, modern := fields["dtype"]; modern {
-		key = "dtype"
-	}
-	fields[key] = dtype
-	fields["vocab_size"] = vocab
-	return writeObject(filepath.Join(dir, "config.json"), fields)
-}
+const generationFile = "generation_config.json"
 
-// writeGeneration copies generation_config.json, or makes one as transformers does. A
-// temperature without sampling, which transformers refuses to save, gets do_sample.
-func writeGeneration(from, dir string) error {
-	path := filepath.Join(from, "generation_config.json")
-	fields, err := readObject(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		model, err := readObject(filepath.Join(from, "config.json"))
-		if err != nil {
-			return err
-		}
-		fields = map[string]any{"_from_model_config": true}
-		for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id", "transformers_version"} {
-			if v := model[key]; v != nil {
-				fields[key] = v
-			}
-		}
-	} else if err != nil {
-		return err
-	}
-	if sample, _ := fields["do_sample"].(bool); !sample {
-		for _, key := range []string{"temperature", "top_p", "typical_p"} {
-			if n, ok := fields[key].(json.Number); ok {
-				if v, err := n.Float64(); err == nil && v != 1 {
-					fields["do_sample"] = true
-				}
-			}
-		}
-	}
-	return writeObject(filepath.Join(dir, "generation_config.json"), fields)
-}
-
-func readObject(path string) (map[string]any, error) {
-	text, err := os.ReadFile(path)
+// modelConfig is config.json with the number format and the vocabulary's size as they
+// are now.
+func modelConfig(from, dtype string, vocab int) ([]byte, error) {
+	fields, err := readObject(filepath.Join(from, storage.ConfigFile))
 	if err != nil {
 		return nil, err
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber() // 1e-05 stays as it is written
-	var fields map[string]any
-	if err := d.Decode(&fields); err != nil {
+	key := "torch_dtype"
+	if _, modern := fields.Lookup("dtype"); modern {
+		key = "dtype"
+	}
+	fields.Set(key, dtype)
+	fields.Set("vocab_size", vocab)
+	return dumpObject(fields), nil
+}
+
+// generationConfig is generation_config.json, or made as transformers does. A
+// temperature without sampling, which transformers refuses to save, gets do_sample.
+func generationConfig(from string) ([]byte, error) {
+	fields, err := readObject(filepath.Join(from, generationFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		model, err := readObject(filepath.Join(from, storage.ConfigFile))
+		if err != nil {
+			return nil, err
+		}
+		fields = pyjson.Object{{Key: "_from_model_config", Value: true}}
+		for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id", "transformers_version"} {
+			if v := model.Get(key); v != nil {
+				fields.Set(key, v)
+			}
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	if sample, _ := fields.Get("do_sample").(bool); !sample {
+		for _, key := range []string{"temperature", "top_p", "typical_p"} {
+			if v := fields.Get(key); v != nil && v != 1 && v != 1.0 {
+				fields.Set("do_sample", true)
+			}
+		}
+	}
+	return dumpObject(fields), nil
+}
+
+func readObject(path string) (pyjson.Object, error) {
+	text, err := storage.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	fields, err := pyjson.DecodeObject(text)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return fields, nil
 }
 
-func writeObject(path string, fields map[string]any) error {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if err := e.Encode(fields); err != nil {
-		return err
-	}
-	return storage.WriteFile(path, b.Bytes())
+// dumpObject writes as transformers writes its configs.
+func dumpObject(fields pyjson.Object) []byte {
+	return []byte(pyjson.EncodeASCII(fields.Sorted(), 2) + "\n")
 }

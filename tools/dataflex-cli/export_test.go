@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -135,12 +137,12 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// Files are filled up to the limit, the index names each tensor's, and what would be
-// taken for the model is removed.
+// Files are filled up to the limit, the index names each tensor's, and of the export
+// before nothing stays that would be taken for the model.
 func TestShards(t *testing.T) {
 	model, adapter := modelFolder(t)
 	m := merge(t, model, adapter)
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "out")
 	for _, c := range []struct {
 		dtype string
 		limit int64
@@ -151,7 +153,16 @@ func TestShards(t *testing.T) {
 		{"bfloat16", 56, []string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"}},
 		{"float16", 1000, []string{"model.safetensors"}},
 	} {
-		if err := writeModel(t.Context(), m, dir, c.dtype, c.limit); err != nil {
+		shards, total := plan(m, dtypes[c.dtype].size, c.limit)
+		out, err := openTarget(dir, []string{model, adapter}, shardNames(len(shards)), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := writeModel(t.Context(), m, out.path(), c.dtype, shards, total); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(out.path(), storage.ConfigFile), "{}")
+		if err := errors.Join(out.install(), out.abort()); err != nil {
 			t.Fatal(err)
 		}
 		var files []string
@@ -159,7 +170,7 @@ func TestShards(t *testing.T) {
 		for _, e := range entries {
 			files = append(files, e.Name())
 		}
-		if !slices.Equal(files, c.files) {
+		if want := append([]string{exportFile, storage.ConfigFile}, c.files...); !slices.Equal(files, want) {
 			t.Errorf("%s in %d bytes: %v", c.dtype, c.limit, files)
 		}
 		w, err := checkpoint.OpenWeights(dir)
@@ -187,20 +198,26 @@ func TestShards(t *testing.T) {
 
 func TestConfigs(t *testing.T) {
 	model, _ := modelFolder(t)
-	dir := t.TempDir()
-	read := func(name string) map[string]any {
-		fields, err := readObject(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return fields
-	}
-	if err := writeConfig(model, dir, "float16", 6); err != nil {
+	text, err := modelConfig(model, "float16", 6)
+	if err != nil {
 		t.Fatal(err)
 	}
-	c := read("config.json")
-	if c["torch_dtype"] != "float16" || c["vocab_size"] != json.Number("6") || c["use_cache"] != true || c["rms_norm_eps"] != json.Number("1e-05") {
-		t.Error(c)
+	// The key order and spelling of transformers: json.dumps(indent=2, sort_keys=True).
+	if want := `{
+  "eos_token_id": 2,
+  "hidden_size": 4,
+  "intermediate_size": 3,
+  "model_type": "llama",
+  "num_attention_heads": 2,
+  "num_hidden_layers": 11,
+  "rms_norm_eps": 1e-05,
+  "tie_word_embeddings": true,
+  "torch_dtype": "float16",
+  "use_cache": true,
+  "vocab_size": 6
+}
+`; string(text) != want {
+		t.Errorf("got %s", text)
 	}
 	for in, want := range map[string]string{
 		"":                                       `{"_from_model_config":true,"eos_token_id":2}`,
@@ -215,11 +232,13 @@ func TestConfigs(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := writeGeneration(model, dir); err != nil {
+		text, err := generationConfig(model)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if got, _ := json.Marshal(read("generation_config.json")); string(got) != want {
-			t.Errorf("%s becomes %s, want %s", in, got, want)
+		var got bytes.Buffer
+		if err := json.Compact(&got, text); err != nil || got.String() != want {
+			t.Errorf("%s becomes %s, want %s (%v)", in, got.String(), want, err)
 		}
 		_ = os.Remove(filepath.Join(model, "generation_config.json"))
 	}
@@ -258,17 +277,17 @@ func TestExportRefusals(t *testing.T) {
 		"does not fit the model's":                  open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 3}, false),
 		"[2 4] does not fit":                        open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 4}, false), // B is missing
 		"embed_tokens.weight\" [5 4]":               open("model.embed_tokens.lora_embedding_A", []int{2, 5}, false),
-		"e.yaml:4:13: export_dir: it is the folder": export(t.Context(), yaml, nil),
-		"is read from: name another one":            export(t.Context(), yaml, []string{"export_dir=" + adapter}),
-		"exporting quantised weights":               export(t.Context(), yaml, []string{"export_quantization_bit=4"}),
-		"pickled .bin weights are never written":    export(t.Context(), yaml, []string{"export_legacy_format=true"}),
-		"a shard needs a positive size in GB":       export(t.Context(), yaml, []string{"export_size=0"}),
-		"is not one of auto, float16, bfloat16":     export(t.Context(), yaml, []string{"infer_dtype=int8"}),
-		"model_name_or_path: /nowhere":              export(t.Context(), yaml, []string{"model_name_or_path=/nowhere"}),
-		"did you mean export_size?":                 export(t.Context(), yaml, []string{"export_siz=3"}),
-		"name the folder the model is exported to":  export(t.Context(), yaml, []string{"export_dir=null"}),
-		"an adapter needs finetuning_type: lora":    export(t.Context(), yaml, []string{"finetuning_type=full"}),
-		"tokenizer.json":                            export(t.Context(), yaml, []string{"export_dir=" + filepath.Join(t.TempDir(), "out")}),
+		"e.yaml:4:13: export_dir: it is the folder": export(t.Context(), yaml, nil, false),
+		"is read from: name another one":            export(t.Context(), yaml, []string{"export_dir=" + adapter}, false),
+		"exporting quantised weights":               export(t.Context(), yaml, []string{"export_quantization_bit=4"}, false),
+		"pickled .bin weights are never written":    export(t.Context(), yaml, []string{"export_legacy_format=true"}, false),
+		"a shard needs a positive size in GB":       export(t.Context(), yaml, []string{"export_size=0"}, false),
+		"is not one of auto, float16, bfloat16":     export(t.Context(), yaml, []string{"infer_dtype=int8"}, false),
+		"model_name_or_path: /nowhere":              export(t.Context(), yaml, []string{"model_name_or_path=/nowhere"}, false),
+		"did you mean export_size?":                 export(t.Context(), yaml, []string{"export_siz=3"}, false),
+		"name the folder the model is exported to":  export(t.Context(), yaml, []string{"export_dir=null"}, false),
+		"an adapter needs finetuning_type: lora":    export(t.Context(), yaml, []string{"finetuning_type=full"}, false),
+		"tokenizer.json":                            export(t.Context(), yaml, []string{"export_dir=" + filepath.Join(t.TempDir(), "out")}, false),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %q", err, want)

@@ -189,7 +189,7 @@ func (m *merger) read(name string) ([]float32, error) {
 			from, source = a.file, peftPrefix+name
 		}
 	}
-	if err := from.ReadFloat32(source, w); err != nil {
+	if err := readNumbers(from, source, w); err != nil {
 		return nil, err
 	}
 	path := peftPrefix + strings.TrimSuffix(name, ".weight")
@@ -215,10 +215,10 @@ func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) e
 		}
 	}
 	down, up := make([]float32, r*in), make([]float32, out*r)
-	if err := a.file.ReadFloat32(path+".lora_A.weight", down); err != nil {
+	if err := readNumbers(a.file, path+".lora_A.weight", down); err != nil {
 		return err
 	}
-	if err := a.file.ReadFloat32(path+".lora_B.weight", up); err != nil {
+	if err := readNumbers(a.file, path+".lora_B.weight", up); err != nil {
 		return err
 	}
 	gemm.Run(m.dev, gemm.NN, scale, gemm.Dense(driver.FromHost(up), out, r), gemm.Dense(driver.FromHost(down), r, in), 1, gemm.Dense(driver.FromHost(w), out, in))
@@ -230,6 +230,17 @@ func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) e
 		return err
 	}
 	autograd.ScaleRows(w, magnitudes)
+	return nil
+}
+
+// readNumbers reads a tensor and refuses one that holds NaN.
+func readNumbers(from *checkpoint.Weights, name string, dst []float32) error {
+	if err := from.ReadFloat32(name, dst); err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(dst, func(v float32) bool { return v != v }); i >= 0 {
+		return fmt.Errorf("%s: tensor %q holds NaN (element %d): the file is damaged or its training diverged, and is not exported", from.Path(name), name, i)
+	}
 	return nil
 }
 

@@ -5,14 +5,11 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"dataflex.dev/dataflex/data/storage"
 )
@@ -76,85 +73,55 @@ func plan(m *merger, size int, limit int64) (shards []shard, total int64) {
 	return shards, total
 }
 
-// writeModel writes the merged weights in a number format into dir, in files of at most
-// limit bytes (a larger tensor has one of its own), and removes weights that were there
-// under other names, which transformers might take for the model.
-func writeModel(ctx context.Context, m *merger, dir, dtype string, limit int64) error {
-	shards, total := plan(m, dtypes[dtype].size, limit)
+// shardName is the name of one of several files.
+func shardName(i, of int) string { return fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, of) }
+
+// shardNames are the files of a model in n shards.
+func shardNames(n int) []string {
+	if n == 1 {
+		return []string{storage.ModelFile}
+	}
+	names := []string{storage.ModelIndexFile}
+	for i := range n {
+		names = append(names, shardName(i, n))
+	}
+	return names
+}
+
+// writeModel writes the merged weights in a number format into dir.
+func writeModel(ctx context.Context, m *merger, dir, dtype string, shards []shard, total int64) error {
+	if len(shards) == 1 {
+		return writeShard(ctx, m, filepath.Join(dir, storage.ModelFile), dtype, shards[0])
+	}
 	index := struct {
 		Metadata  map[string]int64  `json:"metadata"`
 		WeightMap map[string]string `json:"weight_map"`
 	}{map[string]int64{"total_size": total}, map[string]string{}}
-	var written []string
 	for i, s := range shards {
-		name := storage.ModelFile
-		if len(shards) > 1 {
-			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
-		}
+		name := shardName(i, len(shards))
 		if err := writeShard(ctx, m, filepath.Join(dir, name), dtype, s); err != nil {
 			return err
 		}
-		written = append(written, name)
 		for _, n := range s.names {
 			index.WeightMap[n] = name
 		}
 	}
-	const indexName = storage.ModelFile + ".index.json"
-	if len(shards) > 1 {
-		text, err := json.MarshalIndent(index, "", "  ")
-		if err != nil {
-			return err
-		}
-		if err := storage.WriteFile(filepath.Join(dir, indexName), append(text, '\n')); err != nil {
-			return err
-		}
-		written = append(written, indexName)
-	}
-	return removeOthers(dir, written)
-}
-
-func removeOthers(dir string, keep []string) error {
-	entries, err := os.ReadDir(dir)
+	text, err := json.MarshalIndent(index, "", "  ")
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		n := e.Name()
-		weights := strings.HasPrefix(n, "model") && (strings.HasSuffix(n, ".safetensors") || strings.HasSuffix(n, ".index.json"))
-		if weights && !slices.Contains(keep, n) {
-			if err := os.Remove(filepath.Join(dir, n)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return storage.WriteFile(filepath.Join(dir, storage.ModelIndexFile), append(text, '\n'))
 }
 
 // writeShard writes one safetensors file, tensor by tensor.
-func writeShard(ctx context.Context, m *merger, path, dtype string, s shard) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-"+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("writing %s (%d bytes): %w", path, s.bytes, err), f.Close(), os.Remove(f.Name()))
+func writeShard(ctx context.Context, m *merger, path, dtype string, s shard) error {
+	return storage.Write(path, -1, func(file io.Writer) error {
+		w := bufio.NewWriterSize(file, 1<<20)
+		if err := writeTensors(ctx, m, w, dtype, s); err != nil {
+			return err
 		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<20)
-	if err := writeTensors(ctx, m, w, dtype, s); err != nil {
-		return err
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+		return w.Flush()
+	})
 }
 
 func writeTensors(ctx context.Context, m *merger, w io.Writer, dtype string, s shard) error {
@@ -190,6 +157,9 @@ func writeTensors(ctx context.Context, m *merger, w io.Writer, dtype string, s s
 		values, err := m.read(n)
 		if err != nil {
 			return err
+		}
+		if i := slices.IndexFunc(values, func(v float32) bool { return v != v }); i >= 0 {
+			return fmt.Errorf("tensor %q holds NaN (element %d) once it is merged: the adapter does not belong to this model, or its training diverged", n, i)
 		}
 		for part := range slices.Chunk(values, 1<<14) {
 			buf = buf[:0]
