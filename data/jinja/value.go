@@ -2,6 +2,7 @@ package jinja
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -54,22 +55,12 @@ func fromGo(v any) any {
 		return d
 	case map[string]any:
 		d := newDict()
-		for _, k := range slices.Sorted(mapsKeys(v)) {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
 			d.set(k, fromGo(v[k]))
 		}
 		return d
 	}
 	return v
-}
-
-func mapsKeys(m map[string]any) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 func newDict() *dict { return &dict{at: map[any]int{}} }
@@ -207,7 +198,7 @@ func repr(v any) string {
 		return "Undefined"
 	case *namespace:
 		d := newDict()
-		for _, k := range slices.Sorted(mapsKeys(v.vars)) {
+		for _, k := range slices.Sorted(maps.Keys(v.vars)) {
 			d.set(k, v.vars[k])
 		}
 		return "<Namespace " + repr(d) + ">"

@@ -7,6 +7,7 @@ import (
 
 // bpe is the model: a word (pre-tokenised piece) in, ids out.
 type bpe struct {
+	unigram      *unigram // cuts words in BPE's place; nil = BPE
 	vocab        map[string]int32
 	tokens       []string // by id; "" where the vocabulary has a gap
 	merges       *mergeTable
@@ -48,6 +49,10 @@ var alphabetByte = func() map[rune]byte {
 
 // encode returns the ids of w in s's memory.
 func (m *bpe) encode(w string, s *scratch) []int32 {
+	if m.unigram != nil {
+		s.symbols = m.unigram.encode(s.symbols[:0], w, m)
+		return s.symbols
+	}
 	if m.ignoreMerges {
 		if id, ok := m.whole(w, s); ok {
 			s.symbols = append(s.symbols[:0], id)

@@ -36,7 +36,7 @@ func TestParseErrors(t *testing.T) {
 		"pattern":        {swap(bytes, `\\p{N}{1,3}`, `(\\p{N})\\1`), `pre_tokenizer.pretokenizers[0]: regular expression`},
 		"behavior":       {swap(bytes, `"behavior":"Isolated"`, `"behavior":"Kept"`), `pretokenizers[0].behavior: "Kept"`},
 		"pre-tokenizer":  {swap(bytes, `"type":"ByteLevel"`, `"type":"UnicodeScripts"`), `pre_tokenizer.pretokenizers[1].type: "UnicodeScripts"`},
-		"normalizer":     {swap(marked, `"type":"Prepend"`, `"type":"Precompiled"`), `normalizer.normalizers[0].type: "Precompiled"`},
+		"normalizer":     {swap(marked, `"type":"Prepend"`, `"type":"Nmt"`), `normalizer.normalizers[0].type: "Nmt"`},
 		"replace regex":  {swap(marked, `{"String":" "}`, `{"Regex":"(\\s"}`), `normalizer.normalizers[1].pattern: regular expression`},
 		"decoder":        {swap(marked, `"type":"Fuse"`, `"type":"CTC"`), `decoder.decoders[2].type: "CTC"`},
 		"post-processor": {swap(bytes, `"type":"TemplateProcessing"`, `"type":"XLNetProcessing"`), `post_processor.processors[1].type: "XLNetProcessing"`},

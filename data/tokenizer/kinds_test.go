@@ -1,8 +1,11 @@
 package tokenizer
 
 import (
+	"bytes"
+	"compress/zlib"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,9 +25,15 @@ func TestKinds(t *testing.T) {
 		Merges json.RawMessage
 		Models map[string]string
 		Kinds  []struct {
-			Name    string
-			Files   map[string]string
-			Pieces  string
+			Name   string
+			Files  map[string]string
+			Pieces string
+			Packed []byte // a tokenizer.json, deflated
+			Extra  struct {
+				Text    string
+				IDs     []int32
+				Decoded string
+			}
 			IDs     [][]int32
 			Special []int32
 			Decoded []string
@@ -39,6 +48,16 @@ func TestKinds(t *testing.T) {
 			if f, ok := k.Files[tokenizerFile]; ok {
 				model := `"model": {"type":"BPE","vocab":` + string(recorded.Vocab) + `,"merges":` + string(recorded.Merges) + `}`
 				k.Files[tokenizerFile] = strings.Replace(f, `"model": null`, model, 1)
+			} else if k.Packed != nil {
+				z, err := zlib.NewReader(bytes.NewReader(k.Packed))
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, err := io.ReadAll(z)
+				if err != nil {
+					t.Fatal(err)
+				}
+				k.Files[tokenizerFile] = string(text)
 			} else if k.Pieces == "" {
 				k.Files["vocab.json"] = string(recorded.Vocab)
 			} else {
@@ -64,6 +83,9 @@ func TestKinds(t *testing.T) {
 				if got := tok.Decode(k.IDs[i], false); got != k.Decoded[i] {
 					t.Errorf("decoded %v: %q, want %q", k.IDs[i], got, k.Decoded[i])
 				}
+			}
+			if got := tok.Encode(k.Extra.Text); !slices.Equal(got, k.Extra.IDs) {
+				t.Errorf("%q: %v, want %v", k.Extra.Text, got, k.Extra.IDs)
 			}
 			if got := tok.EncodeSpecial(recorded.Texts[0]); !slices.Equal(got, k.Special) {
 				t.Errorf("with special tokens: %v, want %v", got, k.Special)

@@ -99,15 +99,29 @@ type modelFile struct {
 }
 
 func (p *parser) model(m *bpe, raw json.RawMessage) {
-	if kind := p.object(raw, "model").kind; kind != "BPE" && kind != "" {
-		p.unsupported("model.type", kind, `known: "BPE"`)
+	strict := func(into any) bool {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.DisallowUnknownFields()
+		if err := d.Decode(into); err != nil {
+			p.fail("model", "%v", err)
+			return false
+		}
+		return true
+	}
+	switch kind := p.object(raw, "model").kind; kind {
+	case "BPE", "":
+	case "Unigram":
+		var f unigramFile
+		if strict(&f) {
+			p.unigram(m, f)
+		}
+		return
+	default:
+		p.unsupported("model.type", kind, `known: "BPE", "Unigram"`)
 		return
 	}
 	var f modelFile
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&f); err != nil {
-		p.fail("model", "%v", err)
+	if !strict(&f) {
 		return
 	}
 	switch {

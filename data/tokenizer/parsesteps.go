@@ -32,6 +32,14 @@ func (p *parser) normalizer(raw json.RawMessage, path string) (step normalizer, 
 		return strip(get(n, "strip_left", true), get(n, "strip_right", true)), false
 	case "StripAccents":
 		return stripAccents, false
+	case "Precompiled":
+		n.only("precompiled_charsmap")
+		c, err := charsmapOf(n.fields["precompiled_charsmap"])
+		if err != nil {
+			p.fail(path+".precompiled_charsmap", "%v", err)
+			return nil, false
+		}
+		return c.normalize, false
 	case "Replace":
 		n.only("pattern", "content")
 		kind, from := n.pattern()
@@ -57,7 +65,7 @@ func (p *parser) normalizer(raw json.RawMessage, path string) (step normalizer, 
 		}
 		return chain(steps), marks
 	}
-	p.unsupported(path+".type", n.kind, "known: Lowercase, NFC, NFD, NFKC, NFKD, Prepend, Replace, Sequence, Strip, StripAccents")
+	p.unsupported(path+".type", n.kind, "known: Lowercase, NFC, NFD, NFKC, NFKD, Precompiled, Prepend, Replace, Sequence, Strip, StripAccents")
 	return nil, false
 }
 

@@ -39,8 +39,8 @@ func convertPieces(data []byte, class string, c *config) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.algorithm != 2 {
-		return nil, errors.New("it is no BPE model: save the tokenizer as tokenizer.json with transformers (AutoTokenizer.from_pretrained(...).save_pretrained(...))")
+	if m.algorithm != 1 && m.algorithm != 2 {
+		return nil, errors.New("it is neither a BPE nor a unigram model: save the tokenizer as tokenizer.json with transformers (AutoTokenizer.from_pretrained(...).save_pretrained(...))")
 	}
 	gemma := class == "GemmaTokenizer"
 	vocab := make(map[string]int, len(m.pieces))
@@ -65,6 +65,17 @@ func convertPieces(data []byte, class string, c *config) ([]byte, error) {
 	out := object{
 		"version": "1.0", "added_tokens": added, "post_processor": nil,
 		"model": object{"type": "BPE", "vocab": vocab, "merges": m.merges(), "unk_token": m.unknown, "fuse_unk": true, "byte_fallback": true},
+	}
+	if m.algorithm == 1 {
+		pieces := make([]any, len(m.pieces))
+		for i, p := range m.pieces {
+			pieces[i] = []any{p.text, p.score}
+		}
+		unknown := 0
+		if gemma {
+			unknown = 3
+		}
+		out["model"] = object{"type": "Unigram", "vocab": pieces, "unk_id": unknown, "byte_fallback": true}
 	}
 	m.around(out, gemma, c)
 	return marshal(out)

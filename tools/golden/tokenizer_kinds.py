@@ -74,5 +74,25 @@ for name, cls, kind, more in [("llama's tokenizer.model", "LlamaTokenizer", "lla
     config = json.dumps({"tokenizer_class": cls, "clean_up_tokenization_spaces": False} | more)
     files = {"tokenizer.model": models[kind], "tokenizer_config.json": config.encode()}
     out.append({"name": name, "files": {"tokenizer_config.json": config}, "pieces": kind} | record(files))
+rules = tempfile.mkstemp()[1]  # full-width letters, a space, a ligature, digits in circles, a composed letter, nothing
+open(rules, "w").write("".join("%s\t%s\n" % r for r in [("FF48", "68"), ("FF45", "65"), ("FF4C", "6C"), ("FF4F", "6F"), ("3000", "20"), ("A0", "20"), ("FB01", "66 69"), ("2460", "31"), ("2461", "32"), ("61 301", "E1"), ("200B", "")]))
+w = io.BytesIO()
+sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(corpus), model_writer=w, vocab_size=320, model_type="unigram", byte_fallback=True, normalization_rule_tsv=rules, character_coverage=0.99, hard_vocab_limit=False, minloglevel=2)
+models["unigram"] = w.getvalue()
+config = json.dumps({"tokenizer_class": "LlamaTokenizer", "clean_up_tokenization_spaces": False})
+out.append({"name": "a unigram tokenizer.model", "files": {"tokenizer_config.json": config}, "pieces": "unigram"} | record({"tokenizer.model": models["unigram"], "tokenizer_config.json": config.encode()}))
+# The same model as T5Tokenizer reads it: with its compiled normalisation, without bytes.
+from transformers import T5TokenizerFast
+with tempfile.TemporaryDirectory() as d:
+    open(f"{d}/spiece.model", "wb").write(models["unigram"])
+    t5 = T5TokenizerFast(vocab_file=f"{d}/spiece.model", extra_ids=0, legacy=False)
+    tj = json.loads(t5.backend_tokenizer.to_str())
+config = json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "unk_token": "<unk>", "clean_up_tokenization_spaces": False})
+texts_before, texts = texts, texts + ["ｈｅｌｌｏ　①②  ﬁ a\u0301\u00a0x\u200b"]
+r = record({"tokenizer.json": json.dumps(tj).encode(), "tokenizer_config.json": config.encode()})
+texts = texts_before
+extra = {"text": "ｈｅｌｌｏ　①②  ﬁ a\u0301\u00a0x\u200b", "ids": r["ids"].pop(), "decoded": r["decoded"].pop()}
+import zlib
+out.append({"name": "unigram with a compiled normalisation", "packed": base64.b64encode(zlib.compress(json.dumps(tj).encode(), 9)).decode(), "files": {"tokenizer_config.json": config}, "extra": extra} | r)
 json.dump({"texts": texts, "vocab": vocab, "merges": merges, "models": {k: base64.b64encode(v).decode() for k, v in models.items()}, "kinds": out},
           open(os.path.join(sys.argv[1], "kinds.json"), "w"), separators=(",", ":"))
