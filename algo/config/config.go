@@ -5,8 +5,12 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"io"
 	"math"
+	"os"
+	"sync"
 
 	"dataflex.dev/dataflex/data/yamlfile"
 )
@@ -284,14 +288,25 @@ func Load(file string, overrides []string) (*Config, error) {
 	return load(file, overrides, validateTraining)
 }
 
-// LoadExport reads the configuration of `export`: keys about training are accepted and
-// have no effect.
-func LoadExport(file string, overrides []string) (*Config, error) {
-	return load(file, overrides, validateExport)
-}
+// stdin is the whole of standard input, which can be read once.
+var stdin = sync.OnceValues(func() ([]byte, error) { return io.ReadAll(os.Stdin) })
 
-func load(file string, overrides []string, validate func(*Config, *faults)) (*Config, error) {
-	root, err := yamlfile.Load(file)
+// Read reads a configuration's file, "-" for standard input and "" for none, and lays
+// key=value overrides over it. Nothing is checked.
+func Read(file string, overrides []string) (*yamlfile.Value, error) {
+	var root *yamlfile.Value
+	var err error
+	switch file {
+	case "":
+		root = &yamlfile.Value{Kind: yamlfile.Map}
+	case "-":
+		var text []byte
+		if text, err = stdin(); err == nil {
+			root, err = yamlfile.Parse("standard input", text)
+		}
+	default:
+		root, err = yamlfile.Load(file)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -300,7 +315,21 @@ func load(file string, overrides []string, validate func(*Config, *faults)) (*Co
 		return nil, err
 	}
 	root.Merge(over)
-	c := &Config{File: file, root: root}
+	return root, nil
+}
+
+// LoadExport reads the configuration of `export`: keys about training are accepted and
+// have no effect.
+func LoadExport(file string, overrides []string) (*Config, error) {
+	return load(file, overrides, validateExport)
+}
+
+func load(file string, overrides []string, validate func(*Config, *faults)) (*Config, error) {
+	root, err := Read(file, overrides)
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{File: cmp.Or(file, "the command line"), root: root}
 	var f faults
 	c.assignAll(&f)
 	if len(f) == 0 {

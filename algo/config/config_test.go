@@ -174,7 +174,7 @@ func TestUnknownKeyShowsLineAndNearest(t *testing.T) {
 	}
 	got = loadError(t, minimal, "lora_rnak=4", "--seed=1")
 	want = "override 'lora_rnak=4': unknown key \"lora_rnak\": did you mean lora_rank?\n" +
-		"override '--seed=1': unknown key \"--seed\": overrides are written key=value, without dashes"
+		"override '--seed=1': unknown key \"--seed\": a key has no dashes before it"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -151,7 +151,7 @@ func unknown(e yamlfile.Entry) error {
 		return e.Pos.Errorf("unknown key %q: %s", e.Key, why)
 	}
 	if strings.HasPrefix(e.Key, "-") {
-		return e.Pos.Errorf("unknown key %q: overrides are written key=value, without dashes", e.Key)
+		return e.Pos.Errorf("unknown key %q: a key has no dashes before it", e.Key)
 	}
 	near, ok := yamlfile.Nearest(e.Key, honoured)
 	if !ok {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,18 +19,16 @@ import (
 	"dataflex.dev/dataflex/data/processor"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
-	"dataflex.dev/dataflex/data/yamlfile"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/tools/command"
 )
 
 func checkCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "check CONFIG [key=value ...]",
+	return command.TakesConfig(&cobra.Command{
+		Use:   "check",
 		Short: "Say everything that is wrong with a configuration, without loading the model",
 		Long: "Checks the keys, the component, the tokenizer and template, the model's folder (not its weights), and of every dataset its\n" +
 			"entry, its files and its first rows. Prints what has no effect, then every fault; exits 1 if there is one.",
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			faults := check(cmd.Context(), args[0], args[1:], os.Stdout)
 			for _, f := range faults {
@@ -43,10 +42,10 @@ func checkCommand() *cobra.Command {
 			if len(faults) > 0 {
 				return command.ErrSaid
 			}
-			fmt.Printf("%s: ok\n", args[0])
+			fmt.Printf("%s: ok\n", cmp.Or(args[0], "the command line"))
 			return nil
 		},
-	}
+	})
 }
 
 // checker gathers what it finds.
@@ -91,15 +90,10 @@ func check(ctx context.Context, file string, overrides []string, out io.Writer) 
 
 // loaderOf tells a configuration of export from one of training.
 func loaderOf(file string, overrides []string) (func(string, []string) (*config.Config, error), error) {
-	root, err := yamlfile.Load(file)
+	root, err := config.Read(file, overrides)
 	if err != nil {
 		return nil, err
 	}
-	over, err := yamlfile.Overrides(overrides)
-	if err != nil {
-		return nil, err
-	}
-	root.Merge(over)
 	has := func(key string) bool {
 		e, ok := root.Get(key)
 		return ok && e.Value.Any() != nil && e.Value.Any() != false

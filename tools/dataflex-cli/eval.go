@@ -49,17 +49,16 @@ type evalReport struct {
 
 func evalCommand() *cobra.Command {
 	var o evalOptions
-	c := &cobra.Command{
-		Use:   "eval CONFIG [key=value ...]",
+	c := command.TakesConfig(&cobra.Command{
+		Use:   "eval",
 		Short: "Measure a model: perplexity of each dataset, and multiple choice",
 		Long: "Measures model_name_or_path with the adapters of adapter_name_or_path: the perplexity of every dataset of eval_dataset\n" +
 			"(dataset where there is none), under template and stage, and with --mmlu multiple choice by the likelihood of the\n" +
 			"answers' letters. Prints one JSON object. CONFIG is a training configuration, or one as export takes.",
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return eval(cmd.Context(), args[0], args[1:], o)
 		},
-	}
+	})
 	c.Flags().StringVar(&o.mmlu, "mmlu", "", "folder with MMLU's dev and test")
 	c.Flags().StringSliceVar(&o.subjects, "subjects", nil, "subjects of --mmlu; all if not given")
 	c.Flags().IntVar(&o.shots, "shots", 5, "answered questions shown before each")

@@ -24,17 +24,16 @@ import (
 
 func exportCommand() *cobra.Command {
 	var overwrite bool
-	cmd := &cobra.Command{
-		Use:   "export CONFIG [key=value ...]",
+	cmd := command.TakesConfig(&cobra.Command{
+		Use:   "export",
 		Short: "Merge adapters into a model and write it for inference",
 		Long: "Merges the adapters of adapter_name_or_path into model_name_or_path and writes the model into export_dir as transformers\n" +
 			"reads it: weights in infer_dtype and in files of export_size GB, config.json, generation_config.json, the tokenizer, a Modelfile.\n" +
 			"The folder is whole or not there; an earlier export of the same model is replaced, another model is not unless --overwrite is given.",
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return export(cmd.Context(), args[0], args[1:], overwrite)
 		},
-	}
+	})
 	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "replace another model in export_dir")
 	return cmd
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dataflex.dev/dataflex/algo/train"
 	"dataflex.dev/dataflex/tools/command"
 )
 
@@ -17,20 +16,16 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	root := newRoot()
-	root.SetArgs(args)
-	return root.ExecuteContext(ctx)
+	return command.Program(ctx, newRoot(), args)
 }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "dataflex-cli",
-		Short:         "Fine-tune language models while deciding, during training, which data to train on",
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Use:   "dataflex-cli",
+		Short: "Fine-tune language models while deciding, during training, which data to train on",
 	}
 	root.AddCommand(
-		trainCommand(),
+		command.TrainCommand("train"),
 		initCommand(),
 		checkCommand(),
 		showCommand(),
@@ -43,25 +38,10 @@ func newRoot() *cobra.Command {
 		evalCommand(),
 		tokenizeCommand(),
 		schemaCommand(),
+		envCommand(),
 		versionCommand(),
 	)
 	return root
-}
-
-func trainCommand() *cobra.Command {
-	var o train.Options
-	c := &cobra.Command{
-		Use:   "train CONFIG [key=value ...]",
-		Short: "Train what a YAML or JSON configuration describes",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.Out = os.Stdout
-			return command.Train(cmd.Context(), args[0], args[1:], o, os.Stderr)
-		},
-	}
-	c.Flags().StringVar(&o.Device, "device", "", "auto, cpu, cuda, cuda:N, sim or sim:90")
-	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "print the plan, the memory budget and the step schedule, and stop")
-	return c
 }
 
 func versionCommand() *cobra.Command {

@@ -17,8 +17,8 @@ import (
 func scoreCommand() *cobra.Command {
 	var device, out, shard string
 	var merge int
-	c := &cobra.Command{
-		Use:   "score CONFIG [key=value ...]",
+	c := command.TakesConfig(&cobra.Command{
+		Use:   "score",
 		Short: "Run a selector's scoring once over the whole training set, without training",
 		Long: "Writes scores.npy and scores.jsonl, a score for every training row, to --out. With --shard i/n only the i-th of n shares is scored,\n" +
 			"on as many machines as you like; --merge n puts the n shares in --out together. With resume_from_checkpoint=DIR the weights and\n" +
@@ -40,7 +40,8 @@ func scoreCommand() *cobra.Command {
 			}
 			return train.Score(cmd.Context(), c, train.Options{Device: device, Out: os.Stdout, Log: command.Logger(os.Stderr)}, out, s)
 		},
-	}
+	})
+	c.Args = nil // --merge needs none
 	c.Flags().StringVar(&device, "device", "", "auto, cpu, cuda, cuda:N, sim or sim:90")
 	c.Flags().StringVar(&out, "out", "scores", "the folder that is written to")
 	c.Flags().StringVar(&shard, "shard", "1/1", "the share of the rows that is scored, as in 2/8")

@@ -32,15 +32,14 @@ type shownRow struct {
 func showCommand() *cobra.Command {
 	var rows string
 	var asJSON bool
-	c := &cobra.Command{
-		Use:   "show CONFIG [key=value ...]",
+	c := command.TakesConfig(&cobra.Command{
+		Use:   "show",
 		Short: "Print what the model will see: every training row with its text, tokens and labels",
 		Long:  "Print what the model will see, one object per training row. The model's weights are not read.",
-		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return show(cmd.Context(), args[0], args[1:], rows, asJSON)
 		},
-	}
+	})
 	c.Flags().StringVar(&rows, "rows", "", "first and end of the rows shown, as in 0:8")
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return c

@@ -27,10 +27,12 @@ func TestRun(t *testing.T) {
 		"one dash":    {[]string{"-config", file}, 1, []string{"error:", "bad.yaml:2:1", "learning_rat", "learning_rate"}},
 		"two dashes":  {[]string{"--config", file}, 1, []string{"bad.yaml:2:1"}},
 		"bare":        {[]string{file, "seed=1"}, 1, []string{"bad.yaml:2:1"}},
-		"nothing":     {nil, 1, []string{"dataflex-train -config FILE"}},
+		"nothing":     {nil, 1, []string{"no configuration: dataflex-train CONFIG [key=value ...]"}},
+		"keys":        {[]string{"--learning_rate", "1", "--stage", "x"}, 1, []string{"override 'stage=x'", "pt, sft"}},
 		"no file":     {[]string{"-config", filepath.Join(dir, "none.yaml")}, 1, []string{"none.yaml"}},
-		"no flag":     {[]string{"-confg", file}, 1, []string{"confg", "--help"}},
-		"help":        {[]string{"--help"}, 0, []string{"usage: dataflex-train"}},
+		"no flag":     {[]string{"-confg", file}, 1, []string{"unknown option -confg: did you mean --config?"}},
+		"help":        {[]string{"--help"}, 0, nil},
+		"short help":  {[]string{"-h"}, 0, nil},
 		"the version": {[]string{"-version"}, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,44 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"dataflex.dev/dataflex/algo/train"
+)
+
+// Program readies the root of a program's commands and runs it on a command line.
+func Program(ctx context.Context, root *cobra.Command, args []string) error {
+	root.SilenceUsage, root.SilenceErrors = true, true
+	root.Version = Version
+	root.SetVersionTemplate("dataflex {{.Version}}\n")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return fmt.Errorf("%w: see %s --help", err, c.CommandPath()) })
+	args, err := Arguments(root, args)
+	if err != nil {
+		return err
+	}
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
+}
+
+// TrainCommand is the command that trains, under a name of its own in each program.
+func TrainCommand(name string) *cobra.Command {
+	var o train.Options
+	c := TakesConfig(&cobra.Command{
+		Use:   name,
+		Short: "Train what a configuration of DataFlex or LLaMA-Factory describes",
+		Long: "Trains what CONFIG, a YAML or JSON file of DataFlex or LLaMA-Factory, describes; - reads it from standard input. Its keys can be given\n" +
+			"on the command line, over those of the file or without a file: learning_rate=1e-5, --learning_rate 1e-5, --learning_rate=1e-5, --do_train.\n" +
+			"-config FILE is CONFIG, too.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Out = os.Stdout
+			return Train(cmd.Context(), args[0], args[1:], o, os.Stderr)
+		},
+	})
+	c.Flags().StringVar(&o.Device, "device", "", "auto, cpu, cuda, cuda:N, or sim, the interpreter of the GPU kernels (sim:90: those of Hopper) (default auto, or cpu where use_cpu is true)")
+	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "print the plan, the memory budget and the step schedule, and stop")
+	return c
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/cpu"
+
+	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/tools/command"
+)
+
+// variables are those of the environment that are read.
+var variables = []string{
+	"DATAFLEX_CACHE", "DATAFLEX_LIBCUDA", "OMP_NUM_THREADS", "GOMAXPROCS", "GOMEMLIMIT", "ALLOW_EXTRA_ARGS", "WORLD_SIZE", "SOURCE_DATE_EPOCH", "CUDA_VISIBLE_DEVICES",
+}
+
+func envCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "env",
+		Short: "Print what a report of a fault should tell: version, machine, devices, environment",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return writeEnv(os.Stdout) },
+	}
+}
+
+// writeEnv prints one fact a line, as `llamafactory-cli env` does.
+func writeEnv(w io.Writer) error {
+	lines := [][2]string{
+		{"`dataflex` version", command.Version},
+		{"Platform", runtime.GOOS + "/" + runtime.GOARCH},
+		{"Go", runtime.Version() + cgo()},
+		{"Processors", fmt.Sprintf("%d, %s", runtime.NumCPU(), instructions())},
+		{"GPU", gpu()},
+	}
+	for _, name := range variables {
+		if v, ok := os.LookupEnv(name); ok {
+			lines = append(lines, [2]string{name, v})
+		}
+	}
+	for _, l := range lines {
+		if _, err := fmt.Fprintf(w, "- %s: %s\n", l[0], l[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cgo says how the program was built.
+func cgo() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	var out []string
+	for _, s := range info.Settings {
+		if s.Value != "" && (s.Key == "-tags" || s.Key == "CGO_ENABLED") {
+			out = append(out, s.Key+"="+s.Value)
+		}
+	}
+	if out == nil {
+		return ""
+	}
+	return " (" + strings.Join(out, ", ") + ")"
+}
+
+// instructions are those of the processor that matrix products care about.
+func instructions() string {
+	var out []string
+	for _, f := range []struct {
+		has  bool
+		name string
+	}{
+		{cpu.X86.HasAVX2, "AVX2"},
+		{cpu.X86.HasFMA, "FMA"},
+		{cpu.X86.HasAVX512F, "AVX-512"},
+		{cpu.X86.HasAVX512BF16, "AVX-512 BF16"},
+		{cpu.X86.HasAMXBF16, "AMX BF16"},
+		{cpu.ARM64.HasASIMD, "NEON"},
+	} {
+		if f.has {
+			out = append(out, f.name)
+		}
+	}
+	if out == nil {
+		return "no vector instructions known here"
+	}
+	return strings.Join(out, ", ")
+}
+
+// gpu is the GPU that --device cuda would take, or why there is none.
+func gpu() string {
+	dev, err := train.OpenDevice("cuda", command.Logger(io.Discard))
+	if err != nil {
+		return "none: " + err.Error()
+	}
+	name := dev.Attributes().Name
+	train.CloseDevice(dev, &err)
+	if err != nil {
+		return err.Error()
+	}
+	return name
+}
