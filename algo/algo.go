@@ -94,6 +94,12 @@ type Warmer interface {
 	WarmupSeed() uint64
 }
 
+// RowScorer is a Selector whose score of a row does not depend on the other rows of the
+// pool, so that the pool can be scored in shares.
+type RowScorer interface {
+	ScoresRows()
+}
+
 // EvalNeeder is a Selector that cannot work without an evaluation set.
 type EvalNeeder interface {
 	NeedsEval() bool

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -78,6 +79,43 @@ func newComponent(e yamlfile.Entry) (*Component, error) {
 	}
 	c.Raw = oneLine(c.Params.values)
 	return c, nil
+}
+
+// Texts lists the texts among the parameters, nested ones included, but for those of the
+// keys left out.
+func (p *Params) Texts(leftOut ...string) []string {
+	var out []string
+	var walk func(v *yamlfile.Value)
+	walk = func(v *yamlfile.Value) {
+		switch v.Kind {
+		case yamlfile.Map:
+			for _, e := range v.Entries() {
+				if !slices.Contains(leftOut, e.Key) {
+					walk(e.Value)
+				}
+			}
+		case yamlfile.List:
+			for _, item := range v.Items {
+				walk(item)
+			}
+		case yamlfile.String:
+			out = append(out, v.Str)
+		}
+	}
+	walk(p.values)
+	return out
+}
+
+// Line is the parameters but for those of the keys left out, written as Component.Raw is.
+func (p *Params) Line(leftOut ...string) string {
+	var parts []string
+	for _, e := range p.values.Entries() {
+		if !slices.Contains(leftOut, e.Key) {
+			parts = append(parts, e.Key+": "+oneLine(e.Value))
+		}
+	}
+	sort.Strings(parts)
+	return "{" + strings.Join(parts, ", ") + "}"
 }
 
 var modes = []string{"faithful", "upstream"}

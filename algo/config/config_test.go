@@ -340,8 +340,24 @@ func TestSeveralFaultsAtOnce(t *testing.T) {
 }
 
 func TestWorldSize(t *testing.T) {
-	t.Setenv("WORLD_SIZE", "4")
-	if got := loadError(t, minimal); !strings.HasPrefix(got, "WORLD_SIZE is 4") {
+	for _, name := range append(worldVariables, "SLURM_NTASKS", "SLURM_STEP_ID", "SLURM_PROCID") {
+		t.Setenv(name, "")
+	}
+	for _, name := range worldVariables {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "4")
+			if got := loadError(t, minimal); !strings.HasPrefix(got, name+" is 4") {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+	t.Setenv("SLURM_NTASKS", "2")
+	t.Setenv("SLURM_PROCID", "0")
+	if _, err := Load(write(t, "c.yaml", minimal), nil); err != nil {
+		t.Errorf("a batch script, which runs once: %v", err)
+	}
+	t.Setenv("SLURM_STEP_ID", "0")
+	if got := loadError(t, minimal); !strings.HasPrefix(got, "SLURM_NTASKS is 2") {
 		t.Errorf("got %s", got)
 	}
 }

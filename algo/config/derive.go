@@ -2,8 +2,6 @@ package config
 
 import (
 	"math"
-	"os"
-	"strconv"
 	"strings"
 
 	"dataflex.dev/dataflex/data/yamlfile"
@@ -97,13 +95,4 @@ func (c *Config) conditionalNotices() {
 	say(c.Tuning.FinetuningType != LoRA, "has no effect with finetuning_type "+c.Tuning.FinetuningType, "lora_rank", "lora_alpha", "lora_dropout", "lora_target",
 		"additional_target", "create_new_adapter")
 	say(c.Tuning.FinetuningType != Freeze, "has no effect with finetuning_type "+c.Tuning.FinetuningType, "freeze_trainable_layers", "freeze_trainable_modules", "freeze_extra_modules")
-}
-
-// worldSize is how many processes a launcher says there are.
-func worldSize() int {
-	n, err := strconv.Atoi(os.Getenv("WORLD_SIZE"))
-	if err != nil {
-		return 1
-	}
-	return n
 }

@@ -31,8 +31,8 @@ func validateTraining(cfg *Config, f *faults) {
 		f.add(c.Errorf("export_dir", "this configuration exports a model: give it to dataflex-cli export, or set do_train: true and dataset"))
 		return
 	}
-	if n := worldSize(); n > 1 {
-		f.add(fmt.Errorf("WORLD_SIZE is %d, but one process trains on one device here: start the program once, without torchrun", n))
+	if err := severalProcesses(); err != nil {
+		f.add(err)
 	}
 	c.checkModel()
 	c.checkStage()

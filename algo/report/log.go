@@ -39,11 +39,20 @@ func OpenLog(dir string, fresh bool, prior time.Duration) (*Log, error) {
 }
 
 // Truncate drops what a run resumed at a step will write again: the lines past the
-// step, and the line of a selection at the step, which follows the checkpoint.
-func (l *Log) Truncate(step int) error {
+// step, and of the lines at the step those that the checkpoint does not know of: a
+// selection, unless selected, and all but so many evaluations.
+func (l *Log) Truncate(step int, selected bool, evaluations int) error {
 	return keepLines(l.path, func(line pyjson.Object) bool {
-		n := stepOf(line)
-		return n < step || n == step && line.Get(selectionKey) == nil
+		switch n := stepOf(line); {
+		case n != step:
+			return n < step
+		case line.Get(selectionKey) != nil:
+			return selected
+		case line.Get("loss") != nil:
+			return true
+		}
+		evaluations-- // or the last line of a run that came to its end
+		return evaluations >= 0
 	})
 }
 

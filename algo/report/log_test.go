@@ -58,7 +58,7 @@ func TestLogGoesOnAfterAKill(t *testing.T) {
 	if l, err = OpenLog(dir, false, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Truncate(2); err != nil {
+	if err := l.Truncate(2, false, 9); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Write(Event{Step: 3, Total: 4, Loss: 1.5}); err != nil {
@@ -78,7 +78,7 @@ func TestLogGoesOnAfterAKill(t *testing.T) {
 	if _, err := os.Stat(l.path); !os.IsNotExist(err) {
 		t.Error("a fresh log kept the old file")
 	}
-	if err := l.Truncate(1); err != nil {
+	if err := l.Truncate(1, false, 9); err != nil {
 		t.Errorf("a missing log: %v", err)
 	}
 }

@@ -67,6 +67,9 @@ func newLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 // Reuse is off with checkpoints: the key does not cover their contents.
 func (s *less) Reuse() bool { return len(s.history) == 0 }
 
+// ScoresRows: a row is scored by itself.
+func (s *less) ScoresRows() {}
+
 func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
 	c := &scan{influence: s.influence}
 	score, err := s.scores(ctx, r, c)

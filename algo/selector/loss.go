@@ -64,6 +64,9 @@ func (s *loss) CacheDir() string { return s.dir }
 
 func (s *loss) Reuse() bool { return true }
 
+// ScoresRows: a row is scored by itself.
+func (s *loss) ScoresRows() {}
+
 func (s *loss) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
 	pass := feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log}
 	losses, err := feature.Losses(ctx, pass, s.run.Train)

@@ -73,6 +73,9 @@ func (s *zeroth) CacheDir() string { return s.dir }
 
 func (s *zeroth) Reuse() bool { return true }
 
+// ScoresRows: a row is scored by itself.
+func (s *zeroth) ScoresRows() {}
+
 func (s *zeroth) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
 	score, err := s.scores(ctx)
 	if err != nil {

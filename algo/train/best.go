@@ -65,11 +65,17 @@ func (t *Trainer) evaluateAndJudge(ctx context.Context) (stop bool, err error) {
 		t.plateau.Observe(value)
 	}
 	t.best.observe(t.step, value, c.Training.GreaterIsBetter, c.Tuning.EarlyStoppingMinDelta)
-	if p := c.Tuning.EarlyStoppingSteps; p != nil && t.best.Waiting >= *p {
+	if t.enough() {
 		t.log.Info("early stopping: no better evaluation", "evaluations", t.best.Waiting, name, value, "best", t.best.Metric, "at_step", t.best.Step)
 		return true, nil
 	}
 	return false, nil
+}
+
+// enough says that early stopping's patience is at its end.
+func (t *Trainer) enough() bool {
+	p := t.Config.Tuning.EarlyStoppingSteps
+	return p != nil && t.best.Waiting >= *p
 }
 
 func lossNames(metrics pyjson.Object) string {
@@ -132,5 +138,6 @@ func (t *Trainer) loadBest() error {
 	if err := t.model.ReadTrained(dir); err != nil {
 		return fmt.Errorf("load_best_model_at_end: %w", err)
 	}
+	t.bestLoaded = true
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"dataflex.dev/dataflex/algo"
@@ -32,18 +33,28 @@ type saved struct {
 	Best           best                `json:"best"`
 	Skipped        map[int]int         `json:"skipped,omitempty"` // times that rows were left out of a step
 	Plateau        *optim.PlateauState `json:"plateau,omitempty"`
-	Data           string              `json:"data"` // hash of the training rows
+	Identity       *identity           `json:"identity,omitempty"`       // nil in version 1
+	EvaluationDue  bool                `json:"evaluation_due,omitempty"` // the one that the step asks for was cut short
 	Seed           uint64              `json:"seed"`
 	Batch          [2]int              `json:"batch"` // rows of a micro-batch, micro-batches of a step
 }
 
-const savedVersion = 1
+// savedVersion is 2 since checkpoints say which run they are of.
+const savedVersion = 2
 
-// save writes checkpoint-N of the last finished step and returns its path.
-func (t *Trainer) save() (string, error) {
+// kept says which checkpoint is on disk.
+type kept struct {
+	step  int
+	whole bool // with the optimizer's moments
+}
+
+// save writes checkpoint-N of the last finished step and returns its path. One that is
+// saved because the run is interrupted holds the optimizer whatever save_only_model says.
+func (t *Trainer) save(interrupted bool) (string, error) {
 	out := t.Config.Training.OutputDir
-	name := fmt.Sprintf("checkpoint-%d", t.step)
-	if path := filepath.Join(out, name); t.recorder.lastSaved == path {
+	name := storage.StepName(t.step)
+	now := kept{t.step, interrupted || !t.Config.Training.SaveOnlyModel}
+	if path := filepath.Join(out, name); t.recorder.lastSaved == path && (t.kept == now || t.kept == kept{t.step, true}) {
 		return path, nil
 	}
 	defer t.recorder.page.Phase("saving")()
@@ -51,17 +62,17 @@ func (t *Trainer) save() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, err)
 	}
-	if err := t.fill(d.Path()); err != nil {
+	if err := t.fill(d.Path(), now.whole); err != nil {
 		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, errors.Join(err, d.Abort()))
 	}
 	if err := d.Commit(); err != nil {
 		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, err)
 	}
-	t.recorder.lastSaved = filepath.Join(out, name)
+	t.recorder.lastSaved, t.kept = filepath.Join(out, name), now
 	if _, err := checkpoint.Rotate(out, t.Config.Training.SaveTotalLimit, t.recorder.lastSaved, t.bestCheckpoint()); err != nil {
 		t.log.Warn("save_total_limit: an old checkpoint is still there", "error", err)
 	}
-	return t.recorder.lastSaved, nil
+	return t.recorder.lastSaved, t.replaced()
 }
 
 // leaveBest removes, once the run is over, the newest checkpoint where
@@ -77,14 +88,14 @@ func (t *Trainer) leaveBest() {
 }
 
 // fill writes a checkpoint's files into a folder.
-func (t *Trainer) fill(dir string) error {
+func (t *Trainer) fill(dir string, moments bool) error {
 	if err := t.saveModel(dir); err != nil {
 		return err
 	}
 	if err := t.recorder.state(t).Write(dir, t.step == t.Plan.Total); err != nil {
 		return err
 	}
-	if !t.Config.Training.SaveOnlyModel {
+	if moments {
 		_, moments, err := t.optimizer.State()
 		if err != nil {
 			return err
@@ -93,9 +104,13 @@ func (t *Trainer) fill(dir string) error {
 			return err
 		}
 	}
+	id, err := t.identify()
+	if err != nil {
+		return err
+	}
 	s := saved{
-		Version: savedVersion, Step: t.step, OptimizerSteps: t.optimizer.Steps(), Window: t.sampler.window, Totals: t.totals, Best: t.best, Skipped: t.skipped,
-		Data: t.ids.data, Seed: t.run.Seed, Batch: [2]int{t.Plan.Micro, t.Plan.Accumulate},
+		Identity: id, Version: savedVersion, Step: t.step, OptimizerSteps: t.optimizer.Steps(), Window: t.sampler.window, Totals: t.totals, Best: t.best, Skipped: t.skipped,
+		EvaluationDue: t.evaluationDue, Seed: t.run.Seed, Batch: [2]int{t.Plan.Micro, t.Plan.Accumulate},
 	}
 	if t.plateau != nil {
 		p := t.plateau.State()
@@ -124,11 +139,8 @@ func (t *Trainer) saveModel(dir string) error {
 	return t.tokenizer.Save(dir, storage.WriteFile)
 }
 
-// resume goes on from a checkpoint: weights, moments, position, records.
+// resume goes on from a checkpoint that is complete: weights, moments, position, records.
 func (t *Trainer) resume(dir string) error {
-	if err := storage.Verify(dir); err != nil {
-		return fmt.Errorf("resume from %s: %w", dir, err)
-	}
 	s, err := readSaved(dir)
 	if err != nil {
 		return err
@@ -136,6 +148,7 @@ func (t *Trainer) resume(dir string) error {
 	if err := t.compatible(dir, s); err != nil {
 		return err
 	}
+	t.sayChanges(s)
 	if err := t.restoreWeights(dir, s); err != nil {
 		return fmt.Errorf("resume from %s: %w", dir, err)
 	}
@@ -147,9 +160,10 @@ func (t *Trainer) resume(dir string) error {
 	if err := t.restoreMethod(s); err != nil {
 		return fmt.Errorf("resume from %s: %w", dir, err)
 	}
-	t.step, t.totals, t.best, t.skipped = s.Step, s.Totals, s.Best, s.Skipped
+	t.step, t.totals, t.best, t.skipped, t.evaluationDue = s.Step, s.Totals, s.Best, s.Skipped, s.EvaluationDue
 	t.sampler.open(s.Window)
 	t.recorder.lastSaved = dir
+	t.kept = kept{s.Step, storage.Exists(filepath.Join(dir, storage.OptimizerFile))}
 	if t.recorder.history, err = report.ReadHistory(dir); err != nil {
 		return err
 	}
@@ -172,12 +186,20 @@ func (t *Trainer) openRecords(fresh bool) error {
 		return err
 	}
 	if !fresh {
-		if err := errors.Join(t.recorder.log.Truncate(t.step), t.recorder.picks.Truncate(t.step)); err != nil {
+		held, after := t.windowHeld(), t.step
+		if held {
+			after++
+		}
+		if err := errors.Join(t.recorder.log.Truncate(t.step, held, t.recorder.evaluations(t.step)), t.recorder.picks.Truncate(after)); err != nil {
 			return err
 		}
 	}
 	return t.openRecord(fresh)
 }
+
+// windowHeld says that the window that opens at this step was chosen before the
+// checkpoint that the run goes on from.
+func (t *Trainer) windowHeld() bool { return t.Plan.Dynamic && t.sampler.window.Start == t.step }
 
 // openEvents starts TensorBoard's file where report_to names it.
 func (t *Trainer) openEvents(fresh bool) (err error) {
@@ -205,26 +227,49 @@ func readSaved(dir string) (saved, error) {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return s, fmt.Errorf("resume: %s: %w", path, err)
 	}
-	if s.Version != savedVersion {
-		return s, fmt.Errorf("resume: %s has version %d, this program reads %d", path, s.Version, savedVersion)
+	if s.Version < 1 || s.Version > savedVersion {
+		return s, fmt.Errorf("resume: %s has version %d, this program reads 1 to %d", path, s.Version, savedVersion)
 	}
 	return s, nil
 }
 
-// compatible refuses to go on where the position in the data would mean other
-// rows.
+// compatible refuses a checkpoint of another run.
 func (t *Trainer) compatible(dir string, s saved) error {
 	c := t.Config
-	switch batch := [2]int{t.Plan.Micro, t.Plan.Accumulate}; {
-	case s.Data != t.ids.data:
-		return c.Errorf("dataset", "resume from %s: the training rows are not those of the checkpoint: give back its dataset, template and cutoff_len, or start anew with overwrite_output_dir: true", dir)
+	me, err := t.identify()
+	if err != nil {
+		return err
+	}
+	batch := [2]int{t.Plan.Micro, t.Plan.Accumulate}
+	switch {
+	case s.Identity != nil:
+		if other := differing(s.Identity.Run, me.Run); len(other) > 0 {
+			return c.Errorf("output_dir", "resume from %s: it is of another run: %s; give these back, or name another output_dir", dir, strings.Join(other, "; "))
+		}
 	case s.Seed != t.run.Seed:
 		return c.Errorf("seed", "resume from %s: the checkpoint was trained with seed %d, not %d", dir, s.Seed, t.run.Seed)
 	case s.Batch != batch:
 		return c.Errorf("per_device_train_batch_size", "resume from %s: the checkpoint was trained with per_device_train_batch_size %d and gradient_accumulation_steps %d, not %d and %d",
 			dir, s.Batch[0], s.Batch[1], batch[0], batch[1])
+	case slices.ContainsFunc(s.Window.Indices, func(row int) bool { return row >= t.Plan.Rows }):
+		return c.Errorf("dataset", "resume from %s: the checkpoint knows more rows than the %d that there are: it is of another dataset", dir, t.Plan.Rows)
 	}
 	return nil
+}
+
+// sayChanges names what a run that goes on does otherwise than before.
+func (t *Trainer) sayChanges(s saved) {
+	me := t.ids.run
+	if s.Identity == nil {
+		t.log.Warn("the checkpoint is of an earlier version of this program, which did not note model, rows and method: that they are the same is taken on trust")
+		return
+	}
+	for _, change := range differing(s.Identity.Settings, me.Settings) {
+		t.log.Warn("the run goes on with another setting", "key", change)
+	}
+	if s.Identity.Machine != me.Machine {
+		t.log.Warn("another instruction set goes on with the run: its last bits may differ", "was", s.Identity.Machine, "is", me.Machine)
+	}
 }
 
 func (t *Trainer) restoreWeights(dir string, s saved) error {
@@ -245,8 +290,11 @@ func (t *Trainer) restoreWeights(dir string, s saved) error {
 }
 
 // methodState adds the state of the deciding method, and of a mixture's stream.
-func (t *Trainer) methodState(s *saved) (err error) {
-	if m, ok := t.method().(algo.Stateful); ok {
+func (t *Trainer) methodState(s *saved) error { return t.stateOf(t.method(), s) }
+
+// stateOf is methodState with the state of that method, which may be nil.
+func (t *Trainer) stateOf(method any, s *saved) (err error) {
+	if m, ok := method.(algo.Stateful); ok {
 		if s.Method, err = m.State(); err != nil {
 			return fmt.Errorf("state of %s: %w", t.component.Name, err)
 		}

@@ -15,7 +15,7 @@ func (t *Trainer) openRecord(fresh bool) (err error) {
 	if t.recorder.events != nil {
 		scalar = t.recorder.events.Scalar
 	}
-	if t.recorder.page, err = record.Open(t.Config.Training.OutputDir, fresh, t.step, len(t.train), scalar); err != nil {
+	if t.recorder.page, err = record.Open(t.Config.Training.OutputDir, fresh, t.step, t.windowHeld(), len(t.train), scalar); err != nil {
 		return err
 	}
 	return t.recorder.page.Start(t.facts())

@@ -3,8 +3,6 @@ package train
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/algo/report/page"
@@ -14,7 +12,15 @@ import (
 // Finish leaves in output_dir what LLaMA-Factory leaves there after training: the
 // model, the metrics, the state, the plots; and evaluates once more where an
 // evaluation was asked for.
-func (t *Trainer) Finish(ctx context.Context) error {
+func (t *Trainer) Finish(ctx context.Context) (err error) {
+	// The summary is in the history of a run that is over, not of one whose last
+	// evaluation was cut short.
+	noted := len(t.recorder.history)
+	defer func() {
+		if err != nil {
+			t.recorder.history = t.recorder.history[:noted]
+		}
+	}()
 	out := t.Config.Training.OutputDir
 	if err := t.saveModel(out); err != nil {
 		return err
@@ -44,6 +50,13 @@ func (t *Trainer) Finish(ctx context.Context) error {
 		return err
 	}
 	if err := t.finalEvaluation(ctx, out); err != nil {
+		return err
+	}
+	if err := t.replaced(); err != nil {
+		return err
+	}
+	t.record.Finished, t.record.Step = true, t.step
+	if err := t.writeRecord(); err != nil {
 		return err
 	}
 	t.leaveBest()
@@ -111,15 +124,4 @@ func (t *Trainer) plot(out string) error {
 		}
 	}
 	return nil
-}
-
-// finished reports whether a folder holds final weights but no checkpoint to go
-// on from: training there would overwrite a result.
-func finished(dir string) bool {
-	for _, f := range []string{"adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json"} {
-		if _, err := os.Stat(filepath.Join(dir, f)); err == nil {
-			return true
-		}
-	}
-	return false
 }

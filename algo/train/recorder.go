@@ -3,6 +3,8 @@ package train
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
@@ -33,21 +35,40 @@ func (t *Trainer) afterStep(ctx context.Context, s stepStats) (stop bool, err er
 			return false, err
 		}
 	}
-	if len(t.eval) > 0 && t.due(c.EvalStrategy, c.EvalSteps) && !t.delayed() {
+	t.evaluationDue = len(t.eval) > 0 && t.due(c.EvalStrategy, c.EvalSteps) && !t.delayed()
+	return t.settle(ctx)
+}
+
+// settle evaluates where that is due and saves where the configuration says so.
+func (t *Trainer) settle(ctx context.Context) (stop bool, err error) {
+	c := t.Config.Training
+	if t.evaluationDue {
 		if stop, err = t.evaluateAndJudge(ctx); err != nil {
 			return false, err
 		}
+		t.evaluationDue, t.kept = false, kept{} // a checkpoint of the step without it is out of date
 	}
 	final := (stop || t.step == t.Plan.Total) && c.SaveStrategy == config.Steps
 	better := c.SaveStrategy == config.Best && t.best.Known && t.best.Step == t.step
 	if t.due(c.SaveStrategy, c.SaveSteps) || final || better {
-		path, err := t.save()
+		path, err := t.save(false)
 		if err != nil {
 			return false, err
 		}
 		t.log.Info("checkpoint saved", "step", t.step, "path", path)
 	}
 	return stop, nil
+}
+
+// evaluations is how many evaluation sets' metrics the history has of a step.
+func (r *recorder) evaluations(step int) (n int) {
+	for _, entry := range r.history {
+		isOne := slices.ContainsFunc(entry, func(f pyjson.Field) bool { return strings.HasPrefix(f.Key, "eval_") })
+		if isOne && entry.Get("step") == step {
+			n++
+		}
+	}
+	return n
 }
 
 // note adds an entry to the history, and to TensorBoard's.

@@ -92,7 +92,7 @@ func killAfter(t *testing.T, f *fixture, steps int, overrides []string) {
 func TestKilledRunsEndTheSame(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
-		"static": {"max_steps=9", "save_steps=2", "lora_dropout=0.1"},
+		"static": {"overwrite_output_dir=true", "max_steps=9", "save_steps=2", "lora_dropout=0.1"},
 		"less":   {"train_type=dynamic_select", "component_name=less", "max_steps=-1", "update_times=3", "num_train_epochs=1.5", "save_steps=3", "save_total_limit=2"},
 		"full":   {"finetuning_type=full", "max_steps=5", "save_steps=2", "learning_rate=1e-4"},
 	} {

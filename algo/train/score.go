@@ -2,12 +2,15 @@ package train
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"dataflex.dev/dataflex/algo"
@@ -36,8 +39,11 @@ func (s Shard) suffix() string {
 // Score runs the configured selector's scoring once over the training rows, or a
 // shard of them, without training: LESS's original, offline use. It writes
 // scores.npy (float64, NaN where a row has no score) and scores.jsonl to dir, a
-// shard's with its number in the name. With resume_from_checkpoint the weights and
-// moments are those of that checkpoint.
+// shard's with its number in the name, and beside them what they were made with. With
+// resume_from_checkpoint the weights and moments are those of that checkpoint. Scores
+// that are there, made under the same conditions, are not made again.
+//
+// A selector whose scores depend on the whole pool scores it whole for every shard.
 func Score(ctx context.Context, c *config.Config, o Options, dir string, shard Shard) (err error) {
 	if c.Dynamic.TrainType != config.DynamicSelect {
 		return c.Errorf("train_type", "scoring needs a selector: train_type: dynamic_select, not %s", c.Dynamic.TrainType)
@@ -47,48 +53,134 @@ func Score(ctx context.Context, c *config.Config, o Options, dir string, shard S
 		return err
 	}
 	defer CloseDevice(dev, &err)
-	t, err := setup(ctx, c, dev, o.Log, shard)
+	t, err := Setup(ctx, c, dev, o.Log)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
 	if from := c.Training.ResumeFromCheckpoint.Path; from != "" {
-		s, err := readSaved(from)
-		if err != nil {
-			return err
-		}
-		if err := t.restoreWeights(from, s); err != nil {
+		if err := t.scoreFrom(from); err != nil {
 			return fmt.Errorf("score from %s: %w", from, err)
 		}
-		t.step = s.Step
 	}
 	request := algo.Request{Step: t.step, Update: 1, N: 1}
 	if request.Key, err = t.selectionKey(request); err != nil {
 		return err
 	}
-	request.Key = shardKey(request.Key, shard)
-	sel, err := t.selector.Select(ctx, request)
+	lo, hi := shard.rows(len(t.train))
+	share := shareFile{Key: request.Key, Shard: shard, First: lo, Rows: hi - lo}
+	if share.made(dir) {
+		o.Log.Info("these rows were scored before under the same conditions: nothing is computed", "shard", fmt.Sprintf("%d/%d", shard.Index, shard.Count), "dir", dir)
+		return nil
+	}
+	score, err := t.scores(ctx, request, shard)
 	if err != nil {
-		return fmt.Errorf("scoring: %w", err)
+		return err
+	}
+	o.Log.Info("scored", "rows", len(score), "shard", fmt.Sprintf("%d/%d", shard.Index, shard.Count), "dir", dir)
+	return share.write(dir, score, t.data.Train[lo:hi])
+}
+
+// scoreFrom puts a checkpoint's weights and moments into the model, whose base and
+// shape must be the checkpoint's; the rows may be others.
+func (t *Trainer) scoreFrom(from string) error {
+	s, err := readSaved(from)
+	if err != nil {
+		return err
+	}
+	me, err := t.identify()
+	if err != nil {
+		return err
+	}
+	if s.Identity != nil {
+		rows := func(k config.Setting) bool {
+			return !slices.Contains(append([]string{"model_name_or_path", "adapter_name_or_path", "finetuning_type", "rope_scaling"}, shapeKeys[t.Config.Tuning.FinetuningType]...), k.Key)
+		}
+		if other := differing(slices.DeleteFunc(slices.Clone(s.Identity.Run), rows), me.Run); len(other) > 0 {
+			return fmt.Errorf("the checkpoint is of another model: %s", strings.Join(other, "; "))
+		}
+	}
+	t.step = s.Step
+	return t.restoreWeights(from, s)
+}
+
+// scores asks the selector for the scores of a shard's rows.
+func (t *Trainer) scores(ctx context.Context, r algo.Request, shard Shard) ([]float64, error) {
+	lo, hi := shard.rows(len(t.train))
+	_, byRow := t.selector.(algo.RowScorer)
+	switch {
+	case shard.Count == 1:
+	case byRow:
+		t.train = t.train[lo:hi]
+		t.run.Train = t.train
+		r.Key = shardKey(r.Key, shard)
+	default:
+		t.log.Warn("this selector's scores depend on the whole pool: all rows are scored for every shard", "selector", t.component.Name)
+	}
+	if rec, ok := t.selector.(algo.Recorder); ok && rec.CacheDir() != "" {
+		lock, err := t.selecting(ctx, rec.CacheDir(), r)
+		if err != nil {
+			return nil, err
+		}
+		defer lock.Release()
+	}
+	sel, err := t.selector.Select(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("scoring: %w", err)
 	}
 	if len(sel.Score) != len(t.train) {
-		return c.Errorf("component_name", "selector %s gives rows no score: it has nothing to write", t.component.Name)
+		return nil, t.Config.Errorf("component_name", "selector %s gives rows no score: it has nothing to write", t.component.Name)
 	}
-	o.Log.Info("scored", "rows", len(sel.Score), "shard", fmt.Sprintf("%d/%d", shard.Index, shard.Count), "dir", dir)
-	lo, _ := shard.rows(t.Plan.Rows)
-	return writeScores(dir, shard.suffix(), lo, sel.Score, t.train)
+	if shard.Count > 1 && !byRow {
+		return sel.Score[lo:hi], nil
+	}
+	return sel.Score, nil
 }
 
 // shardKey keeps the feature stores of shards apart.
 func shardKey(key string, s Shard) string {
-	if s.Count == 1 {
-		return key
-	}
 	return fmt.Sprintf("%04x%04x%s", s.Index, s.Count, key[8:])
 }
 
-func writeScores(dir, suffix string, first int, score []float64, rows []data.Example) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// shareFile is scores.json, or that of a shard: what scores were made with.
+type shareFile struct {
+	Key   string `json:"key"` // of all that they depend on, but for the shard
+	Shard Shard  `json:"shard"`
+	First int    `json:"first"` // row of the pool
+	Rows  int    `json:"rows"`
+	NPY   string `json:"npy"` // SHA-256 of the .npy
+}
+
+func (f shareFile) path(dir, ext string) string {
+	return filepath.Join(dir, "scores"+f.Shard.suffix()+ext)
+}
+
+// read is the share that is in dir under the same name.
+func (f shareFile) read(dir string) (there shareFile, err error) {
+	raw, err := storage.ReadFile(f.path(dir, ".json"))
+	if err != nil {
+		return there, err
+	}
+	if err := json.Unmarshal(raw, &there); err != nil {
+		return there, fmt.Errorf("%s: %w", f.path(dir, ".json"), err)
+	}
+	sum, _, err := storage.SHA256(f.path(dir, ".npy"))
+	if err == nil && sum != there.NPY {
+		err = fmt.Errorf("%s is not what was written: score it again", f.path(dir, ".npy"))
+	}
+	return there, err
+}
+
+// made says whether the scores are there, whole.
+func (f shareFile) made(dir string) bool {
+	there, err := f.read(dir)
+	f.NPY = there.NPY
+	return err == nil && there == f && storage.Exists(f.path(dir, ".jsonl"))
+}
+
+// write puts scores into dir; what says that they are there goes last.
+func (f shareFile) write(dir string, score []float64, rows []data.Example) error {
+	if err := storage.MkdirAll(dir); err != nil {
 		return fmt.Errorf("scores: %w", err)
 	}
 	var b strings.Builder
@@ -98,35 +190,58 @@ func writeScores(dir, suffix string, first int, score []float64, rows []data.Exa
 			value = nil
 		}
 		b.WriteString(pyjson.Encode(pyjson.Object{
-			{Key: "index", Value: first + i}, {Key: "dataset", Value: rows[i].Dataset}, {Key: "row", Value: rows[i].Row}, {Key: "score", Value: value},
+			{Key: "index", Value: f.First + i}, {Key: "dataset", Value: rows[i].Dataset}, {Key: "row", Value: rows[i].Row}, {Key: "score", Value: value},
 		}, 0) + "\n")
 	}
-	return errors.Join(
-		storage.WriteFile(filepath.Join(dir, "scores"+suffix+".npy"), npy.Encode(score, len(score))),
-		storage.WriteFile(filepath.Join(dir, "scores"+suffix+".jsonl"), []byte(b.String())))
+	array := npy.Encode(score, len(score))
+	sum := sha256.Sum256(array)
+	f.NPY = hex.EncodeToString(sum[:])
+	head, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	for _, file := range []struct {
+		ext  string
+		text []byte
+	}{{".npy", array}, {".jsonl", []byte(b.String())}, {".json", head}} {
+		if err := storage.WriteFile(f.path(dir, file.ext), file.text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // MergeScores puts the shards in dir together as scores.npy and scores.jsonl. A
-// shard that is missing is an error that names it.
+// shard that is missing, or was made with another model, data or settings than the
+// first, is an error that names it.
 func MergeScores(dir string, count int) error {
 	var all []float64
 	var lines strings.Builder
+	var first shareFile
 	for i := 1; i <= count; i++ {
-		suffix := Shard{i, count}.suffix()
-		a, err := npy.Read(filepath.Join(dir, "scores"+suffix+".npy"))
+		share := shareFile{Shard: Shard{i, count}}
+		there, err := share.read(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && storage.Exists(share.path(dir, ".npy")):
+			return fmt.Errorf("shard %d of %d: nothing says what it was made with (%s is missing): score it again", i, count, share.path(dir, ".json"))
+		case err != nil:
+			return fmt.Errorf("shard %d of %d: %w", i, count, err)
+		case i == 1:
+			first = there
+		case there.Key != first.Key:
+			return fmt.Errorf("shard %d of %d in %s was scored with another model, data or settings than shard 1: score it again as the others were", i, count, dir)
+		}
+		a, err := npy.Read(share.path(dir, ".npy"))
+		if err != nil {
+			return fmt.Errorf("shard %d of %d: %w", i, count, err)
+		}
+		raw, err := storage.ReadFile(share.path(dir, ".jsonl"))
 		if err != nil {
 			return fmt.Errorf("shard %d of %d: %w", i, count, err)
 		}
 		scores := a.Float64s()
-		raw, err := os.ReadFile(filepath.Join(dir, "scores"+suffix+".jsonl"))
-		if err != nil {
-			return fmt.Errorf("shard %d of %d: %w", i, count, err)
-		}
-		var first struct{ Index int }
-		if line, _, _ := strings.Cut(string(raw), "\n"); len(scores) > 0 {
-			if err := json.Unmarshal([]byte(line), &first); err != nil || first.Index != len(all) || strings.Count(string(raw), "\n") != len(scores) {
-				return fmt.Errorf("shard %d of %d in %s does not follow the ones before it: they are of different runs", i, count, dir)
-			}
+		if there.First != len(all) || there.Rows != len(scores) || strings.Count(string(raw), "\n") != len(scores) {
+			return fmt.Errorf("shard %d of %d in %s does not follow the ones before it: they are of different runs", i, count, dir)
 		}
 		all = append(all, scores...)
 		lines.Write(raw)

@@ -2,9 +2,12 @@ package train_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"dataflex.dev/dataflex/algo/config"
@@ -38,5 +41,122 @@ func TestRegression09Shards(t *testing.T) {
 		if !sameFile(t, filepath.Join(f.dir, "whole", name), filepath.Join(f.dir, "parts", name)) {
 			t.Errorf("%s of the shards is not that of the whole", name)
 		}
+	}
+}
+
+// score runs a selector's scoring of a shard.
+func (f *fixture) score(dir string, s train.Shard, args ...string) {
+	f.t.Helper()
+	c, err := config.Load(filepath.Join(f.dir, "run.yaml"), append([]string{"train_type=dynamic_select", "component_name=it"}, args...))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := train.Score(context.Background(), c, train.Options{Out: os.Stderr, Log: slog.New(slog.DiscardHandler)}, filepath.Join(f.dir, dir), s); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// TestSharesOfOneModel: shares that were scored with different merged adapters, alphas or
+// parameters are not put together; a share that is there is not computed again, unless it
+// is of another model or damaged.
+func TestSharesOfOneModel(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	f.write("components.yaml", "selectors:\n  it: {name: loss, params: {cache_dir: "+f.dir+"/cache}}\n")
+	for _, seed := range []string{"1", "2"} {
+		f.must("output_dir="+f.dir+"/adapter"+seed, "max_steps=2", "seed="+seed)
+	}
+	merged := func(n string) []string {
+		return []string{"adapter_name_or_path=" + f.dir + "/adapter" + n, "create_new_adapter=true"}
+	}
+	shares := filepath.Join(f.dir, "shares")
+	stat := func() os.FileInfo {
+		info, err := os.Stat(filepath.Join(shares, "scores-1-of-2.npy"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	for _, other := range [][]string{merged("2"), append(merged("1"), "lora_alpha=3"), append(merged("1"), "rope_scaling=linear", "cutoff_len=200")} {
+		f.score("shares", train.Shard{Index: 1, Count: 2}, merged("1")...)
+		f.score("shares", train.Shard{Index: 2, Count: 2}, other...)
+		if err := train.MergeScores(shares, 2); err == nil || !strings.Contains(err.Error(), "shard 2 of 2") || !strings.Contains(err.Error(), "another model") {
+			t.Errorf("%v: merged: %v", other, err)
+		}
+	}
+	first := stat()
+	f.score("shares", train.Shard{Index: 1, Count: 2}, merged("1")...)
+	if !os.SameFile(first, stat()) {
+		t.Error("a finished share was computed again")
+	}
+	f.score("shares", train.Shard{Index: 1, Count: 2}, merged("2")...)
+	if os.SameFile(first, stat()) {
+		t.Error("another model's share was taken")
+	}
+	f.score("shares", train.Shard{Index: 2, Count: 2}, merged("2")...)
+	if err := train.MergeScores(shares, 2); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(filepath.Join(shares, "scores-2-of-2.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := train.MergeScores(shares, 2); err == nil || !strings.Contains(err.Error(), "nothing says what it was made with") {
+		t.Errorf("a share of nobody knows what: %v", err)
+	}
+}
+
+// TestShardsOfWholePool: clusters are made of the whole pool, whatever share is asked for.
+func TestShardsOfWholePool(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	f.write("components.yaml", "selectors:\n  it: {name: cluster_less, params: {cache_dir: "+f.dir+"/cache, projection: sjlt, proj_dim: 32, cluster_size: 4}}\n")
+	f.score("whole", train.Shard{Index: 1, Count: 1})
+	for i := 1; i <= 3; i++ {
+		f.score("parts", train.Shard{Index: i, Count: 3})
+	}
+	if err := train.MergeScores(filepath.Join(f.dir, "parts"), 3); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"scores.npy", "scores.jsonl"} {
+		if !sameFile(t, filepath.Join(f.dir, "whole", name), filepath.Join(f.dir, "parts", name)) {
+			t.Errorf("%s of the shards is not that of the whole", name)
+		}
+	}
+}
+
+// TestSweepSharesACache: runs that differ in what a selection depends on each keep theirs
+// in one cache_dir, and two runs of the same at once get along: one waits for the other.
+func TestSweepSharesACache(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	f.write("components.yaml", "selectors:\n  it: {name: less, params: {cache_dir: "+f.dir+"/cache, projection: sjlt, proj_dim: 32}}\n")
+	args := func(rate, out string) []string {
+		return []string{"train_type=dynamic_select", "component_name=it", "max_steps=4", "learning_rate=" + rate, "output_dir=" + filepath.Join(f.dir, out)}
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, 3)
+	for i, out := range []string{"a", "b", "c"} {
+		wg.Go(func() { errs[i] = f.run(args([]string{"1e-3", "1e-3", "2e-3"}[i], out)...) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := filepath.Glob(filepath.Join(f.dir, "cache/selection_*"))
+	if err != nil || len(kept) != 2 {
+		t.Fatalf("one selection for each of two rates is kept: %v %v", kept, err)
+	}
+	var step [2][]byte
+	for i, rate := range []string{"1e-3", "2e-3"} {
+		log, err := f.said(train.Options{}, args(rate, "again"+rate)...)
+		if err != nil || !strings.Contains(log, "taken from disk") {
+			t.Errorf("%s: %v\n%s", rate, err, log)
+		}
+		if step[i], err = os.ReadFile(filepath.Join(f.dir, "cache/step_2.json")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if string(step[0]) == string(step[1]) {
+		t.Error("both rates took one selection")
 	}
 }

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -85,29 +86,27 @@ func (t *Trainer) cachedOrSelect(ctx context.Context, r algo.Request) (sel algo.
 		sel, err = t.selector.Select(ctx, r)
 		return sel, false, err
 	}
+	lock, err := t.selecting(ctx, rec.CacheDir(), r)
+	if err != nil {
+		return sel, false, err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
 	if rec.Reuse() {
 		if sel, ok, err = t.cached(rec.CacheDir(), r); ok || err != nil {
 			return sel, ok, err
-		}
-		waited := false
-		lock, err := report.LockSelection(ctx, rec.CacheDir(), r.Key, func(h *storage.Held) {
-			waited = true
-			t.log.Info("another run is making the same selection: waiting for it", "step", r.Step, "pid", h.Owner.PID, "host", h.Owner.Host)
-		})
-		if err != nil {
-			return sel, false, err
-		}
-		defer lock.Release()
-		if waited {
-			if sel, ok, err = t.cached(rec.CacheDir(), r); ok || err != nil {
-				return sel, ok, err
-			}
 		}
 	}
 	if sel, err = t.selector.Select(ctx, r); err != nil || len(sel.Indices) != r.N {
 		return sel, false, err
 	}
 	return sel, false, report.WriteStepFile(rec.CacheDir(), r.Step, report.StepFile{Indices: sel.Indices, Metric: sel.Metric, Facts: sel.Facts, Key: r.Key})
+}
+
+// selecting takes the lock of what is computed under a request's key in a cache_dir.
+func (t *Trainer) selecting(ctx context.Context, dir string, r algo.Request) (*storage.Lock, error) {
+	return report.LockSelection(ctx, dir, r.Key, func(h *storage.Held) {
+		t.log.Info("another run is making the same selection: waiting for it", "step", r.Step, "pid", h.Owner.PID, "host", h.Owner.Host)
+	})
 }
 
 // cached is a selection that was made before under the same key.

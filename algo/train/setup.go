@@ -15,11 +15,6 @@ import (
 // Setup builds a run: data first, then the model, then what trains it. Nothing is
 // written.
 func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.Logger) (*Trainer, error) {
-	return setup(ctx, c, dev, log, Shard{1, 1})
-}
-
-// setup builds a run over one share of the training rows.
-func setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.Logger, share Shard) (*Trainer, error) {
 	if err := supported(c); err != nil {
 		return nil, err
 	}
@@ -32,8 +27,6 @@ func setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	if t.Plan, err = NewPlan(c, len(t.train)); err != nil {
 		return nil, err
 	}
-	lo, hi := share.rows(len(t.train))
-	t.train = t.train[lo:hi]
 	c.Training.ResolveSteps(t.Plan.Total)
 	if err := t.loadModel(); err != nil {
 		return nil, err
@@ -47,7 +40,7 @@ func setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 		Tokenizer: d.Tokenizer, Stop: d.Stop,
 	}
 	t.run.Subtasks = subtasks(t.run.Eval)
-	t.ids = identity{modelDir: c.Model.NameOrPath, data: d.Key}
+	t.ids = ids{data: d.Key}
 	t.sampler = sampler{plan: t.Plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling && !c.Data.Streaming, dropLast: c.Training.DataloaderDropLast}
 	if c.Training.GroupByLength {
 		t.sampler.lengths = func(row int) int { return len(t.train[row].InputIDs) }

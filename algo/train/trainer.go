@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"time"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/mixer"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/processor"
@@ -50,7 +52,9 @@ type Trainer struct {
 	mix       *mixture          // of dynamic_mix
 	weighter  algo.Weighter     // of dynamic_weight
 	sampler   sampler
-	ids       identity
+	ids       ids
+	record    runFile                  // of output_dir
+	aside     string                   // where what was in output_dir went
 	isGate    func(module string) bool // of freeze_gate; nil where it is off
 
 	nonEmbedding float64 // parameters but the embeddings, adapters included: for total_flos
@@ -59,11 +63,15 @@ type Trainer struct {
 	totals     totals
 	skipped    map[int]int      // how often training rows were left out of a step
 	evalBroken map[data.ID]bool // evaluation rows that were left out
-	best       best
-	recorder   *recorder
-	log        *slog.Logger
-	progress   Progress
-	saveNow    <-chan os.Signal
+	kept       kept             // the checkpoint of the last finished step, if it is saved
+
+	evaluationDue bool // the evaluation that the last finished step asks for has not been made
+	bestLoaded    bool // the model holds the best weights, not the last
+	best          best
+	recorder      *recorder
+	log           *slog.Logger
+	progress      Progress
+	saveNow       <-chan os.Signal
 }
 
 // EvalSet is a named set of evaluation rows; the name is empty when there is one.
@@ -106,18 +114,21 @@ func (t *Trainer) Train(ctx context.Context) error {
 			return err
 		}
 	}
-	for t.step < t.Plan.Total {
+	stop := t.enough()
+	if t.evaluationDue {
+		var err error
+		if stop, err = t.settle(ctx); err != nil {
+			return t.stopped(ctx, err)
+		}
+	}
+	for t.step < t.Plan.Total && !stop {
 		stats, err := t.advance(ctx)
 		t.totals.Seconds = before + time.Since(started).Seconds()
 		if err != nil {
 			return t.stopped(ctx, err)
 		}
-		stop, err := t.afterStep(ctx, stats)
-		if err != nil {
+		if stop, err = t.afterStep(ctx, stats); err != nil {
 			return t.stopped(ctx, err)
-		}
-		if stop {
-			break
 		}
 		if err := t.saveAsked(); err != nil {
 			return err
@@ -131,10 +142,13 @@ func (t *Trainer) stopped(ctx context.Context, err error) error {
 	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
 		return err
 	}
+	if t.bestLoaded && t.recorder.lastSaved != "" {
+		return ErrInterrupted // the last step's weights are in its checkpoint, if anywhere
+	}
 	if t.step == 0 {
 		return fmt.Errorf("interrupted before the first step, nothing is saved: %w", err)
 	}
-	path, serr := t.save()
+	path, serr := t.save(true)
 	if serr != nil {
 		return fmt.Errorf("interrupted at step %d, and the checkpoint could not be saved: %w", t.step, serr)
 	}
@@ -146,7 +160,7 @@ func (t *Trainer) stopped(ctx context.Context, err error) error {
 func (t *Trainer) saveAsked() error {
 	select {
 	case s := <-t.saveNow:
-		path, err := t.save()
+		path, err := t.save(true)
 		if err != nil {
 			return err
 		}
@@ -162,10 +176,43 @@ func (t *Trainer) advance(ctx context.Context) (stepStats, error) {
 	if err := ctx.Err(); err != nil {
 		return stepStats{}, err
 	}
-	if err := t.openWindow(ctx); err != nil {
-		return stepStats{}, err
+	if opening, _ := t.Plan.Opening(t.step); opening != Continue {
+		if err := t.orBack(t.method(), func() error { return t.openWindow(ctx) }); err != nil {
+			return stepStats{}, err
+		}
 	}
-	return t.optimizerStep(ctx)
+	var stats stepStats
+	err := t.orBack(t.stepwise(), func() (err error) { stats, err = t.optimizerStep(ctx); return err })
+	return stats, err
+}
+
+// orBack does something that moves the state of a method and of the run, and undoes
+// what it did where it fails: a step that is cut short leaves no trace.
+func (t *Trainer) orBack(method any, do func() error) error {
+	before := saved{Skipped: maps.Clone(t.skipped)}
+	noted := len(t.recorder.history)
+	if err := t.stateOf(method, &before); err != nil {
+		return err
+	}
+	err := do()
+	if err == nil {
+		return nil
+	}
+	t.skipped, t.recorder.history = before.Skipped, t.recorder.history[:noted]
+	return errors.Join(err, t.restoreMethod(before))
+}
+
+// stepwise is the method if it takes part in every step, not in the opening of windows
+// alone.
+func (t *Trainer) stepwise() any {
+	method := t.method()
+	if _, ok := method.(algo.Observer); ok {
+		return method
+	}
+	if _, ok := method.(mixer.StepWeigher); ok || t.weighter != nil {
+		return method
+	}
+	return nil
 }
 
 // optimizerStep accumulates the gradients of a group of micro-batches and applies
@@ -184,7 +231,8 @@ func (t *Trainer) optimizerStep(ctx context.Context) (stepStats, error) {
 	}
 	t.optimizer.Step(lr, optim.Clip(g.norm, t.Config.Training.MaxGradNorm))
 	if o, ok := t.method().(algo.Observer); ok {
-		if err := o.Observe(ctx, t.step, t.reports(g.micros, g.tokenLoss, g.returned)); err != nil {
+		// The weights have moved: what follows belongs to the step and is not cut short.
+		if err := o.Observe(context.WithoutCancel(ctx), t.step, t.reports(g.micros, g.tokenLoss, g.returned)); err != nil {
 			return stepStats{}, fmt.Errorf("step %d, %s: %w", t.step+1, t.component.Name, err)
 		}
 	}

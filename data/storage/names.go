@@ -16,6 +16,7 @@ const (
 const (
 	ManifestFile  = "manifest.json"         // sizes and hashes of a folder's files
 	StateFile     = "dataflex_state.json"   // of a checkpoint: where the loop stands
+	RunFile       = "dataflex_run.json"     // of a run's folder: which run it is of
 	OptimizerFile = "optimizer.safetensors" // of a checkpoint: the optimizer's moments
 )
 

@@ -65,6 +65,18 @@ func Latest(outputDir string) (path string, step int, ok bool, err error) {
 	return path, step, path != "", err
 }
 
+// After lists the names of the folders checkpoint-N with N above step, complete or not.
+func After(outputDir string, step int) (names []string, err error) {
+	all, err := list(outputDir)
+	for _, c := range all {
+		if c.step > step {
+			names = append(names, filepath.Base(c.path))
+		}
+	}
+	slices.Sort(names)
+	return names, err
+}
+
 // Rotate removes the checkpoints of the fewest steps until limit are left
 // (save_total_limit; 0 or less keeps all). Those in keep (the newest, the best) are
 // never removed, even if that leaves more than limit. It returns what it removed; what

@@ -51,6 +51,7 @@ func build(dev driver.Device, dir string, c Config, half bool, stored func(name 
 	}
 	b := builder{dev: dev, c: c, f: families[c.ModelType], half: half && dev.Attributes().BF16, stored: stored}
 	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev)}
+	m.origin.dir = dir
 	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
 	m.layers = make([]layer, c.Layers) // not appended to: parts point into it
 	for i := range m.layers {

@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"math"
@@ -43,6 +44,7 @@ type adapter struct {
 	saves   map[*tensor.Param]bool      // of ModulesToSave
 	start   map[*tensor.Param][]float32 // A and B as PiSSA made them
 	read    *checkpoint.AdapterConfig   // where LoadAdapter made it
+	content string                      // of the files that LoadAdapter read
 }
 
 // prefix is PEFT's: the path from its wrapper to the model's modules.
@@ -140,6 +142,9 @@ func (m *Model) LoadAdapter(dir string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
+	if m.adapter.content, err = checkpoint.Content(dir); err != nil {
+		return err
+	}
 	if m.adapter.read = c; c.PiSSA() { // as PEFT does on loading: what was saved is the principal part, trained on
 		if err := m.startPiSSA(); err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
@@ -164,6 +169,7 @@ func (m *Model) Merge() error {
 			return fmt.Errorf("merging the adapter of %s: %w", mod.path, err)
 		}
 	}
+	m.origin.note("merged adapter %s", cmp.Or(m.adapter.content, "made here"))
 	m.dropAdapter()
 	return nil
 }

@@ -33,6 +33,7 @@ type Model struct {
 	adapter     *adapter // nil without one
 	tape        *autograd.Tape
 	half        bool // matrices are bf16, products run on tensor cores
+	origin      origin
 }
 
 // module is a linear layer with its place in the model.

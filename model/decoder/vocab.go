@@ -23,6 +23,7 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 	if err != nil {
 		return nil, err
 	}
+	m.origin.note(drawn)
 	for _, p := range m.parts {
 		switch {
 		case p.linear != nil:
@@ -95,6 +96,7 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 		}
 	}
 	m.config.Vocab = rows
+	m.origin.note("vocabulary drawn from %d to %d", old, rows)
 	m.number()
 	return nil
 }

@@ -39,6 +39,7 @@ func TrainCommand(name string) *cobra.Command {
 		},
 	})
 	c.Flags().StringVar(&o.Device, "device", "", "auto, cpu, cuda, cuda:N, or sim, the interpreter of the GPU kernels (sim:90: those of Hopper) (default auto, or cpu where use_cpu is true)")
+	c.Flags().BoolVar(&o.Restart, "restart", false, "begin anew: what output_dir holds of a run is set aside")
 	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "print the plan, the memory budget and the step schedule, and stop")
 	return c
 }

@@ -120,10 +120,11 @@ type Writer struct {
 }
 
 // Open starts the file of a run over pool rows, or with fresh removes what an earlier
-// one left. Otherwise the lines of steps after step are dropped, and selected_rows.jsonl
+// one left. Otherwise the lines of steps after step are dropped, and of what was chosen at
+// step, unless the run holds it; selected_rows.jsonl
 // tells, itself cut back to the step, what was chosen so far. scalar is told the numbers
 // that TensorBoard shows; nil tells nobody.
-func Open(dir string, fresh bool, step, pool int, scalar func(step int, tag string, value float64) error) (*Writer, error) {
+func Open(dir string, fresh bool, step int, held bool, pool int, scalar func(step int, tag string, value float64) error) (*Writer, error) {
 	if scalar == nil {
 		scalar = func(int, string, float64) error { return nil }
 	}
@@ -140,11 +141,12 @@ func Open(dir string, fresh bool, step, pool int, scalar func(step int, tag stri
 	if err != nil {
 		return nil, err
 	}
-	return w, w.truncate(step)
+	return w, w.truncate(step, held)
 }
 
-// truncate keeps the lines up to a step and takes up the sums they hold.
-func (w *Writer) truncate(step int) error {
+// truncate keeps the lines up to a step, the opening of the window at the step among
+// them if it is held, and takes up the sums they hold.
+func (w *Writer) truncate(step int, held bool) error {
 	lines, whole, err := read(w.path)
 	if err != nil {
 		return err
@@ -152,7 +154,7 @@ func (w *Writer) truncate(step int) error {
 	var kept []byte
 	dropped := !whole
 	for _, l := range lines {
-		if at := l.at(); at > step || at == step && l.opensWindow() {
+		if at := l.at(); at > step || at == step && !held && l.opensWindow() {
 			dropped = true
 			continue
 		}

@@ -25,7 +25,7 @@ func pool(n int) []data.Example {
 
 func open(t *testing.T, dir string, fresh bool, step int, seen *[]string) *Writer {
 	t.Helper()
-	w, err := Open(dir, fresh, step, 8, func(step int, tag string, v float64) error {
+	w, err := Open(dir, fresh, step, false, 8, func(step int, tag string, v float64) error {
 		*seen = append(*seen, fmt.Sprintf("%d %s %.4g", step, tag, v))
 		return nil
 	})

@@ -1,0 +1,86 @@
+package decoder
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/model/checkpoint"
+)
+
+// origin is what the model was made from, in order: each entry goes into Identity.
+type origin struct {
+	made []string // settled parts
+	dir  string   // the base's folder, hashed when first asked for
+	base string   // its hash, "" before
+}
+
+// note adds a part of what decides what the model computes.
+func (o *origin) note(format string, args ...any) {
+	o.made = append(o.made, fmt.Sprintf(format, args...))
+}
+
+// Base names the weights that the model was loaded from, by content: the hash of the
+// folder's config.json and safetensors files, or, of a model that Init made, of
+// config.json alone. The files are read when it is first asked for.
+func (m *Model) Base() (string, error) {
+	if m.origin.base == "" {
+		what := m.origin.dir
+		if slices.Contains(m.origin.made, drawn) {
+			what = filepath.Join(what, storage.ConfigFile)
+		}
+		h, err := checkpoint.Content(what)
+		if err != nil {
+			return "", fmt.Errorf("identity of the model: %w", err)
+		}
+		m.origin.base = h
+	}
+	return m.origin.base, nil
+}
+
+// Identity names by content what the model computes with its present shape, but for the
+// values of what trains: the base's weights, the options it was loaded with, adapters
+// that were merged, the vocabulary, the adapter's shape, scale and dropout, which
+// tensors train. Two models of one identity and of equal trained parameters (and, where
+// weights were drawn, of one seed) give the same numbers on one device.
+func (m *Model) Identity() (string, error) {
+	base, err := m.Base()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "base %s\n%s\n", base, strings.Join(m.origin.made, "\n"))
+	config, err := json.Marshal(m.config)
+	if err != nil {
+		return "", fmt.Errorf("identity of the model: %w", err)
+	}
+	fmt.Fprintf(h, "config %s bf16 %v\n", config, m.half)
+	if a := m.adapter; a != nil {
+		fmt.Fprintf(h, "dora %v pissa %v\n", a.lora.DoRA, a.start != nil)
+		for _, mod := range a.modules {
+			fmt.Fprintf(h, "%s scale %v dropout %v\n", mod.path, mod.linear.LoRA.Scale, mod.linear.LoRA.Dropout)
+		}
+	}
+	for _, p := range m.Trainable() {
+		fmt.Fprintf(h, "trains %s %v\n", p.Name, p.Shape)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// drawn is the note of a model whose weights were drawn, not read.
+const drawn = "weights drawn"
+
+// Merged names what was done to the base's weights before training, by content: adapters
+// that were merged or are continued, a vocabulary that was enlarged; "" for nothing.
+func (m *Model) Merged() string {
+	made := m.origin.made
+	if m.adapter != nil && m.adapter.content != "" {
+		made = append(slices.Clip(made), "adapter "+m.adapter.content)
+	}
+	return strings.Join(made, "; ")
+}
