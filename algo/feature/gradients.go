@@ -71,7 +71,7 @@ func Gradients(ctx context.Context, p GradientPass, examples []data.Example, ski
 		return err
 	}
 	defer g.close()
-	progress := newProgress(p.Log, "projected gradients", len(examples))
+	progress := newProgress(p.Log, "gradients", len(examples))
 	g.emit = func(rows []int, features []float32, norm []float64) error {
 		progress.add(len(rows))
 		return emit(rows, features, norm)

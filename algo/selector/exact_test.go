@@ -50,8 +50,8 @@ func TestExactIsTheDefault(t *testing.T) {
 		if said := strings.Count(log.String(), "proj_dim is not used"); said != len(params) {
 			t.Errorf("%v: it is said %d times that proj_dim is not used", params, said)
 		}
-		if sel.Facts != nil {
-			t.Errorf("facts of a projection that there is not: %v", sel.Facts)
+		if spread, ok := sel.Facts["score_spread"].(float64); !ok || math.Abs(spread-deviation(want)) > 1e-4 || len(sel.Facts) != 1 {
+			t.Errorf("facts %v", sel.Facts)
 		}
 	}
 	for _, name := range []string{"cluster_less", "nice"} {

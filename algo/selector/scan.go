@@ -178,25 +178,25 @@ func (c *scan) end(err error) error {
 	return err
 }
 
-// judge says how large the projection's error is beside the spread of the scores,
-// where there is a projection. The scores of both kinds are in it: with a warning
-// where the error decides as much as the rows do.
+// judge gives the spread of the scores and, where there is a projection, its expected
+// error beside it: with a warning where that decides as much as the rows do.
 func (c *scan) judge(score []float64) map[string]any {
+	spread := deviation(score)
 	if c.exact() {
-		return nil
+		return map[string]any{"score_spread": spread}
 	}
 	var worst float64
 	for _, e := range c.error2 {
 		worst = max(worst, math.Sqrt(e))
 	}
-	spread := deviation(score)
-	args := []any{"projection", string(c.projection.Kind()), "proj_dim", c.projection.Dim(), "projection_error", worst, "score_spread", spread}
+	kind, dim := string(c.projection.Kind()), c.projection.Dim()
+	args := []any{"projection", kind, "proj_dim", dim, "projection_error", worst, "score_spread", spread}
 	if worst > spread/2 {
 		c.run.Log.Warn(c.name+": the projection's expected error exceeds half of the spread of the scores, so that it decides which rows are chosen; projection: none compares whole gradients, or raise proj_dim", args...)
 	} else {
 		c.run.Log.Info(c.name+": the projection's expected error beside the spread of the scores", args...)
 	}
-	return map[string]any{"projection": string(c.projection.Kind()), "proj_dim": c.projection.Dim(), "projection_error": worst, "score_spread": spread}
+	return map[string]any{"projection": kind, "proj_dim": dim, "projection_error": worst, "score_spread": spread}
 }
 
 // deviation is the standard deviation of the scores that are numbers.

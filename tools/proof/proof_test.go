@@ -45,6 +45,18 @@ func TestSelectorsFindTheFamily(t *testing.T) {
 	hold(t, out, selectionClaims(), func(c claim) bool { return quick[strings.Fields(c.key)[0]] && !c.open })
 }
 
+// TestFaint: exact cosines find what a projection's error hides.
+func TestFaint(t *testing.T) {
+	l, out := bench(t), newTrial()
+	if err := faintTrial(context.Background(), l, out); err != nil {
+		t.Fatal(err)
+	}
+	hold(t, out, faintClaims(), func(c claim) bool { return !c.open })
+	if spread, e := out.Values["exact spread"], out.Values["projected error"]; spread > 0.005 || e < spread/2 {
+		t.Errorf("the scores' standard deviation is %v, the projection's error %v: nothing is faint here", spread, e)
+	}
+}
+
 // TestExperts is the mixture-of-experts experiment for one seed.
 func TestExperts(t *testing.T) {
 	l, out := bench(t), newTrial()

@@ -64,6 +64,9 @@ func (c claim) format(x float64) string {
 	if c.percent {
 		return fmt.Sprintf("%.0f %%", 100*x)
 	}
+	if x > 0 && x < 0.01 {
+		return fmt.Sprintf("%.4f", x)
+	}
 	return fmt.Sprintf("%.3f", x)
 }
 
