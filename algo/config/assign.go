@@ -171,6 +171,8 @@ func assign(target any, v *yamlfile.Value) error {
 		return nil
 	case *Resume:
 		return toResume(p, v)
+	case *TokensSeen:
+		return toTokensSeen(p, v)
 	}
 	panic(fmt.Sprintf("config: no rule for %T", target))
 }
@@ -304,5 +306,19 @@ func toResume(p *Resume, v *yamlfile.Value) error {
 		return fmt.Errorf("expected true, false or a checkpoint's folder, got an empty string")
 	}
 	p.Path = v.Text
+	return nil
+}
+
+func toTokensSeen(p *TokensSeen, v *yamlfile.Value) error {
+	switch s := TokensSeen(v.Text); {
+	case v.Kind == yamlfile.Bool && v.Bool:
+		*p = CountAll
+	case v.Kind == yamlfile.Bool:
+		*p = CountNone
+	case s == CountAll || s == CountNonPadding || s == CountNone:
+		*p = s
+	default:
+		return fmt.Errorf("expected true, false, all, non_padding or no, got %q", v.Text)
+	}
 	return nil
 }

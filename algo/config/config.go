@@ -185,7 +185,7 @@ type Training struct {
 	LoggingDir                string
 	UseCPU                    bool
 
-	IncludeNumInputTokensSeen bool
+	IncludeNumInputTokensSeen TokensSeen
 
 	greater   *bool      // greater_is_better as given
 	intervals [3]float64 // logging_steps, eval_steps, save_steps as given: below 1 a share of the run
@@ -196,6 +196,29 @@ type Resume struct {
 	Given  bool   // the key has a value
 	Latest bool   // true: the newest complete checkpoint of output_dir
 	Path   string // a checkpoint folder
+}
+
+// TokensSeen is include_num_input_tokens_seen: whether tokens are counted, and whether
+// padding is among them.
+type TokensSeen string
+
+// The values; true and false are all and no.
+const (
+	CountNone       TokensSeen = "no"
+	CountAll        TokensSeen = "all"
+	CountNonPadding TokensSeen = "non_padding"
+)
+
+// Of is the count to report out of the tokens with and without padding; asked is false
+// where none is.
+func (s TokensSeen) Of(padded, tokens int) (n int, asked bool) {
+	switch s {
+	case CountAll:
+		return padded, true
+	case CountNonPadding:
+		return tokens, true
+	}
+	return 0, false
 }
 
 // Dynamic is what DataFlex adds: which data is decided on, by what, and when.

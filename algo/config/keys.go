@@ -124,15 +124,10 @@ var otherFiles = map[string]string{
 	"weighters":                    "a components file: name it with components_cfg_file in the training configuration",
 }
 
-// otherVersions are keys that LLaMA-Factory had or will have.
+// otherVersions are keys that LLaMA-Factory had, and other tools' names.
 var otherVersions = map[string]string{
 	"evaluation_strategy": "it was renamed: write eval_strategy",
 	"max_seq_length":      "it is another tool's: write cutoff_len",
-	"use_asft_loss":       "a newer LLaMA-Factory has it; it is not supported here: remove it",
-	"asft_alpha":          "a newer LLaMA-Factory has it; it is not supported here: remove it",
-	"use_eaft_loss":       "a newer LLaMA-Factory has it; it is not supported here: remove it",
-	"eaft_alpha":          "a newer LLaMA-Factory has it; it is not supported here: remove it",
-	"preserve_thinking":   "a newer LLaMA-Factory has it; it is not supported here: remove it",
 }
 
 // otherFile recognises a file that is no training configuration at all.

@@ -41,7 +41,8 @@ func modelKeys() []Key {
 		"sglang_maxlen int 4096", "sglang_mem_fraction float 0.7", "sglang_tp_size int -1", "sglang_config any null", "sglang_lora_backend string triton")
 	g.ignore("it is read with use_kt only", "kt_optimize_rule string null", "cpu_infer int 32", "chunk_size int 8192", "kt_maxlen int 4096",
 		"kt_use_cuda_graph bool true", "kt_mode string normal", "kt_force_think bool false", "kt_config any null", "kt_cpu_activation string null",
-		"kt_non_expert_weight_path string null", "kt_weight_path string null")
+		"kt_non_expert_weight_path string null", "kt_weight_path string null", "kt_expert_checkpoint_path string null",
+		"kt_use_lora_experts any null", "kt_lora_expert_num int null", "kt_lora_expert_intermediate_size int null")
 	g.ignore("it is KTransformers'; a component's mode stands in components.yaml", "mode string normal")
 	g.ignore(multimodal, "image_max_pixels int 589824", "image_min_pixels int 1024", "image_do_pan_and_scan bool false", "crop_to_patches bool false",
 		"video_max_pixels int 65536", "video_min_pixels int 256", "video_fps float 2.0", "video_maxlen int 128", "use_audio_in_video bool false", "audio_sampling_rate int 16000")

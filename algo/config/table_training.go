@@ -59,7 +59,7 @@ func trainingKeys() []Key {
 	g.honour("run_name", Text, "null", "Name of the run; null = output_dir", func(c *Config) any { return &c.Training.RunName })
 	g.honour("logging_dir", Text, "null", "Folder of TensorBoard's files; null = output_dir/runs", func(c *Config) any { return &c.Training.LoggingDir })
 	g.honour("use_cpu", Bool, "false", "The CPU even where a GPU is", func(c *Config) any { return &c.Training.UseCPU })
-	g.honour("include_num_input_tokens_seen", Bool, "false", "Count tokens seen, padding included", func(c *Config) any { return &c.Training.IncludeNumInputTokensSeen })
+	g.honour("include_num_input_tokens_seen", Mixed, "false", "Count tokens seen: true or all with padding, non_padding without", func(c *Config) any { return &c.Training.IncludeNumInputTokensSeen })
 
 	g.ignore(oneProcess, "deepspeed any null", "fsdp any null", "fsdp_config any null", "fsdp_min_num_params int 0", "fsdp_transformer_layer_cls_to_wrap string null",
 		"accelerator_config any null", "ddp_timeout int 1800", "ddp_backend string null", "ddp_find_unused_parameters bool null", "ddp_bucket_cap_mb int null",
@@ -92,5 +92,11 @@ func trainingKeys() []Key {
 	g.refuse("batch sizes are planned before training starts: remove it and set per_device_train_batch_size", "auto_find_batch_size bool false")
 	g.refuse("upstream deprecates it: write per_device_train_batch_size", "per_gpu_train_batch_size int null")
 	g.refuse("upstream deprecates it: write per_device_eval_batch_size", "per_gpu_eval_batch_size int null")
+	g.ignore("it profiles PyTorch, which is not used here", "enable_torch_profiler bool false", "profiler_output_dir string null", "profiler_wait_steps int 1",
+		"profiler_warmup_steps int 1", "profiler_active_steps int 1", "profiler_repeat int 1", "profiler_record_shapes bool true", "profiler_profile_memory bool true",
+		"profiler_with_stack bool true", "profile_modules string null")
+	g.ignore("every run saves when it is interrupted", "enable_jit_checkpoint bool false")
+	g.ignore("generation keeps its keys and values in a cache whatever it says, training needs none", "use_cache bool false")
+	g.refuse("one process trains on one device here: remove it", "parallelism_config any null", "master_addr string null", "master_port string null")
 	return g.keys
 }

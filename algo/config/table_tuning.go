@@ -51,6 +51,11 @@ func tuningKeys() []Key {
 	g.refuse("block expansion (LLaMA-Pro) is not supported here: remove it", "use_llama_pro bool false")
 	g.refuse("this optimizer is not supported here: remove it; optim: adamw_torch, adafactor, lion_32bit and sgd are, and use_muon: true", "use_galore bool false", "use_apollo bool false", "use_badam bool false", "use_adam_mini bool false")
 	g.refuse("the DFT loss is not supported here: remove it", "use_dft_loss bool false")
+	g.refuse("the ASFT loss is not supported here: remove it", "use_asft_loss bool false")
+	g.refuse("the EAFT loss is not supported here: remove it", "use_eaft_loss bool false")
+	g.refuse("HyperParallel is not supported here: remove it", "use_hyper_parallel bool false", "hyper_parallel_args string null")
+	g.ignore("it is read with use_asft_loss only", "asft_alpha float 0.1")
+	g.ignore("it is read with use_eaft_loss only", "eaft_alpha float 1.0")
 	g.refuse("Megatron is not supported here: remove it", "use_mca bool false")
 	return g.keys
 }

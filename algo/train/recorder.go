@@ -157,8 +157,8 @@ func (r *recorder) state(t *Trainer) *report.State {
 			s.BestCheckpoint = dir
 		}
 	}
-	if c.IncludeNumInputTokensSeen {
-		s.InputTokensSeen = t.totals.Padded
+	if n, asked := c.IncludeNumInputTokensSeen.Of(t.totals.Padded, t.totals.Tokens); asked {
+		s.InputTokensSeen = n
 	}
 	return s
 }

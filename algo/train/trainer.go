@@ -433,8 +433,8 @@ func (t *Trainer) Result() pyjson.Object {
 	if n := t.timesSkipped(); n > 0 {
 		out.Set("skipped_samples", n)
 	}
-	if t.Config.Training.IncludeNumInputTokensSeen {
-		out.Set("num_input_tokens_seen", t.totals.Padded)
+	if n, asked := t.Config.Training.IncludeNumInputTokensSeen.Of(t.totals.Padded, t.totals.Tokens); asked {
+		out.Set("num_input_tokens_seen", n)
 	}
 	return out
 }

@@ -62,7 +62,8 @@ func Verify(dir string) error {
 	path := filepath.Join(dir, ManifestFile)
 	text, err := ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s has no %s: it was interrupted or not written by dataflex: %w", dir, ManifestFile, err)
+		return fmt.Errorf("%s has no %s: its writing was interrupted, or another program wrote it (to go on from a checkpoint of LLaMA-Factory's, "+
+			"give its weights as adapter_name_or_path or model_name_or_path: step, optimizer and data order start anew): %w", dir, ManifestFile, err)
 	}
 	if err != nil {
 		return err

@@ -85,7 +85,7 @@ func checkFolder(dir string) error {
 	info, err := storage.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: no such model folder (models are not downloaded: `huggingface-cli download %s --local-dir DIR` and give DIR): %w",
+		return fmt.Errorf("%s: no such model folder (models are not downloaded by training: `dataflex-cli download %s` once, or give the folder of one that is here): %w",
 			dir, filepath.ToSlash(dir), err)
 	case err != nil:
 		return err
@@ -103,6 +103,11 @@ func noWeights(dir string) error {
 				"  python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('%s', torch_dtype='auto').save_pretrained('%s', safe_serialization=True)\"",
 				dir, f, storage.ModelFile, dir, dir)
 		}
+	}
+	if storage.Exists(filepath.Join(dir, "adapter_model.bin")) {
+		return fmt.Errorf("%s has adapter_model.bin but no %s: pickle files can run code and are never read; convert once with\n"+
+			"  python -c \"import torch; from safetensors.torch import save_file; save_file(torch.load('%s/adapter_model.bin', map_location='cpu', weights_only=True), '%s/%s')\"",
+			dir, storage.AdapterFile, dir, dir, storage.AdapterFile)
 	}
 	return fmt.Errorf("%s has neither %s nor %s", dir, storage.ModelFile, storage.ModelIndexFile)
 }

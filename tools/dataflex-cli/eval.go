@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 
@@ -194,6 +195,9 @@ func (e *evaluation) measure(ctx context.Context, subjects []evaluate.Subject, o
 			if err != nil {
 				return fmt.Errorf("dataset %s: %w", s.Name, err)
 			}
+			if math.IsNaN(p.Loss) || math.IsInf(p.Loss, 0) {
+				return fmt.Errorf("dataset %s: the loss is %v: %w", s.Name, p.Loss, e.brokenWeights())
+			}
 			e.report.Perplexity[s.Name] = p
 		}
 	}
@@ -214,6 +218,16 @@ func (e *evaluation) measure(ctx context.Context, subjects []evaluate.Subject, o
 		e.report.MMLU = &r
 	}
 	return err
+}
+
+// brokenWeights says which of the folders that were read hold NaN or infinite numbers.
+func (e *evaluation) brokenWeights() error {
+	for _, dir := range append([]string{e.config.Model.NameOrPath}, adapterFolders(e.config)...) {
+		if err := checkpoint.Finite(dir); err != nil {
+			return err
+		}
+	}
+	return errors.New("the weights are finite, so that the numbers overflow on the way: is this the model of these adapters?")
 }
 
 // print writes the report to standard output and to a file if one is named.
