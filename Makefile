@@ -17,6 +17,8 @@ GO         ?= go
 REF_PYTHON ?= python3
 BENCH_PYTHON ?=
 MODULE     := $(shell $(GO) list -m)
+# The linters have a module of their own, so that nobody who builds the programs sees theirs.
+LINT       := $(GO) tool -modfile=tools/lint/go.mod
 VERSION    := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .PHONY: all module-path cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
@@ -43,8 +45,8 @@ bench:
 
 lint:
 	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
-	@test -z "$$($(GO) tool gofumpt -l . | tee /dev/stderr)"
+	$(LINT) staticcheck ./...
+	@test -z "$$($(LINT) gofumpt -l . | tee /dev/stderr)"
 
 # config_keys.py wants upstream's sources as well: see its head.
 FIXTURE := $(CURDIR)/saves/fixture
@@ -99,7 +101,7 @@ module-path:
 	@test -n "$(TO)" || { echo "make module-path TO=github.com/you/dataflex" >&2; exit 1; }
 	git grep -lF '"$(MODULE)/' -- '*.go' | xargs sed -i 's#"$(MODULE)/#"$(TO)/#g'
 	$(GO) mod edit -module "$(TO)"
-	$(GO) tool gofumpt -w .
+	$(LINT) gofumpt -w .
 
 clean:
 	rm -rf bin

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/dataset"
 	"dataflex.dev/dataflex/data/processor"
@@ -206,13 +208,8 @@ func TestLoad(t *testing.T) {
 
 func same(t *testing.T, what string, got, want []data.Example) {
 	t.Helper()
-	if len(got) != len(want) {
-		t.Fatalf("%s: %d rows, want %d", what, len(got), len(want))
-	}
-	for i := range got {
-		if !reflect.DeepEqual(got[i], want[i]) {
-			t.Fatalf("%s row %d:\n%+v, want\n%+v", what, i, got[i], want[i])
-		}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("%s: -want +got\n%s", what, diff)
 	}
 }
 

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
@@ -200,8 +200,11 @@ func TestFind(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := Find(context.Background(), c, ids, 2)
-	if err != nil || !reflect.DeepEqual(got, samples) {
-		t.Errorf("found %v, %v\nloaded %v", got, err, samples)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(samples, got); diff != "" {
+		t.Errorf("-loaded +found\n%s", diff)
 	}
 	if got[1].Query != "b" || got[1].Subtask != "d" || got[1].Prompt[0].Content != "a\nb" {
 		t.Errorf("the first row of y is %+v", got[1])

@@ -2,10 +2,11 @@ package template
 
 import (
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/tokenizer"
@@ -65,8 +66,8 @@ func TestOptions(t *testing.T) {
 		},
 		Target: []Element{{Text: "f\n{\"x\": 1.5}"}, {Special: "eos"}},
 	}}
-	if !reflect.DeepEqual(turns, want) {
-		t.Errorf("got %q\nwant %q", turns, want)
+	if diff := cmp.Diff(want, turns); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 	if _, err := tmpl.With(Options{ToolFormat: "yaml"}); err == nil || !strings.Contains(err.Error(), "default, glm4, glm4_moe, ling, llama3") {
 		t.Errorf("unknown tool format: %v", err)
@@ -174,8 +175,8 @@ func TestEncode(t *testing.T) {
 		{each("Human: the cat", "eos", "\nAssistant:"), each("ran", "eos", "\n")},
 		{each("Human: away", "eos", "\nAssistant:"), each("from the dog", "eos", "\n")},
 	}
-	if !reflect.DeepEqual(pairs, want) {
-		t.Errorf("got %v\nwant %v", pairs, want)
+	if diff := cmp.Diff(want, pairs); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 	if _, err := get(t, "baichuan", nil).Encode(tok, sample); err == nil || !strings.Contains(err.Error(), `no token "<reserved_102>"`) {
 		t.Errorf("a token the vocabulary lacks: %v", err)

@@ -4,9 +4,10 @@ import (
 	"bufio"
 	"encoding/json"
 	"os"
-	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"dataflex.dev/dataflex/data"
 )
@@ -86,8 +87,8 @@ func (c *rendered) check(t *testing.T) bool {
 	for _, turn := range turns {
 		got = append(got, [2][]map[string]string{elements(turn.Source), elements(turn.Target)})
 	}
-	if !reflect.DeepEqual(got, c.Elements) {
-		t.Errorf("%s/%s:\n got %q\nwant %q", c.Template, c.Case, got, c.Elements)
+	if diff := cmp.Diff(c.Elements, got); diff != "" {
+		t.Errorf("%s/%s: -want +got\n%s", c.Template, c.Case, diff)
 		return false
 	}
 	if tmpl.EfficientEOS() != c.Final {
@@ -157,8 +158,8 @@ func TestUpstreamTests(t *testing.T) {
 		for _, turn := range turns {
 			got = append(got, flat(turn.Source), flat(turn.Target))
 		}
-		if !reflect.DeepEqual(got, u.Segments) {
-			t.Errorf("%s: %s:\n got %q\nwant %q", u.Template, u.Test, got, u.Segments)
+		if diff := cmp.Diff(u.Segments, got); diff != "" {
+			t.Errorf("%s: %s: -want +got\n%s", u.Template, u.Test, diff)
 		}
 	}
 }

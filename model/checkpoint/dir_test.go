@@ -48,20 +48,6 @@ func fill(t *testing.T, d *storage.Folder, step int, generation string) {
 	}
 }
 
-// generationOf checks a checkpoint and tells which save it is of.
-func generationOf(t *testing.T, parent string, step int) string {
-	t.Helper()
-	dir := filepath.Join(parent, storage.StepName(step))
-	if err := storage.Verify(dir); err != nil {
-		t.Fatalf("not complete: %v", err)
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimRight(string(b[:1]), "0123456789")
-}
-
 // dotNames lists what is unfinished in dir.
 func dotNames(t *testing.T, dir string) []string {
 	t.Helper()
