@@ -198,6 +198,26 @@ func (d *Device) Totals() []*Counters {
 	return out
 }
 
+// Entry names a kernel: that of one PTX text may have another's name.
+type Entry struct{ Target, Name string }
+
+func (k *kernel) entry() Entry { return Entry{k.module.target, k.name} }
+
+// Launched lists the kernels that have been launched, in no order.
+func (d *Device) Launched() []Entry { return slices.Collect(maps.Keys(d.launched)) }
+
+// Entries lists the kernels of a PTX text.
+func Entries(name, text string) (all []Entry, err error) {
+	m, err := parseModule(name, text)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range m.order {
+		all = append(all, m.kernels[n].entry())
+	}
+	return all, nil
+}
+
 // ResetCounters forgets all counters.
 func (d *Device) ResetCounters() { d.last, d.totals = nil, map[string]*Counters{} }
 

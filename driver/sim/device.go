@@ -33,6 +33,7 @@ type Options struct {
 	Workers     int    // blocks at a time; 0: GOMAXPROCS
 	MaxSteps    int64  // instructions a block may run; 0: 2^32
 	Capability  int    // what Attributes tells, which kernels choose their PTX by; 0: 80
+	Units       int    // multiprocessors that Attributes tells, which kernels choose tiles and grids by; 0: Workers
 }
 
 // buffer is one allocation of global memory.
@@ -51,6 +52,7 @@ type Device struct {
 	used, high uint64
 	last       *Counters
 	totals     map[string]*Counters
+	launched   map[Entry]bool
 }
 
 // New makes a device.
@@ -61,10 +63,13 @@ func New(o Options) *Device {
 	if o.MaxSteps <= 0 {
 		o.MaxSteps = defaultSteps
 	}
+	if o.Units <= 0 {
+		o.Units = o.Workers
+	}
 	if o.Capability == 0 {
 		o.Capability = 80
 	}
-	return &Device{opt: o, totals: map[string]*Counters{}}
+	return &Device{opt: o, totals: map[string]*Counters{}, launched: map[Entry]bool{}}
 }
 
 // Kind is driver.Sim.
@@ -72,7 +77,7 @@ func (d *Device) Kind() driver.Kind { return driver.Sim }
 
 // Attributes describes the interpreter.
 func (d *Device) Attributes() driver.Attributes {
-	return driver.Attributes{Name: "PTX interpreter", Units: d.opt.Workers, Capability: d.opt.Capability, BF16: true}
+	return driver.Attributes{Name: "PTX interpreter", Units: d.opt.Units, Capability: d.opt.Capability, BF16: true}
 }
 
 // maxBuffer keeps an allocation inside its window.

@@ -47,7 +47,7 @@ func (d *Device) Launch(f driver.Function, c driver.Config, args *driver.Args) e
 		l.hazards = map[*buffer][]hazard{}
 	}
 	counters, err := l.run(fn)
-	d.last = counters
+	d.last, d.launched[fn.k.entry()] = counters, true
 	d.addTotal(counters)
 	return err
 }

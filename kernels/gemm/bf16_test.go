@@ -121,9 +121,40 @@ func TestBF16Bits(t *testing.T) {
 	})
 }
 
-// twoUnits is a Hopper with two multiprocessors: what grids and tiles depend on.
+// TestBF16Units: with few multiprocessors small products take the wide tiles, several a
+// block, with many the slim ones; the bits are the same.
+func TestBF16Units(t *testing.T) {
+	for _, tr := range []Transpose{NN, NT, TN} {
+		r := rand.New(rand.NewPCG(23, 24))
+		x := aligned(r, tr, 260, 510, 130)
+		var want, fused []float32
+		for i, units := range optest.Units {
+			if tile := tileFor(x.m, x.n, units); tile.columns != []int{256, 256, 128}[i] {
+				t.Errorf("%d multiprocessors: tiles of %d columns", units, tile.columns)
+			}
+			dev := optest.Multiprocessors(t, 90, units)
+			got := x.runBF16(t, dev)
+			if want == nil {
+				x.verify(t, got)
+				want = got
+			}
+			optest.Same(t, fmt.Sprint(tr, units), got, want)
+			if tr == TN {
+				continue
+			}
+			whole, base, branch := branched(rand.New(rand.NewPCG(25, 26)), tr, 260, 510, 70, 16)
+			if got = runLoRA(t, dev, base, branch); fused == nil {
+				whole.verify(t, got)
+				fused = got
+			}
+			optest.Same(t, fmt.Sprint(tr, units, " with a branch"), got, fused)
+		}
+	}
+}
+
+// twoUnits is a Hopper with two multiprocessors, which counts.
 func twoUnits(t *testing.T) *sim.Device {
-	dev := sim.New(sim.Options{Unwritten: true, Capability: 90, Workers: 2})
+	dev := sim.New(sim.Options{Unwritten: true, Capability: 90, Units: 2})
 	t.Cleanup(func() {
 		ptx.Forget(dev)
 		dev.Close()

@@ -19,15 +19,26 @@ const DeviceEnv = "DATAFLEX_TEST_DEVICE"
 // or the GPU if DeviceEnv says cuda. With capability 80 it is given the sm_80 kernels,
 // on a Hopper GPU too; with 90 the sm_90a ones where a family has them, and the test is
 // skipped on a GPU that does not run those.
-func Device(t testing.TB, capability int) driver.Launcher {
+func Device(t testing.TB, capability int) driver.Launcher { return Multiprocessors(t, capability, 0) }
+
+// Units are numbers of multiprocessors that tests of kernels with persistent grids go
+// through: with 2 a block takes several tiles and small products choose wide tiles, with 7
+// tiles come out uneven, 132 are an H100's and an H200's.
+var Units = []int{2, 7, 132}
+
+// Multiprocessors is Device with that many multiprocessors, by which kernels choose tiles
+// and grids; 0 is as many as it has.
+func Multiprocessors(t testing.TB, capability, units int) driver.Launcher {
 	if !onGPU(t) {
-		return interpreter(t, capability)
+		d := interpreter(t, sim.Options{Capability: capability, Units: units})
+		t.Cleanup(func() { record(d) })
+		return d
 	}
 	gpu, err := cuda.Open(0)
 	if err != nil {
 		t.Fatalf("%s=cuda: %v", DeviceEnv, err)
 	}
-	d := &asCapability{gpu, capability}
+	d := &asCapability{gpu, capability, units}
 	t.Cleanup(func() {
 		ptx.Forget(d)
 		if err := gpu.Close(); err != nil {
@@ -40,15 +51,18 @@ func Device(t testing.TB, capability int) driver.Launcher {
 	return d
 }
 
-// asCapability is a GPU that says it is of another generation.
+// asCapability is a GPU that says it is of another generation, or size.
 type asCapability struct {
 	driver.Launcher
-	capability int
+	capability, units int
 }
 
 func (d *asCapability) Attributes() driver.Attributes {
 	a := d.Launcher.Attributes()
 	a.Capability = d.capability
+	if d.units > 0 {
+		a.Units = d.units
+	}
 	return a
 }
 
@@ -76,11 +90,12 @@ func counting(t testing.TB, capability int) *sim.Device {
 	if onGPU(t) {
 		t.Skip("only the interpreter counts")
 	}
-	return interpreter(t, capability)
+	return interpreter(t, sim.Options{Capability: capability})
 }
 
-func interpreter(t testing.TB, capability int) *sim.Device {
-	d := sim.New(sim.Options{Unwritten: true, Capability: capability})
+func interpreter(t testing.TB, o sim.Options) *sim.Device {
+	o.Unwritten = true
+	d := sim.New(o)
 	t.Cleanup(func() {
 		ptx.Forget(d)
 		d.Close()

@@ -123,6 +123,22 @@ func TestBF16(t *testing.T) {
 	}
 }
 
+// TestBF16Units: however many tiles a block takes, the bits are the same.
+func TestBF16Units(t *testing.T) {
+	x := newBF16(40, xent.Params{Rows: 140, Hidden: 72, Vocab: 1100, Smoothing: 0.1}, 0.5)
+	var want result
+	for i, units := range optest.Units {
+		got := runBF16(t, optest.Multiprocessors(t, 90, units), x)
+		if i == 0 {
+			verifyBF16(t, "2 multiprocessors", x, got)
+			want = got
+		}
+		optest.Same(t, fmt.Sprint(units, " loss"), got.loss, want.loss)
+		optest.Same(t, fmt.Sprint(units, " dh"), got.dh, want.dh)
+		optest.Same(t, fmt.Sprint(units, " dw"), got.dw, want.dw)
+	}
+}
+
 // TestBF16Host: the host's twin is Run on the widened numbers.
 func TestBF16Host(t *testing.T) {
 	dev := optest.CPU(t, 2)

@@ -121,7 +121,9 @@ func TestTargets(t *testing.T) {
 // TestEndsOfPaths: a name is any end of the path of a module, or of one around it, as
 // PEFT goes by (peft 0.18, _set_trainable).
 func TestEndsOfPaths(t *testing.T) {
-	m := random(t, 1, small())
+	c := small()
+	c.MLPBias = false
+	m := random(t, 1, c)
 	for name, want := range map[string]string{
 		"norm":      "model.layers.0.input_layernorm model.layers.0.post_attention_layernorm model.layers.1.input_layernorm model.layers.1.post_attention_layernorm model.norm",
 		"layernorm": "model.layers.0.input_layernorm model.layers.0.post_attention_layernorm model.layers.1.input_layernorm model.layers.1.post_attention_layernorm",
