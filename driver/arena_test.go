@@ -1,6 +1,7 @@
 package driver_test
 
 import (
+	"math/rand/v2"
 	"testing"
 	"unsafe"
 
@@ -53,6 +54,7 @@ func TestArenaAllocatesNothingTheSecondTime(t *testing.T) {
 		}
 	}
 	step()
+	step() // in one piece
 	used := dev.Used()
 	if n := testing.AllocsPerRun(5, step); n > 0 || dev.Used() != used {
 		t.Errorf("%v allocations, device memory %d -> %d", n, used, dev.Used())
@@ -63,33 +65,56 @@ func TestArenaAllocatesNothingTheSecondTime(t *testing.T) {
 	}
 }
 
-func TestArenaReleaseGoesBackToTheMark(t *testing.T) {
+// TestArenaTakesWhatTheLargestPassTakes: whatever the order of the passes' sizes, the
+// arena is one allocation of the largest of them as soon as the next one begins.
+func TestArenaTakesWhatTheLargestPassTakes(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()
 	a := driver.NewArena(dev)
 	defer a.Close()
-	kept, err := a.F32(16)
-	if err != nil {
+	r := rand.New(rand.NewPCG(1, 2))
+	var largest uint64
+	for range 40 {
+		a.Reset()
+		if used := dev.Used(); used > max(largest, 16<<20) {
+			t.Fatalf("%d bytes for passes of at most %d", used, largest)
+		}
+		unit, pass := 1+r.IntN(1<<20), uint64(0)
+		for _, width := range []int{3, 1, 7, 1, 2, 5} {
+			if _, err := a.F32(unit * width); err != nil {
+				t.Fatal(err)
+			}
+			pass += uint64(4 * ((unit*width + 15) / 16 * 16))
+		}
+		if largest = max(largest, pass); a.HighWater() != largest {
+			t.Fatalf("high water %d, want %d", a.HighWater(), largest)
+		}
+	}
+}
+
+// TestArenaReserve: passes within what is reserved allocate nothing.
+func TestArenaReserve(t *testing.T) {
+	dev := cpu.New(1)
+	defer dev.Close()
+	a := driver.NewArena(dev)
+	defer a.Close()
+	if _, err := a.F32(100); err != nil {
 		t.Fatal(err)
 	}
-	kept.Host()[0] = 7
-	mark := a.Mark()
-	first, err := a.F32(64)
-	if err != nil {
-		t.Fatal(err)
+	a.Reset()
+	const reserved = 4 * 5_000_016
+	if err := a.Reserve(reserved); err != nil || dev.Used() != reserved {
+		t.Fatalf("%d bytes, %v", dev.Used(), err)
 	}
-	a.Release(mark)
-	second, err := a.F32(32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if &first.Host()[0] != &second.Host()[0] {
-		t.Error("released memory was not handed out again")
-	}
-	if kept.Host()[0] != 7 {
-		t.Error("memory from before the mark was touched")
-	}
-	if a.HighWater() != 4*(16+64) {
-		t.Errorf("HighWater %d bytes, want %d", a.HighWater(), 4*(16+64))
+	for _, n := range []int{1000, 5_000_000, 30} {
+		a.Reset()
+		for range 5 {
+			if _, err := a.F32(n / 5); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if dev.Used() != reserved {
+			t.Errorf("%d floats: %d bytes, %d were reserved", n, dev.Used(), reserved)
+		}
 	}
 }

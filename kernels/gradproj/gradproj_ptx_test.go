@@ -145,6 +145,49 @@ func TestPTX(t *testing.T) {
 	})
 }
 
+// TestPTXEveryForm: gradients of a rank beyond 16, and gradients that exist already, on
+// their way to every kind of product and rounding, like the host twin's.
+func TestPTXEveryForm(t *testing.T) {
+	dev, host := optest.Device(t, 80), optest.CPU(t, 2)
+	r := rand.New(rand.NewPCG(19, 20))
+	pairs := []pair{newPair(r, 20, 12, 33, 5, 3, 0, 4)}
+	size := pairs[0].size()
+	g := normal(r, size, 1)
+	for _, c := range []struct {
+		kind Kind
+		dim  int
+		opt  Options
+	}{
+		{Rademacher, 24, Options{}},
+		{Rademacher, 24, Options{Float16: true}},
+		{Rademacher, 24, Options{BF16: true}},
+		{Gaussian, 24, Options{}},
+		{Gaussian, 24, Options{BF16: true}},
+		{None, 0, Options{}},
+		{None, 0, Options{BF16: true}},
+	} {
+		p, what, tolerance := mustNew(t, c.kind, c.dim, total(pairs), c.opt), fmt.Sprintf("%s %+v", c.kind, c.opt), 3e-6
+		switch {
+		case c.opt.BF16 && c.kind == None:
+			tolerance = 8e-3 // a product's last bits may turn a rounding over
+		case c.opt.Float16 || c.opt.BF16:
+			tolerance = 1e-3
+		}
+		want, _ := run(t, p, 2, pairs, true, 0, 3)
+		got, _ := runPTX(t, dev, p, pairs, true, 0, 3)
+		closeTo(t, what, got, optest.To[float64](want), tolerance)
+
+		plain, wantNorm := make([]float32, p.Dim()), 0.0
+		p.Dense(host, driver.FromHost(g), 5, nil, driver.FromHost(plain), &wantNorm)
+		out, norm := optest.In(t, dev, make([]float32, p.Dim()), 0), 0.0
+		p.Dense(dev, optest.In(t, dev, g, 0), 5, nil, out, &norm)
+		closeTo(t, what+", dense", optest.Out(t, dev, out), optest.To[float64](plain), 3e-6)
+		if math.Abs(norm-wantNorm) > 1e-6*wantNorm {
+			t.Errorf("%s: square norm %v, host twin %v", what, norm, wantNorm)
+		}
+	}
+}
+
 // TestPTXManySamples: the kernels for 64 and 128 samples have the bits of those for fewer.
 func TestPTXManySamples(t *testing.T) {
 	eachDevice(t, func(t *testing.T, dev driver.Launcher) {

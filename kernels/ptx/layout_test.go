@@ -1,7 +1,9 @@
 package ptx_test
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"dataflex.dev/dataflex/driver"
@@ -41,6 +43,18 @@ func TestLayouts(t *testing.T) {
 	for _, f := range files {
 		if filepath.Base(filepath.Dir(f)) != "dev" {
 			optest.Layouts(t, f)
+		}
+	}
+}
+
+// TestEveryFamilyCountsItsLaunches: the tests of every package with PTX end in optest.Main,
+// which fails them if an entry has not been launched.
+func TestEveryFamilyCountsItsLaunches(t *testing.T) {
+	files, _ := filepath.Glob("../*/*.ptx")
+	for _, f := range files {
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(f), "main_test.go"))
+		if err != nil || !strings.Contains(string(text), "func TestMain(m *testing.M) { optest.Main(m) }") {
+			t.Errorf("%s: no main_test.go with optest.Main beside it (%v)", f, err)
 		}
 	}
 }

@@ -78,23 +78,24 @@ type branch struct {
 	buffers []*buffer
 }
 
-// branch narrows A and B and makes room for the rest. The adapter's parameters are
-// float32: they are few, and change with every step.
+// branch narrows A and B and makes room for the rest: for the rows of all layers, so that
+// the experts of a mixture take the same memory one after the other, whatever their shares.
+// The adapter's parameters are float32: they are few, and change with every step.
 func (t *Tape) branch(p rowsOf, l *Linear) branch {
 	r := l.LoRA.Rank
 	b := branch{ld: padded(r), x: p.xHalf}
-	room := func(rows, cols, ld int) gemm.BF16 {
-		m := t.bf16Buffer(rows * ld)
+	room := func(rows, most, cols, ld int) gemm.BF16 {
+		m := t.bf16Buffer(most * ld)
 		if m == nil {
 			return gemm.BF16{}
 		}
 		b.buffers = append(b.buffers, m)
 		return gemm.Strided(m.bf16(rows*ld), rows, cols, ld)
 	}
-	b.a, b.b = room(r, l.In, l.In), room(l.Out, r, b.ld)
-	b.u, b.v = room(p.rows, r, b.ld), room(p.rows, r, b.ld)
+	b.a, b.b = room(r, r, l.In, l.In), room(l.Out, l.Out, r, b.ld)
+	b.u, b.v = room(p.rows, p.most, r, b.ld), room(p.rows, p.most, r, b.ld)
 	if t.drops(l.LoRA) {
-		b.x = room(p.rows, l.In, l.In)
+		b.x = room(p.rows, p.most, l.In, l.In)
 	}
 	if t.err == nil {
 		cast.Narrow(t.dev, l.LoRA.A.Data, b.a.Data)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/plan"
 	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/dora"
 	"dataflex.dev/dataflex/kernels/dropout"
@@ -29,17 +30,26 @@ type DoRA struct {
 }
 
 // measure takes the squares of the rows of the layer's own weight before its first
-// product: the weight must not change from then on, while the adapter is on it.
-func (l *Linear) measure(dev driver.Device) error {
+// product: the weight must not change from then on, while the adapter is on it. A pass on a
+// device that only counts leaves nothing behind.
+func (l *Linear) measure(dev driver.Device) (driver.F32, error) {
 	d := l.LoRA.DoRA
 	if d.squares.Size() > 0 {
-		return nil
+		return driver.View[float32](d.squares), nil
 	}
-	var err error
-	if d.squares, err = dev.Alloc(4 * l.Out); err != nil {
-		return err
+	m, err := dev.Alloc(4 * l.Out)
+	if err != nil {
+		return driver.F32{}, err
 	}
-	return l.wide(dev, func(w driver.F32) { dora.RowSquares(dev, w, driver.View[float32](d.squares)) })
+	squares := driver.View[float32](m)
+	if err := l.wide(dev, func(w driver.F32) { dora.RowSquares(dev, w, squares) }); err != nil {
+		dev.Free(m)
+		return driver.F32{}, err
+	}
+	if _, counts := dev.(*plan.Device); !counts {
+		d.squares = m
+	}
+	return squares, nil
 }
 
 // AdaptedNorms are the norms of the rows of W + s·B·A: what magnitudes start as.
@@ -106,10 +116,13 @@ func (l *Linear) plain() *Linear {
 
 // scales fills p's scale and inverse norms.
 func (t *Tape) scales(p rowsOf, l *Linear) {
-	if t.err == nil {
-		if err := l.measure(t.dev); err != nil {
-			t.fail(err)
-		}
+	if t.err != nil {
+		return
+	}
+	squares, err := l.measure(t.dev)
+	if err != nil {
+		t.fail(err)
+		return
 	}
 	a, r := l.LoRA, l.LoRA.Rank
 	down := gemm.Dense(a.A.Data, r, l.In)
@@ -126,7 +139,7 @@ func (t *Tape) scales(p rowsOf, l *Linear) {
 		t.release(half)
 	}
 	gemm.Run(t.dev, gemm.NT, 1, down, down, 0, gemm.Dense(gram.mem, r, r))
-	dora.Scales(t.dev, driver.View[float32](a.DoRA.squares), cross.mem, a.B.Data, gram.mem, a.DoRA.Magnitude.Data, a.Scale, p.scale, p.inverse)
+	dora.Scales(t.dev, squares, cross.mem, a.B.Data, gram.mem, a.DoRA.Magnitude.Data, a.Scale, p.scale, p.inverse)
 	t.release(cross)
 	t.release(gram)
 }
@@ -163,9 +176,8 @@ func (t *Tape) maskDoRA(p *rowsOf, l *Linear) (half *buffer) {
 	dropout.Mask(t.dev, t.maskKey(l.LoRA), l.LoRA.Dropout, p.rows, l.In, p.x.Data, p.masked.Data, false)
 	p.x = p.masked
 	if !l.Weight.Half.IsNil() {
-		n := p.rows * l.In
-		if half = t.bf16Buffer(n); half != nil {
-			p.xHalf = gemm.Dense(half.bf16(n), p.rows, l.In)
+		if half = t.bf16Buffer(p.most * l.In); half != nil {
+			p.xHalf = gemm.Dense(half.bf16(p.rows*l.In), p.rows, l.In)
 			cast.Narrow(t.dev, p.x.Data, p.xHalf.Data)
 		}
 	}
@@ -174,18 +186,19 @@ func (t *Tape) maskDoRA(p *rowsOf, l *Linear) (half *buffer) {
 
 // unmaskedProduct is y = (x - masked)Wᵀ + beta·y.
 func (t *Tape) unmaskedProduct(p rowsOf, l *Linear, masked gemm.F32, beta float32) {
-	rest := t.buffer(p.rows * l.In)
+	rest := t.buffer(p.most * l.In)
 	if t.err != nil {
 		return
 	}
-	reduce.Fill(t.dev, 0, rest.mem)
-	reduce.Axpy(t.dev, 1, p.x.Data, rest.mem)
-	reduce.Axpy(t.dev, -1, masked.Data, rest.mem)
+	x := rest.mem.Sub(0, p.rows*l.In)
+	reduce.Fill(t.dev, 0, x)
+	reduce.Axpy(t.dev, 1, p.x.Data, x)
+	reduce.Axpy(t.dev, -1, masked.Data, x)
 	if l.Weight.Half.IsNil() {
-		gemm.Run(t.dev, gemm.NT, 1, gemm.Dense(rest.mem, p.rows, l.In), l.weight(), beta, p.y)
-	} else if half := t.bf16Buffer(p.rows * l.In); half != nil {
+		gemm.Run(t.dev, gemm.NT, 1, gemm.Dense(x, p.rows, l.In), l.weight(), beta, p.y)
+	} else if half := t.bf16Buffer(p.most * l.In); half != nil {
 		h := half.bf16(p.rows * l.In)
-		cast.Narrow(t.dev, rest.mem, h)
+		cast.Narrow(t.dev, x, h)
 		gemm.RunBF16(t.dev, gemm.NT, 1, gemm.Dense(h, p.rows, l.In), l.half(), beta, p.y)
 		t.release(half)
 	}
@@ -198,19 +211,20 @@ func (t *Tape) doraVJP(p rowsOf, l *Linear, beta float32, segments []int32) erro
 	if m := l.LoRA.DoRA.Magnitude; m.Trainable() {
 		dora.Magnitude(t.dev, p.y.Data, p.z.Data, p.inverse, m.Grad)
 	}
-	dz := t.buffer(p.rows * l.Out)
+	dz := t.buffer(p.most * l.Out)
 	if t.err != nil {
 		return t.err
 	}
-	dora.Scale(t.dev, p.y.Data, p.scale, 0, dz.mem)
 	inner := p
-	inner.y = gemm.Dense(dz.mem, p.rows, l.Out)
+	inner.y = gemm.Dense(dz.mem.Sub(0, p.rows*l.Out), p.rows, l.Out)
+	dora.Scale(t.dev, p.y.Data, p.scale, 0, inner.y.Data)
 	var half *buffer
 	if !l.Weight.Half.IsNil() {
-		if half = t.narrow(dz, p.rows*l.Out); half == nil {
+		if half = t.bf16Buffer(p.most * l.Out); half == nil {
 			return t.err
 		}
 		inner.yHalf = gemm.Dense(half.bf16(p.rows*l.Out), p.rows, l.Out)
+		cast.Narrow(t.dev, inner.y.Data, inner.yHalf.Data)
 	}
 	if !t.drops(l.LoRA) {
 		err := t.productVJP(inner, l.plain(), beta, segments)

@@ -141,6 +141,7 @@ type memory struct {
 // rowsOf is one layer's share of it.
 type rowsOf struct {
 	rows                            int
+	most                            int // rows of all layers together
 	x, y, dx, u, v, masked, dMasked gemm.F32
 	z                               gemm.F32
 	scale, inverse                  driver.F32
@@ -156,7 +157,7 @@ func (m memory) part(l linears, i int) rowsOf {
 		return gemm.Dense(b.mem.Sub(lo*width, hi*width), hi-lo, width)
 	}
 	p := rowsOf{
-		rows: hi - lo, x: cut(m.x, lin.In), y: cut(m.y, lin.Out), dx: cut(m.dx, lin.In),
+		rows: hi - lo, most: int(l.rows[len(l.layers)]), x: cut(m.x, lin.In), y: cut(m.y, lin.Out), dx: cut(m.dx, lin.In),
 		masked: cut(m.masked, lin.In), dMasked: cut(m.dMasked, lin.In),
 	}
 	if lin.LoRA != nil {
@@ -205,7 +206,7 @@ func (t *Tape) product(p rowsOf, l *Linear) {
 
 // bias makes every row of y the bias: a product of depth 1.
 func (t *Tape) bias(p rowsOf, l *Linear) {
-	if ones := t.onesColumn(p.rows); t.err == nil {
+	if ones := t.onesColumn(p); t.err == nil {
 		gemm.Run(t.dev, gemm.NN, 1, gemm.Dense(ones, p.rows, 1), gemm.Dense(l.Bias.Data, 1, l.Out), 0, p.y)
 	}
 }
@@ -289,7 +290,7 @@ func (l linears) segments(t *Tape, i int) []int32 {
 // productVJP is linearVJP for one layer.
 func (t *Tape) productVJP(p rowsOf, l *Linear, beta float32, segments []int32) error {
 	if l.Bias.Trainable() {
-		ones := t.onesColumn(p.rows)
+		ones := t.onesColumn(p)
 		if t.err != nil {
 			return t.err
 		}
@@ -363,17 +364,18 @@ func (t *Tape) adapterBackward(a *LoRA, w lora.Branch, x gemm.F32, p rowsOf) {
 	}
 }
 
-// onesColumn is a vector of n ones.
-func (t *Tape) onesColumn(n int) driver.F32 {
-	if t.ones == nil || t.ones.mem.Len() < n {
-		b := t.buffer(n)
+// onesColumn is a one for each of p's rows. Its memory has room for those of all layers, so
+// that what a pass takes does not depend on the experts' shares.
+func (t *Tape) onesColumn(p rowsOf) driver.F32 {
+	if t.ones == nil || t.ones.mem.Len() < p.most {
+		b := t.buffer(p.most)
 		if b == nil {
 			return driver.F32{}
 		}
 		reduce.Fill(t.dev, 1, b.mem)
 		t.ones = b
 	}
-	return t.ones.mem.Sub(0, n)
+	return t.ones.mem.Sub(0, p.rows)
 }
 
 // MergeLoRA adds the adapter to the weight, W += s·B A, in float32, scales its rows where

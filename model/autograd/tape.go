@@ -104,7 +104,13 @@ func (t *Tape) Begin(m Mode) {
 // Err is the first error since Begin.
 func (t *Tape) Err() error { return t.err }
 
-// HighWater is the largest number of bytes held at once in any pass so far.
+// Reserve takes the memory of passes of up to that many bytes, and forgets the last pass.
+func (t *Tape) Reserve(bytes uint64) error {
+	t.Begin(Mode{})
+	return t.arena.Reserve(bytes)
+}
+
+// HighWater is the largest number of bytes held at once in any pass so far, or reserved.
 func (t *Tape) HighWater() uint64 { return t.arena.HighWater() }
 
 // Close gives the tape's memory back.

@@ -1,0 +1,96 @@
+// Package plan is the device that only counts: memory is handed out as addresses, launches
+// do nothing, what is read back is zero. A pass over it takes the memory that the same pass
+// takes on the device it stands for, in the time of the host's part alone.
+//
+// On the plan of a CPU kernels are left out whole, as their host twins have no scratch
+// memory on the device (see kernels/dispatch).
+package plan
+
+import (
+	"errors"
+
+	"dataflex.dev/dataflex/driver"
+)
+
+// Device implements driver.Launcher.
+type Device struct {
+	kind       driver.Kind
+	attributes driver.Attributes
+	next       uintptr
+	used, high uint64
+}
+
+// New is the plan of a device of that kind.
+func New(like driver.Device) *Device {
+	return &Device{kind: like.Kind(), attributes: like.Attributes(), next: alignment}
+}
+
+// alignment of addresses: as much as any device's.
+const alignment = 256
+
+// Kind and Attributes are those of the device that is planned.
+func (d *Device) Kind() driver.Kind { return d.kind }
+
+// Attributes are those of the device that is planned.
+func (d *Device) Attributes() driver.Attributes { return d.attributes }
+
+// Alloc hands out addresses; it never fails, as what it finds out is how much is needed.
+func (d *Device) Alloc(n int) (driver.Memory, error) {
+	m := driver.DeviceMemory(d.next, n)
+	d.next += uintptr(n+alignment-1) / alignment * alignment
+	d.used += uint64(n)
+	d.high = max(d.high, d.used)
+	return m, nil
+}
+
+// Free counts back.
+func (d *Device) Free(m driver.Memory) { d.used -= uint64(m.Size()) }
+
+// CopyIn does nothing.
+func (d *Device) CopyIn(driver.Memory, []byte) error { return nil }
+
+// CopyOut reads zeros.
+func (d *Device) CopyOut(dst []byte, _ driver.Memory) error { clear(dst); return nil }
+
+// Used is the number of bytes allocated and not freed.
+func (d *Device) Used() uint64 { return d.used }
+
+// HighWater is the largest Used so far.
+func (d *Device) HighWater() uint64 { return d.high }
+
+// Synchronize does nothing.
+func (d *Device) Synchronize() error { return nil }
+
+// Close does nothing.
+func (d *Device) Close() error { return nil }
+
+// LoadModule takes any text.
+func (d *Device) LoadModule(string, []byte) (driver.Module, error) { return module{}, nil }
+
+// Launch does nothing.
+func (d *Device) Launch(driver.Function, driver.Config, *driver.Args) error { return nil }
+
+// EncodeTensorMap is an empty map.
+func (d *Device) EncodeTensorMap(driver.TensorMap) (driver.EncodedTensorMap, error) {
+	return driver.EncodedTensorMap{}, nil
+}
+
+var errTime = errors.New("plan: nothing runs, so there is neither order nor time")
+
+// NewStream is an error.
+func (d *Device) NewStream() (driver.Stream, error) { return nil, errTime }
+
+// NewEvent is an error.
+func (d *Device) NewEvent() (driver.Event, error) { return nil, errTime }
+
+type module struct{}
+
+func (module) Function(name string) (driver.Function, error) { return function(name), nil }
+func (module) Unload() error                                 { return nil }
+
+type function string
+
+func (f function) Name() string                          { return string(f) }
+func (f function) Attributes() driver.FunctionAttributes { return driver.FunctionAttributes{} }
+
+var _ driver.Launcher = (*Device)(nil)
