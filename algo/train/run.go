@@ -64,6 +64,9 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 		}
 		return err
 	}
+	if err := t.model.Reserve(t.Budget); err != nil {
+		return err
+	}
 	if f, ok := t.method().(algo.Finisher); ok {
 		f.OutputDir(c.Training.OutputDir)
 	}

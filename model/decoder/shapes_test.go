@@ -154,15 +154,15 @@ func TestFamiliesMemory(t *testing.T) {
 			c.Sparse = slices.Repeat([]bool{true}, 4)
 			c.MoE.Intermediate, c.MoE.Shared = 80, 6*c.MoE.Shared
 		}
-		for _, full := range []bool{false, true} {
-			t.Run(fmt.Sprint(name, " full ", full), func(t *testing.T) {
+		for _, trains := range []string{"full", "lora", "dora"} {
+			t.Run(name+", "+trains, func(t *testing.T) {
 				m := random(t, 1, c)
-				if full {
+				if trains == "full" {
 					if err := m.TrainAll(); err != nil {
 						t.Fatal(err)
 					}
 				} else {
-					adapt(t, m, LoRA{Rank: 8, Alpha: 16, Dropout: 0.1, Targets: []string{"all"}})
+					adapt(t, m, LoRA{Rank: 8, Alpha: 16, Dropout: 0.1, Targets: []string{"all"}, DoRA: trains == "dora"})
 				}
 				b := sequences(m, 3, 64)
 				if _, err := m.Backward(b, Objective{Train: true}); err != nil {
