@@ -18,20 +18,31 @@ const (
 	maxPartial = 64 << 20 // bytes of chunks held at once
 )
 
-// tileOf names the kernel for C's shape and its tile.
-func tileOf(m, n int) (suffix string, bm, bn int) {
-	switch {
-	case n <= 32 && m > 32:
-		return "_128x32", 128, 32
-	case m <= 32:
-		return "_32x128", 32, 128
-	case ptx.Blocks(m, 128)*ptx.Blocks(n, 128) >= enough/2:
-		return "_128x128", 128, 128
-	}
-	return "_64x64", 64, 64
+// deviceTile is one size of tile and its kernels.
+type deviceTile struct {
+	rows, columns int
+	kernels       [3]string
 }
 
-var stems = [...]string{NN: "gemm_nn", NT: "gemm_nt", TN: "gemm_tn"}
+var (
+	tallTile  = deviceTile{128, 32, [...]string{NN: "gemm_nn_128x32", NT: "gemm_nt_128x32", TN: "gemm_tn_128x32"}}
+	flatTile  = deviceTile{32, 128, [...]string{NN: "gemm_nn_32x128", NT: "gemm_nt_32x128", TN: "gemm_tn_32x128"}}
+	largeTile = deviceTile{128, 128, [...]string{NN: "gemm_nn_128x128", NT: "gemm_nt_128x128", TN: "gemm_tn_128x128"}}
+	smallTile = deviceTile{64, 64, [...]string{NN: "gemm_nn_64x64", NT: "gemm_nt_64x64", TN: "gemm_tn_64x64"}}
+)
+
+// tileOf is the tile for C's shape.
+func tileOf(m, n int) *deviceTile {
+	switch {
+	case n <= 32 && m > 32:
+		return &tallTile
+	case m <= 32:
+		return &flatTile
+	case ptx.Blocks(m, 128)*ptx.Blocks(n, 128) >= enough/2:
+		return &largeTile
+	}
+	return &smallTile
+}
 
 func runPTX(dev driver.Launcher, tr Transpose, k int, alpha float32, a, b F32, beta float32, c F32) {
 	m, n := c.Rows, c.Cols
@@ -50,21 +61,21 @@ func runPTX(dev driver.Launcher, tr Transpose, k int, alpha float32, a, b F32, b
 		}
 		return
 	}
-	suffix, bm, bn := tileOf(m, n)
+	tile := tileOf(m, n)
 	chunk := k
 	if tr == TN {
 		chunk = chunkTN
 	}
 	p.chunk = int32(chunk)
-	grid := driver.Dim{X: ptx.Blocks(n, bn), Y: ptx.Blocks(m, bm), Z: ptx.Blocks(k, chunk)}
+	grid := driver.Dim{X: ptx.Blocks(n, tile.columns), Y: ptx.Blocks(m, tile.rows), Z: ptx.Blocks(k, chunk)}
 	if grid.Z == 1 || grid.X*grid.Y < enough && 4*grid.Z*m*n <= maxPartial {
-		p.launch(q, stems[tr]+suffix, grid)
+		p.launch(q, tile.kernels[tr], grid)
 		return
 	}
 	for k > 0 {
 		steps := min(k, chunk)
 		p.k, grid.Z = int32(steps), 1
-		p.launch(q, stems[tr]+suffix, grid)
+		p.launch(q, tile.kernels[tr], grid)
 		p.a, p.b = p.a+uintptr(4*chunk*a.Ld), p.b+uintptr(4*chunk*b.Ld)
 		p.add, k = 1, k-steps
 	}

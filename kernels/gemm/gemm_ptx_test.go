@@ -48,10 +48,7 @@ func TestPTXBits(t *testing.T) {
 		x := randomMatrices(r, tr, 40, 70, 540)
 		x.beta = 1
 		want := x.runPTX(t, dev)
-		for _, tile := range []struct {
-			suffix string
-			bm, bn int
-		}{{"_128x128", 128, 128}, {"_64x64", 64, 64}, {"_128x32", 128, 32}, {"_32x128", 32, 128}} {
+		for _, tile := range []*deviceTile{&largeTile, &smallTile, &tallTile, &flatTile} {
 			c := optest.In(t, dev, x.c, 0)
 			p := arguments{
 				a: optest.In(t, dev, x.a, 0).Addr(), b: optest.In(t, dev, x.b, 0).Addr(), c: c.Addr(),
@@ -62,13 +59,13 @@ func TestPTXBits(t *testing.T) {
 				chunk = chunkTN
 			}
 			p.chunk = int32(chunk)
-			grid := driver.Dim{X: ptx.Blocks(x.n, tile.bn), Y: ptx.Blocks(x.m, tile.bm), Z: 1}
+			grid := driver.Dim{X: ptx.Blocks(x.n, tile.columns), Y: ptx.Blocks(x.m, tile.rows), Z: 1}
 			for k := x.k; k > 0; k -= chunk {
 				p.k = int32(min(k, chunk))
-				p.launch(ptx.On(dev), stems[tr]+tile.suffix, grid)
+				p.launch(ptx.On(dev), tile.kernels[tr], grid)
 				p.a, p.b = p.a+uintptr(4*chunk*x.lda), p.b+uintptr(4*chunk*x.ldb)
 			}
-			optest.Same(t, stems[tr]+tile.suffix, optest.Out(t, dev, c), want)
+			optest.Same(t, tile.kernels[tr], optest.Out(t, dev, c), want)
 		}
 		row := x
 		row.m, row.c = 1, x.c[39*x.ldc:]
@@ -95,7 +92,7 @@ func TestPTXTraffic(t *testing.T) {
 			lda = m
 		}
 		p := arguments{a: a.Addr(), b: b.Addr(), c: c.Addr(), m: m, n: n, k: k, lda: lda, ldb: ldb, ldc: n, chunk: k, alpha: 1}
-		kernels.Launch(ptx.On(dev), stems[tr]+"_128x128", driver.Config{Grid: driver.Dim{X: 2, Y: 2}, Block: driver.Dim{X: 256}}, &ptx.One[arguments]{P: p})
+		kernels.Launch(ptx.On(dev), largeTile.kernels[tr], driver.Config{Grid: driver.Dim{X: 2, Y: 2}, Block: driver.Dim{X: 256}}, &ptx.One[arguments]{P: p})
 		s := dev.Last()
 		if want := uint64(4 * (4*(128+128)*k + m*n)); s.GlobalBytes() != want {
 			t.Errorf("%v: %d bytes moved, want %d", tr, s.GlobalBytes(), want)

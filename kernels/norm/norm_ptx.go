@@ -47,15 +47,16 @@ var (
 	sums      = ptx.Declare[sumParameters](family, "norm_weight_sum")
 )
 
-func rowKernel(stem string, rows, d int) (string, driver.Config) {
+// rowKernel chooses between a kernel whose rows belong to warps and one for blocks.
+func rowKernel(warps, blocks string, rows, d int) (string, driver.Config) {
 	if d <= warpRow {
-		return stem + "_warp", ptx.Grid(ptx.Blocks(rows, 8), 256)
+		return warps, ptx.Grid(ptx.Blocks(rows, 8), 256)
 	}
-	return stem + "_block", ptx.Grid(rows, 256)
+	return blocks, ptx.Grid(rows, 256)
 }
 
 func forwardPTX(dev driver.Launcher, x, w driver.F32, eps float32, y, rstd driver.F32, rows, d int) {
-	name, grid := rowKernel("norm_forward", rows, d)
+	name, grid := rowKernel("norm_forward_warp", "norm_forward_block", rows, d)
 	forwards.Launch(ptx.On(dev), name, grid, &forwardParameters{
 		x: x.Addr(), w: w.Addr(), eps: eps, y: y.Addr(), rstd: rstd.Addr(), rows: int32(rows), d: int32(d),
 	})
@@ -72,7 +73,7 @@ func backwardPTX(dev driver.Launcher, dy, x, w, rstd, dx, dw driver.F32, rows, d
 		})
 		sums.Launch(q, "norm_weight_sum", ptx.Grid(columns, 128), &sumParameters{partial: partial, dw: dw.Addr(), parts: int32(parts), d: int32(d)})
 	}
-	name, grid := rowKernel("norm_backward", rows, d)
+	name, grid := rowKernel("norm_backward_warp", "norm_backward_block", rows, d)
 	backwards.Launch(q, name, grid, &backwardParameters{
 		dy: dy.Addr(), x: x.Addr(), w: w.Addr(), rstd: rstd.Addr(), dx: dx.Addr(), rows: int32(rows), d: int32(d),
 	})
