@@ -21,7 +21,7 @@ type warp struct {
 	t64   row64
 	addr  row64 // addresses of the memory instruction at hand
 
-	know         vclock // what the whole warp has been told of others' accesses
+	clock        vclock // what the whole warp has been told of others' accesses
 	partial      []partialClock
 	fenced       row // stamp of each lane's last fence.proxy.async
 	copies       []copyGroup
@@ -69,8 +69,8 @@ type block struct {
 	agents                       int    // threads and mbarriers
 	clusterArrived, clusterPhase int
 	mbars                        map[uint32]*mbarrier
-	times                        []times
-	vectors                      int // of times in use since the last barrier of the whole block
+	lastTouch                    []lastTouch
+	vectors                      int // of lastTouch in use since the last barrier of the whole block
 
 	tileA, tileB8 tile // scratch of the matrix instructions
 
@@ -139,7 +139,7 @@ func (b *block) start(ctaid [3]int) {
 		w.live = uint32(1<<n - 1)
 		w.done, w.spurious, w.wgFence, w.clusterPhase = false, 0, false, 0
 		w.frags = append(w.frags[:0], fragment{mask: w.live})
-		w.know, w.partial, w.fenced = nil, nil, row{}
+		w.clock, w.partial, w.fenced = nil, nil, row{}
 		w.copies, w.open, w.wgOpen, w.wgGroups = nil, nil, nil, nil
 		w.bulk = nil
 		w.wgCount, w.sincePoll, w.registers = 0, 0, 0
@@ -232,7 +232,7 @@ func (b *block) arrive(w *warp, o *op, id int, m uint32, expected int, stay bool
 		b.fault(w, o, firstLane(m), BadBarrier, "%d threads at barrier %d, which expects %d", q.arrived, id, q.expected)
 	}
 	if stay {
-		w.rest(o, m, forBarrier).barrier = uint8(id)
+		w.splitOff(o, m, forBarrier).barrier = uint8(id)
 	}
 	b.progress = true
 	b.settleBarriers()

@@ -335,7 +335,7 @@ func (b *block) landBulk(q *mbarrier, c *bulkCopy) {
 	}
 	q.tx -= c.bytes
 	b.progress = true
-	q.settle()
+	q.completePhase()
 }
 
 // globalRange is n bytes of global memory that an asynchronous copy reads.

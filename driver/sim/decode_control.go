@@ -100,7 +100,7 @@ func decodeNanosleep(d *decoder) {
 	d.typ(tU32)
 	d.src(0, tU32)
 	d.o.run = func(_ *block, w *warp, o *op, m uint32) status {
-		w.rest(o, m, polled)
+		w.splitOff(o, m, polled)
 		return yielded
 	}
 }
@@ -350,7 +350,7 @@ func (d *decoder) clusterBarrier() {
 
 // poll leaves lanes m in front of the op, to try again when others have run.
 func (b *block) poll(w *warp, o *op, m uint32) status {
-	w.rest(o, m, polled).pc = o.index
+	w.splitOff(o, m, polled).pc = o.index
 	return yielded
 }
 

@@ -27,11 +27,11 @@ const noNext = int32(1<<31 - 1)
 // its last poll are not progress.
 const pollLoop = 32
 
-// pick merges fragments at the same place and puts the runnable one with the lowest
+// schedule merges fragments at the same place and puts the runnable one with the lowest
 // pc at the front: code is laid out so that this reconverges as early as can be. It
 // returns false when none can run. w.next is set to the nearest place where another
 // fragment stands, so that the main loop looks up only there.
-func (w *warp) pick() bool {
+func (w *warp) schedule() bool {
 	fr := w.frags
 	for i := 0; i < len(fr); i++ {
 		for j := len(fr) - 1; j > i; j-- {
@@ -77,9 +77,9 @@ func (w *warp) stall(pc int32, mask, m uint32) {
 func (b *block) exec(w *warp, budget int) {
 	start := budget
 	defer func() { b.steps += int64(start - budget) }()
-	if !w.pick() {
+	if !w.schedule() {
 		w.wake(polled)
-		if !w.pick() {
+		if !w.schedule() {
 			return
 		}
 	}
@@ -88,7 +88,7 @@ func (b *block) exec(w *warp, budget int) {
 	for {
 		if pc >= w.next {
 			w.frags[0].pc = pc
-			w.pick()
+			w.schedule()
 			pc, mask = w.frags[0].pc, w.frags[0].mask
 		}
 		if budget <= 0 {
@@ -156,7 +156,7 @@ func (b *block) exec(w *warp, budget int) {
 				pc = o.target
 				if pc < o.index { // back: fragments may stand anywhere in the loop
 					w.frags[0].pc = pc
-					w.pick()
+					w.schedule()
 					pc, mask = w.frags[0].pc, w.frags[0].mask
 				}
 				continue
@@ -164,7 +164,7 @@ func (b *block) exec(w *warp, budget int) {
 			w.frags[0] = fragment{pc: pc + 1, mask: mask &^ m}
 			w.frags = append(w.frags, fragment{pc: o.target, mask: m})
 			b.divergent++
-			w.pick()
+			w.schedule()
 			pc, mask = w.frags[0].pc, w.frags[0].mask
 			continue
 		case kindExit:
@@ -181,7 +181,7 @@ func (b *block) exec(w *warp, budget int) {
 				n.issues--
 				n.lanes -= uint64(bits.OnesCount32(m))
 				w.stall(pc, mask, m)
-				if !w.pick() {
+				if !w.schedule() {
 					b.stuck(w)
 					return
 				}
@@ -190,7 +190,7 @@ func (b *block) exec(w *warp, budget int) {
 			default:
 				// The op has dealt with the fragment: it stands behind the op and waits.
 				w.sincePoll = budget - start
-				if !w.pick() {
+				if !w.schedule() {
 					b.stuck(w)
 					return
 				}
@@ -202,9 +202,9 @@ func (b *block) exec(w *warp, budget int) {
 	}
 }
 
-// rest splits off the lanes of the running fragment that an op's predicate excludes
+// splitOff splits off the lanes of the running fragment that an op's predicate excludes
 // and leaves lanes m behind the op in state s.
-func (w *warp) rest(o *op, m uint32, s wait) *fragment {
+func (w *warp) splitOff(o *op, m uint32, s wait) *fragment {
 	mask := w.frags[0].mask
 	w.frags[0] = fragment{pc: o.index + 1, mask: m, wait: s}
 	if m != mask {
@@ -240,7 +240,7 @@ func (b *block) exit(w *warp, pc int32, mask, m uint32) bool {
 		w.done = true
 		return false
 	}
-	if !w.pick() {
+	if !w.schedule() {
 		b.stuck(w)
 		return false
 	}

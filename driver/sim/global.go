@@ -157,7 +157,7 @@ func (b *block) globalHazard(w *warp, o *op, a *access, lane int, buf *buffer, a
 	for q := at >> 2; q < (at+n+3)>>2; q++ {
 		s := &h[q]
 		clash := func(other int32, otherTid uint16, stamp uint32) bool {
-			if other == 0 || other == blk && (otherTid == tid || stamp < b.base || otherTid != many && w.knows(lane, int(otherTid), stamp)) {
+			if other == 0 || other == blk && (otherTid == tid || stamp < b.base || otherTid != manyThreads && w.knows(lane, int(otherTid), stamp)) {
 				return false
 			}
 			return true
@@ -171,7 +171,7 @@ func (b *block) globalHazard(w *warp, o *op, a *access, lane int, buf *buffer, a
 			} else {
 				reader := tid
 				if s.rBlock == blk && s.rStamp >= b.base && s.rTid != tid {
-					reader = many
+					reader = manyThreads
 				}
 				s.rBlock, s.rTid, s.rStamp = blk, reader, b.now
 			}

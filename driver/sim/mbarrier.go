@@ -71,7 +71,7 @@ func decodeMbarrier(d *decoder) {
 		}
 		d.o.run = eachMbarrier(func(b *block, w *warp, o *op, q *mbarrier, i int) {
 			q.tx += sign * int(int32(w.r32[o.b][i]))
-			q.settle()
+			q.completePhase()
 		})
 	case "arrive", "arrive_drop":
 		d.o.d = d.dst(0, tB64)
@@ -210,7 +210,7 @@ func arrival(expect, drop bool) func(b *block, w *warp, o *op, m uint32) status 
 				if drop {
 					q.expected -= n
 				}
-				q.settle()
+				q.completePhase()
 			}
 		}
 		b.progress = true
@@ -218,8 +218,8 @@ func arrival(expect, drop bool) func(b *block, w *warp, o *op, m uint32) status 
 	}
 }
 
-// settle ends the phase if everything has come.
-func (q *mbarrier) settle() {
+// completePhase ends the phase if everything has come.
+func (q *mbarrier) completePhase() {
 	if q.pending == 0 && q.tx == 0 {
 		q.phase++
 		q.pending = q.expected
@@ -249,7 +249,7 @@ func waitTest(parity bool) func(b *block, w *warp, o *op, m uint32) status {
 			b.progress = true
 			return next
 		}
-		w.rest(o, m, polled)
+		w.splitOff(o, m, polled)
 		return yielded
 	}
 }
@@ -304,7 +304,7 @@ func (b *block) landCopies(q *mbarrier) {
 		}
 		q.pending -= bits.OnesCount32(c.mask)
 		b.progress = true
-		q.settle()
+		q.completePhase()
 	}
 	q.copies = q.copies[:0]
 }

@@ -26,19 +26,19 @@ type shadowWord struct {
 	wTid, rTid     uint16
 	wMask, rMask   uint8 // bytes
 	atomic         bool  // the last write was an atomic
-	// Where several warps have read or written: 1 + index in block.times.
+	// Where several warps have read or written: 1 + index in block.lastTouch.
 	rVec, wVec uint32
 }
 
-// times holds when each warp last touched a word. It is kept only where a narrower
+// lastTouch holds when each warp last touched a word. It is kept only where a narrower
 // synchronisation than the block's barrier could order the warps one by one.
-type times [32]uint32
+type lastTouch [32]uint32
 
-// many stands for the thread of a word that several have touched; oneLane + l for the
+// manyThreads stands for the thread of a word that several have touched; oneLane + l for the
 // same lane l of several warps, which is how wgmma's reads are booked.
 const (
-	many    = 0xffff
-	oneLane = 0xff00
+	manyThreads = 0xffff
+	oneLane     = 0xff00
 )
 
 func several(tid uint16) bool { return tid >= oneLane }
@@ -48,8 +48,8 @@ func merge(a, b uint16) uint16 {
 	switch {
 	case a == b:
 		return a
-	case a == many || b == many || a&31 != b&31:
-		return many
+	case a == manyThreads || b == manyThreads || a&31 != b&31:
+		return manyThreads
 	}
 	return oneLane + a&31
 }
@@ -70,7 +70,7 @@ func (v *vclock) join(o vclock) {
 // release publishes into v what lanes m of w have done and know.
 func (b *block) release(v *vclock, w *warp, m uint32) {
 	v.grow(b.agents)
-	v.join(w.know)
+	v.join(w.clock)
 	for i := range w.partial {
 		if w.partial[i].mask&m != 0 {
 			v.join(w.partial[i].clock)
@@ -85,7 +85,7 @@ func (b *block) release(v *vclock, w *warp, m uint32) {
 // acquire gives lanes m of w what was published into v.
 func (b *block) acquire(v vclock, w *warp, m uint32) {
 	if m == w.live {
-		w.know.join(v)
+		w.clock.join(v)
 		return
 	}
 	for i := range w.partial {
@@ -111,7 +111,7 @@ func (b *block) syncWarp(w *warp, m uint32) {
 
 // knows reports whether lane of w is ordered behind what tid did at stamp.
 func (w *warp) knows(lane, tid int, stamp uint32) bool {
-	if tid < len(w.know) && w.know[tid] >= stamp {
+	if tid < len(w.clock) && w.clock[tid] >= stamp {
 		return true
 	}
 	for i := range w.partial {
@@ -123,7 +123,7 @@ func (w *warp) knows(lane, tid int, stamp uint32) bool {
 	return false
 }
 
-// before reports whether an access by tid, or by threads of those warps if many, at
+// before reports whether an access by tid, or by threads of those warps if manyThreads, at
 // stamp or at the times of vec, is ordered before lane of w.
 func (b *block) before(w *warp, lane int, tid uint16, warps, stamp, vec uint32) bool {
 	if !several(tid) {
@@ -133,12 +133,12 @@ func (b *block) before(w *warp, lane int, tid uint16, warps, stamp, vec uint32) 
 		v := b.warps[bits.TrailingZeros32(warps)]
 		at := stamp
 		if vec != 0 {
-			if at = b.times[vec-1][v.id]; at < b.base {
+			if at = b.lastTouch[vec-1][v.id]; at < b.base {
 				continue
 			}
 		}
 		for i := range min(32, b.threads-32*v.id) {
-			if tid != many && int(tid&31) != i {
+			if tid != manyThreads && int(tid&31) != i {
 				continue
 			}
 			if (v != w || i != lane) && !w.knows(lane, v.id*32+i, at) {
@@ -158,18 +158,18 @@ func (b *block) joinTimes(w *warp, vec, warps *uint32, stamp uint32) {
 	all := *warps | 1<<w.id
 	if b.k.narrowSync && all&(all-1) != 0 {
 		if *vec == 0 {
-			if b.vectors == len(b.times) {
-				b.times = append(b.times, times{})
+			if b.vectors == len(b.lastTouch) {
+				b.lastTouch = append(b.lastTouch, lastTouch{})
 			}
-			t := &b.times[b.vectors]
-			*t = times{}
+			t := &b.lastTouch[b.vectors]
+			*t = lastTouch{}
 			for m := *warps; m != 0; m &= m - 1 {
 				t[bits.TrailingZeros32(m)] = stamp
 			}
 			b.vectors++
 			*vec = uint32(b.vectors)
 		}
-		b.times[*vec-1][w.id] = b.now
+		b.lastTouch[*vec-1][w.id] = b.now
 	}
 	*warps = all
 }
@@ -214,7 +214,7 @@ func (b *block) barrierOfAll() {
 	b.base = b.now
 	b.vectors = 0
 	for _, w := range b.warps {
-		w.know, w.partial = w.know[:0], w.partial[:0]
+		w.clock, w.partial = w.clock[:0], w.partial[:0]
 	}
 }
 
