@@ -221,7 +221,7 @@ ddp_timeout: 180000000
 deepspeed: null
 dataloader_num_workers: 0
 flash_attn: fa2
-report_to: [wandb, tensorboard]
+report_to: [none, tensorboard]
 bf16: true
 warmup_step: 10
 freeze_trainable_layers: 3
@@ -231,7 +231,6 @@ lr_scheduler_type: constant
 		"c.yaml:6:20: trust_remote_code has no effect here: no code of a model folder is ever run",
 		"c.yaml:7:14: ddp_timeout has no effect here: one process trains on one device",
 		"c.yaml:10:13: flash_attn has no effect here: attention here is exact and never stores the score matrix, whatever is chosen",
-		"c.yaml:11:12: report_to has no effect here for wandb: the log is in trainer_log.jsonl and trainer_state.json",
 		"c.yaml:12:7: bf16 is accepted: on a CPU the maths runs in fp32",
 		"c.yaml:13:14: warmup_step has no effect with train_type static; the learning rate's warm-up is warmup_steps",
 		"c.yaml:14:26: freeze_trainable_layers has no effect with finetuning_type lora",
@@ -254,6 +253,9 @@ func TestRefusals(t *testing.T) {
 		{minimal, []string{"learning_rate=.nan"}, "learning_rate: expected a number, got float NaN"},
 		{minimal, []string{"lora_rank=1.5"}, "lora_rank: expected a whole number, got float 1.5"},
 		{minimal, []string{"packing=maybe"}, "packing: expected true or false, got string 'maybe'"},
+		{minimal, []string{"report_to=wandb"}, "report_to: wandb's offline files are in no documented format: write report_to: tensorboard and, where wandb is, wandb sync --sync-tensorboard out/runs"},
+		{minimal, []string{"report_to=[tensorboard,swanlab]", "logging_dir=tb"}, "swanlab convert -t tensorboard --tb-logdir tb"},
+		{minimal, []string{"report_to=comet_ml"}, "report_to: comet_ml cannot be written to: there are tensorboard, mlflow and none"},
 		{minimal, []string{"template=[a]"}, "template: expected a string, got a list of 1"},
 		{minimal, []string{"dataset={a: 1}"}, "dataset: expected a list, or words separated by commas, got a map of 1 keys"},
 		{minimal, []string{"lr_scheduler_kwargs=3"}, "lr_scheduler_kwargs: expected a map, got int 3"},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"path/filepath"
 	"strings"
 
 	"dataflex.dev/dataflex/data/yamlfile"
@@ -50,24 +51,37 @@ func (c *Config) derive(f *faults) {
 	if tr.RunName == "" {
 		tr.RunName = tr.OutputDir
 	}
-	c.trackers()
+	c.trackers(f)
 	c.conditionalNotices()
 }
 
-// trackers keeps of report_to what is available here.
-func (c *Config) trackers() {
+// trackers resolves report_to. A tracker whose files nobody has described is refused:
+// a run whose curves are nowhere to be found is worse than one that does not start.
+func (c *Config) trackers(f *faults) {
 	var kept []string
 	for _, name := range c.Training.ReportTo {
 		switch name {
 		case "none":
-		case "tensorboard":
+		case "tensorboard", "mlflow":
 			kept = append(kept, name)
+		case "all":
+			kept = append(kept, "tensorboard", "mlflow")
+		case "wandb":
+			f.add(c.Errorf("report_to", "wandb's offline files are in no documented format: write report_to: tensorboard and, where wandb is, wandb sync --sync-tensorboard %s", c.eventsFolder()))
+		case "swanlab":
+			f.add(c.Errorf("report_to", "swanlab's files are in no documented format: write report_to: tensorboard and, where swanlab is, swanlab convert -t tensorboard --tb-logdir %s", c.eventsFolder()))
 		default:
-			e, _ := c.root.Get("report_to")
-			c.notice(e, "has no effect here for "+name+": the log is in trainer_log.jsonl and trainer_state.json")
+			f.add(c.Errorf("report_to", "%s cannot be written to: there are tensorboard, mlflow and none; the whole log is in trainer_log.jsonl and trainer_state.json either way", name))
 		}
 	}
 	c.Training.ReportTo = kept
+}
+
+func (c *Config) eventsFolder() string {
+	if c.Training.LoggingDir != "" {
+		return c.Training.LoggingDir
+	}
+	return filepath.Join(c.Training.OutputDir, "runs")
 }
 
 // conditionalNotices says which given keys other keys have made pointless.

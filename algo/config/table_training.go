@@ -55,7 +55,7 @@ func trainingKeys() []Key {
 	g.honour("neftune_noise_alpha", Float, "null", "Noise on the embeddings while training", func(c *Config) any { return &c.Training.NEFTuneNoiseAlpha })
 	g.honour("resume_from_checkpoint", Mixed, "null", "true = the newest checkpoint of output_dir, or a folder", func(c *Config) any { return &c.Training.ResumeFromCheckpoint })
 	g.honour("ignore_data_skip", Bool, "false", "On resume, start the epoch's data from the beginning", func(c *Config) any { return &c.Training.IgnoreDataSkip })
-	g.honour("report_to", List, "null", "Where else to log: none, tensorboard", func(c *Config) any { return &c.Training.ReportTo })
+	g.honour("report_to", List, "null", "Where else to log: none, tensorboard, mlflow (file store: MLFLOW_TRACKING_URI, else mlruns)", func(c *Config) any { return &c.Training.ReportTo })
 	g.honour("run_name", Text, "null", "Name of the run; null = output_dir", func(c *Config) any { return &c.Training.RunName })
 	g.honour("logging_dir", Text, "null", "Folder of TensorBoard's files; null = output_dir/runs", func(c *Config) any { return &c.Training.LoggingDir })
 	g.honour("use_cpu", Bool, "false", "The CPU even where a GPU is", func(c *Config) any { return &c.Training.UseCPU })

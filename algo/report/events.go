@@ -104,7 +104,7 @@ func (e *Events) Resume(step int) error {
 }
 
 // Close ends the file.
-func (e *Events) Close() error { return e.f.Close() }
+func (e *Events) Close(bool) error { return e.f.Close() }
 
 // Tag is the tag of a log history's key: eval/loss for eval_loss, train/loss for
 // loss.

@@ -123,7 +123,7 @@ func TestEventsDecode(t *testing.T) {
 	entry := pyjson.Object{{Key: "epoch", Value: 0.5}, {Key: "grad_norm", Value: 2.5}, {Key: "learning_rate", Value: 1e-05}, {Key: "loss", Value: math.NaN()}, {Key: "step", Value: 300}, {Key: "note", Value: "x"}, {Key: "n", Value: 3}}
 	for _, err := range []error{
 		e.Scalar(0, "train/loss", 2.25), e.Log(entry),
-		e.Log(pyjson.Object{{Key: "eval_loss", Value: 1.5}, {Key: "eval_a_loss", Value: 0.1}, {Key: "test_x", Value: 1.0}, {Key: "step", Value: 1 << 40}}), e.Close(),
+		e.Log(pyjson.Object{{Key: "eval_loss", Value: 1.5}, {Key: "eval_a_loss", Value: 0.1}, {Key: "test_x", Value: 1.0}, {Key: "step", Value: 1 << 40}}), e.Close(true),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -136,7 +136,7 @@ func TestEventsDecode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{again.Resume(299), again.Scalar(300, "train/loss", -1), again.Close()} {
+	for _, err := range []error{again.Resume(299), again.Scalar(300, "train/loss", -1), again.Close(true)} {
 		if err != nil {
 			t.Fatal(err)
 		}

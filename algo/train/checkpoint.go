@@ -182,7 +182,7 @@ func (t *Trainer) openRecords(fresh bool) error {
 	if t.recorder.picks, err = report.OpenPicks(out, fresh); err != nil {
 		return err
 	}
-	if err := t.openEvents(fresh); err != nil {
+	if err := t.openTrackers(fresh); err != nil {
 		return err
 	}
 	if !fresh {
@@ -201,20 +201,42 @@ func (t *Trainer) openRecords(fresh bool) error {
 // checkpoint that the run goes on from.
 func (t *Trainer) windowHeld() bool { return t.Plan.Dynamic && t.sampler.window.Start == t.step }
 
-// openEvents starts TensorBoard's file where report_to names it.
-func (t *Trainer) openEvents(fresh bool) (err error) {
+// openTrackers starts what report_to names.
+func (t *Trainer) openTrackers(fresh bool) error {
 	c := t.Config.Training
-	if !slices.Contains(c.ReportTo, "tensorboard") {
-		return nil
+	if slices.Contains(c.ReportTo, "tensorboard") {
+		e, err := t.openEvents(fresh)
+		if err != nil {
+			return err
+		}
+		t.recorder.trackers = append(t.recorder.trackers, e)
 	}
+	if slices.Contains(c.ReportTo, "mlflow") {
+		store, err := report.MLflowStore()
+		if err != nil {
+			return t.Config.Errorf("report_to", "%w", err)
+		}
+		m, err := report.OpenMLflow(store, c.RunName, c.OutputDir, t.Config.Shown(), fresh, t.step)
+		if err != nil {
+			return t.Config.Errorf("report_to", "%w", err)
+		}
+		t.recorder.trackers = append(t.recorder.trackers, m)
+	}
+	return nil
+}
+
+// openEvents starts TensorBoard's file.
+func (t *Trainer) openEvents(fresh bool) (*report.Events, error) {
+	c := t.Config.Training
 	dir := c.LoggingDir
 	if dir == "" {
 		dir = filepath.Join(c.OutputDir, "runs")
 	}
-	if t.recorder.events, err = report.OpenEvents(dir); err != nil || fresh {
-		return err
+	e, err := report.OpenEvents(dir)
+	if err != nil || fresh {
+		return e, err
 	}
-	return t.recorder.events.Resume(t.step)
+	return e, e.Resume(t.step)
 }
 
 func readSaved(dir string) (saved, error) {

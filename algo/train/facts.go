@@ -11,11 +11,7 @@ import (
 
 // openRecord starts what the report page is made of.
 func (t *Trainer) openRecord(fresh bool) (err error) {
-	var scalar func(int, string, float64) error
-	if t.recorder.events != nil {
-		scalar = t.recorder.events.Scalar
-	}
-	if t.recorder.page, err = record.Open(t.Config.Training.OutputDir, fresh, t.step, t.windowHeld(), len(t.train), scalar); err != nil {
+	if t.recorder.page, err = record.Open(t.Config.Training.OutputDir, fresh, t.step, t.windowHeld(), len(t.train), t.recorder.trackers.Scalar); err != nil {
 		return err
 	}
 	return t.recorder.page.Start(t.facts())

@@ -67,6 +67,7 @@ func (t *Trainer) Finish(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	t.recorder.done = true
 	t.log.Info("report written: open it in a browser", "path", path)
 	return nil
 }

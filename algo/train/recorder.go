@@ -17,8 +17,9 @@ import (
 type recorder struct {
 	log       *report.Log
 	picks     *report.Picks
-	events    *report.Events // for TensorBoard; nil where report_to does not name it
+	trackers  report.Trackers
 	page      *record.Writer
+	done      bool // the run came to its end
 	history   []pyjson.Object
 	lastSaved string // the newest complete checkpoint
 }
@@ -71,13 +72,10 @@ func (r *recorder) evaluations(step int) (n int) {
 	return n
 }
 
-// note adds an entry to the history, and to TensorBoard's.
+// note adds an entry to the history, and to what report_to names.
 func (r *recorder) note(entry pyjson.Object) error {
 	r.history = append(r.history, entry)
-	if r.events == nil {
-		return nil
-	}
-	return r.events.Log(entry)
+	return r.trackers.Log(entry)
 }
 
 // step writes a line of the training log: the mean loss since the last line.

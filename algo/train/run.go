@@ -99,10 +99,8 @@ func (t *Trainer) begin(restart bool) error {
 
 // Close gives back the memory of the model and of the rows.
 func (t *Trainer) Close() {
-	if t.recorder.events != nil {
-		if err := t.recorder.events.Close(); err != nil {
-			t.log.Warn("TensorBoard's file", "error", err)
-		}
+	if err := t.recorder.trackers.Close(t.recorder.done); err != nil {
+		t.log.Warn("report_to", "error", err)
 	}
 	if t.model != nil {
 		t.model.Close()

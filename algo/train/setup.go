@@ -3,10 +3,12 @@ package train
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/optim"
@@ -148,6 +150,11 @@ func (t *Trainer) parameters() int { return t.model.Parameters() }
 func supported(c *config.Config) error {
 	if !c.Data.IgnorePadTokenForLoss {
 		return c.Errorf("ignore_pad_token_for_loss", "padding is never trained on here: remove it")
+	}
+	if slices.Contains(c.Training.ReportTo, "mlflow") {
+		if _, err := report.MLflowStore(); err != nil {
+			return c.Errorf("report_to", "%w", err)
+		}
 	}
 	switch c.Dynamic.TrainType {
 	case config.Static, config.DynamicSelect, config.DynamicMix, config.DynamicWeight:

@@ -123,11 +123,8 @@ type Writer struct {
 // one left. Otherwise the lines of steps after step are dropped, and of what was chosen at
 // step, unless the run holds it; selected_rows.jsonl
 // tells, itself cut back to the step, what was chosen so far. scalar is told the numbers
-// that TensorBoard shows; nil tells nobody.
+// that TensorBoard and the like show.
 func Open(dir string, fresh bool, step int, held bool, pool int, scalar func(step int, tag string, value float64) error) (*Writer, error) {
-	if scalar == nil {
-		scalar = func(int, string, float64) error { return nil }
-	}
 	w := &Writer{path: filepath.Join(dir, Name), phases: map[string]float64{}, chosen: make([]bool, pool), scalar: scalar}
 	if fresh {
 		if err := os.Remove(w.path); err != nil && !errors.Is(err, os.ErrNotExist) {
