@@ -204,7 +204,7 @@ func TestModelConfigErrors(t *testing.T) {
 	if _, err := ReadModelConfig(folder(t, storage.AdapterConfigFile, "{}")); err == nil || !strings.Contains(err.Error(), "give it as adapter_name_or_path") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := ReadModelConfig("org/name"); err == nil || !strings.Contains(err.Error(), "huggingface-cli download org/name") {
+	if _, err := ReadModelConfig("org/name"); err == nil || !strings.Contains(err.Error(), "dataflex-cli download org/name") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -80,6 +80,15 @@ func OpenWeights(dir string) (*Weights, error) {
 	return nil, noWeights(dir)
 }
 
+// OpenAdapter maps the weights of a PEFT adapter's folder.
+func OpenAdapter(dir string) (*Weights, error) {
+	path := filepath.Join(dir, storage.AdapterFile)
+	if !storage.Exists(path) {
+		return nil, noWeights(dir)
+	}
+	return OpenFile(path)
+}
+
 // checkFolder explains a path that is no folder: users also write hub names.
 func checkFolder(dir string) error {
 	info, err := storage.Stat(dir)
@@ -109,7 +118,7 @@ func noWeights(dir string) error {
 			"  python -c \"import torch; from safetensors.torch import save_file; save_file(torch.load('%s/adapter_model.bin', map_location='cpu', weights_only=True), '%s/%s')\"",
 			dir, storage.AdapterFile, dir, dir, storage.AdapterFile)
 	}
-	return fmt.Errorf("%s has neither %s nor %s", dir, storage.ModelFile, storage.ModelIndexFile)
+	return fmt.Errorf("%s has no weights: neither %s nor %s nor %s", dir, storage.ModelFile, storage.ModelIndexFile, storage.AdapterFile)
 }
 
 // readIndex gives the tensor -> shard map of model.safetensors.index.json.

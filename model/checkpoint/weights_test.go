@@ -281,8 +281,9 @@ func TestFolderErrors(t *testing.T) {
 	ok(t, os.Remove(filepath.Join(incomplete, "model-1.safetensors")))
 	write(t, filepath.Join(lacking, storage.ModelIndexFile), []byte(`{"weight_map":{"a":"model-0.safetensors","c":"model-1.safetensors"}}`))
 	cases := []struct{ name, dir, want string }{
-		{"hub name", "meta-llama/Llama-3.1-8B", "huggingface-cli download meta-llama/Llama-3.1-8B"},
-		{"empty", make(nil), "has neither model.safetensors nor"},
+		{"hub name", "meta-llama/Llama-3.1-8B", "dataflex-cli download meta-llama/Llama-3.1-8B"},
+		{"pickled adapter", make(map[string]string{"adapter_model.bin": "PK"}), "convert once with"},
+		{"empty", make(nil), "neither model.safetensors nor"},
 		{"pickle", make(map[string]string{"pytorch_model.bin": "PK"}), "safe_serialization=True"},
 		{"pickle shards", make(map[string]string{"pytorch_model.bin.index.json": "{}"}), "never read"},
 		{"broken adapter", make(map[string]string{storage.AdapterFile: ""}), storage.AdapterFile + ": file has 0 bytes"},

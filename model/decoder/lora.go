@@ -150,7 +150,7 @@ func (m *Model) LoadAdapter(dir string) error {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
 	}
-	w, err := checkpoint.OpenFile(adapterFile(dir))
+	w, err := checkpoint.OpenAdapter(dir)
 	if err != nil {
 		return err
 	}

@@ -3,11 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/model/autograd"
@@ -50,7 +48,7 @@ func openMerger(dev driver.Device, model string, adapters []string, tied bool) (
 		if err != nil {
 			return m, err
 		}
-		file, err := checkpoint.OpenFile(filepath.Join(dir, storage.AdapterFile))
+		file, err := checkpoint.OpenAdapter(dir)
 		if err != nil {
 			return m, err
 		}
