@@ -168,7 +168,7 @@ type errKilled struct{}
 
 type killAt int
 
-func (k killAt) Step(done, _ int, _ float64) {
+func (k killAt) Step(done, _ int, _ float64, _ int) {
 	if done == int(k) {
 		panic(errKilled{})
 	}

@@ -29,7 +29,7 @@ type recorder struct {
 func (t *Trainer) afterStep(ctx context.Context, s stepStats) (stop bool, err error) {
 	c := t.Config.Training
 	if t.progress != nil {
-		t.progress.Step(t.step, t.Plan.Total, s.loss)
+		t.progress.Step(t.step, t.Plan.Total, s.loss, t.totals.Tokens)
 	}
 	if t.due(c.LoggingStrategy, c.LoggingSteps) || c.LoggingFirstStep && t.step == 1 {
 		if err := t.recorder.step(t, s); err != nil {

@@ -56,8 +56,8 @@ func child(args []string) int {
 
 type stepLines struct{}
 
-func (stepLines) Step(done, _ int, _ float64) { fmt.Println("step", done) }
-func (stepLines) Close()                      {}
+func (stepLines) Step(done, _ int, _ float64, _ int) { fmt.Println("step", done) }
+func (stepLines) Close()                             {}
 
 // killAfter starts a run and sends SIGKILL as soon as it has done that many
 // steps; 0 lets it end.
@@ -160,7 +160,7 @@ type cancelAt struct {
 	cancel context.CancelFunc
 }
 
-func (c cancelAt) Step(done, _ int, _ float64) {
+func (c cancelAt) Step(done, _ int, _ float64, _ int) {
 	if done == c.step {
 		c.cancel()
 	}

@@ -95,7 +95,7 @@ type totals struct {
 
 // Progress is told how far the run is; nil wants nothing.
 type Progress interface {
-	Step(done, total int, loss float64)
+	Step(done, total int, loss float64, tokens int) // tokens trained on so far
 	Close()
 }
 

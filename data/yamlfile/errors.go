@@ -63,7 +63,7 @@ func excerpt(line string, column int) (part, indent string) {
 			continue
 		}
 		shown := string(r)
-		if r != '\t' && !unicode.IsPrint(r) {
+		if r != '\t' && !unicode.IsGraphic(r) {
 			shown = strings.Trim(strconv.QuoteRune(r), "'")
 		}
 		text.WriteString(shown)

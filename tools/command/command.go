@@ -14,6 +14,7 @@ import (
 
 	"dataflex.dev/dataflex/algo/program"
 	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/data/display"
 	"dataflex.dev/dataflex/data/task"
 )
 
@@ -40,6 +41,11 @@ func Run(stderr io.Writer, main func(ctx context.Context) error) int {
 	ctx, stop := signals(context.Background())
 	defer stop()
 	defer program.EndAll()
+	defer func() {
+		if s := screenOf(stderr); s != nil {
+			s.clear()
+		}
+	}()
 	return Exit(task.Catch(func() error { return main(ctx) }), stderr)
 }
 
@@ -56,17 +62,29 @@ func Exit(err error, stderr io.Writer) int {
 		if _, ours := fault.Value.(runtime.Error); ours || fault.Unwrap() == nil { // not a device's or a file's
 			whose = "the program is at fault, please report it: "
 		}
-		fmt.Fprintf(stderr, "error: %s%v%s\n", whose, err, trace(fault))
+		say(stderr, "error: "+whose+err.Error()+trace(fault))
 		return ExitError
 	case errors.Is(err, train.ErrInterrupted):
-		fmt.Fprintln(stderr, err)
+		say(stderr, err.Error())
 		return ExitInterrupted
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(stderr, interrupted(err))
+		say(stderr, interrupted(err))
 		return ExitInterrupted
 	}
-	fmt.Fprintf(stderr, "error: %v\n", err)
+	say(stderr, "error: "+err.Error())
 	return ExitError
+}
+
+// say writes the last words of a program.
+func say(stderr io.Writer, text string) {
+	if s := screenOf(stderr); s != nil {
+		s.clear()
+	}
+	if format == jsonLog {
+		Logger(stderr).Error(strings.TrimPrefix(text, "error: "))
+		return
+	}
+	fmt.Fprintln(stderr, display.Text(text))
 }
 
 // interrupted says what was going on when the user stopped it.

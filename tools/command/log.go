@@ -1,21 +1,143 @@
 package command
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/lmittmann/tint"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
+
+	"dataflex.dev/dataflex/data/display"
 )
 
-// Logger writes plain lines, in colour on a terminal.
+// logFormat is what --log-format sets: how log lines and errors are written.
+type logFormat string
+
+const (
+	textLog logFormat = "text"
+	jsonLog logFormat = "json"
+)
+
+var format = textLog
+
+// String is the format, for pflag.
+func (f *logFormat) String() string { return string(*f) }
+
+// Type is how the help calls the value.
+func (f *logFormat) Type() string { return "text|json" }
+
+// Set checks a value of the flag.
+func (f *logFormat) Set(s string) error {
+	if s != string(textLog) && s != string(jsonLog) {
+		return fmt.Errorf("it is text or json")
+	}
+	*f = logFormat(s)
+	return nil
+}
+
+// logFlag adds --log-format.
+func logFlag(flags *pflag.FlagSet) {
+	flags.Var(&format, "log-format", "how log lines are written on standard error: text, or json, one object a line")
+}
+
+// Logger writes plain lines, in colour on a terminal unless NO_COLOR is set, or JSON
+// objects. What they say of data and configurations cannot steer the terminal, and
+// secrets are masked.
 func Logger(w io.Writer) *slog.Logger {
-	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: slog.LevelInfo, TimeFormat: "15:04:05", NoColor: !Terminal(w)}))
+	if format == jsonLog {
+		return slog.New(clean{slog.NewJSONHandler(w, nil), nil})
+	}
+	plain := os.Getenv("NO_COLOR") != "" || !Terminal(w)
+	s := screenOf(w)
+	if s != nil {
+		w = s
+	}
+	return slog.New(clean{tint.NewTextHandler(w, &tint.Options{Level: slog.LevelInfo, TimeFormat: "15:04:05", NoColor: plain}), s})
+}
+
+// clean hands records on with printable text and masked secrets. On a screen, a pass's
+// progress is shown there instead of as a line.
+type clean struct {
+	slog.Handler
+	screen *screen
+}
+
+// Handle implements slog.Handler.
+func (h clean) Handle(ctx context.Context, r slog.Record) error {
+	out := slog.NewRecord(r.Time, r.Level, display.Text(r.Message), r.PC)
+	progress := map[string]any{}
+	r.Attrs(func(a slog.Attr) bool {
+		progress[a.Key] = a.Value.Any()
+		out.AddAttrs(cleaned(a))
+		return true
+	})
+	if left, ok := progress["remaining"].(time.Duration); ok && h.screen != nil && r.Level == slog.LevelInfo {
+		h.screen.show(fmt.Sprintf("%s  %v/%v rows  %v rows/s  %s left", out.Message, progress["rows"], progress["of"], progress["rows_per_second"], short(left)), true, true)
+		return nil
+	}
+	return h.Handler.Handle(ctx, out)
+}
+
+// WithAttrs implements slog.Handler.
+func (h clean) WithAttrs(attrs []slog.Attr) slog.Handler {
+	for i := range attrs {
+		attrs[i] = cleaned(attrs[i])
+	}
+	return clean{h.Handler.WithAttrs(attrs), h.screen}
+}
+
+// WithGroup implements slog.Handler.
+func (h clean) WithGroup(name string) slog.Handler { return clean{h.Handler.WithGroup(name), h.screen} }
+
+func cleaned(a slog.Attr) slog.Attr {
+	v := a.Value.Resolve()
+	switch v.Kind() {
+	case slog.KindString:
+		s := display.Printable(v.String())
+		// The key says what the value is: api_key=… is one text here.
+		if masked := display.Mask(a.Key + "=" + s); masked != a.Key+"="+s {
+			s = masked[min(len(a.Key)+1, len(masked)):]
+		}
+		return slog.String(a.Key, s)
+	case slog.KindGroup:
+		var inner []any
+		for _, g := range v.Group() {
+			inner = append(inner, cleaned(g))
+		}
+		return slog.Group(a.Key, inner...)
+	case slog.KindAny:
+		switch x := v.Any().(type) {
+		case error, fmt.Stringer:
+			return slog.String(a.Key, display.Text(fmt.Sprint(x)))
+		case []string, map[string]any, map[string]string, []any:
+			if format == textLog {
+				return slog.String(a.Key, display.Text(fmt.Sprint(x)))
+			}
+		}
+	}
+	return a
+}
+
+// Clean is w for text that comes from data or configurations: what would steer a
+// terminal is written as escapes, secrets are masked. Every Write is taken by itself.
+func Clean(w io.Writer) io.Writer { return cleanWriter{w} }
+
+type cleanWriter struct{ w io.Writer }
+
+func (c cleanWriter) Write(b []byte) (int, error) {
+	if _, err := io.WriteString(c.w, display.Text(string(b))); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // Terminal reports whether w is one.
 func Terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 }

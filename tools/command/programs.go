@@ -16,6 +16,9 @@ func Program(ctx context.Context, root *cobra.Command, args []string) error {
 	root.Version = Version
 	root.SetVersionTemplate("dataflex {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return fmt.Errorf("%w: see %s --help", err, c.CommandPath()) })
+	for _, c := range append(root.Commands(), root) {
+		logFlag(c.Flags())
+	}
 	args, err := Arguments(root, args)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -12,7 +13,7 @@ import (
 // One that was ignored when the program started, as nohup does, stays ignored. A write
 // to a pipe whose reader has gone is an error of that write, not the program's end.
 func signals(parent context.Context) (ctx context.Context, stop func()) {
-	ctx, cancel := context.WithCancel(parent)
+	ctx, cancel := context.WithCancelCause(parent)
 	asked := make(chan os.Signal, 1)
 	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
 		if !signal.Ignored(s) {
@@ -24,8 +25,8 @@ func signals(parent context.Context) (ctx context.Context, stop func()) {
 	done := make(chan struct{})
 	go func() { // ends with stop
 		select {
-		case <-asked:
-			cancel()
+		case s := <-asked:
+			cancel(errors.New(s.String()))
 		case <-done:
 		}
 	}()
@@ -33,6 +34,6 @@ func signals(parent context.Context) (ctx context.Context, stop func()) {
 		signal.Stop(asked)
 		signal.Stop(pipe)
 		close(done)
-		cancel()
+		cancel(nil)
 	}
 }

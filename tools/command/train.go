@@ -22,17 +22,23 @@ func Train(ctx context.Context, file string, overrides []string, o train.Options
 	if err != nil {
 		return err
 	}
-	if o.Progress == nil && Terminal(stderr) {
-		bar := newBar(stderr)
-		o.Progress, stderr = bar, bar.lines()
+	if s := screenOf(stderr); s != nil && o.Progress == nil {
+		o.Progress = &bar{screen: s}
 	}
 	o.Log = Logger(stderr)
+	if o.Out != nil {
+		o.Out = Clean(o.Out)
+	}
+	defer context.AfterFunc(ctx, func() { o.Log.Warn("asked to stop", "by", context.Cause(ctx)) })()
 	requests, stop := saveRequests()
 	defer stop()
 	o.SaveNow = requests
 	err = task.Catch(func() error { return train.Run(ctx, c, o) })
 	if fault := (*task.Panic)(nil); errors.As(err, &fault) {
 		return fmt.Errorf("%w; %s", err, newest(c.Training.OutputDir))
+	}
+	if err == nil && !o.DryRun {
+		summary(o.Log, c)
 	}
 	return err
 }

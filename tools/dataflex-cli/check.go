@@ -30,10 +30,10 @@ func checkCommand() *cobra.Command {
 		Long: "Checks the keys, the component, the tokenizer and template, the model's folder (not its weights), and of every dataset its\n" +
 			"entry, its files and its first rows. Prints what has no effect, then every fault; exits 1 if there is one.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			faults := check(cmd.Context(), args[0], args[1:], os.Stdout)
+			faults := check(cmd.Context(), args[0], args[1:], command.Clean(os.Stdout))
 			for _, f := range faults {
 				if !errors.Is(f, context.Canceled) {
-					fmt.Fprintf(os.Stderr, "error: %v\n", f)
+					fmt.Fprintf(command.Clean(os.Stderr), "error: %v\n", f)
 				}
 			}
 			if err := cmd.Context().Err(); err != nil {

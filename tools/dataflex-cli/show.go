@@ -16,6 +16,7 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/train"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/display"
 	"dataflex.dev/dataflex/data/tokenizer"
 	"dataflex.dev/dataflex/tools/command"
 )
@@ -133,6 +134,6 @@ func showText(w io.Writer, tok *tokenizer.Tokenizer, ex data.Example) error {
 		flush(ex.Labels[n-1] >= 0)
 	}
 	_, err := fmt.Fprintf(w, "--- %s row %d: %d tokens, %d trained on\n%s\n>>> trained on:\n%s\n",
-		ex.Dataset, ex.Row, len(ex.InputIDs), trained, masked.String(), learnt.String())
+		ex.Dataset, ex.Row, len(ex.InputIDs), trained, display.Printable(masked.String()), display.Printable(learnt.String()))
 	return err
 }

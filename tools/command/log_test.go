@@ -1,0 +1,65 @@
+package command
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestLogIsClean: what a log line says of data, configurations and judges neither
+// steers the terminal nor gives a secret away, in both formats.
+func TestLogIsClean(t *testing.T) {
+	for _, f := range []logFormat{textLog, jsonLog} {
+		t.Run(string(f), func(t *testing.T) {
+			format = f
+			defer func() { format = textLog }()
+			var out bytes.Buffer
+			log := Logger(&out).With("url", "https://me:s3cret@judge/v1")
+			log.Info("said \x1b[2J", "answer", "\x1b]0;owned\x07", "api_key", "abcdef", "error", errors.New("token hf_AbCdEfGhIjKlMnOpQr"), "list", []string{"\x1b[31m"}, "n", 3, "d", 2*time.Second)
+			for _, bad := range []string{"\x1b", "\x07", "s3cret", "abcdef", "AbCdEf"} {
+				if strings.Contains(out.String(), bad) {
+					t.Errorf("%q is in %q", bad, out.String())
+				}
+			}
+			var line map[string]any
+			if f == jsonLog && (json.Unmarshal(out.Bytes(), &line) != nil || line["n"] != 3.0 || line["url"] != "https://me:***@judge/v1") {
+				t.Errorf("not the JSON line expected: %s", out.String())
+			}
+			out.Reset()
+			Exit(fmt.Errorf("bad \x1b[1m key, override 'hf_hub_token=hf_AbCdEfGhIjKlMnOpQr'"), &out)
+			if strings.Contains(out.String(), "\x1b") || strings.Contains(out.String(), "AbCdEf") || f == jsonLog && json.Unmarshal(out.Bytes(), &line) != nil {
+				t.Errorf("the error is %q", out.String())
+			}
+		})
+	}
+}
+
+// TestScreen: log lines stand above the progress, which is one line, and none is lost
+// when the progress is taken away.
+func TestScreen(t *testing.T) {
+	var out bytes.Buffer
+	s := &screen{out: &out, width: func() int { return 30 }}
+	b := &bar{screen: s}
+	fmt.Fprintln(s, "first")
+	b.Step(1, 4, 2.5, 100)
+	fmt.Fprintln(s, "second")
+	b.started = b.started.Add(-10 * time.Second)
+	b.Step(4, 4, 1.25, 400)
+	b.Close()
+	fmt.Fprintln(s, "last")
+	got := strings.ReplaceAll(out.String(), clearLine, "~")
+	want := "first\n~step 1/4  25 %  loss 2.5000~second\nstep 1/4  25 %  loss 2.5000~step 4/4  100 %  loss 1.2500 ~last\n"
+	if got != want {
+		t.Errorf("the terminal got\n%q, wanted\n%q", got, want)
+	}
+	s.width = func() int { return 100 }
+	out.Reset()
+	b.Step(4, 4, 1.25, 400)
+	if !strings.Contains(out.String(), "loss 1.2500  30 tokens/s  0s left") {
+		t.Errorf("%q", out.String())
+	}
+}
