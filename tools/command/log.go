@@ -104,6 +104,10 @@ func cleaned(a slog.Attr) slog.Attr {
 			s = masked[min(len(a.Key)+1, len(masked)):]
 		}
 		return slog.String(a.Key, s)
+	case slog.KindDuration:
+		if format == jsonLog {
+			return slog.Float64(a.Key, v.Duration().Seconds())
+		}
 	case slog.KindGroup:
 		var inner []any
 		for _, g := range v.Group() {

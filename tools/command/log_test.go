@@ -26,7 +26,7 @@ func TestLogIsClean(t *testing.T) {
 				}
 			}
 			var line map[string]any
-			if f == jsonLog && (json.Unmarshal(out.Bytes(), &line) != nil || line["n"] != 3.0 || line["url"] != "https://me:***@judge/v1") {
+			if f == jsonLog && (json.Unmarshal(out.Bytes(), &line) != nil || line["n"] != 3.0 || line["d"] != 2.0 || line["url"] != "https://me:***@judge/v1") {
 				t.Errorf("not the JSON line expected: %s", out.String())
 			}
 			out.Reset()
