@@ -48,12 +48,16 @@ type Config struct {
 	Export   Export
 
 	root    *yamlfile.Value // file and overrides, merged
+	missing faults          // model folders that are nowhere
 	notices []string
 }
 
 // Model is which model is trained and how it is loaded.
 type Model struct {
-	NameOrPath                   string
+	NameOrPath                   string // a folder, found in a hub's cache where a name of the hub was given
+	Name                         string // as given
+	Revision                     string
+	CacheDir                     string
 	AdapterNameOrPath            []string
 	AdapterFolder                string
 	ResizeVocab                  bool // true as soon as tokens are added
@@ -357,6 +361,7 @@ func load(file string, overrides []string, validate func(*Config, *faults)) (*Co
 	c.assignAll(&f)
 	if len(f) == 0 {
 		c.derive(&f)
+		c.findModels()
 		validate(c, &f)
 	}
 	if err := f.err(); err != nil {

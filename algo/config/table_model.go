@@ -13,7 +13,9 @@ const (
 
 func modelKeys() []Key {
 	g := group{name: "Model"}
-	g.honour("model_name_or_path", Text, "null", "Folder of a Hugging Face model", func(c *Config) any { return &c.Model.NameOrPath })
+	g.honour("model_name_or_path", Text, "null", "Folder of a Hugging Face model, or its name on a hub that dataflex-cli download has fetched", func(c *Config) any { return &c.Model.NameOrPath })
+	g.honour("model_revision", Text, "main", "Branch, tag or commit of a model that is named by its name on a hub", func(c *Config) any { return &c.Model.Revision })
+	g.honour("cache_dir", Text, "null", "Hugging Face's cache, where models are found by name; null = as HF_HUB_CACHE and HF_HOME say", func(c *Config) any { return &c.Model.CacheDir })
 	g.honour("adapter_name_or_path", List, "null", "PEFT adapter folders, merged in order, the last one trained on", func(c *Config) any { return &c.Model.AdapterNameOrPath })
 	g.honour("adapter_folder", Text, "null", "Subfolder inside the adapter folder", func(c *Config) any { return &c.Model.AdapterFolder })
 	g.honour("resize_vocab", Bool, "false", "Enlarge embeddings to the tokenizer's length", func(c *Config) any { return &c.Model.ResizeVocab })
@@ -28,7 +30,7 @@ func modelKeys() []Key {
 	g.honour("print_param_status", Bool, "false", "List every parameter and whether it trains", func(c *Config) any { return &c.Model.PrintParamStatus })
 	g.honour("infer_dtype", Text, "auto", "Number format of exported weights [auto float16 bfloat16 float32]", func(c *Config) any { return &c.Model.InferDType })
 
-	g.ignore(noNetwork, "cache_dir string null", "model_revision string main", "hf_hub_token string null", "ms_hub_token string null", "om_hub_token string null")
+	g.ignore(noNetwork, "hf_hub_token string null", "ms_hub_token string null", "om_hub_token string null")
 	g.ignore("no code of a model folder is ever run", "trust_remote_code bool false")
 	g.ignore("there is one tokenizer, and it is fast", "use_fast_tokenizer bool true")
 	g.ignore("weights are memory-mapped", "low_cpu_mem_usage bool true", "offload_folder string offload")

@@ -57,7 +57,7 @@ func validateExport(cfg *Config, f *faults) {
 
 func (c checker) checkModel() {
 	m, tn := c.Model, c.Tuning
-	c.deny(m.NameOrPath == "", "model_name_or_path", "name the folder of a Hugging Face model")
+	c.deny(m.NameOrPath == "", "model_name_or_path", "name the folder of a Hugging Face model, or its name on the hub")
 	c.deny(len(m.AdapterNameOrPath) > 0 && tn.FinetuningType != LoRA, "adapter_name_or_path",
 		"an adapter needs finetuning_type: lora, which is %s: change it or remove adapter_name_or_path", tn.FinetuningType)
 	if e, ok := c.root.Get("mode"); ok && (e.Value.Text == "faithful" || e.Value.Text == "upstream") {

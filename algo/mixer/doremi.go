@@ -12,6 +12,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/hub"
 	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/checkpoint"
@@ -81,7 +82,7 @@ func newDoReMi(run *algo.Run, domains []algo.Domain, mode algo.Mode, p *config.P
 	}
 	m.reweight = p.Bool("reweight_loss", !m.upstream)
 	normalizer := p.String("normalizer", "paper")
-	path := p.String("reference_model_path", "")
+	path := p.Model("reference_model_path")
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
@@ -108,7 +109,9 @@ func (m *doremi) load(path string) error {
 	base := path
 	adapter, err := checkpoint.ReadAdapterConfig(path)
 	if err == nil {
-		base = adapter.BaseModel
+		if base, err = hub.Model(adapter.BaseModel, "", ""); err != nil {
+			return fmt.Errorf("the model that the adapter %s belongs to: %w", path, err)
+		}
 	}
 	ref, err := decoder.Load(m.run.Device, base, decoder.Options{BF16: m.run.Model.BF16()})
 	if err != nil {

@@ -58,7 +58,7 @@ func newClusterLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selec
 	}
 	s := &clusterLESS{
 		influence: base, size: p.Int("cluster_size", 64), perCluster: p.Int("samples_per_cluster", 3),
-		folder: p.String("embedding_model_name_or_path", ""), layer: p.Int("embedding_layer", -1),
+		folder: p.Model("embedding_model_name_or_path"), layer: p.Int("embedding_layer", -1),
 		options: cluster.Options{K: p.Int("num_clusters", 0), Iterations: p.Int("clustering_max_iter", 20), Bits: p.Int("lsh_num_bits", 0), Seed: base.seed},
 	}
 	method, strategy := p.String("clustering_method", string(cluster.KMeans)), p.String("representative_strategy", string(cluster.Random))

@@ -11,6 +11,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/reward"
+	"dataflex.dev/dataflex/data/hub"
 )
 
 // newReward reads which reward a component wants. remote says that it may answer
@@ -105,6 +106,10 @@ func newRewardModel(run *algo.Run, mode algo.Mode, p *config.Params, dir string,
 	}
 	if mode == algo.Upstream {
 		o.Text = &reward.Texts{With: cmp.Or(texts.With, reward.DefaultTexts.With), Without: cmp.Or(texts.Without, reward.DefaultTexts.Without)}
+	}
+	dir, err := hub.Model(dir, "", "")
+	if err != nil {
+		return nil, p.Wrap("reward_model_path", err)
 	}
 	m, err := reward.NewModel(run.Device, dir, o)
 	if err != nil {

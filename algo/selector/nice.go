@@ -71,7 +71,7 @@ func newNICE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	s.longest, s.template = p.Int("max_prompt_length", 4096), p.String("prompt_template", defaultPolicyPrompt)
 	baseline := p.String("baseline", "none")
 	fallback = p.String("fallback", fallback)
-	s.policyDir = p.String("policy_model_path", "")
+	s.policyDir = p.Model("policy_model_path")
 	if s.reward, s.remote, err = newReward(run, mode, p); err != nil {
 		return nil, err
 	}

@@ -39,6 +39,9 @@ func (d *Data) Close() error { return d.close() }
 // them into examples, with every dropped row reported. What was tokenised before
 // is found on disk by its content.
 func LoadData(ctx context.Context, c *config.Config, log *slog.Logger) (*Data, error) {
+	if err := c.ModelsHere(); err != nil {
+		return nil, err
+	}
 	tok, err := tokenizer.Load(c.Model.NameOrPath)
 	if err != nil {
 		return nil, c.Errorf("model_name_or_path", "%w", err)

@@ -102,7 +102,7 @@ func (t *Trainer) explain(out string) error {
 		method = fmt.Sprintf("%s: %s, mode %s", c.Dynamic.TrainType, t.component.Name, t.component.Mode)
 	}
 	return report.WriteCard(out, report.Card{
-		BaseModel: c.Model.NameOrPath, Datasets: c.Data.Dataset, FinetuningType: c.Tuning.FinetuningType, Method: method,
+		BaseModel: c.Model.Name, Datasets: c.Data.Dataset, FinetuningType: c.Tuning.FinetuningType, Method: method,
 		LearningRate: c.Training.LearningRate, TrainBatchSize: c.Training.PerDeviceTrainBatchSize, EvalBatchSize: c.Training.PerDeviceEvalBatchSize,
 		Accumulation: c.Training.GradientAccumulationSteps, Seed: c.Training.Seed, Optimizer: c.Training.Optim,
 		Beta1: c.Training.AdamBeta1, Beta2: c.Training.AdamBeta2, Epsilon: c.Training.AdamEpsilon, Scheduler: c.Training.LRSchedulerType,

@@ -23,6 +23,7 @@ func (t *Trainer) loadModel() error {
 	if err != nil {
 		return err
 	}
+	options.Name = c.Model.Name
 	options.BF16 = c.Training.BF16 || c.Tuning.PureBF16
 	load := func() (*decoder.Model, error) { return decoder.Load(t.device, c.Model.NameOrPath, options) }
 	if c.Model.TrainFromScratch {

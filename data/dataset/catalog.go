@@ -87,7 +87,7 @@ func Sliced[T any](s *Source, rows []T) ([]T, error) {
 // files and definitions come equal samples.
 func (s *Source) Definition() string {
 	a := *s.attr
-	a.info, a.file, a.numSamples = "", "", 0
+	a.info, a.file, a.hub, a.numSamples = "", "", "", 0
 	kinds := make([]string, len(s.files))
 	for i, f := range s.files {
 		kinds[i] = f.kind + f.compress

@@ -147,7 +147,7 @@ func TestSplitOfAFile(t *testing.T) {
 		{"train[:25%]", 10, "0:2"},
 		{"train[:25%]", 250, "0:62"},
 	} {
-		parts, err := parseSplit(c.split)
+		parts, _, err := parseSplit(c.split, false)
 		if err != nil {
 			t.Errorf("%s: %v", c.split, err)
 		}
@@ -164,7 +164,7 @@ func TestSplitOfAFile(t *testing.T) {
 		"test": `Unknown split "test"`, "train+test": `Unknown split "test"`, "train[ :3]": "is no split", "train[3]": "is no split",
 		"train[110%:]": "between -100 and 100", "train[:2](closest)": "percent only", "train[:2%](up)": "not known",
 	} {
-		if _, err := parseSplit(split); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := parseSplit(split, false); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", split, err)
 		}
 	}

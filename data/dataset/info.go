@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,10 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"dataflex.dev/dataflex/data/hub"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/yamlfile"
 )
@@ -28,6 +31,10 @@ type attributes struct {
 	file       string  // file or folder, relative to the dataset_dir
 	format     string  // alpaca, sharegpt or openai
 	numSamples int     // 0 = every row
+	hub        string  // the folder of a hub's data set, in place of file
+	subset     string  // of a hub's data set
+	folder     string  // inside it
+	splitName  string  // of it
 	split      []slice // nil = every row
 
 	// columns
@@ -122,9 +129,9 @@ func (in *info) attributes(name string) (*attributes, []string, error) {
 		return nil, nil, fmt.Errorf("%s is %s; an object with file_name and what its columns are called is expected", e.where, kindName(jsontext.Value(text).Kind()))
 	}
 	a := &attributes{name: name, info: in.path, format: e.text("formatting", "alpaca"), numSamples: e.count("num_samples")}
-	a.file = e.source()
+	e.source(a)
 	var err error
-	if a.split, err = parseSplit(e.text("split", "train")); err != nil && e.err == nil {
+	if a.split, a.splitName, err = parseSplit(e.text("split", "train"), a.hub != ""); err != nil && e.err == nil {
 		e.err = fmt.Errorf("%s: %w", e.where, err)
 	}
 	ranking := e.flag("ranking")
@@ -279,30 +286,37 @@ func (e *entryReader) unknown(prefix string, keys, known []string) {
 	}
 }
 
-// source returns file_name. Upstream looks for a hub first, then for a script, then
-// for a cloud file, and those need the network or remote code.
-func (e *entryReader) source() string {
+// source fills in where the rows are: a hub's cache, which upstream looks at first, or
+// file_name. Scripts and cloud storage need remote code or the network.
+func (e *entryReader) source(a *attributes) {
 	const way = "put the data into a file (.jsonl, .json, .csv, .parquet, .txt, also .gz or .zst) and give the entry \"file_name\" instead"
-	for _, hub := range []struct{ key, what, command string }{
-		{"hf_hub_url", "the Hugging Face hub", "huggingface-cli download --repo-type dataset %s"},
-		{"ms_hub_url", "the ModelScope hub", "modelscope download --dataset %s"},
-		{"om_hub_url", "the OpenMind hub", ""},
-		{"script_url", "a loading script, which is Python code,", ""},
-		{"cloud_file_name", "cloud storage", ""},
+	hf, ms := e.text("hf_hub_url", ""), e.text("ms_hub_url", "")
+	scope, err := strconv.ParseBool(os.Getenv("USE_MODELSCOPE_HUB"))
+	scope = scope && err == nil
+	if from := cmp.Or(hf, ms); from != "" && e.err == nil {
+		if scope = ms != "" && (scope || hf == ""); scope {
+			from = ms
+		}
+		a.folder, a.subset = e.text("folder", ""), e.text("subset", "")
+		a.hub, err = hub.Dataset(from, e.text("revision", ""), scope)
+		if err != nil {
+			e.err = fmt.Errorf("%s: %w", e.where, err)
+		}
+		return
+	}
+	for _, other := range []struct{ key, what string }{
+		{"om_hub_url", "the OpenMind hub"},
+		{"script_url", "a loading script, which is Python code"},
+		{"cloud_file_name", "cloud storage"},
 	} {
-		if from := e.text(hub.key, ""); from != "" && e.err == nil {
-			how := way
-			if hub.command != "" {
-				how = "download it once (" + fmt.Sprintf(hub.command, from) + "), " + way
-			}
-			e.err = fmt.Errorf("%s comes from %s (%s: %s), and this program uses neither network nor remote code: %s", e.where, strings.TrimSuffix(hub.what, ","), hub.key, from, how)
+		if from := e.text(other.key, ""); from != "" && e.err == nil {
+			e.err = fmt.Errorf("%s comes from %s (%s: %s), and training uses neither network nor remote code: %s", e.where, other.what, other.key, from, way)
 		}
 	}
-	file := e.text("file_name", "")
-	if file == "" && e.err == nil {
+	a.file = e.text("file_name", "")
+	if a.file == "" && e.err == nil {
 		e.err = fmt.Errorf("%s has no file_name: %s", e.where, way)
 	}
-	return file
 }
 
 // nearest ends a message about an unknown key: the known one that was likely meant,

@@ -14,6 +14,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"dataflex.dev/dataflex/data/hub"
+
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -59,11 +61,18 @@ func newSource(path string) (source, error) {
 // the order of their names (upstream takes the order the file system gives).
 // Hidden files and folders inside are left alone.
 func (a *attributes) sources(dir string) ([]source, error) {
+	where := fmt.Sprintf("dataset %s in %s", a.name, a.info)
+	if a.hub != "" {
+		paths, err := hub.DataFiles(a.hub, a.subset, a.splitName, a.folder)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", where, err)
+		}
+		return newSources(where, paths)
+	}
 	path := a.file
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, a.file)
 	}
-	where := fmt.Sprintf("dataset %s in %s", a.name, a.info)
 	stat, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		for _, c := range []string{".gz", ".zst"} {
@@ -92,7 +101,11 @@ func (a *attributes) sources(dir string) ([]source, error) {
 			return nil, fmt.Errorf("%s: the folder %s holds no file", where, path)
 		}
 	}
-	var out []source
+	return newSources(where, paths)
+}
+
+// newSources are the files of one entry, which are of one kind.
+func newSources(where string, paths []string) (out []source, err error) {
 	for _, p := range paths {
 		s, err := newSource(p)
 		if err != nil {

@@ -25,38 +25,44 @@ var sliceForm = regexp.MustCompile(`^([\w.-]+)(\[(?:(-?[\d_]+)(%)?)?:(?:(-?[\d_]
 
 // parseSplit reads the `split` of an entry as Hugging Face datasets reads it
 // (arrow_reader.ReadInstruction.from_spec): slices of train joined by "+". The files
-// of an entry are one split, which is called train.
-func parseSplit(text string) ([]slice, error) {
-	var out []slice
+// of an entry are one split, which is called train; a hub's data set has others, of
+// which one is read.
+func parseSplit(text string, others bool) (out []slice, name string, err error) {
+	name = "train"
 	for part := range strings.SplitSeq(text, "+") {
 		m := sliceForm.FindStringSubmatch(strings.TrimSpace(part))
 		if m == nil {
-			return nil, fmt.Errorf("split is %q, which is no split; it is train, a slice like train[:100] or train[50%%:], or several joined by +", text)
+			return nil, "", fmt.Errorf("split is %q, which is no split; it is train, a slice like train[:100] or train[50%%:], or several joined by +", text)
 		}
-		if m[1] != "train" {
+		if others && (len(out) == 0 || m[1] == name) {
+			name = m[1]
+		}
+		if m[1] != name && others {
+			return nil, "", fmt.Errorf("split is %q: one split of a hub's data set is read; give the others entries of their own", text)
+		}
+		if m[1] != name {
 			//lint:ignore ST1005 upstream's words, which people search for
-			return nil, fmt.Errorf("Unknown split %q. Should be one of ['train']: the rows of a data file are its train split; take a slice of it, like train[90%%:], or name another file", m[1])
+			return nil, "", fmt.Errorf("Unknown split %q. Should be one of ['train']: the rows of a data file are its train split; take a slice of it, like train[90%%:], or name another file", m[1])
 		}
 		s := slice{dropRemainder: m[7] == "pct1_dropremainder"}
 		percent := m[4] != "" || m[6] != ""
-		var err error
 		if s.from, err = parseBound(m[3], percent); err == nil {
 			s.to, err = parseBound(m[5], percent)
 		}
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("split is %q: %w", text, err)
+			return nil, "", fmt.Errorf("split is %q: %w", text, err)
 		case m[7] != "" && !percent:
-			return nil, fmt.Errorf("split is %q: a rounding goes with percent only", text)
+			return nil, "", fmt.Errorf("split is %q: a rounding goes with percent only", text)
 		case m[7] != "" && m[7] != "closest" && !s.dropRemainder:
-			return nil, fmt.Errorf("split is %q: the rounding %q is not known; it is closest or pct1_dropremainder", text, m[7])
+			return nil, "", fmt.Errorf("split is %q: the rounding %q is not known; it is closest or pct1_dropremainder", text, m[7])
 		}
 		out = append(out, s)
 	}
 	if len(out) == 1 && out[0] == (slice{}) {
-		return nil, nil // all rows
+		return nil, name, nil // all rows
 	}
-	return out, nil
+	return out, name, nil
 }
 
 func parseBound(text string, percent bool) (bound, error) {

@@ -20,6 +20,8 @@ type Options struct {
 	// BF16 keeps matrices in bf16 and multiplies on tensor cores where dev has them;
 	// elsewhere it changes nothing.
 	BF16 bool
+	// Name is what adapter_config.json calls the model; "" is its folder.
+	Name string
 }
 
 // Load reads a Hugging Face model folder onto dev. Weights are float32, or with BF16
@@ -40,6 +42,7 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.name = opt.Name
 	if err := m.read(w, dir, m.base(), (*tensor.Param).String); err != nil {
 		m.Close()
 		return nil, err

@@ -21,6 +21,7 @@ import (
 type Model struct {
 	dev    driver.Device
 	dir    string
+	name   string // Options.Name
 	config Config
 
 	family family

@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -37,7 +38,7 @@ func (m *Model) toPEFT() *checkpoint.AdapterConfig {
 		targets = lastNames(slices.Values(a.modules))
 	}
 	return &checkpoint.AdapterConfig{
-		BaseModel: m.dir, Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, DoRA: a.lora.DoRA,
+		BaseModel: cmp.Or(m.name, m.dir), Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, DoRA: a.lora.DoRA,
 		Initial: a.lora.PiSSA, Targets: targets, ModulesToSave: a.lora.ModulesToSave,
 	}
 }

@@ -23,6 +23,7 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 	if err != nil {
 		return nil, err
 	}
+	m.name = opt.Name
 	m.origin.note(drawn)
 	for _, p := range m.parts {
 		switch {

@@ -122,10 +122,6 @@ func (c *checker) component() {
 }
 
 func (c *checker) tokenizer() (*tokenizer.Tokenizer, *template.Template) {
-	if _, err := os.Stat(c.config.Model.NameOrPath); err != nil {
-		c.add(c.config.Errorf("model_name_or_path", "%w: name a folder on this machine, nothing is downloaded", err))
-		return nil, nil
-	}
 	tok, tmpl, err := readTokenizer(c.config)
 	c.add(err)
 	return tok, tmpl

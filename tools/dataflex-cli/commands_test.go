@@ -164,7 +164,7 @@ func TestCheck(t *testing.T) {
 			"broken.jsonl", "the file is cut off here", "Undefined dataset nowhere", "override 'eval_dataset=none': eval_dataset: not one of the first rows can be used",
 		}, ""},
 		{[]string{"template=chatm", "dataset=nowhere"}, []string{"override 'template=chatm': template:", "did you mean chatml", "Undefined dataset nowhere"}, ""},
-		{[]string{"model_name_or_path=/nowhere", "dataset=nowhere"}, []string{"/nowhere: no such file", "nothing is downloaded", "Undefined dataset nowhere"}, ""},
+		{[]string{"model_name_or_path=/nowhere", "dataset=nowhere"}, []string{"override 'model_name_or_path=/nowhere': model_name_or_path: there is no folder /nowhere", "Undefined dataset nowhere"}, ""},
 		{[]string{"learning_rat=1", "stages=x"}, []string{"did you mean learning_rate?", "did you mean stage?"}, ""},
 		{[]string{"dataset_dir=/nowhere"}, []string{"Cannot open /nowhere/dataset_info.json"}, ""},
 		{[]string{"dataset_dir={good: {file_name: " + dir + "/good.json}}"}, nil, ""},

@@ -17,7 +17,8 @@ import (
 
 // variables are those of the environment that are read.
 var variables = []string{
-	"DATAFLEX_CACHE", "DATAFLEX_LIBCUDA", "OMP_NUM_THREADS", "GOMAXPROCS", "GOMEMLIMIT", "ALLOW_EXTRA_ARGS", "WORLD_SIZE", "SOURCE_DATE_EPOCH", "CUDA_VISIBLE_DEVICES",
+	"DATAFLEX_CACHE", "DATAFLEX_LIBCUDA", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE",
+	"MODELSCOPE_CACHE", "USE_MODELSCOPE_HUB", "OMP_NUM_THREADS", "GOMAXPROCS", "GOMEMLIMIT", "ALLOW_EXTRA_ARGS", "WORLD_SIZE", "SOURCE_DATE_EPOCH", "CUDA_VISIBLE_DEVICES",
 }
 
 func envCommand() *cobra.Command {
@@ -42,6 +43,9 @@ func writeEnv(w io.Writer) error {
 		if v, ok := os.LookupEnv(name); ok {
 			lines = append(lines, [2]string{name, v})
 		}
+	}
+	if os.Getenv("HF_TOKEN") != "" {
+		lines = append(lines, [2]string{"HF_TOKEN", "set, not shown"})
 	}
 	for _, l := range lines {
 		if _, err := fmt.Fprintf(w, "- %s: %s\n", l[0], l[1]); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/hub"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/tools/recipe"
 )
@@ -90,6 +91,9 @@ func initialise(cmd *cobra.Command, method string, o initOptions) error {
 		return err
 	}
 	say(cmd, "\nnext:\n")
+	if _, err := hub.Model(s.Model, "", ""); err != nil && hub.IsName(s.Model) {
+		say(cmd, "  %s download %s\n", s.Program, s.Model)
+	}
 	for _, line := range nextCommands(recipes, s) {
 		say(cmd, "  %s\n", line)
 	}

@@ -27,6 +27,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		command.TrainCommand("train"),
 		initCommand(),
+		downloadCommand(),
 		checkCommand(),
 		showCommand(),
 		scoreCommand(),

@@ -9,6 +9,9 @@ import (
 // readTokenizer loads the tokenizer that a configuration names and fits it to its
 // template and added tokens, as training does.
 func readTokenizer(c *config.Config) (*tokenizer.Tokenizer, *template.Template, error) {
+	if err := c.ModelsHere(); err != nil {
+		return nil, nil, err
+	}
 	tok, err := tokenizer.Load(c.Model.NameOrPath)
 	if err != nil {
 		return nil, nil, c.Errorf("model_name_or_path", "%w", err)

@@ -13,19 +13,24 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dataflex.dev/dataflex/data/hub"
 	"dataflex.dev/dataflex/data/tokenizer"
 )
 
 func tokenizeCommand() *cobra.Command {
 	var special, decode bool
 	c := &cobra.Command{
-		Use:   "tokenize MODEL_DIR",
+		Use:   "tokenize MODEL",
 		Short: "Turn text into the ids of a model's tokenizer, line by line, and back",
 		Long: "Reads one JSON string a line from standard input and writes its ids, a JSON array, as a line; with --decode the other way round.\n" +
 			"Special tokens written in a text become their ids; none are added, and --decode leaves them out, unless --special is given.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			tok, err := tokenizer.Load(args[0])
+			dir, err := hub.Model(args[0], "", "")
+			if err != nil {
+				return err
+			}
+			tok, err := tokenizer.Load(dir)
 			if err != nil {
 				return err
 			}

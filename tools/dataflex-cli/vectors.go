@@ -12,6 +12,7 @@ import (
 	"dataflex.dev/dataflex/algo/feature"
 	"dataflex.dev/dataflex/algo/neighbor"
 	"dataflex.dev/dataflex/algo/tsds"
+	"dataflex.dev/dataflex/data/hub"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/tools/command"
 )
@@ -20,7 +21,7 @@ func embedCommand() *cobra.Command {
 	var o feature.EmbedOptions
 	var pooling string
 	c := &cobra.Command{
-		Use:   "embed MODEL_DIR ROWS.json OUT.npy",
+		Use:   "embed MODEL ROWS.json OUT.npy",
 		Short: "Turn the rows of a JSON or JSONL file into sentence vectors with a local model",
 		Long: "A row's text is its `text`, or its instruction, input and output as DataFlex's offline selectors put them together. The vectors,\n" +
 			"float32 [rows, width] and of length 1, are what `near` and `tsds` read.",
@@ -33,7 +34,11 @@ func embedCommand() *cobra.Command {
 			dev := cpu.New(0)
 			defer dev.Close()
 			o.Pooling, o.Log = feature.Pooling(pooling), command.Logger(os.Stderr)
-			e, err := feature.OpenEmbedder(dev, args[0], o)
+			dir, err := hub.Model(args[0], "", "")
+			if err != nil {
+				return err
+			}
+			e, err := feature.OpenEmbedder(dev, dir, o)
 			if err != nil {
 				return err
 			}

@@ -41,7 +41,7 @@ type section struct {
 
 // sections are the usual keys; the second is the recipe's own, which gets its further ones.
 func (r Recipe) sections(s Settings) []section {
-	model := []Line{{"model_name_or_path", s.Model, "the folder of a Hugging Face model"}}
+	model := []Line{{"model_name_or_path", s.Model, "a Hugging Face model: its folder, or its name, which `dataflex-cli download` fetches"}}
 	if s.Template != "" {
 		model = append(model, Line{"template", s.Template, "how a conversation is written"})
 	}
