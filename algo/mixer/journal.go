@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,11 +34,11 @@ func (j *journal) write(step int, fields pyjson.Object) error {
 		return err
 	}
 	line := pyjson.Object{{Key: "step", Value: step}, {Key: "timestamp", Value: time.Now().Format(time.DateTime)}}
-	f, err := os.OpenFile(j.path(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	f, err := storage.OpenFile(j.path(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
 	if err != nil {
 		return fmt.Errorf("%s: %w", j.name, err)
 	}
-	_, err = f.WriteString(pyjson.Encode(append(line, fields...), 0) + "\n")
+	_, err = io.WriteString(f, pyjson.Encode(append(line, fields...), 0)+"\n")
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("%s: %w", j.name, err)
 	}
@@ -57,7 +58,7 @@ func (j *journal) trim() error {
 		return nil
 	}
 	j.open = true
-	raw, err := os.ReadFile(j.path())
+	raw, err := storage.ReadFile(j.path())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

@@ -12,15 +12,16 @@ import (
 	"time"
 
 	"dataflex.dev/dataflex/data/pyjson"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Events writes scalars for TensorBoard: a TFRecord file of tensorflow.Event
 // messages. Every open makes a new file; TensorBoard joins the files of a folder.
-type Events struct{ f *os.File }
+type Events struct{ f storage.File }
 
 // OpenEvents starts a new events file in a folder, which is made where missing.
 func OpenEvents(dir string) (*Events, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := storage.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("tensorboard: %w", err)
 	}
 	host, err := os.Hostname()
@@ -30,7 +31,7 @@ func OpenEvents(dir string) (*Events, error) {
 	now := time.Now()
 	for n := 0; ; n++ { // TensorBoard reads a folder's files in the order of their names
 		path := filepath.Join(dir, fmt.Sprintf("events.out.tfevents.%010d.%s.%d.%d", now.Unix(), host, os.Getpid(), n))
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644)
+		f, err := storage.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o666)
 		if errors.Is(err, os.ErrExist) {
 			continue
 		}

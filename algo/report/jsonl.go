@@ -14,7 +14,7 @@ import (
 // keepLines rewrites a file with the lines that keep accepts; a line that is no
 // whole JSON object goes. A missing file stays missing.
 func keepLines(path string, keep func(line pyjson.Object) bool) error {
-	raw, err := os.ReadFile(path)
+	raw, err := storage.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

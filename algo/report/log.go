@@ -6,12 +6,14 @@ package report
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"dataflex.dev/dataflex/data/pyjson"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Log appends to trainer_log.jsonl, one JSON object a line, flushed as written.
@@ -31,7 +33,7 @@ const LogName = "trainer_log.jsonl"
 func OpenLog(dir string, fresh bool, prior time.Duration) (*Log, error) {
 	l := &Log{path: filepath.Join(dir, LogName), start: time.Now(), prior: prior}
 	if fresh {
-		if err := os.Remove(l.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := storage.Remove(l.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("trainer_log.jsonl: %w", err)
 		}
 	}
@@ -59,7 +61,7 @@ func (l *Log) Truncate(step int, selected bool, evaluations int) error {
 // ReadLog returns the lines of a run's log; one that a kill cut short is left out.
 func ReadLog(dir string) ([]pyjson.Object, error) {
 	path := filepath.Join(dir, LogName)
-	raw, err := os.ReadFile(path)
+	raw, err := storage.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("trainer_log.jsonl: %w", err)
 	}
@@ -93,11 +95,11 @@ type Event struct {
 // Write appends a line with LLaMA-Factory's fields in its order, absent ones
 // dropped.
 func (l *Log) Write(e Event) error {
-	f, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := storage.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
 	if err != nil {
 		return fmt.Errorf("trainer_log.jsonl: %w", err)
 	}
-	_, err = f.WriteString(e.line(l.Elapsed()))
+	_, err = io.WriteString(f, e.line(l.Elapsed()))
 	return errors.Join(err, f.Close())
 }
 

@@ -11,6 +11,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/pyjson"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Picks appends to selected_rows.jsonl: one line per chosen row, saying when, at
@@ -26,7 +27,7 @@ func OpenPicks(dir string, fresh bool) (*Picks, error) {
 	p := &Picks{path: filepath.Join(dir, PicksName)}
 	if fresh {
 		for _, name := range []string{PicksName, SelectionReportName} {
-			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			if err := storage.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 		}
@@ -41,7 +42,7 @@ func (p *Picks) Truncate(step int) error {
 
 // Write appends a selection.
 func (p *Picks) Write(r algo.Request, sel algo.Selection, pool []data.Example) error {
-	f, err := os.OpenFile(p.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := storage.OpenFile(p.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
 	if err != nil {
 		return fmt.Errorf("%s: %w", PicksName, err)
 	}

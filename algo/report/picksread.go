@@ -11,6 +11,7 @@ import (
 
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/pyjson"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Picked is a selection as selected_rows.jsonl tells it.
@@ -26,7 +27,7 @@ type Picked struct {
 // at a time in memory. An unfinished last line is left out. ok is false where the
 // file is missing.
 func ReadPicks(dir string, each func(*Picked)) (ok bool, err error) {
-	f, err := os.Open(filepath.Join(dir, PicksName))
+	f, err := storage.Open(filepath.Join(dir, PicksName))
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}

@@ -18,7 +18,7 @@ func WriteResults(dir, split string, metrics pyjson.Object) error {
 	}
 	all := pyjson.Object{}
 	path := filepath.Join(dir, "all_results.json")
-	raw, err := os.ReadFile(path)
+	raw, err := storage.ReadFile(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:

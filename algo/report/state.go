@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 
 	"dataflex.dev/dataflex/data/pyjson"
@@ -62,7 +61,7 @@ func (s *State) Write(dir string, stopping bool) error {
 // ReadHistory reads log_history back, for a run that goes on.
 func ReadHistory(dir string) ([]pyjson.Object, error) {
 	path := filepath.Join(dir, storage.TrainerStateFile)
-	raw, err := os.ReadFile(path)
+	raw, err := storage.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("trainer state: %w", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -61,7 +60,7 @@ func readHistory(dirs []string, weights []float64) ([]trained, error) {
 // log does not tell.
 func learningRates(dir string) (step int, rates []float64, err error) {
 	path := filepath.Join(dir, storage.TrainerStateFile)
-	raw, err := os.ReadFile(path)
+	raw, err := storage.ReadFile(path)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -107,7 +106,7 @@ func contentKey(dir string) (string, error) {
 	}
 	h := sha256.New()
 	for _, path := range files {
-		f, err := os.Open(path)
+		f, err := storage.Open(path)
 		if err != nil {
 			return "", err
 		}
@@ -152,7 +151,7 @@ func (c *trained) visit(run *algo.Run, adam optim.Adaptive, f func(optim.Adaptiv
 
 // optimizer has the checkpoint's moments, with the betas of the run's.
 func (c *trained) optimizer(run *algo.Run, adam optim.Adaptive) (optim.Adaptive, error) {
-	raw, err := os.ReadFile(filepath.Join(c.dir, storage.StateFile))
+	raw, err := storage.ReadFile(filepath.Join(c.dir, storage.StateFile))
 	if err != nil {
 		return nil, fmt.Errorf("gradient_type: adam needs the optimiser's moments, of a checkpoint that this program saved without save_only_model: %w", err)
 	}

@@ -242,7 +242,7 @@ func (t *Trainer) openEvents(fresh bool) (*report.Events, error) {
 func readSaved(dir string) (saved, error) {
 	path := filepath.Join(dir, storage.StateFile)
 	var s saved
-	raw, err := os.ReadFile(path)
+	raw, err := storage.ReadFile(path)
 	if err != nil {
 		return s, fmt.Errorf("resume: %s is no checkpoint of ours: %w", dir, err)
 	}
@@ -299,7 +299,7 @@ func (t *Trainer) restoreWeights(dir string, s saved) error {
 		return err
 	}
 	path := filepath.Join(dir, storage.OptimizerFile)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+	if _, err := storage.Stat(path); errors.Is(err, os.ErrNotExist) {
 		t.log.Warn("the checkpoint was saved with save_only_model: the optimiser's moments start at zero, the result will differ from an uninterrupted run", "checkpoint", dir)
 		return nil
 	}

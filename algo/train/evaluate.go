@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"time"
 
 	"dataflex.dev/dataflex/algo/batch"
@@ -13,6 +12,7 @@ import (
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/pyjson"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
 )
 
@@ -45,7 +45,7 @@ func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Op
 	for _, f := range metrics {
 		o.Log.Info("evaluation", f.Key, f.Value)
 	}
-	if err := os.MkdirAll(c.Training.OutputDir, 0o777); err != nil {
+	if err := storage.MkdirAll(c.Training.OutputDir); err != nil {
 		return c.Errorf("output_dir", "%w", err)
 	}
 	return report.WriteResults(c.Training.OutputDir, "eval", metrics)

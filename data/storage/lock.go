@@ -126,7 +126,12 @@ func same(f File, path string) bool {
 		return false
 	}
 	b, err := Stat(path)
-	return err == nil && os.SameFile(a, b)
+	return err == nil && sameFile(a, b)
+}
+
+// sameFile is os.SameFile, and of another file system's files whether they say they are.
+func sameFile(a, b fs.FileInfo) bool {
+	return os.SameFile(a, b) || a.Sys() != nil && a.Sys() == b.Sys()
 }
 
 // Release gives the lock back and removes its file.
@@ -213,7 +218,7 @@ func (l *Lock) seize(seen fs.FileInfo) (*Lock, error) {
 		return nil, err
 	}
 	defer RemoveIfThere(away)
-	if moved, err := Stat(away); err != nil || !os.SameFile(moved, seen) || moved.Size() != seen.Size() || !moved.ModTime().Equal(seen.ModTime()) {
+	if moved, err := Stat(away); err != nil || !sameFile(moved, seen) || moved.Size() != seen.Size() || !moved.ModTime().Equal(seen.ModTime()) {
 		return nil, errors.Join(err, Rename(away, l.path)) // another's, made meanwhile
 	}
 	f, err := OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)

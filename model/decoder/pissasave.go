@@ -3,9 +3,9 @@ package decoder
 import (
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
@@ -58,7 +58,7 @@ func (m *Model) SavePiSSA(dir string) error {
 		config  *checkpoint.AdapterConfig
 	}{{"pissa_init", first, &plain}, {"pissa_backup", last, &plain}, {"pissa_converted", both, &doubled}} {
 		to := filepath.Join(dir, x.name)
-		if err := os.MkdirAll(to, 0o777); err != nil {
+		if err := storage.MkdirAll(to); err != nil {
 			return err
 		}
 		if err := checkpoint.WriteSafetensors(adapterFile(to), map[string]string{"format": "pt"}, x.tensors); err != nil {

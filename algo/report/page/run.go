@@ -13,6 +13,7 @@ import (
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/algo/report/record"
 	"dataflex.dev/dataflex/data/pyjson"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Run is what the page shows of a run.
@@ -64,7 +65,7 @@ func load(dir string) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("report: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, report.LogName)); err != nil {
+	if _, err := storage.Stat(filepath.Join(dir, report.LogName)); err != nil {
 		return nil, fmt.Errorf("report: %s is not the output_dir of a run: %w", dir, err)
 	}
 	r := &Run{Name: filepath.Base(full), Dir: full, TrainType: "static", Facts: [][2]string{}, Curves: []Curve{}}

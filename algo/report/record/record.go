@@ -127,7 +127,7 @@ type Writer struct {
 func Open(dir string, fresh bool, step int, held bool, pool int, scalar func(step int, tag string, value float64) error) (*Writer, error) {
 	w := &Writer{path: filepath.Join(dir, Name), phases: map[string]float64{}, chosen: make([]bool, pool), scalar: scalar}
 	if fresh {
-		if err := os.Remove(w.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := storage.Remove(w.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("%s: %w", Name, err)
 		}
 		return w, nil
@@ -181,7 +181,7 @@ func Read(dir string) ([]Line, error) {
 }
 
 func read(path string) (lines []Line, whole bool, err error) {
-	f, err := os.Open(path)
+	f, err := storage.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, true, nil
 	}
@@ -210,7 +210,7 @@ func (w *Writer) add(l Line) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", Name, err)
 	}
-	f, err := os.OpenFile(w.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := storage.OpenFile(w.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
 	if err != nil {
 		return fmt.Errorf("%s: %w", Name, err)
 	}
@@ -270,7 +270,7 @@ func (r *Run) Unchanged(path string) bool {
 }
 
 func stamp(path string) string {
-	s, err := os.Stat(path)
+	s, err := storage.Stat(path)
 	if err != nil {
 		return ""
 	}
