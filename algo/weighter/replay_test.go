@@ -41,11 +41,12 @@ type recording struct {
 // 3 on: the rows' losses, what the training step returned and the gradient's norm.
 func TestReplay(t *testing.T) {
 	for run, component := range map[string][]string{
-		"weight_adapt":     {"adapt", "tau: 1.0", "refresh_interval: 5", "anchor_batch_size: 8", "clip: null"},
-		"weight_linupper":  {"loss", "strategy: linupper", "delta: 1.0"},
-		"weight_uniform":   {"loss", "strategy: uniform", "delta: 1.0"},
-		"weight_quadratic": {"loss", "strategy: quadratic", "delta: 1.0"},
-		"weight_extremes":  {"loss", "strategy: extremes", "delta: 1.0"},
+		"weight_joint_update_aware": {"joint_update_aware", "tau: 0.05", "target_update_step: 5", "target_batch_size: 2", "target_num_batches: 0"},
+		"weight_adapt":              {"adapt", "tau: 1.0", "refresh_interval: 5", "anchor_batch_size: 8", "clip: null"},
+		"weight_linupper":           {"loss", "strategy: linupper", "delta: 1.0"},
+		"weight_uniform":            {"loss", "strategy: uniform", "delta: 1.0"},
+		"weight_quadratic":          {"loss", "strategy: quadratic", "delta: 1.0"},
+		"weight_extremes":           {"loss", "strategy: extremes", "delta: 1.0"},
 	} {
 		t.Run(run, func(t *testing.T) { replay(t, run, component[0], component[1:]) })
 	}

@@ -1,0 +1,356 @@
+package weighter
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/decoder"
+)
+
+func init() { algo.RegisterWeighter("joint_update_aware", newJointUpdate) }
+
+// jointUpdate weighs the rows of a group together: those that point to the evaluation
+// set, and not all of them in the same direction. With z a row's hidden state, u the
+// mean of the evaluation rows', s = Zu and S = ZZᵀ, the weights solve
+//
+//	max over the simplex of  sᵀw - (β/2)·wᵀSw + τ·H(w),   w = softmax((s - βSw)/τ)
+//
+// There is no paper: the method is DataFlex 1.1's.
+//
+// faithful: the group is the optimizer step, u is of the whole evaluation set, and the
+// problem is solved (`solver: exact`); the weights' mean is 1 and tokens stay the unit of
+// the loss. Rows without a target or a finite loss take no part.
+// upstream: the group is a micro-batch, u of target_num_batches batches of
+// target_batch_size evaluation rows (by default the next one row), and
+// fixed_point_iters steps of w ← (1-ρ)w + ρ·softmax(…) stand for the solution, from which
+// they may be far (`solver: iterations`); the loss is the weighted sum of the rows' mean
+// losses, divided by the micro-batches.
+//
+// Hidden states are those of evaluation mode; u is seen anew every target_update_step
+// steps. Without an evaluation set u is the mean of the group.
+type jointUpdate struct {
+	run                *algo.Run
+	mode               algo.Mode
+	beta, tau, damping float64
+	iterations         int
+	exact              bool
+	objective, pooling string
+	layer              int
+	normalize          bool
+	refresh            int
+	batchSize, batches int // of u; batches 0 = all
+	hidden             func(b decoder.Batch, layer int) (driver.F32, error)
+
+	state jointUpdateState
+}
+
+// jointUpdateState is what earlier steps left.
+type jointUpdateState struct {
+	Target []float64 `json:"target,omitempty"` // the mean hidden state of the evaluation rows, as it is
+	Step   int       `json:"step"`             // of Target
+	Next   int       `json:"next"`             // batch of evaluation rows
+}
+
+func newJointUpdate(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Weighter, error) {
+	solver, batches := "exact", 0
+	if mode == algo.Upstream {
+		solver, batches = "iterations", 1
+	}
+	w := &jointUpdate{
+		run: run, mode: mode, beta: p.Float("beta", 0.1), tau: p.Float("tau", 0.05), damping: p.Float("damping", 1),
+		iterations: max(1, p.Int("fixed_point_iters", 5)), objective: p.String("objective_mode", "full"), pooling: p.String("pooling", "last_token"),
+		layer: p.Int("embed_layer", -1), normalize: p.Bool("embed_normalize", true), refresh: max(1, p.Int("target_update_step", 50)),
+		batchSize: max(1, p.Int("target_batch_size", 1)), batches: max(0, p.Int("target_num_batches", batches)),
+	}
+	solver = p.String("solver", solver)
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	w.exact, w.hidden = solver == "exact", run.Model.Hidden
+	layers := run.Model.Config().Layers
+	switch {
+	case solver != "exact" && solver != "iterations":
+		return nil, p.Wrap("solver", fmt.Errorf("solver is exact or iterations, not %q", solver))
+	case w.objective != "full" && w.objective != "align_only" && w.objective != "diverse_only" && w.objective != "uniform":
+		return nil, p.Wrap("objective_mode", fmt.Errorf("objective_mode is full, align_only, diverse_only or uniform, not %q", w.objective))
+	case w.pooling != "last_token" && w.pooling != "mean_pool":
+		return nil, p.Wrap("pooling", fmt.Errorf("pooling is last_token or mean_pool, not %q", w.pooling))
+	case !(w.tau > 0):
+		return nil, p.Wrap("tau", fmt.Errorf("the temperature must be positive, not %v", w.tau))
+	case !(w.damping > 0 && w.damping <= 1):
+		return nil, p.Wrap("damping", fmt.Errorf("damping is above 0 and at most 1, not %v", w.damping))
+	case w.exact && !(w.beta >= 0):
+		return nil, p.Wrap("beta", fmt.Errorf("only for beta >= 0 is there one solution, not for %v", w.beta))
+	case w.layer > layers || w.layer < -layers-1:
+		return nil, p.Wrap("embed_layer", fmt.Errorf("the model has hidden states 0 to %d, or -1 to -%d from the end, not %d", layers, layers+1, w.layer))
+	}
+	if len(run.Eval) == 0 && w.aligns() {
+		run.Log.Warn("joint_update_aware has no eval_dataset to point to: rows are aligned with the mean of their own group")
+	}
+	return w, nil
+}
+
+// aligns says whether the objective has the evaluation rows in it.
+func (w *jointUpdate) aligns() bool { return w.objective == "full" || w.objective == "align_only" }
+
+// group is rows that are weighed together: places in the request.
+type group struct {
+	micro, row []int
+	z          [][]float64
+}
+
+// Weigh looks at the rows of the step, after the evaluation rows where they are due.
+func (w *jointUpdate) Weigh(ctx context.Context, r algo.WeightRequest) ([][]float64, algo.Reduction, error) {
+	nameBroken(w.run.Log, w.run.Train, r)
+	out := perMicro(r)
+	groups, err := w.groups(ctx, r)
+	if err != nil {
+		return nil, 0, fmt.Errorf("weighter joint_update_aware at step %d: %w", r.Step, err)
+	}
+	for _, g := range groups {
+		weights, err := w.solve(ctx, r.Step, g.z)
+		if err != nil {
+			return nil, 0, fmt.Errorf("weighter joint_update_aware at step %d: %w", r.Step, err)
+		}
+		for k, x := range weights {
+			i, j := g.micro[k], g.row[k]
+			if out[i][j] = x; !finite(lossOf(r, i, j)) {
+				out[i][j] = 0
+			}
+		}
+	}
+	if w.mode == algo.Faithful {
+		return scaled(r, out), algo.TokenMean, nil
+	}
+	for i := range out {
+		for j := range out[i] {
+			out[i][j] /= float64(len(out))
+		}
+	}
+	return out, algo.RowSum, nil
+}
+
+// groups are the micro-batches, or the whole step.
+func (w *jointUpdate) groups(ctx context.Context, r algo.WeightRequest) ([]group, error) {
+	var all []group
+	for i, m := range r.Micros {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		z, err := w.embed(m, w.run.Train)
+		if err != nil {
+			return nil, err
+		}
+		if len(all) == 0 || w.mode == algo.Upstream {
+			all = append(all, group{})
+		}
+		g := &all[len(all)-1]
+		for j := range m.Rows {
+			if w.mode == algo.Faithful && (m.Labelled[j] == 0 || !finite(r.Loss[i][j])) {
+				continue
+			}
+			if w.normalize {
+				normalize(z[j])
+			}
+			g.micro, g.row, g.z = append(g.micro, i), append(g.row, j), append(g.z, z[j])
+		}
+	}
+	return all, nil
+}
+
+// solve is the weights of rows whose hidden states are z; their sum is 1.
+func (w *jointUpdate) solve(ctx context.Context, step int, z [][]float64) ([]float64, error) {
+	n := len(z)
+	if n <= 1 || w.objective == "uniform" {
+		return even(n), nil
+	}
+	s := make([]float64, n)
+	if w.aligns() {
+		u, err := w.target(ctx, step, z)
+		if err != nil {
+			return nil, err
+		}
+		for i := range z {
+			s[i] = inner(z[i], u)
+		}
+	}
+	beta := w.beta
+	if w.objective == "align_only" {
+		beta = 0
+	}
+	gram := make([][]float64, n)
+	for i := range gram {
+		gram[i] = make([]float64, n)
+		for j := range i + 1 {
+			gram[i][j] = inner(z[i], z[j])
+			gram[j][i] = gram[i][j]
+		}
+	}
+	if w.exact {
+		return solveExactly(s, gram, beta, w.tau)
+	}
+	weights := even(n)
+	for range w.iterations {
+		weights = damped(weights, response(s, gram, beta, w.tau, weights), w.damping)
+	}
+	return weights, nil
+}
+
+// target is u, of the evaluation rows where there are any.
+func (w *jointUpdate) target(ctx context.Context, step int, z [][]float64) ([]float64, error) {
+	last := &w.state
+	due := last.Target == nil || step-last.Step >= w.refresh
+	if len(w.run.Eval) == 0 {
+		due = due || w.mode == algo.Faithful // the mean of this very group
+	}
+	if due {
+		var err error
+		if len(w.run.Eval) == 0 {
+			last.Target = meanOf(z)
+		} else if last.Target, err = w.look(ctx); err != nil {
+			return nil, fmt.Errorf("evaluation rows: %w", err)
+		}
+		last.Step = step
+	}
+	u := append([]float64(nil), last.Target...)
+	if w.normalize {
+		normalize(u)
+	}
+	return u, nil
+}
+
+// look is the mean hidden state of the next batches of evaluation rows.
+func (w *jointUpdate) look(ctx context.Context) ([]float64, error) {
+	loader := (len(w.run.Eval) + w.batchSize - 1) / w.batchSize // batches in the set
+	count := w.batches
+	if count == 0 {
+		count, w.state.Next = loader, 0
+	}
+	var picked []data.Example
+	for range count {
+		b := w.state.Next % loader
+		w.state.Next = b + 1
+		picked = append(picked, w.run.Eval[b*w.batchSize:min((b+1)*w.batchSize, len(w.run.Eval))]...)
+	}
+	z := make([][]float64, len(picked))
+	for _, rows := range batch.ByLength(picked, feature.DefaultTokens) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		v, err := w.embed(batch.Pack(picked, rows), picked)
+		if err != nil {
+			return nil, err
+		}
+		for i, r := range rows {
+			z[r] = v[i]
+		}
+	}
+	mean := meanOf(z)
+	for _, x := range mean {
+		if !finite(x) {
+			return nil, fmt.Errorf("the mean of their hidden states is %v: leave the row that is not finite out of eval_dataset", x)
+		}
+	}
+	return mean, nil
+}
+
+// embed is the pooled hidden state of every row of a micro-batch.
+func (w *jointUpdate) embed(m batch.Micro, examples []data.Example) ([][]float64, error) {
+	hidden, err := w.hidden(m.Batch, w.layer)
+	if err != nil {
+		return nil, err
+	}
+	h, err := driver.Read(w.run.Device, hidden)
+	if err != nil {
+		return nil, err
+	}
+	dim := w.run.Model.Config().Hidden
+	out := make([][]float64, len(m.Rows))
+	for i, row := range m.Rows {
+		states := h[int(m.RowStart[i])*dim : int(m.RowStart[i+1])*dim]
+		out[i] = make([]float64, dim)
+		if w.pooling == "last_token" {
+			for j, x := range states[len(states)-dim:] {
+				out[i][j] = float64(x)
+			}
+			continue
+		}
+		labelled(out[i], states, examples[row].Labels)
+	}
+	return out, nil
+}
+
+// labelled is the mean over the positions that have a label.
+func labelled(mean []float64, states []float32, labels []int32) {
+	n := 0
+	for t := range len(states) / len(mean) {
+		if labels[t] < 0 {
+			continue
+		}
+		n++
+		for j, x := range states[t*len(mean) : (t+1)*len(mean)] {
+			mean[j] += float64(x)
+		}
+	}
+	for j := range mean {
+		mean[j] /= float64(max(n, 1))
+	}
+}
+
+// State is the mean of the evaluation rows, which earlier weights gave, and where the
+// next ones are taken.
+func (w *jointUpdate) State() (json.RawMessage, error) { return json.Marshal(w.state) }
+
+// Restore takes it back.
+func (w *jointUpdate) Restore(raw json.RawMessage) error {
+	var s jointUpdateState
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return err
+	}
+	if n := w.run.Model.Config().Hidden; s.Target != nil && len(s.Target) != n {
+		return fmt.Errorf("the checkpoint's mean hidden state has %d numbers, this model %d", len(s.Target), n)
+	}
+	w.state = s
+	return nil
+}
+
+func normalize(v []float64) {
+	length := max(math.Sqrt(inner(v, v)), 1e-12)
+	for i := range v {
+		v[i] /= length
+	}
+}
+
+func inner(x, y []float64) float64 {
+	var s float64
+	for i, v := range x {
+		s += v * y[i]
+	}
+	return s
+}
+
+func meanOf(z [][]float64) []float64 {
+	mean := make([]float64, len(z[0]))
+	for _, v := range z {
+		for j, x := range v {
+			mean[j] += x / float64(len(z))
+		}
+	}
+	return mean
+}
+
+func even(n int) []float64 {
+	w := make([]float64, n)
+	for i := range w {
+		w[i] = 1 / float64(n)
+	}
+	return w
+}
