@@ -162,6 +162,8 @@ func assign(target any, v *yamlfile.Value) error {
 		return err
 	case *[]string:
 		return toList(p, v)
+	case *[]int:
+		return toInts(p, v)
 	case *[]float64:
 		return toFloats(p, v)
 	case *map[string]any:
@@ -274,6 +276,19 @@ func toFloats(p *[]float64, v *yamlfile.Value) error {
 			return err
 		}
 		*p = append(*p, x)
+	}
+	return err
+}
+
+func toInts(p *[]int, v *yamlfile.Value) error {
+	list, err := items(v)
+	*p = nil
+	for _, item := range list {
+		i, err := toInt(item)
+		if err != nil {
+			return err
+		}
+		*p = append(*p, int(i))
 	}
 	return err
 }

@@ -213,6 +213,9 @@ func (p *Params) Bool(key string, def bool) bool { return param(p, key, def) }
 // Floats asks for a list of numbers.
 func (p *Params) Floats(key string, def []float64) []float64 { return param(p, key, def) }
 
+// Ints asks for a list of whole numbers.
+func (p *Params) Ints(key string, def []int) []int { return param(p, key, def) }
+
 // Strings asks for a list of words.
 func (p *Params) Strings(key string, def []string) []string { return param(p, key, def) }
 

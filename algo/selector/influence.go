@@ -1,6 +1,7 @@
 package selector
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -40,7 +41,8 @@ type influenceDefaults struct {
 	name      string
 	dim, seed int
 	cacheDir  string
-	plain     bool // gradients as they are, whatever gradient_type says
+	plain     bool   // gradients as they are, whatever gradient_type says
+	gradient  string // of gradient_type; "" = adam
 }
 
 func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDefaults) (*influence, error) {
@@ -49,7 +51,7 @@ func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDe
 		kind = projectionTRAK
 	}
 	s := &influence{name: d.name, run: run, mode: mode, dir: p.String("cache_dir", d.cacheDir)}
-	gradient := p.String("gradient_type", "adam")
+	gradient := p.String("gradient_type", cmp.Or(d.gradient, "adam"))
 	dim, seed := p.Int("proj_dim", d.dim), p.Int("seed", d.seed)
 	kind = p.String("projection", kind)
 	s.epsInside = p.Bool("eps_inside", false)

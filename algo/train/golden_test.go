@@ -23,7 +23,7 @@ import (
 const golden = "../../../shared/golden"
 
 // notYet are the recorded runs of methods that are a later issue's.
-var notYet = regexp.MustCompile(`^(reorder_|lego_|icons_|weight_joint)`)
+var notYet = regexp.MustCompile(`^(reorder_|lego_)`)
 
 // TestGoldenRuns replays every run that was recorded from LLaMA-Factory and
 // DataFlex themselves, with their files as they are but for mode: upstream.
