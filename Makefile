@@ -2,7 +2,7 @@
 # make demo     LESS picks the data while a small model trains; ends with what it picked
 # make proof    every method on tasks of known truth, 3 seeds: a table and pictures in saves/proof
 # make test     every test, no GPU, no network once the modules are there
-# make bench    the speed table of WORKSPACE.md, beside PyTorch with BENCH_PYTHON=a python that has it
+# make bench    the speed table of tools/bench/README.md, beside PyTorch with BENCH_PYTHON=a python that has it
 # make lint     go vet, staticcheck, gofumpt
 # make cuda     the programs with the CUDA driver in them (no GPU has run them yet)
 # make test-cuda  the CUDA driver against a fake libcuda
@@ -33,9 +33,9 @@ demo: all
 demo-model: all
 	./bin/dataflex-demo --train-model tools/dataflex-demo/model
 
-# Pictures and table also go where they are committed: tools/proof and WORKSPACE.md.
+# Pictures and table also go where they are committed: tools/proof.
 proof:
-	$(GO) run ./tools/proof --pictures tools/proof --workspace WORKSPACE.md
+	$(GO) run ./tools/proof --pictures tools/proof --workspace tools/proof/README.md
 
 test:
 	$(GO) test ./...

@@ -5,7 +5,7 @@
 //	go run ./kernels/build norm gemm       those families alone
 //	go run ./kernels/build -check          compile and compare with the PTX that is there; lint; write nothing
 //	go run ./kernels/build -lint           lint the PTX that is there, without a compiler
-//	go run ./kernels/build -table          kernels/build/ptxas.json as the table of WORKSPACE.md
+//	go run ./kernels/build -table          kernels/build/ptxas.json as a table in kernels/build/ptxas.md
 //
 // x.cu becomes x.sm80.ptx (PTX 7.0: any GPU since Ampere), x.sm90a.cu becomes
 // x.sm90a.ptx (PTX 8.0: Hopper alone). The compilers are pinned, as the same text is
@@ -36,11 +36,11 @@ func main() {
 	var m mode
 	flag.BoolVar(&m.check, "check", false, "compare with the PTX that is there instead of writing it")
 	flag.BoolVar(&m.lint, "lint", false, "only lint the PTX that is there")
-	table := flag.Bool("table", false, "write the table of WORKSPACE.md from ptxas-check's report")
+	table := flag.Bool("table", false, "write kernels/build/ptxas.md from ptxas-check's report")
 	flag.Parse()
 	var err error
 	if *table {
-		err = writeTable("WORKSPACE.md", "kernels/build/ptxas.json")
+		err = writeTable("kernels/build/ptxas.md", "kernels/build/ptxas.json")
 	} else {
 		err = run(m, flag.Args())
 	}
