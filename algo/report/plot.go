@@ -26,9 +26,9 @@ func LossKeys(history []pyjson.Object) []string {
 	return keys
 }
 
-// curve is a key of a log history over the steps; values that are no finite number
+// Curve is a key of a log history over the steps; values that are no finite number
 // are left out.
-func curve(history []pyjson.Object, key string) (step, value []float64) {
+func Curve(history []pyjson.Object, key string) (step, value []float64) {
 	for _, h := range history {
 		v, isNumber := h.Get(key).(float64)
 		s, isStep := h.Get("step").(int)
@@ -43,7 +43,7 @@ func curve(history []pyjson.Object, key string) (step, value []float64) {
 // values, light, and their smoothed curve. It reports whether there was anything to
 // draw.
 func PlotLoss(dir, key string, history []pyjson.Object) (path string, ok bool, err error) {
-	x, y := curve(history, key)
+	x, y := Curve(history, key)
 	if len(x) == 0 {
 		return "", false, nil
 	}

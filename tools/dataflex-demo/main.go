@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/report/page"
 	_ "dataflex.dev/dataflex/algo/selector"
 	"dataflex.dev/dataflex/algo/train"
 	"dataflex.dev/dataflex/data/storage"
@@ -95,7 +96,12 @@ func summary(out string, pool []tasks.Row) error {
 		}
 	}
 	fmt.Printf("eval loss after training: less %.4f, random %.4f\n", losses["less"], losses["random"])
-	fmt.Printf("loss plot: %s\n", filepath.Join(out, "less", "training_loss.png"))
+	story := filepath.Join(out, "demo.png")
+	if err := draw(story, out, pool, picked, float64(inPool)/float64(len(pool))); err != nil {
+		return err
+	}
+	fmt.Printf("the whole story in one picture: %s\n", story)
+	fmt.Printf("what LESS chose, row by row, and why – open it in a browser: %s\n", filepath.Join(out, "less", page.Name))
 	if worst < wanted {
 		return fmt.Errorf("a window has only %.0f %% of the family, %.0f %% were wanted", 100*worst, 100*wanted)
 	}
@@ -165,6 +171,9 @@ lora_rank: 8
 dataset_dir: %s
 dataset: pool
 eval_dataset: eval
+eval_strategy: steps
+eval_steps: 4
+eval_on_start: true
 template: chatml
 cutoff_len: 128
 output_dir: %s

@@ -29,7 +29,7 @@ type Axes struct {
 	Note           string    // below the picture: what a reader needs to read it
 	Log            bool      // both axes are logarithmic
 	XTicks, YTicks []float64 // where ticks stand; nil = where round numbers are
-	Floor          *float64  // the lowest Y shown; nil = what the data needs
+	Floor, Top     *float64  // the lowest and the highest Y shown; nil = what the data needs
 }
 
 // Line is a curve.
@@ -61,8 +61,24 @@ var (
 	dash   = []vg.Length{vg.Points(4), vg.Points(3)}
 )
 
-// Lines draws curves. Points that are no finite number are left out.
+// Picture is a drawing that has no file yet.
+type Picture struct {
+	axes   Axes
+	plot   *plot.Plot
+	legend plot.Legend
+}
+
+// Lines draws curves into a file.
 func Lines(path string, a Axes, lines []Line) error {
+	p, err := NewLines(a, lines)
+	if err != nil {
+		return fmt.Errorf("plot %s: %w", path, err)
+	}
+	return Save(path, p)
+}
+
+// NewLines draws curves. Points that are no finite number are left out.
+func NewLines(a Axes, lines []Line) (*Picture, error) {
 	p, legend := a.plot(), a.legend()
 	p.Add(plotter.NewGrid())
 	which := 0
@@ -73,7 +89,7 @@ func Lines(path string, a Axes, lines []Line) error {
 		}
 		line, marks, err := plotter.NewLinePoints(points)
 		if err != nil {
-			return fmt.Errorf("plot %s: %w", path, err)
+			return nil, err
 		}
 		c := colors[which%len(colors)]
 		line.Color, line.Width = c, vg.Points(1.4)
@@ -99,7 +115,7 @@ func Lines(path string, a Axes, lines []Line) error {
 		}
 		which++
 	}
-	return a.save(p, legend, path)
+	return &Picture{a, p, legend}, nil
 }
 
 func (l Line) points(logarithmic bool) (out plotter.XYs) {
@@ -116,15 +132,24 @@ func (l Line) points(logarithmic bool) (out plotter.XYs) {
 // interval, and no reader can guess which.
 var errWhiskers = errors.New("whiskers without a note that explains them")
 
-// Bars draws a group of bars for every name, and limits as dashed lines across.
+// Bars draws bars into a file.
 func Bars(path string, a Axes, groups []string, series []Series, limits map[string]float64) error {
+	p, err := NewBars(a, groups, series, limits)
+	if err != nil {
+		return fmt.Errorf("plot %s: %w", path, err)
+	}
+	return Save(path, p)
+}
+
+// NewBars draws a group of bars for every name, and limits as dashed lines across.
+func NewBars(a Axes, groups []string, series []Series, limits map[string]float64) (*Picture, error) {
 	const room = 0.8 // of the distance between groups is filled
 	p, legend := a.plot(), a.legend()
 	width := (picture - 5*vg.Centimeter) / vg.Length(len(groups)+1) * room / vg.Length(len(series))
 	for i, s := range series {
 		bars, err := plotter.NewBarChart(plotter.Values(s.Y), width)
 		if err != nil {
-			return fmt.Errorf("plot %s: %w", path, err)
+			return nil, err
 		}
 		offset := float64(i) - float64(len(series)-1)/2
 		c := colors[i%len(colors)]
@@ -136,11 +161,11 @@ func Bars(path string, a Axes, groups []string, series []Series, limits map[stri
 		}
 		if s.Low != nil {
 			if a.Note == "" {
-				return fmt.Errorf("plot %s: %w", path, errWhiskers)
+				return nil, errWhiskers
 			}
 			whiskers, err := s.whiskers(offset * room / float64(len(series)))
 			if err != nil {
-				return fmt.Errorf("plot %s: %w", path, err)
+				return nil, err
 			}
 			p.Add(whiskers)
 		}
@@ -162,7 +187,10 @@ func Bars(path string, a Axes, groups []string, series []Series, limits map[stri
 	if a.Floor != nil {
 		p.Y.Min = *a.Floor
 	}
-	return a.save(p, legend, path)
+	if a.Top != nil {
+		p.Y.Max = *a.Top
+	}
+	return &Picture{a, p, legend}, nil
 }
 
 func (s Series) whiskers(offset float64) (*plotter.YErrorBars, error) {
@@ -191,14 +219,20 @@ type canvas interface {
 	io.WriterTo
 }
 
-func (a Axes) save(p *plot.Plot, legend plot.Legend, path string) error {
+// Save writes pictures, one below the other, into a file.
+func Save(path string, pictures ...*Picture) error {
+	all := height * vg.Length(len(pictures))
 	var c canvas
 	if filepath.Ext(path) == ".svg" {
-		c = vgsvg.NewWith(vgsvg.UseWH(picture, height), vgsvg.EmbedFonts(false))
+		c = vgsvg.NewWith(vgsvg.UseWH(picture, all), vgsvg.EmbedFonts(false))
 	} else {
-		c = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(picture, height), vgimg.UseDPI(dots))}
+		c = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(picture, all), vgimg.UseDPI(dots))}
 	}
-	a.layout(p, legend, draw.New(c))
+	whole := draw.New(c)
+	for i, p := range pictures {
+		below := height * vg.Length(len(pictures)-1-i)
+		p.axes.layout(p.plot, p.legend, draw.Crop(whole, 0, 0, below, below+height-all))
+	}
 	var b bytes.Buffer
 	if _, err := c.WriteTo(&b); err != nil {
 		return fmt.Errorf("plot %s: %w", path, err)
