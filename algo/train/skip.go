@@ -105,8 +105,8 @@ func (t *Trainer) without(broken *notFinite, micros []batch.Micro) ([][]int, err
 		}
 	}
 	if left == 0 {
-		return nil, fmt.Errorf("step %d, %s: the %s of every row of the step is NaN or infinite: the weights hold numbers that are not finite, or learning_rate %v is too high; %s",
-			t.step+1, t.describe(broken.rows), broken.what, t.Config.Training.LearningRate, t.lastCheckpoint())
+		return nil, spoilt{fmt.Errorf("step %d, %s: the %s of every row of the step is NaN or infinite: the weights hold numbers that are not finite, or learning_rate %v is too high; %s",
+			t.step+1, t.describe(broken.rows), broken.what, t.Config.Training.LearningRate, t.lastCheckpoint())}
 	}
 	for _, row := range broken.rows {
 		if err := t.skip(row, broken.what); err != nil {

@@ -18,6 +18,7 @@ import (
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/processor"
 	"dataflex.dev/dataflex/data/pyjson"
+	"dataflex.dev/dataflex/data/task"
 	"dataflex.dev/dataflex/data/tokenizer"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/reduce"
@@ -60,6 +61,7 @@ type Trainer struct {
 	nonEmbedding float64 // parameters but the embeddings, adapters included: for total_flos
 
 	step       int
+	moving     bool // an update has begun and is not finished: the weights are of no step
 	totals     totals
 	skipped    map[int]int      // how often training rows were left out of a step
 	evalBroken map[data.ID]bool // evaluation rows that were left out
@@ -127,7 +129,7 @@ func (t *Trainer) Train(ctx context.Context) error {
 		if err != nil {
 			return t.stopped(ctx, err)
 		}
-		if stop, err = t.afterStep(ctx, stats); err != nil {
+		if err = task.Catch(func() (err error) { stop, err = t.afterStep(ctx, stats); return err }); err != nil {
 			return t.stopped(ctx, err)
 		}
 		if err := t.saveAsked(); err != nil {
@@ -137,10 +139,13 @@ func (t *Trainer) Train(ctx context.Context) error {
 	return t.loadBest()
 }
 
-// stopped saves what there is when it was the context that ended.
+// stopped saves what there is when the context ended, or an error ends the run.
 func (t *Trainer) stopped(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
-		return err
+		return t.rescued(err)
 	}
 	if t.bestLoaded && t.recorder.lastSaved != "" {
 		return ErrInterrupted // the last step's weights are in its checkpoint, if anywhere
@@ -156,20 +161,6 @@ func (t *Trainer) stopped(ctx context.Context, err error) error {
 	return ErrInterrupted
 }
 
-// saveAsked saves a checkpoint of the last finished step where one was asked for.
-func (t *Trainer) saveAsked() error {
-	select {
-	case s := <-t.saveNow:
-		path, err := t.save(true)
-		if err != nil {
-			return err
-		}
-		t.log.Info("checkpoint saved, training goes on", "signal", s.String(), "step", t.step, "path", path)
-	default:
-	}
-	return nil
-}
-
 // advance opens the window a step starts with, where one does, and takes the
 // step.
 func (t *Trainer) advance(ctx context.Context) (stepStats, error) {
@@ -177,7 +168,7 @@ func (t *Trainer) advance(ctx context.Context) (stepStats, error) {
 		return stepStats{}, err
 	}
 	if opening, _ := t.Plan.Opening(t.step); opening != Continue {
-		if err := t.orBack(t.method(), func() error { return t.openWindow(ctx) }); err != nil {
+		if err := t.openOrSave(ctx); err != nil {
 			return stepStats{}, err
 		}
 	}
@@ -194,7 +185,7 @@ func (t *Trainer) orBack(method any, do func() error) error {
 	if err := t.stateOf(method, &before); err != nil {
 		return err
 	}
-	err := do()
+	err := task.Catch(do)
 	if err == nil {
 		return nil
 	}
@@ -229,6 +220,7 @@ func (t *Trainer) optimizerStep(ctx context.Context) (stepStats, error) {
 		t.finishStep(0)
 		return stepStats{lr: lr}, nil
 	}
+	t.moving = true
 	t.optimizer.Step(lr, optim.Clip(g.norm, t.Config.Training.MaxGradNorm))
 	if o, ok := t.method().(algo.Observer); ok {
 		// The weights have moved: what follows belongs to the step and is not cut short.
@@ -281,8 +273,8 @@ func (t *Trainer) accumulate(ctx context.Context, micros []batch.Micro, labels i
 	if broken, err = t.brokenGradients(ctx, micros, weights); err != nil || len(broken.rows) > 0 {
 		return nil, cmp.Or[error](err, broken)
 	}
-	return nil, fmt.Errorf("step %d: the gradient is not finite (norm %v) while the loss is %v and every row's own gradient is finite: lower learning_rate, or look at %s; %s",
-		t.step+1, g.norm, g.loss, t.describe(micros[0].Rows), t.lastCheckpoint())
+	return nil, spoilt{fmt.Errorf("step %d: the gradient is not finite (norm %v) while the loss is %v and every row's own gradient is finite: lower learning_rate, or look at %s; %s",
+		t.step+1, g.norm, g.loss, t.describe(micros[0].Rows), t.lastCheckpoint())}
 }
 
 // rate is the learning rate of the coming step.
@@ -298,6 +290,7 @@ func (t *Trainer) finishStep(loss float64) {
 	t.totals.WindowLoss += loss
 	t.totals.WindowSteps++
 	t.step++
+	t.moving = false
 }
 
 // group lays out the micro-batches of a step and counts their labels.

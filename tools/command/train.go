@@ -34,7 +34,8 @@ func Train(ctx context.Context, file string, overrides []string, o train.Options
 	defer stop()
 	o.SaveNow = requests
 	err = task.Catch(func() error { return train.Run(ctx, c, o) })
-	if fault := (*task.Panic)(nil); errors.As(err, &fault) {
+	fault, rescued := (*task.Panic)(nil), (*train.Rescued)(nil)
+	if errors.As(err, &fault) && !errors.As(err, &rescued) {
 		return fmt.Errorf("%w; %s", err, newest(c.Training.OutputDir))
 	}
 	if err == nil && !o.DryRun {
