@@ -2,6 +2,7 @@
 # make demo     LESS picks the data while a small model trains; ends with what it picked
 # make proof    every method on tasks of known truth, 3 seeds: a table and pictures in saves/proof
 # make test     every test, no GPU, no network once the modules are there
+# make faults   every fault of the disk at every instant of every method; test tries a sample of them
 # make bench    the speed table of tools/bench/README.md, beside PyTorch with BENCH_PYTHON=a python that has it
 # make lint     go vet, staticcheck, gofumpt
 # make cuda     the programs with the CUDA driver in them (no GPU has run them yet)
@@ -21,7 +22,7 @@ MODULE     := $(shell $(GO) list -m)
 LINT       := $(GO) tool -modfile=tools/lint/go.mod
 VERSION    := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all module-path cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
+.PHONY: all faults module-path cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
 
 all:
 	$(GO) build -trimpath -ldflags "-X $(MODULE)/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
@@ -39,6 +40,10 @@ proof:
 
 test:
 	$(GO) test ./...
+
+# Every instant of a short run of every method at which a write can fail, the disk be full, the power go or a read fail; hours.
+faults:
+	DATAFLEX_FAULTS=all $(GO) test -count=1 -timeout 24h -run '^TestFaults$$' ./algo/train
 
 bench:
 	$(GO) run ./tools/bench --python "$(BENCH_PYTHON)"

@@ -65,6 +65,10 @@ func (t *Trainer) save(interrupted bool) (string, error) {
 	if err := t.fill(d.Path(), now.whole); err != nil {
 		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, errors.Join(err, d.Abort()))
 	}
+	// The logs and records up to here are not written again once there is a checkpoint.
+	if err := storage.SyncBelow(out, isCheckpoint); err != nil {
+		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, errors.Join(err, d.Abort()))
+	}
 	if err := d.Commit(); err != nil {
 		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, err)
 	}
@@ -73,6 +77,11 @@ func (t *Trainer) save(interrupted bool) (string, error) {
 		t.log.Warn("save_total_limit: an old checkpoint is still there", "error", err)
 	}
 	return t.recorder.lastSaved, t.replaced()
+}
+
+// isCheckpoint recognises folders of output_dir that are durable in themselves.
+func isCheckpoint(name string) bool {
+	return strings.HasPrefix(name, storage.StepPrefix) || strings.HasPrefix(name, ".")
 }
 
 // leaveBest removes, once the run is over, the newest checkpoint where

@@ -115,12 +115,39 @@ func (f *Folder) sync() error {
 		if isDir {
 			return SyncDir(path)
 		}
-		file, err := Open(path)
+		return syncFile(path)
+	})
+}
+
+// SyncBelow makes the regular files of a folder durable, their names too, and those of
+// the folders in it but for the ones that skip names: files that are appended to, on
+// which something that is about to be written will rely.
+func SyncBelow(dir string, skip func(name string) bool) error {
+	entries, err := ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		switch {
+		case e.IsDir() && !skip(e.Name()):
+			err = SyncBelow(path, skip)
+		case e.Type().IsRegular():
+			err = syncFile(path)
+		}
 		if err != nil {
 			return err
 		}
-		return errors.Join(file.Sync(), file.Close())
-	})
+	}
+	return SyncDir(dir)
+}
+
+func syncFile(path string) error {
+	file, err := Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
 }
 
 // walk visits the regular files and folders below dir, and dir itself, each folder
