@@ -41,6 +41,11 @@ type Run struct {
 	Updates   int            // selections planned for the whole run, 0 when open-ended
 	Log       *slog.Logger
 
+	// Outline says that the run is only being checked: Model has its configuration and
+	// no tensors, Device is nil, Train and Eval stand for rows that have not been read.
+	// Constructors find what faults they can, and load nothing.
+	Outline bool
+
 	// UpdatesPerEpoch is the selections of a Flex epoch (update_times), 0 when
 	// open-ended or when the run has one Flex epoch.
 	UpdatesPerEpoch int

@@ -55,6 +55,8 @@ func (c *Config) assignAll(f *faults) {
 				f.add(e.Value.Pos.Errorf("%s: %w", k.Name, err))
 			}
 		case isDefault(k, e.Value):
+		case k.Lost:
+			c.losses = append(c.losses, fmt.Sprintf("%s: %s is not done: %s", e.Value.Pos, e.Key, k.Note))
 		case k.Status == Ignored:
 			c.notice(e, "has no effect here: "+k.Note)
 		default:

@@ -50,6 +50,7 @@ type Config struct {
 	root    *yamlfile.Value // file and overrides, merged
 	missing faults          // model folders that are nowhere
 	notices []string
+	losses  []string
 }
 
 // Model is which model is trained and how it is loaded.
@@ -308,6 +309,10 @@ func (c *Config) Unsupported(keys ...string) error {
 
 // Notices lists, one line each, the given keys that have no effect here, and why.
 func (c *Config) Notices() []string { return c.notices }
+
+// Losses lists, one line each, the given keys that ask for something that is not done
+// here, and how to get it: unlike a notice, each is something the user goes without.
+func (c *Config) Losses() []string { return c.losses }
 
 // Load reads a training configuration and lays key=value overrides over it. Every
 // fault that can be seen without opening model or data is an error here.

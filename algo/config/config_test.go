@@ -226,7 +226,14 @@ bf16: true
 warmup_step: 10
 freeze_trainable_layers: 3
 lr_scheduler_type: constant
+push_to_hub: true
+use_swanlab: true
+hub_private_repo: false
 `)
+	lost := c.Losses()
+	if len(lost) != 2 || !strings.Contains(lost[0], "c.yaml:16:14: push_to_hub is not done: nothing is uploaded here;") || !strings.Contains(lost[1], "c.yaml:17:14: use_swanlab is not done") {
+		t.Errorf("losses %q", lost)
+	}
 	want := []string{
 		"c.yaml:6:20: trust_remote_code has no effect here: no code of a model folder is ever run",
 		"c.yaml:7:14: ddp_timeout has no effect here: one process trains on one device",

@@ -20,6 +20,9 @@ func (f faults) err() error {
 	return Faults(f)
 }
 
+// Join is what one run shows of several errors; nil of none.
+func Join(errs []error) error { return faults(errs).err() }
+
 // Faults are several errors of one configuration, in the order they were found.
 type Faults []error
 

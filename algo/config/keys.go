@@ -42,6 +42,7 @@ type Key struct {
 	Default string   // as YAML would have it
 	Choices []string // nil = free
 	Status  Status
+	Lost    bool // of an ignored key: the user goes without what it asks for
 	Note    string
 	Help    string // of honoured keys
 
@@ -100,6 +101,16 @@ func (g *group) honour(name string, t Type, def, help string, bind func(*Config)
 
 // ignore adds keys, each "name type default", that have no effect for one reason.
 func (g *group) ignore(note string, specs ...string) { g.add(Ignored, note, specs) }
+
+// lose adds keys that have no effect, so that the user goes without something; note says
+// how to get it.
+func (g *group) lose(note string, specs ...string) {
+	from := len(g.keys)
+	g.add(Ignored, note, specs)
+	for i := range g.keys[from:] {
+		g.keys[from+i].Lost = true
+	}
+}
 
 // refuse adds keys that are an error when set, for one reason.
 func (g *group) refuse(note string, specs ...string) { g.add(Refused, note, specs) }

@@ -27,11 +27,12 @@ func (c *Config) findModels() {
 func (c *Config) ModelsHere() error { return c.missing.err() }
 
 // Model asks for a model: its folder, or its name on a hub, whose folder in the cache is
-// returned. A model that is nowhere is a fault for Err.
+// returned. A name that is not there is a fault for Err; a path that is nowhere is left
+// to whoever opens it.
 func (p *Params) Model(key string) string {
 	name := p.String(key, "")
 	dir, err := hub.Model(name, "", "")
-	if err != nil {
+	if err != nil && hub.IsName(name) {
 		p.faults.add(p.Wrap(key, err))
 	}
 	return dir

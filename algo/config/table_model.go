@@ -65,7 +65,7 @@ func exportKeys() []Key {
 	g.honour("export_dir", Text, "null", "Where export writes the merged model", func(c *Config) any { return &c.Export.Dir })
 	g.honour("export_size", Int, "5", "Size of a shard in GB", func(c *Config) any { return &c.Export.Size })
 	g.ignore("export runs on the CPU", "export_device string cpu")
-	g.ignore(noNetwork, "export_hub_model_id string null")
+	g.lose("nothing is uploaded here: `hf upload NAME export_dir` does it", "export_hub_model_id string null")
 	g.ignore("it is read with export_quantization_bit only", "export_quantization_dataset string null", "export_quantization_nsamples int 128", "export_quantization_maxlen int 1024")
 	g.refuse("exporting quantised weights is not supported here: remove it", "export_quantization_bit int null")
 	g.refuse("pickled .bin weights are never written: remove it, safetensors are written", "export_legacy_format bool false")

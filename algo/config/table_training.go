@@ -4,7 +4,7 @@ const (
 	oneProcess  = "one process trains on one device"
 	torchDetail = "it names a detail of PyTorch or CUDA"
 	loaderNote  = "rows are in memory before training starts"
-	trackerNote = "no tracker or hub is connected"
+	hubNote     = "nothing is uploaded here; output_dir is a whole Hugging Face folder: `hf upload NAME output_dir` puts it on the hub"
 )
 
 func trainingKeys() []Key {
@@ -82,7 +82,7 @@ func trainingKeys() []Key {
 	g.ignore("train_tokens_per_second is always reported", "include_tokens_per_second bool false")
 	g.ignore("safetensors are always written", "save_safetensors bool true")
 	g.ignore("upstream deprecates it: use_cpu is read", "no_cuda bool false")
-	g.ignore(trackerNote, "push_to_hub bool false", "push_to_hub_model_id string null", "push_to_hub_organization string null", "push_to_hub_token string null",
+	g.lose(hubNote, "push_to_hub bool false", "push_to_hub_model_id string null", "push_to_hub_organization string null", "push_to_hub_token string null",
 		"hub_model_id string null", "hub_strategy string every_save", "hub_token string null", "hub_private_repo bool null", "hub_always_push bool false", "hub_revision string null",
 		"trackio_space_id string null", "project string null")
 	g.ignore("it is read with predict_with_generate only", "generation_max_length int null", "generation_num_beams int null", "generation_config any null")

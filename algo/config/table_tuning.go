@@ -44,7 +44,7 @@ func tuningKeys() []Key {
 		"apollo_proj string random", "apollo_proj_type string std", "apollo_scale_type string channel", "apollo_layerwise bool false", "apollo_scale_front bool false")
 	g.ignore("it is read with use_badam only", "badam_mode string layer", "badam_start_block int null", "badam_switch_mode string ascending",
 		"badam_switch_interval int 50", "badam_update_ratio float 0.05", "badam_mask_mode string adjacent", "badam_verbose int 0")
-	g.ignore("SwanLab is not connected: losses are in trainer_log.jsonl and training_loss.png", "use_swanlab bool false", "swanlab_project string llamafactory",
+	g.lose("SwanLab is not connected; report_to: tensorboard writes files that SwanLab imports (`swanlab convert -t tensorboard`), and trainer_log.jsonl has every value", "use_swanlab bool false", "swanlab_project string llamafactory",
 		"swanlab_workspace string null", "swanlab_run_name string null", "swanlab_mode string cloud", "swanlab_api_key string null", "swanlab_logdir string null",
 		"swanlab_lark_webhook_url string null", "swanlab_lark_secret string null")
 

@@ -15,6 +15,7 @@ import (
 	"dataflex.dev/dataflex/data/hub"
 	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/decoder"
 )
@@ -113,11 +114,17 @@ func (m *doremi) load(path string) error {
 			return fmt.Errorf("the model that the adapter %s belongs to: %w", path, err)
 		}
 	}
-	ref, err := decoder.Load(m.run.Device, base, decoder.Options{BF16: m.run.Model.BF16()})
+	load := decoder.Load
+	if m.run.Outline {
+		load = func(_ driver.Device, dir string, o decoder.Options) (*decoder.Model, error) {
+			return decoder.Outline(dir, o, false)
+		}
+	}
+	ref, err := load(m.run.Device, base, decoder.Options{BF16: m.run.Model.BF16()})
 	if err != nil {
 		return fmt.Errorf("the reference model cannot be loaded: %w", err)
 	}
-	if adapter != nil {
+	if adapter != nil && !m.run.Outline {
 		if err := ref.LoadAdapter(path); err != nil {
 			ref.Close()
 			return fmt.Errorf("the reference model's adapter cannot be loaded: %w", err)

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os/exec"
 	"sync/atomic"
 	"time"
 )
@@ -34,6 +35,14 @@ type Program struct {
 // program and its arguments.
 func New(command []string, timeout time.Duration, log *slog.Logger) *Program {
 	return &Program{command: command, timeout: timeout, log: log}
+}
+
+// Find is an error where there is no such program, or it may not be run.
+func Find(command []string) error {
+	if _, err := exec.LookPath(command[0]); err != nil {
+		return fmt.Errorf("the program cannot be run: %w", err)
+	}
+	return nil
 }
 
 // conversation is a started command that is asked line by line.

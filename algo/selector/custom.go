@@ -38,6 +38,9 @@ func newCustom(run *algo.Run, _ algo.Mode, p *config.Params) (algo.Selector, err
 	case timeout <= 0:
 		return nil, p.Wrap("timeout", fmt.Errorf("a timeout in seconds must be positive"))
 	case len(command) > 0:
+		if err := program.Find(command); err != nil {
+			return nil, p.Wrap("command", err)
+		}
 		s.program = program.New(command, timeout, run.Log)
 	default:
 		run.Log.Info("selector custom has no `command`: it picks rows 0 … n-1, as upstream's example does")

@@ -147,6 +147,9 @@ func newProjection(run *algo.Run, kind string, dim int, seed uint64) (*gradproj.
 	case string(gradproj.None):
 		dim = total
 	}
+	if run.Outline {
+		total = 1 // how many there will be is not known yet
+	}
 	return gradproj.New(gradproj.Kind(kind), dim, seed, total, gradproj.Options{BF16: run.Model.BF16()})
 }
 

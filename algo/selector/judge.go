@@ -10,8 +10,8 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/program"
 	"dataflex.dev/dataflex/algo/reward"
-	"dataflex.dev/dataflex/data/hub"
 )
 
 // newReward reads which reward a component wants. remote says that it may answer
@@ -68,6 +68,9 @@ func newReward(run *algo.Run, mode algo.Mode, p *config.Params) (r reward.Reward
 		if len(command) == 0 {
 			return nil, false, p.Wrap("reward_command", errors.New("reward: command needs the program to run"))
 		}
+		if err := program.Find(command); err != nil {
+			return nil, false, p.Wrap("reward_command", err)
+		}
 		say := func(line string) { run.Log.Info(line, "program", command[0]) }
 		return reward.Command{Args: command, Timeout: timeout, Stderr: say}, true, nil
 	case "http":
@@ -107,9 +110,9 @@ func newRewardModel(run *algo.Run, mode algo.Mode, p *config.Params, dir string,
 	if mode == algo.Upstream {
 		o.Text = &reward.Texts{With: cmp.Or(texts.With, reward.DefaultTexts.With), Without: cmp.Or(texts.Without, reward.DefaultTexts.Without)}
 	}
-	dir, err := hub.Model(dir, "", "")
-	if err != nil {
-		return nil, p.Wrap("reward_model_path", err)
+	dir = p.Model("reward_model_path")
+	if err := p.Err(); err != nil {
+		return nil, err
 	}
 	m, err := reward.NewModel(run.Device, dir, o)
 	if err != nil {

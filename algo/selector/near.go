@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
@@ -41,7 +42,11 @@ func newNear(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	if err != nil {
 		return nil, p.Wrap("indices_path", fmt.Errorf("%w (`dataflex-cli near` makes such a file)", err))
 	}
-	if s.order, err = roundRobin(a, len(run.Train)); err != nil {
+	pool := len(run.Train)
+	if run.Outline {
+		pool = math.MaxInt32 // how many rows there will be is not known yet
+	}
+	if s.order, err = roundRobin(a, pool); err != nil {
 		return nil, p.Wrap("indices_path", fmt.Errorf("%s: %w", path, err))
 	}
 	return s, nil
@@ -58,7 +63,7 @@ func roundRobin(a *npy.Array, pool int) ([]int, error) {
 		return nil, err
 	}
 	m, k := a.Shape[0], a.Shape[1]
-	seen := make([]bool, pool)
+	seen := map[int]bool{}
 	var order []int
 	for c := range k {
 		for q := range m {

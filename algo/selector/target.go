@@ -203,6 +203,9 @@ func norm(x []float32) float64 {
 // of the device's free memory holds. Each group of them costs a pass over the pool.
 func (s *influence) keepAtOnce() {
 	s.atOnce = len(s.tasks)
+	if s.run.Outline {
+		return
+	}
 	attributes := s.run.Device.Attributes()
 	if !s.exact() || attributes.MemoryBytes == 0 {
 		return

@@ -46,7 +46,11 @@ func newTSDS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 		return nil, p.Wrap("probs_path", fmt.Errorf("%w (`dataflex-cli tsds` makes such a file)", err))
 	}
 	s.p = a.Float64s()
-	if err := checkProbabilities(s.p, a.Shape, len(run.Train)); err != nil {
+	pool := len(run.Train)
+	if run.Outline {
+		pool = len(s.p) // how many rows there will be is not known yet
+	}
+	if err := checkProbabilities(s.p, a.Shape, pool); err != nil {
 		return nil, p.Wrap("probs_path", fmt.Errorf("%s: %w", path, err))
 	}
 	return s, nil

@@ -55,6 +55,14 @@ func (t *Trainer) logPlan() {
 	for _, difference := range t.differences() {
 		t.log.Warn(difference)
 	}
+	t.logLosses()
+}
+
+// logLosses says at the end of what is said at the start what the user goes without.
+func (t *Trainer) logLosses() {
+	for _, l := range t.Config.Losses() {
+		t.log.Warn(l)
+	}
 }
 
 func (t *Trainer) trainable() int {

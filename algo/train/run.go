@@ -55,6 +55,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 		return err
 	}
 	if o.DryRun {
+		t.logLosses()
 		return t.WritePlan(o.Out)
 	}
 	t.logPlan()

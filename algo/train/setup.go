@@ -17,8 +17,8 @@ import (
 // Setup builds a run: data first, then the model, then what trains it. Nothing is
 // written.
 func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.Logger) (*Trainer, error) {
-	if err := supported(c); err != nil {
-		return nil, err
+	if faults := Check(c); len(faults) > 0 {
+		return nil, config.Join(faults)
 	}
 	t := &Trainer{Config: c, device: dev, log: log, recorder: &recorder{}, began: time.Now()}
 	d, err := LoadData(ctx, c, log)

@@ -41,6 +41,9 @@ func newCustom(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Weighter, 
 	case timeout <= 0:
 		return nil, p.Wrap("timeout", fmt.Errorf("a timeout in seconds must be positive"))
 	case len(command) > 0:
+		if err := program.Find(command); err != nil {
+			return nil, p.Wrap("command", err)
+		}
 		w.program = program.New(command, timeout, run.Log)
 	case w.strategy != "uniform" && mode == algo.Faithful:
 		return nil, p.Wrap("strategy", fmt.Errorf("without a `command` there is uniform only, not %q", w.strategy))

@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 
@@ -61,6 +62,9 @@ type MoE struct {
 // readConfig reads dir/config.json and refuses what the decoder does not compute.
 func readConfig(dir string) (Config, error) {
 	c, err := checkpoint.ReadModelConfig(dir)
+	if c != nil && c.ModelType != "" && families[c.ModelType].architecture == "" { // whose keys are others: what is missing misleads
+		err = cmp.Or(supported(c), err)
+	}
 	if err != nil {
 		return Config{}, err
 	}

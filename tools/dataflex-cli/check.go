@@ -8,12 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"github.com/spf13/cobra"
 
-	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/train"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/dataset"
 	"dataflex.dev/dataflex/data/processor"
@@ -27,8 +26,9 @@ func checkCommand() *cobra.Command {
 	return command.TakesConfig(&cobra.Command{
 		Use:   "check",
 		Short: "Say everything that is wrong with a configuration, without loading the model",
-		Long: "Checks the keys, the component, the tokenizer and template, the model's folder (not its weights), and of every dataset its\n" +
-			"entry, its files and its first rows. Prints what has no effect, then every fault; exits 1 if there is one.",
+		Long: "Checks the keys, the component with its files and programs, the tokenizer and template, the model's folder (not its weights),\n" +
+			"what is to be resumed from, and of every dataset its entry, its files and its first rows. Prints what has no effect, then every\n" +
+			"fault; exits 1 if there is one.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			faults := check(cmd.Context(), args[0], args[1:], command.Clean(os.Stdout))
 			for _, f := range faults {
@@ -81,9 +81,14 @@ func check(ctx context.Context, file string, overrides []string, out io.Writer) 
 	for _, n := range c.config.Notices() {
 		fmt.Fprintln(out, n)
 	}
-	c.component()
+	for _, l := range c.config.Losses() {
+		fmt.Fprintln(out, l)
+	}
+	for _, err := range train.Check(c.config) {
+		c.add(err)
+	}
 	tok, tmpl := c.tokenizer()
-	c.model(tok)
+	c.vocabulary(tok)
 	c.datasets(tok, tmpl)
 	return c.faults
 }
@@ -104,57 +109,26 @@ func loaderOf(file string, overrides []string) (func(string, []string) (*config.
 	return config.Load, nil
 }
 
-// component looks up the method that decides.
-func (c *checker) component() {
-	d := c.config.Dynamic
-	known := map[string]func() []string{config.DynamicSelect: algo.Selectors, config.DynamicMix: algo.Mixers, config.DynamicWeight: algo.Weighters}[d.TrainType]
-	if known == nil || d.ComponentName == "" {
-		return
-	}
-	component, err := c.config.Component()
-	if err != nil {
-		c.add(err)
-		return
-	}
-	if !slices.Contains(known(), component.Name) {
-		c.add(fmt.Errorf("%s: there is no %q for train_type %s; there are %v", component.Position, component.Name, d.TrainType, known()))
-	}
-}
-
 func (c *checker) tokenizer() (*tokenizer.Tokenizer, *template.Template) {
+	if c.config.ModelsHere() != nil { // which has been said
+		return nil, nil
+	}
 	tok, tmpl, err := readTokenizer(c.config)
 	c.add(err)
 	return tok, tmpl
 }
 
-// model checks the folders of the model and the adapters; of weights, that the files
-// are whole.
-func (c *checker) model(tok *tokenizer.Tokenizer) {
-	dir := c.config.Model.NameOrPath
-	if tok == nil {
+// vocabulary checks that the model has an embedding for every token.
+func (c *checker) vocabulary(tok *tokenizer.Tokenizer) {
+	if tok == nil || c.config.Model.ResizeVocab || len(c.config.Model.AdapterNameOrPath) > 0 {
 		return
 	}
-	m, err := checkpoint.ReadModelConfig(dir)
+	m, err := checkpoint.ReadModelConfig(c.config.Model.NameOrPath)
 	if err != nil {
-		c.add(c.config.Errorf("model_name_or_path", "%w", err))
-		return
+		return // which train.Check has said
 	}
-	if n := tok.Len(); n > m.VocabSize && !c.config.Model.ResizeVocab && len(c.config.Model.AdapterNameOrPath) == 0 {
+	if n := tok.Len(); n > m.VocabSize {
 		c.add(c.config.Errorf("template", "the tokenizer has %d tokens with it, the model's vocabulary %d: set resize_vocab: true, or choose the model's own template", n, m.VocabSize))
-	}
-	if !c.config.Model.TrainFromScratch {
-		w, err := checkpoint.OpenWeights(dir)
-		if err == nil {
-			err = w.Close()
-		}
-		if err != nil {
-			c.add(c.config.Errorf("model_name_or_path", "%w", err))
-		}
-	}
-	for _, dir := range adapterFolders(c.config) {
-		if _, err := checkpoint.ReadAdapterConfig(dir); err != nil {
-			c.add(c.config.Errorf("adapter_name_or_path", "%w", err))
-		}
 	}
 }
 

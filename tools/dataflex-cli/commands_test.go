@@ -172,9 +172,9 @@ func TestCheck(t *testing.T) {
 		{[]string{"add_tokens=<new>", "resize_vocab=false"}, nil, ""},
 		{[]string{"template=alpaca"}, nil, ""},
 		{[]string{"train_on_prompt=true", "template=llama2_zh"}, nil, ""},
-		{append(select2, "component_name=less"), nil, ""},
+		{append(select2, "component_name=less", "eval_dataset=good"), nil, ""},
 		{append(select2, "component_name=les"), []string{`there is no "les" among the selectors (did you mean less?)`}, ""},
-		{append(select2, "component_name=mine"), []string{`there is no "lees" for train_type dynamic_select; there are`}, ""},
+		{append(select2, "component_name=mine"), []string{`there is no selector "lees"; there are`}, ""},
 		{[]string{"do_train=null", "dataset=null", "export_dir=" + dir + "/out"}, nil, ""},
 	} {
 		var out bytes.Buffer
@@ -225,5 +225,85 @@ func TestInterruptedInput(t *testing.T) {
 	err := eachLine(untilDone(ctx, in), &out, echo)
 	if !errors.Is(err, context.Canceled) || out.String() != "\"a\"\n" {
 		t.Errorf("%v; answered %q", err, out.String())
+	}
+}
+
+// TestCheckComponents: what a run would die of after it has tokenised is found before:
+// by check, and in the same words by train.
+func TestCheckComponents(t *testing.T) {
+	clone(t)
+	const text = `selectors:
+  near: {params: {indices_path: none.npy}}
+  tsds: {params: {probs_path: none.npy}}
+  pick: {name: custom, params: {command: [./nothing]}}
+  judge: {name: nice, params: {reward: command, reward_command: [nothing-of-that-name]}}
+  nobody: {name: nice}
+  less: {params: {proj_dims: 3}}
+  cluster_less: {params: {embedding_layer: 9}}
+  layer: {name: cluster_less, params: {embedding_model_name_or_path: org/none}}
+  good: {name: less, params: {projection: rademacher, proj_dim: 64}}
+mixers:
+  doremi: {params: {reference_model_path: none}}
+  moe: {name: dynamic_moe}
+  odm: {params: {alpha: 7}}
+weighters:
+  adapt: {}
+  weigh: {name: custom, params: {command: [./nothing]}}
+`
+	if err := os.WriteFile("c.yaml", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll("strange", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, from := range map[string]string{"config.json": "", "tokenizer.json": "tools/dataflex-demo/model/tokenizer.json", "model.safetensors": "tools/dataflex-demo/model/model.safetensors"} {
+		text := []byte(`{"model_type":"mamba","architectures":["MambaForCausalLM"],"vocab_size":512,"hidden_size":8}`)
+		if from != "" {
+			var err error
+			if text, err = os.ReadFile(from); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join("strange", name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	example := func(name string, more ...string) []string {
+		return append([]string{"data/examples/" + name + ".yaml", "components_cfg_file=c.yaml", "output_dir=out"}, more...)
+	}
+	for _, c := range []struct {
+		args []string
+		want string // "" = no fault
+	}{
+		{example("near", "component_name=near"), "c.yaml:2:33: indices_path: open none.npy: no such file"},
+		{example("tsds", "component_name=tsds"), "none.npy: no such file"},
+		{example("custom", "component_name=pick"), "c.yaml:4:42: command: the program cannot be run"},
+		{example("nice", "component_name=judge"), "nothing-of-that-name"},
+		{example("nice", "component_name=nobody"), "say who judges the answers"},
+		{example("less"), "did you mean proj_dim?"},
+		{example("cluster_less"), "hidden states 0 to 3"},
+		{example("cluster_less", "component_name=layer"), "dataflex-cli download org/none"},
+		{example("less", "component_name=good"), ""},
+		{example("less", "component_name=good", "eval_dataset=null", "do_eval=false"), "name one with eval_dataset"},
+		{example("doremi_2", "component_name=doremi"), "c.yaml:12:43: reference_model_path: there is no folder none"},
+		{example("odm"), "alpha"},
+		{example("odm", "component_name=moe"), "this model (llama) has none"},
+		{example("weight_adapt", "eval_dataset=null", "do_eval=false"), "eval_dataset"},
+		{example("weight_custom", "component_name=weigh"), "c.yaml:17:43: command: the program cannot be run"},
+		{example("full", "resume_from_checkpoint=gone"), "resume_from_checkpoint: there is no folder gone, and no checkpoint in output_dir either"},
+		{example("lora", "adapter_name_or_path=data"), "not a PEFT adapter folder"},
+		{example("full", "model_name_or_path=strange"), "model_type \"mamba\" ("},
+	} {
+		code, stderr := capture(t, append([]string{"check"}, c.args...))
+		if (code == 0) != (c.want == "") || !strings.Contains(stderr, c.want) {
+			t.Errorf("check %v: exit code %d\n%s", c.args, code, stderr)
+		}
+		if c.want == "" {
+			continue
+		}
+		code, stderr = capture(t, append([]string{"train"}, c.args...))
+		if code != 1 || !strings.Contains(stderr, c.want) || strings.Contains(stderr, "tokenised") {
+			t.Errorf("train %v: exit code %d\n%s", c.args, code, stderr)
+		}
 	}
 }

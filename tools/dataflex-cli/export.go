@@ -47,6 +47,9 @@ func export(ctx context.Context, file string, overrides []string, overwrite bool
 	for _, n := range c.Notices() {
 		log.Info(n)
 	}
+	for _, l := range c.Losses() {
+		log.Warn(l)
+	}
 	adapters := adapterFolders(c)
 	if err := refuseSources(c, adapters); err != nil {
 		return err
