@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"dataflex.dev/dataflex/tools/command"
 )
 
 // Texts that tell a reader what to type or to open.
@@ -91,16 +93,55 @@ func faultsOf(words []string, makefile string) (faults []string) {
 	if program != "dataflex-cli" || len(words) == 1 {
 		return faults
 	}
-	c, rest, err := newRoot().Find(words[1:])
+	root := newRoot()
+	args, err := command.Arguments(root, words[1:])
+	if err != nil {
+		return append(faults, err.Error())
+	}
+	c, rest, err := root.Find(args)
 	if err != nil || c.Name() != words[1] {
 		return append(faults, "there is no such command")
 	}
-	for _, w := range rest {
-		if flag, _, _ := strings.Cut(strings.TrimPrefix(w, "--"), "="); strings.HasPrefix(w, "--") && c.Flags().Lookup(flag) == nil {
-			faults = append(faults, "there is no flag "+w)
-		}
+	if err := c.ParseFlags(rest); err != nil {
+		return append(faults, err.Error())
 	}
 	return faults
+}
+
+// TestReadmeRuns types the commands of README's blocks as they stand, in a fresh clone.
+func TestReadmeRuns(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clone(t)
+	for name, from := range map[string]string{"rows.jsonl": "data/everyday.jsonl", "wanted.jsonl": "data/everyday_eval.jsonl"} {
+		if err := os.Symlink(from, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ran := 0
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "    ") {
+			continue
+		}
+		for _, words := range commandsOf(line) {
+			args := words[1:]
+			switch filepath.Base(words[0]) {
+			case "dataflex-train":
+				args = append([]string{"train"}, args...)
+			case "make":
+				continue
+			}
+			if code, stderr := capture(t, args); code != 0 {
+				t.Errorf("%s: exit code %d\n%s", strings.Join(words, " "), code, stderr)
+			}
+			ran++
+		}
+	}
+	if ran < 4 {
+		t.Errorf("%d commands", ran)
+	}
 }
 
 // TestReadmeFaults: the test above sees what it is there for.
@@ -111,7 +152,7 @@ func TestReadmeFaults(t *testing.T) {
 	for _, c := range commandsOf(text) {
 		got = append(got, faultsOf(c, "all:\n")...)
 	}
-	want := []string{"no target nothing", "none.yaml", "dataflex-nothing", "no such command", "no flag --lines"}
+	want := []string{"no target nothing", "none.yaml", "dataflex-nothing", `there is no command "trian"`, "--lines"}
 	if len(got) != len(want) {
 		t.Fatalf("%q", got)
 	}
