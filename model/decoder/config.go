@@ -1,7 +1,6 @@
 package decoder
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 
@@ -63,7 +62,7 @@ type MoE struct {
 func readConfig(dir string) (Config, error) {
 	c, err := checkpoint.ReadModelConfig(dir)
 	if c != nil && c.ModelType != "" && families[c.ModelType].architecture == "" { // whose keys are others: what is missing misleads
-		err = cmp.Or(supported(c), err)
+		err = fmt.Errorf("%s: %w", c.Path, supported(c))
 	}
 	if err != nil {
 		return Config{}, err
