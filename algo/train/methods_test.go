@@ -32,7 +32,7 @@ type method struct {
 func (m method) String() string { return m.kind + " " + m.name + ", " + m.mode }
 
 // otherwise are the methods whose course differs between the modes.
-var otherwise = []string{"nice", "delta_loss", "near", "tsds", "random", "doremi", "odm", "adapt", "joint_update_aware", "loss"}
+var otherwise = []string{"nice", "coincide", "delta_loss", "near", "tsds", "random", "doremi", "odm", "adapt", "joint_update_aware", "loss"}
 
 // methods are all there are, and in mode upstream those whose course is another there.
 func methods(t *testing.T) (all []method) {
@@ -44,7 +44,7 @@ func methods(t *testing.T) (all []method) {
 			nice += ", fallback: reference, policy_model_path: %[1]s/tiny"
 		}
 		for name, params := range map[string]string{
-			"less": gradient, "nice": nice, "cluster_less": gradient + ", cluster_size: 4", "icons": gradient + ", tasks: column", "zeroth": "cache_dir: %[1]s/cache/it",
+			"less": gradient, "nice": nice, "cluster_less": gradient + ", cluster_size: 4", "icons": gradient + ", tasks: column", "coincide": "cache_dir: %[1]s/cache/it", "zeroth": "cache_dir: %[1]s/cache/it",
 			"loss": "cache_dir: %[1]s/cache/it", "delta_loss": "cache_dir: %[1]s/cache/it", "random": "cache_dir: %[1]s/cache/it",
 			"static": "cache_dir: %[1]s/cache/it", "custom": "cache_dir: %[1]s/cache/it",
 			"near": "indices_path: %[1]s/near.npy, cache_dir: %[1]s/cache/it", "tsds": "probs_path: %[1]s/tsds.npy, cache_dir: %[1]s/cache/it",
