@@ -106,8 +106,11 @@ func TestRegression26COINCIDEParameters(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	for _, c := range []struct{ param, want string }{
-		{"temperature: 0", "must be positive"}, {"embedding_layers: [3]", "0 to 2"}, {"embedding_layers: []", "at least one layer"},
-		{"variant: paper", "official or upstream"}, {"num_cluster: 3", "did you mean num_clusters?"},
+		{"temperature: 0", "must be positive"},
+		{"embedding_layers: [3]", "0 to 2"},
+		{"embedding_layers: []", "at least one layer"},
+		{"variant: paper", "official or upstream"},
+		{"num_cluster: 3", "did you mean num_clusters?"},
 	} {
 		if _, err := build(t, run, "coincide", "faithful", c.param); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.param, err)
