@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -55,6 +56,12 @@ func masked(key string, v any) any {
 	}
 	return v
 }
+
+// secrets finds keys that name a secret, in YAML, JSON and command lines.
+var secrets = regexp.MustCompile(`(?i)([\w-]*(?:token|api[_-]?key|secret|password|passwd|credentials?|access[_-]key|private[_-]key)["']?\s*[:= ]\s*)("[^"]*"|'[^']*'|[^\s,}"']+)`)
+
+// MaskText is a text without the values of keys that name a secret.
+func MaskText(s string) string { return secrets.ReplaceAllString(s, "${1}"+mask) }
 
 // secret says whether a key's name is that of a secret: hub_token, api_key, not
 // add_tokens or max_new_tokens.

@@ -7,6 +7,18 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
+func TestMaskText(t *testing.T) {
+	for in, want := range map[string]string{
+		`{api_key: "sk-1", cache_dir: "/a", hub_token: x}`: `{api_key: (not shown), cache_dir: "/a", hub_token: (not shown)}`,
+		`{command: "judge --api-key=abc --model m"}`:       `{command: "judge --api-key=(not shown) --model m"}`,
+		`{max_new_tokens: 4, cluster_size: 8}`:             `{max_new_tokens: 4, cluster_size: 8}`,
+	} {
+		if got := MaskText(in); got != want {
+			t.Errorf("%s: %s, not %s", in, got, want)
+		}
+	}
+}
+
 func TestShownHidesSecrets(t *testing.T) {
 	root, err := yamlfile.Parse("x.yaml", []byte("hf_hub_token: hf_abc\nlearning_rate: 1.0e-4\nlora_target: [q_proj, v_proj]\nreward: {api_key: sk-1, url: 'https://me:pw@host/x'}\nadd_tokens: <a>\nseed: 7\n"))
 	if err != nil {

@@ -58,10 +58,14 @@ func (l *Log) Truncate(step int, selected bool, evaluations int) error {
 	})
 }
 
-// ReadLog returns the lines of a run's log; one that a kill cut short is left out.
+// ReadLog returns the lines of a run's log, none where there is no log; one that a kill
+// cut short is left out.
 func ReadLog(dir string) ([]pyjson.Object, error) {
 	path := filepath.Join(dir, LogName)
 	raw, err := storage.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // nothing is logged yet
+	}
 	if err != nil {
 		return nil, fmt.Errorf("trainer_log.jsonl: %w", err)
 	}

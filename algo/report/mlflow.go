@@ -97,7 +97,7 @@ func OpenMLflow(store, runName, outputDir string, params [][2]string, fresh bool
 	}
 	m.dir = filepath.Join(store, experiment, m.meta.id)
 	for _, d := range []string{"metrics", "params", "tags", "artifacts"} {
-		if err := os.MkdirAll(filepath.Join(m.dir, d), 0o755); err != nil {
+		if err := storage.MkdirAll(filepath.Join(m.dir, d)); err != nil {
 			return fail(err)
 		}
 	}
@@ -131,7 +131,7 @@ func mlflowExperiment(store, name string) (id string, err error) {
 		return "", err
 	}
 	for _, m := range metas {
-		raw, err := os.ReadFile(m)
+		raw, err := storage.ReadFile(m)
 		if err != nil {
 			return "", err
 		}
@@ -148,7 +148,7 @@ func mlflowExperiment(store, name string) (id string, err error) {
 		id = strconv.FormatInt(n.Int64()+1e17, 10) // 18 digits, as MLflow's
 	}
 	dir := filepath.Join(store, id)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := storage.MkdirAll(dir); err != nil {
 		return "", err
 	}
 	now := time.Now().UnixMilli()
@@ -168,20 +168,20 @@ func mlflowResume(store, experiment, name, output string, step int) (*MLflow, er
 	}
 	var m *MLflow
 	for _, tag := range tags {
-		raw, err := os.ReadFile(tag)
+		raw, err := storage.ReadFile(tag)
 		if err != nil || string(raw) != output {
 			continue
 		}
 		dir := filepath.Dir(filepath.Dir(tag))
 		meta := mlflowRun{id: filepath.Base(dir), experiment: experiment, name: name}
-		if raw, err := os.ReadFile(filepath.Join(dir, "meta.yaml")); err == nil {
+		if raw, err := storage.ReadFile(filepath.Join(dir, "meta.yaml")); err == nil {
 			for line := range strings.Lines(string(raw)) {
 				if v, ok := strings.CutPrefix(line, "start_time: "); ok {
 					meta.start, _ = strconv.ParseInt(strings.TrimSpace(v), 10, 64) // 0 where it is damaged
 				}
 			}
 		}
-		if user, err := os.ReadFile(filepath.Join(dir, "tags", "mlflow.user")); err == nil {
+		if user, err := storage.ReadFile(filepath.Join(dir, "tags", "mlflow.user")); err == nil {
 			meta.user = string(user)
 		}
 		if m == nil || meta.start > m.meta.start {
@@ -200,7 +200,7 @@ func (m *MLflow) truncate(step int) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		raw, err := os.ReadFile(path)
+		raw, err := storage.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("mlflow: %w", err)
 		}
@@ -259,18 +259,18 @@ func (m *MLflow) Scalar(step int, tag string, value float64) error {
 // file writes or appends to the file of a key, below a folder of the run.
 func (m *MLflow) file(kind, key, text string, more bool) error {
 	path := filepath.Join(m.dir, kind, filepath.FromSlash(mlflowKey(key)))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := storage.MkdirAll(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("mlflow: %w", err)
 	}
 	how := os.O_TRUNC
 	if more {
 		how = os.O_APPEND
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|how, 0o644)
+	f, err := storage.OpenFile(path, os.O_CREATE|os.O_WRONLY|how, 0o666)
 	if err != nil {
 		return fmt.Errorf("mlflow: %w", err)
 	}
-	_, err = f.WriteString(text)
+	_, err = f.Write([]byte(text))
 	return errors.Join(err, f.Close())
 }
 

@@ -36,6 +36,7 @@ func ReadPicks(dir string, each func(*Picked)) (ok bool, err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	var now *Picked
+	names := map[string]string{} // one copy of a dataset's name, whatever the number of rows
 	r := bufio.NewReader(f)
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')
@@ -55,7 +56,7 @@ func ReadPicks(dir string, each func(*Picked)) (ok bool, err error) {
 			}
 			now = &Picked{Step: step, Metric: map[string][]float64{}}
 		}
-		if err := now.add(o); err != nil {
+		if err := now.add(o, names); err != nil {
 			return false, fmt.Errorf("%s:%d: %w", f.Name(), n, err)
 		}
 	}
@@ -65,12 +66,17 @@ func ReadPicks(dir string, each func(*Picked)) (ok bool, err error) {
 	return true, nil
 }
 
-func (p *Picked) add(line pyjson.Object) error {
+func (p *Picked) add(line pyjson.Object, names map[string]string) error {
 	index, isIndex := line.Get("index").(int)
 	set, isSet := line.Get("dataset").(string)
 	row, isRow := line.Get("row").(int)
 	if _, isStep := line.Get("step").(int); !isStep || !isIndex || !isSet || !isRow {
 		return errors.New("a selected row has step, index, dataset and row")
+	}
+	if known, ok := names[set]; ok {
+		set = known
+	} else {
+		names[set] = set
 	}
 	p.Update, _ = line.Get("update").(int)
 	p.Index, p.Rows = append(p.Index, index), append(p.Rows, data.ID{Dataset: set, Row: row})

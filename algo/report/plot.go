@@ -48,7 +48,7 @@ func PlotLoss(dir, key string, history []pyjson.Object) (path string, ok bool, e
 		return "", false, nil
 	}
 	path = filepath.Join(dir, "training_"+strings.ReplaceAll(key, "/", "_")+".png")
-	axes := chart.Axes{Title: fmt.Sprintf("training %s of %s", key, dir), Name: "training loss", X: "step", Y: key}
+	axes := chart.Axes{Title: fmt.Sprintf("training %s of %s", key, dir), Name: "training " + key, X: "step", Y: key}
 	err = chart.Lines(path, axes, []chart.Line{{Name: "original", X: x, Y: y, Faint: true}, {Name: "smoothed", X: x, Y: Smooth(y), Plain: true}})
 	return path, err == nil, err
 }

@@ -63,12 +63,13 @@ func (t *Trainer) Finish(ctx context.Context) (err error) {
 	if err := t.recorder.page.Log(t.step, t.totals.Tokens, t.recorder.log.Elapsed().Seconds(), true); err != nil {
 		return err
 	}
-	path, err := page.Write(ctx, out)
-	if err != nil {
-		return err
-	}
 	t.recorder.done = true
-	t.log.Info("report written: open it in a browser", "path", path)
+	// The model is saved: a picture of how it came about that fails is no failed run.
+	if path, err := page.Write(ctx, out); err != nil {
+		t.log.Warn("the report was not written: dataflex-cli report writes it at any time", "error", err)
+	} else {
+		t.log.Info("report written: open it in a browser", "path", path)
+	}
 	return nil
 }
 

@@ -55,7 +55,7 @@ func style(size font.Length) text.Style {
 
 // title is the lines of the title: all of it, however long.
 func (a Axes) title() string {
-	return wrap(style(titleSize), readable(a.Title, a.Name), picture-2*margin)
+	return wrap(style(titleSize), readable(a.Title, readable(a.Name, "training")), picture-2*margin)
 }
 
 // layout draws the title across the picture, below it the plot and to the plot's right

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -23,7 +22,7 @@ func Write(ctx context.Context, out string, dirs []string) (files []string, err 
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
+	if err := storage.MkdirAll(out); err != nil {
 		return nil, fmt.Errorf("report --compare: %w", err)
 	}
 	write := func(name string, content []byte) error {
@@ -54,7 +53,7 @@ func Write(ctx context.Context, out string, dirs []string) (files []string, err 
 func finals(dirs []string) []*float64 {
 	out := make([]*float64, len(dirs))
 	for i, dir := range dirs {
-		raw, err := os.ReadFile(filepath.Join(dir, "eval_results.json"))
+		raw, err := storage.ReadFile(filepath.Join(dir, "eval_results.json"))
 		if err != nil {
 			continue // no evaluation was asked for
 		}

@@ -66,7 +66,7 @@ func startBrowser(t *testing.T) *browser {
 	}
 	theirs.Close()
 	answers.Close()
-	stuck := time.AfterFunc(90*time.Second, func() { _ = c.Process.Kill() }) // reads then end
+	stuck := time.AfterFunc(180*time.Second, func() { _ = c.Process.Kill() }) // reads then end
 	t.Cleanup(func() {
 		stuck.Stop()
 		to.Close()

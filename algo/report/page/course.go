@@ -29,6 +29,7 @@ type Time struct {
 type Phase struct {
 	Name    string  `json:"name"`
 	Seconds float64 `json:"seconds"`
+	Memory  uint64  `json:"memory,omitempty"` // the most that the process held at the end of one; 0 = unknown
 }
 
 // tight is the share of the device's memory from which on a plan leaves little room.
@@ -94,9 +95,9 @@ func (r *Run) addMemory(last *record.Step) {
 }
 
 func (r *Run) addTime(last *record.Step) {
-	t := &Time{Phases: []Phase{{"set-up", r.facts.SetUp}, {"training", last.Training()}}}
+	t := &Time{Phases: []Phase{{"set-up", r.facts.SetUp, 0}, {"training", last.Training(), last.Memory["training"]}}}
 	for _, name := range slices.Sorted(maps.Keys(last.Phases)) {
-		t.Phases = append(t.Phases, Phase{name, last.Phases[name]})
+		t.Phases = append(t.Phases, Phase{name, last.Phases[name], last.Memory[name]})
 	}
 	t.Words = fmt.Sprintf("%s for %d steps", span(last.Seconds), last.Step)
 	if left := r.facts.Steps - last.Step; left > 0 && !last.Done && last.Step > 0 {

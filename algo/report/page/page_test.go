@@ -396,3 +396,45 @@ func TestThin(t *testing.T) {
 		t.Errorf("%d points of %d, highest %v", len(got.X), got.Of, slices.Max(got.Y))
 	}
 }
+
+// TestFoldersThatSayLess: of a run before its first log line, and of one that left no
+// report_data.jsonl, the page shows what there is and says what there is not.
+func TestFoldersThatSayLess(t *testing.T) {
+	old := recorded(t, "select")
+	if err := os.Remove(filepath.Join(old, "report_data.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	r, e := loaded(t, old), expectedOf(t, "select")
+	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "has no report_data.jsonl") || r.Choice.Distinct != e.Choice.Distinct || len(r.Curves) < 4 {
+		t.Errorf("%+v", r)
+	}
+	started := recorded(t, "weight")
+	raw, err := os.ReadFile(filepath.Join(started, "report_data.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(raw), "\n")
+	for name, text := range map[string]string{"report_data.jsonl": first + "\n{\"step\":{\"st", "trainer_log.jsonl": "", "trainer_state.json": ""} {
+		path := filepath.Join(started, name)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if text == "" {
+			continue
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := loaded(t, started); r.State != "no step of 8 logged yet" || r.Memory.Verdict != "fits" {
+		t.Errorf("%+v", r)
+	}
+	b := startBrowser(t)
+	for _, dirs := range [][]string{{old}, {started}, {old, started}} {
+		b.open(made(t, dirs...), 1200, "light")
+		b.clean()
+	}
+	if got := b.text("[data-panel=overlap]"); got != "(none)" {
+		t.Errorf("an overlap of one run: %s", got)
+	}
+}

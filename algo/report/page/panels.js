@@ -108,8 +108,8 @@ const bytes = n => { const u = ["B", "KiB", "MiB", "GiB", "TiB"]; let i = 0; whi
 
 function costPanels(run) {
   const out = [];
-  if (run.memory) out.push(panel("Memory", "memory", [bars(run.memory.parts.map(p => p.name), run.memory.parts.map(p => p.bytes), null, i => bytes(run.memory.parts[i].bytes)), note("Planned before the first step: " + run.memory.words + ".")]));
-  if (run.time) out.push(panel("Time", "time", [bars(run.time.phases.map(p => p.name), run.time.phases.map(p => p.seconds), null, i => num(run.time.phases[i].seconds) + " s"), note(run.time.words + ".")]));
+  if (run.memory) out.push(panel("Memory planned", "memory", [bars(run.memory.parts.map(p => p.name), run.memory.parts.map(p => p.bytes), null, i => bytes(run.memory.parts[i].bytes)), note("Planned before the first step: " + run.memory.words + ".")]));
+  if (run.time) out.push(panel("Time and memory by phase", "time", [bars(run.time.phases.map(p => p.name), run.time.phases.map(p => p.seconds), null, i => num(run.time.phases[i].seconds) + " s" + (run.time.phases[i].memory ? ", " + bytes(run.time.phases[i].memory) : "")), note(run.time.words + "." + (run.time.phases.some(p => p.memory) ? " The sizes are the most memory that the process held at the end of such a phase." : ""))]));
   return out;
 }
 

@@ -73,6 +73,9 @@ func (r *Run) addRows(ctx context.Context, runs int) error {
 	if len(shown) < len(rows) {
 		r.RowsNote = fmt.Sprintf("%d of %d rows are shown: those chosen most, and others spread evenly over the rest.", len(shown), chosen)
 	}
+	if r.facts.Pool.Packed {
+		r.RowsNote += " Rows are packed: of every one, the text of its first row is shown."
+	}
 	if chosen > textsRead {
 		r.RowsNote += fmt.Sprintf(" Duplicates are looked for among %d of them.", textsRead)
 	}

@@ -65,8 +65,8 @@ func load(dir string) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("report: %w", err)
 	}
-	if _, err := storage.Stat(filepath.Join(dir, report.LogName)); err != nil {
-		return nil, fmt.Errorf("report: %s is not the output_dir of a run: %w", dir, err)
+	if !isRun(dir) {
+		return nil, fmt.Errorf("report: %s is not the output_dir of a run: it holds neither %s nor %s", dir, report.LogName, record.Name)
 	}
 	r := &Run{Name: filepath.Base(full), Dir: full, TrainType: "static", Facts: [][2]string{}, Curves: []Curve{}}
 	if r.lines, err = record.Read(dir); err != nil {
@@ -92,6 +92,15 @@ func load(dir string) (*Run, error) {
 	r.addMixture()
 	r.addWeights()
 	return r, nil
+}
+
+func isRun(dir string) bool {
+	for _, name := range []string{report.LogName, record.Name} {
+		if _, err := storage.Stat(filepath.Join(dir, name)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // tellApart gives runs of equal names as much of their folders as differs.

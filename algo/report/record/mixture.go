@@ -34,7 +34,7 @@ func (w *Writer) Mixture(step, update int, all []algo.Domain, shares, lossWeight
 	if w.domains == nil {
 		w.domains = &domains{names: names, sum: make([]float64, len(names)), tokens: make([]int, len(names))}
 	}
-	if err := w.add(Line{Mixture: &Mixture{Step: step, Update: update, Domains: names, Shares: shares, Weights: lossWeights}}); err != nil {
+	if err := w.add(Line{Mixture: &Mixture{Step: step, Update: update, Domains: names, Shares: shares, Weights: whole(lossWeights)}}); err != nil {
 		return err
 	}
 	for i, name := range names {
@@ -43,6 +43,14 @@ func (w *Writer) Mixture(step, update int, all []algo.Domain, shares, lossWeight
 		}
 	}
 	return nil
+}
+
+// whole is numbers that are all finite, as JSON has them; nil for others.
+func whole(x []float64) []float64 {
+	if slices.ContainsFunc(x, func(v float64) bool { return !finite(v) }) {
+		return nil
+	}
+	return x
 }
 
 // Domains adds an optimizer step's losses to their domains; before the first mixture

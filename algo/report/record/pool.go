@@ -24,6 +24,7 @@ func PoolOf(rows []data.Example) Pool {
 	p := Pool{Rows: len(rows), Datasets: map[string]int{}, Lengths: make([]int, lengthBins)}
 	for i := range rows {
 		p.Datasets[rows[i].Dataset]++
+		p.Packed = p.Packed || len(rows[i].Members) > 1
 		p.Lengths[LengthBin(len(rows[i].InputIDs))]++
 	}
 	n := min(len(rows), sampled)

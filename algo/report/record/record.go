@@ -96,24 +96,27 @@ type Pool struct {
 	Datasets map[string]int `json:"datasets"`
 	Lengths  []int          `json:"lengths"` // rows by length: see LengthBin
 	Sample   []data.ID      `json:"sample"`
+	Packed   bool           `json:"packed,omitempty"` // rows hold several of the data set's
 }
 
 // Step is written with every line of the training log.
 type Step struct {
 	Step    int                `json:"step"`
-	Tokens  int                `json:"tokens"`         // trained on so far, without padding
-	Seconds float64            `json:"seconds"`        // of training so far, what follows included
-	Phases  map[string]float64 `json:"phases"`         // of these, seconds that were no training: selecting, evaluating, saving
-	Peak    uint64             `json:"peak"`           // most memory of the process so far, bytes; 0 = unknown
-	Done    bool               `json:"done,omitempty"` // the run is at its end
+	Tokens  int                `json:"tokens"`           // trained on so far, without padding
+	Seconds float64            `json:"seconds"`          // of training so far, what follows included
+	Phases  map[string]float64 `json:"phases"`           // of these, seconds that were no training: selecting, evaluating, saving
+	Memory  map[string]uint64  `json:"memory,omitempty"` // of these phases and of training, the most that the process held at the end of one, bytes
+	Peak    uint64             `json:"peak"`             // most memory of the process so far, bytes; 0 = unknown
+	Done    bool               `json:"done,omitempty"`   // the run is at its end
 }
 
 // Writer appends to the file.
 type Writer struct {
 	path    string
 	phases  map[string]float64
-	chosen  []bool       // pool rows that any selection took
-	last    map[int]bool // the rows of the last one
+	memory  map[string]uint64 // the most that was held at the end of each phase, bytes
+	chosen  []bool            // pool rows that any selection took
+	last    map[int]bool      // the rows of the last one
 	domains *domains
 	weights []Weighed // since the last line of the log
 	scalar  func(step int, tag string, value float64) error
@@ -125,7 +128,7 @@ type Writer struct {
 // tells, itself cut back to the step, what was chosen so far. scalar is told the numbers
 // that TensorBoard and the like show.
 func Open(dir string, fresh bool, step int, held bool, pool int, scalar func(step int, tag string, value float64) error) (*Writer, error) {
-	w := &Writer{path: filepath.Join(dir, Name), phases: map[string]float64{}, chosen: make([]bool, pool), scalar: scalar}
+	w := &Writer{path: filepath.Join(dir, Name), phases: map[string]float64{}, memory: map[string]uint64{}, chosen: make([]bool, pool), scalar: scalar}
 	if fresh {
 		if err := storage.Remove(w.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("%s: %w", Name, err)
@@ -156,7 +159,7 @@ func (w *Writer) truncate(step int, held bool) error {
 			continue
 		}
 		if l.Step != nil {
-			w.phases = l.Step.Phases
+			w.phases, w.memory = l.Step.Phases, l.Step.Memory
 		}
 		raw, err := json.Marshal(l)
 		if err != nil {
@@ -166,6 +169,9 @@ func (w *Writer) truncate(step int, held bool) error {
 	}
 	if w.phases == nil {
 		w.phases = map[string]float64{}
+	}
+	if w.memory == nil {
+		w.memory = map[string]uint64{}
 	}
 	if !dropped {
 		return nil
@@ -224,7 +230,10 @@ func (w *Writer) add(l Line) error {
 // Phase starts the clock of what is not training; the function returned stops it.
 func (w *Writer) Phase(name string) (stop func()) {
 	started := time.Now()
-	return func() { w.phases[name] += time.Since(started).Seconds() }
+	return func() {
+		w.phases[name] += time.Since(started).Seconds()
+		w.took(name)
+	}
 }
 
 // Start records what is known at the start.

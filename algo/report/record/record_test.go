@@ -168,6 +168,25 @@ func TestWeights(t *testing.T) {
 	}
 }
 
+// TestNumbersThatJSONHasNot: what a method answers is not what a line can hold.
+func TestNumbersThatJSONHasNot(t *testing.T) {
+	dir := t.TempDir()
+	var seen []string
+	w := open(t, dir, true, 0, &seen)
+	inf := math.Inf(1)
+	w.Weigh(1, []batch.Micro{micro(0, 1)}, [][]float64{{inf, 1}}, [][]float64{{1, 1}}, pool(8))
+	w.Weigh(2, []batch.Micro{micro(0, 1)}, [][]float64{{-0.5, 1}}, [][]float64{{1, 1}}, pool(8))
+	must(t, w.Mixture(0, 0, []algo.Domain{{Name: "x"}}, []float64{1}, []float64{math.NaN()}))
+	score := []float64{inf, math.NaN(), -inf, 1, 1, 1, 1, 1}
+	must(t, w.Selection(algo.Request{Step: 1}, algo.Selection{Indices: []int{0}, Score: score}, pool(8), 1, false))
+	must(t, w.Log(2, 1, 1, true))
+	lines, err := Read(dir)
+	must(t, err)
+	if s := lines[1].Selection; s.Unscored != 3 || s.Histogram.All[0] != 5 || lines[2].Weights.Bins[0] != 1 || lines[2].Weights.Rows != 2 {
+		t.Errorf("%+v, %+v", lines[1].Selection, lines[2])
+	}
+}
+
 func TestDomains(t *testing.T) {
 	dir := t.TempDir()
 	var seen []string

@@ -17,7 +17,10 @@ func (w *Writer) Log(step, tokens int, seconds float64, done bool) error {
 	if err := w.flushWeights(step); err != nil {
 		return err
 	}
-	s := Step{Step: step, Tokens: tokens, Seconds: seconds, Phases: maps.Clone(w.phases), Peak: peak(), Done: done}
+	if !done {
+		w.took("training")
+	}
+	s := Step{Step: step, Tokens: tokens, Seconds: seconds, Phases: maps.Clone(w.phases), Memory: maps.Clone(w.memory), Peak: status("VmHWM:"), Done: done}
 	if training := s.Training(); training > 0 && !done {
 		if err := w.scalar(step, "train/tokens_per_second", float64(tokens)/training); err != nil {
 			return err
@@ -35,14 +38,21 @@ func (s Step) Training() float64 {
 	return max(t, 0)
 }
 
-// peak is the most memory that this process has had, in bytes; 0 where the system
-// does not say (only Linux does here).
-func peak() uint64 {
+// took notes what the process holds at the end of a phase.
+func (w *Writer) took(phase string) {
+	if now := status("VmRSS:"); now > w.memory[phase] {
+		w.memory[phase] = now
+	}
+}
+
+// status is a line of what Linux says of this process's memory, in bytes: VmRSS what it
+// holds, VmHWM the most it has held. 0 where the system does not say.
+func status(key string) uint64 {
 	raw, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0
 	}
-	_, rest, ok := strings.Cut(string(raw), "VmHWM:")
+	_, rest, ok := strings.Cut(string(raw), key)
 	if !ok {
 		return 0
 	}

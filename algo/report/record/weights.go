@@ -33,6 +33,9 @@ const (
 	BinWidth   = 0.1
 )
 
+// mostWeighed is how many rows wait for a line of the log at most.
+const mostWeighed = 1 << 16
+
 // extremes is how many rows a line names at either end.
 const extremes = 3
 
@@ -48,6 +51,9 @@ func (w *Writer) Weigh(step int, micros []batch.Micro, weight, loss [][]float64,
 	}
 	if sum <= 0 || !finite(sum) {
 		return
+	}
+	if len(w.weights) > mostWeighed {
+		return // nothing is logged that could take them
 	}
 	w.weights = slices.DeleteFunc(w.weights, func(r Weighed) bool { return r.Step == step })
 	for i, m := range micros {
@@ -68,7 +74,7 @@ func (w *Writer) flushWeights(step int) error {
 	slices.SortStableFunc(rows, func(a, b Weighed) int { return cmp.Compare(a.Weight, b.Weight) })
 	line := Weights{Step: step, Rows: len(rows), Bins: make([]int, weightBins), Light: rows[:min(extremes, len(rows))]}
 	for _, r := range rows {
-		line.Bins[min(int(r.Weight/BinWidth), weightBins-1)]++
+		line.Bins[max(0, min(int(r.Weight/BinWidth), weightBins-1))]++
 	}
 	for i := range line.Quantiles {
 		at := float64(i) / 4 * float64(len(rows)-1)
