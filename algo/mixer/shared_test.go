@@ -1,7 +1,6 @@
 package mixer
 
 import (
-	"context"
 	"encoding/json"
 	"math"
 	"os"
@@ -11,7 +10,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/data"
-	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/cache"
 	"dataflex.dev/dataflex/data/processor"
 	"dataflex.dev/dataflex/data/rng"
 	"dataflex.dev/dataflex/data/template"
@@ -66,14 +65,10 @@ func recordedDomains(t *testing.T) ([]data.Example, []algo.Domain) {
 	var train []data.Example
 	var domains []algo.Domain
 	for _, name := range []string{"c4", "github", "stackexchange"} {
-		set, err := dataset.Load(context.Background(), dataset.Options{Dir: filepath.Join(golden, "data"), Names: []string{name}, Seed: 42})
-		if err != nil {
-			t.Fatal(err)
-		}
-		rows, _, err := processor.Pretrain(context.Background(), tok, tmpl, set.Samples, processor.Options{CutoffLen: 256, Packing: &packing, Workers: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
+		rows := tokens(t, cache.Options{
+			Train: []string{name}, Tokenizer: tok, Template: tmpl, Pretrain: true,
+			Process: processor.Options{CutoffLen: 256, Packing: &packing, Workers: 1},
+		})
 		d := algo.Domain{Name: name}
 		for range rows {
 			d.Rows = append(d.Rows, len(train)+len(d.Rows))
@@ -133,4 +128,16 @@ func near(t *testing.T, what string, got, want []float64, tol float64) {
 			return
 		}
 	}
+}
+
+// tokens are the training rows of recorded data sets.
+func tokens(t *testing.T, o cache.Options) []data.Example {
+	t.Helper()
+	o.DatasetDir, o.Seed, o.Dir = filepath.Join(golden, "data"), 42, t.TempDir()
+	d, err := cache.Load(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d.Train
 }

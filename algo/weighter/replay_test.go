@@ -1,7 +1,6 @@
 package weighter
 
 import (
-	"context"
 	"encoding/json"
 	"math"
 	"os"
@@ -11,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/data"
-	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/cache"
 	"dataflex.dev/dataflex/data/processor"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
@@ -148,15 +147,9 @@ func recordedRun(t *testing.T) (*algo.Run, optim.Optimizer) {
 	}
 	tmpl.FixTokenizer(tok)
 	examples := func(name string) []data.Example {
-		set, err := dataset.Load(context.Background(), dataset.Options{Dir: filepath.Join(golden, "data"), Names: []string{name}, Seed: 42})
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, _, err := processor.SFT(context.Background(), tok, tmpl, set.Samples, processor.Options{CutoffLen: 256, Workers: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
+		return tokens(t, cache.Options{
+			Train: []string{name}, Tokenizer: tok, Template: tmpl, Process: processor.Options{CutoffLen: 256, Workers: 1},
+		})
 	}
 	dev := cpu.New(2)
 	model, err := decoder.Load(dev, filepath.Join(golden, "models/tiny-llama"), decoder.Options{})
@@ -172,4 +165,16 @@ func recordedRun(t *testing.T) (*algo.Run, optim.Optimizer) {
 	}
 	t.Cleanup(func() { o.Close(); model.Close() })
 	return &algo.Run{Device: dev, Model: model, Train: examples("pool120"), Eval: examples("eval_zh8"), Seed: 42, Log: quiet}, o
+}
+
+// tokens are the training rows of recorded data sets.
+func tokens(t *testing.T, o cache.Options) []data.Example {
+	t.Helper()
+	o.DatasetDir, o.Seed, o.Dir = filepath.Join(golden, "data"), 42, t.TempDir()
+	d, err := cache.Load(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d.Train
 }

@@ -69,7 +69,7 @@ type ref struct{ set, row int32 }
 func newBuilder(o Options) (*builder, error) {
 	b := &builder{o: o, dir: o.Dir, sets: map[string]*encoded{}, subtaskOf: map[string]int32{}}
 	if len(o.Train) > 0 || len(o.Eval)+len(o.Mixer) == 0 {
-		if err := (dataset.Options{Names: o.Train, MaxSamples: o.MaxSamples}).Check(); err != nil {
+		if err := dataset.Check(o.Train, o.MaxSamples); err != nil {
 			return nil, fault("dataset", err)
 		}
 	}

@@ -98,51 +98,97 @@ func options(t testing.TB, dir string, change func(*Options)) Options {
 func inMemory(t *testing.T, o Options) (train []data.Example, eval []Set, warnings []string) {
 	t.Helper()
 	random := rng.NewRandomState(uint32(o.Seed))
-	ctx := context.Background()
-	load := func(names []string) dataset.Options {
-		return dataset.Options{Dir: o.DatasetDir, Names: names, MaxSamples: o.MaxSamples, Seed: o.Seed, Mix: o.Mix, Probs: o.Probs, Random: random}
+	catalog, err := dataset.OpenCatalog(o.DatasetDir, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	process := func(samples []data.Sample) []data.Example {
-		f := func() ([]data.Example, []processor.Dropped, error) {
-			return processor.SFT(ctx, o.Tokenizer, o.Template, samples, o.Process)
-		}
-		if o.Pretrain {
-			f = func() ([]data.Example, []processor.Dropped, error) {
-				return processor.Pretrain(ctx, o.Tokenizer, o.Template, samples, o.Process)
+	load := func(names []string) []dataset.Group[data.Sample] {
+		groups, err := dataset.Collect(names, func(name string) ([]data.Sample, error) {
+			s, err := catalog.Source(name)
+			if err != nil {
+				return nil, err
 			}
-		}
-		out, dropped, err := f()
+			var rows []data.Sample
+			same := func(part []data.Sample) ([]data.Sample, error) { return part, nil }
+			err = dataset.Each(context.Background(), s, s.Limit(o.MaxSamples), 1, same, func(part []data.Sample) error {
+				rows = append(rows, part...)
+				return nil
+			})
+			if err != nil {
+				return nil, err
+			}
+			rows, err = dataset.Sliced(s, rows)
+			return dataset.Sampled(rows, s.NumSamples, o.MaxSamples, random), err
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
+		return groups
+	}
+	mixed := func(names []string) []data.Sample {
+		samples, err := dataset.Merge(load(names), o.Mix, o.Probs, o.Seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return samples
+	}
+	process := func(samples []data.Sample) []data.Example {
+		out, dropped := encodeAll(t, o, samples)
 		warnings = append(warnings, processor.Warnings(dropped)...)
 		return out
 	}
-	must := func(err error) {
-		if err != nil {
-			t.Fatal(err)
-		}
+	samples, held, err := dataset.Split(mixed(o.Train), o.ValSize, o.Seed)
+	if err != nil {
+		t.Fatal(err)
 	}
-	set, err := dataset.Load(ctx, load(o.Train))
-	must(err)
-	samples, held, err := dataset.Split(set.Samples, o.ValSize, o.Seed)
-	must(err)
 	train = process(samples)
 	switch {
 	case o.EvalEach:
-		sets, _, err := dataset.LoadEach(ctx, load(o.Eval))
-		must(err)
-		for _, s := range sets {
-			eval = append(eval, Set{s.Name, process(s.Samples)})
+		for _, g := range load(o.Eval) {
+			eval = append(eval, Set{g.Name, process(g.Samples)})
 		}
 	case o.Eval != nil:
-		set, err := dataset.Load(ctx, load(o.Eval))
-		must(err)
-		eval = []Set{{"", process(set.Samples)}}
+		eval = []Set{{"", process(mixed(o.Eval))}}
 	case held != nil:
 		eval = []Set{{"", process(held)}}
 	}
 	return train, eval, warnings
+}
+
+// encodeAll encodes samples one after another and packs them.
+func encodeAll(t *testing.T, o Options, samples []data.Sample) (out []data.Example, dropped []processor.Dropped) {
+	t.Helper()
+	e, err := processor.NewSFT(o.Tokenizer, o.Template, o.Process)
+	if o.Pretrain {
+		e, err = processor.NewPretrain(o.Tokenizer, o.Template, o.Process)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	emit := func(ex data.Example) error {
+		out = append(out, ex)
+		return nil
+	}
+	for _, span := range e.Batches(len(samples)) {
+		var batch []data.Example
+		for i := span[0]; i < span[1]; i++ {
+			ex, d, err := e.Encode(&samples[i])
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case d != nil:
+				dropped = append(dropped, *d)
+			default:
+				batch = append(batch, ex)
+			}
+		}
+		if !e.Packs() {
+			out = append(out, batch...)
+		} else if err := e.Pack(batch, emit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out, dropped
 }
 
 // Every way of sampling, mixing, splitting and packing gives what the functions that
@@ -197,7 +243,7 @@ func TestLoad(t *testing.T) {
 					t.Errorf("warnings %q, want %q", said, warnings)
 				}
 				for i, ex := range d.Train {
-					if n, _ := processor.LabelTokens(ex.Labels); int(d.Labels[i]) != n {
+					if n, _ := labelsOf(ex.Labels); int(d.Labels[i]) != n {
 						t.Errorf("row %d: %d labels, want %d", i, d.Labels[i], n)
 					}
 				}
@@ -421,5 +467,26 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%v\nlacks %q", err, part)
 			}
 		}
+	}
+}
+
+// The result does not depend on the number of goroutines.
+func TestThreads(t *testing.T) {
+	dir := folderOf(t)
+	var first []data.Example
+	for _, threads := range []int{1, 2, 7} {
+		packing := true
+		o := options(t, dir, func(o *Options) {
+			o.Process = processor.Options{CutoffLen: 64, Packing: &packing, Workers: 3, BatchSize: 20, Threads: threads}
+		})
+		d, err := Load(context.Background(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if first == nil {
+			first = d.Train
+		}
+		same(t, fmt.Sprint(threads, " threads"), d.Train, first)
 	}
 }

@@ -16,18 +16,3 @@ func PaddedLength(rows []data.Example, multiple int) int {
 	}
 	return (longest + multiple - 1) / multiple * multiple
 }
-
-// LabelTokens counts the labels that are trained on: as they stand (what the loss of
-// an optimizer step is divided by), and after the shift by one (what has a loss: the
-// first token of a row is never predicted).
-func LabelTokens(labels []int32) (standing, shifted int) {
-	for i, l := range labels {
-		if l != data.IgnoreIndex {
-			standing++
-			if i > 0 {
-				shifted++
-			}
-		}
-	}
-	return standing, shifted
-}

@@ -1,7 +1,6 @@
 package processor
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -20,15 +19,6 @@ type Text interface {
 }
 
 var _ Text = (*tokenizer.Tokenizer)(nil)
-
-// Pretrain encodes samples for pre-training, all of them in memory; see NewPretrain.
-func Pretrain(ctx context.Context, tok Text, tmpl *template.Template, samples []data.Sample, o Options) ([]data.Example, []Dropped, error) {
-	e, err := NewPretrain(tok, tmpl, o)
-	if err != nil {
-		return nil, nil, err
-	}
-	return run(ctx, e, samples, o.Threads)
-}
 
 // NewPretrain is the Encoder of pre-training (pretrain.py): the first message of each
 // sample and an end-of-text token. Packed, which is the default, the documents of a

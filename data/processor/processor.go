@@ -9,7 +9,6 @@ package processor
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -98,50 +97,6 @@ type Encoder interface {
 	Pack(batch []data.Example, emit func(data.Example) error) error
 	// Empty is the error of rows, tokens in all, of which nothing is left.
 	Empty(rows, tokens int, dropped []Dropped) error
-}
-
-// run encodes samples in memory.
-func run(ctx context.Context, e Encoder, samples []data.Sample, threads int) ([]data.Example, []Dropped, error) {
-	examples := make([]data.Example, len(samples))
-	faults := make([]*Dropped, len(samples))
-	err := parallel(ctx, len(samples), threads, func(i int) (err error) {
-		examples[i], faults[i], err = e.Encode(&samples[i])
-		return err
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	usable := make([]data.Example, 0, len(samples))
-	var dropped []Dropped
-	tokens := 0
-	starts := make([]int, 0, len(samples)+1) // usable rows before each sample
-	for i, d := range faults {
-		starts = append(starts, len(usable))
-		if d != nil {
-			dropped = append(dropped, *d)
-			continue
-		}
-		usable = append(usable, examples[i])
-		tokens += len(examples[i].InputIDs)
-	}
-	starts = append(starts, len(usable))
-	out := usable
-	if e.Packs() {
-		out = nil
-		for _, b := range e.Batches(len(samples)) {
-			err := e.Pack(usable[starts[b[0]]:starts[b[1]]], func(ex data.Example) error {
-				out = append(out, ex)
-				return nil
-			})
-			if err != nil {
-				return nil, dropped, err
-			}
-		}
-	}
-	if len(out) == 0 {
-		return nil, dropped, e.Empty(len(samples), tokens, dropped)
-	}
-	return slices.Clip(out), dropped, nil
 }
 
 // Dropped is a row that gave no example.

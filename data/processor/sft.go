@@ -1,7 +1,6 @@
 package processor
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -9,18 +8,6 @@ import (
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
 )
-
-// SFT encodes samples for supervised fine-tuning, all of them in memory; see NewSFT.
-// Examples come in the order of the samples, or, with packing, in the order in which
-// rows were filled. What cannot be used is in dropped; a fault that should stop the run
-// (a tool description that is no JSON, say), and nothing being left, are errors.
-func SFT(ctx context.Context, tok *tokenizer.Tokenizer, tmpl *template.Template, samples []data.Sample, o Options) ([]data.Example, []Dropped, error) {
-	e, err := NewSFT(tok, tmpl, o)
-	if err != nil {
-		return nil, nil, err
-	}
-	return run(ctx, e, samples, o.Threads)
-}
 
 // NewSFT is the Encoder of supervised fine-tuning. The template has fixed the tokenizer
 // already (it has a pad token then).

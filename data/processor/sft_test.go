@@ -1,7 +1,6 @@
 package processor
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -29,7 +28,7 @@ func TestSupervised(t *testing.T) {
 				s.Prompt = append(s.Prompt, turn)
 			}
 		}
-		got, dropped, err := SFT(context.Background(), tok, tmpl, []data.Sample{s}, Options{
+		got, dropped, err := sft(tok, tmpl, []data.Sample{s}, Options{
 			CutoffLen: c.Args.CutoffLen, TrainOnPrompt: c.Args.TrainOnPrompt, MaskHistory: c.Args.MaskHistory,
 			Packing: c.Args.Packing, NeatPacking: c.Args.NeatPacking,
 		})
@@ -78,7 +77,7 @@ func answered(row int, turns ...string) data.Sample {
 // upstream writes a label without a token.
 func TestEmptySource(t *testing.T) {
 	e := encoder{Options: Options{CutoffLen: 20}, efficientEOS: true, eos: 2}
-	got, _, err := e.run(context.Background(), []data.Sample{answered(0, "ab", "C", "", "D")}, letters)
+	got, _, err := e.run([]data.Sample{answered(0, "ab", "C", "", "D")}, letters)
 	if err != nil || !slices.Equal(got[0].InputIDs, []int32{'a', 'b', 'C', 'D', 2}) || !slices.Equal(got[0].Labels, []int32{-100, -100, 'C', 'D', 2}) {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -94,7 +93,7 @@ func TestDropped(t *testing.T) {
 		answered(5, "c", "d"),
 	}
 	e := encoder{Options: Options{CutoffLen: 9}}
-	got, dropped, err := e.run(context.Background(), samples, letters)
+	got, dropped, err := e.run(samples, letters)
 	if err != nil || len(got) != 2 || got[0].Row != 0 || got[1].Row != 5 || len(dropped) != 4 {
 		t.Fatal(got, dropped, err)
 	}
@@ -106,7 +105,7 @@ func TestDropped(t *testing.T) {
 	if w := Warnings(dropped); !reflect.DeepEqual(w, want) {
 		t.Errorf("warnings %q", w)
 	}
-	_, dropped, err = e.run(context.Background(), samples[1:5], letters)
+	_, dropped, err = e.run(samples[1:5], letters)
 	if err == nil || len(dropped) != 4 {
 		t.Fatal("four bad rows are no error")
 	}
@@ -137,54 +136,29 @@ func TestFaults(t *testing.T) {
 		"incompatible with `mask_history`":                          {Options: Options{CutoffLen: 9, TrainOnPrompt: true, MaskHistory: true}},
 		"Current template does not support `train_on_prompt`":       {Options: Options{CutoffLen: 9, TrainOnPrompt: true}, efficientEOS: true},
 	} {
-		if _, _, err := e.run(context.Background(), samples, letters); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := e.run(samples, letters); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	e := encoder{Options: Options{CutoffLen: 9}}
-	if _, _, err := e.run(ctx, samples, letters); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
-	}
 }
 
-// The same examples come out for any number of threads, and of several faults the
-// first row's is reported.
-func TestThreads(t *testing.T) {
+// Every row that is packed is a member of one block.
+func TestPackedMembers(t *testing.T) {
 	var samples []data.Sample
 	for i := range 1000 {
 		samples = append(samples, answered(i, strings.Repeat("q", i%7), strings.Repeat("a", i%5)))
 	}
-	var first []data.Example
-	for _, threads := range []int{1, 2, 7} {
-		e := encoder{Options: Options{CutoffLen: 16, NeatPacking: true, Workers: 3, BatchSize: 100, Threads: threads}}
-		got, _, err := e.run(context.Background(), samples, letters)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if first == nil {
-			first = got
-		}
-		if !reflect.DeepEqual(first, got) {
-			t.Errorf("%d threads give other rows", threads)
-		}
+	e := encoder{Options: Options{CutoffLen: 16, NeatPacking: true, Workers: 3, BatchSize: 100}}
+	got, _, err := e.run(samples, letters)
+	if err != nil {
+		t.Fatal(err)
 	}
 	members := 0
-	for _, x := range first {
+	for _, x := range got {
 		members += len(x.Members)
 	}
 	if members != len(samples) {
 		t.Errorf("%d of %d rows are packed", members, len(samples))
-	}
-	for i := 300; i < 1000; i++ {
-		samples[i] = answered(i, "bad", "x")
-	}
-	for range 5 {
-		e := encoder{Options: Options{CutoffLen: 16, Threads: 4}}
-		if _, _, err := e.run(context.Background(), samples, letters); err == nil || !strings.Contains(err.Error(), "row 300:") {
-			t.Fatal(err)
-		}
 	}
 }
 
@@ -193,19 +167,16 @@ func TestCollate(t *testing.T) {
 	if a, b := PaddedLength(rows, PaddingMultiple), PaddedLength(rows, 1); a != 16 || b != 9 {
 		t.Errorf("padded to %d and %d, want 16 and 9", a, b)
 	}
-	if a, b := LabelTokens([]int32{5, -100, 6, 7}); a != 3 || b != 2 {
-		t.Errorf("%d labels, %d after the shift; want 3 and 2", a, b)
-	}
 	if fmt.Sprint(PaddedLength(rows[:1], 8), PaddedLength(nil, 8)) != "16 0" {
 		t.Error("padding of one row and of none")
 	}
 }
 
 // run encodes with pairs in the place of a template.
-func (e encoder) run(ctx context.Context, samples []data.Sample, pairs func(*data.Sample) ([]template.Pair, error)) ([]data.Example, []Dropped, error) {
+func (e encoder) run(samples []data.Sample, pairs func(*data.Sample) ([]template.Pair, error)) ([]data.Example, []Dropped, error) {
 	if err := e.check(); err != nil {
 		return nil, nil, err
 	}
 	e.pairs = pairs
-	return run(ctx, &e, samples, e.Threads)
+	return run(&e, samples)
 }

@@ -1,7 +1,6 @@
 package processor
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -206,7 +205,7 @@ func TestPacked(t *testing.T) {
 		}
 		yes := true
 		e := encoder{Options: Options{CutoffLen: c.Cutoff + 1, Packing: &yes, NeatPacking: c.NeatPacking}}
-		got, dropped, err := e.run(context.Background(), samples, func(s *data.Sample) ([]template.Pair, error) {
+		got, dropped, err := e.run(samples, func(s *data.Sample) ([]template.Pair, error) {
 			return []template.Pair{{Source: tok.Encode(s.Prompt[0].Content), Target: tok.Encode(s.Response[0].Content)}}, nil
 		})
 		if err != nil || len(dropped) > 0 || len(got) != len(c.InputIDs) {
@@ -246,7 +245,7 @@ func TestPretrain(t *testing.T) {
 		if !c.Packing {
 			o.Packing = new(bool)
 		}
-		got, _, err := Pretrain(context.Background(), toyTokenizer(t, c.AddBOS), named(t, c.Template), texts(c.Texts...), o)
+		got, _, err := pretrain(toyTokenizer(t, c.AddBOS), named(t, c.Template), texts(c.Texts...), o)
 		if len(c.InputIDs) == 0 {
 			if err == nil || !strings.Contains(err.Error(), "Cannot find sufficient samples, consider increasing dataset size") {
 				t.Errorf("%s: %v", c.Case, err)
@@ -289,7 +288,7 @@ func TestPretrainDetails(t *testing.T) {
 	yes := true
 	samples := texts("abcd", "e<pad>g", "hijklmn")
 	samples = append(samples, data.Sample{ID: data.ID{Dataset: "d", Row: 3}, Broken: "null value: column 'text' is null"})
-	got, dropped, err := Pretrain(context.Background(), toyTokenizer(t, false), named(t, "default"), samples, Options{CutoffLen: 6, Packing: &yes})
+	got, dropped, err := pretrain(toyTokenizer(t, false), named(t, "default"), samples, Options{CutoffLen: 6, Packing: &yes})
 	if err != nil || len(got) != 3 {
 		t.Fatal(got, err)
 	}
@@ -303,7 +302,7 @@ func TestPretrainDetails(t *testing.T) {
 		t.Errorf("warnings %q", w)
 	}
 	// Three workers: every document is a batch of its own, and short ones vanish.
-	got, _, err = Pretrain(context.Background(), toyTokenizer(t, false), named(t, "default"), texts("abcd", "efg", "hijklmn"), Options{CutoffLen: 5, Workers: 128})
+	got, _, err = pretrain(toyTokenizer(t, false), named(t, "default"), texts("abcd", "efg", "hijklmn"), Options{CutoffLen: 5, Workers: 128})
 	if err != nil || len(got) != 2 || got[1].InputIDs[0] != 'h' {
 		t.Errorf("128 workers: %v, %v", got, err)
 	}

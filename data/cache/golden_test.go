@@ -1,7 +1,6 @@
-package processor
+package cache
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -13,6 +12,7 @@ import (
 
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/processor"
 	"dataflex.dev/dataflex/data/rng"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
@@ -55,7 +55,10 @@ func (c runConfig) tokenizer(t *testing.T) (*tokenizer.Tokenizer, *template.Temp
 	if name == "" {
 		name = "empty"
 	}
-	tmpl := named(t, name)
+	tmpl, err := template.Get(name)
+	if err != nil {
+		t.Fatal(err)
+	}
 	tmpl.FixTokenizer(tok)
 	return tok, tmpl
 }
@@ -63,10 +66,14 @@ func (c runConfig) tokenizer(t *testing.T) (*tokenizer.Tokenizer, *template.Temp
 // examples runs everything from dataset_info.json to the training examples.
 func (c runConfig) examples(t *testing.T) []data.Example {
 	t.Helper()
-	ctx := context.Background()
-	load := dataset.Options{
-		Dir: filepath.Join(golden, c["dataset_dir"]), Names: strings.Split(c["dataset"], ","),
+	o := Options{
+		DatasetDir: filepath.Join(golden, c["dataset_dir"]), Train: strings.Split(c["dataset"], ","), ValSize: c.number("val_size"),
 		MaxSamples: int(c.number("max_samples")), Seed: uint64(c.number("seed")), Mix: dataset.Mix(c["mix_strategy"]),
+		Pretrain: c["stage"] == "pt", Dir: t.TempDir(),
+		Process: processor.Options{
+			CutoffLen: int(c.number("cutoff_len")), NeatPacking: c["neat_packing"] == "true",
+			MaskHistory: c["mask_history"] == "true", TrainOnPrompt: c["train_on_prompt"] == "true",
+		},
 	}
 	if probs := c["interleave_probs"]; probs != "" {
 		for p := range strings.SplitSeq(probs, ",") {
@@ -74,37 +81,39 @@ func (c runConfig) examples(t *testing.T) []data.Example {
 			if err != nil {
 				t.Fatal(err)
 			}
-			load.Probs = append(load.Probs, v)
+			o.Probs = append(o.Probs, v)
 		}
-	}
-	set, err := dataset.Load(ctx, load)
-	if err != nil {
-		t.Fatal(err)
-	}
-	train, _, err := dataset.Split(set.Samples, c.number("val_size"), load.Seed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := Options{
-		CutoffLen: int(c.number("cutoff_len")), NeatPacking: c["neat_packing"] == "true",
-		MaskHistory: c["mask_history"] == "true", TrainOnPrompt: c["train_on_prompt"] == "true",
 	}
 	if p, ok := c["packing"]; ok {
 		packing := p == "true"
-		o.Packing = &packing
+		o.Process.Packing = &packing
 	}
-	tok, tmpl := c.tokenizer(t)
-	var out []data.Example
-	var dropped []Dropped
-	if c["stage"] == "pt" {
-		out, dropped, err = Pretrain(ctx, tok, tmpl, train, o)
-	} else {
-		out, dropped, err = SFT(ctx, tok, tmpl, train, o)
+	o.Tokenizer, o.Template = c.tokenizer(t)
+	d, err := Load(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err != nil || len(dropped) > 0 {
-		t.Fatal(err, dropped)
+	t.Cleanup(func() { d.Close() })
+	for _, w := range d.Warnings {
+		if strings.Contains(w, "dropped") {
+			t.Fatal(w)
+		}
 	}
-	return out
+	return d.Train
+}
+
+// labelsOf counts the labels that are trained on: as they stand (what the loss of an
+// optimizer step is divided by), and after the shift by one (what has a loss).
+func labelsOf(labels []int32) (standing, shifted int) {
+	for i, l := range labels {
+		if l != data.IgnoreIndex {
+			standing++
+			if i > 0 {
+				shifted++
+			}
+		}
+	}
+	return standing, shifted
 }
 
 type microBatch struct {
@@ -143,7 +152,7 @@ func TestGoldenMixtures(t *testing.T) {
 			blocks := map[string]int{}
 			c["dataset"] = name
 			for _, e := range c.examples(t) {
-				_, labels := LabelTokens(e.Labels)
+				_, labels := labelsOf(e.Labels)
 				blocks[fmt.Sprint(e.InputIDs[:12])] = labels
 			}
 			domains = append(domains, blocks)
@@ -205,17 +214,17 @@ func compareBatch(t *testing.T, run string, number int, b microBatch, examples [
 	for i, r := range b.Rows {
 		e := examples[r]
 		rows = append(rows, e)
-		_, shifted := LabelTokens(e.Labels)
+		_, shifted := labelsOf(e.Labels)
 		labels += shifted
 		if i < len(b.Heads) && !slices.Equal(b.Heads[i], e.InputIDs[:len(b.Heads[i])]) {
 			t.Errorf("%s batch %d row %d: ids %v, want %v", run, number, r, e.InputIDs[:len(b.Heads[i])], b.Heads[i])
 		}
 	}
-	multiple := PaddingMultiple
+	multiple := processor.PaddingMultiple
 	if pretrain {
 		multiple = 1
 	}
-	if shape := [2]int{len(rows), PaddedLength(rows, multiple)}; shape != b.Shape || labels != b.LabelTokens {
+	if shape := [2]int{len(rows), processor.PaddedLength(rows, multiple)}; shape != b.Shape || labels != b.LabelTokens {
 		t.Errorf("%s batch %d rows %v: shape %v with %d labels, want %v with %d", run, number, b.Rows, shape, labels, b.Shape, b.LabelTokens)
 	}
 }
