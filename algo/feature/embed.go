@@ -62,7 +62,7 @@ func OpenEmbedder(dev driver.Device, dir string, o EmbedOptions) (*Embedder, err
 	if err != nil {
 		return nil, err
 	}
-	m, err := decoder.Load(dev, dir, decoder.Options{})
+	m, err := decoder.Load(dev, dir, decoder.Options{Headless: true})
 	if err != nil {
 		return nil, err
 	}

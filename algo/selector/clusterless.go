@@ -226,7 +226,7 @@ func (s *clusterLESS) keep(rows, ids []int, distances []float64) {
 func (s *clusterLESS) vectors(ctx context.Context) (neighbor.Vectors, error) {
 	model := s.run.Model
 	if s.folder != "" {
-		m, err := decoder.Load(s.run.Device, s.folder, decoder.Options{})
+		m, err := decoder.Load(s.run.Device, s.folder, decoder.Options{Headless: true})
 		if err != nil {
 			return neighbor.Vectors{}, fmt.Errorf("embedding model: %w", err)
 		}

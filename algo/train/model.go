@@ -32,6 +32,10 @@ func (t *Trainer) loadModel() error {
 	if t.model, err = load(); err != nil {
 		return c.Errorf("model_name_or_path", "%w", err)
 	}
+	t.model.SetSpecialTokens(t.specialTokens())
+	for _, note := range t.model.Notes() {
+		t.log.Warn(note)
+	}
 	if err := t.fitVocabulary(); err != nil {
 		return err
 	}
@@ -49,14 +53,22 @@ func (t *Trainer) loadModel() error {
 	if err != nil {
 		return err
 	}
-	if c.Tuning.FinetuningType == config.LoRA && c.Model.ResizeVocab && len(c.Tuning.AdditionalTarget) == 0 {
-		t.log.Warn("resize_vocab with LoRA trains no embeddings: name them in additional_target (embed_tokens,lm_head) if the new tokens are to be learnt")
-	}
 	t.params = t.model.Trainable()
 	if len(t.params) == 0 {
 		return c.Errorf("finetuning_type", "nothing of the model would be trained")
 	}
 	return nil
+}
+
+// specialTokens are the tokenizer's, as the template left them.
+func (t *Trainer) specialTokens() checkpoint.SpecialTokens {
+	id := func(_ string, id int32, ok bool) int {
+		if !ok {
+			return -1
+		}
+		return int(id)
+	}
+	return checkpoint.SpecialTokens{BOS: id(t.tokenizer.BOS()), EOS: id(t.tokenizer.EOS()), Pad: id(t.tokenizer.Pad())}
 }
 
 // normal is the stream of fresh weights.
@@ -127,9 +139,13 @@ func (t *Trainer) ropeScaling() (decoder.Options, error) {
 // last is trained on, the ones before it are merged; else a new one is made.
 func (t *Trainer) adapt() error {
 	c := t.Config
+	vocab := t.model.Config().Vocab
 	for i, dir := range c.Model.AdapterNameOrPath {
 		if err := t.model.LoadAdapter(filepath.Join(dir, c.Model.AdapterFolder)); err != nil {
 			return c.Errorf("adapter_name_or_path", "%w", err)
+		}
+		if n := t.model.Config().Vocab; n > vocab {
+			return c.Errorf("adapter_name_or_path", "the adapter in %s was trained with a vocabulary of %d, and the tokenizer here has %d tokens: give the add_tokens and add_special_tokens that it was trained with", dir, n, t.tokenizer.Len())
 		}
 		if last := i == len(c.Model.AdapterNameOrPath)-1; last && !c.Tuning.CreateNewAdapter {
 			return t.gatesKept()
@@ -141,12 +157,23 @@ func (t *Trainer) adapt() error {
 	stream := rng.NewTorch(uint64(c.Training.Seed))
 	err := t.model.AddLoRA(decoder.LoRA{
 		Rank: c.Tuning.LoRARank, Alpha: c.Tuning.LoRAAlpha, Dropout: c.Tuning.LoRADropout, RSLoRA: c.Tuning.UseRSLoRA, Targets: c.Tuning.LoRATarget,
-		DoRA: c.Tuning.UseDoRA, PiSSA: pissaName(c.Tuning), ModulesToSave: c.Tuning.AdditionalTarget, Exclude: t.isGate,
+		DoRA: c.Tuning.UseDoRA, PiSSA: pissaName(c.Tuning), ModulesToSave: t.additionalTarget(), Exclude: t.isGate,
 	}, stream.Double)
 	if err != nil {
 		return c.Errorf("lora_target", "%w", err)
 	}
 	return nil
+}
+
+// additionalTarget is what trains in full beside adapters: as in LLaMA-Factory the
+// embeddings and the head, where resize_vocab makes room for tokens that they are to learn.
+func (t *Trainer) additionalTarget() []string {
+	c := t.Config
+	if !c.Model.ResizeVocab || len(c.Tuning.AdditionalTarget) > 0 {
+		return c.Tuning.AdditionalTarget
+	}
+	t.log.Warn("the vocabulary may grow with resize_vocab, as it does with added tokens: embed_tokens and lm_head are trained and saved beside the adapter; additional_target names others")
+	return []string{"embed_tokens", "lm_head"}
 }
 
 // pissaName is PEFT's name of the start that pissa_init asks for; "" = the usual one.

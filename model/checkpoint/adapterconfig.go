@@ -40,7 +40,7 @@ func (c *AdapterConfig) PiSSA() bool { return strings.HasPrefix(strings.ToLower(
 // is written with them.
 var keptKeys = []string{
 	"rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "exclude_modules",
-	"init_lora_weights", "ensure_weight_tying",
+	"init_lora_weights",
 }
 
 // ReadAdapterConfig reads dir/adapter_config.json of any PEFT version: unknown
@@ -155,10 +155,11 @@ func WriteAdapterConfig(dir string, c *AdapterConfig) error {
 	if c.Initial != "" {
 		keys["init_lora_weights"] = c.Initial
 	}
+	if c.TieWeights {
+		keys["ensure_weight_tying"] = true
+	}
 	for k, v := range c.kept {
-		if k != "ensure_weight_tying" || c.TieWeights {
-			keys[k] = v
-		}
+		keys[k] = v
 	}
 	return storage.WriteFile(filepath.Join(dir, storage.AdapterConfigFile), formatJSON(keys, 2))
 }

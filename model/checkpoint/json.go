@@ -58,6 +58,13 @@ func (f *fields) fail(format string, args ...any) {
 	}
 }
 
+// take keeps the first error of a nested object.
+func (f *fields) take(nested *fields) {
+	if nested.err != nil && f.err == nil {
+		f.err = nested.err
+	}
+}
+
 // has tells a present value that is not null.
 func (f *fields) has(key string) bool { return f.raw[key] != nil }
 

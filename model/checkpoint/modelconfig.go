@@ -84,6 +84,7 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 	if c.ModelType == "" {
 		f.fail("model_type is missing")
 	}
+	refuseQuantised(f)
 	family := families[c.ModelType]
 	c.readSizes(f, family)
 	c.readBlocks(f, family)

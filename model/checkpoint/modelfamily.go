@@ -33,6 +33,9 @@ type moeDefaults struct {
 	normalize                       bool // without a key: mixtral
 }
 
+// localExperts is mixtral's key of the number of experts, and with transformers 5 qwen3_moe's.
+const localExperts = "num_local_experts"
+
 const geluTanh = "gelu_pytorch_tanh"
 
 var families = map[string]familyDefaults{
@@ -55,7 +58,7 @@ var families = map[string]familyDefaults{
 	"glm4":    {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
 	"mixtral": {
 		maxPositions: 131072, kvHeads: 8, eps: 1e-5, theta: 1e6,
-		moe: moeDefaults{countKey: "num_local_experts", experts: 8, perToken: 2, normalize: true},
+		moe: moeDefaults{countKey: localExperts, experts: 8, perToken: 2, normalize: true},
 	},
 	"qwen2_moe": {
 		maxPositions: 32768, kvHeads: 16, slidingWindow: 4096, windowSwitch: true,
@@ -84,6 +87,9 @@ func (c *ModelConfig) readMoE(f *fields, family familyDefaults) {
 	d := family.moe
 	if d.experts == 0 {
 		return
+	}
+	if d.countKey != localExperts && !f.has(d.countKey) && f.has(localExperts) {
+		d.countKey = localExperts // transformers 5
 	}
 	m := &MoEConfig{
 		Experts: f.size(d.countKey, d.experts, maxSize>>8), PerToken: f.int("num_experts_per_tok", d.perToken),

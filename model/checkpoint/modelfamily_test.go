@@ -46,6 +46,19 @@ func TestFamilyDefaults(t *testing.T) {
 			return c.RopeScaling.Type == "longrope" && c.RopeScaling.OriginalMaxPositionEmbeddings == 4096
 		}},
 		{"phi3", map[string]string{"partial_rotary_factor": "0.75", "head_dim": "16"}, func(c *ModelConfig) bool { return c.RotaryDim == 12 }},
+		{"phi3", map[string]string{"rope_parameters": `{"rope_type": "longrope", "rope_theta": 5000, "partial_rotary_factor": 0.75, "original_max_position_embeddings": 64, "short_factor": [1], "long_factor": [2]}`, "head_dim": "16"}, func(c *ModelConfig) bool {
+			return c.RotaryDim == 12 && c.RopeTheta == 5000 && c.RopeScaling.Type == "longrope" && c.RopeScaling.OriginalMaxPositionEmbeddings == 64
+		}},
+		{"glm4", map[string]string{"rope_parameters": `{"rope_type": "default", "rope_theta": 7000, "partial_rotary_factor": 0.25}`}, func(c *ModelConfig) bool {
+			return c.RotaryDim == 32 && c.RopeTheta == 7000 && c.RopeScaling == nil
+		}},
+		{"gemma3_text", map[string]string{"rope_parameters": `{"full_attention": {"rope_type": "linear", "factor": 8, "rope_theta": 2000000}, "sliding_attention": {"rope_type": "default", "rope_theta": 20000}}`}, func(c *ModelConfig) bool {
+			return c.RopeTheta == 2e6 && c.RopeLocalBase == 2e4 && c.RopeScaling.Type == "linear" && c.RopeScaling.Factor == 8
+		}},
+		{"llama", map[string]string{"rope_parameters": `{"rope_type": "linear", "factor": 4, "rope_theta": 5000}`, "rope_scaling": "null"}, func(c *ModelConfig) bool {
+			return c.RopeTheta == 5000 && c.RopeScaling.Type == "linear" && c.RopeScaling.Factor == 4
+		}},
+		{"qwen3_moe", map[string]string{"num_local_experts": "16"}, func(c *ModelConfig) bool { return c.MoE.Experts == 16 }},
 		{"mixtral", nil, func(c *ModelConfig) bool {
 			m := c.MoE
 			return m.Experts == 8 && m.PerToken == 2 && m.Normalize && m.Intermediate == 96 && m.SharedIntermediate == 0 && c.RopeTheta == 1e6 && c.Sparse(1) && c.Window(0) == 0

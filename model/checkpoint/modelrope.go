@@ -19,16 +19,18 @@ type RopeScaling struct {
 func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 	c.RopeTheta = f.float("rope_theta", cmp.Or(family.theta, 10000))
 	c.RopeLocalBase = f.float("rope_local_base_freq", family.localTheta)
+	s := f.object("rope_scaling")
+	if p := f.object("rope_parameters"); p != nil { // transformers 5
+		s = c.ropeParameters(f, p)
+	}
 	share := f.float("partial_rotary_factor", cmp.Or(family.rotary, 1))
+	if s != nil {
+		share = s.float("partial_rotary_factor", share)
+	}
 	if share <= 0 || share > 1 {
 		f.fail("partial_rotary_factor is %v, want more than 0 and at most 1", share)
 	}
 	c.RotaryDim = int(float64(c.HeadDim) * share)
-	s := f.object("rope_scaling")
-	if p := f.object("rope_parameters"); p != nil && s == nil { // transformers 5
-		c.RopeTheta = p.float("rope_theta", c.RopeTheta)
-		s = p
-	}
 	if c.RopeTheta <= 0 {
 		f.fail("rope_theta is %v, want more than 0", c.RopeTheta)
 	}
@@ -59,9 +61,41 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 	}
 }
 
+// ropeParameters reads what transformers 5 has in the place of rope_theta and
+// rope_scaling: one object, or one for each kind of layer, and returns that of layers
+// without a window. Those with one have a theta of their own.
+func (c *ModelConfig) ropeParameters(f, p *fields) *fields {
+	full, sliding := p.object("full_attention"), p.object(slidingAttention)
+	if full == nil && sliding == nil {
+		c.RopeTheta = p.float("rope_theta", c.RopeTheta)
+		f.take(p)
+		return p
+	}
+	if sliding != nil {
+		c.RopeLocalBase = sliding.float("rope_theta", cmp.Or(c.RopeLocalBase, c.RopeTheta))
+		if kind := sliding.string("rope_type", "default"); kind != "default" {
+			sliding.fail("rope_type is %q, and layers with a window are turned without scaling here", kind)
+		}
+		f.take(sliding)
+	}
+	if full != nil {
+		c.RopeTheta = full.float("rope_theta", c.RopeTheta)
+		f.take(full)
+	}
+	if full == nil {
+		c.RopeTheta = c.RopeLocalBase
+	}
+	if full == nil || sliding != nil && c.RopeLocalBase == c.RopeTheta && full.string("rope_type", "default") == "default" {
+		c.RopeLocalBase = 0 // all layers alike
+	}
+	f.take(p)
+	return full
+}
+
 // longRope applies phi3's ways: two older names, and the length of pre-training beside
 // rope_scaling instead of in it, which transformers alone reads for this type.
 func (c *ModelConfig) longRope(f *fields, r *RopeScaling) {
+	inside := r.OriginalMaxPositionEmbeddings // transformers 5 has it there
 	if c.ModelType == "phi3" && (r.Type == "su" || r.Type == "yarn") {
 		r.Type = "longrope"
 	}
@@ -70,7 +104,9 @@ func (c *ModelConfig) longRope(f *fields, r *RopeScaling) {
 	}
 	r.OriginalMaxPositionEmbeddings = 0
 	if c.ModelType == "phi3" || f.has("original_max_position_embeddings") {
-		r.OriginalMaxPositionEmbeddings = f.int("original_max_position_embeddings", 4096)
+		r.OriginalMaxPositionEmbeddings = f.int("original_max_position_embeddings", cmp.Or(inside, 4096))
+	} else if f.has("rope_parameters") {
+		r.OriginalMaxPositionEmbeddings = inside
 	}
 }
 

@@ -59,8 +59,21 @@ func OpenFile(path string) (*Weights, error) {
 
 // OpenWeights maps the weights of a folder: model.safetensors, or the shards that
 // model.safetensors.index.json lists, or where there is no model an adapter's
-// adapter_model.safetensors.
+// adapter_model.safetensors. Quantised weights are refused; the tensors of a folder that
+// holds a model's layers alone are named as the whole model's.
 func OpenWeights(dir string) (*Weights, error) {
+	w, err := openWeights(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.checkQuantised(); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	w.withBackbone()
+	return w, nil
+}
+
+func openWeights(dir string) (*Weights, error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, err
 	}

@@ -100,6 +100,13 @@ var families = map[string]family{
 
 const geluTanh = "gelu_pytorch_tanh"
 
+// is says whether an architecture is the family's: its causal language model, or the
+// layers alone, as embedding models are saved.
+func (f family) is(architecture string) bool {
+	stem := strings.TrimSuffix(f.architecture, "ForCausalLM")
+	return architecture == f.architecture || architecture == stem+"Model" || architecture == stem+"TextModel"
+}
+
 // act is the activation of the MLP.
 func (f family) act() swiglu.Activation {
 	if f.activation == geluTanh {
@@ -115,7 +122,7 @@ func supported(c *checkpoint.ModelConfig) error {
 		return fmt.Errorf("model_type %q (%s) is not supported; supported are: %s",
 			c.ModelType, strings.Join(c.Architectures, ", "), strings.Join(slices.Sorted(maps.Keys(families)), ", "))
 	}
-	if len(c.Architectures) > 0 && !slices.Contains(c.Architectures, f.architecture) {
+	if len(c.Architectures) > 0 && !slices.ContainsFunc(c.Architectures, f.is) {
 		return fmt.Errorf("architectures %v is not supported for model_type %q; supported is: %s", c.Architectures, c.ModelType, f.architecture)
 	}
 	// The first gemma's files say gelu and mean the tanh form.

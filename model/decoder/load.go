@@ -22,6 +22,8 @@ type Options struct {
 	BF16 bool
 	// Name is what adapter_config.json calls the model; "" is its folder.
 	Name string
+	// Headless is for hidden states alone: a folder of the layers without a head will do.
+	Headless bool
 }
 
 // Load reads a Hugging Face model folder onto dev. Weights are float32, or with BF16
@@ -38,17 +40,51 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 		return nil, err
 	}
 	defer w.Close()
+	if _, head := w.Shape(headName); !head && opt.Headless {
+		c.Tied = true // nothing is asked of the head
+	}
 	m, err := build(dev, dir, opt.apply(c), opt.BF16, holds(w))
 	if err != nil {
 		return nil, err
 	}
 	m.name = opt.Name
+	m.options = opt
 	if err := m.read(w, dir, m.base(), (*tensor.Param).String); err != nil {
+		m.Close()
+		return nil, err
+	}
+	if err := m.noteHead(w); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
 }
+
+const headName = "lm_head.weight"
+
+// noteHead says where a tied model's folder has a head that differs from the embeddings,
+// which take its place, as in transformers.
+func (m *Model) noteHead(w *checkpoint.Weights) error {
+	shape, ok := w.Shape(headName)
+	if !ok || !m.config.Tied || !slices.Equal(shape, m.embed.Shape) {
+		return nil
+	}
+	head := make([]float32, m.embed.Size())
+	if err := w.ReadFloat32(headName, head); err != nil {
+		return err
+	}
+	embeddings := make([]float32, len(head))
+	if err := w.ReadFloat32(m.embed.Name, embeddings); err != nil {
+		return err
+	}
+	if !slices.Equal(head, embeddings) {
+		m.notes = append(m.notes, fmt.Sprintf("%s holds another tensor than the embeddings, and config.json says tie_word_embeddings: the embeddings are taken for both, as transformers does; set it to false for the stored head", w.Path(headName)))
+	}
+	return nil
+}
+
+// Notes are lines about the folder that its user should read.
+func (m *Model) Notes() []string { return m.notes }
 
 // holds says of a tensor whether w has it with that shape.
 func holds(w *checkpoint.Weights) func(name string, shape []int) bool {
@@ -84,7 +120,7 @@ func (m *Model) read(w *checkpoint.Weights, where string, params []*tensor.Param
 		}
 	}
 	for _, name := range w.Names() {
-		if shape, _ := w.Shape(name); !wanted[name] && !derived(name) {
+		if shape, _ := w.Shape(name); !wanted[name] && !m.derived(name) {
 			faults = append(faults, fmt.Errorf("%s: tensor %q %v has no place in the model", w.Path(name), name, shape))
 		}
 	}
@@ -108,10 +144,13 @@ func (m *Model) fill(p *tensor.Param, w *checkpoint.Weights, name string) error 
 }
 
 // derived reports whether a tensor that some writers store follows from others: the
-// copy of a tied head (an untied model has lm_head among its own) and old
-// transformers' rope frequencies.
-func derived(name string) bool {
-	return name == "lm_head.weight" || strings.HasSuffix(name, ".rotary_emb.inv_freq")
+// copy of a tied head (an untied model has lm_head among its own), also in an adapter
+// that keeps it tied, and old transformers' rope frequencies.
+func (m *Model) derived(name string) bool {
+	if m.adapter != nil && m.adapter.lora.TieWeights && m.head == m.embed && name == prefix+headName {
+		return true
+	}
+	return name == headName || strings.HasSuffix(name, ".rotary_emb.inv_freq")
 }
 
 // mismatch makes one error of the first few faults.

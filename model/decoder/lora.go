@@ -28,6 +28,7 @@ type LoRA struct {
 	// (additional_target), named by any end of their paths: embed_tokens, lm_head, norm
 	// (every norm), mlp. A tied head gets weights of its own where it or the embeddings are among them.
 	ModulesToSave []string
+	TieWeights    bool // PEFT's ensure_weight_tying: a tied head and its embeddings stay one
 }
 
 // Pair is where one adapter's A stands in the flattened trainable vector; B follows.
@@ -137,7 +138,15 @@ func (m *Model) LoadAdapter(dir string) error {
 	if err != nil {
 		return err
 	}
-	l := LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, DoRA: c.DoRA, Targets: c.Targets, ModulesToSave: c.ModulesToSave}
+	l := LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, DoRA: c.DoRA, Targets: c.Targets, ModulesToSave: c.ModulesToSave, TieWeights: c.TieWeights}
+	w, err := checkpoint.OpenAdapter(dir)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if err := m.makeRoom(dir, w); err != nil {
+		return err
+	}
 	err = m.attach(l, mods, func(path string) (int, float32) { return c.RankOf(path), float32(c.ScaleOf(path)) })
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
@@ -150,11 +159,6 @@ func (m *Model) LoadAdapter(dir string) error {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
 	}
-	w, err := checkpoint.OpenAdapter(dir)
-	if err != nil {
-		return err
-	}
-	defer w.Close()
 	return m.read(w, adapterFile(dir), m.adapterParams(), m.adapterName)
 }
 
@@ -181,7 +185,7 @@ func (m *Model) attach(l LoRA, mods []module, shape func(path string) (rank int,
 	for _, p := range m.base() {
 		p.Freeze(m.dev)
 	}
-	saves, err := m.trainInFull(l.ModulesToSave)
+	saves, err := m.trainInFull(l.ModulesToSave, l.TieWeights)
 	if err != nil {
 		return err
 	}
@@ -220,11 +224,18 @@ func (m *Model) adapt(mod module, l LoRA, rank int, scale float32) error {
 }
 
 // trainInFull trains the tensors of the modules that names name.
-func (m *Model) trainInFull(names []string) (map[*tensor.Param]bool, error) {
+func (m *Model) trainInFull(names []string, tie bool) (map[*tensor.Param]bool, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	if slices.ContainsFunc(names, func(n string) bool { return partOf("model.embed_tokens", n) || partOf("lm_head", n) }) {
+	if tie && m.head == m.embed {
+		names = slices.Clone(names)
+		for i, n := range names {
+			if partOf("lm_head", n) {
+				names[i] = "embed_tokens" // which the head is
+			}
+		}
+	} else if slices.ContainsFunc(names, func(n string) bool { return partOf("model.embed_tokens", n) || partOf("lm_head", n) }) {
 		if err := m.untie(); err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/tensor"
 )
 
@@ -33,7 +34,10 @@ type Model struct {
 	rope        *rope.Table
 	adapter     *adapter // nil without one
 	tape        *autograd.Tape
-	half        bool // matrices are bf16, products run on tensor cores
+	notes       []string
+	options     Options                   // it was loaded with
+	special     *checkpoint.SpecialTokens // of the tokenizer; nil = not told
+	half        bool                      // matrices are bf16, products run on tensor cores
 	origin      origin
 }
 
@@ -58,6 +62,10 @@ func (m *Model) Parameters() int {
 	}
 	return n
 }
+
+// SetSpecialTokens tells the model its tokenizer's, which its config.json and
+// generation_config.json are saved with.
+func (m *Model) SetSpecialTokens(t checkpoint.SpecialTokens) { m.special = &t }
 
 // Close gives all memory back; the model must not be used afterwards.
 func (m *Model) Close() {

@@ -40,5 +40,6 @@ func (m *Model) toPEFT() *checkpoint.AdapterConfig {
 	return &checkpoint.AdapterConfig{
 		BaseModel: cmp.Or(m.name, m.dir), Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, DoRA: a.lora.DoRA,
 		Initial: a.lora.PiSSA, Targets: targets, ModulesToSave: a.lora.ModulesToSave,
+		TieWeights: a.lora.TieWeights,
 	}
 }

@@ -2,9 +2,7 @@ package decoder
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 
 	"dataflex.dev/dataflex/data/storage"
@@ -29,6 +27,10 @@ func (m *Model) SaveAdapter(dir string) error {
 		}
 		t.Name = m.adapterName(p)
 		tensors = append(tensors, t)
+		if p == m.embed && m.head == m.embed { // as PEFT stores what it keeps tied
+			t.Name = prefix + headName
+			tensors = append(tensors, t)
+		}
 	}
 	if err := checkpoint.WriteSafetensors(adapterFile(dir), map[string]string{"format": "pt"}, tensors); err != nil {
 		return err
@@ -111,24 +113,24 @@ func writeShards(dir string, tensors []checkpoint.Tensor, limit int) error {
 	return storage.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), append(text, '\n'))
 }
 
-// saveConfig writes the model's config.json as transformers leaves it after
-// training, and copies generation_config.json where there is one.
+// saveConfig writes the model's config.json and generation_config.json as transformers
+// leaves them after training.
 func (m *Model) saveConfig(dir string) error {
 	c, err := m.current()
 	if err != nil {
 		return err
 	}
-	if err := checkpoint.WriteModelConfig(dir, c, "float32"); err != nil {
-		return err
-	}
-	generation, err := storage.ReadInput(filepath.Join(m.dir, "generation_config.json"), 1<<20)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	g, err := checkpoint.ReadGenerationConfig(m.dir)
 	if err != nil {
 		return err
 	}
-	return storage.WriteFile(filepath.Join(dir, "generation_config.json"), generation)
+	if m.special != nil {
+		checkpoint.AlignTokens(c, g, *m.special)
+	}
+	if err := checkpoint.WriteModelConfig(dir, c, "float32"); err != nil {
+		return err
+	}
+	return checkpoint.WriteGenerationConfig(dir, g)
 }
 
 func adapterFile(dir string) string { return filepath.Join(dir, storage.AdapterFile) }

@@ -25,6 +25,7 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 	}
 	m.name = opt.Name
 	m.origin.note(drawn)
+	m.options = opt
 	for _, p := range m.parts {
 		switch {
 		case p.linear != nil:
@@ -114,6 +115,33 @@ func noisyMean(w []float32, old, d int, normal func() float64) {
 	}
 }
 
+// makeRoom enlarges the vocabulary to that of an adapter which was trained with added
+// tokens: its rows of the embeddings and the head will be read into it.
+func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
+	rows, old := m.config.Vocab, m.config.Vocab
+	for _, name := range []string{"model.embed_tokens.weight", headName} {
+		if shape, ok := w.Shape(prefix + name); ok && len(shape) == 2 {
+			rows = max(rows, shape[0])
+		}
+	}
+	if rows == old {
+		return nil
+	}
+	for _, p := range []*tensor.Param{m.embed, m.head} {
+		if shape, ok := w.Shape(prefix + p.Name); !ok || shape[0] != rows {
+			return fmt.Errorf("%s: the adapter was trained with a vocabulary of %d, and %s, which it does not bring, has %d rows: train it with additional_target: embed_tokens,lm_head", dir, rows, p.Name, old)
+		}
+		if p.Shape[0] == rows { // a tied head
+			continue
+		}
+		if err := p.Grow(m.dev, rows); err != nil {
+			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
+		}
+	}
+	m.config.Vocab = rows
+	return nil
+}
+
 // untie gives a tied head a tensor of its own, a copy of the embeddings.
 func (m *Model) untie() error {
 	if m.head != m.embed {
@@ -151,6 +179,14 @@ func (m *Model) current() (*checkpoint.ModelConfig, error) {
 	}
 	if c.TieWordEmbeddings != m.config.Tied {
 		c.Set("tie_word_embeddings", m.config.Tied)
+	}
+	if s := m.options.Rope; s != nil {
+		c.SetRopeScaling(checkpoint.RopeScaling{
+			Type: s.Type, Factor: s.Factor, OriginalMaxPositionEmbeddings: s.OriginalMax, LowFreqFactor: s.LowFreqFactor, HighFreqFactor: s.HighFreqFactor,
+		})
+	}
+	if n := m.options.MaxPositions; n != 0 {
+		c.Set("max_position_embeddings", n)
 	}
 	return c, nil
 }

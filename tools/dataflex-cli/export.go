@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,7 +90,7 @@ func export(ctx context.Context, file string, overrides []string, overwrite bool
 	if dtype == "auto" {
 		dtype = storedDType(model, m)
 	}
-	files, err := companions(c, tok, tmpl, dtype, vocab)
+	files, err := companions(c, tok, tmpl, savedModel{model, dtype, vocab, model.TieWordEmbeddings && !m.untied})
 	if err != nil {
 		return c.Errorf("export_dir", "%w", err)
 	}
@@ -142,14 +143,19 @@ func refuseSources(c *config.Config, adapters []string) error {
 
 // fits checks the tokenizer against the embeddings and returns their rows.
 func fits(c *config.Config, m *merger, tok *tokenizer.Tokenizer) (int, error) {
-	const embeddings = "model.embed_tokens.weight"
-	if _, ok := m.base.Shape(embeddings); !ok {
-		return 0, c.Errorf("model_name_or_path", "%s has no tensor %s: it is no causal language model of Hugging Face's", c.Model.NameOrPath, embeddings)
+	if _, ok := m.base.Shape(embeddingsName); !ok {
+		return 0, c.Errorf("model_name_or_path", "%s has no tensor %s: it is no causal language model of Hugging Face's", c.Model.NameOrPath, embeddingsName)
 	}
-	rows := m.shape(embeddings)[0]
+	rows := m.shape(embeddingsName)[0]
 	if n := tok.Len(); n > rows {
 		return 0, c.Errorf("model_name_or_path", "with its template and added tokens the tokenizer has %d tokens, the embeddings have %d rows and no adapter brings more: "+
 			"export with the template that was trained with", n, rows)
+	}
+	if m.tied && !m.untied {
+		return rows, nil
+	}
+	if head := m.shape(headName)[0]; head != rows {
+		return 0, c.Errorf("adapter_name_or_path", "the embeddings have %d rows and the head %d: the adapter was trained with added tokens and brings one of the two: train it with additional_target: embed_tokens,lm_head", rows, head)
 	}
 	return rows, nil
 }
@@ -169,15 +175,17 @@ func storedDType(c *checkpoint.ModelConfig, m *merger) string {
 }
 
 // companions are the files beside the weights, by name.
-func companions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Template, dtype string, vocab int) (map[string][]byte, error) {
+func companions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Template, saved savedModel) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	var err error
-	if files[storage.ConfigFile], err = modelConfig(c.Model.NameOrPath, dtype, vocab); err != nil {
+	if files[storage.ConfigFile], err = saved.config(c); err != nil {
 		return nil, err
 	}
-	if files[generationFile], err = generationConfig(c.Model.NameOrPath); err != nil {
+	generation, err := checkpoint.ReadGenerationConfig(c.Model.NameOrPath)
+	if err != nil {
 		return nil, err
 	}
+	files[checkpoint.GenerationFile] = generation.Encode()
 	tok.SetPaddingSide("left")
 	const upstreamDefault = 2048 // of cutoff_len: that alone changes nothing
 	if n := c.Data.CutoffLen; n != upstreamDefault && tok.ModelMaxLength() < n {
@@ -199,12 +207,18 @@ func companions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Templ
 	return files, nil
 }
 
-const generationFile = "generation_config.json"
+// savedModel is what of an exported model's config.json is not the base's.
+type savedModel struct {
+	base  *checkpoint.ModelConfig
+	dtype string
+	vocab int
+	tied  bool
+}
 
-// modelConfig is config.json with the number format and the vocabulary's size as they
-// are now.
-func modelConfig(from, dtype string, vocab int) ([]byte, error) {
-	fields, err := readObject(filepath.Join(from, storage.ConfigFile))
+// config is config.json with the number format, the vocabulary's size and the head as
+// they are now, and with the positions that rope_scaling stretches.
+func (s savedModel) config(c *config.Config) ([]byte, error) {
+	fields, err := readObject(filepath.Join(c.Model.NameOrPath, storage.ConfigFile))
 	if err != nil {
 		return nil, err
 	}
@@ -212,37 +226,38 @@ func modelConfig(from, dtype string, vocab int) ([]byte, error) {
 	if _, modern := fields.Lookup("dtype"); modern {
 		key = "dtype"
 	}
-	fields.Set(key, dtype)
-	fields.Set("vocab_size", vocab)
+	fields.Set(key, s.dtype)
+	fields.Set("vocab_size", s.vocab)
+	if s.tied != s.base.TieWordEmbeddings {
+		fields.Set("tie_word_embeddings", s.tied)
+	}
+	if c.Model.RopeScaling != "" {
+		s.stretch(c, &fields)
+	}
 	return dumpObject(fields), nil
 }
 
-// generationConfig is generation_config.json, or made as transformers does. A
-// temperature without sampling, which transformers refuses to save, gets do_sample.
-func generationConfig(from string) ([]byte, error) {
-	fields, err := readObject(filepath.Join(from, generationFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		model, err := readObject(filepath.Join(from, storage.ConfigFile))
-		if err != nil {
-			return nil, err
-		}
-		fields = pyjson.Object{{Key: "_from_model_config", Value: true}}
-		for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id", "transformers_version"} {
-			if v := model.Get(key); v != nil {
-				fields.Set(key, v)
-			}
-		}
-	} else if err != nil {
-		return nil, err
+// stretch writes rope_scaling as LLaMA-Factory does where nothing is trained: twice the
+// positions, or as many as a cutoff_len beyond them asks for.
+func (s savedModel) stretch(c *config.Config, fields *pyjson.Object) {
+	old, factor := s.base.MaxPositionEmbeddings, 2.0
+	if r := s.base.RopeScaling; r != nil && r.OriginalMaxPositionEmbeddings > 0 {
+		old = r.OriginalMaxPositionEmbeddings
 	}
-	if sample, _ := fields.Get("do_sample").(bool); !sample {
-		for _, key := range []string{"temperature", "top_p", "typical_p"} {
-			if v := fields.Get(key); v != nil && v != 1 && v != 1.0 {
-				fields.Set("do_sample", true)
-			}
+	if n := c.Data.CutoffLen; c.Given("cutoff_len") && n > old {
+		factor = math.Ceil(float64(n) / float64(old))
+	}
+	scaling := checkpoint.RopeScaling{Type: c.Model.RopeScaling, Factor: factor, OriginalMaxPositionEmbeddings: old}
+	if scaling.Type == "llama3" {
+		scaling.LowFreqFactor, scaling.HighFreqFactor = 1, 4
+	}
+	s.base.SetRopeScaling(scaling)
+	for _, key := range []string{"rope_scaling", "rope_parameters"} {
+		if v, ok := s.base.Value(key); ok {
+			fields.Set(key, v)
 		}
 	}
-	return dumpObject(fields), nil
+	fields.Set("max_position_embeddings", int(float64(old)*factor))
 }
 
 func readObject(path string) (pyjson.Object, error) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/model/checkpoint"
@@ -85,7 +86,7 @@ func modelFolder(t *testing.T) (model, adapter string) {
 		checkpoint.Tensor{Name: peftPrefix + "model.layers.2.mlp.up_proj.lora_B.weight", Shape: []int{3, 2}, F32: ramp(6, .7)},
 		checkpoint.Tensor{Name: peftPrefix + "model.embed_tokens.weight", Shape: []int{6, 4}, F32: ramp(24, 4)})
 	for path, text := range map[string]string{
-		filepath.Join(adapter, "adapter_config.json"): `{"peft_type":"LORA","r":2,"lora_alpha":3,"target_modules":["up_proj"],"task_type":"CAUSAL_LM"}`,
+		filepath.Join(adapter, "adapter_config.json"): `{"peft_type":"LORA","r":2,"lora_alpha":3,"target_modules":["up_proj"],"modules_to_save":["embed_tokens"],"ensure_weight_tying":true,"task_type":"CAUSAL_LM"}`,
 		filepath.Join(model, "config.json"): `{"model_type":"llama","hidden_size":4,"intermediate_size":3,"num_hidden_layers":11,"num_attention_heads":2,
 			"vocab_size":5,"rms_norm_eps":1e-05,"tie_word_embeddings":true,"torch_dtype":"bfloat16","use_cache":true,"eos_token_id":2}`,
 	} {
@@ -198,7 +199,19 @@ func TestShards(t *testing.T) {
 
 func TestConfigs(t *testing.T) {
 	model, _ := modelFolder(t)
-	text, err := modelConfig(model, "float16", 6)
+	base, err := checkpoint.ReadModelConfig(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "export.yaml")
+	if err := os.WriteFile(file, []byte("model_name_or_path: "+model+"\nexport_dir: unused\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.LoadExport(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := savedModel{base, "float16", 6, true}.config(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,15 +245,52 @@ func TestConfigs(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		text, err := generationConfig(model)
+		g, err := checkpoint.ReadGenerationConfig(model)
 		if err != nil {
 			t.Fatal(err)
 		}
+		text := g.Encode()
 		var got bytes.Buffer
 		if err := json.Compact(&got, text); err != nil || got.String() != want {
 			t.Errorf("%s becomes %s, want %s (%v)", in, got.String(), want, err)
 		}
 		_ = os.Remove(filepath.Join(model, "generation_config.json"))
+	}
+	c.Model.RopeScaling = "linear"
+	if text, err = (savedModel{base, "float16", 6, false}).config(c); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"factor": 2.0`, `"rope_type": "linear"`, `"max_position_embeddings": 4096`, `"tie_word_embeddings": false`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no %s in %s", want, text)
+		}
+	}
+}
+
+// An adapter with embeddings or a head of its own parts a tied model's: what it does not
+// bring stays the base's.
+func TestMergeUnties(t *testing.T) {
+	for brings, want := range map[string][2][]float32{
+		"model.embed_tokens.weight": {ramp(20, 9), ramp(20, 1)},
+		"lm_head.weight":            {ramp(20, 1), ramp(20, 9)},
+	} {
+		model, adapter := modelFolder(t)
+		text := `{"peft_type":"LORA","r":2,"lora_alpha":3,"target_modules":["up_proj"],"modules_to_save":["embed_tokens"]}`
+		if err := os.WriteFile(filepath.Join(adapter, "adapter_config.json"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkpoint.WriteSafetensors(filepath.Join(adapter, storage.AdapterFile), nil, []checkpoint.Tensor{{Name: peftPrefix + brings, Shape: []int{5, 4}, F32: ramp(20, 9)}}); err != nil {
+			t.Fatal(err)
+		}
+		m := merge(t, model, adapter)
+		if names := m.names(); !m.untied || names[len(names)-1] != "lm_head.weight" {
+			t.Errorf("%s: names %v", brings, names)
+		}
+		for i, name := range []string{"model.embed_tokens.weight", "lm_head.weight"} {
+			if got, err := m.read(name); err != nil || !slices.Equal(got, want[i]) {
+				t.Errorf("%s brought: %s is another (%v)", brings, name, err)
+			}
+		}
 	}
 }
 
@@ -273,7 +323,7 @@ func TestExportRefusals(t *testing.T) {
 	}
 	for want, err := range map[string]error{
 		"which the model does not have":             open("model.layers.3.mlp.up_proj.lora_A.weight", []int{2, 4}, false),
-		`"lm_head.weight", which the model does`:    open("lm_head.weight", []int{5, 4}, true),
+		`"lm_head.weight", which the model does`:    open("lm_head.lora_A.weight", []int{2, 4}, true),
 		"does not fit the model's":                  open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 3}, false),
 		"[2 4] does not fit":                        open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 4}, false), // B is missing
 		"embed_tokens.weight\" [5 4]":               open("model.embed_tokens.lora_embedding_A", []int{2, 5}, false),

@@ -20,6 +20,7 @@ type merger struct {
 	base     *checkpoint.Weights
 	adapters []*adapterWeights
 	tied     bool // the head is the embeddings and is not stored
+	untied   bool // an adapter brings embeddings or a head of its own, which parts them
 }
 
 // adapterWeights is a PEFT adapter's file.
@@ -54,6 +55,9 @@ func openMerger(dev driver.Device, model string, adapters []string, tied bool) (
 		}
 		a := &adapterWeights{dir, c, file}
 		m.adapters = append(m.adapters, a)
+		if tied && !c.TieWeights && (a.has(peftPrefix+embeddingsName) || a.has(peftPrefix+headName)) {
+			m.untied = true
+		}
 		if err := m.check(a); err != nil {
 			return m, err
 		}
@@ -79,7 +83,10 @@ func (m *merger) check(a *adapterWeights) error {
 		shape, _ := a.file.Shape(name)
 		target, part := splitPEFT(name)
 		want, ok := m.base.Shape(target)
-		if !ok || m.tied && target == headName {
+		if m.tied && target == headName && part == "" {
+			want, ok = m.base.Shape(embeddingsName)
+		}
+		if !ok || m.tied && target == headName && part != "" {
 			return fmt.Errorf("%s: tensor %q belongs to %q, which the model does not have: the adapter was trained on another model", a.dir, name, target)
 		}
 		rank, fits := a.config.RankOf(strings.TrimSuffix(target, ".weight")), false
@@ -122,6 +129,14 @@ func splitTensor(name string) (path, part string) {
 	return name, ""
 }
 
+const embeddingsName = "model.embed_tokens.weight"
+
+// has says whether the adapter brings a tensor.
+func (a *adapterWeights) has(name string) bool {
+	_, ok := a.file.Shape(name)
+	return ok
+}
+
 const headName = "lm_head.weight"
 
 // splitPEFT returns the model's tensor that an adapter's tensor belongs to, and which
@@ -140,6 +155,9 @@ func (m *merger) names() []string {
 		if !(m.tied && n == headName) && !strings.HasSuffix(n, ".rotary_emb.inv_freq") {
 			out = append(out, n)
 		}
+	}
+	if m.untied {
+		out = append(out, headName)
 	}
 	slices.SortStableFunc(out, natural)
 	return out
@@ -167,7 +185,7 @@ func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") =
 
 // shape is a tensor's shape: an adapter's full copy may have more rows.
 func (m *merger) shape(name string) []int {
-	shape, _ := m.base.Shape(name)
+	shape, _ := m.base.Shape(m.stored(name))
 	for _, a := range m.adapters {
 		if s, ok := a.file.Shape(peftPrefix + name); ok {
 			shape = s
@@ -176,12 +194,20 @@ func (m *merger) shape(name string) []int {
 	return shape
 }
 
+// stored is the base's name of a tensor: a tied head is stored as the embeddings.
+func (m *merger) stored(name string) string {
+	if m.tied && name == headName {
+		return embeddingsName
+	}
+	return name
+}
+
 // read returns a tensor, W + Σ scale·B·A over the adapters in their order, in float32:
 // it is rounded once, when it is written.
 func (m *merger) read(name string) ([]float32, error) {
 	shape := m.shape(name)
 	w := make([]float32, elements(shape))
-	from, source := m.base, name
+	from, source := m.base, m.stored(name)
 	for _, a := range m.adapters {
 		if _, ok := a.file.Shape(peftPrefix + name); ok {
 			from, source = a.file, peftPrefix+name

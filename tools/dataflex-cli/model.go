@@ -1,9 +1,15 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/tools/command"
 )
 
 // readTokenizer loads the tokenizer that a configuration names and fits it to its
@@ -22,7 +28,36 @@ func readTokenizer(c *config.Config) (*tokenizer.Tokenizer, *template.Template, 
 	}
 	tmpl.FixTokenizer(tok)
 	addTokens(c, tok)
+	if own, err := adapterTokenizer(c, tok); err != nil || own != nil {
+		if err == nil {
+			tmpl.FixTokenizer(own)
+			addTokens(c, own)
+		}
+		return own, tmpl, err
+	}
 	return tok, tmpl, nil
+}
+
+// adapterTokenizer is the tokenizer that lies beside the last adapter, where that one was
+// trained with tokens that tok does not have: its embeddings are part of it.
+func adapterTokenizer(c *config.Config, tok *tokenizer.Tokenizer) (*tokenizer.Tokenizer, error) {
+	folders := adapterFolders(c)
+	if len(folders) == 0 {
+		return nil, nil
+	}
+	dir := folders[len(folders)-1]
+	if a, err := checkpoint.ReadAdapterConfig(dir); err != nil || len(a.ModulesToSave) == 0 || !storage.Exists(filepath.Join(dir, "tokenizer.json")) {
+		return nil, nil // what is wrong with an adapter its reader says
+	}
+	own, err := tokenizer.Load(dir)
+	if err != nil {
+		return nil, c.Errorf("adapter_name_or_path", "%w", err)
+	}
+	if own.Len() <= tok.Len() {
+		return nil, nil
+	}
+	command.Logger(os.Stderr).Info("the adapter's tokenizer is used: it has tokens that were added in training", "folder", dir, "tokens", own.Len(), "model", tok.Len())
+	return own, nil
 }
 
 func readTemplate(c *config.Config, tok *tokenizer.Tokenizer) (*template.Template, error) {

@@ -1,0 +1,80 @@
+package checkpoint
+
+import (
+	"fmt"
+	"strings"
+
+	"dataflex.dev/dataflex/data/pyjson"
+)
+
+// Quantised weights are integers that mean something only with scales beside them: read
+// as numbers they would make another model. A folder that has them is refused by name,
+// by its config.json or by its tensors.
+
+const unquantised = "quantised weights are not supported here: name the folder of the model's weights in bf16, fp16 or float32"
+
+// refuseQuantised fails on a config.json that says how its weights were quantised.
+func refuseQuantised(f *fields) {
+	for _, key := range []string{"quantization_config", "compression_config"} {
+		q, ok := f.raw[key].(map[string]any)
+		if !ok {
+			continue
+		}
+		method, _ := q["quant_method"].(string)
+		for _, bits := range []string{"load_in_4bit", "load_in_8bit"} {
+			if on, _ := q[bits].(bool); on {
+				method = strings.TrimSpace(method + " " + bits)
+			}
+		}
+		if method == "" {
+			method = string(pyjson.EncodeASCII(q, -1))
+		}
+		f.fail("%s says that the weights are quantised (%s): %s", key, method, unquantised)
+	}
+}
+
+// quantisedParts are ends, and parts, of the names of tensors that quantised weights
+// consist of: bitsandbytes, GPTQ, AWQ, compressed-tensors, fp8 and MXFP4.
+var quantisedParts = []string{
+	".weight", ".qweight", ".qzeros", ".scales", ".g_idx", "weight_packed", "weight_shape", "_blocks", "_scales",
+	".absmax", ".quant_map", ".quant_state", ".SCB",
+}
+
+// checkQuantised refuses tensors of quantised weights.
+func (w *Weights) checkQuantised() error {
+	for _, name := range w.names {
+		dtype := w.DType(name)
+		switch dtype {
+		case "F32", "F16", "BF16", "F64":
+			continue
+		}
+		narrow := strings.HasPrefix(dtype, "F8_") || strings.HasPrefix(dtype, "F6_") || dtype == "F4"
+		for _, part := range quantisedParts {
+			if narrow || strings.Contains(name, part) {
+				return fmt.Errorf("%s: tensor %q is %s: %s", w.Path(name), name, dtype, unquantised)
+			}
+		}
+	}
+	return nil
+}
+
+// backbone is the path of a causal language model's layers in it, which a folder of the
+// layers alone (Qwen3-Embedding, every *Model class) leaves out of its names.
+const backbone = "model."
+
+// withBackbone names the tensors of a folder of the layers alone as a whole model's.
+func (w *Weights) withBackbone() {
+	if _, flat := w.tensors["embed_tokens.weight"]; !flat {
+		return
+	}
+	named := map[string]location{}
+	for i, name := range w.names {
+		t := w.tensors[name]
+		if !strings.HasPrefix(name, backbone) && !strings.HasPrefix(name, "lm_head.") && !strings.HasPrefix(name, "score.") {
+			name = backbone + name
+			t.entry.name = name
+		}
+		w.names[i], named[name] = name, t
+	}
+	w.tensors = named
+}
