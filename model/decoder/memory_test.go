@@ -2,7 +2,11 @@ package decoder
 
 import (
 	"math/rand/v2"
+	"os"
+	"regexp"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -137,5 +141,44 @@ func TestMemoryIsPlannedFast(t *testing.T) {
 		if b.Activations < 80*16384*uint64(c.Hidden)*4 {
 			t.Errorf("%v: only %d bytes", dev.Kind(), b.Activations)
 		}
+	}
+}
+
+// anonymous is the process's memory that no file stands behind, in bytes.
+func anonymous(t *testing.T) float64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skip("only Linux tells: ", err)
+	}
+	kib, err := strconv.Atoi(string(regexp.MustCompile(`RssAnon:\s+(\d+) kB`).FindSubmatch(status)[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(kib) * 1024
+}
+
+// TestMemoryOfTheProcess: what the process takes for a model and its passes is what was
+// planned, to 5 % and what the kernels' threads pack into.
+func TestMemoryOfTheProcess(t *testing.T) {
+	const workspaces = 12 << 20
+	c := tensorCored()
+	c.Vocab, c.Hidden, c.Intermediate, c.Heads, c.KVHeads, c.HeadDim, c.Layers, c.Window = 4096, 256, 704, 4, 2, 64, 6, make([]int, 6)
+	debug.FreeOSMemory()
+	before := anonymous(t)
+	m := random(t, 2, c)
+	adapt(t, m, LoRA{Rank: 16, Alpha: 16, Targets: []string{"all"}})
+	b := m.Memory(768, 768)
+	if err := m.Reserve(b); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{64, 256, 128} {
+		if _, err := m.Backward(sequences(m, 3, n), Objective{Train: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken, planned := anonymous(t)-before, float64(b.Total())
+	if t.Logf("%.1f MiB taken, %.1f planned", taken/(1<<20), planned/(1<<20)); taken > 1.05*planned+workspaces || taken < 0.8*planned {
+		t.Errorf("%.0f bytes taken, %.0f planned (%+v)", taken, planned, b)
 	}
 }
