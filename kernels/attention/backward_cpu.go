@@ -16,7 +16,7 @@ type gradients struct {
 // is segments × KVHeads: one long segment of a model with 2 key/value heads keeps
 // 2 threads busy.
 func backwardCPU(c *cpu.Device, p Params, g gradients, t int) {
-	call := works.take()
+	call := works.Take()
 	p.parallel(c, call.segmentUnits(p), func(w *tile, u unit) {
 		d := p.HeadDim
 		for j := u.lo; j < u.hi; j++ {
@@ -29,7 +29,7 @@ func backwardCPU(c *cpu.Device, p Params, g gradients, t int) {
 			p.backwardBlock(w, unit{u.lo, u.hi, u.head, q0}, min(u.hi, q0+n), g, t)
 		}
 	})
-	works.give(call)
+	works.Give(call)
 }
 
 // backwardBlock computes the block's dq and adds its part of dk and dv.

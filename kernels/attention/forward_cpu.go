@@ -9,14 +9,14 @@ import (
 )
 
 func forwardCPU(c *cpu.Device, p Params, q, k, v, o, lse []float32, t int) {
-	call := works.take()
+	call := works.Take()
 	p.parallel(c, call.blockUnits(p), func(w *tile, u unit) {
 		q1 := min(u.hi, u.q0+p.queries())
 		p.forwardBlock(w, u, q1, q, k, v)
 		p.normalise(w, u, q1, lse, t)
 		p.scatter(o, w.o, u.head, u.q0, q1)
 	})
-	works.give(call)
+	works.Give(call)
 }
 
 // forwardBlock leaves the block's unnormalised output in w.o, the row's largest

@@ -7,6 +7,7 @@ import (
 
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/scratch"
 )
 
 const (
@@ -32,30 +33,10 @@ type tile struct {
 // work is a call's memory.
 type work struct{ units []unit }
 
-// freeList keeps memory between calls; unlike a sync.Pool it is not emptied by
-// the garbage collector.
-type freeList[T any] chan *T
-
 var (
-	tiles = make(freeList[tile], 128)
-	works = make(freeList[work], 4)
+	tiles = scratch.NewPool[tile](128)
+	works = scratch.NewPool[work](4)
 )
-
-func (f freeList[T]) take() *T {
-	select {
-	case x := <-f:
-		return x
-	default:
-		return new(T)
-	}
-}
-
-func (f freeList[T]) give(x *T) {
-	select {
-	case f <- x:
-	default:
-	}
-}
 
 // queries is the number of query positions in a block: fewer when several query
 // heads share the keys, since they are stacked into one tile.
@@ -64,23 +45,13 @@ func (p Params) queries() int { return max(1, tileRows/(p.Heads/p.KVHeads)) }
 // grow makes room for a block of p.
 func (w *tile) grow(p Params) {
 	rows := p.queries() * (p.Heads / p.KVHeads)
-	w.q = sized(w.q, rows*p.HeadDim)
-	w.o = sized(w.o, rows*p.HeadDim)
-	w.do = sized(w.do, rows*p.HeadDim)
-	w.s = sized(w.s, rows*tileKeys)
-	w.ds = sized(w.ds, rows*tileKeys)
-	w.max = sized(w.max, rows)
-	if cap(w.sum) < rows {
-		w.sum = make([]float64, rows)
-	}
-	w.sum = w.sum[:rows]
-}
-
-func sized(s []float32, n int) []float32 {
-	if cap(s) < n {
-		return make([]float32, n)
-	}
-	return s[:n]
+	w.q = scratch.Sized(w.q, rows*p.HeadDim)
+	w.o = scratch.Sized(w.o, rows*p.HeadDim)
+	w.do = scratch.Sized(w.do, rows*p.HeadDim)
+	w.s = scratch.Sized(w.s, rows*tileKeys)
+	w.ds = scratch.Sized(w.ds, rows*tileKeys)
+	w.max = scratch.Sized(w.max, rows)
+	w.sum = scratch.Sized(w.sum, rows)
 }
 
 // segmentUnits lists (segment, key/value head) pairs, long segments first so that
@@ -172,9 +143,9 @@ func (p Params) capped(s []float32) {
 // parallel runs f on every unit with a tile of memory.
 func (p Params) parallel(c *cpu.Device, units []unit, f func(w *tile, u unit)) {
 	c.Parallel(len(units), func(i int) {
-		w := tiles.take()
+		w := tiles.Take()
 		w.grow(p)
 		f(w, units[i])
-		tiles.give(w)
+		tiles.Give(w)
 	})
 }

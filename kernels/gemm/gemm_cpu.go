@@ -1,5 +1,7 @@
 package gemm
 
+import "dataflex.dev/dataflex/kernels/scratch"
+
 const (
 	maxKC = 320  // steps of k per block: a panel of B (20 KiB) and a tile of A fit the first-level cache
 	maxMC = 192  // rows per block: a packed block of A fits the second-level cache
@@ -35,8 +37,7 @@ func newProblem(tr Transpose, k int, alpha float32, a []float32, lda int, b []fl
 	return p
 }
 
-// workspaces wait here for their next use.
-var workspaces = make(chan *workspace, 128)
+var workspaces = scratch.NewPool[workspace](128)
 
 // workspace is what one thread packs into.
 type workspace struct {
@@ -53,12 +54,7 @@ func (p *problem) multiply(i0, i1, j0, j1 int) {
 		p.multiplyNothing(i0, i1, j0, j1)
 		return
 	}
-	var w *workspace
-	select {
-	case w = <-workspaces:
-	default:
-		w = new(workspace)
-	}
+	w := workspaces.Take()
 	w.problem = *p
 	size := stepsPerBlock(p.k)
 	for jc := j0; jc < j1; jc += maxNC {
@@ -67,10 +63,7 @@ func (p *problem) multiply(i0, i1, j0, j1 int) {
 		}
 	}
 	w.problem, w.block = problem{}, block{}
-	select {
-	case workspaces <- w:
-	default:
-	}
+	workspaces.Give(w)
 }
 
 // multiplyNothing is multiply for k = 0.
@@ -115,18 +108,10 @@ func (w *workspace) newBlock(i0, i1, j0, j1, k0, kc int) *block {
 	b.readsB = p.b.outer == 1 && i1-i0 <= directB*p.tiles.rows()
 	b.byRows = kc <= rowsFirst
 	if b.packsA {
-		w.a = grown(w.a, (maxMC+p.tiles.rows())*kc)
+		w.a = scratch.Sized(w.a, (maxMC+p.tiles.rows())*kc)
 	}
-	w.b = grown(w.b, b.panels*b.width*kc)
+	w.b = scratch.Sized(w.b, b.panels*b.width*kc)
 	return b
-}
-
-// grown is s, or a longer slice where s has fewer than n floats.
-func grown(s []float32, n int) []float32 {
-	if len(s) >= n {
-		return s
-	}
-	return make([]float32, n)
 }
 
 func (b *block) multiply() {

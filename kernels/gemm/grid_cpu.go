@@ -1,6 +1,9 @@
 package gemm
 
-import "dataflex.dev/dataflex/driver/cpu"
+import (
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/scratch"
+)
 
 // grain is the number of multiply-adds below which a task is not worth a thread.
 const grain = 1 << 17
@@ -13,8 +16,7 @@ type call struct {
 	run           func(i int)
 }
 
-// calls wait here for their next use.
-var calls = make(chan *call, 16)
+var calls = scratch.NewPool[call](16)
 
 // run computes p on dev's threads.
 func (p *problem) run(dev *cpu.Device) {
@@ -23,20 +25,14 @@ func (p *problem) run(dev *cpu.Device) {
 		p.multiply(0, p.m, 0, p.n)
 		return
 	}
-	var c *call
-	select {
-	case c = <-calls:
-	default:
-		c = new(call)
+	c := calls.Take()
+	if c.run == nil {
 		c.run = c.task
 	}
 	c.problem, c.rows, c.columns = *p, rows, columns
 	dev.Parallel(rows*columns, c.run)
 	c.problem = problem{}
-	select {
-	case calls <- c:
-	default:
-	}
+	calls.Give(c)
 }
 
 // task computes the i-th rectangle of the grid.

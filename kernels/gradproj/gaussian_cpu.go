@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/scratch"
 )
 
 // gaussianCols is the width of the tile of normals that is drawn and multiplied
@@ -15,8 +16,8 @@ const gaussianCols = 256
 //
 // Floor: P·D normals a batch, 2·P·D flop a sample. The normals dominate up to
 // dozens of samples a batch; rademacher has the same error bound and none of it.
-func sumGaussian(p *Projection, s *scratch, g gradients, lo, hi, col, cols int, acc []float32) {
-	s.wide = grow(s.wide, tileRows*gaussianCols)
+func sumGaussian(p *Projection, s *drawing, g gradients, lo, hi, col, cols int, acc []float32) {
+	s.wide = scratch.Sized(s.wide, tileRows*gaussianCols)
 	for row := lo &^ (tileRows - 1); row < hi; row += tileRows {
 		for c := 0; c < cols; c += gaussianCols {
 			width := min(gaussianCols, cols-c)

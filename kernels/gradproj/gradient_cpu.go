@@ -5,6 +5,7 @@ import (
 
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/scratch"
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
@@ -14,7 +15,7 @@ const stripe = 512
 // accumulateCPU forms the pair's gradients [n][size], then projects them.
 func (p *Projection) accumulateCPU(d *cpu.Device, f *Factors, adam *Adam, out []float32, normSq []float64) {
 	n, size := f.Samples(), f.Size()
-	p.work.grads = grow(p.work.grads, n*size)
+	p.work.grads = scratch.Sized(p.work.grads, n*size)
 	g := gradients{data: p.work.grads, n: n, size: size, offset: f.Offset}
 	p.form(d, f, adam, g, normSq)
 	p.project(d, g, out)
@@ -23,10 +24,10 @@ func (p *Projection) accumulateCPU(d *cpu.Device, f *Factors, adam *Adam, out []
 // denseCPU transforms a copy of g, then projects it.
 func (p *Projection) denseCPU(d *cpu.Device, block []float32, offset int, adam *Adam, out []float32, normSq *float64) {
 	const chunk = 1 << 16
-	p.work.grads = grow(p.work.grads, len(block))
+	p.work.grads = scratch.Sized(p.work.grads, len(block))
 	g := gradients{data: p.work.grads, n: 1, size: len(block), offset: offset}
 	parts := (g.size + chunk - 1) / chunk
-	p.work.norms = grow(p.work.norms, parts)
+	p.work.norms = scratch.Sized(p.work.norms, parts)
 	t := p.transformer(adam)
 	d.Parallel(parts, func(i int) {
 		lo, hi := i*chunk, min((i+1)*chunk, g.size)
@@ -47,7 +48,7 @@ func (p *Projection) form(d *cpu.Device, f *Factors, adam *Adam, g gradients, no
 	}
 	stripesA, stripesB := (f.In+stripe-1)/stripe, (f.Out+stripe-1)/stripe
 	stripes := stripesA + stripesB
-	p.work.norms = grow(p.work.norms, g.n*stripes)
+	p.work.norms = scratch.Sized(p.work.norms, g.n*stripes)
 	norms := p.work.norms
 	t := p.transformer(adam)
 	d.Parallel(g.n*stripes, func(task int) {
@@ -90,7 +91,7 @@ func (p *Projection) form(d *cpu.Device, f *Factors, adam *Adam, g gradients, no
 // narrow returns x rounded to bf16, in buffer i.
 func (w *workspace) narrow(d *cpu.Device, i int, x []float32) []float32 {
 	const chunk = 1 << 16
-	w.factors[i] = grow(w.factors[i], len(x))
+	w.factors[i] = scratch.Sized(w.factors[i], len(x))
 	y := w.factors[i]
 	d.Parallel((len(x)+chunk-1)/chunk, func(c int) {
 		lo, hi := c*chunk, min((c+1)*chunk, len(x))

@@ -58,6 +58,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/dispatch"
+	"dataflex.dev/dataflex/kernels/scratch"
 )
 
 // Kind names a projection.
@@ -141,7 +142,9 @@ func New(kind Kind, dim int, seed uint64, total int, opt Options) (*Projection, 
 	if dim < 1 || total < 1 {
 		return nil, fmt.Errorf("gradproj: projection of %d entries to %d", total, dim)
 	}
-	return &Projection{kind: kind, dim: dim, total: total, opt: opt, seed: seed, keys: newRoundKeys(seed)}, nil
+	p := &Projection{kind: kind, dim: dim, total: total, opt: opt, seed: seed, keys: newRoundKeys(seed)}
+	p.work.threads = scratch.NewPool[drawing](128)
+	return p, nil
 }
 
 // Dim is the number of columns of out.

@@ -47,7 +47,7 @@ func BenchmarkRademacherParts(b *testing.B) {
 	const cols = 4096
 	keys := newRoundKeys(1)
 	bits, acc := make([]byte, 8*cols), make([]float32, cols*lanes)
-	var s scratch
+	var s drawing
 	b.Run("signs", func(b *testing.B) {
 		for b.Loop() {
 			signTile(&keys, 1, 0, cols/16, bits, cols)

@@ -358,7 +358,8 @@ func TestWorkspace(t *testing.T) {
 		for _, s := range w.slots {
 			used += 4 * cap(s)
 		}
-		for _, s := range w.free {
+		for range w.threads.Len() {
+			s := w.threads.Take()
 			used += 4*(len(s.rows)*lanes+len(s.tables)*256*lanes+cap(s.wide)+cap(s.random)+cap(s.plan)) + cap(s.bits) + 8*cap(s.words)
 		}
 		planned := int(p.Workspace(2, 10, max(pairs[0].size(), pairs[1].size())))

@@ -2,9 +2,9 @@ package gradproj
 
 import (
 	"math"
-	"sync"
 
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/scratch"
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
@@ -71,29 +71,11 @@ type workspace struct {
 	table   []byte      // trak on a device: its signs
 	sums    []float32   // [groups][cols][8] of the block
 	slots   [][]float32 // partial sums of the tasks of a wave
-	mu      sync.Mutex
-	free    []*scratch // one per thread at work
+	threads scratch.Pool[drawing]
 }
 
-func (w *workspace) take() *scratch {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if n := len(w.free); n > 0 {
-		s := w.free[n-1]
-		w.free = w.free[:n-1]
-		return s
-	}
-	return new(scratch)
-}
-
-func (w *workspace) give(s *scratch) {
-	w.mu.Lock()
-	w.free = append(w.free, s)
-	w.mu.Unlock()
-}
-
-// scratch is what one thread needs to draw a tile of R and multiply by it.
-type scratch struct {
+// drawing is what one thread needs to draw a tile of R and multiply by it.
+type drawing struct {
 	rows   [tileRows][lanes]float32
 	tables [4]table
 	bits   []byte
@@ -122,19 +104,11 @@ func (p *Projection) Workspace(threads, samples, size int) uint64 {
 	return bytes + uint64(threads*perThread)
 }
 
-// grow returns a slice of n elements, s if it is long enough; the contents are unspecified.
-func grow[T any](s []T, n int) []T {
-	if cap(s) < n {
-		return make([]T, n)
-	}
-	return s[:n]
-}
-
 // method is how one kind of R is multiplied by, in lanes: sum adds to
 // acc [groups][cols][8] the product of rows lo … hi of the gradient with columns
 // col … col+cols of R.
 type method struct {
-	sum       func(p *Projection, s *scratch, g gradients, lo, hi, col, cols int, acc []float32)
+	sum       func(p *Projection, s *drawing, g gradients, lo, hi, col, cols int, acc []float32)
 	blockRows int     // rows that are summed before the blocks are added up; 0 = all
 	align     int     // columns are padded to a multiple of it
 	maxCols   int     // columns of a task
@@ -183,7 +157,7 @@ func (p *Projection) multiply(d *cpu.Device, m method, g gradients, out []float3
 	cols := chunk(total, m, d.Threads(), blocks)
 	chunks := (total + cols - 1) / cols
 	groups := g.groups()
-	w.sums = grow(w.sums, groups*total*lanes)
+	w.sums = scratch.Sized(w.sums, groups*total*lanes)
 	clear(w.sums)
 	wave := min(blocks, 4*d.Threads())
 	for len(w.slots) < wave*chunks {
@@ -194,15 +168,15 @@ func (p *Projection) multiply(d *cpu.Device, m method, g gradients, out []float3
 		d.Parallel(n*chunks, func(task int) {
 			b, c := first+b0+task/chunks, task%chunks*cols
 			width := min(cols, total-c)
-			w.slots[task] = grow(w.slots[task], groups*width*lanes)
+			w.slots[task] = scratch.Sized(w.slots[task], groups*width*lanes)
 			clear(w.slots[task])
 			lo, hi := g.offset, end
 			if m.blockRows > 0 {
 				lo, hi = max(lo, b*m.blockRows), min(hi, (b+1)*m.blockRows)
 			}
-			s := w.take()
+			s := w.threads.Take()
 			m.sum(p, s, g, lo, hi, c, width, w.slots[task])
-			w.give(s)
+			w.threads.Give(s)
 		})
 		d.Parallel(groups*chunks, func(task int) {
 			group, c := task/chunks, task%chunks

@@ -1,5 +1,7 @@
 package gradproj
 
+import "dataflex.dev/dataflex/kernels/scratch"
+
 // Multiplying by a matrix of signs without multiplying: eight rows have 256
 // signed sums; they are tabulated once, and each column of R then costs one
 // look-up, named by its byte of random bits, instead of eight multiplications
@@ -63,7 +65,7 @@ func lookupGeneric(t *[4]table, bits []byte, stride, cols int, acc []float32) {
 }
 
 // addSigned adds one tile of rows, whose signs are bits [8][cols], to the sums.
-func (s *scratch) addSigned(g gradients, row0, cols int, bits []byte, acc []float32) {
+func (s *drawing) addSigned(g gradients, row0, cols int, bits []byte, acc []float32) {
 	for group := range g.groups() {
 		g.tile(group, row0, &s.rows)
 		sums := acc[group*cols*lanes:][:cols*lanes]
@@ -76,8 +78,8 @@ func (s *scratch) addSigned(g gradients, row0, cols int, bits []byte, acc []floa
 	}
 }
 
-func sumRademacher(p *Projection, s *scratch, g gradients, lo, hi, col, cols int, acc []float32) {
-	s.bits = grow(s.bits, 8*cols)
+func sumRademacher(p *Projection, s *drawing, g gradients, lo, hi, col, cols int, acc []float32) {
+	s.bits = scratch.Sized(s.bits, 8*cols)
 	for row := lo &^ (tileRows - 1); row < hi; row += tileRows {
 		signTile(&p.keys, uint64(row/tileRows), col/16, cols/16, s.bits, cols)
 		s.addSigned(g, row, cols, s.bits, acc)
@@ -88,9 +90,9 @@ func sumRademacher(p *Projection, s *scratch, g gradients, lo, hi, col, cols int
 const sourceCols = 128
 
 // sumTRAK takes the signs from the source, row by row, and regroups them.
-func sumTRAK(p *Projection, s *scratch, g gradients, lo, hi, col, cols int, acc []float32) {
-	s.bits = grow(s.bits, 8*cols)
-	s.words = grow(s.words, 2*tileRows)
+func sumTRAK(p *Projection, s *drawing, g gradients, lo, hi, col, cols int, acc []float32) {
+	s.bits = scratch.Sized(s.bits, 8*cols)
+	s.words = scratch.Sized(s.words, 2*tileRows)
 	for row := lo &^ (tileRows - 1); row < hi; row += tileRows {
 		from, to := max(row, lo), min(row+tileRows, hi)
 		for c := 0; c < cols; c += sourceCols {

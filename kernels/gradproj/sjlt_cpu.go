@@ -1,5 +1,7 @@
 package gradproj
 
+import "dataflex.dev/dataflex/kernels/scratch"
+
 // The sparse Johnson-Lindenstrauss transform: a row of R has s entries, one in
 // each of s blocks of columns, so a gradient entry is added to s sums.
 //
@@ -10,9 +12,9 @@ package gradproj
 func bucketRange(e, dim, s int) (lo, hi int) { return e * dim / s, (e + 1) * dim / s }
 
 // sumSJLT adds rows lo … hi; col is 0 and cols the whole width.
-func sumSJLT(p *Projection, s *scratch, g gradients, lo, hi, _, cols int, acc []float32) {
+func sumSJLT(p *Projection, s *drawing, g gradients, lo, hi, _, cols int, acc []float32) {
 	entries := p.opt.Entries
-	s.plan = grow(s.plan, tileRows*entries)
+	s.plan = scratch.Sized(s.plan, tileRows*entries)
 	for row := lo &^ (tileRows - 1); row < hi; row += tileRows {
 		p.drawPlan(s, row)
 		for group := range g.groups() {
@@ -24,9 +26,9 @@ func sumSJLT(p *Projection, s *scratch, g gradients, lo, hi, _, cols int, acc []
 
 // drawPlan draws the entries of a tile's rows into s.plan [64][entries]: column·2, plus 1
 // where the entry is negative.
-func (p *Projection) drawPlan(s *scratch, row0 int) {
+func (p *Projection) drawPlan(s *drawing, row0 int) {
 	entries := p.opt.Entries
-	s.random = grow(s.random, 4*tileRows)
+	s.random = scratch.Sized(s.random, 4*tileRows)
 	high := uint32(uint64(row0) >> 32)
 	for call := 0; 4*call < entries; call++ {
 		for r := 0; r < tileRows; r += 8 {

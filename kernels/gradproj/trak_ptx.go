@@ -6,6 +6,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/kernels/scratch"
 )
 
 // trakPTX multiplies the planes with the source's signs. They come as a table, 16384 rows
@@ -22,7 +23,7 @@ func (p *Projection) trakPTX(dev driver.Launcher, b *deviceBlock) {
 		product.block = int32(block)
 		begin := (b.first/signRows + block) * signRows
 		from, until := max(begin, b.first), min(begin+signRows, b.first+b.rows)
-		p.work.table = grow(p.work.table, (until-from)/tileRows*pairs*16)
+		p.work.table = scratch.Sized(p.work.table, (until-from)/tileRows*pairs*16)
 		p.signTable(b, from, until, pairs)
 		product.table = q.Scratch(tableSlot, len(p.work.table))
 		copyIn(dev, product.table, p.work.table)

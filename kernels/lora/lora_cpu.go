@@ -1,10 +1,9 @@
 package lora
 
 import (
-	"sync"
-
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/scratch"
 )
 
 // skinny is the rank up to which dB is formed transposed: u then fills the rows of
@@ -27,20 +26,18 @@ func backwardCPU(c *cpu.Device, w Branch, dy, x, u, v, dx gemm.F32) {
 		gemm.Run(c, gemm.TN, w.Scale, dy, u, 1, w.DB)
 		return
 	}
-	memory := works.Get().(*work)
-	if cap(memory.dbT) < r*out {
-		memory.dbT = make([]float32, r*out)
-	}
-	dbT := memory.dbT[:r*out]
+	memory := works.Take()
+	memory.dbT = scratch.Sized(memory.dbT, r*out)
+	dbT := memory.dbT
 	gemm.Run(c, gemm.TN, w.Scale, u, dy, 0, gemm.OnHost(dbT, r, out, out))
 	addTransposed(w.DB.Data.Host(), dbT, out, r)
-	works.Put(memory)
+	works.Give(memory)
 }
 
 // work is a call's memory: dB transposed.
 type work struct{ dbT []float32 }
 
-var works = sync.Pool{New: func() any { return new(work) }}
+var works = scratch.NewPool[work](4)
 
 // addTransposed adds xT [r, out] to dst [out, r].
 func addTransposed(dst, xT []float32, out, r int) {

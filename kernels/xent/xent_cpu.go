@@ -6,6 +6,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/scratch"
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
@@ -22,30 +23,14 @@ type work struct {
 	h, z, dh []float32 // a block's [rows, Hidden], [rows, Vocab], [rows, Hidden]
 }
 
-var kept = make(chan *work, 1)
-
-func takeWork() *work {
-	select {
-	case w := <-kept:
-		return w
-	default:
-		return new(work)
-	}
-}
-
-func (s *work) giveBack() {
-	select {
-	case kept <- s:
-	default:
-	}
-}
+var works = scratch.NewPool[work](1)
 
 // blockRows is the number of rows whose logits are held at once.
 func (p Params) blockRows() int { return min(max(logitFloats/p.Vocab, 1), maxRows) }
 
 func runCPU(c *cpu.Device, p Params, h []float32, w driver.F32, targets []int32, weight, loss []float32, dh, dw driver.F32) {
-	s := takeWork()
-	defer s.giveBack()
+	s := works.Take()
+	defer works.Give(s)
 	s.gatherLabelled(targets)
 	clear(loss)
 	if !dh.IsNil() {
@@ -69,7 +54,7 @@ func (s *work) gatherLabelled(targets []int32) {
 // block handles the given rows of h.
 func (s *work) block(c *cpu.Device, p Params, rows []int, h []float32, w driver.F32, targets []int32, weight, loss []float32, dh, dw driver.F32) {
 	n, hid, voc := len(rows), p.Hidden, p.Vocab
-	s.h, s.z, s.dh = sized(s.h, n*hid), sized(s.z, n*voc), sized(s.dh, n*hid)
+	s.h, s.z, s.dh = scratch.Sized(s.h, n*hid), scratch.Sized(s.z, n*voc), scratch.Sized(s.dh, n*hid)
 	for i, t := range rows {
 		copy(s.h[i*hid:(i+1)*hid], h[t*hid:(t+1)*hid])
 	}
@@ -109,13 +94,6 @@ func (p Params) scale() float32 {
 		return 1
 	}
 	return p.LogitScale
-}
-
-func sized(s []float32, n int) []float32 {
-	if cap(s) < n {
-		return make([]float32, n)
-	}
-	return s[:n]
 }
 
 // row returns the loss of a row of scaled logits and, if asked, turns them into
