@@ -76,7 +76,7 @@ func adamDirection(g, m, v []float32, c *direction) {
 	if vectors() {
 		if n := len(g) &^ 7; n > 0 {
 			_, _ = m[n-1], v[n-1]
-			adamAVX2(&g[0], &m[0], &v[0], n, &c[0])
+			adamAVX2(&g[0], &m[0], &v[0], n, &c.grad1)
 			g, m, v = g[n:], m[n:], v[n:]
 		}
 	}

@@ -102,8 +102,16 @@ func (w *workspace) narrow(d *cpu.Device, i int, x []float32) []float32 {
 }
 
 // direction holds the numbers of the Adam direction of one element,
-// ((g·c0 + m·c1)·c4) / (sqrt((v·c3 + (g·g)·c2)·c5 + c6) + c7).
-type direction [8]float32
+//
+//	((g·grad1 + m·beta1)·unbias1) / (sqrt((v·beta2 + (g·g)·grad2)·unbias2 + epsInside) + eps)
+//
+// in the order in which asm/gradient.go and gradient.cuh (c[0] to c[7]) read them.
+type direction struct {
+	grad1, beta1     float32 // shares of the gradient and of the moment in the new first moment
+	grad2, beta2     float32 // in the new second moment
+	unbias1, unbias2 float32 // 1/(1 - beta^t), or 1
+	epsInside, eps   float32 // under the root, and beside it
+}
 
 // transformer is what happens to a gradient before the product.
 type transformer struct {
@@ -118,12 +126,15 @@ func (p *Projection) transformer(a *Adam) transformer {
 	if a == nil {
 		return t
 	}
-	c := direction{float32(1 - a.Beta1), float32(a.Beta1), float32(1 - a.Beta2), float32(a.Beta2), 1, 1, 0, float32(a.Eps)}
+	c := direction{
+		grad1: float32(1 - a.Beta1), beta1: float32(a.Beta1), grad2: float32(1 - a.Beta2), beta2: float32(a.Beta2),
+		unbias1: 1, unbias2: 1, eps: float32(a.Eps),
+	}
 	if a.EpsInside {
-		c[6], c[7] = c[7], 0
+		c.epsInside, c.eps = c.eps, 0
 	}
 	if s := float64(a.BiasCorrection); s > 0 {
-		c[4], c[5] = float32(1/(1-math.Pow(a.Beta1, s))), float32(1/(1-math.Pow(a.Beta2, s)))
+		c.unbias1, c.unbias2 = float32(1/(1-math.Pow(a.Beta1, s))), float32(1/(1-math.Pow(a.Beta2, s)))
 	}
 	t.c, t.m, t.v = &c, a.M.Host(), a.V.Host()
 	return t
@@ -149,9 +160,9 @@ func (t *transformer) apply(g []float32, at int) float64 {
 func adamGeneric(g, m, v []float32, c *direction) {
 	m, v = m[:len(g)], v[:len(g)]
 	for i, x := range g {
-		num := float32((float32(x*c[0]) + float32(m[i]*c[1])) * c[4])
-		den := float32((float32(v[i]*c[3])+float32(float32(x*x)*c[2]))*c[5]) + c[6]
-		g[i] = num / (float32(math.Sqrt(float64(den))) + c[7])
+		num := float32((float32(x*c.grad1) + float32(m[i]*c.beta1)) * c.unbias1)
+		den := float32((float32(v[i]*c.beta2)+float32(float32(x*x)*c.grad2))*c.unbias2) + c.epsInside
+		g[i] = num / (float32(math.Sqrt(float64(den))) + c.eps)
 	}
 }
 
