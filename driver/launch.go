@@ -31,7 +31,17 @@ type Launcher interface {
 	// EncodeTensorMap makes the 128 bytes a kernel takes as a 64-byte aligned
 	// __grid_constant__ parameter (see Args.TensorMap).
 	EncodeTensorMap(t TensorMap) (EncodedTensorMap, error)
+
+	// Attached is where whoever launches kernels keeps what belongs to the device and ends
+	// with it: loaded modules, scratch memory (see kernels/ptx).
+	Attached() *any
 }
+
+// Attachment is a Launcher's Attached, for devices to embed.
+type Attachment struct{ value any }
+
+// Attached is the value, nil at first.
+func (a *Attachment) Attached() *any { return &a.value }
 
 // Module is loaded PTX.
 type Module interface {

@@ -9,7 +9,6 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/gradproj"
-	"dataflex.dev/dataflex/kernels/ptx"
 	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/model/optim"
 )
@@ -30,9 +29,9 @@ func (s *small) Attributes() driver.Attributes {
 // direction with moments that are not zero.
 func TestGradientsOnTheInterpreter(t *testing.T) {
 	interpreter := sim.New(sim.Options{})
-	t.Cleanup(func() { ptx.Forget(interpreter); interpreter.Close() })
+	t.Cleanup(func() { interpreter.Close() })
 	limited := &small{Device: sim.New(sim.Options{})}
-	t.Cleanup(func() { ptx.Forget(limited); limited.Close() })
+	t.Cleanup(func() { limited.Close() })
 	host := cpu.New(2)
 	t.Cleanup(func() { host.Close() })
 	rows := examples(7)
@@ -133,7 +132,7 @@ func TestRegression10ProjectionOfAnyDevice(t *testing.T) {
 	want := features(cpu.New(1))
 	for _, units := range []int{108, 114, 132} {
 		dev := sim.New(sim.Options{Workers: units, Uncounted: true})
-		t.Cleanup(func() { ptx.Forget(dev); dev.Close() })
+		t.Cleanup(func() { dev.Close() })
 		if got := dev.Attributes().Units; got != units {
 			t.Fatalf("%d processors, not %d", got, units)
 		}

@@ -15,7 +15,6 @@ import (
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/driver/sim"
-	"dataflex.dev/dataflex/kernels/ptx"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/decoder"
 	"dataflex.dev/dataflex/model/optim"
@@ -385,7 +384,7 @@ func TestZerothDifferences(t *testing.T) {
 // subtracted: 2e-6 of them over 2ε.
 func TestZerothOnTheInterpreter(t *testing.T) {
 	host, dev := whole(t, rows(4, 2, 1), rows(2, 1, 2)), sim.New(sim.Options{})
-	t.Cleanup(func() { ptx.Forget(dev); dev.Close() })
+	t.Cleanup(func() { dev.Close() })
 	m, err := decoder.Load(dev, modelFolder(t), decoder.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -121,8 +121,5 @@ func CloseDevice(dev driver.Device, err *error) {
 		}
 		*err = fault
 	}
-	if l, ok := dev.(driver.Launcher); ok {
-		ptx.Forget(l)
-	}
 	*err = errors.Join(*err, dev.Close())
 }

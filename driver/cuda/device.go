@@ -22,6 +22,7 @@ const (
 // Device is one NVIDIA GPU. It implements driver.Launcher, Describer, Queuer, Stager
 // and Grapher.
 type Device struct {
+	driver.Attachment
 	ordinal int
 	dev     cu.Device
 	ctx     cu.CUContext
@@ -194,5 +195,6 @@ func (d *Device) Close() error {
 	}
 	errs = append(errs, check("cuDevicePrimaryCtxRelease", code(d.dev.ReleasePrimaryCtx())))
 	d.ctx, d.heap, d.staging = cu.CUContext{}, nil, nil
+	*d.Attached() = nil
 	return errors.Join(errs...)
 }

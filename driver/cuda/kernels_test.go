@@ -10,7 +10,6 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gemm"
-	queue "dataflex.dev/dataflex/kernels/ptx"
 )
 
 // product is a Hopper kernel of kernels/gemm as it is launched: four tensor maps, the
@@ -23,7 +22,6 @@ type product struct {
 
 func newProduct(tb testing.TB, m, n, k, r int) *product {
 	d := open(tb)
-	tb.Cleanup(func() { queue.Forget(d) })
 	alloc := func(n int) driver.Memory { return must(d.Alloc(n))(tb) }
 	return &product{d, m, n, k, r, alloc(2 * m * k), alloc(2 * n * k), alloc(2 * m * r), alloc(2 * n * r), alloc(4 * m * n)}
 }

@@ -14,6 +14,7 @@ import (
 
 // Device implements driver.Launcher.
 type Device struct {
+	driver.Attachment
 	kind       driver.Kind
 	attributes driver.Attributes
 	next       uintptr
@@ -61,8 +62,8 @@ func (d *Device) HighWater() uint64 { return d.high }
 // Synchronize does nothing.
 func (d *Device) Synchronize() error { return nil }
 
-// Close does nothing.
-func (d *Device) Close() error { return nil }
+// Close lets go of what is attached.
+func (d *Device) Close() error { *d.Attached() = nil; return nil }
 
 // LoadModule takes any text.
 func (d *Device) LoadModule(string, []byte) (driver.Module, error) { return module{}, nil }

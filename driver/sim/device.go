@@ -45,6 +45,7 @@ type buffer struct {
 
 // Device implements driver.Launcher.
 type Device struct {
+	driver.Attachment
 	opt     Options
 	buffers []*buffer // at windows 1…
 	atomics sync.Mutex
@@ -181,6 +182,7 @@ func (d *Device) Synchronize() error { return nil }
 // Close drops all memory.
 func (d *Device) Close() error {
 	d.buffers, d.used = nil, 0
+	*d.Attached() = nil
 	return nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/attention"
 	"dataflex.dev/dataflex/kernels/optest"
-	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // nearest rounds to bf16, nearest even.
@@ -232,9 +231,6 @@ func TestBF16AnyOrder(t *testing.T) {
 // anyOrder is an interpreter that runs warps in random order and preempts them anywhere.
 func anyOrder(t *testing.T, capability int, seed uint64) *sim.Device {
 	dev := sim.New(sim.Options{Unwritten: true, Seed: seed, Capability: capability})
-	t.Cleanup(func() {
-		ptx.Forget(dev)
-		dev.Close()
-	})
+	t.Cleanup(func() { dev.Close() })
 	return dev
 }

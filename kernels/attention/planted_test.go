@@ -10,7 +10,6 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/optest"
-	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // planted is a problem in which every ring comes round: three tiles of 128 keys, up to
@@ -50,10 +49,7 @@ func runPlanted(t *testing.T, dev *sim.Device) [][]float32 {
 // adversary is an interpreter that runs warps in random order and preempts them anywhere.
 func adversary(t *testing.T) *sim.Device {
 	dev := sim.New(sim.Options{Unwritten: true, Seed: 1, Capability: 90})
-	t.Cleanup(func() {
-		ptx.Forget(dev)
-		dev.Close()
-	})
+	t.Cleanup(func() { dev.Close() })
 	return dev
 }
 

@@ -9,7 +9,6 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/optest"
-	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // aligned is a random problem of bf16 numbers whose rows begin on 16 bytes.
@@ -155,10 +154,7 @@ func TestBF16Units(t *testing.T) {
 // twoUnits is a Hopper with two multiprocessors, which counts.
 func twoUnits(t *testing.T) *sim.Device {
 	dev := sim.New(sim.Options{Unwritten: true, Capability: 90, Units: 2})
-	t.Cleanup(func() {
-		ptx.Forget(dev)
-		dev.Close()
-	})
+	t.Cleanup(func() { dev.Close() })
 	return dev
 }
 

@@ -8,16 +8,12 @@ import (
 
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/optest"
-	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // adversary is an interpreter that runs warps in random order and preempts them anywhere.
 func adversary(t *testing.T, seed uint64) *sim.Device {
 	dev := sim.New(sim.Options{Unwritten: true, GlobalRaces: true, Seed: seed, Capability: 90, Workers: 1})
-	t.Cleanup(func() {
-		ptx.Forget(dev)
-		dev.Close()
-	})
+	t.Cleanup(func() { dev.Close() })
 	return dev
 }
 

@@ -20,7 +20,6 @@ func hopperRun(t *testing.T, text string, o sim.Options) (out []float32, err err
 	o.Unwritten, o.Capability = true, 90
 	dev := sim.New(o)
 	defer dev.Close()
-	defer ptx.Forget(dev)
 	defer func() {
 		if r := recover(); r != nil {
 			e, ok := r.(*ptx.Error)

@@ -7,7 +7,6 @@ import (
 
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/optest"
-	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // TestUnderAdversarialSchedules: bits do not depend on the order of warps and blocks, and
@@ -31,7 +30,6 @@ func TestUnderAdversarialSchedules(t *testing.T) {
 		for seed := range uint64(3) {
 			dev := sim.New(sim.Options{Unwritten: true, Seed: seed, GlobalRaces: seed == 2})
 			got, _ := runPTX(t, dev, mustNew(t, c.kind, c.dim, total(pairs), c.opt), pairs, true, 0, 2)
-			ptx.Forget(dev)
 			dev.Close()
 			if seed == 0 {
 				want = got

@@ -8,7 +8,6 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cuda"
 	"dataflex.dev/dataflex/driver/sim"
-	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // DeviceEnv names the device on which the tests that call Device run: sim, which it is
@@ -38,9 +37,8 @@ func Multiprocessors(t testing.TB, capability, units int) driver.Launcher {
 	if err != nil {
 		t.Fatalf("%s=cuda: %v", DeviceEnv, err)
 	}
-	d := &asCapability{gpu, capability, units}
+	d := &asCapability{Launcher: gpu, capability: capability, units: units}
 	t.Cleanup(func() {
-		ptx.Forget(d)
 		if err := gpu.Close(); err != nil {
 			t.Error(err)
 		}
@@ -55,7 +53,11 @@ func Multiprocessors(t testing.TB, capability, units int) driver.Launcher {
 type asCapability struct {
 	driver.Launcher
 	capability, units int
+	own               driver.Attachment
 }
+
+// Attached is apart from the GPU's: which kernels are launched depends on the capability.
+func (d *asCapability) Attached() *any { return d.own.Attached() }
 
 func (d *asCapability) Attributes() driver.Attributes {
 	a := d.Launcher.Attributes()
@@ -96,10 +98,7 @@ func counting(t testing.TB, capability int) *sim.Device {
 func interpreter(t testing.TB, o sim.Options) *sim.Device {
 	o.Unwritten = true
 	d := sim.New(o)
-	t.Cleanup(func() {
-		ptx.Forget(d)
-		d.Close()
-	})
+	t.Cleanup(func() { d.Close() })
 	return d
 }
 

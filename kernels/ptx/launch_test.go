@@ -8,7 +8,6 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/kernels/norm"
-	"dataflex.dev/dataflex/kernels/ptx"
 	"dataflex.dev/dataflex/kernels/rope"
 )
 
@@ -16,7 +15,6 @@ import (
 // for the garbage collector, tensor maps, uploads and scratch memory included.
 func TestLaunchesAllocateNothing(t *testing.T) {
 	dev := plan.New(sim.New(sim.Options{Capability: 90, Units: 132}))
-	defer ptx.Forget(dev)
 	floats := func(n int) driver.F32 {
 		m, err := dev.Alloc(4 * n)
 		if err != nil {

@@ -91,27 +91,18 @@ type kernel struct {
 
 var (
 	mu       sync.Mutex
-	queues   = map[driver.Launcher]*Queue{}
 	families []*Family
 )
 
-// On returns the device's queue.
+// On returns the device's queue, which ends with the device.
 func On(dev driver.Launcher) *Queue {
-	mu.Lock()
-	defer mu.Unlock()
-	q := queues[dev]
-	if q == nil {
-		q = &Queue{dev: dev, functions: map[kernel]driver.Function{}, modules: map[*Family]driver.Module{}, tensorMaps: map[tensorKey]driver.EncodedTensorMap{}}
-		queues[dev] = q
+	slot := dev.Attached()
+	if q, ok := (*slot).(*Queue); ok {
+		return q
 	}
+	q := &Queue{dev: dev, functions: map[kernel]driver.Function{}, modules: map[*Family]driver.Module{}, tensorMaps: map[tensorKey]driver.EncodedTensorMap{}}
+	*slot = q
 	return q
-}
-
-// Forget drops what is kept for a device that is about to be closed.
-func Forget(dev driver.Launcher) {
-	mu.Lock()
-	defer mu.Unlock()
-	delete(queues, dev)
 }
 
 // Grid is a launch of x blocks of threads without dynamic shared memory.

@@ -7,7 +7,6 @@ import (
 
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/optest"
-	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // TestPTX: what a full sort keeps, over blocks of any width, with many equal values, NaN,
@@ -68,7 +67,6 @@ func TestPTXBlock(t *testing.T) {
 				}
 			}
 		}
-		ptx.Forget(dev)
 		dev.Close()
 	}
 }

@@ -6,7 +6,6 @@ import (
 
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/optest"
-	"dataflex.dev/dataflex/kernels/ptx"
 	"dataflex.dev/dataflex/kernels/xent"
 )
 
@@ -14,10 +13,7 @@ import (
 // between blocks.
 func adversary(t *testing.T, seed uint64, capability int) *sim.Device {
 	dev := sim.New(sim.Options{Unwritten: true, GlobalRaces: true, Seed: seed, Capability: capability})
-	t.Cleanup(func() {
-		ptx.Forget(dev)
-		dev.Close()
-	})
+	t.Cleanup(func() { dev.Close() })
 	return dev
 }
 

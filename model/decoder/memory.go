@@ -5,7 +5,6 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/plan"
-	"dataflex.dev/dataflex/kernels/ptx"
 	"dataflex.dev/dataflex/model/autograd"
 )
 
@@ -61,7 +60,6 @@ func (m *Model) Reserve(b Budget) error {
 // tape and what kernels of their own took.
 func (m *Model) rehearse(tokens, labelled int) (activations, scratch uint64) {
 	dev := plan.New(m.dev)
-	defer ptx.Forget(dev)
 	dry := *m
 	dry.dev, dry.tape = dev, autograd.New(dev)
 	dry.tape.BF16 = m.tape.BF16

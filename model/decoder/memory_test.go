@@ -14,7 +14,6 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/driver/plan"
 	"dataflex.dev/dataflex/driver/sim"
-	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // exactly checks that the largest pass so far, of that many tokens, took what is planned.
@@ -70,12 +69,7 @@ func TestMemoryAnyOrder(t *testing.T) {
 
 // closing is dev, closed when the test ends and its models are.
 func closing(t *testing.T, dev driver.Device) driver.Device {
-	t.Cleanup(func() {
-		if l, ok := dev.(driver.Launcher); ok {
-			ptx.Forget(l)
-		}
-		dev.Close()
-	})
+	t.Cleanup(func() { dev.Close() })
 	return dev
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/sim"
-	"dataflex.dev/dataflex/kernels/ptx"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/tensor"
 )
@@ -150,7 +149,7 @@ func TestEveryOptimizerContinues(t *testing.T) {
 func TestEveryOptimizerOnADevice(t *testing.T) {
 	for _, name := range kinds {
 		host, dev := device(t, 2), sim.New(sim.Options{Workers: 2, Capability: 80})
-		t.Cleanup(func() { ptx.Forget(dev); dev.Close() })
+		t.Cleanup(func() { dev.Close() })
 		var got [2][]float32
 		for i, d := range []driver.Device{host, dev} {
 			params := weights(t, d)

@@ -7,7 +7,6 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/driver/sim"
-	"dataflex.dev/dataflex/kernels/ptx"
 	"dataflex.dev/dataflex/model/tensor"
 )
 
@@ -15,7 +14,6 @@ import (
 // beside, grows, and gives all its memory back.
 func TestHalf(t *testing.T) {
 	onSim := sim.New(sim.Options{})
-	defer ptx.Forget(onSim)
 	for _, dev := range []driver.Device{cpu.New(1), onSim} {
 		ok := func(err error) {
 			t.Helper()

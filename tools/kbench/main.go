@@ -28,7 +28,6 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/driver/cuda"
 	"dataflex.dev/dataflex/driver/sim"
-	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 // version is set when the program is built.
@@ -100,9 +99,6 @@ func run(o options, w io.Writer) error {
 			report.Ceilings = b.ceilings()
 		}
 		err = errors.Join(report.fill(b, cases, o.json, w), report.failures())
-	}
-	if l, ok := dev.(driver.Launcher); ok {
-		ptx.Forget(l)
 	}
 	return errors.Join(err, report.write(o.csv, o.json), dev.Close())
 }
