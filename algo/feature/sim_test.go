@@ -21,7 +21,9 @@ type small struct {
 
 func (s *small) Attributes() driver.Attributes {
 	a := s.Device.Attributes()
-	a.MemoryBytes = s.Used() + 4*3*uint64(s.row)
+	if s.row > 0 { // the model is there
+		a.MemoryBytes = s.Used() + 4*3*uint64(s.row)
+	}
 	return a
 }
 

@@ -57,6 +57,7 @@ var owners = map[string]string{
 	"driver/cpu/pool.go":             "the worker threads; hands panics up itself, for kernels may not import data",
 	"driver/sim/launch.go":           "blocks of a grid; the interpreter's faults are errors",
 	"kernels/gradproj/trak_ptx.go":   "the source's signs on the host, waited for in place",
+	"model/checkpoint/content.go":    "pieces of a file hashed side by side, waited for in place",
 	"tools/command/signals.go":       "waits for signals; ends with stop",
 	"tools/dataflex-cli/tokenize.go": "feeds a reader; ends with it",
 	"tools/proof/main.go":            "one experiment each",
