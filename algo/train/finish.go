@@ -7,6 +7,7 @@ import (
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/algo/report/page"
 	"dataflex.dev/dataflex/data/pyjson"
+	"dataflex.dev/dataflex/data/storage"
 )
 
 // Finish leaves in output_dir what LLaMA-Factory leaves there after training: the
@@ -53,6 +54,10 @@ func (t *Trainer) Finish(ctx context.Context) (err error) {
 		return err
 	}
 	if err := t.replaced(); err != nil {
+		return err
+	}
+	// Nothing is written again once the run is finished.
+	if err := storage.SyncBelow(out, isCheckpoint); err != nil {
 		return err
 	}
 	t.record.Finished, t.record.Step = true, t.step
