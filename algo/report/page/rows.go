@@ -56,13 +56,16 @@ func (r *Run) addRows(ctx context.Context, runs int) error {
 	if r.facts == nil {
 		return nil
 	}
-	rows := r.told()
-	chosen := len(rows)
-	shown := r.showing(rows, rowsShown/runs)
+	chosen := r.chosenRows()
+	shown := r.special()
+	told := len(shown) + len(chosen) // what was passed over was not chosen
+	shown = r.withChosen(shown, chosen, rowsShown/runs)
 	asked := slices.Clone(r.facts.Pool.Sample)
-	for _, i := range spread(len(rows), textsRead) {
-		asked = append(asked, rows[i].ID)
+	var compared []data.ID
+	for _, i := range spread(len(chosen), textsRead) {
+		compared = append(compared, chosen[i].ID)
 	}
+	asked = append(asked, compared...)
 	for _, row := range shown {
 		asked = append(asked, row.ID)
 	}
@@ -70,16 +73,8 @@ func (r *Run) addRows(ctx context.Context, runs int) error {
 	if err != nil {
 		return err
 	}
-	if len(shown) < len(rows) {
-		r.RowsNote = fmt.Sprintf("%d of %d rows are shown: those chosen most, and others spread evenly over the rest.", len(shown), chosen)
-	}
-	if r.facts.Pool.Packed {
-		r.RowsNote += " Rows are packed: of every one, the text of its first row is shown."
-	}
-	if chosen > textsRead {
-		r.RowsNote += fmt.Sprintf(" Duplicates are looked for among %d of them.", textsRead)
-	}
-	group := r.findDuplicates(rows, texts)
+	r.noteRows(len(shown), told, len(chosen))
+	group := r.findDuplicates(compared, texts)
 	room := max(120, min(4000, textBytes/runs/max(len(shown), 1)))
 	for i := range shown {
 		row := &shown[i]
@@ -96,36 +91,55 @@ func (r *Run) addRows(ctx context.Context, runs int) error {
 	return nil
 }
 
-// told are the rows that were chosen, passed over, or weighed at the extremes.
-func (r *Run) told() []Row {
-	at := map[data.ID]int{}
-	var rows []Row
+// noteRows says what of the rows the page does not show.
+func (r *Run) noteRows(shown, told, chosen int) {
+	if shown < told {
+		r.RowsNote = fmt.Sprintf("%d of %d rows are shown: those chosen most, and others spread evenly over the rest.", shown, told)
+	}
+	if r.facts.Pool.Packed {
+		r.RowsNote += " Rows are packed: of every one, the text of its first row is shown."
+	}
+	if chosen > textsRead {
+		r.RowsNote += fmt.Sprintf(" Duplicates are looked for among %d of the chosen rows.", textsRead)
+	}
+}
+
+// chosenRow is a row that was chosen. There can be a million of them.
+type chosenRow struct {
+	data.ID
+	times, rank int32 // the best rank
+}
+
+// chosenRows are the different rows that were chosen, in the order of their first
+// choice.
+func (r *Run) chosenRows() []chosenRow {
+	at := map[data.ID]int32{}
+	var rows []chosenRow
+	for _, p := range r.picks {
+		for rank, id := range p.Rows {
+			i, ok := at[id]
+			if !ok {
+				i, at[id] = int32(len(rows)), int32(len(rows))
+				rows = append(rows, chosenRow{ID: id, rank: int32(rank)})
+			}
+			rows[i].times++
+			rows[i].rank = min(rows[i].rank, int32(rank))
+		}
+	}
+	return rows
+}
+
+// special are the rows that were passed over or weighed at the extremes.
+func (r *Run) special() (rows []Row) {
 	row := func(id data.ID, kind string) *Row {
-		i, ok := at[id]
-		if !ok {
-			i, at[id] = len(rows), len(rows)
-			rows = append(rows, Row{ID: id})
+		i := slices.IndexFunc(rows, func(x Row) bool { return x.ID == id })
+		if i < 0 {
+			i, rows = len(rows), append(rows, Row{ID: id})
 		}
 		if x := &rows[i]; !slices.Contains(x.Kinds, kind) {
 			x.Kinds = append(x.Kinds, kind)
 		}
 		return &rows[i]
-	}
-	for _, p := range r.picks {
-		score := p.Metric[r.Choice.Metric]
-		for rank, id := range p.Rows {
-			x := row(id, "chosen")
-			x.Times++
-			if len(x.Steps) < stepsNamed && !slices.Contains(x.Steps, p.Step) {
-				x.Steps = append(x.Steps, p.Step)
-			}
-			if x.Rank == nil || rank < *x.Rank {
-				x.Rank = &rank
-			}
-			if rank < len(score) && isNumber(score[rank]) {
-				x.Score = &score[rank]
-			}
-		}
 	}
 	if r.Choice != nil {
 		for _, p := range r.Choice.Passed {
@@ -143,28 +157,50 @@ func (r *Run) told() []Row {
 	return rows
 }
 
-// showing is at most so many rows: all that were not merely chosen, then half of those
-// chosen most, then others spread over the rest.
-func (r *Run) showing(rows []Row, most int) []Row {
-	if len(rows) <= most {
-		return rows
-	}
-	var out, chosen []Row
-	for _, x := range rows {
-		if len(x.Kinds) == 1 && x.Kinds[0] == "chosen" {
-			chosen = append(chosen, x)
-		} else {
-			out = append(out, x)
+// withChosen puts chosen rows before the special ones, as many as there is room for: in
+// the order of choice where all have room, else half of it for those chosen most and
+// half for others spread over the rest.
+func (r *Run) withChosen(special []Row, chosen []chosenRow, most int) []Row {
+	if room := max(most-len(special), 2); len(chosen) > room {
+		sorted := slices.Clone(chosen)
+		slices.SortStableFunc(sorted, func(a, b chosenRow) int { return cmp.Or(cmp.Compare(b.times, a.times), cmp.Compare(a.rank, b.rank)) })
+		rest := sorted[room/2:]
+		chosen = slices.Clone(sorted[:room/2])
+		for _, i := range spread(len(rest), room-room/2) {
+			chosen = append(chosen, rest[i])
 		}
 	}
-	slices.SortStableFunc(chosen, func(a, b Row) int { return cmp.Or(b.Times-a.Times, *a.Rank-*b.Rank) })
-	room := max(most-len(out), 2)
-	out = append(out, chosen[:room/2]...)
-	rest := chosen[room/2:]
-	for _, i := range spread(len(rest), room-room/2) {
-		out = append(out, rest[i])
+	rows := make([]Row, 0, len(chosen)+len(special))
+	at := map[data.ID]int{}
+	for _, c := range chosen {
+		rank := int(c.rank)
+		at[c.ID] = len(rows)
+		rows = append(rows, Row{ID: c.ID, Kinds: []string{"chosen"}, Times: int(c.times), Rank: &rank})
 	}
-	return out
+	for _, x := range special {
+		if i, ok := at[x.ID]; ok {
+			rows[i].Kinds, rows[i].Weight = append(rows[i].Kinds, x.Kinds...), x.Weight
+		} else {
+			rows = append(rows, x)
+		}
+	}
+	for _, p := range r.picks {
+		score := p.Metric[r.Choice.Metric]
+		for rank, id := range p.Rows {
+			i, ok := at[id]
+			if !ok {
+				continue
+			}
+			x := &rows[i]
+			if len(x.Steps) < stepsNamed && !slices.Contains(x.Steps, p.Step) {
+				x.Steps = append(x.Steps, p.Step)
+			}
+			if rank < len(score) && isNumber(score[rank]) {
+				x.Score = &score[rank]
+			}
+		}
+	}
+	return rows
 }
 
 // texts reads rows' texts from the data files. Of a data set whose files are gone or

@@ -118,19 +118,19 @@ const (
 	groupStart   = 160 // bytes
 )
 
-// findDuplicates groups the chosen rows of equal text, and says to which group, from 1,
+// findDuplicates groups rows of equal text, and says to which group, from 1,
 // a row belongs.
-func (r *Run) findDuplicates(rows []Row, texts map[data.ID]text) map[data.ID]int {
+func (r *Run) findDuplicates(rows []data.ID, texts map[data.ID]text) map[data.ID]int {
 	seed := maphash.MakeSeed()
 	groups := map[uint64][]data.ID{}
 	var order []uint64
-	for _, row := range rows {
-		t, ok := texts[row.ID]
-		if !ok || row.Times == 0 {
+	for _, id := range rows {
+		t, ok := texts[id]
+		if !ok {
 			continue
 		}
 		h := maphash.String(seed, plain(t.prompt)+"\x00"+plain(t.answer))
-		if groups[h] = append(groups[h], row.ID); len(groups[h]) == 2 {
+		if groups[h] = append(groups[h], id); len(groups[h]) == 2 {
 			order = append(order, h)
 		}
 	}
