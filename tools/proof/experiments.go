@@ -24,6 +24,7 @@ const (
 var experiments = []experiment{
 	{"selection", selectorTrial, selectionClaims(), drawSelection},
 	{"faint", faintTrial, faintClaims(), drawFaint},
+	{"concepts", conceptTrial, conceptClaims(), drawConcepts},
 	{"nice", niceTrial, niceClaims(), drawNice},
 	{"bands", bandTrial, []claim{
 		share("loss", "focus: low", "picks in the lowest third", "loss low", promised, ""),
@@ -124,6 +125,7 @@ func refusalClaims() []claim {
 		lose("quadratic", ""),
 		lose("extremes", "it favours both ends, refusals among them"),
 		lower("adapt", "τ 1, anchors of the family", "loss on clean rows of the family, 30 % refusals", "refusals adapt family", "refusals unweighted family", "unweighted", ""),
+		lower("joint_update_aware", "β 0.1, τ 0.05, aligned with the family", "loss on clean rows of the family, 30 % refusals", "refusals joint_update_aware family", "refusals unweighted family", "unweighted", ""),
 		all,
 	}
 }

@@ -41,7 +41,7 @@ func drawExperts(path string, trials []*trial) error {
 }
 
 func drawRefusals(path string, trials []*trial) error {
-	return bars(path, chart.Axes{Title: "30 % refusals: loss on clean rows", Y: "loss"}, []string{"unweighted", "linupper", "quadratic", "extremes", "adapt"}, trials, nil,
+	return bars(path, chart.Axes{Title: "30 % refusals: loss on clean rows", Y: "loss"}, []string{"unweighted", "linupper", "quadratic", "extremes", "adapt", "joint_update_aware"}, trials, nil,
 		part{"all families", "refusals ", ""}, part{"the anchors' family", "refusals ", " family"})
 }
 

@@ -26,6 +26,7 @@ func refusalTrial(ctx context.Context, l *lab, out *trial) error {
 		{"quadratic", component{"loss", keys{"strategy": "quadratic"}}, weighted},
 		{"extremes", component{"loss", keys{"strategy": "extremes"}}, weighted},
 		{"adapt", component{"adapt", keys{"tau": 1, "refresh_interval": 10}}, weighted},
+		{"joint_update_aware", component{"joint_update_aware", keys{"target_update_step": 10}}, weighted},
 	})
 }
 
