@@ -38,6 +38,21 @@ type ID struct {
 	Row     int    `json:"row"` // 0-based row of the dataset as it stands in its files
 }
 
+// RowWeight is how much a row counts in the loss beside the others of its step, from its
+// weight column; the zero value is 1, what a row without one has.
+type RowWeight struct {
+	Given bool // the column has a number
+	Value float32
+}
+
+// Weight is the weight as a number, at least 0.
+func (w RowWeight) Weight() float64 {
+	if !w.Given {
+		return 1
+	}
+	return float64(w.Value)
+}
+
 // Sample is one row after alignment: the converter's output.
 type Sample struct {
 	ID
@@ -51,6 +66,8 @@ type Sample struct {
 	Query string
 	// Subtask names the part of an evaluation the row belongs to; "" for none.
 	Subtask string
+
+	RowWeight
 
 	// Broken says why nothing can be learned from the row, as "kind: detail";
 	// empty for a usable one. Such a row keeps its place, because mixing and
@@ -73,6 +90,7 @@ type Example struct {
 	InputIDs []int32
 	Labels   []int32
 	Subtask  string // see Sample; "" in packed rows
+	RowWeight
 
 	Members     []ID    // rows the packed row holds, in order
 	PositionIDs []int32 // restart at 0 with each member; nil = 0, 1, 2, ...

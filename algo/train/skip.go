@@ -32,7 +32,10 @@ func (t *Trainer) gradient(ctx context.Context) (*gradient, error) {
 	for {
 		micros, labels := t.group(rows)
 		if labels == 0 {
-			return &gradient{micros: micros}, nil
+			return &gradient{micros: micros, nothing: "no labelled token in the rows of this step"}, nil
+		}
+		if sum, _, _ := t.columnWeight(micros); sum == 0 {
+			return &gradient{micros: micros, nothing: "every row of this step has the weight 0"}, nil
 		}
 		g, err := t.accumulate(ctx, micros, labels)
 		var broken *notFinite

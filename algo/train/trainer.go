@@ -215,11 +215,12 @@ func (t *Trainer) optimizerStep(ctx context.Context) (stepStats, error) {
 		return stepStats{}, err
 	}
 	t.count(g.micros)
-	if g.labels == 0 {
-		t.log.Warn("no labelled token in the rows of this step: the update is skipped", "step", t.step+1)
+	if g.nothing != "" {
+		t.log.Warn(g.nothing+": the update is skipped", "step", t.step+1)
 		t.finishStep(0)
 		return stepStats{lr: lr}, nil
 	}
+	t.recordColumn(g)
 	t.moving = true
 	t.optimizer.Step(lr, optim.Clip(g.norm, t.Config.Training.MaxGradNorm))
 	if o, ok := t.method().(algo.Observer); ok {
@@ -239,6 +240,7 @@ func (t *Trainer) optimizerStep(ctx context.Context) (stepStats, error) {
 type gradient struct {
 	micros     []batch.Micro
 	labels     int
+	nothing    string      // why there is no gradient; then only micros is set
 	tokenLoss  [][]float32 // per micro-batch
 	returned   []float64   // likewise: its share of the loss
 	loss, norm float64

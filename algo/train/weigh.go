@@ -26,6 +26,7 @@ func (t *Trainer) tokenWeights(ctx context.Context, micros []batch.Micro, labels
 	if err != nil {
 		return nil, err
 	}
+	t.byColumn(micros, rows)
 	out := make([][]float32, len(micros))
 	for i, m := range micros {
 		out[i] = make([]float32, len(m.Tokens))
@@ -45,6 +46,53 @@ func (t *Trainer) tokenWeights(ctx context.Context, micros []batch.Micro, labels
 		}
 	}
 	return out, nil
+}
+
+// byColumn multiplies the weights of a step's rows with those of their weight column,
+// scaled to mean 1 over the step.
+func (t *Trainer) byColumn(micros []batch.Micro, rows [][]float64) {
+	sum, n, given := t.columnWeight(micros)
+	if !given {
+		return
+	}
+	for i, m := range micros {
+		for r, row := range m.Rows {
+			rows[i][r] *= t.train[row].Weight() * float64(n) / sum
+		}
+	}
+}
+
+// columnWeight adds up the weights that the rows of a step have by their column; given
+// says whether one has.
+func (t *Trainer) columnWeight(micros []batch.Micro) (sum float64, n int, given bool) {
+	for _, m := range micros {
+		for _, row := range m.Rows {
+			sum += t.train[row].Weight()
+			given = given || t.train[row].Given
+			n++
+		}
+	}
+	return sum, n, given
+}
+
+// recordColumn puts what a weight column made of a step's rows into the report. A
+// weighter's own weights are there already.
+func (t *Trainer) recordColumn(g *gradient) {
+	if _, _, given := t.columnWeight(g.micros); !given || t.weighter != nil {
+		return
+	}
+	rows, loss := uniformRows(g.micros), make([][]float64, len(g.micros))
+	t.byColumn(g.micros, rows)
+	for i, m := range g.micros {
+		var ok []bool
+		loss[i], ok = m.RowMeans(g.tokenLoss[i])
+		for r := range loss[i] {
+			if !ok[r] {
+				loss[i][r] = math.NaN()
+			}
+		}
+	}
+	t.recorder.page.Weigh(t.step+1, g.micros, rows, loss, t.train)
 }
 
 // meanOfMicro says whether a micro-batch's loss is its own mean over the tokens

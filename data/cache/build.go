@@ -60,6 +60,7 @@ type encodedRow struct {
 	n, labels int32
 	subtask   int32 // its number; 0 = none
 	same      bool  // see sameLabels
+	weighted  bool  // see hasWeight
 }
 
 // ref is a row of a dataset.
@@ -337,7 +338,7 @@ func (b *builder) encodeBatch(samples []data.Sample) (*part, error) {
 		}
 		var e entry
 		p.laid, e, p.most = layOut(p.laid, ex, p.most)
-		p.rows = append(p.rows, encodedRow{at: e.at, n: e.n, labels: e.labelled, same: e.flags&sameLabels != 0})
+		p.rows = append(p.rows, encodedRow{at: e.at, n: e.n, labels: e.labelled, same: e.flags&sameLabels != 0, weighted: e.flags&hasWeight != 0})
 	}
 	return p, nil
 }
@@ -468,6 +469,9 @@ func (b *builder) set(ctx context.Context, key string, info setInfo, refs []ref)
 			dropped = append(dropped, d)
 		} else {
 			tokens += int(s.rows[r.row].n)
+			if s.rows[r.row].weighted && b.encoder.Packs() {
+				return fault(key, fmt.Errorf("dataset %s, row %d has a weight, and packing puts rows of different weights into one: set packing: false, or take columns.weight out of its entry", b.names[r.set], r.row))
+			}
 		}
 	}
 	b.warnings = append(b.warnings, processor.Warnings(dropped)...)
@@ -504,6 +508,9 @@ func (b *builder) entry(r ref) (entry, bool) {
 	e := entry{at: row.at, n: row.n, labelled: row.labels, dataset: r.set, row: int64(r.row), subtask: row.subtask}
 	if row.same {
 		e.flags = sameLabels
+	}
+	if row.weighted {
+		e.flags |= hasWeight
 	}
 	return e, row.labels >= 0
 }

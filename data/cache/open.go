@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"hash/crc32"
 	"path/filepath"
 	"unsafe"
@@ -196,6 +197,9 @@ func (r *reader) example(e entry) (data.Example, error) {
 	}
 	if e.segments > 0 {
 		ex.Segments = take(e.segments)
+	}
+	if e.flags&hasWeight != 0 {
+		ex.RowWeight = data.RowWeight{Given: true, Value: math.Float32frombits(uint32(take(1)[0]))}
 	}
 	if e.subtask < 0 || int(e.subtask) > len(r.manifest.Subtasks) {
 		return ex, fmt.Errorf("there is no subtask number %d", e.subtask)

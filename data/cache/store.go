@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"hash/crc32"
 	"io"
+	"math"
 	"path/filepath"
 	"unsafe"
 
@@ -17,12 +18,13 @@ import (
 //
 //	manifest.json  what it is (manifest below); a folder without one is not whole
 //	tokens.i32     little-endian int32; of each row: ids, labels unless they are the
-//	               ids, positions if it has them, segments
+//	               ids, positions if it has them, segments, the bits of its weight (float32)
+//	               if it has one
 //	index.bin      a record of indexBytes for every row, set after set
 //	members.bin    16 bytes for every member of a packed row: dataset, row
 const (
 	formatName    = "dataflex tokenised data"
-	formatVersion = 3 // 2 had checksums of the index alone
+	formatVersion = 4 // 2 had checksums of the index alone, 3 no weights
 
 	tokensFile  = "tokens.i32"
 	indexFile   = "index.bin"
@@ -82,6 +84,7 @@ const indexBytes = 52
 const (
 	sameLabels   = 1 << iota // the labels are the ids
 	hasPositions             // packed rows of SFT
+	hasWeight                // a weight column gave a number; its bits follow the segments
 )
 
 func (e entry) put(b []byte) {
@@ -115,6 +118,9 @@ func (e entry) size() int64 {
 	}
 	if e.flags&hasPositions != 0 {
 		n += int64(e.n)
+	}
+	if e.flags&hasWeight != 0 {
+		n++
 	}
 	return n + int64(e.segments)
 }
@@ -205,7 +211,12 @@ func layOut(dst []int32, ex data.Example, most int32) ([]int32, entry, int32) {
 		e.flags |= hasPositions
 		dst = append(dst, ex.PositionIDs...)
 	}
-	return append(dst, ex.Segments...), e, most
+	dst = append(dst, ex.Segments...)
+	if ex.Given {
+		e.flags |= hasWeight
+		dst = append(dst, int32(math.Float32bits(ex.Value)))
+	}
+	return dst, e, most
 }
 
 // index writes index.bin and members.bin.

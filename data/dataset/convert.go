@@ -33,6 +33,9 @@ func (r *record) sample() data.Sample {
 		s.Subtask, err = r.subtask()
 	}
 	if err == nil {
+		s.RowWeight, err = r.weight()
+	}
+	if err == nil {
 		err = r.noMedia()
 	}
 	if err != nil {

@@ -49,6 +49,9 @@ type attributes struct {
 	subtask      string
 	subtaskGiven bool
 
+	// A weight column, where the entry names one, holds how much a row counts in the loss.
+	weight string
+
 	// tags
 	role, content, user, assistant, observation, function, systemTag string
 }
@@ -61,7 +64,7 @@ var (
 		"formatting", "ranking", "subset", "split", "revision", "folder", "num_samples", "columns", "tags",
 	}
 	columnKeys = []string{
-		"prompt", "query", "response", "history", "messages", "system", "tools", "subtask",
+		"prompt", "query", "response", "history", "messages", "system", "tools", "subtask", "weight",
 		"images", "videos", "audios", "chosen", "rejected", "kto_tag",
 	}
 	tagKeys = []string{"role_tag", "content_tag", "user_tag", "assistant_tag", "observation_tag", "function_tag", "system_tag"}
@@ -163,6 +166,7 @@ func (a *attributes) setColumns(columns map[string]string) {
 			a.media = append(a.media, columns[m])
 		}
 	}
+	a.weight = columns["weight"]
 	a.subtask = columns["subtask"]
 	if a.subtaskGiven = a.subtask != ""; !a.subtaskGiven {
 		a.subtask = "subtask"

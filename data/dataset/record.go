@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf16"
@@ -13,6 +15,8 @@ import (
 	"unsafe"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"dataflex.dev/dataflex/data"
 )
 
 // cell is a value of a row: JSON text, or (csv and text) a plain string.
@@ -135,7 +139,7 @@ func (a *attributes) columns() []string {
 		names = []string{a.prompt, a.query, a.response, a.history}
 	}
 	names = append(names, a.media...)
-	for _, n := range append(names, a.system, a.tools, a.subtask) {
+	for _, n := range append(names, a.system, a.tools, a.weight, a.subtask) {
 		if n != "" {
 			out = append(out, n)
 		}
@@ -232,6 +236,23 @@ func (r *record) subtask() (string, error) {
 		return "", nil
 	}
 	return "", r.errorf("column '%s' is %s; the name of a subtask is expected", r.attr.subtask, kindName(c.kind))
+}
+
+// weight returns the row's weight: null, and no weight column, are 1.
+func (r *record) weight() (w data.RowWeight, err error) {
+	c := r.get(r.attr.weight)
+	if c.null() {
+		return w, nil
+	}
+	text := string(c.raw)
+	if c.kind == '"' { // CSV has no other kind
+		text = strings.TrimSpace(c.string())
+	}
+	x, err := strconv.ParseFloat(text, 32)
+	if (c.kind != '0' && c.kind != '"') || err != nil || !(x >= 0) || math.IsInf(x, 1) {
+		return w, r.errorf("column '%s' is %.40s; a weight is a number of at least 0 (null for 1)", r.attr.weight, text)
+	}
+	return data.RowWeight{Given: true, Value: float32(x)}, nil
 }
 
 // has lists what the row has.

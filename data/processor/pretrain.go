@@ -77,7 +77,7 @@ func (p *pretrainer) Encode(s *data.Sample) (data.Example, *Dropped, error) {
 	if broken {
 		return data.Example{}, &d, nil
 	}
-	out := data.Example{ID: s.ID, Subtask: s.Subtask, InputIDs: p.tok.Encode(p.begin + s.Prompt[0].Content + p.end)}
+	out := data.Example{ID: s.ID, Subtask: s.Subtask, RowWeight: s.RowWeight, InputIDs: p.tok.Encode(p.begin + s.Prompt[0].Content + p.end)}
 	if !p.Packs() {
 		out.InputIDs = out.InputIDs[:min(len(out.InputIDs), p.cutoff())]
 		out.Labels = p.labels(out.InputIDs)

@@ -53,7 +53,7 @@ func (e *encoder) Encode(s *data.Sample) (data.Example, *Dropped, error) {
 	if err != nil {
 		return data.Example{}, nil, fmt.Errorf("dataset %s, row %d: %w", s.Dataset, s.Row, err)
 	}
-	out := data.Example{ID: s.ID, Subtask: s.Subtask}
+	out := data.Example{ID: s.ID, Subtask: s.Subtask, RowWeight: s.RowWeight}
 	out.InputIDs, out.Labels = e.assemble(pairs)
 	if n := len(out.InputIDs); e.Packs() && n > e.cutoff() {
 		return out, &Dropped{s.ID, tooLong, fmt.Sprintf("dropped lengthy example with length %d > %d", n, e.cutoff())}, nil
