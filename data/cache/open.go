@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"hash/crc32"
+	"math"
 	"path/filepath"
 	"unsafe"
 
