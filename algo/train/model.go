@@ -33,9 +33,6 @@ func (t *Trainer) loadModel() error {
 		return c.Errorf("model_name_or_path", "%w", err)
 	}
 	t.model.SetSpecialTokens(t.specialTokens())
-	for _, note := range t.model.Notes() {
-		t.log.Warn(note)
-	}
 	if err := t.fitVocabulary(); err != nil {
 		return err
 	}
@@ -52,6 +49,9 @@ func (t *Trainer) loadModel() error {
 	}
 	if err != nil {
 		return err
+	}
+	for _, note := range t.model.Notes() {
+		t.log.Warn(note)
 	}
 	t.params = t.model.Trainable()
 	if len(t.params) == 0 {

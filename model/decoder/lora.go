@@ -306,7 +306,8 @@ func (m *Model) dropAdapter() {
 }
 
 // match finds the modules that targets name, as PEFT does: a target is a module's
-// whole path or the end of it after a dot. Every target must match something.
+// whole path or the end of it after a dot, and one that matches nothing beside others
+// that do is left out, with a note. What is named and cannot carry an adapter is an error.
 func (m *Model) match(targets []string, exclude func(string) bool) ([]module, error) {
 	var found []module
 	used := map[string]bool{}
@@ -322,8 +323,14 @@ func (m *Model) match(targets []string, exclude func(string) bool) ([]module, er
 		}
 	}
 	for _, t := range targets {
-		if !used[t] {
+		switch other := func(p part) bool { return p.linear == nil && ends(p.path, t) }; {
+		case used[t]:
+		case ends("lm_head", t), slices.ContainsFunc(m.parts, other):
+			return nil, fmt.Errorf("lora target %q names no linear module of a layer, and low-rank adapters are on those alone here: additional_target trains it in full; there are: all, %s", t, strings.Join(m.lastNames(), ", "))
+		case len(used) == 0:
 			return nil, fmt.Errorf("lora target %q matches no linear module of %s; there are: all, %s", t, m.dir, strings.Join(m.lastNames(), ", "))
+		default:
+			m.notes = append(m.notes, fmt.Sprintf("lora target %q matches no linear module of %s and is left out; there are: all, %s", t, m.dir, strings.Join(m.lastNames(), ", ")))
 		}
 	}
 	if len(found) == 0 {

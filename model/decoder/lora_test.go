@@ -96,13 +96,16 @@ func TestTargets(t *testing.T) {
 		{[]string{"q_proj", "v_proj"}, 4, ""},
 		{[]string{"mlp.down_proj"}, 2, ""},
 		{[]string{"model.layers.1.self_attn.k_proj", "k_proj"}, 2, ""},
+		{[]string{"q_proj", "c_attn"}, 2, ""}, // other families' names beside the model's own, as PEFT takes them
 		{[]string{"proj"}, 0, `lora target "proj" matches no linear module of random; there are: all, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj`},
-		{[]string{"q_proj", "lm_head"}, 0, `lora target "lm_head" matches no linear module of random; there are: all, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj`},
+		{[]string{"q_proj", "lm_head"}, 0, `lora target "lm_head" names no linear module of a layer`},
+		{[]string{"q_proj", "embed_tokens"}, 0, `lora target "embed_tokens" names no linear module of a layer`},
+		{[]string{"input_layernorm", "q_proj"}, 0, "additional_target trains it in full"},
 		{nil, 0, "no lora targets"},
 	} {
 		err := m.AddLoRA(LoRA{Rank: 2, Alpha: 4, Targets: c.targets}, rand.Float64)
 		if err != nil || c.err != "" {
-			if err == nil || err.Error() != c.err {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%v: got %v, want %s", c.targets, err, c.err)
 			}
 			continue
@@ -110,6 +113,9 @@ func TestTargets(t *testing.T) {
 		if n := len(m.PairOffsets()); n != c.want {
 			t.Errorf("%v: %d adapters, want %d", c.targets, n, c.want)
 		}
+	}
+	if n := m.Notes(); len(n) != 1 || !strings.Contains(n[0], `lora target "c_attn" matches no linear module of random and is left out`) {
+		t.Errorf("notes %q", n)
 	}
 	for _, l := range []LoRA{{Rank: 0, Targets: []string{"all"}}, {Rank: 2, Dropout: 1, Targets: []string{"all"}}} {
 		if m.AddLoRA(l, rand.Float64) == nil {
