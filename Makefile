@@ -1,10 +1,11 @@
-# make          builds ./bin/*
+# make          builds ./bin/*: on linux/amd64 with the CUDA driver's opener in them, elsewhere, or without gcc, static
 # make demo     LESS picks the data while a small model trains; ends with what it picked
 # make proof    every method on tasks of known truth, 3 seeds: a table and pictures in saves/proof
 # make test     every test, no GPU, no network once the modules are there
 # make faults   every fault of the disk at every instant of every method; test tries a sample of them
 # make bench    the speed table of tools/bench/README.md, beside PyTorch with BENCH_PYTHON=a python that has it
 # make lint     go vet, staticcheck, gofumpt
+# make release  dist/: archives with checksums for linux (amd64, arm64), darwin (amd64, arm64) and windows (amd64); all but the first are cross builds
 # make cuda     the programs with the CUDA driver in them (no GPU has run them yet)
 # make test-cuda  the CUDA driver against a fake libcuda
 # make test-simcuda  the same and some kernels against one whose GPU is the interpreter
@@ -20,12 +21,37 @@ BENCH_PYTHON ?=
 MODULE     := $(shell $(GO) list -m)
 # The linters have a module of their own, so that nobody who builds the programs sees theirs.
 LINT       := $(GO) tool -modfile=tools/lint/go.mod
-VERSION    := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PLATFORM   := $(shell $(GO) env GOOS)/$(shell $(GO) env GOARCH)
+# Without symbol tables: a trace still names functions and lines.
+BUILD      := build -trimpath -ldflags "-s -w -X $(MODULE)/tools/command.Version=$(VERSION)"
 
-.PHONY: all faults module-path cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
+.PHONY: all release faults module-path cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
+
+PROGRAMS   := ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
+# The driver is opened when it is asked for: these programs run without one, too.
+ifeq ($(PLATFORM)$(if $(shell command -v $(firstword $(shell $(GO) env CC))),, no compiler),linux/amd64)
+DEFAULT     = $(CUDA_ENV) $(GO) $(BUILD) -tags cuda
+else
+DEFAULT     = CGO_ENABLED=0 $(GO) $(BUILD)
+endif
 
 all:
-	$(GO) build -trimpath -ldflags "-X $(MODULE)/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
+	@test -e bin/dataflex-cli || echo "compiling dataflex $(VERSION) into bin/: a minute or two the first time, seconds from then on"
+	@$(DEFAULT) -o bin/ $(PROGRAMS)
+	@echo "bin/dataflex-train, bin/dataflex-cli and bin/dataflex-demo are built: ./bin/dataflex-cli init, or make demo"
+
+# One archive for every platform: the programs, the examples and their data.
+dist/dataflex-$(VERSION)-%.tar.gz:
+	rm -rf dist/$* && mkdir -p dist/$*
+	os=$(firstword $(subst -, ,$*)) arch=$(lastword $(subst -, ,$*)); \
+	if [ "$$os/$$arch" = "$(PLATFORM)" ]; then $(DEFAULT) -o dist/$*/ ./tools/dataflex-train ./tools/dataflex-cli; \
+	else CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) $(BUILD) -o dist/$*/ ./tools/dataflex-train ./tools/dataflex-cli; fi
+	mkdir -p dist/$*/data && cp -r data/*.jsonl data/dataset_info.json data/examples dist/$*/data/ && cp README.md LICENSE dist/$*/
+	tar -C dist -czf $@ --transform 's,^$*,dataflex-$(VERSION),' $* && rm -rf dist/$*
+
+release: $(foreach p,linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64,dist/dataflex-$(VERSION)-$(p).tar.gz)
+	cd dist && sha256sum *.tar.gz >SHA256SUMS && cat SHA256SUMS
 
 demo: all
 	./bin/dataflex-demo
@@ -85,7 +111,7 @@ CUDA_REV  = $(shell cat $(CUDA_DIR)/include/*.h | cksum | cut -d' ' -f1)
 CUDA_ENV  = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g '-I$(CUDA_DIR)/include' -DDATAFLEX_CUDA_REV=$(CUDA_REV)" CGO_LDFLAGS="-Wl,--as-needed '-L$(CUDA_DIR)/lib'"
 # The programs with the CUDA driver in them; they run without one, too.
 cuda:
-	$(CUDA_ENV) $(GO) build -tags cuda -trimpath -ldflags "-X $(MODULE)/tools/command.Version=$(VERSION)" -o bin/ ./tools/dataflex-train ./tools/dataflex-cli
+	$(CUDA_ENV) $(GO) $(BUILD) -tags cuda -o bin/ ./tools/dataflex-train ./tools/dataflex-cli
 
 # What to copy to a machine with a GPU.
 gpu-bundle:
@@ -109,4 +135,4 @@ module-path:
 	$(LINT) gofumpt -w .
 
 clean:
-	rm -rf bin
+	rm -rf bin dist
