@@ -141,14 +141,14 @@ func newProjection(run *algo.Run, kind string, dim int, seed uint64) (*gradproj.
 		marks = append(marks, total)
 		total += q.Size()
 	}
+	if run.Outline {
+		total = 1 // how many there will be is not known yet
+	}
 	switch kind {
 	case projectionTRAK:
 		return gradproj.New(gradproj.TRAK, dim, seed, total, gradproj.Options{Source: feature.NewTRAK(seed, dim, marks), Float16: true})
 	case string(gradproj.None):
 		dim = total
-	}
-	if run.Outline {
-		total = 1 // how many there will be is not known yet
 	}
 	return gradproj.New(gradproj.Kind(kind), dim, seed, total, gradproj.Options{BF16: run.Model.BF16()})
 }
