@@ -106,6 +106,7 @@ func (f *Folder) Publish() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", f.Final(), err), f.Abort())
 	}
+	mappedMoved(f.temp, f.Final())
 	return f.unlock()
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -58,10 +59,17 @@ const (
 	silence = 60 * time.Second // after which its owner is taken for dead
 )
 
+// taken are the locks of this process: one that nobody refers to any more must not be
+// given back by the garbage collector, which closes files.
+var taken sync.Map
+
 // TakeLock takes the lock at path, whose folder must exist, or returns a *Held at once.
 func TakeLock(path string) (*Lock, error) {
 	for range 100 {
 		l, err := take(path)
+		if l != nil {
+			taken.Store(l, true)
+		}
 		if l != nil || err != nil {
 			return l, err
 		}
@@ -136,6 +144,7 @@ func sameFile(a, b fs.FileInfo) bool {
 
 // Release gives the lock back and removes its file.
 func (l *Lock) Release() error {
+	taken.Delete(l)
 	if l.file != nil {
 		return errors.Join(RemoveIfThere(l.path), l.file.Close())
 	}

@@ -3,7 +3,9 @@ package storage
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"unsafe"
 )
@@ -44,6 +46,18 @@ func Map(path string) (b []byte, unmap func() error, err error) {
 		mappings.Unlock()
 		return release()
 	}, nil
+}
+
+// mappedMoved says that a folder has another name now.
+func mappedMoved(from, to string) {
+	mappings.Lock()
+	defer mappings.Unlock()
+	for key, m := range mappings.paths {
+		if rest, ok := strings.CutPrefix(m.path, from+string(filepath.Separator)); ok {
+			m.path = filepath.Join(to, rest)
+			mappings.paths[key] = m
+		}
+	}
 }
 
 // pathOf names the file that is mapped at an address.

@@ -36,6 +36,27 @@ func TestMapCutShort(t *testing.T) {
 	}()
 }
 
+// A file is named by its folder's name after the folder was published.
+func TestMapThenPublish(t *testing.T) {
+	parent := t.TempDir()
+	d, err := Begin(parent, "cache")
+	ok(t, err)
+	ok(t, WriteFile(filepath.Join(d.Path(), "tokens"), make([]byte, 1<<16)))
+	b, unmap, err := Map(filepath.Join(d.Path(), "tokens"))
+	ok(t, err)
+	defer unmap()
+	ok(t, d.Publish())
+	path := filepath.Join(parent, "cache", "tokens")
+	ok(t, os.Truncate(path, 0))
+	read := func() (c byte, err error) {
+		defer CatchFault(&err)()
+		return b[0], nil
+	}
+	if _, err := read(); err == nil || !strings.HasPrefix(err.Error(), path) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestMapRefuses(t *testing.T) {
 	dir := t.TempDir()
 	if _, _, err := Map(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
