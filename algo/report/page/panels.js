@@ -138,7 +138,7 @@ function overlapPanel(overlaps) {
   return panel("How alike the choices are", "overlap", [
     table(["run", "and run", "rows of both", "Jaccard", "last selections", "rank correlation"], overlaps.map(o => [el("bdi", {}, visible(o.a)), el("bdi", {}, visible(o.b)), String(o.both), num(o.jaccard), num(o.last), num(o.rank)]), [false, false, true, true, true, true]),
     note("Jaccard index: rows that both runs chose, of the rows that either chose. Rank correlation: Spearman's, of how often each row of the pool was chosen."),
-  ]);
+  ], true);
 }
 
 (function () {
