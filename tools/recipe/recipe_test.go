@@ -52,7 +52,7 @@ func TestFind(t *testing.T) {
 	if _, err := Find("les"); err == nil || !strings.Contains(err.Error(), "did you mean less?") {
 		t.Errorf("les: %v", err)
 	}
-	if _, err := Find("xxxxxxxx"); err == nil || !strings.Contains(err.Error(), "there are cluster_less, custom") {
+	if _, err := Find("xxxxxxxx"); err == nil || !strings.Contains(err.Error(), "there are cluster_less, coincide, custom") {
 		t.Errorf("xxxxxxxx: %v", err)
 	}
 }

@@ -120,6 +120,28 @@ var table = []Recipe{
 		},
 	},
 	{
+		Name: "icons", Kind: Select, Does: "ICONS lets every task of the evaluation set vote for rows; every data set of eval_dataset is a task.",
+		Paper:     "Wu et al., ICONS: Influence Consensus for Vision-Language Data Selection, 2024, arXiv:2501.00654",
+		Component: "icons", Eval: true,
+		Params: []Line{
+			cache("icons"),
+			{"vote_percent", "20", "of the pool, for which each task votes (default: what the whole run selects)"},
+			{"gradient_type", "sgd", "the gradient itself (the default), or adam: the step Adam would take with it"},
+			{"seed", "42", "of the rows of the warm-up, and of a projection"},
+		},
+	},
+	{
+		Name: "coincide", Kind: Select, Does: "COINCIDE clusters rows by vectors of several layers and takes of each cluster the rows that together are most like it; it needs no evaluation set.",
+		Paper:     "Lee et al., Concept-skill Transferability-based Data Selection for Large Vision-Language Models, EMNLP 2024, arXiv:2406.10995",
+		Component: "coincide",
+		Params: []Line{
+			cache("coincide"),
+			{"num_clusters", "8", "(default: one to 13 rows that the run selects)"},
+			{"temperature", "0.1", "smaller: clusters that are like others, and varied, have larger shares (default 0.1)"},
+			{"seed", "42", ""},
+		},
+	},
+	{
 		Name: "zeroth", Kind: Select, Does: "Scores rows as influence functions do, from forward passes alone: little memory, much noise.",
 		Component: "zeroth", Eval: true,
 		Params: []Line{
@@ -231,6 +253,15 @@ var table = []Recipe{
 		Params: []Line{
 			{"tau", "1.0", "smaller: likeness counts more (default 1)"},
 			{"refresh_interval", "10", "steps after which the evaluation set is looked at again (default 50)"},
+		},
+	},
+	{
+		Name: "weight_joint_update_aware", Kind: Weight, Does: "Weighs the rows of a step together: those that point to the evaluation set, and not all of them in the same direction.",
+		Component: "joint_update_aware", Eval: true,
+		Params: []Line{
+			{"beta", "0.1", "larger: rows that are like others of the step weigh less (default 0.1)"},
+			{"tau", "0.05", "smaller: fewer rows have all the weight (default 0.05)"},
+			{"target_update_step", "10", "steps after which the evaluation set is looked at again (default 50)"},
 		},
 	},
 	{
