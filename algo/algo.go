@@ -105,11 +105,6 @@ type RowScorer interface {
 	ScoresRows()
 }
 
-// EvalNeeder is a Selector that cannot work without an evaluation set.
-type EvalNeeder interface {
-	NeedsEval() bool
-}
-
 // QuestionNeeder is a Selector that asks the evaluation rows' questions: it wants
 // Run.Questions.
 type QuestionNeeder interface {

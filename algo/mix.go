@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/data"
 )
 
 // Domain is one data set of a mixture.
@@ -32,6 +33,32 @@ type Mixer interface {
 	Mix(ctx context.Context, r MixRequest) (Mixture, error)
 }
 
+// StepWeigher is a mixer that weighs the domains in the loss of every step.
+type StepWeigher interface {
+	// StepWeights is called before the backward pass of the step that follows
+	// `step` finished ones, with all its micro-batches. TokenLoss may be nil: the
+	// mixer then computes it. The answer is one weight per domain for that domain's
+	// rows under TokenMean, or nil for an unweighted loss. Weighted by tokens
+	// their mean over the step is 1, less the α of domains that are absent; they may
+	// all be 0.
+	StepWeights(ctx context.Context, step int, micros []MicroReport) ([]float64, error)
+}
+
+// Starter is a mixer that starts from the run's proportions where its component
+// names none.
+type Starter interface {
+	// SetInitial hands over init_mixture_proportions; nil where the run has none.
+	SetInitial(proportions []float64) error
+}
+
+// Splitter is a mixer that sets rows aside for its own evaluation.
+type Splitter interface {
+	// SetEval hands over the rows of mixer_eval_dataset by domain name.
+	SetEval(rows map[string][]data.Example)
+	// Domains are the domains without the rows set aside, for NewManager.
+	Domains() []Domain
+}
+
 // MicroReport is what a micro-batch was and how it fared.
 type MicroReport struct {
 	batch.Micro
@@ -46,10 +73,14 @@ type Observer interface {
 	Observe(ctx context.Context, step int, micros []MicroReport) error
 }
 
-// Finisher is a method that leaves files in output_dir when training ends, and
-// lines there as it goes.
-type Finisher interface {
+// Writer is a method that leaves files in output_dir as it goes.
+type Writer interface {
 	OutputDir(dir string) // called once before the first step
+}
+
+// Finisher is a method with something left to do when training ends: files to write,
+// memory or programs to let go.
+type Finisher interface {
 	Finish() error
 }
 
@@ -63,7 +94,15 @@ const (
 	// RowSum is upstream's: L = Σ_r w_r ℓ_r with ℓ_r the row's mean over its
 	// tokens; the weights carry every normalisation.
 	RowSum
+	// MicroMean is that of upstream's DoReMi, which drops the count of the whole step:
+	// every micro-batch's own mean over its tokens, over the number of micro-batches.
+	MicroMean
 )
+
+// Reducer is a Mixer that asks for another reduction than TokenMean.
+type Reducer interface {
+	Reduction() Reduction
+}
 
 // WeightRequest asks a Weighter for the weights of the rows of one optimizer step.
 type WeightRequest struct {

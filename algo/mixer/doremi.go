@@ -178,6 +178,14 @@ func (m *doremi) StepWeights(ctx context.Context, step int, micros []algo.MicroR
 	return m.perToken(t.tokens), nil
 }
 
+// Reduction is upstream's own in mode upstream.
+func (m *doremi) Reduction() algo.Reduction {
+	if m.upstream {
+		return algo.MicroMean
+	}
+	return algo.TokenMean
+}
+
 // lossWeights is α for the loop, nil where the loss is left alone.
 func (m *doremi) lossWeights() []float64 {
 	if !m.reweight {

@@ -70,7 +70,7 @@ func (m *Manager) DomainOf(row int) int {
 }
 
 // Initial are the run's own proportions scaled to sum to 1, nil where it names none:
-// what Starter.SetInitial wants.
+// what algo.Starter.SetInitial wants.
 func (m *Manager) Initial() []float64 { return m.initial }
 
 // Shares are the proportions drawn with when p is asked for: the rule has the last

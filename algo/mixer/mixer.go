@@ -5,48 +5,20 @@
 //
 //	SetInitial  once, after building: the run's init_mixture_proportions
 //	SetEval     once, after building: the run's mixer_eval_dataset, by domain
-//	Domains     once, after SetEval: the rows that may be trained on (see Splitter)
-//	OutputDir   once, before the first step (algo.Finisher)
+//	Domains     once, after SetEval: the rows that may be trained on (see algo.Splitter)
+//	OutputDir   once, before the first step (algo.Writer)
 //	Restore     when a checkpoint is continued (algo.Stateful)
-//	StepWeights before the backward pass of every optimizer step (StepWeigher)
+//	StepWeights before the backward pass of every optimizer step (algo.StepWeigher)
 //	Observe     after every optimizer step (algo.Observer)
 //	Finish      after the last step (algo.Finisher)
 package mixer
 
 import (
-	"context"
 	"fmt"
 	"math"
 
 	"dataflex.dev/dataflex/algo"
-	"dataflex.dev/dataflex/data"
 )
-
-// StepWeigher is a mixer that weighs the domains in the loss of every step.
-type StepWeigher interface {
-	// StepWeights is called before the backward pass of the step that follows
-	// `step` finished ones, with all its micro-batches. TokenLoss may be nil: the
-	// mixer then computes it. The answer is one weight per domain for that domain's
-	// rows under algo.TokenMean, or nil for an unweighted loss. Weighted by tokens
-	// their mean over the step is 1, less the α of domains that are absent; they may
-	// all be 0.
-	StepWeights(ctx context.Context, step int, micros []algo.MicroReport) ([]float64, error)
-}
-
-// Starter is a mixer that starts from the run's proportions where its component
-// names none.
-type Starter interface {
-	// SetInitial hands over init_mixture_proportions; nil where the run has none.
-	SetInitial(proportions []float64) error
-}
-
-// Splitter is a mixer that sets rows aside for its own evaluation.
-type Splitter interface {
-	// SetEval hands over the rows of mixer_eval_dataset by domain name.
-	SetEval(rows map[string][]data.Example)
-	// Domains are the domains without the rows set aside, for NewManager.
-	Domains() []algo.Domain
-}
 
 // uniform is one share for each of k domains.
 func uniform(k int) []float64 {

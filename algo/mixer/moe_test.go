@@ -37,7 +37,7 @@ func TestMoESplit(t *testing.T) {
 	train, _ := rows(16)
 	domains := domainsOf(7, 9)
 	run := loaded(t, modelFolder(t, 1, 4), train)
-	m := mustBuild(t, run, domains, "dynamic_moe", "faithful", "eval_samples: 4").(Splitter)
+	m := mustBuild(t, run, domains, "dynamic_moe", "faithful", "eval_samples: 4").(algo.Splitter)
 	left := m.Domains()
 	// permutation(7)[:3] = {1, 2, 6}, then permutation(9)[:4] = {1, 3, 6, 7}
 	if want := []int{0, 3, 4, 5}; !slices.Equal(left[0].Rows, want) {
@@ -52,7 +52,7 @@ func TestMoESplit(t *testing.T) {
 	if left := m.Domains(); len(left[0].Rows) != 7 || len(left[1].Rows) != 9 || len(mix.eval[0]) != 2 {
 		t.Errorf("with evaluation sets of their own the domains keep their rows: %v", left)
 	}
-	one := mustBuild(t, run, domainsOf(1, 9), "dynamic_moe", "faithful").(Splitter)
+	one := mustBuild(t, run, domainsOf(1, 9), "dynamic_moe", "faithful").(algo.Splitter)
 	if left := one.Domains(); len(left[0].Rows) != 1 {
 		t.Errorf("a domain of one row keeps it: %v", left[0].Rows)
 	}

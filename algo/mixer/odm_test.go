@@ -214,7 +214,7 @@ func TestODMStarts(t *testing.T) {
 		{"upstream", "initial_proportions: [3, 1, 1]", []float64{1, 3}, []float64{0.5, 0.5}},
 	} {
 		m := mustBuild(t, run, domains, "odm", c.mode, c.param)
-		if err := m.(Starter).SetInitial(c.run); err != nil {
+		if err := m.(algo.Starter).SetInitial(c.run); err != nil {
 			t.Fatal(err)
 		}
 		got, err := m.Mix(context.Background(), algo.MixRequest{Step: 3, Update: 1})

@@ -82,7 +82,7 @@ func replay(t *testing.T, r recording, name, dir string, params []string, labels
 	}
 	run := &algo.Run{Device: dev, Model: model, Train: train, Seed: seed, Log: quiet}
 	m := mustBuild(t, run, domains, name, "upstream", params...)
-	m.(algo.Finisher).OutputDir(dir)
+	m.(algo.Writer).OutputDir(dir)
 	manager, err := NewManager(domains, Mixture, []float64{0.5, 0.3, 0.2}, seed)
 	if err != nil {
 		t.Fatal(err)

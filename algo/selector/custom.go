@@ -52,9 +52,6 @@ func (s *custom) CacheDir() string { return s.dir }
 
 func (s *custom) Reuse() bool { return false }
 
-// OutputDir is of no use here.
-func (s *custom) OutputDir(string) {}
-
 // Finish ends the program.
 func (s *custom) Finish() error {
 	if s.program != nil {

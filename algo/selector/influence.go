@@ -155,8 +155,6 @@ func newProjection(run *algo.Run, kind string, dim int, seed uint64) (*gradproj.
 
 func (s *influence) WarmupSeed() uint64 { return s.seed }
 
-func (s *influence) NeedsEval() bool { return true }
-
 func (s *influence) CacheDir() string { return s.dir }
 
 func (s *influence) Reuse() bool { return true }

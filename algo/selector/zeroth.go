@@ -67,8 +67,6 @@ func newZeroth(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, 
 	return s, nil
 }
 
-func (s *zeroth) NeedsEval() bool { return true }
-
 func (s *zeroth) CacheDir() string { return s.dir }
 
 func (s *zeroth) Reuse() bool { return true }

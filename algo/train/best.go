@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -42,24 +41,24 @@ func (b *best) observe(step int, metric float64, greater bool, threshold float64
 
 // evaluateAndJudge runs an evaluation, logs it, and keeps the books of the best
 // model; stop is true when early stopping's patience is at its end.
-func (t *Trainer) evaluateAndJudge(ctx context.Context) (stop bool, err error) {
+func (t *session) evaluateAndJudge(ctx context.Context) (stop bool, err error) {
 	c := t.Config
-	clock := t.recorder.page.Phase("evaluating")
-	metrics, err := t.evaluate(ctx)
+	clock := t.journal.Phase("evaluating")
+	sets, err := t.evaluate(ctx)
 	clock()
 	if err != nil {
 		return false, err
 	}
-	if err := t.recorder.evaluation(t, metrics); err != nil {
+	if err := t.journal.evaluated(sets); err != nil {
 		return false, err
 	}
 	name := c.Training.MetricForBestModel
 	if name == "" {
 		return false, nil
 	}
-	value, ok := metrics.Get(name).(float64)
-	if !ok {
-		return false, c.Errorf("metric_for_best_model", "the evaluation has no %s; it has %s", name, lossNames(metrics))
+	value, err := sets.metric(name)
+	if err != nil {
+		return false, c.Errorf("metric_for_best_model", "%w", err)
 	}
 	if t.plateau != nil {
 		t.plateau.Observe(value)
@@ -73,21 +72,13 @@ func (t *Trainer) evaluateAndJudge(ctx context.Context) (stop bool, err error) {
 }
 
 // enough says that early stopping's patience is at its end.
-func (t *Trainer) enough() bool {
+func (t *session) enough() bool {
 	p := t.Config.Tuning.EarlyStoppingSteps
 	return p != nil && t.best.Waiting >= *p
 }
 
-func lossNames(metrics pyjson.Object) string {
-	s := ""
-	for _, f := range metrics {
-		s += " " + f.Key
-	}
-	return s[min(1, len(s)):]
-}
-
 // due says whether something of that strategy happens after the step just taken.
-func (t *Trainer) due(strategy string, every int) bool {
+func (t *session) due(strategy string, every int) bool {
 	last := t.step == t.Plan.Total
 	switch strategy {
 	case config.Steps:
@@ -102,7 +93,7 @@ func (t *Trainer) due(strategy string, every int) bool {
 
 // delayed says whether evaluation has not begun: eval_delay counts epochs with
 // eval_strategy epoch, steps otherwise.
-func (t *Trainer) delayed() bool {
+func (t *session) delayed() bool {
 	c := t.Config.Training
 	if c.EvalStrategy == config.Epoch {
 		return t.Plan.Epoch(t.step) < c.EvalDelay
@@ -112,7 +103,7 @@ func (t *Trainer) delayed() bool {
 
 // bestCheckpoint is the folder of the best evaluation's checkpoint, "" if there is
 // none.
-func (t *Trainer) bestCheckpoint() string {
+func (t *session) bestCheckpoint() string {
 	if !t.best.Known {
 		return ""
 	}
@@ -125,7 +116,7 @@ func (t *Trainer) bestCheckpoint() string {
 
 // loadBest puts the best checkpoint's weights into the model, for what is saved at
 // the end.
-func (t *Trainer) loadBest() error {
+func (t *session) loadBest() error {
 	if !t.Config.Training.LoadBestModelAtEnd {
 		return nil
 	}

@@ -10,37 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/checkpoint"
-	"dataflex.dev/dataflex/model/optim"
 )
-
-// saved is the contents of dataflex_state.json, which holds what the other files of a
-// checkpoint do not: the position in the data, the method's state, the sums of the logs. Every random draw of a run is a
-// function of the seed and the step, so that there are no streams to keep.
-type saved struct {
-	Version        int                 `json:"version"`
-	Step           int                 `json:"step"`
-	OptimizerSteps int                 `json:"optimizer_steps"`
-	Window         Window              `json:"window"`
-	Method         json.RawMessage     `json:"method,omitempty"`  // the selector's, mixer's or weighter's own state
-	Mixture        json.RawMessage     `json:"mixture,omitempty"` // the stream that windows of a mixture are drawn from
-	LossWeights    []float64           `json:"loss_weights,omitempty"`
-	Totals         totals              `json:"totals"`
-	Best           best                `json:"best"`
-	Skipped        map[int]int         `json:"skipped,omitempty"` // times that rows were left out of a step
-	Plateau        *optim.PlateauState `json:"plateau,omitempty"`
-	Identity       *identity           `json:"identity,omitempty"`       // nil in version 1
-	EvaluationDue  bool                `json:"evaluation_due,omitempty"` // the one that the step asks for was cut short
-	Seed           uint64              `json:"seed"`
-	Batch          [2]int              `json:"batch"` // rows of a micro-batch, micro-batches of a step
-}
-
-// savedVersion is 2 since checkpoints say which run they are of.
-const savedVersion = 2
 
 // kept says which checkpoint is on disk.
 type kept struct {
@@ -50,14 +24,14 @@ type kept struct {
 
 // save writes checkpoint-N of the last finished step and returns its path. One that is
 // saved because the run is interrupted holds the optimizer whatever save_only_model says.
-func (t *Trainer) save(interrupted bool) (string, error) {
+func (t *session) save(interrupted bool) (string, error) {
 	out := t.Config.Training.OutputDir
 	name := storage.StepName(t.step)
 	now := kept{t.step, interrupted || !t.Config.Training.SaveOnlyModel}
-	if path := filepath.Join(out, name); t.recorder.lastSaved == path && (t.kept == now || t.kept == kept{t.step, true}) {
+	if path := filepath.Join(out, name); t.lastSaved == path && (t.kept == now || t.kept == kept{t.step, true}) {
 		return path, nil
 	}
-	defer t.recorder.page.Phase("saving")()
+	defer t.journal.page.Phase("saving")()
 	d, err := storage.Begin(out, name)
 	if err != nil {
 		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, err)
@@ -72,11 +46,11 @@ func (t *Trainer) save(interrupted bool) (string, error) {
 	if err := d.Commit(); err != nil {
 		return "", fmt.Errorf("checkpoint of step %d: %w", t.step, err)
 	}
-	t.recorder.lastSaved, t.kept = filepath.Join(out, name), now
-	if _, err := checkpoint.Rotate(out, t.Config.Training.SaveTotalLimit, t.recorder.lastSaved, t.bestCheckpoint()); err != nil {
+	t.lastSaved, t.kept = filepath.Join(out, name), now
+	if _, err := checkpoint.Rotate(out, t.Config.Training.SaveTotalLimit, t.lastSaved, t.bestCheckpoint()); err != nil {
 		t.log.Warn("save_total_limit: an old checkpoint is still there", "error", err)
 	}
-	return t.recorder.lastSaved, t.replaced()
+	return t.lastSaved, t.replaced()
 }
 
 // isCheckpoint recognises folders of output_dir that are durable in themselves.
@@ -86,22 +60,22 @@ func isCheckpoint(name string) bool {
 
 // leaveBest removes, once the run is over, the newest checkpoint where
 // save_total_limit is 1 and the best one is another, as Hugging Face's Trainer does.
-func (t *Trainer) leaveBest() {
+func (t *session) leaveBest() {
 	best := t.bestCheckpoint()
-	if t.Config.Training.SaveTotalLimit != 1 || best == "" || t.recorder.lastSaved == "" || t.recorder.lastSaved == best {
+	if t.Config.Training.SaveTotalLimit != 1 || best == "" || t.lastSaved == "" || t.lastSaved == best {
 		return
 	}
-	if err := checkpoint.Remove(t.recorder.lastSaved); err != nil {
+	if err := checkpoint.Remove(t.lastSaved); err != nil {
 		t.log.Warn("save_total_limit: the last checkpoint is still there", "error", err)
 	}
 }
 
 // fill writes a checkpoint's files into a folder.
-func (t *Trainer) fill(dir string, moments bool) error {
+func (t *session) fill(dir string, moments bool) error {
 	if err := t.saveModel(dir); err != nil {
 		return err
 	}
-	if err := t.recorder.state(t).Write(dir, t.step == t.Plan.Total); err != nil {
+	if err := t.state().Write(dir, t.step == t.Plan.Total); err != nil {
 		return err
 	}
 	if moments {
@@ -119,13 +93,13 @@ func (t *Trainer) fill(dir string, moments bool) error {
 	}
 	s := saved{
 		Identity: id, Version: savedVersion, Step: t.step, OptimizerSteps: t.optimizer.Steps(), Window: t.sampler.window, Totals: t.totals, Best: t.best, Skipped: t.skipped,
-		EvaluationDue: t.evaluationDue, Seed: t.run.Seed, Batch: [2]int{t.Plan.Micro, t.Plan.Accumulate},
+		EvaluationDue: t.evaluationDue, Seed: t.seed, Batch: [2]int{t.Plan.Micro, t.Plan.Accumulate},
 	}
 	if t.plateau != nil {
 		p := t.plateau.State()
 		s.Plateau = &p
 	}
-	if err := t.methodState(&s); err != nil {
+	if s.Curriculum, err = t.curriculum.State(); err != nil {
 		return err
 	}
 	raw, err := json.Marshal(s)
@@ -137,7 +111,7 @@ func (t *Trainer) fill(dir string, moments bool) error {
 
 // saveModel writes the trained weights and the tokenizer as Hugging Face and PEFT
 // read them.
-func (t *Trainer) saveModel(dir string) error {
+func (t *session) saveModel(dir string) error {
 	save := t.model.SaveFull
 	if t.Config.Tuning.FinetuningType == config.LoRA {
 		save = t.model.SaveAdapter
@@ -149,7 +123,7 @@ func (t *Trainer) saveModel(dir string) error {
 }
 
 // resume goes on from a checkpoint that is complete: weights, moments, position, records.
-func (t *Trainer) resume(dir string) error {
+func (t *session) resume(dir string) error {
 	s, err := readSaved(dir)
 	if err != nil {
 		return err
@@ -166,14 +140,14 @@ func (t *Trainer) resume(dir string) error {
 			return fmt.Errorf("resume from %s: %w", dir, err)
 		}
 	}
-	if err := t.restoreMethod(s); err != nil {
+	if err := t.curriculum.Restore(s.Curriculum); err != nil {
 		return fmt.Errorf("resume from %s: %w", dir, err)
 	}
 	t.step, t.totals, t.best, t.skipped, t.evaluationDue = s.Step, s.Totals, s.Best, s.Skipped, s.EvaluationDue
 	t.sampler.open(s.Window)
-	t.recorder.lastSaved = dir
+	t.lastSaved = dir
 	t.kept = kept{s.Step, storage.Exists(filepath.Join(dir, storage.OptimizerFile))}
-	if t.recorder.history, err = report.ReadHistory(dir); err != nil {
+	if t.journal.history, err = report.ReadHistory(dir); err != nil {
 		return err
 	}
 	return t.openRecords(false)
@@ -181,14 +155,14 @@ func (t *Trainer) resume(dir string) error {
 
 // openRecords opens the run's log files; a resumed run drops what they say of
 // steps it will take again.
-func (t *Trainer) openRecords(fresh bool) error {
+func (t *session) openRecords(fresh bool) error {
 	out := t.Config.Training.OutputDir
 	var err error
 	prior := time.Duration(t.totals.Seconds * float64(time.Second))
-	if t.recorder.log, err = report.OpenLog(out, fresh, prior); err != nil {
+	if t.journal.log, err = report.OpenLog(out, fresh, prior); err != nil {
 		return err
 	}
-	if t.recorder.picks, err = report.OpenPicks(out, fresh); err != nil {
+	if t.journal.picks, err = report.OpenPicks(out, fresh); err != nil {
 		return err
 	}
 	if err := t.openTrackers(fresh); err != nil {
@@ -199,7 +173,7 @@ func (t *Trainer) openRecords(fresh bool) error {
 		if held {
 			after++
 		}
-		if err := errors.Join(t.recorder.log.Truncate(t.step, held, t.recorder.evaluations(t.step)), t.recorder.picks.Truncate(after)); err != nil {
+		if err := errors.Join(t.journal.log.Truncate(t.step, held, t.journal.evaluations(t.step)), t.journal.picks.Truncate(after)); err != nil {
 			return err
 		}
 	}
@@ -208,17 +182,17 @@ func (t *Trainer) openRecords(fresh bool) error {
 
 // windowHeld says that the window that opens at this step was chosen before the
 // checkpoint that the run goes on from.
-func (t *Trainer) windowHeld() bool { return t.Plan.Dynamic && t.sampler.window.Start == t.step }
+func (t *session) windowHeld() bool { return t.Plan.Dynamic && t.sampler.window.Start == t.step }
 
 // openTrackers starts what report_to names.
-func (t *Trainer) openTrackers(fresh bool) error {
+func (t *session) openTrackers(fresh bool) error {
 	c := t.Config.Training
 	if slices.Contains(c.ReportTo, "tensorboard") {
 		e, err := t.openEvents(fresh)
 		if err != nil {
 			return err
 		}
-		t.recorder.trackers = append(t.recorder.trackers, e)
+		t.journal.trackers = append(t.journal.trackers, e)
 	}
 	if slices.Contains(c.ReportTo, "mlflow") {
 		store, err := report.MLflowStore()
@@ -229,13 +203,13 @@ func (t *Trainer) openTrackers(fresh bool) error {
 		if err != nil {
 			return t.Config.Errorf("report_to", "%w", err)
 		}
-		t.recorder.trackers = append(t.recorder.trackers, m)
+		t.journal.trackers = append(t.journal.trackers, m)
 	}
 	return nil
 }
 
 // openEvents starts TensorBoard's file.
-func (t *Trainer) openEvents(fresh bool) (*report.Events, error) {
+func (t *session) openEvents(fresh bool) (*report.Events, error) {
 	c := t.Config.Training
 	dir := c.LoggingDir
 	if dir == "" {
@@ -248,24 +222,8 @@ func (t *Trainer) openEvents(fresh bool) (*report.Events, error) {
 	return e, e.Resume(t.step)
 }
 
-func readSaved(dir string) (saved, error) {
-	path := filepath.Join(dir, storage.StateFile)
-	var s saved
-	raw, err := storage.ReadFile(path)
-	if err != nil {
-		return s, fmt.Errorf("resume: %s is no checkpoint of ours: %w", dir, err)
-	}
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return s, fmt.Errorf("resume: %s: %w", path, err)
-	}
-	if s.Version < 1 || s.Version > savedVersion {
-		return s, fmt.Errorf("resume: %s has version %d, this program reads 1 to %d", path, s.Version, savedVersion)
-	}
-	return s, nil
-}
-
 // compatible refuses a checkpoint of another run.
-func (t *Trainer) compatible(dir string, s saved) error {
+func (t *session) compatible(dir string, s saved) error {
 	c := t.Config
 	me, err := t.identify()
 	if err != nil {
@@ -277,19 +235,19 @@ func (t *Trainer) compatible(dir string, s saved) error {
 		if other := differing(s.Identity.Run, me.Run); len(other) > 0 {
 			return c.Errorf("output_dir", "resume from %s: it is of another run: %s; give these back, or name another output_dir", dir, strings.Join(other, "; "))
 		}
-	case s.Seed != t.run.Seed:
-		return c.Errorf("seed", "resume from %s: the checkpoint was trained with seed %d, not %d", dir, s.Seed, t.run.Seed)
+	case s.Seed != t.seed:
+		return c.Errorf("seed", "resume from %s: the checkpoint was trained with seed %d, not %d", dir, s.Seed, t.seed)
 	case s.Batch != batch:
 		return c.Errorf("per_device_train_batch_size", "resume from %s: the checkpoint was trained with per_device_train_batch_size %d and gradient_accumulation_steps %d, not %d and %d",
 			dir, s.Batch[0], s.Batch[1], batch[0], batch[1])
-	case slices.ContainsFunc(s.Window.Indices, func(row int) bool { return row >= t.Plan.Rows }):
+	case slices.ContainsFunc(s.Window.Rows, func(row int) bool { return row >= t.Plan.Rows }):
 		return c.Errorf("dataset", "resume from %s: the checkpoint knows more rows than the %d that there are: it is of another dataset", dir, t.Plan.Rows)
 	}
 	return nil
 }
 
 // sayChanges names what a run that goes on does otherwise than before.
-func (t *Trainer) sayChanges(s saved) {
+func (t *session) sayChanges(s saved) {
 	me := t.ids.run
 	if s.Identity == nil {
 		t.log.Warn("the checkpoint is of an earlier version of this program, which did not note model, rows and method: that they are the same is taken on trust")
@@ -303,7 +261,7 @@ func (t *Trainer) sayChanges(s saved) {
 	}
 }
 
-func (t *Trainer) restoreWeights(dir string, s saved) error {
+func (t *session) restoreWeights(dir string, s saved) error {
 	if err := t.model.ReadTrained(dir); err != nil {
 		return err
 	}
@@ -318,37 +276,4 @@ func (t *Trainer) restoreWeights(dir string, s saved) error {
 	}
 	defer f.Close()
 	return t.optimizer.SetState(s.OptimizerSteps, f)
-}
-
-// methodState adds the state of the deciding method, and of a mixture's stream.
-func (t *Trainer) methodState(s *saved) error { return t.stateOf(t.method(), s) }
-
-// stateOf is methodState with the state of that method, which may be nil.
-func (t *Trainer) stateOf(method any, s *saved) (err error) {
-	if m, ok := method.(algo.Stateful); ok {
-		if s.Method, err = m.State(); err != nil {
-			return fmt.Errorf("state of %s: %w", t.component.Name, err)
-		}
-	}
-	if t.mix != nil {
-		s.LossWeights = t.mix.weights
-		s.Mixture, err = t.mix.manager.State()
-	}
-	return err
-}
-
-func (t *Trainer) restoreMethod(s saved) error {
-	if m, ok := t.method().(algo.Stateful); ok && s.Method != nil {
-		if err := m.Restore(s.Method); err != nil {
-			return fmt.Errorf("state of %s: %w", t.component.Name, err)
-		}
-	}
-	if t.mix == nil {
-		return nil
-	}
-	t.mix.weights = s.LossWeights
-	if err := t.mix.manager.Restore(s.Mixture); err != nil {
-		return fmt.Errorf("state of the mixture: %w", err)
-	}
-	return nil
 }

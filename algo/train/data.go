@@ -152,3 +152,6 @@ func chatTemplate(c *config.Config, tok *tokenizer.Tokenizer, log *slog.Logger) 
 	}
 	return tmpl, nil
 }
+
+// mixes reports whether the run decides on the shares of domains, which are loaded apart.
+func mixes(c *config.Config) bool { return c.Dynamic.TrainType == config.DynamicMix }

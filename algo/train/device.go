@@ -79,7 +79,7 @@ func simulated(want string) (int, error) {
 }
 
 // precision says what is computed in which precision.
-func (t *Trainer) precision() string {
+func (t *session) precision() string {
 	switch {
 	case t.model.BF16():
 		return "bf16 on tensor cores: matrices and the operands of products; float32: sums, activations, norms, adapters, trained weights, the optimizer"

@@ -8,12 +8,12 @@ import (
 
 // differences says where a run in mode upstream does not do as upstream does, because
 // what upstream does there loses work (spec/dataflex-1.1.md, findings 54 and 57).
-func (t *Trainer) differences() (out []string) {
+func (t *session) differences() (out []string) {
 	if t.component == nil || algo.Mode(t.component.Mode) != algo.Upstream {
 		return nil
 	}
 	p := t.Plan
-	if t.upstreamDoReMi() && p.Accumulate > 1 {
+	if r, ok := t.curriculum.(algo.Reducer); ok && r.Reduction() == algo.MicroMean && p.Accumulate > 1 {
 		out = append(out, fmt.Sprintf("upstream does not divide DoReMi's loss by gradient_accumulation_steps: the loss and the gradient norm that it logs are %d times these", p.Accumulate))
 	}
 	// Hugging Face's loop counts micro-batches of the whole data set, whatever windows

@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data"
-	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/data/task"
 	"dataflex.dev/dataflex/driver"
 )
 
@@ -26,7 +26,8 @@ func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Op
 	if err != nil {
 		return err
 	}
-	t := &Trainer{Config: c, device: dev, log: o.Log, recorder: &recorder{}, data: d, tokenizer: d.Tokenizer, eval: d.Eval}
+	t := newSession(c, dev, o.Log)
+	t.data, t.tokenizer, t.eval = d, d.Tokenizer, d.Eval
 	defer t.Close()
 	if err := t.loadModel(); err != nil {
 		return err
@@ -35,13 +36,14 @@ func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Op
 	if o.DryRun {
 		return nil
 	}
-	metrics, err := t.evaluate(ctx)
+	sets, err := t.evaluate(ctx)
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("nothing is written of an evaluation that was cut short: %w", ErrInterrupted)
 	}
 	if err != nil {
 		return err
 	}
+	metrics := sets.fields()
 	for _, f := range metrics {
 		o.Log.Info("evaluation", f.Key, f.Value)
 	}
@@ -51,45 +53,47 @@ func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Op
 	return report.WriteResults(c.Training.OutputDir, "eval", metrics)
 }
 
-// evaluate returns the metrics of every evaluation set, with Hugging Face's
-// names: eval_loss, or eval_<name>_loss where there are several.
-func (t *Trainer) evaluate(ctx context.Context) (pyjson.Object, error) {
-	var out pyjson.Object
-	for _, set := range t.eval {
-		prefix := "eval_"
-		if set.Name != "" {
-			prefix += set.Name + "_"
-		}
-		started := time.Now()
-		loss, batches, err := t.evalLoss(ctx, set.Examples)
-		if err != nil {
-			return nil, err
-		}
-		if t.Config.Tuning.ComputeAccuracy {
-			accuracy, err := t.evalAccuracy(ctx, set.Examples)
+// evaluate evaluates every set. A panic of a kernel is an error, as in a step.
+func (t *session) evaluate(ctx context.Context) (out evaluations, err error) {
+	err = task.Catch(func() error {
+		for _, set := range t.eval {
+			e, err := t.evaluateSet(ctx, set)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			out = append(out, pyjson.Field{Key: prefix + "accuracy", Value: accuracy})
+			out = append(out, e)
 		}
-		if t.Config.Tuning.Stage == config.StagePT {
-			out = append(out, pyjson.Field{Key: prefix + "perplexity", Value: math.Exp(loss)})
-		}
-		seconds := math.Max(time.Since(started).Seconds(), 1e-9)
-		out = append(out,
-			pyjson.Field{Key: prefix + "loss", Value: loss},
-			pyjson.Field{Key: prefix + "runtime", Value: report.Round(seconds, 4)},
-			pyjson.Field{Key: prefix + "samples_per_second", Value: report.Round(float64(len(set.Examples))/seconds, 3)},
-			pyjson.Field{Key: prefix + "steps_per_second", Value: report.Round(float64(batches)/seconds, 3)})
+		return nil
+	})
+	return out, err
+}
+
+func (t *session) evaluateSet(ctx context.Context, set EvalSet) (e evaluation, err error) {
+	started := time.Now()
+	e = evaluation{set: set.Name, rows: len(set.Examples)}
+	if e.loss, e.batches, err = t.evalLoss(ctx, set.Examples); err != nil {
+		return e, err
 	}
-	return out, nil
+	if t.Config.Tuning.ComputeAccuracy {
+		accuracy, err := t.evalAccuracy(ctx, set.Examples)
+		if err != nil {
+			return e, err
+		}
+		e.accuracy = &accuracy
+	}
+	if t.Config.Tuning.Stage == config.StagePT {
+		perplexity := math.Exp(e.loss)
+		e.perplexity = &perplexity
+	}
+	e.seconds = time.Since(started).Seconds()
+	return e, nil
 }
 
 // evalLoss is Hugging Face's eval_loss: the mean over batches of each batch's mean
 // over its tokens. It is not the mean over all tokens, and a last, short batch
 // counts as much as the others (recorded: golden run static_sft_eval). Rows whose loss
 // is no number are left out, unless no row has one.
-func (t *Trainer) evalLoss(ctx context.Context, examples []data.Example) (loss float64, batches int, err error) {
+func (t *session) evalLoss(ctx context.Context, examples []data.Example) (loss float64, batches int, err error) {
 	size := t.Config.Training.PerDeviceEvalBatchSize
 	var sum float64
 	for lo := 0; lo < len(examples); lo += size {
@@ -136,7 +140,7 @@ func (t *Trainer) evalLoss(ctx context.Context, examples []data.Example) (loss f
 
 // brokenEval says which rows of a batch have a loss that is no number, and names each
 // of them once in a run.
-func (t *Trainer) brokenEval(examples []data.Example, m batch.Micro, tokenLoss []float32) []bool {
+func (t *session) brokenEval(examples []data.Example, m batch.Micro, tokenLoss []float32) []bool {
 	broken := make([]bool, len(m.Rows))
 	for _, i := range rowsNotFinite(m, tokenLoss) {
 		id := examples[m.Rows[i]].ID
@@ -154,7 +158,7 @@ func (t *Trainer) brokenEval(examples []data.Example, m batch.Micro, tokenLoss [
 
 // evalAccuracy is the mean over rows of the share of labelled tokens that are the
 // most probable; a row without any counts for nothing.
-func (t *Trainer) evalAccuracy(ctx context.Context, examples []data.Example) (float64, error) {
+func (t *session) evalAccuracy(ctx context.Context, examples []data.Example) (float64, error) {
 	var sum float64
 	n := 0
 	for _, rows := range batch.ByLength(examples, accuracyTokens) {

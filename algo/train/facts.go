@@ -11,15 +11,15 @@ import (
 )
 
 // openRecord starts what the report page is made of.
-func (t *Trainer) openRecord(fresh bool) (err error) {
-	if t.recorder.page, err = record.Open(t.Config.Training.OutputDir, fresh, t.step, t.windowHeld(), len(t.train), t.recorder.trackers.Scalar); err != nil {
+func (t *session) openRecord(fresh bool) (err error) {
+	if t.journal.page, err = record.Open(t.Config.Training.OutputDir, fresh, t.step, t.windowHeld(), len(t.train), t.journal.trackers.Scalar); err != nil {
 		return err
 	}
-	return t.recorder.page.Start(t.facts())
+	return t.journal.page.Start(t.facts())
 }
 
 // facts is what the report says of a run before its first step.
-func (t *Trainer) facts() record.Run {
+func (t *session) facts() record.Run {
 	c, b := t.Config, t.Budget
 	r := record.Run{
 		From: t.step, TrainType: string(c.Dynamic.TrainType), Model: c.Model.NameOrPath,

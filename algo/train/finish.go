@@ -13,13 +13,13 @@ import (
 // Finish leaves in output_dir what LLaMA-Factory leaves there after training: the
 // model, the metrics, the state, the plots; and evaluates once more where an
 // evaluation was asked for.
-func (t *Trainer) Finish(ctx context.Context) (err error) {
+func (t *session) Finish(ctx context.Context) (err error) {
 	// The summary is in the history of a run that is over, not of one whose last
 	// evaluation was cut short.
-	noted := len(t.recorder.history)
+	noted := len(t.journal.history)
 	defer func() {
 		if err != nil {
-			t.recorder.history = t.recorder.history[:noted]
+			t.journal.history = t.journal.history[:noted]
 		}
 	}()
 	out := t.Config.Training.OutputDir
@@ -32,16 +32,16 @@ func (t *Trainer) Finish(ctx context.Context) (err error) {
 		}
 	}
 	metrics := t.Result()
-	if err := t.recorder.note(append(append(pyjson.Object{}, metrics...), pyjson.Field{Key: "step", Value: t.step})); err != nil {
+	if err := t.journal.note(append(append(pyjson.Object{}, metrics...), pyjson.Field{Key: "step", Value: t.step})); err != nil {
 		return err
 	}
-	if err := t.recorder.log.Write(report.Event{Step: t.step, Total: t.Plan.Total, Epoch: t.Plan.Epoch(t.step)}); err != nil {
+	if err := t.journal.log.Write(report.Event{Step: t.step, Total: t.Plan.Total, Epoch: t.Plan.Epoch(t.step)}); err != nil {
 		return err
 	}
 	if err := report.WriteResults(out, "train", metrics); err != nil {
 		return err
 	}
-	if err := t.recorder.state(t).Write(out, true); err != nil {
+	if err := t.state().Write(out, true); err != nil {
 		return err
 	}
 	if err := t.plot(out); err != nil {
@@ -65,10 +65,10 @@ func (t *Trainer) Finish(ctx context.Context) (err error) {
 		return err
 	}
 	t.leaveBest()
-	if err := t.recorder.page.Log(t.step, t.totals.Tokens, t.recorder.log.Elapsed().Seconds(), true); err != nil {
+	if err := t.journal.page.Log(t.step, t.totals.Tokens, t.journal.log.Elapsed().Seconds(), true); err != nil {
 		return err
 	}
-	t.recorder.done = true
+	t.journal.done = true
 	// The model is saved: a picture of how it came about that fails is no failed run.
 	if path, err := page.Write(ctx, out); err != nil {
 		t.log.Warn("the report was not written: dataflex-cli report writes it at any time", "error", err)
@@ -78,23 +78,24 @@ func (t *Trainer) Finish(ctx context.Context) (err error) {
 	return nil
 }
 
-func (t *Trainer) finalEvaluation(ctx context.Context, out string) error {
+func (t *session) finalEvaluation(ctx context.Context, out string) error {
 	if !t.Config.Training.DoEval || len(t.eval) == 0 {
 		return nil
 	}
-	clock := t.recorder.page.Phase("evaluating")
-	eval, err := t.evaluate(ctx)
+	clock := t.journal.page.Phase("evaluating")
+	sets, err := t.evaluate(ctx)
 	clock()
 	if err != nil {
 		return err
 	}
+	eval := sets.fields()
 	eval.Set("epoch", t.Plan.Epoch(t.step))
 	t.log.Info("final evaluation", "eval_loss", eval.Get("eval_loss"))
 	return report.WriteResults(out, "eval", eval)
 }
 
 // explain writes the report of what was selected, and the model card.
-func (t *Trainer) explain(out string) error {
+func (t *session) explain(out string) error {
 	path, ok, err := report.WriteSelectionReport(out)
 	if err != nil {
 		return err
@@ -113,16 +114,16 @@ func (t *Trainer) explain(out string) error {
 		Accumulation: c.Training.GradientAccumulationSteps, Seed: c.Training.Seed, Optimizer: c.Training.Optim,
 		Beta1: c.Training.AdamBeta1, Beta2: c.Training.AdamBeta2, Epsilon: c.Training.AdamEpsilon, Scheduler: c.Training.LRSchedulerType,
 		WarmupRatio: c.Training.WarmupRatio, WarmupSteps: c.Training.WarmupSteps, Epochs: c.Training.NumTrainEpochs, MaxSteps: c.Training.MaxSteps,
-		FP16: c.Training.FP16, LabelSmoothing: c.Training.LabelSmoothingFactor, History: t.recorder.history,
+		FP16: c.Training.FP16, LabelSmoothing: c.Training.LabelSmoothingFactor, History: t.journal.history,
 	})
 }
 
-func (t *Trainer) plot(out string) error {
+func (t *session) plot(out string) error {
 	if !t.Config.Tuning.PlotLoss {
 		return nil
 	}
-	for _, key := range report.LossKeys(t.recorder.history) {
-		path, ok, err := report.PlotLoss(out, key, t.recorder.history)
+	for _, key := range report.LossKeys(t.journal.history) {
+		path, ok, err := report.PlotLoss(out, key, t.journal.history)
 		if err != nil {
 			return err
 		}

@@ -63,7 +63,7 @@ type contents struct {
 	any        bool     // there is something of a run
 }
 
-func (t *Trainer) contents() (*contents, error) {
+func (t *session) contents() (*contents, error) {
 	out := t.Config.Training.OutputDir
 	f := &contents{}
 	raw, err := storage.ReadFile(filepath.Join(out, storage.RunFile))
@@ -114,7 +114,7 @@ var errFinished = errors.New("the run is finished")
 // place settles what becomes of what is in output_dir, and which checkpoint the run goes
 // on from; "" starts at step 0. A run that is there is this one, unfinished, and is gone
 // on with; or it is finished; or it is another one and is set aside. Runs are never mixed.
-func (t *Trainer) place(restart bool) (resume string, err error) {
+func (t *session) place(restart bool) (resume string, err error) {
 	c, r := t.Config, t.Config.Training.ResumeFromCheckpoint
 	me, err := t.identify()
 	if err != nil {
@@ -140,7 +140,7 @@ func (t *Trainer) place(restart bool) (resume string, err error) {
 }
 
 // goOn is place for a folder that holds a run.
-func (t *Trainer) goOn(there *contents, me *identity) (resume string, err error) {
+func (t *session) goOn(there *contents, me *identity) (resume string, err error) {
 	c, latest := t.Config, t.Config.Training.ResumeFromCheckpoint.Latest
 	overwrite := c.Training.OverwriteOutputDir
 	is := there.identity()
@@ -179,14 +179,14 @@ func (t *Trainer) goOn(there *contents, me *identity) (resume string, err error)
 }
 
 // saidStop says whether early stopping ended the run whose checkpoint it is.
-func (t *Trainer) saidStop(there *contents) bool {
+func (t *session) saidStop(there *contents) bool {
 	p := t.Config.Tuning.EarlyStoppingSteps
 	return p != nil && there.saved.Best.Waiting >= *p
 }
 
 // resumeFromPath prepares output_dir for a run that goes on from a checkpoint that was
 // named: checkpoints of later steps are of another course and set aside.
-func (t *Trainer) resumeFromPath(path string, there *contents) error {
+func (t *session) resumeFromPath(path string, there *contents) error {
 	out := t.Config.Training.OutputDir
 	inside := within(out, path)
 	if err := storage.Verify(path); err != nil {
@@ -231,7 +231,7 @@ func within(dir, path string) bool {
 }
 
 // setAside moves all that is in output_dir away.
-func (t *Trainer) setAside(why string) error {
+func (t *session) setAside(why string) error {
 	c := t.Config
 	for _, key := range []struct{ name, path string }{
 		{"model_name_or_path", c.Model.NameOrPath},
@@ -269,7 +269,7 @@ const asideName = "old-"
 // moveAside moves entries of output_dir into a new folder output_dir.old-N; into a folder
 // of its own where output_dir's neighbours are on another disk or cannot be written, as
 // where a disk is mounted there.
-func (t *Trainer) moveAside(why string, names ...string) error {
+func (t *session) moveAside(why string, names ...string) error {
 	out := filepath.Clean(t.Config.Training.OutputDir)
 	var faults []error
 	for _, prefix := range []string{out + "." + asideName, filepath.Join(out, asideName)} {
@@ -310,7 +310,7 @@ func move(from, to string, names []string) error {
 }
 
 // replace sets a finished run aside until this one has saved its first checkpoint.
-func (t *Trainer) replace() error {
+func (t *session) replace() error {
 	if err := t.setAside("it is this run, finished; overwrite_output_dir is true, and it is removed once there is a new checkpoint"); err != nil {
 		return err
 	}
@@ -320,7 +320,7 @@ func (t *Trainer) replace() error {
 }
 
 // writeRecord says in output_dir which run it is of.
-func (t *Trainer) writeRecord() error {
+func (t *session) writeRecord() error {
 	raw, err := json.MarshalIndent(t.record, "", "  ")
 	if err != nil {
 		return err
@@ -329,7 +329,7 @@ func (t *Trainer) writeRecord() error {
 }
 
 // replaced removes the finished run that this one takes the place of.
-func (t *Trainer) replaced() error {
+func (t *session) replaced() error {
 	if t.record.Replaces == "" {
 		return nil
 	}

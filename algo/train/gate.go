@@ -11,7 +11,7 @@ import (
 // that shall not be trained; nil where all are. Gates are the routers of a mixture of
 // experts and the gates of its shared experts. Upstream's dynamic_mix goes by names
 // that hold "gate", and so freezes the gate_proj of every MLP as well.
-func (t *Trainer) keepGates() error {
+func (t *session) keepGates() error {
 	c := t.Config
 	if !c.Dynamic.FreezeGate {
 		return nil
@@ -37,12 +37,12 @@ func (t *Trainer) keepGates() error {
 }
 
 // trains says whether a tensor of the base model may be trained.
-func (t *Trainer) trains(name string) bool {
+func (t *session) trains(name string) bool {
 	return t.isGate == nil || !t.isGate(strings.TrimSuffix(strings.TrimSuffix(name, ".weight"), ".bias"))
 }
 
 // gatesKept refuses an adapter that is continued and trains what freeze_gate keeps.
-func (t *Trainer) gatesKept() error {
+func (t *session) gatesKept() error {
 	for _, p := range t.model.PairOffsets() {
 		if t.isGate != nil && t.isGate(p.Name) {
 			return t.Config.Errorf("freeze_gate", "the adapter that is continued trains %s: set create_new_adapter: true, or leave freeze_gate out", p.Name)

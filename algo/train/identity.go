@@ -4,10 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
-	"io/fs"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -20,7 +19,6 @@ import (
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/simd"
-	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/optim"
 )
 
@@ -56,7 +54,7 @@ var placeKeys = []string{
 var namedKeys = []string{"eval_dataset", "eval_on_each_dataset", "moe_aux_loss_coef"}
 
 // identify describes the run. It reads base weights and rows, once.
-func (t *Trainer) identify() (*identity, error) {
+func (t *session) identify() (*identity, error) {
 	if t.ids.run != nil {
 		return t.ids.run, nil
 	}
@@ -69,11 +67,11 @@ func (t *Trainer) identify() (*identity, error) {
 		{Key: "model_name_or_path", Value: base}, {Key: "adapter_name_or_path", Value: t.model.Merged()}, {Key: "dataset", Value: hashRows(t.data.Train)},
 	}}
 	if t.component != nil {
-		method, err := t.methodContent("cache_dir")
+		method, err := t.curriculum.Identity()
 		if err != nil {
 			return nil, err
 		}
-		id.Run = append(id.Run, config.Setting{Key: "eval_dataset", Value: hashRows(t.run.Eval)}, config.Setting{Key: "component_name", Value: method})
+		id.Run = append(id.Run, config.Setting{Key: "eval_dataset", Value: hashRows(t.lent.Eval)}, config.Setting{Key: "component_name", Value: method})
 	}
 	keys := slices.Concat(runKeys, shapeKeys[c.Tuning.FinetuningType], shapeKeys[c.Dynamic.TrainType])
 	skip := slices.Concat(placeKeys, shapeKeys[config.LoRA], shapeKeys[config.Freeze], shapeKeys[config.DynamicMix])
@@ -92,27 +90,7 @@ func (t *Trainer) identify() (*identity, error) {
 	return id, nil
 }
 
-// methodContent names the method by what it does: its parameters, but for those left
-// out, and the content of the files and folders that they name.
-func (t *Trainer) methodContent(leftOut ...string) (string, error) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s", t.component.Name, t.component.Mode, t.component.Params.Line(leftOut...))
-	for _, text := range t.component.Params.Texts("cache_dir") {
-		if text == "" {
-			continue
-		}
-		sum, err := checkpoint.Content(text)
-		switch {
-		case err == nil:
-			fmt.Fprintf(&b, " %s", sum)
-		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid):
-			return "", fmt.Errorf("identity of the run: %w", err)
-		}
-	}
-	return b.String(), nil
-}
-
-// differences lists the keys whose values are not the same in a and b, as "key was A, is
+// differing lists the keys whose values are not the same in a and b, as "key was A, is
 // now B". Keys that only one of them has are of other versions and not compared.
 func differing(was, is []config.Setting) (out []string) {
 	old := map[string]string{}
@@ -170,8 +148,8 @@ func hashRows(rows []data.Example) string {
 }
 
 func hashRow(h hash.Hash, r data.Example) {
-	var head [8 * 6]byte
-	for i, n := range []int{r.Row, len(r.Dataset), len(r.InputIDs), len(r.Labels), len(r.PositionIDs), len(r.Segments)} {
+	var head [8 * 7]byte
+	for i, n := range []int{r.Row, len(r.Dataset), len(r.InputIDs), len(r.Labels), len(r.PositionIDs), len(r.Segments), int(math.Float64bits(r.Weight()))} {
 		binary.LittleEndian.PutUint64(head[8*i:], uint64(n))
 	}
 	h.Write(head[:])
@@ -186,41 +164,38 @@ func hashRow(h hash.Hash, r data.Example) {
 
 // ids are the names, by content, of what does not change during a run, once asked for.
 type ids struct {
-	data   string // of the rows, as the cache names them
-	run    *identity
-	model  string // of what computes, but for what trains
-	method string // as selections depend on it
+	run   *identity
+	model string // of what computes, but for what trains
 }
 
 // selectionKey is the content a choice at this step can depend on: what computes, the
 // rows, the trained weights and their moments, the component and the seed.
-func (t *Trainer) selectionKey(r algo.Request) (string, error) {
+func (t *session) selectionKey(r algo.Request) (string, error) {
 	var err error
 	if t.ids.model == "" {
 		if t.ids.model, err = t.model.Identity(); err != nil {
 			return "", err
 		}
-		if t.ids.method, err = t.methodContent(); err != nil {
-			return "", err
-		}
+	}
+	method, err := t.curriculum.Identity()
+	if err != nil {
+		return "", err
+	}
+	state, err := t.curriculum.State()
+	if err != nil {
+		return "", err
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\nrows %s\n%s\nseed %d step %d update %d of %d n %d optimizer steps %d\n",
-		t.ids.model, t.ids.data, t.ids.method, t.run.Seed, r.Step, r.Update, t.run.UpdatesPerEpoch, r.N, t.optimizer.Steps())
-	if m, ok := t.method().(algo.Stateful); ok {
-		state, err := m.State()
-		if err != nil {
-			return "", fmt.Errorf("state of %s: %w", t.component.Name, err)
-		}
-		fmt.Fprintf(h, "state %x of %d updates\n", sha256.Sum256(state), t.run.Updates)
-	}
+		t.ids.model, t.data.Key, method, t.seed, r.Step, r.Update, t.lent.UpdatesPerEpoch, r.N, t.optimizer.Steps())
+	fmt.Fprintf(h, "state %x of %d updates\n", sha256.Sum256(state), t.lent.Updates)
 	for _, p := range t.params {
-		state := []driver.F32{p.Data}
+		inputs := []driver.F32{p.Data}
 		if o, ok := t.optimizer.(optim.Adaptive); ok { // no method asks for what others keep
 			m, v := o.Moments(p)
-			state = append(state, m, v)
+			inputs = append(inputs, m, v)
 		}
-		for _, s := range state {
+		for _, s := range inputs {
 			x, err := driver.Read(t.device, s)
 			if err != nil {
 				return "", fmt.Errorf("identity of the run: %w", err)

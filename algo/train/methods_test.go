@@ -10,8 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
@@ -77,9 +79,9 @@ func methods(t *testing.T) (all []method) {
 		return names
 	}
 	own := func(name string) bool { return strings.HasPrefix(name, "test_") }
-	registered, mixers := slices.DeleteFunc(algo.Selectors(), own), slices.DeleteFunc(algo.Mixers(), own)
-	if !slices.Equal(ours("selector"), registered) || !slices.Equal(ours("mixer"), mixers) || !slices.Equal(ours("weighter"), algo.Weighters()) {
-		t.Errorf("the table has not all of %v, %v and %v", registered, mixers, algo.Weighters())
+	registered, mixers, weighters := slices.DeleteFunc(algo.Selectors(), own), slices.DeleteFunc(algo.Mixers(), own), slices.DeleteFunc(algo.Weighters(), own)
+	if !slices.Equal(ours("selector"), registered) || !slices.Equal(ours("mixer"), mixers) || !slices.Equal(ours("weighter"), weighters) {
+		t.Errorf("the table has not all of %v, %v and %v", registered, mixers, weighters)
 	}
 	return all
 }
@@ -163,14 +165,13 @@ func (f *fixture) offline(rows int) {
 	f.write("tsds.npy", string(npy.Encode(p, rows)))
 }
 
-// errKilled stops a run where SIGKILL might: nothing of the loop runs on.
-type errKilled struct{}
-
+// killAt stops a run where SIGKILL might: nothing of the loop runs on, which recovers
+// from panics.
 type killAt int
 
 func (k killAt) Step(done, _ int, _ float64, _ int) {
 	if done == int(k) {
-		panic(errKilled{})
+		runtime.Goexit()
 	}
 }
 func (killAt) Close() {}
@@ -182,17 +183,16 @@ func (f *fixture) killed(steps int, args ...string) (over bool) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			if _, ok := r.(errKilled); !ok {
-				panic(r)
-			}
-		}
-	}()
-	if err := train.Run(context.Background(), c, train.Options{Out: os.Stderr, Log: slog.New(slog.DiscardHandler), Progress: killAt(steps)}); err != nil {
+	var run sync.WaitGroup
+	run.Go(func() {
+		err = train.Run(context.Background(), c, train.Options{Out: os.Stderr, Log: slog.New(slog.DiscardHandler), Progress: killAt(steps)})
+		over = true
+	})
+	run.Wait()
+	if err != nil {
 		f.t.Fatal(err)
 	}
-	return true
+	return over
 }
 
 // TestRegression07EveryStep kills a run of every method before it has saved any of its

@@ -17,7 +17,7 @@ import (
 
 // loadModel reads the base model, or makes one of its shape, fits its vocabulary
 // to the tokenizer, and makes trainable what finetuning_type says.
-func (t *Trainer) loadModel() error {
+func (t *session) loadModel() error {
 	c := t.Config
 	options, err := t.ropeScaling()
 	if err != nil {
@@ -61,7 +61,7 @@ func (t *Trainer) loadModel() error {
 }
 
 // specialTokens are the tokenizer's, as the template left them.
-func (t *Trainer) specialTokens() checkpoint.SpecialTokens {
+func (t *session) specialTokens() checkpoint.SpecialTokens {
 	id := func(_ string, id int32, ok bool) int {
 		if !ok {
 			return -1
@@ -72,7 +72,7 @@ func (t *Trainer) specialTokens() checkpoint.SpecialTokens {
 }
 
 // normal is the stream of fresh weights.
-func (t *Trainer) normal() func() float64 {
+func (t *session) normal() func() float64 {
 	stream := rng.NewTorch(uint64(t.Config.Training.Seed))
 	buf := make([]float32, 0, 4096)
 	return func() float64 {
@@ -91,7 +91,7 @@ func (t *Trainer) normal() func() float64 {
 
 // fitVocabulary enlarges the embeddings to the tokenizer where resize_vocab asks
 // for it, and refuses tokens the model has no embedding for where it does not.
-func (t *Trainer) fitVocabulary() error {
+func (t *session) fitVocabulary() error {
 	c := t.Config
 	n, have := t.tokenizer.Len(), t.model.Config().Vocab
 	if n <= have {
@@ -109,7 +109,7 @@ func (t *Trainer) fitVocabulary() error {
 
 // ropeScaling is LLaMA-Factory's: positions are stretched to cutoff_len when it is
 // past what the model was trained on.
-func (t *Trainer) ropeScaling() (decoder.Options, error) {
+func (t *session) ropeScaling() (decoder.Options, error) {
 	c := t.Config
 	if c.Model.RopeScaling == "" {
 		return decoder.Options{}, nil
@@ -137,7 +137,7 @@ func (t *Trainer) ropeScaling() (decoder.Options, error) {
 
 // adapt puts LoRA on the model: the saved adapter that adapter_name_or_path names
 // last is trained on, the ones before it are merged; else a new one is made.
-func (t *Trainer) adapt() error {
+func (t *session) adapt() error {
 	c := t.Config
 	vocab := t.model.Config().Vocab
 	for i, dir := range c.Model.AdapterNameOrPath {
@@ -167,7 +167,7 @@ func (t *Trainer) adapt() error {
 
 // additionalTarget is what trains in full beside adapters: as in LLaMA-Factory the
 // embeddings and the head, where resize_vocab makes room for tokens that they are to learn.
-func (t *Trainer) additionalTarget() []string {
+func (t *session) additionalTarget() []string {
 	c := t.Config
 	if !c.Model.ResizeVocab || len(c.Tuning.AdditionalTarget) > 0 {
 		return c.Tuning.AdditionalTarget
@@ -190,7 +190,7 @@ func pissaName(t config.Tuning) string {
 // freeze trains the parameters of some layers, and of what stands outside the
 // layers: LLaMA-Factory's freeze tuning. As there, a name trains that has one of the
 // patterns in it: freeze_extra_modules: norm also trains every layer's norms.
-func (t *Trainer) freeze() error {
+func (t *session) freeze() error {
 	c := t.Config
 	inside, outside := map[string]bool{}, map[string]bool{}
 	patterns := append(t.layerPatterns(), c.Tuning.FreezeExtraModules...)
@@ -222,7 +222,7 @@ func (t *Trainer) freeze() error {
 var inLayer = regexp.MustCompile(`\.layers\.\d+\.([^.]+)`)
 
 // layerPatterns are what the names of the parameters in the trained layers have in them.
-func (t *Trainer) layerPatterns() []string {
+func (t *session) layerPatterns() []string {
 	c, layers := t.Config, t.model.Config().Layers
 	lo, hi := max(0, layers-c.Tuning.FreezeTrainableLayers), layers
 	if c.Tuning.FreezeTrainableLayers <= 0 {

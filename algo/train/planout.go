@@ -6,7 +6,7 @@ import (
 	"slices"
 	"text/tabwriter"
 
-	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/curriculum"
 )
 
 // sumLargest is the sum of the n largest values.
@@ -21,7 +21,7 @@ func sumLargest(x []int, n int) int {
 }
 
 // fits refuses a run that the device's memory cannot hold.
-func (t *Trainer) fits() error {
+func (t *session) fits() error {
 	have := t.device.Attributes().MemoryBytes
 	if need := t.memory(); have > 0 && need > have {
 		return fmt.Errorf("the run needs %s and the device has %s: weights %s, gradients and optimizer %s, activations %s, logits %s%s; lower per_device_train_batch_size (and raise gradient_accumulation_steps) or cutoff_len",
@@ -31,17 +31,12 @@ func (t *Trainer) fits() error {
 }
 
 // memory is what the run needs of the device, what its method keeps there included.
-func (t *Trainer) memory() uint64 { return t.Budget.Total() + t.methodMemory() }
+func (t *session) memory() uint64 { return t.Budget.Total() + t.methodMemory() }
 
-func (t *Trainer) methodMemory() uint64 {
-	if m, ok := t.method().(algo.MemoryUser); ok {
-		return m.MemoryBytes()
-	}
-	return 0
-}
+func (t *session) methodMemory() uint64 { return t.curriculum.Memory() }
 
 // besides names the method's part of the memory, where it has one.
-func (t *Trainer) besides() string {
+func (t *session) besides() string {
 	n := t.methodMemory()
 	if n == 0 {
 		return ""
@@ -49,8 +44,8 @@ func (t *Trainer) besides() string {
 	return fmt.Sprintf(", %s itself %s", t.component.Name, bytes(n))
 }
 
-func (t *Trainer) logPlan() {
-	t.log.Info("plan", "rows", t.Plan.Rows, "rows_per_step", t.Plan.Batch(), "steps", t.Plan.Total, "selections", t.Plan.Selections(),
+func (t *session) logPlan() {
+	t.log.Info("plan", "rows", t.Plan.Rows, "rows_per_step", t.Plan.Batch(), "steps", t.Plan.Total, "selections", t.Plan.Choices(),
 		"trainable_parameters", t.trainable(), "memory", bytes(t.memory()), "precision", t.precision())
 	for _, difference := range t.differences() {
 		t.log.Warn(difference)
@@ -59,13 +54,13 @@ func (t *Trainer) logPlan() {
 }
 
 // logLosses says at the end of what is said at the start what the user goes without.
-func (t *Trainer) logLosses() {
+func (t *session) logLosses() {
 	for _, l := range t.Config.Losses() {
 		t.log.Warn(l)
 	}
 }
 
-func (t *Trainer) trainable() int {
+func (t *session) trainable() int {
 	n := 0
 	for _, p := range t.params {
 		n += p.Size()
@@ -74,13 +69,13 @@ func (t *Trainer) trainable() int {
 }
 
 // WritePlan prints what a run would do: the schedule, what trains, and the memory.
-func (t *Trainer) WritePlan(w io.Writer) error {
+func (t *session) WritePlan(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(key string, format string, args ...any) {
 		fmt.Fprintf(tw, "%s\t%s\n", key, fmt.Sprintf(format, args...))
 	}
 	c := t.Config
-	line("model", "%s (%s), %d parameters, %d trainable", c.Model.NameOrPath, t.model.Config().ModelType, t.parameters(), t.trainable())
+	line("model", "%s (%s), %d parameters, %d trainable", c.Model.NameOrPath, t.model.Config().ModelType, t.model.Parameters(), t.trainable())
 	line("training rows", "%d", t.Plan.Rows)
 	for _, e := range t.eval {
 		line("evaluation rows", "%d %s", len(e.Examples), e.Name)
@@ -109,11 +104,11 @@ func (t *Trainer) WritePlan(w io.Writer) error {
 const shownOpenings = 12
 
 // writeSchedule lists when windows open.
-func (t *Trainer) writeSchedule(line func(key, format string, args ...any)) {
+func (t *session) writeSchedule(line func(key, format string, args ...any)) {
 	n := 0
 	for s := range t.Plan.Total {
 		o, update := t.Plan.Opening(s)
-		if o == Continue {
+		if o == curriculum.Continue {
 			continue
 		}
 		if n++; n > shownOpenings {
@@ -121,7 +116,7 @@ func (t *Trainer) writeSchedule(line func(key, format string, args ...any)) {
 		}
 		what, rows := fmt.Sprintf("selection %d", update), t.Plan.Update*t.Plan.Batch()
 		switch {
-		case o == Draw:
+		case o == curriculum.Draw:
 			what, rows = "warm-up draw", t.Plan.Warmup*t.Plan.Batch()
 		case t.Plan.Mix:
 			what = fmt.Sprintf("mixture %d", update)

@@ -26,11 +26,10 @@ func subtasks(eval []data.Example) []string {
 	return out
 }
 
-// askQuestions fills in Run.Questions for a method that wants them. The rows' text
-// is not among what was tokenised: it is read again, from the files.
-func (t *Trainer) askQuestions(ctx context.Context) error {
-	n, ok := t.method().(algo.QuestionNeeder)
-	if !ok || !n.NeedsQuestions() || len(t.run.Eval) == 0 {
+// askQuestions fills in Run.Questions for a method, by its name, that wants them. The
+// rows' text is not among what was tokenised: it is read again, from the files.
+func (t *session) askQuestions(ctx context.Context, method string) error {
+	if len(t.lent.Eval) == 0 {
 		return nil
 	}
 	key := "eval_dataset"
@@ -38,11 +37,11 @@ func (t *Trainer) askQuestions(ctx context.Context) error {
 		key = "dataset" // rows held out of it
 	}
 	if t.Config.Tuning.Stage != config.StageSFT {
-		return t.Config.Errorf("stage", "%s asks the evaluation rows' questions, and rows of stage %s are no questions and answers: set stage: sft", t.component.Name, t.Config.Tuning.Stage)
+		return t.Config.Errorf("stage", "%s asks the evaluation rows' questions, and rows of stage %s are no questions and answers: set stage: sft", method, t.Config.Tuning.Stage)
 	}
 	var err error
-	if t.run.Questions, err = t.data.questions(ctx, t.run.Eval); err != nil {
-		return t.Config.Errorf(key, "the evaluation rows' text, which %s needs: %w", t.component.Name, err)
+	if t.lent.Questions, err = t.data.questions(ctx, t.lent.Eval); err != nil {
+		return t.Config.Errorf(key, "the evaluation rows' text, which %s needs: %w", method, err)
 	}
 	return nil
 }

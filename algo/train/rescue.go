@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"dataflex.dev/dataflex/algo/curriculum"
 	"dataflex.dev/dataflex/data/task"
 )
 
@@ -30,7 +31,7 @@ func (e *Rescued) Unwrap() error { return e.err }
 // rescued saves the last finished step where an error ends training, a program's, a
 // device's, a panic: the work up to there is not lost. Where the weights have begun to
 // move, or cannot be read any more, it names what was saved before.
-func (t *Trainer) rescued(err error) error {
+func (t *session) rescued(err error) error {
 	if errors.As(err, new(spoilt)) {
 		return err // it says what is saved
 	}
@@ -48,15 +49,12 @@ func (t *Trainer) rescued(err error) error {
 // errSaveAsked cuts short the opening of a window for a checkpoint.
 var errSaveAsked = errors.New("a checkpoint is asked for")
 
-// openOrSave opens the window that the coming step starts with. Where a checkpoint is
+// openOrSave lets the window open that the coming step starts with. Where a checkpoint is
 // asked for in the meantime, it is cut short for that, once, and begun again: a long
 // selection must not use up the time between a scheduler's warning and the end. What it
 // has finished, it has kept.
-func (t *Trainer) openOrSave(ctx context.Context) error {
-	open := func(ctx context.Context) error {
-		return t.orBack(t.method(), func() error { return t.openWindow(ctx) })
-	}
-	if t.saveNow == nil || t.step == 0 {
+func (t *session) openOrSave(ctx context.Context, open func(context.Context) error) error {
+	if o, _ := t.Plan.Opening(t.step); o == curriculum.Continue || t.saveNow == nil || t.step == 0 {
 		return open(ctx)
 	}
 	inner, cut := context.WithCancelCause(ctx)
@@ -84,7 +82,7 @@ func (t *Trainer) openOrSave(ctx context.Context) error {
 }
 
 // saveAsked saves a checkpoint of the last finished step where one was asked for.
-func (t *Trainer) saveAsked() error {
+func (t *session) saveAsked() error {
 	select {
 	case s := <-t.saveNow:
 		return t.saveFor(s)
@@ -93,7 +91,7 @@ func (t *Trainer) saveAsked() error {
 	}
 }
 
-func (t *Trainer) saveFor(s os.Signal) error {
+func (t *session) saveFor(s os.Signal) error {
 	path, err := t.save(true)
 	if err == nil {
 		t.log.Info("checkpoint saved, training goes on", "signal", s.String(), "step", t.step, "path", path)

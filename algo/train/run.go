@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 
-	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 )
 
@@ -45,7 +44,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	if !c.Training.DoTrain {
 		return evaluateOnly(ctx, c, dev, o)
 	}
-	t, err := Setup(ctx, c, dev, o.Log)
+	t, err := setUp(ctx, c, dev, o.Log)
 	if err != nil {
 		return err
 	}
@@ -68,23 +67,18 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	if err := t.model.Reserve(t.Budget); err != nil {
 		return err
 	}
-	if f, ok := t.method().(algo.Finisher); ok {
-		f.OutputDir(c.Training.OutputDir)
-	}
 	if err := t.Train(ctx); err != nil {
 		return err
 	}
-	if f, ok := t.method().(algo.Finisher); ok {
-		if err := f.Finish(); err != nil {
-			return err
-		}
+	if err := t.curriculum.Finish(); err != nil {
+		return err
 	}
 	return t.stopped(ctx, t.Finish(ctx))
 }
 
 // begin settles what becomes of what is in output_dir, goes on from a checkpoint or
 // starts at step 0, and says in the folder which run it is of.
-func (t *Trainer) begin(restart bool) error {
+func (t *session) begin(restart bool) error {
 	from, err := t.place(restart)
 	if err != nil {
 		return err
@@ -99,12 +93,15 @@ func (t *Trainer) begin(restart bool) error {
 }
 
 // Close gives back the memory of the model and of the rows.
-func (t *Trainer) Close() {
-	if err := t.recorder.trackers.Close(t.recorder.done); err != nil {
+func (t *session) Close() {
+	if err := t.journal.trackers.Close(t.journal.done); err != nil {
 		t.log.Warn("report_to", "error", err)
 	}
 	if t.model != nil {
 		t.model.Close()
+	}
+	if t.data == nil {
+		return
 	}
 	if err := t.data.Close(); err != nil {
 		t.log.Warn("the data's memory was not given back", "error", err)

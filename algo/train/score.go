@@ -15,6 +15,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/curriculum"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/npy"
 	"dataflex.dev/dataflex/data/pyjson"
@@ -53,7 +54,7 @@ func Score(ctx context.Context, c *config.Config, o Options, dir string, shard S
 		return err
 	}
 	defer CloseDevice(dev, &err)
-	t, err := Setup(ctx, c, dev, o.Log)
+	t, err := setUp(ctx, c, dev, o.Log)
 	if err != nil {
 		return err
 	}
@@ -83,7 +84,7 @@ func Score(ctx context.Context, c *config.Config, o Options, dir string, shard S
 
 // scoreFrom puts a checkpoint's weights and moments into the model, whose base and
 // shape must be the checkpoint's; the rows may be others.
-func (t *Trainer) scoreFrom(from string) error {
+func (t *session) scoreFrom(from string) error {
 	s, err := readSaved(from)
 	if err != nil {
 		return err
@@ -105,26 +106,27 @@ func (t *Trainer) scoreFrom(from string) error {
 }
 
 // scores asks the selector for the scores of a shard's rows.
-func (t *Trainer) scores(ctx context.Context, r algo.Request, shard Shard) ([]float64, error) {
+func (t *session) scores(ctx context.Context, r algo.Request, shard Shard) (_ []float64, err error) {
+	chosen := t.curriculum.(*curriculum.Selected) // of every run with train_type: dynamic_select
 	lo, hi := shard.rows(len(t.train))
-	_, byRow := t.selector.(algo.RowScorer)
+	_, byRow := chosen.Selector().(algo.RowScorer)
 	switch {
 	case shard.Count == 1:
 	case byRow:
 		t.train = t.train[lo:hi]
-		t.run.Train = t.train
+		t.lent.Train = t.train
 		r.Key = shardKey(r.Key, shard)
 	default:
 		t.log.Warn("this selector's scores depend on the whole pool: all rows are scored for every shard", "selector", t.component.Name)
 	}
-	if rec, ok := t.selector.(algo.Recorder); ok && rec.CacheDir() != "" {
-		lock, err := t.selecting(ctx, rec.CacheDir(), r)
-		if err != nil {
-			return nil, err
-		}
-		defer lock.Release()
+	lock, err := chosen.Lock(ctx, r)
+	if err != nil {
+		return nil, err
 	}
-	sel, err := t.selector.Select(ctx, r)
+	if lock != nil {
+		defer func() { err = errors.Join(err, lock.Release()) }()
+	}
+	sel, err := chosen.Selector().Select(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("scoring: %w", err)
 	}

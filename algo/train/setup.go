@@ -8,19 +8,25 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/curriculum"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// Setup builds a run: data first, then the model, then what trains it. Nothing is
+// setUp builds a run: data first, then the model, then what trains it. Nothing is
 // written.
-func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.Logger) (*Trainer, error) {
+func setUp(ctx context.Context, c *config.Config, dev driver.Device, log *slog.Logger) (_ *session, err error) {
 	if faults := Check(c); len(faults) > 0 {
 		return nil, config.Join(faults)
 	}
-	t := &Trainer{Config: c, device: dev, log: log, recorder: &recorder{}, began: time.Now()}
+	t := newSession(c, dev, log)
+	defer func() {
+		if err != nil {
+			t.Close()
+		}
+	}()
 	d, err := LoadData(ctx, c, log)
 	if err != nil {
 		return nil, err
@@ -36,28 +42,47 @@ func Setup(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	if err := t.newOptimizer(); err != nil {
 		return nil, err
 	}
-	t.run = &algo.Run{
-		Device: dev, Model: t.model, Optimizer: t.optimizer, Train: t.train, Eval: flatten(t.eval),
-		Seed: uint64(c.Training.Seed), Updates: t.Plan.Selections(), UpdatesPerEpoch: t.Plan.Updates, Log: log,
-		Tokenizer: d.Tokenizer, Stop: d.Stop,
-	}
-	t.run.Subtasks = subtasks(t.run.Eval)
-	t.ids = ids{data: d.Key}
 	t.sampler = sampler{plan: t.Plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling && !c.Data.Streaming, dropLast: c.Training.DataloaderDropLast}
 	if c.Training.GroupByLength {
 		t.sampler.lengths = func(row int) int { return len(t.train[row].InputIDs) }
 	}
-	if err := t.newMethod(d); err != nil {
-		return nil, err
+	if t.Plan.Dynamic {
+		t.sampler.window.Start = -1
 	}
-	if err := t.askQuestions(ctx); err != nil {
+	if err := t.newCurriculum(ctx); err != nil {
 		return nil, err
 	}
 	t.Budget = t.model.Memory(t.largestMicro())
 	t.Budget.Optimizer = t.optimizer.Bytes()
 	embeddings := t.model.Config().Vocab * t.model.Config().Hidden
-	t.nonEmbedding = float64(t.parameters() - embeddings)
+	t.nonEmbedding = float64(t.model.Parameters() - embeddings)
 	return t, nil
+}
+
+// newSession is a run of nothing yet.
+func newSession(c *config.Config, dev driver.Device, log *slog.Logger) *session {
+	l := &loop{Config: c, device: dev, log: log, seed: uint64(c.Training.Seed)}
+	l.journal = &journal{loop: l, out: log}
+	t := &session{loop: l, began: time.Now()}
+	l.opening = t.openOrSave
+	return t
+}
+
+// newCurriculum makes what decides on the data.
+func (t *session) newCurriculum(ctx context.Context) (err error) {
+	d := t.data
+	t.lent = &algo.Run{
+		Device: t.device, Model: t.model, Optimizer: t.optimizer, Train: t.train, Eval: flatten(t.eval),
+		Seed: t.seed, Updates: t.Plan.Choices(), UpdatesPerEpoch: t.Plan.Updates, Log: t.log,
+		Tokenizer: d.Tokenizer, Stop: d.Stop,
+	}
+	t.lent.Subtasks = subtasks(t.lent.Eval)
+	t.curriculum, t.component, err = curriculum.New(ctx, curriculum.Run{
+		Run: t.lent, Config: t.Config, Schedule: t.Plan.Schedule, Domains: d.Domains, MixerEval: d.MixerEval,
+		Journal: t.journal, Log: t.log, Key: t.selectionKey, Ask: t.askQuestions,
+	})
+	t.journal.component = t.component
+	return err
 }
 
 func samplerSeed(c *config.Config) uint64 {
@@ -75,7 +100,7 @@ func flatten(sets []EvalSet) []data.Example {
 	return out
 }
 
-func (t *Trainer) newOptimizer() error {
+func (t *session) newOptimizer() error {
 	c := t.Config.Training
 	name, settings := c.Optim, optim.Settings{WeightDecay: c.WeightDecay, Beta1: c.AdamBeta1, Beta2: c.AdamBeta2, Eps: c.AdamEpsilon}
 	if t.Config.Tuning.UseMuon {
@@ -108,42 +133,14 @@ func (t *Trainer) newOptimizer() error {
 	return nil
 }
 
-// newMethod builds what decides on the data.
-func (t *Trainer) newMethod(d *Data) error {
-	var err error
-	switch t.Config.Dynamic.TrainType {
-	case config.DynamicMix:
-		err = t.newMixer(d)
-	case config.DynamicWeight:
-		err = t.newWeighter()
-	case config.DynamicSelect:
-		if t.component, err = t.Config.Component(); err == nil {
-			t.selector, err = algo.BuildSelector(t.run, t.component)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	if t.component != nil {
-		t.log.Info("component", "name", t.component.Name, "mode", t.component.Mode, "params", t.component.Raw)
-	}
-	if t.Plan.Dynamic {
-		t.sampler.window.Start = -1
-	}
-	return nil
-}
-
 // largestMicro is the most tokens, and labelled ones, that a micro-batch can hold.
-func (t *Trainer) largestMicro() (tokens, labelled int) {
+func (t *session) largestMicro() (tokens, labelled int) {
 	longest, labels := make([]int, len(t.data.Train)), make([]int, len(t.data.Train))
 	for i, ex := range t.data.Train {
 		longest[i], labels[i] = len(ex.InputIDs), int(t.data.Labels[i])
 	}
 	return sumLargest(longest, t.Plan.Micro), sumLargest(labels, t.Plan.Micro)
 }
-
-// parameters counts all of the model's, adapters included.
-func (t *Trainer) parameters() int { return t.model.Parameters() }
 
 // supported refuses what the loop cannot do yet: a key that silently did nothing
 // would change a result.

@@ -27,22 +27,22 @@ func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 // gradient makes the gradient of the coming step. A row whose loss or gradient is no
 // number is left out, and the step made again as if it did not hold the row: other
 // micro-batches, other normalisation, other weights, nothing of what came before.
-func (t *Trainer) gradient(ctx context.Context) (*gradient, error) {
-	rows := t.sampler.step(t.step)
+func (l *loop) gradient(ctx context.Context) (*gradient, error) {
+	rows := l.sampler.step(l.step)
 	for {
-		micros, labels := t.group(rows)
+		s, labels := l.group(rows)
 		if labels == 0 {
-			return &gradient{micros: micros, nothing: "no labelled token in the rows of this step"}, nil
+			return &gradient{step: s, nothing: "no labelled token in the rows of this step"}, nil
 		}
-		if sum, _, _ := t.columnWeight(micros); sum == 0 {
-			return &gradient{micros: micros, nothing: "every row of this step has the weight 0"}, nil
+		if sum, _, _ := l.columnWeight(s.Micros); sum == 0 {
+			return &gradient{step: s, nothing: "every row of this step has the weight 0"}, nil
 		}
-		g, err := t.accumulate(ctx, micros, labels)
+		g, err := l.accumulate(ctx, s, labels)
 		var broken *notFinite
 		if !errors.As(err, &broken) {
 			return g, err
 		}
-		if rows, err = t.without(broken, micros); err != nil {
+		if rows, err = l.without(broken, s.Micros); err != nil {
 			return nil, err
 		}
 	}
@@ -67,20 +67,20 @@ func (e *notFinite) add(m batch.Micro, tokenLoss []float32) {
 
 // brokenGradients looks for the rows that make a step's gradient no number though
 // the losses are finite, by the gradient of each.
-func (t *Trainer) brokenGradients(ctx context.Context, micros []batch.Micro, weights [][]float32) (*notFinite, error) {
+func (l *loop) brokenGradients(ctx context.Context, micros []batch.Micro, weights [][]float32) (*notFinite, error) {
 	broken := &notFinite{what: "gradient"}
 	for i, m := range micros {
 		for r, row := range m.Rows {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			t.zeroGradients()
-			alone := batch.Pack(t.train, []int{row})
+			l.zeroGradients()
+			alone := batch.Pack(l.train, []int{row})
 			alone.PadLen = m.PadLen
-			if _, _, err := t.backward(alone, i, weights[i][m.RowStart[r]:m.RowStart[r+1]]); err != nil {
-				return nil, fmt.Errorf("step %d, %s: %w", t.step+1, t.describe([]int{row}), err)
+			if _, _, err := l.backward(alone, i, weights[i][m.RowStart[r]:m.RowStart[r+1]]); err != nil {
+				return nil, fmt.Errorf("step %d, %s: %w", l.step+1, l.describe([]int{row}), err)
 			}
-			if !finite(optim.GradNorm(t.device, t.params)) {
+			if !finite(optim.GradNorm(l.device, l.params)) {
 				broken.rows = append(broken.rows, row)
 			}
 		}
@@ -91,7 +91,7 @@ func (t *Trainer) brokenGradients(ctx context.Context, micros []batch.Micro, wei
 // without is a step's rows but the broken ones, which are counted, and each named
 // once. A step of which nothing is left to learn from is an error: then it is not
 // the rows.
-func (t *Trainer) without(broken *notFinite, micros []batch.Micro) ([][]int, error) {
+func (l *loop) without(broken *notFinite, micros []batch.Micro) ([][]int, error) {
 	var rows [][]int
 	left := 0
 	for _, m := range micros {
@@ -109,10 +109,10 @@ func (t *Trainer) without(broken *notFinite, micros []batch.Micro) ([][]int, err
 	}
 	if left == 0 {
 		return nil, spoilt{fmt.Errorf("step %d, %s: the %s of every row of the step is NaN or infinite: the weights hold numbers that are not finite, or learning_rate %v is too high; %s",
-			t.step+1, t.describe(broken.rows), broken.what, t.Config.Training.LearningRate, t.lastCheckpoint())}
+			l.step+1, l.describe(broken.rows), broken.what, l.Config.Training.LearningRate, l.lastCheckpoint())}
 	}
 	for _, row := range broken.rows {
-		if err := t.skip(row, broken.what); err != nil {
+		if err := l.skip(row, broken.what); err != nil {
 			return nil, err
 		}
 	}
@@ -120,27 +120,27 @@ func (t *Trainer) without(broken *notFinite, micros []batch.Micro) ([][]int, err
 }
 
 // skip notes that a row was left out of the coming step.
-func (t *Trainer) skip(row int, what string) error {
-	if t.skipped == nil {
-		t.skipped = map[int]int{}
+func (l *loop) skip(row int, what string) error {
+	if l.skipped == nil {
+		l.skipped = map[int]int{}
 	}
-	t.skipped[row]++
-	if t.skipped[row] > 1 {
+	l.skipped[row]++
+	if l.skipped[row] > 1 {
 		return nil
 	}
-	id := t.train[row].ID
-	t.log.Warn("a row's "+what+" is not finite: it is left out of this step, and of every other where that is so", "dataset", id.Dataset, "row", id.Row, "step", t.step+1)
-	return t.recorder.note(pyjson.Object{
+	id := l.train[row].ID
+	l.log.Warn("a row's "+what+" is not finite: it is left out of this step, and of every other where that is so", "dataset", id.Dataset, "row", id.Row, "step", l.step+1)
+	return l.journal.note(pyjson.Object{
 		{Key: "skipped_dataset", Value: id.Dataset},
 		{Key: "skipped_row", Value: id.Row},
-		{Key: "epoch", Value: t.Plan.Epoch(t.step)},
-		{Key: "step", Value: t.step + 1},
+		{Key: "epoch", Value: l.Plan.Epoch(l.step)},
+		{Key: "step", Value: l.step + 1},
 	})
 }
 
 // timesSkipped is how many samples were left out of steps, a row as often as it was.
-func (t *Trainer) timesSkipped() (n int) {
-	for _, times := range t.skipped {
+func (l *loop) timesSkipped() (n int) {
+	for _, times := range l.skipped {
 		n += times
 	}
 	return n

@@ -4,24 +4,9 @@ import (
 	"cmp"
 	"slices"
 
+	"dataflex.dev/dataflex/algo/curriculum"
 	"dataflex.dev/dataflex/data/rng"
 )
-
-// Window is the rows being trained on: the whole data set, or what a warm-up
-// draw or a selection gave. It is a checkpoint's record of the position in the
-// data; which rows a step takes is a function of it, the plan and the seed.
-type Window struct {
-	Start   int   `json:"start"`             // the step it opened at; -1 before the first
-	Indices []int `json:"indices,omitempty"` // nil: the whole data set, pass after pass
-}
-
-// at is the i-th row of the window.
-func (w Window) at(i int) int {
-	if w.Indices == nil {
-		return i
-	}
-	return w.Indices[i]
-}
 
 // sampler deals a window's rows out in micro-batches.
 type sampler struct {
@@ -31,18 +16,26 @@ type sampler struct {
 	dropLast bool
 	lengths  func(row int) int // group_by_length; nil = no grouping
 
-	window Window
+	window curriculum.Window
 	epoch  int
 	rows   []int // the order of the current reading, nil before the first
 }
 
-func (s *sampler) open(w Window) { s.window, s.rows = w, nil }
+// at is the i-th row of the window.
+func (s *sampler) at(i int) int {
+	if s.window.Rows == nil {
+		return i
+	}
+	return s.window.Rows[i]
+}
+
+func (s *sampler) open(w curriculum.Window) { s.window, s.rows = w, nil }
 
 // size is the number of rows of the window that are trained on in one reading.
 func (s *sampler) size() int {
 	n := s.plan.Rows
-	if s.window.Indices != nil {
-		n = len(s.window.Indices)
+	if s.window.Rows != nil {
+		n = len(s.window.Rows)
 	}
 	if s.dropLast {
 		n -= n % s.plan.Micro
@@ -53,8 +46,8 @@ func (s *sampler) size() int {
 // order lists the window's rows in training order for its e-th reading.
 func (s *sampler) order(e int) []int {
 	n := s.plan.Rows
-	if s.window.Indices != nil {
-		n = len(s.window.Indices)
+	if s.window.Rows != nil {
+		n = len(s.window.Rows)
 	}
 	order := make([]int, n)
 	switch {
@@ -68,7 +61,7 @@ func (s *sampler) order(e int) []int {
 		}
 	}
 	for i, j := range order {
-		order[i] = s.window.at(j)
+		order[i] = s.at(j)
 	}
 	return order
 }
@@ -89,9 +82,9 @@ func (s *sampler) grouped(e, n int) []int {
 	for lo := 0; lo < n; lo += size {
 		mega := order[lo:min(lo+size, n)]
 		slices.SortStableFunc(mega, func(a, b int) int {
-			return cmp.Compare(s.lengths(s.window.at(b)), s.lengths(s.window.at(a)))
+			return cmp.Compare(s.lengths(s.at(b)), s.lengths(s.at(a)))
 		})
-		if l := s.lengths(s.window.at(mega[0])); l > length {
+		if l := s.lengths(s.at(mega[0])); l > length {
 			longest, length = lo, l
 		}
 	}

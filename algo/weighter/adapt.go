@@ -41,9 +41,6 @@ type adapt struct {
 	hidden  func(b decoder.Batch, layer int) (driver.F32, error)
 }
 
-// NeedsEval says that the anchors are the evaluation set.
-func (w *adapt) NeedsEval() bool { return true }
-
 func newAdapt(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Weighter, error) {
 	w := &adapt{run: run, mode: mode, tau: p.Float("tau", 1), refresh: p.Int("refresh_interval", 50), clip: p.Float("clip", math.Inf(1))}
 	p.Int("anchor_batch_size", 8) // batches here are by tokens

@@ -152,9 +152,6 @@ func (w *custom) split(r algo.WeightRequest, weights []float64, rows int) ([][]f
 	return out, nil
 }
 
-// OutputDir is of no use here.
-func (w *custom) OutputDir(string) {}
-
 // Finish ends the program.
 func (w *custom) Finish() error {
 	if w.program != nil {

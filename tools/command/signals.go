@@ -10,13 +10,14 @@ import (
 
 // signals is the context that a program works under: it ends with the first of the
 // signals that ask for an end, Ctrl-C, a scheduler's SIGTERM, a closed terminal's SIGHUP.
-// One that was ignored when the program started, as nohup does, stays ignored. A write
+// A SIGHUP that was ignored when the program started, as nohup does, stays ignored; a
+// SIGINT does not: shells ignore it for every command that a script starts with &. A write
 // to a pipe whose reader has gone is an error of that write, not the program's end.
 func signals(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	asked := make(chan os.Signal, 1)
 	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(s) {
+		if s != syscall.SIGHUP || !signal.Ignored(s) {
 			signal.Notify(asked, s)
 		}
 	}

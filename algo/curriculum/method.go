@@ -1,0 +1,127 @@
+package curriculum
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/model/checkpoint"
+)
+
+// method is a selector, a mixer or a weighter under the optional interfaces of algo, and
+// the component that it was built from.
+type method struct {
+	any
+	component *config.Component
+	identity  string // once asked for
+}
+
+// settle asks the questions that the method wants answered before its first step, and
+// tells it where its files go.
+func (m *method) settle(ctx context.Context, r Run) error {
+	if w, ok := m.any.(algo.Writer); ok {
+		w.OutputDir(r.Config.Training.OutputDir)
+	}
+	if n, ok := m.any.(algo.QuestionNeeder); ok && n.NeedsQuestions() {
+		return r.Ask(ctx, m.component.Name)
+	}
+	return nil
+}
+
+// observe tells an observer.
+func (m *method) observe(ctx context.Context, s *Step, reports []algo.MicroReport) error {
+	if o, ok := m.any.(algo.Observer); ok {
+		if err := o.Observe(ctx, s.Index, reports); err != nil {
+			return fmt.Errorf("%s: %w", m.component.Name, err)
+		}
+	}
+	return nil
+}
+
+func (m *method) state() (json.RawMessage, error) {
+	s, ok := m.any.(algo.Stateful)
+	if !ok {
+		return nil, nil
+	}
+	raw, err := s.State()
+	if err != nil {
+		return nil, fmt.Errorf("state of %s: %w", m.component.Name, err)
+	}
+	return raw, nil
+}
+
+func (m *method) restore(raw json.RawMessage) error {
+	s, ok := m.any.(algo.Stateful)
+	if !ok || raw == nil {
+		return nil
+	}
+	if err := s.Restore(raw); err != nil {
+		return fmt.Errorf("state of %s: %w", m.component.Name, err)
+	}
+	return nil
+}
+
+// Memory is what the method holds on the device.
+func (m *method) Memory() uint64 {
+	if u, ok := m.any.(algo.MemoryUser); ok {
+		return u.MemoryBytes()
+	}
+	return 0
+}
+
+// Finish lets the method leave its files.
+func (m *method) Finish() error {
+	if f, ok := m.any.(algo.Finisher); ok {
+		return f.Finish()
+	}
+	return nil
+}
+
+// Identity is the method's name, mode and parameters, but for cache_dir, and the content
+// of the files and folders that they name.
+func (m *method) Identity() (string, error) {
+	if m.component == nil || m.identity != "" {
+		return m.identity, nil
+	}
+	const place = "cache_dir"
+	p := m.component.Params
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s %s", m.component.Name, m.component.Mode, p.Line(place))
+	for _, text := range p.Texts(place) {
+		if text == "" {
+			continue
+		}
+		sum, err := checkpoint.Content(text)
+		switch {
+		case err == nil:
+			fmt.Fprintf(&b, " %s", sum)
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid):
+			return "", fmt.Errorf("identity of the run: %w", err)
+		}
+	}
+	m.identity = b.String()
+	return m.identity, nil
+}
+
+// reports is what an observer is told of a step; domain gives a row's, nil for none.
+func reports(s *Step, domain func(row int) int) []algo.MicroReport {
+	out := make([]algo.MicroReport, len(s.Micros))
+	for i, m := range s.Micros {
+		out[i].Micro = m
+		if s.TokenLoss != nil {
+			out[i].TokenLoss, out[i].Returned = s.TokenLoss[i], s.Returned[i]
+		}
+		if domain == nil {
+			continue
+		}
+		for _, row := range m.Rows {
+			out[i].Domain = append(out[i].Domain, domain(row))
+		}
+	}
+	return out
+}

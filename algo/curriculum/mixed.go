@@ -1,0 +1,176 @@
+package curriculum
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/mixer"
+)
+
+// mixed is dynamic_mix: windows drawn from the domains by proportions, the run's own at
+// first and then those of a Mixer.
+type mixed struct {
+	method
+	run     Run
+	domains []algo.Domain
+	mixer   algo.Mixer // nil with static_mix
+	manager *mixer.Manager
+	weights []float64 // of the domains in the loss, from the last mixture; nil = none
+}
+
+// newMixed makes a mixture; without a component the run's own proportions stay.
+func newMixed(ctx context.Context, r Run, component *config.Component) (*mixed, error) {
+	m := &mixed{run: r, domains: r.Domains}
+	if component != nil {
+		var err error
+		if m.mixer, err = algo.BuildMixer(r.Run, m.domains, component); err != nil {
+			return nil, err
+		}
+		m.method = method{any: m.mixer, component: component}
+	}
+	if s, ok := m.mixer.(algo.Splitter); ok {
+		s.SetEval(r.MixerEval)
+		m.domains = s.Domains()
+	}
+	c := r.Config
+	var err error
+	m.manager, err = mixer.NewManager(m.domains, c.Data.MixtureSampleRule, c.Data.InitMixtureProportions, r.Seed)
+	if err != nil {
+		return nil, c.Errorf("dataset", "%w", err)
+	}
+	if s, ok := m.mixer.(algo.Starter); ok {
+		if err := s.SetInitial(m.manager.Initial()); err != nil {
+			return nil, c.Errorf("init_mixture_proportions", "%w", err)
+		}
+	}
+	return m, m.settle(ctx, r)
+}
+
+// Open draws a window from the proportions that hold from there on.
+func (m *mixed) Open(ctx context.Context, step int) (w Window, opened bool, err error) {
+	opening, update := m.run.Schedule.Opening(step)
+	w.Start = step
+	switch opening {
+	case Continue:
+		return Window{}, false, nil
+	case Draw:
+		w.Rows = m.manager.Snapshot(nil, m.run.Schedule.First()*m.run.Schedule.PerStep)
+		err = m.run.Journal.Mixed(step, 0, m.domains, m.manager.Shares(nil), nil, 0)
+	case Choose:
+		w.Rows, err = m.remix(ctx, step, update)
+	}
+	return w, err == nil, err
+}
+
+// remix asks the mixer for new proportions and draws the next window from them.
+func (m *mixed) remix(ctx context.Context, step, update int) ([]int, error) {
+	started := time.Now()
+	defer m.run.Journal.Phase("selecting")()
+	got, err := m.mixer.Mix(ctx, algo.MixRequest{Step: step, Update: update})
+	if err != nil {
+		return nil, fmt.Errorf("mixture at step %d: %w", step, err)
+	}
+	m.weights = got.LossWeights
+	rows := m.manager.Snapshot(got.Proportions, m.run.Schedule.Update*m.run.Schedule.PerStep)
+	return rows, m.run.Journal.Mixed(step, update, m.domains, m.manager.Shares(got.Proportions), got.LossWeights, time.Since(started).Seconds())
+}
+
+// Weights are the domains' weights as weights of the rows: those of the step as they
+// are, those of the window scaled to mean 1 over the step.
+func (m *mixed) Weights(ctx context.Context, s *Step) (Weights, error) {
+	out := Weights{How: m.Reduction()}
+	weights, scale := m.weights, true
+	if w, ok := m.mixer.(algo.StepWeigher); ok {
+		var err error
+		if weights, err = w.StepWeights(ctx, s.Index, reports(s, m.manager.DomainOf)); err != nil {
+			return out, fmt.Errorf("mixer %s: %w", m.component.Name, err)
+		}
+		scale = false
+	}
+	if weights == nil {
+		return out, nil
+	}
+	var sum float64
+	n := 0
+	for _, micro := range s.Micros {
+		rows := make([]float64, len(micro.Rows))
+		for r, row := range micro.Rows {
+			rows[r] = weights[m.manager.DomainOf(row)]
+			sum += rows[r]
+			n++
+		}
+		out.Rows = append(out.Rows, rows)
+	}
+	if !scale || sum <= 0 {
+		return out, nil
+	}
+	for _, rows := range out.Rows {
+		for r := range rows {
+			rows[r] *= float64(n) / sum
+		}
+	}
+	return out, nil
+}
+
+// Reduction is the mixer's, where it asks for one of its own.
+func (m *mixed) Reduction() algo.Reduction {
+	if r, ok := m.mixer.(algo.Reducer); ok {
+		return r.Reduction()
+	}
+	return algo.TokenMean
+}
+
+// Observe tells the mixer and the journal, by domain.
+func (m *mixed) Observe(ctx context.Context, s *Step) error {
+	told := reports(s, m.manager.DomainOf)
+	m.run.Journal.Trained(told)
+	return m.observe(ctx, s, told)
+}
+
+// mixedState is what State holds.
+type mixedState struct {
+	Method  json.RawMessage `json:"method,omitempty"`
+	Mixture json.RawMessage `json:"mixture"` // the stream that windows are drawn from
+	Weights []float64       `json:"weights,omitempty"`
+}
+
+// State is the mixer's, the stream's and the weights in force.
+func (m *mixed) State() (json.RawMessage, error) {
+	s := mixedState{Weights: m.weights}
+	var err error
+	if s.Method, err = m.state(); err != nil {
+		return nil, err
+	}
+	if s.Mixture, err = m.manager.State(); err != nil {
+		return nil, fmt.Errorf("state of the mixture: %w", err)
+	}
+	return json.Marshal(s)
+}
+
+// Restore takes State back.
+func (m *mixed) Restore(raw json.RawMessage) error {
+	if raw == nil {
+		return nil
+	}
+	var s mixedState
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return fmt.Errorf("state of the mixture: %w", err)
+	}
+	if err := m.restore(s.Method); err != nil {
+		return err
+	}
+	m.weights = s.Weights
+	if err := m.manager.Restore(s.Mixture); err != nil {
+		return fmt.Errorf("state of the mixture: %w", err)
+	}
+	return nil
+}
+
+// MixedState is State of a mixture from its parts, as checkpoints of version 1 kept them.
+func MixedState(method, mixture json.RawMessage, weights []float64) (json.RawMessage, error) {
+	return json.Marshal(mixedState{method, mixture, weights})
+}

@@ -1,0 +1,143 @@
+package curriculum
+
+import (
+	"math"
+
+	"dataflex.dev/dataflex/algo/config"
+)
+
+// Schedule says how many steps a run has and when windows open, fixed before it starts.
+type Schedule struct {
+	Total   int // optimizer steps
+	PerStep int // rows of a step
+
+	// Of a run that trains on windows; zero for one over the whole data set.
+	Dynamic bool
+	Warmup  int  // steps before the first choice of a Flex epoch, or before rows are weighed
+	Update  int  // steps a choice lasts
+	Updates int  // choices of a Flex epoch; 0 = one every Update steps to the end
+	Static  bool // the first window is the whole run
+	Mix     bool // windows are drawn by proportions
+}
+
+// NewSchedule lays a run out over that many rows, PerStep a step and perEpoch steps a
+// pass over them.
+func NewSchedule(c *config.Config, rows, perStep, perEpoch int) (Schedule, error) {
+	s := Schedule{PerStep: perStep}
+	epochs, steps := c.Training.NumTrainEpochs, c.Training.MaxSteps
+	if d := c.Dynamic; d.TrainType != config.Static && d.TrainStep > 0 {
+		steps = d.TrainStep
+	}
+	var open float64 // steps where their number is not given
+	var err error
+	switch c.Dynamic.TrainType {
+	case config.DynamicSelect:
+		if err = s.selects(c, rows); s.Updates > 0 {
+			open = math.Ceil(epochs * float64(s.stage()))
+		} else {
+			open = math.Ceil(epochs * math.Ceil(float64(rows)/float64(perStep)))
+		}
+	case config.DynamicMix:
+		open = s.mixes(c, rows)
+	case config.DynamicWeight:
+		s.Warmup = c.Dynamic.WarmupStep
+		fallthrough
+	default:
+		open = math.Ceil(epochs * float64(perEpoch))
+	}
+	if s.Total = steps; steps <= 0 {
+		s.Total = int(open)
+	}
+	return s, err
+}
+
+// selects is the schedule of dynamic_select. A window larger than the pool is an error.
+func (s *Schedule) selects(c *config.Config, rows int) error {
+	s.Dynamic, s.Warmup, s.Update, s.Updates = true, c.Dynamic.WarmupStep, c.Dynamic.UpdateStep, max(0, c.Dynamic.UpdateTimes)
+	for _, w := range []struct {
+		key   string
+		steps int
+	}{{"warmup_step", s.Warmup}, {"update_step", s.Update}} {
+		if n := w.steps * s.PerStep; n > rows {
+			return c.Errorf(w.key, "%d steps of %d rows need %d rows, the training set has %d: lower %s, per_device_train_batch_size or gradient_accumulation_steps",
+				w.steps, s.PerStep, n, rows, w.key)
+		}
+	}
+	return nil
+}
+
+// mixes is the schedule of dynamic_mix: a warm-up from the run's own proportions,
+// then update_times windows; one pass over the data where their number is open.
+func (s *Schedule) mixes(c *config.Config, rows int) (open float64) {
+	d := c.Dynamic
+	s.Dynamic, s.Mix, s.Static, s.Warmup, s.Update = true, true, d.StaticMix, d.WarmupStep, d.UpdateStep
+	if d.StaticMix || d.UpdateTimes < 0 {
+		return float64(max(1, rows/s.PerStep)) * c.Training.NumTrainEpochs
+	}
+	return float64(d.WarmupStep + d.UpdateStep*d.UpdateTimes)
+}
+
+// First is the steps of the first window of a mixture.
+func (s Schedule) First() int {
+	if s.Static {
+		return s.Total
+	}
+	return s.Warmup
+}
+
+// stage is the length of a Flex epoch in steps; 0 for an open-ended run.
+func (s Schedule) stage() int {
+	if s.Updates == 0 {
+		return 0
+	}
+	return s.Warmup + s.Update*s.Updates
+}
+
+// Opening says what happens before a step.
+type Opening uint8
+
+const (
+	Continue Opening = iota // the window goes on
+	Draw                    // a warm-up draw, at the start of a Flex epoch
+	Choose                  // the selector, or the mixer, decides on the next window
+)
+
+// Opening is what to do before the step-th step (0-based), and for Choose which
+// choice of its Flex epoch it is: 1, 2, ….
+func (s Schedule) Opening(step int) (o Opening, update int) {
+	if !s.Dynamic {
+		return Continue, 0
+	}
+	t := step
+	if n := s.stage(); n > 0 {
+		t = step % n
+	}
+	switch {
+	case t == 0:
+		return Draw, 0
+	case s.Static:
+		return Continue, 0
+	case t >= s.Warmup && (t-s.Warmup)%s.Update == 0:
+		return Choose, (t-s.Warmup)/s.Update + 1
+	}
+	return Continue, 0
+}
+
+// Choices is how many choices the run makes.
+func (s Schedule) Choices() int {
+	n := 0
+	for step := range s.Total {
+		if o, _ := s.Opening(step); o == Choose {
+			n++
+		}
+	}
+	return n
+}
+
+// FlexEpoch is the Flex epoch a step belongs to.
+func (s Schedule) FlexEpoch(step int) int {
+	if n := s.stage(); n > 0 {
+		return step / n
+	}
+	return 0
+}

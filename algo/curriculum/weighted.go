@@ -1,0 +1,58 @@
+package curriculum
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+)
+
+// weighted is dynamic_weight: the whole data set, its rows weighed by a Weighter once
+// the warm-up is over.
+type weighted struct {
+	method
+	run      Run
+	weighter algo.Weighter
+}
+
+func newWeighted(ctx context.Context, r Run, component *config.Component) (*weighted, error) {
+	w, err := algo.BuildWeighter(r.Run, component)
+	if err != nil {
+		return nil, err
+	}
+	out := &weighted{method: method{any: w, component: component}, run: r, weighter: w}
+	return out, out.settle(ctx, r)
+}
+
+// Open opens no windows.
+func (w *weighted) Open(context.Context, int) (Window, bool, error) { return Window{}, false, nil }
+
+// Weights asks the weighter, which sees the loss of every row of the step first.
+func (w *weighted) Weights(ctx context.Context, s *Step) (Weights, error) {
+	if s.Index < w.run.Schedule.Warmup {
+		return Weights{}, nil
+	}
+	loss, err := s.Loss(ctx)
+	if err != nil {
+		return Weights{}, err
+	}
+	rows, how, err := w.weighter.Weigh(ctx, algo.WeightRequest{Step: s.Index, Total: s.Total, Micros: s.Micros, Loss: loss})
+	if err != nil {
+		return Weights{}, fmt.Errorf("weighter %s: %w", w.component.Name, err)
+	}
+	w.run.Journal.Weighed(s.Index+1, s.Micros, rows, loss)
+	return Weights{Rows: rows, How: how}, nil
+}
+
+// Observe tells a weighter that wants to know.
+func (w *weighted) Observe(ctx context.Context, s *Step) error {
+	return w.observe(ctx, s, reports(s, nil))
+}
+
+// State is the weighter's.
+func (w *weighted) State() (json.RawMessage, error) { return w.state() }
+
+// Restore takes State back.
+func (w *weighted) Restore(raw json.RawMessage) error { return w.restore(raw) }

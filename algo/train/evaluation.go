@@ -1,0 +1,63 @@
+package train
+
+import (
+	"fmt"
+
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/pyjson"
+)
+
+// evaluation is what evaluating one set gave.
+type evaluation struct {
+	set                  string  // its name; empty where there is one set
+	loss                 float64 // Hugging Face's eval_loss
+	accuracy, perplexity *float64
+	rows, batches        int
+	seconds              float64
+}
+
+// evaluations are those of all sets, in their order.
+type evaluations []evaluation
+
+// fields are the metrics under Hugging Face's names: eval_loss, or eval_<set>_loss where
+// there are several sets.
+func (e evaluation) fields() pyjson.Object {
+	prefix := "eval_"
+	if e.set != "" {
+		prefix += e.set + "_"
+	}
+	var out pyjson.Object
+	if e.accuracy != nil {
+		out = append(out, pyjson.Field{Key: prefix + "accuracy", Value: *e.accuracy})
+	}
+	if e.perplexity != nil {
+		out = append(out, pyjson.Field{Key: prefix + "perplexity", Value: *e.perplexity})
+	}
+	seconds := max(e.seconds, 1e-9)
+	return append(out,
+		pyjson.Field{Key: prefix + "loss", Value: e.loss},
+		pyjson.Field{Key: prefix + "runtime", Value: report.Round(seconds, 4)},
+		pyjson.Field{Key: prefix + "samples_per_second", Value: report.Round(float64(e.rows)/seconds, 3)},
+		pyjson.Field{Key: prefix + "steps_per_second", Value: report.Round(float64(e.batches)/seconds, 3)})
+}
+
+// fields are those of all sets.
+func (e evaluations) fields() (out pyjson.Object) {
+	for _, set := range e {
+		out = append(out, set.fields()...)
+	}
+	return out
+}
+
+// metric is the value that metric_for_best_model names.
+func (e evaluations) metric(name string) (float64, error) {
+	all := e.fields()
+	if v, ok := all.Get(name).(float64); ok {
+		return v, nil
+	}
+	s := ""
+	for _, f := range all {
+		s += " " + f.Key
+	}
+	return 0, fmt.Errorf("the evaluation has no %s; it has%s", name, s)
+}
