@@ -12,7 +12,7 @@ import (
 func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig) ([]module, error) {
 	for _, other := range []string{"model.embed_tokens", "lm_head"} {
 		if c.Adapts(other, false) {
-			return nil, fmt.Errorf("%s: target_modules %s names %s, and low-rank adapters are on the layers' linear modules here: merge the adapter into its base model with PEFT (merge_and_unload)", dir, c.TargetText(), other)
+			return nil, fmt.Errorf("%s: target_modules %s names %s, and low-rank adapters are on the layers' linear modules here: merge it into its base model with dataflex-cli export, and name what that writes", dir, c.TargetText(), other)
 		}
 	}
 	var mods []module

@@ -267,6 +267,47 @@ func TestConfigs(t *testing.T) {
 	}
 }
 
+// Low-rank adapters on embeddings and head: W + s·(B·A)ᵀ and W + s·B·A, and a tied model's
+// two are parted. The numbers are added up here.
+func TestMergeEmbeddings(t *testing.T) {
+	model, adapter := modelFolder(t)
+	text := `{"peft_type":"LORA","r":2,"lora_alpha":3,"target_modules":["embed_tokens","lm_head"]}`
+	if err := os.WriteFile(filepath.Join(adapter, "adapter_config.json"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a, b, c, d := ramp(10, .5), ramp(8, .7), ramp(8, .3), ramp(10, .9)
+	if err := checkpoint.WriteSafetensors(filepath.Join(adapter, storage.AdapterFile), nil, []checkpoint.Tensor{
+		{Name: peftPrefix + "model.embed_tokens.lora_embedding_A", Shape: []int{2, 5}, F32: a},
+		{Name: peftPrefix + "model.embed_tokens.lora_embedding_B", Shape: []int{4, 2}, F32: b},
+		{Name: peftPrefix + "lm_head.lora_A.weight", Shape: []int{2, 4}, F32: c},
+		{Name: peftPrefix + "lm_head.lora_B.weight", Shape: []int{5, 2}, F32: d},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	m := merge(t, model, adapter)
+	embeddings, err := m.read(embeddingsName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := m.read(headName)
+	if err != nil || !m.untied {
+		t.Fatal(err, m.untied)
+	}
+	base := ramp(20, 1)
+	for v := range 5 {
+		for h := range 4 {
+			e, w := float64(base[4*v+h]), float64(base[4*v+h])
+			for k := range 2 {
+				e += 1.5 * float64(b[2*h+k]) * float64(a[5*k+v])
+				w += 1.5 * float64(d[2*v+k]) * float64(c[4*k+h])
+			}
+			if math.Abs(e-float64(embeddings[4*v+h])) > 1e-6 || math.Abs(w-float64(head[4*v+h])) > 1e-6 {
+				t.Errorf("[%d, %d]: embeddings %v, want %v; head %v, want %v", v, h, embeddings[4*v+h], e, head[4*v+h], w)
+			}
+		}
+	}
+}
+
 // An adapter with embeddings or a head of its own parts a tied model's: what it does not
 // bring stays the base's.
 func TestMergeUnties(t *testing.T) {
@@ -323,7 +364,7 @@ func TestExportRefusals(t *testing.T) {
 	}
 	for want, err := range map[string]error{
 		"which the model does not have":             open("model.layers.3.mlp.up_proj.lora_A.weight", []int{2, 4}, false),
-		`"lm_head.weight", which the model does`:    open("lm_head.lora_A.weight", []int{2, 4}, true),
+		`lora_A.weight" [2 3] does not fit`:         open("lm_head.lora_A.weight", []int{2, 3}, true),
 		"does not fit the model's":                  open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 3}, false),
 		"[2 4] does not fit":                        open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 4}, false), // B is missing
 		"embed_tokens.weight\" [5 4]":               open("model.embed_tokens.lora_embedding_A", []int{2, 5}, false),

@@ -55,9 +55,7 @@ func openMerger(dev driver.Device, model string, adapters []string, tied bool) (
 		}
 		a := &adapterWeights{dir, c, file}
 		m.adapters = append(m.adapters, a)
-		if tied && !c.TieWeights && (a.has(peftPrefix+embeddingsName) || a.has(peftPrefix+headName)) {
-			m.untied = true
-		}
+		m.untied = m.untied || tied && !c.TieWeights && a.parts()
 		if err := m.check(a); err != nil {
 			return m, err
 		}
@@ -83,10 +81,10 @@ func (m *merger) check(a *adapterWeights) error {
 		shape, _ := a.file.Shape(name)
 		target, part := splitPEFT(name)
 		want, ok := m.base.Shape(target)
-		if m.tied && target == headName && part == "" {
+		if m.tied && target == headName {
 			want, ok = m.base.Shape(embeddingsName)
 		}
-		if !ok || m.tied && target == headName && part != "" {
+		if !ok {
 			return fmt.Errorf("%s: tensor %q belongs to %q, which the model does not have: the adapter was trained on another model", a.dir, name, target)
 		}
 		rank, fits := a.config.RankOf(strings.TrimSuffix(target, ".weight")), false
@@ -96,6 +94,10 @@ func (m *merger) check(a *adapterWeights) error {
 			fits = both && len(want) == 2 && slices.Equal(shape, []int{rank, want[1]})
 		case "lora_B.weight":
 			fits = both && len(want) == 2 && slices.Equal(shape, []int{want[0], rank})
+		case embeddingA: // lora_embedding_A [r, vocabulary] and B [hidden, r] stand for W += s·(B·A)ᵀ
+			fits = both && !a.config.DoRA && len(want) == 2 && slices.Equal(shape, []int{rank, want[0]})
+		case embeddingB:
+			fits = both && !a.config.DoRA && len(want) == 2 && slices.Equal(shape, []int{want[1], rank})
 		case magnitudePart:
 			fits = both && a.config.DoRA && len(want) == 2 && slices.Equal(shape, want[:1])
 		case "": // modules_to_save: rows may have been added to embeddings
@@ -108,6 +110,16 @@ func (m *merger) check(a *adapterWeights) error {
 	return nil
 }
 
+// embeddingA and embeddingB are the parts of an adapter on embeddings.
+const embeddingA, embeddingB = "lora_embedding_A", "lora_embedding_B"
+
+// parts says whether the adapter changes the embeddings or the head of a tied model: they
+// are one no longer.
+func (a *adapterWeights) parts() bool {
+	embeddings, head := peftPrefix+strings.TrimSuffix(embeddingsName, ".weight"), peftPrefix+strings.TrimSuffix(headName, ".weight")
+	return a.has(embeddings+".weight") || a.has(embeddings+"."+embeddingA) || a.has(head+".weight") || a.has(head+".lora_A.weight")
+}
+
 // magnitudePart is the part of an adapter's tensor that holds DoRA's magnitudes.
 const magnitudePart = "lora_magnitude_vector"
 
@@ -116,6 +128,10 @@ func otherHalf(name string) string {
 	switch path, part := splitTensor(name); part {
 	case "lora_A.weight":
 		return path + ".lora_B.weight"
+	case embeddingA:
+		return path + "." + embeddingB
+	case embeddingB:
+		return path + "." + embeddingA
 	default:
 		return path + ".lora_A.weight"
 	}
@@ -218,7 +234,7 @@ func (m *merger) read(name string) ([]float32, error) {
 	}
 	path := peftPrefix + strings.TrimSuffix(name, ".weight")
 	for _, a := range m.adapters {
-		if _, ok := a.file.Shape(path + ".lora_A.weight"); !ok {
+		if !a.has(path+".lora_A.weight") && !a.has(path+"."+embeddingA) {
 			continue
 		}
 		if err := m.add(w, a, path, shape[0], shape[1]); err != nil {
@@ -239,11 +255,19 @@ func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) e
 		}
 	}
 	down, up := make([]float32, r*in), make([]float32, out*r)
-	if err := readNumbers(a.file, path+".lora_A.weight", down); err != nil {
+	names := [2]string{path + ".lora_A.weight", path + ".lora_B.weight"}
+	onEmbeddings := a.has(path + "." + embeddingA)
+	if onEmbeddings {
+		names = [2]string{path + "." + embeddingB, path + "." + embeddingA}
+	}
+	if err := readNumbers(a.file, names[0], down); err != nil {
 		return err
 	}
-	if err := readNumbers(a.file, path+".lora_B.weight", up); err != nil {
+	if err := readNumbers(a.file, names[1], up); err != nil {
 		return err
+	}
+	if onEmbeddings {
+		down, up = transposed(down, in, r), transposed(up, r, out)
 	}
 	gemm.Run(m.dev, gemm.NN, scale, gemm.Dense(driver.FromHost(up), out, r), gemm.Dense(driver.FromHost(down), r, in), 1, gemm.Dense(driver.FromHost(w), out, in))
 	if !a.config.DoRA {
@@ -255,6 +279,17 @@ func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) e
 	}
 	autograd.ScaleRows(w, magnitudes)
 	return nil
+}
+
+// transposed is xᵀ [cols, rows] of x [rows, cols].
+func transposed(x []float32, rows, cols int) []float32 {
+	out := make([]float32, len(x))
+	for i := range rows {
+		for j := range cols {
+			out[j*rows+i] = x[i*cols+j]
+		}
+	}
+	return out
 }
 
 // readNumbers reads a tensor and refuses one that holds NaN.
