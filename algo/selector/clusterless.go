@@ -121,8 +121,12 @@ func (s *clusterLESS) State() (json.RawMessage, error) {
 // Restore takes the clusters back.
 func (s *clusterLESS) Restore(raw json.RawMessage) error {
 	var st clusterState
-	if err := json.Unmarshal(raw, &st); err != nil || st.Clusters == nil {
+	if err := json.Unmarshal(raw, &st); err != nil {
 		return err
+	}
+	s.ids, s.distances = nil, nil // also back to before a first selection that failed
+	if st.Clusters == nil {
+		return nil
 	}
 	a, err := npy.Decode(st.Clusters)
 	if err != nil {

@@ -76,8 +76,12 @@ func (s *deltaLoss) State() (json.RawMessage, error) {
 // Restore takes the first losses back.
 func (s *deltaLoss) Restore(raw json.RawMessage) error {
 	var st deltaLossState
-	if err := json.Unmarshal(raw, &st); err != nil || st.Initial == nil {
+	if err := json.Unmarshal(raw, &st); err != nil {
 		return err
+	}
+	s.initial = nil // also back to before a first selection that failed
+	if st.Initial == nil {
+		return nil
 	}
 	var err error
 	if s.initial, err = unpackFloats(st.Initial, len(s.run.Train)); err != nil {
