@@ -1,3 +1,6 @@
+package selector
+
+import "testing"
 
 // A first selection that fails, when its file cannot be written say, leaves no losses
 // behind: the state of before is one without any.
