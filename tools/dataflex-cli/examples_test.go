@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/data/npy"
 	"dataflex.dev/dataflex/tools/command"
 	"dataflex.dev/dataflex/tools/recipe"
@@ -52,7 +53,7 @@ func few(args []string) []string {
 	if args[0] != "train" {
 		return args
 	}
-	return append(args, "max_steps=2", "warmup_step=1", "update_step=1", "update_times=1", "gradient_accumulation_steps=1")
+	return append(args, "max_steps=2", "warmup_step=1", "update_step=1", "update_times=1")
 }
 
 // typed runs a command line as a recipe has it.
@@ -100,6 +101,17 @@ func TestExamples(t *testing.T) {
 	}
 	sameVectors(t, "made/near.npy", "data/examples/near.npy")
 	sameVectors(t, "made/tsds.npy", "data/examples/tsds.npy")
+}
+
+// TestEveryMethod: there is a recipe for every method that is registered.
+func TestEveryMethod(t *testing.T) {
+	for kind, names := range map[recipe.Kind][]string{recipe.Select: algo.Selectors(), recipe.Mix: algo.Mixers(), recipe.Weight: algo.Weighters()} {
+		for _, name := range names {
+			if !slices.ContainsFunc(recipe.All(), func(r recipe.Recipe) bool { return r.Kind == kind && r.Component == name }) {
+				t.Errorf("%s has no recipe for %s: tools/recipe/table.go", kind, name)
+			}
+		}
+	}
 }
 
 // sameVectors: the committed file is what the commands make, on this machine too.
