@@ -173,6 +173,7 @@ type Training struct {
 	SaveStrategy              string
 	SaveSteps                 int // optimizer steps; see ResolveSteps
 	SaveTotalLimit            int // 0 = keep all
+	ReplayEvery               int // 0 = never
 	SaveOnlyModel             bool
 	LoadBestModelAtEnd        bool
 	MetricForBestModel        string // with its eval_ prefix; "" = none

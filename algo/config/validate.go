@@ -40,6 +40,7 @@ func validateTraining(cfg *Config, f *faults) {
 	c.checkTuning()
 	c.checkOptimiser()
 	c.checkIntervals()
+	c.deny(c.Training.ReplayEvery < 0, "replay_every", "it must not be negative, got %d", c.Training.ReplayEvery)
 	c.checkDynamic()
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"dataflex.dev/dataflex/algo"
@@ -83,7 +84,26 @@ func (s *Selected) choose(ctx context.Context, step, update int) ([]int, error) 
 	if len(sel.Indices) != r.N {
 		return nil, fmt.Errorf("selection at step %d: %s gave %d rows for a window of %d", step, s.component.Name, len(sel.Indices), r.N)
 	}
+	if v, n := sameScore(sel.Score); n > 1 {
+		s.run.Log.Warn("every row has the same score: it says nothing about the rows, and the choice is one of many equal ones", "step", step, "selector", s.component.Name, "score", v, "rows", n)
+	}
 	return sel.Indices, s.run.Journal.Selected(r, sel, time.Since(started).Seconds(), reused)
+}
+
+// sameScore is the one score that n rows have; n is 0 where they differ.
+func sameScore(score []float64) (v float64, n int) {
+	v = math.NaN()
+	for _, s := range score {
+		switch {
+		case math.IsNaN(s): // a row without a score
+			continue
+		case n > 0 && s != v:
+			return v, 0
+		}
+		v = s
+		n++
+	}
+	return v, n
 }
 
 // cachedOrSelect takes the selection from cache_dir or makes it and keeps it there. Of

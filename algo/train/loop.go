@@ -97,7 +97,7 @@ func (l *loop) advance(ctx context.Context) (stepStats, error) {
 		return stepStats{}, err
 	}
 	var g *gradient
-	if err := l.orBack(func() (err error) { g, err = l.gradient(ctx); return err }); err != nil {
+	if err := l.orBack(func() (err error) { g, err = l.checkedGradient(ctx); return err }); err != nil {
 		return stepStats{}, err
 	}
 	var stats stepStats

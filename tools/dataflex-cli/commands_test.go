@@ -307,3 +307,19 @@ weighters:
 		}
 	}
 }
+
+// TestRowTextsOfNothing: rows of which none has a column that is embedded are refused.
+func TestRowTextsOfNothing(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rows.jsonl")
+	for text, want := range map[string]string{
+		`{"content": "a"}` + "\n" + `{"content": "b"}`: "no row has anything in text",
+		`{"content": "a"}` + "\n" + `{"text": "b"}`:    "",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := rowTexts(file); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: error %v, wanted %q", text, err, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -13,6 +14,7 @@ import (
 	"dataflex.dev/dataflex/algo/neighbor"
 	"dataflex.dev/dataflex/algo/tsds"
 	"dataflex.dev/dataflex/data/hub"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/tools/command"
 )
@@ -119,7 +121,7 @@ func readPair(args []string) (candidates, queries neighbor.Vectors, err error) {
 
 // rowTexts reads the rows of a JSON array or of JSON lines as texts.
 func rowTexts(path string) ([]string, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := storage.ReadInput(path, math.MaxInt64-1)
 	if err != nil {
 		return nil, err
 	}
@@ -139,13 +141,18 @@ func rowTexts(path string) ([]string, error) {
 		}
 	}
 	texts := make([]string, len(rows))
+	anything := false
 	for i, r := range rows {
+		anything = anything || r != row{}
 		if texts[i] = r.Text; r.Text == "" {
 			texts[i] = feature.RowText(r.Instruction, r.Input, r.Output, r.Prediction)
 		}
 	}
 	if len(texts) == 0 {
 		return nil, fmt.Errorf("%s has no rows", path)
+	}
+	if !anything {
+		return nil, fmt.Errorf("%s: no row has anything in text, instruction, input, output or prediction: every vector would be the same; rename the column that holds the text", path)
 	}
 	return texts, nil
 }

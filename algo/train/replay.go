@@ -1,0 +1,112 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"math"
+
+	"dataflex.dev/dataflex/driver"
+)
+
+// checkedGradient is the gradient of the coming step. Every replay_every steps it is
+// made twice: the same inputs give the same bits, so that a difference is the machine's,
+// a processor, a GPU or a memory that computes wrongly without a word. It is found
+// before the weights move.
+func (l *loop) checkedGradient(ctx context.Context) (*gradient, error) {
+	every := l.Config.Training.ReplayEvery
+	if every == 0 || (l.step+1)%every != 0 {
+		return l.gradient(ctx)
+	}
+	before, err := l.curriculum.State()
+	if err != nil {
+		return nil, err
+	}
+	g, err := l.gradient(ctx)
+	if err != nil || g.nothing != "" {
+		return g, err
+	}
+	first, err := l.fingerprint(g)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.curriculum.Restore(before); err != nil {
+		return nil, err
+	}
+	if g, err = l.gradient(ctx); err != nil {
+		return nil, err
+	}
+	second, err := l.fingerprint(g)
+	if err != nil {
+		return nil, err
+	}
+	if what := first.differs(second); what != "" {
+		return nil, spoilt{fmt.Errorf("step %d, computed twice, differs in %s: this machine computes wrongly (memory, processor or GPU); train on another one; %s", l.step+1, what, l.lastCheckpoint())}
+	}
+	return g, nil
+}
+
+// fingerprint is the bits of a gradient, of its losses and of what the method holds
+// after it, as far as to tell whether others are the same.
+type fingerprint struct {
+	losses  []uint64 // of the step, its gradient's length, its micro-batches' shares and tokens
+	tensors []uint64
+	names   []string
+	method  []byte
+}
+
+var replaySeed = maphash.MakeSeed()
+
+func (l *loop) fingerprint(g *gradient) (f fingerprint, err error) {
+	f.losses = append(f.losses, math.Float64bits(g.loss), math.Float64bits(g.norm))
+	for i, tokens := range g.step.TokenLoss {
+		f.losses = append(f.losses, math.Float64bits(g.step.Returned[i]), bitsOf(tokens))
+	}
+	for _, p := range l.params {
+		values, err := driver.Read(l.device, p.Grad)
+		if err != nil {
+			return f, fmt.Errorf("step %d: the gradient of %s: %w", l.step+1, p.Name, err)
+		}
+		f.tensors, f.names = append(f.tensors, bitsOf(values)), append(f.names, p.Name)
+	}
+	f.method, err = l.curriculum.State()
+	return f, err
+}
+
+func bitsOf(values []float32) uint64 {
+	var h maphash.Hash
+	h.SetSeed(replaySeed)
+	var buf [4]byte
+	for _, v := range values {
+		bits := math.Float32bits(v)
+		buf = [4]byte{byte(bits), byte(bits >> 8), byte(bits >> 16), byte(bits >> 24)}
+		_, _ = h.Write(buf[:]) // it never fails
+	}
+	return h.Sum64()
+}
+
+// differs names the first thing that is not the same, "" for none.
+func (f fingerprint) differs(g fingerprint) string {
+	if len(f.losses) != len(g.losses) {
+		return "the rows that could be trained on"
+	}
+	for i := range f.tensors {
+		if f.tensors[i] != g.tensors[i] {
+			return "the gradient of " + f.names[i]
+		}
+	}
+	for i, what := range []string{"the loss", "the length of the gradient"} {
+		if f.losses[i] != g.losses[i] {
+			return what
+		}
+	}
+	for i := 2; i < len(f.losses); i++ {
+		if f.losses[i] != g.losses[i] {
+			return fmt.Sprintf("the loss of micro-batch %d", (i-2)/2)
+		}
+	}
+	if string(f.method) != string(g.method) {
+		return "the state of the method"
+	}
+	return ""
+}
