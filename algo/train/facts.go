@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/report/record"
 	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/display"
 )
 
 // openRecord starts what the report page is made of.
@@ -41,7 +41,7 @@ func (t *session) facts() record.Run {
 		r.DatasetInfo = json.RawMessage(info)
 	}
 	if t.component != nil {
-		r.Component, r.Mode, r.Params = t.component.Name, t.component.Mode, config.MaskText(t.component.Raw)
+		r.Component, r.Mode, r.Params = t.component.Name, t.component.Mode, display.Mask(t.component.Raw)
 	}
 	// Rows kept under tokenized_path may have no files any more; the page then says so.
 	if catalog, err := dataset.OpenCatalog(r.DatasetDir, t.data.options.Info); err == nil {

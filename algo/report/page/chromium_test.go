@@ -42,7 +42,7 @@ func TestPageInChromium(t *testing.T) {
 			"curve loss":      {"eval_loss"},
 			"memory":          {"weights 1.4 MiB"},
 			"time":            {"selecting"},
-			"config":          {"learning_rate", "(not shown)"},
+			"config":          {"learning_rate", "***"},
 			"curve grad_norm": nil, "curve learning_rate": nil, "curve tokens_per_second": nil,
 		},
 		"mix":    {"short": {"odm"}, "mixture shares": {"add", "words"}, "mixture losses": {"add", "words"}},
