@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	os.Stdout.WriteString("held\n")
-	select {}
+	time.Sleep(time.Hour) // until it is killed
 }
 
 // hold starts a process that holds the lock.
