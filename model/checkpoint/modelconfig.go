@@ -44,6 +44,7 @@ type ModelConfig struct {
 	SlidingWindow   int      // tokens a position sees, itself included; 0: all. Use Window.
 	MaxWindowLayers int      // qwen2: the first layers see everything
 	WindowPattern   int      // gemma: of so many layers, the last sees everything; 0: none does
+	NoRope          []bool   // per layer: its queries and keys are not turned; nil: all are
 	LayerTypes      []string // newer files: full_attention or sliding_attention, by layer
 
 	QueryPreAttnScalar float64 // gemma: attention is scaled by 1/sqrt of it; 0: of HeadDim
@@ -89,6 +90,7 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 	c.readSizes(f, family)
 	c.readBlocks(f, family)
 	c.readWindow(f, family)
+	c.readNoRope(f, family)
 	c.readScales(f, family)
 	c.readMoE(f, family)
 	c.readTokens(f)
@@ -132,7 +134,6 @@ func (c *ModelConfig) readBlocks(f *fields, family familyDefaults) {
 	c.InitializerRange = f.float("initializer_range", 0.02)
 	c.TieWordEmbeddings = f.bool("tie_word_embeddings", family.tied)
 	c.readBiases(f, family)
-	c.MLPBias = f.bool("mlp_bias", false)
 	c.AttentionDropout = f.float("attention_dropout", 0)
 	c.TorchDType = f.string("torch_dtype", f.string("dtype", ""))
 }
@@ -142,6 +143,14 @@ func (c *ModelConfig) readBlocks(f *fields, family familyDefaults) {
 func (c *ModelConfig) readBiases(f *fields, family familyDefaults) {
 	bias := f.bool("attention_bias", family.attentionBias)
 	c.QKVBias, c.OutputBias = bias || family.qkvBias, bias && !family.qkvBias && !family.attentionBias
+	c.MLPBias = f.bool("mlp_bias", false)
+	if family.outBiasKey != "" {
+		c.OutputBias = f.bool(family.outBiasKey, false)
+	}
+	if family.biasKey != "" {
+		all := f.bool(family.biasKey, false)
+		c.QKVBias, c.OutputBias, c.MLPBias = all, all, all
+	}
 	if c.ModelType == "qwen2_moe" {
 		c.QKVBias = f.bool("qkv_bias", true)
 	}
@@ -164,7 +173,11 @@ func (c *ModelConfig) readWindow(f *fields, family familyDefaults) {
 			c.SlidingWindow = 0
 		}
 	}
-	c.WindowPattern = f.int("sliding_window_pattern", family.windowPattern)
+	if text, ok := f.raw["sliding_window_pattern"].(string); ok { // exaone4's LLLG
+		c.WindowPattern = len(text)
+	} else {
+		c.WindowPattern = f.int("sliding_window_pattern", family.windowPattern)
+	}
 	if !f.has("layer_types") {
 		return
 	}
@@ -175,6 +188,43 @@ func (c *ModelConfig) readWindow(f *fields, family familyDefaults) {
 		if kind != "full_attention" && kind != slidingAttention {
 			f.fail("layer_types holds %q, want full_attention or %s", kind, slidingAttention)
 		}
+	}
+}
+
+// readNoRope reads which layers have no positions (NoPE, arXiv:2501.18795).
+func (c *ModelConfig) readNoRope(f *fields, family familyDefaults) {
+	if family.noRopeEvery > 0 && c.SlidingWindow > 0 && c.LayerTypes == nil {
+		defer c.windowNoRope()
+	}
+	switch {
+	case family.noRopeEvery > 0 && f.has("no_rope_layers"):
+		turned := f.ints("no_rope_layers")
+		if len(turned) != c.NumHiddenLayers {
+			f.fail("no_rope_layers has %d entries, num_hidden_layers is %d", len(turned), c.NumHiddenLayers)
+		}
+		for _, t := range turned {
+			c.NoRope = append(c.NoRope, t == 0)
+		}
+	case family.noRopeEvery > 0:
+		every := f.size("no_rope_layer_interval", family.noRopeEvery, maxLayers)
+		for i := range c.NumHiddenLayers {
+			c.NoRope = append(c.NoRope, (i+1)%every == 0)
+		}
+	case family.windowRope && c.SlidingWindow > 0:
+		for i := range c.NumHiddenLayers {
+			c.NoRope = append(c.NoRope, c.Window(i) == 0)
+		}
+	}
+}
+
+// windowNoRope gives the window to the layers without positions, and to no others.
+func (c *ModelConfig) windowNoRope() {
+	for _, free := range c.NoRope {
+		kind := "full_attention"
+		if free {
+			kind = slidingAttention
+		}
+		c.LayerTypes = append(c.LayerTypes, kind)
 	}
 }
 

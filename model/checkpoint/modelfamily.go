@@ -1,6 +1,9 @@
 package checkpoint
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // familyDefaults are the values of keys that a config.json may leave out
 // (transformers 4.52, configuration_<family>.py).
@@ -11,13 +14,18 @@ type familyDefaults struct {
 	slidingWindow int
 	windowSwitch  bool // use_sliding_window, off unless said
 	windowPattern int
-	qkvBias       bool // biases that no key turns off
-	attentionBias bool // of attention_bias, which stands for q, k and v alone here
+	qkvBias       bool   // biases that no key turns off
+	attentionBias bool   // of attention_bias, which stands for q, k and v alone here
+	outBiasKey    string // beside attention_bias, for o alone
+	biasKey       string // in the place of attention_bias and mlp_bias
+	noRopeEvery   int    // of so many layers, the last is not turned: no_rope_layer_interval
+	windowRope    bool   // where there is a window, layers without one are not turned
 	tied          bool
 	activation    string  // "": silu
 	eps           float64 // 0: 1e-6
 	theta         float64 // 0: 10000
 	localTheta    float64
+	ropeAlpha     bool    // of dynamic rope_scaling: a stretch of the base
 	rotary        float64 // 0: 1
 
 	queryScalar, attnSoftCap, finalSoftCap float64
@@ -30,7 +38,8 @@ type moeDefaults struct {
 	countKey                        string
 	experts, perToken, intermediate int
 	shared                          int
-	normalize                       bool // without a key: mixtral
+	normalize                       bool    // without a key: mixtral
+	auxCoef                         float64 // 0: 0.001
 }
 
 // localExperts is mixtral's key of the number of experts, and with transformers 5 qwen3_moe's.
@@ -55,7 +64,20 @@ var families = map[string]familyDefaults{
 	"phi3":    {maxPositions: 4096, eps: 1e-5},
 	"olmo2":   {maxPositions: 2048, eps: 1e-5},
 	"granite": {maxPositions: 2048},
-	"glm4":    {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
+	"olmo3": {
+		maxPositions: 2048, slidingWindow: 4096, windowPattern: 4, eps: 1e-5, theta: 5e5, localTheta: 5e5,
+	},
+	"olmoe": {
+		maxPositions: 4096, eps: 1e-5,
+		moe: moeDefaults{countKey: "num_experts", experts: 64, perToken: 8, auxCoef: 0.01},
+	},
+	"smollm3":          {maxPositions: 32768, kvHeads: 4, tied: true, theta: 2e6, windowSwitch: true, noRopeEvery: 4},
+	"seed_oss":         {maxPositions: 524288, kvHeads: 8, headDim: 128, attentionBias: true, outBiasKey: "attention_out_bias"},
+	"ernie4_5":         {maxPositions: 131072, kvHeads: 2, headDim: 128, tied: true, eps: 1e-5, theta: 5e5, biasKey: "use_bias"},
+	"hunyuan_v1_dense": {maxPositions: 2048, eps: 1e-5, ropeAlpha: true},
+	"exaone4":          {maxPositions: 2048, kvHeads: 32, slidingWindow: 4096, windowPattern: 4, eps: 1e-5, windowRope: true},
+	"glm":              {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
+	"glm4":             {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
 	"mixtral": {
 		maxPositions: 131072, kvHeads: 8, eps: 1e-5, theta: 1e6,
 		moe: moeDefaults{countKey: localExperts, experts: 8, perToken: 2, normalize: true},
@@ -94,7 +116,7 @@ func (c *ModelConfig) readMoE(f *fields, family familyDefaults) {
 	m := &MoEConfig{
 		Experts: f.size(d.countKey, d.experts, maxSize>>8), PerToken: f.int("num_experts_per_tok", d.perToken),
 		Intermediate: c.IntermediateSize, Normalize: d.normalize || f.bool("norm_topk_prob", false),
-		AuxCoef: f.float("router_aux_loss_coef", 0.001), RouterJitter: f.float("router_jitter_noise", 0),
+		AuxCoef: f.float("router_aux_loss_coef", cmp.Or(d.auxCoef, 0.001)), RouterJitter: f.float("router_jitter_noise", 0),
 		SparseStep: f.size("decoder_sparse_step", 1, maxLayers), DenseLayers: f.ints("mlp_only_layers"),
 	}
 	if d.intermediate > 0 {

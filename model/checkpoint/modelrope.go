@@ -1,6 +1,9 @@
 package checkpoint
 
-import "cmp"
+import (
+	"cmp"
+	"math"
+)
 
 // RopeScaling is config.json's rope_scaling under its old and its new spelling
 // ("type" and "rope_type"; like transformers, the old one wins). A zero means
@@ -50,6 +53,12 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 		MScaleAllDim:                  s.float("mscale_all_dim", 0),
 		ShortFactor:                   s.floats("short_factor"),
 		LongFactor:                    s.floats("long_factor"),
+	}
+	if family.ropeAlpha && r.Type == "dynamic" && s.float("alpha", 0) > 0 {
+		// A fixed stretch of the base, whatever the length (NTK-aware scaling).
+		dim := float64(c.HeadDim)
+		c.RopeTheta *= math.Pow(s.float("alpha", 0), dim/(dim-2))
+		r.Type = "default"
 	}
 	c.longRope(f, r)
 	r.check(s)

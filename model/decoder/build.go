@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 
@@ -17,8 +18,8 @@ type layer struct {
 	mlp             mlp
 	experts         *experts // in the place of mlp
 	norms           [roles]*tensor.Param
-	window          int // attention reaches that many tokens back; 0 = all
-	rope            *rope.Table
+	window          int         // attention reaches that many tokens back; 0 = all
+	rope            *rope.Table // nil: its queries and keys are not turned
 }
 
 // mlp is a gated MLP: down(act(gate(x))·up(x)).
@@ -58,6 +59,9 @@ func build(dev driver.Device, dir string, c Config, half bool, stored func(name 
 		m.layers[i].window, m.layers[i].rope = c.Window[i], global
 		if c.Window[i] > 0 {
 			m.layers[i].rope = local
+		}
+		if i < len(c.NoRope) && c.NoRope[i] {
+			m.layers[i].rope = nil
 		}
 		b.layer(&m.layers[i], i)
 	}
@@ -194,11 +198,12 @@ func (b *builder) attention(l *layer, path string) {
 		b.linear(&l.v, path+"v_proj", c.Hidden, kv, c.QKVBias)
 		b.linear(&l.o, path+"o_proj", q, c.Hidden, c.OutBias)
 	}
+	qNorm, kNorm := path+cmp.Or(b.f.qNorm, "q_norm"), path+cmp.Or(b.f.kNorm, "k_norm")
 	switch b.f.headNorms {
 	case perHead:
-		l.qNorm, l.kNorm = b.param(path+"q_norm", c.HeadDim), b.param(path+"k_norm", c.HeadDim)
+		l.qNorm, l.kNorm = b.param(qNorm, c.HeadDim), b.param(kNorm, c.HeadDim)
 	case fullWidth:
-		l.qNorm, l.kNorm = b.param(path+"q_norm", q), b.param(path+"k_norm", kv)
+		l.qNorm, l.kNorm = b.param(qNorm, q), b.param(kNorm, kv)
 	}
 }
 

@@ -3,6 +3,7 @@ package decoder
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/model/checkpoint"
@@ -35,8 +36,13 @@ type Config struct {
 	EmbedScale, ResidualScale, LogitScale float32 // 0 = 1
 	AttnSoftCap, LogitSoftCap             float32 // 0 = none
 
+	NoRope []bool `json:",omitempty"` // per layer: its queries and keys are not turned; nil = all are
+
 	MoE    MoE
 	Sparse []bool // per layer: its MLP is a mixture of experts; nil = none is
+
+	// Dropout names what the folder asks for and training does not do.
+	Dropout string `json:",omitempty"`
 
 	Padding          Padding
 	InitializerRange float64 // standard deviation of Init
@@ -81,10 +87,13 @@ func fromCheckpoint(c *checkpoint.ModelConfig) (Config, error) {
 		QKVBias: c.QKVBias, OutBias: c.OutputBias, MLPBias: c.MLPBias,
 		RopeTheta: c.RopeTheta, Rope: scaling(c.RopeScaling), RotaryDim: c.RotaryDim, RopeLocalBase: c.RopeLocalBase,
 		MaxPositions: c.MaxPositionEmbeddings, InitializerRange: c.InitializerRange,
-		AttnSoftCap: float32(c.AttnSoftCap), LogitSoftCap: float32(c.FinalSoftCap),
+		AttnSoftCap: float32(c.AttnSoftCap), LogitSoftCap: float32(c.FinalSoftCap), NoRope: c.NoRope,
 	}
 	if id := c.PadTokenID; id >= 0 && id < c.VocabSize {
 		out.Padding = Padding{true, int32(id)}
+	}
+	if families[c.ModelType].dropout {
+		out.Dropout = dropouts(c)
 	}
 	out.factors(c)
 	out.mixtures(c)
@@ -92,6 +101,17 @@ func fromCheckpoint(c *checkpoint.ModelConfig) (Config, error) {
 		out.Window = append(out.Window, c.Window(i))
 	}
 	return out, nil
+}
+
+// dropouts are the shares that config.json gives for dropout inside the layers.
+func dropouts(c *checkpoint.ModelConfig) string {
+	var said []string
+	for _, key := range []string{"attention_dropout", "residual_dropout"} {
+		if v, ok := c.Value(key); ok && v != nil && strings.Trim(fmt.Sprint(v), "0.") != "" {
+			said = append(said, fmt.Sprintf("%s %v", key, v))
+		}
+	}
+	return strings.Join(said, ", ")
 }
 
 // factors takes over what some families multiply with.

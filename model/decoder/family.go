@@ -2,7 +2,6 @@ package decoder
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -18,11 +17,14 @@ type family struct {
 	activation   string // hidden_act that the MLP computes
 	norms        []normAt
 	headNorms    headNorms
-	onePlus      bool // norms multiply by 1+w
-	embedScale   bool // embeddings are multiplied by sqrt(hidden_size)
-	fusedQKV     bool // one qkv_proj, registered after o_proj
-	fusedGateUp  bool // one gate_up_proj
-	interleaved  bool // rope turns neighbours
+	qNorm, kNorm string // their names, where they are not q_norm and k_norm
+	rotateFirst  bool   // heads are turned before they are normalised
+	onePlus      bool   // norms multiply by 1+w
+	embedScale   bool   // embeddings are multiplied by sqrt(hidden_size)
+	fusedQKV     bool   // one qkv_proj, registered after o_proj
+	fusedGateUp  bool   // one gate_up_proj
+	interleaved  bool   // rope turns neighbours
+	dropout      bool   // released folders ask for it: said, and not done
 	experts      expertNames
 }
 
@@ -67,7 +69,7 @@ var (
 		{beforeMLP, "pre_feedforward_layernorm"},
 		{afterMLP, "post_feedforward_layernorm"},
 	}
-	glm = []normAt{
+	sandwich = []normAt{
 		{beforeAttention, "input_layernorm"},
 		{beforeMLP, "post_attention_layernorm"},
 		{afterAttention, "post_self_attn_layernorm"},
@@ -82,20 +84,28 @@ var (
 // families are the supported model types. Sizes, biases, windows, factors, tied heads
 // and the defaults of missing keys come from checkpoint.ModelConfig.
 var families = map[string]family{
-	"llama":       {architecture: "LlamaForCausalLM", activation: "silu", norms: preNorms},
-	"mistral":     {architecture: "MistralForCausalLM", activation: "silu", norms: preNorms},
-	"qwen2":       {architecture: "Qwen2ForCausalLM", activation: "silu", norms: preNorms},
-	"qwen3":       {architecture: "Qwen3ForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead},
-	"gemma":       {architecture: "GemmaForCausalLM", activation: geluTanh, norms: preNorms, onePlus: true, embedScale: true},
-	"gemma2":      {architecture: "Gemma2ForCausalLM", activation: geluTanh, norms: gemmas, onePlus: true, embedScale: true},
-	"gemma3_text": {architecture: "Gemma3ForCausalLM", activation: geluTanh, norms: gemmas, headNorms: perHead, onePlus: true, embedScale: true},
-	"phi3":        {architecture: "Phi3ForCausalLM", activation: "silu", norms: preNorms, fusedQKV: true, fusedGateUp: true},
-	"olmo2":       {architecture: "Olmo2ForCausalLM", activation: "silu", norms: postNorms, headNorms: fullWidth},
-	"granite":     {architecture: "GraniteForCausalLM", activation: "silu", norms: preNorms},
-	"glm4":        {architecture: "Glm4ForCausalLM", activation: "silu", norms: glm, fusedGateUp: true, interleaved: true},
-	"mixtral":     {architecture: "MixtralForCausalLM", activation: "silu", norms: preNorms, experts: mixtralExperts},
-	"qwen2_moe":   {architecture: "Qwen2MoeForCausalLM", activation: "silu", norms: preNorms, experts: qwenExperts},
-	"qwen3_moe":   {architecture: "Qwen3MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, experts: qwenExperts},
+	"llama":            {architecture: "LlamaForCausalLM", activation: "silu", norms: preNorms},
+	"mistral":          {architecture: "MistralForCausalLM", activation: "silu", norms: preNorms},
+	"qwen2":            {architecture: "Qwen2ForCausalLM", activation: "silu", norms: preNorms},
+	"qwen3":            {architecture: "Qwen3ForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead},
+	"gemma":            {architecture: "GemmaForCausalLM", activation: geluTanh, norms: preNorms, onePlus: true, embedScale: true},
+	"gemma2":           {architecture: "Gemma2ForCausalLM", activation: geluTanh, norms: gemmas, onePlus: true, embedScale: true},
+	"gemma3_text":      {architecture: "Gemma3ForCausalLM", activation: geluTanh, norms: gemmas, headNorms: perHead, onePlus: true, embedScale: true},
+	"phi3":             {architecture: "Phi3ForCausalLM", activation: "silu", norms: preNorms, fusedQKV: true, fusedGateUp: true},
+	"olmo2":            {architecture: "Olmo2ForCausalLM", activation: "silu", norms: postNorms, headNorms: fullWidth},
+	"granite":          {architecture: "GraniteForCausalLM", activation: "silu", norms: preNorms},
+	"glm4":             {architecture: "Glm4ForCausalLM", activation: "silu", norms: sandwich, fusedGateUp: true, interleaved: true},
+	"olmo3":            {architecture: "Olmo3ForCausalLM", activation: "silu", norms: postNorms, headNorms: fullWidth},
+	"smollm3":          {architecture: "SmolLM3ForCausalLM", activation: "silu", norms: preNorms},
+	"seed_oss":         {architecture: "SeedOssForCausalLM", activation: "silu", norms: preNorms, dropout: true},
+	"ernie4_5":         {architecture: "Ernie4_5ForCausalLM", activation: "silu", norms: preNorms, interleaved: true},
+	"hunyuan_v1_dense": {architecture: "HunYuanDenseV1ForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, qNorm: "query_layernorm", kNorm: "key_layernorm", rotateFirst: true},
+	"exaone4":          {architecture: "Exaone4ForCausalLM", activation: "silu", norms: postNorms, headNorms: perHead},
+	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},
+	"olmoe":            {architecture: "OlmoeForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: qwenExperts},
+	"mixtral":          {architecture: "MixtralForCausalLM", activation: "silu", norms: preNorms, experts: mixtralExperts},
+	"qwen2_moe":        {architecture: "Qwen2MoeForCausalLM", activation: "silu", norms: preNorms, experts: qwenExperts},
+	"qwen3_moe":        {architecture: "Qwen3MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, experts: qwenExperts},
 }
 
 const geluTanh = "gelu_pytorch_tanh"
@@ -119,8 +129,7 @@ func (f family) act() swiglu.Activation {
 func supported(c *checkpoint.ModelConfig) error {
 	f, ok := families[c.ModelType]
 	if !ok {
-		return fmt.Errorf("model_type %q (%s) is not supported; supported are: %s",
-			c.ModelType, strings.Join(c.Architectures, ", "), strings.Join(slices.Sorted(maps.Keys(families)), ", "))
+		return unknown(c.ModelType, strings.Join(c.Architectures, ", "))
 	}
 	if len(c.Architectures) > 0 && !slices.ContainsFunc(c.Architectures, f.is) {
 		return fmt.Errorf("architectures %v is not supported for model_type %q; supported is: %s", c.Architectures, c.ModelType, f.architecture)
@@ -129,13 +138,16 @@ func supported(c *checkpoint.ModelConfig) error {
 	if c.HiddenAct != f.activation && (c.ModelType != "gemma" || c.HiddenAct != "gelu") {
 		return fmt.Errorf("hidden_act %q is not supported for model_type %q; supported is: %s", c.HiddenAct, c.ModelType, f.activation)
 	}
-	if c.AttentionDropout != 0 {
+	if c.AttentionDropout != 0 && !f.dropout {
 		return fmt.Errorf("attention_dropout %g is not supported; set it to 0", c.AttentionDropout)
 	}
 	for _, key := range []string{"resid_pdrop", "embd_pdrop", "router_jitter_noise"} {
 		if v, ok := c.Value(key); ok && v != nil && strings.Trim(fmt.Sprint(v), "0.") != "" {
 			return fmt.Errorf("%s %v is not supported; set it to 0", key, v)
 		}
+	}
+	if v, ok := c.Value("clip_qkv"); ok && v != nil {
+		return fmt.Errorf("clip_qkv %v is not supported", v)
 	}
 	return nil
 }

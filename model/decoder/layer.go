@@ -76,11 +76,7 @@ func (m *Model) residual(x, y *autograd.Value, w *tensor.Param) *autograd.Value 
 func (m *Model) attention(i int, h *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
 	t, c, l := m.tape, &m.config, &m.layers[i]
 	q, k, v := m.projections(l, h)
-	if l.qNorm != nil {
-		q, k = m.normed(q, l.qNorm), m.normed(k, l.kNorm)
-	}
-	q = t.Rope(q, b.Positions, l.rope, c.Heads, c.HeadDim)
-	k = t.Rope(k, b.Positions, l.rope, c.KVHeads, c.HeadDim)
+	q, k = m.placed(l, q, l.qNorm, b, c.Heads), m.placed(l, k, l.kNorm, b, c.KVHeads)
 	p := attention.Params{
 		Segments: b.Segments, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim,
 		Scale: c.AttentionScale, Window: l.window, SoftCap: c.AttnSoftCap,
@@ -90,6 +86,25 @@ func (m *Model) attention(i int, h *autograd.Value, b *Batch, cache *Cache) *aut
 	o := t.Linear(a, &l.o)
 	t.Drop(a)
 	return o
+}
+
+// placed records queries or keys, normalised and turned as the family asks for.
+func (m *Model) placed(l *layer, x *autograd.Value, w *tensor.Param, b *Batch, heads int) *autograd.Value {
+	norm := func() {
+		if w != nil {
+			x = m.normed(x, w)
+		}
+	}
+	if !m.family.rotateFirst {
+		norm()
+	}
+	if l.rope != nil {
+		x = m.tape.Rope(x, b.Positions, l.rope, heads, m.config.HeadDim)
+	}
+	if m.family.rotateFirst {
+		norm()
+	}
+	return x
 }
 
 func (m *Model) projections(l *layer, h *autograd.Value) (q, k, v *autograd.Value) {

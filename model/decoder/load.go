@@ -2,9 +2,11 @@ package decoder
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/model/checkpoint"
@@ -49,6 +51,9 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	}
 	m.name = opt.Name
 	m.options = opt
+	if m.config.Dropout != "" {
+		m.notes = append(m.notes, fmt.Sprintf("%s: %s: training drops nothing out inside the layers", filepath.Join(dir, storage.ConfigFile), m.config.Dropout))
+	}
 	if err := m.read(w, dir, m.base(), (*tensor.Param).String); err != nil {
 		m.Close()
 		return nil, err

@@ -49,11 +49,22 @@ func recorded(t *testing.T, dir string) []int32 {
 
 // TestFamilies: every family's recorded greedy continuation, among other prompts.
 func TestFamilies(t *testing.T) {
-	dirs, _ := filepath.Glob(filepath.Join(families, "*"))
+	dirs, _ := filepath.Glob(filepath.Join(families, "*", "config.json"))
+	next, _ := filepath.Glob(filepath.Join(families, "../../golden-next/families/*/config.json"))
+	if root := os.Getenv("DATAFLEX_FAMILIES"); root != "" {
+		dirs, _ = filepath.Glob(filepath.Join(root, "*", "config.json"))
+		next = nil
+	}
+	for _, file := range next {
+		if c, err := checkpoint.ReadModelConfig(filepath.Dir(file)); err == nil && decoder.Supports(c.ModelType) {
+			dirs = append(dirs, file)
+		}
+	}
 	if len(dirs) == 0 {
 		t.Skip("no recorded values")
 	}
-	for _, dir := range dirs {
+	for _, file := range dirs {
+		dir := filepath.Dir(file)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			want := recorded(t, dir)
 			m := open(t, 2, dir)

@@ -39,6 +39,7 @@ func newRoot() *cobra.Command {
 		evalCommand(),
 		tokenizeCommand(),
 		schemaCommand(),
+		modelsCommand(),
 		envCommand(),
 		versionCommand(),
 	)

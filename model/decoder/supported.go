@@ -1,0 +1,96 @@
+package decoder
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Supported is a model type that Load reads.
+type Supported struct {
+	ModelType    string // as config.json has it
+	Architecture string // the class in its architectures
+	Example      string // a model of the type on huggingface.co
+}
+
+// examples are small released models of every row of families.
+var examples = map[string]string{
+	"ernie4_5":         "baidu/ERNIE-4.5-0.3B-PT",
+	"exaone4":          "LGAI-EXAONE/EXAONE-4.0-1.2B",
+	"gemma":            "google/gemma-2b",
+	"gemma2":           "google/gemma-2-2b",
+	"gemma3_text":      "google/gemma-3-270m",
+	"glm":              "zai-org/glm-edge-1.5b-chat",
+	"glm4":             "zai-org/GLM-4-9B-0414",
+	"granite":          "ibm-granite/granite-3.3-2b-instruct",
+	"hunyuan_v1_dense": "tencent/Hunyuan-0.5B-Instruct",
+	"llama":            "meta-llama/Llama-3.2-1B",
+	"mistral":          "mistralai/Mistral-7B-v0.3",
+	"mixtral":          "mistralai/Mixtral-8x7B-v0.1",
+	"olmo2":            "allenai/OLMo-2-0425-1B",
+	"olmo3":            "allenai/Olmo-3-1025-7B",
+	"olmoe":            "allenai/OLMoE-1B-7B-0924",
+	"phi3":             "microsoft/Phi-3-mini-4k-instruct",
+	"qwen2":            "Qwen/Qwen2.5-0.5B",
+	"qwen2_moe":        "Qwen/Qwen1.5-MoE-A2.7B",
+	"qwen3":            "Qwen/Qwen3-0.6B",
+	"qwen3_moe":        "Qwen/Qwen3-30B-A3B",
+	"seed_oss":         "ByteDance-Seed/Seed-OSS-36B-Instruct",
+	"smollm3":          "HuggingFaceTB/SmolLM3-3B",
+}
+
+// List is every supported model type, sorted.
+func List() []Supported {
+	var list []Supported
+	for _, name := range slices.Sorted(maps.Keys(families)) {
+		list = append(list, Supported{name, families[name].architecture, examples[name]})
+	}
+	return list
+}
+
+// Supports says whether a model_type is one of the supported ones.
+func Supports(modelType string) bool { _, ok := families[modelType]; return ok }
+
+// nearest is the supported model type whose name is the most like another's: a common
+// beginning counts most, as families name their versions at the end.
+func nearest(modelType string) string {
+	best, least := "", 0
+	for _, name := range slices.Sorted(maps.Keys(families)) {
+		prefix := 0
+		for prefix < min(len(name), len(modelType)) && name[prefix] == modelType[prefix] {
+			prefix++
+		}
+		if d := edits(name, modelType) - prefix; best == "" || d < least {
+			best, least = name, d
+		}
+	}
+	return best
+}
+
+// edits is the Levenshtein distance of two strings.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// unknown is the error of a model type that is not supported.
+func unknown(modelType, architectures string) error {
+	near := nearest(modelType)
+	return fmt.Errorf("model_type %q (%s) is not supported; the nearest supported one is %q (%s); `dataflex-cli models` lists all",
+		modelType, architectures, near, examples[near])
+}
