@@ -97,6 +97,10 @@ const (
 	// MicroMean is that of upstream's DoReMi, which drops the count of the whole step:
 	// every micro-batch's own mean over its tokens, over the number of micro-batches.
 	MicroMean
+	// MicroSum is what transformers 4.52 does where labels are smoothed: every micro-
+	// batch's own mean over its tokens, summed, so that the loss grows with
+	// gradient_accumulation_steps.
+	MicroSum
 )
 
 // Reducer is a Mixer that asks for another reduction than TokenMean.

@@ -19,11 +19,22 @@ type method struct {
 	any
 	component *config.Component
 	identity  string // once asked for
+	smooths   bool   // label_smoothing_factor is set
+}
+
+// reduction is what a method's own becomes in mode upstream where labels are smoothed:
+// Hugging Face's path for that knows no count of the step.
+func (m *method) reduction(own algo.Reduction) algo.Reduction {
+	if m.smooths && m.component != nil && algo.Mode(m.component.Mode) == algo.Upstream && own != algo.RowSum {
+		return algo.MicroSum
+	}
+	return own
 }
 
 // settle asks the questions that the method wants answered before its first step, and
 // tells it where its files go.
 func (m *method) settle(ctx context.Context, r Run) error {
+	m.smooths = r.Config.Training.LabelSmoothingFactor > 0
 	if w, ok := m.any.(algo.Writer); ok {
 		w.OutputDir(r.Config.Training.OutputDir)
 	}

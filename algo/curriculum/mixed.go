@@ -82,7 +82,7 @@ func (m *mixed) remix(ctx context.Context, step, update int) ([]int, error) {
 // Weights are the domains' weights as weights of the rows: those of the step as they
 // are, those of the window scaled to mean 1 over the step.
 func (m *mixed) Weights(ctx context.Context, s *Step) (Weights, error) {
-	out := Weights{How: m.Reduction()}
+	out := Weights{How: m.reduction(m.Reduction())}
 	weights, scale := m.weights, true
 	if w, ok := m.mixer.(algo.StepWeigher); ok {
 		var err error

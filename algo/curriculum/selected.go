@@ -157,7 +157,9 @@ func (s *Selected) cached(dir string, r algo.Request) (sel algo.Selection, ok bo
 }
 
 // Weights leaves the rows alone.
-func (s *Selected) Weights(context.Context, *Step) (Weights, error) { return Weights{}, nil }
+func (s *Selected) Weights(context.Context, *Step) (Weights, error) {
+	return Weights{How: s.reduction(algo.TokenMean)}, nil
+}
 
 // Observe tells a selector that wants to know.
 func (s *Selected) Observe(ctx context.Context, step *Step) error {

@@ -32,7 +32,7 @@ func (w *weighted) Open(context.Context, int) (Window, bool, error) { return Win
 // Weights asks the weighter, which sees the loss of every row of the step first.
 func (w *weighted) Weights(ctx context.Context, s *Step) (Weights, error) {
 	if s.Index < w.run.Schedule.Warmup {
-		return Weights{}, nil
+		return Weights{How: w.reduction(algo.TokenMean)}, nil
 	}
 	loss, err := s.Loss(ctx)
 	if err != nil {
@@ -43,7 +43,7 @@ func (w *weighted) Weights(ctx context.Context, s *Step) (Weights, error) {
 		return Weights{}, fmt.Errorf("weighter %s: %w", w.component.Name, err)
 	}
 	w.run.Journal.Weighed(s.Index+1, s.Micros, rows, loss)
-	return Weights{Rows: rows, How: how}, nil
+	return Weights{Rows: rows, How: w.reduction(how)}, nil
 }
 
 // Observe tells a weighter that wants to know.

@@ -43,7 +43,9 @@ func TestGoldenRuns(t *testing.T) {
 	t.Setenv("OMP_NUM_THREADS", "1") // runs side by side: less to wait for than threads of one
 	t.Chdir(work)
 	for _, r := range runs {
-		if notYet.MatchString(r.Name()) {
+		// transformers 4.52's label smoothing grows with gradient_accumulation_steps; a static
+		// run of ours does not (TestSmoothingAccumulates).
+		if notYet.MatchString(r.Name()) || r.Name() == "static_sft_smoothing" {
 			continue
 		}
 		t.Run(r.Name(), func(t *testing.T) {

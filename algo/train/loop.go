@@ -227,12 +227,12 @@ func (l *loop) tokenWeights(w curriculum.Weights, micros []batch.Micro, labels i
 				weight = w.Rows[i][r]
 			}
 			scale := weight / float64(labels)
-			switch smoothed := l.Config.Training.LabelSmoothingFactor > 0; {
-			case w.How == algo.RowSum:
+			switch w.How {
+			case algo.RowSum:
 				scale = weight / float64(n)
-			case smoothed: // Hugging Face's path for it, which is not divided by the micro-batches
+			case algo.MicroSum:
 				scale = 1 / float64(max(predicted, 1)) * weight
-			case w.How == algo.MicroMean: // upstream forgets to divide by the micro-batches (finding 54)
+			case algo.MicroMean: // upstream forgets to divide by the micro-batches (finding 54)
 				scale = 1 / float64(max(predicted, 1)*len(micros)) * weight
 			}
 			for k := m.RowStart[r]; k < m.RowStart[r+1]; k++ {
