@@ -104,7 +104,7 @@ func toyTokenizer(t *testing.T, addBOS bool) *tokenizer.Tokenizer {
 			"normalizer": nil, "pre_tokenizer": byteLevel, "decoder": byteLevel, "post_processor": nil,
 			"model": map[string]any{"type": "BPE", "vocab": vocab, "merges": []string{}},
 		},
-		"tokenizer_config.json": map[string]any{"add_bos_token": addBOS, "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"},
+		"tokenizer_config.json": map[string]any{"tokenizer_class": "LlamaTokenizer", "add_bos_token": addBOS, "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"},
 	} {
 		text, err := json.Marshal(v)
 		if err == nil {

@@ -36,6 +36,7 @@ type config struct {
 	special    map[string]specialToken    // by name, where set
 	additional []specialToken             // additional_special_tokens
 	chat       string
+	byModel    string // the class that the model's type has, where the files name none
 	maxLength  int
 	side       string
 }

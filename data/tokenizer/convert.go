@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,14 +16,14 @@ import (
 // convert makes the tokenizer.json of a folder that has none, as transformers'
 // convert_slow_tokenizer.py does: from vocab.json and merges.txt, or from SentencePiece's
 // tokenizer.model.
-func convert(dir string, configText []byte) ([]byte, error) {
+func convert(dir string, configText []byte, byModel string) ([]byte, error) {
 	c := config{fields: map[string]json.RawMessage{}}
 	if configText != nil {
 		if err := json.Unmarshal(configText, &c.fields); err != nil {
 			return nil, fmt.Errorf("tokenizer: %s: %w", filepath.Join(dir, configFile), err)
 		}
 	}
-	class := strings.TrimSuffix(c.string("tokenizer_class"), "Fast")
+	class := cmp.Or(strings.TrimSuffix(c.string("tokenizer_class"), "Fast"), byModel)
 	model, err := storage.ReadInput(filepath.Join(dir, "tokenizer.model"), maxFile)
 	if err == nil {
 		out, err := convertPieces(model, class, &c)

@@ -1,6 +1,10 @@
 package tokenizer
 
-import "strings"
+import (
+	"cmp"
+	"encoding/json"
+	"strings"
+)
 
 // BOS, EOS, Pad and Unknown return the spelling and id of the token with that
 // part; ok is false where the tokenizer has none.
@@ -54,9 +58,35 @@ func (t *Tokenizer) AddBOS() bool {
 	return false
 }
 
-// class is the tokenizer_class, as its slow twin is called.
+// class is the tokenizer_class, as its slow twin is called, or where the files name none
+// the one that AutoTokenizer takes for the type of the model.
 func (t *Tokenizer) class() string {
-	return strings.TrimSuffix(t.config.string("tokenizer_class"), "Fast")
+	return cmp.Or(strings.TrimSuffix(t.config.string("tokenizer_class"), "Fast"), t.config.byModel)
+}
+
+// classOf is AutoTokenizer's class for a model's config.json.
+func classOf(base []byte) string {
+	var c struct {
+		ModelType string `json:"model_type"`
+	}
+	if json.Unmarshal(base, &c) != nil { // a broken config.json is the model's to name
+		return ""
+	}
+	switch c.ModelType {
+	case "llama", "mistral", "mixtral", "phi3", "ministral3", "llama4_text":
+		return "LlamaTokenizer"
+	case "gemma", "gemma2", "gemma3", "gemma3_text":
+		return "GemmaTokenizer"
+	case "qwen2", "qwen2_moe", "qwen3", "qwen3_moe":
+		return "Qwen2Tokenizer"
+	case "gpt2", "gpt_bigcode", "starcoder2":
+		return "GPT2Tokenizer"
+	case "gpt_neox", "olmo", "olmoe", "stablelm":
+		return "GPTNeoXTokenizer"
+	case "cohere", "cohere2":
+		return "CohereTokenizer"
+	}
+	return ""
 }
 
 // defaults are the special tokens that a class has where the files name none.

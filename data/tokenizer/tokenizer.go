@@ -45,6 +45,7 @@ const maxFile = 512 << 20
 type files struct {
 	dir                                 string
 	model, config, special, chat, added []byte
+	base                                []byte // config.json of the model
 }
 
 // Load reads the tokenizer of a Hugging Face model folder: tokenizer.json, or where
@@ -53,7 +54,7 @@ type files struct {
 func Load(dir string) (*Tokenizer, error) {
 	f := files{dir: dir}
 	for name, into := range map[string]*[]byte{
-		tokenizerFile: &f.model, configFile: &f.config, specialFile: &f.special, chatFile: &f.chat, addedFileName: &f.added,
+		tokenizerFile: &f.model, configFile: &f.config, specialFile: &f.special, chatFile: &f.chat, addedFileName: &f.added, "config.json": &f.base,
 	} {
 		data, err := storage.ReadInput(filepath.Join(dir, name), maxFile)
 		if err != nil && !os.IsNotExist(err) {
@@ -63,7 +64,7 @@ func Load(dir string) (*Tokenizer, error) {
 	}
 	if f.model == nil {
 		var err error
-		if f.model, err = convert(dir, f.config); err != nil {
+		if f.model, err = convert(dir, f.config, classOf(f.base)); err != nil {
 			return nil, err
 		}
 	}
@@ -78,6 +79,7 @@ func (f files) parse() (*Tokenizer, error) {
 	if err := t.parseModel(filepath.Join(f.dir, tokenizerFile), f.model); err != nil {
 		return nil, err
 	}
+	t.config.byModel = classOf(f.base)
 	if err := t.parseConfig(f); err != nil {
 		return nil, err
 	}
