@@ -1,0 +1,175 @@
+package reorder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"dataflex.dev/dataflex/data/rng"
+)
+
+// Score is the scores of rows, now; NaN for a row without one.
+type Score func(ctx context.Context, rows []int, step int) ([]float64, error)
+
+// Pass serves a pool of rows in a pattern whose scores are asked for as it goes: in
+// faithful form by rank matching, so that the pass as a whole has the pattern; as
+// upstream does (Head), the pattern of what remains, of which the head is served. A
+// row is served once until all have been.
+type Pass struct {
+	Pattern Pattern
+	Head    bool
+	Every   int  // intervals after which scores are asked for again, at least 1
+	Repeat  bool // Head: rows stay in the pool (consume_once: false)
+	Score   Score
+
+	pool  []int // all rows
+	state passState
+}
+
+type passState struct {
+	Left    []int           `json:"left"`    // rows of this pass not served yet
+	Pending []int           `json:"pending"` // of the last order, what was not served
+	Calls   int             `json:"calls"`
+	Last    map[int]float64 `json:"last,omitempty"` // the last score of a row
+}
+
+// NewPass is at the beginning of a pass over the pool.
+func NewPass(p Pass, pool []int) (*Pass, error) {
+	if err := p.Pattern.Check(); err != nil {
+		return nil, err
+	}
+	if len(pool) == 0 || p.Every < 1 {
+		return nil, errors.New("reorder: a pass needs rows, and scores at every interval or less often")
+	}
+	p.pool = pool
+	p.state = passState{Left: slices.Clone(pool), Last: map[int]float64{}}
+	return &p, nil
+}
+
+// Warmup draws n rows before there is a score, and takes them off the pass.
+func (p *Pass) Warmup(n int) ([]int, error) {
+	at, err := rng.NewPCG64(p.Pattern.Seed).Choice(len(p.state.Left), min(n, len(p.state.Left)), false, nil)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]int, len(at))
+	for i, j := range at {
+		out[i] = p.state.Left[j]
+	}
+	p.serve(out)
+	return out, nil
+}
+
+// Next is the next n rows in the order of training.
+func (p *Pass) Next(ctx context.Context, step, n int) ([]int, error) {
+	p.state.Calls++
+	if (p.state.Calls-1)%p.Every != 0 && len(p.state.Pending) >= n {
+		out := slices.Clone(p.state.Pending[:n])
+		p.state.Pending = p.state.Pending[n:]
+		p.serve(out)
+		return out, nil
+	}
+	var out []int
+	for len(out) < n {
+		if len(p.state.Left) == 0 {
+			p.state.Left = slices.Clone(p.pool)
+		}
+		order, err := p.order(ctx, step)
+		if err != nil {
+			return nil, err
+		}
+		k := min(n-len(out), len(order))
+		out, p.state.Pending = append(out, order[:k]...), order[k:]
+		p.serve(order[:k])
+		if p.Head && p.Repeat && k == len(order) && len(out) < n {
+			return nil, fmt.Errorf("reorder: %d rows of a pool of %d", n, len(order))
+		}
+	}
+	return out, nil
+}
+
+// order is the rows that are left, in the pattern.
+func (p *Pass) order(ctx context.Context, step int) ([]int, error) {
+	rows := p.state.Left
+	scores, err := p.Score(ctx, rows, step)
+	if err != nil {
+		return nil, err
+	}
+	if len(scores) != len(rows) {
+		return nil, fmt.Errorf("reorder: %d scores for %d rows", len(scores), len(rows))
+	}
+	if scores, err = p.filled(rows, scores); err != nil {
+		return nil, err
+	}
+	if !p.Head {
+		return p.Pattern.Match(len(p.pool), rows, scores), nil
+	}
+	out := p.Pattern.Order(scores)
+	for i, j := range out {
+		out[i] = rows[j]
+	}
+	return out, nil
+}
+
+// filled gives rows without a score their last one, else the median of the others.
+func (p *Pass) filled(rows []int, scores []float64) ([]float64, error) {
+	var known []float64
+	for i, x := range scores {
+		if !math.IsNaN(x) && !math.IsInf(x, 0) {
+			known = append(known, x)
+			p.state.Last[rows[i]] = x
+		}
+	}
+	if len(known) == 0 {
+		return nil, errors.New("reorder: no row has a score")
+	}
+	slices.Sort(known)
+	median := (known[(len(known)-1)/2] + known[len(known)/2]) / 2
+	out := slices.Clone(scores)
+	for i, x := range out {
+		if !math.IsNaN(x) && !math.IsInf(x, 0) {
+			continue
+		}
+		out[i] = median
+		if last, ok := p.state.Last[rows[i]]; ok && !p.Head {
+			out[i] = last
+		}
+	}
+	return out, nil
+}
+
+// serve takes rows off the pass.
+func (p *Pass) serve(rows []int) {
+	if p.Repeat {
+		return
+	}
+	served := make(map[int]bool, len(rows))
+	for _, r := range rows {
+		served[r] = true
+	}
+	p.state.Left = slices.DeleteFunc(slices.Clone(p.state.Left), func(r int) bool { return served[r] })
+}
+
+// State is what is left of the pass.
+func (p *Pass) State() (json.RawMessage, error) { return json.Marshal(p.state) }
+
+// Restore takes it back.
+func (p *Pass) Restore(raw json.RawMessage) error {
+	var s passState
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return err
+	}
+	for _, r := range slices.Concat(s.Left, s.Pending) {
+		if !slices.Contains(p.pool, r) {
+			return fmt.Errorf("row %d of the checkpoint's order is not in the pool", r)
+		}
+	}
+	if s.Last == nil {
+		s.Last = map[int]float64{}
+	}
+	p.state = s
+	return nil
+}
