@@ -15,8 +15,9 @@ type Component struct {
 	Name     string // of the method: the entry's name, else its key
 	Mode     string // "faithful" (default) or "upstream"
 	Params   *Params
-	Raw      string // the parameters as one line, keys sorted: the same text means the same component
-	Position string // of the entry
+	Raw      string   // the parameters as one line, keys sorted: the same text means the same component
+	Position string   // of the entry
+	Notes    []string // what the user should know of the file
 }
 
 // LoadComponent reads bucket.name ("selectors", "less") of a components file. What does
@@ -27,8 +28,11 @@ func LoadComponent(file, bucket, name string) (*Component, error) {
 		return nil, fmt.Errorf("components_cfg_file: %w: name the file with components_cfg_file", err)
 	}
 	entry, found := root.Get(bucket)
+	var notes []string
 	if !found && bucket == "reorders" {
-		entry, found = root.Get("reorderers") // upstream's older spelling
+		if entry, found = root.Get("reorderers"); found {
+			notes = append(notes, entry.Pos.String()+": reorderers is the older spelling of reorders")
+		}
 	}
 	if !found {
 		return nil, fmt.Errorf("%s: there are no %s; the file has %s", file, bucket, keysOf(root))
@@ -40,7 +44,12 @@ func LoadComponent(file, bucket, name string) (*Component, error) {
 	if !found {
 		return nil, entry.Pos.Errorf("there is no %q among the %s%s: they are %s", name, bucket, meant(name, entry.Value), keysOf(entry.Value))
 	}
-	return newComponent(e)
+	c, err := newComponent(e)
+	if err != nil {
+		return nil, err
+	}
+	c.Notes = notes
+	return c, nil
 }
 
 func newComponent(e yamlfile.Entry) (*Component, error) {
@@ -221,6 +230,20 @@ func (p *Params) Strings(key string, def []string) []string { return param(p, ke
 
 // Map asks for nested parameters as plain values.
 func (p *Params) Map(key string, def map[string]any) map[string]any { return param(p, key, def) }
+
+// Sub asks for parameters that stand under a key, with their places.
+func (p *Params) Sub(key string) *Params {
+	s := &Params{component: p.component + ", " + key, pos: p.position(key), used: map[string]bool{}, values: &yamlfile.Value{Kind: yamlfile.Map}}
+	p.used[key] = true
+	e, ok := p.values.Get(key)
+	switch {
+	case ok && e.Value.Kind == yamlfile.Map:
+		s.values = e.Value
+	case ok && e.Value.Kind != yamlfile.Null:
+		s.faults.add(e.Value.Pos.Errorf("%s: expected a map, got %s", key, e.Value.Describe()))
+	}
+	return s
+}
 
 // Given says whether a parameter has a value; asking counts as use.
 func (p *Params) Given(key string) bool {

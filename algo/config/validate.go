@@ -244,15 +244,15 @@ func (c checker) checkDynamic() {
 	switch d.TrainType {
 	case Static:
 		return
-	case DynamicReorder, DynamicLego:
-		c.deny(true, "train_type", "%s is not supported yet: the types are %s, %s, %s and %s", d.TrainType, Static, DynamicSelect, DynamicMix, DynamicWeight)
+	case DynamicLego:
+		c.deny(true, "train_type", "%s is not supported yet: the types are %s, %s, %s, %s and %s", d.TrainType, Static, DynamicSelect, DynamicMix, DynamicWeight, DynamicReorder)
 		return
 	}
 	if d.TrainType == DynamicMix && d.StaticMix {
 		return
 	}
 	c.deny(d.ComponentName == "", "component_name", "train_type %s needs a component: name an entry of %s in %s", d.TrainType, buckets[d.TrainType], d.ComponentsCfgFile)
-	if d.TrainType == DynamicWeight {
+	if d.TrainType == DynamicWeight || d.TrainType == DynamicReorder {
 		return
 	}
 	c.deny(d.UpdateStep == 0, "update_step", "train_type %s decides every update_step steps: set it to at least 1", d.TrainType)

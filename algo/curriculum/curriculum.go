@@ -11,6 +11,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/reorder"
 	"dataflex.dev/dataflex/data"
 )
 
@@ -42,10 +43,12 @@ type Curriculum interface {
 }
 
 // Window is the rows being trained on: the whole data set, or what a warm-up draw, a
-// selection or a mixture gave. The loop deals them out in an order of the run's seed.
+// selection, a mixture or an order gave. The loop deals them out in an order of the run's
+// seed, unless they are Ordered.
 type Window struct {
-	Start int   `json:"start"`          // the step it opened at; -1 before the first
-	Rows  []int `json:"rows,omitempty"` // nil: the whole data set, pass after pass
+	Start   int   `json:"start"`             // the step it opened at; -1 before the first
+	Rows    []int `json:"rows,omitempty"`    // nil: the whole data set, pass after pass
+	Ordered bool  `json:"ordered,omitempty"` // dealt out as they stand
 }
 
 // Step is an optimizer step: its micro-batches and, once they are known, their losses.
@@ -94,6 +97,8 @@ type Run struct {
 	Key func(r algo.Request) (string, error)
 	// Ask fills in Run.Questions for a method of that name.
 	Ask func(ctx context.Context, method string) error
+	// Column reads a column of the training data again, from its files.
+	Column reorder.Column
 }
 
 // New makes the curriculum that train_type and component_name name, and the component,
@@ -112,6 +117,9 @@ func New(ctx context.Context, r Run) (Curriculum, *config.Component, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, note := range component.Notes {
+		r.Log.Warn(note)
+	}
 	r.Log.Info("component", "name", component.Name, "mode", component.Mode, "params", component.Raw)
 	var cur Curriculum
 	switch kind {
@@ -121,6 +129,8 @@ func New(ctx context.Context, r Run) (Curriculum, *config.Component, error) {
 		cur, err = newMixed(ctx, r, component)
 	case config.DynamicWeight:
 		cur, err = newWeighted(ctx, r, component)
+	case config.DynamicReorder:
+		cur, err = newOrdered(r, component)
 	}
 	return cur, component, err
 }

@@ -3,6 +3,7 @@ package curriculum
 import (
 	"math"
 
+	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 )
 
@@ -18,12 +19,14 @@ type Schedule struct {
 	Updates int  // choices of a Flex epoch; 0 = one every Update steps to the end
 	Static  bool // the first window is the whole run
 	Mix     bool // windows are drawn by proportions
+	Ordered bool // windows are dealt as they stand
+	Pass    int  // steps of a pass over all rows
 }
 
 // NewSchedule lays a run out over that many rows, PerStep a step and perEpoch steps a
 // pass over them.
 func NewSchedule(c *config.Config, rows, perStep, perEpoch int) (Schedule, error) {
-	s := Schedule{PerStep: perStep}
+	s := Schedule{PerStep: perStep, Pass: perEpoch}
 	epochs, steps := c.Training.NumTrainEpochs, c.Training.MaxSteps
 	if d := c.Dynamic; d.TrainType != config.Static && d.TrainStep > 0 {
 		steps = d.TrainStep
@@ -39,6 +42,8 @@ func NewSchedule(c *config.Config, rows, perStep, perEpoch int) (Schedule, error
 		}
 	case config.DynamicMix:
 		open = s.mixes(c, rows)
+	case config.DynamicReorder:
+		open, err = s.orders(c)
 	case config.DynamicWeight:
 		s.Warmup = c.Dynamic.WarmupStep
 		fallthrough
@@ -77,6 +82,40 @@ func (s *Schedule) mixes(c *config.Config, rows int) (open float64) {
 	return float64(d.WarmupStep + d.UpdateStep*d.UpdateTimes)
 }
 
+// orders is the schedule of dynamic_reorder: one pass, unless the run says how many
+// (num_train_epochs) or how long a stage is (update_times). Upstream's stages have
+// a fixed length always.
+func (s *Schedule) orders(c *config.Config) (open float64, err error) {
+	component, err := c.Component()
+	if err != nil {
+		return 0, err
+	}
+	d, epochs := c.Dynamic, 1.0
+	upstream := algo.Mode(component.Mode) == algo.Upstream
+	if upstream || c.Given("num_train_epochs") {
+		epochs = c.Training.NumTrainEpochs
+	}
+	s.Dynamic, s.Ordered, s.Warmup, s.Update = true, true, d.WarmupStep, d.UpdateStep
+	if s.Update == 0 {
+		s.Update = s.Pass
+	}
+	if s.Updates = max(0, d.UpdateTimes); !upstream && !c.Given("update_times") {
+		s.Updates = 0
+	}
+	if s.Updates > 0 {
+		open = math.Ceil(epochs * float64(s.stage()))
+	} else {
+		open = math.Ceil(epochs * float64(s.Pass))
+	}
+	if !upstream { // a stage is a way to say how many steps, and nothing begins again with it
+		s.Updates = 0
+		if component.Params.String("kind", "static") == "static" {
+			s.Warmup, s.Update = 0, s.Pass
+		}
+	}
+	return open, nil
+}
+
 // First is the steps of the first window of a mixture.
 func (s Schedule) First() int {
 	if s.Static {
@@ -113,7 +152,7 @@ func (s Schedule) Opening(step int) (o Opening, update int) {
 		t = step % n
 	}
 	switch {
-	case t == 0:
+	case t == 0 && !(s.Ordered && s.Warmup == 0):
 		return Draw, 0
 	case s.Static:
 		return Continue, 0

@@ -45,21 +45,32 @@ func NewPass(p Pass, pool []int) (*Pass, error) {
 		return nil, errors.New("reorder: a pass needs rows, and scores at every interval or less often")
 	}
 	p.pool = pool
-	p.state = passState{Left: slices.Clone(pool), Last: map[int]float64{}}
+	p.Reset()
 	return &p, nil
 }
 
-// Warmup draws n rows before there is a score, and takes them off the pass.
+// Reset goes to the beginning.
+func (p *Pass) Reset() { p.state = passState{Left: slices.Clone(p.pool), Last: map[int]float64{}} }
+
+// Warmup draws n rows before there is a score, and takes them off the pass; of a pass
+// that ends before, the rest come from the next one.
 func (p *Pass) Warmup(n int) ([]int, error) {
-	at, err := rng.NewPCG64(p.Pattern.Seed).Choice(len(p.state.Left), min(n, len(p.state.Left)), false, nil)
-	if err != nil {
-		return nil, err
+	var out []int
+	for len(out) < n {
+		if len(p.state.Left) == 0 {
+			p.state.Left = slices.Clone(p.pool)
+		}
+		at, err := rng.NewPCG64(p.Pattern.Seed).Choice(len(p.state.Left), min(n-len(out), len(p.state.Left)), false, nil)
+		if err != nil {
+			return nil, err
+		}
+		drawn := make([]int, len(at))
+		for i, j := range at {
+			drawn[i] = p.state.Left[j]
+		}
+		p.serve(drawn)
+		out = append(out, drawn...)
 	}
-	out := make([]int, len(at))
-	for i, j := range at {
-		out[i] = p.state.Left[j]
-	}
-	p.serve(out)
 	return out, nil
 }
 
@@ -116,11 +127,28 @@ func (p *Pass) order(ctx context.Context, step int) ([]int, error) {
 
 // filled gives rows without a score their last one, else the median of the others.
 func (p *Pass) filled(rows []int, scores []float64) ([]float64, error) {
-	var known []float64
+	out, err := fillMedian(scores)
+	if err != nil {
+		return nil, err
+	}
 	for i, x := range scores {
-		if !math.IsNaN(x) && !math.IsInf(x, 0) {
-			known = append(known, x)
+		if finite(x) {
 			p.state.Last[rows[i]] = x
+		} else if last, ok := p.state.Last[rows[i]]; ok && !p.Head {
+			out[i] = last
+		}
+	}
+	return out, nil
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// fillMedian gives rows without a score the median of the others.
+func fillMedian(scores []float64) ([]float64, error) {
+	var known []float64
+	for _, x := range scores {
+		if finite(x) {
+			known = append(known, x)
 		}
 	}
 	if len(known) == 0 {
@@ -130,12 +158,8 @@ func (p *Pass) filled(rows []int, scores []float64) ([]float64, error) {
 	median := (known[(len(known)-1)/2] + known[len(known)/2]) / 2
 	out := slices.Clone(scores)
 	for i, x := range out {
-		if !math.IsNaN(x) && !math.IsInf(x, 0) {
-			continue
-		}
-		out[i] = median
-		if last, ok := p.state.Last[rows[i]]; ok && !p.Head {
-			out[i] = last
+		if !finite(x) {
+			out[i] = median
 		}
 	}
 	return out, nil
@@ -162,8 +186,12 @@ func (p *Pass) Restore(raw json.RawMessage) error {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return err
 	}
+	known := make(map[int]bool, len(p.pool))
+	for _, r := range p.pool {
+		known[r] = true
+	}
 	for _, r := range slices.Concat(s.Left, s.Pending) {
-		if !slices.Contains(p.pool, r) {
+		if !known[r] {
 			return fmt.Errorf("row %d of the checkpoint's order is not in the pool", r)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/curriculum"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/tokenizer"
@@ -116,6 +117,8 @@ func checkComponent(c *config.Config, model *decoder.Model) error {
 		_, err = algo.BuildMixer(run, domains, component)
 	case config.DynamicWeight:
 		_, err = algo.BuildWeighter(run, component)
+	case config.DynamicReorder:
+		err = curriculum.CheckOrder(c, run, component)
 	}
 	if err != nil {
 		return fmt.Errorf("component %s: %w", d.ComponentName, err)

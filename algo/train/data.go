@@ -134,6 +134,28 @@ func (d *Data) domains(got *cache.Data) {
 	}
 }
 
+// column reads a column of the training data again, by data set, from its files.
+func (d *Data) column(ctx context.Context, field string) (map[string][]float64, error) {
+	c, err := dataset.OpenCatalog(d.options.DatasetDir, d.options.Info)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]float64{}
+	for _, ex := range d.Train {
+		if _, read := out[ex.Dataset]; read {
+			continue
+		}
+		s, err := c.Source(ex.Dataset)
+		if err != nil {
+			return nil, err
+		}
+		if out[ex.Dataset], err = dataset.Numbers(ctx, s, field); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // chatTemplate finds the template and fits the tokenizer to it.
 func chatTemplate(c *config.Config, tok *tokenizer.Tokenizer, log *slog.Logger) (*template.Template, error) {
 	tmpl, err := template.Find(c.Data.Template, tok, c.Tuning.Stage == config.StagePT)

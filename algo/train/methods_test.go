@@ -34,7 +34,7 @@ type method struct {
 func (m method) String() string { return m.kind + " " + m.name + ", " + m.mode }
 
 // otherwise are the methods whose course differs between the modes.
-var otherwise = []string{"nice", "coincide", "delta_loss", "near", "tsds", "random", "doremi", "odm", "adapt", "joint_update_aware", "loss"}
+var otherwise = []string{"nice", "coincide", "delta_loss", "near", "tsds", "random", "doremi", "odm", "adapt", "joint_update_aware", "loss", "saw", "dynamic"}
 
 // methods are all there are, and in mode upstream those whose course is another there.
 func methods(t *testing.T) (all []method) {
@@ -66,6 +66,12 @@ func methods(t *testing.T) (all []method) {
 		}
 		for name, params := range map[string]string{"loss": "", "adapt": "refresh_interval: 3", "joint_update_aware": "target_update_step: 2", "custom": ""} {
 			all = append(all, method{"weighter", name, mode, params, []string{"train_type=dynamic_weight", "max_steps=4"}})
+		}
+		for name, params := range map[string]string{
+			"saw":     "pattern: saw, pattern_params: {num_sections: 3, folding_ratio: 0.1}, window_size: 3, score_params: {score_path: %[1]s/scores.npy}",
+			"dynamic": "kind: dynamic, pattern: stair, pattern_params: {folding_ratio: 0.1}, reorder_every: 2, score_params: {max_samples: 5}",
+		} {
+			all = append(all, method{"reorder", name, mode, params, []string{"train_type=dynamic_reorder", "train_step=7"}})
 		}
 	}
 	all = slices.DeleteFunc(all, func(m method) bool { return m.mode == "upstream" && !slices.Contains(otherwise, m.name) })
@@ -153,7 +159,7 @@ func (f *fixture) model(name string, kind map[string]any) {
 	}
 }
 
-// offline writes what near and tsds read.
+// offline writes what near, tsds and an order by scores read.
 func (f *fixture) offline(rows int) {
 	f.t.Helper()
 	order := rand.New(rand.NewPCG(5, 5)).Perm(rows)
@@ -163,6 +169,7 @@ func (f *fixture) offline(rows int) {
 	}
 	f.write("near.npy", string(npy.Encode(near, 2, rows/2)))
 	f.write("tsds.npy", string(npy.Encode(p, rows)))
+	f.write("scores.npy", string(npy.Encode(p, rows)))
 }
 
 // killAt stops a run where SIGKILL might: nothing of the loop runs on, which recovers

@@ -120,6 +120,8 @@ func (t *session) writeSchedule(line func(key, format string, args ...any)) {
 			what, rows = "warm-up draw", t.Plan.Warmup*t.Plan.Batch()
 		case t.Plan.Mix:
 			what = fmt.Sprintf("mixture %d", update)
+		case t.Plan.Ordered:
+			what = fmt.Sprintf("order %d", update)
 		}
 		line(fmt.Sprintf("step %d", s), "%s: %d of %d rows", what, rows, t.Plan.Rows)
 	}

@@ -79,7 +79,7 @@ func (t *session) newCurriculum(ctx context.Context) (err error) {
 	t.lent.Subtasks = subtasks(t.lent.Eval)
 	t.curriculum, t.component, err = curriculum.New(ctx, curriculum.Run{
 		Run: t.lent, Config: t.Config, Schedule: t.Plan.Schedule, Domains: d.Domains, MixerEval: d.MixerEval,
-		Journal: t.journal, Log: t.log, Key: t.selectionKey, Ask: t.askQuestions,
+		Journal: t.journal, Log: t.log, Key: t.selectionKey, Ask: t.askQuestions, Column: d.column,
 	})
 	t.journal.component = t.component
 	return err
@@ -154,9 +154,9 @@ func supported(c *config.Config) error {
 		}
 	}
 	switch c.Dynamic.TrainType {
-	case config.Static, config.DynamicSelect, config.DynamicMix, config.DynamicWeight:
+	case config.Static, config.DynamicSelect, config.DynamicMix, config.DynamicWeight, config.DynamicReorder:
 	default:
-		return c.Errorf("train_type", "%s is not supported yet: there are static, dynamic_select, dynamic_mix and dynamic_weight", c.Dynamic.TrainType)
+		return c.Errorf("train_type", "%s is not supported yet: there are static, dynamic_select, dynamic_mix, dynamic_weight and dynamic_reorder", c.Dynamic.TrainType)
 	}
 	return c.Unsupported("new_special_tokens_config", "ignore_data_skip")
 }

@@ -51,6 +51,8 @@ func (s *sampler) order(e int) []int {
 	}
 	order := make([]int, n)
 	switch {
+	case s.window.Ordered:
+		return slices.Clone(s.window.Rows)
 	case s.lengths != nil:
 		order = s.grouped(e, n)
 	case s.shuffle:
@@ -93,7 +95,7 @@ func (s *sampler) grouped(e, n int) []int {
 }
 
 // step is the micro-batches of an optimizer step. A window that holds fewer rows
-// than are asked of it is read again in a new order.
+// than are asked of it is read again, in a new order unless it has one of its own.
 func (s *sampler) step(step int) [][]int {
 	n := s.size()
 	micro := (n + s.plan.Micro - 1) / s.plan.Micro

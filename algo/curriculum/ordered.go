@@ -1,0 +1,189 @@
+package curriculum
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/reorder"
+)
+
+// ordered is dynamic_reorder: rows in the order of a pattern of their scores.
+type ordered struct {
+	method
+	run      Run
+	order    *reorder.Orderer
+	upstream bool
+
+	next    int             // the step that the next window opens at, but upstream
+	windows int             // opened so far
+	kept    json.RawMessage // the state, which only a new window changes
+}
+
+func newOrdered(r Run, component *config.Component) (*ordered, error) {
+	order, err := checkedOrder(r.Config, r.Run, component, r.Column)
+	if err != nil {
+		return nil, err
+	}
+	o := &ordered{method: method{component: component}, run: r, order: order, upstream: algo.Mode(component.Mode) == algo.Upstream}
+	return o, o.wholePasses()
+}
+
+// CheckOrder is what is wrong with a component of dynamic_reorder, or with the
+// configuration beside it, before a row is read.
+func CheckOrder(c *config.Config, run *algo.Run, component *config.Component) error {
+	_, err := checkedOrder(c, run, component, nil)
+	return err
+}
+
+// checkedOrder refuses what would destroy the order.
+func checkedOrder(c *config.Config, run *algo.Run, component *config.Component, column reorder.Column) (*reorder.Orderer, error) {
+	order, err := reorder.New(run, component, column)
+	switch {
+	case err != nil:
+		return nil, err
+	case c.Training.GroupByLength:
+		return nil, c.Errorf("group_by_length", "train_type dynamic_reorder orders the rows, by another thing than their lengths: remove it")
+	case order.ByRow() && packs(c):
+		return nil, c.Errorf("packing", "it puts rows with scores of their own into one, whose place in the order is anybody's: set packing: false, or score_source: model_loss")
+	case c.Training.DataloaderDropLast && algo.Mode(component.Mode) != algo.Upstream:
+		return nil, c.Errorf("dataloader_drop_last", "the last rows of the order are part of it: remove it")
+	}
+	return order, nil
+}
+
+// packs says that several rows are put into one, which pre-training does by default.
+func packs(c *config.Config) bool {
+	if p := c.Data.Packing; p != nil {
+		return *p
+	}
+	return c.Data.NeatPacking || c.Tuning.Stage == config.StagePT
+}
+
+// wholePasses refuses a run that would end in the middle of the order, unless it is told
+// to by a number of steps: an order makes sense over a whole pass.
+func (o *ordered) wholePasses() error {
+	s, c := o.run.Schedule, o.run.Config
+	if s.Total%s.Pass == 0 || c.Dynamic.TrainStep > 0 || c.Training.MaxSteps > 0 {
+		return nil
+	}
+	key, says := "num_train_epochs", fmt.Sprintf("the run has %d steps, and a pass over the %d rows takes %d: the order would be cut short", s.Total, len(o.run.Train), s.Pass)
+	if c.Given("update_times") {
+		key = "update_times"
+	}
+	if o.upstream {
+		o.run.Log.Warn(says)
+		return nil
+	}
+	return c.Errorf(key, "%s; leave update_times out for whole passes (num_train_epochs says how many), or set max_steps to stop there on purpose", says)
+}
+
+// Open gives the next rows of the order.
+func (o *ordered) Open(ctx context.Context, step int) (Window, bool, error) {
+	steps, warmup := o.due(step)
+	if steps == 0 {
+		return Window{}, false, nil
+	}
+	started := time.Now()
+	defer o.run.Journal.Phase("selecting")()
+	o.kept = nil
+	rows, err := o.rows(ctx, step, steps, warmup)
+	if err != nil {
+		return Window{}, false, fmt.Errorf("order at step %d: %w", step, err)
+	}
+	per := o.run.Schedule.PerStep
+	o.next = step + (len(rows)+per-1)/per
+	w := Window{Start: step, Rows: rows, Ordered: true}
+	if warmup && o.order.Dynamic() {
+		return w, true, nil
+	}
+	o.windows++
+	sel := algo.Selection{Indices: rows}
+	sel.Score, sel.Scored = o.order.Latest()
+	r := algo.Request{Step: step, Update: o.windows, N: len(rows)}
+	return w, true, o.run.Journal.Selected(r, sel, time.Since(started).Seconds(), false)
+}
+
+// due is how many steps a window has that opens at this one; 0 where none does.
+func (o *ordered) due(step int) (steps int, warmup bool) {
+	s := o.run.Schedule
+	if !o.upstream && step != o.next {
+		return 0, false
+	}
+	opening, _ := s.Opening(step)
+	switch {
+	case opening == Draw:
+		return s.Warmup, true
+	case opening == Choose || !o.upstream:
+		return s.Update, false
+	}
+	return 0, false
+}
+
+// rows are the rows of so many steps. Upstream reads a static order round and round; else
+// a window ends with the pass, so that a pass has every row once.
+func (o *ordered) rows(ctx context.Context, step, steps int, warmup bool) ([]int, error) {
+	n := steps * o.run.Schedule.PerStep
+	switch {
+	case !o.order.Dynamic():
+		all, err := o.order.Static(ctx)
+		if err != nil || !o.upstream {
+			return all, err
+		}
+		out := make([]int, n)
+		for i := range out {
+			out[i] = all[(step*o.run.Schedule.PerStep+i)%len(all)]
+		}
+		return out, nil
+	case !o.upstream:
+		n = min(n, o.order.Left())
+	}
+	if warmup {
+		return o.order.Warmup(n)
+	}
+	return o.order.Next(ctx, step, n)
+}
+
+// Weights leaves the rows alone.
+func (o *ordered) Weights(context.Context, *Step) (Weights, error) { return Weights{}, nil }
+
+// Observe has nothing to learn.
+func (o *ordered) Observe(context.Context, *Step) error { return nil }
+
+// orderedState is what State holds.
+type orderedState struct {
+	Order   json.RawMessage `json:"order"`
+	Next    int             `json:"next"`
+	Windows int             `json:"windows"`
+}
+
+// State is the order and how far it has been served.
+func (o *ordered) State() (json.RawMessage, error) {
+	if o.kept != nil {
+		return o.kept, nil
+	}
+	order, err := o.order.State()
+	if err != nil {
+		return nil, fmt.Errorf("state of %s: %w", o.component.Name, err)
+	}
+	o.kept, err = json.Marshal(orderedState{order, o.next, o.windows})
+	return o.kept, err
+}
+
+// Restore takes State back.
+func (o *ordered) Restore(raw json.RawMessage) error {
+	var s orderedState
+	if raw != nil {
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return fmt.Errorf("state of %s: %w", o.component.Name, err)
+		}
+	}
+	if err := o.order.Restore(s.Order); err != nil {
+		return fmt.Errorf("state of %s: %w", o.component.Name, err)
+	}
+	o.kept, o.next, o.windows = nil, s.Next, s.Windows
+	return nil
+}

@@ -1,0 +1,231 @@
+package reorder
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/rng"
+)
+
+// Column reads a column of the data that is no part of what was tokenised: by data set,
+// the number of every row of its files, NaN for none.
+type Column func(ctx context.Context, field string) (map[string][]float64, error)
+
+// Orderer orders a run's rows as a component says: once, or anew as their scores change.
+type Orderer struct {
+	run       *algo.Run
+	settings  settings
+	upstream  bool
+	column    Column
+	component *config.Component
+
+	order  []int     // static: once it is made
+	pass   *Pass     // dynamic
+	fixed  []float64 // scores that do not change, once they are read
+	latest []float64 // the scores that the last order went by, per row of the run; NaN for none
+	scored int       // rows that went through the model for it
+}
+
+// New makes an orderer; its parameters are checked, and nothing is read yet.
+func New(run *algo.Run, c *config.Component, column Column) (*Orderer, error) {
+	s, err := read(algo.Mode(c.Mode), c.Params)
+	if err != nil {
+		return nil, err
+	}
+	o := &Orderer{run: run, settings: s, upstream: algo.Mode(c.Mode) == algo.Upstream, column: column, component: c}
+	if !s.dynamic {
+		return o, nil
+	}
+	pool := identity(len(run.Train))
+	o.pass, err = NewPass(Pass{Pattern: s.pattern, Head: s.head, Every: s.every, Repeat: s.repeat, Score: o.scores}, pool)
+	return o, err
+}
+
+// Dynamic says that the order follows scores that change.
+func (o *Orderer) Dynamic() bool { return o.settings.dynamic }
+
+// ByRow says that scores belong to single rows, which packing would put together.
+func (o *Orderer) ByRow() bool {
+	return o.settings.source != modelLoss && o.settings.pattern.Kind != Shuffle
+}
+
+// Latest is the scores that the last order went by, per row of the run, and how many rows
+// went through the model for it.
+func (o *Orderer) Latest() (scores []float64, scored int) { return o.latest, o.scored }
+
+// Static is the order of all rows, made when it is first asked for.
+func (o *Orderer) Static(ctx context.Context) ([]int, error) {
+	if o.order != nil {
+		return o.order, nil
+	}
+	scores, err := o.scores(ctx, identity(len(o.run.Train)), 0)
+	if err != nil {
+		return nil, err
+	}
+	o.order = o.settings.pattern.Order(scores)
+	return o.order, nil
+}
+
+// Warmup draws n rows before there is a score.
+func (o *Orderer) Warmup(n int) ([]int, error) {
+	o.latest, o.scored = nil, 0
+	return o.pass.Warmup(n)
+}
+
+// Next is the next n rows.
+func (o *Orderer) Next(ctx context.Context, step, n int) ([]int, error) {
+	o.latest, o.scored = nil, 0
+	return o.pass.Next(ctx, step, n)
+}
+
+// Left is how many rows the pass has not served yet; a pass that is over begins again.
+func (o *Orderer) Left() int {
+	if n := len(o.pass.state.Left); n > 0 {
+		return n
+	}
+	return len(o.run.Train)
+}
+
+// State is what a run that goes on needs: the order, or what is left of the pass.
+func (o *Orderer) State() (json.RawMessage, error) {
+	if o.pass != nil {
+		return o.pass.State()
+	}
+	return json.Marshal(o.order)
+}
+
+// Restore takes it back; nil is the beginning.
+func (o *Orderer) Restore(raw json.RawMessage) error {
+	switch {
+	case o.pass != nil && raw == nil:
+		o.pass.Reset()
+		return nil
+	case o.pass != nil:
+		return o.pass.Restore(raw)
+	case raw == nil:
+		o.order = nil
+		return nil
+	}
+	o.order = nil
+	return json.Unmarshal(raw, &o.order)
+}
+
+// scores are those of rows, now.
+func (o *Orderer) scores(ctx context.Context, rows []int, step int) ([]float64, error) {
+	if o.settings.pattern.Kind == Shuffle {
+		return make([]float64, len(rows)), nil
+	}
+	if o.settings.source == modelLoss {
+		return o.losses(ctx, rows, step)
+	}
+	if o.fixed == nil {
+		var err error
+		if o.fixed, err = o.read(ctx); err != nil {
+			return nil, fmt.Errorf("%s: scores of %s: %w", o.component.Position, o.component.Name, err)
+		}
+	}
+	o.latest = o.fixed
+	out := make([]float64, len(rows))
+	for i, r := range rows {
+		out[i] = o.fixed[r]
+	}
+	return out, nil
+}
+
+// read is the scores of all rows that stand somewhere. Upstream sorts rows without one to
+// the end; the official way is to refuse them.
+func (o *Orderer) read(ctx context.Context) ([]float64, error) {
+	s, train := o.settings, o.run.Train
+	var scores []float64
+	way := "give every row one, or leave these rows out"
+	switch {
+	case s.source == cachedSelection:
+		out, err := stepScores(s.path, s.metric, len(train))
+		if err != nil {
+			return nil, err
+		}
+		fill := s.fill
+		if fill == nil && o.upstream {
+			fill = new(float64)
+		}
+		for i, x := range out {
+			if math.IsNaN(x) && fill != nil {
+				out[i] = *fill
+			}
+		}
+		scores, way = out, "step files hold the rows that were chosen alone: set fill_value under score_params to the score of the others"
+	case s.path != "":
+		t, err := readTable(s.path, s.field)
+		if err != nil {
+			return nil, err
+		}
+		if scores, err = t.of(train, s.index); err != nil {
+			return nil, err
+		}
+	default:
+		sets, err := o.column(ctx, s.field)
+		if err != nil {
+			return nil, err
+		}
+		t := &table{path: "column " + s.field, sets: sets}
+		if scores, err = t.of(train, false); err != nil {
+			return nil, err
+		}
+	}
+	if s.dynamic { // the pass gives them the median
+		return scores, nil
+	}
+	err := missing(train, scores, way)
+	if err == nil || !o.upstream {
+		return scores, err
+	}
+	o.run.Log.Warn("upstream sorts rows without a score to the end of the highest: " + err.Error())
+	for i, x := range scores {
+		if math.IsNaN(x) {
+			scores[i] = math.Inf(1)
+		}
+	}
+	return scores, nil
+}
+
+// losses are the model's, of all rows or of a draw of them; NaN for the others.
+func (o *Orderer) losses(ctx context.Context, rows []int, step int) ([]float64, error) {
+	at := identity(len(rows))
+	if most := o.settings.most; most > 0 && most < len(rows) {
+		var err error
+		if at, err = rng.NewPCG64(o.settings.scoreSeed+uint64(step)).Choice(len(rows), most, false, nil); err != nil {
+			return nil, err
+		}
+	}
+	examples := make([]data.Example, len(at))
+	for k, i := range at {
+		examples[k] = o.run.Train[rows[i]]
+	}
+	got, err := feature.Losses(ctx, feature.Pass{Device: o.run.Device, Model: o.run.Model, Log: o.run.Log}, examples)
+	if err != nil {
+		return nil, err
+	}
+	nan := math.NaN()
+	out := make([]float64, len(rows))
+	for i := range out {
+		out[i] = nan
+	}
+	o.latest = make([]float64, len(o.run.Train))
+	for i := range o.latest {
+		o.latest[i] = nan
+	}
+	for k, i := range at {
+		out[i], o.latest[rows[i]] = got[k], got[k]
+	}
+	o.scored = len(at)
+	if o.settings.dynamic {
+		return out, nil
+	}
+	return fillMedian(out)
+}
