@@ -39,6 +39,7 @@ func Apply(dev driver.Device, x driver.F32, pos []int32, t *Table, heads, headDi
 		last = max(last, int(p))
 	}
 	a := t.grown(last + 1)
+	inverse = inverse != t.Backwards
 	dispatch.Run(dev, "rope.Apply", func(c *cpu.Device) {
 		applyCPU(c, x.Host(), pos, a, t, heads, headDim, inverse)
 	}, func(c driver.Launcher) {

@@ -22,6 +22,7 @@ type golden struct {
 		BetaSlow        float64 `json:"beta_slow"`
 		MScale          float64 `json:"mscale"`
 		MScaleAllDim    float64 `json:"mscale_all_dim"`
+		KeepFactor      bool    `json:",omitempty"`
 
 		ShortFactor []float64 `json:"short_factor"`
 		LongFactor  []float64 `json:"long_factor"`
@@ -189,5 +190,29 @@ func TestInterleaved(t *testing.T) {
 		rope.Apply(dev, optest.Dev(got), pos, table, heads, headDim, inverse)
 		table.Interleaved = false
 		optest.Same(t, "interleaved", got, apart(want, true))
+	}
+}
+
+// TestGrowth: 1 + beta·log(1 + floor(pos/every)) is 1 up to there and 1 + beta·log 2 after
+// it; backwards turns by the opposite angle.
+func TestGrowth(t *testing.T) {
+	table, err := rope.NewTable(4, 10000, rope.Scaling{}, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table.Growth, table.Backwards = rope.Growth{Beta: 0.5, Every: 8}, true
+	x := []float32{1, 2, 3, 4, 1, 2, 3, 4}
+	rope.Apply(optest.CPU(t, 1), optest.Dev(x), []int32{7, 8}, table, 1, 4, false)
+	for row, pos := range []float64{7, 8} {
+		scale := []float64{1, 1 + 0.5*math.Log(2)}[row]
+		for i, inv := range []float64{1, 0.01} {
+			sin, cos := math.Sincos(-pos * inv)
+			u, v := float64(1+i), float64(3+i)
+			for j, want := range []float64{scale * (u*cos - v*sin), scale * (v*cos + u*sin)} {
+				if got := float64(x[4*row+i+2*j]); math.Abs(got-want) > 1e-5 {
+					t.Errorf("position %v, element %d: %v, want %v", pos, i+2*j, got, want)
+				}
+			}
+		}
 	}
 }

@@ -16,6 +16,7 @@ type Scaling struct {
 	AttentionFactor      float64 // yarn, longrope
 	BetaFast, BetaSlow   float64 // yarn: 32 and 1 when not given
 	MScale, MScaleAllDim float64 // yarn
+	KeepFactor           bool    `json:",omitempty"` // yarn: Factor counts beside OriginalMax, too, as since transformers 4.56; before, maxPos/OriginalMax did
 
 	ShortFactor, LongFactor []float64 // longrope: dim/2 each
 }
@@ -120,7 +121,9 @@ func yarn(dim int, theta float64, s Scaling, maxPos int) ([]float64, float64, er
 	factor, old := s.Factor, maxPos
 	if s.OriginalMax > 0 {
 		old = s.OriginalMax
-		factor = float64(maxPos) / float64(old)
+		if !s.KeepFactor {
+			factor = float64(maxPos) / float64(old)
+		}
 	}
 	scale := s.AttentionFactor
 	if scale == 0 {

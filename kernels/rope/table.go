@@ -11,6 +11,10 @@ type Table struct {
 	// Interleaved says that planes are neighbours, (2i, 2i+1), instead of (i, i+dim/2):
 	// glm4.
 	Interleaved bool
+	// Backwards says that planes are turned by the opposite angle: nanochat.
+	Backwards bool
+	// Growth multiplies what is turned, where all of a head is.
+	Growth Growth
 
 	dim    int
 	theta  float64
@@ -22,6 +26,20 @@ type Table struct {
 	inv    []float32
 	scale  float32
 	a      angles
+}
+
+// Growth is a factor by position, 1 + Beta·log(1 + floor(pos/Every)), that keeps queries
+// sharp far out (transformers' llama_4_scaling_beta). Beta 0: none.
+type Growth struct {
+	Beta  float64
+	Every int
+}
+
+func (g Growth) at(pos int) float32 {
+	if g.Beta == 0 {
+		return 1
+	}
+	return float32(1 + g.Beta*math.Log(float64(1+pos/g.Every)))
 }
 
 // angles are rows of dim/2 cosines and sines, one per position.
@@ -123,10 +141,11 @@ func (t *Table) grown(n int) angles {
 	copy(a.cos, t.a.cos)
 	copy(a.sin, t.a.sin)
 	for p := have; p < n; p++ {
+		scale := t.scale * t.Growth.at(p)
 		for i, f := range t.inv {
 			sin, cos := math.Sincos(float64(float32(p) * f))
-			a.cos[p*half+i] = float32(cos) * t.scale
-			a.sin[p*half+i] = float32(sin) * t.scale
+			a.cos[p*half+i] = float32(cos) * scale
+			a.sin[p*half+i] = float32(sin) * scale
 		}
 	}
 	t.a = a

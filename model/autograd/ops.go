@@ -30,6 +30,8 @@ const (
 	opDispatch
 	opCombine
 	opGate
+	opPointwise
+	opLayerNorm
 	ops // how many there are
 )
 
@@ -48,10 +50,14 @@ var vjps = [ops]func(*Tape, *node) error{
 	opDispatch:  dispatchVJP,
 	opCombine:   combineVJP,
 	opGate:      gateVJP,
+	opPointwise: pointwiseVJP,
+	opLayerNorm: layerNormVJP,
 }
 
 // cheap reports whether an op's output is cheaper to compute again than to keep.
-func (o op) cheap() bool { return o == opNorm || o == opSwiGLU || o == opDispatch }
+func (o op) cheap() bool {
+	return o == opNorm || o == opLayerNorm || o == opSwiGLU || o == opPointwise || o == opDispatch
+}
 
 // compute computes the output of a recorded cheap op again, in memory that is there.
 func (t *Tape) compute(n *node) {
@@ -62,6 +68,10 @@ func (t *Tape) compute(n *node) {
 		swigluAgain(t, n)
 	case opDispatch:
 		dispatchAgain(t, n)
+	case opPointwise:
+		pointwiseAgain(t, n)
+	case opLayerNorm:
+		layerNormAgain(t, n)
 	}
 }
 

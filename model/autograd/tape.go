@@ -194,7 +194,9 @@ type node struct {
 	headDim   int
 	attention attention.Params
 	act       swiglu.Activation
-	from      int // columns
+	pointwise swiglu.Pointwise
+	bias      *tensor.Param // layer norm
+	from      int           // columns
 	routing   *Routing
 }
 

@@ -50,6 +50,7 @@ type ModelConfig struct {
 	QueryPreAttnScalar float64 // gemma: attention is scaled by 1/sqrt of it; 0: of HeadDim
 	AttnSoftCap        float64 // gemma2: of attention scores; 0: none
 	FinalSoftCap       float64 // gemma2: of logits; 0: none
+	ClipQKV            float64 // olmo: bound of queries, keys and values; 0: none
 
 	// granite's multipliers; 0: not given.
 	EmbeddingMultiplier, AttentionMultiplier, ResidualMultiplier, LogitsScaling float64
@@ -233,6 +234,11 @@ func (c *ModelConfig) readScales(f *fields, family familyDefaults) {
 	c.QueryPreAttnScalar = f.float("query_pre_attn_scalar", family.queryScalar)
 	c.AttnSoftCap = optional(f, "attn_logit_softcapping", family.attnSoftCap)
 	c.FinalSoftCap = optional(f, "final_logit_softcapping", family.finalSoftCap)
+	if f.has("clip_qkv") {
+		if c.ClipQKV = f.float("clip_qkv", 0); c.ClipQKV <= 0 {
+			f.fail("clip_qkv is %v, want more than 0 or null", c.ClipQKV)
+		}
+	}
 	if c.QueryPreAttnScalar < 0 || c.AttnSoftCap < 0 || c.FinalSoftCap < 0 {
 		f.fail("query_pre_attn_scalar, attn_logit_softcapping or final_logit_softcapping is negative")
 	}

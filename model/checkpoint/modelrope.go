@@ -16,7 +16,9 @@ type RopeScaling struct {
 	AttentionFactor               float64 // yarn, longrope
 	BetaFast, BetaSlow            float64 // yarn
 	MScale, MScaleAllDim          float64 // yarn
+	KeepFactor                    bool    // yarn: of rope_parameters, whose factor counts beside original_max_position_embeddings
 	ShortFactor, LongFactor       []float64
+	QueryBeta                     float64 // ministral3's llama_4_scaling_beta
 }
 
 func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
@@ -53,6 +55,8 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 		MScaleAllDim:                  s.float("mscale_all_dim", 0),
 		ShortFactor:                   s.floats("short_factor"),
 		LongFactor:                    s.floats("long_factor"),
+		KeepFactor:                    f.has("rope_parameters"),
+		QueryBeta:                     s.float("llama_4_scaling_beta", 0),
 	}
 	if family.ropeAlpha && r.Type == "dynamic" && s.float("alpha", 0) > 0 {
 		// A fixed stretch of the base, whatever the length (NTK-aware scaling).
@@ -65,7 +69,7 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 	if s.err != nil && f.err == nil {
 		f.err = s.err
 	}
-	if r.Type != "default" {
+	if r.Type != "default" || r.QueryBeta != 0 {
 		c.RopeScaling = r
 	}
 }
@@ -130,6 +134,9 @@ func (r *RopeScaling) check(s *fields) {
 		} else if r.Factor < 1 {
 			s.fail("factor is %v, want at least 1", r.Factor)
 		}
+	}
+	if r.QueryBeta < 0 || r.QueryBeta > 0 && r.OriginalMaxPositionEmbeddings < 1 {
+		s.fail("llama_4_scaling_beta is %v, want at least 0, and original_max_position_embeddings beside it", r.QueryBeta)
 	}
 	if r.Type != "llama3" {
 		return

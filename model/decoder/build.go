@@ -2,8 +2,10 @@ package decoder
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/rope"
@@ -22,7 +24,7 @@ type layer struct {
 	rope            *rope.Table // nil: its queries and keys are not turned
 }
 
-// mlp is a gated MLP: down(act(gate(x))·up(x)).
+// mlp is a gated MLP, down(act(gate(x))·up(x)), or one without a gate, down(act(up(x))).
 type mlp struct {
 	gate, up, gateUp, down autograd.Linear
 }
@@ -46,6 +48,9 @@ type part struct {
 // build allocates a model of zeros. With half set, matrices are bf16 on a device that
 // multiplies it in units of its own.
 func build(dev driver.Device, dir string, c Config, half bool, stored func(name string, shape []int) bool) (*Model, error) {
+	if what := families[c.ModelType].hostOnly(&c); what != "" && dev.Kind() != driver.CPU {
+		return nil, fmt.Errorf("%s: model_type %q needs %s, which has no kernel for --device %v: take --device cpu", filepath.Join(dir, "config.json"), c.ModelType, what, dev.Kind())
+	}
 	global, local, err := tables(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)
@@ -54,6 +59,12 @@ func build(dev driver.Device, dir string, c Config, half bool, stored func(name 
 	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.origin.dir = dir
 	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
+	m.queryRope = global
+	if c.QueryGrowth.Beta > 0 {
+		if m.queryRope, err = queryTable(c, global); err != nil {
+			return nil, fmt.Errorf("%s: rope_parameters: %w", filepath.Join(dir, "config.json"), err)
+		}
+	}
 	m.layers = make([]layer, c.Layers) // not appended to: parts point into it
 	for i := range m.layers {
 		m.layers[i].window, m.layers[i].rope = c.Window[i], global
@@ -65,12 +76,12 @@ func build(dev driver.Device, dir string, c Config, half bool, stored func(name 
 		}
 		b.layer(&m.layers[i], i)
 	}
-	m.norm = b.param("model.norm", c.Hidden)
+	m.norm = b.norm("model.norm", c.Hidden)
 	m.head = m.embed
 	if !c.Tied {
 		m.head = b.param("lm_head", c.Vocab, c.Hidden)
 	}
-	m.parts, m.half = b.parts, b.any
+	m.parts, m.half, m.ones = b.parts, b.any, b.ones
 	m.tape.BF16 = m.half && c.HeadDim%chunk == 0 && c.AttentionScale > 0
 	if b.err != nil {
 		m.Close()
@@ -88,8 +99,23 @@ func tables(c Config) (global, local *rope.Table, err error) {
 	if c.RopeLocalBase > 0 {
 		local, err = rope.NewTable(c.rotary(), c.RopeLocalBase, rope.Scaling{}, c.MaxPositions)
 	}
-	global.Interleaved = families[c.ModelType].interleaved
+	global.Interleaved, global.Backwards = families[c.ModelType].interleaved, families[c.ModelType].backwards
 	return global, local, err
+}
+
+// queryTable is global for queries that grow by position.
+func queryTable(c Config, global *rope.Table) (*rope.Table, error) {
+	if c.rotary() != c.HeadDim {
+		return nil, errors.New("llama_4_scaling_beta with a partial_rotary_factor below 1 is not supported")
+	}
+	if !global.Fixed() {
+		return nil, fmt.Errorf("llama_4_scaling_beta with rope_type %s is not supported", c.Rope.Type)
+	}
+	t, err := rope.NewTable(c.rotary(), c.RopeTheta, c.Rope, c.MaxPositions)
+	if err == nil {
+		t.Interleaved, t.Backwards, t.Growth = global.Interleaved, global.Backwards, c.QueryGrowth
+	}
+	return t, err
 }
 
 // builder allocates parameters until the first error, and lists them in the order in
@@ -103,6 +129,7 @@ type builder struct {
 	parts []part
 	bytes float64
 	err   error
+	ones  map[int]*tensor.Param // by width
 
 	// stored says whether a tensor lies in the folder's files with that shape. Where it
 	// does not, nothing is allocated: what reads the weights refuses the folder.
@@ -158,6 +185,25 @@ func (b *builder) param(path string, shape ...int) *tensor.Param {
 	return p
 }
 
+// norm is a norm's weight: a parameter, or ones that no one trains, saves or lists.
+func (b *builder) norm(path string, width int) *tensor.Param {
+	if !b.f.bareNorms {
+		return b.param(path, width)
+	}
+	if p := b.ones[width]; p != nil || b.err != nil {
+		return p
+	}
+	p, err := tensor.New(b.dev, "ones", width)
+	if err == nil {
+		err = p.Upload(b.dev, slices.Repeat([]float32{1}, width))
+	}
+	if b.err = err; b.ones == nil {
+		b.ones = map[int]*tensor.Param{}
+	}
+	b.ones[width] = p
+	return p
+}
+
 func (b *builder) linear(l *autograd.Linear, path string, in, out int, bias bool) {
 	b.linearOf(l, path, in, out, bias, b.half && in%chunk == 0 && out%chunk == 0)
 }
@@ -182,7 +228,7 @@ func (b *builder) layer(l *layer, i int) {
 		b.mlp(&l.mlp, path+"mlp.", b.c.Intermediate)
 	}
 	for _, n := range b.f.norms {
-		l.norms[n.role] = b.param(path+n.name, b.c.Hidden)
+		l.norms[n.role] = b.norm(path+n.name, b.c.Hidden)
 	}
 }
 
@@ -201,14 +247,19 @@ func (b *builder) attention(l *layer, path string) {
 	qNorm, kNorm := path+cmp.Or(b.f.qNorm, "q_norm"), path+cmp.Or(b.f.kNorm, "k_norm")
 	switch b.f.headNorms {
 	case perHead:
-		l.qNorm, l.kNorm = b.param(qNorm, c.HeadDim), b.param(kNorm, c.HeadDim)
+		l.qNorm, l.kNorm = b.norm(qNorm, c.HeadDim), b.norm(kNorm, c.HeadDim)
 	case fullWidth:
-		l.qNorm, l.kNorm = b.param(qNorm, q), b.param(kNorm, kv)
+		l.qNorm, l.kNorm = b.norm(qNorm, q), b.norm(kNorm, kv)
 	}
 }
 
 func (b *builder) mlp(m *mlp, path string, width int) {
 	c := b.c
+	if p := b.f.plainMLP; p.up != "" {
+		b.linear(&m.up, path+p.up, c.Hidden, width, c.MLPBias)
+		b.linear(&m.down, path+p.down, width, c.Hidden, c.MLPBias)
+		return
+	}
 	if b.f.fusedGateUp {
 		b.linear(&m.gateUp, path+"gate_up_proj", c.Hidden, 2*width, c.MLPBias)
 	} else {

@@ -41,6 +41,9 @@ type Config struct {
 	MoE    MoE
 	Sparse []bool // per layer: its MLP is a mixture of experts; nil = none is
 
+	QueryGrowth rope.Growth `json:",omitzero"`  // of queries, by position
+	ClipQKV     float32     `json:",omitempty"` // bound of queries, keys and values; 0 = none
+
 	// Dropout names what the folder asks for and training does not do.
 	Dropout string `json:",omitempty"`
 
@@ -87,10 +90,14 @@ func fromCheckpoint(c *checkpoint.ModelConfig) (Config, error) {
 		QKVBias: c.QKVBias, OutBias: c.OutputBias, MLPBias: c.MLPBias,
 		RopeTheta: c.RopeTheta, Rope: scaling(c.RopeScaling), RotaryDim: c.RotaryDim, RopeLocalBase: c.RopeLocalBase,
 		MaxPositions: c.MaxPositionEmbeddings, InitializerRange: c.InitializerRange,
-		AttnSoftCap: float32(c.AttnSoftCap), LogitSoftCap: float32(c.FinalSoftCap), NoRope: c.NoRope,
+		AttnSoftCap: float32(c.AttnSoftCap), LogitSoftCap: float32(c.FinalSoftCap),
+		NoRope: c.NoRope, ClipQKV: float32(c.ClipQKV),
 	}
 	if id := c.PadTokenID; id >= 0 && id < c.VocabSize {
 		out.Padding = Padding{true, int32(id)}
+	}
+	if s := c.RopeScaling; s != nil && s.QueryBeta > 0 {
+		out.QueryGrowth = rope.Growth{Beta: s.QueryBeta, Every: s.OriginalMaxPositionEmbeddings}
 	}
 	if families[c.ModelType].dropout {
 		out.Dropout = dropouts(c)
@@ -151,7 +158,7 @@ func scaling(s *checkpoint.RopeScaling) rope.Scaling {
 		Type: s.Type, Factor: s.Factor,
 		LowFreqFactor: s.LowFreqFactor, HighFreqFactor: s.HighFreqFactor, OriginalMax: s.OriginalMaxPositionEmbeddings,
 		AttentionFactor: s.AttentionFactor, BetaFast: s.BetaFast, BetaSlow: s.BetaSlow,
-		MScale: s.MScale, MScaleAllDim: s.MScaleAllDim,
+		MScale: s.MScale, MScaleAllDim: s.MScaleAllDim, KeepFactor: s.KeepFactor && s.Type == "yarn",
 		ShortFactor: s.ShortFactor, LongFactor: s.LongFactor,
 	}
 }

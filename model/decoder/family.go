@@ -19,12 +19,17 @@ type family struct {
 	headNorms    headNorms
 	qNorm, kNorm string // their names, where they are not q_norm and k_norm
 	rotateFirst  bool   // heads are turned before they are normalised
+	layerNorm    bool   // norms take the mean away, too
+	bareNorms    bool   // norms have no weights
+	embedNorm    bool   // the embeddings go through the last norm, too
 	onePlus      bool   // norms multiply by 1+w
 	embedScale   bool   // embeddings are multiplied by sqrt(hidden_size)
 	fusedQKV     bool   // one qkv_proj, registered after o_proj
 	fusedGateUp  bool   // one gate_up_proj
 	interleaved  bool   // rope turns neighbours
 	dropout      bool   // released folders ask for it: said, and not done
+	backwards    bool   // rope turns the other way
+	plainMLP     plainMLP
 	experts      expertNames
 }
 
@@ -53,6 +58,10 @@ const (
 	perHead               // every head by itself
 	fullWidth             // all heads as one row
 )
+
+// plainMLP are the modules of an MLP without a gate, down(act(up(x))); up "" = the
+// family's have one.
+type plainMLP struct{ up, down string }
 
 // expertNames are the modules of a mixture of experts; block "" = the family has none.
 type expertNames struct {
@@ -100,6 +109,10 @@ var families = map[string]family{
 	"seed_oss":         {architecture: "SeedOssForCausalLM", activation: "silu", norms: preNorms, dropout: true},
 	"ernie4_5":         {architecture: "Ernie4_5ForCausalLM", activation: "silu", norms: preNorms, interleaved: true},
 	"hunyuan_v1_dense": {architecture: "HunYuanDenseV1ForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, qNorm: "query_layernorm", kNorm: "key_layernorm", rotateFirst: true},
+	"olmo":             {architecture: "OlmoForCausalLM", activation: "silu", norms: preNorms, layerNorm: true, bareNorms: true},
+	"arcee":            {architecture: "ArceeForCausalLM", activation: relu2, norms: preNorms, plainMLP: plainMLP{"up_proj", "down_proj"}},
+	"nanochat":         {architecture: "NanoChatForCausalLM", activation: relu2, norms: preNorms, headNorms: perHead, rotateFirst: true, bareNorms: true, embedNorm: true, backwards: true, plainMLP: plainMLP{"fc1", "fc2"}},
+	"ministral3":       {architecture: "Ministral3ForCausalLM", activation: "silu", norms: preNorms},
 	"exaone4":          {architecture: "Exaone4ForCausalLM", activation: "silu", norms: postNorms, headNorms: perHead},
 	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},
 	"olmoe":            {architecture: "OlmoeForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: qwenExperts},
@@ -108,7 +121,10 @@ var families = map[string]family{
 	"qwen3_moe":        {architecture: "Qwen3MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, experts: qwenExperts},
 }
 
-const geluTanh = "gelu_pytorch_tanh"
+const (
+	geluTanh = "gelu_pytorch_tanh"
+	relu2    = "relu2"
+)
 
 // is says whether an architecture is the family's: its causal language model, or the
 // layers alone, as embedding models are saved.
@@ -123,6 +139,19 @@ func (f family) act() swiglu.Activation {
 		return swiglu.GELUTanh
 	}
 	return swiglu.SiLU
+}
+
+// hostOnly names what the family computes that only the CPU has kernels for, "" for nothing.
+func (f family) hostOnly(c *Config) string {
+	switch {
+	case f.layerNorm:
+		return "LayerNorm"
+	case f.plainMLP.up != "":
+		return f.activation + " without a gate"
+	case c.ClipQKV > 0:
+		return "clip_qkv"
+	}
+	return ""
 }
 
 // supported says what stands in the way, if anything does.
@@ -145,9 +174,6 @@ func supported(c *checkpoint.ModelConfig) error {
 		if v, ok := c.Value(key); ok && v != nil && strings.Trim(fmt.Sprint(v), "0.") != "" {
 			return fmt.Errorf("%s %v is not supported; set it to 0", key, v)
 		}
-	}
-	if v, ok := c.Value("clip_qkv"); ok && v != nil {
-		return fmt.Errorf("clip_qkv %v is not supported", v)
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package decoder
 
 import (
 	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/rope"
+	"dataflex.dev/dataflex/kernels/swiglu"
 	"dataflex.dev/dataflex/model/autograd"
 	"dataflex.dev/dataflex/model/tensor"
 )
@@ -11,6 +13,9 @@ func (m *Model) stack(b *Batch, noise float32, layers int, cache *Cache) *autogr
 	x := m.tape.Embed(m.embed, b.Tokens, autograd.Embedding{
 		Scale: m.config.EmbedScale, Noise: noise, HasFixed: m.config.Padding.Given, Fixed: m.config.Padding.ID,
 	})
+	if m.family.embedNorm {
+		x = m.normed(x, m.norm)
+	}
 	for i := range layers {
 		x = m.layer(i, x, b, cache)
 	}
@@ -22,13 +27,16 @@ func (m *Model) final(x *autograd.Value) *autograd.Value { return m.normed(x, m.
 
 // normed records norm(x) in the place of x.
 func (m *Model) normed(x *autograd.Value, w *tensor.Param) *autograd.Value {
-	h := m.tape.Norm(x, w, m.normOptions())
+	h := m.normOf(x, w)
 	m.tape.Drop(x)
 	return h
 }
 
-func (m *Model) normOptions() autograd.NormOptions {
-	return autograd.NormOptions{Eps: m.config.Eps, OnePlus: m.family.onePlus}
+func (m *Model) normOf(x *autograd.Value, w *tensor.Param) *autograd.Value {
+	if m.family.layerNorm {
+		return m.tape.LayerNorm(x, w, nil, m.config.Eps)
+	}
+	return m.tape.Norm(x, w, autograd.NormOptions{Eps: m.config.Eps, OnePlus: m.family.onePlus})
 }
 
 // layer records x + attention(norm(x)), then + mlp(norm(·)).
@@ -44,7 +52,7 @@ func (m *Model) layer(i int, x *autograd.Value, b *Batch, cache *Cache) *autogra
 	if l.experts != nil {
 		y = m.mixture(l.experts, h)
 	} else {
-		y = m.gated(&l.mlp, h, m.config.Intermediate)
+		y = m.dense(&l.mlp, h, m.config.Intermediate)
 	}
 	m.dropUnless(h, x)
 	return m.residual(x, y, l.norms[afterMLP])
@@ -55,7 +63,7 @@ func (m *Model) before(x *autograd.Value, w *tensor.Param) *autograd.Value {
 	if w == nil {
 		return x
 	}
-	return m.tape.Norm(x, w, m.normOptions())
+	return m.normOf(x, w)
 }
 
 func (m *Model) dropUnless(h, x *autograd.Value) {
@@ -76,7 +84,12 @@ func (m *Model) residual(x, y *autograd.Value, w *tensor.Param) *autograd.Value 
 func (m *Model) attention(i int, h *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
 	t, c, l := m.tape, &m.config, &m.layers[i]
 	q, k, v := m.projections(l, h)
-	q, k = m.placed(l, q, l.qNorm, b, c.Heads), m.placed(l, k, l.kNorm, b, c.KVHeads)
+	turn := l.rope
+	if turn == m.rope {
+		turn = m.queryRope
+	}
+	q, k = m.placed(turn, q, l.qNorm, b, c.Heads), m.placed(l.rope, k, l.kNorm, b, c.KVHeads)
+	v = m.clipped(v)
 	p := attention.Params{
 		Segments: b.Segments, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim,
 		Scale: c.AttentionScale, Window: l.window, SoftCap: c.AttnSoftCap,
@@ -89,7 +102,7 @@ func (m *Model) attention(i int, h *autograd.Value, b *Batch, cache *Cache) *aut
 }
 
 // placed records queries or keys, normalised and turned as the family asks for.
-func (m *Model) placed(l *layer, x *autograd.Value, w *tensor.Param, b *Batch, heads int) *autograd.Value {
+func (m *Model) placed(turn *rope.Table, x *autograd.Value, w *tensor.Param, b *Batch, heads int) *autograd.Value {
 	norm := func() {
 		if w != nil {
 			x = m.normed(x, w)
@@ -98,13 +111,24 @@ func (m *Model) placed(l *layer, x *autograd.Value, w *tensor.Param, b *Batch, h
 	if !m.family.rotateFirst {
 		norm()
 	}
-	if l.rope != nil {
-		x = m.tape.Rope(x, b.Positions, l.rope, heads, m.config.HeadDim)
+	x = m.clipped(x)
+	if turn != nil {
+		x = m.tape.Rope(x, b.Positions, turn, heads, m.config.HeadDim)
 	}
 	if m.family.rotateFirst {
 		norm()
 	}
 	return x
+}
+
+// clipped records x within ±clip_qkv, where the family has one.
+func (m *Model) clipped(x *autograd.Value) *autograd.Value {
+	if m.config.ClipQKV == 0 {
+		return x
+	}
+	y := m.tape.Pointwise(swiglu.Pointwise{Function: swiglu.Clamp, Bound: m.config.ClipQKV}, x)
+	m.tape.Drop(x)
+	return y
 }
 
 func (m *Model) projections(l *layer, h *autograd.Value) (q, k, v *autograd.Value) {
@@ -117,6 +141,20 @@ func (m *Model) projections(l *layer, h *autograd.Value) (q, k, v *autograd.Valu
 	q, k, v = t.Columns(all, 0, nq), t.Columns(all, nq, nk), t.Columns(all, nq+nk, nk)
 	t.Drop(all)
 	return q, k, v
+}
+
+// dense records an MLP.
+func (m *Model) dense(l *mlp, h *autograd.Value, width int) *autograd.Value {
+	if m.family.plainMLP.up == "" {
+		return m.gated(l, h, width)
+	}
+	t := m.tape
+	up := t.Linear(h, &l.up)
+	s := t.Pointwise(swiglu.Pointwise{Function: swiglu.SquaredReLU}, up)
+	t.Drop(up)
+	y := t.Linear(s, &l.down)
+	t.Drop(s)
+	return y
 }
 
 // gated records down(act(gate(h))·up(h)).

@@ -30,9 +30,11 @@ type Model struct {
 	embed, norm *tensor.Param
 	head        *tensor.Param // embed when tied
 	layers      []layer
-	parts       []part // all of these, in order
+	parts       []part                // all of these, in order
+	ones        map[int]*tensor.Param // of norms without weights, by width
 	rope        *rope.Table
-	adapter     *adapter // nil without one
+	queryRope   *rope.Table // rope, or what makes queries grow by position
+	adapter     *adapter    // nil without one
 	tape        *autograd.Tape
 	notes       []string
 	options     Options                   // it was loaded with
@@ -72,6 +74,11 @@ func (m *Model) Close() {
 	m.dropAdapter()
 	for _, p := range m.base() {
 		p.Free(m.dev)
+	}
+	for _, p := range m.ones {
+		if p != nil {
+			p.Free(m.dev)
+		}
 	}
 	m.tape.Close()
 }

@@ -16,6 +16,10 @@ type Supported struct {
 // examples are small released models of every row of families.
 var examples = map[string]string{
 	"ernie4_5":         "baidu/ERNIE-4.5-0.3B-PT",
+	"arcee":            "arcee-ai/AFM-4.5B",
+	"ministral3":       "mistralai/Ministral-3-3B-Base-2512, its text model",
+	"nanochat":         "karpathy/nanochat-d32",
+	"olmo":             "allenai/OLMo-1B-hf",
 	"exaone4":          "LGAI-EXAONE/EXAONE-4.0-1.2B",
 	"gemma":            "google/gemma-2b",
 	"gemma2":           "google/gemma-2-2b",

@@ -1,0 +1,95 @@
+package autograd
+
+import (
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/norm"
+	"dataflex.dev/dataflex/kernels/swiglu"
+	"dataflex.dev/dataflex/model/tensor"
+)
+
+// Ops that exist on the host alone so far.
+
+// Pointwise records out = f(x), element by element.
+func (t *Tape) Pointwise(f swiglu.Pointwise, x *Value) *Value {
+	if t.err != nil {
+		return nil
+	}
+	out := t.value(x.Rows, x.Cols, x.wants)
+	if out == nil {
+		return nil
+	}
+	f.Forward(t.dev, x.Data(), out.Data())
+	if n := t.record(opPointwise, out, x); n != nil {
+		n.pointwise = f
+		n.save(x.data)
+	}
+	return out
+}
+
+// pointwiseVJP puts dx where x was, unless others read it.
+func pointwiseVJP(t *Tape, n *node) error {
+	dx := t.takeOver(n.saved[0])
+	if t.err != nil {
+		return t.err
+	}
+	n.pointwise.Backward(t.dev, n.out.grad.mem, n.saved[0].mem, dx.mem)
+	t.deposit(n.in[0], dx)
+	return t.err
+}
+
+func pointwiseAgain(t *Tape, n *node) {
+	n.pointwise.Forward(t.dev, n.saved[0].mem, n.out.data.mem)
+}
+
+// LayerNorm records (x − mean)/sqrt(variance + eps)·w + b over rows of x. w and b may be
+// nil: nothing is multiplied or added.
+func (t *Tape) LayerNorm(x *Value, w, b *tensor.Param, eps float32) *Value {
+	if t.err != nil {
+		return nil
+	}
+	out, moments := t.value(x.Rows, x.Cols, x.wants || w.Trainable() || b.Trainable()), t.buffer(2*x.Rows)
+	if t.err != nil {
+		return nil
+	}
+	layerOf(w, b, eps).Forward(t.dev, x.Data(), out.Data(), moments.mem, x.Cols)
+	if n := t.record(opLayerNorm, out, x); n != nil {
+		n.weight, n.bias, n.norm = w, b, NormOptions{Eps: eps}
+		n.save(x.data, moments)
+	}
+	t.release(moments)
+	return out
+}
+
+func layerOf(w, b *tensor.Param, eps float32) norm.Layer {
+	l := norm.Layer{Eps: eps}
+	if w != nil {
+		l.W = w.Data
+	}
+	if b != nil {
+		l.B = b.Data
+	}
+	return l
+}
+
+// layerNormVJP puts dx where the gradient of the output was.
+func layerNormVJP(t *Tape, n *node) error {
+	if t.unshare(n.out); t.err != nil {
+		return t.err
+	}
+	var dw, db driver.F32
+	if n.weight != nil {
+		dw = n.weight.Grad
+	}
+	if n.bias != nil {
+		db = n.bias.Grad
+	}
+	dx := n.out.grad
+	layerOf(n.weight, n.bias, n.norm.Eps).Backward(t.dev, dx.mem, n.saved[0].mem, n.saved[1].mem, dx.mem, dw, db, n.out.Cols)
+	dx.refs++
+	t.deposit(n.in[0], dx)
+	return t.err
+}
+
+func layerNormAgain(t *Tape, n *node) {
+	layerOf(n.weight, n.bias, n.norm.Eps).Forward(t.dev, n.saved[0].mem, n.out.data.mem, n.saved[1].mem, n.out.Cols)
+}
