@@ -12,6 +12,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/xent"
 	"dataflex.dev/dataflex/model/autograd"
 	"dataflex.dev/dataflex/model/checkpoint"
@@ -334,5 +335,22 @@ func TestSupported(t *testing.T) {
 		if got := nearest(modelType); got != want {
 			t.Errorf("the nearest to %s is %s, want %s", modelType, got, want)
 		}
+	}
+}
+
+// TestHostOnly: what only the CPU computes is refused elsewhere, before any weights are
+// read.
+func TestHostOnly(t *testing.T) {
+	dir := t.TempDir()
+	config := `{"model_type": "arcee", "architectures": ["ArceeForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
+		"num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 8}`
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dev := sim.New(sim.Options{})
+	_, err := Init(dev, dir, Options{}, nil)
+	want := dir + `/config.json: model_type "arcee" needs relu2 without a gate, which has no kernel for --device sim: take --device cpu`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+
+	"dataflex.dev/dataflex/kernels/rope"
 )
 
 // shapes are small models of every family that differs in what layers compute.
@@ -28,10 +30,14 @@ func shapes() map[string]Config {
 		"granite": of("granite", func(c *Config) {
 			c.EmbedScale, c.ResidualScale, c.AttentionScale, c.LogitScale = 6, 0.5, 0.2, 0.25
 		}),
-		"glm4":      of("glm4", func(c *Config) { c.RotaryDim = 4 }),
-		"mixtral":   of("mixtral", func(c *Config) { moe(c, 0, true) }),
-		"qwen2_moe": of("qwen2_moe", func(c *Config) { moe(c, 14, false); c.Sparse[0] = false }),
-		"qwen3_moe": of("qwen3_moe", func(c *Config) { moe(c, 0, true) }),
+		"olmo":       of("olmo", func(c *Config) { c.QKVBias, c.ClipQKV = false, 0.2 }),
+		"nanochat":   of("nanochat", func(c *Config) { c.QKVBias, c.LogitSoftCap, c.Tied = false, 3, false }),
+		"exaone4":    of("exaone4", func(c *Config) { c.NoRope = []bool{false, true} }),
+		"ministral3": of("ministral3", func(c *Config) { c.QueryGrowth = rope.Growth{Beta: 0.4, Every: 2} }),
+		"glm4":       of("glm4", func(c *Config) { c.RotaryDim = 4 }),
+		"mixtral":    of("mixtral", func(c *Config) { moe(c, 0, true) }),
+		"qwen2_moe":  of("qwen2_moe", func(c *Config) { moe(c, 14, false); c.Sparse[0] = false }),
+		"qwen3_moe":  of("qwen3_moe", func(c *Config) { moe(c, 0, true) }),
 	}
 }
 
