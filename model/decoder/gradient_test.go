@@ -59,7 +59,7 @@ func TestFiniteDifferences(t *testing.T) {
 		t.Run(name, func(t *testing.T) { differences(t, small(), setup) })
 	}
 	for name, c := range shapes() {
-		c.ClipQKV = 0 // differences step over its kinks
+		c.ClipQKV = 0              // differences step over its kinks
 		c.MoE.TopK = c.MoE.Experts // so that no choice changes with a weight
 		t.Run(name, func(t *testing.T) { differences(t, c, (*Model).TrainAll) })
 	}
