@@ -47,6 +47,8 @@ type Config struct {
 	Dynamic  Dynamic
 	Export   Export
 
+	Generating Generating
+
 	root    *yamlfile.Value // file and overrides, merged
 	missing faults          // model folders that are nowhere
 	notices []string
@@ -144,6 +146,8 @@ type Training struct {
 	OverwriteOutputDir        bool
 	DoTrain                   bool
 	DoEval                    bool // also true when EvalStrategy is not "no"
+	DoPredict                 bool
+	PredictWithGenerate       bool // goes with DoPredict
 	EvalStrategy              string
 	EvalSteps                 int // optimizer steps; see ResolveSteps
 	EvalDelay                 float64
@@ -244,6 +248,17 @@ type Dynamic struct {
 type Export struct {
 	Dir  string
 	Size int // GB (1e9 bytes) of a shard
+}
+
+// Generating says how answers are generated.
+type Generating struct {
+	DoSample          bool
+	Temperature       float64
+	TopP              float64
+	TopK              int
+	MaxNewTokens      int
+	RepetitionPenalty float64
+	SkipSpecialTokens bool
 }
 
 // Warmup is the steps of learning-rate warm-up of a run of total steps.
@@ -355,6 +370,12 @@ func Read(file string, overrides []string) (*yamlfile.Value, error) {
 // have no effect.
 func LoadExport(file string, overrides []string) (*Config, error) {
 	return load(file, overrides, validateExport)
+}
+
+// LoadGenerate reads the configuration of `generate` and `chat`: keys about training are
+// accepted and have no effect.
+func LoadGenerate(file string, overrides []string) (*Config, error) {
+	return load(file, overrides, validateGenerate)
 }
 
 func load(file string, overrides []string, validate func(*Config, *faults)) (*Config, error) {

@@ -320,7 +320,7 @@ func TestRefusals(t *testing.T) {
 		{minimal, []string{"early_stopping_min_delta=-1"}, "early_stopping_min_delta: it must not be negative"},
 		{minimal, []string{"val_size=0.1", "eval_strategy=steps", "eval_steps=3", "save_steps=5", "load_best_model_at_end=true"}, "load_best_model_at_end: save_steps (5) must be a multiple of eval_steps (3)"},
 		{minimal, []string{"load_best_model_at_end=true"}, "load_best_model_at_end: it needs eval_strategy and save_strategy to be the same"},
-		{minimal, []string{"predict_with_generate=true"}, "predict_with_generate: generating predictions is not supported"},
+		{minimal, []string{"predict_with_generate=true"}, "predict_with_generate: it says how do_predict works"},
 		{minimal, []string{"train_type=static_full"}, "train_type: string 'static_full' is not one of static, dynamic_select, dynamic_mix, dynamic_weight, dynamic_reorder, dynamic_lego"},
 		{minimal, []string{"train_type=dynamic_lego"}, "train_type: dynamic_lego is not supported yet"},
 		{dynamic, []string{"update_step=0"}, "override 'update_step=0': update_step: train_type dynamic_select decides every update_step steps: set it to at least 1"},

@@ -100,6 +100,9 @@ func (c *Config) conditionalNotices() {
 	}
 	lowPrecision := "is accepted: on a CPU the maths runs in fp32"
 	say(true, lowPrecision, "bf16", "fp16", "pure_bf16")
+	say(!c.Training.DoPredict, "has no effect on training: dataflex-cli generate and do_predict read it", "do_sample", "temperature", "top_p", "top_k",
+		"max_new_tokens", "repetition_penalty", "skip_special_tokens")
+	say(c.Training.DoEval, "has no effect on evaluations: they give the loss", "predict_with_generate")
 	static := c.Dynamic.TrainType == Static
 	say(static, "has no effect with train_type static", "component_name", "update_step", "update_times", "train_step", "static_mix",
 		"mixture_sample_rule", "init_mixture_proportions", "mixer_eval_dataset")

@@ -33,7 +33,6 @@ var outcomes = []struct{ path, want string }{
 	{"fsdp_qlora", "quantization_bit: quantised weights are not supported here"},
 	{"bnb_npu", "quantization_bit: quantised weights are not supported here"},
 	{"extras/mod/", "mixture_of_depths: mixture-of-depths is not supported here"},
-	{"nlg_eval", "do_predict: generating predictions is not supported here"},
 	{"oft", "finetuning_type: orthogonal fine-tuning (oft) is not supported here"},
 	{"examples/inference", "do_train: there is nothing to do"},
 	{"ktransformers", "use_kt: KTransformers is not supported here"},

@@ -28,7 +28,7 @@ func dataKeys() []Key {
 	g.honour("tokenized_path", Text, "null", "Folder the tokenised data is kept in", func(c *Config) any { return &c.Data.TokenizedPath })
 
 	g.ignore(multimodal, "media_dir string null")
-	g.ignore("it matters to generation only", "eval_num_beams int null")
+	g.ignore("answers are not made by beam search", "eval_num_beams int null")
 	g.ignore("one process reads the data", "data_shared_file_system bool false")
 	return g.keys
 }

@@ -74,7 +74,15 @@ func exportKeys() []Key {
 
 func generatingKeys() []Key {
 	g := group{name: "Generating"}
-	g.ignore("it matters to generation only", "do_sample bool true", "temperature float 0.95", "top_p float 0.7", "top_k int 50", "num_beams int 1", "max_length int 1024",
-		"max_new_tokens int 1024", "repetition_penalty float 1.0", "length_penalty float 1.0", "skip_special_tokens bool true")
+	g.honour("do_sample", Bool, "true", "Draw the tokens of an answer; false = always the most probable one", func(c *Config) any { return &c.Generating.DoSample })
+	g.honour("temperature", Float, "0.95", "Logits are divided by it before a token is drawn; 0 = always the most probable one", func(c *Config) any { return &c.Generating.Temperature })
+	g.honour("top_p", Float, "0.7", "Draw among the most probable tokens that make up this share", func(c *Config) any { return &c.Generating.TopP })
+	g.honour("top_k", Int, "50", "Draw among so many most probable tokens; 0 = all", func(c *Config) any { return &c.Generating.TopK })
+	g.honour("max_new_tokens", Int, "1024", "Most tokens of an answer", func(c *Config) any { return &c.Generating.MaxNewTokens })
+	g.honour("repetition_penalty", Float, "1.0", "Makes tokens that prompt and answer have less probable; 1 = no", func(c *Config) any { return &c.Generating.RepetitionPenalty })
+	g.honour("skip_special_tokens", Bool, "true", "Leave special tokens out of an answer's text", func(c *Config) any { return &c.Generating.SkipSpecialTokens })
+	g.ignore("max_new_tokens is read", "max_length int 1024")
+	g.ignore("it is read with num_beams only", "length_penalty float 1.0")
+	g.refuse("beam search is not supported here: remove it", "num_beams int 1")
 	return g.keys
 }

@@ -13,6 +13,8 @@ func trainingKeys() []Key {
 	g.honour("overwrite_output_dir", Bool, "false", "Start anew in a used output_dir", func(c *Config) any { return &c.Training.OverwriteOutputDir })
 	g.honour("do_train", Bool, "false", "Train", func(c *Config) any { return &c.Training.DoTrain })
 	g.honour("do_eval", Bool, "false", "Evaluate once after training", func(c *Config) any { return &c.Training.DoEval })
+	g.honour("do_predict", Bool, "false", "Answer eval_dataset at the end: generated_predictions.jsonl and predict_results.json", func(c *Config) any { return &c.Training.DoPredict })
+	g.honour("predict_with_generate", Bool, "false", "do_predict writes texts, which is the one thing that it does", func(c *Config) any { return &c.Training.PredictWithGenerate })
 	g.honour("eval_strategy", Text, "no", "When to evaluate [no steps epoch]", func(c *Config) any { return &c.Training.EvalStrategy })
 	g.honour("eval_steps", Float, "null", "Steps between evaluations, a share of the run below 1; null = logging_steps", func(c *Config) any { return &c.Training.intervals[1] })
 	g.honour("eval_delay", Float, "0", "Steps or epochs before the first evaluation", func(c *Config) any { return &c.Training.EvalDelay })
@@ -86,9 +88,8 @@ func trainingKeys() []Key {
 	g.lose(hubNote, "push_to_hub bool false", "push_to_hub_model_id string null", "push_to_hub_organization string null", "push_to_hub_token string null",
 		"hub_model_id string null", "hub_strategy string every_save", "hub_token string null", "hub_private_repo bool null", "hub_always_push bool false", "hub_revision string null",
 		"trackio_space_id string null", "project string null")
-	g.ignore("it is read with predict_with_generate only", "generation_max_length int null", "generation_num_beams int null", "generation_config any null")
+	g.ignore("max_new_tokens is read, and predictions are not made by beam search", "generation_max_length int null", "generation_num_beams int null", "generation_config any null")
 
-	g.refuse("generating predictions is not supported here: remove it; do_eval: true gives the loss, dataflex-cli eval perplexities and multiple choice", "do_predict bool false", "predict_with_generate bool false")
 	g.refuse("upstream deprecates it: write optim: adafactor", "adafactor bool false")
 	g.refuse("batch sizes are planned before training starts: remove it and set per_device_train_batch_size", "auto_find_batch_size bool false")
 	g.refuse("upstream deprecates it: write per_device_train_batch_size", "per_gpu_train_batch_size int null")

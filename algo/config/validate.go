@@ -42,6 +42,7 @@ func validateTraining(cfg *Config, f *faults) {
 	c.checkIntervals()
 	c.deny(c.Training.ReplayEvery < 0, "replay_every", "it must not be negative, got %d", c.Training.ReplayEvery)
 	c.checkDynamic()
+	c.checkPrediction()
 }
 
 func validateExport(cfg *Config, f *faults) {
@@ -79,7 +80,7 @@ func (c checker) checkStage() {
 		c.deny(d.TrainOnPrompt, "train_on_prompt", "it needs stage: sft, which is %s: remove it", tn.Stage)
 		c.deny(d.MaskHistory, "mask_history", "it needs stage: sft, which is %s: remove it", tn.Stage)
 	}
-	c.deny(!tr.DoTrain && !tr.DoEval, "do_train", "there is nothing to do: set do_train: true")
+	c.deny(!tr.DoTrain && !tr.DoEval && !tr.DoPredict, "do_train", "there is nothing to do: set do_train: true")
 	c.deny(tr.DoTrain && len(d.Dataset) == 0, "dataset", "name the dataset to train on, an entry of dataset_info.json in dataset_dir")
 	c.deny(tr.DoEval && len(d.EvalDataset) == 0 && d.ValSize < 1e-6, evalKey(tr), "evaluation needs data: set eval_dataset, or val_size above 0")
 	c.deny(tr.OutputDir == "", "output_dir", "name the folder that everything is written to")

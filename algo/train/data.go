@@ -39,14 +39,7 @@ func (d *Data) Close() error { return d.close() }
 // them into examples, with every dropped row reported. What was tokenised before
 // is found on disk by its content.
 func LoadData(ctx context.Context, c *config.Config, log *slog.Logger) (*Data, error) {
-	if err := c.ModelsHere(); err != nil {
-		return nil, err
-	}
-	tok, err := tokenizer.Load(c.Model.NameOrPath)
-	if err != nil {
-		return nil, c.Errorf("model_name_or_path", "%w", err)
-	}
-	tmpl, err := chatTemplate(c, tok, log)
+	tok, tmpl, err := readTokenizer(c, log)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +68,19 @@ func LoadData(ctx context.Context, c *config.Config, log *slog.Logger) (*Data, e
 	}
 	d.domains(got)
 	return d, nil
+}
+
+// readTokenizer reads the tokenizer and fits it to the template.
+func readTokenizer(c *config.Config, log *slog.Logger) (*tokenizer.Tokenizer, *template.Template, error) {
+	if err := c.ModelsHere(); err != nil {
+		return nil, nil, err
+	}
+	tok, err := tokenizer.Load(c.Model.NameOrPath)
+	if err != nil {
+		return nil, nil, c.Errorf("model_name_or_path", "%w", err)
+	}
+	tmpl, err := chatTemplate(c, tok, log)
+	return tok, tmpl, err
 }
 
 func stopTokens(tok *tokenizer.Tokenizer, tmpl *template.Template) (ids []int32) {

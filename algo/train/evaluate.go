@@ -17,23 +17,42 @@ import (
 )
 
 // evaluateOnly is a run with do_train: false: the model as it is, with the adapters that
-// are named, is evaluated, and what comes out is left in output_dir.
+// are named, is evaluated and answers prompts, and what comes out is left in output_dir.
 func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Options) error {
 	if err := supported(c); err != nil {
 		return err
 	}
-	d, err := LoadData(ctx, c, o.Log)
-	if err != nil {
-		return err
-	}
 	t := newSession(c, dev, o.Log)
-	t.data, t.tokenizer, t.eval = d, d.Tokenizer, d.Eval
 	defer t.Close()
+	if c.Training.DoEval {
+		d, err := LoadData(ctx, c, o.Log)
+		if err != nil {
+			return err
+		}
+		t.data, t.tokenizer, t.template, t.eval = d, d.Tokenizer, d.options.Template, d.Eval
+	} else {
+		var err error
+		if t.tokenizer, t.template, err = readTokenizer(c, o.Log); err != nil {
+			return err
+		}
+	}
 	if err := t.loadModel(); err != nil {
 		return err
 	}
-	o.Log.Info("do_train is false: the model is evaluated and not trained", "sets", len(t.eval))
+	o.Log.Info("do_train is false: the model is used and not trained", "evaluation sets", len(t.eval), "do_predict", c.Training.DoPredict)
 	if o.DryRun {
+		return nil
+	}
+	if err := t.writeEvaluation(ctx); err != nil {
+		return err
+	}
+	return t.predict(ctx)
+}
+
+// writeEvaluation evaluates where that is asked for, and leaves the result in output_dir.
+func (t *session) writeEvaluation(ctx context.Context) error {
+	c := t.Config
+	if !c.Training.DoEval {
 		return nil
 	}
 	sets, err := t.evaluate(ctx)
@@ -45,7 +64,7 @@ func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Op
 	}
 	metrics := sets.fields()
 	for _, f := range metrics {
-		o.Log.Info("evaluation", f.Key, f.Value)
+		t.log.Info("evaluation", f.Key, f.Value)
 	}
 	if err := storage.MkdirAll(c.Training.OutputDir); err != nil {
 		return c.Errorf("output_dir", "%w", err)

@@ -11,8 +11,8 @@ import (
 )
 
 // Finish leaves in output_dir what LLaMA-Factory leaves there after training: the
-// model, the metrics, the state, the plots; and evaluates once more where an
-// evaluation was asked for.
+// model, the metrics, the state, the plots; and evaluates once more, and predicts, where
+// that was asked for.
 func (t *session) Finish(ctx context.Context) (err error) {
 	// The summary is in the history of a run that is over, not of one whose last
 	// evaluation was cut short.
@@ -51,6 +51,9 @@ func (t *session) Finish(ctx context.Context) (err error) {
 		return err
 	}
 	if err := t.finalEvaluation(ctx, out); err != nil {
+		return err
+	}
+	if err := t.predict(ctx); err != nil {
 		return err
 	}
 	if err := t.replaced(); err != nil {

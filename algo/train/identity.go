@@ -46,7 +46,7 @@ var shapeKeys = map[string][]string{
 // placeKeys say where things lie or how they are shown: a run that goes on may change
 // them without a word. What data keys decide is in the rows' hash.
 var placeKeys = []string{
-	"output_dir", "overwrite_output_dir", "do_train", "run_name", "report_to", "logging_dir", "use_cpu", "plot_loss", "components_cfg_file", "component_name",
+	"output_dir", "overwrite_output_dir", "do_train", "do_predict", "predict_with_generate", "run_name", "report_to", "logging_dir", "use_cpu", "plot_loss", "components_cfg_file", "component_name",
 	"include_num_input_tokens_seen", "include_effective_tokens_per_second", "ignore_data_skip",
 }
 
@@ -81,7 +81,7 @@ func (t *session) identify() (*identity, error) {
 			id.Run = append(id.Run, s)
 		case slices.Contains(namedKeys, s.Key):
 			id.Settings = append(id.Settings, s)
-		case slices.Contains(skip, s.Key) || config.About(s.Key) == "Model" || config.About(s.Key) == "Data" || config.About(s.Key) == "Export":
+		case slices.Contains(skip, s.Key) || config.About(s.Key) == "Model" || config.About(s.Key) == "Data" || config.About(s.Key) == "Export" || config.About(s.Key) == "Generating":
 		default:
 			id.Settings = append(id.Settings, s)
 		}

@@ -11,6 +11,7 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/task"
+	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
 	"dataflex.dev/dataflex/model/decoder"
 )
@@ -25,6 +26,7 @@ type session struct {
 	Budget decoder.Budget
 
 	tokenizer *tokenizer.Tokenizer
+	template  *template.Template
 	data      *Data // whose memory train and eval lie in
 	eval      []EvalSet
 	lent      *algo.Run                // what methods see of the run

@@ -31,7 +31,7 @@ func setUp(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	if err != nil {
 		return nil, err
 	}
-	t.data, t.tokenizer, t.train, t.eval = d, d.Tokenizer, d.Train, d.Eval
+	t.data, t.tokenizer, t.template, t.train, t.eval = d, d.Tokenizer, d.options.Template, d.Train, d.Eval
 	if t.Plan, err = NewPlan(c, len(t.train)); err != nil {
 		return nil, err
 	}

@@ -83,10 +83,10 @@ func unusable(s *data.Sample) (Dropped, bool) {
 	return d, true
 }
 
-// inferLengths shares room between a source and a target that together may be longer
+// InferLengths shares room between a source and a target that together may be longer
 // (processor_utils.py infer_seqlen): a short side is kept whole, otherwise both are
 // cut in proportion.
-func inferLengths(source, target, room int) (int, int) {
+func InferLengths(source, target, room int) (int, int) {
 	limit := 0
 	switch {
 	case target*2 < room:
@@ -118,7 +118,7 @@ func (e *encoder) assemble(pairs []template.Pair) (ids, labels []int32) {
 		if total >= cutoff {
 			break
 		}
-		source, target := inferLengths(len(p.Source), len(p.Target), cutoff-total)
+		source, target := InferLengths(len(p.Source), len(p.Target), cutoff-total)
 		kept = append(kept, template.Pair{Source: p.Source[:source], Target: p.Target[:target]})
 		total += source + target
 		size += source + target

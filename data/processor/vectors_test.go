@@ -123,7 +123,7 @@ func toyTokenizer(t *testing.T, addBOS bool) *tokenizer.Tokenizer {
 
 func TestInferLengths(t *testing.T) {
 	for _, c := range readVectors(t).InferSeqlen {
-		if s, g := inferLengths(c.Source, c.Target, c.Cutoff); [2]int{s, g} != c.Result {
+		if s, g := InferLengths(c.Source, c.Target, c.Cutoff); [2]int{s, g} != c.Result {
 			t.Errorf("%+v: %d %d", c, s, g)
 		}
 	}

@@ -53,18 +53,23 @@ func (c *chooser) penalise(logits []float32, tokens []int32) {
 	if p == 0 || p == 1 {
 		return
 	}
-	if c.seen == nil {
-		c.seen = map[int32]bool{}
-	}
-	for _, id := range tokens {
-		c.seen[id] = true
-	}
+	c.penaliseAlso(tokens)
 	for id := range c.seen {
 		if logits[id] > 0 {
 			logits[id] /= p
 		} else {
 			logits[id] *= p
 		}
+	}
+}
+
+// penaliseAlso counts tokens among those that the sequence has.
+func (c *chooser) penaliseAlso(tokens []int32) {
+	if c.seen == nil {
+		c.seen = map[int32]bool{}
+	}
+	for _, id := range tokens {
+		c.seen[id] = true
 	}
 }
 

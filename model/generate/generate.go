@@ -27,9 +27,19 @@ type Options struct {
 	// the sequence has, prompt included (arXiv:1909.05858); 0 or 1 = none.
 	RepetitionPenalty float64
 
+	// Penalised are tokens that a prompt counts as having for RepetitionPenalty beside its
+	// own, by prompt; nil = none.
+	Penalised [][]int32
+
 	Stop  []int32 // a continuation ends before any of these
 	Seed  uint64  // of the draws
 	Batch int     // sequences at once; 0 = DefaultBatch
+
+	// Grown is told every continuation that got a token, and ends it by returning true;
+	// Done those that have ended. They are called from one goroutine, and must not keep
+	// the tokens that Grown gets. nil = nobody is told.
+	Grown func(prompt int, continuation []int32) (enough bool)
+	Done  func(prompt int, continuation []int32)
 }
 
 // DefaultBatch is how many sequences are continued at once.
@@ -68,6 +78,9 @@ func Generate(ctx context.Context, m *decoder.Model, prompts [][]int32, o Option
 	}
 	if len(prompts) == 0 {
 		return nil, nil
+	}
+	if o.Penalised != nil && len(o.Penalised) != len(prompts) {
+		return nil, fmt.Errorf("generate: penalised tokens of %d prompts for %d", len(o.Penalised), len(prompts))
 	}
 	if o.Batch == 0 {
 		o.Batch = DefaultBatch
@@ -142,6 +155,9 @@ func (r *run) start() error {
 			prompt: r.next, slot: r.free[len(r.free)-1], tokens: slices.Clone(r.prompts[r.next]),
 			chooser: chooser{o: r.o, draws: rand.New(rand.NewPCG(r.o.Seed, uint64(r.next)))},
 		}
+		if r.o.Penalised != nil {
+			s.chooser.penaliseAlso(r.o.Penalised[r.next])
+		}
 		r.free = r.free[:len(r.free)-1]
 		slots, prompts, started = append(slots, s.slot), append(prompts, s.tokens), append(started, s)
 		r.next++
@@ -170,10 +186,14 @@ func (r *run) take(sequences []*sequence, logits []float32) {
 		ended := slices.Contains(r.o.Stop, chosen[i])
 		if !ended {
 			s.tokens = append(s.tokens, chosen[i])
-			ended = len(s.tokens)-len(r.prompts[s.prompt]) == r.o.MaxNewTokens
+			continuation := s.tokens[len(r.prompts[s.prompt]):]
+			ended = r.o.Grown != nil && r.o.Grown(s.prompt, continuation) || len(continuation) == r.o.MaxNewTokens
 		}
 		if ended {
 			r.out[s.prompt] = s.tokens[len(r.prompts[s.prompt]):]
+			if r.o.Done != nil {
+				r.o.Done(s.prompt, r.out[s.prompt])
+			}
 			r.free = append(r.free, s.slot)
 			r.active = slices.DeleteFunc(r.active, func(x *sequence) bool { return x == s })
 		}
