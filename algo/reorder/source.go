@@ -3,7 +3,6 @@ package reorder
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -244,5 +243,5 @@ func missing(rows []data.Example, scores []float64, way string) error {
 	if n > 4 {
 		first += ", …"
 	}
-	return errors.New(fmt.Sprintf("%d of %d rows have no score: ", n, len(rows)) + first[2:] + ": " + way)
+	return fmt.Errorf("%d of %d rows have no score: %s: %s", n, len(rows), first[2:], way)
 }

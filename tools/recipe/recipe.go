@@ -21,6 +21,7 @@ const (
 	Select Kind = "dynamic_select"
 	Mix    Kind = "dynamic_mix"
 	Weight Kind = "dynamic_weight"
+	Order  Kind = "dynamic_reorder"
 	Export Kind = "export"
 	Eval   Kind = "eval"
 )
@@ -33,6 +34,7 @@ var buckets = []struct {
 	{Select, "selectors", "dynamic_select: which rows"},
 	{Mix, "mixers", "dynamic_mix: the share of each data set"},
 	{Weight, "weighters", "dynamic_weight: the weight of each row in the loss"},
+	{Order, "reorders", "dynamic_reorder: the order of the rows"},
 }
 
 // Line is a key of a YAML file. An empty Key makes the comment a line of its own.

@@ -3,6 +3,7 @@ package recipe
 const (
 	less    = "Xia et al., LESS: Selecting Influential Data for Targeted Instruction Tuning, ICML 2024, arXiv:2402.04333"
 	doremi  = "Xie et al., DoReMi: Optimizing Data Mixtures Speeds Up Language Model Pretraining, NeurIPS 2023, arXiv:2305.10429"
+	order   = "Demystifying Data Organization for Enhanced LLM Training, ACL 2026, arXiv:2605.30334"
 	program = "Your program gets one JSON line on its standard input and answers with one on its standard output."
 )
 
@@ -273,6 +274,35 @@ var table = []Recipe{
 			{"timeout", "600", "seconds for one answer (the default)"},
 		},
 		Files: []string{"weigh.sh"},
+	},
+
+	{
+		Name: "reorder_folding", Kind: Order, Does: "Trains on every row in an order by score, here from easy to hard several times over; the scores are made once.",
+		Paper: order, Component: "folding",
+		Params: []Line{
+			{"kind", "static", "the scores stay (the default)"},
+			{"pattern", "folding", "shuffle, sorting (default), folding, zigzag, stair, saw or segment"},
+			{"pattern_params", "{layers: 3}", "how many times over (default 5)"},
+			{"polarity", "higher_later", "or higher_earlier"},
+			{"score_source", "model_loss", "the loss before training; precomputed (default) and cached_selection: scores that there are"},
+			{"", "", "score_source: precomputed takes scores from the rows' own column, or from a file:"},
+			{"", "", "score_params: {score_field: score}, or {score_path: scores.npy}"},
+			{"window_size", "0", "rows within which the order is shuffled; 0: none (the default)"},
+			{"seed", "42", "of all that is shuffled"},
+		},
+	},
+	{
+		Name: "reorder_saw", Kind: Order, Does: "Trains on every row in an order by its loss, which is asked for again as the model learns; at the borders of the sections easy and hard rows are mixed.",
+		Paper: order, Component: "saw",
+		Params: []Line{
+			{"kind", "dynamic", "the scores change"},
+			{"pattern", "saw", "as for folding"},
+			{"pattern_params", "{num_sections: 3, folding_ratio: 0.075, layers: 2}", ""},
+			{"polarity", "higher_later", "what the model finds easy comes first (the default)"},
+			{"reorder_every", "1", "windows of update_step steps after which rows are scored again (default 1)"},
+			{"score_params", "{max_samples: 20000}", "of more rows so many are scored; the others keep their last score"},
+			{"seed", "42", "of the rows of the warm-up"},
+		},
 	},
 
 	{

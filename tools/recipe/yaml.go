@@ -137,6 +137,11 @@ func (r Recipe) decides(s Settings) []Line {
 			Line{"warmup_step", strconv.Itoa(s.Warmup), "steps before the first decision"},
 			Line{"update_step", strconv.Itoa(s.Update), "steps that a mixture lasts"},
 			Line{"update_times", strconv.Itoa(s.Updates), "decisions"})
+	case Order:
+		if slices.ContainsFunc(r.Params, func(l Line) bool { return l.Key == "kind" && l.Value == "dynamic" }) {
+			out = append(out, Line{"warmup_step", strconv.Itoa(s.Warmup), "steps on random rows before the first order"},
+				Line{"update_step", strconv.Itoa(s.Update), "steps after which the rows that are left are scored again"})
+		}
 	}
 	return out
 }
