@@ -150,7 +150,9 @@ func Load(ctx context.Context, o Options) (*Data, error) {
 // same, one makes it and the others wait.
 func (b *builder) cached(ctx context.Context) (*Data, error) {
 	parent, name := filepath.Join(b.dir, "tokenized"), b.key[:32]
-	if d := b.find(filepath.Join(parent, name)); d != nil {
+	path := filepath.Join(parent, name)
+	there := storage.Exists(path)
+	if d := b.find(path); d != nil {
 		return d, nil
 	}
 	unlock, waited, err := b.lock(ctx, parent, name)
@@ -162,8 +164,9 @@ func (b *builder) cached(ctx context.Context) (*Data, error) {
 		return b.lose(ctx)
 	}
 	defer unlock()
-	if waited {
-		if d := b.find(filepath.Join(parent, name)); d != nil {
+	// Another run may have made it between our look and our lock, which then was free.
+	if waited || !there {
+		if d := b.find(path); d != nil {
 			return d, nil
 		}
 	}
@@ -222,15 +225,14 @@ func (b *builder) atPath(ctx context.Context) (*Data, error) {
 		return nil, err
 	}
 	parent, name := filepath.Split(path)
-	unlock, waited, err := b.lock(ctx, parent, name)
+	unlock, _, err := b.lock(ctx, parent, name)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if waited {
-		if d, err := b.o.fromPath(); d != nil || err != nil {
-			return d, err
-		}
+	// Another run may have made it between our look and our lock.
+	if d, err := b.o.fromPath(); d != nil || err != nil {
+		return d, err
 	}
 	_, _ = storage.CleanStaleFolder(parent, name)
 	f, err := storage.Begin(parent, name)

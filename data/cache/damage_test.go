@@ -118,6 +118,48 @@ func TestTwoRuns(t *testing.T) {
 	}
 }
 
+// faster is a run that makes the same data after this one has looked for it and before
+// this one takes the lock.
+type faster struct {
+	storage.FS
+	run func()
+}
+
+func (f *faster) OpenFile(name string, flag int, perm fs.FileMode) (storage.File, error) {
+	if run := f.run; run != nil && strings.HasSuffix(name, ".lock") {
+		f.run = nil
+		run()
+	}
+	return f.FS.OpenFile(name, flag, perm)
+}
+
+// What another run has made between the look and the lock is taken, not made again.
+func TestMadeBeforeTheLock(t *testing.T) {
+	for name, change := range map[string]func(*Options){
+		"cache":          nil,
+		"tokenized_path": func(o *Options) { o.Path = filepath.Join(o.Dir, "kept") },
+	} {
+		o := options(t, folderOf(t), change)
+		var other *Data
+		t.Cleanup(storage.Mount(o.Dir, &faster{FS: storage.OS, run: func() {
+			var err error
+			if other, err = Load(context.Background(), o); err != nil {
+				t.Error(err)
+			}
+		}}))
+		d, err := Load(context.Background(), o)
+		if err != nil || other == nil {
+			t.Fatal(name, err)
+		}
+		defer d.Close()
+		defer other.Close()
+		if other.Found || !d.Found {
+			t.Errorf("%s: found: the other run %v, this one %v", name, other.Found, d.Found)
+		}
+		same(t, name, d.Train, other.Train)
+	}
+}
+
 // readOnly is a folder of another user.
 type readOnly struct{ storage.FS }
 

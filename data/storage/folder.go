@@ -175,8 +175,20 @@ func walk(dir string, visit func(path string, isDir bool) error) error {
 	return visit(dir, true)
 }
 
-// publish renames the durable folder to its name.
+// publish renames the durable folder to its name. Another program may make, replace or
+// bring back (CleanStale) a folder of that name meanwhile: then it looks again, and the
+// last to come replaces the others.
 func (f *Folder) publish() error {
+	for try := 0; ; try++ {
+		err := f.rename()
+		if try == 100 || !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+}
+
+// rename is one try. An fs.ErrExist: a folder of that name has turned up meanwhile.
+func (f *Folder) rename() error {
 	final := f.Final()
 	if _, err := Lstat(final); errors.Is(err, fs.ErrNotExist) {
 		if err := Rename(f.temp, final); err != nil {
@@ -190,18 +202,21 @@ func (f *Folder) publish() error {
 		}
 		return RemoveAll(f.temp)
 	}
-	was := strings.Replace(f.temp, tempPrefix, wasPrefix, 1)
+	was := strings.Replace(tempName(final), tempPrefix, wasPrefix, 1)
 	if err := Rename(final, was); err != nil {
 		return err
 	}
 	if err := Rename(f.temp, final); err != nil {
-		return errors.Join(err, Rename(was, final))
+		if back := Rename(was, final); back != nil && !Exists(final) {
+			err = errors.Join(err, back)
+		}
+		return err
 	}
 	if err := SyncDir(f.parent); err != nil {
 		return err
 	}
 	// What is called wasPrefix is whole, always.
-	if err := Rename(was, f.temp); err != nil {
+	if err := Rename(was, f.temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // or another program's CleanStale has removed it
 		return err
 	}
 	return RemoveAll(f.temp)

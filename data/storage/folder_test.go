@@ -94,6 +94,54 @@ func TestReplaceWithoutExchange(t *testing.T) {
 	afterCrash(t, parent, 5, "b")
 }
 
+// meddling does something once, just before the nth rename.
+type meddling struct {
+	FS
+	n  int
+	do func()
+}
+
+func (m *meddling) Exchange(_, _ string) error { return errors.ErrUnsupported }
+
+func (m *meddling) Rename(from, to string) error {
+	if m.n--; m.n == 0 {
+		m.do()
+	}
+	return m.FS.Rename(from, to)
+}
+
+// Two runs that make one folder at the same moment, and one that clears up while another
+// replaces a folder, do not fail: the last to come is there, whole.
+func TestPublishBesideOthers(t *testing.T) {
+	for name, c := range map[string]struct {
+		before bool // a folder of that name is there already
+		rename int  // of the publishing program, before which the other acts
+		other  func(t *testing.T, parent string)
+	}{
+		"another makes it":       {false, 1, func(t *testing.T, parent string) { save(t, parent, 5, "c") }},
+		"another replaces it":    {true, 2, func(t *testing.T, parent string) { save(t, parent, 5, "c") }},
+		"another brings it back": {true, 2, func(t *testing.T, parent string) { _, err := CleanStale(parent); ok(t, err) }},
+		"another clears up":      {true, 3, func(t *testing.T, parent string) { _, err := CleanStale(parent); ok(t, err) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			parent := t.TempDir()
+			if c.before {
+				save(t, parent, 5, "a")
+			}
+			d := begin(t, parent, 5, "b")
+			ok(t, d.seal())
+			m := &meddling{OS, c.rename, func() { c.other(t, parent) }}
+			unmount := Mount(parent, m)
+			err := d.Publish()
+			unmount()
+			if err != nil || m.n > 0 {
+				t.Fatalf("%v; %d renames were left", err, m.n)
+			}
+			afterCrash(t, parent, 5, "b")
+		})
+	}
+}
+
 // A kill after any step of saving leaves the earlier checkpoint, or the new one,
 // complete; the next start cleans up. The steps are those of Commit.
 func TestCrashPoints(t *testing.T) {
