@@ -5,7 +5,7 @@ import "testing"
 func TestPrintable(t *testing.T) {
 	for s, want := range map[string]string{
 		"plain\ttext\nwith lines":     "plain\ttext\nwith lines",
-		"日本語　ünïcödé 👩‍🚀 क्‍ष":        "日本語　ünïcödé 👩‍🚀 क्‍ष",
+		"日本語　ünïcödé 👩\u200d🚀 क्\u200dष":        "日本語　ünïcödé 👩\u200d🚀 क्\u200dष",
 		"\x1b[31mred\x1b[0m":          `\x1b[31mred\x1b[0m`,
 		"\x1b]0;title\x07":            `\x1b]0;title\a`,
 		"over\rwritten\b\x00\x7f":     `over\rwritten\b\x00\x7f`,

@@ -228,13 +228,6 @@ func (c called) get(i int, name string, fallback any) any {
 	return fallback
 }
 
-// most refuses more arguments than a function has.
-func (c called) most(n int, what string) {
-	if len(c.list) > n {
-		raise("TypeError", "%s takes %d positional arguments but %d were given", what, n, len(c.list))
-	}
-}
-
 func (r *renderer) call(f any, a called) any {
 	switch f := f.(type) {
 	case *function:

@@ -85,10 +85,10 @@ ret;
 `
 
 type inner struct {
-	p uintptr
-	n int32
-	x float32
-	m int32
+	_ uintptr
+	_ int32
+	_ float32
+	_ int32
 }
 
 // TestLayoutPlanted: each of these parameter lists differs from the PTX in one thing,

@@ -22,9 +22,9 @@ type Muon struct {
 	stepped
 	beta1, beta2, eps float64 // of AdamW
 
-	room    driver.Memory // for the iterations
-	x, u, s [2]driver.F32 // parts of it: matrices of the largest parameter, and of its short side squared
-	half    driver.Slice[driver.BF16]
+	room driver.Memory // for the iterations
+	x, s [2]driver.F32 // parts of it: matrices of the largest parameter, and of its short side squared
+	half driver.Slice[driver.BF16]
 }
 
 const (
