@@ -4,14 +4,14 @@ import "testing"
 
 func TestPrintable(t *testing.T) {
 	for s, want := range map[string]string{
-		"plain\ttext\nwith lines":     "plain\ttext\nwith lines",
-		"日本語　ünïcödé 👩\u200d🚀 क्\u200dष":        "日本語　ünïcödé 👩\u200d🚀 क्\u200dष",
-		"\x1b[31mred\x1b[0m":          `\x1b[31mred\x1b[0m`,
-		"\x1b]0;title\x07":            `\x1b]0;title\a`,
-		"over\rwritten\b\x00\x7f":     `over\rwritten\b\x00\x7f`,
-		"\u009b31m":                   `\u009b31m`,
-		"evil\u202egnp.exe\u2066":     `evil\u202egnp.exe\u2066`,
-		"bad \xff\xfe utf8 \ufffd ok": `bad \xff\xfe utf8 ` + "\ufffd ok",
+		"plain\ttext\nwith lines":        "plain\ttext\nwith lines",
+		"日本語　ünïcödé 👩\u200d🚀 क्\u200dष": "日本語　ünïcödé 👩\u200d🚀 क्\u200dष",
+		"\x1b[31mred\x1b[0m":             `\x1b[31mred\x1b[0m`,
+		"\x1b]0;title\x07":               `\x1b]0;title\a`,
+		"over\rwritten\b\x00\x7f":        `over\rwritten\b\x00\x7f`,
+		"\u009b31m":                      `\u009b31m`,
+		"evil\u202egnp.exe\u2066":        `evil\u202egnp.exe\u2066`,
+		"bad \xff\xfe utf8 \ufffd ok":    `bad \xff\xfe utf8 ` + "\ufffd ok",
 	} {
 		if got := Printable(s); got != want {
 			t.Errorf("%q is shown as %q, want %q", s, got, want)
