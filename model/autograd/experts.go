@@ -5,6 +5,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/router"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // Routing is which experts a layer's tokens went to in this pass.
@@ -14,6 +15,10 @@ type Routing struct {
 	choice []int32
 	probs  *buffer // [T, E], held until the pass ends
 	weight *Value  // [T, K]
+
+	sigmoid bool       // probs are not what chose: these did
+	bias    driver.F32 // of sigmoid
+	likely  []int32    // of sigmoid: the most probable ones, which Balance counts
 }
 
 // Route chooses experts for the tokens of logits [T, Experts] and records their
@@ -38,10 +43,39 @@ func (t *Tape) Route(logits *Value, topK int, normalize bool) *Routing {
 	return r
 }
 
+// RouteSigmoid is Route by router.Sigmoid: bias [Experts] has a part in the choice alone.
+func (t *Tape) RouteSigmoid(logits *Value, bias *tensor.Param, topK int, normalize bool) *Routing {
+	if t.err != nil {
+		return nil
+	}
+	r := &Routing{
+		params:  router.Params{Tokens: logits.Rows, Experts: logits.Cols, TopK: topK, Normalize: normalize},
+		sigmoid: true, bias: bias.Data,
+	}
+	r.probs, r.weight = t.buffer(logits.Rows*logits.Cols), t.value(logits.Rows, topK, logits.wants)
+	if t.err != nil {
+		return nil
+	}
+	r.choice, r.likely = make([]int32, logits.Rows*topK), make([]int32, logits.Rows*topK)
+	router.Sigmoid{Params: r.params, Bias: r.bias}.Forward(t.dev, logits.Data(), r.probs.mem, r.choice, r.likely, r.weight.Data())
+	r.plan = router.Group(r.params, r.choice)
+	t.routings = append(t.routings, r)
+	if n := t.record(opRoute, r.weight, logits); n != nil {
+		n.routing = r
+		n.save(r.weight.data, logits.data)
+	}
+	return r
+}
+
 func routeVJP(t *Tape, n *node) error {
 	logits, r := n.in[0], n.routing
 	d := t.buffer(logits.Rows * logits.Cols)
 	if d == nil {
+		return t.err
+	}
+	if r.sigmoid {
+		router.Sigmoid{Params: r.params, Bias: r.bias}.Backward(t.dev, n.saved[1].mem, r.probs.mem, r.choice, n.saved[0].mem, n.out.grad.mem, t.balance, d.mem)
+		t.deposit(logits, d)
 		return t.err
 	}
 	router.Backward(t.dev, r.params, r.probs.mem, r.choice, n.saved[0].mem, n.out.grad.mem, t.balance, d.mem)
@@ -57,6 +91,18 @@ func (r *Routing) Loads() []int {
 	loads := make([]int, r.params.Experts)
 	for e := range loads {
 		loads[e] = int(r.plan.Offsets[e+1] - r.plan.Offsets[e])
+	}
+	return loads
+}
+
+// counted is Loads by the probabilities, as transformers counts for the balance loss.
+func (r *Routing) counted() []int {
+	if !r.sigmoid {
+		return r.Loads()
+	}
+	loads := make([]int, r.params.Experts)
+	for _, e := range r.likely {
+		loads[e]++
 	}
 	return loads
 }
@@ -97,7 +143,7 @@ func (t *Tape) Balance() (loss float64, slope []float32, err error) {
 		for i, p := range probs {
 			mean[i%experts] += float64(p)
 		}
-		for e, n := range r.Loads() {
+		for e, n := range r.counted() {
 			share[e] += float64(n)
 		}
 	}

@@ -79,9 +79,13 @@ var families = map[string]familyDefaults{
 	"arcee":            {maxPositions: 4096, activation: "relu2", eps: 1e-5},
 	"nanochat":         {maxPositions: 2048, activation: "relu2", finalSoftCap: 15},
 	"ministral3":       {maxPositions: 262144, kvHeads: 8, headDim: 128, eps: 1e-5},
-	"exaone4":          {maxPositions: 2048, kvHeads: 32, slidingWindow: 4096, windowPattern: 4, eps: 1e-5, windowRope: true},
-	"glm":              {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
-	"glm4":             {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
+	"minimax_m2": {
+		maxPositions: 196608, kvHeads: 8, headDim: 128, theta: 5e6,
+		moe: moeDefaults{countKey: localExperts, experts: 256, perToken: 8, normalize: true},
+	},
+	"exaone4": {maxPositions: 2048, kvHeads: 32, slidingWindow: 4096, windowPattern: 4, eps: 1e-5, windowRope: true},
+	"glm":     {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
+	"glm4":    {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
 	"mixtral": {
 		maxPositions: 131072, kvHeads: 8, eps: 1e-5, theta: 1e6,
 		moe: moeDefaults{countKey: localExperts, experts: 8, perToken: 2, normalize: true},

@@ -28,7 +28,11 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 	if p := f.object("rope_parameters"); p != nil { // transformers 5
 		s = c.ropeParameters(f, p)
 	}
-	share := f.float("partial_rotary_factor", cmp.Or(family.rotary, 1))
+	share := cmp.Or(family.rotary, 1)
+	if f.has("rotary_dim") {
+		share = float64(f.int("rotary_dim", 0)) / float64(c.HeadDim)
+	}
+	share = f.float("partial_rotary_factor", share)
 	if s != nil {
 		share = s.float("partial_rotary_factor", share)
 	}

@@ -36,6 +36,7 @@ type experts struct {
 	gate, up, down []*autograd.Linear
 	shared         mlp
 	sharedGate     autograd.Linear // [1, Hidden]
+	choiceBias     *tensor.Param   // [Experts], nil: the router's scores are softmaxed
 }
 
 // part is a leaf of the module tree: a linear layer, or a tensor by itself.
@@ -43,6 +44,7 @@ type part struct {
 	path   string // model.layers.0.self_attn.q_proj
 	linear *autograd.Linear
 	param  *tensor.Param // where linear is nil
+	fixed  bool          // a buffer, which nothing trains
 }
 
 // build allocates a model of zeros. With half set, matrices are bf16 on a device that
@@ -285,6 +287,11 @@ func (b *builder) experts(e *experts, path string) {
 			b.linear(&x.down, p+n.down, c.MoE.Intermediate, c.Hidden, false)
 		}
 		e.gate, e.up, e.down = append(e.gate, &x.gate), append(e.up, &x.up), append(e.down, &x.down)
+	}
+	if b.f.choiceBias != "" {
+		if e.choiceBias = b.tensor(false, path+b.f.choiceBias, c.MoE.Experts); e.choiceBias != nil {
+			b.parts = append(b.parts, part{path: path + b.f.choiceBias, param: e.choiceBias, fixed: true})
+		}
 	}
 	if c.MoE.Shared > 0 {
 		b.mlp(&e.shared, path+"shared_expert.", c.MoE.Shared)

@@ -31,6 +31,7 @@ type family struct {
 	backwards    bool   // rope turns the other way
 	plainMLP     plainMLP
 	experts      expertNames
+	choiceBias   string // of experts whose scores are sigmoids, the tensor that moves the choice
 }
 
 // role is a norm's place in a layer.
@@ -113,6 +114,7 @@ var families = map[string]family{
 	"arcee":            {architecture: "ArceeForCausalLM", activation: relu2, norms: preNorms, plainMLP: plainMLP{"up_proj", "down_proj"}},
 	"nanochat":         {architecture: "NanoChatForCausalLM", activation: relu2, norms: preNorms, headNorms: perHead, rotateFirst: true, bareNorms: true, embedNorm: true, backwards: true, plainMLP: plainMLP{"fc1", "fc2"}},
 	"ministral3":       {architecture: "Ministral3ForCausalLM", activation: "silu", norms: preNorms},
+	"minimax_m2":       {architecture: "MiniMaxM2ForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: mixtralExperts, choiceBias: "e_score_correction_bias"},
 	"exaone4":          {architecture: "Exaone4ForCausalLM", activation: "silu", norms: postNorms, headNorms: perHead},
 	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},
 	"olmoe":            {architecture: "OlmoeForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: qwenExperts},
@@ -148,6 +150,8 @@ func (f family) hostOnly(c *Config) string {
 		return "LayerNorm"
 	case f.plainMLP.up != "":
 		return f.activation + " without a gate"
+	case f.choiceBias != "":
+		return "routing by sigmoids"
 	case c.ClipQKV > 0:
 		return "clip_qkv"
 	}

@@ -180,7 +180,12 @@ func (m *Model) gated(l *mlp, h *autograd.Value, width int) *autograd.Value {
 func (m *Model) mixture(e *experts, h *autograd.Value) *autograd.Value {
 	t, c := m.tape, &m.config.MoE
 	logits := t.Linear(h, &e.router)
-	r := t.Route(logits, c.TopK, c.Normalize)
+	var r *autograd.Routing
+	if e.choiceBias != nil {
+		r = t.RouteSigmoid(logits, e.choiceBias, c.TopK, c.Normalize)
+	} else {
+		r = t.Route(logits, c.TopK, c.Normalize)
+	}
 	t.Drop(logits)
 	x := t.Dispatch(h, r)
 	gate, up := t.Experts(x, e.gate, r), t.Experts(x, e.up, r)

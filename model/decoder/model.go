@@ -161,8 +161,12 @@ func (m *Model) TrainAll() error { return m.Train(func(string) bool { return tru
 // Train makes exactly the model's own tensors trainable whose name match accepts
 // (freeze tuning). Adapters, if any, keep training.
 func (m *Model) Train(match func(name string) bool) error {
+	fixed := map[*tensor.Param]bool{}
+	for _, part := range m.parts {
+		fixed[part.param] = part.fixed
+	}
 	for _, p := range m.base() {
-		if !match(p.Name) {
+		if fixed[p] || !match(p.Name) {
 			p.Freeze(m.dev)
 			continue
 		}
