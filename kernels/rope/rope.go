@@ -18,8 +18,8 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Apply turns x, float32 [T, heads·headDim], in place; pos [T] are the tokens'
-// positions, 0 and up. inverse turns by the opposite angle with the same scale,
+// Apply turns x, float32 [T, heads·headDim], in place; pos [T] are the tokens' rows of
+// the table, 0 and up (Table.Rows; for most types their positions). inverse turns by the opposite angle with the same scale,
 // which is the gradient of the forward turn. Rows longer than the table's
 // dimension keep their tail (partial rotary). Every row stands alone.
 func Apply(dev driver.Device, x driver.F32, pos []int32, t *Table, heads, headDim int, inverse bool) {

@@ -131,30 +131,56 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestLongRope: frequencies and scale by the paper's formulas, and the list that a
-// length picks.
+// TestLongRope: frequencies and scale by the paper's formulas, and the list that each
+// packed sequence's length picks.
 func TestLongRope(t *testing.T) {
 	s := rope.Scaling{Type: "longrope", OriginalMax: 16, ShortFactor: []float64{1, 1.5}, LongFactor: []float64{2, 4}}
-	table, err := rope.NewTable(4, 100, s, 128)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		length int
-		inv    []float64 // 1/(factor·100^(2i/4))
-	}{{16, []float64{1, 0.1 / 1.5}}, {17, []float64{0.5, 0.025}}, {99, []float64{0.5, 0.025}}, {3, []float64{1, 0.1 / 1.5}}} {
-		table.Prepare(c.length)
-		inv, scale := table.Frequencies()
-		for i, want := range c.inv {
-			if math.Abs(inv[i]/want-1) > 1e-6 {
-				t.Errorf("length %d: frequencies %v, want %v", c.length, inv, c.inv)
+	short, long := []float64{1, 0.1 / 1.5}, []float64{0.5, 0.025} // 1/(factor·100^(2i/4))
+	for length, want := range map[int][]float64{3: short, 16: short, 17: long, 99: long} {
+		inv, scale, err := rope.Frequencies(4, 100, s, 128, length)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range want {
+			if math.Abs(inv[i]/want[i]-1) > 1e-6 {
+				t.Errorf("length %d: frequencies %v, want %v", length, inv, want)
 			}
 		}
 		// sqrt(1 + ln 8 / ln 16) = sqrt(1.75)
 		if math.Abs(scale-1.3228756555322954) > 1e-6 {
-			t.Errorf("length %d: scale %v", c.length, scale)
+			t.Errorf("length %d: scale %v", length, scale)
 		}
 	}
+
+	table, err := rope.NewTable(4, 100, s, 128)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pos, segments []int32
+	var want []float32
+	segments = append(segments, 0)
+	for _, length := range []int{17, 3, 16, 99} { // one packed batch; {1, 0} is turned
+		inv := short
+		if length > 16 {
+			inv = long
+		}
+		for p := range length {
+			pos = append(pos, int32(p))
+			for i := range 2 {
+				want = append(want, float32(1.3228756555322954*math.Cos(float64(p)*inv[i])))
+			}
+			for i := range 2 {
+				want = append(want, float32(1.3228756555322954*math.Sin(float64(p)*inv[i])))
+			}
+		}
+		segments = append(segments, int32(len(pos)))
+	}
+	x := make([]float32, 4*len(pos))
+	for i := range pos {
+		x[4*i], x[4*i+1] = 1, 1
+	}
+	rope.Apply(optest.CPU(t, 2), optest.Dev(x), table.Rows(pos, segments), table, 1, 4, false)
+	optest.Near(t, "longrope", x, want, 1e-5)
 }
 
 // TestInterleaved: neighbours are turned as halves are, elements permuted.

@@ -23,8 +23,8 @@ type Scaling struct {
 
 // Frequencies returns the inverse frequency of each of the dim/2 planes, float32
 // values as transformers 4.52 computes them, and what cos and sin are multiplied
-// by. maxPos is max_position_embeddings; seqLen is max(position)+1 over the batch and
-// matters to the types dynamic and longrope alone.
+// by. maxPos is max_position_embeddings; seqLen is max(position)+1 over the batch
+// (longrope: over the sequence) and matters to the types dynamic and longrope alone.
 func Frequencies(dim int, theta float64, s Scaling, maxPos, seqLen int) (inv []float64, attentionScale float64, err error) {
 	if dim < 2 || dim%2 != 0 {
 		return nil, 0, fmt.Errorf("rope: rotary dimension %d is not a positive even number", dim)

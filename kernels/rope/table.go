@@ -2,6 +2,7 @@ package rope
 
 import (
 	"math"
+	"slices"
 	"sync"
 )
 
@@ -22,8 +23,8 @@ type Table struct {
 	maxPos int
 
 	mu     sync.Mutex
-	cached int // dynamic, longrope: the length the frequencies were computed for
-	inv    []float32
+	cached int         // dynamic: the length the frequencies were computed for
+	inv    [][]float32 // per list
 	scale  float32
 	a      angles
 }
@@ -42,7 +43,8 @@ func (g Growth) at(pos int) float32 {
 	return float32(1 + g.Beta*math.Log(float64(1+pos/g.Every)))
 }
 
-// angles are rows of dim/2 cosines and sines, one per position.
+// angles are rows of dim/2 cosines and sines: one per position, or one per position and
+// list of factors.
 type angles struct {
 	cos, sin []float32
 }
@@ -57,21 +59,21 @@ func NewTable(dim int, theta float64, s Scaling, maxPos int) (*Table, error) {
 	return t, nil
 }
 
-// Prepare tells the table the length, max(position)+1, of the batch that comes.
-// Only two types care, and do as transformers does. dynamic: the base grows with the
-// longest batch so far and goes back when one fits into maxPos again. longrope: the
-// batch's length picks the list of factors. Call it before the forward pass, and not
-// again before that batch's backward pass.
+// Prepare tells the table the length, max(position)+1, of the batch that comes. Only
+// dynamic cares, and does as transformers does: the base grows with the longest batch so
+// far and goes back when one fits into maxPos again. Call it before the forward pass, and
+// not again before that batch's backward pass.
 func (t *Table) Prepare(seqLen int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.s.Type != "dynamic" {
+		return
+	}
 	was := t.cached
 	switch {
-	case t.s.Type == "longrope" && (seqLen > t.old()) != (was > t.old()):
+	case seqLen > was:
 		t.cached = seqLen
-	case t.s.Type == "dynamic" && seqLen > was:
-		t.cached = seqLen
-	case t.s.Type == "dynamic" && seqLen < t.maxPos && was > t.maxPos:
+	case seqLen < t.maxPos && was > t.maxPos:
 		t.cached = t.maxPos
 	default:
 		return
@@ -79,6 +81,37 @@ func (t *Table) Prepare(seqLen int) {
 	if err := t.compute(t.cached); err != nil {
 		panic(err) // the same arguments passed in NewTable
 	}
+}
+
+// Rows returns the table's row for every token of packed sequences: pos [T] are their
+// positions, and sequence i is [segments[i], segments[i+1]). It is the position itself but
+// for longrope, whose table has two rows for each, of the short and of the long factors:
+// every sequence's own length, max(position)+1, says which, as transformers does for a
+// batch of that sequence alone.
+func (t *Table) Rows(pos, segments []int32) []int32 {
+	if t.lists() == 1 {
+		return pos
+	}
+	rows := make([]int32, len(pos))
+	for i := range segments[1:] {
+		from, to := segments[i], segments[i+1]
+		list := int32(0)
+		if int(slices.Max(pos[from:to])) >= t.old() {
+			list = 1
+		}
+		for j := from; j < to; j++ {
+			rows[j] = 2*pos[j] + list
+		}
+	}
+	return rows
+}
+
+// lists is how many rows the table has for a position.
+func (t *Table) lists() int {
+	if t.s.Type == "longrope" {
+		return 2
+	}
+	return 1
 }
 
 // old is the length up to which longrope uses its short factors.
@@ -89,10 +122,11 @@ func (t *Table) old() int {
 	return t.maxPos
 }
 
-// Fixed reports whether a batch's length has no influence on the angles.
-func (t *Table) Fixed() bool { return t.s.Type != "dynamic" && t.s.Type != "longrope" }
+// Fixed reports whether a batch's length has no influence on the angles of its sequences.
+func (t *Table) Fixed() bool { return t.s.Type != "dynamic" }
 
-// Same reports whether two lengths, prepared from scratch, have the same angles.
+// Same reports whether sequences of two lengths, prepared from scratch, have the same
+// angles.
 func (t *Table) Same(a, b int) bool {
 	switch t.s.Type {
 	case "dynamic":
@@ -103,26 +137,34 @@ func (t *Table) Same(a, b int) bool {
 	return true
 }
 
-// Frequencies returns the inverse frequencies in use and what cos and sin are
-// multiplied by.
+// Frequencies returns the inverse frequencies in use, the short ones of longrope, and what
+// cos and sin are multiplied by.
 func (t *Table) Frequencies() (inv []float64, attentionScale float64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	inv = make([]float64, len(t.inv))
-	for i, f := range t.inv {
+	inv = make([]float64, len(t.inv[0]))
+	for i, f := range t.inv[0] {
 		inv[i] = float64(f)
 	}
 	return inv, float64(t.scale)
 }
 
 func (t *Table) compute(seqLen int) error {
-	inv, scale, err := Frequencies(t.dim, t.theta, t.s, t.maxPos, seqLen)
-	if err != nil {
-		return err
+	lengths := []int{seqLen}
+	if t.lists() == 2 {
+		lengths = []int{t.old(), t.old() + 1}
 	}
-	t.inv, t.scale, t.a = make([]float32, len(inv)), float32(scale), angles{}
-	for i, f := range inv {
-		t.inv[i] = float32(f)
+	t.inv, t.a = nil, angles{}
+	for _, n := range lengths {
+		inv, scale, err := Frequencies(t.dim, t.theta, t.s, t.maxPos, n)
+		if err != nil {
+			return err
+		}
+		list := make([]float32, len(inv))
+		for i, f := range inv {
+			list[i] = float32(f)
+		}
+		t.inv, t.scale = append(t.inv, list), float32(scale)
 	}
 	return nil
 }
@@ -140,12 +182,13 @@ func (t *Table) grown(n int) angles {
 	a := angles{make([]float32, n*half), make([]float32, n*half)}
 	copy(a.cos, t.a.cos)
 	copy(a.sin, t.a.sin)
-	for p := have; p < n; p++ {
+	for row := have; row < n; row++ {
+		p := row / len(t.inv)
 		scale := t.scale * t.Growth.at(p)
-		for i, f := range t.inv {
+		for i, f := range t.inv[row%len(t.inv)] {
 			sin, cos := math.Sincos(float64(float32(p) * f))
-			a.cos[p*half+i] = float32(cos) * scale
-			a.sin[p*half+i] = float32(sin) * scale
+			a.cos[row*half+i] = float32(cos) * scale
+			a.sin[row*half+i] = float32(sin) * scale
 		}
 	}
 	t.a = a

@@ -59,21 +59,29 @@ func (c *Cache) Prefill(slots []int, prompts [][]int32) ([]float32, error) {
 	return c.each(slots, c.prompts)
 }
 
-// Step appends a token to every one of slots and returns the logits as Prefill does.
+// Step appends a token to every one of slots and returns the logits as Prefill does. A
+// sequence whose length changes its angles is computed anew.
 func (c *Cache) Step(slots []int, tokens []int32) ([]float32, error) {
-	again := false // the angles change with the length: everything is computed anew
+	anew := make(map[int]bool)
 	for i, s := range slots {
 		n := len(c.tokens[s])
 		if n == 0 || n == c.capacity {
 			return nil, fmt.Errorf("a step after %d tokens: want 1 to %d", n, c.capacity-1)
 		}
 		c.tokens[s] = append(c.tokens[s], tokens[i])
-		again = again || !c.m.rope.Same(n, n+1)
+		if !c.m.rope.Same(n, n+1) {
+			anew[s] = true
+		}
 	}
-	if again {
-		return c.each(slots, c.prompts)
+	if len(anew) == 0 {
+		return c.each(slots, c.next)
 	}
-	return c.each(slots, c.next)
+	return apart(slots, func(slot []int) ([]float32, error) {
+		if anew[slot[0]] {
+			return c.prompts(slot)
+		}
+		return c.next(slot)
+	})
 }
 
 // each runs a pass over all slots, or one pass for each where a batch's length has an
@@ -82,6 +90,11 @@ func (c *Cache) each(slots []int, pass func([]int) ([]float32, error)) ([]float3
 	if c.m.rope.Fixed() || len(slots) == 1 {
 		return pass(slots)
 	}
+	return apart(slots, pass)
+}
+
+// apart runs one pass for each slot.
+func apart(slots []int, pass func([]int) ([]float32, error)) ([]float32, error) {
 	var all []float32
 	for i := range slots {
 		z, err := pass(slots[i : i+1])

@@ -22,6 +22,8 @@ type Batch struct {
 	// PadLen is the length that upstream would have padded the batch to; 0 = the
 	// longest sequence's. Dynamic rope alone depends on it.
 	PadLen int
+
+	rows []int32 // [T], of the rope table; set by Model.check
 }
 
 // Objective is the scalar Σ_t Weight[t]·loss[t] whose gradient is wanted.
@@ -257,5 +259,6 @@ func (m *Model) checkPositions(b *Batch) error {
 	}
 	m.rope.Prepare(1)
 	m.rope.Prepare(length)
+	b.rows = m.rope.Rows(b.Positions, b.Segments)
 	return nil
 }

@@ -113,7 +113,11 @@ func (m *Model) placed(turn *rope.Table, x *autograd.Value, w *tensor.Param, b *
 	}
 	x = m.clipped(x)
 	if turn != nil {
-		x = m.tape.Rope(x, b.Positions, turn, heads, m.config.HeadDim)
+		rows := b.rows
+		if turn != m.rope && turn != m.queryRope {
+			rows = b.Positions // layers with a window: never scaled
+		}
+		x = m.tape.Rope(x, rows, turn, heads, m.config.HeadDim)
 	}
 	if m.family.rotateFirst {
 		norm()
