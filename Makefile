@@ -88,6 +88,10 @@ golden: all
 	$(REF_PYTHON) tools/golden/yaml_scalars.py
 	$(REF_PYTHON) tools/golden/report.py
 	$(REF_PYTHON) tools/golden/classifier.py model/decoder/testdata/classifier
+	$(REF_PYTHON) tools/golden/jinja.py data/jinja/testdata
+	$(REF_PYTHON) tools/golden/tokenizer_kinds.py data/tokenizer/testdata
+# With transformers 5.24 and peft 0.21 instead: tools/golden/families5.py model/decoder/testdata/transformers5.
+# With LLaMA-Factory 0.9.4: tools/golden/random_datasets.py bin/dataflex-cli ../shared/golden/models.
 	DATAFLEX_TEST_FIXTURE=$(FIXTURE) $(GO) test -count=1 -run TestWriteFixture ./algo/train
 	./bin/dataflex-cli show $(FIXTURE)/run.yaml model_name_or_path=tools/dataflex-demo/model dataset_dir=$(FIXTURE) dataset=pool --json >$(FIXTURE)/pool.jsonl
 	./bin/dataflex-cli show $(FIXTURE)/run.yaml model_name_or_path=tools/dataflex-demo/model dataset_dir=$(FIXTURE) dataset=eval --json >$(FIXTURE)/eval.jsonl
