@@ -28,7 +28,7 @@ func (c *Config) Settings() []Setting {
 		if v.Kind() != reflect.Pointer {
 			text = fmt.Sprint(v.Interface())
 		}
-		out = append(out, Setting{k.Name, text})
+		out = append(out, Setting{k.Name, masked(k.Name, text)})
 	}
 	return out
 }

@@ -20,9 +20,13 @@ func (c *Config) Shown() (out [][2]string) {
 			}
 			text = string(raw)
 		}
-		// With its key before it: that is what tells a secret.
-		before := e.Key + ": "
-		out = append(out, [2]string{e.Key, strings.TrimPrefix(display.Mask(before+text), before)})
+		out = append(out, [2]string{e.Key, masked(e.Key, text)})
 	}
 	return out
+}
+
+// masked is a key's value without secrets, which the key helps to tell.
+func masked(key, text string) string {
+	before := key + ": "
+	return strings.TrimPrefix(display.Mask(before+text), before)
 }

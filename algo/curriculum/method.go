@@ -10,6 +10,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/display"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
@@ -115,7 +116,7 @@ func (m *method) Identity() (string, error) {
 			return "", fmt.Errorf("identity of the run: %w", err)
 		}
 	}
-	m.identity = b.String()
+	m.identity = display.Mask(b.String()) // it is kept in files; another key for the same judge is no other method
 	return m.identity, nil
 }
 

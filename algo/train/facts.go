@@ -3,6 +3,7 @@ package train
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"dataflex.dev/dataflex/algo/report/record"
@@ -38,7 +39,7 @@ func (t *session) facts() record.Run {
 		Pool: record.PoolOf(t.train), DatasetDir: t.data.options.DatasetDir,
 	}
 	if info := t.data.options.Info; info != nil {
-		r.DatasetInfo = json.RawMessage(info)
+		r.DatasetInfo = withoutSecrets(info)
 	}
 	if t.component != nil {
 		r.Component, r.Mode, r.Params = t.component.Name, t.component.Mode, display.Mask(t.component.Raw)
@@ -52,4 +53,38 @@ func (t *session) facts() record.Run {
 		}
 	}
 	return r
+}
+
+// withoutSecrets masks what a description of data sets has of them: it is kept in a file.
+// The names of local files stay, for the page reads rows from there.
+func withoutSecrets(info []byte) json.RawMessage {
+	var sets map[string]any
+	if json.Unmarshal(info, &sets) != nil {
+		return nil // a data set named there has been read already
+	}
+	var mask func(key string, v any) any
+	mask = func(key string, v any) any {
+		switch v := v.(type) {
+		case map[string]any:
+			for k := range v {
+				v[k] = mask(k, v[k])
+			}
+		case []any:
+			for i := range v {
+				v[i] = mask(key, v[i])
+			}
+		case string:
+			if key == "file_name" && !strings.Contains(v, "://") {
+				return v
+			}
+			before := key + ": "
+			return strings.TrimPrefix(display.Mask(before+v), before)
+		}
+		return v
+	}
+	raw, err := json.Marshal(mask("", sets))
+	if err != nil {
+		return nil // what was read as JSON can be written
+	}
+	return raw
 }
