@@ -21,7 +21,6 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
-	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/decoder"
 	"dataflex.dev/dataflex/tools/command"
@@ -101,7 +100,7 @@ func eval(ctx context.Context, file string, overrides []string, o evalOptions) (
 		return err
 	}
 	defer e.Close()
-	if err := e.readModel(dev); err != nil {
+	if e.model, err = mergedModel(c, dev); err != nil {
 		return err
 	}
 	err = e.measure(ctx, subjects, o)
@@ -165,24 +164,6 @@ func (e *evaluation) readData(ctx context.Context) error {
 	}
 	for _, w := range e.data.Warnings {
 		o.Log.Warn(w)
-	}
-	return nil
-}
-
-// readModel loads the model and merges its adapters.
-func (e *evaluation) readModel(dev driver.Device) error {
-	c := e.config
-	var err error
-	if e.model, err = decoder.Load(dev, c.Model.NameOrPath, decoder.Options{}); err != nil {
-		return c.Errorf("model_name_or_path", "%w", err)
-	}
-	for _, dir := range e.report.Adapters {
-		if err := e.model.LoadAdapter(dir); err != nil {
-			return c.Errorf("adapter_name_or_path", "%w", err)
-		}
-		if err := e.model.Merge(); err != nil {
-			return c.Errorf("adapter_name_or_path", "%w", err)
-		}
 	}
 	return nil
 }

@@ -37,6 +37,8 @@ func newRoot() *cobra.Command {
 		tsdsCommand(),
 		exportCommand(),
 		evalCommand(),
+		generateCommand(),
+		chatCommand(),
 		tokenizeCommand(),
 		schemaCommand(),
 		modelsCommand(),

@@ -8,7 +8,9 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/decoder"
 	"dataflex.dev/dataflex/tools/command"
 )
 
@@ -71,4 +73,23 @@ func readTemplate(c *config.Config, tok *tokenizer.Tokenizer) (*template.Templat
 func addTokens(c *config.Config, tok *tokenizer.Tokenizer) {
 	tok.AddTokens(c.Model.AddTokens...)
 	tok.AddSpecial(c.Model.AddSpecialTokens...)
+}
+
+// mergedModel loads the model that a configuration names and merges its adapters.
+func mergedModel(c *config.Config, dev driver.Device) (*decoder.Model, error) {
+	m, err := decoder.Load(dev, c.Model.NameOrPath, decoder.Options{})
+	if err != nil {
+		return nil, c.Errorf("model_name_or_path", "%w", err)
+	}
+	for _, dir := range adapterFolders(c) {
+		err := m.LoadAdapter(dir)
+		if err == nil {
+			err = m.Merge()
+		}
+		if err != nil {
+			m.Close()
+			return nil, c.Errorf("adapter_name_or_path", "%w", err)
+		}
+	}
+	return m, nil
 }
