@@ -18,11 +18,13 @@ type piece struct {
 	kind  uint64
 }
 
-// The kinds of pieces that matter here.
+// The kinds of pieces that matter here; GGUF files number those of all tokenizers so.
 const (
 	pieceNormal  = 1
+	pieceUnknown = 2
 	pieceControl = 3
 	pieceUser    = 4
+	pieceUnused  = 5
 )
 
 // pieceModel is what is used of a tokenizer.model.
@@ -30,6 +32,7 @@ type pieceModel struct {
 	pieces    []piece
 	algorithm uint64 // 1 unigram, 2 BPE
 	unknown   string
+	bos       int // its id where the file says it; else 0
 }
 
 // convertPieces makes a tokenizer.json of a tokenizer.model as transformers' LlamaConverter
@@ -39,6 +42,11 @@ func convertPieces(data []byte, class string, c *config) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return m.convert(class, c)
+}
+
+// convert makes a tokenizer.json of the pieces.
+func (m *pieceModel) convert(class string, c *config) ([]byte, error) {
 	if m.algorithm != 1 && m.algorithm != 2 {
 		return nil, errors.New("it is neither a BPE nor a unigram model: save the tokenizer as tokenizer.json with transformers (AutoTokenizer.from_pretrained(...).save_pretrained(...))")
 	}
@@ -113,15 +121,23 @@ func (m *pieceModel) around(out object, gemma bool, c *config) {
 		if gemma {
 			bos, id = "<bos>", 2
 		}
+		if m.bos > 0 {
+			id = m.bos
+		}
 		if s := c.string("bos_token"); s != "" {
 			bos = s
 		}
-		out["post_processor"] = object{
-			"type":           "TemplateProcessing",
-			"single":         []any{object{"SpecialToken": object{"id": bos, "type_id": 0}}, object{"Sequence": object{"id": "A", "type_id": 0}}},
-			"pair":           []any{},
-			"special_tokens": object{bos: object{"id": bos, "ids": []int{id}, "tokens": []string{bos}}},
-		}
+		out["post_processor"] = afterBOS(bos, id)
+	}
+}
+
+// afterBOS is the post-processor that puts a BOS in front of the text.
+func afterBOS(bos string, id int) object {
+	return object{
+		"type":           "TemplateProcessing",
+		"single":         []any{object{"SpecialToken": object{"id": bos, "type_id": 0}}, object{"Sequence": object{"id": "A", "type_id": 0}}},
+		"pair":           []any{},
+		"special_tokens": object{bos: object{"id": bos, "ids": []int{id}, "tokens": []string{bos}}},
 	}
 }
 

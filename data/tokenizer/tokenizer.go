@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"dataflex.dev/dataflex/data/gguf"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -50,8 +51,15 @@ type files struct {
 
 // Load reads the tokenizer of a Hugging Face model folder: tokenizer.json, or where
 // there is none the vocab.json and merges.txt or the tokenizer.model that transformers
-// makes it of.
+// makes it of. dir may be a GGUF file.
 func Load(dir string) (*Tokenizer, error) {
+	if gguf.Is(dir) {
+		f, err := ggufFiles(dir)
+		if err != nil {
+			return nil, err
+		}
+		return f.parse()
+	}
 	f := files{dir: dir}
 	for name, into := range map[string]*[]byte{
 		tokenizerFile: &f.model, configFile: &f.config, specialFile: &f.special, chatFile: &f.chat, addedFileName: &f.added, "config.json": &f.base,

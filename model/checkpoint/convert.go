@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"unsafe"
+
+	"dataflex.dev/dataflex/model/gguf"
 )
 
 // littleEndian says whether memory has safetensors' byte order.
@@ -31,7 +33,7 @@ func toFloat32(dtype string, src []byte, dst []float32) bool {
 		}
 	case "F16":
 		for i := range dst {
-			dst[i] = fromFloat16(le.Uint16(src[2*i:]))
+			dst[i] = gguf.Float16(le.Uint16(src[2*i:]))
 		}
 	case "F64":
 		for i := range dst {
@@ -68,20 +70,6 @@ func integerToFloat32(dtype string, src []byte, dst []float32) bool {
 		}
 	}
 	return true
-}
-
-// fromFloat16 widens an IEEE 754 binary16; every value is exact in float32.
-func fromFloat16(h uint16) float32 {
-	sign := uint32(h&0x8000) << 16
-	exp := uint32(h>>10) & 0x1f
-	frac := uint32(h & 0x3ff)
-	switch {
-	case exp == 0: // zero or subnormal: frac · 2^-24
-		return math.Float32frombits(sign | math.Float32bits(float32(frac)*0x1p-24))
-	case exp == 0x1f: // infinity or NaN, payload kept
-		return math.Float32frombits(sign | 0x7f800000 | frac<<13)
-	}
-	return math.Float32frombits(sign | (exp+112)<<23 | frac<<13)
 }
 
 // float32Bytes views floats as the bytes they are in memory.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	container "dataflex.dev/dataflex/data/gguf"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -19,9 +20,13 @@ type GenerationConfig struct{ raw map[string]any }
 // of config.json's tokens, as transformers does. A temperature, top_p or typical_p
 // without sampling, which transformers refuses to save, gets do_sample.
 func ReadGenerationConfig(dir string) (*GenerationConfig, error) {
-	f, err := readFields(filepath.Join(dir, GenerationFile))
+	var f *fields
+	err := fs.ErrNotExist // a GGUF file has no place for it
+	if !container.Is(dir) {
+		f, err = readFields(filepath.Join(dir, GenerationFile))
+	}
 	if errors.Is(err, fs.ErrNotExist) {
-		model, err := readFields(filepath.Join(dir, storage.ConfigFile))
+		model, err := configFields(dir)
 		if err != nil {
 			return nil, err
 		}

@@ -65,24 +65,26 @@ type ModelConfig struct {
 	raw map[string]any
 }
 
-// ReadModelConfig reads dir/config.json. Errors name the file and the key. It
-// reads any model type; whether the decoder knows it is the decoder's to say.
+// ReadModelConfig reads dir/config.json, or the values of a GGUF file that stand for it.
+// Errors name the file and the key. It reads any model type; whether the decoder knows it is the decoder's to say.
 func ReadModelConfig(dir string) (*ModelConfig, error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, storage.ConfigFile)
-	f, err := readFields(path)
+	f, err := configFields(dir)
 	if errors.Is(err, fs.ErrNotExist) && storage.Exists(filepath.Join(dir, storage.AdapterConfigFile)) {
 		return nil, fmt.Errorf("%s holds an adapter, not a model: give it as adapter_name_or_path and the base model as model_name_or_path: %w", dir, err)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
+		if files, _ := filepath.Glob(filepath.Join(dir, "*.gguf")); len(files) > 0 {
+			return nil, fmt.Errorf("%s: no config.json, but GGUF files: name the one to read, for example %s: %w", dir, files[0], err)
+		}
 		return nil, fmt.Errorf("%s: no config.json: not a Hugging Face model folder: %w", dir, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c := &ModelConfig{Path: path, raw: f.raw, ModelType: f.string("model_type", "")}
+	c := &ModelConfig{Path: f.path, raw: f.raw, ModelType: f.string("model_type", "")}
 	if c.ModelType == "" {
 		f.fail("model_type is missing")
 	}
@@ -307,6 +309,9 @@ func (c *ModelConfig) Value(key string) (any, bool) {
 // Set changes a key in what WriteModelConfig writes, and nothing else. value is
 // what pyjson.Encode takes.
 func (c *ModelConfig) Set(key string, value any) { c.raw[key] = value }
+
+// Text is config.json as it was read, with what Set changed, its keys sorted.
+func (c *ModelConfig) Text() []byte { return append(formatJSON(c.raw, 2), '\n') }
 
 // WriteModelConfig writes dir/config.json with all keys that were read, sorted,
 // as transformers saves it after training: the cache is off, and torch_dtype is

@@ -14,8 +14,10 @@ import (
 	"slices"
 	"strings"
 
+	container "dataflex.dev/dataflex/data/gguf"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/gguf"
 )
 
 // Weights is the tensors of one safetensors file or of a sharded model, mapped
@@ -28,8 +30,9 @@ type Weights struct {
 
 // location says where a tensor lies.
 type location struct {
-	file  *mapped
-	entry entry
+	file   *mapped
+	entry  entry
+	packed *gguf.Tensor // of a GGUF file; nil in safetensors
 }
 
 // mapped is one file in memory.
@@ -60,8 +63,15 @@ func OpenFile(path string) (*Weights, error) {
 // OpenWeights maps the weights of a folder: model.safetensors, or the shards that
 // model.safetensors.index.json lists, or where there is no model an adapter's
 // adapter_model.safetensors. Quantised weights are refused; the tensors of a folder that
-// holds a model's layers alone are named as the whole model's.
+// holds a model's layers alone are named as the whole model's. dir may be a GGUF file, whose
+// quantised tensors become float32 when they are read.
 func OpenWeights(dir string) (*Weights, error) {
+	if container.Is(dir) {
+		if err := checkFolder(dir); err != nil {
+			return nil, err
+		}
+		return openGGUF(dir)
+	}
 	w, err := openWeights(dir)
 	if err != nil {
 		return nil, err
@@ -111,8 +121,10 @@ func checkFolder(dir string) error {
 			dir, filepath.ToSlash(dir), err)
 	case err != nil:
 		return err
+	case container.Is(dir) && !info.IsDir():
+		return nil
 	case !info.IsDir():
-		return fmt.Errorf("%s is a file, want the folder with config.json and %s", dir, storage.ModelFile)
+		return fmt.Errorf("%s is a file, want the folder with config.json and %s, or a .gguf file", dir, storage.ModelFile)
 	}
 	return nil
 }
@@ -214,7 +226,7 @@ func (m *mapped) parse() (entries []entry, start uint64, err error) {
 }
 
 func (w *Weights) add(m *mapped, e entry) {
-	w.tensors[e.name] = location{m, e}
+	w.tensors[e.name] = location{file: m, entry: e}
 	w.names = append(w.names, e.name)
 }
 
@@ -227,7 +239,7 @@ func (w *Weights) Shape(name string) ([]int, bool) {
 	return t.entry.shape, ok
 }
 
-// DType is a tensor's dtype as safetensors spells it (F32, BF16, F16, …); ""
+// DType is a tensor's dtype as safetensors (F32, BF16, F16, …) or ggml (Q4_K, …) spells it; ""
 // when there is no such tensor.
 func (w *Weights) DType(name string) string { return w.tensors[name].entry.dtype }
 
@@ -240,7 +252,7 @@ func (w *Weights) Path(name string) string {
 	return t.file.path
 }
 
-// Metadata is the __metadata__ of the (first) file.
+// Metadata is the __metadata__ of the (first) safetensors file.
 func (w *Weights) Metadata() map[string]string { return w.files[0].metadata }
 
 // ReadFloat32 converts a tensor into dst, which must have its number of
@@ -253,6 +265,9 @@ func (w *Weights) ReadFloat32(name string, dst []float32) (err error) {
 	}
 	e := t.entry
 	defer storage.CatchFault(&err)()
+	if t.packed != nil {
+		return t.unpack(dst)
+	}
 	if !toFloat32(e.dtype, t.file.data[e.begin:e.end], dst) {
 		return fmt.Errorf("%s: tensor %q is %s, which is not read (F32, BF16, F16, F64 and integers are): convert the model to bf16 first", t.file.path, name, e.dtype)
 	}
@@ -274,6 +289,9 @@ func (w *Weights) ReadBF16(name string, dst []driver.BF16) (err error) {
 	for i := range dst {
 		dst[i] = driver.BF16(binary.LittleEndian.Uint16(src[2*i:]))
 	}
+	if t.packed != nil && t.packed.Heads > 0 {
+		gguf.InOrder(dst, t.entry.shape[0], t.packed.Heads)
+	}
 	return nil
 }
 
@@ -284,8 +302,11 @@ func (w *Weights) find(name string, n int) (location, error) {
 		return t, fmt.Errorf("%s: no tensor %q%s", w.where(), name, w.near(name))
 	}
 	e := t.entry
-	size, _ := byteSize(e.dtype, e.shape)
-	if has := int(size * 8 / bitsPerElement[e.dtype]); has != n {
+	has := 1
+	for _, d := range e.shape {
+		has *= d
+	}
+	if has != n {
 		return t, fmt.Errorf("%s: tensor %q has shape %v (%d elements), %d are wanted: config.json and the weights belong to different models",
 			t.file.path, name, e.shape, has, n)
 	}

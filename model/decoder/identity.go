@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"dataflex.dev/dataflex/data/gguf"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
@@ -31,7 +32,7 @@ func (o *origin) note(format string, args ...any) {
 func (m *Model) Base() (string, error) {
 	if m.origin.base == "" {
 		what := m.origin.dir
-		if slices.Contains(m.origin.made, drawn) {
+		if slices.Contains(m.origin.made, drawn) && !gguf.Is(what) {
 			what = filepath.Join(what, storage.ConfigFile)
 		}
 		h, err := checkpoint.Content(what)

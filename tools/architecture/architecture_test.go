@@ -39,6 +39,7 @@ var floors = []floor{
 var relaxed = []struct{ from, to, reason string }{
 	{"model", "data/storage", "checkpoints and caches are the same kind of folder: whole or not there, locked, synced. storage imports nothing of ours"},
 	{"model", "data/pyjson", "checkpoints carry JSON as Python writes it, byte for byte. pyjson imports nothing of ours"},
+	{"model", "data/gguf", "a GGUF file holds a model and its tokenizer: both floors read it. gguf imports data/storage alone"},
 	{"model", "data/task", "goroutines have one owner on every floor that starts them. task imports data/storage alone, to name the file of a fault"},
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"math"
@@ -218,7 +217,7 @@ type savedModel struct {
 // config is config.json with the number format, the vocabulary's size and the head as
 // they are now, and with the positions that rope_scaling stretches.
 func (s savedModel) config(c *config.Config) ([]byte, error) {
-	fields, err := readObject(filepath.Join(c.Model.NameOrPath, storage.ConfigFile))
+	fields, err := pyjson.DecodeObject(s.base.Text())
 	if err != nil {
 		return nil, err
 	}
@@ -258,18 +257,6 @@ func (s savedModel) stretch(c *config.Config, fields *pyjson.Object) {
 		}
 	}
 	fields.Set("max_position_embeddings", int(float64(old)*factor))
-}
-
-func readObject(path string) (pyjson.Object, error) {
-	text, err := storage.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	fields, err := pyjson.DecodeObject(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return fields, nil
 }
 
 // dumpObject writes as transformers writes its configs.
