@@ -244,7 +244,7 @@ func (c *ModelConfig) readScales(f *fields, family familyDefaults) {
 	if c.QueryPreAttnScalar < 0 || c.AttnSoftCap < 0 || c.FinalSoftCap < 0 {
 		f.fail("query_pre_attn_scalar, attn_logit_softcapping or final_logit_softcapping is negative")
 	}
-	if c.ModelType != "granite" {
+	if !family.multipliers {
 		return
 	}
 	c.EmbeddingMultiplier = f.float("embedding_multiplier", 1)

@@ -28,6 +28,8 @@ type familyDefaults struct {
 	ropeAlpha     bool    // of dynamic rope_scaling: a stretch of the base
 	rotary        float64 // 0: 1
 
+	multipliers bool // granite's
+
 	queryScalar, attnSoftCap, finalSoftCap float64
 
 	moe moeDefaults
@@ -63,7 +65,7 @@ var families = map[string]familyDefaults{
 	},
 	"phi3":    {maxPositions: 4096, eps: 1e-5},
 	"olmo2":   {maxPositions: 2048, eps: 1e-5},
-	"granite": {maxPositions: 2048},
+	"granite": {maxPositions: 2048, multipliers: true},
 	"olmo3": {
 		maxPositions: 2048, slidingWindow: 4096, windowPattern: 4, eps: 1e-5, theta: 5e5, localTheta: 5e5,
 	},
@@ -79,6 +81,10 @@ var families = map[string]familyDefaults{
 	"arcee":            {maxPositions: 4096, activation: "relu2", eps: 1e-5},
 	"nanochat":         {maxPositions: 2048, activation: "relu2", finalSoftCap: 15},
 	"ministral3":       {maxPositions: 262144, kvHeads: 8, headDim: 128, eps: 1e-5},
+	"granitemoe": {
+		maxPositions: 2048, multipliers: true,
+		moe: moeDefaults{countKey: localExperts, experts: 8, perToken: 2, normalize: true},
+	},
 	"minimax_m2": {
 		maxPositions: 196608, kvHeads: 8, headDim: 128, theta: 5e6,
 		moe: moeDefaults{countKey: localExperts, experts: 256, perToken: 8, normalize: true},

@@ -83,7 +83,7 @@ func build(dev driver.Device, dir string, c Config, half bool, stored func(name 
 	if !c.Tied {
 		m.head = b.param("lm_head", c.Vocab, c.Hidden)
 	}
-	m.parts, m.half, m.ones = b.parts, b.any, b.ones
+	m.parts, m.half, m.ones, m.views = b.parts, b.any, b.ones, b.views
 	m.tape.BF16 = m.half && c.HeadDim%chunk == 0 && c.AttentionScale > 0
 	if b.err != nil {
 		m.Close()
@@ -132,6 +132,7 @@ type builder struct {
 	bytes float64
 	err   error
 	ones  map[int]*tensor.Param // by width
+	views []view
 
 	// stored says whether a tensor lies in the folder's files with that shape. Where it
 	// does not, nothing is allocated: what reads the weights refuses the folder.
@@ -273,8 +274,12 @@ func (b *builder) mlp(m *mlp, path string, width int) {
 
 func (b *builder) experts(e *experts, path string) {
 	n, c := b.f.experts, b.c
+	if n.allGateUp != "" {
+		b.stackedExperts(e, path)
+		return
+	}
 	// Which experts a token goes to hangs on small differences: float32 always.
-	b.linearOf(&e.router, path+"gate", c.Hidden, c.MoE.Experts, false, false)
+	b.linearOf(&e.router, path+cmp.Or(n.router, "gate"), c.Hidden, c.MoE.Experts, false, false)
 	e.all = make([]mlp, c.MoE.Experts)
 	for i := range e.all {
 		x, p := &e.all[i], fmt.Sprintf("%sexperts.%d.", path, i)

@@ -69,6 +69,11 @@ type expertNames struct {
 	block          string
 	gate, up, down string // of an expert
 	downSecond     bool   // down is registered before up
+	router         string // "": gate
+
+	// In the place of the experts' own modules, one tensor for all of them: gate above
+	// up, [Experts, 2·Intermediate, Hidden], and down, [Experts, Hidden, Intermediate].
+	allGateUp, allDown string
 }
 
 var (
@@ -88,6 +93,7 @@ var (
 	postNorms = []normAt{{afterAttention, "post_attention_layernorm"}, {afterMLP, "post_feedforward_layernorm"}}
 
 	qwenExperts    = expertNames{block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj"}
+	graniteExperts = expertNames{block: "block_sparse_moe", router: "router.layer", allGateUp: "input_linear", allDown: "output_linear"}
 	mixtralExperts = expertNames{block: "block_sparse_moe", gate: "w1", up: "w3", down: "w2", downSecond: true}
 )
 
@@ -114,6 +120,7 @@ var families = map[string]family{
 	"arcee":            {architecture: "ArceeForCausalLM", activation: relu2, norms: preNorms, plainMLP: plainMLP{"up_proj", "down_proj"}},
 	"nanochat":         {architecture: "NanoChatForCausalLM", activation: relu2, norms: preNorms, headNorms: perHead, rotateFirst: true, bareNorms: true, embedNorm: true, backwards: true, plainMLP: plainMLP{"fc1", "fc2"}},
 	"ministral3":       {architecture: "Ministral3ForCausalLM", activation: "silu", norms: preNorms},
+	"granitemoe":       {architecture: "GraniteMoeForCausalLM", activation: "silu", norms: preNorms, experts: graniteExperts},
 	"minimax_m2":       {architecture: "MiniMaxM2ForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: mixtralExperts, choiceBias: "e_score_correction_bias"},
 	"exaone4":          {architecture: "Exaone4ForCausalLM", activation: "silu", norms: postNorms, headNorms: perHead},
 	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},

@@ -256,6 +256,10 @@ func gradient(t *testing.T, w *checkpoint.Weights, name string) []float32 {
 	if _, ok := w.Shape("grad." + name); ok {
 		return floats(t, w, "grad."+name)
 	}
+	moved := strings.NewReplacer("input_linear.weight", "experts.gate_up_proj", "output_linear.weight", "experts.down_proj", "router.layer", "router").Replace(name)
+	if _, ok := w.Shape("grad." + moved); ok {
+		return floats(t, w, "grad."+moved)
+	}
 	m := stacked.FindStringSubmatch(name)
 	if m == nil {
 		return floats(t, w, "grad."+strings.Replace(name, "block_sparse_moe", "mlp", 1))

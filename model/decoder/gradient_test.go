@@ -93,7 +93,7 @@ func differences(t *testing.T, c Config, setup func(*Model) error) {
 // spread makes the weights large enough for every term to matter.
 func spread(t *testing.T, m *Model) {
 	for _, p := range m.base() {
-		if len(p.Shape) != 2 {
+		if len(p.Shape) < 2 {
 			continue
 		}
 		w, err := p.Read(m.dev)

@@ -33,6 +33,7 @@ type Model struct {
 	parts       []part                // all of these, in order
 	ones        map[int]*tensor.Param // of norms without weights, by width
 	rope        *rope.Table
+	views       []view      // of stacked experts
 	queryRope   *rope.Table // rope, or what makes queries grow by position
 	adapter     *adapter    // nil without one
 	tape        *autograd.Tape
@@ -173,6 +174,9 @@ func (m *Model) Train(match func(name string) bool) error {
 		if err := p.Train(m.dev); err != nil {
 			return err
 		}
+	}
+	for _, v := range m.views {
+		v.follow()
 	}
 	m.number()
 	return nil

@@ -36,6 +36,7 @@ func shapes() map[string]Config {
 		"ministral3": of("ministral3", func(c *Config) { c.QueryGrowth = rope.Growth{Beta: 0.4, Every: 2} }),
 		"glm4":       of("glm4", func(c *Config) { c.RotaryDim = 4 }),
 		"mixtral":    of("mixtral", func(c *Config) { moe(c, 0, true) }),
+		"granitemoe": of("granitemoe", func(c *Config) { c.QKVBias = false; moe(c, 0, true) }),
 		"minimax_m2": of("minimax_m2", func(c *Config) { c.QKVBias = false; moe(c, 0, true) }),
 		"qwen2_moe":  of("qwen2_moe", func(c *Config) { moe(c, 14, false); c.Sparse[0] = false }),
 		"qwen3_moe":  of("qwen3_moe", func(c *Config) { moe(c, 0, true) }),

@@ -20,6 +20,7 @@ var examples = map[string]string{
 	"ministral3":       "mistralai/Ministral-3-3B-Base-2512, its text model",
 	"nanochat":         "karpathy/nanochat-d32",
 	"olmo":             "allenai/OLMo-1B-hf",
+	"granitemoe":       "ibm-granite/granite-3.1-1b-a400m-base",
 	"minimax_m2":       "MiniMaxAI/MiniMax-M2, not in fp8",
 	"exaone4":          "LGAI-EXAONE/EXAONE-4.0-1.2B",
 	"gemma":            "google/gemma-2b",

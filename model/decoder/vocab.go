@@ -30,7 +30,8 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 		switch {
 		case p.linear != nil:
 			err = m.draw(p.linear.Weight, c.InitializerRange, normal)
-		case len(p.param.Shape) == 2:
+		case p.fixed: // stays 0
+		case len(p.param.Shape) > 1:
 			err = m.draw(p.param, c.InitializerRange, normal)
 		default:
 			reduce.Fill(dev, 1, p.param.Data)
