@@ -73,7 +73,7 @@ func TestComponentModeAndForms(t *testing.T) {
 	if c := component(t, "selectors", "bare"); c.Name != "bare" || c.Raw != "{}" {
 		t.Errorf("%+v", c)
 	}
-	if c := component(t, "reorders", "saw"); c.Name != "saw" {
+	if c := component(t, "reorders", "saw"); c.Name != "saw" || len(c.Notes) != 1 || !strings.Contains(c.Notes[0], "older spelling") {
 		t.Errorf("%+v", c)
 	}
 }
