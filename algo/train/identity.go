@@ -12,11 +12,10 @@ import (
 	"strings"
 	"unsafe"
 
-	"golang.org/x/sync/errgroup"
-
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/task"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/simd"
 	"dataflex.dev/dataflex/model/optim"
@@ -124,21 +123,20 @@ const rowsAtOnce = 4096
 // hashRows names rows by all that is trained on, in their order.
 func hashRows(rows []data.Example) string {
 	sums := make([][]byte, (len(rows)+rowsAtOnce-1)/rowsAtOnce)
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range sums {
-		g.Go(func() error {
-			h := sha256.New()
-			for _, r := range rows[i*rowsAtOnce : min((i+1)*rowsAtOnce, len(rows))] {
-				hashRow(h, r)
+	workers := min(runtime.GOMAXPROCS(0), len(sums))
+	var g task.Group
+	for w := range workers {
+		g.Go(func() {
+			for i := w; i < len(sums); i += workers {
+				h := sha256.New()
+				for _, r := range rows[i*rowsAtOnce : min((i+1)*rowsAtOnce, len(rows))] {
+					hashRow(h, r)
+				}
+				sums[i] = h.Sum(nil)
 			}
-			sums[i] = h.Sum(nil)
-			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		panic(err) // none of them returns one
-	}
+	g.Wait() // the rows are mapped memory: a file made shorter meanwhile comes up here
 	h := sha256.New()
 	fmt.Fprintf(h, "%d\n", len(rows))
 	for _, s := range sums {

@@ -126,10 +126,22 @@ func (l *launch) run(fn *Function) (*Counters, error) {
 		work()
 	} else {
 		var wg sync.WaitGroup
+		var broken atomic.Pointer[any] // what the interpreter panicked with, for the caller
 		for range workers {
-			wg.Go(work)
+			wg.Go(func() {
+				defer func() {
+					if r := recover(); r != nil {
+						broken.CompareAndSwap(nil, &r)
+						next.Store(int64(l.blocks()))
+					}
+				}()
+				work()
+			})
 		}
 		wg.Wait()
+		if r := broken.Load(); r != nil {
+			panic(*r)
+		}
 	}
 	total.finish()
 	if len(errs) > 0 {

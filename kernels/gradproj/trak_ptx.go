@@ -3,6 +3,7 @@ package gradproj
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/ptx"
@@ -39,8 +40,14 @@ func (p *Projection) signTable(b *deviceBlock, from, until, pairs int) {
 	columns := ptx.Blocks(p.dim, sourceCols)
 	workers := min(columns, runtime.GOMAXPROCS(0))
 	var wait sync.WaitGroup
+	var fault atomic.Pointer[any] // what the source panicked with, for the caller
 	for w := range workers {
 		wait.Go(func() {
+			defer func() {
+				if r := recover(); r != nil {
+					fault.CompareAndSwap(nil, &r)
+				}
+			}()
 			words, group := make([]uint64, 2*tileRows), make([]byte, sourceCols)
 			for block := w; block < columns; block += workers {
 				for row := from; row < until; row += tileRows {
@@ -63,4 +70,7 @@ func (p *Projection) signTable(b *deviceBlock, from, until, pairs int) {
 		})
 	}
 	wait.Wait()
+	if r := fault.Load(); r != nil {
+		panic(*r)
+	}
 }

@@ -3,15 +3,15 @@ package checkpoint
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"runtime"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/data/task"
 )
 
 // Content names by its bytes a file, or what a model's or adapter's folder computes
@@ -61,19 +61,23 @@ func contentOfFile(path string) (string, error) {
 		return "", err
 	}
 	sums := make([][]byte, (info.Size()+hashedAtOnce-1)/hashedAtOnce)
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range sums {
-		g.Go(func() error {
-			piece := sha256.New()
-			if _, err := io.Copy(piece, io.NewSectionReader(f, int64(i)*hashedAtOnce, hashedAtOnce)); err != nil {
-				return fmt.Errorf("%s: %w", path, err)
+	workers := min(runtime.GOMAXPROCS(0), len(sums))
+	faults := make([]error, workers)
+	var g task.Group
+	for w := range workers {
+		g.Go(func() {
+			for i := w; i < len(sums); i += workers {
+				piece := sha256.New()
+				if _, err := io.Copy(piece, io.NewSectionReader(f, int64(i)*hashedAtOnce, hashedAtOnce)); err != nil {
+					faults[w] = fmt.Errorf("%s: %w", path, err)
+					return
+				}
+				sums[i] = piece.Sum(nil)
 			}
-			sums[i] = piece.Sum(nil)
-			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
+	g.Wait()
+	if err := errors.Join(faults...); err != nil {
 		return "", err
 	}
 	h := sha256.New()
