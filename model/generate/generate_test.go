@@ -144,6 +144,49 @@ func TestBatching(t *testing.T) {
 	}
 }
 
+// TestListeners: Grown hears every token and may end a continuation, Done hears each once.
+func TestListeners(t *testing.T) {
+	m := tiny(t)
+	prompts := [][]int32{{1, 2}, {3}, {4, 5, 6}}
+	o := Options{MaxNewTokens: 6, Batch: 2}
+	whole, err := Generate(context.Background(), m, prompts, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grown, done := map[int]int{}, map[int][]int32{}
+	o.Grown = func(i int, c []int32) bool {
+		if grown[i]++; len(c) != grown[i] || !slices.Equal(c, whole[i][:len(c)]) {
+			t.Errorf("prompt %d: told %v of %v", i, c, whole[i])
+		}
+		return i == 1 && len(c) == 2
+	}
+	o.Done = func(i int, c []int32) { done[i] = c }
+	got, err := Generate(context.Background(), m, prompts, o)
+	if err != nil || !slices.Equal(got[1], whole[1][:2]) || !slices.Equal(got[2], whole[2]) {
+		t.Errorf("%v, %v, whole %v", got, err, whole)
+	}
+	for i := range prompts {
+		if !slices.Equal(done[i], got[i]) {
+			t.Errorf("prompt %d: done with %v, got %v", i, done[i], got[i])
+		}
+	}
+}
+
+// TestPenalised: a token of Penalised is as one of the prompt to the repetition penalty.
+func TestPenalised(t *testing.T) {
+	m := tiny(t)
+	o := Options{MaxNewTokens: 1, RepetitionPenalty: 1e6}
+	first, err := Generate(context.Background(), m, [][]int32{{1, 2}}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Penalised = [][]int32{first[0], nil}
+	again, err := Generate(context.Background(), m, [][]int32{{1, 2}, {1, 2}}, o)
+	if err != nil || again[0][0] == first[0][0] || again[1][0] != first[0][0] {
+		t.Errorf("first %v, then %v, %v", first, again, err)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	m := tiny(t)
 	canceled, cancel := context.WithCancel(context.Background())

@@ -148,5 +148,8 @@ func (s *speaker) stream(ctx context.Context, rows []predict.Row, w io.Writer) (
 		answer = a.Predict
 		return out.finish(answer)
 	})
+	if ctx.Err() != nil {
+		_, _ = io.WriteString(w, "\n") // what is said of the interruption begins a line
+	}
 	return answer, err
 }

@@ -184,7 +184,7 @@ func TestChat(t *testing.T) {
 // program as one does.
 func TestChatInterrupted(t *testing.T) {
 	for _, line := range []string{"", "hi there\n"} {
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx, cancel := context.WithCancelCause(context.Background())
 		r, w, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
@@ -192,13 +192,23 @@ func TestChatInterrupted(t *testing.T) {
 		if _, err := w.WriteString(line); err != nil {
 			t.Fatal(err)
 		}
-		out := writer(func(b []byte) (int, error) { cancel(); return len(b), nil })
+		out := writer(func(b []byte) (int, error) { cancel(errors.New("interrupt")); return len(b), nil })
 		talk := conversation{in: untilDone(ctx, r), out: out, you: map[string]string{"": "You: "}[line], model: "Model: "}
 		err = chat(ctx, "", append(demoKeys, "max_new_tokens=2000"), speakOptions{device: "cpu"}, talk)
 		if !errors.Is(err, context.Canceled) || command.Exit(err, &bytes.Buffer{}) != command.ExitInterrupted {
 			t.Errorf("%q: %v", line, err)
 		}
 		_, _ = w.Close(), r.Close()
+	}
+}
+
+// TestGenerateUnread: what cannot be written ends generation with that error.
+func TestGenerateUnread(t *testing.T) {
+	full := errors.New("no space left")
+	o := generateOptions{prompts: []string{"a", "b", "c"}, out: writer(func([]byte) (int, error) { return 0, full })}
+	o.device = "cpu"
+	if err := generateText(context.Background(), "", demoKeys, o); !errors.Is(err, full) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -188,8 +188,9 @@ func (s *speaker) answer(ctx context.Context, rows []predict.Row, grown func(tex
 			return ended
 		}
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var untold error
 	known, next := map[int]predict.Answer{}, 0
 	o.Done = func(i int, continuation []int32) {
 		a := predict.NewAnswer(s.tok, rows[i], continuation, skip)
@@ -200,15 +201,15 @@ func (s *speaker) answer(ctx context.Context, rows []predict.Row, grown func(tex
 				return
 			}
 			delete(known, next)
-			if err := told(a); err != nil {
-				cancel(err) // nobody reads the others
+			if untold = told(a); untold != nil {
+				cancel() // nobody reads the others
 				return
 			}
 		}
 	}
 	_, err := generate.Generate(ctx, s.model, prompts, o)
-	if cause := context.Cause(ctx); err != nil && cause != nil && ctx.Err() != nil {
-		return cause
+	if untold != nil {
+		return untold
 	}
 	return err
 }
