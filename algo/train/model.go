@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 	"path/filepath"
 	"regexp"
@@ -19,7 +20,7 @@ import (
 // to the tokenizer, and makes trainable what finetuning_type says.
 func (t *session) loadModel() error {
 	c := t.Config
-	options, err := t.ropeScaling()
+	options, err := RopeScaling(c, t.log)
 	if err != nil {
 		return err
 	}
@@ -107,10 +108,9 @@ func (t *session) fitVocabulary() error {
 	return nil
 }
 
-// ropeScaling is LLaMA-Factory's: positions are stretched to cutoff_len when it is
-// past what the model was trained on.
-func (t *session) ropeScaling() (decoder.Options, error) {
-	c := t.Config
+// RopeScaling is what rope_scaling makes of the model, LLaMA-Factory's way: positions are
+// stretched to cutoff_len when it is past what the model was trained on.
+func RopeScaling(c *config.Config, log *slog.Logger) (decoder.Options, error) {
 	if c.Model.RopeScaling == "" {
 		return decoder.Options{}, nil
 	}
@@ -123,7 +123,7 @@ func (t *session) ropeScaling() (decoder.Options, error) {
 		old = m.RopeScaling.OriginalMaxPositionEmbeddings
 	}
 	if c.Data.CutoffLen <= old {
-		t.log.Warn("rope_scaling is not needed and left off: cutoff_len is within the model's positions", "cutoff_len", c.Data.CutoffLen, "positions", old)
+		log.Warn("rope_scaling is not needed and left off: cutoff_len is within the model's positions", "cutoff_len", c.Data.CutoffLen, "positions", old)
 		return decoder.Options{}, nil
 	}
 	factor := math.Ceil(float64(c.Data.CutoffLen) / float64(old))
@@ -131,7 +131,7 @@ func (t *session) ropeScaling() (decoder.Options, error) {
 	if s.Type == "llama3" {
 		s.LowFreqFactor, s.HighFreqFactor = 1, 4
 	}
-	t.log.Info("rope_scaling", "type", s.Type, "factor", factor)
+	log.Info("rope_scaling", "type", s.Type, "factor", factor)
 	return decoder.Options{Rope: &s, MaxPositions: int(float64(old) * factor)}, nil
 }
 

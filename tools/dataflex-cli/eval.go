@@ -185,14 +185,10 @@ func (e *evaluation) measure(ctx context.Context, subjects []evaluate.Subject, o
 	if subjects == nil {
 		return nil
 	}
-	m, err := checkpoint.ReadModelConfig(e.config.Model.NameOrPath)
-	if err != nil {
-		return err
-	}
 	log := command.Logger(os.Stderr)
 	r, err := evaluate.MultipleChoice(ctx, e.model, e.tok, subjects, evaluate.ChoiceOptions{
-		Shots: o.shots, Limit: o.limit, MaxLength: m.MaxPositionEmbeddings,
-		BOS:      strings.Contains(m.ModelType, "gemma"), // as lm-evaluation-harness; other models get none
+		Shots: o.shots, Limit: o.limit, MaxLength: e.model.Config().MaxPositions,
+		BOS:      strings.Contains(e.model.Config().ModelType, "gemma"), // as lm-evaluation-harness; other models get none
 		Progress: func(subject string, done, of int) { log.Info("mmlu", "subject", subject, "done", done, "of", of) },
 	})
 	if len(r.Subjects) > 0 {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/train"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
@@ -75,9 +76,14 @@ func addTokens(c *config.Config, tok *tokenizer.Tokenizer) {
 	tok.AddSpecial(c.Model.AddSpecialTokens...)
 }
 
-// mergedModel loads the model that a configuration names and merges its adapters.
+// mergedModel loads the model that a configuration names, with its positions stretched as
+// in training, and merges its adapters.
 func mergedModel(c *config.Config, dev driver.Device) (*decoder.Model, error) {
-	m, err := decoder.Load(dev, c.Model.NameOrPath, decoder.Options{})
+	options, err := train.RopeScaling(c, command.Logger(os.Stderr))
+	if err != nil {
+		return nil, err
+	}
+	m, err := decoder.Load(dev, c.Model.NameOrPath, options)
 	if err != nil {
 		return nil, c.Errorf("model_name_or_path", "%w", err)
 	}
