@@ -13,7 +13,7 @@ const (
 
 func modelKeys() []Key {
 	g := group{name: "Model"}
-	g.honour("model_name_or_path", Text, "null", "Folder of a Hugging Face model, or its name on a hub that dataflex-cli download has fetched", func(c *Config) any { return &c.Model.NameOrPath })
+	g.honour("model_name_or_path", Text, "null", "Folder of a Hugging Face model, its name on a hub that dataflex-cli download has fetched, or a GGUF file of a llama, qwen2 or qwen3", func(c *Config) any { return &c.Model.NameOrPath })
 	g.honour("model_revision", Text, "main", "Branch, tag or commit of a model that is named by its name on a hub", func(c *Config) any { return &c.Model.Revision })
 	g.honour("cache_dir", Text, "null", "Hugging Face's cache, where models are found by name; null = as HF_HUB_CACHE and HF_HOME say", func(c *Config) any { return &c.Model.CacheDir })
 	g.honour("adapter_name_or_path", List, "null", "PEFT adapter folders, merged in order, the last one trained on", func(c *Config) any { return &c.Model.AdapterNameOrPath })

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"dataflex.dev/dataflex/data/gguf"
 )
 
 // Model is the folder of a model, an adapter or any other repository of models: name
@@ -19,6 +21,9 @@ import (
 func Model(name, revision, cache string) (string, error) {
 	if _, err := os.Stat(name); err == nil || name == "" {
 		return name, nil
+	}
+	if gguf.Is(name) {
+		return name, fmt.Errorf("there is no file %s", name)
 	}
 	if !IsName(name) {
 		return name, fmt.Errorf("there is no folder %s, and it is no name of a model on a hub (ORG/NAME)", name)

@@ -63,7 +63,7 @@ type ggufSplit struct {
 	bos          bool // in front of every text where the file does not say
 }
 
-// ggufSplits are the splits of llama.cpp (llama-vocab.cpp) that llama and qwen2 models have.
+// ggufSplits are the splits of llama.cpp (llama-vocab.cpp) that llama, qwen2 and qwen3 models have.
 var ggufSplits = func() map[string]ggufSplit {
 	bytes := func(regex bool) object {
 		return object{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex}

@@ -79,10 +79,11 @@ func (m *Model) readConfig(v *values) {
 		"rope_theta": optional(v, key("rope.freq_base"), 10000.0), "tie_word_embeddings": m.tensor("output.weight") == nil,
 		"initializer_range": 0.02, "torch_dtype": m.dtype(),
 	}
-	if m.arch == "llama" {
+	if m.arch != "qwen2" {
 		m.Config["attention_bias"] = m.tensor("blk.0.attn_q.bias") != nil
 		m.Config["mlp_bias"] = m.tensor("blk.0.ffn_up.bias") != nil
-	} else {
+	}
+	if m.arch != "llama" {
 		m.Config["use_sliding_window"] = false
 	}
 	for name, token := range map[string]string{"bos_token_id": "bos", "eos_token_id": "eos", "pad_token_id": "padding"} {

@@ -31,7 +31,7 @@ type Tensor struct {
 	Heads int
 }
 
-// Open reads the header of a GGUF file of a llama or a qwen2.
+// Open reads the header of a GGUF file of a llama, a qwen2 or a qwen3.
 func Open(path string) (*Model, error) {
 	f, err := container.Open(path)
 	if err != nil {
@@ -48,7 +48,7 @@ func Open(path string) (*Model, error) {
 func (m *Model) Close() error { return m.file.Close() }
 
 // architectures are those that are read, with transformers' names.
-var architectures = map[string]string{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+var architectures = map[string]string{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 
 func (m *Model) read() error {
 	r := &values{file: m.file}
@@ -57,7 +57,7 @@ func (m *Model) read() error {
 		return r.err
 	}
 	if _, ok := architectures[m.arch]; !ok {
-		return fmt.Errorf("%s: general.architecture is %q; GGUF files of llama and qwen2 are read: take the Hugging Face folder of the model", m.file.Path, m.arch)
+		return fmt.Errorf("%s: general.architecture is %q; GGUF files of llama, qwen2 and qwen3 are read: take the Hugging Face folder of the model", m.file.Path, m.arch)
 	}
 	if n := optional(r, "split.count", 1); n > 1 {
 		return fmt.Errorf("%s is one of %d parts: join them with `llama-gguf-split --merge`", m.file.Path, n)
@@ -76,6 +76,7 @@ func (m *Model) read() error {
 var layerNames = map[string]string{
 	"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
 	"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
+	"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
 	"ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
 }
 

@@ -10,7 +10,9 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // Files of the gguf package of PyPI (0.19) whose q and k rows were permuted by the formula
@@ -30,7 +32,7 @@ func TestTensors(t *testing.T) {
 	if err := json.Unmarshal(text, &recorded); err != nil {
 		t.Fatal(err)
 	}
-	for _, arch := range []string{"llama", "qwen2"} {
+	for _, arch := range []string{"llama", "qwen2", "qwen3"} {
 		w, err := checkpoint.OpenWeights("testdata/" + arch + ".gguf")
 		if err != nil {
 			t.Fatal(err)
@@ -102,6 +104,13 @@ func TestConfig(t *testing.T) {
 	if c := qwen; c.ModelType != "qwen2" || c.TieWordEmbeddings || !c.QKVBias || c.OutputBias || c.HeadDim != 16 || c.RopeScaling != nil || c.Window(0) != 0 {
 		t.Errorf("%+v", c)
 	}
+	qwen3, err := checkpoint.ReadModelConfig("testdata/qwen3.gguf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := qwen3; c.ModelType != "qwen3" || c.HeadDim != 16 || c.QKVBias || c.TieWordEmbeddings || c.Window(0) != 0 {
+		t.Errorf("%+v", c)
+	}
 	g, err := checkpoint.ReadGenerationConfig("testdata/llama.gguf")
 	if err != nil {
 		t.Fatal(err)
@@ -111,9 +120,23 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// The decoder finds every tensor that it asks for, and no other.
+func TestLoad(t *testing.T) {
+	dev := cpu.New(1)
+	defer dev.Close()
+	for _, arch := range []string{"llama", "qwen2", "qwen3"} {
+		m, err := decoder.Load(dev, "testdata/"+arch+".gguf", decoder.Options{})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		m.Close()
+	}
+}
+
 // Whatever a file holds, reading a model of it is an error or gives tensors that can be read.
 func FuzzModel(f *testing.F) {
-	for _, arch := range []string{"llama", "qwen2"} {
+	for _, arch := range []string{"llama", "qwen2", "qwen3"} {
 		whole, err := os.ReadFile("testdata/" + arch + ".gguf")
 		if err != nil {
 			f.Fatal(err)
