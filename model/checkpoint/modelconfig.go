@@ -50,6 +50,7 @@ type ModelConfig struct {
 	QueryPreAttnScalar float64 // gemma: attention is scaled by 1/sqrt of it; 0: of HeadDim
 	AttnSoftCap        float64 // gemma2: of attention scores; 0: none
 	FinalSoftCap       float64 // gemma2: of logits; 0: none
+	LogitScale         float64 // cohere: logits are multiplied by it; 0: they are not
 	ClipQKV            float64 // olmo: bound of queries, keys and values; 0: none
 
 	// granite's multipliers; 0: not given.
@@ -130,9 +131,9 @@ func (c *ModelConfig) readSizes(f *fields, family familyDefaults) {
 func (c *ModelConfig) readBlocks(f *fields, family familyDefaults) {
 	c.Architectures = f.strings("architectures")
 	c.HiddenAct = f.string("hidden_activation", f.string("hidden_act", cmp.Or(family.activation, "silu")))
-	c.RMSNormEps = f.float("rms_norm_eps", cmp.Or(family.eps, 1e-6))
+	c.RMSNormEps = f.float(cmp.Or(family.epsKey, "rms_norm_eps"), cmp.Or(family.eps, 1e-6))
 	if c.RMSNormEps < 0 {
-		f.fail("rms_norm_eps is %v, want at least 0", c.RMSNormEps)
+		f.fail("%s is %v, want at least 0", cmp.Or(family.epsKey, "rms_norm_eps"), c.RMSNormEps)
 	}
 	c.InitializerRange = f.float("initializer_range", 0.02)
 	c.TieWordEmbeddings = f.bool("tie_word_embeddings", family.tied)
@@ -236,6 +237,11 @@ func (c *ModelConfig) readScales(f *fields, family familyDefaults) {
 	c.QueryPreAttnScalar = f.float("query_pre_attn_scalar", family.queryScalar)
 	c.AttnSoftCap = optional(f, "attn_logit_softcapping", family.attnSoftCap)
 	c.FinalSoftCap = optional(f, "final_logit_softcapping", family.finalSoftCap)
+	if family.logitScale > 0 {
+		if c.LogitScale = f.float("logit_scale", family.logitScale); c.LogitScale == 0 {
+			f.fail("logit_scale is 0")
+		}
+	}
 	if f.has("clip_qkv") {
 		if c.ClipQKV = f.float("clip_qkv", 0); c.ClipQKV <= 0 {
 			f.fail("clip_qkv is %v, want more than 0 or null", c.ClipQKV)

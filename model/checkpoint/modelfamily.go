@@ -28,7 +28,9 @@ type familyDefaults struct {
 	ropeAlpha     bool    // of dynamic rope_scaling: a stretch of the base
 	rotary        float64 // 0: 1
 
-	multipliers bool // granite's
+	multipliers bool    // granite's
+	epsKey      string  // "": rms_norm_eps
+	logitScale  float64 // of logit_scale; 0: there is no such key
 
 	queryScalar, attnSoftCap, finalSoftCap float64
 
@@ -84,6 +86,9 @@ var families = map[string]familyDefaults{
 	"granitemoe": {
 		maxPositions: 2048, multipliers: true,
 		moe: moeDefaults{countKey: localExperts, experts: 8, perToken: 2, normalize: true},
+	},
+	"cohere2": {
+		maxPositions: 8192, slidingWindow: 4096, windowPattern: 4, windowRope: true, tied: true, eps: 1e-5, epsKey: "layer_norm_eps", logitScale: 0.0625,
 	},
 	"minimax_m2": {
 		maxPositions: 196608, kvHeads: 8, headDim: 128, theta: 5e6,

@@ -129,6 +129,7 @@ func (c *Config) factors(from *checkpoint.ModelConfig) {
 	if s := from.QueryPreAttnScalar; s > 0 {
 		c.AttentionScale = float32(1 / math.Sqrt(s))
 	}
+	c.LogitScale = float32(from.LogitScale)
 	if from.LogitsScaling != 0 { // granite
 		c.EmbedScale, c.ResidualScale = float32(from.EmbeddingMultiplier), float32(from.ResidualMultiplier)
 		c.AttentionScale, c.LogitScale = float32(from.AttentionMultiplier), float32(1/from.LogitsScaling)

@@ -21,6 +21,7 @@ type family struct {
 	rotateFirst  bool   // heads are turned before they are normalised
 	layerNorm    bool   // norms take the mean away, too
 	bareNorms    bool   // norms have no weights
+	parallel     bool   // attention and MLP read one norm of the layer's input
 	embedNorm    bool   // the embeddings go through the last norm, too
 	onePlus      bool   // norms multiply by 1+w
 	embedScale   bool   // embeddings are multiplied by sqrt(hidden_size)
@@ -121,6 +122,7 @@ var families = map[string]family{
 	"nanochat":         {architecture: "NanoChatForCausalLM", activation: relu2, norms: preNorms, headNorms: perHead, rotateFirst: true, bareNorms: true, embedNorm: true, backwards: true, plainMLP: plainMLP{"fc1", "fc2"}},
 	"ministral3":       {architecture: "Ministral3ForCausalLM", activation: "silu", norms: preNorms},
 	"granitemoe":       {architecture: "GraniteMoeForCausalLM", activation: "silu", norms: preNorms, experts: graniteExperts},
+	"cohere2":          {architecture: "Cohere2ForCausalLM", activation: "silu", norms: preNorms[:1], layerNorm: true, interleaved: true, parallel: true},
 	"minimax_m2":       {architecture: "MiniMaxM2ForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: mixtralExperts, choiceBias: "e_score_correction_bias"},
 	"exaone4":          {architecture: "Exaone4ForCausalLM", activation: "silu", norms: postNorms, headNorms: perHead},
 	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},

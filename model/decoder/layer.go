@@ -39,11 +39,17 @@ func (m *Model) normOf(x *autograd.Value, w *tensor.Param) *autograd.Value {
 	return m.tape.Norm(x, w, autograd.NormOptions{Eps: m.config.Eps, OnePlus: m.family.onePlus})
 }
 
-// layer records x + attention(norm(x)), then + mlp(norm(·)).
+// layer records x + attention(norm(x)), then + mlp(norm(·)); or x + attention(h) + mlp(h)
+// with one h = norm(x).
 func (m *Model) layer(i int, x *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
 	l := &m.layers[i]
 	h := m.before(x, l.norms[beforeAttention])
 	a := m.attention(i, h, b, cache)
+	if m.family.parallel {
+		y := m.dense(&l.mlp, h, m.config.Intermediate)
+		m.dropUnless(h, x)
+		return m.residual(m.residual(x, a, nil), y, nil)
+	}
 	m.dropUnless(h, x)
 	x = m.residual(x, a, l.norms[afterAttention])
 

@@ -37,6 +37,7 @@ func shapes() map[string]Config {
 		"glm4":       of("glm4", func(c *Config) { c.RotaryDim = 4 }),
 		"mixtral":    of("mixtral", func(c *Config) { moe(c, 0, true) }),
 		"granitemoe": of("granitemoe", func(c *Config) { c.QKVBias = false; moe(c, 0, true) }),
+		"cohere2":    of("cohere2", func(c *Config) { c.QKVBias, c.LogitScale = false, 0.25 }),
 		"minimax_m2": of("minimax_m2", func(c *Config) { c.QKVBias = false; moe(c, 0, true) }),
 		"qwen2_moe":  of("qwen2_moe", func(c *Config) { moe(c, 14, false); c.Sparse[0] = false }),
 		"qwen3_moe":  of("qwen3_moe", func(c *Config) { moe(c, 0, true) }),

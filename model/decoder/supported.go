@@ -21,6 +21,7 @@ var examples = map[string]string{
 	"nanochat":         "karpathy/nanochat-d32",
 	"olmo":             "allenai/OLMo-1B-hf",
 	"granitemoe":       "ibm-granite/granite-3.1-1b-a400m-base",
+	"cohere2":          "CohereLabs/c4ai-command-r7b-12-2024",
 	"minimax_m2":       "MiniMaxAI/MiniMax-M2, not in fp8",
 	"exaone4":          "LGAI-EXAONE/EXAONE-4.0-1.2B",
 	"gemma":            "google/gemma-2b",
