@@ -42,9 +42,16 @@ func (j *journal) evaluations(step int) (n int) {
 	return n
 }
 
-// note adds an entry to the history, and to what report_to names.
-func (j *journal) note(entry pyjson.Object) error {
+// note adds an entry to the history, its line to the training log, and tells what
+// report_to names, in this order: where a later one fails, the checkpoint that the run is
+// rescued into holds the entry, and a run that goes on does not write the line again.
+func (j *journal) note(entry pyjson.Object, lines ...report.Event) error {
 	j.history = append(j.history, entry)
+	for _, e := range lines {
+		if err := j.log.Write(e); err != nil {
+			return err
+		}
+	}
 	return j.trackers.Log(entry)
 }
 
@@ -60,7 +67,7 @@ func (j *journal) stepTaken(s stepStats) error {
 		{Key: "learning_rate", Value: s.lr},
 		{Key: "loss", Value: loss},
 		{Key: "step", Value: l.step},
-	})
+	}, report.Event{Step: l.step, Total: l.Plan.Total, Loss: loss, LR: s.lr, Epoch: epoch})
 	if err != nil {
 		return err
 	}
@@ -69,7 +76,7 @@ func (j *journal) stepTaken(s stepStats) error {
 	}
 	j.out.Info("step", "step", fmt.Sprintf("%d/%d", l.step, l.Plan.Total), "loss", loss, "grad_norm", report.Round(s.gradNorm, 4),
 		"learning_rate", s.lr, "epoch", report.Round(epoch, 2))
-	return j.log.Write(report.Event{Step: l.step, Total: l.Plan.Total, Loss: loss, LR: s.lr, Epoch: epoch})
+	return nil
 }
 
 // evaluated logs evaluations, a line for every set, as Hugging Face does.
@@ -78,7 +85,8 @@ func (j *journal) evaluated(sets evaluations) error {
 	epoch := j.loop.Plan.Epoch(step)
 	for _, e := range sets {
 		fields := e.fields()
-		if err := j.note(append(slices.Clip(fields), pyjson.Field{Key: "epoch", Value: epoch}, pyjson.Field{Key: "step", Value: step})); err != nil {
+		entry := append(slices.Clip(fields), pyjson.Field{Key: "epoch", Value: epoch}, pyjson.Field{Key: "step", Value: step})
+		if err := j.note(entry, report.Event{Step: step, Total: j.loop.Plan.Total, EvalLoss: fields.Get("eval_loss"), Epoch: epoch}); err != nil {
 			return err
 		}
 		args := []any{"step", step}
@@ -86,9 +94,6 @@ func (j *journal) evaluated(sets evaluations) error {
 			args = append(args, f.Key, f.Value)
 		}
 		j.out.Info("evaluation", args...)
-		if err := j.log.Write(report.Event{Step: step, Total: j.loop.Plan.Total, EvalLoss: fields.Get("eval_loss"), Epoch: epoch}); err != nil {
-			return err
-		}
 	}
 	return nil
 }

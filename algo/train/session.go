@@ -114,12 +114,12 @@ func (t *session) afterStep(ctx context.Context, s stepStats) (stop bool, err er
 	if t.progress != nil {
 		t.progress.Step(t.step, t.Plan.Total, s.loss, t.totals.Tokens)
 	}
+	t.evaluationDue = len(t.eval) > 0 && t.due(c.EvalStrategy, c.EvalSteps) && !t.delayed() // also where logging fails
 	if t.due(c.LoggingStrategy, c.LoggingSteps) || c.LoggingFirstStep && t.step == 1 {
 		if err := t.journal.stepTaken(s); err != nil {
 			return false, err
 		}
 	}
-	t.evaluationDue = len(t.eval) > 0 && t.due(c.EvalStrategy, c.EvalSteps) && !t.delayed()
 	if stop, err = t.settle(ctx); err != nil {
 		return false, err
 	}
