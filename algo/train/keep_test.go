@@ -147,7 +147,7 @@ func TestEvaluationOnly(t *testing.T) {
 		}
 	}
 	f.must("output_dir="+out, "do_train=false", "do_eval=true", "dataset=null", "adapter_name_or_path="+trained)
-	if err := f.run("do_train=false", "do_predict=true"); err == nil || !strings.Contains(err.Error(), "do_eval: true gives the loss") {
+	if err := f.run("do_train=false", "do_predict=true"); err == nil || !strings.Contains(err.Error(), "predict_with_generate: true") {
 		t.Errorf("do_predict: %v", err)
 	}
 	if _, err := config.Load(filepath.Join(f.dir, "run.yaml"), []string{"do_train=false"}); err == nil {
