@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // The files of a tokenizer, as transformers names them.
@@ -30,11 +33,18 @@ type specialToken struct {
 	object  bool
 }
 
+// namedToken is a special token by the name that chat templates know it under.
+type namedToken struct {
+	name string
+	specialToken
+}
+
 // config is what tokenizer_config.json and its neighbours say.
 type config struct {
 	fields     map[string]json.RawMessage // tokenizer_config.json
 	special    map[string]specialToken    // by name, where set
-	additional []specialToken             // additional_special_tokens
+	additional []specialToken             // additional_special_tokens, or transformers 5's list extra_special_tokens
+	named      []namedToken               // extra_special_tokens that is an object, in the file's order
 	chat       string
 	byModel    string // the class that the model's type has, where the files name none
 	maxLength  int
@@ -157,7 +167,7 @@ func (t *Tokenizer) isSpecialName(token string) bool {
 			return true
 		}
 	}
-	return t.isAdditional(token)
+	return t.isAdditional(token) || slices.ContainsFunc(t.config.named, func(n namedToken) bool { return n.content == token })
 }
 
 // parseSpecials reads bos_token and so on; a value is a string or an object.
@@ -171,12 +181,16 @@ func (t *Tokenizer) parseSpecials(p *parser, fields map[string]json.RawMessage) 
 			}
 		}
 	}
-	name := "additional_special_tokens"
-	if isNull(fields[name]) {
-		name = "extra_special_tokens" // transformers 5's name
+	name, extra := "additional_special_tokens", fields["extra_special_tokens"]
+	switch {
+	case isNull(extra):
+	case extra[0] == '{':
+		t.parseNamed(p, extra)
+	case isNull(fields[name]) || string(bytes.Join(bytes.Fields(extra), nil)) != "[]":
+		name = "extra_special_tokens" // transformers 5's name, which wins
 	}
 	raw := fields[name]
-	if isNull(raw) || raw[0] == '{' { // transformers 4 has names for tokens of images and the like under it
+	if isNull(raw) {
 		return
 	}
 	var list []json.RawMessage
@@ -188,6 +202,29 @@ func (t *Tokenizer) parseSpecials(p *parser, fields map[string]json.RawMessage) 
 	for i, raw := range list {
 		if s, ok := t.parseSpecial(p, fmt.Sprintf("%s[%d]", name, i), raw); ok {
 			t.config.additional = append(t.config.additional, s)
+		}
+	}
+}
+
+// parseNamed reads extra_special_tokens where it is an object: tokens of images and the
+// like, by the names that chat templates know them under.
+func (t *Tokenizer) parseNamed(p *parser, raw json.RawMessage) {
+	object, err := pyjson.DecodeObject(raw)
+	if err != nil {
+		p.fail("extra_special_tokens", "%v", err)
+		return
+	}
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &values); err != nil {
+		p.fail("extra_special_tokens", "%v", err)
+		return
+	}
+	t.config.named = nil
+	for _, m := range object {
+		if raw := values[m.Key]; !isNull(raw) {
+			if s, ok := t.parseSpecial(p, "extra_special_tokens."+m.Key, raw); ok {
+				t.config.named = append(t.config.named, namedToken{m.Key, s})
+			}
 		}
 	}
 }
@@ -215,11 +252,15 @@ func (t *Tokenizer) parseSpecial(p *parser, path string, raw json.RawMessage) (s
 
 // addMissingSpecials makes every special token one that Encode recognises.
 func (t *Tokenizer) addMissingSpecials() {
-	all := make([]specialToken, 0, len(specialNames)+len(t.config.additional))
+	all := make([]specialToken, 0, len(specialNames)+len(t.config.additional)+len(t.config.named))
 	for _, name := range specialNames {
 		all = append(all, t.config.special[name])
 	}
-	for _, s := range append(all, t.config.additional...) {
+	all = append(all, t.config.additional...)
+	for _, n := range t.config.named {
+		all = append(all, n.specialToken)
+	}
+	for _, s := range all {
 		if _, ok := t.addedByKey[s.content]; !ok && s.content != "" {
 			t.add(AddedToken{Content: s.content, Special: true})
 		}

@@ -115,6 +115,12 @@ func (t *Tokenizer) configMap() (map[string]any, error) {
 		delete(c, name)
 	}
 	maps.Copy(c, t.specialMap(false))
+	if _, modern := c["extra_special_tokens"].([]any); modern {
+		c["extra_special_tokens"] = []any{}
+		if list, ok := c["additional_special_tokens"]; ok {
+			c["extra_special_tokens"] = list // transformers 5 reads no other
+		}
+	}
 	if class, _ := c["tokenizer_class"].(string); class != "PreTrainedTokenizerFast" {
 		c["tokenizer_class"] = strings.TrimSuffix(class, "Fast")
 	}

@@ -35,6 +35,9 @@ func (t *Tokenizer) SpecialTokens() map[string]any {
 	for name, s := range t.config.special {
 		out[name] = s.content
 	}
+	for _, n := range t.config.named {
+		out[n.name] = n.content
+	}
 	if len(t.config.additional) > 0 {
 		var list []any
 		for _, s := range t.config.additional {
