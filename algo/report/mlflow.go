@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode"
 
+	"dataflex.dev/dataflex/data/display"
 	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 )
@@ -65,6 +66,7 @@ func MLflowStore() (string, error) {
 // the same output folder: what it says of steps after step is dropped.
 func OpenMLflow(store, runName, outputDir string, params [][2]string, fresh bool, step int) (*MLflow, error) {
 	fail := func(err error) (*MLflow, error) { return nil, fmt.Errorf("mlflow: %w", err) }
+	runName = display.Mask(runName) // the configuration's, kept in files
 	output, err := filepath.Abs(outputDir)
 	if err != nil {
 		return fail(err)
