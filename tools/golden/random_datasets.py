@@ -112,7 +112,7 @@ for i in range(o.n):
     r = random.Random(o.seed * 1000003 + i)
     d = tempfile.mkdtemp(prefix=f"random{i}-"); c = make(i, d)
     try: want, error = upstream(c, d), None
-    except BaseException as e: want, error = None, f"{type(e).__name__}: {e}"
+    except Exception as e: want, error = None, f"{type(e).__name__}: {e}"
     p = subprocess.run([o.cli, "show", f"{d}/c.yaml", "--json"], capture_output=True, text=True, env=os.environ | {"DATAFLEX_CACHE": f"{d}/cache"})
     got = [json.loads(l) for l in p.stdout.splitlines()] if p.returncode == 0 else None
     done += 1; why = ""
