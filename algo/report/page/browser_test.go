@@ -59,7 +59,13 @@ func startBrowser(t *testing.T) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "about:blank")
+	// Not t.TempDir: it fails the test where a child process of the killed browser
+	// still wrote a file while the folder was being emptied.
+	profile, err := os.MkdirTemp("", "dataflex-browser-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-pipe", "--user-data-dir="+profile, "about:blank")
 	c.ExtraFiles = []*os.File{theirs, answers}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -73,6 +79,7 @@ func startBrowser(t *testing.T) *browser {
 		_ = c.Process.Kill()
 		_ = c.Wait() // killed
 		from.Close()
+		removeProfile(t, profile)
 	})
 	b := &browser{t: t, to: to, from: bufio.NewReaderSize(from, 1<<20)}
 	var target struct {
@@ -88,6 +95,18 @@ func startBrowser(t *testing.T) *browser {
 		b.call(domain+".enable", map[string]any{}, nil)
 	}
 	return b
+}
+
+// removeProfile empties the folder of a killed browser. Its child processes end when
+// they miss it, a moment later: only the browser itself is ours to wait for.
+func removeProfile(t *testing.T, dir string) {
+	err := os.RemoveAll(dir)
+	for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); {
+		err = os.RemoveAll(dir)
+	}
+	if err != nil {
+		t.Logf("the browser's profile stays: %v", err)
+	}
 }
 
 // call sends a command and reads to its answer.
