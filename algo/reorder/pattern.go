@@ -5,6 +5,7 @@
 package reorder
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -90,7 +91,7 @@ func (p Pattern) sorted(scores []float64) []int {
 		return order
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
-		c := compare(scores[a], scores[b])
+		c := cmp.Compare(scores[a], scores[b])
 		if p.Descending && !p.ReverseTies {
 			return -c
 		}
@@ -100,16 +101,6 @@ func (p Pattern) sorted(scores []float64) []int {
 		slices.Reverse(order)
 	}
 	return order
-}
-
-func compare(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func identity(n int) []int {

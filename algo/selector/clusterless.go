@@ -128,11 +128,7 @@ func (s *clusterLESS) Restore(raw json.RawMessage) error {
 	if st.Clusters == nil {
 		return nil
 	}
-	a, err := npy.Decode(st.Clusters)
-	if err != nil {
-		return fmt.Errorf("clusters: %w", err)
-	}
-	ids, err := a.Ints()
+	ids, err := unpackInts(st.Clusters)
 	if err != nil {
 		return fmt.Errorf("clusters: %w", err)
 	}

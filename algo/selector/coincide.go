@@ -331,11 +331,7 @@ func (s *coincide) Restore(raw json.RawMessage) error {
 		s.found = nil
 		return nil
 	}
-	a, err := npy.Decode(st.Order)
-	if err != nil {
-		return fmt.Errorf("order of the clusters' rows: %w", err)
-	}
-	rows, err := a.Ints()
+	rows, err := unpackInts(st.Order)
 	if err != nil {
 		return fmt.Errorf("order of the clusters' rows: %w", err)
 	}

@@ -104,3 +104,12 @@ func unpackFloats(raw []byte, n int) ([]float64, error) {
 	}
 	return a.Float64s(), nil
 }
+
+// unpackInts reads whole numbers, as many as there are.
+func unpackInts(raw []byte) ([]int, error) {
+	a, err := npy.Decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	return a.Ints()
+}

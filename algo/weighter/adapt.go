@@ -86,24 +86,13 @@ func (w *adapt) Weigh(ctx context.Context, r algo.WeightRequest) ([][]float64, a
 			}
 		}
 	}
-	if w.mode == algo.Faithful {
-		return scaled(r, out), algo.TokenMean, nil
-	}
-	for i := range out {
-		for j := range out[i] {
-			out[i][j] /= float64(len(out))
-		}
-	}
-	return out, algo.RowSum, nil
+	out, reduction := reduced(r, w.mode, out)
+	return out, reduction, nil
 }
 
 // weight is σ(φ·mean of the anchors/τ): the mean of the inner products.
 func (w *adapt) weight(v []float64) float64 {
-	var cosine float64
-	for i, x := range v {
-		cosine += x * w.anchor[i]
-	}
-	return min(1/(1+math.Exp(-cosine/w.tau)), w.clip)
+	return min(1/(1+math.Exp(-inner(v, w.anchor)/w.tau)), w.clip)
 }
 
 // look takes the anchors' mean vector with today's weights.

@@ -127,15 +127,8 @@ func (w *jointUpdate) Weigh(ctx context.Context, r algo.WeightRequest) ([][]floa
 			}
 		}
 	}
-	if w.mode == algo.Faithful {
-		return scaled(r, out), algo.TokenMean, nil
-	}
-	for i := range out {
-		for j := range out[i] {
-			out[i][j] /= float64(len(out))
-		}
-	}
-	return out, algo.RowSum, nil
+	out, reduction := reduced(r, w.mode, out)
+	return out, reduction, nil
 }
 
 // groups are the micro-batches, or the whole step.

@@ -85,3 +85,18 @@ func scaled(r algo.WeightRequest, w [][]float64) [][]float64 {
 	}
 	return out
 }
+
+// reduced is a step's weights as a mode has them, and the loss they are for. faithful:
+// mean 1, and tokens stay the unit of the loss. upstream: as they are, over the number
+// of micro-batches, for the sum of the rows' mean losses.
+func reduced(r algo.WeightRequest, mode algo.Mode, w [][]float64) ([][]float64, algo.Reduction) {
+	if mode == algo.Faithful {
+		return scaled(r, w), algo.TokenMean
+	}
+	for i := range w {
+		for j := range w[i] {
+			w[i][j] /= float64(len(w))
+		}
+	}
+	return w, algo.RowSum
+}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"slices"
 
 	"dataflex.dev/dataflex/algo/report/chart"
 	"dataflex.dev/dataflex/tools/tasks"
@@ -53,14 +52,9 @@ func conceptTrial(ctx context.Context, l *lab, out *trial) error {
 		if c.over["dataset"] != nil {
 			rows, wanted = uneven, []string{common}
 		}
-		hits := 0
-		for _, p := range picks {
-			if slices.Contains(wanted, rows[p.Row].Family) {
-				hits++
-			}
-		}
-		out.set(c.key+" share", float64(hits)/float64(len(picks)))
-		out.set(c.key+" others", 1-float64(hits)/float64(len(picks)))
+		share := familyShare(rows, picks, wanted...)
+		out.set(c.key+" share", share)
+		out.set(c.key+" others", 1-share)
 	}
 	return nil
 }

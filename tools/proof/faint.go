@@ -34,9 +34,9 @@ func faintTrial(ctx context.Context, l *lab, out *trial) error {
 		if err != nil {
 			return err
 		}
-		out.set(c.key+" first", familyShare(pool, picks[:16]))
-		out.set(c.key+" all", familyShare(pool, picks))
-		out.set(c.key+" missed", 1-familyShare(pool, picks))
+		out.set(c.key+" first", familyShare(pool, picks[:16], faintTarget))
+		out.set(c.key+" all", familyShare(pool, picks, faintTarget))
+		out.set(c.key+" missed", 1-familyShare(pool, picks, faintTarget))
 		facts, err := r.facts()
 		if err != nil {
 			return err
@@ -48,16 +48,6 @@ func faintTrial(ctx context.Context, l *lab, out *trial) error {
 		}
 	}
 	return nil
-}
-
-func familyShare(pool []tasks.Row, picks []pick) float64 {
-	hits := 0
-	for _, p := range picks {
-		if pool[p.Row].Family == faintTarget {
-			hits++
-		}
-	}
-	return float64(hits) / float64(len(picks))
 }
 
 // facts are the numbers that a selection after the 4 steps of warm-up wrote of itself.

@@ -124,17 +124,11 @@ func (l *lab) contest(ctx context.Context, out *trial, pool []tasks.Row, target 
 		if err != nil {
 			return err
 		}
-		hits := 0
-		for _, p := range picks {
-			if pool[p.Row].Family == target {
-				hits++
-			}
-		}
 		loss, err := r.evalLoss("")
 		if err != nil {
 			return err
 		}
-		out.set(c.key+" share", float64(hits)/float64(len(picks)))
+		out.set(c.key+" share", familyShare(pool, picks, target))
 		out.set(c.key+" loss", loss)
 	}
 	return nil
@@ -173,4 +167,15 @@ func texts(rows []tasks.Row) []string {
 		out[i] = feature.RowText(r.Instruction, r.Input, r.Output, "")
 	}
 	return out
+}
+
+// familyShare is the share of the picked rows that are of one of the families.
+func familyShare(pool []tasks.Row, picks []pick, families ...string) float64 {
+	hits := 0
+	for _, p := range picks {
+		if slices.Contains(families, pool[p.Row].Family) {
+			hits++
+		}
+	}
+	return float64(hits) / float64(len(picks))
 }
