@@ -59,6 +59,12 @@ type Run struct {
 	Questions []Question
 	Tokenizer *tokenizer.Tokenizer
 	Stop      []int32
+
+	// Losses gives the mean token loss of rows, by position in Train, in place of a pass
+	// of the method's own where it is not nil: the stages of a pipeline share one. NaN is
+	// a row without a loss. Of those that have none of late at most `most` go through the
+	// model, 0 for all.
+	Losses func(ctx context.Context, rows []int, step, most int) ([]float64, error)
 }
 
 // Question is a row before it is answered, from its raw fields.
@@ -75,6 +81,10 @@ type Request struct {
 	Update int // selections asked for in this Flex epoch, this one included: 1, 2, …
 	N      int // rows wanted
 
+	// Pool is the rows that may be chosen, positions in Run.Train, each once and at least
+	// one; nil for all of them.
+	Pool []int
+
 	// Key names by content all that a choice at this step can depend on: data,
 	// weights, moments, the component's parameters, the seed.
 	Key string
@@ -85,7 +95,7 @@ type Selection struct {
 	Indices []int                // positions in Run.Train, in the order they were chosen
 	Metric  map[string][]float64 // what is written to step_N.json; per selected row unless the method says otherwise
 	Facts   map[string]any       // further entries of step_N.json's metric that are no list per row: counts, settings
-	Score   []float64            // the score of every pool row, nil where the method has none; NaN for rows not scored
+	Score   []float64            // the score of every row of Run.Train, nil where the method has none; NaN for rows not scored
 	Scored  int                  // rows that went through the model for this selection, 0 for none
 }
 

@@ -151,7 +151,7 @@ func (s *clusterLESS) Select(ctx context.Context, r algo.Request) (algo.Selectio
 		embedded = len(s.ids)
 	}
 	stands := cluster.Representatives(s.ids, s.distances, s.strategy, s.perCluster, rng.NewTorch(s.seed+uint64(r.Step)+17))
-	c := &scan{influence: s.influence}
+	c := &scan{influence: s.influence, pool: s.run.Train}
 	clusters, err := s.clusterScores(ctx, r.Key, stands, c)
 	if err := c.end(err); err != nil {
 		return algo.Selection{}, err
@@ -160,6 +160,7 @@ func (s *clusterLESS) Select(ctx context.Context, r algo.Request) (algo.Selectio
 	for i, c := range s.ids {
 		score[i] = clusters[c]
 	}
+	score = poolOf(s.run, r).within(score)
 	if err := scored(s.run.Log, s.run.Train, score); err != nil {
 		return algo.Selection{}, err
 	}

@@ -142,7 +142,12 @@ func (s *coincide) Select(ctx context.Context, r algo.Request) (algo.Selection, 
 		s.found, embedded = c, len(s.run.Train)
 	}
 	c := s.found
-	if s.mode == algo.Upstream {
+	switch {
+	case r.Pool != nil:
+		if c = c.among(poolOf(s.run, r).has()); c == nil {
+			return algo.Selection{}, fmt.Errorf("selector coincide: none of the %d rows of the pool has a vector of numbers", len(r.Pool))
+		}
+	case s.mode == algo.Upstream:
 		clear(c.taken)
 	}
 	budget := make([]int, len(c.order))
@@ -163,6 +168,26 @@ func (s *coincide) Select(ctx context.Context, r algo.Request) (algo.Selection, 
 		"num_clusters": len(c.order), "temperature": s.tau, "selected_layers": c.layers, "budget_per_cluster": budget, "N_core": r.N,
 		"transferability_summary": summary(c.transferability), "density_summary": summary(c.density),
 	}}, nil
+}
+
+// among is the clusters' rows that are in a pool, none of them taken: what was taken is
+// not in it. It is nil where there are none.
+func (c *concepts) among(in []bool) *concepts {
+	out := *c
+	out.order, out.taken = make([][]int, len(c.order)), make([]int, len(c.order))
+	rows := 0
+	for i, all := range c.order {
+		for _, row := range all {
+			if in[row] {
+				out.order[i] = append(out.order[i], row)
+				rows++
+			}
+		}
+	}
+	if rows == 0 {
+		return nil
+	}
+	return &out
 }
 
 // deal is how many rows of each cluster the next n are, fewer where there are no more.

@@ -3,11 +3,11 @@ package selector
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/algo/feature"
 	"dataflex.dev/dataflex/algo/program"
 )
 
@@ -81,19 +81,20 @@ type customAnswer struct {
 
 func (s *custom) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
 	if s.program == nil {
-		first := make([]int, r.N)
-		for i := range first {
-			first[i] = i
+		rows := poolOf(s.run, r).all()
+		if r.N > len(rows) {
+			return algo.Selection{}, fmt.Errorf("selector custom: %d rows of a pool of %d", r.N, len(rows))
 		}
-		return algo.Selection{Indices: first}, nil
+		return algo.Selection{Indices: slices.Clone(rows[:r.N])}, nil
 	}
 	q := customRequest{Step: r.Step, Update: r.Update, NumSamples: r.N}
-	for i, ex := range s.run.Train {
-		q.Rows = append(q.Rows, customRow{Index: i, Dataset: ex.Dataset, Row: ex.Row})
+	p := poolOf(s.run, r)
+	for i, row := range p.all() {
+		q.Rows = append(q.Rows, customRow{Index: row, Dataset: p.examples[i].Dataset, Row: p.examples[i].Row})
 	}
 	sel := algo.Selection{}
 	if s.losses {
-		losses, err := feature.Losses(ctx, feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log}, s.run.Train)
+		losses, err := p.losses(ctx, s.run, r.Step)
 		if err != nil {
 			return sel, err
 		}
@@ -108,10 +109,11 @@ func (s *custom) Select(ctx context.Context, r algo.Request) (algo.Selection, er
 	if len(answer.Scores) > 0 {
 		sel.Metric = map[string][]float64{"score": answer.Scores}
 	}
-	return sel, s.check(answer, r)
+	return sel, s.check(answer, p, r)
 }
 
-func (s *custom) check(a customAnswer, r algo.Request) error {
+func (s *custom) check(a customAnswer, p pool, r algo.Request) error {
+	in := p.has()
 	switch {
 	case len(a.Indices) != r.N:
 		return fmt.Errorf("selector custom: the program gave %d indices for a window of %d", len(a.Indices), r.N)
@@ -121,6 +123,9 @@ func (s *custom) check(a customAnswer, r algo.Request) error {
 	for _, i := range a.Indices {
 		if i < 0 || i >= len(s.run.Train) {
 			return fmt.Errorf("selector custom: the program gave index %d, but the pool has rows 0 to %d", i, len(s.run.Train)-1)
+		}
+		if in != nil && !in[i] {
+			return fmt.Errorf("selector custom: the program gave index %d, which is none of the %d rows that it was asked to choose from", i, len(p.rows))
 		}
 	}
 	return nil

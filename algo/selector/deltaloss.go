@@ -10,7 +10,6 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/algo/feature"
 	"dataflex.dev/dataflex/data/rng"
 )
 
@@ -91,23 +90,40 @@ func (s *deltaLoss) Restore(raw json.RawMessage) error {
 }
 
 func (s *deltaLoss) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
-	losses, err := feature.Losses(ctx, feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log}, s.run.Train)
+	p := poolOf(s.run, r)
+	if s.initial == nil {
+		return s.begin(ctx, p, r)
+	}
+	losses, err := p.losses(ctx, s.run, r.Step)
 	if err != nil {
 		return algo.Selection{}, err
 	}
-	return s.choose(losses, r)
+	sel, err := s.choose(losses, p, r)
+	sel.Indices, sel.Score = p.positions(sel.Indices), p.spread(sel.Score)
+	return sel, err
 }
 
-func (s *deltaLoss) choose(losses []float64, r algo.Request) (algo.Selection, error) {
-	if s.initial == nil {
-		s.initial = losses
-		return algo.Selection{
-			Indices: rng.NewTorch(defaultSeed).Randperm(len(losses))[:r.N],
-			Metric:  map[string][]float64{"loss": losses}, Scored: len(losses),
-		}, nil
+// begin is the first selection: it keeps every row's loss, whatever the pool, and draws.
+func (s *deltaLoss) begin(ctx context.Context, p pool, r algo.Request) (algo.Selection, error) {
+	losses, err := poolOf(s.run, algo.Request{}).losses(ctx, s.run, r.Step)
+	if err != nil {
+		return algo.Selection{}, err
 	}
-	delta := deltas(s.initial, losses)
-	if err := scored(s.run.Log, s.run.Train, delta); err != nil && s.mode == algo.Faithful {
+	s.initial = losses
+	n := len(p.examples)
+	if r.N > n {
+		return algo.Selection{}, fmt.Errorf("selector delta_loss at step %d: %d rows of a pool of %d", r.Step, r.N, n)
+	}
+	return algo.Selection{
+		Indices: p.positions(rng.NewTorch(defaultSeed).Randperm(n)[:r.N]),
+		Metric:  map[string][]float64{"loss": losses}, Scored: len(losses),
+	}, nil
+}
+
+// choose draws among the pool's rows, of those losses.
+func (s *deltaLoss) choose(losses []float64, rows pool, r algo.Request) (algo.Selection, error) {
+	delta := deltas(pick(s.initial, rows.all()), losses)
+	if err := scored(s.run.Log, rows.examples, delta); err != nil && s.mode == algo.Faithful {
 		return algo.Selection{}, err
 	}
 	p, available := s.probabilities(delta, r.Update)

@@ -35,13 +35,14 @@ func TestRegression12DeltaLossOneUpdate(t *testing.T) {
 	if _, err := build(t, run, "delta_loss", "upstream"); err == nil || !strings.Contains(err.Error(), "divides by zero") {
 		t.Errorf("mode upstream: %v", err)
 	}
-	s := mustBuild(t, run, "delta_loss", "faithful").(*deltaLoss)
+	s := mustBuild(t, run, "delta_loss", "faithful")
 	losses := make([]float64, 50)
 	for u := range 2 {
 		for i := range losses {
 			losses[i] = float64(i+1) / float64(u+1)
 		}
-		if _, err := s.choose(slices.Clone(losses), algo.Request{Step: 4 + 8*u, Update: 1, N: 10}); err != nil {
+		given(run, slices.Clone(losses))
+		if _, err := s.Select(t.Context(), algo.Request{Step: 4 + 8*u, Update: 1, N: 10}); err != nil {
 			t.Errorf("selection %d: %v", u, err)
 		}
 	}
@@ -56,9 +57,11 @@ func TestRowsWithoutLoss(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"loss", "delta_loss"} {
-		s := mustBuild(t, bare(30), name, "faithful").(chooser)
+		run := bare(30)
+		given(run, losses)
+		s := mustBuild(t, run, name, "faithful")
 		for u := range 3 {
-			sel, err := s.choose(losses, algo.Request{Step: u, Update: u + 1, N: 20})
+			sel, err := s.Select(t.Context(), algo.Request{Step: u, Update: u + 1, N: 20})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -156,12 +156,13 @@ func (s *icons) divide(by string, sizes []int) {
 }
 
 func (s *icons) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
-	c := &scan{influence: s.influence}
+	p := poolOf(s.run, r)
+	c := &scan{influence: s.influence, pool: p.examples}
 	cosines, err := c.cosines(ctx, r.Key, s.moments, 1, s.evalMean)
 	var tasks [][]float64
 	if err == nil {
 		tasks = s.influences(cosines)
-		err = scored(s.run.Log, s.run.Train, tasks[0])
+		err = scored(s.run.Log, p.examples, tasks[0])
 	}
 	if err := c.end(err); err != nil {
 		return algo.Selection{}, err
@@ -173,22 +174,23 @@ func (s *icons) Select(ctx context.Context, r algo.Request) (algo.Selection, err
 		facts = nil // its step files have none
 	}
 	return algo.Selection{
-		Indices: e.indices, Metric: map[string][]float64{"icons_votes": pick(e.votes, e.indices)}, Score: e.score, Facts: facts,
-		Scored: len(s.run.Train)*s.groups() + len(s.run.Eval),
+		Indices: p.positions(e.indices), Metric: map[string][]float64{"icons_votes": pick(e.votes, e.indices)}, Score: p.spread(e.score), Facts: facts,
+		Scored: len(p.examples)*s.groups() + len(s.run.Eval),
 	}, nil
 }
 
 // influences is every task's influence of every row: the largest of its subtasks'.
 func (s *icons) influences(cosines []float32) [][]float64 {
 	n := len(s.tasks)
+	rows := len(cosines) / n
 	out := make([][]float64, s.count)
 	for t := range out {
-		out[t] = make([]float64, len(s.run.Train))
+		out[t] = make([]float64, rows)
 		for i := range out[t] {
 			out[t][i] = math.Inf(-1)
 		}
 	}
-	for i := range s.run.Train {
+	for i := range rows {
 		for g, t := range s.taskOf {
 			out[t][i] = max(out[t][i], float64(cosines[i*n+g])) // NaN if any is
 		}

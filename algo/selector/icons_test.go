@@ -105,7 +105,7 @@ func TestICONSTasks(t *testing.T) {
 	}
 	influences := func(params ...string) [][]float64 {
 		s := mustBuild(t, run, "icons", "faithful", append(params, "cache_dir: "+t.TempDir())...).(*icons)
-		c := &scan{influence: s.influence}
+		c := &scan{influence: s.influence, pool: s.run.Train}
 		cosines, err := c.cosines(t.Context(), strings.Repeat("0123456789abcdef", 4), s.moments, 1, s.evalMean)
 		if err := c.end(err); err != nil {
 			t.Fatal(err)

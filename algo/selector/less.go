@@ -71,10 +71,11 @@ func (s *less) Reuse() bool { return len(s.history) == 0 }
 func (s *less) ScoresRows() {}
 
 func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
-	c := &scan{influence: s.influence}
+	p := poolOf(s.run, r)
+	c := &scan{influence: s.influence, pool: p.examples}
 	score, err := s.scores(ctx, r, c)
 	if err == nil {
-		err = scored(s.run.Log, s.run.Train, score)
+		err = scored(s.run.Log, p.examples, score)
 	}
 	if err := c.end(err); err != nil {
 		return algo.Selection{}, err
@@ -83,10 +84,10 @@ func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, erro
 	if s.mode == algo.Upstream {
 		facts = nil // its step files have none
 	}
-	indices := top(s.mode, score, r.N)
+	at := top(s.mode, score, r.N)
 	rows := (len(score)*s.groups() + len(s.run.Eval)) * max(1, len(s.history))
 	return algo.Selection{
-		Indices: indices, Metric: map[string][]float64{"train_eval_similarity": pick(score, indices)}, Score: score, Scored: rows, Facts: facts,
+		Indices: p.positions(at), Metric: map[string][]float64{"train_eval_similarity": pick(score, at)}, Score: p.spread(score), Scored: rows, Facts: facts,
 	}, nil
 }
 
@@ -94,7 +95,7 @@ func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, erro
 // the weighted sum, then the largest of the subtasks.
 func (s *less) scores(ctx context.Context, r algo.Request, c *scan) ([]float64, error) {
 	n := len(s.tasks)
-	sum := make([]float64, len(s.run.Train)*n)
+	sum := make([]float64, len(c.pool)*n)
 	add := func(key string, o optim.Adaptive, weight float64) error {
 		mean, by, err := s.aim(ctx, r)
 		if err != nil {
@@ -121,7 +122,7 @@ func (s *less) scores(ctx context.Context, r algo.Request, c *scan) ([]float64, 
 			return nil, fmt.Errorf("checkpoint %s: %w", h.dir, err)
 		}
 	}
-	score := make([]float64, len(s.run.Train))
+	score := make([]float64, len(c.pool))
 	for i := range score {
 		score[i] = slices.Max(sum[i*n : (i+1)*n]) // NaN if any is
 	}

@@ -7,7 +7,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/rng"
 	"dataflex.dev/dataflex/data/torchsort"
 )
@@ -68,16 +68,19 @@ func (s *loss) Reuse() bool { return true }
 func (s *loss) ScoresRows() {}
 
 func (s *loss) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
-	pass := feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log}
-	losses, err := feature.Losses(ctx, pass, s.run.Train)
+	p := poolOf(s.run, r)
+	losses, err := p.losses(ctx, s.run, r.Step)
 	if err != nil {
 		return algo.Selection{}, err
 	}
-	return s.choose(losses, r)
+	sel, err := s.choose(losses, p.examples, r)
+	sel.Indices, sel.Score = p.positions(sel.Indices), p.spread(losses)
+	return sel, err
 }
 
-func (s *loss) choose(losses []float64, r algo.Request) (algo.Selection, error) {
-	if err := scored(s.run.Log, s.run.Train, losses); err != nil && s.mode == algo.Faithful {
+// choose draws among rows of those losses.
+func (s *loss) choose(losses []float64, rows []data.Example, r algo.Request) (algo.Selection, error) {
+	if err := scored(s.run.Log, rows, losses); err != nil && s.mode == algo.Faithful {
 		return algo.Selection{}, err
 	}
 	p, available := s.probabilities(losses)
@@ -94,7 +97,7 @@ func (s *loss) choose(losses []float64, r algo.Request) (algo.Selection, error) 
 	for i, j := range indices {
 		metric[i] = losses[j]
 	}
-	return algo.Selection{Indices: indices, Metric: map[string][]float64{"loss": metric}, Score: losses, Scored: len(losses)}, nil
+	return algo.Selection{Indices: indices, Metric: map[string][]float64{"loss": metric}, Scored: len(losses)}, nil
 }
 
 // probabilities follows torch's float32 arithmetic step by step, so that a seeded

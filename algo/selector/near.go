@@ -100,6 +100,9 @@ func (s *near) Restore(raw json.RawMessage) error {
 }
 
 func (s *near) Select(_ context.Context, r algo.Request) (algo.Selection, error) {
+	if r.Pool != nil {
+		return s.among(poolOf(s.run, r), r)
+	}
 	if s.mode == algo.Upstream {
 		if r.N > len(s.order) {
 			return algo.Selection{}, fmt.Errorf("selector near: the window needs %d rows, the file of neighbours names %d different ones", r.N, len(s.order))
@@ -113,6 +116,26 @@ func (s *near) Select(_ context.Context, r algo.Request) (algo.Selection, error)
 		}
 		out[i] = s.order[s.cursor%len(s.order)]
 		s.cursor++
+	}
+	return algo.Selection{Indices: out}, nil
+}
+
+// among is the nearest rows of a pool, from which what was trained on has gone; round and
+// round where they are fewer than wanted.
+func (s *near) among(p pool, r algo.Request) (algo.Selection, error) {
+	in := p.has()
+	var rows []int
+	for _, row := range s.order {
+		if in[row] {
+			rows = append(rows, row)
+		}
+	}
+	if len(rows) == 0 {
+		return algo.Selection{}, fmt.Errorf("selector near: none of the %d rows of the pool is among the neighbours", len(p.rows))
+	}
+	out := make([]int, r.N)
+	for i := range out {
+		out[i] = rows[i%len(rows)]
 	}
 	return algo.Selection{Indices: out}, nil
 }

@@ -20,6 +20,7 @@ import (
 // goes on where it was, and one that was finished is not made again.
 type scan struct {
 	*influence
+	pool   []data.Example // the rows to compare
 	stores []*feature.Store
 	error2 []float64 // of every subtask: the square of the projection's error in a score
 }
@@ -28,7 +29,7 @@ type scan struct {
 // all that they depend on. In scores they count weight times.
 func (c *scan) cosines(ctx context.Context, key string, o optim.Adaptive, weight float64, mean meanOf) ([]float32, error) {
 	n := len(c.tasks)
-	out := make([]float32, len(c.run.Train)*n)
+	out := make([]float32, len(c.pool)*n)
 	for lo := 0; lo < n; lo += c.atOnce {
 		hi := min(lo+c.atOnce, n)
 		if err := c.group(ctx, groupKey(key, lo, hi, n), o, weight, mean, lo, hi, out); err != nil {
@@ -46,18 +47,18 @@ func (c *scan) group(ctx context.Context, key string, o optim.Adaptive, weight f
 	}
 	defer t.close()
 	c.count(t, weight, lo)
-	store, err := feature.OpenStore(filepath.Join(c.dir, "features"), key, len(c.run.Train), t.n)
+	store, err := feature.OpenStore(filepath.Join(c.dir, "features"), key, len(c.pool), t.n)
 	if err != nil {
 		return err
 	}
 	c.stores = append(c.stores, store)
-	err = feature.Gradients(ctx, c.pass(t.features, o, c.direction(o)), c.run.Train, store.Batches(), func(rows []int, z []float32, norms []float64) error {
+	err = feature.Gradients(ctx, c.pass(t.features, o, c.direction(o)), c.pool, store.Batches(), func(rows []int, z []float32, norms []float64) error {
 		return store.Put(rows, t.cosines(z, norms))
 	})
 	if err != nil {
 		return fmt.Errorf("training rows: %w", err)
 	}
-	for i := range c.run.Train {
+	for i := range c.pool {
 		at := i*len(c.tasks) + lo
 		if err := store.Row(i, out[at:at+t.n]); err != nil {
 			return err

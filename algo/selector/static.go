@@ -48,15 +48,17 @@ func (s *static) Restore(raw json.RawMessage) error {
 }
 
 func (s *static) Select(_ context.Context, r algo.Request) (algo.Selection, error) {
-	n := len(s.run.Train)
+	n, in := len(s.run.Train), poolOf(s.run, r).has()
 	var order []int
 	pass := -1
-	out := make([]int, r.N)
-	for i := range out {
+	out := make([]int, 0, r.N)
+	for len(out) < r.N {
 		if p := s.read / n; p != pass {
 			pass, order = p, s.order(p)
 		}
-		out[i] = order[s.read%n]
+		if row := order[s.read%n]; in == nil || in[row] {
+			out = append(out, row)
+		}
 		s.read++
 	}
 	return algo.Selection{Indices: out}, nil

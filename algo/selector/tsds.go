@@ -98,19 +98,46 @@ func (s *tsds) Restore(raw json.RawMessage) error {
 }
 
 func (s *tsds) Select(_ context.Context, r algo.Request) (algo.Selection, error) {
-	indices, err := s.draw(r)
+	p, err := s.within(poolOf(s.run, r))
+	if err != nil {
+		return algo.Selection{}, err
+	}
+	indices, err := s.draw(p, r)
 	if err != nil {
 		return algo.Selection{}, fmt.Errorf("selector tsds at step %d: %w", r.Step, err)
 	}
 	return algo.Selection{Indices: indices, Metric: map[string][]float64{"probability": pick(s.p, indices)}, Score: s.p}, nil
 }
 
-func (s *tsds) draw(r algo.Request) ([]int, error) {
+// within is the probabilities among a pool's rows, which sum to 1 again.
+func (s *tsds) within(rows pool) ([]float64, error) {
+	in := rows.has()
+	if in == nil {
+		return s.p, nil
+	}
+	p := make([]float64, len(s.p))
+	var sum float64
+	for i, x := range s.p {
+		if in[i] {
+			p[i] = x
+			sum += x
+		}
+	}
+	if sum == 0 {
+		return nil, fmt.Errorf("selector tsds: none of the %d rows of the pool has a probability above 0", len(rows.rows))
+	}
+	for i := range p {
+		p[i] /= sum
+	}
+	return p, nil
+}
+
+func (s *tsds) draw(p []float64, r algo.Request) ([]int, error) {
 	if s.mode == algo.Upstream {
-		return s.stream.Choice(len(s.p), r.N, false, s.p)
+		return s.stream.Choice(len(p), r.N, false, p)
 	}
 	g := rng.NewTorch(s.run.Seed + uint64(r.Step))
-	return systematic(s.p, r.N, g.Randperm(len(s.p)), g.Double()), nil
+	return systematic(p, r.N, g.Randperm(len(p)), g.Double()), nil
 }
 
 // systematic lays the rows' probabilities end to end in the given order and picks

@@ -46,9 +46,9 @@ func (r recorded) request(update int) algo.Request {
 	return algo.Request{Step: 4 + 4*update, Update: update + 1, N: r.N}
 }
 
-// chooser is a selector that can be given its losses.
-type chooser interface {
-	choose(losses []float64, r algo.Request) (algo.Selection, error)
+// given makes losses what a run's rows have.
+func given(run *algo.Run, losses []float64) {
+	run.Losses = func(_ context.Context, rows []int, _, _ int) ([]float64, error) { return pick(losses, rows), nil }
 }
 
 func TestUpstreamsDraws(t *testing.T) {
@@ -66,9 +66,11 @@ func TestUpstreamsDraws(t *testing.T) {
 	} {
 		// Where every row has a loss, faithful is the same.
 		for _, mode := range []string{"upstream", "faithful"} {
-			s := mustBuild(t, bare(want.Rows), c.selector, mode, c.params...).(chooser)
+			run := bare(want.Rows)
+			s := mustBuild(t, run, c.selector, mode, c.params...)
 			for u, rows := range want.picks[name] {
-				got, err := s.choose(want.Losses[u], want.request(u))
+				given(run, want.Losses[u])
+				got, err := s.Select(t.Context(), want.request(u))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -110,30 +112,26 @@ func TestStateCarriesOn(t *testing.T) {
 		{"static", "faithful", "shuffle: true"},
 		{"random", "faithful", "seed: 7"},
 	} {
+		run := bare(want.Rows)
 		ask := func(s algo.Selector, u int) []int {
-			var sel algo.Selection
-			var err error
-			if l, ok := s.(chooser); ok {
-				sel, err = l.choose(want.Losses[u], want.request(u))
-			} else {
-				sel, err = s.Select(context.Background(), want.request(u))
-			}
+			given(run, want.Losses[u])
+			sel, err := s.Select(t.Context(), want.request(u))
 			if err != nil {
 				t.Fatalf("%s %s: %v", c.name, c.mode, err)
 			}
 			return sel.Indices
 		}
-		straight := mustBuild(t, bare(want.Rows), c.name, c.mode, c.param)
+		straight := mustBuild(t, run, c.name, c.mode, c.param)
 		var uninterrupted [][]int
 		for u := range 4 {
 			uninterrupted = append(uninterrupted, ask(straight, u))
 		}
 		for cut := range 4 { // killed after the cut-th selection
-			first := mustBuild(t, bare(want.Rows), c.name, c.mode, c.param)
+			first := mustBuild(t, run, c.name, c.mode, c.param)
 			for u := range cut {
 				ask(first, u)
 			}
-			second := mustBuild(t, bare(want.Rows), c.name, c.mode, c.param)
+			second := mustBuild(t, run, c.name, c.mode, c.param)
 			carry(t, first, second)
 			for u := cut; u < 4; u++ {
 				if got := ask(second, u); !slices.Equal(got, uninterrupted[u]) {

@@ -75,30 +75,31 @@ func (s *zeroth) Reuse() bool { return true }
 func (s *zeroth) ScoresRows() {}
 
 func (s *zeroth) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
-	score, err := s.scores(ctx)
+	p := poolOf(s.run, r)
+	score, err := s.scores(ctx, p.examples)
 	if err != nil {
 		return algo.Selection{}, err
 	}
-	if err := scored(s.run.Log, s.run.Train, score); err != nil {
+	if err := scored(s.run.Log, p.examples, score); err != nil {
 		return algo.Selection{}, err
 	}
-	indices := top(s.mode, score, r.N)
+	at := top(s.mode, score, r.N)
 	return algo.Selection{
-		Indices: indices, Metric: map[string][]float64{"train_eval_similarity": pick(score, indices)}, Score: score,
+		Indices: p.positions(at), Metric: map[string][]float64{"train_eval_similarity": pick(score, at)}, Score: p.spread(score),
 		Scored: 2 * s.directions * (len(score) + len(s.run.Eval)),
 	}, nil
 }
 
-func (s *zeroth) scores(ctx context.Context) (score []float64, err error) {
+func (s *zeroth) scores(ctx context.Context, rows []data.Example) (score []float64, err error) {
 	w, err := newPerturbation(s.run.Device, s.run.Model.Trainable(), s.seed)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.move(0)) }()
-	score = make([]float64, len(s.run.Train))
+	score = make([]float64, len(rows))
 	for k := range s.directions {
 		w.turn(k)
-		pool, err := s.differences(ctx, w, s.run.Train)
+		pool, err := s.differences(ctx, w, rows)
 		if err != nil {
 			return nil, err
 		}

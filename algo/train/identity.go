@@ -186,6 +186,9 @@ func (t *session) selectionKey(r algo.Request) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\nrows %s\n%s\nseed %d step %d update %d of %d n %d optimizer steps %d\n",
 		t.ids.model, t.data.Key, method, t.seed, r.Step, r.Update, t.lent.UpdatesPerEpoch, r.N, t.optimizer.Steps())
+	if r.Pool != nil {
+		fmt.Fprintf(h, "pool %d\n", r.Pool)
+	}
 	fmt.Fprintf(h, "state %x of %d updates\n", sha256.Sum256(state), t.lent.Updates)
 	for _, p := range t.params {
 		inputs := []driver.F32{p.Data}
