@@ -44,6 +44,13 @@ type StepWeigher interface {
 	StepWeights(ctx context.Context, step int, micros []MicroReport) ([]float64, error)
 }
 
+// DomainWeigher is a mixer whose decision is a weight of each domain in the loss, not
+// how many rows are drawn from it.
+type DomainWeigher interface {
+	// DomainWeights is the weights as they are, one per domain, that sum to 1.
+	DomainWeights() []float64
+}
+
 // Starter is a mixer that starts from the run's proportions where its component
 // names none.
 type Starter interface {

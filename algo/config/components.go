@@ -18,6 +18,8 @@ type Component struct {
 	Raw      string   // the parameters as one line, keys sorted: the same text means the same component
 	Position string   // of the entry
 	Notes    []string // what the user should know of the file
+
+	ownMode bool // the file gives it one
 }
 
 // LoadComponent reads bucket.name ("selectors", "less") of a components file. What does
@@ -68,6 +70,7 @@ func newComponent(e yamlfile.Entry) (*Component, error) {
 			if err := choose(&c.Mode, modes, v); err != nil {
 				return nil, v.Pos.Errorf("mode: %w", err)
 			}
+			c.ownMode = true
 		case "params":
 			switch v.Kind {
 			case yamlfile.Map:
@@ -85,6 +88,7 @@ func newComponent(e yamlfile.Entry) (*Component, error) {
 		if err := choose(&c.Mode, modes, m.Value); err != nil {
 			return nil, m.Value.Pos.Errorf("mode: %w", err)
 		}
+		c.ownMode = true
 	}
 	c.Raw = oneLine(c.Params.values)
 	return c, nil
@@ -182,12 +186,19 @@ type Params struct {
 	pos       yamlfile.Position
 	values    *yamlfile.Value
 	used      map[string]bool
+	replaced  map[string]string // texts that stand for the file's
 	faults    faults
 }
 
 // get fills target with a parameter's value, if it has one.
 func (p *Params) get(key string, target any) bool {
 	p.used[key] = true
+	if text, ok := p.replaced[key]; ok {
+		if s, ok := target.(*string); ok {
+			*s = text
+			return true
+		}
+	}
 	e, ok := p.values.Get(key)
 	if !ok || e.Value.Kind == yamlfile.Null {
 		return false

@@ -89,7 +89,7 @@ func TestSharedExamples(t *testing.T) {
 	t.Logf("%d load, %d are refused", loaded, refused)
 }
 
-// Every recorded run loads; lego belongs to a later version.
+// Every recorded run loads.
 func TestSharedRuns(t *testing.T) {
 	files, err := filepath.Glob(shared + "golden/runs/*/config.yaml")
 	if err != nil || len(files) == 0 {
@@ -98,12 +98,6 @@ func TestSharedRuns(t *testing.T) {
 	for _, file := range files {
 		c, err := Load(file, []string{"output_dir=out"})
 		name := filepath.Base(filepath.Dir(file))
-		if later := strings.HasPrefix(name, "lego"); later {
-			if err == nil || !strings.Contains(err.Error(), "is not supported yet") {
-				t.Errorf("%s: got %v", name, err)
-			}
-			continue
-		}
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

@@ -246,8 +246,8 @@ func (c checker) checkDynamic() {
 	case Static:
 		return
 	case DynamicLego:
-		c.deny(true, "train_type", "%s is not supported yet: the types are %s, %s, %s, %s and %s", d.TrainType, Static, DynamicSelect, DynamicMix, DynamicWeight, DynamicReorder)
-		return
+		c.deny(c.Data.ValSize > 1e-6, "val_size", "%s trains on whole data sets: name an eval_dataset instead", d.TrainType)
+		c.deny(c.Data.Streaming, "streaming", "%s plans over all rows: remove it", d.TrainType)
 	}
 	if d.TrainType == DynamicMix && d.StaticMix {
 		return
@@ -257,7 +257,7 @@ func (c checker) checkDynamic() {
 		return
 	}
 	c.deny(d.UpdateStep == 0, "update_step", "train_type %s decides every update_step steps: set it to at least 1", d.TrainType)
-	c.deny(d.WarmupStep == 0, "warmup_step", "train_type %s trains warmup_step steps before the first decision: set it to at least 1", d.TrainType)
+	c.deny(d.WarmupStep == 0 && d.TrainType != DynamicLego, "warmup_step", "train_type %s trains warmup_step steps before the first decision: set it to at least 1", d.TrainType)
 }
 
 // buckets maps a train_type to its part of components.yaml.

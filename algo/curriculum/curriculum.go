@@ -88,7 +88,7 @@ type Run struct {
 	*algo.Run
 	Config    *config.Config
 	Schedule  Schedule
-	Domains   []algo.Domain             // of dynamic_mix
+	Domains   []algo.Domain             // of dynamic_mix and dynamic_lego
 	MixerEval map[string][]data.Example // mixer_eval_dataset by domain
 	Journal   Journal
 	Log       *slog.Logger
@@ -131,6 +131,8 @@ func New(ctx context.Context, r Run) (Curriculum, *config.Component, error) {
 		cur, err = newWeighted(ctx, r, component)
 	case config.DynamicReorder:
 		cur, err = newOrdered(r, component)
+	case config.DynamicLego:
+		cur, err = newPipeline(ctx, r, component)
 	}
 	return cur, component, err
 }

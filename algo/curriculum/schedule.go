@@ -35,15 +35,15 @@ func NewSchedule(c *config.Config, rows, perStep, perEpoch int) (Schedule, error
 	var err error
 	switch c.Dynamic.TrainType {
 	case config.DynamicSelect:
-		if err = s.selects(c, rows); s.Updates > 0 {
-			open = math.Ceil(epochs * float64(s.stage()))
-		} else {
-			open = math.Ceil(epochs * math.Ceil(float64(rows)/float64(perStep)))
-		}
+		err = s.selects(c, rows)
+		open = s.flex(epochs, rows)
 	case config.DynamicMix:
 		open = s.mixes(c, rows)
 	case config.DynamicReorder:
 		open, err = s.orders(c)
+	case config.DynamicLego:
+		s.Dynamic, s.Warmup, s.Update, s.Updates = true, c.Dynamic.WarmupStep, c.Dynamic.UpdateStep, max(0, c.Dynamic.UpdateTimes)
+		open = s.flex(epochs, rows)
 	case config.DynamicWeight:
 		s.Warmup = c.Dynamic.WarmupStep
 		fallthrough
@@ -54,6 +54,15 @@ func NewSchedule(c *config.Config, rows, perStep, perEpoch int) (Schedule, error
 		s.Total = int(open)
 	}
 	return s, err
+}
+
+// flex is the steps of so many Flex epochs; of passes over the rows where choices go on to
+// the end.
+func (s *Schedule) flex(epochs float64, rows int) float64 {
+	if s.Updates > 0 {
+		return math.Ceil(epochs * float64(s.stage()))
+	}
+	return math.Ceil(epochs * math.Ceil(float64(rows)/float64(s.PerStep)))
 }
 
 // selects is the schedule of dynamic_select. A window larger than the pool is an error.
@@ -152,7 +161,7 @@ func (s Schedule) Opening(step int) (o Opening, update int) {
 		t = step % n
 	}
 	switch {
-	case t == 0 && !(s.Ordered && s.Warmup == 0):
+	case t == 0 && (s.Warmup > 0 || s.Static):
 		return Draw, 0
 	case s.Static:
 		return Continue, 0

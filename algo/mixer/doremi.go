@@ -178,6 +178,9 @@ func (m *doremi) StepWeights(ctx context.Context, step int, micros []algo.MicroR
 	return m.perToken(t.tokens), nil
 }
 
+// DomainWeights is α.
+func (m *doremi) DomainWeights() []float64 { return slices.Clone(m.weights) }
+
 // Reduction is upstream's own in mode upstream.
 func (m *doremi) Reduction() algo.Reduction {
 	if m.upstream {

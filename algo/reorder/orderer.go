@@ -25,6 +25,7 @@ type Orderer struct {
 	column    Column
 	component *config.Component
 
+	pool   []int     // the rows to order
 	order  []int     // static: once it is made
 	pass   *Pass     // dynamic
 	fixed  []float64 // scores that do not change, once they are read
@@ -39,12 +40,17 @@ func New(run *algo.Run, c *config.Component, column Column) (*Orderer, error) {
 		return nil, err
 	}
 	o := &Orderer{run: run, settings: s, upstream: algo.Mode(c.Mode) == algo.Upstream, column: column, component: c}
-	if !s.dynamic {
-		return o, nil
+	return o, o.SetPool(identity(len(run.Train)))
+}
+
+// SetPool says which rows are ordered from now on, all rows of the run until then. The
+// order so far, and how far it has been served, are dropped.
+func (o *Orderer) SetPool(rows []int) (err error) {
+	o.pool, o.order = rows, nil
+	if s := o.settings; s.dynamic {
+		o.pass, err = NewPass(Pass{Pattern: s.pattern, Head: s.head, Every: s.every, Repeat: s.repeat, Score: o.scores}, rows)
 	}
-	pool := identity(len(run.Train))
-	o.pass, err = NewPass(Pass{Pattern: s.pattern, Head: s.head, Every: s.every, Repeat: s.repeat, Score: o.scores}, pool)
-	return o, err
+	return err
 }
 
 // Dynamic says that the order follows scores that change.
@@ -59,16 +65,19 @@ func (o *Orderer) ByRow() bool {
 // went through the model for it.
 func (o *Orderer) Latest() (scores []float64, scored int) { return o.latest, o.scored }
 
-// Static is the order of all rows, made when it is first asked for.
+// Static is the order of the pool, made when it is first asked for.
 func (o *Orderer) Static(ctx context.Context) ([]int, error) {
 	if o.order != nil {
 		return o.order, nil
 	}
-	scores, err := o.scores(ctx, identity(len(o.run.Train)), 0)
+	scores, err := o.scores(ctx, o.pool, 0)
 	if err != nil {
 		return nil, err
 	}
 	o.order = o.settings.pattern.Order(scores)
+	for i, at := range o.order {
+		o.order[i] = o.pool[at]
+	}
 	return o.order, nil
 }
 
@@ -84,12 +93,16 @@ func (o *Orderer) Next(ctx context.Context, step, n int) ([]int, error) {
 	return o.pass.Next(ctx, step, n)
 }
 
+// Ahead is the next n rows of the last order, without new scores; ok is false where it has
+// not as many.
+func (o *Orderer) Ahead(n int) (rows []int, ok bool) { return o.pass.Ahead(n) }
+
 // Left is how many rows the pass has not served yet; a pass that is over begins again.
 func (o *Orderer) Left() int {
 	if n := len(o.pass.state.Left); n > 0 {
 		return n
 	}
-	return len(o.run.Train)
+	return len(o.pool)
 }
 
 // State is what a run that goes on needs: the order, or what is left of the pass.
@@ -136,6 +149,26 @@ func (o *Orderer) scores(ctx context.Context, rows []int, step int) ([]float64, 
 		out[i] = o.fixed[r]
 	}
 	return out, nil
+}
+
+// shared is losses from the board that the stages of a pipeline share.
+func (o *Orderer) shared(ctx context.Context, rows []int, step int) ([]float64, error) {
+	out, err := o.run.Losses(ctx, rows, step, o.settings.most)
+	if err != nil {
+		return nil, err
+	}
+	o.latest = make([]float64, len(o.run.Train))
+	for i := range o.latest {
+		o.latest[i] = math.NaN()
+	}
+	for i, r := range rows {
+		o.latest[r] = out[i]
+	}
+	o.scored = len(rows)
+	if o.settings.dynamic {
+		return out, nil
+	}
+	return fillMedian(out)
 }
 
 // read is the scores of all rows that stand somewhere. Upstream sorts rows without one to
@@ -196,6 +229,9 @@ func (o *Orderer) read(ctx context.Context) ([]float64, error) {
 
 // losses are the model's, of all rows or of a draw of them; NaN for the others.
 func (o *Orderer) losses(ctx context.Context, rows []int, step int) ([]float64, error) {
+	if o.run.Losses != nil {
+		return o.shared(ctx, rows, step)
+	}
 	at := identity(len(rows))
 	if most := o.settings.most; most > 0 && most < len(rows) {
 		var err error

@@ -74,14 +74,24 @@ func (p *Pass) Warmup(n int) ([]int, error) {
 	return out, nil
 }
 
+// Ahead is the next n rows of the last order; ok is false where it has not as many.
+func (p *Pass) Ahead(n int) (rows []int, ok bool) {
+	if len(p.state.Pending) < n {
+		return nil, false
+	}
+	rows = slices.Clone(p.state.Pending[:n])
+	p.state.Pending = p.state.Pending[n:]
+	p.serve(rows)
+	return rows, true
+}
+
 // Next is the next n rows in the order of training.
 func (p *Pass) Next(ctx context.Context, step, n int) ([]int, error) {
 	p.state.Calls++
-	if (p.state.Calls-1)%p.Every != 0 && len(p.state.Pending) >= n {
-		out := slices.Clone(p.state.Pending[:n])
-		p.state.Pending = p.state.Pending[n:]
-		p.serve(out)
-		return out, nil
+	if (p.state.Calls-1)%p.Every != 0 {
+		if out, ok := p.Ahead(n); ok {
+			return out, nil
+		}
 	}
 	var out []int
 	for len(out) < n {

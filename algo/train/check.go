@@ -106,19 +106,21 @@ func checkComponent(c *config.Config, model *decoder.Model) error {
 	if len(c.Data.EvalDataset) > 0 || c.Data.ValSize > 0 {
 		run.Eval = make([]data.Example, 1)
 	}
+	var domains []algo.Domain
+	for _, name := range c.Data.Dataset {
+		domains = append(domains, algo.Domain{Name: name, Rows: []int{0}})
+	}
 	switch d.TrainType {
 	case config.DynamicSelect:
 		_, err = algo.BuildSelector(run, component)
 	case config.DynamicMix:
-		var domains []algo.Domain
-		for _, name := range c.Data.Dataset {
-			domains = append(domains, algo.Domain{Name: name, Rows: []int{0}})
-		}
 		_, err = algo.BuildMixer(run, domains, component)
 	case config.DynamicWeight:
 		_, err = algo.BuildWeighter(run, component)
 	case config.DynamicReorder:
 		err = curriculum.CheckOrder(c, run, component)
+	case config.DynamicLego:
+		err = curriculum.CheckPipeline(c, run, domains, component)
 	}
 	if err != nil {
 		return fmt.Errorf("component %s: %w", d.ComponentName, err)

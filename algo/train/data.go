@@ -43,8 +43,8 @@ func LoadData(ctx context.Context, c *config.Config, log *slog.Logger) (*Data, e
 	if err != nil {
 		return nil, err
 	}
-	if mixes(c) && c.Data.ValSize > 1e-6 {
-		return nil, c.Errorf("val_size", "dynamic_mix trains on whole data sets: name an eval_dataset instead")
+	if apart(c) && c.Data.ValSize > 1e-6 {
+		return nil, c.Errorf("val_size", "%s trains on whole data sets: name an eval_dataset instead", c.Dynamic.TrainType)
 	}
 	options, err := dataOptions(c, tok, tmpl, log)
 	if err != nil {
@@ -97,7 +97,7 @@ func stopTokens(tok *tokenizer.Tokenizer, tmpl *template.Template) (ids []int32)
 
 func dataOptions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Template, log *slog.Logger) (cache.Options, error) {
 	o := cache.Options{
-		DatasetDir: c.Data.DatasetDir, Train: c.Data.Dataset, TrainEach: mixes(c), Eval: c.Data.EvalDataset, EvalEach: c.Data.EvalOnEachDataset,
+		DatasetDir: c.Data.DatasetDir, Train: c.Data.Dataset, TrainEach: apart(c), Eval: c.Data.EvalDataset, EvalEach: c.Data.EvalOnEachDataset,
 		Mixer: c.Data.MixerEvalDataset, ValSize: c.Data.ValSize, MaxSamples: c.Data.MaxSamples, Mix: dataset.Mix(c.Data.MixStrategy),
 		Probs: c.Data.InterleaveProbs, Seed: uint64(c.Training.Seed), Streaming: c.Data.Streaming, BufferSize: c.Data.BufferSize,
 		Tokenizer: tok, Template: tmpl, Pretrain: c.Tuning.Stage == config.StagePT, Overwrite: c.Data.OverwriteCache, Path: c.Data.TokenizedPath, Log: log,
@@ -106,7 +106,7 @@ func dataOptions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Temp
 			MaskHistory: c.Data.MaskHistory, Workers: c.Data.PreprocessingWorkers, BatchSize: c.Data.PreprocessingBatchSize,
 		},
 	}
-	if !mixes(c) {
+	if !apart(c) {
 		o.Mixer = nil
 	}
 	if c.Data.DatasetInfo != nil {
@@ -181,5 +181,7 @@ func chatTemplate(c *config.Config, tok *tokenizer.Tokenizer, log *slog.Logger) 
 	return tmpl, nil
 }
 
-// mixes reports whether the run decides on the shares of domains, which are loaded apart.
-func mixes(c *config.Config) bool { return c.Dynamic.TrainType == config.DynamicMix }
+// apart reports whether data sets are loaded one by one: they are the domains of a mixture.
+func apart(c *config.Config) bool {
+	return c.Dynamic.TrainType == config.DynamicMix || c.Dynamic.TrainType == config.DynamicLego
+}

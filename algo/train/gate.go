@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
 )
 
 // keepGates applies freeze_gate: isGate says of a module, by its path, that it is one
@@ -17,7 +18,7 @@ func (t *session) keepGates() error {
 		return nil
 	}
 	upstream := false
-	if mixes(c) && !c.Dynamic.StaticMix {
+	if c.Dynamic.TrainType == config.DynamicMix && !c.Dynamic.StaticMix {
 		component, err := c.Component()
 		if err != nil {
 			return err

@@ -37,9 +37,10 @@ var runKeys = []string{
 
 // shapeKeys are those among them that matter to one finetuning_type or train_type.
 var shapeKeys = map[string][]string{
-	config.LoRA:       {"lora_rank", "lora_alpha", "use_rslora", "use_dora", "pissa_init", "lora_target", "additional_target"},
-	config.Freeze:     {"freeze_trainable_layers", "freeze_trainable_modules", "freeze_extra_modules"},
-	config.DynamicMix: {"static_mix", "mixture_sample_rule", "init_mixture_proportions", "mixer_eval_dataset", "freeze_gate"},
+	config.LoRA:        {"lora_rank", "lora_alpha", "use_rslora", "use_dora", "pissa_init", "lora_target", "additional_target"},
+	config.Freeze:      {"freeze_trainable_layers", "freeze_trainable_modules", "freeze_extra_modules"},
+	config.DynamicLego: {"init_mixture_proportions", "mixer_eval_dataset"},
+	config.DynamicMix:  {"static_mix", "mixture_sample_rule", "init_mixture_proportions", "mixer_eval_dataset", "freeze_gate"},
 }
 
 // placeKeys say where things lie or how they are shown: a run that goes on may change

@@ -153,10 +153,5 @@ func supported(c *config.Config) error {
 			return c.Errorf("report_to", "%w", err)
 		}
 	}
-	switch c.Dynamic.TrainType {
-	case config.Static, config.DynamicSelect, config.DynamicMix, config.DynamicWeight, config.DynamicReorder:
-	default:
-		return c.Errorf("train_type", "%s is not supported yet: there are static, dynamic_select, dynamic_mix, dynamic_weight and dynamic_reorder", c.Dynamic.TrainType)
-	}
 	return c.Unsupported("new_special_tokens_config", "ignore_data_skip")
 }

@@ -1,0 +1,95 @@
+package curriculum
+
+import (
+	"context"
+	"errors"
+	"math"
+
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/data/storage"
+)
+
+// chooser asks a selector, or takes what an earlier run was answered under the very same
+// conditions from the selector's cache_dir.
+type chooser struct {
+	run      Run
+	selector algo.Selector
+	name     string
+}
+
+// Selector is the method by itself, for scoring without training.
+func (c *chooser) Selector() algo.Selector { return c.selector }
+
+// choose takes the selection from cache_dir or makes it and keeps it there. Of several
+// runs that want the same one, one makes it and the others wait.
+func (c *chooser) choose(ctx context.Context, r algo.Request) (sel algo.Selection, reused bool, err error) {
+	rec, ok := c.selector.(algo.Recorder)
+	if !ok || rec.CacheDir() == "" {
+		sel, err = c.selector.Select(ctx, r)
+		return sel, false, err
+	}
+	lock, err := c.Lock(ctx, r)
+	if err != nil {
+		return sel, false, err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	if rec.Reuse() {
+		if sel, ok, err = c.cached(rec.CacheDir(), r); ok || err != nil {
+			return sel, ok, err
+		}
+	}
+	if sel, err = c.selector.Select(ctx, r); err != nil || len(sel.Indices) != r.N {
+		return sel, false, err
+	}
+	return sel, false, report.WriteStepFile(rec.CacheDir(), r.Step, report.StepFile{Indices: sel.Indices, Metric: sel.Metric, Facts: sel.Facts, Key: r.Key})
+}
+
+// Lock takes the lock of what is computed under a request's key in the selector's
+// cache_dir; nil where it has none.
+func (c *chooser) Lock(ctx context.Context, r algo.Request) (*storage.Lock, error) {
+	rec, ok := c.selector.(algo.Recorder)
+	if !ok || rec.CacheDir() == "" {
+		return nil, nil
+	}
+	return report.LockSelection(ctx, rec.CacheDir(), r.Key, func(h *storage.Held) {
+		c.run.Log.Info("another run is making the same selection: waiting for it", "step", r.Step, "pid", h.Owner.PID, "host", h.Owner.Host)
+	})
+}
+
+// cached is a selection that was made before under the same key.
+func (c *chooser) cached(dir string, r algo.Request) (sel algo.Selection, ok bool, err error) {
+	f, ok, err := report.ReadStepFile(dir, r.Key, len(c.run.Train))
+	if err != nil {
+		c.run.Log.Warn("a selection in cache_dir cannot be used and is made anew: " + err.Error())
+		return sel, false, nil
+	}
+	if !ok {
+		return sel, false, nil
+	}
+	c.run.Log.Info("the selection was made before under the same conditions: taken from disk", "step", r.Step, "cache_dir", dir)
+	return algo.Selection{Indices: f.Indices, Metric: f.Metric, Facts: f.Facts}, true, f.WriteUpstream(dir, r.Step)
+}
+
+// sayAlike warns of scores that say nothing.
+func (c *chooser) sayAlike(step int, score []float64) {
+	if v, n := sameScore(score); n > 1 {
+		c.run.Log.Warn("every row has the same score: it says nothing about the rows, and the choice is one of many equal ones", "step", step, "selector", c.name, "score", v, "rows", n)
+	}
+}
+
+// sameScore is the one score that n rows have; n is 0 where they differ.
+func sameScore(score []float64) (v float64, n int) {
+	v = math.NaN()
+	for _, s := range score {
+		switch {
+		case math.IsNaN(s): // a row without a score
+			continue
+		case n > 0 && s != v:
+			return v, 0
+		}
+		v = s
+		n++
+	}
+	return v, n
+}

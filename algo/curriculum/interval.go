@@ -1,0 +1,221 @@
+package curriculum
+
+import (
+	"context"
+	"encoding/json"
+
+	"dataflex.dev/dataflex/data/rng"
+)
+
+// intervals plans as DataFlex 1.1 does: at the start of an interval the first stage that
+// is due, and all after it, work on what the one before it last gave; where none is due
+// the plan is trained on again. Its draws depend on the step alone.
+type intervals struct {
+	*pipeline
+	plan []int
+	out  [3][]int // what the selector, the mixer, the reorder last gave; nil before
+}
+
+func newIntervals(p *pipeline) *intervals { return &intervals{pipeline: p} }
+
+// apply is a stage's work on a pool.
+type apply struct {
+	stage *stage
+	do    func(ctx context.Context, at moment, pool []int) ([]int, error)
+}
+
+// chain lists the stages that plan; a nil stage is one that the pipeline lacks.
+func (v *intervals) chain() [3]apply {
+	var c [3]apply
+	if v.selecting != nil {
+		c[0] = apply{&v.selecting.stage, v.sel}
+	}
+	if v.mixing != nil {
+		c[1] = apply{&v.mixing.stage, v.mix}
+	}
+	if v.ordering != nil {
+		c[2] = apply{&v.ordering.stage, v.ord}
+	}
+	return c
+}
+
+func (v *intervals) next(ctx context.Context, at moment) ([]int, error) {
+	chain := v.chain()
+	first := -1
+	for i, a := range chain {
+		if a.stage != nil && a.stage.due(at.step) {
+			first = i
+			break
+		}
+	}
+	take := v.ordering == nil && v.mixing == nil && (v.selecting == nil || !v.selecting.Draw)
+	if first < 0 && v.plan != nil && !take { // a uniform draw is due always
+		return v.plan, nil
+	}
+	pool := v.rows
+	for i := first - 1; i >= 0; i-- { // the stage before it
+		if chain[i].stage != nil {
+			if v.out[i] != nil {
+				pool = v.out[i]
+			}
+			break
+		}
+	}
+	start := max(first, 0)
+	if first < 0 && take && v.selecting != nil && v.out[0] != nil {
+		pool, start = v.out[0], len(chain)
+	}
+	ordered := false
+	for i := start; i < len(chain); i++ {
+		a := chain[i]
+		if a.stage == nil {
+			continue
+		}
+		if a.stage.active(at.step) {
+			var err error
+			if pool, err = a.do(ctx, at, pool); err != nil {
+				return nil, err
+			}
+			a.stage.last = at.step
+			ordered = ordered || a.stage.Family == "reorder"
+		}
+		v.out[i] = pool
+	}
+	var err error
+	if take {
+		pool, err = choose(rng.NewPCG64(uint64(at.step)+999), pool, at.n)
+	} else {
+		pool, err = v.cut(at, pool, ordered)
+	}
+	v.plan = pool
+	return pool, err
+}
+
+func (v *intervals) sel(ctx context.Context, at moment, pool []int) ([]int, error) {
+	n := at.n
+	if !v.selecting.Draw {
+		n = max(1, int(float64(len(pool))*v.selecting.KeepRatio))
+	}
+	if len(pool) == len(v.run.Train) {
+		pool = nil // all rows
+	}
+	return v.selecting.ask(ctx, at, pool, n)
+}
+
+func (v *intervals) mix(ctx context.Context, at moment, pool []int) ([]int, error) {
+	m := v.mixing
+	if m.inLoss != nil {
+		return pool, nil
+	}
+	shares, err := m.ask(ctx, v.run, at.step)
+	if err != nil {
+		return nil, err
+	}
+	n := at.n
+	if v.ordering != nil {
+		n = v.reshaped(at, pool, shares)
+	}
+	return draw(rng.NewPCG64(uint64(at.step)+12345), pool, v.domain, shares, n, m.AllowReplacement)
+}
+
+// reshaped is how many rows a mixer hands to an order: as many as the domain that is
+// scarcest for its share allows, at least an interval.
+func (v *intervals) reshaped(at moment, pool []int, shares []float64) int {
+	n := len(pool)
+	for d, group := range grouped(pool, v.domain, len(shares)) {
+		if shares[d] > 0 {
+			n = min(n, int(float64(len(group))/shares[d]))
+		}
+	}
+	return max(n, min(at.n, len(pool)))
+}
+
+func (v *intervals) ord(ctx context.Context, at moment, pool []int) ([]int, error) {
+	if err := v.offer(pool); err != nil {
+		return nil, err
+	}
+	n := at.n
+	if len(pool) > 0 {
+		n = min(n, len(pool))
+	}
+	if !v.ordering.order.Dynamic() {
+		return v.ordering.ahead(ctx, n)
+	}
+	return v.ordering.order.Next(ctx, at.step, n)
+}
+
+// offer gives the order a pool, which it begins anew with where it is another one.
+func (v *intervals) offer(pool []int) error {
+	if v.ordering.pool != nil && equal(v.ordering.pool, pool) {
+		return nil
+	}
+	return v.ordering.setPool(pool)
+}
+
+func equal(a, b []int) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// cut makes a plan an interval long: the head of an order, a draw from other rows, round
+// and round where there are too few.
+func (v *intervals) cut(at moment, plan []int, ordered bool) ([]int, error) {
+	switch {
+	case len(plan) == at.n:
+		return plan, nil
+	case len(plan) > at.n && ordered:
+		return plan[:at.n], nil
+	case len(plan) > at.n:
+		return choose(rng.NewPCG64(uint64(at.step)+4242), plan, at.n)
+	case len(plan) == 0:
+		rows, err := rng.NewPCG64(uint64(at.step)).Choice(max(1, len(v.run.Train)), at.n, true, nil)
+		return rows, err
+	}
+	out := make([]int, at.n)
+	for i := range out {
+		out[i] = plan[i%len(plan)]
+	}
+	return out, nil
+}
+
+func (v *intervals) warmup(ctx context.Context, at moment) ([]int, error) {
+	if v.ordering == nil {
+		return choose(rng.NewPCG64(42), v.rows, at.n)
+	}
+	if err := v.offer(v.rows); err != nil {
+		return nil, err
+	}
+	if !v.ordering.order.Dynamic() {
+		return v.ordering.ahead(ctx, at.n)
+	}
+	return v.ordering.order.Warmup(at.n)
+}
+
+type intervalState struct {
+	Plan []int    `json:"plan"`
+	Out  [3][]int `json:"out"`
+}
+
+func (v *intervals) state() (json.RawMessage, error) {
+	return json.Marshal(intervalState{v.plan, v.out})
+}
+
+func (v *intervals) restore(raw json.RawMessage) error {
+	v.plan, v.out = nil, [3][]int{}
+	if raw == nil {
+		return nil
+	}
+	var s intervalState
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return err
+	}
+	v.plan, v.out = s.Plan, s.Out
+	return nil
+}

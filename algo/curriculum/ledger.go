@@ -1,0 +1,103 @@
+package curriculum
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+)
+
+// Ledger counts how often every row of a run has been dealt out. The loop keeps it,
+// whatever decides on the rows.
+type Ledger struct {
+	times []uint16 // of every row; it stops at its largest value
+	since int      // the step that counting began at: checkpoints of earlier versions have no ledger
+}
+
+// NewLedger is one of that many rows, none dealt out.
+func NewLedger(rows int) *Ledger { return &Ledger{times: make([]uint16, rows)} }
+
+// Deal counts rows.
+func (l *Ledger) Deal(rows []int) {
+	for _, r := range rows {
+		if l.times[r] < math.MaxUint16 {
+			l.times[r]++
+		}
+	}
+}
+
+// Times is how often a row has been dealt out.
+func (l *Ledger) Times(row int) int { return int(l.times[row]) }
+
+// Consumption is what a ledger comes to.
+type Consumption struct {
+	Rows     int `json:"rows"`                // that there are
+	Never    int `json:"never"`               // of these, not trained on
+	Once     int `json:"once"`                // trained on once
+	More     int `json:"more"`                // more than once
+	Most     int `json:"most"`                // the most often that a row was
+	Dealt    int `json:"dealt"`               // samples in all
+	FromStep int `json:"from_step,omitempty"` // counted from there on
+}
+
+// Sum adds the ledger up.
+func (l *Ledger) Sum() Consumption {
+	c := Consumption{Rows: len(l.times), FromStep: l.since}
+	for _, n := range l.times {
+		switch n {
+		case 0:
+			c.Never++
+		case 1:
+			c.Once++
+		default:
+			c.More++
+		}
+		c.Most, c.Dealt = max(c.Most, int(n)), c.Dealt+int(n)
+	}
+	return c
+}
+
+// ledgerFile is a ledger in a checkpoint.
+type ledgerFile struct {
+	Rows  int    `json:"rows"`
+	Since int    `json:"since,omitempty"`
+	Times []byte `json:"times"` // zstd of the counts, low bytes first and then high ones
+}
+
+// MarshalJSON writes the counts packed: a run of millions of rows saves them with every
+// checkpoint.
+func (l *Ledger) MarshalJSON() ([]byte, error) {
+	n := len(l.times)
+	raw := make([]byte, 2*n)
+	for i, t := range l.times {
+		raw[i], raw[n+i] = byte(t), byte(t>>8)
+	}
+	return json.Marshal(ledgerFile{Rows: n, Since: l.since, Times: pack(raw)})
+}
+
+// UnmarshalJSON reads them back.
+func (l *Ledger) UnmarshalJSON(text []byte) error {
+	var f ledgerFile
+	if err := json.Unmarshal(text, &f); err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	raw, err := unpack(f.Times, 2*f.Rows)
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	l.times, l.since = make([]uint16, f.Rows), f.Since
+	for i := range l.times {
+		l.times[i] = uint16(raw[i]) | uint16(raw[f.Rows+i])<<8
+	}
+	return nil
+}
+
+// Fits refuses the ledger of other rows.
+func (l *Ledger) Fits(rows int) error {
+	if len(l.times) != rows {
+		return fmt.Errorf("ledger of %d rows for a run of %d", len(l.times), rows)
+	}
+	return nil
+}
+
+// Since says that counting began at a step.
+func (l *Ledger) Since(step int) { l.since = step }

@@ -1,0 +1,257 @@
+package curriculum
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"dataflex.dev/dataflex/data/rng"
+)
+
+// stream plans in mode faithful. When a selector or a mixer is due, the rows for the
+// whole time until the next one is are settled: those that the selector keeps, shared out
+// by the mixer, or drawn; and intervals advance along them, in the reorder's order where
+// there is one. A row is not taken again before the pool, what the selector kept or all
+// rows, is used up.
+type stream struct {
+	*pipeline
+	seed   uint64
+	random *rng.PCG64
+	served rowSet // in the present round of the pool
+	chosen []int  // what the selector kept last; nil = all rows
+	rows   []int  // that are settled and not handed out yet
+}
+
+func newStream(p *pipeline, seed uint64) *stream {
+	s := &stream{pipeline: p, seed: seed}
+	s.begin()
+	return s
+}
+
+func (s *stream) begin() {
+	s.random, s.served = rng.NewPCG64(s.seed), newRowSet(len(s.run.Train))
+	s.chosen, s.rows = nil, nil
+}
+
+// warmup is a draw, by the run's own proportions where there is a mixer to have some; or
+// the head of an order that needs no trained model and has nothing before it.
+func (s *stream) warmup(ctx context.Context, at moment) ([]int, error) {
+	if s.startsOrdered() {
+		return s.next(ctx, at)
+	}
+	var out []int
+	for len(out) < at.n {
+		rows, err := s.draw(s.pipeline.rows, at.n-len(out))
+		if err != nil {
+			return nil, err
+		}
+		s.served.add(rows)
+		out = append(out, rows...)
+	}
+	s.rows = s.served.without(s.rows)
+	if o := s.ordering; o != nil && o.pool != nil && len(s.rows) > 0 {
+		return out, o.setPool(s.rows)
+	}
+	return out, nil
+}
+
+// startsOrdered says that the warm-up, too, is in the order.
+func (s *stream) startsOrdered() bool {
+	o := s.ordering
+	return o != nil && !o.order.Dynamic() && s.selecting == nil && s.mixing == nil && o.active(0)
+}
+
+// next is the rows of an interval.
+func (s *stream) next(ctx context.Context, at moment) ([]int, error) {
+	if s.planned(at.step) {
+		if err := s.plan(ctx, at); err != nil {
+			return nil, err
+		}
+	} else if o := s.ordering; o != nil && o.active(at.step) && o.last < 0 && len(s.rows) > 0 {
+		if err := o.setPool(s.rows); err != nil { // what is left of rows that had no order so far
+			return nil, err
+		}
+	}
+	var out []int
+	for len(out) < at.n {
+		if len(s.rows) == 0 {
+			if err := s.plan(ctx, at); err != nil {
+				return nil, err
+			}
+		}
+		rows, err := s.take(ctx, at, min(at.n-len(out), len(s.rows)))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rows...)
+	}
+	if o := s.ordering; o != nil && o.due(at.step) {
+		o.last = at.step
+	}
+	return out, nil
+}
+
+// planned says whether a selector or a mixer is due.
+func (s *stream) planned(step int) bool {
+	return s.selecting != nil && s.selecting.due(step) || s.draws() && s.mixing.due(step)
+}
+
+// draws says whether the mixer decides how many rows are drawn from each domain.
+func (s *stream) draws() bool { return s.mixing != nil && s.mixing.inLoss == nil }
+
+// plan settles the rows up to the next time that a selector or a mixer is due.
+func (s *stream) plan(ctx context.Context, at moment) (err error) {
+	if s.selecting != nil && s.selecting.due(at.step) {
+		if err := s.selectRows(ctx, at); err != nil {
+			return err
+		}
+		if s.selecting.Draw {
+			s.rows = s.chosen
+			return nil
+		}
+	}
+	if s.draws() && s.mixing.due(at.step) {
+		if _, err := s.mixing.ask(ctx, s.run, at.step); err != nil {
+			return err
+		}
+	}
+	pool := s.pipeline.rows
+	if s.chosen != nil {
+		pool = s.chosen
+	}
+	if s.rows, err = s.draw(pool, s.until(at.step, s.planned)); err != nil {
+		return err
+	}
+	if o := s.ordering; o != nil && o.active(at.step) {
+		return o.setPool(s.rows)
+	}
+	return nil
+}
+
+// selectRows asks the selector: for its share of the rows that this round of the pool has
+// not had, or, where that is less than is wanted, of all rows.
+func (s *stream) selectRows(ctx context.Context, at moment) (err error) {
+	sel := s.selecting
+	sel.last = at.step
+	wanted := s.until(at.step, sel.due)
+	if sel.Draw { // as in a run of its own, rows may be chosen again
+		s.chosen, err = sel.ask(ctx, at, s.whole(s.pipeline.rows), wanted)
+		return err
+	}
+	share := func(rows []int) int { return max(1, int(float64(len(rows))*sel.KeepRatio)) }
+	pool := s.served.without(s.pipeline.rows)
+	if share(pool) < min(wanted, share(s.pipeline.rows)) {
+		s.served.remove(s.pipeline.rows)
+		pool = s.pipeline.rows
+	}
+	s.chosen, err = sel.ask(ctx, at, s.whole(pool), share(pool))
+	return err
+}
+
+// whole is nil where the pool is all rows of the run.
+func (s *stream) whole(pool []int) []int {
+	if len(pool) == len(s.run.Train) {
+		return nil
+	}
+	return pool
+}
+
+// until is how many rows the intervals from a step on take, up to the one at which due
+// says so, or to the end of the run.
+func (s *stream) until(step int, due func(step int) bool) (rows int) {
+	plan := s.run.Schedule
+	for t := step; t < plan.Total; t++ {
+		switch opening, _ := plan.Opening(t); {
+		case opening == Draw && s.startsOrdered():
+			rows += plan.Warmup * plan.PerStep
+		case opening != Choose:
+		case t > step && due(t):
+			return rows
+		default:
+			rows += plan.Update * plan.PerStep
+		}
+	}
+	return max(rows, plan.Update*plan.PerStep)
+}
+
+// draw takes n rows of a pool that this round has not had, fewer where there are not as
+// many: by the mixer's shares where there is one, in random order.
+func (s *stream) draw(pool []int, n int) ([]int, error) {
+	left := s.served.without(pool)
+	if len(left) == 0 {
+		s.served.remove(pool)
+		left = pool
+	}
+	n = min(n, len(left))
+	if !s.draws() || s.mixing.shares == nil {
+		return choose(s.random, left, n)
+	}
+	rows, err := draw(s.random, left, s.domain, s.mixing.shares, n, s.mixing.AllowReplacement)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]int, len(rows))
+	for i, j := range s.random.Permutation(len(rows)) {
+		out[i] = rows[j]
+	}
+	return out, nil
+}
+
+// take hands out the next n of the rows that are settled.
+func (s *stream) take(ctx context.Context, at moment, n int) (rows []int, err error) {
+	o := s.ordering
+	switch {
+	case o == nil || o.pool == nil || !o.active(at.step):
+		rows, s.rows = s.rows[:n:n], s.rows[n:]
+		s.served.add(rows)
+		return rows, nil
+	case !o.order.Dynamic():
+		rows, err = o.ahead(ctx, n)
+	default:
+		rows, err = s.ordered(ctx, at, n)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reorder %s: %w", o.Key, err)
+	}
+	s.served.add(rows)
+	s.rows = s.served.without(s.rows)
+	return rows, nil
+}
+
+// ordered is the next rows of an order that follows scores: new ones where the stage is
+// due, else those of the last time.
+func (s *stream) ordered(ctx context.Context, at moment, n int) ([]int, error) {
+	if !s.ordering.due(at.step) {
+		if rows, ok := s.ordering.order.Ahead(n); ok {
+			return rows, nil
+		}
+	}
+	return s.ordering.order.Next(ctx, at.step, n)
+}
+
+type streamState struct {
+	Random []byte `json:"random"`
+	Served []byte `json:"served"`
+	Chosen []int  `json:"chosen,omitempty"`
+	Rows   []int  `json:"rows,omitempty"`
+}
+
+func (s *stream) state() (json.RawMessage, error) {
+	return json.Marshal(streamState{s.random.State(), s.served.pack(), s.chosen, s.rows})
+}
+
+func (s *stream) restore(raw json.RawMessage) error {
+	s.begin()
+	if raw == nil {
+		return nil
+	}
+	var st streamState
+	if err := json.Unmarshal(raw, &st); err != nil {
+		return err
+	}
+	s.chosen, s.rows = st.Chosen, st.Rows
+	if err := s.random.SetState(st.Random); err != nil {
+		return err
+	}
+	return s.served.unpack(st.Served)
+}
