@@ -113,21 +113,9 @@ func (v *intervals) mix(ctx context.Context, at moment, pool []int) ([]int, erro
 	}
 	n := at.n
 	if v.ordering != nil {
-		n = v.reshaped(at, pool, shares)
+		n = reshaped(pool, v.domain, shares, at.n)
 	}
 	return draw(rng.NewPCG64(uint64(at.step)+12345), pool, v.domain, shares, n, m.AllowReplacement)
-}
-
-// reshaped is how many rows a mixer hands to an order: as many as the domain that is
-// scarcest for its share allows, at least an interval.
-func (v *intervals) reshaped(at moment, pool []int, shares []float64) int {
-	n := len(pool)
-	for d, group := range grouped(pool, v.domain, len(shares)) {
-		if shares[d] > 0 {
-			n = min(n, int(float64(len(group))/shares[d]))
-		}
-	}
-	return max(n, min(at.n, len(pool)))
 }
 
 func (v *intervals) ord(ctx context.Context, at moment, pool []int) ([]int, error) {

@@ -204,6 +204,8 @@ func (p *pipeline) Open(ctx context.Context, step int) (Window, bool, error) {
 	}
 	started := time.Now()
 	defer p.run.Journal.Phase("selecting")()
+	// Choices ask for the state, too, for their key: it is made anew once they are over.
+	defer func() { p.kept, p.selected = nil, nil }()
 	p.kept, p.selected = nil, nil
 	at, plan := moment{step, update, s.Update * s.PerStep}, p.planner.next
 	if opening == Draw {

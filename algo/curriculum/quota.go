@@ -80,6 +80,18 @@ func draw(g *rng.PCG64, pool, domain []int, shares []float64, n int, repeat bool
 	return append(out, extra...), err
 }
 
+// reshaped is how many rows of a pool can be drawn by shares before the domain that is
+// scarcest for its share is used up, but at least `least`, or all there are.
+func reshaped(pool, domain []int, shares []float64, least int) int {
+	n := len(pool)
+	for d, group := range grouped(pool, domain, len(shares)) {
+		if shares[d] > 0 {
+			n = min(n, int(float64(len(group))/shares[d]))
+		}
+	}
+	return max(n, min(least, len(pool)))
+}
+
 // choose draws n rows, none twice unless there are not as many.
 func choose(g *rng.PCG64, rows []int, n int) ([]int, error) {
 	if n == 0 {

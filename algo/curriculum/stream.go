@@ -8,10 +8,10 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// stream plans in mode faithful. When a selector or a mixer is due, the rows for the
-// whole time until the next one is are settled: those that the selector keeps, shared out
-// by the mixer, or drawn; and intervals advance along them, in the reorder's order where
-// there is one. A row is not taken again before the pool, what the selector kept or all
+// stream plans in mode faithful. When a selector or a mixer is due, what it decides holds
+// for the whole time until the next one is: intervals take rows of those that the selector
+// keeps, by the mixer's shares; where there is a reorder, the rows of all that time are
+// settled and put in its order, and intervals advance along it. A row is not taken again before the pool, what the selector kept or all
 // rows, is used up.
 type stream struct {
 	*pipeline
@@ -67,10 +67,6 @@ func (s *stream) next(ctx context.Context, at moment) ([]int, error) {
 		if err := s.plan(ctx, at); err != nil {
 			return nil, err
 		}
-	} else if o := s.ordering; o != nil && o.active(at.step) && o.last < 0 && len(s.rows) > 0 {
-		if err := o.setPool(s.rows); err != nil { // what is left of rows that had no order so far
-			return nil, err
-		}
 	}
 	var out []int
 	for len(out) < at.n {
@@ -99,7 +95,8 @@ func (s *stream) planned(step int) bool {
 // draws says whether the mixer decides how many rows are drawn from each domain.
 func (s *stream) draws() bool { return s.mixing != nil && s.mixing.inLoss == nil }
 
-// plan settles the rows up to the next time that a selector or a mixer is due.
+// plan settles the rows up to the next time that a selector or a mixer is due, those of
+// one interval where there is no order to make of them.
 func (s *stream) plan(ctx context.Context, at moment) (err error) {
 	if s.selecting != nil && s.selecting.due(at.step) {
 		if err := s.selectRows(ctx, at); err != nil {
@@ -119,13 +116,15 @@ func (s *stream) plan(ctx context.Context, at moment) (err error) {
 	if s.chosen != nil {
 		pool = s.chosen
 	}
+	o := s.ordering
+	if o == nil || !o.active(at.step) { // every interval has the shares for itself
+		s.rows, err = s.draw(pool, at.n)
+		return err
+	}
 	if s.rows, err = s.draw(pool, s.until(at.step, s.planned)); err != nil {
 		return err
 	}
-	if o := s.ordering; o != nil && o.active(at.step) {
-		return o.setPool(s.rows)
-	}
-	return nil
+	return o.setPool(s.rows)
 }
 
 // selectRows asks the selector: for its share of the rows that this round of the pool has
@@ -174,8 +173,8 @@ func (s *stream) until(step int, due func(step int) bool) (rows int) {
 	return max(rows, plan.Update*plan.PerStep)
 }
 
-// draw takes n rows of a pool that this round has not had, fewer where there are not as
-// many: by the mixer's shares where there is one, in random order.
+// draw takes n rows of a pool that this round has not had, in random order: by the mixer's
+// shares where there is one. They are fewer where the pool, or a domain, has not as many.
 func (s *stream) draw(pool []int, n int) ([]int, error) {
 	left := s.served.without(pool)
 	if len(left) == 0 {
@@ -186,6 +185,7 @@ func (s *stream) draw(pool []int, n int) ([]int, error) {
 	if !s.draws() || s.mixing.shares == nil {
 		return choose(s.random, left, n)
 	}
+	n = min(n, reshaped(left, s.domain, s.mixing.shares, s.run.Schedule.Update*s.run.Schedule.PerStep))
 	rows, err := draw(s.random, left, s.domain, s.mixing.shares, n, s.mixing.AllowReplacement)
 	if err != nil {
 		return nil, err

@@ -93,7 +93,7 @@ func (t *session) fill(dir string, moments bool) error {
 	}
 	s := saved{
 		Identity: id, Version: savedVersion, Step: t.step, OptimizerSteps: t.optimizer.Steps(), Window: t.sampler.window, Totals: t.totals, Best: t.best, Skipped: t.skipped,
-		EvaluationDue: t.evaluationDue, Seed: t.seed, Batch: [2]int{t.Plan.Micro, t.Plan.Accumulate},
+		EvaluationDue: t.evaluationDue, Ledger: t.ledger, Seed: t.seed, Batch: [2]int{t.Plan.Micro, t.Plan.Accumulate},
 	}
 	if t.plateau != nil {
 		p := t.plateau.State()
@@ -145,6 +145,12 @@ func (t *session) resume(dir string) error {
 	}
 	t.step, t.totals, t.best, t.skipped, t.evaluationDue = s.Step, s.Totals, s.Best, s.Skipped, s.EvaluationDue
 	t.sampler.open(s.Window)
+	if t.ledger.Since(s.Step); s.Ledger != nil {
+		if err := s.Ledger.Fits(len(t.train)); err != nil {
+			return fmt.Errorf("resume from %s: %w", dir, err)
+		}
+		t.ledger = s.Ledger
+	}
 	t.lastSaved = dir
 	t.kept = kept{s.Step, storage.Exists(filepath.Join(dir, storage.OptimizerFile))}
 	if t.journal.history, err = report.ReadHistory(dir); err != nil {

@@ -32,6 +32,8 @@ func (t *session) Finish(ctx context.Context) (err error) {
 		}
 	}
 	metrics := t.Result()
+	rows := t.ledger.Sum()
+	t.log.Info("rows trained on", "of", rows.Rows, "once", rows.Once, "more_than_once", rows.More, "most_often", rows.Most, "never", rows.Never)
 	if err := t.journal.note(append(append(pyjson.Object{}, metrics...), pyjson.Field{Key: "step", Value: t.step})); err != nil {
 		return err
 	}

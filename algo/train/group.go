@@ -64,9 +64,12 @@ func (l *loop) rowLosses(ctx context.Context, micros []batch.Micro) (out [][]flo
 	return out, nil
 }
 
-// count keeps upstream's books, which go by padded tokens.
-func (l *loop) count(micros []batch.Micro) {
-	for _, m := range micros {
+// count keeps the books of a step: the ledger, and upstream's, which go by padded tokens.
+func (l *loop) count(g *gradient) {
+	for _, rows := range g.rows {
+		l.ledger.Deal(rows)
+	}
+	for _, m := range g.step.Micros {
 		padded := m.PadLen * len(m.Rows)
 		l.totals.Tokens += len(m.Tokens)
 		l.totals.Padded += padded

@@ -35,6 +35,7 @@ type loop struct {
 	plateau    *optim.Plateau // of reduce_lr_on_plateau, which follows evaluations instead
 	curriculum curriculum.Curriculum
 	sampler    sampler
+	ledger     *curriculum.Ledger // of the rows dealt out
 	train      []data.Example
 	seed       uint64
 	journal    *journal
@@ -137,7 +138,7 @@ func (l *loop) open(ctx context.Context) error {
 // update applies a gradient and tells the curriculum.
 func (l *loop) update(ctx context.Context, g *gradient) (stepStats, error) {
 	stats := stepStats{lr: l.rate()}
-	l.count(g.step.Micros)
+	l.count(g)
 	if g.nothing != "" {
 		l.log.Warn(g.nothing+": the update is skipped", "step", l.step+1)
 	} else {
@@ -169,6 +170,7 @@ func (l *loop) rate() float64 {
 // gradient is what the parameters' gradients hold before an update, and of what.
 type gradient struct {
 	step       *curriculum.Step // its losses included
+	rows       [][]int          // dealt out for it, those that were left out included
 	nothing    string           // why there is no gradient
 	loss, norm float64
 }

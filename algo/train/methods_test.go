@@ -34,7 +34,7 @@ type method struct {
 func (m method) String() string { return m.kind + " " + m.name + ", " + m.mode }
 
 // otherwise are the methods whose course differs between the modes.
-var otherwise = []string{"nice", "coincide", "delta_loss", "near", "tsds", "random", "doremi", "odm", "adapt", "joint_update_aware", "loss", "saw", "dynamic"}
+var otherwise = []string{"nice", "coincide", "delta_loss", "near", "tsds", "random", "doremi", "odm", "adapt", "joint_update_aware", "loss", "saw", "dynamic", "chain", "draw"}
 
 // methods are all there are, and in mode upstream those whose course is another there.
 func methods(t *testing.T) (all []method) {
@@ -73,6 +73,16 @@ func methods(t *testing.T) (all []method) {
 		} {
 			all = append(all, method{"reorder", name, mode, params, []string{"train_type=dynamic_reorder", "train_step=7"}})
 		}
+		for name, stages := range map[string]string{
+			"chain":    "{family: selector, component: pick, every: 4}, {family: mixer, component: odm, every: 2}, {family: reorder, component: arc}, {family: weighter, component: loss, warmup_step: 2}",
+			"draw":     "{family: selector, component: deltas, mode: draw}",
+			"product":  "{family: mixer, component: doremi}, {family: weighter, component: loss}, {family: weighter, component: adapt}",
+			"narrowed": "{family: selector, component: pick, keep_ratio: 0.3, warmup_step: 3}",
+			"order":    "{family: reorder, component: arc, every: 4}",
+		} {
+			params := "seed: 5, cache_dir: %[1]s/cache/it, save_plans: true, stages: [" + stages + "]"
+			all = append(all, method{"pipeline", name, mode, params, []string{"train_type=dynamic_lego", "dataset=pool,other,single", "max_steps=8"}})
+		}
 	}
 	all = slices.DeleteFunc(all, func(m method) bool { return m.mode == "upstream" && !slices.Contains(otherwise, m.name) })
 	slices.SortFunc(all, func(a, b method) int { return strings.Compare(a.String(), b.String()) })
@@ -105,8 +115,21 @@ func (m method) arguments(f *fixture, more ...string) []string {
 	if strings.Contains(params, "%") {
 		params = fmt.Sprintf(params, f.dir)
 	}
-	f.write("components.yaml", fmt.Sprintf("%ss:\n  it:\n    name: %s\n    mode: %s\n    params: {%s}\n", m.kind, m.name, m.mode, params))
+	f.write("components.yaml", fmt.Sprintf("%ss:\n  it:\n    name: %s\n    mode: %s\n    params: {%s}\n", m.kind, m.name, m.mode, params)+m.bricks(f))
 	return out
+}
+
+// bricks are the components that the stages of a pipeline name.
+func (m method) bricks(f *fixture) string {
+	if m.kind != "pipeline" {
+		return ""
+	}
+	return fmt.Sprintf(`
+selectors: {pick: {name: loss}, deltas: {name: delta_loss}}
+mixers: {odm: {name: odm, params: {warmup_steps: 1}}, doremi: {name: doremi, params: {reference_model_path: %s/tiny}}}
+reorders: {arc: {name: arc, params: {kind: dynamic, pattern: saw, pattern_params: {folding_ratio: 0.1}, score_source: model_loss}}}
+weighters: {loss: {name: loss}, adapt: {name: adapt, params: {refresh_interval: 3}}}
+`, f.dir)
 }
 
 // small is a fixture over models of random weights that take no time, with two more

@@ -26,6 +26,7 @@ type saved struct {
 	Plateau        *optim.PlateauState `json:"plateau,omitempty"`
 	Identity       *identity           `json:"identity,omitempty"`       // nil in version 1
 	EvaluationDue  bool                `json:"evaluation_due,omitempty"` // the one that the step asks for was cut short
+	Ledger         *curriculum.Ledger  `json:"ledger,omitempty"`         // nil in checkpoints of earlier programs
 	Seed           uint64              `json:"seed"`
 	Batch          [2]int              `json:"batch"` // rows of a micro-batch, micro-batches of a step
 }

@@ -32,6 +32,7 @@ func setUp(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 		return nil, err
 	}
 	t.data, t.tokenizer, t.template, t.train, t.eval = d, d.Tokenizer, d.options.Template, d.Train, d.Eval
+	t.ledger = curriculum.NewLedger(len(t.train))
 	if t.Plan, err = NewPlan(c, len(t.train)); err != nil {
 		return nil, err
 	}

@@ -27,8 +27,14 @@ func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 // gradient makes the gradient of the coming step. A row whose loss or gradient is no
 // number is left out, and the step made again as if it did not hold the row: other
 // micro-batches, other normalisation, other weights, nothing of what came before.
-func (l *loop) gradient(ctx context.Context) (*gradient, error) {
-	rows := l.sampler.step(l.step)
+func (l *loop) gradient(ctx context.Context) (g *gradient, err error) {
+	dealt := l.sampler.step(l.step)
+	defer func() {
+		if g != nil {
+			g.rows = dealt
+		}
+	}()
+	rows := dealt
 	for {
 		s, labels := l.group(rows)
 		if labels == 0 {
