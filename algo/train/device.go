@@ -78,21 +78,6 @@ func simulated(want string) (int, error) {
 	return 0, fmt.Errorf("--device %s: the interpreter runs the kernels of sm_80 (sim or sim:80) or of sm_90a (sim:90)", want)
 }
 
-// precision says what is computed in which precision.
-func (t *session) precision() string {
-	switch {
-	case t.model.BF16():
-		return "bf16 on tensor cores: matrices and the operands of products; float32: sums, activations, norms, adapters, trained weights, the optimizer"
-	case (t.Config.Training.BF16 || t.Config.Tuning.PureBF16) && t.device.Attributes().BF16:
-		return "float32: no matrix of the model has rows of a multiple of 8, as tensor cores take them"
-	case t.Config.Training.BF16 || t.Config.Tuning.PureBF16:
-		return fmt.Sprintf("float32: %s has no tensor cores for bf16", t.device.Kind())
-	case t.Config.Training.FP16:
-		return "float32: nothing is computed in fp16; bf16: true uses the tensor cores of a device that has them"
-	}
-	return "float32"
-}
-
 // openCUDA opens the GPU that cuda or cuda:N names.
 func openCUDA(want string, log *slog.Logger) (driver.Device, error) {
 	ordinal := 0

@@ -4,16 +4,17 @@ import (
 	"fmt"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/curriculum"
 )
 
 // differences says where a run in mode upstream does not do as upstream does, because
 // what upstream does there loses work (spec/dataflex-1.1.md, findings 54 and 57).
-func (t *session) differences() (out []string) {
-	if t.component == nil || algo.Mode(t.component.Mode) != algo.Upstream {
+func differences(component *config.Component, p Plan, c curriculum.Curriculum) (out []string) {
+	if component == nil || algo.Mode(component.Mode) != algo.Upstream {
 		return nil
 	}
-	p := t.Plan
-	if r, ok := t.curriculum.(algo.Reducer); ok && r.Reduction() == algo.MicroMean && p.Accumulate > 1 {
+	if r, ok := c.(algo.Reducer); ok && r.Reduction() == algo.MicroMean && p.Accumulate > 1 {
 		out = append(out, fmt.Sprintf("upstream does not divide DoReMi's loss by gradient_accumulation_steps: the loss and the gradient norm that it logs are %d times these", p.Accumulate))
 	}
 	// Hugging Face's loop counts micro-batches of the whole data set, whatever windows

@@ -2,81 +2,39 @@ package train
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"time"
 
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data"
-	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/task"
-	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
-// evaluateOnly is a run with do_train: false: the model as it is, with the adapters that
-// are named, is evaluated and answers prompts, and what comes out is left in output_dir.
-func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Options) error {
-	if err := supported(c); err != nil {
-		return err
-	}
-	t := newSession(c, dev, o.Log)
-	defer t.Close()
-	if c.Training.DoEval {
-		d, err := LoadData(ctx, c, o.Log)
-		if err != nil {
-			return err
-		}
-		t.data, t.tokenizer, t.template, t.eval = d, d.Tokenizer, d.options.Template, d.Eval
-	} else {
-		var err error
-		if t.tokenizer, t.template, err = readTokenizer(c, o.Log); err != nil {
-			return err
-		}
-	}
-	if err := t.loadModel(); err != nil {
-		return err
-	}
-	o.Log.Info("do_train is false: the model is used and not trained", "evaluation sets", len(t.eval), "do_predict", c.Training.DoPredict)
-	if o.DryRun {
-		return nil
-	}
-	if err := t.writeEvaluation(ctx); err != nil {
-		return err
-	}
-	return t.predict(ctx)
+// EvalSet is a named set of evaluation rows; the name is empty when there is one.
+type EvalSet struct {
+	Name     string
+	Examples []data.Example
 }
 
-// writeEvaluation evaluates where that is asked for, and leaves the result in output_dir.
-func (t *session) writeEvaluation(ctx context.Context) error {
-	c := t.Config
-	if !c.Training.DoEval {
-		return nil
-	}
-	sets, err := t.evaluate(ctx)
-	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("nothing is written of an evaluation that was cut short: %w", ErrInterrupted)
-	}
-	if err != nil {
-		return err
-	}
-	metrics := sets.fields()
-	for _, f := range metrics {
-		t.log.Info("evaluation", f.Key, f.Value)
-	}
-	if err := storage.MkdirAll(c.Training.OutputDir); err != nil {
-		return c.Errorf("output_dir", "%w", err)
-	}
-	return report.WriteResults(c.Training.OutputDir, "eval", metrics)
+// evaluator evaluates a model on its evaluation sets.
+type evaluator struct {
+	config *config.Config
+	model  *decoder.Model
+	log    *slog.Logger
+	sets   []EvalSet
+	broken map[data.ID]bool // rows that were left out, each named once
 }
 
-// evaluate evaluates every set. A panic of a kernel is an error, as in a step.
-func (t *session) evaluate(ctx context.Context) (out evaluations, err error) {
+// evaluate evaluates every set after that many steps. A panic of a kernel is an error, as
+// in a step.
+func (v *evaluator) evaluate(ctx context.Context, step int) (out evaluations, err error) {
 	err = task.Catch(func() error {
-		for _, set := range t.eval {
-			e, err := t.evaluateSet(ctx, set)
+		for _, set := range v.sets {
+			e, err := v.evaluateSet(ctx, step, set)
 			if err != nil {
 				return err
 			}
@@ -87,20 +45,20 @@ func (t *session) evaluate(ctx context.Context) (out evaluations, err error) {
 	return out, err
 }
 
-func (t *session) evaluateSet(ctx context.Context, set EvalSet) (e evaluation, err error) {
+func (v *evaluator) evaluateSet(ctx context.Context, step int, set EvalSet) (e evaluation, err error) {
 	started := time.Now()
 	e = evaluation{set: set.Name, rows: len(set.Examples)}
-	if e.loss, e.batches, err = t.evalLoss(ctx, set.Examples); err != nil {
+	if e.loss, e.batches, err = v.loss(ctx, step, set.Examples); err != nil {
 		return e, err
 	}
-	if t.Config.Tuning.ComputeAccuracy {
-		accuracy, err := t.evalAccuracy(ctx, set.Examples)
+	if v.config.Tuning.ComputeAccuracy {
+		accuracy, err := v.accuracy(ctx, set.Examples)
 		if err != nil {
 			return e, err
 		}
 		e.accuracy = &accuracy
 	}
-	if t.Config.Tuning.Stage == config.StagePT {
+	if v.config.Tuning.Stage == config.StagePT {
 		perplexity := math.Exp(e.loss)
 		e.perplexity = &perplexity
 	}
@@ -108,12 +66,12 @@ func (t *session) evaluateSet(ctx context.Context, set EvalSet) (e evaluation, e
 	return e, nil
 }
 
-// evalLoss is Hugging Face's eval_loss: the mean over batches of each batch's mean
+// loss is Hugging Face's eval_loss: the mean over batches of each batch's mean
 // over its tokens. It is not the mean over all tokens, and a last, short batch
 // counts as much as the others (recorded: golden run static_sft_eval). Rows whose loss
 // is no number are left out, unless no row has one.
-func (t *session) evalLoss(ctx context.Context, examples []data.Example) (loss float64, batches int, err error) {
-	size := t.Config.Training.PerDeviceEvalBatchSize
+func (v *evaluator) loss(ctx context.Context, step int, examples []data.Example) (loss float64, batches int, err error) {
+	size := v.config.Training.PerDeviceEvalBatchSize
 	var sum float64
 	for lo := 0; lo < len(examples); lo += size {
 		if err := ctx.Err(); err != nil {
@@ -125,13 +83,13 @@ func (t *session) evalLoss(ctx context.Context, examples []data.Example) (loss f
 			rows[i] = lo + i
 		}
 		m := batch.Pack(examples, rows)
-		tokenLoss, err := t.model.Losses(m.Batch, float32(t.Config.Training.LabelSmoothingFactor))
+		tokenLoss, err := v.model.Losses(m.Batch, float32(v.config.Training.LabelSmoothingFactor))
 		if err != nil {
 			return 0, 0, fmt.Errorf("evaluation, rows %d to %d: %w", lo, hi-1, err)
 		}
 		var batchSum float64
 		n := 0
-		broken := t.brokenEval(examples, m, tokenLoss)
+		broken := v.leaveOut(examples, m, tokenLoss, step)
 		for r, labelled := range m.Labelled {
 			if broken[r] {
 				continue
@@ -149,7 +107,7 @@ func (t *session) evalLoss(ctx context.Context, examples []data.Example) (loss f
 		}
 	}
 	switch {
-	case batches == 0 && len(t.evalBroken) > 0:
+	case batches == 0 && len(v.broken) > 0:
 		return math.NaN(), 0, nil
 	case batches == 0:
 		return 0, 0, fmt.Errorf("evaluation: no row has a token to predict")
@@ -157,27 +115,27 @@ func (t *session) evalLoss(ctx context.Context, examples []data.Example) (loss f
 	return sum / float64(batches), batches, nil
 }
 
-// brokenEval says which rows of a batch have a loss that is no number, and names each
+// leaveOut says which rows of a batch have a loss that is no number, and names each
 // of them once in a run.
-func (t *session) brokenEval(examples []data.Example, m batch.Micro, tokenLoss []float32) []bool {
+func (v *evaluator) leaveOut(examples []data.Example, m batch.Micro, tokenLoss []float32, step int) []bool {
 	broken := make([]bool, len(m.Rows))
 	for _, i := range rowsNotFinite(m, tokenLoss) {
 		id := examples[m.Rows[i]].ID
 		broken[i] = true
-		if !t.evalBroken[id] {
-			t.log.Warn("an evaluation row's loss is not finite: evaluations leave it out while that is so", "dataset", id.Dataset, "row", id.Row, "step", t.step)
+		if !v.broken[id] {
+			v.log.Warn("an evaluation row's loss is not finite: evaluations leave it out while that is so", "dataset", id.Dataset, "row", id.Row, "step", step)
 		}
-		if t.evalBroken == nil {
-			t.evalBroken = map[data.ID]bool{}
+		if v.broken == nil {
+			v.broken = map[data.ID]bool{}
 		}
-		t.evalBroken[id] = true
+		v.broken[id] = true
 	}
 	return broken
 }
 
-// evalAccuracy is the mean over rows of the share of labelled tokens that are the
+// accuracy is the mean over rows of the share of labelled tokens that are the
 // most probable; a row without any counts for nothing.
-func (t *session) evalAccuracy(ctx context.Context, examples []data.Example) (float64, error) {
+func (v *evaluator) accuracy(ctx context.Context, examples []data.Example) (float64, error) {
 	var sum float64
 	n := 0
 	for _, rows := range batch.ByLength(examples, accuracyTokens) {
@@ -185,7 +143,7 @@ func (t *session) evalAccuracy(ctx context.Context, examples []data.Example) (fl
 			return 0, err
 		}
 		m := batch.Pack(examples, rows)
-		predicted, err := t.model.Predictions(m.Batch)
+		predicted, err := v.model.Predictions(m.Batch)
 		if err != nil {
 			return 0, fmt.Errorf("compute_accuracy: %w", err)
 		}

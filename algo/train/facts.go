@@ -11,22 +11,15 @@ import (
 	"dataflex.dev/dataflex/data/display"
 )
 
-// openRecord starts what the report page is made of.
-func (t *session) openRecord(fresh bool) (err error) {
-	if t.journal.page, err = record.Open(t.Config.Training.OutputDir, fresh, t.step, t.windowHeld(), len(t.train), t.journal.trackers.Scalar); err != nil {
-		return err
-	}
-	return t.journal.page.Start(t.facts())
-}
-
-// facts is what the report says of a run before its first step.
-func (t *session) facts() record.Run {
-	c, b := t.Config, t.Budget
+// facts is what the report says of a run before it goes on from a step; began is when its
+// set-up did.
+func facts(f *forecast, d *Data, step int, began time.Time) record.Run {
+	c, b := f.config, f.budget
 	r := record.Run{
-		From: t.step, TrainType: string(c.Dynamic.TrainType), Model: c.Model.NameOrPath,
-		Device:    fmt.Sprintf("%s, %d threads", t.device.Kind(), t.device.Attributes().Units),
-		Precision: t.precision(), Config: c.Shown(), Steps: t.Plan.Total, Batch: t.Plan.Batch(), Trainable: t.trainable(),
-		SetUp: time.Since(t.began).Seconds(), Have: t.device.Attributes().MemoryBytes,
+		From: step, TrainType: string(c.Dynamic.TrainType), Model: c.Model.NameOrPath,
+		Device:    fmt.Sprintf("%s, %d threads", f.device.Kind(), f.device.Attributes().Units),
+		Precision: f.precision(), Config: c.Shown(), Steps: f.plan.Total, Batch: f.plan.Batch(), Trainable: f.trainable(),
+		SetUp: time.Since(began).Seconds(), Have: f.device.Attributes().MemoryBytes,
 		Memory: []record.Part{
 			{Name: "weights", Bytes: b.Weights},
 			{Name: "adapters", Bytes: b.Adapters},
@@ -34,18 +27,18 @@ func (t *session) facts() record.Run {
 			{Name: "optimizer", Bytes: b.Optimizer},
 			{Name: "activations", Bytes: b.Activations},
 			{Name: "logits", Bytes: b.Head},
-			{Name: "method", Bytes: t.methodMemory()},
+			{Name: "method", Bytes: f.method},
 		},
-		Pool: record.PoolOf(t.train), DatasetDir: t.data.options.DatasetDir,
+		Pool: record.PoolOf(d.Train), DatasetDir: d.options.DatasetDir,
 	}
-	if info := t.data.options.Info; info != nil {
+	if info := d.options.Info; info != nil {
 		r.DatasetInfo = withoutSecrets(info)
 	}
-	if t.component != nil {
-		r.Component, r.Mode, r.Params = t.component.Name, t.component.Mode, display.Mask(t.component.Raw)
+	if f.component != nil {
+		r.Component, r.Mode, r.Params = f.component.Name, f.component.Mode, display.Mask(f.component.Raw)
 	}
 	// Rows kept under tokenized_path may have no files any more; the page then says so.
-	if catalog, err := dataset.OpenCatalog(r.DatasetDir, t.data.options.Info); err == nil {
+	if catalog, err := dataset.OpenCatalog(r.DatasetDir, d.options.Info); err == nil {
 		for _, name := range c.Data.Dataset {
 			if s, err := catalog.Source(name); err == nil {
 				r.Stamp(s.Files())

@@ -1,16 +1,22 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/curriculum"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/algo/report/record"
+	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
@@ -18,8 +24,11 @@ import (
 // names, what the report page is made of. What happens comes in as values and becomes
 // JSON here.
 type journal struct {
-	loop      *loop // how far the run is
-	component *config.Component
+	config    *config.Config
+	plan      Plan
+	at        *position // how far the run is
+	rows      []data.Example
+	component *config.Component // nil in a run without one
 	out       *slog.Logger
 
 	log      *report.Log
@@ -29,6 +38,74 @@ type journal struct {
 	history  []pyjson.Object
 	weighed  int  // the step whose rows' weights were recorded last
 	done     bool // the run came to its end
+}
+
+// open opens the run's log files and starts what the report page is made of; a resumed
+// run drops what they say of steps it will take again. held says that the window which
+// opens at this step was chosen before the checkpoint that the run goes on from.
+func (j *journal) open(fresh, held bool, facts record.Run) (err error) {
+	out, step := j.config.Training.OutputDir, j.at.step
+	prior := time.Duration(j.at.totals.Seconds * float64(time.Second))
+	if j.log, err = report.OpenLog(out, fresh, prior); err != nil {
+		return err
+	}
+	if j.picks, err = report.OpenPicks(out, fresh); err != nil {
+		return err
+	}
+	if err := j.openTrackers(fresh); err != nil {
+		return err
+	}
+	if !fresh {
+		after := step
+		if held {
+			after++
+		}
+		if err := errors.Join(j.log.Truncate(step, held, j.evaluations(step)), j.picks.Truncate(after)); err != nil {
+			return err
+		}
+	}
+	if j.page, err = record.Open(out, fresh, step, held, len(j.rows), j.trackers.Scalar); err != nil {
+		return err
+	}
+	return j.page.Start(facts)
+}
+
+// openTrackers starts what report_to names.
+func (j *journal) openTrackers(fresh bool) error {
+	c := j.config.Training
+	if slices.Contains(c.ReportTo, "tensorboard") {
+		e, err := j.openEvents(fresh)
+		if err != nil {
+			return err
+		}
+		j.trackers = append(j.trackers, e)
+	}
+	if slices.Contains(c.ReportTo, "mlflow") {
+		store, err := report.MLflowStore()
+		if err != nil {
+			return j.config.Errorf("report_to", "%w", err)
+		}
+		m, err := report.OpenMLflow(store, c.RunName, c.OutputDir, j.config.Shown(), fresh, j.at.step)
+		if err != nil {
+			return j.config.Errorf("report_to", "%w", err)
+		}
+		j.trackers = append(j.trackers, m)
+	}
+	return nil
+}
+
+// openEvents starts TensorBoard's file.
+func (j *journal) openEvents(fresh bool) (*report.Events, error) {
+	c := j.config.Training
+	dir := c.LoggingDir
+	if dir == "" {
+		dir = filepath.Join(c.OutputDir, "runs")
+	}
+	e, err := report.OpenEvents(dir)
+	if err != nil || fresh {
+		return e, err
+	}
+	return e, e.Resume(j.at.step)
 }
 
 // evaluations is how many evaluation sets' metrics the history has of a step.
@@ -57,36 +134,36 @@ func (j *journal) note(entry pyjson.Object, lines ...report.Event) error {
 
 // stepTaken writes a line of the training log: the mean loss since the last line.
 func (j *journal) stepTaken(s stepStats) error {
-	l := j.loop
-	loss := report.Round(l.totals.WindowLoss/float64(max(l.totals.WindowSteps, 1)), 4)
-	l.totals.WindowLoss, l.totals.WindowSteps = 0, 0
-	epoch := l.Plan.Epoch(l.step)
+	step, totals := j.at.step, &j.at.totals
+	loss := report.Round(totals.WindowLoss/float64(max(totals.WindowSteps, 1)), 4)
+	totals.WindowLoss, totals.WindowSteps = 0, 0
+	epoch := j.plan.Epoch(step)
 	err := j.note(pyjson.Object{
 		{Key: "epoch", Value: epoch},
 		{Key: "grad_norm", Value: s.gradNorm},
 		{Key: "learning_rate", Value: s.lr},
 		{Key: "loss", Value: loss},
-		{Key: "step", Value: l.step},
-	}, report.Event{Step: l.step, Total: l.Plan.Total, Loss: loss, LR: s.lr, Epoch: epoch})
+		{Key: "step", Value: step},
+	}, report.Event{Step: step, Total: j.plan.Total, Loss: loss, LR: s.lr, Epoch: epoch})
 	if err != nil {
 		return err
 	}
-	if err := j.page.Log(l.step, l.totals.Tokens, j.log.Elapsed().Seconds(), false); err != nil {
+	if err := j.page.Log(step, totals.Tokens, j.log.Elapsed().Seconds(), false); err != nil {
 		return err
 	}
-	j.out.Info("step", "step", fmt.Sprintf("%d/%d", l.step, l.Plan.Total), "loss", loss, "grad_norm", report.Round(s.gradNorm, 4),
+	j.out.Info("step", "step", fmt.Sprintf("%d/%d", step, j.plan.Total), "loss", loss, "grad_norm", report.Round(s.gradNorm, 4),
 		"learning_rate", s.lr, "epoch", report.Round(epoch, 2))
 	return nil
 }
 
 // evaluated logs evaluations, a line for every set, as Hugging Face does.
 func (j *journal) evaluated(sets evaluations) error {
-	step := j.loop.step
-	epoch := j.loop.Plan.Epoch(step)
+	step := j.at.step
+	epoch := j.plan.Epoch(step)
 	for _, e := range sets {
 		fields := e.fields()
 		entry := append(slices.Clip(fields), pyjson.Field{Key: "epoch", Value: epoch}, pyjson.Field{Key: "step", Value: step})
-		if err := j.note(entry, report.Event{Step: step, Total: j.loop.Plan.Total, EvalLoss: fields.Get("eval_loss"), Epoch: epoch}); err != nil {
+		if err := j.note(entry, report.Event{Step: step, Total: j.plan.Total, EvalLoss: fields.Get("eval_loss"), Epoch: epoch}); err != nil {
 			return err
 		}
 		args := []any{"step", step}
@@ -98,14 +175,45 @@ func (j *journal) evaluated(sets evaluations) error {
 	return nil
 }
 
+// skipped records that a row, whose loss or gradient is no number, is left out of the
+// coming step.
+func (j *journal) skipped(row int, what string) error {
+	id, step := j.rows[row].ID, j.at.step
+	j.out.Warn("a row's "+what+" is not finite: it is left out of this step, and of every other where that is so", "dataset", id.Dataset, "row", id.Row, "step", step+1)
+	return j.note(pyjson.Object{
+		{Key: "skipped_dataset", Value: id.Dataset},
+		{Key: "skipped_row", Value: id.Row},
+		{Key: "epoch", Value: j.plan.Epoch(step)},
+		{Key: "step", Value: step + 1},
+	})
+}
+
+// summed notes what a finished run reports.
+func (j *journal) summed(metrics pyjson.Object) error {
+	step, rows := j.at.step, j.at.ledger.Sum()
+	j.out.Info("rows trained on", "of", rows.Rows, "once", rows.Once, "more_than_once", rows.More, "most_often", rows.Most, "never", rows.Never)
+	if err := j.note(append(slices.Clone(metrics), pyjson.Field{Key: "step", Value: step})); err != nil {
+		return err
+	}
+	return j.log.Write(report.Event{Step: step, Total: j.plan.Total, Epoch: j.plan.Epoch(step)})
+}
+
+// finished notes that the run came to its end.
+func (j *journal) finished() error {
+	if err := j.page.Log(j.at.step, j.at.totals.Tokens, j.log.Elapsed().Seconds(), true); err != nil {
+		return err
+	}
+	j.done = true
+	return nil
+}
+
 // Phase times a part of the run.
 func (j *journal) Phase(name string) func() { return j.page.Phase(name) }
 
 // Selected records which rows were chosen, with their scores, and how long it took.
 func (j *journal) Selected(r algo.Request, sel algo.Selection, seconds float64, reused bool) error {
-	l := j.loop
-	l.totals.Selecting += seconds
-	l.totals.Selections++
+	j.at.totals.Selecting += seconds
+	j.at.totals.Selections++
 	perSecond := 0.0
 	if sel.Scored > 0 {
 		perSecond = float64(sel.Scored) / max(seconds, 1e-9)
@@ -114,19 +222,19 @@ func (j *journal) Selected(r algo.Request, sel algo.Selection, seconds float64, 
 		{Key: "selection_runtime", Value: report.Round(seconds, 4)},
 		{Key: "selection_samples_per_second", Value: report.Round(perSecond, 3)},
 	}
-	epoch := l.Plan.Epoch(r.Step)
+	epoch := j.plan.Epoch(r.Step)
 	if err := j.note(append(slices.Clip(fields), pyjson.Field{Key: "epoch", Value: epoch}, pyjson.Field{Key: "step", Value: r.Step})); err != nil {
 		return err
 	}
-	j.out.Info("selection", "step", r.Step, "selector", j.component.Name, "mode", j.component.Mode, "rows", len(sel.Indices), "of", len(l.train),
+	j.out.Info("selection", "step", r.Step, "selector", j.component.Name, "mode", j.component.Mode, "rows", len(sel.Indices), "of", len(j.rows),
 		"reused", reused, "selection_runtime", fields[0].Value, "selection_samples_per_second", fields[1].Value)
-	if err := j.log.Write(report.Event{Step: r.Step, Total: l.Plan.Total, Epoch: epoch, Extra: fields}); err != nil {
+	if err := j.log.Write(report.Event{Step: r.Step, Total: j.plan.Total, Epoch: epoch, Extra: fields}); err != nil {
 		return err
 	}
-	if err := j.picks.Write(r, sel, l.train); err != nil {
+	if err := j.picks.Write(r, sel, j.rows); err != nil {
 		return err
 	}
-	return j.page.Selection(r, sel, l.train, seconds, reused)
+	return j.page.Selection(r, sel, j.rows, seconds, reused)
 }
 
 // Mixed records the shares that a window was drawn with; update 0 is the run's own.
@@ -144,7 +252,28 @@ func (j *journal) Mixed(step, update int, domains []algo.Domain, shares, lossWei
 // Weighed records the weights of a step's rows.
 func (j *journal) Weighed(step int, micros []batch.Micro, weights, loss [][]float64) {
 	j.weighed = step
-	j.page.Weigh(step, micros, weights, loss, j.loop.train)
+	j.page.Weigh(step, micros, weights, loss, j.rows)
+}
+
+// weighedByColumn records what a weight column made of a step's rows. A weighter's own
+// weights are there already.
+func (j *journal) weighedByColumn(s *curriculum.Step) {
+	if _, _, given := columnWeight(j.rows, s.Micros); !given || j.weighed == s.Index+1 {
+		return
+	}
+	var w curriculum.Weights
+	byColumn(j.rows, &w, s.Micros)
+	loss := make([][]float64, len(s.Micros))
+	for i, m := range s.Micros {
+		var ok []bool
+		loss[i], ok = m.RowMeans(s.TokenLoss[i])
+		for r := range loss[i] {
+			if !ok[r] {
+				loss[i][r] = math.NaN()
+			}
+		}
+	}
+	j.Weighed(s.Index+1, s.Micros, w.Rows, loss)
 }
 
 // Trained records the losses of a step by domain.

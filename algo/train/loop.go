@@ -9,16 +9,11 @@ import (
 	"maps"
 	"time"
 
-	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
-	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/task"
-	"dataflex.dev/dataflex/driver"
-	"dataflex.dev/dataflex/model/decoder"
 	"dataflex.dev/dataflex/model/optim"
-	"dataflex.dev/dataflex/model/tensor"
 )
 
 // loop is the training itself: windows of rows to micro-batches to an update, whatever
@@ -27,17 +22,13 @@ import (
 type loop struct {
 	Config     *config.Config
 	Plan       Plan
-	device     driver.Device
-	model      *decoder.Model
-	params     []*tensor.Param
 	optimizer  optim.Optimizer
 	schedule   optim.Schedule
 	plateau    *optim.Plateau // of reduce_lr_on_plateau, which follows evaluations instead
 	curriculum curriculum.Curriculum
 	sampler    sampler
-	ledger     *curriculum.Ledger // of the rows dealt out
-	train      []data.Example
-	seed       uint64
+	passes     *passes
+	replay     replay
 	journal    *journal
 	log        *slog.Logger
 
@@ -46,24 +37,8 @@ type loop struct {
 
 	nonEmbedding float64 // parameters but the embeddings, adapters included: for total_flos
 
-	step      int // done
-	totals    totals
-	skipped   map[int]int // how often training rows were left out of a step
-	moving    bool        // an update has begun and the step is not done: the weights are of no step
-	lastSaved string      // the newest complete checkpoint
-}
-
-// totals is what a run adds up, and a checkpoint keeps.
-type totals struct {
-	Loss        float64 `json:"loss"`         // of all steps
-	WindowLoss  float64 `json:"window_loss"`  // since the last log line
-	WindowSteps int     `json:"window_steps"` // likewise
-	Flos        float64 `json:"flos"`
-	Tokens      int     `json:"tokens"`    // trained on, without padding
-	Padded      int     `json:"padded"`    // as upstream counts input tokens
-	Seconds     float64 `json:"seconds"`   // of training, selections included
-	Selecting   float64 `json:"selecting"` // of which selecting
-	Selections  int     `json:"selections"`
+	*position
+	moving bool // an update has begun and the step is not done: the weights are of no step
 }
 
 // stepStats is what an optimizer step reports.
@@ -98,7 +73,7 @@ func (l *loop) advance(ctx context.Context) (stepStats, error) {
 		return stepStats{}, err
 	}
 	var g *gradient
-	if err := l.orBack(func() (err error) { g, err = l.checkedGradient(ctx); return err }); err != nil {
+	if err := l.orBack(func() (err error) { g, err = l.replay.gradient(ctx, l.gradient); return err }); err != nil {
 		return stepStats{}, err
 	}
 	var stats stepStats
@@ -124,7 +99,7 @@ func (l *loop) orBack(do func() error) error {
 // open gives the coming step its rows, where a window begins. One that a checkpoint
 // already holds is not opened again.
 func (l *loop) open(ctx context.Context) error {
-	if l.sampler.window.Start == l.step && l.Plan.Dynamic {
+	if l.sampler.holds(l.step) {
 		return nil
 	}
 	w, opened, err := l.curriculum.Open(ctx, l.step)
@@ -138,11 +113,11 @@ func (l *loop) open(ctx context.Context) error {
 // update applies a gradient and tells the curriculum.
 func (l *loop) update(ctx context.Context, g *gradient) (stepStats, error) {
 	stats := stepStats{lr: l.rate()}
-	l.count(g)
+	l.count(g, l.nonEmbedding)
 	if g.nothing != "" {
 		l.log.Warn(g.nothing+": the update is skipped", "step", l.step+1)
 	} else {
-		l.recordColumn(g.step)
+		l.journal.weighedByColumn(g.step)
 		l.moving = true
 		l.optimizer.Step(stats.lr, optim.Clip(g.norm, l.Config.Training.MaxGradNorm))
 		// The weights have moved: what follows belongs to the step and is not cut short.
@@ -175,6 +150,56 @@ type gradient struct {
 	loss, norm float64
 }
 
+// gradient makes the gradient of the coming step. A row whose loss or gradient is no
+// number is left out, and the step made again as if it did not hold the row: other
+// micro-batches, other normalisation, other weights, nothing of what came before.
+func (l *loop) gradient(ctx context.Context) (g *gradient, err error) {
+	dealt := l.sampler.step(l.step)
+	defer func() {
+		if g != nil {
+			g.rows = dealt
+		}
+	}()
+	rows := dealt
+	for {
+		s, labels := l.passes.group(rows, l.step, l.Plan.Total)
+		if labels == 0 {
+			return &gradient{step: s, nothing: "no labelled token in the rows of this step"}, nil
+		}
+		if sum, _, _ := columnWeight(l.passes.rows, s.Micros); sum == 0 {
+			return &gradient{step: s, nothing: "every row of this step has the weight 0"}, nil
+		}
+		g, err := l.accumulate(ctx, s, labels)
+		var broken *notFinite
+		if !errors.As(err, &broken) {
+			return g, err
+		}
+		if rows, err = l.leaveOut(broken, s.Micros); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// leaveOut is a step's rows but the broken ones, which are counted, and each named
+// once. A step of which nothing is left to learn from is an error: then it is not
+// the rows.
+func (l *loop) leaveOut(broken *notFinite, micros []batch.Micro) ([][]int, error) {
+	rows, left := broken.without(micros)
+	if left == 0 {
+		return nil, spoilt{fmt.Errorf("step %d, %s: the %s of every row of the step is NaN or infinite: the weights hold numbers that are not finite, or learning_rate %v is too high; %s",
+			l.step+1, l.passes.describe(broken.rows), broken.what, l.Config.Training.LearningRate, l.lastCheckpoint())}
+	}
+	for _, row := range broken.rows {
+		if !l.skipped.add(row) {
+			continue
+		}
+		if err := l.journal.skipped(row, broken.what); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
 // accumulate adds up the gradients of micro-batches: of the mean over all labelled tokens
 // of the step, unless the curriculum asks for another reduction. Rows that make the loss
 // or the gradient no number are a *notFinite error.
@@ -184,18 +209,18 @@ func (l *loop) accumulate(ctx context.Context, s *curriculum.Step, labels int) (
 	if err != nil {
 		return nil, fmt.Errorf("step %d: %w", l.step+1, err)
 	}
-	l.byColumn(&asked, s.Micros)
-	weights := l.tokenWeights(asked, s.Micros, labels)
+	byColumn(l.passes.rows, &asked, s.Micros)
+	weights := tokenWeights(asked, s.Micros, labels)
 	g := &gradient{step: s}
 	s.TokenLoss, s.Returned = make([][]float32, len(s.Micros)), make([]float64, len(s.Micros))
-	l.zeroGradients()
+	l.passes.zeroGradients()
 	broken := &notFinite{what: "loss"}
 	for i, m := range s.Micros {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if s.TokenLoss[i], s.Returned[i], err = l.backward(m, i, weights[i]); err != nil {
-			return nil, fmt.Errorf("step %d, %s: %w", l.step+1, l.describe(m.Rows), err)
+		if s.TokenLoss[i], s.Returned[i], err = l.passes.backward(m, weights[i], l.passes.dropoutSeed(l.step, i)); err != nil {
+			return nil, fmt.Errorf("step %d, %s: %w", l.step+1, l.passes.describe(m.Rows), err)
 		}
 		broken.add(m, s.TokenLoss[i])
 		g.loss += s.Returned[i]
@@ -203,46 +228,12 @@ func (l *loop) accumulate(ctx context.Context, s *curriculum.Step, labels int) (
 	if len(broken.rows) > 0 {
 		return nil, broken
 	}
-	if g.norm = optim.GradNorm(l.device, l.params); finite(g.norm) {
+	if g.norm = l.passes.norm(); finite(g.norm) {
 		return g, nil
 	}
-	if broken, err = l.brokenGradients(ctx, s.Micros, weights); err != nil || len(broken.rows) > 0 {
+	if broken, err = l.passes.brokenGradients(ctx, s, weights); err != nil || len(broken.rows) > 0 {
 		return nil, cmp.Or[error](err, broken)
 	}
 	return nil, spoilt{fmt.Errorf("step %d: the gradient is not finite (norm %v) while the loss is %v and every row's own gradient is finite: lower learning_rate, or look at %s; %s",
-		l.step+1, g.norm, g.loss, l.describe(s.Micros[0].Rows), l.lastCheckpoint())}
-}
-
-// tokenWeights is the factor of every token's loss in the loss of a step, micro-batch by
-// micro-batch: by default 1/N with N the labels of the whole step.
-func (l *loop) tokenWeights(w curriculum.Weights, micros []batch.Micro, labels int) [][]float32 {
-	out := make([][]float32, len(micros))
-	for i, m := range micros {
-		out[i] = make([]float32, len(m.Tokens))
-		predicted := 0
-		for _, n := range m.Labelled {
-			predicted += n
-		}
-		for r, n := range m.Labelled {
-			weight := 1.0
-			if w.Rows != nil {
-				weight = w.Rows[i][r]
-			}
-			scale := weight / float64(labels)
-			switch w.How {
-			case algo.RowSum:
-				scale = weight / float64(n)
-			case algo.MicroSum:
-				scale = 1 / float64(max(predicted, 1)) * weight
-			case algo.MicroMean: // upstream forgets to divide by the micro-batches (finding 54)
-				scale = 1 / float64(max(predicted, 1)*len(micros)) * weight
-			}
-			for k := m.RowStart[r]; k < m.RowStart[r+1]; k++ {
-				if m.Targets[k] >= 0 {
-					out[i][k] = float32(scale)
-				}
-			}
-		}
-	}
-	return out
+		l.step+1, g.norm, g.loss, l.passes.describe(s.Micros[0].Rows), l.lastCheckpoint())}
 }

@@ -1,6 +1,11 @@
 // Package train is the training loop: one loop for every train_type. What it
 // trains on is decided by windows of rows; its state at a step, checkpointed,
 // continues bit for bit.
+//
+// A run is a session: the order in which it is set up, goes on, stops and ends. The loop
+// takes the steps; what else there is has a type and a file of its own: checkpoints and
+// what is saved in them, output_dir (folder), the journal, what is due (cadence), the
+// evaluator and the judge of the best model, the forecast of plan and memory.
 package train
 
 import (
@@ -31,6 +36,9 @@ func NewPlan(c *config.Config, rows int) (Plan, error) {
 
 // Batch is the rows of an optimizer step.
 func (p Plan) Batch() int { return p.Micro * p.Accumulate }
+
+// shape is what a checkpoint notes: rows of a micro-batch, micro-batches of a step.
+func (p Plan) shape() [2]int { return [2]int{p.Micro, p.Accumulate} }
 
 // microPerEpoch is the number of micro-batches of a pass over the data.
 func (p Plan) microPerEpoch() int {

@@ -26,28 +26,35 @@ func subtasks(eval []data.Example) []string {
 	return out
 }
 
-// askQuestions fills in Run.Questions for a method, by its name, that wants them. The
-// rows' text is not among what was tokenised: it is read again, from the files.
-func (t *session) askQuestions(ctx context.Context, method string) error {
-	if len(t.lent.Eval) == 0 {
+// questioner gives methods that ask the model the evaluation rows' questions. The rows'
+// text is not among what was tokenised: it is read again, from the files.
+type questioner struct {
+	config *config.Config
+	data   *Data
+	lent   *algo.Run
+}
+
+// ask fills in Run.Questions for a method, by its name, that wants them.
+func (q *questioner) ask(ctx context.Context, method string) error {
+	if len(q.lent.Eval) == 0 {
 		return nil
 	}
 	key := "eval_dataset"
-	if len(t.Config.Data.EvalDataset) == 0 {
+	if len(q.config.Data.EvalDataset) == 0 {
 		key = "dataset" // rows held out of it
 	}
-	if t.Config.Tuning.Stage != config.StageSFT {
-		return t.Config.Errorf("stage", "%s asks the evaluation rows' questions, and rows of stage %s are no questions and answers: set stage: sft", method, t.Config.Tuning.Stage)
+	if q.config.Tuning.Stage != config.StageSFT {
+		return q.config.Errorf("stage", "%s asks the evaluation rows' questions, and rows of stage %s are no questions and answers: set stage: sft", method, q.config.Tuning.Stage)
 	}
 	var err error
-	if t.lent.Questions, err = t.data.questions(ctx, t.lent.Eval); err != nil {
-		return t.Config.Errorf(key, "the evaluation rows' text, which %s needs: %w", method, err)
+	if q.lent.Questions, err = q.questions(ctx, q.lent.Eval); err != nil {
+		return q.config.Errorf(key, "the evaluation rows' text, which %s needs: %w", method, err)
 	}
 	return nil
 }
 
 // questions are rows as one asks them, in their order.
-func (d *Data) questions(ctx context.Context, rows []data.Example) ([]algo.Question, error) {
+func (q *questioner) questions(ctx context.Context, rows []data.Example) ([]algo.Question, error) {
 	ids := make([]data.ID, len(rows))
 	for i, ex := range rows {
 		if len(ex.Members) > 1 {
@@ -55,6 +62,7 @@ func (d *Data) questions(ctx context.Context, rows []data.Example) ([]algo.Quest
 		}
 		ids[i] = ex.ID
 	}
+	d := q.data
 	c, err := dataset.OpenCatalog(d.options.DatasetDir, d.options.Info)
 	if err != nil {
 		return nil, err
@@ -69,7 +77,7 @@ func (d *Data) questions(ctx context.Context, rows []data.Example) ([]algo.Quest
 	}
 	out := make([]algo.Question, len(rows))
 	for i := range samples {
-		if out[i], err = d.question(encoder, &samples[i], rows[i]); err != nil {
+		if out[i], err = q.question(encoder, &samples[i], rows[i]); err != nil {
 			return nil, fmt.Errorf("row %d of %s: %w", ids[i].Row, ids[i].Dataset, err)
 		}
 	}
@@ -78,24 +86,24 @@ func (d *Data) questions(ctx context.Context, rows []data.Example) ([]algo.Quest
 
 // question is a row before its answer. A row that is not what was tokenised, which
 // can be with tokenized_path, is an error.
-func (d *Data) question(encoder processor.Encoder, s *data.Sample, row data.Example) (q algo.Question, err error) {
+func (q *questioner) question(encoder processor.Encoder, s *data.Sample, row data.Example) (out algo.Question, err error) {
 	again, dropped, err := encoder.Encode(s)
 	switch {
 	case err != nil:
-		return q, err
+		return out, err
 	case dropped != nil:
-		return q, fmt.Errorf("it has changed since it was tokenised: %s", dropped.Kind)
+		return out, fmt.Errorf("it has changed since it was tokenised: %s", dropped.Kind)
 	case len(row.Members) == 0 && !slices.Equal(again.InputIDs, row.InputIDs):
-		return q, errors.New("its text gives other tokens than were kept: the file has changed since it was tokenised, or template or cutoff_len have")
+		return out, errors.New("its text gives other tokens than were kept: the file has changed since it was tokenised, or template or cutoff_len have")
 	}
-	pair, err := d.options.Template.EncodeOne(d.Tokenizer, slices.Concat(s.Prompt, s.Response), s.System, s.Tools)
+	pair, err := q.data.options.Template.EncodeOne(q.data.Tokenizer, slices.Concat(s.Prompt, s.Response), s.System, s.Tools)
 	if err != nil {
-		return q, err
+		return out, err
 	}
 	last := s.Prompt[len(s.Prompt)-1].Content
-	q = algo.Question{Prompt: pair.Source, Instruction: last, Input: s.Query, Reference: s.Response[0].Content}
+	out = algo.Question{Prompt: pair.Source, Instruction: last, Input: s.Query, Reference: s.Response[0].Content}
 	if s.Query != "" {
-		q.Instruction = strings.TrimSuffix(strings.TrimSuffix(last, s.Query), "\n")
+		out.Instruction = strings.TrimSuffix(strings.TrimSuffix(last, s.Query), "\n")
 	}
-	return q, nil
+	return out, nil
 }

@@ -6,42 +6,49 @@ import (
 	"hash/maphash"
 	"math"
 
+	"dataflex.dev/dataflex/algo/curriculum"
 	"dataflex.dev/dataflex/driver"
 )
 
-// checkedGradient is the gradient of the coming step. Every replay_every steps it is
-// made twice: the same inputs give the same bits, so that a difference is the machine's,
-// a processor, a GPU or a memory that computes wrongly without a word. It is found
-// before the weights move.
-func (l *loop) checkedGradient(ctx context.Context) (*gradient, error) {
-	every := l.Config.Training.ReplayEvery
-	if every == 0 || (l.step+1)%every != 0 {
-		return l.gradient(ctx)
+// replay makes the gradient of a step twice where replay_every says so: the same inputs
+// give the same bits, so that a difference is the machine's, a processor, a GPU or a
+// memory that computes wrongly without a word. It is found before the weights move.
+type replay struct {
+	every      int // steps; 0 = never
+	at         *position
+	passes     *passes
+	curriculum curriculum.Curriculum
+}
+
+// gradient is the gradient of the coming step, as make makes it.
+func (r replay) gradient(ctx context.Context, make func(context.Context) (*gradient, error)) (*gradient, error) {
+	if r.every == 0 || (r.at.step+1)%r.every != 0 {
+		return make(ctx)
 	}
-	before, err := l.curriculum.State()
+	before, err := r.curriculum.State()
 	if err != nil {
 		return nil, err
 	}
-	g, err := l.gradient(ctx)
+	g, err := make(ctx)
 	if err != nil || g.nothing != "" {
 		return g, err
 	}
-	first, err := l.fingerprint(g)
+	first, err := r.fingerprint(g)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.curriculum.Restore(before); err != nil {
+	if err := r.curriculum.Restore(before); err != nil {
 		return nil, err
 	}
-	if g, err = l.gradient(ctx); err != nil {
+	if g, err = make(ctx); err != nil {
 		return nil, err
 	}
-	second, err := l.fingerprint(g)
+	second, err := r.fingerprint(g)
 	if err != nil {
 		return nil, err
 	}
 	if what := first.differs(second); what != "" {
-		return nil, spoilt{fmt.Errorf("step %d, computed twice, differs in %s: this machine computes wrongly (memory, processor or GPU); train on another one; %s", l.step+1, what, l.lastCheckpoint())}
+		return nil, spoilt{fmt.Errorf("step %d, computed twice, differs in %s: this machine computes wrongly (memory, processor or GPU); train on another one; %s", r.at.step+1, what, r.at.lastCheckpoint())}
 	}
 	return g, nil
 }
@@ -57,19 +64,19 @@ type fingerprint struct {
 
 var replaySeed = maphash.MakeSeed()
 
-func (l *loop) fingerprint(g *gradient) (f fingerprint, err error) {
+func (r replay) fingerprint(g *gradient) (f fingerprint, err error) {
 	f.losses = append(f.losses, math.Float64bits(g.loss), math.Float64bits(g.norm))
 	for i, tokens := range g.step.TokenLoss {
 		f.losses = append(f.losses, math.Float64bits(g.step.Returned[i]), bitsOf(tokens))
 	}
-	for _, p := range l.params {
-		values, err := driver.Read(l.device, p.Grad)
+	for _, p := range r.passes.params {
+		values, err := driver.Read(r.passes.device, p.Grad)
 		if err != nil {
-			return f, fmt.Errorf("step %d: the gradient of %s: %w", l.step+1, p.Name, err)
+			return f, fmt.Errorf("step %d: the gradient of %s: %w", r.at.step+1, p.Name, err)
 		}
 		f.tensors, f.names = append(f.tensors, bitsOf(values)), append(f.names, p.Name)
 	}
-	f.method, err = l.curriculum.State()
+	f.method, err = r.curriculum.State()
 	return f, err
 }
 

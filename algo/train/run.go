@@ -34,12 +34,13 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	if o.Progress != nil {
 		defer o.Progress.Close()
 	}
+	var out *folder
 	if !o.DryRun {
-		lock, err2 := takeFolder(c, o)
-		if err2 != nil {
+		var err2 error
+		if out, err2 = takeFolder(c, o.Log); err2 != nil {
 			return err2
 		}
-		defer func() { err = errors.Join(err, lock.Release()) }()
+		defer func() { err = errors.Join(err, out.release()) }()
 	}
 	if !c.Training.DoTrain {
 		return evaluateOnly(ctx, c, dev, o)
@@ -49,61 +50,29 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 		return err
 	}
 	defer t.Close()
-	t.progress, t.saveNow = o.Progress, o.SaveNow
-	if err := t.fits(); err != nil {
+	t.folder, t.progress, t.requests.signals = out, o.Progress, o.SaveNow
+	if err := t.forecast.fits(); err != nil {
 		return err
 	}
 	if o.DryRun {
-		t.logLosses()
-		return t.WritePlan(o.Out)
+		t.forecast.sayLosses(t.log)
+		return t.forecast.write(o.Out)
 	}
-	t.logPlan()
+	t.forecast.say(t.log)
 	if err := t.begin(o.Restart); err != nil {
 		if errors.Is(err, errFinished) {
 			return nil
 		}
 		return err
 	}
-	if err := t.model.Reserve(t.Budget); err != nil {
+	if err := t.model.Reserve(t.forecast.budget); err != nil {
 		return err
 	}
 	if err := t.Train(ctx); err != nil {
 		return err
 	}
-	if err := t.curriculum.Finish(); err != nil {
+	if err := t.loop.curriculum.Finish(); err != nil {
 		return err
 	}
 	return t.stopped(ctx, t.Finish(ctx))
-}
-
-// begin settles what becomes of what is in output_dir, goes on from a checkpoint or
-// starts at step 0, and says in the folder which run it is of.
-func (t *session) begin(restart bool) error {
-	from, err := t.place(restart)
-	if err != nil {
-		return err
-	}
-	if from != "" {
-		t.log.Info("resuming", "checkpoint", from)
-		err = t.resume(from)
-	} else {
-		err = t.openRecords(true)
-	}
-	return errors.Join(err, t.writeRecord())
-}
-
-// Close gives back the memory of the model and of the rows.
-func (t *session) Close() {
-	if err := t.journal.trackers.Close(t.journal.done); err != nil {
-		t.log.Warn("report_to", "error", err)
-	}
-	if t.model != nil {
-		t.model.Close()
-	}
-	if t.data == nil {
-		return
-	}
-	if err := t.data.Close(); err != nil {
-		t.log.Warn("the data's memory was not given back", "error", err)
-	}
 }

@@ -3,9 +3,14 @@ package train
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
+	"dataflex.dev/dataflex/algo/train/identity"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/model/optim"
 )
@@ -22,9 +27,9 @@ type saved struct {
 	Curriculum     json.RawMessage     `json:"curriculum,omitempty"`
 	Totals         totals              `json:"totals"`
 	Best           best                `json:"best"`              // with early stopping's patience
-	Skipped        map[int]int         `json:"skipped,omitempty"` // times that rows were left out of a step
+	Skipped        skips               `json:"skipped,omitempty"` // times that rows were left out of a step
 	Plateau        *optim.PlateauState `json:"plateau,omitempty"`
-	Identity       *identity           `json:"identity,omitempty"`       // nil in version 1
+	Identity       *identity.Identity  `json:"identity,omitempty"`       // nil in version 1
 	EvaluationDue  bool                `json:"evaluation_due,omitempty"` // the one that the step asks for was cut short
 	Ledger         *curriculum.Ledger  `json:"ledger,omitempty"`         // nil in checkpoints of earlier programs
 	Seed           uint64              `json:"seed"`
@@ -47,25 +52,26 @@ type savedV1 struct {
 }
 
 // readSaved reads the state of a checkpoint, of version 1, too.
-func readSaved(dir string) (s saved, err error) {
+func readSaved(dir string) (*saved, error) {
+	s := &saved{}
 	path := filepath.Join(dir, storage.StateFile)
 	raw, err := storage.ReadFile(path)
 	if err != nil {
-		return s, fmt.Errorf("resume: %s is no checkpoint of ours: %w", dir, err)
+		return nil, fmt.Errorf("resume: %s is no checkpoint of ours: %w", dir, err)
 	}
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return s, fmt.Errorf("resume: %s: %w", path, err)
+	if err := json.Unmarshal(raw, s); err != nil {
+		return nil, fmt.Errorf("resume: %s: %w", path, err)
 	}
 	switch s.Version {
 	case savedVersion:
 		return s, nil
 	case 1:
 		if err := s.readV1(raw); err != nil {
-			return s, fmt.Errorf("resume: %s: %w", path, err)
+			return nil, fmt.Errorf("resume: %s: %w", path, err)
 		}
 		return s, nil
 	}
-	return s, fmt.Errorf("resume: %s has version %d, this program reads 1 and %d", path, s.Version, savedVersion)
+	return nil, fmt.Errorf("resume: %s has version %d, this program reads 1 and %d", path, s.Version, savedVersion)
 }
 
 func (s *saved) readV1(raw []byte) error {
@@ -81,4 +87,70 @@ func (s *saved) readV1(raw []byte) error {
 	var err error
 	s.Curriculum, err = curriculum.MixedState(old.Method, old.Mixture, old.LossWeights)
 	return err
+}
+
+// take notes where the loop stands.
+func (s *saved) take(l *loop) (err error) {
+	s.Step, s.OptimizerSteps, s.Window, s.Totals, s.Skipped = l.step, l.optimizer.Steps(), l.sampler.window, l.totals, l.skipped
+	s.Ledger, s.Seed, s.Batch = l.ledger, l.passes.seed, l.Plan.shape()
+	if l.plateau != nil {
+		p := l.plateau.State()
+		s.Plateau = &p
+	}
+	s.Curriculum, err = l.curriculum.State()
+	return err
+}
+
+// give puts the loop where the checkpoint was taken, but for the weights and their moments.
+func (s *saved) give(l *loop) error {
+	if l.plateau != nil && s.Plateau != nil {
+		if err := l.plateau.SetState(*s.Plateau); err != nil {
+			return err
+		}
+	}
+	if err := l.curriculum.Restore(s.Curriculum); err != nil {
+		return err
+	}
+	l.step, l.totals, l.skipped = s.Step, s.Totals, s.Skipped
+	l.sampler.open(s.Window)
+	if l.ledger.Since(s.Step); s.Ledger != nil {
+		if err := s.Ledger.Fits(len(l.passes.rows)); err != nil {
+			return err
+		}
+		l.ledger = s.Ledger
+	}
+	return nil
+}
+
+// compatible refuses a checkpoint, which lies in dir, of another run.
+func (s *saved) compatible(c *config.Config, dir string, me *identity.Identity, plan Plan) error {
+	seed, batch := uint64(c.Training.Seed), plan.shape()
+	switch {
+	case s.Identity != nil:
+		if other := identity.Differing(s.Identity.Run, me.Run); len(other) > 0 {
+			return c.Errorf("output_dir", "resume from %s: it is of another run: %s; give these back, or name another output_dir", dir, strings.Join(other, "; "))
+		}
+	case s.Seed != seed:
+		return c.Errorf("seed", "resume from %s: the checkpoint was trained with seed %d, not %d", dir, s.Seed, seed)
+	case s.Batch != batch:
+		return c.Errorf("per_device_train_batch_size", "resume from %s: the checkpoint was trained with per_device_train_batch_size %d and gradient_accumulation_steps %d, not %d and %d",
+			dir, s.Batch[0], s.Batch[1], batch[0], batch[1])
+	case slices.ContainsFunc(s.Window.Rows, func(row int) bool { return row >= plan.Rows }):
+		return c.Errorf("dataset", "resume from %s: the checkpoint knows more rows than the %d that there are: it is of another dataset", dir, plan.Rows)
+	}
+	return nil
+}
+
+// sayChanges names what a run that goes on does otherwise than before.
+func (s *saved) sayChanges(me *identity.Identity, log *slog.Logger) {
+	if s.Identity == nil {
+		log.Warn("the checkpoint is of an earlier version of this program, which did not note model, rows and method: that they are the same is taken on trust")
+		return
+	}
+	for _, change := range identity.Differing(s.Identity.Settings, me.Settings) {
+		log.Warn("the run goes on with another setting", "key", change)
+	}
+	if s.Identity.Machine != me.Machine {
+		log.Warn("another instruction set goes on with the run: its last bits may differ", "was", s.Identity.Machine, "is", me.Machine)
+	}
 }

@@ -8,14 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
+	"dataflex.dev/dataflex/algo/train/identity"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/npy"
 	"dataflex.dev/dataflex/data/pyjson"
@@ -60,21 +61,22 @@ func Score(ctx context.Context, c *config.Config, o Options, dir string, shard S
 	}
 	defer t.Close()
 	if from := c.Training.ResumeFromCheckpoint.Path; from != "" {
-		if err := t.scoreFrom(from); err != nil {
+		if err := scoreFrom(from, t.names, t.checkpoints); err != nil {
 			return fmt.Errorf("score from %s: %w", from, err)
 		}
 	}
-	request := algo.Request{Step: t.step, Update: 1, N: 1}
-	if request.Key, err = t.selectionKey(request); err != nil {
+	request := algo.Request{Step: t.loop.step, Update: 1, N: 1}
+	if request.Key, err = t.names.Choice(request); err != nil {
 		return err
 	}
-	lo, hi := shard.rows(len(t.train))
+	lo, hi := shard.rows(len(t.data.Train))
 	share := shareFile{Key: request.Key, Shard: shard, First: lo, Rows: hi - lo}
 	if share.made(dir) {
 		o.Log.Info("these rows were scored before under the same conditions: nothing is computed", "shard", fmt.Sprintf("%d/%d", shard.Index, shard.Count), "dir", dir)
 		return nil
 	}
-	score, err := t.scores(ctx, request, shard)
+	scores := scorer{config: c, chosen: t.loop.curriculum.(*curriculum.Selected), name: t.names.Component.Name, lent: t.names.Lent, log: o.Log}
+	score, err := scores.scores(ctx, request, shard)
 	if err != nil {
 		return err
 	}
@@ -84,54 +86,58 @@ func Score(ctx context.Context, c *config.Config, o Options, dir string, shard S
 
 // scoreFrom puts a checkpoint's weights and moments into the model, whose base and
 // shape must be the checkpoint's; the rows may be others.
-func (t *session) scoreFrom(from string) error {
+func scoreFrom(from string, n *identity.Names, k *checkpoints) error {
 	s, err := readSaved(from)
 	if err != nil {
 		return err
 	}
-	me, err := t.identify()
+	me, err := n.Run()
 	if err != nil {
 		return err
 	}
 	if s.Identity != nil {
-		rows := func(k config.Setting) bool {
-			return !slices.Contains(append([]string{"model_name_or_path", "adapter_name_or_path", "finetuning_type", "rope_scaling"}, shapeKeys[t.Config.Tuning.FinetuningType]...), k.Key)
-		}
-		if other := differing(slices.DeleteFunc(slices.Clone(s.Identity.Run), rows), me.Run); len(other) > 0 {
+		if other := identity.Differing(s.Identity.OfModel(n.Config.Tuning.FinetuningType), me.Run); len(other) > 0 {
 			return fmt.Errorf("the checkpoint is of another model: %s", strings.Join(other, "; "))
 		}
 	}
-	t.step = s.Step
-	return t.restoreWeights(from, s)
+	k.at.step = s.Step
+	return k.restore(from, s)
+}
+
+// scorer asks a selector for its scores, outside of a run.
+type scorer struct {
+	config *config.Config
+	chosen *curriculum.Selected // of every run with train_type: dynamic_select
+	name   string               // the selector's
+	lent   *algo.Run
+	log    *slog.Logger
 }
 
 // scores asks the selector for the scores of a shard's rows.
-func (t *session) scores(ctx context.Context, r algo.Request, shard Shard) (_ []float64, err error) {
-	chosen := t.curriculum.(*curriculum.Selected) // of every run with train_type: dynamic_select
-	lo, hi := shard.rows(len(t.train))
-	_, byRow := chosen.Selector().(algo.RowScorer)
+func (s *scorer) scores(ctx context.Context, r algo.Request, shard Shard) (_ []float64, err error) {
+	lo, hi := shard.rows(len(s.lent.Train))
+	_, byRow := s.chosen.Selector().(algo.RowScorer)
 	switch {
 	case shard.Count == 1:
 	case byRow:
-		t.train = t.train[lo:hi]
-		t.lent.Train = t.train
+		s.lent.Train = s.lent.Train[lo:hi]
 		r.Key = shardKey(r.Key, shard)
 	default:
-		t.log.Warn("this selector's scores depend on the whole pool: all rows are scored for every shard", "selector", t.component.Name)
+		s.log.Warn("this selector's scores depend on the whole pool: all rows are scored for every shard", "selector", s.name)
 	}
-	lock, err := chosen.Lock(ctx, r)
+	lock, err := s.chosen.Lock(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	if lock != nil {
 		defer func() { err = errors.Join(err, lock.Release()) }()
 	}
-	sel, err := chosen.Selector().Select(ctx, r)
+	sel, err := s.chosen.Selector().Select(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("scoring: %w", err)
 	}
-	if len(sel.Score) != len(t.train) {
-		return nil, t.Config.Errorf("component_name", "selector %s gives rows no score: it has nothing to write", t.component.Name)
+	if len(sel.Score) != len(s.lent.Train) {
+		return nil, s.config.Errorf("component_name", "selector %s gives rows no score: it has nothing to write", s.name)
 	}
 	if shard.Count > 1 && !byRow {
 		return sel.Score[lo:hi], nil

@@ -4,52 +4,45 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"log/slog"
 	"time"
 
-	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/algo/predict"
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/algo/report/page"
+	"dataflex.dev/dataflex/algo/train/identity"
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/task"
-	"dataflex.dev/dataflex/data/template"
-	"dataflex.dev/dataflex/data/tokenizer"
 	"dataflex.dev/dataflex/model/decoder"
 )
 
 // ErrInterrupted is returned when the context ended and a checkpoint was saved.
 var ErrInterrupted = errors.New("interrupted; the checkpoint is complete, the same command goes on from it")
 
-// session is a run around its loop: what it is made of, where it lies on disk, when it
-// evaluates and saves.
+// session is a run around its loop: in which order it begins, evaluates, saves, stops and
+// ends. What each of these is belongs to the parts.
 type session struct {
-	*loop
-	Budget decoder.Budget
+	config *config.Config
+	loop   *loop
+	log    *slog.Logger
+	data   *Data // whose memory the rows lie in
+	model  *decoder.Model
 
-	tokenizer *tokenizer.Tokenizer
-	template  *template.Template
-	data      *Data // whose memory train and eval lie in
-	eval      []EvalSet
-	lent      *algo.Run                // what methods see of the run
-	component *config.Component        // nil in a run without one
-	isGate    func(module string) bool // of freeze_gate; nil where it is off
-	began     time.Time                // the set-up
-	ids       ids
-	record    runFile // of output_dir
-	aside     string  // where what was in output_dir went
+	names       *identity.Names
+	forecast    *forecast
+	folder      *folder // nil where nothing is written
+	checkpoints *checkpoints
+	cadence     cadence
+	evaluator   *evaluator
+	judge       *judge
+	predictor   *predict.Predictor
+	requests    *saveRequests
+	progress    Progress
 
-	kept          kept // the checkpoint of the last finished step, if it is saved
-	evaluationDue bool // the evaluation that the last finished step asks for has not been made
-	bestLoaded    bool // the model holds the best weights, not the last
-	best          best
-	evalBroken    map[data.ID]bool // evaluation rows that were left out
-	progress      Progress
-	saveNow       <-chan os.Signal
-}
-
-// EvalSet is a named set of evaluation rows; the name is empty when there is one.
-type EvalSet struct {
-	Name     string
-	Examples []data.Example
+	began         time.Time // the set-up
+	evaluationDue bool      // the evaluation that the last finished step asks for has not been made
+	bestLoaded    bool      // the model holds the best weights, not the last
 }
 
 // Progress is told how far the run is; nil wants nothing.
@@ -58,15 +51,81 @@ type Progress interface {
 	Close()
 }
 
+// surround puts around the loop what evaluates, judges, saves and shows.
+func (t *session) surround() {
+	c, l, d := t.config, t.loop, t.data
+	t.evaluator = &evaluator{config: c, model: t.model, log: t.log, sets: d.Eval}
+	t.judge = &judge{config: c, plateau: l.plateau, log: t.log}
+	t.cadence = cadence{&c.Training, l.Plan}
+	t.checkpoints = &checkpoints{config: c, model: t.model, optimizer: l.optimizer, tokenizer: d.Tokenizer, at: l.position, log: t.log}
+	t.requests = &saveRequests{plan: l.Plan, at: l.position, save: func() (string, error) { return t.save(true) }, log: t.log}
+	l.opening = t.requests.during
+	t.predictor = &predict.Predictor{Config: c, Model: t.model, Tokenizer: d.Tokenizer, Template: d.options.Template, Log: t.log}
+	t.forecast = &forecast{
+		config: c, plan: l.Plan, device: l.passes.device, model: t.model, sets: d.Eval, component: t.names.Component,
+		budget: t.model.Memory(largestMicro(d, l.Plan)), method: l.curriculum.Memory(), differences: differences(t.names.Component, l.Plan, l.curriculum),
+	}
+	t.forecast.budget.Optimizer = l.optimizer.Bytes()
+}
+
+// begin settles what becomes of what is in output_dir, goes on from a checkpoint or
+// starts at step 0, and says in the folder which run it is of.
+func (t *session) begin(restart bool) error {
+	me, err := t.names.Run()
+	if err != nil {
+		return err
+	}
+	from, err := t.folder.place(me, t.loop.Plan, restart)
+	if err != nil {
+		return err
+	}
+	if from != "" {
+		t.log.Info("resuming", "checkpoint", from)
+		err = t.resume(from, me)
+	} else {
+		err = t.openJournal(true)
+	}
+	return errors.Join(err, t.folder.writeRecord())
+}
+
+// resume goes on from a checkpoint that is complete: weights, moments, position, records.
+func (t *session) resume(dir string, me *identity.Identity) error {
+	s, err := readSaved(dir)
+	if err != nil {
+		return err
+	}
+	if err := s.compatible(t.config, dir, me, t.loop.Plan); err != nil {
+		return err
+	}
+	s.sayChanges(me, t.log)
+	if err := t.checkpoints.restore(dir, s); err != nil {
+		return fmt.Errorf("resume from %s: %w", dir, err)
+	}
+	if err := s.give(t.loop); err != nil {
+		return fmt.Errorf("resume from %s: %w", dir, err)
+	}
+	t.judge.best, t.evaluationDue = s.Best, s.EvaluationDue
+	t.checkpoints.found(dir)
+	if t.loop.journal.history, err = report.ReadHistory(dir); err != nil {
+		return err
+	}
+	return t.openJournal(false)
+}
+
+func (t *session) openJournal(fresh bool) error {
+	step := t.loop.step
+	return t.loop.journal.open(fresh, t.loop.sampler.holds(step), facts(t.forecast, t.data, step, t.began))
+}
+
 // Train runs to the end of the plan. When ctx ends, or an error ends the run, it saves a
 // checkpoint of the last finished step.
 func (t *session) Train(ctx context.Context) error {
-	if t.step == 0 && t.Config.Training.EvalOnStart && len(t.eval) > 0 {
-		if _, err := t.evaluateAndJudge(ctx); err != nil {
+	if t.loop.step == 0 && t.config.Training.EvalOnStart && len(t.evaluator.sets) > 0 {
+		if _, err := t.evaluate(ctx); err != nil {
 			return err
 		}
 	}
-	stop := t.enough()
+	stop := t.judge.enough()
 	if t.evaluationDue {
 		var err error
 		if stop, err = t.settle(ctx); err != nil {
@@ -74,7 +133,7 @@ func (t *session) Train(ctx context.Context) error {
 		}
 	}
 	if !stop {
-		err := t.run(ctx, func(ctx context.Context, s stepStats) (stop bool, err error) {
+		err := t.loop.run(ctx, func(ctx context.Context, s stepStats) (stop bool, err error) {
 			err = task.Catch(func() error { stop, err = t.afterStep(ctx, s); return err })
 			return stop, err
 		})
@@ -85,64 +144,257 @@ func (t *session) Train(ctx context.Context) error {
 	return t.loadBest()
 }
 
-// stopped saves what there is when the context ended, or an error ends the run.
-func (t *session) stopped(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
-		return t.rescued(err)
-	}
-	if t.bestLoaded && t.lastSaved != "" {
-		return ErrInterrupted // the last step's weights are in its checkpoint, if anywhere
-	}
-	if t.step == 0 {
-		return fmt.Errorf("interrupted before the first step, nothing is saved: %w", err)
-	}
-	path, serr := t.save(true)
-	if serr != nil {
-		return fmt.Errorf("interrupted at step %d, and the checkpoint could not be saved: %w", t.step, serr)
-	}
-	t.log.Info("checkpoint saved", "step", t.step, "path", path)
-	return ErrInterrupted
-}
-
 // afterStep logs, evaluates and saves where the configuration says so, in that
 // order, as Hugging Face's Trainer does; stop ends the run early.
 func (t *session) afterStep(ctx context.Context, s stepStats) (stop bool, err error) {
-	c := t.Config.Training
+	at := t.loop.position
 	if t.progress != nil {
-		t.progress.Step(t.step, t.Plan.Total, s.loss, t.totals.Tokens)
+		t.progress.Step(at.step, t.loop.Plan.Total, s.loss, at.totals.Tokens)
 	}
-	t.evaluationDue = len(t.eval) > 0 && t.due(c.EvalStrategy, c.EvalSteps) && !t.delayed() // also where logging fails
-	if t.due(c.LoggingStrategy, c.LoggingSteps) || c.LoggingFirstStep && t.step == 1 {
-		if err := t.journal.stepTaken(s); err != nil {
+	t.evaluationDue = len(t.evaluator.sets) > 0 && t.cadence.evaluates(at.step) // also where logging fails
+	if t.cadence.logs(at.step) {
+		if err := t.loop.journal.stepTaken(s); err != nil {
 			return false, err
 		}
 	}
 	if stop, err = t.settle(ctx); err != nil {
 		return false, err
 	}
-	return stop, t.saveAsked()
+	return stop, t.requests.answerNow()
 }
 
 // settle evaluates where that is due and saves where the configuration says so.
 func (t *session) settle(ctx context.Context) (stop bool, err error) {
-	c := t.Config.Training
 	if t.evaluationDue {
-		if stop, err = t.evaluateAndJudge(ctx); err != nil {
+		if stop, err = t.evaluate(ctx); err != nil {
 			return false, err
 		}
-		t.evaluationDue, t.kept = false, kept{} // a checkpoint of the step without it is out of date
+		t.evaluationDue = false
+		t.checkpoints.outdated()
 	}
-	final := (stop || t.step == t.Plan.Total) && c.SaveStrategy == config.Steps
-	better := c.SaveStrategy == config.Best && t.best.Known && t.best.Step == t.step
-	if t.due(c.SaveStrategy, c.SaveSteps) || final || better {
+	step := t.loop.step
+	if t.cadence.saves(step, stop, t.judge.better(step)) {
 		path, err := t.save(false)
 		if err != nil {
 			return false, err
 		}
-		t.log.Info("checkpoint saved", "step", t.step, "path", path)
+		t.log.Info("checkpoint saved", "step", step, "path", path)
 	}
 	return stop, nil
+}
+
+// evaluate runs an evaluation, logs it, and keeps the books of the best model; stop is
+// true when early stopping's patience is at its end.
+func (t *session) evaluate(ctx context.Context) (stop bool, err error) {
+	sets, err := t.measure(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := t.loop.journal.evaluated(sets); err != nil {
+		return false, err
+	}
+	return t.judge.observe(t.loop.step, sets)
+}
+
+// measure evaluates, and keeps the time.
+func (t *session) measure(ctx context.Context) (evaluations, error) {
+	defer t.loop.journal.Phase("evaluating")()
+	return t.evaluator.evaluate(ctx, t.loop.step)
+}
+
+// save writes the checkpoint of the last finished step and returns its path. One that is
+// saved because the run is interrupted holds the optimizer whatever save_only_model says.
+func (t *session) save(interrupted bool) (string, error) {
+	moments := interrupted || !t.config.Training.SaveOnlyModel
+	if t.checkpoints.has(moments) {
+		return t.loop.lastSaved, nil
+	}
+	defer t.loop.journal.Phase("saving")()
+	s, err := t.saved()
+	if err == nil {
+		err = t.checkpoints.save(s, t.trainerState(), moments)
+	}
+	if err != nil {
+		return "", fmt.Errorf("checkpoint of step %d: %w", t.loop.step, err)
+	}
+	t.checkpoints.rotate(t.judge.checkpoint())
+	return t.loop.lastSaved, t.folder.replaced()
+}
+
+// saved is what a checkpoint of the last finished step says of the run.
+func (t *session) saved() (*saved, error) {
+	me, err := t.names.Run()
+	if err != nil {
+		return nil, err
+	}
+	s := &saved{Version: savedVersion, Identity: me, Best: t.judge.best, EvaluationDue: t.evaluationDue}
+	return s, s.take(t.loop)
+}
+
+func (t *session) trainerState() *report.State {
+	return trainerState(t.config, t.loop.Plan, t.loop.position, t.loop.journal.history, t.judge)
+}
+
+// stopped saves what there is when the context ended, or an error ends the run.
+func (t *session) stopped(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	step := t.loop.step
+	if ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		return t.rescued(err)
+	}
+	if t.bestLoaded && t.loop.lastSaved != "" {
+		return ErrInterrupted // the last step's weights are in its checkpoint, if anywhere
+	}
+	if step == 0 {
+		return fmt.Errorf("interrupted before the first step, nothing is saved: %w", err)
+	}
+	path, serr := t.save(true)
+	if serr != nil {
+		return fmt.Errorf("interrupted at step %d, and the checkpoint could not be saved: %w", step, serr)
+	}
+	t.log.Info("checkpoint saved", "step", step, "path", path)
+	return ErrInterrupted
+}
+
+// rescued saves the last finished step where an error ends training, a program's, a
+// device's, a panic: the work up to there is not lost. Where the weights have begun to
+// move, or cannot be read any more, it names what was saved before.
+func (t *session) rescued(err error) error {
+	if errors.As(err, new(spoilt)) {
+		return err // it says what is saved
+	}
+	step := t.loop.step
+	if step == 0 || t.loop.moving || t.bestLoaded {
+		return &Rescued{err, t.loop.lastCheckpoint()}
+	}
+	var path string
+	serr := task.Catch(func() (err error) { path, err = t.save(true); return err })
+	if serr != nil {
+		return &Rescued{err, fmt.Sprintf("step %d could not be saved (%v), %s", step, serr, t.loop.lastCheckpoint())}
+	}
+	return &Rescued{err, fmt.Sprintf("step %d is saved in %s, the same command goes on from it", step, path)}
+}
+
+// loadBest puts the best checkpoint's weights into the model, for what is saved at
+// the end.
+func (t *session) loadBest() error {
+	if !t.config.Training.LoadBestModelAtEnd {
+		return nil
+	}
+	best, dir := t.judge.best, t.judge.checkpoint()
+	if dir == "" {
+		t.log.Warn("load_best_model_at_end: the best evaluation has no checkpoint: the last weights are kept", "best_step", best.Step)
+		return nil
+	}
+	t.log.Info("loading the best model", "checkpoint", dir, t.config.Training.MetricForBestModel, best.Metric)
+	if err := t.model.ReadTrained(dir); err != nil {
+		return fmt.Errorf("load_best_model_at_end: %w", err)
+	}
+	t.bestLoaded = true
+	return nil
+}
+
+// Finish leaves in output_dir what LLaMA-Factory leaves there after training: the
+// model, the metrics, the state, the plots; and evaluates once more, and predicts, where
+// that was asked for.
+func (t *session) Finish(ctx context.Context) (err error) {
+	// The summary is in the history of a run that is over, not of one whose last
+	// evaluation was cut short.
+	j := t.loop.journal
+	noted := len(j.history)
+	defer func() {
+		if err != nil {
+			j.history = j.history[:noted]
+		}
+	}()
+	if err := t.leaveModel(); err != nil {
+		return err
+	}
+	metrics := result(t.config, t.loop.Plan, t.loop.position)
+	if err := j.summed(metrics); err != nil {
+		return err
+	}
+	out := t.config.Training.OutputDir
+	if err := report.WriteResults(out, "train", metrics); err != nil {
+		return err
+	}
+	if err := t.trainerState().Write(out, true); err != nil {
+		return err
+	}
+	if err := plot(t.config, j.history, t.log); err != nil {
+		return err
+	}
+	if err := explain(t.config, t.names.Component, j.history, t.log); err != nil {
+		return err
+	}
+	if err := t.finalEvaluation(ctx); err != nil {
+		return err
+	}
+	if err := t.predictor.Predict(ctx); err != nil {
+		return err
+	}
+	if err := t.folder.replaced(); err != nil {
+		return err
+	}
+	// Nothing is written again once the run is finished.
+	if err := storage.SyncBelow(out, isCheckpoint); err != nil {
+		return err
+	}
+	if err := t.folder.finished(t.loop.step); err != nil {
+		return err
+	}
+	t.checkpoints.leave(t.judge.checkpoint())
+	if err := j.finished(); err != nil {
+		return err
+	}
+	// The model is saved: a picture of how it came about that fails is no failed run.
+	if path, err := page.Write(ctx, out); err != nil {
+		t.log.Warn("the report was not written: dataflex-cli report writes it at any time", "error", err)
+	} else {
+		t.log.Info("report written: open it in a browser", "path", path)
+	}
+	return nil
+}
+
+// leaveModel writes the model itself into output_dir.
+func (t *session) leaveModel() error {
+	out := t.config.Training.OutputDir
+	if err := t.checkpoints.saveModel(out); err != nil {
+		return err
+	}
+	if t.config.Tuning.PiSSAConvert {
+		return t.model.SavePiSSA(out)
+	}
+	return nil
+}
+
+func (t *session) finalEvaluation(ctx context.Context) error {
+	if !t.config.Training.DoEval || len(t.evaluator.sets) == 0 {
+		return nil
+	}
+	sets, err := t.measure(ctx)
+	if err != nil {
+		return err
+	}
+	eval := sets.fields()
+	eval.Set("epoch", t.loop.Plan.Epoch(t.loop.step))
+	t.log.Info("final evaluation", "eval_loss", eval.Get("eval_loss"))
+	return report.WriteResults(t.config.Training.OutputDir, "eval", eval)
+}
+
+// Close gives back the memory of the model and of the rows.
+func (t *session) Close() {
+	if j := t.loop.journal; j != nil {
+		if err := j.trackers.Close(j.done); err != nil {
+			t.log.Warn("report_to", "error", err)
+		}
+	}
+	if t.model != nil {
+		t.model.Close()
+	}
+	if t.data != nil {
+		closeData(t.data, t.log)
+	}
 }

@@ -10,9 +10,10 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
 	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/algo/train/identity"
+	"dataflex.dev/dataflex/algo/tuning"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/driver"
-	"dataflex.dev/dataflex/model/optim"
 )
 
 // setUp builds a run: data first, then the model, then what trains it. Nothing is
@@ -21,7 +22,9 @@ func setUp(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	if faults := Check(c); len(faults) > 0 {
 		return nil, config.Join(faults)
 	}
-	t := newSession(c, dev, log)
+	at := &position{}
+	l := &loop{Config: c, log: log, position: at}
+	t := &session{config: c, loop: l, log: log, began: time.Now()}
 	defer func() {
 		if err != nil {
 			t.Close()
@@ -31,66 +34,50 @@ func setUp(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	if err != nil {
 		return nil, err
 	}
-	t.data, t.tokenizer, t.template, t.train, t.eval = d, d.Tokenizer, d.options.Template, d.Train, d.Eval
-	t.ledger = curriculum.NewLedger(len(t.train))
-	if t.Plan, err = NewPlan(c, len(t.train)); err != nil {
+	t.data, at.ledger = d, curriculum.NewLedger(len(d.Train))
+	if l.Plan, err = NewPlan(c, len(d.Train)); err != nil {
 		return nil, err
 	}
-	c.Training.ResolveSteps(t.Plan.Total)
-	if err := t.loadModel(); err != nil {
+	c.Training.ResolveSteps(l.Plan.Total)
+	if t.model, err = tuning.Model(c, dev, d.Tokenizer, log); err != nil {
 		return nil, err
 	}
-	if err := t.newOptimizer(); err != nil {
+	l.passes = newPasses(c, dev, t.model, d.Train)
+	l.nonEmbedding = float64(t.model.Parameters() - t.model.Config().Vocab*t.model.Config().Hidden)
+	if l.optimizer, err = newOptimizer(c, dev, l.passes.params, log); err != nil {
 		return nil, err
 	}
-	t.sampler = sampler{plan: t.Plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling && !c.Data.Streaming, dropLast: c.Training.DataloaderDropLast}
-	if c.Training.GroupByLength {
-		t.sampler.lengths = func(row int) int { return len(t.train[row].InputIDs) }
-	}
-	if t.Plan.Dynamic {
-		t.sampler.window.Start = -1
-	}
-	if err := t.newCurriculum(ctx); err != nil {
+	if l.schedule, l.plateau, err = newSchedule(c, l.Plan.Total); err != nil {
 		return nil, err
 	}
-	t.Budget = t.model.Memory(t.largestMicro())
-	t.Budget.Optimizer = t.optimizer.Bytes()
-	embeddings := t.model.Config().Vocab * t.model.Config().Hidden
-	t.nonEmbedding = float64(t.model.Parameters() - embeddings)
+	l.sampler = newSampler(c, l.Plan, d.Train)
+	l.journal = &journal{config: c, plan: l.Plan, at: at, rows: d.Train, out: log}
+	if t.names, err = decide(ctx, c, l, d); err != nil {
+		return nil, err
+	}
+	l.curriculum, l.journal.component = t.names.Curriculum, t.names.Component
+	l.replay = replay{every: c.Training.ReplayEvery, at: at, passes: l.passes, curriculum: l.curriculum}
+	t.surround()
 	return t, nil
 }
 
-// newSession is a run of nothing yet.
-func newSession(c *config.Config, dev driver.Device, log *slog.Logger) *session {
-	l := &loop{Config: c, device: dev, log: log, seed: uint64(c.Training.Seed)}
-	l.journal = &journal{loop: l, out: log}
-	t := &session{loop: l, began: time.Now()}
-	l.opening = t.openOrSave
-	return t
-}
-
-// newCurriculum makes what decides on the data.
-func (t *session) newCurriculum(ctx context.Context) (err error) {
-	d := t.data
-	t.lent = &algo.Run{
-		Device: t.device, Model: t.model, Optimizer: t.optimizer, Train: t.train, Eval: flatten(t.eval),
-		Seed: t.seed, Updates: t.Plan.Choices(), UpdatesPerEpoch: t.Plan.Updates, Log: t.log,
+// decide makes what decides on the data: it comes with what names it, which it asks for
+// the names of its choices.
+func decide(ctx context.Context, c *config.Config, l *loop, d *Data) (*identity.Names, error) {
+	lent := &algo.Run{
+		Device: l.passes.device, Model: l.passes.model, Optimizer: l.optimizer, Train: d.Train, Eval: flatten(d.Eval),
+		Seed: l.passes.seed, Updates: l.Plan.Choices(), UpdatesPerEpoch: l.Plan.Updates, Log: l.log,
 		Tokenizer: d.Tokenizer, Stop: d.Stop,
 	}
-	t.lent.Subtasks = subtasks(t.lent.Eval)
-	t.curriculum, t.component, err = curriculum.New(ctx, curriculum.Run{
-		Run: t.lent, Config: t.Config, Schedule: t.Plan.Schedule, Domains: d.Domains, MixerEval: d.MixerEval,
-		Journal: t.journal, Log: t.log, Key: t.selectionKey, Ask: t.askQuestions, Column: d.column,
+	lent.Subtasks = subtasks(lent.Eval)
+	n := &identity.Names{Config: c, Lent: lent, Rows: d.Train, Key: d.Key}
+	ask := &questioner{config: c, data: d, lent: lent}
+	var err error
+	n.Curriculum, n.Component, err = curriculum.New(ctx, curriculum.Run{
+		Run: lent, Config: c, Schedule: l.Plan.Schedule, Domains: d.Domains, MixerEval: d.MixerEval,
+		Journal: l.journal, Log: l.log, Key: n.Choice, Ask: ask.ask, Column: d.column,
 	})
-	t.journal.component = t.component
-	return err
-}
-
-func samplerSeed(c *config.Config) uint64 {
-	if c.Training.DataSeed != nil {
-		return uint64(*c.Training.DataSeed)
-	}
-	return uint64(c.Training.Seed)
+	return n, err
 }
 
 func flatten(sets []EvalSet) []data.Example {
@@ -99,48 +86,6 @@ func flatten(sets []EvalSet) []data.Example {
 		out = append(out, s.Examples...)
 	}
 	return out
-}
-
-func (t *session) newOptimizer() error {
-	c := t.Config.Training
-	name, settings := c.Optim, optim.Settings{WeightDecay: c.WeightDecay, Beta1: c.AdamBeta1, Beta2: c.AdamBeta2, Eps: c.AdamEpsilon}
-	if t.Config.Tuning.UseMuon {
-		name = optim.MuonName
-	}
-	if ratio := t.Config.Tuning.LoRAPlusLRRatio; ratio != nil {
-		settings.Groups = optim.LoRAPlus(t.params, c.WeightDecay, c.LearningRate, *ratio, t.Config.Tuning.LoRAPlusLREmbedding)
-	}
-	if said := optim.Equivalent(name); said != "" {
-		t.log.Info(said)
-	}
-	var err error
-	if t.optimizer, err = optim.New(name, t.device, t.params, settings); err != nil {
-		return t.Config.Errorf("optim", "%w", err)
-	}
-	if c.LRSchedulerType == optim.PlateauName {
-		if t.plateau, err = optim.NewPlateau(c.LRSchedulerKwargs, c.LearningRate); err != nil {
-			return t.Config.Errorf("lr_scheduler_kwargs", "%w", err)
-		}
-		return nil
-	}
-	warmup := c.Warmup(t.Plan.Total)
-	args := c.LRSchedulerKwargs
-	if c.LRSchedulerType == "warmup_stable_decay" {
-		args = optim.StableDecayDefaults(args, warmup, t.Plan.Total)
-	}
-	if t.schedule, err = optim.NewSchedule(c.LRSchedulerType, args, warmup, t.Plan.Total, c.LearningRate); err != nil {
-		return t.Config.Errorf("lr_scheduler_type", "%w", err)
-	}
-	return nil
-}
-
-// largestMicro is the most tokens, and labelled ones, that a micro-batch can hold.
-func (t *session) largestMicro() (tokens, labelled int) {
-	longest, labels := make([]int, len(t.data.Train)), make([]int, len(t.data.Train))
-	for i, ex := range t.data.Train {
-		longest[i], labels[i] = len(ex.InputIDs), int(t.data.Labels[i])
-	}
-	return sumLargest(longest, t.Plan.Micro), sumLargest(labels, t.Plan.Micro)
 }
 
 // supported refuses what the loop cannot do yet: a key that silently did nothing

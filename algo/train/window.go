@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"slices"
 
+	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
+	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/rng"
 )
 
@@ -21,6 +23,25 @@ type sampler struct {
 	rows   []int // the order of the current reading, nil before the first
 }
 
+// newSampler deals out a run's rows.
+func newSampler(c *config.Config, plan Plan, rows []data.Example) sampler {
+	s := sampler{plan: plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling && !c.Data.Streaming, dropLast: c.Training.DataloaderDropLast}
+	if c.Training.GroupByLength {
+		s.lengths = func(row int) int { return len(rows[row].InputIDs) }
+	}
+	if plan.Dynamic {
+		s.window.Start = -1
+	}
+	return s
+}
+
+func samplerSeed(c *config.Config) uint64 {
+	if c.Training.DataSeed != nil {
+		return uint64(*c.Training.DataSeed)
+	}
+	return uint64(c.Training.Seed)
+}
+
 // at is the i-th row of the window.
 func (s *sampler) at(i int) int {
 	if s.window.Rows == nil {
@@ -30,6 +51,10 @@ func (s *sampler) at(i int) int {
 }
 
 func (s *sampler) open(w curriculum.Window) { s.window, s.rows = w, nil }
+
+// holds says that the window that opens at a step is there already, from the checkpoint
+// that the run goes on from.
+func (s *sampler) holds(step int) bool { return s.plan.Dynamic && s.window.Start == step }
 
 // size is the number of rows of the window that are trained on in one reading.
 func (s *sampler) size() int {

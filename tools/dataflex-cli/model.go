@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 
 	"dataflex.dev/dataflex/algo/config"
-	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/algo/tuning"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
@@ -79,7 +79,7 @@ func addTokens(c *config.Config, tok *tokenizer.Tokenizer) {
 // mergedModel loads the model that a configuration names, with its positions stretched as
 // in training, and merges its adapters.
 func mergedModel(c *config.Config, dev driver.Device) (*decoder.Model, error) {
-	options, err := train.RopeScaling(c, command.Logger(os.Stderr))
+	options, err := tuning.RopeScaling(c, command.Logger(os.Stderr))
 	if err != nil {
 		return nil, err
 	}

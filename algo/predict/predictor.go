@@ -1,36 +1,49 @@
-package train
+package predict
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"time"
 
-	"dataflex.dev/dataflex/algo/predict"
+	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/data/template"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/model/decoder"
 	"dataflex.dev/dataflex/model/generate"
 )
 
-// predict answers the evaluation rows and leaves LLaMA-Factory's
-// generated_predictions.jsonl and predict_results.json in output_dir.
-func (t *session) predict(ctx context.Context) error {
-	c := t.Config
+// Predictor answers the evaluation rows with a model, for do_
+type Predictor struct {
+	Config    *config.Config
+	Model     *decoder.Model
+	Tokenizer *tokenizer.Tokenizer
+	Template  *template.Template
+	Log       *slog.Logger
+}
+
+// Predict leaves LLaMA-Factory's generated_predictions.jsonl and predict_results.json in
+// output_dir, where do_predict asks for them.
+func (p *Predictor) Predict(ctx context.Context) error {
+	c := p.Config
 	if !c.Training.DoPredict {
 		return nil
 	}
 	started := time.Now()
-	rows, warnings, err := predict.Rows(ctx, c, predict.Templated(t.tokenizer, t.template, c.Data.CutoffLen))
+	rows, warnings, err := Rows(ctx, c, Templated(p.Tokenizer, p.Template, c.Data.CutoffLen))
 	if err != nil {
 		return err
 	}
 	for _, w := range warnings {
-		t.log.Warn(w)
+		p.Log.Warn(w)
 	}
-	t.log.Info("predicting", "rows", len(rows), "max_new_tokens", c.Generating.MaxNewTokens)
-	answers, err := t.answers(ctx, rows)
+	p.Log.Info("predicting", "rows", len(rows), "max_new_tokens", c.Generating.MaxNewTokens)
+	answers, err := p.answers(ctx, rows)
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("nothing is written of predictions that were cut short: %w", err)
 	}
@@ -42,14 +55,14 @@ func (t *session) predict(ctx context.Context) error {
 		return c.Errorf("output_dir", "%w", err)
 	}
 	path := filepath.Join(out, "generated_predictions.jsonl")
-	if err := storage.WriteFile(path, predict.Lines(answers)); err != nil {
+	if err := storage.WriteFile(path, Lines(answers)); err != nil {
 		return err
 	}
-	metrics := predict.Measure(answers, "predict_")
+	metrics := Measure(answers, "predict_")
 	for _, f := range metrics {
-		t.log.Info("prediction", f.Key, f.Value)
+		p.Log.Info("prediction", f.Key, f.Value)
 	}
-	t.log.Info("predictions written", "path", path)
+	p.Log.Info("predictions written", "path", path)
 	seconds := max(time.Since(started).Seconds(), 1e-9)
 	return report.WriteResults(out, "predict", append(metrics,
 		pyjson.Field{Key: "predict_runtime", Value: report.Round(seconds, 4)},
@@ -57,8 +70,8 @@ func (t *session) predict(ctx context.Context) error {
 }
 
 // answers are the model's to rows.
-func (t *session) answers(ctx context.Context, rows []predict.Row) ([]predict.Answer, error) {
-	c := t.Config
+func (p *Predictor) answers(ctx context.Context, rows []Row) ([]Answer, error) {
+	c := p.Config
 	prompts := make([][]int32, len(rows))
 	for i, r := range rows {
 		prompts[i] = r.Prompt
@@ -67,22 +80,22 @@ func (t *session) answers(ctx context.Context, rows []predict.Row) ([]predict.An
 	if c.Training.DoTrain {
 		multiple = 8
 	}
-	o := predict.Options(c, predict.Stop(t.tokenizer, t.template))
+	o := Options(c, Stop(p.Tokenizer, p.Template))
 	o.Batch = c.Training.PerDeviceEvalBatchSize
-	o.Penalised = predict.Padding(rows, o.Batch, multiple, t.tokenizer)
+	o.Penalised = Padding(rows, o.Batch, multiple, p.Tokenizer)
 	done := 0
 	o.Done = func(int, []int32) {
 		if done++; done%100 == 0 {
-			t.log.Info("predicting", "done", done, "of", len(rows))
+			p.Log.Info("predicting", "done", done, "of", len(rows))
 		}
 	}
-	continuations, err := generate.Generate(ctx, t.model, prompts, o)
+	continuations, err := generate.Generate(ctx, p.Model, prompts, o)
 	if err != nil {
 		return nil, err
 	}
-	answers := make([]predict.Answer, len(rows))
+	answers := make([]Answer, len(rows))
 	for i, r := range rows {
-		answers[i] = predict.NewAnswer(t.tokenizer, r, continuations[i], c.Generating.SkipSpecialTokens)
+		answers[i] = NewAnswer(p.Tokenizer, r, continuations[i], c.Generating.SkipSpecialTokens)
 	}
 	return answers, nil
 }

@@ -1,0 +1,185 @@
+package train
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"text/tabwriter"
+
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/curriculum"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/model/decoder"
+)
+
+// forecast is what a run would do and what it needs, known before its first step.
+type forecast struct {
+	config      *config.Config
+	plan        Plan
+	device      driver.Device
+	model       *decoder.Model
+	sets        []EvalSet
+	component   *config.Component // nil in a run without one
+	budget      decoder.Budget
+	method      uint64   // bytes on the device that the method keeps there
+	differences []string // from upstream's run, in mode upstream
+}
+
+// largestMicro is the most tokens, and labelled ones, that a micro-batch can hold.
+func largestMicro(d *Data, plan Plan) (tokens, labelled int) {
+	longest, labels := make([]int, len(d.Train)), make([]int, len(d.Train))
+	for i, ex := range d.Train {
+		longest[i], labels[i] = len(ex.InputIDs), int(d.Labels[i])
+	}
+	return sumLargest(longest, plan.Micro), sumLargest(labels, plan.Micro)
+}
+
+// sumLargest is the sum of the n largest values.
+func sumLargest(x []int, n int) int {
+	s := slices.Clone(x)
+	slices.Sort(s)
+	sum := 0
+	for i := len(s) - 1; i >= max(0, len(s)-n); i-- {
+		sum += s[i]
+	}
+	return sum
+}
+
+// fits refuses a run that the device's memory cannot hold.
+func (f *forecast) fits() error {
+	have := f.device.Attributes().MemoryBytes
+	if need := f.memory(); have > 0 && need > have {
+		return fmt.Errorf("the run needs %s and the device has %s: weights %s, gradients and optimizer %s, activations %s, logits %s%s; lower per_device_train_batch_size (and raise gradient_accumulation_steps) or cutoff_len",
+			bytes(need), bytes(have), bytes(f.budget.Weights), bytes(f.budget.Gradients+f.budget.Optimizer), bytes(f.budget.Activations), bytes(f.budget.Head), f.besides())
+	}
+	return nil
+}
+
+// memory is what the run needs of the device, what its method keeps there included.
+func (f *forecast) memory() uint64 { return f.budget.Total() + f.method }
+
+// besides names the method's part of the memory, where it has one.
+func (f *forecast) besides() string {
+	if f.method == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %s itself %s", f.component.Name, bytes(f.method))
+}
+
+// say logs it in short.
+func (f *forecast) say(log *slog.Logger) {
+	log.Info("plan", "rows", f.plan.Rows, "rows_per_step", f.plan.Batch(), "steps", f.plan.Total, "selections", f.plan.Choices(),
+		"trainable_parameters", f.trainable(), "memory", bytes(f.memory()), "precision", f.precision())
+	for _, difference := range f.differences {
+		log.Warn(difference)
+	}
+	f.sayLosses(log)
+}
+
+// sayLosses says at the end of what is said at the start what the user goes without.
+func (f *forecast) sayLosses(log *slog.Logger) {
+	for _, l := range f.config.Losses() {
+		log.Warn(l)
+	}
+}
+
+// trainable is how many parameters train.
+func (f *forecast) trainable() int {
+	n := 0
+	for _, p := range f.model.Trainable() {
+		n += p.Size()
+	}
+	return n
+}
+
+// write prints it: the schedule, what trains, and the memory.
+func (f *forecast) write(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(key string, format string, args ...any) {
+		fmt.Fprintf(tw, "%s\t%s\n", key, fmt.Sprintf(format, args...))
+	}
+	c := f.config
+	line("model", "%s (%s), %d parameters, %d trainable", c.Model.NameOrPath, f.model.Config().ModelType, f.model.Parameters(), f.trainable())
+	line("training rows", "%d", f.plan.Rows)
+	for _, e := range f.sets {
+		line("evaluation rows", "%d %s", len(e.Examples), e.Name)
+	}
+	line("rows per step", "%d (per_device_train_batch_size %d, gradient_accumulation_steps %d)", f.plan.Batch(), f.plan.Micro, f.plan.Accumulate)
+	line("optimizer steps", "%d", f.plan.Total)
+	line("learning rate", "%g, %s, %d warm-up steps", c.Training.LearningRate, c.Training.LRSchedulerType, c.Training.Warmup(f.plan.Total))
+	if f.plan.Dynamic {
+		if f.component != nil {
+			line("component", "%s, mode %s", f.component.Name, f.component.Mode)
+		}
+		f.writeSchedule(line)
+	}
+	b := f.budget
+	line("memory", "%s: weights %s, adapters %s, gradients %s, optimizer %s, activations %s, logits %s%s",
+		bytes(f.memory()), bytes(b.Weights), bytes(b.Adapters), bytes(b.Gradients), bytes(b.Optimizer), bytes(b.Activations), bytes(b.Head), f.besides())
+	line("device", "%s, %d threads, %s", f.device.Kind(), f.device.Attributes().Units, bytes(f.device.Attributes().MemoryBytes))
+	line("precision", "%s", f.precision())
+	for _, difference := range f.differences {
+		line("differs", "%s", difference)
+	}
+	return tw.Flush()
+}
+
+// precision says what is computed in which precision.
+func (f *forecast) precision() string {
+	switch {
+	case f.model.BF16():
+		return "bf16 on tensor cores: matrices and the operands of products; float32: sums, activations, norms, adapters, trained weights, the optimizer"
+	case (f.config.Training.BF16 || f.config.Tuning.PureBF16) && f.device.Attributes().BF16:
+		return "float32: no matrix of the model has rows of a multiple of 8, as tensor cores take them"
+	case f.config.Training.BF16 || f.config.Tuning.PureBF16:
+		return fmt.Sprintf("float32: %s has no tensor cores for bf16", f.device.Kind())
+	case f.config.Training.FP16:
+		return "float32: nothing is computed in fp16; bf16: true uses the tensor cores of a device that has them"
+	}
+	return "float32"
+}
+
+// shownOpenings is how many windows a plan lists before it only counts them.
+const shownOpenings = 12
+
+// writeSchedule lists when windows open.
+func (f *forecast) writeSchedule(line func(key, format string, args ...any)) {
+	n := 0
+	for s := range f.plan.Total {
+		o, update := f.plan.Opening(s)
+		if o == curriculum.Continue {
+			continue
+		}
+		if n++; n > shownOpenings {
+			continue
+		}
+		what, rows := fmt.Sprintf("selection %d", update), f.plan.Update*f.plan.Batch()
+		switch {
+		case o == curriculum.Draw:
+			what, rows = "warm-up draw", f.plan.Warmup*f.plan.Batch()
+		case f.plan.Mix:
+			what = fmt.Sprintf("mixture %d", update)
+		case f.plan.Ordered:
+			what = fmt.Sprintf("order %d", update)
+		}
+		line(fmt.Sprintf("step %d", s), "%s: %d of %d rows", what, rows, f.plan.Rows)
+	}
+	if n > shownOpenings {
+		line("…", "and %d more windows", n-shownOpenings)
+	}
+}
+
+// bytes writes a size with a binary prefix.
+func bytes(n uint64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, prefixes := float64(n)/unit, "KMGT"
+	i := 0
+	for f >= unit && i < len(prefixes)-1 {
+		f, i = f/unit, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", f, prefixes[i])
+}

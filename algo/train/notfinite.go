@@ -1,0 +1,56 @@
+package train
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"dataflex.dev/dataflex/algo/batch"
+)
+
+// notFinite is an error of training rows whose loss or gradient is no number.
+type notFinite struct {
+	what string // loss or gradient
+	rows []int
+}
+
+func (e *notFinite) Error() string {
+	return fmt.Sprintf("the %s of %d rows is not finite", e.what, len(e.rows))
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// rowsNotFinite lists which of a micro-batch's rows have a loss that is no number.
+func rowsNotFinite(m batch.Micro, tokenLoss []float32) (at []int) {
+	mean, ok := m.RowMeans(tokenLoss)
+	for i := range m.Rows {
+		if ok[i] && !finite(mean[i]) {
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
+func (e *notFinite) add(m batch.Micro, tokenLoss []float32) {
+	for _, i := range rowsNotFinite(m, tokenLoss) {
+		e.rows = append(e.rows, m.Rows[i])
+	}
+}
+
+// without is a step's rows but the broken ones, and how many labels they have.
+func (e *notFinite) without(micros []batch.Micro) (rows [][]int, labels int) {
+	for _, m := range micros {
+		var kept []int
+		for i, row := range m.Rows {
+			if slices.Contains(e.rows, row) {
+				continue
+			}
+			kept = append(kept, row)
+			labels += m.Labelled[i]
+		}
+		if len(kept) > 0 {
+			rows = append(rows, kept)
+		}
+	}
+	return rows, labels
+}

@@ -1,0 +1,174 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/curriculum"
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/model/decoder"
+	"dataflex.dev/dataflex/model/optim"
+	"dataflex.dev/dataflex/model/tensor"
+)
+
+// passes takes micro-batches through the model, forward and backward.
+type passes struct {
+	config  *config.Config
+	device  driver.Device
+	model   *decoder.Model
+	params  []*tensor.Param // that train
+	rows    []data.Example
+	seed    uint64
+	padding int // the multiple that rows are padded to upstream
+}
+
+// newPasses is for the model and the rows of a run.
+func newPasses(c *config.Config, dev driver.Device, model *decoder.Model, rows []data.Example) *passes {
+	p := &passes{config: c, device: dev, model: model, params: model.Trainable(), rows: rows, seed: uint64(c.Training.Seed), padding: 1}
+	if c.Tuning.Stage == config.StageSFT {
+		p.padding = processor.PaddingMultiple
+	}
+	return p
+}
+
+// group lays out the micro-batches of a step, after that many of total, and counts their
+// labels.
+func (p *passes) group(rows [][]int, step, total int) (s *curriculum.Step, labels int) {
+	s = &curriculum.Step{Index: step, Total: total}
+	for _, micro := range rows {
+		m := batch.Pack(p.rows, micro)
+		examples := make([]data.Example, len(micro))
+		for i, r := range micro {
+			examples[i] = p.rows[r]
+		}
+		m.PadLen = processor.PaddedLength(examples, p.padding)
+		s.Micros = append(s.Micros, m)
+		labels += m.Labels
+	}
+	var loss [][]float64
+	s.Loss = func(ctx context.Context) (_ [][]float64, err error) {
+		if loss == nil {
+			loss, err = p.rowLosses(ctx, s.Micros)
+		}
+		return loss, err
+	}
+	return s, labels
+}
+
+// rowLosses is the mean loss of every row's tokens; NaN for a row without a target. Rows
+// whose loss is no number are a *notFinite error.
+func (p *passes) rowLosses(ctx context.Context, micros []batch.Micro) (out [][]float64, err error) {
+	broken := &notFinite{what: "loss"}
+	for _, m := range micros {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		tokenLoss, err := p.model.Losses(m.Batch, 0)
+		if err != nil {
+			return nil, err
+		}
+		mean, ok := m.RowMeans(tokenLoss)
+		for r := range mean {
+			if !ok[r] {
+				mean[r] = math.NaN()
+			}
+		}
+		out = append(out, mean)
+		broken.add(m, tokenLoss)
+	}
+	if len(broken.rows) > 0 {
+		return nil, broken
+	}
+	return out, nil
+}
+
+// backward adds a micro-batch's share of the step's gradient and returns its
+// tokens' losses and its share of the step's loss.
+func (p *passes) backward(m batch.Micro, weight []float32, dropout uint64) ([]float32, float64, error) {
+	c := p.config
+	o := decoder.Objective{Weight: weight, Smoothing: float32(c.Training.LabelSmoothingFactor), Train: true, DropoutSeed: dropout}
+	if a := c.Training.NEFTuneNoiseAlpha; a != nil {
+		o.NEFTune = float32(*a)
+	}
+	if a := c.Model.MoEAuxLossCoef; a != nil { // for every micro-batch, as transformers adds it
+		o.Balance = float32(*a)
+	}
+	tokenLoss, err := p.model.Backward(m.Batch, o)
+	if err != nil {
+		return nil, 0, err
+	}
+	var sum float64
+	for i, loss := range tokenLoss {
+		if m.Targets[i] >= 0 {
+			sum += float64(loss) * float64(weight[i])
+		}
+	}
+	if o.Balance > 0 {
+		loss, err := p.model.BalanceLoss()
+		if err != nil {
+			return nil, 0, err
+		}
+		sum += float64(o.Balance) * loss
+	}
+	return tokenLoss, sum, nil
+}
+
+// dropoutSeed differs for every micro-batch of the run and depends on nothing
+// else, so that a resumed run draws the same masks.
+func (p *passes) dropoutSeed(step, index int) uint64 {
+	const golden = 0x9e3779b97f4a7c15 // 2⁶⁴/φ, spreads consecutive counters
+	return (p.seed+1)*golden ^ uint64(step)<<20 ^ uint64(index)
+}
+
+func (p *passes) zeroGradients() {
+	for _, param := range p.params {
+		reduce.Fill(p.device, 0, param.Grad)
+	}
+}
+
+// norm is the length of the gradient.
+func (p *passes) norm() float64 { return optim.GradNorm(p.device, p.params) }
+
+// brokenGradients looks for the rows that make a step's gradient no number though
+// the losses are finite, by the gradient of each.
+func (p *passes) brokenGradients(ctx context.Context, s *curriculum.Step, weights [][]float32) (*notFinite, error) {
+	broken := &notFinite{what: "gradient"}
+	for i, m := range s.Micros {
+		for r, row := range m.Rows {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			p.zeroGradients()
+			alone := batch.Pack(p.rows, []int{row})
+			alone.PadLen = m.PadLen
+			if _, _, err := p.backward(alone, weights[i][m.RowStart[r]:m.RowStart[r+1]], p.dropoutSeed(s.Index, i)); err != nil {
+				return nil, fmt.Errorf("step %d, %s: %w", s.Index+1, p.describe([]int{row}), err)
+			}
+			if !finite(p.norm()) {
+				broken.rows = append(broken.rows, row)
+			}
+		}
+	}
+	return broken, nil
+}
+
+// describe names rows of a micro-batch.
+func (p *passes) describe(rows []int) string {
+	s := ""
+	for i, r := range rows {
+		if i > 0 {
+			s += ", "
+		}
+		if i == 4 {
+			return s + fmt.Sprintf("and %d more", len(rows)-i)
+		}
+		s += fmt.Sprintf("row %d of %s", p.rows[r].Row, p.rows[r].Dataset)
+	}
+	return s
+}

@@ -1,0 +1,83 @@
+package train
+
+import (
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/curriculum"
+	"dataflex.dev/dataflex/data"
+)
+
+// tokenWeights is the factor of every token's loss in the loss of a step, micro-batch by
+// micro-batch: by default 1/N with N the labels of the whole step.
+func tokenWeights(w curriculum.Weights, micros []batch.Micro, labels int) [][]float32 {
+	out := make([][]float32, len(micros))
+	for i, m := range micros {
+		out[i] = make([]float32, len(m.Tokens))
+		predicted := 0
+		for _, n := range m.Labelled {
+			predicted += n
+		}
+		for r, n := range m.Labelled {
+			weight := 1.0
+			if w.Rows != nil {
+				weight = w.Rows[i][r]
+			}
+			scale := weight / float64(labels)
+			switch w.How {
+			case algo.RowSum:
+				scale = weight / float64(n)
+			case algo.MicroSum:
+				scale = 1 / float64(max(predicted, 1)) * weight
+			case algo.MicroMean: // upstream forgets to divide by the micro-batches (finding 54)
+				scale = 1 / float64(max(predicted, 1)*len(micros)) * weight
+			}
+			for k := m.RowStart[r]; k < m.RowStart[r+1]; k++ {
+				if m.Targets[k] >= 0 {
+					out[i][k] = float32(scale)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// byColumn multiplies the weights of a step's rows with those of their weight column,
+// scaled to mean 1 over the step.
+func byColumn(train []data.Example, w *curriculum.Weights, micros []batch.Micro) {
+	sum, n, given := columnWeight(train, micros)
+	if !given {
+		return
+	}
+	if w.Rows == nil {
+		w.Rows = uniformRows(micros)
+	}
+	for i, m := range micros {
+		for r, row := range m.Rows {
+			w.Rows[i][r] *= train[row].Weight() * float64(n) / sum
+		}
+	}
+}
+
+func uniformRows(micros []batch.Micro) [][]float64 {
+	out := make([][]float64, len(micros))
+	for i, m := range micros {
+		out[i] = make([]float64, len(m.Rows))
+		for r := range out[i] {
+			out[i][r] = 1
+		}
+	}
+	return out
+}
+
+// columnWeight adds up the weights that the rows of a step have by their column; given
+// says whether one has.
+func columnWeight(train []data.Example, micros []batch.Micro) (sum float64, n int, given bool) {
+	for _, m := range micros {
+		for _, row := range m.Rows {
+			sum += train[row].Weight()
+			given = given || train[row].Given
+			n++
+		}
+	}
+	return sum, n, given
+}

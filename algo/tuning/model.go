@@ -1,0 +1,322 @@
+// Package tuning makes the model that a configuration describes: read or fresh, with the
+// tokenizer's vocabulary, and with what finetuning_type says of it trainable.
+package tuning
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/rng"
+	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/rope"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/decoder"
+)
+
+// Model reads the base model, or makes one of its shape, fits its vocabulary
+// to the tokenizer, and makes trainable what finetuning_type says. A fault is the key's that it lies in.
+func Model(c *config.Config, dev driver.Device, tok *tokenizer.Tokenizer, log *slog.Logger) (_ *decoder.Model, err error) {
+	m := maker{config: c, tokenizer: tok, log: log}
+	if err := m.load(dev); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			m.model.Close()
+		}
+	}()
+	m.model.SetSpecialTokens(m.specialTokens())
+	if err := m.fitVocabulary(); err != nil {
+		return nil, err
+	}
+	if err := m.keepGates(); err != nil {
+		return nil, err
+	}
+	switch c.Tuning.FinetuningType {
+	case config.Full:
+		err = m.model.Train(m.trains)
+	case config.Freeze:
+		err = m.freeze()
+	case config.LoRA:
+		err = m.adapt()
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, note := range m.model.Notes() {
+		log.Warn(note)
+	}
+	if len(m.model.Trainable()) == 0 {
+		return nil, c.Errorf("finetuning_type", "nothing of the model would be trained")
+	}
+	return m.model, nil
+}
+
+// maker makes a model as a configuration describes it, and is gone after that.
+type maker struct {
+	config    *config.Config
+	tokenizer *tokenizer.Tokenizer
+	log       *slog.Logger
+	model     *decoder.Model
+	isGate    func(module string) bool // of freeze_gate; nil where it is off
+}
+
+// load reads the base model, or makes one of its shape.
+func (m *maker) load(dev driver.Device) error {
+	c := m.config
+	options, err := RopeScaling(c, m.log)
+	if err != nil {
+		return err
+	}
+	options.Name = c.Model.Name
+	options.BF16 = c.Training.BF16 || c.Tuning.PureBF16
+	if c.Model.TrainFromScratch {
+		m.model, err = decoder.Init(dev, c.Model.NameOrPath, options, m.normal())
+	} else {
+		m.model, err = decoder.Load(dev, c.Model.NameOrPath, options)
+	}
+	if err != nil {
+		return c.Errorf("model_name_or_path", "%w", err)
+	}
+	return nil
+}
+
+// specialTokens are the tokenizer's, as the template left them.
+func (m *maker) specialTokens() checkpoint.SpecialTokens {
+	id := func(_ string, id int32, ok bool) int {
+		if !ok {
+			return -1
+		}
+		return int(id)
+	}
+	return checkpoint.SpecialTokens{BOS: id(m.tokenizer.BOS()), EOS: id(m.tokenizer.EOS()), Pad: id(m.tokenizer.Pad())}
+}
+
+// normal is the stream of fresh weights.
+func (m *maker) normal() func() float64 {
+	stream := rng.NewTorch(uint64(m.config.Training.Seed))
+	buf := make([]float32, 0, 4096)
+	return func() float64 {
+		if len(buf) == 0 {
+			buf = buf[:cap(buf)]
+			stream.Normal(buf, 0, 1)
+		}
+		x := buf[0]
+		buf = buf[1:]
+		if len(buf) == 0 {
+			buf = make([]float32, 0, 4096)
+		}
+		return float64(x)
+	}
+}
+
+// fitVocabulary enlarges the embeddings to the tokenizer where resize_vocab asks
+// for it, and refuses tokens the model has no embedding for where it does not.
+func (m *maker) fitVocabulary() error {
+	c := m.config
+	n, have := m.tokenizer.Len(), m.model.Config().Vocab
+	if n <= have {
+		return nil
+	}
+	if !c.Model.ResizeVocab {
+		return c.Errorf("template", "the tokenizer has %d tokens with it, the model's vocabulary %d: set resize_vocab: true, or choose the model's own template", n, have)
+	}
+	if err := m.model.ResizeVocab(n, m.normal()); err != nil {
+		return c.Errorf("resize_vocab", "%w", err)
+	}
+	m.log.Info("the vocabulary was enlarged", "from", have, "to", m.model.Config().Vocab)
+	return nil
+}
+
+// RopeScaling is what rope_scaling makes of the model, LLaMA-Factory's way: positions are
+// stretched to cutoff_len when it is past what the model was trained on.
+func RopeScaling(c *config.Config, log *slog.Logger) (decoder.Options, error) {
+	if c.Model.RopeScaling == "" {
+		return decoder.Options{}, nil
+	}
+	m, err := checkpoint.ReadModelConfig(c.Model.NameOrPath)
+	if err != nil {
+		return decoder.Options{}, c.Errorf("model_name_or_path", "%w", err)
+	}
+	old := m.MaxPositionEmbeddings
+	if m.RopeScaling != nil && m.RopeScaling.OriginalMaxPositionEmbeddings > 0 {
+		old = m.RopeScaling.OriginalMaxPositionEmbeddings
+	}
+	if c.Data.CutoffLen <= old {
+		log.Warn("rope_scaling is not needed and left off: cutoff_len is within the model's positions", "cutoff_len", c.Data.CutoffLen, "positions", old)
+		return decoder.Options{}, nil
+	}
+	factor := math.Ceil(float64(c.Data.CutoffLen) / float64(old))
+	s := rope.Scaling{Type: c.Model.RopeScaling, Factor: factor, OriginalMax: old}
+	if s.Type == "llama3" {
+		s.LowFreqFactor, s.HighFreqFactor = 1, 4
+	}
+	log.Info("rope_scaling", "type", s.Type, "factor", factor)
+	return decoder.Options{Rope: &s, MaxPositions: int(float64(old) * factor)}, nil
+}
+
+// adapt puts LoRA on the model: the saved adapter that adapter_name_or_path names
+// last is trained on, the ones before it are merged; else a new one is made.
+func (m *maker) adapt() error {
+	c := m.config
+	vocab := m.model.Config().Vocab
+	for i, dir := range c.Model.AdapterNameOrPath {
+		if err := m.model.LoadAdapter(filepath.Join(dir, c.Model.AdapterFolder)); err != nil {
+			return c.Errorf("adapter_name_or_path", "%w", err)
+		}
+		if n := m.model.Config().Vocab; n > vocab {
+			return c.Errorf("adapter_name_or_path", "the adapter in %s was trained with a vocabulary of %d, and the tokenizer here has %d tokens: give the add_tokens and add_special_tokens that it was trained with", dir, n, m.tokenizer.Len())
+		}
+		if last := i == len(c.Model.AdapterNameOrPath)-1; last && !c.Tuning.CreateNewAdapter {
+			return m.gatesKept()
+		}
+		if err := m.model.Merge(); err != nil {
+			return c.Errorf("adapter_name_or_path", "%w", err)
+		}
+	}
+	stream := rng.NewTorch(uint64(c.Training.Seed))
+	err := m.model.AddLoRA(decoder.LoRA{
+		Rank: c.Tuning.LoRARank, Alpha: c.Tuning.LoRAAlpha, Dropout: c.Tuning.LoRADropout, RSLoRA: c.Tuning.UseRSLoRA, Targets: c.Tuning.LoRATarget,
+		DoRA: c.Tuning.UseDoRA, PiSSA: pissaName(c.Tuning), ModulesToSave: m.additionalTarget(), Exclude: m.isGate,
+	}, stream.Double)
+	if err != nil {
+		return c.Errorf("lora_target", "%w", err)
+	}
+	return nil
+}
+
+// additionalTarget is what trains in full beside adapters: as in LLaMA-Factory the
+// embeddings and the head, where resize_vocab makes room for tokens that they are to learn.
+func (m *maker) additionalTarget() []string {
+	c := m.config
+	if !c.Model.ResizeVocab || len(c.Tuning.AdditionalTarget) > 0 {
+		return c.Tuning.AdditionalTarget
+	}
+	m.log.Warn("the vocabulary may grow with resize_vocab, as it does with added tokens: embed_tokens and lm_head are trained and saved beside the adapter; additional_target names others")
+	return []string{"embed_tokens", "lm_head"}
+}
+
+// pissaName is PEFT's name of the start that pissa_init asks for; "" = the usual one.
+func pissaName(t config.Tuning) string {
+	switch {
+	case !t.PiSSAInit:
+		return ""
+	case t.PiSSAIter == -1:
+		return "pissa"
+	}
+	return fmt.Sprintf("pissa_niter_%d", t.PiSSAIter)
+}
+
+// freeze trains the parameters of some layers, and of what stands outside the
+// layers: LLaMA-Factory's freeze tuning. As there, a name trains that has one of the
+// patterns in it: freeze_extra_modules: norm also trains every layer's norms.
+func (m *maker) freeze() error {
+	c := m.config
+	inside, outside := map[string]bool{}, map[string]bool{}
+	patterns := append(m.layerPatterns(), c.Tuning.FreezeExtraModules...)
+	train := func(name string) bool {
+		if at := inLayer.FindStringSubmatch(name); at != nil {
+			inside[at[1]] = true
+		} else {
+			parts := strings.Split(name, ".")
+			outside[parts[max(0, len(parts)-2)]] = true
+		}
+		return slices.ContainsFunc(patterns, func(p string) bool { return strings.Contains(name, p) })
+	}
+	if err := m.model.Train(func(name string) bool { return train(name) && m.trains(name) }); err != nil {
+		return c.Errorf("freeze_trainable_layers", "%w", err)
+	}
+	for _, module := range c.Tuning.FreezeTrainableModules {
+		if module != "all" && !inside[module] {
+			return c.Errorf("freeze_trainable_modules", "module %s is not found, please choose from %s", module, strings.Join(sortedKeys(inside), ", "))
+		}
+	}
+	for _, module := range c.Tuning.FreezeExtraModules {
+		if !outside[module] {
+			return c.Errorf("freeze_extra_modules", "module %s is not found outside the layers, please choose from %s", module, strings.Join(sortedKeys(outside), ", "))
+		}
+	}
+	return nil
+}
+
+var inLayer = regexp.MustCompile(`\.layers\.\d+\.([^.]+)`)
+
+// layerPatterns are what the names of the parameters in the trained layers have in them.
+func (m *maker) layerPatterns() []string {
+	c, layers := m.config, m.model.Config().Layers
+	lo, hi := max(0, layers-c.Tuning.FreezeTrainableLayers), layers
+	if c.Tuning.FreezeTrainableLayers <= 0 {
+		lo, hi = 0, min(layers, -c.Tuning.FreezeTrainableLayers)
+	}
+	var patterns []string
+	for _, module := range c.Tuning.FreezeTrainableModules {
+		if module == "all" {
+			module = ""
+		}
+		for id := lo; id < hi; id++ {
+			patterns = append(patterns, fmt.Sprintf(".%d.%s", id, module))
+		}
+	}
+	return patterns
+}
+
+func sortedKeys(set map[string]bool) []string {
+	var out []string
+	for k := range set {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// keepGates applies freeze_gate: isGate says of a module, by its path, that it is one
+// that shall not be trained; nil where all are. Gates are the routers of a mixture of
+// experts and the gates of its shared experts. Upstream's dynamic_mix goes by names
+// that hold "gate", and so freezes the gate_proj of every MLP as well.
+func (m *maker) keepGates() error {
+	c := m.config
+	if !c.Dynamic.FreezeGate {
+		return nil
+	}
+	upstream := false
+	if c.Dynamic.TrainType == config.DynamicMix && !c.Dynamic.StaticMix {
+		component, err := c.Component()
+		if err != nil {
+			return err
+		}
+		upstream = algo.Mode(component.Mode) == algo.Upstream
+	}
+	m.isGate = func(module string) bool {
+		if upstream {
+			return strings.Contains(module, "gate")
+		}
+		return slices.Contains([]string{"gate", "shared_expert_gate"}, module[strings.LastIndexByte(module, '.')+1:])
+	}
+	if m.model.Config().MoE.Experts == 0 && !upstream {
+		m.log.Warn("freeze_gate has no effect: the model is no mixture of experts", "model_type", m.model.Config().ModelType)
+	}
+	return nil
+}
+
+// trains says whether a tensor of the base model may be trained.
+func (m *maker) trains(name string) bool {
+	return m.isGate == nil || !m.isGate(strings.TrimSuffix(strings.TrimSuffix(name, ".weight"), ".bias"))
+}
+
+// gatesKept refuses an adapter that is continued and trains what freeze_gate keeps.
+func (m *maker) gatesKept() error {
+	for _, p := range m.model.PairOffsets() {
+		if m.isGate != nil && m.isGate(p.Name) {
+			return m.config.Errorf("freeze_gate", "the adapter that is continued trains %s: set create_new_adapter: true, or leave freeze_gate out", p.Name)
+		}
+	}
+	return nil
+}
