@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/model/decoder"
 )
 
@@ -19,8 +20,8 @@ import (
 func made(t *testing.T, mode string, params ...string) (*doremi, *algo.Run, []algo.Domain) {
 	t.Helper()
 	train, domains := rows(16)
-	run := loaded(t, modelFolder(t, 1, 0), train)
-	params = append(params, "reference_model_path: "+modelFolder(t, 2, 0))
+	run := loaded(t, algotest.Model(t, 1, nil), train)
+	params = append(params, "reference_model_path: "+algotest.Model(t, 2, nil))
 	return mustBuild(t, run, domains, "doremi", mode, params...).(*doremi), run, domains
 }
 
@@ -46,7 +47,7 @@ func TestDoReMiByHand(t *testing.T) {
 	m, run, _ := made(t, "faithful", "reweight_eta: 2", "reweight_eps: 0.1")
 	isLow := func(a, b float32) func(int32) float32 {
 		return func(token int32) float32 {
-			if token < testVocab/2 {
+			if token < algotest.Vocab/2 {
 				return a
 			}
 			return b
@@ -159,7 +160,7 @@ func TestDoReMiUnseen(t *testing.T) {
 	if _, err := m.StepWeights(context.Background(), 0, []algo.MicroReport{micro(run.Train, 0)}); err != nil {
 		t.Fatal(err)
 	}
-	near(t, "λ", m.scores[1:], []float64{math.Log(testVocab)}, 1e-12)
+	near(t, "λ", m.scores[1:], []float64{math.Log(algotest.Vocab)}, 1e-12)
 }
 
 // TestRegression03DoReMiReweighs: α = (1, 0) must change the gradient: it becomes that of the
@@ -351,7 +352,7 @@ func TestDoReMiFiles(t *testing.T) {
 
 func TestDoReMiRefuses(t *testing.T) {
 	train, domains := rows(4)
-	run := loaded(t, modelFolder(t, 1, 0), train)
+	run := loaded(t, algotest.Model(t, 1, nil), train)
 	for _, c := range []struct{ param, want string }{
 		{"reweight_eta: 1", "reference_model_path: DoReMi compares with a reference model"},
 		{"reference_model_path: /nowhere/at/all", "the reference model cannot be loaded"},

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/model/decoder"
 )
@@ -36,7 +37,7 @@ func TestMoEByHand(t *testing.T) {
 func TestMoESplit(t *testing.T) {
 	train, _ := rows(16)
 	domains := domainsOf(7, 9)
-	run := loaded(t, modelFolder(t, 1, 4), train)
+	run := loaded(t, algotest.Model(t, 1, algotest.Experts(4)), train)
 	m := mustBuild(t, run, domains, "dynamic_moe", "faithful", "eval_samples: 4").(algo.Splitter)
 	left := m.Domains()
 	// permutation(7)[:3] = {1, 2, 6}, then permutation(9)[:4] = {1, 3, 6, 7}
@@ -70,7 +71,7 @@ func TestMoEFollowsGates(t *testing.T) {
 		}
 		domains[d].Rows = append(domains[d].Rows, i)
 	}
-	run := loaded(t, modelFolder(t, 1, 4), train)
+	run := loaded(t, algotest.Model(t, 1, algotest.Experts(4)), train)
 	m := mustBuild(t, run, domains, "dynamic_moe", "faithful", "eta: 10.0", "c: 0.05", "collect_steps: 5", "eval_samples: 1000", "eval_batch_size: 32")
 	got, err := m.Mix(context.Background(), algo.MixRequest{Step: 2, Update: 1})
 	if err != nil {
@@ -101,7 +102,7 @@ func TestMoEFollowsGates(t *testing.T) {
 // TestMoELoads: domains are compared by token-weighted shares of the last router.
 func TestMoELoads(t *testing.T) {
 	train, domains := rows(8)
-	run := loaded(t, modelFolder(t, 1, 4), train)
+	run := loaded(t, algotest.Model(t, 1, algotest.Experts(4)), train)
 	m := mustBuild(t, run, domains, "dynamic_moe", "upstream").(*dynamicMoE)
 	m.loads = func(b decoder.Batch) ([][]float64, error) {
 		return [][]float64{{9, 9}, {float64(b.Tokens[0]), 1}}, nil
@@ -123,7 +124,7 @@ func TestMoELoads(t *testing.T) {
 // TestMoESurvives: a row whose gates are no numbers is named and left out.
 func TestMoESurvives(t *testing.T) {
 	train, domains := rows(8)
-	run := loaded(t, modelFolder(t, 1, 4), train)
+	run := loaded(t, algotest.Model(t, 1, algotest.Experts(4)), train)
 	var log bytes.Buffer
 	run.Log = slog.New(slog.NewTextHandler(&log, nil))
 	m := mustBuild(t, run, domains, "dynamic_moe", "faithful", "eval_samples: 3").(*dynamicMoE)
@@ -153,11 +154,11 @@ func TestMoESurvives(t *testing.T) {
 
 func TestMoERefuses(t *testing.T) {
 	train, domains := rows(8)
-	dense := loaded(t, modelFolder(t, 1, 0), train)
+	dense := loaded(t, algotest.Model(t, 1, nil), train)
 	if _, err := build(t, dense, domains, "dynamic_moe", "faithful"); err == nil || !strings.Contains(err.Error(), "mixture of experts") {
 		t.Errorf("dense model: %v", err)
 	}
-	sparse := loaded(t, modelFolder(t, 1, 4), train)
+	sparse := loaded(t, algotest.Model(t, 1, algotest.Experts(4)), train)
 	for _, c := range []struct{ param, want string }{
 		{"c: -1", "between 0 and 1"},
 		{"collect_steps: 0", "at least one batch"},

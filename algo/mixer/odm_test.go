@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/data/rng"
 )
 
@@ -32,7 +33,7 @@ func costs(run *algo.Run, loss []float64, of ...int) algo.MicroReport {
 // what the authors' program does.
 func TestODMByHand(t *testing.T) {
 	train, domains := rows(8)
-	run := &algo.Run{Train: train, Log: quiet}
+	run := &algo.Run{Train: train, Log: algotest.Quiet}
 	ctx := context.Background()
 	for _, c := range []struct {
 		variant string
@@ -73,7 +74,7 @@ func TestRegression06ODMEqualLosses(t *testing.T) {
 	for _, variant := range []string{"paper", "official"} {
 		train, _ := rows(batch)
 		domains := domainsOf(1, 1, 1, 1, 1, 1, 1)
-		run := &algo.Run{Train: train, Log: quiet}
+		run := &algo.Run{Train: train, Log: algotest.Quiet}
 		m := mustBuild(t, run, domains, "odm", "faithful", "warmup_steps: 0", "variant: "+variant).(*odm)
 		r := rand.New(rand.NewPCG(3, 4))
 		for step := range updates {
@@ -113,7 +114,7 @@ func pickFrom(p []float64, u float64) int {
 // TestODMPrefersLoss: the domain with the higher loss gets more.
 func TestODMPrefersLoss(t *testing.T) {
 	train, domains := rows(8)
-	run := &algo.Run{Train: train, Log: quiet}
+	run := &algo.Run{Train: train, Log: algotest.Quiet}
 	for _, variant := range []string{"paper", "official"} {
 		m := mustBuild(t, run, domains, "odm", "faithful", "warmup_steps: 0", "variant: "+variant).(*odm)
 		var got algo.Mixture
@@ -135,7 +136,7 @@ func TestODMPrefersLoss(t *testing.T) {
 // TestODMSurvives: a loss that is not a number leaves the estimate alone.
 func TestODMSurvives(t *testing.T) {
 	train, domains := rows(8)
-	run := &algo.Run{Train: train, Log: quiet}
+	run := &algo.Run{Train: train, Log: algotest.Quiet}
 	for _, mode := range []string{"faithful", "upstream"} {
 		m := mustBuild(t, run, domains, "odm", mode, "warmup_steps: 0").(*odm)
 		if err := m.Observe(context.Background(), 0, []algo.MicroReport{costs(run, []float64{math.NaN(), 2}, 0, 1)}); err != nil {
@@ -154,7 +155,7 @@ func TestODMSurvives(t *testing.T) {
 func TestODMResumes(t *testing.T) {
 	ctx := context.Background()
 	train, domains := rows(8)
-	run := &algo.Run{Train: train, Log: quiet}
+	run := &algo.Run{Train: train, Log: algotest.Quiet}
 	for _, mode := range []string{"faithful", "upstream"} {
 		dir := t.TempDir()
 		loss := rng.NewPCG64(9).Random(40)
@@ -201,7 +202,7 @@ func TestODMResumes(t *testing.T) {
 // TestODMStarts: its own proportions, else the run's, else equal shares.
 func TestODMStarts(t *testing.T) {
 	train, domains := rows(8)
-	run := &algo.Run{Train: train, Log: quiet}
+	run := &algo.Run{Train: train, Log: algotest.Quiet}
 	for _, c := range []struct {
 		mode  string
 		param string
@@ -238,7 +239,7 @@ func TestODMStarts(t *testing.T) {
 // TestODMAttribution: upstream's first row, or the domain of most rows.
 func TestODMAttribution(t *testing.T) {
 	train, domains := rows(8)
-	run := &algo.Run{Train: train, Log: quiet}
+	run := &algo.Run{Train: train, Log: algotest.Quiet}
 	for param, want := range map[string]int{"first_sample: true": 1, "first_sample: false": 0} {
 		m := mustBuild(t, run, domains, "odm", "upstream", param).(*odm)
 		if err := m.Observe(context.Background(), 0, []algo.MicroReport{costs(run, []float64{1, 1}, 1, 0, 2)}); err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 )
 
 // recorded is testdata/recorded.json.
@@ -64,7 +65,7 @@ func TestDoReMiUpstreamFormula(t *testing.T) {
 func TestODMUpstreamFormula(t *testing.T) {
 	r := readRecorded(t)
 	domains := domainsOf(5, 5, 5)
-	m := mustBuild(t, &algo.Run{Log: quiet}, domains, "odm", "upstream",
+	m := mustBuild(t, &algo.Run{Log: algotest.Quiet}, domains, "odm", "upstream",
 		"warmup_steps: 3", "alpha: 0.9", "reward_scale: 15.0", "min_exploration_rate: 0.03", "initial_proportions: [0.5, 0.3, 0.2]").(*odm)
 	line := 0
 	for step, e := range r.ODM.Losses {
@@ -98,7 +99,7 @@ func TestODMUpstreamFormula(t *testing.T) {
 // TestRandom compares with upstream's run, and per_update with NumPy's RandomState.
 func TestRandom(t *testing.T) {
 	r := readRecorded(t)
-	run := &algo.Run{Seed: 7, Log: quiet}
+	run := &algo.Run{Seed: 7, Log: algotest.Quiet}
 	domains := domainsOf(1, 1, 1)
 	fixed := mustBuild(t, run, domains, "random", "upstream", "seed: 42")
 	moving := mustBuild(t, run, domains, "random", "faithful")

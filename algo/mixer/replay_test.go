@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/data/rng"
 	"dataflex.dev/dataflex/driver/cpu"
@@ -80,7 +81,7 @@ func replay(t *testing.T, r recording, name, dir string, params []string, labels
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := &algo.Run{Device: dev, Model: model, Train: train, Seed: seed, Log: quiet}
+	run := &algo.Run{Device: dev, Model: model, Train: train, Seed: seed, Log: algotest.Quiet}
 	m := mustBuild(t, run, domains, name, "upstream", params...)
 	m.(algo.Writer).OutputDir(dir)
 	manager, err := NewManager(domains, Mixture, []float64{0.5, 0.3, 0.2}, seed)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/cluster"
 	"dataflex.dev/dataflex/algo/feature"
@@ -81,7 +82,7 @@ func TestRegression26COINCIDEParameters(t *testing.T) {
 	for name, params := range map[string][]string{
 		"as it is": {"num_clusters: 4"}, "other layers": {"num_clusters: 4", "embedding_layers: [0]"}, "more clusters": {"num_clusters: 6"},
 		"other seed": {"num_clusters: 4", "seed: 7"}, "other arithmetic": {"num_clusters: 4", "variant: upstream"},
-		"other model": {"num_clusters: 4", "embedding_model_name_or_path: " + modelFolder(t)},
+		"other model": {"num_clusters: 4", "embedding_model_name_or_path: " + algotest.Model(t, 3, modelKeys)},
 	} {
 		s := coincideOf(t, run, "faithful", params...)
 		chosen(t, s, 1, 10)
@@ -122,7 +123,7 @@ func TestRegression26COINCIDEParameters(t *testing.T) {
 func TestCOINCIDEVectors(t *testing.T) {
 	run := whole(t, rows(6, 3, 1), nil)
 	for _, tanhFirst := range []bool{true, false} {
-		pass := feature.BlockPass{Pass: feature.Pass{Device: run.Device, Model: run.Model, Log: quiet}, Layers: []int{1, 2}, TanhFirst: tanhFirst}
+		pass := feature.BlockPass{Pass: feature.Pass{Device: run.Device, Model: run.Model, Log: algotest.Quiet}, Layers: []int{1, 2}, TanhFirst: tanhFirst}
 		got, err := feature.Blocks(t.Context(), pass, run.Train)
 		if err != nil {
 			t.Fatal(err)
@@ -134,14 +135,14 @@ func TestCOINCIDEVectors(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				block := make([]float64, testHidden)
-				n := h.Len() / testHidden
+				block := make([]float64, 16)
+				n := h.Len() / 16
 				for at, x := range h.Host() {
 					v := float64(x)
 					if tanhFirst {
 						v = math.Tanh(v)
 					}
-					block[at%testHidden] += v / float64(n)
+					block[at%16] += v / float64(n)
 				}
 				for j := range block {
 					if !tanhFirst {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/data/npy"
 )
 
@@ -166,7 +167,7 @@ func TestTop(t *testing.T) {
 	if slices.Contains(top(algo.Upstream, score, 5), 1) {
 		t.Error("mode upstream picked the row without a score")
 	}
-	if err := scored(quiet, bare(2).Train, []float64{nan, nan}); err == nil {
+	if err := scored(algotest.Quiet, bare(2).Train, []float64{nan, nan}); err == nil {
 		t.Error("a pool without scores was accepted")
 	}
 }

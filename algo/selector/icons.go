@@ -167,7 +167,7 @@ func (s *icons) Select(ctx context.Context, r algo.Request) (algo.Selection, err
 	if err := c.end(err); err != nil {
 		return algo.Selection{}, err
 	}
-	e := s.elect(tasks, r)
+	e := s.elect(tasks, byIdentity(p.examples), r)
 	facts := c.judge(tasks[0])
 	facts["num_tasks"], facts["vote_share"], facts["thresholds"] = s.count, e.share, e.thresholds
 	if s.mode == algo.Upstream {
@@ -206,8 +206,9 @@ type election struct {
 	share        float64
 }
 
-// elect lets every task vote. Rows without a gradient have no influence on any.
-func (s *icons) elect(tasks [][]float64, r algo.Request) election {
+// elect lets every task vote. Rows without a gradient have no influence on any. Of rows
+// that are equal in votes and ranks those come first that do in place.
+func (s *icons) elect(tasks [][]float64, place []float64, r algo.Request) election {
 	n := len(tasks[0])
 	e := election{votes: make([]float64, n), score: make([]float64, n), share: s.voteShare(n, r)}
 	for _, influence := range tasks {
@@ -236,7 +237,7 @@ func (s *icons) elect(tasks [][]float64, r algo.Request) election {
 	if s.mode == algo.Upstream {
 		e.score = e.votes
 	}
-	e.indices = top(s.mode, e.score, r.N)
+	e.indices = topAmong(s.mode, e.score, place, r.N)
 	return e
 }
 

@@ -32,7 +32,7 @@ var (
 // What upstream's own _vote_select gives (DataFlex 1.1.0, run on these rows).
 func TestICONSVotes(t *testing.T) {
 	s := &icons{influence: &influence{mode: algo.Upstream, run: bare(6)}}
-	e := s.elect(influencesOf(sixRows, twoTasks), algo.Request{N: 3})
+	e := s.elect(influencesOf(sixRows, twoTasks), nil, algo.Request{N: 3})
 	if !slices.Equal(e.votes, []float64{1, 1, 2, 1, 1, 0}) || !slices.Equal(e.indices, []int{2, 1, 4}) {
 		t.Errorf("votes %v, picked %v", e.votes, e.indices)
 	}
@@ -40,7 +40,7 @@ func TestICONSVotes(t *testing.T) {
 	// Faithful: of the rows with one vote those come first that the tasks rank higher, 0 and
 	// 3 alike, then the lower.
 	s = &icons{influence: &influence{mode: algo.Faithful, run: &algo.Run{Updates: 1}}}
-	if e := s.elect(influencesOf(sixRows, twoTasks), algo.Request{N: 3}); !slices.Equal(e.indices, []int{2, 1, 0}) {
+	if e := s.elect(influencesOf(sixRows, twoTasks), nil, algo.Request{N: 3}); !slices.Equal(e.indices, []int{2, 1, 0}) {
 		t.Errorf("faithful picked %v, scores %v", e.indices, e.score)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/driver/sim"
@@ -317,7 +318,7 @@ func TestClusterLESS(t *testing.T) {
 
 func TestClusterLESSEmbeddingFolder(t *testing.T) {
 	run := whole(t, rows(20, 4, 1), rows(3, 1, 2))
-	folder := modelFolder(t)
+	folder := algotest.Model(t, 3, modelKeys)
 	for _, method := range []string{"kmeans", "spherical_kmeans", "farthest_first", "lsh", "random_partition"} {
 		for _, strategy := range []string{"random", "nearest", "farthest", "mixed"} {
 			s := mustBuild(t, run, "cluster_less", "upstream", "proj_dim: 128", "cluster_size: 5", "samples_per_cluster: 2", "cache_dir: "+t.TempDir(),
@@ -385,7 +386,7 @@ func TestZerothDifferences(t *testing.T) {
 func TestZerothOnTheInterpreter(t *testing.T) {
 	host, dev := whole(t, rows(4, 2, 1), rows(2, 1, 2)), sim.New(sim.Options{})
 	t.Cleanup(func() { dev.Close() })
-	m, err := decoder.Load(dev, modelFolder(t), decoder.Options{})
+	m, err := decoder.Load(dev, algotest.Model(t, 3, modelKeys), decoder.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

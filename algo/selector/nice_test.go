@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/reward"
 	"dataflex.dev/dataflex/data"
@@ -212,7 +213,7 @@ func TestRegression02NICEGradientsDiffer(t *testing.T) {
 	run := talking(t, 2)
 	run.Subtasks = []string{"a", "b"} // a target of its own for each row
 	run.Questions = []algo.Question{{Prompt: []int32{1, 2}, Instruction: "add", Reference: "a"}, {Prompt: []int32{3}, Instruction: "sum", Reference: "b"}}
-	folder := modelFolder(t)
+	folder := algotest.Model(t, 3, modelKeys)
 	smallTokenizer(t, folder)
 	cache := "cache_dir: " + t.TempDir()
 	for mode, s := range map[string]algo.Selector{
@@ -266,7 +267,7 @@ func TestNICEPrompts(t *testing.T) {
 func TestRegression01NICEGradientType(t *testing.T) {
 	run := talking(t, 2)
 	run.Questions = []algo.Question{{Prompt: []int32{1, 2}, Instruction: "add", Reference: "a"}, {Prompt: []int32{3}, Instruction: "sum", Reference: "b"}}
-	folder := modelFolder(t)
+	folder := algotest.Model(t, 3, modelKeys)
 	smallTokenizer(t, folder)
 	score := func(mode, gradient string, more ...string) []float64 {
 		params := append([]string{"reward: contains", "cache_dir: " + t.TempDir(), "proj_dim: 512", "projection: rademacher", "max_new_tokens: 6", "mc_samples: 8", "gradient_type: " + gradient}, more...)

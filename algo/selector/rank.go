@@ -54,6 +54,22 @@ func topAmong(mode algo.Mode, score, tie []float64, n int) []int {
 	return order
 }
 
+// byIdentity is every row's place by data set and number, wherever it is stored.
+func byIdentity(rows []data.Example) []float64 {
+	order := make([]int, len(rows))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(rows[a].Dataset, rows[b].Dataset), cmp.Compare(rows[a].Row, rows[b].Row))
+	})
+	out := make([]float64, len(rows))
+	for place, i := range order {
+		out[i] = float64(place)
+	}
+	return out
+}
+
 // scored refuses a pool without any score, and says which rows have none.
 func scored(log *slog.Logger, pool []data.Example, score []float64) error {
 	none, first := 0, -1

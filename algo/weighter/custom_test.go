@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 )
 
 // script writes a shell program that answers every line with the same words.
@@ -24,7 +25,7 @@ func script(t *testing.T, answer string) string {
 }
 
 func TestCustom(t *testing.T) {
-	run := &algo.Run{Log: quiet, Train: rows(8, 1)}
+	run := &algo.Run{Log: algotest.Quiet, Train: rows(8, 1)}
 	path := script(t, `{"weights":[1,3,0,4]}`)
 	r := request(run.Train, someLoss, []int{7, 1}, []int{6, 2})
 	w := mustBuild(t, run, "custom", "faithful", "command: [sh, "+path+"]", "timeout: 30", "strategy: mine")
@@ -53,7 +54,7 @@ func TestCustom(t *testing.T) {
 
 // TestCustomWithoutProgram is upstream's example: a plain mean.
 func TestCustomWithoutProgram(t *testing.T) {
-	run := &algo.Run{Log: quiet, Train: rows(8, 1)}
+	run := &algo.Run{Log: algotest.Quiet, Train: rows(8, 1)}
 	r := request(run.Train, someLoss, []int{0, 1}, []int{2, 3, 4, 5})
 	got, _ := weigh(t, mustBuild(t, run, "custom", "upstream", "strategy: uniform"), r)
 	near(t, "upstream", flat(got), []float64{0.25, 0.25, 0.125, 0.125, 0.125, 0.125}, 0)
@@ -62,7 +63,7 @@ func TestCustomWithoutProgram(t *testing.T) {
 }
 
 func TestCustomRefuses(t *testing.T) {
-	run := &algo.Run{Log: quiet, Train: rows(8, 1)}
+	run := &algo.Run{Log: algotest.Quiet, Train: rows(8, 1)}
 	for _, c := range []struct{ answer, want string }{
 		{`{"weights":[1]}`, "1 weights for 2 rows"},
 		{`{"weights":[1,-1]}`, "is -1: a weight is a number >= 0"},

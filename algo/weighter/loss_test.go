@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/algo/batch"
 )
 
@@ -29,7 +30,7 @@ func TestLossUpstream(t *testing.T) {
 	if err := json.Unmarshal(raw, &recorded); err != nil {
 		t.Fatal(err)
 	}
-	run := &algo.Run{Log: quiet, Train: rows(4, 1)}
+	run := &algo.Run{Log: algotest.Quiet, Train: rows(4, 1)}
 	micro := batch.Pack(run.Train, []int{0, 1, 2, 3})
 	for strategy, steps := range recorded {
 		w := mustBuild(t, run, "loss", "upstream", "strategy: "+strategy, "delta: 1.0")
@@ -63,7 +64,7 @@ func someLoss(row int) float64 { return 1 + float64(row*row%11)/3 }
 
 // TestLossByHand: losses 1, 2, 3 are x = -1, 0, 1.
 func TestLossByHand(t *testing.T) {
-	run := &algo.Run{Log: quiet, Train: rows(4, 1)}
+	run := &algo.Run{Log: algotest.Quiet, Train: rows(4, 1)}
 	for _, c := range []struct {
 		strategy string
 		f        []float64
@@ -93,7 +94,7 @@ func TestLossByHand(t *testing.T) {
 // TestLossAccumulation: however a step is cut into micro-batches, a row weighs the
 // same, and the mean is 1 (upstream's depend on it: finding 52).
 func TestLossAccumulation(t *testing.T) {
-	run := &algo.Run{Log: quiet, Train: rows(8, 1)}
+	run := &algo.Run{Log: algotest.Quiet, Train: rows(8, 1)}
 	for _, strategy := range []string{"linupper", "uniform", "quadratic", "extremes"} {
 		w := mustBuild(t, run, "loss", "faithful", "strategy: "+strategy)
 		var first []float64
@@ -161,7 +162,7 @@ func first(w [][]float64, _ algo.Reduction) [][]float64 { return w }
 
 // TestLossSchedule: r goes from initial_r to r.
 func TestLossSchedule(t *testing.T) {
-	run := &algo.Run{Log: quiet, Train: rows(4, 1)}
+	run := &algo.Run{Log: algotest.Quiet, Train: rows(4, 1)}
 	for _, c := range []struct {
 		params []string
 		want   []float64 // at steps 0, 1, 2, 4, 8 of 9
@@ -181,7 +182,7 @@ func TestLossSchedule(t *testing.T) {
 }
 
 func TestLossRefuses(t *testing.T) {
-	run := &algo.Run{Log: quiet, Train: rows(4, 1)}
+	run := &algo.Run{Log: algotest.Quiet, Train: rows(4, 1)}
 	for _, c := range []struct{ mode, param, want string }{
 		{"faithful", "strategy: middle", "strategy is linupper, uniform, quadratic or extremes"},
 		{"faithful", "delta: 0", "delta must be positive"},

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/cache"
@@ -164,7 +165,7 @@ func recordedRun(t *testing.T) (*algo.Run, optim.Optimizer) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { o.Close(); model.Close() })
-	return &algo.Run{Device: dev, Model: model, Train: examples("pool120"), Eval: examples("eval_zh8"), Seed: 42, Log: quiet}, o
+	return &algo.Run{Device: dev, Model: model, Train: examples("pool120"), Eval: examples("eval_zh8"), Seed: 42, Log: algotest.Quiet}, o
 }
 
 // tokens are the training rows of recorded data sets.

@@ -1,27 +1,17 @@
 package weighter
 
 import (
-	"encoding/json"
-	"io"
-	"log/slog"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/algo/batch"
-	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/model/decoder"
 )
-
-const testVocab = 40
-
-// quiet drops what a method says.
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 // rows are random sequences; every seventh has no labelled token.
 func rows(n int, seed uint64) []data.Example {
@@ -30,7 +20,7 @@ func rows(n int, seed uint64) []data.Example {
 	for i := range out {
 		ids := make([]int32, 6+r.IntN(6))
 		for t := range ids {
-			ids[t] = int32(r.IntN(testVocab))
+			ids[t] = int32(r.IntN(algotest.Vocab))
 		}
 		labels := append([]int32(nil), ids...)
 		if i%7 == 6 {
@@ -46,26 +36,13 @@ func rows(n int, seed uint64) []data.Example {
 // loaded is a run with a random tiny llama.
 func loaded(t *testing.T, train, eval []data.Example) *algo.Run {
 	t.Helper()
-	dir := t.TempDir()
-	raw, err := json.Marshal(map[string]any{
-		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "hidden_act": "silu", "hidden_size": 16,
-		"intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
-		"max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000, "tie_word_embeddings": true, "vocab_size": testVocab,
-		"initializer_range": 0.3,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o644); err != nil {
-		t.Fatal(err)
-	}
 	dev := cpu.New(1)
-	m, err := decoder.Init(dev, dir, decoder.Options{}, rand.New(rand.NewPCG(1, 1)).NormFloat64)
+	m, err := decoder.Load(dev, algotest.Model(t, 1, nil), decoder.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.Close)
-	return &algo.Run{Device: dev, Model: m, Train: train, Eval: eval, Seed: 42, Log: quiet}
+	return &algo.Run{Device: dev, Model: m, Train: train, Eval: eval, Seed: 42, Log: algotest.Quiet}
 }
 
 // request asks for the weights of groups of rows, whose losses loss gives.
@@ -87,22 +64,7 @@ func request(train []data.Example, loss func(row int) float64, groups ...[]int) 
 // build makes a weighter from its parameters as they stand in components.yaml.
 func build(t *testing.T, run *algo.Run, name, mode string, params ...string) (algo.Weighter, error) {
 	t.Helper()
-	text := "weighters:\n  it:\n    name: " + name + "\n    mode: " + mode + "\n"
-	if len(params) > 0 {
-		text += "    params:\n"
-	}
-	for _, p := range params {
-		text += "      " + p + "\n"
-	}
-	path := filepath.Join(t.TempDir(), "components.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	c, err := config.LoadComponent(path, "weighters", "it")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return algo.BuildWeighter(run, c)
+	return algo.BuildWeighter(run, algotest.Component(t, "weighters", name, mode, params...))
 }
 
 func mustBuild(t *testing.T, run *algo.Run, name, mode string, params ...string) algo.Weighter {
