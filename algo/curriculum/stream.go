@@ -127,8 +127,9 @@ func (s *stream) plan(ctx context.Context, at moment) (err error) {
 	return o.setPool(s.rows)
 }
 
-// selectRows asks the selector: for its share of the rows that this round of the pool has
-// not had, or, where that is less than is wanted, of all rows.
+// selectRows asks the selector for its share of the rows that this round of the pool has
+// not had, or as many as are wanted where that is less; of all rows where there are not as
+// many left.
 func (s *stream) selectRows(ctx context.Context, at moment) (err error) {
 	sel := s.selecting
 	sel.last = at.step
@@ -137,13 +138,15 @@ func (s *stream) selectRows(ctx context.Context, at moment) (err error) {
 		s.chosen, err = sel.ask(ctx, at, s.whole(s.pipeline.rows), wanted)
 		return err
 	}
+	all := s.pipeline.rows
 	share := func(rows []int) int { return max(1, int(float64(len(rows))*sel.KeepRatio)) }
-	pool := s.served.without(s.pipeline.rows)
-	if share(pool) < min(wanted, share(s.pipeline.rows)) {
-		s.served.remove(s.pipeline.rows)
-		pool = s.pipeline.rows
+	wanted = min(wanted, share(all))
+	pool := s.served.without(all)
+	if len(pool) < wanted {
+		s.served.remove(all)
+		pool = all
 	}
-	s.chosen, err = sel.ask(ctx, at, s.whole(pool), share(pool))
+	s.chosen, err = sel.ask(ctx, at, s.whole(pool), max(share(pool), wanted))
 	return err
 }
 

@@ -45,6 +45,8 @@ var experiments = []experiment{
 		share("dynamic_moe", "η 10", "updates in which the farthest domain gains most", "moe follows", 1, ""),
 		lower("dynamic_moe", "η 10", "larger weight of two like domains", "moe twin", "moe odd", "the odd domain", ""),
 	}, drawExperts},
+	{"orders", orderTrial, orderClaims(), drawOrders},
+	{"pipelines", pipelineTrial, pipelineClaims(), drawPipelines},
 	{"refusals", refusalTrial, refusalClaims(), drawRefusals},
 	{"swaps", swapTrial, swapClaims(), drawSwaps},
 }

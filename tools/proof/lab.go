@@ -38,6 +38,7 @@ type lab struct {
 	model string
 	seed  int
 	base  keys // of every run of the trial
+	parts keys // the components that pipelines are made of
 	log   *slog.Logger
 }
 
@@ -45,7 +46,7 @@ type lab struct {
 func (l *lab) data(sets map[string][]tasks.Row) error { return tasks.Write(l.dir, sets) }
 
 // buckets are where components.yaml keeps the components of a train_type.
-var buckets = map[string]string{config.DynamicSelect: "selectors", config.DynamicMix: "mixers", config.DynamicWeight: "weighters"}
+var buckets = map[string]string{config.DynamicSelect: "selectors", config.DynamicMix: "mixers", config.DynamicWeight: "weighters", config.DynamicReorder: "reorders", config.DynamicLego: "pipelines"}
 
 // load writes a run's files and reads them as the programs do.
 func (l *lab) load(name string, over keys, c component) (*config.Config, error) {
@@ -67,7 +68,12 @@ func (l *lab) load(name string, over keys, c component) (*config.Config, error) 
 			maps.Copy(params, c.params)
 		}
 		k["component_name"], k["components_cfg_file"] = c.name, filepath.Join(dir, "components.yaml")
-		if err := writeYAML(filepath.Join(dir, "components.yaml"), keys{bucket: keys{c.name: keys{"name": c.name, "params": params}}}); err != nil {
+		file := keys{}
+		if bucket == "pipelines" {
+			maps.Copy(file, l.parts)
+		}
+		file[bucket] = keys{c.name: keys{"name": c.name, "params": params}}
+		if err := writeYAML(filepath.Join(dir, "components.yaml"), file); err != nil {
 			return nil, err
 		}
 	}
