@@ -23,6 +23,7 @@ func Program(ctx context.Context, root *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	nameBuild(root, args)
 	root.SetArgs(args)
 	return root.ExecuteContext(ctx)
 }

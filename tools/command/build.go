@@ -1,0 +1,36 @@
+package command
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"dataflex.dev/dataflex/driver/cuda"
+)
+
+// nvidia is what NVIDIA's kernel module shows where it has found a GPU.
+const nvidia = "/proc/driver/nvidia/version"
+
+// otherBuild is what a program without the CUDA driver says on a machine that has an
+// NVIDIA GPU, before anything else: which build can use it. "" = nothing.
+func otherBuild(built bool, module string) string {
+	if built {
+		return ""
+	}
+	if _, err := os.Stat(module); err != nil {
+		return ""
+	}
+	return "this machine has an NVIDIA GPU, and this program is the static build, which cannot use it: " +
+		"make on linux/amd64 with gcc builds the one that can, and the release's linux-amd64 archive holds it"
+}
+
+// nameBuild says so for a command that computes on a device.
+func nameBuild(root *cobra.Command, args []string) {
+	c, _, err := root.Find(args)
+	if err != nil || c.Flags().Lookup("device") == nil {
+		return
+	}
+	if text := otherBuild(cuda.Built, nvidia); text != "" {
+		Logger(os.Stderr).Warn(text)
+	}
+}
