@@ -3,8 +3,6 @@ package command
 import (
 	"os"
 
-	"github.com/spf13/cobra"
-
 	"dataflex.dev/dataflex/driver/cuda"
 )
 
@@ -24,12 +22,8 @@ func otherBuild(built bool, module string) string {
 		"make on linux/amd64 with gcc builds the one that can, and the release's linux-amd64 archive holds it"
 }
 
-// nameBuild says so for a command that computes on a device.
-func nameBuild(root *cobra.Command, args []string) {
-	c, _, err := root.Find(args)
-	if err != nil || c.Flags().Lookup("device") == nil {
-		return
-	}
+// nameBuild says so.
+func nameBuild() {
 	if text := otherBuild(cuda.Built, nvidia); text != "" {
 		Logger(os.Stderr).Warn(text)
 	}

@@ -31,6 +31,7 @@ func newRoot() *cobra.Command {
 		checkCommand(),
 		showCommand(),
 		scoreCommand(),
+		pickCommand(),
 		reportCommand(),
 		embedCommand(),
 		nearCommand(),
