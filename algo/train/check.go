@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
@@ -45,10 +47,59 @@ func Check(c *config.Config) []error {
 		}
 	}
 	add(checkResume(c))
+	add(folderFits(c, "output_dir", c.Training.OutputDir))
+	add(folderFits(c, "tokenized_path", c.Data.TokenizedPath))
 	if c.Training.DoTrain {
+		add(checkTargets(c))
 		add(checkComponent(c, model))
 	}
 	return faults
+}
+
+// folderFits is an error where a folder that will be made, or written to, is a file or
+// lies below one.
+func folderFits(c *config.Config, key, dir string) error {
+	for at := dir; at != ""; at = filepath.Dir(at) {
+		info, err := storage.Stat(at)
+		switch {
+		case err == nil && !info.IsDir():
+			return c.Errorf(key, "%s cannot be a folder: %s is a file", dir, at)
+		case err == nil || at == filepath.Dir(at):
+			return nil
+		}
+	}
+	return nil
+}
+
+// checkTargets is an error where no lora_target names a module of a dense model, by the
+// names of its weights.
+func checkTargets(c *config.Config) error {
+	if c.Tuning.FinetuningType != config.LoRA || len(c.Model.AdapterNameOrPath) > 0 || c.Model.TrainFromScratch || slices.Contains(c.Tuning.LoRATarget, "all") {
+		return nil
+	}
+	w, err := checkpoint.OpenWeights(c.Model.NameOrPath)
+	if err != nil { // which has been said
+		return nil
+	}
+	defer w.Close()
+	var last []string
+	for _, name := range w.Names() {
+		path, ok := strings.CutSuffix(name, ".weight")
+		if !ok {
+			continue
+		}
+		if slices.ContainsFunc(c.Tuning.LoRATarget, func(t string) bool { return path == t || strings.HasSuffix(path, "."+t) }) {
+			return nil
+		}
+		if strings.Contains(name, "expert") { // folders name the experts' modules in several ways
+			return nil
+		}
+		if shape, _ := w.Shape(name); inLayer.MatchString(name) && len(shape) == 2 {
+			last = append(last, path[strings.LastIndexByte(path, '.')+1:])
+		}
+	}
+	slices.Sort(last)
+	return c.Errorf("lora_target", "%s names no module of %s: there are all, %s", strings.Join(c.Tuning.LoRATarget, ", "), c.Model.NameOrPath, strings.Join(slices.Compact(last), ", "))
 }
 
 // split takes several errors of one configuration apart.
