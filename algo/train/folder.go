@@ -45,6 +45,9 @@ type folder struct {
 // there is named.
 func takeFolder(c *config.Config, log *slog.Logger) (*folder, error) {
 	out := c.Training.OutputDir
+	if err := folderFits(c, "output_dir", out); err != nil {
+		return nil, err
+	}
 	if err := storage.MkdirAll(out); err != nil {
 		return nil, c.Errorf("output_dir", "%w", err)
 	}
