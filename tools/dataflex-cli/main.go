@@ -46,6 +46,7 @@ func newRoot() *cobra.Command {
 		envCommand(),
 		versionCommand(),
 	)
+	root.SetHelpCommand(helpCommand(root))
 	return root
 }
 

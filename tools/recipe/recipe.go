@@ -37,6 +37,16 @@ var buckets = []struct {
 	{Order, "reorders", "dynamic_reorder: the order of the rows"},
 }
 
+// Bucket is the part of components.yaml that holds components of a kind; "" = none does.
+func (k Kind) Bucket() string {
+	for _, b := range buckets {
+		if b.kind == k {
+			return b.name
+		}
+	}
+	return ""
+}
+
 // Line is a key of a YAML file. An empty Key makes the comment a line of its own.
 type Line struct{ Key, Value, Comment string }
 
