@@ -8,6 +8,7 @@ import (
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/neighbor"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/progress"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/pool"
 )
@@ -36,7 +37,7 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 	}
 	dim := p.Model.Config().Hidden
 	out := neighbor.Vectors{N: len(examples), Dim: dim, Data: make([]float32, len(examples)*dim)}
-	progress := newProgress(p.Log, "sentence vectors", len(examples))
+	done := progress.New(p.Log, "sentence vectors", len(examples))
 	for _, rows := range batch.ByLength(examples, p.tokens()) {
 		if err := ctx.Err(); err != nil {
 			return out, err
@@ -53,7 +54,7 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 		for i, r := range rows {
 			copy(out.Row(r), vectors[i*dim:])
 		}
-		progress.add(len(rows))
+		done.Add(len(rows))
 	}
 	return out, nil
 }

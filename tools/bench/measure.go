@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"dataflex.dev/dataflex/algo/batch"
@@ -138,15 +137,6 @@ func lessPass(dev *cpu.Device, m *decoder.Model, opt optim.Adaptive, rows []data
 	err = feature.Gradients(context.Background(), p, rows, 0, func([]int, []float32, []float64) error { return nil })
 	n := float64(len(rows))
 	return pass{time.Since(started).Seconds() / n, (processorTime() - before) / n}, err
-}
-
-// processorTime is what this process has used of the processors, in seconds.
-func processorTime() float64 {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
 // cpuName is the processor's name where the system tells it.

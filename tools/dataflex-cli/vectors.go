@@ -74,7 +74,7 @@ func nearCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = neighbor.Near(cmd.Context(), dev, candidates, queries, k, args[2])
+			_, err = neighbor.Near(cmd.Context(), dev, command.Logger(os.Stderr), candidates, queries, k, args[2])
 			return err
 		},
 	}
@@ -95,7 +95,7 @@ func tsdsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = tsds.Write(cmd.Context(), dev, candidates, queries, o, args[2])
+			_, err = tsds.Write(cmd.Context(), dev, command.Logger(os.Stderr), candidates, queries, o, args[2])
 			return err
 		},
 	}
