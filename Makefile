@@ -1,6 +1,7 @@
 # make          builds ./bin/*: on linux/amd64 with the CUDA driver's opener in them, elsewhere, or without gcc, static
 # make demo     LESS picks the data while a small model trains; ends with what it picked
 # make proof    every method on tasks of known truth, 3 seeds: a table and pictures in saves/proof
+# make acceptance  download, init, check, LESS, report, pick, generate, export, kill and resume with the built programs
 # make test     every test, no GPU, no network once the modules are there
 # make faults   every fault of the disk at every instant of every method; test tries a sample of them
 # make bench    the speed table of tools/bench/README.md, beside PyTorch with BENCH_PYTHON=a python that has it
@@ -29,7 +30,7 @@ STRIPPED   := -s -w -X $(MODULE)/tools/command.Version=$(VERSION)
 SMALL      := minimal,nethttpomithttp2
 STATIC      = CGO_ENABLED=0 $(GO) build -trimpath -tags $(SMALL) -ldflags "$(STRIPPED)"
 
-.PHONY: all release faults module-path cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
+.PHONY: all acceptance release faults module-path cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
 
 PROGRAMS   := ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
 ifeq ($(PLATFORM)$(if $(shell command -v $(firstword $(shell $(GO) env CC))),, no compiler),linux/amd64)
@@ -56,6 +57,10 @@ dist/dataflex-$(VERSION)-%.tar.gz:
 
 release: $(foreach p,linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64,dist/dataflex-$(VERSION)-$(p).tar.gz)
 	cd dist && sha256sum *.tar.gz >SHA256SUMS && cat SHA256SUMS
+
+# The whole way of a user, with the programs as they are: -model DIR takes another model than the demo's.
+acceptance: all
+	$(GO) run ./tools/acceptance
 
 demo: all
 	./bin/dataflex-demo
