@@ -7,8 +7,8 @@ import (
 
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/dataset"
-	"dataflex.dev/dataflex/data/progress"
 	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/progress"
 )
 
 // part is a run of a dataset's rows, encoded and laid out.
@@ -23,7 +23,6 @@ type part struct {
 
 // parts keeps the memory of written parts for the next ones.
 var parts = sync.Pool{New: func() any { return new(part) }}
-
 
 // encode tokenises a dataset.
 func (b *builder) encode(ctx context.Context, name string) error {
