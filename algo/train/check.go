@@ -6,12 +6,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
+	"dataflex.dev/dataflex/algo/tuning"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/tokenizer"
@@ -50,7 +49,7 @@ func Check(c *config.Config) []error {
 	add(folderFits(c, "output_dir", c.Training.OutputDir))
 	add(folderFits(c, "tokenized_path", c.Data.TokenizedPath))
 	if c.Training.DoTrain {
-		add(checkTargets(c))
+		add(tuning.CheckNames(c))
 		add(checkComponent(c, model))
 	}
 	return faults
@@ -69,37 +68,6 @@ func folderFits(c *config.Config, key, dir string) error {
 		}
 	}
 	return nil
-}
-
-// checkTargets is an error where no lora_target names a module of a dense model, by the
-// names of its weights.
-func checkTargets(c *config.Config) error {
-	if c.Tuning.FinetuningType != config.LoRA || len(c.Model.AdapterNameOrPath) > 0 || c.Model.TrainFromScratch || slices.Contains(c.Tuning.LoRATarget, "all") {
-		return nil
-	}
-	w, err := checkpoint.OpenWeights(c.Model.NameOrPath)
-	if err != nil { // which has been said
-		return nil
-	}
-	defer w.Close()
-	var last []string
-	for _, name := range w.Names() {
-		path, ok := strings.CutSuffix(name, ".weight")
-		if !ok {
-			continue
-		}
-		if slices.ContainsFunc(c.Tuning.LoRATarget, func(t string) bool { return path == t || strings.HasSuffix(path, "."+t) }) {
-			return nil
-		}
-		if strings.Contains(name, "expert") { // folders name the experts' modules in several ways
-			return nil
-		}
-		if shape, _ := w.Shape(name); inLayer.MatchString(name) && len(shape) == 2 {
-			last = append(last, path[strings.LastIndexByte(path, '.')+1:])
-		}
-	}
-	slices.Sort(last)
-	return c.Errorf("lora_target", "%s names no module of %s: there are all, %s", strings.Join(c.Tuning.LoRATarget, ", "), c.Model.NameOrPath, strings.Join(slices.Compact(last), ", "))
 }
 
 // split takes several errors of one configuration apart.
