@@ -52,7 +52,7 @@ dist/dataflex-$(VERSION)-%.tar.gz:
 	os=$(firstword $(subst -, ,$*)) arch=$(lastword $(subst -, ,$*)); \
 	if [ "$$os/$$arch" = "$(PLATFORM)" ]; then $(DEFAULT) -o dist/$*/ ./tools/dataflex-train ./tools/dataflex-cli; \
 	else GOOS=$$os GOARCH=$$arch $(STATIC) -o dist/$*/ ./tools/dataflex-train ./tools/dataflex-cli; fi
-	mkdir -p dist/$*/data && cp -r data/*.jsonl data/dataset_info.json data/examples dist/$*/data/ && cp -r README.md LICENSE docs dist/$*/
+	mkdir -p dist/$*/data && cp -r data/*.jsonl data/dataset_info.json data/examples dist/$*/data/ && cp -r README.md LICENSE dist/$*/
 	tar -C dist -czf $@ --transform 's,^$*,dataflex-$(VERSION),' $* && rm -rf dist/$*
 
 release: $(foreach p,linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64,dist/dataflex-$(VERSION)-$(p).tar.gz)
@@ -149,7 +149,7 @@ module-path:
 	@test -n "$(TO)" || { echo "make module-path TO=github.com/you/dataflex" >&2; exit 1; }
 	git grep -lF '"$(MODULE)/' -- '*.go' | xargs sed -i 's#"$(MODULE)/#"$(TO)/#g'
 	$(GO) mod edit -module "$(TO)"
-	sed -i 's#$(MODULE) #$(TO) #' docs/selector/go.mod
+	sed -i 's#$(MODULE) #$(TO) #' data/examples/selector/go.mod
 	$(LINT) gofumpt -w .
 
 clean:

@@ -35,7 +35,7 @@ func (s *shortest) Select(_ context.Context, r algo.Request) (algo.Selection, er
 }
 
 // A method of one's own is registered under a name, which components.yaml gives; its
-// parameters are read by name. docs/selector is a program with one.
+// parameters are read by name. data/examples/selector is a program with one.
 func ExampleRegisterSelector() {
 	algo.RegisterSelector("shortest", newShortest)
 

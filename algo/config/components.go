@@ -188,7 +188,8 @@ type Params struct {
 	used      map[string]bool
 	replaced  map[string]string // texts that stand for the file's
 	asked     []Asked
-	subs      []*Params // that Sub gave
+	under     string    // the key that these stand under; "" at the top
+	subs      []*Params // that Sub and Subs gave
 	faults    faults
 }
 
@@ -205,9 +206,11 @@ type Asked struct {
 func (p *Params) Asked() []Asked {
 	out := slices.Clone(p.asked)
 	for _, s := range p.subs {
-		_, under, _ := strings.Cut(s.component, ", ")
 		for _, a := range s.Asked() {
-			out = append(out, Asked{under + "." + a.Name, a.Default})
+			a.Name = s.under + "." + a.Name
+			if !slices.ContainsFunc(out, func(b Asked) bool { return a.Name == b.Name }) {
+				out = append(out, a)
+			}
 		}
 	}
 	return out
@@ -279,7 +282,7 @@ func (p *Params) Map(key string, def map[string]any) map[string]any { return par
 
 // Sub asks for parameters that stand under a key, with their places.
 func (p *Params) Sub(key string) *Params {
-	s := &Params{component: p.component + ", " + key, pos: p.position(key), used: map[string]bool{}, values: &yamlfile.Value{Kind: yamlfile.Map}}
+	s := &Params{under: key, component: p.component + ", " + key, pos: p.position(key), used: map[string]bool{}, values: &yamlfile.Value{Kind: yamlfile.Map}}
 	p.ask(key, map[string]any{})
 	p.subs = append(p.subs, s)
 	e, ok := p.values.Get(key)

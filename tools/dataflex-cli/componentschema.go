@@ -14,7 +14,7 @@ func field(key string, value any) pyjson.Field { return pyjson.Field{Key: key, V
 // methods' pages are made of. A method of the user's own takes any parameters.
 func writeComponentSchema(w io.Writer) error {
 	defs, parts := pyjson.Object{}, pyjson.Object{}
-	for _, kind := range []recipe.Kind{recipe.Select, recipe.Mix, recipe.Weight, recipe.Order} {
+	for _, kind := range []recipe.Kind{recipe.Select, recipe.Mix, recipe.Weight, recipe.Order, recipe.Lego} {
 		bucket := kind.Bucket()
 		for _, m := range recipe.Methods() {
 			if m.Kind == kind {
@@ -89,6 +89,9 @@ func paramsSchema(params []recipe.Parameter, under string) pyjson.Object {
 			if nested := paramsSchema(params, p.Name); len(nested.Get("properties").(pyjson.Object)) > 0 {
 				s = nested
 			}
+		}
+		if p.Type == "list" && under == "" {
+			s = pyjson.Object{field("type", "array"), field("items", paramsSchema(params, p.Name))}
 		}
 		text := p.Help
 		if p.Default != "" {

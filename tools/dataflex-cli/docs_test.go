@@ -30,10 +30,10 @@ func generated(t *testing.T) map[string]string {
 	return map[string]string{"environment.md": environmentPage(), "dataflex.schema.json": keys.String(), "components.schema.json": components.String()}
 }
 
-// TestDocs: docs holds what the program says.
+// TestDocs: data/examples holds what the program says.
 func TestDocs(t *testing.T) {
 	for name, text := range generated(t) {
-		path := filepath.Join("../../docs", name)
+		path := filepath.Join("../../data/examples", name)
 		if *update {
 			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
@@ -60,7 +60,7 @@ func TestVariables(t *testing.T) {
 		}
 		for _, m := range read.FindAllStringSubmatch(string(text), -1) {
 			if !ours[m[1]] && !slices.ContainsFunc(variables, func(v variable) bool { return v.name == m[1] }) {
-				t.Errorf("%s reads %s, which docs/environment.md does not name", path, m[1])
+				t.Errorf("%s reads %s, which data/examples/environment.md does not name", path, m[1])
 			}
 		}
 		return nil
@@ -100,6 +100,7 @@ func TestComponentSchema(t *testing.T) {
 	type params struct {
 		Properties           map[string]*params `json:"properties"`
 		AdditionalProperties *bool              `json:"additionalProperties"`
+		Items                *params            `json:"items"`
 	}
 	var s struct {
 		Defs map[string]json.RawMessage `json:"$defs"`
@@ -118,7 +119,9 @@ func TestComponentSchema(t *testing.T) {
 				if in.AdditionalProperties == nil || *in.AdditionalProperties || in.Properties[part] == nil {
 					t.Fatalf("%s: no %s", m.Name, want.Name)
 				}
-				in = in.Properties[part]
+				if in = in.Properties[part]; in.Items != nil {
+					in = in.Items
+				}
 			}
 		}
 	}

@@ -22,12 +22,12 @@ func TestOutside(t *testing.T) {
 	}
 	clone(t)
 	outside := t.TempDir()
-	for _, name := range []string{"docs/selector/main.go", "docs/selector/longest.go", "docs/selector/go.mod", "go.sum"} {
+	for _, name := range []string{"data/examples/selector/main.go", "data/examples/selector/longest.go", "data/examples/selector/go.mod", "go.sum"} {
 		text, err := os.ReadFile(filepath.Join(top, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		text = bytes.ReplaceAll(text, []byte("=> ../.."), []byte("=> "+top))
+		text = bytes.ReplaceAll(text, []byte("=> ../../.."), []byte("=> "+top))
 		if err := os.WriteFile(filepath.Join(outside, filepath.Base(name)), text, 0o644); err != nil {
 			t.Fatal(err)
 		}

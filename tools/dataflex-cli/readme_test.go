@@ -12,7 +12,7 @@ import (
 )
 
 // Texts that tell a reader what to type or to open.
-var readmes = []string{"README.md", "data/examples/README.md", "docs/methods/*.md"}
+var readmes = []string{"README.md", "data/examples/README.md", "data/examples/methods/*.md"}
 
 // TestReadme: every command that a README tells of is there, with its flags, its files
 // and its make targets; every link leads somewhere.

@@ -5,7 +5,7 @@ import "strings"
 // variable is one of the environment.
 type variable struct{ name, help string }
 
-// variables are those that the programs read; docs/environment.md is made of them.
+// variables are those that the programs read; data/examples/environment.md is made of them.
 var variables = []variable{
 	{"DATAFLEX_CACHE", "the folder of tokens and features that runs may use again (default `dataflex` in HF_DATASETS_CACHE or HF_HOME where one is set, else in the user's cache folder)"},
 	{"HF_DATASETS_CACHE", "Hugging Face's folder of data sets"},
@@ -36,7 +36,7 @@ var variables = []variable{
 	{"SLURM_STEP_ID", "tells a step of several tasks from the batch script around it; with `SLURM_PROCID`"},
 }
 
-// environmentPage is docs/environment.md.
+// environmentPage is data/examples/environment.md.
 func environmentPage() string {
 	var b strings.Builder
 	b.WriteString("# Environment variables\n\nWhat the programs read; `dataflex-cli env` prints those that are set. The key of a judge is read from the variable that `reward_key_env` names.\n\n| variable | |\n|---|---|\n")

@@ -31,6 +31,9 @@ var variants = map[string][]string{
 	"near":   {"indices_path: data/examples/near.npy"},
 	"tsds":   {"probs_path: data/examples/tsds.npy"},
 	"doremi": {"reference_model_path: tools/dataflex-demo/model"},
+	"pipeline": {
+		"stages: [{family: selector, component: loss}, {family: mixer, component: odm}]",
+	},
 	"reorder": {
 		"kind: static, pattern: stair", "kind: dynamic, pattern: segment", "score_source: cached_selection, score_params: {cache_path: x, fill_value: 1}", "score_source: model_loss", "pattern: folding",
 	},
@@ -85,6 +88,10 @@ func build(t *testing.T, kind Kind, c *config.Component) {
 		_, _ = algo.BuildWeighter(run, c)
 	case Order:
 		_ = curriculum.CheckOrder(new(config.Config), run, c)
+	case Lego:
+		own := new(config.Config)
+		own.Dynamic.ComponentsCfgFile = "data/examples/components.yaml"
+		_ = curriculum.CheckPipeline(own, run, []algo.Domain{{Name: "a", Rows: []int{0}}}, c)
 	}
 }
 
@@ -165,9 +172,9 @@ func checkDefault(t *testing.T, method string, p Parameter, want string, got any
 	}
 }
 
-// TestMethodPages: docs/methods holds what the table says, and nothing else.
+// TestMethodPages: data/examples/methods holds what the table says, and nothing else.
 func TestMethodPages(t *testing.T) {
-	const dir = "../../docs/methods"
+	const dir = "../../data/examples/methods"
 	want := map[string]string{"README.md": MethodIndex()}
 	for _, m := range Methods() {
 		want[m.Name+".md"] = m.Page()

@@ -33,7 +33,7 @@ type Method struct {
 }
 
 // Methods are all components in the order of components.yaml.
-func Methods() []Method { return slices.Concat(selectors, mixers, weighters, reorders) }
+func Methods() []Method { return slices.Concat(selectors, mixers, weighters, reorders, pipelines) }
 
 // FindMethod returns a method by the name of its page.
 func FindMethod(name string) (Method, error) {
@@ -127,7 +127,7 @@ func (p Parameter) defaults() string {
 func MethodIndex() string {
 	var b strings.Builder
 	b.WriteString("# Methods\n\nWhat each decides, what it costs and when it loses. `dataflex-cli help less` prints a page; what all this did on tasks of known truth is in\n" +
-		"[tools/proof](../../tools/proof/README.md).\n\n| method | `train_type` | |\n|---|---|---|\n")
+		"[tools/proof](../../../tools/proof/README.md).\n\n| method | `train_type` | |\n|---|---|---|\n")
 	for _, m := range Methods() {
 		fmt.Fprintf(&b, "| [%s](%s.md) | `%s` | %s |\n", m.Name, m.Name, m.Kind, m.Does())
 	}
