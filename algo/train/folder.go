@@ -28,9 +28,6 @@ type runFile struct {
 
 const runFileVersion = 1
 
-// lockName is the file in output_dir that one process holds.
-const lockName = ".lock"
-
 // folder is output_dir: held for this process, with what lies in it of earlier runs, and
 // the note of which run it is of.
 type folder struct {
@@ -51,7 +48,7 @@ func takeFolder(c *config.Config, log *slog.Logger) (*folder, error) {
 	if err := storage.MkdirAll(out); err != nil {
 		return nil, c.Errorf("output_dir", "%w", err)
 	}
-	lock, err := storage.TakeLock(filepath.Join(out, lockName))
+	lock, err := storage.TakeLock(filepath.Join(out, storage.LockFile))
 	var held *storage.Held
 	switch {
 	case errors.As(err, &held):
@@ -265,7 +262,7 @@ func (f *folder) setAside(why string) error {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.Name() != storage.RunFile && e.Name() != lockName && !strings.HasPrefix(e.Name(), asideName) {
+		if e.Name() != storage.RunFile && e.Name() != storage.LockFile && !strings.HasPrefix(e.Name(), asideName) {
 			names = append(names, e.Name())
 		}
 	}

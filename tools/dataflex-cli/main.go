@@ -33,6 +33,7 @@ func newRoot() *cobra.Command {
 		scoreCommand(),
 		pickCommand(),
 		reportCommand(),
+		boardCommand(),
 		embedCommand(),
 		nearCommand(),
 		tsdsCommand(),

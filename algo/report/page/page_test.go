@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"dataflex.dev/dataflex/algo/report/chromium"
 	"dataflex.dev/dataflex/data"
 )
 
@@ -429,12 +430,12 @@ func TestFoldersThatSayLess(t *testing.T) {
 	if r := loaded(t, started); r.State != "no step of 8 logged yet" || r.Memory.Verdict != "fits" {
 		t.Errorf("%+v", r)
 	}
-	b := startBrowser(t)
+	b := chromium.Start(t)
 	for _, dirs := range [][]string{{old}, {started}, {old, started}} {
-		b.open(made(t, dirs...), 1200, "light")
-		b.clean()
+		b.Open(made(t, dirs...), 1200, "light")
+		b.Clean()
 	}
-	if got := b.text("[data-panel=overlap]"); got != "(none)" {
+	if got := b.Text("[data-panel=overlap]"); got != "(none)" {
 		t.Errorf("an overlap of one run: %s", got)
 	}
 }

@@ -1,0 +1,211 @@
+package board
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/algo/report/record"
+	"dataflex.dev/dataflex/data/pyjson"
+	"dataflex.dev/dataflex/data/storage"
+)
+
+// life is whether a process works on a run, and what there is to go on from otherwise.
+type life struct {
+	running  bool
+	starting bool // nothing is logged yet
+	finished bool
+	state    string // in words
+}
+
+// of completes what the report says of a run's state.
+func (l life) of(state string) string {
+	switch {
+	case l.finished && !l.running:
+		return state
+	case l.running:
+		return state + "; " + l.state
+	}
+	return "ended, " + state + "; " + strings.TrimPrefix(l.state, "ended; ")
+}
+
+// life looks who holds the run's lock. The caller holds mu.
+func (b *Board) life(name string) life {
+	dir := b.path(name)
+	var l life
+	if owner, err := storage.LockOwner(filepath.Join(dir, storage.LockFile)); err == nil && owner.PID != 0 {
+		switch {
+		case owner.Running():
+			l.running, l.state = true, fmt.Sprintf("running as process %d", owner.PID)
+		case !owner.Here():
+			l.running, l.state = true, fmt.Sprintf("process %d on %s held it last", owner.PID, owner.Host)
+		}
+	}
+	if j := b.jobOf(name); j != nil && !l.running && j.running() {
+		l.running, l.state = true, fmt.Sprintf("starting as process %d", j.Process.PID)
+	}
+	l.starting = l.running && !storage.Exists(filepath.Join(dir, record.Name)) && !storage.Exists(filepath.Join(dir, report.LogName))
+	var kept struct {
+		Finished bool `json:"finished"`
+	}
+	if raw, err := os.ReadFile(filepath.Join(dir, storage.RunFile)); err == nil && json.Unmarshal(raw, &kept) == nil {
+		l.finished = kept.Finished
+	}
+	if !l.running && !l.finished {
+		l.state = "ended; " + newest(dir)
+	}
+	return l
+}
+
+// newest names the checkpoint that a run can go on from. It is the one of the highest
+// step: checkpoints are whole or not there; their hashes are checked by whoever goes on.
+func newest(dir string) string {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "there is no checkpoint"
+	}
+	best := -1
+	for _, e := range entries {
+		digits, ok := strings.CutPrefix(e.Name(), storage.StepPrefix)
+		step, err := strconv.Atoi(digits)
+		if ok && err == nil && step > best && e.IsDir() && storage.Exists(filepath.Join(dir, e.Name(), storage.ManifestFile)) {
+			best = step
+		}
+	}
+	if best < 0 {
+		return "there is no checkpoint"
+	}
+	return "the newest checkpoint is " + storage.StepName(best)
+}
+
+// Summary is a run in the board's list.
+type Summary struct {
+	Name     string   `json:"name"`
+	State    string   `json:"state"`
+	Running  bool     `json:"running"`
+	Finished bool     `json:"finished"`
+	Step     int      `json:"step"`
+	Of       int      `json:"of"`
+	Loss     *float64 `json:"loss,omitempty"`
+	EvalLoss *float64 `json:"eval_loss,omitempty"`
+	Left     string   `json:"left,omitempty"`   // h:mm:ss, of a run that goes on
+	Memory   uint64   `json:"memory,omitempty"` // the most that its process held, bytes
+	Job      string   `json:"job,omitempty"`    // of a run that the board can stop, or whose log there is
+	Stops    bool     `json:"stops,omitempty"`  // the board can stop it
+	Said     string   `json:"said,omitempty"`   // the last words of a start that failed
+}
+
+// summaries are all runs, those that were started and have left nothing yet among them.
+func (b *Board) summaries() []Summary {
+	names := b.names()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known := map[string]bool{}
+	out := make([]Summary, 0, len(names))
+	add := func(name string) {
+		known[name] = true
+		s := Summary{Name: name}
+		if err := b.caught("summing up the run "+name, func() error { s = b.summary(name); return nil }); err != nil {
+			s.State = "it cannot be shown: " + err.Error()
+		}
+		out = append(out, s)
+	}
+	for _, name := range names {
+		add(name)
+	}
+	for _, j := range b.jobs {
+		if !known[j.Run] {
+			add(j.Run)
+		}
+	}
+	return out
+}
+
+func (b *Board) summary(name string) Summary {
+	s := Summary{Name: name}
+	if err := b.stays(name); err != nil {
+		s.State = err.Error()
+		return s
+	}
+	l := b.life(name)
+	s.Running, s.Finished, s.State = l.running, l.finished, l.state
+	if l.finished && !l.running {
+		s.State = "finished"
+	}
+	s.progress(b.path(name))
+	if !s.Running {
+		s.Left = ""
+	}
+	for _, j := range b.jobs {
+		if j.Run != name {
+			continue
+		}
+		if running := j.running(); running || !s.Stops {
+			s.Job, s.Stops = j.ID, running
+		}
+		s.Said = j.said()
+	}
+	return s
+}
+
+// ends is how much of a file's end is read for its last lines.
+const ends = 256 << 10
+
+// progress reads how far a run is from the ends of its logs.
+func (s *Summary) progress(dir string) {
+	for line := range lastLines(filepath.Join(dir, report.LogName)) {
+		o, err := pyjson.DecodeObject(line)
+		if err != nil {
+			continue
+		}
+		s.Step, _ = o.Get("current_steps").(int)
+		s.Of, _ = o.Get("total_steps").(int)
+		s.Left, _ = o.Get("remaining_time").(string)
+		if v, ok := o.Get("loss").(float64); ok {
+			s.Loss = &v
+		}
+		if v, ok := o.Get("eval_loss").(float64); ok {
+			s.EvalLoss = &v
+		}
+	}
+	for line := range lastLines(filepath.Join(dir, record.Name)) {
+		var l record.Line
+		if bytes.HasPrefix(line, []byte(`{"step":`)) && json.Unmarshal(line, &l) == nil && l.Step != nil {
+			s.Memory = l.Step.Peak
+		}
+	}
+}
+
+// lastLines are whole lines of the end of a file, none where there is no file.
+func lastLines(path string) func(func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		f, err := os.Open(path)
+		if err != nil {
+			return
+		}
+		defer f.Close()
+		size, err := f.Seek(0, io.SeekEnd)
+		if err != nil {
+			return
+		}
+		from := max(0, size-ends)
+		raw, err := io.ReadAll(io.NewSectionReader(f, from, size-from))
+		if err != nil {
+			return
+		}
+		if from > 0 {
+			_, raw, _ = bytes.Cut(raw, []byte("\n"))
+		}
+		for line := range bytes.Lines(raw) {
+			if bytes.HasSuffix(line, []byte("\n")) && !yield(line) {
+				return
+			}
+		}
+	}
+}
