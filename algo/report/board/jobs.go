@@ -26,6 +26,7 @@ type job struct {
 	Process storage.Owner `json:"process"`
 	Boot    string        `json:"boot,omitempty"` // of the machine: the numbers of processes begin anew with it
 	Code    *int          `json:"code,omitempty"` // its exit code, once it is known
+	Seen    time.Time     `json:"seen,omitzero"`  // when that was
 
 	path string // of its file
 }
@@ -68,7 +69,7 @@ func (j *job) running() bool {
 		return false
 	}
 	if code, known := ended(j.Process.PID); known {
-		j.Code = &code
+		j.Code, j.Seen = &code, time.Now()
 		_ = j.write() // the next board reads the log instead
 		return false
 	}
@@ -92,12 +93,20 @@ func (j *job) write() error {
 	return writePrivate(j.path, append(raw, '\n'))
 }
 
+// Exit codes of a run: that of tools/command for one that was interrupted and has saved;
+// above the other one stands the number of a signal.
+const (
+	interrupted = 130
+	killed      = 128
+)
+
 // lastWords is how much of what a run printed the list shows, in lines.
 const lastWords = 6
 
-// said is how a run that failed ended, in its own words.
+// said is why a run failed, in its own words; "" where it did not, or was ended from
+// outside.
 func (j *job) said() string {
-	if j.running() || j.Code != nil && *j.Code == 0 {
+	if j.running() || j.Code != nil && (*j.Code == 0 || *j.Code == interrupted || *j.Code > killed) {
 		return ""
 	}
 	var lines []string
@@ -105,20 +114,16 @@ func (j *job) said() string {
 		lines = append(lines, strings.TrimRight(string(line), "\n"))
 	}
 	at := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "error: ") })
-	if at >= 0 {
+	switch {
+	case at >= 0:
 		lines = lines[at:]
+	case j.Code == nil:
+		return "" // it may have ended well: nobody was there to see
 	}
-	words := strings.Join(lines[max(0, len(lines)-lastWords):], "\n")
-	if j.Code == nil {
-		if at < 0 {
-			return "" // it may have ended well: nobody was there to see
-		}
-		return words
-	}
-	return fmt.Sprintf("exit code %d\n%s", *j.Code, words)
+	return strings.Join(lines[max(0, len(lines)-lastWords):], "\n")
 }
 
-// jobOf is the newest run of a name that was started. The caller holds mu.
+// jobOf is the run of a name that was started and goes on. The caller holds mu.
 func (b *Board) jobOf(name string) *job {
 	for _, j := range slices.Backward(b.jobs) {
 		if j.Run == name && j.running() {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/algo/report/page"
 	"dataflex.dev/dataflex/algo/report/record"
 	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
@@ -22,24 +23,26 @@ type life struct {
 	starting bool // nothing is logged yet
 	finished bool
 	state    string // in words
+	how      string // of a run that ended: how
+	next     string // and what there is to go on from
 }
 
-// of completes what the report says of a run's state.
-func (l life) of(state string) string {
+// on completes what the report says of a run.
+func (l life) on(run *page.Run) {
 	switch {
-	case l.finished && !l.running:
-		return state
 	case l.running:
-		return state + "; " + l.state
+		run.State += "; " + l.state
+	case !l.finished:
+		run.Ended(l.how, l.next)
 	}
-	return "ended, " + state + "; " + strings.TrimPrefix(l.state, "ended; ")
 }
 
 // life looks who holds the run's lock. The caller holds mu.
 func (b *Board) life(name string) life {
 	dir := b.path(name)
 	var l life
-	if owner, err := storage.LockOwner(filepath.Join(dir, storage.LockFile)); err == nil && owner.PID != 0 {
+	owner, err := storage.LockOwner(filepath.Join(dir, storage.LockFile))
+	if err == nil && owner.PID != 0 {
 		switch {
 		case owner.Running():
 			l.running, l.state = true, fmt.Sprintf("running as process %d", owner.PID)
@@ -57,10 +60,34 @@ func (b *Board) life(name string) life {
 	if raw, err := os.ReadFile(filepath.Join(dir, storage.RunFile)); err == nil && json.Unmarshal(raw, &kept) == nil {
 		l.finished = kept.Finished
 	}
-	if !l.running && !l.finished {
-		l.state = "ended; " + newest(dir)
+	switch {
+	case l.running:
+	case l.finished:
+		l.state = "finished"
+	default:
+		l.how, l.next = b.howEnded(name, owner.PID), newest(dir)
+		l.state = l.how + "; " + l.next
 	}
 	return l
+}
+
+// howEnded is how a run that is not finished ended, as far as is known: of one that was
+// started elsewhere, or by an earlier board, it is not. left is the process that has left
+// its lock behind; 0 = none has.
+func (b *Board) howEnded(name string, left int) string {
+	var last *job // a start that was refused while another process went on ended before that
+	for _, j := range b.jobs {
+		if j.Run == name && j.Code != nil && (left == 0 || left == j.Process.PID) && (last == nil || j.Seen.After(last.Seen)) {
+			last = j
+		}
+	}
+	switch {
+	case last != nil && *last.Code == interrupted:
+		return "stopped"
+	case last != nil && *last.Code > killed:
+		return fmt.Sprintf("killed by signal %d", *last.Code-killed)
+	}
+	return "ended"
 }
 
 // newest names the checkpoint that a run can go on from. It is the one of the highest
@@ -135,12 +162,12 @@ func (b *Board) summary(name string) Summary {
 	}
 	l := b.life(name)
 	s.Running, s.Finished, s.State = l.running, l.finished, l.state
-	if l.finished && !l.running {
-		s.State = "finished"
-	}
-	s.progress(b.path(name))
+	done := s.progress(b.path(name))
 	if !s.Running {
 		s.Left = ""
+		if done && !s.Finished { // an earlier version's, which says it there alone
+			s.Finished, s.State = true, "finished"
+		}
 	}
 	for _, j := range b.jobs {
 		if j.Run != name {
@@ -157,8 +184,9 @@ func (b *Board) summary(name string) Summary {
 // ends is how much of a file's end is read for its last lines.
 const ends = 256 << 10
 
-// progress reads how far a run is from the ends of its logs.
-func (s *Summary) progress(dir string) {
+// progress reads how far a run is from the ends of its logs; done says that it came to
+// its end.
+func (s *Summary) progress(dir string) (done bool) {
 	for line := range lastLines(filepath.Join(dir, report.LogName)) {
 		o, err := pyjson.DecodeObject(line)
 		if err != nil {
@@ -177,9 +205,10 @@ func (s *Summary) progress(dir string) {
 	for line := range lastLines(filepath.Join(dir, record.Name)) {
 		var l record.Line
 		if bytes.HasPrefix(line, []byte(`{"step":`)) && json.Unmarshal(line, &l) == nil && l.Step != nil {
-			s.Memory = l.Step.Peak
+			s.Memory, done = l.Step.Peak, l.Step.Done
 		}
 	}
+	return done
 }
 
 // lastLines are whole lines of the end of a file, none where there is no file.

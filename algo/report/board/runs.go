@@ -138,7 +138,8 @@ func (b *Board) path(name string) string { return filepath.Join(b.dir, filepath.
 
 // loaded is a run as the page shows it.
 type loaded struct {
-	stamp string // of its files and of its process
+	state string // of its process
+	stamp string // of its files
 	run   *page.Run
 	parts map[string]part
 	at    time.Time
@@ -157,12 +158,13 @@ func (b *Board) load(ctx context.Context, name string) *loaded {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	was := b.runs.loaded[name]
-	if was != nil && time.Since(was.at) < max(b.options.Every, share*was.took) {
+	life := b.life(name)
+	same := was != nil && was.state == life.state
+	if same && time.Since(was.at) < max(b.options.Every, share*was.took) {
 		return was
 	}
-	life := b.life(name)
-	stamp := b.stamp(name) + life.state
-	if was != nil && was.stamp == stamp {
+	stamp := b.stamp(name)
+	if same && was.stamp == stamp {
 		was.at = time.Now()
 		return was
 	}
@@ -171,7 +173,7 @@ func (b *Board) load(ctx context.Context, name string) *loaded {
 	if run == nil { // the request has ended
 		return was
 	}
-	now := &loaded{stamp: stamp, run: run, took: time.Since(started), at: time.Now()}
+	now := &loaded{state: life.state, stamp: stamp, run: run, took: time.Since(started), at: time.Now()}
 	now.parts = versions(run, was)
 	b.runs.loaded[name] = now
 	return now
@@ -198,7 +200,7 @@ func (b *Board) read(ctx context.Context, name string, life life) *page.Run {
 	case err != nil:
 		run = &page.Run{Dir: b.path(name), TrainType: "–", State: "it cannot be shown", Notes: []string{err.Error()}}
 	default:
-		run.State = life.of(run.State)
+		life.on(run)
 	}
 	if run.Curves == nil {
 		run.Facts, run.Curves = [][2]string{}, []page.Curve{}

@@ -106,6 +106,24 @@ func (r *Run) addTime(last *record.Step) {
 	r.Time = t
 }
 
+// Ended says, instead of how long an unfinished run will take, that no process works on
+// it any more: how it ended, and what there is to go on from.
+func (r *Run) Ended(how, next string) {
+	var last *record.Step
+	for _, l := range r.lines {
+		if l.Step != nil {
+			last = l.Step
+		}
+	}
+	if last != nil && last.Done {
+		return
+	}
+	r.State = fmt.Sprintf("%s, %s; %s", how, r.State, next)
+	if last != nil && r.Time != nil {
+		r.Time.Words = fmt.Sprintf("%s for %d of %d steps", span(last.Seconds), last.Step, r.facts.Steps)
+	}
+}
+
 // size writes bytes with a binary prefix.
 func size(n uint64) string {
 	f, prefixes := float64(n), []string{"B", "KiB", "MiB", "GiB", "TiB"}
