@@ -28,34 +28,32 @@ func TestMain(m *testing.M) {
 }
 
 // openBoard serves the runs of saves in a clone of the examples.
-func openBoard(t *testing.T) *board.Board {
+func openBoard(t *testing.T, home string) (b *board.Board, stop func()) {
 	t.Helper()
 	clone(t)
 	t.Setenv(trains, "yes")
 	if err := os.MkdirAll("saves", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return served(t, t.TempDir())
+	return served(t, home)
 }
 
-func served(t *testing.T, home string) *board.Board {
+func served(t *testing.T, home string) (b *board.Board, stop func()) {
 	t.Helper()
 	b, err := board.Open(board.Options{Dir: "saves", Home: home, Program: []string{os.Args[0], "train"}, Check: checkFile, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	var g task.Group
 	g.Go(func() {
 		if err := b.Serve(ctx); err != nil {
 			t.Error(err)
 		}
 	})
-	t.Cleanup(func() {
-		stop()
-		g.Wait()
-	})
-	return b
+	stop = func() { cancel(); g.Wait() }
+	t.Cleanup(stop)
+	return b, stop
 }
 
 // example is a training command of data/examples with other keys.
@@ -96,7 +94,8 @@ func rowOf(name string) string { return fmt.Sprintf(row, name) }
 // TestBoardInChromium: a run is configured, refused, started, followed and stopped in the
 // page; another one is killed; both are compared.
 func TestBoardInChromium(t *testing.T) {
-	b := openBoard(t)
+	home := t.TempDir()
+	b, stop := openBoard(t, home)
 	page := chromium.Start(t)
 	page.Open(b.Address, 1400, "light")
 	page.Until(`document.getElementById("made").textContent === "live"`)
@@ -134,6 +133,22 @@ func TestBoardInChromium(t *testing.T) {
 	page.Until(`document.querySelector(".news").innerText.includes("rows chosen")`)
 	page.Screenshot("board-two-light")
 
+	// A second start into the folder meets the run's lock, and its words are shown.
+	typeIn(page, example(t, "less", "first", append(steps, "seed: 7")...))
+	page.Eval(`document.querySelector("[name=start]").click()`, nil)
+	page.Until(rowOf("first") + `.innerText.includes("another run writes into")`)
+	if got := page.Text(".said"); !strings.Contains(got, "wait for its end, or name another output_dir") {
+		t.Errorf("the refusal: %s", got)
+	}
+
+	// The board ends, the runs go on, and the next board knows them.
+	page.Clean()
+	stop()
+	page.Until(`document.getElementById("made").textContent.includes("does not answer")`)
+	b, _ = served(t, home)
+	page.Open(b.Address+"?run=first&run=second", 1400, "light")
+	page.Until(rowOf("first") + ` && ` + rowOf("first") + `.querySelector("[name=stop]")`)
+
 	// The second is killed: no process of it is left to say so.
 	owner, err := storage.LockOwner("saves/second/.lock")
 	if err != nil || !owner.Running() {
@@ -143,11 +158,12 @@ func TestBoardInChromium(t *testing.T) {
 	if err := syscall.Kill(owner.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	page.Until(rowOf("second") + `.innerText.includes("ended; the newest checkpoint is checkpoint-")`)
+	page.Until(rowOf("second") + `.innerText.includes("killed by signal 9; the newest checkpoint is checkpoint-")`)
 
 	page.Eval(rowOf("first")+`.querySelector("[name=stop]").click()`, nil)
-	page.Until(rowOf("first") + `.innerText.includes("ended; the newest checkpoint is checkpoint-")`)
-	page.Until(`document.querySelector("[data-panel=runs]").innerText.includes("ended, at step")`)
+	page.Until(rowOf("first") + `.innerText.includes("stopped; the newest checkpoint is checkpoint-")`)
+	page.Until(`document.querySelector("[data-panel=runs]").innerText.includes("killed by signal 9, at step")`)
+	page.Until(`document.querySelector("[data-panel=runs]").innerText.includes("stopped, at step")`)
 	for _, theme := range []string{"light", "dark"} {
 		page.Open(b.Address+"?run=first&run=second", 1400, theme)
 		page.Until(`document.querySelectorAll("[data-panel=selections]").length === 2`)

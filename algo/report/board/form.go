@@ -182,7 +182,7 @@ func (b *Board) edit(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, configuration{YAML: text})
 }
 
-// start trains a configuration that has no fault.
+// start trains a configuration that has no fault; of one that has, it gives the faults.
 func (b *Board) start(w http.ResponseWriter, r *http.Request) error {
 	var c configuration
 	if err := asked(r, &c); err != nil {
@@ -193,7 +193,7 @@ func (b *Board) start(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if len(out.Faults) > 0 {
-		return reply(w, http.StatusUnprocessableEntity, out)
+		return reply(w, http.StatusOK, out)
 	}
 	path, err := keep(b.path(name), c.YAML)
 	if err != nil {

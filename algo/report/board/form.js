@@ -49,7 +49,7 @@ function formPanel(yaml, close, started) {
     }
     faults.replaceChildren(...(out.faults.length ? out.faults.map(x => el("li", { class: "bad" },
       x.line ? el("button", { type: "button", onclick: () => toLine(x.line) }, `line ${x.line}`) : null, " ",
-      (x.key ? x.key + ": " : "") + visible(x.text))) : [el("li", { class: "good" }, "No fault: it can be started.")]));
+      x.key && fields.has(x.key) ? el("button", { type: "button", onclick: () => toField(x.key) }, x.key) : visible(x.key || ""), x.key ? ": " : "", visible(x.text))) : [el("li", { class: "good" }, "No fault: it can be started.")]));
     notices.replaceChildren(...out.notices.map(n => note(visible(n))));
     fill(out.values);
   }
@@ -58,6 +58,14 @@ function formPanel(yaml, close, started) {
     const lines = text.value.split("\n"), at = lines.slice(0, n - 1).reduce((sum, l) => sum + l.length + 1, 0);
     text.focus();
     text.setSelectionRange(at, at + (lines[n - 1] || "").length);
+  }
+
+  function toField(key) {
+    const f = fields.get(key);
+    f.box.hidden = false;
+    f.box.closest("details").open = true;
+    f.input.scrollIntoView({ block: "center" });
+    f.input.focus();
   }
 
   const complain = s => faults.replaceChildren(el("li", { class: "bad" }, visible(s)));
@@ -88,9 +96,10 @@ function formPanel(yaml, close, started) {
     button.disabled = true;
     try {
       const answer = await post("start", { yaml: text.value });
-      if (answer.ok) started((await answer.json()).run);
-      else if (answer.status === 422) say(await answer.json());
-      else complain(await answer.text());
+      const out = answer.ok ? await answer.json() : await answer.text();
+      if (!answer.ok) complain(out);
+      else if (out.run) started(out.run);
+      else say(out);
     } catch (e) { complain("the board does not answer"); }
     button.disabled = false;
   }

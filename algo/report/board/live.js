@@ -24,7 +24,7 @@ function runRow(s, ticked, on) {
       s.stops ? el("button", { type: "button", name: "stop", title: "as Ctrl-C: the run saves a checkpoint and ends", onclick: () => on.stop(s) }, "stop") : null,
       el("button", { type: "button", name: "again", title: "a form with this run's configuration", onclick: () => on.form(s.name) }, "edit and start"),
       s.job ? el("a", { href: "log?job=" + encodeURIComponent(s.job), target: "_blank", rel: "noopener noreferrer" }, "its log") : null),
-    s.said ? el("pre", { class: "said bad" }, visible(s.said)) : null);
+    s.said ? el("pre", { class: "said bad" }, "the last start failed:\n" + visible(s.said)) : null);
 }
 
 // follow draws the page in show's place, and again as the server tells what is new.
