@@ -86,6 +86,17 @@ type expected struct {
 		Loss map[int]float64
 	}
 	Weight map[int]map[string]float64
+	Doremi struct {
+		Journal []struct {
+			Step    int
+			Weights []float64 `json:"domain_weights"`
+		}
+	}
+	Order   [][2]float64
+	Overlap struct {
+		Both                int
+		Jaccard, Last, Rank float64
+	}
 }
 
 func expectedOf(t *testing.T, name string) (e expected) {
@@ -103,7 +114,7 @@ func expectedOf(t *testing.T, name string) (e expected) {
 func near(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(b)) }
 
 func TestCurvesOfEveryTrainType(t *testing.T) {
-	for _, name := range []string{"select", "mix", "weight", "static"} {
+	for _, name := range everyRun {
 		r := loaded(t, recorded(t, name))
 		for key, want := range expectedOf(t, name).Curves {
 			i := slices.IndexFunc(r.Curves, func(c Curve) bool { return c.Name == key })

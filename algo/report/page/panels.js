@@ -56,6 +56,10 @@ function driftPart(d) {
     note("Jaccard index: rows in both selections, of the rows in either. 1: the same rows." + (d.of ? ` ${d.steps.length} of ${d.of} selections, spread evenly.` : "")));
 }
 
+function orderPanel(c) {
+  return panel("The order of the rows", "order", [lines([c.order]), note("Score of the rows" + (c.metric ? `, ${visible(c.metric)},` : "") + " over the steps that they are trained in: the pattern. Where there are many rows, a point is the mean of a stretch of them.")]);
+}
+
 function scoresPanel(c) {
   const have = c.selections.filter(s => s.histogram);
   if (!have.length) return panel("Scores of all rows", "scores", [note("This run has no scores of the rows that were not chosen: the method scores only what it chooses, or its selections were found on disk.")]);
@@ -129,6 +133,7 @@ function runParts(run, alone) {
   return [
     ["short", [run.state, run.notes, run.facts, run.time, run.memory], () => shortPanel(run)],
     ...(alone ? courseParts([run]) : []),
+    c && c.order ? ["order", [c.metric, c.order], () => orderPanel(c)] : null,
     c ? ["selections", [c.selections.map(s => ({ ...s, histogram: null })), c.drift, c.of, c.times], () => selectionsPanel(c)] : null,
     c ? ["scores", [c.metric, c.selections], () => scoresPanel(c)] : null,
     c ? ["shares", c.shares, () => sharesPanel(c)] : null,

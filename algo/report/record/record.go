@@ -119,6 +119,7 @@ type Writer struct {
 	last    map[int]bool      // the rows of the last one
 	domains *domains
 	weights []Weighed // since the last line of the log
+	ordered bool      // selections are orders
 	scalar  func(step int, tag string, value float64) error
 }
 
@@ -236,9 +237,13 @@ func (w *Writer) Phase(name string) (stop func()) {
 	}
 }
 
+// orderedTrainType is the one whose decisions are orders of rows.
+const orderedTrainType = "dynamic_reorder"
+
 // Start records what is known at the start.
 func (w *Writer) Start(r Run) error {
 	r.Started, r.Version = time.Now(), version()
+	w.ordered = r.TrainType == orderedTrainType
 	return w.add(Line{Run: &r})
 }
 
