@@ -17,8 +17,9 @@ import (
 func boardCommand() *cobra.Command {
 	var port int
 	c := &cobra.Command{
-		Use:   "board [DIR]",
-		Short: "Show the report of every run of a folder in the browser, live; start and stop runs there",
+		Use:     "board [DIR]",
+		Aliases: []string{"webui"}, // LLaMA-Factory's word for it
+		Short:   "Show the report of every run of a folder in the browser, live; start and stop runs there",
 		Long: "Serves, on this machine alone, the report page of every run below DIR (saves, or the current folder), and follows the runs as they\n" +
 			"train. A run that is started there is a process of its own, as if it had been typed: it goes on when the board ends (Ctrl-C), and the\n" +
 			"next board finds it. The address holds a secret: who has it may do what you may. With -L of ssh it is reached from another machine.",

@@ -75,7 +75,7 @@ func Open(o Options) (*Board, error) {
 		b.dir, err = filepath.EvalSymlinks(b.dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("board: %w", err)
+		return nil, fmt.Errorf("board: %w: name the folder that runs are in", err)
 	}
 	if b.home, err = private(o.Home, b.dir); err != nil {
 		return nil, err

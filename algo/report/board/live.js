@@ -97,4 +97,6 @@ function follow(main, data) {
     form, report);
   draw();
   connect();
+  // A browser has few connections to one server: a page that nobody looks at needs none.
+  document.addEventListener("visibilitychange", () => { if (document.hidden) source.close(); else connect(); });
 }

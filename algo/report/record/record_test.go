@@ -208,3 +208,24 @@ func TestDomains(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// TestStretches: an order of more rows than stretches is cut evenly; rows without a score
+// count for nothing.
+func TestStretches(t *testing.T) {
+	nan := math.NaN()
+	got := stretches([]float64{1, nan, 3, nan}, []int{2, 0, 1, 3})
+	if len(got) != 4 || *got[0] != 3 || *got[1] != 1 || got[2] != nil || got[3] != nil {
+		t.Errorf("%v", got)
+	}
+	score, rows := make([]float64, 1000), make([]int, 1000)
+	for i := range rows {
+		score[i], rows[i] = float64(i), 999-i
+	}
+	got = stretches(score, rows)
+	if len(got) != 200 || *got[0] != 997 || *got[199] != 2 { // means of 995…999 and of 0…4
+		t.Errorf("%d stretches from %v to %v", len(got), *got[0], *got[len(got)-1])
+	}
+	if got := stretches(score, nil); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+}
