@@ -233,6 +233,7 @@ func (p *pipeline) decision(step int, rows []int) algo.Selection {
 		sel.Score, sel.Scored, sel.Facts = s.selection.Score, s.selection.Scored, s.selection.Facts
 	}
 	if p.ordering != nil && sel.Score == nil {
+		sel.Ordered = true
 		sel.Score, sel.Scored = p.ordering.order.Latest()
 	}
 	return sel

@@ -15,7 +15,7 @@ func startOf(pid int) string {
 	}
 	// The second field is the program's name in brackets and may hold spaces.
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	const state, start = 3 - 3, 22 - 3 // proc_pid_stat(5) counts from 1; the first two fields are cut off
+	const state, start = 0, 22 - 3 // proc_pid_stat(5) counts from 1; the first two fields are cut off, the third is the state
 	if len(fields) <= start || fields[state] == "Z" || fields[state] == "X" {
 		return ""
 	}

@@ -46,7 +46,7 @@ def run(name, extra, components):
     dir = os.path.join(WORK, name)
     os.makedirs(dir)
     add, words = rows()
-    if name == "reorder":
+    if name in ("reorder", "lego"):
         words = [dict(r) for r in words]  # the last three are one
         for i, r in enumerate(add + words):
             r["difficulty"] = difficulty(i)
@@ -200,6 +200,12 @@ def expect_weight(dir):
     return out
 
 
+def expect_ledger(dir):
+    """what the run's own last words say of its rows"""
+    line = [l for l in open(dir + "/log.txt") if "rows trained on" in l][0]
+    return {k: int(v) for k, v in (w.split("=") for w in line.split() if "=" in w)}
+
+
 def expect_curves(dir):
     history = json.load(open(dir + "/out/trainer_state.json"))["log_history"][:-1]
     out = {}
@@ -226,6 +232,14 @@ LESS = "selectors: {it: {name: less, params: {cache_dir: DIR/cache, seed: 3}}}\n
 RANDOM = "selectors: {it: {name: random, params: {seed: 3}}}\n"
 DOREMI = "mixers: {it: {name: doremi, params: {reference_model_path: %s}}}\n"
 ORDER = "reorders: {it: {name: order, params: {pattern: folding, pattern_params: {layers: 3}, score_params: {score_field: difficulty}}}}\n"
+
+
+LEGO = """selectors: {some: {name: random, params: {seed: 3}}}
+mixers: {even: {name: static, params: {proportions: [0.5, 0.5]}}}
+reorders: {sorted: {name: sorted, params: {pattern: sorting, score_params: {score_field: difficulty}}}}
+weighters: {weigh: {name: loss, params: {strategy: linupper, delta: 1.0}}}
+pipelines: {it: {params: {stages: [{family: selector, component: some}, {family: mixer, component: even}, {family: reorder, component: sorted}, {family: weighter, component: weigh}]}}}
+"""
 
 
 def select():
@@ -262,17 +276,28 @@ def reorder():
     return d, {"order": expect_reorder(d)}
 
 
+def lego():
+    """all four kinds of stages: the rows of a decision are sorted by their column"""
+    d = run("lego", {"train_type": "dynamic_lego", "mixture_sample_rule": "uniform", "warmup_step": 2, "update_step": 3, "max_steps": 11}, LEGO)
+    picks = {}
+    for l in read_lines(d + "/out/selected_rows.jsonl"):
+        picks.setdefault(l["step"], []).append(l["index"])
+    for rows_ in picks.values():
+        assert [difficulty(i) for i in rows_] == sorted(difficulty(i) for i in rows_), "in the order of their column"
+    return d, {"order": [[s + (k + 0.5) / 4, difficulty(i)] for s, p in picks.items() for k, i in enumerate(p)], "choices": sum(map(len, picks.values()))}
+
+
 def static():
     return run("static", {"max_steps": 6}, "selectors: {}\n"), {}
 
 
 def main(names):
-    runs = {"select": select, "random": chance, "mix": mix, "doremi": doremi, "weight": weight, "reorder": reorder, "static": static}
+    runs = {"select": select, "random": chance, "mix": mix, "doremi": doremi, "weight": weight, "reorder": reorder, "lego": lego, "static": static}
     shutil.rmtree(WORK, ignore_errors=True)
     for name in names or runs:
         shutil.rmtree(os.path.join(OUT, name), ignore_errors=True)
         dir, expected = runs[name]()
-        keep(name, dir, expected | {"curves": expect_curves(dir)})
+        keep(name, dir, expected | {"curves": expect_curves(dir), "ledger": expect_ledger(dir)})
 
 
 main(sys.argv[1:])

@@ -18,7 +18,7 @@ const panels = `Object.fromEntries([...document.querySelectorAll("[data-panel]")
 // TestSamePage: what the board shows of a run is what the report shows.
 func TestSamePage(t *testing.T) {
 	dir := t.TempDir()
-	names := []string{"doremi", "mix", "random", "reorder", "select", "static", "weight"}
+	names := []string{"doremi", "lego", "mix", "random", "reorder", "select", "static", "weight"}
 	for _, name := range names {
 		recorded(t, name, filepath.Join(dir, name))
 	}
@@ -33,7 +33,7 @@ func TestSamePage(t *testing.T) {
 		b.Open(path, 1400, "light")
 		b.Eval(panels, &want)
 		b.Open(s.base+"?run="+name, 1400, "light")
-		b.Until(`document.getElementById("made").textContent === "live" && document.querySelectorAll(".runrow").length === 7`)
+		b.Until(`document.getElementById("made").textContent === "live" && document.querySelectorAll(".runrow").length === 8`)
 		b.Until(`document.querySelector("[data-panel=config]")`)
 		b.Eval(panels, &got)
 		for panel, text := range want {

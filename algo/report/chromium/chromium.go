@@ -148,7 +148,7 @@ func (b *Browser) read(during string) message {
 	raw, err := b.from.ReadBytes(0)
 	if err != nil {
 		if errors.Is(err, io.EOF) {
-			err = errors.New("Chromium ended")
+			err = errors.New("the browser ended")
 		}
 		b.t.Fatalf("%s: %v", during, err)
 	}

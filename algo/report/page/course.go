@@ -49,7 +49,7 @@ func (r *Run) addCourse() {
 	}
 	r.addMemory(last)
 	if last != nil {
-		r.Steps = last.Step
+		r.Steps, r.Dealt = last.Step, last.Dealt
 	}
 	switch {
 	case last == nil:

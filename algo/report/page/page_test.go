@@ -92,7 +92,12 @@ type expected struct {
 			Weights []float64 `json:"domain_weights"`
 		}
 	}
-	Order   [][2]float64
+	Order  [][2]float64
+	Ledger struct {
+		Of, Once, Never int
+		More            int `json:"more_than_once"`
+		Most            int `json:"most_often"`
+	}
 	Overlap struct {
 		Both                int
 		Jaccard, Last, Rank float64

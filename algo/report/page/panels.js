@@ -110,6 +110,12 @@ function weightsParts(w) {
 
 const bytes = n => { const u = ["B", "KiB", "MiB", "GiB", "TiB"]; let i = 0; while (n >= 1024 && i < 4) { n /= 1024; i++; } return (i ? n.toFixed(1) : n) + " " + u[i]; };
 
+function ledgerPanel(d) {
+  const counts = [d.never, d.once, d.more];
+  return panel("How often the rows were trained on", "ledger", [bars(["never", "once", "more often"], counts, null, i => `${counts[i]} rows, ${share(counts[i], d.rows)}`),
+    note(`${d.dealt} samples of ${d.rows} rows so far; the row that was taken most, ${d.most} times.` + (d.from_step ? ` Counted from step ${d.from_step} on.` : ""))]);
+}
+
 function memoryPanel(m) {
   return panel("Memory planned", "memory", [bars(m.parts.map(p => p.name), m.parts.map(p => p.bytes), null, i => bytes(m.parts[i].bytes)), note("Planned before the first step: " + m.words + ".")]);
 }
@@ -141,6 +147,7 @@ function runParts(run, alone) {
     ...(run.mixture ? mixtureParts(run.mixture) : []),
     ...(run.weights ? weightsParts(run.weights) : []),
     rows && rows.length ? ["rows", [rows, run.rows_note], was => rowsPanel(run, was)] : null,
+    run.dealt ? ["ledger", run.dealt, () => ledgerPanel(run.dealt)] : null,
     run.memory ? ["memory", run.memory, () => memoryPanel(run.memory)] : null,
     run.time ? ["time", run.time, () => timePanel(run.time)] : null,
     run.config ? ["config", run.config, () => configPanel(run)] : null,

@@ -15,7 +15,7 @@ import (
 )
 
 // everyRun are the recorded runs: one of every train type, and of a mixer that weighs.
-var everyRun = []string{"select", "random", "mix", "doremi", "weight", "reorder", "static"}
+var everyRun = []string{"select", "random", "mix", "doremi", "weight", "reorder", "lego", "static"}
 
 // apart is a file of a recorded run, read without the page's code.
 func apart(t *testing.T, dir, name string) (lines []map[string]any) {
@@ -188,8 +188,33 @@ func TestOrderOfARecordedRun(t *testing.T) {
 	if s := r.Choice.Selections; len(s) != 2 || s[1].Step != 12 || s[1].Overlap != 48 || s[1].New != 0 || r.Choice.Distinct != 48 || r.Choice.Choices != 96 {
 		t.Errorf("two passes over 48 rows: %+v", r.Choice)
 	}
+	// A pipeline whose rows are sorted within each of its decisions.
+	c, want = loaded(t, recorded(t, "lego")).Choice.Order, expectedOf(t, "lego").Order
+	if c == nil || len(c.X) != len(want) || len(want) < 20 {
+		t.Fatalf("%+v; %d points expected", c, len(want))
+	}
+	for i, p := range want {
+		if math.Abs(c.X[i]-p[0]) > 1e-9 || c.Y[i] != p[1] {
+			t.Errorf("pipeline, point %d: %v at %v, not %v", i, c.Y[i], c.X[i], p)
+		}
+	}
 	if o := loaded(t, recorded(t, "select")).Choice.Order; o != nil {
 		t.Error("a selection has an order")
+	}
+}
+
+// TestLedgerOfARecordedRun: what the run's last words say of its rows, and what must be of
+// two whole passes.
+func TestLedgerOfARecordedRun(t *testing.T) {
+	for _, name := range []string{"reorder", "lego"} {
+		r, want := loaded(t, recorded(t, name)), expectedOf(t, name).Ledger
+		d := r.Dealt
+		if d == nil || d.Rows != want.Of || d.Once != want.Once || d.More != want.More || d.Most != want.Most || d.Never != want.Never || d.Dealt != 4*r.Steps || d.Never+d.Once+d.More != d.Rows {
+			t.Errorf("%s: %+v, not %+v of %d steps of 4 rows", name, d, want, r.Steps)
+		}
+		if name == "reorder" && (d.More != 48 || d.Most != 2 || d.Dealt != 96) {
+			t.Errorf("two passes over 48 rows: %+v", d)
+		}
 	}
 }
 
@@ -271,6 +296,17 @@ func TestPanelsInChromium(t *testing.T) {
 				}
 			}
 			b.Screenshot("reorder-light")
+		case "lego":
+			l := e.Ledger
+			if got := b.Text("[data-panel=ledger]"); !strings.Contains(got, fmt.Sprintf("once %d rows, %.1f %%", l.Once, 100*float64(l.Once)/48)) || !strings.Contains(got, fmt.Sprintf("never %d rows", l.Never)) || !strings.Contains(got, "44 samples of 48 rows") {
+				t.Errorf("the ledger: %q, not %+v", got, l)
+			}
+			for _, panel := range []string{"order", "mixture shares", "mixture losses", "weights", "heavy", "selections"} {
+				if got := b.Text(fmt.Sprintf("[data-panel=%q]", panel)); got == "(none)" {
+					t.Errorf("a pipeline of all four has no panel %s", panel)
+				}
+			}
+			b.Screenshot("lego-light")
 		case "doremi":
 			j := e.Doremi.Journal
 			if got := point("mixture weights", 1); !strings.Contains(got, "add "+four(j[5].Weights[0])+", words "+four(j[5].Weights[1])) {

@@ -95,11 +95,11 @@ func TestGoesOn(t *testing.T) {
 	var seen []string
 	w := open(t, dir, true, 0, &seen)
 	must(t, w.Start(Run{Steps: 8}))
-	must(t, w.Log(2, 100, 3, false))
+	must(t, w.Log(2, 100, 3, Dealt{Rows: 8}, false))
 	w.phases["saving"] = 0.75
-	must(t, w.Log(4, 200, 6, false))
+	must(t, w.Log(4, 200, 6, Dealt{Rows: 8}, false))
 	must(t, w.Selection(algo.Request{Step: 4, Update: 1}, algo.Selection{Indices: []int{0}}, pool(8), 1, false))
-	must(t, w.Log(6, 300, 9, true))
+	must(t, w.Log(6, 300, 9, Dealt{Rows: 8}, true))
 	picks, err := report.OpenPicks(dir, true)
 	must(t, err)
 	must(t, picks.Write(algo.Request{Step: 2, Update: 1}, algo.Selection{Indices: []int{3, 3, 5}}, pool(8)))
@@ -110,7 +110,7 @@ func TestGoesOn(t *testing.T) {
 	must(t, f.Close())
 
 	w = open(t, dir, false, 4, &seen)
-	must(t, w.Log(6, 310, 9, false))
+	must(t, w.Log(6, 310, 9, Dealt{Rows: 8}, false))
 	lines, err := Read(dir)
 	must(t, err)
 	var got []string
@@ -153,8 +153,8 @@ func TestWeights(t *testing.T) {
 	loss := [][]float64{{1, 2}, {3, math.NaN()}}
 	w.Weigh(5, micros, [][]float64{{9, 9}, {9, 9}}, loss, pool(8)) // the step is taken again
 	w.Weigh(5, micros, [][]float64{{0.1, 0.3}, {1.2, 0.4}}, loss, pool(8))
-	must(t, w.Log(6, 1, 1, false))
-	must(t, w.Log(7, 2, 2, false))
+	must(t, w.Log(6, 1, 1, Dealt{Rows: 8}, false))
+	must(t, w.Log(7, 2, 2, Dealt{Rows: 8}, false))
 	lines, err := Read(dir)
 	must(t, err)
 	if len(lines) != 3 || lines[0].Weights == nil {
@@ -179,7 +179,7 @@ func TestNumbersThatJSONHasNot(t *testing.T) {
 	must(t, w.Mixture(0, 0, []algo.Domain{{Name: "x"}}, []float64{1}, []float64{math.NaN()}))
 	score := []float64{inf, math.NaN(), -inf, 1, 1, 1, 1, 1}
 	must(t, w.Selection(algo.Request{Step: 1}, algo.Selection{Indices: []int{0}, Score: score}, pool(8), 1, false))
-	must(t, w.Log(2, 1, 1, true))
+	must(t, w.Log(2, 1, 1, Dealt{Rows: 8}, true))
 	lines, err := Read(dir)
 	must(t, err)
 	if s := lines[1].Selection; s.Unscored != 3 || s.Histogram.All[0] != 5 || lines[2].Weights.Bins[0] != 1 || lines[2].Weights.Rows != 2 {
@@ -197,7 +197,7 @@ func TestDomains(t *testing.T) {
 	must(t, w.Mixture(0, 0, domains, []float64{0.5, 0.25, 0.25}, nil))
 	w.Domains(report)
 	w.Domains(report[:1])
-	must(t, w.Log(2, 1, 1, false))
+	must(t, w.Log(2, 1, 1, Dealt{Rows: 8}, false))
 	lines, err := Read(dir)
 	must(t, err)
 	m := lines[1].Mixture

@@ -46,7 +46,7 @@ func (w *Writer) Selection(r algo.Request, sel algo.Selection, pool []data.Examp
 	if len(sel.Score) == len(pool) {
 		s.Histogram, s.Unscored = histogram(sel.Score, func(i int) bool { return w.last[i] })
 		s.Passed = w.passed(sel.Score, pool)
-		if w.ordered {
+		if sel.Ordered {
 			s.Order = stretches(sel.Score, sel.Indices)
 		}
 		scalars = append(scalars, means(sel.Score, w.last)...)
