@@ -69,7 +69,7 @@ func Open(o Options) (*Board, error) {
 	if o.Every == 0 {
 		o.Every = time.Second
 	}
-	b := &Board{options: o, streams: make(chan struct{}, mostStreams), runs: runs{loaded: map[string]*loaded{}}}
+	b := &Board{options: o, streams: make(chan struct{}, mostStreams), runs: runs{loaded: map[string]*loaded{}, progress: map[string]reached{}}}
 	var err error
 	if b.dir, err = filepath.Abs(o.Dir); err == nil {
 		b.dir, err = filepath.EvalSymlinks(b.dir)

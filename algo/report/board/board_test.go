@@ -108,7 +108,14 @@ func serve(t *testing.T, o Options) *serving {
 		}
 	})
 	s := &serving{Board: b, t: t, base: b.Address, stop: func() { cancel(); g.Wait() }}
-	t.Cleanup(s.stop)
+	t.Cleanup(func() {
+		s.stop()
+		for _, j := range s.jobs { // of a test that failed before it stopped them
+			if p, err := os.FindProcess(j.Process.PID); err == nil && j.running() {
+				_ = p.Kill()
+			}
+		}
+	})
 	return s
 }
 
@@ -118,10 +125,10 @@ func (s *serving) get(path string) (status int, body string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return read(s.t, answer)
+	return readAll(s.t, answer)
 }
 
-func read(t *testing.T, answer *http.Response) (int, string) {
+func readAll(t *testing.T, answer *http.Response) (int, string) {
 	t.Helper()
 	defer answer.Body.Close()
 	raw, err := io.ReadAll(answer.Body)
@@ -147,7 +154,7 @@ func (s *serving) post(path string, body any) (int, string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return read(s.t, answer)
+	return readAll(s.t, answer)
 }
 
 // until waits for something that another process does.
@@ -181,7 +188,7 @@ func (s *serving) raw(request string) (status int, header http.Header, body stri
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	status, body = read(s.t, answer)
+	status, body = readAll(s.t, answer)
 	return status, answer.Header, body
 }
 

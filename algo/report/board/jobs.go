@@ -28,7 +28,8 @@ type job struct {
 	Code    *int          `json:"code,omitempty"` // its exit code, once it is known
 	Seen    time.Time     `json:"seen,omitzero"`  // when that was
 
-	path string // of its file
+	path  string  // of its file
+	words *string // why it failed, once it has ended
 }
 
 // mostJobs is how many runs that have ended are remembered.
@@ -100,8 +101,8 @@ const (
 	killed      = 128
 )
 
-// lastWords is how much of what a run printed the list shows, in lines.
-const lastWords = 6
+// saidLines is how much of what a run printed the list shows.
+const saidLines = 6
 
 // said is why a run failed, in its own words; "" where it did not, or was ended from
 // outside.
@@ -109,6 +110,15 @@ func (j *job) said() string {
 	if j.running() || j.Code != nil && (*j.Code == 0 || *j.Code == interrupted || *j.Code > killed) {
 		return ""
 	}
+	if j.words == nil {
+		words := j.lastWords()
+		j.words = &words
+	}
+	return *j.words
+}
+
+// lastWords is the end of what a run that has ended printed, from its error on.
+func (j *job) lastWords() string {
 	var lines []string
 	for line := range lastLines(j.Log) {
 		lines = append(lines, strings.TrimRight(string(line), "\n"))
@@ -120,7 +130,7 @@ func (j *job) said() string {
 	case j.Code == nil:
 		return "" // it may have ended well: nobody was there to see
 	}
-	return strings.Join(lines[max(0, len(lines)-lastWords):], "\n")
+	return strings.Join(lines[max(0, len(lines)-saidLines):], "\n")
 }
 
 // jobOf is the run of a name that was started and goes on. The caller holds mu.

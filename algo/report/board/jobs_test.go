@@ -52,11 +52,6 @@ func TestRunsOutliveTheBoard(t *testing.T) {
 		t.Errorf("%+v", x)
 	}
 	pid := s.jobs[0].Process.PID
-	t.Cleanup(func() { // where the test fails before it is stopped
-		if j := s.jobs[0]; j.running() {
-			_ = j.halt()
-		}
-	})
 	if session, err := unix.Getsid(pid); err != nil || session != pid {
 		t.Errorf("the session of process %d is %d, %v", pid, session, err)
 	}

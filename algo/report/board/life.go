@@ -113,19 +113,31 @@ func newest(dir string) string {
 
 // Summary is a run in the board's list.
 type Summary struct {
-	Name     string   `json:"name"`
-	State    string   `json:"state"`
-	Running  bool     `json:"running"`
-	Finished bool     `json:"finished"`
+	Name     string `json:"name"`
+	State    string `json:"state"`
+	Running  bool   `json:"running"`
+	Finished bool   `json:"finished"`
+	progress
+	Job   string `json:"job,omitempty"`   // of a run that the board can stop, or whose log there is
+	Stops bool   `json:"stops,omitempty"` // the board can stop it
+	Said  string `json:"said,omitempty"`  // the last words of a start that failed
+}
+
+// progress is how far a run is.
+type progress struct {
 	Step     int      `json:"step"`
 	Of       int      `json:"of"`
 	Loss     *float64 `json:"loss,omitempty"`
 	EvalLoss *float64 `json:"eval_loss,omitempty"`
 	Left     string   `json:"left,omitempty"`   // h:mm:ss, of a run that goes on
 	Memory   uint64   `json:"memory,omitempty"` // the most that its process held, bytes
-	Job      string   `json:"job,omitempty"`    // of a run that the board can stop, or whose log there is
-	Stops    bool     `json:"stops,omitempty"`  // the board can stop it
-	Said     string   `json:"said,omitempty"`   // the last words of a start that failed
+}
+
+// reached is what a run's files say of its progress, as they were when their stamp was taken.
+type reached struct {
+	progress
+	stamp string
+	done  bool // it came to its end
 }
 
 // summaries are all runs, those that were started and have left nothing yet among them.
@@ -162,10 +174,16 @@ func (b *Board) summary(name string) Summary {
 	}
 	l := b.life(name)
 	s.Running, s.Finished, s.State = l.running, l.finished, l.state
-	done := s.progress(b.path(name))
+	was, stamp := b.runs.progress[name], b.stamp(name)
+	if was.stamp != stamp {
+		was = progressOf(b.path(name))
+		was.stamp = stamp
+		b.runs.progress[name] = was
+	}
+	s.progress = was.progress
 	if !s.Running {
 		s.Left = ""
-		if done && !s.Finished { // an earlier version's, which says it there alone
+		if was.done && !s.Finished { // an earlier version's, which says it there alone
 			s.Finished, s.State = true, "finished"
 		}
 	}
@@ -184,31 +202,30 @@ func (b *Board) summary(name string) Summary {
 // ends is how much of a file's end is read for its last lines.
 const ends = 256 << 10
 
-// progress reads how far a run is from the ends of its logs; done says that it came to
-// its end.
-func (s *Summary) progress(dir string) (done bool) {
+// progressOf reads how far a run is from the ends of its logs.
+func progressOf(dir string) (p reached) {
 	for line := range lastLines(filepath.Join(dir, report.LogName)) {
 		o, err := pyjson.DecodeObject(line)
 		if err != nil {
 			continue
 		}
-		s.Step, _ = o.Get("current_steps").(int)
-		s.Of, _ = o.Get("total_steps").(int)
-		s.Left, _ = o.Get("remaining_time").(string)
+		p.Step, _ = o.Get("current_steps").(int)
+		p.Of, _ = o.Get("total_steps").(int)
+		p.Left, _ = o.Get("remaining_time").(string)
 		if v, ok := o.Get("loss").(float64); ok {
-			s.Loss = &v
+			p.Loss = &v
 		}
 		if v, ok := o.Get("eval_loss").(float64); ok {
-			s.EvalLoss = &v
+			p.EvalLoss = &v
 		}
 	}
 	for line := range lastLines(filepath.Join(dir, record.Name)) {
 		var l record.Line
 		if bytes.HasPrefix(line, []byte(`{"step":`)) && json.Unmarshal(line, &l) == nil && l.Step != nil {
-			s.Memory, done = l.Step.Peak, l.Step.Done
+			p.Memory, p.done = l.Step.Peak, l.Step.Done
 		}
 	}
-	return done
+	return p
 }
 
 // lastLines are whole lines of the end of a file, none where there is no file.

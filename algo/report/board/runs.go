@@ -25,6 +25,8 @@ type runs struct {
 	names  []string
 	notes  []string // what was left out
 	loaded map[string]*loaded
+
+	progress map[string]reached
 }
 
 // Limits of the walk through the folder.

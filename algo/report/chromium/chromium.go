@@ -74,7 +74,7 @@ func Start(t *testing.T) *Browser {
 	}
 	theirs.Close()
 	answers.Close()
-	stuck := time.AfterFunc(180*time.Second, func() { _ = c.Process.Kill() }) // reads then end
+	stuck := time.AfterFunc(5*time.Minute, func() { _ = c.Process.Kill() }) // reads then end
 	t.Cleanup(func() {
 		stuck.Stop()
 		to.Close()
