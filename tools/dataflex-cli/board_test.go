@@ -167,11 +167,11 @@ func TestBoardInChromium(t *testing.T) {
 	if err := syscall.Kill(owner.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	page.Until(rowOf("second") + `.innerText.includes("killed by signal 9; the newest checkpoint is checkpoint-")`)
+	page.Until(rowOf("second") + `.innerText.includes("ended; the newest checkpoint is checkpoint-")`)
 
 	page.Eval(rowOf("first")+`.querySelector("[name=stop]").click()`, nil)
 	page.Until(rowOf("first") + `.innerText.includes("stopped; the newest checkpoint is checkpoint-")`)
-	page.Until(`document.querySelector("[data-panel=runs]").innerText.includes("killed by signal 9, at step")`)
+	page.Until(`document.querySelector("[data-panel=runs]").innerText.includes("ended, at step")`)
 	page.Until(`document.querySelector("[data-panel=runs]").innerText.includes("stopped, at step")`)
 	for _, theme := range []string{"light", "dark"} {
 		page.Open(b.Address+"?run=first&run=second", 1400, theme)

@@ -28,8 +28,9 @@ type job struct {
 	Code    *int          `json:"code,omitempty"` // its exit code, once it is known
 	Seen    time.Time     `json:"seen,omitzero"`  // when that was
 
-	path  string  // of its file
-	words *string // why it failed, once it has ended
+	path  string   // of its file
+	lines []string // the last that it printed, once it has ended
+	ours  bool     // a child of this process
 }
 
 // mostJobs is how many runs that have ended are remembered.
@@ -66,15 +67,44 @@ func readJobs(home string) (jobs []*job, err error) {
 // running says whether the process that was started has not ended. A process that has got
 // its number since is not it.
 func (j *job) running() bool {
-	if j.Code != nil {
+	switch {
+	case j.Code != nil || j.Boot != boot():
 		return false
+	case !j.ours: // its number may be a child's by now
+		return j.Process.Running()
 	}
-	if code, known := ended(j.Process.PID); known {
+	code, known := ended(j.Process.PID)
+	if known {
 		j.Code, j.Seen = &code, time.Now()
 		_ = j.write() // the next board reads the log instead
-		return false
 	}
-	return j.Boot == boot() && j.Process.Running()
+	return !known
+}
+
+// how is how a run has ended, in a word; "" where that is not known.
+func (j *job) how() string {
+	switch {
+	case j.running():
+		return ""
+	case j.Code == nil && j.printed() && strings.HasPrefix(j.lines[len(j.lines)-1], "interrupted"), j.Code != nil && *j.Code == interrupted:
+		return "stopped"
+	case j.Code != nil && *j.Code > killed:
+		return fmt.Sprintf("killed by signal %d", *j.Code-killed)
+	}
+	return ""
+}
+
+// printed reads the last lines of a run that has ended, and says whether there are any.
+func (j *job) printed() bool {
+	if j.lines == nil {
+		j.lines = []string{}
+		for line := range lastLines(j.Log) {
+			if text := strings.TrimRight(string(line), "\n"); text != "" {
+				j.lines = append(j.lines, text)
+			}
+		}
+	}
+	return len(j.lines) > 0
 }
 
 // boot names the time since the machine started, where the system does.
@@ -110,27 +140,15 @@ func (j *job) said() string {
 	if j.running() || j.Code != nil && (*j.Code == 0 || *j.Code == interrupted || *j.Code > killed) {
 		return ""
 	}
-	if j.words == nil {
-		words := j.lastWords()
-		j.words = &words
+	at := -1
+	if j.printed() {
+		at = slices.IndexFunc(j.lines, func(l string) bool { return strings.HasPrefix(l, "error: ") })
 	}
-	return *j.words
-}
-
-// lastWords is the end of what a run that has ended printed, from its error on.
-func (j *job) lastWords() string {
-	var lines []string
-	for line := range lastLines(j.Log) {
-		lines = append(lines, strings.TrimRight(string(line), "\n"))
-	}
-	at := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "error: ") })
-	switch {
-	case at >= 0:
-		lines = lines[at:]
-	case j.Code == nil:
+	if j.Code == nil && at < 0 {
 		return "" // it may have ended well: nobody was there to see
 	}
-	return strings.Join(lines[max(0, len(lines)-saidLines):], "\n")
+	said := j.lines[max(0, at):]
+	return strings.Join(said[max(0, len(said)-saidLines):], "\n")
 }
 
 // jobOf is the run of a name that was started and goes on. The caller holds mu.
@@ -146,7 +164,7 @@ func (b *Board) jobOf(name string) *job {
 // launch starts a run as a process of its own.
 func (b *Board) launch(name, config string) (*job, error) {
 	id := fmt.Sprintf("%d", time.Now().UnixNano())
-	j := &job{ID: id, Run: name, Config: config, Log: filepath.Join(b.home, jobFiles, id+".log"), Boot: boot()}
+	j := &job{ID: id, Run: name, Config: config, Log: filepath.Join(b.home, jobFiles, id+".log"), Boot: boot(), ours: true}
 	j.path = filepath.Join(b.home, jobFiles, id+".json")
 	log, err := os.OpenFile(j.Log, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {

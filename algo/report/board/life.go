@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/algo/report/page"
@@ -50,10 +51,14 @@ func (b *Board) life(name string) life {
 			l.running, l.state = true, fmt.Sprintf("process %d on %s held it last", owner.PID, owner.Host)
 		}
 	}
-	if j := b.jobOf(name); j != nil && !l.running && j.running() {
-		l.running, l.state = true, fmt.Sprintf("starting as process %d", j.Process.PID)
+	job := b.jobOf(name)
+	if job != nil && !l.running {
+		l.running, l.state = true, fmt.Sprintf("process %d has not taken the folder yet, or has left it", job.Process.PID)
 	}
 	l.starting = l.running && !storage.Exists(filepath.Join(dir, record.Name)) && !storage.Exists(filepath.Join(dir, report.LogName))
+	if l.starting && job != nil {
+		l.state = fmt.Sprintf("starting as process %d", job.Process.PID)
+	}
 	var kept struct {
 		Finished bool `json:"finished"`
 	}
@@ -75,19 +80,16 @@ func (b *Board) life(name string) life {
 // started elsewhere, or by an earlier board, it is not. left is the process that has left
 // its lock behind; 0 = none has.
 func (b *Board) howEnded(name string, left int) string {
-	var last *job // a start that was refused while another process went on ended before that
+	how := "ended"
+	var seen time.Time // a start that was refused while another process went on ended before that
 	for _, j := range b.jobs {
-		if j.Run == name && j.Code != nil && (left == 0 || left == j.Process.PID) && (last == nil || j.Seen.After(last.Seen)) {
-			last = j
+		if j.Run == name && (left == 0 || left == j.Process.PID) && !j.Seen.Before(seen) && (j.Code == nil || *j.Code != 0) {
+			if word := j.how(); word != "" {
+				how, seen = word, j.Seen
+			}
 		}
 	}
-	switch {
-	case last != nil && *last.Code == interrupted:
-		return "stopped"
-	case last != nil && *last.Code > killed:
-		return fmt.Sprintf("killed by signal %d", *last.Code-killed)
-	}
-	return "ended"
+	return how
 }
 
 // newest names the checkpoint that a run can go on from. It is the one of the highest

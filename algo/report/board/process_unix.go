@@ -22,8 +22,7 @@ func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true}
 // interrupt is Ctrl-C.
 func interrupt(p *os.Process) error { return p.Signal(os.Interrupt) }
 
-// ended asks how a child has ended; known is false while it has not, and of a process
-// that is no child of this one.
+// ended asks how a child has ended; known is false while it has not.
 func ended(pid int) (code int, known bool) {
 	var status syscall.WaitStatus
 	for {

@@ -22,5 +22,17 @@ func interrupt(p *os.Process) error {
 	return windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(p.Pid))
 }
 
-// ended does not know: the run's log says it.
-func ended(int) (code int, known bool) { return 0, false }
+// ended asks how a child has ended; known is false while it has not.
+func ended(pid int) (code int, known bool) {
+	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
+	if err != nil {
+		return 1, true // its number is free again, and its code gone
+	}
+	defer func() { _ = windows.CloseHandle(h) }() // it was only looked at
+	var status uint32
+	const stillActive = 259
+	if err := windows.GetExitCodeProcess(h, &status); err != nil || status == stillActive {
+		return 0, false
+	}
+	return int(status), true
+}
