@@ -26,6 +26,7 @@ type AdapterConfig struct {
 	TieWeights    bool     // ensure_weight_tying: a tied head follows embeddings that are saved, or they it
 
 	targets   targets
+	tokens    []TokenRows    // trainable_token_indices: Path is as it is there, "" for the embeddings
 	ranks     []pattern      // rank_pattern
 	alphas    []pattern      // alpha_pattern
 	alphaRead any            // lora_alpha as it was read: PEFT keeps 16 and 16.0 apart
@@ -40,7 +41,7 @@ func (c *AdapterConfig) PiSSA() bool { return strings.HasPrefix(strings.ToLower(
 // is written with them.
 var keptKeys = []string{
 	"rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "exclude_modules",
-	"init_lora_weights",
+	"init_lora_weights", "trainable_token_indices",
 }
 
 // ReadAdapterConfig reads dir/adapter_config.json of any PEFT version: unknown
@@ -71,6 +72,7 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 		kept:          map[string]any{},
 	}
 	c.targets = f.targets(c)
+	c.tokens = f.tokens()
 	c.Initial, _ = f.raw["init_lora_weights"].(string)
 	for _, k := range keptKeys {
 		if v := f.raw[k]; v != nil {
@@ -104,7 +106,7 @@ func refuseUnsupported(f *fields) {
 		f.fail("bias is %q, only \"none\" is supported", b)
 	}
 	// An aLoRA acts after its invocation tokens alone; PEFT cannot merge it either.
-	for _, key := range []string{"alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters", "trainable_token_indices", "megatron_config"} {
+	for _, key := range []string{"alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters", "megatron_config"} {
 		switch v := f.raw[key].(type) {
 		case nil:
 		case []any:

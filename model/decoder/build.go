@@ -45,6 +45,7 @@ type part struct {
 	linear *autograd.Linear
 	param  *tensor.Param // where linear is nil
 	fixed  bool          // a buffer, which nothing trains
+	own    []*tensor.Param // an adapter's on the embeddings, or tokens'
 }
 
 // build allocates a model of zeros. With half set, matrices are bf16 on a device that
@@ -79,9 +80,10 @@ func build(dev driver.Device, dir string, c Config, half bool, stored func(name 
 		b.layer(&m.layers[i], i)
 	}
 	m.norm = b.norm("model.norm", c.Hidden)
-	m.head = m.embed
+	m.embedding = autograd.Embedding{Scale: c.EmbedScale, HasFixed: c.Padding.Given, Fixed: c.Padding.ID}
+	m.head.Linear = autograd.Linear{In: c.Hidden, Out: c.Vocab, Weight: m.embed}
 	if !c.Tied {
-		m.head = b.param("lm_head", c.Vocab, c.Hidden)
+		m.head.Weight = b.param("lm_head", c.Vocab, c.Hidden)
 	}
 	m.parts, m.half, m.ones, m.views = b.parts, b.any, b.ones, b.views
 	m.tape.BF16 = m.half && c.HeadDim%chunk == 0 && c.AttentionScale > 0

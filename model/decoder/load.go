@@ -152,8 +152,11 @@ func (m *Model) fill(p *tensor.Param, w *checkpoint.Weights, name string) error 
 // copy of a tied head (an untied model has lm_head among its own), also in an adapter
 // that keeps it tied, and old transformers' rope frequencies.
 func (m *Model) derived(name string) bool {
-	if m.adapter != nil && m.adapter.lora.TieWeights && m.head == m.embed && name == prefix+headName {
+	if m.adapter != nil && m.adapter.lora.TieWeights && m.tied() && name == prefix+headName {
 		return true
+	}
+	if m.embedding.LoRA != nil && name == baseName(embeddingPath) || m.head.LoRA != nil && name == baseName(headPath) {
+		return true // readBases has read it
 	}
 	return name == headName || strings.HasSuffix(name, ".rotary_emb.inv_freq")
 }

@@ -8,23 +8,22 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// adaptedBy lists the modules that a saved adapter is on.
-func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig) ([]module, error) {
-	for _, other := range []string{"model.embed_tokens", "lm_head"} {
-		if c.Adapts(other, false) {
-			return nil, fmt.Errorf("%s: target_modules %s names %s, and low-rank adapters are on the layers' linear modules here: merge it into its base model with dataflex-cli export, and name what that writes", dir, c.TargetText(), other)
-		}
-	}
-	var mods []module
+// adaptedBy lists what a saved adapter is on.
+func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig) (on targets, err error) {
 	for mod := range m.modules() {
 		if c.Adapts(mod.path, true) {
-			mods = append(mods, mod)
+			on.modules = append(on.modules, mod)
 		}
 	}
-	if len(mods) == 0 {
-		return nil, fmt.Errorf("%s: target_modules %s matches no linear module of %s, as its other keys narrow it down", dir, c.TargetText(), m.dir)
+	if c.Adapts(headPath, false) {
+		on.modules = append(on.modules, m.headModule())
 	}
-	return mods, nil
+	on.embedding = c.Adapts(embeddingPath, false)
+	if on.none() {
+		return on, fmt.Errorf("%s: target_modules %s matches no linear module of %s, as its other keys narrow it down", dir, c.TargetText(), m.dir)
+	}
+	on.tokens, err = c.Tokens(embeddingPath, headPath)
+	return on, err
 }
 
 // toPEFT describes the adapters for adapter_config.json: as it was read, if it was.
@@ -34,8 +33,11 @@ func (m *Model) toPEFT() *checkpoint.AdapterConfig {
 		return a.read
 	}
 	targets := a.lora.Targets
-	if every := slices.Collect(m.modules()); len(a.modules) == len(every) || a.lora.Exclude != nil {
+	if slices.Contains(targets, "all") || len(a.modules) == len(slices.Collect(m.modules())) || a.lora.Exclude != nil {
 		targets = lastNames(slices.Values(a.modules))
+		if m.embedding.LoRA != nil {
+			targets = append(targets, "embed_tokens")
+		}
 	}
 	return &checkpoint.AdapterConfig{
 		BaseModel: cmp.Or(m.name, m.dir), Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, DoRA: a.lora.DoRA,

@@ -66,8 +66,11 @@ func (m *Model) Predictions(b Batch) ([]int32, error) {
 // headProduct is z [n, Vocab] = h [n, Hidden] times the head, in its precision.
 func (m *Model) headProduct(n int, h, z driver.F32) error {
 	d, vocab := m.config.Hidden, m.config.Vocab
-	if m.head.Half.IsNil() {
-		gemm.Run(m.dev, gemm.NT, 1, gemm.Dense(h, n, d), gemm.Dense(m.head.Data, vocab, d), 0, gemm.Dense(z, n, vocab))
+	if m.head.LoRA != nil {
+		return m.tape.Product(&m.head.Linear, h, z)
+	}
+	if m.head.Weight.Half.IsNil() {
+		gemm.Run(m.dev, gemm.NT, 1, gemm.Dense(h, n, d), gemm.Dense(m.head.Weight.Data, vocab, d), 0, gemm.Dense(z, n, vocab))
 		return nil
 	}
 	memory, err := m.dev.Alloc(2 * n * d)
@@ -77,7 +80,7 @@ func (m *Model) headProduct(n int, h, z driver.F32) error {
 	defer m.dev.Free(memory)
 	half := driver.View[driver.BF16](memory)
 	cast.Narrow(m.dev, h, half)
-	gemm.RunBF16(m.dev, gemm.NT, 1, gemm.Dense(half, n, d), gemm.Dense(m.head.Half, vocab, d), 0, gemm.Dense(z, n, vocab))
+	gemm.RunBF16(m.dev, gemm.NT, 1, gemm.Dense(half, n, d), gemm.Dense(m.head.Weight.Half, vocab, d), 0, gemm.Dense(z, n, vocab))
 	return nil
 }
 

@@ -27,10 +27,18 @@ func (m *Model) SaveAdapter(dir string) error {
 		}
 		t.Name = m.adapterName(p)
 		tensors = append(tensors, t)
-		if p == m.embed && m.head == m.embed { // as PEFT stores what it keeps tied
+		if p == m.embed && m.tied() { // as PEFT stores what it keeps tied
 			t.Name = prefix + headName
 			tensors = append(tensors, t)
 		}
+	}
+	for _, path := range m.bases() {
+		t, err := m.stored(m.table(path))
+		if err != nil {
+			return err
+		}
+		t.Name = baseName(path)
+		tensors = append(tensors, t)
 	}
 	if err := checkpoint.WriteSafetensors(adapterFile(dir), map[string]string{"format": "pt"}, tensors); err != nil {
 		return err

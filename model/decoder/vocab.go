@@ -82,7 +82,7 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 		return nil
 	}
 	rows := (n + vocabMultiple - 1) / vocabMultiple * vocabMultiple
-	for _, p := range []*tensor.Param{m.embed, m.head} {
+	for _, p := range []*tensor.Param{m.embed, m.head.Weight} {
 		if p.Shape[0] == rows { // a tied head
 			continue
 		}
@@ -98,7 +98,7 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 		}
 	}
-	m.config.Vocab = rows
+	m.config.Vocab, m.head.Out = rows, rows
 	m.origin.note("vocabulary drawn from %d to %d", old, rows)
 	m.number()
 	return nil
@@ -128,7 +128,7 @@ func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
 	if rows == old {
 		return nil
 	}
-	for _, p := range []*tensor.Param{m.embed, m.head} {
+	for _, p := range []*tensor.Param{m.embed, m.head.Weight} {
 		if shape, ok := w.Shape(prefix + p.Name); !ok || shape[0] != rows {
 			return fmt.Errorf("%s: the adapter was trained with a vocabulary of %d, and %s, which it does not bring, has %d rows: train it with additional_target: embed_tokens,lm_head", dir, rows, p.Name, old)
 		}
@@ -139,13 +139,16 @@ func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
 			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 		}
 	}
-	m.config.Vocab = rows
+	m.config.Vocab, m.head.Out = rows, rows
 	return nil
 }
 
+// tied reports whether the head is the embeddings.
+func (m *Model) tied() bool { return m.head.Weight == m.embed }
+
 // untie gives a tied head a tensor of its own, a copy of the embeddings.
 func (m *Model) untie() error {
-	if m.head != m.embed {
+	if !m.tied() {
 		return nil
 	}
 	allocate := tensor.New
@@ -164,7 +167,7 @@ func (m *Model) untie() error {
 		head.Free(m.dev)
 		return fmt.Errorf("a head of its own: %w", err)
 	}
-	m.head, m.config.Tied = head, false
+	m.head.Weight, m.config.Tied = head, false
 	m.parts = append(m.parts, part{path: "lm_head", param: head})
 	return nil
 }
