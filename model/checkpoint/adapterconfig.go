@@ -11,8 +11,10 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// AdapterConfig is PEFT's adapter_config.json for LoRA.
+// AdapterConfig is PEFT's adapter_config.json for LoRA, or for tokens that train by
+// themselves (peft_type TRAINABLE_TOKENS).
 type AdapterConfig struct {
+	TokensOnly    bool     // peft_type is TRAINABLE_TOKENS: there is no LoRA
 	BaseModel     string   // base_model_name_or_path, as given
 	Rank          int      // r
 	Alpha         float64  // lora_alpha
@@ -56,6 +58,9 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.string("peft_type", "LORA") == tokensType {
+		return f.tokensOnly()
+	}
 	refuseUnsupported(f)
 	c := &AdapterConfig{
 		BaseModel:     f.string("base_model_name_or_path", ""),
@@ -87,11 +92,11 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 
 // refuseUnsupported fails on settings that would make the adapter compute
 // something else than y = Wx + scale·B(Ax), with DoRA's magnitudes or without.
-// fan_in_fan_out is not among them: PEFT turns it off on linear layers, and these
+// Keys are those of peft 0.18.1's and 0.21.0's LoraConfig; fan_in_fan_out is not among them: PEFT turns it off on linear layers, and these
 // models have no others.
 func refuseUnsupported(f *fields) {
 	if t := f.string("peft_type", "LORA"); t != "LORA" {
-		f.fail("peft_type is %s, only LORA adapters are read", t)
+		f.fail("peft_type is %s, and LORA and TRAINABLE_TOKENS adapters are read here: merge it into its base model with PEFT (merge_and_unload), if that kind can be, and train on that", t)
 	}
 	if t := f.string("task_type", "CAUSAL_LM"); t != "CAUSAL_LM" {
 		f.fail("task_type is %s, only CAUSAL_LM adapters are read", t)
@@ -106,7 +111,10 @@ func refuseUnsupported(f *fields) {
 		f.fail("bias is %q, only \"none\" is supported", b)
 	}
 	// An aLoRA acts after its invocation tokens alone; PEFT cannot merge it either.
-	for _, key := range []string{"alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters", "megatron_config"} {
+	for _, key := range []string{
+		"alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters", "megatron_config",
+		"use_bdlora", "kasa_config", "monteclora_config", "velora_config",
+	} {
 		switch v := f.raw[key].(type) {
 		case nil:
 		case []any:
@@ -123,10 +131,13 @@ func refuseUnsupported(f *fields) {
 	}
 	// These initialisations move part of W into B·A when PEFT loads the adapter.
 	if s, ok := f.raw["init_lora_weights"].(string); ok {
-		for _, kind := range []string{"olora", "corda", "loftq"} {
+		for _, kind := range []string{"olora", "corda", "loftq", "lora_ga"} {
 			if strings.HasPrefix(strings.ToLower(s), kind) {
 				f.fail("init_lora_weights is %q, whose base weights differ from the model's: convert it with PEFT (save_pretrained with path_initial_model_for_weight_conversion)", s)
 			}
+		}
+		if strings.EqualFold(s, "mica") {
+			f.fail("init_lora_weights is %q, which trains A alone, %s", s, wayOut)
 		}
 	}
 }
@@ -145,10 +156,13 @@ func WriteAdapterConfig(dir string, c *AdapterConfig) error {
 		"revision": nil, "target_modules": c.Targets, "task_type": "CAUSAL_LM",
 		"trainable_token_indices": nil, "use_dora": c.DoRA, "use_rslora": c.RSLoRA,
 	}
-	if c.BaseModel == "" {
+	if c.TokensOnly {
+		keys = map[string]any{}
+	}
+	if c.BaseModel == "" && !c.TokensOnly {
 		keys["base_model_name_or_path"] = nil
 	}
-	if c.TargetPattern != "" {
+	if c.TargetPattern != "" && !c.TokensOnly {
 		keys["target_modules"] = c.TargetPattern
 	}
 	if len(c.ModulesToSave) > 0 {

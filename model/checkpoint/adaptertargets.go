@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"dataflex.dev/dataflex/data/tokenizer/regex"
 )
 
 // Which modules an adapter is on, and with which rank and alpha, as PEFT 0.18 decides it
@@ -16,7 +18,7 @@ import (
 
 // pattern is an entry of rank_pattern or alpha_pattern.
 type pattern struct {
-	key   *regexp.Regexp
+	key   matcher
 	value float64
 }
 
@@ -39,14 +41,25 @@ func (f *fields) patterns(key string) []pattern {
 	return out
 }
 
+// matcher says of a text whether an expression fits the whole of it.
+type matcher interface{ MatchString(text string) bool }
+
+// backtracking is an expression with Python's lookaround, which package regexp has not.
+type backtracking struct{ *regex.Regexp }
+
+func (b backtracking) MatchString(text string) bool { return b.Match(text, 0) >= 0 }
+
 // regexp compiles an expression that has to match a whole path.
-func (f *fields) regexp(key, text string) *regexp.Regexp {
+func (f *fields) regexp(key, text string) matcher {
 	r, err := regexp.Compile(`^(?:` + text + `)$`)
-	if err != nil {
-		f.fail("%s: %v", key, err)
-		return regexp.MustCompile(`$^`)
+	if err == nil {
+		return r
 	}
-	return r
+	if b, other := regex.Compile(`(?:` + text + `)\z`); other == nil {
+		return backtracking{b}
+	}
+	f.fail("%s: %v", key, err)
+	return regexp.MustCompile(`$^`)
 }
 
 // names reads a key that holds a list of names, or one string.
@@ -59,9 +72,9 @@ func (f *fields) names(key string) (list []string, one string) {
 
 // targets is what target_modules and the keys that narrow it down say.
 type targets struct {
-	pattern        *regexp.Regexp // of target_modules, where it is one string
+	pattern        matcher // of target_modules, where it is one string
 	exclude        []string
-	excludePattern *regexp.Regexp
+	excludePattern matcher
 	layers         []int
 	layersGiven    bool
 	layerPatterns  []*regexp.Regexp // layers_pattern: the number of a layer is the first group
@@ -117,7 +130,7 @@ func (c *AdapterConfig) Adapts(module string, linear bool) bool {
 	switch {
 	case t.excludePattern != nil && t.excludePattern.MatchString(module),
 		slices.ContainsFunc(t.exclude, func(n string) bool { return endsIn(module, n) }),
-		slices.ContainsFunc(c.ModulesToSave, func(n string) bool { return inside(module, n) }):
+		slices.ContainsFunc(c.ModulesToSave, func(n string) bool { return Inside(module, n) }):
 		return false
 	case c.TargetPattern == allLinear:
 		return linear
@@ -150,8 +163,9 @@ func (t *targets) layer(module string) int {
 // endsIn reports whether name is the path or the end of it after a dot.
 func endsIn(path, name string) bool { return path == name || strings.HasSuffix(path, "."+name) }
 
-// inside reports whether name names the module or one that it lies in.
-func inside(path, name string) bool {
+// Inside reports whether name, one of modules_to_save, names the module or one that it
+// lies in, so that PEFT puts no adapter on it.
+func Inside(path, name string) bool {
 	return path == name || strings.HasSuffix(path, "."+name) || strings.HasPrefix(path, name+".") || strings.Contains(path, "."+name+".")
 }
 
@@ -184,82 +198,4 @@ func (c *AdapterConfig) TargetText() string {
 		return fmt.Sprintf("%q", c.TargetPattern)
 	}
 	return fmt.Sprintf("%q", c.Targets)
-}
-
-// TokenRows are rows of a table, the embeddings or the head, that train by themselves.
-type TokenRows struct {
-	Path  string // of the table's module
-	Index []int32
-}
-
-// tokens reads trainable_token_indices: a list, of the embeddings, or lists by modules'
-// names.
-func (f *fields) tokens() (all []TokenRows) {
-	const key = "trainable_token_indices"
-	rows := func(from *fields, key, path string) {
-		one := TokenRows{Path: path}
-		for _, i := range from.ints(key) {
-			if i < 0 || i > math.MaxInt32 {
-				f.fail("%s has the token %d", key, i)
-				return
-			}
-			one.Index = append(one.Index, int32(i))
-		}
-		if len(one.Index) > 0 {
-			all = append(all, one)
-		}
-	}
-	switch v := f.raw[key].(type) {
-	case nil:
-	case []any:
-		rows(f, key, "")
-	case map[string]any:
-		for _, name := range slices.Sorted(maps.Keys(v)) {
-			one := &fields{path: f.path, raw: map[string]any{key + "." + name: v[name]}}
-			if rows(one, key+"."+name, name); one.err != nil && f.err == nil {
-				f.err = one.err
-			}
-		}
-	default:
-		f.fail("%s is neither a list of tokens nor lists by modules' names", key)
-	}
-	return all
-}
-
-// Tokens are the rows that trainable_token_indices trains of a model with embeddings and a
-// head of those paths. PEFT names modules by any ends of their paths here.
-func (c *AdapterConfig) Tokens(embeddings, head string) (all []TokenRows, err error) {
-	for _, rows := range c.tokens {
-		hit := false
-		for _, path := range []string{embeddings, head} {
-			if (rows.Path == "" && path == embeddings) || (rows.Path != "" && strings.HasSuffix(path, rows.Path)) {
-				all, hit = append(all, TokenRows{path, rows.Index}), true
-			}
-		}
-		if !hit {
-			return nil, fmt.Errorf("trainable_token_indices names %s, and rows train by themselves of %s and %s alone", rows.Path, embeddings, head)
-		}
-	}
-	for i, rows := range all {
-		switch {
-		case slices.ContainsFunc(all[:i], func(r TokenRows) bool { return r.Path == rows.Path }):
-			return nil, fmt.Errorf("trainable_token_indices names %s twice", rows.Path)
-		case slices.ContainsFunc(c.ModulesToSave, func(n string) bool { return strings.HasSuffix(rows.Path, n) }):
-			return nil, fmt.Errorf("trainable_token_indices names rows of %s, which modules_to_save trains in full", rows.Path)
-		}
-	}
-	return all, nil
-}
-
-// SavesEmbeddings reports whether PEFT saves the embeddings and the head beside adapters
-// that are on them (utils/save_and_load.py, save_embedding_layers): where a list of
-// targets has one of these names, or an expression matches one.
-func (c *AdapterConfig) SavesEmbeddings() bool {
-	if c.kept["trainable_token_indices"] != nil || c.TargetPattern == allLinear {
-		return false
-	}
-	if c.targets.pattern != nil {
-		return c.targets.pattern.MatchString("model.embed_tokens") || c.targets.pattern.MatchString("lm_head")
-	}
-	return slices.Contains(c.Targets, "embed_tokens") || slices.Contains(c.Targets, "lm_head")
 }

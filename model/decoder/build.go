@@ -43,8 +43,8 @@ type experts struct {
 type part struct {
 	path   string // model.layers.0.self_attn.q_proj
 	linear *autograd.Linear
-	param  *tensor.Param // where linear is nil
-	fixed  bool          // a buffer, which nothing trains
+	param  *tensor.Param   // where linear is nil
+	fixed  bool            // a buffer, which nothing trains
 	own    []*tensor.Param // an adapter's on the embeddings, or tokens'
 }
 
@@ -59,7 +59,7 @@ func build(dev driver.Device, dir string, c Config, half bool, stored func(name 
 		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)
 	}
 	b := builder{dev: dev, c: c, f: families[c.ModelType], half: half && dev.Attributes().BF16, stored: stored}
-	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev)}
+	m := &Model{dev: dev, dir: dir, config: c, rows: c.Vocab, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.origin.dir = dir
 	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
 	m.queryRope = global

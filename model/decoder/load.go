@@ -155,8 +155,8 @@ func (m *Model) derived(name string) bool {
 	if m.adapter != nil && m.adapter.lora.TieWeights && m.tied() && name == prefix+headName {
 		return true
 	}
-	if m.embedding.LoRA != nil && name == baseName(embeddingPath) || m.head.LoRA != nil && name == baseName(headPath) {
-		return true // readBases has read it
+	if m.adapter != nil && m.beside(name) {
+		return true
 	}
 	return name == headName || strings.HasSuffix(name, ".rotary_emb.inv_freq")
 }

@@ -138,16 +138,16 @@ func (m *Model) LoadAdapter(dir string) error {
 	if err != nil {
 		return err
 	}
-	on, err := m.adaptedBy(dir, c)
-	if err != nil {
-		return err
-	}
 	l := LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, DoRA: c.DoRA, Targets: c.Targets, ModulesToSave: c.ModulesToSave, TieWeights: c.TieWeights}
 	w, err := checkpoint.OpenAdapter(dir)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
+	on, err := m.adaptedBy(dir, c, w)
+	if err != nil {
+		return err
+	}
 	if err := m.makeRoom(dir, w); err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (m *Model) LoadAdapter(dir string) error {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
 	}
-	if err := m.readBases(w); err != nil {
+	if err := m.readTables(w); err != nil {
 		return err
 	}
 	return m.read(w, adapterFile(dir), m.adapterParams(), m.adapterName)
@@ -324,9 +324,10 @@ func (m *Model) dropAdapter() {
 
 // targets are the modules that an adapter is on.
 type targets struct {
-	modules   []module // linear ones, the head the last
-	embedding bool     // the embeddings, too
-	tokens    []checkpoint.TokenRows // rows that train by themselves
+	modules    []module               // linear ones, the head the last
+	embedding  bool                   // the embeddings, too
+	tokens     []checkpoint.TokenRows // rows that train by themselves
+	tokensOnly bool                   // PEFT knows no LoRA in it
 }
 
 func (t targets) none() bool { return len(t.modules) == 0 && !t.embedding && len(t.tokens) == 0 }
@@ -348,7 +349,10 @@ func (m *Model) match(l LoRA) (found targets, err error) {
 				used[t], hit = true, true
 			}
 		}
-		inFull := slices.ContainsFunc(l.ModulesToSave, func(n string) bool { return partOf(path, n) })
+		inFull := slices.ContainsFunc(l.ModulesToSave, func(n string) bool { return checkpoint.Inside(path, n) })
+		if i := slices.IndexFunc(l.ModulesToSave, func(n string) bool { return partOf(path, n) }); hit && !inFull && i >= 0 {
+			err = fmt.Errorf("additional target %q names %s, which is a lora target as well: give its whole name, then it trains in full alone", l.ModulesToSave[i], path)
+		}
 		return hit && !inFull && (l.Exclude == nil || !l.Exclude(path))
 	}
 	found.embedding = hits(embeddingPath, false)
@@ -359,6 +363,9 @@ func (m *Model) match(l LoRA) (found targets, err error) {
 	}
 	if hits(headPath, false) {
 		found.modules = append(found.modules, m.headModule())
+	}
+	if err != nil {
+		return found, err
 	}
 	for _, t := range l.Targets {
 		switch other := func(p part) bool { return p.linear == nil && ends(p.path, t) }; {
@@ -395,7 +402,8 @@ func lastNames(mods iter.Seq[module]) (names []string) {
 	return names
 }
 
-// PairOffsets lists where every adapter stands in the flattened trainable vector.
+// PairOffsets lists where every adapter of a layer stands in the flattened trainable
+// vector.
 func (m *Model) PairOffsets() []Pair {
 	if m.adapter == nil {
 		return nil
@@ -403,6 +411,9 @@ func (m *Model) PairOffsets() []Pair {
 	var pairs []Pair
 	for _, mod := range m.adapter.modules {
 		a := mod.linear.LoRA
+		if mod.path == headPath {
+			continue
+		}
 		pairs = append(pairs, Pair{mod.path, a.Offset, mod.linear.In, mod.linear.Out, a.Rank})
 	}
 	return pairs

@@ -41,6 +41,7 @@ type Model struct {
 	notes       []string
 	options     Options                   // it was loaded with
 	special     *checkpoint.SpecialTokens // of the tokenizer; nil = not told
+	rows        int                       // of the vocabulary in the folder's config.json
 	half        bool                      // matrices are bf16, products run on tensor cores
 	origin      origin
 }

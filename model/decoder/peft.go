@@ -8,8 +8,17 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// adaptedBy lists what a saved adapter is on.
-func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig) (on targets, err error) {
+// adaptedBy lists what a saved adapter, whose tensors are in w, is on.
+func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig, w *checkpoint.Weights) (on targets, err error) {
+	if on.tokens, err = c.Tokens(embeddingPath, headPath); err != nil {
+		return on, fmt.Errorf("%s: %w", dir, err)
+	}
+	if _, own := w.Shape(tokensName(c.TokensOnly, headPath)); m.tied() && !own && len(on.tokens) == 2 && slices.Equal(on.tokens[0].Index, on.tokens[1].Index) {
+		on.tokens = on.tokens[:1] // as peft 0.21 has them: one, which the head shares
+	}
+	if on.tokensOnly = c.TokensOnly; on.tokensOnly {
+		return on, m.onlyTokens(dir, c, on.tokens)
+	}
 	for mod := range m.modules() {
 		if c.Adapts(mod.path, true) {
 			on.modules = append(on.modules, mod)
@@ -22,8 +31,20 @@ func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig) (on targets, 
 	if on.none() {
 		return on, fmt.Errorf("%s: target_modules %s matches no linear module of %s, as its other keys narrow it down", dir, c.TargetText(), m.dir)
 	}
-	on.tokens, err = c.Tokens(embeddingPath, headPath)
-	return on, err
+	return on, nil
+}
+
+// onlyTokens is the error of an adapter of nothing but tokens that is on other modules.
+func (m *Model) onlyTokens(dir string, c *checkpoint.AdapterConfig, tokens []checkpoint.TokenRows) error {
+	if len(tokens) == 0 {
+		return fmt.Errorf("%s: target_modules %s matches neither %s nor %s", dir, c.TargetText(), embeddingPath, headPath)
+	}
+	for mod := range m.modules() {
+		if c.Adapts(mod.path, true) {
+			return fmt.Errorf("%s: target_modules %s matches %s, and rows train by themselves of %s and %s alone", dir, c.TargetText(), mod.path, embeddingPath, headPath)
+		}
+	}
+	return nil
 }
 
 // toPEFT describes the adapters for adapter_config.json: as it was read, if it was.

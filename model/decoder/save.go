@@ -32,18 +32,16 @@ func (m *Model) SaveAdapter(dir string) error {
 			tensors = append(tensors, t)
 		}
 	}
-	for _, path := range m.bases() {
-		t, err := m.stored(m.table(path))
-		if err != nil {
-			return err
-		}
-		t.Name = baseName(path)
-		tensors = append(tensors, t)
+	c := m.toPEFT()
+	more, err := m.besides(c)
+	if err != nil {
+		return err
 	}
+	tensors = append(tensors, more...)
 	if err := checkpoint.WriteSafetensors(adapterFile(dir), map[string]string{"format": "pt"}, tensors); err != nil {
 		return err
 	}
-	return checkpoint.WriteAdapterConfig(dir, m.toPEFT())
+	return checkpoint.WriteAdapterConfig(dir, c)
 }
 
 // ReadTrained reads every trainable parameter from a folder that SaveAdapter or SaveFull

@@ -33,6 +33,11 @@ func (m *Model) attachTables(l LoRA, on targets, shape func(path string) (rank i
 			return err
 		}
 	}
+	if head || !tokensTied(on.tokens) || (m.tied() && len(on.tokens) > 0) {
+		if err := m.widenHead(); err != nil {
+			return err
+		}
+	}
 	if head {
 		part := m.part(headPath)
 		part.own = append(part.own, adapterTensors(m.head.LoRA)...)
@@ -44,10 +49,34 @@ func (m *Model) attachTables(l LoRA, on targets, shape func(path string) (rank i
 		}
 	}
 	for _, rows := range on.tokens {
-		if err := m.trainTokens(rows); err != nil {
+		if err := m.trainTokens(rows, tokensName(on.tokensOnly, rows.Path)); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// widenHead makes a bf16 head float32 whose products a linear layer cannot form in bf16:
+// that wants rows of logits in pieces of 16 bytes, where the whole head's kernel does not.
+func (m *Model) widenHead() error {
+	p := m.head.Weight
+	if p.Half.IsNil() || m.config.Vocab%chunk == 0 {
+		return nil
+	}
+	w, err := p.Read(m.dev)
+	if err != nil {
+		return err
+	}
+	wide, err := tensor.New(m.dev, p.Name, p.Shape...)
+	if err != nil {
+		return err
+	}
+	if err := wide.Upload(m.dev, w); err != nil {
+		wide.Free(m.dev)
+		return err
+	}
+	p.Free(m.dev)
+	*p = *wide
 	return nil
 }
 
@@ -136,8 +165,8 @@ func (m *Model) startColumnMagnitudes() error {
 	return a.DoRA.Magnitude.Upload(m.dev, norms)
 }
 
-// trainTokens makes rows of a table train, from what they are in it.
-func (m *Model) trainTokens(rows checkpoint.TokenRows) error {
+// trainTokens makes rows of a table train under that name, from what they are in it.
+func (m *Model) trainTokens(rows checkpoint.TokenRows, name string) error {
 	table, d := m.embed, m.config.Hidden
 	if rows.Path == headPath {
 		table = m.head.Weight
@@ -146,14 +175,13 @@ func (m *Model) trainTokens(rows checkpoint.TokenRows) error {
 	if err != nil {
 		return err
 	}
-	old := make([]float32, 0, len(rows.Index)*d)
 	for _, id := range rows.Index {
 		if id < 0 || int(id) >= m.config.Vocab {
 			return fmt.Errorf("trainable_token_indices has the token %d of %s, the model's vocabulary has %d entries", id, rows.Path, m.config.Vocab)
 		}
-		old = append(old, w[int(id)*d:(int(id)+1)*d]...)
 	}
-	p, err := m.trained(prefix+rows.Path+".token_adapter.trainable_tokens_delta", len(rows.Index), d)
+	old := rowsOf(w, rows.Index, d)
+	p, err := m.trained(name, len(rows.Index), d)
 	if err != nil {
 		return err
 	}
@@ -228,47 +256,137 @@ func (m *Model) dropTables() {
 	}
 }
 
-// baseName is the name that PEFT saves a table under that an adapter is on.
-func baseName(path string) string { return prefix + path + ".base_layer.weight" }
-
-// bases are the tables that PEFT saves beside the adapters on them.
-func (m *Model) bases() (paths []string) {
-	if !m.toPEFT().SavesEmbeddings() {
-		return nil
+// tokensName is the name that tokens' rows of a table are saved under, beside LoRA or by
+// themselves.
+func tokensName(only bool, path string) string {
+	if only {
+		return prefix + path + ".trainable_tokens_delta"
 	}
-	if m.embedding.LoRA != nil {
-		paths = append(paths, embeddingPath)
-	}
-	if m.head.LoRA != nil {
-		paths = append(paths, headPath)
-	}
-	return paths
+	return prefix + path + ".token_adapter.trainable_tokens_delta"
 }
 
-// table is the embeddings or the head.
-func (m *Model) table(path string) *tensor.Param {
-	if path == headPath {
-		return m.head.Weight
-	}
-	return m.embed
+// tableNames are the names that PEFT saves a table under beside its adapter: as it is,
+// with LoRA or nothing but tokens on it, with tokens on it.
+func tableNames(path string) []string {
+	return []string{prefix + path + ".weight", prefix + path + ".base_layer.weight", prefix + path + ".token_adapter.base_layer.weight"}
 }
 
-// readBases reads the tables that were saved beside their adapters: they count, as they
-// do in PEFT.
-func (m *Model) readBases(w *checkpoint.Weights) error {
+// besides are the tensors that PEFT saves beside an adapter's own: the tables that LoRA
+// is on, or both where the vocabulary is not the folder's, and tokens' rows again as the
+// tied head's.
+func (m *Model) besides(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error) {
+	var tensors []checkpoint.Tensor
+	add := func(p *tensor.Param, name string) error {
+		t, err := m.stored(p)
+		if t.Name = name; err == nil {
+			t.F32 = m.withoutTokens(p, t.F32)
+			tensors = append(tensors, t)
+		}
+		return err
+	}
+	grown := m.config.Vocab != m.rows && !c.SavesEmbeddings()
 	for _, path := range []string{embeddingPath, headPath} {
-		name := baseName(path)
-		shape, ok := w.Shape(name)
-		if !ok {
+		p, lora, tokens := m.embed, m.embedding.LoRA != nil, m.embedding.Tokens
+		if path == headPath {
+			p, lora, tokens = m.head.Weight, m.head.LoRA != nil, m.head.Tokens
+		}
+		names := tableNames(path)
+		name := names[0]
+		switch {
+		case lora, tokens != nil && c.TokensOnly:
+			name = names[1]
+		case tokens != nil:
+			name = names[2]
+		}
+		if !m.adapter.saves[p] && (grown || (lora && c.SavesEmbeddings())) {
+			if err := add(p, name); err != nil {
+				return nil, err
+			}
+		}
+		if path == headPath && m.tied() && tokens != nil && (grown || c.TokensOnly) {
+			if err := add(tokens.Rows, tokensName(c.TokensOnly, headPath)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return tensors, nil
+}
+
+// withoutTokens is what a table w, p, had before rows of it trained.
+func (m *Model) withoutTokens(p *tensor.Param, w []float32) []float32 {
+	for _, t := range m.adapter.tokens {
+		if t.table != p {
 			continue
 		}
-		p := m.table(path)
-		if !slices.Equal(shape, p.Shape) {
-			return fmt.Errorf("%s: tensor %q has shape %v, the model's is %v", w.Path(name), name, shape, p.Shape)
+		d := p.Shape[1]
+		w = slices.Clone(w) // what Read returns may be the weights themselves
+		for i, id := range t.tokens.Index {
+			copy(w[int(id)*d:(int(id)+1)*d], t.old[i*d:(i+1)*d])
 		}
-		if err := m.fill(p, w, name); err != nil {
-			return err
+	}
+	return w
+}
+
+// readTables reads the tables that were saved beside the adapter: they count, as they do
+// in PEFT.
+func (m *Model) readTables(w *checkpoint.Weights) error {
+	for _, path := range []string{embeddingPath, headPath} {
+		p := m.embed
+		if path == headPath {
+			p = m.head.Weight
+		}
+		if m.adapter.saves[p] {
+			continue
+		}
+		for _, name := range tableNames(path) {
+			shape, ok := w.Shape(name)
+			if !ok {
+				continue
+			}
+			if !slices.Equal(shape, p.Shape) {
+				return fmt.Errorf("%s: tensor %q has shape %v, the model's is %v", w.Path(name), name, shape, p.Shape)
+			}
+			if err := m.fill(p, w, name); err != nil {
+				return err
+			}
+			if err := m.keepTokens(p); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// keepTokens notes what p has in the places of rows that train.
+func (m *Model) keepTokens(p *tensor.Param) error {
+	for _, t := range m.adapter.tokens {
+		if t.table != p {
+			continue
+		}
+		w, err := p.Read(m.dev)
+		if err != nil {
+			return err
+		}
+		copy(t.old, rowsOf(w, t.tokens.Index, p.Shape[1]))
+	}
+	return nil
+}
+
+// rowsOf gathers rows of w [_, d].
+func rowsOf(w []float32, index []int32, d int) []float32 {
+	rows := make([]float32, 0, len(index)*d)
+	for _, id := range index {
+		rows = append(rows, w[int(id)*d:(int(id)+1)*d]...)
+	}
+	return rows
+}
+
+// beside reports whether a tensor of an adapter's file is one of besides.
+func (m *Model) beside(name string) bool {
+	for _, path := range []string{embeddingPath, headPath} {
+		if slices.Contains(tableNames(path), name) {
+			return true
+		}
+	}
+	return m.tied() && m.head.Tokens != nil && (name == prefix+headPath+".trainable_tokens_delta" || name == prefix+headPath+".token_adapter.trainable_tokens_delta")
 }

@@ -2,7 +2,6 @@ package decoder
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"dataflex.dev/dataflex/kernels/rope"
@@ -38,17 +37,26 @@ func TestAdapterBringsItsVocabulary(t *testing.T) {
 		if got, err := again.Losses(b, 0); err != nil || !slices.Equal(got, want) || again.Config().Vocab != 128 {
 			t.Errorf("tied %s: other losses with a vocabulary of %d (%v)", tied, again.Config().Vocab, err)
 		}
-		// Embeddings alone leave the head without rows for the new tokens.
+		// Where the embeddings alone train, the head, which has grown, lies beside them, as
+		// PEFT saves it.
 		m = open(t, 1, base)
 		if err := m.ResizeVocab(70, normal()); err != nil {
 			t.Fatal(err)
 		}
 		adapt(t, m, LoRA{Rank: 2, Alpha: 4, Targets: []string{"all"}, ModulesToSave: []string{"embed_tokens"}})
+		if want, err = m.Losses(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		want = slices.Clone(want)
 		if err := m.SaveAdapter(dir); err != nil {
 			t.Fatal(err)
 		}
-		if err := open(t, 1, base).LoadAdapter(dir); tied == "false" && (err == nil || !strings.Contains(err.Error(), "additional_target: embed_tokens,lm_head")) {
-			t.Errorf("an adapter without a head: %v", err)
+		again = open(t, 1, base)
+		if err := again.LoadAdapter(dir); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := again.Losses(b, 0); err != nil || !slices.Equal(got, want) {
+			t.Errorf("tied %s, embeddings alone: other losses (%v)", tied, err)
 		}
 	}
 }

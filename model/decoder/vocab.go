@@ -120,16 +120,20 @@ func noisyMean(w []float32, old, d int, normal func() float64) {
 // tokens: its rows of the embeddings and the head will be read into it.
 func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
 	rows, old := m.config.Vocab, m.config.Vocab
-	for _, name := range []string{"model.embed_tokens.weight", headName} {
-		if shape, ok := w.Shape(prefix + name); ok && len(shape) == 2 {
-			rows = max(rows, shape[0])
+	brought := map[string]int{} // rows of the tables that it brings
+	for _, path := range []string{embeddingPath, headPath} {
+		for _, name := range tableNames(path) {
+			if shape, ok := w.Shape(name); ok && len(shape) == 2 {
+				brought[path+".weight"] = shape[0]
+				rows = max(rows, shape[0])
+			}
 		}
 	}
 	if rows == old {
 		return nil
 	}
 	for _, p := range []*tensor.Param{m.embed, m.head.Weight} {
-		if shape, ok := w.Shape(prefix + p.Name); !ok || shape[0] != rows {
+		if brought[p.Name] != rows {
 			return fmt.Errorf("%s: the adapter was trained with a vocabulary of %d, and %s, which it does not bring, has %d rows: train it with additional_target: embed_tokens,lm_head", dir, rows, p.Name, old)
 		}
 		if p.Shape[0] == rows { // a tied head
