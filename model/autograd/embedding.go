@@ -294,33 +294,35 @@ func (a *EmbeddingLoRA) Merged(dev driver.Device, table *tensor.Param) ([]float3
 	if err != nil {
 		return nil, err
 	}
-	squares := make([]float64, d)
 	for v := range vocab {
 		for j := range d {
 			var s float64
 			for k := range a.Rank {
 				s += float64(up[j*a.Rank+k]) * float64(down[k*vocab+v])
 			}
-			x := float32(float64(w[v*d+j]) + float64(a.Scale)*s)
-			out[v*d+j] = x
-			squares[j] += float64(x) * float64(x)
+			out[v*d+j] = float32(float64(w[v*d+j]) + float64(a.Scale)*s)
 		}
 	}
 	if a.DoRA == nil {
 		return out, nil
 	}
-	return out, a.DoRA.scaleColumns(dev, out, squares)
+	magnitude, err := a.DoRA.Magnitude.Read(dev)
+	if err != nil {
+		return nil, err
+	}
+	ScaleColumns(out, magnitude)
+	return out, nil
 }
 
-// scaleColumns gives the columns of w, whose squares are given, the norms of the magnitudes.
-func (d *DoRA) scaleColumns(dev driver.Device, w []float32, squares []float64) error {
-	m, err := d.Magnitude.Read(dev)
-	if err != nil {
-		return err
+// ScaleColumns gives the columns of w [rows, len(m)] the norms m: DoRA's merge of a table of
+// embeddings.
+func ScaleColumns(w, m []float32) {
+	squares := make([]float64, len(m))
+	for i, x := range w {
+		squares[i%len(m)] += float64(x) * float64(x)
 	}
 	for i := range w {
 		j := i % len(m)
 		w[i] *= float32(float64(m[j]) / math.Sqrt(squares[j]))
 	}
-	return nil
 }

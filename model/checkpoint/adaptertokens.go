@@ -27,10 +27,31 @@ func (f *fields) tokensOnly() (*AdapterConfig, error) {
 	return c, f.err
 }
 
+// PEFTPrefix is the path from PEFT's wrapper to the model's modules.
+const PEFTPrefix = "base_model.model."
+
+// EmbeddingPath and HeadPath are the modules of the two tables of the vocabulary.
+const EmbeddingPath, HeadPath = "model.embed_tokens", "lm_head"
+
+// TableNames are the names that PEFT saves a table under beside its adapter: as it is,
+// with LoRA or nothing but tokens on it, with tokens on it.
+func TableNames(path string) []string {
+	return []string{PEFTPrefix + path + ".weight", PEFTPrefix + path + ".base_layer.weight", PEFTPrefix + path + ".token_adapter.base_layer.weight"}
+}
+
 // TokenRows are rows of a table, the embeddings or the head, that train by themselves.
 type TokenRows struct {
 	Path  string // of the table's module
 	Index []int32
+	Name  string // of their tensor in the adapter's file
+}
+
+// TokensName is the name that tokens' rows of a table are saved under.
+func (c *AdapterConfig) TokensName(path string) string {
+	if c.TokensOnly {
+		return PEFTPrefix + path + ".trainable_tokens_delta"
+	}
+	return PEFTPrefix + path + ".token_adapter.trainable_tokens_delta"
 }
 
 // tokens reads trainable_token_indices.
@@ -69,34 +90,47 @@ func (f *fields) rows(key string) (all []TokenRows) {
 }
 
 // Tokens are the rows that trainable_token_indices, or an adapter of nothing else, trains
-// of a model with embeddings and a head of those paths. PEFT names modules by any ends of
-// their paths in the former.
-func (c *AdapterConfig) Tokens(embeddings, head string) (all []TokenRows, err error) {
-	if c.TokensOnly {
-		for _, path := range []string{embeddings, head} {
-			if c.Adapts(path, false) {
-				all = append(all, TokenRows{path, c.tokens[0].Index})
-			}
-		}
-		return all, nil
-	}
-	for _, rows := range c.tokens {
-		hit := false
-		for _, path := range []string{embeddings, head} {
-			if (rows.Path == "" && path == embeddings) || (rows.Path != "" && strings.HasSuffix(path, rows.Path)) {
-				all, hit = append(all, TokenRows{path, rows.Index}), true
-			}
-		}
-		if !hit {
-			return nil, fmt.Errorf("trainable_token_indices names %s, and rows train by themselves of %s and %s alone", rows.Path, embeddings, head)
-		}
+// of a model whose head is the embeddings or not; w is the adapter's file. PEFT names
+// modules by any ends of their paths in the former.
+func (c *AdapterConfig) Tokens(w *Weights, tied bool) ([]TokenRows, error) {
+	all, err := c.tables()
+	if err != nil {
+		return nil, err
 	}
 	for i, rows := range all {
+		all[i].Name = c.TokensName(rows.Path)
 		switch {
 		case slices.ContainsFunc(all[:i], func(r TokenRows) bool { return r.Path == rows.Path }):
 			return nil, fmt.Errorf("trainable_token_indices names %s twice", rows.Path)
 		case slices.ContainsFunc(c.ModulesToSave, func(n string) bool { return strings.HasSuffix(rows.Path, n) }):
 			return nil, fmt.Errorf("trainable_token_indices names rows of %s, which modules_to_save trains in full", rows.Path)
+		}
+	}
+	// peft 0.21 has equal rows of both tables of a tied model as one, which the head shares.
+	if len(all) == 2 && tied && slices.Equal(all[0].Index, all[1].Index) {
+		if _, own := w.Shape(all[1].Name); !own {
+			all = all[:1]
+		}
+	}
+	return all, nil
+}
+
+// tables are the rows by the path of their table, the embeddings first.
+func (c *AdapterConfig) tables() (all []TokenRows, err error) {
+	for _, path := range []string{EmbeddingPath, HeadPath} {
+		for _, rows := range c.tokens {
+			named := rows.Path == "" && path == EmbeddingPath || rows.Path != "" && strings.HasSuffix(path, rows.Path)
+			if c.TokensOnly {
+				named = c.Adapts(path, false)
+			}
+			if named {
+				all = append(all, TokenRows{Path: path, Index: rows.Index})
+			}
+		}
+	}
+	for _, rows := range c.tokens {
+		if rows.Path != "" && !strings.HasSuffix(EmbeddingPath, rows.Path) && !strings.HasSuffix(HeadPath, rows.Path) {
+			return nil, fmt.Errorf("trainable_token_indices names %s, and rows train by themselves of %s and %s alone", rows.Path, EmbeddingPath, HeadPath)
 		}
 	}
 	return all, nil

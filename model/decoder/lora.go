@@ -50,7 +50,7 @@ type adapter struct {
 }
 
 // prefix is PEFT's: the path from its wrapper to the model's modules.
-const prefix = "base_model.model."
+const prefix = checkpoint.PEFTPrefix
 
 func (l LoRA) scale() float32 {
 	if l.RSLoRA {
@@ -324,17 +324,16 @@ func (m *Model) dropAdapter() {
 
 // targets are the modules that an adapter is on.
 type targets struct {
-	modules    []module               // linear ones, the head the last
-	embedding  bool                   // the embeddings, too
-	tokens     []checkpoint.TokenRows // rows that train by themselves
-	tokensOnly bool                   // PEFT knows no LoRA in it
+	modules   []module               // linear ones, the head the last
+	embedding bool                   // the embeddings, too
+	tokens    []checkpoint.TokenRows // rows that train by themselves
 }
 
 func (t targets) none() bool { return len(t.modules) == 0 && !t.embedding && len(t.tokens) == 0 }
 
 const (
-	embeddingPath = "model.embed_tokens"
-	headPath      = "lm_head"
+	embeddingPath = checkpoint.EmbeddingPath
+	headPath      = checkpoint.HeadPath
 )
 
 // match finds the modules that l's targets name, as PEFT does: a target is a module's

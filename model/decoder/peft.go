@@ -10,13 +10,10 @@ import (
 
 // adaptedBy lists what a saved adapter, whose tensors are in w, is on.
 func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig, w *checkpoint.Weights) (on targets, err error) {
-	if on.tokens, err = c.Tokens(embeddingPath, headPath); err != nil {
+	if on.tokens, err = c.Tokens(w, m.tied()); err != nil {
 		return on, fmt.Errorf("%s: %w", dir, err)
 	}
-	if _, own := w.Shape(tokensName(c.TokensOnly, headPath)); m.tied() && !own && len(on.tokens) == 2 && slices.Equal(on.tokens[0].Index, on.tokens[1].Index) {
-		on.tokens = on.tokens[:1] // as peft 0.21 has them: one, which the head shares
-	}
-	if on.tokensOnly = c.TokensOnly; on.tokensOnly {
+	if c.TokensOnly {
 		return on, m.onlyTokens(dir, c, on.tokens)
 	}
 	for mod := range m.modules() {

@@ -49,7 +49,7 @@ func (m *Model) attachTables(l LoRA, on targets, shape func(path string) (rank i
 		}
 	}
 	for _, rows := range on.tokens {
-		if err := m.trainTokens(rows, tokensName(on.tokensOnly, rows.Path)); err != nil {
+		if err := m.trainTokens(rows); err != nil {
 			return err
 		}
 	}
@@ -165,8 +165,8 @@ func (m *Model) startColumnMagnitudes() error {
 	return a.DoRA.Magnitude.Upload(m.dev, norms)
 }
 
-// trainTokens makes rows of a table train under that name, from what they are in it.
-func (m *Model) trainTokens(rows checkpoint.TokenRows, name string) error {
+// trainTokens makes rows of a table train, from what they are in it.
+func (m *Model) trainTokens(rows checkpoint.TokenRows) error {
 	table, d := m.embed, m.config.Hidden
 	if rows.Path == headPath {
 		table = m.head.Weight
@@ -181,7 +181,7 @@ func (m *Model) trainTokens(rows checkpoint.TokenRows, name string) error {
 		}
 	}
 	old := rowsOf(w, rows.Index, d)
-	p, err := m.trained(name, len(rows.Index), d)
+	p, err := m.trained(rows.Name, len(rows.Index), d)
 	if err != nil {
 		return err
 	}
@@ -256,21 +256,6 @@ func (m *Model) dropTables() {
 	}
 }
 
-// tokensName is the name that tokens' rows of a table are saved under, beside LoRA or by
-// themselves.
-func tokensName(only bool, path string) string {
-	if only {
-		return prefix + path + ".trainable_tokens_delta"
-	}
-	return prefix + path + ".token_adapter.trainable_tokens_delta"
-}
-
-// tableNames are the names that PEFT saves a table under beside its adapter: as it is,
-// with LoRA or nothing but tokens on it, with tokens on it.
-func tableNames(path string) []string {
-	return []string{prefix + path + ".weight", prefix + path + ".base_layer.weight", prefix + path + ".token_adapter.base_layer.weight"}
-}
-
 // besides are the tensors that PEFT saves beside an adapter's own: the tables that LoRA
 // is on, or both where the vocabulary is not the folder's, and tokens' rows again as the
 // tied head's.
@@ -290,7 +275,7 @@ func (m *Model) besides(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error
 		if path == headPath {
 			p, lora, tokens = m.head.Weight, m.head.LoRA != nil, m.head.Tokens
 		}
-		names := tableNames(path)
+		names := checkpoint.TableNames(path)
 		name := names[0]
 		switch {
 		case lora, tokens != nil && c.TokensOnly:
@@ -304,7 +289,7 @@ func (m *Model) besides(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error
 			}
 		}
 		if path == headPath && m.tied() && tokens != nil && (grown || c.TokensOnly) {
-			if err := add(tokens.Rows, tokensName(c.TokensOnly, headPath)); err != nil {
+			if err := add(tokens.Rows, c.TokensName(headPath)); err != nil {
 				return nil, err
 			}
 		}
@@ -338,7 +323,7 @@ func (m *Model) readTables(w *checkpoint.Weights) error {
 		if m.adapter.saves[p] {
 			continue
 		}
-		for _, name := range tableNames(path) {
+		for _, name := range checkpoint.TableNames(path) {
 			shape, ok := w.Shape(name)
 			if !ok {
 				continue
@@ -384,7 +369,7 @@ func rowsOf(w []float32, index []int32, d int) []float32 {
 // beside reports whether a tensor of an adapter's file is one of besides.
 func (m *Model) beside(name string) bool {
 	for _, path := range []string{embeddingPath, headPath} {
-		if slices.Contains(tableNames(path), name) {
+		if slices.Contains(checkpoint.TableNames(path), name) {
 			return true
 		}
 	}

@@ -122,7 +122,7 @@ func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
 	rows, old := m.config.Vocab, m.config.Vocab
 	brought := map[string]int{} // rows of the tables that it brings
 	for _, path := range []string{embeddingPath, headPath} {
-		for _, name := range tableNames(path) {
+		for _, name := range checkpoint.TableNames(path) {
 			if shape, ok := w.Shape(name); ok && len(shape) == 2 {
 				brought[path+".weight"] = shape[0]
 				rows = max(rows, shape[0])
