@@ -25,6 +25,7 @@ type AdapterConfig struct {
 	Targets       []string // target_modules: names, or endings after a dot, of modules
 	TargetPattern string   // target_modules given as one string: a regular expression, or "all-linear"
 	ModulesToSave []string // modules_to_save: full copies stored beside the adapter
+	Version       string   // peft_version, "" before 0.18
 	TieWeights    bool     // ensure_weight_tying: a tied head follows embeddings that are saved, or they it
 
 	targets   targets
@@ -71,6 +72,7 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 		DoRA:          f.bool("use_dora", false),
 		ModulesToSave: f.strings("modules_to_save"),
 		TieWeights:    f.bool("ensure_weight_tying", false),
+		Version:       f.string("peft_version", ""),
 		ranks:         f.patterns("rank_pattern"),
 		alphas:        f.patterns("alpha_pattern"),
 		alphaRead:     f.raw["lora_alpha"],

@@ -135,3 +135,18 @@ func TestAdapterConfigErrors(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// LoRA on a tied model's tables that peft after 0.18 keeps one is refused, of a model that
+// is tied alone.
+func TestTiedLoRA(t *testing.T) {
+	for version, tied := range map[string]bool{"0.18.1": false, "0.19.0": true, "0.21.0.dev0": true, "1.0": true} {
+		dir := folder(t, storage.AdapterConfigFile, `{"r": 4, "target_modules": ["embed_tokens"], "ensure_weight_tying": true, "peft_version": "`+version+`"}`)
+		c, err := ReadAdapterConfig(dir)
+		ok(t, err)
+		for _, model := range []bool{true, false} {
+			if _, err := c.Tokens(&Weights{}, model); (err != nil) != (tied && model) {
+				t.Errorf("peft %s, tied %v: %v", version, model, err)
+			}
+		}
+	}
+}

@@ -97,6 +97,9 @@ func (c *AdapterConfig) Tokens(w *Weights, tied bool) ([]TokenRows, error) {
 	if err != nil {
 		return nil, err
 	}
+	if tied && c.tiesLoRA() {
+		return nil, fmt.Errorf("ensure_weight_tying is true and target_modules %s names the embeddings or the head of a tied model: peft %s keeps their adapters one, peft 0.18 and this program do not; merge it into its base model with PEFT (merge_and_unload) and train on that", c.TargetText(), c.Version)
+	}
 	for i, rows := range all {
 		all[i].Name = c.TokensName(rows.Path)
 		switch {
@@ -113,6 +116,15 @@ func (c *AdapterConfig) Tokens(w *Weights, tied bool) ([]TokenRows, error) {
 		}
 	}
 	return all, nil
+}
+
+// tiesLoRA reports whether the PEFT that wrote the adapter keeps LoRA on the tables of a
+// tied model one, as versions after 0.18 do where they are told to.
+func (c *AdapterConfig) tiesLoRA() bool {
+	var major, minor int
+	_, err := fmt.Sscanf(c.Version, "%d.%d", &major, &minor)
+	newer := err == nil && (major > 0 || minor > 18)
+	return newer && c.TieWeights && !c.TokensOnly && (c.Adapts(EmbeddingPath, false) || c.Adapts(HeadPath, false))
 }
 
 // tables are the rows by the path of their table, the embeddings first.

@@ -23,7 +23,9 @@ func TestMergeTables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var golden struct{ Adapters map[string]struct{ Base string } }
+	var golden struct {
+		Adapters map[string]struct{ Base string }
+	}
 	if err := json.Unmarshal(raw, &golden); err != nil {
 		t.Fatal(err)
 	}
