@@ -248,8 +248,9 @@ type Dynamic struct {
 
 // Export is what `export` reads beside Model and Tuning.
 type Export struct {
-	Dir  string
-	Size int // GB (1e9 bytes) of a shard
+	Dir  string // a folder, or a file that ends in .gguf
+	Size int    // GB (1e9 bytes) of a shard
+	GGUF string // number format of a GGUF file's matrices; "auto": that of infer_dtype
 }
 
 // Generating says how answers are generated.

@@ -62,7 +62,8 @@ func modelKeys() []Key {
 
 func exportKeys() []Key {
 	g := group{name: "Export"}
-	g.honour("export_dir", Text, "null", "Where export writes the merged model", func(c *Config) any { return &c.Export.Dir })
+	g.honour("export_dir", Text, "null", "Where export writes the merged model: a folder, or NAME.gguf for a file of llama.cpp's", func(c *Config) any { return &c.Export.Dir })
+	g.honour("export_gguf", Text, "auto", "Number format of the matrices in a GGUF file; auto = infer_dtype [auto f32 f16 bf16 q8_0]", func(c *Config) any { return &c.Export.GGUF })
 	g.honour("export_size", Int, "5", "Size of a shard in GB", func(c *Config) any { return &c.Export.Size })
 	g.ignore("export runs on the CPU", "export_device string cpu")
 	g.lose("nothing is uploaded here: `hf upload NAME export_dir` does it", "export_hub_model_id string null")

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"strings"
 
 	"dataflex.dev/dataflex/model/optim"
@@ -49,6 +50,8 @@ func validateExport(cfg *Config, f *faults) {
 	c := checker{cfg, f}
 	c.checkModel()
 	c.deny(c.Export.Dir == "", "export_dir", "name the folder the model is exported to")
+	c.deny(c.Export.GGUF != "auto" && !strings.EqualFold(filepath.Ext(c.Export.Dir), ".gguf"), "export_gguf",
+		"a GGUF file is one file: name it in export_dir (export_dir: model.gguf), or remove export_gguf to write a Hugging Face folder")
 	c.deny(c.Export.Size <= 0, "export_size", "a shard needs a positive size in GB, got %d", c.Export.Size)
 	for _, e := range c.root.Entries() {
 		if k, ok := lookup(e.Key); ok && k.Group == "Training" && k.Status == Honoured {

@@ -1,5 +1,6 @@
-// Package gguf reads the container of GGUF files, versions 2 and 3, little-endian: the
-// values that describe a model and its tokenizer, and where the tensors lie
+// Package gguf reads the container of GGUF files, versions 2 and 3, little-endian, and
+// writes version 3: the values that describe a model and its tokenizer, and where the
+// tensors lie
 // (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
 //
 // A file is not trusted: what it announces is held against its size before memory is asked
@@ -141,7 +142,7 @@ func (f *File) readTensors(r *reader, n int) {
 // place finds where the tensors end, and refuses those that lie across each other or
 // outside the file.
 func (f *File) place(r *reader) error {
-	alignment := uint64(32)
+	alignment := uint64(alignment)
 	if v, ok := f.values["general.alignment"]; ok {
 		n, whole := v.(int)
 		if !whole || n < 1 || n > 1<<20 || n&(n-1) != 0 {

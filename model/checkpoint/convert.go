@@ -86,9 +86,5 @@ func appendFloat32(b []byte, v float32) []byte {
 
 // appendBFloat16 rounds to nearest, ties to even; a NaN stays one.
 func appendBFloat16(b []byte, v float32) []byte {
-	u := math.Float32bits(v)
-	if v != v {
-		return binary.LittleEndian.AppendUint16(b, uint16(u>>16)|0x40)
-	}
-	return binary.LittleEndian.AppendUint16(b, uint16((u+0x7fff+(u>>16)&1)>>16))
+	return binary.LittleEndian.AppendUint16(b, gguf.ToBFloat16(v))
 }

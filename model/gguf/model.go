@@ -141,3 +141,17 @@ func InOrder[T any](x []T, rows, heads int) {
 		}
 	}
 }
+
+// Interleave is the inverse of InOrder: it puts the rows of x [rows, cols] of q and k as
+// convert_hf_to_gguf.py does.
+func Interleave[T any](x []T, rows, heads int) {
+	cols, half := len(x)/rows, rows/heads/2
+	plain := make([]T, 2*half*cols)
+	for head := range slices.Chunk(x, 2*half*cols) {
+		copy(plain, head)
+		for i := range half {
+			copy(head[2*i*cols:(2*i+1)*cols], plain[i*cols:(i+1)*cols])
+			copy(head[(2*i+1)*cols:(2*i+2)*cols], plain[(half+i)*cols:(half+i+1)*cols])
+		}
+	}
+}

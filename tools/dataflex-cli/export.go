@@ -13,10 +13,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/data/gguf"
 	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/tools/command"
@@ -29,7 +31,8 @@ func exportCommand() *cobra.Command {
 		Short: "Merge adapters into a model and write it for inference",
 		Long: "Merges the adapters of adapter_name_or_path into model_name_or_path and writes the model into export_dir as transformers\n" +
 			"reads it: weights in infer_dtype and in files of export_size GB, config.json, generation_config.json, the tokenizer, a Modelfile.\n" +
-			"The folder is whole or not there; an earlier export of the same model is replaced, another model is not unless --overwrite is given.",
+			"export_dir: NAME.gguf writes a file for llama.cpp and Ollama instead, its matrices as export_gguf says: f32, f16, bf16 or q8_0.\n" +
+			"What is written is whole or not there; an earlier export of the same model is replaced, another model is not unless --overwrite is given.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return export(cmd.Context(), args[0], args[1:], overwrite)
 		},
@@ -50,56 +53,88 @@ func export(ctx context.Context, file string, overrides []string, overwrite bool
 	for _, l := range c.Losses() {
 		log.Warn(l)
 	}
-	adapters := adapterFolders(c)
-	if err := refuseSources(c, adapters); err != nil {
+	e := &exported{config: c, adapters: adapterFolders(c), overwrite: overwrite}
+	if err := refuseSources(c, e.adapters); err != nil {
 		return err
 	}
-	for _, dir := range adapters {
+	dev := cpu.New(0)
+	defer dev.Close()
+	if err := e.open(dev); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.merger.Close()) }()
+	if gguf.Is(c.Export.Dir) {
+		return e.toGGUF(ctx)
+	}
+	return e.toFolder(ctx)
+}
+
+// exported is a model that is being exported.
+type exported struct {
+	config    *config.Config
+	adapters  []string
+	overwrite bool
+	model     *checkpoint.ModelConfig
+	tok       *tokenizer.Tokenizer
+	tmpl      *template.Template // nil: the tokenizer has none
+	merger    *merger
+	vocab     int    // rows of the embeddings
+	dtype     string // of the weights
+}
+
+// open opens what is exported.
+func (e *exported) open(dev driver.Device) (err error) {
+	c := e.config
+	for _, dir := range e.adapters {
 		if _, err := checkpoint.ReadAdapterConfig(dir); err != nil {
 			return c.Errorf("adapter_name_or_path", "%w", err)
 		}
 	}
-	model, err := checkpoint.ReadModelConfig(c.Model.NameOrPath)
-	if err != nil {
+	if e.model, err = checkpoint.ReadModelConfig(c.Model.NameOrPath); err != nil {
 		return c.Errorf("model_name_or_path", "%w", err)
 	}
-	tok, tmpl, err := readTokenizer(c)
-	if tok == nil {
+	e.tok, e.tmpl, err = readTokenizer(c)
+	if e.tok == nil {
 		return err
 	}
 	if err != nil {
 		if c.Data.Template != "" {
 			return err
 		}
-		log.Warn("the tokenizer is exported as it is, without a Modelfile: " + err.Error())
-		addTokens(c, tok)
+		command.Logger(os.Stderr).Warn("the tokenizer is exported as it is, without a Modelfile: " + err.Error())
+		addTokens(c, e.tok)
 	}
-	dev := cpu.New(0)
-	defer dev.Close()
-	m, err := openMerger(dev, c.Model.NameOrPath, adapters, model.TieWordEmbeddings)
-	if err != nil {
+	if e.merger, err = openMerger(dev, c.Model.NameOrPath, e.adapters, e.model.TieWordEmbeddings); err != nil {
 		return c.Errorf("model_name_or_path", "%w", err)
 	}
-	defer m.Close()
-	vocab, err := fits(c, m, tok)
-	if err != nil {
-		return err
+	if e.vocab, err = fits(c, e.merger, e.tok); err != nil {
+		return errors.Join(err, e.merger.Close())
 	}
-	dtype := c.Model.InferDType
-	if dtype == "auto" {
-		dtype = storedDType(model, m)
+	if e.dtype = c.Model.InferDType; e.dtype == "auto" {
+		e.dtype = storedDType(e.model, e.merger)
 	}
-	files, err := companions(c, tok, tmpl, savedModel{model, dtype, vocab, model.TieWordEmbeddings && !m.untied})
+	return nil
+}
+
+// sources are what is read.
+func (e *exported) sources() []string {
+	return append([]string{e.config.Model.NameOrPath}, e.adapters...)
+}
+
+// toFolder writes a folder of Hugging Face's.
+func (e *exported) toFolder(ctx context.Context) (err error) {
+	c := e.config
+	files, err := companions(c, e.tok, e.tmpl, savedModel{e.model, e.dtype, e.vocab, e.model.TieWordEmbeddings && !e.merger.untied})
 	if err != nil {
 		return c.Errorf("export_dir", "%w", err)
 	}
-	shards, total := plan(m, dtypes[dtype].size, int64(c.Export.Size)*1e9)
-	out, err := openTarget(c.Export.Dir, append([]string{c.Model.NameOrPath}, adapters...), slices.Concat(slices.Collect(maps.Keys(files)), shardNames(len(shards))), overwrite)
+	shards, total := plan(e.merger, dtypes[e.dtype].size, int64(c.Export.Size)*1e9)
+	out, err := openTarget(c.Export.Dir, e.sources(), slices.Concat(slices.Collect(maps.Keys(files)), shardNames(len(shards))), e.overwrite)
 	if err != nil {
 		return c.Errorf("export_dir", "%w", err)
 	}
 	defer func() { err = errors.Join(err, out.abort()) }()
-	if err := writeModel(ctx, m, out.path(), dtype, shards, total); err != nil {
+	if err := writeModel(ctx, e.merger, out.path(), e.dtype, shards, total); err != nil {
 		return c.Errorf("export_dir", "%w", err)
 	}
 	for name, text := range files {
@@ -110,7 +145,7 @@ func export(ctx context.Context, file string, overrides []string, overwrite bool
 	if err := out.install(); err != nil {
 		return c.Errorf("export_dir", "%w", err)
 	}
-	log.Info("exported", "folder", c.Export.Dir, "dtype", dtype, "adapters", len(adapters))
+	command.Logger(os.Stderr).Info("exported", "folder", c.Export.Dir, "dtype", e.dtype, "adapters", len(e.adapters))
 	return nil
 }
 
@@ -197,7 +232,7 @@ func companions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Templ
 	if err != nil || tmpl == nil {
 		return files, err
 	}
-	text, err := tmpl.Modelfile(tok)
+	text, err := tmpl.Modelfile(tok, ".")
 	if err != nil {
 		command.Logger(os.Stderr).Warn("no Modelfile: " + err.Error())
 		return files, nil
@@ -236,27 +271,33 @@ func (s savedModel) config(c *config.Config) ([]byte, error) {
 	return dumpObject(fields), nil
 }
 
-// stretch writes rope_scaling as LLaMA-Factory does where nothing is trained: twice the
-// positions, or as many as a cutoff_len beyond them asks for.
+// stretch writes the positions that rope_scaling asks for.
 func (s savedModel) stretch(c *config.Config, fields *pyjson.Object) {
-	old, factor := s.base.MaxPositionEmbeddings, 2.0
-	if r := s.base.RopeScaling; r != nil && r.OriginalMaxPositionEmbeddings > 0 {
-		old = r.OriginalMaxPositionEmbeddings
-	}
-	if n := c.Data.CutoffLen; c.Given("cutoff_len") && n > old {
-		factor = math.Ceil(float64(n) / float64(old))
-	}
-	scaling := checkpoint.RopeScaling{Type: c.Model.RopeScaling, Factor: factor, OriginalMaxPositionEmbeddings: old}
-	if scaling.Type == "llama3" {
-		scaling.LowFreqFactor, scaling.HighFreqFactor = 1, 4
-	}
+	scaling, positions := stretched(c, s.base)
 	s.base.SetRopeScaling(scaling)
 	for _, key := range []string{"rope_scaling", "rope_parameters"} {
 		if v, ok := s.base.Value(key); ok {
 			fields.Set(key, v)
 		}
 	}
-	fields.Set("max_position_embeddings", int(float64(old)*factor))
+	fields.Set("max_position_embeddings", positions)
+}
+
+// stretched is how LLaMA-Factory stretches a model where nothing is trained: to twice the
+// positions, or as many as a cutoff_len beyond them asks for.
+func stretched(c *config.Config, base *checkpoint.ModelConfig) (scaling checkpoint.RopeScaling, positions int) {
+	old, factor := base.MaxPositionEmbeddings, 2.0
+	if r := base.RopeScaling; r != nil && r.OriginalMaxPositionEmbeddings > 0 {
+		old = r.OriginalMaxPositionEmbeddings
+	}
+	if n := c.Data.CutoffLen; c.Given("cutoff_len") && n > old {
+		factor = math.Ceil(float64(n) / float64(old))
+	}
+	scaling = checkpoint.RopeScaling{Type: c.Model.RopeScaling, Factor: factor, OriginalMaxPositionEmbeddings: old}
+	if scaling.Type == "llama3" {
+		scaling.LowFreqFactor, scaling.HighFreqFactor = 1, 4
+	}
+	return scaling, int(float64(old) * factor)
 }
 
 // dumpObject writes as transformers writes its configs.

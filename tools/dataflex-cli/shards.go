@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/model/gguf"
 )
 
 // dtypes are the number formats export writes: Hugging Face's name, safetensors' and
@@ -22,34 +23,8 @@ var dtypes = map[string]struct {
 	append func(dst []byte, v float32) []byte
 }{
 	"float32":  {"F32", 4, func(dst []byte, v float32) []byte { return binary.LittleEndian.AppendUint32(dst, math.Float32bits(v)) }},
-	"bfloat16": {"BF16", 2, func(dst []byte, v float32) []byte { return binary.LittleEndian.AppendUint16(dst, bfloat16(v)) }},
-	"float16":  {"F16", 2, func(dst []byte, v float32) []byte { return binary.LittleEndian.AppendUint16(dst, float16(v)) }},
-}
-
-// bfloat16 rounds to nearest even; a NaN stays one.
-func bfloat16(v float32) uint16 {
-	b := math.Float32bits(v)
-	if v != v {
-		return uint16(b>>16) | 0x40
-	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
-}
-
-// float16 rounds to nearest even; what is too large becomes infinite, as in PyTorch.
-func float16(v float32) uint16 {
-	b := math.Float32bits(v)
-	sign := uint16(b >> 16 & 0x8000)
-	switch a := math.Float32frombits(b &^ (1 << 31)); {
-	case v != v:
-		return sign | 0x7e00
-	case a >= 65520: // halfway to the next power of two
-		return sign | 0x7c00
-	case a < 1.0/(1<<14): // subnormal: whole multiples of 2^-24
-		return sign | uint16(math.RoundToEven(float64(a)*(1<<24)))
-	}
-	b &^= 1 << 31
-	b += 0xfff + b>>13&1 // a carry into the exponent is right
-	return sign | uint16(b>>13-(127-15)<<10)
+	"bfloat16": {"BF16", 2, func(dst []byte, v float32) []byte { return binary.LittleEndian.AppendUint16(dst, gguf.ToBFloat16(v)) }},
+	"float16":  {"F16", 2, func(dst []byte, v float32) []byte { return binary.LittleEndian.AppendUint16(dst, gguf.ToFloat16(v)) }},
 }
 
 // shard is the tensors of one file.

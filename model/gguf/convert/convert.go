@@ -1,0 +1,185 @@
+// Package convert says how llama.cpp's files hold a model of Hugging Face's: under which
+// names, in which order of rows and with which values in the header. What it says was
+// learnt from llama.cpp's convert_hf_to_gguf.py and from what llama.cpp itself reads
+// (https://github.com/ggml-org/llama.cpp, src/models).
+package convert
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	container "dataflex.dev/dataflex/data/gguf"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/gguf"
+)
+
+// Model is a model as a GGUF file holds it, without its tokenizer.
+type Model struct {
+	Values  []container.Value
+	Tensors []Tensor
+	Notes   []string // where llama.cpp computes something else than was trained
+}
+
+// Tensor is a tensor of the file.
+type Tensor struct {
+	Name    string // ggml's
+	Type    container.Type
+	Shape   []int
+	Sources []string // transformers' tensors that it is made of, stacked; none: Fixed
+	Fixed   []float32
+
+	heads int     // rows of q and k are interleaved in each of so many heads; 0: they are not
+	add   float32 // to every number
+}
+
+// Arrange puts the numbers of a source, in transformers' order, as llama.cpp has them.
+func (t *Tensor) Arrange(x []float32) {
+	if t.heads > 0 {
+		gguf.Interleave(x, t.Shape[0], t.heads)
+	}
+	if t.add != 0 {
+		for i := range x {
+			x[i] += t.add
+		}
+	}
+}
+
+// embeddings and head are transformers' names.
+const (
+	embeddings = "model.embed_tokens.weight"
+	head       = "lm_head.weight"
+)
+
+// New says how a model is held whose matrices are stored as kind: F32, F16, BF16 or Q8_0;
+// norms, biases and routers are float32. names are the tensors there are, without a head
+// that is the embeddings, and shape gives their sizes. What llama.cpp would read as
+// another model is an error that says so.
+func New(c *checkpoint.ModelConfig, names []string, shape func(string) []int, kind container.Type) (*Model, error) {
+	f, err := familyOf(c)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{family: f, config: c, shape: shape, kind: kind, model: &Model{}}
+	if err := b.tensors(names); err != nil {
+		return nil, err
+	}
+	b.values()
+	b.notes()
+	return b.model, nil
+}
+
+type builder struct {
+	family family
+	config *checkpoint.ModelConfig
+	shape  func(string) []int
+	kind   container.Type
+	model  *Model
+}
+
+// tensors names every tensor.
+func (b *builder) tensors(names []string) error {
+	separate := slices.Contains(names, head)
+	if separate && b.family.tied {
+		return fmt.Errorf("llama.cpp's %s takes the embeddings for the head, and this model has a head of its own: export a Hugging Face folder", b.family.arch)
+	}
+	stacks := map[string]int{}
+	for _, name := range names {
+		module, ok := b.ggmlName(name)
+		if !ok {
+			return fmt.Errorf("tensor %q has no place in llama.cpp's %s: export a Hugging Face folder", name, b.family.arch)
+		}
+		if at, more := stacks[module]; more { // another expert of the layer
+			t := &b.model.Tensors[at]
+			t.Sources = append(t.Sources, name)
+			t.Shape[0]++
+			continue
+		}
+		t := Tensor{Name: module, Shape: slices.Clone(b.shape(name)), Sources: []string{name}}
+		if strings.Contains(module, "_exps.") {
+			t.Shape = append([]int{1}, t.Shape...)
+			stacks[module] = len(b.model.Tensors)
+		}
+		b.describe(&t)
+		b.model.Tensors = append(b.model.Tensors, t)
+	}
+	if b.family.hasHead && !separate {
+		b.model.Tensors = append(b.model.Tensors, Tensor{Name: "output.weight", Shape: b.shape(embeddings), Sources: []string{embeddings}})
+		b.describe(&b.model.Tensors[len(b.model.Tensors)-1])
+	}
+	b.ropeTensors()
+	return nil
+}
+
+// describe sets the type and the order of a tensor's numbers.
+func (b *builder) describe(t *Tensor) {
+	norm := strings.HasSuffix(t.Name, "norm.weight")
+	switch rows := t.Shape[len(t.Shape)-1]; {
+	case len(t.Shape) == 1, norm, strings.Contains(t.Name, "ffn_gate_inp"):
+		t.Type = container.F32
+	case b.kind == container.Q8_0 && rows%32 != 0:
+		t.Type = container.F16
+	default:
+		t.Type = b.kind
+	}
+	if norm && b.family.onePlus {
+		t.add = 1
+	}
+	if strings.Contains(t.Name, "ffn_gate_inp_shexp") {
+		t.Shape = t.Shape[len(t.Shape)-1:] // one row
+	}
+	if !b.family.permute {
+		return
+	}
+	switch {
+	case strings.Contains(t.Name, ".attn_q."):
+		t.heads = b.config.NumAttentionHeads
+	case strings.Contains(t.Name, ".attn_k."):
+		t.heads = b.config.NumKeyValueHeads
+	}
+}
+
+// ggmlName is llama.cpp's name of a tensor; the experts of a layer share one.
+func (b *builder) ggmlName(name string) (string, bool) {
+	switch name {
+	case embeddings:
+		return "token_embd.weight", true
+	case "model.norm.weight":
+		return "output_norm.weight", true
+	case head:
+		return "output.weight", true
+	}
+	rest, ok := strings.CutPrefix(name, "model.layers.")
+	layer, rest, cut := strings.Cut(rest, ".")
+	at := strings.LastIndexByte(rest, '.')
+	if !ok || !cut || at < 0 {
+		return "", false
+	}
+	module, part := withoutExpert(rest[:at]), rest[at+1:]
+	ggml, ok := b.family.modules[module]
+	if !ok {
+		ggml, ok = common[module]
+	}
+	bias := part == "bias" && slices.Contains(strings.Fields(b.family.biases), ggml)
+	return "blk." + layer + "." + ggml + "." + part, ok && (part == "weight" || bias)
+}
+
+// withoutExpert leaves out which of a layer's experts a module is.
+func withoutExpert(module string) string {
+	before, after, ok := strings.Cut(module, ".experts.")
+	number, rest, cut := strings.Cut(after, ".")
+	if _, err := strconv.Atoi(number); !ok || !cut || err != nil {
+		return module
+	}
+	return before + ".experts." + rest
+}
+
+// notes say where llama.cpp computes something else.
+func (b *builder) notes() {
+	c := b.config
+	if w := c.SlidingWindow; w > 0 && !b.family.windows && w < c.MaxPositionEmbeddings {
+		b.model.Notes = append(b.model.Notes, fmt.Sprintf(
+			"llama.cpp's %s knows no windows: beyond %d tokens it looks further back than this model was trained to", b.family.arch, w))
+	}
+}
