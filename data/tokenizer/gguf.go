@@ -63,22 +63,25 @@ type ggufSplit struct {
 	bos          bool // in front of every text where the file does not say
 }
 
-// ggufSplits are the splits of llama.cpp (llama-vocab.cpp) that llama, qwen2 and qwen3 models have.
+// ggufSplits are the splits of llama.cpp (llama-vocab.cpp) that the models of our families have.
 var ggufSplits = func() map[string]ggufSplit {
 	bytes := func(regex bool) object {
 		return object{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex}
 	}
-	split := func(digits string) []any {
-		pattern := object{"Regex": cl100kHead + digits + cl100kTail}
-		return []any{object{"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false}, bytes(false)}
+	split := func(pattern string) []any {
+		return []any{object{"type": "Split", "pattern": object{"Regex": pattern}, "behavior": "Isolated", "invert": false}, bytes(false)}
 	}
 	gpt2 := ggufSplit{class: "GPT2Tokenizer", steps: []any{bytes(true)}}
 	digits := ggufSplit{class: "GPT2Tokenizer", steps: []any{object{"type": "Digits", "individual_digits": true}, bytes(true)}}
-	llama3 := ggufSplit{class: "PreTrainedTokenizerFast", steps: split(`\p{N}{1,3}`), ignoreMerges: true, bos: true}
-	qwen2 := ggufSplit{class: "Qwen2Tokenizer", steps: split(`\p{N}`), normalizer: object{"type": "NFC"}}
+	dbrx := ggufSplit{class: "PreTrainedTokenizerFast", steps: split(cl100kHead + `\p{N}{1,3}` + cl100kTail)}
+	llama3 := dbrx
+	llama3.ignoreMerges, llama3.bos = true, true
+	qwen2 := ggufSplit{class: "Qwen2Tokenizer", steps: split(cl100kHead + `\p{N}` + cl100kTail), normalizer: object{"type": "NFC"}}
+	o200k := ggufSplit{class: "GPT2Tokenizer", steps: split(patternO200K)}
+	nemo := ggufSplit{class: "PreTrainedTokenizerFast", steps: split(patternTekken), ignoreMerges: true, bos: true}
 	return map[string]ggufSplit{
-		"gpt-2": gpt2, "gpt2": gpt2, "smollm": digits, "starcoder": digits, "refact": digits,
-		"llama-bpe": llama3, "llama3": llama3, "llama-v3": llama3, "qwen2": qwen2, "deepseek-r1-qwen": qwen2,
+		"gpt-2": gpt2, "gpt2": gpt2, "smollm": digits, "starcoder": digits, "refact": digits, "dbrx": dbrx, "smaug-bpe": dbrx,
+		"llama-bpe": llama3, "llama3": llama3, "llama-v3": llama3, "qwen2": qwen2, "deepseek-r1-qwen": qwen2, "gpt-4o": o200k, "tekken": nemo,
 	}
 }()
 
@@ -135,7 +138,7 @@ func (v *ggufVocab) bytePairs() []byte {
 	pre := ggufValue(v, "pre", "")
 	split, ok := ggufSplits[pre]
 	if !ok {
-		v.fail("tokenizer.ggml.pre is %q, a way to split texts that is not known here (gpt-2, smollm, starcoder, refact, llama-bpe and qwen2 are): take the Hugging Face folder of the model", pre)
+		v.fail("tokenizer.ggml.pre is %q, a way to split texts that is not known here (gpt-2, smollm, starcoder, refact, llama-bpe, dbrx, qwen2, gpt-4o and tekken are): take the Hugging Face folder of the model", pre)
 		return nil
 	}
 	vocab := make(map[string]int, len(v.tokens))

@@ -217,7 +217,7 @@ func TestGGUFSpecial(t *testing.T) {
 
 func TestGGUFErrors(t *testing.T) {
 	for want, values := range map[string]map[string][]byte{
-		`tokenizer.ggml.pre is "tekken"`:                     ggufModel("gpt2", "tekken"),
+		`tokenizer.ggml.pre is "viking"`:                     ggufModel("gpt2", "viking"),
 		`tokenizer.ggml.model is "t5"`:                       ggufModel("t5", ""),
 		"tokenizer.ggml.bos_token_id is 999":                 {"tokenizer.ggml.bos_token_id": append(ggufNumber(4), ggufNumber(999)...)},
 		"has 1 entries for 600 tokens":                       {"tokenizer.ggml.token_type": ggufList(5, []uint32{1}, ggufNumber)},

@@ -142,12 +142,12 @@ func (w *ggufTokens) readBytes(normal, split []string) error {
 
 // The patterns of OpenAI's o200k and of Mistral's Tekken, as tokenizer.json has them.
 const (
-	capitals     = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+`
-	allCapitals  = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*`
-	contractions = `(?i:'s|'t|'re|'ve|'m|'ll|'d)?`
-	o200kTail    = `| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
-	patternO200K = capitals + contractions + "|" + allCapitals + contractions + `|\p{N}{1,3}` + o200kTail
-	tekken       = capitals + "|" + allCapitals + `|\p{N}` + o200kTail
+	capitals      = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+`
+	allCapitals   = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*`
+	contractions  = `(?i:'s|'t|'re|'ve|'m|'ll|'d)?`
+	o200kTail     = `| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	patternO200K  = capitals + contractions + "|" + allCapitals + contractions + `|\p{N}{1,3}` + o200kTail
+	patternTekken = capitals + "|" + allCapitals + `|\p{N}` + o200kTail
 )
 
 // ggufPre are llama.cpp's names (llama-vocab.cpp) of ways to split texts. Several names
@@ -160,7 +160,7 @@ var ggufPre = map[string]string{
 	"Split " + cl100kHead + `\p{N}{1,3}` + cl100kTail + ", ByteLevel": "llama-bpe",
 	"Split " + cl100kHead + `\p{N}` + cl100kTail + ", ByteLevel":      "qwen2",
 	"Split " + patternO200K + ", ByteLevel":                           "gpt-4o",
-	"Split " + tekken + ", ByteLevel":                                 "tekken",
+	"Split " + patternTekken + ", ByteLevel":                          "tekken",
 }
 
 // readPieces checks that a tokenizer is one of SentencePiece's BPE models.
@@ -243,11 +243,11 @@ func (w *ggufTokens) scores() ([]float32, error) {
 	seen := map[string]bool{}
 	for _, p := range w.pairs {
 		if both := p[0] + p[1]; !seen[both] {
-			out[w.model.vocab[both]] = -float32(len(seen))
+			out[w.model.vocab[both]] = float32(-len(seen))
 			seen[both] = true
 		}
 	}
-	last := -float32(len(seen))
+	last := float32(-len(seen))
 	known := make(map[[2]string]bool, len(w.pairs))
 	for _, p := range w.pairs {
 		known[[2]string{p[0], p[1]}] = true
