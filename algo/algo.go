@@ -122,6 +122,19 @@ type QuestionNeeder interface {
 	NeedsQuestions() bool
 }
 
+// Cost is how often every row goes through the model for one selection, on average: alone
+// forward, or forward and backward for its gradient.
+type Cost struct {
+	Forward, Gradient         float64 // of the pool's rows
+	EvalForward, EvalGradient float64 // of the evaluation rows
+	Generated                 int     // tokens of answers to an evaluation row, at most
+}
+
+// Coster is a Selector that says beforehand what a selection costs.
+type Coster interface {
+	Cost() Cost
+}
+
 // Stateful is a method with state of its own that a checkpoint must hold.
 type Stateful interface {
 	State() (json.RawMessage, error)

@@ -38,6 +38,8 @@ type Curriculum interface {
 	Identity() (string, error)
 	// Memory is the bytes it holds on the device from start to end.
 	Memory() uint64
+	// Cost is what a selection costs; ok is false where there are none or it is not known.
+	Cost() (cost algo.Cost, ok bool)
 	// Finish leaves its files in output_dir when training is over.
 	Finish() error
 }
@@ -150,4 +152,5 @@ func (static) State() (json.RawMessage, error)                 { return nil, nil
 func (static) Restore(json.RawMessage) error                   { return nil }
 func (static) Identity() (string, error)                       { return "", nil }
 func (static) Memory() uint64                                  { return 0 }
+func (static) Cost() (cost algo.Cost, ok bool)                 { return algo.Cost{}, false }
 func (static) Finish() error                                   { return nil }

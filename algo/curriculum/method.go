@@ -86,6 +86,15 @@ func (m *method) Memory() uint64 {
 	return 0
 }
 
+// Cost is what one of the method's selections costs; ok is false where it does not say.
+func (m *method) Cost() (cost algo.Cost, ok bool) {
+	c, ok := m.any.(algo.Coster)
+	if ok {
+		cost = c.Cost()
+	}
+	return cost, ok
+}
+
 // Finish lets the method leave its files.
 func (m *method) Finish() error {
 	if f, ok := m.any.(algo.Finisher); ok {

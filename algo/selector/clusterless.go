@@ -101,6 +101,12 @@ func (s *clusterLESS) check(p *config.Params, dtype string) error {
 // unknown. The key does not cover a folder's contents.
 func (s *clusterLESS) Reuse() bool { return s.ids != nil && s.folder == "" }
 
+// Cost is a pass for the clusters, at the first selection, and gradients of the rows that
+// stand for them.
+func (s *clusterLESS) Cost() algo.Cost {
+	return algo.Cost{Forward: 1, Gradient: float64(s.groups()) * min(1, float64(s.perCluster)/float64(s.size)), EvalGradient: 1}
+}
+
 type clusterState struct {
 	Clusters  []byte `json:"clusters"`  // .npy of int64, one per pool row; absent before the first selection
 	Distances []byte `json:"distances"` // .npy of float32, likewise

@@ -62,6 +62,9 @@ type concepts struct {
 	taken                    []int // of every cluster, by earlier selections
 }
 
+// Cost is a pass for the vectors, at the first selection.
+func (s *coincide) Cost() algo.Cost { return algo.Cost{Forward: 1} }
+
 func newCOINCIDE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
 	variant, iterations, tau := "official", 50, 0.1
 	if mode == algo.Upstream {

@@ -38,6 +38,9 @@ type deltaLoss struct {
 	initial []float64 // per pool row; nil before the first selection
 }
 
+// Cost is a loss of every row.
+func (s *deltaLoss) Cost() algo.Cost { return algo.Cost{Forward: 1} }
+
 func newDeltaLoss(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
 	s := &deltaLoss{run: run, mode: mode, window: p.Float("window_size", 0.2), dir: p.String("cache_dir", "")}
 	p.Int("score_batch_size", 1)  // batches here are by tokens

@@ -39,6 +39,11 @@ type icons struct {
 	share  float64 // p; 0 = of what is selected
 }
 
+// Cost is a gradient of every row.
+func (s *icons) Cost() algo.Cost {
+	return algo.Cost{Gradient: float64(s.groups()), EvalGradient: 1}
+}
+
 func newICONS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
 	d := influenceDefaults{name: "icons", dim: 5120, seed: 0, cacheDir: "cache/icons", gradient: "sgd"}
 	if mode == algo.Upstream {

@@ -67,6 +67,12 @@ func newLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 // Reuse is off with checkpoints: the key does not cover their contents.
 func (s *less) Reuse() bool { return len(s.history) == 0 }
 
+// Cost is a gradient of every row, for every checkpoint.
+func (s *less) Cost() algo.Cost {
+	n := float64(max(1, len(s.history)))
+	return algo.Cost{Gradient: n * float64(s.groups()), EvalGradient: n}
+}
+
 // ScoresRows: a row is scored by itself.
 func (s *less) ScoresRows() {}
 

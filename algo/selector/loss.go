@@ -30,6 +30,9 @@ type loss struct {
 	dir         string
 }
 
+// Cost is a loss of every row.
+func (s *loss) Cost() algo.Cost { return algo.Cost{Forward: 1} }
+
 func newLoss(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
 	s := &loss{
 		run: run, mode: mode,

@@ -82,6 +82,12 @@ func newNICE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	return s, s.check(p, baseline, fallback)
 }
 
+// Cost is a gradient of every row and of every answer, and the answers themselves.
+func (s *nice) Cost() algo.Cost {
+	n := s.samples * s.generate.MaxNewTokens
+	return algo.Cost{Gradient: float64(s.groups()), EvalGradient: float64(s.samples), Generated: n}
+}
+
 // defaultPolicyPrompt asks for an answer; {instruction} and {input} are replaced.
 const defaultPolicyPrompt = "Follow the instruction. Use the input, if there is one.\n\nInstruction:\n{instruction}\n\nInput:\n{input}\n\nResponse:\n"
 

@@ -44,6 +44,12 @@ type zeroth struct {
 	dir        string
 }
 
+// Cost is two losses of every row for every direction.
+func (s *zeroth) Cost() algo.Cost {
+	n := 2 * float64(s.directions)
+	return algo.Cost{Forward: n, EvalForward: n}
+}
+
 func newZeroth(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
 	directions := 8
 	if mode == algo.Upstream {

@@ -14,14 +14,40 @@ import (
 	"dataflex.dev/dataflex/driver/cuda"
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // openDevice finds the device that a run asks for.
 func openDevice(c *config.Config, o Options) (driver.Device, error) {
 	if o.Device == "" && c.Training.UseCPU {
-		return OpenDevice("cpu", o.Log)
+		return openCPU("use_cpu is set", o.Log)
 	}
 	return OpenDevice(o.Device, o.Log)
+}
+
+// openCPU takes the processor and says why it is not the GPU.
+func openCPU(why string, log *slog.Logger) (driver.Device, error) {
+	threads, err := threads()
+	if err != nil {
+		return nil, err
+	}
+	dev := cpu.New(threads)
+	log.Info("device", "device", "cpu", "threads", dev.Threads(), "instruction_set", simd.Level(), "no_gpu", why)
+	return dev, nil
+}
+
+// noGPU says why a run that names no device takes the CPU.
+func noGPU() string {
+	for _, node := range []string{"/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg"} { // the last: Windows' own, seen from its Linux
+		switch _, err := os.Stat(node); {
+		case err != nil:
+		case cuda.Built:
+			return node + " is there: --device cuda uses it"
+		default:
+			return node + " is there, and this build cannot use it: the one that `make` builds on linux/amd64 can"
+		}
+	}
+	return "there is no NVIDIA device here"
 }
 
 // OpenDevice finds the device that --device names; "" is auto. There is no silent
@@ -33,8 +59,9 @@ func OpenDevice(want string, log *slog.Logger) (driver.Device, error) {
 	}
 	switch {
 	case want == "cpu":
+		return openCPU("--device cpu", log)
 	case want == "", want == "auto":
-		want = "cpu (a GPU is used where --device asks for it)"
+		return openCPU(noGPU(), log)
 	case want == "sim", strings.HasPrefix(want, "sim:"):
 		capability, err := simulated(want)
 		if err != nil {
@@ -45,12 +72,8 @@ func OpenDevice(want string, log *slog.Logger) (driver.Device, error) {
 		return dev, nil
 	case want == "cuda", strings.HasPrefix(want, "cuda:"):
 		return openCUDA(want, log)
-	default:
-		return nil, fmt.Errorf("--device %s: the devices are auto, cpu, cuda, cuda:N, sim and sim:90", want)
 	}
-	dev := cpu.New(threads)
-	log.Info("device", "device", want, "threads", dev.Threads())
-	return dev, nil
+	return nil, fmt.Errorf("--device %s: the devices are auto, cpu, cuda, cuda:N, sim and sim:90", want)
 }
 
 // threads is what OMP_NUM_THREADS says; 0 = nothing.

@@ -7,9 +7,12 @@ import (
 	"slices"
 	"text/tabwriter"
 
+	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
+	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/simd"
 	"dataflex.dev/dataflex/model/decoder"
 )
 
@@ -18,12 +21,17 @@ type forecast struct {
 	config      *config.Config
 	plan        Plan
 	device      driver.Device
+	machine     driver.Device // what device is, or is the plan of
 	model       *decoder.Model
+	rows        []data.Example
 	sets        []EvalSet
 	component   *config.Component // nil in a run without one
 	budget      decoder.Budget
 	method      uint64   // bytes on the device that the method keeps there
 	differences []string // from upstream's run, in mode upstream
+
+	cost  algo.Cost // of a selection
+	costs bool      // cost is known
 }
 
 // largestMicro is the most tokens, and labelled ones, that a micro-batch can hold.
@@ -70,7 +78,7 @@ func (f *forecast) besides() string {
 // say logs it in short.
 func (f *forecast) say(log *slog.Logger) {
 	log.Info("plan", "rows", f.plan.Rows, "rows_per_step", f.plan.Batch(), "steps", f.plan.Total, "selections", f.plan.Choices(),
-		"trainable_parameters", f.trainable(), "memory", bytes(f.memory()), "precision", f.precision())
+		"trainable_parameters", f.trainable(), "memory", bytes(f.memory()), "instruction_set", simd.Level(), "precision", f.precision())
 	for _, difference := range f.differences {
 		log.Warn(difference)
 	}
@@ -93,7 +101,7 @@ func (f *forecast) trainable() int {
 	return n
 }
 
-// write prints it: the schedule, what trains, and the memory.
+// write prints it: the schedule, what trains, the memory and the time.
 func (f *forecast) write(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(key string, format string, args ...any) {
@@ -117,8 +125,9 @@ func (f *forecast) write(w io.Writer) error {
 	b := f.budget
 	line("memory", "%s: weights %s, adapters %s, gradients %s, optimizer %s, activations %s, logits %s%s",
 		bytes(f.memory()), bytes(b.Weights), bytes(b.Adapters), bytes(b.Gradients), bytes(b.Optimizer), bytes(b.Activations), bytes(b.Head), f.besides())
-	line("device", "%s, %d threads, %s", f.device.Kind(), f.device.Attributes().Units, bytes(f.device.Attributes().MemoryBytes))
+	line("device", "%s, %d threads, %s, %s", f.device.Kind(), f.device.Attributes().Units, simd.Level(), bytes(f.device.Attributes().MemoryBytes))
 	line("precision", "%s", f.precision())
+	f.writeTime(line)
 	for _, difference := range f.differences {
 		line("differs", "%s", difference)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/driver/plan"
 )
 
 // Options is what a command adds to a configuration.
@@ -45,18 +46,22 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	if !c.Training.DoTrain {
 		return evaluateOnly(ctx, c, dev, o)
 	}
-	t, err := setUp(ctx, c, dev, o.Log)
+	device := dev
+	if o.DryRun && !c.Tuning.PiSSAInit { // PiSSA decomposes the weights, which there must be
+		device = plan.New(dev)
+	}
+	t, err := setUp(ctx, c, device, dev, o.Log)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
 	t.folder, t.progress, t.requests.signals = out, o.Progress, o.SaveNow
-	if err := t.forecast.fits(); err != nil {
-		return err
-	}
 	if o.DryRun {
 		t.forecast.sayLosses(t.log)
-		return t.forecast.write(o.Out)
+		return errors.Join(t.forecast.write(o.Out), t.forecast.fits())
+	}
+	if err := t.forecast.fits(); err != nil {
+		return err
 	}
 	t.forecast.say(t.log)
 	if err := t.begin(o.Restart); err != nil {
@@ -68,6 +73,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	if err := t.model.Reserve(t.forecast.budget); err != nil {
 		return err
 	}
+	t.forecast.sayTime(t.log, t.loop.step)
 	if err := t.Train(ctx); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"dataflex.dev/dataflex/algo/train/identity"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/task"
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/decoder"
 )
 
@@ -52,7 +53,7 @@ type Progress interface {
 }
 
 // surround puts around the loop what evaluates, judges, saves and shows.
-func (t *session) surround() {
+func (t *session) surround(machine driver.Device) {
 	c, l, d := t.config, t.loop, t.data
 	t.evaluator = &evaluator{config: c, model: t.model, log: t.log, sets: d.Eval}
 	t.judge = &judge{config: c, plateau: l.plateau, log: t.log}
@@ -62,10 +63,11 @@ func (t *session) surround() {
 	l.opening = t.requests.during
 	t.predictor = &predict.Predictor{Config: c, Model: t.model, Tokenizer: d.Tokenizer, Template: d.options.Template, Log: t.log}
 	t.forecast = &forecast{
-		config: c, plan: l.Plan, device: l.passes.device, model: t.model, sets: d.Eval, component: t.names.Component,
+		config: c, plan: l.Plan, device: l.passes.device, machine: machine, model: t.model, rows: d.Train, sets: d.Eval, component: t.names.Component,
 		budget: t.model.Memory(largestMicro(d, l.Plan)), method: l.curriculum.Memory(), differences: differences(t.names.Component, l.Plan, l.curriculum),
 	}
 	t.forecast.budget.Optimizer = l.optimizer.Bytes()
+	t.forecast.cost, t.forecast.costs = l.curriculum.Cost()
 }
 
 // begin settles what becomes of what is in output_dir, goes on from a checkpoint or

@@ -17,8 +17,9 @@ import (
 )
 
 // setUp builds a run: data first, then the model, then what trains it. Nothing is
-// written.
-func setUp(ctx context.Context, c *config.Config, dev driver.Device, log *slog.Logger) (_ *session, err error) {
+// written. machine is what the work of the run is estimated on: dev, or what it is the
+// plan of.
+func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, log *slog.Logger) (_ *session, err error) {
 	if faults := Check(c); len(faults) > 0 {
 		return nil, config.Join(faults)
 	}
@@ -57,7 +58,7 @@ func setUp(ctx context.Context, c *config.Config, dev driver.Device, log *slog.L
 	}
 	l.curriculum, l.journal.component = t.names.Curriculum, t.names.Component
 	l.replay = replay{every: c.Training.ReplayEvery, at: at, passes: l.passes, curriculum: l.curriculum}
-	t.surround()
+	t.surround(machine)
 	return t, nil
 }
 

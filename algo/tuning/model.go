@@ -16,15 +16,18 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 	"dataflex.dev/dataflex/data/tokenizer"
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/plan"
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/decoder"
 )
 
 // Model reads the base model, or makes one of its shape, fits its vocabulary
-// to the tokenizer, and makes trainable what finetuning_type says. A fault is the key's that it lies in.
+// to the tokenizer, and makes trainable what finetuning_type says. On a device that only
+// counts (package plan) no weights are read. A fault is the key's that it lies in.
 func Model(c *config.Config, dev driver.Device, tok *tokenizer.Tokenizer, log *slog.Logger) (_ *decoder.Model, err error) {
-	m := maker{config: c, tokenizer: tok, log: log}
+	_, planned := dev.(*plan.Device)
+	m := maker{config: c, tokenizer: tok, log: log, planned: planned}
 	if err := m.load(dev); err != nil {
 		return nil, err
 	}
@@ -67,6 +70,7 @@ type maker struct {
 	log       *slog.Logger
 	model     *decoder.Model
 	isGate    func(module string) bool // of freeze_gate; nil where it is off
+	planned   bool                     // the model holds no weights
 }
 
 // load reads the base model, or makes one of its shape.
@@ -77,7 +81,7 @@ func (m *maker) load(dev driver.Device) error {
 		return err
 	}
 	options.Name = c.Model.Name
-	options.BF16 = c.Training.BF16 || c.Tuning.PureBF16
+	options.BF16, options.Planned = c.Training.BF16 || c.Tuning.PureBF16, m.planned
 	if c.Model.TrainFromScratch {
 		m.model, err = decoder.Init(dev, c.Model.NameOrPath, options, m.normal())
 	} else {
@@ -182,11 +186,14 @@ func (m *maker) adapt() error {
 			return c.Errorf("adapter_name_or_path", "%w", err)
 		}
 	}
-	stream := rng.NewTorch(uint64(c.Training.Seed))
+	draw := rng.NewTorch(uint64(c.Training.Seed)).Double
+	if m.planned {
+		draw = func() float64 { return 0 } // nothing is kept of it
+	}
 	err := m.model.AddLoRA(decoder.LoRA{
 		Rank: c.Tuning.LoRARank, Alpha: c.Tuning.LoRAAlpha, Dropout: c.Tuning.LoRADropout, RSLoRA: c.Tuning.UseRSLoRA, Targets: c.Tuning.LoRATarget,
 		DoRA: c.Tuning.UseDoRA, PiSSA: pissaName(c.Tuning), ModulesToSave: m.additionalTarget(), Exclude: m.isGate,
-	}, stream.Double)
+	}, draw)
 	if err != nil {
 		return c.Errorf("lora_target", "%w", err)
 	}

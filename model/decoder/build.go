@@ -48,9 +48,9 @@ type part struct {
 	own    []*tensor.Param // an adapter's on the embeddings, or tokens'
 }
 
-// build allocates a model of zeros. With half set, matrices are bf16 on a device that
+// build allocates a model of zeros. With BF16, matrices are bf16 on a device that
 // multiplies it in units of its own.
-func build(dev driver.Device, dir string, c Config, half bool, stored func(name string, shape []int) bool) (*Model, error) {
+func build(dev driver.Device, dir string, c Config, opt Options, stored func(name string, shape []int) bool) (*Model, error) {
 	if what := families[c.ModelType].hostOnly(&c); what != "" && dev.Kind() != driver.CPU {
 		return nil, fmt.Errorf("%s: model_type %q needs %s, which has no kernel for --device %v: take --device cpu", filepath.Join(dir, "config.json"), c.ModelType, what, dev.Kind())
 	}
@@ -58,8 +58,8 @@ func build(dev driver.Device, dir string, c Config, half bool, stored func(name 
 	if err != nil {
 		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)
 	}
-	b := builder{dev: dev, c: c, f: families[c.ModelType], half: half && dev.Attributes().BF16, stored: stored}
-	m := &Model{dev: dev, dir: dir, config: c, rows: c.Vocab, family: b.f, rope: global, tape: autograd.New(dev)}
+	b := builder{dev: dev, c: c, f: families[c.ModelType], half: opt.BF16 && dev.Attributes().BF16, planned: opt.Planned, stored: stored}
+	m := &Model{dev: dev, dir: dir, config: c, options: opt, rows: c.Vocab, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.origin.dir = dir
 	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
 	m.queryRope = global
@@ -125,16 +125,17 @@ func queryTable(c Config, global *rope.Table) (*rope.Table, error) {
 // builder allocates parameters until the first error, and lists them in the order in
 // which PyTorch's modules register them.
 type builder struct {
-	dev   driver.Device
-	c     Config
-	f     family
-	half  bool // matrices may be bf16
-	any   bool // one is
-	parts []part
-	bytes float64
-	err   error
-	ones  map[int]*tensor.Param // by width
-	views []view
+	dev     driver.Device
+	c       Config
+	f       family
+	half    bool // matrices may be bf16
+	any     bool // one is
+	planned bool // nothing is held: no model is too large
+	parts   []part
+	bytes   float64
+	err     error
+	ones    map[int]*tensor.Param // by width
+	views   []view
 
 	// stored says whether a tensor lies in the folder's files with that shape. Where it
 	// does not, nothing is allocated: what reads the weights refuses the folder.
@@ -170,7 +171,7 @@ func (b *builder) room(half bool, shape []int) error {
 		size *= float64(d)
 	}
 	b.bytes += size
-	if most := b.dev.Attributes().MemoryBytes; most > 0 && b.bytes > float64(most) {
+	if most := b.dev.Attributes().MemoryBytes; most > 0 && b.bytes > float64(most) && !b.planned {
 		return fmt.Errorf("the weights alone need more than %.1f GiB, the device has %.1f: choose a smaller model, or check config.json's sizes", b.bytes/(1<<30), float64(most)/(1<<30))
 	}
 	return nil

@@ -24,6 +24,9 @@ type Options struct {
 	BF16 bool
 	// Name is what adapter_config.json calls the model; "" is its folder.
 	Name string
+	// Planned reads no weights: dev is one that only counts (package plan), and what is
+	// asked of the model is how much memory and work it takes.
+	Planned bool
 	// Headless is for hidden states alone: a folder of the layers without a head will do.
 	Headless bool
 }
@@ -45,18 +48,20 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	if _, head := w.Shape(headName); !head && opt.Headless {
 		c.Tied = true // nothing is asked of the head
 	}
-	m, err := build(dev, dir, opt.apply(c), opt.BF16, holds(w))
+	m, err := build(dev, dir, opt.apply(c), opt, holds(w))
 	if err != nil {
 		return nil, err
 	}
 	m.name = opt.Name
-	m.options = opt
 	if m.config.Dropout != "" {
 		m.notes = append(m.notes, fmt.Sprintf("%s: %s: training drops nothing out inside the layers", filepath.Join(dir, storage.ConfigFile), m.config.Dropout))
 	}
 	if err := m.read(w, dir, m.base(), (*tensor.Param).String); err != nil {
 		m.Close()
 		return nil, err
+	}
+	if opt.Planned {
+		return m, nil
 	}
 	if err := m.noteHead(w); err != nil {
 		m.Close()
@@ -131,6 +136,9 @@ func (m *Model) read(w *checkpoint.Weights, where string, params []*tensor.Param
 	}
 	if err := mismatch(faults); err != nil {
 		return err
+	}
+	if m.options.Planned {
+		return nil
 	}
 	for _, p := range params {
 		if err := m.fill(p, w, name(p)); err != nil {

@@ -19,13 +19,15 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 	if err != nil {
 		return nil, err
 	}
-	m, err := build(dev, dir, opt.apply(c), opt.BF16, nil)
+	m, err := build(dev, dir, opt.apply(c), opt, nil)
 	if err != nil {
 		return nil, err
 	}
 	m.name = opt.Name
 	m.origin.note(drawn)
-	m.options = opt
+	if opt.Planned {
+		return m, nil
+	}
 	for _, p := range m.parts {
 		switch {
 		case p.linear != nil:

@@ -1,0 +1,66 @@
+package decoder
+
+import "dataflex.dev/dataflex/model/autograd"
+
+// Work is the multiplications and additions of the products of a pass, which are nearly
+// all of its time.
+type Work struct {
+	Forward  float64
+	Backward float64 // to the gradients of the trained weights
+}
+
+// Work counts the work of rows of those lengths, labelled of whose tokens have a target:
+// 2 FLOP for every weight that a token meets, and 4 for every number of a head that a token
+// compares with another. Backward has the gradients of inputs, and those of weights that
+// train.
+func (m *Model) Work(lengths []int, labelled int) Work {
+	c := m.config
+	tokens, pairs := 0.0, 0.0
+	for _, n := range lengths {
+		tokens += float64(n)
+		pairs += float64(n) * float64(n) / 2
+	}
+	layers, trained := m.weightsMet()
+	head := float64(c.Vocab) * float64(c.Hidden) * float64(labelled)
+	attention := 4 * pairs * float64(c.Heads*c.HeadDim*c.Layers)
+	w := Work{Forward: 2*layers*tokens + 2*head + attention}
+	w.Backward = w.Forward + 2*trained*tokens + 1.5*attention // the backward pass computes the scores again
+	if m.head.Weight.Trainable() {
+		w.Backward += 2 * head
+	}
+	return w
+}
+
+// weightsMet are the weights of the layers that a token goes through, and those of them
+// that train.
+func (m *Model) weightsMet() (all, trained float64) {
+	share := map[*autograd.Linear]float64{}
+	for i := range m.layers {
+		if e := m.layers[i].experts; e != nil {
+			for _, list := range [][]*autograd.Linear{e.gate, e.up, e.down} {
+				for _, l := range list {
+					share[l] = float64(m.config.MoE.TopK) / float64(m.config.MoE.Experts)
+				}
+			}
+		}
+	}
+	for _, p := range m.parts {
+		l := p.linear
+		if l == nil {
+			continue
+		}
+		n := float64(l.In) * float64(l.Out)
+		if s, ok := share[l]; ok {
+			n *= s
+		}
+		all += n
+		if l.Weight.Trainable() {
+			trained += n
+		}
+		if l.LoRA != nil {
+			r := float64(l.LoRA.Rank) * float64(l.In+l.Out)
+			all, trained = all+r, trained+r
+		}
+	}
+	return all, trained
+}
