@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -92,8 +93,7 @@ func (e *exported) asGGUF(kind container.Type) (*convert.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := strings.TrimSuffix(filepath.Base(e.config.Export.Dir), filepath.Ext(e.config.Export.Dir))
-	model.Values = append(model.Values, container.Value{Key: "general.name", Value: name})
+	model.Values = append(model.Values, container.Value{Key: "general.name", Value: e.ggufName()})
 	tokens, err := e.tok.GGUF(e.vocab)
 	if err != nil {
 		return nil, err
@@ -106,6 +106,27 @@ func (e *exported) asGGUF(kind container.Type) (*convert.Model, error) {
 		}
 	}
 	return model, nil
+}
+
+// phi3 finds in a name what llama.cpp takes for a tokenizer whose special tokens swallow the
+// spaces behind them (llama-vocab.cpp): it knows Phi-3's by general.name alone.
+var phi3 = regexp.MustCompile(`(?i)phi-?3`)
+
+// phi3Tokens are those without which it does not load such a file.
+var phi3Tokens = []string{"</s>", "<unk>", "<s>", "<|endoftext|>"}
+
+// ggufName is the file's name, with Phi-3's in it where the tokenizer is Phi-3's, and
+// without where it is not.
+func (e *exported) ggufName() string {
+	name := strings.TrimSuffix(filepath.Base(e.config.Export.Dir), filepath.Ext(e.config.Export.Dir))
+	is := e.model.ModelType == "phi3" && !slices.ContainsFunc(phi3Tokens, func(t string) bool { _, ok := e.tok.ID(t); return !ok })
+	switch {
+	case is && !phi3.MatchString(name):
+		return name + " phi-3"
+	case !is:
+		return phi3.ReplaceAllString(name, "phi 3")
+	}
+	return name
 }
 
 // writeGGUF writes the file, tensor by tensor.

@@ -182,4 +182,8 @@ func (b *builder) notes() {
 		b.model.Notes = append(b.model.Notes, fmt.Sprintf(
 			"llama.cpp's %s knows no windows: beyond %d tokens it looks further back than this model was trained to", b.family.arch, w))
 	}
+	if r := c.RopeScaling; r != nil && r.Type == "longrope" {
+		b.model.Notes = append(b.model.Notes, fmt.Sprintf(
+			"llama.cpp chooses between longrope's factors by the context that it is started with, not by a text's length: start it with at most %d for texts that fit", r.OriginalMaxPositionEmbeddings))
+	}
 }
