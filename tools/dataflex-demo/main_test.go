@@ -54,7 +54,7 @@ func TestFindGGUF(t *testing.T) {
 		}
 		os.Remove(wheel)
 	}
-	if kinds, err := writeSamples(dir); err != nil || len(kinds) != 230 || kinds[0] != realKind {
+	if kinds, err := writeSamples(filepath.Join(dir, "data")); err != nil || len(kinds) != 230 || kinds[0] != realKind {
 		t.Error(len(kinds), err)
 	}
 }

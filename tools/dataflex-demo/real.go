@@ -90,6 +90,9 @@ func realSummary(dir string, kinds []string) error {
 // writeSamples writes the project's own small data sets, and returns the kind of every row
 // of the pool.
 func writeSamples(dir string) (kinds []string, err error) {
+	if err := storage.MkdirAll(dir); err != nil {
+		return nil, err
+	}
 	err = fs.WalkDir(data.Samples, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
