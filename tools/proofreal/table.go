@@ -1,0 +1,172 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dataflex.dev/dataflex/data/storage"
+)
+
+// column is one of a table: a value of the cells, and how it is written.
+type column struct{ title, value, format string }
+
+// questions are the tables, by the first part of the cells' names.
+var questions = []struct {
+	name, head, first string
+	columns           []column
+}{
+	{"select", "One selection after the warm-up, equal steps", "selector", []column{
+		{"share of the target's kind", "precision", "%.2f"},
+		{"target's loss, held out", "target loss", "%.4f"},
+		{"the others' loss, held out", "rest loss", "%.4f"},
+		{"seconds", "seconds", "%.0f"},
+		{"of them selecting", "selecting", "%.0f"},
+		{"rows/s of a selection", "rows per second", "%.2f"},
+		{"tokens/s", "tokens per second", "%.0f"},
+	}},
+	{"select-time", "Random rows for as long as the selector's run took", "selector", []column{
+		{"steps", "steps", "%.0f"},
+		{"target's loss, held out", "target loss", "%.4f"},
+		{"the others' loss, held out", "rest loss", "%.4f"},
+	}},
+	{"noise", "Three of ten answers spoilt", "weighter, noise", []column{
+		{"target's loss, held out", "target loss", "%.4f"},
+		{"the others' loss, held out", "rest loss", "%.4f"},
+		{"seconds", "seconds", "%.0f"},
+	}},
+	{"mix", "Texts of several domains", "mixer", []column{
+		{"worst perplexity of a domain", "worst perplexity", "%.2f"},
+		{"mean", "mean perplexity", "%.2f"},
+		{"seconds", "seconds", "%.0f"},
+	}},
+	{"lds", "Rank correlation of foretold and measured losses (LDS), the demo's model", "scores", []column{
+		{"LDS", "lds", "%.2f"},
+		{"95 % from", "low", "%.2f"},
+		{"to", "high", "%.2f"},
+	}},
+}
+
+// tables are the medians and ranges over the seeds of the cells that have run.
+func tables(s store, cells []cell) (string, error) {
+	var b strings.Builder
+	for _, q := range questions {
+		lines, err := linesOf(s, cells, q.name)
+		if err != nil {
+			return "", err
+		}
+		if len(lines) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "%s:\n\n| %s |", q.head, q.first)
+		for _, c := range q.columns {
+			fmt.Fprintf(&b, " %s |", c.title)
+		}
+		b.WriteString("\n|" + strings.Repeat("---|", 1+len(q.columns)) + "\n")
+		for _, l := range lines {
+			fmt.Fprintf(&b, "| %s |", l.name)
+			for _, c := range q.columns {
+				fmt.Fprintf(&b, " %s |", l.cell(c))
+			}
+			b.WriteString("\n")
+		}
+		b.WriteString("\n")
+	}
+	where, err := circumstances(s, cells)
+	return b.String() + where, err
+}
+
+// line is a method's results, one a seed.
+type line struct {
+	name    string
+	results []result
+}
+
+func linesOf(s store, cells []cell, question string) ([]*line, error) {
+	var out []*line
+	for _, c := range cells {
+		parts := strings.Split(c.id, "/")
+		if parts[0] != question || parts[1] == "halves" || !s.has(c.id) {
+			continue
+		}
+		r, err := s.read(c.id)
+		if err != nil {
+			return nil, err
+		}
+		at := slices.IndexFunc(out, func(l *line) bool { return l.name == parts[1] })
+		if at < 0 {
+			at, out = len(out), append(out, &line{name: parts[1]})
+		}
+		out[at].results = append(out[at].results, r)
+	}
+	return out, nil
+}
+
+// cell writes the median over the seeds, with the range where there are several.
+func (l *line) cell(c column) string {
+	var x []float64
+	for _, r := range l.results {
+		if v, ok := r.Values[c.value]; ok {
+			x = append(x, v)
+		}
+	}
+	if len(x) == 0 {
+		return "–"
+	}
+	slices.Sort(x)
+	median := (x[(len(x)-1)/2] + x[len(x)/2]) / 2
+	if len(x) == 1 {
+		return fmt.Sprintf(c.format, median)
+	}
+	return fmt.Sprintf(c.format+" ("+c.format+" to "+c.format+")", median, x[0], x[len(x)-1])
+}
+
+// circumstances say when and where the cells ran, and what has not run.
+func circumstances(s store, cells []cell) (string, error) {
+	var first, last, machines []string
+	missing := 0
+	for _, c := range cells {
+		if !s.has(c.id) {
+			missing++
+			continue
+		}
+		r, err := s.read(c.id)
+		if err != nil {
+			return "", err
+		}
+		first, last = append(first, r.When), append(last, r.When)
+		if !slices.Contains(machines, r.Machine) {
+			machines = append(machines, r.Machine)
+		}
+	}
+	if len(first) == 0 {
+		return "", nil
+	}
+	slices.Sort(machines)
+	text := fmt.Sprintf("%d cells, %s to %s; %s", len(first), slices.Min(first), slices.Max(last), cmp.Or(machines[0], "?"))
+	if n := len(machines); n > 1 {
+		text += fmt.Sprintf(" … %s", machines[n-1])
+	}
+	if missing > 0 {
+		text += fmt.Sprintf("; %d cells have not run", missing)
+	}
+	return text + ".\n", nil
+}
+
+// The marks in a file between which the tables stand.
+const begin, end = "<!-- proof-real -->\n", "<!-- /proof-real -->"
+
+func putBetweenMarks(path, text string) error {
+	raw, err := storage.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(raw), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		return fmt.Errorf("%s has no marks %s … %s", filepath.Base(path), strings.TrimSpace(begin), end)
+	}
+	return storage.WriteFile(path, []byte(before+begin+text+end+after))
+}
