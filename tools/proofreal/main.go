@@ -66,6 +66,12 @@ func prove(ctx context.Context, o options) error {
 			return err
 		}
 	}
+	switch { // cells of another size are other cells
+	case o.tiny:
+		o.out = filepath.Join(o.out, "tiny")
+	case o.subset:
+		o.out = filepath.Join(o.out, "subset")
+	}
 	if err := os.Setenv("DATAFLEX_CACHE", filepath.Join(o.out, "cache")); err != nil {
 		return err
 	}
