@@ -384,7 +384,7 @@ func TestLoadExport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Export != (Export{Dir: "e", Size: 2}) || !slices.Equal(c.Model.AdapterNameOrPath, []string{"a", "b"}) {
+	if c.Export != (Export{Dir: "e", Size: 2, GGUF: "auto"}) || !slices.Equal(c.Model.AdapterNameOrPath, []string{"a", "b"}) {
 		t.Errorf("%+v %+v", c.Export, c.Model)
 	}
 	if !slices.ContainsFunc(c.Notices(), func(s string) bool { return strings.Contains(s, "bf16 has no effect on export") }) {
