@@ -126,7 +126,7 @@ func windows(path string) ([]window, error) {
 	defer f.Close()
 	var out []window
 	for s := bufio.NewScanner(f); s.Scan(); {
-		var pick struct{ Step, Row int }
+		var pick struct{ Step, Index int } // of the pool, whatever data sets it is made of
 		if err := json.Unmarshal(s.Bytes(), &pick); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -134,7 +134,7 @@ func windows(path string) ([]window, error) {
 			out = append(out, window{step: pick.Step})
 		}
 		last := &out[len(out)-1]
-		last.rows = append(last.rows, pick.Row)
+		last.rows = append(last.rows, pick.Index)
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("%s: no selection was made", path)

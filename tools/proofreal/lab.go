@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
-	"time"
 
 	"dataflex.dev/dataflex/algo/config"
 	_ "dataflex.dev/dataflex/algo/mixer"
@@ -104,11 +103,18 @@ func (l *lab) run(ctx context.Context, name string, over keys, component string,
 	if err != nil {
 		return r, err
 	}
-	began := time.Now()
 	if err := train.Run(ctx, c, train.Options{Out: io.Discard, Log: l.log}); err != nil {
 		return r, fmt.Errorf("%s: %w", c.Training.OutputDir, err)
 	}
-	r = ran{dir: c.Training.OutputDir, seconds: time.Since(began).Seconds()}
+	r.dir = c.Training.OutputDir
+	if !c.Training.DoTrain {
+		return r, nil
+	}
+	return r, r.readTimes()
+}
+
+// readTimes finds how long training took, and what of it the selections.
+func (r *ran) readTimes() error {
 	var state struct {
 		History []struct {
 			Runtime float64 `json:"selection_runtime"`
@@ -119,18 +125,17 @@ func (l *lab) run(ctx context.Context, name string, over keys, component string,
 		Runtime float64 `json:"train_runtime"`
 	}
 	if err := readJSON(filepath.Join(r.dir, "trainer_state.json"), &state); err != nil {
-		return r, err
+		return err
+	}
+	for _, h := range state.History {
+		r.choices += h.Runtime
+		r.perSec = max(r.perSec, h.Rows)
 	}
 	if err := readJSON(filepath.Join(r.dir, "train_results.json"), &results); err != nil {
-		return r, err
+		return err
 	}
-	if r.seconds = results.Runtime; len(state.History) > 0 {
-		for _, h := range state.History {
-			r.choices += h.Runtime
-			r.perSec = max(r.perSec, h.Rows)
-		}
-	}
-	return r, nil
+	r.seconds = results.Runtime
+	return nil
 }
 
 func readJSON(path string, into any) error {

@@ -140,11 +140,11 @@ func precision(dir string, p pool) (float64, error) {
 	}
 	hits, all := 0, 0
 	for s := bufio.NewScanner(bytes.NewReader(raw)); s.Scan(); all++ {
-		var pick struct{ Row int }
+		var pick struct{ Index int }
 		if err := json.Unmarshal(s.Bytes(), &pick); err != nil {
 			return 0, err
 		}
-		if p.rows[pick.Row].Kind == p.eval[0].Kind {
+		if p.rows[pick.Index].Kind == p.eval[0].Kind {
 			hits++
 		}
 	}
