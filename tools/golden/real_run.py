@@ -43,9 +43,9 @@ def sft():
         lr_scheduler_type="cosine", warmup_ratio=0.1, max_steps=20, logging_steps=1, save_strategy="no", seed=42, output_dir=str(out), overwrite_output_dir=True,
         report_to="none", preprocessing_num_workers=1, dataloader_num_workers=0, use_cpu=True, overwrite_cache=True, lora_rank=RANK, lora_alpha=ALPHA,
     )
-    (WORK / "sft.json").write_text(json.dumps(args))
+    (WORK / "sft.yaml").write_text(json.dumps(args))
     code = "import sys; sys.argv=['x', sys.argv[1]]; from llamafactory.train.tuner import run_exp; run_exp()"
-    subprocess.run([sys.executable, "-c", code, str(WORK / "sft.json")], check=True)
+    subprocess.run([sys.executable, "-c", code, str(WORK / "sft.yaml")], check=True)
     steps = [x for x in json.loads((out / "trainer_state.json").read_text())["log_history"] if "grad_norm" in x]
     return [{"loss": s["loss"], "grad_norm": s["grad_norm"], "learning_rate": s["learning_rate"]} for s in steps]
 
