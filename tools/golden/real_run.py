@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 MODEL, WORK = Path(sys.argv[1]), Path(sys.argv[2])
 RANK, ALPHA, TARGETS, LAYERS, HIDDEN, WIDTH = 4, 8, ("q_proj", "v_proj"), 30, 576, {"q_proj": 576, "v_proj": 192}
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 
 def start(dir):

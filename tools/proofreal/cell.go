@@ -97,7 +97,7 @@ type scale struct {
 
 func scaleOf(o options) scale {
 	full := scale{
-		seeds: o.seeds, perKind: 60, held: 12, warmup: 8, steps: 24, micro: 8,
+		seeds: o.seeds, perKind: 150, held: 12, warmup: 8, steps: 24, micro: 4,
 		selectors: []string{"random", "full", "less", "less-sgd", "less-rademacher", "less-sjlt", "nice", "icons", "cluster_less", "loss", "delta_loss", "zeroth", "coincide"},
 		weighters: []string{"none", "loss", "adapt", "joint_update_aware"}, mixes: []string{"uniform", "doremi", "odm"},
 		texts: 60, mixSteps: 60, subsets: 100, ldsRows: 120, ldsEpochs: 4,
@@ -109,7 +109,7 @@ func scaleOf(o options) scale {
 		full.weighters, full.mixes, full.texts, full.mixSteps = []string{"none", "loss"}, []string{"uniform", "odm"}, 2, 2
 		full.subsets, full.ldsRows, full.ldsEpochs = 12, 24, 1
 	case o.subset:
-		full.seeds, full.perKind, full.steps = 1, 30, 16
+		full.seeds, full.perKind, full.steps = 1, 60, 12
 		full.selectors = []string{"random", "full", "less", "less-rademacher"}
 		full.weighters, full.mixes, full.texts, full.mixSteps = []string{"none", "loss"}, []string{"uniform", "odm"}, 20, 16
 		full.subsets = 60

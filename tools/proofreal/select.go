@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"path/filepath"
 
 	"dataflex.dev/dataflex/data/storage"
@@ -37,17 +38,17 @@ func selectCells(s scale, seed int) []cell {
 	for _, name := range s.selectors {
 		id := selectID(name, seed)
 		out = append(out, cell{id, func(ctx context.Context, l *lab) (map[string]float64, error) {
-			return l.chooses(ctx, s, seed, name, s.warmup+s.steps)
+			return l.chooses(ctx, s, seed, name, 1)
 		}})
 		if name == "random" || name == "full" {
 			continue
 		}
 		out = append(out, cell{timeID(name, seed), func(ctx context.Context, l *lab) (map[string]float64, error) {
-			steps, err := l.stepsInTime(s, seed, name)
+			windows, err := l.windowsInTime(s, seed, name)
 			if err != nil {
 				return nil, err
 			}
-			return l.chooses(ctx, s, seed, "random", steps)
+			return l.chooses(ctx, s, seed, "random", windows)
 		}})
 	}
 	return out
@@ -58,8 +59,8 @@ func selectID(name string, seed int) string { return fmt.Sprintf("select/%s/seed
 // timeID is random rows for as long as a selector took.
 func timeID(name string, seed int) string { return fmt.Sprintf("select-time/%s/seed-%d", name, seed) }
 
-// stepsInTime is how many steps on random rows take as long as a selector's run took.
-func (l *lab) stepsInTime(s scale, seed int, name string) (int, error) {
+// windowsInTime is how many windows of random rows take as long as a selector's run took.
+func (l *lab) windowsInTime(s scale, seed int, name string) (int, error) {
 	random, err := l.store.read(selectID("random", seed))
 	if err != nil {
 		return 0, err
@@ -69,11 +70,13 @@ func (l *lab) stepsInTime(s scale, seed int, name string) (int, error) {
 		return 0, err
 	}
 	steps := float64(s.warmup+s.steps) * other.Values["seconds"] / random.Values["seconds"]
-	return max(s.warmup+s.steps, int(steps+0.5)), nil
+	return max(1, int(math.Round((steps-float64(s.warmup))/float64(s.steps)))), nil
 }
 
-// chooses trains for so many steps on what a selector chooses once, after the warm-up.
-func (l *lab) chooses(ctx context.Context, s scale, seed int, name string, steps int) (map[string]float64, error) {
+// chooses trains on random rows for the warm-up, and then in windows on what a selector
+// chooses for each.
+func (l *lab) chooses(ctx context.Context, s scale, seed int, name string, windows int) (map[string]float64, error) {
+	steps := s.warmup + windows*s.steps
 	p, err := readPool(l.options.data, s.perKind, s.held, seed)
 	if err != nil {
 		return nil, err
@@ -88,7 +91,7 @@ func (l *lab) chooses(ctx context.Context, s scale, seed int, name string, steps
 	if name == "full" {
 		over["max_steps"] = steps
 	} else {
-		over["train_type"], over["warmup_step"], over["update_step"], over["update_times"] = "dynamic_select", s.warmup, steps-s.warmup, 1
+		over["train_type"], over["warmup_step"], over["update_step"], over["update_times"] = "dynamic_select", s.warmup, s.steps, windows
 	}
 	c := contenders[name]
 	r, err := l.run(ctx, "run", over, c.component, c.params)
