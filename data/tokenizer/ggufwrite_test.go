@@ -100,6 +100,7 @@ func TestWriteGGUFPieces(t *testing.T) {
 func TestWriteGGUFShared(t *testing.T) {
 	for _, name := range []string{"gpt-2", "llama-bpe", "llama-spm", "mistral-v1", "qwen2"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			tok := loadShared(t, name)
 			again := throughGGUF(t, tok, tok.size())
 			files, _ := filepath.Glob(filepath.Join(sharedTokenizers, name, "c*.jsonl"))
