@@ -96,11 +96,7 @@ func (t *Tape) Embed(table *tensor.Param, ids []int32, e Embedding) *Value {
 	if out == nil {
 		return nil
 	}
-	if table.Data.IsNil() {
-		embed.ForwardBF16(t.dev, table.Half, ids, out.Data(), out.Cols)
-	} else {
-		embed.Forward(t.dev, table.Data, ids, out.Data(), out.Cols)
-	}
+	table.Rows(t.dev, ids, out.Data())
 	if e.Noise != 0 {
 		dropout.Noise(t.dev, dropout.Key{Seed: t.mode.DropoutSeed, Stream: noiseStream}, e.Noise, out.Rows, out.Cols, out.Data())
 	}
@@ -425,12 +421,12 @@ func (t *Tape) CrossEntropy(p xent.Params, h *Value, head *tensor.Param, targets
 			h.grad = b
 		}
 	}
-	if head.Half.IsNil() {
+	if !head.Narrows() {
 		xent.Run(t.dev, p, h.Data(), head.Data, targets, weight, loss, dh, dw)
 		return
 	}
 	if half := t.narrowed(h, h.data); half != nil {
-		xent.RunBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.Half, targets, weight, loss, dh, dw)
+		xent.RunBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.BF16(), targets, weight, loss, dh, dw)
 	}
 }
 
@@ -439,12 +435,12 @@ func (t *Tape) Logits(p xent.Params, h *Value, head *tensor.Param, z driver.F32)
 	if t.err != nil {
 		return
 	}
-	if head.Half.IsNil() {
+	if !head.Narrows() {
 		xent.Logits(t.dev, p, h.Data(), head.Data, z)
 		return
 	}
 	if half := t.narrowed(h, h.data); half != nil {
-		xent.LogitsBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.Half, z)
+		xent.LogitsBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.BF16(), z)
 	}
 }
 

@@ -151,7 +151,7 @@ func (b *builder) tensor(half bool, name string, shape ...int) *tensor.Param {
 	}
 	allocate := tensor.New
 	if half {
-		allocate, b.any = tensor.NewHalf, true
+		allocate, b.any = tensor.NewBF16, true
 	}
 	p, err := allocate(b.dev, name, shape...)
 	b.err = err

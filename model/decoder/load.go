@@ -133,20 +133,22 @@ func (m *Model) read(w *checkpoint.Weights, where string, params []*tensor.Param
 		return err
 	}
 	for _, p := range params {
-		if err := m.fill(p, w, name(p)); err != nil {
+		if err := p.Load(m.dev, stored{w, name(p)}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fill reads p from w; bf16 goes to bf16 as it lies there.
-func (m *Model) fill(p *tensor.Param, w *checkpoint.Weights, name string) error {
-	if p.Data.IsNil() && w.DType(name) == "BF16" {
-		return driver.Write(m.dev, p.Half, func(x []driver.BF16) error { return w.ReadBF16(name, x) })
-	}
-	return p.Write(m.dev, func(x []float32) error { return w.ReadFloat32(name, x) })
+// stored is a tensor of a folder's files, which a parameter is loaded from.
+type stored struct {
+	files *checkpoint.Weights
+	name  string
 }
+
+func (s stored) DType() string              { return s.files.DType(s.name) }
+func (s stored) Float32(x []float32) error  { return s.files.ReadFloat32(s.name, x) }
+func (s stored) BF16(x []driver.BF16) error { return s.files.ReadBF16(s.name, x) }
 
 // derived reports whether a tensor that some writers store follows from others: the
 // copy of a tied head (an untied model has lm_head among its own), also in an adapter

@@ -148,11 +148,7 @@ func (m *Model) untie() error {
 	if m.head != m.embed {
 		return nil
 	}
-	allocate := tensor.New
-	if !m.embed.Half.IsNil() {
-		allocate = tensor.NewHalf
-	}
-	head, err := allocate(m.dev, "lm_head.weight", m.config.Vocab, m.config.Hidden)
+	head, err := m.embed.NewLike(m.dev, "lm_head.weight", m.config.Vocab, m.config.Hidden)
 	if err != nil {
 		return fmt.Errorf("a head of its own: %w", err)
 	}
