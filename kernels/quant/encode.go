@@ -124,7 +124,7 @@ func encodeRow(dst []uint8, w []float32) (absmax float32) {
 		clear(dst[:len(w)])
 		return 0
 	}
-	factor := 127 / absmax
+	factor := 1 / absmax * 127 // torch's 127/absmax
 	for i, x := range w {
 		dst[i] = uint8(int8(math.RoundToEven(float64(float16(x) * factor))))
 	}

@@ -212,7 +212,7 @@ func (w *Matrix) Multiply(dev driver.Device, tr gemm.Transpose, alpha float32, a
 		gemm.RunTiles(d, tr, alpha, a, w.host(), w.Rows, w.Cols, beta, c)
 	}, func(d driver.Launcher) {
 		w.bands(tr, 4, func(b band) {
-			w.decodePTX(d, "quant_decode", b.r0, b.r1, b.c0, b.c1, scratch(d, 4*b.rows()*b.cols()), b.cols())
+			w.decodePTX(d, "quant_decode", b.r0, b.r1, b.c0, b.c1, bandMemory(d, 4*b.rows()*b.cols()), b.cols())
 			x := gemm.Dense(view[float32](d, b.rows()*b.cols()), b.rows(), b.cols())
 			gemm.Run(d, tr, alpha, a, x, beta, columns(c, b.lo, b.hi))
 		})
@@ -221,14 +221,16 @@ func (w *Matrix) Multiply(dev driver.Device, tr gemm.Transpose, alpha float32, a
 
 // MultiplyBF16 is Multiply with factors in bf16, as gemm.RunBF16.
 func (w *Matrix) MultiplyBF16(dev driver.Device, tr gemm.Transpose, alpha float32, a gemm.BF16, beta float32, c gemm.F32) {
-	w.multiplyBF16(dev, tr, a.Rows, a.Cols, c, func(b band, x gemm.BF16) {
+	w.checkProduct(tr, a.Rows, a.Cols, c)
+	w.inBF16(dev, tr, func(b band, x gemm.BF16) {
 		gemm.RunBF16(dev, tr, alpha, a, x, beta, columns(c, b.lo, b.hi))
 	})
 }
 
 // MultiplyLoRABF16 is C = A op(W) + U op(L) + beta C, as gemm.RunLoRABF16.
 func (w *Matrix) MultiplyLoRABF16(dev driver.Device, tr gemm.Transpose, a, u, l gemm.BF16, beta float32, c gemm.F32) {
-	w.multiplyBF16(dev, tr, a.Rows, a.Cols, c, func(b band, x gemm.BF16) {
+	w.checkProduct(tr, a.Rows, a.Cols, c)
+	w.inBF16(dev, tr, func(b band, x gemm.BF16) {
 		if tr == gemm.NN {
 			gemm.RunLoRABF16(dev, tr, a, x, u, columns(l, b.lo, b.hi), beta, columns(c, b.lo, b.hi))
 			return
@@ -237,19 +239,50 @@ func (w *Matrix) MultiplyLoRABF16(dev driver.Device, tr gemm.Transpose, a, u, l 
 	})
 }
 
-// multiplyBF16 calls product with every band of W in bf16.
-func (w *Matrix) multiplyBF16(dev driver.Device, tr gemm.Transpose, rows, cols int, c gemm.F32, product func(b band, x gemm.BF16)) {
-	w.checkProduct(tr, rows, cols, c)
+// inBF16 calls product with every band of W in bf16. The host, which has no units for
+// bf16, makes one band of it.
+func (w *Matrix) inBF16(dev driver.Device, tr gemm.Transpose, product func(b band, x gemm.BF16)) {
 	dispatch.Run(dev, "quant.MultiplyBF16", func(d *cpu.Device) {
 		x := gemm.Dense(driver.FromHost(make([]driver.BF16, w.Rows*w.Cols)), w.Rows, w.Cols)
 		w.DecodeBF16(d, 0, w.Rows, 0, w.Cols, x)
-		product(band{0, w.Rows, 0, w.Cols, 0, c.Cols}, x)
+		b := band{0, w.Rows, 0, w.Cols, 0, w.Rows}
+		if tr == gemm.NN {
+			b.hi = w.Cols
+		}
+		product(b, x)
 	}, func(d driver.Launcher) {
 		w.bands(tr, 2, func(b band) {
-			w.decodePTX(d, "quant_decode_bf16", b.r0, b.r1, b.c0, b.c1, scratch(d, 2*b.rows()*b.cols()), b.cols())
+			w.decodePTX(d, "quant_decode_bf16", b.r0, b.r1, b.c0, b.c1, bandMemory(d, 2*b.rows()*b.cols()), b.cols())
 			product(b, gemm.Dense(view[driver.BF16](d, b.rows()*b.cols()), b.rows(), b.cols()))
 		})
 	})
+}
+
+// MultiplyLeft is C = W Bᵀ, B [n, cols] and C [rows, n], with the bits of gemm.Run.
+func (w *Matrix) MultiplyLeft(dev driver.Device, b, c gemm.F32) {
+	w.checkLeft(b.Rows, b.Cols, c)
+	dispatch.Run(dev, "quant.MultiplyLeft", func(d *cpu.Device) {
+		w.leftCPU(d, b, c)
+	}, func(d driver.Launcher) {
+		w.bands(gemm.NT, 4, func(x band) {
+			w.decodePTX(d, "quant_decode", x.r0, x.r1, x.c0, x.c1, bandMemory(d, 4*x.rows()*x.cols()), x.cols())
+			gemm.Run(d, gemm.NT, 1, gemm.Dense(view[float32](d, x.rows()*x.cols()), x.rows(), x.cols()), b, 0, c.Sub(x.lo, x.hi))
+		})
+	})
+}
+
+// MultiplyLeftBF16 is MultiplyLeft with factors in bf16.
+func (w *Matrix) MultiplyLeftBF16(dev driver.Device, b gemm.BF16, c gemm.F32) {
+	w.checkLeft(b.Rows, b.Cols, c)
+	w.inBF16(dev, gemm.NT, func(x band, part gemm.BF16) {
+		gemm.RunBF16(dev, gemm.NT, 1, part, b, 0, c.Sub(x.lo, x.hi))
+	})
+}
+
+func (w *Matrix) checkLeft(rows, cols int, c gemm.F32) {
+	if cols != w.Cols || c.Rows != w.Rows || c.Cols != rows {
+		panic("quant: the shapes of W, B and C make no product")
+	}
 }
 
 func (w *Matrix) checkProduct(tr gemm.Transpose, rows, cols int, c gemm.F32) {

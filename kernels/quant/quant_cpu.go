@@ -7,6 +7,7 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/scratch"
 )
 
 // hostMatrix is a weight whose memory Go reaches: gemm's packer reads it.
@@ -91,6 +92,25 @@ func (w *Matrix) decodeBF16CPU(d *cpu.Device, r0, r1, c0, c1 int, out gemm.BF16)
 		h.Read(row, len(row), r0+i, r0+i+1, c0, c1)
 		cast.NarrowHost(row, out.Data.Host()[i*out.Ld:][:len(row)])
 	})
+}
+
+// leftBand is the elements of W that are decoded at once where it is a product's left
+// factor, which gemm reads in rows.
+const leftBand = 1 << 18
+
+var bandsOfHost = scratch.NewPool[[]float32](4)
+
+func (w *Matrix) leftCPU(d *cpu.Device, b, c gemm.F32) {
+	h, rows := w.host(), max(1, leftBand/max(1, w.Cols))
+	memory := bandsOfHost.Take()
+	*memory = scratch.Sized(*memory, min(rows, w.Rows)*w.Cols)
+	x := *memory
+	for r := 0; r < w.Rows; r += rows {
+		n := min(rows, w.Rows-r)
+		d.Parallel(n, func(i int) { h.Read(x[i*w.Cols:], w.Cols, r+i, r+i+1, 0, w.Cols) })
+		gemm.Run(d, gemm.NT, 1, gemm.OnHost(x, n, w.Cols, w.Cols), b, 0, c.Sub(r, r+n))
+	}
+	bandsOfHost.Give(memory)
 }
 
 var _ gemm.Tiles = (*hostMatrix)(nil)

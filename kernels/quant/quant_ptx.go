@@ -47,7 +47,7 @@ const bandSlot = 6
 // matrices.
 var maxBand = 32 << 20
 
-func scratch(dev driver.Launcher, bytes int) uintptr { return ptx.On(dev).Scratch(bandSlot, bytes) }
+func bandMemory(dev driver.Launcher, bytes int) uintptr { return ptx.On(dev).Scratch(bandSlot, bytes) }
 
 // view is the band as n elements.
 func view[T gemm.Element](dev driver.Launcher, n int) driver.Slice[T] {
@@ -56,7 +56,7 @@ func view[T gemm.Element](dev driver.Launcher, n int) driver.Slice[T] {
 	if _, half := any(zero).(driver.BF16); half {
 		size = 2
 	}
-	return driver.View[T](driver.DeviceMemory(scratch(dev, size*n), size*n))
+	return driver.View[T](driver.DeviceMemory(bandMemory(dev, size*n), size*n))
 }
 
 // band is the part of W that is decoded at once, and the columns of C that it makes.

@@ -266,6 +266,11 @@ func multiply(t *testing.T, what string, dev driver.Device, f quant.Format, tr g
 	}
 	r := optest.Rand(seed + 100)
 	a, c := optest.In(t, dev, optest.Normal(r, m*k, 1), 0), optest.Normal(r, m*n, 1)
+	left, right := optest.In(t, dev, make([]float32, rows*m), 0), optest.In(t, dev, make([]float32, rows*m), 0)
+	b := gemm.Dense(optest.In(t, dev, optest.Normal(r, m*cols, 1), 0), m, cols)
+	w.MultiplyLeft(dev, b, gemm.Dense(left, rows, m))
+	gemm.Run(dev, gemm.NT, 1, gemm.Dense(optest.In(t, dev, plain, 0), rows, cols), b, 0, gemm.Dense(right, rows, m))
+	optest.Same(t, what+" left", optest.Out(t, dev, left), optest.Out(t, dev, right))
 	for _, beta := range []float32{0, 1} {
 		got, want := optest.In(t, dev, c, 0), optest.In(t, dev, c, 0)
 		w.Multiply(dev, tr, 1.5, gemm.Dense(a, m, k), beta, gemm.Dense(got, m, n))
@@ -316,6 +321,11 @@ func TestMultiplyBF16(t *testing.T) {
 				optest.Same(t, "product", optest.Out(t, dev, got), optest.Out(t, dev, want))
 				w.MultiplyLoRABF16(dev, tr, a, u, l, 0, gemm.Dense(got, m, n))
 				gemm.RunLoRABF16(dev, tr, a, b, u, l, 0, gemm.Dense(want, m, n))
+				left := gemm.Dense(half(optest.Normal(r, m*cols, 1)), m, cols)
+				gl, wl := optest.In(t, dev, make([]float32, rows*m), 0), optest.In(t, dev, make([]float32, rows*m), 0)
+				w.MultiplyLeftBF16(dev, left, gemm.Dense(gl, rows, m))
+				gemm.RunBF16(dev, gemm.NT, 1, b, left, 0, gemm.Dense(wl, rows, m))
+				optest.Same(t, "left", optest.Out(t, dev, gl), optest.Out(t, dev, wl))
 				optest.Same(t, "with a branch", optest.Out(t, dev, got), optest.Out(t, dev, want))
 			}
 		}

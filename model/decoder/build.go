@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/quant"
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/model/autograd"
 	"dataflex.dev/dataflex/model/tensor"
@@ -47,9 +48,15 @@ type part struct {
 	fixed  bool          // a buffer, which nothing trains
 }
 
-// build allocates a model of zeros. With half set, matrices are bf16 on a device that
-// multiplies it in units of its own.
-func build(dev driver.Device, dir string, c Config, half bool, stored func(name string, shape []int) bool) (*Model, error) {
+// forms says how a model's tensors are kept.
+type forms struct {
+	half   bool                                           // matrices are bf16 on a device that multiplies it in units of its own
+	stored func(name string, shape []int) bool            // builder.stored
+	codes  func(name string) (f quant.Format, coded bool) // a linear's weight; nil: none is in codes
+}
+
+// build allocates a model of zeros.
+func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	if what := families[c.ModelType].hostOnly(&c); what != "" && dev.Kind() != driver.CPU {
 		return nil, fmt.Errorf("%s: model_type %q needs %s, which has no kernel for --device %v: take --device cpu", filepath.Join(dir, "config.json"), c.ModelType, what, dev.Kind())
 	}
@@ -57,7 +64,8 @@ func build(dev driver.Device, dir string, c Config, half bool, stored func(name 
 	if err != nil {
 		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)
 	}
-	b := builder{dev: dev, c: c, f: families[c.ModelType], half: half && dev.Attributes().BF16, stored: stored}
+	how.half = how.half && dev.Attributes().BF16
+	b := builder{dev: dev, c: c, f: families[c.ModelType], forms: how}
 	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.origin.dir = dir
 	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
@@ -123,50 +131,62 @@ func queryTable(c Config, global *rope.Table) (*rope.Table, error) {
 // builder allocates parameters until the first error, and lists them in the order in
 // which PyTorch's modules register them.
 type builder struct {
-	dev   driver.Device
-	c     Config
-	f     family
-	half  bool // matrices may be bf16
-	any   bool // one is
+	dev driver.Device
+	c   Config
+	f   family
+	forms
+	any   bool // a matrix is bf16
 	parts []part
 	bytes float64
 	err   error
 	ones  map[int]*tensor.Param // by width
 	views []view
-
-	// stored says whether a tensor lies in the folder's files with that shape. Where it
-	// does not, nothing is allocated: what reads the weights refuses the folder.
-	stored func(name string, shape []int) bool
 }
 
 func (b *builder) tensor(half bool, name string, shape ...int) *tensor.Param {
+	size, allocate := 4, tensor.New
+	if half {
+		size, allocate, b.any = 2, tensor.NewBF16, true
+	}
+	elements := 1.0
+	for _, d := range shape {
+		elements *= float64(d)
+	}
+	return b.allocated(float64(size)*elements, name, shape, func() (*tensor.Param, error) { return allocate(b.dev, name, shape...) })
+}
+
+// allocated is the parameter that allocate makes in so many bytes. Where a folder does not
+// have it with that shape nothing is allocated: what reads the weights refuses the folder.
+func (b *builder) allocated(bytes float64, name string, shape []int, allocate func() (*tensor.Param, error)) *tensor.Param {
 	if b.err != nil {
 		return nil
 	}
 	if b.stored != nil && !b.stored(name, shape) {
 		return &tensor.Param{Name: name, Shape: shape}
 	}
-	if b.err = b.room(half, shape); b.err != nil {
+	if b.err = b.room(bytes); b.err != nil {
 		return nil
 	}
-	allocate := tensor.New
-	if half {
-		allocate, b.any = tensor.NewBF16, true
-	}
-	p, err := allocate(b.dev, name, shape...)
+	p, err := allocate()
 	b.err = err
 	return p
 }
 
+// matrix is a linear's weight: in codes, or as tensor makes it.
+func (b *builder) matrix(half bool, name string, out, in int) *tensor.Param {
+	if b.codes != nil {
+		if f, coded := b.codes(name); coded {
+			b.any = b.any || half
+			return b.allocated(float64(f.Bytes(out, in)), name, []int{out, in}, func() (*tensor.Param, error) {
+				return tensor.NewCoded(b.dev, f, half, name, out, in)
+			})
+		}
+	}
+	return b.tensor(half, name, out, in)
+}
+
 // room refuses a model that is larger than the device's memory before it fills it.
-func (b *builder) room(half bool, shape []int) error {
-	size := 4.0
-	if half {
-		size = 2
-	}
-	for _, d := range shape {
-		size *= float64(d)
-	}
+func (b *builder) room(size float64) error {
 	b.bytes += size
 	if most := b.dev.Attributes().MemoryBytes; most > 0 && b.bytes > float64(most) {
 		return fmt.Errorf("the weights alone need more than %.1f GiB, the device has %.1f: choose a smaller model, or check config.json's sizes", b.bytes/(1<<30), float64(most)/(1<<30))
@@ -212,7 +232,7 @@ func (b *builder) linear(l *autograd.Linear, path string, in, out int, bias bool
 }
 
 func (b *builder) linearOf(l *autograd.Linear, path string, in, out int, bias, half bool) {
-	*l = autograd.Linear{In: in, Out: out, Weight: b.tensor(half, path+".weight", out, in)}
+	*l = autograd.Linear{In: in, Out: out, Weight: b.matrix(half, path+".weight", out, in)}
 	if bias {
 		l.Bias = b.tensor(false, path+".bias", out)
 	}
@@ -278,7 +298,8 @@ func (b *builder) experts(e *experts, path string) {
 		b.stackedExperts(e, path)
 		return
 	}
-	// Which experts a token goes to hangs on small differences: float32 always.
+	// Which experts a token goes to hangs on small differences: float32, or what upstream
+	// quantises it to.
 	b.linearOf(&e.router, path+cmp.Or(n.router, "gate"), c.Hidden, c.MoE.Experts, false, false)
 	e.all = make([]mlp, c.MoE.Experts)
 	for i := range e.all {

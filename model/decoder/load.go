@@ -8,6 +8,7 @@ import (
 
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/quant"
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/tensor"
@@ -26,10 +27,14 @@ type Options struct {
 	Name string
 	// Headless is for hidden states alone: a folder of the layers without a head will do.
 	Headless bool
+	// Quantise keeps the linears' weights, but for the head's, in codes where the folder
+	// has them in numbers; nil = as the folder has them.
+	Quantise *quant.Format
 }
 
 // Load reads a Hugging Face model folder onto dev. Weights are float32, or with BF16
-// matrices bf16, rounded to nearest even where the folder's are not. All weights are
+// matrices bf16, rounded to nearest even where the folder's are not; what the folder has in
+// bitsandbytes' codes stays in them. All weights are
 // frozen. An architecture that is not supported, and tensors that are
 // missing, superfluous or of another shape are errors that name them.
 func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
@@ -45,7 +50,7 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	if _, head := w.Shape(headName); !head && opt.Headless {
 		c.Tied = true // nothing is asked of the head
 	}
-	m, err := build(dev, dir, opt.apply(c), opt.BF16, holds(w))
+	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, stored: holds(w), codes: opt.codes(w)})
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +59,7 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	if m.config.Dropout != "" {
 		m.notes = append(m.notes, fmt.Sprintf("%s: %s: training drops nothing out inside the layers", filepath.Join(dir, storage.ConfigFile), m.config.Dropout))
 	}
+	m.noteCodes(w)
 	if err := m.read(w, dir, m.base(), (*tensor.Param).String); err != nil {
 		m.Close()
 		return nil, err
@@ -63,6 +69,44 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// codes says which linears' weights are in codes.
+func (o Options) codes(w *checkpoint.Weights) func(name string) (quant.Format, bool) {
+	return func(name string) (quant.Format, bool) {
+		f, coded := w.Coded(name)
+		if !coded && o.Quantise != nil {
+			return *o.Quantise, true
+		}
+		return f, coded
+	}
+}
+
+// noteCodes makes what Quantise did part of the model's identity, and says where the folder
+// had been quantised before.
+func (m *Model) noteCodes(w *checkpoint.Weights) {
+	f := m.options.Quantise
+	if f == nil {
+		return
+	}
+	m.origin.note("quantised to %v, blocks of %d, double %v", f.Kind, f.Block, f.Double)
+	for mod := range m.modules() {
+		if _, coded := w.Coded(mod.linear.Weight.Name); coded {
+			m.notes = append(m.notes, fmt.Sprintf("%s is quantised already: quantization_bit does not affect what it has in codes", m.dir))
+			return
+		}
+	}
+}
+
+// Quantised reports whether weights are in codes: nothing is merged into them, and they do
+// not train.
+func (m *Model) Quantised() bool {
+	for mod := range m.modules() {
+		if _, coded := mod.linear.Weight.Coded(); coded {
+			return true
+		}
+	}
+	return false
 }
 
 const headName = "lm_head.weight"
@@ -146,8 +190,17 @@ type stored struct {
 	name  string
 }
 
-func (s stored) DType() string              { return s.files.DType(s.name) }
-func (s stored) Float32(x []float32) error  { return s.files.ReadFloat32(s.name, x) }
+func (s stored) DType() string             { return s.files.DType(s.name) }
+func (s stored) Float32(x []float32) error { return s.files.ReadFloat32(s.name, x) }
+
+// Codes implements tensor.CodedSource.
+func (s stored) Codes() (f quant.Format, p quant.Parts, ok bool, err error) {
+	if f, ok = s.files.Coded(s.name); ok {
+		p, err = s.files.ReadCodes(s.name)
+	}
+	return f, p, ok, err
+}
+
 func (s stored) BF16(x []driver.BF16) error { return s.files.ReadBF16(s.name, x) }
 
 // derived reports whether a tensor that some writers store follows from others: the

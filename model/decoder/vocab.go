@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -19,7 +20,7 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 	if err != nil {
 		return nil, err
 	}
-	m, err := build(dev, dir, opt.apply(c), opt.BF16, nil)
+	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16})
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +81,9 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 	old := m.config.Vocab
 	if n <= old {
 		return nil
+	}
+	if m.Quantised() {
+		return errors.New("cannot resize embedding layers of a quantized model: add the tokens to the model in bf16, fp16 or float32 first, without quantization_bit")
 	}
 	rows := (n + vocabMultiple - 1) / vocabMultiple * vocabMultiple
 	for _, p := range []*tensor.Param{m.embed, m.head} {

@@ -1,0 +1,248 @@
+package decoder
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/plan"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/quant"
+)
+
+var quantFormats = map[string]quant.Format{
+	"nf4":  {Kind: quant.NF4, Block: 64, Double: true},
+	"fp4":  {Kind: quant.FP4, Block: 64},
+	"int8": {Kind: quant.Int8},
+}
+
+// TestBitsandbytesFolders loads folders that transformers 4.57 saved with bitsandbytes
+// 0.50.2, the codes of fp4 in float32's storage: losses and the gradient that reaches the
+// embeddings are PyTorch's. The plain folder, quantised as it is loaded, gives the same
+// bits.
+func TestBitsandbytesFolders(t *testing.T) {
+	var recorded map[string]struct {
+		Loss   float64
+		DEmbed []float32
+	}
+	raw, err := os.ReadFile("testdata/quantised/recorded.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(raw, &recorded); err != nil {
+		t.Fatal(err)
+	}
+	ids := []int32{5, 9, 11, 2, 40, 33, 7}
+	dev := cpu.New(2)
+	defer dev.Close()
+	run := func(dir string, o Options) (loss float64, dEmbed []float32) {
+		m, err := Load(dev, filepath.Join("testdata/quantised", dir), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		if m.Quantised() != (dir != "plain" || o.Quantise != nil) {
+			t.Errorf("%s is quantised: %v", dir, m.Quantised())
+		}
+		if err := m.Train(func(name string) bool { return name == m.embed.Name }); err != nil {
+			t.Fatal(err)
+		}
+		n := len(ids) - 1
+		b := Batch{Tokens: ids, Targets: append(append([]int32{}, ids[1:]...), -1)}
+		weight := make([]float32, n+1)
+		for i := range n {
+			weight[i] = 1 / float32(n)
+		}
+		losses, err := m.Backward(b, Objective{Weight: weight})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range losses {
+			loss += float64(l) / float64(n)
+		}
+		grad := m.embed.Grad.Host()
+		for _, id := range ids {
+			dEmbed = append(dEmbed, grad[int(id)*m.config.Hidden:][:m.config.Hidden]...)
+		}
+		return loss, dEmbed
+	}
+	for name, want := range recorded {
+		loss, dEmbed := run(name, Options{})
+		if math.Abs(loss-want.Loss) > 2e-6*want.Loss {
+			t.Errorf("%s: loss %v, PyTorch's is %v", name, loss, want.Loss)
+		}
+		if d := distance(dEmbed, want.DEmbed); !(d < 5e-6) {
+			t.Errorf("%s: the gradient is off by %.1e of its length", name, d)
+		}
+		f, coded := quantFormats[name]
+		if !coded {
+			continue
+		}
+		again, dAgain := run("plain", Options{Quantise: &f})
+		if again != loss {
+			t.Errorf("%s: loss %v of the plain folder, %v of the quantised one", name, again, loss)
+		}
+		optest.Same(t, name, dAgain, dEmbed)
+	}
+}
+
+// drawn is a source of random numbers.
+type drawnSource struct{ r *rand.Rand }
+
+func (d drawnSource) DType() string            { return "F32" }
+func (d drawnSource) BF16([]driver.BF16) error { panic("not asked for") }
+func (d drawnSource) Float32(x []float32) error {
+	for i := range x {
+		x[i] = (d.r.Float32() - 0.5) * 0.2
+	}
+	return nil
+}
+
+// coded is a random model whose linears are in codes.
+func codedOn(t *testing.T, dev driver.Device, c Config, half bool, f quant.Format) *Model {
+	t.Helper()
+	m, err := build(dev, "random", c, forms{half: half, codes: func(string) (quant.Format, bool) { return f, true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	r := rand.New(rand.NewPCG(4, 5))
+	for _, p := range m.base() {
+		if err := p.Load(dev, drawnSource{r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+// TestQuantisedOnDevices: adapters on codes have on the interpreter the host's losses and
+// gradients, in float32 within its rounding and in bf16 within bf16's. What is planned is
+// what is taken.
+func TestQuantisedOnDevices(t *testing.T) {
+	for name, f := range quantFormats {
+		for _, half := range []bool{false, true} {
+			for _, dora := range []bool{false, true} {
+				if dora && (half || name != "nf4") {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s, bf16 %v, dora %v", name, half, dora), func(t *testing.T) {
+					c := tensorCored()
+					host, dev := codedOn(t, closing(t, cpu.New(2)), c, false, f), codedOn(t, optest.Device(t, 80), c, half, f)
+					for _, m := range []*Model{host, dev} {
+						adapt(t, m, LoRA{Rank: 3, Alpha: 3, DoRA: dora, Targets: []string{"all"}})
+						if !m.Quantised() || dev.BF16() != half {
+							t.Fatal("the model is not what the test is about")
+						}
+					}
+					b := ragged(host)
+					o := Objective{Weight: sampleWeights(b)}
+					want, got := passOn(t, host, b, o), passOn(t, dev, b, o)
+					lossBound, gradientBound := 1e-5, 1e-4
+					if half {
+						lossBound, gradientBound = 2e-3, 5e-2
+					}
+					if e := distance(got.losses, want.losses); e > lossBound {
+						t.Errorf("losses are off by %.1e of their length", e)
+					}
+					for name, g := range want.gradients {
+						if e := distance(got.gradients[name], g); e > gradientBound {
+							t.Errorf("gradient of %s is off by %.1e of its length", name, e)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestQuantisedGradient holds the gradients of adapters on codes to those on the decoded
+// weights in float32: they are the same bits.
+func TestQuantisedGradient(t *testing.T) {
+	for name, f := range quantFormats {
+		dev := closing(t, cpu.New(2))
+		coded := codedOn(t, dev, tensorCored(), false, f)
+		plain, err := build(dev, "random", tensorCored(), forms{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer plain.Close()
+		from := coded.base()
+		for i, p := range plain.base() {
+			w, err := from[i].Read(dev)
+			if err == nil {
+				err = p.Upload(dev, w)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := ragged(plain)
+		o := Objective{Weight: sampleWeights(b), Train: true, DropoutSeed: 3}
+		for _, l := range []LoRA{{Rank: 3, Alpha: 3, Targets: []string{"all"}}, {Rank: 3, Alpha: 3, Dropout: 0.2, DoRA: true, Targets: []string{"q_proj", "down_proj"}}} {
+			adapt(t, coded, l)
+			adapt(t, plain, l)
+			want, got := passOn(t, plain, b, o), passOn(t, coded, b, o)
+			optest.Same(t, name+" losses", got.losses, want.losses)
+			for p, g := range want.gradients {
+				optest.Same(t, name+" "+p, got.gradients[p], g)
+			}
+			exactly(t, coded, len(b.Tokens))
+		}
+	}
+}
+
+// llama8B is Llama-3-8B's shape.
+func llama8B() Config {
+	return Config{
+		ModelType: "llama", Vocab: 128256, Hidden: 4096, Intermediate: 14336, Layers: 32, Heads: 32, KVHeads: 8, HeadDim: 128,
+		Eps: 1e-5, AttentionScale: attentionScale(128), Window: make([]int, 32), RopeTheta: 5e5, MaxPositions: 8192,
+	}
+}
+
+// TestQuantisedMemory: the plan of Llama-3-8B in NF4 has less than 7 GB of weights on a GPU,
+// where embeddings and head are bf16: 6.98e9 elements in 0.516 bytes and 1.05e9 in 2.
+func TestQuantisedMemory(t *testing.T) {
+	f := quantFormats["nf4"]
+	dev := plan.New(closing(t, sim.New(sim.Options{})))
+	m, err := build(dev, "8B", llama8B(), forms{half: true, codes: func(string) (quant.Format, bool) { return f, true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := m.AddLoRA(LoRA{Rank: 16, Alpha: 16, Targets: []string{"all"}}, rand.New(rand.NewPCG(1, 2)).Float64); err != nil {
+		t.Fatal(err)
+	}
+	b := m.Memory(2048, 2048)
+	if want := 6.9793e9*0.51596 + 2*1.0507e9; math.Abs(float64(b.Weights)-want) > 0.01*want || b.Weights >= 7e9 {
+		t.Errorf("%.2f GB of weights, want %.2f", float64(b.Weights)/1e9, want/1e9)
+	}
+	if most := 1 << 30; b.Head > uint64(most) {
+		t.Errorf("%d bytes of scratch: bands of a matrix are 32 MiB", b.Head)
+	}
+	t.Logf("weights %.2f GB, activations %.2f, scratch %.2f", float64(b.Weights)/1e9, float64(b.Activations)/1e9, float64(b.Head)/1e9)
+}
+
+// TestQuantisedRefusals: what cannot be done with codes is said by name.
+func TestQuantisedRefusals(t *testing.T) {
+	m := codedOn(t, closing(t, cpu.New(1)), tensorCored(), false, quantFormats["nf4"])
+	refused := func(what string, err error, words string) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	refused("full", m.TrainAll(), "its weights are quantised (nf4)")
+	refused("pissa", m.AddLoRA(LoRA{Rank: 2, Alpha: 2, PiSSA: "pissa", Targets: []string{"all"}}, rand.New(rand.NewPCG(1, 2)).Float64), "quantised ones stay as they are")
+	adapt(t, m, LoRA{Rank: 2, Alpha: 2, Targets: []string{"all"}})
+	refused("merge", m.Merge(), "cannot merge adapters to a quantized model")
+	refused("vocabulary", m.ResizeVocab(1000, rand.New(rand.NewPCG(1, 2)).NormFloat64), "cannot resize embedding layers of a quantized model")
+	refused("saving", m.SaveFull(t.TempDir()), "quantised weights are not written")
+}
