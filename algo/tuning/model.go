@@ -40,6 +40,9 @@ func Model(c *config.Config, dev driver.Device, tok *tokenizer.Tokenizer, log *s
 	if err := m.keepGates(); err != nil {
 		return nil, err
 	}
+	if m.model.Quantised() && c.Tuning.FinetuningType != config.LoRA {
+		return nil, c.Errorf("finetuning_type", "the weights of %s are quantised, and do not train: set finetuning_type: lora, or name the model in bf16, fp16 or float32", c.Model.NameOrPath)
+	}
 	switch c.Tuning.FinetuningType {
 	case config.Full:
 		err = m.model.Train(m.trains)
@@ -78,6 +81,7 @@ func (m *maker) load(dev driver.Device) error {
 	}
 	options.Name = c.Model.Name
 	options.BF16 = c.Training.BF16 || c.Tuning.PureBF16
+	options.Quantise = Quantisation(c.Model)
 	if c.Model.TrainFromScratch {
 		m.model, err = decoder.Init(dev, c.Model.NameOrPath, options, m.normal())
 	} else {

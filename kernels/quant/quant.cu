@@ -20,6 +20,7 @@ struct rectangle {
   float offset;
   int shift;  // of an element's number to its block's; negative: int8, a scale a row
   int cols, r0, c0, rows, width, ld;
+  int ragged, per_row;  // blocks are counted by row, so many in each
 };
 
 DEV float block_scale(const rectangle& p, const float* tables, i64 block) {
@@ -27,10 +28,9 @@ DEV float block_scale(const rectangle& p, const float* tables, i64 block) {
   return tables[16 + p.absmax_codes[block]] * p.nested[block / 256] + p.offset;
 }
 
-// element is number i of W.
-DEV float element4(const rectangle& p, const float* tables, i64 i) {
-  const u32 c = p.codes[i / 2];
-  return tables[i % 2 ? c & 15 : c >> 4] * block_scale(p, tables, i >> p.shift);
+// block is the number of the block that holds column c of row r, which is element i.
+DEV i64 block_of(const rectangle& p, int r, int c, i64 i) {
+  return p.ragged ? (i64)r * p.per_row + (c >> p.shift) : i >> p.shift;
 }
 
 template <class Store> DEV void decode(const rectangle& p, Store store) {
@@ -43,22 +43,27 @@ template <class Store> DEV void decode(const rectangle& p, Store store) {
   const int groups = (p.width + 7) / 8, t = blockIdx.x * 256 + threadIdx.x, row = t / groups, c = t % groups * 8;
   if (row >= p.rows) return;
   const int n = min(8, p.width - c);
-  const i64 first = (i64)(p.r0 + row) * p.cols + p.c0 + c;
+  const int r = p.r0 + row, column = p.c0 + c;
+  const i64 first = (i64)r * p.cols + column;
   quad q[2] = {};
   if (p.shift < 0) {
-    const float scale = p.absmax[p.r0 + row] * (1.f / 127.f);
+    const float scale = p.absmax[r] * (1.f / 127.f);
 #pragma unroll
     for (int k = 0; k < 8; k++)
       if (k < n) q[k / 4].v[k % 4] = (float)(signed char)p.codes[first + k] * scale;
   } else if (n == 8 && first % 8 == 0 && ((u64)p.codes & 3) == 0) {
     const u32 four = *(const u32*)(p.codes + first / 2);
-    const float scale = block_scale(p, tables, first >> p.shift);
+    const float scale = block_scale(p, tables, block_of(p, r, column, first));
 #pragma unroll
     for (int k = 0; k < 8; k++) q[k / 4].v[k % 4] = tables[four >> (k / 2 * 8 + (k % 2 ? 0 : 4)) & 15] * scale;
   } else {
 #pragma unroll
     for (int k = 0; k < 8; k++)
-      if (k < n) q[k / 4].v[k % 4] = element4(p, tables, first + k);
+      if (k < n) {
+        const i64 i = first + k;
+        const u32 two = p.codes[i / 2];
+        q[k / 4].v[k % 4] = tables[i % 2 ? two & 15 : two >> 4] * block_scale(p, tables, block_of(p, r, column + k, i));
+      }
   }
   store((i64)row * p.ld, c, q);
 }

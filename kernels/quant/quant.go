@@ -10,6 +10,12 @@
 //
 //	absmax_j = map[codes_j] · nested[j / 256] + offset
 //
+// Where cols is a multiple of 16 and not of Block, blocks go on from one row into the next.
+// bitsandbytes' decoder for CPUs with AVX-512, with which its runs were recorded, then takes
+// absmax[row·⌊cols/Block⌋ + col/Block] all the same, and so does this package, on every
+// device. (bitsandbytes' GPU kernels take absmax[i/Block]. No released model is known whose
+// columns are no multiple of 64.)
+//
 // In 8 bits (Int8) a row has one scale: W_ij = code_ij · (absmax_i / 127).
 //
 // All of this is float32 arithmetic, every operation rounded by itself: W has the same
@@ -108,6 +114,20 @@ func (f Format) sizes(rows, cols int) (codes, absmax, tables, absmaxCodes, neste
 		return (n + 1) / 2, 0, tableSize + mapSize, blocks, (blocks + nestedBlock - 1) / nestedBlock
 	}
 	return (n + 1) / 2, blocks, tableSize, 0, 0
+}
+
+// Ragged reports whether blocks of a matrix with that many columns are read by row though
+// they go on from one row into the next.
+func (f Format) Ragged(cols int) bool {
+	return f.Kind != Int8 && cols%16 == 0 && cols%f.Block != 0
+}
+
+// blocksPerRow is what a ragged matrix's rows count as; 0 elsewhere.
+func (f Format) blocksPerRow(cols int) int {
+	if !f.Ragged(cols) {
+		return 0
+	}
+	return cols / f.Block
 }
 
 // aligned rounds a size in bytes up to where the next part may begin.

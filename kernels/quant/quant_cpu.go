@@ -16,12 +16,15 @@ type hostMatrix struct {
 	kind  Kind
 	cols  int
 	shift int // of an element's number to its block's
+
+	ragged bool
+	perRow int // blocks, where the matrix is ragged
 }
 
 func (w *Matrix) host() *hostMatrix {
 	return &hostMatrix{
 		Parts: Parts{w.Codes.Host(), w.Absmax.Host(), w.Tables.Host(), w.AbsmaxCodes.Host(), w.Nested.Host(), w.Offset},
-		kind:  w.Kind, cols: w.Cols, shift: bits.TrailingZeros(uint(w.Block)),
+		kind:  w.Kind, cols: w.Cols, shift: bits.TrailingZeros(uint(w.Block)), ragged: w.Ragged(w.Cols), perRow: w.blocksPerRow(w.Cols),
 	}
 }
 
@@ -32,7 +35,7 @@ func (h *hostMatrix) Read(dst []float32, ld, r0, r1, c0, c1 int) {
 		if h.kind == Int8 {
 			h.readInt8(row, r, c0)
 		} else {
-			h.read4(row, r*h.cols+c0)
+			h.read4(row, r, c0)
 		}
 	}
 }
@@ -47,13 +50,17 @@ func (h *hostMatrix) readInt8(dst []float32, row, from int) {
 	}
 }
 
-// read4 reads elements from on, block by block.
-func (h *hostMatrix) read4(dst []float32, from int) {
+// read4 reads a row from a column on, block by block.
+func (h *hostMatrix) read4(dst []float32, row, column int) {
 	for len(dst) > 0 {
-		block := from >> h.shift
-		n := min(len(dst), (block+1)<<h.shift-from)
-		h.readBlock(dst[:n], from, h.absmax(block))
-		dst, from = dst[n:], from+n
+		at, first := row*h.cols+column, 0 // within what is cut into blocks, and the number of its first
+		if h.ragged {
+			at, first = column, row*h.perRow
+		}
+		block := at >> h.shift
+		n := min(len(dst), (block+1)<<h.shift-at)
+		h.readBlock(dst[:n], row*h.cols+column, h.absmax(first+block))
+		dst, column = dst[n:], column+n
 	}
 }
 
@@ -117,7 +124,7 @@ var _ gemm.Tiles = (*hostMatrix)(nil)
 
 // Decoded is W in float32 on the host.
 func (p Parts) Decoded(f Format, rows, cols int) []float32 {
-	h := &hostMatrix{Parts: p, kind: f.Kind, cols: cols, shift: bits.TrailingZeros(uint(f.Block))}
+	h := &hostMatrix{Parts: p, kind: f.Kind, cols: cols, shift: bits.TrailingZeros(uint(f.Block)), ragged: f.Ragged(cols), perRow: f.blocksPerRow(cols)}
 	x := make([]float32, rows*cols)
 	h.Read(x, cols, 0, rows, 0, cols)
 	return x

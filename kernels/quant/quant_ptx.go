@@ -20,6 +20,7 @@ type arguments struct {
 	offset                                          float32
 	shift                                           int32 // negative: int8
 	cols, r0, c0, rows, width, ld                   int32
+	ragged, perRow                                  int32
 }
 
 var decoders = ptx.Declare[ptx.One[arguments]](family, "quant_decode", "quant_decode_bf16")
@@ -36,6 +37,7 @@ func (w *Matrix) decodePTX(dev driver.Launcher, kernel string, r0, r1, c0, c1 in
 	decoders.Launch(ptx.On(dev), kernel, ptx.Grid(ptx.Blocks(threads, 256), 256), &ptx.One[arguments]{P: arguments{
 		codes: w.Codes.Addr(), absmax: w.Absmax.Addr(), tables: w.Tables.Addr(), absmaxCodes: w.AbsmaxCodes.Addr(), nested: w.Nested.Addr(), out: out,
 		offset: w.Offset, shift: shift, cols: int32(w.Cols), r0: int32(r0), c0: int32(c0), rows: int32(r1 - r0), width: int32(c1 - c0), ld: int32(ld),
+		ragged: ptx.Flag(w.Ragged(w.Cols)), perRow: int32(w.blocksPerRow(w.Cols)),
 	}})
 }
 

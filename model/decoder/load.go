@@ -82,19 +82,23 @@ func (o Options) codes(w *checkpoint.Weights) func(name string) (quant.Format, b
 	}
 }
 
-// noteCodes makes what Quantise did part of the model's identity, and says where the folder
-// had been quantised before.
+// noteCodes says where a folder that is to be quantised had been before, and where scales
+// are not those of their own blocks.
 func (m *Model) noteCodes(w *checkpoint.Weights) {
-	f := m.options.Quantise
-	if f == nil {
-		return
-	}
-	m.origin.note("quantised to %v, blocks of %d, double %v", f.Kind, f.Block, f.Double)
+	before, ragged := 0, 0
 	for mod := range m.modules() {
 		if _, coded := w.Coded(mod.linear.Weight.Name); coded {
-			m.notes = append(m.notes, fmt.Sprintf("%s is quantised already: quantization_bit does not affect what it has in codes", m.dir))
-			return
+			before++
 		}
+		if f, coded := mod.linear.Weight.Coded(); coded && f.Ragged(mod.linear.In) {
+			ragged++
+		}
+	}
+	if before > 0 && m.options.Quantise != nil {
+		m.notes = append(m.notes, fmt.Sprintf("%s is quantised already: quantization_bit does not affect what it has in codes", m.dir))
+	}
+	if ragged > 0 {
+		m.notes = append(m.notes, fmt.Sprintf("%s: %d quantised matrices have rows that are no multiple of their blocks: they are read as bitsandbytes reads them on a CPU with AVX-512, which takes scales of other blocks; quantization_bit: 8 has none of that", m.dir, ragged))
 	}
 }
 
