@@ -4,12 +4,15 @@ import (
 	"math"
 	"math/bits"
 	"sync"
+
+	"dataflex.dev/dataflex/kernels/scratch"
 )
 
 // least is what an absmax is divided by at least, as in bitsandbytes.
 const least = 1e-38
 
-// Encode returns the codes of w [rows, cols] as bitsandbytes chooses them on a CPU.
+// Encode overwrites p with the codes of w [rows, cols] as bitsandbytes chooses them on a
+// CPU; memory that p has is used again.
 //
 // In 4 bits an element times 1/absmax takes the nearest code, the lower one on a tie. With
 // double quantisation the absmaxes minus their mean take the nearest of the map's, after
@@ -17,20 +20,20 @@ const least = 1e-38
 // bitsandbytes does, and code = round(w · (127/absmax)), to even on a tie.
 //
 // parallel calls its argument for 0 to n-1 in any order.
-func (f Format) Encode(w []float32, rows, cols int, parallel func(n int, f func(i int))) Parts {
+func (f Format) Encode(p *Parts, w []float32, rows, cols int, parallel func(n int, f func(i int))) {
 	if len(w) != rows*cols {
 		panic("quant: w is not [rows, cols]")
 	}
 	codes, absmax, tables, absmaxCodes, nested := f.sizes(rows, cols)
-	p := Parts{Codes: make([]uint8, codes)}
+	p.Codes, p.Tables = scratch.Sized(p.Codes, codes), scratch.Sized(p.Tables, tables)
+	p.AbsmaxCodes, p.Nested, p.Offset = scratch.Sized(p.AbsmaxCodes, absmaxCodes), scratch.Sized(p.Nested, nested), 0
 	if f.Kind == Int8 {
-		p.Absmax = make([]float32, absmax)
+		p.Absmax = scratch.Sized(p.Absmax, absmax)
 		parallel(rows, func(i int) { p.Absmax[i] = encodeRow(p.Codes[i*cols:], w[i*cols:(i+1)*cols]) })
-		return p
+		return
 	}
-	p.Tables = make([]float32, tables)
 	copy(p.Tables, f.Kind.table()[:])
-	p.Absmax = make([]float32, (len(w)+f.Block-1)/f.Block)
+	p.Absmax = scratch.Sized(p.Absmax, (len(w)+f.Block-1)/f.Block)
 	const together = 64 // blocks a task takes
 	parallel((len(p.Absmax)+together-1)/together, func(i int) {
 		for b := i * together; b < min((i+1)*together, len(p.Absmax)); b++ {
@@ -40,12 +43,10 @@ func (f Format) Encode(w []float32, rows, cols int, parallel func(n int, f func(
 	})
 	if f.Double {
 		copy(p.Tables[tableSize:], dynamicMap[:])
-		p.AbsmaxCodes, p.Nested = make([]uint8, absmaxCodes), make([]float32, nested)
 		p.Offset = mean(p.Absmax)
 		encodeAbsmaxes(p.AbsmaxCodes, p.Nested, p.Absmax, p.Offset)
-		p.Absmax = nil
+		p.Absmax = p.Absmax[:0]
 	}
-	return p
 }
 
 // encodeBlock packs the codes of a block, and returns its absmax.
@@ -81,6 +82,7 @@ func (f Format) encodeBlock(dst []uint8, w []float32) (absmax float32) {
 func encodeAbsmaxes(codes []uint8, nested, x []float32, offset float32) {
 	for b := range nested {
 		lo, hi := b*nestedBlock, min((b+1)*nestedBlock, len(x))
+		nested[b] = 0
 		for _, v := range x[lo:hi] {
 			nested[b] = max(nested[b], abs(v-offset))
 		}

@@ -66,7 +66,7 @@ func (h *hostMatrix) read4(dst []float32, row, column int) {
 
 // absmax is a block's.
 func (h *hostMatrix) absmax(block int) float32 {
-	if h.AbsmaxCodes == nil {
+	if len(h.AbsmaxCodes) == 0 {
 		return h.Absmax[block]
 	}
 	return float32(h.Tables[tableSize+int(h.AbsmaxCodes[block])]*h.Nested[block/nestedBlock]) + h.Offset

@@ -245,7 +245,7 @@ func testLoadBF16Bits(t *testing.T, dev driver.Device) {
 		t.Fatal(err)
 	}
 	defer p.Free(dev)
-	if err := p.Load(dev, stored{w, "w"}); err != nil {
+	if err := p.Load(dev, stored{w, "w"}, &tensor.Buffer{}); err != nil {
 		t.Fatal(err)
 	}
 	if bits, err := driver.Read(dev, p.BF16()); err != nil || !slices.Equal(bits, []driver.BF16{0x3f80, 0xffc1}) {

@@ -180,8 +180,9 @@ func (m *Model) read(w *checkpoint.Weights, where string, params []*tensor.Param
 	if err := mismatch(faults); err != nil {
 		return err
 	}
+	var buffer tensor.Buffer
 	for _, p := range params {
-		if err := p.Load(m.dev, stored{w, name(p)}); err != nil {
+		if err := p.Load(m.dev, stored{w, name(p)}, &buffer); err != nil {
 			return err
 		}
 	}

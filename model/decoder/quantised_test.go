@@ -16,6 +16,7 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/optest"
 	"dataflex.dev/dataflex/kernels/quant"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 var quantFormats = map[string]quant.Format{
@@ -115,8 +116,9 @@ func codedOn(t *testing.T, dev driver.Device, c Config, half bool, f quant.Forma
 	}
 	t.Cleanup(m.Close)
 	r := rand.New(rand.NewPCG(4, 5))
+	var buffer tensor.Buffer
 	for _, p := range m.base() {
-		if err := p.Load(dev, drawnSource{r}); err != nil {
+		if err := p.Load(dev, drawnSource{r}, &buffer); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -43,12 +43,12 @@ func (w *bf16s) read(dev driver.Device) ([]float32, error) {
 	return x, nil
 }
 
-func (w *bf16s) load(dev driver.Device, src Source) error {
+func (w *bf16s) load(dev driver.Device, src Source, b *Buffer) error {
 	if src.DType() == "BF16" {
 		return driver.Write(dev, w.data, src.BF16)
 	}
 	return driver.Write(dev, w.data, func(half []driver.BF16) error {
-		x := make([]float32, len(half))
+		x := b.sized(len(half))
 		if err := src.Float32(x); err != nil {
 			return err
 		}

@@ -62,7 +62,7 @@ func (w *codes) read(dev driver.Device) ([]float32, error) {
 	return p.Decoded(w.matrix.Format, w.matrix.Rows, w.matrix.Cols), nil
 }
 
-func (w *codes) load(dev driver.Device, src Source) error {
+func (w *codes) load(dev driver.Device, src Source, b *Buffer) error {
 	if c, may := src.(CodedSource); may {
 		f, p, ok, err := c.Codes()
 		if err != nil {
@@ -72,11 +72,12 @@ func (w *codes) load(dev driver.Device, src Source) error {
 			return w.matrix.Upload(dev, p)
 		}
 	}
-	x := make([]float32, w.matrix.Rows*w.matrix.Cols)
+	x := b.sized(w.matrix.Rows * w.matrix.Cols)
 	if err := src.Float32(x); err != nil {
 		return err
 	}
-	return w.matrix.Upload(dev, w.matrix.Encode(x, w.matrix.Rows, w.matrix.Cols, parallel(dev)))
+	w.matrix.Encode(&b.parts, x, w.matrix.Rows, w.matrix.Cols, parallel(dev))
+	return w.matrix.Upload(dev, b.parts)
 }
 
 // parallel runs a loop's turns side by side: on dev's threads where it is the host.

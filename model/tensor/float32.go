@@ -36,7 +36,7 @@ func (w *float32s) bf16() driver.Slice[driver.BF16] { return driver.Slice[driver
 
 func (w *float32s) read(dev driver.Device) ([]float32, error) { return driver.Read(dev, w.data) }
 
-func (w *float32s) load(dev driver.Device, src Source) error {
+func (w *float32s) load(dev driver.Device, src Source, _ *Buffer) error {
 	return driver.Write(dev, w.data, src.Float32)
 }
 

@@ -132,16 +132,16 @@ func (p *Param) Write(dev driver.Device, fill func([]float32) error) error {
 	if err := p.weight.writable(); err != nil {
 		return fmt.Errorf("writing %s: %w", p.Name, err)
 	}
-	return p.weight.load(dev, filled{fill})
+	return p.weight.load(dev, filled{fill}, &Buffer{})
 }
 
 // Load overwrites the weights with src's, taken over as they lie there where p keeps that
-// form, converted from float32 otherwise.
-func (p *Param) Load(dev driver.Device, src Source) error {
+// form, converted from float32 in b otherwise.
+func (p *Param) Load(dev driver.Device, src Source, b *Buffer) error {
 	if !p.Data.IsNil() {
 		return p.Write(dev, src.Float32)
 	}
-	return p.weight.load(dev, src)
+	return p.weight.load(dev, src, b)
 }
 
 // Sync makes the form that products read agree with float32 weights that were written to

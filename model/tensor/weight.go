@@ -5,6 +5,8 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/quant"
+	"dataflex.dev/dataflex/kernels/scratch"
 )
 
 // weight is a form in which a parameter's numbers are kept, with the products it takes
@@ -18,7 +20,7 @@ type weight interface {
 	float32() driver.F32             // the numbers, where they are kept in float32
 	bf16() driver.Slice[driver.BF16] // the numbers, where they are kept in bf16
 	read(dev driver.Device) ([]float32, error)
-	load(dev driver.Device, src Source) error
+	load(dev driver.Device, src Source, b *Buffer) error
 	widen(dev driver.Device, x driver.F32)
 	narrow(dev driver.Device, x driver.F32) // overwrites them with x
 	writable() error                        // why narrow and Write must not be called
@@ -42,6 +44,19 @@ type Source interface {
 	DType() string // as safetensors spells it
 	Float32(dst []float32) error
 	BF16(dst []driver.BF16) error // of dtype BF16 alone
+}
+
+// Buffer is the host's memory for numbers on their way into another form: as much as the
+// largest parameter, for all that are loaded with it.
+type Buffer struct {
+	floats []float32
+	parts  quant.Parts
+}
+
+// sized is n floats of unspecified contents.
+func (b *Buffer) sized(n int) []float32 {
+	b.floats = scratch.Sized(b.floats, n)
+	return b.floats
 }
 
 // filled is the source of Write.
