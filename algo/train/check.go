@@ -10,6 +10,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
+	"dataflex.dev/dataflex/algo/tuning"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/tokenizer"
@@ -44,6 +45,7 @@ func Check(c *config.Config) []error {
 			add(c.Errorf("adapter_name_or_path", "%w", err))
 		}
 	}
+	add(tuning.CheckQuantised(c))
 	add(checkResume(c))
 	if c.Training.DoTrain {
 		add(checkComponent(c, model))

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/train"
 )
 
@@ -33,6 +34,27 @@ func TestQLoRAGoesOn(t *testing.T) {
 		log, err = f.said(train.Options{}, append(args, c.other)...)
 		if err != nil || !strings.Contains(log, c.said) || !strings.Contains(log, "out.old-1") {
 			t.Errorf("%s, then %s: %v\n%s", c.is, c.other, err, log)
+		}
+	}
+}
+
+// TestQuantisedFolderTrains: in a folder of codes adapters alone train, which the check says
+// before anything is loaded.
+func TestQuantisedFolderTrains(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	folder := "model_name_or_path=../../model/decoder/testdata/quantised/nf4"
+	for _, kind := range []string{"full", "freeze", "lora"} {
+		c, err := config.Load(filepath.Join(f.dir, "run.yaml"), []string{folder, "finetuning_type=" + kind})
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := false
+		for _, err := range train.Check(c) {
+			refused = refused || strings.Contains(err.Error(), "are quantised, and do not train: set finetuning_type: lora")
+		}
+		if refused != (kind != "lora") {
+			t.Errorf("%s: refused %v", kind, refused)
 		}
 	}
 }

@@ -41,7 +41,7 @@ func Model(c *config.Config, dev driver.Device, tok *tokenizer.Tokenizer, log *s
 		return nil, err
 	}
 	if m.model.Quantised() && c.Tuning.FinetuningType != config.LoRA {
-		return nil, c.Errorf("finetuning_type", "the weights of %s are quantised, and do not train: set finetuning_type: lora, or name the model in bf16, fp16 or float32", c.Model.NameOrPath)
+		return nil, quantisedTrain(c)
 	}
 	switch c.Tuning.FinetuningType {
 	case config.Full:

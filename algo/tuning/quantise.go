@@ -3,6 +3,7 @@ package tuning
 import (
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/kernels/quant"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Quantisation is how quantization_bit keeps the layers' linears: in bitsandbytes' formats,
@@ -18,4 +19,26 @@ func Quantisation(m config.Model) *quant.Format {
 		f.Kind = quant.FP4
 	}
 	return &f
+}
+
+// CheckQuantised refuses to train the weights of a folder that has them in codes.
+func CheckQuantised(c *config.Config) error {
+	if c.Tuning.FinetuningType == config.LoRA || c.Model.TrainFromScratch {
+		return nil
+	}
+	w, err := checkpoint.OpenWeights(c.Model.NameOrPath)
+	if err != nil {
+		return nil // said where the model is looked at
+	}
+	defer w.Close()
+	for _, name := range w.Names() {
+		if _, coded := w.Coded(name); coded {
+			return quantisedTrain(c)
+		}
+	}
+	return nil
+}
+
+func quantisedTrain(c *config.Config) error {
+	return c.Errorf("finetuning_type", "the weights of %s are quantised, and do not train: set finetuning_type: lora, or name the model in bf16, fp16 or float32", c.Model.NameOrPath)
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 	"dataflex.dev/dataflex/kernels/quant"
 	"dataflex.dev/dataflex/model/tensor"
+	"dataflex.dev/dataflex/tools/randommodel"
 )
 
 var quantFormats = map[string]quant.Format{
@@ -230,6 +232,38 @@ func TestQuantisedMemory(t *testing.T) {
 		t.Errorf("%d bytes of scratch: bands of a matrix are 32 MiB", b.Head)
 	}
 	t.Logf("weights %.2f GB, activations %.2f, scratch %.2f", float64(b.Weights)/1e9, float64(b.Activations)/1e9, float64(b.Head)/1e9)
+}
+
+// TestQuantisedLoad: coding a folder's weights allocates the codes, what is not coded, and
+// the largest matrix in float32 once; no other copy is made.
+func TestQuantisedLoad(t *testing.T) {
+	dir := t.TempDir()
+	shape := randommodel.Shape{Vocab: 64, Hidden: 256, Intermediate: 1024, Layers: 8, Heads: 4, KVHeads: 4, Head: 64, MaxPositions: 64, RopeTheta: 1e4, EOS: 2}
+	if err := randommodel.Write(dir, shape, 1); err != nil {
+		t.Fatal(err)
+	}
+	dev := closing(t, cpu.New(1))
+	f := quantFormats["nf4"]
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	m, err := Load(dev, dir, Options{Quantise: &f})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	runtime.ReadMemStats(&after)
+	weights := m.Memory(0, 0).Weights
+	if used := dev.Used(); used != weights {
+		t.Errorf("%d bytes planned, %d used", weights, used)
+	}
+	const largest = 4 * 256 * 1024
+	// Codes and scales of the largest matrix on the host, and the rest: headers, names.
+	if took := after.TotalAlloc - before.TotalAlloc; took > weights+largest+largest/4+1<<20 {
+		t.Errorf("%d bytes were allocated for %d of weights", took, weights)
+	}
+	if plain := uint64(4 * 8 * (4*256*256 + 3*256*1024)); weights > plain/7 {
+		t.Errorf("%d bytes of weights, float32 has %d", weights, plain)
+	}
 }
 
 // TestQuantisedRefusals: what cannot be done with codes is said by name.
