@@ -53,6 +53,7 @@ type forms struct {
 	half   bool                                           // matrices are bf16 on a device that multiplies it in units of its own
 	stored func(name string, shape []int) bool            // builder.stored
 	codes  func(name string) (f quant.Format, coded bool) // a linear's weight; nil: none is in codes
+	bf16   bool                                           // the folder's embeddings are bf16, and stay so where nothing is multiplied with them
 }
 
 // build allocates a model of zeros.
@@ -68,7 +69,7 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	b := builder{dev: dev, c: c, f: families[c.ModelType], forms: how}
 	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.origin.dir = dir
-	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
+	m.embed = b.embeddings(how.bf16 && !c.Tied)
 	m.queryRope = global
 	if c.QueryGrowth.Beta > 0 {
 		if m.queryRope, err = queryTable(c, global); err != nil {
@@ -202,6 +203,20 @@ const chunk = 8
 func (b *builder) param(path string, shape ...int) *tensor.Param {
 	half := b.half && len(shape) == 2 && shape[1]%chunk == 0
 	p := b.tensor(half, path+".weight", shape...)
+	if p != nil {
+		b.parts = append(b.parts, part{path: path, param: p})
+	}
+	return p
+}
+
+// embeddings are float32, or as param makes them; with bf16, which loses nothing, half of that.
+func (b *builder) embeddings(bf16 bool) *tensor.Param {
+	const path = "model.embed_tokens"
+	if !bf16 || b.half {
+		return b.param(path, b.c.Vocab, b.c.Hidden)
+	}
+	name, shape := path+".weight", []int{b.c.Vocab, b.c.Hidden}
+	p := b.allocated(2*float64(b.c.Vocab)*float64(b.c.Hidden), name, shape, func() (*tensor.Param, error) { return tensor.NewBF16(b.dev, name, shape...) })
 	if p != nil {
 		b.parts = append(b.parts, part{path: path, param: p})
 	}

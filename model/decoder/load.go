@@ -50,7 +50,7 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	if _, head := w.Shape(headName); !head && opt.Headless {
 		c.Tied = true // nothing is asked of the head
 	}
-	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, stored: holds(w), codes: opt.codes(w)})
+	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, stored: holds(w), codes: opt.codes(w), bf16: opt.quantises(w) && w.DType(embedName) == "BF16"})
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +80,11 @@ func (o Options) codes(w *checkpoint.Weights) func(name string) (quant.Format, b
 		}
 		return f, coded
 	}
+}
+
+// quantises reports whether linears are in codes.
+func (o Options) quantises(w *checkpoint.Weights) bool {
+	return o.Quantise != nil || slices.ContainsFunc(w.Names(), func(name string) bool { _, coded := w.Coded(name); return coded })
 }
 
 // noteCodes says where a folder that is to be quantised had been before, and where scales
@@ -113,7 +118,10 @@ func (m *Model) Quantised() bool {
 	return false
 }
 
-const headName = "lm_head.weight"
+const (
+	headName  = "lm_head.weight"
+	embedName = "model.embed_tokens.weight"
+)
 
 // noteHead says where a tied model's folder has a head that differs from the embeddings,
 // which take its place, as in transformers.

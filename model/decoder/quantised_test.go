@@ -211,27 +211,80 @@ func llama8B() Config {
 	}
 }
 
-// TestQuantisedMemory: the plan of Llama-3-8B in NF4 has less than 7 GB of weights on a GPU,
-// where embeddings and head are bf16: 6.98e9 elements in 0.516 bytes and 1.05e9 in 2.
+// TestQuantisedMemory: the plan of Llama-3-8B in NF4 has less than 7 GB of weights: 6.98e9
+// elements in 0.516 bytes, and on a GPU embeddings and head in 2 bytes. On a CPU the head is
+// float32.
 func TestQuantisedMemory(t *testing.T) {
 	f := quantFormats["nf4"]
-	dev := plan.New(closing(t, sim.New(sim.Options{})))
-	m, err := build(dev, "8B", llama8B(), forms{half: true, codes: func(string) (quant.Format, bool) { return f, true }})
-	if err != nil {
-		t.Fatal(err)
+	for _, c := range []struct {
+		dev  driver.Device
+		want float64
+	}{{sim.New(sim.Options{}), 6.9793e9*0.51596 + 2*1.0507e9}, {cpu.New(1), 6.9793e9*0.51596 + 6*0.52534e9}} {
+		m, err := build(plan.New(closing(t, c.dev)), "8B", llama8B(), forms{half: true, bf16: true, codes: func(string) (quant.Format, bool) { return f, true }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		if err := m.AddLoRA(LoRA{Rank: 16, Alpha: 16, Targets: []string{"all"}}, rand.New(rand.NewPCG(1, 2)).Float64); err != nil {
+			t.Fatal(err)
+		}
+		b := m.Memory(2048, 2048)
+		if math.Abs(float64(b.Weights)-c.want) > 0.01*c.want || b.Weights >= 7e9 {
+			t.Errorf("%v: %.2f GB of weights, want %.2f", c.dev.Kind(), float64(b.Weights)/1e9, c.want/1e9)
+		}
+		if most := 1 << 30; b.Head > uint64(most) {
+			t.Errorf("%v: %d bytes of scratch: bands of a matrix are 32 MiB", c.dev.Kind(), b.Head)
+		}
+		t.Logf("%v: weights %.2f GB, activations %.2f, scratch %.2f", c.dev.Kind(), float64(b.Weights)/1e9, float64(b.Activations)/1e9, float64(b.Head)/1e9)
 	}
-	defer m.Close()
-	if err := m.AddLoRA(LoRA{Rank: 16, Alpha: 16, Targets: []string{"all"}}, rand.New(rand.NewPCG(1, 2)).Float64); err != nil {
-		t.Fatal(err)
+}
+
+// TestQuantisedEmbeddings: embeddings that stay in the folder's bf16 give the same bits as in
+// float32, frozen and trained.
+func TestQuantisedEmbeddings(t *testing.T) {
+	dev := closing(t, cpu.New(2))
+	c := tensorCored()
+	c.Tied = false
+	f := quantFormats["nf4"]
+	var got [2]passed
+	for i := range got {
+		m, err := build(dev, "random", c, forms{bf16: i == 1, codes: func(string) (quant.Format, bool) { return f, true }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		if m.embed.Narrows() != (i == 1) || m.BF16() {
+			t.Fatal("the embeddings are not what the test is about")
+		}
+		r := rand.New(rand.NewPCG(4, 5))
+		var buffer tensor.Buffer
+		for _, p := range m.base() {
+			if err := p.Load(dev, roundedSource{drawnSource{r}}, &buffer); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, l := range []LoRA{{Rank: 3, Alpha: 3, Targets: []string{"all"}}, {Rank: 3, Alpha: 3, Targets: []string{"all"}, ModulesToSave: []string{"embed_tokens"}}} {
+			if err := m.AddLoRA(l, rand.New(rand.NewPCG(1, 2)).Float64); err != nil {
+				t.Fatal(err)
+			}
+			b := ragged(m)
+			got[i] = passOn(t, m, b, Objective{Weight: sampleWeights(b)})
+		}
 	}
-	b := m.Memory(2048, 2048)
-	if want := 6.9793e9*0.51596 + 2*1.0507e9; math.Abs(float64(b.Weights)-want) > 0.01*want || b.Weights >= 7e9 {
-		t.Errorf("%.2f GB of weights, want %.2f", float64(b.Weights)/1e9, want/1e9)
+	optest.Same(t, "losses", got[1].losses, got[0].losses)
+	for name, g := range got[0].gradients {
+		optest.Same(t, name, got[1].gradients[name], g)
 	}
-	if most := 1 << 30; b.Head > uint64(most) {
-		t.Errorf("%d bytes of scratch: bands of a matrix are 32 MiB", b.Head)
+}
+
+// roundedSource is numbers that bf16 has.
+type roundedSource struct{ drawnSource }
+
+func (s roundedSource) Float32(x []float32) error {
+	for i := range x {
+		x[i] = float32(s.r.IntN(255)-127) / 1024
 	}
-	t.Logf("weights %.2f GB, activations %.2f, scratch %.2f", float64(b.Weights)/1e9, float64(b.Activations)/1e9, float64(b.Head)/1e9)
+	return nil
 }
 
 // TestQuantisedLoad: coding a folder's weights allocates the codes, what is not coded, and
