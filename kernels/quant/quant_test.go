@@ -235,6 +235,25 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// TestRandomRectangles: on the host, rectangles of random matrices are those of the whole.
+func TestRandomRectangles(t *testing.T) {
+	dev := optest.CPU(t, 2)
+	r := optest.Rand(77)
+	for range 300 {
+		f := []quant.Format{nf4, double, fp4, int8s}[r.IntN(4)]
+		rows, cols := 1+r.IntN(40), 1+r.IntN(200)
+		w, plain := place(t, dev, f, rows, cols, r.Uint64())
+		r0, c0 := r.IntN(rows), r.IntN(cols)
+		r1, c1 := r0+1+r.IntN(rows-r0), c0+1+r.IntN(cols-c0)
+		ld := c1 - c0 + r.IntN(3)
+		out := make([]float32, (r1-r0)*ld)
+		w.Decode(dev, r0, r1, c0, c1, gemm.OnHost(out, r1-r0, c1-c0, ld))
+		for i := r0; i < r1; i++ {
+			optest.Same(t, f.Kind.String(), out[(i-r0)*ld:][:c1-c0], plain[i*cols+c0:i*cols+c1])
+		}
+	}
+}
+
 func nearestEven(x float32) driver.BF16 {
 	b := math.Float32bits(x)
 	return driver.BF16((b + 0x7fff + b>>16&1) >> 16)

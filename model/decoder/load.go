@@ -107,16 +107,19 @@ func (m *Model) noteCodes(w *checkpoint.Weights) {
 	}
 }
 
-// Quantised reports whether weights are in codes: nothing is merged into them, and they do
-// not train.
-func (m *Model) Quantised() bool {
+// Coding is the format of the first linear in codes; ok is false where none is.
+func (m *Model) Coding() (f quant.Format, ok bool) {
 	for mod := range m.modules() {
-		if _, coded := mod.linear.Weight.Coded(); coded {
-			return true
+		if f, coded := mod.linear.Weight.Coded(); coded {
+			return f, true
 		}
 	}
-	return false
+	return f, false
 }
+
+// Quantised reports whether weights are in codes: nothing is merged into them, and they do
+// not train.
+func (m *Model) Quantised() bool { _, coded := m.Coding(); return coded }
 
 const (
 	headName  = "lm_head.weight"
