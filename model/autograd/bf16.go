@@ -8,9 +8,9 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Where weights are kept in bf16 the operands of products are narrowed to it, tensor
-// cores sum in float32, and every value on the tape stays float32. A value is narrowed
-// once for all products that read it.
+// Where weights ask for it (those in bf16, and codes on tensor cores) the operands of
+// products are narrowed to bf16, tensor cores sum in float32, and every value on the tape
+// stays float32. A value is narrowed once for all products that read it.
 
 // rowChunk is what rows of a bf16 operand are padded to: 16 bytes.
 const rowChunk = 8
