@@ -48,4 +48,3 @@ func BenchmarkMultiply(b *testing.B) {
 		})
 	}
 }
-

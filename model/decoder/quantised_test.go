@@ -149,6 +149,9 @@ func TestQuantisedOnDevices(t *testing.T) {
 					b := ragged(host)
 					o := Objective{Weight: sampleWeights(b)}
 					want, got := passOn(t, host, b, o), passOn(t, dev, b, o)
+					for _, m := range []*Model{host, dev} {
+						exactly(t, m, len(b.Tokens))
+					}
 					lossBound, gradientBound := 1e-5, 1e-4
 					if half {
 						lossBound, gradientBound = 2e-3, 5e-2
@@ -168,37 +171,44 @@ func TestQuantisedOnDevices(t *testing.T) {
 }
 
 // TestQuantisedGradient holds the gradients of adapters on codes to those on the decoded
-// weights in float32: they are the same bits.
+// weights in float32: they are the same bits, in every family's shape.
 func TestQuantisedGradient(t *testing.T) {
 	for name, f := range quantFormats {
-		dev := closing(t, cpu.New(2))
-		coded := codedOn(t, dev, tensorCored(), false, f)
-		plain, err := build(dev, "random", tensorCored(), forms{})
+		sameAsDecoded(t, name, tensorCored(), f)
+	}
+	for name, c := range shapes() {
+		sameAsDecoded(t, name, c, quantFormats["nf4"])
+	}
+}
+
+func sameAsDecoded(t *testing.T, name string, c Config, f quant.Format) {
+	t.Helper()
+	dev := closing(t, cpu.New(2))
+	coded := codedOn(t, dev, c, false, f)
+	plain, err := build(dev, "random", c, forms{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	from := coded.base()
+	for i, p := range plain.base() {
+		w, err := from[i].Read(dev)
+		if err == nil {
+			err = p.Upload(dev, w)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer plain.Close()
-		from := coded.base()
-		for i, p := range plain.base() {
-			w, err := from[i].Read(dev)
-			if err == nil {
-				err = p.Upload(dev, w)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		b := ragged(plain)
-		o := Objective{Weight: sampleWeights(b), Train: true, DropoutSeed: 3}
-		for _, l := range []LoRA{{Rank: 3, Alpha: 3, Targets: []string{"all"}}, {Rank: 3, Alpha: 3, Dropout: 0.2, DoRA: true, Targets: []string{"q_proj", "down_proj"}}} {
-			adapt(t, coded, l)
-			adapt(t, plain, l)
-			want, got := passOn(t, plain, b, o), passOn(t, coded, b, o)
-			optest.Same(t, name+" losses", got.losses, want.losses)
-			for p, g := range want.gradients {
-				optest.Same(t, name+" "+p, got.gradients[p], g)
-			}
-			exactly(t, coded, len(b.Tokens))
+	}
+	b := ragged(plain)
+	o := Objective{Weight: sampleWeights(b), Train: true, DropoutSeed: 3}
+	for _, l := range []LoRA{{Rank: 3, Alpha: 3, Targets: []string{"all"}}, {Rank: 3, Alpha: 3, Dropout: 0.2, DoRA: true, Targets: []string{"all"}}} {
+		adapt(t, coded, l)
+		adapt(t, plain, l)
+		want, got := passOn(t, plain, b, o), passOn(t, coded, b, o)
+		optest.Same(t, name+" losses", got.losses, want.losses)
+		for p, g := range want.gradients {
+			optest.Same(t, name+" "+p, got.gradients[p], g)
 		}
 	}
 }
