@@ -1,6 +1,7 @@
 # make          builds ./bin/*: on linux/amd64 with the CUDA driver's opener in them, elsewhere, or without gcc, static
 # make demo     LESS picks the data while a small model trains; ends with what it picked
 # make proof    every method on tasks of known truth, 3 seeds: a table and pictures in saves/proof
+# make acceptance  download, init, check, LESS, report, pick, generate, export, kill and resume with the built programs
 # make test     every test, no GPU, no network once the modules are there
 # make faults   every fault of the disk at every instant of every method; test tries a sample of them
 # make bench    the speed table of tools/bench/README.md, beside PyTorch with BENCH_PYTHON=a python that has it
@@ -23,21 +24,25 @@ MODULE     := $(shell $(GO) list -m)
 LINT       := $(GO) tool -modfile=tools/lint/go.mod
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PLATFORM   := $(shell $(GO) env GOOS)/$(shell $(GO) env GOARCH)
-# Without symbol tables: a trace still names functions and lines.
-BUILD      := build -trimpath -ldflags "-s -w -X $(MODULE)/tools/command.Version=$(VERSION)"
+# Without symbol tables: a trace still names functions and lines. The charts need none
+# of gonum's PDF, EPS and TeX, and files come as fast over HTTP/1.1.
+STRIPPED   := -s -w -X $(MODULE)/tools/command.Version=$(VERSION)
+SMALL      := minimal,nethttpomithttp2
+STATIC      = CGO_ENABLED=0 $(GO) build -trimpath -tags $(SMALL) -ldflags "$(STRIPPED)"
 
-.PHONY: all release faults module-path cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
+.PHONY: all acceptance release faults module-path cuda demo demo-model proof test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
 
 PROGRAMS   := ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
-# The driver is opened when it is asked for: these programs run without one, too.
 ifeq ($(PLATFORM)$(if $(shell command -v $(firstword $(shell $(GO) env CC))),, no compiler),linux/amd64)
-DEFAULT     = $(CUDA_ENV) $(GO) $(BUILD) -tags cuda
+DEFAULT     = $(CUDA_BUILD)
+BUILDS     := the CUDA driver is opened where there is one, glibc 2.17 or newer is wanted
 else
-DEFAULT     = CGO_ENABLED=0 $(GO) $(BUILD)
+DEFAULT     = $(STATIC)
+BUILDS     := static, without a GPU
 endif
 
 all:
-	@test -e bin/dataflex-cli || echo "compiling dataflex $(VERSION) into bin/: a minute or two the first time, seconds from then on"
+	@test -e bin/dataflex-cli || echo "compiling dataflex $(VERSION) for $(PLATFORM) into bin/ ($(BUILDS)): a minute or two the first time, seconds from then on"
 	@$(DEFAULT) -o bin/ $(PROGRAMS)
 	@echo "bin/dataflex-train, bin/dataflex-cli and bin/dataflex-demo are built: ./bin/dataflex-cli init, or make demo"
 
@@ -46,12 +51,16 @@ dist/dataflex-$(VERSION)-%.tar.gz:
 	rm -rf dist/$* && mkdir -p dist/$*
 	os=$(firstword $(subst -, ,$*)) arch=$(lastword $(subst -, ,$*)); \
 	if [ "$$os/$$arch" = "$(PLATFORM)" ]; then $(DEFAULT) -o dist/$*/ ./tools/dataflex-train ./tools/dataflex-cli; \
-	else CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) $(BUILD) -o dist/$*/ ./tools/dataflex-train ./tools/dataflex-cli; fi
-	mkdir -p dist/$*/data && cp -r data/*.jsonl data/dataset_info.json data/examples dist/$*/data/ && cp README.md LICENSE dist/$*/
+	else GOOS=$$os GOARCH=$$arch $(STATIC) -o dist/$*/ ./tools/dataflex-train ./tools/dataflex-cli; fi
+	mkdir -p dist/$*/data && cp -r data/*.jsonl data/dataset_info.json data/examples dist/$*/data/ && cp -r README.md LICENSE dist/$*/
 	tar -C dist -czf $@ --transform 's,^$*,dataflex-$(VERSION),' $* && rm -rf dist/$*
 
 release: $(foreach p,linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64,dist/dataflex-$(VERSION)-$(p).tar.gz)
 	cd dist && sha256sum *.tar.gz >SHA256SUMS && cat SHA256SUMS
+
+# The whole way of a user, with the programs as they are: -model DIR takes another model than the demo's.
+acceptance: all
+	$(GO) run ./tools/acceptance
 
 demo: all
 	./bin/dataflex-demo
@@ -90,6 +99,7 @@ golden: all
 	$(REF_PYTHON) tools/golden/classifier.py model/decoder/testdata/classifier
 	$(REF_PYTHON) tools/golden/jinja.py data/jinja/testdata
 	$(REF_PYTHON) tools/golden/tokenizer_kinds.py data/tokenizer/testdata
+# With transformers 4.57.6 and peft 0.18.1 instead: tools/golden/peft_tables.py model/decoder/testdata/peft_tables.
 # With transformers 5.24 and peft 0.21 instead: tools/golden/families5.py model/decoder/testdata/transformers5.
 # With LLaMA-Factory 0.9.4: tools/golden/random_datasets.py bin/dataflex-cli ../shared/golden/models.
 	DATAFLEX_TEST_FIXTURE=$(FIXTURE) $(GO) test -count=1 -run TestWriteFixture ./algo/train
@@ -113,9 +123,13 @@ ptxas:
 CUDA_DIR := $(CURDIR)/third_party/cuda
 CUDA_REV  = $(shell cat $(CUDA_DIR)/include/*.h | cksum | cut -d' ' -f1)
 CUDA_ENV  = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g '-I$(CUDA_DIR)/include' -DDATAFLEX_CUDA_REV=$(CUDA_REV)" CGO_LDFLAGS="-Wl,--as-needed '-L$(CUDA_DIR)/lib'"
-# The programs with the CUDA driver in them; they run without one, too.
+# The driver is opened when it is asked for, and nothing newer than glibc 2.17 is: see
+# third_party/cuda/start.c and include/old_glibc.h. netgo: no name service of glibc's.
+CUDA_BUILD = $(OLD_ENV) $(GO) build -trimpath -tags cuda,netgo,osusergo,$(SMALL) -ldflags '$(STRIPPED) $(OLD_LINK)'
+OLD_ENV    = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g '-I$(CUDA_DIR)/include' -DDATAFLEX_CUDA_REV=$(CUDA_REV) -DDATAFLEX_OLD_GLIBC -include '$(CUDA_DIR)/include/old_glibc.h'" CGO_LDFLAGS="-Wl,--as-needed '-L$(CUDA_DIR)/lib'"
+OLD_LINK  := -linkmode external -extldflags "-no-pie -Wl,--wrap=__libc_start_main -Wl,--no-as-needed -l:libpthread.so.0 -l:libdl.so.2 -lc"
 cuda:
-	$(CUDA_ENV) $(GO) $(BUILD) -tags cuda -o bin/ ./tools/dataflex-train ./tools/dataflex-cli
+	$(CUDA_BUILD) -o bin/ ./tools/dataflex-train ./tools/dataflex-cli
 
 # What to copy to a machine with a GPU.
 gpu-bundle:
@@ -136,6 +150,7 @@ module-path:
 	@test -n "$(TO)" || { echo "make module-path TO=github.com/you/dataflex" >&2; exit 1; }
 	git grep -lF '"$(MODULE)/' -- '*.go' | xargs sed -i 's#"$(MODULE)/#"$(TO)/#g'
 	$(GO) mod edit -module "$(TO)"
+	sed -i 's#$(MODULE) #$(TO) #' data/examples/selector/go.mod
 	$(LINT) gofumpt -w .
 
 clean:

@@ -97,6 +97,7 @@ type Selection struct {
 	Facts   map[string]any       // further entries of step_N.json's metric that are no list per row: counts, settings
 	Score   []float64            // the score of every row of Run.Train, nil where the method has none; NaN for rows not scored
 	Scored  int                  // rows that went through the model for this selection, 0 for none
+	Ordered bool                 // Indices are in the order that they are trained in, by Score
 }
 
 // Selector decides which rows the next window trains on.

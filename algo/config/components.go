@@ -187,12 +187,49 @@ type Params struct {
 	values    *yamlfile.Value
 	used      map[string]bool
 	replaced  map[string]string // texts that stand for the file's
+	asked     []Asked
+	under     string    // the key that these stand under; "" at the top
+	subs      []*Params // that Sub and Subs gave
 	faults    faults
+}
+
+// Asked is a parameter that a method has asked for, and what it is when not given: nil
+// where the method only asks whether it is. Its name has the key it stands under, if any,
+// before a point.
+type Asked struct {
+	Name    string
+	Default any
+}
+
+// Asked lists what has been asked for so far, in that order, each once: what a method
+// takes, for documentation to be held against.
+func (p *Params) Asked() []Asked {
+	out := slices.Clone(p.asked)
+	for _, s := range p.subs {
+		for _, a := range s.Asked() {
+			a.Name = s.under + "." + a.Name
+			if !slices.ContainsFunc(out, func(b Asked) bool { return a.Name == b.Name }) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// ask notes that a parameter is asked for.
+func (p *Params) ask(key string, def any) {
+	p.used[key] = true
+	i := slices.IndexFunc(p.asked, func(a Asked) bool { return a.Name == key })
+	switch {
+	case i < 0:
+		p.asked = append(p.asked, Asked{key, def})
+	case p.asked[i].Default == nil:
+		p.asked[i].Default = def
+	}
 }
 
 // get fills target with a parameter's value, if it has one.
 func (p *Params) get(key string, target any) bool {
-	p.used[key] = true
 	if text, ok := p.replaced[key]; ok {
 		if s, ok := target.(*string); ok {
 			*s = text
@@ -211,6 +248,7 @@ func (p *Params) get(key string, target any) bool {
 }
 
 func param[T any](p *Params, key string, def T) T {
+	p.ask(key, def)
 	var v T
 	if !p.get(key, &v) {
 		return def
@@ -244,8 +282,9 @@ func (p *Params) Map(key string, def map[string]any) map[string]any { return par
 
 // Sub asks for parameters that stand under a key, with their places.
 func (p *Params) Sub(key string) *Params {
-	s := &Params{component: p.component + ", " + key, pos: p.position(key), used: map[string]bool{}, values: &yamlfile.Value{Kind: yamlfile.Map}}
-	p.used[key] = true
+	s := &Params{under: key, component: p.component + ", " + key, pos: p.position(key), used: map[string]bool{}, values: &yamlfile.Value{Kind: yamlfile.Map}}
+	p.ask(key, map[string]any{})
+	p.subs = append(p.subs, s)
 	e, ok := p.values.Get(key)
 	switch {
 	case ok && e.Value.Kind == yamlfile.Map:
@@ -258,7 +297,7 @@ func (p *Params) Sub(key string) *Params {
 
 // Given says whether a parameter has a value; asking counts as use.
 func (p *Params) Given(key string) bool {
-	p.used[key] = true
+	p.ask(key, nil)
 	e, ok := p.values.Get(key)
 	return ok && e.Value.Kind != yamlfile.Null
 }

@@ -111,7 +111,7 @@ func (c *Config) stage(p *Params, mode string) (s *Stage, enabled bool, err erro
 
 // Subs asks for a list of nested parameters, each with its places.
 func (p *Params) Subs(key string) (out []*Params) {
-	p.used[key] = true
+	p.ask(key, nil)
 	e, ok := p.values.Get(key)
 	if !ok || e.Value.Kind == yamlfile.Null {
 		return nil
@@ -125,8 +125,9 @@ func (p *Params) Subs(key string) (out []*Params) {
 			p.faults.add(item.Pos.Errorf("%s: expected maps, got %s", key, item.Describe()))
 			continue
 		}
-		out = append(out, &Params{component: fmt.Sprintf("%s, %s[%d]", p.component, key, i), pos: item.Pos, used: map[string]bool{}, values: item})
+		out = append(out, &Params{under: key, component: fmt.Sprintf("%s, %s[%d]", p.component, key, i), pos: item.Pos, used: map[string]bool{}, values: item})
 	}
+	p.subs = append(p.subs, out...)
 	return out
 }
 

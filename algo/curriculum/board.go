@@ -120,11 +120,16 @@ func fillMedian(x []float64) {
 	}
 }
 
+// empty says that no loss has been asked for yet.
+func (b *board) empty() bool {
+	return !slices.ContainsFunc(b.at, func(step int64) bool { return step >= 0 })
+}
+
 // plan is upstream's scoreboard_step_N.json of an interval's rows: {indices, metric:
 // {loss: [number or null]}, computed_at_step}.
 func (b *board) plan(rows []int) []byte {
 	var metric, at pyjson.Object
-	if slices.ContainsFunc(b.at, func(step int64) bool { return step >= 0 }) {
+	if !b.empty() {
 		loss := make([]any, len(rows))
 		for i, r := range rows {
 			if !math.IsNaN(b.loss[r]) {

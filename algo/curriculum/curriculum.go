@@ -71,6 +71,8 @@ type Step struct {
 type Weights struct {
 	Rows [][]float64 // per micro-batch and row; nil = 1 everywhere. Under algo.TokenMean their mean over the step is 1
 	How  algo.Reduction
+	// Plain leaves label_smoothing_factor out: upstream's weighters take losses of their own.
+	Plain bool
 }
 
 // Journal is told what a curriculum decides.

@@ -12,8 +12,9 @@ import (
 // the plan is trained on again. Its draws depend on the step alone.
 type intervals struct {
 	*pipeline
-	plan []int
-	out  [3][]int // what the selector, the mixer, the reorder last gave; nil before
+	plan  []int
+	again bool     // the plan is that of the interval before
+	out   [3][]int // what the selector, the mixer, the reorder last gave; nil before
 }
 
 func newIntervals(p *pipeline) *intervals { return &intervals{pipeline: p} }
@@ -50,8 +51,10 @@ func (v *intervals) next(ctx context.Context, at moment) ([]int, error) {
 	}
 	take := v.ordering == nil && v.mixing == nil && (v.selecting == nil || !v.selecting.Draw)
 	if first < 0 && v.plan != nil && !take { // a uniform draw is due always
+		v.again = true
 		return v.plan, nil
 	}
+	v.again = false
 	pool := v.rows
 	for i := first - 1; i >= 0; i-- { // the stage before it
 		if chain[i].stage != nil {
@@ -183,7 +186,14 @@ func (v *intervals) warmup(ctx context.Context, at moment) ([]int, error) {
 	if !v.ordering.order.Dynamic() {
 		return v.ordering.ahead(ctx, at.n)
 	}
-	return v.ordering.order.Warmup(at.n)
+	rows, err := v.ordering.order.WarmupLeft(at.n)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(rows) == 0: // the pass ended just there
+		return choose(rng.NewPCG64(42), v.rows, at.n)
+	}
+	return v.cut(at, rows, true)
 }
 
 type intervalState struct {

@@ -101,7 +101,7 @@ func (o *ordered) Open(ctx context.Context, step int) (Window, bool, error) {
 		return w, true, nil
 	}
 	o.windows++
-	sel := algo.Selection{Indices: rows}
+	sel := algo.Selection{Indices: rows, Ordered: true}
 	sel.Score, sel.Scored = o.order.Latest()
 	r := algo.Request{Step: step, Update: o.windows, N: len(rows)}
 	return w, true, o.run.Journal.Selected(r, sel, time.Since(started).Seconds(), false)

@@ -141,7 +141,7 @@ func (p *pipeline) check(stages []*config.Stage) error {
 		}
 	}
 	if s := p.selecting; s != nil && s.Draw {
-		if p.ordering != nil || p.mixing != nil && p.mixing.inLoss == nil {
+		if p.ordering != nil || p.mixing != nil && (p.mixing.inLoss == nil || p.upstream) {
 			return s.Errorf("mode", "draw takes the rows of an interval, and so does the stage after it: set mode: filter")
 		}
 	}
@@ -233,13 +233,16 @@ func (p *pipeline) decision(step int, rows []int) algo.Selection {
 		sel.Score, sel.Scored, sel.Facts = s.selection.Score, s.selection.Scored, s.selection.Facts
 	}
 	if p.ordering != nil && sel.Score == nil {
+		sel.Ordered = true
 		sel.Score, sel.Scored = p.ordering.order.Latest()
 	}
 	return sel
 }
 
+// savePlan leaves scoreboard_step_N.json; upstream only where a plan is new and a stage
+// has asked for losses by then.
 func (p *pipeline) savePlan(step int, rows []int) error {
-	if p.plans == "" {
+	if v, ok := p.planner.(*intervals); p.plans == "" || ok && (v.again || p.board.empty()) {
 		return nil
 	}
 	if err := storage.MkdirAll(p.plans); err != nil {
@@ -254,9 +257,14 @@ func (p *pipeline) Observe(ctx context.Context, s *Step) error {
 	if p.mixing != nil {
 		p.run.Journal.Trained(told)
 	}
+	if p.upstream && slices.ContainsFunc(p.weighing, func(w *weighing) bool { return w.active(s.Index) }) {
+		for i := range told { // upstream tells the loss of a micro-batch that it has not divided (finding 54)
+			told[i].Returned *= float64(len(told))
+		}
+	}
 	for _, st := range p.stages() {
-		if p.upstream && p.mixing != nil && st == &p.mixing.stage && p.mixing.inLoss != nil {
-			continue // it moves in the step itself
+		if p.upstream && p.mixing != nil && st == &p.mixing.stage && (p.mixing.inLoss != nil || len(p.domains) == 1) {
+			continue // it moves in the step itself, or, with rows of one domain, not at all
 		}
 		if _, ok := st.any.(algo.Observer); ok && st.Family == config.SelectorStage {
 			p.selected = nil
@@ -323,6 +331,7 @@ func (p *pipeline) Finish() error {
 type pipelineState struct {
 	Plan   json.RawMessage `json:"plan"` // the planner's, with the order and the board
 	Stages []stageState    `json:"stages"`
+	Moved  int             `json:"moved,omitempty"` // of the mixer
 }
 
 type stageState struct {
@@ -362,6 +371,9 @@ func (p *pipeline) State() (json.RawMessage, error) {
 		}
 	}
 	out := pipelineState{Plan: p.kept}
+	if p.mixing != nil {
+		out.Moved = p.mixing.moved
+	}
 	for _, s := range p.stages() {
 		raw, err := p.stageState(s)
 		if err != nil {
@@ -422,7 +434,11 @@ func (p *pipeline) restore(raw json.RawMessage) error {
 			return err
 		}
 	}
+	if p.mixing != nil {
+		p.mixing.moved = -1
+	}
 	if p.mixing != nil && raw != nil {
+		p.mixing.moved = s.Moved
 		p.mixing.shares, p.mixing.asked = plan.Shares, plan.Asked
 	}
 	return errors.Join(p.board.restore(plan.Board), p.planner.restore(plan.Planner))

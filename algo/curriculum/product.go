@@ -136,7 +136,7 @@ func (p *pipeline) upstreamWeights(ctx context.Context, s *Step) (Weights, error
 		if err != nil {
 			return Weights{}, err
 		}
-		return Weights{Rows: rows, How: how}, p.weighed(ctx, s, rows)
+		return Weights{Rows: rows, How: how, Plain: true}, p.weighed(ctx, s, rows)
 	}
 	if m := p.mixing; m != nil && m.inLoss != nil && m.active(s.Index) {
 		return p.upstreamDoReMi(ctx, s)
@@ -150,8 +150,8 @@ func (p *pipeline) upstreamDoReMi(ctx context.Context, s *Step) (Weights, error)
 	if err := m.rewind(s.Index); err != nil {
 		return Weights{}, err
 	}
-	out := Weights{How: algo.RowSum, Rows: p.byDomain(s.Micros[:1], m.inLoss.DomainWeights())}
-	if m.due(s.Index) {
+	out := Weights{How: algo.RowSum, Plain: true, Rows: p.byDomain(s.Micros[:1], m.inLoss.DomainWeights())}
+	if len(p.domains) > 1 && m.moves(s.Index) {
 		told := reports(s, func(row int) int { return p.domain[row] })[:1]
 		if err := m.observe(ctx, s, told); err != nil {
 			return out, err
@@ -159,7 +159,7 @@ func (p *pipeline) upstreamDoReMi(ctx context.Context, s *Step) (Weights, error)
 		if _, err := m.mixer.Mix(ctx, algo.MixRequest{Step: s.Index, Update: m.asked}); err != nil {
 			return out, fmt.Errorf("mixer %s: %w", m.Key, err)
 		}
-		m.last = s.Index
+		m.moved = s.Index
 	}
 	out.Rows = append(out.Rows, p.byDomain(s.Micros[1:], m.inLoss.DomainWeights())...)
 	for _, rows := range out.Rows {
@@ -170,19 +170,25 @@ func (p *pipeline) upstreamDoReMi(ctx context.Context, s *Step) (Weights, error)
 	return out, nil
 }
 
+// moves says whether upstream's DoReMi moves α in a step. It has a clock of its own for
+// that, beside the one by which the stage is due at the start of an interval.
+func (m *mixing) moves(step int) bool {
+	return m.active(step) && (m.moved < 0 || step-m.moved >= m.Every)
+}
+
 // mixingBegan is what a mixer was at the start of a step, which may be weighed again.
 type mixingBegan struct {
-	step, last int
-	state      json.RawMessage
+	step, moved int
+	state       json.RawMessage
 }
 
 // rewind notes what the mixer is as a step begins, or takes it back there.
 func (m *mixing) rewind(step int) error {
 	if m.began != nil && m.began.step == step {
-		m.last = m.began.last
+		m.moved = m.began.moved
 		return m.restore(m.began.state)
 	}
 	raw, err := m.state()
-	m.began = &mixingBegan{step, m.last, raw}
+	m.began = &mixingBegan{step, m.moved, raw}
 	return err
 }

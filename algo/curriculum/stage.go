@@ -106,11 +106,12 @@ type mixing struct {
 	domains []algo.Domain
 	shares  []float64 // the last answer; before, the run's own, nil for none
 	asked   int       // times
+	moved   int       // the step that weights in the loss moved last, in mode upstream; -1 before
 	began   *mixingBegan
 }
 
 func newMixing(ctx context.Context, r Run, s *config.Stage) (*mixing, error) {
-	m := &mixing{domains: r.Domains}
+	m := &mixing{domains: r.Domains, moved: -1}
 	var err error
 	if m.mixer, err = algo.BuildMixer(r.Run, r.Domains, s.Component); err != nil {
 		return nil, err
@@ -226,7 +227,7 @@ func (o *ordering) orderState() (s orderingState, err error) {
 func (o *ordering) restoreOrder(s orderingState) error {
 	o.pool, o.served = nil, 0
 	if s.Pool == nil {
-		return nil
+		return o.order.Restore(nil)
 	}
 	if err := o.setPool(s.Pool); err != nil {
 		return err

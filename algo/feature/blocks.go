@@ -8,6 +8,7 @@ import (
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/neighbor"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/progress"
 	"dataflex.dev/dataflex/driver"
 )
 
@@ -26,7 +27,7 @@ func Blocks(ctx context.Context, p BlockPass, examples []data.Example) (neighbor
 	dim := p.Model.Config().Hidden
 	width := dim * len(p.Layers)
 	out := neighbor.Vectors{N: len(examples), Dim: width, Data: make([]float32, len(examples)*width)}
-	progress := newProgress(p.Log, "vectors of several layers", len(examples))
+	done := progress.New(p.Log, "vectors of several layers", len(examples))
 	for _, rows := range batch.ByLength(examples, p.tokens()) {
 		m := batch.Pack(examples, rows)
 		for k, layer := range p.Layers {
@@ -45,7 +46,7 @@ func Blocks(ctx context.Context, p BlockPass, examples []data.Example) (neighbor
 				p.block(out.Row(r)[k*dim:(k+1)*dim], h[int(m.RowStart[i])*dim:int(m.RowStart[i+1])*dim])
 			}
 		}
-		progress.add(len(rows))
+		done.Add(len(rows))
 	}
 	out.Normalize()
 	return out, nil

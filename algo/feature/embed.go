@@ -2,6 +2,8 @@ package feature
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -74,19 +76,81 @@ func (e *Embedder) Close() { e.model.Close() }
 
 // Embed is the vector of every text.
 func (e *Embedder) Embed(ctx context.Context, texts []string) (neighbor.Vectors, error) {
+	rows, err := e.rows(ctx, texts)
+	if err != nil {
+		return neighbor.Vectors{}, err
+	}
+	return e.vectors(ctx, rows, nil)
+}
+
+// Write writes the vector of every text to an .npy file. What is finished when ctx ends
+// lies in a folder beside it, and the same call goes on from there.
+func (e *Embedder) Write(ctx context.Context, texts []string, path string) (err error) {
+	rows, err := e.rows(ctx, texts)
+	if err != nil {
+		return err
+	}
+	key, err := e.key(rows)
+	if err != nil {
+		return err
+	}
+	dir := path + ".unfinished"
+	keep, err := OpenStore(dir, key, len(rows), e.model.Config().Hidden)
+	if err != nil {
+		return err
+	}
+	v, err := e.vectors(ctx, rows, keep)
+	if err == nil {
+		err = v.Write(path)
+	}
+	if err == nil {
+		return errors.Join(keep.Remove(), storage.RemoveAll(dir))
+	}
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%d of %d texts are finished and kept in %s; the same command goes on from there: %w", keep.progress.put, len(texts), dir, err)
+	}
+	return errors.Join(err, keep.Close())
+}
+
+// key names by content what the rows of a store depend on.
+func (e *Embedder) key(rows []data.Example) (string, error) {
+	identity, err := e.model.Identity()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%s layer %d %s tokens %d device %v\n", identity, e.options.Layer, e.options.Pooling, e.pass(nil).tokens(), e.device.Kind())
+	for _, r := range rows {
+		fmt.Fprintln(h, r.InputIDs)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// rows are the texts' tokens.
+func (e *Embedder) rows(ctx context.Context, texts []string) ([]data.Example, error) {
 	rows := make([]data.Example, len(texts))
 	for i, text := range texts {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("tokenising: %w", err)
+		}
 		ids := e.encode(text)
 		if len(ids) == 0 {
-			return neighbor.Vectors{}, fmt.Errorf("text %d is empty", i)
+			return nil, fmt.Errorf("text %d is empty", i)
 		}
 		rows[i] = data.Example{ID: data.ID{Dataset: "texts", Row: i}, InputIDs: ids, Labels: data.Unlabelled(len(ids))}
 	}
-	p := VectorPass{
+	return rows, nil
+}
+
+func (e *Embedder) pass(keep *Store) VectorPass {
+	return VectorPass{
 		Pass:  Pass{Device: e.device, Model: e.model, Tokens: e.options.Tokens, Log: e.options.Log},
-		Layer: e.options.Layer, Pooling: e.options.Pooling,
+		Layer: e.options.Layer, Pooling: e.options.Pooling, Keep: keep,
 	}
-	v, err := Vectors(ctx, p, rows)
+}
+
+func (e *Embedder) vectors(ctx context.Context, rows []data.Example, keep *Store) (neighbor.Vectors, error) {
+	v, err := Vectors(ctx, e.pass(keep), rows)
 	if err == nil && !e.options.Raw {
 		v.Normalize()
 	}

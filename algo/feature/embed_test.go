@@ -1,6 +1,10 @@
 package feature
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -102,5 +106,81 @@ func TestRowText(t *testing.T) {
 	want := "Instruction: Add.\nInput: 1 2\nOutput: 3\nPrediction:"
 	if got := RowText("Add.", "1 2", "3", ""); got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// countdown is done after so many looks at it.
+type countdown struct {
+	context.Context
+	left *int
+}
+
+func (c countdown) Err() error {
+	if *c.left--; *c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestEmbedGoesOn: what is finished when a run is ended is kept, whenever that is, and the
+// same call writes the bits of a run that nobody ended.
+func TestEmbedGoesOn(t *testing.T) {
+	dev := cpu.New(2)
+	defer dev.Close()
+	texts := []string{"one", "two words", "a longer text of several words", "zwei", "three 3 3 3", "4"}
+	open := func(tokens int) *Embedder {
+		e, err := OpenEmbedder(dev, "../../tools/dataflex-demo/model", EmbedOptions{Tokens: tokens})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(e.Close)
+		return e
+	}
+	dir := t.TempDir()
+	whole := filepath.Join(dir, "whole.npy")
+	if err := open(8).Write(ctx(), texts, whole); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "v.npy")
+	kept, interrupted := 0, 0
+	for {
+		left := len(texts) + 1 + interrupted // texts are tokenised, then one more batch than before
+		err := open(8).Write(countdown{ctx(), &left}, texts, path)
+		if err == nil {
+			break
+		}
+		var done, of int
+		if _, scan := fmt.Sscanf(err.Error(), "%d of %d texts are finished and kept in "+path+".unfinished;", &done, &of); scan != nil || !errors.Is(err, context.Canceled) || done <= kept || of != len(texts) {
+			t.Fatalf("%v after %d", err, kept)
+		}
+		if _, err := os.Stat(path); err == nil {
+			t.Fatal("an unfinished file was written")
+		}
+		kept = done
+		interrupted++
+	}
+	if interrupted < 2 {
+		t.Errorf("ended %d times only", interrupted)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("other bits than in one go (%v)", err)
+	}
+	if _, err := os.Stat(path + ".unfinished"); err == nil {
+		t.Error("the finished run leaves its folder")
+	}
+	// Other texts are another run's.
+	left := len(texts) + 1
+	if err := open(8).Write(countdown{ctx(), &left}, texts, path); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if err := open(8).Write(ctx(), append(texts[1:], "new"), path); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || bytes.Equal(got, want) {
+		t.Errorf("the rows of other texts were taken (%v)", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/progress"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gradproj"
 	"dataflex.dev/dataflex/kernels/reduce"
@@ -71,14 +72,14 @@ func Gradients(ctx context.Context, p GradientPass, examples []data.Example, ski
 		return err
 	}
 	defer g.close()
-	progress := newProgress(p.Log, "gradients", len(examples))
+	done := progress.New(p.Log, "gradients", len(examples))
 	g.emit = func(rows []int, features []float32, norm []float64) error {
-		progress.add(len(rows))
+		done.Add(len(rows))
 		return emit(rows, features, norm)
 	}
 	for i, rows := range g.plan(examples) {
 		if i < skip {
-			progress.done += len(rows)
+			done.Skip(len(rows))
 			continue
 		}
 		if err := ctx.Err(); err != nil {

@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"time"
 
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/progress"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/decoder"
 )
@@ -40,7 +40,7 @@ func (p Pass) tokens() int {
 // without a labelled token, and for one whose loss is not finite.
 func Losses(ctx context.Context, p Pass, examples []data.Example) ([]float64, error) {
 	out := make([]float64, len(examples))
-	progress := newProgress(p.Log, "per-sample loss", len(examples))
+	done := progress.New(p.Log, "per-sample loss", len(examples))
 	for _, rows := range batch.ByLength(examples, p.tokens()) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -56,7 +56,7 @@ func Losses(ctx context.Context, p Pass, examples []data.Example) ([]float64, er
 				out[r] = math.NaN()
 			}
 		}
-		progress.add(len(rows))
+		done.Add(len(rows))
 	}
 	return out, nil
 }
@@ -68,30 +68,4 @@ func describe(examples []data.Example, rows []int) string {
 		return fmt.Sprintf("row %d of %s", first.Row, first.Dataset)
 	}
 	return fmt.Sprintf("%d rows, the first being row %d of %s", len(rows), first.Row, first.Dataset)
-}
-
-// progress says once in a while how far a pass is.
-type progress struct {
-	log         *slog.Logger
-	what        string
-	done, total int
-	start, last time.Time
-}
-
-const progressEvery = 10 * time.Second
-
-func newProgress(log *slog.Logger, what string, total int) *progress {
-	now := time.Now()
-	return &progress{log: log, what: what, total: total, start: now, last: now}
-}
-
-func (p *progress) add(n int) {
-	p.done += n
-	if p.log == nil || time.Since(p.last) < progressEvery || p.done == 0 {
-		return
-	}
-	p.last = time.Now()
-	rate := float64(p.done) / time.Since(p.start).Seconds()
-	p.log.Info(p.what, "rows", p.done, "of", p.total, "rows_per_second", math.Round(rate*100)/100,
-		"remaining", time.Duration(float64(p.total-p.done)/rate*float64(time.Second)).Round(time.Second))
 }

@@ -8,6 +8,7 @@ import (
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/neighbor"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/progress"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/pool"
 )
@@ -27,6 +28,10 @@ type VectorPass struct {
 	Pass
 	Layer   int // as transformers' hidden_states: 0 = embeddings, -1 = after the final norm
 	Pooling Pooling
+
+	// Keep holds the rows of finished batches, which are not computed again; nil = none are
+	// kept. Its key names all that they and the batches depend on.
+	Keep *Store
 }
 
 // Vectors is every example's sentence vector, as it is; Normalize is the caller's.
@@ -36,10 +41,19 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 	}
 	dim := p.Model.Config().Hidden
 	out := neighbor.Vectors{N: len(examples), Dim: dim, Data: make([]float32, len(examples)*dim)}
-	progress := newProgress(p.Log, "sentence vectors", len(examples))
-	for _, rows := range batch.ByLength(examples, p.tokens()) {
+	done := progress.New(p.Log, "sentence vectors", len(examples))
+	for i, rows := range batch.ByLength(examples, p.tokens()) {
 		if err := ctx.Err(); err != nil {
 			return out, err
+		}
+		if p.Keep != nil && i < p.Keep.Batches() {
+			for _, r := range rows {
+				if err := p.Keep.Row(r, out.Row(r)); err != nil {
+					return out, err
+				}
+			}
+			done.Skip(len(rows))
+			continue
 		}
 		m := batch.Pack(examples, rows)
 		hidden, err := p.Model.Hidden(m.Batch, p.Layer)
@@ -53,7 +67,12 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 		for i, r := range rows {
 			copy(out.Row(r), vectors[i*dim:])
 		}
-		progress.add(len(rows))
+		if p.Keep != nil {
+			if err := p.Keep.Put(rows, vectors); err != nil {
+				return out, err
+			}
+		}
+		done.Add(len(rows))
 	}
 	return out, nil
 }

@@ -9,10 +9,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 
 	"dataflex.dev/dataflex/data/npy"
+	"dataflex.dev/dataflex/data/progress"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gemm"
@@ -97,8 +99,9 @@ const (
 	slack = 16
 )
 
-// Search finds the k rows of base nearest to each query; k is at most base.N.
-func Search(ctx context.Context, dev driver.Device, queries, base Vectors, k int) (*Found, error) {
+// Search finds the k rows of base nearest to each query; k is at most base.N. What it is
+// done for is said in the log, which may be nil.
+func Search(ctx context.Context, dev driver.Device, log *slog.Logger, what string, queries, base Vectors, k int) (*Found, error) {
 	if queries.Dim != base.Dim {
 		return nil, fmt.Errorf("queries of %d dimensions among vectors of %d", queries.Dim, base.Dim)
 	}
@@ -119,6 +122,7 @@ func Search(ctx context.Context, dev driver.Device, queries, base Vectors, k int
 	}
 	defer release()
 	start := make([]float32, placed[2].Len()) // of the scores
+	done := progress.New(log, what, queries.N)
 	for q := 0; q < queries.N; q += queryBlock {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -142,6 +146,7 @@ func Search(ctx context.Context, dev driver.Device, queries, base Vectors, k int
 		for i := range m {
 			f.put(q+i, queries.Row(q+i), base, best.Row(i))
 		}
+		done.Add(m)
 	}
 	return f, nil
 }
@@ -192,8 +197,8 @@ const UpstreamNeighbours = 1000
 // Near finds every query's k nearest candidates, or all where there are fewer, and
 // writes their rows to path as upstream's offline step does: int64 [queries, k],
 // nearest first. It is what selector near reads.
-func Near(ctx context.Context, dev driver.Device, candidates, queries Vectors, k int, path string) (*Found, error) {
-	f, err := Search(ctx, dev, queries, candidates, min(k, candidates.N))
+func Near(ctx context.Context, dev driver.Device, log *slog.Logger, candidates, queries Vectors, k int, path string) (*Found, error) {
+	f, err := Search(ctx, dev, log, "nearest rows of each query", queries, candidates, min(k, candidates.N))
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ func TestNearWritesUpstreamsFile(t *testing.T) {
 	defer dev.Close()
 	path := filepath.Join(t.TempDir(), "top_indices.npy")
 	candidates, queries := load(t, "candidates"), load(t, "queries")
-	if _, err := Near(context.Background(), dev, candidates, queries, 50, path); err != nil {
+	if _, err := Near(context.Background(), dev, nil, candidates, queries, 50, path); err != nil {
 		t.Fatal(err)
 	}
 	got, want := array(t, path), array(t, filepath.Join("testdata", "indices.npy"))
@@ -59,7 +59,7 @@ func TestSearchIsExact(t *testing.T) {
 		copy(queries.Row(i), base.Row(i%4))
 	}
 	const k = 25
-	f, err := Search(context.Background(), dev, queries, base, k)
+	f, err := Search(context.Background(), dev, nil, "", queries, base, k)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,11 +95,11 @@ func TestSearchOnADevice(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
 	base, queries := random(r, 300, 6), random(r, 70, 6)
 	copy(base.Row(200), base.Row(3))
-	want, err := Search(context.Background(), host, queries, base, 9)
+	want, err := Search(context.Background(), host, nil, "", queries, base, 9)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Search(context.Background(), optest.Device(t, 80), queries, base, 9)
+	got, err := Search(context.Background(), optest.Device(t, 80), nil, "", queries, base, 9)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,12 +141,12 @@ func TestFaults(t *testing.T) {
 	if _, err := Read("testdata/indices.npy"); err == nil || !strings.Contains(err.Error(), "floats") {
 		t.Errorf("integers as vectors: %v", err)
 	}
-	if _, err := Search(context.Background(), dev, v, v, 4); err == nil || !strings.Contains(err.Error(), "4 neighbours of 3") {
+	if _, err := Search(context.Background(), dev, nil, "", v, v, 4); err == nil || !strings.Contains(err.Error(), "4 neighbours of 3") {
 		t.Errorf("too many neighbours: %v", err)
 	}
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Search(ended, dev, v, v, 1); err == nil {
+	if _, err := Search(ended, dev, nil, "", v, v, 1); err == nil {
 		t.Error("a search went on after its context had ended")
 	}
 }
@@ -158,14 +158,14 @@ func TestTooLong(t *testing.T) {
 	v := Vectors{N: 3, Dim: 2, Data: []float32{1, 0, 0, 1, 1e30, 1e30}}
 	fine := Vectors{N: 1, Dim: 2, Data: []float32{9e17, 0}}
 	for want, f := range map[string]func() (*Found, error){
-		"vector 2 has the length 1.41e+30": func() (*Found, error) { return Search(context.Background(), dev, fine, v, 2) },
-		"query 2 has the length 1.41e+30":  func() (*Found, error) { return Search(context.Background(), dev, v, fine, 1) },
+		"vector 2 has the length 1.41e+30": func() (*Found, error) { return Search(context.Background(), dev, nil, "", fine, v, 2) },
+		"query 2 has the length 1.41e+30":  func() (*Found, error) { return Search(context.Background(), dev, nil, "", v, fine, 1) },
 	} {
 		if _, err := f(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not say %q", err, want)
 		}
 	}
-	if f, err := Search(context.Background(), dev, fine, fine, 1); err != nil || f.Index[0] != 0 {
+	if f, err := Search(context.Background(), dev, nil, "", fine, fine, 1); err != nil || f.Index[0] != 0 {
 		t.Errorf("%v, %v", f, err)
 	}
 }

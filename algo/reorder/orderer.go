@@ -48,7 +48,14 @@ func New(run *algo.Run, c *config.Component, column Column) (*Orderer, error) {
 func (o *Orderer) SetPool(rows []int) (err error) {
 	o.pool, o.order = rows, nil
 	if s := o.settings; s.dynamic {
+		calls := 0
+		if o.upstream && o.pass != nil { // upstream counts intervals whatever the pool
+			calls = o.pass.state.Calls
+		}
 		o.pass, err = NewPass(Pass{Pattern: s.pattern, Head: s.head, Every: s.every, Repeat: s.repeat, Score: o.scores}, rows)
+		if err == nil {
+			o.pass.state.Calls = calls
+		}
 	}
 	return err
 }
@@ -85,6 +92,11 @@ func (o *Orderer) Static(ctx context.Context) ([]int, error) {
 func (o *Orderer) Warmup(n int) ([]int, error) {
 	o.latest, o.scored = nil, 0
 	return o.pass.Warmup(n)
+}
+
+// WarmupLeft is Warmup within the pass: fewer rows, or none, where it has not as many left.
+func (o *Orderer) WarmupLeft(n int) ([]int, error) {
+	return o.Warmup(min(n, len(o.pass.state.Left)))
 }
 
 // Next is the next n rows.

@@ -52,6 +52,25 @@ func (h HTTP) Score(ctx context.Context, cases []Case) ([]float64, error) {
 	return out, nil
 }
 
+// reachTimeout is how long a run that starts waits for a judge to say anything.
+const reachTimeout = 3 * time.Second
+
+// Reach is an error where nothing answers at the judge's address. Whatever does is enough,
+// a refusal too: nothing is asked, and no key is sent.
+func (h HTTP) Reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	q, err := http.NewRequestWithContext(ctx, http.MethodHead, h.URL, nil)
+	if err != nil {
+		return err
+	}
+	r, err := http.DefaultClient.Do(q)
+	if err != nil {
+		return fmt.Errorf("the judge does not answer: %w", err)
+	}
+	return r.Body.Close()
+}
+
 // errAgain marks failures that another try may mend.
 var errAgain = errors.New("the judge is busy or away")
 

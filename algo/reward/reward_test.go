@@ -106,6 +106,9 @@ func TestHTTP(t *testing.T) {
 	if _, err := h.Score(context.Background(), []Case{{Answer: "silent"}}); err == nil || !strings.Contains(err.Error(), "no number") {
 		t.Errorf("no number: %v", err)
 	}
+	if err := h.Reach(context.Background()); err != nil {
+		t.Errorf("it refuses HEAD, and so it answers: %v", err)
+	}
 	h.Key = "wrong"
 	tries = 0
 	if _, err := h.Score(context.Background(), []Case{{Answer: "a"}}); err == nil || !strings.Contains(err.Error(), "400") || tries != 0 {
@@ -113,6 +116,9 @@ func TestHTTP(t *testing.T) {
 	}
 	h.URL, h.Retries = "http://127.0.0.1:1", 1
 	if _, err := h.Score(context.Background(), []Case{{Answer: "a"}}); err == nil || !strings.Contains(err.Error(), "busy or away") {
+		t.Errorf("nobody there: %v", err)
+	}
+	if err := h.Reach(context.Background()); err == nil || !strings.Contains(err.Error(), "the judge does not answer") {
 		t.Errorf("nobody there: %v", err)
 	}
 }

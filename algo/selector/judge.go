@@ -2,6 +2,7 @@ package selector
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -77,8 +78,17 @@ func newReward(run *algo.Run, mode algo.Mode, p *config.Params) (r reward.Reward
 		if judge.URL == "" {
 			return nil, false, p.Wrap("reward_url", errors.New("reward: http needs the address of a chat completions endpoint"))
 		}
-		judge.Key, err = keyFrom(keyName)
-		return judge, true, p.Wrap("reward_key_env", err)
+		if judge.Key, err = keyFrom(keyName); err != nil {
+			return nil, false, p.Wrap("reward_key_env", err)
+		}
+		if run.Outline {
+			at := "reward_url"
+			if !p.Given(at) {
+				at = "reward_backend_params"
+			}
+			err = p.Wrap(at, judge.Reach(context.Background()))
+		}
+		return judge, true, err
 	case "":
 		return nil, false, p.Wrap("reward", fmt.Errorf("say who judges the answers: exact_match, contains, numeric, reward_model (reward_model_path), command (reward_command) or http (reward_url, reward_model)%s", instead(backend)))
 	}

@@ -47,10 +47,28 @@ func Check(c *config.Config) []error {
 	}
 	add(tuning.CheckQuantised(c))
 	add(checkResume(c))
+	add(folderFits(c, "output_dir", c.Training.OutputDir))
+	add(folderFits(c, "tokenized_path", c.Data.TokenizedPath))
 	if c.Training.DoTrain {
+		add(tuning.CheckNames(c))
 		add(checkComponent(c, model))
 	}
 	return faults
+}
+
+// folderFits is an error where a folder that will be made, or written to, is a file or
+// lies below one.
+func folderFits(c *config.Config, key, dir string) error {
+	for at := dir; at != ""; at = filepath.Dir(at) {
+		info, err := storage.Stat(at)
+		switch {
+		case err == nil && !info.IsDir():
+			return c.Errorf(key, "%s cannot be a folder: %s is a file", dir, at)
+		case err == nil || at == filepath.Dir(at):
+			return nil
+		}
+	}
+	return nil
 }
 
 // split takes several errors of one configuration apart.

@@ -28,9 +28,6 @@ type runFile struct {
 
 const runFileVersion = 1
 
-// lockName is the file in output_dir that one process holds.
-const lockName = ".lock"
-
 // folder is output_dir: held for this process, with what lies in it of earlier runs, and
 // the note of which run it is of.
 type folder struct {
@@ -45,10 +42,13 @@ type folder struct {
 // there is named.
 func takeFolder(c *config.Config, log *slog.Logger) (*folder, error) {
 	out := c.Training.OutputDir
+	if err := folderFits(c, "output_dir", out); err != nil {
+		return nil, err
+	}
 	if err := storage.MkdirAll(out); err != nil {
 		return nil, c.Errorf("output_dir", "%w", err)
 	}
-	lock, err := storage.TakeLock(filepath.Join(out, lockName))
+	lock, err := storage.TakeLock(filepath.Join(out, storage.LockFile))
 	var held *storage.Held
 	switch {
 	case errors.As(err, &held):
@@ -262,7 +262,7 @@ func (f *folder) setAside(why string) error {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.Name() != storage.RunFile && e.Name() != lockName && !strings.HasPrefix(e.Name(), asideName) {
+		if e.Name() != storage.RunFile && e.Name() != storage.LockFile && !strings.HasPrefix(e.Name(), asideName) {
 			names = append(names, e.Name())
 		}
 	}

@@ -210,7 +210,7 @@ func (l *loop) accumulate(ctx context.Context, s *curriculum.Step, labels int) (
 		return nil, fmt.Errorf("step %d: %w", l.step+1, err)
 	}
 	byColumn(l.passes.rows, &asked, s.Micros)
-	weights := tokenWeights(asked, s.Micros, labels)
+	weights, smoothing := tokenWeights(asked, s.Micros, labels), l.passes.smoothing(asked)
 	g := &gradient{step: s}
 	s.TokenLoss, s.Returned = make([][]float32, len(s.Micros)), make([]float64, len(s.Micros))
 	l.passes.zeroGradients()
@@ -219,7 +219,7 @@ func (l *loop) accumulate(ctx context.Context, s *curriculum.Step, labels int) (
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if s.TokenLoss[i], s.Returned[i], err = l.passes.backward(m, weights[i], l.passes.dropoutSeed(l.step, i)); err != nil {
+		if s.TokenLoss[i], s.Returned[i], err = l.passes.backward(m, weights[i], smoothing, l.passes.dropoutSeed(l.step, i)); err != nil {
 			return nil, fmt.Errorf("step %d, %s: %w", l.step+1, l.passes.describe(m.Rows), err)
 		}
 		broken.add(m, s.TokenLoss[i])
@@ -231,7 +231,7 @@ func (l *loop) accumulate(ctx context.Context, s *curriculum.Step, labels int) (
 	if g.norm = l.passes.norm(); finite(g.norm) {
 		return g, nil
 	}
-	if broken, err = l.passes.brokenGradients(ctx, s, weights); err != nil || len(broken.rows) > 0 {
+	if broken, err = l.passes.brokenGradients(ctx, s, weights, smoothing); err != nil || len(broken.rows) > 0 {
 		return nil, cmp.Or[error](err, broken)
 	}
 	return nil, spoilt{fmt.Errorf("step %d: the gradient is not finite (norm %v) while the loss is %v and every row's own gradient is finite: lower learning_rate, or look at %s; %s",

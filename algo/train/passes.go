@@ -90,9 +90,9 @@ func (p *passes) rowLosses(ctx context.Context, micros []batch.Micro) (out [][]f
 
 // backward adds a micro-batch's share of the step's gradient and returns its
 // tokens' losses and its share of the step's loss.
-func (p *passes) backward(m batch.Micro, weight []float32, dropout uint64) ([]float32, float64, error) {
+func (p *passes) backward(m batch.Micro, weight []float32, smoothing float32, dropout uint64) ([]float32, float64, error) {
 	c := p.config
-	o := decoder.Objective{Weight: weight, Smoothing: float32(c.Training.LabelSmoothingFactor), Train: true, DropoutSeed: dropout}
+	o := decoder.Objective{Weight: weight, Smoothing: smoothing, Train: true, DropoutSeed: dropout}
 	if a := c.Training.NEFTuneNoiseAlpha; a != nil {
 		o.NEFTune = float32(*a)
 	}
@@ -119,6 +119,14 @@ func (p *passes) backward(m batch.Micro, weight []float32, dropout uint64) ([]fl
 	return tokenLoss, sum, nil
 }
 
+// smoothing is how much of a label's probability is spread over the others.
+func (p *passes) smoothing(w curriculum.Weights) float32 {
+	if w.Plain {
+		return 0
+	}
+	return float32(p.config.Training.LabelSmoothingFactor)
+}
+
 // dropoutSeed differs for every micro-batch of the run and depends on nothing
 // else, so that a resumed run draws the same masks.
 func (p *passes) dropoutSeed(step, index int) uint64 {
@@ -137,7 +145,7 @@ func (p *passes) norm() float64 { return optim.GradNorm(p.device, p.params) }
 
 // brokenGradients looks for the rows that make a step's gradient no number though
 // the losses are finite, by the gradient of each.
-func (p *passes) brokenGradients(ctx context.Context, s *curriculum.Step, weights [][]float32) (*notFinite, error) {
+func (p *passes) brokenGradients(ctx context.Context, s *curriculum.Step, weights [][]float32, smoothing float32) (*notFinite, error) {
 	broken := &notFinite{what: "gradient"}
 	for i, m := range s.Micros {
 		for r, row := range m.Rows {
@@ -147,7 +155,7 @@ func (p *passes) brokenGradients(ctx context.Context, s *curriculum.Step, weight
 			p.zeroGradients()
 			alone := batch.Pack(p.rows, []int{row})
 			alone.PadLen = m.PadLen
-			if _, _, err := p.backward(alone, weights[i][m.RowStart[r]:m.RowStart[r+1]], p.dropoutSeed(s.Index, i)); err != nil {
+			if _, _, err := p.backward(alone, weights[i][m.RowStart[r]:m.RowStart[r+1]], smoothing, p.dropoutSeed(s.Index, i)); err != nil {
 				return nil, fmt.Errorf("step %d, %s: %w", s.Index+1, p.describe([]int{row}), err)
 			}
 			if !finite(p.norm()) {

@@ -17,6 +17,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 
@@ -70,16 +71,16 @@ func (o Options) clamp(n int) Options {
 }
 
 // Probabilities is the probability of every candidate; they sum to 1.
-func Probabilities(ctx context.Context, dev driver.Device, candidates, queries neighbor.Vectors, o Options) ([]float64, error) {
+func Probabilities(ctx context.Context, dev driver.Device, log *slog.Logger, candidates, queries neighbor.Vectors, o Options) ([]float64, error) {
 	if err := o.check(candidates, queries); err != nil {
 		return nil, err
 	}
 	o = o.clamp(candidates.N)
-	near, err := neighbor.Search(ctx, dev, queries, candidates, o.MaxK)
+	near, err := neighbor.Search(ctx, dev, log, "nearest rows of each query", queries, candidates, o.MaxK)
 	if err != nil {
 		return nil, fmt.Errorf("tsds: %w", err)
 	}
-	density, err := densities(ctx, dev, candidates, near.Index, o)
+	density, err := densities(ctx, dev, log, candidates, near.Index, o)
 	if err != nil {
 		return nil, fmt.Errorf("tsds: %w", err)
 	}
@@ -94,8 +95,8 @@ func Probabilities(ctx context.Context, dev driver.Device, candidates, queries n
 
 // Write computes the probabilities and writes them to path as upstream's offline
 // step does: float64 [candidates]. It is what selector tsds reads.
-func Write(ctx context.Context, dev driver.Device, candidates, queries neighbor.Vectors, o Options, path string) ([]float64, error) {
-	p, err := Probabilities(ctx, dev, candidates, queries, o)
+func Write(ctx context.Context, dev driver.Device, log *slog.Logger, candidates, queries neighbor.Vectors, o Options, path string) ([]float64, error) {
+	p, err := Probabilities(ctx, dev, log, candidates, queries, o)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +105,7 @@ func Write(ctx context.Context, dev driver.Device, candidates, queries neighbor.
 
 // densities estimates ρ of every candidate named in rows: the sum of
 // max(0, 1-d²/σ²) over its KDEK nearest among them, itself included.
-func densities(ctx context.Context, dev driver.Device, candidates neighbor.Vectors, rows []int, o Options) (map[int]float64, error) {
+func densities(ctx context.Context, dev driver.Device, log *slog.Logger, candidates neighbor.Vectors, rows []int, o Options) (map[int]float64, error) {
 	unique := slices.Clone(rows)
 	slices.Sort(unique)
 	unique = slices.Compact(unique)
@@ -116,7 +117,7 @@ func densities(ctx context.Context, dev driver.Device, candidates neighbor.Vecto
 		return out, nil
 	}
 	sub := candidates.Select(unique)
-	near, err := neighbor.Search(ctx, dev, sub, sub, min(o.KDEK, sub.N))
+	near, err := neighbor.Search(ctx, dev, log, "nearest rows of each candidate", sub, sub, min(o.KDEK, sub.N))
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func TestUpstreamsProbabilities(t *testing.T) {
 		"sigma0": {Sigma: 0, Alpha: 0.95, C: 5},
 	} {
 		o.MaxK, o.KDEK = 5000, 1000 // held to 20 by the 200 candidates
-		p, err := Probabilities(context.Background(), dev, candidates, queries, o)
+		p, err := Probabilities(context.Background(), dev, nil, candidates, queries, o)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -48,11 +48,11 @@ func TestDistanceAlone(t *testing.T) {
 	dev := cpu.New(2)
 	defer dev.Close()
 	candidates, queries := load(t, "candidates"), load(t, "queries")
-	p, err := Probabilities(context.Background(), dev, candidates, queries, Options{MaxK: 20, KDEK: 20, Sigma: 0.3, Alpha: 0.999, C: 1e-3})
+	p, err := Probabilities(context.Background(), dev, nil, candidates, queries, Options{MaxK: 20, KDEK: 20, Sigma: 0.3, Alpha: 0.999, C: 1e-3})
 	if err != nil {
 		t.Fatal(err)
 	}
-	near, err := neighbor.Search(context.Background(), dev, queries, candidates, 1)
+	near, err := neighbor.Search(context.Background(), dev, nil, "", queries, candidates, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestRegression11FewCandidates(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, n := range []int{2, 3, 19, 1000} {
 		candidates, queries := random(r, n, 8), random(r, 5, 8)
-		p, err := Probabilities(context.Background(), dev, candidates, queries, Upstream())
+		p, err := Probabilities(context.Background(), dev, nil, candidates, queries, Upstream())
 		if err != nil {
 			t.Fatalf("%d candidates: %v", n, err)
 		}
@@ -114,11 +114,11 @@ func TestNearDuplicatesShare(t *testing.T) {
 		copies.Data = append(copies.Data, base.Row(0)...)
 	}
 	o := Options{MaxK: 30, KDEK: 30, Sigma: 1e-3, Alpha: 0.5, C: 5}
-	single, err := Probabilities(context.Background(), dev, base, query, o)
+	single, err := Probabilities(context.Background(), dev, nil, base, query, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	many, err := Probabilities(context.Background(), dev, copies, query, o)
+	many, err := Probabilities(context.Background(), dev, nil, copies, query, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestWrittenFile(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()
 	path := filepath.Join(t.TempDir(), "tsds_probs.npy")
-	p, err := Write(context.Background(), dev, load(t, "candidates"), load(t, "queries"), Official(), path)
+	p, err := Write(context.Background(), dev, nil, load(t, "candidates"), load(t, "queries"), Official(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		o := Official()
 		c.change(&o)
-		if _, err := Probabilities(context.Background(), dev, c.candidates, c.queries, o); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Probabilities(context.Background(), dev, nil, c.candidates, c.queries, o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not say %q", err, want)
 		}
 	}

@@ -227,11 +227,10 @@ func (m *maker) freeze() error {
 	inside, outside := map[string]bool{}, map[string]bool{}
 	patterns := append(m.layerPatterns(), c.Tuning.FreezeExtraModules...)
 	train := func(name string) bool {
-		if at := inLayer.FindStringSubmatch(name); at != nil {
-			inside[at[1]] = true
+		if inLayer.MatchString(name) {
+			inside[module(name)] = true
 		} else {
-			parts := strings.Split(name, ".")
-			outside[parts[max(0, len(parts)-2)]] = true
+			outside[module(name)] = true
 		}
 		return slices.ContainsFunc(patterns, func(p string) bool { return strings.Contains(name, p) })
 	}

@@ -8,6 +8,7 @@ import (
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/dataset"
 	"dataflex.dev/dataflex/data/processor"
+	"dataflex.dev/dataflex/data/progress"
 )
 
 // part is a run of a dataset's rows, encoded and laid out.
@@ -23,15 +24,12 @@ type part struct {
 // parts keeps the memory of written parts for the next ones.
 var parts = sync.Pool{New: func() any { return new(part) }}
 
-// reportEvery is how often a long tokenisation says where it is.
-const reportEvery = 10 * time.Second
-
 // encode tokenises a dataset.
 func (b *builder) encode(ctx context.Context, name string) error {
 	s := b.sets[name]
 	s.dropped, s.faults = map[int32]processor.Dropped{}, map[int32]error{}
 	started := time.Now()
-	said := started
+	meter := progress.New(b.o.Log, "tokenising "+name, s.source.Limit(b.o.MaxSamples))
 	err := dataset.Each(ctx, s.source, s.source.Limit(b.o.MaxSamples), b.o.Process.Threads, b.encodeBatch, func(p *part) error {
 		defer parts.Put(p)
 		at, err := b.rows.add(p.laid, p.most)
@@ -51,10 +49,7 @@ func (b *builder) encode(ctx context.Context, name string) error {
 			}
 			s.rows = append(s.rows, r)
 		}
-		if time.Since(said) > reportEvery {
-			said = time.Now()
-			b.o.Log.Info("tokenising", "dataset", name, "rows", len(s.rows), "seconds", int(said.Sub(started).Seconds()))
-		}
+		meter.Add(len(p.rows))
 		return ctx.Err()
 	})
 	if err == nil {

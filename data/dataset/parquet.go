@@ -52,7 +52,7 @@ func (r *parquetRows) open(f storage.File, names []string) error {
 	}
 	for _, c := range r.file.Root().Columns() {
 		r.columns = append(r.columns, newParquetNode(c))
-		r.wanted = append(r.wanted, slices.Contains(names, c.Name()))
+		r.wanted = append(r.wanted, names == nil || slices.Contains(names, c.Name()))
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ type rowReader interface {
 }
 
 // reader opens a source. Errors of the reader it returns name file, row, line and
-// byte. columns are the ones that will be asked for.
+// byte. columns are the ones that will be asked for; nil is all of them.
 func (s source) reader(columns []string) (rowReader, io.Closer, error) {
 	if s.kind == "parquet" {
 		return newParquetRows(s, columns)

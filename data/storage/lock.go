@@ -182,14 +182,31 @@ func readOwner(path string) (Owner, error) {
 }
 
 // self describes this process.
-func self() Owner {
+func self() Owner { return OwnerOf(os.Getpid()) }
+
+// OwnerOf describes a process of this machine, so that it is known again: Running.
+func OwnerOf(pid int) Owner {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "this machine"
 	}
 	namespace, _ := os.Readlink("/proc/self/ns/pid")
-	return Owner{Host: host, PID: os.Getpid(), Started: startOf(os.Getpid()), Namespace: namespace, Since: time.Now()}
+	return Owner{Host: host, PID: pid, Started: startOf(pid), Namespace: namespace, Since: time.Now()}
 }
+
+// Running says that o is a process of this machine that has not ended; never of another
+// process that has got its number since. Where the system does not say when a process
+// started, the answer is false.
+func (o Owner) Running() bool { return o.Here() && o.Started != "" && startOf(o.PID) == o.Started }
+
+// Here says that o.PID is a number of this machine's.
+func (o Owner) Here() bool {
+	me := self()
+	return o.PID != 0 && o.Host == me.Host && o.Namespace == me.Namespace
+}
+
+// LockOwner is who took the lock at path, by what the file says: its process may be gone.
+func LockOwner(path string) (Owner, error) { return readOwner(path) }
 
 // lease is take where there are no locks: f is open at the path, empty if it is new.
 func (l *Lock) lease(f File) (*Lock, error) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -161,5 +162,43 @@ func TestLeaseOfOthers(t *testing.T) {
 				ok(t, l.Release())
 			}
 		})
+	}
+}
+
+// TestRunning: a process is known again, also to have ended while nobody has asked how,
+// and another one is not taken for it.
+func TestRunning(t *testing.T) {
+	cmd := hold(t, filepath.Join(t.TempDir(), "lock"))
+	o := OwnerOf(cmd.Process.Pid)
+	if o.Started == "" {
+		t.Skip("this system does not say when a process started")
+	}
+	if !o.Running() {
+		t.Fatalf("%+v is not running", o)
+	}
+	for name, change := range map[string]func(*Owner){
+		"host":      func(o *Owner) { o.Host += "x" },
+		"started":   func(o *Owner) { o.Started += "1" },
+		"unknown":   func(o *Owner) { o.Started = "" },
+		"namespace": func(o *Owner) { o.Namespace += "x" },
+		"number":    func(o *Owner) { o.PID = os.Getpid() },
+		"none":      func(o *Owner) { o.PID = 0 },
+	} {
+		other := o
+		if change(&other); other.Running() {
+			t.Errorf("%s: %+v is taken for %+v", name, other, o)
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); o.Running(); runtime.Gosched() { // a signal takes its time
+		if time.Now().After(end) {
+			t.Fatal("a process that was killed runs on")
+		}
+	}
+	_ = cmd.Wait() // killed
+	if o.Running() {
+		t.Error("a process that was waited for runs on")
 	}
 }

@@ -18,6 +18,7 @@ const (
 	StateFile     = "dataflex_state.json"   // of a checkpoint: where the loop stands
 	RunFile       = "dataflex_run.json"     // of a run's folder: which run it is of
 	OptimizerFile = "optimizer.safetensors" // of a checkpoint: the optimizer's moments
+	LockFile      = ".lock"                 // of a run's folder: what the one process that writes there holds
 )
 
 // StepPrefix begins the name of a checkpoint's folder.

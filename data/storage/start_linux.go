@@ -7,7 +7,7 @@ import (
 )
 
 // startOf is when a process started, in clock ticks since the machine did; "" if there
-// is none. Numbers of processes come again, these pairs do not.
+// is none, or if it has ended and nobody has asked yet how. Numbers of processes come again, these pairs do not.
 func startOf(pid int) string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -15,8 +15,8 @@ func startOf(pid int) string {
 	}
 	// The second field is the program's name in brackets and may hold spaces.
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	const start = 22 - 3 // proc_pid_stat(5) counts from 1; the first two fields are cut off
-	if len(fields) <= start {
+	const state, start = 0, 22 - 3 // proc_pid_stat(5) counts from 1; the first two fields are cut off, the third is the state
+	if len(fields) <= start || fields[state] == "Z" || fields[state] == "X" {
 		return ""
 	}
 	return fields[start]

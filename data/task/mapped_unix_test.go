@@ -8,6 +8,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
+
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // TestShortenedFile: reading a mapped file that another program has made shorter is
@@ -32,9 +39,23 @@ func TestShortenedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	copied := make([]byte, len(m))
+	floats := unsafe.Slice((*float32)(unsafe.Pointer(&m[0])), len(m)/4)
+	rows, d := len(floats)/64, 64
+	matrix := gemm.Dense(driver.FromHost(floats), rows, d)
+	dev := cpu.New(2)
+	defer dev.Close()
 	for name, read := range map[string]func(){
-		"a byte":  func() { copied[0] = m[3*page] },
-		"a block": func() { copy(copied, m) }, // in assembly
+		"a byte":                func() { copied[0] = m[3*page] },
+		"a block":               func() { copy(copied, m) }, // in assembly, as all below
+		"a maximum":             func() { simd.Max(floats) },
+		"a sum of exponentials": func() { simd.ExpSum(make([]float32, len(floats)), floats, 0) },
+		"addition":              func() { simd.Add(make([]float32, len(floats)), floats, floats) },
+		"bf16": func() {
+			cast.WidenHost(unsafe.Slice((*driver.BF16)(unsafe.Pointer(&m[0])), len(m)/2), make([]float32, len(m)/2))
+		},
+		"a product": func() {
+			gemm.Run(dev, gemm.NT, 1, matrix, matrix, 0, gemm.Dense(driver.FromHost(make([]float32, rows*rows)), rows, rows))
+		},
 	} {
 		var g Group
 		g.Go(read)

@@ -13,20 +13,15 @@ import (
 // A normalizer rewrites a piece of text.
 type normalizer func(s string) string
 
-// form is one of Unicode's normal forms.
-func form(f norm.Form) normalizer {
-	return func(s string) string {
-		if isASCII(s) {
+// normalForm is a normal form of a text without characters that are younger than the form.
+func normalForm(f norm.Form, s string) string {
+	if longestMarks(s) < streamSafe {
+		if f.IsNormalString(s) {
 			return s
 		}
-		if longestMarks(s) < streamSafe {
-			if f.IsNormalString(s) {
-				return s
-			}
-			return f.String(s)
-		}
-		return manyMarks(f, s)
+		return f.String(s)
 	}
+	return manyMarks(f, s)
 }
 
 // streamSafe is how many marks in a row x/text takes before it breaks them apart with a

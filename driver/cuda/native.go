@@ -60,6 +60,9 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
+// Built says that this program has the CUDA driver in it.
+const Built = true
+
 // The handles of gorgonia.org/cu are structures of one C pointer without accessors;
 // these compile only while they are.
 var (

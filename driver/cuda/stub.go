@@ -8,6 +8,9 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
+// Built says that this program has the CUDA driver in it.
+const Built = false
+
 var errBuild = errors.New("cuda: this program was built without CUDA support; build it with make on Linux (go build -tags cuda with the flags the Makefile sets)")
 
 // Device stands in for the GPU in builds without CUDA; there is never one.

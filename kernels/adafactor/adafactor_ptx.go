@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed adafactor.sm80.ptx
+//go:embed adafactor.sm80.ptx.zst
 var sm80 string
 
 var family = ptx.New("adafactor", sm80)

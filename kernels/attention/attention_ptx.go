@@ -10,10 +10,10 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed attention.sm80.ptx
+//go:embed attention.sm80.ptx.zst
 var sm80 string
 
-//go:embed capped.sm80.ptx
+//go:embed capped.sm80.ptx.zst
 var sm80Capped string
 
 var (

@@ -83,7 +83,7 @@ func TestHopperPlantedBugs(t *testing.T) {
 		{"keys: the operand not turned", wrong + sim.Uninitialised + sim.OutOfBounds, keys, "p, 1, 1, 1;", 0, optest.Swap("1, 1, 1;", "1, 1, 0;")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			defer familyHopper.Replace(optest.Plant(t, bf16SM90a, c.kernel, c.part, c.n, c.change))()
+			defer familyHopper.Replace(optest.Plant(t, familyHopper.Text(), c.kernel, c.part, c.n, c.change))()
 			if kind, err := outcome(t, adversary(t), want); !strings.Contains(c.kinds, kind) {
 				t.Errorf("%s (%v), want %s", kind, err, c.kinds)
 			}

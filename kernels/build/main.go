@@ -5,7 +5,11 @@
 //	go run ./kernels/build norm gemm       those families alone
 //	go run ./kernels/build -check          compile and compare with the PTX that is there; lint; write nothing
 //	go run ./kernels/build -lint           lint the PTX that is there, without a compiler
+//	go run ./kernels/build -pack           pack the PTX that is there for embedding, without a compiler
 //	go run ./kernels/build -table          kernels/build/ptxas.json as a table in kernels/build/ptxas.md
+//
+// Beside each PTX lies what the programs embed: the same text in a zstd frame, which
+// -check and -lint compare.
 //
 // x.cu becomes x.sm80.ptx (PTX 7.0: any GPU since Ampere), x.sm90a.cu becomes
 // x.sm90a.ptx (PTX 8.0: Hopper alone). The compilers are pinned, as the same text is
@@ -25,17 +29,20 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
 var errNoCompiler = errors.New("no pinned compiler")
 
 // mode is what to do with the PTX that is there, instead of writing it.
-type mode struct{ check, lint bool }
+type mode struct{ check, lint, pack bool }
 
 func main() {
 	var m mode
 	flag.BoolVar(&m.check, "check", false, "compare with the PTX that is there instead of writing it")
 	flag.BoolVar(&m.lint, "lint", false, "only lint the PTX that is there")
+	flag.BoolVar(&m.pack, "pack", false, "only pack the PTX that is there")
 	table := flag.Bool("table", false, "write kernels/build/ptxas.md from ptxas-check's report")
 	flag.Parse()
 	var err error
@@ -112,7 +119,7 @@ func newSource(cu string) source {
 func (s source) build(m mode) error {
 	have, readErr := os.ReadFile(s.ptx)
 	text := have
-	if m.lint {
+	if m.lint || m.pack {
 		if readErr != nil {
 			return readErr
 		}
@@ -125,12 +132,22 @@ func (s source) build(m mode) error {
 	if faults := lint(s.ptx, string(text), s.arch); len(faults) > 0 {
 		return fmt.Errorf("%s: %w", s.ptx, errors.Join(faults...))
 	}
-	if m.lint || bytes.Equal(have, text) {
+	packed, err := ptx.Pack(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.ptx, err)
+	}
+	return errors.Join(m.put(s.ptx, text, s.cu), m.put(s.ptx+ptx.PackedSuffix, packed, s.cu))
+}
+
+// put writes what is to be in a file that differs, or says in a mode that only looks that
+// it does.
+func (m mode) put(path string, want []byte, cu string) error {
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, want) {
 		return nil
 	}
-	if m.check {
-		return fmt.Errorf("%s is not what %s compiles to: run make kernels", s.ptx, s.cu)
+	if m.check || m.lint {
+		return fmt.Errorf("%s is not what %s becomes: run make kernels, or without a compiler go run ./kernels/build -pack", path, cu)
 	}
-	fmt.Println(s.ptx)
-	return os.WriteFile(s.ptx, text, 0o644)
+	fmt.Println(path)
+	return os.WriteFile(path, want, 0o644)
 }

@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed probe.sm80.ptx
+//go:embed probe.sm80.ptx.zst
 var probe string
 
 // ulps is the error in units of the last place of the exact value as a float32.

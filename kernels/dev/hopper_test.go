@@ -12,7 +12,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed probe.sm90a.ptx
+//go:embed probe.sm90a.ptx.zst
 var hopperProbe string
 
 // halves puts whole numbers on the device as bf16.

@@ -82,7 +82,7 @@ func TestHopperPlantedBugs(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			kernel := slimTile.kernels[c.tr]
-			defer hopperFamily.Replace(optest.Plant(t, optest.Alone(bf16SM90a, kernel), kernel, c.part, c.n, c.change))()
+			defer hopperFamily.Replace(optest.Plant(t, optest.Alone(hopperFamily.Text(), kernel), kernel, c.part, c.n, c.change))()
 			if kind, err := outcome(t, adversary(t, 1), deep(c.tr)); !strings.Contains(c.kinds, kind) {
 				t.Errorf("%s (%v), want %s", kind, err, c.kinds)
 			}

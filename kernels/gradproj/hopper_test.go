@@ -38,12 +38,12 @@ func hopperRun(t *testing.T, text string, o sim.Options) (out []float32, err err
 // TestHopperUnderAdversarialSchedules: the bits do not depend on the order of warps.
 func TestHopperUnderAdversarialSchedules(t *testing.T) {
 	optest.Hopper(t) // skips where a GPU is wanted
-	want, err := hopperRun(t, signs90, sim.Options{})
+	want, err := hopperRun(t, signsWgmma.Text(), sim.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for seed := uint64(1); seed <= 4; seed++ {
-		got, err := hopperRun(t, signs90, sim.Options{Seed: seed, GlobalRaces: seed%2 == 0})
+		got, err := hopperRun(t, signsWgmma.Text(), sim.Options{Seed: seed, GlobalRaces: seed%2 == 0})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +54,7 @@ func TestHopperUnderAdversarialSchedules(t *testing.T) {
 // TestPlantedBugs: what a wrong Hopper kernel would do is found, as a fault or in the bits.
 func TestPlantedBugs(t *testing.T) {
 	optest.Hopper(t)
-	want, err := hopperRun(t, signs90, sim.Options{})
+	want, err := hopperRun(t, signsWgmma.Text(), sim.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,8 +70,8 @@ func TestPlantedBugs(t *testing.T) {
 		{"a tile is described with half its swizzle", `4611686293305360384;`, `9223372311732748288;`, "bits"},
 		{"a sign is lost", `, 0x6a;`, `, 0x4a;`, "bits"},
 	} {
-		text := regexp.MustCompile(c.old).ReplaceAllString(signs90, c.new)
-		if text == signs90 {
+		text := regexp.MustCompile(c.old).ReplaceAllString(signsWgmma.Text(), c.new)
+		if text == signsWgmma.Text() {
 			t.Errorf("%s: %q is not in the text", c.name, c.old)
 			continue
 		}

@@ -10,10 +10,10 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed sparse.sm80.ptx
+//go:embed sparse.sm80.ptx.zst
 var sparse80 string
 
-//go:embed gaussian.sm80.ptx
+//go:embed gaussian.sm80.ptx.zst
 var gaussian80 string
 
 var (

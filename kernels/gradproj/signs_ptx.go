@@ -9,10 +9,10 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed signs.sm80.ptx
+//go:embed signs.sm80.ptx.zst
 var signs80 string
 
-//go:embed signs.sm90a.ptx
+//go:embed signs.sm90a.ptx.zst
 var signs90 string
 
 var (

@@ -20,13 +20,17 @@ import (
 // Family is the text of one PTX file: some entries, and what is declared of their
 // parameters.
 type Family struct {
-	name, text string
-	declared   []declaration
+	name     string
+	embedded string // the text, or its zstd frame
+	unpack   sync.Once
+	text     string
+	declared []declaration
 }
 
-// New names a family's PTX, which it embeds.
-func New(name, text string) *Family {
-	f := &Family{name: name, text: text}
+// New names a family's PTX, which it embeds: the text, or what kernels/build packs it
+// into.
+func New(name, embedded string) *Family {
+	f := &Family{name: name, embedded: embedded}
 	mu.Lock()
 	defer mu.Unlock()
 	families = append(families, f)
@@ -43,13 +47,22 @@ func Families() []*Family {
 // Name is what errors call the family.
 func (f *Family) Name() string { return f.name }
 
-// Text is its PTX.
-func (f *Family) Text() string { return f.text }
+// Text is its PTX, unpacked when it is first asked for.
+func (f *Family) Text() string {
+	f.unpack.Do(func() {
+		text, err := Unpack(f.embedded)
+		if err != nil { // the program's own bytes
+			panic(fmt.Sprintf("ptx: %s: %v", f.name, err))
+		}
+		f.text = text
+	})
+	return f.text
+}
 
 // Replace puts other text in the family's place, for tests that plant bugs; undo puts the
 // first one back. Devices that have loaded the family keep what they have.
 func (f *Family) Replace(text string) (undo func()) {
-	whole := f.text
+	whole := f.Text()
 	f.text = text
 	return func() { f.text = whole }
 }
@@ -133,7 +146,7 @@ func (q *Queue) function(f *Family, name string, l *Layout) driver.Function {
 	m := q.modules[f]
 	if m == nil {
 		var err error
-		m, err = q.dev.LoadModule(f.name, []byte(f.text))
+		m, err = q.dev.LoadModule(f.name, []byte(f.Text()))
 		must("loading "+f.name, err)
 		q.modules[f] = m
 	}

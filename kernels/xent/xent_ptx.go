@@ -8,7 +8,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed xent.sm80.ptx
+//go:embed xent.sm80.ptx.zst
 var sm80 string
 
 var family = ptx.New("xent", sm80)

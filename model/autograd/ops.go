@@ -4,13 +4,11 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/attention"
 	"dataflex.dev/dataflex/kernels/columns"
-	"dataflex.dev/dataflex/kernels/dropout"
 	"dataflex.dev/dataflex/kernels/embed"
 	"dataflex.dev/dataflex/kernels/norm"
 	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/kernels/swiglu"
-	"dataflex.dev/dataflex/kernels/xent"
 	"dataflex.dev/dataflex/model/tensor"
 )
 
@@ -73,53 +71,6 @@ func (t *Tape) compute(n *node) {
 	case opLayerNorm:
 		layerNormAgain(t, n)
 	}
-}
-
-// Embedding is how rows of the table become activations.
-type Embedding struct {
-	Scale float32 // they are multiplied by it; 0 = 1
-	Noise float32 // uniform in ±Noise is added before that; its key is the pass's seed
-
-	HasFixed bool  // there is
-	Fixed    int32 // an id whose row gets no gradient: torch's padding_idx
-}
-
-// noiseStream is the stream of Embedding.Noise; adapters' masks have the small ones.
-const noiseStream = 1<<32 - 1
-
-// Embed records out[t] = (table[ids[t]] + noise)·scale; table is [vocabulary, d].
-func (t *Tape) Embed(table *tensor.Param, ids []int32, e Embedding) *Value {
-	if t.err != nil {
-		return nil
-	}
-	out := t.value(len(ids), table.Shape[1], table.Trainable())
-	if out == nil {
-		return nil
-	}
-	table.Rows(t.dev, ids, out.Data())
-	if e.Noise != 0 {
-		dropout.Noise(t.dev, dropout.Key{Seed: t.mode.DropoutSeed, Stream: noiseStream}, e.Noise, out.Rows, out.Cols, out.Data())
-	}
-	t.scale(e.Scale, out.data)
-	if n := t.record(opEmbed, out); n != nil {
-		n.weight, n.ids, n.embedding = table, ids, e
-	}
-	return out
-}
-
-func embedVJP(t *Tape, n *node) error {
-	e, d := n.embedding, n.out.Cols
-	if t.unshare(n.out); t.err != nil {
-		return t.err
-	}
-	t.scale(e.Scale, n.out.grad)
-	for i, id := range n.ids {
-		if e.HasFixed && id == e.Fixed {
-			reduce.Fill(t.dev, 0, n.out.grad.mem.Sub(i*d, (i+1)*d))
-		}
-	}
-	embed.Backward(t.dev, n.out.grad.mem, n.ids, n.weight.Grad, d)
-	return nil
 }
 
 // scale multiplies b by s; 0 means 1.
@@ -400,48 +351,6 @@ func residualVJP(t *Tape, n *node) error {
 		}
 	}
 	return t.err
-}
-
-// CrossEntropy computes every row's loss against head [vocabulary, d] and, when
-// the pass records, already the gradients of h and head: logits are never stored,
-// so they exist here or not at all. weight [Rows] multiplies a row's gradient
-// (nil = 1); rows with a negative target have loss 0. loss is [Rows], overwritten.
-func (t *Tape) CrossEntropy(p xent.Params, h *Value, head *tensor.Param, targets []int32, weight, loss driver.F32) {
-	if t.err != nil {
-		return
-	}
-	var dh, dw driver.F32
-	if t.mode.Record && (h.wants || head.Trainable()) {
-		b := t.buffer(h.Rows * h.Cols)
-		if b == nil {
-			return
-		}
-		dh, dw = b.mem, head.Grad
-		if h.wants {
-			h.grad = b
-		}
-	}
-	if !head.Narrows() {
-		xent.Run(t.dev, p, h.Data(), head.Data, targets, weight, loss, dh, dw)
-		return
-	}
-	if half := t.narrowed(h, h.data); half != nil {
-		xent.RunBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.BF16(), targets, weight, loss, dh, dw)
-	}
-}
-
-// Logits overwrites z [Rows, vocabulary] with the scaled and capped logits of h.
-func (t *Tape) Logits(p xent.Params, h *Value, head *tensor.Param, z driver.F32) {
-	if t.err != nil {
-		return
-	}
-	if !head.Narrows() {
-		xent.Logits(t.dev, p, h.Data(), head.Data, z)
-		return
-	}
-	if half := t.narrowed(h, h.data); half != nil {
-		xent.LogitsBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.BF16(), z)
-	}
 }
 
 // Scratch is n floats of unspecified contents that live as long as the pass; nil

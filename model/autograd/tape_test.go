@@ -59,7 +59,7 @@ func TestSharedGradients(t *testing.T) {
 		z := tape.Residual(x, y, 0)
 		s := tape.SwiGLU(swiglu.SiLU, z, h)
 		out := tape.Scratch(len(ids))
-		tape.CrossEntropy(xent.Params{Rows: len(ids), Hidden: d, Vocab: vocab}, tape.Residual(z, s, 0), head, targets, driver.F32{}, out)
+		tape.CrossEntropy(xent.Params{Rows: len(ids), Hidden: d, Vocab: vocab}, tape.Residual(z, s, 0), &Head{Linear: Linear{In: d, Out: vocab, Weight: head}}, targets, driver.F32{}, out)
 		if err := tape.Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +111,7 @@ func TestErrorsStick(t *testing.T) {
 	run := func(sink FactorSink) error {
 		tape.Begin(Mode{Record: true, Sink: sink, Segments: []int32{0, 2}})
 		h := tape.Linear(tape.Linear(tape.Embed(table, []int32{1, 2}, Embedding{}), &l), &l)
-		tape.CrossEntropy(xent.Params{Rows: 2, Hidden: 4, Vocab: 5}, h, head, []int32{2, 3}, driver.F32{}, tape.Scratch(2))
+		tape.CrossEntropy(xent.Params{Rows: 2, Hidden: 4, Vocab: 5}, h, &Head{Linear: Linear{In: 4, Out: 5, Weight: head}}, []int32{2, 3}, driver.F32{}, tape.Scratch(2))
 		return tape.Backward()
 	}
 	if err := run(func(int, gradproj.Factors) error { calls++; return refuse }); err != refuse || calls != 1 || tape.Err() != refuse {

@@ -11,8 +11,10 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// AdapterConfig is PEFT's adapter_config.json for LoRA.
+// AdapterConfig is PEFT's adapter_config.json for LoRA, or for tokens that train by
+// themselves (peft_type TRAINABLE_TOKENS).
 type AdapterConfig struct {
+	TokensOnly    bool     // peft_type is TRAINABLE_TOKENS: there is no LoRA
 	BaseModel     string   // base_model_name_or_path, as given
 	Rank          int      // r
 	Alpha         float64  // lora_alpha
@@ -23,9 +25,11 @@ type AdapterConfig struct {
 	Targets       []string // target_modules: names, or endings after a dot, of modules
 	TargetPattern string   // target_modules given as one string: a regular expression, or "all-linear"
 	ModulesToSave []string // modules_to_save: full copies stored beside the adapter
+	Version       string   // peft_version, "" before 0.18
 	TieWeights    bool     // ensure_weight_tying: a tied head follows embeddings that are saved, or they it
 
 	targets   targets
+	tokens    []TokenRows    // trainable_token_indices: Path is as it is there, "" for the embeddings
 	ranks     []pattern      // rank_pattern
 	alphas    []pattern      // alpha_pattern
 	alphaRead any            // lora_alpha as it was read: PEFT keeps 16 and 16.0 apart
@@ -40,7 +44,7 @@ func (c *AdapterConfig) PiSSA() bool { return strings.HasPrefix(strings.ToLower(
 // is written with them.
 var keptKeys = []string{
 	"rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "exclude_modules",
-	"init_lora_weights",
+	"init_lora_weights", "trainable_token_indices",
 }
 
 // ReadAdapterConfig reads dir/adapter_config.json of any PEFT version: unknown
@@ -55,6 +59,9 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.string("peft_type", "LORA") == tokensType {
+		return f.tokensOnly()
+	}
 	refuseUnsupported(f)
 	c := &AdapterConfig{
 		BaseModel:     f.string("base_model_name_or_path", ""),
@@ -65,12 +72,14 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 		DoRA:          f.bool("use_dora", false),
 		ModulesToSave: f.strings("modules_to_save"),
 		TieWeights:    f.bool("ensure_weight_tying", false),
+		Version:       f.string("peft_version", ""),
 		ranks:         f.patterns("rank_pattern"),
 		alphas:        f.patterns("alpha_pattern"),
 		alphaRead:     f.raw["lora_alpha"],
 		kept:          map[string]any{},
 	}
 	c.targets = f.targets(c)
+	c.tokens = f.tokens()
 	c.Initial, _ = f.raw["init_lora_weights"].(string)
 	for _, k := range keptKeys {
 		if v := f.raw[k]; v != nil {
@@ -85,11 +94,11 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 
 // refuseUnsupported fails on settings that would make the adapter compute
 // something else than y = Wx + scale·B(Ax), with DoRA's magnitudes or without.
-// fan_in_fan_out is not among them: PEFT turns it off on linear layers, and these
+// Keys are those of peft 0.18.1's and 0.21.0's LoraConfig; fan_in_fan_out is not among them: PEFT turns it off on linear layers, and these
 // models have no others.
 func refuseUnsupported(f *fields) {
 	if t := f.string("peft_type", "LORA"); t != "LORA" {
-		f.fail("peft_type is %s, only LORA adapters are read", t)
+		f.fail("peft_type is %s, and LORA and TRAINABLE_TOKENS adapters are read here: merge it into its base model with PEFT (merge_and_unload), if that kind can be, and train on that", t)
 	}
 	if t := f.string("task_type", "CAUSAL_LM"); t != "CAUSAL_LM" {
 		f.fail("task_type is %s, only CAUSAL_LM adapters are read", t)
@@ -104,7 +113,10 @@ func refuseUnsupported(f *fields) {
 		f.fail("bias is %q, only \"none\" is supported", b)
 	}
 	// An aLoRA acts after its invocation tokens alone; PEFT cannot merge it either.
-	for _, key := range []string{"alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters", "trainable_token_indices", "megatron_config"} {
+	for _, key := range []string{
+		"alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters", "megatron_config",
+		"use_bdlora", "kasa_config", "monteclora_config", "velora_config",
+	} {
 		switch v := f.raw[key].(type) {
 		case nil:
 		case []any:
@@ -121,10 +133,13 @@ func refuseUnsupported(f *fields) {
 	}
 	// These initialisations move part of W into B·A when PEFT loads the adapter.
 	if s, ok := f.raw["init_lora_weights"].(string); ok {
-		for _, kind := range []string{"olora", "corda", "loftq"} {
+		for _, kind := range []string{"olora", "corda", "loftq", "lora_ga"} {
 			if strings.HasPrefix(strings.ToLower(s), kind) {
 				f.fail("init_lora_weights is %q, whose base weights differ from the model's: convert it with PEFT (save_pretrained with path_initial_model_for_weight_conversion)", s)
 			}
+		}
+		if strings.EqualFold(s, "mica") {
+			f.fail("init_lora_weights is %q, which trains A alone, %s", s, wayOut)
 		}
 	}
 }
@@ -143,10 +158,13 @@ func WriteAdapterConfig(dir string, c *AdapterConfig) error {
 		"revision": nil, "target_modules": c.Targets, "task_type": "CAUSAL_LM",
 		"trainable_token_indices": nil, "use_dora": c.DoRA, "use_rslora": c.RSLoRA,
 	}
-	if c.BaseModel == "" {
+	if c.TokensOnly {
+		keys = map[string]any{}
+	}
+	if c.BaseModel == "" && !c.TokensOnly {
 		keys["base_model_name_or_path"] = nil
 	}
-	if c.TargetPattern != "" {
+	if c.TargetPattern != "" && !c.TokensOnly {
 		keys["target_modules"] = c.TargetPattern
 	}
 	if len(c.ModulesToSave) > 0 {

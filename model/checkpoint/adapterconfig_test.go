@@ -109,7 +109,14 @@ func TestAdapterConfigErrors(t *testing.T) {
 		{"alpha_pattern", `{"(": 4}`, "alpha_pattern: error parsing regexp"},
 		{"layers_to_transform", `[0.5]`, "layers_to_transform holds 0.5, want integers"},
 		{"alora_invocation_tokens", `[3]`, "alora_invocation_tokens is set"},
-		{"trainable_token_indices", `{"embed_tokens": [1]}`, "trainable_token_indices is set"},
+		{"trainable_token_indices", `{"embed_tokens": [-1]}`, "trainable_token_indices.embed_tokens has the token -1"},
+		{"trainable_token_indices", `"all"`, "trainable_token_indices is neither a list"},
+		{"kasa_config", `{"beta": 1}`, "kasa_config is set"},
+		{"use_bdlora", `{"nblocks": 2}`, "use_bdlora is set"},
+		{"monteclora_config", `{"num_samples": 2}`, "monteclora_config is set"},
+		{"velora_config", `{"num_groups": 2}`, "velora_config is set"},
+		{"init_lora_weights", `"mica"`, `init_lora_weights is "mica"`},
+		{"init_lora_weights", `"lora_ga"`, `init_lora_weights is "lora_ga"`},
 		{"target_parameters", `["x"]`, "target_parameters is set"},
 		{"init_lora_weights", `"olora"`, `init_lora_weights is "olora"`},
 		{"r", `0`, "r is 0, want at least 1"},
@@ -126,5 +133,20 @@ func TestAdapterConfigErrors(t *testing.T) {
 	}
 	if _, err := ReadAdapterConfig(t.TempDir()); err == nil || !strings.Contains(err.Error(), "not a PEFT adapter folder") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// LoRA on a tied model's tables that peft after 0.18 keeps one is refused, of a model that
+// is tied alone.
+func TestTiedLoRA(t *testing.T) {
+	for version, tied := range map[string]bool{"0.18.1": false, "0.19.0": true, "0.21.0.dev0": true, "1.0": true} {
+		dir := folder(t, storage.AdapterConfigFile, `{"r": 4, "target_modules": ["embed_tokens"], "ensure_weight_tying": true, "peft_version": "`+version+`"}`)
+		c, err := ReadAdapterConfig(dir)
+		ok(t, err)
+		for _, model := range []bool{true, false} {
+			if _, err := c.Tokens(&Weights{}, model); (err != nil) != (tied && model) {
+				t.Errorf("peft %s, tied %v: %v", version, model, err)
+			}
+		}
 	}
 }

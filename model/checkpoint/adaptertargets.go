@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"dataflex.dev/dataflex/data/tokenizer/regex"
 )
 
 // Which modules an adapter is on, and with which rank and alpha, as PEFT 0.18 decides it
@@ -16,7 +18,7 @@ import (
 
 // pattern is an entry of rank_pattern or alpha_pattern.
 type pattern struct {
-	key   *regexp.Regexp
+	key   matcher
 	value float64
 }
 
@@ -39,14 +41,25 @@ func (f *fields) patterns(key string) []pattern {
 	return out
 }
 
+// matcher says of a text whether an expression fits the whole of it.
+type matcher interface{ MatchString(text string) bool }
+
+// backtracking is an expression with Python's lookaround, which package regexp has not.
+type backtracking struct{ *regex.Regexp }
+
+func (b backtracking) MatchString(text string) bool { return b.Match(text, 0) >= 0 }
+
 // regexp compiles an expression that has to match a whole path.
-func (f *fields) regexp(key, text string) *regexp.Regexp {
+func (f *fields) regexp(key, text string) matcher {
 	r, err := regexp.Compile(`^(?:` + text + `)$`)
-	if err != nil {
-		f.fail("%s: %v", key, err)
-		return regexp.MustCompile(`$^`)
+	if err == nil {
+		return r
 	}
-	return r
+	if b, other := regex.Compile(`(?:` + text + `)\z`); other == nil {
+		return backtracking{b}
+	}
+	f.fail("%s: %v", key, err)
+	return regexp.MustCompile(`$^`)
 }
 
 // names reads a key that holds a list of names, or one string.
@@ -59,9 +72,9 @@ func (f *fields) names(key string) (list []string, one string) {
 
 // targets is what target_modules and the keys that narrow it down say.
 type targets struct {
-	pattern        *regexp.Regexp // of target_modules, where it is one string
+	pattern        matcher // of target_modules, where it is one string
 	exclude        []string
-	excludePattern *regexp.Regexp
+	excludePattern matcher
 	layers         []int
 	layersGiven    bool
 	layerPatterns  []*regexp.Regexp // layers_pattern: the number of a layer is the first group
@@ -117,7 +130,7 @@ func (c *AdapterConfig) Adapts(module string, linear bool) bool {
 	switch {
 	case t.excludePattern != nil && t.excludePattern.MatchString(module),
 		slices.ContainsFunc(t.exclude, func(n string) bool { return endsIn(module, n) }),
-		slices.ContainsFunc(c.ModulesToSave, func(n string) bool { return inside(module, n) }):
+		slices.ContainsFunc(c.ModulesToSave, func(n string) bool { return Inside(module, n) }):
 		return false
 	case c.TargetPattern == allLinear:
 		return linear
@@ -150,8 +163,9 @@ func (t *targets) layer(module string) int {
 // endsIn reports whether name is the path or the end of it after a dot.
 func endsIn(path, name string) bool { return path == name || strings.HasSuffix(path, "."+name) }
 
-// inside reports whether name names the module or one that it lies in.
-func inside(path, name string) bool {
+// Inside reports whether name, one of modules_to_save, names the module or one that it
+// lies in, so that PEFT puts no adapter on it.
+func Inside(path, name string) bool {
 	return path == name || strings.HasSuffix(path, "."+name) || strings.HasPrefix(path, name+".") || strings.Contains(path, "."+name+".")
 }
 

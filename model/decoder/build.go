@@ -44,8 +44,9 @@ type experts struct {
 type part struct {
 	path   string // model.layers.0.self_attn.q_proj
 	linear *autograd.Linear
-	param  *tensor.Param // where linear is nil
-	fixed  bool          // a buffer, which nothing trains
+	param  *tensor.Param   // where linear is nil
+	fixed  bool            // a buffer, which nothing trains
+	own    []*tensor.Param // an adapter's on the embeddings, or tokens'
 }
 
 // forms says how a model's tensors are kept.
@@ -67,7 +68,7 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	}
 	how.half = how.half && dev.Attributes().BF16
 	b := builder{dev: dev, c: c, f: families[c.ModelType], forms: how}
-	m := &Model{dev: dev, dir: dir, config: c, family: b.f, rope: global, tape: autograd.New(dev)}
+	m := &Model{dev: dev, dir: dir, config: c, rows: c.Vocab, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.origin.dir = dir
 	m.embed = b.embeddings(how.bf16 && !c.Tied)
 	m.queryRope = global
@@ -88,9 +89,10 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 		b.layer(&m.layers[i], i)
 	}
 	m.norm = b.norm("model.norm", c.Hidden)
-	m.head = m.embed
+	m.embedding = autograd.Embedding{Scale: c.EmbedScale, HasFixed: c.Padding.Given, Fixed: c.Padding.ID}
+	m.head.Linear = autograd.Linear{In: c.Hidden, Out: c.Vocab, Weight: m.embed}
 	if !c.Tied {
-		m.head = b.param("lm_head", c.Vocab, c.Hidden)
+		m.head.Weight = b.param("lm_head", c.Vocab, c.Hidden)
 	}
 	m.parts, m.half, m.ones, m.views = b.parts, b.any, b.ones, b.views
 	m.tape.BF16 = m.half && c.HeadDim%chunk == 0 && c.AttentionScale > 0
@@ -212,7 +214,7 @@ func (b *builder) param(path string, shape ...int) *tensor.Param {
 // embeddings are float32, or as param makes them; with bf16, which loses nothing, half of that.
 func (b *builder) embeddings(bf16 bool) *tensor.Param {
 	const path = "model.embed_tokens"
-	if !bf16 || b.half {
+	if !bf16 || b.half || b.c.Hidden%chunk != 0 {
 		return b.param(path, b.c.Vocab, b.c.Hidden)
 	}
 	name, shape := path+".weight", []int{b.c.Vocab, b.c.Hidden}

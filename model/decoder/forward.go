@@ -72,6 +72,9 @@ func (m *Model) PerSample(b Batch, o Objective, sink FactorSink) ([]float32, err
 	if m.adapter != nil && m.adapter.lora.DoRA {
 		return nil, errors.New("per-sample factors exist for A and B alone, and DoRA's magnitudes are trained, too")
 	}
+	if m.adaptedTables() {
+		return nil, errors.New("per-sample factors exist for the layers' adapters alone, and something on the embeddings or the head is trained, too")
+	}
 	return m.run(&b, o, recording(o, sink))
 }
 
@@ -89,7 +92,7 @@ func (m *Model) run(b *Batch, o Objective, mode autograd.Mode) ([]float32, error
 	if err != nil {
 		return nil, err
 	}
-	t.CrossEntropy(m.headParams(len(b.Tokens), o.Smoothing), h, m.head, b.Targets, weight, loss)
+	t.CrossEntropy(m.headParams(len(b.Tokens), o.Smoothing), h, &m.head, b.Targets, weight, loss)
 	if err := t.Err(); err != nil {
 		return nil, err
 	}

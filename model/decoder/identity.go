@@ -69,6 +69,12 @@ func (m *Model) Identity() (string, error) {
 		for _, mod := range a.modules {
 			fmt.Fprintf(h, "%s scale %v dropout %v\n", mod.path, mod.linear.LoRA.Scale, mod.linear.LoRA.Dropout)
 		}
+		if e := m.embedding.LoRA; e != nil {
+			fmt.Fprintf(h, "%s scale %v\n", embeddingPath, e.Scale)
+		}
+		for _, t := range a.tokens {
+			fmt.Fprintf(h, "tokens of %s %v\n", t.table.Name, t.tokens.Index)
+		}
 	}
 	for _, p := range m.Trainable() {
 		fmt.Fprintf(h, "trains %s %v\n", p.Name, p.Shape)

@@ -10,9 +10,10 @@ import (
 
 // stack records the embeddings and the first layers: [T, Hidden].
 func (m *Model) stack(b *Batch, noise float32, layers int, cache *Cache) *autograd.Value {
-	x := m.tape.Embed(m.embed, b.Tokens, autograd.Embedding{
-		Scale: m.config.EmbedScale, Noise: noise, HasFixed: m.config.Padding.Given, Fixed: m.config.Padding.ID,
-	})
+	m.placeTokens()
+	e := m.embedding
+	e.Noise = noise
+	x := m.tape.Embed(m.embed, b.Tokens, e)
 	if m.family.embedNorm {
 		x = m.normed(x, m.norm)
 	}

@@ -223,7 +223,10 @@ func (s stored) BF16(x []driver.BF16) error { return s.files.ReadBF16(s.name, x)
 // copy of a tied head (an untied model has lm_head among its own), also in an adapter
 // that keeps it tied, and old transformers' rope frequencies.
 func (m *Model) derived(name string) bool {
-	if m.adapter != nil && m.adapter.lora.TieWeights && m.head == m.embed && name == prefix+headName {
+	if m.adapter != nil && m.adapter.lora.TieWeights && m.tied() && name == prefix+headName {
+		return true
+	}
+	if m.adapter != nil && m.beside(name) {
 		return true
 	}
 	return name == headName || strings.HasSuffix(name, ".rotary_emb.inv_freq")

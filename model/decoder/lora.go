@@ -21,7 +21,7 @@ type LoRA struct {
 	RSLoRA  bool                     // scale by Alpha/sqrt(Rank) instead
 	DoRA    bool                     // outputs are scaled by trained magnitudes: autograd.DoRA
 	PiSSA   string                   // start as the weights' principal parts, which they lose; PEFT's name of it: pissa, pissa_niter_16
-	Targets []string                 // module names or ends of their paths; "all" = every linear but lm_head
+	Targets []string                 // module names or ends of their paths, embed_tokens and lm_head among them; "all" = every linear but lm_head
 	Exclude func(module string) bool // says which modules get none all the same, by their paths; nil = none
 
 	// ModulesToSave are modules that train in full and are stored beside the adapter
@@ -41,7 +41,8 @@ type Pair struct {
 // adapter is what the model's current adapters were made from.
 type adapter struct {
 	lora    LoRA
-	modules []module                    // those that carry one, in order
+	modules []module                    // linear ones that carry one, in order; the head is the last
+	tokens  []tokenTable                // rows of the embeddings and the head that train by themselves
 	saves   map[*tensor.Param]bool      // of ModulesToSave
 	start   map[*tensor.Param][]float32 // A and B as PiSSA made them
 	read    *checkpoint.AdapterConfig   // where LoadAdapter made it
@@ -49,7 +50,7 @@ type adapter struct {
 }
 
 // prefix is PEFT's: the path from its wrapper to the model's modules.
-const prefix = "base_model.model."
+const prefix = checkpoint.PEFTPrefix
 
 func (l LoRA) scale() float32 {
 	if l.RSLoRA {
@@ -78,11 +79,14 @@ func (m *Model) AddLoRA(l LoRA, uniform func() float64) error {
 	if err := l.validate(); err != nil {
 		return err
 	}
-	mods, err := m.match(l.Targets, l.Exclude)
+	on, err := m.match(l)
 	if err != nil {
 		return err
 	}
-	if err := m.attach(l, mods, func(string) (int, float32) { return l.Rank, l.scale() }); err != nil {
+	if err := m.attach(l, on, func(string) (int, float32) { return l.Rank, l.scale() }); err != nil {
+		return err
+	}
+	if err := m.startEmbedding(uniform); err != nil {
 		return err
 	}
 	if l.PiSSA != "" {
@@ -124,7 +128,7 @@ func (m *Model) startMagnitudes() error {
 			return fmt.Errorf("magnitudes of %s: %w", mod.path, err)
 		}
 	}
-	return nil
+	return m.startColumnMagnitudes()
 }
 
 // LoadAdapter freezes the model and continues the adapter saved in dir: its own
@@ -134,20 +138,20 @@ func (m *Model) LoadAdapter(dir string) error {
 	if err != nil {
 		return err
 	}
-	mods, err := m.adaptedBy(dir, c)
-	if err != nil {
-		return err
-	}
 	l := LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, DoRA: c.DoRA, Targets: c.Targets, ModulesToSave: c.ModulesToSave, TieWeights: c.TieWeights}
 	w, err := checkpoint.OpenAdapter(dir)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
+	on, err := m.adaptedBy(dir, c, w)
+	if err != nil {
+		return err
+	}
 	if err := m.makeRoom(dir, w); err != nil {
 		return err
 	}
-	err = m.attach(l, mods, func(path string) (int, float32) { return c.RankOf(path), float32(c.ScaleOf(path)) })
+	err = m.attach(l, on, func(path string) (int, float32) { return c.RankOf(path), float32(c.ScaleOf(path)) })
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
@@ -159,11 +163,14 @@ func (m *Model) LoadAdapter(dir string) error {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
 	}
+	if err := m.readTables(w); err != nil {
+		return err
+	}
 	return m.read(w, adapterFile(dir), m.adapterParams(), m.adapterName)
 }
 
-// Merge adds the adapters to the weights, W += s·B A, and removes them. An error, no
-// memory for a bf16 weight in float32, leaves some of them added.
+// Merge adds the adapters to the weights, W += s·B A, and removes them; tokens' rows take
+// their places. An error, no memory for a bf16 weight in float32, leaves some of them added.
 func (m *Model) Merge() error {
 	if m.adapter == nil {
 		return nil
@@ -176,6 +183,9 @@ func (m *Model) Merge() error {
 			return fmt.Errorf("merging the adapter of %s: %w", mod.path, err)
 		}
 	}
+	if err := m.mergeTables(); err != nil {
+		return err
+	}
 	m.origin.note("merged adapter %s", cmp.Or(m.adapter.content, "made here"))
 	m.dropAdapter()
 	return nil
@@ -183,7 +193,7 @@ func (m *Model) Merge() error {
 
 // attach freezes the model and gives modules adapters of zeros, of the rank and scale
 // that shape says.
-func (m *Model) attach(l LoRA, mods []module, shape func(path string) (rank int, scale float32)) error {
+func (m *Model) attach(l LoRA, on targets, shape func(path string) (rank int, scale float32)) error {
 	m.dropAdapter()
 	for _, p := range m.base() {
 		p.Freeze(m.dev)
@@ -192,12 +202,15 @@ func (m *Model) attach(l LoRA, mods []module, shape func(path string) (rank int,
 	if err != nil {
 		return err
 	}
-	m.adapter = &adapter{lora: l, modules: mods, saves: saves}
-	for _, mod := range mods {
+	m.adapter = &adapter{lora: l, modules: on.modules, saves: saves}
+	for _, mod := range on.modules {
 		rank, scale := shape(mod.path)
 		if err := m.adapt(mod, l, rank, scale); err != nil {
 			return err
 		}
+	}
+	if err := m.attachTables(l, on, shape); err != nil {
+		return err
 	}
 	m.number()
 	return nil
@@ -231,7 +244,7 @@ func (m *Model) trainInFull(names []string, tie bool) (map[*tensor.Param]bool, e
 	if len(names) == 0 {
 		return nil, nil
 	}
-	if tie && m.head == m.embed {
+	if tie && m.tied() {
 		names = slices.Clone(names)
 		for i, n := range names {
 			if partOf("lm_head", n) {
@@ -295,7 +308,10 @@ func (m *Model) trained(name string, shape ...int) (*tensor.Param, error) {
 
 // dropAdapter removes the adapters, if any.
 func (m *Model) dropAdapter() {
-	for mod := range m.modules() {
+	if m.adapter == nil {
+		return
+	}
+	for _, mod := range m.adapter.modules {
 		if a := mod.linear.LoRA; a != nil {
 			a.A.Free(m.dev)
 			a.B.Free(m.dev)
@@ -305,46 +321,80 @@ func (m *Model) dropAdapter() {
 			mod.linear.LoRA = nil
 		}
 	}
+	m.dropTables()
 	m.adapter = nil
 }
 
-// match finds the modules that targets name, as PEFT does: a target is a module's
-// whole path or the end of it after a dot, and one that matches nothing beside others
-// that do is left out, with a note. What is named and cannot carry an adapter is an error.
-func (m *Model) match(targets []string, exclude func(string) bool) ([]module, error) {
-	var found []module
+// targets are the modules that an adapter is on.
+type targets struct {
+	modules   []module               // linear ones, the head the last
+	embedding bool                   // the embeddings, too
+	tokens    []checkpoint.TokenRows // rows that train by themselves
+}
+
+func (t targets) none() bool { return len(t.modules) == 0 && !t.embedding && len(t.tokens) == 0 }
+
+const (
+	embeddingPath = checkpoint.EmbeddingPath
+	headPath      = checkpoint.HeadPath
+)
+
+// match finds the modules that l's targets name, as PEFT does: a target is a module's
+// whole path or the end of it after a dot, none that trains in full, and one that matches
+// nothing beside others that do is left out, with a note. What is named and cannot carry
+// an adapter is an error.
+func (m *Model) match(l LoRA) (found targets, err error) {
 	used := map[string]bool{}
-	for mod := range m.modules() {
-		hit := false
-		for _, t := range targets {
-			if t == "all" || ends(mod.path, t) {
+	hits := func(path string, all bool) (hit bool) {
+		for _, t := range l.Targets {
+			if (all && t == "all") || ends(path, t) {
 				used[t], hit = true, true
 			}
 		}
-		if hit && (exclude == nil || !exclude(mod.path)) {
-			found = append(found, mod)
+		inFull := slices.ContainsFunc(l.ModulesToSave, func(n string) bool { return checkpoint.Inside(path, n) })
+		if i := slices.IndexFunc(l.ModulesToSave, func(n string) bool { return partOf(path, n) }); hit && !inFull && i >= 0 {
+			err = fmt.Errorf("additional target %q names %s, which is a lora target as well: give its whole name, then it trains in full alone", l.ModulesToSave[i], path)
+		}
+		return hit && !inFull && (l.Exclude == nil || !l.Exclude(path))
+	}
+	found.embedding = hits(embeddingPath, false)
+	for mod := range m.modules() {
+		if hits(mod.path, true) {
+			found.modules = append(found.modules, mod)
 		}
 	}
-	for _, t := range targets {
+	if hits(headPath, false) {
+		found.modules = append(found.modules, m.headModule())
+	}
+	if err != nil {
+		return found, err
+	}
+	for _, t := range l.Targets {
 		switch other := func(p part) bool { return p.linear == nil && ends(p.path, t) }; {
 		case used[t]:
-		case ends("lm_head", t), slices.ContainsFunc(m.parts, other):
-			return nil, fmt.Errorf("lora target %q names no linear module of a layer, and low-rank adapters are on those alone here: additional_target trains it in full; there are: all, %s", t, strings.Join(m.lastNames(), ", "))
+		case slices.ContainsFunc(m.parts, other):
+			return found, fmt.Errorf("lora target %q names no linear module, nor the embeddings or the head, and low-rank adapters are on those alone: additional_target trains it in full; there are: all, %s", t, m.targetNames())
 		case len(used) == 0:
-			return nil, fmt.Errorf("lora target %q matches no linear module of %s; there are: all, %s", t, m.dir, strings.Join(m.lastNames(), ", "))
+			return found, fmt.Errorf("lora target %q matches no linear module of %s; there are: all, %s", t, m.dir, m.targetNames())
 		default:
-			m.notes = append(m.notes, fmt.Sprintf("lora target %q matches no linear module of %s and is left out; there are: all, %s", t, m.dir, strings.Join(m.lastNames(), ", ")))
+			m.notes = append(m.notes, fmt.Sprintf("lora target %q matches no linear module of %s and is left out; there are: all, %s", t, m.dir, m.targetNames()))
 		}
 	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("every module of %s that is a lora target is excluded", m.dir)
+	if found.none() {
+		return found, fmt.Errorf("every module of %s that is a lora target is excluded, or trains in full as an additional_target", m.dir)
 	}
 	return found, nil
 }
 
-// lastNames are the last components of the modules' paths, each once.
-func (m *Model) lastNames() []string { return lastNames(m.modules()) }
+// headModule is the head as a linear module.
+func (m *Model) headModule() module { return module{headPath, &m.head.Linear} }
 
+// targetNames are the names that targets may have.
+func (m *Model) targetNames() string {
+	return strings.Join(append(lastNames(m.modules()), "embed_tokens", "lm_head"), ", ")
+}
+
+// lastNames are the last components of the modules' paths, each once.
 func lastNames(mods iter.Seq[module]) (names []string) {
 	for mod := range mods {
 		if n := mod.path[strings.LastIndexByte(mod.path, '.')+1:]; !slices.Contains(names, n) {
@@ -354,7 +404,8 @@ func lastNames(mods iter.Seq[module]) (names []string) {
 	return names
 }
 
-// PairOffsets lists where every adapter stands in the flattened trainable vector.
+// PairOffsets lists where every adapter of a layer stands in the flattened trainable
+// vector.
 func (m *Model) PairOffsets() []Pair {
 	if m.adapter == nil {
 		return nil
@@ -362,6 +413,9 @@ func (m *Model) PairOffsets() []Pair {
 	var pairs []Pair
 	for _, mod := range m.adapter.modules {
 		a := mod.linear.LoRA
+		if mod.path == headPath {
+			continue
+		}
 		pairs = append(pairs, Pair{mod.path, a.Offset, mod.linear.In, mod.linear.Out, a.Rank})
 	}
 	return pairs
@@ -369,12 +423,7 @@ func (m *Model) PairOffsets() []Pair {
 
 // adapterParams lists the tensors of every adapter, and what trains in full, in order.
 func (m *Model) adapterParams() []*tensor.Param {
-	own := map[*tensor.Param]bool{}
-	for _, mod := range m.adapter.modules {
-		for _, p := range adapterTensors(mod.linear.LoRA) {
-			own[p] = true
-		}
-	}
+	own := m.adapterTensors()
 	var list []*tensor.Param
 	for p := range m.parameters() {
 		if own[p] || m.adapter.saves[p] {
@@ -382,6 +431,28 @@ func (m *Model) adapterParams() []*tensor.Param {
 		}
 	}
 	return list
+}
+
+// adapterTensors are the tensors that the model has because of its adapter.
+func (m *Model) adapterTensors() map[*tensor.Param]bool {
+	own := map[*tensor.Param]bool{}
+	if m.adapter == nil {
+		return own
+	}
+	for _, mod := range m.adapter.modules {
+		if mod.linear.LoRA == nil { // not yet
+			continue
+		}
+		for _, p := range adapterTensors(mod.linear.LoRA) {
+			own[p] = true
+		}
+	}
+	for _, part := range m.parts {
+		for _, p := range part.own {
+			own[p] = true
+		}
+	}
+	return own
 }
 
 // adapterName is p's name in the adapter's file.
@@ -401,7 +472,7 @@ func adapterTensors(a *autograd.LoRA) []*tensor.Param {
 	return list
 }
 
-// OnlyLoRA reports whether every trainable parameter is half of a LoRA pair.
+// OnlyLoRA reports whether every trainable parameter is half of a LoRA pair of a layer.
 func (m *Model) OnlyLoRA() bool {
-	return m.adapter != nil && !m.adapter.lora.DoRA && !slices.ContainsFunc(m.base(), (*tensor.Param).Trainable)
+	return m.adapter != nil && !m.adapter.lora.DoRA && !m.adaptedTables() && !slices.ContainsFunc(m.base(), (*tensor.Param).Trainable)
 }

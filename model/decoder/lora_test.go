@@ -97,9 +97,9 @@ func TestTargets(t *testing.T) {
 		{[]string{"mlp.down_proj"}, 2, ""},
 		{[]string{"model.layers.1.self_attn.k_proj", "k_proj"}, 2, ""},
 		{[]string{"q_proj", "c_attn"}, 2, ""}, // other families' names beside the model's own, as PEFT takes them
-		{[]string{"proj"}, 0, `lora target "proj" matches no linear module of random; there are: all, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj`},
-		{[]string{"q_proj", "lm_head"}, 0, `lora target "lm_head" names no linear module of a layer`},
-		{[]string{"q_proj", "embed_tokens"}, 0, `lora target "embed_tokens" names no linear module of a layer`},
+		{[]string{"proj"}, 0, `lora target "proj" matches no linear module of random; there are: all, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, embed_tokens, lm_head`},
+		{[]string{"q_proj", "lm_head"}, 2, ""},
+		{[]string{"q_proj", "embed_tokens"}, 2, ""},
 		{[]string{"input_layernorm", "q_proj"}, 0, "additional_target trains it in full"},
 		{nil, 0, "no lora targets"},
 	} {

@@ -37,8 +37,8 @@ func (m *Model) Memory(tokens, labelled int) Budget {
 			b.Gradients += 4 * uint64(p.Size())
 		}
 	}
-	for _, p := range m.PairOffsets() {
-		b.Adapters += 4 * uint64(p.Rank*(p.In+p.Out))
+	for p := range m.adapterTensors() {
+		b.Adapters += 4 * uint64(p.Size())
 	}
 	b.Weights -= b.Adapters
 	if tokens > 0 {
@@ -76,7 +76,7 @@ func (m *Model) rehearse(tokens, labelled int) (activations, scratch uint64) {
 	}
 	activations = dry.tape.HighWater()
 	dry.tape.Close()
-	if dev.Kind() == driver.CPU {
+	if dev.Kind() == driver.CPU && m.head.LoRA == nil && m.head.Tokens == nil {
 		return activations, uint64(m.headParams(tokens, 0).Workspace(m.dev, m.tape.BF16, labelled))
 	}
 	return activations, dev.Used()

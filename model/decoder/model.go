@@ -28,7 +28,8 @@ type Model struct {
 	family family
 
 	embed, norm *tensor.Param
-	head        *tensor.Param // embed when tied
+	embedding   autograd.Embedding // how rows of embed are read, but for noise
+	head        autograd.Head      // its weight is embed when tied
 	layers      []layer
 	parts       []part                // all of these, in order
 	ones        map[int]*tensor.Param // of norms without weights, by width
@@ -40,6 +41,7 @@ type Model struct {
 	notes       []string
 	options     Options                   // it was loaded with
 	special     *checkpoint.SpecialTokens // of the tokenizer; nil = not told
+	rows        int                       // of the vocabulary in the folder's config.json
 	half        bool                      // matrices are bf16, products run on tensor cores
 	origin      origin
 }
@@ -113,7 +115,7 @@ func (m *Model) parameters() iter.Seq[*tensor.Param] {
 func (p part) tensors() []*tensor.Param {
 	l := p.linear
 	if l == nil {
-		return []*tensor.Param{p.param}
+		return append([]*tensor.Param{p.param}, p.own...)
 	}
 	list := []*tensor.Param{l.Weight}
 	if l.Bias != nil {
@@ -127,14 +129,7 @@ func (p part) tensors() []*tensor.Param {
 
 // base lists the model's own tensors, without adapters.
 func (m *Model) base() []*tensor.Param {
-	own := map[*tensor.Param]bool{}
-	for mod := range m.modules() {
-		if a := mod.linear.LoRA; a != nil {
-			for _, p := range adapterTensors(a) {
-				own[p] = true
-			}
-		}
-	}
+	own := m.adapterTensors()
 	var list []*tensor.Param
 	for p := range m.parameters() {
 		if !own[p] {
@@ -190,10 +185,12 @@ func (m *Model) number() {
 		at[p] = offset
 		offset += p.Size()
 	}
-	for mod := range m.modules() {
-		if a := mod.linear.LoRA; a != nil {
-			a.Pair, a.Offset = pair, at[a.A]
-			pair++
-		}
+	if m.adapter == nil {
+		return
+	}
+	for _, mod := range m.adapter.modules {
+		a := mod.linear.LoRA
+		a.Pair, a.Offset = pair, at[a.A]
+		pair++
 	}
 }

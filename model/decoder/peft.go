@@ -8,23 +8,40 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// adaptedBy lists the modules that a saved adapter is on.
-func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig) ([]module, error) {
-	for _, other := range []string{"model.embed_tokens", "lm_head"} {
-		if c.Adapts(other, false) {
-			return nil, fmt.Errorf("%s: target_modules %s names %s, and low-rank adapters are on the layers' linear modules here: merge it into its base model with dataflex-cli export, and name what that writes", dir, c.TargetText(), other)
-		}
+// adaptedBy lists what a saved adapter, whose tensors are in w, is on.
+func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig, w *checkpoint.Weights) (on targets, err error) {
+	if on.tokens, err = c.Tokens(w, m.tied()); err != nil {
+		return on, fmt.Errorf("%s: %w", dir, err)
 	}
-	var mods []module
+	if c.TokensOnly {
+		return on, m.onlyTokens(dir, c, on.tokens)
+	}
 	for mod := range m.modules() {
 		if c.Adapts(mod.path, true) {
-			mods = append(mods, mod)
+			on.modules = append(on.modules, mod)
 		}
 	}
-	if len(mods) == 0 {
-		return nil, fmt.Errorf("%s: target_modules %s matches no linear module of %s, as its other keys narrow it down", dir, c.TargetText(), m.dir)
+	if c.Adapts(headPath, false) {
+		on.modules = append(on.modules, m.headModule())
 	}
-	return mods, nil
+	on.embedding = c.Adapts(embeddingPath, false)
+	if on.none() {
+		return on, fmt.Errorf("%s: target_modules %s matches no linear module of %s, as its other keys narrow it down", dir, c.TargetText(), m.dir)
+	}
+	return on, nil
+}
+
+// onlyTokens is the error of an adapter of nothing but tokens that is on other modules.
+func (m *Model) onlyTokens(dir string, c *checkpoint.AdapterConfig, tokens []checkpoint.TokenRows) error {
+	if len(tokens) == 0 {
+		return fmt.Errorf("%s: target_modules %s matches neither %s nor %s", dir, c.TargetText(), embeddingPath, headPath)
+	}
+	for mod := range m.modules() {
+		if c.Adapts(mod.path, true) {
+			return fmt.Errorf("%s: target_modules %s matches %s, and rows train by themselves of %s and %s alone", dir, c.TargetText(), mod.path, embeddingPath, headPath)
+		}
+	}
+	return nil
 }
 
 // toPEFT describes the adapters for adapter_config.json: as it was read, if it was.
@@ -34,8 +51,11 @@ func (m *Model) toPEFT() *checkpoint.AdapterConfig {
 		return a.read
 	}
 	targets := a.lora.Targets
-	if every := slices.Collect(m.modules()); len(a.modules) == len(every) || a.lora.Exclude != nil {
+	if slices.Contains(targets, "all") || len(a.modules) == len(slices.Collect(m.modules())) || a.lora.Exclude != nil {
 		targets = lastNames(slices.Values(a.modules))
+		if m.embedding.LoRA != nil {
+			targets = append(targets, "embed_tokens")
+		}
 	}
 	return &checkpoint.AdapterConfig{
 		BaseModel: cmp.Or(m.name, m.dir), Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, DoRA: a.lora.DoRA,

@@ -67,8 +67,11 @@ func (m *Model) Predictions(b Batch) ([]int32, error) {
 // headProduct is z [n, Vocab] = h [n, Hidden] times the head, in its precision.
 func (m *Model) headProduct(n int, h, z driver.F32) error {
 	d, vocab := m.config.Hidden, m.config.Vocab
+	if m.head.LoRA != nil {
+		return m.tape.Product(&m.head.Linear, h, z)
+	}
 	o := tensor.Operand{F32: gemm.Dense(h, n, d)}
-	if m.head.Narrows() {
+	if m.head.Weight.Narrows() {
 		memory, err := m.dev.Alloc(2 * n * d)
 		if err != nil {
 			return fmt.Errorf("%d rows in bf16: %w", n, err)
@@ -77,7 +80,7 @@ func (m *Model) headProduct(n int, h, z driver.F32) error {
 		o.BF16 = gemm.Dense(driver.View[driver.BF16](memory), n, d)
 		cast.Narrow(m.dev, h, o.BF16.Data)
 	}
-	m.head.Multiply(m.dev, gemm.NT, 1, o, 0, gemm.Dense(z, n, vocab))
+	m.head.Weight.Multiply(m.dev, gemm.NT, 1, o, 0, gemm.Dense(z, n, vocab))
 	return nil
 }
 

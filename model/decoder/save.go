@@ -27,15 +27,21 @@ func (m *Model) SaveAdapter(dir string) error {
 		}
 		t.Name = m.adapterName(p)
 		tensors = append(tensors, t)
-		if p == m.embed && m.head == m.embed { // as PEFT stores what it keeps tied
+		if p == m.embed && m.tied() { // as PEFT stores what it keeps tied
 			t.Name = prefix + headName
 			tensors = append(tensors, t)
 		}
 	}
+	c := m.toPEFT()
+	more, err := m.besides(c)
+	if err != nil {
+		return err
+	}
+	tensors = append(tensors, more...)
 	if err := checkpoint.WriteSafetensors(adapterFile(dir), map[string]string{"format": "pt"}, tensors); err != nil {
 		return err
 	}
-	return checkpoint.WriteAdapterConfig(dir, m.toPEFT())
+	return checkpoint.WriteAdapterConfig(dir, c)
 }
 
 // ReadTrained reads every trainable parameter from a folder that SaveAdapter or SaveFull

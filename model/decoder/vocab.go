@@ -86,7 +86,7 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 		return errors.New("cannot resize embedding layers of a quantized model: add the tokens to the model in bf16, fp16 or float32 first, without quantization_bit")
 	}
 	rows := (n + vocabMultiple - 1) / vocabMultiple * vocabMultiple
-	for _, p := range []*tensor.Param{m.embed, m.head} {
+	for _, p := range []*tensor.Param{m.embed, m.head.Weight} {
 		if p.Shape[0] == rows { // a tied head
 			continue
 		}
@@ -102,7 +102,7 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 		}
 	}
-	m.config.Vocab = rows
+	m.config.Vocab, m.head.Out = rows, rows
 	m.origin.note("vocabulary drawn from %d to %d", old, rows)
 	m.number()
 	return nil
@@ -124,16 +124,20 @@ func noisyMean(w []float32, old, d int, normal func() float64) {
 // tokens: its rows of the embeddings and the head will be read into it.
 func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
 	rows, old := m.config.Vocab, m.config.Vocab
-	for _, name := range []string{"model.embed_tokens.weight", headName} {
-		if shape, ok := w.Shape(prefix + name); ok && len(shape) == 2 {
-			rows = max(rows, shape[0])
+	brought := map[string]int{} // rows of the tables that it brings
+	for _, path := range []string{embeddingPath, headPath} {
+		for _, name := range checkpoint.TableNames(path) {
+			if shape, ok := w.Shape(name); ok && len(shape) == 2 {
+				brought[path+".weight"] = shape[0]
+				rows = max(rows, shape[0])
+			}
 		}
 	}
 	if rows == old {
 		return nil
 	}
-	for _, p := range []*tensor.Param{m.embed, m.head} {
-		if shape, ok := w.Shape(prefix + p.Name); !ok || shape[0] != rows {
+	for _, p := range []*tensor.Param{m.embed, m.head.Weight} {
+		if brought[p.Name] != rows {
 			return fmt.Errorf("%s: the adapter was trained with a vocabulary of %d, and %s, which it does not bring, has %d rows: train it with additional_target: embed_tokens,lm_head", dir, rows, p.Name, old)
 		}
 		if p.Shape[0] == rows { // a tied head
@@ -143,13 +147,16 @@ func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
 			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 		}
 	}
-	m.config.Vocab = rows
+	m.config.Vocab, m.head.Out = rows, rows
 	return nil
 }
 
+// tied reports whether the head is the embeddings.
+func (m *Model) tied() bool { return m.head.Weight == m.embed }
+
 // untie gives a tied head a tensor of its own, a copy of the embeddings.
 func (m *Model) untie() error {
-	if m.head != m.embed {
+	if !m.tied() {
 		return nil
 	}
 	head, err := m.embed.NewLike(m.dev, "lm_head.weight", m.config.Vocab, m.config.Hidden)
@@ -164,7 +171,7 @@ func (m *Model) untie() error {
 		head.Free(m.dev)
 		return fmt.Errorf("a head of its own: %w", err)
 	}
-	m.head, m.config.Tied = head, false
+	m.head.Weight, m.config.Tied = head, false
 	m.parts = append(m.parts, part{path: "lm_head", param: head})
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"dataflex.dev/dataflex/algo/batch"
@@ -19,6 +18,7 @@ import (
 	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/model/decoder"
 	"dataflex.dev/dataflex/model/optim"
+	"dataflex.dev/dataflex/tools/command"
 )
 
 // measure times a training step and LESS passes once, warm.
@@ -134,19 +134,10 @@ func lessPass(dev *cpu.Device, m *decoder.Model, opt optim.Adaptive, rows []data
 		Projection: projection, Optimizer: opt,
 		Direction: &feature.Direction{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8},
 	}
-	started, before := time.Now(), processorTime()
+	started, before := time.Now(), command.ProcessorTime()
 	err = feature.Gradients(context.Background(), p, rows, 0, func([]int, []float32, []float64) error { return nil })
 	n := float64(len(rows))
-	return pass{time.Since(started).Seconds() / n, (processorTime() - before) / n}, err
-}
-
-// processorTime is what this process has used of the processors, in seconds.
-func processorTime() float64 {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+	return pass{time.Since(started).Seconds() / n, (command.ProcessorTime() - before).Seconds() / n}, err
 }
 
 // cpuName is the processor's name where the system tells it.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"dataflex.dev/dataflex/data/display"
+	"dataflex.dev/dataflex/data/progress"
 )
 
 // logFormat is what --log-format sets: how log lines and errors are written.
@@ -70,17 +71,35 @@ type clean struct {
 // Handle implements slog.Handler.
 func (h clean) Handle(ctx context.Context, r slog.Record) error {
 	out := slog.NewRecord(r.Time, r.Level, display.Text(r.Message), r.PC)
-	progress := map[string]any{}
+	said := map[string]any{}
 	r.Attrs(func(a slog.Attr) bool {
-		progress[a.Key] = a.Value.Any()
+		said[a.Key] = a.Value.Any()
 		out.AddAttrs(cleaned(a))
 		return true
 	})
-	if left, ok := progress["remaining"].(time.Duration); ok && h.screen != nil && r.Level == slog.LevelInfo {
-		h.screen.show(fmt.Sprintf("%s  %v/%v rows  %v rows/s  %s left", out.Message, progress["rows"], progress["of"], progress["rows_per_second"], short(left)), true, true)
+	if _, ok := said[progress.Rate]; ok && h.screen != nil && r.Level <= slog.LevelInfo {
+		h.screen.show(passLine(out.Message, said), true, true)
 		return nil
 	}
 	return h.Handler.Handle(ctx, out)
+}
+
+// Enabled implements slog.Handler: only a screen takes what is shown over and over.
+func (h clean) Enabled(ctx context.Context, l slog.Level) bool {
+	return h.Handler.Enabled(ctx, l) || h.screen != nil && l == progress.Shown
+}
+
+// passLine is how far a pass is.
+func passLine(what string, said map[string]any) string {
+	line := fmt.Sprintf("%s  %v", what, said[progress.Rows])
+	if total, ok := said[progress.Total]; ok {
+		line += fmt.Sprintf("/%v", total)
+	}
+	line += fmt.Sprintf(" rows  %v rows/s", said[progress.Rate])
+	if left, ok := said[progress.Remaining].(time.Duration); ok {
+		line += "  " + short(left) + " left"
+	}
+	return line
 }
 
 // WithAttrs implements slog.Handler.

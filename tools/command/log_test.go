@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
+
+	"dataflex.dev/dataflex/data/progress"
 )
 
 // TestLogIsClean: what a log line says of data, configurations and judges neither
@@ -61,5 +64,29 @@ func TestScreen(t *testing.T) {
 	b.Step(4, 4, 1.25, 400)
 	if !strings.Contains(out.String(), "loss 1.2500  30 tokens/s  0s left") {
 		t.Errorf("%q", out.String())
+	}
+}
+
+// TestPassOnAScreen: a pass is one line that changes, with its rate and the time that is
+// left, and the next log line stands in its place. On a pipe nothing of it is seen before
+// ten seconds.
+func TestPassOnAScreen(t *testing.T) {
+	var out bytes.Buffer
+	s := &screen{out: &out, width: func() int { return 80 }}
+	log := slog.New(clean{slog.NewTextHandler(s, nil), s})
+	log.Log(t.Context(), progress.Shown, "gradients", progress.Rows, 20, progress.Total, 80, progress.Rate, 2.5, progress.Remaining, 24*time.Second)
+	log.Info("tokenising d", progress.Rows, 512, progress.Rate, 1000.0)
+	if got, want := out.String(), clearLine+"gradients  20/80 rows  2.5 rows/s  24s left"+clearLine+"tokenising d  512 rows  1000 rows/s"; got != want {
+		t.Errorf("%q, wanted %q", got, want)
+	}
+	out.Reset()
+	log.Info("done")
+	if got := out.String(); !strings.HasPrefix(got, clearLine+"time=") || strings.Contains(got, "tokenising") {
+		t.Errorf("%q", got)
+	}
+	var pipe bytes.Buffer
+	Logger(&pipe).Log(t.Context(), progress.Shown, "gradients", progress.Rows, 20, progress.Rate, 2.5)
+	if pipe.Len() > 0 {
+		t.Errorf("a pipe gets %q", pipe.String())
 	}
 }

@@ -18,6 +18,9 @@ func Program(ctx context.Context, root *cobra.Command, args []string) error {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return fmt.Errorf("%w: see %s --help", err, c.CommandPath()) })
 	for _, c := range append(root.Commands(), root) {
 		logFlag(c.Flags())
+		if c.Flags().Lookup("device") != nil { // it computes
+			c.PreRun = func(*cobra.Command, []string) { nameBuild() }
+		}
 	}
 	args, err := Arguments(root, args)
 	if err != nil {

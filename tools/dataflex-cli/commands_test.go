@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -238,6 +240,8 @@ func TestCheckComponents(t *testing.T) {
   pick: {name: custom, params: {command: [./nothing]}}
   judge: {name: nice, params: {reward: command, reward_command: [nothing-of-that-name]}}
   nobody: {name: nice}
+  away: {name: nice, params: {reward: http, reward_url: "AWAY", reward_model: m}}
+  here: {name: nice, params: {reward: http, reward_url: "HERE", reward_model: m}}
   less: {params: {proj_dims: 3}}
   cluster_less: {params: {embedding_layer: 9}}
   layer: {name: cluster_less, params: {embedding_model_name_or_path: org/none}}
@@ -250,7 +254,16 @@ weighters:
   adapt: {}
   weigh: {name: custom, params: {command: [./nothing]}}
 `
-	if err := os.WriteFile("c.yaml", []byte(text), 0o644); err != nil {
+	asked := ""
+	judge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked += r.Method + " "
+		http.Error(w, "POST only", http.StatusMethodNotAllowed)
+	}))
+	defer judge.Close()
+	away := httptest.NewServer(nil)
+	away.Close()
+	filled := strings.NewReplacer("AWAY", away.URL, "HERE", judge.URL).Replace(text)
+	if err := os.WriteFile("c.yaml", []byte(filled), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll("strange", 0o755); err != nil {
@@ -280,18 +293,28 @@ weighters:
 		{example("custom", "component_name=pick"), "c.yaml:4:42: command: the program cannot be run"},
 		{example("nice", "component_name=judge"), "nothing-of-that-name"},
 		{example("nice", "component_name=nobody"), "say who judges the answers"},
+		{example("nice", "component_name=away"), "reward_url: the judge does not answer"},
+		{example("nice", "component_name=here"), ""},
 		{example("less"), "did you mean proj_dim?"},
 		{example("cluster_less"), "hidden states 0 to 3"},
 		{example("cluster_less", "component_name=layer"), "dataflex-cli download org/none"},
 		{example("less", "component_name=good"), ""},
 		{example("less", "component_name=good", "eval_dataset=null", "do_eval=false"), "name one with eval_dataset"},
-		{example("doremi_2", "component_name=doremi"), "c.yaml:12:43: reference_model_path: there is no folder none"},
+		{example("doremi_2", "component_name=doremi"), "c.yaml:14:43: reference_model_path: there is no folder none"},
 		{example("odm"), "alpha"},
 		{example("odm", "component_name=moe"), "this model (llama) has none"},
 		{example("weight_adapt", "eval_dataset=null", "do_eval=false"), "eval_dataset"},
-		{example("weight_custom", "component_name=weigh"), "c.yaml:17:43: command: the program cannot be run"},
+		{example("weight_custom", "component_name=weigh"), "c.yaml:19:43: command: the program cannot be run"},
 		{example("full", "resume_from_checkpoint=gone"), "resume_from_checkpoint: there is no folder gone, and no checkpoint in output_dir either"},
 		{example("lora", "adapter_name_or_path=data"), "not a PEFT adapter folder"},
+		{example("lora", "lora_target=q_prj"), "q_prj names no module of tools/dataflex-demo/model: there are all, down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"},
+		{example("lora", "additional_target=foo"), "additional_target: foo names no module of tools/dataflex-demo/model"},
+		{example("lora", "additional_target=embed_tokens,lm_head"), ""},
+		{example("freeze", "freeze_trainable_modules=foo"), "module foo is not found, please choose from input_layernorm, mlp, post_attention_layernorm, self_attn"},
+		{example("freeze", "freeze_extra_modules=foo"), "module foo is not found, please choose from embed_tokens, lm_head, norm"},
+		{example("freeze", "freeze_trainable_modules=mlp", "freeze_extra_modules=norm"), ""},
+		{example("lora", "output_dir=c.yaml/x"), "output_dir: c.yaml/x cannot be a folder: c.yaml is a file"},
+		{example("lora", "tokenized_path=c.yaml"), "tokenized_path: c.yaml cannot be a folder: c.yaml is a file"},
 		{example("full", "model_name_or_path=strange"), "model_type \"mamba\" ("},
 	} {
 		code, stderr := capture(t, append([]string{"check"}, c.args...))
@@ -305,6 +328,9 @@ weighters:
 		if code != 1 || !strings.Contains(stderr, c.want) || strings.Contains(stderr, "tokenised") {
 			t.Errorf("train %v: exit code %d\n%s", c.args, code, stderr)
 		}
+	}
+	if asked != "HEAD " {
+		t.Errorf("the judge was asked %q", asked)
 	}
 }
 

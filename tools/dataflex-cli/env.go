@@ -15,12 +15,6 @@ import (
 	"dataflex.dev/dataflex/tools/command"
 )
 
-// variables are those of the environment that are read.
-var variables = []string{
-	"DATAFLEX_CACHE", "DATAFLEX_LIBCUDA", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE",
-	"MODELSCOPE_CACHE", "USE_MODELSCOPE_HUB", "OMP_NUM_THREADS", "GOMAXPROCS", "GOMEMLIMIT", "ALLOW_EXTRA_ARGS", "WORLD_SIZE", "SOURCE_DATE_EPOCH", "CUDA_VISIBLE_DEVICES",
-}
-
 func envCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "env",
@@ -39,13 +33,14 @@ func writeEnv(w io.Writer) error {
 		{"Processors", fmt.Sprintf("%d, %s", runtime.NumCPU(), instructions())},
 		{"GPU", gpu()},
 	}
-	for _, name := range variables {
-		if v, ok := os.LookupEnv(name); ok {
-			lines = append(lines, [2]string{name, v})
+	for _, v := range variables {
+		text, ok := os.LookupEnv(v.name)
+		if ok && strings.HasSuffix(v.name, "_TOKEN") {
+			text = "set, not shown"
 		}
-	}
-	if os.Getenv("HF_TOKEN") != "" {
-		lines = append(lines, [2]string{"HF_TOKEN", "set, not shown"})
+		if ok {
+			lines = append(lines, [2]string{v.name, text})
+		}
 	}
 	for _, l := range lines {
 		if _, err := fmt.Fprintf(w, "- %s: %s\n", l[0], l[1]); err != nil {

@@ -31,7 +31,9 @@ func newRoot() *cobra.Command {
 		checkCommand(),
 		showCommand(),
 		scoreCommand(),
+		pickCommand(),
 		reportCommand(),
+		boardCommand(),
 		embedCommand(),
 		nearCommand(),
 		tsdsCommand(),
@@ -45,6 +47,7 @@ func newRoot() *cobra.Command {
 		envCommand(),
 		versionCommand(),
 	)
+	root.SetHelpCommand(helpCommand(root))
 	return root
 }
 

@@ -28,10 +28,10 @@ type adapterWeights struct {
 	dir    string
 	config *checkpoint.AdapterConfig
 	file   *checkpoint.Weights
+	tokens []checkpoint.TokenRows // rows that were trained by themselves
 }
 
-// peftPrefix is the path from PEFT's wrapper to the model's modules.
-const peftPrefix = "base_model.model."
+const peftPrefix = checkpoint.PEFTPrefix
 
 // openMerger opens a model folder and adapter folders.
 func openMerger(dev driver.Device, model string, adapters []string, tied bool) (m *merger, err error) {
@@ -58,8 +58,11 @@ func openMerger(dev driver.Device, model string, adapters []string, tied bool) (
 		if err != nil {
 			return m, err
 		}
-		a := &adapterWeights{dir, c, file}
+		a := &adapterWeights{dir: dir, config: c, file: file}
 		m.adapters = append(m.adapters, a)
+		if a.tokens, err = c.Tokens(file, tied); err != nil {
+			return m, fmt.Errorf("%s: %w", dir, err)
+		}
 		m.untied = m.untied || tied && !c.TieWeights && a.parts()
 		if err := m.check(a); err != nil {
 			return m, err
@@ -92,19 +95,30 @@ func (m *merger) check(a *adapterWeights) error {
 		if !ok {
 			return fmt.Errorf("%s: tensor %q belongs to %q, which the model does not have: the adapter was trained on another model", a.dir, name, target)
 		}
+		rows := want[0] // of the table as the adapter has it
+		for _, n := range checkpoint.TableNames(strings.TrimSuffix(target, ".weight")) {
+			if s, ok := a.file.Shape(n); ok && len(s) > 0 {
+				rows = s[0]
+			}
+		}
 		rank, fits := a.config.RankOf(strings.TrimSuffix(target, ".weight")), false
 		_, both := a.file.Shape(otherHalf(name))
 		switch part {
 		case "lora_A.weight":
 			fits = both && len(want) == 2 && slices.Equal(shape, []int{rank, want[1]})
 		case "lora_B.weight":
-			fits = both && len(want) == 2 && slices.Equal(shape, []int{want[0], rank})
+			fits = both && len(want) == 2 && slices.Equal(shape, []int{rows, rank})
 		case embeddingA: // lora_embedding_A [r, vocabulary] and B [hidden, r] stand for W += s·(B·A)ᵀ
-			fits = both && !a.config.DoRA && len(want) == 2 && slices.Equal(shape, []int{rank, want[0]})
+			fits = both && len(want) == 2 && slices.Equal(shape, []int{rank, rows})
 		case embeddingB:
-			fits = both && !a.config.DoRA && len(want) == 2 && slices.Equal(shape, []int{want[1], rank})
+			fits = both && len(want) == 2 && slices.Equal(shape, []int{want[1], rank})
 		case magnitudePart:
-			fits = both && a.config.DoRA && len(want) == 2 && slices.Equal(shape, want[:1])
+			fits = both && a.config.DoRA && len(want) == 2 && slices.Equal(shape, []int{rows})
+			if target == embeddingsName { // whose columns have them
+				fits = both && a.config.DoRA && slices.Equal(shape, want[1:])
+			}
+		case tokensPart:
+			fits = a.rowsFit(name, shape, want)
 		case "": // modules_to_save: rows may have been added to embeddings
 			fits = len(shape) == len(want) && slices.Equal(shape[1:], want[1:])
 		}
@@ -119,10 +133,31 @@ func (m *merger) check(a *adapterWeights) error {
 const embeddingA, embeddingB = "lora_embedding_A", "lora_embedding_B"
 
 // parts says whether the adapter changes the embeddings or the head of a tied model: they
-// are one no longer.
+// are one no longer. Tables beside an adapter that does not train them are one.
 func (a *adapterWeights) parts() bool {
-	embeddings, head := peftPrefix+strings.TrimSuffix(embeddingsName, ".weight"), peftPrefix+strings.TrimSuffix(headName, ".weight")
-	return a.has(embeddings+".weight") || a.has(embeddings+"."+embeddingA) || a.has(head+".weight") || a.has(head+".lora_A.weight")
+	full := slices.ContainsFunc(a.config.ModulesToSave, func(n string) bool {
+		return strings.HasSuffix(checkpoint.EmbeddingPath, n) || strings.HasSuffix(checkpoint.HeadPath, n) || checkpoint.Inside(checkpoint.EmbeddingPath, n)
+	})
+	for _, path := range []string{checkpoint.EmbeddingPath, checkpoint.HeadPath} {
+		at := peftPrefix + path
+		if full && a.has(at+".weight") || a.has(at+"."+embeddingA) || a.has(at+".lora_A.weight") {
+			return true
+		}
+	}
+	return slices.ContainsFunc(a.tokens, func(t checkpoint.TokenRows) bool { return t.Path == checkpoint.HeadPath })
+}
+
+// tokensPart is the part of rows that were trained by themselves.
+const tokensPart = "trainable_tokens_delta"
+
+// rowsFit says whether a tensor of tokens' rows, name, is one that the config knows, or
+// the tied head's copy of one, and has their shape.
+func (a *adapterWeights) rowsFit(name string, shape, want []int) bool {
+	i := slices.IndexFunc(a.tokens, func(t checkpoint.TokenRows) bool { return t.Name == name })
+	if i < 0 && len(a.tokens) == 1 && name == a.config.TokensName(checkpoint.HeadPath) {
+		i = 0
+	}
+	return i >= 0 && len(want) == 2 && slices.Equal(shape, []int{len(a.tokens[i].Index), want[1]})
 }
 
 // magnitudePart is the part of an adapter's tensor that holds DoRA's magnitudes.
@@ -137,6 +172,11 @@ func otherHalf(name string) string {
 		return path + "." + embeddingB
 	case embeddingB:
 		return path + "." + embeddingA
+	case magnitudePart:
+		if path == peftPrefix+checkpoint.EmbeddingPath {
+			return path + "." + embeddingA
+		}
+		return path + ".lora_A.weight"
 	default:
 		return path + ".lora_A.weight"
 	}
@@ -150,7 +190,7 @@ func splitTensor(name string) (path, part string) {
 	return name, ""
 }
 
-const embeddingsName = "model.embed_tokens.weight"
+const embeddingsName = checkpoint.EmbeddingPath + ".weight"
 
 // has says whether the adapter brings a tensor.
 func (a *adapterWeights) has(name string) bool {
@@ -158,12 +198,21 @@ func (a *adapterWeights) has(name string) bool {
 	return ok
 }
 
-const headName = "lm_head.weight"
+const headName = checkpoint.HeadPath + ".weight"
 
 // splitPEFT returns the model's tensor that an adapter's tensor belongs to, and which
 // part of the adapter it is; "" for a full copy.
 func splitPEFT(name string) (target, part string) {
-	if target, part = splitTensor(strings.TrimPrefix(name, peftPrefix)); part != "" {
+	target = strings.TrimPrefix(name, peftPrefix)
+	if path, ok := strings.CutSuffix(target, "."+tokensPart); ok {
+		return strings.TrimSuffix(path, ".token_adapter") + ".weight", tokensPart
+	}
+	for _, path := range []string{checkpoint.EmbeddingPath, checkpoint.HeadPath} {
+		if slices.Contains(checkpoint.TableNames(path), name) {
+			return path + ".weight", ""
+		}
+	}
+	if target, part = splitTensor(target); part != "" {
 		target += ".weight"
 	}
 	return target, part
@@ -208,11 +257,21 @@ func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") =
 func (m *merger) shape(name string) []int {
 	shape, _ := m.base.Shape(m.stored(name))
 	for _, a := range m.adapters {
-		if s, ok := a.file.Shape(peftPrefix + name); ok {
-			shape = s
+		if n, ok := a.copyOf(name); ok {
+			shape, _ = a.file.Shape(n)
 		}
 	}
 	return shape
+}
+
+// copyOf is the name of the full copy of a tensor that the adapter brings.
+func (a *adapterWeights) copyOf(name string) (string, bool) {
+	for _, n := range checkpoint.TableNames(strings.TrimSuffix(name, ".weight")) {
+		if a.has(n) {
+			return n, true
+		}
+	}
+	return peftPrefix + name, a.has(peftPrefix + name)
 }
 
 // stored is the base's name of a tensor: a tied head is stored as the embeddings.
@@ -230,8 +289,8 @@ func (m *merger) read(name string) ([]float32, error) {
 	w := make([]float32, elements(shape))
 	from, source := m.base, m.stored(name)
 	for _, a := range m.adapters {
-		if _, ok := a.file.Shape(peftPrefix + name); ok {
-			from, source = a.file, peftPrefix+name
+		if n, ok := a.copyOf(name); ok {
+			from, source = a.file, n
 		}
 	}
 	if err := readNumbers(from, source, w); err != nil {
@@ -239,6 +298,9 @@ func (m *merger) read(name string) ([]float32, error) {
 	}
 	path := peftPrefix + strings.TrimSuffix(name, ".weight")
 	for _, a := range m.adapters {
+		if err := a.place(w, strings.TrimSuffix(name, ".weight"), shape[len(shape)-1]); err != nil {
+			return nil, err
+		}
 		if !a.has(path+".lora_A.weight") && !a.has(path+"."+embeddingA) {
 			continue
 		}
@@ -249,19 +311,40 @@ func (m *merger) read(name string) ([]float32, error) {
 	return w, nil
 }
 
+// place puts rows that were trained by themselves into a table w [_, d]; a tied head has
+// no others than the embeddings.
+func (a *adapterWeights) place(w []float32, path string, d int) error {
+	for _, t := range a.tokens {
+		if t.Path != path {
+			continue
+		}
+		rows := make([]float32, len(t.Index)*d)
+		if err := readNumbers(a.file, t.Name, rows); err != nil {
+			return err
+		}
+		for i, id := range t.Index {
+			if int(id) >= len(w)/d {
+				return fmt.Errorf("%s: trainable_token_indices has the token %d, and %s has %d rows", a.dir, id, path, len(w)/d)
+			}
+			copy(w[int(id)*d:(int(id)+1)*d], rows[i*d:(i+1)*d])
+		}
+	}
+	return nil
+}
+
 // add merges an adapter into w [out, in]: w + scale·B·A, whose rows get DoRA's magnitudes
 // as their norms; of PiSSA's, w without its principal part is what B·A is added to.
 func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) error {
 	module := strings.TrimPrefix(path, peftPrefix)
 	r, scale := a.config.RankOf(module), float32(a.config.ScaleOf(module))
-	if a.config.PiSSA() {
+	onEmbeddings := a.has(path + "." + embeddingA)
+	if a.config.PiSSA() && !onEmbeddings {
 		if _, _, err := decoder.PiSSA(m.dev, w, out, in, r, scale); err != nil {
 			return fmt.Errorf("%s: %w", a.dir, err)
 		}
 	}
 	down, up := make([]float32, r*in), make([]float32, out*r)
 	names := [2]string{path + ".lora_A.weight", path + ".lora_B.weight"}
-	onEmbeddings := a.has(path + "." + embeddingA)
 	if onEmbeddings {
 		names = [2]string{path + "." + embeddingB, path + "." + embeddingA}
 	}
@@ -279,10 +362,17 @@ func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) e
 		return nil
 	}
 	magnitudes := make([]float32, out)
+	if onEmbeddings {
+		magnitudes = make([]float32, in)
+	}
 	if err := a.file.ReadFloat32(path+"."+magnitudePart, magnitudes); err != nil {
 		return err
 	}
-	autograd.ScaleRows(w, magnitudes)
+	if onEmbeddings {
+		autograd.ScaleColumns(w, magnitudes)
+	} else {
+		autograd.ScaleRows(w, magnitudes)
+	}
 	return nil
 }
 

@@ -14,17 +14,28 @@ import (
 )
 
 func schemaCommand() *cobra.Command {
-	return &cobra.Command{
+	components := false
+	c := &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of a configuration, for editors that complete and check YAML",
-		Long: "Prints a JSON Schema (2020-12) of every key. In VS Code with the YAML extension:\n" +
+		Long: "Prints a JSON Schema (2020-12) of every key; with --components, of components.yaml. In VS Code with the YAML extension:\n" +
 			"  dataflex-cli schema > dataflex.schema.json\n" +
 			"and as the first line of a configuration\n" +
 			"  # yaml-language-server: $schema=dataflex.schema.json",
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return writeSchema(os.Stdout) },
+		RunE: func(*cobra.Command, []string) error {
+			if components {
+				return writeComponentSchema(os.Stdout)
+			}
+			return writeSchema(os.Stdout)
+		},
 	}
+	c.Flags().BoolVar(&components, "components", false, "the schema of components.yaml")
+	return c
 }
+
+// numberPattern is a number that YAML 1.1 takes for a string: 2e-5.
+const numberPattern = `^[-+]?[0-9_.]+([eE][-+]?[0-9]+)?$`
 
 // property is one key in the schema. Members stand in the order they are written in.
 type property struct {
@@ -97,7 +108,7 @@ func propertyOf(k config.Key) (property, error) {
 	case config.Mixed:
 	case config.Int, config.Float:
 		// To PyYAML 2e-5 is a string; here, as upstream, it is a number.
-		p.Type, p.Pattern = []string{scalar[k.Type], "string", "null"}, `^[-+]?[0-9_.]+([eE][-+]?[0-9]+)?$`
+		p.Type, p.Pattern = []string{scalar[k.Type], "string", "null"}, numberPattern
 	default:
 		p.Type = []string{scalar[k.Type], "null"}
 	}

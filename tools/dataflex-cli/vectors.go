@@ -26,7 +26,8 @@ func embedCommand() *cobra.Command {
 		Use:   "embed MODEL ROWS.json OUT.npy",
 		Short: "Turn the rows of a JSON or JSONL file into sentence vectors with a local model",
 		Long: "A row's text is its `text`, or its instruction, input and output as DataFlex's offline selectors put them together. The vectors,\n" +
-			"float32 [rows, width] and of length 1, are what `near` and `tsds` read.",
+			"float32 [rows, width] and of length 1, are what `near` and `tsds` read. What is finished at a Ctrl-C is kept in OUT.npy.unfinished,\n" +
+			"and the same command goes on from there.",
 		Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			texts, err := rowTexts(args[1])
@@ -45,14 +46,10 @@ func embedCommand() *cobra.Command {
 				return err
 			}
 			defer e.Close()
-			v, err := e.Embed(cmd.Context(), texts)
-			if err != nil {
-				return err
-			}
 			if err := os.MkdirAll(filepath.Dir(args[2]), 0o755); err != nil {
 				return err
 			}
-			return v.Write(args[2])
+			return e.Write(cmd.Context(), texts, args[2])
 		},
 	}
 	c.Flags().StringVar(&pooling, "pooling", "", "mean or last; default: what the folder says, else last")
@@ -74,7 +71,7 @@ func nearCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = neighbor.Near(cmd.Context(), dev, candidates, queries, k, args[2])
+			_, err = neighbor.Near(cmd.Context(), dev, command.Logger(os.Stderr), candidates, queries, k, args[2])
 			return err
 		},
 	}
@@ -95,7 +92,7 @@ func tsdsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = tsds.Write(cmd.Context(), dev, candidates, queries, o, args[2])
+			_, err = tsds.Write(cmd.Context(), dev, command.Logger(os.Stderr), candidates, queries, o, args[2])
 			return err
 		},
 	}

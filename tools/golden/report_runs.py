@@ -2,7 +2,8 @@
 the other files that a run leaves: step files, journals, the scores of `dataflex-cli
 score` at a checkpoint, `dataflex-cli show`, trainer_state.json.
 
-    make && python3 tools/golden/report_runs.py   # writes algo/report/page/testdata/runs
+    make && python3 tools/golden/report_runs.py            # writes algo/report/page/testdata/runs
+    make && python3 tools/golden/report_runs.py reorder    # of it, these runs alone
 
 Needs Python alone."""
 import json, math, os, shutil, subprocess, sys, unicodedata
@@ -35,11 +36,20 @@ def rows():
     return add, words
 
 
+def difficulty(i):
+    """a row's score for an order: all different, and in no order of their own"""
+    return (i * 29 + 11) % 48 / 4
+
+
 def run(name, extra, components):
     """trains into WORK/NAME/out"""
     dir = os.path.join(WORK, name)
     os.makedirs(dir)
     add, words = rows()
+    if name in ("reorder", "lego"):
+        words = [dict(r) for r in words]  # the last three are one
+        for i, r in enumerate(add + words):
+            r["difficulty"] = difficulty(i)
     for file, content in {"add.json": add, "words.json": words, "eval.json": add[:4] + words[:2],
                           "dataset_info.json": {k: {"file_name": k + ".json"} for k in ("add", "words", "eval")}}.items():
         json.dump(content, open(os.path.join(dir, file), "w"), ensure_ascii=False, indent=1)
@@ -144,6 +154,36 @@ def expect_mix(dir):
     return {"odm": read_lines(dir + "/out/odm_weights.jsonl"), "loss": {l["current_steps"]: l["loss"] for l in log}}
 
 
+def expect_doremi(dir):
+    return {"journal": read_lines(dir + "/out/doremi_weights.jsonl")}
+
+
+def expect_reorder(dir):
+    """Folding of three layers, easy to hard: every third row of the sorted ones, three
+    times. The rows are 30 of add and then 18 of words; a batch is four."""
+    order = sorted(range(48), key=difficulty)
+    folded = order[0::3] + order[1::3] + order[2::3]
+    picked = [l["index"] for l in read_lines(dir + "/out/selected_rows.jsonl")]
+    assert picked == folded + folded, "two passes of the pattern"
+    return [[(k + 0.5) / 4, difficulty(i)] for k, i in enumerate(picked)]
+
+
+def expect_overlap(dirs):
+    """how alike the choices of two runs are, over the 48 rows of the pool"""
+    times, last = [], []
+    for d in dirs:
+        lines = read_lines(d + "/out/selected_rows.jsonl")
+        times.append([sum(l["index"] == i for l in lines) for i in range(48)])
+        last.append({l["index"] for l in lines if l["step"] == lines[-1]["step"]})
+    a, b = [{i for i in range(48) if t[i]} for t in times]
+    def ranks(t):
+        return [sum(x < v for x in t) + (sum(x == v for x in t) + 1) / 2 for v in t]
+    x, y = map(ranks, times)
+    mean = 49 / 2
+    rho = sum((p - mean) * (q - mean) for p, q in zip(x, y)) / math.sqrt(sum((p - mean) ** 2 for p in x) * sum((q - mean) ** 2 for q in y))
+    return {"both": len(a & b), "jaccard": len(a & b) / len(a | b), "last": len(last[0] & last[1]) / len(last[0] | last[1]), "rank": rho}
+
+
 def expect_weight(dir):
     """Upstream's linupper from the losses that the page names: one micro-batch of four
     rows a step, of which a line names the three heaviest and the three lightest."""
@@ -158,6 +198,12 @@ def expect_weight(dir):
         total = sum(math.exp(v) for v in x.values())
         out[l["step"]] = {f"{d} {r}": 4 * math.exp(x[d, r]) / total for d, r in loss}
     return out
+
+
+def expect_ledger(dir):
+    """what the run's own last words say of its rows"""
+    line = [l for l in open(dir + "/log.txt") if "rows trained on" in l][0]
+    return {k: int(v) for k, v in (w.split("=") for w in line.split() if "=" in w)}
 
 
 def expect_curves(dir):
@@ -182,18 +228,76 @@ def keep(name, dir, expected):
     json.dump(expected, open(os.path.join(to, "expected.json"), "w"), ensure_ascii=False, indent=1)
 
 
-def main():
-    for d in (WORK, OUT):
-        shutil.rmtree(d, ignore_errors=True)
-    less = "selectors: {it: {name: less, params: {cache_dir: DIR/cache, seed: 3}}}\n"
-    select = run("select", {"train_type": "dynamic_select", "warmup_step": 3, "update_step": 3, "update_times": 3, "save_steps": 3, "save_total_limit": 9}, less)
-    keep("select", select, {"choice": expect_select(select), "curves": expect_curves(select)})
-    mix = run("mix", {"train_type": "dynamic_mix", "warmup_step": 2, "update_step": 2, "max_steps": 10}, "mixers: {it: {name: odm, params: {warmup_steps: 1}}}\n")
-    keep("mix", mix, {"mix": expect_mix(mix), "curves": expect_curves(mix)})
-    weight = run("weight", {"train_type": "dynamic_weight", "warmup_step": 1, "max_steps": 8}, "weighters: {it: {name: loss, params: {strategy: linupper, delta: 1.0}}}\n")
-    keep("weight", weight, {"weight": expect_weight(weight), "curves": expect_curves(weight)})
-    static = run("static", {"max_steps": 6}, "selectors: {}\n")
-    keep("static", static, {"curves": expect_curves(static)})
+LESS = "selectors: {it: {name: less, params: {cache_dir: DIR/cache, seed: 3}}}\n"
+RANDOM = "selectors: {it: {name: random, params: {seed: 3}}}\n"
+DOREMI = "mixers: {it: {name: doremi, params: {reference_model_path: %s}}}\n"
+ORDER = "reorders: {it: {name: order, params: {pattern: folding, pattern_params: {layers: 3}, score_params: {score_field: difficulty}}}}\n"
 
 
-main()
+LEGO = """selectors: {some: {name: random, params: {seed: 3}}}
+mixers: {even: {name: static, params: {proportions: [0.5, 0.5]}}}
+reorders: {sorted: {name: sorted, params: {pattern: sorting, score_params: {score_field: difficulty}}}}
+weighters: {weigh: {name: loss, params: {strategy: linupper, delta: 1.0}}}
+pipelines: {it: {params: {stages: [{family: selector, component: some}, {family: mixer, component: even}, {family: reorder, component: sorted}, {family: weighter, component: weigh}]}}}
+"""
+
+
+def select():
+    d = run("select", {"train_type": "dynamic_select", "warmup_step": 3, "update_step": 3, "update_times": 3, "save_steps": 3, "save_total_limit": 9}, LESS)
+    return d, {"choice": expect_select(d)}
+
+
+def chance():
+    """beside select, for how alike two choices are; its scores are none"""
+    d = run("random", {"train_type": "dynamic_select", "warmup_step": 3, "update_step": 3, "update_times": 3}, RANDOM)
+    other = os.path.join(WORK, "kept")
+    shutil.copytree(os.path.join(OUT, "select"), other + "/out")
+    return d, {"overlap": expect_overlap([other, d])}
+
+
+def mix():
+    d = run("mix", {"train_type": "dynamic_mix", "warmup_step": 2, "update_step": 2, "max_steps": 10}, "mixers: {it: {name: odm, params: {warmup_steps: 1}}}\n")
+    return d, {"mix": expect_mix(d)}
+
+
+def doremi():
+    reference = run("reference", {"max_steps": 4}, "selectors: {}\n")
+    d = run("doremi", {"train_type": "dynamic_mix", "mixture_sample_rule": "uniform", "warmup_step": 2, "update_step": 2, "max_steps": 8}, DOREMI % (reference + "/out"))
+    return d, {"doremi": expect_doremi(d)}
+
+
+def weight():
+    d = run("weight", {"train_type": "dynamic_weight", "warmup_step": 1, "max_steps": 8}, "weighters: {it: {name: loss, params: {strategy: linupper, delta: 1.0}}}\n")
+    return d, {"weight": expect_weight(d)}
+
+
+def reorder():
+    d = run("reorder", {"train_type": "dynamic_reorder", "num_train_epochs": 2}, ORDER)
+    return d, {"order": expect_reorder(d)}
+
+
+def lego():
+    """all four kinds of stages: the rows of a decision are sorted by their column"""
+    d = run("lego", {"train_type": "dynamic_lego", "mixture_sample_rule": "uniform", "warmup_step": 2, "update_step": 3, "max_steps": 11}, LEGO)
+    picks = {}
+    for l in read_lines(d + "/out/selected_rows.jsonl"):
+        picks.setdefault(l["step"], []).append(l["index"])
+    for rows_ in picks.values():
+        assert [difficulty(i) for i in rows_] == sorted(difficulty(i) for i in rows_), "in the order of their column"
+    return d, {"order": [[s + (k + 0.5) / 4, difficulty(i)] for s, p in picks.items() for k, i in enumerate(p)], "choices": sum(map(len, picks.values()))}
+
+
+def static():
+    return run("static", {"max_steps": 6}, "selectors: {}\n"), {}
+
+
+def main(names):
+    runs = {"select": select, "random": chance, "mix": mix, "doremi": doremi, "weight": weight, "reorder": reorder, "lego": lego, "static": static}
+    shutil.rmtree(WORK, ignore_errors=True)
+    for name in names or runs:
+        shutil.rmtree(os.path.join(OUT, name), ignore_errors=True)
+        dir, expected = runs[name]()
+        keep(name, dir, expected | {"curves": expect_curves(dir), "ledger": expect_ledger(dir)})
+
+
+main(sys.argv[1:])

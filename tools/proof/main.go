@@ -24,7 +24,6 @@ import (
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"dataflex.dev/dataflex/tools/command"
 )
@@ -85,7 +84,7 @@ func prove(ctx context.Context, o options) error {
 	} else {
 		if m.Trials, err = measure(ctx, o, chosen); err == nil {
 			m.Facts = fmt.Sprintf("Seeds %d to %d; %v, %v of the processor's time, with %d workers of one thread, %s.",
-				o.first, o.first+o.seeds-1, time.Since(started).Round(time.Second), processorTime().Round(time.Second), o.workers, time.Now().Format(time.DateOnly))
+				o.first, o.first+o.seeds-1, time.Since(started).Round(time.Second), command.ProcessorTime().Round(time.Second), o.workers, time.Now().Format(time.DateOnly))
 			err = m.write(o.out)
 		}
 	}
@@ -151,15 +150,6 @@ func (o options) attempt(ctx context.Context, e experiment, seed int, t *trial) 
 	}
 	fmt.Printf("%-12s seed %d  %s\n", e.name, seed, time.Since(started).Round(time.Second/10))
 	return nil
-}
-
-// processorTime is what this process has used so far.
-func processorTime() time.Duration {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func judgeAll(chosen []experiment, trials map[string][]*trial) ([]verdict, error) {

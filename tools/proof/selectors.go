@@ -152,10 +152,10 @@ func offline(ctx context.Context, l *lab, pool, eval []tasks.Row, indices, proba
 	if err != nil {
 		return err
 	}
-	if _, err := neighbor.Near(ctx, dev, candidates, queries, neighbor.UpstreamNeighbours, indices); err != nil {
+	if _, err := neighbor.Near(ctx, dev, nil, candidates, queries, neighbor.UpstreamNeighbours, indices); err != nil {
 		return fmt.Errorf("near: %w", err)
 	}
-	if _, err := tsds.Write(ctx, dev, candidates, queries, tsds.Official(), probabilities); err != nil {
+	if _, err := tsds.Write(ctx, dev, nil, candidates, queries, tsds.Official(), probabilities); err != nil {
 		return fmt.Errorf("tsds: %w", err)
 	}
 	return nil

@@ -23,7 +23,7 @@ func Example(r Recipe) Settings {
 	case r.Kind == Eval:
 		s.Eval = []string{"everyday_eval", "sums_eval"}
 	}
-	if r.Kind == Mix {
+	if r.Kind == Mix || r.Kind == Lego {
 		s.Dataset, s.Eval = []string{"sums", "words", "facts"}, nil
 	}
 	if r.Name == "doremi_3" {

@@ -22,6 +22,7 @@ const (
 	Mix    Kind = "dynamic_mix"
 	Weight Kind = "dynamic_weight"
 	Order  Kind = "dynamic_reorder"
+	Lego   Kind = "dynamic_lego"
 	Export Kind = "export"
 	Eval   Kind = "eval"
 )
@@ -35,6 +36,17 @@ var buckets = []struct {
 	{Mix, "mixers", "dynamic_mix: the share of each data set"},
 	{Weight, "weighters", "dynamic_weight: the weight of each row in the loss"},
 	{Order, "reorders", "dynamic_reorder: the order of the rows"},
+	{Lego, "pipelines", "dynamic_lego: several of these in one run"},
+}
+
+// Bucket is the part of components.yaml that holds components of a kind; "" = none does.
+func (k Kind) Bucket() string {
+	for _, b := range buckets {
+		if b.kind == k {
+			return b.name
+		}
+	}
+	return ""
 }
 
 // Line is a key of a YAML file. An empty Key makes the comment a line of its own.

@@ -11,6 +11,13 @@ func cache(name string) Line {
 	return Line{"cache_dir", "{saves}/cache/" + name, "step_N.json: what was chosen at step N"}
 }
 
+// stages are those of the pipeline that DataFlex ships as hierarchical, over fewer steps.
+const stages = `
+        - {family: selector, component: loss, keep_ratio: 0.5, warmup_step: 4, every: 8}
+        - {family: mixer, component: odm, every: 4}
+        - {family: reorder, component: saw, every: 4}
+        - {family: weighter, component: loss, warmup_step: 4}`
+
 // table has plain training first, then the decisions, then what follows training.
 var table = []Recipe{
 	{
@@ -302,6 +309,18 @@ var table = []Recipe{
 			{"reorder_every", "1", "windows of update_step steps after which rows are scored again (default 1)"},
 			{"score_params", "{max_samples: 20000}", "of more rows so many are scored; the others keep their last score"},
 			{"seed", "42", "of the rows of the warm-up"},
+		},
+	},
+
+	{
+		Name: "pipeline", Kind: Lego, Does: "Puts decisions together: a selector narrows the pool, a mixer shares it out over the data sets, a reorder puts it in order, a weighter weighs the rows.",
+		Component: "hierarchical",
+		Params: []Line{
+			{"cache_dir", "{saves}/cache/pipeline", "of the selector, and of the plans"},
+			{"save_plans", "true", "scoreboard_step_N.json: the rows of every window and their losses (default false)"},
+			{"", "", "Each stage is a component of this file. warmup_step: when it begins (default 0); every: steps that its decision holds"},
+			{"", "", "(default 1); enabled: false leaves it out. A selector narrows (mode: filter, keep_ratio) or takes the window (mode: draw)."},
+			{"stages", stages, ""},
 		},
 	},
 

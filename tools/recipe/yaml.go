@@ -137,6 +137,10 @@ func (r Recipe) decides(s Settings) []Line {
 			Line{"warmup_step", strconv.Itoa(s.Warmup), "steps before the first decision"},
 			Line{"update_step", strconv.Itoa(s.Update), "steps that a mixture lasts"},
 			Line{"update_times", strconv.Itoa(s.Updates), "decisions"})
+	case Lego:
+		out = append(out, Line{"warmup_step", strconv.Itoa(s.Warmup), "steps on random rows before the first decision"},
+			Line{"update_step", strconv.Itoa(s.Update), "steps of a window"},
+			Line{"update_times", strconv.Itoa(s.Updates), "windows"})
 	case Order:
 		if slices.ContainsFunc(r.Params, func(l Line) bool { return l.Key == "kind" && l.Value == "dynamic" }) {
 			out = append(out, Line{"warmup_step", strconv.Itoa(s.Warmup), "steps on random rows before the first order"},
@@ -180,7 +184,7 @@ func writeLines(b *strings.Builder, indent string, lines []Line, s Settings) {
 		if l.Key == "" {
 			continue
 		}
-		text[i] = strings.TrimRight(fmt.Sprintf("%s%s: %s", indent, l.Key, s.fill(l.Value)), " ")
+		text[i] = strings.Replace(strings.TrimRight(fmt.Sprintf("%s%s: %s", indent, l.Key, s.fill(l.Value)), " "), ": \n", ":\n", 1)
 		if l.Comment != "" && len(text[i]) <= len(indent)+widest {
 			wide = max(wide, len(text[i]))
 		}

@@ -4,7 +4,6 @@ package compare
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -37,15 +36,29 @@ func Write(ctx context.Context, out string, dirs []string) (files []string, err 
 	if err := write("comparison.html", html); err != nil {
 		return nil, err
 	}
-	for i, t := range tables(runs, finals(dirs)) {
-		name := []string{"runs", "overlap"}[i]
-		err := errors.Join(write(name+".md", []byte(t.markdown())), write(name+".tex", []byte(t.latex())), write(name+".csv", []byte(t.csv())))
-		if err != nil {
+	for _, f := range Tables(runs, dirs) {
+		if err := write(f.Name, f.Content); err != nil {
 			return nil, err
 		}
 	}
 	pictures, err := draw(out, runs)
 	return append(files, pictures...), err
+}
+
+// File is a table as it is written.
+type File struct {
+	Name    string // runs.md, overlap.tex, …
+	Content []byte
+}
+
+// Tables are the runs of output folders and, where two or more chose, how alike their
+// choices are; each as Markdown, LaTeX and CSV.
+func Tables(runs []*page.Run, dirs []string) (files []File) {
+	for i, t := range tables(runs, finals(dirs)) {
+		name := []string{"runs", "overlap"}[i]
+		files = append(files, File{name + ".md", []byte(t.markdown())}, File{name + ".tex", []byte(t.latex())}, File{name + ".csv", []byte(t.csv())})
+	}
+	return files
 }
 
 // finals are the losses of the evaluations after training, by run; nil where there was

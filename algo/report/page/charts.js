@@ -59,6 +59,12 @@ function round(low, high, n, whole) {
   }
 }
 
+// tick writes a round number so that it is read back as that number.
+function tick(t) {
+  const plain = String(t), short = t.toExponential();
+  return plain.length > 7 && short.length < plain.length ? short : plain;
+}
+
 // drawn is an area that draws itself again when its width changes.
 function drawn(height, draw) {
   const area = el("div", { class: "area" });
@@ -96,15 +102,16 @@ function lineArea(curves, opts, label, readout, w, h) {
   const x0 = lowest(xs), x1 = highest(xs);
   let y0 = opts.zero ? Math.min(0, lowest(ys)) : lowest(ys), y1 = highest(ys);
   if (y0 === y1) { const pad = Math.abs(y0) * 0.1 || 1; y0 -= pad; y1 += pad; }
-  const left = 54, right = 12, top = 8, bottom = 34;
+  const yTicks = round(y0, y1, 5), xTicks = round(x0, x1, Math.max(2, Math.floor(w / 90)), !opts.x);
+  const left = 12 + 7.5 * Math.max(...yTicks.map(t => tick(t).length), 5), right = 12, top = 8, bottom = 34;
   const X = x => left + (x1 > x0 ? (x - x0) / (x1 - x0) : 0.5) * (w - left - right);
   const Y = y => h - bottom - (y - y0) / (y1 - y0) * (h - top - bottom);
   const s = svg("svg", { width: w, height: h, role: "img", "aria-label": curves.map(c => c.name).join(", ") });
-  for (const t of round(y0, y1, 5)) {
-    s.append(svg("line", { x1: left, x2: w - right, y1: Y(t), y2: Y(t), class: "axis" }), svg("text", { x: left - 6, y: Y(t) + 4, "text-anchor": "end" }, String(t)));
+  for (const t of yTicks) {
+    s.append(svg("line", { x1: left, x2: w - right, y1: Y(t), y2: Y(t), class: "axis" }), svg("text", { x: left - 6, y: Y(t) + 4, "text-anchor": "end" }, tick(t)));
   }
-  for (const t of round(x0, x1, Math.max(2, Math.floor(w / 90)), !opts.x)) {
-    s.append(svg("line", { x1: X(t), x2: X(t), y1: h - bottom, y2: h - bottom + 4, class: "axis" }), svg("text", { x: X(t), y: h - bottom + 17, "text-anchor": "middle" }, String(t)));
+  for (const t of xTicks) {
+    s.append(svg("line", { x1: X(t), x2: X(t), y1: h - bottom, y2: h - bottom + 4, class: "axis" }), svg("text", { x: X(t), y: h - bottom + 17, "text-anchor": "middle" }, tick(t)));
   }
   s.append(svg("text", { x: (left + w - right) / 2, y: h - 3, "text-anchor": "middle" }, opts.x || "step"));
   curves.forEach((c, i) => {
@@ -146,7 +153,7 @@ function histogram(h, height) {
     const ticks = round(h.low, h.high, Math.max(2, Math.floor(w / 90)));
     for (const t of ticks) {
       const x = left + (h.high > h.low ? (t - h.low) / (h.high - h.low) : 0.5) * (w - left - right);
-      s.append(svg("text", { x, y: hgt - 6, "text-anchor": "middle" }, String(t)));
+      s.append(svg("text", { x, y: hgt - 6, "text-anchor": "middle" }, tick(t)));
     }
     return s;
   });

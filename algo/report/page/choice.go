@@ -23,6 +23,7 @@ type Choice struct {
 	PassedStep int         `json:"passed_step,omitempty"`
 	Metric     string      `json:"metric,omitempty"` // the score's name
 	Times      [][2]int    `json:"times"`            // how often chosen, how many rows
+	Order      *Curve      `json:"order,omitempty"`  // of dynamic_reorder: the scores of the rows over the steps that they are trained in
 }
 
 // Selection is one selection's numbers.
@@ -107,7 +108,33 @@ func (r *Run) addChoice() {
 	r.shareByDataset()
 	r.shareByLength(records)
 	r.passedOver(records)
+	r.order(records)
 	keepHistograms(c.Selections)
+}
+
+// order lays the orders of all decisions one after the other: a stretch of rows stands in
+// the middle of its steps.
+func (r *Run) order(records map[int]*record.Selection) {
+	if r.facts == nil || r.facts.Batch < 1 {
+		return
+	}
+	var set curveSet
+	for _, p := range r.picks {
+		s := records[p.Step]
+		if s == nil {
+			continue
+		}
+		for i, score := range s.Order {
+			if score != nil {
+				rows := (float64(i) + 0.5) / float64(len(s.Order)) * float64(len(p.Index))
+				set.add("order", "score", float64(p.Step)+rows/float64(r.facts.Batch), *score)
+			}
+		}
+	}
+	if len(set.all) > 0 {
+		c := thin(set.all[0])
+		r.Choice.Order = &c
+	}
 }
 
 // selection compares a selection with those before it.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"dataflex.dev/dataflex/algo/report/chromium"
 	"dataflex.dev/dataflex/algo/report/record"
 	"dataflex.dev/dataflex/data"
 )
@@ -27,7 +28,7 @@ func made(t *testing.T, dirs ...string) string {
 // TestPageInChromium: every panel of every train type is there with the numbers that
 // were computed apart, in both themes and at a phone's width, without a complaint.
 func TestPageInChromium(t *testing.T) {
-	b := startBrowser(t)
+	b := chromium.Start(t)
 	e := expectedOf(t, "select").Choice
 	last := e.Selections[len(e.Selections)-1]
 	panels := map[string]map[string][]string{
@@ -52,9 +53,9 @@ func TestPageInChromium(t *testing.T) {
 	for name, want := range panels {
 		path := made(t, recorded(t, name))
 		for _, theme := range []string{"light", "dark"} {
-			b.open(path, 1400, theme)
+			b.Open(path, 1400, theme)
 			for panel, texts := range want {
-				shown := b.text(fmt.Sprintf("[data-panel=%q]", panel))
+				shown := b.Text(fmt.Sprintf("[data-panel=%q]", panel))
 				for _, text := range append(texts, "") {
 					if shown == "(none)" || !strings.Contains(shown, text) {
 						t.Errorf("%s, panel %s has no %q:\n%s", name, panel, text, shown)
@@ -62,74 +63,74 @@ func TestPageInChromium(t *testing.T) {
 				}
 			}
 			var drawn int
-			b.eval(`document.querySelectorAll("svg[role=img] polyline, svg[role=img] rect").length`, &drawn)
+			b.Eval(`document.querySelectorAll("svg[role=img] polyline, svg[role=img] rect").length`, &drawn)
 			if drawn == 0 {
 				t.Errorf("%s: nothing is drawn", name)
 			}
-			b.screenshot(name + "-" + theme)
-			b.clean()
+			b.Screenshot(name + "-" + theme)
+			b.Clean()
 		}
-		b.open(path, 390, "light")
+		b.Open(path, 390, "light")
 		var wide int
-		b.eval("document.documentElement.scrollWidth", &wide)
+		b.Eval("document.documentElement.scrollWidth", &wide)
 		if wide > 390 {
 			t.Errorf("%s: %d pixels wide on a phone of 390", name, wide)
 		}
-		b.screenshot(name + "-phone")
-		b.clean()
+		b.Screenshot(name + "-phone")
+		b.Clean()
 	}
 }
 
 // TestRowsInChromium: filtered, sorted and searched.
 func TestRowsInChromium(t *testing.T) {
-	b := startBrowser(t)
-	b.open(made(t, recorded(t, "select")), 1200, "light")
+	b := chromium.Start(t)
+	b.Open(made(t, recorded(t, "select")), 1200, "light")
 	e := expectedOf(t, "select").Choice
-	count := func() string { return strings.Split(b.text("[data-panel=rows] .count"), ",")[0] }
-	first := func() string { return b.text("[data-panel=rows] article") }
-	b.set("[data-panel=rows] [name=kind]", "change", "chosen")
+	count := func() string { return strings.Split(b.Text("[data-panel=rows] .count"), ",")[0] }
+	first := func() string { return b.Text("[data-panel=rows] article") }
+	b.Set("[data-panel=rows] [name=kind]", "change", "chosen")
 	if got, want := count(), fmt.Sprintf("%d of 48 rows", e.Distinct); got != want {
 		t.Errorf("chosen: %s, not %s", got, want)
 	}
-	b.set("[data-panel=rows] [name=kind]", "change", "passed over")
-	b.set("[data-panel=rows] [name=order]", "change", "score, highest first")
+	b.Set("[data-panel=rows] [name=kind]", "change", "passed over")
+	b.Set("[data-panel=rows] [name=order]", "change", "score, highest first")
 	if got, want := first(), fmt.Sprintf("%v row %v", e.Passed[0][0], e.Passed[0][1]); !strings.HasPrefix(got, want) {
 		t.Errorf("passed over with the highest score: %q, not %s", got, want)
 	}
-	b.set("[data-panel=rows] [name=order]", "change", "score, lowest first")
+	b.Set("[data-panel=rows] [name=order]", "change", "score, lowest first")
 	if got, want := first(), fmt.Sprintf("%v row %v", e.Passed[len(e.Passed)-1][0], e.Passed[len(e.Passed)-1][1]); !strings.HasPrefix(got, want) {
 		t.Errorf("with the lowest: %q, not %s", got, want)
 	}
-	b.set("[data-panel=rows] [name=kind]", "change", "")
-	b.set("[data-panel=rows] [name=dataset]", "change", "words")
+	b.Set("[data-panel=rows] [name=kind]", "change", "")
+	b.Set("[data-panel=rows] [name=dataset]", "change", "words")
 	if got := count(); got != "18 of 48 rows" {
 		t.Errorf("words: %s", got)
 	}
-	b.set("[data-panel=rows] [name=script]", "change", "Han")
+	b.Set("[data-panel=rows] [name=script]", "change", "Han")
 	if got := count(); got != "2 of 48 rows" {
 		t.Errorf("Han: %s", got)
 	}
-	b.set("[data-panel=rows] [name=script]", "change", "")
-	b.set("[data-panel=rows] input[type=search]", "input", "你好")
-	if got := count(); got != "1 of 48 rows" || b.text("[data-panel=rows] mark") != "你好" {
-		t.Errorf("search: %s, marked %s", got, b.text("[data-panel=rows] mark"))
+	b.Set("[data-panel=rows] [name=script]", "change", "")
+	b.Set("[data-panel=rows] input[type=search]", "input", "你好")
+	if got := count(); got != "1 of 48 rows" || b.Text("[data-panel=rows] mark") != "你好" {
+		t.Errorf("search: %s, marked %s", got, b.Text("[data-panel=rows] mark"))
 	}
-	b.set("[data-panel=rows] input[type=search]", "input", "")
-	b.set("[data-panel=rows] [name=dataset]", "change", "")
-	b.set("[data-panel=rows] [name=step]", "change", "9")
+	b.Set("[data-panel=rows] input[type=search]", "input", "")
+	b.Set("[data-panel=rows] [name=dataset]", "change", "")
+	b.Set("[data-panel=rows] [name=step]", "change", "9")
 	if got := count(); got != "12 of 48 rows" {
 		t.Errorf("step 9: %s", got)
 	}
-	b.set("[data-panel=config] input", "input", "lora_rank")
-	if got := b.text("[data-panel=config] tbody"); got != "lora_rank\t4" {
+	b.Set("[data-panel=config] input", "input", "lora_rank")
+	if got := b.Text("[data-panel=config] tbody"); got != "lora_rank\t4" {
 		t.Errorf("configuration: %q", got)
 	}
-	b.clean()
+	b.Clean()
 }
 
 // TestHostileTextsInChromium: what a data set says is shown, and does nothing.
 func TestHostileTextsInChromium(t *testing.T) {
-	b := startBrowser(t)
+	b := chromium.Start(t)
 	path := made(t, recorded(t, "select"))
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -138,52 +139,52 @@ func TestHostileTextsInChromium(t *testing.T) {
 	if n := strings.Count(string(raw), "<script"); n != 2 { // the page's own
 		t.Errorf("%d script elements in the file", n)
 	}
-	b.open(path, 1200, "light")
-	b.set("[data-panel=rows] [name=kind]", "change", "passed over")
-	b.set("[data-panel=rows] [name=dataset]", "change", "words")
-	shown := b.text("[data-panel=rows] .rows")
+	b.Open(path, 1200, "light")
+	b.Set("[data-panel=rows] [name=kind]", "change", "passed over")
+	b.Set("[data-panel=rows] [name=dataset]", "change", "words")
+	shown := b.Text("[data-panel=rows] .rows")
 	for _, text := range []string{"</script><script>document.title='owned'</script>", `<img src=x onerror="document.title='owned'">`, "⟨U+202E⟩gnp.exe", "␇bell", "␛[31mred", "a␀b ⟨U+200B⟩zero⟨U+2066⟩isolate", "<!--<script>", "]]> --> &lt;b&gt; ${1} {{.}}"} {
 		if !strings.Contains(shown, text) {
 			t.Errorf("no %q in\n%s", text, shown)
 		}
 	}
 	var images int
-	b.eval("document.images.length", &images)
+	b.Eval("document.images.length", &images)
 	var title string
-	b.eval("document.title", &title)
+	b.Eval("document.title", &title)
 	if images != 0 || title != "select – training report" {
 		t.Errorf("%d images, title %q", images, title)
 	}
-	b.clean()
+	b.Clean()
 
 	// Were a text ever taken for markup, the page's policy would still run none of it.
-	b.eval(`(() => { const s = document.createElement("script"); s.append("document.title = 'owned'"); try { document.body.append(s); } catch (e) {} })()`, nil)
-	b.eval("document.title", &title)
+	b.Eval(`(() => { const s = document.createElement("script"); s.append("document.title = 'owned'"); try { document.body.append(s); } catch (e) {} })()`, nil)
+	b.Eval("document.title", &title)
 	if title != "select – training report" {
 		t.Error("a script that the page's policy does not name was run")
 	}
-	if len(b.faults) == 0 {
+	if len(b.Faults) == 0 {
 		t.Error("the policy did not refuse it")
 	}
 }
 
 func TestSeveralRunsInChromium(t *testing.T) {
-	b := startBrowser(t)
+	b := chromium.Start(t)
 	path := made(t, recorded(t, "select"), recorded(t, "weight"), recorded(t, "static"))
 	for _, width := range []int{1500, 390} {
-		b.open(path, width, "dark")
-		if got := b.text("[data-panel=runs]"); !strings.Contains(got, "select\tless\tfinished: 12 steps") || !strings.Contains(got, "weight\tloss\tfinished: 8 steps") || !strings.Contains(got, "static\tstatic\t") {
+		b.Open(path, width, "dark")
+		if got := b.Text("[data-panel=runs]"); !strings.Contains(got, "select\tless\tfinished: 12 steps") || !strings.Contains(got, "weight\tloss\tfinished: 8 steps") || !strings.Contains(got, "static\tstatic\t") {
 			t.Errorf("%q", got)
 		}
-		if got := b.text("[data-panel='curve loss'] .legend"); !strings.Contains(got, "select: loss") || !strings.Contains(got, "static: eval_loss") {
+		if got := b.Text("[data-panel='curve loss'] .legend"); !strings.Contains(got, "select: loss") || !strings.Contains(got, "static: eval_loss") {
 			t.Errorf("%q", got)
 		}
 		var wide int
-		if b.eval("document.documentElement.scrollWidth", &wide); wide > width {
+		if b.Eval("document.documentElement.scrollWidth", &wide); wide > width {
 			t.Errorf("%d pixels wide of %d", wide, width)
 		}
-		b.screenshot(fmt.Sprint("several-", width))
-		b.clean()
+		b.Screenshot(fmt.Sprint("several-", width))
+		b.Clean()
 	}
 }
 
@@ -247,21 +248,21 @@ func TestAMillionRows(t *testing.T) {
 	if stat.Size() > 2_000_000 {
 		t.Errorf("%d bytes", stat.Size())
 	}
-	b := startBrowser(t)
+	b := chromium.Start(t)
 	fastest := time.Hour
 	for range 3 { // the best of three: other tests run on the same cores
 		started := time.Now()
-		b.open(path, 1400, "light")
+		b.Open(path, 1400, "light")
 		fastest = min(fastest, time.Since(started))
 	}
 	if fastest > 2*time.Second {
 		t.Errorf("loaded in %v", fastest)
 	}
-	if got := b.text("[data-panel=rows] .note"); !strings.Contains(got, "rows are shown: those chosen most") {
+	if got := b.Text("[data-panel=rows] .note"); !strings.Contains(got, "rows are shown: those chosen most") {
 		t.Errorf("it does not say that not all rows are shown: %q", got)
 	}
-	if got := b.text("[data-panel='curve loss']"); !strings.Contains(got, "of 120000 points") {
+	if got := b.Text("[data-panel='curve loss']"); !strings.Contains(got, "of 120000 points") {
 		t.Errorf("it does not say that not all points are drawn: %q", got)
 	}
-	b.clean()
+	b.Clean()
 }

@@ -49,7 +49,7 @@ func (r *Run) addCourse() {
 	}
 	r.addMemory(last)
 	if last != nil {
-		r.Steps = last.Step
+		r.Steps, r.Dealt = last.Step, last.Dealt
 	}
 	switch {
 	case last == nil:
@@ -104,6 +104,24 @@ func (r *Run) addTime(last *record.Step) {
 		t.Words = fmt.Sprintf("about %s left: %d of %d steps took %s", span(last.Seconds/float64(last.Step)*float64(left)), last.Step, r.facts.Steps, span(last.Seconds))
 	}
 	r.Time = t
+}
+
+// Ended says, instead of how long an unfinished run will take, that no process works on
+// it any more: how it ended, and what there is to go on from.
+func (r *Run) Ended(how, next string) {
+	var last *record.Step
+	for _, l := range r.lines {
+		if l.Step != nil {
+			last = l.Step
+		}
+	}
+	if last != nil && last.Done {
+		return
+	}
+	r.State = fmt.Sprintf("%s, %s; %s", how, r.State, next)
+	if last != nil && r.Time != nil {
+		r.Time.Words = fmt.Sprintf("%s for %d of %d steps", span(last.Seconds), last.Step, r.facts.Steps)
+	}
 }
 
 // size writes bytes with a binary prefix.

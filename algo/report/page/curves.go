@@ -50,7 +50,7 @@ func thin(c Curve) Curve {
 // curveSet gathers points by picture and name, in the order they first appear.
 type curveSet struct{ all []Curve }
 
-func (s *curveSet) add(panel, name string, step int, v any) {
+func (s *curveSet) add(panel, name string, step float64, v any) {
 	y, ok := v.(float64)
 	if n, isInt := v.(int); isInt {
 		y, ok = float64(n), true
@@ -62,7 +62,7 @@ func (s *curveSet) add(panel, name string, step int, v any) {
 	if i < 0 {
 		i, s.all = len(s.all), append(s.all, Curve{Panel: panel, Name: name})
 	}
-	s.all[i].X, s.all[i].Y = append(s.all[i].X, float64(step)), append(s.all[i].Y, y)
+	s.all[i].X, s.all[i].Y = append(s.all[i].X, step), append(s.all[i].Y, y)
 }
 
 // addCurves reads the losses, learning rate and speed. trainer_log.jsonl is there while
@@ -104,13 +104,13 @@ func (s *curveSet) ofHistory(history []pyjson.Object) {
 		for _, f := range h {
 			switch {
 			case f.Key == "loss":
-				s.add("loss", "loss", step, f.Value)
+				s.add("loss", "loss", float64(step), f.Value)
 			case strings.HasPrefix(f.Key, "eval_") && strings.HasSuffix(f.Key, "_loss"):
-				s.add("loss", f.Key, step, f.Value)
+				s.add("loss", f.Key, float64(step), f.Value)
 			case f.Key == "learning_rate", f.Key == "grad_norm":
-				s.add(f.Key, f.Key, step, f.Value)
+				s.add(f.Key, f.Key, float64(step), f.Value)
 			case strings.HasPrefix(f.Key, "eval_") && (strings.HasSuffix(f.Key, "_accuracy") || strings.HasSuffix(f.Key, "_perplexity")):
-				s.add(f.Key, f.Key, step, f.Value)
+				s.add(f.Key, f.Key, float64(step), f.Value)
 			}
 		}
 	}
@@ -126,8 +126,8 @@ func (s *curveSet) ofLog(log []pyjson.Object) {
 			continue
 		}
 		if l.Get("loss") != nil {
-			s.add("loss", "loss", step, l.Get("loss"))
-			s.add("learning_rate", "learning_rate", step, l.Get("lr"))
+			s.add("loss", "loss", float64(step), l.Get("loss"))
+			s.add("learning_rate", "learning_rate", float64(step), l.Get("lr"))
 		}
 		if l.Get("eval_loss") == nil {
 			continue
@@ -139,7 +139,7 @@ func (s *curveSet) ofLog(log []pyjson.Object) {
 		if nth > 1 {
 			name += " of set " + string(rune('0'+min(nth, 9)))
 		}
-		s.add("loss", name, step, l.Get("eval_loss"))
+		s.add("loss", name, float64(step), l.Get("eval_loss"))
 	}
 }
 
@@ -156,7 +156,7 @@ func (s *curveSet) ofSpeed(r *Run) {
 		}
 		training := l.Step.Training()
 		if d := training - seconds; seconds >= 0 && d > 0 && l.Step.Tokens > tokens {
-			s.add("tokens_per_second", "tokens_per_second", l.Step.Step, float64(l.Step.Tokens-tokens)/d)
+			s.add("tokens_per_second", "tokens_per_second", float64(l.Step.Step), float64(l.Step.Tokens-tokens)/d)
 		}
 		tokens, seconds = l.Step.Tokens, training
 	}

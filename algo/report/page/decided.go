@@ -24,13 +24,13 @@ func (r *Run) addMixture() {
 		}
 		for i, name := range m.Domains {
 			if i < len(m.Shares) {
-				shares.add("shares", name, m.Step, m.Shares[i])
+				shares.add("shares", name, float64(m.Step), m.Shares[i])
 			}
 			if i < len(m.Weights) {
-				weights.add("weights", name, m.Step, m.Weights[i])
+				weights.add("weights", name, float64(m.Step), m.Weights[i])
 			}
 			if i < len(m.Losses) && m.Losses[i] != nil {
-				losses.add("losses", name, m.Step, *m.Losses[i])
+				losses.add("losses", name, float64(m.Step), *m.Losses[i])
 			}
 		}
 	}
@@ -79,7 +79,7 @@ func (r *Run) addWeights() {
 			w.Bins[i] += s.Bins[i]
 		}
 		for i, v := range s.Quantiles {
-			quantiles.add("weights", quantileNames[i], s.Step, v)
+			quantiles.add("weights", quantileNames[i], float64(s.Step), v)
 		}
 		w.Heavy = append(w.Heavy, s.Heavy...)
 		w.Light = append(w.Light, s.Light...)

@@ -37,6 +37,8 @@ var (
 	rowsJS string
 	//go:embed panels.js
 	panelsJS string
+	//go:embed main.js
+	mainJS string
 
 	pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 )
@@ -46,6 +48,14 @@ type document struct {
 	Made     time.Time `json:"made"`
 	Runs     []*Run    `json:"runs"`
 	Overlaps []Overlap `json:"overlaps,omitempty"`
+	Live     any       `json:"live,omitempty"`
+}
+
+// Live is what a server adds to the page so that it follows runs.
+type Live struct {
+	Data   any    // for the script: "live" in the page's document
+	Script string // defines follow(main, document), which draws the page in show's place
+	Style  string
 }
 
 // Write makes the page of a run in its output folder.
@@ -69,27 +79,45 @@ func WriteRuns(ctx context.Context, path string, dirs []string) error {
 
 // Render is the page.
 func Render(runs []*Run) ([]byte, error) {
+	html, _, err := render(runs, nil)
+	return html, err
+}
+
+// RenderLive is the same page as a server sends it, and the policy that it sends as
+// Content-Security-Policy beside it: the page may ask the server it came from, and
+// nobody else.
+func RenderLive(runs []*Run, live Live) (html []byte, policy string, err error) {
+	return render(runs, &live)
+}
+
+func render(runs []*Run, live *Live) (html []byte, policy string, err error) {
 	names := make([]string, len(runs))
 	for i, r := range runs {
 		names[i] = r.Name
 	}
-	body, err := json.Marshal(document{Made: time.Now().UTC(), Runs: runs, Overlaps: Overlaps(runs)}) // escapes <, > and & as \u003c
-	if err != nil {
-		return nil, fmt.Errorf("report page: %w", err)
+	doc := document{Made: time.Now().UTC(), Runs: runs, Overlaps: Overlaps(runs)}
+	title, script, style, connect := strings.Join(names, ", "), chartsJS+rowsJS+panelsJS, pageCSS, ""
+	if live != nil {
+		doc.Live, title, script, style, connect = live.Data, "board", script+live.Script, style+live.Style, "connect-src 'self'; "
 	}
-	script := chartsJS + rowsJS + panelsJS
+	body, err := json.Marshal(doc) // escapes <, > and & as \u003c
+	if err != nil {
+		return nil, "", fmt.Errorf("report page: %w", err)
+	}
+	script += mainJS
+	policy = "default-src 'none'; script-src " + source(script) + "; style-src " + source(style) + "; " + connect + "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 	var b bytes.Buffer
 	err = pageTemplate.Execute(&b, map[string]any{
-		"Title":  strings.Join(names, ", "),
-		"Policy": "default-src 'none'; script-src " + source(script) + "; style-src " + source(pageCSS) + "; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
-		"Style":  template.CSS(pageCSS),
+		"Title":  title,
+		"Policy": policy,
+		"Style":  template.CSS(style),
 		"Script": template.JS(script),
 		"Data":   template.JS(body),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("report page: %w", err)
+		return nil, "", fmt.Errorf("report page: %w", err)
 	}
-	return b.Bytes(), nil
+	return b.Bytes(), policy, nil
 }
 
 // source names a script or a style by its hash.

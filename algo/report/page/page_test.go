@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"dataflex.dev/dataflex/algo/report/chromium"
 	"dataflex.dev/dataflex/data"
 )
 
@@ -85,6 +86,22 @@ type expected struct {
 		Loss map[int]float64
 	}
 	Weight map[int]map[string]float64
+	Doremi struct {
+		Journal []struct {
+			Step    int
+			Weights []float64 `json:"domain_weights"`
+		}
+	}
+	Order  [][2]float64
+	Ledger struct {
+		Of, Once, Never int
+		More            int `json:"more_than_once"`
+		Most            int `json:"most_often"`
+	}
+	Overlap struct {
+		Both                int
+		Jaccard, Last, Rank float64
+	}
 }
 
 func expectedOf(t *testing.T, name string) (e expected) {
@@ -102,7 +119,7 @@ func expectedOf(t *testing.T, name string) (e expected) {
 func near(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(b)) }
 
 func TestCurvesOfEveryTrainType(t *testing.T) {
-	for _, name := range []string{"select", "mix", "weight", "static"} {
+	for _, name := range everyRun {
 		r := loaded(t, recorded(t, name))
 		for key, want := range expectedOf(t, name).Curves {
 			i := slices.IndexFunc(r.Curves, func(c Curve) bool { return c.Name == key })
@@ -429,12 +446,12 @@ func TestFoldersThatSayLess(t *testing.T) {
 	if r := loaded(t, started); r.State != "no step of 8 logged yet" || r.Memory.Verdict != "fits" {
 		t.Errorf("%+v", r)
 	}
-	b := startBrowser(t)
+	b := chromium.Start(t)
 	for _, dirs := range [][]string{{old}, {started}, {old, started}} {
-		b.open(made(t, dirs...), 1200, "light")
-		b.clean()
+		b.Open(made(t, dirs...), 1200, "light")
+		b.Clean()
 	}
-	if got := b.text("[data-panel=overlap]"); got != "(none)" {
+	if got := b.Text("[data-panel=overlap]"); got != "(none)" {
 		t.Errorf("an overlap of one run: %s", got)
 	}
 }

@@ -18,30 +18,29 @@ function shortPanel(run) {
 
 const titles = { loss: "Loss", learning_rate: "Learning rate", tokens_per_second: "Tokens a second while training", grad_norm: "Gradient norm" };
 
-// coursePanels draws a picture for every kind of curve; several runs share one.
-function coursePanels(runs) {
+// Parts are panels in their order: a key, what the panel shows, and how it is made from
+// its predecessor, which it replaces where what it shows has changed.
+
+// courseParts are a picture for every kind of curve; several runs share one.
+function courseParts(runs) {
   const first = Object.keys(titles), place = k => (first.includes(k) ? first.indexOf(k) : first.length);
   const kinds = [...new Set(runs.flatMap(r => r.curves.map(c => c.panel)))].sort((a, b) => place(a) - place(b));
   return kinds.map(kind => {
     const same = new Set(runs.flatMap(r => r.curves.filter(c => c.panel === kind).map(c => c.name))).size === 1;
     const curves = runs.flatMap(r => r.curves.filter(c => c.panel === kind).map(c => ({ ...c, name: runs.length === 1 ? c.name : same ? r.name : `${r.name}: ${c.name}` })));
-    return panel(titles[kind] || kind, "curve " + kind, [lines(curves, { zero: kind === "tokens_per_second" })]);
+    return ["curve " + kind, curves, () => panel(titles[kind] || kind, "curve " + kind, [lines(curves, { zero: kind === "tokens_per_second" })])];
   });
 }
 
-function choicePanels(run) {
-  const c = run.choice;
+function selectionsPanel(c) {
   const head = ["step", "update", "rows", "different", "as before", "new", "dropped", "seconds"];
   const list = c.selections.map((s, i) => [s.step, s.update, s.rows, s.distinct, i ? `${s.overlap} (${share(s.overlap, s.distinct)})` : "–", `${s.new} (${share(s.new, s.distinct)})`, i ? s.dropped : "–", s.reused ? "from disk" : s.seconds ? num(s.seconds) : "–"].map(String));
-  const out = [panel("Each selection", "selections", [el("div", { class: "beside" }, el("div", {},
+  return panel("Each selection", "selections", [el("div", { class: "beside" }, el("div", {},
     el("p", {}, `${c.choices} choices of ${c.distinct} different rows` + (c.of ? `, of ${c.of} (${share(c.distinct, c.of)})` : "") + "."),
     table(head, list, head.map(() => true)),
     note("As before: also in the selection just before. New: in none before. Dropped: in the one before and not in this."),
     el("p", {}, "How often a row was chosen: " + c.times.map(([n, rows]) => `${n}× ${rows} rows`).join(", ") + ".")),
-    c.drift.steps.length > 1 ? driftPart(c.drift) : null)], true)];
-  out.push(scoresPanel(c), sharesPanel(c));
-  if (run.duplicates) out.push(duplicatesPanel(run.duplicates));
-  return out;
+    c.drift.steps.length > 1 ? driftPart(c.drift) : null)], true);
 }
 
 function driftPart(d) {
@@ -55,6 +54,10 @@ function driftPart(d) {
       el("tr", {}, el("th", {}, "step"), d.steps.map(s => el("th", {}, String(s)))),
       d.jaccard.map((r, i) => el("tr", {}, el("th", {}, String(d.steps[i])), r.map(cell))))),
     note("Jaccard index: rows in both selections, of the rows in either. 1: the same rows." + (d.of ? ` ${d.steps.length} of ${d.of} selections, spread evenly.` : "")));
+}
+
+function orderPanel(c) {
+  return panel("The order of the rows", "order", [lines([c.order]), note("Score of the rows" + (c.metric ? `, ${visible(c.metric)},` : "") + " over the steps that they are trained in: the pattern. Where there are many rows, a point is the mean of a stretch of them.")]);
 }
 
 function scoresPanel(c) {
@@ -87,30 +90,40 @@ function duplicatesPanel(groups) {
   ]);
 }
 
-function mixturePanels(m) {
-  const out = [panel("Shares of the data sets", "mixture shares", [lines(m.shares, { zero: true, steps: true, label: v => (100 * v).toFixed(1) + " %" })])];
-  if (m.weights && m.weights.length) out.push(panel("Weights of the data sets in the loss", "mixture weights", [lines(m.weights, { zero: true, steps: true })]));
-  if (m.losses.length) out.push(panel("Loss of every data set", "mixture losses", [lines(m.losses), note("Mean over the tokens trained on since the point before.")]));
-  return out;
+function mixtureParts(m) {
+  const shares = () => panel("Shares of the data sets", "mixture shares", [lines(m.shares, { zero: true, steps: true, label: v => (100 * v).toFixed(1) + " %" })]);
+  const weights = () => panel("Weights of the data sets in the loss", "mixture weights", [lines(m.weights, { zero: true, steps: true })]);
+  const losses = () => panel("Loss of every data set", "mixture losses", [lines(m.losses), note("Mean over the tokens trained on since the point before.")]);
+  return [["mixture shares", m.shares, shares], m.weights && m.weights.length ? ["mixture weights", m.weights, weights] : null, m.losses.length ? ["mixture losses", m.losses, losses] : null];
 }
 
-function weightsPanels(w) {
+function weightsParts(w) {
   const extremes = rows => table(["weight", "loss", "step", "row"], rows.map(r => [num(r.weight), num(r.loss), String(r.step), `${visible(r.dataset)} row ${r.row}`]), [true, true, true, false]);
+  const all = () => panel("Weights of the rows", "weights", [histogram({ low: 0, high: w.bins.length * w.width, all: w.bins }, 180), note(`${w.rows} weighed rows, with repeats. 1 is what a row weighs without a weighter; the last bar is ${num((w.bins.length - 1) * w.width)} and more. Heights are logarithmic.`)]);
   return [
-    panel("Weights of the rows", "weights", [histogram({ low: 0, high: w.bins.length * w.width, all: w.bins }, 180), note(`${w.rows} weighed rows, with repeats. 1 is what a row weighs without a weighter; the last bar is ${num((w.bins.length - 1) * w.width)} and more. Heights are logarithmic.`)]),
-    panel("Weights over the steps", "weights course", [lines(w.quantiles, { zero: true })]),
-    panel("Heaviest rows", "heavy", [extremes(w.heavy)]),
-    panel("Lightest rows", "light", [extremes(w.light)]),
+    ["weights", [w.rows, w.bins], all],
+    ["weights course", w.quantiles, () => panel("Weights over the steps", "weights course", [lines(w.quantiles, { zero: true })])],
+    ["heavy", w.heavy, () => panel("Heaviest rows", "heavy", [extremes(w.heavy)])],
+    ["light", w.light, () => panel("Lightest rows", "light", [extremes(w.light)])],
   ];
 }
 
 const bytes = n => { const u = ["B", "KiB", "MiB", "GiB", "TiB"]; let i = 0; while (n >= 1024 && i < 4) { n /= 1024; i++; } return (i ? n.toFixed(1) : n) + " " + u[i]; };
 
-function costPanels(run) {
-  const out = [];
-  if (run.memory) out.push(panel("Memory planned", "memory", [bars(run.memory.parts.map(p => p.name), run.memory.parts.map(p => p.bytes), null, i => bytes(run.memory.parts[i].bytes)), note("Planned before the first step: " + run.memory.words + ".")]));
-  if (run.time) out.push(panel("Time and memory by phase", "time", [bars(run.time.phases.map(p => p.name), run.time.phases.map(p => p.seconds), null, i => num(run.time.phases[i].seconds) + " s" + (run.time.phases[i].memory ? ", " + bytes(run.time.phases[i].memory) : "")), note(run.time.words + "." + (run.time.phases.some(p => p.memory) ? " The sizes are the most memory that the process held at the end of such a phase." : ""))]));
-  return out;
+function ledgerPanel(d) {
+  const counts = [d.never, d.once, d.more];
+  return panel("How often the rows were trained on", "ledger", [bars(["never", "once", "more often"], counts, null, i => `${counts[i]} rows, ${share(counts[i], d.rows)}`),
+    note(`${d.dealt} samples of ${d.rows} rows so far; the row that was taken most, ${d.most} times.` + (d.from_step ? ` Counted from step ${d.from_step} on.` : ""))]);
+}
+
+function memoryPanel(m) {
+  return panel("Memory planned", "memory", [bars(m.parts.map(p => p.name), m.parts.map(p => p.bytes), null, i => bytes(m.parts[i].bytes)), note("Planned before the first step: " + m.words + ".")]);
+}
+
+function timePanel(t) {
+  const label = i => num(t.phases[i].seconds) + " s" + (t.phases[i].memory ? ", " + bytes(t.phases[i].memory) : "");
+  const sizes = t.phases.some(p => p.memory) ? " The sizes are the most memory that the process held at the end of such a phase." : "";
+  return panel("Time and memory by phase", "time", [bars(t.phases.map(p => p.name), t.phases.map(p => p.seconds), null, label), note(t.words + "." + sizes)]);
 }
 
 function configPanel(run) {
@@ -120,10 +133,25 @@ function configPanel(run) {
   return panel("Configuration", "config", [el("div", { class: "tools" }, el("input", { type: "search", placeholder: "filter the keys", "aria-label": "filter the keys", oninput: e => show(e.target.value) })), el("div", { class: "scroll", tabindex: "0" }, el("table", { class: "facts" }, body))]);
 }
 
-function runPanels(run, alone) {
-  return el("div", { class: "panels" }, shortPanel(run), alone ? coursePanels([run]) : null,
-    run.choice ? choicePanels(run) : null, run.mixture ? mixturePanels(run.mixture) : null, run.weights ? weightsPanels(run.weights) : null,
-    run.rows && run.rows.length ? rowsPanel(run) : null, costPanels(run), run.config ? configPanel(run) : null);
+// runParts are the panels of a run; alone, it has its own curves.
+function runParts(run, alone) {
+  const c = run.choice, rows = run.rows;
+  return [
+    ["short", [run.state, run.notes, run.facts, run.time, run.memory], () => shortPanel(run)],
+    ...(alone ? courseParts([run]) : []),
+    c && c.order ? ["order", [c.metric, c.order], () => orderPanel(c)] : null,
+    c ? ["selections", [c.selections.map(s => ({ ...s, histogram: null })), c.drift, c.of, c.times], () => selectionsPanel(c)] : null,
+    c ? ["scores", [c.metric, c.selections], () => scoresPanel(c)] : null,
+    c ? ["shares", c.shares, () => sharesPanel(c)] : null,
+    run.duplicates ? ["duplicates", run.duplicates, () => duplicatesPanel(run.duplicates)] : null,
+    ...(run.mixture ? mixtureParts(run.mixture) : []),
+    ...(run.weights ? weightsParts(run.weights) : []),
+    rows && rows.length ? ["rows", [rows, run.rows_note], was => rowsPanel(run, was)] : null,
+    run.dealt ? ["ledger", run.dealt, () => ledgerPanel(run.dealt)] : null,
+    run.memory ? ["memory", run.memory, () => memoryPanel(run.memory)] : null,
+    run.time ? ["time", run.time, () => timePanel(run.time)] : null,
+    run.config ? ["config", run.config, () => configPanel(run)] : null,
+  ].filter(Boolean);
 }
 
 // sideBySide is the table above several runs.
@@ -140,21 +168,3 @@ function overlapPanel(overlaps) {
     note("Jaccard index: rows that both runs chose, of the rows that either chose. Rank correlation: Spearman's, of how often each row of the pool was chosen."),
   ], true);
 }
-
-(function () {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const main = document.getElementById("main"), root = document.documentElement;
-  document.getElementById("made").textContent = "made " + data.made.slice(0, 16).replace("T", " ") + " UTC";
-  const button = document.getElementById("theme"), themes = ["", "dark", "light"];
-  let theme = 0;
-  const paint = () => { if (themes[theme]) root.dataset.theme = themes[theme]; else delete root.dataset.theme; button.textContent = "theme: " + (themes[theme] || "as the system's"); };
-  button.addEventListener("click", () => { theme = (theme + 1) % 3; paint(); });
-  paint();
-  const title = r => [el("h2", {}, el("bdi", {}, visible(r.name))), el("p", { class: "dim" }, visible(r.dir))];
-  if (data.runs.length === 1) {
-    main.replaceChildren(...title(data.runs[0]), runPanels(data.runs[0], true));
-    return;
-  }
-  main.replaceChildren(el("h2", {}, `${data.runs.length} runs`), el("div", { class: "panels" }, sideBySide(data.runs), data.overlaps ? overlapPanel(data.overlaps) : null, coursePanels(data.runs)),
-    el("div", { class: "runs" }, data.runs.map(r => el("div", {}, title(r), runPanels(r, false)))));
-})();

@@ -27,7 +27,8 @@ function rowCard(r, query) {
   if (r.prompt) texts.push(words("prompt", r.prompt));
   if (r.answer) texts.push(words("answer", r.answer));
   return el("article", { class: "row" },
-    el("div", {}, r.file ? el("a", { href: r.file, title: r.file, rel: "noreferrer" }, where) : el("strong", {}, where),
+    el("div", {}, // A page that a server sends may not open files: it names them.
+      r.file && location.protocol === "file:" ? el("a", { href: r.file, title: r.file, rel: "noreferrer" }, where) : el("strong", { title: r.file }, where),
       (r.kinds || []).map(k => el("span", { class: "badge" }, k + (k === "duplicate" ? ` ${r.group}` : ""))),
       el("span", { class: "dim" }, says.join(" · "))),
     el("div", { class: "texts" }, texts),
@@ -45,9 +46,10 @@ const orders = {
   "data set and row": (a, b) => (a.dataset < b.dataset ? -1 : a.dataset > b.dataset ? 1 : a.row - b.row),
 };
 
-function rowsPanel(run) {
+// rowsPanel takes the choices made in its predecessor over.
+function rowsPanel(run, was) {
   const rows = run.rows;
-  const state = { q: "", kind: "", dataset: "", step: "", script: "", order: "as chosen", most: 25 };
+  const state = was ? was.chosen : { q: "", kind: "", dataset: "", step: "", script: "", order: "as chosen", most: 25 };
   const list = el("div", { class: "rows" }), count = el("p", { class: "note count", role: "status" }), more = el("button", { type: "button", onclick: () => { state.most += 50; show(); } }, "show more");
   function show() {
     const q = state.q.toLowerCase();
@@ -60,17 +62,19 @@ function rowsPanel(run) {
     more.hidden = found.length <= state.most;
   }
   const choose = (key, title, values) => values.length < 2 ? null : el("select", { "aria-label": title, name: key, onchange: e => { state[key] = e.target.value; state.most = 25; show(); } },
-    el("option", { value: "" }, title), values.map(v => el("option", { value: v }, visible(String(v)))));
+    el("option", { value: "" }, title), values.map(v => el("option", { value: v, selected: String(v) === state[key] && "" }, visible(String(v)))));
   const distinct = f => [...new Set(rows.flatMap(f))].filter(v => v !== undefined && v !== "");
   const has = k => rows.some(r => r[k] !== undefined);
   const usable = Object.keys(orders).filter(o => (!o.startsWith("score") || has("score")) && (!o.startsWith("weight") || has("weight")) && (!/chosen$|rank/.test(o) || has("times")));
   const tools = el("div", { class: "tools" },
-    el("input", { type: "search", placeholder: "search the texts", "aria-label": "search the texts", oninput: e => { state.q = e.target.value; state.most = 25; show(); } }),
+    el("input", { type: "search", placeholder: "search the texts", "aria-label": "search the texts", value: state.q, oninput: e => { state.q = e.target.value; state.most = 25; show(); } }),
     choose("kind", "every kind", distinct(r => r.kinds)),
     choose("dataset", "every data set", distinct(r => r.dataset).sort()),
     choose("step", "every selection", distinct(r => r.steps || []).sort((a, b) => a - b)),
     choose("script", "every script", distinct(r => r.script).sort()),
-    el("select", { "aria-label": "order", name: "order", onchange: e => { state.order = e.target.value; show(); } }, usable.map(o => el("option", { value: o }, o))));
+    el("select", { "aria-label": "order", name: "order", onchange: e => { state.order = e.target.value; show(); } }, usable.map(o => el("option", { value: o, selected: o === state.order && "" }, o))));
   show();
-  return panel("The rows", "rows", [run.rows_note ? el("p", { class: "note" }, run.rows_note) : null, tools, count, list, more], true);
+  const out = panel("The rows", "rows", [run.rows_note ? el("p", { class: "note" }, run.rows_note) : null, tools, count, list, more], true);
+  out.chosen = state;
+  return out;
 }

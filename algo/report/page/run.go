@@ -18,24 +18,25 @@ import (
 
 // Run is what the page shows of a run.
 type Run struct {
-	Name       string      `json:"name"`
-	Dir        string      `json:"dir"`
-	TrainType  string      `json:"train_type"`
-	Method     string      `json:"method"` // of the component; "" in a static run
-	State      string      `json:"state"`  // in words
-	Steps      int         `json:"steps"`  // taken so far
-	Facts      [][2]string `json:"facts"`
-	Memory     *Memory     `json:"memory,omitempty"`
-	Time       *Time       `json:"time,omitempty"`
-	Curves     []Curve     `json:"curves"`
-	Choice     *Choice     `json:"choice,omitempty"`  // of dynamic_select
-	Mixture    *Mixture    `json:"mixture,omitempty"` // of dynamic_mix
-	Weights    *Weights    `json:"weights,omitempty"` // of dynamic_weight
-	Rows       []Row       `json:"rows,omitempty"`
-	RowsNote   string      `json:"rows_note,omitempty"` // where not all are shown, or not their texts
-	Duplicates []Group     `json:"duplicates,omitempty"`
-	Config     [][2]string `json:"config"`
-	Notes      []string    `json:"notes,omitempty"` // what the page cannot show, and why
+	Name       string        `json:"name"`
+	Dir        string        `json:"dir"`
+	TrainType  string        `json:"train_type"`
+	Method     string        `json:"method"` // of the component; "" in a static run
+	State      string        `json:"state"`  // in words
+	Steps      int           `json:"steps"`  // taken so far
+	Facts      [][2]string   `json:"facts"`
+	Memory     *Memory       `json:"memory,omitempty"`
+	Time       *Time         `json:"time,omitempty"`
+	Curves     []Curve       `json:"curves"`
+	Dealt      *record.Dealt `json:"dealt,omitempty"`   // how often the rows were trained on
+	Choice     *Choice       `json:"choice,omitempty"`  // of dynamic_select
+	Mixture    *Mixture      `json:"mixture,omitempty"` // of dynamic_mix
+	Weights    *Weights      `json:"weights,omitempty"` // of dynamic_weight
+	Rows       []Row         `json:"rows,omitempty"`
+	RowsNote   string        `json:"rows_note,omitempty"` // where not all are shown, or not their texts
+	Duplicates []Group       `json:"duplicates,omitempty"`
+	Config     [][2]string   `json:"config"`
+	Notes      []string      `json:"notes,omitempty"` // what the page cannot show, and why
 
 	lines []record.Line
 	facts *record.Run // the newest; nil where the folder has no report_data.jsonl

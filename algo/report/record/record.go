@@ -108,6 +108,18 @@ type Step struct {
 	Memory  map[string]uint64  `json:"memory,omitempty"` // of these phases and of training, the most that the process held at the end of one, bytes
 	Peak    uint64             `json:"peak"`             // most memory of the process so far, bytes; 0 = unknown
 	Done    bool               `json:"done,omitempty"`   // the run is at its end
+	Dealt   *Dealt             `json:"dealt,omitempty"`  // nil in the files of earlier versions
+}
+
+// Dealt is how often the rows were trained on so far.
+type Dealt struct {
+	Rows     int `json:"rows"`                // that there are
+	Never    int `json:"never"`               // of these, not trained on
+	Once     int `json:"once"`                // trained on once
+	More     int `json:"more"`                // more than once
+	Most     int `json:"most"`                // the most often that a row was
+	Dealt    int `json:"dealt"`               // samples in all
+	FromStep int `json:"from_step,omitempty"` // counted from there on
 }
 
 // Writer appends to the file.

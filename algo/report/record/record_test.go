@@ -95,11 +95,11 @@ func TestGoesOn(t *testing.T) {
 	var seen []string
 	w := open(t, dir, true, 0, &seen)
 	must(t, w.Start(Run{Steps: 8}))
-	must(t, w.Log(2, 100, 3, false))
+	must(t, w.Log(2, 100, 3, Dealt{Rows: 8}, false))
 	w.phases["saving"] = 0.75
-	must(t, w.Log(4, 200, 6, false))
+	must(t, w.Log(4, 200, 6, Dealt{Rows: 8}, false))
 	must(t, w.Selection(algo.Request{Step: 4, Update: 1}, algo.Selection{Indices: []int{0}}, pool(8), 1, false))
-	must(t, w.Log(6, 300, 9, true))
+	must(t, w.Log(6, 300, 9, Dealt{Rows: 8}, true))
 	picks, err := report.OpenPicks(dir, true)
 	must(t, err)
 	must(t, picks.Write(algo.Request{Step: 2, Update: 1}, algo.Selection{Indices: []int{3, 3, 5}}, pool(8)))
@@ -110,7 +110,7 @@ func TestGoesOn(t *testing.T) {
 	must(t, f.Close())
 
 	w = open(t, dir, false, 4, &seen)
-	must(t, w.Log(6, 310, 9, false))
+	must(t, w.Log(6, 310, 9, Dealt{Rows: 8}, false))
 	lines, err := Read(dir)
 	must(t, err)
 	var got []string
@@ -153,8 +153,8 @@ func TestWeights(t *testing.T) {
 	loss := [][]float64{{1, 2}, {3, math.NaN()}}
 	w.Weigh(5, micros, [][]float64{{9, 9}, {9, 9}}, loss, pool(8)) // the step is taken again
 	w.Weigh(5, micros, [][]float64{{0.1, 0.3}, {1.2, 0.4}}, loss, pool(8))
-	must(t, w.Log(6, 1, 1, false))
-	must(t, w.Log(7, 2, 2, false))
+	must(t, w.Log(6, 1, 1, Dealt{Rows: 8}, false))
+	must(t, w.Log(7, 2, 2, Dealt{Rows: 8}, false))
 	lines, err := Read(dir)
 	must(t, err)
 	if len(lines) != 3 || lines[0].Weights == nil {
@@ -179,7 +179,7 @@ func TestNumbersThatJSONHasNot(t *testing.T) {
 	must(t, w.Mixture(0, 0, []algo.Domain{{Name: "x"}}, []float64{1}, []float64{math.NaN()}))
 	score := []float64{inf, math.NaN(), -inf, 1, 1, 1, 1, 1}
 	must(t, w.Selection(algo.Request{Step: 1}, algo.Selection{Indices: []int{0}, Score: score}, pool(8), 1, false))
-	must(t, w.Log(2, 1, 1, true))
+	must(t, w.Log(2, 1, 1, Dealt{Rows: 8}, true))
 	lines, err := Read(dir)
 	must(t, err)
 	if s := lines[1].Selection; s.Unscored != 3 || s.Histogram.All[0] != 5 || lines[2].Weights.Bins[0] != 1 || lines[2].Weights.Rows != 2 {
@@ -197,7 +197,7 @@ func TestDomains(t *testing.T) {
 	must(t, w.Mixture(0, 0, domains, []float64{0.5, 0.25, 0.25}, nil))
 	w.Domains(report)
 	w.Domains(report[:1])
-	must(t, w.Log(2, 1, 1, false))
+	must(t, w.Log(2, 1, 1, Dealt{Rows: 8}, false))
 	lines, err := Read(dir)
 	must(t, err)
 	m := lines[1].Mixture
@@ -206,5 +206,26 @@ func TestDomains(t *testing.T) {
 	}
 	if got := strings.Join(seen, ", "); !strings.HasPrefix(got, "0 mixture/x 0.5, 0 mixture/y 0.25, 0 mixture/z 0.25, 2 mixture_loss/x 2, 2 mixture_loss/y 8") {
 		t.Errorf("%s", got)
+	}
+}
+
+// TestStretches: an order of more rows than stretches is cut evenly; rows without a score
+// count for nothing.
+func TestStretches(t *testing.T) {
+	nan := math.NaN()
+	got := stretches([]float64{1, nan, 3, nan}, []int{2, 0, 1, 3})
+	if len(got) != 4 || *got[0] != 3 || *got[1] != 1 || got[2] != nil || got[3] != nil {
+		t.Errorf("%v", got)
+	}
+	score, rows := make([]float64, 1000), make([]int, 1000)
+	for i := range rows {
+		score[i], rows[i] = float64(i), 999-i
+	}
+	got = stretches(score, rows)
+	if len(got) != 200 || *got[0] != 997 || *got[199] != 2 { // means of 995…999 and of 0…4
+		t.Errorf("%d stretches from %v to %v", len(got), *got[0], *got[len(got)-1])
+	}
+	if got := stretches(score, nil); len(got) != 0 {
+		t.Errorf("%v", got)
 	}
 }

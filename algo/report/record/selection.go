@@ -22,6 +22,7 @@ type Selection struct {
 	Unscored  int        `json:"unscored,omitempty"` // rows without a score
 	Lengths   []int      `json:"lengths"`            // the chosen rows by LengthBin
 	Passed    []Row      `json:"passed,omitempty"`   // highest scores of rows that no selection took so far, highest first
+	Order     []*float64 `json:"order,omitempty"`    // of an order of rows: its mean scores, stretch by stretch; nil = no row of it has one
 }
 
 // passedOver is how many rows that were never chosen a selection names.
@@ -45,6 +46,9 @@ func (w *Writer) Selection(r algo.Request, sel algo.Selection, pool []data.Examp
 	if len(sel.Score) == len(pool) {
 		s.Histogram, s.Unscored = histogram(sel.Score, func(i int) bool { return w.last[i] })
 		s.Passed = w.passed(sel.Score, pool)
+		if sel.Ordered {
+			s.Order = stretches(sel.Score, sel.Indices)
+		}
 		scalars = append(scalars, means(sel.Score, w.last)...)
 	}
 	if err := w.add(Line{Selection: &s}); err != nil {
@@ -56,6 +60,27 @@ func (w *Writer) Selection(r algo.Request, sel algo.Selection, pool []data.Examp
 		}
 	}
 	return nil
+}
+
+// mostStretches is into how many parts an order is cut.
+const mostStretches = 200
+
+// stretches are the mean scores of rows in the order they are trained in.
+func stretches(score []float64, rows []int) []*float64 {
+	out := make([]*float64, min(mostStretches, len(rows)))
+	for s := range out {
+		var sum, n float64
+		for _, i := range rows[s*len(rows)/len(out) : (s+1)*len(rows)/len(out)] {
+			if finite(score[i]) {
+				sum, n = sum+score[i], n+1
+			}
+		}
+		if n > 0 {
+			mean := sum / n
+			out[s] = &mean
+		}
+	}
+	return out
 }
 
 type scalar struct {

@@ -8,9 +8,9 @@ import (
 )
 
 // Log records how far the run is, with every line of the training log: tokens trained
-// on and seconds since the start, earlier parts of a resumed run included. done says
-// that nothing comes after it.
-func (w *Writer) Log(step, tokens int, seconds float64, done bool) error {
+// on and seconds since the start, earlier parts of a resumed run included, and how often
+// the rows were trained on. done says that nothing comes after it.
+func (w *Writer) Log(step, tokens int, seconds float64, dealt Dealt, done bool) error {
 	if err := w.flushDomains(step); err != nil {
 		return err
 	}
@@ -20,7 +20,7 @@ func (w *Writer) Log(step, tokens int, seconds float64, done bool) error {
 	if !done {
 		w.took("training")
 	}
-	s := Step{Step: step, Tokens: tokens, Seconds: seconds, Phases: maps.Clone(w.phases), Memory: maps.Clone(w.memory), Peak: status("VmHWM:"), Done: done}
+	s := Step{Step: step, Tokens: tokens, Seconds: seconds, Phases: maps.Clone(w.phases), Memory: maps.Clone(w.memory), Peak: status("VmHWM:"), Done: done, Dealt: &dealt}
 	if training := s.Training(); training > 0 && !done {
 		if err := w.scalar(step, "train/tokens_per_second", float64(tokens)/training); err != nil {
 			return err

@@ -1,4 +1,6 @@
-package page
+// Package chromium drives a headless Chromium, for the tests of the report page and of the
+// board.
+package chromium
 
 import (
 	"bufio"
@@ -15,15 +17,15 @@ import (
 	"time"
 )
 
-// browser is a headless Chromium, spoken to over two pipes in the DevTools protocol:
+// Browser is a headless Chromium, spoken to over two pipes in the DevTools protocol:
 // JSON messages, each ended by a zero byte.
-type browser struct {
+type Browser struct {
 	t       *testing.T
 	to      io.Writer
 	from    *bufio.Reader
 	session string
 	next    int
-	faults  []string // exceptions and console errors since the page was opened
+	Faults  []string // exceptions and console errors since the page was opened
 	loaded  bool
 }
 
@@ -38,8 +40,8 @@ type message struct {
 	SessionID string `json:"sessionId,omitempty"`
 }
 
-// startBrowser skips the test where there is no Chromium.
-func startBrowser(t *testing.T) *browser {
+// Start skips the test where there is no Chromium.
+func Start(t *testing.T) *Browser {
 	t.Helper()
 	var path string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -72,7 +74,7 @@ func startBrowser(t *testing.T) *browser {
 	}
 	theirs.Close()
 	answers.Close()
-	stuck := time.AfterFunc(180*time.Second, func() { _ = c.Process.Kill() }) // reads then end
+	stuck := time.AfterFunc(5*time.Minute, func() { _ = c.Process.Kill() }) // reads then end
 	t.Cleanup(func() {
 		stuck.Stop()
 		to.Close()
@@ -81,7 +83,7 @@ func startBrowser(t *testing.T) *browser {
 		from.Close()
 		removeProfile(t, profile)
 	})
-	b := &browser{t: t, to: to, from: bufio.NewReaderSize(from, 1<<20)}
+	b := &Browser{t: t, to: to, from: bufio.NewReaderSize(from, 1<<20)}
 	var target struct {
 		TargetID string `json:"targetId"`
 	}
@@ -110,7 +112,7 @@ func removeProfile(t *testing.T, dir string) {
 }
 
 // call sends a command and reads to its answer.
-func (b *browser) call(method string, params any, into any) {
+func (b *Browser) call(method string, params any, into any) {
 	b.t.Helper()
 	b.next++
 	raw, err := json.Marshal(params)
@@ -141,12 +143,12 @@ func (b *browser) call(method string, params any, into any) {
 	}
 }
 
-func (b *browser) read(during string) message {
+func (b *Browser) read(during string) message {
 	b.t.Helper()
 	raw, err := b.from.ReadBytes(0)
 	if err != nil {
 		if errors.Is(err, io.EOF) {
-			err = errors.New("Chromium ended")
+			err = errors.New("the browser ended")
 		}
 		b.t.Fatalf("%s: %v", during, err)
 	}
@@ -156,39 +158,43 @@ func (b *browser) read(during string) message {
 	}
 	switch m.Method {
 	case "Runtime.exceptionThrown", "Log.entryAdded":
-		b.faults = append(b.faults, string(m.Params))
+		b.Faults = append(b.Faults, string(m.Params))
 	case "Runtime.consoleAPICalled":
 		if strings.Contains(string(m.Params), `"type":"error"`) {
-			b.faults = append(b.faults, string(m.Params))
+			b.Faults = append(b.Faults, string(m.Params))
 		}
 	case "Page.loadEventFired":
 		b.loaded = true
 	case "Page.javascriptDialogOpening":
-		b.faults = append(b.faults, "a dialog: "+string(m.Params))
+		b.Faults = append(b.Faults, "a dialog: "+string(m.Params))
 	}
 	return m
 }
 
-// open shows a file at a width, in a theme ("light", "dark").
-func (b *browser) open(path string, width int, theme string) {
+// Open shows a file, or an address of http, at a width, in a theme ("light", "dark").
+func (b *Browser) Open(path string, width int, theme string) {
 	b.t.Helper()
 	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}, nil)
 	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": theme}}}, nil)
-	b.faults, b.loaded = nil, false
-	full, err := filepath.Abs(path)
-	if err != nil {
-		b.t.Fatal(err)
+	b.Faults, b.loaded = nil, false
+	url := path
+	if !strings.HasPrefix(url, "http://") {
+		full, err := filepath.Abs(path)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		url = "file://" + full
 	}
-	b.call("Page.navigate", map[string]any{"url": "file://" + full}, nil)
+	b.call("Page.navigate", map[string]any{"url": url}, nil)
 	for !b.loaded {
 		b.read("loading")
 	}
 	// Two frames: the pictures draw themselves in the first.
-	b.eval("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(() => done(1)))))", nil)
+	b.Eval("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(() => done(1)))))", nil)
 }
 
-// eval evaluates an expression in the page.
-func (b *browser) eval(expression string, into any) {
+// Eval evaluates an expression in the page.
+func (b *Browser) Eval(expression string, into any) {
 	b.t.Helper()
 	var got struct {
 		Result struct {
@@ -207,9 +213,24 @@ func (b *browser) eval(expression string, into any) {
 	}
 }
 
-// screenshot leaves a picture of the whole page where REPORT_SCREENSHOTS names a
+// Until waits for an expression to be true in the page.
+func (b *Browser) Until(expression string) {
+	b.t.Helper()
+	var held bool
+	b.Eval(fmt.Sprintf(`new Promise(done => {
+		const end = Date.now() + 90000, look = () => ((%s) ? done(true) : Date.now() > end ? done(false) : setTimeout(look, 50));
+		look();
+	})`, expression), &held)
+	if !held {
+		var shown string
+		b.Eval("document.body.innerText", &shown)
+		b.t.Fatalf("never true: %s; the page shows\n%.3000s", expression, shown)
+	}
+}
+
+// Screenshot leaves a picture of the whole page where REPORT_SCREENSHOTS names a
 // folder, for people to look at.
-func (b *browser) screenshot(name string) {
+func (b *Browser) Screenshot(name string) {
 	b.t.Helper()
 	dir := os.Getenv("REPORT_SCREENSHOTS")
 	if dir == "" {
@@ -228,23 +249,23 @@ func (b *browser) screenshot(name string) {
 	}
 }
 
-// clean fails where the page complained.
-func (b *browser) clean() {
+// Clean fails where the page complained.
+func (b *Browser) Clean() {
 	b.t.Helper()
-	if len(b.faults) > 0 {
-		b.t.Errorf("the page complains: %s", strings.Join(b.faults, "\n"))
+	if len(b.Faults) > 0 {
+		b.t.Errorf("the page complains: %s", strings.Join(b.Faults, "\n"))
 	}
 }
 
-// set gives a control a value, as a user would.
-func (b *browser) set(selector, event, value string) {
+// Set gives a control a value, as a user would.
+func (b *Browser) Set(selector, event, value string) {
 	b.t.Helper()
-	b.eval(fmt.Sprintf("(e => { e.value = %q; e.dispatchEvent(new Event(%q)); })(document.querySelector(%q))", value, event, selector), nil)
+	b.Eval(fmt.Sprintf("(e => { e.value = %q; e.dispatchEvent(new Event(%q)); })(document.querySelector(%q))", value, event, selector), nil)
 }
 
-// text is what an element shows.
-func (b *browser) text(selector string) (s string) {
+// Text is what an element shows.
+func (b *Browser) Text(selector string) (s string) {
 	b.t.Helper()
-	b.eval(fmt.Sprintf("(e => e ? e.innerText : '(none)')(document.querySelector(%q))", selector), &s)
+	b.Eval(fmt.Sprintf("(e => e ? e.innerText : '(none)')(document.querySelector(%q))", selector), &s)
 	return s
 }

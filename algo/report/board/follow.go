@@ -1,0 +1,250 @@
+package board
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"time"
+
+	"dataflex.dev/dataflex/algo/report/compare"
+	"dataflex.dev/dataflex/algo/report/page"
+)
+
+var (
+	//go:embed live.js
+	liveJS string
+	//go:embed form.js
+	formJS string
+	//go:embed live.css
+	liveCSS string
+)
+
+// Limits of what one page shows and how long it waits.
+const (
+	mostTicked = 12
+	ticked     = 4                // runs that are shown without being asked for
+	beat       = 15 * time.Second // after which a page that nothing is sent hears that the board is there
+	patience   = 30 * time.Second // for a page that does not take what it is sent
+)
+
+// live is what the page's script is told beside the report's document.
+type live struct {
+	Dir     string    `json:"dir"`
+	Summary []Summary `json:"summary"`
+	Notes   []string  `json:"notes,omitempty"`
+}
+
+// page is the report of the runs that are asked for, with what follows them.
+func (b *Board) page(w http.ResponseWriter, r *http.Request) error {
+	summaries := b.summaries()
+	_, asked := r.URL.Query()["run"]
+	names := b.asked(r, summaries)
+	if !asked {
+		names = first(summaries)
+	}
+	runs := []*page.Run{}
+	for _, name := range names {
+		if l := b.load(r.Context(), name); l != nil {
+			runs = append(runs, l.run)
+		}
+	}
+	b.mu.Lock()
+	notes := b.runs.notes
+	b.mu.Unlock()
+	html, policy, err := page.RenderLive(runs, page.Live{Data: live{b.dir, summaries, notes}, Script: formJS + liveJS, Style: liveCSS})
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Security-Policy", policy+"; frame-ancestors 'none'")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, err = w.Write(html)
+	return err
+}
+
+// asked are the runs that a request names and that there are.
+func (b *Board) asked(r *http.Request, summaries []Summary) (names []string) {
+	for _, name := range r.URL.Query()["run"] {
+		known := slices.ContainsFunc(summaries, func(s Summary) bool { return s.Name == name })
+		if known && !slices.Contains(names, name) && len(names) < mostTicked {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// first are the runs that are shown where none is asked for: those that go on, or else
+// the last of the list.
+func first(summaries []Summary) (names []string) {
+	for _, s := range summaries {
+		if s.Running && len(names) < ticked {
+			names = append(names, s.Name)
+		}
+	}
+	if len(names) == 0 && len(summaries) > 0 {
+		names = []string{summaries[len(summaries)-1].Name}
+	}
+	return names
+}
+
+// stream is one page that follows runs.
+type stream struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	at      time.Time // of the last thing sent
+
+	summaries []Summary
+	sent      map[string]map[string]int // versions of the parts of runs
+	chosen    map[string]int            // selections of runs that the page knows of
+	compared  []*page.Run               // that the page knows the overlap of
+}
+
+// events are server-sent events:
+//
+//	runs       the list of all runs, []Summary: state, step, loss, memory, time left
+//	run        {"name", "set": fields of the report's run that changed, "gone": those that went, "whole": there are no others}
+//	selection  {"run", "step", "rows", "distinct", "overlap", "new", "dropped"}: one that was just made
+//	overlaps   how alike the choices of the runs are
+func (b *Board) events(w http.ResponseWriter, r *http.Request) error {
+	select {
+	case b.streams <- struct{}{}:
+		defer func() { <-b.streams }()
+	default:
+		return refusal{http.StatusServiceUnavailable, "too many pages follow runs: close some"}
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	s := &stream{w: w, control: http.NewResponseController(w), sent: map[string]map[string]int{}, chosen: map[string]int{}}
+	tick := time.NewTicker(b.options.Every)
+	defer tick.Stop()
+	for {
+		if b.tell(r, s) != nil {
+			return nil // the page has gone
+		}
+		select {
+		case <-r.Context().Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// tell sends what has changed.
+func (b *Board) tell(r *http.Request, s *stream) error {
+	summaries := b.summaries()
+	if s.summaries == nil || !reflect.DeepEqual(summaries, s.summaries) {
+		if err := s.send("runs", summaries); err != nil {
+			return err
+		}
+		s.summaries = summaries
+	}
+	var runs []*page.Run
+	for _, name := range b.asked(r, summaries) {
+		l := b.load(r.Context(), name)
+		if l == nil {
+			return r.Context().Err()
+		}
+		runs = append(runs, l.run)
+		if err := s.run(name, l); err != nil {
+			return err
+		}
+	}
+	if err := s.overlaps(runs); err != nil {
+		return err
+	}
+	if time.Since(s.at) > beat {
+		return s.write(": the board is there\n\n")
+	}
+	return nil
+}
+
+// run sends the parts of a run that the page has not, and each selection that was made
+// since it was last told.
+func (s *stream) run(name string, l *loaded) error {
+	have, known := s.sent[name]
+	now, set, gone := map[string]int{}, map[string]json.RawMessage{}, []string{}
+	for key, p := range l.parts {
+		now[key] = p.version
+		if have[key] != p.version {
+			set[key] = json.RawMessage(p.raw)
+		}
+	}
+	for key := range have {
+		if _, ok := now[key]; !ok {
+			gone = append(gone, key)
+		}
+	}
+	s.sent[name] = now
+	if len(set)+len(gone) > 0 {
+		if err := s.send("run", map[string]any{"name": name, "whole": !known, "set": set, "gone": gone}); err != nil {
+			return err
+		}
+	}
+	var made []page.Selection
+	if c := l.run.Choice; c != nil {
+		made = c.Selections
+	}
+	if known {
+		for _, x := range made[min(s.chosen[name], len(made)):] {
+			says := map[string]any{"run": name, "step": x.Step, "rows": x.Rows, "distinct": x.Distinct, "overlap": x.Overlap, "new": x.New, "dropped": x.Dropped}
+			if err := s.send("selection", says); err != nil {
+				return err
+			}
+		}
+	}
+	s.chosen[name] = len(made)
+	return nil
+}
+
+// overlaps sends how alike the choices of runs are, where one has changed.
+func (s *stream) overlaps(runs []*page.Run) error {
+	if slices.Equal(runs, s.compared) {
+		return nil
+	}
+	s.compared = runs
+	return s.send("overlaps", page.Overlaps(runs))
+}
+
+func (s *stream) send(event string, v any) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return s.write(fmt.Sprintf("event: %s\ndata: %s\n\n", event, raw))
+}
+
+func (s *stream) write(text string) error {
+	s.at = time.Now()
+	if err := s.control.SetWriteDeadline(s.at.Add(patience)); err != nil {
+		return err
+	}
+	if _, err := s.w.Write([]byte(text)); err != nil {
+		return err
+	}
+	return s.control.Flush()
+}
+
+// compare is a table of the runs for a paper: its file is named by table and format, as
+// in runs.md or overlap.csv.
+func (b *Board) compare(w http.ResponseWriter, r *http.Request) error {
+	names := b.asked(r, b.summaries())
+	var runs []*page.Run
+	var dirs []string
+	for _, name := range names {
+		l := b.load(r.Context(), name)
+		if l == nil {
+			return context.Cause(r.Context())
+		}
+		runs, dirs = append(runs, l.run), append(dirs, b.path(name))
+	}
+	for _, f := range compare.Tables(runs, dirs) {
+		if f.Name == r.URL.Query().Get("table") {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, err := w.Write(f.Content)
+			return err
+		}
+	}
+	return refusal{http.StatusNotFound, "there is no such table of these runs"}
+}

@@ -1,0 +1,227 @@
+package board
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"dataflex.dev/dataflex/data/storage"
+)
+
+// job is a run that a board has started. It is written into a file, for the boards after
+// it.
+type job struct {
+	ID      string        `json:"id"`
+	Run     string        `json:"run"`    // its name
+	Config  string        `json:"config"` // the configuration's file
+	Log     string        `json:"log"`    // what it prints
+	Process storage.Owner `json:"process"`
+	Boot    string        `json:"boot,omitempty"` // of the machine: the numbers of processes begin anew with it
+	Code    *int          `json:"code,omitempty"` // its exit code, once it is known
+	Seen    time.Time     `json:"seen,omitzero"`  // when that was
+
+	path  string   // of its file
+	lines []string // the last that it printed, once it has ended
+	ours  bool     // a child of this process
+}
+
+// mostJobs is how many runs that have ended are remembered.
+const mostJobs = 50
+
+// jobFiles is the folder of jobs within the board's own.
+const jobFiles = "jobs"
+
+// readJobs finds the runs that earlier boards started.
+func readJobs(home string) (jobs []*job, err error) {
+	dir := filepath.Join(home, jobFiles)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("board: %w", err)
+	}
+	paths, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		return nil, fmt.Errorf("board: %w", err)
+	}
+	for _, path := range paths {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("board: %w", err)
+		}
+		j := &job{path: path}
+		if json.Unmarshal(raw, j) != nil || j.ID+".json" != filepath.Base(path) {
+			continue // of a later version
+		}
+		jobs = append(jobs, j)
+	}
+	slices.SortFunc(jobs, func(a, b *job) int { return a.Process.Since.Compare(b.Process.Since) })
+	return jobs, nil
+}
+
+// running says whether the process that was started has not ended. A process that has got
+// its number since is not it.
+func (j *job) running() bool {
+	switch {
+	case j.Code != nil || j.Boot != boot():
+		return false
+	case !j.ours: // its number may be a child's by now
+		return j.Process.Running()
+	}
+	code, known := ended(j.Process.PID)
+	if known {
+		j.Code, j.Seen = &code, time.Now()
+		_ = j.write() // the next board reads the log instead
+	}
+	return !known
+}
+
+// how is how a run has ended, in a word; "" where that is not known.
+func (j *job) how() string {
+	switch {
+	case j.running():
+		return ""
+	case j.Code == nil && j.printed() && strings.HasPrefix(j.lines[len(j.lines)-1], "interrupted"), j.Code != nil && *j.Code == interrupted:
+		return "stopped"
+	case j.Code != nil && *j.Code > killed:
+		return fmt.Sprintf("killed by signal %d", *j.Code-killed)
+	}
+	return ""
+}
+
+// printed reads the last lines of a run that has ended, and says whether there are any.
+func (j *job) printed() bool {
+	if j.lines == nil {
+		j.lines = []string{}
+		for line := range lastLines(j.Log) {
+			if text := strings.TrimRight(string(line), "\n"); text != "" {
+				j.lines = append(j.lines, text)
+			}
+		}
+	}
+	return len(j.lines) > 0
+}
+
+// boot names the time since the machine started, where the system does.
+func boot() string {
+	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(raw))
+}
+
+func (j *job) write() error {
+	raw, err := json.MarshalIndent(j, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writePrivate(j.path, append(raw, '\n'))
+}
+
+// Exit codes of a run: that of tools/command for one that was interrupted and has saved;
+// above the other one stands the number of a signal.
+const (
+	interrupted = 130
+	killed      = 128
+)
+
+// saidLines is how much of what a run printed the list shows.
+const saidLines = 6
+
+// said is why a run failed, in its own words; "" where it did not, or was ended from
+// outside.
+func (j *job) said() string {
+	if j.running() || j.Code != nil && (*j.Code == 0 || *j.Code == interrupted || *j.Code > killed) {
+		return ""
+	}
+	at := -1
+	if j.printed() {
+		at = slices.IndexFunc(j.lines, func(l string) bool { return strings.HasPrefix(l, "error: ") })
+	}
+	if j.Code == nil && at < 0 {
+		return "" // it may have ended well: nobody was there to see
+	}
+	said := j.lines[max(0, at):]
+	return strings.Join(said[max(0, len(said)-saidLines):], "\n")
+}
+
+// jobOf is the run of a name that was started and goes on. The caller holds mu.
+func (b *Board) jobOf(name string) *job {
+	for _, j := range slices.Backward(b.jobs) {
+		if j.Run == name && j.running() {
+			return j
+		}
+	}
+	return nil
+}
+
+// launch starts a run as a process of its own.
+func (b *Board) launch(name, config string) (*job, error) {
+	id := fmt.Sprintf("%d", time.Now().UnixNano())
+	j := &job{ID: id, Run: name, Config: config, Log: filepath.Join(b.home, jobFiles, id+".log"), Boot: boot(), ours: true}
+	j.path = filepath.Join(b.home, jobFiles, id+".json")
+	log, err := os.OpenFile(j.Log, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("board: %w", err)
+	}
+	defer log.Close()
+	args := append(slices.Clone(b.options.Program[1:]), config)
+	c := exec.Command(b.options.Program[0], args...)
+	c.Stdout, c.Stderr, c.SysProcAttr = log, log, detached()
+	if err := c.Start(); err != nil {
+		return nil, fmt.Errorf("board: %w", err)
+	}
+	j.Process = storage.OwnerOf(c.Process.Pid)
+	err = j.write()
+	// Nobody waits for it: how it ended is asked when somebody looks.
+	return j, errors.Join(err, c.Process.Release())
+}
+
+// halt asks a run to save and end.
+func (j *job) halt() error {
+	if !j.running() {
+		return refusal{http.StatusConflict, "it has ended already"}
+	}
+	p, err := os.FindProcess(j.Process.PID)
+	if err != nil {
+		return err
+	}
+	// p now is the process that has this number, also if it ends and the number is given
+	// away: that it is the one that was started is asked after.
+	err = refusal{http.StatusConflict, "it has ended already"}
+	if j.running() {
+		err = interrupt(p)
+	}
+	if err = errors.Join(err, p.Release()); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stopping process %d of %s: %w", j.Process.PID, j.Run, err)
+	}
+	return nil
+}
+
+// prune forgets the oldest runs that have ended.
+func prune(jobs []*job) []*job {
+	over := -mostJobs
+	for _, j := range jobs {
+		if !j.running() {
+			over++
+		}
+	}
+	return slices.DeleteFunc(jobs, func(j *job) bool {
+		if over <= 0 || j.running() {
+			return false
+		}
+		over--
+		for _, path := range []string{j.path, j.Log} {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return false // tried again
+			}
+		}
+		return true
+	})
+}

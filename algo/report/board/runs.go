@@ -1,0 +1,250 @@
+package board
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"dataflex.dev/dataflex/algo/report"
+	"dataflex.dev/dataflex/algo/report/page"
+	"dataflex.dev/dataflex/algo/report/record"
+	"dataflex.dev/dataflex/data/storage"
+)
+
+// runs is what is known of the folder, looked at again when it is old.
+type runs struct {
+	seen   time.Time // when the folder was walked through
+	took   time.Duration
+	names  []string
+	notes  []string // what was left out
+	loaded map[string]*loaded
+
+	progress map[string]reached
+}
+
+// Limits of the walk through the folder.
+const (
+	deepest     = 6 // folders below the board's
+	mostFolders = 20000
+	mostRuns    = 500
+)
+
+// share is how small a part of the time looking at runs may take: a folder that takes long
+// is looked at less often.
+const share = 10
+
+// names are the runs of the folder: of "a/b" the output_dir is DIR/a/b, of "." DIR itself.
+func (b *Board) names() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := &b.runs; time.Since(r.seen) >= max(b.options.Every, share*r.took) {
+		started := time.Now()
+		r.names, r.notes = walk(b.dir)
+		r.seen, r.took = time.Now(), time.Since(started)
+	}
+	return b.runs.names
+}
+
+// walk finds the folders that runs write into. Symbolic links are not followed, so that
+// what it finds lies in the folder.
+func walk(dir string) (names, notes []string) {
+	folders := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if d != nil && d.IsDir() && path != dir {
+				return fs.SkipDir // removed meanwhile, or not ours to read
+			}
+			return err
+		}
+		if !d.IsDir() {
+			return nil
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		name = filepath.ToSlash(name)
+		hidden := strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), storage.StepPrefix)
+		if path != dir && hidden {
+			return fs.SkipDir
+		}
+		if folders++; folders > mostFolders || len(names) == mostRuns {
+			notes = append(notes, fmt.Sprintf("Not all of the folder is shown: it has more than %d folders, or more than %d runs.", mostFolders, mostRuns))
+			return fs.SkipAll
+		}
+		if isRun(path) {
+			names = append(names, name)
+		}
+		if strings.Count(name, "/")+1 >= deepest {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		notes = append(notes, err.Error())
+	}
+	return names, notes
+}
+
+// isRun says whether a folder is a run's: it has one of the files that only runs leave.
+func isRun(path string) bool {
+	return slices.ContainsFunc([]string{report.LogName, record.Name, storage.RunFile}, func(name string) bool {
+		info, err := os.Lstat(filepath.Join(path, name))
+		return err == nil && info.Mode().IsRegular()
+	})
+}
+
+// readFiles are those that a page is made of.
+var readFiles = []string{report.LogName, record.Name, report.PicksName, storage.TrainerStateFile, storage.RunFile, "eval_results.json", storage.LockFile}
+
+// stays refuses a run whose files lead out of the folder.
+func (b *Board) stays(name string) error {
+	for _, file := range readFiles {
+		path := filepath.Join(b.path(name), file)
+		info, err := os.Lstat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return err
+		case info.Mode().IsRegular():
+			continue
+		case info.Mode()&fs.ModeSymlink == 0:
+			return fmt.Errorf("%s is no file", file)
+		}
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return err
+		}
+		if !inside(b.dir, real) {
+			return fmt.Errorf("%s leads out of the board's folder, and is not read", file)
+		}
+	}
+	return nil
+}
+
+// inside says whether path, without symbolic links, lies in dir, likewise.
+func inside(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+func (b *Board) path(name string) string { return filepath.Join(b.dir, filepath.FromSlash(name)) }
+
+// loaded is a run as the page shows it.
+type loaded struct {
+	state string // of its process
+	stamp string // of its files
+	run   *page.Run
+	parts map[string]part
+	at    time.Time
+	took  time.Duration
+}
+
+// part is one field of page.Run as JSON. Its version grows when it changes.
+type part struct {
+	raw     string
+	version int
+}
+
+// load reads a run, again only where its files have changed, and the less often the
+// longer it takes. What cannot be read is a run whose state says so.
+func (b *Board) load(ctx context.Context, name string) *loaded {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	was := b.runs.loaded[name]
+	life := b.life(name)
+	same := was != nil && was.state == life.state
+	if same && time.Since(was.at) < max(b.options.Every, share*was.took) {
+		return was
+	}
+	stamp := b.stamp(name)
+	if same && was.stamp == stamp {
+		was.at = time.Now()
+		return was
+	}
+	started := time.Now()
+	run := b.read(ctx, name, life)
+	if run == nil { // the request has ended
+		return was
+	}
+	now := &loaded{state: life.state, stamp: stamp, run: run, took: time.Since(started), at: time.Now()}
+	now.parts = versions(run, was)
+	b.runs.loaded[name] = now
+	return now
+}
+
+// read reads a run; nil where ctx ended.
+func (b *Board) read(ctx context.Context, name string, life life) *page.Run {
+	var run *page.Run
+	err := b.caught("reading the run "+name, func() error {
+		if err := b.stays(name); err != nil {
+			return err
+		}
+		all, err := page.Load(ctx, []string{b.path(name)})
+		if err == nil {
+			run = all[0]
+		}
+		return err
+	})
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil && life.starting:
+		run = &page.Run{Dir: b.path(name), TrainType: "–", State: life.state}
+	case err != nil:
+		run = &page.Run{Dir: b.path(name), TrainType: "–", State: "it cannot be shown", Notes: []string{err.Error()}}
+	default:
+		life.on(run)
+	}
+	if run.Curves == nil {
+		run.Facts, run.Curves = [][2]string{}, []page.Curve{}
+	}
+	run.Name = name
+	return run
+}
+
+// versions are the fields of a run, with their versions.
+func versions(run *page.Run, was *loaded) map[string]part {
+	raw, err := json.Marshal(run)
+	if err != nil {
+		panic(err) // strings and finite numbers
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		panic(err)
+	}
+	out := map[string]part{}
+	for key, value := range fields {
+		p := part{raw: string(value), version: 1}
+		if was != nil {
+			if old, ok := was.parts[key]; ok {
+				p.version = old.version
+				if old.raw != p.raw {
+					p.version++
+				}
+			}
+		}
+		out[key] = p
+	}
+	return out
+}
+
+// stamp changes when a run's files do.
+func (b *Board) stamp(name string) string {
+	var s strings.Builder
+	for _, file := range readFiles {
+		if info, err := os.Lstat(filepath.Join(b.path(name), file)); err == nil {
+			fmt.Fprintf(&s, "%d %d ", info.Size(), info.ModTime().UnixNano())
+		}
+		s.WriteByte('|')
+	}
+	return s.String()
+}

@@ -1,0 +1,77 @@
+// Package progress says how far a pass over rows is: once in a while in the log, and
+// often where somebody looks, as on a terminal.
+package progress
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"time"
+)
+
+// Shown is the level of what is said often: only a log that shows it in one place, over
+// and over, takes it.
+const Shown = slog.LevelInfo - 1
+
+// Keys of what is said; Total and Remaining are left out where the total is not known.
+const (
+	Rows      = "rows"
+	Total     = "of"
+	Rate      = "rows_per_second"
+	Remaining = "remaining"
+)
+
+const (
+	logEvery  = 10 * time.Second
+	showEvery = 200 * time.Millisecond
+)
+
+// Meter is one pass. It serves one goroutine at a time.
+type Meter struct {
+	log           *slog.Logger
+	what          string
+	done, total   int
+	before        int // of done, when the pass started
+	start         time.Time
+	logged, shown time.Time
+}
+
+// New starts a pass over total rows, 0 where their number is not known. Without a log it
+// says nothing.
+func New(log *slog.Logger, what string, total int) *Meter {
+	now := time.Now()
+	return &Meter{log: log, what: what, total: total, start: now, logged: now, shown: now}
+}
+
+// Skip counts rows that were done before, by an earlier run.
+func (m *Meter) Skip(n int) { m.done, m.before = m.done+n, m.before+n }
+
+// Add counts rows that are done.
+func (m *Meter) Add(n int) {
+	m.done += n
+	if m.log == nil || m.done == m.before {
+		return
+	}
+	now := time.Now()
+	level := Shown
+	switch {
+	case now.Sub(m.logged) >= logEvery:
+		level, m.logged = slog.LevelInfo, now
+	case now.Sub(m.shown) < showEvery:
+		return
+	}
+	m.shown = now
+	if !m.log.Enabled(context.Background(), level) {
+		return
+	}
+	rate := float64(m.done-m.before) / now.Sub(m.start).Seconds()
+	args := []any{Rows, m.done}
+	if m.total > 0 {
+		args = append(args, Total, m.total)
+	}
+	args = append(args, Rate, math.Round(rate*100)/100)
+	if m.total > 0 {
+		args = append(args, Remaining, time.Duration(float64(m.total-m.done)/rate*float64(time.Second)).Round(time.Second))
+	}
+	m.log.Log(context.Background(), level, m.what, args...)
+}

@@ -1,0 +1,162 @@
+package checkpoint
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
+
+// tokensType is the peft_type of adapters of nothing but tokens' rows.
+const tokensType = "TRAINABLE_TOKENS"
+
+// tokensOnly reads such an adapter's config (peft 0.18, tuners/trainable_tokens/config.py).
+// It is written as it was read.
+func (f *fields) tokensOnly() (*AdapterConfig, error) {
+	const key = "token_indices"
+	c := &AdapterConfig{TokensOnly: true, BaseModel: f.string("base_model_name_or_path", ""), kept: f.raw}
+	if f.raw["target_modules"] == nil {
+		c.Targets = []string{"embed_tokens"} // of the models that are read here: PEFT takes the input embeddings
+	} else {
+		c.targets = f.targets(c)
+	}
+	if c.tokens = f.rows(key); len(c.tokens) == 0 && f.err == nil {
+		f.fail("%s has no token", key)
+	}
+	return c, f.err
+}
+
+// PEFTPrefix is the path from PEFT's wrapper to the model's modules.
+const PEFTPrefix = "base_model.model."
+
+// EmbeddingPath and HeadPath are the modules of the two tables of the vocabulary.
+const EmbeddingPath, HeadPath = "model.embed_tokens", "lm_head"
+
+// TableNames are the names that PEFT saves a table under beside its adapter: as it is,
+// with LoRA or nothing but tokens on it, with tokens on it.
+func TableNames(path string) []string {
+	return []string{PEFTPrefix + path + ".weight", PEFTPrefix + path + ".base_layer.weight", PEFTPrefix + path + ".token_adapter.base_layer.weight"}
+}
+
+// TokenRows are rows of a table, the embeddings or the head, that train by themselves.
+type TokenRows struct {
+	Path  string // of the table's module
+	Index []int32
+	Name  string // of their tensor in the adapter's file
+}
+
+// TokensName is the name that tokens' rows of a table are saved under.
+func (c *AdapterConfig) TokensName(path string) string {
+	if c.TokensOnly {
+		return PEFTPrefix + path + ".trainable_tokens_delta"
+	}
+	return PEFTPrefix + path + ".token_adapter.trainable_tokens_delta"
+}
+
+// tokens reads trainable_token_indices.
+func (f *fields) tokens() []TokenRows { return f.rows("trainable_token_indices") }
+
+// rows reads a list of tokens, of the embeddings, or lists by modules' names.
+func (f *fields) rows(key string) (all []TokenRows) {
+	rows := func(from *fields, key, path string) {
+		one := TokenRows{Path: path}
+		for _, i := range from.ints(key) {
+			if i < 0 || i > math.MaxInt32 {
+				f.fail("%s has the token %d", key, i)
+				return
+			}
+			one.Index = append(one.Index, int32(i))
+		}
+		if len(one.Index) > 0 {
+			all = append(all, one)
+		}
+	}
+	switch v := f.raw[key].(type) {
+	case nil:
+	case []any:
+		rows(f, key, "")
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			one := &fields{path: f.path, raw: map[string]any{key + "." + name: v[name]}}
+			if rows(one, key+"."+name, name); one.err != nil && f.err == nil {
+				f.err = one.err
+			}
+		}
+	default:
+		f.fail("%s is neither a list of tokens nor lists by modules' names", key)
+	}
+	return all
+}
+
+// Tokens are the rows that trainable_token_indices, or an adapter of nothing else, trains
+// of a model whose head is the embeddings or not; w is the adapter's file. PEFT names
+// modules by any ends of their paths in the former.
+func (c *AdapterConfig) Tokens(w *Weights, tied bool) ([]TokenRows, error) {
+	all, err := c.tables()
+	if err != nil {
+		return nil, err
+	}
+	if tied && c.tiesLoRA() {
+		return nil, fmt.Errorf("ensure_weight_tying is true and target_modules %s names the embeddings or the head of a tied model: peft %s keeps their adapters one, peft 0.18 and this program do not; merge it into its base model with PEFT (merge_and_unload) and train on that", c.TargetText(), c.Version)
+	}
+	for i, rows := range all {
+		all[i].Name = c.TokensName(rows.Path)
+		switch {
+		case slices.ContainsFunc(all[:i], func(r TokenRows) bool { return r.Path == rows.Path }):
+			return nil, fmt.Errorf("trainable_token_indices names %s twice", rows.Path)
+		case slices.ContainsFunc(c.ModulesToSave, func(n string) bool { return strings.HasSuffix(rows.Path, n) }):
+			return nil, fmt.Errorf("trainable_token_indices names rows of %s, which modules_to_save trains in full", rows.Path)
+		}
+	}
+	// peft 0.21 has equal rows of both tables of a tied model as one, which the head shares.
+	if len(all) == 2 && tied && slices.Equal(all[0].Index, all[1].Index) {
+		if _, own := w.Shape(all[1].Name); !own {
+			all = all[:1]
+		}
+	}
+	return all, nil
+}
+
+// tiesLoRA reports whether the PEFT that wrote the adapter keeps LoRA on the tables of a
+// tied model one, as versions after 0.18 do where they are told to.
+func (c *AdapterConfig) tiesLoRA() bool {
+	var major, minor int
+	_, err := fmt.Sscanf(c.Version, "%d.%d", &major, &minor)
+	newer := err == nil && (major > 0 || minor > 18)
+	return newer && c.TieWeights && !c.TokensOnly && (c.Adapts(EmbeddingPath, false) || c.Adapts(HeadPath, false))
+}
+
+// tables are the rows by the path of their table, the embeddings first.
+func (c *AdapterConfig) tables() (all []TokenRows, err error) {
+	for _, path := range []string{EmbeddingPath, HeadPath} {
+		for _, rows := range c.tokens {
+			named := rows.Path == "" && path == EmbeddingPath || rows.Path != "" && strings.HasSuffix(path, rows.Path)
+			if c.TokensOnly {
+				named = c.Adapts(path, false)
+			}
+			if named {
+				all = append(all, TokenRows{Path: path, Index: rows.Index})
+			}
+		}
+	}
+	for _, rows := range c.tokens {
+		if rows.Path != "" && !strings.HasSuffix(EmbeddingPath, rows.Path) && !strings.HasSuffix(HeadPath, rows.Path) {
+			return nil, fmt.Errorf("trainable_token_indices names %s, and rows train by themselves of %s and %s alone", rows.Path, EmbeddingPath, HeadPath)
+		}
+	}
+	return all, nil
+}
+
+// SavesEmbeddings reports whether PEFT saves the embeddings and the head beside adapters
+// that are on them (utils/save_and_load.py, save_embedding_layers): where a list of
+// targets has one of these names, or an expression matches one.
+func (c *AdapterConfig) SavesEmbeddings() bool {
+	if c.TokensOnly || c.kept["trainable_token_indices"] != nil || c.TargetPattern == allLinear {
+		return false
+	}
+	if c.targets.pattern != nil {
+		return c.targets.pattern.MatchString("model.embed_tokens") || c.targets.pattern.MatchString("lm_head")
+	}
+	return slices.Contains(c.Targets, "embed_tokens") || slices.Contains(c.Targets, "lm_head")
+}

@@ -1,0 +1,377 @@
+package decoder
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/checkpoint"
+	"dataflex.dev/dataflex/model/tensor"
+)
+
+// Adapters on the two tables of the vocabulary, the embeddings and the head, and tokens
+// whose rows train by themselves (trainable_token_indices), as peft 0.18 has them:
+// tuners/lora/layer.py Embedding, tuners/trainable_tokens/layer.py.
+
+// tokenTable is a table some of whose rows train.
+type tokenTable struct {
+	table  *tensor.Param
+	tokens *autograd.Tokens
+	old    []float32 // what the table had in the rows' places
+}
+
+// attachTables puts on adapters of zeros and tokens' rows as they are in the tables. A
+// tied model whose head and embeddings are to differ gets a head of its own.
+func (m *Model) attachTables(l LoRA, on targets, shape func(path string) (rank int, scale float32)) error {
+	head := slices.ContainsFunc(on.modules, func(mod module) bool { return mod.path == headPath })
+	if err := on.clash(head, m.tied()); err != nil {
+		return err
+	}
+	if head || on.embedding || !tokensTied(on.tokens) {
+		if err := m.untie(); err != nil {
+			return err
+		}
+	}
+	if head || !tokensTied(on.tokens) || (m.tied() && len(on.tokens) > 0) {
+		if err := m.widenHead(); err != nil {
+			return err
+		}
+	}
+	if head {
+		part := m.part(headPath)
+		part.own = append(part.own, adapterTensors(m.head.LoRA)...)
+	}
+	if on.embedding {
+		rank, scale := shape(embeddingPath)
+		if err := m.adaptEmbedding(l, rank, scale); err != nil {
+			return err
+		}
+	}
+	for _, rows := range on.tokens {
+		if err := m.trainTokens(rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// widenHead makes a bf16 head float32 whose products a linear layer cannot form in bf16:
+// that wants rows of logits in pieces of 16 bytes, where the whole head's kernel does not.
+func (m *Model) widenHead() error {
+	p := m.head.Weight
+	if !p.Narrows() || m.config.Vocab%chunk == 0 {
+		return nil
+	}
+	w, err := p.Read(m.dev)
+	if err != nil {
+		return err
+	}
+	wide, err := tensor.New(m.dev, p.Name, p.Shape...)
+	if err != nil {
+		return err
+	}
+	if err := wide.Upload(m.dev, w); err != nil {
+		wide.Free(m.dev)
+		return err
+	}
+	p.Free(m.dev)
+	*p = *wide
+	return nil
+}
+
+// clash is the error of a table with both an adapter and tokens, which PEFT cannot run
+// either.
+func (t targets) clash(head, tied bool) error {
+	for _, rows := range t.tokens {
+		if lora := map[string]bool{embeddingPath: t.embedding, headPath: head}; lora[rows.Path] || (tied && (head || t.embedding)) {
+			return fmt.Errorf("trainable_token_indices names rows of %s, which target_modules names as well (of a tied model either is both): PEFT computes nothing with such an adapter", rows.Path)
+		}
+	}
+	return nil
+}
+
+// tokensTied reports whether tokens, if any, are those of the embeddings alone, which a
+// tied head shares.
+func tokensTied(tokens []checkpoint.TokenRows) bool {
+	return !slices.ContainsFunc(tokens, func(r checkpoint.TokenRows) bool { return r.Path == headPath })
+}
+
+// part is the leaf of that path.
+func (m *Model) part(path string) *part {
+	i := slices.IndexFunc(m.parts, func(p part) bool { return p.path == path })
+	return &m.parts[i]
+}
+
+func (m *Model) adaptEmbedding(l LoRA, rank int, scale float32) error {
+	name := prefix + embeddingPath
+	a, err := m.trained(name+".lora_embedding_A", rank, m.config.Vocab)
+	if err != nil {
+		return err
+	}
+	b, err := m.trained(name+".lora_embedding_B", m.config.Hidden, rank)
+	if err != nil {
+		return err
+	}
+	m.embedding.LoRA = &autograd.EmbeddingLoRA{A: a, B: b, Rank: rank, Scale: scale}
+	if l.DoRA {
+		magnitude, err := m.trained(name+".lora_magnitude_vector", m.config.Hidden)
+		if err != nil {
+			return err
+		}
+		m.embedding.LoRA.DoRA = &autograd.DoRA{Magnitude: magnitude}
+	}
+	part := m.part(embeddingPath)
+	part.own = append(part.own, m.embedding.LoRA.Tensors()...)
+	return nil
+}
+
+// startEmbedding draws B of the embeddings' adapter from N(0, 1), A being zero, as PEFT
+// does: by Box and Muller from uniform.
+func (m *Model) startEmbedding(uniform func() float64) error {
+	a := m.embedding.LoRA
+	if a == nil {
+		return nil
+	}
+	b := make([]float32, a.B.Size())
+	for i := range b {
+		radius := math.Sqrt(-2 * math.Log(1-uniform()))
+		b[i] = float32(radius * math.Cos(2*math.Pi*uniform()))
+	}
+	return a.B.Upload(m.dev, b)
+}
+
+// startColumnMagnitudes makes DoRA's magnitudes of the embeddings the norms of the
+// adapted table's columns.
+func (m *Model) startColumnMagnitudes() error {
+	a := m.embedding.LoRA
+	if a == nil || a.DoRA == nil {
+		return nil
+	}
+	plain := *a
+	plain.DoRA = nil
+	w, err := plain.Merged(m.dev, m.embed)
+	if err != nil {
+		return err
+	}
+	d := m.config.Hidden
+	squares, norms := make([]float64, d), make([]float32, d)
+	for i, x := range w {
+		squares[i%d] += float64(x) * float64(x)
+	}
+	for j, s := range squares {
+		norms[j] = float32(math.Sqrt(s))
+	}
+	return a.DoRA.Magnitude.Upload(m.dev, norms)
+}
+
+// trainTokens makes rows of a table train, from what they are in it.
+func (m *Model) trainTokens(rows checkpoint.TokenRows) error {
+	table, d := m.embed, m.config.Hidden
+	if rows.Path == headPath {
+		table = m.head.Weight
+	}
+	w, err := table.Read(m.dev)
+	if err != nil {
+		return err
+	}
+	for _, id := range rows.Index {
+		if id < 0 || int(id) >= m.config.Vocab {
+			return fmt.Errorf("trainable_token_indices has the token %d of %s, the model's vocabulary has %d entries", id, rows.Path, m.config.Vocab)
+		}
+	}
+	old := rowsOf(w, rows.Index, d)
+	p, err := m.trained(rows.Name, len(rows.Index), d)
+	if err != nil {
+		return err
+	}
+	part := m.part(rows.Path)
+	part.own = append(part.own, p)
+	if err := p.Upload(m.dev, old); err != nil {
+		return err
+	}
+	k := autograd.NewTokens(p, rows.Index)
+	if rows.Path == embeddingPath {
+		m.embedding.Tokens = k
+	}
+	if table == m.head.Weight {
+		m.head.Tokens = k
+	}
+	m.adapter.tokens = append(m.adapter.tokens, tokenTable{table, k, old})
+	return nil
+}
+
+// placeTokens puts rows that train by themselves into their tables, as they are now.
+func (m *Model) placeTokens() {
+	if m.adapter == nil {
+		return
+	}
+	for _, t := range m.adapter.tokens {
+		t.tokens.Place(m.dev, t.table)
+	}
+}
+
+// adaptedTables reports whether an adapter or tokens train on the embeddings or the head.
+func (m *Model) adaptedTables() bool {
+	return m.embedding.LoRA != nil || m.head.LoRA != nil || m.embedding.Tokens != nil || m.head.Tokens != nil
+}
+
+// mergeTables adds the embeddings' adapter to them, and leaves tokens' rows where they
+// belong.
+func (m *Model) mergeTables() error {
+	m.placeTokens()
+	m.adapter.tokens = slices.DeleteFunc(m.adapter.tokens, func(t tokenTable) bool { t.tokens.Rows.Free(m.dev); return true })
+	a := m.embedding.LoRA
+	if a == nil {
+		return nil
+	}
+	w, err := a.Merged(m.dev, m.embed)
+	if err == nil {
+		err = m.embed.Upload(m.dev, w)
+	}
+	if err != nil {
+		return fmt.Errorf("merging the adapter of %s: %w", embeddingPath, err)
+	}
+	return nil
+}
+
+// dropTables takes adapters and tokens off the tables, which get their rows back.
+func (m *Model) dropTables() {
+	for _, t := range m.adapter.tokens {
+		if err := t.tokens.Rows.Upload(m.dev, t.old); err == nil {
+			t.tokens.Place(m.dev, t.table)
+		}
+		t.tokens.Rows.Free(m.dev)
+	}
+	if a := m.embedding.LoRA; a != nil {
+		a.A.Free(m.dev)
+		a.B.Free(m.dev)
+		if a.DoRA != nil {
+			a.DoRA.Free(m.dev)
+		}
+	}
+	m.embedding.LoRA, m.embedding.Tokens, m.head.Tokens = nil, nil, nil
+	for i := range m.parts {
+		m.parts[i].own = nil
+	}
+}
+
+// besides are the tensors that PEFT saves beside an adapter's own: the tables that LoRA
+// is on, or both where the vocabulary is not the folder's, and tokens' rows again as the
+// tied head's.
+func (m *Model) besides(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error) {
+	var tensors []checkpoint.Tensor
+	add := func(p *tensor.Param, name string) error {
+		t, err := m.stored(p)
+		if t.Name = name; err == nil {
+			t.F32 = m.withoutTokens(p, t.F32)
+			tensors = append(tensors, t)
+		}
+		return err
+	}
+	grown := m.config.Vocab != m.rows && !c.SavesEmbeddings()
+	for _, path := range []string{embeddingPath, headPath} {
+		p, lora, tokens := m.embed, m.embedding.LoRA != nil, m.embedding.Tokens
+		if path == headPath {
+			p, lora, tokens = m.head.Weight, m.head.LoRA != nil, m.head.Tokens
+		}
+		names := checkpoint.TableNames(path)
+		name := names[0]
+		switch {
+		case lora, tokens != nil && c.TokensOnly:
+			name = names[1]
+		case tokens != nil:
+			name = names[2]
+		}
+		if !m.adapter.saves[p] && (grown || (lora && c.SavesEmbeddings())) {
+			if err := add(p, name); err != nil {
+				return nil, err
+			}
+		}
+		if path == headPath && m.tied() && tokens != nil && (grown || c.TokensOnly) {
+			if err := add(tokens.Rows, c.TokensName(headPath)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return tensors, nil
+}
+
+// withoutTokens is what a table w, p, had before rows of it trained.
+func (m *Model) withoutTokens(p *tensor.Param, w []float32) []float32 {
+	for _, t := range m.adapter.tokens {
+		if t.table != p {
+			continue
+		}
+		d := p.Shape[1]
+		w = slices.Clone(w) // what Read returns may be the weights themselves
+		for i, id := range t.tokens.Index {
+			copy(w[int(id)*d:(int(id)+1)*d], t.old[i*d:(i+1)*d])
+		}
+	}
+	return w
+}
+
+// readTables reads the tables that were saved beside the adapter: they count, as they do
+// in PEFT.
+func (m *Model) readTables(w *checkpoint.Weights) error {
+	for _, path := range []string{embeddingPath, headPath} {
+		p := m.embed
+		if path == headPath {
+			p = m.head.Weight
+		}
+		if m.adapter.saves[p] {
+			continue
+		}
+		for _, name := range checkpoint.TableNames(path) {
+			shape, ok := w.Shape(name)
+			if !ok {
+				continue
+			}
+			if !slices.Equal(shape, p.Shape) {
+				return fmt.Errorf("%s: tensor %q has shape %v, the model's is %v", w.Path(name), name, shape, p.Shape)
+			}
+			if err := p.Load(m.dev, stored{w, name}, &tensor.Buffer{}); err != nil {
+				return err
+			}
+			if err := m.keepTokens(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// keepTokens notes what p has in the places of rows that train.
+func (m *Model) keepTokens(p *tensor.Param) error {
+	for _, t := range m.adapter.tokens {
+		if t.table != p {
+			continue
+		}
+		w, err := p.Read(m.dev)
+		if err != nil {
+			return err
+		}
+		copy(t.old, rowsOf(w, t.tokens.Index, p.Shape[1]))
+	}
+	return nil
+}
+
+// rowsOf gathers rows of w [_, d].
+func rowsOf(w []float32, index []int32, d int) []float32 {
+	rows := make([]float32, 0, len(index)*d)
+	for _, id := range index {
+		rows = append(rows, w[int(id)*d:(int(id)+1)*d]...)
+	}
+	return rows
+}
+
+// beside reports whether a tensor of an adapter's file is one of besides.
+func (m *Model) beside(name string) bool {
+	for _, path := range []string{embeddingPath, headPath} {
+		if slices.Contains(checkpoint.TableNames(path), name) {
+			return true
+		}
+	}
+	return m.tied() && m.head.Tokens != nil && (name == prefix+headPath+".trainable_tokens_delta" || name == prefix+headPath+".token_adapter.trainable_tokens_delta")
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/data/dataset"
+)
+
+// pickOptions are the flags of pick.
+type pickOptions struct {
+	out, name, dir string
+	datasets       []string
+	top            int
+	quantile       float64
+	minScore       float64
+	perDataset     bool
+	overwrite      bool
+}
+
+func pickCommand() *cobra.Command {
+	o := pickOptions{quantile: math.NaN(), minScore: math.NaN()}
+	c := &cobra.Command{
+		Use:   "pick SCORES --out FILE",
+		Short: "Write the best-scored rows as a data set of their own",
+		Long: "SCORES is what `score` wrote (its --out folder, or the scores.jsonl in it) or what a run chose (its output_dir, or the\n" +
+			"selected_rows.jsonl in it: every row that was chosen, once, with its best score). FILE, .jsonl or .parquet, gets the original rows,\n" +
+			"all columns as they were and in the order of their files, with dataflex_score, dataflex_rank (0 is the best), dataflex_dataset and\n" +
+			"dataflex_row; dataset_info.json beside it gets the entry to train on it. Rows without a score are never picked; of equal scores at\n" +
+			"the border the first rows are.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return pick(cmd.Context(), args[0], o, cmd.ErrOrStderr())
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&o.out, "out", "o", "", "the file that is written: .jsonl or .parquet")
+	f.StringVar(&o.name, "name", "", "what the data set is called in dataset_info.json (default the file's name)")
+	f.StringVar(&o.dir, "dataset-dir", dataset.DefaultDir, "the folder of the dataset_info.json that describes the rows that were scored")
+	f.StringSliceVar(&o.datasets, "dataset", nil, "rows of these data sets alone")
+	f.IntVar(&o.top, "top", 0, "so many rows, the best")
+	f.Float64Var(&o.quantile, "quantile", o.quantile, "rows at or above this quantile of the scores: 0.9 is the best tenth")
+	f.Float64Var(&o.minScore, "min-score", o.minScore, "rows with at least this score")
+	f.BoolVar(&o.perDataset, "per-dataset", false, "--top and --quantile count for each data set by itself")
+	f.BoolVar(&o.overwrite, "overwrite", false, "replace FILE and its entry where they are there")
+	return c
+}
+
+// pick writes the rows that were picked and the entry of dataset_info.json.
+func pick(ctx context.Context, scores string, o pickOptions, say io.Writer) error {
+	path, rows, err := readScores(scores)
+	if err != nil {
+		return err
+	}
+	rows = slices.DeleteFunc(rows, func(r scored) bool { return len(o.datasets) > 0 && !slices.Contains(o.datasets, r.Dataset) })
+	if len(rows) == 0 {
+		return fmt.Errorf("%s has no row of %s", path, strings.Join(o.datasets, ", "))
+	}
+	if err := o.check(path); err != nil {
+		return err
+	}
+	picked, unscored := o.choose(rows)
+	if unscored > 0 {
+		fmt.Fprintf(say, "%d rows have no score and are not picked\n", unscored)
+	}
+	if len(picked) == 0 {
+		return fmt.Errorf("%s: not one of %d rows is picked", path, len(rows))
+	}
+	if o.top > 0 && !o.perDataset && len(picked) < o.top {
+		fmt.Fprintf(say, "--top %d: only %d rows could be picked\n", o.top, len(picked))
+	}
+	catalog, err := dataset.OpenCatalog(o.dir, nil)
+	if err != nil {
+		return err
+	}
+	w, err := newPickWriter(catalog, picked, o)
+	if err != nil {
+		return err
+	}
+	if err := w.write(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(say, "%s: %d of %d rows; data set %s in %s\n", o.out, len(picked), len(rows), o.name, w.info)
+	return nil
+}
+
+// check sees that the flags make sense together, and completes them.
+func (o *pickOptions) check(scores string) error {
+	switch extension := filepath.Ext(o.out); {
+	case o.out == "":
+		return errors.New("--out is missing: the file that is written, .jsonl or .parquet")
+	case extension != ".jsonl" && extension != ".parquet":
+		return fmt.Errorf("--out %s: .jsonl and .parquet are written", o.out)
+	case o.top < 0:
+		return fmt.Errorf("--top %d: how many rows are wanted", o.top)
+	case o.quantile < 0 || o.quantile > 1:
+		return fmt.Errorf("--quantile %v: it lies between 0 and 1", o.quantile)
+	case o.top == 0 && math.IsNaN(o.quantile) && math.IsNaN(o.minScore) && filepath.Base(scores) == scoresName:
+		return errors.New("which rows? --top, --quantile or --min-score says it")
+	case o.perDataset && o.top == 0 && math.IsNaN(o.quantile):
+		return errors.New("--per-dataset goes with --top or --quantile")
+	}
+	o.name = cmp.Or(o.name, strings.TrimSuffix(filepath.Base(o.out), filepath.Ext(o.out)))
+	if same(o.out, scores) {
+		return fmt.Errorf("--out %s is what the scores are read from", o.out)
+	}
+	return nil
+}
+
+// same says whether two paths are one file.
+func same(a, b string) bool {
+	x, err := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err == nil && err2 == nil && os.SameFile(x, y)
+}
+
+// scored is a row with its score.
+type scored struct {
+	data.ID
+	Score float64 // NaN where it has none
+	Rank  int     // among those picked, by score
+	Times int     // how often a run chose it; 0 = the row is of `score`
+	place int     // in SCORES
+}
+
+// choose picks rows and returns them by data set, in the order in which these come, and
+// row. unscored counts those that have no score.
+func (o *pickOptions) choose(rows []scored) (picked []scored, unscored int) {
+	var order []string
+	groups := map[string][]scored{}
+	for i, r := range rows {
+		r.place = i
+		if !slices.Contains(order, r.Dataset) {
+			order = append(order, r.Dataset)
+		}
+		if math.IsNaN(r.Score) {
+			unscored++
+			continue
+		}
+		group := ""
+		if o.perDataset {
+			group = r.Dataset
+		}
+		groups[group] = append(groups[group], r)
+	}
+	better := func(a, b scored) int { return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.place, b.place)) }
+	for _, g := range groups {
+		slices.SortFunc(g, better)
+		picked = append(picked, o.of(g)...)
+	}
+	slices.SortFunc(picked, better)
+	for i := range picked {
+		picked[i].Rank = i
+	}
+	slices.SortFunc(picked, func(a, b scored) int {
+		return cmp.Or(cmp.Compare(slices.Index(order, a.Dataset), slices.Index(order, b.Dataset)), cmp.Compare(a.Row, b.Row))
+	})
+	return picked, unscored
+}
+
+// of are those of rows, the best first, that all of the flags let through.
+func (o *pickOptions) of(rows []scored) []scored {
+	least := math.Inf(-1)
+	if !math.IsNaN(o.minScore) {
+		least = o.minScore
+	}
+	if !math.IsNaN(o.quantile) {
+		least = max(least, quantile(rows, o.quantile))
+	}
+	n := 0
+	for n < len(rows) && rows[n].Score >= least {
+		n++
+	}
+	if o.top > 0 {
+		n = min(n, o.top)
+	}
+	return rows[:n]
+}
+
+// quantile of scores that descend, interpolated as numpy.quantile does by default.
+func quantile(rows []scored, q float64) float64 {
+	at := q * float64(len(rows)-1)
+	lo := int(at)
+	hi := min(lo+1, len(rows)-1)
+	up := func(i int) float64 { return rows[len(rows)-1-i].Score }
+	return up(lo) + (up(hi)-up(lo))*(at-float64(lo))
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math"
+	"path/filepath"
+	"reflect"
+	"slices"
+
+	"dataflex.dev/dataflex/data/dataset"
+	"dataflex.dev/dataflex/data/pyjson"
+	"dataflex.dev/dataflex/data/storage"
+)
+
+// The columns that pick adds.
+const (
+	columnScore   = "dataflex_score"
+	columnRank    = "dataflex_rank"
+	columnDataset = "dataflex_dataset"
+	columnRow     = "dataflex_row"
+	columnTimes   = "dataflex_times" // of rows that a run chose
+)
+
+// pickWriter writes picked rows.
+type pickWriter struct {
+	out, name, info string // the file, the data set, dataset_info.json beside it
+	overwrite       bool
+	parts           []pickPart
+	description     map[string]json.RawMessage // of every part
+	entries         pyjson.Object              // what dataset_info.json holds
+}
+
+// pickPart are the rows of one data set, ascending.
+type pickPart struct {
+	source *dataset.Source
+	rows   []scored
+}
+
+// newPickWriter looks the data sets up. Nothing is written where one is not as the first
+// is, where a file would be lost, or an entry.
+func newPickWriter(c *dataset.Catalog, picked []scored, o pickOptions) (*pickWriter, error) {
+	w := &pickWriter{out: o.out, name: o.name, info: filepath.Join(filepath.Dir(o.out), dataset.InfoFile), overwrite: o.overwrite}
+	for len(picked) > 0 {
+		name := picked[0].Dataset
+		n := slices.IndexFunc(picked, func(r scored) bool { return r.Dataset != name })
+		if n < 0 {
+			n = len(picked)
+		}
+		if err := w.add(c, name, picked[:n]); err != nil {
+			return nil, err
+		}
+		picked = picked[n:]
+	}
+	if storage.Exists(w.out) && !w.overwrite {
+		return nil, fmt.Errorf("%s is there: --overwrite replaces it", w.out)
+	}
+	text, err := storage.ReadFile(w.info)
+	if errors.Is(err, fs.ErrNotExist) {
+		return w, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if w.entries, err = pyjson.DecodeObject(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))); err != nil {
+		return nil, fmt.Errorf("%s: %w", w.info, err)
+	}
+	if w.entries.Get(w.name) != nil && !w.overwrite {
+		return nil, fmt.Errorf("%s has an entry %s: --name gives the picked rows another one, --overwrite replaces it", w.info, w.name)
+	}
+	return w, nil
+}
+
+func (w *pickWriter) add(c *dataset.Catalog, name string, rows []scored) error {
+	s, err := c.Source(name)
+	if err != nil {
+		return err
+	}
+	for _, f := range s.Files() {
+		if same(f, w.out) {
+			return fmt.Errorf("--out %s is a file of data set %s, which the rows are read from", w.out, name)
+		}
+	}
+	description, err := c.Description(name)
+	if err != nil {
+		return err
+	}
+	if len(w.parts) > 0 && !reflect.DeepEqual(description, w.description) {
+		return fmt.Errorf("the data sets %s and %s have columns of other names in dataset_info.json, which one file cannot have: pick them one by one with --dataset", w.parts[0].source.Name, name)
+	}
+	w.description = description
+	w.parts = append(w.parts, pickPart{s, rows})
+	return nil
+}
+
+// write writes the file, whole or not at all, and then its entry.
+func (w *pickWriter) write(ctx context.Context) error {
+	if err := storage.MkdirAll(filepath.Dir(w.out)); err != nil {
+		return err
+	}
+	fill := w.lines
+	if filepath.Ext(w.out) == ".parquet" {
+		fill = w.parquet
+	}
+	if err := storage.Write(w.out, -1, func(f io.Writer) error {
+		b := bufio.NewWriterSize(f, 1<<20)
+		if err := fill(ctx, b); err != nil {
+			return err
+		}
+		return b.Flush()
+	}); err != nil {
+		return err
+	}
+	return w.describe()
+}
+
+// each gives all rows with the object that stands in their files.
+func (w *pickWriter) each(ctx context.Context, yield func(r scored, object []byte) error) error {
+	for _, p := range w.parts {
+		numbers := make([]int, len(p.rows))
+		for i, r := range p.rows {
+			numbers[i] = r.Row
+		}
+		next := 0
+		err := p.source.Rows(ctx, numbers, func(_ int, object []byte) error {
+			r := p.rows[next]
+			next++
+			if err := yield(r, object); err != nil {
+				return fmt.Errorf("dataset %s, row %d: %w", r.Dataset, r.Row, err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// columns are what pick says of a row.
+func (r scored) columns() pyjson.Object {
+	score := any(r.Score)
+	if math.IsNaN(r.Score) {
+		score = nil
+	}
+	o := pyjson.Object{{Key: columnScore, Value: score}, {Key: columnRank, Value: r.Rank}, {Key: columnDataset, Value: r.Dataset}, {Key: columnRow, Value: r.Row}}
+	if r.Times > 0 {
+		o = append(o, pyjson.Field{Key: columnTimes, Value: r.Times})
+	}
+	return o
+}
+
+// fresh is an error where a row has one of our columns.
+func fresh(object []byte) error {
+	if !bytes.Contains(object, []byte(`"dataflex_`)) {
+		return nil
+	}
+	o, err := pyjson.DecodeObject(object)
+	if err != nil {
+		return err
+	}
+	for _, f := range o {
+		if slices.Contains([]string{columnScore, columnRank, columnDataset, columnRow, columnTimes}, f.Key) {
+			return fmt.Errorf("it has a column %s already: it was picked before; rename the column, or pick from the first data set", f.Key)
+		}
+	}
+	return nil
+}
+
+// lines writes JSON lines: the rows' own bytes, and ours at their end.
+func (w *pickWriter) lines(ctx context.Context, f io.Writer) error {
+	return w.each(ctx, func(r scored, object []byte) error {
+		if err := fresh(object); err != nil {
+			return err
+		}
+		ours := pyjson.Encode(r.columns(), 0)
+		head := bytes.TrimRight(bytes.TrimSuffix(bytes.TrimSpace(object), []byte("}")), " \t")
+		line := append([]byte(nil), head...)
+		if !bytes.Equal(head, []byte("{")) {
+			line = append(line, ", "...)
+		}
+		line = append(line, ours[1:]...)
+		_, err := f.Write(append(line, '\n'))
+		return err
+	})
+}
+
+// describe adds the entry to dataset_info.json. The others stay as they are.
+func (w *pickWriter) describe() error {
+	entry := pyjson.Object{{Key: "file_name", Value: filepath.Base(w.out)}}
+	for _, key := range slices.Sorted(maps.Keys(w.description)) {
+		v, err := pyjson.Decode(w.description[key])
+		if err != nil {
+			return err
+		}
+		entry = append(entry, pyjson.Field{Key: key, Value: v})
+	}
+	i := slices.IndexFunc(w.entries, func(f pyjson.Field) bool { return f.Key == w.name })
+	if i < 0 {
+		i = len(w.entries)
+		w.entries = append(w.entries, pyjson.Field{Key: w.name})
+	}
+	w.entries[i].Value = entry
+	return storage.WriteFile(w.info, []byte(pyjson.Encode(w.entries, 2)+"\n"))
+}
