@@ -157,6 +157,8 @@ type Training struct {
 	EvalDelay                 float64
 	EvalOnStart               bool
 	PerDeviceTrainBatchSize   int
+	Ranks                     int  // logical ranks: processes that a distributed run would have
+	AverageTokens             bool // average_tokens_across_devices: a step's loss is of all ranks' labels together
 	PerDeviceEvalBatchSize    int
 	GradientAccumulationSteps int
 	LearningRate              float64

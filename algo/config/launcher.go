@@ -26,7 +26,7 @@ func severalProcesses() error {
 	}
 	for _, name := range names {
 		if n := number(name); n > 1 {
-			return fmt.Errorf("%s is %d, but one process trains on one device here: start the program once, without torchrun, mpirun or srun of several tasks", name, n)
+			return fmt.Errorf("%s is %d, but one process trains on one device here: start the program once, without torchrun, mpirun or srun of several tasks; ranks: %d in the configuration trains as that many processes would", name, n, n)
 		}
 	}
 	return nil

@@ -61,12 +61,14 @@ func trainingKeys() []Key {
 	g.honour("report_to", List, "null", "Where else to log: none, tensorboard, mlflow (file store: MLFLOW_TRACKING_URI, else mlruns)", func(c *Config) any { return &c.Training.ReportTo })
 	g.honour("run_name", Text, "null", "Name of the run; null = output_dir", func(c *Config) any { return &c.Training.RunName })
 	g.honour("logging_dir", Text, "null", "Folder of TensorBoard's files; null = output_dir/runs", func(c *Config) any { return &c.Training.LoggingDir })
+	g.honour("average_tokens_across_devices", Bool, "false", "With ranks: divide a step's loss by the labels of all ranks, instead of each rank's by its own",
+		func(c *Config) any { return &c.Training.AverageTokens })
 	g.honour("use_cpu", Bool, "false", "The CPU even where a GPU is", func(c *Config) any { return &c.Training.UseCPU })
 	g.honour("include_num_input_tokens_seen", Mixed, "false", "Count tokens seen: true or all with padding, non_padding without", func(c *Config) any { return &c.Training.IncludeNumInputTokensSeen })
 
 	g.ignore(oneProcess, "deepspeed any null", "fsdp any null", "fsdp_config any null", "fsdp_min_num_params int 0", "fsdp_transformer_layer_cls_to_wrap string null",
 		"accelerator_config any null", "ddp_timeout int 1800", "ddp_backend string null", "ddp_find_unused_parameters bool null", "ddp_bucket_cap_mb int null",
-		"ddp_broadcast_buffers bool null", "average_tokens_across_devices bool false", "local_rank int -1", "_n_gpu int -1", "mp_parameters string null", "tpu_num_cores int null",
+		"ddp_broadcast_buffers bool null", "local_rank int -1", "_n_gpu int -1", "mp_parameters string null", "tpu_num_cores int null",
 		"tpu_metrics_debug bool false", "log_on_each_node bool true", "save_on_each_node bool false", "ray_scope string last", "ray_run_name string null",
 		"ray_storage_path string ./saves", "ray_storage_filesystem string null", "ray_num_workers int 1", "resources_per_worker any null",
 		"placement_strategy string PACK", "ray_init_kwargs any null")

@@ -207,6 +207,9 @@ func (c checker) checkOptimiser() {
 	positive := func(key string, n int) { c.deny(n <= 0, key, "it must be at least 1, got %d", n) }
 	positive("per_device_train_batch_size", t.PerDeviceTrainBatchSize)
 	positive("per_device_eval_batch_size", t.PerDeviceEvalBatchSize)
+	positive("ranks", t.Ranks)
+	c.deny(t.Ranks > 1 && t.GroupByLength, "ranks", "group_by_length, set at %s, deals rows out otherwise among several processes: remove one of the two", c.At("group_by_length"))
+	c.deny(t.Ranks > 1<<12, "ranks", "at most %d, got %d", 1<<12, t.Ranks)
 	positive("gradient_accumulation_steps", t.GradientAccumulationSteps)
 	within := func(key string, x, lo, hi float64) {
 		c.deny(x < lo || x > hi, key, "it must be from %v to %v, got %v", lo, hi, x)

@@ -56,6 +56,7 @@ type Step struct {
 	Index  int // steps done before it
 	Total  int // planned
 	Micros []batch.Micro
+	Ranks  []int // per micro-batch: the logical rank that takes it
 
 	// Loss is the mean loss of every row's tokens under the weights before the update,
 	// per micro-batch; NaN for a row without a target. It is one pass, made when it is

@@ -100,6 +100,18 @@ func checkResume(c *config.Config) error {
 	return nil
 }
 
+// checkRanks refuses what DataFlex does by each of its processes apart.
+func checkRanks(c *config.Config, component *config.Component) error {
+	if c.Training.Ranks == 1 || component.Mode != string(algo.Upstream) {
+		return nil
+	}
+	switch c.Dynamic.TrainType {
+	case config.DynamicMix, config.DynamicWeight, config.DynamicLego:
+		return c.Errorf("ranks", "in mode upstream every rank would decide by its own rows alone, in %s: set mode: faithful, which decides once, by all of them", c.Dynamic.TrainType)
+	}
+	return nil
+}
+
 // checkComponent builds the component as Setup does, on the outline of a run.
 func checkComponent(c *config.Config, model *decoder.Model) error {
 	d := c.Dynamic
@@ -108,6 +120,9 @@ func checkComponent(c *config.Config, model *decoder.Model) error {
 	}
 	component, err := c.Component()
 	if err != nil {
+		return err
+	}
+	if err := checkRanks(c, component); err != nil {
 		return err
 	}
 	log := slog.New(slog.DiscardHandler)

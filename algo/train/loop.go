@@ -9,7 +9,6 @@ import (
 	"maps"
 	"time"
 
-	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
 	"dataflex.dev/dataflex/data/task"
@@ -145,7 +144,7 @@ func (l *loop) rate() float64 {
 // gradient is what the parameters' gradients hold before an update, and of what.
 type gradient struct {
 	step       *curriculum.Step // its losses included
-	rows       [][]int          // dealt out for it, those that were left out included
+	dealt      []dealt          // for it, rows that were left out included
 	nothing    string           // why there is no gradient
 	loss, norm float64
 }
@@ -154,15 +153,14 @@ type gradient struct {
 // number is left out, and the step made again as if it did not hold the row: other
 // micro-batches, other normalisation, other weights, nothing of what came before.
 func (l *loop) gradient(ctx context.Context) (g *gradient, err error) {
-	dealt := l.sampler.step(l.step)
-	defer func() {
+	micros := l.sampler.step(l.step)
+	defer func(dealt []dealt) {
 		if g != nil {
-			g.rows = dealt
+			g.dealt = dealt
 		}
-	}()
-	rows := dealt
+	}(micros)
 	for {
-		s, labels := l.passes.group(rows, l.step, l.Plan.Total)
+		s, labels := l.passes.group(micros, l.step, l.Plan.Total)
 		if labels == 0 {
 			return &gradient{step: s, nothing: "no labelled token in the rows of this step"}, nil
 		}
@@ -174,7 +172,7 @@ func (l *loop) gradient(ctx context.Context) (g *gradient, err error) {
 		if !errors.As(err, &broken) {
 			return g, err
 		}
-		if rows, err = l.leaveOut(broken, s.Micros); err != nil {
+		if micros, err = l.leaveOut(broken, s); err != nil {
 			return nil, err
 		}
 	}
@@ -183,8 +181,8 @@ func (l *loop) gradient(ctx context.Context) (g *gradient, err error) {
 // leaveOut is a step's rows but the broken ones, which are counted, and each named
 // once. A step of which nothing is left to learn from is an error: then it is not
 // the rows.
-func (l *loop) leaveOut(broken *notFinite, micros []batch.Micro) ([][]int, error) {
-	rows, left := broken.without(micros)
+func (l *loop) leaveOut(broken *notFinite, s *curriculum.Step) ([]dealt, error) {
+	micros, left := broken.without(s)
 	if left == 0 {
 		return nil, spoilt{fmt.Errorf("step %d, %s: the %s of every row of the step is NaN or infinite: the weights hold numbers that are not finite, or learning_rate %v is too high; %s",
 			l.step+1, l.passes.describe(broken.rows), broken.what, l.Config.Training.LearningRate, l.lastCheckpoint())}
@@ -197,7 +195,7 @@ func (l *loop) leaveOut(broken *notFinite, micros []batch.Micro) ([][]int, error
 			return nil, err
 		}
 	}
-	return rows, nil
+	return micros, nil
 }
 
 // accumulate adds up the gradients of micro-batches: of the mean over all labelled tokens
@@ -210,7 +208,7 @@ func (l *loop) accumulate(ctx context.Context, s *curriculum.Step, labels int) (
 		return nil, fmt.Errorf("step %d: %w", l.step+1, err)
 	}
 	byColumn(l.passes.rows, &asked, s.Micros)
-	weights, smoothing := tokenWeights(asked, s.Micros, labels), l.passes.smoothing(asked)
+	weights, smoothing := tokenWeights(asked, s, divisor(s, labels, l.Plan.Ranks, l.Config.Training.AverageTokens), l.Plan.Ranks), l.passes.smoothing(asked)
 	g := &gradient{step: s}
 	s.TokenLoss, s.Returned = make([][]float32, len(s.Micros)), make([]float64, len(s.Micros))
 	l.passes.zeroGradients()

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/curriculum"
 )
 
 // notFinite is an error of training rows whose loss or gradient is no number.
@@ -38,8 +39,8 @@ func (e *notFinite) add(m batch.Micro, tokenLoss []float32) {
 }
 
 // without is a step's rows but the broken ones, and how many labels they have.
-func (e *notFinite) without(micros []batch.Micro) (rows [][]int, labels int) {
-	for _, m := range micros {
+func (e *notFinite) without(s *curriculum.Step) (micros []dealt, labels int) {
+	for at, m := range s.Micros {
 		var kept []int
 		for i, row := range m.Rows {
 			if slices.Contains(e.rows, row) {
@@ -49,8 +50,8 @@ func (e *notFinite) without(micros []batch.Micro) (rows [][]int, labels int) {
 			labels += m.Labelled[i]
 		}
 		if len(kept) > 0 {
-			rows = append(rows, kept)
+			micros = append(micros, dealt{kept, s.Ranks[at]})
 		}
 	}
-	return rows, labels
+	return micros, labels
 }

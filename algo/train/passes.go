@@ -39,16 +39,16 @@ func newPasses(c *config.Config, dev driver.Device, model *decoder.Model, rows [
 
 // group lays out the micro-batches of a step, after that many of total, and counts their
 // labels.
-func (p *passes) group(rows [][]int, step, total int) (s *curriculum.Step, labels int) {
+func (p *passes) group(micros []dealt, step, total int) (s *curriculum.Step, labels int) {
 	s = &curriculum.Step{Index: step, Total: total}
-	for _, micro := range rows {
-		m := batch.Pack(p.rows, micro)
-		examples := make([]data.Example, len(micro))
-		for i, r := range micro {
+	for _, micro := range micros {
+		m := batch.Pack(p.rows, micro.rows)
+		examples := make([]data.Example, len(micro.rows))
+		for i, r := range micro.rows {
 			examples[i] = p.rows[r]
 		}
 		m.PadLen = processor.PaddedLength(examples, p.padding)
-		s.Micros = append(s.Micros, m)
+		s.Micros, s.Ranks = append(s.Micros, m), append(s.Ranks, micro.rank)
 		labels += m.Labels
 	}
 	var loss [][]float64

@@ -17,7 +17,8 @@ import (
 type Plan struct {
 	Rows       int // training rows
 	Micro      int // rows of a micro-batch
-	Accumulate int // micro-batches of an optimizer step
+	Accumulate int // micro-batches of an optimizer step, of a rank
+	Ranks      int // logical ranks, that micro-batches are dealt out to in turn
 	Epochs     float64
 	DropLast   bool // a last, short micro-batch is left out
 	curriculum.Schedule
@@ -26,7 +27,7 @@ type Plan struct {
 // NewPlan lays the run out over that many rows.
 func NewPlan(c *config.Config, rows int) (Plan, error) {
 	p := Plan{
-		Rows: rows, Micro: c.Training.PerDeviceTrainBatchSize, Accumulate: c.Training.GradientAccumulationSteps,
+		Rows: rows, Micro: c.Training.PerDeviceTrainBatchSize, Accumulate: c.Training.GradientAccumulationSteps, Ranks: max(1, c.Training.Ranks),
 		Epochs: c.Training.NumTrainEpochs, DropLast: c.Training.DataloaderDropLast,
 	}
 	var err error
@@ -35,17 +36,18 @@ func NewPlan(c *config.Config, rows int) (Plan, error) {
 }
 
 // Batch is the rows of an optimizer step.
-func (p Plan) Batch() int { return p.Micro * p.Accumulate }
+func (p Plan) Batch() int { return p.Micro * p.Accumulate * p.Ranks }
 
 // shape is what a checkpoint notes: rows of a micro-batch, micro-batches of a step.
 func (p Plan) shape() [2]int { return [2]int{p.Micro, p.Accumulate} }
 
-// microPerEpoch is the number of micro-batches of a pass over the data.
+// microPerEpoch is the number of micro-batches of a pass over the data, of a rank.
 func (p Plan) microPerEpoch() int {
+	round := p.Micro * p.Ranks
 	if p.DropLast {
-		return max(1, p.Rows/p.Micro)
+		return max(1, p.Rows/round)
 	}
-	return (p.Rows + p.Micro - 1) / p.Micro
+	return (p.Rows + round - 1) / round
 }
 
 // StepsPerEpoch is the optimizer steps of a pass: a last, short accumulation

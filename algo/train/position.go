@@ -35,8 +35,8 @@ type totals struct {
 // count keeps the books of a step: the ledger, and upstream's, which go by padded tokens;
 // nonEmbedding is the parameters but the embeddings.
 func (p *position) count(g *gradient, nonEmbedding float64) {
-	for _, rows := range g.rows {
-		p.ledger.Deal(rows)
+	for _, micro := range g.dealt {
+		p.ledger.Deal(micro.rows)
 	}
 	for _, m := range g.step.Micros {
 		padded := m.PadLen * len(m.Rows)

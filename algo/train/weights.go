@@ -7,9 +7,27 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
+// divisor is what the losses of each micro-batch's tokens are divided by: the labels of
+// the whole step where they are counted across ranks; else those of its rank, whose losses
+// are averaged, as Hugging Face's Trainer does.
+func divisor(s *curriculum.Step, labels, ranks int, across bool) []float64 {
+	out := make([]float64, len(s.Micros))
+	own := make([]int, ranks)
+	for i, m := range s.Micros {
+		own[s.Ranks[i]] += m.Labels
+	}
+	for i := range out {
+		if out[i] = float64(labels); ranks > 1 && !across {
+			out[i] = float64(max(1, own[s.Ranks[i]]) * ranks)
+		}
+	}
+	return out
+}
+
 // tokenWeights is the factor of every token's loss in the loss of a step, micro-batch by
-// micro-batch: by default 1/N with N the labels of the whole step.
-func tokenWeights(w curriculum.Weights, micros []batch.Micro, labels int) [][]float32 {
+// micro-batch: by default that of its row over the divisor.
+func tokenWeights(w curriculum.Weights, s *curriculum.Step, divisor []float64, ranks int) [][]float32 {
+	micros := s.Micros
 	out := make([][]float32, len(micros))
 	for i, m := range micros {
 		out[i] = make([]float32, len(m.Tokens))
@@ -22,12 +40,12 @@ func tokenWeights(w curriculum.Weights, micros []batch.Micro, labels int) [][]fl
 			if w.Rows != nil {
 				weight = w.Rows[i][r]
 			}
-			scale := weight / float64(labels)
+			scale := weight / divisor[i]
 			switch w.How {
 			case algo.RowSum:
 				scale = weight / float64(n)
 			case algo.MicroSum:
-				scale = 1 / float64(max(predicted, 1)) * weight
+				scale = 1 / float64(max(predicted, 1)*ranks) * weight
 			case algo.MicroMean: // upstream forgets to divide by the micro-batches (finding 54)
 				scale = 1 / float64(max(predicted, 1)*len(micros)) * weight
 			}

@@ -63,7 +63,7 @@ func (s *sampler) size() int {
 		n = len(s.window.Rows)
 	}
 	if s.dropLast {
-		n -= n % s.plan.Micro
+		n -= n % (s.plan.Micro * s.plan.Ranks)
 	}
 	return n
 }
@@ -119,19 +119,41 @@ func (s *sampler) grouped(e, n int) []int {
 	return order
 }
 
+// dealt is a micro-batch and the logical rank that takes it.
+type dealt struct {
+	rows []int
+	rank int
+}
+
 // step is the micro-batches of an optimizer step. A window that holds fewer rows
 // than are asked of it is read again, in a new order unless it has one of its own.
-func (s *sampler) step(step int) [][]int {
-	n := s.size()
-	micro := (n + s.plan.Micro - 1) / s.plan.Micro
-	per := max(1, (micro+s.plan.Accumulate-1)/s.plan.Accumulate)
+func (s *sampler) step(step int) (out []dealt) {
+	n, ranks := s.size(), s.plan.Ranks
+	round := s.plan.Micro * ranks
+	each := (n + round - 1) / round // micro-batches of a rank in a reading
+	per := max(1, (each+s.plan.Accumulate-1)/s.plan.Accumulate)
 	epoch, at := (step-s.window.Start)/per, (step-s.window.Start)%per
 	if s.rows == nil || epoch != s.epoch {
-		s.rows, s.epoch = s.order(epoch), epoch
+		s.rows, s.epoch = filled(s.order(epoch)[:n], round, ranks), epoch
 	}
-	var out [][]int
-	for i := at * s.plan.Accumulate; i < min((at+1)*s.plan.Accumulate, micro); i++ {
-		out = append(out, s.rows[i*s.plan.Micro:min((i+1)*s.plan.Micro, n)])
+	micros := (len(s.rows) + s.plan.Micro - 1) / s.plan.Micro
+	take := s.plan.Accumulate * ranks
+	for i := at * take; i < min((at+1)*take, micros); i++ {
+		out = append(out, dealt{s.rows[i*s.plan.Micro : min((i+1)*s.plan.Micro, len(s.rows))], i % ranks})
+	}
+	return out
+}
+
+// filled is a reading that is shared out among several ranks in rounds of that many rows:
+// the last round is filled up from the first, again and again if need be, as accelerate
+// does (even_batches). One rank fills nothing up: its last micro-batch is short.
+func filled(rows []int, round, ranks int) []int {
+	if ranks == 1 || len(rows) == 0 {
+		return rows
+	}
+	out := slices.Clone(rows)
+	for first := rows[:min(len(rows), round)]; len(out)%round != 0; {
+		out = append(out, first[:min(len(first), round-len(out)%round)]...)
 	}
 	return out
 }

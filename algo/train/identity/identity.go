@@ -21,7 +21,7 @@ type Identity struct {
 
 // runKeys are the keys whose values make a run another one, besides what is hashed.
 var runKeys = []string{
-	"finetuning_type", "train_from_scratch", "rope_scaling", "optim", "use_muon", "per_device_train_batch_size", "gradient_accumulation_steps",
+	"finetuning_type", "train_from_scratch", "rope_scaling", "optim", "use_muon", "per_device_train_batch_size", "gradient_accumulation_steps", "ranks",
 	"seed", "data_seed", "disable_shuffling", "group_by_length", "dataloader_drop_last", "streaming", "train_type",
 }
 
