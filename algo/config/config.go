@@ -74,6 +74,10 @@ type Model struct {
 	TrainFromScratch             bool
 	PrintParamStatus             bool
 	InferDType                   string
+	QuantizationBit              int // 4 or 8; 0 = as the folder's weights are
+	QuantizationMethod           string
+	QuantizationType             string // of 4 bits: nf4 or fp4
+	DoubleQuantization           bool   // of 4 bits
 }
 
 // Data is what is trained and evaluated on.

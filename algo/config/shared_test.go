@@ -30,8 +30,6 @@ var outcomes = []struct{ path, want string }{
 	{"asft", "use_asft_loss: the ASFT loss is not supported here"},
 	{"eaft", "use_eaft_loss: the EAFT loss is not supported here"},
 	{"fp8", "fp8: FP8 training is not supported here"},
-	{"fsdp_qlora", "quantization_bit: quantised weights are not supported here"},
-	{"bnb_npu", "quantization_bit: quantised weights are not supported here"},
 	{"extras/mod/", "mixture_of_depths: mixture-of-depths is not supported here"},
 	{"oft", "finetuning_type: orthogonal fine-tuning (oft) is not supported here"},
 	{"examples/inference", "do_train: there is nothing to do"},

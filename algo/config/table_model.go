@@ -4,11 +4,10 @@ package config
 // and DataFlex 1.1's additions; names and defaults are theirs.
 
 const (
-	noNetwork   = "nothing is downloaded or uploaded here"
-	oneBackend  = "it chooses another acceleration library; here is one set of kernels"
-	inference   = "it matters to inference servers only"
-	multimodal  = "it matters to images, video and audio only"
-	noQuantised = "quantised weights are not supported here: remove it and name full-precision weights in model_name_or_path"
+	noNetwork  = "nothing is downloaded or uploaded here"
+	oneBackend = "it chooses another acceleration library; here is one set of kernels"
+	inference  = "it matters to inference servers only"
+	multimodal = "it matters to images, video and audio only"
 )
 
 func modelKeys() []Key {
@@ -28,6 +27,10 @@ func modelKeys() []Key {
 	g.honour("disable_gradient_checkpointing", Bool, "false", "Keep all activations instead of recomputing them", func(c *Config) any { return &c.Model.DisableGradientCheckpointing })
 	g.honour("train_from_scratch", Bool, "false", "Start from random weights of the model's shape", func(c *Config) any { return &c.Model.TrainFromScratch })
 	g.honour("print_param_status", Bool, "false", "List every parameter and whether it trains", func(c *Config) any { return &c.Model.PrintParamStatus })
+	g.honour("quantization_bit", Int, "null", "QLoRA: keep the layers' linears in that many bits, 4 or 8, and train LoRA on them", func(c *Config) any { return &c.Model.QuantizationBit })
+	g.honour("quantization_method", Text, "bnb", "How they are quantised: as bitsandbytes does [bnb bitsandbytes]", func(c *Config) any { return &c.Model.QuantizationMethod })
+	g.honour("quantization_type", Text, "nf4", "What 4-bit codes stand for [nf4 fp4]", func(c *Config) any { return &c.Model.QuantizationType })
+	g.honour("double_quantization", Bool, "true", "Quantise the scales of 4-bit codes, too", func(c *Config) any { return &c.Model.DoubleQuantization })
 	g.honour("infer_dtype", Text, "auto", "Number format of exported weights [auto float16 bfloat16 float32]", func(c *Config) any { return &c.Model.InferDType })
 
 	g.ignore(noNetwork, "hf_hub_token string null", "ms_hub_token string null", "om_hub_token string null")
@@ -48,14 +51,13 @@ func modelKeys() []Key {
 	g.ignore("it is KTransformers'; a component's mode stands in components.yaml", "mode string normal")
 	g.ignore(multimodal, "image_max_pixels int 589824", "image_min_pixels int 1024", "image_do_pan_and_scan bool false", "crop_to_patches bool false",
 		"video_max_pixels int 65536", "video_min_pixels int 256", "video_fps float 2.0", "video_maxlen int 128", "use_audio_in_video bool false", "audio_sampling_rate int 16000")
-	g.ignore("it is read with quantization_bit only", "quantization_method any bnb", "quantization_type string nf4", "double_quantization bool true", "quantization_device_map string null")
+	g.ignore("codes lie on the device that trains", "quantization_device_map string null")
 	g.ignore("it is read with fp8 only", "fp8_backend string auto", "fp8_enable_fsdp_float8_all_gather bool false")
 
 	g.refuse("special tokens cannot be split: upstream allows it with slow tokenizers only: remove it", "split_special_tokens bool false")
 	g.refuse("shifted sparse attention (LongLoRA) is not supported here: remove it", "shift_attn bool false")
 	g.refuse("mixture-of-depths is not supported here: remove it", "mixture_of_depths string null")
 	g.refuse("KTransformers is not supported here: remove it", "use_kt bool false")
-	g.refuse(noQuantised, "quantization_bit int null")
 	g.refuse("FP8 training is not supported here: write bf16: true", "fp8 bool false")
 	return g.keys
 }

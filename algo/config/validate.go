@@ -49,6 +49,7 @@ func validateTraining(cfg *Config, f *faults) {
 func validateExport(cfg *Config, f *faults) {
 	c := checker{cfg, f}
 	c.checkModel()
+	c.deny(c.Model.QuantizationBit != 0, "quantization_bit", "quantised weights are not exported, and adapters are not merged into them: remove it, and the adapter is merged into the model's own weights")
 	c.deny(c.Export.Dir == "", "export_dir", "name the folder the model is exported to")
 	c.deny(c.Export.GGUF != "auto" && !strings.EqualFold(filepath.Ext(c.Export.Dir), ".gguf"), "export_gguf",
 		"a GGUF file is one file: name it in export_dir (export_dir: model.gguf), or remove export_gguf to write a Hugging Face folder")
@@ -65,9 +66,26 @@ func (c checker) checkModel() {
 	c.deny(m.NameOrPath == "", "model_name_or_path", "name the folder of a Hugging Face model, or its name on the hub")
 	c.deny(len(m.AdapterNameOrPath) > 0 && tn.FinetuningType != LoRA, "adapter_name_or_path",
 		"an adapter needs finetuning_type: lora, which is %s: change it or remove adapter_name_or_path", tn.FinetuningType)
+	c.checkQuantization()
 	if e, ok := c.root.Get("mode"); ok && (e.Value.Text == "faithful" || e.Value.Text == "upstream") {
 		c.f.add(e.Pos.Errorf("mode: it belongs into %s, beside the component's name or among its params", c.Dynamic.ComponentsCfgFile))
 	}
+}
+
+// checkQuantization is LLaMA-Factory's list of what does not go with quantised weights.
+func (c checker) checkQuantization() {
+	m, tn := c.Model, c.Tuning
+	if m.QuantizationBit == 0 {
+		return
+	}
+	const key = "quantization_bit"
+	c.deny(m.QuantizationBit != 4 && m.QuantizationBit != 8, key, "bitsandbytes has 4 or 8 bits, got %d", m.QuantizationBit)
+	c.deny(tn.FinetuningType != LoRA, key, "quantised weights do not train: it needs finetuning_type: lora, which is %s", tn.FinetuningType)
+	c.deny(tn.PiSSAInit, "pissa_init", "it takes the adapter's start out of the weights, and quantised ones stay as they are: remove it, or quantization_bit")
+	c.deny(m.ResizeVocab, "resize_vocab", "the embeddings of a quantised model are not resized: remove it (add_tokens and add_special_tokens turn it on), or quantization_bit")
+	c.deny(m.TrainFromScratch, "train_from_scratch", "fresh weights that are quantised do not train: remove it, or quantization_bit")
+	c.deny(len(m.AdapterNameOrPath) > 0 && tn.CreateNewAdapter, "create_new_adapter", "it merges the adapters there are, and none is merged into quantised weights: remove it, or quantization_bit")
+	c.deny(len(m.AdapterNameOrPath) > 1, "adapter_name_or_path", "a quantised model takes one adapter, as none is merged into it, got %d: merge them into the model with dataflex-cli export first", len(m.AdapterNameOrPath))
 }
 
 func (c checker) checkStage() {

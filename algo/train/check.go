@@ -45,6 +45,7 @@ func Check(c *config.Config) []error {
 			add(c.Errorf("adapter_name_or_path", "%w", err))
 		}
 	}
+	add(tuning.CheckQuantised(c))
 	add(checkResume(c))
 	add(folderFits(c, "output_dir", c.Training.OutputDir))
 	add(folderFits(c, "tokenized_path", c.Data.TokenizedPath))

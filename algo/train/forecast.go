@@ -134,8 +134,15 @@ func (f *forecast) write(w io.Writer) error {
 	return tw.Flush()
 }
 
-// precision says what is computed in which precision.
+// precision says what is computed in which precision, and which weights are in codes.
 func (f *forecast) precision() string {
+	if q, coded := f.model.Coding(); coded {
+		return fmt.Sprintf("%s; the layers' linears in %v codes, decoded as they multiply", f.computes(), q.Kind)
+	}
+	return f.computes()
+}
+
+func (f *forecast) computes() string {
 	switch {
 	case f.model.BF16():
 		return "bf16 on tensor cores: matrices and the operands of products; float32: sums, activations, norms, adapters, trained weights, the optimizer"

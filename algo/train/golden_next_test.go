@@ -51,6 +51,9 @@ func TestGoldenNextRuns(t *testing.T) {
 		// Upstream starts from an approximate decomposition, which differs by some 1e-3: the
 		// losses alone are compared.
 		{"pissa", "", true, 0},
+		{"qlora", "tiny-llama-lora", false, 0.999999},
+		{"qlora_single", "tiny-llama-lora", false, 0.999999},
+		{"int8", "tiny-llama-lora", false, 0.999999},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()

@@ -182,14 +182,16 @@ func TestDevicesRefuseWhatTheyCannot(t *testing.T) {
 func TestPlanSaysThePrecision(t *testing.T) {
 	f := newFixture(t)
 	planned := regexp.MustCompile(`weights ([0-9.]+ .iB)`)
-	// 353280 weights in matrices and 672 in norms.
+	// 353280 weights in matrices, 304128 of them in linears, and 672 in norms. Codes of the
+	// 21 linears take half a byte, and a byte for 64 of them, and 1.1 KiB of tables each.
 	for _, c := range []struct{ device, bf16, precision, weights string }{
+		{"cpu", "false quantization_bit=4", "precision        float32; the layers' linears in nf4 codes", "372.0 KiB"},
 		{"cpu", "true", "float32: cpu has no tensor cores", "1.4 MiB"},
 		{"sim", "true", "bf16 on tensor cores", "692.6 KiB"},
 		{"sim", "false", "precision        float32\n", "1.4 MiB"},
 	} {
 		var out bytes.Buffer
-		config, err := config.Load(filepath.Join(f.dir, "run.yaml"), []string{"bf16=" + c.bf16})
+		config, err := config.Load(filepath.Join(f.dir, "run.yaml"), strings.Fields("bf16="+c.bf16))
 		if err != nil {
 			t.Fatal(err)
 		}

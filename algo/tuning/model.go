@@ -43,6 +43,9 @@ func Model(c *config.Config, dev driver.Device, tok *tokenizer.Tokenizer, log *s
 	if err := m.keepGates(); err != nil {
 		return nil, err
 	}
+	if m.model.Quantised() && c.Tuning.FinetuningType != config.LoRA {
+		return nil, quantisedTrain(c)
+	}
 	switch c.Tuning.FinetuningType {
 	case config.Full:
 		err = m.model.Train(m.trains)
@@ -82,6 +85,7 @@ func (m *maker) load(dev driver.Device) error {
 	}
 	options.Name = c.Model.Name
 	options.BF16, options.Planned = c.Training.BF16 || c.Tuning.PureBF16, m.planned
+	options.Quantise = Quantisation(c.Model)
 	if c.Model.TrainFromScratch {
 		m.model, err = decoder.Init(dev, c.Model.NameOrPath, options, m.normal())
 	} else {

@@ -26,7 +26,7 @@ type problem struct {
 func newProblem(tr Transpose, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c F32) problem {
 	p := problem{
 		tiles: tiles(), m: c.Rows, n: c.Cols, k: k, alpha: alpha, add: beta == 1,
-		a: operand{a, lda, 1}, b: operand{b, 1, ldb}, c: c.Data.Host(), ldc: c.Ld,
+		a: operand{data: a, outer: lda, step: 1}, b: operand{data: b, outer: 1, step: ldb}, c: c.Data.Host(), ldc: c.Ld,
 	}
 	switch tr {
 	case NT:
@@ -42,6 +42,7 @@ var workspaces = scratch.NewPool[workspace](128)
 // workspace is what one thread packs into.
 type workspace struct {
 	a, b    []float32
+	strip   []float32        // of a B that is read in tiles
 	edge    [14 * 32]float32 // a tile that reaches over C's last column
 	problem problem
 	block   block
@@ -105,12 +106,15 @@ func (w *workspace) newBlock(i0, i1, j0, j1, k0, kc int) *block {
 	b.panels = (j1 - j0 + b.width - 1) / b.width
 	b.rowBlocks = (i1 - i0 + maxMC - 1) / maxMC
 	b.packsA = b.panels > directA
-	b.readsB = p.b.outer == 1 && i1-i0 <= directB*p.tiles.rows()
+	b.readsB = p.b.tiles == nil && p.b.outer == 1 && i1-i0 <= directB*p.tiles.rows()
 	b.byRows = kc <= rowsFirst
 	if b.packsA {
 		w.a = scratch.Sized(w.a, (maxMC+p.tiles.rows())*kc)
 	}
 	w.b = scratch.Sized(w.b, b.panels*b.width*kc)
+	if p.b.tiles != nil && p.b.rows {
+		w.strip = scratch.Sized(w.strip, b.width*kc)
+	}
 	return b
 }
 
@@ -177,6 +181,10 @@ func (b *block) panel(q int) []float32 {
 func (b *block) pack(q int) {
 	lo, hi := b.columns(q)
 	t := b.problem.tiles.fit(hi - lo)
+	if b.problem.b.tiles != nil {
+		decodeB(b.panel(q), t.width, b.problem.b, b.w.strip, lo, hi, b.k0, b.kc)
+		return
+	}
 	if !b.readsB || hi-lo < t.width {
 		packB(b.panel(q), t.width, b.problem.b, lo, hi, b.k0, b.kc)
 	}

@@ -51,6 +51,15 @@ func (x Matrix[T]) extent() int {
 // depth checks that the matrices make a product C = op(A) op(B) and returns the number of
 // its steps; it panics where they contradict each other.
 func depth[T Element](tr Transpose, a, b Matrix[T], beta float32, c F32) (k int) {
+	k = checkShapes(tr, a, b, beta, c)
+	if b.Data.Len() < b.extent() {
+		panic(shortB)
+	}
+	return k
+}
+
+// checkShapes is depth but for b's memory.
+func checkShapes[T Element](tr Transpose, a, b Matrix[T], beta float32, c F32) (k int) {
 	m, n, kB := a.Rows, b.Cols, b.Rows
 	k = a.Cols
 	switch tr {
@@ -77,8 +86,6 @@ func depth[T Element](tr Transpose, a, b Matrix[T], beta float32, c F32) (k int)
 		panic(badLdc)
 	case a.Data.Len() < a.extent():
 		panic(shortA)
-	case b.Data.Len() < b.extent():
-		panic(shortB)
 	case c.Data.Len() < c.extent():
 		panic(shortC)
 	}

@@ -6,6 +6,9 @@ type operand struct {
 	data  []float32
 	outer int // distance between rows of A, columns of B
 	step  int // distance between successive k
+
+	tiles Tiles // B's elements where data is nil
+	rows  bool  // tiles' rows are B's columns: a NT product
 }
 
 // packA copies rows [i0, i1) and steps [p0, p0+kc) of a to dst.
@@ -64,6 +67,20 @@ func packB(dst []float32, width int, b operand, j0, j1, p0, kc int) {
 	for ; j < n; j++ {
 		packColumn(dst[j:], width, b.data[(j0+j)*b.outer+p0:][:kc])
 	}
+}
+
+// decodeB is packB of a matrix that is read in tiles; strip is memory for n columns of it.
+func decodeB(dst []float32, width int, b operand, strip []float32, j0, j1, p0, kc int) {
+	n := j1 - j0
+	if b.rows {
+		b.tiles.Read(strip, kc, j0, j1, p0, p0+kc)
+		packB(dst, width, operand{data: strip, outer: kc, step: 1}, 0, n, 0, kc)
+		return
+	}
+	if n < width {
+		clear(dst[:kc*width])
+	}
+	b.tiles.Read(dst, width, p0, p0+kc, j0, j1)
 }
 
 // packColumn scatters a column of B.

@@ -5,11 +5,12 @@ import (
 	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/dropout"
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Where weights are kept in bf16 the operands of products are narrowed to it, tensor
-// cores sum in float32, and every value on the tape stays float32. A value is narrowed
-// once for all products that read it.
+// Where weights ask for it (those in bf16, and codes on tensor cores) the operands of
+// products are narrowed to bf16, tensor cores sum in float32, and every value on the tape
+// stays float32. A value is narrowed once for all products that read it.
 
 // rowChunk is what rows of a bf16 operand are padded to: 16 bytes.
 const rowChunk = 8
@@ -32,9 +33,6 @@ func (b *buffer) rows(lo, hi, width int) gemm.BF16 {
 	return gemm.Dense(b.bf16(hi*width).Sub(lo*width, hi*width), hi-lo, width)
 }
 
-// half is W [Out, In] in bf16.
-func (l *Linear) half() gemm.BF16 { return gemm.Dense(l.Weight.Half, l.Out, l.In) }
-
 // narrow is the n floats of x in bf16; nil after an error.
 func (t *Tape) narrow(x *buffer, n int) *buffer {
 	half := t.bf16Buffer(n)
@@ -52,12 +50,22 @@ func (t *Tape) narrowed(v *Value, x *buffer) *buffer {
 	return v.half
 }
 
-// productBF16 is product's y = x Wᵀ + beta y, and p.u.
-func (t *Tape) productBF16(p rowsOf, l *Linear, beta float32) {
-	if l.LoRA == nil {
-		gemm.RunBF16(t.dev, gemm.NT, 1, p.xHalf, l.half(), beta, p.y)
-		return
+// operand is x as a factor of products with l's weight, and the buffer of its bf16 copy,
+// where the weight asks for one: it has room for most rows.
+func (t *Tape) operand(l *Linear, x gemm.F32, most int) (o tensor.Operand, half *buffer) {
+	o.F32 = x
+	if !l.Weight.Narrows() {
+		return o, nil
 	}
+	if half = t.bf16Buffer(most * x.Cols); half != nil {
+		o.BF16 = gemm.Dense(half.bf16(x.Rows*x.Cols), x.Rows, x.Cols)
+		cast.Narrow(t.dev, x.Data, o.BF16.Data)
+	}
+	return o, half
+}
+
+// adaptedBF16 is y = x Wᵀ + beta y and the adapter's share of an adapted layer, and p.u.
+func (t *Tape) adaptedBF16(p rowsOf, l *Linear, beta float32) {
 	a, r := t.branch(p, l), l.LoRA.Rank
 	if t.err != nil {
 		return
@@ -65,7 +73,7 @@ func (t *Tape) productBF16(p rowsOf, l *Linear, beta float32) {
 	t.maskBranch(&a, p, l)
 	gemm.RunBF16(t.dev, gemm.NT, 1, a.x, a.a, 0, p.u)
 	cast.NarrowRows(t.dev, l.LoRA.Scale, p.rows, r, p.u.Data, a.u.Data, a.ld)
-	gemm.RunLoRABF16(t.dev, gemm.NT, p.xHalf, l.half(), a.u, a.b, beta, p.y)
+	l.Weight.MultiplyLoRA(t.dev, gemm.NT, p.xHalf, a.u, a.b, beta, p.y)
 	a.release(t)
 }
 
@@ -119,20 +127,6 @@ func (b branch) release(t *Tape) {
 	}
 }
 
-// productBF16VJP is productVJP's dW and dx, and the adapter's share.
-func (t *Tape) productBF16VJP(p rowsOf, l *Linear, beta float32, segments []int32) error {
-	if l.Weight.Trainable() {
-		gemm.RunBF16(t.dev, gemm.TN, 1, p.yHalf, p.xHalf, 1, l.gradient())
-	}
-	if l.LoRA != nil && p.rows > 0 {
-		return t.branchVJP(p, l, beta, segments)
-	}
-	if !p.dx.IsNil() {
-		gemm.RunBF16(t.dev, gemm.NN, 1, p.yHalf, l.half(), beta, p.dx)
-	}
-	return nil
-}
-
 // branchVJP computes dx of the layer and its adapter, and dA and dB, or hands the
 // factors of these to the sink.
 func (t *Tape) branchVJP(p rowsOf, l *Linear, beta float32, segments []int32) error {
@@ -162,10 +156,10 @@ func (t *Tape) branchVJP(p rowsOf, l *Linear, beta float32, segments []int32) er
 // branchDX is dx = dy W + v A + beta dx, with the mask, where there is one, on v A.
 func (t *Tape) branchDX(p rowsOf, l *Linear, beta float32, b branch) {
 	if !t.drops(l.LoRA) {
-		gemm.RunLoRABF16(t.dev, gemm.NN, p.yHalf, l.half(), b.v, b.a, beta, p.dx)
+		l.Weight.MultiplyLoRA(t.dev, gemm.NN, p.yHalf, b.v, b.a, beta, p.dx)
 		return
 	}
-	gemm.RunBF16(t.dev, gemm.NN, 1, p.yHalf, l.half(), beta, p.dx)
+	l.Weight.Multiply(t.dev, gemm.NN, 1, p.output(), beta, p.dx)
 	gemm.RunBF16(t.dev, gemm.NN, 1, b.v, b.a, 0, p.dMasked)
 	dropout.Mask(t.dev, t.maskKey(l.LoRA), l.LoRA.Dropout, p.rows, l.In, p.dMasked.Data, p.dx.Data, true)
 }

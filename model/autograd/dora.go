@@ -6,7 +6,6 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/plan"
-	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/dora"
 	"dataflex.dev/dataflex/kernels/dropout"
 	"dataflex.dev/dataflex/kernels/gemm"
@@ -42,7 +41,7 @@ func (l *Linear) measure(dev driver.Device) (driver.F32, error) {
 		return driver.F32{}, err
 	}
 	squares := driver.View[float32](m)
-	if err := l.wide(dev, func(w driver.F32) { dora.RowSquares(dev, w, squares) }); err != nil {
+	if err := l.Weight.Widened(dev, func(w driver.F32) { dora.RowSquares(dev, w, squares) }); err != nil {
 		dev.Free(m)
 		return driver.F32{}, err
 	}
@@ -130,12 +129,8 @@ func (t *Tape) scales(p rowsOf, l *Linear) {
 	if t.err != nil {
 		return
 	}
-	if l.Weight.Half.IsNil() {
-		gemm.Run(t.dev, gemm.NT, 1, l.weight(), down, 0, gemm.Dense(cross.mem, l.Out, r))
-	} else if half := t.bf16Buffer(r * l.In); half != nil {
-		h := half.bf16(r * l.In)
-		cast.Narrow(t.dev, a.A.Data, h)
-		gemm.RunBF16(t.dev, gemm.NT, 1, l.half(), gemm.Dense(h, r, l.In), 0, gemm.Dense(cross.mem, l.Out, r))
+	if o, half := t.operand(l, down, r); t.err == nil {
+		l.Weight.MultiplyLeft(t.dev, o, gemm.Dense(cross.mem, l.Out, r))
 		t.release(half)
 	}
 	gemm.Run(t.dev, gemm.NT, 1, down, down, 0, gemm.Dense(gram.mem, r, r))
@@ -175,12 +170,8 @@ func (t *Tape) maskDoRA(p *rowsOf, l *Linear) (half *buffer) {
 	}
 	dropout.Mask(t.dev, t.maskKey(l.LoRA), l.LoRA.Dropout, p.rows, l.In, p.x.Data, p.masked.Data, false)
 	p.x = p.masked
-	if !l.Weight.Half.IsNil() {
-		if half = t.bf16Buffer(p.most * l.In); half != nil {
-			p.xHalf = gemm.Dense(half.bf16(p.rows*l.In), p.rows, l.In)
-			cast.Narrow(t.dev, p.x.Data, p.xHalf.Data)
-		}
-	}
+	o, half := t.operand(l, p.x, p.most)
+	p.xHalf = o.BF16
 	return half
 }
 
@@ -194,12 +185,8 @@ func (t *Tape) unmaskedProduct(p rowsOf, l *Linear, masked gemm.F32, beta float3
 	reduce.Fill(t.dev, 0, x)
 	reduce.Axpy(t.dev, 1, p.x.Data, x)
 	reduce.Axpy(t.dev, -1, masked.Data, x)
-	if l.Weight.Half.IsNil() {
-		gemm.Run(t.dev, gemm.NT, 1, gemm.Dense(x, p.rows, l.In), l.weight(), beta, p.y)
-	} else if half := t.bf16Buffer(p.most * l.In); half != nil {
-		h := half.bf16(p.rows * l.In)
-		cast.Narrow(t.dev, x, h)
-		gemm.RunBF16(t.dev, gemm.NT, 1, gemm.Dense(h, p.rows, l.In), l.half(), beta, p.y)
+	if o, half := t.operand(l, gemm.Dense(x, p.rows, l.In), p.most); t.err == nil {
+		l.Weight.Multiply(t.dev, gemm.NT, 1, o, beta, p.y)
 		t.release(half)
 	}
 	t.release(rest)
@@ -218,13 +205,9 @@ func (t *Tape) doraVJP(p rowsOf, l *Linear, beta float32, segments []int32) erro
 	inner := p
 	inner.y = gemm.Dense(dz.mem.Sub(0, p.rows*l.Out), p.rows, l.Out)
 	dora.Scale(t.dev, p.y.Data, p.scale, 0, inner.y.Data)
-	var half *buffer
-	if !l.Weight.Half.IsNil() {
-		if half = t.bf16Buffer(p.most * l.Out); half == nil {
-			return t.err
-		}
-		inner.yHalf = gemm.Dense(half.bf16(p.rows*l.Out), p.rows, l.Out)
-		cast.Narrow(t.dev, inner.y.Data, inner.yHalf.Data)
+	o, half := t.operand(l, inner.y, p.most)
+	if inner.yHalf = o.BF16; t.err != nil {
+		return t.err
 	}
 	if !t.drops(l.LoRA) {
 		err := t.productVJP(inner, l.plain(), beta, segments)
@@ -254,11 +237,7 @@ func (t *Tape) unmaskedVJP(p rowsOf, l *Linear, beta float32) {
 		alpha, beta float32
 		dx          gemm.F32
 	}{{-1, 1, p.dMasked}, {1, beta, p.dx}} {
-		if l.Weight.Half.IsNil() {
-			gemm.Run(t.dev, gemm.NN, part.alpha, p.y, l.weight(), part.beta, part.dx)
-		} else {
-			gemm.RunBF16(t.dev, gemm.NN, part.alpha, p.yHalf, l.half(), part.beta, part.dx)
-		}
+		l.Weight.Multiply(t.dev, gemm.NN, part.alpha, p.output(), part.beta, part.dx)
 	}
 	dropout.Mask(t.dev, t.maskKey(l.LoRA), l.LoRA.Dropout, p.rows, l.In, p.dMasked.Data, p.dx.Data, true)
 }

@@ -57,11 +57,7 @@ func (t *Tape) Embed(table *tensor.Param, ids []int32, e Embedding) *Value {
 	if out == nil {
 		return nil
 	}
-	if table.Data.IsNil() {
-		embed.ForwardBF16(t.dev, table.Half, ids, out.Data(), out.Cols)
-	} else {
-		embed.Forward(t.dev, table.Data, ids, out.Data(), out.Cols)
-	}
+	table.Rows(t.dev, ids, out.Data())
 	var kept adapted
 	if e.LoRA != nil {
 		if kept = t.adaptRows(table, e.LoRA, ids, out); t.err != nil {
@@ -171,7 +167,7 @@ func (t *Tape) columnScales(table *tensor.Param, a *EmbeddingLoRA, columns *buff
 		}
 		narrow := half.bf16(vocab * padded(r))
 		cast.NarrowRows(t.dev, 1, vocab, r, columns.mem, narrow, padded(r))
-		gemm.RunBF16(t.dev, gemm.TN, 1, gemm.Dense(table.Half, vocab, d), gemm.Strided(narrow, vocab, r, padded(r)), 0, gemm.Dense(cross.mem, d, r))
+		gemm.RunBF16(t.dev, gemm.TN, 1, gemm.Dense(table.BF16(), vocab, d), gemm.Strided(narrow, vocab, r, padded(r)), 0, gemm.Dense(cross.mem, d, r))
 		t.release(half)
 	} else {
 		gemm.Run(t.dev, gemm.TN, 1, gemm.Dense(table.Data, vocab, d), gemm.Dense(columns.mem, vocab, r), 0, gemm.Dense(cross.mem, d, r))

@@ -42,12 +42,12 @@ func (t *Tape) CrossEntropy(p xent.Params, h *Value, head *Head, targets []int32
 			h.grad = b
 		}
 	}
-	if head.Weight.Half.IsNil() {
+	if !head.Weight.Narrows() {
 		xent.Run(t.dev, p, h.Data(), head.Weight.Data, targets, weight, loss, dh, dw)
 		return
 	}
 	if half := t.narrowed(h, h.data); half != nil {
-		xent.RunBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.Weight.Half, targets, weight, loss, dh, dw)
+		xent.RunBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.Weight.BF16(), targets, weight, loss, dh, dw)
 	}
 }
 
@@ -113,7 +113,7 @@ func (t *Tape) headMemory(head *Head, rows int) (m memory) {
 			m.z, m.scale, m.inverse = t.buffer(rows*head.Out), t.buffer(head.Out), t.buffer(head.Out)
 		}
 	}
-	if !head.Weight.Half.IsNil() {
+	if head.Weight.Narrows() {
 		m.xHalf, m.yHalf = t.bf16Buffer(rows*head.In), t.bf16Buffer(rows*head.Out)
 	}
 	return m
@@ -184,11 +184,11 @@ func (t *Tape) Logits(p xent.Params, h *Value, head *Head, z driver.F32) {
 			xent.Finish(t.dev, p, z)
 			t.Drop(y)
 		}
-	case head.Weight.Half.IsNil():
+	case !head.Weight.Narrows():
 		xent.Logits(t.dev, p, h.Data(), head.Weight.Data, z)
 	default:
 		if half := t.narrowed(h, h.data); half != nil {
-			xent.LogitsBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.Weight.Half, z)
+			xent.LogitsBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.Weight.BF16(), z)
 		}
 	}
 }

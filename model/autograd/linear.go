@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"dataflex.dev/dataflex/driver"
-	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/dropout"
 	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/kernels/gradproj"
@@ -55,8 +54,8 @@ func (l linears) trains() bool {
 	return false
 }
 
-// half reports whether the layers multiply in bf16.
-func (l linears) half() bool { return !l.layers[0].Weight.Half.IsNil() }
+// narrows reports whether the layers multiply in bf16.
+func (l linears) narrows() bool { return l.layers[0].Weight.Narrows() }
 
 // rank is the widest adapter's width, 0 without any.
 func (l linears) rank() int {
@@ -101,7 +100,7 @@ func (t *Tape) linear(x *Value, l linears) *Value {
 	if l.dora() {
 		m.z, m.scale, m.inverse = t.buffer(x.Rows*y.Cols), t.buffer(len(l.layers)*y.Cols), t.buffer(len(l.layers)*y.Cols)
 	}
-	if l.half() {
+	if l.narrows() {
 		m.xHalf = t.narrowed(x, x.data)
 	}
 	for i, lin := range l.layers {
@@ -194,15 +193,20 @@ func (t *Tape) product(p rowsOf, l *Linear) {
 		}
 		beta = 1
 	}
-	if !l.Weight.Half.IsNil() {
-		t.productBF16(p, l, beta)
+	a := l.LoRA
+	if a != nil && l.Weight.Narrows() {
+		t.adaptedBF16(p, l, beta)
 		return
 	}
-	gemm.Run(t.dev, gemm.NT, 1, p.x, l.weight(), beta, p.y)
-	if a := l.LoRA; a != nil {
+	l.Weight.Multiply(t.dev, gemm.NT, 1, p.input(), beta, p.y)
+	if a != nil {
 		a.branch(l).Forward(t.dev, t.adapterInput(a, p), p.u, p.y)
 	}
 }
+
+// input and output are x, and y or its gradient, as factors of products.
+func (p rowsOf) input() tensor.Operand  { return tensor.Operand{F32: p.x, BF16: p.xHalf} }
+func (p rowsOf) output() tensor.Operand { return tensor.Operand{F32: p.y, BF16: p.yHalf} }
 
 // bias makes every row of y the bias: a product of depth 1.
 func (t *Tape) bias(p rowsOf, l *Linear) {
@@ -254,7 +258,7 @@ func linearVJP(t *Tape, n *node) error {
 			m.dMasked = t.buffer(x.Rows * x.Cols)
 		}
 	}
-	if l.half() {
+	if l.narrows() {
 		if m.yHalf = t.narrow(m.y, x.Rows*l.layers[0].Out); m.x != nil {
 			m.xHalf = t.narrowed(x, m.x)
 		}
@@ -299,16 +303,16 @@ func (t *Tape) productVJP(p rowsOf, l *Linear, beta float32, segments []int32) e
 	if l.dora() && p.rows > 0 {
 		return t.doraVJP(p, l, beta, segments)
 	}
-	if !l.Weight.Half.IsNil() {
-		return t.productBF16VJP(p, l, beta, segments)
-	}
 	if l.Weight.Trainable() {
-		gemm.Run(t.dev, gemm.TN, 1, p.y, p.x, 1, l.gradient())
+		l.Weight.AddGradient(t.dev, p.output(), p.input())
+	}
+	if l.LoRA != nil && l.Weight.Narrows() && p.rows > 0 {
+		return t.branchVJP(p, l, beta, segments)
 	}
 	if !p.dx.IsNil() {
-		gemm.Run(t.dev, gemm.NN, 1, p.y, l.weight(), beta, p.dx)
+		l.Weight.Multiply(t.dev, gemm.NN, 1, p.output(), beta, p.dx)
 	}
-	if l.LoRA != nil {
+	if l.LoRA != nil && !l.Weight.Narrows() {
 		return t.adapterVJP(p, l, segments)
 	}
 	return nil
@@ -332,10 +336,6 @@ func (t *Tape) adapterVJP(p rowsOf, l *Linear, segments []int32) error {
 	}
 	return nil
 }
-
-// weight is W [Out, In], gradient its dW.
-func (l *Linear) weight() gemm.F32   { return gemm.Dense(l.Weight.Data, l.Out, l.In) }
-func (l *Linear) gradient() gemm.F32 { return gemm.Dense(l.Weight.Grad, l.Out, l.In) }
 
 // branch is the adapter of l, without memory for its gradients.
 func (a *LoRA) branch(l *Linear) lora.Branch {
@@ -379,10 +379,10 @@ func (t *Tape) onesColumn(p rowsOf) driver.F32 {
 }
 
 // MergeLoRA adds the adapter to the weight, W += s·B A, in float32, scales its rows where
-// the adapter is DoRA's, and leaves the adapter in place. The error is that of no memory
-// for a bf16 weight in float32.
+// the adapter is DoRA's, and leaves the adapter in place. It is an error where there is no
+// memory for a bf16 weight in float32, and for a weight in codes.
 func (l *Linear) MergeLoRA(dev driver.Device) error {
-	err := l.wide(dev, func(w driver.F32) {
+	err := l.Weight.Update(dev, func(w driver.F32) {
 		a := l.LoRA
 		gemm.Run(dev, gemm.NN, a.Scale, gemm.Dense(a.B.Data, l.Out, a.Rank), gemm.Dense(a.A.Data, a.Rank, l.In), 1, gemm.Dense(w, l.Out, l.In))
 	})
@@ -415,23 +415,4 @@ func ScaleRows(w, m []float32) {
 			row[j] *= f
 		}
 	}
-}
-
-// wide calls f with the weight in float32, which f may change.
-func (l *Linear) wide(dev driver.Device, f func(w driver.F32)) error {
-	if !l.Weight.Data.IsNil() {
-		f(l.Weight.Data)
-		l.Weight.Sync(dev)
-		return nil
-	}
-	m, err := dev.Alloc(4 * l.Weight.Size())
-	if err != nil {
-		return err
-	}
-	defer dev.Free(m)
-	w := driver.View[float32](m)
-	cast.Widen(dev, l.Weight.Half, w)
-	f(w)
-	cast.Narrow(dev, w, l.Weight.Half)
-	return nil
 }

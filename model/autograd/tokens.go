@@ -42,8 +42,8 @@ func (k *Tokens) Place(dev driver.Device, table *tensor.Param) {
 			reduce.Fill(dev, 0, to)
 			reduce.Add(dev, to, row)
 		}
-		if !table.Half.IsNil() {
-			cast.Narrow(dev, row, table.Half.Sub(at, at+d))
+		if half := table.BF16(); !half.IsNil() {
+			cast.Narrow(dev, row, half.Sub(at, at+d))
 		}
 	}
 }

@@ -22,7 +22,7 @@ func openGGUF(path string) (*Weights, error) {
 		t := &g.Tensors[i]
 		// As safetensors the tensor would be the one of a file of its own.
 		one := &mapped{path: path, data: t.Data}
-		w.tensors[t.Name] = location{one, entry{name: t.Name, dtype: t.Type.String(), shape: t.Shape, end: uint64(len(t.Data))}, t}
+		w.tensors[t.Name] = location{file: one, entry: entry{name: t.Name, dtype: t.Type.String(), shape: t.Shape, end: uint64(len(t.Data))}, packed: t}
 		w.names = append(w.names, t.Name)
 	}
 	slices.Sort(w.names)

@@ -8,12 +8,13 @@ import (
 )
 
 // Quantised weights are integers that mean something only with scales beside them: read
-// as numbers they would make another model. A folder that has them is refused by name,
-// by its config.json or by its tensors.
+// as numbers they would make another model. bitsandbytes' are read; a folder of others is
+// refused by name, by its config.json or by its tensors.
 
-const unquantised = "quantised weights are not supported here: name the folder of the model's weights in bf16, fp16 or float32"
+const unquantised = "of quantised weights bitsandbytes' alone are read here: name the folder of the model's weights in bf16, fp16 or float32"
 
-// refuseQuantised fails on a config.json that says how its weights were quantised.
+// refuseQuantised fails on a config.json that says that its weights were quantised, and not
+// by bitsandbytes.
 func refuseQuantised(f *fields) {
 	for _, key := range []string{"quantization_config", "compression_config"} {
 		q, ok := f.raw[key].(map[string]any)
@@ -21,10 +22,10 @@ func refuseQuantised(f *fields) {
 			continue
 		}
 		method, _ := q["quant_method"].(string)
-		for _, bits := range []string{"load_in_4bit", "load_in_8bit"} {
-			if on, _ := q[bits].(bool); on {
-				method = strings.TrimSpace(method + " " + bits)
-			}
+		four, _ := q["load_in_4bit"].(bool)
+		eight, _ := q["load_in_8bit"].(bool)
+		if (method == "bitsandbytes" || method == "") && (four || eight) {
+			continue
 		}
 		if method == "" {
 			method = string(pyjson.EncodeASCII(q, -1))
@@ -44,6 +45,9 @@ var quantisedParts = []string{
 func (w *Weights) checkQuantised() error {
 	for _, name := range w.names {
 		dtype := w.DType(name)
+		if _, coded := w.Coded(name); coded {
+			continue
+		}
 		switch dtype {
 		case "F32", "F16", "BF16", "F64":
 			continue

@@ -13,18 +13,20 @@ import (
 // Folders whose config.json says how they were quantised are refused by name.
 func TestQuantisedConfigs(t *testing.T) {
 	for config, want := range map[string]string{
-		`{"quant_method": "bitsandbytes", "load_in_4bit": true}`: "quantised (bitsandbytes load_in_4bit)",
-		`{"quant_method": "gptq", "bits": 4}`:                    "quantised (gptq)",
-		`{"quant_method": "fp8"}`:                                "quantised (fp8)",
-		`{"load_in_8bit": true}`:                                 "quantised (load_in_8bit)",
+		`{"quant_method": "gptq", "bits": 4}`: "quantised (gptq)",
+		`{"quant_method": "awq", "bits": 4}`:  "quantised (awq)",
+		`{"quant_method": "fp8"}`:             "quantised (fp8)",
+		`{"bits": 4}`:                         `quantised ({"bits": 4})`,
 	} {
 		dir := edited(t, storage.ConfigFile, llamaConfig, map[string]string{"quantization_config": config})
 		if _, err := ReadModelConfig(dir); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "name the folder of the model's weights in bf16") {
 			t.Errorf("%s: %v", config, err)
 		}
 	}
-	if _, err := ReadModelConfig(edited(t, storage.ConfigFile, llamaConfig, map[string]string{"quantization_config": "null"})); err != nil {
-		t.Error(err)
+	for _, config := range []string{"null", `{"quant_method": "bitsandbytes", "load_in_4bit": true}`, `{"load_in_8bit": true}`} {
+		if _, err := ReadModelConfig(edited(t, storage.ConfigFile, llamaConfig, map[string]string{"quantization_config": config})); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

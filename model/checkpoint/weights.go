@@ -33,6 +33,7 @@ type location struct {
 	file   *mapped
 	entry  entry
 	packed *gguf.Tensor // of a GGUF file; nil in safetensors
+	codes  *codedMatrix // nil where the numbers lie as they are
 }
 
 // mapped is one file in memory.
@@ -62,7 +63,8 @@ func OpenFile(path string) (*Weights, error) {
 
 // OpenWeights maps the weights of a folder: model.safetensors, or the shards that
 // model.safetensors.index.json lists, or where there is no model an adapter's
-// adapter_model.safetensors. Quantised weights are refused; the tensors of a folder that
+// adapter_model.safetensors. Matrices in bitsandbytes' 4 or 8 bits are tensors of their
+// shape, other quantised weights are refused; the tensors of a folder that
 // holds a model's layers alone are named as the whole model's. dir may be a GGUF file, whose
 // quantised tensors become float32 when they are read.
 func OpenWeights(dir string) (*Weights, error) {
@@ -76,7 +78,10 @@ func OpenWeights(dir string) (*Weights, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.checkQuantised(); err != nil {
+	if err = w.foldCodes(); err == nil {
+		err = w.checkQuantised()
+	}
+	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
 	w.withBackbone()
@@ -265,8 +270,11 @@ func (w *Weights) ReadFloat32(name string, dst []float32) (err error) {
 	}
 	e := t.entry
 	defer storage.CatchFault(&err)()
-	if t.packed != nil {
+	switch {
+	case t.packed != nil:
 		return t.unpack(dst)
+	case t.codes != nil:
+		return t.decode(dst)
 	}
 	if !toFloat32(e.dtype, t.file.data[e.begin:e.end], dst) {
 		return fmt.Errorf("%s: tensor %q is %s, which is not read (F32, BF16, F16, F64 and integers are): convert the model to bf16 first", t.file.path, name, e.dtype)

@@ -48,7 +48,7 @@ func TestBF16(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			host, dev := randomOn(t, cpu.New(2), tensorCored(), false), randomOn(t, optest.Device(t, c.capability), tensorCored(), true)
-			if !dev.BF16() || dev.layers[0].q.Weight.Half.IsNil() || dev.embed.Half.IsNil() || dev.norm.Data.IsNil() {
+			if !dev.BF16() || dev.layers[0].q.Weight.BF16().IsNil() || dev.embed.BF16().IsNil() || dev.norm.Data.IsNil() {
 				t.Fatal("matrices are not bf16, or norms are")
 			}
 			for _, m := range []*Model{host, dev} {
@@ -208,7 +208,7 @@ func TestLoadBF16(t *testing.T) {
 		if err := w.ReadFloat32(p.Name, want); err != nil {
 			t.Fatal(err)
 		}
-		if !p.Half.IsNil() {
+		if !p.BF16().IsNil() {
 			halves++
 			for i, x := range want {
 				bits := math.Float32bits(x)
@@ -240,15 +240,15 @@ func testLoadBF16Bits(t *testing.T, dev driver.Device) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	p, err := tensor.NewHalf(dev, "w", 1, 2)
+	p, err := tensor.NewBF16(dev, "w", 1, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Free(dev)
-	if err := (&Model{dev: dev}).fill(p, w, "w"); err != nil {
+	if err := p.Load(dev, stored{w, "w"}, &tensor.Buffer{}); err != nil {
 		t.Fatal(err)
 	}
-	if bits, err := driver.Read(dev, p.Half); err != nil || !slices.Equal(bits, []driver.BF16{0x3f80, 0xffc1}) {
+	if bits, err := driver.Read(dev, p.BF16()); err != nil || !slices.Equal(bits, []driver.BF16{0x3f80, 0xffc1}) {
 		t.Errorf("%#x, %v", bits, err)
 	}
 }

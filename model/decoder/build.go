@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/quant"
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/model/autograd"
 	"dataflex.dev/dataflex/model/tensor"
@@ -48,9 +49,17 @@ type part struct {
 	own    []*tensor.Param // an adapter's on the embeddings, or tokens'
 }
 
-// build allocates a model of zeros. With BF16, matrices are bf16 on a device that
-// multiplies it in units of its own.
-func build(dev driver.Device, dir string, c Config, opt Options, stored func(name string, shape []int) bool) (*Model, error) {
+// forms says how a model's tensors are kept.
+type forms struct {
+	half    bool                                           // matrices are bf16 on a device that multiplies it in units of its own
+	stored  func(name string, shape []int) bool            // whether a tensor lies in the folder's files with that shape; where it does not, nothing is allocated: what reads the weights refuses the folder
+	codes   func(name string) (f quant.Format, coded bool) // a linear's weight; nil: none is in codes
+	bf16    bool                                           // the folder's embeddings are bf16, and stay so where nothing is multiplied with them
+	planned bool                                           // nothing is held: no model is too large
+}
+
+// build allocates a model of zeros.
+func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	if what := families[c.ModelType].hostOnly(&c); what != "" && dev.Kind() != driver.CPU {
 		return nil, fmt.Errorf("%s: model_type %q needs %s, which has no kernel for --device %v: take --device cpu", filepath.Join(dir, "config.json"), c.ModelType, what, dev.Kind())
 	}
@@ -58,10 +67,11 @@ func build(dev driver.Device, dir string, c Config, opt Options, stored func(nam
 	if err != nil {
 		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)
 	}
-	b := builder{dev: dev, c: c, f: families[c.ModelType], half: opt.BF16 && dev.Attributes().BF16, planned: opt.Planned, stored: stored}
-	m := &Model{dev: dev, dir: dir, config: c, options: opt, rows: c.Vocab, family: b.f, rope: global, tape: autograd.New(dev)}
+	how.half = how.half && dev.Attributes().BF16
+	b := builder{dev: dev, c: c, f: families[c.ModelType], forms: how}
+	m := &Model{dev: dev, dir: dir, config: c, rows: c.Vocab, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.origin.dir = dir
-	m.embed = b.param("model.embed_tokens", c.Vocab, c.Hidden)
+	m.embed = b.embeddings(how.bf16 && !c.Tied)
 	m.queryRope = global
 	if c.QueryGrowth.Beta > 0 {
 		if m.queryRope, err = queryTable(c, global); err != nil {
@@ -125,51 +135,62 @@ func queryTable(c Config, global *rope.Table) (*rope.Table, error) {
 // builder allocates parameters until the first error, and lists them in the order in
 // which PyTorch's modules register them.
 type builder struct {
-	dev     driver.Device
-	c       Config
-	f       family
-	half    bool // matrices may be bf16
-	any     bool // one is
-	planned bool // nothing is held: no model is too large
-	parts   []part
-	bytes   float64
-	err     error
-	ones    map[int]*tensor.Param // by width
-	views   []view
-
-	// stored says whether a tensor lies in the folder's files with that shape. Where it
-	// does not, nothing is allocated: what reads the weights refuses the folder.
-	stored func(name string, shape []int) bool
+	dev driver.Device
+	c   Config
+	f   family
+	forms
+	any   bool // a matrix is bf16
+	parts []part
+	bytes float64
+	err   error
+	ones  map[int]*tensor.Param // by width
+	views []view
 }
 
 func (b *builder) tensor(half bool, name string, shape ...int) *tensor.Param {
+	size, allocate := 4, tensor.New
+	if half {
+		size, allocate, b.any = 2, tensor.NewBF16, true
+	}
+	elements := 1.0
+	for _, d := range shape {
+		elements *= float64(d)
+	}
+	return b.allocated(float64(size)*elements, name, shape, func() (*tensor.Param, error) { return allocate(b.dev, name, shape...) })
+}
+
+// allocated is the parameter that allocate makes in so many bytes. Where a folder does not
+// have it with that shape nothing is allocated: what reads the weights refuses the folder.
+func (b *builder) allocated(bytes float64, name string, shape []int, allocate func() (*tensor.Param, error)) *tensor.Param {
 	if b.err != nil {
 		return nil
 	}
 	if b.stored != nil && !b.stored(name, shape) {
 		return &tensor.Param{Name: name, Shape: shape}
 	}
-	if b.err = b.room(half, shape); b.err != nil {
+	if b.err = b.room(bytes); b.err != nil {
 		return nil
 	}
-	allocate := tensor.New
-	if half {
-		allocate, b.any = tensor.NewHalf, true
-	}
-	p, err := allocate(b.dev, name, shape...)
+	p, err := allocate()
 	b.err = err
 	return p
 }
 
+// matrix is a linear's weight: in codes, or as tensor makes it.
+func (b *builder) matrix(half bool, name string, out, in int) *tensor.Param {
+	if b.codes != nil {
+		if f, coded := b.codes(name); coded {
+			b.any = b.any || half
+			return b.allocated(float64(f.Bytes(out, in)), name, []int{out, in}, func() (*tensor.Param, error) {
+				return tensor.NewCoded(b.dev, f, half, name, out, in)
+			})
+		}
+	}
+	return b.tensor(half, name, out, in)
+}
+
 // room refuses a model that is larger than the device's memory before it fills it.
-func (b *builder) room(half bool, shape []int) error {
-	size := 4.0
-	if half {
-		size = 2
-	}
-	for _, d := range shape {
-		size *= float64(d)
-	}
+func (b *builder) room(size float64) error {
 	b.bytes += size
 	if most := b.dev.Attributes().MemoryBytes; most > 0 && b.bytes > float64(most) && !b.planned {
 		return fmt.Errorf("the weights alone need more than %.1f GiB, the device has %.1f: choose a smaller model, or check config.json's sizes", b.bytes/(1<<30), float64(most)/(1<<30))
@@ -185,6 +206,20 @@ const chunk = 8
 func (b *builder) param(path string, shape ...int) *tensor.Param {
 	half := b.half && len(shape) == 2 && shape[1]%chunk == 0
 	p := b.tensor(half, path+".weight", shape...)
+	if p != nil {
+		b.parts = append(b.parts, part{path: path, param: p})
+	}
+	return p
+}
+
+// embeddings are float32, or as param makes them; with bf16, which loses nothing, half of that.
+func (b *builder) embeddings(bf16 bool) *tensor.Param {
+	const path = "model.embed_tokens"
+	if !bf16 || b.half || b.c.Hidden%chunk != 0 {
+		return b.param(path, b.c.Vocab, b.c.Hidden)
+	}
+	name, shape := path+".weight", []int{b.c.Vocab, b.c.Hidden}
+	p := b.allocated(2*float64(b.c.Vocab)*float64(b.c.Hidden), name, shape, func() (*tensor.Param, error) { return tensor.NewBF16(b.dev, name, shape...) })
 	if p != nil {
 		b.parts = append(b.parts, part{path: path, param: p})
 	}
@@ -215,7 +250,7 @@ func (b *builder) linear(l *autograd.Linear, path string, in, out int, bias bool
 }
 
 func (b *builder) linearOf(l *autograd.Linear, path string, in, out int, bias, half bool) {
-	*l = autograd.Linear{In: in, Out: out, Weight: b.tensor(half, path+".weight", out, in)}
+	*l = autograd.Linear{In: in, Out: out, Weight: b.matrix(half, path+".weight", out, in)}
 	if bias {
 		l.Bias = b.tensor(false, path+".bias", out)
 	}
@@ -281,7 +316,8 @@ func (b *builder) experts(e *experts, path string) {
 		b.stackedExperts(e, path)
 		return
 	}
-	// Which experts a token goes to hangs on small differences: float32 always.
+	// Which experts a token goes to hangs on small differences: float32, or what upstream
+	// quantises it to.
 	b.linearOf(&e.router, path+cmp.Or(n.router, "gate"), c.Hidden, c.MoE.Experts, false, false)
 	e.all = make([]mlp, c.MoE.Experts)
 	for i := range e.all {

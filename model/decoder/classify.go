@@ -78,7 +78,7 @@ func LoadClassifier(dev driver.Device, dir string) (*Classifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := build(dev, dir, config, Options{}, holds(w))
+	m, err := build(dev, dir, config, forms{stored: holds(w), codes: w.Coded})
 	if err != nil {
 		return nil, err
 	}

@@ -61,6 +61,9 @@ func (m *Model) Identity() (string, error) {
 		return "", fmt.Errorf("identity of the model: %w", err)
 	}
 	fmt.Fprintf(h, "config %s bf16 %v\n", config, m.half)
+	if f := m.options.Quantise; f != nil {
+		fmt.Fprintf(h, "quantised %v, blocks of %d, double %v\n", f.Kind, f.Block, f.Double)
+	}
 	if a := m.adapter; a != nil {
 		fmt.Fprintf(h, "dora %v pissa %v\n", a.lora.DoRA, a.start != nil)
 		for _, mod := range a.modules {

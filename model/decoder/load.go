@@ -8,6 +8,7 @@ import (
 
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/quant"
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/tensor"
@@ -29,10 +30,14 @@ type Options struct {
 	Planned bool
 	// Headless is for hidden states alone: a folder of the layers without a head will do.
 	Headless bool
+	// Quantise keeps the linears' weights, but for the head's, in codes where the folder
+	// has them in numbers; nil = as the folder has them.
+	Quantise *quant.Format
 }
 
 // Load reads a Hugging Face model folder onto dev. Weights are float32, or with BF16
-// matrices bf16, rounded to nearest even where the folder's are not. All weights are
+// matrices bf16, rounded to nearest even where the folder's are not; what the folder has in
+// bitsandbytes' codes stays in them. All weights are
 // frozen. An architecture that is not supported, and tensors that are
 // missing, superfluous or of another shape are errors that name them.
 func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
@@ -48,14 +53,15 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	if _, head := w.Shape(headName); !head && opt.Headless {
 		c.Tied = true // nothing is asked of the head
 	}
-	m, err := build(dev, dir, opt.apply(c), opt, holds(w))
+	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, stored: holds(w), codes: opt.codes(w), bf16: opt.quantises(w) && w.DType(embedName) == "BF16", planned: opt.Planned})
 	if err != nil {
 		return nil, err
 	}
-	m.name = opt.Name
+	m.name, m.options = opt.Name, opt
 	if m.config.Dropout != "" {
 		m.notes = append(m.notes, fmt.Sprintf("%s: %s: training drops nothing out inside the layers", filepath.Join(dir, storage.ConfigFile), m.config.Dropout))
 	}
+	m.noteCodes(w)
 	if err := m.read(w, dir, m.base(), (*tensor.Param).String); err != nil {
 		m.Close()
 		return nil, err
@@ -70,7 +76,60 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	return m, nil
 }
 
-const headName = "lm_head.weight"
+// codes says which linears' weights are in codes.
+func (o Options) codes(w *checkpoint.Weights) func(name string) (quant.Format, bool) {
+	return func(name string) (quant.Format, bool) {
+		f, coded := w.Coded(name)
+		if !coded && o.Quantise != nil {
+			return *o.Quantise, true
+		}
+		return f, coded
+	}
+}
+
+// quantises reports whether linears are in codes.
+func (o Options) quantises(w *checkpoint.Weights) bool {
+	return o.Quantise != nil || slices.ContainsFunc(w.Names(), func(name string) bool { _, coded := w.Coded(name); return coded })
+}
+
+// noteCodes says where a folder that is to be quantised had been before, and where scales
+// are not those of their own blocks.
+func (m *Model) noteCodes(w *checkpoint.Weights) {
+	before, ragged := 0, 0
+	for mod := range m.modules() {
+		if _, coded := w.Coded(mod.linear.Weight.Name); coded {
+			before++
+		}
+		if f, coded := mod.linear.Weight.Coded(); coded && f.Ragged(mod.linear.In) {
+			ragged++
+		}
+	}
+	if before > 0 && m.options.Quantise != nil {
+		m.notes = append(m.notes, fmt.Sprintf("%s is quantised already: quantization_bit does not affect what it has in codes", m.dir))
+	}
+	if ragged > 0 {
+		m.notes = append(m.notes, fmt.Sprintf("%s: %d quantised matrices have rows that are no multiple of their blocks: they are read as bitsandbytes reads them on a CPU with AVX-512, which takes scales of other blocks; quantization_bit: 8 has none of that", m.dir, ragged))
+	}
+}
+
+// Coding is the format of the first linear in codes; ok is false where none is.
+func (m *Model) Coding() (f quant.Format, ok bool) {
+	for mod := range m.modules() {
+		if f, coded := mod.linear.Weight.Coded(); coded {
+			return f, true
+		}
+	}
+	return f, false
+}
+
+// Quantised reports whether weights are in codes: nothing is merged into them, and they do
+// not train.
+func (m *Model) Quantised() bool { _, coded := m.Coding(); return coded }
+
+const (
+	headName  = "lm_head.weight"
+	embedName = "model.embed_tokens.weight"
+)
 
 // noteHead says where a tied model's folder has a head that differs from the embeddings,
 // which take its place, as in transformers.
@@ -140,21 +199,33 @@ func (m *Model) read(w *checkpoint.Weights, where string, params []*tensor.Param
 	if m.options.Planned {
 		return nil
 	}
+	var buffer tensor.Buffer
 	for _, p := range params {
-		if err := m.fill(p, w, name(p)); err != nil {
+		if err := p.Load(m.dev, stored{w, name(p)}, &buffer); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fill reads p from w; bf16 goes to bf16 as it lies there.
-func (m *Model) fill(p *tensor.Param, w *checkpoint.Weights, name string) error {
-	if p.Data.IsNil() && w.DType(name) == "BF16" {
-		return driver.Write(m.dev, p.Half, func(x []driver.BF16) error { return w.ReadBF16(name, x) })
-	}
-	return p.Write(m.dev, func(x []float32) error { return w.ReadFloat32(name, x) })
+// stored is a tensor of a folder's files, which a parameter is loaded from.
+type stored struct {
+	files *checkpoint.Weights
+	name  string
 }
+
+func (s stored) DType() string             { return s.files.DType(s.name) }
+func (s stored) Float32(x []float32) error { return s.files.ReadFloat32(s.name, x) }
+
+// Codes implements tensor.CodedSource.
+func (s stored) Codes() (f quant.Format, p quant.Parts, ok bool, err error) {
+	if f, ok = s.files.Coded(s.name); ok {
+		p, err = s.files.ReadCodes(s.name)
+	}
+	return f, p, ok, err
+}
+
+func (s stored) BF16(x []driver.BF16) error { return s.files.ReadBF16(s.name, x) }
 
 // derived reports whether a tensor that some writers store follows from others: the
 // copy of a tied head (an untied model has lm_head among its own), also in an adapter

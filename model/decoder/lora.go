@@ -175,6 +175,9 @@ func (m *Model) Merge() error {
 	if m.adapter == nil {
 		return nil
 	}
+	if m.Quantised() {
+		return fmt.Errorf("cannot merge adapters to a quantized model: its codes stay as they are. Merge them into the model in bf16, fp16 or float32, without quantization_bit")
+	}
 	for _, mod := range m.adapter.modules {
 		if err := mod.linear.MergeLoRA(m.dev); err != nil {
 			return fmt.Errorf("merging the adapter of %s: %w", mod.path, err)

@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -18,6 +19,9 @@ import (
 
 // startPiSSA gives every adapter its principal part.
 func (m *Model) startPiSSA() error {
+	if m.Quantised() {
+		return errors.New("PiSSA takes its start out of the weights, and quantised ones stay as they are: start plain LoRA, or take the model in bf16, fp16 or float32")
+	}
 	m.adapter.start = map[*tensor.Param][]float32{}
 	for _, mod := range m.adapter.modules {
 		lin := mod.linear

@@ -7,6 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/embed"
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // predictRows is how many rows of logits exist at once.
@@ -69,18 +70,17 @@ func (m *Model) headProduct(n int, h, z driver.F32) error {
 	if m.head.LoRA != nil {
 		return m.tape.Product(&m.head.Linear, h, z)
 	}
-	if m.head.Weight.Half.IsNil() {
-		gemm.Run(m.dev, gemm.NT, 1, gemm.Dense(h, n, d), gemm.Dense(m.head.Weight.Data, vocab, d), 0, gemm.Dense(z, n, vocab))
-		return nil
+	o := tensor.Operand{F32: gemm.Dense(h, n, d)}
+	if m.head.Weight.Narrows() {
+		memory, err := m.dev.Alloc(2 * n * d)
+		if err != nil {
+			return fmt.Errorf("%d rows in bf16: %w", n, err)
+		}
+		defer m.dev.Free(memory)
+		o.BF16 = gemm.Dense(driver.View[driver.BF16](memory), n, d)
+		cast.Narrow(m.dev, h, o.BF16.Data)
 	}
-	memory, err := m.dev.Alloc(2 * n * d)
-	if err != nil {
-		return fmt.Errorf("%d rows in bf16: %w", n, err)
-	}
-	defer m.dev.Free(memory)
-	half := driver.View[driver.BF16](memory)
-	cast.Narrow(m.dev, h, half)
-	gemm.RunBF16(m.dev, gemm.NT, 1, gemm.Dense(half, n, d), gemm.Dense(m.head.Weight.Half, vocab, d), 0, gemm.Dense(z, n, vocab))
+	m.head.Weight.Multiply(m.dev, gemm.NT, 1, o, 0, gemm.Dense(z, n, vocab))
 	return nil
 }
 

@@ -68,6 +68,9 @@ func (m *Model) ReadTrained(dir string) error {
 // shards if they exceed 5 GB, and config.json and generation_config.json beside
 // them. A tied head is not stored. dir exists.
 func (m *Model) SaveFull(dir string) error {
+	if m.Quantised() {
+		return fmt.Errorf("saving a model to %s: quantised weights are not written, as adapters alone train on them", dir)
+	}
 	var tensors []checkpoint.Tensor
 	for _, p := range m.base() {
 		t, err := m.stored(p)

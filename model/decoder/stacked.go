@@ -12,19 +12,7 @@ type view struct {
 }
 
 // follow makes the part see the memory that the whole has now.
-func (v view) follow() {
-	to := v.from + v.part.Size()
-	v.part.Data, v.part.Half, v.part.Grad = v.whole.Data, v.whole.Half, v.whole.Grad
-	if !v.part.Data.IsNil() {
-		v.part.Data = v.part.Data.Sub(v.from, to)
-	}
-	if !v.part.Half.IsNil() {
-		v.part.Half = v.part.Half.Sub(v.from, to)
-	}
-	if !v.part.Grad.IsNil() {
-		v.part.Grad = v.part.Grad.Sub(v.from, to)
-	}
-}
+func (v view) follow() { v.part.View(v.whole, v.from) }
 
 // stackedExperts are experts whose matrices lie in two tensors. No adapter goes on them,
 // as they are no linear modules for PEFT either.

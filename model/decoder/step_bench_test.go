@@ -31,7 +31,7 @@ func random(tb testing.TB, threads int, c Config) *Model {
 // randomOn is random on a device, with matrices in bf16 if half is set.
 func randomOn(tb testing.TB, dev driver.Device, c Config, half bool) *Model {
 	tb.Helper()
-	m, err := build(dev, "random", c, Options{BF16: half}, nil)
+	m, err := build(dev, "random", c, forms{half: half})
 	if err != nil {
 		tb.Fatal(err)
 	}

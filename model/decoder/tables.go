@@ -60,7 +60,7 @@ func (m *Model) attachTables(l LoRA, on targets, shape func(path string) (rank i
 // that wants rows of logits in pieces of 16 bytes, where the whole head's kernel does not.
 func (m *Model) widenHead() error {
 	p := m.head.Weight
-	if p.Half.IsNil() || m.config.Vocab%chunk == 0 {
+	if !p.Narrows() || m.config.Vocab%chunk == 0 {
 		return nil
 	}
 	w, err := p.Read(m.dev)
@@ -331,7 +331,7 @@ func (m *Model) readTables(w *checkpoint.Weights) error {
 			if !slices.Equal(shape, p.Shape) {
 				return fmt.Errorf("%s: tensor %q has shape %v, the model's is %v", w.Path(name), name, shape, p.Shape)
 			}
-			if err := m.fill(p, w, name); err != nil {
+			if err := p.Load(m.dev, stored{w, name}, &tensor.Buffer{}); err != nil {
 				return err
 			}
 			if err := m.keepTokens(p); err != nil {

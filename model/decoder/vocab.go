@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -19,11 +20,11 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 	if err != nil {
 		return nil, err
 	}
-	m, err := build(dev, dir, opt.apply(c), opt, nil)
+	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, planned: opt.Planned})
 	if err != nil {
 		return nil, err
 	}
-	m.name = opt.Name
+	m.name, m.options = opt.Name, opt
 	m.origin.note(drawn)
 	if opt.Planned {
 		return m, nil
@@ -82,6 +83,9 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 	old := m.config.Vocab
 	if n <= old {
 		return nil
+	}
+	if m.Quantised() {
+		return errors.New("cannot resize embedding layers of a quantized model: add the tokens to the model in bf16, fp16 or float32 first, without quantization_bit")
 	}
 	rows := (n + vocabMultiple - 1) / vocabMultiple * vocabMultiple
 	for _, p := range []*tensor.Param{m.embed, m.head.Weight} {
@@ -157,11 +161,7 @@ func (m *Model) untie() error {
 	if !m.tied() {
 		return nil
 	}
-	allocate := tensor.New
-	if !m.embed.Half.IsNil() {
-		allocate = tensor.NewHalf
-	}
-	head, err := allocate(m.dev, "lm_head.weight", m.config.Vocab, m.config.Hidden)
+	head, err := m.embed.NewLike(m.dev, "lm_head.weight", m.config.Vocab, m.config.Hidden)
 	if err != nil {
 		return fmt.Errorf("a head of its own: %w", err)
 	}

@@ -54,7 +54,7 @@ func TestWorkOfExperts(t *testing.T) {
 		ModelType: "mixtral", Vocab: 8, Hidden: 4, Intermediate: 6, Layers: 1, Heads: 1, KVHeads: 1, HeadDim: 4, Eps: 1e-5, AttentionScale: 1,
 		Window: []int{0}, RopeTheta: 1e4, MaxPositions: 8, MoE: MoE{Experts: 8, TopK: 2, Intermediate: 6}, Sparse: []bool{true},
 	}
-	m, err := build(plan.New(dev), "x", c, Options{Planned: true}, nil)
+	m, err := build(plan.New(dev), "x", c, forms{planned: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,10 +55,10 @@ func (o *AdamW) Step(lr float64, gradScale float32) {
 
 func (s *stepped) step(p *tensor.Param, h adamw.Hyper) {
 	mo := s.slots.of(p)
-	if p.Half.IsNil() {
+	if !p.Narrows() {
 		adamw.Step(s.slots.dev, p.Data, p.Grad, mo[0], mo[1], h)
 	} else {
-		adamw.StepBF16(s.slots.dev, p.Data, p.Half, p.Grad, mo[0], mo[1], h)
+		adamw.StepBF16(s.slots.dev, p.Data, p.BF16(), p.Grad, mo[0], mo[1], h)
 	}
 }
 

@@ -28,7 +28,7 @@ func TestHalf(t *testing.T) {
 			}
 		}
 		before := dev.Used()
-		p, err := tensor.NewHalf(dev, "w", 1, 2)
+		p, err := tensor.NewBF16(dev, "w", 1, 2)
 		ok(err)
 		ok(p.Upload(dev, []float32{1 + 1.0/256, 3})) // a tie, to even
 		expect("rounded", p, 1, 3)

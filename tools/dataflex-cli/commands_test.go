@@ -116,8 +116,8 @@ func TestSchema(t *testing.T) {
 	if p := s.Properties["deepspeed"]; !p.Deprecated || !strings.HasPrefix(p.Description, "No effect: ") {
 		t.Errorf("deepspeed %+v", p)
 	}
-	if p := s.Properties["quantization_bit"]; !p.Deprecated || !slices.Equal(p.Enum, []any{nil, false}) {
-		t.Errorf("quantization_bit %+v", p)
+	if p := s.Properties["export_quantization_bit"]; !p.Deprecated || !slices.Equal(p.Enum, []any{nil, false}) {
+		t.Errorf("export_quantization_bit %+v", p)
 	}
 }
 

@@ -323,6 +323,10 @@ func TestExportRefusals(t *testing.T) {
 	if err := os.WriteFile(yaml, []byte(text+model+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	folder, quantised := openMerger(dev, "../../model/decoder/testdata/quantised/nf4", nil, false)
+	if err := folder.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for want, err := range map[string]error{
 		"which the model does not have":             open("model.layers.3.mlp.up_proj.lora_A.weight", []int{2, 4}, false),
 		`lora_A.weight" [2 3] does not fit`:         open("lm_head.lora_A.weight", []int{2, 3}, true),
@@ -332,6 +336,8 @@ func TestExportRefusals(t *testing.T) {
 		"e.yaml:4:13: export_dir: it is the folder": export(t.Context(), yaml, nil, false),
 		"is read from: name another one":            export(t.Context(), yaml, []string{"export_dir=" + adapter}, false),
 		"exporting quantised weights":               export(t.Context(), yaml, []string{"export_quantization_bit=4"}, false),
+		"quantised weights are not exported":        export(t.Context(), yaml, []string{"quantization_bit=4"}, false),
+		"is quantised (nf4)":                        quantised,
 		"pickled .bin weights are never written":    export(t.Context(), yaml, []string{"export_legacy_format=true"}, false),
 		"a shard needs a positive size in GB":       export(t.Context(), yaml, []string{"export_size=0"}, false),
 		"is not one of auto, float16, bfloat16":     export(t.Context(), yaml, []string{"infer_dtype=int8"}, false),

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,6 +67,44 @@ func TestGenerate(t *testing.T) {
 	cut := answers(t, generateOptions{prompts: []string{"What is 2 plus 3?"}, speakOptions: speakOptions{stop: []string{whole[3:5]}}})
 	if want, _, _ := strings.Cut(whole, whole[3:5]); cut[0].Predict != want {
 		t.Errorf("%q up to %q: %q", whole, whole[3:5], cut[0].Predict)
+	}
+}
+
+// TestGenerateQuantised: a quantised model answers with its one adapter beside the codes, and
+// takes no second one.
+func TestGenerateQuantised(t *testing.T) {
+	dev := cpu.New(1)
+	defer dev.Close()
+	m, err := decoder.Load(dev, demoModel, decoder.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := m.AddLoRA(decoder.LoRA{Rank: 2, Alpha: 64, Targets: []string{"all"}}, func() float64 { return 0.9 }); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range m.Trainable() {
+		if err := p.Write(dev, func(x []float32) error {
+			for i := range x {
+				x[i] = float32(i%7-3) / 30
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	if err := m.SaveAdapter(dir); err != nil {
+		t.Fatal(err)
+	}
+	prompts := generateOptions{prompts: []string{"What is 2 plus 3?"}}
+	base, adapted := answers(t, prompts, "quantization_bit=8"), answers(t, prompts, "quantization_bit=8", "adapter_name_or_path="+dir)
+	if base[0] == adapted[0] || adapted[0] != answers(t, prompts, "adapter_name_or_path="+dir)[0] {
+		t.Errorf("the base answers %q, with the adapter %q", base[0].Predict, adapted[0].Predict)
+	}
+	err = generateText(t.Context(), "", append(slices.Clone(demoKeys), "quantization_bit=8", "adapter_name_or_path="+dir+","+dir), prompts)
+	if err == nil || !strings.Contains(err.Error(), "a quantised model takes one adapter") {
+		t.Error(err)
 	}
 }
 

@@ -44,6 +44,11 @@ func openMerger(dev driver.Device, model string, adapters []string, tied bool) (
 	if m.base, err = checkpoint.OpenWeights(model); err != nil {
 		return m, err
 	}
+	for _, name := range m.base.Names() {
+		if f, coded := m.base.Coded(name); coded {
+			return m, fmt.Errorf("%s: tensor %q is quantised (%v): adapters are not merged into quantised weights, and those are not exported: name the model in bf16, fp16 or float32 that it was made from", m.base.Path(name), name, f.Kind)
+		}
+	}
 	for _, dir := range adapters {
 		c, err := checkpoint.ReadAdapterConfig(dir)
 		if err != nil {

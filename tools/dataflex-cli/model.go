@@ -77,19 +77,21 @@ func addTokens(c *config.Config, tok *tokenizer.Tokenizer) {
 }
 
 // mergedModel loads the model that a configuration names, with its positions stretched as
-// in training, and merges its adapters.
+// in training, and merges its adapters; a quantised model keeps its one adapter.
 func mergedModel(c *config.Config, dev driver.Device) (*decoder.Model, error) {
 	options, err := tuning.RopeScaling(c, command.Logger(os.Stderr))
 	if err != nil {
 		return nil, err
 	}
+	options.Quantise = tuning.Quantisation(c.Model)
 	m, err := decoder.Load(dev, c.Model.NameOrPath, options)
 	if err != nil {
 		return nil, c.Errorf("model_name_or_path", "%w", err)
 	}
-	for _, dir := range adapterFolders(c) {
+	adapters := adapterFolders(c)
+	for _, dir := range adapters {
 		err := m.LoadAdapter(dir)
-		if err == nil {
+		if err == nil && (!m.Quantised() || len(adapters) > 1) { // on codes the one adapter stays beside them
 			err = m.Merge()
 		}
 		if err != nil {

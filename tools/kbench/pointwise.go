@@ -5,8 +5,10 @@ import (
 	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/dropout"
 	"dataflex.dev/dataflex/kernels/embed"
+	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/kernels/norm"
 	"dataflex.dev/dataflex/kernels/peak"
+	"dataflex.dev/dataflex/kernels/quant"
 	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/kernels/swiglu"
@@ -123,9 +125,23 @@ func vectors(m model) []Case {
 			x, y := r.half(wide, 1), r.zeros(wide)
 			return func() { cast.Widen(r.dev, x, y) }
 		}),
+		decodeCase(m, "nf4", quant.Format{Kind: quant.NF4, Block: quant.DefaultBlock, Double: true}),
+		decodeCase(m, "int8", quant.Format{Kind: quant.Int8}),
 		memoryCase(m, "copy", "f32", 8*float64(wide), x, wideLabel, func(r *room) func() {
 			x, y := r.normal(wide, 1), r.zeros(wide)
 			return func() { peak.Copy(r.dev, x, y) }
 		}),
 	}
+}
+
+// decodeCase is a matrix of the MLP from codes to bf16: what a product with it costs beside
+// the product.
+func decodeCase(m model, name string, f quant.Format) Case {
+	rows, cols := m.ffn, m.hidden
+	d, label := dims("rows cols", rows, cols)
+	return memoryCase(m, "quant_decode", name, float64(f.Bytes(rows, cols))+2*float64(rows*cols), d, label, func(r *room) func() {
+		w := f.In(r.alloc(f.Bytes(rows, cols)), rows, cols)
+		out := gemm.Dense(r.half(rows*cols, 1), rows, cols)
+		return func() { w.DecodeBF16(r.dev, 0, rows, 0, cols, out) }
+	})
 }

@@ -25,6 +25,9 @@ var runKeys = []string{
 	"seed", "data_seed", "disable_shuffling", "group_by_length", "dataloader_drop_last", "streaming", "train_type",
 }
 
+// codeKeys say in which codes weights are kept; those after the first matter to 4 bits alone.
+var codeKeys = []string{"quantization_bit", "quantization_type", "double_quantization"}
+
 // shapeKeys are those among them that matter to one finetuning_type or train_type.
 var shapeKeys = map[string][]string{
 	config.LoRA:        {"lora_rank", "lora_alpha", "use_rslora", "use_dora", "pissa_init", "lora_target", "additional_target"},
@@ -74,6 +77,6 @@ func short(s string) string {
 // OfModel are those of a run's settings that its model is made by, with that
 // finetuning_type; the rows and what decides on them are not among them.
 func (id *Identity) OfModel(finetuning string) []config.Setting {
-	keys := append([]string{"model_name_or_path", "adapter_name_or_path", "finetuning_type", "rope_scaling"}, shapeKeys[finetuning]...)
+	keys := slices.Concat([]string{"model_name_or_path", "adapter_name_or_path", "finetuning_type", "rope_scaling"}, codeKeys, shapeKeys[finetuning])
 	return slices.DeleteFunc(slices.Clone(id.Run), func(s config.Setting) bool { return !slices.Contains(keys, s.Key) })
 }

@@ -55,7 +55,11 @@ func (n *Names) Run() (*Identity, error) {
 		}
 		id.Run = append(id.Run, config.Setting{Key: "eval_dataset", Value: hashRows(n.Lent.Eval)}, config.Setting{Key: "component_name", Value: method})
 	}
-	keys := slices.Concat(runKeys, shapeKeys[c.Tuning.FinetuningType], shapeKeys[c.Dynamic.TrainType])
+	quantised := codeKeys[:1]
+	if c.Model.QuantizationBit == 4 {
+		quantised = codeKeys
+	}
+	keys := slices.Concat(runKeys, quantised, shapeKeys[c.Tuning.FinetuningType], shapeKeys[c.Dynamic.TrainType])
 	skip := slices.Concat(placeKeys, shapeKeys[config.LoRA], shapeKeys[config.Freeze], shapeKeys[config.DynamicMix])
 	for _, s := range c.Settings() {
 		switch {

@@ -1,0 +1,88 @@
+package quant
+
+import (
+	_ "embed"
+	"math/bits"
+
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/ptx"
+)
+
+//go:embed quant.sm80.ptx
+var sm80 string
+
+var family = ptx.New("quant", sm80)
+
+// arguments are struct rectangle of quant.cu.
+type arguments struct {
+	codes, absmax, tables, absmaxCodes, nested, out uintptr
+	offset                                          float32
+	shift                                           int32 // negative: int8
+	cols, r0, c0, rows, width, ld                   int32
+	ragged, perRow                                  int32
+}
+
+var decoders = ptx.Declare[ptx.One[arguments]](family, "quant_decode", "quant_decode_bf16")
+
+// perThread is the elements a thread of the decoders writes.
+const perThread = 8
+
+func (w *Matrix) decodePTX(dev driver.Launcher, kernel string, r0, r1, c0, c1 int, out uintptr, ld int) {
+	shift := int32(bits.TrailingZeros(uint(w.Block)))
+	if w.Kind == Int8 {
+		shift = -1
+	}
+	threads := (r1 - r0) * ptx.Blocks(c1-c0, perThread)
+	decoders.Launch(ptx.On(dev), kernel, ptx.Grid(ptx.Blocks(threads, 256), 256), &ptx.One[arguments]{P: arguments{
+		codes: w.Codes.Addr(), absmax: w.Absmax.Addr(), tables: w.Tables.Addr(), absmaxCodes: w.AbsmaxCodes.Addr(), nested: w.Nested.Addr(), out: out,
+		offset: w.Offset, shift: shift, cols: int32(w.Cols), r0: int32(r0), c0: int32(c0), rows: int32(r1 - r0), width: int32(c1 - c0), ld: int32(ld),
+		ragged: ptx.Flag(w.Ragged(w.Cols)), perRow: int32(w.blocksPerRow(w.Cols)),
+	}})
+}
+
+// bandSlot is the scratch buffer that holds a decoded band during its product: gemm takes
+// another.
+const bandSlot = 6
+
+// maxBand is the most bytes of it. A variable for the tests, which make bands of small
+// matrices.
+var maxBand = 32 << 20
+
+func bandMemory(dev driver.Launcher, bytes int) uintptr { return ptx.On(dev).Scratch(bandSlot, bytes) }
+
+// view is the band as n elements.
+func view[T gemm.Element](dev driver.Launcher, n int) driver.Slice[T] {
+	var zero T
+	size := 4
+	if _, half := any(zero).(driver.BF16); half {
+		size = 2
+	}
+	return driver.View[T](driver.DeviceMemory(bandMemory(dev, size*n), size*n))
+}
+
+// band is the part of W that is decoded at once, and the columns of C that it makes.
+type band struct{ r0, r1, c0, c1, lo, hi int }
+
+func (b band) rows() int { return b.r1 - b.r0 }
+func (b band) cols() int { return b.c1 - b.c0 }
+
+// bandUnit is what a band's width is a multiple of: a tile of gemm's.
+const bandUnit = 128
+
+// bands calls f for the bands of W, whose elements take size bytes.
+func (w *Matrix) bands(tr gemm.Transpose, size int, f func(b band)) {
+	k, n := w.Cols, w.Rows
+	if tr == gemm.NN {
+		k, n = n, k
+	}
+	wide := max(maxBand/(size*max(k, 1))/bandUnit, 1) * bandUnit
+	for lo := 0; lo < n; lo += wide {
+		hi := min(lo+wide, n)
+		if tr == gemm.NN {
+			f(band{0, k, lo, hi, lo, hi})
+		} else {
+			f(band{lo, hi, 0, k, lo, hi})
+		}
+	}
+}
