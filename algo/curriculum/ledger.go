@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+
+	"dataflex.dev/dataflex/algo/report/record"
 )
 
 // Ledger counts how often every row of a run has been dealt out. The loop keeps it,
@@ -28,20 +30,9 @@ func (l *Ledger) Deal(rows []int) {
 // Times is how often a row has been dealt out.
 func (l *Ledger) Times(row int) int { return int(l.times[row]) }
 
-// Consumption is what a ledger comes to.
-type Consumption struct {
-	Rows     int `json:"rows"`                // that there are
-	Never    int `json:"never"`               // of these, not trained on
-	Once     int `json:"once"`                // trained on once
-	More     int `json:"more"`                // more than once
-	Most     int `json:"most"`                // the most often that a row was
-	Dealt    int `json:"dealt"`               // samples in all
-	FromStep int `json:"from_step,omitempty"` // counted from there on
-}
-
 // Sum adds the ledger up.
-func (l *Ledger) Sum() Consumption {
-	c := Consumption{Rows: len(l.times), FromStep: l.since}
+func (l *Ledger) Sum() record.Dealt {
+	c := record.Dealt{Rows: len(l.times), FromStep: l.since}
 	for _, n := range l.times {
 		switch n {
 		case 0:

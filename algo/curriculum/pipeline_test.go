@@ -16,6 +16,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/report/record"
 	_ "dataflex.dev/dataflex/algo/mixer"
 	_ "dataflex.dev/dataflex/algo/selector"
 	_ "dataflex.dev/dataflex/algo/weighter"
@@ -402,7 +403,7 @@ func TestLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.Deal([]int{4})
-	if got, want := again.Sum(), (Consumption{Rows: 5, Never: 2, Once: 1, More: 2, Most: 3, Dealt: 6}); got != want {
+	if got, want := again.Sum(), (record.Dealt{Rows: 5, Never: 2, Once: 1, More: 2, Most: 3, Dealt: 6}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if again.Fits(6) == nil || again.Fits(5) != nil {

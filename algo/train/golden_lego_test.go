@@ -56,13 +56,7 @@ func TestRecordedPipelines(t *testing.T) {
 	if testing.Short() {
 		t.Skip("whole runs take half a minute")
 	}
-	work := t.TempDir()
-	for _, part := range []string{"models", "data"} {
-		overlay(t, filepath.Join(work, part), filepath.Join(golden, part))
-	}
-	t.Setenv("DATAFLEX_CACHE", filepath.Join(work, "tokenised"))
-	t.Setenv("OMP_NUM_THREADS", "1")
-	t.Chdir(work)
+	recordedHere(t)
 	for name, want := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -29,13 +29,7 @@ func TestGoldenRanks(t *testing.T) {
 	if testing.Short() {
 		t.Skip("whole runs take half a minute")
 	}
-	work := t.TempDir()
-	if err := os.CopyFS(work, os.DirFS(golden)); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("DATAFLEX_CACHE", filepath.Join(work, "tokenised"))
-	t.Setenv("OMP_NUM_THREADS", "1")
-	t.Chdir(work)
+	recordedHere(t)
 	for _, name := range []string{"static_sft_lora", "loss_high", "less_exact"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

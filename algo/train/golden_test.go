@@ -22,6 +22,19 @@ import (
 // golden is where upstream's own recorded runs are, on machines that have them.
 const golden = "../../../shared/golden"
 
+// recordedHere makes a copy of what upstream's runs were recorded with the folder that the
+// test works in.
+func recordedHere(t *testing.T) {
+	t.Helper()
+	work := t.TempDir()
+	if err := os.CopyFS(work, os.DirFS(golden)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DATAFLEX_CACHE", filepath.Join(work, "tokenised"))
+	t.Setenv("OMP_NUM_THREADS", "1") // runs side by side: less to wait for than threads of one
+	t.Chdir(work)
+}
+
 // TestGoldenRuns replays every run that was recorded from LLaMA-Factory and
 // DataFlex themselves, with their files as they are but for mode: upstream.
 func TestGoldenRuns(t *testing.T) {
@@ -32,13 +45,7 @@ func TestGoldenRuns(t *testing.T) {
 	if testing.Short() {
 		t.Skip("whole runs take half a minute")
 	}
-	work := t.TempDir()
-	if err := os.CopyFS(work, os.DirFS(golden)); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("DATAFLEX_CACHE", filepath.Join(work, "tokenised"))
-	t.Setenv("OMP_NUM_THREADS", "1") // runs side by side: less to wait for than threads of one
-	t.Chdir(work)
+	recordedHere(t)
 	for _, r := range runs {
 		// transformers 4.52's label smoothing grows with gradient_accumulation_steps; a static
 		// run of ours does not (TestSmoothingAccumulates).

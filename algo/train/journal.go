@@ -148,7 +148,7 @@ func (j *journal) stepTaken(s stepStats) error {
 	if err != nil {
 		return err
 	}
-	if err := j.page.Log(step, totals.Tokens, j.log.Elapsed().Seconds(), record.Dealt(j.at.ledger.Sum()), false); err != nil {
+	if err := j.page.Log(step, totals.Tokens, j.log.Elapsed().Seconds(), j.at.ledger.Sum(), false); err != nil {
 		return err
 	}
 	j.out.Info("step", "step", fmt.Sprintf("%d/%d", step, j.plan.Total), "loss", loss, "grad_norm", report.Round(s.gradNorm, 4),
@@ -200,7 +200,7 @@ func (j *journal) summed(metrics pyjson.Object) error {
 
 // finished notes that the run came to its end.
 func (j *journal) finished() error {
-	if err := j.page.Log(j.at.step, j.at.totals.Tokens, j.log.Elapsed().Seconds(), record.Dealt(j.at.ledger.Sum()), true); err != nil {
+	if err := j.page.Log(j.at.step, j.at.totals.Tokens, j.log.Elapsed().Seconds(), j.at.ledger.Sum(), true); err != nil {
 		return err
 	}
 	j.done = true

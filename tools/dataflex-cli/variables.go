@@ -33,6 +33,7 @@ var variables = []variable{
 	{"NO_COLOR", "log lines without colour"},
 	{"TERM", "`dumb`: a terminal without progress lines and colour"},
 	{"WORLD_SIZE", "and the other variables of launchers (`OMPI_COMM_WORLD_SIZE`, `PMI_SIZE`, `MV2_COMM_WORLD_SIZE`, `SLURM_STEP_NUM_TASKS`, `SLURM_NTASKS`, `NNODES`, `NPROC_PER_NODE`): above 1 is refused, one process trains on one device"},
+	{"REPORT_SCREENSHOTS", "a folder: the tests of the report leave pictures of its pages there"},
 	{"SLURM_STEP_ID", "tells a step of several tasks from the batch script around it; with `SLURM_PROCID`"},
 }
 
