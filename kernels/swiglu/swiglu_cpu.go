@@ -93,10 +93,15 @@ func geluBackward(sigmoid, rest, dout, gate, up, dgate, dup []float32) {
 	for i, s := range sigmoid {
 		g, d, r := gate[i], dout[i], rest[i]
 		ds := d * s
-		bend := float32(0) // far out, where the slope of the argument may be infinite
-		if s*r != 0 {
-			bend = g * geluScale * (1 + 3*geluCube*g*g) * r
-		}
-		dgate[i], dup[i] = ds*up[i]*(1+bend), ds*g
+		dgate[i], dup[i] = ds*up[i]*(1+geluBend(s, r, g)), ds*g
 	}
+}
+
+// geluBend is z·a'(z)·(1 − σ(a)), from σ and r = 1 − σ; 0 far out, where the slope of the
+// argument may be infinite.
+func geluBend(s, r, z float32) float32 {
+	if s*r == 0 {
+		return 0
+	}
+	return z * geluScale * (1 + 3*geluCube*z*z) * r
 }

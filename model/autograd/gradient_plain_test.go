@@ -10,6 +10,7 @@ import (
 func pointwiseCases() (out []gradientCase) {
 	for name, f := range map[string]swiglu.Pointwise{
 		"relu2": {}, "clamp": {Function: swiglu.Clamp, Bound: 0.9},
+		"gelu": {Function: swiglu.ExactGELU}, "gelu_tanh": {Function: swiglu.ApproximateGELU},
 	} {
 		c := gradientCase{op: opPointwise, name: name, inputs: []input{{4, 7, false}}}
 		c.record = func(t *Tape, x operands) *Value { return t.Pointwise(f, x.values[0]) }
@@ -22,14 +23,21 @@ func pointwiseCases() (out []gradientCase) {
 func pointwise[F optest.Float](f swiglu.Pointwise, x []F) (y, slope []F) {
 	b := F(f.Bound)
 	for _, z := range x {
+		v, s := z, F(1)
 		switch {
 		case f.Function == swiglu.SquaredReLU:
-			y, slope = append(y, max(z, 0)*max(z, 0)), append(slope, 2*max(z, 0))
+			v, s = max(z, 0)*max(z, 0), 2*max(z, 0)
+		case f.Function == swiglu.ExactGELU:
+			phi := F(0.5) * (1 + F(math.Erf(float64(z)/math.Sqrt2)))
+			v, s = z*phi, phi+z*F(math.Exp(-float64(z*z)/2)/math.Sqrt(2*math.Pi))
+		case f.Function == swiglu.ApproximateGELU:
+			c := F(math.Sqrt(2 / math.Pi))
+			h := F(math.Tanh(float64(c * (z + 0.044715*z*z*z))))
+			v, s = 0.5*z*(1+h), 0.5*(1+h)+0.5*z*(1-h*h)*c*(1+3*0.044715*z*z)
 		case z < -b || z > b:
-			y, slope = append(y, min(max(z, -b), b)), append(slope, 0)
-		default:
-			y, slope = append(y, z), append(slope, 1)
+			v, s = min(max(z, -b), b), 0
 		}
+		y, slope = append(y, v), append(slope, s)
 	}
 	return y, slope
 }
@@ -44,56 +52,43 @@ func pointwisePlain[F optest.Float](f swiglu.Pointwise) func(g []F, x [][]F) [][
 	}
 }
 
-func layerNormCases() []gradientCase {
-	const rows, d, eps = 4, 7, 1e-5
-	full := gradientCase{op: opLayerNorm, name: "weight and bias", inputs: []input{{rows, d, false}, {1, d, true}, {1, d, true}}}
-	full.record = func(t *Tape, x operands) *Value { return t.LayerNorm(x.values[0], x.params[1], x.params[2], eps) }
-	bare := gradientCase{op: opLayerNorm, name: "neither", inputs: []input{{rows, d, false}}}
-	bare.record = func(t *Tape, x operands) *Value { return t.LayerNorm(x.values[0], nil, nil, eps) }
-	forward := func(x [][]float64) []float64 { y, _ := layerNorm[float64](d, eps, nil, x); return y }
-	var out []gradientCase
-	for _, c := range []gradientCase{full, bare} {
-		out = append(out, c.with(forward,
-			func(g []float32, x [][]float32) [][]float32 { _, dx := layerNorm(d, eps, g, x); return dx },
-			func(g []float64, x [][]float64) [][]float64 { _, dx := layerNorm(d, eps, g, x); return dx }))
+// layerNormCases: whole rows with weight and bias, with either, with neither, and heads
+// that have weights of their own.
+func layerNormCases() (out []gradientCase) {
+	const rows, cols = 4, 6
+	for _, v := range []struct {
+		name         string
+		width        int
+		weight, bias bool
+	}{{"weight and bias", cols, true, true}, {"weight", cols, true, false}, {"neither", cols, false, false}, {"heads", 2, true, false}} {
+		groups := cols / v.width
+		c := gradientCase{op: opLayerNorm, name: v.name, inputs: []input{{rows, cols, false}}}
+		if v.weight {
+			c.inputs = append(c.inputs, input{groups, v.width, true})
+		}
+		if v.bias {
+			c.inputs = append(c.inputs, input{groups, v.width, true})
+		}
+		c.record = func(t *Tape, x operands) *Value {
+			p := append(x.params, nil, nil)
+			return t.LayerNorm(x.values[0], p[1], p[2], v.width, LayerOptions{Eps: layerEps, Groups: groups})
+		}
+		forward := func(x [][]float64) []float64 {
+			x = append(x, nil, nil)
+			y, _ := optest.LayerNorm(x[0], x[1], x[2], groups, v.width, layerEps)
+			return y
+		}
+		out = append(out, c.with(forward, layerNormPlain[float32](groups, v.width), layerNormPlain[float64](groups, v.width)))
 	}
 	return out
 }
 
-// layerNorm is the op, and with a gradient g of its output those of x, w and b.
-func layerNorm[F optest.Float](d int, eps F, g []F, x [][]F) (y []F, grads [][]F) {
-	for _, in := range x {
-		grads = append(grads, make([]F, len(in)))
+const layerEps = 1e-5
+
+func layerNormPlain[F optest.Float](groups, width int) func(g []F, x [][]F) [][]F {
+	return func(g []F, x [][]F) [][]F {
+		x = append(x, nil)
+		dx, dw, db := optest.LayerNormGrad(g, x[0], x[1], groups, width, F(layerEps))
+		return [][]F{dx, dw, db}
 	}
-	for t := 0; t < len(x[0]); t += d {
-		var mean, variance, sum, dot F
-		for _, v := range x[0][t : t+d] {
-			mean += v / F(d)
-		}
-		for _, v := range x[0][t : t+d] {
-			variance += (v - mean) * (v - mean) / F(d)
-		}
-		r := F(1 / math.Sqrt(float64(variance+eps)))
-		n, gw := make([]F, d), make([]F, d)
-		for j := range d {
-			n[j] = (x[0][t+j] - mean) * r
-			w, b := F(1), F(0)
-			if len(x) > 1 {
-				w, b = x[1][j], x[2][j]
-			}
-			if y = append(y, n[j]*w+b); g == nil {
-				continue
-			}
-			gw[j] = g[t+j] * w
-			sum, dot = sum+gw[j]/F(d), dot+gw[j]*n[j]/F(d)
-			if len(x) > 1 {
-				grads[1][j] += g[t+j] * n[j]
-				grads[2][j] += g[t+j]
-			}
-		}
-		for j := range d {
-			grads[0][t+j] = r * (gw[j] - sum - n[j]*dot)
-		}
-	}
-	return y, grads
 }

@@ -7,8 +7,6 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Ops that exist on the host alone so far.
-
 // Pointwise records out = f(x), element by element.
 func (t *Tape) Pointwise(f swiglu.Pointwise, x *Value) *Value {
 	if t.err != nil {
@@ -41,27 +39,35 @@ func pointwiseAgain(t *Tape, n *node) {
 	n.pointwise.Forward(t.dev, n.saved[0].mem, n.out.data.mem)
 }
 
-// LayerNorm records (x − mean)/sqrt(variance + eps)·w + b over rows of x. w and b may be
-// nil: nothing is multiplied or added.
-func (t *Tape) LayerNorm(x *Value, w, b *tensor.Param, eps float32) *Value {
+// LayerOptions are the variants of LayerNorm.
+type LayerOptions struct {
+	Eps    float32
+	Groups int // rows take turns with so many weights and biases; 0 = 1
+}
+
+// LayerNorm records (x − mean)/sqrt(variance + eps)·w + b over rows of width elements:
+// x's own, or pieces of them, as attention normalises heads. w and b are [Groups, width];
+// they may be nil: nothing is multiplied or added.
+func (t *Tape) LayerNorm(x *Value, w, b *tensor.Param, width int, o LayerOptions) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out, moments := t.value(x.Rows, x.Cols, x.wants || w.Trainable() || b.Trainable()), t.buffer(2*x.Rows)
+	rows := x.Rows * x.Cols / width
+	out, moments := t.value(x.Rows, x.Cols, x.wants || w.Trainable() || b.Trainable()), t.buffer(2*rows)
 	if t.err != nil {
 		return nil
 	}
-	layerOf(w, b, eps).Forward(t.dev, x.Data(), out.Data(), moments.mem, x.Cols)
+	layerOf(w, b, o).Forward(t.dev, x.Data(), out.Data(), moments.mem, width)
 	if n := t.record(opLayerNorm, out, x); n != nil {
-		n.weight, n.bias, n.norm = w, b, NormOptions{Eps: eps}
+		n.weight, n.bias, n.layer, n.width = w, b, o, width
 		n.save(x.data, moments)
 	}
 	t.release(moments)
 	return out
 }
 
-func layerOf(w, b *tensor.Param, eps float32) norm.Layer {
-	l := norm.Layer{Eps: eps}
+func layerOf(w, b *tensor.Param, o LayerOptions) norm.Layer {
+	l := norm.Layer{Eps: o.Eps, Groups: o.Groups}
 	if w != nil {
 		l.W = w.Data
 	}
@@ -84,12 +90,12 @@ func layerNormVJP(t *Tape, n *node) error {
 		db = n.bias.Grad
 	}
 	dx := n.out.grad
-	layerOf(n.weight, n.bias, n.norm.Eps).Backward(t.dev, dx.mem, n.saved[0].mem, n.saved[1].mem, dx.mem, dw, db, n.out.Cols)
+	layerOf(n.weight, n.bias, n.layer).Backward(t.dev, dx.mem, n.saved[0].mem, n.saved[1].mem, dx.mem, dw, db, n.width)
 	dx.refs++
 	t.deposit(n.in[0], dx)
 	return t.err
 }
 
 func layerNormAgain(t *Tape, n *node) {
-	layerOf(n.weight, n.bias, n.norm.Eps).Forward(t.dev, n.saved[0].mem, n.out.data.mem, n.saved[1].mem, n.out.Cols)
+	layerOf(n.weight, n.bias, n.layer).Forward(t.dev, n.saved[0].mem, n.out.data.mem, n.saved[1].mem, n.width)
 }

@@ -196,6 +196,8 @@ type node struct {
 	act       swiglu.Activation
 	pointwise swiglu.Pointwise
 	bias      *tensor.Param // layer norm
+	layer     LayerOptions  // likewise
+	width     int           // of its rows
 	from      int           // columns
 	routing   *Routing
 }

@@ -153,16 +153,9 @@ func (f family) act() swiglu.Activation {
 }
 
 // hostOnly names what the family computes that only the CPU has kernels for, "" for nothing.
-func (f family) hostOnly(c *Config) string {
-	switch {
-	case f.layerNorm:
-		return "LayerNorm"
-	case f.plainMLP.up != "":
-		return f.activation + " without a gate"
-	case f.choiceBias != "":
+func (f family) hostOnly() string {
+	if f.choiceBias != "" {
 		return "routing by sigmoids"
-	case c.ClipQKV > 0:
-		return "clip_qkv"
 	}
 	return ""
 }

@@ -368,14 +368,14 @@ func TestSupported(t *testing.T) {
 // read.
 func TestHostOnly(t *testing.T) {
 	dir := t.TempDir()
-	config := `{"model_type": "arcee", "architectures": ["ArceeForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
-		"num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 8}`
+	config := `{"model_type": "minimax_m2", "architectures": ["MiniMaxM2ForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
+		"num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": 8}`
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	dev := sim.New(sim.Options{})
 	_, err := Init(dev, dir, Options{}, nil)
-	want := dir + `/config.json: model_type "arcee" needs relu2 without a gate, which has no kernel for --device sim: take --device cpu`
+	want := dir + `/config.json: model_type "minimax_m2" needs routing by sigmoids, which has no kernel for --device sim: take --device cpu`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -35,7 +35,7 @@ func (m *Model) normed(x *autograd.Value, w *tensor.Param) *autograd.Value {
 
 func (m *Model) normOf(x *autograd.Value, w *tensor.Param) *autograd.Value {
 	if m.family.layerNorm {
-		return m.tape.LayerNorm(x, w, nil, m.config.Eps)
+		return m.tape.LayerNorm(x, w, nil, x.Cols, autograd.LayerOptions{Eps: m.config.Eps})
 	}
 	return m.tape.Norm(x, w, autograd.NormOptions{Eps: m.config.Eps, OnePlus: m.family.onePlus})
 }

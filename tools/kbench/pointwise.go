@@ -39,6 +39,16 @@ func normCases(m model) []Case {
 		}),
 		memoryCase(m, "norm_backward", "f32", 3*x, shape, label, backward(false)),
 		memoryCase(m, "norm_backward_dw", "f32", 3*x, shape, label, backward(true)),
+		memoryCase(m, "layernorm_forward", "f32", 2*x, shape, label, func(r *room) func() {
+			l := norm.Layer{Eps: 1e-5, W: r.normal(d, 1), B: r.normal(d, 1)}
+			x, y, moments := r.normal(rows*d, 1), r.zeros(rows*d), r.zeros(2*rows)
+			return func() { l.Forward(r.dev, x, y, moments, d) }
+		}),
+		memoryCase(m, "layernorm_backward", "f32", 3*x, shape, label, func(r *room) func() {
+			l := norm.Layer{Eps: 1e-5, W: r.normal(d, 1), B: r.normal(d, 1)}
+			dy, x, moments, dx := r.normal(rows*d, 1), r.normal(rows*d, 1), r.positive(2*rows), r.zeros(rows*d)
+			return func() { l.Backward(r.dev, dy, x, moments, dx, none, none, d) }
+		}),
 	}
 }
 
@@ -56,6 +66,14 @@ func pointwise(m model) []Case {
 		memoryCase(m, "swiglu_backward", "f32", 5*4*float64(n), d, label, func(r *room) func() {
 			dy, gate, up, dgate, dup := r.normal(n, 1), r.normal(n, 1), r.normal(n, 1), r.zeros(n), r.zeros(n)
 			return func() { swiglu.Backward(r.dev, swiglu.SiLU, dy, gate, up, dgate, dup) }
+		}),
+		memoryCase(m, "gelu_forward", "f32", 2*4*float64(n), d, label, func(r *room) func() {
+			x, y := r.normal(n, 1), r.zeros(n)
+			return func() { swiglu.Pointwise{Function: swiglu.ExactGELU}.Forward(r.dev, x, y) }
+		}),
+		memoryCase(m, "gelu_backward", "f32", 3*4*float64(n), d, label, func(r *room) func() {
+			dy, x, dx := r.normal(n, 1), r.normal(n, 1), r.zeros(n)
+			return func() { swiglu.Pointwise{Function: swiglu.ExactGELU}.Backward(r.dev, dy, x, dx) }
 		}),
 	)
 	d, label = dims("rows cols", t, m.hidden)
