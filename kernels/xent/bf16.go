@@ -43,6 +43,9 @@ func (p Params) checkAligned(h, w driver.Slice[driver.BF16]) {
 	if (h.Addr()|w.Addr())%16 != 0 || p.Hidden%8 != 0 {
 		panic(unalignedBF16)
 	}
+	if !p.Bias.IsNil() {
+		panic("xent: a Bias in bf16")
+	}
 }
 
 func widen(x []driver.BF16) []float32 {

@@ -1,14 +1,14 @@
 // Package xent is the language model's head and its cross entropy in one, so that
 // the T × V logits never exist at once.
 //
-//	z[t,j]  = LogitScale·h[t]·w[j];  with SoftCap c > 0: z = c·tanh(z/c)
+//	z[t,j]  = LogitScale·h[t]·w[j] + Bias[j];  with SoftCap c > 0: z = c·tanh(z/c)
 //	lse[t]  = ln Σ_j exp(z[t,j])
 //	loss[t] = lse[t] − (1−ε)·z[t,target] − ε·mean_j z[t,j],  ε = Smoothing
 //	dz[t,j] = weight[t]·(exp(z[t,j] − lse[t]) − (1−ε)·[j = target] − ε/V)
 //
 // All tensors are float32 and row-major: h, dh [Rows, Hidden]; w, dw
-// [Vocab, Hidden]; weight, loss [Rows]. targets [Rows] are on the host. A row
-// with a negative target has loss 0 and dh 0 and costs nothing.
+// [Vocab, Hidden]; Bias [Vocab]; weight, loss [Rows]. targets [Rows] are on the host.
+// A row with a negative target has loss 0 and dh 0 and costs nothing.
 //
 // The logits of as many labelled rows as fit into 64 MiB are computed once and
 // turned into their gradients in place: 2·N·H·V operations for the losses of N
@@ -29,9 +29,11 @@ import (
 // Params are the shape and the variant.
 type Params struct {
 	Rows, Hidden, Vocab int
-	Smoothing           float32 // label smoothing ε in [0, 1)
-	SoftCap             float32 // 0 = none
-	LogitScale          float32 // 0 = 1
+	Smoothing           float32    // label smoothing ε in [0, 1)
+	SoftCap             float32    // 0 = none
+	LogitScale          float32    // 0 = 1
+	Bias                driver.F32 // nil = none; not beside LogitScale, nor in bf16
+	DBias               driver.F32 // Run adds Bias's gradient to it; nil = Bias is frozen
 }
 
 // Run overwrites loss, and dh unless it is nil (losses only), and adds to dw
@@ -63,6 +65,17 @@ func (p Params) checkLogits(lenH, lenW int, z driver.F32) {
 		panic("xent: Rows < 0, Hidden or Vocab < 1, or negative SoftCap")
 	case lenH != p.Rows*p.Hidden || lenW != p.Vocab*p.Hidden || z.Len() != p.Rows*p.Vocab:
 		panic("xent: h, w or z is not of its shape")
+	}
+	p.checkBias()
+}
+
+func (p Params) checkBias() {
+	switch {
+	case p.Bias.IsNil() && p.DBias.IsNil():
+	case p.Bias.Len() != p.Vocab || !p.DBias.IsNil() && p.DBias.Len() != p.Vocab:
+		panic("xent: Bias or DBias is not [Vocab]")
+	case p.scale() != 1:
+		panic("xent: a Bias beside a LogitScale")
 	}
 }
 
@@ -102,6 +115,7 @@ func (p Params) check(lenH, lenW int, targets []int32, weight, loss, dh, dw driv
 	case !dw.IsNil() && (dh.IsNil() || dw.Len() != lenW):
 		panic("xent: dw is not shaped like w, or is wanted without dh")
 	}
+	p.checkBias()
 	for t, y := range targets {
 		if int(y) >= p.Vocab {
 			panic(fmt.Sprintf("xent: targets[%d] = %d, the vocabulary has %d", t, y, p.Vocab))

@@ -59,7 +59,7 @@ func (s *work) block(c *cpu.Device, p Params, rows []int, h []float32, w driver.
 		copy(s.h[i*hid:(i+1)*hid], h[t*hid:(t+1)*hid])
 	}
 	z, hs, scale := driver.FromHost(s.z), driver.FromHost(s.h), p.scale()
-	gemm.Run(c, gemm.NT, scale, gemm.Dense(hs, n, hid), gemm.Dense(w, voc, hid), 0, gemm.Dense(z, n, voc))
+	gemm.Run(c, gemm.NT, scale, gemm.Dense(hs, n, hid), gemm.Dense(w, voc, hid), p.startCPU(s.z), gemm.Dense(z, n, voc))
 	c.Parallel(n, func(i int) {
 		t := rows[i]
 		g := scale
@@ -79,10 +79,28 @@ func (s *work) block(c *cpu.Device, p Params, rows []int, h []float32, w driver.
 	if !dw.IsNil() {
 		gemm.Run(c, gemm.TN, 1, gemm.Dense(z, n, voc), gemm.Dense(hs, n, hid), 1, gemm.Dense(dw, voc, hid))
 	}
+	if db := p.DBias.Host(); db != nil {
+		for i := range n {
+			simd.Add(db, db, s.z[i*voc:(i+1)*voc])
+		}
+	}
+}
+
+// startCPU makes every row of logits the bias, if there is one, and returns the beta with
+// which the product is added to them.
+func (p Params) startCPU(z []float32) (beta float32) {
+	b := p.Bias.Host()
+	if b == nil {
+		return 0
+	}
+	for lo := 0; lo < len(z); lo += p.Vocab {
+		copy(z[lo:lo+p.Vocab], b)
+	}
+	return 1
 }
 
 func logitsCPU(c *cpu.Device, p Params, h, w, z driver.F32) {
-	gemm.Run(c, gemm.NT, p.scale(), gemm.Dense(h, p.Rows, p.Hidden), gemm.Dense(w, p.Vocab, p.Hidden), 0, gemm.Dense(z, p.Rows, p.Vocab))
+	gemm.Run(c, gemm.NT, p.scale(), gemm.Dense(h, p.Rows, p.Hidden), gemm.Dense(w, p.Vocab, p.Hidden), p.startCPU(z.Host()), gemm.Dense(z, p.Rows, p.Vocab))
 	if p.SoftCap > 0 {
 		all := z.Host()
 		c.Parallel(p.Rows, func(i int) { softCap(all[i*p.Vocab:(i+1)*p.Vocab], float64(p.SoftCap)) })

@@ -6,6 +6,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/kernels/reduce"
 )
 
 //go:embed xent.sm80.ptx.zst
@@ -48,6 +49,7 @@ const (
 	logitSlot = iota
 	hiddenSlot
 	gradientSlot
+	onesSlot
 )
 
 var deviceLogits = 64 << 20 // 256 MiB of logits at a time; tests take less
@@ -77,7 +79,7 @@ func (p Params) blockPTX(dev driver.Launcher, q *ptx.Queue, rows, hits []int32, 
 	z, hs := q.Floats(logitSlot, n*ld), q.Floats(hiddenSlot, n*hid)
 	row, target := ptx.Upload(q, rows), ptx.Upload(q, hits)
 	copies.Launch(q, "xent_gather", ptx.Grid(n, 128), &copyParameters{hs.Addr(), h.Addr(), row, int32(hid)})
-	gemm.Run(dev, gemm.NT, p.scale(), gemm.Dense(hs, n, hid), gemm.Dense(w, voc, hid), 0, gemm.Strided(z, n, voc, ld))
+	gemm.Run(dev, gemm.NT, p.scale(), gemm.Dense(hs, n, hid), gemm.Dense(w, voc, hid), p.startPTX(dev, q, gemm.Strided(z, n, voc, ld)), gemm.Strided(z, n, voc, ld))
 	kernel := "xent_rows"
 	if p.SoftCap > 0 {
 		kernel += "_capped"
@@ -95,10 +97,29 @@ func (p Params) blockPTX(dev driver.Launcher, q *ptx.Queue, rows, hits []int32, 
 	if !dw.IsNil() {
 		gemm.Run(dev, gemm.TN, 1, gemm.Strided(z, n, voc, ld), gemm.Dense(hs, n, hid), 1, gemm.Dense(dw, voc, hid))
 	}
+	if !p.DBias.IsNil() {
+		gemm.Run(dev, gemm.NN, 1, gemm.Dense(ones(dev, q, n), 1, n), gemm.Strided(z, n, voc, ld), 1, gemm.Dense(p.DBias, 1, voc))
+	}
+}
+
+// startPTX is startCPU: rows that are the bias are a product of depth 1.
+func (p Params) startPTX(dev driver.Launcher, q *ptx.Queue, z gemm.F32) (beta float32) {
+	if p.Bias.IsNil() {
+		return 0
+	}
+	gemm.Run(dev, gemm.NN, 1, gemm.Dense(ones(dev, q, z.Rows), z.Rows, 1), gemm.Dense(p.Bias, 1, p.Vocab), 0, z)
+	return 1
+}
+
+func ones(dev driver.Launcher, q *ptx.Queue, n int) driver.F32 {
+	x := q.Floats(onesSlot, n)
+	reduce.Fill(dev, 1, x)
+	return x
 }
 
 func logitsPTX(dev driver.Launcher, p Params, h, w, z driver.F32) {
-	gemm.Run(dev, gemm.NT, p.scale(), gemm.Dense(h, p.Rows, p.Hidden), gemm.Dense(w, p.Vocab, p.Hidden), 0, gemm.Dense(z, p.Rows, p.Vocab))
+	rows := gemm.Dense(z, p.Rows, p.Vocab)
+	gemm.Run(dev, gemm.NT, p.scale(), gemm.Dense(h, p.Rows, p.Hidden), gemm.Dense(w, p.Vocab, p.Hidden), p.startPTX(dev, ptx.On(dev), rows), rows)
 	p.capPTX(dev, z)
 }
 
