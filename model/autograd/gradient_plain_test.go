@@ -57,10 +57,16 @@ func pointwisePlain[F optest.Float](f swiglu.Pointwise) func(g []F, x [][]F) [][
 func layerNormCases() (out []gradientCase) {
 	const rows, cols = 4, 6
 	for _, v := range []struct {
-		name         string
-		width        int
-		weight, bias bool
-	}{{"weight and bias", cols, true, true}, {"weight", cols, true, false}, {"neither", cols, false, false}, {"heads", 2, true, false}} {
+		name                  string
+		width                 int
+		weight, bias, onePlus bool
+	}{
+		{"weight and bias", cols, true, true, false},
+		{"weight", cols, true, false, false},
+		{"neither", cols, false, false, false},
+		{"heads", 2, true, false, false},
+		{"one plus weight, and bias", cols, true, true, true},
+	} {
 		groups := cols / v.width
 		c := gradientCase{op: opLayerNorm, name: v.name, inputs: []input{{rows, cols, false}}}
 		if v.weight {
@@ -71,24 +77,36 @@ func layerNormCases() (out []gradientCase) {
 		}
 		c.record = func(t *Tape, x operands) *Value {
 			p := append(x.params, nil, nil)
-			return t.LayerNorm(x.values[0], p[1], p[2], v.width, LayerOptions{Eps: layerEps, Groups: groups})
+			return t.LayerNorm(x.values[0], p[1], p[2], v.width, LayerOptions{Eps: layerEps, Groups: groups, OnePlus: v.onePlus})
 		}
 		forward := func(x [][]float64) []float64 {
 			x = append(x, nil, nil)
-			y, _ := optest.LayerNorm(x[0], x[1], x[2], groups, v.width, layerEps)
+			y, _ := optest.LayerNorm(x[0], added(x[1], v.onePlus), x[2], groups, v.width, layerEps)
 			return y
 		}
-		out = append(out, c.with(forward, layerNormPlain[float32](groups, v.width), layerNormPlain[float64](groups, v.width)))
+		out = append(out, c.with(forward, layerNormPlain[float32](groups, v.width, v.onePlus), layerNormPlain[float64](groups, v.width, v.onePlus)))
 	}
 	return out
 }
 
 const layerEps = 1e-5
 
-func layerNormPlain[F optest.Float](groups, width int) func(g []F, x [][]F) [][]F {
+func layerNormPlain[F optest.Float](groups, width int, onePlus bool) func(g []F, x [][]F) [][]F {
 	return func(g []F, x [][]F) [][]F {
 		x = append(x, nil)
-		dx, dw, db := optest.LayerNormGrad(g, x[0], x[1], groups, width, F(layerEps))
+		dx, dw, db := optest.LayerNormGrad(g, x[0], added(x[1], onePlus), groups, width, F(layerEps))
 		return [][]F{dx, dw, db}
 	}
+}
+
+// added is 1+w where that is wanted.
+func added[F optest.Float](w []F, onePlus bool) []F {
+	if !onePlus {
+		return w
+	}
+	out := make([]F, len(w))
+	for i, v := range w {
+		out[i] = 1 + v
+	}
+	return out
 }

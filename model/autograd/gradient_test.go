@@ -332,17 +332,21 @@ func residualPlain[F optest.Float](scale F) func(g []F, x [][]F) [][]F {
 	}
 }
 
-func columnsCases() []gradientCase {
-	const t, width, from, n = 3, 9, 2, 4
-	c := gradientCase{op: opColumns, name: "in the middle", inputs: []input{{t, width, false}}}
-	c.record = func(t *Tape, x operands) *Value { return t.Columns(x.values[0], from, n) }
-	forward := func(x [][]float64) (out []float64) {
-		for i := range t {
-			out = append(out, x[0][i*width+from:][:n]...)
+// columnsCases: pieces of a row are rows of a matrix that is that much narrower.
+func columnsCases() (out []gradientCase) {
+	const t, width, from, n = 6, 9, 2, 4
+	for name, pieces := range map[string]int{"in the middle": 1, "of pieces": 2} {
+		c := gradientCase{op: opColumns, name: name, inputs: []input{{t / pieces, pieces * width, false}}}
+		c.record = func(t *Tape, x operands) *Value { return t.ColumnsOf(x.values[0], pieces, from, n) }
+		forward := func(x [][]float64) (out []float64) {
+			for i := range t {
+				out = append(out, x[0][i*width+from:][:n]...)
+			}
+			return out
 		}
-		return out
+		out = append(out, c.with(forward, columnsPlain[float32](t, width, from, n), columnsPlain[float64](t, width, from, n)))
 	}
-	return []gradientCase{c.with(forward, columnsPlain[float32](t, width, from, n), columnsPlain[float64](t, width, from, n))}
+	return out
 }
 
 func columnsPlain[F optest.Float](t, width, from, n int) func(g []F, x [][]F) [][]F {

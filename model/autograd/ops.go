@@ -147,17 +147,23 @@ func normAgain(t *Tape, n *node) {
 }
 
 // Columns records columns [from, from+n) of x.
-func (t *Tape) Columns(x *Value, from, n int) *Value {
+func (t *Tape) Columns(x *Value, from, n int) *Value { return t.ColumnsOf(x, 1, from, n) }
+
+// ColumnsOf cuts every row of x into equal pieces and records columns [from, from+n) of
+// each, one after the other: the queries, or the keys, of a projection that keeps those of
+// one head together.
+func (t *Tape) ColumnsOf(x *Value, pieces, from, n int) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out := t.value(x.Rows, n, x.wants)
+	out := t.value(x.Rows, pieces*n, x.wants)
 	if out == nil {
 		return nil
 	}
-	columns.Take(t.dev, x.Data(), x.Cols, from, out.Data(), n)
-	if n := t.record(opColumns, out, x); n != nil {
-		n.from = from
+	width := x.Cols / pieces
+	columns.Take(t.dev, x.Data(), width, from, out.Data(), n)
+	if node := t.record(opColumns, out, x); node != nil {
+		node.from, node.width = from, width
 	}
 	return out
 }
@@ -170,7 +176,7 @@ func columnsVJP(t *Tape, n *node) error {
 	if t.err != nil {
 		return t.err
 	}
-	columns.Add(t.dev, n.out.grad.mem, n.out.Cols, x.grad.mem, x.Cols, n.from)
+	columns.Add(t.dev, n.out.grad.mem, n.out.Cols*n.width/x.Cols, x.grad.mem, n.width, n.from)
 	return nil
 }
 

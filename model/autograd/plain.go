@@ -41,8 +41,9 @@ func pointwiseAgain(t *Tape, n *node) {
 
 // LayerOptions are the variants of LayerNorm.
 type LayerOptions struct {
-	Eps    float32
-	Groups int // rows take turns with so many weights and biases; 0 = 1
+	Eps     float32
+	Groups  int  // rows take turns with so many weights and biases; 0 = 1
+	OnePlus bool // multiply by 1+w instead of w: nemotron
 }
 
 // LayerNorm records (x − mean)/sqrt(variance + eps)·w + b over rows of width elements:
@@ -54,22 +55,27 @@ func (t *Tape) LayerNorm(x *Value, w, b *tensor.Param, width int, o LayerOptions
 	}
 	rows := x.Rows * x.Cols / width
 	out, moments := t.value(x.Rows, x.Cols, x.wants || w.Trainable() || b.Trainable()), t.buffer(2*rows)
+	var factor *buffer
+	if o.OnePlus {
+		factor = t.onePlus(w)
+	}
 	if t.err != nil {
 		return nil
 	}
-	layerOf(w, b, o).Forward(t.dev, x.Data(), out.Data(), moments.mem, width)
+	layerOf(w, b, factor, o).Forward(t.dev, x.Data(), out.Data(), moments.mem, width)
 	if n := t.record(opLayerNorm, out, x); n != nil {
 		n.weight, n.bias, n.layer, n.width = w, b, o, width
-		n.save(x.data, moments)
+		n.save(x.data, moments, factor)
 	}
 	t.release(moments)
+	t.release(factor)
 	return out
 }
 
-func layerOf(w, b *tensor.Param, o LayerOptions) norm.Layer {
+func layerOf(w, b *tensor.Param, onePlus *buffer, o LayerOptions) norm.Layer {
 	l := norm.Layer{Eps: o.Eps, Groups: o.Groups}
 	if w != nil {
-		l.W = w.Data
+		l.W = factorOf(w, onePlus)
 	}
 	if b != nil {
 		l.B = b.Data
@@ -90,12 +96,12 @@ func layerNormVJP(t *Tape, n *node) error {
 		db = n.bias.Grad
 	}
 	dx := n.out.grad
-	layerOf(n.weight, n.bias, n.layer).Backward(t.dev, dx.mem, n.saved[0].mem, n.saved[1].mem, dx.mem, dw, db, n.width)
+	layerOf(n.weight, n.bias, n.saved[2], n.layer).Backward(t.dev, dx.mem, n.saved[0].mem, n.saved[1].mem, dx.mem, dw, db, n.width)
 	dx.refs++
 	t.deposit(n.in[0], dx)
 	return t.err
 }
 
 func layerNormAgain(t *Tape, n *node) {
-	layerOf(n.weight, n.bias, n.layer).Forward(t.dev, n.saved[0].mem, n.out.data.mem, n.saved[1].mem, n.width)
+	layerOf(n.weight, n.bias, n.saved[2], n.layer).Forward(t.dev, n.saved[0].mem, n.out.data.mem, n.saved[1].mem, n.width)
 }

@@ -197,7 +197,7 @@ type node struct {
 	pointwise swiglu.Pointwise
 	bias      *tensor.Param // layer norm
 	layer     LayerOptions  // likewise
-	width     int           // of its rows
+	width     int           // of its rows; columns: of a piece
 	from      int           // columns
 	routing   *Routing
 }
