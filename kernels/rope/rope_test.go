@@ -115,7 +115,8 @@ func TestErrors(t *testing.T) {
 		maxPos int
 		want   string
 	}{
-		{7, 1e4, rope.Scaling{}, 64, "rotary dimension 7"},
+		{0, 1e4, rope.Scaling{}, 64, "rotary dimension 0"},
+		{7, 1e4, rope.Scaling{Type: "yarn", Factor: 2}, 64, "yarn: rotary dimension 7 is odd"},
 		{8, 0, rope.Scaling{}, 64, "rope_theta 0"},
 		{8, 1e4, rope.Scaling{Type: "linear"}, 64, "linear: factor 0"},
 		{8, 1e4, rope.Scaling{Type: "su", Factor: 1}, 64, `type "su" is not one of`},
@@ -127,6 +128,21 @@ func TestErrors(t *testing.T) {
 		_, _, err := rope.Frequencies(c.dim, c.theta, c.s, c.maxPos, 0)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: error %v, want %q", c.s, err, c.want)
+		}
+	}
+}
+
+// TestOddDimension: of 3 elements 4 are turned, by 1 and by 1000^(−2/3) = 1/100.
+func TestOddDimension(t *testing.T) {
+	table, err := rope.NewTable(3, 1000, rope.Scaling{}, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := []float32{1, 1, 0, 0, 7}
+	rope.Apply(optest.CPU(t, 1), optest.Dev(x), []int32{2}, table, 1, 5, false)
+	for i, want := range []float64{math.Cos(2), math.Cos(0.02), math.Sin(2), math.Sin(0.02), 7} {
+		if math.Abs(float64(x[i])-want) > 1e-6 {
+			t.Errorf("element %d is %v, want %v", i, x[i], want)
 		}
 	}
 }

@@ -21,13 +21,16 @@ type Scaling struct {
 	ShortFactor, LongFactor []float64 // longrope: dim/2 each
 }
 
-// Frequencies returns the inverse frequency of each of the dim/2 planes, float32
-// values as transformers 4.52 computes them, and what cos and sin are multiplied
+// Frequencies returns the inverse frequency of each of the dim/2 planes, rounded up,
+// float32 values as transformers 4.52 computes them, and what cos and sin are multiplied
 // by. maxPos is max_position_embeddings; seqLen is max(position)+1 over the batch
 // (longrope: over the sequence) and matters to the types dynamic and longrope alone.
 func Frequencies(dim int, theta float64, s Scaling, maxPos, seqLen int) (inv []float64, attentionScale float64, err error) {
-	if dim < 2 || dim%2 != 0 {
-		return nil, 0, fmt.Errorf("rope: rotary dimension %d is not a positive even number", dim)
+	if dim < 1 {
+		return nil, 0, fmt.Errorf("rope: rotary dimension %d is not positive", dim)
+	}
+	if dim%2 != 0 && (s.Type == "yarn" || s.Type == "longrope") {
+		return nil, 0, fmt.Errorf("rope: rope_scaling %s: rotary dimension %d is odd", s.Type, dim)
 	}
 	if theta <= 0 {
 		return nil, 0, fmt.Errorf("rope: rope_theta %g is not positive", theta)
@@ -58,7 +61,7 @@ func Frequencies(dim int, theta float64, s Scaling, maxPos, seqLen int) (inv []f
 
 // plain is 1/base^(2i/dim), each step rounded to float32.
 func plain(dim int, base float32) []float64 {
-	inv := make([]float64, dim/2)
+	inv := make([]float64, (dim+1)/2)
 	for i := range inv {
 		inv[i] = float64(1 / power(base, i, dim))
 	}

@@ -17,7 +17,8 @@ type Table struct {
 	// Growth multiplies what is turned, where all of a head is.
 	Growth Growth
 
-	dim    int
+	dim    int // elements that are turned
+	share  int // dim, or one less: what the frequencies are computed for
 	theta  float64
 	s      Scaling
 	maxPos int
@@ -50,9 +51,10 @@ type angles struct {
 }
 
 // NewTable prepares a table for rotary dimension dim (head_dim, or a part of it);
-// the other arguments are those of Frequencies.
+// the other arguments are those of Frequencies. Of an odd dim one element more is turned,
+// with the frequencies of dim: transformers 5, where partial_rotary_factor gives one.
 func NewTable(dim int, theta float64, s Scaling, maxPos int) (*Table, error) {
-	t := &Table{dim: dim, theta: theta, s: s, maxPos: maxPos, cached: maxPos}
+	t := &Table{dim: dim + dim%2, share: dim, theta: theta, s: s, maxPos: maxPos, cached: maxPos}
 	if err := t.compute(maxPos); err != nil {
 		return nil, err
 	}
@@ -156,7 +158,7 @@ func (t *Table) compute(seqLen int) error {
 	}
 	t.inv, t.a = nil, angles{}
 	for _, n := range lengths {
-		inv, scale, err := Frequencies(t.dim, t.theta, t.s, t.maxPos, n)
+		inv, scale, err := Frequencies(t.share, t.theta, t.s, t.maxPos, n)
 		if err != nil {
 			return err
 		}

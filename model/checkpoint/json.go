@@ -16,9 +16,10 @@ func formatJSON(v map[string]any, indent int) []byte { return []byte(pyjson.Enco
 // fields reads typed values out of a JSON object and keeps the first error,
 // which names the file and the key.
 type fields struct {
-	path string
-	raw  map[string]any
-	err  error
+	path    string
+	raw     map[string]any
+	renamed map[string]string // how the file spells a key, where that is another way
+	err     error
 }
 
 // readFields parses a file that must hold one JSON object.
@@ -65,11 +66,20 @@ func (f *fields) take(nested *fields) {
 	}
 }
 
+// spelled is how the file spells a key.
+func (f *fields) spelled(key string) string {
+	if name, ok := f.renamed[key]; ok {
+		return name
+	}
+	return key
+}
+
 // has tells a present value that is not null.
-func (f *fields) has(key string) bool { return f.raw[key] != nil }
+func (f *fields) has(key string) bool { return f.raw[f.spelled(key)] != nil }
 
 // value gives the raw value of a key that is present and not null.
 func value[T any](f *fields, key, want string, def T) T {
+	key = f.spelled(key)
 	v := f.raw[key]
 	if v == nil {
 		return def
@@ -86,6 +96,7 @@ func (f *fields) string(key, def string) string  { return value(f, key, "a strin
 func (f *fields) bool(key string, def bool) bool { return value(f, key, "true or false", def) }
 
 func (f *fields) float(key string, def float64) float64 {
+	key = f.spelled(key)
 	switch v := f.raw[key].(type) {
 	case nil:
 		return def
@@ -110,6 +121,7 @@ func (f *fields) float(key string, def float64) float64 {
 
 // int reads an integer; 16.0 counts as one, as it does in Python.
 func (f *fields) int(key string, def int) int {
+	key = f.spelled(key)
 	if !f.has(key) {
 		return def
 	}
@@ -135,6 +147,7 @@ const (
 
 // size reads an integer from 1 to most; without def (0) it must be there.
 func (f *fields) size(key string, def, most int) int {
+	key = f.spelled(key)
 	if !f.has(key) && def == 0 {
 		f.fail("%s is missing", key)
 		return 1

@@ -34,6 +34,9 @@ type ModelConfig struct {
 	QKVBias           bool // q_proj, k_proj and v_proj have biases
 	OutputBias        bool // o_proj has one
 	MLPBias           bool // gate_proj, up_proj and down_proj have them
+	Parallel          bool // attention and MLP read the layer's input, not one what the other left
+	TwoNorms          bool // falcon: each of them its own norm of it
+	QKNorm            bool // queries and keys are normalised, of families that leave it open
 	AttentionDropout  float64
 
 	RopeTheta     float64
@@ -91,8 +94,10 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 	}
 	refuseQuantised(f)
 	family := families[c.ModelType]
+	f.renamed = family.spelling(f.raw)
 	c.readSizes(f, family)
 	c.readBlocks(f, family)
+	c.readWiring(f, family)
 	c.readWindow(f, family)
 	c.readNoRope(f, family)
 	c.readScales(f, family)
@@ -104,17 +109,13 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 
 func (c *ModelConfig) readSizes(f *fields, family familyDefaults) {
 	c.HiddenSize = f.size("hidden_size", 0, maxSize)
-	c.IntermediateSize = f.size("intermediate_size", 0, maxSize)
+	c.IntermediateSize = f.size("intermediate_size", family.widening*c.HiddenSize, maxSize)
 	c.NumHiddenLayers = f.size("num_hidden_layers", 0, maxLayers)
 	c.NumAttentionHeads = f.size("num_attention_heads", 0, maxSize)
 	c.VocabSize = f.size("vocab_size", 0, maxSize)
 	c.MaxPositionEmbeddings = f.size("max_position_embeddings", max(family.maxPositions, 2048), maxTokens)
 
-	c.NumKeyValueHeads = c.NumAttentionHeads
-	if _, present := f.raw["num_key_value_heads"]; !present && family.kvHeads > 0 {
-		c.NumKeyValueHeads = family.kvHeads
-	}
-	c.NumKeyValueHeads = f.size("num_key_value_heads", c.NumKeyValueHeads, maxSize)
+	c.NumKeyValueHeads = family.keyValueHeads(f, c.NumAttentionHeads)
 	if c.NumAttentionHeads%c.NumKeyValueHeads != 0 {
 		f.fail("num_attention_heads %d is not a multiple of num_key_value_heads %d", c.NumAttentionHeads, c.NumKeyValueHeads)
 	}
@@ -135,29 +136,11 @@ func (c *ModelConfig) readBlocks(f *fields, family familyDefaults) {
 	if c.RMSNormEps < 0 {
 		f.fail("%s is %v, want at least 0", cmp.Or(family.epsKey, "rms_norm_eps"), c.RMSNormEps)
 	}
-	c.InitializerRange = f.float("initializer_range", 0.02)
+	c.InitializerRange = f.float("initializer_range", cmp.Or(family.initializer, 0.02))
 	c.TieWordEmbeddings = f.bool("tie_word_embeddings", family.tied)
 	c.readBiases(f, family)
 	c.AttentionDropout = f.float("attention_dropout", 0)
 	c.TorchDType = f.string("torch_dtype", f.string("dtype", ""))
-}
-
-// readBiases: qwen2's projections have biases that no key turns off, qwen2_moe's have
-// a key of their own; glm4 has them at q, k and v alone.
-func (c *ModelConfig) readBiases(f *fields, family familyDefaults) {
-	bias := f.bool("attention_bias", family.attentionBias)
-	c.QKVBias, c.OutputBias = bias || family.qkvBias, bias && !family.qkvBias && !family.attentionBias
-	c.MLPBias = f.bool("mlp_bias", false)
-	if family.outBiasKey != "" {
-		c.OutputBias = f.bool(family.outBiasKey, false)
-	}
-	if family.biasKey != "" {
-		all := f.bool(family.biasKey, false)
-		c.QKVBias, c.OutputBias, c.MLPBias = all, all, all
-	}
-	if c.ModelType == "qwen2_moe" {
-		c.QKVBias = f.bool("qkv_bias", true)
-	}
 }
 
 const slidingAttention = "sliding_attention"
@@ -262,7 +245,7 @@ func (c *ModelConfig) readScales(f *fields, family familyDefaults) {
 }
 
 // present tells a key that is there, null or not.
-func present(f *fields, key string) bool { _, ok := f.raw[key]; return ok }
+func present(f *fields, key string) bool { _, ok := f.raw[f.spelled(key)]; return ok }
 
 // optional is a number that null turns off.
 func optional(f *fields, key string, def float64) float64 {

@@ -34,6 +34,19 @@ type familyDefaults struct {
 
 	queryScalar, attnSoftCap, finalSoftCap float64
 
+	keys         map[string]string // that the family spells another way
+	either       map[string]string // that it reads both ways
+	widening     int               // intermediate_size is so many times hidden_size unless given
+	allHeads     bool              // keys and values have as many heads as queries, whatever a key says
+	multiQuery   bool              // falcon: one head of keys and values, unless another key says so
+	biased       bool              // biases everywhere, unless biasKey, or attention_bias, says no
+	alwaysBiased bool              // whatever a key says
+	qkvBiasKey   string            // of biases at q, k and v alone
+	parallelKey  string            // says whether attention and MLP stand beside each other
+	parallel     bool              // they do unless it says no
+	qkNormKey    string            // says whether queries and keys are normalised
+	initializer  float64           // 0: 0.02
+
 	moe moeDefaults
 }
 
@@ -89,6 +102,37 @@ var families = map[string]familyDefaults{
 	},
 	"cohere2": {
 		maxPositions: 8192, slidingWindow: 4096, windowPattern: 4, windowRope: true, tied: true, eps: 1e-5, epsKey: "layer_norm_eps", logitScale: 0.0625,
+	},
+	"cohere": {
+		maxPositions: 8192, tied: true, eps: 1e-5, epsKey: "layer_norm_eps", logitScale: 0.0625, qkNormKey: "use_qk_norm",
+	},
+	"gpt_neox": {
+		maxPositions: 2048, activation: "gelu", eps: 1e-5, epsKey: "layer_norm_eps", rotary: 0.25, allHeads: true, biased: true,
+		parallelKey: "use_parallel_residual", parallel: true,
+		either: map[string]string{"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"},
+	},
+	"phi": {
+		maxPositions: 2048, activation: "gelu_new", eps: 1e-5, epsKey: "layer_norm_eps", rotary: 0.5, alwaysBiased: true, qkNormKey: "qk_layernorm",
+	},
+	"stablelm": {
+		maxPositions: 4096, kvHeads: 32, eps: 1e-5, epsKey: "layer_norm_eps", rotary: 0.25, qkvBiasKey: "use_qkv_bias", qkNormKey: "qk_layernorm",
+		parallelKey: "use_parallel_residual",
+	},
+	"starcoder2": {
+		maxPositions: 4096, kvHeads: 2, activation: geluTanh, eps: 1e-5, epsKey: "norm_epsilon", tied: true, biasKey: "use_bias", biased: true, initializer: 0.018042,
+	},
+	"nemotron": {
+		maxPositions: 4096, activation: "relu2", eps: 1e-5, epsKey: "norm_eps", rotary: 0.5, initializer: 0.0134,
+	},
+	"falcon": {
+		maxPositions: 2048, activation: "gelu", eps: 1e-5, epsKey: "layer_norm_epsilon", tied: true, biasKey: "bias", widening: 4, multiQuery: true,
+		parallelKey: "parallel_attn", parallel: true,
+		keys: map[string]string{"intermediate_size": "ffn_hidden_size", "num_key_value_heads": "num_kv_heads", "hidden_act": "activation"},
+	},
+	"gpt2": {
+		maxPositions: 1024, activation: "gelu_new", eps: 1e-5, epsKey: "layer_norm_epsilon", tied: true, widening: 4, allHeads: true, alwaysBiased: true,
+		keys:   map[string]string{"intermediate_size": "n_inner", "hidden_act": "activation_function"},
+		either: map[string]string{"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "max_position_embeddings": "n_positions"},
 	},
 	"minimax_m2": {
 		maxPositions: 196608, kvHeads: 8, headDim: 128, theta: 5e6,

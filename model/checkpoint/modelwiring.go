@@ -1,0 +1,85 @@
+package checkpoint
+
+import "maps"
+
+// spelling is how a file of the family spells the keys that it names another way.
+func (d familyDefaults) spelling(raw map[string]any) map[string]string {
+	names := maps.Clone(d.keys)
+	for key, other := range d.either {
+		if names == nil {
+			names = map[string]string{}
+		}
+		if _, given := raw[key]; !given || raw[other] != nil {
+			names[key] = other
+		}
+	}
+	return names
+}
+
+// keyValueHeads is the number of heads of keys and values.
+func (d familyDefaults) keyValueHeads(f *fields, heads int) int {
+	switch {
+	case d.allHeads:
+		return heads
+	case d.multiQuery && !f.bool("new_decoder_architecture", false):
+		if f.bool("multi_query", true) {
+			return 1
+		}
+		return heads
+	case !present(f, "num_key_value_heads") && d.kvHeads > 0:
+		heads = d.kvHeads
+	}
+	return f.size("num_key_value_heads", heads, maxSize)
+}
+
+// readBiases: qwen2's projections have biases that no key turns off, qwen2_moe's have
+// a key of their own; glm4 has them at q, k and v alone.
+func (c *ModelConfig) readBiases(f *fields, family familyDefaults) {
+	bias := f.bool("attention_bias", family.attentionBias)
+	c.QKVBias, c.OutputBias = bias || family.qkvBias, bias && !family.qkvBias && !family.attentionBias
+	c.MLPBias = f.bool("mlp_bias", false)
+	if family.outBiasKey != "" {
+		c.OutputBias = f.bool(family.outBiasKey, false)
+	}
+	if family.biasKey != "" {
+		all := f.bool(family.biasKey, family.biased)
+		c.QKVBias, c.OutputBias, c.MLPBias = all, all, all
+	} else if family.biased {
+		on := f.bool("attention_bias", true)
+		c.QKVBias, c.OutputBias, c.MLPBias = on, on, true
+	}
+	if family.qkvBiasKey != "" {
+		c.QKVBias, c.OutputBias, c.MLPBias = f.bool(family.qkvBiasKey, false), false, false
+	}
+	if family.alwaysBiased {
+		c.QKVBias, c.OutputBias, c.MLPBias = true, true, true
+	}
+	if c.ModelType == "qwen2_moe" {
+		c.QKVBias = f.bool("qkv_bias", true)
+	}
+}
+
+// readWiring reads how a layer's branches hang together, of families that leave it open.
+func (c *ModelConfig) readWiring(f *fields, family familyDefaults) {
+	if family.parallelKey != "" {
+		c.Parallel = f.bool(family.parallelKey, family.parallel)
+	}
+	if family.qkNormKey != "" {
+		c.QKNorm = f.bool(family.qkNormKey, false)
+	}
+	if !family.multiQuery {
+		return
+	}
+	grouped := f.bool("new_decoder_architecture", false)
+	norms := f.int("num_ln_in_parallel_attn", 1)
+	if !f.has("num_ln_in_parallel_attn") && grouped {
+		norms = 2
+	}
+	c.TwoNorms = norms == 2
+	if grouped && !c.Parallel || c.TwoNorms && !grouped || norms != 1 && norms != 2 {
+		f.fail("new_decoder_architecture %v, parallel_attn %v and num_ln_in_parallel_attn %d are no falcon that transformers computes", grouped, c.Parallel, norms)
+	}
+	if f.bool("alibi", false) {
+		f.fail("alibi is true, which is not supported: positions by rope alone are")
+	}
+}
