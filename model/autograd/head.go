@@ -12,7 +12,7 @@ import (
 // it. Without an adapter or tokens of its own its logits never leave kernels/xent; with
 // them they are a linear layer's like any other, for a block of rows at a time.
 type Head struct {
-	Linear         // Weight [Vocab, Hidden], no bias; with an adapter or without
+	Linear         // Weight [Vocab, Hidden]; with a bias, in float32, or without; with an adapter or without
 	Tokens *Tokens // rows that train: they lie in Weight already; nil = none
 }
 
@@ -20,7 +20,7 @@ type Head struct {
 func (h *Head) adapted() bool { return h.LoRA != nil || h.Tokens != nil }
 
 // CrossEntropy computes every row's loss against head and, when the pass records,
-// already the gradients of h and of what trains on the head: logits are never stored,
+// already the gradients of h and of what trains on the head: p has its bias. Logits are never stored,
 // so they exist here or not at all. weight [Rows] multiplies a row's gradient
 // (nil = 1); rows with a negative target have loss 0. loss is [Rows], overwritten.
 func (t *Tape) CrossEntropy(p xent.Params, h *Value, head *Head, targets []int32, weight, loss driver.F32) {
@@ -32,7 +32,7 @@ func (t *Tape) CrossEntropy(p xent.Params, h *Value, head *Head, targets []int32
 		return
 	}
 	var dh, dw driver.F32
-	if t.mode.Record && (h.wants || head.Weight.Trainable()) {
+	if t.mode.Record && (h.wants || head.Weight.Trainable() || head.Bias.Trainable()) {
 		b := t.buffer(h.Rows * h.Cols)
 		if b == nil {
 			return

@@ -48,7 +48,7 @@ func TestBF16(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			host, dev := randomOn(t, cpu.New(2), tensorCored(), false), randomOn(t, optest.Device(t, c.capability), tensorCored(), true)
-			if !dev.BF16() || dev.layers[0].q.Weight.BF16().IsNil() || dev.embed.BF16().IsNil() || dev.norm.Data.IsNil() {
+			if !dev.BF16() || dev.layers[0].q.Weight.BF16().IsNil() || dev.embed.BF16().IsNil() || dev.norm.weight.Data.IsNil() {
 				t.Fatal("matrices are not bf16, or norms are")
 			}
 			for _, m := range []*Model{host, dev} {

@@ -17,12 +17,18 @@ import (
 // layer is one decoder layer. What its family does not have is nil or empty.
 type layer struct {
 	q, k, v, qkv, o autograd.Linear
-	qNorm, kNorm    *tensor.Param
+	qNorm, kNorm    norm
 	mlp             mlp
 	experts         *experts // in the place of mlp
-	norms           [roles]*tensor.Param
+	norms           [roles]norm
 	window          int         // attention reaches that many tokens back; 0 = all
 	rope            *rope.Table // nil: its queries and keys are not turned
+}
+
+// norm is a norm's parameters; there is none without a weight.
+type norm struct {
+	weight, bias  *tensor.Param // bias nil: nothing is added
+	width, groups int           // the weight is [groups, width]: rows of width elements take turns with its rows
 }
 
 // mlp is a gated MLP, down(act(gate(x))·up(x)), or one without a gate, down(act(up(x))).
@@ -46,6 +52,8 @@ type part struct {
 	linear *autograd.Linear
 	param  *tensor.Param   // where linear is nil
 	fixed  bool            // a buffer, which nothing trains
+	zero   bool            // a bias, which Init leaves 0
+	ones   bool            // a norm's weights in several rows, which Init makes 1
 	own    []*tensor.Param // an adapter's on the embeddings, or tokens'
 }
 
@@ -72,6 +80,9 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	m := &Model{dev: dev, dir: dir, config: c, rows: c.Vocab, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.origin.dir = dir
 	m.embed = b.embeddings(how.bf16 && !c.Tied)
+	if b.f.learned {
+		m.positions = b.param(b.f.named().positions, c.MaxPositions, c.Hidden)
+	}
 	m.queryRope = global
 	if c.QueryGrowth.Beta > 0 {
 		if m.queryRope, err = queryTable(c, global); err != nil {
@@ -84,18 +95,22 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 		if c.Window[i] > 0 {
 			m.layers[i].rope = local
 		}
-		if i < len(c.NoRope) && c.NoRope[i] {
+		if b.f.learned || i < len(c.NoRope) && c.NoRope[i] {
 			m.layers[i].rope = nil
 		}
 		b.layer(&m.layers[i], i)
 	}
-	m.norm = b.norm("model.norm", c.Hidden)
+	names := b.f.named()
+	m.norm = b.norm(names.norm, c.Hidden)
 	m.embedding = autograd.Embedding{Scale: c.EmbedScale, HasFixed: c.Padding.Given, Fixed: c.Padding.ID}
 	m.head.Linear = autograd.Linear{In: c.Hidden, Out: c.Vocab, Weight: m.embed}
 	if !c.Tied {
-		m.head.Weight = b.param("lm_head", c.Vocab, c.Hidden)
+		m.head.Weight = b.param(names.head, c.Vocab, c.Hidden)
 	}
-	m.parts, m.half, m.ones, m.views = b.parts, b.any, b.ones, b.views
+	if b.f.headBias {
+		m.head.Bias = b.bias(names.head, c.Vocab)
+	}
+	m.parts, m.half, m.ones, m.views, m.layouts = b.parts, b.any, b.ones, b.views, b.layouts
 	m.tape.BF16 = m.half && c.HeadDim%chunk == 0 && c.AttentionScale > 0
 	if b.err != nil {
 		m.Close()
@@ -145,6 +160,8 @@ type builder struct {
 	err   error
 	ones  map[int]*tensor.Param // by width
 	views []view
+
+	layouts map[*tensor.Param]layout
 }
 
 func (b *builder) tensor(half bool, name string, shape ...int) *tensor.Param {
@@ -204,7 +221,8 @@ func (b *builder) room(size float64) error {
 const chunk = 8
 
 func (b *builder) param(path string, shape ...int) *tensor.Param {
-	half := b.half && len(shape) == 2 && shape[1]%chunk == 0
+	// A head with a bias has no bf16 kernel.
+	half := b.half && len(shape) == 2 && shape[1]%chunk == 0 && !b.f.headBias
 	p := b.tensor(half, path+".weight", shape...)
 	if p != nil {
 		b.parts = append(b.parts, part{path: path, param: p})
@@ -214,7 +232,7 @@ func (b *builder) param(path string, shape ...int) *tensor.Param {
 
 // embeddings are float32, or as param makes them; with bf16, which loses nothing, half of that.
 func (b *builder) embeddings(bf16 bool) *tensor.Param {
-	const path = "model.embed_tokens"
+	path := b.f.named().embed
 	if !bf16 || b.half || b.c.Hidden%chunk != 0 {
 		return b.param(path, b.c.Vocab, b.c.Hidden)
 	}
@@ -226,13 +244,17 @@ func (b *builder) embeddings(bf16 bool) *tensor.Param {
 	return p
 }
 
-// norm is a norm's weight: a parameter, or ones that no one trains, saves or lists.
-func (b *builder) norm(path string, width int) *tensor.Param {
+// norm is a norm: parameters, or ones that no one trains, saves or lists.
+func (b *builder) norm(path string, width int) norm {
 	if !b.f.bareNorms {
-		return b.param(path, width)
+		n := norm{weight: b.param(path, width), width: width, groups: 1}
+		if b.f.normBias {
+			n.bias = b.bias(path, width)
+		}
+		return n
 	}
 	if p := b.ones[width]; p != nil || b.err != nil {
-		return p
+		return norm{weight: p, width: width, groups: 1}
 	}
 	p, err := tensor.New(b.dev, "ones", width)
 	if err == nil {
@@ -242,7 +264,35 @@ func (b *builder) norm(path string, width int) *tensor.Param {
 		b.ones = map[int]*tensor.Param{}
 	}
 	b.ones[width] = p
+	return norm{weight: p, width: width, groups: 1}
+}
+
+// bias is what a module that is no linear layer adds.
+func (b *builder) bias(path string, width int) *tensor.Param {
+	p := b.tensor(false, path+".bias", width)
+	if p != nil {
+		b.parts = append(b.parts, part{path: path, param: p, zero: true})
+	}
 	return p
+}
+
+// headNorm is a norm of heads that have weights of their own.
+func (b *builder) headNorm(path string, heads int) norm {
+	width := b.c.HeadDim
+	n := norm{width: width, groups: heads}
+	if b.f.headNorms == ownWeights {
+		n.weight = b.tensor(false, path+".weight", heads, width)
+	} else {
+		var l layout
+		for i := range heads {
+			l.pieces = append(l.pieces, fmt.Sprintf("%s.norms.%d.weight", path, i))
+		}
+		n.weight = b.laid(l, func() *tensor.Param { return b.tensor(false, path+".norms.weight", heads, width) })
+	}
+	if n.weight != nil {
+		b.parts = append(b.parts, part{path: path, param: n.weight, ones: true})
+	}
+	return n
 }
 
 func (b *builder) linear(l *autograd.Linear, path string, in, out int, bias bool) {
@@ -250,7 +300,12 @@ func (b *builder) linear(l *autograd.Linear, path string, in, out int, bias bool
 }
 
 func (b *builder) linearOf(l *autograd.Linear, path string, in, out int, bias, half bool) {
-	*l = autograd.Linear{In: in, Out: out, Weight: b.matrix(half, path+".weight", out, in)}
+	weight := func() *tensor.Param { return b.matrix(half, path+".weight", out, in) }
+	if b.f.transposed {
+		*l = autograd.Linear{In: in, Out: out, Weight: b.laid(layout{transposed: true}, weight)}
+	} else {
+		*l = autograd.Linear{In: in, Out: out, Weight: weight()}
+	}
 	if bias {
 		l.Bias = b.tensor(false, path+".bias", out)
 	}
@@ -260,30 +315,61 @@ func (b *builder) linearOf(l *autograd.Linear, path string, in, out int, bias, h
 }
 
 func (b *builder) layer(l *layer, i int) {
-	path := fmt.Sprintf("model.layers.%d.", i)
-	b.attention(l, path+"self_attn.")
-	if b.c.sparse(i) {
-		l.experts = &experts{}
-		b.experts(l.experts, path+b.f.experts.block+".")
-	} else {
-		b.mlp(&l.mlp, path+"mlp.", b.c.Intermediate)
+	names := b.f.named()
+	path := fmt.Sprintf("%s.%d.", names.layers, i)
+	attention := func() { b.attention(l, path+names.attention+".") }
+	feedForward := func() {
+		if b.c.sparse(i) {
+			l.experts = &experts{}
+			b.experts(l.experts, path+b.f.experts.block+".")
+		} else {
+			b.mlp(&l.mlp, path+names.mlp+".", b.c.Intermediate)
+		}
 	}
-	for _, n := range b.f.norms {
-		l.norms[n.role] = b.norm(path+n.name, b.c.Hidden)
+	norms := func(of ...role) {
+		for _, n := range b.f.normsOf(&b.c) {
+			if len(of) == 0 || n.role == of[0] {
+				l.norms[n.role] = b.norm(path+n.name, b.c.Hidden)
+			}
+		}
+	}
+	switch b.f.order {
+	case normsLast:
+		attention()
+		feedForward()
+		norms()
+	case normsFirst:
+		norms()
+		attention()
+		feedForward()
+	case normsBefore:
+		norms(beforeAttention)
+		attention()
+		norms(beforeMLP)
+		feedForward()
 	}
 }
 
 func (b *builder) attention(l *layer, path string) {
 	c := b.c
-	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	if b.f.fusedQKV {
-		b.linear(&l.o, path+"o_proj", q, c.Hidden, c.OutBias)
-		b.linear(&l.qkv, path+"qkv_proj", c.Hidden, q+2*kv, c.QKVBias)
-	} else {
-		b.linear(&l.q, path+"q_proj", c.Hidden, q, c.QKVBias)
-		b.linear(&l.k, path+"k_proj", c.Hidden, kv, c.QKVBias)
-		b.linear(&l.v, path+"v_proj", c.Hidden, kv, c.QKVBias)
-		b.linear(&l.o, path+"o_proj", q, c.Hidden, c.OutBias)
+	q, kv, names := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, b.f.named()
+	out := func() { b.linear(&l.o, path+names.o, q, c.Hidden, c.OutBias) }
+	all := func() { b.linear(&l.qkv, path+names.qkv, c.Hidden, q+2*kv, c.QKVBias) }
+	switch {
+	case b.f.fusedQKV && b.f.modules.qkv == "": // phi3
+		out()
+		all()
+	case b.f.fusedQKV:
+		all()
+		out()
+	default:
+		b.linear(&l.q, path+names.q, c.Hidden, q, c.QKVBias)
+		b.linear(&l.k, path+names.k, c.Hidden, kv, c.QKVBias)
+		b.linear(&l.v, path+names.v, c.Hidden, kv, c.QKVBias)
+		out()
+	}
+	if b.f.chosenNorms && !c.QKNorm {
+		return
 	}
 	qNorm, kNorm := path+cmp.Or(b.f.qNorm, "q_norm"), path+cmp.Or(b.f.kNorm, "k_norm")
 	switch b.f.headNorms {
@@ -291,6 +377,8 @@ func (b *builder) attention(l *layer, path string) {
 		l.qNorm, l.kNorm = b.norm(qNorm, c.HeadDim), b.norm(kNorm, c.HeadDim)
 	case fullWidth:
 		l.qNorm, l.kNorm = b.norm(qNorm, q), b.norm(kNorm, kv)
+	case ownWeights, ownModules:
+		l.qNorm, l.kNorm = b.headNorm(qNorm, c.Heads), b.headNorm(kNorm, c.KVHeads)
 	}
 }
 

@@ -41,6 +41,11 @@ type Config struct {
 	MoE    MoE
 	Sparse []bool // per layer: its MLP is a mixture of experts; nil = none is
 
+	Parallel   bool   `json:",omitempty"` // attention and MLP both read the layer's input
+	TwoNorms   bool   `json:",omitempty"` // each of them through a norm of its own, of families that leave it open
+	QKNorm     bool   `json:",omitempty"` // heads are normalised, likewise
+	Activation string `json:",omitempty"` // of an MLP without a gate; "" = the family's
+
 	QueryGrowth rope.Growth `json:",omitzero"`  // of queries, by position
 	ClipQKV     float32     `json:",omitempty"` // bound of queries, keys and values; 0 = none
 
@@ -92,8 +97,12 @@ func fromCheckpoint(c *checkpoint.ModelConfig) (Config, error) {
 		MaxPositions: c.MaxPositionEmbeddings, InitializerRange: c.InitializerRange,
 		AttnSoftCap: float32(c.AttnSoftCap), LogitSoftCap: float32(c.FinalSoftCap),
 		NoRope: c.NoRope, ClipQKV: float32(c.ClipQKV),
+		Parallel: c.Parallel, TwoNorms: c.TwoNorms, QKNorm: c.QKNorm,
 	}
-	if id := c.PadTokenID; id >= 0 && id < c.VocabSize {
+	if families[c.ModelType].plainMLP.up != "" && c.HiddenAct != families[c.ModelType].activation {
+		out.Activation = c.HiddenAct
+	}
+	if id := c.PadTokenID; id >= 0 && id < c.VocabSize && !families[c.ModelType].everyRow {
 		out.Padding = Padding{true, int32(id)}
 	}
 	if s := c.RopeScaling; s != nil && s.QueryBeta > 0 {
@@ -113,7 +122,9 @@ func fromCheckpoint(c *checkpoint.ModelConfig) (Config, error) {
 // dropouts are the shares that config.json gives for dropout inside the layers.
 func dropouts(c *checkpoint.ModelConfig) string {
 	var said []string
-	for _, key := range []string{"attention_dropout", "residual_dropout"} {
+	for _, key := range []string{
+		"attention_dropout", "residual_dropout", "hidden_dropout", "embedding_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop",
+	} {
 		if v, ok := c.Value(key); ok && v != nil && strings.Trim(fmt.Sprint(v), "0.") != "" {
 			said = append(said, fmt.Sprintf("%s %v", key, v))
 		}

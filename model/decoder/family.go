@@ -1,7 +1,9 @@
 package decoder
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -33,6 +35,19 @@ type family struct {
 	plainMLP     plainMLP
 	experts      expertNames
 	choiceBias   string // of experts whose scores are sigmoids, the tensor that moves the choice
+
+	modules       modules  // names that are not llama's
+	order         order    // in which a layer registers its modules
+	parallelNorms []normAt // in the place of norms where Config.Parallel; nil: norms
+	pairedNorms   []normAt // in the place of those where Config.TwoNorms
+	normBias      bool     // norms add a bias
+	chosenNorms   bool     // heads are normalised where Config.QKNorm alone
+	groupedQKV    bool     // qkv has a group's queries, its keys and its values one after the other
+	transposed    bool     // linears are stored [in, out]: transformers' Conv1D
+	learned       bool     // positions are embeddings, and nothing is turned
+	headBias      bool     // the head adds a bias
+	everyRow      bool     // the padding token's embedding trains as any other
+	buffers       []string // ends of tensors' names that old files hold and nothing reads
 }
 
 // role is a norm's place in a layer.
@@ -59,6 +74,17 @@ const (
 	noHeadNorms headNorms = iota
 	perHead               // every head by itself
 	fullWidth             // all heads as one row
+	ownWeights            // every head by itself, with weights of its own: [heads, headDim]
+	ownModules            // likewise, each in a module of its own: .norms.0 …
+)
+
+// order is the order of registration: that of PyTorch's model.parameters().
+type order uint8
+
+const (
+	normsLast   order = iota
+	normsFirst        // gpt_neox
+	normsBefore       // each before its branch: gpt2
 )
 
 // plainMLP are the modules of an MLP without a gate, down(act(up(x))); up "" = the
@@ -123,6 +149,14 @@ var families = map[string]family{
 	"ministral3":       {architecture: "Ministral3ForCausalLM", activation: "silu", norms: preNorms},
 	"granitemoe":       {architecture: "GraniteMoeForCausalLM", activation: "silu", norms: preNorms, experts: graniteExperts},
 	"cohere2":          {architecture: "Cohere2ForCausalLM", activation: "silu", norms: preNorms[:1], layerNorm: true, interleaved: true, parallel: true},
+	"cohere":           {architecture: "CohereForCausalLM", activation: "silu", norms: preNorms[:1], headNorms: ownWeights, chosenNorms: true, layerNorm: true, interleaved: true, parallel: true},
+	"gpt_neox":         {architecture: "GPTNeoXForCausalLM", activation: gelu, norms: preNorms, layerNorm: true, normBias: true, order: normsFirst, fusedQKV: true, groupedQKV: true, plainMLP: plainMLP{"dense_h_to_4h", "dense_4h_to_h"}, modules: neoxModules, dropout: true, everyRow: true, buffers: neoxBuffers},
+	"phi":              {architecture: "PhiForCausalLM", activation: geluNew, norms: preNorms[:1], layerNorm: true, normBias: true, parallel: true, headNorms: perHead, chosenNorms: true, qNorm: "q_layernorm", kNorm: "k_layernorm", plainMLP: plainMLP{"fc1", "fc2"}, headBias: true, modules: modules{norm: "model.final_layernorm", o: "dense"}, dropout: true},
+	"stablelm":         {architecture: "StableLmForCausalLM", activation: "silu", norms: preNorms, parallelNorms: preNorms[:1], layerNorm: true, normBias: true, headNorms: ownModules, chosenNorms: true, qNorm: "q_layernorm", kNorm: "k_layernorm", dropout: true},
+	"starcoder2":       {architecture: "Starcoder2ForCausalLM", activation: geluTanh, norms: preNorms, layerNorm: true, normBias: true, plainMLP: plainMLP{"c_fc", "c_proj"}, dropout: true},
+	"nemotron":         {architecture: "NemotronForCausalLM", activation: relu2, norms: preNorms, layerNorm: true, normBias: true, onePlus: true, plainMLP: plainMLP{"up_proj", "down_proj"}},
+	"falcon":           {architecture: "FalconForCausalLM", activation: gelu, norms: falconNorms, parallelNorms: preNorms[:1], pairedNorms: falconPair, layerNorm: true, normBias: true, fusedQKV: true, groupedQKV: true, plainMLP: plainMLP{"dense_h_to_4h", "dense_4h_to_h"}, modules: falconModules, dropout: true, everyRow: true},
+	"gpt2":             {architecture: "GPT2LMHeadModel", activation: geluNew, norms: gpt2Norms, layerNorm: true, normBias: true, order: normsBefore, fusedQKV: true, transposed: true, learned: true, plainMLP: plainMLP{"c_fc", "c_proj"}, modules: gpt2Modules, dropout: true, everyRow: true, buffers: gpt2Buffers},
 	"minimax_m2":       {architecture: "MiniMaxM2ForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: mixtralExperts, choiceBias: "e_score_correction_bias"},
 	"exaone4":          {architecture: "Exaone4ForCausalLM", activation: "silu", norms: postNorms, headNorms: perHead},
 	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},
@@ -132,15 +166,24 @@ var families = map[string]family{
 	"qwen3_moe":        {architecture: "Qwen3MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, experts: qwenExperts},
 }
 
+// What MLPs compute, as config.json names it.
 const (
+	gelu     = "gelu"
+	geluNew  = "gelu_new"
+	geluFast = "gelu_fast"
 	geluTanh = "gelu_pytorch_tanh"
 	relu2    = "relu2"
 )
 
+// plainActivations are what an MLP without a gate may compute, whatever its family's is.
+var plainActivations = map[string]swiglu.Function{
+	gelu: swiglu.ExactGELU, geluNew: swiglu.ApproximateGELU, geluFast: swiglu.ApproximateGELU, geluTanh: swiglu.ApproximateGELU, relu2: swiglu.SquaredReLU,
+}
+
 // is says whether an architecture is the family's: its causal language model, or the
 // layers alone, as embedding models are saved.
 func (f family) is(architecture string) bool {
-	stem := strings.TrimSuffix(f.architecture, "ForCausalLM")
+	stem := strings.TrimSuffix(strings.TrimSuffix(f.architecture, "ForCausalLM"), "LMHeadModel")
 	return architecture == f.architecture || architecture == stem+"Model" || architecture == stem+"TextModel"
 }
 
@@ -150,6 +193,22 @@ func (f family) act() swiglu.Activation {
 		return swiglu.GELUTanh
 	}
 	return swiglu.SiLU
+}
+
+// plain is what an MLP without a gate computes.
+func (f family) plain(c *Config) swiglu.Pointwise {
+	return swiglu.Pointwise{Function: plainActivations[cmp.Or(c.Activation, f.activation)]}
+}
+
+// normsOf are the norms of a layer.
+func (f family) normsOf(c *Config) []normAt {
+	switch {
+	case c.TwoNorms:
+		return f.pairedNorms
+	case c.Parallel && f.parallelNorms != nil:
+		return f.parallelNorms
+	}
+	return f.norms
 }
 
 // hostOnly names what the family computes that only the CPU has kernels for, "" for nothing.
@@ -169,17 +228,31 @@ func supported(c *checkpoint.ModelConfig) error {
 	if len(c.Architectures) > 0 && !slices.ContainsFunc(c.Architectures, f.is) {
 		return fmt.Errorf("architectures %v is not supported for model_type %q; supported is: %s", c.Architectures, c.ModelType, f.architecture)
 	}
-	// The first gemma's files say gelu and mean the tanh form.
-	if c.HiddenAct != f.activation && (c.ModelType != "gemma" || c.HiddenAct != "gelu") {
-		return fmt.Errorf("hidden_act %q is not supported for model_type %q; supported is: %s", c.HiddenAct, c.ModelType, f.activation)
+	if err := f.computes(c); err != nil {
+		return err
 	}
 	if c.AttentionDropout != 0 && !f.dropout {
 		return fmt.Errorf("attention_dropout %g is not supported; set it to 0", c.AttentionDropout)
 	}
 	for _, key := range []string{"resid_pdrop", "embd_pdrop", "router_jitter_noise"} {
-		if v, ok := c.Value(key); ok && v != nil && strings.Trim(fmt.Sprint(v), "0.") != "" {
+		if v, ok := c.Value(key); ok && v != nil && strings.Trim(fmt.Sprint(v), "0.") != "" && !f.dropout {
 			return fmt.Errorf("%s %v is not supported; set it to 0", key, v)
 		}
+	}
+	return nil
+}
+
+// computes says whether the MLP's activation is one that the family's kind of MLP has.
+func (f family) computes(c *checkpoint.ModelConfig) error {
+	if f.plainMLP.up != "" {
+		if _, ok := plainActivations[c.HiddenAct]; !ok {
+			return fmt.Errorf("hidden_act %q is not supported for model_type %q; supported are: %s", c.HiddenAct, c.ModelType, strings.Join(slices.Sorted(maps.Keys(plainActivations)), ", "))
+		}
+		return nil
+	}
+	// The first gemma's files say gelu and mean the tanh form.
+	if c.HiddenAct != f.activation && (c.ModelType != "gemma" || c.HiddenAct != gelu) {
+		return fmt.Errorf("hidden_act %q is not supported for model_type %q; supported is: %s", c.HiddenAct, c.ModelType, f.activation)
 	}
 	return nil
 }

@@ -121,10 +121,14 @@ func (m *Model) weights(w []float32) (driver.F32, error) {
 
 func (m *Model) headParams(rows int, smoothing float32) xent.Params {
 	c := &m.config
-	return xent.Params{
+	p := xent.Params{
 		Rows: rows, Hidden: c.Hidden, Vocab: c.Vocab, Smoothing: smoothing,
 		SoftCap: c.LogitSoftCap, LogitScale: c.LogitScale,
 	}
+	if b := m.head.Bias; b != nil {
+		p.Bias, p.DBias = b.Data, b.Grad
+	}
+	return p
 }
 
 // noise is the magnitude of NEFTune's noise.

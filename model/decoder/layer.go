@@ -5,7 +5,6 @@ import (
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/kernels/swiglu"
 	"dataflex.dev/dataflex/model/autograd"
-	"dataflex.dev/dataflex/model/tensor"
 )
 
 // stack records the embeddings and the first layers: [T, Hidden].
@@ -14,6 +13,10 @@ func (m *Model) stack(b *Batch, noise float32, layers int, cache *Cache) *autogr
 	e := m.embedding
 	e.Noise = noise
 	x := m.tape.Embed(m.embed, b.Tokens, e)
+	if m.positions != nil {
+		at := m.tape.Embed(m.positions, b.Positions, autograd.Embedding{})
+		x = m.tape.Residual(x, at, 0)
+	}
 	if m.family.embedNorm {
 		x = m.normed(x, m.norm)
 	}
@@ -27,29 +30,33 @@ func (m *Model) stack(b *Batch, noise float32, layers int, cache *Cache) *autogr
 func (m *Model) final(x *autograd.Value) *autograd.Value { return m.normed(x, m.norm) }
 
 // normed records norm(x) in the place of x.
-func (m *Model) normed(x *autograd.Value, w *tensor.Param) *autograd.Value {
-	h := m.normOf(x, w)
+func (m *Model) normed(x *autograd.Value, n norm) *autograd.Value {
+	h := m.normOf(x, n)
 	m.tape.Drop(x)
 	return h
 }
 
-func (m *Model) normOf(x *autograd.Value, w *tensor.Param) *autograd.Value {
+func (m *Model) normOf(x *autograd.Value, n norm) *autograd.Value {
 	if m.family.layerNorm {
-		return m.tape.LayerNorm(x, w, nil, x.Cols, autograd.LayerOptions{Eps: m.config.Eps})
+		return m.tape.LayerNorm(x, n.weight, n.bias, n.width, autograd.LayerOptions{Eps: m.config.Eps, Groups: n.groups, OnePlus: m.family.onePlus})
 	}
-	return m.tape.Norm(x, w, autograd.NormOptions{Eps: m.config.Eps, OnePlus: m.family.onePlus})
+	return m.tape.Norm(x, n.weight, autograd.NormOptions{Eps: m.config.Eps, OnePlus: m.family.onePlus})
 }
 
 // layer records x + attention(norm(x)), then + mlp(norm(·)); or x + attention(h) + mlp(h)
-// with one h = norm(x).
+// with one h = norm(x), or with two.
 func (m *Model) layer(i int, x *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
 	l := &m.layers[i]
 	h := m.before(x, l.norms[beforeAttention])
 	a := m.attention(i, h, b, cache)
-	if m.family.parallel {
+	if m.family.parallel || m.config.Parallel {
+		if l.norms[beforeMLP].weight != nil {
+			m.dropUnless(h, x)
+			h = m.normOf(x, l.norms[beforeMLP])
+		}
 		y := m.dense(&l.mlp, h, m.config.Intermediate)
 		m.dropUnless(h, x)
-		return m.residual(m.residual(x, a, nil), y, nil)
+		return m.residual(m.residual(x, a, norm{}), y, norm{})
 	}
 	m.dropUnless(h, x)
 	x = m.residual(x, a, l.norms[afterAttention])
@@ -66,11 +73,11 @@ func (m *Model) layer(i int, x *autograd.Value, b *Batch, cache *Cache) *autogra
 }
 
 // before records the norm in front of a branch, which may not be there.
-func (m *Model) before(x *autograd.Value, w *tensor.Param) *autograd.Value {
-	if w == nil {
+func (m *Model) before(x *autograd.Value, n norm) *autograd.Value {
+	if n.weight == nil {
 		return x
 	}
-	return m.normOf(x, w)
+	return m.normOf(x, n)
 }
 
 func (m *Model) dropUnless(h, x *autograd.Value) {
@@ -80,9 +87,9 @@ func (m *Model) dropUnless(h, x *autograd.Value) {
 }
 
 // residual records x + y, or x + norm(y).
-func (m *Model) residual(x, y *autograd.Value, w *tensor.Param) *autograd.Value {
-	if w != nil {
-		y = m.normed(y, w)
+func (m *Model) residual(x, y *autograd.Value, n norm) *autograd.Value {
+	if n.weight != nil {
+		y = m.normed(y, n)
 	}
 	return m.tape.Residual(x, y, m.config.ResidualScale)
 }
@@ -109,14 +116,9 @@ func (m *Model) attention(i int, h *autograd.Value, b *Batch, cache *Cache) *aut
 }
 
 // placed records queries or keys, normalised and turned as the family asks for.
-func (m *Model) placed(turn *rope.Table, x *autograd.Value, w *tensor.Param, b *Batch, heads int) *autograd.Value {
-	norm := func() {
-		if w != nil {
-			x = m.normed(x, w)
-		}
-	}
-	if !m.family.rotateFirst {
-		norm()
+func (m *Model) placed(turn *rope.Table, x *autograd.Value, n norm, b *Batch, heads int) *autograd.Value {
+	if n.weight != nil && !m.family.rotateFirst {
+		x = m.normed(x, n)
 	}
 	x = m.clipped(x)
 	if turn != nil {
@@ -126,8 +128,8 @@ func (m *Model) placed(turn *rope.Table, x *autograd.Value, w *tensor.Param, b *
 		}
 		x = m.tape.Rope(x, rows, turn, heads, m.config.HeadDim)
 	}
-	if m.family.rotateFirst {
-		norm()
+	if n.weight != nil && m.family.rotateFirst {
+		x = m.normed(x, n)
 	}
 	return x
 }
@@ -149,6 +151,13 @@ func (m *Model) projections(l *layer, h *autograd.Value) (q, k, v *autograd.Valu
 	}
 	all := t.Linear(h, &l.qkv)
 	nq, nk := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	if m.family.groupedQKV {
+		queries := nq / c.KVHeads // of a group
+		q, k = t.ColumnsOf(all, c.KVHeads, 0, queries), t.ColumnsOf(all, c.KVHeads, queries, c.HeadDim)
+		v = t.ColumnsOf(all, c.KVHeads, queries+c.HeadDim, c.HeadDim)
+		t.Drop(all)
+		return q, k, v
+	}
 	q, k, v = t.Columns(all, 0, nq), t.Columns(all, nq, nk), t.Columns(all, nq+nk, nk)
 	t.Drop(all)
 	return q, k, v
@@ -161,7 +170,7 @@ func (m *Model) dense(l *mlp, h *autograd.Value, width int) *autograd.Value {
 	}
 	t := m.tape
 	up := t.Linear(h, &l.up)
-	s := t.Pointwise(swiglu.Pointwise{Function: swiglu.SquaredReLU}, up)
+	s := t.Pointwise(m.family.plain(&m.config), up)
 	t.Drop(up)
 	y := t.Linear(s, &l.down)
 	t.Drop(s)

@@ -179,13 +179,14 @@ func (m *Model) read(w *checkpoint.Weights, where string, params []*tensor.Param
 	wanted := make(map[string]bool, len(params))
 	var faults []error
 	for _, p := range params {
-		n := name(p)
-		wanted[n] = true
-		shape, ok := w.Shape(n)
-		if !ok {
-			faults = append(faults, fmt.Errorf("%s: tensor %q %v is missing", where, n, p.Shape))
-		} else if !slices.Equal(shape, p.Shape) {
-			faults = append(faults, fmt.Errorf("%s: tensor %q has shape %v, the configuration asks for %v", w.Path(n), n, shape, p.Shape))
+		for _, t := range m.tensors(p, name(p)) {
+			wanted[t.Name] = true
+			shape, ok := w.Shape(t.Name)
+			if !ok {
+				faults = append(faults, fmt.Errorf("%s: tensor %q %v is missing", where, t.Name, t.Shape))
+			} else if !slices.Equal(shape, t.Shape) {
+				faults = append(faults, fmt.Errorf("%s: tensor %q has shape %v, the configuration asks for %v", w.Path(t.Name), t.Name, shape, t.Shape))
+			}
 		}
 	}
 	for _, name := range w.Names() {
@@ -201,7 +202,7 @@ func (m *Model) read(w *checkpoint.Weights, where string, params []*tensor.Param
 	}
 	var buffer tensor.Buffer
 	for _, p := range params {
-		if err := p.Load(m.dev, stored{w, name(p)}, &buffer); err != nil {
+		if err := p.Load(m.dev, m.source(p, w, name(p)), &buffer); err != nil {
 			return err
 		}
 	}
@@ -237,7 +238,8 @@ func (m *Model) derived(name string) bool {
 	if m.adapter != nil && m.beside(name) {
 		return true
 	}
-	return name == headName || strings.HasSuffix(name, ".rotary_emb.inv_freq")
+	unread := func(end string) bool { return strings.HasSuffix(name, end) }
+	return name == headName || unread(".rotary_emb.inv_freq") || slices.ContainsFunc(m.family.buffers, unread)
 }
 
 // mismatch makes one error of the first few faults.

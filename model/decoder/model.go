@@ -27,23 +27,26 @@ type Model struct {
 
 	family family
 
-	embed, norm *tensor.Param
-	embedding   autograd.Embedding // how rows of embed are read, but for noise
-	head        autograd.Head      // its weight is embed when tied
-	layers      []layer
-	parts       []part                // all of these, in order
-	ones        map[int]*tensor.Param // of norms without weights, by width
-	rope        *rope.Table
-	views       []view      // of stacked experts
-	queryRope   *rope.Table // rope, or what makes queries grow by position
-	adapter     *adapter    // nil without one
-	tape        *autograd.Tape
-	notes       []string
-	options     Options                   // it was loaded with
-	special     *checkpoint.SpecialTokens // of the tokenizer; nil = not told
-	rows        int                       // of the vocabulary in the folder's config.json
-	half        bool                      // matrices are bf16, products run on tensor cores
-	origin      origin
+	embed     *tensor.Param
+	positions *tensor.Param // added to the embeddings; nil: none are
+	norm      norm
+	embedding autograd.Embedding // how rows of embed are read, but for noise
+	head      autograd.Head      // its weight is embed when tied
+	layers    []layer
+	parts     []part                // all of these, in order
+	ones      map[int]*tensor.Param // of norms without weights, by width
+	rope      *rope.Table
+	views     []view // of stacked experts
+	layouts   map[*tensor.Param]layout
+	queryRope *rope.Table // rope, or what makes queries grow by position
+	adapter   *adapter    // nil without one
+	tape      *autograd.Tape
+	notes     []string
+	options   Options                   // it was loaded with
+	special   *checkpoint.SpecialTokens // of the tokenizer; nil = not told
+	rows      int                       // of the vocabulary in the folder's config.json
+	half      bool                      // matrices are bf16, products run on tensor cores
+	origin    origin
 }
 
 // module is a linear layer with its place in the model.

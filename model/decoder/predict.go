@@ -64,10 +64,11 @@ func (m *Model) Predictions(b Batch) ([]int32, error) {
 	return out, nil
 }
 
-// headProduct is z [n, Vocab] = h [n, Hidden] times the head, in its precision.
+// headProduct is z [n, Vocab] = h [n, Hidden] times the head, in its precision, with its
+// bias.
 func (m *Model) headProduct(n int, h, z driver.F32) error {
 	d, vocab := m.config.Hidden, m.config.Vocab
-	if m.head.LoRA != nil {
+	if m.head.LoRA != nil || m.head.Bias != nil {
 		return m.tape.Product(&m.head.Linear, h, z)
 	}
 	o := tensor.Operand{F32: gemm.Dense(h, n, d)}

@@ -21,13 +21,12 @@ func (m *Model) SaveAdapter(dir string) error {
 	}
 	var tensors []checkpoint.Tensor
 	for _, p := range m.adapterParams() {
-		t, err := m.stored(p)
+		list, err := m.laidOut(p, m.adapterName(p))
 		if err != nil {
 			return err
 		}
-		t.Name = m.adapterName(p)
-		tensors = append(tensors, t)
-		if p == m.embed && m.tied() { // as PEFT stores what it keeps tied
+		tensors = append(tensors, list...)
+		if t := list[0]; p == m.embed && m.tied() { // as PEFT stores what it keeps tied
 			t.Name = prefix + headName
 			tensors = append(tensors, t)
 		}
@@ -57,7 +56,7 @@ func (m *Model) ReadTrained(dir string) error {
 		if m.adapter != nil {
 			name = m.adapterName(p)
 		}
-		if err := p.Write(m.dev, func(x []float32) error { return w.ReadFloat32(name, x) }); err != nil {
+		if err := p.Write(m.dev, m.source(p, w, name).Float32); err != nil {
 			return err
 		}
 	}
@@ -73,11 +72,11 @@ func (m *Model) SaveFull(dir string) error {
 	}
 	var tensors []checkpoint.Tensor
 	for _, p := range m.base() {
-		t, err := m.stored(p)
+		list, err := m.laidOut(p, p.Name)
 		if err != nil {
 			return err
 		}
-		tensors = append(tensors, t)
+		tensors = append(tensors, list...)
 	}
 	if err := writeShards(dir, tensors, shardBytes); err != nil {
 		return err
@@ -144,11 +143,20 @@ func (m *Model) saveConfig(dir string) error {
 
 func adapterFile(dir string) string { return filepath.Join(dir, storage.AdapterFile) }
 
-// stored is p for a writer, which reads its memory.
+// stored is p, which lies in files as it does here, for a writer, which reads its memory.
 func (m *Model) stored(p *tensor.Param) (checkpoint.Tensor, error) {
 	x, err := p.Read(m.dev)
 	if err != nil {
 		return checkpoint.Tensor{}, fmt.Errorf("%s: %w", p.Name, err)
 	}
 	return checkpoint.Tensor{Name: p.Name, Shape: p.Shape, F32: x}, nil
+}
+
+// laidOut is p as files hold it, under name.
+func (m *Model) laidOut(p *tensor.Param, name string) ([]checkpoint.Tensor, error) {
+	t, err := m.stored(p)
+	if err != nil {
+		return nil, err
+	}
+	return m.layouts[p].split(name, p.Shape, t.F32), nil
 }

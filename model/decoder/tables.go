@@ -331,7 +331,7 @@ func (m *Model) readTables(w *checkpoint.Weights) error {
 			if !slices.Equal(shape, p.Shape) {
 				return fmt.Errorf("%s: tensor %q has shape %v, the model's is %v", w.Path(name), name, shape, p.Shape)
 			}
-			if err := p.Load(m.dev, stored{w, name}, &tensor.Buffer{}); err != nil {
+			if err := p.Load(m.dev, m.source(p, w, name), &tensor.Buffer{}); err != nil {
 				return err
 			}
 			if err := m.keepTokens(p); err != nil {

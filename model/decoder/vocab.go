@@ -33,7 +33,9 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 		switch {
 		case p.linear != nil:
 			err = m.draw(p.linear.Weight, c.InitializerRange, normal)
-		case p.fixed: // stays 0
+		case p.fixed || p.zero: // stays 0
+		case p.ones:
+			reduce.Fill(dev, 1, p.param.Data)
 		case len(p.param.Shape) > 1:
 			err = m.draw(p.param, c.InitializerRange, normal)
 		default:
