@@ -27,6 +27,7 @@ type AdapterConfig struct {
 	ModulesToSave []string // modules_to_save: full copies stored beside the adapter
 	Version       string   // peft_version, "" before 0.18
 	TieWeights    bool     // ensure_weight_tying: a tied head follows embeddings that are saved, or they it
+	FanInFanOut   bool     // fan_in_fan_out: the adapted weights are stored [in, out], as Conv1D\'s are; arithmetic does not depend on it
 
 	targets   targets
 	tokens    []TokenRows    // trainable_token_indices: Path is as it is there, "" for the embeddings
@@ -72,6 +73,7 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 		DoRA:          f.bool("use_dora", false),
 		ModulesToSave: f.strings("modules_to_save"),
 		TieWeights:    f.bool("ensure_weight_tying", false),
+		FanInFanOut:   f.bool("fan_in_fan_out", false),
 		Version:       f.string("peft_version", ""),
 		ranks:         f.patterns("rank_pattern"),
 		alphas:        f.patterns("alpha_pattern"),
@@ -94,8 +96,8 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 
 // refuseUnsupported fails on settings that would make the adapter compute
 // something else than y = Wx + scale·B(Ax), with DoRA's magnitudes or without.
-// Keys are those of peft 0.18.1's and 0.21.0's LoraConfig; fan_in_fan_out is not among them: PEFT turns it off on linear layers, and these
-// models have no others.
+// Keys are those of peft 0.18.1's and 0.21.0's LoraConfig; fan_in_fan_out is not among them: PEFT sets it as the
+// modules are, linear layers or Conv1D.
 func refuseUnsupported(f *fields) {
 	if t := f.string("peft_type", "LORA"); t != "LORA" {
 		f.fail("peft_type is %s, and LORA and TRAINABLE_TOKENS adapters are read here: merge it into its base model with PEFT (merge_and_unload), if that kind can be, and train on that", t)
@@ -150,7 +152,7 @@ func WriteAdapterConfig(dir string, c *AdapterConfig) error {
 	keys := map[string]any{
 		"alpha_pattern": map[string]any{}, "auto_mapping": nil, "base_model_name_or_path": c.BaseModel,
 		"bias": "none", "corda_config": nil, "eva_config": nil, "exclude_modules": nil,
-		"fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true,
+		"fan_in_fan_out": c.FanInFanOut, "inference_mode": true, "init_lora_weights": true,
 		"layer_replication": nil, "layers_pattern": nil, "layers_to_transform": nil,
 		"loftq_config": map[string]any{}, "lora_alpha": c.alpha(), "lora_bias": false,
 		"lora_dropout": c.Dropout, "megatron_config": nil, "megatron_core": "megatron.core",

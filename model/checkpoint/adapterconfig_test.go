@@ -144,7 +144,7 @@ func TestTiedLoRA(t *testing.T) {
 		c, err := ReadAdapterConfig(dir)
 		ok(t, err)
 		for _, model := range []bool{true, false} {
-			if _, err := c.Tokens(&Weights{}, model); (err != nil) != (tied && model) {
+			if _, err := c.Tokens(&Weights{}, TablesOf("llama"), model); (err != nil) != (tied && model) {
 				t.Errorf("peft %s, tied %v: %v", version, model, err)
 			}
 		}

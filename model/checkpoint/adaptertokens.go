@@ -30,8 +30,25 @@ func (f *fields) tokensOnly() (*AdapterConfig, error) {
 // PEFTPrefix is the path from PEFT's wrapper to the model's modules.
 const PEFTPrefix = "base_model.model."
 
-// EmbeddingPath and HeadPath are the modules of the two tables of the vocabulary.
-const EmbeddingPath, HeadPath = "model.embed_tokens", "lm_head"
+// Tables are the modules of the two tables of the vocabulary.
+type Tables struct{ Embedding, Head string }
+
+// TablesOf are those of a model type.
+func TablesOf(modelType string) Tables {
+	if t := families[modelType].tables; t.Embedding != "" {
+		return t
+	}
+	return Tables{"model.embed_tokens", "lm_head"}
+}
+
+// Paths are both, the embeddings first.
+func (t Tables) Paths() []string { return []string{t.Embedding, t.Head} }
+
+// Names are their last components, as targets name them.
+func (t Tables) Names() []string {
+	last := func(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
+	return []string{last(t.Embedding), last(t.Head)}
+}
 
 // TableNames are the names that PEFT saves a table under beside its adapter: as it is,
 // with LoRA or nothing but tokens on it, with tokens on it.
@@ -92,12 +109,12 @@ func (f *fields) rows(key string) (all []TokenRows) {
 // Tokens are the rows that trainable_token_indices, or an adapter of nothing else, trains
 // of a model whose head is the embeddings or not; w is the adapter's file. PEFT names
 // modules by any ends of their paths in the former.
-func (c *AdapterConfig) Tokens(w *Weights, tied bool) ([]TokenRows, error) {
-	all, err := c.tables()
+func (c *AdapterConfig) Tokens(w *Weights, on Tables, tied bool) ([]TokenRows, error) {
+	all, err := c.tables(on)
 	if err != nil {
 		return nil, err
 	}
-	if tied && c.tiesLoRA() {
+	if tied && c.tiesLoRA(on) {
 		return nil, fmt.Errorf("ensure_weight_tying is true and target_modules %s names the embeddings or the head of a tied model: peft %s keeps their adapters one, peft 0.18 and this program do not; merge it into its base model with PEFT (merge_and_unload) and train on that", c.TargetText(), c.Version)
 	}
 	for i, rows := range all {
@@ -120,18 +137,18 @@ func (c *AdapterConfig) Tokens(w *Weights, tied bool) ([]TokenRows, error) {
 
 // tiesLoRA reports whether the PEFT that wrote the adapter keeps LoRA on the tables of a
 // tied model one, as versions after 0.18 do where they are told to.
-func (c *AdapterConfig) tiesLoRA() bool {
+func (c *AdapterConfig) tiesLoRA(on Tables) bool {
 	var major, minor int
 	_, err := fmt.Sscanf(c.Version, "%d.%d", &major, &minor)
 	newer := err == nil && (major > 0 || minor > 18)
-	return newer && c.TieWeights && !c.TokensOnly && (c.Adapts(EmbeddingPath, false) || c.Adapts(HeadPath, false))
+	return newer && c.TieWeights && !c.TokensOnly && (c.Adapts(on.Embedding, false) || c.Adapts(on.Head, false))
 }
 
 // tables are the rows by the path of their table, the embeddings first.
-func (c *AdapterConfig) tables() (all []TokenRows, err error) {
-	for _, path := range []string{EmbeddingPath, HeadPath} {
+func (c *AdapterConfig) tables(on Tables) (all []TokenRows, err error) {
+	for _, path := range on.Paths() {
 		for _, rows := range c.tokens {
-			named := rows.Path == "" && path == EmbeddingPath || rows.Path != "" && strings.HasSuffix(path, rows.Path)
+			named := rows.Path == "" && path == on.Embedding || rows.Path != "" && strings.HasSuffix(path, rows.Path)
 			if c.TokensOnly {
 				named = c.Adapts(path, false)
 			}
@@ -141,8 +158,8 @@ func (c *AdapterConfig) tables() (all []TokenRows, err error) {
 		}
 	}
 	for _, rows := range c.tokens {
-		if rows.Path != "" && !strings.HasSuffix(EmbeddingPath, rows.Path) && !strings.HasSuffix(HeadPath, rows.Path) {
-			return nil, fmt.Errorf("trainable_token_indices names %s, and rows train by themselves of %s and %s alone", rows.Path, EmbeddingPath, HeadPath)
+		if rows.Path != "" && !strings.HasSuffix(on.Embedding, rows.Path) && !strings.HasSuffix(on.Head, rows.Path) {
+			return nil, fmt.Errorf("trainable_token_indices names %s, and rows train by themselves of %s and %s alone", rows.Path, on.Embedding, on.Head)
 		}
 	}
 	return all, nil
@@ -151,12 +168,12 @@ func (c *AdapterConfig) tables() (all []TokenRows, err error) {
 // SavesEmbeddings reports whether PEFT saves the embeddings and the head beside adapters
 // that are on them (utils/save_and_load.py, save_embedding_layers): where a list of
 // targets has one of these names, or an expression matches one.
-func (c *AdapterConfig) SavesEmbeddings() bool {
+func (c *AdapterConfig) SavesEmbeddings(on Tables) bool {
 	if c.TokensOnly || c.kept["trainable_token_indices"] != nil || c.TargetPattern == allLinear {
 		return false
 	}
 	if c.targets.pattern != nil {
-		return c.targets.pattern.MatchString("model.embed_tokens") || c.targets.pattern.MatchString("lm_head")
+		return c.targets.pattern.MatchString(on.Embedding) || c.targets.pattern.MatchString(on.Head)
 	}
-	return slices.Contains(c.Targets, "embed_tokens") || slices.Contains(c.Targets, "lm_head")
+	return slices.ContainsFunc(on.Names(), func(name string) bool { return slices.Contains(c.Targets, name) })
 }

@@ -46,6 +46,9 @@ type familyDefaults struct {
 	parallel     bool              // they do unless it says no
 	qkNormKey    string            // says whether queries and keys are normalised
 	initializer  float64           // 0: 0.02
+	tables       Tables            // "": llama\'s
+	conv1D       []string          // linears whose weights are stored [in, out], by the ends of their paths
+	buffers      []string          // ends of names of what old files hold and nothing reads
 
 	moe moeDefaults
 }
@@ -110,6 +113,7 @@ var families = map[string]familyDefaults{
 		maxPositions: 2048, activation: "gelu", eps: 1e-5, epsKey: "layer_norm_eps", rotary: 0.25, allHeads: true, biased: true,
 		parallelKey: "use_parallel_residual", parallel: true,
 		either: map[string]string{"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"},
+		tables: Tables{"gpt_neox.embed_in", "embed_out"}, buffers: []string{".attention.bias", ".attention.masked_bias"},
 	},
 	"phi": {
 		maxPositions: 2048, activation: "gelu_new", eps: 1e-5, epsKey: "layer_norm_eps", rotary: 0.5, alwaysBiased: true, qkNormKey: "qk_layernorm",
@@ -127,12 +131,14 @@ var families = map[string]familyDefaults{
 	"falcon": {
 		maxPositions: 2048, activation: "gelu", eps: 1e-5, epsKey: "layer_norm_epsilon", tied: true, biasKey: "bias", widening: 4, multiQuery: true,
 		parallelKey: "parallel_attn", parallel: true,
-		keys: map[string]string{"intermediate_size": "ffn_hidden_size", "num_key_value_heads": "num_kv_heads", "hidden_act": "activation"},
+		keys:   map[string]string{"intermediate_size": "ffn_hidden_size", "num_key_value_heads": "num_kv_heads", "hidden_act": "activation"},
+		tables: Tables{"transformer.word_embeddings", "lm_head"},
 	},
 	"gpt2": {
 		maxPositions: 1024, activation: "gelu_new", eps: 1e-5, epsKey: "layer_norm_epsilon", tied: true, widening: 4, allHeads: true, alwaysBiased: true,
 		keys:   map[string]string{"intermediate_size": "n_inner", "hidden_act": "activation_function"},
 		either: map[string]string{"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "max_position_embeddings": "n_positions"},
+		tables: Tables{"transformer.wte", "lm_head"}, conv1D: []string{"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"}, buffers: []string{".attn.bias", ".attn.masked_bias"},
 	},
 	"minimax_m2": {
 		maxPositions: 196608, kvHeads: 8, headDim: 128, theta: 5e6,

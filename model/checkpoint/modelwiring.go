@@ -1,6 +1,10 @@
 package checkpoint
 
-import "maps"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // spelling is how a file of the family spells the keys that it names another way.
 func (d familyDefaults) spelling(raw map[string]any) map[string]string {
@@ -82,4 +86,17 @@ func (c *ModelConfig) readWiring(f *fields, family familyDefaults) {
 	if f.bool("alibi", false) {
 		f.fail("alibi is true, which is not supported: positions by rope alone are")
 	}
+}
+
+// Conv1D reports whether a model type's module is transformers' Conv1D: a linear layer
+// whose weight is stored [in, out].
+func Conv1D(modelType, module string) bool {
+	return slices.ContainsFunc(families[modelType].conv1D, func(end string) bool { return endsIn(module, end) })
+}
+
+// Unread reports whether a tensor of a model type's files is a buffer that follows from
+// config.json: masks and rotary frequencies, which older transformers saved.
+func Unread(modelType, name string) bool {
+	ends := append([]string{".rotary_emb.inv_freq"}, families[modelType].buffers...)
+	return slices.ContainsFunc(ends, func(end string) bool { return strings.HasSuffix(name, end) })
 }

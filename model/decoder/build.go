@@ -11,6 +11,7 @@ import (
 	"dataflex.dev/dataflex/kernels/quant"
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/tensor"
 )
 
@@ -105,10 +106,10 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	m.embedding = autograd.Embedding{Scale: c.EmbedScale, HasFixed: c.Padding.Given, Fixed: c.Padding.ID}
 	m.head.Linear = autograd.Linear{In: c.Hidden, Out: c.Vocab, Weight: m.embed}
 	if !c.Tied {
-		m.head.Weight = b.param(names.head, c.Vocab, c.Hidden)
+		m.head.Weight = b.param(m.tables().Head, c.Vocab, c.Hidden)
 	}
 	if b.f.headBias {
-		m.head.Bias = b.bias(names.head, c.Vocab)
+		m.head.Bias = b.bias(m.tables().Head, c.Vocab)
 	}
 	m.parts, m.half, m.ones, m.views, m.layouts = b.parts, b.any, b.ones, b.views, b.layouts
 	m.tape.BF16 = m.half && c.HeadDim%chunk == 0 && c.AttentionScale > 0
@@ -232,7 +233,7 @@ func (b *builder) param(path string, shape ...int) *tensor.Param {
 
 // embeddings are float32, or as param makes them; with bf16, which loses nothing, half of that.
 func (b *builder) embeddings(bf16 bool) *tensor.Param {
-	path := b.f.named().embed
+	path := checkpoint.TablesOf(b.c.ModelType).Embedding
 	if !bf16 || b.half || b.c.Hidden%chunk != 0 {
 		return b.param(path, b.c.Vocab, b.c.Hidden)
 	}
@@ -301,7 +302,7 @@ func (b *builder) linear(l *autograd.Linear, path string, in, out int, bias bool
 
 func (b *builder) linearOf(l *autograd.Linear, path string, in, out int, bias, half bool) {
 	weight := func() *tensor.Param { return b.matrix(half, path+".weight", out, in) }
-	if b.f.transposed {
+	if checkpoint.Conv1D(b.c.ModelType, path) {
 		*l = autograd.Linear{In: in, Out: out, Weight: b.laid(layout{transposed: true}, weight)}
 	} else {
 		*l = autograd.Linear{In: in, Out: out, Weight: weight()}

@@ -43,11 +43,9 @@ type family struct {
 	normBias      bool     // norms add a bias
 	chosenNorms   bool     // heads are normalised where Config.QKNorm alone
 	groupedQKV    bool     // qkv has a group's queries, its keys and its values one after the other
-	transposed    bool     // linears are stored [in, out]: transformers' Conv1D
 	learned       bool     // positions are embeddings, and nothing is turned
 	headBias      bool     // the head adds a bias
 	everyRow      bool     // the padding token's embedding trains as any other
-	buffers       []string // ends of tensors' names that old files hold and nothing reads
 }
 
 // role is a norm's place in a layer.
@@ -150,13 +148,13 @@ var families = map[string]family{
 	"granitemoe":       {architecture: "GraniteMoeForCausalLM", activation: "silu", norms: preNorms, experts: graniteExperts},
 	"cohere2":          {architecture: "Cohere2ForCausalLM", activation: "silu", norms: preNorms[:1], layerNorm: true, interleaved: true, parallel: true},
 	"cohere":           {architecture: "CohereForCausalLM", activation: "silu", norms: preNorms[:1], headNorms: ownWeights, chosenNorms: true, layerNorm: true, interleaved: true, parallel: true},
-	"gpt_neox":         {architecture: "GPTNeoXForCausalLM", activation: gelu, norms: preNorms, layerNorm: true, normBias: true, order: normsFirst, fusedQKV: true, groupedQKV: true, plainMLP: plainMLP{"dense_h_to_4h", "dense_4h_to_h"}, modules: neoxModules, dropout: true, everyRow: true, buffers: neoxBuffers},
+	"gpt_neox":         {architecture: "GPTNeoXForCausalLM", activation: gelu, norms: preNorms, layerNorm: true, normBias: true, order: normsFirst, fusedQKV: true, groupedQKV: true, plainMLP: plainMLP{"dense_h_to_4h", "dense_4h_to_h"}, modules: neoxModules, dropout: true, everyRow: true},
 	"phi":              {architecture: "PhiForCausalLM", activation: geluNew, norms: preNorms[:1], layerNorm: true, normBias: true, parallel: true, headNorms: perHead, chosenNorms: true, qNorm: "q_layernorm", kNorm: "k_layernorm", plainMLP: plainMLP{"fc1", "fc2"}, headBias: true, modules: modules{norm: "model.final_layernorm", o: "dense"}, dropout: true},
 	"stablelm":         {architecture: "StableLmForCausalLM", activation: "silu", norms: preNorms, parallelNorms: preNorms[:1], layerNorm: true, normBias: true, headNorms: ownModules, chosenNorms: true, qNorm: "q_layernorm", kNorm: "k_layernorm", dropout: true},
 	"starcoder2":       {architecture: "Starcoder2ForCausalLM", activation: geluTanh, norms: preNorms, layerNorm: true, normBias: true, plainMLP: plainMLP{"c_fc", "c_proj"}, dropout: true},
 	"nemotron":         {architecture: "NemotronForCausalLM", activation: relu2, norms: preNorms, layerNorm: true, normBias: true, onePlus: true, plainMLP: plainMLP{"up_proj", "down_proj"}},
 	"falcon":           {architecture: "FalconForCausalLM", activation: gelu, norms: falconNorms, parallelNorms: preNorms[:1], pairedNorms: falconPair, layerNorm: true, normBias: true, fusedQKV: true, groupedQKV: true, plainMLP: plainMLP{"dense_h_to_4h", "dense_4h_to_h"}, modules: falconModules, dropout: true, everyRow: true},
-	"gpt2":             {architecture: "GPT2LMHeadModel", activation: geluNew, norms: gpt2Norms, layerNorm: true, normBias: true, order: normsBefore, fusedQKV: true, transposed: true, learned: true, plainMLP: plainMLP{"c_fc", "c_proj"}, modules: gpt2Modules, dropout: true, everyRow: true, buffers: gpt2Buffers},
+	"gpt2":             {architecture: "GPT2LMHeadModel", activation: geluNew, norms: gpt2Norms, layerNorm: true, normBias: true, order: normsBefore, fusedQKV: true, learned: true, plainMLP: plainMLP{"c_fc", "c_proj"}, modules: gpt2Modules, dropout: true, everyRow: true},
 	"minimax_m2":       {architecture: "MiniMaxM2ForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: mixtralExperts, choiceBias: "e_score_correction_bias"},
 	"exaone4":          {architecture: "Exaone4ForCausalLM", activation: "silu", norms: postNorms, headNorms: perHead},
 	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},

@@ -70,7 +70,7 @@ func (m *Model) Identity() (string, error) {
 			fmt.Fprintf(h, "%s scale %v dropout %v\n", mod.path, mod.linear.LoRA.Scale, mod.linear.LoRA.Dropout)
 		}
 		if e := m.embedding.LoRA; e != nil {
-			fmt.Fprintf(h, "%s scale %v\n", embeddingPath, e.Scale)
+			fmt.Fprintf(h, "%s scale %v\n", m.tables().Embedding, e.Scale)
 		}
 		for _, t := range a.tokens {
 			fmt.Fprintf(h, "tokens of %s %v\n", t.table.Name, t.tokens.Index)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
@@ -50,10 +49,11 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 		return nil, err
 	}
 	defer w.Close()
-	if _, head := w.Shape(headName); !head && opt.Headless {
+	tables := checkpoint.TablesOf(c.ModelType)
+	if _, head := w.Shape(tables.Head + ".weight"); !head && opt.Headless {
 		c.Tied = true // nothing is asked of the head
 	}
-	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, stored: holds(w), codes: opt.codes(w), bf16: opt.quantises(w) && w.DType(embedName) == "BF16", planned: opt.Planned})
+	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, stored: holds(w), codes: opt.codes(w), bf16: opt.quantises(w) && w.DType(tables.Embedding+".weight") == "BF16", planned: opt.Planned})
 	if err != nil {
 		return nil, err
 	}
@@ -126,20 +126,18 @@ func (m *Model) Coding() (f quant.Format, ok bool) {
 // not train.
 func (m *Model) Quantised() bool { _, coded := m.Coding(); return coded }
 
-const (
-	headName  = "lm_head.weight"
-	embedName = "model.embed_tokens.weight"
-)
+// headName is the head's tensor.
+func (m *Model) headName() string { return m.tables().Head + ".weight" }
 
 // noteHead says where a tied model's folder has a head that differs from the embeddings,
 // which take its place, as in transformers.
 func (m *Model) noteHead(w *checkpoint.Weights) error {
-	shape, ok := w.Shape(headName)
+	shape, ok := w.Shape(m.headName())
 	if !ok || !m.config.Tied || !slices.Equal(shape, m.embed.Shape) {
 		return nil
 	}
 	head := make([]float32, m.embed.Size())
-	if err := w.ReadFloat32(headName, head); err != nil {
+	if err := w.ReadFloat32(m.headName(), head); err != nil {
 		return err
 	}
 	embeddings := make([]float32, len(head))
@@ -147,7 +145,7 @@ func (m *Model) noteHead(w *checkpoint.Weights) error {
 		return err
 	}
 	if !slices.Equal(head, embeddings) {
-		m.notes = append(m.notes, fmt.Sprintf("%s holds another tensor than the embeddings, and config.json says tie_word_embeddings: the embeddings are taken for both, as transformers does; set it to false for the stored head", w.Path(headName)))
+		m.notes = append(m.notes, fmt.Sprintf("%s holds another tensor than the embeddings, and config.json says tie_word_embeddings: the embeddings are taken for both, as transformers does; set it to false for the stored head", w.Path(m.headName())))
 	}
 	return nil
 }
@@ -232,14 +230,13 @@ func (s stored) BF16(x []driver.BF16) error { return s.files.ReadBF16(s.name, x)
 // copy of a tied head (an untied model has lm_head among its own), also in an adapter
 // that keeps it tied, and old transformers' rope frequencies.
 func (m *Model) derived(name string) bool {
-	if m.adapter != nil && m.adapter.lora.TieWeights && m.tied() && name == prefix+headName {
+	if m.adapter != nil && m.adapter.lora.TieWeights && m.tied() && name == prefix+m.headName() {
 		return true
 	}
 	if m.adapter != nil && m.beside(name) {
 		return true
 	}
-	unread := func(end string) bool { return strings.HasSuffix(name, end) }
-	return name == headName || unread(".rotary_emb.inv_freq") || slices.ContainsFunc(m.family.buffers, unread)
+	return name == m.headName() || checkpoint.Unread(m.config.ModelType, name)
 }
 
 // mismatch makes one error of the first few faults.

@@ -247,11 +247,11 @@ func (m *Model) trainInFull(names []string, tie bool) (map[*tensor.Param]bool, e
 	if tie && m.tied() {
 		names = slices.Clone(names)
 		for i, n := range names {
-			if partOf("lm_head", n) {
-				names[i] = "embed_tokens" // which the head is
+			if partOf(m.tables().Head, n) {
+				names[i] = m.tables().Embedding // which the head is
 			}
 		}
-	} else if slices.ContainsFunc(names, func(n string) bool { return partOf("model.embed_tokens", n) || partOf("lm_head", n) }) {
+	} else if slices.ContainsFunc(names, func(n string) bool { return partOf(m.tables().Embedding, n) || partOf(m.tables().Head, n) }) {
 		if err := m.untie(); err != nil {
 			return nil, err
 		}
@@ -334,10 +334,8 @@ type targets struct {
 
 func (t targets) none() bool { return len(t.modules) == 0 && !t.embedding && len(t.tokens) == 0 }
 
-const (
-	embeddingPath = checkpoint.EmbeddingPath
-	headPath      = checkpoint.HeadPath
-)
+// tables are the paths of the embeddings and the head.
+func (m *Model) tables() checkpoint.Tables { return checkpoint.TablesOf(m.config.ModelType) }
 
 // match finds the modules that l's targets name, as PEFT does: a target is a module's
 // whole path or the end of it after a dot, none that trains in full, and one that matches
@@ -357,13 +355,13 @@ func (m *Model) match(l LoRA) (found targets, err error) {
 		}
 		return hit && !inFull && (l.Exclude == nil || !l.Exclude(path))
 	}
-	found.embedding = hits(embeddingPath, false)
+	found.embedding = hits(m.tables().Embedding, false)
 	for mod := range m.modules() {
 		if hits(mod.path, true) {
 			found.modules = append(found.modules, mod)
 		}
 	}
-	if hits(headPath, false) {
+	if hits(m.tables().Head, false) {
 		found.modules = append(found.modules, m.headModule())
 	}
 	if err != nil {
@@ -387,11 +385,11 @@ func (m *Model) match(l LoRA) (found targets, err error) {
 }
 
 // headModule is the head as a linear module.
-func (m *Model) headModule() module { return module{headPath, &m.head.Linear} }
+func (m *Model) headModule() module { return module{m.tables().Head, &m.head.Linear} }
 
 // targetNames are the names that targets may have.
 func (m *Model) targetNames() string {
-	return strings.Join(append(lastNames(m.modules()), "embed_tokens", "lm_head"), ", ")
+	return strings.Join(append(lastNames(m.modules()), m.tables().Names()...), ", ")
 }
 
 // lastNames are the last components of the modules' paths, each once.
@@ -413,7 +411,7 @@ func (m *Model) PairOffsets() []Pair {
 	var pairs []Pair
 	for _, mod := range m.adapter.modules {
 		a := mod.linear.LoRA
-		if mod.path == headPath {
+		if mod.path == m.tables().Head {
 			continue
 		}
 		pairs = append(pairs, Pair{mod.path, a.Offset, mod.linear.In, mod.linear.Out, a.Rank})

@@ -4,40 +4,37 @@ import "cmp"
 
 // modules are the paths and names of what every family has; "" is llama's.
 type modules struct {
-	embed, positions, layers, norm, head string // from the top of the model
-	attention, mlp                       string // in a layer
-	q, k, v, o, qkv                      string // in the attention
+	positions, layers, norm string // from the top of the model
+	attention, mlp          string // in a layer
+	q, k, v, o, qkv         string // in the attention
 }
 
 var (
 	llamaModules = modules{
-		embed: "model.embed_tokens", layers: "model.layers", norm: "model.norm", head: "lm_head", attention: "self_attn", mlp: "mlp",
+		layers: "model.layers", norm: "model.norm", attention: "self_attn", mlp: "mlp",
 		q: "q_proj", k: "k_proj", v: "v_proj", o: "o_proj", qkv: "qkv_proj",
 	}
 	neoxModules = modules{
-		embed: "gpt_neox.embed_in", layers: "gpt_neox.layers", norm: "gpt_neox.final_layer_norm", head: "embed_out", attention: "attention",
+		layers: "gpt_neox.layers", norm: "gpt_neox.final_layer_norm", attention: "attention",
 		o: "dense", qkv: "query_key_value",
 	}
 	falconModules = modules{
-		embed: "transformer.word_embeddings", layers: "transformer.h", norm: "transformer.ln_f", attention: "self_attention", o: "dense", qkv: "query_key_value",
+		layers: "transformer.h", norm: "transformer.ln_f", attention: "self_attention", o: "dense", qkv: "query_key_value",
 	}
 	gpt2Modules = modules{
-		embed: "transformer.wte", positions: "transformer.wpe", layers: "transformer.h", norm: "transformer.ln_f", attention: "attn", o: "c_proj", qkv: "c_attn",
+		positions: "transformer.wpe", layers: "transformer.h", norm: "transformer.ln_f", attention: "attn", o: "c_proj", qkv: "c_attn",
 	}
 
 	falconNorms = []normAt{{beforeMLP, "post_attention_layernorm"}, {beforeAttention, "input_layernorm"}}
 	falconPair  = []normAt{{beforeAttention, "ln_attn"}, {beforeMLP, "ln_mlp"}}
 	gpt2Norms   = []normAt{{beforeAttention, "ln_1"}, {beforeMLP, "ln_2"}}
-
-	neoxBuffers = []string{".attention.bias", ".attention.masked_bias"}
-	gpt2Buffers = []string{".attn.bias", ".attn.masked_bias"}
 )
 
 // named are the family's modules, llama's names where it has none of its own.
 func (f family) named() modules {
 	m, l := f.modules, llamaModules
 	return modules{
-		embed: cmp.Or(m.embed, l.embed), positions: m.positions, layers: cmp.Or(m.layers, l.layers), norm: cmp.Or(m.norm, l.norm), head: cmp.Or(m.head, l.head),
+		positions: m.positions, layers: cmp.Or(m.layers, l.layers), norm: cmp.Or(m.norm, l.norm),
 		attention: cmp.Or(m.attention, l.attention), mlp: cmp.Or(m.mlp, l.mlp),
 		q: cmp.Or(m.q, l.q), k: cmp.Or(m.k, l.k), v: cmp.Or(m.v, l.v), o: cmp.Or(m.o, l.o), qkv: cmp.Or(m.qkv, l.qkv),
 	}

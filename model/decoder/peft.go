@@ -10,7 +10,7 @@ import (
 
 // adaptedBy lists what a saved adapter, whose tensors are in w, is on.
 func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig, w *checkpoint.Weights) (on targets, err error) {
-	if on.tokens, err = c.Tokens(w, m.tied()); err != nil {
+	if on.tokens, err = c.Tokens(w, m.tables(), m.tied()); err != nil {
 		return on, fmt.Errorf("%s: %w", dir, err)
 	}
 	if c.TokensOnly {
@@ -21,10 +21,10 @@ func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig, w *checkpoint
 			on.modules = append(on.modules, mod)
 		}
 	}
-	if c.Adapts(headPath, false) {
+	if c.Adapts(m.tables().Head, false) {
 		on.modules = append(on.modules, m.headModule())
 	}
-	on.embedding = c.Adapts(embeddingPath, false)
+	on.embedding = c.Adapts(m.tables().Embedding, false)
 	if on.none() {
 		return on, fmt.Errorf("%s: target_modules %s matches no linear module of %s, as its other keys narrow it down", dir, c.TargetText(), m.dir)
 	}
@@ -34,11 +34,11 @@ func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig, w *checkpoint
 // onlyTokens is the error of an adapter of nothing but tokens that is on other modules.
 func (m *Model) onlyTokens(dir string, c *checkpoint.AdapterConfig, tokens []checkpoint.TokenRows) error {
 	if len(tokens) == 0 {
-		return fmt.Errorf("%s: target_modules %s matches neither %s nor %s", dir, c.TargetText(), embeddingPath, headPath)
+		return fmt.Errorf("%s: target_modules %s matches neither %s nor %s", dir, c.TargetText(), m.tables().Embedding, m.tables().Head)
 	}
 	for mod := range m.modules() {
 		if c.Adapts(mod.path, true) {
-			return fmt.Errorf("%s: target_modules %s matches %s, and rows train by themselves of %s and %s alone", dir, c.TargetText(), mod.path, embeddingPath, headPath)
+			return fmt.Errorf("%s: target_modules %s matches %s, and rows train by themselves of %s and %s alone", dir, c.TargetText(), mod.path, m.tables().Embedding, m.tables().Head)
 		}
 	}
 	return nil
@@ -54,12 +54,12 @@ func (m *Model) toPEFT() *checkpoint.AdapterConfig {
 	if slices.Contains(targets, "all") || len(a.modules) == len(slices.Collect(m.modules())) || a.lora.Exclude != nil {
 		targets = lastNames(slices.Values(a.modules))
 		if m.embedding.LoRA != nil {
-			targets = append(targets, "embed_tokens")
+			targets = append(targets, m.tables().Names()[0])
 		}
 	}
 	return &checkpoint.AdapterConfig{
 		BaseModel: cmp.Or(m.name, m.dir), Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, DoRA: a.lora.DoRA,
 		Initial: a.lora.PiSSA, Targets: targets, ModulesToSave: a.lora.ModulesToSave,
-		TieWeights: a.lora.TieWeights,
+		TieWeights: a.lora.TieWeights, FanInFanOut: slices.ContainsFunc(a.modules, func(mod module) bool { return m.layouts[mod.linear.Weight].transposed }),
 	}
 }

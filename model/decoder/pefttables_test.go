@@ -254,7 +254,7 @@ func TestTokensOnTheInterpreter(t *testing.T) {
 			spread(t, m)
 			on, err := m.match(LoRA{Targets: []string{"q_proj"}})
 			must(t, err)
-			on.tokens = []checkpoint.TokenRows{{Path: embeddingPath, Index: []int32{3, 1, 5}, Name: "embeddings"}, {Path: headPath, Index: []int32{2, 7}, Name: "head"}}
+			on.tokens = []checkpoint.TokenRows{{Path: m.tables().Embedding, Index: []int32{3, 1, 5}, Name: "embeddings"}, {Path: m.tables().Head, Index: []int32{2, 7}, Name: "head"}}
 			must(t, m.attach(LoRA{Rank: 2}, on, func(string) (int, float32) { return 2, 1 }))
 			r := rand.New(rand.NewPCG(3, 4))
 			for _, p := range m.Trainable() {

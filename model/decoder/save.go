@@ -27,7 +27,7 @@ func (m *Model) SaveAdapter(dir string) error {
 		}
 		tensors = append(tensors, list...)
 		if t := list[0]; p == m.embed && m.tied() { // as PEFT stores what it keeps tied
-			t.Name = prefix + headName
+			t.Name = prefix + m.headName()
 			tensors = append(tensors, t)
 		}
 	}

@@ -24,26 +24,26 @@ type tokenTable struct {
 // attachTables puts on adapters of zeros and tokens' rows as they are in the tables. A
 // tied model whose head and embeddings are to differ gets a head of its own.
 func (m *Model) attachTables(l LoRA, on targets, shape func(path string) (rank int, scale float32)) error {
-	head := slices.ContainsFunc(on.modules, func(mod module) bool { return mod.path == headPath })
-	if err := on.clash(head, m.tied()); err != nil {
+	head := slices.ContainsFunc(on.modules, func(mod module) bool { return mod.path == m.tables().Head })
+	if err := on.clash(m.tables(), head, m.tied()); err != nil {
 		return err
 	}
-	if head || on.embedding || !tokensTied(on.tokens) {
+	if head || on.embedding || !m.tokensTied(on.tokens) {
 		if err := m.untie(); err != nil {
 			return err
 		}
 	}
-	if head || !tokensTied(on.tokens) || (m.tied() && len(on.tokens) > 0) {
+	if head || !m.tokensTied(on.tokens) || (m.tied() && len(on.tokens) > 0) {
 		if err := m.widenHead(); err != nil {
 			return err
 		}
 	}
 	if head {
-		part := m.part(headPath)
+		part := m.part(m.tables().Head)
 		part.own = append(part.own, adapterTensors(m.head.LoRA)...)
 	}
 	if on.embedding {
-		rank, scale := shape(embeddingPath)
+		rank, scale := shape(m.tables().Embedding)
 		if err := m.adaptEmbedding(l, rank, scale); err != nil {
 			return err
 		}
@@ -82,9 +82,9 @@ func (m *Model) widenHead() error {
 
 // clash is the error of a table with both an adapter and tokens, which PEFT cannot run
 // either.
-func (t targets) clash(head, tied bool) error {
+func (t targets) clash(tables checkpoint.Tables, head, tied bool) error {
 	for _, rows := range t.tokens {
-		if lora := map[string]bool{embeddingPath: t.embedding, headPath: head}; lora[rows.Path] || (tied && (head || t.embedding)) {
+		if lora := map[string]bool{tables.Embedding: t.embedding, tables.Head: head}; lora[rows.Path] || (tied && (head || t.embedding)) {
 			return fmt.Errorf("trainable_token_indices names rows of %s, which target_modules names as well (of a tied model either is both): PEFT computes nothing with such an adapter", rows.Path)
 		}
 	}
@@ -93,8 +93,8 @@ func (t targets) clash(head, tied bool) error {
 
 // tokensTied reports whether tokens, if any, are those of the embeddings alone, which a
 // tied head shares.
-func tokensTied(tokens []checkpoint.TokenRows) bool {
-	return !slices.ContainsFunc(tokens, func(r checkpoint.TokenRows) bool { return r.Path == headPath })
+func (m *Model) tokensTied(tokens []checkpoint.TokenRows) bool {
+	return !slices.ContainsFunc(tokens, func(r checkpoint.TokenRows) bool { return r.Path == m.tables().Head })
 }
 
 // part is the leaf of that path.
@@ -104,7 +104,7 @@ func (m *Model) part(path string) *part {
 }
 
 func (m *Model) adaptEmbedding(l LoRA, rank int, scale float32) error {
-	name := prefix + embeddingPath
+	name := prefix + m.tables().Embedding
 	a, err := m.trained(name+".lora_embedding_A", rank, m.config.Vocab)
 	if err != nil {
 		return err
@@ -121,7 +121,7 @@ func (m *Model) adaptEmbedding(l LoRA, rank int, scale float32) error {
 		}
 		m.embedding.LoRA.DoRA = &autograd.DoRA{Magnitude: magnitude}
 	}
-	part := m.part(embeddingPath)
+	part := m.part(m.tables().Embedding)
 	part.own = append(part.own, m.embedding.LoRA.Tensors()...)
 	return nil
 }
@@ -168,7 +168,7 @@ func (m *Model) startColumnMagnitudes() error {
 // trainTokens makes rows of a table train, from what they are in it.
 func (m *Model) trainTokens(rows checkpoint.TokenRows) error {
 	table, d := m.embed, m.config.Hidden
-	if rows.Path == headPath {
+	if rows.Path == m.tables().Head {
 		table = m.head.Weight
 	}
 	w, err := table.Read(m.dev)
@@ -191,7 +191,7 @@ func (m *Model) trainTokens(rows checkpoint.TokenRows) error {
 		return err
 	}
 	k := autograd.NewTokens(p, rows.Index)
-	if rows.Path == embeddingPath {
+	if rows.Path == m.tables().Embedding {
 		m.embedding.Tokens = k
 	}
 	if table == m.head.Weight {
@@ -230,7 +230,7 @@ func (m *Model) mergeTables() error {
 		err = m.embed.Upload(m.dev, w)
 	}
 	if err != nil {
-		return fmt.Errorf("merging the adapter of %s: %w", embeddingPath, err)
+		return fmt.Errorf("merging the adapter of %s: %w", m.tables().Embedding, err)
 	}
 	return nil
 }
@@ -269,10 +269,10 @@ func (m *Model) besides(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error
 		}
 		return err
 	}
-	grown := m.config.Vocab != m.rows && !c.SavesEmbeddings()
-	for _, path := range []string{embeddingPath, headPath} {
+	grown := m.config.Vocab != m.rows && !c.SavesEmbeddings(m.tables())
+	for _, path := range m.tables().Paths() {
 		p, lora, tokens := m.embed, m.embedding.LoRA != nil, m.embedding.Tokens
-		if path == headPath {
+		if path == m.tables().Head {
 			p, lora, tokens = m.head.Weight, m.head.LoRA != nil, m.head.Tokens
 		}
 		names := checkpoint.TableNames(path)
@@ -283,13 +283,13 @@ func (m *Model) besides(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error
 		case tokens != nil:
 			name = names[2]
 		}
-		if !m.adapter.saves[p] && (grown || (lora && c.SavesEmbeddings())) {
+		if !m.adapter.saves[p] && (grown || (lora && c.SavesEmbeddings(m.tables()))) {
 			if err := add(p, name); err != nil {
 				return nil, err
 			}
 		}
-		if path == headPath && m.tied() && tokens != nil && (grown || c.TokensOnly) {
-			if err := add(tokens.Rows, c.TokensName(headPath)); err != nil {
+		if path == m.tables().Head && m.tied() && tokens != nil && (grown || c.TokensOnly) {
+			if err := add(tokens.Rows, c.TokensName(m.tables().Head)); err != nil {
 				return nil, err
 			}
 		}
@@ -315,9 +315,9 @@ func (m *Model) withoutTokens(p *tensor.Param, w []float32) []float32 {
 // readTables reads the tables that were saved beside the adapter: they count, as they do
 // in PEFT.
 func (m *Model) readTables(w *checkpoint.Weights) error {
-	for _, path := range []string{embeddingPath, headPath} {
+	for _, path := range m.tables().Paths() {
 		p := m.embed
-		if path == headPath {
+		if path == m.tables().Head {
 			p = m.head.Weight
 		}
 		if m.adapter.saves[p] {
@@ -368,10 +368,10 @@ func rowsOf(w []float32, index []int32, d int) []float32 {
 
 // beside reports whether a tensor of an adapter's file is one of besides.
 func (m *Model) beside(name string) bool {
-	for _, path := range []string{embeddingPath, headPath} {
+	for _, path := range m.tables().Paths() {
 		if slices.Contains(checkpoint.TableNames(path), name) {
 			return true
 		}
 	}
-	return m.tied() && m.head.Tokens != nil && (name == prefix+headPath+".trainable_tokens_delta" || name == prefix+headPath+".token_adapter.trainable_tokens_delta")
+	return m.tied() && m.head.Tokens != nil && (name == prefix+m.tables().Head+".trainable_tokens_delta" || name == prefix+m.tables().Head+".token_adapter.trainable_tokens_delta")
 }

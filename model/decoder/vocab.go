@@ -129,7 +129,7 @@ func noisyMean(w []float32, old, d int, normal func() float64) {
 func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
 	rows, old := m.config.Vocab, m.config.Vocab
 	brought := map[string]int{} // rows of the tables that it brings
-	for _, path := range []string{embeddingPath, headPath} {
+	for _, path := range m.tables().Paths() {
 		for _, name := range checkpoint.TableNames(path) {
 			if shape, ok := w.Shape(name); ok && len(shape) == 2 {
 				brought[path+".weight"] = shape[0]
@@ -163,7 +163,7 @@ func (m *Model) untie() error {
 	if !m.tied() {
 		return nil
 	}
-	head, err := m.embed.NewLike(m.dev, "lm_head.weight", m.config.Vocab, m.config.Hidden)
+	head, err := m.embed.NewLike(m.dev, m.headName(), m.config.Vocab, m.config.Hidden)
 	if err != nil {
 		return fmt.Errorf("a head of its own: %w", err)
 	}
@@ -176,7 +176,7 @@ func (m *Model) untie() error {
 		return fmt.Errorf("a head of its own: %w", err)
 	}
 	m.head.Weight, m.config.Tied = head, false
-	m.parts = append(m.parts, part{path: "lm_head", param: head})
+	m.parts = append(m.parts, part{path: m.tables().Head, param: head})
 	return nil
 }
 

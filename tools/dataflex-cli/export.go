@@ -104,7 +104,7 @@ func (e *exported) open(dev driver.Device) (err error) {
 		command.Logger(os.Stderr).Warn("the tokenizer is exported as it is, without a Modelfile: " + err.Error())
 		addTokens(c, e.tok)
 	}
-	if e.merger, err = openMerger(dev, c.Model.NameOrPath, e.adapters, e.model.TieWordEmbeddings); err != nil {
+	if e.merger, err = openMerger(dev, c.Model.NameOrPath, e.model.ModelType, e.adapters, e.model.TieWordEmbeddings); err != nil {
 		return c.Errorf("model_name_or_path", "%w", err)
 	}
 	if e.vocab, err = fits(c, e.merger, e.tok); err != nil {
@@ -177,10 +177,10 @@ func refuseSources(c *config.Config, adapters []string) error {
 
 // fits checks the tokenizer against the embeddings and returns their rows.
 func fits(c *config.Config, m *merger, tok *tokenizer.Tokenizer) (int, error) {
-	if _, ok := m.base.Shape(embeddingsName); !ok {
-		return 0, c.Errorf("model_name_or_path", "%s has no tensor %s: it is no causal language model of Hugging Face's", c.Model.NameOrPath, embeddingsName)
+	if _, ok := m.base.Shape(m.embeddingsName()); !ok {
+		return 0, c.Errorf("model_name_or_path", "%s has no tensor %s: it is no causal language model of Hugging Face's", c.Model.NameOrPath, m.embeddingsName())
 	}
-	rows := m.shape(embeddingsName)[0]
+	rows := m.shape(m.embeddingsName())[0]
 	if n := tok.Len(); n > rows {
 		return 0, c.Errorf("model_name_or_path", "with its template and added tokens the tokenizer has %d tokens, the embeddings have %d rows and no adapter brings more: "+
 			"export with the template that was trained with", n, rows)
@@ -188,8 +188,8 @@ func fits(c *config.Config, m *merger, tok *tokenizer.Tokenizer) (int, error) {
 	if m.tied && !m.untied {
 		return rows, nil
 	}
-	if head := m.shape(headName)[0]; head != rows {
-		return 0, c.Errorf("adapter_name_or_path", "the embeddings have %d rows and the head %d: the adapter was trained with added tokens and brings one of the two: train it with additional_target: embed_tokens,lm_head", rows, head)
+	if head := m.shape(m.headName())[0]; head != rows {
+		return 0, c.Errorf("adapter_name_or_path", "the embeddings have %d rows and the head %d: the adapter was trained with added tokens and brings one of the two: train it with additional_target: %s", rows, head, strings.Join(m.tables.Names(), ","))
 	}
 	return rows, nil
 }
@@ -201,7 +201,7 @@ func storedDType(c *checkpoint.ModelConfig, m *merger) string {
 		return c.TorchDType
 	}
 	for name, d := range dtypes {
-		if d.name == m.base.DType("model.embed_tokens.weight") {
+		if d.name == m.base.DType(m.embeddingsName()) {
 			return name
 		}
 	}

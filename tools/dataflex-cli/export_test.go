@@ -62,7 +62,7 @@ func merge(t *testing.T, model string, adapters ...string) *merger {
 	t.Helper()
 	dev := cpu.New(1)
 	t.Cleanup(func() { dev.Close() })
-	m, err := openMerger(dev, model, adapters, true)
+	m, err := openMerger(dev, model, "llama", adapters, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,11 +246,11 @@ func TestMergeEmbeddings(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := merge(t, model, adapter)
-	embeddings, err := m.read(embeddingsName)
+	embeddings, err := m.read(m.embeddingsName())
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, err := m.read(headName)
+	head, err := m.read(m.headName())
 	if err != nil || !m.untied {
 		t.Fatal(err, m.untied)
 	}
@@ -315,7 +315,7 @@ func TestExportRefusals(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "adapter_config.json"), text, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		_, err = openMerger(dev, model, []string{dir}, tied)
+		_, err = openMerger(dev, model, "llama", []string{dir}, tied)
 		return err
 	}
 	yaml := filepath.Join(t.TempDir(), "e.yaml")
@@ -323,7 +323,7 @@ func TestExportRefusals(t *testing.T) {
 	if err := os.WriteFile(yaml, []byte(text+model+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	folder, quantised := openMerger(dev, "../../model/decoder/testdata/quantised/nf4", nil, false)
+	folder, quantised := openMerger(dev, "../../model/decoder/testdata/quantised/nf4", "llama", nil, false)
 	if err := folder.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -19,13 +19,16 @@ type merger struct {
 	dev      driver.Device
 	base     *checkpoint.Weights
 	adapters []*adapterWeights
-	tied     bool // the head is the embeddings and is not stored
-	untied   bool // an adapter brings embeddings or a head of its own, which parts them
+	tables   checkpoint.Tables
+	kind     string // the model's model_type
+	tied     bool   // the head is the embeddings and is not stored
+	untied   bool   // an adapter brings embeddings or a head of its own, which parts them
 }
 
 // adapterWeights is a PEFT adapter's file.
 type adapterWeights struct {
 	dir    string
+	tables checkpoint.Tables // the model's
 	config *checkpoint.AdapterConfig
 	file   *checkpoint.Weights
 	tokens []checkpoint.TokenRows // rows that were trained by themselves
@@ -33,9 +36,9 @@ type adapterWeights struct {
 
 const peftPrefix = checkpoint.PEFTPrefix
 
-// openMerger opens a model folder and adapter folders.
-func openMerger(dev driver.Device, model string, adapters []string, tied bool) (m *merger, err error) {
-	m = &merger{dev: dev, tied: tied}
+// openMerger opens a model folder, of that model_type, and adapter folders.
+func openMerger(dev driver.Device, model, kind string, adapters []string, tied bool) (m *merger, err error) {
+	m = &merger{dev: dev, kind: kind, tables: checkpoint.TablesOf(kind), tied: tied}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.Close())
@@ -58,9 +61,9 @@ func openMerger(dev driver.Device, model string, adapters []string, tied bool) (
 		if err != nil {
 			return m, err
 		}
-		a := &adapterWeights{dir: dir, config: c, file: file}
+		a := &adapterWeights{dir: dir, tables: m.tables, config: c, file: file}
 		m.adapters = append(m.adapters, a)
-		if a.tokens, err = c.Tokens(file, tied); err != nil {
+		if a.tokens, err = c.Tokens(file, m.tables, tied); err != nil {
 			return m, fmt.Errorf("%s: %w", dir, err)
 		}
 		m.untied = m.untied || tied && !c.TieWeights && a.parts()
@@ -87,10 +90,13 @@ func (m *merger) Close() error {
 func (m *merger) check(a *adapterWeights) error {
 	for _, name := range a.file.Names() {
 		shape, _ := a.file.Shape(name)
-		target, part := splitPEFT(name)
+		target, part := m.splitPEFT(name)
 		want, ok := m.base.Shape(target)
-		if m.tied && target == headName {
-			want, ok = m.base.Shape(embeddingsName)
+		if m.tied && target == m.headName() {
+			want, ok = m.base.Shape(m.embeddingsName())
+		}
+		if ok && part != "" && m.transposed(target) {
+			want = []int{want[1], want[0]}
 		}
 		if !ok {
 			return fmt.Errorf("%s: tensor %q belongs to %q, which the model does not have: the adapter was trained on another model", a.dir, name, target)
@@ -102,7 +108,7 @@ func (m *merger) check(a *adapterWeights) error {
 			}
 		}
 		rank, fits := a.config.RankOf(strings.TrimSuffix(target, ".weight")), false
-		_, both := a.file.Shape(otherHalf(name))
+		_, both := a.file.Shape(m.otherHalf(name))
 		switch part {
 		case "lora_A.weight":
 			fits = both && len(want) == 2 && slices.Equal(shape, []int{rank, want[1]})
@@ -114,7 +120,7 @@ func (m *merger) check(a *adapterWeights) error {
 			fits = both && len(want) == 2 && slices.Equal(shape, []int{want[1], rank})
 		case magnitudePart:
 			fits = both && a.config.DoRA && len(want) == 2 && slices.Equal(shape, []int{rows})
-			if target == embeddingsName { // whose columns have them
+			if target == m.embeddingsName() { // whose columns have them
 				fits = both && a.config.DoRA && slices.Equal(shape, want[1:])
 			}
 		case tokensPart:
@@ -136,15 +142,15 @@ const embeddingA, embeddingB = "lora_embedding_A", "lora_embedding_B"
 // are one no longer. Tables beside an adapter that does not train them are one.
 func (a *adapterWeights) parts() bool {
 	full := slices.ContainsFunc(a.config.ModulesToSave, func(n string) bool {
-		return strings.HasSuffix(checkpoint.EmbeddingPath, n) || strings.HasSuffix(checkpoint.HeadPath, n) || checkpoint.Inside(checkpoint.EmbeddingPath, n)
+		return strings.HasSuffix(a.tables.Embedding, n) || strings.HasSuffix(a.tables.Head, n) || checkpoint.Inside(a.tables.Embedding, n)
 	})
-	for _, path := range []string{checkpoint.EmbeddingPath, checkpoint.HeadPath} {
+	for _, path := range a.tables.Paths() {
 		at := peftPrefix + path
 		if full && a.has(at+".weight") || a.has(at+"."+embeddingA) || a.has(at+".lora_A.weight") {
 			return true
 		}
 	}
-	return slices.ContainsFunc(a.tokens, func(t checkpoint.TokenRows) bool { return t.Path == checkpoint.HeadPath })
+	return slices.ContainsFunc(a.tokens, func(t checkpoint.TokenRows) bool { return t.Path == a.tables.Head })
 }
 
 // tokensPart is the part of rows that were trained by themselves.
@@ -154,7 +160,7 @@ const tokensPart = "trainable_tokens_delta"
 // the tied head's copy of one, and has their shape.
 func (a *adapterWeights) rowsFit(name string, shape, want []int) bool {
 	i := slices.IndexFunc(a.tokens, func(t checkpoint.TokenRows) bool { return t.Name == name })
-	if i < 0 && len(a.tokens) == 1 && name == a.config.TokensName(checkpoint.HeadPath) {
+	if i < 0 && len(a.tokens) == 1 && name == a.config.TokensName(a.tables.Head) {
 		i = 0
 	}
 	return i >= 0 && len(want) == 2 && slices.Equal(shape, []int{len(a.tokens[i].Index), want[1]})
@@ -164,7 +170,7 @@ func (a *adapterWeights) rowsFit(name string, shape, want []int) bool {
 const magnitudePart = "lora_magnitude_vector"
 
 // otherHalf is the tensor without which an adapter's tensor says nothing.
-func otherHalf(name string) string {
+func (m *merger) otherHalf(name string) string {
 	switch path, part := splitTensor(name); part {
 	case "lora_A.weight":
 		return path + ".lora_B.weight"
@@ -173,7 +179,7 @@ func otherHalf(name string) string {
 	case embeddingB:
 		return path + "." + embeddingA
 	case magnitudePart:
-		if path == peftPrefix+checkpoint.EmbeddingPath {
+		if path == peftPrefix+m.tables.Embedding {
 			return path + "." + embeddingA
 		}
 		return path + ".lora_A.weight"
@@ -190,7 +196,9 @@ func splitTensor(name string) (path, part string) {
 	return name, ""
 }
 
-const embeddingsName = checkpoint.EmbeddingPath + ".weight"
+// embeddingsName and headName are the tables' tensors.
+func (m *merger) embeddingsName() string { return m.tables.Embedding + ".weight" }
+func (m *merger) headName() string       { return m.tables.Head + ".weight" }
 
 // has says whether the adapter brings a tensor.
 func (a *adapterWeights) has(name string) bool {
@@ -198,16 +206,14 @@ func (a *adapterWeights) has(name string) bool {
 	return ok
 }
 
-const headName = checkpoint.HeadPath + ".weight"
-
 // splitPEFT returns the model's tensor that an adapter's tensor belongs to, and which
 // part of the adapter it is; "" for a full copy.
-func splitPEFT(name string) (target, part string) {
+func (m *merger) splitPEFT(name string) (target, part string) {
 	target = strings.TrimPrefix(name, peftPrefix)
 	if path, ok := strings.CutSuffix(target, "."+tokensPart); ok {
 		return strings.TrimSuffix(path, ".token_adapter") + ".weight", tokensPart
 	}
-	for _, path := range []string{checkpoint.EmbeddingPath, checkpoint.HeadPath} {
+	for _, path := range m.tables.Paths() {
 		if slices.Contains(checkpoint.TableNames(path), name) {
 			return path + ".weight", ""
 		}
@@ -222,12 +228,12 @@ func splitPEFT(name string) (target, part string) {
 func (m *merger) names() []string {
 	var out []string
 	for _, n := range m.base.Names() {
-		if !(m.tied && n == headName) && !strings.HasSuffix(n, ".rotary_emb.inv_freq") {
+		if !(m.tied && n == m.headName()) && !checkpoint.Unread(m.kind, n) {
 			out = append(out, n)
 		}
 	}
 	if m.untied {
-		out = append(out, headName)
+		out = append(out, m.headName())
 	}
 	slices.SortStableFunc(out, natural)
 	return out
@@ -240,8 +246,8 @@ func natural(a, b string) int {
 		if x[i] == y[i] {
 			continue
 		}
-		if i == 0 && (x[0] == "lm_head") != (y[0] == "lm_head") {
-			return map[bool]int{true: 1, false: -1}[x[0] == "lm_head"]
+		if i == 0 && isHead(x[0]) != isHead(y[0]) {
+			return map[bool]int{true: 1, false: -1}[isHead(x[0])]
 		}
 		if len(x[i]) != len(y[i]) && isNumber(x[i]) && isNumber(y[i]) {
 			return len(x[i]) - len(y[i])
@@ -250,6 +256,8 @@ func natural(a, b string) int {
 	}
 	return len(x) - len(y)
 }
+
+func isHead(s string) bool { return s == "lm_head" || s == "embed_out" }
 
 func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
@@ -276,8 +284,8 @@ func (a *adapterWeights) copyOf(name string) (string, bool) {
 
 // stored is the base's name of a tensor: a tied head is stored as the embeddings.
 func (m *merger) stored(name string) string {
-	if m.tied && name == headName {
-		return embeddingsName
+	if m.tied && name == m.headName() {
+		return m.embeddingsName()
 	}
 	return name
 }
@@ -297,6 +305,11 @@ func (m *merger) read(name string) ([]float32, error) {
 		return nil, err
 	}
 	path := peftPrefix + strings.TrimSuffix(name, ".weight")
+	flip := m.transposed(name)
+	if flip {
+		w = transposed(w, shape[0], shape[1])
+		shape = []int{shape[1], shape[0]}
+	}
 	for _, a := range m.adapters {
 		if err := a.place(w, strings.TrimSuffix(name, ".weight"), shape[len(shape)-1]); err != nil {
 			return nil, err
@@ -308,7 +321,16 @@ func (m *merger) read(name string) ([]float32, error) {
 			return nil, err
 		}
 	}
+	if flip {
+		w = transposed(w, shape[0], shape[1])
+	}
 	return w, nil
+}
+
+// transposed reports whether a tensor is a linear layer's weight that is stored [in, out].
+func (m *merger) transposed(name string) bool {
+	module, ok := strings.CutSuffix(name, ".weight")
+	return ok && checkpoint.Conv1D(m.kind, module)
 }
 
 // place puts rows that were trained by themselves into a table w [_, d]; a tied head has
