@@ -211,8 +211,9 @@ func (m *maker) additionalTarget() []string {
 	if !c.Model.ResizeVocab || len(c.Tuning.AdditionalTarget) > 0 {
 		return c.Tuning.AdditionalTarget
 	}
-	m.log.Warn("the vocabulary may grow with resize_vocab, as it does with added tokens: embed_tokens and lm_head are trained and saved beside the adapter; additional_target names others")
-	return []string{"embed_tokens", "lm_head"}
+	names := checkpoint.TablesOf(m.model.Config().ModelType).Names()
+	m.log.Warn(fmt.Sprintf("the vocabulary may grow with resize_vocab, as it does with added tokens: %s are trained and saved beside the adapter; additional_target names others", strings.Join(names, " and ")))
+	return names
 }
 
 // pissaName is PEFT's name of the start that pissa_init asks for; "" = the usual one.
@@ -257,7 +258,7 @@ func (m *maker) freeze() error {
 	return nil
 }
 
-var inLayer = regexp.MustCompile(`\.layers\.\d+\.([^.]+)`)
+var inLayer = regexp.MustCompile(`\.(?:layers|h)\.\d+\.([^.]+)`)
 
 // layerPatterns are what the names of the parameters in the trained layers have in them.
 func (m *maker) layerPatterns() []string {

@@ -27,7 +27,7 @@ type AdapterConfig struct {
 	ModulesToSave []string // modules_to_save: full copies stored beside the adapter
 	Version       string   // peft_version, "" before 0.18
 	TieWeights    bool     // ensure_weight_tying: a tied head follows embeddings that are saved, or they it
-	FanInFanOut   bool     // fan_in_fan_out: the adapted weights are stored [in, out], as Conv1D\'s are; arithmetic does not depend on it
+	FanInFanOut   bool     // fan_in_fan_out: the adapted weights are stored [in, out], as Conv1D's are; arithmetic does not depend on it
 
 	targets   targets
 	tokens    []TokenRows    // trainable_token_indices: Path is as it is there, "" for the embeddings

@@ -62,19 +62,28 @@ func (w *Weights) checkQuantised() error {
 	return nil
 }
 
-// backbone is the path of a causal language model's layers in it, which a folder of the
-// layers alone (Qwen3-Embedding, every *Model class) leaves out of its names.
-const backbone = "model."
+// backbones are the paths of a causal language model's layers in it, by the embeddings in
+// them. A folder of the layers alone (Qwen3-Embedding, every *Model class) leaves them out
+// of its names, and so does the first gpt2.
+var backbones = map[string]string{
+	"embed_tokens.weight": "model.", "embed_in.weight": "gpt_neox.", "word_embeddings.weight": "transformer.", "wte.weight": "transformer.",
+}
 
 // withBackbone names the tensors of a folder of the layers alone as a whole model's.
 func (w *Weights) withBackbone() {
-	if _, flat := w.tensors["embed_tokens.weight"]; !flat {
+	backbone := ""
+	for name, path := range backbones {
+		if _, flat := w.tensors[name]; flat {
+			backbone = path
+		}
+	}
+	if backbone == "" {
 		return
 	}
 	named := map[string]location{}
 	for i, name := range w.names {
 		t := w.tensors[name]
-		if !strings.HasPrefix(name, backbone) && !strings.HasPrefix(name, "lm_head.") && !strings.HasPrefix(name, "score.") {
+		if !strings.HasPrefix(name, backbone) && !strings.HasPrefix(name, "lm_head.") && !strings.HasPrefix(name, "embed_out.") && !strings.HasPrefix(name, "score.") {
 			name = backbone + name
 			t.entry.name = name
 		}

@@ -72,6 +72,9 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	if what := families[c.ModelType].hostOnly(); what != "" && dev.Kind() != driver.CPU {
 		return nil, fmt.Errorf("%s: model_type %q needs %s, which has no kernel for --device %v: take --device cpu", filepath.Join(dir, "config.json"), c.ModelType, what, dev.Kind())
 	}
+	if c.Rope.Type != "" && families[c.ModelType].learned {
+		return nil, fmt.Errorf("%s: model_type %q has learned positions, which rope_scaling cannot stretch: leave it out, and keep cutoff_len within %d", filepath.Join(dir, "config.json"), c.ModelType, c.MaxPositions)
+	}
 	global, local, err := tables(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)

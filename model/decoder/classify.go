@@ -3,7 +3,6 @@ package decoder
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/embed"
@@ -42,7 +41,7 @@ func readClassifierConfig(dir string) (Config, error) {
 		return Config{}, err
 	}
 	if f, ok := families[c.ModelType]; ok {
-		judge := strings.Replace(f.architecture, "ForCausalLM", "ForSequenceClassification", 1)
+		judge := f.stem() + "ForSequenceClassification"
 		if len(c.Architectures) > 0 && !slices.Contains(c.Architectures, judge) {
 			return Config{}, fmt.Errorf("%s: architectures %v is not a classifier of model_type %q: that is %s", c.Path, c.Architectures, c.ModelType, judge)
 		}

@@ -181,8 +181,12 @@ var plainActivations = map[string]swiglu.Function{
 // is says whether an architecture is the family's: its causal language model, or the
 // layers alone, as embedding models are saved.
 func (f family) is(architecture string) bool {
-	stem := strings.TrimSuffix(strings.TrimSuffix(f.architecture, "ForCausalLM"), "LMHeadModel")
-	return architecture == f.architecture || architecture == stem+"Model" || architecture == stem+"TextModel"
+	return architecture == f.architecture || architecture == f.stem()+"Model" || architecture == f.stem()+"TextModel"
+}
+
+// stem is what the names of the family's classes begin with.
+func (f family) stem() string {
+	return strings.TrimSuffix(strings.TrimSuffix(f.architecture, "ForCausalLM"), "LMHeadModel")
 }
 
 // act is the activation of the MLP.

@@ -262,6 +262,9 @@ func (m *Model) checkPositions(b *Batch) error {
 		if p < 0 {
 			return fmt.Errorf("position %d at token %d of the batch", p, i)
 		}
+		if m.positions != nil && int(p) >= m.config.MaxPositions {
+			return fmt.Errorf("position %d: model_type %s learned positions, and has %d of them: shorter sequences fit (cutoff_len, max_new_tokens)", p, m.config.ModelType, m.config.MaxPositions)
+		}
 		length = max(length, int(p)+1)
 	}
 	m.rope.Prepare(1)

@@ -38,6 +38,16 @@ func shapes() map[string]Config {
 		"mixtral":    of("mixtral", func(c *Config) { moe(c, 0, true) }),
 		"granitemoe": of("granitemoe", func(c *Config) { c.QKVBias = false; moe(c, 0, true) }),
 		"cohere2":    of("cohere2", func(c *Config) { c.QKVBias, c.LogitScale = false, 0.25 }),
+		"cohere":     of("cohere", func(c *Config) { c.QKVBias, c.LogitScale, c.QKNorm = false, 0.25, true }),
+		"gpt_neox": of("gpt_neox", func(c *Config) {
+			c.OutBias, c.MLPBias, c.Parallel, c.KVHeads, c.Tied, c.RotaryDim = true, true, true, c.Heads, false, 3
+		}),
+		"phi":        of("phi", func(c *Config) { c.OutBias, c.MLPBias, c.QKNorm, c.Tied, c.RotaryDim = true, true, true, false, 4 }),
+		"stablelm":   of("stablelm", func(c *Config) { c.Parallel, c.QKNorm, c.RotaryDim = true, true, 2 }),
+		"starcoder2": of("starcoder2", func(c *Config) { c.OutBias, c.MLPBias, c.Activation = true, true, "gelu" }),
+		"nemotron":   of("nemotron", func(c *Config) { c.QKVBias, c.RotaryDim = false, 4 }),
+		"falcon":     of("falcon", func(c *Config) { c.QKVBias, c.Parallel, c.TwoNorms = false, true, true }),
+		"gpt2":       of("gpt2", func(c *Config) { c.OutBias, c.MLPBias, c.KVHeads = true, true, c.Heads }),
 		"minimax_m2": of("minimax_m2", func(c *Config) { c.QKVBias = false; moe(c, 0, true) }),
 		"qwen2_moe":  of("qwen2_moe", func(c *Config) { moe(c, 14, false); c.Sparse[0] = false }),
 		"qwen3_moe":  of("qwen3_moe", func(c *Config) { moe(c, 0, true) }),

@@ -106,10 +106,37 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 		}
 	}
+	if err := m.growBias(rows); err != nil {
+		return fmt.Errorf("a vocabulary of %d: %w", rows, err)
+	}
 	m.config.Vocab, m.head.Out = rows, rows
 	m.origin.note("vocabulary drawn from %d to %d", old, rows)
 	m.number()
 	return nil
+}
+
+// growBias gives new rows of a head that has a bias the mean of the old ones, as
+// transformers does but for its noise of a billionth.
+func (m *Model) growBias(rows int) error {
+	if m.head.Bias == nil {
+		return nil
+	}
+	old := m.head.Bias.Shape[0]
+	if err := m.head.Bias.Grow(m.dev, rows); err != nil {
+		return err
+	}
+	b, err := m.head.Bias.Read(m.dev)
+	if err != nil {
+		return err
+	}
+	var mean float64
+	for _, x := range b[:old] {
+		mean += float64(x) / float64(old)
+	}
+	for i := old; i < rows; i++ {
+		b[i] = float32(mean)
+	}
+	return m.head.Bias.Upload(m.dev, b)
 }
 
 // noisyMean fills the rows of w [_, d] from old on.
