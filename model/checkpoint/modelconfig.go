@@ -233,6 +233,12 @@ func (c *ModelConfig) readScales(f *fields, family familyDefaults) {
 	if c.QueryPreAttnScalar < 0 || c.AttnSoftCap < 0 || c.FinalSoftCap < 0 {
 		f.fail("query_pre_attn_scalar, attn_logit_softcapping or final_logit_softcapping is negative")
 	}
+	if !f.bool("scale_attn_weights", true) { // gpt2
+		c.QueryPreAttnScalar = 1
+	}
+	if f.bool("scale_attn_by_inverse_layer_idx", false) {
+		f.fail("scale_attn_by_inverse_layer_idx is true, which is not supported")
+	}
 	if !family.multipliers {
 		return
 	}
