@@ -38,7 +38,7 @@ func TestFamiliesOnTheInterpreter(t *testing.T) {
 // TestFamiliesInBF16: families whose products lie elsewhere than llama's, in bf16.
 func TestFamiliesInBF16(t *testing.T) {
 	all := shapes()
-	for _, name := range []string{"gemma2", "phi3", "qwen2_moe"} {
+	for _, name := range []string{"gemma2", "phi3", "qwen2_moe", "phi", "gpt2", "stablelm", "falcon"} {
 		c := all[name]
 		wide := tensorCored()
 		c.Vocab, c.Hidden, c.Intermediate, c.Heads, c.KVHeads, c.HeadDim = wide.Vocab, wide.Hidden, wide.Intermediate, wide.Heads, wide.KVHeads, wide.HeadDim

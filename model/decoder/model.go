@@ -3,7 +3,8 @@
 //
 // Architecture, per layer: RMSNorm, grouped-query attention with rotary positions,
 // residual; RMSNorm, a gated MLP or a mixture of such experts, residual; then a final
-// RMSNorm and a head, tied to the embeddings or not. What a family does differently is
+// RMSNorm and a head, tied to the embeddings or not. What a family does differently,
+// LayerNorm, an MLP without a gate, branches beside each other, learned positions, is
 // a row in family.go. Micro-batches are packed without padding. Linears may carry LoRA
 // adapters.
 package decoder
