@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"dataflex.dev/dataflex/driver/cpu"
@@ -80,7 +81,9 @@ func differences(t *testing.T, c Config, setup func(*Model) error) {
 	for _, p := range m.Trainable() {
 		gradient, w := all[:p.Size()], p.Data.Host()
 		all = all[p.Size():]
-		scale := slicesNorm(gradient)/math.Sqrt(float64(len(gradient))) + 1e-3
+		// Losses near 4 are rounded to 2^-22: 20 of them with weights near 0.2 leave 2e-7, and
+		// slope divides that by 1/32 and multiplies by 4/3: 1e-5, which 1 % of 3e-3 lets pass.
+		scale := slicesNorm(gradient)/math.Sqrt(float64(len(gradient))) + 3e-3
 		for i := 0; i < len(w); i += 1 + len(w)/4 {
 			want := slope(t, m, b, o, w, i)
 			if d := math.Abs(float64(gradient[i]) - want); d > 0.01*(math.Abs(want)+scale) {
@@ -93,7 +96,7 @@ func differences(t *testing.T, c Config, setup func(*Model) error) {
 // spread makes the weights large enough for every term to matter.
 func spread(t *testing.T, m *Model) {
 	for _, p := range m.base() {
-		if len(p.Shape) < 2 {
+		if len(p.Shape) < 2 || strings.Contains(p.Name, "norm") { // heads' norms may be matrices
 			continue
 		}
 		w, err := p.Read(m.dev)
