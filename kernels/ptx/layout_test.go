@@ -25,6 +25,7 @@ import (
 	_ "dataflex.dev/dataflex/kernels/norm"
 	_ "dataflex.dev/dataflex/kernels/peak"
 	_ "dataflex.dev/dataflex/kernels/pool"
+	_ "dataflex.dev/dataflex/kernels/quant"
 	_ "dataflex.dev/dataflex/kernels/reduce"
 	_ "dataflex.dev/dataflex/kernels/rope"
 	_ "dataflex.dev/dataflex/kernels/router"
