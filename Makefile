@@ -86,7 +86,7 @@ proof-real:
 	$(GO) run ./tools/proofreal --model "$(MODEL)" $(if $(SUBSET),--subset,--table tools/proofreal/README.md)
 
 test:
-	$(GO) test ./...
+	$(GO) test -timeout 20m ./...
 
 # Every instant of a short run of every method at which a write can fail, the disk be full, the power go or a read fail; hours.
 faults:

@@ -44,7 +44,7 @@ func noGPU() string {
 		case cuda.Built:
 			return node + " is there: --device cuda uses it"
 		default:
-			return node + " is there, and this build cannot use it: the one that `make` builds on linux/amd64 can"
+			return node + " is there, and this build cannot use it"
 		}
 	}
 	return "there is no NVIDIA device here"

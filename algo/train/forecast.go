@@ -113,7 +113,11 @@ func (f *forecast) write(w io.Writer) error {
 	for _, e := range f.sets {
 		line("evaluation rows", "%d %s", len(e.Examples), e.Name)
 	}
-	line("rows per step", "%d (per_device_train_batch_size %d, gradient_accumulation_steps %d)", f.plan.Batch(), f.plan.Micro, f.plan.Accumulate)
+	ranks := ""
+	if f.plan.Ranks > 1 {
+		ranks = fmt.Sprintf(", ranks %d", f.plan.Ranks)
+	}
+	line("rows per step", "%d (per_device_train_batch_size %d, gradient_accumulation_steps %d%s)", f.plan.Batch(), f.plan.Micro, f.plan.Accumulate, ranks)
 	line("optimizer steps", "%d", f.plan.Total)
 	line("learning rate", "%g, %s, %d warm-up steps", c.Training.LearningRate, c.Training.LRSchedulerType, c.Training.Warmup(f.plan.Total))
 	if f.plan.Dynamic {
