@@ -127,5 +127,5 @@ func pipelineClaims() []claim {
 }
 
 func drawPipelines(path string, trials []*trial) error {
-	return bars(path, chart.Axes{Title: "rows of the evaluation's family; distinct rows of those served", Y: "share"}, []string{"random", "narrowed"}, trials, nil, part{"", "", " share"})
+	return bars(path, chart.Axes{Title: "a pipeline whose selector is LESS: rows of the evaluation's family", Y: "share"}, []string{"random", "narrowed"}, trials, nil, part{"", "", " share"})
 }
