@@ -9,6 +9,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/algo/reorder"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/npy"
 	"dataflex.dev/dataflex/data/pyjson"
@@ -102,17 +103,7 @@ func (b *board) compute(ctx context.Context, rows []int, step, most int) error {
 
 // fillMedian gives those without a number the median of the others, 0 where there are none.
 func fillMedian(x []float64) {
-	var known []float64
-	for _, v := range x {
-		if !math.IsNaN(v) && !math.IsInf(v, 0) {
-			known = append(known, v)
-		}
-	}
-	median := 0.0
-	if n := len(known); n > 0 {
-		slices.Sort(known)
-		median = (known[(n-1)/2] + known[n/2]) / 2
-	}
+	median, _ := reorder.Median(x)
 	for i, v := range x {
 		if math.IsNaN(v) {
 			x[i] = median

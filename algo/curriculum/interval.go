@@ -3,7 +3,9 @@ package curriculum
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
+	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/data/rng"
 )
 
@@ -80,7 +82,7 @@ func (v *intervals) next(ctx context.Context, at moment) ([]int, error) {
 				return nil, err
 			}
 			a.stage.last = at.step
-			ordered = ordered || a.stage.Family == "reorder"
+			ordered = ordered || a.stage.Family == config.ReorderStage
 		}
 		v.out[i] = pool
 	}
@@ -99,10 +101,7 @@ func (v *intervals) sel(ctx context.Context, at moment, pool []int) ([]int, erro
 	if !v.selecting.Draw {
 		n = max(1, int(float64(len(pool))*v.selecting.KeepRatio))
 	}
-	if len(pool) == len(v.run.Train) {
-		pool = nil // all rows
-	}
-	return v.selecting.ask(ctx, at, pool, n)
+	return v.selecting.ask(ctx, at, v.whole(pool), n)
 }
 
 func (v *intervals) mix(ctx context.Context, at moment, pool []int) ([]int, error) {
@@ -137,22 +136,10 @@ func (v *intervals) ord(ctx context.Context, at moment, pool []int) ([]int, erro
 
 // offer gives the order a pool, which it begins anew with where it is another one.
 func (v *intervals) offer(pool []int) error {
-	if v.ordering.pool != nil && equal(v.ordering.pool, pool) {
+	if v.ordering.pool != nil && slices.Equal(v.ordering.pool, pool) {
 		return nil
 	}
 	return v.ordering.setPool(pool)
-}
-
-func equal(a, b []int) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // cut makes a plan an interval long: the head of an order, a draw from other rows, round
@@ -166,8 +153,7 @@ func (v *intervals) cut(at moment, plan []int, ordered bool) ([]int, error) {
 	case len(plan) > at.n:
 		return choose(rng.NewPCG64(uint64(at.step)+4242), plan, at.n)
 	case len(plan) == 0:
-		rows, err := rng.NewPCG64(uint64(at.step)).Choice(max(1, len(v.run.Train)), at.n, true, nil)
-		return rows, err
+		return rng.NewPCG64(uint64(at.step)).Choice(max(1, len(v.run.Train)), at.n, true, nil)
 	}
 	out := make([]int, at.n)
 	for i := range out {

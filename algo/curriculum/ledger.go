@@ -27,9 +27,6 @@ func (l *Ledger) Deal(rows []int) {
 	}
 }
 
-// Times is how often a row has been dealt out.
-func (l *Ledger) Times(row int) int { return int(l.times[row]) }
-
 // Sum adds the ledger up.
 func (l *Ledger) Sum() record.Dealt {
 	c := record.Dealt{Rows: len(l.times), FromStep: l.since}

@@ -94,24 +94,8 @@ func (m *mixed) Weights(ctx context.Context, s *Step) (Weights, error) {
 	if weights == nil {
 		return out, nil
 	}
-	var sum float64
-	n := 0
-	for _, micro := range s.Micros {
-		rows := make([]float64, len(micro.Rows))
-		for r, row := range micro.Rows {
-			rows[r] = weights[m.manager.DomainOf(row)]
-			sum += rows[r]
-			n++
-		}
-		out.Rows = append(out.Rows, rows)
-	}
-	if !scale || sum <= 0 {
-		return out, nil
-	}
-	for _, rows := range out.Rows {
-		for r := range rows {
-			rows[r] *= float64(n) / sum
-		}
+	if out.Rows = byDomain(s.Micros, weights, m.manager.DomainOf); scale {
+		meanOne(out.Rows)
 	}
 	return out, nil
 }

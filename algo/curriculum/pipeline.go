@@ -174,6 +174,9 @@ func (p *pipeline) checkUpstream() error {
 	return nil
 }
 
+// domainOf is the domain of a row that may be trained on.
+func (p *pipeline) domainOf(row int) int { return p.domain[row] }
+
 // place says which row is of which domain.
 func (p *pipeline) place() {
 	p.domain = make([]int, len(p.run.Train))
@@ -193,6 +196,14 @@ func (p *pipeline) place() {
 			p.rows = append(p.rows, r)
 		}
 	}
+}
+
+// whole is nil where the pool is all rows of the run.
+func (p *pipeline) whole(pool []int) []int {
+	if len(pool) == len(p.run.Train) {
+		return nil
+	}
+	return pool
 }
 
 // Open gives an interval its rows.

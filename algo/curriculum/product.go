@@ -16,6 +16,7 @@ func (p *pipeline) Weights(ctx context.Context, s *Step) (Weights, error) {
 		return p.upstreamWeights(ctx, s)
 	}
 	var out Weights
+	var loss [][]float64 // of the rows, where a weighter has asked for it
 	stages := 0
 	multiply := func(rows [][]float64, how algo.Reduction) {
 		if stages++; out.Rows == nil {
@@ -41,17 +42,18 @@ func (p *pipeline) Weights(ctx context.Context, s *Step) (Weights, error) {
 		if !w.active(s.Index) {
 			continue
 		}
-		rows, how, err := w.weigh(ctx, s)
+		rows, seen, how, err := weigh(ctx, w.weighter, w.Key, s)
 		if err != nil {
 			return out, err
 		}
+		loss = seen
 		multiply(rows, how)
 	}
 	if stages > 1 {
 		meanOne(out.Rows)
 	}
-	if stages > 0 {
-		return out, p.weighed(ctx, s, out.Rows)
+	if loss != nil {
+		p.run.Journal.Weighed(s.Index+1, s.Micros, out.Rows, loss)
 	}
 	return out, nil
 }
@@ -74,51 +76,38 @@ func meanOne(weights [][]float64) {
 	}
 }
 
-// weighed tells the records what the rows weigh, where a weighter has asked for their
-// losses already.
-func (p *pipeline) weighed(ctx context.Context, s *Step, rows [][]float64) error {
-	for _, w := range p.weighing {
-		if w.active(s.Index) {
-			loss, err := s.Loss(ctx)
-			p.run.Journal.Weighed(s.Index+1, s.Micros, rows, loss)
-			return err
-		}
+// weigh asks a weighter, which sees the loss of every row of the step first.
+func weigh(ctx context.Context, w algo.Weighter, name string, s *Step) (rows, loss [][]float64, how algo.Reduction, err error) {
+	if loss, err = s.Loss(ctx); err != nil {
+		return nil, nil, 0, err
 	}
-	return nil
-}
-
-func (w *weighing) weigh(ctx context.Context, s *Step) ([][]float64, algo.Reduction, error) {
-	loss, err := s.Loss(ctx)
-	if err != nil {
-		return nil, 0, err
+	if rows, how, err = w.Weigh(ctx, algo.WeightRequest{Step: s.Index, Total: s.Total, Micros: s.Micros, Loss: loss}); err != nil {
+		return nil, nil, 0, fmt.Errorf("weighter %s: %w", name, err)
 	}
-	rows, how, err := w.weighter.Weigh(ctx, algo.WeightRequest{Step: s.Index, Total: s.Total, Micros: s.Micros, Loss: loss})
-	if err != nil {
-		return nil, 0, fmt.Errorf("weighter %s: %w", w.Key, err)
-	}
-	return rows, how, nil
+	return rows, loss, how, nil
 }
 
 // domainWeights is a mixer's weights of the domains as weights of the rows.
 func (p *pipeline) domainWeights(ctx context.Context, s *Step) ([][]float64, error) {
-	told := reports(s, func(row int) int { return p.domain[row] })
+	told := reports(s, p.domainOf)
 	w, ok := p.mixing.mixer.(algo.StepWeigher)
 	if !ok {
-		return p.byDomain(s.Micros, p.mixing.inLoss.DomainWeights()), nil
+		return byDomain(s.Micros, p.mixing.inLoss.DomainWeights(), p.domainOf), nil
 	}
 	weights, err := w.StepWeights(ctx, s.Index, told)
 	if err != nil || weights == nil {
 		return nil, err
 	}
-	return p.byDomain(s.Micros, weights), nil
+	return byDomain(s.Micros, weights, p.domainOf), nil
 }
 
-func (p *pipeline) byDomain(micros []batch.Micro, weights []float64) [][]float64 {
+// byDomain gives every row its domain's weight.
+func byDomain(micros []batch.Micro, weights []float64, domainOf func(row int) int) [][]float64 {
 	out := make([][]float64, len(micros))
 	for i, m := range micros {
 		out[i] = make([]float64, len(m.Rows))
 		for r, row := range m.Rows {
-			out[i][r] = weights[p.domain[row]]
+			out[i][r] = weights[domainOf(row)]
 		}
 	}
 	return out
@@ -132,11 +121,12 @@ func (p *pipeline) upstreamWeights(ctx context.Context, s *Step) (Weights, error
 		if !w.active(s.Index) {
 			continue
 		}
-		rows, how, err := w.weigh(ctx, s)
+		rows, loss, how, err := weigh(ctx, w.weighter, w.Key, s)
 		if err != nil {
 			return Weights{}, err
 		}
-		return Weights{Rows: rows, How: how, Plain: true}, p.weighed(ctx, s, rows)
+		p.run.Journal.Weighed(s.Index+1, s.Micros, rows, loss)
+		return Weights{Rows: rows, How: how, Plain: true}, nil
 	}
 	if m := p.mixing; m != nil && m.inLoss != nil && m.active(s.Index) {
 		return p.upstreamDoReMi(ctx, s)
@@ -150,9 +140,9 @@ func (p *pipeline) upstreamDoReMi(ctx context.Context, s *Step) (Weights, error)
 	if err := m.rewind(s.Index); err != nil {
 		return Weights{}, err
 	}
-	out := Weights{How: algo.RowSum, Plain: true, Rows: p.byDomain(s.Micros[:1], m.inLoss.DomainWeights())}
+	out := Weights{How: algo.RowSum, Plain: true, Rows: byDomain(s.Micros[:1], m.inLoss.DomainWeights(), p.domainOf)}
 	if len(p.domains) > 1 && m.moves(s.Index) {
-		told := reports(s, func(row int) int { return p.domain[row] })[:1]
+		told := reports(s, p.domainOf)[:1]
 		if err := m.observe(ctx, s, told); err != nil {
 			return out, err
 		}
@@ -161,7 +151,7 @@ func (p *pipeline) upstreamDoReMi(ctx context.Context, s *Step) (Weights, error)
 		}
 		m.moved = s.Index
 	}
-	out.Rows = append(out.Rows, p.byDomain(s.Micros[1:], m.inLoss.DomainWeights())...)
+	out.Rows = append(out.Rows, byDomain(s.Micros[1:], m.inLoss.DomainWeights(), p.domainOf)...)
 	for _, rows := range out.Rows {
 		for r := range rows {
 			rows[r] /= float64(len(s.Micros) * len(rows))

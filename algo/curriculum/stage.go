@@ -9,6 +9,7 @@ import (
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/mixer"
 	"dataflex.dev/dataflex/algo/reorder"
 )
 
@@ -42,7 +43,6 @@ type selecting struct {
 	stage
 	chooser
 	selection algo.Selection // the last, for the records
-	reused    bool
 }
 
 func newSelecting(ctx context.Context, r Run, s *config.Stage, b *board, cache string) (*selecting, error) {
@@ -71,7 +71,7 @@ func (s *selecting) ask(ctx context.Context, at moment, pool []int, n int) ([]in
 	if r.Key, err = s.run.Key(r); err != nil {
 		return nil, err
 	}
-	sel, reused, err := s.choose(ctx, r)
+	sel, _, err := s.choose(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("selector %s: %w", s.Key, err)
 	}
@@ -79,7 +79,7 @@ func (s *selecting) ask(ctx context.Context, at moment, pool []int, n int) ([]in
 		return nil, fmt.Errorf("selector %s gave %d rows where %d are wanted", s.Key, len(sel.Indices), n)
 	}
 	s.sayAlike(at.step, sel.Score)
-	s.last, s.selection, s.reused = at.step, sel, reused
+	s.last, s.selection = at.step, sel
 	if s.Draw {
 		return sel.Indices, nil
 	}
@@ -125,7 +125,7 @@ func newMixing(ctx context.Context, r Run, s *config.Stage) (*mixing, error) {
 		m.domains = p.Domains()
 	}
 	if p := r.Config.Data.InitMixtureProportions; p != nil && algo.Mode(s.Mode) != algo.Upstream {
-		m.shares = scaled(p)
+		m.shares = mixer.Normalised(p)
 		if starts, ok := m.mixer.(algo.Starter); ok {
 			if err := starts.SetInitial(m.shares); err != nil {
 				return nil, r.Config.Errorf("init_mixture_proportions", "%w", err)
@@ -138,18 +138,6 @@ func newMixing(ctx context.Context, r Run, s *config.Stage) (*mixing, error) {
 	return m, m.settle(ctx, r)
 }
 
-func scaled(p []float64) []float64 {
-	var sum float64
-	for _, x := range p {
-		sum += x
-	}
-	out := make([]float64, len(p))
-	for i, x := range p {
-		out[i] = x / sum
-	}
-	return out
-}
-
 // ask is the mixer's shares for what comes.
 func (m *mixing) ask(ctx context.Context, r Run, step int) ([]float64, error) {
 	started := time.Now()
@@ -158,7 +146,7 @@ func (m *mixing) ask(ctx context.Context, r Run, step int) ([]float64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mixer %s: %w", m.Key, err)
 	}
-	m.last, m.shares = step, scaled(got.Proportions)
+	m.last, m.shares = step, mixer.Normalised(got.Proportions)
 	return m.shares, r.Journal.Mixed(step, m.asked, m.domains, m.shares, got.LossWeights, time.Since(started).Seconds())
 }
 

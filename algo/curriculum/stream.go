@@ -11,8 +11,8 @@ import (
 // stream plans in mode faithful. When a selector or a mixer is due, what it decides holds
 // for the whole time until the next one is: intervals take rows of those that the selector
 // keeps, by the mixer's shares; where there is a reorder, the rows of all that time are
-// settled and put in its order, and intervals advance along it. A row is not taken again before the pool, what the selector kept or all
-// rows, is used up.
+// settled and put in its order, and intervals advance along it. A row is not taken again
+// before the pool, what the selector kept or all rows, is used up.
 type stream struct {
 	*pipeline
 	seed   uint64
@@ -148,14 +148,6 @@ func (s *stream) selectRows(ctx context.Context, at moment) (err error) {
 	}
 	s.chosen, err = sel.ask(ctx, at, s.whole(pool), max(share(pool), wanted))
 	return err
-}
-
-// whole is nil where the pool is all rows of the run.
-func (s *stream) whole(pool []int) []int {
-	if len(pool) == len(s.run.Train) {
-		return nil
-	}
-	return pool
 }
 
 // until is how many rows the intervals from a step on take, up to the one at which due

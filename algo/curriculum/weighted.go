@@ -3,7 +3,6 @@ package curriculum
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
@@ -34,13 +33,9 @@ func (w *weighted) Weights(ctx context.Context, s *Step) (Weights, error) {
 	if s.Index < w.run.Schedule.Warmup {
 		return Weights{How: w.reduction(algo.TokenMean)}, nil
 	}
-	loss, err := s.Loss(ctx)
+	rows, loss, how, err := weigh(ctx, w.weighter, w.component.Name, s)
 	if err != nil {
 		return Weights{}, err
-	}
-	rows, how, err := w.weighter.Weigh(ctx, algo.WeightRequest{Step: s.Index, Total: s.Total, Micros: s.Micros, Loss: loss})
-	if err != nil {
-		return Weights{}, fmt.Errorf("weighter %s: %w", w.component.Name, err)
 	}
 	w.run.Journal.Weighed(s.Index+1, s.Micros, rows, loss)
 	return Weights{Rows: rows, How: w.reduction(how)}, nil

@@ -252,11 +252,11 @@ func (m *doremi) ascend(scores []float64) {
 	for d, s := range scores {
 		m.weights[d] *= math.Exp(m.eta*s - largest)
 	}
-	m.weights = normalised(m.weights)
+	m.weights = Normalised(m.weights)
 	for d := range m.weights {
 		m.weights[d] = (1-m.c)*m.weights[d] + m.c/k
 	}
-	m.weights = normalised(m.weights)
+	m.weights = Normalised(m.weights)
 	for d, a := range m.weights {
 		m.sum[d] += a
 	}
@@ -354,7 +354,7 @@ func (m *doremi) average() []float64 {
 	if m.count == 0 {
 		return m.weights
 	}
-	return normalised(m.sum)
+	return Normalised(m.sum)
 }
 
 // OutputDir is where doremi_weights.jsonl grows.

@@ -86,7 +86,7 @@ func (m *Manager) Shares(p []float64) []float64 {
 		for i, d := range m.domains {
 			sizes[i] = float64(len(d.Rows))
 		}
-		return normalised(sizes)
+		return Normalised(sizes)
 	}
 	if p == nil {
 		p = m.initial
@@ -100,7 +100,7 @@ func (m *Manager) Shares(p []float64) []float64 {
 	if t := total(p); !(t > 0) || math.IsInf(t, 1) {
 		return uniform(k)
 	}
-	return normalised(p)
+	return Normalised(p)
 }
 
 // Counts splits n rows: ⌊n·p_i⌋ for each domain, what is left for the last.

@@ -29,8 +29,8 @@ func uniform(k int) []float64 {
 	return p
 }
 
-// normalised is p scaled to sum to 1.
-func normalised(p []float64) []float64 {
+// Normalised is p scaled to sum to 1.
+func Normalised(p []float64) []float64 {
 	out := make([]float64, len(p))
 	t := total(p)
 	for i := range p {
@@ -60,7 +60,7 @@ func proportions(p []float64, k int) ([]float64, error) {
 	if total(p) == 0 {
 		return nil, fmt.Errorf("the shares must not all be 0")
 	}
-	return normalised(p), nil
+	return Normalised(p), nil
 }
 
 func names(domains []algo.Domain) []any {

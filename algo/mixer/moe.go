@@ -177,7 +177,7 @@ func (m *dynamicMoE) gateLoads(ctx context.Context) ([][]float64, error) {
 		if total(out[d]) == 0 {
 			return nil, fmt.Errorf("gates on %s: none of its %d rows gives numbers", m.domains[d].Name, len(m.looked[d]))
 		}
-		out[d] = normalised(out[d])
+		out[d] = Normalised(out[d])
 	}
 	return out, nil
 }
@@ -241,12 +241,12 @@ func (m *dynamicMoE) shift(delta []float64) (alpha []float64) {
 	for d := range logits {
 		logits[d] = math.Exp(logits[d] - largest)
 	}
-	alpha = normalised(logits)
+	alpha = Normalised(logits)
 	w := make([]float64, len(alpha))
 	for d, a := range alpha {
 		w[d] = (1-m.c)*a + m.c/float64(len(alpha))
 	}
-	m.weights = normalised(w)
+	m.weights = Normalised(w)
 	return alpha
 }
 

@@ -225,7 +225,7 @@ func (m *odm) preferences(epsilon float64) []float64 {
 		if total(w) == 0 {
 			return uniform(len(w))
 		}
-		return normalised(w)
+		return Normalised(w)
 	}
 	largest := math.Inf(-1)
 	for _, r := range m.rewards {
@@ -238,7 +238,7 @@ func (m *odm) preferences(epsilon float64) []float64 {
 		}
 		w[d] = math.Exp(x)
 	}
-	return normalised(w)
+	return Normalised(w)
 }
 
 // mixed gives every domain at least ε.
@@ -247,7 +247,7 @@ func (m *odm) mixed(w []float64) []float64 {
 	for d := range w {
 		w[d] = w[d]*rest + m.epsilon
 	}
-	return normalised(w)
+	return Normalised(w)
 }
 
 func (m *odm) record(step int) error {

@@ -39,5 +39,5 @@ func (m *random) Mix(_ context.Context, r algo.MixRequest) (algo.Mixture, error)
 	if !m.fixed {
 		seed += uint64(r.Update - 1)
 	}
-	return algo.Mixture{Proportions: normalised(rng.NewRandomState(uint32(seed)).Random(m.k))}, nil
+	return algo.Mixture{Proportions: Normalised(rng.NewRandomState(uint32(seed)).Random(m.k))}, nil
 }

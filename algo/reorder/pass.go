@@ -153,19 +153,27 @@ func (p *Pass) filled(rows []int, scores []float64) ([]float64, error) {
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// fillMedian gives rows without a score the median of the others.
-func fillMedian(scores []float64) ([]float64, error) {
+// Median is the median of the finite numbers of x; ok is false where there are none.
+func Median(x []float64) (median float64, ok bool) {
 	var known []float64
-	for _, x := range scores {
-		if finite(x) {
-			known = append(known, x)
+	for _, v := range x {
+		if finite(v) {
+			known = append(known, v)
 		}
 	}
 	if len(known) == 0 {
-		return nil, errors.New("reorder: no row has a score")
+		return 0, false
 	}
 	slices.Sort(known)
-	median := (known[(len(known)-1)/2] + known[len(known)/2]) / 2
+	return (known[(len(known)-1)/2] + known[len(known)/2]) / 2, true
+}
+
+// fillMedian gives rows without a score the median of the others.
+func fillMedian(scores []float64) ([]float64, error) {
+	median, ok := Median(scores)
+	if !ok {
+		return nil, errors.New("reorder: no row has a score")
+	}
 	out := slices.Clone(scores)
 	for i, x := range out {
 		if !finite(x) {

@@ -100,3 +100,14 @@ func Unread(modelType, name string) bool {
 	ends := append([]string{".rotary_emb.inv_freq"}, families[modelType].buffers...)
 	return slices.ContainsFunc(ends, func(end string) bool { return strings.HasSuffix(name, end) })
 }
+
+// Transposed is xᵀ [cols, rows] of x [rows, cols]: what Conv1D's weight is in files, and back.
+func Transposed(x []float32, rows, cols int) []float32 {
+	out := make([]float32, len(x))
+	for i := range rows {
+		for j := range cols {
+			out[j*rows+i] = x[i*cols+j]
+		}
+	}
+	return out
+}

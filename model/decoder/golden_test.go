@@ -241,7 +241,7 @@ func laidGradient(t *testing.T, w *checkpoint.Weights, m *Model, p *tensor.Param
 		all = append(all, gradient(t, w, name)...)
 	}
 	if m.layouts[p].transposed {
-		return transposed(all, p.Shape[1], p.Shape[0])
+		return checkpoint.Transposed(all, p.Shape[1], p.Shape[0])
 	}
 	return all
 }

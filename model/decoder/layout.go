@@ -59,24 +59,13 @@ func (l layout) split(name string, shape []int, x []float32) []checkpoint.Tensor
 	out := l.tensors(name, shape)
 	switch {
 	case l.transposed:
-		out[0].F32 = transposed(x, shape[0], shape[1])
+		out[0].F32 = checkpoint.Transposed(x, shape[0], shape[1])
 	case l.pieces != nil:
 		for i := range out {
 			out[i].F32 = x[i*shape[1] : (i+1)*shape[1]]
 		}
 	default:
 		out[0].F32 = x
-	}
-	return out
-}
-
-// transposed is x [rows, cols] as [cols, rows].
-func transposed(x []float32, rows, cols int) []float32 {
-	out := make([]float32, len(x))
-	for i := range rows {
-		for j := range cols {
-			out[j*rows+i] = x[i*cols+j]
-		}
 	}
 	return out
 }
@@ -115,7 +104,7 @@ func (a arranged) Float32(x []float32) error {
 			return err
 		}
 		if a.transposed {
-			copy(x, transposed(slices.Clone(x), t.Shape[0], t.Shape[1]))
+			copy(x, checkpoint.Transposed(slices.Clone(x), t.Shape[0], t.Shape[1]))
 		}
 		x = x[n:]
 	}

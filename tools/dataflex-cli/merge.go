@@ -307,7 +307,7 @@ func (m *merger) read(name string) ([]float32, error) {
 	path := peftPrefix + strings.TrimSuffix(name, ".weight")
 	flip := m.transposed(name)
 	if flip {
-		w = transposed(w, shape[0], shape[1])
+		w = checkpoint.Transposed(w, shape[0], shape[1])
 		shape = []int{shape[1], shape[0]}
 	}
 	for _, a := range m.adapters {
@@ -322,7 +322,7 @@ func (m *merger) read(name string) ([]float32, error) {
 		}
 	}
 	if flip {
-		w = transposed(w, shape[0], shape[1])
+		w = checkpoint.Transposed(w, shape[0], shape[1])
 	}
 	return w, nil
 }
@@ -377,7 +377,7 @@ func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) e
 		return err
 	}
 	if onEmbeddings {
-		down, up = transposed(down, in, r), transposed(up, r, out)
+		down, up = checkpoint.Transposed(down, in, r), checkpoint.Transposed(up, r, out)
 	}
 	gemm.Run(m.dev, gemm.NN, scale, gemm.Dense(driver.FromHost(up), out, r), gemm.Dense(driver.FromHost(down), r, in), 1, gemm.Dense(driver.FromHost(w), out, in))
 	if !a.config.DoRA {
@@ -396,17 +396,6 @@ func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) e
 		autograd.ScaleRows(w, magnitudes)
 	}
 	return nil
-}
-
-// transposed is xᵀ [cols, rows] of x [rows, cols].
-func transposed(x []float32, rows, cols int) []float32 {
-	out := make([]float32, len(x))
-	for i := range rows {
-		for j := range cols {
-			out[j*rows+i] = x[i*cols+j]
-		}
-	}
-	return out
 }
 
 // readNumbers reads a tensor and refuses one that holds NaN.

@@ -51,18 +51,29 @@ func demo(ctx context.Context, out string) error {
 	if err := extract(filepath.Join(out, "model")); err != nil {
 		return err
 	}
-	components := fmt.Sprintf(componentsYAML, filepath.Join(out, "cache"))
-	if err := storage.WriteFile(filepath.Join(out, "components.yaml"), []byte(components)); err != nil {
+	err := runBoth(ctx, out, func(selector, components string) string {
+		return fmt.Sprintf(demoYAML, filepath.Join(out, "model"), out, filepath.Join(out, selector), components, selector)
+	})
+	if err != nil {
+		return err
+	}
+	return summary(out, pool)
+}
+
+// runBoth trains on random rows and on those that LESS picks, each by the configuration
+// that yaml writes for a selector and a components.yaml.
+func runBoth(ctx context.Context, dir string, yaml func(selector, components string) string) error {
+	components := filepath.Join(dir, "components.yaml")
+	if err := storage.WriteFile(components, []byte(fmt.Sprintf(componentsYAML, filepath.Join(dir, "cache")))); err != nil {
 		return err
 	}
 	for _, selector := range []string{"random", "less"} {
 		fmt.Printf("\n== %s ==\n", selector)
-		yaml := fmt.Sprintf(demoYAML, filepath.Join(out, "model"), out, filepath.Join(out, selector), filepath.Join(out, "components.yaml"), selector)
-		if err := runYAML(ctx, filepath.Join(out, selector+".yaml"), yaml); err != nil {
+		if err := runYAML(ctx, filepath.Join(dir, selector+".yaml"), yaml(selector, components)); err != nil {
 			return err
 		}
 	}
-	return summary(out, pool)
+	return nil
 }
 
 // summary prints what LESS picked and fails when it did not find the family.

@@ -37,16 +37,11 @@ func realDemo(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	components := fmt.Sprintf(componentsYAML, filepath.Join(dir, "cache"))
-	if err := storage.WriteFile(filepath.Join(dir, "components.yaml"), []byte(components)); err != nil {
+	err = runBoth(ctx, dir, func(selector, components string) string {
+		return fmt.Sprintf(realYAML, model, filepath.Join(dir, "data"), strings.Join(realSets, ","), filepath.Join(dir, selector), components, selector)
+	})
+	if err != nil {
 		return err
-	}
-	for _, selector := range []string{"random", "less"} {
-		fmt.Printf("\n== %s ==\n", selector)
-		yaml := fmt.Sprintf(realYAML, model, filepath.Join(dir, "data"), strings.Join(realSets, ","), filepath.Join(dir, selector), filepath.Join(dir, "components.yaml"), selector)
-		if err := runYAML(ctx, filepath.Join(dir, selector+".yaml"), yaml); err != nil {
-			return err
-		}
 	}
 	return realSummary(dir, kinds)
 }
