@@ -1,0 +1,104 @@
+package driver
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// CallKind is a method of Collective.
+type CallKind uint8
+
+// The calls that all ranks make together.
+const (
+	AllToAll CallKind = iota + 1
+	AllGather
+	ReduceScatter
+	Broadcast
+	GatherBytes
+	Barrier
+)
+
+// String is the method's name.
+func (k CallKind) String() string {
+	names := []string{AllToAll: "AllToAll", AllGather: "AllGather", ReduceScatter: "ReduceScatter", Broadcast: "Broadcast", GatherBytes: "GatherBytes", Barrier: "Barrier"}
+	if k == 0 || int(k) >= len(names) {
+		return fmt.Sprintf("CallKind(%d)", uint8(k))
+	}
+	return names[k]
+}
+
+// Call is what one rank calls, as far as all ranks must agree on it.
+type Call struct {
+	Kind    CallKind
+	In, Out int // lengths in elements, of calls on memory
+	Root    int // of Broadcast
+}
+
+// String describes c for messages.
+func (c Call) String() string {
+	switch c.Kind {
+	case AllToAll, AllGather, ReduceScatter:
+		return fmt.Sprintf("%v(%d to %d floats)", c.Kind, c.In, c.Out)
+	case Broadcast:
+		return fmt.Sprintf("%v(root %d)", c.Kind, c.Root)
+	}
+	return c.Kind.String()
+}
+
+// Check says what is wrong with c in a job of size ranks: lengths that do not fit together,
+// or a root that there is not.
+func (c Call) Check(size int) error {
+	switch {
+	case c.Kind == AllToAll && (c.In != c.Out || c.In%size != 0):
+		return fmt.Errorf("%v: both lengths must be the same multiple of %d ranks", c, size)
+	case c.Kind == AllGather && c.Out != size*c.In:
+		return fmt.Errorf("%v: with %d ranks out must be %d long", c, size, size*c.In)
+	case c.Kind == ReduceScatter && c.In != size*c.Out:
+		return fmt.Errorf("%v: with %d ranks in must be %d long", c, size, size*c.Out)
+	case c.Kind == Broadcast && (c.Root < 0 || c.Root >= size):
+		return fmt.Errorf("%v: there are %d ranks, numbered from 0", c, size)
+	}
+	return nil
+}
+
+// Agree compares what the ranks have called, in the order of ranks. Where they differ its
+// error names who called what.
+func Agree(calls []Call) error {
+	if !slices.ContainsFunc(calls, func(c Call) bool { return c != calls[0] }) {
+		return nil
+	}
+	var said []string
+	for rank, c := range calls {
+		if slices.Contains(calls[:rank], c) {
+			continue
+		}
+		var who []int
+		for r, other := range calls {
+			if other == c {
+				who = append(who, r)
+			}
+		}
+		said = append(said, fmt.Sprintf("%s called %v", Ranks(who), c))
+	}
+	return fmt.Errorf("the ranks no longer do the same: %s", strings.Join(said, ", "))
+}
+
+// Ranks names ranks for messages, the first eight of them: "rank 3", "ranks 0, 2 and 5".
+func Ranks(ranks []int) string {
+	switch len(ranks) {
+	case 0:
+		return "no rank"
+	case 1:
+		return fmt.Sprintf("rank %d", ranks[0])
+	}
+	const most = 8
+	var list []string
+	for _, r := range ranks[:min(len(ranks), most)] {
+		list = append(list, fmt.Sprint(r))
+	}
+	if more := len(ranks) - most; more > 0 {
+		return fmt.Sprintf("ranks %s and %d more", strings.Join(list, ", "), more)
+	}
+	return fmt.Sprintf("ranks %s and %s", strings.Join(list[:len(list)-1], ", "), list[len(list)-1])
+}

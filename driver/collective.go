@@ -1,0 +1,104 @@
+package driver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// Collective moves data between the processes of one job, its ranks. Every rank makes the
+// same calls in the same order with lengths that fit together, one call at a time. Calls on
+// memory are ordered on the device's own queue as kernels are; in and out do not overlap. A
+// call that cannot end (a rank is dead or slow, ctx is done) returns an error that names the
+// rank, the call and, where known, who was missing; from then on every call returns it.
+//
+// driver/nccl connects GPUs, driver/mpi processes on CPUs, driver/lanes goroutines of one
+// process.
+type Collective interface {
+	Rank() int // of this process, from 0
+	Size() int // processes of the job, at least 1
+
+	// AllToAll sends the i-th of Size equal parts of in to rank i, and receives rank i's part
+	// for this rank into the i-th of Size equal parts of out.
+	AllToAll(ctx context.Context, in, out F32) error
+	// AllGather receives the ranks' in, in the order of ranks: out is Size times as long as in.
+	AllGather(ctx context.Context, in, out F32) error
+	// ReduceScatter adds the ranks' in, which is Size times as long as out, and receives the
+	// Rank-th part of the sum. The order of additions is the library's own: the bits may
+	// depend on Size and on the library. kernels/treesum has sums whose bits do not.
+	ReduceScatter(ctx context.Context, in, out F32) error
+	// Broadcast returns root's data, of any length, on every rank.
+	Broadcast(ctx context.Context, data []byte, root int) ([]byte, error)
+	// GatherBytes returns the ranks' data, in the order of ranks. Their lengths may differ.
+	GatherBytes(ctx context.Context, data []byte) ([][]byte, error)
+	// Barrier returns once all ranks have called it.
+	Barrier(ctx context.Context) error
+
+	// Abort gives the job up: calls of this rank return why from then on, and the other ranks
+	// are told as far as the library can. It may be called while a call is under way.
+	Abort(why error)
+	// Close leaves the job; after an error it waits for nobody.
+	Close() error
+}
+
+// Solo is the job of one process: its calls copy, on dev.
+func Solo(dev Device) Collective { return &solo{dev: dev} }
+
+type solo struct {
+	dev Device
+	why error // of Abort
+}
+
+func (s *solo) Rank() int { return 0 }
+func (s *solo) Size() int { return 1 }
+
+func (s *solo) AllToAll(ctx context.Context, in, out F32) error {
+	return s.copy(ctx, Call{Kind: AllToAll, In: in.Len(), Out: out.Len()}, in, out)
+}
+
+func (s *solo) AllGather(ctx context.Context, in, out F32) error {
+	return s.copy(ctx, Call{Kind: AllGather, In: in.Len(), Out: out.Len()}, in, out)
+}
+
+func (s *solo) ReduceScatter(ctx context.Context, in, out F32) error {
+	return s.copy(ctx, Call{Kind: ReduceScatter, In: in.Len(), Out: out.Len()}, in, out)
+}
+
+func (s *solo) Broadcast(ctx context.Context, data []byte, root int) ([]byte, error) {
+	if err := s.check(ctx, Call{Kind: Broadcast, Root: root}); err != nil {
+		return nil, err
+	}
+	return slices.Clone(data), nil
+}
+
+func (s *solo) GatherBytes(ctx context.Context, data []byte) ([][]byte, error) {
+	if err := s.check(ctx, Call{Kind: GatherBytes}); err != nil {
+		return nil, err
+	}
+	return [][]byte{slices.Clone(data)}, nil
+}
+
+func (s *solo) Barrier(ctx context.Context) error { return s.check(ctx, Call{Kind: Barrier}) }
+func (s *solo) Abort(why error)                   { s.why = why }
+func (s *solo) Close() error                      { return nil }
+
+func (s *solo) check(ctx context.Context, c Call) error {
+	if s.why != nil {
+		return s.why
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("rank 0 of 1: %v: %w", c, context.Cause(ctx))
+	}
+	return c.Check(1)
+}
+
+func (s *solo) copy(ctx context.Context, c Call, in, out F32) error {
+	if err := s.check(ctx, c); err != nil {
+		return err
+	}
+	host, err := Read(s.dev, in)
+	if err != nil {
+		return err
+	}
+	return Upload(s.dev, out, host)
+}
