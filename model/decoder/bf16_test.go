@@ -48,7 +48,7 @@ func TestBF16(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			host, dev := randomOn(t, cpu.New(2), tensorCored(), false), randomOn(t, optest.Device(t, c.capability), tensorCored(), true)
-			if !dev.BF16() || dev.layers[0].q.Weight.BF16().IsNil() || dev.embed.BF16().IsNil() || dev.norm.weight.Data.IsNil() {
+			if !dev.BF16() || attentionOf(dev, 0).q.Weight.BF16().IsNil() || dev.embed.BF16().IsNil() || dev.norm.weight.Data.IsNil() {
 				t.Fatal("matrices are not bf16, or norms are")
 			}
 			for _, m := range []*Model{host, dev} {
@@ -75,7 +75,7 @@ func TestBF16(t *testing.T) {
 // TestBF16Narrow: a model whose rows tensor cores do not take is float32 altogether.
 func TestBF16Narrow(t *testing.T) {
 	m := randomOn(t, sim.New(sim.Options{}), small(), true)
-	if m.BF16() || m.layers[0].q.Weight.Data.IsNil() {
+	if m.BF16() || attentionOf(m, 0).q.Weight.Data.IsNil() {
 		t.Error("rows of 12 are bf16")
 	}
 	if _, err := m.Losses(ragged(m), 0); err != nil {

@@ -1,51 +1,16 @@
 package decoder
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/quant"
-	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/model/autograd"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/tensor"
 )
-
-// layer is one decoder layer. What its family does not have is nil or empty.
-type layer struct {
-	q, k, v, qkv, o autograd.Linear
-	qNorm, kNorm    norm
-	mlp             mlp
-	experts         *experts // in the place of mlp
-	norms           [roles]norm
-	window          int         // attention reaches that many tokens back; 0 = all
-	rope            *rope.Table // nil: its queries and keys are not turned
-}
-
-// norm is a norm's parameters; there is none without a weight.
-type norm struct {
-	weight, bias  *tensor.Param // bias nil: nothing is added
-	width, groups int           // the weight is [groups, width]: rows of width elements take turns with its rows
-}
-
-// mlp is a gated MLP, down(act(gate(x))·up(x)), or one without a gate, down(act(up(x))).
-type mlp struct {
-	gate, up, gateUp, down autograd.Linear
-}
-
-// experts is a mixture of experts.
-type experts struct {
-	router         autograd.Linear // [Experts, Hidden]
-	all            []mlp           // whose layers gate, up and down list
-	gate, up, down []*autograd.Linear
-	shared         mlp
-	sharedGate     autograd.Linear // [1, Hidden]
-	choiceBias     *tensor.Param   // [Experts], nil: the router's scores are softmaxed
-}
 
 // part is a leaf of the module tree: a linear layer, or a tensor by itself.
 type part struct {
@@ -87,21 +52,11 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	if b.f.learned {
 		m.positions = b.param(b.f.named().positions, c.MaxPositions, c.Hidden)
 	}
-	m.queryRope = global
-	if c.QueryGrowth.Beta > 0 {
-		if m.queryRope, err = queryTable(c, global); err != nil {
-			return nil, fmt.Errorf("%s: rope_parameters: %w", filepath.Join(dir, "config.json"), err)
-		}
+	if err := b.turnings(global, local); err != nil {
+		return nil, fmt.Errorf("%s: rope_parameters: %w", filepath.Join(dir, "config.json"), err)
 	}
-	m.layers = make([]layer, c.Layers) // not appended to: parts point into it
+	m.layers = make([]layer, c.Layers)
 	for i := range m.layers {
-		m.layers[i].window, m.layers[i].rope = c.Window[i], global
-		if c.Window[i] > 0 {
-			m.layers[i].rope = local
-		}
-		if b.f.learned || i < len(c.NoRope) && c.NoRope[i] {
-			m.layers[i].rope = nil
-		}
 		b.layer(&m.layers[i], i)
 	}
 	names := b.f.named()
@@ -115,40 +70,12 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 		m.head.Bias = b.bias(m.tables().Head, c.Vocab)
 	}
 	m.parts, m.half, m.ones, m.views, m.layouts = b.parts, b.any, b.ones, b.views, b.layouts
-	m.tape.BF16 = m.half && c.HeadDim%chunk == 0 && c.AttentionScale > 0
+	m.tape.BF16 = m.half && !slices.ContainsFunc(m.layers, func(l layer) bool { return !l.mixer.narrows() })
 	if b.err != nil {
 		m.Close()
 		return nil, fmt.Errorf("%s: %d layers of width %d: %w", dir, c.Layers, c.Hidden, b.err)
 	}
 	return m, nil
-}
-
-// tables are the angles of layers that see everything, and of those with a window.
-func tables(c Config) (global, local *rope.Table, err error) {
-	if global, err = rope.NewTable(c.rotary(), c.RopeTheta, c.Rope, c.MaxPositions); err != nil {
-		return nil, nil, err
-	}
-	local = global
-	if c.RopeLocalBase > 0 {
-		local, err = rope.NewTable(c.rotary(), c.RopeLocalBase, rope.Scaling{}, c.MaxPositions)
-	}
-	global.Interleaved, global.Backwards = families[c.ModelType].interleaved, families[c.ModelType].backwards
-	return global, local, err
-}
-
-// queryTable is global for queries that grow by position.
-func queryTable(c Config, global *rope.Table) (*rope.Table, error) {
-	if c.rotary() != c.HeadDim {
-		return nil, errors.New("llama_4_scaling_beta with a partial_rotary_factor below 1 is not supported")
-	}
-	if !global.Fixed() {
-		return nil, fmt.Errorf("llama_4_scaling_beta with rope_type %s is not supported", c.Rope.Type)
-	}
-	t, err := rope.NewTable(c.rotary(), c.RopeTheta, c.Rope, c.MaxPositions)
-	if err == nil {
-		t.Interleaved, t.Backwards, t.Growth = global.Interleaved, global.Backwards, c.QueryGrowth
-	}
-	return t, err
 }
 
 // builder allocates parameters until the first error, and lists them in the order in
@@ -164,6 +91,8 @@ type builder struct {
 	err   error
 	ones  map[int]*tensor.Param // by width
 	views []view
+
+	global, local turning // of layers that see everything, and of those with a window
 
 	layouts map[*tensor.Param]layout
 }
@@ -248,57 +177,6 @@ func (b *builder) embeddings(bf16 bool) *tensor.Param {
 	return p
 }
 
-// norm is a norm: parameters, or ones that no one trains, saves or lists.
-func (b *builder) norm(path string, width int) norm {
-	if !b.f.bareNorms {
-		n := norm{weight: b.param(path, width), width: width, groups: 1}
-		if b.f.normBias {
-			n.bias = b.bias(path, width)
-		}
-		return n
-	}
-	if p := b.ones[width]; p != nil || b.err != nil {
-		return norm{weight: p, width: width, groups: 1}
-	}
-	p, err := tensor.New(b.dev, "ones", width)
-	if err == nil {
-		err = p.Upload(b.dev, slices.Repeat([]float32{1}, width))
-	}
-	if b.err = err; b.ones == nil {
-		b.ones = map[int]*tensor.Param{}
-	}
-	b.ones[width] = p
-	return norm{weight: p, width: width, groups: 1}
-}
-
-// bias is what a module that is no linear layer adds.
-func (b *builder) bias(path string, width int) *tensor.Param {
-	p := b.tensor(false, path+".bias", width)
-	if p != nil {
-		b.parts = append(b.parts, part{path: path, param: p, zero: true})
-	}
-	return p
-}
-
-// headNorm is a norm of heads that have weights of their own.
-func (b *builder) headNorm(path string, heads int) norm {
-	width := b.c.HeadDim
-	n := norm{width: width, groups: heads}
-	if b.f.headNorms == ownWeights {
-		n.weight = b.tensor(false, path+".weight", heads, width)
-	} else {
-		var l layout
-		for i := range heads {
-			l.pieces = append(l.pieces, fmt.Sprintf("%s.norms.%d.weight", path, i))
-		}
-		n.weight = b.laid(l, func() *tensor.Param { return b.tensor(false, path+".norms.weight", heads, width) })
-	}
-	if n.weight != nil {
-		b.parts = append(b.parts, part{path: path, param: n.weight, ones: true})
-	}
-	return n
-}
-
 func (b *builder) linear(l *autograd.Linear, path string, in, out int, bias bool) {
 	b.linearOf(l, path, in, out, bias, b.half && in%chunk == 0 && out%chunk == 0)
 }
@@ -315,122 +193,5 @@ func (b *builder) linearOf(l *autograd.Linear, path string, in, out int, bias, h
 	}
 	if b.err == nil {
 		b.parts = append(b.parts, part{path: path, linear: l})
-	}
-}
-
-func (b *builder) layer(l *layer, i int) {
-	names := b.f.named()
-	path := fmt.Sprintf("%s.%d.", names.layers, i)
-	attention := func() { b.attention(l, path+names.attention+".") }
-	feedForward := func() {
-		if b.c.sparse(i) {
-			l.experts = &experts{}
-			b.experts(l.experts, path+b.f.experts.block+".")
-		} else {
-			b.mlp(&l.mlp, path+names.mlp+".", b.c.Intermediate)
-		}
-	}
-	norms := func(of ...role) {
-		for _, n := range b.f.normsOf(&b.c) {
-			if len(of) == 0 || n.role == of[0] {
-				l.norms[n.role] = b.norm(path+n.name, b.c.Hidden)
-			}
-		}
-	}
-	switch b.f.order {
-	case normsLast:
-		attention()
-		feedForward()
-		norms()
-	case normsFirst:
-		norms()
-		attention()
-		feedForward()
-	case normsBefore:
-		norms(beforeAttention)
-		attention()
-		norms(beforeMLP)
-		feedForward()
-	}
-}
-
-func (b *builder) attention(l *layer, path string) {
-	c := b.c
-	q, kv, names := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, b.f.named()
-	out := func() { b.linear(&l.o, path+names.o, q, c.Hidden, c.OutBias) }
-	all := func() { b.linear(&l.qkv, path+names.qkv, c.Hidden, q+2*kv, c.QKVBias) }
-	switch {
-	case b.f.fusedQKV && b.f.modules.qkv == "": // phi3
-		out()
-		all()
-	case b.f.fusedQKV:
-		all()
-		out()
-	default:
-		b.linear(&l.q, path+names.q, c.Hidden, q, c.QKVBias)
-		b.linear(&l.k, path+names.k, c.Hidden, kv, c.QKVBias)
-		b.linear(&l.v, path+names.v, c.Hidden, kv, c.QKVBias)
-		out()
-	}
-	if b.f.chosenNorms && !c.QKNorm {
-		return
-	}
-	qNorm, kNorm := path+cmp.Or(b.f.qNorm, "q_norm"), path+cmp.Or(b.f.kNorm, "k_norm")
-	switch b.f.headNorms {
-	case perHead:
-		l.qNorm, l.kNorm = b.norm(qNorm, c.HeadDim), b.norm(kNorm, c.HeadDim)
-	case fullWidth:
-		l.qNorm, l.kNorm = b.norm(qNorm, q), b.norm(kNorm, kv)
-	case ownWeights, ownModules:
-		l.qNorm, l.kNorm = b.headNorm(qNorm, c.Heads), b.headNorm(kNorm, c.KVHeads)
-	}
-}
-
-func (b *builder) mlp(m *mlp, path string, width int) {
-	c := b.c
-	if p := b.f.plainMLP; p.up != "" {
-		b.linear(&m.up, path+p.up, c.Hidden, width, c.MLPBias)
-		b.linear(&m.down, path+p.down, width, c.Hidden, c.MLPBias)
-		return
-	}
-	if b.f.fusedGateUp {
-		b.linear(&m.gateUp, path+"gate_up_proj", c.Hidden, 2*width, c.MLPBias)
-	} else {
-		b.linear(&m.gate, path+"gate_proj", c.Hidden, width, c.MLPBias)
-		b.linear(&m.up, path+"up_proj", c.Hidden, width, c.MLPBias)
-	}
-	b.linear(&m.down, path+"down_proj", width, c.Hidden, c.MLPBias)
-}
-
-func (b *builder) experts(e *experts, path string) {
-	n, c := b.f.experts, b.c
-	if n.allGateUp != "" {
-		b.stackedExperts(e, path)
-		return
-	}
-	// Which experts a token goes to hangs on small differences: float32, or what upstream
-	// quantises it to.
-	b.linearOf(&e.router, path+cmp.Or(n.router, "gate"), c.Hidden, c.MoE.Experts, false, false)
-	e.all = make([]mlp, c.MoE.Experts)
-	for i := range e.all {
-		x, p := &e.all[i], fmt.Sprintf("%sexperts.%d.", path, i)
-		b.linear(&x.gate, p+n.gate, c.Hidden, c.MoE.Intermediate, false)
-		if n.downSecond {
-			b.linear(&x.down, p+n.down, c.MoE.Intermediate, c.Hidden, false)
-			b.linear(&x.up, p+n.up, c.Hidden, c.MoE.Intermediate, false)
-		} else {
-			b.linear(&x.up, p+n.up, c.Hidden, c.MoE.Intermediate, false)
-			b.linear(&x.down, p+n.down, c.MoE.Intermediate, c.Hidden, false)
-		}
-		e.gate, e.up, e.down = append(e.gate, &x.gate), append(e.up, &x.up), append(e.down, &x.down)
-	}
-	if b.f.choiceBias != "" {
-		if e.choiceBias = b.tensor(false, path+b.f.choiceBias, c.MoE.Experts); e.choiceBias != nil {
-			b.parts = append(b.parts, part{path: path + b.f.choiceBias, param: e.choiceBias, fixed: true})
-		}
-	}
-	if c.MoE.Shared > 0 {
-		b.mlp(&e.shared, path+"shared_expert.", c.MoE.Shared)
-		b.linear(&e.sharedGate, path+"shared_expert_gate", c.Hidden, 1, false)
 	}
 }

@@ -8,13 +8,14 @@ import (
 	"dataflex.dev/dataflex/model/autograd"
 )
 
-// Cache holds the keys and values of sequences that are being continued, each in a
-// slot. A sequence's results are the same bits whatever is in the other slots.
+// Cache holds what layers keep of sequences that are being continued, each in a slot: an
+// attention keys and values. A sequence's results are the same bits whatever is in the
+// other slots.
 type Cache struct {
 	m        *Model
 	capacity int               // tokens of a sequence
-	memory   []driver.Memory   // what k and v view
-	k, v     []driver.F32      // per layer [slots, capacity, KVHeads·HeadDim]
+	memory   []driver.Memory   // what stores view
+	stores   [][]driver.F32    // per layer, those that its mixer keeps: [slots, …] each
 	tokens   [][]int32         // per slot, what is cached
 	rows     []int32           // of the cache, for the pass's tokens
 	step     *attention.Cached // in a pass of one token per sequence; nil = whole prompts
@@ -24,16 +25,17 @@ type Cache struct {
 // not change while it is in use.
 func (m *Model) NewCache(slots, capacity int) (*Cache, error) {
 	c := &Cache{m: m, capacity: capacity, tokens: make([][]int32, slots)}
-	bytes := 4 * slots * capacity * m.config.KVHeads * m.config.HeadDim
-	for range m.config.Layers {
-		for _, side := range []*[]driver.F32{&c.k, &c.v} {
-			mem, err := m.dev.Alloc(bytes)
+	for i := range m.layers {
+		var stores []driver.F32
+		for _, size := range m.layers[i].mixer.keeps(capacity) {
+			mem, err := m.dev.Alloc(4 * slots * size)
 			if err != nil {
 				c.Close()
 				return nil, fmt.Errorf("a cache of %d sequences of %d tokens: %w", slots, capacity, err)
 			}
-			c.memory, *side = append(c.memory, mem), append(*side, driver.View[float32](mem))
+			c.memory, stores = append(c.memory, mem), append(stores, driver.View[float32](mem))
 		}
+		c.stores = append(c.stores, stores)
 	}
 	return c, nil
 }
@@ -43,7 +45,7 @@ func (c *Cache) Close() {
 	for _, mem := range c.memory {
 		c.m.dev.Free(mem)
 	}
-	c.memory, c.k, c.v = nil, nil, nil
+	c.memory, c.stores = nil, nil
 }
 
 // Prefill puts prompts into slots, in the place of what was there, and returns the
@@ -163,13 +165,13 @@ func (c *Cache) attend(t *autograd.Tape, layer int, p attention.Params, q, k, v 
 	if c == nil || t.Err() != nil {
 		return t.Attention(p, q, k, v)
 	}
-	width := p.KVHeads * p.HeadDim
-	attention.Store(c.m.dev, k.Data(), c.rows, c.k[layer], width)
-	attention.Store(c.m.dev, v.Data(), c.rows, c.v[layer], width)
+	width, keys, values := p.KVHeads*p.HeadDim, c.stores[layer][0], c.stores[layer][1]
+	attention.Store(c.m.dev, k.Data(), c.rows, keys, width)
+	attention.Store(c.m.dev, v.Data(), c.rows, values, width)
 	if c.step == nil {
 		return t.Attention(p, q, k, v)
 	}
 	step := *c.step
 	step.Params = p
-	return t.CachedAttention(step, q, c.k[layer], c.v[layer])
+	return t.CachedAttention(step, q, keys, values)
 }

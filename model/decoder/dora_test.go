@@ -186,7 +186,7 @@ func TestSavePiSSA(t *testing.T) {
 	}
 	got, _ := plain.Losses(b, 0)
 	within(t, "losses of the converted adapter", got, want, 1e-5)
-	if r := plain.layers[0].q.LoRA.Rank; r != 6 {
+	if r := attentionOf(plain, 0).q.LoRA.Rank; r != 6 {
 		t.Errorf("the converted adapter has rank %d, want 6", r)
 	}
 }
@@ -247,7 +247,7 @@ func TestPatterns(t *testing.T) {
 	}
 	m := open(t, 1, base)
 	adapt(t, m, LoRA{Rank: 4, Alpha: 8, Targets: []string{"q_proj", "down_proj"}})
-	shrink := m.layers[0].q.LoRA // q of layer 0 gets rank 2, and layer 0's down_proj none
+	shrink := attentionOf(m, 0).q.LoRA // q of layer 0 gets rank 2, and layer 0's down_proj none
 	kept := map[string][]float32{}
 	for _, p := range m.Trainable() {
 		x := slices.Clone(p.Data.Host())
@@ -273,11 +273,11 @@ func TestPatterns(t *testing.T) {
 		rank  int
 		scale float32
 	}{{2, 3}, {4, 1.5}} {
-		if a := got.layers[i].q.LoRA; a.Rank != want.rank || a.Scale != want.scale {
+		if a := attentionOf(got, i).q.LoRA; a.Rank != want.rank || a.Scale != want.scale {
 			t.Errorf("q_proj of layer %d has rank %d and scale %v, want %v", i, a.Rank, a.Scale, want)
 		}
 	}
-	if got.layers[0].mlp.down.LoRA != nil || got.layers[1].mlp.down.LoRA.Scale != 2 {
+	if mlpOf(got, 0).down.LoRA != nil || mlpOf(got, 1).down.LoRA.Scale != 2 {
 		t.Error("exclude_modules or the others' alpha are not kept")
 	}
 	b := ragged(got)

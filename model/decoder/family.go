@@ -32,7 +32,7 @@ type family struct {
 	interleaved  bool   // rope turns neighbours
 	dropout      bool   // released folders ask for it: said, and not done
 	backwards    bool   // rope turns the other way
-	plainMLP     plainMLP
+	plainMLP     plainNames
 	experts      expertNames
 	choiceBias   string // of experts whose scores are sigmoids, the tensor that moves the choice
 
@@ -85,9 +85,9 @@ const (
 	normsBefore       // each before its branch: gpt2
 )
 
-// plainMLP are the modules of an MLP without a gate, down(act(up(x))); up "" = the
+// plainNames are the modules of an MLP without a gate, down(act(up(x))); up "" = the
 // family's have one.
-type plainMLP struct{ up, down string }
+type plainNames struct{ up, down string }
 
 // expertNames are the modules of a mixture of experts; block "" = the family has none.
 type expertNames struct {
@@ -142,19 +142,19 @@ var families = map[string]family{
 	"ernie4_5":         {architecture: "Ernie4_5ForCausalLM", activation: "silu", norms: preNorms, interleaved: true},
 	"hunyuan_v1_dense": {architecture: "HunYuanDenseV1ForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, qNorm: "query_layernorm", kNorm: "key_layernorm", rotateFirst: true},
 	"olmo":             {architecture: "OlmoForCausalLM", activation: "silu", norms: preNorms, layerNorm: true, bareNorms: true},
-	"arcee":            {architecture: "ArceeForCausalLM", activation: relu2, norms: preNorms, plainMLP: plainMLP{"up_proj", "down_proj"}},
-	"nanochat":         {architecture: "NanoChatForCausalLM", activation: relu2, norms: preNorms, headNorms: perHead, rotateFirst: true, bareNorms: true, embedNorm: true, backwards: true, plainMLP: plainMLP{"fc1", "fc2"}},
+	"arcee":            {architecture: "ArceeForCausalLM", activation: relu2, norms: preNorms, plainMLP: plainNames{"up_proj", "down_proj"}},
+	"nanochat":         {architecture: "NanoChatForCausalLM", activation: relu2, norms: preNorms, headNorms: perHead, rotateFirst: true, bareNorms: true, embedNorm: true, backwards: true, plainMLP: plainNames{"fc1", "fc2"}},
 	"ministral3":       {architecture: "Ministral3ForCausalLM", activation: "silu", norms: preNorms},
 	"granitemoe":       {architecture: "GraniteMoeForCausalLM", activation: "silu", norms: preNorms, experts: graniteExperts},
 	"cohere2":          {architecture: "Cohere2ForCausalLM", activation: "silu", norms: preNorms[:1], layerNorm: true, interleaved: true, parallel: true},
 	"cohere":           {architecture: "CohereForCausalLM", activation: "silu", norms: preNorms[:1], headNorms: ownWeights, chosenNorms: true, layerNorm: true, interleaved: true, parallel: true},
-	"gpt_neox":         {architecture: "GPTNeoXForCausalLM", activation: gelu, norms: preNorms, layerNorm: true, normBias: true, order: normsFirst, fusedQKV: true, groupedQKV: true, plainMLP: plainMLP{"dense_h_to_4h", "dense_4h_to_h"}, modules: neoxModules, dropout: true, everyRow: true},
-	"phi":              {architecture: "PhiForCausalLM", activation: geluNew, norms: preNorms[:1], layerNorm: true, normBias: true, parallel: true, headNorms: perHead, chosenNorms: true, qNorm: "q_layernorm", kNorm: "k_layernorm", plainMLP: plainMLP{"fc1", "fc2"}, headBias: true, modules: modules{norm: "model.final_layernorm", o: "dense"}, dropout: true},
+	"gpt_neox":         {architecture: "GPTNeoXForCausalLM", activation: gelu, norms: preNorms, layerNorm: true, normBias: true, order: normsFirst, fusedQKV: true, groupedQKV: true, plainMLP: plainNames{"dense_h_to_4h", "dense_4h_to_h"}, modules: neoxModules, dropout: true, everyRow: true},
+	"phi":              {architecture: "PhiForCausalLM", activation: geluNew, norms: preNorms[:1], layerNorm: true, normBias: true, parallel: true, headNorms: perHead, chosenNorms: true, qNorm: "q_layernorm", kNorm: "k_layernorm", plainMLP: plainNames{"fc1", "fc2"}, headBias: true, modules: modules{norm: "model.final_layernorm", o: "dense"}, dropout: true},
 	"stablelm":         {architecture: "StableLmForCausalLM", activation: "silu", norms: preNorms, parallelNorms: preNorms[:1], layerNorm: true, normBias: true, headNorms: ownModules, chosenNorms: true, qNorm: "q_layernorm", kNorm: "k_layernorm", dropout: true},
-	"starcoder2":       {architecture: "Starcoder2ForCausalLM", activation: geluTanh, norms: preNorms, layerNorm: true, normBias: true, plainMLP: plainMLP{"c_fc", "c_proj"}, dropout: true},
-	"nemotron":         {architecture: "NemotronForCausalLM", activation: relu2, norms: preNorms, layerNorm: true, normBias: true, onePlus: true, plainMLP: plainMLP{"up_proj", "down_proj"}},
-	"falcon":           {architecture: "FalconForCausalLM", activation: gelu, norms: falconNorms, parallelNorms: preNorms[:1], pairedNorms: falconPair, layerNorm: true, normBias: true, fusedQKV: true, groupedQKV: true, plainMLP: plainMLP{"dense_h_to_4h", "dense_4h_to_h"}, modules: falconModules, dropout: true, everyRow: true},
-	"gpt2":             {architecture: "GPT2LMHeadModel", activation: geluNew, norms: gpt2Norms, layerNorm: true, normBias: true, order: normsBefore, fusedQKV: true, learned: true, plainMLP: plainMLP{"c_fc", "c_proj"}, modules: gpt2Modules, dropout: true, everyRow: true},
+	"starcoder2":       {architecture: "Starcoder2ForCausalLM", activation: geluTanh, norms: preNorms, layerNorm: true, normBias: true, plainMLP: plainNames{"c_fc", "c_proj"}, dropout: true},
+	"nemotron":         {architecture: "NemotronForCausalLM", activation: relu2, norms: preNorms, layerNorm: true, normBias: true, onePlus: true, plainMLP: plainNames{"up_proj", "down_proj"}},
+	"falcon":           {architecture: "FalconForCausalLM", activation: gelu, norms: falconNorms, parallelNorms: preNorms[:1], pairedNorms: falconPair, layerNorm: true, normBias: true, fusedQKV: true, groupedQKV: true, plainMLP: plainNames{"dense_h_to_4h", "dense_4h_to_h"}, modules: falconModules, dropout: true, everyRow: true},
+	"gpt2":             {architecture: "GPT2LMHeadModel", activation: geluNew, norms: gpt2Norms, layerNorm: true, normBias: true, order: normsBefore, fusedQKV: true, learned: true, plainMLP: plainNames{"c_fc", "c_proj"}, modules: gpt2Modules, dropout: true, everyRow: true},
 	"minimax_m2":       {architecture: "MiniMaxM2ForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: mixtralExperts, choiceBias: "e_score_correction_bias"},
 	"exaone4":          {architecture: "Exaone4ForCausalLM", activation: "silu", norms: postNorms, headNorms: perHead},
 	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},

@@ -64,10 +64,10 @@ func TestAddLoRA(t *testing.T) {
 	if after, _ := m.Losses(b, 0); !slices.Equal(before, after) {
 		t.Error("new adapters change the losses")
 	}
-	if s := m.layers[0].q.LoRA.Scale; s != 2 {
+	if s := attentionOf(m, 0).q.LoRA.Scale; s != 2 {
 		t.Errorf("rslora scale of alpha 8, rank 16 is %g, want 2", s)
 	}
-	a := m.layers[0].q.LoRA.A.Data.Host()
+	a := attentionOf(m, 0).q.LoRA.A.Data.Host()
 	bound, sum := 1/math.Sqrt(48), 0.0
 	for _, x := range a {
 		if math.Abs(float64(x)) > bound {

@@ -39,8 +39,7 @@ type Model struct {
 	rope      *rope.Table
 	views     []view // of stacked experts
 	layouts   map[*tensor.Param]layout
-	queryRope *rope.Table // rope, or what makes queries grow by position
-	adapter   *adapter    // nil without one
+	adapter   *adapter // nil without one
 	tape      *autograd.Tape
 	notes     []string
 	options   Options                   // it was loaded with

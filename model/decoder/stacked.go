@@ -16,7 +16,7 @@ func (v view) follow() { v.part.View(v.whole, v.from) }
 
 // stackedExperts are experts whose matrices lie in two tensors. No adapter goes on them,
 // as they are no linear modules for PEFT either.
-func (b *builder) stackedExperts(e *experts, path string) {
+func (b *builder) stackedExperts(e *mixture, path string) {
 	n, hidden, width := b.f.experts, b.c.Hidden, b.c.MoE.Intermediate
 	half := b.half && hidden%chunk == 0 && width%chunk == 0
 	gateUp := b.stack(half, path+n.allGateUp, b.c.MoE.Experts, 2*width, hidden)
@@ -25,7 +25,7 @@ func (b *builder) stackedExperts(e *experts, path string) {
 	if b.err != nil {
 		return
 	}
-	e.all = make([]mlp, b.c.MoE.Experts)
+	e.all = make([]expert, b.c.MoE.Experts)
 	for i := range e.all {
 		x, size := &e.all[i], width*hidden
 		x.gate, x.up = b.view(gateUp, 2*i*size, hidden, width), b.view(gateUp, (2*i+1)*size, hidden, width)

@@ -56,7 +56,7 @@ func TestInit(t *testing.T) {
 	if slicesNorm(m.embed.Data.Host()[7*32:8*32]) != 0 || slicesNorm(m.embed.Data.Host()[8*32:9*32]) == 0 {
 		t.Error("the padding token's embedding, and only that, should be 0")
 	}
-	if slicesNorm(m.layers[0].q.Weight.Data.Host()) == slicesNorm(m.layers[1].q.Weight.Data.Host()) {
+	if slicesNorm(attentionOf(m, 0).q.Weight.Data.Host()) == slicesNorm(attentionOf(m, 1).q.Weight.Data.Host()) {
 		t.Error("two layers have the same weights")
 	}
 }

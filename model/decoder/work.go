@@ -22,9 +22,12 @@ func (m *Model) Work(lengths []int, labelled int) Work {
 	}
 	layers, trained := m.weightsMet()
 	head := float64(c.Vocab) * float64(c.Hidden) * float64(labelled)
-	attention := 4 * pairs * float64(c.Heads*c.HeadDim*c.Layers)
-	w := Work{Forward: 2*layers*tokens + 2*head + attention}
-	w.Backward = w.Forward + 2*trained*tokens + 1.5*attention // the backward pass computes the scores again
+	mixed := 0.0
+	for i := range m.layers {
+		mixed += 4*pairs*m.layers[i].mixer.pairs() + 2*tokens*m.layers[i].mixer.steps()
+	}
+	w := Work{Forward: 2*layers*tokens + 2*head + mixed}
+	w.Backward = w.Forward + 2*trained*tokens + 1.5*mixed // the backward pass computes the scores again
 	if m.head.Weight.Trainable() {
 		w.Backward += 2 * head
 	}
@@ -36,13 +39,7 @@ func (m *Model) Work(lengths []int, labelled int) Work {
 func (m *Model) weightsMet() (all, trained float64) {
 	share := map[*autograd.Linear]float64{}
 	for i := range m.layers {
-		if e := m.layers[i].experts; e != nil {
-			for _, list := range [][]*autograd.Linear{e.gate, e.up, e.down} {
-				for _, l := range list {
-					share[l] = float64(m.config.MoE.TopK) / float64(m.config.MoE.Experts)
-				}
-			}
-		}
+		m.layers[i].feed.spread(share)
 	}
 	for _, p := range m.parts {
 		l := p.linear

@@ -1,0 +1,157 @@
+package decoder
+
+import (
+	"cmp"
+
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/swiglu"
+	"dataflex.dev/dataflex/model/autograd"
+)
+
+// selfAttention is causal attention of grouped queries: o(attention(q(h), k(h), v(h))).
+// Its heads may differ from those of another layer.
+type selfAttention struct {
+	q, k, v, qkv, o autograd.Linear // qkv in the place of q, k and v where fused
+	qNorm, kNorm    norm
+	fused           fusion
+	rotateFirst     bool // heads are turned before they are normalised
+	turn            turning
+	clip            float32 // bound of queries, keys and values; 0 = none
+
+	heads, kvHeads, headDim int
+	scale, softCap          float32 // of q·k; 0 = no cap
+	window                  int     // tokens that a token sees, itself included; 0 = all before it
+}
+
+// fusion says how the projections of queries, keys and values lie in one matrix.
+type fusion uint8
+
+const (
+	unfused fusion = iota // they have one each
+	inRow                 // all queries, all keys, all values
+	grouped               // one group's queries, its keys, its values, then the next group's
+)
+
+// attention builds the attention of layer i.
+func (b *builder) attention(path string, i int) *selfAttention {
+	c := &b.c
+	a := &selfAttention{
+		rotateFirst: b.f.rotateFirst, turn: b.turning(i), clip: c.ClipQKV,
+		heads: c.Heads, kvHeads: c.KVHeads, headDim: c.HeadDim,
+		scale: c.AttentionScale, softCap: c.AttnSoftCap, window: c.Window[i],
+	}
+	if b.f.fusedQKV {
+		a.fused = inRow
+	}
+	if b.f.groupedQKV {
+		a.fused = grouped
+	}
+	b.projections(a, path)
+	b.headNorms(a, path)
+	return a
+}
+
+func (b *builder) projections(a *selfAttention, path string) {
+	c, names := &b.c, b.f.named()
+	q, kv := a.heads*a.headDim, a.kvHeads*a.headDim
+	out := func() { b.linear(&a.o, path+names.o, q, c.Hidden, c.OutBias) }
+	all := func() { b.linear(&a.qkv, path+names.qkv, c.Hidden, q+2*kv, c.QKVBias) }
+	switch {
+	case a.fused != unfused && b.f.modules.qkv == "": // phi3
+		out()
+		all()
+	case a.fused != unfused:
+		all()
+		out()
+	default:
+		b.linear(&a.q, path+names.q, c.Hidden, q, c.QKVBias)
+		b.linear(&a.k, path+names.k, c.Hidden, kv, c.QKVBias)
+		b.linear(&a.v, path+names.v, c.Hidden, kv, c.QKVBias)
+		out()
+	}
+}
+
+func (b *builder) headNorms(a *selfAttention, path string) {
+	if b.f.chosenNorms && !b.c.QKNorm {
+		return
+	}
+	q, k := path+cmp.Or(b.f.qNorm, "q_norm"), path+cmp.Or(b.f.kNorm, "k_norm")
+	switch b.f.headNorms {
+	case perHead:
+		a.qNorm, a.kNorm = b.norm(q, a.headDim), b.norm(k, a.headDim)
+	case fullWidth:
+		a.qNorm, a.kNorm = b.norm(q, a.heads*a.headDim), b.norm(k, a.kvHeads*a.headDim)
+	case ownWeights, ownModules:
+		a.qNorm, a.kNorm = b.headNorm(q, a.heads, a.headDim), b.headNorm(k, a.kvHeads, a.headDim)
+	}
+}
+
+// mix implements tokenMixer.
+func (a *selfAttention) mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
+	t := m.tape
+	q, k, v := a.project(t, h)
+	q, k = a.placed(m, a.turn.queries, q, a.qNorm, b, a.heads), a.placed(m, a.turn.keys, k, a.kNorm, b, a.kvHeads)
+	v = clipped(t, v, a.clip)
+	p := attention.Params{
+		Segments: b.Segments, Heads: a.heads, KVHeads: a.kvHeads, HeadDim: a.headDim,
+		Scale: a.scale, Window: a.window, SoftCap: a.softCap,
+	}
+	y := cache.attend(t, i, p, q, k, v)
+	t.Drop(q, k, v)
+	o := t.Linear(y, &a.o)
+	t.Drop(y)
+	return o
+}
+
+// project records queries, keys and values.
+func (a *selfAttention) project(t *autograd.Tape, h *autograd.Value) (q, k, v *autograd.Value) {
+	if a.fused == unfused {
+		return t.Linear(h, &a.q), t.Linear(h, &a.k), t.Linear(h, &a.v)
+	}
+	all := t.Linear(h, &a.qkv)
+	nq, nk := a.heads*a.headDim, a.kvHeads*a.headDim
+	if a.fused == grouped {
+		queries := nq / a.kvHeads // of a group
+		q, k = t.ColumnsOf(all, a.kvHeads, 0, queries), t.ColumnsOf(all, a.kvHeads, queries, a.headDim)
+		v = t.ColumnsOf(all, a.kvHeads, queries+a.headDim, a.headDim)
+	} else {
+		q, k, v = t.Columns(all, 0, nq), t.Columns(all, nq, nk), t.Columns(all, nq+nk, nk)
+	}
+	t.Drop(all)
+	return q, k, v
+}
+
+// placed records queries or keys, normalised and turned by table, nil: not turned.
+func (a *selfAttention) placed(m *Model, table *angles, x *autograd.Value, n norm, b *Batch, heads int) *autograd.Value {
+	if n.weight != nil && !a.rotateFirst {
+		x = m.normed(x, n)
+	}
+	x = clipped(m.tape, x, a.clip)
+	if table != nil {
+		x = m.tape.Rope(x, table.rows(b), table.Table, heads, a.headDim)
+	}
+	if n.weight != nil && a.rotateFirst {
+		x = m.normed(x, n)
+	}
+	return x
+}
+
+// clipped records x within ±bound; 0 = x as it is.
+func clipped(t *autograd.Tape, x *autograd.Value, bound float32) *autograd.Value {
+	if bound == 0 {
+		return x
+	}
+	y := t.Pointwise(swiglu.Pointwise{Function: swiglu.Clamp, Bound: bound}, x)
+	t.Drop(x)
+	return y
+}
+
+// keeps implements tokenMixer: every token's keys, and its values.
+func (a *selfAttention) keeps(capacity int) []int {
+	n := capacity * a.kvHeads * a.headDim
+	return []int{n, n}
+}
+
+func (a *selfAttention) pairs() float64 { return float64(a.heads * a.headDim) }
+func (a *selfAttention) steps() float64 { return 0 }
+func (a *selfAttention) narrows() bool  { return a.headDim%chunk == 0 && a.scale > 0 }
