@@ -96,9 +96,5 @@ func (s *solo) copy(ctx context.Context, c Call, in, out F32) error {
 	if err := s.check(ctx, c); err != nil {
 		return err
 	}
-	host, err := Read(s.dev, in)
-	if err != nil {
-		return err
-	}
-	return Upload(s.dev, out, host)
+	return Copy(s.dev, out, in)
 }

@@ -56,6 +56,29 @@ func Upload[T Element](dev Device, dst Slice[T], src []T) error {
 	return dev.CopyIn(dst.Memory(), bytesOf(src))
 }
 
+// Copier is a device that copies between its own memory, ordered as kernels are. Devices
+// whose memory Go reaches need not be one.
+type Copier interface {
+	// Copy copies src to dst, which is as long and does not overlap it.
+	Copy(dst, src Memory) error
+}
+
+// Copy copies src to dst on dev, after all work issued before. They are of one length and
+// do not overlap.
+func Copy[T Element](dev Device, dst, src Slice[T]) error {
+	if src.n != dst.n {
+		panic(fmt.Sprintf("driver: Copy of %d elements into %d", src.n, dst.n))
+	}
+	if c, ok := dev.(Copier); ok && !dst.onHost() && !src.onHost() {
+		return c.Copy(dst.Memory(), src.Memory())
+	}
+	host, err := Read(dev, src)
+	if err != nil {
+		return err
+	}
+	return Upload(dev, dst, host)
+}
+
 // Place returns data where dev's kernels reach it: the slices themselves on the host,
 // copies elsewhere, which release frees.
 func Place[T Element](dev Device, data ...[]T) (placed []Slice[T], release func(), err error) {

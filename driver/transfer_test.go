@@ -52,6 +52,24 @@ func TestTransfers(t *testing.T) {
 	}
 }
 
+// Copy moves a part of one allocation into another, on the device.
+func TestCopy(t *testing.T) {
+	for _, dev := range []driver.Device{cpu.New(1), sim.New(sim.Options{})} {
+		placed, release, err := driver.Place(dev, []float32{1, 2, 3, 4}, []float32{5, 6, 7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := driver.Copy(dev, placed[1].Sub(1, 3), placed[0].Sub(2, 4)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := driver.Read(dev, placed[1]); err != nil || !slices.Equal(got, []float32{5, 3, 4}) {
+			t.Errorf("%v: %v, %v", dev.Kind(), got, err)
+		}
+		release()
+		dev.Close()
+	}
+}
+
 // Placed slices are the slices themselves on the host, and copies that can be freed
 // elsewhere.
 func TestPlace(t *testing.T) {

@@ -19,8 +19,8 @@ const (
 	minMajor   = 8
 )
 
-// Device is one NVIDIA GPU. It implements driver.Launcher, Describer, Queuer, Stager
-// and Grapher.
+// Device is one NVIDIA GPU. It implements driver.Launcher and Copier, Describer, Queuer,
+// Stager and Grapher.
 type Device struct {
 	driver.Attachment
 	ordinal int
@@ -37,6 +37,7 @@ type Device struct {
 
 var (
 	_ driver.Launcher = (*Device)(nil)
+	_ driver.Copier   = (*Device)(nil)
 	_ Describer       = (*Device)(nil)
 	_ Queuer          = (*Device)(nil)
 	_ Stager          = (*Device)(nil)

@@ -132,6 +132,19 @@ func (d *Device) CopyOut(dst []byte, src driver.Memory) error {
 	return before.drain(rest)
 }
 
+// Copy queues a copy of src to the start of dst after all work issued before.
+func (d *Device) Copy(dst, src driver.Memory) error {
+	if src.Size() > dst.Size() {
+		return fmt.Errorf("cuda: copy of %d bytes into %d", src.Size(), dst.Size())
+	}
+	if src.Size() == 0 {
+		return nil
+	}
+	return d.do("cuMemcpyDtoDAsync", func() int {
+		return code(cu.MemcpyDtoDAsync(cu.DevicePtr(dst.Addr()), cu.DevicePtr(src.Addr()), int64(src.Size()), d.queue))
+	})
+}
+
 // CopyInAsync queues a copy of pinned memory to the device.
 func (d *Device) CopyInAsync(dst driver.Memory, src *HostBuffer, s driver.Stream) error {
 	if len(src.Bytes()) > dst.Size() {

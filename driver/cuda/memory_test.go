@@ -50,6 +50,29 @@ func TestMemoryIsZeroedAndCopied(t *testing.T) {
 	}
 }
 
+// A copy on the device waits for the work before it and is waited for by the work after.
+func TestMemoryIsCopiedOnTheDevice(t *testing.T) {
+	d := open(t)
+	a, b := must(d.Alloc(3000))(t), must(d.Alloc(4000))(t)
+	if err := d.CopyIn(a, pattern(3000, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Copy(b, a); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.CopyIn(a, make([]byte, 3000)); err != nil {
+		t.Fatal(err)
+	}
+	out := make([]byte, 4000)
+	if err := d.CopyOut(out, b); err != nil {
+		t.Fatal(err)
+	}
+	if want := append(pattern(3000, 5), make([]byte, 1000)...); !bytes.Equal(out, want) {
+		t.Error("the copy came back changed")
+	}
+	wantError(t, d.Copy(a, b), "cuda: copy of 4000 bytes into 3000")
+}
+
 // Freed memory is handed out again without the driver, zeroed again in queue order.
 func TestFreedMemoryIsReused(t *testing.T) {
 	d := open(t)

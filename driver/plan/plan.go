@@ -50,6 +50,9 @@ func (d *Device) Free(m driver.Memory) { d.used -= uint64(m.Size()) }
 // CopyIn does nothing.
 func (d *Device) CopyIn(driver.Memory, []byte) error { return nil }
 
+// Copy does nothing.
+func (d *Device) Copy(_, _ driver.Memory) error { return nil }
+
 // CopyOut reads zeros.
 func (d *Device) CopyOut(dst []byte, _ driver.Memory) error { clear(dst); return nil }
 

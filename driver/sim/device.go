@@ -160,6 +160,21 @@ func (d *Device) CopyOut(dst []byte, src driver.Memory) error {
 	return nil
 }
 
+// Copy copies src to dst; what is unwritten stays so.
+func (d *Device) Copy(dst, src driver.Memory) error {
+	to, at, err := d.span("in", dst, src.Size())
+	if err != nil {
+		return err
+	}
+	from, off, err := d.span("out", src, src.Size())
+	if err != nil {
+		return err
+	}
+	copy(to.data[at:], from.data[off:off+src.Size()])
+	copy(to.set[at:], from.set[off:off+src.Size()])
+	return nil
+}
+
 // Forget makes m count as unwritten: a kernel that reads it before a write faults.
 func (d *Device) Forget(m driver.Memory) error {
 	b, off, err := d.span("out", m, m.Size())
@@ -186,4 +201,7 @@ func (d *Device) Close() error {
 	return nil
 }
 
-var _ driver.Launcher = (*Device)(nil)
+var (
+	_ driver.Launcher = (*Device)(nil)
+	_ driver.Copier   = (*Device)(nil)
+)

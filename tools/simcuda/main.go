@@ -252,3 +252,10 @@ func cuMemcpyHtoDAsync_v2(dst C.ulonglong, src unsafe.Pointer, n C.size_t, s uns
 func cuMemcpyDtoHAsync_v2(dst unsafe.Pointer, src C.ulonglong, n C.size_t, s unsafe.Pointer) C.int {
 	return queue(func() C.int { return answer(gpu.CopyOut(bytes(dst, n), driver.DeviceMemory(uintptr(src), int(n)))) })
 }
+
+//export cuMemcpyDtoDAsync_v2
+func cuMemcpyDtoDAsync_v2(dst, src C.ulonglong, n C.size_t, s unsafe.Pointer) C.int {
+	return queue(func() C.int {
+		return answer(gpu.Copy(driver.DeviceMemory(uintptr(dst), int(n)), driver.DeviceMemory(uintptr(src), int(n))))
+	})
+}

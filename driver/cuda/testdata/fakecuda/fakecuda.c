@@ -310,22 +310,16 @@ API cuMemsetD32Async(ptr p, unsigned v, size_t n, struct stream *s)
 		return INVALID_VALUE;
 	return enqueue(s, (struct op){.kind = SET, .dst = (void *)(uintptr_t)p, .n = 4 * n});
 }
-API cuMemcpyHtoDAsync_v2(ptr dst, const void *src, size_t n, struct stream *s)
+static int copy_on(struct stream *s, const char *how, uintptr_t dst, int dst_pinned, uintptr_t src, int src_pinned, size_t n)
 {
-	IN_CONTEXT;
-	say("copy in %zu stream %d", n, s->id);
-	if (find(dst, n, 0) == NULL || find((uintptr_t)src, n, 1) == NULL)
+	say("copy%s %zu stream %d", how, n, s->id);
+	if (find(dst, n, dst_pinned) == NULL || find(src, n, src_pinned) == NULL)
 		return INVALID_VALUE;
-	return enqueue(s, (struct op){.kind = COPY, .dst = (void *)(uintptr_t)dst, .src = src, .n = n});
+	return enqueue(s, (struct op){.kind = COPY, .dst = (void *)dst, .src = (const void *)src, .n = n});
 }
-API cuMemcpyDtoHAsync_v2(void *dst, ptr src, size_t n, struct stream *s)
-{
-	IN_CONTEXT;
-	say("copy out %zu stream %d", n, s->id);
-	if (find(src, n, 0) == NULL || find((uintptr_t)dst, n, 1) == NULL)
-		return INVALID_VALUE;
-	return enqueue(s, (struct op){.kind = COPY, .dst = dst, .src = (const void *)(uintptr_t)src, .n = n});
-}
+API cuMemcpyHtoDAsync_v2(ptr dst, const void *src, size_t n, struct stream *s) { IN_CONTEXT; return copy_on(s, " in", dst, 0, (uintptr_t)src, 1, n); }
+API cuMemcpyDtoHAsync_v2(void *dst, ptr src, size_t n, struct stream *s) { IN_CONTEXT; return copy_on(s, " out", (uintptr_t)dst, 1, src, 0, n); }
+API cuMemcpyDtoDAsync_v2(ptr dst, ptr src, size_t n, struct stream *s) { IN_CONTEXT; return copy_on(s, "", dst, 0, src, 0, n); }
 
 /* ---- graphs ---- */
 
