@@ -2,10 +2,10 @@
 // examples, each of which knows which row of which dataset it came from.
 package data
 
-// IgnoreIndex marks a label that is not trained on.
+// IgnoreIndex is the label of a token that does not contribute to the loss.
 const IgnoreIndex = -100
 
-// Unlabelled is the labels of n tokens none of which is trained on.
+// Unlabelled is the labels of n tokens that do not contribute to the loss.
 func Unlabelled(n int) []int32 {
 	labels := make([]int32, n)
 	for i := range labels {
@@ -14,7 +14,7 @@ func Unlabelled(n int) []int32 {
 	return labels
 }
 
-// Role says who speaks, in LLaMA-Factory's terms.
+// Role is the speaker of a message, in LLaMA-Factory's terms.
 type Role string
 
 // The roles of a conversation.
@@ -32,14 +32,14 @@ type Message struct {
 	Content string
 }
 
-// ID is where a row came from; it stays the same whatever filtering drops.
+// ID identifies the source of a row; filtering does not change it.
 type ID struct {
 	Dataset string `json:"dataset"`
-	Row     int    `json:"row"` // 0-based row of the dataset as it stands in its files
+	Row     int    `json:"row"` // 0-based row of the dataset in the order of its files
 }
 
-// RowWeight is how much a row counts in the loss beside the others of its step, from its
-// weight column; the zero value is 1, what a row without one has.
+// RowWeight is the weight of a row in the loss relative to the other rows of its step, from its
+// weight column; the zero value means 1, the weight of rows without such a column.
 type RowWeight struct {
 	Given bool // the column has a number
 	Value float32
@@ -53,7 +53,7 @@ func (w RowWeight) Weight() float64 {
 	return float64(w.Value)
 }
 
-// Sample is one row after alignment: the converter's output.
+// Sample is one row after alignment, the output of the converter.
 type Sample struct {
 	ID
 	Prompt   []Message
@@ -61,30 +61,29 @@ type Sample struct {
 	System   string
 	Tools    string
 
-	// Query is what a column of its own (Alpaca's input) gave to the end of the last
-	// message of Prompt.
+	// Query is the text that a separate column (Alpaca's input) contributed to the end of the
+	// last message of Prompt.
 	Query string
 	// Subtask names the part of an evaluation the row belongs to; "" for none.
 	Subtask string
 
 	RowWeight
 
-	// Broken says why nothing can be learned from the row, as "kind: detail";
-	// empty for a usable one. Such a row keeps its place, because mixing and
-	// splitting count it, and is dropped when it would be tokenised.
+	// Broken says why the row cannot be trained on, as "kind: detail"; empty for a usable row.
+	// Such a row keeps its place, because mixing and splitting count it, and is dropped when it
+	// would be tokenised.
 	Broken string
-	// Fault is what is wrong with the row where that ends the run, unless the row is
-	// never used: num_samples, max_samples and interleaving may pass it by.
+	// Fault is an error in the row that stops the run, unless the row is never used:
+	// num_samples, max_samples and interleaving may leave it out.
 	Fault error
 }
 
-// Example is one tokenised row. Labels stand at the position of the token they
-// name (unshifted, as Hugging Face does); IgnoreIndex where not trained on.
+// Example is one tokenised row. A label is at the position of the token it names (unshifted, as
+// in Hugging Face); it is IgnoreIndex where the token does not contribute to the loss.
 //
-// The last three fields are nil except in packed rows. There ID is the first
-// member's, and SFT packing leaves padding at the end of InputIDs: from
-// Segments[len(Segments)-1] on nothing is read or trained on, so it need not be
-// computed (it counts in padded shapes only).
+// The last three fields are nil except in packed rows, whose ID is that of the first member.
+// SFT packing leaves padding at the end of InputIDs: nothing from Segments[len(Segments)-1] on
+// is attended to or trained on, so it need not be computed (it only counts in padded shapes).
 type Example struct {
 	ID
 	InputIDs []int32
@@ -94,5 +93,5 @@ type Example struct {
 
 	Members     []ID    // rows the packed row holds, in order
 	PositionIDs []int32 // restart at 0 with each member; nil = 0, 1, 2, ...
-	Segments    []int32 // bounds of what may attend to itself: 0, n1, n1+n2, ...; nil = one segment
+	Segments    []int32 // bounds of the parts that only attend to themselves: 0, n1, n1+n2, ...; nil = one segment
 }

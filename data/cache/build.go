@@ -17,11 +17,11 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// builder makes tokenised data: every dataset's rows encoded in the order of its files,
-// then the sets, which are lists of such rows, or of rows packed from them.
+// builder makes tokenised data: first every dataset's rows are encoded in the order of its
+// files, then the sets are written, each a list of such rows or of rows packed from them.
 type builder struct {
 	o        Options
-	dir      string // of caches; "" = none can be kept
+	dir      string // of caches; "" = none can be written
 	catalog  *dataset.Catalog
 	encoder  processor.Encoder
 	sets     map[string]*encoded
@@ -31,31 +31,31 @@ type builder struct {
 
 	folder *storage.Folder
 	rows   *tokens // encoded rows
-	packed *tokens // rows that are packed from them; the same file where nothing is packed
+	packed *tokens // rows packed from them; the same file where nothing is packed
 	index  *index
 	info   []setInfo
 
-	subtasks  []string // names, in the order in which they turned up
+	subtasks  []string // names, in order of first appearance
 	subtaskOf map[string]int32
 
-	lay    layer
-	random *rng.RandomState // NumPy's global stream, from which num_samples draws
+	writeRows setWriter
+	random    *rng.RandomState // NumPy's global stream, from which num_samples draws
 }
 
-// encoded is a dataset of which rows are encoded.
+// encoded is a dataset whose rows are encoded.
 type encoded struct {
 	source  *dataset.Source
 	number  int
 	rows    []encodedRow
 	dropped map[int32]processor.Dropped
-	faults  map[int32]error // of rows that end the run where they are used; they too are dropped
+	faults  map[int32]error // of rows that fail the run if they are used; these rows count as dropped, too
 }
 
-// encodedRow is where a row lies; labels -1: it was dropped.
+// encodedRow locates a row in the file; labels -1: it was dropped.
 type encodedRow struct {
 	at        int64
 	n, labels int32
-	subtask   int32 // its number; 0 = none
+	subtask   int32 // number of the subtask; 0 = none
 	same      bool  // see sameLabels
 	weighted  bool  // see hasWeight
 }
@@ -63,7 +63,7 @@ type encodedRow struct {
 // ref is a row of a dataset.
 type ref struct{ set, row int32 }
 
-// newBuilder checks what was asked for and finds the key of it.
+// newBuilder checks the options and computes their key.
 func newBuilder(o Options) (*builder, error) {
 	b := &builder{o: o, dir: o.Dir, sets: map[string]*encoded{}, subtaskOf: map[string]int32{}}
 	if len(o.Train) > 0 || len(o.Eval)+len(o.Mixer) == 0 {
@@ -100,55 +100,55 @@ func newBuilder(o Options) (*builder, error) {
 	}
 	if err != nil {
 		b.dir = ""
-		b.passBy(err)
+		b.warnNotStored(err)
 	}
 	return b, fault("dataset", b.makeKey())
 }
 
-// keep makes the folder and opens it.
-func (b *builder) keep(ctx context.Context, f *storage.Folder) (*Data, error) {
+// store builds the folder, maps it and publishes it under its name.
+func (b *builder) store(ctx context.Context, f *storage.Folder) (*Data, error) {
 	b.folder = f
 	if err := b.build(ctx); err != nil {
 		_ = f.Abort()
 		if errors.Is(err, context.Canceled) {
-			err = fmt.Errorf("interrupted while tokenising; nothing half-made is left: %w", err)
+			err = fmt.Errorf("interrupted while tokenising; no partial files are left: %w", err)
 		}
 		return nil, err
 	}
-	d, err := open(f.Path(), trusted) // what is mapped stays, whatever becomes of its name
+	d, err := open(f.Path(), trusted) // the mapping survives the rename
 	if err != nil {
 		return nil, errors.Join(err, f.Abort())
 	}
 	switch err := f.Publish(); {
 	case err == nil:
 		d.Path = f.Final()
-		b.o.Log.Info("tokenised data kept", "folder", d.Path)
+		b.o.Log.Info("tokenised data stored", "folder", d.Path)
 	case b.o.Path == "" && unwritable(err):
 		d.Path = ""
-		b.passBy(err)
+		b.warnNotStored(err)
 	default:
 		return nil, errors.Join(b.writing(err), d.Close())
 	}
 	return d, nil
 }
 
-// unwritable recognises errors of a folder that this program may not write.
+// unwritable recognises errors of a folder that this program has no permission to write.
 func unwritable(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
 
-// passBy says that the cache could not be written.
-func (b *builder) passBy(err error) {
-	b.o.Log.Warn("tokenised data cannot be kept for the next run: set DATAFLEX_CACHE to a folder that can be written", "error", err)
+// warnNotStored logs that the cache could not be written.
+func (b *builder) warnNotStored(err error) {
+	b.o.Log.Warn("tokenised data cannot be stored for the next run: set DATAFLEX_CACHE to a folder that can be written", "error", err)
 }
 
-// lose makes data that is gone when the program ends.
-func (b *builder) lose(ctx context.Context) (*Data, error) {
+// temporary builds data that exists only as long as the program runs.
+func (b *builder) temporary(ctx context.Context) (*Data, error) {
 	f, err := storage.Begin(os.TempDir(), "tokens")
 	if err != nil {
 		return nil, err
 	}
-	defer f.Abort() // what is mapped stays
+	defer f.Abort() // the mapping survives the removal
 	b.folder = f
 	if err := b.build(ctx); err != nil {
 		return nil, err
@@ -162,7 +162,7 @@ func (b *builder) lose(ctx context.Context) (*Data, error) {
 
 func (b *builder) path(name string) string { return filepath.Join(b.folder.Path(), name) }
 
-// writing names what could not be written, and the way out of a full disk.
+// writing says what could not be written, and what to do about a full disk.
 func (b *builder) writing(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("tokenising into %s: the disk is full: free some space, or set DATAFLEX_CACHE (or tokenized_path) to a folder on another disk; nothing was left behind: %w", b.folder.Final(), err)
@@ -184,7 +184,8 @@ func (b *builder) build(ctx context.Context) (err error) {
 		return b.writing(err)
 	}
 	defer closeAll(b.index.rows.file, b.index.members.file)
-	// Little is alive at a time and much is allocated: the collector may come less often.
+	// Few objects are alive at a time but many are allocated: let the garbage collector run
+	// less often.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	for _, name := range b.names {
 		if err := b.encode(ctx, name); err != nil {
@@ -192,22 +193,22 @@ func (b *builder) build(ctx context.Context) (err error) {
 		}
 	}
 	b.packed = b.rows
-	var lay layer = b.list
+	var write setWriter = b.list
 	if b.encoder.Packs() {
 		p, err := b.newPacker()
 		if err != nil {
 			return err
 		}
 		defer p.close()
-		lay = p.pack
+		write = p.pack
 	}
-	if err := b.layOut(ctx, lay); err != nil {
+	if err := b.writeSets(ctx, write); err != nil {
 		return err
 	}
 	return b.finish()
 }
 
-// keyOf is the key of the configuration that names a dataset.
+// keyOf is the configuration key that names a dataset.
 func (b *builder) keyOf(name string) string {
 	switch {
 	case slices.Contains(b.o.Train, name):
@@ -241,20 +242,20 @@ func (b *builder) finish() error {
 	return nil
 }
 
-// layer puts the rows of a set into the index and returns how many it made of them.
-type layer func(ctx context.Context, refs []ref) (int, error)
+// setWriter writes the rows of a set to the index and returns their number after packing.
+type setWriter func(ctx context.Context, refs []ref) (int, error)
 
-// layOut decides which rows make up the sets, in the order in which upstream does: the
-// stream of num_samples goes on from the training sets to the evaluation sets.
-func (b *builder) layOut(ctx context.Context, lay layer) error {
-	b.lay, b.random = lay, rng.NewRandomState(uint32(b.o.Seed))
+// writeSets decides which rows make up the sets, in upstream's order: the random stream of
+// num_samples continues from the training sets to the evaluation sets.
+func (b *builder) writeSets(ctx context.Context, write setWriter) error {
+	b.writeRows, b.random = write, rng.NewRandomState(uint32(b.o.Seed))
 	held, err := b.train(ctx)
 	if err != nil {
 		return err
 	}
 	switch {
 	case len(b.o.Eval) > 0 && b.o.EvalEach:
-		err = b.apart(ctx, roleEval, "eval_dataset", b.o.Eval)
+		err = b.separate(ctx, roleEval, "eval_dataset", b.o.Eval)
 	case len(b.o.Eval) > 0:
 		if held, err = b.mixed(b.o.Eval); err != nil {
 			return fault("eval_dataset", err)
@@ -266,19 +267,19 @@ func (b *builder) layOut(ctx context.Context, lay layer) error {
 	if err != nil {
 		return err
 	}
-	return b.apart(ctx, roleMixer, "mixer_eval_dataset", b.o.Mixer)
+	return b.separate(ctx, roleMixer, "mixer_eval_dataset", b.o.Mixer)
 }
 
-// train lays out the training rows and returns those that are held out.
+// train writes the training rows and returns those held out for evaluation.
 func (b *builder) train(ctx context.Context) (held []ref, err error) {
 	if len(b.o.Train) == 0 {
 		return nil, nil
 	}
 	if b.o.TrainEach && b.o.ValSize > 1e-6 {
-		return nil, fault("val_size", errors.New("rows cannot be held out of a mixture whose datasets stay apart: name an eval_dataset instead"))
+		return nil, fault("val_size", errors.New("rows cannot be held out of a mixture whose datasets are kept separate: name an eval_dataset instead"))
 	}
 	if b.o.TrainEach {
-		return nil, b.apart(ctx, roleTrain, "dataset", b.o.Train)
+		return nil, b.separate(ctx, roleTrain, "dataset", b.o.Train)
 	}
 	train, err := b.mixed(b.o.Train)
 	if err != nil {
@@ -290,8 +291,8 @@ func (b *builder) train(ctx context.Context) (held []ref, err error) {
 	return held, b.set(ctx, "dataset", setInfo{Role: roleTrain}, train)
 }
 
-// apart lays out every named dataset as a set of its own.
-func (b *builder) apart(ctx context.Context, role, key string, names []string) error {
+// separate writes every named dataset as a set of its own.
+func (b *builder) separate(ctx context.Context, role, key string, names []string) error {
 	groups, err := b.groups(names)
 	if err != nil {
 		return fault(key, err)
@@ -328,7 +329,7 @@ func (b *builder) mixed(names []string) ([]ref, error) {
 	return b.streamed(refs), err
 }
 
-// streamed is the order of streaming.
+// streamed applies the order of streaming.
 func (b *builder) streamed(refs []ref) []ref {
 	if !b.o.Streaming {
 		return refs
@@ -340,7 +341,7 @@ func (b *builder) streamed(refs []ref) []ref {
 	return out
 }
 
-// split takes val_size off; from a stream, its first rows.
+// split holds out val_size rows; of a stream, its first rows.
 func (b *builder) split(refs []ref) (train, held []ref, err error) {
 	if len(b.o.Eval) > 0 {
 		return refs, nil, nil
@@ -354,7 +355,7 @@ func (b *builder) split(refs []ref) (train, held []ref, err error) {
 	return dataset.Split(refs, b.o.ValSize, b.o.Seed)
 }
 
-// set lays out one set and reports what was dropped of it.
+// set writes one set and reports the rows that were dropped from it.
 func (b *builder) set(ctx context.Context, key string, info setInfo, refs []ref) error {
 	var dropped []processor.Dropped
 	tokens := 0
@@ -373,7 +374,7 @@ func (b *builder) set(ctx context.Context, key string, info setInfo, refs []ref)
 		}
 	}
 	b.warnings = append(b.warnings, processor.Warnings(dropped)...)
-	n, err := b.lay(ctx, refs)
+	n, err := b.writeRows(ctx, refs)
 	if err != nil {
 		return err
 	}
@@ -385,7 +386,7 @@ func (b *builder) set(ctx context.Context, key string, info setInfo, refs []ref)
 	return nil
 }
 
-// list is the layer of rows that stay as they are.
+// list is the setWriter of rows that are not packed.
 func (b *builder) list(_ context.Context, refs []ref) (n int, err error) {
 	for _, r := range refs {
 		e, usable := b.entry(r)

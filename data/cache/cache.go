@@ -1,15 +1,13 @@
-// Package cache turns the datasets of a configuration into tokenised examples and
-// keeps them on disk: the next run with the same content finds them there.
+// Package cache turns the datasets of a configuration into tokenised examples and stores them
+// on disk, where the next run with the same content finds them.
 //
-// The memory it takes does not depend on the length of the text: rows are read, encoded
-// on every core and written, and what is returned are slices of the mapped file. Which
-// rows make up a set, and in what order (num_samples, mixing, val_size, streaming), is
-// decided on row numbers.
+// Its memory does not grow with the text: rows are read, encoded on every core and written, and
+// the examples returned are slices of the mapped file. Which rows make up a set, and in what
+// order (num_samples, mixing, val_size, streaming), is decided on row numbers.
 //
-// A cache is found by the content of everything it depends on: the data files, their
-// entries in dataset_info.json, the tokenizer, the template, the settings and the
-// program. It is written under another name, synced and renamed, so that one that is
-// there is whole.
+// A cache is keyed by the content of everything it depends on: the data files, their entries in
+// dataset_info.json, the tokenizer, the template, the settings and the program. It is written
+// under a temporary name, synced and renamed, so that a cache that exists is complete.
 package cache
 
 import (
@@ -34,26 +32,26 @@ type Options struct {
 	DatasetDir string // "" = dataset.DefaultDir
 	Info       []byte // the text of dataset_dir given as a map; nil = DatasetDir's dataset_info.json
 	Train      []string
-	TrainEach  bool // of dynamic_mix: the training sets stay apart, and Mix has no effect on them
+	TrainEach  bool // of dynamic_mix: the training sets are kept separate, and Mix has no effect on them
 	Eval       []string
-	EvalEach   bool     // eval_on_each_dataset: the evaluation sets stay apart
-	Mixer      []string // mixer_eval_dataset: always apart
-	ValSize    float64  // with no Eval: rows held out of Train, a share below 1, a count from 1
+	EvalEach   bool     // eval_on_each_dataset: the evaluation sets are kept separate
+	Mixer      []string // mixer_eval_dataset: always separate sets
+	ValSize    float64  // without Eval: rows held out of Train, a fraction below 1, a count from 1
 	MaxSamples int      // 0 = all
 	Mix        dataset.Mix
 	Probs      []float64 // interleave_probs
 	Seed       uint64
-	Streaming  bool // the order of a shuffle buffer, and num_samples has no effect
+	Streaming  bool // the order of a shuffle buffer; num_samples has no effect
 	BufferSize int
 
-	Tokenizer *tokenizer.Tokenizer // as the template has fixed it
+	Tokenizer *tokenizer.Tokenizer // after the template has adapted it
 	Template  *template.Template
 	Pretrain  bool // stage pt; else sft
 	Process   processor.Options
 
-	Dir       string // where caches lie; "" = DefaultDir
+	Dir       string // the folder of caches; "" = DefaultDir
 	Overwrite bool   // overwrite_cache: tokenise again
-	Path      string // tokenized_path: read from there if it exists, else kept there
+	Path      string // tokenized_path: read if it exists, else written there
 
 	Log *slog.Logger // nil = silent
 }
@@ -61,32 +59,32 @@ type Options struct {
 // Data is tokenised data. Its slices are read-only memory, valid until Close.
 type Data struct {
 	Train  []data.Example
-	Labels []int32 // per row of Train: how many labels are trained on
-	Each   []Set   // with TrainEach: the parts of Train
+	Labels []int32 // per row of Train: how many labels contribute to the loss
+	Each   []Set   // with TrainEach: the separate sets of Train
 	Eval   []Set
 	Mixer  []Set
 
-	// Key names the content: equal keys, equal examples. Nothing of the examples
-	// has to be read for it.
+	// Key identifies the content: equal keys, equal examples. It is computed without reading
+	// the examples.
 	Key      string
 	Warnings []string // about dropped rows and keys without effect
-	Found    bool     // read, not made
-	Path     string   // the folder they lie in; "" where none could be kept
+	Found    bool     // read from a cache, not built
+	Path     string   // the folder that holds the examples; "" where none could be stored
 
 	most  int // the largest token
 	unmap func() error
 }
 
-// Set is a dataset that stays apart, or the evaluation sets as one.
+// Set is a dataset that is kept separate, or all evaluation sets as one.
 type Set struct {
-	Name     string // of its dataset; "" for several mixed, or rows held out
+	Name     string // of its dataset; "" for several mixed datasets and for held-out rows
 	Examples []data.Example
 }
 
 // Close unmaps the examples.
 func (d *Data) Close() error { return d.unmap() }
 
-// Fault is an error that a key of the configuration answers for.
+// Fault is an error caused by the value of a configuration key.
 type Fault struct {
 	Key string // dataset, eval_dataset, val_size, tokenized_path, ...
 	Err error
@@ -103,9 +101,8 @@ func fault(key string, err error) error {
 	return &Fault{Key: key, Err: err}
 }
 
-// DefaultDir is where caches lie: $DATAFLEX_CACHE, else beside those of Hugging Face
-// datasets if $HF_DATASETS_CACHE or $HF_HOME says where, else in the user's cache
-// folder.
+// DefaultDir is the folder of caches: $DATAFLEX_CACHE, else beside the caches of Hugging Face
+// datasets if $HF_DATASETS_CACHE or $HF_HOME is set, else in the user's cache folder.
 func DefaultDir() (string, error) {
 	if dir := os.Getenv("DATAFLEX_CACHE"); dir != "" {
 		return dir, nil
@@ -119,9 +116,8 @@ func DefaultDir() (string, error) {
 	return filepath.Join(dir, "dataflex"), err
 }
 
-// Load returns the examples that o describes: from tokenized_path or a cache if they
-// are there, else it makes and keeps them. Errors that belong to a key of the
-// configuration are a *Fault.
+// Load returns the examples that o describes: from tokenized_path or a cache if they exist,
+// else it builds and stores them. Errors caused by a configuration key are a *Fault.
 func Load(ctx context.Context, o Options) (*Data, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -141,13 +137,13 @@ func Load(ctx context.Context, o Options) (*Data, error) {
 		d, err := b.atPath(ctx)
 		return d, fault("tokenized_path", err)
 	case b.dir == "":
-		return b.lose(ctx)
+		return b.temporary(ctx)
 	}
 	return b.cached(ctx)
 }
 
-// cached finds the data in the cache, or makes it there. Of several runs that want the
-// same, one makes it and the others wait.
+// cached finds the data in the cache, or builds it there. Of several runs that want the same
+// data, one builds it and the others wait.
 func (b *builder) cached(ctx context.Context) (*Data, error) {
 	parent, name := filepath.Join(b.dir, "tokenized"), b.key[:32]
 	path := filepath.Join(parent, name)
@@ -160,31 +156,30 @@ func (b *builder) cached(ctx context.Context) (*Data, error) {
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		b.passBy(err)
-		return b.lose(ctx)
+		b.warnNotStored(err)
+		return b.temporary(ctx)
 	}
 	defer unlock()
-	// Another run may have made it between our look and our lock, which then was free.
+	// Another run may have built it after our look-up and released the lock before we took it.
 	if waited || !there {
 		if d := b.find(path); d != nil {
 			return d, nil
 		}
 	}
-	// What a killed program left is in nobody's way: it may stay.
+	// Files left by a killed program are harmless: failing to remove them is no error.
 	_, _ = storage.CleanStaleFolders(parent)
 	f, err := storage.Begin(parent, name)
 	if unwritable(err) {
-		b.passBy(err)
-		return b.lose(ctx)
+		b.warnNotStored(err)
+		return b.temporary(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return b.keep(ctx, f)
+	return b.store(ctx, f)
 }
 
-// find opens a cache that is whole; nil where there is none. What is found is held to
-// its checksums.
+// find opens a complete cache and verifies its checksums; nil where there is none.
 func (b *builder) find(path string) *Data {
 	if b.o.Overwrite {
 		return nil
@@ -198,12 +193,12 @@ func (b *builder) find(path string) *Data {
 	case err == nil:
 		_ = d.Close()
 	case !errors.Is(err, fs.ErrNotExist):
-		b.o.Log.Warn("the cache is not usable and is made again: " + err.Error())
+		b.o.Log.Warn("the cache is not usable and is built again: " + err.Error())
 	}
 	return nil
 }
 
-// lock waits until no other run makes parent/name.
+// lock waits until no other run builds parent/name.
 func (b *builder) lock(ctx context.Context, parent, name string) (unlock func(), waited bool, err error) {
 	if err := storage.MkdirAll(parent); err != nil {
 		return nil, false, err
@@ -218,7 +213,7 @@ func (b *builder) lock(ctx context.Context, parent, name string) (unlock func(),
 	return func() { _ = l.Release() }, waited, nil
 }
 
-// atPath makes tokenized_path, or reads it where another run has made it meanwhile.
+// atPath builds tokenized_path, or reads it where another run has built it in the meantime.
 func (b *builder) atPath(ctx context.Context) (*Data, error) {
 	path, err := filepath.Abs(b.o.Path)
 	if err != nil {
@@ -230,7 +225,7 @@ func (b *builder) atPath(ctx context.Context) (*Data, error) {
 		return nil, err
 	}
 	defer unlock()
-	// Another run may have made it between our look and our lock.
+	// Another run may have built it between our look-up and our lock.
 	if d, err := b.o.fromPath(); d != nil || err != nil {
 		return d, err
 	}
@@ -239,10 +234,10 @@ func (b *builder) atPath(ctx context.Context) (*Data, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.keep(ctx, f)
+	return b.store(ctx, f)
 }
 
-// fromPath reads tokenized_path; nil when there is nothing there yet.
+// fromPath reads tokenized_path; nil when it does not exist yet.
 func (o Options) fromPath() (*Data, error) {
 	entries, err := storage.ReadDir(o.Path)
 	switch {

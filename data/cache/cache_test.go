@@ -94,7 +94,7 @@ func options(t testing.TB, dir string, change func(*Options)) Options {
 	return o
 }
 
-// inMemory is what Load must give, made by the packages' own functions.
+// inMemory is the expected result of Load, computed with the packages' own functions.
 func inMemory(t *testing.T, o Options) (train []data.Example, eval []Set, warnings []string) {
 	t.Helper()
 	random := rng.NewRandomState(uint32(o.Seed))
@@ -191,8 +191,8 @@ func encodeAll(t *testing.T, o Options, samples []data.Sample) (out []data.Examp
 	return out, dropped
 }
 
-// Every way of sampling, mixing, splitting and packing gives what the functions that
-// hold everything in memory give, from a new cache and from an old one.
+// For every way of sampling, mixing, splitting and packing, Load gives the result of the
+// in-memory functions, both from a new cache and from an existing one.
 func TestLoad(t *testing.T) {
 	dir := folderOf(t)
 	yes, no := true, false
@@ -259,7 +259,7 @@ func same(t *testing.T, what string, got, want []data.Example) {
 	}
 }
 
-// With TrainEach the datasets of a mixture are packed apart, and lie one after another.
+// With TrainEach the datasets of a mixture are packed separately and stored one after another.
 func TestMixture(t *testing.T) {
 	dir := folderOf(t)
 	o := options(t, dir, func(o *Options) {
@@ -284,8 +284,8 @@ func TestMixture(t *testing.T) {
 	same(t, "train", d.Train, all)
 }
 
-// The stream comes in the buffer's order, its first rows are held out, and num_samples
-// has no effect.
+// A stream comes in the buffer's order, its first rows are held out, and num_samples has no
+// effect.
 func TestStreaming(t *testing.T) {
 	o := options(t, folderOf(t), func(o *Options) { o.Streaming, o.Train, o.ValSize = true, []string{"n"}, 10 })
 	d, err := Load(context.Background(), o)
@@ -311,7 +311,7 @@ func TestStreaming(t *testing.T) {
 	}
 }
 
-// A cache is found by content alone: whatever changes the examples changes the key.
+// A cache is keyed by content alone: whatever changes the examples changes the key.
 func TestKey(t *testing.T) {
 	dir := folderOf(t)
 	keys := map[string]string{}
@@ -370,8 +370,8 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// An interrupted tokenisation leaves nothing that the next one would take for data, and
-// what a killed one left is removed.
+// An interrupted tokenisation leaves nothing that the next one would mistake for data, and the
+// remains of a killed one are removed.
 func TestInterrupted(t *testing.T) {
 	o := options(t, folderOf(t), nil)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -411,7 +411,7 @@ func TestTokenizedPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer made.Close()
-	// From then on nothing else counts.
+	// From here on the other data arguments have no effect.
 	o.DatasetDir, o.Train, o.ValSize = t.TempDir(), nil, 0
 	read, err := Load(context.Background(), o)
 	if err != nil || !read.Found || read.Key != made.Key {

@@ -11,15 +11,15 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// checksumBlock is how many bytes have a checksum of their own, so that several cores
-// can check a file.
+// checksumBlock is the number of bytes under one checksum, so that several cores can check a
+// file.
 const checksumBlock = 16 << 20
 
-// checksum is the CRC32C of every block of a file that is written front to back.
+// checksum is the CRC32C of every block of a file that is written sequentially.
 type checksum struct {
 	done []uint32
 	crc  uint32
-	in   int // bytes of the block that is begun
+	in   int // bytes of the current block
 }
 
 func (c *checksum) add(p []byte) {
@@ -33,7 +33,7 @@ func (c *checksum) add(p []byte) {
 	}
 }
 
-// blocks is the checksums of what was written.
+// blocks returns the checksums of everything written.
 func (c *checksum) blocks() []uint32 {
 	if c.in == 0 {
 		return c.done
@@ -41,7 +41,7 @@ func (c *checksum) blocks() []uint32 {
 	return append(c.done[:len(c.done):len(c.done)], c.crc)
 }
 
-// verify compares a mapped file with its checksums. Its pages do not stay in memory.
+// verify compares a mapped file with its checksums and releases its pages afterwards.
 func verify(name string, b []byte, want []uint32) error {
 	if n := (len(b) + checksumBlock - 1) / checksumBlock; n != len(want) {
 		return fmt.Errorf("%s has %d blocks, the manifest has checksums of %d", name, n, len(want))

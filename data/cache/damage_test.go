@@ -34,9 +34,9 @@ func TestOverwriteAndDamage(t *testing.T) {
 	if again.Found {
 		t.Error("overwrite_cache did not tokenise again")
 	}
-	same(t, "overwritten", again.Train, first.Train) // what is mapped outlives its folder
+	same(t, "overwritten", again.Train, first.Train) // the mapping outlives its folder
 	o.Overwrite = false
-	// Whatever is cut off or changed is noticed and made again.
+	// Any truncation or change is noticed, and the cache is built again.
 	var log bytes.Buffer
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
 	damage := func(name string, change func([]byte) []byte) {
@@ -51,7 +51,7 @@ func TestOverwriteAndDamage(t *testing.T) {
 		}
 		log.Reset()
 		d := load()
-		if d.Found || !strings.Contains(log.String(), "the cache is not usable and is made again") {
+		if d.Found || !strings.Contains(log.String(), "the cache is not usable and is built again") {
 			t.Errorf("%s damaged: found %v, log %s", name, d.Found, log.String())
 		}
 		same(t, name, d.Train, first.Train)
@@ -63,7 +63,7 @@ func TestOverwriteAndDamage(t *testing.T) {
 	damage(storage.ManifestFile, func(b []byte) []byte { return bytes.Replace(b, []byte(`"a"`), []byte(`"b"`), 1) })
 }
 
-// A bit that flips anywhere is found, also in a file of several blocks.
+// A flipped bit is found anywhere, also in a file of several blocks.
 func TestVerify(t *testing.T) {
 	b := make([]byte, 2*checksumBlock+5)
 	for i := range b {
@@ -88,7 +88,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// Of two runs that want the same data one makes it.
+// Of two runs that want the same data only one builds it.
 func TestTwoRuns(t *testing.T) {
 	o := options(t, folderOf(t), nil)
 	var data [2]*Data
@@ -118,8 +118,8 @@ func TestTwoRuns(t *testing.T) {
 	}
 }
 
-// faster is a run that makes the same data after this one has looked for it and before
-// this one takes the lock.
+// faster is a run that builds the same data after this one has looked for it and before this
+// one takes the lock.
 type faster struct {
 	storage.FS
 	run func()
@@ -133,7 +133,7 @@ func (f *faster) OpenFile(name string, flag int, perm fs.FileMode) (storage.File
 	return f.FS.OpenFile(name, flag, perm)
 }
 
-// What another run has made between the look and the lock is taken, not made again.
+// Data that another run built between the look-up and the lock is used, not built again.
 func TestMadeBeforeTheLock(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"cache":          nil,
@@ -174,8 +174,8 @@ func (f readOnly) Mkdir(name string, _ fs.FileMode) error {
 	return &fs.PathError{Op: "mkdir", Path: name, Err: syscall.EACCES}
 }
 
-// unpublished is a folder of another user in which everybody may make files, but
-// nobody replace those of others.
+// unpublished is a folder of another user in which everybody may create files but not replace
+// those of others.
 type unpublished struct{ storage.FS }
 
 func (f unpublished) Rename(a, b string) error {
@@ -187,7 +187,7 @@ func (f unpublished) Rename(a, b string) error {
 
 func (f unpublished) Exchange(a, b string) error { return f.Rename(a, b) }
 
-// A cache that cannot be written is read where it serves, and passed by where not.
+// A read-only cache is read if it is complete, and otherwise does not stop the run.
 func TestUnwritable(t *testing.T) {
 	for name, lock := range map[string]func(storage.FS) storage.FS{
 		"nothing": func(f storage.FS) storage.FS { return readOnly{f} },
@@ -227,7 +227,7 @@ func TestUnwritable(t *testing.T) {
 	}
 }
 
-// A folder that version 2 made is read.
+// A folder written in version 2 of the format is read.
 func TestFormat2(t *testing.T) {
 	o := options(t, folderOf(t), func(o *Options) { o.Path = filepath.Join(t.TempDir(), "kept") })
 	made, err := Load(context.Background(), o)

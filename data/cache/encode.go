@@ -11,17 +11,17 @@ import (
 	"dataflex.dev/dataflex/data/progress"
 )
 
-// part is a run of a dataset's rows, encoded and laid out.
+// part is a contiguous range of a dataset's rows, encoded in the file's layout.
 type part struct {
-	laid    []int32
+	encoded []int32
 	most    int32
-	rows    []encodedRow // at counts from the start of laid
+	rows    []encodedRow // at counts from the start of encoded
 	dropped map[int]processor.Dropped
 	faults  map[int]error
 	subtask map[int]string // of rows that have one
 }
 
-// parts keeps the memory of written parts for the next ones.
+// parts recycles the memory of parts that were written.
 var parts = sync.Pool{New: func() any { return new(part) }}
 
 // encode tokenises a dataset.
@@ -32,7 +32,7 @@ func (b *builder) encode(ctx context.Context, name string) error {
 	meter := progress.New(b.o.Log, "tokenising "+name, s.source.Limit(b.o.MaxSamples))
 	err := dataset.Each(ctx, s.source, s.source.Limit(b.o.MaxSamples), b.o.Process.Threads, b.encodeBatch, func(p *part) error {
 		defer parts.Put(p)
-		at, err := b.rows.add(p.laid, p.most)
+		at, err := b.rows.add(p.encoded, p.most)
 		if err != nil {
 			return b.writing(err)
 		}
@@ -59,7 +59,7 @@ func (b *builder) encode(ctx context.Context, name string) error {
 	return err
 }
 
-// subtask gives a subtask its number.
+// subtask returns the number of a subtask.
 func (b *builder) subtask(name string) int32 {
 	n, ok := b.subtaskOf[name]
 	if !ok {
@@ -72,7 +72,7 @@ func (b *builder) subtask(name string) int32 {
 
 func (b *builder) encodeBatch(samples []data.Sample) (*part, error) {
 	p := parts.Get().(*part)
-	p.laid, p.rows, p.most, p.dropped, p.faults, p.subtask = p.laid[:0], p.rows[:0], 0, nil, nil, nil
+	p.encoded, p.rows, p.most, p.dropped, p.faults, p.subtask = p.encoded[:0], p.rows[:0], 0, nil, nil, nil
 	for i := range samples {
 		ex, d, err := b.encoder.Encode(&samples[i])
 		if err != nil {
@@ -98,7 +98,7 @@ func (b *builder) encodeBatch(samples []data.Sample) (*part, error) {
 			p.subtask[i] = ex.Subtask
 		}
 		var e entry
-		p.laid, e, p.most = layOut(p.laid, ex, p.most)
+		p.encoded, e, p.most = appendRow(p.encoded, ex, p.most)
 		p.rows = append(p.rows, encodedRow{at: e.at, n: e.n, labels: e.labelled, same: e.flags&sameLabels != 0, weighted: e.flags&hasWeight != 0})
 	}
 	return p, nil

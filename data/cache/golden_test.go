@@ -44,7 +44,7 @@ func (c runConfig) number(key string) float64 {
 	return v
 }
 
-// tokenizer loads and fixes the run's tokenizer and template.
+// tokenizer loads the run's tokenizer and template and adapts the tokenizer.
 func (c runConfig) tokenizer(t *testing.T) (*tokenizer.Tokenizer, *template.Template) {
 	t.Helper()
 	tok, err := tokenizer.Load(filepath.Join(golden, c["model_name_or_path"]))
@@ -102,8 +102,8 @@ func (c runConfig) examples(t *testing.T) []data.Example {
 	return d.Train
 }
 
-// labelsOf counts the labels that are trained on: as they stand (what the loss of an
-// optimizer step is divided by), and after the shift by one (what has a loss).
+// labelsOf counts the labels that contribute to the loss: unshifted (the divisor of an
+// optimizer step's loss), and after the shift by one.
 func labelsOf(labels []int32) (standing, shifted int) {
 	for i, l := range labels {
 		if l != data.IgnoreIndex {
@@ -139,8 +139,8 @@ func readTrace(t *testing.T, run string) []microBatch {
 	return trace.MicroBatches
 }
 
-// TestGoldenMixtures looks up every row of the recorded mixtures among the blocks of
-// its domain: packing was asked for there, so that they are one shorter.
+// TestGoldenMixtures looks up every row of the recorded mixtures among the blocks of its
+// domain. Those runs asked for packing explicitly, so that blocks are one token shorter.
 func TestGoldenMixtures(t *testing.T) {
 	for _, run := range []string{"mix_static", "mix_random", "mix_odm", "mix_doremi"} {
 		if _, err := os.Stat(filepath.Join(golden, "runs", run)); err != nil {

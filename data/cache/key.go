@@ -14,7 +14,7 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer"
 )
 
-// sources looks the named datasets up, each once.
+// sources looks up each of the named datasets once.
 func (b *builder) sources(names []string) error {
 	for _, name := range names {
 		if b.sets[name] != nil {
@@ -56,7 +56,7 @@ func (b *builder) makeKey() error {
 	for _, s := range b.sets {
 		draws = draws || s.source.NumSamples > 0
 	}
-	if draws { // otherwise the seed decides nothing here
+	if draws { // otherwise nothing depends on the seed
 		fmt.Fprintf(h, "seed %d\n", o.Seed)
 	}
 	if o.Streaming {
@@ -85,7 +85,7 @@ func hashSource(h hash.Hash, dir string, s *dataset.Source) error {
 	return nil
 }
 
-// hashTokenizer hashes the tokenizer as it stands, by what it would be saved as.
+// hashTokenizer hashes the tokenizer's current state, through the files that Save would write.
 func hashTokenizer(h hash.Hash, tok *tokenizer.Tokenizer) error {
 	var files []string
 	err := tok.Save("", func(path string, text []byte) error {
@@ -97,8 +97,8 @@ func hashTokenizer(h hash.Hash, tok *tokenizer.Tokenizer) error {
 	return err
 }
 
-// program names the code that makes the examples: the commit it was built from, or
-// where that does not say it all, the content of the executable.
+// program identifies the code that makes the examples: the commit it was built from, or where
+// that is not enough, the content of the executable.
 func program(dir string) string {
 	revision, modified := "", true
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -121,6 +121,6 @@ func program(dir string) string {
 			return "executable " + sum
 		}
 	}
-	// Unknown code: nothing is found again, which is slow and right.
+	// Unknown code: no cache is ever found again, which is slow but correct.
 	return fmt.Sprintf("process %d %v", os.Getpid(), err)
 }

@@ -12,23 +12,23 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// memoFrom is the size from which a file's hash is remembered.
+// memoFrom is the size in bytes from which a file's hash is remembered.
 const memoFrom = 4 << 20
 
-// settle is how old a file's newest change must be for its hash to be remembered: two
-// writes within the clock's grain would look the same.
+// settle is how long ago a file must have changed for its hash to be remembered: two writes
+// within the resolution of the clock would look the same.
 const settle = 2 * time.Second
 
-// memo is a file's hash and what the file looked like, as git's index keeps it.
+// memo is a file's hash and the metadata it had then, as in git's index.
 type memo struct {
 	Path   string `json:"path"`
 	Stamp  string `json:"stamp"`
 	SHA256 string `json:"sha256"`
 }
 
-// hashFile returns the SHA-256 of a file. That of a large one is remembered under dir
-// ("" = not), and believed as long as size, times and inode are the same, so that
-// gigabytes need not be read again only to learn that they have not changed.
+// hashFile returns the SHA-256 of a file. The hash of a large file is stored under dir ("" =
+// not stored) and reused while size, times and inode are unchanged, so that gigabytes are not
+// read again just to learn that they are the same.
 func hashFile(dir, path string) (string, error) {
 	f, err := storage.Open(path)
 	if err != nil {
@@ -58,7 +58,7 @@ func hashFile(dir, path string) (string, error) {
 	}
 	sum := hex.EncodeToString(h.Sum(nil))
 	if remember && time.Since(changed) > settle {
-		// Not remembering costs time only.
+		// Failing to store the hash only costs time.
 		text, _ := json.Marshal(memo{Path: path, Stamp: mark, SHA256: sum})
 		if storage.MkdirAll(filepath.Dir(at)) == nil {
 			_ = storage.WriteFile(at, text)

@@ -14,15 +14,15 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// trust says whether a folder's content is compared with its checksums.
+// trust decides whether a folder's content is compared with its checksums.
 type trust bool
 
 const (
 	verified trust = false
-	trusted  trust = true // written a moment ago
+	trusted  trust = true // written by this process a moment ago
 )
 
-// open maps a folder. os.ErrNotExist: there is none. Whatever does not fit together, or
+// open maps a folder; os.ErrNotExist where there is none. Inconsistent content, or content that
 // differs from its checksum, is an error.
 func open(dir string, t trust) (d *Data, err error) {
 	defer storage.CatchFault(&err)()
@@ -39,7 +39,7 @@ func open(dir string, t trust) (d *Data, err error) {
 		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), r.unmap())
 	}
 	if d, err = r.data(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w: remove the folder, it will be made again", dir, err), r.unmap())
+		return nil, errors.Join(fmt.Errorf("%s: %w: remove the folder to have it built again", dir, err), r.unmap())
 	}
 	d.Key, d.Path, d.Warnings, d.most, d.unmap = m.Key, dir, m.Warnings, m.MaxToken, r.unmap
 	return d, nil
@@ -56,13 +56,13 @@ func readManifest(dir string) (manifest, error) {
 		return m, fmt.Errorf("%s: %w", path, err)
 	}
 	if m.Format != formatName {
-		return m, fmt.Errorf("%s: it is not of %s but of something else (format %q)", path, formatName, m.Format)
+		return m, fmt.Errorf("%s: this is not %s (format %q)", path, formatName, m.Format)
 	}
 	if m.Version < 2 || m.Version > formatVersion {
-		return m, fmt.Errorf("%s: version %d of the format, and this program reads 2 to %d: name another folder, or remove this one to have it made again", path, m.Version, formatVersion)
+		return m, fmt.Errorf("%s: version %d of the format, and this program reads 2 to %d: name another folder, or remove this one to have it built again", path, m.Version, formatVersion)
 	}
 	if m.Version > 2 && m.CRC != m.checksum() {
-		return m, fmt.Errorf("%s is damaged: its checksum differs from the one in it", path)
+		return m, fmt.Errorf("%s is damaged: its content does not match its checksum", path)
 	}
 	if one := uint16(1); *(*byte)(unsafe.Pointer(&one)) != 1 {
 		return m, fmt.Errorf("%s: the format is little-endian, this machine is not", path)
@@ -77,7 +77,7 @@ type reader struct {
 	tokenBytes     []byte // the same
 	index, members []byte
 	unmaps         []func() error
-	ids            []data.ID // of members, filled as rows take theirs
+	ids            []data.ID // of members, filled as rows are read
 }
 
 func (r *reader) unmap() (err error) {
@@ -172,14 +172,14 @@ func (r *reader) data() (*Data, error) {
 	return d, nil
 }
 
-// example cuts a row out of the mapped tokens.
+// example reads a row out of the mapped tokens.
 func (r *reader) example(e entry) (data.Example, error) {
 	var ex data.Example
 	if e.n < 0 || e.segments < 0 || e.at < 0 || e.at > int64(len(r.tokens))-e.size() {
-		return ex, fmt.Errorf("the row lies outside of %s", tokensFile)
+		return ex, fmt.Errorf("the row is outside %s", tokensFile)
 	}
 	if e.members < 0 || e.memberAt < 0 || e.memberAt > r.manifest.Members-int64(e.members) || len(r.ids)+int(e.members) > cap(r.ids) {
-		return ex, fmt.Errorf("the row's members lie outside of %s", membersFile)
+		return ex, fmt.Errorf("the row's members are outside %s", membersFile)
 	}
 	rest := r.tokens[e.at : e.at+e.size() : e.at+e.size()]
 	take := func(n int32) []int32 {

@@ -8,17 +8,17 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// forgetEvery is how many int32s are read of a mapping before its pages are let go.
+// forgetEvery is how many int32s of a mapping are read before its pages are released.
 const forgetEvery = 64 << 20
 
-// packer is the layer of rows that are packed from encoded ones.
+// packer is the setWriter of rows that are packed from encoded ones.
 type packer struct {
 	*builder
-	mapped []byte
-	ids    []int32
-	unmap  func() error
-	read   int
-	laid   []int32
+	mapped  []byte
+	ids     []int32
+	unmap   func() error
+	read    int
+	encoded []int32
 }
 
 func (b *builder) newPacker() (*packer, error) {
@@ -46,8 +46,8 @@ func (p *packer) pack(ctx context.Context, refs []ref) (n int, err error) {
 	emit := func(ex data.Example) (err error) {
 		var e entry
 		var most int32
-		p.laid, e, most = layOut(p.laid[:0], ex, 0)
-		if e.at, err = p.packed.add(p.laid, most); err == nil {
+		p.encoded, e, most = appendRow(p.encoded[:0], ex, 0)
+		if e.at, err = p.packed.add(p.encoded, most); err == nil {
 			e.dataset = int32(p.number(ex.Dataset))
 			err = p.index.add(e, ex.Members, p.number)
 		}
@@ -68,7 +68,7 @@ func (p *packer) pack(ctx context.Context, refs []ref) (n int, err error) {
 	return n, nil
 }
 
-// batch gathers the usable ones of rows.
+// batch returns the usable rows of refs as examples.
 func (p *packer) batch(refs []ref) []data.Example {
 	if p.read > forgetEvery {
 		storage.Forget(p.mapped)

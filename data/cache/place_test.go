@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Without a place for caches the run goes on, and leaves nothing behind.
+// Without a folder for caches the run continues, and leaves no files behind.
 func TestNoPlace(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {

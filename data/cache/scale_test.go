@@ -22,9 +22,9 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer"
 )
 
-// TestScale tokenises a generated JSONL and starts a second time. DATAFLEX_SCALE_ROWS
-// makes it large (3000000) and DATAFLEX_SCALE_MODEL takes another tokenizer and the
-// qwen template; -v prints speed and peak memory.
+// TestScale tokenises a generated JSONL twice. DATAFLEX_SCALE_ROWS makes it large (3000000) and
+// DATAFLEX_SCALE_MODEL uses another tokenizer with the qwen template; -v prints speed and peak
+// memory.
 func TestScale(t *testing.T) {
 	rows := 4000
 	if n, err := strconv.Atoi(os.Getenv("DATAFLEX_SCALE_ROWS")); err == nil {
@@ -66,7 +66,7 @@ func TestScale(t *testing.T) {
 	}
 }
 
-// generate writes rows in alpaca's format, of which no two are alike, about 700 bytes each.
+// generate writes distinct rows in alpaca's format, about 700 bytes each.
 func generate(t *testing.T, path string, rows int) int64 {
 	t.Helper()
 	f, err := os.Create(path)
@@ -98,7 +98,7 @@ func generate(t *testing.T, path string, rows int) int64 {
 	return info.Size()
 }
 
-// corpus is English sentences: of the shared data where it is there.
+// corpus is English sentences, from the shared data if it is there.
 func corpus() []string {
 	out := []string{"The quick brown fox jumps over the lazy dog, and then it sleeps.", "Rewrite the sentence so that it is polite, short and clear."}
 	f, err := os.Open("../../../shared/data/finetune/alpaca_en_demo.json.gz")

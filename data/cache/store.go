@@ -14,10 +14,10 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// The format: a folder with
+// The format is a folder with
 //
-//	manifest.json  what it is (manifest below); a folder without one is not whole
-//	tokens.i32     little-endian int32; of each row: ids, labels unless they are the
+//	manifest.json  what it holds (manifest below); a folder without one is incomplete
+//	tokens.i32     little-endian int32; of each row: ids, labels unless they equal the
 //	               ids, positions if it has them, segments, the bits of its weight (float32)
 //	               if it has one
 //	index.bin      a record of indexBytes for every row, set after set
@@ -29,7 +29,7 @@ const (
 	tokensFile  = "tokens.i32"
 	indexFile   = "index.bin"
 	membersFile = "members.bin"
-	rowsFile    = "rows.i32" // before packing; gone when the folder is whole
+	rowsFile    = "rows.i32" // before packing; removed once the folder is complete
 )
 
 // manifest is manifest.json.
@@ -48,10 +48,10 @@ type manifest struct {
 	IndexCRC   uint32   `json:"index_crc32c"`
 	TokensCRC  []uint32 `json:"tokens_crc32c"` // of every checksumBlock
 	MembersCRC []uint32 `json:"members_crc32c"`
-	CRC        uint32   `json:"crc32c"` // of the manifest with 0 in this place
+	CRC        uint32   `json:"crc32c"` // of the manifest with this field 0
 }
 
-// setInfo is a run of rows in the index.
+// setInfo is a contiguous range of rows in the index.
 type setInfo struct {
 	Role string `json:"role"` // train, eval or mixer
 	Name string `json:"name,omitempty"`
@@ -64,27 +64,27 @@ const (
 	roleMixer = "mixer"
 )
 
-// entry is a row of the index.
+// entry describes a row of the index.
 type entry struct {
-	at       int64 // in tokens.i32, in int32s
+	at       int64 // offset in tokens.i32, in int32s
 	n        int32 // tokens
-	labelled int32 // labels that are trained on
+	labelled int32 // labels that contribute to the loss
 	dataset  int32
 	flags    int32
 	row      int64
 	segments int32 // numbers in the row's segments; 0 = none
 	members  int32
 	memberAt int64
-	subtask  int32 // its number; 0 = none
+	subtask  int32 // number of the subtask; 0 = none
 }
 
 const indexBytes = 52
 
 // The flags of an entry.
 const (
-	sameLabels   = 1 << iota // the labels are the ids
+	sameLabels   = 1 << iota // the labels equal the ids
 	hasPositions             // packed rows of SFT
-	hasWeight                // a weight column gave a number; its bits follow the segments
+	hasWeight                // the row has a weight of its own; its bits follow the segments
 )
 
 func (e entry) put(b []byte) {
@@ -110,7 +110,7 @@ func getEntry(b []byte) entry {
 	}
 }
 
-// size is how many int32s the row takes.
+// size is the row's length in tokens.i32, in int32s.
 func (e entry) size() int64 {
 	n := int64(e.n)
 	if e.flags&sameLabels == 0 {
@@ -125,7 +125,7 @@ func (e entry) size() int64 {
 	return n + int64(e.segments)
 }
 
-// stream is a file that is appended to.
+// stream is a file that is only appended to.
 type stream struct {
 	file storage.File
 	buf  *bufio.Writer
@@ -155,7 +155,8 @@ func (s *stream) finish() error {
 	return s.file.Sync()
 }
 
-// ints appends numbers as they lie in memory: little-endian, which open checks.
+// ints appends numbers in the machine's byte order, which must be little-endian; open checks
+// it.
 func (s *stream) ints(x []int32) error {
 	if len(x) == 0 {
 		return nil
@@ -163,7 +164,7 @@ func (s *stream) ints(x []int32) error {
 	return s.write(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x)))
 }
 
-// tokens is a tokens.i32 that is written.
+// tokens is a tokens.i32 being written.
 type tokens struct {
 	stream
 	at  int64
@@ -178,17 +179,17 @@ func createTokens(path string) (*tokens, error) {
 	return &tokens{stream: *s}, nil
 }
 
-// add writes rows that were laid out in memory and returns where they begin.
-func (t *tokens) add(laid []int32, most int32) (at int64, err error) {
+// add writes encoded rows and returns the offset of the first.
+func (t *tokens) add(encoded []int32, most int32) (at int64, err error) {
 	at = t.at
-	t.at += int64(len(laid))
+	t.at += int64(len(encoded))
 	t.max = max(t.max, most)
-	return at, t.ints(laid)
+	return at, t.ints(encoded)
 }
 
-// layOut appends a row as it lies in the file and describes it, but for its dataset and
+// appendRow appends a row in the file's layout and describes it, except for its dataset and
 // members; at counts from the start of dst. most is the largest token so far.
-func layOut(dst []int32, ex data.Example, most int32) ([]int32, entry, int32) {
+func appendRow(dst []int32, ex data.Example, most int32) ([]int32, entry, int32) {
 	e := entry{at: int64(len(dst)), n: int32(len(ex.InputIDs)), row: int64(ex.Row), segments: int32(len(ex.Segments)), flags: sameLabels}
 	for i, id := range ex.InputIDs {
 		most = max(most, id)
@@ -239,7 +240,7 @@ func createIndex(dir string) (*index, error) {
 	return &index{rows: *rows, members: *members}, nil
 }
 
-// add writes a row's record; number gives datasets their numbers.
+// add writes a row's record; number maps a dataset to its number.
 func (x *index) add(e entry, members []data.ID, number func(dataset string) int) error {
 	e.members, e.memberAt = int32(len(members)), x.membersAt
 	x.membersAt += int64(len(members))
@@ -257,7 +258,7 @@ func (x *index) add(e entry, members []data.ID, number func(dataset string) int)
 
 const memberBytes = 16
 
-// writeManifest writes the file that makes the folder whole.
+// writeManifest writes the file that marks the folder as complete.
 func writeManifest(path string, m manifest) error {
 	m.Format, m.Version = formatName, formatVersion
 	m.CRC = m.checksum()
@@ -267,7 +268,7 @@ func writeManifest(path string, m manifest) error {
 func (m manifest) encode() []byte {
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
-		panic(err) // strings and numbers
+		panic(err) // a manifest holds strings and numbers only
 	}
 	return append(text, '\n')
 }
@@ -278,7 +279,7 @@ func (m manifest) checksum() uint32 {
 	return crc32.Checksum(m.encode(), storage.Castagnoli)
 }
 
-// closeAll closes what was opened; errors that matter came from finish.
+// closeAll closes what was opened; errors that matter were returned by finish.
 func closeAll(files ...io.Closer) {
 	for _, f := range files {
 		_ = f.Close()

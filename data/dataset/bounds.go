@@ -5,19 +5,20 @@ import (
 	"io"
 )
 
-// What a data file may ask of memory. Real ones stay far below.
+// Limits on the memory that a data file may require. Real files stay far below.
 const (
 	longestRow = 256 << 20 // bytes of one row's text
 
-	// An archive may unpack to so many times its size; up to freeExpansion it is not asked.
+	// An archive may expand to so many times its size; below freeExpansion any ratio is
+	// accepted.
 	mostExpansion = 200
 	freeExpansion = 1 << 30
 
-	zstdWindow = 128 << 20 // as the zstd program's own limit
+	zstdWindow = 128 << 20 // the zstd program's own limit
 )
 
-// allowance is a reader that fails when a row goes on for too long: whoever reads rows
-// renews it with every row.
+// allowance is a reader that fails when a row is too long; whoever reads rows renews it for
+// every row.
 type allowance struct {
 	r    io.Reader
 	left int64
@@ -27,7 +28,7 @@ func (a *allowance) renew() { a.left = longestRow }
 
 func (a *allowance) Read(b []byte) (int, error) {
 	if a.left <= 0 {
-		return 0, fmt.Errorf("the row is longer than %d MiB, which no row is: a bracket, a quote or a line end is missing", longestRow>>20)
+		return 0, fmt.Errorf("the row is longer than the limit of %d MiB: a bracket, a quote or a line end is missing", longestRow>>20)
 	}
 	n, err := a.r.Read(b)
 	a.left -= int64(n)
@@ -45,7 +46,7 @@ func (r boundedRows) next() (row, error) {
 	return r.rowReader.next()
 }
 
-// expansion is what an archive unpacks to: it fails where that is no longer data.
+// expansion reads a decompressed file and fails where it expands too far to be real data.
 type expansion struct {
 	r     io.Reader
 	size  int64 // of the archive
@@ -55,7 +56,7 @@ type expansion struct {
 func (e *expansion) Read(b []byte) (int, error) {
 	n, err := e.r.Read(b)
 	if e.total += int64(n); e.total > freeExpansion && e.total/mostExpansion > e.size {
-		return 0, fmt.Errorf("its %d bytes unpack to more than %d times as many: this is no data file; unpack it if it is one", e.size, mostExpansion)
+		return 0, fmt.Errorf("its %d bytes unpack to more than %d times as many: this is probably not a data file; unpack it if it is one", e.size, mostExpansion)
 	}
 	return n, err
 }

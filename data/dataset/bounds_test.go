@@ -14,10 +14,10 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// TestAllowance: a row that never ends is an error with the limit.
+// TestAllowance: a row without an end is an error that names the limit.
 func TestAllowance(t *testing.T) {
 	a := &allowance{r: strings.NewReader(strings.Repeat("x", 100)), left: 60}
-	if n, err := io.Copy(io.Discard, a); n < 60 || err == nil || !strings.Contains(err.Error(), "longer than 256 MiB") {
+	if n, err := io.Copy(io.Discard, a); n < 60 || err == nil || !strings.Contains(err.Error(), "longer than the limit of 256 MiB") {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 	a.renew()
@@ -26,7 +26,7 @@ func TestAllowance(t *testing.T) {
 	}
 }
 
-// TestExpansion: an archive that unpacks to far more than data does is an error.
+// TestExpansion: an archive that expands far more than real data is an error.
 func TestExpansion(t *testing.T) {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
@@ -50,7 +50,7 @@ func TestExpansion(t *testing.T) {
 	}
 }
 
-// TestPanicInWorker: a panic while rows are worked on, or taken, comes up as one error.
+// TestPanicInWorker: a panic in a worker or in the sink is returned as one error.
 func TestPanicInWorker(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "rows.jsonl", strings.Repeat(`{"instruction":"a","output":"b"}`+"\n", 3000))

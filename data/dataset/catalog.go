@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// Catalog is a dataset_dir and what its dataset_info.json says.
+// Catalog is a dataset_dir with its dataset_info.json.
 type Catalog struct {
 	dir  string
 	info *info
 }
 
-// OpenCatalog reads dir's dataset_info.json ("" = DefaultDir), or text in its place:
-// files are then relative to dir, or where that is "" to the working directory.
+// OpenCatalog reads dir's dataset_info.json ("" = DefaultDir), or text instead: file names are
+// then relative to dir, or to the working directory where dir is "".
 func OpenCatalog(dir string, text []byte) (*Catalog, error) {
 	if dir == "" && text == nil {
 		dir = DefaultDir
@@ -24,14 +24,14 @@ func OpenCatalog(dir string, text []byte) (*Catalog, error) {
 	return &Catalog{dir: dir, info: in}, nil
 }
 
-// Source is a dataset of a catalog that has not been read.
+// Source is a dataset of a catalog, before its rows are read.
 type Source struct {
 	Name       string
 	NumSamples int      // num_samples: how many rows are drawn; 0 = all, in order
 	Warnings   []string // about keys without effect
 	attr       *attributes
 	files      []source
-	nullWords  int // csv fields that Each found to be words for null
+	nullWords  int // csv fields that Each took for words that mean null
 }
 
 // Source looks a dataset up and finds its files.
@@ -58,7 +58,7 @@ func paths(files []source) []string {
 	return out
 }
 
-// Notes is what Each found that a user should know, after it has read all rows.
+// Notes is what Each found that a user should know, available after all rows were read.
 func (s *Source) Notes() []string {
 	if s.nullWords == 0 {
 		return nil
@@ -83,8 +83,8 @@ func Sliced[T any](s *Source, rows []T) ([]T, error) {
 	return out, nil
 }
 
-// Definition is what of the entry decides how rows are read, as one line: with equal
-// files and definitions come equal samples.
+// Definition is the part of the entry that determines how rows are read, as one line: equal
+// files and definitions give equal samples.
 func (s *Source) Definition() string {
 	a := *s.attr
 	a.info, a.file, a.hub, a.numSamples = "", "", "", 0
@@ -95,8 +95,8 @@ func (s *Source) Definition() string {
 	return fmt.Sprintf("%+v %q", a, kinds)
 }
 
-// Limit is how many rows must be read for max_samples (0 = all): num_samples draws
-// from all of them, and what a split takes depends on their number.
+// Limit is how many rows must be read for max_samples (0 = all): num_samples draws from all of
+// them, and the result of a split depends on their number.
 func (s *Source) Limit(maxSamples int) int {
 	if s.NumSamples > 0 || s.attr.split != nil {
 		return 0

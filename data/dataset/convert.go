@@ -11,9 +11,9 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// sample converts a row by the entry's formatting (LLaMA-Factory data/converter.py).
-// What upstream skips with a warning, and what it crashes on because of a null,
-// comes back as a broken sample; other faults as the sample's Fault.
+// sample converts a row according to the entry's formatting (LLaMA-Factory data/converter.py).
+// Rows that upstream skips with a warning, and rows with a null on which it crashes, are
+// returned as broken samples; other faults as the sample's Fault.
 func (r *record) sample() data.Sample {
 	var s data.Sample
 	var err error
@@ -45,7 +45,7 @@ func (r *record) sample() data.Sample {
 	return s
 }
 
-// noMedia refuses a row with an image, a video or a sound: only text is supported.
+// noMedia refuses a row with an image, a video or audio: only text is supported.
 func (r *record) noMedia() error {
 	for _, name := range r.attr.media {
 		c := r.get(name)
@@ -57,13 +57,12 @@ func (r *record) noMedia() error {
 	return nil
 }
 
-// brokenError ends the conversion of a row that is dropped, where other errors end
-// the run.
+// brokenError ends the conversion of a row that is then dropped; other errors stop the run.
 type brokenError struct{ why string }
 
 func (e *brokenError) Error() string { return e.why }
 
-// broken says why a row is dropped: "kind: detail".
+// broken is the reason for which a row is dropped: "kind: detail".
 func broken(kind, format string, args ...any) error {
 	return &brokenError{kind + ": " + fmt.Sprintf(format, args...)}
 }
@@ -75,9 +74,9 @@ const (
 	messageCount = "invalid message count"
 )
 
-// alpaca: history pairs, then instruction and input, those of them that are not empty,
-// joined by a newline; the output is the answer. An output that is not a string leaves
-// the answer empty, which pre-training does not mind.
+// alpaca: history pairs, then the non-empty ones of instruction and input, joined by a newline;
+// the output is the answer. An output that is not a string leaves the answer empty, which
+// pre-training accepts.
 func (r *record) alpaca() (data.Sample, error) {
 	var s data.Sample
 	a := r.attr
@@ -140,8 +139,8 @@ func (r *record) history(s *data.Sample) error {
 	})
 }
 
-// tools returns the tools column: a JSON text. A list or object that stands there
-// unquoted is put into the form Python's json.dumps gives it.
+// tools returns the tools column: a JSON text. A list or object that is not quoted is
+// serialised as Python's json.dumps does.
 func (r *record) tools() (string, error) {
 	c := r.get(r.attr.tools)
 	if c.null() {
@@ -156,7 +155,7 @@ func (r *record) tools() (string, error) {
 	return "", r.errorf("column '%s' is %s; a list of tools or a string with one is expected", r.attr.tools, kindName(c.kind))
 }
 
-// turn is a message before its role is understood.
+// turn is a message before its role is resolved.
 type turn struct {
 	role    string
 	content cell
@@ -222,8 +221,7 @@ func (r *record) turn(v jsontext.Value, i int) (turn, error) {
 	return t, nil
 }
 
-// leadingSystem takes a system message off the front; without one the system column
-// speaks.
+// leadingSystem removes a system message from the front; without one the system column is used.
 func (r *record) leadingSystem(turns []turn) (string, []turn, error) {
 	if a := r.attr; a.systemTag != "" && len(turns) > 0 && turns[0].role == a.systemTag {
 		return turns[0].content.string(), turns[1:], nil
@@ -232,8 +230,7 @@ func (r *record) leadingSystem(turns []turn) (string, []turn, error) {
 	return system, turns, err
 }
 
-// sharegpt: a conversation in which user or observation and assistant or function
-// take turns.
+// sharegpt: a conversation in which user or observation alternates with assistant or function.
 func (r *record) sharegpt() (data.Sample, error) {
 	var s data.Sample
 	turns, err := r.turns()
@@ -272,7 +269,7 @@ func (a *attributes) roleOf(tag string) data.Role {
 	return ""
 }
 
-// converse checks the order of the speakers and splits off the last answer.
+// converse checks the order of the roles and separates the last answer.
 func (r *record) converse(s data.Sample, messages []data.Message, turns []turn) (data.Sample, error) {
 	for i, m := range messages {
 		asks := m.Role == data.User || m.Role == data.Observation
@@ -283,7 +280,7 @@ func (r *record) converse(s data.Sample, messages []data.Message, turns []turn) 
 			if said == "" && i < len(turns) {
 				said = "'" + turns[i].role + "' (which no tag names)"
 			}
-			return s, broken(roleOrder, "message %d is of role %s where %s must speak", i, said, want)
+			return s, broken(roleOrder, "message %d is of role %s where %s is expected", i, said, want)
 		}
 	}
 	if len(messages)%2 != 0 || len(messages) == 0 {
@@ -294,9 +291,9 @@ func (r *record) converse(s data.Sample, messages []data.Message, turns []turn) 
 	return s, nil
 }
 
-// openai: as sharegpt, with tool calls as JSON, consecutive tool results made one,
-// and upstream's "detailed thinking off" (an artefact of one dataset it was written
-// for, which it applies to all). Tool results at the very end are lost, as upstream.
+// openai: as sharegpt, with tool calls as JSON, consecutive tool results merged, and upstream's
+// "detailed thinking off" (an artefact of one dataset, which upstream applies to all). Tool
+// results at the very end are dropped, as upstream.
 func (r *record) openai() (data.Sample, error) {
 	var s data.Sample
 	turns, err := r.turns()
@@ -338,7 +335,7 @@ func (r *record) openai() (data.Sample, error) {
 	return r.converse(s, messages, nil)
 }
 
-// calls returns the function objects of tool_calls as json.dumps writes them.
+// calls returns the function objects of tool_calls as json.dumps serialises them.
 func (r *record) calls(list jsontext.Value, message int) (string, error) {
 	var out strings.Builder
 	n := 0

@@ -9,18 +9,17 @@ import (
 	"unicode/utf8"
 )
 
-// csvRows reads comma-separated values with a header row as pandas' C parser does,
-// which upstream reads them with:
+// csvRows reads comma-separated values with a header row as pandas' C parser does, which
+// upstream uses:
 //
 //   - a quote opens a quoted field only at the field's start; anywhere else it is
-//     text, and text after a closing quote goes on in the same field;
-//   - inside quotes line ends stay as they stand; outside \n, \r\n and a lone \r end
-//     a row;
-//   - lines that are empty or hold only blanks are no rows;
+//     text, and text after a closing quote continues the same field;
+//   - inside quotes line ends are kept; outside \n, \r\n and a lone \r end a row;
+//   - lines that are empty or blank are not rows;
 //   - a row with fewer fields than the header has null in the others.
 //
-// A row with more fields than the header, of which pandas makes an index column that
-// shifts the others, is an error here.
+// A row with more fields than the header is an error here; pandas makes an index column of the
+// first field, which shifts the others.
 type csvRows struct {
 	source source
 	text   *bufio.Reader
@@ -65,8 +64,7 @@ func (r *csvRows) next() (row, error) {
 	return out, nil
 }
 
-// fields reads a row that is not blank and says where it starts; io.EOF after the
-// last.
+// fields reads a row that is not blank and returns its offset; io.EOF after the last.
 func (r *csvRows) fields() (fields []string, at int64, err error) {
 	for {
 		at = r.offset
@@ -79,7 +77,7 @@ func (r *csvRows) fields() (fields []string, at int64, err error) {
 
 var errOpenQuote = errors.New("the file ends inside a quoted field: a closing quote is missing")
 
-// line reads the fields of one line, and says whether any was quoted.
+// line reads the fields of one line, and reports whether any was quoted.
 func (r *csvRows) line() (fields []string, anyQuoted bool, err error) {
 	var field []byte
 	start, quoted, begun := true, false, false
@@ -121,12 +119,12 @@ func (r *csvRows) line() (fields []string, anyQuoted bool, err error) {
 	}
 }
 
-// follows reads the next byte if it is c.
+// follows consumes the next byte if it is c.
 func (r *csvRows) follows(c byte) bool {
 	if b, _ := r.text.Peek(1); len(b) == 0 || b[0] != c {
 		return false
 	}
-	_, _ = r.text.Discard(1) // it is buffered
+	_, _ = r.text.Discard(1) // the byte is buffered
 	r.offset++
 	return true
 }

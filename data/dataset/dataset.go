@@ -1,10 +1,10 @@
-// Package dataset reads the datasets of a LLaMA-Factory dataset_dir: what
-// dataset_info.json says about a name, the rows of its files, and their alignment
-// into prompt, response, system and tools.
+// Package dataset reads the datasets of a LLaMA-Factory dataset_dir: the entry of a name in
+// dataset_info.json, the rows of its files, and their alignment into prompt, response, system
+// and tools.
 //
-// Every sample knows its dataset and row; that stays true through sampling, mixing
-// and splitting. Sources: LLaMA-Factory 0.9.4 data/{parser,loader,converter,
-// data_utils}.py and Hugging Face datasets (interleave_datasets, train_test_split).
+// Every sample carries its dataset and row through sampling, mixing and splitting. Sources:
+// LLaMA-Factory 0.9.4 data/{parser,loader,converter, data_utils}.py and Hugging Face datasets
+// (interleave_datasets, train_test_split).
 package dataset
 
 import (
@@ -12,10 +12,10 @@ import (
 	"fmt"
 )
 
-// DefaultDir is the dataset_dir of a configuration that names none.
+// DefaultDir is the dataset_dir of a configuration without one.
 const DefaultDir = "data"
 
-// Check refuses what no dataset can be loaded with: no name, or a max_samples below 0.
+// Check refuses options with which no dataset can be loaded: no name, or a max_samples below 0.
 func Check(names []string, maxSamples int) error {
 	if len(names) == 0 {
 		return errors.New("no dataset is named: set `dataset`")

@@ -112,11 +112,11 @@ func TestConverters(t *testing.T) {
 		},
 		{
 			"wrong order", sharegpt, `{"conversations":[{"from":"gpt","value":"a"},{"from":"human","value":"b"}]}`,
-			`! invalid role order: message 0 is of role assistant where a user or observation must speak`,
+			`! invalid role order: message 0 is of role assistant where a user or observation is expected`,
 		},
 		{
 			"late system", sharegpt, `{"conversations":[{"from":"human","value":"a"},{"from":"system","value":"b"}]}`,
-			`! invalid role order: message 1 is of role system where an assistant or function must speak`,
+			`! invalid role order: message 1 is of role system where an assistant or function is expected`,
 		},
 		{"odd count", sharegpt, `{"conversations":[{"from":"human","value":"a"}]}`, `! invalid message count: 1 messages; they must come in pairs of question and answer`},
 		{"nothing said", sharegpt, `{"conversations":[]}`, `! invalid message count: 0 messages; they must come in pairs of question and answer`},
@@ -125,7 +125,7 @@ func TestConverters(t *testing.T) {
 		{"system column", tagged, `{"s":"S","m":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}`, `u:"a" => a:"b" sys:"S"`},
 		{
 			"null-out: no system_tag", tagged, `{"s":"S","m":[{"role":"system","content":"a"},{"role":"user","content":"b"}]}`,
-			`! invalid role order: message 0 is of role 'system' (which no tag names) where a user or observation must speak`,
+			`! invalid role order: message 0 is of role 'system' (which no tag names) where a user or observation is expected`,
 		},
 
 		{"openai without system or tools", openai, `{"t":null,"m":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}`, `u:"a" => a:"b" sys:"detailed thinking off"`},
@@ -146,8 +146,7 @@ func TestConverters(t *testing.T) {
 	}
 }
 
-// A subtask column is read unasked where a row has it; one that the entry names must
-// be there.
+// A subtask column is read by default where a row has it; one that the entry names is required.
 func TestSubtask(t *testing.T) {
 	const (
 		plain  = `{"file_name":"x.jsonl"}`
@@ -181,7 +180,7 @@ func TestSubtask(t *testing.T) {
 	}
 }
 
-// Find gives what Load gave of the same rows, whatever num_samples drew.
+// Find returns the same rows as Load, whatever num_samples drew.
 func TestFind(t *testing.T) {
 	dir := folder(t, map[string]string{
 		InfoFile: `{"x":{"file_name":"x.jsonl","num_samples":40},"y":{"file_name":"y.csv"}}`,
@@ -399,8 +398,8 @@ func TestTruncatedArchive(t *testing.T) {
 	}
 }
 
-// TestSharedData reads LLaMA-Factory's own demo files where they are at hand: their
-// own dataset_info.json, every text row usable, the others refused by name.
+// TestSharedData reads LLaMA-Factory's own demo files where they are available, with their own
+// dataset_info.json: every text row is usable, the others are refused by name.
 func TestSharedData(t *testing.T) {
 	const shared = "../../../shared/data/finetune"
 	text, err := os.ReadFile(filepath.Join(shared, "dataset_info.llamafactory.json"))
@@ -457,8 +456,8 @@ func TestUnescape(t *testing.T) {
 	}
 }
 
-// Lines are not looked into while they are read; what is no object on one line is read
-// as JSON wherever it begins, and a faulty line is named.
+// Lines are not parsed while they are read; a line that is not one object is read as JSON from
+// its start, and a faulty line is named.
 func TestLines(t *testing.T) {
 	for text, want := range map[string]string{
 		"{\"text\":\"a\"}\r\n\n  {\"text\":\"b\"}  \n{\"text\":\"c\"}":                "a b c",

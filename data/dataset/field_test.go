@@ -17,8 +17,8 @@ const (
 	textInfo  = `{"x":{"file_name":"%s","columns":{"prompt":"text"}}}`
 )
 
-// What people's files look like, with what LLaMA-Factory 0.9.4 (datasets 3.6, pandas)
-// makes of them; where it fails and we do not, the comment says so.
+// Files as users have them, with the result of LLaMA-Factory 0.9.4 (datasets 3.6, pandas);
+// where upstream fails and we do not, a comment says so.
 func TestFieldFiles(t *testing.T) {
 	const turn = `{"from":"human","value":"q"},{"from":"gpt","value":"a"}`
 	for _, c := range []struct{ name, info, file, text, want string }{
@@ -67,7 +67,7 @@ func TestFieldFiles(t *testing.T) {
 	}
 }
 
-// A faulty row ends the run only where it is used.
+// A faulty row stops the run only if it is used.
 func TestFaultIsTheRowsOwn(t *testing.T) {
 	dir := folder(t, map[string]string{InfoFile: fmt.Sprintf(plainInfo, "x.jsonl"), "x.jsonl": `{"instruction":"a","input":"","output":"x"}` + "\n" + `{"instruction":3,"input":"","output":"x"}`})
 	c, err := OpenCatalog(dir, nil)
@@ -93,7 +93,7 @@ func TestFaultIsTheRowsOwn(t *testing.T) {
 	}
 }
 
-// With max_samples a column may stand further on.
+// With max_samples a later row may have the column.
 func TestColumnBeyondTheLimit(t *testing.T) {
 	const rows = `{"instruction":"a","output":"x"}` + "\n" + `{"instruction":"a","output":"x","s":"S"}`
 	dir := folder(t, map[string]string{InfoFile: `{"x":{"file_name":"x.jsonl","columns":{"prompt":"instruction","response":"output","system":"s"}},
@@ -106,7 +106,7 @@ func TestColumnBeyondTheLimit(t *testing.T) {
 	}
 }
 
-// A compressed file is known by its first bytes, whatever it is called.
+// A compressed file is recognised by its first bytes, whatever its name.
 func TestCompressedUnderAPlainName(t *testing.T) {
 	var b strings.Builder
 	z := gzip.NewWriter(&b)
@@ -161,7 +161,7 @@ func TestSplitOfAFile(t *testing.T) {
 		}
 	}
 	for split, want := range map[string]string{
-		"test": `Unknown split "test"`, "train+test": `Unknown split "test"`, "train[ :3]": "is no split", "train[3]": "is no split",
+		"test": `Unknown split "test"`, "train+test": `Unknown split "test"`, "train[ :3]": "is not a split", "train[3]": "is not a split",
 		"train[110%:]": "between -100 and 100", "train[:2](closest)": "percent only", "train[:2%](up)": "not known",
 	} {
 		if _, _, err := parseSplit(split, false); err == nil || !strings.Contains(err.Error(), want) {
@@ -198,7 +198,7 @@ func TestNullWordsAreCounted(t *testing.T) {
 	}
 }
 
-// rowFault is what a test keeps of a sample.
+// rowFault is the part of a sample that a test checks.
 type rowFault struct{ err error }
 
 func keepAll(samples []data.Sample) (out []rowFault, _ error) {

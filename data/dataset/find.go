@@ -7,11 +7,11 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// Find reads rows again by where they came from, and returns their samples in the order
-// of ids. Of the files no more than a few batches and the rows asked for are in memory
-// at a time. A row that is no longer there is an error.
+// Find re-reads rows by their IDs and returns their samples in the order of ids. Only a few
+// batches of the files and the requested rows are in memory at a time. A row that no longer
+// exists is an error.
 func Find(ctx context.Context, c *Catalog, ids []data.ID, threads int) ([]data.Sample, error) {
-	wanted := map[string]map[int][]int{} // dataset, row: places in ids
+	wanted := map[string]map[int][]int{} // dataset, row: indices into ids
 	var names []string
 	for i, id := range ids {
 		if wanted[id.Dataset] == nil {
@@ -60,7 +60,7 @@ func find(ctx context.Context, c *Catalog, name string, rows map[int][]int, thre
 		return nil
 	})
 	if err == nil && found < len(rows) {
-		err = fmt.Errorf("dataset %s: row %d was there when it was tokenised, and is not any more", name, last)
+		err = fmt.Errorf("dataset %s: row %d existed when the data was tokenised and no longer does", name, last)
 	}
 	return err
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // TestHub: entries of a hub are read from its cache: a subset's split, a slice of one, a
-// revision; ModelScope's where it is named, or asked first.
+// revision; from ModelScope's where it is named or preferred.
 func TestHub(t *testing.T) {
 	t.Setenv("HF_HUB_CACHE", t.TempDir())
 	t.Setenv("MODELSCOPE_CACHE", t.TempDir())

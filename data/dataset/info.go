@@ -20,44 +20,44 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// InfoFile is the file in a dataset_dir that says what each dataset is.
+// InfoFile is the file in a dataset_dir that describes each dataset.
 const InfoFile = "dataset_info.json"
 
 // attributes is one entry of dataset_info.json with upstream's defaults filled in
-// (LLaMA-Factory data/parser.py). An empty column or tag name means "not used".
+// (LLaMA-Factory data/parser.py). An empty column or tag name means that it is not used.
 type attributes struct {
 	name       string
-	info       string  // path of the dataset_info.json it stands in
+	info       string  // path of its dataset_info.json
 	file       string  // file or folder, relative to the dataset_dir
 	format     string  // alpaca, sharegpt or openai
 	numSamples int     // 0 = every row
-	hub        string  // the folder of a hub's data set, in place of file
+	hub        string  // the folder of a hub's data set, instead of file
 	subset     string  // of a hub's data set
 	folder     string  // inside it
 	splitName  string  // of it
 	split      []slice // nil = every row
 
 	// columns
-	columnsGiven                     bool   // the entry names columns; else they are upstream's defaults
+	columnsGiven                     bool   // the entry names columns; otherwise they are upstream's defaults
 	prompt, query, response, history string // alpaca
 	messages                         string // sharegpt and openai
 	system, tools                    string
 	media                            []string // images, videos, audios: must be empty
 
-	// A `subtask` column names the part of an evaluation a row belongs to. Unlike the
-	// others it is read without being mapped, where a row has one.
+	// A `subtask` column names the part of an evaluation that a row belongs to. Unlike the
+	// others it is read even if the entry does not name it, where a row has one.
 	subtask      string
 	subtaskGiven bool
 
-	// A weight column, where the entry names one, holds how much a row counts in the loss.
+	// A weight column, which the entry must name, holds the weight of each row in the loss.
 	weight string
 
 	// tags
 	role, content, user, assistant, observation, function, systemTag string
 }
 
-// The keys an entry may have. Others are ignored with a warning, upstream ignores
-// them in silence.
+// The keys that an entry may have. Others are ignored with a warning; upstream ignores them
+// silently.
 var (
 	entryKeys = []string{
 		"hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "file_name", "file_sha1",
@@ -76,7 +76,7 @@ type info struct {
 	entries map[string]json.RawMessage
 }
 
-// readInfo reads dir's dataset_info.json, or the text that stands in for it.
+// readInfo reads dir's dataset_info.json, or the text given instead.
 func readInfo(dir string, text []byte) (*info, error) {
 	if dir == "ONLINE" || strings.HasPrefix(dir, "REMOTE:") {
 		return nil, fmt.Errorf("dataset_dir %s names a hub, and this program never uses the network: "+
@@ -101,7 +101,7 @@ func readInfo(dir string, text []byte) (*info, error) {
 	return in, nil
 }
 
-// jsonPosition turns encoding/json's byte offset into " (line L, column C)".
+// jsonPosition formats encoding/json's byte offset as " (line L, column C)".
 func jsonPosition(text []byte, err error) string {
 	var at int64
 	var syntax *json.SyntaxError
@@ -118,8 +118,8 @@ func jsonPosition(text []byte, err error) string {
 	return fmt.Sprintf(" (line %d, column %d)", bytes.Count(head, []byte("\n"))+1, len(head)-bytes.LastIndexByte(head, '\n')-1)
 }
 
-// attributes returns the entry called name, or an error that says why it cannot be
-// used here. Warnings are about keys that have no effect.
+// attributes returns the entry called name, or an error that says why it cannot be used.
+// Warnings are about keys that have no effect.
 func (in *info) attributes(name string) (*attributes, []string, error) {
 	text, ok := in.entries[name]
 	if !ok {
@@ -152,8 +152,8 @@ func (in *info) attributes(name string) (*attributes, []string, error) {
 	return a, e.warnings, nil
 }
 
-// setColumns fills the column names: upstream's defaults when the entry has no
-// columns, otherwise only what is listed there; what is not becomes unused.
+// setColumns sets the column names: upstream's defaults when the entry has no columns,
+// otherwise only those listed there; the rest are unused.
 func (a *attributes) setColumns(columns map[string]string) {
 	a.columnsGiven = columns != nil
 	if columns == nil {
@@ -186,7 +186,7 @@ func (a *attributes) setTags(tags map[string]string) {
 	a.observation, a.function, a.systemTag = tags["observation_tag"], tags["function_tag"], tags["system_tag"]
 }
 
-// check refuses what supervised fine-tuning and pre-training on text cannot use.
+// check refuses entries that supervised fine-tuning and pre-training on text cannot use.
 func (a *attributes) check(where string, ranking bool, columns map[string]string, tagged bool) error {
 	switch a.format {
 	case "alpaca":
@@ -206,7 +206,7 @@ func (a *attributes) check(where string, ranking bool, columns map[string]string
 			"and the stages sft and pt need single answers; for sft, set ranking to false and map columns.response (alpaca) or a conversation that ends with an answer", where)
 	}
 	if columns["kto_tag"] != "" {
-		return fmt.Errorf("%s: columns.kto_tag marks the data of stage kto, which is not supported; remove kto_tag to train on its conversations as they stand", where)
+		return fmt.Errorf("%s: columns.kto_tag marks the data of stage kto, which is not supported; remove kto_tag to train on its conversations as they are", where)
 	}
 	return nil
 }
@@ -247,7 +247,7 @@ func (e *entryReader) flag(key string) (v bool) {
 // maxInfo bounds dataset_info.json.
 const maxInfo = 64 << 20
 
-// maxDrawn is the largest num_samples: every row that is drawn is held by its number.
+// maxDrawn is the largest num_samples: every drawn row is held in memory by its number.
 const maxDrawn = 1 << 28
 
 func (e *entryReader) count(key string) int {
@@ -261,8 +261,8 @@ func (e *entryReader) count(key string) int {
 	return n
 }
 
-// section reads columns or tags; nil when the entry has none. A null value is the
-// same as a missing one.
+// section reads columns or tags; nil when the entry has none. A null value counts as a missing
+// one.
 func (e *entryReader) section(key string, known []string) map[string]string {
 	var raw map[string]*string
 	if !e.get(key, &raw, "an object whose values are column names or tags") {
@@ -290,8 +290,8 @@ func (e *entryReader) unknown(prefix string, keys, known []string) {
 	}
 }
 
-// source fills in where the rows are: a hub's cache, which upstream looks at first, or
-// file_name. Scripts and cloud storage need remote code or the network.
+// source sets where the rows come from: a hub's cache, which upstream tries first, or
+// file_name. Scripts and cloud storage would need remote code or the network.
 func (e *entryReader) source(a *attributes) {
 	const way = "put the data into a file (.jsonl, .json, .csv, .parquet, .txt, also .gz or .zst) and give the entry \"file_name\" instead"
 	hf, ms := e.text("hf_hub_url", ""), e.text("ms_hub_url", "")
@@ -323,8 +323,8 @@ func (e *entryReader) source(a *attributes) {
 	}
 }
 
-// nearest ends a message about an unknown key: the known one that was likely meant,
-// else the keys there are (a few of them).
+// nearest ends a message about an unknown key: the known key that was likely meant, else the
+// existing keys (a few of them).
 func nearest(key string, known []string) string {
 	if near, ok := yamlfile.Nearest(key, known); ok {
 		return "; did you mean " + near + "?"
@@ -339,7 +339,7 @@ func nearest(key string, known []string) string {
 	return "; there are " + strings.Join(known, ", ")
 }
 
-// reason is the cause without the path that the caller's message already holds.
+// reason is the cause without the path, which the caller's message already has.
 func reason(err error) error {
 	var path *os.PathError
 	if errors.As(err, &path) {

@@ -10,10 +10,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// jsonRows cuts a JSON array of objects, or objects one after another, into rows
-// without looking inside: the workers do. It takes what Python's json, pandas and
-// Arrow take between them: several objects on a line, objects over several lines,
-// null in place of an object of a JSON-lines file.
+// jsonRows splits a JSON array of objects, or a sequence of objects, into rows without parsing
+// them: the workers do that. It accepts the union of what Python's json, pandas and Arrow
+// accept: several objects on a line, objects over several lines, null instead of an object in a
+// JSON-lines file.
 type jsonRows struct {
 	source source
 	text   *bufio.Reader
@@ -22,7 +22,7 @@ type jsonRows struct {
 	begun  bool // something other than white space was read
 	array  bool // inside the one array that holds the rows
 	ended  bool // the array's closing bracket was read
-	loose  bool // doubled names are taken, as pandas does in an array
+	loose  bool // duplicate names are accepted, as by pandas in an array
 }
 
 func newJSONRows(s source, text io.Reader, offset int64) *jsonRows {
@@ -42,7 +42,7 @@ func (r *jsonRows) next() (row, error) {
 		case err != nil:
 			return row{}, r.source.failure(err, r.number, r.offset)
 		case r.ended:
-			return row{}, r.source.failure(errors.New("there is something after the array's closing bracket"), r.number, r.offset)
+			return row{}, r.source.failure(errors.New("unexpected text after the array's closing bracket"), r.number, r.offset)
 		case c == '[' && !r.begun:
 			r.begun, r.array, r.loose = true, true, true
 			r.skip()
@@ -93,7 +93,7 @@ func (r *jsonRows) peek() (byte, error) {
 
 // skip reads the byte that was peeked at.
 func (r *jsonRows) skip() {
-	_, _ = r.text.Discard(1) // it is buffered
+	_, _ = r.text.Discard(1) // the byte is buffered
 	r.offset++
 }
 
@@ -102,7 +102,7 @@ func (r *jsonRows) close() {
 	r.ended = true
 }
 
-// separator reads the comma after an element of the array, or the array's end.
+// separator reads the comma after an element of the array, or the end of the array.
 func (r *jsonRows) separator() error {
 	c, err := r.peek()
 	switch {
@@ -123,9 +123,9 @@ func (r *jsonRows) separator() error {
 	return r.source.failure(fmt.Errorf("invalid character %q after a row of the array; a comma is expected", c), r.number, r.offset)
 }
 
-// value reads one JSON value as it stands: to the bracket that closes it, to the
-// quote that ends it, or to what cannot belong to a number or a word. Whether it is
-// well formed is seen when its members are read.
+// value reads one JSON value without checking it: to its closing bracket or quote, or to a
+// character that cannot belong to a number or a word. Whether it is well formed is checked when
+// its members are read.
 func (r *jsonRows) value() (row, error) {
 	out := row{number: r.number, offset: r.offset, loose: r.loose}
 	var e extent
@@ -142,7 +142,7 @@ func (r *jsonRows) value() (row, error) {
 		}
 		n, done := e.scan(chunk)
 		out.object = append(out.object, chunk[:n]...)
-		_, _ = r.text.Discard(n) // it is buffered
+		_, _ = r.text.Discard(n) // they are buffered
 		r.offset += int64(n)
 		switch {
 		case done && len(out.object) == 0:
@@ -153,7 +153,7 @@ func (r *jsonRows) value() (row, error) {
 	}
 }
 
-// extent finds the end of a JSON value that comes in pieces.
+// extent finds the end of a JSON value that is read in chunks.
 type extent struct {
 	depth   int
 	quoted  bool // inside a string
@@ -161,7 +161,7 @@ type extent struct {
 	word    bool // a number, true, false, null, NaN, Infinity
 }
 
-// scan returns how much of chunk belongs to the value, and whether it ends there.
+// scan returns how much of chunk belongs to the value, and whether the value ends there.
 func (e *extent) scan(chunk []byte) (n int, done bool) {
 	for i, c := range chunk {
 		switch {
@@ -201,7 +201,7 @@ func (e *extent) scan(chunk []byte) (n int, done bool) {
 	return len(chunk), false
 }
 
-// oneValue says whether a line that begins and ends with braces holds one object only.
+// oneValue reports whether a line that begins and ends with braces holds only one object.
 func oneValue(text []byte) bool {
 	for rest := text; ; {
 		i := bytes.IndexByte(rest, '}')
@@ -218,9 +218,8 @@ func oneValue(text []byte) bool {
 	return !done || len(bytes.TrimLeft(text[n:], " \t\r\n")) == 0
 }
 
-// relaxed writes a row as strict JSON: NaN and the infinities become null, control
-// characters that stand in strings as they are get escaped, halves of surrogate
-// pairs go. That is what pandas makes of them.
+// relaxed rewrites a row as strict JSON, as pandas reads it: NaN and the infinities become
+// null, control characters in strings are escaped, and unpaired surrogates are removed.
 func relaxed(object []byte) []byte {
 	out := make([]byte, 0, len(object)+16)
 	for i := 0; i < len(object); {
@@ -251,8 +250,7 @@ func wordOfNoNumber(text []byte) int {
 	return 0
 }
 
-// relaxedString copies the string that starts at object[i] and returns the place
-// after it.
+// relaxedString copies the string that starts at object[i] and returns the index after it.
 func relaxedString(object []byte, i int, out []byte) (int, []byte) {
 	out = append(out, '"')
 	for i++; i < len(object); {
@@ -280,11 +278,11 @@ func relaxedString(object []byte, i int, out []byte) (int, []byte) {
 	return i, out
 }
 
-// surrogate looks at a \u escape: how long it is, its other half included, and
-// whether it is a character; half of a pair is none.
+// surrogate examines a \u escape: its length, including that of its other half, and whether it
+// is a character; an unpaired surrogate is not.
 func surrogate(text []byte) (n int, whole bool) {
 	if !isHex(text) {
-		return min(2, len(text)), true // a fault, which the parser words
+		return min(2, len(text)), true // a fault, which the parser reports
 	}
 	switch r := hexRune(text[2:]); {
 	case r>>10 == 0xd800>>10:
@@ -298,7 +296,7 @@ func surrogate(text []byte) (n int, whole bool) {
 	return 6, true
 }
 
-// isHex says whether text begins with \u and four hexadecimal digits.
+// isHex reports whether text begins with \u and four hexadecimal digits.
 func isHex(text []byte) bool {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return false

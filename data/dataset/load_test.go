@@ -10,18 +10,18 @@ import (
 // Options says what to load.
 type Options struct {
 	Dir        string   // dataset_dir; "" = DefaultDir
-	Info       []byte   // the text of a dataset_info.json that takes the place of Dir's; nil = Dir's
+	Info       []byte   // the text of a dataset_info.json instead of Dir's; nil = Dir's
 	Names      []string // entries of its dataset_info.json
-	MaxSamples int      // first rows kept of each dataset; 0 = all
+	MaxSamples int      // the first rows of each dataset; 0 = all
 
-	// Random is NumPy's global stream, from which num_samples draws; it advances from
-	// dataset to dataset, and upstream's goes on from the training sets to the eval
-	// sets. Nil = a new one from Seed.
+	// Random is NumPy's global stream, from which num_samples draws; it advances from dataset
+	// to dataset, in upstream from the training sets to the eval sets. Nil = a new one from
+	// Seed.
 	Random *rng.RandomState
 	Seed   uint64 // the run's seed; also that of interleaving
 
 	Mix     Mix       // how Load puts several datasets together; "" = Concat
-	Probs   []float64 // interleave_probs; nil = in turn
+	Probs   []float64 // interleave_probs; nil = alternating
 	Threads int       // of the conversion; 0 = GOMAXPROCS. The result does not depend on it.
 }
 
@@ -34,8 +34,8 @@ type Set struct {
 // Named is one dataset by itself.
 type Named = Group[data.Sample]
 
-// Load holds everything in memory: it reads the named datasets and mixes them into one. Samples that nothing can be
-// learned from are in it, marked Broken.
+// Load reads the named datasets into memory and mixes them into one. Samples that cannot be
+// trained on are included, marked Broken.
 func Load(ctx context.Context, o Options) (*Set, error) {
 	sets, warnings, err := LoadEach(ctx, o)
 	if err != nil {
@@ -48,8 +48,8 @@ func Load(ctx context.Context, o Options) (*Set, error) {
 	return &Set{Samples: samples, Warnings: warnings}, nil
 }
 
-// LoadEach reads the named datasets and keeps them apart. A name that is listed
-// twice is loaded once, at its first place, as upstream does.
+// LoadEach reads the named datasets and keeps them separate. A name that is listed twice is
+// loaded once, at its first position, as in upstream.
 func LoadEach(ctx context.Context, o Options) ([]Named, []string, error) {
 	if err := Check(o.Names, o.MaxSamples); err != nil {
 		return nil, nil, err

@@ -12,24 +12,23 @@ import (
 // Mix is a mix_strategy.
 type Mix string
 
-// The strategies: one dataset after the other, or by turns until the first (under)
-// or the last (over) is exhausted.
+// The strategies: one dataset after the other, or alternating until the first (under) or the
+// last (over) is exhausted.
 const (
 	Concat          Mix = "concat"
 	InterleaveUnder Mix = "interleave_under"
 	InterleaveOver  Mix = "interleave_over"
 )
 
-// Group is the rows of one dataset: samples, or whatever stands for them.
+// Group is the rows of one dataset: samples, or values that stand for them.
 type Group[T any] struct {
 	Name    string
 	Samples []T
 }
 
-// Collect makes a group of each name. load is called for every place a name is
-// listed at, and what it returns last is kept, at the name's first place: upstream
-// keeps datasets by name, so that one listed twice is loaded once, but num_samples is
-// drawn again.
+// Collect makes a group of each name. load is called for every occurrence of a name, and its
+// last result is used at the name's first position: upstream keeps datasets by name, so that
+// one listed twice is loaded once, but num_samples is drawn again.
 func Collect[T any](names []string, load func(name string) ([]T, error)) ([]Group[T], error) {
 	var out []Group[T]
 	place := map[string]int{}
@@ -86,12 +85,12 @@ func draw[T any](rows []T, n int, random *rng.RandomState) []T {
 	return out
 }
 
-// choiceBlock is how many draws interleaving takes from NumPy at once.
+// choiceBlock is how many values interleaving draws from NumPy at once.
 const choiceBlock = 1000
 
-// Merge puts datasets together. With probs (they sum to 1, one per dataset) the next
-// dataset is drawn by NumPy's default_rng(seed), without it they take turns; an
-// exhausted one starts over. A single dataset is returned as it is.
+// Merge combines datasets. With probs (they sum to 1, one per dataset) the next dataset is
+// drawn by NumPy's default_rng(seed), without it they alternate; an exhausted one starts over.
+// A single dataset is returned unchanged.
 func Merge[T any](sets []Group[T], mix Mix, probs []float64, seed uint64) ([]T, error) {
 	if mix == "" {
 		mix = Concat
@@ -204,10 +203,10 @@ func drawTurns[T any](sets []Group[T], mix Mix, probs []float64, seed uint64) ([
 	}
 }
 
-// Split takes the evaluation set off (val_size): size < 1 is a share, rounded up,
-// from 1 on a number of samples; up to 1e-6 there is none. The samples are first put
-// into the order of NumPy's default_rng(seed).permutation; the evaluation set is its
-// head, the training set the rest, so that this too is shuffled.
+// Split holds out the evaluation set (val_size): size < 1 is a fraction, rounded up, from 1 on
+// a number of samples; up to 1e-6 there is none. The samples are first permuted by NumPy's
+// default_rng(seed).permutation; the evaluation set is the head and the training set the rest,
+// so that both are shuffled.
 func Split[T any](samples []T, size float64, seed uint64) (train, eval []T, err error) {
 	if size <= 1e-6 {
 		return samples, nil, nil
@@ -228,10 +227,10 @@ func Split[T any](samples []T, size float64, seed uint64) (train, eval []T, err 
 	return shuffled[count:], shuffled[:count:count], nil
 }
 
-// StreamOrder is the order in which a streamed dataset of n rows comes out of a
-// shuffle buffer (Hugging Face's IterableDataset.shuffle, first epoch): the buffer is
-// filled, then each row takes the place of a drawn one, which comes out; what is left
-// is shuffled at the end. The draws are NumPy's default_rng(seed)'s, a thousand at once.
+// StreamOrder is the order in which a streamed dataset of n rows leaves a shuffle buffer
+// (Hugging Face's IterableDataset.shuffle, first epoch): the buffer is filled, then each row
+// replaces a drawn one, which is emitted; the remaining ones are shuffled at the end. The draws
+// are those of NumPy's default_rng(seed), a thousand at once.
 func StreamOrder(n, buffer int, seed uint64) []int {
 	random := rng.NewPCG64(seed)
 	held := make([]int, 0, min(buffer, n))

@@ -118,8 +118,8 @@ func TestNumSamples(t *testing.T) {
 	}
 }
 
-// A large file comes out in order with any number of threads, max_samples reads only
-// as far as it must, and a cancelled context ends the reading.
+// A large file is read in order with any number of threads, max_samples reads only as far as
+// necessary, and a cancelled context ends the reading.
 func TestThreadsAndCancel(t *testing.T) {
 	var b strings.Builder
 	const n = 3000
@@ -148,7 +148,7 @@ func TestThreadsAndCancel(t *testing.T) {
 	}
 }
 
-// Of several bad rows the first is reported, whichever worker meets one first.
+// Of several bad rows the first is reported, whichever worker finds one first.
 func TestFirstFault(t *testing.T) {
 	var b strings.Builder
 	for i := range 4000 {
@@ -167,8 +167,8 @@ func TestFirstFault(t *testing.T) {
 	}
 }
 
-// FuzzReader: any bytes under any extension give rows or an error that names the
-// file; what is read as a row converts or fails without a panic.
+// FuzzReader: any bytes under any extension give rows or an error that names the file; a row
+// that was read converts or fails without a panic.
 func FuzzReader(f *testing.F) {
 	for _, s := range []string{
 		`[{"instruction":"a","input":"","output":"b"}]`, "{\"conversations\":[{\"from\":\"human\",\"value\":\"\\ud800\"}]}\n{}",

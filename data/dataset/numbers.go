@@ -12,9 +12,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Numbers reads a column of a dataset that its entry need not name: the number of every
-// row, in the order of the files; NaN where it is null. A column that no row has, and a
-// value that is no number, are errors.
+// Numbers reads a column that the dataset's entry need not name: the number in every row, in
+// the order of the files; NaN where it is null. A column that no row has, and a value that is
+// not a number, are errors.
 func Numbers(ctx context.Context, s *Source, column string) ([]float64, error) {
 	var out []float64
 	var first []string
@@ -67,14 +67,14 @@ func (r *record) each(ctx context.Context, row func() error) (err error) {
 	}
 }
 
-// number is a column's value; NaN for null, and for a number that is not finite.
+// number is a column's value; NaN for null, and for NaN and Inf.
 func (r *record) number(column string) (float64, error) {
 	c := r.cells[0]
 	if c.null() {
 		return math.NaN(), nil
 	}
 	text := string(c.raw)
-	if c.raw == nil { // CSV has texts only
+	if c.raw == nil { // CSV has only text
 		text = strings.TrimSpace(c.text)
 	}
 	x, err := strconv.ParseFloat(text, 64)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A column is read by row, whatever the rows' format makes of them otherwise.
+// A column is read by row, whatever the rows' format otherwise is.
 func TestNumbers(t *testing.T) {
 	nan := math.NaN()
 	for _, c := range []struct {

@@ -14,8 +14,8 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// A batch ends at whichever comes first: large enough that handing it over costs
-// nothing, small enough that a few of them in flight are little memory.
+// A batch ends at whichever comes first: large enough that handing it over is cheap, small
+// enough that a few of them in flight need little memory.
 const (
 	batchRows  = 512
 	batchBytes = 1 << 20
@@ -24,12 +24,12 @@ const (
 // inFlight is how many batches per worker may be between the reader and the sink.
 const inFlight = 3
 
-// Each reads a dataset in bounded memory, at most limit rows (0 = all): work gets runs
-// of samples, on several goroutines (threads 0 = GOMAXPROCS), and sink what it made of
-// them, in the order of the rows, one at a time. Samples that nothing can be learned
-// from are among them, marked Broken, and so are those with a Fault, for the caller to
-// raise (Locate) or to pass by. Of several errors the first row's is returned; work and
-// sink may fail, too. A column that no row has is an error, found at the end.
+// Each reads a dataset in bounded memory, at most limit rows (0 = all): work receives runs of
+// samples, on several goroutines (threads 0 = GOMAXPROCS), and sink its results one at a time,
+// in the order of the rows. Samples that cannot be trained on are among them, marked Broken,
+// and so are those with a Fault, for the caller to raise (Locate) or to ignore. Of several
+// errors the first row's is returned; work and sink may fail, too. A column that no row has is
+// an error, detected at the end.
 func Each[T any](ctx context.Context, s *Source, limit, threads int, work func([]data.Sample) (T, error), sink func(T) error) error {
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
@@ -48,14 +48,14 @@ func Each[T any](ctx context.Context, s *Source, limit, threads int, work func([
 	err := p.read(limit)
 	close(p.batches)
 	workers.Wait()
-	if p.err != nil { // of an earlier row than the reader's
+	if p.err != nil { // of a row before the reader's
 		err = p.err
 	}
 	if err != nil {
 		return Locate(err)
 	}
 	if err := s.attr.missing(p.found, s.files); err != nil && limit > 0 {
-		return Each(ctx, s, 0, threads, discard, func([]data.Sample) error { return nil }) // a row further on may have it
+		return Each(ctx, s, 0, threads, discard, func([]data.Sample) error { return nil }) // a later row may have the column
 	} else if err != nil {
 		return fmt.Errorf("dataset %s: %w", s.Name, err)
 	}
@@ -65,7 +65,7 @@ func Each[T any](ctx context.Context, s *Source, limit, threads int, work func([
 
 func discard([]data.Sample) ([]data.Sample, error) { return nil, nil }
 
-// batch is a run of rows of one file on its way to a worker.
+// batch is a run of rows of one file, to be converted by a worker.
 type batch struct {
 	number int
 	source source
@@ -74,16 +74,16 @@ type batch struct {
 	rows   []row
 }
 
-// result is what became of a batch.
+// result is the outcome of a batch.
 type result[T any] struct {
 	value T
 	found found
 	err   error
 }
 
-// convert turns a batch's rows into samples and works on them.
+// convert turns a batch's rows into samples and runs work on them.
 func convert[T any](b batch, a *attributes, work func([]data.Sample) (T, error)) (r result[T]) {
-	r.err = task.Catch(func() error { // a panic is the row's: it comes up with the others' errors
+	r.err = task.Catch(func() error { // a panic belongs to its row: it is reported in order with the other errors
 		samples, found, err := b.samples(a)
 		if err != nil {
 			return err
@@ -111,7 +111,7 @@ func (b batch) samples(a *attributes) ([]data.Sample, found, error) {
 	return out, r.found, nil
 }
 
-// pipe leads the rows of a dataset from its files through the workers to the sink.
+// pipe passes the rows of a dataset from its files through the workers to the sink.
 type pipe[T any] struct {
 	ctx     context.Context
 	source  *Source
@@ -128,8 +128,8 @@ type pipe[T any] struct {
 	stopped atomic.Bool
 }
 
-// put hands results to the sink as far as their turn has come. After the first error
-// they are only counted.
+// put passes results to the sink as far as they are in order. After the first error they are
+// only counted.
 func (p *pipe[T]) put(number int, r result[T]) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

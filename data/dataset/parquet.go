@@ -17,9 +17,9 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// parquetRows reads a parquet file and gives each row as the JSON object it would be
-// in a .jsonl file, so that both kinds take one way from here on. Only the columns that
-// are asked for are read; the others appear as null, for messages that list the names.
+// parquetRows reads a parquet file and returns each row as the JSON object it would be in a
+// .jsonl file, so that both kinds are handled alike afterwards. Only the requested columns are
+// read; the others appear as null, for messages that list the names.
 type parquetRows struct {
 	source  source
 	file    *parquet.File
@@ -89,7 +89,7 @@ func (r *parquetRows) next() (out row, err error) {
 			return row{}, r.fail(fmt.Errorf("column '%s': %w", c.name, err))
 		}
 		if len(text) > longestRow {
-			return row{}, r.fail(fmt.Errorf("the row is longer than %d MiB, which no row is", longestRow>>20))
+			return row{}, r.fail(fmt.Errorf("the row is longer than the limit of %d MiB", longestRow>>20))
 		}
 	}
 	out = row{number: r.number, object: append(text, '}')}
@@ -117,15 +117,15 @@ func (r *parquetRows) fail(err error) error {
 	return fmt.Errorf("%s, row %d: %w", r.source.path, r.number, err)
 }
 
-// parquetNode is a column or a part of one. Parquet stores leaves only, each value with
-// a repetition level (which list it goes on with) and a definition level (how far down
-// it is not null); append puts them together again (Melnik et al., Dremel, VLDB 2010).
+// parquetNode is a column or a part of one. Parquet stores only leaves, each value with a
+// repetition level (which list it continues) and a definition level (how far down the path it
+// is not null); append assembles them again (Melnik et al., Dremel, VLDB 2010).
 type parquetNode struct {
 	name               string
 	optional, repeated bool
 	list               bool // a group around one repeated child that is the list itself
 	children           []*parquetNode
-	leaves             []*parquetLeaf // all below; a leaf's own
+	leaves             []*parquetLeaf // all leaves below; of a leaf, itself
 }
 
 func newParquetNode(c *parquet.Column) *parquetNode {
@@ -145,7 +145,7 @@ func newParquetNode(c *parquet.Column) *parquetNode {
 	return n
 }
 
-// append adds the node's next value as JSON; rep and def are the levels above it.
+// append appends the node's next value as JSON; rep and def are the levels above it.
 func (n *parquetNode) append(dst []byte, rep, def int) ([]byte, error) {
 	if n.optional {
 		def++
@@ -163,7 +163,7 @@ func (n *parquetNode) append(dst []byte, rep, def int) ([]byte, error) {
 	return n.content(dst, rep, def)
 }
 
-// elements adds a list of what one adds.
+// elements appends a list of the values that one appends.
 func (n *parquetNode) elements(dst []byte, rep, def int, one func(dst []byte, rep, def int) ([]byte, error)) ([]byte, error) {
 	rep, def = rep+1, def+1
 	v, err := n.leaves[0].peek()
@@ -189,7 +189,7 @@ func (n *parquetNode) elements(dst []byte, rep, def int, one func(dst []byte, re
 	}
 }
 
-// content adds what is there when the node is neither null nor a list.
+// content appends the value of a node that is neither null nor a list.
 func (n *parquetNode) content(dst []byte, rep, def int) ([]byte, error) {
 	if n.children == nil {
 		v, err := n.leaves[0].peek()
@@ -202,8 +202,8 @@ func (n *parquetNode) content(dst []byte, rep, def int) ([]byte, error) {
 	if n.list {
 		inner := n.children[0]
 		one := inner.content
-		// The usual three levels: the repeated group only holds the element. In
-		// the old form with two levels it is the element.
+		// Usually there are three levels, and the repeated group only wraps the element. In the
+		// old form with two levels it is the element itself.
 		if len(inner.children) == 1 && inner.name != "array" && inner.name != n.name+"_tuple" {
 			one = inner.children[0].append
 		}
@@ -226,7 +226,7 @@ func (n *parquetNode) content(dst []byte, rep, def int) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-// skip takes the one value that every leaf holds for a null or an empty list.
+// skip consumes the one value that every leaf stores for a null or an empty list.
 func (n *parquetNode) skip() error {
 	for _, leaf := range n.leaves {
 		if _, err := leaf.peek(); err != nil {
@@ -278,8 +278,8 @@ func (l *parquetLeaf) peek() (parquet.Value, error) {
 	return l.buffer[l.at], nil
 }
 
-// appendScalar adds a value as JSON. Bytes are text; other kinds (dates, decimals) are
-// the numbers they are stored as, which no text column takes.
+// appendScalar appends a value as JSON. Bytes are text; other kinds (dates, decimals) are the
+// numbers they are stored as, which no text column accepts.
 func appendScalar(dst []byte, v parquet.Value) ([]byte, error) {
 	if v.IsNull() {
 		return append(dst, "null"...), nil

@@ -10,8 +10,8 @@ import (
 // ensure_ascii=False) does.
 func pythonJSON(v jsontext.Value) string { return pyjson.Encode(pythonValue(v), 0) }
 
-// pythonValue is json.loads of a value that was read before, so that walking it cannot
-// fail. A name that comes twice has its first place and its last value, as in a dict.
+// pythonValue is json.loads of a value that was parsed before, so that walking it cannot fail.
+// A duplicate name has its first position and its last value, as in a dict.
 func pythonValue(v jsontext.Value) any {
 	switch v.Kind() {
 	case '{':
@@ -38,7 +38,7 @@ func pythonValue(v jsontext.Value) any {
 	}
 	plain, err := pyjson.Decode(v)
 	if err != nil {
-		panic("dataset: JSON that was read before does not parse: " + err.Error())
+		panic("dataset: JSON that was parsed before does not parse: " + err.Error())
 	}
 	return plain
 }

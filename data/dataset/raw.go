@@ -11,10 +11,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Rows gives the rows of the dataset with these numbers, ascending, as they stand in
-// their files, every column whether the entry names it or not: a JSON object on one line,
-// byte for byte that of a JSON file; csv, text and parquet rows as the objects that they
-// are read as. A number that is no row's is an error.
+// Rows yields the rows of the dataset with these numbers, ascending, with every column whether
+// the entry names it or not: a JSON object on one line, byte for byte that of a JSON file; csv,
+// text and parquet rows as the objects they are read as. A number beyond the last row is an
+// error.
 func (s *Source) Rows(ctx context.Context, numbers []int, yield func(number int, object []byte) error) error {
 	left := numbers
 	base := 0
@@ -34,8 +34,8 @@ func (s *Source) Rows(ctx context.Context, numbers []int, yield func(number int,
 	return nil
 }
 
-// pick gives the rows of one file, whose first is number base of the dataset, and counts
-// its rows as far as it reads: to the last one that is wanted.
+// pick yields the rows of one file, whose first row is number base of the dataset, and counts
+// the rows it reads: up to the last one wanted.
 func (s source) pick(ctx context.Context, base int, left *[]int, yield func(int, []byte) error) (n int, err error) {
 	rows, closer, err := s.reader(nil)
 	if err != nil {
@@ -70,7 +70,7 @@ func (s source) pick(ctx context.Context, base int, left *[]int, yield func(int,
 	return n, nil
 }
 
-// object is a row of csv or text; a csv field that is a word for null is null.
+// object converts a row of csv or text; a csv field that is a word for null becomes null.
 func (s source) object(header, fields []string) (out []byte, err error) {
 	out = append(out, '{')
 	for i, name := range header {
@@ -90,8 +90,8 @@ func (s source) object(header, fields []string) (out []byte, err error) {
 	return append(out, '}'), nil
 }
 
-// onOneLine takes the line ends out of an object, and nothing else: between its parts
-// they are white space, inside a string, where strict JSON has none, they are written as
+// onOneLine removes the line ends from an object and changes nothing else: between its parts
+// they are white space; inside a string, where strict JSON allows none, they are written as
 // escapes.
 func onOneLine(object []byte) []byte {
 	if !slices.ContainsFunc(object, func(c byte) bool { return c == '\n' || c == '\r' }) {
@@ -117,13 +117,13 @@ func onOneLine(object []byte) []byte {
 // Kind is how the dataset's files are read: json, csv, text or parquet.
 func (s *Source) Kind() string { return s.files[0].kind }
 
-// whereabouts are the keys of an entry that say where its rows lie, not what they are.
+// whereabouts are the keys of an entry that say where its rows are stored, not what they mean.
 var whereabouts = []string{
 	"hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "file_name", "file_sha1", "subset", "split", "revision", "folder", "num_samples",
 }
 
-// Description is what dataset_info.json says of the rows of a data set: its entry without
-// what says where they lie.
+// Description is what dataset_info.json says about the rows of a data set: its entry without
+// the keys that say where they are stored.
 func (c *Catalog) Description(name string) (map[string]json.RawMessage, error) {
 	var entry map[string]json.RawMessage
 	if err := json.Unmarshal(c.info.entries[name], &entry); err != nil {

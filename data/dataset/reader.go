@@ -11,16 +11,16 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// row is one row as it stands in its file.
+// row is one row as it is written in its file.
 type row struct {
 	number int      // in its file, from 0
 	offset int64    // where it starts in the file's (uncompressed) text
 	object []byte   // JSON object; nil for the other kinds
 	fields []string // csv and text: one per header name
-	loose  bool     // an object whose doubled names are taken, the last one counts
+	loose  bool     // duplicate names are accepted, the last one counts
 }
 
-// size is about the bytes of the row's text.
+// size is about the size of the row's text in bytes.
 func (w row) size() int {
 	n := len(w.object)
 	for _, f := range w.fields {
@@ -36,8 +36,8 @@ type rowReader interface {
 	header() []string
 }
 
-// reader opens a source. Errors of the reader it returns name file, row, line and
-// byte. columns are the ones that will be asked for; nil is all of them.
+// reader opens a source. Errors of the returned reader name file, row, line and byte. columns
+// are the ones that will be read; nil means all of them.
 func (s source) reader(columns []string) (rowReader, io.Closer, error) {
 	if s.kind == "parquet" {
 		return newParquetRows(s, columns)
@@ -59,7 +59,7 @@ func (s source) reader(columns []string) (rowReader, io.Closer, error) {
 	return boundedRows{&textRows{source: s, text: text, offset: skipped}, bound}, closer, nil
 }
 
-// place is where reading failed.
+// place describes where reading failed.
 func (s source) place(number int, offset int64) string {
 	if line := s.line(offset); line > 0 {
 		return fmt.Sprintf("%s, row %d, line %d (byte %d)", s.path, number, line, offset)
@@ -67,8 +67,8 @@ func (s source) place(number int, offset int64) string {
 	return fmt.Sprintf("%s, row %d (byte %d)", s.path, number, offset)
 }
 
-// failure words an error of reading at an offset; a file that ends too soon is said
-// to be cut off.
+// failure describes an error of reading at an offset; a file that ends too soon is reported as
+// truncated.
 func (s source) failure(err error, number int, offset int64) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%s: the file is cut off here: %w", s.place(number, offset), io.ErrUnexpectedEOF)
@@ -76,13 +76,13 @@ func (s source) failure(err error, number int, offset int64) error {
 	return fmt.Errorf("%s: %w", s.place(number, offset), err)
 }
 
-// jsonLines reads objects that stand on lines of their own without looking inside: the
-// workers do. Where a line does not look like one, jsonRows reads on from there.
+// jsonLines reads objects that are each on one line without parsing them: the workers do that.
+// Where a line does not look like one object, jsonRows continues from there.
 type jsonLines struct {
 	source source
 	text   *bufio.Reader
 	offset int64  // of what is read next
-	block  []byte // what lines are cut from
+	block  []byte // the memory that lines are cut from
 	number int
 	rest   *jsonRows
 }
@@ -116,7 +116,7 @@ func (r *jsonLines) next() (row, error) {
 	return r.rest.next()
 }
 
-// line returns the next line with its end, in memory that stays.
+// line returns the next line with its end, in memory that is not reused.
 func (r *jsonLines) line() ([]byte, error) {
 	if cap(r.block)-len(r.block) < lineBlock/8 {
 		r.block = make([]byte, 0, lineBlock)
@@ -133,7 +133,7 @@ func (r *jsonLines) line() ([]byte, error) {
 	}
 }
 
-// syntax places a fault of JSON inside a row.
+// syntax locates a JSON syntax error inside a row.
 func (s source) syntax(err error, w row) error {
 	at := w.offset
 	var syntax *jsontext.SyntacticError
@@ -166,8 +166,8 @@ func kindName(k jsontext.Kind) string {
 	return "missing"
 }
 
-// textRows reads plain text: one row a line, in the column "text". Blank lines are
-// rows too. As Python's universal newlines, \n, \r\n and a lone \r end a line.
+// textRows reads plain text: one row a line, in the column "text". Blank lines are rows, too.
+// As with Python's universal newlines, \n, \r\n and a lone \r end a line.
 type textRows struct {
 	source source
 	text   *bufio.Reader
@@ -194,7 +194,7 @@ func (r *textRows) next() (row, error) {
 		r.offset++
 		if c == '\r' {
 			if b, _ := r.text.Peek(1); len(b) == 1 && b[0] == '\n' {
-				_, _ = r.text.Discard(1) // it is buffered
+				_, _ = r.text.Discard(1) // the byte is buffered
 				r.offset++
 			}
 			break

@@ -21,12 +21,12 @@ import (
 
 // cell is a value of a row: JSON text, or (csv and text) a plain string.
 type cell struct {
-	kind jsontext.Kind // 0 = the row has no such column, which reads as null
+	kind jsontext.Kind // 0 = the row has no such column, which counts as null
 	raw  jsontext.Value
 	text string
 }
 
-// null says that there is no value to read, though the column may exist.
+// null reports that there is no value, though the column may exist.
 func (c cell) null() bool { return c.kind == 'n' || c.kind == 0 }
 
 // string returns the text of a cell of kind '"', and "" for any other.
@@ -46,7 +46,7 @@ func unquote(raw jsontext.Value) string {
 }
 
 // unescape decodes the inside of a JSON string that is known to be valid: jsontext's
-// AppendUnquote checks it again, which takes several times as long.
+// AppendUnquote would check it again, which takes several times as long.
 func unescape(body []byte) []byte {
 	dst := make([]byte, 0, len(body))
 	for {
@@ -98,29 +98,29 @@ func hexRune(digits []byte) (r rune) {
 	return r
 }
 
-// record is a row with the columns that an entry names.
+// record is a row with the columns that the entry names.
 type record struct {
 	attr   *attributes
 	source source
 	row    row
 	header []string
-	base   int // row of the dataset at which the file starts
+	base   int // row of the dataset at which the file begins
 	names  []string
 	cells  []cell
 	found  found
 }
 
-// found is what some rows of a dataset taught about all of them.
+// found is what the rows read so far say about the whole dataset.
 type found struct {
 	seen  [maxNames]bool // names that a row has; see attributes.names
-	words int            // csv fields that are words for null (nullWords) in named columns
-	first []string       // what the first row has
+	words int            // csv fields that mean null (nullWords) in named columns
+	first []string       // the columns of the first row
 }
 
-// maxNames is the most names that an entry can give: columns and two keys of a message.
+// maxNames is the maximum number of names in an entry: columns and two keys of a message.
 const maxNames = 16
 
-// add takes what later rows taught.
+// add merges the findings of later rows.
 func (f *found) add(g found) {
 	for i, s := range g.seen {
 		f.seen[i] = f.seen[i] || s
@@ -131,7 +131,7 @@ func (f *found) add(g found) {
 	}
 }
 
-// columns lists what the entry names, without the unused ones; the subtask last.
+// columns lists the names in the entry, without the unused ones; the subtask last.
 func (a *attributes) columns() []string {
 	var out []string
 	names := []string{a.messages}
@@ -201,9 +201,8 @@ func (r *record) members() error {
 	})
 }
 
-// get returns a named column's cell. A row without the column has null there, as
-// Arrow, which reads all rows into one table, gives it; see missing for a column that
-// no row has.
+// get returns a named column's cell. A row without the column has null there, as in Arrow,
+// which reads all rows into one table; missing reports a column that no row has.
 func (r *record) get(name string) cell {
 	if i := slices.Index(r.names, name); i >= 0 && name != "" {
 		return r.cells[i]
@@ -211,7 +210,7 @@ func (r *record) get(name string) cell {
 	return cell{kind: 'n'}
 }
 
-// text returns a string column. Null, and a column that is not mapped, read as "".
+// text returns a string column. Null, and a column that is not mapped, are "".
 func (r *record) text(name string) (string, error) {
 	switch c := r.get(name); {
 	case c.null():
@@ -223,8 +222,8 @@ func (r *record) text(name string) (string, error) {
 	}
 }
 
-// subtask returns the row's subtask: a string, or a number or true or false as it is
-// written. Only a column that the entry names must be one of these.
+// subtask returns the row's subtask: a string, or a number or bool as it is written. Other
+// values are an error only in a column that the entry names.
 func (r *record) subtask() (string, error) {
 	c := r.cells[len(r.cells)-1] // columns lists it last
 	switch {
@@ -245,7 +244,7 @@ func (r *record) weight() (w data.RowWeight, err error) {
 		return w, nil
 	}
 	text := string(c.raw)
-	if c.kind == '"' { // CSV has no other kind
+	if c.kind == '"' { // the only kind in CSV
 		text = strings.TrimSpace(c.string())
 	}
 	x, err := strconv.ParseFloat(text, 32)
@@ -255,13 +254,13 @@ func (r *record) weight() (w data.RowWeight, err error) {
 	return data.RowWeight{Given: true, Value: float32(x)}, nil
 }
 
-// has lists what the row has.
+// has lists the columns of the row.
 func (r *record) has() []string {
 	if r.row.object == nil {
 		return r.header
 	}
 	have := []string{}
-	// The row was read before, so that walking it again cannot fail.
+	// The row was parsed before, so that walking it again cannot fail.
 	_ = eachMember(r.row.object, func(name []byte, _ jsontext.Value) error {
 		have = append(have, "'"+string(name)+"'")
 		return nil
@@ -269,9 +268,9 @@ func (r *record) has() []string {
 	return have
 }
 
-// missing is the error of a name that no row of the dataset has; nil where every name
-// that must be there is. What the entry names must be there, and of upstream's names
-// for an entry that gives none all but `input`.
+// missing is the error for a name that no row of the dataset has; nil where every required name
+// exists. Required are the names in the entry, and of upstream's default names all except
+// `input`.
 func (a *attributes) missing(f found, files []source) error {
 	for i, name := range a.columns() {
 		optional := !a.columnsGiven && name == a.query || name == a.subtask && !a.subtaskGiven
@@ -288,9 +287,9 @@ func (a *attributes) missing(f found, files []source) error {
 	return nil
 }
 
-// Places of found.seen behind those of the columns.
+// Indices of found.seen after those of the columns.
 const (
-	seenMessage = maxNames - 3 // a message in which something stands
+	seenMessage = maxNames - 3 // a message that is not empty
 	seenRole    = maxNames - 2
 	seenContent = maxNames - 1
 )
@@ -299,7 +298,7 @@ func (r *record) errorf(format string, args ...any) error {
 	return &rowError{dataset: r.attr.name, source: r.source, row: r.row, base: r.base, err: fmt.Errorf(format, args...)}
 }
 
-// rowError is a fault in a row's content.
+// rowError is an error in a row's content.
 type rowError struct {
 	dataset string
 	source  source
@@ -323,7 +322,7 @@ func (e *rowError) Error() string {
 
 func (e *rowError) Unwrap() error { return e.err }
 
-// Locate finds the line of a row's fault, for its message.
+// Locate finds the line of a row's error, for its message.
 func Locate(err error) error {
 	var e *rowError
 	if errors.As(err, &e) {
@@ -332,17 +331,17 @@ func Locate(err error) error {
 	return err
 }
 
-// decoders are kept because a jsontext.Decoder is large and a row is small.
+// decoders are pooled because a jsontext.Decoder is large and a row is small.
 var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(bytes.NewReader(nil), jsontext.AllowDuplicateNames(true)) }}
 
-// eachMember calls f with every member of a JSON object, in order. The name is only
-// good during the call, the value for as long as object is.
+// eachMember calls f with every member of a JSON object, in order. The name is only valid
+// during the call, the value as long as object is.
 func eachMember(object jsontext.Value, f func(name []byte, v jsontext.Value) error) error {
 	return walk(object, readMember(object, f), jsontext.AllowDuplicateNames(true))
 }
 
-// eachMemberStrict is eachMember for an object that nobody has read yet: names that come
-// twice, and anything after it, are errors.
+// eachMemberStrict is eachMember for an object that was not parsed before: duplicate names, and
+// anything after the object, are errors.
 func eachMemberStrict(object jsontext.Value, f func(name []byte, v jsontext.Value) error) error {
 	return walk(object, readMember(object, f))
 }
@@ -379,8 +378,7 @@ func eachElement(array jsontext.Value, f func(v jsontext.Value) error) error {
 	}, jsontext.AllowDuplicateNames(true))
 }
 
-// walk calls f until it has read all of what a JSON array or object holds, and checks
-// that nothing follows.
+// walk calls f until it has read all members or elements, and checks that nothing follows.
 func walk(value jsontext.Value, f func(*jsontext.Decoder) error, options ...jsontext.Options) error {
 	d := decoders.Get().(*jsontext.Decoder)
 	defer decoders.Put(d)
@@ -405,4 +403,4 @@ func walk(value jsontext.Value, f func(*jsontext.Decoder) error, options ...json
 	}
 }
 
-var errSecond = errors.New("there is something after the object; each row stands on a line of its own")
+var errSecond = errors.New("unexpected text after the object; each row must be on a line of its own")

@@ -21,8 +21,8 @@ import (
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// kinds maps a file name's extension to how its rows are read; .gz and .zst are
-// taken off first. json and jsonl are one kind, upstream decides by content too.
+// kinds maps a file name's extension to how its rows are read; .gz and .zst are removed first.
+// json and jsonl are one kind, because upstream distinguishes them by content.
 var kinds = map[string]string{"json": "json", "jsonl": "json", "csv": "csv", "txt": "text", "parquet": "parquet"}
 
 // source is one data file.
@@ -57,9 +57,9 @@ func newSource(path string) (source, error) {
 	return s, nil
 }
 
-// sources lists the files behind an entry: the file itself, or a folder's files in
-// the order of their names (upstream takes the order the file system gives).
-// Hidden files and folders inside are left alone.
+// sources lists the files of an entry: the file itself, or a folder's files sorted by name
+// (upstream takes them in the file system's order). Hidden files and folders inside are
+// skipped.
 func (a *attributes) sources(dir string) ([]source, error) {
 	where := fmt.Sprintf("dataset %s in %s", a.name, a.info)
 	if a.hub != "" {
@@ -119,10 +119,11 @@ func newSources(where string, paths []string) (out []source, err error) {
 	return out, nil
 }
 
-// open returns the file's text, decompressed, without a byte order mark, and the
-// length of the mark.
+// open returns the file's text, decompressed, without a byte order mark, and the length of the
+// mark.
 //
-// Reading fails where a row is longer than longestRow; rows renews that for every row.
+// Reading fails where a row is longer than longestRow; the allowance rows is renewed for every
+// row.
 func (s source) open() (text *bufio.Reader, skipped int64, rows *allowance, closer io.Closer, err error) {
 	f, err := storage.OpenInput(s.path)
 	if err != nil {
@@ -167,7 +168,7 @@ func (s source) open() (text *bufio.Reader, skipped int64, rows *allowance, clos
 	return text, 0, rows, closer, nil
 }
 
-// packed is how a file whose name promises plain text is compressed, by its first bytes.
+// packed is the compression of a file whose name says plain text, by its first bytes.
 func (s source) packed(text *bufio.Reader) string {
 	if s.compress != "" {
 		return s.compress
@@ -187,8 +188,8 @@ type both struct{ a, b io.Closer }
 
 func (c both) Close() error { return errors.Join(c.a.Close(), c.b.Close()) }
 
-// line returns the 1-based line of a byte offset, 0 if it cannot be told. It reads
-// the file again: it is for error messages.
+// line returns the 1-based line of a byte offset, 0 if it cannot be determined. It reads the
+// file again, so it is only for error messages.
 func (s source) line(offset int64) int {
 	if s.kind == "parquet" {
 		return 0

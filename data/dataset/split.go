@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// slice is a part of a split: train[from:to]. Bounds count rows, or are percent;
-// negative ones count from the end.
+// slice is a part of a split: train[from:to]. Bounds count rows, or percent; negative bounds
+// count from the end.
 type slice struct {
 	from, to      bound
 	dropRemainder bool // rounding pct1_dropremainder: 1 % is a whole number of rows
@@ -24,15 +24,14 @@ type bound struct {
 var sliceForm = regexp.MustCompile(`^([\w.-]+)(\[(?:(-?[\d_]+)(%)?)?:(?:(-?[\d_]+)(%)?)?\])?(?:\(([^)]*)\))?$`)
 
 // parseSplit reads the `split` of an entry as Hugging Face datasets reads it
-// (arrow_reader.ReadInstruction.from_spec): slices of train joined by "+". The files
-// of an entry are one split, which is called train; a hub's data set has others, of
-// which one is read.
+// (arrow_reader.ReadInstruction.from_spec): slices of train joined by "+". The files of an
+// entry are one split named train; a hub's data set has other splits, of which one is read.
 func parseSplit(text string, others bool) (out []slice, name string, err error) {
 	name = "train"
 	for part := range strings.SplitSeq(text, "+") {
 		m := sliceForm.FindStringSubmatch(strings.TrimSpace(part))
 		if m == nil {
-			return nil, "", fmt.Errorf("split is %q, which is no split; it is train, a slice like train[:100] or train[50%%:], or several joined by +", text)
+			return nil, "", fmt.Errorf("split is %q, which is not a split; it is train, a slice like train[:100] or train[50%%:], or several joined by +", text)
 		}
 		if others && (len(out) == 0 || m[1] == name) {
 			name = m[1]
@@ -53,7 +52,7 @@ func parseSplit(text string, others bool) (out []slice, name string, err error) 
 		case err != nil:
 			return nil, "", fmt.Errorf("split is %q: %w", text, err)
 		case m[7] != "" && !percent:
-			return nil, "", fmt.Errorf("split is %q: a rounding goes with percent only", text)
+			return nil, "", fmt.Errorf("split is %q: a rounding applies to percent only", text)
 		case m[7] != "" && m[7] != "closest" && !s.dropRemainder:
 			return nil, "", fmt.Errorf("split is %q: the rounding %q is not known; it is closest or pct1_dropremainder", text, m[7])
 		}

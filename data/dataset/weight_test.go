@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestWeight: a weight column is read where the entry names it; null and a missing key
-// are 1, what is no weight is an error that names the row.
+// TestWeight: a weight column is read where the entry names it; null and a missing key are 1,
+// an invalid weight is an error that names the row.
 func TestWeight(t *testing.T) {
 	const info = `{"d":{"file_name":"d.jsonl","columns":{"prompt":"instruction","response":"output","weight":"w"}},"csv":{"file_name":"d.csv","columns":{"prompt":"instruction","response":"output","weight":"w"}},"plain":{"file_name":"d.jsonl"}}`
 	rows := func(weights ...string) string {

@@ -1,6 +1,5 @@
-// Package display makes text that comes from data, configurations, programs and judges
-// fit to be shown and kept: what would steer a terminal is written as escapes, secrets
-// are masked.
+// Package display makes text that comes from data, configurations, programs and judges safe to
+// show and store: terminal control characters are escaped, secrets are masked.
 package display
 
 import (
@@ -11,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// Printable writes control characters, those that change the direction of text and
-// bytes that are no UTF-8 as Go's escapes, \x1b. Line ends and tabs stay.
+// Printable writes control characters, characters that change the direction of text, and bytes
+// that are not UTF-8 as Go's escapes, \x1b. Line ends and tabs are unchanged.
 func Printable(s string) string {
 	if strings.IndexFunc(s, hidden) < 0 && utf8.ValidString(s) {
 		return s
@@ -31,17 +30,17 @@ func Printable(s string) string {
 	return b.String()
 }
 
-// hidden is a character that is not seen as itself. The two joiners are part of
-// ordinary words.
+// hidden reports whether a character is invisible or misleading. The two joiners are excepted,
+// being part of ordinary words.
 func hidden(r rune) bool {
 	const nonJoiner, joiner = '\u200c', '\u200d'
 	return r != '\n' && r != '\t' && r != nonJoiner && r != joiner && !unicode.IsGraphic(r)
 }
 
-// mask is what stands for a secret.
+// mask replaces a secret.
 const mask = "***"
 
-// Keys and variables whose value is a secret: not every token is one.
+// Keys and variables whose value is a secret; not every "token" is one.
 const secretName = `(?:[\w-]*(?:api[_-]?key|secret|passw(?:or)?d|passphrase)|(?:hf|hub|access|auth|hf_hub|ms_hub|om_hub|push_to_hub|huggingface(?:_hub)?|wandb|swanlab|refresh|id|session)_?token|` +
 	`swanlab_api_key|wandb_key|authorization)`
 
@@ -59,8 +58,8 @@ var secrets = []struct {
 	{regexp.MustCompile(`(?i)\b(` + secretName + `["']?\s*[:=]\s*)(["']?)[^\s"',;}\]&]{3,}`), "${1}${2}" + mask},
 }
 
-// Mask replaces what is recognised as a secret, an API key, an access token, a URL's
-// password, by ***; what kind it was stays readable.
+// Mask replaces what is recognised as a secret, an API key, an access token, a URL's password,
+// by ***; the kind of secret stays readable.
 func Mask(s string) string {
 	for _, m := range secrets {
 		s = m.found.ReplaceAllString(s, m.as)

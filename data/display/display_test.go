@@ -34,7 +34,7 @@ func TestMask(t *testing.T) {
 		"ghp_0123456789abcdefghij":                               "ghp_***",
 		"AKIAIOSFODNN7EXAMPLE":                                   "***",
 		"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NSJ9.c2lnbmF0dXJl": "***",
-		// These are no secrets.
+		// These are not secrets.
 		"eos_token: <|im_end|>":                        "eos_token: <|im_end|>",
 		"tokens=1234 pad_token=<pad>":                  "tokens=1234 pad_token=<pad>",
 		"https://host:8000/v1/chat":                    "https://host:8000/v1/chat",

@@ -1,10 +1,9 @@
-// Package gguf reads the container of GGUF files, versions 2 and 3, little-endian, and
-// writes version 3: the values that describe a model and its tokenizer, and where the
-// tensors lie
+// Package gguf reads the container of GGUF files, versions 2 and 3, little-endian, and writes
+// version 3: the values that describe a model and its tokenizer, and the offsets of the tensors
 // (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
 //
-// A file is not trusted: what it announces is held against its size before memory is asked
-// for, and what it allocates is proportional to its header.
+// A file is not trusted: every size it announces is checked against the file's size before
+// memory is allocated, and what is allocated is proportional to its header.
 package gguf
 
 import (
@@ -20,20 +19,20 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Is says whether a path names a GGUF file.
+// Is reports whether a path names a GGUF file.
 func Is(path string) bool { return strings.EqualFold(filepath.Ext(path), ".gguf") }
 
 // File is a GGUF file mapped into memory.
 type File struct {
 	Path    string
 	Tensors []Tensor // in the order of the file
-	Data    []byte   // what the tensors' offsets count from
+	Data    []byte   // what the tensors' offsets are relative to
 
 	values map[string]any
 	unmap  func() error
 }
 
-// Tensor says where a tensor lies.
+// Tensor describes a tensor and its place in the file.
 type Tensor struct {
 	Name       string
 	Type       Type
@@ -41,7 +40,7 @@ type Tensor struct {
 	Begin, End uint64
 }
 
-// Open maps and checks a file. The error names it.
+// Open maps and checks a file. Errors name the file.
 func Open(path string) (*File, error) {
 	b, unmap, err := storage.Map(path)
 	if err != nil {
@@ -69,7 +68,7 @@ const (
 func (f *File) parse(b []byte) (err error) {
 	defer storage.CatchFault(&err)()
 	if bytes.HasPrefix(b, []byte("version https://git-lfs")) {
-		return errors.New("this is a git-lfs pointer, not the model: run `git lfs pull` where it lies")
+		return errors.New("this is a git-lfs pointer, not the model: run `git lfs pull` in its repository")
 	}
 	r := &reader{all: b}
 	if magic := r.bytes(4); r.err != nil || string(magic) != "GGUF" {
@@ -77,7 +76,7 @@ func (f *File) parse(b []byte) (err error) {
 	}
 	switch version := r.uint32(); {
 	case version == 1:
-		return errors.New("it is GGUF version 1, which is not read (2 and 3 are): convert the model again with a llama.cpp of today")
+		return errors.New("it is GGUF version 1, which is not read (2 and 3 are): convert the model again with a current llama.cpp")
 	case version&0xffff == 0 && version != 0:
 		return errors.New("its numbers are big-endian, which is not read: convert it with gguf_convert_endian.py of the gguf package")
 	case version != 2 && version != 3 && r.err == nil:
@@ -139,8 +138,8 @@ func (f *File) readTensors(r *reader, n int) {
 	}
 }
 
-// place finds where the tensors end, and refuses those that lie across each other or
-// outside the file.
+// place computes where the tensors end, and refuses tensors that overlap or lie outside the
+// file.
 func (f *File) place(r *reader) error {
 	alignment := uint64(alignment)
 	if v, ok := f.values["general.alignment"]; ok {
@@ -168,7 +167,7 @@ func (f *File) place(r *reader) error {
 		end, carry := bits.Add64(t.Begin, n, 0)
 		switch {
 		case t.Begin%alignment != 0:
-			return fmt.Errorf("tensor %q begins at %d, which is no multiple of the alignment %d", t.Name, t.Begin, alignment)
+			return fmt.Errorf("tensor %q begins at %d, which is not a multiple of the alignment %d", t.Name, t.Begin, alignment)
 		case carry != 0 || end > size-start:
 			return fmt.Errorf("tensor %q needs %d bytes from %d on, the file has %d there: the download is incomplete", t.Name, n, t.Begin, size-start)
 		}
@@ -183,7 +182,7 @@ func (f *File) place(r *reader) error {
 	return nil
 }
 
-// size is the tensor's bytes: rows are whole blocks.
+// size is the tensor's size in bytes: rows are whole blocks.
 func (t *Tensor) size() (uint64, error) {
 	l, known := layouts[t.Type]
 	if !known {
@@ -191,7 +190,7 @@ func (t *Tensor) size() (uint64, error) {
 	}
 	row := uint64(t.Shape[len(t.Shape)-1])
 	if row%l.elements != 0 {
-		return 0, fmt.Errorf("tensor %q has rows of %d numbers, %s keeps them in blocks of %d", t.Name, row, t.Type, l.elements)
+		return 0, fmt.Errorf("tensor %q has rows of %d numbers, %s stores them in blocks of %d", t.Name, row, t.Type, l.elements)
 	}
 	n := row / l.elements * l.bytes
 	for _, d := range t.Shape[:len(t.Shape)-1] {

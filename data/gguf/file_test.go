@@ -48,8 +48,8 @@ func open(t *testing.T, b []byte) (*File, error) {
 	return Open(path)
 }
 
-// What has broken other readers (CVE-2024-21802, CVE-2025-53630, CVE-2026-27940,
-// CVE-2026-33298, ggml #19856) is one error.
+// Files that crashed other readers (CVE-2024-21802, CVE-2025-53630, CVE-2026-27940,
+// CVE-2026-33298, ggml #19856) each give one error.
 func TestHostile(t *testing.T) {
 	const huge = 1 << 62
 	for name, c := range map[string]struct {
@@ -86,7 +86,7 @@ func TestHostile(t *testing.T) {
 		"block":             {begin(1, 0).tensor("a", 12, 0, 255).data(256), "blocks of 256"},
 		"unread type":       {begin(1, 0).tensor("a", 23, 0, 256).data(256), `tensor "a" is IQ4_XS`},
 		"negative type":     {begin(1, 0).tensor("a", math.MaxUint32, 0, 256).data(256), "is of type 4294967295"},
-		"offset":            {begin(1, 0).tensor("a", 0, 8, 8).data(64), "no multiple of the alignment"},
+		"offset":            {begin(1, 0).tensor("a", 0, 8, 8).data(64), "not a multiple of the alignment"},
 		"beyond the end":    {begin(1, 0).tensor("a", 0, 0, 9).data(32), "needs 36 bytes"},
 		"offset overflows":  {begin(1, 0).tensor("a", 0, math.MaxUint64-31, 8).data(32), "needs 32 bytes"},
 		"no data":           {begin(1, 0).tensor("a", 0, 0, 8).b, "download is incomplete"},
@@ -102,7 +102,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// What the gguf package of PyPI wrote.
+// A file written by the gguf package of PyPI.
 func TestOpen(t *testing.T) {
 	f, err := Open("../../model/gguf/testdata/llama.gguf")
 	if err != nil {
@@ -124,7 +124,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// Whatever a file holds, opening it is an error or gives tensors that lie in it.
+// Any input is an error, or gives tensors that lie inside it.
 func FuzzParse(f *testing.F) {
 	whole, err := os.ReadFile("../../model/gguf/testdata/llama.gguf")
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// reader walks a header; its first error stays.
+// reader walks a header; its first error is sticky.
 type reader struct {
 	all []byte
 	at  int
@@ -20,10 +20,10 @@ func (r *reader) fail(format string, args ...any) {
 	}
 }
 
-// bytes are the next n; nil where the file ends before them.
+// bytes returns the next n bytes; nil where the file ends before them.
 func (r *reader) bytes(n uint64) []byte {
 	if left := uint64(len(r.all) - r.at); n > left {
-		r.fail("its header goes on at byte %d of %d: the download is incomplete, or the file is damaged", r.at, len(r.all))
+		r.fail("its header continues at byte %d of %d: the download is incomplete, or the file is damaged", r.at, len(r.all))
 	}
 	if r.err != nil {
 		return nil
@@ -47,8 +47,8 @@ func (r *reader) uint64() uint64 {
 	return 0
 }
 
-// count is a number of things of at least size bytes each, all of which the rest of the
-// file must have room for.
+// count reads a number of items of at least size bytes each, for all of which the rest of the
+// file must have room.
 func (r *reader) count(what string, most, size uint64) int {
 	n := r.uint64()
 	if left := uint64(len(r.all)-r.at) / size; n > most || n > left {
@@ -60,7 +60,7 @@ func (r *reader) count(what string, most, size uint64) int {
 	return int(n)
 }
 
-// string is a text of at most most bytes.
+// string reads a text of at most most bytes.
 func (r *reader) string(most uint64) string {
 	n := r.uint64()
 	if n > most {
@@ -80,7 +80,7 @@ const (
 	kindArray  = 9
 )
 
-// widths are the bytes of a number of each kind.
+// widths is the size in bytes of a number of each kind.
 var widths = map[uint32]uint64{0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, kindBool: 1, 10: 8, 11: 8, 12: 8}
 
 // maxText bounds a text among the values: chat templates take some KB.
@@ -133,8 +133,8 @@ func list[T any](r *reader, key string, kind uint32, n int) []T {
 	return out
 }
 
-// number reads a number or a truth value. A float32 becomes the float64 with the same
-// shortest decimal digits: 1e-5 is meant where 9.999999747e-06 is stored.
+// number reads a number or a bool. A float32 becomes the float64 with the same shortest decimal
+// digits: the writer meant 1e-5 where 9.999999747e-06 is stored.
 func (r *reader) number(key string, kind uint32) any {
 	width, ok := widths[kind]
 	if !ok {

@@ -7,19 +7,19 @@ import (
 	"math"
 )
 
-// Value is a key of a file's header and what it stands for: a uint32, int32, uint64,
-// float32, bool or string, or a list of int32, float32 or string.
+// Value is a key of a file's header with its value: a uint32, int32, uint64, float32, bool or
+// string, or a list of int32, float32 or string.
 type Value struct {
 	Key   string
 	Value any
 }
 
-// alignment is what the format takes where general.alignment says nothing.
+// alignment is the format's default, used where general.alignment is absent.
 const alignment = 32
 
-// Write writes a file of version 3: the values, what the tensors are called and where they
-// lie, and their bytes, which data writes for tensor i. Name, Type and Shape of the tensors
-// are read. The error names the key or the tensor.
+// Write writes a file of version 3: the values, the tensors' names and offsets, and their
+// bytes, which data writes for tensor i. Of the tensors only Name, Type and Shape are read. The
+// error names the key or the tensor.
 func Write(w io.Writer, values []Value, tensors []Tensor, data func(i int, w io.Writer) error) error {
 	head := append([]byte("GGUF"), 3, 0, 0, 0)
 	head = binary.LittleEndian.AppendUint64(head, uint64(len(tensors)))
@@ -126,7 +126,7 @@ func appendList(b []byte, kind uint32, n int) []byte {
 	return binary.LittleEndian.AppendUint64(b, uint64(n))
 }
 
-// counter counts what goes through it.
+// counter counts the bytes written through it.
 type counter struct {
 	w io.Writer
 	n uint64
@@ -138,7 +138,7 @@ func (c *counter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// pad fills up to the next place where a tensor may begin.
+// pad writes zeros up to the next offset at which a tensor may begin.
 func (c *counter) pad() error {
 	_, err := c.Write(make([]byte, aligned(c.n)-c.n))
 	return err

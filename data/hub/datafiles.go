@@ -15,14 +15,13 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// kinds of files that rows are read from, the ones before others where a folder has both.
+// kinds of files that rows are read from, in order of preference where a folder has several.
 var kinds = []string{"parquet", "jsonl", "json", "csv", "txt"}
 
-// DataFiles lists the files of a data set's folder that hold a split, in the order of
-// their names, as Hugging Face datasets finds them: by the `configs` at the head of
-// README.md where it has some (subset "" = default), else by "train", "test", … in the
-// names of files and folders, else all of them as train. folder narrows it to a part of
-// the repository.
+// DataFiles lists the files of a data set's folder that hold a split, sorted by name, as
+// Hugging Face datasets finds them: from the `configs` at the head of README.md if there are
+// any (subset "" = default), else by "train", "test", … in the names of files and folders, else
+// all of them as train. folder narrows it to a part of the repository.
 func DataFiles(dir, subset, split, folder string) ([]string, error) {
 	all, err := files(filepath.Join(dir, filepath.FromSlash(folder)))
 	if err != nil {
@@ -56,7 +55,7 @@ func DataFiles(dir, subset, split, folder string) ([]string, error) {
 	return out, nil
 }
 
-// files lists a folder's data files of one kind, with slashes, in order.
+// files lists a folder's data files of one kind, sorted, with slashes.
 func files(dir string) ([]string, error) {
 	by := map[string][]string{}
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
@@ -84,10 +83,10 @@ func files(dir string) ([]string, error) {
 			return by[k], nil
 		}
 	}
-	return nil, fmt.Errorf("%s has no files of rows: %s", dir, strings.Join(kinds, ", "))
+	return nil, fmt.Errorf("%s has no data files: %s", dir, strings.Join(kinds, ", "))
 }
 
-// under are a subset's files: those in the folder of its name, or whose names begin with it.
+// under are a subset's files: those in the folder of that name, or whose names begin with it.
 func under(all []string, subset string) []string {
 	if subset == "" {
 		return all
@@ -101,7 +100,7 @@ func under(all []string, subset string) []string {
 	return out
 }
 
-// words are how the splits are called in names of files and folders.
+// words are the names that splits go by in files and folders.
 var words = map[string][]string{
 	"train": {"train", "training"}, "validation": {"validation", "valid", "dev", "val"}, "test": {"test", "testing", "eval", "evaluation"},
 }
@@ -126,7 +125,7 @@ func bySplit(all []string, split string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(f string) bool { return !word.MatchString(f) })
 }
 
-// configuration is one of README.md's: a subset and the patterns of its splits.
+// configuration is one configuration of README.md: a subset and the patterns of its splits.
 type configuration struct {
 	name   string
 	first  bool // `default: true`
@@ -142,8 +141,8 @@ func (cs configurations) names() (out []string) {
 	return out
 }
 
-// find is the configuration of a subset; "" = the one that says it is the default, is
-// called default, or stands alone.
+// find is the configuration of a subset; "" = the one marked as default, the one called
+// default, or the only one.
 func (cs configurations) find(subset string) (configuration, bool) {
 	for _, c := range cs {
 		if c.name == subset || subset == "" && (c.first || c.name == "default" || len(cs) == 1) {
@@ -153,7 +152,7 @@ func (cs configurations) find(subset string) (configuration, bool) {
 	return configuration{}, false
 }
 
-// readConfigs reads `configs` of the YAML between the first two lines of dashes.
+// readConfigs reads `configs` from the YAML front matter.
 func readConfigs(file string) (configurations, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -205,7 +204,7 @@ func splitsOf(v any) map[string][]string {
 	return out
 }
 
-// matching are the files that a pattern fits: * within a folder, ** across.
+// matching are the files that match the patterns: * within a folder, ** across folders.
 func matching(all, patterns []string) []string {
 	var out []string
 	for _, p := range patterns {

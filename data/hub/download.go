@@ -21,19 +21,18 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// DownloadOptions say what Download fetches.
+// DownloadOptions configure Download.
 type DownloadOptions struct {
 	Kind     Kind   // Models where it is ""
 	Name     string // ORG/NAME
 	Revision string // branch, tag or commit; "" = main
 	All      bool   // other formats than safetensors, too
 
-	// Report is told of every file when it is there: its path, its bytes, and whether
-	// they were there before. nil wants nothing.
+	// Report is called for every file once it is in the cache: its path, its size, and whether
+	// it was there before. It may be nil.
 	Report func(file string, size int64, before bool)
 
-	// Wait is the pause before the first of the repeated tries, doubled each time; 0 = a
-	// second.
+	// Wait is the pause before the first retry, doubled each time; 0 = a second.
 	Wait time.Duration
 }
 
@@ -46,14 +45,14 @@ type remote struct {
 	folder   string // in the cache
 }
 
-// Download fetches a snapshot of a repository into Hugging Face's cache and returns its
-// folder: blobs by their checksum, links to them under snapshots/COMMIT, and the revision
-// under refs. What is there is not fetched again, what was begun is gone on with, and
-// nothing is kept whose checksum (SHA-256, or git's SHA-1 of small files) is not the
-// hub's. $HF_ENDPOINT is asked, with the token of $HF_TOKEN or of huggingface-cli login.
+// Download fetches a snapshot of a repository into Hugging Face's cache and returns its folder:
+// blobs named by their checksum, links to them under snapshots/COMMIT, and the revision under
+// refs. Files in the cache are not fetched again, partial downloads are continued, and nothing
+// is stored whose checksum (SHA-256, or git's SHA-1 for small files) differs from the hub's.
+// Requests go to $HF_ENDPOINT, with the token of $HF_TOKEN or of huggingface-cli login.
 func Download(ctx context.Context, o DownloadOptions) (dir string, err error) {
 	if !IsName(o.Name) {
-		return "", fmt.Errorf("%q is no name of a repository: it is ORG/NAME", o.Name)
+		return "", fmt.Errorf("%q is not the name of a repository (ORG/NAME)", o.Name)
 	}
 	o.Kind, o.Revision, o.Wait = cmp.Or(o.Kind, Models), cmp.Or(o.Revision, DefaultRevision), cmp.Or(o.Wait, time.Second)
 	if offline() {
@@ -80,18 +79,18 @@ func offline() bool {
 	return v == "1" || v == "TRUE" || v == "YES" || v == "ON"
 }
 
-// newClient waits a minute for an answer to begin; how long a file takes is open.
+// newClient waits up to a minute for a response to begin; a download itself has no time limit.
 func newClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = time.Minute
 	return &http.Client{Transport: t}
 }
 
-// authorise finds the token. It is sent over TLS alone, or to this machine.
+// authorise finds the token. It is sent over TLS only, or to this machine.
 func (r *remote) authorise() error {
 	u, err := url.Parse(r.endpoint)
 	if err != nil || u.Host == "" {
-		return fmt.Errorf("HF_ENDPOINT=%s is no address such as https://huggingface.co", r.endpoint)
+		return fmt.Errorf("HF_ENDPOINT=%s is not an address such as https://huggingface.co", r.endpoint)
 	}
 	file := expand(cmp.Or(os.Getenv("HF_TOKEN_PATH"), filepath.Join(home(), "token")))
 	saved, err := os.ReadFile(file)
@@ -109,7 +108,7 @@ func (r *remote) authorise() error {
 	return nil
 }
 
-// file is one of a repository.
+// file is a file of a repository.
 type file struct {
 	Type string `json:"type"`
 	Path string `json:"path"`
@@ -134,13 +133,13 @@ var (
 	sumForm    = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 )
 
-// check refuses what a file in the cache must not be.
+// check refuses names and checksums that would be unsafe in the cache.
 func (f file) check() error {
 	if !filepath.IsLocal(filepath.FromSlash(f.Path)) || strings.Contains(f.Path, `\`) {
 		return fmt.Errorf("the hub names a file %q, which lies outside the repository", f.Path)
 	}
 	if !sumForm.MatchString(f.sum()) {
-		return fmt.Errorf("the hub gives %s the checksum %q, which is none", f.Path, f.sum())
+		return fmt.Errorf("the hub gives %s the invalid checksum %q", f.Path, f.sum())
 	}
 	return nil
 }
@@ -170,7 +169,7 @@ func (r *remote) snapshot(ctx context.Context) (string, error) {
 			r.Report(f.Path, f.Size, before)
 		}
 	}
-	for _, f := range list { // when all is there, so that no part is taken for the whole
+	for _, f := range list { // after all files, so that a partial snapshot is not taken for a complete one
 		if err := r.link(dir, f); err != nil {
 			return "", err
 		}
@@ -185,7 +184,7 @@ func (r *remote) snapshot(ctx context.Context) (string, error) {
 	return dir, storage.WriteFile(ref, []byte(info.SHA))
 }
 
-// list asks for the files, page by page, and leaves out what is of no use here.
+// list asks for the files, page by page, and leaves out those that are not needed.
 func (r *remote) list(ctx context.Context, commit string) ([]file, error) {
 	var all []file
 	next := r.endpoint + "/api/" + string(r.Kind) + "/" + r.Name + "/tree/" + commit + "?recursive=true"
@@ -212,8 +211,8 @@ func (r *remote) list(ctx context.Context, commit string) ([]file, error) {
 	return all, nil
 }
 
-// useful leaves out weights in other formats, where there are safetensors, and folders
-// of such.
+// useful leaves out weights in other formats where there are safetensors, and folders of such
+// weights.
 func useful(all []file) []file {
 	top := func(f file) bool { return !strings.Contains(f.Path, "/") }
 	if !slices.ContainsFunc(all, func(f file) bool { return top(f) && path.Ext(f.Path) == ".safetensors" }) {
@@ -227,7 +226,7 @@ func useful(all []file) []file {
 
 var nextPage = regexp.MustCompile(`<([^>]+)>;\s*rel="next"`)
 
-// json asks for a JSON answer and returns the address of the next page, "" if there is none.
+// json requests JSON and returns the address of the next page, "" if there is none.
 func (r *remote) json(ctx context.Context, address string, into any) (next string, err error) {
 	err = r.try(ctx, address, 0, func(resp *http.Response) error {
 		if m := nextPage.FindStringSubmatch(resp.Header.Get("Link")); m != nil {
@@ -237,13 +236,13 @@ func (r *remote) json(ctx context.Context, address string, into any) (next strin
 		return json.NewDecoder(io.LimitReader(resp.Body, most)).Decode(into)
 	})
 	if next != "" && !strings.HasPrefix(next, r.endpoint+"/") {
-		return "", fmt.Errorf("%s goes on at another address, %s", r.endpoint, next)
+		return "", fmt.Errorf("%s continues its list at another address, %s", r.endpoint, next)
 	}
 	return next, err
 }
 
-// link makes the file of the snapshot a link to its blob, or where links cannot be made
-// another name of it.
+// link makes the snapshot's file a symbolic link to its blob, or a hard link where symbolic
+// links are not available.
 func (r *remote) link(dir string, f file) error {
 	name := filepath.Join(dir, filepath.FromSlash(f.Path))
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {

@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// tries is how often a request is made before its failure is the user's.
+// tries is how often a request is made before its failure is reported.
 const tries = 5
 
-// fetch gets a file's blob, unless it is there.
+// fetch downloads a file's blob, unless it is in the cache.
 func (r *remote) fetch(ctx context.Context, commit string, f file) (before bool, err error) {
 	blob := filepath.Join(r.folder, "blobs", f.sum())
 	if info, err := os.Stat(blob); err == nil && info.Size() == f.Size {
@@ -40,7 +40,7 @@ func (r *remote) fetch(ctx context.Context, commit string, f file) (before bool,
 		return false, err
 	}
 	if sum != f.sum() {
-		return false, errors.Join(fmt.Errorf("what came has the checksum %s, the hub's is %s: it was thrown away; try again", sum, f.sum()), os.Remove(part))
+		return false, errors.Join(fmt.Errorf("the download has the checksum %s, the hub's is %s: it was discarded; try again", sum, f.sum()), os.Remove(part))
 	}
 	return false, os.Rename(part, blob)
 }
@@ -53,7 +53,7 @@ func escapePath(p string) string {
 	return strings.Join(parts, "/")
 }
 
-// body writes an address's bytes into part, behind those that an earlier try left.
+// body appends an address's bytes to part, which may hold the beginning from an earlier try.
 func (r *remote) body(ctx context.Context, address, part string, size int64) error {
 	out, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -80,7 +80,7 @@ func (r *remote) body(ctx context.Context, address, part string, size int64) err
 		}
 	}
 	if err == nil && have != size {
-		err = fmt.Errorf("%d bytes came, %d were expected", have, size)
+		err = fmt.Errorf("received %d bytes, expected %d", have, size)
 	}
 	if err == nil {
 		err = out.Sync()
@@ -88,8 +88,8 @@ func (r *remote) body(ctx context.Context, address, part string, size int64) err
 	return errors.Join(err, out.Close())
 }
 
-// receive writes an answer's bytes behind the first `have` ones, or over them where the
-// hub sends all again, and returns how many there are then.
+// receive writes a response's bytes after the first `have` ones, or over them where the hub
+// sends the whole file again, and returns how many bytes there are then.
 func receive(resp *http.Response, out *os.File, have, size int64) (int64, error) {
 	if resp.StatusCode != http.StatusPartialContent {
 		have = 0
@@ -106,12 +106,12 @@ func receive(resp *http.Response, out *os.File, have, size int64) (int64, error)
 	return have + n, err
 }
 
-// cut is an answer that broke off.
+// cut is a response that was cut off.
 type cut struct{ error }
 
 func (e *cut) Unwrap() error { return e.error }
 
-// busy is no answer, or one that says to come again.
+// busy means no response, or one that says to try again later.
 type busy struct {
 	error
 	wait time.Duration // as the hub asks
@@ -119,8 +119,8 @@ type busy struct {
 
 func (e *busy) Unwrap() error { return e.error }
 
-// try asks for an address, from a byte on, and hands over the answer. Where there is
-// none it asks again, after pauses.
+// try requests an address, from a byte on, and passes the response to take. Where there is none
+// it tries again, after pauses.
 func (r *remote) try(ctx context.Context, address string, from int64, take func(*http.Response) error) error {
 	wait := r.Wait
 	for i := 1; ; i++ {
@@ -146,7 +146,7 @@ func (r *remote) once(ctx context.Context, address string, from int64, take func
 		return err
 	}
 	req.Header.Set("User-Agent", "dataflex")
-	req.Header.Set("Accept-Encoding", "identity") // checksums are of what is stored
+	req.Header.Set("Accept-Encoding", "identity") // checksums are of the stored bytes
 	if r.token != "" {
 		req.Header.Set("Authorization", "Bearer "+r.token) // net/http leaves it out where a redirect leads to another host
 	}
@@ -164,7 +164,7 @@ func (r *remote) once(ctx context.Context, address string, from int64, take func
 	return take(resp)
 }
 
-// status turns an answer that is none into what the user can do.
+// status turns an unsuccessful response into an error that says what the user can do.
 func (r *remote) status(resp *http.Response) error {
 	what := r.Name
 	if r.Revision != DefaultRevision {
@@ -177,7 +177,7 @@ func (r *remote) status(resp *http.Response) error {
 		if r.token != "" {
 			return fmt.Errorf("%s does not let your token read %s: accept its conditions on its page, or use a token that may (HF_TOKEN)", r.endpoint, what)
 		}
-		return fmt.Errorf("%s has no %s that is open to all: check the name; for a private or gated one set HF_TOKEN", r.endpoint, what)
+		return fmt.Errorf("%s has no public %s: check the name; for a private or gated one set HF_TOKEN", r.endpoint, what)
 	case code == http.StatusNotFound:
 		return fmt.Errorf("%s has no %s: check the name and --revision; data sets need --dataset, private repositories HF_TOKEN", r.endpoint, what)
 	case code == http.StatusTooManyRequests || code >= 500:
@@ -191,7 +191,7 @@ func (r *remote) status(resp *http.Response) error {
 	}
 }
 
-// checksum is what the hub would call the file.
+// checksum is the file's checksum in the hub's form.
 func checksum(path string, f file) (string, error) {
 	in, err := os.Open(path)
 	if err != nil {

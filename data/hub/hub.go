@@ -1,6 +1,7 @@
 // Package hub finds models and data sets of the Hugging Face and ModelScope hubs in their
-// caches on this machine, in the layouts of huggingface_hub 0.30 and modelscope 1.25, and
-// with Download, on the user's word alone, fetches them into Hugging Face's.
+// caches on this machine, in the layouts of huggingface_hub 0.30 and modelscope 1.25. Only
+// Download, which the user must ask for, uses the network; it fetches into Hugging Face's
+// cache.
 package hub
 
 import (
@@ -21,7 +22,7 @@ const (
 	Datasets Kind = "datasets"
 )
 
-// DefaultRevision is the branch that is meant where none is named.
+// DefaultRevision is the branch that is used where none is named.
 const DefaultRevision = "main"
 
 // nameForm is ORG/NAME, or NAME alone as the oldest models have it.
@@ -41,7 +42,7 @@ func Cache() string {
 	return filepath.Join(home(), "hub")
 }
 
-// home is $HF_HOME or what stands in for it.
+// home is $HF_HOME or its default.
 func home() string {
 	if dir := os.Getenv("HF_HOME"); dir != "" {
 		return expand(dir)
@@ -60,8 +61,8 @@ func expand(path string) string {
 	return path
 }
 
-// modelScope lists where ModelScope may have put a repository: under $MODELSCOPE_CACHE or
-// ~/.cache/modelscope, with hub or without, the dots of the name written "___".
+// modelScope lists where ModelScope may have stored a repository: under $MODELSCOPE_CACHE or
+// ~/.cache/modelscope, with hub/ or without, the dots of the name written "___".
 func modelScope(kind Kind, name string) []string {
 	root := expand(cmp.Or(os.Getenv("MODELSCOPE_CACHE"), "~/.cache/modelscope"))
 	org, base, ok := strings.Cut(name, "/")
@@ -87,8 +88,8 @@ func repository(cache string, kind Kind, name string) string {
 	return filepath.Join(cache, string(kind)+"--"+strings.ReplaceAll(name, "/", "--"))
 }
 
-// NameOf is the name of the repository that a snapshot's folder belongs to; what is none
-// is returned as it is.
+// NameOf is the name of the repository that a snapshot's folder belongs to; any other folder is
+// returned as it is.
 func NameOf(dir string) string {
 	parts := strings.Split(filepath.ToSlash(dir), "/")
 	if n := len(parts); n >= 3 && parts[n-2] == "snapshots" {

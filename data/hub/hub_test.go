@@ -20,12 +20,12 @@ import (
 
 const commit = "0123456789abcdef0123456789abcdef01234567"
 
-// server is a hub with one repository; large files are kept as LFS keeps them.
+// server is a hub with one repository; large files are stored as in LFS.
 type server struct {
 	*httptest.Server
 	files map[string]string
 	large map[string]bool
-	fail  func(w http.ResponseWriter, r *http.Request) bool // answers in the hub's place
+	fail  func(w http.ResponseWriter, r *http.Request) bool // responds instead of the hub
 	asked []string
 	auth  []string
 }
@@ -105,8 +105,8 @@ var model = map[string]string{
 	"config.json": "{}", "model.safetensors": strings.Repeat("weights", 1000), "pytorch_model.bin": "pickle", "original/model.safetensors": "again", "a b#%.txt": "odd name", "empty": "",
 }
 
-// TestDownload: the cache is laid out as huggingface_hub lays it out, is found again
-// under the model's name, and a second download fetches nothing.
+// TestDownload: the cache has huggingface_hub's layout, is found under the model's name, and a
+// second download fetches nothing.
 func TestDownload(t *testing.T) {
 	s := newServer(t, model, "model.safetensors")
 	dir, err := download(DownloadOptions{})
@@ -163,8 +163,8 @@ func TestDownload(t *testing.T) {
 	}
 }
 
-// TestInterrupted: a connection that breaks, and a hub that is busy, cost a pause; a
-// download that was given up goes on where it was.
+// TestInterrupted: after a broken connection, or a busy hub, the download is retried after a
+// pause; an abandoned download continues where it stopped.
 func TestInterrupted(t *testing.T) {
 	s := newServer(t, model, "model.safetensors")
 	text := model["model.safetensors"]
@@ -217,7 +217,8 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestChecksum: bytes that are not what the hub said are not kept, small files or large.
+// TestChecksum: bytes with another checksum than the hub's are not stored, whether files are
+// small or large.
 func TestChecksum(t *testing.T) {
 	for _, name := range []string{"config.json", "model.safetensors"} {
 		s := newServer(t, model, "model.safetensors")
@@ -229,7 +230,7 @@ func TestChecksum(t *testing.T) {
 			return true
 		}
 		_, err := download(DownloadOptions{})
-		if err == nil || !strings.Contains(err.Error(), name+" of org/name: what came has the checksum") {
+		if err == nil || !strings.Contains(err.Error(), name+" of org/name: the download has the checksum") {
 			t.Errorf("%s: %v", name, err)
 		}
 		left, _ := filepath.Glob(filepath.Join(os.Getenv("HF_HOME"), "hub", "*", "blobs", "*.incomplete"))
@@ -237,13 +238,12 @@ func TestChecksum(t *testing.T) {
 			t.Errorf("%s: kept %v", name, left)
 		}
 		if _, err := Model("org/name", "", ""); err == nil {
-			t.Errorf("%s: found, though it is not whole", name)
+			t.Errorf("%s: found, though it is incomplete", name)
 		}
 	}
 }
 
-// TestToken: it is sent to the hub and nowhere else, never shown, and never sent in the
-// clear.
+// TestToken: the token is sent only to the hub and only encrypted, and is never shown.
 func TestToken(t *testing.T) {
 	s := newServer(t, model, "model.safetensors")
 	const secret = "hf_secret"
@@ -366,7 +366,7 @@ func TestModel(t *testing.T) {
 	want("Org/A.1", put("Org/A.1/config.json")+"", "", "")
 }
 
-// TestBrokenSnapshot: a link that leads nowhere is an interrupted download, and said.
+// TestBrokenSnapshot: a dangling link is reported as an interrupted download.
 func TestBrokenSnapshot(t *testing.T) {
 	newServer(t, nil)
 	dir := filepath.Join(os.Getenv("HF_HOME"), "hub", "models--o--n", "snapshots", commit)
@@ -376,7 +376,7 @@ func TestBrokenSnapshot(t *testing.T) {
 	if err := os.Symlink("../../blobs/none", filepath.Join(dir, "config.json")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Model("o/n", "", ""); err == nil || !strings.Contains(err.Error(), "is not whole") || !strings.Contains(err.Error(), "download o/n") {
+	if _, err := Model("o/n", "", ""); err == nil || !strings.Contains(err.Error(), "is incomplete") || !strings.Contains(err.Error(), "download o/n") {
 		t.Error(err)
 	}
 }
@@ -399,7 +399,7 @@ func TestDataFiles(t *testing.T) {
 		"constraint":   {"", "constraints.json trained.json", "", "train", "", "constraints.json trained.json"},
 		"other split":  {"", "a_sft.json b.json", "", "sft", "", "a_sft.json"},
 		"no split":     {"", "a.json", "", "test", "", "error: no files of split test"},
-		"none":         {"", "a.png", "", "train", "", "error: no files of rows"},
+		"none":         {"", "a.png", "", "train", "", "error: no data files"},
 		"configs":      {"configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/tr-*\n  - split: test\n    path: [x.json]\n", "data/tr-1.json data/sub/tr-2.json x.json", "", "train", "", "data/tr-1.json"},
 		"configs test": {"configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/tr-*\n  - split: test\n    path: [x.json]\n", "data/tr-1.json x.json", "", "test", "", "x.json"},
 		"named":        {"configs:\n- config_name: a\n  default: true\n  data_files: a.json\n- config_name: b\n  data_files: '**/b.json'\n", "a.json d/b.json", "b", "train", "", "d/b.json"},

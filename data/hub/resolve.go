@@ -13,11 +13,11 @@ import (
 	"dataflex.dev/dataflex/data/gguf"
 )
 
-// Model is the folder of a model, an adapter or any other repository of models: name
-// itself where that is a folder, else the snapshot of revision ("" = main) in Hugging
-// Face's cache (cache; "" = where the environment says), else in ModelScope's, the other
-// way round with USE_MODELSCOPE_HUB=1. What is in neither is a *NotCached error, what
-// cannot be a repository's name an error that there is no such folder.
+// Model is the folder of a model, an adapter or any other repository of models: name itself
+// where that is a folder, else the snapshot of revision ("" = main) in Hugging Face's cache
+// (cache; "" = the one the environment names), else in ModelScope's; with USE_MODELSCOPE_HUB=1
+// in the reverse order. A repository in neither is a *NotCached error; what cannot be a
+// repository's name is an error saying that there is no such folder.
 func Model(name, revision, cache string) (string, error) {
 	if _, err := os.Stat(name); err == nil || name == "" {
 		return name, nil
@@ -26,19 +26,19 @@ func Model(name, revision, cache string) (string, error) {
 		return name, fmt.Errorf("there is no file %s", name)
 	}
 	if !IsName(name) {
-		return name, fmt.Errorf("there is no folder %s, and it is no name of a model on a hub (ORG/NAME)", name)
+		return name, fmt.Errorf("there is no folder %s, and it is not the name of a model on a hub (ORG/NAME)", name)
 	}
 	return find(Models, name, revision, cache)
 }
 
-// Dataset is the folder of a data set: as Model, for `datasets--*`. name may be the
-// address of its page. scope asks ModelScope's cache first.
+// Dataset is the folder of a data set: like Model, for `datasets--*`. name may be the address
+// of its page. With scope ModelScope's cache is searched first.
 func Dataset(name, revision string, scope bool) (string, error) {
 	for _, page := range []string{"https://huggingface.co/datasets/", "https://www.modelscope.cn/datasets/", "https://modelscope.cn/datasets/"} {
 		name = strings.TrimSuffix(strings.TrimPrefix(name, page), "/")
 	}
 	if !IsName(name) {
-		return name, fmt.Errorf("%q is no name of a data set on a hub (ORG/NAME)", name)
+		return name, fmt.Errorf("%q is not the name of a data set on a hub (ORG/NAME)", name)
 	}
 	if scope {
 		if dir, ok := inModelScope(Datasets, name); ok {
@@ -72,12 +72,12 @@ func find(kind Kind, name, revision, cache string) (string, error) {
 	return name, &NotCached{Kind: kind, Name: name, Revision: revision, Cache: cache}
 }
 
-// snapshot is the folder of a revision: a branch or tag by refs/, or a commit, whose
-// first digits are enough. Where there is no refs/main a single snapshot is it.
+// snapshot is the folder of a revision: a branch or tag from refs/, or a commit, of which the
+// first digits are enough. Where there is no refs/main, a single snapshot is used.
 func snapshot(repo, revision string) (string, error) {
 	commit := revision
 	if !filepath.IsLocal(filepath.FromSlash(revision)) {
-		return "", fmt.Errorf("%q is no revision", revision)
+		return "", fmt.Errorf("%q is not a revision", revision)
 	}
 	text, err := os.ReadFile(filepath.Join(repo, "refs", filepath.FromSlash(revision)))
 	if err == nil {
@@ -97,17 +97,17 @@ func snapshot(repo, revision string) (string, error) {
 	case 0:
 		return "", fs.ErrNotExist
 	case 1:
-		return whole(filepath.Join(repo, "snapshots", found[0]))
+		return complete(filepath.Join(repo, "snapshots", found[0]))
 	}
 	return "", fmt.Errorf("%s has several snapshots that begin with %s: %s", repo, commit, strings.Join(found, ", "))
 }
 
-// whole refuses a snapshot with a link that leads nowhere: an interrupted download.
-func whole(dir string) (string, error) {
+// complete refuses a snapshot with a dangling link, which is an interrupted download.
+func complete(dir string) (string, error) {
 	return dir, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type()&fs.ModeSymlink != 0 {
 			if _, err := os.Stat(path); err != nil {
-				return fmt.Errorf("%s is not whole: %v; `dataflex-cli download %s` fetches what is missing", dir, err, NameOf(dir))
+				return fmt.Errorf("%s is incomplete: %v; `dataflex-cli download %s` fetches what is missing", dir, err, NameOf(dir))
 			}
 		}
 		return err

@@ -36,7 +36,7 @@ func binary(op string, left, right any) any {
 	return nil
 }
 
-// add joins two texts or two lists; nil where it cannot.
+// add concatenates two texts or two lists; nil where that is not possible.
 func add(left, right any) any {
 	if a, ok := left.(*list); ok {
 		if b, ok := right.(*list); ok && a.tuple == b.tuple {
@@ -124,8 +124,8 @@ func arithmetic(op string, x, y any) any {
 	return a - b*math.Floor(a/b)
 }
 
-// integers reckons with whole numbers; where an int64 does not hold the result, Python's
-// would go on, and this is an error.
+// integers computes with integers; a result beyond int64, which Python would represent, is an
+// error.
 func integers(op string, i, j int64) any {
 	switch op {
 	case "+":

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// scope is where names are looked up: a block's own, then those around it.
+// scope resolves names: in a block's own variables, then in those around it.
 type scope struct {
 	vars map[string]any
 	up   *scope
@@ -22,21 +22,21 @@ func (s *scope) lookup(name string) (any, bool) {
 	return nil, false
 }
 
-// renderer is a rendering under way.
+// renderer is a rendering in progress.
 type renderer struct {
 	options Options
 	out     *strings.Builder
 	steps   int
 	depth   int
-	capture int // blocks whose text is caught: generations are marked outside only
+	capture int // blocks whose text is captured: generations are recorded outside them only
 }
 
 func (r *renderer) guard(f func()) error { return catch(f) }
 
-// step counts against the bounds.
+// step counts a step against the bounds.
 func (r *renderer) step() {
 	if r.steps++; r.steps > mostSteps {
-		raise("RuntimeError", "the template computes too long: more than %d steps", mostSteps)
+		raise("RuntimeError", "the template takes too long: more than %d steps", mostSteps)
 	}
 }
 
@@ -51,7 +51,7 @@ func (r *renderer) write(s string) {
 	r.out.WriteString(s)
 }
 
-// at gives faults of f the line they have none of.
+// at adds the line to errors of f that have none.
 func at[T any](line int, f func() T) T {
 	defer func() {
 		if e, ok := recover().(*Error); ok {
@@ -132,7 +132,7 @@ func (r *renderer) eval(e expr, s *scope) any {
 		a := r.arguments(e.args, s)
 		return at(e.line, func() any { return tests[e.name](of, a) != e.not })
 	}
-	panic("jinja: an expression of no kind")
+	panic("jinja: an expression of unknown kind")
 }
 
 func (r *renderer) optional(e expr, s *scope) any {
@@ -191,7 +191,7 @@ func (r *renderer) compare(e compareExpr, s *scope) any {
 	return true
 }
 
-// called is the arguments of a call.
+// called holds the arguments of a call.
 type called struct {
 	list  []any
 	names []string
@@ -215,7 +215,7 @@ func (r *renderer) arguments(a arguments, s *scope) called {
 	return c
 }
 
-// get is the argument at a place or of a name, or fallback.
+// get is the argument at an index or of a name, or fallback.
 func (c called) get(i int, name string, fallback any) any {
 	if i < len(c.list) {
 		return c.list[i]
@@ -292,7 +292,7 @@ func item(of, index any) any {
 	return undefined{typeName(of) + " object has no element " + repr(index)}
 }
 
-// place is an index into n things.
+// place resolves an index into n elements.
 func place(index any, n int) (int, bool) {
 	i, ok := number(index)
 	at, whole := i.(int64)

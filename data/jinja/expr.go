@@ -55,7 +55,7 @@ type (
 		line int
 	}
 	filterExpr struct {
-		of   expr // nil: what a filter block gives
+		of   expr // nil: the text of a filter block
 		name string
 		args arguments
 		line int
@@ -243,7 +243,7 @@ func (p *parser) primary() expr {
 	case float:
 		f, err := strconv.ParseFloat(t.text, 64)
 		if err != nil {
-			p.fail("%s is no number", t.text)
+			p.fail("%s is not a number", t.text)
 		}
 		return constExpr{f}
 	case operator:
@@ -368,7 +368,7 @@ func (p *parser) arguments() (a arguments) {
 	return a
 }
 
-// filtered reads filters, tests and calls behind e.
+// filtered reads the filters, tests and calls that follow e.
 func (p *parser) filtered(e expr) expr {
 	for {
 		line := p.peek().line
@@ -396,8 +396,8 @@ func (p *parser) filter(e expr, line int) expr {
 	return f
 }
 
-// filterChain reads the filters of a block: name(args) | name …; the result puts them
-// around an expression.
+// filterChain reads the filters of a block: name(args) | name …; the result applies them to an
+// expression.
 func (p *parser) filterChain() func(expr) expr {
 	hole := &filterExpr{}
 	e := p.filter(hole, p.peek().line)

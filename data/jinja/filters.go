@@ -11,13 +11,13 @@ import (
 	"golang.org/x/text/language"
 )
 
-// filter is what stands behind a |: the value before it and its arguments.
+// filter is the function after a |, called with the value before it and its arguments.
 type filter func(r *renderer, v any, a called) any
 
 var filters map[string]filter
 
 func init() {
-	// Filters name other filters, so that the table cannot initialise itself.
+	// Filters refer to other filters, so that the table cannot initialise itself.
 	filters = map[string]filter{
 		"abs": func(_ *renderer, v any, _ called) any {
 			if n, ok := number(v); ok && asFloat(n) < 0 {
@@ -116,7 +116,7 @@ func end1(v any, first bool) any {
 	return e[len(e)-1]
 }
 
-// upper and lower are str.upper and str.lower: ß becomes SS, a last sigma ς.
+// upper and lower are str.upper and str.lower: ß becomes SS, a final sigma ς.
 func upper(s string) string { return cases.Upper(language.Und).String(s) }
 
 func lower(s string) string { return cases.Lower(language.Und).String(s) }
@@ -164,7 +164,7 @@ func pairsOf(d *dict) []any {
 	return out
 }
 
-// sorted orders items by what of gives, stably, as Python's sort does.
+// sorted orders items by their key under of, stably, as Python's sort does.
 func sorted(items []any, reverse, caseSensitive bool, of func(any) any) {
 	by := func(v any) any {
 		v = of(v)
@@ -192,7 +192,7 @@ func items(_ *renderer, v any, _ called) any {
 	return nil
 }
 
-// path follows an attribute like "a.b.0".
+// path follows an attribute path such as "a.b.0".
 func path(v any, attr any) any {
 	if n, ok := attr.(int64); ok {
 		return item(v, n)
@@ -211,7 +211,7 @@ func join(_ *renderer, v any, a called) any {
 	return joined(v, text(a.get(0, "d", "")), a.get(1, "attribute", nil))
 }
 
-// joined is the texts of v's elements, or of an attribute of theirs, with a separator.
+// joined joins the texts of v's elements, or of one of their attributes, with a separator.
 func joined(v any, separator string, attr any) string {
 	var b strings.Builder
 	for i, x := range elements(v) {
@@ -250,7 +250,7 @@ func mapFilter(r *renderer, v any, a called) any {
 		of = func(x any) any { return f(r, x, rest) }
 	}
 	out := &list{}
-	if !truth(v) { // as in Jinja, None and 0 too
+	if !truth(v) { // as in Jinja, also for None and 0
 		return out
 	}
 	for _, x := range elements(v) {
@@ -260,7 +260,8 @@ func mapFilter(r *renderer, v any, a called) any {
 	return out
 }
 
-// choose is select and its kin: by a test of the element or of its attribute.
+// choose implements select, reject, selectattr and rejectattr: by a test of the element or of
+// its attribute.
 func choose(r *renderer, v any, a called, byAttr, keep bool) any {
 	args := a.list
 	of := func(x any) any { return x }
@@ -461,5 +462,5 @@ func toFloat(_ *renderer, v any, a called) any {
 	return a.get(0, "default", 0.0)
 }
 
-// isSpace is Python's str.isspace of a character.
+// isSpace is Python's str.isspace for one character.
 func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }

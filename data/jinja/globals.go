@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// globals are the functions of every template.
+// globals are the functions available to every template.
 var globals = map[string]*function{
 	"raise_exception": {"raise_exception", func(_ *renderer, a called) any {
 		raise("TemplateError", "%s", text(a.get(0, "message", "")))
@@ -119,7 +119,7 @@ func strftime(t time.Time, format string) string {
 			return b.String()
 		}
 		pad := true
-		if after[0] == '-' && len(after) > 1 { // glibc's: no padding
+		if after[0] == '-' && len(after) > 1 { // glibc's flag for no padding
 			pad, after = false, after[1:]
 		}
 		b.WriteString(directive(t, after[0], pad))
@@ -127,7 +127,7 @@ func strftime(t time.Time, format string) string {
 	}
 }
 
-// layouts are Go's names for what a directive writes.
+// layouts are Go's layouts for the directives.
 var layouts = map[byte]string{
 	'a': "Mon", 'A': "Monday", 'b': "Jan", 'h': "Jan", 'B': "January", 'c': "Mon Jan _2 15:04:05 2006", 'D': "01/02/06",
 	'd': "02", 'e': "_2", 'F': "2006-01-02", 'H': "15", 'I': "03", 'm': "01", 'M': "04", 'p': "PM", 'R': "15:04", 'S': "05",

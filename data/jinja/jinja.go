@@ -2,9 +2,9 @@
 // sandbox, with trim_blocks and lstrip_blocks, loop controls, transformers' tojson,
 // raise_exception, strftime_now and generation blocks.
 //
-// A template is somebody else's program. It cannot reach anything but the values it is
-// given, and what it may compute is bounded: steps, output, sizes, nesting. What
-// the package does not know is an error, never another text.
+// A template is untrusted code. It can reach nothing but the values it is given, and what it
+// may compute is bounded: steps, output, sizes, nesting. Whatever the package does not
+// implement is an error, never a different text.
 //
 // Sources: Jinja 3.1 (lexer.py, parser.py, nodes.py, filters.py, tests.py, sandbox.py),
 // transformers 4.57 utils/chat_template_utils.py.
@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Template is a template that was read. It may be rendered by many goroutines.
+// Template is a compiled template, safe for concurrent use.
 type Template struct {
 	body []stmt
 }
@@ -24,15 +24,15 @@ type Template struct {
 // Bounds of a rendering.
 const (
 	mostSteps   = 1_000_000 // nodes evaluated
-	mostText    = 16 << 20  // bytes of output, or of any text or list made on the way
+	mostText    = 16 << 20  // bytes of output, or of any intermediate text or list
 	mostNesting = 200       // of expressions, blocks and macro calls
-	mostRange   = 100_000   // Jinja's sandbox allows as much
+	mostRange   = 100_000   // as in Jinja's sandbox
 )
 
-// Error is a fault of a template, or what it raised by raise_exception.
+// Error is a fault of a template, or an error that it raised with raise_exception.
 type Error struct {
 	Class string // Python's: TemplateError, UndefinedError, TemplateSyntaxError, TypeError ...
-	Line  int    // of the template, 0 where it is not known
+	Line  int    // of the template, 0 where unknown
 	Text  string
 }
 
@@ -43,7 +43,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("chat template: %s: %s", e.Class, e.Text)
 }
 
-// Compile reads a template.
+// Compile parses a template.
 func Compile(text string) (*Template, error) {
 	text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
 	text = strings.TrimSuffix(text, "\n")
@@ -65,8 +65,8 @@ type Span struct{ From, To int }
 
 // Options of a rendering.
 type Options struct {
-	Now         time.Time // what strftime_now tells
-	Generations *[]Span   // where the generation blocks' texts lie; nil = not asked for
+	Now         time.Time // the time that strftime_now shows
+	Generations *[]Span   // where the texts of generation blocks are; nil = not wanted
 }
 
 // Render renders the template with variables: nil, bool, int, int64, float64, string,

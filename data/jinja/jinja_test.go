@@ -45,7 +45,7 @@ func render(text string, vars map[string]any) (string, error) {
 	return tpl.Render(vars, Options{Now: time.Date(2024, 7, 26, 12, 34, 56, 0, time.UTC)})
 }
 
-// A hostile template ends in an error, soon and without much memory.
+// A hostile template ends in an error, quickly and with little memory.
 func TestBounds(t *testing.T) {
 	for text, class := range map[string]string{
 		"{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}": "RuntimeError",

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// kind is what a token is.
+// kind is the kind of a token.
 type kind uint8
 
 const (
@@ -25,15 +25,15 @@ const (
 
 type token struct {
 	kind kind
-	text string // of a string, what it means
+	text string // of a string, its value
 	line int
 }
 
-// lexer cuts a template into tokens.
+// lexer splits a template into tokens.
 type lexer struct {
 	rest      string
 	line      int
-	lineStart bool // nothing but a line end was read before
+	lineStart bool // only a line end was read before
 	tokens    []token
 }
 
@@ -63,7 +63,7 @@ func (l *lexer) fail(text string) error {
 	return &Error{Class: "TemplateSyntaxError", Line: l.line, Text: text}
 }
 
-// advance takes n bytes off.
+// advance consumes n bytes.
 func (l *lexer) advance(n int) string {
 	part := l.rest[:n]
 	l.rest = l.rest[n:]
@@ -74,7 +74,7 @@ func (l *lexer) advance(n int) string {
 	return part
 }
 
-// nextTag is the place of the next {{, {% or {#, or -1.
+// nextTag is the index of the next {{, {% or {#, or -1.
 func nextTag(s string) int {
 	for from := 0; ; {
 		at := strings.IndexByte(s[from:], '{')
@@ -139,8 +139,8 @@ func (l *lexer) comment(skip int) error {
 	return nil
 }
 
-// after takes off what a closing tag takes: all white space after -, a line end unless
-// there was a +.
+// after consumes what a closing tag removes: all white space after -, a line end unless there
+// was a +.
 func (l *lexer) after(minus, plus bool) {
 	if minus {
 		l.advance(len(l.rest) - len(strings.TrimLeftFunc(l.rest, unicode.IsSpace)))
@@ -189,7 +189,7 @@ func (l *lexer) raw(n int) error {
 
 var operators = []string{"**", "==", "!=", ">=", "<=", "//", "+", "-", "/", "*", "%", "~", "(", ")", "[", "]", "{", "}", ">", "<", "=", ".", ":", "|", ",", ";"}
 
-// expression reads the inside of a tag, up to its end.
+// expression reads the inside of a tag, up to its closing mark.
 func (l *lexer) expression(closing kind, mark string) error {
 	var open []byte
 	for {
@@ -309,10 +309,11 @@ func (l *lexer) string(quote byte) error {
 	return l.fail("a string does not end")
 }
 
-// simple are the escapes of one character.
+// simple are the one-character escapes.
 var simple = map[byte]string{'n': "\n", 't': "\t", 'r': "\r", '\\': "\\", '\'': "'", '"': "\"", 'a': "\a", 'b': "\b", 'f': "\f", 'v': "\v", '\n': ""}
 
-// unescape writes what the escape that s begins with means, and returns its length.
+// unescape writes the character of the escape at the start of s, and returns the escape's
+// length.
 func unescape(b *strings.Builder, s string) (n int, fault string) {
 	if text, ok := simple[s[0]]; ok {
 		b.WriteString(text)

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// method is a method of v, nil where it has none of that name.
+// method is the method of v with that name, nil where it has none.
 func method(v any, name string) any {
 	var call func(a called) any
 	switch v := v.(type) {
@@ -27,7 +27,7 @@ func method(v any, name string) any {
 	return &function{name, func(_ *renderer, a called) any { return call(a) }}
 }
 
-// forbidden is a method that would change a value, which the sandbox does not allow.
+// forbidden is a method that would change a value, which the sandbox rejects.
 func forbidden(kind, name string) func(called) any {
 	return func(called) any {
 		raise("SecurityError", "access to attribute '%s' of '%s' object is unsafe.", name, kind)
@@ -94,7 +94,7 @@ func listMethod(l *list, name string) func(called) any {
 	return nil
 }
 
-// words makes a list of texts.
+// words converts texts to a list.
 func words(parts []string) any {
 	limit(16 * len(parts))
 	out := &list{items: make([]any, len(parts))}
@@ -104,7 +104,7 @@ func words(parts []string) any {
 	return out
 }
 
-// argument is a text that a method must be given.
+// argument is a required text argument of a method.
 func argument(a called, i int, name string) string {
 	s, ok := asString(a.get(i, name, nil))
 	if !ok {
@@ -113,7 +113,7 @@ func argument(a called, i int, name string) string {
 	return s
 }
 
-// whole is an integer that a method may be given.
+// whole is an optional integer argument of a method.
 func whole(a called, i int, name string, fallback int) int {
 	v := a.get(i, name, nil)
 	if v == nil {
@@ -178,7 +178,7 @@ func every(is func(rune) bool) func(string, called) any {
 	}
 }
 
-// padded fills s up to a width.
+// padded pads s to a width.
 func padded(left, right bool) func(string, called) any {
 	return func(s string, a called) any {
 		fill := " "
@@ -295,7 +295,7 @@ func parts3(a, sep, b string, found bool) any {
 	return &list{items: []any{a, sep, b}, tuple: true}
 }
 
-// pythonTitle is str.title: a word begins after what is no letter.
+// pythonTitle is str.title: a word begins after any character that is not a letter.
 func pythonTitle(s string) string {
 	inside := false
 	return strings.Map(func(r rune) rune {
@@ -337,7 +337,7 @@ func split(s string, a called, fromRight bool) any {
 	return words(append([]string{s}, tail...))
 }
 
-// splitSpace splits at runs of white space.
+// splitSpace splits at runs of white space, as str.split without a separator.
 func splitSpace(s string, most int, fromRight bool) (out []string) {
 	if fromRight && most >= 0 {
 		for s = strings.TrimRightFunc(s, isSpace); s != "" && most > 0; most-- {

@@ -22,7 +22,7 @@ type (
 	}
 	forStmt struct {
 		targets     []string
-		single      bool // one target that is no tuple
+		single      bool // a single target, not a tuple
 		iter        expr
 		test        expr // nil = none
 		body, empty []stmt
@@ -55,21 +55,21 @@ type (
 	jumpStmt       struct{ leave bool } // break, else continue
 )
 
-// macro is a macro as it was written.
+// macro is the definition of a macro.
 type macro struct {
 	name     string
 	params   []string
 	defaults []expr // of the last params
 	body     []stmt
-	uses     []string // names that the body mentions
+	uses     []string // names that the body refers to
 }
 
-// parser reads tokens; faults leave through fail.
+// parser reads tokens; it reports faults by panicking through fail.
 type parser struct {
 	tokens []token
 	at     int
 	depth  int
-	names  []string // that were read so far
+	names  []string // every name read so far
 }
 
 // guard runs f and returns the *Error that it failed with.
@@ -133,8 +133,8 @@ func (p *parser) enter() {
 	}
 }
 
-// statements reads up to a block tag that begins with one of the names, which stays
-// unread, or to the end.
+// statements reads up to a block tag that begins with one of the names, which stays unread, or
+// to the end.
 func (p *parser) statements(until ...string) (out []stmt) {
 	p.enter()
 	defer func() { p.depth-- }()
@@ -227,7 +227,7 @@ func (p *parser) ifTag() stmt {
 	return s
 }
 
-// targets reads what is assigned to.
+// targets reads the targets of an assignment.
 func (p *parser) targets() (names []string, single bool) {
 	single = true
 	bracket := p.accept(operator, "(")
@@ -298,7 +298,7 @@ func (p *parser) setTag(line int) stmt {
 	return s
 }
 
-// parameters reads (a, b=1) of a macro.
+// parameters reads the parameters (a, b=1) of a macro.
 func (p *parser) parameters(m *macro) {
 	p.expect(operator, "(")
 	for !p.accept(operator, ")") {
@@ -360,15 +360,15 @@ func (p *parser) callTag() stmt {
 	return callStmt{m, call}
 }
 
-// number reads an integer as Python does: of any size, though only those that an int64
-// holds are reckoned with.
+// number reads an integer of any size, as Python does, though arithmetic is limited to those
+// that fit in an int64.
 func (p *parser) number(text string) any {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return n
 	}
 	f, ok := new(big.Float).SetString(text)
 	if !ok {
-		p.fail("%s is no number", text)
+		p.fail("%s is not a number", text)
 	}
 	v, _ := f.Float64()
 	return v

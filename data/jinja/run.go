@@ -65,13 +65,13 @@ func (r *renderer) run(body []stmt, s *scope) flow {
 			}
 			return nextRound
 		default:
-			panic("jinja: a statement of no kind")
+			panic("jinja: a statement of unknown kind")
 		}
 	}
 	return goOn
 }
 
-// generation renders a block and notes where its text lies.
+// generation renders a block and records the place of its text.
 func (r *renderer) generation(st generationStmt, s *scope) flow {
 	from := r.out.Len()
 	f := r.run(st.body, s.inner())
@@ -81,7 +81,7 @@ func (r *renderer) generation(st generationStmt, s *scope) flow {
 	return f
 }
 
-// caught is what f writes.
+// caught is the text that f writes.
 func (r *renderer) caught(f func()) string {
 	outer := r.out
 	r.out = new(strings.Builder)
@@ -115,7 +115,7 @@ func (r *renderer) set(st setStmt, s *scope) {
 	assign(s, st.targets, st.single, v)
 }
 
-// assign gives v, or its elements, to names.
+// assign assigns v, or its elements, to names.
 func assign(s *scope, targets []string, single bool, v any) {
 	if single {
 		s.vars[targets[0]] = v
@@ -217,7 +217,7 @@ func (r *renderer) loop(st forStmt, s *scope) {
 	}
 }
 
-// macro makes a function of a macro.
+// macro makes a macro callable.
 func (r *renderer) macro(m *macro, s *scope) *function {
 	return &function{m.name, func(r *renderer, a called) any {
 		inner := s.inner()
@@ -237,7 +237,7 @@ func (r *renderer) macro(m *macro, s *scope) *function {
 	}}
 }
 
-// extras are the arguments that a macro has no parameter for.
+// extras handles the arguments for which a macro has no parameter.
 func (r *renderer) extras(m *macro, a called, inner *scope) {
 	rest := &list{tuple: true}
 	if len(a.list) > len(m.params) {
@@ -262,7 +262,7 @@ func (r *renderer) extras(m *macro, a called, inner *scope) {
 	}
 }
 
-// find is the argument at a place or of a name, and whether it was given.
+// find is the argument at an index or of a name, and whether it was given.
 func find(a called, i int, name string) (any, bool) {
 	if i < len(a.list) {
 		return a.list[i], true

@@ -2,7 +2,7 @@ package jinja
 
 import "unicode"
 
-// tests are what stands behind `is`.
+// tests are the tests that may follow `is`.
 var tests = map[string]func(v any, a called) bool{
 	"defined":     func(v any, _ called) bool { _, u := v.(undefined); return !u },
 	"undefined":   func(v any, _ called) bool { _, u := v.(undefined); return u },
@@ -16,7 +16,7 @@ var tests = map[string]func(v any, a called) bool{
 	"string":      func(v any, _ called) bool { _, ok := asString(v); return ok },
 	"mapping":     func(v any, _ called) bool { _, ok := v.(*dict); return ok },
 	"iterable":    iterable,
-	"sequence":    iterable, // what has a length and items: the same values
+	"sequence":    iterable, // whatever has a length and items: the same values
 	"callable":    func(v any, _ called) bool { _, ok := v.(*function); return ok },
 	"odd":         func(v any, _ called) bool { return equal(binary("%", v, int64(2)), int64(1)) },
 	"even":        func(v any, _ called) bool { return equal(binary("%", v, int64(2)), int64(0)) },
@@ -50,7 +50,7 @@ func iterable(v any, _ called) bool {
 	return false
 }
 
-// cased is str.islower and str.isupper: letters of the one case and none of the other.
+// cased is str.islower and str.isupper: at least one letter of one case and none of the other.
 func cased(s string, not, has func(rune) bool) bool {
 	found := false
 	for _, r := range s {

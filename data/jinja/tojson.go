@@ -19,7 +19,7 @@ func tojson(_ *renderer, v any, a called) any {
 	if seps := a.get(2, "separators", nil); seps != nil {
 		parts := elements(seps)
 		if len(parts) != 2 {
-			raise("ValueError", "separators must be two texts")
+			raise("ValueError", "separators must be two strings")
 		}
 		return separated(value, text(parts[0]), text(parts[1]), ascii)
 	}
@@ -33,7 +33,7 @@ func tojson(_ *renderer, v any, a called) any {
 	return pyjson.Encode(value, size)
 }
 
-// separated is json.dumps with separators of its own, on one line.
+// separated is json.dumps with the given separators, on one line.
 func separated(v any, item, colon string, ascii bool) string {
 	var b strings.Builder
 	var write func(v any)

@@ -13,30 +13,30 @@ import (
 
 // The values of a template are nil, bool, int64, float64, string, safe, and these.
 type (
-	// undefined is a variable, attribute or item that is not there.
+	// undefined is a missing variable, attribute or item.
 	undefined struct{ what string }
-	// list is a list or tuple; the sandbox lets nothing change one.
+	// list is a list or tuple; no template can change one, as in the sandbox.
 	list struct {
 		items []any
 		tuple bool
 	}
-	// dict keeps its keys' order.
+	// dict preserves the order of its keys.
 	dict struct {
 		keys, values []any
 		at           map[any]int
 	}
-	// namespace is what templates may set attributes of.
+	// namespace is an object whose attributes templates may set.
 	namespace struct{ vars map[string]any }
-	// safe is a text that filter safe marked: what is added to it is escaped for HTML.
+	// safe is a text marked by the filter safe: text added to it is HTML-escaped.
 	safe string
-	// function is something to call.
+	// function is a callable value.
 	function struct {
 		name string
 		call func(r *renderer, a called) any
 	}
 )
 
-// fromGo makes a value of Go's.
+// fromGo converts a Go value.
 func fromGo(v any) any {
 	switch v := v.(type) {
 	case int:
@@ -65,7 +65,7 @@ func fromGo(v any) any {
 
 func newDict() *dict { return &dict{at: map[any]int{}} }
 
-// key is how a dict knows a key: 1, 1.0 and True are one.
+// key is the identity of a dict key: 1, 1.0 and True are equal.
 func key(k any) any {
 	switch k := k.(type) {
 	case bool:
@@ -178,7 +178,7 @@ func text(v any) string {
 	return repr(v)
 }
 
-// asString is a str or Markup as Go's string.
+// asString returns a str or Markup as a Go string.
 func asString(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:
@@ -234,14 +234,14 @@ func repr(v any) string {
 	return pyjson.Repr(v)
 }
 
-// limit ends a rendering that would make a text or list of more than mostText.
+// limit fails a rendering that would build a text or list larger than mostText.
 func limit(size int) {
 	if size > mostText {
-		raise("MemoryError", "the template makes a text of more than %d MiB", mostText>>20)
+		raise("MemoryError", "the template builds a text of more than %d MiB", mostText>>20)
 	}
 }
 
-// toJSON makes pyjson's value of v for json.dumps.
+// toJSON converts v to pyjson's form for json.dumps.
 func toJSON(v any) any {
 	switch v := v.(type) {
 	case nil, bool, string, float64:
@@ -271,7 +271,7 @@ func toJSON(v any) any {
 	return nil
 }
 
-// elements are what iterating over v gives.
+// elements are the results of iterating over v.
 func elements(v any) []any {
 	switch v := v.(type) {
 	case *list:
@@ -375,7 +375,7 @@ func equal(a, b any) bool {
 	return a == b
 }
 
-// compare orders a and b: -1, 0 or 1; a TypeError where Python has no order.
+// compare orders a and b: -1, 0 or 1; a TypeError where Python defines no order.
 func compare(a, b any) int {
 	x, xn := number(a)
 	y, yn := number(b)

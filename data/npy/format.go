@@ -14,8 +14,8 @@ const magic = "\x93NUMPY"
 // maxElements bounds the product of the shape, so that it cannot overflow.
 const maxElements = 1 << 40
 
-// Decode reads an array from a file's bytes. The array does not share memory with
-// them unless it was stored in C order, little endian.
+// Decode reads an array from a file's bytes. The array shares memory with them if it was stored
+// in C order, little endian.
 func Decode(raw []byte) (*Array, error) {
 	head, data, err := split(raw)
 	if err != nil {
@@ -76,9 +76,8 @@ type header struct {
 	shape     []int
 }
 
-// parseHeader reads the Python dictionary. Its values are a string, a word and a
-// tuple of numbers; anything else in their places is a kind of array that is
-// refused.
+// parseHeader reads the Python dictionary. Its values must be a string, a word and a tuple of
+// numbers; anything else denotes a kind of array that is refused.
 func parseHeader(s string) (h header, err error) {
 	descr, err := valueOf(s, "descr")
 	if err != nil {
@@ -105,7 +104,7 @@ func parseHeader(s string) (h header, err error) {
 	return h, err
 }
 
-// valueOf is the header from the value of a key on.
+// valueOf is the rest of the header from the value of a key on.
 func valueOf(s, key string) (string, error) {
 	for _, quote := range []string{"'", `"`} {
 		if _, rest, ok := strings.Cut(s, quote+key+quote); ok {
@@ -123,7 +122,7 @@ func parseType(v string) (t DType, big bool, err error) {
 	}
 	name, _, ok := strings.Cut(v[1:], v[:1])
 	if !ok || len(name) < 2 {
-		return "", false, fmt.Errorf("descr %q is no element type", v)
+		return "", false, fmt.Errorf("descr %q is not an element type", v)
 	}
 	t = DType(name[1:])
 	switch {
@@ -138,7 +137,7 @@ func parseType(v string) (t DType, big bool, err error) {
 func parseShape(v string) ([]int, error) {
 	inside, _, ok := strings.Cut(strings.TrimPrefix(v, "("), ")")
 	if !ok || !strings.HasPrefix(v, "(") {
-		return nil, fmt.Errorf("shape %q is no tuple", v)
+		return nil, fmt.Errorf("shape %q is not a tuple", v)
 	}
 	shape := []int{}
 	for _, f := range strings.Split(inside, ",") {
@@ -185,11 +184,11 @@ func cOrder(data []byte, shape []int, size int) []byte {
 	return out
 }
 
-// Element lists the Go types that arrays are made of.
+// Element lists the element types of arrays that can be written.
 type Element interface{ float32 | float64 | int64 }
 
-// Encode is the file of an array with that shape, byte for byte as numpy.save
-// writes it. It panics when the values do not fill the shape.
+// Encode is the file of an array of that shape, byte for byte as numpy.save writes it. It
+// panics when the number of values differs from the shape's.
 func Encode[T Element](values []T, shape ...int) []byte {
 	n, dims := 1, ""
 	for i, d := range shape {
@@ -214,7 +213,7 @@ func Encode[T Element](values []T, shape ...int) []byte {
 		descr, size = "<i8", 8
 	}
 	head := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, dims)
-	if len(shape) > 0 { // numpy leaves room for the first dimension to grow to 21 digits
+	if len(shape) > 0 { // numpy reserves space for the first dimension to grow to 21 digits
 		head += strings.Repeat(" ", max(0, 21-len(strconv.Itoa(shape[0]))))
 	}
 	pad := 63 - (10+len(head))%64

@@ -36,7 +36,7 @@ const (
 	Float64 DType = "f8"
 )
 
-// size is the bytes of an element; 0 for a type that is not known.
+// size is the size of an element in bytes; 0 for an unknown type.
 func (t DType) size() int {
 	switch t {
 	case Bool, Int8, Uint8, Int16, Uint16, Int32, Uint32, Int64, Uint64, Float16, Float32, Float64:
@@ -51,7 +51,7 @@ func (t DType) Float() bool { return t[0] == 'f' }
 // Array is the contents of a file: elements in C order, little endian.
 type Array struct {
 	DType DType
-	Shape []int // empty for a single number
+	Shape []int // empty for a scalar
 	Data  []byte
 }
 
@@ -77,7 +77,7 @@ func Read(path string) (*Array, error) {
 	return a, nil
 }
 
-// Float64s are the elements as float64: exact but for integers beyond 2^53.
+// Float64s are the elements as float64: exact except for integers beyond 2^53.
 func (a *Array) Float64s() []float64 {
 	out := make([]float64, a.Len())
 	for i := range out {
@@ -112,8 +112,8 @@ func (a *Array) Float32s() []float32 {
 	return out
 }
 
-// Ints are the elements of an array of integers or bools. It is an error for any
-// other, and for an element that does not fit.
+// Ints are the elements of an array of integers or bools. Any other type, and an element that
+// does not fit in an int, is an error.
 func (a *Array) Ints() ([]int, error) {
 	if a.DType.Float() {
 		return nil, fmt.Errorf("elements are %s, integers are needed", a.DType)
@@ -129,8 +129,7 @@ func (a *Array) Ints() ([]int, error) {
 	return out, nil
 }
 
-// integer is element i of an array that is not of floats; a Uint64 beyond the
-// range wraps.
+// integer is element i of an array that does not hold floats; a Uint64 beyond the range wraps.
 func (a *Array) integer(i int) int64 {
 	d := a.Data[i*a.DType.size():]
 	switch a.DType {

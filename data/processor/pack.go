@@ -3,15 +3,15 @@ package processor
 import "dataflex.dev/dataflex/data"
 
 // knapsack groups lengths so that none of the groups is longer than capacity
-// (processor_utils.py greedy_knapsack): a group takes the longest that still fits
-// until none does, then the next begins. Of equal lengths the last goes first. The
+// (processor_utils.py greedy_knapsack): a group repeatedly takes the longest length that still
+// fits; when none does, the next group begins. Of equal lengths the last one goes first. The
 // groups hold indices into lengths; no length may exceed capacity.
 func knapsack(lengths []int, capacity int) [][]int {
 	stacks := make([][]int, capacity+1)
 	for i, n := range lengths {
 		stacks[n] = append(stacks[n], i)
 	}
-	// below[n+1] leads to the largest length <= n that may still have members, 0 to none:
+	// below[n+1] leads to the largest length <= n that may still have members, or to 0: it is
 	// the find of a union-find whose sets end at such lengths.
 	below := make([]int, capacity+2)
 	for n := range below {
@@ -47,10 +47,10 @@ func knapsack(lengths []int, capacity int) [][]int {
 	return groups
 }
 
-// join makes one row of several examples (supervised.py,
-// PackedSupervisedDatasetProcessor): their tokens one after another, positions
-// starting over with each, then padding up to capacity+1. With neat the members do
-// not see each other; otherwise the row is one segment.
+// join makes one packed row of several examples (supervised.py,
+// PackedSupervisedDatasetProcessor): their tokens one after another, positions restarting with
+// each, then padding up to capacity+1. With neat each member is a segment that attends only to
+// itself; otherwise the row is one segment.
 func join(members []data.Example, capacity int, pad int32, neat bool) data.Example {
 	size := capacity + 1
 	out := data.Example{

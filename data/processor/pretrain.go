@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer"
 )
 
-// Text is what pre-training needs of a tokenizer; *tokenizer.Tokenizer is one.
+// Text is the part of a tokenizer that pre-training needs; *tokenizer.Tokenizer implements it.
 type Text interface {
 	Encode(s string) []int32
 	BOS() (token string, id int32, ok bool)
@@ -20,13 +20,13 @@ type Text interface {
 
 var _ Text = (*tokenizer.Tokenizer)(nil)
 
-// NewPretrain is the Encoder of pre-training (pretrain.py): the first message of each
-// sample and an end-of-text token. Packed, which is the default, the documents of a
-// batch are strung together and cut into blocks of cutoff_len; what does not fill a
-// block is lost. Every token is a label but the padding token (transformers'
-// DataCollatorForLanguageModeling), which often is the end-of-text token too.
+// NewPretrain is the Encoder of pre-training (pretrain.py): the first message of each sample
+// and an end-of-text token. Packed, which is the default, the documents of a batch are
+// concatenated and cut into blocks of cutoff_len; what does not fill a block is dropped. Every
+// token is a label except the padding token (transformers' DataCollatorForLanguageModeling),
+// which often is the end-of-text token as well.
 //
-// Of the template only the name matters; it has fixed the tokenizer already.
+// Of the template only the name matters here; it has adapted the tokenizer already.
 func NewPretrain(tok Text, tmpl *template.Template, o Options) (Encoder, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -51,21 +51,21 @@ func NewPretrain(tok Text, tmpl *template.Template, o Options) (Encoder, error) 
 	return p, nil
 }
 
-// pretrainer makes rows out of documents.
+// pretrainer makes rows from documents.
 type pretrainer struct {
 	Options
 	tok        Text
 	begin, end string // around every document
 	bos        int32
-	addBOS     bool // over the first token of a block
+	addBOS     bool // replaces the first token of a block
 	pad        int32
 }
 
 // Packs implements Encoder.
 func (p *pretrainer) Packs() bool { return p.packs(true) }
 
-// Encode implements Encoder: a document, whole where it will be packed, else cut to a
-// row of its own.
+// Encode implements Encoder: a whole document where it will be packed, else one truncated to a
+// row.
 func (p *pretrainer) Encode(s *data.Sample) (data.Example, *Dropped, error) {
 	if s.Fault != nil {
 		return data.Example{}, nil, s.Fault
@@ -95,7 +95,7 @@ func (p *pretrainer) Empty(rows, tokens int, dropped []Dropped) error {
 		"(documents are joined within %d batches only: preprocessing_num_workers and preprocessing_batch_size make them)", count(rows, "document"), tokens, p.cutoff(), len(p.Batches(rows)))
 }
 
-// Pack implements Encoder: the batch's documents, strung together, are cut into rows.
+// Pack implements Encoder: it concatenates the batch's documents and cuts them into rows.
 func (p *pretrainer) Pack(batch []data.Example, emit func(data.Example) error) error {
 	var block data.Example
 	for i := range batch {

@@ -1,10 +1,10 @@
 // Package processor turns samples into token ids and labels: supervised
 // fine-tuning (SFT) with truncation, masking and packing, and pre-training.
 //
-// It follows LLaMA-Factory 0.9.4 data/processor/{supervised,pretrain,
-// processor_utils}.py number for number, what depends on preprocessing_num_workers
-// and preprocessing_batch_size included: neither is about speed here, but with
-// packing both decide which rows share a block.
+// It follows LLaMA-Factory 0.9.4 data/processor/{supervised,pretrain, processor_utils}.py
+// number for number, including what depends on preprocessing_num_workers and
+// preprocessing_batch_size: neither affects speed here, but with packing both decide which rows
+// share a block.
 package processor
 
 import (
@@ -17,8 +17,8 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// Options are the data arguments of a run under upstream's names and with its
-// meaning; the zero value of each but CutoffLen is upstream's default.
+// Options are the data arguments of a run under upstream's names and with upstream's meaning;
+// the zero value of each except CutoffLen is upstream's default.
 type Options struct {
 	CutoffLen     int   // cutoff_len as the user gave it
 	Packing       *bool // packing; nil = only in pre-training
@@ -27,13 +27,13 @@ type Options struct {
 	MaskHistory   bool
 
 	Workers   int // preprocessing_num_workers; 0 = 1
-	BatchSize int // preprocessing_batch_size; 0 = 1000, below 0 = everything is one batch
+	BatchSize int // preprocessing_batch_size; 0 = 1000, below 0 = one batch of all rows
 
 	Threads int // goroutines; 0 = GOMAXPROCS. The result does not depend on it.
 }
 
-// cutoff is the longest example. Upstream takes one off when packing was asked for,
-// but not when it is pre-training's default.
+// cutoff is the longest example. Upstream subtracts one when packing was requested, but not
+// when it is pre-training's default.
 func (o Options) cutoff() int {
 	if o.NeatPacking || o.Packing != nil && *o.Packing {
 		return o.CutoffLen - 1
@@ -58,9 +58,9 @@ func (o Options) check() error {
 	return nil
 }
 
-// Batches cuts n rows as upstream's map does: into one contiguous share per worker
-// (the first n mod workers of them one row longer), and each share into batches.
-// What is packed together never crosses a batch.
+// Batches cuts n rows as upstream's map does: into one contiguous share per worker (the first n
+// mod workers of them one row longer), and each share into batches. Rows are only packed
+// together within a batch.
 func (o Options) Batches(n int) [][2]int {
 	workers := min(max(o.Workers, 1), n)
 	size := cmp.Or(o.BatchSize, 1000)
@@ -82,27 +82,26 @@ func (o Options) Batches(n int) [][2]int {
 	return out
 }
 
-// Encoder turns samples into the examples of one stage, row by row, and where rows are
-// packed, batch by batch. Its methods may be called from many goroutines.
+// Encoder turns samples into the examples of one stage, row by row, and where rows are packed,
+// batch by batch. Its methods are safe for concurrent use.
 type Encoder interface {
-	// Encode makes an example of a row, or says why it cannot be used. Faults that
-	// should stop the run are errors.
+	// Encode makes an example of a row, or says why it cannot be used. Errors are for faults
+	// that should stop the run.
 	Encode(s *data.Sample) (data.Example, *Dropped, error)
-	// Packs says that what Encode returns must still go through Pack.
+	// Packs reports whether the results of Encode must still go through Pack.
 	Packs() bool
-	// Batches are the first and the end of the rows, usable or not, that are packed
-	// together.
+	// Batches are the half-open ranges of rows, usable or not, that are packed together.
 	Batches(rows int) [][2]int
-	// Pack hands the rows made of a batch's usable examples to emit, until it fails.
+	// Pack passes the rows made of a batch's usable examples to emit, until emit fails.
 	Pack(batch []data.Example, emit func(data.Example) error) error
-	// Empty is the error of rows, tokens in all, of which nothing is left.
+	// Empty is the error for a set of so many rows, tokens in all, none of which is usable.
 	Empty(rows, tokens int, dropped []Dropped) error
 }
 
-// Dropped is a row that gave no example.
+// Dropped is a row that produced no example.
 type Dropped struct {
 	data.ID
-	Kind   string // what is wrong, in the words that rows of its kind share
+	Kind   string // what is wrong, in words shared by all rows of this kind
 	Detail string // what is wrong with this row; may be empty
 }
 
@@ -127,8 +126,8 @@ func dropBroken(s *data.Sample) (Dropped, bool) {
 	return Dropped{ID: s.ID, Kind: kind, Detail: detail}, s.Broken != ""
 }
 
-// Warnings sums dropped rows up: a line for each dataset and kind, with the first
-// reason and the first rows.
+// Warnings summarises dropped rows: a line for each dataset and kind, with the first reason and
+// the first rows.
 func Warnings(dropped []Dropped) []string {
 	var out []string
 	for _, g := range group(dropped, func(d Dropped) string { return d.Dataset + "\x00" + d.Kind }) {
@@ -137,7 +136,7 @@ func Warnings(dropped []Dropped) []string {
 	return out
 }
 
-// group gathers what has the same key, in order of first appearance.
+// group groups rows by key, in order of first appearance.
 func group(dropped []Dropped, key func(Dropped) string) [][]Dropped {
 	var out [][]Dropped
 	place := map[string]int{}
@@ -178,8 +177,8 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// nothingLeft is the error of a run whose rows were all dropped: how many of each
-// kind, and the first of them.
+// nothingLeft is the error of a run all of whose rows were dropped: how many of each kind, and
+// the first of them.
 func nothingLeft(samples int, dropped []Dropped) error {
 	var kinds []string
 	groups := group(dropped, func(d Dropped) string { return d.Kind })

@@ -9,8 +9,8 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer"
 )
 
-// NewSFT is the Encoder of supervised fine-tuning. The template has fixed the tokenizer
-// already (it has a pad token then).
+// NewSFT is the Encoder of supervised fine-tuning. The template has adapted the tokenizer
+// already, so that it has a pad token.
 func NewSFT(tok *tokenizer.Tokenizer, tmpl *template.Template, o Options) (Encoder, error) {
 	_, eos, _ := tok.EOS()
 	_, pad, _ := tok.Pad()
@@ -22,7 +22,7 @@ func NewSFT(tok *tokenizer.Tokenizer, tmpl *template.Template, o Options) (Encod
 	return e, nil
 }
 
-// encoder is SFT without its dependence on a template and a tokenizer.
+// encoder is SFT without a concrete template and tokenizer.
 type encoder struct {
 	Options
 	efficientEOS bool
@@ -67,8 +67,8 @@ func (e *encoder) Packs() bool { return e.packs(false) }
 // Empty implements Encoder.
 func (e *encoder) Empty(rows, _ int, dropped []Dropped) error { return nothingLeft(rows, dropped) }
 
-// unusable is upstream's test for an example that it drops: an odd number of prompt
-// messages and one answer are needed.
+// unusable is upstream's test for an example to drop: there must be an odd number of prompt
+// messages and one answer.
 func unusable(s *data.Sample) (Dropped, bool) {
 	d, broken := dropBroken(s)
 	switch {
@@ -83,9 +83,9 @@ func unusable(s *data.Sample) (Dropped, bool) {
 	return d, true
 }
 
-// InferLengths shares room between a source and a target that together may be longer
-// (processor_utils.py infer_seqlen): a short side is kept whole, otherwise both are
-// cut in proportion.
+// InferLengths divides room between a source and a target that together may be longer
+// (processor_utils.py infer_seqlen): a short side is kept whole, otherwise both are truncated
+// in proportion.
 func InferLengths(source, target, room int) (int, int) {
 	limit := 0
 	switch {
@@ -100,9 +100,9 @@ func InferLengths(source, target, room int) (int, int) {
 	return min(max(room-target, 0), source), target
 }
 
-// assemble joins the turns of a conversation into ids and labels and truncates them
-// to the cutoff (supervised.py _encode_data_example). With mask_history the last turn
-// is served first and is the only one trained on.
+// assemble joins the turns of a conversation into ids and labels and truncates them to the
+// cutoff (supervised.py _encode_data_example). With mask_history the last turn gets room first
+// and is the only one with labels.
 func (e *encoder) assemble(pairs []template.Pair) (ids, labels []int32) {
 	cutoff, total := e.cutoff(), 0
 	if e.efficientEOS {
@@ -125,7 +125,7 @@ func (e *encoder) assemble(pairs []template.Pair) (ids, labels []int32) {
 	}
 	ids, labels = make([]int32, 0, size), make([]int32, 0, size)
 	for i := range kept {
-		t := i // the turn's number in the order of serving
+		t := i // the turn's position in the order in which turns get room
 		if e.MaskHistory {
 			t = len(kept) - 1 - i
 		}
@@ -138,14 +138,14 @@ func (e *encoder) assemble(pairs []template.Pair) (ids, labels []int32) {
 	return ids, labels
 }
 
-// label appends the labels of the turn served as number t.
+// label appends the labels of the t-th turn to get room.
 func (e *encoder) label(labels []int32, p template.Pair, t int) []int32 {
 	from := len(labels)
 	labels = append(labels, p.Source...)
 	if !e.TrainOnPrompt {
 		ignore(labels[from:])
 		if e.efficientEOS && t != 0 && len(p.Source) > 0 {
-			labels[from] = e.eos // what ends the answer before this question
+			labels[from] = e.eos // the token that ends the answer before this question
 		}
 	}
 	from = len(labels)
@@ -162,7 +162,7 @@ func ignore(labels []int32) {
 	}
 }
 
-// Pack implements Encoder: rows are filled with the batch's examples.
+// Pack implements Encoder: it fills rows with the batch's examples.
 func (e *encoder) Pack(batch []data.Example, emit func(data.Example) error) error {
 	lengths := make([]int, len(batch))
 	for i := range batch {

@@ -44,7 +44,7 @@ func TestSupervised(t *testing.T) {
 	}
 }
 
-// letters lays a conversation out as the letters of its messages.
+// letters formats a conversation as the letters of its messages.
 func letters(s *data.Sample) ([]template.Pair, error) {
 	var out []template.Pair
 	messages := append(slices.Clone(s.Prompt), s.Response...)
@@ -73,8 +73,8 @@ func answered(row int, turns ...string) data.Sample {
 	return s
 }
 
-// A source of no tokens gets no label for the eos of the answer before it, where
-// upstream writes a label without a token.
+// A source without tokens gets no label for the eos of the answer before it; upstream writes a
+// label without a token.
 func TestEmptySource(t *testing.T) {
 	e := encoder{Options: Options{CutoffLen: 20}, efficientEOS: true, eos: 2}
 	got, _, err := e.run([]data.Sample{answered(0, "ab", "C", "", "D")}, letters)
@@ -172,7 +172,7 @@ func TestCollate(t *testing.T) {
 	}
 }
 
-// run encodes with pairs in the place of a template.
+// run encodes with pairs instead of a template.
 func (e encoder) run(samples []data.Sample, pairs func(*data.Sample) ([]template.Pair, error)) ([]data.Example, []Dropped, error) {
 	if err := e.check(); err != nil {
 		return nil, nil, err

@@ -76,7 +76,7 @@ func readVectors(t *testing.T) vectors {
 	return v
 }
 
-// toyTokenizer is the toy as a byte-level BPE without merges.
+// toyTokenizer is the toy tokenizer as a byte-level BPE without merges.
 func toyTokenizer(t *testing.T, addBOS bool) *tokenizer.Tokenizer {
 	t.Helper()
 	vocab := map[string]int{"<pad>": 0, "<s>": 1, "</s>": 2}
@@ -282,8 +282,8 @@ func texts(all ...string) []data.Sample {
 	return out
 }
 
-// Explicit packing takes one off the cutoff; a block knows its documents; the pad
-// token is no label; a broken row is dropped.
+// Explicit packing subtracts one from the cutoff; a block knows its documents; the pad token
+// has no label; a broken row is dropped.
 func TestPretrainDetails(t *testing.T) {
 	yes := true
 	samples := texts("abcd", "e<pad>g", "hijklmn")
@@ -301,14 +301,14 @@ func TestPretrainDetails(t *testing.T) {
 	if w := Warnings(dropped); len(w) != 1 || w[0] != "dataset d: dropped 1 row: null value: column 'text' is null (row 3)" {
 		t.Errorf("warnings %q", w)
 	}
-	// Three workers: every document is a batch of its own, and short ones vanish.
+	// Three workers: every document is its own batch, and short ones are dropped.
 	got, _, err = pretrain(toyTokenizer(t, false), named(t, "default"), texts("abcd", "efg", "hijklmn"), Options{CutoffLen: 5, Workers: 128})
 	if err != nil || len(got) != 2 || got[1].InputIDs[0] != 'h' {
 		t.Errorf("128 workers: %v, %v", got, err)
 	}
 }
 
-// Shares as datasets' map makes them: 10 rows for 3 workers are 4, 3 and 3.
+// The shares of datasets' map: 10 rows for 3 workers are 4, 3 and 3.
 func TestBatches(t *testing.T) {
 	for want, o := range map[string]Options{
 		"[[0 10]]":                               {},

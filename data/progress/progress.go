@@ -1,5 +1,5 @@
-// Package progress says how far a pass over rows is: once in a while in the log, and
-// often where somebody looks, as on a terminal.
+// Package progress logs how far a pass over rows is: now and then in an ordinary log, and
+// several times a second where it is watched, as on a terminal.
 package progress
 
 import (
@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// Shown is the level of what is said often: only a log that shows it in one place, over
-// and over, takes it.
+// Shown is the level of the frequent messages: only a log that overwrites them in place, as on
+// a terminal, takes it.
 const Shown = slog.LevelInfo - 1
 
-// Keys of what is said; Total and Remaining are left out where the total is not known.
+// Keys of the messages; Total and Remaining are left out where the total is not known.
 const (
 	Rows      = "rows"
 	Total     = "of"
@@ -26,24 +26,23 @@ const (
 	showEvery = 200 * time.Millisecond
 )
 
-// Meter is one pass. It serves one goroutine at a time.
+// Meter measures one pass. It serves one goroutine at a time.
 type Meter struct {
 	log           *slog.Logger
 	what          string
 	done, total   int
-	before        int // of done, when the pass started
+	before        int // of done, when the pass began
 	start         time.Time
 	logged, shown time.Time
 }
 
-// New starts a pass over total rows, 0 where their number is not known. Without a log it
-// says nothing.
+// New starts a pass over total rows, 0 where their number is not known. log may be nil.
 func New(log *slog.Logger, what string, total int) *Meter {
 	now := time.Now()
 	return &Meter{log: log, what: what, total: total, start: now, logged: now, shown: now}
 }
 
-// Skip counts rows that were done before, by an earlier run.
+// Skip counts rows that an earlier run has done.
 func (m *Meter) Skip(n int) { m.done, m.before = m.done+n, m.before+n }
 
 // Add counts rows that are done.

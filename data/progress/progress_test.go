@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestMeter: a log gets a line when ten seconds have gone by, one that shows progress
-// one every fifth of a second, with the rate and the time that is left: of 80 rows 20
-// took 10 seconds, so that 60 take 30.
+// TestMeter: an ordinary log gets a line after ten seconds, one that shows progress a line
+// every fifth of a second, with the rate and the remaining time: if 20 of 80 rows took 10
+// seconds, the other 60 take 30.
 func TestMeter(t *testing.T) {
 	for _, c := range []struct {
 		level slog.Level

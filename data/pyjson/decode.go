@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// Decode is json.loads. Unlike encoding/json it takes NaN, Infinity and -Infinity, keeps
-// the order of keys, and keeps 1 an int and 1.0 a float64. A key that comes twice has its
-// first place and its last value, as in a dict.
+// Decode is json.loads. Unlike encoding/json it accepts NaN, Infinity and -Infinity, keeps the
+// order of keys, and keeps 1 an int and 1.0 a float64. A duplicate key has its first position
+// and its last value, as in a dict.
 func Decode(raw []byte) (any, error) {
 	p := parser{s: raw}
 	v, err := p.value(0)
@@ -190,7 +190,7 @@ func (p *parser) number() (any, error) {
 	p.i = end
 	if !bytes.ContainsAny(text, ".eE") {
 		n, err := strconv.Atoi(string(text))
-		if err != nil { // too large: valid JSON has no other fault
+		if err != nil { // out of range: a number of valid JSON has no other fault
 			return Number(text), nil
 		}
 		return n, nil

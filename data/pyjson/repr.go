@@ -53,7 +53,8 @@ func Repr(v any) string {
 	return Encode(v, 0)
 }
 
-// reprString is repr(str): single quotes unless the text has only such.
+// reprString is repr(str): single quotes, unless the text has single quotes and no double
+// quotes.
 func reprString(s string) string {
 	quote := '\''
 	if strings.ContainsRune(s, '\'') && !strings.ContainsRune(s, '"') {

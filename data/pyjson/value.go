@@ -19,7 +19,7 @@ type Field struct {
 // Object is a JSON object whose keys keep their order.
 type Object []Field
 
-// Number is a whole number that no int holds, in decimal digits.
+// Number is an integer too large for an int, in decimal digits.
 type Number string
 
 // Lookup is the value of a key; false where it is absent.
@@ -49,8 +49,7 @@ func (o *Object) Set(key string, value any) {
 	*o = append(*o, Field{key, value})
 }
 
-// Sorted is the object with its keys, and those of the objects in it, in the order of
-// sort_keys.
+// Sorted is the object with its keys, and those of nested objects, sorted as by sort_keys.
 func (o Object) Sorted() Object {
 	s := slices.Clone(o)
 	slices.SortStableFunc(s, func(a, b Field) int { return strings.Compare(a.Key, b.Key) })
@@ -77,5 +76,5 @@ func sorted(v any) any {
 		}
 		return out
 	}
-	return v // maps are written sorted
+	return v // maps are always written sorted
 }

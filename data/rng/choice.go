@@ -68,8 +68,8 @@ func pickReplace(p []float64, k int, uniform func() float64) []int {
 	return out
 }
 
-// pickDistinct draws in rounds: as many uniforms as are still wanted, new entries kept
-// in order of their first appearance, their probabilities set to 0 for the next round.
+// pickDistinct draws in rounds: as many uniforms as are still needed, new entries in order of
+// first appearance, their probabilities set to 0 for the next round.
 func pickDistinct(p []float64, k int, uniform func() float64) []int {
 	p = append([]float64(nil), p...)
 	found := make([]int, 0, k)

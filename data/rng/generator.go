@@ -89,7 +89,7 @@ func (g *PCG64) Permutation(n int) []int {
 	return p
 }
 
-// Shuffle is Generator.shuffle on n things that swap exchanges.
+// Shuffle is Generator.shuffle of n things that swap exchanges.
 func (g *PCG64) Shuffle(n int, swap func(i, j int)) {
 	for i := n - 1; i > 0; i-- {
 		swap(i, int(g.masked(uint64(i))))

@@ -1,8 +1,8 @@
 package rng
 
-// mt19937 is Matsumoto and Nishimura's generator, the engine under torch's CPU
-// generator, NumPy's RandomState and Python's random; they differ in how they
-// seed it and in what they make of its words.
+// mt19937 is Matsumoto and Nishimura's Mersenne Twister, the engine under torch's CPU
+// generator, NumPy's RandomState and Python's random; they differ in seeding and in how they
+// use its words.
 type mt19937 struct {
 	state [mtWords]uint32
 	next  int // index of the next word to temper; mtWords = refill first

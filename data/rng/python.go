@@ -39,7 +39,7 @@ func (g *Python) Getrandbits(k int) uint64 {
 	return v
 }
 
-// Intn is _randbelow(n), n > 0: what randrange, randint and choice draw.
+// Intn is _randbelow(n), n > 0, which randrange, randint and choice use.
 func (g *Python) Intn(n int) int {
 	if n <= 0 {
 		panic(fmt.Sprintf("rng: Intn: %d is not positive", n))
@@ -52,7 +52,7 @@ func (g *Python) Intn(n int) int {
 	}
 }
 
-// Shuffle is shuffle on n things that swap exchanges.
+// Shuffle is shuffle of n things that swap exchanges.
 func (g *Python) Shuffle(n int, swap func(i, j int)) {
 	for i := n - 1; i > 0; i-- {
 		swap(i, g.Intn(i+1))
@@ -65,7 +65,7 @@ func (g *Python) Sample(n, k int) []int {
 		panic(fmt.Sprintf("rng: Sample: %d of %d", k, n))
 	}
 	out := make([]int, k)
-	setSize := 21.0 // from here CPython remembers what it drew instead of copying the population
+	setSize := 21.0 // from here CPython records what it drew instead of copying the population
 	if k > 5 {
 		setSize += math.Pow(4, math.Ceil(math.Log(float64(k*3))/math.Log(4)))
 	}

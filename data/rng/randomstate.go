@@ -54,7 +54,7 @@ func (g *RandomState) Permutation(n int) []int {
 	return p
 }
 
-// Shuffle is shuffle on n things that swap exchanges.
+// Shuffle is shuffle of n things that swap exchanges.
 func (g *RandomState) Shuffle(n int, swap func(i, j int)) {
 	for i := n - 1; i > 0; i-- {
 		swap(i, int(g.mt.masked(uint64(i))))

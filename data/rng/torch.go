@@ -95,10 +95,10 @@ func (g *Torch) Exponential(lambda float64) float32 {
 	return float32(-1 / lambda * math.Log1p(-g.Double()))
 }
 
-// Multinomial draws k of the indices of w: torch.multinomial(w, k, replacement).
-// Weights are finite and not negative. Without replacement the indices come in
-// descending order of w/Exp(1) (ties in torch's topk order); k must not exceed the
-// number of positive weights, as torch demands of k > 1 draws.
+// Multinomial draws k of the indices of w: torch.multinomial(w, k, replacement). Weights are
+// finite and not negative. Without replacement the indices come in descending order of w/Exp(1)
+// (ties in torch's topk order); k must not exceed the number of positive weights, as torch
+// requires for k > 1.
 func (g *Torch) Multinomial(w []float32, k int, replacement bool) ([]int, error) {
 	positive := 0
 	for i, x := range w {
@@ -119,7 +119,7 @@ func (g *Torch) Multinomial(w []float32, k int, replacement bool) ([]int, error)
 	case replacement && k > 1:
 		return g.multinomialReplace(w, k), nil
 	}
-	// torch takes this path for a single draw with replacement, too.
+	// torch uses this method for a single draw with replacement, too.
 	q := make([]float32, len(w))
 	for i, x := range w {
 		q[i] = x / g.Exponential(1)

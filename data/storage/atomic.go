@@ -13,12 +13,12 @@ import (
 	"syscall"
 )
 
-// tempPrefix is that of everything unfinished.
+// tempPrefix begins the name of everything unfinished.
 const tempPrefix = ".tmp-"
 
-// WriteFile replaces path with data, or leaves it as it was: a temporary file in the
-// same folder, fsync, rename, fsync of the folder. What is there and is no regular file
-// (a device, a FIFO) is written into; a symbolic link stays, and what it names is replaced.
+// WriteFile replaces path with data, or leaves it as it was: temporary file in the same folder,
+// fsync, rename, fsync of the folder. An existing path that is not a regular file (a device, a
+// FIFO) is written to directly; a symbolic link is kept, and its target replaced.
 func WriteFile(path string, data []byte) error {
 	return Write(path, int64(len(data)), func(w io.Writer) error {
 		_, err := io.Copy(w, bytes.NewReader(data))
@@ -26,9 +26,9 @@ func WriteFile(path string, data []byte) error {
 	})
 }
 
-// Write lets fill write total bytes that become the content of path as in WriteFile. On
-// an error nothing is left behind but what was there before. total is what the message
-// about a full disk says; less than 0: not known.
+// Write lets fill write total bytes that become the content of path as in WriteFile. After an
+// error only the previous content is there. total is used in the message about a full disk;
+// below 0: not known.
 func Write(path string, total int64, fill func(io.Writer) error) (err error) {
 	target, info, err := resolve(path)
 	if err != nil {
@@ -37,7 +37,7 @@ func Write(path string, total int64, fill func(io.Writer) error) (err error) {
 	if info != nil && !info.Mode().IsRegular() || isDescriptor(path) {
 		return writeInto(path, total, fill)
 	}
-	mode := fs.FileMode(0o666) // the kernel takes the umask off
+	mode := fs.FileMode(0o666) // before the umask
 	if info != nil {
 		mode = info.Mode().Perm()
 	}
@@ -55,7 +55,7 @@ func Write(path string, total int64, fill func(io.Writer) error) (err error) {
 		return err
 	}
 	if info != nil {
-		if err := f.Chmod(mode); err != nil { // the umask is not for a file that has its mode already
+		if err := f.Chmod(mode); err != nil { // the umask does not apply where the mode is that of the replaced file
 			return err
 		}
 	}
@@ -71,7 +71,7 @@ func Write(path string, total int64, fill func(io.Writer) error) (err error) {
 	return SyncDir(filepath.Dir(target))
 }
 
-// createTemp makes an unfinished file beside path.
+// createTemp creates an unfinished file beside path.
 func createTemp(path string, mode fs.FileMode) (File, error) {
 	for try := 0; ; try++ {
 		f, err := OpenFile(tempName(path), os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
@@ -81,7 +81,7 @@ func createTemp(path string, mode fs.FileMode) (File, error) {
 	}
 }
 
-// tempName is a name beside path that isTemporary knows.
+// tempName is a name beside path that isTemporary recognises.
 func tempName(path string) string {
 	return filepath.Join(filepath.Dir(path), tempPrefix+filepath.Base(path)+"-"+strconv.FormatUint(uint64(rand.Uint32()), 10))
 }
@@ -104,7 +104,7 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// writeError names the file, how far it got and the way out.
+// writeError names the file, how much was written and what to do.
 func writeError(path string, done, total int64, err error) error {
 	size, left := "", "some space"
 	if total >= 0 {

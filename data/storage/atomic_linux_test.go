@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// A failing write leaves the old file and nothing else, and says how far it came.
+// A failing write leaves only the old file, and reports how much was written.
 func TestFailingWrites(t *testing.T) {
 	for _, c := range []struct {
 		fault error
@@ -57,7 +57,7 @@ func TestWriteFileIntoMissingFolder(t *testing.T) {
 	}
 }
 
-// What is no regular file is written into; a link stays, and its file is replaced.
+// A path that is not a regular file is written to; a link is kept, and its target replaced.
 func TestWriteThrough(t *testing.T) {
 	dir := t.TempDir()
 	target, link, dangling, fifo := filepath.Join(dir, "target"), filepath.Join(dir, "link"), filepath.Join(dir, "dangling"), filepath.Join(dir, "fifo")
@@ -102,7 +102,7 @@ func TestWriteThrough(t *testing.T) {
 	}
 }
 
-// Standard output that was redirected to a file is written on, not replaced.
+// Standard output that was redirected to a file is appended to, not replaced.
 func TestWriteToOpenFile(t *testing.T) {
 	if _, err := os.Stat("/dev/fd"); err != nil {
 		t.Skip(err)

@@ -4,5 +4,5 @@ package storage
 
 import "errors"
 
-// exchange fails: there is no such call here.
+// exchange fails: this system has no such call.
 func exchange(a, b string) error { return errors.ErrUnsupported }

@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// Folder is a folder being written that appears whole or not at all. Until it is
-// published it has a dot name; a lock on it, which the kernel drops when the process
-// dies, tells CleanStale whether anyone still writes.
+// Folder is a folder being written that appears complete or not at all. Until it is published
+// it has a name beginning with a dot; a lock on it, which the kernel releases when the process
+// dies, tells CleanStale whether it is still being written.
 type Folder struct {
 	parent, name, temp string
 	lock               File
 }
 
-// wasPrefix begins the name of a whole folder that makes room for its successor.
+// wasPrefix begins the name of a complete folder that makes room for its successor.
 const wasPrefix = tempPrefix + "was-"
 
-// Begin starts the folder parent/name under a temporary dot name; parent is made if
-// need be. Write below Path, then Commit, Publish or Abort.
+// Begin starts the folder parent/name under a temporary dot name and makes parent if necessary.
+// Write below Path, then call Commit, Publish or Abort.
 func Begin(parent, name string) (*Folder, error) {
 	if name != filepath.Base(name) || name == "." || name == ".." {
 		panic(fmt.Sprintf("storage: Begin with name %q", name))
@@ -43,11 +43,11 @@ func Begin(parent, name string) (*Folder, error) {
 	}
 }
 
-// errSwept: another process's CleanStale saw the folder before it was locked.
+// errSwept: another process's CleanStale removed the folder before it was locked.
 var errSwept = errors.New("the new folder was taken for an abandoned one")
 
-// hold locks the new folder. Without locks (some network file systems) it has none, and
-// CleanStale leaves it alone.
+// hold locks the new folder. Where there are no locks (some network file systems) it stays
+// unlocked, and CleanStale leaves it alone.
 func (f *Folder) hold() error {
 	d, err := Open(f.temp)
 	if err != nil {
@@ -72,7 +72,7 @@ func (f *Folder) Path() string { return f.temp }
 // Final is the name it will have.
 func (f *Folder) Final() string { return filepath.Join(f.parent, f.name) }
 
-// Abort removes what was written.
+// Abort removes the unfinished folder.
 func (f *Folder) Abort() error { return errors.Join(RemoveAll(f.temp), f.unlock()) }
 
 func (f *Folder) unlock() error {
@@ -84,8 +84,8 @@ func (f *Folder) unlock() error {
 	return err
 }
 
-// Commit is Publish of a folder that has got a manifest: manifest.json, with every
-// file's size and SHA-256, which Verify holds it to.
+// Commit is Publish with a manifest: manifest.json lists every file's size and SHA-256, which
+// Verify checks.
 func (f *Folder) Commit() error {
 	if err := f.seal(); err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", f.Final(), err), f.Abort())
@@ -93,11 +93,11 @@ func (f *Folder) Commit() error {
 	return f.Publish()
 }
 
-// Publish makes the folder durable and gives it its name: every file is synced, then
-// the folder is renamed. A folder of that name is replaced in the same moment; where
-// the file system has no exchange, a kill between two renames leaves the old one under
-// a temporary name, and CleanStale brings it back. After an error, and after a kill at
-// any point, what was there before is still whole.
+// Publish makes the folder durable and gives it its name: every file is synced, then the folder
+// is renamed. A folder of that name is replaced atomically; where the file system cannot
+// exchange two names, a kill between two renames leaves the old folder under a temporary name,
+// from which CleanStale restores it. After an error, and after a kill at any point, the
+// previous folder is still complete.
 func (f *Folder) Publish() error {
 	err := f.sync()
 	if err == nil {
@@ -110,7 +110,7 @@ func (f *Folder) Publish() error {
 	return f.unlock()
 }
 
-// sync makes every file and folder durable, those below first.
+// sync makes every file and folder durable, children first.
 func (f *Folder) sync() error {
 	return walk(f.temp, func(path string, isDir bool) error {
 		if isDir {
@@ -120,9 +120,9 @@ func (f *Folder) sync() error {
 	})
 }
 
-// SyncBelow makes the regular files of a folder durable, their names too, and those of
-// the folders in it but for the ones that skip names: files that are appended to, on
-// which something that is about to be written will rely.
+// SyncBelow makes the regular files of a folder durable, including their names, and those of
+// the folders in it, except the folders that skip names. It is for files that are appended to
+// and that something about to be written will rely on.
 func SyncBelow(dir string, skip func(name string) bool) error {
 	entries, err := ReadDir(dir)
 	if err != nil {
@@ -151,8 +151,8 @@ func syncFile(path string) error {
 	return errors.Join(file.Sync(), file.Close())
 }
 
-// walk visits the regular files and folders below dir, and dir itself, each folder
-// after what is in it. Anything else is an error.
+// walk visits the regular files and folders below dir, and dir itself, each folder after its
+// content. Anything else is an error.
 func walk(dir string, visit func(path string, isDir bool) error) error {
 	entries, err := ReadDir(dir)
 	if err != nil {
@@ -175,9 +175,9 @@ func walk(dir string, visit func(path string, isDir bool) error) error {
 	return visit(dir, true)
 }
 
-// publish renames the durable folder to its name. Another program may make, replace or
-// bring back (CleanStale) a folder of that name meanwhile: then it looks again, and the
-// last to come replaces the others.
+// publish renames the durable folder to its name. Another program may make, replace or restore
+// (CleanStale) a folder of that name at the same time: publish then tries again, and the last
+// to publish replaces the others.
 func (f *Folder) publish() error {
 	for try := 0; ; try++ {
 		err := f.rename()
@@ -187,7 +187,7 @@ func (f *Folder) publish() error {
 	}
 }
 
-// rename is one try. An fs.ErrExist: a folder of that name has turned up meanwhile.
+// rename is one attempt. fs.ErrExist: a folder of that name has appeared in the meantime.
 func (f *Folder) rename() error {
 	final := f.Final()
 	if _, err := Lstat(final); errors.Is(err, fs.ErrNotExist) {
@@ -215,14 +215,14 @@ func (f *Folder) rename() error {
 	if err := SyncDir(f.parent); err != nil {
 		return err
 	}
-	// What is called wasPrefix is whole, always.
-	if err := Rename(was, f.temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // or another program's CleanStale has removed it
+	// A folder named wasPrefix is always complete.
+	if err := Rename(was, f.temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // or another program's CleanStale has restored or removed it
 		return err
 	}
 	return RemoveAll(f.temp)
 }
 
-// RemoveFolder removes a whole folder such that half of it is never seen under its name.
+// RemoveFolder removes a complete folder such that a partial one is never seen under its name.
 func RemoveFolder(path string) error {
 	doomed := tempName(path)
 	if err := Rename(path, doomed); err != nil {

@@ -48,7 +48,7 @@ func fill(t *testing.T, d *Folder, step int, generation string) {
 	}
 }
 
-// generationOf checks a folder and tells which save it is of.
+// generationOf verifies a folder and returns the save it is from.
 func generationOf(t *testing.T, parent string, step int) string {
 	t.Helper()
 	dir := filepath.Join(parent, StepName(step))
@@ -60,7 +60,7 @@ func generationOf(t *testing.T, parent string, step int) string {
 	return strings.TrimRight(string(b[:1]), "0123456789")
 }
 
-// dotNames lists what is unfinished in dir.
+// dotNames lists the unfinished files and folders in dir.
 func dotNames(t *testing.T, dir string) []string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, ".*"))
@@ -94,7 +94,7 @@ func TestReplaceWithoutExchange(t *testing.T) {
 	afterCrash(t, parent, 5, "b")
 }
 
-// meddling does something once, just before the nth rename.
+// meddling does something once, just before the n-th rename.
 type meddling struct {
 	FS
 	n  int
@@ -110,12 +110,12 @@ func (m *meddling) Rename(from, to string) error {
 	return m.FS.Rename(from, to)
 }
 
-// Two runs that make one folder at the same moment, and one that clears up while another
-// replaces a folder, do not fail: the last to come is there, whole.
+// Two runs that publish one folder at the same moment, and one that cleans up while another
+// replaces a folder, do not fail: the last to publish wins, with a complete folder.
 func TestPublishBesideOthers(t *testing.T) {
 	for name, c := range map[string]struct {
-		before bool // a folder of that name is there already
-		rename int  // of the publishing program, before which the other acts
+		before bool // a folder of that name already exists
+		rename int  // number of the publishing program's rename before which the other acts
 		other  func(t *testing.T, parent string)
 	}{
 		"another makes it":       {false, 1, func(t *testing.T, parent string) { save(t, parent, 5, "c") }},
@@ -173,8 +173,7 @@ func TestCrashPoints(t *testing.T) {
 	}
 }
 
-// The same where the folder of that name exists already, with and without an
-// atomic exchange.
+// The same where a folder of that name already exists, with and without an atomic exchange.
 func TestCrashWhileReplacing(t *testing.T) {
 	for _, p := range []struct {
 		name string

@@ -22,5 +22,5 @@ func SHA256(path string) (sum string, size int64, err error) {
 	return hex.EncodeToString(h.Sum(nil)), size, nil
 }
 
-// Castagnoli is the table of CRC32C, the checksum of everything that is read in parts.
+// Castagnoli is the table of CRC32C, the checksum of everything that is read piecewise.
 var Castagnoli = crc32.MakeTable(crc32.Castagnoli)

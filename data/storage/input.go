@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// OpenInput opens a file that a user names to be read. What is no regular file is
-// refused by name: a FIFO may never be written to, a device may never end.
+// OpenInput opens a file named by the user for reading. Anything but a regular file is refused
+// by name: a FIFO may never be written to, a device may never end.
 func OpenInput(path string) (File, error) {
 	f, err := OpenFile(path, os.O_RDONLY|noWait, 0)
 	if err != nil {
@@ -16,13 +16,13 @@ func OpenInput(path string) (File, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is %s: name a regular file, and write what it gives into one first", path, kindOf(info.Mode()))
+		err = fmt.Errorf("%s is %s: name a regular file, and write its content to one first", path, kindOf(info.Mode()))
 		if info.IsDir() {
 			err = fmt.Errorf("%s is a folder where a file is expected", path)
 		}
 	}
 	if err != nil {
-		_ = f.Close() // it was only looked at
+		_ = f.Close() // it was opened to check its kind
 		return nil, err
 	}
 	return f, nil
@@ -37,10 +37,10 @@ func kindOf(m fs.FileMode) string {
 	case m&fs.ModeDevice != 0:
 		return "a device"
 	}
-	return "no regular file"
+	return "not a regular file"
 }
 
-// ReadInput reads a file that a user names, of at most most bytes.
+// ReadInput reads a file named by the user, of at most most bytes.
 func ReadInput(path string, most int64) ([]byte, error) {
 	f, err := OpenInput(path)
 	if err != nil {
@@ -54,7 +54,7 @@ func ReadInput(path string, most int64) ([]byte, error) {
 	if info.Size() > most {
 		return nil, tooLarge(path, info.Size(), most)
 	}
-	text, err := io.ReadAll(io.LimitReader(f, most+1)) // it may grow
+	text, err := io.ReadAll(io.LimitReader(f, most+1)) // it may grow while it is read
 	if err == nil && int64(len(text)) > most {
 		err = tooLarge(path, int64(len(text)), most)
 	}
@@ -62,5 +62,5 @@ func ReadInput(path string, most int64) ([]byte, error) {
 }
 
 func tooLarge(path string, size, most int64) error {
-	return fmt.Errorf("%s has %d bytes, a file of its kind has at most %d: it is not what it should be", path, size, most)
+	return fmt.Errorf("%s has %d bytes, a file of its kind has at most %d: it is probably another kind of file", path, size, most)
 }

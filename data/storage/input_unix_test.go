@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestInputsThatNeverEnd: a FIFO that nobody writes is not waited for, a device not read.
+// TestInputsThatNeverEnd: a FIFO without a writer is not waited for, a device is not read.
 func TestInputsThatNeverEnd(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {

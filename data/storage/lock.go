@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// Lock is a file that one process holds, of all on this machine and, where the file
-// system is a network's, of all machines. The kernel releases it when the process dies.
+// Lock is an exclusive lock that one process holds, among all on this machine and, on a network
+// file system, on all machines. The kernel releases it when the process dies.
 //
-// Where the file system has no locks (ENOLCK, ENOTSUP), the file is a lease: it holds
-// its owner's host, process and a heartbeat. It is taken over when the owner is a process
-// of this machine that is gone, or when the heartbeat has stopped.
+// Where the file system has no locks (ENOLCK, ENOTSUP), the file is a lease: it holds its
+// owner's host, process and a heartbeat. It is taken over when its owner is a process of this
+// machine that has ended, or when the heartbeat has stopped.
 type Lock struct {
 	path string
 	file File // nil: a lease
@@ -25,17 +25,17 @@ type Lock struct {
 	done chan struct{}
 }
 
-// Owner is who holds a lock.
+// Owner identifies the process that holds a lock.
 type Owner struct {
 	Host      string    `json:"host"`
 	PID       int       `json:"pid"`
-	Started   string    `json:"started"`             // tells processes of the same number apart
-	Namespace string    `json:"namespace,omitempty"` // in which PID is a process's number
+	Started   string    `json:"started"`             // tells apart processes that had the same number
+	Namespace string    `json:"namespace,omitempty"` // the PID namespace in which PID is valid
 	Since     time.Time `json:"since"`
 	Heartbeat time.Time `json:"heartbeat,omitzero"` // of a lease
 }
 
-// Held is the error of a lock that someone else has.
+// Held is the error for a lock that another process holds.
 type Held struct {
 	Path  string
 	Owner Owner // zero: not known
@@ -50,20 +50,20 @@ func (h *Held) Error() string {
 	if !h.Lease {
 		return fmt.Sprintf("%s is held by %s", h.Path, who)
 	}
-	return fmt.Sprintf("%s is held by %s, which was last heard of %v ago; once it is silent for %v it is taken over",
+	return fmt.Sprintf("%s is held by %s, whose last heartbeat was %v ago; %v after it the lock is taken over",
 		h.Path, who, time.Since(h.Owner.Heartbeat).Round(time.Second), silence)
 }
 
 const (
 	beat    = 10 * time.Second // how often a lease is renewed
-	silence = 60 * time.Second // after which its owner is taken for dead
+	silence = 60 * time.Second // after which the owner is considered dead
 )
 
-// taken are the locks of this process: one that nobody refers to any more must not be
-// given back by the garbage collector, which closes files.
+// taken are the locks of this process: without a reference the garbage collector would close
+// their files, and thereby release them.
 var taken sync.Map
 
-// TakeLock takes the lock at path, whose folder must exist, or returns a *Held at once.
+// TakeLock takes the lock at path, whose folder must exist, or immediately returns a *Held.
 func TakeLock(path string) (*Lock, error) {
 	for range 100 {
 		l, err := take(path)
@@ -77,11 +77,11 @@ func TakeLock(path string) (*Lock, error) {
 	return nil, &Held{Path: path}
 }
 
-// waitEvery is how often WaitLock looks again.
+// waitEvery is how often WaitLock tries again.
 const waitEvery = 100 * time.Millisecond
 
-// WaitLock takes the lock at path as soon as it is free. waiting, which may be nil, is
-// called once with the holder if it is not free at first.
+// WaitLock takes the lock at path as soon as it is free. waiting, which may be nil, is called
+// once with the holder if the lock is not free at first.
 func WaitLock(ctx context.Context, path string, waiting func(*Held)) (*Lock, error) {
 	for {
 		l, err := TakeLock(path)
@@ -101,7 +101,8 @@ func WaitLock(ctx context.Context, path string, waiting func(*Held)) (*Lock, err
 	}
 }
 
-// take is one try; neither a lock nor an error: what was there changed meanwhile.
+// take is one attempt; it returns neither a lock nor an error if the file changed in the
+// meantime.
 func take(path string) (*Lock, error) {
 	f, err := OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
@@ -115,19 +116,19 @@ func take(path string) (*Lock, error) {
 	case err != nil:
 		return l.lease(f)
 	}
-	// Its last owner may have removed the file between our opening and locking it.
+	// Its last owner may have removed the file after we opened it and before we locked it.
 	if !same(f, path) {
 		return nil, f.Close()
 	}
 	l.file = f
-	// The lock holds without the name of its owner, too (on a full disk).
+	// The lock is valid even if its owner's name cannot be written (on a full disk).
 	if f.Truncate(0) == nil {
 		_, _ = f.WriteAt(l.self.encode(), 0)
 	}
 	return l, nil
 }
 
-// same says whether path still names the open file.
+// same reports whether path still names the open file.
 func same(f File, path string) bool {
 	a, err := f.Stat()
 	if err != nil {
@@ -137,12 +138,12 @@ func same(f File, path string) bool {
 	return err == nil && sameFile(a, b)
 }
 
-// sameFile is os.SameFile, and of another file system's files whether they say they are.
+// sameFile is os.SameFile; files of a mounted FS are the same if their Sys is.
 func sameFile(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) || a.Sys() != nil && a.Sys() == b.Sys()
 }
 
-// Release gives the lock back and removes its file.
+// Release releases the lock and removes its file.
 func (l *Lock) Release() error {
 	taken.Delete(l)
 	if l.file != nil {
@@ -151,7 +152,7 @@ func (l *Lock) Release() error {
 	close(l.stop)
 	<-l.done
 	if owner, err := readOwner(l.path); err != nil || !owner.is(l.self) {
-		return nil // taken over
+		return nil // another process has taken the lease over
 	}
 	return RemoveIfThere(l.path)
 }
@@ -159,12 +160,12 @@ func (l *Lock) Release() error {
 func (o Owner) encode() []byte {
 	text, err := json.Marshal(o)
 	if err != nil {
-		panic(err) // strings, numbers and times
+		panic(err) // an owner holds strings, numbers and times only
 	}
 	return append(text, '\n')
 }
 
-// is compares the process, not the times.
+// is reports whether both are the same process, whatever their times.
 func (o Owner) is(other Owner) bool {
 	return o.Host == other.Host && o.PID == other.PID && o.Started == other.Started && o.Since.Equal(other.Since)
 }
@@ -184,7 +185,7 @@ func readOwner(path string) (Owner, error) {
 // self describes this process.
 func self() Owner { return OwnerOf(os.Getpid()) }
 
-// OwnerOf describes a process of this machine, so that it is known again: Running.
+// OwnerOf describes a process of this machine, so that Running can recognise it later.
 func OwnerOf(pid int) Owner {
 	host, err := os.Hostname()
 	if err != nil {
@@ -194,21 +195,21 @@ func OwnerOf(pid int) Owner {
 	return Owner{Host: host, PID: pid, Started: startOf(pid), Namespace: namespace, Since: time.Now()}
 }
 
-// Running says that o is a process of this machine that has not ended; never of another
-// process that has got its number since. Where the system does not say when a process
-// started, the answer is false.
+// Running reports whether o is a process of this machine that has not ended. Another process
+// that has since been given the same number does not count. Where the system does not say when
+// a process started, the answer is false.
 func (o Owner) Running() bool { return o.Here() && o.Started != "" && startOf(o.PID) == o.Started }
 
-// Here says that o.PID is a number of this machine's.
+// Here reports whether o.PID is a process number of this machine.
 func (o Owner) Here() bool {
 	me := self()
 	return o.PID != 0 && o.Host == me.Host && o.Namespace == me.Namespace
 }
 
-// LockOwner is who took the lock at path, by what the file says: its process may be gone.
+// LockOwner is who took the lock at path, according to the file; that process may have ended.
 func LockOwner(path string) (Owner, error) { return readOwner(path) }
 
-// lease is take where there are no locks: f is open at the path, empty if it is new.
+// lease is take where there are no locks: f is open at the path and empty if it is new.
 func (l *Lock) lease(f File) (*Lock, error) {
 	info, err := f.Stat()
 	if err := errors.Join(err, f.Close()); err != nil {
@@ -225,7 +226,7 @@ func (l *Lock) lease(f File) (*Lock, error) {
 	return l.seize(info)
 }
 
-// alive says whether the owner of a lease may still hold it.
+// alive reports whether the owner of a lease may still hold it.
 func (o Owner) alive(self Owner) bool {
 	if o.PID != 0 && o.Host == self.Host && o.Namespace == self.Namespace && o.Namespace != "" {
 		return running(o.PID) && startOf(o.PID) == o.Started
@@ -233,8 +234,8 @@ func (o Owner) alive(self Owner) bool {
 	return time.Since(o.Heartbeat) < silence
 }
 
-// seize makes the file at the path, which nobody holds, ours: it is moved away, so that
-// only one of several can have found it, and made anew.
+// seize replaces the file at the path, which nobody holds, by ours: it is renamed away, so that
+// only one of several contenders can have found it, and created again.
 func (l *Lock) seize(seen fs.FileInfo) (*Lock, error) {
 	away := tempName(l.path)
 	if err := Rename(l.path, away); err != nil {
@@ -245,7 +246,7 @@ func (l *Lock) seize(seen fs.FileInfo) (*Lock, error) {
 	}
 	defer RemoveIfThere(away)
 	if moved, err := Stat(away); err != nil || !sameFile(moved, seen) || moved.Size() != seen.Size() || !moved.ModTime().Equal(seen.ModTime()) {
-		return nil, errors.Join(err, Rename(away, l.path)) // another's, made meanwhile
+		return nil, errors.Join(err, Rename(away, l.path)) // another contender has created it in the meantime
 	}
 	f, err := OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrExist) {
@@ -256,7 +257,7 @@ func (l *Lock) seize(seen fs.FileInfo) (*Lock, error) {
 	}
 	l.self.Heartbeat = time.Now()
 	_, err = f.Write(l.self.encode())
-	ours := same(f, l.path) // or one who saw it empty has moved it away
+	ours := same(f, l.path) // or another contender saw it empty and has renamed it away
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, errors.Join(err, RemoveIfThere(l.path))
 	}

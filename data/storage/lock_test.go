@@ -17,7 +17,7 @@ import (
 
 const holdEnv = "DATAFLEX_STORAGE_HOLD"
 
-// TestMain also is a process that takes a lock and keeps it until it is killed.
+// TestMain also serves as a process that takes a lock and holds it until it is killed.
 func TestMain(m *testing.M) {
 	path := os.Getenv(holdEnv)
 	if path == "" {
@@ -72,8 +72,8 @@ func (w withoutLocks) OpenFile(name string, flag int, perm os.FileMode) (File, e
 	return withoutLock{f}, nil
 }
 
-// A lock names its holder, dies with it and leaves nothing when it is given back; so
-// does a lease.
+// A lock names its holder, ends with it and leaves nothing when it is released; so does a
+// lease.
 func TestLock(t *testing.T) {
 	for _, kind := range []string{"lock", "lease"} {
 		t.Run(kind, func(t *testing.T) {
@@ -125,8 +125,8 @@ func TestWaitLock(t *testing.T) {
 	ok(t, l.Release())
 }
 
-// A lease of another machine is believed while its heart beats; of a process number that
-// came again, and of one that fell silent, it is not.
+// A lease of another machine is respected while its heartbeat continues; a lease whose process
+// number was reused, or whose heartbeat stopped, is not.
 func TestLeaseOfOthers(t *testing.T) {
 	me := self()
 	if me.Started == "" {
@@ -165,8 +165,8 @@ func TestLeaseOfOthers(t *testing.T) {
 	}
 }
 
-// TestRunning: a process is known again, also to have ended while nobody has asked how,
-// and another one is not taken for it.
+// TestRunning: a process is recognised, also one that has ended and whose status has not been
+// read, and is not confused with another.
 func TestRunning(t *testing.T) {
 	cmd := hold(t, filepath.Join(t.TempDir(), "lock"))
 	o := OwnerOf(cmd.Process.Pid)
@@ -192,7 +192,7 @@ func TestRunning(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(time.Minute); o.Running(); runtime.Gosched() { // a signal takes its time
+	for end := time.Now().Add(time.Minute); o.Running(); runtime.Gosched() { // delivery of the signal takes time
 		if time.Now().After(end) {
 			t.Fatal("a process that was killed runs on")
 		}

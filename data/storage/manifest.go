@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// manifest is what manifest.json holds: a folder without one, or whose files differ
-// from it, is not complete.
+// manifest is the content of manifest.json: a folder without one, or whose files differ from
+// it, is incomplete.
 type manifest struct {
 	Version int            `json:"version"`
 	Files   []manifestItem `json:"files"`
@@ -21,7 +21,7 @@ type manifestItem struct {
 	SHA256 string `json:"sha256"`
 }
 
-// seal adds the manifest of what was written.
+// seal adds the manifest of the files written.
 func (f *Folder) seal() error {
 	m := manifest{Version: 1, Files: []manifestItem{}}
 	err := walk(f.temp, func(path string, isDir bool) error {
@@ -56,14 +56,14 @@ func describe(dir, path string) (manifestItem, error) {
 	return item, err
 }
 
-// Verify checks a folder against the manifest that Commit gave it, hashes included.
-// Files that the manifest does not name are ignored.
+// Verify checks a folder against the manifest written by Commit, including the hashes. Files
+// that the manifest does not name are ignored.
 func Verify(dir string) error {
 	path := filepath.Join(dir, ManifestFile)
 	text, err := ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s has no %s: its writing was interrupted, or another program wrote it (to go on from a checkpoint of LLaMA-Factory's, "+
-			"give its weights as adapter_name_or_path or model_name_or_path: step, optimizer and data order start anew): %w", dir, ManifestFile, err)
+		return fmt.Errorf("%s has no %s: its writing was interrupted, or another program wrote it (to continue from a checkpoint of LLaMA-Factory's, "+
+			"give its weights as adapter_name_or_path or model_name_or_path: step, optimizer and data order then start from the beginning): %w", dir, ManifestFile, err)
 	}
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func Verify(dir string) error {
 	return nil
 }
 
-// check compares a file with its line of the manifest.
+// check compares a file with its entry in the manifest.
 func (want manifestItem) check(dir string) error {
 	if !filepath.IsLocal(filepath.FromSlash(want.Path)) {
 		return fmt.Errorf("%s: path %q leaves the folder", filepath.Join(dir, ManifestFile), want.Path)

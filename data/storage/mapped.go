@@ -10,7 +10,7 @@ import (
 	"unsafe"
 )
 
-// mappings are the files mapped at present, so that a fault can name its file.
+// mappings are the files currently mapped, so that a fault can name its file.
 var mappings struct {
 	sync.Mutex
 	paths map[*byte]mapping
@@ -21,10 +21,10 @@ type mapping struct {
 	size uintptr
 }
 
-// Map maps a file for reading: a later rename over path does not touch it. Read it under
-// CatchFault: a file that is cut short, or a disk that fails, is a fault of the memory.
+// Map maps a file for reading; a later rename over path does not affect it. Read it under
+// CatchFault: if the file is truncated or its disk fails, reading is a memory fault.
 func Map(path string) (b []byte, unmap func() error, err error) {
-	f, err := OpenFile(path, os.O_RDONLY|noWait, 0) // a FIFO is refused, not waited for
+	f, err := OpenFile(path, os.O_RDONLY|noWait, 0) // a FIFO is refused instead of waited for
 	if err != nil {
 		return nil, nil, err
 	}
@@ -48,7 +48,7 @@ func Map(path string) (b []byte, unmap func() error, err error) {
 	}, nil
 }
 
-// mappedMoved says that a folder has another name now.
+// mappedMoved records that a folder was renamed.
 func mappedMoved(from, to string) {
 	mappings.Lock()
 	defer mappings.Unlock()
@@ -60,12 +60,12 @@ func mappedMoved(from, to string) {
 	}
 }
 
-// pathOf names the file that is mapped at an address.
+// pathOf returns the file that is mapped at an address.
 func pathOf(addr uintptr) (string, bool) {
 	mappings.Lock()
 	defer mappings.Unlock()
 	for start, m := range mappings.paths {
-		// A mapping is whole pages.
+		// A mapping covers whole pages.
 		if from := uintptr(unsafe.Pointer(start)); addr >= from && addr-from < (m.size+pageMask)&^pageMask {
 			return m.path, true
 		}
@@ -73,11 +73,11 @@ func pathOf(addr uintptr) (string, bool) {
 	return "", false
 }
 
-const pageMask = 1<<16 - 1 // the largest page of the machines this runs on
+const pageMask = 1<<16 - 1 // the largest page size of the supported machines
 
-// CatchFault turns the fault that reading a mapped file gives after someone cut it
-// short, or when its disk fails, into an error that names the file. Every goroutine that
-// reads mapped files needs its own: defer storage.CatchFault(&err)().
+// CatchFault turns the memory fault of reading a mapped file that was truncated, or whose disk
+// fails, into an error that names the file. Every goroutine that reads mapped files needs its
+// own: defer storage.CatchFault(&err)().
 func CatchFault(err *error) func() {
 	old := debug.SetPanicOnFault(true)
 	return func() {
@@ -91,8 +91,7 @@ func CatchFault(err *error) func() {
 	}
 }
 
-// AsFault is the error that a recovered panic means if it was a fault of a mapped
-// file, else nil.
+// AsFault is the error behind a recovered panic if it was a fault of a mapped file, else nil.
 func AsFault(recovered any) error {
 	fault, ok := recovered.(interface{ Addr() uintptr })
 	if !ok {
@@ -102,5 +101,5 @@ func AsFault(recovered any) error {
 	if !ok {
 		return nil
 	}
-	return fmt.Errorf("%s was made shorter or its disk failed while it was read: start again when it is whole", path)
+	return fmt.Errorf("%s was truncated, or its disk failed, while it was read: start again when it is complete", path)
 }

@@ -22,7 +22,7 @@ func TestMapCutShort(t *testing.T) {
 		}
 		return n, nil
 	}
-	if _, err := sum(); err == nil || !strings.Contains(err.Error(), path+" was made shorter") {
+	if _, err := sum(); err == nil || !strings.Contains(err.Error(), path+" was truncated") {
 		t.Errorf("got %v", err)
 	}
 	func() {
@@ -36,7 +36,7 @@ func TestMapCutShort(t *testing.T) {
 	}()
 }
 
-// A file is named by its folder's name after the folder was published.
+// After its folder was published, a file is reported under the folder's new name.
 func TestMapThenPublish(t *testing.T) {
 	parent := t.TempDir()
 	d, err := Begin(parent, "cache")

@@ -12,13 +12,13 @@ const (
 	TrainerStateFile  = "trainer_state.json"
 )
 
-// The names that are this program's own.
+// The names that are our own.
 const (
 	ManifestFile  = "manifest.json"         // sizes and hashes of a folder's files
-	StateFile     = "dataflex_state.json"   // of a checkpoint: where the loop stands
-	RunFile       = "dataflex_run.json"     // of a run's folder: which run it is of
+	StateFile     = "dataflex_state.json"   // of a checkpoint: the state of the training loop
+	RunFile       = "dataflex_run.json"     // of a run's folder: the identity of the run
 	OptimizerFile = "optimizer.safetensors" // of a checkpoint: the optimizer's moments
-	LockFile      = ".lock"                 // of a run's folder: what the one process that writes there holds
+	LockFile      = ".lock"                 // of a run's folder: the lock that the one process writing there holds
 )
 
 // StepPrefix begins the name of a checkpoint's folder.

@@ -32,7 +32,7 @@ type osFile struct{ *os.File }
 
 func (f osFile) TryLock() error { return tryLock(f.File) }
 
-// Map refuses what is no regular file, or larger than the machine's addresses.
+// Map refuses anything but a regular file, and a file larger than the address space.
 func (f osFile) Map() (b []byte, unmap func() error, err error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -45,7 +45,7 @@ func (f osFile) Map() (b []byte, unmap func() error, err error) {
 		return nil, func() error { return nil }, nil
 	}
 	if int64(int(info.Size())) != info.Size() {
-		return nil, nil, fmt.Errorf("%s has %d bytes, too many for this machine's addresses", f.Name(), info.Size())
+		return nil, nil, fmt.Errorf("%s has %d bytes, too many for this machine's address space", f.Name(), info.Size())
 	}
 	if b, err = mapFile(f.File, int(info.Size())); err != nil {
 		return nil, nil, fmt.Errorf("%s: mapping %d bytes: %w", f.Name(), info.Size(), err)

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noWait opens a FIFO at once; for writing, ENXIO says that nobody reads it.
+// noWait opens a FIFO without blocking; for writing, ENXIO says that it has no reader.
 const noWait = unix.O_NONBLOCK
 
-// tryLock is flock, which works on folders too and dies with the process.
+// tryLock is flock, which works on folders, too, and ends with the process.
 func tryLock(f *os.File) error {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -34,19 +34,19 @@ func mapFile(f *os.File, size int) ([]byte, error) {
 
 func unmapFile(b []byte) error { return unix.Munmap(b) }
 
-// Forget takes the pages of a mapping out of the process's memory; they come back from
-// the file when they are read.
+// Forget releases the pages of a mapping from memory; they are read from the file again on the
+// next access.
 func Forget(b []byte) {
 	if len(b) > 0 {
 		_ = unix.Madvise(b, unix.MADV_DONTNEED)
 	}
 }
 
-// running says whether this machine has a process of that number.
+// running reports whether this machine has a process of that number.
 func running(pid int) bool { return !errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
 
-// Stamp is what an open file's metadata says of its content, and when that last
-// changed; "" where it says too little.
+// Stamp is what an open file's metadata says about its content, and when the file last changed;
+// "" where the metadata is not sufficient.
 func Stamp(f File, info os.FileInfo) (mark string, changed time.Time) {
 	o, ok := f.(osFile)
 	if !ok {

@@ -9,21 +9,21 @@ import (
 )
 
 // CleanStale removes what killed programs left in dir: folders and files named
-// ".tmp-…-<number>" that no living process writes. A whole folder that was making room
-// for its successor is put back instead. It returns one line for each thing it did.
-// Call it once, before writing, by a process that holds dir alone: files carry no locks.
+// ".tmp-…-<number>" that no living process writes. A complete folder that was renamed away to
+// make room for its successor is restored instead. It returns one line for each action. Call it
+// once, before writing, in a process that holds dir exclusively: files carry no locks.
 func CleanStale(dir string) (notes []string, err error) {
 	return cleanStale(dir, func(fs.DirEntry) bool { return true })
 }
 
-// CleanStaleFolders is CleanStale of the folders alone, for a dir of ours that several
+// CleanStaleFolders is CleanStale restricted to folders, for a dir of ours to which several
 // processes write.
 func CleanStaleFolders(dir string) (notes []string, err error) {
 	return cleanStale(dir, fs.DirEntry.IsDir)
 }
 
-// CleanStaleFolder is CleanStale of what was left of the folder dir/name alone, for a
-// dir that is not ours.
+// CleanStaleFolder is CleanStale restricted to what was left of the folder dir/name, for a dir
+// that is not ours.
 func CleanStaleFolder(dir, name string) (notes []string, err error) {
 	return cleanStale(dir, func(e fs.DirEntry) bool {
 		of := strings.TrimPrefix(strings.TrimPrefix(e.Name(), wasPrefix), tempPrefix)
@@ -54,14 +54,14 @@ func cleanStale(dir string, want func(fs.DirEntry) bool) (notes []string, err er
 	return notes, errors.Join(faults...)
 }
 
-// isTemporary recognises the names that this package gives.
+// isTemporary recognises the temporary names of this package.
 func isTemporary(name string) bool {
 	rest, ok := strings.CutPrefix(name, tempPrefix)
 	dash := strings.LastIndexByte(rest, '-')
 	return ok && dash > 0 && dash < len(rest)-1 && strings.Trim(rest[dash+1:], "0123456789") == ""
 }
 
-// cleanOne puts a replaced folder back or removes what nobody writes.
+// cleanOne restores a replaced folder, or removes what no process writes.
 func cleanOne(path string, isDir bool) (note string, err error) {
 	if isDir {
 		d, err := Open(path)
@@ -76,7 +76,7 @@ func cleanOne(path string, isDir bool) (note string, err error) {
 	if rest, ok := strings.CutPrefix(filepath.Base(path), wasPrefix); ok && isDir {
 		final := filepath.Join(filepath.Dir(path), rest[:strings.LastIndexByte(rest, '-')])
 		if !Exists(final) {
-			return fmt.Sprintf("put %s back, which an interrupted run was replacing", final), Rename(path, final)
+			return fmt.Sprintf("restored %s, which an interrupted run was replacing", final), Rename(path, final)
 		}
 	}
 	return fmt.Sprintf("removed %s, left by an interrupted run", path), RemoveAll(path)

@@ -2,5 +2,5 @@
 
 package storage
 
-// startOf does not know: the heartbeat decides.
+// startOf is not known here: the heartbeat decides.
 func startOf(int) string { return "" }

@@ -6,13 +6,13 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// startOf is when a process started; "" if there is none, or it has ended.
+// startOf is when a process started; "" if there is no such process, or it has ended.
 func startOf(pid int) string {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
 	if err != nil {
 		return ""
 	}
-	defer func() { _ = windows.CloseHandle(h) }() // it was only looked at
+	defer func() { _ = windows.CloseHandle(h) }() // nothing was changed through it
 	var code uint32
 	const stillActive = 259
 	if err := windows.GetExitCodeProcess(h, &code); err != nil || code != stillActive {

@@ -1,10 +1,10 @@
-// Package storage is the ground that everything kept on disk stands on: atomic files,
-// folders that are whole or not there, locks, mapped files, content hashes and the names
-// of a checkpoint's files.
+// Package storage is the lowest layer of everything stored on disk: atomic files, folders that
+// appear complete or not at all, locks, mapped files, content hashes and the names of a
+// checkpoint's files.
 //
-// It imports nothing of the project, so that data, model, algo and tools may all use it.
-// Whatever it does goes through the FS interface; a test mounts one of its own on a path
-// and makes writes fail, or forgets what was not synced.
+// It imports nothing of the project, so that data, model, algo and tools may all use it. Every
+// operation goes through the FS interface; a test can mount its own on a path to make writes
+// fail or to lose what was not synced.
 package storage
 
 import (
@@ -18,14 +18,14 @@ import (
 	"syscall"
 )
 
-// FS is a file system. Its methods behave as the functions of package os of the same
-// name and return its kinds of errors.
+// FS is a file system. Its methods behave like the functions of package os of the same names
+// and return the same kinds of errors.
 type FS interface {
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	Mkdir(name string, perm fs.FileMode) error
 	// Rename replaces newName, which may be a file or an empty folder.
 	Rename(oldName, newName string) error
-	// Exchange swaps two paths in one step; errors.ErrUnsupported where that does not exist.
+	// Exchange swaps two paths atomically; errors.ErrUnsupported where the system cannot.
 	Exchange(a, b string) error
 	Remove(name string) error
 	Stat(name string) (fs.FileInfo, error)
@@ -43,13 +43,13 @@ type File interface {
 	Stat() (fs.FileInfo, error)
 	Chmod(mode fs.FileMode) error
 	Truncate(size int64) error
-	// Sync makes a file's content durable, or a folder's entries.
+	// Sync makes a file's content, or a folder's entries, durable.
 	Sync() error
-	// TryLock takes the exclusive lock on the file, which Close and the end of the
-	// process release. ErrLocked: someone has it; other errors: there are no locks here.
+	// TryLock takes the exclusive lock on the file, which Close and the end of the process
+	// release. ErrLocked: someone else holds it; other errors: the file system has no locks.
 	TryLock() error
-	// Map is the whole content as memory that is not to be written. The mapping
-	// outlives the file's Close and its name.
+	// Map maps the whole content as read-only memory. The mapping outlives the file's Close and
+	// its name.
 	Map() (b []byte, unmap func() error, err error)
 }
 
@@ -61,8 +61,8 @@ var mounts struct {
 	byRoot map[string]FS
 }
 
-// Mount puts a file system in the place of everything below the folder root, an absolute
-// path, until it is unmounted. It is for tests.
+// Mount substitutes a file system for everything below the folder root, an absolute path, until
+// it is unmounted. It is for tests.
 func Mount(root string, f FS) (unmount func()) {
 	root = filepath.Clean(root)
 	mounts.Lock()
@@ -78,7 +78,7 @@ func Mount(root string, f FS) (unmount func()) {
 	}
 }
 
-// at is the file system of a path.
+// at is the file system that holds a path.
 func at(path string) FS {
 	mounts.RLock()
 	defer mounts.RUnlock()
@@ -102,7 +102,7 @@ func OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 // Open opens a file or folder for reading.
 func Open(name string) (File, error) { return OpenFile(name, os.O_RDONLY, 0) }
 
-// Create makes or empties a file.
+// Create creates or truncates a file.
 func Create(name string) (File, error) {
 	return OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o666)
 }
@@ -123,7 +123,7 @@ func Stat(name string) (fs.FileInfo, error) { return at(name).Stat(name) }
 // Lstat is os.Lstat.
 func Lstat(name string) (fs.FileInfo, error) { return at(name).Lstat(name) }
 
-// Exists says whether there is something of that name.
+// Exists reports whether the path exists.
 func Exists(name string) bool {
 	_, err := Stat(name)
 	return err == nil
@@ -135,7 +135,7 @@ func ReadDir(name string) ([]fs.DirEntry, error) { return at(name).ReadDir(name)
 // Remove is os.Remove.
 func Remove(name string) error { return at(name).Remove(name) }
 
-// RemoveIfThere is Remove, and a file that does not exist is no error.
+// RemoveIfThere is Remove, except that a missing file is no error.
 func RemoveIfThere(name string) error {
 	if err := Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -175,8 +175,8 @@ func Rename(oldName, newName string) error {
 	return f.Rename(oldName, newName)
 }
 
-// MkdirAll makes a folder and those above it, with the umask's mode, durably: the
-// folders that gain an entry are synced.
+// MkdirAll makes a folder and its parents, with the umask's mode, durably: the folders that
+// gain an entry are synced.
 func MkdirAll(name string) error {
 	info, err := Stat(name)
 	if err == nil {
@@ -193,21 +193,21 @@ func MkdirAll(name string) error {
 	}
 	if err := at(name).Mkdir(name, 0o777); err != nil {
 		if info, again := Stat(name); again == nil && info.IsDir() {
-			return nil // someone else was faster
+			return nil // created by someone else in the meantime
 		}
 		return err
 	}
 	return SyncDir(parent)
 }
 
-// SyncDir makes the entries of a folder durable: files made, renamed and removed.
+// SyncDir makes the entries of a folder durable: files created, renamed and removed.
 func SyncDir(name string) error {
 	d, err := Open(name)
 	if err != nil {
 		return err
 	}
-	// Some file systems cannot sync a folder and say EINVAL: their renames are as
-	// durable as they get.
+	// Some file systems cannot sync a folder and return EINVAL: their renames are as durable as
+	// they can be.
 	if err = d.Sync(); errors.Is(err, syscall.EINVAL) {
 		err = nil
 	}

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// maxLinks is how many symbolic links are followed, as Linux does.
+// maxLinks is how many symbolic links are followed, Linux's own limit.
 const maxLinks = 40
 
-// resolve follows the symbolic links that path itself is and returns the file to
-// replace, which need not exist yet: info is nil then. A folder is an error.
+// resolve follows symbolic links from path and returns the file to replace, which need not
+// exist yet: info is nil then. A folder is an error.
 func resolve(path string) (target string, info fs.FileInfo, err error) {
 	target = path
 	for range maxLinks {
@@ -31,7 +31,7 @@ func resolve(path string) (target string, info fs.FileInfo, err error) {
 		case info.Mode()&fs.ModeSymlink == 0:
 			return target, info, nil
 		}
-		// What /proc/self/fd/1 links to may have no name ("pipe:[1234]").
+		// The target of /proc/self/fd/1 may have no name ("pipe:[1234]").
 		if followed, err := Stat(target); err == nil && !followed.Mode().IsRegular() && !followed.IsDir() {
 			return target, followed, nil
 		}
@@ -47,18 +47,18 @@ func resolve(path string) (target string, info fs.FileInfo, err error) {
 	return target, nil, &fs.PathError{Op: "write", Path: path, Err: syscall.ELOOP}
 }
 
-// isDescriptor recognises the names of open files: /dev/stdout is the file that the
-// shell redirected it to, which others write as well.
+// isDescriptor recognises the names of open files: /dev/stdout is the file that the shell
+// redirected it to, which other programs write to as well.
 func isDescriptor(path string) bool {
 	path = filepath.ToSlash(filepath.Clean(path))
 	return path == "/dev/stdout" || path == "/dev/stderr" || strings.HasPrefix(path, "/dev/fd/") ||
 		strings.HasPrefix(path, "/proc/") && strings.HasPrefix(filepath.Base(filepath.Dir(path)), "fd")
 }
 
-// readerWait is how long a FIFO waits for the program that reads it.
+// readerWait is how long a write to a FIFO waits for a reader.
 const readerWait = 10 * time.Second
 
-// writeInto writes to what cannot be replaced: a device, a FIFO, an open file.
+// writeInto writes to a path that cannot be replaced: a device, a FIFO, an open file.
 func writeInto(path string, total int64, fill func(io.Writer) error) error {
 	f, err := openInto(path)
 	if err != nil {
@@ -78,7 +78,7 @@ func openInto(path string) (File, error) {
 			return f, err
 		}
 		if time.Now().After(end) {
-			return nil, fmt.Errorf("nobody reads it: start the program that reads it first: %w", err)
+			return nil, fmt.Errorf("it has no reader: start the program that reads it first: %w", err)
 		}
 	}
 }

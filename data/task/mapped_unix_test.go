@@ -17,8 +17,8 @@ import (
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
-// TestShortenedFile: reading a mapped file that another program has made shorter is
-// an error, not the end of the process.
+// TestShortenedFile: reading a mapped file that another program has truncated is an error, not
+// the end of the process.
 func TestShortenedFile(t *testing.T) {
 	page := os.Getpagesize()
 	path := filepath.Join(t.TempDir(), "mapped")
@@ -60,7 +60,7 @@ func TestShortenedFile(t *testing.T) {
 		var g Group
 		g.Go(read)
 		err := Catch(func() error { g.Wait(); return nil })
-		if err == nil || !strings.Contains(err.Error(), "made shorter") {
+		if err == nil || !strings.Contains(err.Error(), "truncated") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,7 +1,6 @@
-// Package task owns the goroutines that the program starts. What goes wrong inside
-// one, a panic or a read of a mapped file that has become shorter, comes up where the
-// goroutine is waited for instead of ending the process on the spot: the program can
-// then still say what is saved.
+// Package task owns the goroutines that the program starts. A failure inside one, a panic or a
+// read of a mapped file that was truncated, is raised where the goroutine is waited for instead
+// of ending the process on the spot: the program can then still report what was saved.
 package task
 
 import (
@@ -22,22 +21,22 @@ type Panic struct {
 	Stack []byte // of the goroutine, as runtime/debug prints it
 }
 
-// Error is one line, whatever the panic's value says.
+// Error is one line, whatever value the code panicked with.
 func (p *Panic) Error() string {
 	what := strings.Join(strings.Fields(fmt.Sprint(p.Value)), " ")
 	if fault, ok := p.Value.(interface{ Addr() uintptr }); ok {
-		what = fmt.Sprintf("memory at %#x could not be read: a file in use was made shorter, or its disk fails", fault.Addr())
+		what = fmt.Sprintf("memory at %#x could not be read: a file in use was truncated, or its disk failed", fault.Addr())
 	}
 	return what + " (" + p.Where + ")"
 }
 
-// Unwrap is the panic's value where it is an error.
+// Unwrap is the panic's value where that is an error.
 func (p *Panic) Unwrap() error {
 	err, _ := p.Value.(error)
 	return err
 }
 
-// Catch calls f. A panic in it is a *Panic, and so is a fault of mapped memory, which
+// Catch calls f. A panic in it becomes a *Panic, and so does a fault of mapped memory, which
 // would otherwise kill the process.
 func Catch(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -49,19 +48,19 @@ func Catch(f func() error) (err error) {
 	return f()
 }
 
-// caught describes a panic that was just recovered. One that came up from another
-// goroutine stays as it was there.
+// caught describes a panic that was just recovered. One that was raised again from another
+// goroutine keeps its original description.
 func caught(v any) *Panic {
 	if p, ok := v.(*Panic); ok {
 		return p
 	}
-	if fault := storage.AsFault(v); fault != nil { // while the mapping is still known
+	if fault := storage.AsFault(v); fault != nil { // before the file is unmapped
 		v = fault
 	}
 	return &Panic{Value: v, Where: origin(), Stack: debug.Stack()}
 }
 
-// origin is the place that panicked first: below it on the stack stand those that
+// origin is the place of the first panic: below it on the stack are the deferred functions that
 // recovered to clean up and panicked again.
 func origin() string {
 	pcs := make([]uintptr, 256)
@@ -81,13 +80,13 @@ func origin() string {
 	}
 }
 
-// short is a source file with its folder.
+// short is a source file's path from its last folder on.
 func short(file string) string {
 	parts := strings.Split(file, "/")
 	return strings.Join(parts[max(0, len(parts)-3):], "/")
 }
 
-// Group is goroutines that are waited for together. The zero value is ready for use.
+// Group is a set of goroutines that are waited for together. The zero value is ready for use.
 type Group struct {
 	running sync.WaitGroup
 	first   atomic.Pointer[Panic]
@@ -106,11 +105,11 @@ func (g *Group) Go(f func()) {
 	})
 }
 
-// Failed reports whether one of the goroutines has panicked: the others may stop.
+// Failed reports whether one of the goroutines has panicked, so that the others may stop.
 func (g *Group) Failed() bool { return g.first.Load() != nil }
 
-// Wait returns when all goroutines have, and panics with the *Panic of the first that
-// did.
+// Wait returns when all goroutines have ended, and panics with the *Panic of the first that
+// panicked.
 func (g *Group) Wait() {
 	g.running.Wait()
 	if p := g.first.Load(); p != nil {

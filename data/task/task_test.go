@@ -24,7 +24,7 @@ func TestCatch(t *testing.T) {
 		t.Errorf("the trace is not the panic's:\n%s", p.Stack)
 	}
 	err = Catch(func() error {
-		defer func() { panic(recover()) }() // cleans up
+		defer func() { panic(recover()) }() // as code that cleans up does
 		var none []int
 		return []error{}[len(none)]
 	})
@@ -36,8 +36,8 @@ func TestCatch(t *testing.T) {
 	}
 }
 
-// TestGroup: a panic in one of several goroutines comes up in Wait, after the others
-// have ended, with the trace of where it was.
+// TestGroup: a panic in one of several goroutines is raised by Wait, after the others have
+// ended, with the stack trace of its origin.
 func TestGroup(t *testing.T) {
 	var g Group
 	release := make(chan struct{})
@@ -60,5 +60,5 @@ func TestGroup(t *testing.T) {
 	fine.Wait()
 }
 
-// noMap stays nil: whoever writes to it panics.
+// noMap stays nil: writing to it panics.
 var noMap map[string]int

@@ -58,7 +58,7 @@ func TestOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An overridden tool format takes the template's function slots with it.
+	// Overriding the tool format also replaces the template's function slots.
 	want := []Turn{{
 		Source: []Element{
 			{Text: "<|im_start|>system\nBe brief.<|im_end|>\n"},
@@ -93,7 +93,7 @@ func TestRenderQuirks(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.template, got, c.want)
 		}
 	}
-	// An empty list of tools still makes a system block.
+	// An empty list of tools still adds a system block.
 	turns, err := get(t, "chatml", nil).Render([]data.Message{{Role: data.User, Content: "a"}, {Role: data.Assistant}}, "", "[]")
 	if err != nil || turns[0].Source[0].Text != "<|im_start|>system\n<|im_end|>\n" {
 		t.Errorf("%q, %v", turns, err)
@@ -127,7 +127,7 @@ func TestFunctionMessages(t *testing.T) {
 			t.Errorf("%q: %v, want %s", in, err, want)
 		}
 	}
-	// Llama 2's kin take bare JSON only.
+	// Llama 2 and its relatives accept bare JSON only.
 	if _, err := get(t, "mistral", nil).functionText("<think>\nhm\n</think>\n\n" + call); err == nil {
 		t.Error("mistral took a thought")
 	}
@@ -166,7 +166,7 @@ func TestEncode(t *testing.T) {
 			if p == "eos" {
 				ids = append(ids, end)
 			} else {
-				ids = append(ids, tok.Encode(p)...) // each slot on its own
+				ids = append(ids, tok.Encode(p)...) // each slot separately
 			}
 		}
 		return ids
@@ -203,7 +203,7 @@ func TestFixTokenizer(t *testing.T) {
 	if !strings.HasPrefix(tok.ChatTemplate(), "{% if messages[0]['role'] == 'system' %}") { // there is no bos
 		t.Errorf("chat template %q", tok.ChatTemplate())
 	}
-	// A chat template that is there stays, but for the templates with their own.
+	// An existing chat template is kept, except by templates with their own.
 	tok.SetChatTemplate("theirs")
 	if n := get(t, "qwen3", nil).FixTokenizer(tok); n != 1 || tok.ChatTemplate() != "theirs" {
 		t.Errorf("qwen3 added %d, chat template %q", n, tok.ChatTemplate())
@@ -228,8 +228,7 @@ func TestStopWordsAreCopies(t *testing.T) {
 	}
 }
 
-// What a run may change of a template shows in its identity, which cached data is
-// found by.
+// A run's changes to a template are part of its identity, by which cached data is keyed.
 func TestIdentity(t *testing.T) {
 	base, err := Get("qwen3")
 	if err != nil {
@@ -255,7 +254,7 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// The layout is LLaMA-Factory 0.9.4's get_ollama_modelfile; its stop ids come in the
+// The layout is that of LLaMA-Factory 0.9.4's get_ollama_modelfile; its stop ids come in the
 // order of a Python set, here the EOS is first.
 func TestModelfile(t *testing.T) {
 	tmpl, err := Get("qwen")
@@ -287,7 +286,7 @@ PARAMETER num_ctx 4096
 	if tmpl, err = Get("chatglm3"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tmpl.Modelfile(markedTokenizer{}, "."); err == nil || !strings.Contains(err.Error(), "has no form in an Ollama template") {
+	if _, err := tmpl.Modelfile(markedTokenizer{}, "."); err == nil || !strings.Contains(err.Error(), "cannot be written in an Ollama template") {
 		t.Errorf("chatglm3: %v", err)
 	}
 }

@@ -10,11 +10,11 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer"
 )
 
-// FromChatTemplate returns the template of a config that names none: empty for a
-// tokenizer without a chat template, else what LLaMA-Factory's parse_template takes from
-// it: four small conversations are rendered, and what differs between them are the
-// slots. Tools then have the default format, nothing is done to the EOS and there are no
-// stop words. A chat template from which no slots follow is an error.
+// FromChatTemplate returns the template of a config that names none: empty for a tokenizer
+// without a chat template, else what LLaMA-Factory's parse_template derives from it: four small
+// conversations are rendered, and the slots are the differences between them. Tools then have
+// the default format, the EOS is unchanged and there are no stop words. A chat template from
+// which no slots can be derived is an error.
 func FromChatTemplate(tok *tokenizer.Tokenizer) (*Template, error) {
 	text := tok.ChatTemplate()
 	if strings.TrimSpace(text) == "" {
@@ -22,7 +22,7 @@ func FromChatTemplate(tok *tokenizer.Tokenizer) (*Template, error) {
 	}
 	t, err := derive(tok, text)
 	if err != nil {
-		return nil, fmt.Errorf("template: the config names no template, and none follows from the tokenizer's chat_template: %w; set template, for instance to %s", err, hint(text))
+		return nil, fmt.Errorf("template: the config names no template, and none can be derived from the tokenizer's chat_template: %w; set template, for instance to %s", err, hint(text))
 	}
 	on := true
 	t.name, t.thinking = "chat_template", &on
@@ -30,9 +30,9 @@ func FromChatTemplate(tok *tokenizer.Tokenizer) (*Template, error) {
 	return t, nil
 }
 
-// Find returns the template of a config: the named one, or the chat template's. Pre-
-// training lays nothing out, so that there a chat template from which nothing follows
-// is as good as none.
+// Find returns the template of a config: the named one, or the chat template's. Pre-training
+// does not format conversations, so there a chat template from which no slots can be derived
+// counts as none.
 func Find(name string, tok *tokenizer.Tokenizer, pretrain bool) (*Template, error) {
 	if name != "" {
 		return Get(name)
@@ -44,14 +44,14 @@ func Find(name string, tok *tokenizer.Tokenizer, pretrain bool) (*Template, erro
 	return t, err
 }
 
-// deriver renders the conversations that slots are taken from.
+// deriver renders the conversations from which slots are derived.
 type deriver struct {
 	chat *jinja.Template
 	tok  *tokenizer.Tokenizer
 	err  error
 }
 
-// message is one of a conversation, as chat templates get it.
+// message is a message of a conversation in the form that chat templates receive.
 func message(role, text string) any {
 	return pyjson.Object{{Key: "role", Value: role}, {Key: "content", Value: text}}
 }
@@ -67,8 +67,8 @@ func (d *deriver) render(generate bool, messages ...any) []rune {
 	return []rune(text)
 }
 
-// ChatVariables are what transformers gives every chat template beside the messages: the
-// tokenizer's special tokens, no tools and no documents.
+// ChatVariables are the variables that transformers gives every chat template beside the
+// messages: the tokenizer's special tokens, no tools and no documents.
 func ChatVariables(tok *tokenizer.Tokenizer) map[string]any {
 	vars := map[string]any{"tools": nil, "documents": nil}
 	for name, token := range tok.SpecialTokens() {
@@ -77,8 +77,8 @@ func ChatVariables(tok *tokenizer.Tokenizer) map[string]any {
 	return vars
 }
 
-// derive is parse_template (LLaMA-Factory 0.9.4 data/template.py). It cuts texts by the
-// lengths of others, in characters, whatever stands there.
+// derive is parse_template (LLaMA-Factory 0.9.4 data/template.py). It cuts texts at the lengths
+// of others, in characters, whatever the text is.
 func derive(tok *tokenizer.Tokenizer, text string) (*Template, error) {
 	chat, err := jinja.Compile(text)
 	if err != nil {
@@ -117,13 +117,13 @@ func derive(tok *tokenizer.Tokenizer, text string) (*Template, error) {
 	return t, nil
 }
 
-// placeholder is what upstream's formatters look for.
+// placeholder is the pattern that upstream's formatters look for.
 var placeholder = regexp.MustCompile(`\{\{[a-zA-Z_][a-zA-Z0-9_]*\}\}`)
 
 func after(text []rune, n int) []rune { return text[min(n, len(text)):] }
 
-// difference is what of long is left when short is taken out of it, character by
-// character (upstream's find_diff).
+// difference is what remains of long when short is removed from it, character by character
+// (upstream's find_diff).
 func difference(short, long []rune) string {
 	var out []rune
 	i := 0
@@ -140,7 +140,7 @@ func difference(short, long []rune) string {
 	return string(out)
 }
 
-// hint names a template that may be meant, by the marks in a chat template.
+// hint names the template that is probably right, by the special tokens in a chat template.
 func hint(chat string) string {
 	for _, guess := range [][2]string{
 		{"<|start_header_id|>", "llama3"}, {"<|im_start|>", "qwen or chatml"}, {"<start_of_turn>", "gemma"}, {"[INST]", "mistral or llama2"},

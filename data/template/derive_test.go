@@ -31,8 +31,8 @@ func TestFromChatTemplate(t *testing.T) {
 	}
 }
 
-// Chat templates of our own, and the slots that LLaMA-Factory 0.9.5's parse_template
-// takes from them (its text run with transformers 4.52.4 on these tokenizers).
+// Chat templates of our own, and the slots that LLaMA-Factory 0.9.5's parse_template derives
+// from them (its output with transformers 4.52.4 on these tokenizers).
 func TestDerive(t *testing.T) {
 	for _, c := range []struct {
 		tok, chat               string
@@ -84,8 +84,8 @@ func TestDerive(t *testing.T) {
 	}
 }
 
-// What LLaMA-Factory 0.9.5's parse_template makes of real chat templates, and the ids
-// and labels of four conversations laid out by it.
+// LLaMA-Factory 0.9.5's parse_template on real chat templates, and the ids and labels of four
+// conversations formatted by it.
 func TestSharedParsed(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "1721997296") // when the texts were recorded
 	tok, err := tokenizer.Load("../../../shared/golden/models/tiny-llama")

@@ -11,7 +11,8 @@ import (
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
-// Tokenizer is what a template needs of one; *tokenizer.Tokenizer is one.
+// Tokenizer is the part of a tokenizer that a template needs; *tokenizer.Tokenizer implements
+// it.
 type Tokenizer interface {
 	Append(dst []int32, s string) []int32
 	ID(token string) (int32, bool)
@@ -20,16 +21,16 @@ type Tokenizer interface {
 	Unknown() (token string, id int32, ok bool)
 }
 
-// Element is a piece of a rendered turn, tokenised on its own: text, a token of
-// the vocabulary, or the tokenizer's "bos" or "eos".
+// Element is a piece of a rendered turn, tokenised on its own: text, a token of the vocabulary,
+// or the tokenizer's "bos" or "eos".
 type Element struct {
 	Text    string
 	Token   string
 	Special string
 }
 
-// Turn is a prompt and its answer. The first turn's prompt has the prefix and
-// the system text in it.
+// Turn is a prompt and its answer. The first turn's prompt includes the prefix and the system
+// text.
 type Turn struct {
 	Source, Target []Element
 }
@@ -39,8 +40,8 @@ type Pair struct {
 	Source, Target []int32
 }
 
-// Encode returns the turns of s as ids. The error says what of the row's tools
-// or messages cannot be laid out.
+// Encode returns the turns of s as ids. The error says what in the row's tools or messages
+// cannot be formatted.
 func (t *Template) Encode(tok Tokenizer, s *data.Sample) ([]Pair, error) {
 	messages := make([]data.Message, 0, len(s.Prompt)+len(s.Response))
 	messages = append(append(messages, s.Prompt...), s.Response...)
@@ -65,9 +66,8 @@ func (t *Template) EncodeMessages(tok Tokenizer, messages []data.Message, system
 	return pairs, nil
 }
 
-// EncodeOne returns everything before the last answer as one prompt, and the
-// answer: what generation starts from. A reasoning template takes the thoughts
-// out of earlier answers.
+// EncodeOne returns everything before the last answer as one prompt, and the answer: generation
+// starts from that prompt. A reasoning template removes the thoughts from earlier answers.
 func (t *Template) EncodeOne(tok Tokenizer, messages []data.Message, system, tools string) (Pair, error) {
 	turn, err := t.RenderOne(messages, system, tools)
 	if err != nil {
@@ -117,7 +117,7 @@ func (t *Template) ids(tok Tokenizer, elements []Element) ([]int32, error) {
 // prompt (user or observation) and an answer (assistant or function).
 func (t *Template) Render(messages []data.Message, system, tools string) ([]Turn, error) {
 	if len(messages)%2 != 0 {
-		return nil, fmt.Errorf("template %s: %d messages; want prompts and answers in turn", t.name, len(messages))
+		return nil, fmt.Errorf("template %s: %d messages; want alternating prompts and answers", t.name, len(messages))
 	}
 	strip := t.kind == reasoning && t.thinking != nil && !*t.thinking
 	turns := make([]Turn, len(messages)/2)
@@ -136,7 +136,7 @@ func (t *Template) Render(messages []data.Message, system, tools string) ([]Turn
 // RenderOne is EncodeOne as text and tokens.
 func (t *Template) RenderOne(messages []data.Message, system, tools string) (Turn, error) {
 	if len(messages)%2 != 0 || len(messages) == 0 {
-		return Turn{}, fmt.Errorf("template %s: %d messages; want prompts and answers in turn", t.name, len(messages))
+		return Turn{}, fmt.Errorf("template %s: %d messages; want alternating prompts and answers", t.name, len(messages))
 	}
 	var all Turn
 	last := len(messages) - 2
@@ -164,7 +164,7 @@ func (t *Template) RenderOne(messages []data.Message, system, tools string) (Tur
 	return all, nil
 }
 
-// render lays out messages i and i+1 with the empty thought that belongs there.
+// render formats messages i and i+1, with an empty thought where one belongs.
 func (t *Template) render(turn *Turn, i int, prompt, answer data.Message, system, tools string) error {
 	if err := t.renderBare(turn, i, prompt, answer, system, tools); err != nil {
 		return err
@@ -209,7 +209,7 @@ func (t *Template) renderBare(turn *Turn, i int, prompt, answer data.Message, sy
 	return err
 }
 
-// message appends message i; head goes in front of a user's text.
+// message appends message i; head is put before a user's text.
 func (t *Template) message(dst []Element, i int, m data.Message, head string) ([]Element, error) {
 	switch m.Role {
 	case data.User:
@@ -233,8 +233,8 @@ func (t *Template) message(dst []Element, i int, m data.Message, head string) ([
 	return nil, fmt.Errorf("template %s: message %d: unexpected role %q", t.name, i, m.Role)
 }
 
-// appendSlots fills slots in. Only the first {{content}} and {{idx}} of a slot
-// are, and {{idx}} even where the content brought it along.
+// appendSlots fills in slots. Only the first {{content}} and {{idx}} of a slot are replaced,
+// the latter even where it was part of the content.
 func appendSlots(dst []Element, slots []slot, text string, turn *int) []Element {
 	for _, s := range slots {
 		var e Element
@@ -259,13 +259,13 @@ func appendSlots(dst []Element, slots []slot, text string, turn *int) []Element 
 	return dst
 }
 
-// hasThought says that an answer has one of the thought's marks in it.
+// hasThought reports whether an answer contains one of the marks of a thought.
 func (t *Template) hasThought(answer string) bool {
 	return strings.Contains(answer, strings.TrimSpace(t.thought[0])) ||
 		strings.Contains(answer, strings.TrimSpace(t.thought[1]))
 }
 
-// withoutThought takes every whole thought out of an answer.
+// withoutThought removes every complete thought from an answer.
 func (t *Template) withoutThought(answer string) string {
 	return strings.TrimLeft(between(t.thought[0], t.thought[1]).ReplaceAllLiteralString(answer, ""), "\n")
 }
@@ -275,8 +275,8 @@ func between(before, after string) *regexp.Regexp {
 	return regexp.MustCompile("(?s)" + regexp.QuoteMeta(before) + "(.*?)" + regexp.QuoteMeta(after))
 }
 
-// functionText lays out a function message: a JSON call or list of calls,
-// perhaps after a thought or inside <tool_call>.
+// functionText formats a function message: a JSON call or list of calls, possibly after a
+// thought or inside <tool_call>.
 func (t *Template) functionText(message string) (string, error) {
 	calls, around := message, ""
 	if t.kind != inFirst {

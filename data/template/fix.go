@@ -7,11 +7,11 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer"
 )
 
-// FixTokenizer makes tok end and pad the way t needs: the EOS is replaced where
-// the template does that, missing EOS and padding tokens are set, the other
-// stop words become special tokens, and a chat template is written where there
-// is none or t has its own. It returns how many tokens are new to the
-// vocabulary: with any, the embedding must grow (resize_vocab).
+// FixTokenizer adapts tok's end-of-sequence and padding tokens to t: the EOS is replaced where
+// the template does that, missing EOS and padding tokens are set, the other stop words become
+// special tokens, and a chat template is written where there is none or t has its own. It
+// returns the number of tokens added to the vocabulary: if there are any, the embedding must
+// grow (resize_vocab).
 func (t *Template) FixTokenizer(tok *tokenizer.Tokenizer) (added int) {
 	stop := t.stopWords
 	if t.replaceEOS {
@@ -28,7 +28,7 @@ func (t *Template) FixTokenizer(tok *tokenizer.Tokenizer) (added int) {
 		added += tok.SetPad(end)
 	}
 	added += tok.AddSpecial(stop...)
-	tok.SetPaddingSide("right") // what training pads on, whatever the files say
+	tok.SetPaddingSide("right") // the side that training pads on, whatever the files say
 	if tok.ChatTemplate() == "" || t.replaceJinja {
 		if jinja, err := t.Jinja(tok); err == nil {
 			tok.SetChatTemplate(jinja)
@@ -37,8 +37,8 @@ func (t *Template) FixTokenizer(tok *tokenizer.Tokenizer) (added int) {
 	return added
 }
 
-// Jinja is the template as a chat template of transformers. Thoughts and tools
-// are no part of it. Slots that are one token cannot be written in Jinja.
+// Jinja is the template as a chat template of transformers, without thoughts and tools. Slots
+// that are one token cannot be expressed in Jinja.
 func (t *Template) Jinja(tok Tokenizer) (string, error) {
 	var err error
 	join := func(slots []slot, name string) string {
@@ -74,7 +74,7 @@ func (t *Template) Jinja(tok Tokenizer) (string, error) {
 	return b.String(), err
 }
 
-// jinjaSlots is slots as a sum of strings, with the variable name for {{content}}.
+// jinjaSlots is slots as a concatenation of strings, with the variable name for {{content}}.
 func jinjaSlots(slots []slot, tok Tokenizer, name string) (string, error) {
 	var parts []string
 	text := func(s string) {
@@ -93,7 +93,7 @@ func jinjaSlots(slots []slot, tok Tokenizer, name string) (string, error) {
 				text(token)
 			}
 		case strings.HasPrefix(string(s), tokenMark):
-			return "", fmt.Errorf("the token %q has no form in Jinja", string(s[1:]))
+			return "", fmt.Errorf("the token %q cannot be written in Jinja", string(s[1:]))
 		default:
 			before, after, found := strings.Cut(string(s), content)
 			text(before)

@@ -2,10 +2,10 @@ package template
 
 import "dataflex.dev/dataflex/data/pyjson"
 
-// Tool texts are JSON as Python's json.dumps(ensure_ascii=False) writes it, with keys in
-// the order of the data: what the models were tuned on.
+// Texts about tools are JSON as Python's json.dumps(ensure_ascii=False) writes it, with keys in
+// the order of the data, which is what the models were tuned on.
 
-// member is a member of a value that should be an object.
+// member is a member of a value that should be an object, and whether it exists.
 func member(v any, key string) (any, bool) {
 	o, _ := v.(pyjson.Object)
 	return o.Lookup(key)

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Ollama is the template as a TEMPLATE of an Ollama Modelfile, as LLaMA-Factory writes
-// it. Thoughts and tools are no part of it. Slots that are one token cannot be written.
+// Ollama is the template as a TEMPLATE of an Ollama Modelfile, as LLaMA-Factory writes it,
+// without thoughts and tools. Slots that are one token cannot be expressed.
 func (t *Template) Ollama(tok Tokenizer) (string, error) {
 	var err error
 	join := func(slots []slot, field string) string {
@@ -37,7 +37,7 @@ func ollamaSlots(slots []slot, tok Tokenizer, field string) (string, error) {
 				b.WriteString(token)
 			}
 		case strings.HasPrefix(string(s), tokenMark):
-			return "", fmt.Errorf("the token %q has no form in an Ollama template", string(s[1:]))
+			return "", fmt.Errorf("the token %q cannot be written in an Ollama template", string(s[1:]))
 		default:
 			b.WriteString(strings.Replace(string(s), content, "{{ ."+field+" }}", 1))
 		}
@@ -45,8 +45,8 @@ func ollamaSlots(slots []slot, tok Tokenizer, field string) (string, error) {
 	return b.String(), nil
 }
 
-// Modelfile is the file that lets Ollama run an exported model, which lies at from seen
-// from it: the template, the system text and what ends an answer.
+// Modelfile is the file that lets Ollama run an exported model: the template, the system text
+// and the texts that end an answer. from is the model's path relative to the file.
 func (t *Template) Modelfile(tok Tokenizer, from string) (string, error) {
 	text, err := t.Ollama(tok)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// What upstream renders, for every template, lies beside the checkout; without
-// it testdata has to do.
+// Upstream's renderings of every template are in a folder beside the checkout; without it only
+// testdata is used.
 const shared = "../../../shared/data/"
 
 func readGzip(t *testing.T, path string, v any) {
@@ -30,7 +30,7 @@ func readGzip(t *testing.T, path string, v any) {
 }
 
 func TestSharedRendered(t *testing.T) {
-	t.Setenv("SOURCE_DATE_EPOCH", "946684800") // 01 Jan 2000, the cases' today
+	t.Setenv("SOURCE_DATE_EPOCH", "946684800") // 01 Jan 2000, the date in the cases
 	var cases []rendered
 	readGzip(t, shared+"llamafactory/templates_rendered.json.gz", &cases)
 	equal := 0

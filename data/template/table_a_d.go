@@ -1,6 +1,6 @@
 package template
 
-// Templates from a to d; what a field leaves out is in Template.
+// Templates from a to d; Template documents the defaults of missing fields.
 var tableAD = map[string]Template{
 	"alpaca": {
 		user: []slot{"### Instruction:\n{{content}}\n\n### Response:\n"}, assistant: []slot{content, eos, "\n\n"},

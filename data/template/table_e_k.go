@@ -1,6 +1,6 @@
 package template
 
-// Templates from e to k; what a field leaves out is in Template.
+// Templates from e to k; Template documents the defaults of missing fields.
 var tableEK = map[string]Template{
 	"empty": {
 		assistant: []slot{content},

@@ -1,6 +1,6 @@
 package template
 
-// Templates from l to n; what a field leaves out is in Template.
+// Templates from l to n; Template documents the defaults of missing fields.
 var tableLN = map[string]Template{
 	"llama2": {
 		kind: inFirst, system: []slot{"<<SYS>>\n{{content}}\n<</SYS>>\n\n"}, user: []slot{bos, "[INST] {{content}} [/INST]"},

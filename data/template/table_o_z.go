@@ -1,6 +1,6 @@
 package template
 
-// Templates from o to z; what a field leaves out is in Template.
+// Templates from o to z; Template documents the defaults of missing fields.
 var tableOZ = map[string]Template{
 	"olmo": {
 		prefix: []slot{eos}, user: []slot{"<|user|>\n{{content}}<|assistant|>\n"},

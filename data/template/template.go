@@ -1,10 +1,9 @@
-// Package template lays conversations out as the text a model was tuned on:
-// the 124 templates of LLaMA-Factory 0.9.4, by the names its configs use.
+// Package template formats conversations as the text that a model was tuned on: the 124
+// templates of LLaMA-Factory 0.9.4, by the names its configs use.
 //
-// A template is a list of slots for each role. Every string slot is tokenised
-// on its own, so that merges never cross a slot's border; text of the data is
-// not escaped, so a special token written in it becomes that token. Both are
-// what upstream does, and change the ids.
+// A template is a list of slots for each role. Every string slot is tokenised on its own, so
+// that merges never cross a slot's boundary; text from the data is not escaped, so a special
+// token in it becomes that token. Both are upstream's behaviour, and affect the ids.
 package template
 
 import (
@@ -15,8 +14,8 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// slot is a piece of a template: text, perhaps with {{content}} and {{idx}} in
-// it, or, marked by its first byte, a single token.
+// slot is a piece of a template: text, possibly with {{content}} and {{idx}}, or, marked by its
+// first byte, a single token.
 type slot string
 
 const (
@@ -30,43 +29,42 @@ const (
 // token is the slot of one vocabulary token.
 func token(name string) slot { return slot(tokenMark + name) }
 
-// kind says which rules a template follows.
+// kind is the set of rules that a template follows.
 type kind uint8
 
 const (
 	plain     kind = iota
-	reasoning      // answers carry thoughts, empty ones where there are none
+	reasoning      // answers have thoughts, empty ones where there are none
 	inFirst        // the system text becomes part of the first user message
 )
 
-// Template is one of the table's, with the options of a run.
+// Template is an entry of the table with the options of a run. The comments give the defaults.
 type Template struct {
 	name          string
 	kind          kind
 	prefix        []slot
-	system        []slot // {{content}} where the table has none
+	system        []slot // default {{content}}
 	user          []slot // likewise
-	assistant     []slot // {{content}} and eos where the table has none
-	observation   []slot // the user's where the table has none
-	function      []slot // the assistant's where the table has none
-	toolFormat    string // default where the table has none
+	assistant     []slot // default {{content}} and eos
+	observation   []slot // default the user's
+	function      []slot // default the assistant's
+	toolFormat    string // default "default"
 	defaultSystem string
 	stopWords     []string
-	thought       [2]string // <think>\n and \n</think>\n\n where the table has none
+	thought       [2]string // default <think>\n and \n</think>\n\n
 	efficientEOS  bool
 	replaceEOS    bool
 	replaceJinja  bool
 	thinking      *bool
 }
 
-// Options is what a config may change of a template.
+// Options are a config's changes to a template.
 type Options struct {
 	DefaultSystem *string // default_system; nil = the template's
 	ToolFormat    string  // tool_format; "" = the template's
-	// EnableThinking is enable_thinking of a reasoning template: true (what
-	// LLaMA-Factory takes where the key is missing) trains an empty thought where
-	// an answer has none, nil (null) puts it into the prompt, false takes the
-	// thoughts there are away as well.
+	// EnableThinking is enable_thinking of a reasoning template: true (LLaMA-Factory's default
+	// for a missing key) trains an empty thought where an answer has none, nil (null) puts it
+	// into the prompt, false also removes the thoughts in the data.
 	EnableThinking *bool
 }
 
@@ -109,7 +107,7 @@ func suggest(name string) string {
 	return "; did you mean " + strings.Join(near[:min(len(near), 5)], ", ") + "?"
 }
 
-// fillIn puts what the table leaves out in its place.
+// fillIn sets the defaults of fields that the table leaves out.
 func (t *Template) fillIn() {
 	if t.system == nil {
 		t.system = []slot{content}
@@ -134,7 +132,7 @@ func (t *Template) fillIn() {
 	}
 }
 
-// answer is the assistant's slots of a template that does not say.
+// answer is the default of the assistant's slots.
 func (t *Template) answer() []slot {
 	if t.efficientEOS {
 		return []slot{content}
@@ -142,7 +140,7 @@ func (t *Template) answer() []slot {
 	return []slot{content, eos}
 }
 
-// With returns t under o. An unknown tool format is an error.
+// With returns t with the options applied. An unknown tool format is an error.
 func (t *Template) With(o Options) (*Template, error) {
 	changed := *t
 	if o.DefaultSystem != nil {
@@ -152,7 +150,7 @@ func (t *Template) With(o Options) (*Template, error) {
 		if _, ok := toolFormats[o.ToolFormat]; !ok {
 			return nil, fmt.Errorf("template: tool_format %q does not exist; known: %s", o.ToolFormat, strings.Join(toolFormatNames(), ", "))
 		}
-		// Upstream forgets the template's own function slots here.
+		// Upstream discards the template's own function slots here.
 		changed.toolFormat, changed.function = o.ToolFormat, t.answer()
 	}
 	changed.thinking = o.EnableThinking
@@ -162,7 +160,7 @@ func (t *Template) With(o Options) (*Template, error) {
 // Name is the template's name in the table.
 func (t *Template) Name() string { return t.name }
 
-// Identity is everything that decides how t lays out a conversation, as one line.
+// Identity is everything that affects how t formats a conversation, as one line.
 func (t *Template) Identity() string {
 	thinking := "null"
 	if t.thinking != nil {
@@ -173,16 +171,16 @@ func (t *Template) Identity() string {
 	return fmt.Sprintf("%q thinking %s", fmt.Sprintf("%+v", c), thinking)
 }
 
-// EfficientEOS says that turns end without an EOS and the example with one.
+// EfficientEOS reports that turns end without an EOS and the example with one.
 func (t *Template) EfficientEOS() bool { return t.efficientEOS }
 
-// Reasoning says that answers carry thoughts and enable_thinking counts.
+// Reasoning reports that answers have thoughts and enable_thinking has an effect.
 func (t *Template) Reasoning() bool { return t.kind == reasoning }
 
-// ReplacesEOS says that FixTokenizer makes the first stop word the EOS.
+// ReplacesEOS reports that FixTokenizer makes the first stop word the EOS.
 func (t *Template) ReplacesEOS() bool { return t.replaceEOS }
 
-// StopWords are the texts that end an answer beside the EOS.
+// StopWords are the texts other than the EOS that end an answer.
 func (t *Template) StopWords() []string { return slices.Clone(t.stopWords) }
 
 // DefaultSystem is the system text of conversations that have none.

@@ -68,7 +68,7 @@ func elements(e []Element) []map[string]string {
 	return out
 }
 
-// check renders c and says whether it is as upstream has it.
+// check renders c and reports whether the result is upstream's.
 func (c *rendered) check(t *testing.T) bool {
 	t.Helper()
 	tmpl := c.template(t)
@@ -119,7 +119,7 @@ func readLines[T any](t *testing.T, path string) []T {
 }
 
 func TestRendered(t *testing.T) {
-	t.Setenv("SOURCE_DATE_EPOCH", "946684800") // 01 Jan 2000, the cases' today
+	t.Setenv("SOURCE_DATE_EPOCH", "946684800") // 01 Jan 2000, the date in the cases
 	cases := readLines[rendered](t, "testdata/rendered.jsonl")
 	if len(cases) < 100 {
 		t.Fatalf("only %d cases", len(cases))

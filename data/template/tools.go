@@ -19,7 +19,7 @@ type call struct {
 	arguments any
 }
 
-// toolFormat is how a family of models is told its tools and calls them.
+// toolFormat is the form in which a family of models is given its tools and makes calls.
 type toolFormat struct {
 	tools    func(tools []any) (string, error)
 	function func(calls []call) (string, error)
@@ -63,7 +63,7 @@ func parseCalls(s string) ([]call, error) {
 	return calls, nil
 }
 
-// inner takes {"type": "function", "function": F} apart to F.
+// inner unwraps {"type": "function", "function": F} to F.
 func inner(tool any) any {
 	if kind, _ := member(tool, "type"); kind == "function" {
 		f, _ := member(tool, "function")
@@ -72,7 +72,7 @@ func inner(tool any) any {
 	return tool
 }
 
-// wrapped is the other way round.
+// wrapped is the inverse of inner.
 func wrapped(tool any) any {
 	if kind, _ := member(tool, "type"); kind == "function" {
 		return tool
@@ -89,7 +89,7 @@ func toolName(tool any) (string, error) {
 	return pyjson.Str(name), nil
 }
 
-// today is the date some prompts carry; SOURCE_DATE_EPOCH makes it stand still.
+// today is the date that some prompts contain; SOURCE_DATE_EPOCH fixes it.
 func today() time.Time {
 	if s, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
 		return time.Unix(s, 0).UTC()
@@ -123,7 +123,7 @@ func defaultTools(tools []any) (string, error) {
 		"(e.g. ```{\"input\": \"hello world\", \"num_beams\": 5}```)\n```\n", nil
 }
 
-// defaultArguments has a line for each parameter.
+// defaultArguments has one line for each parameter.
 func defaultArguments(tool any) (string, error) {
 	parameters, _ := member(tool, "parameters")
 	found, _ := member(parameters, "properties")
@@ -189,7 +189,7 @@ func glm4Tools(tools []any) (string, error) {
 
 func glm4Calls(calls []call) (string, error) {
 	if len(calls) != 1 {
-		return "", fmt.Errorf("tool_format glm4 knows one call a message, got %d", len(calls))
+		return "", fmt.Errorf("tool_format glm4 supports one call per message, got %d", len(calls))
 	}
 	return calls[0].name + "\n" + dump(calls[0].arguments), nil
 }
@@ -228,8 +228,7 @@ func (c call) object(arguments string) pyjson.Object {
 	return pyjson.Object{{Key: "name", Value: c.name}, {Key: arguments, Value: c.arguments}}
 }
 
-// glm4MoeCalls writes each argument between tags; it does not close
-// <tool_call>, as upstream does not.
+// glm4MoeCalls writes each argument between tags; like upstream it does not close <tool_call>.
 func glm4MoeCalls(calls []call) (string, error) {
 	parts := make([]string, len(calls))
 	for i, c := range calls {
@@ -244,7 +243,7 @@ func glm4MoeCalls(calls []call) (string, error) {
 	return strings.Join(parts, "\n"), nil
 }
 
-// eachArgument calls f with every argument: a string as it is, else as JSON.
+// eachArgument calls f with every argument: a string unchanged, other values as JSON.
 func (c call) eachArgument(f func(key, text string)) error {
 	arguments, ok := c.arguments.(pyjson.Object)
 	if !ok {

@@ -7,21 +7,21 @@ import (
 	"unicode/utf8"
 )
 
-// AddedToken is a token that is cut out of the text before the model sees it.
+// AddedToken is a token that is cut out of the text before the model encodes it.
 type AddedToken struct {
 	ID         int32
 	Content    string
-	SingleWord bool // only where no word character touches it
-	LStrip     bool // takes the white space before it along
-	RStrip     bool // takes the white space after it along
-	Normalized bool // looked for in the normalised text
-	Special    bool // left out by Decode when asked
+	SingleWord bool // only between characters that are not part of words
+	LStrip     bool // absorbs the white space before it
+	RStrip     bool // absorbs the white space after it
+	Normalized bool // matched against the normalised text
+	Special    bool // skipped by Decode on request
 }
 
 // matcher finds added tokens in text: leftmost, then longest.
 type matcher struct {
-	first  [256]bool // bytes tokens start with
-	common string    // what all tokens start with
+	first  [256]bool // first bytes of the tokens
+	common string    // common prefix of all tokens
 	after  [256]bool // bytes that follow it in a token
 	nodes  []trieNode
 	tokens []AddedToken
@@ -35,7 +35,7 @@ type trieNode struct {
 
 func newMatcher() *matcher { return &matcher{nodes: []trieNode{{token: -1}}} }
 
-// add makes t known under content (its text, normalised or not).
+// add adds t to the search under content (its text, normalised or not).
 func (m *matcher) add(content string, t AddedToken) {
 	if content == "" {
 		return
@@ -65,7 +65,7 @@ func (m *matcher) add(content string, t AddedToken) {
 	}
 }
 
-// prepare makes find know what add has learnt.
+// prepare builds what find needs from the tokens added.
 func (m *matcher) prepare() {
 	for _, b := range m.nodes[0].bytes {
 		m.first[b] = true
@@ -111,8 +111,8 @@ func (m *matcher) longest(s string, start int) (end int, t *AddedToken) {
 	return end, t
 }
 
-// split calls text for each piece of s between added tokens (from is where it
-// starts in s) and token for each added token, in order.
+// split calls text for each piece of s between added tokens (from is its offset in s) and token
+// for each added token, in order.
 func (m *matcher) split(s string, text func(piece string, from int), token func(*AddedToken)) {
 	done := 0
 	for pos := 0; ; {

@@ -5,19 +5,19 @@ import (
 	"unicode/utf8"
 )
 
-// bpe is the model: a word (pre-tokenised piece) in, ids out.
+// bpe is the model: it turns a word (a pre-tokenised piece) into ids.
 type bpe struct {
-	unigram      *unigram // cuts words in BPE's place; nil = BPE
+	unigram      *unigram // splits words instead of BPE; nil = BPE
 	vocab        map[string]int32
 	tokens       []string // by id; "" where the vocabulary has a gap
 	merges       *mergeTable
 	byteLevel    bool // words are bytes in GPT-2's alphabet of 256 characters
 	byteFallback bool
-	ignoreMerges bool // a word of the vocabulary is taken whole
+	ignoreMerges bool // a word that is in the vocabulary is one token
 	fuseUnknown  bool
-	unknown      int32      // -1 = unknown characters vanish
+	unknown      int32      // -1 = unknown characters are dropped
 	bytes        [256]int32 // id of each byte, as a character or as <0xNN>; -1 = none
-	joins        *joinTable // where text that is one word may be cut; nil = nowhere
+	joins        *joinTable // where a text that is one word may be split; nil = nowhere
 
 	cache sharedCache
 }
@@ -47,7 +47,7 @@ var alphabetByte = func() map[rune]byte {
 	return inverse
 }()
 
-// encode returns the ids of w in s's memory.
+// encode returns the ids of w, in s's memory.
 func (m *bpe) encode(w string, s *scratch) []int32 {
 	if m.unigram != nil {
 		s.symbols = m.unigram.encode(s.symbols[:0], w, m)
@@ -133,12 +133,12 @@ func (m *bpe) appendUnknown(symbols []int32, afterUnknown bool) []int32 {
 	return append(symbols, m.unknown)
 }
 
-// joinTable says between which two characters a merge may reach. A merge over a
-// boundary joins a token that ends in the left character to one that starts
-// with the right one, so where no merge does that, text may be cut.
+// joinTable says between which two characters a merge may join. A merge across a boundary joins
+// a token that ends in the left character to one that starts with the right one, so where no
+// merge does that, the text may be split.
 type joinTable [joinOther + 1][joinOther + 1]bool
 
-// Characters of a joinTable: ASCII, ▁, and all others, which join anything.
+// Character classes of a joinTable: ASCII, ▁, and all others, which join with anything.
 const (
 	joinMark  = utf8.RuneSelf
 	joinOther = joinMark + 1
@@ -154,7 +154,7 @@ func joinClass(r rune) int {
 	return joinOther
 }
 
-// newJoinTable is for text made of vocab's characters.
+// newJoinTable is for text whose characters are all in vocab.
 func newJoinTable(vocab map[string]int32) *joinTable {
 	t := new(joinTable)
 	for i := range t {
@@ -163,7 +163,7 @@ func newJoinTable(vocab map[string]int32) *joinTable {
 			r = '▁'
 		}
 		if _, known := vocab[string(r)]; i == joinOther || !known {
-			for j := range t { // what becomes of unknown ones hangs on their neighbours
+			for j := range t { // the ids of unknown characters depend on their neighbours
 				t[i][j], t[j][i] = true, true
 			}
 		}
@@ -171,7 +171,7 @@ func newJoinTable(vocab map[string]int32) *joinTable {
 	return t
 }
 
-// cut returns the end of the first part of s that may be encoded on its own.
+// cut returns the length of the first part of s that may be encoded on its own.
 func (m *bpe) cut(s string) int {
 	if m.joins == nil {
 		return len(s)

@@ -8,9 +8,8 @@ import (
 	"unsafe"
 )
 
-// Words come again and again. Two caches remember them: a small one per running
-// Encode, whose entries are flat (a hit touches one cache line), and behind it
-// one that all of them share.
+// Words recur. Two caches hold them: a small one for each running Encode, whose entries are
+// flat (a hit touches one cache line), and behind it one shared by all.
 
 const (
 	shortWord = 16 // bytes: what fits a shortEntry
@@ -18,7 +17,7 @@ const (
 	shortBits = 14 // 1 << 14 sets of 64 bytes
 
 	sharedSize    = 1 << 17
-	sharedMaxWord = 64 // bytes; longer words rarely come again
+	sharedMaxWord = 64 // bytes; longer words rarely recur
 )
 
 // shortEntry is a word of at most 16 bytes and its ids, 32 bytes in all.
@@ -31,7 +30,7 @@ type shortEntry struct {
 
 type shortCache [1 << shortBits][2]shortEntry
 
-// pack puts a word of at most 16 bytes into two integers, unique for its length.
+// pack packs a word of at most 16 bytes into two integers, unique among words of its length.
 func pack(w string) (lo, hi uint64) {
 	b := unsafe.Slice(unsafe.StringData(w), len(w))
 	switch n := len(b); {
@@ -65,8 +64,7 @@ func (m *bpe) word(dst []int32, w string, s *scratch) []int32 {
 	return append(dst, ids...)
 }
 
-// sharedCache is read and written without a lock: entries are replaced, never
-// changed.
+// sharedCache is read and written without a lock: entries are replaced, never modified.
 type sharedCache struct {
 	seed  maphash.Seed
 	slots []atomic.Pointer[sharedEntry]

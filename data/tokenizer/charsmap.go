@@ -10,8 +10,8 @@ import (
 	"github.com/clipperhouse/uax29/v2/graphemes"
 )
 
-// charsmap is SentencePiece's compiled normalisation (precompiled_charsmap): a double-
-// array trie of texts and the texts that take their place.
+// charsmap is SentencePiece's compiled normalisation (precompiled_charsmap): a double-array
+// trie of texts, and their replacements.
 type charsmap struct {
 	units []uint32
 	texts string // each ends with a zero byte
@@ -23,7 +23,7 @@ func newCharsmap(blob []byte) (*charsmap, error) {
 	}
 	size := int(binary.LittleEndian.Uint32(blob))
 	if size%4 != 0 || size == 0 || size > len(blob)-4 {
-		return nil, errors.New("its trie is longer than it is")
+		return nil, errors.New("its trie is longer than the charsmap")
 	}
 	c := &charsmap{units: make([]uint32, size/4), texts: string(blob[4+size:])}
 	for i := range c.units {
@@ -41,14 +41,14 @@ func charsmapOf(raw json.RawMessage) (*charsmap, error) {
 	return newCharsmap(blob)
 }
 
-// Parts of a unit of the double array.
+// Fields of a unit of the double array.
 func offset(unit uint32) int       { return int(unit >> 10 << (unit & (1 << 9) >> 6)) }
 func label(unit uint32) uint32     { return unit & (1<<31 | 0xff) }
 func hasLeaf(unit uint32) bool     { return unit>>8&1 == 1 }
 func leafValue(unit uint32) uint32 { return unit & (1<<31 - 1) }
 
-// replacement is what takes the place of the shortest start of s that the trie knows; the
-// library takes that for all of s.
+// replacement is the replacement of the shortest prefix of s in the trie; the library uses it
+// for all of s.
 func (c *charsmap) replacement(s string) (string, bool) {
 	at := offset(c.units[0])
 	for i := range len(s) {

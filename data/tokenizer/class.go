@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// The classes the pre-tokenizers' patterns tell apart.
+// The character classes that the pre-tokenizers' patterns distinguish.
 const (
 	classOther uint8 = iota // [^\s\p{L}\p{N}]
 	classLetter

@@ -23,35 +23,35 @@ const (
 	addedFileName = "added_tokens.json"
 )
 
-// The special tokens that have a part to play, as the files name them.
+// The special tokens that have a role, as the files name them.
 var specialNames = []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
 
-// specialToken is a special token by its spelling. transformers writes it as an
-// object where it knows its flags, and as a string where it was set by name.
+// specialToken is a special token by its spelling. transformers writes it as an object where
+// its flags are known, and as a string where it was set by name.
 type specialToken struct {
 	content string
 	object  bool
 }
 
-// namedToken is a special token by the name that chat templates know it under.
+// namedToken is a special token with the name that chat templates use for it.
 type namedToken struct {
 	name string
 	specialToken
 }
 
-// config is what tokenizer_config.json and its neighbours say.
+// config holds the content of tokenizer_config.json and of the files beside it.
 type config struct {
 	fields     map[string]json.RawMessage // tokenizer_config.json
 	special    map[string]specialToken    // by name, where set
 	additional []specialToken             // additional_special_tokens, or transformers 5's list extra_special_tokens
-	named      []namedToken               // extra_special_tokens that is an object, in the file's order
+	named      []namedToken               // extra_special_tokens where it is an object, in the file's order
 	chat       string
-	byModel    string // the class that the model's type has, where the files name none
+	byModel    string // the class of the model's type, where the files name none
 	maxLength  int
 	side       string
 }
 
-// noMaxLength is what transformers takes for a text without a limit.
+// noMaxLength is transformers' value for texts without a limit.
 const noMaxLength = "1000000000000000019884624838656"
 
 func (c *config) bool(name string, fallback bool) bool {
@@ -90,7 +90,7 @@ func (t *Tokenizer) parseConfig(f files) error {
 		t.addListed(p, f.added)
 		p.file = filepath.Join(dir, configFile)
 	}
-	// Files from before added_tokens_decoder leave the last word to the map.
+	// In files older than added_tokens_decoder the map takes precedence.
 	if special != nil && isNull(c.fields["added_tokens_decoder"]) && p.err == nil {
 		p.file = filepath.Join(dir, specialFile)
 		var fields map[string]json.RawMessage
@@ -141,8 +141,8 @@ func (t *Tokenizer) addDeclared(p *parser) {
 	}
 }
 
-// addListed adds the tokens of added_tokens.json, which folders from before
-// added_tokens_decoder have: text and id. Those that are known stay as they are.
+// addListed adds the tokens of added_tokens.json, which older folders without
+// added_tokens_decoder have: text and id. Known tokens are unchanged.
 func (t *Tokenizer) addListed(p *parser, text []byte) {
 	var ids map[string]int32
 	if err := json.Unmarshal(text, &ids); err != nil {
@@ -160,7 +160,7 @@ func (t *Tokenizer) addListed(p *parser, text []byte) {
 	}
 }
 
-// isSpecialName says whether the configuration gives the token a part to play.
+// isSpecialName reports whether the configuration gives the token a role.
 func (t *Tokenizer) isSpecialName(token string) bool {
 	for _, s := range t.config.special {
 		if s.content == token {
@@ -187,7 +187,7 @@ func (t *Tokenizer) parseSpecials(p *parser, fields map[string]json.RawMessage) 
 	case extra[0] == '{':
 		t.parseNamed(p, extra)
 	case isNull(fields[name]) || string(bytes.Join(bytes.Fields(extra), nil)) != "[]":
-		name = "extra_special_tokens" // transformers 5's name, which wins
+		name = "extra_special_tokens" // transformers 5's name, which takes precedence
 	}
 	raw := fields[name]
 	if isNull(raw) {
@@ -206,8 +206,8 @@ func (t *Tokenizer) parseSpecials(p *parser, fields map[string]json.RawMessage) 
 	}
 }
 
-// parseNamed reads extra_special_tokens where it is an object: tokens of images and the
-// like, by the names that chat templates know them under.
+// parseNamed reads extra_special_tokens where it is an object: image tokens and the like, by
+// the names that chat templates use.
 func (t *Tokenizer) parseNamed(p *parser, raw json.RawMessage) {
 	object, err := pyjson.DecodeObject(raw)
 	if err != nil {
@@ -250,7 +250,7 @@ func (t *Tokenizer) parseSpecial(p *parser, path string, raw json.RawMessage) (s
 	return specialToken{a.Content, true}, true
 }
 
-// addMissingSpecials makes every special token one that Encode recognises.
+// addMissingSpecials makes Encode recognise every special token.
 func (t *Tokenizer) addMissingSpecials() {
 	all := make([]specialToken, 0, len(specialNames)+len(t.config.additional)+len(t.config.named))
 	for _, name := range specialNames {
@@ -267,8 +267,8 @@ func (t *Tokenizer) addMissingSpecials() {
 	}
 }
 
-// chatTemplate reads a chat_template: one text, or a list of named ones of
-// which "default" counts.
+// chatTemplate reads a chat_template: one text, or a list of named ones, of which "default" is
+// used.
 func chatTemplate(raw json.RawMessage) string {
 	var text string
 	if isNull(raw) || json.Unmarshal(raw, &text) == nil {

@@ -13,7 +13,7 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// convert makes the tokenizer.json of a folder that has none, as transformers'
+// convert makes the tokenizer.json of a folder that lacks one, as transformers'
 // convert_slow_tokenizer.py does: from vocab.json and merges.txt, or from SentencePiece's
 // tokenizer.model.
 func convert(dir string, configText []byte, byModel string) ([]byte, error) {
@@ -43,7 +43,7 @@ func convert(dir string, configText []byte, byModel string) ([]byte, error) {
 		if files, _ := filepath.Glob(filepath.Join(dir, "*.gguf")); len(files) > 0 {
 			return nil, fmt.Errorf("tokenizer: %s has GGUF files and no tokenizer.json: name the file to read, for example %s", dir, files[0])
 		}
-		return nil, fmt.Errorf("tokenizer: %s has no tokenizer: no tokenizer.json, no vocab.json with merges.txt and no tokenizer.model; copy them there from where the model came from", dir)
+		return nil, fmt.Errorf("tokenizer: %s has no tokenizer: no tokenizer.json, no vocab.json with merges.txt and no tokenizer.model; copy them there from the model's source", dir)
 	}
 	return nil, fmt.Errorf("tokenizer: %w", errors.Join(verr, merr))
 }

@@ -6,11 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// A decodeStep turns the tokens' texts into others; the results are joined.
+// A decodeStep transforms the texts of the tokens; the results are concatenated.
 type decodeStep func(tokens []string) []string
 
-// decodeByteLevel maps GPT-2's alphabet back to bytes; a token with any other
-// character in it (an added one) stands for itself.
+// decodeByteLevel maps GPT-2's alphabet back to bytes; a token with any other character in it
+// (an added one) is unchanged.
 func decodeByteLevel(tokens []string) []string {
 	var b []byte
 	for _, token := range tokens {
@@ -75,7 +75,7 @@ func decodeReplace(from, to string) decodeStep {
 	}
 }
 
-// decodeStrip takes up to start and stop copies of cut off each token's ends.
+// decodeStrip removes up to start and stop copies of cut at each token's ends.
 func decodeStrip(cut string, start, stop int) decodeStep {
 	return func(tokens []string) []string {
 		for i, token := range tokens {
@@ -91,8 +91,8 @@ func decodeStrip(cut string, start, stop int) decodeStep {
 	}
 }
 
-// decodeMetaspace turns marks into spaces, and drops the first token's where
-// Encode may have put one in front.
+// decodeMetaspace turns marks into spaces, and drops the first token's where Encode may have
+// inserted one.
 func decodeMetaspace(mark string, prepended bool) decodeStep {
 	return func(tokens []string) []string {
 		for i, token := range tokens {
@@ -105,8 +105,8 @@ func decodeMetaspace(mark string, prepended bool) decodeStep {
 	}
 }
 
-// cleanUp takes out the spaces English does not have, as transformers does
-// where clean_up_tokenization_spaces is set.
+// cleanUp removes spaces that English does not have, as transformers does where
+// clean_up_tokenization_spaces is set.
 var cleanUp = func() func(string) string {
 	steps := [][2]string{
 		{" .", "."},
@@ -128,8 +128,8 @@ var cleanUp = func() func(string) string {
 	}
 }()
 
-// Decode returns the text of ids; skipSpecial leaves special tokens out. An id
-// that names no token is left out, as the library does.
+// Decode returns the text of ids; skipSpecial skips special tokens. An id without a token is
+// skipped, as in the library.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	tokens := make([]string, 0, len(ids))
 	for _, id := range ids {

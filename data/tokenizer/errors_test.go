@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Every shape that is not known must be an error that names file, place and value.
+// Every unknown construct is an error that names file, path and value.
 func TestParseErrors(t *testing.T) {
 	base := func(name string) string {
 		data, err := os.ReadFile("testdata/" + name + "/tokenizer.json")

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestExtraSpecialTokens: ids, and the text without special tokens, as transformers 5.0.0
-// gives them for such folders. An object's tokens have names; a list is what
-// additional_special_tokens was, and wins over it.
+// TestExtraSpecialTokens: ids, and the text without special tokens, as transformers 5.0.0 gives
+// them for such folders. The tokens of an object have names; a list is the former
+// additional_special_tokens, and takes precedence over it.
 func TestExtraSpecialTokens(t *testing.T) {
 	const model = `{"version":"1.0","truncation":null,"padding":null,"added_tokens":[
 		{"id":3,"content":"<s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true},

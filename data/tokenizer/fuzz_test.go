@@ -19,8 +19,7 @@ var loadSeeds = []string{
 "decoder":{"type":"Metaspace"},"model":{"type":"BPE","vocab":{"a":0,"▁":1,"▁a":2},"merges":["▁ a"]}}`,
 }
 
-// Whatever a tokenizer.json says, loading it is an error or gives a tokenizer
-// that works.
+// Any tokenizer.json is an error or gives a working tokenizer.
 func FuzzLoad(f *testing.F) {
 	for _, seed := range loadSeeds {
 		if _, err := (files{dir: "fuzz", model: []byte(seed)}).parse(); err != nil {
@@ -43,8 +42,8 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// Byte-level ids give the text back, and ids of the whole are the same however
-// often it was seen before.
+// Byte-level ids decode to the text, and the ids of a text do not depend on what was encoded
+// before.
 func FuzzRoundTrip(f *testing.F) {
 	for _, text := range []string{"The cat", "  \n\n x", "It's 12345 ſ", "你好，世界\xff\xfe", "<|end|><tool>", "a\u0301\u2028"} {
 		f.Add(text)
@@ -55,7 +54,7 @@ func FuzzRoundTrip(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "<left>") || strings.Contains(text, "<right>") {
-			return // they swallow the space beside them
+			return // they absorb the space beside them
 		}
 		ids := tok.Encode(text)
 		if got, want := tok.Decode(ids, false), validUTF8(text); got != want {

@@ -9,8 +9,8 @@ import (
 	"dataflex.dev/dataflex/data/gguf"
 )
 
-// ggufFiles makes a folder's tokenizer.json and tokenizer_config.json of the values of a
-// GGUF file: of the kinds gpt2 (byte-level BPE) and llama (SentencePiece BPE).
+// ggufFiles makes a folder's tokenizer.json and tokenizer_config.json from the values of a GGUF
+// file, for the kinds gpt2 (byte-level BPE) and llama (SentencePiece BPE).
 func ggufFiles(path string) (f files, err error) {
 	file, err := gguf.Open(path)
 	if err != nil {
@@ -25,11 +25,11 @@ func ggufFiles(path string) (f files, err error) {
 	return files{dir: path, model: model, config: v.config}, nil
 }
 
-// ggufVocab is the tokenizer of a GGUF file; its first error stays.
+// ggufVocab is the tokenizer of a GGUF file; its first error is sticky.
 type ggufVocab struct {
 	file   *gguf.File
 	tokens []string
-	kinds  []int // as SentencePiece numbers them
+	kinds  []int // in SentencePiece's numbers
 	addBOS bool
 	config []byte // tokenizer_config.json
 	err    error
@@ -41,7 +41,7 @@ func (v *ggufVocab) fail(format string, args ...any) {
 	}
 }
 
-// ggufValue is tokenizer.ggml.NAME, or fallback where there is none.
+// ggufValue is the value of tokenizer.ggml.NAME, or fallback where it is absent.
 func ggufValue[T any](v *ggufVocab, name string, fallback T) T {
 	x, ok, err := gguf.Get[T](v.file, "tokenizer.ggml."+name)
 	if err != nil && v.err == nil {
@@ -53,17 +53,17 @@ func ggufValue[T any](v *ggufVocab, name string, fallback T) T {
 	return x
 }
 
-// ggufSplit is what tokenizer.ggml.pre stands for: how a text is split, and the class
-// whose tokenizers do so.
+// ggufSplit is the meaning of tokenizer.ggml.pre: how a text is split, and the class of
+// tokenizers that does so.
 type ggufSplit struct {
 	class        string
 	steps        []any
 	normalizer   any
 	ignoreMerges bool
-	bos          bool // in front of every text where the file does not say
+	bos          bool // whether a BOS comes first where the file does not say
 }
 
-// ggufSplits are the splits of llama.cpp (llama-vocab.cpp) that the models of our families have.
+// ggufSplits are llama.cpp's pre-tokenizers (llama-vocab.cpp) of the supported model families.
 var ggufSplits = func() map[string]ggufSplit {
 	bytes := func(regex bool) object {
 		return object{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex}
@@ -115,8 +115,8 @@ func (v *ggufVocab) files() []byte {
 	return nil
 }
 
-// trim leaves out the tokens that fill the vocabulary up to the rows of the embeddings, and
-// refuses two of one text.
+// trim removes the tokens that only pad the vocabulary to the rows of the embeddings, and
+// refuses duplicate tokens.
 func (v *ggufVocab) trim() {
 	n := len(v.tokens)
 	for n > 0 && v.kinds[n-1] == pieceUnused {
@@ -126,7 +126,7 @@ func (v *ggufVocab) trim() {
 	seen := make(map[string]bool, n)
 	for i, t := range v.tokens {
 		if t == "" || seen[t] {
-			v.fail("token %d (%q) is empty or there twice", i, t)
+			v.fail("token %d (%q) is empty or a duplicate", i, t)
 			return
 		}
 		seen[t] = true
@@ -138,7 +138,7 @@ func (v *ggufVocab) bytePairs() []byte {
 	pre := ggufValue(v, "pre", "")
 	split, ok := ggufSplits[pre]
 	if !ok {
-		v.fail("tokenizer.ggml.pre is %q, a way to split texts that is not known here (gpt-2, smollm, starcoder, refact, llama-bpe, dbrx, qwen2, gpt-4o and tekken are): take the Hugging Face folder of the model", pre)
+		v.fail("tokenizer.ggml.pre is %q, an unknown pre-tokenizer (gpt-2, smollm, starcoder, refact, llama-bpe, dbrx, qwen2, gpt-4o and tekken are known): take the Hugging Face folder of the model", pre)
 		return nil
 	}
 	vocab := make(map[string]int, len(v.tokens))
@@ -155,7 +155,7 @@ func (v *ggufVocab) bytePairs() []byte {
 	for i, m := range ggufValue(v, "merges", []string(nil)) {
 		left, right, ok := strings.Cut(m, " ")
 		if !ok {
-			v.fail("tokenizer.ggml.merges: entry %d (%q) is no pair", i, m)
+			v.fail("tokenizer.ggml.merges: entry %d (%q) is not a pair", i, m)
 			return nil
 		}
 		pairs = append(pairs, [2]string{left, right})
@@ -205,7 +205,7 @@ func (v *ggufVocab) sentencePieces() []byte {
 	return text
 }
 
-// special is the token that has a part to play; "" where the file names none.
+// special is the token with a role; "" where the file names none.
 func (v *ggufVocab) special(part string) (token string, id int) {
 	switch id = ggufValue(v, part+"_token_id", -1); {
 	case id < 0:
@@ -224,7 +224,7 @@ func (v *ggufVocab) describe(class string) {
 		"add_prefix_space": ggufValue(v, "add_space_prefix", class == "LlamaTokenizer"),
 	}
 	for name, part := range map[string]string{"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"} {
-		c[name] = nil // or the class's own would be taken
+		c[name] = nil // null; otherwise the class's own token would be used
 		if token, _ := v.special(part); token != "" {
 			c[name] = token
 		}

@@ -96,8 +96,8 @@ func ggufModel(kind, pre string) map[string][]byte {
 	return map[string][]byte{"tokenizer.ggml.model": append(ggufNumber(8), ggufText(kind)...), "tokenizer.ggml.pre": append(ggufNumber(8), ggufText(pre)...)}
 }
 
-// A GGUF file of a vocabulary gives the ids that the Hugging Face library gives for its
-// tokenizer.json, but for tokens with flags that GGUF has no place for.
+// The vocabulary in a GGUF file gives the ids that the Hugging Face library gives for its
+// tokenizer.json, except for tokens with flags that GGUF cannot store.
 func TestGGUF(t *testing.T) {
 	for name, pre := range map[string]string{"llama3": "llama-bpe", "qwen2": "qwen2", "digits": "smollm"} {
 		tok, err := Load(asGGUF(t, name, ggufModel("gpt2", pre)))
@@ -221,8 +221,8 @@ func TestGGUFErrors(t *testing.T) {
 		`tokenizer.ggml.model is "t5"`:                       ggufModel("t5", ""),
 		"tokenizer.ggml.bos_token_id is 999":                 {"tokenizer.ggml.bos_token_id": append(ggufNumber(4), ggufNumber(999)...)},
 		"has 1 entries for 600 tokens":                       {"tokenizer.ggml.token_type": ggufList(5, []uint32{1}, ggufNumber)},
-		`"a") is empty or there twice`:                       {"tokenizer.ggml.tokens": ggufList(8, []string{"a", "a"}, ggufText), "tokenizer.ggml.token_type": ggufList(5, []uint32{1, 1}, ggufNumber)},
-		"entry 0 (\"ab\") is no pair":                        {"tokenizer.ggml.merges": ggufList(8, []string{"ab"}, ggufText)},
+		`"a") is empty or a duplicate`:                       {"tokenizer.ggml.tokens": ggufList(8, []string{"a", "a"}, ggufText), "tokenizer.ggml.token_type": ggufList(5, []uint32{1, 1}, ggufNumber)},
+		"entry 0 (\"ab\") is not a pair":                     {"tokenizer.ggml.merges": ggufList(8, []string{"ab"}, ggufText)},
 		"no tokenizer (no tokenizer.ggml.tokens)":            {"tokenizer.ggml.tokens": ggufList(8, []string{}, ggufText)},
 		"tokenizer.ggml.tokens is a []int, want a []string":  {"tokenizer.ggml.tokens": ggufList(5, []uint32{1}, ggufNumber)},
 		"tokenizer.chat_template is a int, want a string":    {"tokenizer.chat_template": append(ggufNumber(4), ggufNumber(1)...)},

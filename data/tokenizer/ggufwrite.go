@@ -12,8 +12,8 @@ import (
 )
 
 // GGUF describes the tokenizer as llama.cpp's files do: tokenizer.ggml.* and
-// tokenizer.chat_template, with a token for each of so many rows of the embeddings. What
-// llama.cpp would split otherwise is an error.
+// tokenizer.chat_template, with one token for each of rows rows of the embeddings. A tokenizer
+// that llama.cpp would apply differently is an error.
 func (t *Tokenizer) GGUF(rows int) ([]gguf.Value, error) {
 	w := &ggufTokens{t: t}
 	if err := w.read(); err != nil {
@@ -47,13 +47,13 @@ func (t *Tokenizer) size() int {
 	return n
 }
 
-// ggufTokens is a tokenizer on its way into a GGUF file.
+// ggufTokens is a tokenizer being converted to GGUF.
 type ggufTokens struct {
 	t      *Tokenizer
 	model  *bpe
 	merges []string
 	pairs  [][]string
-	prefix bool // a space is put in front of a text; SentencePiece alone
+	prefix bool // a space is put before the text; SentencePiece only
 	tokens []string
 	kinds  []int32
 	values []gguf.Value
@@ -63,7 +63,8 @@ func (w *ggufTokens) value(name string, v any) {
 	w.values = append(w.values, gguf.Value{Key: "tokenizer." + name, Value: v})
 }
 
-// pieceByte is the kind of <0x00> to <0xFF>; llama.cpp's llama_token_type goes on from SentencePiece's.
+// pieceByte is the kind of <0x00> to <0xFF>; llama.cpp's llama_token_type continues
+// SentencePiece's numbers.
 const pieceByte = 6
 
 var byteToken = regexp.MustCompile(`^<0x[0-9A-F]{2}>$`)
@@ -95,11 +96,11 @@ func looksSpecial(token string) bool {
 		between("<|", "|>") || between("<｜", "｜>") || between("<unused", ">")
 }
 
-// read takes what a GGUF file asks for from tokenizer.json.
+// read reads the values of a GGUF file from tokenizer.json.
 func (w *ggufTokens) read() error {
 	w.model = &w.t.model
 	if w.model.unigram != nil {
-		return errors.New("it is a unigram model, which llama.cpp has for other kinds of models only")
+		return errors.New("it is a unigram model, which llama.cpp supports for other kinds of models only")
 	}
 	var s source
 	fields, err := s.read(w.t.source.data)
@@ -123,14 +124,14 @@ func (w *ggufTokens) read() error {
 	return w.readPieces(normal, split)
 }
 
-// readBytes finds llama.cpp's name of the way a byte-level tokenizer splits a text.
+// readBytes finds llama.cpp's name for the pre-tokenizer of a byte-level tokenizer.
 func (w *ggufTokens) readBytes(normal, split []string) error {
-	if slices.ContainsFunc(normal, func(s string) bool { return s != "NFC" }) { // llama.cpp takes texts as composed already
+	if slices.ContainsFunc(normal, func(s string) bool { return s != "NFC" }) { // llama.cpp assumes that texts are already composed
 		return fmt.Errorf("its normalizer (%s) is not llama.cpp's", strings.Join(normal, ", "))
 	}
 	name, ok := ggufPre[strings.Join(split, ", ")]
 	if !ok || w.t.config.bool("add_prefix_space", false) {
-		return fmt.Errorf("its way to split texts (%s) has no name in llama.cpp that is known here", strings.Join(split, ", "))
+		return fmt.Errorf("its pre-tokenizer (%s) is none of llama.cpp's known ones", strings.Join(split, ", "))
 	}
 	if name == "llama-bpe" && !w.model.ignoreMerges {
 		name = "dbrx" // the same pattern without the shortcut for whole words
@@ -140,7 +141,7 @@ func (w *ggufTokens) readBytes(normal, split []string) error {
 	return nil
 }
 
-// The patterns of OpenAI's o200k and of Mistral's Tekken, as tokenizer.json has them.
+// The patterns of OpenAI's o200k and of Mistral's Tekken, as in tokenizer.json.
 const (
 	capitals      = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+`
 	allCapitals   = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*`
@@ -150,8 +151,8 @@ const (
 	patternTekken = capitals + "|" + allCapitals + `|\p{N}` + o200kTail
 )
 
-// ggufPre are llama.cpp's names (llama-vocab.cpp) of ways to split texts. Several names
-// stand for one way; the first that convert_hf_to_gguf.py gave it is taken.
+// ggufPre are llama.cpp's names (llama-vocab.cpp) for pre-tokenizers. Where several names mean
+// the same one, the first in convert_hf_to_gguf.py is used.
 var ggufPre = map[string]string{
 	"ByteLevel regex":                                                 "gpt-2",
 	"Split " + patternGPT2 + ", ByteLevel":                            "gpt-2",
@@ -176,14 +177,14 @@ func (w *ggufTokens) readPieces(normal, split []string) error {
 		w.prefix = true
 	case "Metaspace never":
 	default:
-		return fmt.Errorf("its way to write spaces (%s) is not llama.cpp's", steps)
+		return fmt.Errorf("its handling of spaces (%s) is not llama.cpp's", steps)
 	}
 	w.value("ggml.model", "llama")
 	w.value("ggml.pre", "default")
 	return nil
 }
 
-// describeSteps writes a normalizer or a pre-tokenizer as words, one a step.
+// describeSteps describes a normalizer or a pre-tokenizer, one word for each step.
 func describeSteps(raw json.RawMessage, list string) []string {
 	if isNull(raw) {
 		return nil
@@ -236,8 +237,8 @@ func describeStep(n node) string {
 	return n.kind
 }
 
-// scores order the tokens as the merges do: SentencePiece joins the two neighbours whose
-// union has the best score, whichever pair it is.
+// scores reproduce the order of the merges: SentencePiece joins the two neighbours whose union
+// has the best score, whichever pair it is.
 func (w *ggufTokens) scores() ([]float32, error) {
 	out := make([]float32, len(w.tokens))
 	seen := map[string]bool{}
@@ -255,17 +256,17 @@ func (w *ggufTokens) scores() ([]float32, error) {
 	for id, token := range w.tokens {
 		switch {
 		case w.kinds[id] == pieceNormal && !seen[token]:
-			out[id], last = last, last-1 // a character: nothing is joined to make it
+			out[id], last = last, last-1 // a single character: no merge makes it
 		case w.kinds[id] == pieceNormal:
 			if left, right, ok := w.other(token, known); ok {
-				return nil, fmt.Errorf("it does not join %q and %q, which SentencePiece does: it is no SentencePiece model", left, right)
+				return nil, fmt.Errorf("it does not join %q and %q, which SentencePiece does: it is not a SentencePiece model", left, right)
 			}
 		}
 	}
 	return out, nil
 }
 
-// other finds two tokens that make up a token and that no merge joins.
+// other finds two tokens that concatenate to a token without a merge that joins them.
 func (w *ggufTokens) other(token string, known map[[2]string]bool) (left, right string, ok bool) {
 	for i := range token {
 		if i == 0 {
@@ -281,7 +282,7 @@ func (w *ggufTokens) other(token string, known map[[2]string]bool) (left, right 
 	return "", "", false
 }
 
-// ggufParts are the tokens that have a part to play, under llama.cpp's names.
+// ggufParts are the tokens with a role, under llama.cpp's names.
 var ggufParts = []struct{ name, part string }{
 	{"bos_token", "bos"},
 	{"eos_token", "eos"},
@@ -292,7 +293,7 @@ var ggufParts = []struct{ name, part string }{
 	{"mask_token", "mask"},
 }
 
-// special says which tokens have a part to play, and the chat template.
+// special writes the tokens with a role, and the chat template.
 func (w *ggufTokens) special() {
 	t := w.t
 	for _, p := range ggufParts {

@@ -34,8 +34,8 @@ func throughGGUF(t *testing.T, tok *Tokenizer, rows int) *Tokenizer {
 	return again
 }
 
-// What is written gives the recorded ids of the Hugging Face library again, but for tokens
-// with flags that GGUF has no place for.
+// A written file gives the recorded ids of the Hugging Face library, except for tokens with
+// flags that GGUF cannot store.
 func TestWriteGGUF(t *testing.T) {
 	for _, name := range []string{"digits", "llama3", "qwen2"} {
 		tok := load(t, name)
@@ -56,7 +56,7 @@ func TestWriteGGUF(t *testing.T) {
 	}
 }
 
-// A tokenizer.model of SentencePiece's, whose scores follow from its merges here.
+// A tokenizer.model of SentencePiece's whose scores follow from its merges.
 func TestWriteGGUFPieces(t *testing.T) {
 	text, err := os.ReadFile("testdata/kinds.json")
 	if err != nil {
@@ -96,7 +96,7 @@ func TestWriteGGUFPieces(t *testing.T) {
 	t.Error("nothing is recorded")
 }
 
-// The same of the tokenizers of released models.
+// The same for the tokenizers of released models.
 func TestWriteGGUFShared(t *testing.T) {
 	for _, name := range []string{"gpt-2", "llama-bpe", "llama-spm", "mistral-v1", "qwen2"} {
 		t.Run(name, func(t *testing.T) {
@@ -128,7 +128,7 @@ func valueOf(t *testing.T, values []gguf.Value, key string) any {
 	return values[at].Value
 }
 
-// Kinds, scores and parts, worked by hand.
+// Kinds, scores and roles, worked out by hand.
 func TestGGUFValues(t *testing.T) {
 	added := []any{
 		object{"id": 0, "content": "<unk>", "special": true},
@@ -179,7 +179,7 @@ func TestGGUFValues(t *testing.T) {
 	}
 }
 
-// What llama.cpp would split otherwise is refused.
+// Tokenizers that llama.cpp would apply differently are refused.
 func TestGGUFRefuses(t *testing.T) {
 	bpe := object{"type": "BPE", "vocab": object{"a": 0, "b": 1, "c": 2, "ab": 3, "bc": 4, "abc": 5}, "merges": []string{"a b", "b c", "ab c"}, "byte_fallback": true}
 	bytesOnly := object{"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}
@@ -188,7 +188,7 @@ func TestGGUFRefuses(t *testing.T) {
 		"does not join \"a\" and \"bc\"":         {"model": bpe, "normalizer": mark},
 		"(Lowercase) is not llama.cpp's":         {"model": bpe, "pre_tokenizer": bytesOnly, "normalizer": object{"type": "Lowercase"}},
 		"ByteLevel with a space in front":        {"model": bpe, "pre_tokenizer": object{"type": "ByteLevel", "add_prefix_space": true}},
-		"(Punctuation, ByteLevel regex) has no":  {"model": bpe, "pre_tokenizer": object{"type": "Sequence", "pretokenizers": []any{object{"type": "Punctuation"}, bytesOnly}}},
+		"(Punctuation, ByteLevel regex) is none": {"model": bpe, "pre_tokenizer": object{"type": "Sequence", "pretokenizers": []any{object{"type": "Punctuation"}, bytesOnly}}},
 		"(Lowercase, Replace \" \" ▁) is not":    {"model": bpe, "normalizer": object{"type": "Sequence", "normalizers": []any{object{"type": "Lowercase"}, mark}}},
 		"neither a byte-level BPE nor a Sentenc": {"model": object{"type": "BPE", "vocab": object{"a": 0}, "merges": []string{}}},
 		"it is a unigram model":                  {"model": object{"type": "Unigram", "vocab": []any{[]any{"a", -1.0}}, "unk_id": 0}},

@@ -2,7 +2,7 @@ package tokenizer
 
 import "math/bits"
 
-// merge is what a pair of tokens becomes, and how early.
+// merge is the result of merging a pair of tokens, with its rank.
 type merge struct {
 	rank, id int32
 }
@@ -33,7 +33,7 @@ func newMergeTable(n int) *mergeTable {
 	return t
 }
 
-// put stores m; the later of two merges of one pair counts, as in the library.
+// put stores m; of two merges of one pair the later counts, as in the library.
 func (t *mergeTable) put(a, b int32, m merge) {
 	key := pairKey(a, b)
 	i := key * hashMult >> t.shift
@@ -43,7 +43,7 @@ func (t *mergeTable) put(a, b int32, m merge) {
 	t.keys[i], t.vals[i] = key, m
 }
 
-// get returns the merge of a and b, of rank noMerge where there is none.
+// get returns the merge of a and b; where there is none, its rank is noMerge.
 func (t *mergeTable) get(a, b int32) merge {
 	key := pairKey(a, b)
 	i := key * hashMult >> t.shift
@@ -58,7 +58,7 @@ func (t *mergeTable) get(a, b int32) merge {
 	}
 }
 
-// scratch is what one Encode call needs beside its result.
+// scratch is the working memory of one Encode call.
 type scratch struct {
 	short      shortCache
 	symbols    []int32
@@ -68,11 +68,11 @@ type scratch struct {
 	word       []byte
 }
 
-// linearLimit is the length above which the queue is faster than the scan.
+// linearLimit is the length above which the queue is faster than the linear scan.
 const linearLimit = 100
 
-// apply merges symbols in place, lowest rank first and leftmost among equals,
-// and returns what is left of them.
+// apply merges symbols in place, lowest rank first and leftmost among equals, and returns the
+// remaining ones.
 func (t *mergeTable) apply(symbols []int32, s *scratch) []int32 {
 	if len(symbols) < 2 {
 		return symbols
@@ -80,8 +80,8 @@ func (t *mergeTable) apply(symbols []int32, s *scratch) []int32 {
 	if len(symbols) > linearLimit {
 		return t.applyQueue(symbols, s)
 	}
-	// merges[i] is the merge of symbols i and i+1, kept up to date, so that a
-	// pair is looked up once.
+	// merges[i] is the merge of symbols i and i+1, kept up to date so that a pair is looked up
+	// only once.
 	merges := s.merges[:0]
 	for i := range len(symbols) - 1 {
 		merges = append(merges, t.get(symbols[i], symbols[i+1]))

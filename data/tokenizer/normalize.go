@@ -13,7 +13,8 @@ import (
 // A normalizer rewrites a piece of text.
 type normalizer func(s string) string
 
-// normalForm is a normal form of a text without characters that are younger than the form.
+// normalForm applies a normal form to a text without characters newer than the form's Unicode
+// version.
 func normalForm(f norm.Form, s string) string {
 	if longestMarks(s) < streamSafe {
 		if f.IsNormalString(s) {
@@ -24,12 +25,12 @@ func normalForm(f norm.Form, s string) string {
 	return manyMarks(f, s)
 }
 
-// streamSafe is how many marks in a row x/text takes before it breaks them apart with a
-// U+034F of its own (Unicode's stream-safe format), which no other library does.
+// streamSafe is the number of consecutive marks after which x/text inserts a U+034F (Unicode's
+// stream-safe format), which no other library does.
 const streamSafe = 30
 
-// longestMarks is the longest run of characters that combine with the one before,
-// each counted as what it decomposes to.
+// longestMarks is the longest run of combining characters, each counted as the characters it
+// decomposes to.
 func longestMarks(s string) int {
 	longest, run := 0, 0
 	for i, r := range s {
@@ -47,8 +48,8 @@ func longestMarks(s string) int {
 	return longest
 }
 
-// manyMarks normalises text with long runs of marks by the definition (Unicode 16,
-// section 3.11): decompose, order by combining class, compose.
+// manyMarks normalises a text with long runs of marks by the definition (Unicode 16, section
+// 3.11): decompose, order by combining class, compose.
 func manyMarks(f norm.Form, s string) string {
 	compatible := f == norm.NFKC || f == norm.NFKD
 	var runes []rune
@@ -73,7 +74,7 @@ func manyMarks(f norm.Form, s string) string {
 // class is a character's canonical combining class.
 func class(r rune) uint8 { return norm.NFD.PropertiesString(string(r)).CCC() }
 
-// compose joins each starter with the marks after it that nothing blocks.
+// compose joins each starter with the marks after it that are not blocked.
 func compose(runes []rune) []rune {
 	out := runes[:0:0]
 	starter := -1
@@ -96,7 +97,7 @@ func compose(runes []rune) []rune {
 	return out
 }
 
-// strip takes white space off the ends.
+// strip removes white space at the ends.
 func strip(left, right bool) normalizer {
 	return func(s string) string {
 		if left {
@@ -109,7 +110,7 @@ func strip(left, right bool) normalizer {
 	}
 }
 
-// stripAccents takes combining marks out.
+// stripAccents removes combining marks.
 func stripAccents(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.Is(unicode.Mn, r) {
@@ -119,7 +120,7 @@ func stripAccents(s string) string {
 	}, s)
 }
 
-// replaceAll puts to in the place of every match.
+// replaceAll replaces every match by to.
 func replaceAll(pattern *regex.Regexp, to string) normalizer {
 	return func(s string) string {
 		var b strings.Builder
@@ -188,8 +189,8 @@ func validUTF8(s string) string {
 	return b.String()
 }
 
-// invalidPrefix is the length of the longest start of s that a valid character
-// could begin with, at least 1; s starts with an invalid sequence.
+// invalidPrefix is the length of the longest prefix of s that could begin a valid character, at
+// least 1; s starts with an invalid sequence.
 func invalidPrefix(s string) int {
 	need, low, high := 0, byte(0x80), byte(0xbf)
 	switch b := s[0]; {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// node is an object of a JSON file with its place in it, read with the parser's
-// sticky error: the first thing wrong is the one reported.
+// node is an object of a JSON file with its path, read with the parser's sticky error: the
+// first fault is the one reported.
 type node struct {
 	p      *parser
 	path   string
@@ -21,14 +21,14 @@ type parser struct {
 	err  error
 }
 
-// fail reports what is wrong at path, once.
+// fail reports a fault at path, unless there was one before.
 func (p *parser) fail(path, format string, args ...any) {
 	if p.err == nil {
 		p.err = fmt.Errorf("tokenizer: %s: %s: %s", p.file, path, fmt.Sprintf(format, args...))
 	}
 }
 
-// unsupported reports a value this package has no equivalent of.
+// unsupported reports a value that this package does not implement.
 func (p *parser) unsupported(path string, value any, known string) {
 	text, _ := json.Marshal(value)
 	p.fail(path, "%s is not supported; %s", clip(string(text)), known)
@@ -41,7 +41,7 @@ func clip(s string) string {
 	return s
 }
 
-// isNull says that raw is absent or null.
+// isNull reports whether raw is absent or null.
 func isNull(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
 
 // object reads raw as an object; its "type" becomes the node's kind.
@@ -55,7 +55,7 @@ func (p *parser) object(raw json.RawMessage, path string) node {
 	return n
 }
 
-// get reads a field, or gives fallback where it is absent or null.
+// get reads a field, or returns fallback where it is absent or null.
 func get[T any](n node, name string, fallback T) T {
 	raw := n.fields[name]
 	if isNull(raw) {
@@ -68,7 +68,7 @@ func get[T any](n node, name string, fallback T) T {
 	return v
 }
 
-// only refuses fields that are not named: a field nobody read may matter.
+// only refuses fields that are not named: a field that is not read may matter.
 func (n node) only(names ...string) {
 	for name := range n.fields {
 		if name != "type" && !slices.Contains(names, name) {

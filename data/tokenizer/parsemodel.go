@@ -9,14 +9,14 @@ import (
 	"unicode/utf8"
 )
 
-// source is tokenizer.json and where its added_tokens stand.
+// source is tokenizer.json and the place of its added_tokens.
 type source struct {
 	data       []byte
-	start, end int // of the value of added_tokens; 0, 0 = not there
+	start, end int // of the value of added_tokens; 0, 0 = absent
 }
 
-// maxGap bounds how far ids may lie beyond the number of tokens, so that a
-// broken file cannot ask for the machine's memory.
+// maxGap bounds how far ids may exceed the number of tokens, so that a broken file cannot
+// exhaust memory.
 const maxGap = 1 << 20
 
 // parseModel reads tokenizer.json.
@@ -53,8 +53,8 @@ func (t *Tokenizer) parseModel(path string, data []byte) error {
 	return p.err
 }
 
-// read splits the file into its top-level values and remembers where
-// added_tokens stands, so that Save can leave the rest as it was.
+// read splits the file into its top-level values and records the place of added_tokens, so that
+// Save can leave the rest unchanged.
 func (s *source) read(data []byte) (map[string]json.RawMessage, error) {
 	s.data = data
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -146,7 +146,7 @@ func (p *parser) model(m *bpe, raw json.RawMessage) {
 	p.mergeList(m, f.Merges)
 }
 
-// index fills what is looked up by id and by byte.
+// index builds the look-up tables by id and by byte.
 func (p *parser) index(m *bpe) {
 	for token, id := range m.vocab {
 		if id < 0 || int(id) >= len(m.vocab)+maxGap {
@@ -231,7 +231,7 @@ func (p *parser) mergeList(m *bpe, raw json.RawMessage) {
 	}
 }
 
-// addedFile is one of added_tokens.
+// addedFile is an entry of added_tokens.
 type addedFile struct {
 	ID         *int32 `json:"id,omitempty"`
 	Content    string `json:"content"`
@@ -242,7 +242,7 @@ type addedFile struct {
 	Special    bool   `json:"special"`
 }
 
-// token gives a as it is added; the id is not settled yet.
+// token converts a to an AddedToken; its id is assigned by add.
 func (a addedFile) token() AddedToken {
 	return AddedToken{
 		Content: a.Content, SingleWord: a.SingleWord, LStrip: a.LStrip, RStrip: a.RStrip,
@@ -272,8 +272,8 @@ func (t *Tokenizer) parseAdded(p *parser, raw json.RawMessage) {
 	t.modified = false
 }
 
-// add makes a an added token, or renews what is known of it, and returns its
-// id: the vocabulary's where it is in there, else the next one.
+// add makes a an added token, or updates a known one, and returns its id: that of the
+// vocabulary where it is in there, else the next one.
 func (t *Tokenizer) add(a AddedToken) int32 {
 	if i, ok := t.addedByKey[a.Content]; ok {
 		a.ID = t.added[i].ID

@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer/regex"
 )
 
-// normalizer reads a normalizer; marks says that it turns every space into ▁.
+// normalizer reads a normalizer; marks reports that it turns every space into ▁.
 func (p *parser) normalizer(raw json.RawMessage, path string) (step normalizer, marks bool) {
 	n := p.object(raw, path)
 	switch n.kind {
@@ -69,8 +69,7 @@ func (p *parser) normalizer(raw json.RawMessage, path string) (step normalizer, 
 	return nil, false
 }
 
-// preTokenizer reads the pre-tokenizer; marks says that the text it gets has no
-// spaces left.
+// preTokenizer reads the pre-tokenizer; marks says that its input has no spaces left.
 func (p *parser) preTokenizer(pre *preTokenizer, m *bpe, raw json.RawMessage, marks bool) {
 	if isNull(raw) {
 		return
@@ -87,7 +86,7 @@ func (p *parser) preTokenizer(pre *preTokenizer, m *bpe, raw json.RawMessage, ma
 	pre.alone = n.kind == "ByteLevel"
 }
 
-// preStep reads one step. The byteLevel of a model is what makes its words bytes.
+// preStep reads one step. A ByteLevel step makes the model's words bytes.
 func (p *parser) preStep(pre *preTokenizer, m *bpe, n node, marks, last bool) {
 	add := func(s preStep) { pre.steps = append(pre.steps, s) }
 	switch n.kind {
@@ -138,7 +137,7 @@ func (p *parser) preStep(pre *preTokenizer, m *bpe, n node, marks, last bool) {
 	}
 }
 
-// punctuation is what the library counts as such: Unicode's and all of ASCII's.
+// punctuation is what the library counts as punctuation: Unicode's and all of ASCII's.
 const punctuation = `[\p{P}$+<=>^\x60|~]`
 
 func (p *parser) split(pre *preTokenizer, n node, marks bool) {
@@ -151,7 +150,7 @@ func (p *parser) split(pre *preTokenizer, n node, marks bool) {
 		}
 		text = quoted(text)
 	}
-	// The known patterns leave nothing between their matches, so both give the matches.
+	// The known patterns cover the whole text, so both behaviours give the matches.
 	scan, known := scanners[text]
 	if known && (behavior == "Isolated" && !invert || behavior == "Removed" && invert) {
 		pre.steps = append(pre.steps, scan)
@@ -174,7 +173,7 @@ func (p *parser) regexStep(n node, pattern, behavior string, invert bool) *regex
 	return &regexStep{r, behavior, invert}
 }
 
-// quoted is the pattern of a text as it stands.
+// quoted is the pattern that matches a text literally.
 func quoted(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -243,17 +242,17 @@ func (p *parser) decoder(raw json.RawMessage, path string) []decodeStep {
 	return nil
 }
 
-// postItem is part of what EncodeSpecial returns: the text, or fixed ids.
+// postItem is part of the result of EncodeSpecial: the text, or fixed ids.
 type postItem struct {
 	text bool
 	ids  []int32
 }
 
-// postProcessor reads what is put around a single text; nil = nothing.
+// postProcessor reads the tokens put around a single text; nil = none.
 func (p *parser) postProcessor(raw json.RawMessage, path string) []postItem {
 	n := p.object(raw, path)
 	switch n.kind {
-	case "ByteLevel": // moves offsets only
+	case "ByteLevel": // only changes offsets
 		return nil
 	case "Sequence":
 		n.only("processors")

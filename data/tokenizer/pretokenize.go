@@ -7,15 +7,15 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer/regex"
 )
 
-// preTokenizer cuts normalised text into the words the model encodes one by one: each
-// step cuts the pieces of the one before it.
+// preTokenizer splits normalised text into the words that the model encodes one by one: each
+// step splits the pieces of the step before.
 type preTokenizer struct {
 	steps []preStep
-	alone bool // it is ByteLevel and nothing else
+	alone bool // it is a single ByteLevel
 }
 
-// override lets tokenizer_config.json's add_prefix_space, false where it says nothing,
-// win over a pre-tokenizer that is ByteLevel alone, as PreTrainedTokenizerFast does.
+// override applies tokenizer_config.json's add_prefix_space, false where it is absent, to a
+// pre-tokenizer that is a single ByteLevel, as PreTrainedTokenizerFast does.
 func (p *preTokenizer) override(prefixSpace bool) {
 	if !p.alone {
 		return
@@ -30,7 +30,7 @@ func (p *preTokenizer) override(prefixSpace bool) {
 type preStep interface{}
 
 type (
-	// prefixStep is ByteLevel's add_prefix_space.
+	// prefixStep is the add_prefix_space of a ByteLevel.
 	prefixStep struct{}
 	// alphabetStep writes bytes as GPT-2's alphabet, for steps that follow ByteLevel.
 	alphabetStep struct{}
@@ -48,23 +48,23 @@ type (
 	}
 )
 
-// words is an encoding under way.
+// words is an encoding in progress.
 type words struct {
 	t        *Tokenizer
 	dst      []int32
 	s        *scratch
-	alphabet bool // pieces are written in GPT-2's alphabet
+	alphabet bool // pieces are in GPT-2's alphabet
 }
 
-// encode appends the ids of one piece of text between added tokens; first says
-// that it stands at the very start.
+// encode appends the ids of one piece of text between added tokens; first says that the piece
+// is at the start of the text.
 func (t *Tokenizer) encode(dst []int32, piece string, first bool, s *scratch) []int32 {
 	w := words{t: t, dst: dst, s: s}
 	w.cut(piece, t.pre.steps, first)
 	return w.dst
 }
 
-// cut takes piece through the steps that are left.
+// cut passes piece through the remaining steps.
 func (w *words) cut(piece string, steps []preStep, first bool) {
 	if piece == "" {
 		return
@@ -101,7 +101,7 @@ func (w *words) cut(piece string, steps []preStep, first bool) {
 	}
 }
 
-// word encodes a piece that no step is left for.
+// word encodes a piece after the last step.
 func (w *words) word(piece string) {
 	m := &w.t.model
 	switch {
@@ -109,7 +109,7 @@ func (w *words) word(piece string) {
 		w.dst = m.word(w.dst, fromAlphabet(piece), w.s)
 	case m.byteLevel:
 		w.dst = m.word(w.dst, piece, w.s)
-	default: // one word to the library; in parts where that gives the same ids
+	default: // one word for the library; encoded in parts where that gives the same ids
 		for len(piece) > 0 {
 			n := m.cut(piece)
 			w.dst = m.word(w.dst, piece[:n], w.s)
@@ -118,10 +118,10 @@ func (w *words) word(piece string) {
 	}
 }
 
-// split tells emit the pieces of s and where they start, as the library's
-// SplitDelimiterBehavior has it.
+// split calls emit with the pieces of s and their offsets, as the library's
+// SplitDelimiterBehavior defines them.
 func (r *regexStep) split(s string, emit func(part string, at int)) {
-	start, end, matched := 0, 0, false // the piece that is being put together
+	start, end, matched := 0, 0, false // the piece being assembled
 	flush := func() {
 		if end > start {
 			emit(s[start:end], start)
@@ -152,7 +152,7 @@ func (r *regexStep) split(s string, emit func(part string, at int)) {
 	flush()
 }
 
-// parts tells f the matches of the pattern in s and what lies between them.
+// parts calls f with the matches of the pattern in s and the text between them.
 func (r *regexStep) parts(s string, f func(from, to int, match bool)) {
 	done := 0
 	for at := 0; at <= len(s); {

@@ -12,10 +12,10 @@ import (
 	"strings"
 )
 
-// Save writes the tokenizer's files into dir through write (an atomic writer,
-// say), as transformers 4.52 leaves them: tokenizer.json, tokenizer_config.json,
-// special_tokens_map.json and, with a chat template, chat_template.jinja.
-// tokenizer.json keeps its bytes but for added tokens.
+// Save writes the tokenizer's files into dir through write (an atomic writer, for example), as
+// transformers 4.52 writes them: tokenizer.json, tokenizer_config.json, special_tokens_map.json
+// and, with a chat template, chat_template.jinja. tokenizer.json keeps its bytes except for
+// added tokens.
 func (t *Tokenizer) Save(dir string, write func(path string, data []byte) error) error {
 	special, err := dump(t.specialMap(true))
 	if err != nil {
@@ -58,7 +58,7 @@ func dump(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// flags are a token's as special_tokens_map.json has them.
+// flags are a token's flags in the form of special_tokens_map.json.
 type flags struct {
 	Content    string `json:"content"`
 	LStrip     bool   `json:"lstrip"`
@@ -71,8 +71,8 @@ func (a *AddedToken) flags() flags {
 	return flags{a.Content, a.LStrip, a.Normalized, a.RStrip, a.SingleWord}
 }
 
-// specialMap has every special token that is set: as an object with its flags
-// where objects is set and it was one, else as a string.
+// specialMap holds every special token that is set: as an object with its flags where objects
+// is set and it was read as one, else as a string.
 func (t *Tokenizer) specialMap(objects bool) map[string]any {
 	value := func(s specialToken) any {
 		if i, ok := t.addedByKey[s.content]; ok && s.object && objects {
@@ -94,7 +94,7 @@ func (t *Tokenizer) specialMap(objects bool) map[string]any {
 	return all
 }
 
-// configMap is tokenizer_config.json: what was read, brought up to date.
+// configMap is the updated tokenizer_config.json.
 func (t *Tokenizer) configMap() (map[string]any, error) {
 	c := map[string]any{
 		"clean_up_tokenization_spaces": false, "extra_special_tokens": map[string]any{},
@@ -118,7 +118,7 @@ func (t *Tokenizer) configMap() (map[string]any, error) {
 	if _, modern := c["extra_special_tokens"].([]any); modern {
 		c["extra_special_tokens"] = []any{}
 		if list, ok := c["additional_special_tokens"]; ok {
-			c["extra_special_tokens"] = list // transformers 5 reads no other
+			c["extra_special_tokens"] = list // transformers 5 reads no other key
 		}
 	}
 	if class, _ := c["tokenizer_class"].(string); class != "PreTrainedTokenizerFast" {
@@ -135,7 +135,8 @@ func (t *Tokenizer) configMap() (map[string]any, error) {
 	return c, nil
 }
 
-// decoderMap writes added_tokens_decoder in order of id, not of its digits.
+// decoderMap writes added_tokens_decoder in numerical order of the ids, not in the order of
+// their digits.
 type decoderMap []AddedToken
 
 // MarshalJSON implements json.Marshaler.
@@ -161,7 +162,7 @@ func (m decoderMap) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// modelFile is tokenizer.json with the added tokens as they are now.
+// modelFile is tokenizer.json with the current added tokens.
 func (t *Tokenizer) modelFile() ([]byte, error) {
 	s := &t.source
 	if !t.modified {

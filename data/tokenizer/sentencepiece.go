@@ -18,7 +18,7 @@ type piece struct {
 	kind  uint64
 }
 
-// The kinds of pieces that matter here; GGUF files number those of all tokenizers so.
+// The kinds of pieces that matter here; GGUF files use these numbers for all tokenizers.
 const (
 	pieceNormal  = 1
 	pieceUnknown = 2
@@ -27,15 +27,15 @@ const (
 	pieceUnused  = 5
 )
 
-// pieceModel is what is used of a tokenizer.model.
+// pieceModel holds the fields of a tokenizer.model that are used.
 type pieceModel struct {
 	pieces    []piece
 	algorithm uint64 // 1 unigram, 2 BPE
 	unknown   string
-	bos       int // its id where the file says it; else 0
+	bos       int // its id where the file gives one; else 0
 }
 
-// convertPieces makes a tokenizer.json of a tokenizer.model as transformers' LlamaConverter
+// convertPieces makes a tokenizer.json from a tokenizer.model as transformers' LlamaConverter
 // does, and GemmaConverter for its classes.
 func convertPieces(data []byte, class string, c *config) ([]byte, error) {
 	m, err := readPieces(data)
@@ -45,7 +45,7 @@ func convertPieces(data []byte, class string, c *config) ([]byte, error) {
 	return m.convert(class, c)
 }
 
-// convert makes a tokenizer.json of the pieces.
+// convert makes a tokenizer.json from the pieces.
 func (m *pieceModel) convert(class string, c *config) ([]byte, error) {
 	if m.algorithm != 1 && m.algorithm != 2 {
 		return nil, errors.New("it is neither a BPE nor a unigram model: save the tokenizer as tokenizer.json with transformers (AutoTokenizer.from_pretrained(...).save_pretrained(...))")
@@ -56,7 +56,7 @@ func (m *pieceModel) convert(class string, c *config) ([]byte, error) {
 		vocab[p.text] = i
 	}
 	if tab, ok := vocab["<0x09>"]; gemma && ok {
-		if _, has := vocab["\t"]; !has { // Gemma's files lack the tab, which transformers puts in its byte's place
+		if _, has := vocab["\t"]; !has { // Gemma's files lack the tab; transformers puts it in place of its byte
 			vocab["\t"] = tab
 			delete(vocab, "<0x09>")
 		}
@@ -89,7 +89,7 @@ func (m *pieceModel) convert(class string, c *config) ([]byte, error) {
 	return marshal(out)
 }
 
-// around sets what stands around the model: how spaces are written.
+// around sets the steps around the model: how spaces are written.
 func (m *pieceModel) around(out object, gemma bool, c *config) {
 	mark := object{"type": "Replace", "pattern": object{"String": " "}, "content": spaceMark}
 	decoders := []any{object{"type": "Replace", "pattern": object{"String": spaceMark}, "content": " "}, object{"type": "ByteFallback"}, object{"type": "Fuse"}}
@@ -141,8 +141,8 @@ func afterBOS(bos string, id int) object {
 	}
 }
 
-// merges are the pairs of pieces that make up another piece: the best piece first, as
-// generate_merges of transformers orders them.
+// merges are the pairs of pieces that make up another piece, those of the best piece first, in
+// the order of transformers' generate_merges.
 func (m *pieceModel) merges() [][2]string {
 	type merge struct {
 		left, right string
@@ -156,7 +156,7 @@ func (m *pieceModel) merges() [][2]string {
 	var all []merge
 	for i, p := range m.pieces {
 		if vocab[p.text] != i {
-			continue // a doubled piece counts once
+			continue // a duplicate piece counts once
 		}
 		first := len(all)
 		for at := range p.text {
@@ -171,7 +171,7 @@ func (m *pieceModel) merges() [][2]string {
 			return cmp.Or(cmp.Compare(vocab[a.left], vocab[b.left]), cmp.Compare(vocab[a.right], vocab[b.right]))
 		})
 	}
-	slices.SortStableFunc(all, func(a, b merge) int { // Python's sort with reverse keeps ties in order
+	slices.SortStableFunc(all, func(a, b merge) int { // Python's sort with reverse is stable
 		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(utf8.RuneCountInString(b.left), utf8.RuneCountInString(a.left)),
 			cmp.Compare(utf8.RuneCountInString(b.right), utf8.RuneCountInString(a.right)))
 	})
@@ -224,13 +224,13 @@ func readPieces(data []byte) (*pieceModel, error) {
 	return m, err
 }
 
-// message tells f the fields of a protobuf message: the bytes of those that have a
-// length, the number of the others.
+// message calls f with the fields of a protobuf message: the bytes of length-delimited fields,
+// the number of the others.
 func message(data []byte, f func(field protowire.Number, v []byte, n uint64) error) error {
 	for len(data) > 0 {
 		field, kind, n := protowire.ConsumeTag(data)
 		if n < 0 {
-			return fmt.Errorf("no SentencePiece model: %w", protowire.ParseError(n))
+			return fmt.Errorf("not a SentencePiece model: %w", protowire.ParseError(n))
 		}
 		data = data[n:]
 		var v []byte
@@ -248,7 +248,7 @@ func message(data []byte, f func(field protowire.Number, v []byte, n uint64) err
 			n = protowire.ConsumeFieldValue(field, kind, data)
 		}
 		if n < 0 {
-			return fmt.Errorf("no SentencePiece model: %w", protowire.ParseError(n))
+			return fmt.Errorf("not a SentencePiece model: %w", protowire.ParseError(n))
 		}
 		data = data[n:]
 		if err := f(field, v, number); err != nil {

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// The published encodings of real tokenizers lie beside the checkout; without
-// them testdata has to do.
+// The published encodings of real tokenizers are in a folder beside the checkout; without it
+// only testdata is used.
 const sharedTokenizers = "../../../shared/data/tokenizers"
 
 // loadShared loads a tokenizer of the shared data, whose tokenizer.json is compressed.
@@ -85,7 +85,8 @@ func TestSharedVectors(t *testing.T) {
 				}
 				equal, all := 0, readVectors(t, file)
 				if filepath.Base(file) == "cases_transformers.jsonl" && name != "llama-spm" {
-					// What wrote these cleaned up, but for Llama 2, which asks not to.
+					// The program that recorded these cleaned up, except for Llama 2, whose
+					// files turn that off.
 					tok.config.fields["clean_up_tokenization_spaces"] = json.RawMessage("true")
 				}
 				for _, v := range all {

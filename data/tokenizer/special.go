@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// BOS, EOS, Pad and Unknown return the spelling and id of the token with that
-// part; ok is false where the tokenizer has none.
+// BOS returns the spelling and id of the beginning-of-sequence token; ok is false where the
+// tokenizer has none.
 func (t *Tokenizer) BOS() (token string, id int32, ok bool) { return t.special("bos_token") }
 
 // EOS is like BOS.
@@ -28,8 +28,8 @@ func (t *Tokenizer) special(name string) (string, int32, bool) {
 	return s.content, id, ok
 }
 
-// SpecialTokens are the tokens with a part to play, by the names that chat templates
-// know them under: bos_token and so on, and additional_special_tokens, a list.
+// SpecialTokens are the special tokens by the names that chat templates use: bos_token and so
+// on, and additional_special_tokens, a list.
 func (t *Tokenizer) SpecialTokens() map[string]any {
 	out := map[string]any{}
 	for name, s := range t.config.special {
@@ -48,8 +48,8 @@ func (t *Tokenizer) SpecialTokens() map[string]any {
 	return out
 }
 
-// AddBOS says whether LLaMA-Factory puts a BOS in front of every document: whether the
-// tokenizer's class has add_bos_token, and what it is. Classes that do not know the key
+// AddBOS reports whether LLaMA-Factory puts a BOS in front of every document: whether the
+// tokenizer's class knows add_bos_token, and its value. Classes that do not know the key
 // (PreTrainedTokenizerFast, Qwen2Tokenizer ...) ignore it.
 func (t *Tokenizer) AddBOS() bool {
 	switch t.class() {
@@ -61,8 +61,8 @@ func (t *Tokenizer) AddBOS() bool {
 	return false
 }
 
-// class is the tokenizer_class, as its slow twin is called, or where the files name none
-// the one that AutoTokenizer takes for the type of the model.
+// class is the tokenizer_class under the name of its slow version, or where the files name
+// none, the class that AutoTokenizer chooses for the type of the model.
 func (t *Tokenizer) class() string {
 	return cmp.Or(strings.TrimSuffix(t.config.string("tokenizer_class"), "Fast"), t.config.byModel)
 }
@@ -72,7 +72,7 @@ func classOf(base []byte) string {
 	var c struct {
 		ModelType string `json:"model_type"`
 	}
-	if json.Unmarshal(base, &c) != nil { // a broken config.json is the model's to name
+	if json.Unmarshal(base, &c) != nil { // a broken config.json is reported when the model is loaded
 		return ""
 	}
 	switch c.ModelType {
@@ -92,7 +92,7 @@ func classOf(base []byte) string {
 	return ""
 }
 
-// defaults are the special tokens that a class has where the files name none.
+// defaults are the special tokens of a class where the files name none.
 var defaults = map[string]map[string]string{
 	"LlamaTokenizer":     {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
 	"CodeLlamaTokenizer": {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
@@ -103,7 +103,7 @@ var defaults = map[string]map[string]string{
 	"CohereTokenizer":    {"bos_token": "<BOS_TOKEN>", "eos_token": "<|END_OF_TURN_TOKEN|>", "unk_token": "<UNK>"},
 }
 
-// classDefaults fills in the special tokens that no file mentions; null mentions one.
+// classDefaults fills in the special tokens that no file mentions; a null counts as a mention.
 func (t *Tokenizer) classDefaults() {
 	for name, token := range defaults[t.class()] {
 		_, known := t.ID(token)
@@ -113,11 +113,11 @@ func (t *Tokenizer) classDefaults() {
 	}
 }
 
-// SetEOS makes token the end-of-sequence token and returns how many tokens that
-// added to the vocabulary (0 or 1).
+// SetEOS makes token the end-of-sequence token and returns by how many tokens the vocabulary
+// grew (0 or 1).
 func (t *Tokenizer) SetEOS(token string) (added int) { return t.setSpecial("eos_token", token, true) }
 
-// SetPad makes token the padding token and returns how many tokens that added.
+// SetPad makes token the padding token and returns by how many tokens the vocabulary grew.
 func (t *Tokenizer) SetPad(token string) (added int) { return t.setSpecial("pad_token", token, false) }
 
 func (t *Tokenizer) setSpecial(name, token string, object bool) int {
@@ -128,8 +128,8 @@ func (t *Tokenizer) setSpecial(name, token string, object bool) int {
 	return t.addSpecials([]string{token})
 }
 
-// AddSpecial makes tokens additional special tokens, beside those there are,
-// and returns how many of them the vocabulary did not have.
+// AddSpecial adds tokens to the additional special tokens, and returns how many of them are new
+// to the vocabulary.
 func (t *Tokenizer) AddSpecial(tokens ...string) (added int) {
 	var fresh []string
 	for _, token := range tokens {
@@ -150,8 +150,8 @@ func (t *Tokenizer) isAdditional(token string) bool {
 	return false
 }
 
-// AddTokens makes tokens known to Encode without making them special, and
-// returns how many of them the vocabulary did not have.
+// AddTokens adds tokens that are not special, and returns how many of them are new to the
+// vocabulary.
 func (t *Tokenizer) AddTokens(tokens ...string) (added int) {
 	before := t.Len()
 	for _, token := range tokens {
@@ -175,18 +175,18 @@ func (t *Tokenizer) addSpecials(tokens []string) int {
 // ChatTemplate is the Jinja text that renders a conversation; "" = none.
 func (t *Tokenizer) ChatTemplate() string { return t.config.chat }
 
-// SetChatTemplate replaces the chat template Save writes.
+// SetChatTemplate replaces the chat template that Save writes.
 func (t *Tokenizer) SetChatTemplate(jinja string) { t.config.chat = jinja }
 
-// ModelMaxLength is the longest text in tokens the model takes; math.MaxInt
-// where the files name no limit.
+// ModelMaxLength is the model's maximum input length in tokens; math.MaxInt where the files
+// name no limit.
 func (t *Tokenizer) ModelMaxLength() int { return t.config.maxLength }
 
-// SetModelMaxLength changes what Save writes.
+// SetModelMaxLength changes the value that Save writes.
 func (t *Tokenizer) SetModelMaxLength(n int) { t.config.maxLength = n }
 
 // PaddingSide is "left", "right" or "" where the files do not say.
 func (t *Tokenizer) PaddingSide() string { return t.config.side }
 
-// SetPaddingSide changes what Save writes.
+// SetPaddingSide changes the value that Save writes.
 func (t *Tokenizer) SetPaddingSide(side string) { t.config.side = side }

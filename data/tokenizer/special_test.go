@@ -24,7 +24,7 @@ const testConfig = `{
   "tokenizer_file": "/somewhere/else.json"
 }`
 
-// loadWith loads a tokenizer of testdata as if these files lay beside it.
+// loadWith loads a tokenizer of testdata with the given files in place of its own.
 func loadWith(t *testing.T, name, config, special string) *Tokenizer {
 	t.Helper()
 	model, err := os.ReadFile(filepath.Join("testdata", name, tokenizerFile))
@@ -62,7 +62,7 @@ func save(t *testing.T, tok *Tokenizer) map[string]string {
 }
 
 func TestSpecialTokens(t *testing.T) {
-	// A config from before added_tokens_decoder: the map has the last word.
+	// A config older than added_tokens_decoder: the map takes precedence.
 	legacy := strings.Replace(testConfig, "added_tokens_decoder", "ignored", 1)
 	tok := loadWith(t, "llama3", legacy, `{"pad_token": {"content": "<tool>", "lstrip": false, "normalized": false, "rstrip": false, "single_word": false}, "eos_token": "<|end|>x"}`)
 	if token, _, ok := tok.Pad(); !ok || token != "<tool>" {
@@ -72,7 +72,7 @@ func TestSpecialTokens(t *testing.T) {
 		t.Errorf("eos is %q", token)
 	}
 	size := load(t, "llama3").Len()
-	if tok.Len() != size+1 { // unheard is new
+	if tok.Len() != size+1 { // the token "unheard" is new
 		t.Errorf("%d tokens, want %d", tok.Len(), size+1)
 	}
 	_, id, ok := tok.Unknown()
@@ -116,7 +116,7 @@ func TestSave(t *testing.T) {
 	tok.AddSpecial("<new>")
 	tok.SetPaddingSide("right")
 	files := save(t, tok)
-	// As transformers writes it: what was set by name alone is a string.
+	// As transformers writes it: a token that was set by name only is a string.
 	want := `{
   "additional_special_tokens": [
     "<left>",
@@ -170,7 +170,7 @@ func TestSave(t *testing.T) {
 	checkReload(t, tok, files)
 }
 
-// checkReload reads files again and compares with the tokenizer they are of.
+// checkReload reads the saved files and compares the tokenizer with the original.
 func checkReload(t *testing.T, tok *Tokenizer, saved map[string]string) {
 	t.Helper()
 	again, err := files{
@@ -219,7 +219,7 @@ func TestSaveKeepsTokenizerJSON(t *testing.T) {
 	}
 }
 
-// Upstream's own run left this file of the minimind tokenizer.
+// This file was written by upstream's own run with the minimind tokenizer.
 func TestSharedSave(t *testing.T) {
 	want, err := os.ReadFile("../../../shared/golden/runs/static_sft_lora/special_tokens_map.json")
 	if err != nil {

@@ -10,14 +10,14 @@ import (
 // The patterns tile any text, so scanning piece by piece is matching.
 type scanner func(s string) int
 
-// The usual patterns are known by their text and scanned by hand, which is several
-// times as fast as matching them (package regex).
+// The usual patterns are recognised by their text and scanned by hand, which is several times
+// as fast as matching them (package regex).
 const (
 	patternGPT2 = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
-	// cl100k with its digits left out: {1,3} in Llama 3, single in Qwen 2.
+	// cl100k without its digits: {1,3} in Llama 3, single in Qwen 2.
 	cl100kHead = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|`
 	cl100kTail = `| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
-	// The same language as tiktoken writes it, with possessive quantifiers.
+	// The same language in tiktoken's notation, with possessive quantifiers.
 	tiktokenCL100K = `'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`
 )
 
@@ -69,7 +69,7 @@ func scanCL100K(s string, digits int) int {
 		}
 		return end
 	}
-	// One character that is no newline may lead a run of letters.
+	// One character other than a newline may precede a run of letters.
 	next, _, nextWidth := classAt(s, width)
 	if next == classLetter && r != '\r' && r != '\n' {
 		return run(s, width+nextWidth, classLetter)
@@ -84,7 +84,7 @@ func scanCL100K(s string, digits int) int {
 	return spaces(s, true)
 }
 
-// run returns the end of the run of class that goes on at i.
+// run returns the end of the run of class that continues at i.
 func run(s string, i int, class uint8) int {
 	for i < len(s) {
 		if b := s[i]; b < utf8.RuneSelf {
@@ -154,8 +154,8 @@ func contraction(s string, fold bool) int {
 	return 0
 }
 
-// scanDigits matches the Digits pre-tokenizer: numbers apart from what is none,
-// each digit on its own when individual is set.
+// scanDigits matches the Digits pre-tokenizer: numbers separate from other text, and each digit
+// on its own when individual is set.
 func scanDigits(individual bool) scanner {
 	return func(s string) int {
 		first, _, end := classAt(s, 0)

@@ -4,8 +4,8 @@
 // tokenizer.model), tokenizer_config.json, special_tokens_map.json, added_tokens.json
 // and chat_template.jinja.
 //
-// What a file asks for and this package does not know is an error that names
-// the file, the JSON path and the value: ids are right or there are none.
+// Anything in a file that this package does not implement is an error that names the file, the
+// JSON path and the value: ids are right or there are none.
 package tokenizer
 
 import (
@@ -18,21 +18,20 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Tokenizer encodes and decodes. Encode, Decode and the readers may be called
-// from many goroutines; SetEOS, SetPad, AddSpecial and the other setters only
-// while nobody else uses it.
+// Tokenizer encodes and decodes. Encode, Decode and the getters are safe for concurrent use;
+// SetEOS, SetPad, AddSpecial and the other setters need exclusive access.
 type Tokenizer struct {
 	model     bpe
 	normalize normalizer // nil = none
 	pre       preTokenizer
 	decoders  []decodeStep
-	template  []postItem // what EncodeSpecial puts around the text; nil = nothing
+	template  []postItem // the tokens that EncodeSpecial puts around the text; nil = none
 
 	added      []AddedToken // in order of id
 	addedByID  map[int32]int
 	addedByKey map[string]int
-	raw        *matcher // added tokens looked for in the text as it is
-	normalized *matcher // and in the normalised text
+	raw        *matcher // added tokens that are matched against the original text
+	normalized *matcher // and those matched against the normalised text
 	source     source   // tokenizer.json as it was read
 	modified   bool     // added differs from source
 	config     config
@@ -42,16 +41,16 @@ type Tokenizer struct {
 // maxFile bounds a tokenizer's files; the largest tokenizer.json known takes 40 MB.
 const maxFile = 512 << 20
 
-// files are the contents of a tokenizer's files; nil = not there.
+// files are the contents of a tokenizer's files; nil = missing.
 type files struct {
 	dir                                 string
 	model, config, special, chat, added []byte
 	base                                []byte // config.json of the model
 }
 
-// Load reads the tokenizer of a Hugging Face model folder: tokenizer.json, or where
-// there is none the vocab.json and merges.txt or the tokenizer.model that transformers
-// makes it of. dir may be a GGUF file.
+// Load reads the tokenizer of a Hugging Face model folder: tokenizer.json, or where that is
+// missing, the vocab.json and merges.txt or the tokenizer.model from which transformers makes
+// it. dir may be a GGUF file.
 func Load(dir string) (*Tokenizer, error) {
 	if gguf.Is(dir) {
 		f, err := ggufFiles(dir)
@@ -96,8 +95,8 @@ func (f files) parse() (*Tokenizer, error) {
 	return t, nil
 }
 
-// Encode returns the ids of s. Added tokens written in s become their ids; no
-// special tokens are put around it. Invalid UTF-8 counts as U+FFFD.
+// Encode returns the ids of s. Added tokens in the text of s become their ids; no special
+// tokens are put around it. Invalid UTF-8 counts as U+FFFD.
 func (t *Tokenizer) Encode(s string) []int32 {
 	if s == "" {
 		return nil
@@ -122,8 +121,8 @@ func (t *Tokenizer) Append(dst []int32, s string) []int32 {
 	return dst
 }
 
-// EncodeSpecial is Encode with the tokens around it that the file's
-// post-processor asks for (a BOS, say).
+// EncodeSpecial is Encode with the tokens around it that the file's post-processor adds (a BOS,
+// for example).
 func (t *Tokenizer) EncodeSpecial(s string) []int32 {
 	if t.template == nil {
 		return t.Encode(s)
@@ -139,7 +138,7 @@ func (t *Tokenizer) EncodeSpecial(s string) []int32 {
 	return ids
 }
 
-// ID returns the id of the token spelled exactly so.
+// ID returns the id of the token with exactly this spelling.
 func (t *Tokenizer) ID(token string) (int32, bool) {
 	if i, ok := t.addedByKey[token]; ok {
 		return t.added[i].ID, true
@@ -148,7 +147,7 @@ func (t *Tokenizer) ID(token string) (int32, bool) {
 	return id, ok
 }
 
-// Token returns how id is spelled in the vocabulary.
+// Token returns the spelling of id in the vocabulary.
 func (t *Tokenizer) Token(id int32) (string, bool) {
 	if i, ok := t.addedByID[id]; ok {
 		return t.added[i].Content, true
@@ -159,14 +158,14 @@ func (t *Tokenizer) Token(id int32) (string, bool) {
 	return t.model.tokens[id], true
 }
 
-// IsSpecial says whether id is an added token marked special.
+// IsSpecial reports whether id is an added token marked special.
 func (t *Tokenizer) IsSpecial(id int32) bool {
 	i, ok := t.addedByID[id]
 	return ok && t.added[i].Special
 }
 
-// Len is the number of tokens, added ones included: what resize_vocab makes
-// the embedding at least as large as.
+// Len is the number of tokens, including added ones: the least number of rows that resize_vocab
+// gives the embedding.
 func (t *Tokenizer) Len() int {
 	n := len(t.model.vocab)
 	for _, a := range t.added {

@@ -93,7 +93,7 @@ func TestEncodeConcurrently(t *testing.T) {
 	wait.Wait()
 }
 
-// The queue must give what the scan gives, however long the word.
+// The queue gives the same result as the scan for words of any length.
 func TestQueueEqualsScan(t *testing.T) {
 	tok := load(t, "gpt2")
 	text := strings.Repeat("thecatsatonthematadogran", 9) // one word of 216 letters

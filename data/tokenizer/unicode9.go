@@ -8,10 +8,10 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Hugging Face's tokenizers normalise with the tables of Unicode 9: a character that is
-// younger neither decomposes nor composes, and stays where it is among marks.
+// Hugging Face's tokenizers normalise with the tables of Unicode 9: a newer character neither
+// decomposes nor composes, and keeps its place among marks.
 
-// young are the characters that Unicode 10 to 15 have given a decomposition, a combining
+// young are the characters to which Unicode 10 to 15 have given a decomposition, a combining
 // class or a part in a composition.
 var young = &unicode.RangeTable{
 	R16: []unicode.Range16{

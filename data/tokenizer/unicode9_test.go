@@ -8,8 +8,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// TestYoungCharacters: characters that are younger than the tables of Hugging Face's
-// normalizers are left as they are (tools/golden/normal_forms.py).
+// TestYoungCharacters: characters newer than the tables of Hugging Face's normalizers are left
+// unchanged (tools/golden/normal_forms.py).
 func TestYoungCharacters(t *testing.T) {
 	raw, err := os.ReadFile("testdata/normal_forms.json")
 	if err != nil {

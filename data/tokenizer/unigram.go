@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// unigram is SentencePiece's other model: of all ways to cut a word into pieces the one
+// unigram is SentencePiece's Unigram model: of all segmentations of a word into pieces, the one
 // with the largest sum of scores is taken (Kudo 2018, arXiv 1804.10959; the library's
 // Unigram.encode_optimized).
 type unigram struct {
 	scores  []float64 // by id
 	unknown int32     // -1 = none
 	penalty float64   // score of a character that no piece covers
-	bytes   bool      // such characters become their bytes' pieces, where there are all
+	bytes   bool      // such characters become the pieces of their bytes, if all exist
 	trie    map[trieEdge]int32
 	pieces  []int32 // by node of the trie: the piece that ends there, -1 = none
 }
@@ -25,10 +25,10 @@ type trieEdge struct {
 	b    byte
 }
 
-// unknownPenalty is how much worse than the worst piece an unknown character is.
+// unknownPenalty is by how much an unknown character scores below the worst piece.
 const unknownPenalty = 10
 
-// newUnigram makes the model of pieces, by id; a piece that comes twice has its last id.
+// newUnigram makes the model from the pieces by id; a duplicate piece has its last id.
 func newUnigram(pieces []string, scores []float64, unknown int32, bytes bool) *unigram {
 	u := &unigram{scores: scores, unknown: unknown, bytes: bytes, trie: map[trieEdge]int32{}, pieces: []int32{-1}}
 	u.penalty = slices.Min(scores) - unknownPenalty
@@ -48,7 +48,7 @@ func newUnigram(pieces []string, scores []float64, unknown int32, bytes bool) *u
 	return u
 }
 
-// reached is the best way to a place in the word.
+// reached is the best segmentation up to a position in the word.
 type reached struct {
 	score float64
 	from  int // -1: not reached
@@ -87,8 +87,8 @@ func (u *unigram) encode(dst []int32, w string, m *bpe) []int32 {
 	return u.collect(dst, w, best, m)
 }
 
-// collect walks the best way back and appends its ids; neighbouring unknown characters
-// are one token.
+// collect follows the best segmentation back and appends its ids; adjacent unknown characters
+// become one token.
 func (u *unigram) collect(dst []int32, w string, best []reached, m *bpe) []int32 {
 	var bounds []int // ends of the tokens, last first
 	unknown := false
@@ -126,7 +126,7 @@ type unigramFile struct {
 	ByteFallback bool    `json:"byte_fallback"`
 }
 
-// unigram reads a model of type Unigram into m, which keeps what is common to models.
+// unigram reads a model of type Unigram into m, which holds what all models share.
 func (p *parser) unigram(m *bpe, f unigramFile) {
 	pieces, scores := make([]string, len(f.Vocab)), make([]float64, len(f.Vocab))
 	m.vocab = make(map[string]int32, len(f.Vocab))

@@ -26,7 +26,8 @@ func Quantile(values []float32, q float64) float32 {
 	return lerp(lo, hi, weight)
 }
 
-// lerp is torch's: from the nearer end, one rounding for product and sum together.
+// lerp is torch's interpolation: from the nearer end, with one rounding for product and sum
+// together.
 func lerp(lo, hi, weight float32) float32 {
 	diff := hi - lo
 	if weight < 0.5 {

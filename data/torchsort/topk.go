@@ -13,8 +13,8 @@ type item struct {
 	index int
 }
 
-// before is torch's comparison for largest=True: NaN first, then descending; the index
-// takes no part, so that equal values keep whatever order the algorithms leave them in.
+// before is torch's comparison for largest=True: NaN first, then descending; the index is not
+// compared, so that equal values keep whatever order the algorithms give them.
 func before(x, y item) bool {
 	if x.value != x.value {
 		return y.value == y.value
@@ -49,8 +49,8 @@ func TopK(values []float32, k int) []int {
 	return out
 }
 
-// The rest transcribes libstdc++'s bits/stl_algo.h and bits/stl_heap.h step by step:
-// every comparison and move counts, because they decide where equal values end up.
+// The rest transcribes libstdc++'s bits/stl_algo.h and bits/stl_heap.h step by step: every
+// comparison and move matters, because they determine the order of equal values.
 
 // introLimit is __lg(n) * 2, the depth after which both algorithms fall back to a heap.
 func introLimit(n int) int { return 2 * (bits.Len(uint(n)) - 1) }
@@ -171,7 +171,7 @@ func partialSort(a []item, middle int) {
 	}
 }
 
-// heapSelect leaves the middle first entries of the order in a[:middle], as a heap.
+// heapSelect makes a[:middle] a heap of the middle first entries of the order.
 func heapSelect(a []item, middle int) {
 	for parent := (middle - 2) / 2; middle >= 2 && parent >= 0; parent-- {
 		adjustHeap(a[:middle], parent, a[parent])

@@ -26,12 +26,12 @@ func (p Position) String() string {
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }
 
-// Errorf makes an error that points here. %w works as in fmt.Errorf.
+// Errorf makes an error at this position. %w works as in fmt.Errorf.
 func (p Position) Errorf(format string, args ...any) *Error {
 	return &Error{Pos: p, Err: fmt.Errorf(format, args...)}
 }
 
-// Error is a complaint about one place of a document.
+// Error is an error at one place of a document.
 type Error struct {
 	Pos Position
 	Err error // what is wrong, without the place
@@ -39,8 +39,8 @@ type Error struct {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Error is one line "place: complaint", followed by the offending line and a caret
-// where the place is in a file.
+// Error is one line "place: message", followed by the offending line and a caret where the
+// place is in a file.
 func (e *Error) Error() string {
 	message := fmt.Sprintf("%s: %v", e.Pos, e.Err)
 	if e.Pos.Line < 1 || e.Pos.Line > len(e.Pos.lines) {
@@ -52,9 +52,9 @@ func (e *Error) Error() string {
 	return message + "\n" + number + line + "\n" + margin + indent + "^"
 }
 
-// excerpt is the part of a line around a column, and white space as wide as what stands
-// before that column; tabs stay tabs. Control characters, which would reach the
-// terminal, are written as escapes.
+// excerpt is the part of a line around a column, and white space as wide as the text before
+// that column; tabs stay tabs. Control characters, which would reach the terminal, are written
+// as escapes.
 func excerpt(line string, column int) (part, indent string) {
 	const around = 100
 	var text, before strings.Builder

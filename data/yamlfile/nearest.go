@@ -15,8 +15,8 @@ func Nearest(key string, known []string) (string, bool) {
 	return best, best != ""
 }
 
-// editDistance counts insertions, deletions, substitutions and swaps of neighbours, up to
-// limit.
+// editDistance counts insertions, deletions, substitutions and swaps of adjacent characters, up
+// to limit.
 func editDistance(a, b string, limit int) int {
 	if a == b {
 		return 0

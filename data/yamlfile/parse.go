@@ -14,8 +14,8 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// maxBytes bounds a file, maxNodes what aliases may blow a document up to, maxDepth its
-// nesting.
+// maxBytes bounds a file, maxNodes the size to which aliases may expand a document, maxDepth
+// its nesting.
 const (
 	maxBytes = 4 << 20
 	maxNodes = 1 << 18
@@ -31,7 +31,7 @@ func Load(path string) (*Value, error) {
 	return Parse(path, data)
 }
 
-// Parse is Load on bytes; name stands for the file in positions.
+// Parse is Load on bytes; name is the file's name in positions.
 func Parse(name string, data []byte) (*Value, error) {
 	at := Position{File: name, lines: splitLines(data)}
 	v, err := parse(at, data)
@@ -56,7 +56,7 @@ func splitLines(data []byte) []string {
 	return lines
 }
 
-// parse reads one document of any kind. at gives the file or override.
+// parse reads one document of any kind. at is the file or override.
 func parse(at Position, data []byte) (*Value, error) {
 	var doc yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(data))
@@ -84,9 +84,9 @@ func parse(at Position, data []byte) (*Value, error) {
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
-// syntaxError finds the line a parser's complaint is about: the first one after the
-// longest run of lines that parses. The parser itself often names the line where the
-// surrounding construct began.
+// syntaxError finds the line that a parser's error is about: the first one after the longest
+// prefix of lines that parses. The parser itself often names the line where the surrounding
+// construct began.
 func syntaxError(at Position, data []byte, err error) error {
 	text := err.Error()
 	m := yamlLine.FindStringSubmatch(text)
@@ -109,8 +109,8 @@ func syntaxError(at Position, data []byte, err error) error {
 	return at.Errorf("not YAML: %s", problem)
 }
 
-// lastGoodLine is how many lines from the top still parse on their own, -1 when the file
-// is too long to try.
+// lastGoodLine is how many lines from the top parse on their own, -1 when the file is too long
+// to try.
 func lastGoodLine(lines []string) int {
 	const most = 500
 	if len(lines) > most {
@@ -140,7 +140,7 @@ func (r *resolver) pos(n *yaml.Node) Position {
 
 func (r *resolver) resolve(n *yaml.Node, depth int) (*Value, error) {
 	if r.nodes++; r.nodes > maxNodes {
-		return nil, r.pos(n).Errorf("more than %d values: << and aliases blow this document up", maxNodes)
+		return nil, r.pos(n).Errorf("more than %d values: << and aliases expand this document too far", maxNodes)
 	}
 	if depth > maxDepth {
 		return nil, r.pos(n).Errorf("nested deeper than %d levels", maxDepth)
@@ -176,7 +176,7 @@ func (r *resolver) checkTag(n *yaml.Node, allowed string) error {
 	return nil
 }
 
-// mapping resolves a map. Entries pulled in by << come first, and lose to the map's own.
+// mapping resolves a map. Entries merged by << come first, and the map's own override them.
 func (r *resolver) mapping(n *yaml.Node, depth int) (*Value, error) {
 	if err := r.checkTag(n, "!!map"); err != nil {
 		return nil, err
@@ -224,8 +224,8 @@ func (r *resolver) mapping(n *yaml.Node, depth int) (*Value, error) {
 	return merged, nil
 }
 
-// mergeKey is YAML 1.1's <<: the entries of a map, or of a list of maps, the first of
-// which wins.
+// mergeKey is YAML 1.1's <<: the entries of a map, or of a list of maps, of which the first
+// takes precedence.
 func (r *resolver) mergeKey(into *Value, place map[string]int, v *Value) error {
 	sources := []*Value{v}
 	if v.Kind == List {
@@ -236,7 +236,7 @@ func (r *resolver) mergeKey(into *Value, place map[string]int, v *Value) error {
 			return v.Pos.Errorf("<< expects a map or a list of maps, got %s", s.Describe())
 		}
 		if r.nodes += len(s.entries); r.nodes > maxNodes {
-			return v.Pos.Errorf("more than %d values: << and aliases blow this document up", maxNodes)
+			return v.Pos.Errorf("more than %d values: << and aliases expand this document too far", maxNodes)
 		}
 		for _, e := range s.entries {
 			if _, taken := place[e.Key]; !taken {

@@ -21,11 +21,11 @@ var (
 		`|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$`)
 )
 
-// longestNumber is how many characters a number may have, Python's own limit: a longer
-// one is text.
+// longestNumber is how many characters a number may have, Python's own limit: a longer one is a
+// string.
 const longestNumber = 4300
 
-// plain gives an unquoted, untagged scalar its type.
+// plain converts an unquoted, untagged scalar.
 func plain(s string) (Value, error) {
 	switch s {
 	case "", "~", "null", "Null", "NULL":
@@ -106,7 +106,7 @@ func parseFloat(s string) (Value, error) {
 		}
 	default:
 		f, err = strconv.ParseFloat(t, 64)
-		if math.IsInf(f, 1) { // Python overflows to inf without complaint
+		if math.IsInf(f, 1) { // Python overflows to inf without an error
 			err = nil
 		}
 	}

@@ -1,7 +1,7 @@
-// Package yamlfile reads configuration files as OmegaConf does, which is how
-// LLaMA-Factory and DataFlex read theirs: YAML 1.1 scalars with 1e-4 a float, duplicate
-// keys refused, key=value overrides merged over the file. Every value knows where it
-// stands, so that whoever finds it wrong can point at it.
+// Package yamlfile reads configuration files as OmegaConf does, with which LLaMA-Factory and
+// DataFlex read theirs: YAML 1.1 scalars with 1e-4 a float, duplicate keys refused, key=value
+// overrides merged over the file. Every value knows its position, so that an error about it can
+// point there.
 package yamlfile
 
 import (
@@ -10,7 +10,7 @@ import (
 	"strconv"
 )
 
-// Kind is what a value turned out to be.
+// Kind is the type of a value.
 type Kind uint8
 
 // The kinds of a value.
@@ -24,7 +24,7 @@ const (
 	Map
 )
 
-// String names the kind as a user would.
+// String names the kind in a user's words.
 func (k Kind) String() string {
 	return [...]string{"null", "bool", "int", "float", "string", "list", "map"}[k]
 }
@@ -36,7 +36,7 @@ type Value struct {
 	Bool  bool     // of a Bool
 	Float float64  // of a Float
 	Str   string   // of a String
-	Text  string   // of a scalar: as it was written, without quotes
+	Text  string   // of a scalar: as written, without quotes
 	Items []*Value // of a List
 
 	integer *big.Int // of an Int
@@ -83,8 +83,8 @@ func (v *Value) Number() (float64, bool) {
 	return 0, false
 }
 
-// Any converts to plain Go values: nil, bool, int64 (*big.Int where it does not fit),
-// float64, string, []any, map[string]any.
+// Any converts to plain Go values: nil, bool, int64 (*big.Int where it does not fit), float64,
+// string, []any, map[string]any.
 func (v *Value) Any() any {
 	switch v.Kind {
 	case Bool:
@@ -114,7 +114,7 @@ func (v *Value) Any() any {
 	return nil
 }
 
-// Describe says what the value is, for messages such as "expected a number, got string 'abc'".
+// Describe describes the value for messages such as "expected a number, got string 'abc'".
 func (v *Value) Describe() string {
 	switch v.Kind {
 	case Bool:
@@ -133,7 +133,7 @@ func (v *Value) Describe() string {
 	return "null"
 }
 
-// shorten cuts a text for a message.
+// shorten shortens a text for a message.
 func shorten(s string) string {
 	const long = 60
 	if r := []rune(s); len(r) > long {
@@ -153,7 +153,7 @@ func (v *Value) set(e Entry) {
 	v.entries = append(v.entries, e)
 }
 
-// Merge lays over on top of v: maps are merged key by key, everything else is replaced.
+// Merge merges over into v: maps are merged key by key, everything else is replaced.
 func (v *Value) Merge(over *Value) {
 	if v.Kind != Map || over.Kind != Map {
 		*v = *over

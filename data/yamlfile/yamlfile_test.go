@@ -214,7 +214,7 @@ func TestAnchorsAndMergeKeys(t *testing.T) {
 		prev := string("abcdefg"[i])
 		bomb += fmt.Sprintf("%c: &%c [*%s,*%s,*%s,*%s,*%s,*%s,*%s,*%s,*%s,*%s]\n", c, c, prev, prev, prev, prev, prev, prev, prev, prev, prev, prev)
 	}
-	if _, err := Parse("c.yaml", []byte(bomb)); err == nil || !strings.Contains(err.Error(), "aliases blow") {
+	if _, err := Parse("c.yaml", []byte(bomb)); err == nil || !strings.Contains(err.Error(), "aliases expand") {
 		t.Errorf("alias bomb: %v", err)
 	}
 	if _, err := Parse("c.yaml", []byte("a: &a [*a]\n")); err == nil {
@@ -255,8 +255,8 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// TestBounds: a file that is hostile or not what it should be ends in one short error
-// within a moment, with the limit where there is one.
+// TestBounds: a hostile or unsuitable file ends quickly in one short error, which names the
+// limit where there is one.
 func TestBounds(t *testing.T) {
 	var merges strings.Builder
 	merges.WriteString("a0: &a0 {k1: 1, k2: 2}\n")

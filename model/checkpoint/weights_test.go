@@ -237,7 +237,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 	ok(t, err)
 	defer w.Close()
 	ok(t, os.Truncate(path, 4096))
-	if err := w.ReadFloat32("x", make([]float32, n)); err == nil || !strings.Contains(err.Error(), "made shorter or its disk failed") {
+	if err := w.ReadFloat32("x", make([]float32, n)); err == nil || !strings.Contains(err.Error(), "truncated, or its disk failed") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 func init() { algo.RegisterSelector("longest", newLongest) }
 
-// longest picks the rows with the most labelled tokens, further down the list with every
+// longest picks the rows with the most labelled tokens, continuing down the list with every
 // update:
 //
 //	selectors:
@@ -22,15 +22,15 @@ type longest struct {
 	labels []float64 // by row
 }
 
-// newLongest reads the parameters. One that it does not ask for is refused with its place
-// in the file, and so is one of another type.
+// newLongest reads the parameters. One that it does not read, or one of the wrong type, is
+// refused with its position in the file.
 func newLongest(run *algo.Run, _ algo.Mode, p *config.Params) (algo.Selector, error) {
 	least := p.Int("at_least", 1)
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
 	if least < 0 {
-		return nil, p.Wrap("at_least", fmt.Errorf("a number of tokens is not negative, got %d", least))
+		return nil, p.Wrap("at_least", fmt.Errorf("must not be negative, got %d", least))
 	}
 	s := &longest{labels: make([]float64, len(run.Train))}
 	for i, row := range run.Train {
@@ -43,14 +43,14 @@ func newLongest(run *algo.Run, _ algo.Mode, p *config.Params) (algo.Selector, er
 			s.rows = append(s.rows, i)
 		}
 	}
-	if len(s.rows) == 0 && !run.Outline { // check has no rows yet
+	if len(s.rows) == 0 && !run.Outline { // check constructs a selector without rows
 		return nil, p.Wrap("at_least", fmt.Errorf("no row has %d labelled tokens", least))
 	}
 	slices.SortStableFunc(s.rows, func(a, b int) int { return cmp.Compare(s.labels[b], s.labels[a]) })
 	return s, nil
 }
 
-// Select takes the next rows; what a run leaves shows them with their labels.
+// Select takes the next rows; their label counts appear as scores in the report.
 func (s *longest) Select(_ context.Context, r algo.Request) (algo.Selection, error) {
 	var sel algo.Selection
 	var labels []float64

@@ -21,7 +21,7 @@ type file struct {
 	path   string
 	flag   int
 	at     int64
-	holds  bool // the lock
+	holds  bool // of the lock
 	closed bool
 }
 
@@ -33,7 +33,7 @@ func (f *file) Stat() (fs.FileInfo, error) {
 	return info{filepath.Base(f.path), f.node, int64(len(f.node.data)), f.node.changed}, nil
 }
 
-// shortRead is how many bytes a short read brings.
+// shortRead is the most bytes that a short read returns.
 const shortRead = 7
 
 func (f *file) Read(p []byte) (int, error) {
@@ -105,7 +105,7 @@ func (f *file) WriteAt(p []byte, at int64) (int, error) {
 	return f.writeAt(p, at)
 }
 
-// writeAt writes half of what a refused write was asked for, as a full disk does.
+// writeAt writes half of a write that fails, as a full disk does.
 func (f *file) writeAt(p []byte, at int64) (int, error) {
 	if err := f.usable(); err != nil {
 		return 0, pathError("write", f.path, err)
@@ -187,7 +187,7 @@ func (f *file) TryLock() error {
 	return nil
 }
 
-// Map is a copy.
+// Map returns a copy.
 func (f *file) Map() ([]byte, func() error, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()

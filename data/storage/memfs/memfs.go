@@ -1,10 +1,10 @@
-// Package memfs is a file system in memory for tests, which fails when it is told to:
-// the n-th change is refused, or the power goes at it and takes along everything that
-// was not synced; reads come short or not at all.
+// Package memfs is an in-memory file system for tests that fails on request: the n-th change is
+// refused, or a power cut at that change loses everything that was not synced; reads come up
+// short or fail.
 //
-// It promises no more than POSIX does: a file's sync makes its content durable, not its
-// name; a name is durable when its folder was synced. kill -9 keeps the page cache and
-// cannot see a missing sync; this can.
+// It guarantees no more than POSIX does: syncing a file makes its content durable, not its
+// name; a name is durable once its folder was synced. A test with kill -9 keeps the page cache
+// and so cannot notice a missing sync; this one can.
 package memfs
 
 import (
@@ -22,27 +22,27 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Kind is what happens.
+// Kind is a kind of fault.
 type Kind int
 
 const (
 	None     Kind = iota
 	Refuse        // the n-th change fails with EIO, and nothing else does
-	Full          // from the n-th change on what makes files or writes fails with ENOSPC
-	PowerCut      // at the n-th change the power goes: nothing works until Restart
+	Full          // from the n-th change on, creating and writing fail with ENOSPC
+	PowerCut      // power is lost at the n-th change: nothing works until Restart
 	ReadFail      // the n-th read fails with EIO
 )
 
-// Fault is what happens at the n-th change or read, counted from 1.
+// Fault is what goes wrong at the n-th change or read, counted from 1.
 type Fault struct {
 	Kind Kind
 	N    int
 }
 
-// ErrPowerCut is what everything returns once the power is gone.
+// ErrPowerCut is what every operation returns after a power cut.
 var ErrPowerCut = errors.New("the power is gone")
 
-// FS is a file system. Its root is the folder that it is mounted on.
+// FS is a file system. Its root is the folder on which it is mounted.
 type FS struct {
 	mu             sync.Mutex
 	root           string
@@ -54,7 +54,7 @@ type FS struct {
 	log            []string
 }
 
-// node is a file or a folder, and what of it is durable.
+// node is a file or a folder, with its durable state.
 type node struct {
 	isDir   bool
 	mode    fs.FileMode
@@ -75,21 +75,21 @@ func New(root string) *FS {
 	return &FS{root: filepath.Clean(root), top: newDir(0o777)}
 }
 
-// Plan says what will happen; counting starts anew.
+// Plan sets the fault; counting starts again from 1.
 func (f *FS) Plan(fault Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fault, f.changes, f.reads, f.log = fault, 0, 0, nil
 }
 
-// ShortReads makes every Read return at most a few bytes, as it may.
+// ShortReads makes every Read return at most a few bytes, as the contract of io.Reader allows.
 func (f *FS) ShortReads(on bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.short = on
 }
 
-// Changes and Reads are how many there were since Plan.
+// Changes is the number of changes since Plan.
 func (f *FS) Changes() int { f.mu.Lock(); defer f.mu.Unlock(); return f.changes }
 
 // Reads is the number of reads since Plan.
@@ -98,8 +98,8 @@ func (f *FS) Reads() int { f.mu.Lock(); defer f.mu.Unlock(); return f.reads }
 // Log lists the changes since Plan.
 func (f *FS) Log() []string { f.mu.Lock(); defer f.mu.Unlock(); return slices.Clone(f.log) }
 
-// Restart is what the disk holds when the power is back: what was synced. Files that
-// are open belong to a process that is no more.
+// Restart is the disk's content after power is restored: what was synced. Files that are open
+// belong to the process that was lost.
 func (f *FS) Restart() *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -333,8 +333,8 @@ func (f *FS) ReadDir(path string) ([]fs.DirEntry, error) {
 	return out, nil
 }
 
-// info is a node as it was. os.SameFile knows only files of the operating system: equal
-// Sys is the same file.
+// info is a snapshot of a node. os.SameFile only knows the operating system's files; here equal
+// Sys means the same file.
 type info struct {
 	name    string
 	node    *node

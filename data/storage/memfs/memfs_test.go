@@ -30,7 +30,7 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-// After a power cut there is what was synced: content by the file's sync, names by the
+// After a power cut what was synced is there: content by the file's sync, names by the
 // folder's.
 func TestRestart(t *testing.T) {
 	f := mounted(t)
@@ -74,7 +74,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// Whatever happens to an atomic write, the old content or the new one is there.
+// Whatever happens to an atomic write, afterwards either the old or the new content is there.
 func TestAtomicWrite(t *testing.T) {
 	path := filepath.Join(root, "file")
 	for _, kind := range []Kind{Refuse, Full, PowerCut} {
@@ -107,7 +107,7 @@ func TestAtomicWrite(t *testing.T) {
 	}
 }
 
-// Wherever the power goes while a folder is replaced, one of the two is there, whole.
+// Wherever power is lost while a folder is replaced, one of the two is there, complete.
 func TestFolder(t *testing.T) {
 	for n := 1; ; n++ {
 		f := mounted(t)
@@ -173,7 +173,7 @@ func TestLock(t *testing.T) {
 	if _, err := storage.TakeLock(path); !errors.As(err, &held) {
 		t.Errorf("taken twice: %v", err)
 	}
-	// The power takes the lock along.
+	// A power cut also releases the lock.
 	storage.Mount(root, f.Restart())
 	again, err := storage.TakeLock(path)
 	ok(t, err)

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// tree is a pattern as it was read.
+// tree is a parsed pattern.
 type tree interface{}
 
 type (
@@ -14,7 +14,7 @@ type (
 	choiceTree []tree
 	repeatTree struct {
 		of       tree
-		min, max int // max -1: without end
+		min, max int // max -1: unbounded
 		mode     mode
 	}
 	atomicTree struct{ of tree }
@@ -25,10 +25,10 @@ type (
 	placeTree struct{ holds func(s string, i int) bool }
 )
 
-// mostCopies bounds how often a counted group is written out.
+// mostCopies bounds how often a counted group is expanded.
 const mostCopies = 1000
 
-// compile makes the nodes of t, which go on with next.
+// compile makes the nodes of t, which continue with next.
 func compile(t tree, next node) (node, error) {
 	switch t := t.(type) {
 	case charTree:
@@ -61,7 +61,7 @@ func compile(t tree, next node) (node, error) {
 	case placeTree:
 		return &place{t.holds, next}, nil
 	}
-	panic("regex: a tree of no kind")
+	panic("regex: a tree of unknown kind")
 }
 
 // single is the only member of a set of one.
@@ -105,7 +105,7 @@ func compileChoice(t choiceTree, next node) (node, error) {
 	return n, nil
 }
 
-// first is the characters that t may begin with, and whether it may match nothing.
+// first is the set of characters that t may begin with, and whether t may match nothing.
 func first(t tree) (s set, empty bool) {
 	switch t := t.(type) {
 	case charTree:
@@ -145,7 +145,7 @@ func compileRepeat(t repeatTree, next node) (node, error) {
 		return compile(atomicTree{repeatTree{t.of, t.min, t.max, greedy}}, next)
 	}
 	if _, empty := first(t.of); empty && t.max < 0 {
-		return nil, errors.New("a group that may match nothing is repeated without end")
+		return nil, errors.New("a group that may match nothing is repeated without bound")
 	}
 	if t.min > mostCopies || t.max > mostCopies {
 		return nil, errors.New("a group is repeated more than 1000 times")
@@ -186,7 +186,7 @@ func compileBehind(t lookTree, next node) (node, error) {
 	for _, o := range options {
 		length, ok := fixed(o)
 		if !ok {
-			return nil, errors.New("what look-behind looks for has no fixed length")
+			return nil, errors.New("the pattern of a look-behind has no fixed length")
 		}
 		body, err := compile(o, accept{})
 		if err != nil {
@@ -197,7 +197,7 @@ func compileBehind(t lookTree, next node) (node, error) {
 	return n, nil
 }
 
-// fixed is the number of characters that t matches, where it is always the same.
+// fixed is the number of characters that t matches, where it is constant.
 func fixed(t tree) (n int, ok bool) {
 	switch t := t.(type) {
 	case charTree:

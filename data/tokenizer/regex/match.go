@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// A node matches at s[i] itself and all that follows it in the pattern, and returns
-// where that ends, or -1. Backtracking is trying the next thing after a -1.
+// A node matches at s[i] together with everything that follows it in the pattern, and returns
+// where that match ends, or -1. Backtracking means trying the next possibility after a -1.
 type node interface {
 	match(s string, i int) int
 }
@@ -58,19 +58,19 @@ func (s set) at(text string, i int) int {
 	return width
 }
 
-// mode is how much a quantifier takes first.
+// mode is a quantifier's preference.
 type mode uint8
 
 const (
 	greedy mode = iota
 	lazy
-	possessive // greedy, and gives nothing back
+	possessive // greedy, without backtracking
 )
 
 // run is a set of characters, repeated.
 type run struct {
 	set      set
-	min, max int // max -1: without end
+	min, max int // max -1: unbounded
 	mode     mode
 	next     node
 }
@@ -118,7 +118,7 @@ func (n *run) match(s string, i int) int {
 	}
 }
 
-// choice is alternatives in order. starts holds, for every ASCII byte, a bit for each
+// choice is a list of alternatives in order. starts holds, for every ASCII byte, a bit for each
 // alternative that may begin with it; nil where there are too many.
 type choice struct {
 	options []node
@@ -145,8 +145,8 @@ func (n *choice) match(s string, i int) int {
 	return -1
 }
 
-// loop is a group repeated without end; its body, which is never empty, comes back
-// to it.
+// loop is a group repeated without bound; its body, which is never empty, continues with the
+// loop itself.
 type loop struct {
 	body, next node
 	lazy       bool
@@ -163,7 +163,7 @@ func (n *loop) match(s string, i int) int {
 	return second.match(s, i)
 }
 
-// atomic is a group that, once matched, gives nothing back.
+// atomic is a group that, once matched, is not backtracked into.
 type atomic struct{ body, next node }
 
 func (n *atomic) match(s string, i int) int {
@@ -174,7 +174,7 @@ func (n *atomic) match(s string, i int) int {
 	return n.next.match(s, end)
 }
 
-// ahead is a look at what follows.
+// ahead is a look-ahead.
 type ahead struct {
 	body, next node
 	not        bool
@@ -187,7 +187,7 @@ func (n *ahead) match(s string, i int) int {
 	return n.next.match(s, i)
 }
 
-// behind is a look at what stands before, a fixed number of characters.
+// behind is a look-behind over a fixed number of characters.
 type behind struct {
 	options []node
 	lengths []int // in characters
@@ -220,7 +220,7 @@ func (n *behind) found(s string, i int) bool {
 	return false
 }
 
-// place is an assertion about a place in the text.
+// place is an assertion about a position in the text.
 type place struct {
 	holds func(s string, i int) bool
 	next  node

@@ -14,7 +14,7 @@ import (
 type parser struct {
 	rest   string
 	fold   bool // (?i)
-	dotAll bool // (?m), which in Ruby lets the dot match a line end
+	dotAll bool // (?m), which in Ruby lets the dot match a newline
 	depth  int
 }
 
@@ -35,7 +35,7 @@ func (p *parser) take() rune {
 	return r
 }
 
-// alternatives reads up to the end or a closing bracket.
+// alternatives reads up to the end or a closing parenthesis.
 func (p *parser) alternatives() (tree, error) {
 	if p.depth++; p.depth > mostDepth {
 		return nil, errors.New("groups are nested too deep")
@@ -86,7 +86,7 @@ func (p *parser) sequence() (tree, error) {
 	return out, nil
 }
 
-// flags reads (?i), which holds to the end of the group.
+// flags reads (?i), which applies to the end of the group.
 func (p *parser) flags() (bool, error) {
 	if !strings.HasPrefix(p.rest, "(?") {
 		return false, nil
@@ -135,24 +135,24 @@ func (p *parser) quantified(t tree) (tree, error) {
 			}
 			counted = true
 			if r.max >= 0 && r.min > r.max {
-				return nil, fmt.Errorf("{%d,%d} asks for nothing", r.min, r.max)
+				return nil, fmt.Errorf("{%d,%d} has its bounds in the wrong order", r.min, r.max)
 			}
 		}
 		switch {
 		case p.accept("?"):
 			r.mode = lazy
-			if counted && r.min == r.max { // {n}? is not lazy in Ruby's syntax but an option
+			if counted && r.min == r.max { // {n}? is not lazy in Ruby's syntax but makes the group optional
 				t = repeatTree{of: repeatTree{of: t, min: r.min, max: r.max}, max: 1}
 				continue
 			}
-		case !counted && p.accept("+"): // {n,m}+ repeats what is counted
+		case !counted && p.accept("+"): // {n,m}+ repeats the counted group
 			r.mode = possessive
 		}
 		t = r
 	}
 }
 
-// interval reads {n}, {n,}, {,m} or {n,m}; any other brace is a character.
+// interval reads {n}, {n,}, {,m} or {n,m}; any other brace is a literal character.
 func (p *parser) interval() (least, most int, ok bool) {
 	if !strings.HasPrefix(p.rest, "{") {
 		return 0, 0, false
@@ -305,8 +305,8 @@ func (p *parser) escaped() (tree, error) {
 	return charTree{s}, nil
 }
 
-// escape reads what follows a backslash and stands for characters, in a class or not:
-// a set, or one character (single, else -1).
+// escape reads what follows a backslash and denotes characters, inside a class or outside: a
+// set, or one character (single, else -1).
 func (p *parser) escape() (s set, single rune, err error) {
 	r := p.take()
 	switch r {
@@ -367,7 +367,7 @@ func (p *parser) escapedCharacter(r rune) (rune, error) {
 		}
 		v, err := strconv.ParseUint(text, 16, 32)
 		if err != nil || v > unicode.MaxRune {
-			return 0, fmt.Errorf(`\%c%s is no character`, r, text)
+			return 0, fmt.Errorf(`\%c%s is not a character`, r, text)
 		}
 		p.rest = after
 		return rune(v), nil
@@ -381,8 +381,8 @@ func (p *parser) escapedCharacter(r rune) (rune, error) {
 	return r, nil
 }
 
-// class reads a class after its opening bracket. Case is folded in the outermost one
-// only, after everything inside was put together.
+// class reads a class after its opening bracket. Case is folded in the outermost class only,
+// after its members were combined.
 func (p *parser) class() (set, error) {
 	fold := p.fold
 	defer func() { p.fold = fold }()
@@ -416,7 +416,7 @@ func (p *parser) class() (set, error) {
 	}
 }
 
-// both is what is in a (nil = all) and b.
+// both is the intersection of a (nil = all) and b.
 func both(a, b set) set {
 	if a == nil {
 		return slices.Clone(b)
@@ -461,7 +461,7 @@ func (p *parser) member(into set) error {
 		before := p.rest
 		p.take()
 		if strings.HasPrefix(p.rest, "[") {
-			p.rest = before // the hyphen is itself
+			p.rest = before // the hyphen is literal
 		} else if s, hi, err = p.one(); err != nil {
 			return err
 		}

@@ -1,9 +1,8 @@
-// Package regex matches the regular expressions of tokenizer.json as Oniguruma does,
-// which Hugging Face's tokenizers are built with: Ruby's syntax over Unicode, with
-// backtracking, lazy and possessive quantifiers, look-around, atomic groups and
-// classes with intersections. Captures and back references have no use there and are
-// refused, as is what the package does not know: a pattern is matched exactly or is
-// an error.
+// Package regex matches the regular expressions of tokenizer.json as Oniguruma does, the
+// library that Hugging Face's tokenizers use: Ruby's syntax over Unicode, with backtracking,
+// lazy and possessive quantifiers, look-around, atomic groups and classes with intersections.
+// Captures and back references have no use there and are refused, as is everything that the
+// package does not implement: a pattern is matched exactly or is an error.
 //
 // Source: Oniguruma's doc/RE and doc/SYNTAX.md (ONIG_SYNTAX_RUBY).
 package regex
@@ -13,13 +12,13 @@ import (
 	"unicode/utf8"
 )
 
-// Regexp is a compiled pattern. It may be used by many goroutines.
+// Regexp is a compiled pattern, safe for concurrent use.
 type Regexp struct {
 	program node
 	text    string
 }
 
-// Compile reads a pattern.
+// Compile parses a pattern.
 func Compile(pattern string) (*Regexp, error) {
 	p := &parser{rest: pattern}
 	tree, err := p.alternatives()
@@ -36,11 +35,11 @@ func Compile(pattern string) (*Regexp, error) {
 	return &Regexp{program: program, text: pattern}, nil
 }
 
-// String is the pattern.
+// String is the pattern's text.
 func (r *Regexp) String() string { return r.text }
 
-// Find returns the first match in s that starts at from or later; start is -1 where
-// there is none. What stands before from is seen by look-behind.
+// Find returns the first match in s that starts at from or later; start is -1 where there is
+// none. Look-behind sees the text before from.
 func (r *Regexp) Find(s string, from int) (start, end int) {
 	for i := from; i <= len(s); {
 		if end := r.program.match(s, i); end >= 0 {

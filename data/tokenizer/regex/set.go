@@ -52,7 +52,7 @@ func (s set) negate() {
 	}
 }
 
-// fold adds every character that differs from a member in case only.
+// fold adds every character that differs from a member only in case.
 func (s set) fold() {
 	for r := rune(0); r <= unicode.MaxRune; r++ {
 		if s[r>>6] == 0 {
@@ -122,7 +122,7 @@ func strip(name string) string {
 	return strings.ToLower(strings.NewReplacer(" ", "", "_", "", "-", "").Replace(name))
 }
 
-// longNames are the categories' names in words.
+// longNames are the long names of the categories.
 var longNames = map[string]string{
 	"letter": "L", "uppercaseletter": "Lu", "lowercaseletter": "Ll", "titlecaseletter": "Lt", "modifierletter": "Lm", "otherletter": "Lo",
 	"mark": "M", "nonspacingmark": "Mn", "spacingmark": "Mc", "enclosingmark": "Me",
@@ -136,7 +136,7 @@ func categories(names ...string) set {
 	for _, n := range names {
 		p, err := property(n)
 		if err != nil {
-			panic("regex: " + err.Error()) // the names stand in this file
+			panic("regex: " + err.Error()) // the names are constants of this file
 		}
 		s.union(p)
 	}
@@ -151,8 +151,8 @@ func alphabetic() set {
 	return s
 }
 
-// word is \w: alphabetic characters, marks, decimal numbers and connecting punctuation,
-// and Latin-1's superscripts and fractions, by a quirk of Oniguruma's table for bytes.
+// word is \w: alphabetic characters, marks, decimal numbers and connecting punctuation, and
+// because of a quirk in Oniguruma's table for bytes, Latin-1's superscripts and fractions.
 func word() set {
 	s := categories("M", "Nd", "Pc")
 	s.union(alphabetic())

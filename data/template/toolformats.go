@@ -71,10 +71,10 @@ func minimax2Tools(tools []any) (string, error) {
 		"<parameter name=\"param-key-2\">param-value-2</parameter>\n...\n</invoke>\n</minimax:tool_call>", nil
 }
 
-// minimax2Calls refuses: upstream's own text for calls was never finished (it
-// stops there), so nothing says what a model would be tuned on.
+// minimax2Calls refuses: upstream's formatter for calls is unfinished, so that it is unknown
+// what a model would be tuned on.
 func minimax2Calls([]call) (string, error) {
-	return "", errors.New("tool_format minimax2 has no form for function calls; set tool_format to another")
+	return "", errors.New("tool_format minimax2 does not support function calls; set tool_format to another")
 }
 
 func seedTools(tools []any) (string, error) {

@@ -144,7 +144,7 @@ var newerCategories = map[string]*unicode.RangeTable{
 	},
 }
 
-// newerAlphabetic is what they made Other_Alphabetic.
+// newerAlphabetic is what those versions made Other_Alphabetic.
 var newerAlphabetic = &unicode.RangeTable{
 	R16: []unicode.Range16{
 		{Lo: 0x363, Hi: 0x36f, Stride: 1},
