@@ -99,29 +99,3 @@ func assembled(text string) []Assembled {
 	}
 	return out
 }
-
-// torch times kbench's shapes in PyTorch, if there is a python3 with a torch that sees
-// the GPU.
-func (r *runner) torch() error {
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		fmt.Println("no python3 on this machine")
-		return nil
-	}
-	probe := "import torch, sys; sys.exit(0 if torch.cuda.is_available() else 3)"
-	if out, err := output(exec.Command(python, "-c", probe), 2*time.Minute); err != nil {
-		fmt.Println("no torch that sees the GPU:", lastLines(out, 1))
-		return nil
-	}
-	shapes := filepath.Join(r.out, "kbench.json")
-	if _, err := os.Stat(shapes); err != nil {
-		return fmt.Errorf("the shapes come from kbench's report: %w", err)
-	}
-	result := filepath.Join(r.out, "torch.json")
-	out, err := r.program("torch.log", 30*time.Minute, nil, python, filepath.Join(r.dir, "torch_bench.py"), shapes, result)
-	fmt.Print(out)
-	if err != nil {
-		return err
-	}
-	return readJSON(result, &r.res.Torch)
-}

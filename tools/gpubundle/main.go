@@ -4,14 +4,13 @@
 //
 //	./run                 all of it: about 20 minutes
 //	./run -quick          few repeats of everything
-//	./run -only tests     parts: query, ptx, tests, train, bench, ptxas, torch
+//	./run -only tests     parts: query, ptx, tests, train, bench, ptxas
 //	./run -unpack         only unpacks bundle.tar.zst, into ./unpacked, as all of these do first
 //
 // It asks the device what it is; has the driver compile all PTX; runs every test of the
 // kernels and of the driver on the GPU, each alone if one of them brings the process
-// down; trains on the CPU and on the GPU and compares; times every kernel; with ptxas on
-// the PATH, lists registers and spills; with a python3 that has torch, times the same
-// shapes there. results.json and RESULTS.md in -out say what came of it.
+// down; trains on the CPU and on the GPU and compares; checks and times every kernel, where
+// a python3 has torch beside it; with ptxas on the PATH, lists registers and spills. results.json and RESULTS.md in -out say what came of it.
 //
 // Exit status: 0 all well, 1 something failed (RESULTS.md says what), 2 no usable GPU.
 package main
@@ -56,13 +55,12 @@ var parts = []struct {
 	{"train", (*runner).train},
 	{"bench", (*runner).bench},
 	{"ptxas", (*runner).ptxas},
-	{"torch", (*runner).torch},
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.out, "out", "results", "the folder for results.json, RESULTS.md and what they were made of")
-	flag.StringVar(&o.only, "only", "", "parts to run, comma-separated: query, ptx, tests, train, bench, ptxas, torch")
+	flag.StringVar(&o.only, "only", "", "parts to run, comma-separated: query, ptx, tests, train, bench, ptxas")
 	flag.BoolVar(&o.quick, "quick", false, "few repeats, short runs")
 	flag.BoolVar(&o.tiny, "tiny", false, "the smallest shapes: to try the bundle itself")
 	flag.BoolVar(&o.unpack, "unpack", false, "unpack the bundle and stop")
@@ -191,7 +189,7 @@ func (r *runner) compile() error {
 
 // bench times every kernel.
 func (r *runner) bench() error {
-	args := []string{"-device", "cuda", "-isolate", "-json", filepath.Join(r.out, "kbench.json"), "-csv", filepath.Join(r.out, "kbench.csv")}
+	args := []string{"-device", "cuda", "-check", "-generations", "-budget", "30m", "-json", filepath.Join(r.out, "kbench.json"), "-csv", filepath.Join(r.out, "kbench.csv")}
 	if r.quick {
 		args = append(args, "-quick")
 	}

@@ -24,6 +24,8 @@ type Device struct {
 		Tensor   float64 `json:"tensor_tflop_s"`
 		Launch   float64 `json:"launch_us"`
 	} `json:"ceilings"`
+	Torch   string   `json:"torch"`
+	NoTorch string   `json:"no_torch"`
 	Records []Record `json:"records"`
 	Kernels []Kernel `json:"kernels,omitempty"`
 }
@@ -39,6 +41,9 @@ type Record struct {
 	Share  float64 `json:"share"`
 	Bound  string  `json:"bound"`
 	Error  string  `json:"error,omitempty"`
+	Check  string  `json:"check"`
+	Torch  float64 `json:"torch_s"`
+	How    string  `json:"torch_how"`
 }
 
 // Kernel is what the driver's compiler made of one.
@@ -49,14 +54,6 @@ type Kernel struct {
 	Shared    int     `json:"static_shared_bytes"`
 	Local     int     `json:"local_bytes"`
 	Load      float64 `json:"module_load_s"`
-}
-
-// Torch is torch_bench.py's report.
-type Torch struct {
-	Version string             `json:"torch"`
-	Median  map[string]float64 `json:"median_s"` // by kbench's names
-	How     map[string]string  `json:"how"`      // which function of torch
-	Errors  map[string]string  `json:"errors"`
 }
 
 // Seconds is what a part took.
@@ -74,7 +71,6 @@ type Results struct {
 	Tests     []Test      `json:"tests"`
 	Runs      []Run       `json:"training"`
 	Assembled []Assembled `json:"ptxas"`
-	Torch     Torch       `json:"torch"`
 }
 
 func readJSON(path string, v any) error {
@@ -166,14 +162,17 @@ func (r *Results) benchTable(w *strings.Builder) {
 		return
 	}
 	w.WriteString("\n## Kernels\n\nMedian on the device, operands out of the cache. The share is the time that the floor takes at the measured ceilings, over the median;\nthe ratio is torch's time over ours in the same run.\n\n")
-	if r.Torch.Version != "" {
-		fmt.Fprintf(w, "torch %s.\n\n", r.Torch.Version)
+	switch {
+	case r.Device.Torch != "":
+		fmt.Fprintf(w, "torch %s.\n\n", r.Device.Torch)
+	case r.Device.NoTorch != "":
+		fmt.Fprintf(w, "%s.\n\n", r.Device.NoTorch)
 	}
-	w.WriteString("| case | ms | TFLOP/s | GB/s | share of the ceiling | torch ms | ratio | first call ms |\n|---|---|---|---|---|---|---|---|\n")
+	w.WriteString("| case | check | ms | TFLOP/s | GB/s | share of the ceiling | torch ms | ratio | first call ms |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, k := range r.Device.Records {
 		if k.Error != "" {
 			first, _, _ := strings.Cut(k.Error, "\n")
-			fmt.Fprintf(w, "| %s | %s | | | | | | |\n", k.Name, strings.ReplaceAll(first, "|", "/"))
+			fmt.Fprintf(w, "| %s | %s | | | | | | | |\n", k.Name, strings.ReplaceAll(first, "|", "/"))
 			continue
 		}
 		rate := "-"
@@ -181,10 +180,10 @@ func (r *Results) benchTable(w *strings.Builder) {
 			rate = fmt.Sprintf("%.1f", k.TFLOPs)
 		}
 		torch, ratio := "-", "-"
-		if t := r.Torch.Median[k.Name]; t > 0 {
-			torch, ratio = fmt.Sprintf("%.4g", 1e3*t), fmt.Sprintf("%.2f (%s)", t/k.Median, r.Torch.How[k.Name])
+		if k.Torch > 0 {
+			torch, ratio = fmt.Sprintf("%.4g", 1e3*k.Torch), fmt.Sprintf("%.2f (%s)", k.Torch/k.Median, k.How)
 		}
-		fmt.Fprintf(w, "| %s | %.4g | %s | %.0f | %.0f %% %s | %s | %s | %.0f |\n", k.Name, 1e3*k.Median, rate, k.GBs, 100*k.Share, k.Bound, torch, ratio, 1e3*k.First)
+		fmt.Fprintf(w, "| %s | %s | %.4g | %s | %.0f | %.0f %% %s | %s | %s | %.0f |\n", k.Name, k.Check, 1e3*k.Median, rate, k.GBs, 100*k.Share, k.Bound, torch, ratio, 1e3*k.First)
 	}
 }
 

@@ -123,10 +123,10 @@ func TestMarkdown(t *testing.T) {
 	r.Device.Name, r.Device.Date, r.Device.Capability, r.Device.Driver = "NVIDIA H200", "2026-11-24", 90, 13000
 	r.Device.Ceilings.Copy, r.Device.Ceilings.Tensor = 4000, 800
 	r.Device.Records = []Record{
-		{Name: "gemm_nt/bf16/x/1x2x3", Ops: 1e12, Median: 2e-3, TFLOPs: 500, GBs: 3, Share: 0.625, Bound: "tensor", First: 0.1},
+		{Name: "gemm_nt/bf16/x/1x2x3", Ops: 1e12, Median: 2e-3, TFLOPs: 500, GBs: 3, Share: 0.625, Bound: "tensor", First: 0.1, Check: "ok", Torch: 1.5e-3, How: "matmul"},
 		{Name: "norm_forward/f32/x/1x2", Error: "ptx: norm: out of memory\nmore"},
 	}
-	r.Torch = Torch{Version: "2.7.1", Median: map[string]float64{"gemm_nt/bf16/x/1x2x3": 1.5e-3}, How: map[string]string{"gemm_nt/bf16/x/1x2x3": "matmul"}}
+	r.Device.Torch = "2.7.1"
 	r.Tests = []Test{{"norm", "TestA", "PASS", 1, ""}, {"norm", "TestB", "FAIL", 2, "1 is not 2"}, {"rope", "TestC", "SKIP", 0, ""}}
 	r.Kernels = []Kernel{{Name: "norm_forward", File: "norm.sm80.ptx", Registers: 30}}
 	r.Assembled = []Assembled{{Name: "norm_forward", File: "norm.sm80.ptx", Registers: 31}}
@@ -134,7 +134,7 @@ func TestMarkdown(t *testing.T) {
 	page := r.markdown()
 	for _, want := range []string{
 		"# NVIDIA H200, 2026-11-24", "compute capability 9.0", "CUDA 13.0", "- tests: 1 tests failed",
-		"| gemm_nt/bf16/x/1x2x3 | 2 | 500.0 | 3 | 62 % tensor | 1.5 | 0.75 (matmul) | 100 |",
+		"| gemm_nt/bf16/x/1x2x3 | ok | 2 | 500.0 | 3 | 62 % tensor | 1.5 | 0.75 (matmul) | 100 |",
 		"| norm_forward/f32/x/1x2 | ptx: norm: out of memory |", "| norm | 1 | 1 | 0 | 0 | 3.0 |", "FAIL norm.TestB",
 		"| norm_forward | norm.sm80.ptx | 30 | 0 | 0 | 0 | 31, 0 |",
 	} {

@@ -11,13 +11,14 @@ import (
 	"testing"
 )
 
-// TestInterpreter: every case runs, and its counts are those of the kernel. A floor that
+// TestInterpreter: every case runs, its entries are what float64 has, and its counts are
+// those of the kernel. A floor that
 // claimed more bytes than move would make shares too good: none does.
 func TestInterpreter(t *testing.T) {
 	dir := t.TempDir()
 	out := filepath.Join(dir, "k.json")
 	var text strings.Builder
-	if err := run(options{device: "sim", json: out}, &text); err != nil {
+	if err := run(options{device: "sim", check: true, json: out}, &text); err != nil {
 		t.Fatalf("%v\n%s", err, text.String())
 	}
 	r := readReport(t, out)
@@ -25,8 +26,8 @@ func TestInterpreter(t *testing.T) {
 		t.Fatalf("%d records of a %s device", len(r.Records), r.Kind)
 	}
 	for _, k := range r.Records {
-		if k.Counts == nil || k.Counts.Launches == 0 || k.Counts.Excess < 0.999 || k.Median != 0 {
-			t.Errorf("%s: %+v", k.Name, k.Counts)
+		if k.Counts == nil || k.Counts.Launches == 0 || k.Counts.Excess < 0.999 || k.Median != 0 || k.Check != good {
+			t.Errorf("%s: %s %+v", k.Name, k.Check, k.Counts)
 		}
 		if strings.HasPrefix(k.Op, "gemm_") && k.Type == "bf16" && float64(k.Counts.Flops) < k.Ops {
 			t.Errorf("%s: %d operations counted, the floor has %g", k.Name, k.Counts.Flops, k.Ops)
@@ -128,39 +129,11 @@ func TestCompiled(t *testing.T) {
 	}
 }
 
-// TestSeparate: what another process measured, and why it did not.
-func TestSeparate(t *testing.T) {
-	dir := t.TempDir()
-	cases := must2(selected("sim", false, regexp.MustCompile("^norm")))
-	write := filepath.Join(dir, "half") // a kbench that measures one case and dies
-	script := "#!/bin/sh\necho '{\"kind\": \"sim\", \"records\": [{\"name\": \"first\"}]}' >\"$4\"\necho the end >&2\nexit 3\n"
-	if err := os.WriteFile(write, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	r, err := separate(write, filepath.Join(dir, "part.json"), options{device: "sim"}, cases, new(strings.Builder))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(r.Records) != 3 || r.Records[0].Error != "" || r.Records[2].Name != cases[2].Name() ||
-		!strings.Contains(r.Records[2].Error, "exit status 3: the end") {
-		t.Errorf("%+v", r.Records)
-	}
-	if groups := byOperation(allCases(simModels)); len(groups) < 20 || len(groups) > 40 || groups[0][1].Op != groups[0][0].Op {
-		t.Errorf("%d operations", len(groups))
-	}
-	c := Ceilings{Copy: 2, Tensor: 5, Launch: 3}
-	if c.raise(Ceilings{Copy: 3, Tensor: 4, Launch: 2}); c != (Ceilings{Copy: 3, Tensor: 5, Launch: 2}) {
-		t.Errorf("%+v", c)
-	}
-}
-
 // TestErrors: what fails in one case is its record's, and the error of the whole.
 func TestErrors(t *testing.T) {
 	b := newBench(must2(open("sim")), true, true)
 	defer b.dev.Close()
-	r := &Report{Records: []Record{
-		b.measure(Case{Op: "fails", setup: func(*room) func() { return func() { panic("on purpose") } }}),
-	}}
+	r := &Report{Records: b.measure(Case{Op: "fails", setup: func(*room) job { return job{call: func() { panic("on purpose") }} }})}
 	if r.Records[0].Error != "on purpose" {
 		t.Errorf("%+v", r.Records[0])
 	}

@@ -5,14 +5,22 @@
 //	kbench -device cuda -csv k.csv -json k.json    a GPU; needs a build with the tag cuda
 //	kbench -device cpu -run 'gemm|norm'            the host twins
 //	kbench -device sim -run norm                   tiny shapes, interpreted: exact counts instead of times
-//	kbench -device cuda -isolate                   every operation in a process of its own
+//	kbench -device cuda -check -budget 540s        256 entries of every output against float64; what is
+//	                                               worth most first, in processes of their own, until the time is up
 //	kbench -list                                   the cases, without running them
 //	kbench -device cuda -query                     what the device is, and no more
 //	kbench -device cuda -ptx DIR                   what the driver's compiler makes of every *.ptx there
 //
 // A time on a GPU is the device's own, between events. Before each repeat a buffer larger
-// than the last-level cache is written, so that every operand comes from memory. Medians
-// count; the first call, which loads and compiles, is told apart.
+// than the last-level cache is written, so that every operand comes from memory; operands
+// are normal numbers. Medians count; the first call, which loads and compiles, is told apart.
+// On a Hopper GPU -generations times the sm_80 kernels beside the sm_90a ones, launch by
+// launch in turn.
+//
+// With a budget, cases run in another process. One that does not come back within its limit
+// ends that process, and its family of kernels is not tried again; one that fails costs
+// itself alone. Where python3 has a torch that sees the device, the last part of the budget
+// goes to the same shapes there.
 package main
 
 import (
@@ -37,7 +45,9 @@ var version = "unknown"
 type options struct {
 	device, run, csv, json, ptx string
 	quick, tiny, list, query    bool
-	isolate                     bool
+	check, generations          bool
+	budget, limit               time.Duration
+	part                        bool
 }
 
 func main() {
@@ -50,7 +60,11 @@ func main() {
 	flag.BoolVar(&o.tiny, "tiny", false, "the interpreter's shapes on any device: to try kbench itself")
 	flag.BoolVar(&o.query, "query", false, "tell what the device is, and stop")
 	flag.StringVar(&o.ptx, "ptx", "", "load every *.ptx of this folder, tell registers, memory and spills, and stop")
-	flag.BoolVar(&o.isolate, "isolate", false, "measure every operation in a process of its own")
+	flag.BoolVar(&o.check, "check", false, "compare 256 random entries of every output with float64 on the host")
+	flag.BoolVar(&o.generations, "generations", false, "on a Hopper GPU, time the sm_80 kernels, too")
+	flag.DurationVar(&o.budget, "budget", 0, "stop after that long; cases run in other processes, what is worth most first")
+	flag.DurationVar(&o.limit, "limit", 20*time.Second, "with a budget: how long one case may take, and twice that the first of a process")
+	flag.BoolVar(&o.part, "part", false, "with a budget, what the other processes are: they stop at the first case that fails")
 	flag.BoolVar(&o.list, "list", false, "list the cases")
 	flag.Parse()
 	if err := run(o, os.Stdout); err != nil {
@@ -76,8 +90,8 @@ func run(o options, w io.Writer) error {
 		}
 		return nil
 	}
-	if o.isolate {
-		report, err := isolated(o, cases, w)
+	if o.budget > 0 {
+		report, err := budgeted(o, cases, w)
 		if err != nil {
 			return err
 		}
@@ -95,30 +109,42 @@ func run(o options, w io.Writer) error {
 		report.Kernels, err = compiled(dev, o.ptx, w)
 	default:
 		b := newBench(dev, o.quick, o.tiny)
+		b.check = o.check
+		if o.generations {
+			b.compareGenerations()
+		}
 		if dev.Kind() != driver.Sim {
 			report.Ceilings = b.ceilings()
 		}
-		err = errors.Join(report.fill(b, cases, o.json, w), report.failures())
+		err = errors.Join(report.fill(b, cases, o, w), report.failures())
 	}
 	return errors.Join(err, report.write(o.csv, o.json), dev.Close())
 }
 
 // fill measures the cases and relates them to the ceilings. What is known is written after
-// every case: the next may be the one that hangs.
-func (r *Report) fill(b *bench, cases []Case, path string, w io.Writer) error {
+// every case: the next may be the one that hangs. A part of a whole ends with the first
+// case that fails, as nobody knows what it left on the device.
+func (r *Report) fill(b *bench, cases []Case, o options, w io.Writer) error {
 	for _, c := range cases {
-		record := b.measure(c)
-		fmt.Fprintln(w, record.line())
-		r.Records = append(r.Records, record)
-		if err := r.write("", path); err != nil {
+		records := b.measure(c)
+		r.Records = append(r.Records, records...)
+		if err := r.write("", o.json); err != nil {
 			return err
+		}
+		for _, record := range records { // after the file: a parent reads it when it sees the line
+			fmt.Fprintln(w, record.line())
+		}
+		if o.part && records[0].Error != "" {
+			return nil
 		}
 		if err := b.dev.Synchronize(); err != nil { // what a kernel did to the device lasts
 			return err
 		}
 	}
-	r.relate()
-	r.summary(w)
+	if !o.part {
+		r.relate()
+		r.summary(w)
+	}
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"dataflex.dev/dataflex/driver/cuda"
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/peak"
+	"dataflex.dev/dataflex/kernels/ptx"
 	"dataflex.dev/dataflex/kernels/reduce"
 )
 
@@ -16,6 +17,7 @@ import (
 type bench struct {
 	dev    driver.Device
 	room   *room
+	other  *room      // of the same device with the sm_80 kernels; nil: those are not timed
 	flush  driver.F32 // larger than the last-level cache; nil on the interpreter
 	queue  driver.Stream
 	events [2]driver.Event
@@ -23,6 +25,38 @@ type bench struct {
 	least  int
 	most   int
 	tiny   bool
+	check  bool
+}
+
+// rooms are those that there are.
+func (b *bench) rooms() []*room {
+	if b.other == nil {
+		return []*room{b.room}
+	}
+	return []*room{b.room, b.other}
+}
+
+// ampere is a GPU that is given the sm_80 text of every family.
+type ampere struct {
+	driver.Launcher
+	own driver.Attachment
+}
+
+// Attached is apart from the GPU's, as the kernels are other ones.
+func (d *ampere) Attached() *any { return d.own.Attached() }
+
+// Attributes are the GPU's, but for the capability.
+func (d *ampere) Attributes() driver.Attributes {
+	a := d.Launcher.Attributes()
+	a.Capability = 80
+	return a
+}
+
+// compareGenerations has the sm_80 kernels timed beside those of Hopper, where dev has both.
+func (b *bench) compareGenerations() {
+	if l, ok := b.dev.(driver.Launcher); ok && ptx.Hopper(b.dev) && b.dev.Kind() == driver.CUDA {
+		b.other = newRoom(&ampere{Launcher: l})
+	}
 }
 
 func newBench(dev driver.Device, quick, tiny bool) *bench {
@@ -53,47 +87,104 @@ func newBench(dev driver.Device, quick, tiny bool) *bench {
 	return b
 }
 
-// measure runs one case. Whatever goes wrong in it becomes the record's error: the
-// other cases are worth having.
-func (b *bench) measure(c Case) (r Record) {
-	r = newRecord(c)
-	defer b.room.free()
+// measure runs one case, and beside it, where the bench has other generations of the kernel,
+// these. Whatever goes wrong in it becomes the record's error: the other cases are worth
+// having.
+func (b *bench) measure(c Case) (out []Record) {
+	out = append(make([]Record, 0, 2), newRecord(c))
 	defer func() {
+		for _, r := range b.rooms() {
+			r.free()
+		}
 		if p := recover(); p != nil {
-			r.Error = fmt.Sprint(p)
+			for i := range out {
+				out[i].Error = fmt.Sprint(p)
+			}
 		}
 	}()
-	call := c.setup(b.room)
-	must(b.dev.Synchronize())
 	if d, ok := b.dev.(*sim.Device); ok {
+		j := c.setup(b.room)
 		d.ResetCounters()
-		call()
-		r.count(d.Totals())
-		return r
+		j.call()
+		out[0].count(d.Totals())
+		if b.check {
+			out[0].Check = j.verify(c.Name()).verdict()
+		}
+		return out
 	}
-	start := time.Now()
-	call()
-	must(b.dev.Synchronize())
-	r.First = time.Since(start).Seconds()
-	times := b.times(call)
-	r.Repeats, r.Median, r.Least = len(times), times[len(times)/2].Seconds(), times[0].Seconds()
-	return r
+	trials := []*trial{b.prepare(c, b.room, &out[0])}
+	if b.other != nil && c.generations() {
+		out = append(out, out[0])
+		r := &out[1]
+		r.Name, r.Variant = r.Name+"@sm_80", "sm_80"
+		trials = append(trials, b.prepare(c, b.other, r))
+	}
+	calls := make([]func(), len(trials))
+	for i, t := range trials {
+		calls[i] = t.call
+	}
+	for i, times := range b.times(calls...) {
+		trials[i].done(times)
+	}
+	return out
 }
 
-// times are the sorted times of the repeats, of which there are as many as the budget
-// allows.
-func (b *bench) times(call func()) []time.Duration {
-	var out []time.Duration
+// trial is one variant of a case, which has run once.
+type trial struct {
+	job
+	verifier
+	record *Record
+}
+
+// prepare makes a job's operands in r, and runs it once.
+func (b *bench) prepare(c Case, r *room, record *Record) *trial {
+	t := &trial{job: c.setup(r), record: record}
+	must(b.dev.Synchronize())
+	start := time.Now()
+	t.call()
+	must(b.dev.Synchronize())
+	record.First = time.Since(start).Seconds()
+	if b.check {
+		t.verifier = t.verify(c.Name())
+		record.Check = t.verdict()
+	}
+	return t
+}
+
+// done takes the sorted times, and looks again at what the last call left.
+func (t *trial) done(times []time.Duration) {
+	r := t.record
+	r.Repeats, r.Median, r.Least = len(times), times[len(times)/2].Seconds(), times[0].Seconds()
+	if r.Check == good && t.again {
+		r.Check = t.verdict()
+	}
+}
+
+// warmUp is how long calls are repeated before they are timed: clocks rise.
+const warmUp = 50 * time.Millisecond
+
+// times are the sorted times of each call's repeats, of which there are as many as the
+// budget allows. Calls take turns, launch by launch, and each turn begins with another one:
+// what drifts on the device, its clock and its temperature, drifts for all of them.
+func (b *bench) times(calls ...func()) [][]time.Duration {
+	out := make([][]time.Duration, len(calls))
+	for start, n := time.Now(), 0; n < 2 || time.Since(start) < min(warmUp, b.budget); n++ {
+		for _, call := range calls {
+			b.once(call)
+		}
+	}
 	var sum time.Duration
-	for range 2 {
-		b.once(call) // warm
+	for n := 0; n < b.least || sum < b.budget*time.Duration(len(calls)) && n < b.most; n++ {
+		for i := range calls {
+			at := (n + i) % len(calls)
+			t := b.once(calls[at])
+			out[at] = append(out[at], t)
+			sum += t
+		}
 	}
-	for len(out) < b.least || sum < b.budget && len(out) < b.most {
-		t := b.once(call)
-		out = append(out, t)
-		sum += t
+	for _, t := range out {
+		slices.Sort(t)
 	}
-	slices.Sort(out)
 	return out
 }
 
@@ -129,7 +220,7 @@ func (b *bench) ceilings() (c Ceilings) {
 	defer b.room.free()
 	best := func(call func()) float64 {
 		call()
-		return b.times(call)[0].Seconds()
+		return b.times(call)[0][0].Seconds()
 	}
 	n, steps, rounds, tiles, floats := 16<<20, 2048, 1024, peak.Tiles(b.dev), peak.Floats(b.dev)
 	switch {
@@ -138,7 +229,7 @@ func (b *bench) ceilings() (c Ceilings) {
 	case b.queue != nil:
 		n = 128 << 20
 	}
-	x, y := b.room.normal(n, 1), b.room.zeros(n)
+	x, y := b.room.normal(n, 1).Slice, b.room.zeros(n)
 	c.Copy = 8 * float64(n) / best(func() { peak.Copy(b.dev, x, y) }) / 1e9
 	if b.queue == nil {
 		return c
@@ -147,7 +238,7 @@ func (b *bench) ceilings() (c Ceilings) {
 	one, other := b.room.half(peak.M*peak.K, 1), b.room.half(peak.N*peak.K, 1)
 	out := y.Sub(0, tiles*peak.M*peak.N)
 	c.Tensor = 2 * peak.M * peak.N * peak.K * float64(rounds*tiles) /
-		best(func() { peak.Products(b.dev, one, other, out, rounds) }) / 1e12
+		best(func() { peak.Products(b.dev, one.Slice, other.Slice, out, rounds) }) / 1e12
 	const launches = 2000
 	must(b.dev.Synchronize())
 	start := time.Now()

@@ -28,20 +28,24 @@ type Report struct {
 	ClockKHz   int      `json:"clock_khz,omitempty"`
 	L2         int      `json:"l2_bytes,omitempty"`
 	Ceilings   Ceilings `json:"ceilings"`
+	Torch      string   `json:"torch,omitempty"`    // its version
+	NoTorch    string   `json:"no_torch,omitempty"` // why it was not asked
 	Records    []Record `json:"records"`
 	Kernels    []Kernel `json:"kernels,omitempty"`
 }
 
 // Record is one case. Seconds and rates are 0 on the interpreter, counts elsewhere.
 type Record struct {
-	Name  string         `json:"name"`
-	Op    string         `json:"op"`
-	Type  string         `json:"type"`
-	Model string         `json:"model"`
-	Dims  map[string]int `json:"dims"`
-	Ops   float64        `json:"floor_operations"`
-	Unit  string         `json:"floor_unit"`
-	Bytes float64        `json:"floor_bytes"`
+	Name string `json:"name"`
+	// Variant is the kernel's generation, where it is not the device's own.
+	Variant string         `json:"variant,omitempty"`
+	Op      string         `json:"op"`
+	Type    string         `json:"type"`
+	Model   string         `json:"model"`
+	Dims    map[string]int `json:"dims"`
+	Ops     float64        `json:"floor_operations"`
+	Unit    string         `json:"floor_unit"`
+	Bytes   float64        `json:"floor_bytes"`
 
 	First   float64 `json:"first_s"` // the first call: loading and compiling too
 	Median  float64 `json:"median_s"`
@@ -53,7 +57,13 @@ type Record struct {
 	Bound   string  `json:"bound"` // what the floor's time comes from: memory, tensor, multiply
 
 	Counts *Counts `json:"counts,omitempty"`
-	Error  string  `json:"error,omitempty"`
+	// PyTorch's median for the same, how it was asked, and why it failed.
+	Torch      float64 `json:"torch_s,omitempty"`
+	TorchHow   string  `json:"torch_how,omitempty"`
+	TorchError string  `json:"torch_error,omitempty"`
+
+	Check string `json:"check,omitempty"` // of entries against float64: ok, or BAD and the worst
+	Error string `json:"error,omitempty"`
 }
 
 // Counts are the interpreter's, of all launches of the call.
@@ -145,20 +155,28 @@ func (r *Report) relate() {
 	}
 }
 
-// line is a record for reading.
+// line is a record for reading, before the ceilings are known.
 func (r Record) line() string {
 	switch c := r.Counts; {
 	case r.Error != "":
 		first, _, _ := strings.Cut(r.Error, "\n")
 		return fmt.Sprintf("%-64s %s", r.Name, first)
 	case c != nil:
-		return fmt.Sprintf("%-64s %d launches, %d warp instructions, %.2fx the floor's bytes, sectors %d of %d, %d bank conflicts",
-			r.Name, c.Launches, c.Warps, c.Excess, c.Sectors, c.Ideal, c.Conflicts)
+		return fmt.Sprintf("%-64s %s%d launches, %d warp instructions, %.2fx the floor's bytes, sectors %d of %d, %d bank conflicts",
+			r.Name, r.verdict(), c.Launches, c.Warps, c.Excess, c.Sectors, c.Ideal, c.Conflicts)
 	}
-	return fmt.Sprintf("%-64s %9.3f ms %9.2f TFLOP/s %8.1f GB/s", r.Name, 1e3*r.Median, r.Ops/r.Median/1e12, r.Bytes/r.Median/1e9)
+	return fmt.Sprintf("%-64s %s%9.3f ms %9.2f TFLOP/s %8.1f GB/s", r.Name, r.verdict(), 1e3*r.Median, r.Ops/r.Median/1e12, r.Bytes/r.Median/1e9)
 }
 
-// summary is the ceilings and each case's share of them.
+// verdict is ok, or BAD and the worst entry; "" where nothing was compared.
+func (r Record) verdict() string {
+	if r.Check == "" {
+		return ""
+	}
+	return r.Check + " "
+}
+
+// summary is the table: what each case should be, takes and reaches, and beside torch.
 func (r *Report) summary(w io.Writer) {
 	if r.Kind == "sim" {
 		return
@@ -169,25 +187,65 @@ func (r *Report) summary(w io.Writer) {
 		fmt.Fprintf(w, ", tensor cores %.1f TFLOP/s, %.2f us a launch", c.Tensor, c.Launch)
 	}
 	fmt.Fprintln(w)
+	switch {
+	case r.Torch != "":
+		fmt.Fprintf(w, "torch %s\n", r.Torch)
+	case r.NoTorch != "":
+		fmt.Fprintln(w, r.NoTorch)
+	}
+	fmt.Fprintf(w, "\n%-64s %-5s %10s %16s %-22s %s\n", "case", "check", "ms", "rate", "share of the ceiling", "torch's time / ours")
 	for _, k := range r.Records {
-		if k.Error == "" {
-			fmt.Fprintf(w, "%-64s %5.1f %% of the %s ceiling\n", k.Name, 100*k.Share, k.Bound)
-		}
+		fmt.Fprintln(w, k.row())
 	}
 }
 
-// failures is an error that counts the cases that failed.
+// row is a record in the table.
+func (r Record) row() string {
+	if r.Error != "" {
+		first, _, _ := strings.Cut(r.Error, "\n")
+		return fmt.Sprintf("%-64s %s", r.Name, first)
+	}
+	check, worst, _ := strings.Cut(r.Check, ": ")
+	if check == "" {
+		check = "-"
+	}
+	torch := "-"
+	switch {
+	case r.Torch > 0:
+		torch = fmt.Sprintf("%.2f (%s)", r.Torch/r.Median, r.TorchHow)
+	case r.TorchError != "":
+		torch = r.TorchError
+	}
+	return strings.TrimRight(fmt.Sprintf("%-64s %-5s %10.3f %16s %-22s %s %s", r.Name, check, 1e3*r.Median, r.rate(), fmt.Sprintf("%.1f %% %s", 100*r.Share, r.Bound), torch, worst), " ")
+}
+
+// rate is what a case is bound by.
+func (r Record) rate() string {
+	if r.Bound == "memory" {
+		return fmt.Sprintf("%.1f GB/s", r.GBs)
+	}
+	return fmt.Sprintf("%.2f TFLOP/s", r.TFLOPs)
+}
+
+// failures is an error that counts the cases that failed, and those that are wrong.
 func (r *Report) failures() error {
-	n := 0
+	failed, wrong := 0, 0
 	for _, k := range r.Records {
-		if k.Error != "" {
-			n++
+		switch {
+		case k.Error == notReached:
+		case k.Error != "":
+			failed++
+		case k.Check != "" && k.Check != good:
+			wrong++
 		}
 	}
-	if n == 0 {
+	switch {
+	case failed+wrong == 0:
 		return nil
+	case wrong == 0:
+		return fmt.Errorf("%d of %d cases failed", failed, len(r.Records))
 	}
-	return fmt.Errorf("%d of %d cases failed", n, len(r.Records))
+	return fmt.Errorf("of %d cases %d are wrong and %d failed", len(r.Records), wrong, failed)
 }
 
 // write makes the files that were asked for.
@@ -210,7 +268,7 @@ func (r *Report) write(csvPath, jsonPath string) error {
 
 func (r *Report) rows() [][]string {
 	g := func(x float64) string { return strconv.FormatFloat(x, 'g', 6, 64) }
-	rows := [][]string{{"date", "version", "device", "name", "median_ms", "min_ms", "first_ms", "repeats", "tflop_s", "gb_s", "share", "bound", "global_bytes", "sectors", "ideal_sectors", "bank_conflicts", "error"}}
+	rows := [][]string{{"date", "version", "device", "name", "median_ms", "min_ms", "first_ms", "repeats", "tflop_s", "gb_s", "share", "bound", "global_bytes", "sectors", "ideal_sectors", "bank_conflicts", "torch_ms", "check", "error"}}
 	for _, k := range r.Records {
 		row := []string{r.Date, r.Version, r.Device, k.Name, g(1e3 * k.Median), g(1e3 * k.Least), g(1e3 * k.First), strconv.Itoa(k.Repeats), g(k.TFLOPs), g(k.GBs), g(k.Share), k.Bound}
 		counts := []string{"", "", "", ""}
@@ -219,7 +277,7 @@ func (r *Report) rows() [][]string {
 				counts[i] = strconv.FormatUint(n, 10)
 			}
 		}
-		rows = append(rows, append(append(row, counts...), k.Error))
+		rows = append(rows, append(append(row, counts...), g(1e3*k.Torch), k.Check, k.Error))
 	}
 	return rows
 }

@@ -78,12 +78,38 @@ type Case struct {
 	Op, Type, Model, Label string
 	Dims                   []Dim
 	Floor                  Floor
-	// setup makes the operands and returns the call to be timed.
-	setup func(r *room) func()
+	// setup makes the operands, the call to be timed, and what it should leave.
+	setup func(r *room) job
 }
 
 // Name is what -run matches.
 func (c Case) Name() string { return strings.Join([]string{c.Op, c.Type, c.Model, c.Label}, "/") }
+
+// family is the folder of kernels, more or less: what hangs together if it hangs.
+func (c Case) family() string { family, _, _ := strings.Cut(c.Op, "_"); return family }
+
+// generations reports whether Hopper has a kernel of its own for the case.
+func (c Case) generations() bool {
+	switch c.family() {
+	case "gemm", "lora", "attention", "xent":
+		return c.Type == "bf16"
+	}
+	return c.family() == "gradproj"
+}
+
+// worth is how early a case runs, 0 first: what a step of LoRA on an 8B model waits for,
+// then what else training runs in bf16, the other models, and float32.
+func (c Case) worth() int {
+	switch product := c.Floor.Unit == tensor && c.Type == "bf16"; {
+	case product && c.Model == llama.name && c.Op != "xent_loss" && c.Op != "xent_dh_dw":
+		return 0
+	case c.Model == llama.name && (product || c.Floor.Unit == ""):
+		return 1
+	case product || c.Floor.Unit == "":
+		return 2
+	}
+	return 3
+}
 
 // dims pairs names with extents and gives the label made of them.
 func dims(names string, n ...int) ([]Dim, string) {
@@ -96,21 +122,23 @@ func dims(names string, n ...int) ([]Dim, string) {
 	return out, strings.Join(label, "x")
 }
 
-// allCases are the cases of the models, each shape once.
+// allCases are the cases of the models, each shape once, what is worth most first.
 func allCases(models []model) []Case {
 	var out []Case
 	for _, m := range models {
 		for _, family := range []func(model) []Case{
-			products, loraCases, attentionCases, lossCases, projections, normCases, pointwise, vectors,
+			products, loraProducts, loraCases, attentionCases, lossCases, projections, normCases, pointwise, vectors,
 		} {
 			out = append(out, family(m)...)
 		}
 	}
 	seen := map[string]bool{}
-	return slices.DeleteFunc(out, func(c Case) bool {
+	out = slices.DeleteFunc(out, func(c Case) bool {
 		key := c.Op + c.Type + c.Label
 		again := seen[key]
 		seen[key] = true
 		return again
 	})
+	slices.SortStableFunc(out, func(a, b Case) int { return a.worth() - b.worth() })
+	return out
 }

@@ -187,15 +187,12 @@ func (b builder) ptx() error {
 	return nil
 }
 
-// data is the model that is trained, and the page and script that go with the runner.
+// data is the model that is trained, and the page that goes with the runner.
 func (b builder) data() error {
 	if err := os.CopyFS(filepath.Join(b.stage, "model"), os.DirFS("tools/dataflex-demo/model")); err != nil {
 		return err
 	}
-	return errors.Join(
-		copyFile("tools/gpubundle/torch_bench.py", filepath.Join(b.stage, "torch_bench.py")),
-		copyFile("tools/gpubundle/bundle.md", filepath.Join(b.out, "README.md")),
-	)
+	return copyFile("tools/gpubundle/bundle.md", filepath.Join(b.out, "README.md"))
 }
 
 // window is how far back the archive's compression looks: past a whole test binary.

@@ -1,8 +1,9 @@
-"""Times the cases of kbench's report in PyTorch: python3 torch_bench.py kbench.json torch.json [cpu]
+"""Times the cases of kbench's report in PyTorch: python3 torch_bench.py kbench.json torch.json [cuda|cpu [seconds]]
 
 The same shapes, with operands out of the cache and medians between events, as kbench does it; what each
 case is in torch stands in HOW. Cases without a counterpart are left out. One that fails is an error in
-the report and does not stop the others.
+the report and does not stop the others. After that many seconds it stops; what it has is written after
+every case.
 """
 import json, statistics, sys, time
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 
 REPORT, OUT = sys.argv[1], sys.argv[2]
 DEV = sys.argv[3] if len(sys.argv) > 3 else "cuda"
+DEADLINE = time.monotonic() + float(sys.argv[4]) if len(sys.argv) > 4 else float("inf")
 torch.backends.cuda.matmul.allow_tf32 = False
 HALF = torch.bfloat16
 
@@ -103,6 +105,28 @@ def norm(backward):
     return setup
 
 
+def layernorm(backward):
+    def setup(d, t):
+        x, w, b = rand(d["rows"], d["d"], grad=backward), rand(d["d"]), rand(d["d"])
+        if not backward:
+            return lambda: F.layer_norm(x, (d["d"],), w, b, 1e-5)
+        y = F.layer_norm(x, (d["d"],), w, b, 1e-5)
+        dy = torch.randn_like(y)
+        return lambda: torch.autograd.grad(y, x, dy, retain_graph=True)
+    return setup
+
+
+def gelu(backward):
+    def setup(d, t):
+        x = rand(d["n"], grad=backward)
+        if not backward:
+            return lambda: F.gelu(x)
+        y = F.gelu(x)
+        dy = torch.randn_like(y)
+        return lambda: torch.autograd.grad(y, x, dy, retain_graph=True)
+    return setup
+
+
 def swiglu(backward):
     def setup(d, t):
         gate, up = rand(d["n"], grad=backward), rand(d["n"], grad=backward)
@@ -158,12 +182,15 @@ def vector(f):
 HOW = {
     "gemm_nn": ("matmul", gemm("nn")), "gemm_nt": ("matmul", gemm("nt")), "gemm_tn": ("matmul", gemm("tn")),
     "gemm_lora_nn": ("matmul + addmm", gemm_lora("nn")), "gemm_lora_nt": ("matmul + addmm", gemm_lora("nt")),
+    "lora_nn": ("matmul", gemm("nn")), "lora_nt": ("matmul", gemm("nt")), "lora_tn": ("matmul", gemm("tn")),
     "lora_forward": ("2 matmuls", lora_forward), "lora_backward": ("4 matmuls", lora_backward),
     "attention_forward": ("SDPA", attention(False)), "attention_backward": ("SDPA", attention(True)),
     "xent_loss": ("matmul + cross_entropy", xent(0)), "xent_dh": ("matmul + cross_entropy", xent(1)),
     "xent_dh_dw": ("matmul + cross_entropy", xent(2)),
     "gradproj_rademacher": ("bmm, randint, matmul bf16", gradproj),
     "norm_forward": ("rms_norm", norm(0)), "norm_backward": ("rms_norm", norm(1)), "norm_backward_dw": ("rms_norm", norm(2)),
+    "layernorm_forward": ("layer_norm", layernorm(False)), "layernorm_backward": ("layer_norm", layernorm(True)),
+    "gelu_forward": ("gelu", gelu(False)), "gelu_backward": ("gelu", gelu(True)),
     "swiglu_forward": ("silu * up", swiglu(False)), "swiglu_backward": ("silu * up", swiglu(True)), "rope": ("cos, sin, cat", rope),
     "dropout": ("dropout", dropout),
     "embed_forward": ("embedding", embed_forward), "embed_backward": ("index_add_", embed_backward), "adamw": ("AdamW fused", adamw),
@@ -197,8 +224,10 @@ def main():
     flush = torch.empty((256 if DEV == "cuda" else 1) << 18, device=DEV)
     out = {"torch": torch.__version__, "median_s": {}, "how": {}, "errors": {}}
     for r in report["records"]:
-        if r["op"] not in HOW:
+        if r["op"] not in HOW or r.get("variant") or r.get("error"):
             continue
+        if time.monotonic() > DEADLINE:
+            break
         how, setup = HOW[r["op"]]
         try:
             out["median_s"][r["name"]] = measure(setup(r["dims"], HALF if r["type"] == "bf16" else torch.float32), flush)
@@ -209,7 +238,8 @@ def main():
             print(f"{r['name']:64} {out['errors'][r['name']]}", flush=True)
         if DEV == "cuda":
             torch.cuda.empty_cache()
-    json.dump(out, open(OUT, "w"), indent=1)
+        with open(OUT, "w") as f:
+            json.dump(out, f, indent=1)
 
 
 main()

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+)
+
+// torchShare is the part of a budget that is kept for PyTorch, where there is one.
+const torchShare = 0.3
+
+// budgeted measures cases in other processes until the time is up.
+func budgeted(o options, cases []Case, w io.Writer) (*Report, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "kbench")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	deadline := time.Now().Add(o.budget)
+	python, missing := findTorch(o.device)
+	p := parts{options: o, exe: exe, path: filepath.Join(dir, "part.json"), w: w, deadline: deadline}
+	if missing == "" {
+		p.deadline = deadline.Add(-time.Duration(torchShare * float64(o.budget)))
+	}
+	all, err := p.measure(cases)
+	if err != nil {
+		return nil, err
+	}
+	if missing == "" {
+		missing = all.torch(python, dir, o.device, time.Until(deadline), w)
+	}
+	all.NoTorch = missing
+	all.relate()
+	all.summary(w)
+	return all, nil
+}
+
+// parts are the processes that measure.
+type parts struct {
+	options
+	exe, path string
+	w         io.Writer
+	deadline  time.Time
+}
+
+// measure goes through the cases, with another process after each that ends early.
+func (p parts) measure(left []Case) (*Report, error) {
+	all := &Report{}
+	skip := func(c Case, why string) {
+		r := newRecord(c)
+		r.Error = why
+		all.Records = append(all.Records, r)
+	}
+	for len(left) > 0 && time.Now().Before(p.deadline) {
+		part, hung, err := p.separate(left)
+		if err != nil {
+			return nil, err
+		}
+		all.add(part)
+		done := len(part.Records)
+		for _, r := range part.Records {
+			if r.Variant != "" {
+				done--
+			}
+		}
+		left = left[done:]
+		if hung == "" {
+			continue
+		}
+		var rest []Case
+		for _, c := range left {
+			if c.family() == hung {
+				skip(c, "not measured: a case of "+hung+" did not come back")
+				continue
+			}
+			rest = append(rest, c)
+		}
+		left = rest
+	}
+	for _, c := range left {
+		skip(c, notReached)
+	}
+	return all, nil
+}
+
+// notReached is what a case has for an error that the budget had no time for.
+const notReached = "not measured: the budget was spent"
+
+// add takes what a part has measured.
+func (r *Report) add(part *Report) {
+	records := append(r.Records, part.Records...)
+	if r.Kind == "" { // nothing has said yet what the device is
+		*r = *part
+	}
+	r.Records = records
+	r.Ceilings.raise(part.Ceilings)
+}
+
+// separate measures cases in another process, up to the first that fails, that does not come
+// back (hung is its family then) or that is too late. The one that ended the process has its
+// last words for an error.
+func (p parts) separate(cases []Case) (r *Report, hung string, err error) {
+	if err := os.RemoveAll(p.path); err != nil {
+		return nil, "", err
+	}
+	c := exec.Command(p.exe, p.arguments(cases)...)
+	patience := &patience{limit: p.limit, w: p.w}
+	c.Stdout, c.Stderr = patience, patience
+	c.WaitDelay = p.limit
+	if err := c.Start(); err != nil {
+		return nil, "", err
+	}
+	patience.begin(c.Process, p.deadline)
+	end := c.Wait()
+	late := patience.end()
+	r = &Report{}
+	if b, err := os.ReadFile(p.path); err == nil {
+		if err := json.Unmarshal(b, r); err != nil {
+			return nil, "", err
+		}
+	}
+	if r.Kind == "" && strings.Contains(patience.text.String(), "no NVIDIA driver") {
+		return nil, "", errors.New(strings.TrimPrefix(strings.TrimSpace(patience.text.String()), "kbench: "))
+	}
+	next := 0 // the case that has no record
+	for _, k := range r.Records {
+		if k.Variant == "" {
+			next++
+		}
+	}
+	failed := len(r.Records) > 0 && r.Records[len(r.Records)-1].Error != ""
+	if next == len(cases) || failed && late == "" || late == outOfTime {
+		return r, "", nil
+	}
+	record := newRecord(cases[next])
+	record.Error = "its process ended: " + lastLine(patience.text.String(), end)
+	if late != "" {
+		record.Error, hung = late, cases[next].family()
+	}
+	fmt.Fprintln(p.w, record.line())
+	r.Records = append(r.Records, record)
+	return r, hung, nil
+}
+
+// arguments are those of a process that measures cases.
+func (p parts) arguments(cases []Case) []string {
+	names := make([]string, len(cases))
+	for i, c := range cases {
+		names[i] = regexp.QuoteMeta(c.Name())
+	}
+	args := []string{"-device", p.device, "-json", p.path, "-part", "-run", "^(" + strings.Join(names, "|") + ")$"}
+	for name, set := range map[string]bool{"-quick": p.quick, "-tiny": p.tiny, "-check": p.check, "-generations": p.generations} {
+		if set {
+			args = append(args, name)
+		}
+	}
+	return args
+}
+
+// outOfTime is why a process was ended that did nothing wrong.
+const outOfTime = "the budget was spent"
+
+// patience passes a process's lines on, and ends the process if none comes for too long.
+type patience struct {
+	limit time.Duration
+	w     io.Writer
+	text  strings.Builder
+
+	mu       sync.Mutex
+	process  *os.Process
+	timer    *time.Timer
+	deadline time.Time
+	why      string
+}
+
+// begin starts the clock: the first line may take twice as long, as it comes after loading
+// and compiling.
+func (p *patience) begin(process *os.Process, deadline time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.process, p.deadline = process, deadline
+	p.wait(2 * p.limit)
+}
+
+// wait sets the time of the next line, which is the deadline's at most.
+func (p *patience) wait(limit time.Duration) {
+	why := fmt.Sprintf("no end after %v", limit)
+	if left := time.Until(p.deadline); left < limit {
+		limit, why = left, outOfTime
+	}
+	p.timer = time.AfterFunc(limit, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.why = why
+		p.process.Kill()
+	})
+}
+
+// Write is called by the process's output.
+func (p *patience) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.text.Write(b)
+	if p.timer != nil && p.timer.Stop() {
+		p.wait(p.limit)
+	}
+	return p.w.Write(b)
+}
+
+// end says why the process was ended; "" where it ended by itself.
+func (p *patience) end() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timer.Stop()
+	return p.why
+}
+
+// raise keeps the higher of each ceiling, and the lower cost of a launch.
+func (c *Ceilings) raise(d Ceilings) {
+	c.Copy, c.Multiply, c.Tensor = max(c.Copy, d.Copy), max(c.Multiply, d.Multiply), max(c.Tensor, d.Tensor)
+	if d.Launch > 0 && (c.Launch == 0 || d.Launch < c.Launch) {
+		c.Launch = d.Launch
+	}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"dataflex.dev/dataflex/kernels/adamw"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/peak"
+	"dataflex.dev/dataflex/kernels/quant"
+	"dataflex.dev/dataflex/kernels/reduce"
+)
+
+// vectors go over everything that is trained, or over a layer's activations.
+func vectors(m model) []Case {
+	n, wide := m.adapters, m.tokens*m.ffn
+	d, label := dims("n", n)
+	b := 4 * float64(n)
+	x, wideLabel := dims("n", wide)
+	return []Case{
+		memoryCase(m, "adamw", "f32", 7*b, d, label, func(r *room) job { return adamwJob(r, n, false) }),
+		memoryCase(m, "adamw", "bf16", 7.5*b, d, label, func(r *room) job { return adamwJob(r, n, true) }),
+		memoryCase(m, "reduce_sum_squares", "f32", b, d, label, func(r *room) job {
+			x, sum := r.normal(n, 1), 0.0
+			return job{
+				call: func() { sum = reduce.SumSquares(r.dev, x.Slice) },
+				outputs: []output{vector("sum", 1, func(int) float64 { return sum }, func(int) expected {
+					return within(dot(x, 0, x, 0, n), exactShare)
+				})},
+				again: true,
+			}
+		}),
+		memoryCase(m, "reduce_axpy", "f32", 3*b, d, label, func(r *room) job {
+			x, y, a := r.normal(n, 1), r.normal(n, 1), float32(1e-9)
+			return job{
+				call:    func() { reduce.Axpy(r.dev, a, x.Slice, y.Slice) },
+				outputs: []output{vector("y", n, r.floats(y.Slice), func(i int) expected { return within(y.at(i)+float64(a)*x.at(i), 0x1p-22) })},
+			}
+		}),
+		memoryCase(m, "cast_narrow", "bf16", 6*float64(wide), x, wideLabel, func(r *room) job {
+			x, y := r.normal(wide, 1), r.half(wide, 1)
+			want := nearest(x.part)
+			return job{
+				call:    func() { cast.Narrow(r.dev, x.Slice, y.Slice) },
+				outputs: []output{vector("y", wide, r.halves(y.Slice), func(i int) expected { return expected{float64(want[i%len(want)]), 0} })},
+				again:   true,
+			}
+		}),
+		memoryCase(m, "cast_widen", "bf16", 6*float64(wide), x, wideLabel, func(r *room) job {
+			x, y := r.half(wide, 1), r.zeros(wide)
+			return job{
+				call:    func() { cast.Widen(r.dev, x.Slice, y) },
+				outputs: []output{vector("y", wide, r.floats(y), func(i int) expected { return expected{x.at(i), 0} })},
+				again:   true,
+			}
+		}),
+		decodeCase(m, "nf4", quant.Format{Kind: quant.NF4, Block: quant.DefaultBlock, Double: true}),
+		decodeCase(m, "int8", quant.Format{Kind: quant.Int8}),
+		memoryCase(m, "copy", "f32", 8*float64(wide), x, wideLabel, func(r *room) job {
+			x, y := r.normal(wide, 1), r.zeros(wide)
+			return job{
+				call:    func() { peak.Copy(r.dev, x.Slice, y) },
+				outputs: []output{vector("y", wide, r.floats(y), func(i int) expected { return expected{x.at(i), 0} })},
+				again:   true,
+			}
+		}),
+	}
+}
+
+// adamwJob is torch.optim.AdamW's step, as package adamw writes it down.
+func adamwJob(r *room, n int, bf16 bool) job {
+	p, g, first, second := r.normal(n, 1), r.normal(n, 1), r.normal(n, 1), r.positive(n)
+	h := adamw.Hyper{LR: 1e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01, Step: 10, GradScale: 1}
+	moment := func(i int) float64 { return first.at(i) + (1-h.Beta1)*(g.at(i)-first.at(i)) }
+	square := func(i int) float64 { return h.Beta2*second.at(i) + (1-h.Beta2)*g.at(i)*g.at(i) }
+	updated := func(i int) expected {
+		step := h.LR / (1 - math.Pow(h.Beta1, float64(h.Step))) * moment(i) / (math.Sqrt(square(i))/math.Sqrt(1-math.Pow(h.Beta2, float64(h.Step))) + h.Eps)
+		y := p.at(i)*(1-h.LR*h.WeightDecay) - step
+		return expected{y, 0x1p-22*math.Abs(p.at(i)) + exactShare*math.Abs(step)}
+	}
+	j := job{
+		call: func() { adamw.Step(r.dev, p.Slice, g.Slice, first.Slice, second.Slice, h) },
+		outputs: []output{
+			vector("p", n, r.floats(p.Slice), updated),
+			vector("m", n, r.floats(first.Slice), func(i int) expected {
+				return expected{moment(i), 0x1p-21 * (math.Abs(first.at(i)) + math.Abs(g.at(i)))}
+			}),
+			vector("v", n, r.floats(second.Slice), func(i int) expected { return within(square(i), 0x1p-21) }),
+		},
+	}
+	if bf16 {
+		half := r.half(n, 1)
+		j.call = func() { adamw.StepBF16(r.dev, p.Slice, half.Slice, g.Slice, first.Slice, second.Slice, h) }
+		j.outputs = append(j.outputs, vector("p in bf16", n, r.halves(half.Slice), func(i int) expected {
+			e := updated(i)
+			return expected{e.value, e.allowed + bf16Share*math.Abs(e.value)}
+		}))
+	}
+	return j
+}
+
+// decodeCase is a matrix of the MLP from codes to bf16: what a product with it costs beside
+// the product. The codes are random, their scales near 1.
+func decodeCase(m model, name string, f quant.Format) Case {
+	rows, cols := m.ffn, m.hidden
+	d, label := dims("rows cols", rows, cols)
+	return memoryCase(m, "quant_decode", name, float64(f.Bytes(rows, cols))+2*float64(rows*cols), d, label, func(r *room) job {
+		w := f.In(r.alloc(f.Bytes(rows, cols)), rows, cols)
+		parts, err := w.Download(r.dev)
+		must(err)
+		parts = randomCodes(parts)
+		must(w.Upload(r.dev, parts))
+		out := r.half(rows*cols, 1)
+		return job{
+			call: func() { w.DecodeBF16(r.dev, 0, rows, 0, cols, gemm.Dense(out.Slice, rows, cols)) },
+			outputs: []output{vector("w", rows*cols, r.halves(out.Slice), func(i int) expected {
+				v := decoded(f, parts, i, cols)
+				return expected{v, (bf16Share + exactShare) * math.Abs(v)}
+			})},
+			again: true,
+		}
+	})
+}
+
+// randomCodes are parts of the same sizes.
+func randomCodes(like quant.Parts) quant.Parts {
+	r := rand.New(rand.NewPCG(1, 3))
+	codes := func(n int) []uint8 {
+		out := make([]uint8, n)
+		for i := range out {
+			out[i] = uint8(r.Uint32())
+		}
+		return out
+	}
+	scales := func(n int) []float32 {
+		out := make([]float32, n)
+		for i := range out {
+			out[i] = 0.5 + r.Float32()
+		}
+		return out
+	}
+	return quant.Parts{
+		Codes: codes(len(like.Codes)), AbsmaxCodes: codes(len(like.AbsmaxCodes)), Absmax: scales(len(like.Absmax)),
+		Tables: scales(len(like.Tables)), Nested: scales(len(like.Nested)), Offset: 0.25,
+	}
+}
+
+// decoded is element i: its code's number times its block's scale, which may be a code
+// itself (Dettmers et al. 2023, section 3).
+func decoded(f quant.Format, p quant.Parts, i, cols int) float64 {
+	if f.Kind == quant.Int8 {
+		return float64(int8(p.Codes[i])) * float64(p.Absmax[i/cols]) / 127
+	}
+	code := p.Codes[i/2] >> 4 // the first of two is the upper
+	if i%2 == 1 {
+		code = p.Codes[i/2] & 15
+	}
+	block := i / f.Block
+	const table, nested = 16, 256 // numbers of a code, blocks that share a scale of scales
+	scale := float64(p.Tables[table+int(p.AbsmaxCodes[block])])*float64(p.Nested[block/nested]) + float64(p.Offset)
+	return float64(p.Tables[code]) * scale
+}
