@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"log/slog"
 
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/tokenizer"
 	"dataflex.dev/dataflex/driver"
@@ -40,6 +41,11 @@ type Run struct {
 	Seed      uint64         // the run's seed
 	Updates   int            // selections planned for the whole run, 0 when open-ended
 	Log       *slog.Logger
+
+	// Ranks are the processes that train together, nil for one. Every one of them asks its
+	// method the same, and the answers must be the same: passes share their batches out, and
+	// what is not a function of the run, a program's answer say, is rank 0's (ranks.Decided).
+	Ranks *ranks.Job
 
 	// Outline says that the run is only being checked: Model has its configuration and
 	// no tensors, Device is nil, Train and Eval stand for rows that have not been read.

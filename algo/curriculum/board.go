@@ -87,7 +87,7 @@ func (b *board) compute(ctx context.Context, rows []int, step, most int) error {
 	for i, r := range scored {
 		examples[i] = b.run.Train[r]
 	}
-	loss, err := feature.Losses(ctx, feature.Pass{Device: b.run.Device, Model: b.run.Model, Log: b.run.Log}, examples)
+	loss, err := feature.Losses(ctx, feature.Pass{Device: b.run.Device, Model: b.run.Model, Log: b.run.Log, Ranks: b.run.Ranks}, examples)
 	if err != nil {
 		return err
 	}

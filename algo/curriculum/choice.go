@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"dataflex.dev/dataflex/algo"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/data/storage"
 )
@@ -22,24 +23,36 @@ type chooser struct {
 func (c *chooser) Selector() algo.Selector { return c.selector }
 
 // choose takes the selection from cache_dir or makes it and keeps it there. Of several
-// runs that want the same one, one makes it and the others wait.
+// runs that want the same one, one makes it and the others wait; of several ranks rank 0
+// deals with the files, and all make it.
 func (c *chooser) choose(ctx context.Context, r algo.Request) (sel algo.Selection, reused bool, err error) {
 	rec, ok := c.selector.(algo.Recorder)
 	if !ok || rec.CacheDir() == "" {
 		sel, err = c.selector.Select(ctx, r)
 		return sel, false, err
 	}
-	lock, err := c.Lock(ctx, r)
-	if err != nil {
-		return sel, false, err
-	}
-	defer func() { err = errors.Join(err, lock.Release()) }()
-	if rec.Reuse() {
-		if sel, ok, err = c.cached(rec.CacheDir(), r); ok || err != nil {
-			return sel, ok, err
+	var lock *storage.Lock
+	defer func() {
+		if lock != nil {
+			err = errors.Join(err, lock.Release())
 		}
+	}()
+	type made struct {
+		There   bool
+		Indices []int
 	}
-	if sel, err = c.selector.Select(ctx, r); err != nil || len(sel.Indices) != r.N {
+	before, err := ranks.Decided(ctx, c.run.Ranks, "a selection that was made before", func(ctx context.Context) (m made, err error) {
+		if lock, err = c.Lock(ctx, r); err == nil && rec.Reuse() {
+			sel, m.There, err = c.cached(rec.CacheDir(), r)
+		}
+		m.Indices = sel.Indices
+		return m, err
+	})
+	if err != nil || before.There {
+		sel.Indices = before.Indices
+		return sel, before.There, err
+	}
+	if sel, err = c.selector.Select(ctx, r); err != nil || len(sel.Indices) != r.N || !c.run.Ranks.First() {
 		return sel, false, err
 	}
 	return sel, false, report.WriteStepFile(rec.CacheDir(), r.Step, report.StepFile{Indices: sel.Indices, Metric: sel.Metric, Facts: sel.Facts, Key: r.Key})

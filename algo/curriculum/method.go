@@ -36,7 +36,7 @@ func (m *method) reduction(own algo.Reduction) algo.Reduction {
 // tells it where its files go.
 func (m *method) settle(ctx context.Context, r Run) error {
 	m.smooths = r.Config.Training.LabelSmoothingFactor > 0
-	if w, ok := m.any.(algo.Writer); ok {
+	if w, ok := m.any.(algo.Writer); ok && r.Ranks.First() {
 		w.OutputDir(r.Config.Training.OutputDir)
 	}
 	if n, ok := m.any.(algo.QuestionNeeder); ok && n.NeedsQuestions() {

@@ -253,7 +253,7 @@ func (p *pipeline) decision(step int, rows []int) algo.Selection {
 // savePlan leaves scoreboard_step_N.json; upstream only where a plan is new and a stage
 // has asked for losses by then.
 func (p *pipeline) savePlan(step int, rows []int) error {
-	if v, ok := p.planner.(*intervals); p.plans == "" || ok && (v.again || p.board.empty()) {
+	if v, ok := p.planner.(*intervals); p.plans == "" || !p.run.Ranks.First() || ok && (v.again || p.board.empty()) {
 		return nil
 	}
 	if err := storage.MkdirAll(p.plans); err != nil {

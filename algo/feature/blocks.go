@@ -7,6 +7,7 @@ import (
 
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/progress"
 	"dataflex.dev/dataflex/driver"
@@ -24,31 +25,54 @@ type BlockPass struct {
 
 // Blocks is every example's vector [len(Layers)·Hidden], of length 1.
 func Blocks(ctx context.Context, p BlockPass, examples []data.Example) (neighbor.Vectors, error) {
-	dim := p.Model.Config().Hidden
-	width := dim * len(p.Layers)
+	width := p.Model.Config().Hidden * len(p.Layers)
 	out := neighbor.Vectors{N: len(examples), Dim: width, Data: make([]float32, len(examples)*width)}
 	done := progress.New(p.Log, "vectors of several layers", len(examples))
-	for _, rows := range batch.ByLength(examples, p.tokens()) {
-		m := batch.Pack(examples, rows)
-		for k, layer := range p.Layers {
-			if err := ctx.Err(); err != nil {
-				return out, err
-			}
-			hidden, err := p.Model.Hidden(m.Batch, layer)
-			if err != nil {
-				return out, fmt.Errorf("layer %d of %s: %w", layer, describe(examples, rows), err)
-			}
-			h, err := driver.Read(p.Device, hidden)
-			if err != nil {
-				return out, err
-			}
-			for i, r := range rows {
-				p.block(out.Row(r)[k*dim:(k+1)*dim], h[int(m.RowStart[i])*dim:int(m.RowStart[i+1])*dim])
-			}
+	batches := batch.ByLength(examples, p.tokens())
+	err := p.Ranks.Deal(ctx, "vectors of several layers", len(batches), func(i int) ([]byte, error) {
+		vectors, err := p.blocks(ctx, examples, batches[i])
+		return ranks.Pack(vectors), err
+	}, func(i int, result []byte) error {
+		rows := batches[i]
+		vectors := make([]float32, len(rows)*width)
+		if err := ranks.Unpack(result, vectors); err != nil {
+			return err
+		}
+		for k, r := range rows {
+			copy(out.Row(r), vectors[k*width:(k+1)*width])
 		}
 		done.Add(len(rows))
+		return nil
+	})
+	if err != nil {
+		return out, err
 	}
 	out.Normalize()
+	return out, nil
+}
+
+// blocks are the vectors of one batch, before they are made as long as the others.
+func (p BlockPass) blocks(ctx context.Context, examples []data.Example, rows []int) ([]float32, error) {
+	dim := p.Model.Config().Hidden
+	width := dim * len(p.Layers)
+	out := make([]float32, len(rows)*width)
+	m := batch.Pack(examples, rows)
+	for k, layer := range p.Layers {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		hidden, err := p.Model.Hidden(m.Batch, layer)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d of %s: %w", layer, describe(examples, rows), err)
+		}
+		h, err := driver.Read(p.Device, hidden)
+		if err != nil {
+			return nil, err
+		}
+		for i := range rows {
+			p.block(out[i*width+k*dim:i*width+(k+1)*dim], h[int(m.RowStart[i])*dim:int(m.RowStart[i+1])*dim])
+		}
+	}
 	return out, nil
 }
 

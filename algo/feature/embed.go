@@ -95,7 +95,7 @@ func (e *Embedder) Write(ctx context.Context, texts []string, path string) (err 
 		return err
 	}
 	dir := path + ".unfinished"
-	keep, err := OpenStore(dir, key, len(rows), e.model.Config().Hidden)
+	keep, err := OpenStore(ctx, nil, dir, key, len(rows), e.model.Config().Hidden)
 	if err != nil {
 		return err
 	}

@@ -158,7 +158,7 @@ func TestVectors(t *testing.T) {
 func TestStore(t *testing.T) {
 	dir := t.TempDir()
 	key := strings.Repeat("ab", 32)
-	s, err := OpenStore(dir, key, 5, 2)
+	s, err := OpenStore(t.Context(), nil, dir, key, 5, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestStore(t *testing.T) {
 	must(t, s.Put([]int{1}, []float32{5, 6})) // not synced: a killed run does this batch again
 
 	// A second run beside it has a table of its own, of which nothing stays.
-	beside, err := OpenStore(dir, key, 5, 2)
+	beside, err := OpenStore(t.Context(), nil, dir, key, 5, 2)
 	must(t, err)
 	if beside.Batches() != 0 {
 		t.Errorf("%d batches of another run's table were taken", beside.Batches())
@@ -181,7 +181,7 @@ func TestStore(t *testing.T) {
 	must(t, beside.Close())
 	must(t, errors.Join(s.file.Close(), s.release())) // as the kernel does of a killed run
 
-	again, err := OpenStore(dir, key, 5, 2)
+	again, err := OpenStore(t.Context(), nil, dir, key, 5, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestStore(t *testing.T) {
 		bad := slices.Clone(whole)
 		bad[flip.at] ^= 1
 		must(t, os.WriteFile(path, bad, 0o644))
-		damaged, err := OpenStore(dir, key, 5, 2)
+		damaged, err := OpenStore(t.Context(), nil, dir, key, 5, 2)
 		must(t, err)
 		if damaged.Batches() != flip.batches {
 			t.Errorf("%s: %d batches are taken, want %d", name, damaged.Batches(), flip.batches)
@@ -222,9 +222,11 @@ func TestStore(t *testing.T) {
 	}
 
 	for name, other := range map[string]func() (*Store, error){
-		"another key":   func() (*Store, error) { return OpenStore(dir, key[:16]+strings.Repeat("c", 48), 5, 2) },
-		"another width": func() (*Store, error) { return OpenStore(dir, key, 5, 3) },
-		"more rows":     func() (*Store, error) { return OpenStore(dir, key, 6, 2) },
+		"another key": func() (*Store, error) {
+			return OpenStore(t.Context(), nil, dir, key[:16]+strings.Repeat("c", 48), 5, 2)
+		},
+		"another width": func() (*Store, error) { return OpenStore(t.Context(), nil, dir, key, 5, 3) },
+		"more rows":     func() (*Store, error) { return OpenStore(t.Context(), nil, dir, key, 6, 2) },
 	} {
 		o, err := other()
 		if err != nil {

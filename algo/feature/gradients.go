@@ -34,11 +34,16 @@ type GradientPass struct {
 	Train      bool           // dropout on, as upstream leaves it
 	Seed       uint64         // of the dropout masks, when Train
 	Rows       int            // of a batch at most, where features are large; 0 = as many as its tokens allow
+
+	// Keep makes what is kept of a batch's features, as many numbers for each row; nil keeps
+	// the features. It runs where they were computed: several ranks send each other what is
+	// kept alone.
+	Keep func(features []float32, norm []float64) []float32
 }
 
-// Emit receives a finished batch: the rows' positions and their features, row
-// after row, each Projection.Dim() long; NaN for a row without a labelled token.
-// They are valid until it returns.
+// Emit receives a finished batch: the rows' positions and what is kept of their features,
+// row after row: without a Keep the features themselves, each Projection.Dim() long; NaN for
+// a row without a labelled token. They are valid until it returns.
 type Emit func(rows []int, features []float32, norm []float64) error
 
 // norms is the rows' norms. A row without a target has no gradient, though Adam's
@@ -73,15 +78,25 @@ func Gradients(ctx context.Context, p GradientPass, examples []data.Example, ski
 	}
 	defer g.close()
 	done := progress.New(p.Log, "gradients", len(examples))
-	g.emit = func(rows []int, features []float32, norm []float64) error {
+	batches := g.plan(examples)
+	skip = min(skip, len(batches))
+	for _, rows := range batches[:skip] {
+		done.Skip(len(rows))
+	}
+	finished := func(rows []int, features []float32, norm []float64) error {
 		done.Add(len(rows))
 		return emit(rows, features, norm)
 	}
-	for i, rows := range g.plan(examples) {
-		if i < skip {
-			done.Skip(len(rows))
-			continue
-		}
+	if p.Ranks.Size() > 1 {
+		return g.dealt(ctx, examples, batches[skip:], finished)
+	}
+	g.emit = finished
+	return g.run(ctx, examples, batches[skip:])
+}
+
+// run emits batches, in their order.
+func (g *gradients) run(ctx context.Context, examples []data.Example, batches [][]int) error {
+	for _, rows := range batches {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -95,6 +110,14 @@ func Gradients(ctx context.Context, p GradientPass, examples []data.Example, ski
 		}
 	}
 	return g.flush()
+}
+
+// emitted hands a finished batch over, or what is kept of it.
+func (g *gradients) emitted(rows []int, features []float32, norm []float64) error {
+	if g.Keep != nil {
+		features = g.Keep(features, norm)
+	}
+	return g.emit(rows, features, norm)
 }
 
 type gradients struct {
@@ -246,7 +269,7 @@ func (g *gradients) project(m batch.Micro, rows []int) error {
 	if err != nil {
 		return err
 	}
-	return g.emit(rows, features, norms(m, features, normSq))
+	return g.emitted(rows, features, norms(m, features, normSq))
 }
 
 // collect runs a batch and keeps its gradients until there is no room for more.
@@ -285,7 +308,7 @@ func (g *gradients) flush() error {
 	for _, b := range g.pending {
 		k := len(b.rows)
 		part := features[at*dim : (at+k)*dim]
-		if err := g.emit(b.rows, part, norms(b.micro, part, normSq[at:at+k])); err != nil {
+		if err := g.emitted(b.rows, part, norms(b.micro, part, normSq[at:at+k])); err != nil {
 			return err
 		}
 		at += k

@@ -1,7 +1,8 @@
 // Package feature holds the passes over the data that several methods share:
 // per-sample losses and projected per-sample gradients. Passes are batched by
 // token count, grouped by length, interruptible, and resumed where a run that was
-// killed left them.
+// killed left them. Several ranks share the batches out; what comes out, and in which
+// order, does not depend on their number.
 package feature
 
 import (
@@ -11,6 +12,7 @@ import (
 	"math"
 
 	"dataflex.dev/dataflex/algo/batch"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/progress"
 	"dataflex.dev/dataflex/driver"
@@ -27,6 +29,7 @@ type Pass struct {
 	Model  *decoder.Model
 	Tokens int // per batch; 0 means DefaultTokens
 	Log    *slog.Logger
+	Ranks  *ranks.Job // share the batches out, and all have all results; nil: this process makes all of them
 }
 
 func (p Pass) tokens() int {
@@ -41,24 +44,41 @@ func (p Pass) tokens() int {
 func Losses(ctx context.Context, p Pass, examples []data.Example) ([]float64, error) {
 	out := make([]float64, len(examples))
 	done := progress.New(p.Log, "per-sample loss", len(examples))
-	for _, rows := range batch.ByLength(examples, p.tokens()) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	batches := batch.ByLength(examples, p.tokens())
+	err := p.Ranks.Deal(ctx, "losses of rows", len(batches), func(i int) ([]byte, error) {
+		loss, err := p.losses(examples, batches[i])
+		return ranks.Pack(loss), err
+	}, func(i int, result []byte) error {
+		loss := make([]float64, len(batches[i]))
+		if err := ranks.Unpack(result, loss); err != nil {
+			return err
 		}
-		m := batch.Pack(examples, rows)
-		tokenLoss, err := p.Model.Losses(m.Batch, 0)
-		if err != nil {
-			return nil, fmt.Errorf("loss of %s: %w", describe(examples, rows), err)
+		for k, r := range batches[i] {
+			out[r] = loss[k]
 		}
-		mean, ok := m.RowMeans(tokenLoss)
-		for i, r := range rows {
-			if out[r] = mean[i]; !ok[i] || math.IsInf(mean[i], 0) {
-				out[r] = math.NaN()
-			}
-		}
-		done.Add(len(rows))
+		done.Add(len(batches[i]))
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
+}
+
+// losses are those of one batch.
+func (p Pass) losses(examples []data.Example, rows []int) ([]float64, error) {
+	m := batch.Pack(examples, rows)
+	tokenLoss, err := p.Model.Losses(m.Batch, 0)
+	if err != nil {
+		return nil, fmt.Errorf("loss of %s: %w", describe(examples, rows), err)
+	}
+	mean, ok := m.RowMeans(tokenLoss)
+	for i := range mean {
+		if !ok[i] || math.IsInf(mean[i], 0) {
+			mean[i] = math.NaN()
+		}
+	}
+	return mean, nil
 }
 
 // describe names the rows of a batch for an error.

@@ -1,6 +1,7 @@
 package feature
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/data/storage"
 )
 
@@ -36,6 +38,8 @@ type Store struct {
 	progress storeProgress
 	synced   time.Time
 	buf      []byte // a row as it lies in the file
+
+	memory []float32 // of a rank that holds the rows of rank 0's file; else nil
 }
 
 // storeProgress is what a slot holds; its CRC32C stands behind it.
@@ -59,8 +63,53 @@ var slotAt = [2]int64{1024, 2048}
 // syncEvery bounds the work a power cut can cost.
 const syncEvery = 20 * time.Second
 
-// OpenStore opens the table of that key under dir, or starts it.
-func OpenStore(dir, key string, rows, width int) (*Store, error) {
+// OpenStore opens the table of that key under dir, or starts it. Of several ranks rank 0
+// has the file; the others hold the rows in memory, and begin with those that it found.
+func OpenStore(ctx context.Context, job *ranks.Job, dir, key string, rows, width int) (*Store, error) {
+	if job.Size() == 1 {
+		return openStore(dir, key, rows, width)
+	}
+	var s *Store
+	found, err := ranks.Decided(ctx, job, "features of an earlier run", func(context.Context) (found storeRows, err error) {
+		if s, err = openStore(dir, key, rows, width); err == nil {
+			found, err = s.found()
+		}
+		return found, err
+	})
+	if err != nil || s != nil {
+		return s, err
+	}
+	s = &Store{Width: width, rows: rows, memory: make([]float32, rows*width), progress: storeProgress{batches: found.Batches}}
+	for i, r := range found.Rows {
+		copy(s.memory[r*width:(r+1)*width], found.Values[i*width:])
+	}
+	return s, nil
+}
+
+// storeRows are rows that a table has.
+type storeRows struct {
+	Batches uint32
+	Rows    []int
+	Values  []float32
+}
+
+// found is what an earlier run left.
+func (s *Store) found() (f storeRows, err error) {
+	order := make([]byte, 4*s.progress.put)
+	if _, err := s.file.ReadAt(order, s.orderAt(0)); err != nil && !errors.Is(err, io.EOF) {
+		return f, fmt.Errorf("feature store %s: %w", s.path, err)
+	}
+	f.Batches, f.Values = s.progress.batches, make([]float32, int(s.progress.put)*s.Width)
+	for i := range int(s.progress.put) {
+		f.Rows = append(f.Rows, int(binary.LittleEndian.Uint32(order[4*i:])))
+		if err := s.Row(f.Rows[i], f.Values[i*s.Width:(i+1)*s.Width]); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+func openStore(dir, key string, rows, width int) (*Store, error) {
 	if err := storage.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("feature store: %w", err)
 	}
@@ -184,6 +233,13 @@ func (s *Store) Batches() int { return int(s.progress.batches) }
 // row is put once.
 func (s *Store) Put(rows []int, values []float32) error {
 	p := s.progress
+	if s.memory != nil {
+		for i, r := range rows {
+			copy(s.memory[r*s.Width:(r+1)*s.Width], values[i*s.Width:])
+		}
+		s.progress.batches++
+		return nil
+	}
 	for i, r := range rows {
 		for j, v := range values[i*s.Width : (i+1)*s.Width] {
 			binary.LittleEndian.PutUint32(s.buf[4*j:], math.Float32bits(v))
@@ -218,6 +274,9 @@ func (s *Store) checksum(r int) uint32 {
 
 // Sync puts what was written on disk, rows first, then how far the pass has come.
 func (s *Store) Sync() error {
+	if s.memory != nil {
+		return nil
+	}
 	s.synced = time.Now()
 	s.progress.turn++
 	b := s.progress.encode()
@@ -239,6 +298,10 @@ func (s *Store) Sync() error {
 
 // Row reads one row into dst, which has Width elements.
 func (s *Store) Row(r int, dst []float32) error {
+	if s.memory != nil {
+		copy(dst, s.memory[r*s.Width:(r+1)*s.Width])
+		return nil
+	}
 	if err := s.read(r); err != nil {
 		return err
 	}
@@ -264,6 +327,9 @@ func (s *Store) read(r int) error {
 
 // Close keeps the table for a later run.
 func (s *Store) Close() error {
+	if s.memory != nil {
+		return nil
+	}
 	if s.lock == nil {
 		return errors.Join(s.file.Close(), storage.RemoveIfThere(s.path))
 	}
@@ -272,5 +338,8 @@ func (s *Store) Close() error {
 
 // Remove deletes the table: what was asked of it is answered.
 func (s *Store) Remove() error {
+	if s.memory != nil {
+		return nil
+	}
 	return errors.Join(s.file.Close(), storage.RemoveIfThere(s.path), s.release())
 }

@@ -7,6 +7,7 @@ import (
 
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/neighbor"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/progress"
 	"dataflex.dev/dataflex/driver"
@@ -42,39 +43,52 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 	dim := p.Model.Config().Hidden
 	out := neighbor.Vectors{N: len(examples), Dim: dim, Data: make([]float32, len(examples)*dim)}
 	done := progress.New(p.Log, "sentence vectors", len(examples))
-	for i, rows := range batch.ByLength(examples, p.tokens()) {
-		if err := ctx.Err(); err != nil {
-			return out, err
-		}
-		if p.Keep != nil && i < p.Keep.Batches() {
-			for _, r := range rows {
-				if err := p.Keep.Row(r, out.Row(r)); err != nil {
-					return out, err
-				}
-			}
-			done.Skip(len(rows))
-			continue
-		}
-		m := batch.Pack(examples, rows)
-		hidden, err := p.Model.Hidden(m.Batch, p.Layer)
-		if err != nil {
-			return out, fmt.Errorf("sentence vector of %s: %w", describe(examples, rows), err)
-		}
-		vectors, err := pooled(p.Device, p.Pooling, hidden, m.RowStart, dim)
-		if err != nil {
-			return out, fmt.Errorf("sentence vector of %s: %w", describe(examples, rows), err)
-		}
-		for i, r := range rows {
-			copy(out.Row(r), vectors[i*dim:])
-		}
-		if p.Keep != nil {
-			if err := p.Keep.Put(rows, vectors); err != nil {
+	batches := batch.ByLength(examples, p.tokens())
+	kept := 0
+	if p.Keep != nil {
+		kept = min(p.Keep.Batches(), len(batches))
+	}
+	for _, rows := range batches[:kept] {
+		for _, r := range rows {
+			if err := p.Keep.Row(r, out.Row(r)); err != nil {
 				return out, err
 			}
 		}
-		done.Add(len(rows))
+		done.Skip(len(rows))
 	}
-	return out, nil
+	batches = batches[kept:]
+	err := p.Ranks.Deal(ctx, "sentence vectors", len(batches), func(i int) ([]byte, error) {
+		vectors, err := p.vectors(examples, batches[i])
+		return ranks.Pack(vectors), err
+	}, func(i int, result []byte) error {
+		rows := batches[i]
+		vectors := make([]float32, len(rows)*dim)
+		if err := ranks.Unpack(result, vectors); err != nil {
+			return err
+		}
+		for k, r := range rows {
+			copy(out.Row(r), vectors[k*dim:(k+1)*dim])
+		}
+		done.Add(len(rows))
+		if p.Keep != nil {
+			return p.Keep.Put(rows, vectors)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// vectors are those of one batch.
+func (p VectorPass) vectors(examples []data.Example, rows []int) (vectors []float32, err error) {
+	m := batch.Pack(examples, rows)
+	hidden, err := p.Model.Hidden(m.Batch, p.Layer)
+	if err == nil {
+		vectors, err = pooled(p.Device, p.Pooling, hidden, m.RowStart, p.Model.Config().Hidden)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sentence vector of %s: %w", describe(examples, rows), err)
+	}
+	return vectors, nil
 }
 
 // pooled reduces hidden states [tokens, dim] to one row for each of those that begin at

@@ -255,7 +255,7 @@ func (o *Orderer) losses(ctx context.Context, rows []int, step int) ([]float64, 
 	for k, i := range at {
 		examples[k] = o.run.Train[rows[i]]
 	}
-	got, err := feature.Losses(ctx, feature.Pass{Device: o.run.Device, Model: o.run.Model, Log: o.run.Log}, examples)
+	got, err := feature.Losses(ctx, feature.Pass{Device: o.run.Device, Model: o.run.Model, Log: o.run.Log, Ranks: o.run.Ranks}, examples)
 	if err != nil {
 		return nil, err
 	}

@@ -241,7 +241,7 @@ func (s *clusterLESS) vectors(ctx context.Context) (neighbor.Vectors, error) {
 		model = m
 	}
 	pass := feature.VectorPass{
-		Pass:  feature.Pass{Device: s.run.Device, Model: model, Log: s.run.Log},
+		Pass:  feature.Pass{Device: s.run.Device, Model: model, Log: s.run.Log, Ranks: s.run.Ranks},
 		Layer: s.layer, Pooling: feature.Mean,
 	}
 	v, err := feature.Vectors(ctx, pass, s.run.Train)

@@ -392,7 +392,7 @@ func (s *coincide) vectors(ctx context.Context, c *concepts) (neighbor.Vectors, 
 	if c.layers = s.layers; c.layers == nil {
 		c.layers = fiveLayers(model.Config().Layers)
 	}
-	pass := feature.BlockPass{Pass: feature.Pass{Device: s.run.Device, Model: model, Log: s.run.Log}, Layers: c.layers, TanhFirst: !s.official}
+	pass := feature.BlockPass{Pass: feature.Pass{Device: s.run.Device, Model: model, Log: s.run.Log, Ranks: s.run.Ranks}, Layers: c.layers, TanhFirst: !s.official}
 	v, err := feature.Blocks(ctx, pass, s.run.Train)
 	if err != nil && s.folder != "" {
 		err = fmt.Errorf("embedding model %s, which reads the training model's token ids: %w", s.folder, err)

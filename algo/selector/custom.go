@@ -9,6 +9,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/program"
+	"dataflex.dev/dataflex/algo/ranks"
 )
 
 func init() { algo.RegisterSelector("custom", newCustom) }
@@ -101,8 +102,10 @@ func (s *custom) Select(ctx context.Context, r algo.Request) (algo.Selection, er
 		sel.Scored = len(losses)
 		q.Losses = nullable(losses)
 	}
-	var answer customAnswer
-	if err := s.program.Ask(ctx, q, &answer); err != nil {
+	answer, err := ranks.Decided(ctx, s.run.Ranks, "selector custom", func(ctx context.Context) (a customAnswer, err error) {
+		return a, s.program.Ask(ctx, q, &a)
+	})
+	if err != nil {
 		return sel, fmt.Errorf("selector custom: %w", err)
 	}
 	sel.Indices = answer.Indices

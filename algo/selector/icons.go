@@ -81,8 +81,7 @@ func newICONS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, e
 		}
 	}
 	s.divide(by, sizes)
-	s.keepAtOnce()
-	return s, nil
+	return s, s.keepAtOnce()
 }
 
 // taskSource is where the tasks come from.
@@ -225,7 +224,7 @@ func (s *icons) elect(tasks [][]float64, place []float64, r algo.Request) electi
 		}
 		threshold := torchsort.Quantile(valid, 1-e.share)
 		e.thresholds = append(e.thresholds, float64(threshold))
-		rank := ranks(influence)
+		rank := ranked(influence)
 		for i, x := range influence {
 			switch {
 			case math.IsNaN(x):
@@ -258,9 +257,9 @@ func (s *icons) voteShare(n int, r algo.Request) float64 {
 	return min(1, float64(wanted)/float64(n))
 }
 
-// ranks is the share of the others that each value exceeds; equal ones have the same.
+// ranked is the share of the others that each value exceeds; equal ones have the same.
 // NaN has 0.
-func ranks(x []float64) []float64 {
+func ranked(x []float64) []float64 {
 	order := make([]int, 0, len(x))
 	for i, v := range x {
 		if !math.IsNaN(v) {

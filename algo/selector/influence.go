@@ -86,8 +86,7 @@ func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDe
 	if s.exact() && p.Given("proj_dim") {
 		run.Log.Info(d.name + ": proj_dim is not used: gradients are compared whole, which is exact and faster; projection: rademacher would project them to proj_dim")
 	}
-	s.keepAtOnce()
-	return s, nil
+	return s, s.keepAtOnce()
 }
 
 // adamOf is the run's optimizer where it has Adam's moments.
@@ -161,7 +160,7 @@ func (s *influence) Reuse() bool { return true }
 
 func (s *influence) pass(p *gradproj.Projection, o optim.Adaptive, direction *feature.Direction) feature.GradientPass {
 	return feature.GradientPass{
-		Pass:       feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log},
+		Pass:       feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log, Ranks: s.run.Ranks},
 		Projection: p, Direction: direction, Optimizer: o,
 		Train: s.mode == algo.Upstream, Seed: s.run.Seed,
 	}

@@ -12,6 +12,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/program"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/algo/reward"
 )
 
@@ -73,7 +74,7 @@ func newReward(run *algo.Run, mode algo.Mode, p *config.Params) (r reward.Reward
 			return nil, false, p.Wrap("reward_command", err)
 		}
 		say := func(line string) { run.Log.Info(line, "program", command[0]) }
-		return reward.Command{Args: command, Timeout: timeout, Stderr: say}, true, nil
+		return outside(reward.Command{Args: command, Timeout: timeout, Stderr: say}, run), true, nil
 	case "http":
 		if judge.URL == "" {
 			return nil, false, p.Wrap("reward_url", errors.New("reward: http needs the address of a chat completions endpoint"))
@@ -88,11 +89,30 @@ func newReward(run *algo.Run, mode algo.Mode, p *config.Params) (r reward.Reward
 			}
 			err = p.Wrap(at, judge.Reach(context.Background()))
 		}
-		return judge, true, err
+		return outside(judge, run), true, err
 	case "":
 		return nil, false, p.Wrap("reward", fmt.Errorf("say who judges the answers: exact_match, contains, numeric, reward_model (reward_model_path), command (reward_command) or http (reward_url, reward_model)%s", instead(backend)))
 	}
 	return nil, false, p.Wrap("reward", fmt.Errorf("a reward is exact_match, contains, numeric, reward_model, command or http, not %q", kind))
+}
+
+// onceAsked is a judge outside of the program, which rank 0 alone asks.
+type onceAsked struct {
+	reward.Reward
+	ranks *ranks.Job
+}
+
+// outside is a judge that several ranks ask once.
+func outside(r reward.Reward, run *algo.Run) reward.Reward {
+	if run.Ranks.Size() == 1 {
+		return r
+	}
+	return onceAsked{r, run.Ranks}
+}
+
+// Score gives all ranks what the judge answered.
+func (o onceAsked) Score(ctx context.Context, cases []reward.Case) ([]float64, error) {
+	return ranks.Decided(ctx, o.ranks, "the judge's rewards", func(ctx context.Context) ([]float64, error) { return o.Reward.Score(ctx, cases) })
 }
 
 // instead says what to do about the judge of upstream's shipped preset.

@@ -96,5 +96,5 @@ func (p pool) losses(ctx context.Context, run *algo.Run, step int) ([]float64, e
 	if run.Losses != nil {
 		return run.Losses(ctx, p.all(), step, 0)
 	}
-	return feature.Losses(ctx, feature.Pass{Device: run.Device, Model: run.Model, Log: run.Log}, p.examples)
+	return feature.Losses(ctx, feature.Pass{Device: run.Device, Model: run.Model, Log: run.Log, Ranks: run.Ranks}, p.examples)
 }

@@ -47,13 +47,15 @@ func (c *scan) group(ctx context.Context, key string, o optim.Adaptive, weight f
 	}
 	defer t.close()
 	c.count(t, weight, lo)
-	store, err := feature.OpenStore(filepath.Join(c.dir, "features"), key, len(c.pool), t.n)
+	store, err := feature.OpenStore(ctx, c.run.Ranks, filepath.Join(c.dir, "features"), key, len(c.pool), t.n)
 	if err != nil {
 		return err
 	}
 	c.stores = append(c.stores, store)
-	err = feature.Gradients(ctx, c.pass(t.features, o, c.direction(o)), c.pool, store.Batches(), func(rows []int, z []float32, norms []float64) error {
-		return store.Put(rows, t.cosines(z, norms))
+	pass := c.pass(t.features, o, c.direction(o))
+	pass.Keep = t.cosines
+	err = feature.Gradients(ctx, pass, c.pool, store.Batches(), func(rows []int, cosines []float32, _ []float64) error {
+		return store.Put(rows, cosines)
 	})
 	if err != nil {
 		return fmt.Errorf("training rows: %w", err)
@@ -83,7 +85,7 @@ func (c *scan) clusters(ctx context.Context, key string, all []clusterOf, lo, hi
 	}
 	defer t.close()
 	c.count(t, 1, lo)
-	store, err := feature.OpenStore(filepath.Join(c.dir, "features"), key, len(all), t.n)
+	store, err := feature.OpenStore(ctx, c.run.Ranks, filepath.Join(c.dir, "features"), key, len(all), t.n)
 	if err != nil {
 		return err
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/gradproj"
@@ -200,22 +202,25 @@ func norm(x []float32) float64 {
 }
 
 // keepAtOnce decides how many subtasks' means are kept at once: as many as a quarter
-// of the device's free memory holds. Each group of them costs a pass over the pool.
-func (s *influence) keepAtOnce() {
+// of the device's free memory holds, on the rank that has the least of it. Each group of
+// them costs a pass over the pool.
+func (s *influence) keepAtOnce() error {
 	s.atOnce = len(s.tasks)
-	if s.run.Outline {
-		return
+	if s.run.Outline || !s.exact() {
+		return nil
 	}
 	attributes := s.run.Device.Attributes()
-	if !s.exact() || attributes.MemoryBytes == 0 {
-		return
+	all, err := ranks.Share(context.Background(), s.run.Ranks, "free memory", attributes.MemoryBytes-min(attributes.MemoryBytes, s.run.Device.Used()), nil)
+	if err != nil || attributes.MemoryBytes == 0 {
+		return err
 	}
-	free := attributes.MemoryBytes - min(attributes.MemoryBytes, s.run.Device.Used())
+	free := slices.Min(all)
 	s.atOnce = max(1, min(s.atOnce, int(free/4/s.meanBytes())))
 	if groups := s.groups(); groups > 1 {
 		s.run.Log.Warn(fmt.Sprintf("%s: the mean gradients of %d subtasks do not fit into a quarter of the free memory: they are kept in %d groups, and every selection takes %d passes over the pool in place of one; subtask_by: none keeps a single mean, projection: rademacher short ones",
 			s.name, len(s.tasks), groups, groups), "mean_bytes", s.meanBytes(), "free_bytes", free)
 	}
+	return nil
 }
 
 // groups is how many groups of subtasks are compared one after another.

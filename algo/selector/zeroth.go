@@ -131,7 +131,7 @@ func (s *zeroth) scores(ctx context.Context, rows []data.Example) (score []float
 
 // differences is d(z) of every row; NaN for a row without a loss.
 func (s *zeroth) differences(ctx context.Context, w *perturbation, rows []data.Example) ([]float64, error) {
-	pass := feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log}
+	pass := feature.Pass{Device: s.run.Device, Model: s.run.Model, Log: s.run.Log, Ranks: s.run.Ranks}
 	if err := w.move(s.eps); err != nil {
 		return nil, err
 	}

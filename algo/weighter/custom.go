@@ -8,6 +8,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/program"
+	"dataflex.dev/dataflex/algo/ranks"
 )
 
 func init() { algo.RegisterWeighter("custom", newCustom) }
@@ -109,8 +110,10 @@ func (w *custom) weights(ctx context.Context, r algo.WeightRequest) ([][]float64
 			q.Rows = append(q.Rows, c)
 		}
 	}
-	var a customAnswer
-	if err := w.program.Ask(ctx, q, &a); err != nil {
+	a, err := ranks.Decided(ctx, w.run.Ranks, "weighter custom", func(ctx context.Context) (a customAnswer, err error) {
+		return a, w.program.Ask(ctx, q, &a)
+	})
+	if err != nil {
 		return nil, err
 	}
 	return w.split(r, a.Weights, len(q.Rows))

@@ -1,0 +1,310 @@
+// Package ranks is the processes that train together, as the training loop and the passes
+// of the methods see them: who does what, and what each of them has found.
+//
+// Every rank runs the whole program on the same rows and decides the same; what is shared
+// out are the passes of batches through the model. What a rank finds it gives to all of
+// them in Gather, at the same places of the program. These are also where ranks learn of
+// each other: that one has failed, that one was asked to stop, that they no longer do the
+// same. So no rank waits for one that has gone another way, and all of them end at the same
+// place, where a checkpoint can be saved.
+package ranks
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"strings"
+	"time"
+
+	"dataflex.dev/dataflex/driver"
+)
+
+// Job is the ranks of a run, of which this process is one. A nil *Job is a run of one
+// process. It is used by one goroutine at a time.
+type Job struct {
+	c       driver.Collective
+	timeout time.Duration // for a call: how long ranks wait for the slowest
+	outer   context.Context
+	stop    context.CancelCauseFunc // of the context that the ranks work under
+	place   string                  // what the run is doing, for messages
+	failed  error                   // of the first call that failed
+}
+
+// New is the job that a connection makes. It returns the context that its ranks work
+// under: where ctx is done on one of them, it ends on all of them at the same place of the
+// program. timeout bounds each call.
+func New(ctx context.Context, c driver.Collective, timeout time.Duration) (context.Context, *Job) {
+	if c == nil || c.Size() == 1 {
+		return ctx, nil
+	}
+	inner, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	return inner, &Job{c: c, timeout: timeout, outer: ctx, stop: stop}
+}
+
+// Size is the number of ranks.
+func (j *Job) Size() int {
+	if j == nil {
+		return 1
+	}
+	return j.c.Size()
+}
+
+// Rank is this process's, from 0.
+func (j *Job) Rank() int {
+	if j == nil {
+		return 0
+	}
+	return j.c.Rank()
+}
+
+// First says that this is rank 0, which alone writes files and talks to people and
+// programs.
+func (j *Job) First() bool { return j.Rank() == 0 }
+
+// Mine says that the i-th of several equal pieces of work, dealt out in turn, is this
+// rank's.
+func (j *Job) Mine(i int) bool { return i%j.Size() == j.Rank() }
+
+// At notes what the run is doing, for what is said when a rank is lost.
+func (j *Job) At(place string) {
+	if j != nil {
+		j.place = place
+	}
+}
+
+// Collective is what moves gradients; nil in a run of one process.
+func (j *Job) Collective() driver.Collective {
+	if j == nil {
+		return nil
+	}
+	return j.c
+}
+
+// Limit bounds a call of Collective as those of Gather are.
+func (j *Job) Limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), j.timeout)
+}
+
+// Failed is an error of one of the ranks, which all of them have been told.
+type Failed struct {
+	Rank  int
+	Host  string
+	Place string // what the rank was doing
+	Why   string // its error's text
+	Own   error  // what went wrong on this rank; nil where nothing has
+}
+
+// Error names the rank, its machine, what it was doing and why it failed; a rank's own
+// error says enough by itself.
+func (f *Failed) Error() string {
+	if f.Own != nil {
+		return f.Own.Error()
+	}
+	return fmt.Sprintf("rank %d on %s, %s: %s", f.Rank, f.Host, f.Place, f.Why)
+}
+
+// Unwrap is the rank's own error, on that rank.
+func (f *Failed) Unwrap() error { return f.Own }
+
+// Lost is an error of the connection: a rank is dead, or too slow.
+type Lost struct {
+	Rank int // this one
+	Host string
+	// Place is what this rank was doing: the others' places are not known.
+	Place string
+	err   error
+}
+
+// Error says what the connection says, and where the run was.
+func (l *Lost) Error() string {
+	return fmt.Sprintf("rank %d on %s waited for the others, %s: %v", l.Rank, l.Host, l.Place, l.err)
+}
+
+// Unwrap is the connection's error.
+func (l *Lost) Unwrap() error { return l.err }
+
+// Told says that err is of a rank that has told all others, so that rank 0 can say it for
+// all of them.
+func Told(err error) bool {
+	var f *Failed
+	return errors.As(err, &f)
+}
+
+func host() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "an unnamed machine"
+	}
+	return name
+}
+
+// Gather gives all ranks what each of them has, in the order of ranks. what names the call,
+// which must be the same on all of them. Where err is not nil on a rank, the call is an
+// error on all.
+func (j *Job) Gather(ctx context.Context, what string, own []byte, err error) ([][]byte, error) {
+	if j == nil {
+		return [][]byte{own}, err
+	}
+	if j.failed != nil {
+		return nil, errors.Join(err, j.failed)
+	}
+	limited, cancel := j.Limit(ctx)
+	defer cancel()
+	raw, lost := j.c.GatherBytes(limited, j.frame(what, own, err).encode())
+	if lost != nil {
+		return nil, j.fail(errors.Join(err, j.Lost(what, lost)))
+	}
+	frames := make([]frame, len(raw))
+	for rank, b := range raw {
+		if frames[rank], lost = decode(b); lost != nil {
+			return nil, j.fail(&Failed{Own: fmt.Errorf("rank %d said something that is not understood: %w", rank, lost)})
+		}
+	}
+	for rank, f := range frames {
+		if f.failed {
+			return nil, j.fail(f.failure(rank, err))
+		}
+	}
+	out := make([][]byte, len(raw))
+	stopped := -1
+	for rank, f := range frames {
+		if f.what != what {
+			return nil, j.fail(&Failed{Own: fmt.Errorf("the ranks no longer do the same: rank %d is at %q where rank %d is at %q: their machines, files or programs differ", j.Rank(), what, rank, f.what)})
+		}
+		if out[rank] = f.payload; f.stop {
+			stopped = rank
+		}
+	}
+	if stopped >= 0 && ctx.Err() == nil {
+		j.stop(fmt.Errorf("rank %d was asked to stop", stopped))
+	}
+	if stopped >= 0 && err != nil { // what was cut short on this rank
+		return nil, err
+	}
+	return out, nil
+}
+
+// frame is what this rank says in a Gather. What was cut short because it was asked to
+// stop has not failed.
+func (j *Job) frame(what string, own []byte, err error) frame {
+	f := frame{what: what, stop: j.outer.Err() != nil, payload: own}
+	if err != nil && !(f.stop && errors.Is(err, context.Canceled)) {
+		f.failed, f.payload = true, fmt.Appendf(nil, "%s\x00%s\x00%v", host(), j.where(what), err)
+	}
+	return f
+}
+
+// fail keeps the first error: what follows it is not asked of ranks that may be elsewhere.
+func (j *Job) fail(err error) error {
+	j.failed = err
+	return err
+}
+
+// Lost is an error of the connection with where the run was.
+func (j *Job) Lost(what string, err error) error {
+	return &Lost{Rank: j.Rank(), Host: host(), Place: j.where(what), err: err}
+}
+
+func (j *Job) where(what string) string {
+	if j.place == "" {
+		return what
+	}
+	return j.place + ", " + what
+}
+
+// Decide gives all ranks what rank 0 has decided, which alone asks; the context of ask ends
+// as soon as rank 0 is asked to stop.
+func (j *Job) Decide(ctx context.Context, what string, ask func(context.Context) ([]byte, error)) ([]byte, error) {
+	if j == nil {
+		return ask(ctx)
+	}
+	var own []byte
+	var err error
+	if j.First() {
+		asking, cancel := context.WithCancel(ctx)
+		defer context.AfterFunc(j.outer, cancel)()
+		own, err = ask(asking)
+		cancel()
+	}
+	all, err := j.Gather(ctx, what, own, err)
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil { // what rank 0 was asked may have been cut short
+		return nil, ctx.Err()
+	}
+	return all[0], nil
+}
+
+// Agree is Gather of nothing but whether all ranks are well.
+func (j *Job) Agree(ctx context.Context, what string, err error) error {
+	_, err = j.Gather(ctx, what, nil, err)
+	return err
+}
+
+// Close leaves the job at the end of the run, which err may have ended. Of an error that
+// all have been told nobody leaves before rank 0 has saved what there is: launchers end the
+// others with the first process that fails. Of any other the ranks that wait are told.
+func (j *Job) Close(err error) error {
+	if j == nil {
+		return err
+	}
+	defer j.stop(nil)
+	limited, cancel := j.Limit(context.Background())
+	defer cancel()
+	if err == nil || Told(err) || errors.Is(err, context.Canceled) {
+		err = errors.Join(err, j.c.Barrier(limited))
+	} else if !errors.As(err, new(*Lost)) {
+		j.c.Abort(fmt.Errorf("rank %d on %s, %s: %w", j.Rank(), host(), j.place, err))
+	}
+	return errors.Join(err, j.c.Close())
+}
+
+// frame is what a rank says in a Gather.
+type frame struct {
+	what    string
+	stop    bool // the rank was asked to stop
+	failed  bool // payload is host, place and error, with zeros between
+	payload []byte
+}
+
+func (f frame) encode() []byte {
+	var flags byte
+	if f.stop {
+		flags |= 1
+	}
+	if f.failed {
+		flags |= 2
+	}
+	b := binary.AppendUvarint([]byte{flags}, uint64(len(f.what)))
+	return append(append(b, f.what...), f.payload...)
+}
+
+func decode(b []byte) (f frame, err error) {
+	if len(b) == 0 {
+		return f, errors.New("nothing")
+	}
+	f.stop, f.failed = b[0]&1 != 0, b[0]&2 != 0
+	n, k := binary.Uvarint(b[1:])
+	if k <= 0 || n > math.MaxInt32 || len(b)-1-k < int(n) {
+		return f, fmt.Errorf("%d bytes", len(b))
+	}
+	rest := b[1+k:]
+	f.what, f.payload = string(rest[:n]), rest[n:]
+	return f, nil
+}
+
+// failure is the error that a rank told of; err is this rank's own.
+func (f frame) failure(rank int, err error) *Failed {
+	out := &Failed{Rank: rank, Own: err}
+	parts := strings.SplitN(string(f.payload), "\x00", 3)
+	for i, to := range []*string{&out.Host, &out.Place, &out.Why} {
+		if i < len(parts) {
+			*to = parts[i]
+		}
+	}
+	return out
+}
