@@ -80,3 +80,28 @@ func RoPE[F Float](x []F, pos []int32, inv []F, scale F, heads, headDim int) []F
 	}
 	return y
 }
+
+// Product is up times gate, or times σ(gate).
+func Product[F Float](gate, up []F, sigmoid bool) []F {
+	var out []F
+	for i, g := range gate {
+		if sigmoid {
+			g = 1 / (1 + exp(-g))
+		}
+		out = append(out, g*up[i])
+	}
+	return out
+}
+
+// ProductGrad is the gradients of gate and up.
+func ProductGrad[F Float](dout, gate, up []F, sigmoid bool) (dgate, dup []F) {
+	for i, g := range gate {
+		slope := F(1)
+		if sigmoid {
+			g = 1 / (1 + exp(-g))
+			slope = g * (1 - g)
+		}
+		dgate, dup = append(dgate, dout[i]*up[i]*slope), append(dup, dout[i]*g)
+	}
+	return dgate, dup
+}

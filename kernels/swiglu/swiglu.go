@@ -4,8 +4,10 @@
 //	out = act(gate)·up
 //	SiLU      act(z) = z·σ(z),  σ(z) = 1/(1+exp(−z))
 //	GELUTanh  act(z) = z·½(1+tanh(√(2/π)·(z+0.044715z³)))
+//	Sigmoid   act(z) = σ(z)
+//	Linear    act(z) = z
 //
-// Both are z·σ(a(z)): a(z) = z, and a(z) = 2√(2/π)·(z+0.044715z³) since
+// The first two are z·σ(a(z)): a(z) = z, and a(z) = 2√(2/π)·(z+0.044715z³) since
 // ½(1+tanh u) = σ(2u). Results depend on the element alone (and, within rounding,
 // on nothing else): the bits are the same for every number of threads.
 //
@@ -25,6 +27,8 @@ type Activation uint8
 const (
 	SiLU     Activation = iota // llama and most others
 	GELUTanh                   // gemma
+	Sigmoid                    // an attention's output through a gate: qwen3_next
+	Linear                     // a product: lfm2
 )
 
 // Forward overwrites out, which may be gate or up.
@@ -45,6 +49,8 @@ func Forward(dev driver.Device, act Activation, gate, up, out driver.F32) {
 //
 //	dgate = dout·up·σ(a)·(1 + gate·a'(gate)·(1 − σ(a)))
 //	dup   = dout·act(gate)
+//
+// of the first two; dgate = dout·up·act'(gate) of any.
 func Backward(dev driver.Device, act Activation, dout, gate, up, dgate, dup driver.F32) {
 	act.check()
 	n := gate.Len()
@@ -59,7 +65,7 @@ func Backward(dev driver.Device, act Activation, dout, gate, up, dgate, dup driv
 }
 
 func (a Activation) check() {
-	if a > GELUTanh {
+	if a > Linear {
 		panic("swiglu: unknown activation")
 	}
 }

@@ -24,11 +24,16 @@ func forwardCPU(c *cpu.Device, act Activation, gate, up, out []float32) {
 		for lo := b * block; lo < min(n, (b+1)*block); lo += piece {
 			hi := min(n, lo+piece)
 			part := s[:hi-lo]
-			if act == SiLU {
+			switch act {
+			case SiLU:
 				simd.Silu(part, gate[lo:hi])
-			} else {
+			case GELUTanh:
 				geluSigmoid(part, gate[lo:hi])
 				simd.Mul(part, part, gate[lo:hi])
+			case Sigmoid:
+				simd.Sigmoid(part, gate[lo:hi])
+			case Linear:
+				part = gate[lo:hi]
 			}
 			simd.Mul(out[lo:hi], part, up[lo:hi])
 		}
@@ -42,10 +47,16 @@ func backwardCPU(c *cpu.Device, act Activation, dout, gate, up, dgate, dup []flo
 		for lo := b * block; lo < min(n, (b+1)*block); lo += piece {
 			hi := min(n, lo+piece)
 			s := sigmoid[:hi-lo]
-			if act == SiLU {
+			switch act {
+			case SiLU:
 				simd.Sigmoid(s, gate[lo:hi])
 				siluBackward(s, dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi])
-			} else {
+			case Sigmoid:
+				simd.Sigmoid(s, gate[lo:hi])
+				sigmoidBackward(s, dout[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi])
+			case Linear:
+				productBackward(dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi])
+			case GELUTanh:
 				r := rest[:hi-lo]
 				geluSigmoids(s, r, gate[lo:hi])
 				geluBackward(s, r, dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi])
@@ -84,6 +95,23 @@ func siluBackward(sigmoid, dout, gate, up, dgate, dup []float32) {
 		g, d := gate[i], dout[i]
 		ds := d * s
 		dgate[i], dup[i] = ds*up[i]*(1+g*(1-s)), ds*g
+	}
+}
+
+func sigmoidBackward(sigmoid, dout, up, dgate, dup []float32) {
+	n := len(sigmoid)
+	dout, up, dgate, dup = dout[:n], up[:n], dgate[:n], dup[:n]
+	for i, s := range sigmoid {
+		ds := dout[i] * s
+		dgate[i], dup[i] = ds*up[i]*(1-s), ds
+	}
+}
+
+func productBackward(dout, gate, up, dgate, dup []float32) {
+	n := len(dout)
+	gate, up, dgate, dup = gate[:n], up[:n], dgate[:n], dup[:n]
+	for i, d := range dout {
+		dgate[i], dup[i] = d*up[i], d*gate[i]
 	}
 }
 

@@ -57,7 +57,7 @@ func (c gradientCase) with(
 func TestGradients(t *testing.T) {
 	cases := slices.Concat(
 		embedCases(), linearCases(), normCases(), ropeCases(t), attentionCases(), swigluCases(), residualCases(), columnsCases(),
-		routeCases(), sigmoidCases(), expertCases(), gateCases(), pointwiseCases(), layerNormCases(),
+		routeCases(), sigmoidCases(), expertCases(), gateCases(), pointwiseCases(), layerNormCases(), shortConvCases(), deltaRuleCases(), productCases(),
 	)
 	seen := map[op]bool{}
 	for i, c := range cases {

@@ -30,6 +30,8 @@ const (
 	opGate
 	opPointwise
 	opLayerNorm
+	opShortConv
+	opDeltaRule
 	ops // how many there are
 )
 
@@ -50,6 +52,8 @@ var vjps = [ops]func(*Tape, *node) error{
 	opGate:      gateVJP,
 	opPointwise: pointwiseVJP,
 	opLayerNorm: layerNormVJP,
+	opShortConv: shortConvVJP,
+	opDeltaRule: deltaRuleVJP,
 }
 
 // cheap reports whether an op's output is cheaper to compute again than to keep.
@@ -244,7 +248,7 @@ func (t *Tape) Attention(p attention.Params, q, k, v *Value) *Value {
 
 func attentionVJP(t *Tape, n *node) error {
 	var d [3]*buffer
-	for i, v := range n.in {
+	for i, v := range n.in[:3] {
 		if d[i] = t.buffer(v.Rows * v.Cols); d[i] == nil {
 			return t.err
 		}
@@ -264,7 +268,7 @@ func attentionVJP(t *Tape, n *node) error {
 	} else {
 		attention.Backward(t.dev, n.attention, attention.Inputs[float32]{Q: s[0].mem, K: s[1].mem, V: s[2].mem}, s[3].mem, s[4].mem, do.mem, into)
 	}
-	for i, v := range n.in {
+	for i, v := range n.in[:3] {
 		t.deposit(v, d[i])
 	}
 	return t.err

@@ -32,8 +32,10 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/deltanet"
 	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/kernels/rope"
+	"dataflex.dev/dataflex/kernels/shortconv"
 	"dataflex.dev/dataflex/kernels/swiglu"
 	"dataflex.dev/dataflex/model/tensor"
 )
@@ -179,12 +181,12 @@ func (t *Tape) again(v *Value) driver.F32 {
 // node is one recorded op. Which fields are set depends on op.
 type node struct {
 	op    op
-	in    [3]*Value
+	in    [5]*Value
 	out   *Value
 	saved [5]*buffer // what the VJP reads
 
 	linears   linears
-	weight    *tensor.Param // embed, norm
+	weight    *tensor.Param // embed, norm, convolution; delta rule: ALog
 	norm      NormOptions
 	ids       []int32 // embed: tokens; rope: positions
 	embedding Embedding
@@ -195,10 +197,12 @@ type node struct {
 	attention attention.Params
 	act       swiglu.Activation
 	pointwise swiglu.Pointwise
-	bias      *tensor.Param // layer norm
+	bias      *tensor.Param // layer norm, convolution; delta rule: DtBias
 	layer     LayerOptions  // likewise
 	width     int           // of its rows; columns: of a piece
-	from      int           // columns
+	from      int           // columns; convolution: the first of the weight's channels
+	conv      shortconv.Conv
+	delta     deltanet.Params
 	routing   *Routing
 }
 

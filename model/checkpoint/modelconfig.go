@@ -48,7 +48,12 @@ type ModelConfig struct {
 	MaxWindowLayers int      // qwen2: the first layers see everything
 	WindowPattern   int      // gemma: of so many layers, the last sees everything; 0: none does
 	NoRope          []bool   // per layer: its queries and keys are not turned; nil: all are
-	LayerTypes      []string // newer files: full_attention or sliding_attention, by layer
+	LayerTypes      []string // newer files: full_attention, sliding_attention or what a family has besides, by layer
+
+	Recurrent []bool           // per layer: it has no attention, but Linear or a short convolution; nil: all have it
+	Linear    *LinearAttention // nil: it is the convolution alone
+	ConvWidth int              // tokens that the convolution of such layers sees
+	ConvBias  bool             // lfm2: it and the linears around it add biases
 
 	QueryPreAttnScalar float64 // gemma: attention is scaled by 1/sqrt of it; 0: of HeadDim
 	AttnSoftCap        float64 // gemma2: of attention scores; 0: none
@@ -96,9 +101,11 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 	family := families[c.ModelType]
 	f.renamed = family.spelling(f.raw)
 	c.readSizes(f, family)
+	c.adjustWidth(f, family)
 	c.readBlocks(f, family)
 	c.readWiring(f, family)
 	c.readWindow(f, family)
+	c.readMixers(f, family)
 	c.readNoRope(f, family)
 	c.readScales(f, family)
 	c.readMoE(f, family)
@@ -109,7 +116,7 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 
 func (c *ModelConfig) readSizes(f *fields, family familyDefaults) {
 	c.HiddenSize = f.size("hidden_size", 0, maxSize)
-	c.IntermediateSize = f.size("intermediate_size", family.widening*c.HiddenSize, maxSize)
+	c.IntermediateSize = f.size("intermediate_size", cmp.Or(family.intermediate, family.widening*c.HiddenSize), maxSize)
 	c.NumHiddenLayers = f.size("num_hidden_layers", 0, maxLayers)
 	c.NumAttentionHeads = f.size("num_attention_heads", 0, maxSize)
 	c.VocabSize = f.size("vocab_size", 0, maxSize)
@@ -172,8 +179,8 @@ func (c *ModelConfig) readWindow(f *fields, family familyDefaults) {
 		f.fail("layer_types has %d entries, num_hidden_layers is %d", len(c.LayerTypes), c.NumHiddenLayers)
 	}
 	for _, kind := range c.LayerTypes {
-		if kind != "full_attention" && kind != slidingAttention {
-			f.fail("layer_types holds %q, want full_attention or %s", kind, slidingAttention)
+		if other := cmp.Or(family.mixer.kind, slidingAttention); kind != "full_attention" && kind != other {
+			f.fail("layer_types holds %q, want full_attention or %s", kind, other)
 		}
 	}
 }

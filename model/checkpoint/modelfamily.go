@@ -49,6 +49,10 @@ type familyDefaults struct {
 	tables       Tables            // "": llama\'s
 	conv1D       []string          // linears whose weights are stored [in, out], by the ends of their paths
 	buffers      []string          // ends of names of what old files hold and nothing reads
+	unread       []string          // beginnings of names of what nothing here reads: heads that predict further tokens
+	intermediate int               // intermediate_size unless given
+	adjusted     bool              // lfm2: intermediate_size is not the width of the MLPs, unless block_auto_adjust_ff_dim says no
+	mixer        mixerDefaults
 
 	moe moeDefaults
 }
@@ -59,6 +63,8 @@ type moeDefaults struct {
 	experts, perToken, intermediate int
 	shared                          int
 	normalize                       bool    // without a key: mixtral
+	normalizes                      bool    // unless norm_topk_prob says no
+	everyLayer                      bool    // whatever decoder_sparse_step and mlp_only_layers say
 	auxCoef                         float64 // 0: 0.001
 }
 
@@ -151,6 +157,22 @@ var families = map[string]familyDefaults{
 		maxPositions: 131072, kvHeads: 8, eps: 1e-5, theta: 1e6,
 		moe: moeDefaults{countKey: localExperts, experts: 8, perToken: 2, normalize: true},
 	},
+	"lfm2": {
+		maxPositions: 128000, kvHeads: 8, intermediate: 12288, eps: 1e-5, epsKey: "norm_eps", theta: 1e6, tied: true, adjusted: true,
+		either: map[string]string{"intermediate_size": "block_ff_dim", "tie_word_embeddings": "tie_embedding"},
+		mixer:  mixerDefaults{kind: "conv"},
+	},
+	"qwen3_next": {
+		maxPositions: 32768, kvHeads: 2, headDim: 256, rotary: 0.25, intermediate: 5632, unread: []string{"mtp."}, mixer: deltaNet,
+		moe: moeDefaults{countKey: "num_experts", experts: 512, perToken: 10, intermediate: 512, shared: 512, normalizes: true},
+	},
+	"qwen3_5_text": {
+		maxPositions: 32768, kvHeads: 4, headDim: 256, rotary: 0.25, intermediate: 12288, unread: []string{"mtp."}, mixer: deltaNet,
+	},
+	"qwen3_5_moe_text": {
+		maxPositions: 32768, kvHeads: 2, headDim: 256, rotary: 0.25, intermediate: 512, unread: []string{"mtp."}, mixer: deltaNet,
+		moe: moeDefaults{countKey: "num_experts", experts: 256, perToken: 8, intermediate: 512, shared: 512, normalize: true, everyLayer: true},
+	},
 	"qwen2_moe": {
 		maxPositions: 32768, kvHeads: 16, slidingWindow: 4096, windowSwitch: true,
 		moe: moeDefaults{countKey: "num_experts", experts: 60, perToken: 4, intermediate: 1408, shared: 5632},
@@ -184,9 +206,12 @@ func (c *ModelConfig) readMoE(f *fields, family familyDefaults) {
 	}
 	m := &MoEConfig{
 		Experts: f.size(d.countKey, d.experts, maxSize>>8), PerToken: f.int("num_experts_per_tok", d.perToken),
-		Intermediate: c.IntermediateSize, Normalize: d.normalize || f.bool("norm_topk_prob", false),
+		Intermediate: c.IntermediateSize, Normalize: d.normalize || f.bool("norm_topk_prob", d.normalizes),
 		AuxCoef: f.float("router_aux_loss_coef", cmp.Or(d.auxCoef, 0.001)), RouterJitter: f.float("router_jitter_noise", 0),
 		SparseStep: f.size("decoder_sparse_step", 1, maxLayers), DenseLayers: f.ints("mlp_only_layers"),
+	}
+	if d.everyLayer {
+		m.SparseStep, m.DenseLayers = 1, nil
 	}
 	if d.intermediate > 0 {
 		m.Intermediate = f.size("moe_intermediate_size", d.intermediate, maxSize)

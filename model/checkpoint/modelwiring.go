@@ -94,11 +94,14 @@ func Conv1D(modelType, module string) bool {
 	return slices.ContainsFunc(families[modelType].conv1D, func(end string) bool { return endsIn(module, end) })
 }
 
-// Unread reports whether a tensor of a model type's files is a buffer that follows from
-// config.json: masks and rotary frequencies, which older transformers saved.
+// Unread reports whether a tensor of a model type's files is none of the model's: a buffer
+// that follows from config.json, masks and rotary frequencies, which older transformers
+// saved, or a part of a head that predicts further tokens, which transformers leaves out.
 func Unread(modelType, name string) bool {
-	ends := append([]string{".rotary_emb.inv_freq"}, families[modelType].buffers...)
-	return slices.ContainsFunc(ends, func(end string) bool { return strings.HasSuffix(name, end) })
+	family := families[modelType]
+	ends := append([]string{".rotary_emb.inv_freq"}, family.buffers...)
+	return slices.ContainsFunc(ends, func(end string) bool { return strings.HasSuffix(name, end) }) ||
+		slices.ContainsFunc(family.unread, func(beginning string) bool { return strings.HasPrefix(name, beginning) })
 }
 
 // Transposed is xᵀ [cols, rows] of x [rows, cols]: what Conv1D's weight is in files, and back.

@@ -8,12 +8,13 @@ import (
 	"dataflex.dev/dataflex/model/autograd"
 )
 
-// selfAttention is causal attention of grouped queries: o(attention(q(h), k(h), v(h))).
-// Its heads may differ from those of another layer.
+// selfAttention is causal attention of grouped queries: o(attention(q(h), k(h), v(h))), or
+// o(attention(…) · σ(gate)). Its heads may differ from those of another layer.
 type selfAttention struct {
 	q, k, v, qkv, o autograd.Linear // qkv in the place of q, k and v where fused
 	qNorm, kNorm    norm
 	fused           fusion
+	gated           bool // q gives every head's query and, behind it, its gate
 	rotateFirst     bool // heads are turned before they are normalised
 	turn            turning
 	clip            float32 // bound of queries, keys and values; 0 = none
@@ -36,7 +37,7 @@ const (
 func (b *builder) attention(path string, i int) *selfAttention {
 	c := &b.c
 	a := &selfAttention{
-		rotateFirst: b.f.rotateFirst, turn: b.turning(i), clip: c.ClipQKV,
+		gated: b.f.gatedQuery, rotateFirst: b.f.rotateFirst, turn: b.turning(i), clip: c.ClipQKV,
 		heads: c.Heads, kvHeads: c.KVHeads, headDim: c.HeadDim,
 		scale: c.AttentionScale, softCap: c.AttnSoftCap, window: c.Window[i],
 	}
@@ -54,7 +55,7 @@ func (b *builder) attention(path string, i int) *selfAttention {
 func (b *builder) projections(a *selfAttention, path string) {
 	c, names := &b.c, b.f.named()
 	q, kv := a.heads*a.headDim, a.kvHeads*a.headDim
-	out := func() { b.linear(&a.o, path+names.o, q, c.Hidden, c.OutBias) }
+	out := func() { b.linear(&a.o, path+names.o, a.heads*a.headDim, c.Hidden, c.OutBias) }
 	all := func() { b.linear(&a.qkv, path+names.qkv, c.Hidden, q+2*kv, c.QKVBias) }
 	switch {
 	case a.fused != unfused && b.f.modules.qkv == "": // phi3
@@ -64,6 +65,9 @@ func (b *builder) projections(a *selfAttention, path string) {
 		all()
 		out()
 	default:
+		if a.gated {
+			q *= 2
+		}
 		b.linear(&a.q, path+names.q, c.Hidden, q, c.QKVBias)
 		b.linear(&a.k, path+names.k, c.Hidden, kv, c.QKVBias)
 		b.linear(&a.v, path+names.v, c.Hidden, kv, c.QKVBias)
@@ -90,6 +94,12 @@ func (b *builder) headNorms(a *selfAttention, path string) {
 func (a *selfAttention) mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
 	t := m.tape
 	q, k, v := a.project(t, h)
+	var gate *autograd.Value
+	if a.gated {
+		both := q
+		q, gate = t.ColumnsOf(both, a.heads, 0, a.headDim), t.ColumnsOf(both, a.heads, a.headDim, a.headDim)
+		t.Drop(both)
+	}
 	q, k = a.placed(m, a.turn.queries, q, a.qNorm, b, a.heads), a.placed(m, a.turn.keys, k, a.kNorm, b, a.kvHeads)
 	v = clipped(t, v, a.clip)
 	p := attention.Params{
@@ -98,6 +108,11 @@ func (a *selfAttention) mix(m *Model, i int, h *autograd.Value, b *Batch, cache 
 	}
 	y := cache.attend(t, i, p, q, k, v)
 	t.Drop(q, k, v)
+	if a.gated {
+		through := y
+		y = t.SwiGLU(swiglu.Sigmoid, gate, through)
+		t.Drop(gate, through)
+	}
 	o := t.Linear(y, &a.o)
 	t.Drop(y)
 	return o

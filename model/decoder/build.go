@@ -16,11 +16,12 @@ import (
 type part struct {
 	path   string // model.layers.0.self_attn.q_proj
 	linear *autograd.Linear
-	param  *tensor.Param   // where linear is nil
-	fixed  bool            // a buffer, which nothing trains
-	zero   bool            // a bias, which Init leaves 0
-	ones   bool            // a norm's weights in several rows, which Init makes 1
-	own    []*tensor.Param // an adapter's on the embeddings, or tokens'
+	param  *tensor.Param                // where linear is nil
+	fixed  bool                         // a buffer, which nothing trains
+	zero   bool                         // a bias, or a norm's 1+w, which Init leaves 0
+	start  func(normal float64) float64 // what Init makes of draws from N(0, 1); nil: as the others say
+	ones   bool                         // a norm's weights in several rows, which Init makes 1
+	own    []*tensor.Param              // an adapter's on the embeddings, or tokens'
 }
 
 // forms says how a model's tensors are kept.

@@ -18,6 +18,7 @@ type Cache struct {
 	stores   [][]driver.F32    // per layer, those that its mixer keeps: [slots, …] each
 	tokens   [][]int32         // per slot, what is cached
 	rows     []int32           // of the cache, for the pass's tokens
+	slots    []int32           // of the pass's sequences
 	step     *attention.Cached // in a pass of one token per sequence; nil = whole prompts
 }
 
@@ -28,12 +29,12 @@ func (m *Model) NewCache(slots, capacity int) (*Cache, error) {
 	for i := range m.layers {
 		var stores []driver.F32
 		for _, size := range m.layers[i].mixer.keeps(capacity) {
-			mem, err := m.dev.Alloc(4 * slots * size)
+			store, err := c.storage(slots * size)
 			if err != nil {
 				c.Close()
 				return nil, fmt.Errorf("a cache of %d sequences of %d tokens: %w", slots, capacity, err)
 			}
-			c.memory, stores = append(c.memory, mem), append(stores, driver.View[float32](mem))
+			stores = append(stores, store)
 		}
 		c.stores = append(c.stores, stores)
 	}
@@ -112,8 +113,9 @@ func apart(slots []int, pass func([]int) ([]float32, error)) ([]float32, error) 
 func (c *Cache) prompts(slots []int) ([]float32, error) {
 	b := Batch{Segments: []int32{0}}
 	var last []int32
-	c.rows, c.step = c.rows[:0], nil
+	c.rows, c.slots, c.step = c.rows[:0], c.slots[:0], nil
 	for _, s := range slots {
+		c.slots = append(c.slots, int32(s))
 		b.Tokens = append(b.Tokens, c.tokens[s]...)
 		b.Segments = append(b.Segments, int32(len(b.Tokens)))
 		last = append(last, int32(len(b.Tokens)-1))
@@ -128,8 +130,9 @@ func (c *Cache) prompts(slots []int) ([]float32, error) {
 func (c *Cache) next(slots []int) ([]float32, error) {
 	b := Batch{Segments: []int32{0}}
 	var last []int32
-	c.rows, c.step = c.rows[:0], &attention.Cached{Capacity: c.capacity}
+	c.rows, c.slots, c.step = c.rows[:0], c.slots[:0], &attention.Cached{Capacity: c.capacity}
 	for i, s := range slots {
+		c.slots = append(c.slots, int32(s))
 		n := len(c.tokens[s])
 		b.Tokens = append(b.Tokens, c.tokens[s][n-1])
 		b.Positions = append(b.Positions, int32(n-1))

@@ -49,6 +49,11 @@ type Config struct {
 	QueryGrowth rope.Growth `json:",omitzero"`  // of queries, by position
 	ClipQKV     float32     `json:",omitempty"` // bound of queries, keys and values; 0 = none
 
+	Recurrent []bool    `json:",omitempty"` // per layer: it has no attention, but Linear or a short convolution; nil = all have it
+	Linear    DeltaRule `json:",omitzero"`  // its zero value: the convolution alone
+	ConvWidth int       `json:",omitempty"` // tokens that the convolution sees
+	ConvBias  bool      `json:",omitempty"` // it and the linears around it add biases, where it stands alone
+
 	// Dropout names what the folder asks for and training does not do.
 	Dropout string `json:",omitempty"`
 
@@ -61,6 +66,12 @@ type Config struct {
 type Padding struct {
 	Given bool
 	ID    int32
+}
+
+// DeltaRule is the shape of a gated delta rule.
+type DeltaRule struct {
+	KeyHeads, ValueHeads int // KeyHeads divides ValueHeads
+	KeyDim, ValueDim     int // of a head
 }
 
 // MoE is the shape of the mixtures of experts.
@@ -98,6 +109,10 @@ func fromCheckpoint(c *checkpoint.ModelConfig) (Config, error) {
 		AttnSoftCap: float32(c.AttnSoftCap), LogitSoftCap: float32(c.FinalSoftCap),
 		NoRope: c.NoRope, ClipQKV: float32(c.ClipQKV),
 		Parallel: c.Parallel, TwoNorms: c.TwoNorms, QKNorm: c.QKNorm,
+		Recurrent: c.Recurrent, ConvWidth: c.ConvWidth, ConvBias: c.ConvBias,
+	}
+	if c.Linear != nil {
+		out.Linear = DeltaRule(*c.Linear)
 	}
 	if families[c.ModelType].plainMLP.up != "" && c.HiddenAct != families[c.ModelType].activation {
 		out.Activation = c.HiddenAct
@@ -188,3 +203,6 @@ func (c *Config) rotary() int {
 
 // sparse reports whether layer i's MLP is a mixture of experts.
 func (c *Config) sparse(i int) bool { return i < len(c.Sparse) && c.Sparse[i] }
+
+// recurrent reports whether layer i has something else in the place of attention.
+func (c *Config) recurrent(i int) bool { return i < len(c.Recurrent) && c.Recurrent[i] }

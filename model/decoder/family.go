@@ -46,6 +46,10 @@ type family struct {
 	learned       bool     // positions are embeddings, and nothing is turned
 	headBias      bool     // the head adds a bias
 	everyRow      bool     // the padding token's embedding trains as any other
+	recurrent     string   // what layers without attention have, which only the CPU has kernels for
+	gatedQuery    bool     // q_proj has a gate beside every head's query, for what attention puts out
+	fusedDelta    bool     // the delta rule's projections are two: qkvz and ba
+	zeroNorms     bool     // fresh norms of 1+w have w = 0
 }
 
 // role is a norm's place in a layer.
@@ -160,6 +164,10 @@ var families = map[string]family{
 	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},
 	"olmoe":            {architecture: "OlmoeForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: qwenExperts},
 	"mixtral":          {architecture: "MixtralForCausalLM", activation: "silu", norms: preNorms, experts: mixtralExperts},
+	"lfm2":             {architecture: "Lfm2ForCausalLM", activation: "silu", norms: lfmNorms, headNorms: perHead, qNorm: "q_layernorm", kNorm: "k_layernorm", modules: lfmModules, recurrent: "a short convolution"},
+	"qwen3_next":       {architecture: "Qwen3NextForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true, recurrent: "the gated delta rule", fusedDelta: true, experts: qwenExperts},
+	"qwen3_5_text":     {architecture: "Qwen3_5ForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true, recurrent: "the gated delta rule"},
+	"qwen3_5_moe_text": {architecture: "Qwen3_5MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true, recurrent: "the gated delta rule", experts: qwenExperts},
 	"qwen2_moe":        {architecture: "Qwen2MoeForCausalLM", activation: "silu", norms: preNorms, experts: qwenExperts},
 	"qwen3_moe":        {architecture: "Qwen3MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, experts: qwenExperts},
 }
@@ -215,8 +223,11 @@ func (f family) normsOf(c *Config) []normAt {
 
 // hostOnly names what the family computes that only the CPU has kernels for, "" for nothing.
 func (f family) hostOnly() string {
-	if f.choiceBias != "" {
+	switch {
+	case f.choiceBias != "":
 		return "routing by sigmoids"
+	case f.recurrent != "":
+		return f.recurrent
 	}
 	return ""
 }

@@ -352,7 +352,7 @@ func sampleMeans(b Batch, losses []float32) []float32 {
 // TestUnsupported checks that a family that is not there is refused by name.
 func TestUnsupported(t *testing.T) {
 	dir := t.TempDir()
-	config := `{"model_type": "qwen3_next", "architectures": ["Qwen3NextForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
+	config := `{"model_type": "qwen9", "architectures": ["Qwen9ForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
 		"num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 8}`
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
@@ -360,7 +360,7 @@ func TestUnsupported(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()
 	_, err := Load(dev, dir, Options{})
-	want := filepath.Join(dir, "config.json") + ": model_type \"qwen3_next\" (Qwen3NextForCausalLM) is not supported; the nearest supported one is \"qwen3_moe\" (Qwen/Qwen3-30B-A3B); `dataflex-cli models` lists all"
+	want := filepath.Join(dir, "config.json") + ": model_type \"qwen9\" (Qwen9ForCausalLM) is not supported; the nearest supported one is \"qwen2\" (Qwen/Qwen2.5-0.5B); `dataflex-cli models` lists all"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -376,7 +376,7 @@ func TestSupported(t *testing.T) {
 	if len(examples) != len(families) {
 		t.Errorf("%d examples of %d families", len(examples), len(families))
 	}
-	for modelType, want := range map[string]string{"qwen3_5": "qwen3", "gemma4_text": "gemma3_text", "glm4_moe": "glm4", "ernie4_5_moe": "ernie4_5", "lama": "llama"} {
+	for modelType, want := range map[string]string{"qwen3_5_text2": "qwen3_5_text", "gemma4_text": "gemma3_text", "glm4_moe": "glm4", "ernie4_5_moe": "ernie4_5", "lama": "llama"} {
 		if got := nearest(modelType); got != want {
 			t.Errorf("the nearest to %s is %s, want %s", modelType, got, want)
 		}

@@ -28,7 +28,8 @@ type tokenMixer interface {
 	// steps how many a token takes besides: of what is no linear layer.
 	pairs() float64
 	steps() float64
-	// narrows says whether its kernels multiply in bf16 where matrices are bf16.
+	// narrows says that nothing in it stands against attention that multiplies in bf16
+	// where matrices are bf16.
 	narrows() bool
 }
 
@@ -73,7 +74,13 @@ func (b *builder) layer(l *layer, i int) {
 
 // mixer is the token mixer of layer i, whose modules' paths begin with path.
 func (b *builder) mixer(path string, i int) tokenMixer {
-	return b.attention(path+b.f.named().attention+".", i)
+	if !b.c.recurrent(i) {
+		return b.attention(path+b.f.named().attention+".", i)
+	}
+	if b.c.Linear.KeyHeads > 0 {
+		return b.deltaNet(path + "linear_attn.")
+	}
+	return b.shortConv(path + "conv.")
 }
 
 // feedForward is the feed-forward part of layer i.

@@ -32,15 +32,15 @@ func (b *builder) mlp(path string, width int) feedForward {
 }
 
 func (b *builder) gatedMLP(path string, width int) *gatedMLP {
-	c := &b.c
+	c, names := &b.c, b.f.named()
 	m := &gatedMLP{fused: b.f.fusedGateUp, width: width, act: b.f.act()}
 	if m.fused {
 		b.linear(&m.gateUp, path+"gate_up_proj", c.Hidden, 2*width, c.MLPBias)
 	} else {
-		b.linear(&m.gate, path+"gate_proj", c.Hidden, width, c.MLPBias)
-		b.linear(&m.up, path+"up_proj", c.Hidden, width, c.MLPBias)
+		b.linear(&m.gate, path+names.gate, c.Hidden, width, c.MLPBias)
+		b.linear(&m.up, path+names.up, c.Hidden, width, c.MLPBias)
 	}
-	b.linear(&m.down, path+"down_proj", width, c.Hidden, c.MLPBias)
+	b.linear(&m.down, path+names.down, width, c.Hidden, c.MLPBias)
 	return m
 }
 

@@ -7,12 +7,14 @@ type modules struct {
 	positions, layers, norm string // from the top of the model
 	attention, mlp          string // in a layer
 	q, k, v, o, qkv         string // in the attention
+	gate, up, down          string // in a gated MLP
 }
 
 var (
 	llamaModules = modules{
 		layers: "model.layers", norm: "model.norm", attention: "self_attn", mlp: "mlp",
 		q: "q_proj", k: "k_proj", v: "v_proj", o: "o_proj", qkv: "qkv_proj",
+		gate: "gate_proj", up: "up_proj", down: "down_proj",
 	}
 	neoxModules = modules{
 		layers: "gpt_neox.layers", norm: "gpt_neox.final_layer_norm", attention: "attention",
@@ -25,6 +27,9 @@ var (
 		positions: "transformer.wpe", layers: "transformer.h", norm: "transformer.ln_f", attention: "attn", o: "c_proj", qkv: "c_attn",
 	}
 
+	lfmModules = modules{norm: "model.embedding_norm", mlp: "feed_forward", o: "out_proj", gate: "w1", up: "w3", down: "w2"}
+
+	lfmNorms    = []normAt{{beforeAttention, "operator_norm"}, {beforeMLP, "ffn_norm"}}
 	falconNorms = []normAt{{beforeMLP, "post_attention_layernorm"}, {beforeAttention, "input_layernorm"}}
 	falconPair  = []normAt{{beforeAttention, "ln_attn"}, {beforeMLP, "ln_mlp"}}
 	gpt2Norms   = []normAt{{beforeAttention, "ln_1"}, {beforeMLP, "ln_2"}}
@@ -37,5 +42,6 @@ func (f family) named() modules {
 		positions: m.positions, layers: cmp.Or(m.layers, l.layers), norm: cmp.Or(m.norm, l.norm),
 		attention: cmp.Or(m.attention, l.attention), mlp: cmp.Or(m.mlp, l.mlp),
 		q: cmp.Or(m.q, l.q), k: cmp.Or(m.k, l.k), v: cmp.Or(m.v, l.v), o: cmp.Or(m.o, l.o), qkv: cmp.Or(m.qkv, l.qkv),
+		gate: cmp.Or(m.gate, l.gate), up: cmp.Or(m.up, l.up), down: cmp.Or(m.down, l.down),
 	}
 }

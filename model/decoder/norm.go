@@ -38,7 +38,9 @@ func (b *builder) norm(path string, width int) norm {
 		n.weight = b.onesOf(width)
 		return n
 	}
-	n.weight = b.param(path, width)
+	if n.weight = b.param(path, width); n.weight != nil && b.f.zeroNorms {
+		b.parts[len(b.parts)-1].zero = true
+	}
 	if b.f.normBias {
 		n.bias = b.bias(path, width)
 	}

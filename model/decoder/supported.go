@@ -39,6 +39,7 @@ var examples = map[string]string{
 	"glm4":             "zai-org/GLM-4-9B-0414",
 	"granite":          "ibm-granite/granite-3.3-2b-instruct",
 	"hunyuan_v1_dense": "tencent/Hunyuan-0.5B-Instruct",
+	"lfm2":             "LiquidAI/LFM2-350M",
 	"llama":            "meta-llama/Llama-3.2-1B",
 	"mistral":          "mistralai/Mistral-7B-v0.3",
 	"mixtral":          "mistralai/Mixtral-8x7B-v0.1",
@@ -50,6 +51,9 @@ var examples = map[string]string{
 	"qwen2_moe":        "Qwen/Qwen1.5-MoE-A2.7B",
 	"qwen3":            "Qwen/Qwen3-0.6B",
 	"qwen3_moe":        "Qwen/Qwen3-30B-A3B",
+	"qwen3_next":       "Qwen/Qwen3-Next-80B-A3B-Instruct",
+	"qwen3_5_text":     "Qwen/Qwen3.5-0.8B, its text model",
+	"qwen3_5_moe_text": "Qwen/Qwen3.5-35B-A3B, its text model",
 	"seed_oss":         "ByteDance-Seed/Seed-OSS-36B-Instruct",
 	"smollm3":          "HuggingFaceTB/SmolLM3-3B",
 }

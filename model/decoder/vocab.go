@@ -13,7 +13,8 @@ import (
 
 // Init makes a model of dir/config.json with fresh weights: linears and embeddings
 // normal with standard deviation initializer_range from normal, which draws from
-// N(0, 1), norms 1, biases and the padding token's embedding 0, as transformers does.
+// N(0, 1), norms 1, biases and the padding token's embedding 0, and what a family says
+// otherwise, as transformers does.
 // All weights are frozen.
 func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*Model, error) {
 	c, err := readConfig(dir)
@@ -33,6 +34,8 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 		switch {
 		case p.linear != nil:
 			err = m.draw(p.linear.Weight, c.InitializerRange, normal)
+		case p.start != nil:
+			err = m.draw(p.param, 1, func() float64 { return p.start(normal()) })
 		case p.fixed || p.zero: // stays 0
 		case p.ones:
 			reduce.Fill(dev, 1, p.param.Data)
