@@ -83,17 +83,6 @@ func TestBF16(t *testing.T) {
 	})
 }
 
-func TestBF16OnTheHost(t *testing.T) {
-	host, r := optest.CPU(t, 2), rand.New(rand.NewPCG(9, 10))
-	for i := range 12 {
-		x := aligned(r, Transpose(i%3), r.IntN(70)+1, r.IntN(70)+1, r.IntN(70))
-		c := append([]float32(nil), x.c...)
-		a, b := x.factors()
-		RunBF16(host, x.tr, x.alpha, on(a, driver.FromHost(narrow(x.a))), on(b, driver.FromHost(narrow(x.b))), x.beta, x.product(driver.FromHost(c)))
-		x.verify(t, c)
-	}
-}
-
 // TestBF16Bits: a row has the same bits alone or in a batch, and with either tile of the
 // Hopper kernels.
 func TestBF16Bits(t *testing.T) {

@@ -5,8 +5,11 @@ import (
 	"dataflex.dev/dataflex/kernels/scratch"
 )
 
-// grain is the number of multiply-adds below which a task is not worth a thread.
-const grain = 1 << 17
+// Multiply-adds below which a task is not worth a thread.
+const (
+	grain     = 1 << 17 // of float32
+	halfGrain = 1 << 19 // of bf16
+)
 
 // call is a problem cut into a grid of tasks. Calls are used again: run is the
 // method value of task, made once.
@@ -20,7 +23,7 @@ var calls = scratch.NewPool[call](16)
 
 // run computes p on dev's threads.
 func (p *problem) run(dev *cpu.Device) {
-	rows, columns := p.grid(dev.Threads())
+	rows, columns := cutGrid(p.m, p.n, p.k, p.tiles.rows(), p.tiles.width(), grain, dev.Threads())
 	if rows*columns == 1 {
 		p.multiply(0, p.m, 0, p.n)
 		return
@@ -51,10 +54,11 @@ func share(n, unit, parts, i int) (lo, hi int) {
 	return min(n, units*i/parts*unit), min(n, units*(i+1)/parts*unit)
 }
 
-// grid decides in how many parts the rows and the columns are cut. Every task
-// packs for itself: a cut of the rows packs B once more, a cut of the columns A.
-func (p *problem) grid(threads int) (rows, columns int) {
-	work := p.m * p.n * p.k
+// cutGrid decides in how many parts the rows and the columns of C are cut, which are
+// computed in tiles of h x w. Every task packs for itself: a cut of the rows packs B once
+// more, a cut of the columns A.
+func cutGrid(m, n, k, h, w, grain, threads int) (rows, columns int) {
+	work := m * n * k
 	parts := min(threads, work/grain)
 	if parts <= 1 {
 		return 1, 1
@@ -62,19 +66,18 @@ func (p *problem) grid(threads int) (rows, columns int) {
 	if work/grain >= 16*threads {
 		parts = 2 * threads // so that a thread that lost its core costs less
 	}
-	h, w := p.tiles.rows(), p.tiles.width()
 	best := 0
 	for r := 1; r <= parts; r++ {
 		c := (parts + r - 1) / r
-		if r > (p.m+h-1)/h || c > (p.n+w-1)/w {
+		if r > (m+h-1)/h || c > (n+w-1)/w {
 			continue
 		}
-		if cost := p.m*c + p.n*r; best == 0 || cost < best {
+		if cost := m*c + n*r; best == 0 || cost < best {
 			best, rows, columns = cost, r, c
 		}
 	}
 	if best == 0 { // too small to fill them all
-		return min(parts, (p.m+h-1)/h), min(parts, (p.n+w-1)/w)
+		return min(parts, (m+h-1)/h), min(parts, (n+w-1)/w)
 	}
 	return rows, columns
 }

@@ -4,6 +4,7 @@ import "dataflex.dev/dataflex/kernels/simd"
 
 //go:generate go run ./asm -set avx2 -out kernel_avx2_amd64.s -stubs kernel_avx2_amd64.go -pkg gemm
 //go:generate go run ./asm -set avx512 -out kernel_avx512_amd64.s -stubs kernel_avx512_amd64.go -pkg gemm
+//go:generate go run ./asm -set bf16 -out kernel_bf16_amd64.s -stubs kernel_bf16_amd64.go -pkg gemm
 
 // kernel computes one tile of C in registers, k > 0 steps:
 //

@@ -27,10 +27,7 @@ func RunLoRABF16(dev driver.Device, tr Transpose, a, b, u, l BF16, beta float32,
 		panic(unalignedBF16)
 	}
 	dispatch.Run(dev, "gemm.RunLoRABF16", func(d *cpu.Device) {
-		p := newProblem(tr, k, 1, widen(a.Data.Host()), a.Ld, widen(b.Data.Host()), b.Ld, beta, c)
-		p.run(d)
-		p = newProblem(tr, r, 1, widen(u.Data.Host()), u.Ld, widen(l.Data.Host()), l.Ld, 1, c)
-		p.run(d)
+		runBF16CPU(d, tr, 1, k, r, a, b, u, l, nil, beta, c)
 	}, func(d driver.Launcher) {
 		p := bf16Problem{tr: tr, k: k, r: r, alpha: 1, a: a, b: b, u: u, l: l, add: beta == 1, c: c}
 		p.run(d)

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"dataflex.dev/dataflex/kernels/simd/words"
 )
 
 // floor is one of the top-level folders.
@@ -253,10 +255,10 @@ func TestGoroutines(t *testing.T) {
 	}
 }
 
-// words are the instructions that Go's assembler has no name for, by the bytes that stand
-// for them, with their text. There are none: everything is written in mnemonics, which
-// kernels/simd/asmtest can run.
-var words = map[string]string{}
+// unnamed are the instructions that Go's assembler has no name for, by the bytes that stand
+// for them: kernels/simd/words lists them with their texts, which kernels/simd/asmtest can
+// run.
+var unnamed = words.Texts()
 
 // TestAssembly: no assembly file has bytes in the place of an instruction, but for the
 // words of the table.
@@ -272,7 +274,7 @@ func TestAssembly(t *testing.T) {
 			n++
 			text, err := os.ReadFile(path)
 			for _, line := range raw.FindAllString(string(text), -1) {
-				if words[strings.TrimSpace(line)] == "" {
+				if unnamed[strings.TrimSpace(line)] == "" {
 					t.Errorf("%s: %q is no instruction of the table", path, strings.TrimSpace(line))
 				}
 			}

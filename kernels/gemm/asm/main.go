@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	set := flag.String("set", "avx2", "avx2 or avx512")
+	set := flag.String("set", "avx2", "avx2, avx512 or bf16")
 	flag.Parse()
 	switch *set {
 	case "avx2":
@@ -34,6 +34,15 @@ func main() {
 			tile(zmm, rows, 2)
 			tile(zmm, rows, 1)
 		}
+	case "bf16":
+		for _, t := range [][2]int{{1, 1}, {1, 2}, {2, 1}, {2, 2}} {
+			amx(t[0], t[1])
+		}
+		for rows := 1; rows <= 14; rows++ {
+			dot(rows, 2)
+			dot(rows, 1)
+		}
+		pairRows()
 	default:
 		panic("unknown -set " + *set)
 	}
@@ -117,11 +126,17 @@ func tile(v vector, rows, vectors int) {
 	DECQ(k)
 	JNE(LabelRef(loop))
 
-	store(v, name, sum, x)
+	sums := make([][]Op, rows)
+	for i, r := range sum {
+		for _, s := range r {
+			sums[i] = append(sums[i], s)
+		}
+	}
+	store(v.bytes, name, sums, x)
 }
 
 // store writes alpha times the sums to C, or adds them to it.
-func store(v vector, name string, sum [][]reg.VecVirtual, alpha reg.VecVirtual) {
+func store(bytes int, name string, sum [][]Op, alpha reg.Register) {
 	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
 	scale, err := Param("alpha").Resolve()
 	if err != nil {
@@ -134,8 +149,8 @@ func store(v vector, name string, sum [][]reg.VecVirtual, alpha reg.VecVirtual) 
 	JE(LabelRef(overwrite))
 	for _, r := range sum {
 		for j, s := range r {
-			VFMADD213PS(Mem{Base: c, Disp: j * v.bytes}, alpha, s)
-			VMOVUPS(s, Mem{Base: c, Disp: j * v.bytes})
+			VFMADD213PS(Mem{Base: c, Disp: j * bytes}, alpha, s)
+			VMOVUPS(s, Mem{Base: c, Disp: j * bytes})
 		}
 		ADDQ(ldc, c)
 	}
@@ -145,7 +160,7 @@ func store(v vector, name string, sum [][]reg.VecVirtual, alpha reg.VecVirtual) 
 	for _, r := range sum {
 		for j, s := range r {
 			VMULPS(alpha, s, s)
-			VMOVUPS(s, Mem{Base: c, Disp: j * v.bytes})
+			VMOVUPS(s, Mem{Base: c, Disp: j * bytes})
 		}
 		ADDQ(ldc, c)
 	}

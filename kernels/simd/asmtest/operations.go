@@ -38,10 +38,10 @@ func init() {
 		"VBROADCASTSS": broadcast, "VINSERTF128": insert, "VSHUFPS": shuffle, "VCVTPS2PD": widen,
 		"VUNPCKLPS": unpack(0), "VUNPCKHPS": unpack(2),
 
-		"VXORPS": words(func(a, b uint32) uint32 { return a ^ b }),
-		"VPXORD": words(func(a, b uint32) uint32 { return a ^ b }),
-		"VPADDD": words(func(a, b uint32) uint32 { return a + b }),
-		"VPSUBD": words(func(a, b uint32) uint32 { return a - b }),
+		"VXORPS": wordwise(func(a, b uint32) uint32 { return a ^ b }),
+		"VPXORD": wordwise(func(a, b uint32) uint32 { return a ^ b }),
+		"VPADDD": wordwise(func(a, b uint32) uint32 { return a + b }),
+		"VPSUBD": wordwise(func(a, b uint32) uint32 { return a - b }),
 		"VPSLLD": shift(func(a uint32, by uint64) uint32 { return a << by }),
 		"VPSRAD": shift(func(a uint32, by uint64) uint32 { return uint32(int32(a) >> by) }),
 
@@ -66,6 +66,11 @@ func init() {
 		"VFNMADD231PS": fused(func(d, a, b float32) float32 { return fma32(-a, b, d) }),
 		"VADDPD":       doubles(func(_, a, b float64) float64 { return a + b }),
 		"VFMADD231PD":  doubles(func(d, a, b float64) float64 { return math.FMA(a, b, d) }),
+
+		"VPOR":      wordwise(func(a, b uint32) uint32 { return a | b }),
+		"VPMOVZXWD": wordsToDoublewords, "VDPBF16PS": dotBF16,
+		"LDTILECFG": configureTiles, "TILERELEASE": releaseTiles,
+		"TILEZERO": zeroTile, "TILELOADD": loadTile, "TILESTORED": storeTile, "TDPBF16PS": multiplyTiles,
 	}
 }
 
@@ -164,7 +169,7 @@ func widen(m *machine, in *instruction) bool {
 	return false
 }
 
-func words(f func(a, b uint32) uint32) func(*machine, *instruction) bool {
+func wordwise(f func(a, b uint32) uint32) func(*machine, *instruction) bool {
 	return func(m *machine, in *instruction) bool {
 		n := in.args[2].lanes
 		b, a := m.get(in.args[0], n), m.get(in.args[1], n)
@@ -189,7 +194,7 @@ func shift(f func(a uint32, by uint64) uint32) func(*machine, *instruction) bool
 }
 
 func floats(f func(a, b float32) float32) func(*machine, *instruction) bool {
-	return words(func(a, b uint32) uint32 {
+	return wordwise(func(a, b uint32) uint32 {
 		return math.Float32bits(f(math.Float32frombits(a), math.Float32frombits(b)))
 	})
 }

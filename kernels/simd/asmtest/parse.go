@@ -1,8 +1,8 @@
 // Package asmtest runs amd64 assembly without the processor that it is for.
 //
 // It interprets the text of the .s files that avo writes for packages simd and
-// gemm: the few dozen instructions used there, with vectors of any width. So the
-// AVX-512 code is tested on machines without AVX-512; the interpreter itself is
+// gemm: the few dozen instructions used there, with vectors of any width, AMX's tiles and
+// AVX512-BF16. So that code is tested on machines without it; the interpreter itself is
 // tested by comparing it, bit by bit, with the AVX2 code running on the
 // processor. It is stricter than a processor: memory outside the slices it was
 // given is an error.
@@ -13,6 +13,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"dataflex.dev/dataflex/kernels/simd/words"
 )
 
 // Program is the functions of a file by name.
@@ -39,6 +41,7 @@ const (
 	immediate operandKind = iota
 	general               // a general register
 	vector                // a vector register
+	tile                  // a tile of AMX
 	memory                // disp(base)(index*scale)
 	argument              // name+disp(FP)
 	label
@@ -47,7 +50,7 @@ const (
 type operand struct {
 	kind        operandKind
 	value       uint64 // immediate
-	reg         int    // general or vector register
+	reg         int    // general or vector register, or tile
 	lanes       int    // floats in the vector register
 	base, index int    // of memory; index -1 = none
 	scale, disp int
@@ -116,7 +119,13 @@ func (f *Function) resolve() error {
 	return nil
 }
 
+// unnamed are the instructions that a file holds as bytes, by their lines.
+var unnamed = words.Texts()
+
 func parseInstruction(line string) (instruction, error) {
+	if text, ok := unnamed[line]; ok {
+		line = text
+	}
 	op, rest, _ := strings.Cut(line, " ")
 	in := instruction{op: op, text: line}
 	if _, ok := operations[op]; !ok {
@@ -155,6 +164,9 @@ func parseOperand(s string) (operand, error) {
 	}
 	if strings.Contains(s, "(") {
 		return parseMemory(s)
+	}
+	if len(s) == 2 && s[0] == 'T' && s[1] >= '0' && s[1] <= '7' {
+		return operand{kind: tile, reg: int(s[1] - '0')}, nil
 	}
 	return operand{kind: label, name: s}, nil
 }

@@ -7,17 +7,30 @@ import (
 	"unsafe"
 )
 
-// Call runs f. Arguments are int, uintptr, float32, bool and *float32 or
-// *float64, in the order of the function's parameters; every pointer points into
-// one of the slices of allowed, outside of which memory must not be touched. No
-// slices at all allow everything.
+// Call runs f. Arguments are int, uintptr, float32, bool and pointers to numbers, in the
+// order of the function's parameters; every pointer points into one of the slices of
+// allowed, outside of which memory must not be touched. No slices at all allow everything.
 func (f *Function) Call(allowed [][]float32, args ...any) (err error) {
-	defer runtime.KeepAlive(args)
-	m := machine{}
+	var regions []Region
 	for _, s := range allowed {
-		lo := uintptr(unsafe.Pointer(unsafe.SliceData(s)))
-		m.regions = append(m.regions, [2]uintptr{lo, lo + 4*uintptr(len(s))})
+		regions = append(regions, In(s))
 	}
+	return f.CallWithin(regions, args...)
+}
+
+// Region is memory that a call may touch.
+type Region [2]uintptr
+
+// In is the memory of a slice.
+func In[T any](s []T) Region {
+	lo := uintptr(unsafe.Pointer(unsafe.SliceData(s)))
+	return Region{lo, lo + uintptr(len(s))*unsafe.Sizeof(*new(T))}
+}
+
+// CallWithin is Call with memory of any type.
+func (f *Function) CallWithin(regions []Region, args ...any) (err error) {
+	defer runtime.KeepAlive(args)
+	m := machine{regions: regions}
 	if err := m.push(args); err != nil {
 		return err
 	}
@@ -27,7 +40,7 @@ func (f *Function) Call(allowed [][]float32, args ...any) (err error) {
 		}
 		in := &f.code[pc]
 		if in.op == "RET" {
-			return m.checkUpper()
+			return m.checkLeft()
 		}
 		pc++
 		if operations[in.op](&m, in) {
@@ -44,7 +57,9 @@ type machine struct {
 	general [15]uint64
 	vector  [32]lanes
 	frame   []byte // the arguments
-	regions [][2]uintptr
+	regions []Region
+	tiles   [8]tileData
+	tiled   bool // the tiles are configured
 	zero    bool // flags
 	sign    bool
 	err     error
@@ -74,6 +89,12 @@ func (m *machine) push(args []any) error {
 			put(8, uint64(uintptr(unsafe.Pointer(a))))
 		case *float64:
 			put(8, uint64(uintptr(unsafe.Pointer(a))))
+		case *uint16:
+			put(8, uint64(uintptr(unsafe.Pointer(a))))
+		case *uint32:
+			put(8, uint64(uintptr(unsafe.Pointer(a))))
+		case *byte:
+			put(8, uint64(uintptr(unsafe.Pointer(a))))
 		case float32:
 			put(4, uint64(math.Float32bits(a)))
 		case bool:
@@ -85,9 +106,12 @@ func (m *machine) push(args []any) error {
 	return nil
 }
 
-// checkUpper demands what Go code expects of a function that returns: the upper
-// halves of the low 16 vector registers are zero (VZEROUPPER).
-func (m *machine) checkUpper() error {
+// checkLeft demands what Go code expects of a function that returns: the upper halves of
+// the low 16 vector registers are zero (VZEROUPPER), and no tiles are left (TILERELEASE).
+func (m *machine) checkLeft() error {
+	if m.tiled {
+		return fmt.Errorf("tiles are configured on return")
+	}
 	for r := range 16 {
 		for _, v := range m.vector[r][4:] {
 			if v != 0 {

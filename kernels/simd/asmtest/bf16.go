@@ -1,0 +1,128 @@
+package asmtest
+
+import (
+	"fmt"
+	"math"
+	"unsafe"
+)
+
+// The instructions of bf16, after the pseudocode of Intel's Software Developer's Manual,
+// volume 2. Both multiply pairs: the lower half of a word is the even number. Denormal
+// numbers are taken for zero, and none are made.
+
+// wordsToDoublewords is VPMOVZXWD from memory.
+func wordsToDoublewords(m *machine, in *instruction) bool {
+	n := in.args[1].lanes
+	half := unsafe.Slice((*uint16)(m.at(in.args[0], 2*n)), n)
+	var d lanes
+	for i := range n {
+		d[i] = uint32(half[i])
+	}
+	m.set(in.args[1], d, n)
+	return false
+}
+
+// dotBF16 is VDPBF16PS: the odd numbers' product is added before the even ones'.
+func dotBF16(m *machine, in *instruction) bool {
+	n := in.args[2].lanes
+	b, a, d := m.get(in.args[0], n), m.get(in.args[1], n), m.get(in.args[2], n)
+	for i := range n {
+		s := flushed(d[i])
+		s = flush(fma32(upper(a[i]), upper(b[i]), s))
+		s = flush(fma32(lower(a[i]), lower(b[i]), s))
+		d[i] = math.Float32bits(s)
+	}
+	m.set(in.args[2], d, n)
+	return false
+}
+
+func upper(pair uint32) float32 { return flushed(pair &^ 0xffff) }
+func lower(pair uint32) float32 { return flushed(pair << 16) }
+
+func flushed(bits uint32) float32 { return flush(math.Float32frombits(bits)) }
+
+// flush makes denormal numbers zero.
+func flush(x float32) float32 {
+	if bits := math.Float32bits(x); bits&0x7f800000 == 0 {
+		return math.Float32frombits(bits & (1 << 31))
+	}
+	return x
+}
+
+// tileData is a tile of 16 rows of 64 bytes.
+type tileData [16][16]uint32
+
+// configureTiles is LDTILECFG, of the one configuration that is used: palette 1, eight
+// tiles of 16 rows of 64 bytes.
+func configureTiles(m *machine, in *instruction) bool {
+	c := unsafe.Slice((*byte)(m.at(in.args[0], 64)), 64)
+	want := [64]byte{0: 1}
+	for i := range 8 {
+		want[16+2*i], want[48+i] = 64, 16
+	}
+	if [64]byte(c) != want {
+		m.err = fmt.Errorf("a configuration of other tiles than 16 rows of 64 bytes")
+	}
+	m.tiled, m.tiles = true, [8]tileData{}
+	return false
+}
+
+func releaseTiles(m *machine, _ *instruction) bool {
+	m.tiled, m.tiles = false, [8]tileData{}
+	return false
+}
+
+// tile is a tile that an instruction names.
+func (m *machine) tile(o operand) *tileData {
+	if !m.tiled {
+		m.err = fmt.Errorf("tiles are not configured")
+	}
+	return &m.tiles[o.reg]
+}
+
+func zeroTile(m *machine, in *instruction) bool {
+	*m.tile(in.args[0]) = tileData{}
+	return false
+}
+
+// rowOf is the memory of row r of a tile at o, whose index is the distance between rows.
+func (m *machine) rowOf(o operand, r int) *[16]uint32 {
+	stride := m.general[o.index] * uint64(o.scale)
+	o.index = -1
+	o.disp += r * int(stride)
+	return (*[16]uint32)(m.at(o, 64))
+}
+
+func loadTile(m *machine, in *instruction) bool {
+	t := m.tile(in.args[1])
+	for r := range t {
+		t[r] = *m.rowOf(in.args[0], r)
+	}
+	return false
+}
+
+func storeTile(m *machine, in *instruction) bool {
+	t := m.tile(in.args[0])
+	for r := range t {
+		*m.rowOf(in.args[1], r) = t[r]
+	}
+	return false
+}
+
+// multiplyTiles is TDPBF16PS: even and odd numbers are summed apart over the 16 pairs, and
+// their sum is added to the tile.
+func multiplyTiles(m *machine, in *instruction) bool {
+	b, a, c := m.tile(in.args[0]), m.tile(in.args[1]), m.tile(in.args[2])
+	for r := range c {
+		for n := range c[r] {
+			var even, odd float32
+			for k := range 16 {
+				even = flush(fma32(lower(a[r][k]), lower(b[k][n]), even))
+				odd = flush(fma32(upper(a[r][k]), upper(b[k][n]), odd))
+			}
+			sum := flush(even + odd)
+			c[r][n] = math.Float32bits(flush(flushed(c[r][n]) + sum))
+		}
+	}
+	return false
+}
