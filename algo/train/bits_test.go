@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"dataflex.dev/dataflex/kernels/simd"
@@ -42,20 +44,39 @@ func TestSameBitsAsRecorded(t *testing.T) {
 	if err != nil && !(*update && errors.Is(err, fs.ErrNotExist)) {
 		t.Fatal(err)
 	}
-	defer simd.Force(simd.Level())
+	type instructions struct{ level, unit string }
+	var sets []instructions
 	for _, level := range simd.Levels() {
-		set := runtime.GOARCH + " " + level
-		if *update {
+		sets = append(sets, instructions{level, ""})
+	}
+	for _, unit := range []string{"avx512_bf16", "amx"} {
+		sets = append(sets, instructions{"avx512", unit})
+	}
+	level, unit := simd.Level(), simd.Unit()
+	defer func() {
+		simd.Force(level)
+		simd.ForceUnit(unit)
+	}()
+	for _, x := range sets {
+		set, precision := strings.TrimSpace(runtime.GOARCH+" "+x.level+" "+x.unit), "bf16=false"
+		has := x.unit == "" || slices.Contains(simd.Units(), x.unit)
+		if *update && has {
 			recorded[set] = map[string]string{}
 		}
 		t.Run(set, func(t *testing.T) {
 			if recorded[set] == nil {
 				t.Skipf("no hashes are recorded for %s: run this test with -update on such a machine", set)
 			}
-			simd.Force(level)
+			if !has {
+				t.Skipf("this machine has no %s", set)
+			}
+			simd.Force(x.level)
+			if simd.ForceUnit(x.unit); x.unit != "" {
+				precision = "bf16=true"
+			}
 			for name, m := range bitRuns {
-				got := trainedBits(t, m, 1)
-				if two := trainedBits(t, m, 2); two != got {
+				got := trainedBits(t, m, 1, precision)
+				if two := trainedBits(t, m, 2, precision); two != got {
 					t.Errorf("%s: on two threads the weights are %s, on one %s", name, two, got)
 				}
 				if *update {
@@ -81,12 +102,12 @@ func TestSameBitsAsRecorded(t *testing.T) {
 }
 
 // trainedBits is the hash of the weights that a run of m ends with.
-func trainedBits(t *testing.T, m method, threads int) string {
+func trainedBits(t *testing.T, m method, threads int, precision string) string {
 	t.Helper()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(threads))
 	t.Setenv("OMP_NUM_THREADS", fmt.Sprint(threads))
 	f := small(t)
-	f.must(m.arguments(f, "max_steps=5", "save_strategy=no")...)
+	f.must(m.arguments(f, "max_steps=5", "save_strategy=no", precision)...)
 	name := "adapter_model.safetensors"
 	if _, err := os.Stat(filepath.Join(f.dir, "out", name)); err != nil {
 		name = "model.safetensors"

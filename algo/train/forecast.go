@@ -149,15 +149,29 @@ func (f *forecast) precision() string {
 func (f *forecast) computes() string {
 	switch {
 	case f.model.BF16():
-		return "bf16 on tensor cores: matrices and the operands of products; float32: sums, activations, norms, adapters, trained weights, the optimizer"
+		return fmt.Sprintf("bf16 on %s: matrices and the operands of products; float32: sums, activations, norms, adapters, trained weights, the optimizer", f.unit())
 	case (f.config.Training.BF16 || f.config.Tuning.PureBF16) && f.device.Attributes().BF16:
-		return "float32: no matrix of the model has rows of a multiple of 8, as tensor cores take them"
+		return fmt.Sprintf("float32: no matrix of the model has rows of a multiple of 8, as %s take them", f.unit())
 	case f.config.Training.BF16 || f.config.Tuning.PureBF16:
-		return fmt.Sprintf("float32: %s has no tensor cores for bf16", f.device.Kind())
+		return fmt.Sprintf("float32: %s has no units for bf16", f.device.Kind())
 	case f.config.Training.FP16:
-		return "float32: nothing is computed in fp16; bf16: true uses the tensor cores of a device that has them"
+		return "float32: nothing is computed in fp16; bf16: true uses the units of a device that has them"
 	}
 	return "float32"
+}
+
+// unit is what multiplies bf16.
+func (f *forecast) unit() string {
+	if f.device.Kind() != driver.CPU {
+		return "tensor cores"
+	}
+	switch simd.Unit() {
+	case "amx":
+		return "AMX's tiles"
+	case "avx512_bf16":
+		return "AVX512-BF16's units"
+	}
+	return "units for float32"
 }
 
 // shownOpenings is how many windows a plan lists before it only counts them.

@@ -16,6 +16,7 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/train"
 	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/kernels/simd"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
@@ -61,6 +62,8 @@ func TestTrainsOnTheInterpreter(t *testing.T) {
 		"cpu":  {1e-4, 1e-4, 1e-5, 1e-6},
 		"sim":  {1e-4, 1e-4, 1e-5, 1e-4},
 		"bf16": want.bf16(),
+		// AMX or AVX512-BF16, where the processor has them.
+		"bf16 on the cpu": want.bf16(),
 	} {
 		dir := host
 		switch name {
@@ -68,6 +71,8 @@ func TestTrainsOnTheInterpreter(t *testing.T) {
 			dir = run(name, "sim")
 		case "bf16":
 			dir = run(name, "sim", "bf16=true")
+		case "bf16 on the cpu":
+			dir = run(name, "cpu", "bf16=true")
 		}
 		got := want.compare(t, dir, filepath.Join(f.dir, "cache", name, "step_2.json"))
 		got.update = adapterDistance(t, host, dir, "testdata/less_run/start")
@@ -160,6 +165,7 @@ func TestGoldenLlamaOnTheInterpreter(t *testing.T) {
 	host := run("cpu", "false")
 	sameRun(t, host, run("sim", "false"), 5, 1e-4)
 	sameRun(t, host, run("sim", "true"), 5, 3e-2)
+	sameRun(t, host, run("cpu", "true"), 5, 3e-2)
 }
 
 // TestDevicesRefuseWhatTheyCannot: what there is no kernel for is an error before
@@ -181,12 +187,17 @@ func TestDevicesRefuseWhatTheyCannot(t *testing.T) {
 // TestPlanSaysThePrecision: what bf16 means is in the plan, and in its memory.
 func TestPlanSaysThePrecision(t *testing.T) {
 	f := newFixture(t)
-	planned := regexp.MustCompile(`weights ([0-9.]+ .iB)`)
+	plannedWeights := regexp.MustCompile(`weights ([0-9.]+ .iB)`)
 	// 353280 weights in matrices, 304128 of them in linears, and 672 in norms. Codes of the
 	// 21 linears take half a byte, and a byte for 64 of them, and 1.1 KiB of tables each.
-	for _, c := range []struct{ device, bf16, precision, weights string }{
+	type planned struct{ device, bf16, precision, weights string }
+	host := planned{"cpu", "true", "float32: cpu has no units for bf16", "1.4 MiB"}
+	if simd.Unit() != "" {
+		host.precision, host.weights = "bf16 on A", "692.6 KiB"
+	}
+	for _, c := range []planned{
 		{"cpu", "false quantization_bit=4", "precision        float32; the layers' linears in nf4 codes", "372.0 KiB"},
-		{"cpu", "true", "float32: cpu has no tensor cores", "1.4 MiB"},
+		host,
 		{"sim", "true", "bf16 on tensor cores", "692.6 KiB"},
 		{"sim", "false", "precision        float32\n", "1.4 MiB"},
 	} {
@@ -199,7 +210,7 @@ func TestPlanSaysThePrecision(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := planned.FindStringSubmatch(out.String())
+		m := plannedWeights.FindStringSubmatch(out.String())
 		if !strings.Contains(out.String(), c.precision) || m == nil || m[1] != c.weights {
 			t.Errorf("%s, bf16 %s: want %q and weights of %s in\n%s", c.device, c.bf16, c.precision, c.weights, out.String())
 		}

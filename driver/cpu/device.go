@@ -8,6 +8,8 @@ import (
 	"sync"
 	"unsafe"
 
+	processor "golang.org/x/sys/cpu"
+
 	"dataflex.dev/dataflex/driver"
 )
 
@@ -38,9 +40,10 @@ func (d *Device) Threads() int { return d.pool.threads }
 // Kind is driver.CPU.
 func (d *Device) Kind() driver.Kind { return driver.CPU }
 
-// Attributes describes the host.
+// Attributes describes the host. It multiplies bf16 in units of its own where the processor
+// has AVX512-BF16, as all with AMX have.
 func (d *Device) Attributes() driver.Attributes {
-	return driver.Attributes{Name: runtime.GOARCH, Units: d.pool.threads, MemoryBytes: memoryBytes()}
+	return driver.Attributes{Name: runtime.GOARCH, Units: d.pool.threads, MemoryBytes: memoryBytes(), BF16: processor.X86.HasAVX512BF16}
 }
 
 // Alloc returns n zeroed bytes of Go memory, 64-byte aligned.

@@ -1,11 +1,11 @@
 package attention
 
 import (
-	"math"
-
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/dispatch"
+	"dataflex.dev/dataflex/kernels/scratch"
 )
 
 // Programmer errors of the bf16 forms beside those of Forward and Backward.
@@ -23,7 +23,9 @@ func ForwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driv
 	checkLengths(p, t, x, o, lse)
 	p.checkBF16(x.Q.Addr() | x.K.Addr() | x.V.Addr() | o.Addr())
 	dispatch.Run(dev, "attention.ForwardBF16", func(c *cpu.Device) {
-		forwardCPU(c, p, widen(x.Q.Host()), widen(x.K.Host()), widen(x.V.Host()), o.Host(), lse.Host(), t)
+		w := wides.Take()
+		forwardCPU(c, p, w.input(c, 0, x.Q), w.input(c, 1, x.K), w.input(c, 2, x.V), o.Host(), lse.Host(), t)
+		wides.Give(w)
 	}, func(c driver.Launcher) {
 		forwardBF16PTX(c, p, x, o, lse, t)
 	})
@@ -37,11 +39,13 @@ func BackwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse dri
 	checkGradients(x, do, d)
 	p.checkBF16(x.Q.Addr() | x.K.Addr() | x.V.Addr() | o.Addr() | do.Addr() | d.Q.Addr() | d.K.Addr() | d.V.Addr())
 	dispatch.Run(dev, "attention.BackwardBF16", func(c *cpu.Device) {
+		w := wides.Take()
 		g := gradients{
-			q: widen(x.Q.Host()), k: widen(x.K.Host()), v: widen(x.V.Host()), o: o.Host(), lse: lse.Host(),
-			do: widen(do.Host()), dq: d.Q.Host(), dk: d.K.Host(), dv: d.V.Host(),
+			q: w.input(c, 0, x.Q), k: w.input(c, 1, x.K), v: w.input(c, 2, x.V), o: o.Host(), lse: lse.Host(),
+			do: w.input(c, 3, do), dq: d.Q.Host(), dk: d.K.Host(), dv: d.V.Host(),
 		}
 		backwardCPU(c, p, g, t)
+		wides.Give(w)
 	}, func(c driver.Launcher) {
 		backwardBF16PTX(c, p, x, o, lse, do, d, t)
 	})
@@ -57,10 +61,14 @@ func (p Params) checkBF16(addresses uintptr) {
 	}
 }
 
-func widen(x []driver.BF16) []float32 {
-	y := make([]float32, len(x))
-	for i, v := range x {
-		y[i] = math.Float32frombits(uint32(v) << 16)
-	}
-	return y
+// widened is the memory of inputs in float32: q, k, v and do.
+type widened [4][]float32
+
+var wides = scratch.NewPool[widened](2)
+
+// input is x, the i-th input, in float32.
+func (w *widened) input(c *cpu.Device, i int, x driver.Slice[driver.BF16]) []float32 {
+	w[i] = scratch.Sized(w[i], x.Len())
+	cast.Widen(c, x, driver.FromHost(w[i]))
+	return w[i]
 }

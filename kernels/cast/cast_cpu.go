@@ -1,10 +1,10 @@
 package cast
 
 import (
-	"math"
-
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/scratch"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 const block = 1 << 14 // elements a task takes
@@ -26,35 +26,35 @@ func widenCPU(c *cpu.Device, x []driver.BF16, y []float32) {
 }
 
 func narrowRowsCPU(c *cpu.Device, alpha float32, rows, cols int, x []float32, y []driver.BF16, ld int) {
-	c.Parallel(rows, func(i int) {
-		row := y[i*ld : (i+1)*ld]
-		for j, v := range x[i*cols : (i+1)*cols] {
-			row[j] = narrow(alpha * v)
+	if cols == 0 {
+		clear(y)
+		return
+	}
+	each := max(1, block/cols) // rows a task takes
+	c.Parallel((rows+each-1)/each, func(b int) {
+		s := scaledRows.Take()
+		s.x = scratch.Sized(s.x, cols)
+		for i := b * each; i < min(rows, (b+1)*each); i++ {
+			row := x[i*cols : (i+1)*cols]
+			if alpha != 1 {
+				copy(s.x, row)
+				simd.Scale(alpha, s.x)
+				row = s.x
+			}
+			simd.Narrow(y[i*ld:i*ld+cols], row)
+			clear(y[i*ld+cols : (i+1)*ld])
 		}
-		clear(row[cols:])
+		scaledRows.Give(s)
 	})
 }
 
-// NarrowHost is Narrow on host memory, on the calling goroutine.
-func NarrowHost(x []float32, y []driver.BF16) {
-	y = y[:len(x)]
-	for i, v := range x {
-		y[i] = narrow(v)
-	}
-}
+// scaledRow is a row times alpha.
+type scaledRow struct{ x []float32 }
 
-func narrow(x float32) driver.BF16 {
-	u := math.Float32bits(x)
-	if u&^(1<<31) > 0x7f800000 {
-		return 0x7fff
-	}
-	return driver.BF16((u + 0x7fff + u>>16&1) >> 16)
-}
+var scaledRows = scratch.NewPool[scaledRow](64)
+
+// NarrowHost is Narrow on host memory, on the calling goroutine.
+func NarrowHost(x []float32, y []driver.BF16) { simd.Narrow(y[:len(x)], x) }
 
 // WidenHost is Widen on host memory, on the calling goroutine.
-func WidenHost(x []driver.BF16, y []float32) {
-	y = y[:len(x)]
-	for i, v := range x {
-		y[i] = math.Float32frombits(uint32(v) << 16)
-	}
-}
+func WidenHost(x []driver.BF16, y []float32) { simd.Widen(y[:len(x)], x) }

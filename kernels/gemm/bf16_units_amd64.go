@@ -126,4 +126,3 @@ func (p *halfProblem) multiplyDots(w *halfWorkspace, part halfPart, i0, j0, j1, 
 		}
 	}
 }
-

@@ -45,6 +45,7 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/dispatch"
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/scratch"
 )
 
 // Kind is what codes stand for.
@@ -233,7 +234,7 @@ func (w *Matrix) Multiply(dev driver.Device, tr gemm.Transpose, alpha float32, a
 	dispatch.Run(dev, "quant.Multiply", func(d *cpu.Device) {
 		gemm.RunTiles(d, tr, alpha, a, w.host(), w.Rows, w.Cols, beta, c)
 	}, func(d driver.Launcher) {
-		w.bands(tr, 4, func(b band) {
+		w.bands(tr, 4, maxBand, func(b band) {
 			w.decodePTX(d, "quant_decode", b.r0, b.r1, b.c0, b.c1, bandMemory(d, 4*b.rows()*b.cols()), b.cols())
 			x := gemm.Dense(view[float32](d, b.rows()*b.cols()), b.rows(), b.cols())
 			gemm.Run(d, tr, alpha, a, x, beta, columns(c, b.lo, b.hi))
@@ -261,19 +262,20 @@ func (w *Matrix) MultiplyLoRABF16(dev driver.Device, tr gemm.Transpose, a, u, l 
 	})
 }
 
-// inBF16 calls product with every band of W in bf16. The host, which has no units for
-// bf16, makes one band of it.
+// inBF16 calls product with every band of W in bf16. Bands on the host are small enough for
+// a cache near the processor.
 func (w *Matrix) inBF16(dev driver.Device, tr gemm.Transpose, product func(b band, x gemm.BF16)) {
 	dispatch.Run(dev, "quant.MultiplyBF16", func(d *cpu.Device) {
-		x := gemm.Dense(driver.FromHost(make([]driver.BF16, w.Rows*w.Cols)), w.Rows, w.Cols)
-		w.DecodeBF16(d, 0, w.Rows, 0, w.Cols, x)
-		b := band{0, w.Rows, 0, w.Cols, 0, w.Rows}
-		if tr == gemm.NN {
-			b.hi = w.Cols
-		}
-		product(b, x)
+		memory := halfBandsOfHost.Take()
+		w.bands(tr, 2, maxHostBand, func(b band) {
+			*memory = scratch.Sized(*memory, b.rows()*b.cols())
+			x := gemm.Dense(driver.FromHost(*memory), b.rows(), b.cols())
+			w.decodeBF16CPU(d, b.r0, b.r1, b.c0, b.c1, x)
+			product(b, x)
+		})
+		halfBandsOfHost.Give(memory)
 	}, func(d driver.Launcher) {
-		w.bands(tr, 2, func(b band) {
+		w.bands(tr, 2, maxBand, func(b band) {
 			w.decodePTX(d, "quant_decode_bf16", b.r0, b.r1, b.c0, b.c1, bandMemory(d, 2*b.rows()*b.cols()), b.cols())
 			product(b, gemm.Dense(view[driver.BF16](d, b.rows()*b.cols()), b.rows(), b.cols()))
 		})
@@ -286,7 +288,7 @@ func (w *Matrix) MultiplyLeft(dev driver.Device, b, c gemm.F32) {
 	dispatch.Run(dev, "quant.MultiplyLeft", func(d *cpu.Device) {
 		w.leftCPU(d, b, c)
 	}, func(d driver.Launcher) {
-		w.bands(gemm.NT, 4, func(x band) {
+		w.bands(gemm.NT, 4, maxBand, func(x band) {
 			w.decodePTX(d, "quant_decode", x.r0, x.r1, x.c0, x.c1, bandMemory(d, 4*x.rows()*x.cols()), x.cols())
 			gemm.Run(d, gemm.NT, 1, gemm.Dense(view[float32](d, x.rows()*x.cols()), x.rows(), x.cols()), b, 0, c.Sub(x.lo, x.hi))
 		})

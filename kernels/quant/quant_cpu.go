@@ -95,11 +95,21 @@ func (h *hostMatrix) readBlock(dst []float32, from int, absmax float32) {
 func (w *Matrix) decodeBF16CPU(d *cpu.Device, r0, r1, c0, c1 int, out gemm.BF16) {
 	h := w.host()
 	d.Parallel(r1-r0, func(i int) {
-		row := make([]float32, c1-c0)
-		h.Read(row, len(row), r0+i, r0+i+1, c0, c1)
-		cast.NarrowHost(row, out.Data.Host()[i*out.Ld:][:len(row)])
+		row := rowsOfHost.Take()
+		*row = scratch.Sized(*row, c1-c0)
+		h.Read(*row, len(*row), r0+i, r0+i+1, c0, c1)
+		cast.NarrowHost(*row, out.Data.Host()[i*out.Ld:][:len(*row)])
+		rowsOfHost.Give(row)
 	})
 }
+
+// maxHostBand is the most bytes of a band of W in bf16.
+const maxHostBand = 2 << 20
+
+var (
+	rowsOfHost      = scratch.NewPool[[]float32](64)
+	halfBandsOfHost = scratch.NewPool[[]driver.BF16](4)
+)
 
 // leftBand is the elements of W that are decoded at once where it is a product's left
 // factor, which gemm reads in rows.

@@ -70,13 +70,13 @@ func (b band) cols() int { return b.c1 - b.c0 }
 // bandUnit is what a band's width is a multiple of: a tile of gemm's.
 const bandUnit = 128
 
-// bands calls f for the bands of W, whose elements take size bytes.
-func (w *Matrix) bands(tr gemm.Transpose, size int, f func(b band)) {
+// bands calls f for the bands of W, whose elements take size bytes, of most bytes each.
+func (w *Matrix) bands(tr gemm.Transpose, size, most int, f func(b band)) {
 	k, n := w.Cols, w.Rows
 	if tr == gemm.NN {
 		k, n = n, k
 	}
-	wide := max(maxBand/(size*max(k, 1))/bandUnit, 1) * bandUnit
+	wide := max(most/(size*max(k, 1))/bandUnit, 1) * bandUnit
 	for lo := 0; lo < n; lo += wide {
 		hi := min(lo+wide, n)
 		if tr == gemm.NN {

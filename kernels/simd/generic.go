@@ -145,3 +145,12 @@ func siluGeneric(dst, x []float32) {
 		dst[i] = v / (1 + exp32(-v))
 	}
 }
+
+// narrowed is x in bf16.
+func narrowed(x float32) uint16 {
+	u := math.Float32bits(x)
+	if u&^(1<<31) > 0x7f800000 {
+		return 0x7fff
+	}
+	return uint16((u + 0x7fff + u>>16&1) >> 16)
+}

@@ -21,6 +21,11 @@
 // assembled; they have not run on a processor.
 package simd
 
+import (
+	"math"
+	"unsafe"
+)
+
 const badLength = "simd: slices of different lengths"
 
 // Axpy is y += a*x.
@@ -140,5 +145,35 @@ func Silu(dst, x []float32) {
 		siluGeneric(dst, x)
 	} else {
 		silu(dst, x)
+	}
+}
+
+// Narrow is dst = bf16(src), rounded to nearest, ties to even; NaN becomes 0x7fff.
+func Narrow[B ~uint16](dst []B, src []float32) {
+	if len(dst) != len(src) {
+		panic(badLength)
+	}
+	n := 0
+	if level != generic && len(src) >= 8 {
+		n = len(src) &^ 7
+		narrow(n/8, (*uint16)(unsafe.Pointer(&dst[0])), &src[0])
+	}
+	for i := n; i < len(src); i++ {
+		dst[i] = B(narrowed(src[i]))
+	}
+}
+
+// Widen is dst = float32(src) of bf16 numbers.
+func Widen[B ~uint16](dst []float32, src []B) {
+	if len(dst) != len(src) {
+		panic(badLength)
+	}
+	n := 0
+	if level != generic && len(src) >= 8 {
+		n = len(src) &^ 7
+		widen(n/8, &dst[0], (*uint16)(unsafe.Pointer(&src[0])))
+	}
+	for i := n; i < len(src); i++ {
+		dst[i] = math.Float32frombits(uint32(src[i]) << 16)
 	}
 }

@@ -248,3 +248,6 @@ func siluVectors(n int, dst, x *float32) {
 		siluY(n, dst, x, &expConstants[0][0])
 	}
 }
+
+func narrow(n int, dst *uint16, src *float32) { narrowY(n, dst, src) }
+func widen(n int, dst *float32, src *uint16)  { widenY(n, dst, src) }

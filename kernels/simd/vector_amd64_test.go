@@ -180,3 +180,37 @@ func TestInterpretedSumSquares(t *testing.T) {
 		}
 	}
 }
+
+// TestInterpretedBF16: narrowing and widening, interpreted, have the bits of the processor's
+// and of the portable versions.
+func TestInterpretedBF16(t *testing.T) {
+	y, r := load(t, "vector_avx2_amd64.s"), rand.New(rand.NewPCG(3, 4))
+	const n = 8 * 40
+	x, half := make([]float32, n), make([]uint16, n)
+	for i := range x {
+		x[i], half[i] = math.Float32frombits(r.Uint32()), uint16(r.Uint32())
+		if i%3 == 0 {
+			x[i] = math.Float32frombits(math.Float32bits(x[i])&^0xffff | uint32(0x7fff+i%9/3)) // a tie, or beside one
+		}
+	}
+	copy(x, []float32{float32(math.NaN()), float32(math.Inf(-1)), math.MaxFloat32, math.Float32frombits(0x7f800001), math.Float32frombits(0xffffffff), 1e-45})
+	narrow, wide := make([]uint16, n), make([]float32, n)
+	if err := y["narrowY"].CallWithin([]asmtest.Region{asmtest.In(x), asmtest.In(narrow)}, n/8, &narrow[0], &x[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := y["widenY"].CallWithin([]asmtest.Region{asmtest.In(half), asmtest.In(wide)}, n/8, &wide[0], &half[0]); err != nil {
+		t.Fatal(err)
+	}
+	defer Force(Level())
+	for _, l := range Levels() {
+		Force(l)
+		down, up := make([]uint16, n), make([]float32, n)
+		Narrow(down, x)
+		Widen(up, half)
+		for i := range x {
+			if down[i] != narrow[i] || math.Float32bits(up[i]) != math.Float32bits(wide[i]) {
+				t.Fatalf("%s: %#x narrows to %#x, interpreted %#x; %#x widens to %#x", l, math.Float32bits(x[i]), down[i], narrow[i], half[i], math.Float32bits(up[i]))
+			}
+		}
+	}
+}

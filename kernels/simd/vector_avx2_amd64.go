@@ -56,3 +56,13 @@ func sigmoidY(n int, dst *float32, src *float32, c *float32)
 //
 //go:noescape
 func siluY(n int, dst *float32, src *float32, c *float32)
+
+// narrowY is dst = bf16(src), over n vectors.
+//
+//go:noescape
+func narrowY(n int, dst *uint16, src *float32)
+
+// widenY is dst = float32(src), over n vectors.
+//
+//go:noescape
+func widenY(n int, dst *float32, src *uint16)

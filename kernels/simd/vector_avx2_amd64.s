@@ -376,3 +376,54 @@ loop:
 	JNE          loop
 	VZEROUPPER
 	RET
+
+// func narrowY(n int, dst *uint16, src *float32)
+// Requires: AVX, AVX2
+TEXT ·narrowY(SB), NOSPLIT, $0-24
+	MOVQ     n+0(FP), AX
+	MOVQ     dst+8(FP), CX
+	MOVQ     src+16(FP), DX
+	VPCMPEQD Y0, Y0, Y0
+	VPSRLD   $0x1f, Y0, Y1
+	VPSRLD   $0x11, Y0, Y2
+	VPSRLD   $0x01, Y0, Y3
+	VPSRLD   $0x18, Y0, Y0
+	VPSLLD   $0x17, Y0, Y0
+
+loop:
+	VMOVUPS   (DX), Y4
+	VPAND     Y3, Y4, Y6
+	VPCMPGTD  Y0, Y6, Y6
+	VPSRLD    $0x10, Y4, Y5
+	VPAND     Y1, Y5, Y5
+	VPADDD    Y2, Y5, Y5
+	VPADDD    Y5, Y4, Y4
+	VPSRLD    $0x10, Y4, Y4
+	VPBLENDVB Y6, Y2, Y4, Y4
+	VPACKUSDW Y4, Y4, Y4
+	VPERMQ    $0xd8, Y4, Y4
+	VMOVUPS   X4, (CX)
+	ADDQ      $0x20, DX
+	ADDQ      $0x10, CX
+	DECQ      AX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func widenY(n int, dst *float32, src *uint16)
+// Requires: AVX, AVX2
+TEXT ·widenY(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+
+loop:
+	VPMOVZXWD (DX), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, (CX)
+	ADDQ      $0x10, DX
+	ADDQ      $0x20, CX
+	DECQ      AX
+	JNE       loop
+	VZEROUPPER
+	RET

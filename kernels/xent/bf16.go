@@ -1,8 +1,6 @@
 package xent
 
 import (
-	"math"
-
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/dispatch"
@@ -15,13 +13,12 @@ const unalignedBF16 = "xent: rows of h and w in bf16 must begin on 16 bytes"
 // RunBF16 is Run with h and w in bf16; rows of both begin on 16 bytes, so Hidden is a
 // multiple of 8. On a GPU logits, losses and sums are float32, the logits' gradients are
 // rounded to bf16 before they are multiplied: exp(z) relative to the largest of a few
-// hundred neighbours first, dz afterwards. On the host h and w are widened and all is
-// float32.
+// hundred neighbours first, dz afterwards. On the host dz alone is rounded.
 func RunBF16(dev driver.Device, p Params, h, w driver.Slice[driver.BF16], targets []int32, weight, loss, dh, dw driver.F32) {
 	p.check(h.Len(), w.Len(), targets, weight, loss, dh, dw)
 	p.checkAligned(h, w)
 	dispatch.Run(dev, "xent.RunBF16", func(c *cpu.Device) {
-		runCPU(c, p, widen(h.Host()), driver.FromHost(widen(w.Host())), targets, weight.Host(), loss.Host(), dh, dw)
+		runBF16CPU(c, p, h.Host(), w, targets, weight.Host(), loss.Host(), dh, dw)
 	}, func(c driver.Launcher) {
 		runBF16PTX(c, p, h, w, targets, weight, loss, dh, dw)
 	})
@@ -32,7 +29,7 @@ func LogitsBF16(dev driver.Device, p Params, h, w driver.Slice[driver.BF16], z d
 	p.checkLogits(h.Len(), w.Len(), z)
 	p.checkAligned(h, w)
 	dispatch.Run(dev, "xent.LogitsBF16", func(c *cpu.Device) {
-		logitsCPU(c, p, driver.FromHost(widen(h.Host())), driver.FromHost(widen(w.Host())), z)
+		logitsBF16CPU(c, p, h, w, z)
 	}, func(c driver.Launcher) {
 		gemm.RunBF16(c, gemm.NT, p.scale(), gemm.Dense(h, p.Rows, p.Hidden), gemm.Dense(w, p.Vocab, p.Hidden), 0, gemm.Dense(z, p.Rows, p.Vocab))
 		p.capPTX(c, z)
@@ -46,12 +43,4 @@ func (p Params) checkAligned(h, w driver.Slice[driver.BF16]) {
 	if !p.Bias.IsNil() {
 		panic("xent: a Bias in bf16")
 	}
-}
-
-func widen(x []driver.BF16) []float32 {
-	y := make([]float32, len(x))
-	for i, v := range x {
-		y[i] = math.Float32frombits(uint32(v) << 16)
-	}
-	return y
 }

@@ -7,6 +7,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/optest"
+	"dataflex.dev/dataflex/kernels/simd"
 	"dataflex.dev/dataflex/kernels/xent"
 )
 
@@ -139,14 +140,24 @@ func TestBF16Units(t *testing.T) {
 	}
 }
 
-// TestBF16Host: the host's twin is Run on the widened numbers.
+// TestBF16Host: with each of the processor's units for bf16, and without, on one thread and
+// on three.
 func TestBF16Host(t *testing.T) {
-	dev := optest.CPU(t, 2)
-	for _, x := range bf16Problems() {
-		got, want := runBF16(t, dev, x), run(dev, x)
-		optest.Same(t, "loss", got.loss, want.loss)
-		optest.Same(t, "dh", got.dh, want.dh)
-		optest.Same(t, "dw", got.dw, want.dw)
+	defer simd.ForceUnit(simd.Unit())
+	one, three := optest.CPU(t, 1), optest.CPU(t, 3)
+	for _, unit := range append(simd.Units(), "") {
+		simd.ForceUnit(unit)
+		for _, x := range bf16Problems() {
+			name := fmt.Sprintf("%s %+v", unit, x.p)
+			got, only := runBF16(t, one, x), x
+			verifyBF16(t, name, x, got)
+			only.lossesOnly = true
+			optest.Same(t, name+" losses only", runBF16(t, one, only).loss, got.loss)
+			again := runBF16(t, three, x)
+			optest.Same(t, name+" loss", again.loss, got.loss)
+			optest.Same(t, name+" dh", again.dh, got.dh)
+			optest.Same(t, name+" dw", again.dw, got.dw)
+		}
 	}
 }
 

@@ -85,8 +85,5 @@ func Finish(dev driver.Device, p Params, z driver.F32) {
 	if p.SoftCap == 0 {
 		return
 	}
-	dispatch.Run(dev, "xent.Finish", func(c *cpu.Device) {
-		all := z.Host()
-		c.Parallel(p.Rows, func(i int) { softCap(all[i*p.Vocab:(i+1)*p.Vocab], float64(p.SoftCap)) })
-	}, func(c driver.Launcher) { p.capPTX(c, z) })
+	dispatch.Run(dev, "xent.Finish", func(c *cpu.Device) { p.capCPU(c, z) }, func(c driver.Launcher) { p.capPTX(c, z) })
 }

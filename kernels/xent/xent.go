@@ -83,12 +83,10 @@ func (p Params) checkBias() {
 // that many labelled rows, to a few hundred.
 func (p Params) Workspace(dev driver.Device, bf16 bool, labelled int) int {
 	switch {
+	case dev.Kind() == driver.CPU && bf16:
+		return p.workspaceBF16CPU(labelled)
 	case dev.Kind() == driver.CPU:
-		n := 4 * min(labelled, p.blockRows()) * (p.Vocab + 2*p.Hidden)
-		if bf16 {
-			n += 4 * (p.Rows + p.Vocab) * p.Hidden
-		}
-		return n
+		return 4 * min(labelled, p.blockRows()) * (p.Vocab + 2*p.Hidden)
 	case bf16:
 		rows := min(labelled, p.bf16Rows())
 		return rows*(2*(p.Vocab+p.Hidden)+4*p.Hidden+20) + 12*rows*ptx.Blocks(p.Vocab, bf16Tile(dev))

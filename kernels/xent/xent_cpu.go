@@ -101,10 +101,16 @@ func (p Params) startCPU(z []float32) (beta float32) {
 
 func logitsCPU(c *cpu.Device, p Params, h, w, z driver.F32) {
 	gemm.Run(c, gemm.NT, p.scale(), gemm.Dense(h, p.Rows, p.Hidden), gemm.Dense(w, p.Vocab, p.Hidden), p.startCPU(z.Host()), gemm.Dense(z, p.Rows, p.Vocab))
-	if p.SoftCap > 0 {
-		all := z.Host()
-		c.Parallel(p.Rows, func(i int) { softCap(all[i*p.Vocab:(i+1)*p.Vocab], float64(p.SoftCap)) })
+	p.capCPU(c, z)
+}
+
+// capCPU caps rows of scaled logits.
+func (p Params) capCPU(c *cpu.Device, z driver.F32) {
+	if p.SoftCap == 0 {
+		return
 	}
+	all := z.Host()
+	c.Parallel(p.Rows, func(i int) { softCap(all[i*p.Vocab:(i+1)*p.Vocab], float64(p.SoftCap)) })
 }
 
 func (p Params) scale() float32 {

@@ -35,6 +35,15 @@ type Names struct {
 	model string    // of what computes, but for what trains; once asked for
 }
 
+// machine is the instruction set on which a run's last bits depend.
+func machine(c *config.Config) string {
+	set := runtime.GOARCH + " " + simd.Level()
+	if unit := simd.Unit(); unit != "" && (c.Training.BF16 || c.Tuning.PureBF16) {
+		set += " " + unit
+	}
+	return set
+}
+
 // Run describes the run. It reads base weights and rows, once.
 func (n *Names) Run() (*Identity, error) {
 	if n.run != nil {
@@ -45,7 +54,7 @@ func (n *Names) Run() (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := &Identity{Machine: runtime.GOARCH + " " + simd.Level(), Run: []config.Setting{
+	id := &Identity{Machine: machine(c), Run: []config.Setting{
 		{Key: "model_name_or_path", Value: base}, {Key: "adapter_name_or_path", Value: n.Lent.Model.Merged()}, {Key: "dataset", Value: hashRows(n.Rows)},
 	}}
 	if n.Component != nil {

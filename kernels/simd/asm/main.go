@@ -39,6 +39,10 @@ func main() {
 	expSum()
 	logistic("sigmoid", "dst = 1 / (1 + e^-src)", func(_, one, d reg.VecVirtual) { VDIVPS(d, one, d) })
 	logistic("silu", "dst = src / (1 + e^-src)", func(x, _, d reg.VecVirtual) { VDIVPS(d, x, d) })
+	if *set == "avx2" { // AVX-512 takes them too: memory is what they wait for
+		narrow()
+		widen()
+	}
 	Generate()
 }
 

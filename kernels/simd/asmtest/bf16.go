@@ -22,6 +22,61 @@ func wordsToDoublewords(m *machine, in *instruction) bool {
 	return false
 }
 
+func mask(yes bool) uint32 {
+	if yes {
+		return math.MaxUint32
+	}
+	return 0
+}
+
+// blendBytes is VPBLENDVB, for masks that are the same in all bytes of a word.
+func blendBytes(m *machine, in *instruction) bool {
+	n := in.args[3].lanes
+	which, b, a := m.get(in.args[0], n), m.get(in.args[1], n), m.get(in.args[2], n)
+	for i := range n {
+		switch which[i] {
+		case math.MaxUint32:
+			a[i] = b[i]
+		case 0:
+		default:
+			m.err = fmt.Errorf("a mask of %#x", which[i])
+		}
+	}
+	m.set(in.args[3], a, n)
+	return false
+}
+
+// packWords is VPACKUSDW: signed doublewords become words, in halves of 128 bits.
+func packWords(m *machine, in *instruction) bool {
+	n := in.args[2].lanes
+	b, a := m.get(in.args[0], n), m.get(in.args[1], n)
+	word := func(x uint32) uint32 { return uint32(min(max(int32(x), 0), math.MaxUint16)) }
+	var d lanes
+	for q := 0; q < n; q += 4 {
+		for i := range 2 {
+			d[q+i] = word(a[q+2*i]) | word(a[q+2*i+1])<<16
+			d[q+2+i] = word(b[q+2*i]) | word(b[q+2*i+1])<<16
+		}
+	}
+	m.set(in.args[2], d, n)
+	return false
+}
+
+// permuteQuarters is VPERMQ with an immediate.
+func permuteQuarters(m *machine, in *instruction) bool {
+	n, pick := in.args[2].lanes, in.args[0].value
+	a := m.get(in.args[1], n)
+	var d lanes
+	for q := 0; q < n; q += 8 {
+		for i := range 4 {
+			from := q + 2*int(pick>>(2*i)&3)
+			d[q+2*i], d[q+2*i+1] = a[from], a[from+1]
+		}
+	}
+	m.set(in.args[2], d, n)
+	return false
+}
+
 // dotBF16 is VDPBF16PS: the odd numbers' product is added before the even ones'.
 func dotBF16(m *machine, in *instruction) bool {
 	n := in.args[2].lanes

@@ -68,6 +68,12 @@ func init() {
 		"VFMADD231PD":  doubles(func(d, a, b float64) float64 { return math.FMA(a, b, d) }),
 
 		"VPOR":      wordwise(func(a, b uint32) uint32 { return a | b }),
+		"VPAND":     wordwise(func(a, b uint32) uint32 { return a & b }),
+		"VPCMPEQD":  wordwise(func(a, b uint32) uint32 { return mask(a == b) }),
+		"VPCMPGTD":  wordwise(func(a, b uint32) uint32 { return mask(int32(a) > int32(b)) }),
+		"VPSRLD":    shift(func(a uint32, by uint64) uint32 { return a >> by }),
+		"VPBLENDVB": blendBytes, "VPACKUSDW": packWords, "VPERMQ": permuteQuarters,
+
 		"VPMOVZXWD": wordsToDoublewords, "VDPBF16PS": dotBF16,
 		"LDTILECFG": configureTiles, "TILERELEASE": releaseTiles,
 		"TILEZERO": zeroTile, "TILELOADD": loadTile, "TILESTORED": storeTile, "TDPBF16PS": multiplyTiles,
