@@ -10,6 +10,7 @@
 # make lint     go vet, staticcheck, gofumpt
 # make release  dist/: archives with checksums for linux (amd64, arm64), darwin (amd64, arm64) and windows (amd64); all but the first are cross builds
 # make cuda     the programs with the CUDA driver in them (no GPU has run them yet)
+# make mpi      bin/libdataflex-mpi.so, with which processes on CPUs train together, by this machine's mpicc (MPICC=another)
 # make test-cuda  the CUDA driver against a fake libcuda
 # make test-simcuda  the same and some kernels against one whose GPU is the interpreter
 # make kernels  PTX from the CUDA sources, with clang
@@ -32,7 +33,7 @@ STRIPPED   := -s -w -X $(MODULE)/tools/command.Version=$(VERSION)
 SMALL      := minimal,nethttpomithttp2
 STATIC      = CGO_ENABLED=0 $(GO) build -trimpath -tags $(SMALL) -ldflags "$(STRIPPED)"
 
-.PHONY: all acceptance release faults module-path cuda demo demo-real demo-model proof proof-real test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
+.PHONY: all acceptance release faults module-path cuda mpi demo demo-real demo-model proof proof-real test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
 
 PROGRAMS   := ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
 ifeq ($(PLATFORM)$(if $(shell command -v $(firstword $(shell $(GO) env CC))),, no compiler),linux/amd64)
@@ -142,6 +143,11 @@ OLD_ENV    = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g '-I$(CUDA_DIR)/include' -DDATAFLEX
 OLD_LINK  := -linkmode external -extldflags "-no-pie -Wl,--wrap=__libc_start_main -Wl,--no-as-needed -l:libpthread.so.0 -l:libdl.so.2 -lc"
 cuda:
 	$(CUDA_BUILD) -o bin/ ./tools/dataflex-train ./tools/dataflex-cli
+
+# The programs open it at run time: beside them, or as DATAFLEX_MPI names it. MPICH 5 and Intel MPI need none.
+MPICC ?= mpicc
+mpi:
+	mkdir -p bin && $(MPICC) -O2 -shared -fPIC -o bin/libdataflex-mpi.so third_party/mpi/plugin/mpi.c
 
 # What to copy to a machine with a GPU.
 gpu-bundle:

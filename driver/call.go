@@ -17,11 +17,12 @@ const (
 	Broadcast
 	GatherBytes
 	Barrier
+	Leave // Close, where it waits for all ranks
 )
 
 // String is the method's name.
 func (k CallKind) String() string {
-	names := []string{AllToAll: "AllToAll", AllGather: "AllGather", ReduceScatter: "ReduceScatter", Broadcast: "Broadcast", GatherBytes: "GatherBytes", Barrier: "Barrier"}
+	names := []string{AllToAll: "AllToAll", AllGather: "AllGather", ReduceScatter: "ReduceScatter", Broadcast: "Broadcast", GatherBytes: "GatherBytes", Barrier: "Barrier", Leave: "Close"}
 	if k == 0 || int(k) >= len(names) {
 		return fmt.Sprintf("CallKind(%d)", uint8(k))
 	}

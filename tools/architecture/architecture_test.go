@@ -61,6 +61,7 @@ var owners = map[string]string{
 	"data/task/task.go":              "the owner",
 	"data/storage/lock.go":           "renews a lease; imports nothing of ours; ends with the lock",
 	"driver/cpu/pool.go":             "the worker threads; hands panics up itself, for kernels may not import data",
+	"driver/mpi/open.go":             "the one thread that calls MPI; ends with Close",
 	"driver/sim/launch.go":           "blocks of a grid; the interpreter's faults are errors, and it hands panics up itself",
 	"driver/store/server.go":         "a connection each of a small server; drivers may not import data; they end with Close",
 	"kernels/gradproj/trak_ptx.go":   "the source's signs on the host, waited for in place; hands panics up itself, for kernels may not import data",

@@ -1,0 +1,208 @@
+//go:build cgo && linux
+
+package mpi
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/treesum"
+)
+
+func device(name string) driver.Device {
+	if strings.HasSuffix(name, "on sim") {
+		return sim.New(sim.Options{})
+	}
+	return cpu.New(1)
+}
+
+// cases are what the ranks of a job do.
+var cases = map[string]func(context.Context, driver.Collective, driver.Device) error{
+	"values":        values,
+	"values on sim": values,
+	"eight lanes":   func(ctx context.Context, c driver.Collective, dev driver.Device) error { return sums(ctx, c, dev, 8) },
+	"another call": func(ctx context.Context, c driver.Collective, _ driver.Device) error {
+		x := driver.FromHost(make([]float32, 8+2*c.Rank()))
+		return c.AllToAll(ctx, x, driver.FromHost(make([]float32, x.Len())))
+	},
+	"left": func(ctx context.Context, c driver.Collective, _ driver.Device) error {
+		if c.Rank() == 1 {
+			return nil
+		}
+		return c.Barrier(ctx)
+	},
+	"late": func(ctx context.Context, c driver.Collective, _ driver.Device) error {
+		if err := c.Barrier(ctx); err != nil { // all are there
+			return err
+		}
+		limit := 100 * time.Millisecond
+		if c.Rank() == 2 { // comes when the others have given up
+			<-time.After(3 * limit)
+			limit = time.Minute
+		}
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		err := c.Barrier(ctx)
+		fmt.Println(err)
+		<-time.After(time.Second) // mpirun ends the job when the first rank ends
+		return err
+	},
+	"aborted": func(ctx context.Context, c driver.Collective, _ driver.Device) error {
+		if c.Rank() == 1 {
+			c.Abort(errors.New("disk full"))
+		}
+		err := c.Barrier(ctx)
+		fmt.Println(err)
+		<-time.After(time.Second)
+		return err
+	},
+	"killed": func(ctx context.Context, c driver.Collective, _ driver.Device) error {
+		if err := c.Barrier(ctx); err != nil {
+			return err
+		}
+		if c.Rank() == 1 {
+			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+		return c.Barrier(ctx)
+	},
+	"signals": func(ctx context.Context, c driver.Collective, _ driver.Device) error {
+		got := make(chan os.Signal, 1)
+		signal.Notify(got, syscall.SIGTERM)
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			return err
+		}
+		select {
+		case <-got:
+		case <-ctx.Done():
+			return errors.New("SIGTERM did not come")
+		}
+		return nilDereference()
+	},
+}
+
+// nilDereference is nil where Go's own handler turns the fault into a panic.
+func nilDereference() (err error) {
+	defer func() {
+		if recover() == nil {
+			err = errors.New("nothing to recover")
+		}
+	}()
+	var p *int
+	*p = 1
+	return nil
+}
+
+// element is what rank r holds at i.
+func element(r, i int) float32 { return float32(1000*r + i) }
+
+func fill(r, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = element(r, i)
+	}
+	return x
+}
+
+// moved makes a call on memory and compares what it received with want.
+func moved(dev driver.Device, name string, in []float32, out int, call func(in, out driver.F32) error, want func(i int) float32) error {
+	placed, release, err := driver.Place(dev, in, make([]float32, out))
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := call(placed[0], placed[1]); err != nil {
+		return err
+	}
+	got, err := driver.Read(dev, placed[1])
+	if err != nil {
+		return err
+	}
+	for i, x := range got {
+		if x != want(i) {
+			return fmt.Errorf("%s of %d: [%d] = %v, want %v", name, len(in), i, x, want(i))
+		}
+	}
+	return nil
+}
+
+func values(ctx context.Context, c driver.Collective, dev driver.Device) error {
+	rank, size := c.Rank(), c.Size()
+	for _, n := range []int{0, 1, 7, 1000, 300000} {
+		if err := errors.Join(
+			moved(dev, "AllToAll", fill(rank, size*n), size*n, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) },
+				func(i int) float32 { return element(i/n, rank*n+i%n) }),
+			moved(dev, "AllGather", fill(rank, n), size*n, func(in, out driver.F32) error { return c.AllGather(ctx, in, out) },
+				func(i int) float32 { return element(i/n, i%n) }),
+			// All terms are whole numbers below 2²⁴, so that their sum is exact in any order.
+			moved(dev, "ReduceScatter", fill(rank, size*n), n, func(in, out driver.F32) error { return c.ReduceScatter(ctx, in, out) },
+				func(i int) float32 { return float32(1000*size*(size-1)/2 + size*(rank*n+i)) }),
+		); err != nil {
+			return err
+		}
+	}
+	for _, n := range []int{0, 5, 1 << 20} {
+		root := size / 2
+		data, err := c.Broadcast(ctx, bytes.Repeat([]byte{byte(rank)}, n+rank), root)
+		if err != nil || !bytes.Equal(data, bytes.Repeat([]byte{byte(root)}, n+root)) {
+			return fmt.Errorf("Broadcast: %d bytes, %w", len(data), err)
+		}
+		all, err := c.GatherBytes(ctx, bytes.Repeat([]byte{byte(rank)}, n*rank))
+		if err != nil || len(all) != size {
+			return fmt.Errorf("GatherBytes: %d, %w", len(all), err)
+		}
+		for r, b := range all {
+			if !bytes.Equal(b, bytes.Repeat([]byte{byte(r)}, n*r)) {
+				return fmt.Errorf("GatherBytes: rank %d's is %d bytes", r, len(b))
+			}
+		}
+		if err := c.Barrier(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sums adds gradients of that many lanes and prints a hash of the sum.
+func sums(ctx context.Context, c driver.Collective, dev driver.Device, lanes int) error {
+	const n = 100003
+	r, err := treesum.New(dev, c, lanes, n, treesum.Tree)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	x := make([]float32, n)
+	for lo, hi := r.Lanes(); lo < hi; lo++ {
+		g := rand.New(rand.NewPCG(7, uint64(lo)))
+		for i := range x {
+			x[i] = float32(g.NormFloat64() * math.Exp2(float64(g.IntN(24)-12)))
+		}
+		if lo < hi-1 {
+			err = r.Add(driver.FromHost(x))
+		} else {
+			err = r.Sum(ctx, driver.FromHost(x))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	h := sha256.New()
+	if err := binary.Write(h, binary.LittleEndian, x); err != nil {
+		return err
+	}
+	fmt.Printf("sum %x\n", h.Sum(nil))
+	return nil
+}

@@ -1,0 +1,208 @@
+//go:build cgo && linux
+
+package mpi
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/third_party/mpi"
+)
+
+// Job is all processes that MPI connects. It implements driver.Collective.
+type Job struct {
+	dev        driver.Device
+	lib        *mpi.Library
+	rank, size int
+	work       chan func() // for the thread
+	closed     bool
+	ended      atomic.Pointer[error] // by Abort
+
+	// Of the thread alone:
+	why   error  // of the first failure
+	mine  []byte // this rank's head, in memory of its own: what C is given must not lie beside pointers
+	heads []byte // of all ranks
+}
+
+var _ driver.Collective = (*Job)(nil)
+
+// Rank is this process's number, Size how many there are.
+func (j *Job) Rank() int { return j.rank }
+func (j *Job) Size() int { return j.size }
+
+// String is the library and its version.
+func (j *Job) String() string { return j.lib.Name() }
+
+// headBytes is the size of what a rank tells the others of its call: five numbers.
+const headBytes = 40
+
+// head is what a rank tells the others of its call.
+type head struct {
+	driver.Call
+	bytes int64 // that it brings
+}
+
+func (h head) put(b []byte) {
+	for i, v := range []int64{int64(h.Kind), int64(h.In), int64(h.Out), int64(h.Root), h.bytes} {
+		binary.LittleEndian.PutUint64(b[8*i:], uint64(v))
+	}
+}
+
+func headOf(b []byte) head {
+	at := func(i int) int64 { return int64(binary.LittleEndian.Uint64(b[8*i:])) }
+	return head{driver.Call{Kind: driver.CallKind(at(0)), In: int(at(1)), Out: int(at(2)), Root: int(at(3))}, at(4)}
+}
+
+// call makes one call together with the other ranks: body, which may be nil, runs on MPI's
+// thread once all are known to make it, and is given what each brings.
+func (j *Job) call(ctx context.Context, h head, body func(bytes []int64) error) error {
+	err := h.Check(j.size)
+	if err == nil && j.closed {
+		err = errors.New("the job was left")
+	}
+	if err == nil {
+		done := make(chan error, 1)
+		j.work <- func() { done <- j.together(ctx, h, body) }
+		err = <-done
+	}
+	if err != nil {
+		return fmt.Errorf("mpi: rank %d of %d: %v: %w", j.rank, j.size, h.Call, err)
+	}
+	return nil
+}
+
+// together is call on MPI's thread. Its first error is told to all ranks and ends the job.
+func (j *Job) together(ctx context.Context, h head, body func([]int64) error) error {
+	if j.why == nil {
+		if err := j.meet(ctx, h, body); err != nil {
+			j.fail(err)
+		}
+	}
+	return j.why
+}
+
+// fail ends the job for this rank and tells the others why.
+func (j *Job) fail(why error) {
+	if j.why != nil {
+		return
+	}
+	j.why = why
+	if !told(why) { // else all have been
+		_ = j.lib.Tell(why.Error()) // they learn of it by their own limits otherwise
+	}
+}
+
+// toldError is the failure of another rank.
+type toldError struct{ mpi.Told }
+
+func (e *toldError) Error() string { return fmt.Sprintf("rank %d gave up: %s", e.From, e.Text) }
+
+func told(err error) bool {
+	var t *toldError
+	return errors.As(err, &t)
+}
+
+func (j *Job) meet(ctx context.Context, h head, body func([]int64) error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	h.put(j.mine)
+	if err := j.lib.Meet(j.mine, j.heads); err != nil {
+		return err
+	}
+	if err := j.wait(ctx, patient); err != nil {
+		if missing := j.lib.Missing(j.rank); len(missing) > 0 && !told(err) {
+			return fmt.Errorf("waiting for %s: %w", driver.Ranks(missing), err)
+		}
+		return err
+	}
+	calls, bytes := make([]driver.Call, j.size), make([]int64, j.size)
+	for r := range calls {
+		h := headOf(j.heads[r*headBytes:])
+		calls[r], bytes[r] = h.Call, h.bytes
+	}
+	if err := driver.Agree(calls); err != nil {
+		return err
+	}
+	if body == nil {
+		return nil
+	}
+	return body(bytes)
+}
+
+// patient and eager are how long the thread pauses between two looks after it has waited for
+// that long: for other ranks, which may be computing for minutes on the same cores, and for
+// data that are on their way.
+func patient(waited time.Duration) time.Duration {
+	if waited < 2*time.Millisecond {
+		return 0
+	}
+	return min(waited/50, time.Millisecond)
+}
+
+func eager(time.Duration) time.Duration { return 0 }
+
+// wait returns when what is under way has ended, or with the reason why it is given up.
+func (j *Job) wait(ctx context.Context, pause func(time.Duration) time.Duration) error {
+	for start := time.Now(); ; {
+		done, told, err := j.lib.Wait(pause(time.Since(start)))
+		switch {
+		case err != nil:
+			return err
+		case done:
+			return nil
+		case told != nil:
+			return &toldError{*told}
+		}
+		if why := j.ended.Load(); why != nil {
+			return *why
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Abort makes why the error of all calls of this rank, and of the other ranks' that are under
+// way or to come. It does not end processes: mpirun does when one of them ends with an error.
+func (j *Job) Abort(why error) {
+	if j.closed {
+		return
+	}
+	why = fmt.Errorf("the job was ended: %w", why)
+	j.ended.CompareAndSwap(nil, &why)
+	done := make(chan struct{})
+	j.work <- func() { j.fail(why); close(done) }
+	<-done
+}
+
+// Close leaves the job together with all ranks; after a failure it only stops.
+func (j *Job) Close() error {
+	if j.closed {
+		return nil
+	}
+	done := make(chan error, 1)
+	j.work <- func() {
+		failed := j.why != nil
+		err := j.together(context.Background(), head{Call: driver.Call{Kind: driver.Leave}}, nil)
+		if err == nil {
+			err = j.lib.Finalize()
+		}
+		if failed {
+			err = nil // it has been returned
+		}
+		done <- err
+	}
+	err := <-done
+	j.closed = true
+	close(j.work)
+	if err != nil {
+		return fmt.Errorf("mpi: rank %d of %d: %w", j.rank, j.size, err)
+	}
+	return nil
+}

@@ -1,0 +1,15 @@
+//go:build !(cgo && linux)
+
+package mpi
+
+import (
+	"context"
+	"errors"
+
+	"dataflex.dev/dataflex/driver"
+)
+
+// Open answers that this build cannot open an MPI.
+func Open(context.Context, Want, driver.Device) (driver.Collective, error) {
+	return nil, errors.New("mpi: this program was built without cgo, which opening an MPI needs; build it with make on Linux with gcc (CGO_ENABLED=1)")
+}
