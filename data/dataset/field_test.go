@@ -47,6 +47,7 @@ func TestFieldFiles(t *testing.T) {
 		{"csv: words for null", plainInfo, "x.csv", "instruction,input,output\na,,None\na,,\"NA\"\na,,n/a\na,,-1.#IND\na,, NA\na,NULL,nil\n", `u:"a" =>|u:"a" =>|u:"a" =>|u:"a" =>|u:"a" => a:" NA"|u:"a" => a:"nil"`},
 
 		{"txt: every line end", textInfo, "x.txt", "one\rtwo\r\nthree\n\n\x0cfour\u2028five\n", `u:"one" =>|u:"two" =>|u:"three" =>|u:"" =>|u:"\ffour\u2028five" =>`},
+		{"txt: byte order mark", textInfo, "x.txt", "\ufeffa\nb", `u:"\ufeffa" =>|u:"b" =>`},
 		{"txt: CR before CRLF", textInfo, "x.txt", "a\r\r\nb\r", `u:"a" =>|u:"" =>|u:"b" =>`},
 
 		{"no image", `{"x":{"file_name":"%s","columns":{"prompt":"instruction","response":"output","images":"i","videos":"v"}}}`, "x.jsonl", `{"instruction":"a","output":"x","i":[],"v":null}` + "\n" + `{"instruction":"b","output":"y","i":""}`, `u:"a" => a:"x"|u:"b" => a:"y"`},
@@ -160,7 +161,11 @@ func TestSplitOfAFile(t *testing.T) {
 			t.Errorf("%s of %d: %s, want %s", c.split, c.n, got, c.want)
 		}
 	}
+	if parts, name, err := parseSplit("all", false); parts != nil || name != "train" || err != nil {
+		t.Errorf("all: %v of %s, %v", parts, name, err)
+	}
 	for split, want := range map[string]string{
+		"all[:2]": `Unknown split "all"`, "all+train": `Unknown split "all"`,
 		"test": `Unknown split "test"`, "train+test": `Unknown split "test"`, "train[ :3]": "is not a split", "train[3]": "is not a split",
 		"train[110%:]": "between -100 and 100", "train[:2](closest)": "percent only", "train[:2%](up)": "not known",
 	} {

@@ -119,8 +119,8 @@ func newSources(where string, paths []string) (out []source, err error) {
 	return out, nil
 }
 
-// open returns the file's text, decompressed, without a byte order mark, and the length of the
-// mark.
+// open returns the file's text, decompressed, and the length of the byte order mark that was
+// dropped at its start. A text file keeps the mark: upstream trains on it.
 //
 // Reading fails where a row is longer than longestRow; the allowance rows is renewed for every
 // row.
@@ -159,7 +159,7 @@ func (s source) open() (text *bufio.Reader, skipped int64, rows *allowance, clos
 		s.compress = packed
 		return s.open()
 	}
-	if head, _ := text.Peek(len(byteOrderMark)); bytes.Equal(head, byteOrderMark) {
+	if head, _ := text.Peek(len(byteOrderMark)); s.kind != "text" && bytes.Equal(head, byteOrderMark) {
 		if _, err := text.Discard(len(byteOrderMark)); err != nil {
 			return nil, 0, nil, nil, errors.Join(err, closer.Close())
 		}

@@ -28,6 +28,9 @@ var sliceForm = regexp.MustCompile(`^([\w.-]+)(\[(?:(-?[\d_]+)(%)?)?:(?:(-?[\d_]
 // entry are one split named train; a hub's data set has other splits, of which one is read.
 func parseSplit(text string, others bool) (out []slice, name string, err error) {
 	name = "train"
+	if !others && text == "all" { // every split of the files, and they have one
+		return nil, name, nil
+	}
 	for part := range strings.SplitSeq(text, "+") {
 		m := sliceForm.FindStringSubmatch(strings.TrimSpace(part))
 		if m == nil {

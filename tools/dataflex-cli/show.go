@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -101,9 +102,15 @@ func span(s string, n int) (lo, hi int, err error) {
 }
 
 func showJSON(w io.Writer, tok *tokenizer.Tokenizer, ex data.Example) error {
-	e := json.NewEncoder(w)
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
 	e.SetEscapeHTML(false)
-	return e.Encode(shownRow{ex.Dataset, ex.Row, tok.Decode(ex.InputIDs, false), ex.InputIDs, ex.Labels})
+	if err := e.Encode(shownRow{ex.Dataset, ex.Row, tok.Decode(ex.InputIDs, false), ex.InputIDs, ex.Labels}); err != nil {
+		return err
+	}
+	// Python's splitlines takes NEL for the end of a line, which the encoder does not escape.
+	_, err := w.Write(bytes.ReplaceAll(line.Bytes(), []byte("\u0085"), []byte(`\u0085`)))
+	return err
 }
 
 // showText marks what is trained on.
