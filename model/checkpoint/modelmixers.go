@@ -67,12 +67,10 @@ func (c *ModelConfig) adjustWidth(f *fields, family familyDefaults) {
 	if !family.adjusted || !f.bool("block_auto_adjust_ff_dim", true) {
 		return
 	}
-	width := int(float64(2*c.IntermediateSize) / 3)
-	if f.has("block_ffn_dim_multiplier") || !present(f, "block_ffn_dim_multiplier") {
-		block := f.size("block_multiple_of", 256, maxSize)
-		width = (int(f.float("block_ffn_dim_multiplier", 1)*float64(width)) + block - 1) / block * block
-	}
-	if c.IntermediateSize = width; width < 1 {
+	width := int(f.float("block_ffn_dim_multiplier", 1) * float64(int(float64(2*c.IntermediateSize)/3)))
+	block := f.size("block_multiple_of", 256, maxSize)
+	width = (width + block - 1) / block * block
+	if c.IntermediateSize = width; width < 1 || width > maxSize {
 		f.fail("block_ffn_dim_multiplier leaves MLPs of width %d", width)
 		c.IntermediateSize = 1
 	}

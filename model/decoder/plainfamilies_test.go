@@ -18,7 +18,7 @@ import (
 const plainFolder = "testdata/plain_families"
 
 // plainRecord is what transformers and PEFT computed with a folder of plainFolder
-// (tools/golden/plain_families.py).
+// (tools/golden/plain_families.py), or of recurrentFolder (tools/golden/recurrent_families.py).
 type plainRecord struct {
 	Base      string // of an adapter
 	Loss      float64
@@ -28,9 +28,9 @@ type plainRecord struct {
 	FanInFanOut bool `json:"fan_in_fan_out"`
 }
 
-func plainRecords(t *testing.T) (ids []int32, models, adapters map[string]plainRecord) {
+func plainRecords(t *testing.T, folder string) (ids []int32, models, adapters map[string]plainRecord) {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(plainFolder, "recorded.json"))
+	raw, err := os.ReadFile(filepath.Join(folder, "recorded.json"))
 	must(t, err)
 	var all struct {
 		IDs      []int32
@@ -70,7 +70,7 @@ func following(ids []int32) Batch {
 // LayerNorm, MLPs without a gate, biases, parallel residuals and learned positions are
 // transformers', on the host; losses and gradients on the interpreter, too.
 func TestPlainFamilies(t *testing.T) {
-	ids, models, _ := plainRecords(t)
+	ids, models, _ := plainRecords(t, plainFolder)
 	for name, want := range models {
 		t.Run(name, func(t *testing.T) {
 			m := load(t, filepath.Join(plainFolder, name), Options{})
@@ -139,7 +139,7 @@ func plainGradients(t *testing.T, m *Model, ids []int32, want map[string][2]floa
 // TestPlainFamiliesAreSavedAsTheyWere: a model that is loaded and saved has the tensors of
 // its folder, to the last bit.
 func TestPlainFamiliesAreSavedAsTheyWere(t *testing.T) {
-	_, models, _ := plainRecords(t)
+	_, models, _ := plainRecords(t, plainFolder)
 	for name := range models {
 		t.Run(name, func(t *testing.T) {
 			dir, out := filepath.Join(plainFolder, name), t.TempDir()
@@ -175,7 +175,7 @@ func sameTensors(t *testing.T, got, want string) {
 // otherwise have its losses, are saved as they were, and merge; a new one says
 // fan_in_fan_out as PEFT does.
 func TestPlainAdapters(t *testing.T) {
-	ids, _, adapters := plainRecords(t)
+	ids, _, adapters := plainRecords(t, plainFolder)
 	for name, want := range adapters {
 		t.Run(name, func(t *testing.T) {
 			base, dir, out := filepath.Join(plainFolder, want.Base), filepath.Join(plainFolder, name), t.TempDir()
@@ -222,7 +222,7 @@ func TestLearnedPositions(t *testing.T) {
 
 // TestFlatFolder: the first gpt2's files leave out the path to the layers, and hold masks.
 func TestFlatFolder(t *testing.T) {
-	ids, models, _ := plainRecords(t)
+	ids, models, _ := plainRecords(t, plainFolder)
 	for name, buffer := range map[string]string{"gpt2": "h.0.attn.bias", "gpt_neox": "gpt_neox.layers.1.attention.masked_bias"} {
 		dir, out := filepath.Join(plainFolder, name), t.TempDir()
 		w, err := checkpoint.OpenFile(filepath.Join(dir, storage.ModelFile))
