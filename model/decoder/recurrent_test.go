@@ -1,10 +1,17 @@
 package decoder
 
 import (
+	"math"
+	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 const recurrentFolder = "testdata/recurrent_families"
@@ -24,5 +31,165 @@ func TestRecurrentFamilies(t *testing.T) {
 			must(t, m.SaveFull(out))
 			sameTensors(t, filepath.Join(out, storage.ModelFile), filepath.Join(dir, storage.ModelFile))
 		})
+	}
+}
+
+// recurrentShapes are a folder of each kind.
+var recurrentShapes = []string{"lfm2-biased", "qwen3_next-dense", "qwen3_5_text-biased", "qwen3_5_moe_text"}
+
+// packedRows is a batch of rows of those lengths.
+func packedRows(ids []int32, lengths ...int) Batch {
+	b := Batch{Segments: []int32{0}}
+	for i, n := range lengths {
+		row := following(ids[i : i+n])
+		b.Tokens, b.Targets = append(b.Tokens, row.Tokens...), append(b.Targets, row.Targets...)
+		b.Segments = append(b.Segments, int32(len(b.Tokens)))
+	}
+	return b
+}
+
+// TestRecurrentSamples: rows packed without padding keep their own state. Each has the
+// losses and the factors of its adapters' gradients that it has alone, to the last bit, and
+// these are what the backward pass over it alone adds to the gradients.
+func TestRecurrentSamples(t *testing.T) {
+	ids, _, _ := plainRecords(t, recurrentFolder)
+	lengths := []int{3, 66, 2, 20}
+	for _, name := range recurrentShapes {
+		t.Run(name, func(t *testing.T) {
+			m := load(t, filepath.Join(recurrentFolder, name), Options{})
+			adapt(t, m, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}})
+			b := packedRows(ids, lengths...)
+			var all, one [][]float64
+			losses, err := m.PerSample(b, Objective{Weight: sampleWeights(b)}, flattened(total(m), b, &all))
+			must(t, err)
+			for i, n := range lengths {
+				row := following(ids[i : i+n])
+				row.Segments = []int32{0, int32(n)}
+				o := Objective{Weight: sampleWeights(row)}
+				alone, err := m.PerSample(row, o, flattened(total(m), row, &one))
+				must(t, err)
+				if !slices.Equal(alone, losses[b.Segments[i]:b.Segments[i+1]]) || !slices.Equal(one[0], all[i]) {
+					t.Errorf("row %d has other losses or gradients among others than alone", i)
+				}
+				for _, p := range m.Trainable() {
+					clear(p.Grad.Host())
+				}
+				_, err = m.Backward(row, o)
+				must(t, err)
+				var whole []float32
+				for _, p := range m.Trainable() {
+					whole = append(whole, p.Grad.Host()...)
+				}
+				within(t, "gradient of a row", narrow(one[0]), whole, 1e-5)
+			}
+		})
+	}
+}
+
+// TestRecurrentCache: prompts and steps over a cache give the logits of the whole, also
+// where a slot is taken over, and whatever is in the others.
+func TestRecurrentCache(t *testing.T) {
+	ids, _, _ := plainRecords(t, recurrentFolder)
+	for _, name := range recurrentShapes {
+		t.Run(name, func(t *testing.T) {
+			m := load(t, filepath.Join(recurrentFolder, name), Options{})
+			cache, err := m.NewCache(3, len(ids))
+			must(t, err)
+			defer cache.Close()
+			_, err = cache.Prefill([]int{0, 1, 2}, [][]int32{ids[:9], ids[9:30], ids[:1]})
+			must(t, err)
+			z, err := cache.Prefill([]int{2, 0}, [][]int32{ids[:2], ids[5:60]})
+			must(t, err)
+			for i := range 6 {
+				z = slices.Clone(z) // it lives until the next call
+				for row, seen := range [][]int32{ids[:2+i], ids[5 : 60+i]} {
+					whole := logits(t, m, following(seen))
+					v := m.config.Vocab
+					within(t, "logits", z[row*v:(row+1)*v], whole[len(whole)-v:], 1e-4)
+				}
+				z, err = cache.Step([]int{2, 0}, []int32{ids[2+i], ids[60+i]})
+				must(t, err)
+			}
+		})
+	}
+}
+
+// TestRecurrentMemory: a pass takes what was planned, and not more where it is cut into
+// many rows.
+func TestRecurrentMemory(t *testing.T) {
+	ids, _, _ := plainRecords(t, recurrentFolder)
+	for _, name := range recurrentShapes {
+		m := load(t, filepath.Join(recurrentFolder, name), Options{})
+		adapt(t, m, LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}})
+		planned := m.Memory(len(ids), len(ids)).Activations
+		_, err := m.Backward(packedRows(ids, len(ids)), Objective{Train: true})
+		must(t, err)
+		if m.config.MoE.Experts == 0 { // whose tokens all go to one expert in the plan
+			exactly(t, m, len(ids))
+		}
+		_, err = m.Backward(packedRows(ids, 1, 1, 3, 30, 1, 34), Objective{Train: true})
+		must(t, err)
+		if taken := m.tape.HighWater(); taken > planned {
+			t.Errorf("%s: %d bytes planned, %d taken", name, planned, taken)
+		}
+	}
+}
+
+// TestRecurrentInit: fresh decays spread over their range, and 1+w norms begin at 1.
+func TestRecurrentInit(t *testing.T) {
+	m, err := Init(cpu.New(1), filepath.Join(recurrentFolder, "qwen3_next"), Options{}, rand.New(rand.NewPCG(1, 1)).NormFloat64)
+	must(t, err)
+	defer m.Close()
+	for p := range m.parameters() {
+		x := p.Data.Host()
+		ends := func(s string) bool { return strings.HasSuffix(p.Name, s) }
+		switch {
+		case ends("A_log") && (slices.Min(x) < float32(math.Log(0.01)) || slices.Max(x) > float32(math.Log(16)) || slices.Min(x) == slices.Max(x)),
+			ends("dt_bias") && (slices.Min(x) != 1 || slices.Max(x) != 1),
+			ends("layernorm.weight") && slicesNorm(x) != 0,
+			ends("linear_attn.norm.weight") && (slices.Min(x) != 1 || slices.Max(x) != 1):
+			t.Errorf("%s begins as %v", p.Name, x)
+		}
+	}
+}
+
+// TestRecurrentTargets: all is every linear layer but the head, and no convolution.
+func TestRecurrentTargets(t *testing.T) {
+	for name, want := range map[string]string{
+		"lfm2":                "in_proj, out_proj, w1, w3, w2, q_proj, k_proj, v_proj",
+		"qwen3_5_text-biased": "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, out_proj, in_proj_qkv, in_proj_z, in_proj_b, in_proj_a",
+		"qwen3_next":          "in_proj_qkvz, in_proj_ba, out_proj, gate, gate_proj, up_proj, down_proj, shared_expert_gate, q_proj, k_proj, v_proj, o_proj",
+	} {
+		m := load(t, filepath.Join(recurrentFolder, name), Options{})
+		if got := strings.Join(lastNames(m.modules()), ", "); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+// TestFurtherTokens: released folders of qwen3_next hold a head that predicts further
+// tokens, which is left out, as in transformers; a tensor of no such name is not.
+func TestFurtherTokens(t *testing.T) {
+	for name, taken := range map[string]bool{"mtp.fc.weight": true, "model.mtp.weight": false} {
+		dir, out := filepath.Join(recurrentFolder, "qwen3_next"), t.TempDir()
+		w, err := checkpoint.OpenFile(filepath.Join(dir, storage.ModelFile))
+		must(t, err)
+		tensors := []checkpoint.Tensor{{Name: name, Shape: []int{1}, F32: []float32{1}}}
+		for _, n := range w.Names() {
+			shape, _ := w.Shape(n)
+			tensors = append(tensors, checkpoint.Tensor{Name: n, Shape: shape, F32: floats(t, w, n)})
+		}
+		must(t, w.Close())
+		must(t, checkpoint.WriteSafetensors(filepath.Join(out, storage.ModelFile), nil, tensors))
+		config, err := os.ReadFile(filepath.Join(dir, storage.ConfigFile))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(out, storage.ConfigFile), config, 0o600))
+		m, err := Load(cpu.New(1), out, Options{})
+		if (err == nil) != taken {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			m.Close()
+		}
 	}
 }
