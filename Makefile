@@ -161,7 +161,7 @@ SIMCUDA := $(CURDIR)/bin/simcuda/libcuda.so.1
 test-simcuda:
 	$(GO) build -tags simcuda -buildmode=c-shared -o $(SIMCUDA) ./tools/simcuda
 	$(CUDA_ENV) DATAFLEX_LIBCUDA=$(SIMCUDA) GODEBUG=asyncpreemptoff=1 DATAFLEX_TEST_DEVICE=cuda \
-		$(GO) test -count=1 -tags cuda ./driver/cuda ./kernels/dev ./kernels/peak ./kernels/norm ./kernels/cast
+		$(GO) test -count=1 -tags cuda ./driver/cuda ./driver/nccl ./kernels/dev ./kernels/peak ./kernels/norm ./kernels/cast
 
 # dataflex.dev/dataflex stands for the path that the project will be published under.
 module-path:

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"unsafe"
 
 	"dataflex.dev/dataflex/driver"
 )
@@ -37,6 +38,15 @@ type Describer interface {
 // and to make it wait for those of others. Closing that stream does nothing.
 type Queuer interface {
 	Queue() driver.Stream
+}
+
+// Sharer is a device whose own queue other libraries may put work into (NCCL).
+type Sharer interface {
+	// Share calls f on a thread on which the device's context is current. queue is the
+	// CUstream of the device's own queue.
+	Share(f func(queue unsafe.Pointer) error) error
+	// Busy reports whether work of the device's own queue has not ended yet; it does not wait.
+	Busy() (bool, error)
 }
 
 // Stager is a device that copies asynchronously between its memory and pinned host

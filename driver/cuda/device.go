@@ -20,7 +20,7 @@ const (
 )
 
 // Device is one NVIDIA GPU. It implements driver.Launcher and Copier, Describer, Queuer,
-// Stager and Grapher.
+// Sharer, Stager and Grapher.
 type Device struct {
 	driver.Attachment
 	ordinal int
@@ -40,6 +40,7 @@ var (
 	_ driver.Copier   = (*Device)(nil)
 	_ Describer       = (*Device)(nil)
 	_ Queuer          = (*Device)(nil)
+	_ Sharer          = (*Device)(nil)
 	_ Stager          = (*Device)(nil)
 	_ Grapher         = (*Device)(nil)
 )

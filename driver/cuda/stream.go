@@ -3,7 +3,9 @@
 package cuda
 
 import (
+	"errors"
 	"time"
+	"unsafe"
 
 	"gorgonia.org/cu"
 
@@ -25,6 +27,26 @@ type event struct {
 
 // Queue is the device's own queue.
 func (d *Device) Queue() driver.Stream { return &stream{d, d.queue, true} }
+
+// Share calls f with the CUstream of the device's own queue, on a thread on which the
+// device's context is current.
+func (d *Device) Share(f func(queue unsafe.Pointer) error) error {
+	var failed error
+	err := d.do("cuCtxSetCurrent", func() int {
+		failed = f(unsafe.Pointer(streamHandle(d.queue)))
+		return 0
+	})
+	return errors.Join(err, failed)
+}
+
+// Busy reports whether work of the device's own queue has not ended yet.
+func (d *Device) Busy() (bool, error) {
+	err := d.do("cuStreamQuery", func() int { return code(d.queue.Query()) })
+	if errors.Is(err, NotReady) {
+		return true, nil
+	}
+	return false, err
+}
 
 // NewStream makes a queue that is not ordered with any other.
 func (d *Device) NewStream() (driver.Stream, error) {

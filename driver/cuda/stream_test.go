@@ -3,11 +3,13 @@
 package cuda
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"dataflex.dev/dataflex/driver"
 )
@@ -71,6 +73,30 @@ func TestQueueWaitsForAStream(t *testing.T) {
 	}
 	if err := errorsOf(d.Queue().Synchronize(), d.Queue().Close(), s.Close(), e.Close()); err != nil {
 		t.Error(err)
+	}
+}
+
+// Another library is given the queue with the context current, and the queue says when it is
+// through.
+func TestShare(t *testing.T) {
+	d := open(t)
+	failed := errors.New("failed")
+	if err := d.Share(func(queue unsafe.Pointer) error {
+		if queue != unsafe.Pointer(streamHandle(d.queue)) {
+			t.Error("another queue")
+		}
+		return failed
+	}); !errors.Is(err, failed) {
+		t.Errorf("the error became %v", err)
+	}
+	if err := d.Launch(kernel(t, d, "tick"), driver.Config{}, &driver.Args{}); err != nil {
+		t.Fatal(err)
+	}
+	if busy, err := d.Busy(); !busy || err != nil {
+		t.Errorf("with work queued: %v, %v", busy, err)
+	}
+	if busy, err := d.Busy(); busy || err != nil { // the fake is through when it is asked again
+		t.Errorf("when it has ended: %v, %v", busy, err)
 	}
 }
 
@@ -179,7 +205,7 @@ func TestEveryCallIsChecked(t *testing.T) {
 	for _, call := range []string{
 		"cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDeviceTotalMem_v2", "cuDeviceGetAttribute", "cuDevicePrimaryCtxRetain",
 		"cuDevicePrimaryCtxRelease_v2", "cuCtxSetCurrent", "cuCtxSynchronize", "cuMemAlloc_v2", "cuMemFree_v2", "cuMemHostAlloc", "cuMemFreeHost",
-		"cuMemsetD32Async", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamCreate", "cuStreamDestroy_v2", "cuStreamSynchronize",
+		"cuMemsetD32Async", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamCreate", "cuStreamDestroy_v2", "cuStreamSynchronize", "cuStreamQuery", "cuMemcpyDtoDAsync_v2",
 		"cuStreamWaitEvent", "cuEventCreate", "cuEventDestroy_v2", "cuEventRecord", "cuEventSynchronize", "cuEventElapsedTime",
 		"cuModuleLoadDataEx", "cuModuleGetFunction", "cuModuleUnload", "cuFuncGetAttribute", "cuFuncSetAttribute", "cuLaunchKernel",
 		"cuTensorMapEncodeTiled", "cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphDestroy",
@@ -240,5 +266,9 @@ func everything() (err error) {
 	if _, err := e.Since(e); err != nil {
 		return err
 	}
-	return errorsOf(g.Close(), e.Close(), s.Close(), mod.Unload(), d.Synchronize())
+	if _, err := d.Busy(); err != nil {
+		return err
+	}
+	b := driver.View[uint8](m)
+	return errorsOf(d.Copy(b.Sub(0, 40).Memory(), b.Sub(50, 90).Memory()), g.Close(), e.Close(), s.Close(), mod.Unload(), d.Synchronize())
 }

@@ -18,6 +18,7 @@ type Device struct {
 	driver.Launcher
 	Describer
 	Queuer
+	Sharer
 	Stager
 	Grapher
 }

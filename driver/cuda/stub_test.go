@@ -27,6 +27,7 @@ var (
 	_ driver.Launcher = (*Device)(nil)
 	_ Describer       = (*Device)(nil)
 	_ Queuer          = (*Device)(nil)
+	_ Sharer          = (*Device)(nil)
 	_ Stager          = (*Device)(nil)
 	_ Grapher         = (*Device)(nil)
 )

@@ -193,6 +193,9 @@ func cuStreamDestroy_v2(s unsafe.Pointer) C.int { return success }
 //export cuStreamSynchronize
 func cuStreamSynchronize(s unsafe.Pointer) C.int { return spoiled }
 
+//export cuStreamQuery
+func cuStreamQuery(s unsafe.Pointer) C.int { return spoiled }
+
 //export cuStreamWaitEvent
 func cuStreamWaitEvent(s, e unsafe.Pointer, flags C.uint) C.int { return spoiled }
 

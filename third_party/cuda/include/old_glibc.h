@@ -8,6 +8,7 @@
  */
 #ifndef __ASSEMBLER__
 #define FIRST(f) __asm__(".symver " #f "," #f "@GLIBC_2.2.5")
+FIRST(dlclose);
 FIRST(dlerror);
 FIRST(dlopen);
 FIRST(dlsym);

@@ -278,6 +278,7 @@ API cuStreamDestroy_v2(struct stream *s)
 	return INVALID_HANDLE;
 }
 API cuStreamSynchronize(struct stream *s) { IN_CONTEXT; NOT_CAPTURING(s); drain(s, NULL, 0); return current->spoiled; }
+API cuStreamQuery(struct stream *s) { IN_CONTEXT; int busy = s->work.first != NULL; drain(s, NULL, 0); return busy ? NOT_READY : current->spoiled; }
 API cuCtxSynchronize(void) { IN_CONTEXT; drain_all(); return current->spoiled; }
 API cuEventCreate(struct event **e, unsigned flags) { IN_CONTEXT; *e = calloc(1, sizeof **e); (*e)->id = ++event_ids; return OK; }
 API cuEventDestroy_v2(struct event *e) { IN_CONTEXT; if (e->stream != NULL) drain(e->stream, e, e->recorded); free(e); return OK; }

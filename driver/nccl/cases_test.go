@@ -1,0 +1,198 @@
+//go:build cgo && linux
+
+package nccl
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"dataflex.dev/dataflex/driver"
+)
+
+// work is a device that each rank opens and what it does with the job.
+type work struct {
+	device func() (driver.Device, error)
+	run    func(context.Context, driver.Collective, driver.Device) error
+}
+
+// hostGPU is a device whose memory is mapped pages that only addresses lead to: what the fake
+// library copies from and to where no CUDA driver is open.
+type hostGPU struct {
+	driver.Device
+	pages map[uintptr][]byte
+}
+
+func onHost() (driver.Device, error) { return &hostGPU{pages: map[uintptr][]byte{}}, nil }
+
+func (d *hostGPU) Kind() driver.Kind { return driver.CUDA }
+
+func (d *hostGPU) Alloc(n int) (driver.Memory, error) {
+	b, err := syscall.Mmap(-1, 0, max(n, 1), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		return driver.Memory{}, err
+	}
+	at := uintptr(unsafe.Pointer(&b[0]))
+	d.pages[at] = b
+	return driver.DeviceMemory(at, n), nil
+}
+
+func (d *hostGPU) Free(m driver.Memory) {
+	_ = syscall.Munmap(d.pages[m.Addr()])
+	delete(d.pages, m.Addr())
+}
+
+func (d *hostGPU) CopyIn(dst driver.Memory, src []byte) error {
+	copy(d.pages[dst.Addr()], src)
+	return nil
+}
+
+func (d *hostGPU) CopyOut(dst []byte, src driver.Memory) error {
+	copy(dst, d.pages[src.Addr()])
+	return nil
+}
+
+func (d *hostGPU) Share(f func(unsafe.Pointer) error) error { return f(nil) }
+func (d *hostGPU) Busy() (bool, error)                      { return false, nil }
+
+// cases are what the ranks of a job do.
+var cases = map[string]work{
+	"values": {onHost, values},
+	"absent": {onHost, nil},
+	"order": {onHost, func(ctx context.Context, c driver.Collective, dev driver.Device) error {
+		in := make([]float32, 3*256)
+		for i := range in {
+			in[i] = []float32{1, 1e8, -1e8}[c.Rank()]
+		}
+		got, err := moved(dev, in, 256, func(in, out driver.F32) error { return c.ReduceScatter(ctx, in, out) })
+		if err != nil {
+			return err
+		}
+		fmt.Println(got[0], got[64], got[128])
+		return nil
+	}},
+	"another length": {onHost, func(ctx context.Context, c driver.Collective, dev driver.Device) error {
+		n := 8 + c.Rank()
+		_, err := moved(dev, make([]float32, n), 2*n, func(in, out driver.F32) error { return c.AllGather(ctx, in, out) })
+		return err
+	}},
+	"another part": {onHost, func(ctx context.Context, c driver.Collective, dev driver.Device) error {
+		n := 8 + 2*c.Rank()
+		_, err := moved(dev, make([]float32, n), n, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) })
+		return err
+	}},
+	"another call": {onHost, func(ctx context.Context, c driver.Collective, dev driver.Device) error {
+		if c.Rank() == 1 {
+			return c.Barrier(ctx)
+		}
+		_, err := moved(dev, make([]float32, 8), 8, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) })
+		return err
+	}},
+	"left": {onHost, func(ctx context.Context, c driver.Collective, _ driver.Device) error {
+		if c.Rank() == 1 {
+			return nil
+		}
+		return c.Barrier(ctx)
+	}},
+	"killed": {onHost, func(ctx context.Context, c driver.Collective, _ driver.Device) error {
+		if c.Rank() == 1 {
+			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+		return c.Barrier(ctx)
+	}},
+	"late": {onHost, func(ctx context.Context, c driver.Collective, _ driver.Device) error {
+		if c.Rank() == 1 { // until rank 0 has aborted, which this rank's own call learns of
+			<-time.After(500 * time.Millisecond)
+			return c.Barrier(ctx)
+		}
+		ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer cancel()
+		return c.Barrier(ctx)
+	}},
+	"aborted": {onHost, func(ctx context.Context, c driver.Collective, _ driver.Device) error {
+		if c.Rank() == 1 {
+			c.Abort(errors.New("disk full"))
+		}
+		return c.Barrier(ctx)
+	}},
+}
+
+// moved makes a call on memory of dev and returns what it received.
+func moved(dev driver.Device, in []float32, out int, call func(in, out driver.F32) error) ([]float32, error) {
+	placed, release, err := driver.Place(dev, in, make([]float32, out))
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if err := call(placed[0], placed[1]); err != nil {
+		return nil, err
+	}
+	return driver.Read(dev, placed[1])
+}
+
+// element is what rank r holds at i.
+func element(r, i int) float32 { return float32(1000*r + i) }
+
+func fill(r, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = element(r, i)
+	}
+	return x
+}
+
+func values(ctx context.Context, c driver.Collective, dev driver.Device) error {
+	rank, size := c.Rank(), c.Size()
+	for _, n := range []int{1, 7, 1000, 300000} {
+		for _, call := range []struct {
+			name string
+			in   []float32
+			out  int
+			f    func(in, out driver.F32) error
+			want func(i int) float32
+		}{
+			{"AllToAll", fill(rank, size*n), size * n, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) },
+				func(i int) float32 { return element(i/n, rank*n+i%n) }},
+			{"AllGather", fill(rank, n), size * n, func(in, out driver.F32) error { return c.AllGather(ctx, in, out) },
+				func(i int) float32 { return element(i/n, i%n) }},
+			// All terms are whole numbers below 2²⁴, so that their sum is exact in any order.
+			{"ReduceScatter", fill(rank, size*n), n, func(in, out driver.F32) error { return c.ReduceScatter(ctx, in, out) },
+				func(i int) float32 { return float32(1000*size*(size-1)/2 + size*(rank*n+i)) }},
+		} {
+			got, err := moved(dev, call.in, call.out, call.f)
+			if err != nil {
+				return err
+			}
+			for i, x := range got {
+				if x != call.want(i) {
+					return fmt.Errorf("%s of %d: [%d] = %v, want %v", call.name, n, i, x, call.want(i))
+				}
+			}
+		}
+	}
+	for _, n := range []int{0, 5, 1 << 20} {
+		root := size / 2
+		data, err := c.Broadcast(ctx, bytes.Repeat([]byte{byte(rank)}, n*(rank+1)), root)
+		if err != nil || !bytes.Equal(data, bytes.Repeat([]byte{byte(root)}, n*(root+1))) {
+			return fmt.Errorf("Broadcast: %d bytes, %w", len(data), err)
+		}
+		all, err := c.GatherBytes(ctx, bytes.Repeat([]byte{byte(rank)}, n*rank))
+		if err != nil || len(all) != size {
+			return fmt.Errorf("GatherBytes: %d, %w", len(all), err)
+		}
+		for r, b := range all {
+			if !bytes.Equal(b, bytes.Repeat([]byte{byte(r)}, n*r)) {
+				return fmt.Errorf("GatherBytes: rank %d's is %d bytes", r, len(b))
+			}
+		}
+		if err := c.Barrier(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
