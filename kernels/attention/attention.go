@@ -7,9 +7,9 @@
 //	s[i,j] = Scale·q[i]·k[j];  with SoftCap c > 0: s = c·tanh(s/c)
 //	o[i]   = Σ_j p[i,j]·v[j],  p[i,j] = exp(s[i,j] − lse[i]),  lse[i] = ln Σ_j exp(s[i,j])
 //
-// All tensors are float32 and row-major: q, o and their gradients
-// [T, Heads·HeadDim]; k, v and theirs [T, KVHeads·HeadDim]; lse [Heads, T].
-// Scores are formed tile by tile and never stored: memory is linear in T.
+// All tensors are float32 and row-major: q and its gradient [T, Heads·HeadDim], k and its
+// [T, KVHeads·HeadDim], v and its [T, KVHeads·ValueDim], o and its [T, Heads·ValueDim]; lse
+// [Heads, T]. Scores are formed tile by tile and never stored: memory is linear in T.
 //
 // ForwardBF16 and BackwardBF16 are the same on the tensor cores.
 //
@@ -25,10 +25,14 @@
 //	T=2048, 8/2 heads of 128    forward 141 (151)     backward 370 (390)
 //	8 × 128, 14/2 heads of 64   forward 8.9 (10.3)    backward 15.3 (25.1)
 //
-// Source: Dao 2023, arXiv:2307.08691 (FlashAttention-2).
+// Source: Dao 2023, arXiv:2307.08691 (FlashAttention-2); sinks: Xiao et al. 2023,
+// arXiv:2309.17453, as transformers 5 has them in models/gpt_oss; values of another width:
+// DeepSeek-AI 2024, arXiv:2405.04434 (multi-head latent attention).
 package attention
 
 import (
+	"cmp"
+
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/dispatch"
@@ -41,13 +45,22 @@ type Params struct {
 	Scale                   float32 // usually 1/sqrt(HeadDim)
 	Window                  int     // tokens a token sees, itself included; 0 = all before it
 	SoftCap                 float32 // 0 = none
+	ValueDim                int     // of a value and of a head of o; 0 = HeadDim. Another one has no device kernel
+
+	// Sinks [Heads] are logits beside every query's scores whose values are zero: a head may
+	// attend to nothing. Nil = none. They have no device kernel.
+	Sinks driver.F32
 }
 
-// Inputs are what attention reads: Q [T, Heads*HeadDim], K and V [T, KVHeads*HeadDim].
+// Inputs are what attention reads: Q [T, Heads*HeadDim], K [T, KVHeads*HeadDim],
+// V [T, KVHeads*ValueDim].
 type Inputs[T driver.Element] struct{ Q, K, V driver.Slice[T] }
 
 // Gradients are memory for those of the inputs, shaped like them.
-type Gradients struct{ Q, K, V driver.F32 }
+type Gradients struct {
+	Q, K, V driver.F32
+	Sinks   driver.F32 // is added to; nil = not wanted
+}
 
 // Forward overwrites o and lse.
 func Forward(dev driver.Device, p Params, x Inputs[float32], o, lse driver.F32) {
@@ -55,7 +68,9 @@ func Forward(dev driver.Device, p Params, x Inputs[float32], o, lse driver.F32) 
 	checkLengths(p, t, x, o, lse)
 	dispatch.Run(dev, "attention.Forward", func(c *cpu.Device) {
 		forwardCPU(c, p, x.Q.Host(), x.K.Host(), x.V.Host(), o.Host(), lse.Host(), t)
+		p.drainCPU(c, o.Host(), lse.Host(), t)
 	}, func(c driver.Launcher) {
+		p.mustHaveKernel()
 		forwardPTX(c, p, x, o, lse, t)
 	})
 }
@@ -68,14 +83,16 @@ func Forward(dev driver.Device, p Params, x Inputs[float32], o, lse driver.F32) 
 func Backward(dev driver.Device, p Params, x Inputs[float32], o, lse, do driver.F32, d Gradients) {
 	t := p.check()
 	checkLengths(p, t, x, o, lse)
-	checkGradients(x, do, d)
+	checkGradients(x, o, do, d)
 	dispatch.Run(dev, "attention.Backward", func(c *cpu.Device) {
 		g := gradients{
 			q: x.Q.Host(), k: x.K.Host(), v: x.V.Host(), o: o.Host(), lse: lse.Host(),
 			do: do.Host(), dq: d.Q.Host(), dk: d.K.Host(), dv: d.V.Host(),
 		}
 		backwardCPU(c, p, g, t)
+		p.sinksCPU(c, g, d.Sinks.Host(), t)
 	}, func(c driver.Launcher) {
+		p.mustHaveKernel()
 		backwardPTX(c, p, x, o, lse, do, d, t)
 	})
 }
@@ -87,8 +104,10 @@ func (p Params) check() int {
 		panic("attention: Segments does not begin with 0")
 	case p.HeadDim < 1 || p.KVHeads < 1 || p.Heads < 1 || p.Heads%p.KVHeads != 0:
 		panic("attention: HeadDim, KVHeads or Heads < 1, or Heads no multiple of KVHeads")
-	case p.Window < 0 || p.SoftCap < 0:
-		panic("attention: negative Window or SoftCap")
+	case p.Window < 0 || p.SoftCap < 0 || p.ValueDim < 0:
+		panic("attention: negative Window, SoftCap or ValueDim")
+	case !p.Sinks.IsNil() && p.Sinks.Len() != p.Heads:
+		panic("attention: sinks are not [Heads]")
 	}
 	for i, s := range p.Segments[1:] {
 		if s < p.Segments[i] {
@@ -99,19 +118,43 @@ func (p Params) check() int {
 }
 
 func checkLengths[T driver.Element](p Params, t int, x Inputs[T], o, lse driver.F32) {
-	if x.Q.Len() != t*p.Heads*p.HeadDim || o.Len() != x.Q.Len() {
-		panic("attention: q or o is not [T, Heads*HeadDim]")
+	if x.Q.Len() != t*p.Heads*p.HeadDim || o.Len() != t*p.Heads*p.valueDim() {
+		panic("attention: q is not [T, Heads*HeadDim], or o not [T, Heads*ValueDim]")
 	}
-	if x.K.Len() != t*p.KVHeads*p.HeadDim || x.V.Len() != x.K.Len() {
-		panic("attention: k or v is not [T, KVHeads*HeadDim]")
+	if x.K.Len() != t*p.KVHeads*p.HeadDim || x.V.Len() != t*p.KVHeads*p.valueDim() {
+		panic("attention: k is not [T, KVHeads*HeadDim], or v not [T, KVHeads*ValueDim]")
 	}
 	if lse.Len() != p.Heads*t {
 		panic("attention: lse is not [Heads, T]")
 	}
 }
 
-func checkGradients[T driver.Element](x Inputs[T], do driver.Slice[T], d Gradients) {
-	if do.Len() != x.Q.Len() || d.Q.Len() != x.Q.Len() || d.K.Len() != x.K.Len() || d.V.Len() != x.K.Len() {
+func checkGradients[T driver.Element](x Inputs[T], o driver.F32, do driver.Slice[T], d Gradients) {
+	if do.Len() != o.Len() || d.Q.Len() != x.Q.Len() || d.K.Len() != x.K.Len() || d.V.Len() != x.V.Len() {
 		panic("attention: a gradient is not shaped like its tensor")
 	}
+}
+
+// valueDim is the width of a value and of a head of o.
+func (p Params) valueDim() int { return cmp.Or(p.ValueDim, p.HeadDim) }
+
+// mustHaveKernel panics on what the CPU alone computes: who builds a model refuses it for
+// other devices.
+func (p Params) mustHaveKernel() {
+	if !p.Sinks.IsNil() || p.valueDim() != p.HeadDim {
+		panic("attention: no kernel for sinks, or for values of another width than keys")
+	}
+}
+
+// Chunks cuts segments into pieces of at most size tokens: attention over the result is
+// that of tokens which see the tokens before them in their own piece alone (llama4's
+// attention_chunk_size).
+func Chunks(segments []int32, size int) []int32 {
+	cut := []int32{0}
+	for i, to := range segments[1:] {
+		for from := segments[i]; from < to; from = cut[len(cut)-1] {
+			cut = append(cut, min(to, from+int32(size)))
+		}
+	}
+	return cut
 }

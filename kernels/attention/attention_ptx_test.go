@@ -17,7 +17,7 @@ func runPTX(t *testing.T, dev driver.Device, x problem, shift int) result {
 	o, lse, dq, dk, dv := in(garbage(len(x.q))), in(garbage(x.p.Heads*tokens)), in(garbage(len(x.q))), in(garbage(len(x.k))), in(garbage(len(x.k)))
 	attention.Forward(dev, x.p, attention.Inputs[float32]{Q: q, K: k, V: v}, o, lse)
 	attention.Backward(dev, x.p, attention.Inputs[float32]{Q: q, K: k, V: v}, o, lse, do, attention.Gradients{Q: dq, K: dk, V: dv})
-	return result{out(o), out(lse), out(dq), out(dk), out(dv)}
+	return result{out(o), out(lse), out(dq), out(dk), out(dv), nil}
 }
 
 func TestPTX(t *testing.T) {
@@ -55,7 +55,7 @@ func TestPTXSegmentAlone(t *testing.T) {
 	one.k, one.v = x.k[37*16:], x.v[37*16:]
 	got := runPTX(t, dev, one, 0)
 	lse := append(append([]float32(nil), all.lse[37:130]...), all.lse[130+37:]...)
-	same(t, "alone", got, result{all.o[37*32:], lse, all.dq[37*32:], all.dk[37*16:], all.dv[37*16:]})
+	same(t, "alone", got, result{all.o[37*32:], lse, all.dq[37*32:], all.dk[37*16:], all.dv[37*16:], nil})
 }
 
 // TestPTXTraffic: keys and values are read once per block of 64 queries that sees

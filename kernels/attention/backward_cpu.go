@@ -18,11 +18,11 @@ type gradients struct {
 func backwardCPU(c *cpu.Device, p Params, g gradients, t int) {
 	call := works.Take()
 	p.parallel(c, call.segmentUnits(p), func(w *tile, u unit) {
-		d := p.HeadDim
+		d, dv := p.HeadDim, p.valueDim()
 		for j := u.lo; j < u.hi; j++ {
-			at := (j*p.KVHeads + u.head) * d
-			clear(g.dk[at : at+d])
-			clear(g.dv[at : at+d])
+			at := j*p.KVHeads + u.head
+			clear(g.dk[at*d : (at+1)*d])
+			clear(g.dv[at*dv : (at+1)*dv])
 		}
 		n := p.queries()
 		for q0 := u.lo; q0 < u.hi; q0 += n {
@@ -34,16 +34,17 @@ func backwardCPU(c *cpu.Device, p Params, g gradients, t int) {
 
 // backwardBlock computes the block's dq and adds its part of dk and dv.
 func (p Params) backwardBlock(w *tile, u unit, q1 int, g gradients, t int) {
-	n, d, ld := q1-u.q0, p.HeadDim, p.KVHeads*p.HeadDim
+	n, d, dv := q1-u.q0, p.HeadDim, p.valueDim()
+	ld, ldv := p.KVHeads*d, p.KVHeads*dv
 	rows := n * (p.Heads / p.KVHeads)
-	p.gather(w.q, g.q, u.head, u.q0, q1)
-	p.gather(w.do, g.do, u.head, u.q0, q1)
+	p.gather(w.q, g.q, d, u.head, u.q0, q1)
+	p.gather(w.do, g.do, dv, u.head, u.q0, q1)
 	p.rowTerms(w, u, q1, g, t)
 	clear(w.o[:rows*d]) // dq from here on
 	first, last := p.keyRange(u.lo, u.q0, q1)
 	for k0 := first; k0 < last; k0 += tileKeys {
 		k1 := min(last, k0+tileKeys)
-		at, m := k0*ld+u.head*d, k1-k0
+		at, atV, m := k0*ld+u.head*d, k0*ldv+u.head*dv, k1-k0
 		p.scores(w, g.k, u.head, rows, k0, k1)
 		for r := range rows {
 			row, delta := w.ds[r*tileKeys:r*tileKeys+m], -float32(w.sum[r])
@@ -51,21 +52,21 @@ func (p Params) backwardBlock(w *tile, u unit, q1 int, g gradients, t int) {
 				row[j] = delta
 			}
 		}
-		gemm.Host(gemm.NT, 1, gemm.OnHost(w.do, rows, d, d), gemm.OnHost(g.v[at:], m, d, ld), 1, gemm.OnHost(w.ds, rows, m, tileKeys))
+		gemm.Host(gemm.NT, 1, gemm.OnHost(w.do, rows, dv, dv), gemm.OnHost(g.v[atV:], m, dv, ldv), 1, gemm.OnHost(w.ds, rows, m, tileKeys))
 		for r := range rows {
 			p.gradientRow(w, u, r, u.q0+r%n, k0, k1)
 		}
-		gemm.Host(gemm.TN, 1, gemm.OnHost(w.s, rows, m, tileKeys), gemm.OnHost(w.do, rows, d, d), 1, gemm.OnHost(g.dv[at:], m, d, ld))
+		gemm.Host(gemm.TN, 1, gemm.OnHost(w.s, rows, m, tileKeys), gemm.OnHost(w.do, rows, dv, dv), 1, gemm.OnHost(g.dv[atV:], m, dv, ldv))
 		gemm.Host(gemm.TN, p.Scale, gemm.OnHost(w.ds, rows, m, tileKeys), gemm.OnHost(w.q, rows, d, d), 1, gemm.OnHost(g.dk[at:], m, d, ld))
 		gemm.Host(gemm.NN, p.Scale, gemm.OnHost(w.ds, rows, m, tileKeys), gemm.OnHost(g.k[at:], m, d, ld), 1, gemm.OnHost(w.o, rows, d, d))
 	}
-	p.scatter(g.dq, w.o, u.head, u.q0, q1)
+	p.scatter(g.dq, w.o, d, u.head, u.q0, q1)
 }
 
 // rowTerms leaves the rows' lse in w.max and do·o in w.sum; w.o serves as scratch.
 func (p Params) rowTerms(w *tile, u unit, q1 int, g gradients, t int) {
-	group, n, d := p.Heads/p.KVHeads, q1-u.q0, p.HeadDim
-	p.gather(w.o, g.o, u.head, u.q0, q1)
+	group, n, d := p.Heads/p.KVHeads, q1-u.q0, p.valueDim()
+	p.gather(w.o, g.o, d, u.head, u.q0, q1)
 	for h := range group {
 		for i := range n {
 			r := h*n + i
@@ -99,7 +100,7 @@ func (p Params) gradientRow(w *tile, u unit, r, i, k0, k1 int) {
 		}
 	}
 	simd.ExpSum(row, row, w.max[r])
-	if i == u.lo || p.Window == 1 {
+	if (i == u.lo || p.Window == 1) && p.Sinks.IsNil() {
 		clear(ds) // one key: p = 1 whatever the score, not the rounding of do·v − do·o
 		return
 	}

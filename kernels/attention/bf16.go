@@ -36,7 +36,7 @@ func ForwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driv
 func BackwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driver.F32, do driver.Slice[driver.BF16], d Gradients) {
 	t := p.check()
 	checkLengths(p, t, x, o, lse)
-	checkGradients(x, do, d)
+	checkGradients(x, o, do, d)
 	p.checkBF16(x.Q.Addr() | x.K.Addr() | x.V.Addr() | o.Addr() | do.Addr() | d.Q.Addr() | d.K.Addr() | d.V.Addr())
 	dispatch.Run(dev, "attention.BackwardBF16", func(c *cpu.Device) {
 		w := wides.Take()
@@ -59,6 +59,7 @@ func (p Params) checkBF16(addresses uintptr) {
 	if !(p.Scale > 0) {
 		panic(unscaledBF16)
 	}
+	p.mustHaveKernel()
 }
 
 // widened is the memory of inputs in float32: q, k, v and do.

@@ -62,7 +62,7 @@ func runBF16(t *testing.T, dev driver.Launcher, x problem) result {
 	o, lse, dq, dk, dv := in(garbage(len(x.q))), in(garbage(x.p.Heads*tokens)), in(garbage(len(x.q))), in(garbage(len(x.k))), in(garbage(len(x.k)))
 	attention.ForwardBF16(dev, x.p, attention.Inputs[driver.BF16]{Q: q, K: k, V: v}, o, lse)
 	attention.BackwardBF16(dev, x.p, attention.Inputs[driver.BF16]{Q: q, K: k, V: v}, o, lse, do, attention.Gradients{Q: dq, K: dk, V: dv})
-	return result{out(o), out(lse), out(dq), out(dk), out(dv)}
+	return result{out(o), out(lse), out(dq), out(dk), out(dv), nil}
 }
 
 // withinBF16 applies the tolerance rule to what dev computed: plain is float32 whose p
@@ -125,7 +125,7 @@ func TestBF16Host(t *testing.T) {
 	h := func(x []float32) driver.Slice[driver.BF16] { return driver.FromHost(halves(x)) }
 	for _, x := range problemsBF16()[:4] {
 		tokens := int(x.p.Segments[len(x.p.Segments)-1])
-		y := result{garbage(len(x.q)), garbage(x.p.Heads * tokens), garbage(len(x.q)), garbage(len(x.k)), garbage(len(x.k))}
+		y := result{garbage(len(x.q)), garbage(x.p.Heads * tokens), garbage(len(x.q)), garbage(len(x.k)), garbage(len(x.k)), nil}
 		attention.ForwardBF16(dev, x.p, attention.Inputs[driver.BF16]{Q: h(x.q), K: h(x.k), V: h(x.v)}, f(y.o), f(y.lse))
 		attention.BackwardBF16(dev, x.p, attention.Inputs[driver.BF16]{Q: h(x.q), K: h(x.k), V: h(x.v)}, f(y.o), f(y.lse), h(x.do), attention.Gradients{Q: f(y.dq), K: f(y.dk), V: f(y.dv)})
 		same(t, fmt.Sprintf("%+v", x.p), y, run(dev, x))
@@ -164,7 +164,7 @@ func alone(t *testing.T, dev driver.Launcher, x problem) {
 	for h := range x.p.Heads {
 		lse = append(lse, all.lse[h*n+lo:h*n+hi]...)
 	}
-	same(t, "alone", runBF16(t, dev, one), result{all.o[lo*wq : hi*wq], lse, all.dq[lo*wq : hi*wq], all.dk[lo*wk : hi*wk], all.dv[lo*wk : hi*wk]})
+	same(t, "alone", runBF16(t, dev, one), result{all.o[lo*wq : hi*wq], lse, all.dq[lo*wq : hi*wq], all.dk[lo*wk : hi*wk], all.dv[lo*wk : hi*wk], nil})
 }
 
 // TestBF16Traffic: tiles are read once per block that sees them, in full sectors; no

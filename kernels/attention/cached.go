@@ -7,10 +7,11 @@ import (
 )
 
 // Cached attends from one new token per sequence to a cache of keys and values: the
-// step of generation. The cache is [Slots, Capacity, KVHeads·HeadDim]; row i of q, o
-// [n, Heads·HeadDim] belongs to the sequence in slot Slot[i], whose first Length[i]
-// rows are keys and values, the new token's own the last of them. Scale, Window and
-// SoftCap are as in Params; Segments is not read.
+// step of generation. The caches are [Slots, Capacity, KVHeads·HeadDim] and, of values,
+// [Slots, Capacity, KVHeads·ValueDim]; row i of q [n, Heads·HeadDim] and o
+// [n, Heads·ValueDim] belongs to the sequence in slot Slot[i], whose first Length[i]
+// rows are keys and values, the new token's own the last of them. Scale, Window, SoftCap,
+// ValueDim and Sinks are as in Params; Segments is not read.
 //
 // A row's result depends on its sequence alone, bit for bit, and differs from
 // Forward's by rounding.
@@ -26,6 +27,7 @@ func (c Cached) Forward(dev driver.Device, q, k, v, o driver.F32) {
 	dispatch.Run(dev, "attention.Cached.Forward", func(d *cpu.Device) {
 		c.forwardCPU(d, q.Host(), k.Host(), v.Host(), o.Host())
 	}, func(d driver.Launcher) {
+		c.mustHaveKernel()
 		c.forwardPTX(d, q, k, v, o)
 	})
 }
@@ -49,16 +51,16 @@ func Store(dev driver.Device, x driver.F32, rows []int32, cache driver.F32, widt
 }
 
 func (c Cached) check(q, k, v, o driver.F32) {
-	n, width := len(c.Slot), c.KVHeads*c.HeadDim
+	n, width, values := len(c.Slot), c.KVHeads*c.HeadDim, c.KVHeads*c.valueDim()
 	switch {
 	case c.HeadDim < 1 || c.KVHeads < 1 || c.Heads < 1 || c.Heads%c.KVHeads != 0:
 		panic("attention: HeadDim, KVHeads or Heads < 1, or Heads no multiple of KVHeads")
-	case c.Window < 0 || c.SoftCap < 0:
-		panic("attention: negative Window or SoftCap")
-	case q.Len() != n*c.Heads*c.HeadDim || o.Len() != q.Len() || len(c.Length) != n:
-		panic("attention: q or o is not [n, Heads*HeadDim], or Length not [n]")
-	case k.Len() != v.Len():
-		panic("attention: the caches differ")
+	case c.Window < 0 || c.SoftCap < 0 || c.ValueDim < 0:
+		panic("attention: negative Window, SoftCap or ValueDim")
+	case q.Len() != n*c.Heads*c.HeadDim || o.Len() != n*c.Heads*c.valueDim() || len(c.Length) != n:
+		panic("attention: q is not [n, Heads*HeadDim], o not [n, Heads*ValueDim], or Length not [n]")
+	case k.Len()/width != v.Len()/values || !c.Sinks.IsNil() && c.Sinks.Len() != c.Heads:
+		panic("attention: the caches differ, or sinks are not [Heads]")
 	}
 	for i, s := range c.Slot {
 		if s < 0 || c.Length[i] < 1 || int(c.Length[i]) > c.Capacity || (int(s)+1)*c.Capacity*width > k.Len() {

@@ -1,6 +1,7 @@
 package attention
 
 import (
+	"math"
 	"sync"
 
 	"dataflex.dev/dataflex/driver/cpu"
@@ -23,7 +24,7 @@ type scores struct{ s []float32 }
 var cachedScores = sync.Pool{New: func() any { return new(scores) }}
 
 func (c Cached) forwardCPU(dev *cpu.Device, q, k, v, o []float32) {
-	group, d, width := c.Heads/c.KVHeads, c.HeadDim, c.KVHeads*c.HeadDim
+	group, d, dv := c.Heads/c.KVHeads, c.HeadDim, c.valueDim()
 	dev.Parallel(len(c.Slot)*c.KVHeads, func(unit int) {
 		i, head := unit/c.KVHeads, unit%c.KVHeads
 		last := int(c.Length[i])
@@ -35,25 +36,33 @@ func (c Cached) forwardCPU(dev *cpu.Device, q, k, v, o []float32) {
 		if cap(w.s) < last-first {
 			w.s = make([]float32, 2*(last-first))
 		}
-		base := int(c.Slot[i])*c.Capacity*width + head*d
+		base := (int(c.Slot[i])*c.Capacity+first)*c.KVHeads + head
 		for h := head * group; h < (head+1)*group; h++ {
-			at := (i*c.Heads + h) * d
-			c.row(w.s[:last-first], q[at:at+d], k[base+first*width:], v[base+first*width:], o[at:at+d], width)
+			at := i*c.Heads + h
+			c.row(w.s[:last-first], q[at*d:(at+1)*d], k[base*d:], v[base*dv:], o[at*dv:(at+1)*dv], h)
 		}
 		cachedScores.Put(w)
 	})
 }
 
-// row is one query head over len(s) keys and values, width floats apart.
-func (c Cached) row(s, q, k, v, o []float32, width int) {
+// row is query head h over len(s) keys and values.
+func (c Cached) row(s, q, k, v, o []float32, h int) {
+	width, values := c.KVHeads*len(q), c.KVHeads*len(o)
 	for j := range s {
 		s[j] = c.Scale * simd.Dot(q, k[j*width:j*width+len(q)])
 	}
 	c.capped(s)
-	sum := simd.ExpSum(s, s, simd.Max(s))
+	top := simd.Max(s)
+	var sink float32
+	if !c.Sinks.IsNil() {
+		sink = c.Sinks.Host()[h]
+		top = max(top, sink)
+		sink = float32(math.Exp(float64(sink) - float64(top)))
+	}
+	sum := simd.ExpSum(s, s, top) + sink
 	clear(o)
 	for j, p := range s {
-		simd.Axpy(p, v[j*width:j*width+len(o)], o)
+		simd.Axpy(p, v[j*values:j*values+len(o)], o)
 	}
 	simd.Scale(1/sum, o)
 }

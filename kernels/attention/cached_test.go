@@ -1,6 +1,7 @@
 package attention_test
 
 import (
+	"cmp"
 	"testing"
 
 	"dataflex.dev/dataflex/kernels/attention"
@@ -11,18 +12,23 @@ import (
 func TestCached(t *testing.T) {
 	const heads, kvHeads, d, capacity = 4, 2, 20, 40
 	const width = kvHeads * d
+	sinks := optest.Dev([]float32{0.3, -2, 1, 4})
 	r, f := optest.Rand(5), optest.Dev
 	segments := []int32{0, 1, 18, 57}
 	slots := []int32{3, 0, 2}
 	tokens := int(segments[3])
-	q, k, v := optest.Normal(r, tokens*heads*d, 2), optest.Normal(r, tokens*width, 1), optest.Normal(r, tokens*width, 1)
-	for _, p := range []attention.Params{{}, {Window: 7}, {SoftCap: 3}, {Window: 16, SoftCap: 5}} {
+	q, k, all := optest.Normal(r, tokens*heads*d, 2), optest.Normal(r, tokens*width, 1), optest.Normal(r, tokens*kvHeads*(d+10), 1)
+	for _, p := range []attention.Params{
+		{}, {Window: 7}, {SoftCap: 3}, {Window: 16, SoftCap: 5}, {Sinks: sinks}, {Window: 7, Sinks: sinks}, {ValueDim: 12}, {ValueDim: 30, Sinks: sinks},
+	} {
+		dv := cmp.Or(p.ValueDim, d)
+		v := all[:tokens*kvHeads*dv]
 		p.Segments, p.Heads, p.KVHeads, p.HeadDim, p.Scale = segments, heads, kvHeads, d, 0.25
 		dev := optest.CPU(t, 2)
-		whole, lse := make([]float32, len(q)), make([]float32, heads*tokens)
+		whole, lse := make([]float32, tokens*heads*dv), make([]float32, heads*tokens)
 		attention.Forward(dev, p, attention.Inputs[float32]{Q: f(q), K: f(k), V: f(v)}, f(whole), f(lse))
 
-		kc, vc := make([]float32, 4*capacity*width), make([]float32, 4*capacity*width)
+		kc, vc := make([]float32, 4*capacity*width), make([]float32, 4*capacity*kvHeads*dv)
 		var rows, lengths []int32
 		var want, last []float32
 		for i, s := range slots {
@@ -31,11 +37,11 @@ func TestCached(t *testing.T) {
 				rows = append(rows, s*capacity+j)
 			}
 			lengths = append(lengths, n)
-			at := int(segments[i+1]-1) * heads * d
-			want, last = append(want, whole[at:at+heads*d]...), append(last, q[at:at+heads*d]...)
+			at := int(segments[i+1]-1) * heads
+			want, last = append(want, whole[at*dv:(at+heads)*dv]...), append(last, q[at*d:(at+heads)*d]...)
 		}
 		attention.Store(dev, f(k), rows, f(kc), width)
-		attention.Store(dev, f(v), rows, f(vc), width)
+		attention.Store(dev, f(v), rows, f(vc), kvHeads*dv)
 		c := attention.Cached{Params: p, Capacity: capacity, Slot: slots, Length: lengths}
 		for _, threads := range optest.Threads {
 			got := make([]float32, len(want))
@@ -44,10 +50,10 @@ func TestCached(t *testing.T) {
 		}
 		// One sequence alone gets the same bits.
 		one := attention.Cached{Params: p, Capacity: capacity, Slot: slots[2:], Length: lengths[2:]}
-		got, again := make([]float32, len(want)), make([]float32, heads*d)
+		got, again := make([]float32, len(want)), make([]float32, heads*dv)
 		c.Forward(dev, f(last), f(kc), f(vc), f(got))
 		one.Forward(dev, f(last[2*heads*d:]), f(kc), f(vc), f(again))
-		optest.Same(t, "alone", again, got[2*heads*d:])
+		optest.Same(t, "alone", again, got[2*heads*dv:])
 	}
 }
 

@@ -14,7 +14,7 @@ func forwardCPU(c *cpu.Device, p Params, q, k, v, o, lse []float32, t int) {
 		q1 := min(u.hi, u.q0+p.queries())
 		p.forwardBlock(w, u, q1, q, k, v)
 		p.normalise(w, u, q1, lse, t)
-		p.scatter(o, w.o, u.head, u.q0, q1)
+		p.scatter(o, w.o, p.valueDim(), u.head, u.q0, q1)
 	})
 	works.Give(call)
 }
@@ -22,13 +22,13 @@ func forwardCPU(c *cpu.Device, p Params, q, k, v, o, lse []float32, t int) {
 // forwardBlock leaves the block's unnormalised output in w.o, the row's largest
 // score in w.max and Σ exp(s − max) in w.sum.
 func (p Params) forwardBlock(w *tile, u unit, q1 int, q, k, v []float32) {
-	n, d, ld := q1-u.q0, p.HeadDim, p.KVHeads*p.HeadDim
+	n, dv, ld := q1-u.q0, p.valueDim(), p.KVHeads*p.valueDim()
 	rows := n * (p.Heads / p.KVHeads)
-	p.gather(w.q, q, u.head, u.q0, q1)
+	p.gather(w.q, q, p.HeadDim, u.head, u.q0, q1)
 	for r := range rows {
 		w.max[r], w.sum[r] = float32(math.Inf(-1)), 0
 	}
-	clear(w.o[:rows*d])
+	clear(w.o[:rows*dv])
 	first, last := p.keyRange(u.lo, u.q0, q1)
 	for k0 := first; k0 < last; k0 += tileKeys {
 		k1 := min(last, k0+tileKeys)
@@ -36,7 +36,7 @@ func (p Params) forwardBlock(w *tile, u unit, q1 int, q, k, v []float32) {
 		for r := range rows {
 			p.softmaxRow(w, r, u.q0+r%n, k0, k1)
 		}
-		gemm.Host(gemm.NN, 1, gemm.OnHost(w.s, rows, k1-k0, tileKeys), gemm.OnHost(v[k0*ld+u.head*d:], k1-k0, d, ld), 1, gemm.OnHost(w.o, rows, d, d))
+		gemm.Host(gemm.NN, 1, gemm.OnHost(w.s, rows, k1-k0, tileKeys), gemm.OnHost(v[k0*ld+u.head*dv:], k1-k0, dv, ld), 1, gemm.OnHost(w.o, rows, dv, dv))
 	}
 }
 
@@ -57,7 +57,7 @@ func (p Params) softmaxRow(w *tile, r, i, k0, k1 int) {
 	if now != was {
 		shrink := float32(math.Exp(float64(was) - float64(now)))
 		w.sum[r] *= float64(shrink)
-		simd.Scale(shrink, w.o[r*p.HeadDim:(r+1)*p.HeadDim])
+		simd.Scale(shrink, w.o[r*p.valueDim():(r+1)*p.valueDim()])
 		w.max[r] = now
 	}
 	w.sum[r] += float64(simd.ExpSum(row[lo:hi], row[lo:hi], now))
@@ -65,7 +65,7 @@ func (p Params) softmaxRow(w *tile, r, i, k0, k1 int) {
 
 // normalise divides w.o by the rows' sums and stores lse.
 func (p Params) normalise(w *tile, u unit, q1 int, lse []float32, t int) {
-	group, n, d := p.Heads/p.KVHeads, q1-u.q0, p.HeadDim
+	group, n, d := p.Heads/p.KVHeads, q1-u.q0, p.valueDim()
 	for h := range group {
 		for i := range n {
 			r := h*n + i

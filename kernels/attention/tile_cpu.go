@@ -24,7 +24,7 @@ type unit struct {
 // tile is a task's memory. Its rows are the queries of one block, head by head:
 // row h·n+i is query q0+i of the group's h-th head.
 type tile struct {
-	q, o, do []float32 // [rows, HeadDim]
+	q, o, do []float32 // [rows, HeadDim] or, o and do, [rows, ValueDim]
 	s, ds    []float32 // [rows, tileKeys]
 	max      []float32 // [rows]; the row's lse in backward
 	sum      []float64 // [rows]; do·o in backward
@@ -46,8 +46,8 @@ func (p Params) queries() int { return max(1, tileRows/(p.Heads/p.KVHeads)) }
 func (w *tile) grow(p Params) {
 	rows := p.queries() * (p.Heads / p.KVHeads)
 	w.q = scratch.Sized(w.q, rows*p.HeadDim)
-	w.o = scratch.Sized(w.o, rows*p.HeadDim)
-	w.do = scratch.Sized(w.do, rows*p.HeadDim)
+	w.o = scratch.Sized(w.o, rows*max(p.HeadDim, p.valueDim())) // dq in backward
+	w.do = scratch.Sized(w.do, rows*p.valueDim())
 	w.s = scratch.Sized(w.s, rows*tileKeys)
 	w.ds = scratch.Sized(w.ds, rows*tileKeys)
 	w.max = scratch.Sized(w.max, rows)
@@ -101,9 +101,9 @@ func (p Params) visible(i, k0, k1 int) (lo, hi int) {
 	return lo, max(lo, hi)
 }
 
-// gather copies the heads of one group, queries q0 … q1-1 of src, into rows.
-func (p Params) gather(rows, src []float32, head, q0, q1 int) {
-	group, n, d := p.Heads/p.KVHeads, q1-q0, p.HeadDim
+// gather copies the heads of one group, d wide, queries q0 … q1-1 of src, into rows.
+func (p Params) gather(rows, src []float32, d, head, q0, q1 int) {
+	group, n := p.Heads/p.KVHeads, q1-q0
 	for h := range group {
 		for i := range n {
 			at := ((q0+i)*p.Heads + head*group + h) * d
@@ -113,8 +113,8 @@ func (p Params) gather(rows, src []float32, head, q0, q1 int) {
 }
 
 // scatter is the opposite of gather.
-func (p Params) scatter(dst, rows []float32, head, q0, q1 int) {
-	group, n, d := p.Heads/p.KVHeads, q1-q0, p.HeadDim
+func (p Params) scatter(dst, rows []float32, d, head, q0, q1 int) {
+	group, n := p.Heads/p.KVHeads, q1-q0
 	for h := range group {
 		for i := range n {
 			at := ((q0+i)*p.Heads + head*group + h) * d

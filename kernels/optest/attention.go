@@ -9,7 +9,9 @@ type Attention[F Float] struct {
 	Scale                   F
 	Window                  int
 	SoftCap                 F
+	ValueDim                int // of a value; 0 = HeadDim
 	Q, K, V                 []F
+	Sinks                   []F // [Heads], logits whose values are zero; nil = none
 
 	// What p and ds pass through where they meet v, do, q and k; nil is nothing.
 	Round func(F) F
@@ -54,6 +56,10 @@ func (a *Attention[F]) row(i, h int, f func(j int, p, slope F)) F {
 		top = max(top, dot)
 	}
 	var sum F
+	if a.Sinks != nil {
+		top = max(top, a.Sinks[h])
+		sum = exp(a.Sinks[h] - top)
+	}
 	for _, v := range s {
 		sum += exp(v - top)
 	}
@@ -69,15 +75,24 @@ func (a *Attention[F]) kv(j, h int) int {
 	return (j*a.KVHeads + h/(a.Heads/a.KVHeads)) * a.HeadDim
 }
 
+// values is the width of a value.
+func (a *Attention[F]) values() int {
+	if a.ValueDim > 0 {
+		return a.ValueDim
+	}
+	return a.HeadDim
+}
+
 // Forward returns o and lse [Heads, T].
 func (a *Attention[F]) Forward() (o, lse []F) {
-	o, lse = make([]F, len(a.Q)), make([]F, a.Heads*a.T())
+	n := a.values()
+	o, lse = make([]F, a.Heads*a.T()*n), make([]F, a.Heads*a.T())
 	for i := range a.T() {
 		for h := range a.Heads {
 			lse[h*a.T()+i] = a.row(i, h, func(j int, p, _ F) {
 				p = a.round(p)
-				for l := range a.HeadDim {
-					o[a.at(i, h)+l] += p * a.V[a.kv(j, h)+l]
+				for l := range n {
+					o[a.at(i, h)/a.HeadDim*n+l] += p * a.V[a.kv(j, h)/a.HeadDim*n+l]
 				}
 			})
 		}
@@ -88,23 +103,24 @@ func (a *Attention[F]) Forward() (o, lse []F) {
 // Backward returns the gradients of q, k and v.
 func (a *Attention[F]) Backward(do []F) (dq, dk, dv []F) {
 	o, _ := a.Forward()
+	n := a.values()
 	dq, dk, dv = make([]F, len(a.Q)), make([]F, len(a.K)), make([]F, len(a.V))
 	for i := range a.T() {
 		for h := range a.Heads {
 			q := a.at(i, h)
-			var delta F
-			for l := range a.HeadDim {
-				delta += do[q+l] * o[q+l]
-			}
+			delta, at := a.delta(do, o, i, h), q/a.HeadDim*n
 			a.row(i, h, func(j int, p, slope F) {
 				k := a.kv(j, h)
+				v := k / a.HeadDim * n
 				var dp F
-				for l := range a.HeadDim {
-					dp += do[q+l] * a.V[k+l]
+				for l := range n {
+					dp += do[at+l] * a.V[v+l]
 				}
 				ds, p := a.round(p*(dp-delta)*slope), a.round(p)
+				for l := range n {
+					dv[v+l] += p * do[at+l]
+				}
 				for l := range a.HeadDim {
-					dv[k+l] += p * do[q+l]
 					dq[q+l] += ds * a.Scale * a.K[k+l]
 					dk[k+l] += ds * a.Scale * a.Q[q+l]
 				}
@@ -112,4 +128,26 @@ func (a *Attention[F]) Backward(do []F) (dq, dk, dv []F) {
 		}
 	}
 	return dq, dk, dv
+}
+
+// delta is do·o of query i of head h.
+func (a *Attention[F]) delta(do, o []F, i, h int) (sum F) {
+	n := a.values()
+	at := (i*a.Heads + h) * n
+	for l := range n {
+		sum += do[at+l] * o[at+l]
+	}
+	return sum
+}
+
+// SinksGradient is the gradient of Sinks.
+func (a *Attention[F]) SinksGradient(do []F) []F {
+	o, lse := a.Forward()
+	d := make([]F, a.Heads)
+	for i := range a.T() {
+		for h := range a.Heads {
+			d[h] -= exp(a.Sinks[h]-lse[h*a.T()+i]) * a.delta(do, o, i, h)
+		}
+	}
+	return d
 }

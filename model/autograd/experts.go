@@ -16,9 +16,9 @@ type Routing struct {
 	probs  *buffer // [T, E], held until the pass ends
 	weight *Value  // [T, K]
 
-	sigmoid bool       // probs are not what chose: these did
-	bias    driver.F32 // of sigmoid
-	likely  []int32    // of sigmoid: the most probable ones, which Balance counts
+	scores *router.Scores // what chose, where the probabilities alone did not
+	likely []int32        // of scores: the most probable experts, which Balance counts
+	apart  bool           // Balance leaves it out
 }
 
 // Route chooses experts for the tokens of logits [T, Experts] and records their
@@ -43,21 +43,36 @@ func (t *Tape) Route(logits *Value, topK int, normalize bool) *Routing {
 	return r
 }
 
-// RouteSigmoid is Route by router.Sigmoid: bias [Experts] has a part in the choice alone.
-func (t *Tape) RouteSigmoid(logits *Value, bias *tensor.Param, topK int, normalize bool) *Routing {
+// ScoreOptions are the variants of RouteScores: those of router.Scores.
+type ScoreOptions struct {
+	TopK              int
+	Normalize         bool          // a token's weights are divided by their sum
+	Softmax           bool          // scores are probabilities, not sigmoids
+	Bias              *tensor.Param // [Experts], has a part in the choice alone; nil = 0
+	Groups, TopGroups int
+	Scale, Floor      float32
+	NoBalance         bool // the load-balancing loss leaves the layer out
+}
+
+// RouteScores is Route by router.Scores.
+func (t *Tape) RouteScores(logits *Value, o ScoreOptions) *Routing {
 	if t.err != nil {
 		return nil
 	}
-	r := &Routing{
-		params:  router.Params{Tokens: logits.Rows, Experts: logits.Cols, TopK: topK, Normalize: normalize},
-		sigmoid: true, bias: bias.Data,
+	topK := o.TopK
+	r := &Routing{params: router.Params{Tokens: logits.Rows, Experts: logits.Cols, TopK: topK, Normalize: o.Normalize}, apart: o.NoBalance}
+	r.scores = &router.Scores{
+		Params: r.params, Softmax: o.Softmax, Groups: o.Groups, TopGroups: o.TopGroups, Scale: o.Scale, Floor: o.Floor,
+	}
+	if o.Bias != nil {
+		r.scores.Bias = o.Bias.Data
 	}
 	r.probs, r.weight = t.buffer(logits.Rows*logits.Cols), t.value(logits.Rows, topK, logits.wants)
 	if t.err != nil {
 		return nil
 	}
 	r.choice, r.likely = make([]int32, logits.Rows*topK), make([]int32, logits.Rows*topK)
-	router.Sigmoid{Params: r.params, Bias: r.bias}.Forward(t.dev, logits.Data(), r.probs.mem, r.choice, r.likely, r.weight.Data())
+	r.scores.Forward(t.dev, logits.Data(), r.probs.mem, r.choice, r.likely, r.weight.Data())
 	r.plan = router.Group(r.params, r.choice)
 	t.routings = append(t.routings, r)
 	if n := t.record(opRoute, r.weight, logits); n != nil {
@@ -73,8 +88,8 @@ func routeVJP(t *Tape, n *node) error {
 	if d == nil {
 		return t.err
 	}
-	if r.sigmoid {
-		router.Sigmoid{Params: r.params, Bias: r.bias}.Backward(t.dev, n.saved[1].mem, r.probs.mem, r.choice, n.saved[0].mem, n.out.grad.mem, t.balance, d.mem)
+	if r.scores != nil {
+		r.scores.Backward(t.dev, n.saved[1].mem, r.probs.mem, r.choice, n.saved[0].mem, n.out.grad.mem, t.balance, d.mem)
 		t.deposit(logits, d)
 		return t.err
 	}
@@ -97,7 +112,7 @@ func (r *Routing) Loads() []int {
 
 // counted is Loads by the probabilities, as transformers counts for the balance loss.
 func (r *Routing) counted() []int {
-	if !r.sigmoid {
+	if r.scores == nil {
 		return r.Loads()
 	}
 	loads := make([]int, r.params.Experts)
@@ -127,9 +142,9 @@ func (t *Tape) Routings() []*Routing { return t.routings }
 // Balance is the load-balancing loss of the pass over all its routed layers,
 // E·Σ_e F_e·P_e, where F_e is the number of e's tokens, and P_e the sum of its
 // probabilities, over the number of tokens times layers (transformers' aux_loss). It
-// is 0 where nothing was routed. slope is its gradient by any token's probabilities.
+// is 0 where nothing was routed, or nothing that it counts. slope is its gradient by any token's probabilities.
 func (t *Tape) Balance() (loss float64, slope []float32, err error) {
-	if len(t.routings) == 0 {
+	if len(t.routings) == 0 || t.routings[0].apart {
 		return 0, nil, nil
 	}
 	experts, tokens := t.routings[0].params.Experts, 0

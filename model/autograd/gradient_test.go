@@ -1,6 +1,7 @@
 package autograd
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -57,7 +58,8 @@ func (c gradientCase) with(
 func TestGradients(t *testing.T) {
 	cases := slices.Concat(
 		embedCases(), linearCases(), normCases(), ropeCases(t), attentionCases(), swigluCases(), residualCases(), columnsCases(),
-		routeCases(), sigmoidCases(), expertCases(), gateCases(), pointwiseCases(), layerNormCases(), shortConvCases(), deltaRuleCases(), productCases(),
+		routeCases(), scoreCases(), expertCases(), gateCases(), pointwiseCases(), layerNormCases(), shortConvCases(), deltaRuleCases(), productCases(),
+		joinCases(), weighedCases(), clampedCases(),
 	)
 	seen := map[op]bool{}
 	for i, c := range cases {
@@ -271,12 +273,19 @@ func attentionCases() (out []gradientCase) {
 	for _, p := range []attention.Params{
 		{Segments: []int32{0, 5, 6, 9}, Heads: 4, KVHeads: 2, HeadDim: 3, Scale: 0.6},
 		{Segments: []int32{0, 9}, Heads: 2, KVHeads: 1, HeadDim: 4, Scale: 0.5, Window: 3, SoftCap: 2},
+		{Segments: []int32{0, 5, 6, 9}, Heads: 4, KVHeads: 2, HeadDim: 3, ValueDim: 5, Scale: 0.6},
 	} {
-		n := int(p.Segments[len(p.Segments)-1])
+		n, values := int(p.Segments[len(p.Segments)-1]), cmp.Or(p.ValueDim, p.HeadDim)
 		c := gradientCase{op: opAttention, name: fmt.Sprintf("%+v", p), inputs: []input{
-			{n, p.Heads * p.HeadDim, false}, {n, p.KVHeads * p.HeadDim, false}, {n, p.KVHeads * p.HeadDim, false},
+			{n, p.Heads * p.HeadDim, false}, {n, p.KVHeads * p.HeadDim, false}, {n, p.KVHeads * values, false},
 		}}
 		c.record = func(t *Tape, x operands) *Value { return t.Attention(p, x.values[0], x.values[1], x.values[2]) }
+		if p.ValueDim > 0 {
+			c.inputs = append(c.inputs, input{1, p.Heads, true})
+			c.record = func(t *Tape, x operands) *Value {
+				return t.SinkAttention(p, x.params[3], x.values[0], x.values[1], x.values[2])
+			}
+		}
 		forward := func(x [][]float64) []float64 { o, _ := plainAttention(p, x).Forward(); return o }
 		out = append(out, c.with(forward, attentionPlain[float32](p), attentionPlain[float64](p)))
 	}
@@ -284,15 +293,22 @@ func attentionCases() (out []gradientCase) {
 }
 
 func plainAttention[F optest.Float](p attention.Params, x [][]F) *optest.Attention[F] {
-	return &optest.Attention[F]{
+	a := &optest.Attention[F]{
 		Segments: p.Segments, Heads: p.Heads, KVHeads: p.KVHeads, HeadDim: p.HeadDim, Scale: F(p.Scale),
-		Window: p.Window, SoftCap: F(p.SoftCap), Q: x[0], K: x[1], V: x[2],
+		Window: p.Window, SoftCap: F(p.SoftCap), ValueDim: p.ValueDim, Q: x[0], K: x[1], V: x[2],
 	}
+	if len(x) > 3 {
+		a.Sinks = x[3]
+	}
+	return a
 }
 
 func attentionPlain[F optest.Float](p attention.Params) func(g []F, x [][]F) [][]F {
 	return func(g []F, x [][]F) [][]F {
 		dq, dk, dv := plainAttention(p, x).Backward(g)
+		if len(x) > 3 {
+			return [][]F{dq, dk, dv, plainAttention(p, x).SinksGradient(g)}
+		}
 		return [][]F{dq, dk, dv}
 	}
 }

@@ -1,6 +1,8 @@
 package autograd
 
 import (
+	"cmp"
+
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/attention"
 	"dataflex.dev/dataflex/kernels/columns"
@@ -32,6 +34,9 @@ const (
 	opLayerNorm
 	opShortConv
 	opDeltaRule
+	opJoin
+	opSend
+	opGather
 	ops // how many there are
 )
 
@@ -54,6 +59,9 @@ var vjps = [ops]func(*Tape, *node) error{
 	opLayerNorm: layerNormVJP,
 	opShortConv: shortConvVJP,
 	opDeltaRule: deltaRuleVJP,
+	opJoin:      joinVJP,
+	opSend:      sendVJP,
+	opGather:    gatherVJP,
 }
 
 // cheap reports whether an op's output is cheaper to compute again than to keep.
@@ -210,13 +218,22 @@ func ropeVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// Attention records causal attention inside each segment of p.
-// q is [T, Heads·HeadDim], k and v are [T, KVHeads·HeadDim].
+// Attention records causal attention inside each segment of p. q is [T, Heads·HeadDim], k
+// [T, KVHeads·HeadDim], v [T, KVHeads·ValueDim].
 func (t *Tape) Attention(p attention.Params, q, k, v *Value) *Value {
+	return t.SinkAttention(p, nil, q, k, v)
+}
+
+// SinkAttention is Attention with sinks [Heads]; nil = none.
+func (t *Tape) SinkAttention(p attention.Params, sinks *tensor.Param, q, k, v *Value) *Value {
 	if t.err != nil {
 		return nil
 	}
-	out, lse := t.value(q.Rows, q.Cols, q.wants || k.wants || v.wants), t.buffer(p.Heads*q.Rows)
+	if sinks != nil {
+		p.Sinks = sinks.Data
+	}
+	wants := q.wants || k.wants || v.wants || sinks.Trainable()
+	out, lse := t.value(q.Rows, p.Heads*v.Cols/p.KVHeads, wants), t.buffer(p.Heads*q.Rows)
 	if t.err != nil {
 		return nil
 	}
@@ -234,7 +251,7 @@ func (t *Tape) Attention(p attention.Params, q, k, v *Value) *Value {
 		attention.Forward(t.dev, p, attention.Inputs[float32]{Q: in[0].mem, K: in[1].mem, V: in[2].mem}, out.Data(), lse.mem)
 	}
 	if n := t.record(opAttention, out, q, k, v); n != nil {
-		n.attention = p
+		n.attention, n.weight = p, sinks
 		n.save(in[0], in[1], in[2], out.data, lse)
 	}
 	if t.BF16 {
@@ -255,6 +272,9 @@ func attentionVJP(t *Tape, n *node) error {
 	}
 	s, do := &n.saved, n.out.grad
 	into := attention.Gradients{Q: d[0].mem, K: d[1].mem, V: d[2].mem}
+	if n.weight.Trainable() {
+		into.Sinks = n.weight.Grad
+	}
 	if t.BF16 {
 		size := n.out.Rows * n.out.Cols
 		half := t.narrow(do, size)
@@ -280,7 +300,7 @@ func (t *Tape) CachedAttention(c attention.Cached, q *Value, k, v driver.F32) *V
 	if t.err != nil {
 		return nil
 	}
-	out := t.value(q.Rows, q.Cols, false)
+	out := t.value(q.Rows, c.Heads*cmp.Or(c.ValueDim, c.HeadDim), false)
 	if out != nil {
 		c.Forward(t.dev, q.Data(), k, v, out.Data())
 	}
@@ -316,19 +336,44 @@ func (t *Tape) SwiGLU(act swiglu.Activation, gate, up *Value) *Value {
 	return out
 }
 
+// ClampedSwiGLU records gpt_oss' gate.
+func (t *Tape) ClampedSwiGLU(c swiglu.Clamped, gate, up *Value) *Value {
+	if t.err != nil {
+		return nil
+	}
+	out := t.value(gate.Rows, gate.Cols, gate.wants || up.wants)
+	if out == nil {
+		return nil
+	}
+	c.Forward(t.dev, gate.Data(), up.Data(), out.Data())
+	if n := t.record(opSwiGLU, out, gate, up); n != nil {
+		n.clamped = &c
+		n.save(gate.data, up.data)
+	}
+	return out
+}
+
 // swigluVJP puts the gradients where the activations were, unless others read these.
 func swigluVJP(t *Tape, n *node) error {
 	dgate, dup := t.takeOver(n.saved[0]), t.takeOver(n.saved[1])
 	if t.err != nil {
 		return t.err
 	}
-	swiglu.Backward(t.dev, n.act, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dgate.mem, dup.mem)
+	if n.clamped != nil {
+		n.clamped.Backward(t.dev, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dgate.mem, dup.mem)
+	} else {
+		swiglu.Backward(t.dev, n.act, n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dgate.mem, dup.mem)
+	}
 	t.deposit(n.in[0], dgate)
 	t.deposit(n.in[1], dup)
 	return t.err
 }
 
 func swigluAgain(t *Tape, n *node) {
+	if n.clamped != nil {
+		n.clamped.Forward(t.dev, n.saved[0].mem, n.saved[1].mem, n.out.data.mem)
+		return
+	}
 	swiglu.Forward(t.dev, n.act, n.saved[0].mem, n.saved[1].mem, n.out.data.mem)
 }
 

@@ -186,16 +186,17 @@ type node struct {
 	saved [5]*buffer // what the VJP reads
 
 	linears   linears
-	weight    *tensor.Param // embed, norm, convolution; delta rule: ALog
+	weight    *tensor.Param // embed, norm, convolution; attention: its sinks; delta rule: ALog
 	norm      NormOptions
 	ids       []int32 // embed: tokens; rope: positions
 	embedding Embedding
 	scale     float32 // residual
 	rope      *rope.Table
-	heads     int // rope
+	heads     int // rope; join: of a
 	headDim   int
 	attention attention.Params
 	act       swiglu.Activation
+	clamped   *swiglu.Clamped // in the place of act
 	pointwise swiglu.Pointwise
 	bias      *tensor.Param // layer norm, convolution; delta rule: DtBias
 	layer     LayerOptions  // likewise

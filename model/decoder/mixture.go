@@ -74,7 +74,7 @@ func (e *mixture) feed(m *Model, h *autograd.Value) *autograd.Value {
 	logits := t.Linear(h, &e.router)
 	var r *autograd.Routing
 	if e.choiceBias != nil {
-		r = t.RouteSigmoid(logits, e.choiceBias, e.topK, e.normalize)
+		r = t.RouteScores(logits, autograd.ScoreOptions{TopK: e.topK, Normalize: e.normalize, Bias: e.choiceBias})
 	} else {
 		r = t.Route(logits, e.topK, e.normalize)
 	}

@@ -1,0 +1,74 @@
+package swiglu
+
+import (
+	"fmt"
+	"math"
+
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/dispatch"
+)
+
+// Clamped is gpt_oss' gate, elementwise over float32 tensors of any one shape. It has a host
+// twin alone: who builds a model refuses other devices.
+//
+//	g = min(gate, Limit), u = min(max(up, −Limit), Limit), out = (u + 1)·g·σ(Alpha·g)
+//
+// Source: transformers 5 models/gpt_oss.
+type Clamped struct{ Alpha, Limit float32 }
+
+// Forward overwrites out, which may be gate or up.
+func (c Clamped) Forward(dev driver.Device, gate, up, out driver.F32) {
+	if up.Len() != gate.Len() || out.Len() != gate.Len() {
+		panic("swiglu: gate, up and out differ in length")
+	}
+	dispatch.Run(dev, "swiglu.Clamped", func(d *cpu.Device) {
+		each(d, gate.Len(), func(i int) {
+			g, u, s := c.at(gate.Host()[i], up.Host()[i])
+			out.Host()[i] = float32((u + 1) * g * s)
+		})
+	}, func(driver.Launcher) { noClamped(dev) })
+}
+
+// Backward overwrites dgate, which may be gate or dout, and dup, which may be up or dout,
+// but not both the same. What lies beyond a limit gets no gradient:
+//
+//	dgate = dout·(u + 1)·σ·(1 + Alpha·g·(1 − σ)),  dup = dout·g·σ,  σ = σ(Alpha·g)
+func (c Clamped) Backward(dev driver.Device, dout, gate, up, dgate, dup driver.F32) {
+	n := gate.Len()
+	if dout.Len() != n || up.Len() != n || dgate.Len() != n || dup.Len() != n {
+		panic("swiglu: dout, gate, up, dgate and dup differ in length")
+	}
+	dispatch.Run(dev, "swiglu.Clamped", func(d *cpu.Device) {
+		each(d, n, func(i int) {
+			z, y, do := gate.Host()[i], up.Host()[i], float64(dout.Host()[i])
+			g, u, s := c.at(z, y)
+			var dz, dy float64
+			if z <= c.Limit {
+				dz = do * (u + 1) * s * (1 + float64(c.Alpha)*g*(1-s))
+			}
+			if y >= -c.Limit && y <= c.Limit {
+				dy = do * g * s
+			}
+			dgate.Host()[i], dup.Host()[i] = float32(dz), float32(dy)
+		})
+	}, func(driver.Launcher) { noClamped(dev) })
+}
+
+// at gives g, u and σ(Alpha·g) of one element.
+func (c Clamped) at(gate, up float32) (g, u, s float64) {
+	g, u = float64(min(gate, c.Limit)), float64(min(max(up, -c.Limit), c.Limit))
+	return g, u, 1 / (1 + math.Exp(-float64(c.Alpha)*g))
+}
+
+func each(d *cpu.Device, n int, f func(i int)) {
+	d.Parallel((n+block-1)/block, func(b int) {
+		for i := b * block; i < min(n, (b+1)*block); i++ {
+			f(i)
+		}
+	})
+}
+
+func noClamped(dev driver.Device) {
+	panic(fmt.Sprintf("swiglu.Clamped: no kernel for a %v device", dev.Kind()))
+}
