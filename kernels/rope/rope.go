@@ -21,14 +21,15 @@ import (
 // Apply turns x, float32 [T, heads·headDim], in place; pos [T] are the tokens' rows of
 // the table, 0 and up (Table.Rows; for most types their positions). inverse turns by the opposite angle with the same scale,
 // which is the gradient of the forward turn. Rows longer than the table's
-// dimension keep their tail (partial rotary). Every row stands alone.
+// dimension keep their tail (partial rotary), or with Offset what stands before it. Every
+// row stands alone.
 func Apply(dev driver.Device, x driver.F32, pos []int32, t *Table, heads, headDim int, inverse bool) {
 	switch {
 	case heads < 1 || headDim < 1:
 		panic("rope: heads or headDim < 1")
 	case x.Len() != len(pos)*heads*headDim:
 		panic("rope: x is not [T, heads*headDim]")
-	case t.dim > headDim:
+	case t.Offset < 0 || t.Offset+t.dim > headDim:
 		panic("rope: the table is wider than a head")
 	}
 	last := -1
@@ -39,6 +40,7 @@ func Apply(dev driver.Device, x driver.F32, pos []int32, t *Table, heads, headDi
 		last = max(last, int(p))
 	}
 	a := t.grown(last + 1)
+	x = x.Sub(min(t.Offset, x.Len()), x.Len())
 	inverse = inverse != t.Backwards
 	dispatch.Run(dev, "rope.Apply", func(c *cpu.Device) {
 		applyCPU(c, x.Host(), pos, a, t, heads, headDim, inverse)

@@ -10,11 +10,12 @@ import (
 // TestPTX: the host twin's bits, forward and back, halves and neighbours, with a tail.
 func TestPTX(t *testing.T) {
 	dev, host := optest.Device(t, 80), optest.CPU(t, 1)
-	for _, c := range []struct{ heads, headDim, dim int }{{3, 20, 16}, {2, 64, 64}, {9, 128, 128}, {1, 2, 2}} {
+	for _, c := range []struct{ heads, headDim, dim, offset int }{{3, 20, 16, 0}, {2, 64, 64, 0}, {9, 128, 128, 0}, {1, 2, 2, 0}, {3, 20, 8, 12}, {2, 24, 8, 10}} {
 		table, err := rope.NewTable(c.dim, 10000, rope.Scaling{Type: "yarn", Factor: 4}, 32)
 		if err != nil {
 			t.Fatal(err)
 		}
+		table.Offset = c.offset
 		pos := []int32{0, 1, 100, 5, 1023, 17}
 		x := optest.Normal(optest.Rand(4), len(pos)*c.heads*c.headDim, 1)
 		for _, interleaved := range []bool{false, true} {

@@ -23,6 +23,7 @@ type golden struct {
 		MScale          float64 `json:"mscale"`
 		MScaleAllDim    float64 `json:"mscale_all_dim"`
 		KeepFactor      bool    `json:",omitempty"`
+		Smooth          bool    `json:",omitempty"`
 
 		ShortFactor []float64 `json:"short_factor"`
 		LongFactor  []float64 `json:"long_factor"`
@@ -256,5 +257,52 @@ func TestGrowth(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestOffset: what is turned may stand behind others of its head, and those stay.
+func TestOffset(t *testing.T) {
+	const heads, headDim, dim, before = 2, 9, 4, 3
+	dev, pos := optest.CPU(t, 1), []int32{3, 0, 7}
+	table, err := rope.NewTable(dim, 100, rope.Scaling{}, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := optest.Normal(optest.Rand(9), len(pos)*heads*headDim, 1)
+	got := append([]float32(nil), x...)
+	table.Offset = before
+	rope.Apply(dev, optest.Dev(got), pos, table, heads, headDim, false)
+	table.Offset = 0
+	for i, p := range pos {
+		for h := range heads {
+			at := (i*heads + h) * headDim
+			one := append([]float32(nil), x[at+before:at+before+dim]...)
+			rope.Apply(dev, optest.Dev(one), []int32{p}, table, 1, dim, false)
+			copy(x[at+before:], one)
+		}
+	}
+	optest.Same(t, "turned", got, x)
+	table.Offset = 6
+	optest.Panics(t, "rope: the table is wider than a head", func() { rope.Apply(dev, optest.Dev(got), pos, table, heads, headDim, false) })
+}
+
+// TestGrowthFromOne: llama4 counts positions from 1 and turns nothing: 1 + log(1 + floor((p+1)/4))/10.
+func TestGrowthFromOne(t *testing.T) {
+	table := rope.NewGrowth(2, rope.Growth{Beta: 0.1, Every: 4, First: 1})
+	x := []float32{1, -2, 1, -2, 1, -2}
+	rope.Apply(optest.CPU(t, 1), optest.Dev(x), []int32{2, 3, 10}, table, 1, 2, false)
+	optest.Near(t, "grown", x, []float32{1, -2, 1.0693147, -2.1386294, 1.1098612, -2.2197225}, 1e-7)
+}
+
+// TestYarnRamp: gpt_oss' ramp begins and ends between planes: dimension 16, base 10000, 4096
+// positions stretched 32 times, from transformers 5.24's _compute_yarn_parameters.
+func TestYarnRamp(t *testing.T) {
+	inv, scale, err := rope.Frequencies(16, 10000, rope.Scaling{Type: "yarn", Factor: 32, OriginalMax: 4096, KeepFactor: true, Smooth: true}, 131072, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	optest.Near(t, "frequencies", optest.To[float32](inv), []float32{1, 0.316227764, 0.100000001, 0.0277359355, 0.00555275427, 0.000738276867, 3.12500015e-05, 9.88211832e-06}, 3e-7)
+	if math.Abs(scale-1.3465735902799727) > 1e-12 {
+		t.Errorf("scale %v", scale)
 	}
 }

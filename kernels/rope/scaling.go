@@ -18,6 +18,8 @@ type Scaling struct {
 	MScale, MScaleAllDim float64 // yarn
 	KeepFactor           bool    `json:",omitempty"` // yarn: Factor counts beside OriginalMax, too, as since transformers 4.56; before, maxPos/OriginalMax did
 
+	Smooth bool `json:",omitempty"` // yarn: the ramp begins and ends between planes; transformers' truncate: false
+
 	ShortFactor, LongFactor []float64 // longrope: dim/2 each
 }
 
@@ -93,8 +95,8 @@ func dynamic(dim int, theta float64, s Scaling, maxPos, seqLen int) ([]float64, 
 // llama3 divides long wavelengths by the factor, keeps short ones, and blends in
 // between.
 func llama3(dim int, theta float64, s Scaling) ([]float64, float64, error) {
-	if s.OriginalMax < 1 || s.LowFreqFactor <= 0 || s.HighFreqFactor <= s.LowFreqFactor {
-		return nil, 0, fmt.Errorf("rope: rope_scaling llama3 needs original_max_position_embeddings > 0 and 0 < low_freq_factor < high_freq_factor, got %d, %g, %g",
+	if s.OriginalMax < 1 || s.LowFreqFactor <= 0 || s.HighFreqFactor < s.LowFreqFactor {
+		return nil, 0, fmt.Errorf("rope: rope_scaling llama3 needs original_max_position_embeddings > 0 and 0 < low_freq_factor <= high_freq_factor, got %d, %g, %g",
 			s.OriginalMax, s.LowFreqFactor, s.HighFreqFactor)
 	}
 	old, low, high := float64(s.OriginalMax), s.LowFreqFactor, s.HighFreqFactor
@@ -106,7 +108,7 @@ func llama3(dim int, theta float64, s Scaling) ([]float64, float64, error) {
 		switch {
 		case wave > float32(old/low):
 			freq /= factor
-		case wave >= float32(old/high):
+		case high > low && wave >= float32(old/high):
 			smooth := (float32(old)/wave - float32(low)) / float32(high-low)
 			freq = (1-smooth)*freq/factor + smooth*freq
 		}
@@ -166,8 +168,11 @@ func correction(dim int, theta float64, s Scaling, old int) (low, high float64) 
 	plane := func(rotations float64) float64 {
 		return float64(dim) * math.Log(float64(old)/(rotations*2*math.Pi)) / (2 * math.Log(theta))
 	}
-	low = max(math.Floor(plane(fast)), 0)
-	high = min(math.Ceil(plane(slow)), float64(dim-1))
+	low, high = plane(fast), plane(slow)
+	if !s.Smooth {
+		low, high = math.Floor(low), math.Ceil(high)
+	}
+	low, high = max(low, 0), min(high, float64(dim-1))
 	if low == high {
 		high += 0.001 // a ramp of no width
 	}

@@ -14,6 +14,8 @@ type Table struct {
 	Interleaved bool
 	// Backwards says that planes are turned by the opposite angle: nanochat.
 	Backwards bool
+	// Offset is how many elements of a head stand before those that are turned.
+	Offset int
 	// Growth multiplies what is turned, where all of a head is.
 	Growth Growth
 
@@ -30,18 +32,20 @@ type Table struct {
 	a      angles
 }
 
-// Growth is a factor by position, 1 + Beta·log(1 + floor(pos/Every)), that keeps queries
-// sharp far out (transformers' llama_4_scaling_beta). Beta 0: none.
+// Growth is a factor by position, 1 + Beta·log(1 + floor((pos + First)/Every)), that keeps
+// queries sharp far out (transformers' llama_4_scaling_beta; llama4's attn_scale,
+// arXiv:2501.19399). Beta 0: none.
 type Growth struct {
 	Beta  float64
 	Every int
+	First int `json:",omitempty"` // the number of the first position: llama4 counts from 1
 }
 
 func (g Growth) at(pos int) float32 {
 	if g.Beta == 0 {
 		return 1
 	}
-	return float32(1 + g.Beta*math.Log(float64(1+pos/g.Every)))
+	return float32(1 + g.Beta*math.Log(float64(1+(pos+g.First)/g.Every)))
 }
 
 // angles are rows of dim/2 cosines and sines: one per position, or one per position and
@@ -59,6 +63,13 @@ func NewTable(dim int, theta float64, s Scaling, maxPos int) (*Table, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// NewGrowth is a table that turns nothing: it multiplies heads of that even dimension by g.
+func NewGrowth(dim int, g Growth) *Table {
+	t := &Table{Growth: g, dim: dim, share: dim, maxPos: 1, scale: 1}
+	t.inv = [][]float32{make([]float32, dim/2)}
+	return t
 }
 
 // Prepare tells the table the length, max(position)+1, of the batch that comes. Only

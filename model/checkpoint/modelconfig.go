@@ -64,7 +64,14 @@ type ModelConfig struct {
 	// granite's multipliers; 0: not given.
 	EmbeddingMultiplier, AttentionMultiplier, ResidualMultiplier, LogitsScaling float64
 
-	MoE *MoEConfig // nil: every MLP is dense
+	MoE    *MoEConfig    // nil: every MLP is dense
+	Latent *LatentConfig // nil: queries, keys and values are not compressed
+
+	// llama4: a layer's tokens see the ones before them in their own piece of so many (use
+	// Chunk), and queries of layers without positions grow.
+	ChunkSize   int
+	GrowthScale float64 // attn_scale; 0: they do not grow
+	GrowthFloor int     // floor_scale
 
 	TorchDType  string // of the stored weights, "" when not said
 	BOSTokenID  int    // -1: none
@@ -102,11 +109,13 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 	f.renamed = family.spelling(f.raw)
 	c.readSizes(f, family)
 	c.adjustWidth(f, family)
+	c.readLatent(f, family)
 	c.readBlocks(f, family)
 	c.readWiring(f, family)
 	c.readWindow(f, family)
 	c.readMixers(f, family)
 	c.readNoRope(f, family)
+	c.readChunks(f, family)
 	c.readScales(f, family)
 	c.readMoE(f, family)
 	c.readTokens(f)
@@ -126,7 +135,7 @@ func (c *ModelConfig) readSizes(f *fields, family familyDefaults) {
 	if c.NumAttentionHeads%c.NumKeyValueHeads != 0 {
 		f.fail("num_attention_heads %d is not a multiple of num_key_value_heads %d", c.NumAttentionHeads, c.NumKeyValueHeads)
 	}
-	if !f.has("head_dim") && family.headDim == 0 && c.HiddenSize%c.NumAttentionHeads != 0 {
+	if !f.has("head_dim") && family.headDim == 0 && family.latent == nil && c.HiddenSize%c.NumAttentionHeads != 0 {
 		f.fail("hidden_size %d is not a multiple of num_attention_heads %d and head_dim is not given", c.HiddenSize, c.NumAttentionHeads)
 	}
 	if !f.has("head_dim") && family.headDim > 0 && !present(f, "head_dim") {
@@ -150,7 +159,10 @@ func (c *ModelConfig) readBlocks(f *fields, family familyDefaults) {
 	c.TorchDType = f.string("torch_dtype", f.string("dtype", ""))
 }
 
-const slidingAttention = "sliding_attention"
+const (
+	slidingAttention = "sliding_attention"
+	chunkedAttention = "chunked_attention"
+)
 
 func (c *ModelConfig) readWindow(f *fields, family familyDefaults) {
 	c.SlidingWindow = family.slidingWindow
@@ -179,7 +191,11 @@ func (c *ModelConfig) readWindow(f *fields, family familyDefaults) {
 		f.fail("layer_types has %d entries, num_hidden_layers is %d", len(c.LayerTypes), c.NumHiddenLayers)
 	}
 	for _, kind := range c.LayerTypes {
-		if other := cmp.Or(family.mixer.kind, slidingAttention); kind != "full_attention" && kind != other {
+		other := cmp.Or(family.mixer.kind, slidingAttention)
+		if family.chunks > 0 {
+			other = chunkedAttention
+		}
+		if kind != "full_attention" && kind != other {
 			f.fail("layer_types holds %q, want full_attention or %s", kind, other)
 		}
 	}
@@ -191,7 +207,7 @@ func (c *ModelConfig) readNoRope(f *fields, family familyDefaults) {
 		defer c.windowNoRope()
 	}
 	switch {
-	case family.noRopeEvery > 0 && f.has("no_rope_layers"):
+	case family.noRopeEvery > 0 && f.has("no_rope_layers") && !(family.chunks > 0 && len(f.ints("no_rope_layers")) == 0): // llama4's [] is none
 		turned := f.ints("no_rope_layers")
 		if len(turned) != c.NumHiddenLayers {
 			f.fail("no_rope_layers has %d entries, num_hidden_layers is %d", len(turned), c.NumHiddenLayers)
@@ -208,6 +224,28 @@ func (c *ModelConfig) readNoRope(f *fields, family familyDefaults) {
 		for i := range c.NumHiddenLayers {
 			c.NoRope = append(c.NoRope, c.Window(i) == 0)
 		}
+	}
+}
+
+// readChunks reads llama4's chunks, and how queries of layers without positions grow.
+func (c *ModelConfig) readChunks(f *fields, family familyDefaults) {
+	if family.chunks == 0 {
+		return
+	}
+	if c.ChunkSize = family.chunks; present(f, "attention_chunk_size") {
+		if c.ChunkSize = 0; f.has("attention_chunk_size") {
+			c.ChunkSize = f.size("attention_chunk_size", family.chunks, maxTokens)
+		}
+	}
+	tuned := true
+	switch v := f.raw["attn_temperature_tuning"].(type) {
+	case int: // the first files'
+		tuned = v != 0
+	default:
+		tuned = f.bool("attn_temperature_tuning", true)
+	}
+	if tuned {
+		c.GrowthScale, c.GrowthFloor = f.float("attn_scale", 0.1), f.size("floor_scale", 8192, maxTokens)
 	}
 }
 
@@ -299,6 +337,19 @@ func (c *ModelConfig) Window(layer int) int {
 		return 0
 	}
 	return c.SlidingWindow
+}
+
+// Chunk is the number of tokens in the pieces that a layer's attention does not look out of;
+// 0 = it sees all.
+func (c *ModelConfig) Chunk(layer int) int {
+	chunked := layer < len(c.NoRope) && !c.NoRope[layer]
+	if layer < len(c.LayerTypes) {
+		chunked = c.LayerTypes[layer] == chunkedAttention
+	}
+	if !chunked {
+		return 0
+	}
+	return c.ChunkSize
 }
 
 // Value is any key of config.json as parsed: numbers are int, float64 or, where they are

@@ -1,10 +1,5 @@
 package checkpoint
 
-import (
-	"cmp"
-	"slices"
-)
-
 // familyDefaults are the values of keys that a config.json may leave out
 // (transformers 4.52, configuration_<family>.py).
 type familyDefaults struct {
@@ -54,24 +49,24 @@ type familyDefaults struct {
 	adjusted     bool              // lfm2: intermediate_size is not the width of the MLPs, unless block_auto_adjust_ff_dim says no
 	mixer        mixerDefaults
 
-	moe moeDefaults
-}
+	moe    moeDefaults
+	latent *LatentConfig // of keys and values; nil: attention projects them alone
 
-// moeDefaults are those of a mixture of experts; experts 0: there is none.
-type moeDefaults struct {
-	countKey                        string
-	experts, perToken, intermediate int
-	shared                          int
-	normalize                       bool    // without a key: mixtral
-	normalizes                      bool    // unless norm_topk_prob says no
-	everyLayer                      bool    // whatever decoder_sparse_step and mlp_only_layers say
-	auxCoef                         float64 // 0: 0.001
+	rope       map[string]any // rope_parameters of a file without any
+	modern     bool           // transformers 5 alone computes it, where yarn's factor always counts
+	chunks     int            // attention_chunk_size; 0: there is no such key
+	qkNorm     bool           // of qkNormKey
+	allBiased  bool           // attention_bias stands for o as well, and is on unless it says no
+	noOutBias  bool           // attention_bias does not stand for o
+	nextLayers bool           // files hold layers behind the last, of multi-token prediction
 }
-
-// localExperts is mixtral's key of the number of experts, and with transformers 5 qwen3_moe's.
-const localExperts = "num_local_experts"
 
 const geluTanh = "gelu_pytorch_tanh"
+
+// gptOssRope is gpt_oss' stretch of the angles where a file has none.
+var gptOssRope = map[string]any{
+	"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false, "original_max_position_embeddings": 4096,
+}
 
 var families = map[string]familyDefaults{
 	"llama":   {maxPositions: 2048},
@@ -146,6 +141,40 @@ var families = map[string]familyDefaults{
 		either: map[string]string{"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "max_position_embeddings": "n_positions"},
 		tables: Tables{"transformer.wte", "lm_head"}, conv1D: []string{"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"}, buffers: []string{".attn.bias", ".attn.masked_bias"},
 	},
+	"glm4_moe": {
+		maxPositions: 131072, kvHeads: 8, modern: true, noOutBias: true, eps: 1e-5, rotary: 0.5, qkNormKey: "use_qk_norm", nextLayers: true,
+		moe: moeDefaults{
+			countKey: routedExperts, experts: 128, perToken: 8, intermediate: 1408, normalizes: true, scaling: 1, groups: 1, sharedCount: 1, firstDense: 1, noAux: true,
+		},
+	},
+	"glm4_moe_lite": {
+		maxPositions: 202752, kvHeads: 20, modern: true, eps: 1e-5, nextLayers: true, latent: &LatentConfig{QueryRank: 768, Rank: 512, PlainDim: 192, RotaryDim: 64, ValueDim: 256},
+		moe: moeDefaults{
+			countKey: routedExperts, experts: 64, perToken: 4, intermediate: 1536, normalizes: true, scaling: 1.8, groups: 1, sharedCount: 1, firstDense: 1, listed: true, noAux: true,
+		},
+	},
+	"deepseek_v3": {
+		maxPositions: 4096, kvHeads: 128, modern: true, nextLayers: true, latent: &LatentConfig{QueryRank: 1536, Rank: 512, PlainDim: 128, RotaryDim: 64, ValueDim: 128},
+		moe: moeDefaults{
+			countKey: routedExperts, experts: 256, perToken: 8, intermediate: 2048, normalizes: true, scaling: 2.5, groups: 8, topGroups: 4, sharedCount: 1, firstDense: 3, noAux: true,
+		},
+	},
+	"youtu": {
+		maxPositions: 131072, kvHeads: 16, modern: true, tied: true, latent: &LatentConfig{QueryRank: 1536, Rank: 512, PlainDim: 128, RotaryDim: 64, ValueDim: 128},
+	},
+	"ernie4_5_moe": {
+		maxPositions: 131072, kvHeads: 4, modern: true, tied: true, eps: 1e-5, theta: 5e5, biasKey: "use_bias", unread: []string{"model.mtp_"},
+		keys: map[string]string{"num_experts_per_tok": "moe_k"},
+		moe:  moeDefaults{countKey: "moe_num_experts", experts: 64, perToken: 6, intermediate: 1536, normalize: true, floor: 1e-12, spans: true},
+	},
+	"gpt_oss": {
+		maxPositions: 131072, kvHeads: 8, headDim: 64, slidingWindow: 128, windowPattern: 2, eps: 1e-5, theta: 150000, modern: true, allBiased: true, rope: gptOssRope,
+		moe: moeDefaults{countKey: localExperts, experts: 128, perToken: 4, normalize: true, clamped: true},
+	},
+	"llama4_text": {
+		maxPositions: 131072, kvHeads: 8, headDim: 128, modern: true, eps: 1e-5, theta: 5e5, noRopeEvery: 4, chunks: 8192, qkNormKey: "use_qk_norm", qkNorm: true,
+		moe: moeDefaults{countKey: localExperts, experts: 16, perToken: 1, every: 1, noAux: true},
+	},
 	"minimax_m2": {
 		maxPositions: 196608, kvHeads: 8, headDim: 128, theta: 5e6,
 		moe: moeDefaults{countKey: localExperts, experts: 256, perToken: 8, normalize: true},
@@ -181,51 +210,4 @@ var families = map[string]familyDefaults{
 		maxPositions: 32768, kvHeads: 4, slidingWindow: 4096, windowSwitch: true,
 		moe: moeDefaults{countKey: "num_experts", experts: 128, perToken: 8, intermediate: 768},
 	},
-}
-
-// MoEConfig is a mixture of experts in the place of an MLP.
-type MoEConfig struct {
-	Experts            int // that there are
-	PerToken           int // that a token goes to
-	Intermediate       int // of an expert's MLP
-	SharedIntermediate int // of the expert that every token goes to; 0: there is none
-	Normalize          bool
-	AuxCoef            float64 // router_aux_loss_coef
-	RouterJitter       float64
-	SparseStep         int   // every so-many-th layer is one; qwen
-	DenseLayers        []int // that are none all the same: mlp_only_layers
-}
-
-func (c *ModelConfig) readMoE(f *fields, family familyDefaults) {
-	d := family.moe
-	if d.experts == 0 {
-		return
-	}
-	if d.countKey != localExperts && !f.has(d.countKey) && f.has(localExperts) {
-		d.countKey = localExperts // transformers 5
-	}
-	m := &MoEConfig{
-		Experts: f.size(d.countKey, d.experts, maxSize>>8), PerToken: f.int("num_experts_per_tok", d.perToken),
-		Intermediate: c.IntermediateSize, Normalize: d.normalize || f.bool("norm_topk_prob", d.normalizes),
-		AuxCoef: f.float("router_aux_loss_coef", cmp.Or(d.auxCoef, 0.001)), RouterJitter: f.float("router_jitter_noise", 0),
-		SparseStep: f.size("decoder_sparse_step", 1, maxLayers), DenseLayers: f.ints("mlp_only_layers"),
-	}
-	if d.everyLayer {
-		m.SparseStep, m.DenseLayers = 1, nil
-	}
-	if d.intermediate > 0 {
-		m.Intermediate = f.size("moe_intermediate_size", d.intermediate, maxSize)
-	}
-	if d.shared > 0 {
-		m.SharedIntermediate = f.size("shared_expert_intermediate_size", d.shared, maxSize)
-	}
-	if m.PerToken < 1 || m.PerToken > m.Experts {
-		f.fail("num_experts_per_tok is %d, want 1 to %s, which is %d", m.PerToken, d.countKey, m.Experts)
-	}
-	c.MoE = m
-}
-
-// Sparse reports whether layer's MLP is a mixture of experts.
-func (c *ModelConfig) Sparse(layer int) bool {
-	return c.MoE != nil && (layer+1)%c.MoE.SparseStep == 0 && !slices.Contains(c.MoE.DenseLayers, layer)
 }

@@ -19,6 +19,7 @@ type RopeScaling struct {
 	KeepFactor                    bool    // yarn: of rope_parameters, whose factor counts beside original_max_position_embeddings
 	ShortFactor, LongFactor       []float64
 	QueryBeta                     float64 // ministral3's llama_4_scaling_beta
+	Smooth                        bool    // yarn: truncate is false, the ramp begins and ends between planes
 }
 
 func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
@@ -27,6 +28,9 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 	s := f.object("rope_scaling")
 	if p := f.object("rope_parameters"); p != nil { // transformers 5
 		s = c.ropeParameters(f, p)
+	}
+	if s == nil && family.rope != nil {
+		s = &fields{path: f.path, raw: family.rope}
 	}
 	share := cmp.Or(family.rotary, 1)
 	if f.has("rotary_dim") {
@@ -40,6 +44,9 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 		f.fail("partial_rotary_factor is %v, want more than 0 and at most 1", share)
 	}
 	c.RotaryDim = int(float64(c.HeadDim) * share)
+	if c.Latent != nil {
+		c.RotaryDim = c.Latent.RotaryDim
+	}
 	if c.RopeTheta <= 0 {
 		f.fail("rope_theta is %v, want more than 0", c.RopeTheta)
 	}
@@ -59,8 +66,9 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 		MScaleAllDim:                  s.float("mscale_all_dim", 0),
 		ShortFactor:                   s.floats("short_factor"),
 		LongFactor:                    s.floats("long_factor"),
-		KeepFactor:                    f.has("rope_parameters"),
+		KeepFactor:                    f.has("rope_parameters") || family.modern,
 		QueryBeta:                     s.float("llama_4_scaling_beta", 0),
+		Smooth:                        !s.bool("truncate", true),
 	}
 	if family.ropeAlpha && r.Type == "dynamic" && s.float("alpha", 0) > 0 {
 		// A fixed stretch of the base, whatever the length (NTK-aware scaling).
@@ -150,7 +158,7 @@ func (r *RopeScaling) check(s *fields) {
 			s.fail("%s is missing, rope_type llama3 needs it", key)
 		}
 	}
-	if r.HighFreqFactor <= r.LowFreqFactor {
-		s.fail("high_freq_factor %v must be above low_freq_factor %v", r.HighFreqFactor, r.LowFreqFactor)
+	if r.HighFreqFactor < r.LowFreqFactor { // llama4's are the same
+		s.fail("high_freq_factor %v must not be below low_freq_factor %v", r.HighFreqFactor, r.LowFreqFactor)
 	}
 }

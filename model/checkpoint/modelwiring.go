@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -39,8 +40,8 @@ func (d familyDefaults) keyValueHeads(f *fields, heads int) int {
 // readBiases: qwen2's projections have biases that no key turns off, qwen2_moe's have
 // a key of their own; glm4 has them at q, k and v alone.
 func (c *ModelConfig) readBiases(f *fields, family familyDefaults) {
-	bias := f.bool("attention_bias", family.attentionBias)
-	c.QKVBias, c.OutputBias = bias || family.qkvBias, bias && !family.qkvBias && !family.attentionBias
+	bias := f.bool("attention_bias", family.attentionBias || family.allBiased)
+	c.QKVBias, c.OutputBias = bias || family.qkvBias, bias && !family.qkvBias && !family.attentionBias && !family.noOutBias
 	c.MLPBias = f.bool("mlp_bias", false)
 	if family.outBiasKey != "" {
 		c.OutputBias = f.bool(family.outBiasKey, false)
@@ -69,7 +70,7 @@ func (c *ModelConfig) readWiring(f *fields, family familyDefaults) {
 		c.Parallel = f.bool(family.parallelKey, family.parallel)
 	}
 	if family.qkNormKey != "" {
-		c.QKNorm = f.bool(family.qkNormKey, false)
+		c.QKNorm = f.bool(family.qkNormKey, family.qkNorm)
 	}
 	if !family.multiQuery {
 		return
@@ -102,6 +103,13 @@ func Unread(modelType, name string) bool {
 	ends := append([]string{".rotary_emb.inv_freq"}, family.buffers...)
 	return slices.ContainsFunc(ends, func(end string) bool { return strings.HasSuffix(name, end) }) ||
 		slices.ContainsFunc(family.unread, func(beginning string) bool { return strings.HasPrefix(name, beginning) })
+}
+
+// Beyond reports whether a tensor of a model type's files belongs to the layer behind the
+// last one, which predicts further tokens (num_nextn_predict_layers); transformers leaves it
+// out, too.
+func Beyond(modelType, name string, layers int) bool {
+	return families[modelType].nextLayers && strings.HasPrefix(name, fmt.Sprintf("model.layers.%d.", layers))
 }
 
 // Transposed is xᵀ [cols, rows] of x [rows, cols]: what Conv1D's weight is in files, and back.

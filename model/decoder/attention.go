@@ -6,6 +6,7 @@ import (
 	"dataflex.dev/dataflex/kernels/attention"
 	"dataflex.dev/dataflex/kernels/swiglu"
 	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // selfAttention is causal attention of grouped queries: o(attention(q(h), k(h), v(h))), or
@@ -20,8 +21,10 @@ type selfAttention struct {
 	clip            float32 // bound of queries, keys and values; 0 = none
 
 	heads, kvHeads, headDim int
-	scale, softCap          float32 // of q·k; 0 = no cap
-	window                  int     // tokens that a token sees, itself included; 0 = all before it
+	scale, softCap          float32       // of q·k; 0 = no cap
+	window                  int           // tokens that a token sees, itself included; 0 = all before it
+	piece                   int           // it sees none outside its own piece of so many; 0 = there are none
+	sinks                   *tensor.Param // [heads]; nil: there are none
 }
 
 // fusion says how the projections of queries, keys and values lie in one matrix.
@@ -47,7 +50,13 @@ func (b *builder) attention(path string, i int) *selfAttention {
 	if b.f.groupedQKV {
 		a.fused = grouped
 	}
+	if i < len(c.Chunk) {
+		a.piece = c.Chunk[i]
+	}
 	b.projections(a, path)
+	if b.f.sinks {
+		a.sinks = b.own(path+"sinks", a.heads, func(normal float64) float64 { return c.InitializerRange * normal })
+	}
 	b.headNorms(a, path)
 	return a
 }
@@ -85,6 +94,11 @@ func (b *builder) headNorms(a *selfAttention, path string) {
 		a.qNorm, a.kNorm = b.norm(q, a.headDim), b.norm(k, a.headDim)
 	case fullWidth:
 		a.qNorm, a.kNorm = b.norm(q, a.heads*a.headDim), b.norm(k, a.kvHeads*a.headDim)
+	case perTurnedHead:
+		if a.turn.keys != nil {
+			a.qNorm = norm{weight: b.onesOf(a.headDim), width: a.headDim, groups: 1, eps: b.c.Eps}
+			a.kNorm = a.qNorm
+		}
 	case ownWeights, ownModules:
 		a.qNorm, a.kNorm = b.headNorm(q, a.heads, a.headDim), b.headNorm(k, a.kvHeads, a.headDim)
 	}
@@ -106,7 +120,10 @@ func (a *selfAttention) mix(m *Model, i int, h *autograd.Value, b *Batch, cache 
 		Segments: b.Segments, Heads: a.heads, KVHeads: a.kvHeads, HeadDim: a.headDim,
 		Scale: a.scale, Window: a.window, SoftCap: a.softCap,
 	}
-	y := cache.attend(t, i, p, q, k, v)
+	if a.piece > 0 {
+		p.Segments = attention.Chunks(b.Segments, a.piece)
+	}
+	y := cache.attend(t, i, p, a.piece, a.sinks, q, k, v)
 	t.Drop(q, k, v)
 	if a.gated {
 		through := y
@@ -161,12 +178,13 @@ func clipped(t *autograd.Tape, x *autograd.Value, bound float32) *autograd.Value
 	return y
 }
 
-// keeps implements tokenMixer: every token's keys, and its values.
+// keeps implements tokenMixer: every token's keys, and its values, with room for whole
+// pieces.
 func (a *selfAttention) keeps(capacity int) []int {
-	n := capacity * a.kvHeads * a.headDim
+	n := wholePieces(capacity, a.piece) * a.kvHeads * a.headDim
 	return []int{n, n}
 }
 
 func (a *selfAttention) pairs() float64 { return float64(a.heads * a.headDim) }
 func (a *selfAttention) steps() float64 { return 0 }
-func (a *selfAttention) narrows() bool  { return a.headDim%chunk == 0 && a.scale > 0 }
+func (a *selfAttention) narrows() bool  { return a.headDim%chunk == 0 && a.scale > 0 && a.sinks == nil }

@@ -67,7 +67,7 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	if !c.Tied {
 		m.head.Weight = b.param(m.tables().Head, c.Vocab, c.Hidden)
 	}
-	if b.f.headBias {
+	if b.f.biasedHead(&c) {
 		m.head.Bias = b.bias(m.tables().Head, c.Vocab)
 	}
 	m.parts, m.half, m.ones, m.views, m.layouts = b.parts, b.any, b.ones, b.views, b.layouts
@@ -94,6 +94,7 @@ type builder struct {
 	views []view
 
 	global, local turning // of layers that see everything, and of those with a window
+	growing       *angles // of queries of layers that turn nothing; nil: they stay as they are
 
 	layouts map[*tensor.Param]layout
 }
@@ -156,7 +157,7 @@ const chunk = 8
 
 func (b *builder) param(path string, shape ...int) *tensor.Param {
 	// A head with a bias has no bf16 kernel.
-	half := b.half && len(shape) == 2 && shape[1]%chunk == 0 && !b.f.headBias
+	half := b.half && len(shape) == 2 && shape[1]%chunk == 0 && !b.f.biasedHead(&b.c)
 	p := b.tensor(half, path+".weight", shape...)
 	if p != nil {
 		b.parts = append(b.parts, part{path: path, param: p})

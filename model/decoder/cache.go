@@ -6,6 +6,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/attention"
 	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // Cache holds what layers keep of sequences that are being continued, each in a slot: an
@@ -164,17 +165,51 @@ func (c *Cache) run(b Batch, last []int32) ([]float32, error) {
 
 // attend records attention: among the batch's tokens, which go into the cache if there
 // is one, or from one new token per sequence to what is in the cache.
-func (c *Cache) attend(t *autograd.Tape, layer int, p attention.Params, q, k, v *autograd.Value) *autograd.Value {
+// A token sees none outside its own piece of so many tokens; 0 = there are none.
+func (c *Cache) attend(t *autograd.Tape, layer int, p attention.Params, piece int, sinks *tensor.Param, q, k, v *autograd.Value) *autograd.Value {
 	if c == nil || t.Err() != nil {
-		return t.Attention(p, q, k, v)
+		return t.SinkAttention(p, sinks, q, k, v)
 	}
-	width, keys, values := p.KVHeads*p.HeadDim, c.stores[layer][0], c.stores[layer][1]
-	attention.Store(c.m.dev, k.Data(), c.rows, keys, width)
-	attention.Store(c.m.dev, v.Data(), c.rows, values, width)
+	keys, values := c.stores[layer][0], c.stores[layer][1]
+	capacity, rows := wholePieces(c.capacity, piece), c.rows
+	if capacity != c.capacity {
+		rows = make([]int32, len(c.rows))
+		for i, r := range c.rows {
+			slot, at := int(r)/c.capacity, int(r)%c.capacity
+			rows[i] = int32(slot*capacity + at)
+		}
+	}
+	attention.Store(c.m.dev, k.Data(), rows, keys, k.Cols)
+	attention.Store(c.m.dev, v.Data(), rows, values, v.Cols)
 	if c.step == nil {
-		return t.Attention(p, q, k, v)
+		return t.SinkAttention(p, sinks, q, k, v)
 	}
-	step := *c.step
-	step.Params = p
+	step := inPieces(*c.step, capacity, piece)
+	if step.Params = p; sinks != nil {
+		step.Sinks = sinks.Data
+	}
 	return t.CachedAttention(step, q, keys, values)
+}
+
+// wholePieces is capacity rounded up to pieces of so many tokens; 0 = there are none.
+func wholePieces(capacity, piece int) int {
+	if piece == 0 {
+		return capacity
+	}
+	return (capacity + piece - 1) / piece * piece
+}
+
+// inPieces is a step whose tokens see their own pieces of the cache alone, which has room
+// for capacity tokens of a sequence, whole pieces: each piece is a slot.
+func inPieces(step attention.Cached, capacity, piece int) attention.Cached {
+	if piece == 0 {
+		return step
+	}
+	whole := step
+	step.Capacity, step.Slot, step.Length = piece, make([]int32, len(whole.Slot)), make([]int32, len(whole.Slot))
+	for i, n := range whole.Length {
+		at := int(n-1) / piece
+		step.Slot[i], step.Length[i] = int32(int(whole.Slot[i])*capacity/piece+at), n-int32(at*piece)
+	}
+	return step
 }

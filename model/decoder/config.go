@@ -49,10 +49,13 @@ type Config struct {
 	QueryGrowth rope.Growth `json:",omitzero"`  // of queries, by position
 	ClipQKV     float32     `json:",omitempty"` // bound of queries, keys and values; 0 = none
 
-	Recurrent []bool    `json:",omitempty"` // per layer: it has no attention, but Linear or a short convolution; nil = all have it
-	Linear    DeltaRule `json:",omitzero"`  // its zero value: the convolution alone
-	ConvWidth int       `json:",omitempty"` // tokens that the convolution sees
-	ConvBias  bool      `json:",omitempty"` // it and the linears around it add biases, where it stands alone
+	Recurrent []bool      `json:",omitempty"` // per layer: it has no attention, but Linear or a short convolution; nil = all have it
+	Linear    DeltaRule   `json:",omitzero"`  // its zero value: the convolution alone
+	ConvWidth int         `json:",omitempty"` // tokens that the convolution sees
+	ConvBias  bool        `json:",omitempty"` // it and the linears around it add biases, where it stands alone
+	Latent    Latent      `json:",omitzero"`  // queries, keys and values are made from compressed ones
+	Chunk     []int       `json:",omitempty"` // per layer: a token sees those before it in its own piece of so many; 0 = all; nil = every layer all
+	Growth    rope.Growth `json:",omitzero"`  // of queries of layers that turn nothing, by position
 
 	// Dropout names what the folder asks for and training does not do.
 	Dropout string `json:",omitempty"`
@@ -72,15 +75,6 @@ type Padding struct {
 type DeltaRule struct {
 	KeyHeads, ValueHeads int // KeyHeads divides ValueHeads
 	KeyDim, ValueDim     int // of a head
-}
-
-// MoE is the shape of the mixtures of experts.
-type MoE struct {
-	Experts, TopK int
-	Intermediate  int     // of an expert
-	Shared        int     // of the shared expert; 0 = there is none
-	Normalize     bool    // a token's weights sum to 1
-	AuxCoef       float64 // router_aux_loss_coef: of Balance in the loss, where asked for
 }
 
 // readConfig reads dir/config.json and refuses what the decoder does not compute.
@@ -128,6 +122,8 @@ func fromCheckpoint(c *checkpoint.ModelConfig) (Config, error) {
 	}
 	out.factors(c)
 	out.mixtures(c)
+	out.latent(c)
+	out.chunks(c)
 	for i := range out.Layers {
 		out.Window = append(out.Window, c.Window(i))
 	}
@@ -162,17 +158,32 @@ func (c *Config) factors(from *checkpoint.ModelConfig) {
 	}
 }
 
-func (c *Config) mixtures(from *checkpoint.ModelConfig) {
-	m := from.MoE
-	if m == nil {
+// latent takes over the shape of latent attention, whose scores a stretch of the angles
+// scales as well.
+func (c *Config) latent(from *checkpoint.ModelConfig) {
+	l := from.Latent
+	if l == nil {
 		return
 	}
-	c.MoE = MoE{
-		Experts: m.Experts, TopK: m.PerToken, Intermediate: m.Intermediate, Shared: m.SharedIntermediate,
-		Normalize: m.Normalize, AuxCoef: m.AuxCoef,
+	c.Latent = Latent{QueryRank: l.QueryRank, Rank: l.Rank, PlainDim: l.PlainDim, RotaryDim: l.RotaryDim, ValueDim: l.ValueDim, Halves: l.Halves}
+	if s := from.RopeScaling; s != nil && s.MScaleAllDim != 0 && s.Factor > 1 {
+		m := 0.1*s.MScaleAllDim*math.Log(s.Factor) + 1
+		c.AttentionScale = float32(m * m / math.Sqrt(float64(c.HeadDim)))
+	}
+}
+
+// chunks takes over llama4's pieces, and its growth of queries that nothing turns.
+func (c *Config) chunks(from *checkpoint.ModelConfig) {
+	if from.GrowthScale != 0 {
+		c.Growth = rope.Growth{Beta: from.GrowthScale, Every: from.GrowthFloor, First: 1}
 	}
 	for i := range c.Layers {
-		c.Sparse = append(c.Sparse, from.Sparse(i))
+		if size := from.Chunk(i); size > 0 || c.Chunk != nil {
+			for len(c.Chunk) < i {
+				c.Chunk = append(c.Chunk, 0)
+			}
+			c.Chunk = append(c.Chunk, size)
+		}
 	}
 }
 
@@ -185,7 +196,7 @@ func scaling(s *checkpoint.RopeScaling) rope.Scaling {
 		Type: s.Type, Factor: s.Factor,
 		LowFreqFactor: s.LowFreqFactor, HighFreqFactor: s.HighFreqFactor, OriginalMax: s.OriginalMaxPositionEmbeddings,
 		AttentionFactor: s.AttentionFactor, BetaFast: s.BetaFast, BetaSlow: s.BetaSlow,
-		MScale: s.MScale, MScaleAllDim: s.MScaleAllDim, KeepFactor: s.KeepFactor && s.Type == "yarn",
+		MScale: s.MScale, MScaleAllDim: s.MScaleAllDim, KeepFactor: s.KeepFactor && s.Type == "yarn", Smooth: s.Smooth && s.Type == "yarn",
 		ShortFactor: s.ShortFactor, LongFactor: s.LongFactor,
 	}
 }

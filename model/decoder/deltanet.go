@@ -37,7 +37,7 @@ func (b *builder) deltaNet(path string) *deltaNet {
 		b.linear(&d.qkvz, path+"in_proj_qkvz", hidden, 2*keys+2*values, false)
 		b.linear(&d.ba, path+"in_proj_ba", hidden, 2*l.ValueHeads, false)
 	}
-	d.norm = norm{weight: b.param(path+"norm", l.ValueDim), width: l.ValueDim, groups: 1}
+	d.norm = norm{weight: b.param(path+"norm", l.ValueDim), width: l.ValueDim, groups: 1, eps: b.c.Eps}
 	b.linear(&d.out, path+"out_proj", values, hidden, false)
 	if !d.fused {
 		b.linear(&d.qkv, path+"in_proj_qkv", hidden, 2*keys+values, false)

@@ -34,7 +34,10 @@ type family struct {
 	backwards    bool   // rope turns the other way
 	plainMLP     plainNames
 	experts      expertNames
-	choiceBias   string // of experts whose scores are sigmoids, the tensor that moves the choice
+	routing      routing
+	choiceBias   string // of experts, the tensor that moves the choice; "": there is none
+	choiceRow    bool   // it is [1, Experts]
+	noBalance    bool   // transformers adds no load-balancing loss
 
 	modules       modules  // names that are not llama's
 	order         order    // in which a layer registers its modules
@@ -45,6 +48,9 @@ type family struct {
 	groupedQKV    bool     // qkv has a group's queries, its keys and its values one after the other
 	learned       bool     // positions are embeddings, and nothing is turned
 	headBias      bool     // the head adds a bias
+	mlpHeadBias   bool     // it does where MLPs add them
+	sinks         bool     // every head of the attention may attend to nothing, as much as a number of its own says
+	latent        bool     // queries, keys and values are made from compressed ones
 	everyRow      bool     // the padding token's embedding trains as any other
 	recurrent     string   // what layers without attention have, which only the CPU has kernels for
 	gatedQuery    bool     // q_proj has a gate beside every head's query, for what attention puts out
@@ -73,11 +79,12 @@ type normAt struct {
 type headNorms uint8
 
 const (
-	noHeadNorms headNorms = iota
-	perHead               // every head by itself
-	fullWidth             // all heads as one row
-	ownWeights            // every head by itself, with weights of its own: [heads, headDim]
-	ownModules            // likewise, each in a module of its own: .norms.0 …
+	noHeadNorms   headNorms = iota
+	perHead                 // every head by itself
+	fullWidth               // all heads as one row
+	ownWeights              // every head by itself, with weights of its own: [heads, headDim]
+	ownModules              // likewise, each in a module of its own: .norms.0 …
+	perTurnedHead           // every head by itself, without weights, in layers that turn heads
 )
 
 // order is the order of registration: that of PyTorch's model.parameters().
@@ -92,18 +99,6 @@ const (
 // plainNames are the modules of an MLP without a gate, down(act(up(x))); up "" = the
 // family's have one.
 type plainNames struct{ up, down string }
-
-// expertNames are the modules of a mixture of experts; block "" = the family has none.
-type expertNames struct {
-	block          string
-	gate, up, down string // of an expert
-	downSecond     bool   // down is registered before up
-	router         string // "": gate
-
-	// In the place of the experts' own modules, one tensor for all of them: gate above
-	// up, [Experts, 2·Intermediate, Hidden], and down, [Experts, Hidden, Intermediate].
-	allGateUp, allDown string
-}
 
 var (
 	preNorms = []normAt{{beforeAttention, "input_layernorm"}, {beforeMLP, "post_attention_layernorm"}}
@@ -120,10 +115,6 @@ var (
 		{afterMLP, "post_mlp_layernorm"},
 	}
 	postNorms = []normAt{{afterAttention, "post_attention_layernorm"}, {afterMLP, "post_feedforward_layernorm"}}
-
-	qwenExperts    = expertNames{block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj"}
-	graniteExperts = expertNames{block: "block_sparse_moe", router: "router.layer", allGateUp: "input_linear", allDown: "output_linear"}
-	mixtralExperts = expertNames{block: "block_sparse_moe", gate: "w1", up: "w3", down: "w2", downSecond: true}
 )
 
 // families are the supported model types. Sizes, biases, windows, factors, tied heads
@@ -159,7 +150,14 @@ var families = map[string]family{
 	"nemotron":         {architecture: "NemotronForCausalLM", activation: relu2, norms: preNorms, layerNorm: true, normBias: true, onePlus: true, plainMLP: plainNames{"up_proj", "down_proj"}},
 	"falcon":           {architecture: "FalconForCausalLM", activation: gelu, norms: falconNorms, parallelNorms: preNorms[:1], pairedNorms: falconPair, layerNorm: true, normBias: true, fusedQKV: true, groupedQKV: true, plainMLP: plainNames{"dense_h_to_4h", "dense_4h_to_h"}, modules: falconModules, dropout: true, everyRow: true},
 	"gpt2":             {architecture: "GPT2LMHeadModel", activation: geluNew, norms: gpt2Norms, layerNorm: true, normBias: true, order: normsBefore, fusedQKV: true, learned: true, plainMLP: plainNames{"c_fc", "c_proj"}, modules: gpt2Modules, dropout: true, everyRow: true},
-	"minimax_m2":       {architecture: "MiniMaxM2ForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: mixtralExperts, choiceBias: "e_score_correction_bias"},
+	"minimax_m2":       {architecture: "MiniMaxM2ForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: mixtralExperts, routing: bySigmoid, choiceBias: "e_score_correction_bias"},
+	"glm4_moe":         {architecture: "Glm4MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, chosenNorms: true, experts: glmExperts, routing: bySigmoid, choiceBias: "gate.e_score_correction_bias", noBalance: true},
+	"glm4_moe_lite":    {architecture: "Glm4MoeLiteForCausalLM", activation: "silu", norms: preNorms, experts: glmExperts, routing: bySigmoid, choiceBias: "gate.e_score_correction_bias", noBalance: true, latent: true},
+	"deepseek_v3":      {architecture: "DeepseekV3ForCausalLM", activation: "silu", norms: preNorms, experts: glmExperts, routing: bySigmoid, choiceBias: "gate.e_score_correction_bias", noBalance: true, latent: true},
+	"youtu":            {architecture: "YoutuForCausalLM", activation: "silu", norms: preNorms, latent: true},
+	"ernie4_5_moe":     {architecture: "Ernie4_5_MoeForCausalLM", activation: "silu", norms: preNorms, interleaved: true, experts: ernieExperts, routing: byCorrected, choiceBias: "moe_statics.e_score_correction_bias", choiceRow: true, mlpHeadBias: true},
+	"gpt_oss":          {architecture: "GptOssForCausalLM", activation: "silu", norms: preNorms, experts: gptOssExperts, sinks: true},
+	"llama4_text":      {architecture: "Llama4ForCausalLM", activation: "silu", norms: preNorms, headNorms: perTurnedHead, chosenNorms: true, rotateFirst: true, interleaved: true, experts: llama4Experts, routing: bySigmoid, noBalance: true, modules: modules{mlp: "feed_forward"}},
 	"exaone4":          {architecture: "Exaone4ForCausalLM", activation: "silu", norms: postNorms, headNorms: perHead},
 	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},
 	"olmoe":            {architecture: "OlmoeForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: qwenExperts},
@@ -221,11 +219,18 @@ func (f family) normsOf(c *Config) []normAt {
 	return f.norms
 }
 
+// biasedHead reports whether the head adds a bias.
+func (f family) biasedHead(c *Config) bool { return f.headBias || f.mlpHeadBias && c.MLPBias }
+
 // hostOnly names what the family computes that only the CPU has kernels for, "" for nothing.
 func (f family) hostOnly() string {
 	switch {
-	case f.choiceBias != "":
-		return "routing by sigmoids"
+	case f.latent:
+		return "latent attention"
+	case f.sinks:
+		return "attention with sinks"
+	case f.routing != byProbability:
+		return "routing by scores"
 	case f.recurrent != "":
 		return f.recurrent
 	}

@@ -223,9 +223,26 @@ func testFamily(t *testing.T, w *checkpoint.Weights, m *Model) {
 		t.Fatal(err)
 	}
 	within(t, "losses of Backward", trained, losses, 0)
+	recorded, top := map[*tensor.Param][]float32{}, float32(0)
 	for _, p := range m.Trainable() {
-		within(t, "grad."+p.Name, p.Grad.Host(), laidGradient(t, w, m, p), 1e-4)
+		recorded[p] = laidGradient(t, w, m, p)
+		top = max(top, largest(recorded[p]))
 	}
+	for _, p := range m.Trainable() {
+		// A gradient that is 0, as that of the biases of keys that nothing turns, is what
+		// rounding leaves of it, here and there.
+		if largest(recorded[p]) < 1e-6*top && largest(p.Grad.Host()) < 1e-6*top {
+			continue
+		}
+		within(t, "grad."+p.Name, p.Grad.Host(), recorded[p], 1e-4)
+	}
+}
+
+func largest(x []float32) (top float32) {
+	for _, v := range x {
+		top = max(top, v, -v)
+	}
+	return top
 }
 
 // laidGradient is the recorded gradient of p as p lies here. Transformers 5 calls gpt_neox's
@@ -240,9 +257,7 @@ func laidGradient(t *testing.T, w *checkpoint.Weights, m *Model, p *tensor.Param
 		}
 		all = append(all, gradient(t, w, name)...)
 	}
-	if m.layouts[p].transposed {
-		return checkpoint.Transposed(all, p.Shape[1], p.Shape[0])
-	}
+	m.layouts[p].arrange(p.Shape, all)
 	return all
 }
 
@@ -306,17 +321,27 @@ func gradient(t *testing.T, w *checkpoint.Weights, name string) []float32 {
 func testRouting(t *testing.T, w *checkpoint.Weights, m *Model, rows []int) {
 	t.Helper()
 	routings := m.Routings()
-	if len(routings) == 0 {
-		return
+	sparse := 0
+	for i := range m.config.Layers {
+		if m.config.sparse(i) {
+			sparse++
+		}
 	}
-	if len(routings) != m.config.Layers {
-		t.Fatalf("%d routed layers", len(routings))
+	if len(routings) != sparse {
+		t.Fatalf("%d routed layers, want %d", len(routings), sparse)
 	}
 	balance, err := m.BalanceLoss()
 	if err != nil {
 		t.Fatal(err)
 	}
-	within(t, "aux_loss", []float32{float32(balance)}, floats(t, w, "aux_loss"), 1e-5)
+	if _, ok := w.Shape("aux_loss"); ok {
+		within(t, "aux_loss", []float32{float32(balance)}, floats(t, w, "aux_loss"), 1e-6)
+	} else if balance != 0 {
+		t.Errorf("a balance loss of %v, and transformers has none", balance)
+	}
+	if _, ok := w.Shape("router_logits.0"); !ok {
+		return
+	}
 	n := m.config.MoE.Experts
 	for i, r := range routings {
 		all := floats(t, w, fmt.Sprintf("router_logits.%d", i))
@@ -376,7 +401,7 @@ func TestSupported(t *testing.T) {
 	if len(examples) != len(families) {
 		t.Errorf("%d examples of %d families", len(examples), len(families))
 	}
-	for modelType, want := range map[string]string{"qwen3_5_text2": "qwen3_5_text", "gemma4_text": "gemma3_text", "glm4_moe": "glm4", "ernie4_5_moe": "ernie4_5", "lama": "llama"} {
+	for modelType, want := range map[string]string{"qwen3_5_text2": "qwen3_5_text", "gemma4_text": "gemma3_text", "glm4v_moe": "glm4_moe", "deepseek_v2": "deepseek_v3", "lama": "llama"} {
 		if got := nearest(modelType); got != want {
 			t.Errorf("the nearest to %s is %s, want %s", modelType, got, want)
 		}
@@ -394,7 +419,7 @@ func TestHostOnly(t *testing.T) {
 	}
 	dev := sim.New(sim.Options{})
 	_, err := Init(dev, dir, Options{}, nil)
-	want := dir + `/config.json: model_type "minimax_m2" needs routing by sigmoids, which has no kernel for --device sim: take --device cpu`
+	want := dir + `/config.json: model_type "minimax_m2" needs routing by scores, which has no kernel for --device sim: take --device cpu`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

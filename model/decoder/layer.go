@@ -74,10 +74,13 @@ func (b *builder) layer(l *layer, i int) {
 
 // mixer is the token mixer of layer i, whose modules' paths begin with path.
 func (b *builder) mixer(path string, i int) tokenMixer {
-	if !b.c.recurrent(i) {
-		return b.attention(path+b.f.named().attention+".", i)
-	}
-	if b.c.Linear.KeyHeads > 0 {
+	attention := path + b.f.named().attention + "."
+	switch {
+	case b.c.Latent.Rank > 0:
+		return b.latentAttention(attention, i)
+	case !b.c.recurrent(i):
+		return b.attention(attention, i)
+	case b.c.Linear.KeyHeads > 0:
 		return b.deltaNet(path + "linear_attn.")
 	}
 	return b.shortConv(path + "conv.")

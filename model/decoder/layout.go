@@ -13,7 +13,12 @@ import (
 type layout struct {
 	transposed bool     // [in, out]
 	pieces     []string // its rows are tensors of these names
+	stacked    bool     // [n, in, out], of [n, out, in]
+	inTurn     bool     // of its two halves, a row of one, a row of the other (of [n, 2·k], a number)
 }
+
+// plain reports whether it lies there as it does here.
+func (l layout) plain() bool { return !l.transposed && l.pieces == nil && !l.stacked && !l.inTurn }
 
 // laid makes a parameter that is stored otherwise, and asks for it in the folder as it is
 // stored there.
@@ -50,6 +55,8 @@ func (l layout) tensors(name string, shape []int) []checkpoint.Tensor {
 			out = append(out, checkpoint.Tensor{Name: piece, Shape: shape[1:]})
 		}
 		return out
+	case l.stacked:
+		return []checkpoint.Tensor{{Name: name, Shape: []int{shape[0], shape[2], shape[1]}}}
 	}
 	return []checkpoint.Tensor{{Name: name, Shape: shape}}
 }
@@ -64,8 +71,67 @@ func (l layout) split(name string, shape []int, x []float32) []checkpoint.Tensor
 		for i := range out {
 			out[i].F32 = x[i*shape[1] : (i+1)*shape[1]]
 		}
+	case l.stacked || l.inTurn:
+		x = slices.Clone(x)
+		l.each(shape, x, func(m []float32, rows, cols int) {
+			if l.inTurn {
+				copy(m, takeTurns(m, cols))
+			}
+			if l.stacked {
+				copy(m, checkpoint.Transposed(m, rows, cols))
+			}
+		})
+		out[0].F32 = x
 	default:
 		out[0].F32 = x
+	}
+	return out
+}
+
+// arrange puts the numbers of the stored tensors, one after the other in x, in the
+// parameter's order.
+func (l layout) arrange(shape []int, x []float32) {
+	if l.transposed {
+		copy(x, checkpoint.Transposed(x, shape[1], shape[0]))
+	}
+	l.each(shape, x, func(m []float32, rows, cols int) {
+		if l.stacked {
+			copy(m, checkpoint.Transposed(m, cols, rows))
+		}
+		if l.inTurn {
+			copy(m, takeApart(m, cols))
+		}
+	})
+}
+
+// each calls f for every matrix [rows, cols] of a stack; biases have rows of one number.
+func (l layout) each(shape []int, x []float32, f func(m []float32, rows, cols int)) {
+	if !l.stacked && !l.inTurn {
+		return
+	}
+	rows, cols := shape[1], 1
+	if len(shape) == 3 {
+		cols = shape[2]
+	}
+	for i := range shape[0] {
+		f(x[i*rows*cols:(i+1)*rows*cols], rows, cols)
+	}
+}
+
+// takeTurns are the rows of m's halves by turns, and takeApart the halves again.
+func takeTurns(m []float32, cols int) []float32 {
+	out, half := make([]float32, 0, len(m)), len(m)/2
+	for at := 0; at < half; at += cols {
+		out = append(append(out, m[at:at+cols]...), m[half+at:half+at+cols]...)
+	}
+	return out
+}
+
+func takeApart(m []float32, cols int) []float32 {
+	out, half := make([]float32, len(m)), len(m)/2
+	for at := 0; at < half; at += cols {
+		copy(out[at:at+cols], m[2*at:])
+		copy(out[half+at:half+at+cols], m[2*at+cols:])
 	}
 	return out
 }
@@ -81,33 +147,33 @@ func (m *Model) source(p *tensor.Param, w *checkpoint.Weights, name string) tens
 	if !other {
 		return stored{w, name}
 	}
-	return arranged{w, l.tensors(name, p.Shape), l.transposed}
+	return arranged{w, l, name, p.Shape}
 }
 
 // arranged is a parameter of another layout.
 type arranged struct {
-	files      *checkpoint.Weights
-	tensors    []checkpoint.Tensor
-	transposed bool
+	files  *checkpoint.Weights
+	layout layout
+	name   string
+	shape  []int
 }
 
 // DType says that the numbers want converting.
 func (a arranged) DType() string { return "" }
 
 func (a arranged) Float32(x []float32) error {
-	for _, t := range a.tensors {
+	rest := x
+	for _, t := range a.layout.tensors(a.name, a.shape) {
 		n := 1
 		for _, d := range t.Shape {
 			n *= d
 		}
-		if err := a.files.ReadFloat32(t.Name, x[:n]); err != nil {
+		if err := a.files.ReadFloat32(t.Name, rest[:n]); err != nil {
 			return err
 		}
-		if a.transposed {
-			copy(x, checkpoint.Transposed(slices.Clone(x), t.Shape[0], t.Shape[1]))
-		}
-		x = x[n:]
+		rest = rest[n:]
 	}
+	a.layout.arrange(a.shape, x)
 	return nil
 }
 

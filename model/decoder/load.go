@@ -236,7 +236,7 @@ func (m *Model) derived(name string) bool {
 	if m.adapter != nil && m.beside(name) {
 		return true
 	}
-	return name == m.headName() || checkpoint.Unread(m.config.ModelType, name)
+	return name == m.headName() || checkpoint.Unread(m.config.ModelType, name) || checkpoint.Beyond(m.config.ModelType, name, m.config.Layers)
 }
 
 // mismatch makes one error of the first few faults.

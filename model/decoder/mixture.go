@@ -4,23 +4,70 @@ import (
 	"cmp"
 	"fmt"
 
-	"dataflex.dev/dataflex/kernels/swiglu"
 	"dataflex.dev/dataflex/model/autograd"
-	"dataflex.dev/dataflex/model/tensor"
+	"dataflex.dev/dataflex/model/checkpoint"
+)
+
+// expertNames are the modules of a mixture of experts; block "" = the family has none.
+type expertNames struct {
+	block          string
+	gate, up, down string // of an expert
+	downSecond     bool   // down is registered before up
+	router         string // "": gate
+
+	// In the place of the experts' own modules, one tensor for all of them: gate and up,
+	// [Experts, 2·Intermediate, Hidden], and down, [Experts, Hidden, Intermediate].
+	allGateUp, allDown string
+	stacking           stacking
+	biased             bool // experts and the router add biases
+
+	routerLast   bool   // registered behind the experts
+	routerTensor bool   // its weight is a tensor, no linear module, for adapters and for PEFT
+	shared       string // "": shared_expert
+	sharedPlain  bool   // the shared expert's output is not gated
+	weighsInputs bool   // a token's weight multiplies what its expert gets, not what it gives
+}
+
+// stacking is how a folder keeps the experts that lie in one tensor.
+type stacking uint8
+
+const (
+	rowsApart     stacking = iota // as here: gate's rows above up's
+	columnsApart                  // [Hidden, 2·Intermediate]: gate's columns before up's
+	columnsInTurn                 // [Hidden, 2·Intermediate]: a column of gate, a column of up
+)
+
+var (
+	qwenExperts    = expertNames{block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj"}
+	graniteExperts = expertNames{block: "block_sparse_moe", router: "router.layer", routerLast: true, allGateUp: "input_linear.weight", allDown: "output_linear.weight"}
+	mixtralExperts = expertNames{block: "block_sparse_moe", gate: "w1", up: "w3", down: "w2", downSecond: true}
+	glmExperts     = expertNames{
+		block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj", routerLast: true, routerTensor: true, shared: "shared_experts", sharedPlain: true,
+	}
+	ernieExperts = expertNames{
+		block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj", routerTensor: true, shared: "shared_experts", sharedPlain: true,
+	}
+	gptOssExperts = expertNames{
+		block: "mlp", router: "router", routerTensor: true, allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj", stacking: columnsInTurn, biased: true,
+	}
+	llama4Experts = expertNames{
+		block: "feed_forward", router: "router", routerLast: true, allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj", stacking: columnsApart,
+		sharedPlain: true, weighsInputs: true,
+	}
 )
 
 // mixture is a mixture of experts, of which a router chooses some for every token, and a
 // shared expert, if there is one, that every token goes through.
 type mixture struct {
-	router         autograd.Linear // [Experts, Hidden]
-	all            []expert        // whose layers gate, up and down list
+	logits         autograd.Linear // [Experts, Hidden]
+	router         router
+	all            []expert // whose layers gate, up and down list
 	gate, up, down []*autograd.Linear
-	act            swiglu.Activation
-	shared         *gatedMLP       // nil: there is none
-	sharedGate     autograd.Linear // [1, Hidden]
-	choiceBias     *tensor.Param   // [Experts], nil: the router's scores are softmaxed
+	gating         gating
+	weighsInputs   bool             // a token's weight multiplies what its expert gets, not what it gives
+	shared         *gatedMLP        // nil: there is none
+	sharedGate     *autograd.Linear // [1, Hidden]; nil: its output is not gated
 	topK           int
-	normalize      bool // a token's weights sum to 1
 }
 
 // expert is down(act(gate(x)) · up(x)).
@@ -29,28 +76,59 @@ type expert struct{ gate, up, down autograd.Linear }
 // mixture builds the family's kind of mixture.
 func (b *builder) mixture(path string) *mixture {
 	n, c := b.f.experts, &b.c
-	e := &mixture{act: b.f.act(), topK: c.MoE.TopK, normalize: c.MoE.Normalize}
-	if n.allGateUp != "" {
-		b.stackedExperts(e, path)
-		return e
-	}
-	// Which experts a token goes to hangs on small differences: float32, or what upstream
-	// quantises it to.
-	b.linearOf(&e.router, path+cmp.Or(n.router, "gate"), c.Hidden, c.MoE.Experts, false, false)
-	e.all = make([]expert, c.MoE.Experts)
-	for i := range e.all {
-		b.expert(e, i, path)
-	}
-	if b.f.choiceBias != "" {
-		if e.choiceBias = b.tensor(false, path+b.f.choiceBias, c.MoE.Experts); e.choiceBias != nil {
-			b.parts = append(b.parts, part{path: path + b.f.choiceBias, param: e.choiceBias, fixed: true})
+	e := &mixture{gating: b.gating(), topK: c.MoE.TopK, weighsInputs: n.weighsInputs, all: make([]expert, c.MoE.Experts)}
+	experts := func() {
+		if n.allGateUp != "" {
+			b.stackedExperts(e, path)
+			return
+		}
+		for i := range e.all {
+			b.expert(e, i, path)
 		}
 	}
-	if c.MoE.Shared > 0 {
-		e.shared = b.gatedMLP(path+"shared_expert.", c.MoE.Shared)
-		b.linear(&e.sharedGate, path+"shared_expert_gate", c.Hidden, 1, false)
+	if n.routerLast {
+		experts()
+		b.routing(e, path)
+	} else {
+		b.routing(e, path)
+		experts()
+	}
+	e.router = b.router(path)
+	if c.MoE.Shared == 0 {
+		return e
+	}
+	e.shared = b.gatedMLP(path+cmp.Or(n.shared, "shared_expert")+".", c.MoE.Shared)
+	if !n.sharedPlain {
+		e.sharedGate = &autograd.Linear{}
+		b.linear(e.sharedGate, path+"shared_expert_gate", c.Hidden, 1, false)
 	}
 	return e
+}
+
+// routing builds the router's layer. Which experts a token goes to hangs on small
+// differences: float32, or what upstream quantises it to.
+func (b *builder) routing(e *mixture, path string) {
+	n, hidden, experts := b.f.experts, b.c.Hidden, b.c.MoE.Experts
+	path += cmp.Or(n.router, "gate")
+	if !n.routerTensor {
+		b.linearOf(&e.logits, path, hidden, experts, false, false)
+		return
+	}
+	e.logits = autograd.Linear{In: hidden, Out: experts, Weight: b.tensor(false, path+".weight", experts, hidden)}
+	if e.logits.Weight != nil {
+		b.parts = append(b.parts, part{path: path, param: e.logits.Weight})
+	}
+	if n.biased {
+		e.logits.Bias = b.bias(path, experts)
+	}
+}
+
+// gating is what the family's experts compute.
+func (b *builder) gating() gating {
+	if b.c.MoE.Limit > 0 {
+		return clamped{Alpha: b.c.MoE.Alpha, Limit: b.c.MoE.Limit}
+	}
+	return activated(b.f.act())
 }
 
 func (b *builder) expert(e *mixture, i int, path string) {
@@ -71,30 +149,44 @@ func (b *builder) expert(e *mixture, i int, path string) {
 // Tokens are grouped by expert: every expert computes one product.
 func (e *mixture) feed(m *Model, h *autograd.Value) *autograd.Value {
 	t := m.tape
-	logits := t.Linear(h, &e.router)
-	var r *autograd.Routing
-	if e.choiceBias != nil {
-		r = t.RouteScores(logits, autograd.ScoreOptions{TopK: e.topK, Normalize: e.normalize, Bias: e.choiceBias})
-	} else {
-		r = t.Route(logits, e.topK, e.normalize)
-	}
+	logits := t.Linear(h, &e.logits)
+	r := e.router.route(t, logits)
 	t.Drop(logits)
-	x := t.Dispatch(h, r)
+	var x, out *autograd.Value
+	if e.weighsInputs {
+		x = t.Send(h, r)
+	} else {
+		x = t.Dispatch(h, r)
+	}
 	gate, up := t.Experts(x, e.gate, r), t.Experts(x, e.up, r)
 	t.Drop(x)
-	s := t.SwiGLU(e.act, gate, up)
+	s := e.gating.gate(t, gate, up)
 	t.Drop(gate, up)
 	y := t.Experts(s, e.down, r)
 	t.Drop(s)
-	out := t.Combine(y, r)
+	if e.weighsInputs {
+		out = t.Gather(y, r)
+	} else {
+		out = t.Combine(y, r)
+	}
 	t.Drop(y)
+	return e.withShared(m, h, out)
+}
+
+// withShared adds what the shared expert gives, if there is one.
+func (e *mixture) withShared(m *Model, h, out *autograd.Value) *autograd.Value {
 	if e.shared == nil {
 		return out
 	}
-	shared, g := e.shared.feed(m, h), t.Linear(h, &e.sharedGate)
-	gatedShared := t.Gate(shared, g)
+	t := m.tape
+	shared := e.shared.feed(m, h)
+	if e.sharedGate == nil {
+		return t.Residual(out, shared, 0)
+	}
+	g := t.Linear(h, e.sharedGate)
+	gated := t.Gate(shared, g)
 	t.Drop(shared, g)
-	return t.Residual(out, gatedShared, 0)
+	return t.Residual(out, gated, 0)
 }
 
 // spread implements feedForward: tokens spread evenly over the experts.
@@ -103,5 +195,35 @@ func (e *mixture) spread(part map[*autograd.Linear]float64) {
 		for _, l := range list {
 			part[l] = float64(e.topK) / float64(len(e.all))
 		}
+	}
+}
+
+// MoE is the shape of the mixtures of experts.
+type MoE struct {
+	Experts, TopK int
+	Intermediate  int     // of an expert
+	Shared        int     // of the shared expert; 0 = there is none
+	Normalize     bool    // a token's weights sum to 1
+	AuxCoef       float64 // router_aux_loss_coef: of Balance in the loss, where asked for
+
+	Groups, TopGroups int     `json:",omitempty"` // a token's experts are of so many groups of all; Groups 0 or 1 = of any
+	Scale             float32 `json:",omitempty"` // of a token's weights; 0 = 1
+	Floor             float32 `json:",omitempty"` // of what they are divided by
+	Alpha, Limit      float32 `json:",omitempty"` // of gpt_oss' activation; Limit 0 = the family's
+}
+
+// mixtures takes over the shape of the mixtures, and which layers have one.
+func (c *Config) mixtures(from *checkpoint.ModelConfig) {
+	m := from.MoE
+	if m == nil {
+		return
+	}
+	c.MoE = MoE{
+		Experts: m.Experts, TopK: m.PerToken, Intermediate: m.Intermediate, Shared: m.SharedIntermediate,
+		Normalize: m.Normalize, AuxCoef: m.AuxCoef, Groups: m.Groups, TopGroups: m.TopGroups,
+		Scale: float32(m.Scaling), Floor: float32(m.Floor), Alpha: float32(m.Alpha), Limit: float32(m.Limit),
+	}
+	for i := range c.Layers {
+		c.Sparse = append(c.Sparse, from.Sparse(i))
 	}
 }

@@ -14,6 +14,7 @@ type norm struct {
 	width, groups int           // the weight is [groups, width]: rows of width elements take turns with its rows
 	centred       bool          // LayerNorm: the mean is taken away
 	onePlus       bool          // it multiplies by 1+w
+	eps           float32
 }
 
 // normed records norm(x) in the place of x.
@@ -25,15 +26,15 @@ func (m *Model) normed(x *autograd.Value, n norm) *autograd.Value {
 
 func (m *Model) normOf(x *autograd.Value, n norm) *autograd.Value {
 	if n.centred {
-		return m.tape.LayerNorm(x, n.weight, n.bias, n.width, autograd.LayerOptions{Eps: m.config.Eps, Groups: n.groups, OnePlus: n.onePlus})
+		return m.tape.LayerNorm(x, n.weight, n.bias, n.width, autograd.LayerOptions{Eps: n.eps, Groups: n.groups, OnePlus: n.onePlus})
 	}
-	return m.tape.Norm(x, n.weight, autograd.NormOptions{Eps: m.config.Eps, OnePlus: n.onePlus})
+	return m.tape.Norm(x, n.weight, autograd.NormOptions{Eps: n.eps, OnePlus: n.onePlus})
 }
 
 // norm is a norm of the family's kind: with parameters, or with ones that no one trains,
 // saves or lists.
 func (b *builder) norm(path string, width int) norm {
-	n := norm{width: width, groups: 1, centred: b.f.layerNorm, onePlus: b.f.onePlus}
+	n := norm{width: width, groups: 1, centred: b.f.layerNorm, onePlus: b.f.onePlus, eps: b.c.Eps}
 	if b.f.bareNorms {
 		n.weight = b.onesOf(width)
 		return n
@@ -74,7 +75,7 @@ func (b *builder) bias(path string, width int) *tensor.Param {
 
 // headNorm is a norm of heads that have weights of their own.
 func (b *builder) headNorm(path string, heads, width int) norm {
-	n := norm{width: width, groups: heads, centred: b.f.layerNorm, onePlus: b.f.onePlus}
+	n := norm{width: width, groups: heads, centred: b.f.layerNorm, onePlus: b.f.onePlus, eps: b.c.Eps}
 	if b.f.headNorms == ownWeights {
 		n.weight = b.tensor(false, path+".weight", heads, width)
 	} else {

@@ -29,6 +29,12 @@ func (a *angles) rows(b *Batch) []int32 {
 // with a window.
 func (b *builder) turnings(global, local *rope.Table) error {
 	c, everywhere := &b.c, &angles{Table: global}
+	if c.Latent.Rank > 0 {
+		return b.latentTurning(global)
+	}
+	if c.Growth.Beta > 0 {
+		b.growing = &angles{Table: rope.NewGrowth(c.HeadDim, c.Growth), plain: true}
+	}
 	b.global = turning{everywhere, everywhere}
 	if c.QueryGrowth.Beta > 0 {
 		grown, err := queryTable(*c, global)
@@ -45,11 +51,28 @@ func (b *builder) turnings(global, local *rope.Table) error {
 	return nil
 }
 
+// latentTurning turns the last elements of a head's queries, and the keys' one head.
+func (b *builder) latentTurning(global *rope.Table) error {
+	c := &b.c
+	if !global.Fixed() {
+		return fmt.Errorf("rope_type %s is not supported for model_type %q", c.Rope.Type, c.ModelType)
+	}
+	behind, err := rope.NewTable(c.rotary(), c.RopeTheta, c.Rope, c.MaxPositions)
+	if err != nil {
+		return err
+	}
+	global.Interleaved = !c.Latent.Halves
+	behind.Interleaved, behind.Offset = global.Interleaved, c.Latent.PlainDim
+	b.global = turning{queries: &angles{Table: behind}, keys: &angles{Table: global}}
+	b.local = b.global
+	return nil
+}
+
 // turning is layer i's.
 func (b *builder) turning(i int) turning {
 	switch {
 	case b.f.learned || i < len(b.c.NoRope) && b.c.NoRope[i]:
-		return turning{}
+		return turning{queries: b.growing}
 	case b.c.Window[i] > 0:
 		return b.local
 	}

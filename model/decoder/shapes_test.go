@@ -19,6 +19,10 @@ func shapes() map[string]Config {
 	moe := func(c *Config, shared int, normalize bool) {
 		c.MoE, c.Sparse = MoE{Experts: 4, TopK: 2, Intermediate: 10, Shared: shared, Normalize: normalize}, []bool{true, true}
 	}
+	latent := func(c *Config, queries int) {
+		c.Latent = Latent{QueryRank: queries, Rank: 7, PlainDim: 6, RotaryDim: 4, ValueDim: 5}
+		c.KVHeads, c.HeadDim, c.RotaryDim = c.Heads, 10, 4
+	}
 	return map[string]Config{
 		"llama":  small(),
 		"qwen3":  of("qwen3", func(c *Config) { c.QKVBias = false }),
@@ -49,8 +53,29 @@ func shapes() map[string]Config {
 		"falcon":     of("falcon", func(c *Config) { c.QKVBias, c.Parallel, c.TwoNorms = false, true, true }),
 		"gpt2":       of("gpt2", func(c *Config) { c.OutBias, c.MLPBias, c.KVHeads = true, true, c.Heads }),
 		"minimax_m2": of("minimax_m2", func(c *Config) { c.QKVBias = false; moe(c, 0, true) }),
-		"qwen2_moe":  of("qwen2_moe", func(c *Config) { moe(c, 14, false); c.Sparse[0] = false }),
-		"qwen3_moe":  of("qwen3_moe", func(c *Config) { moe(c, 0, true) }),
+		"glm4_moe": of("glm4_moe", func(c *Config) {
+			c.RotaryDim, c.QKNorm = 4, true
+			moe(c, 14, true)
+			c.MoE.Scale, c.Sparse[0] = 1.5, false
+		}),
+		"deepseek_v3": of("deepseek_v3", func(c *Config) {
+			latent(c, 9)
+			moe(c, 10, true)
+			c.MoE.Groups, c.MoE.TopGroups, c.MoE.Scale = 2, 2, 2.5
+		}),
+		"glm4_moe_lite": of("glm4_moe_lite", func(c *Config) {
+			latent(c, 0)
+			c.QKVBias, c.Latent.Halves = false, true
+			moe(c, 20, false)
+		}),
+		"youtu": of("youtu", func(c *Config) { latent(c, 6); c.QKVBias = false }),
+		"ernie4_5_moe": of("ernie4_5_moe", func(c *Config) {
+			c.OutBias, c.MLPBias = true, true
+			moe(c, 20, true)
+			c.MoE.Floor = 0.6
+		}),
+		"qwen2_moe": of("qwen2_moe", func(c *Config) { moe(c, 14, false); c.Sparse[0] = false }),
+		"qwen3_moe": of("qwen3_moe", func(c *Config) { moe(c, 0, true) }),
 	}
 }
 

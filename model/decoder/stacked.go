@@ -1,11 +1,13 @@
 package decoder
 
 import (
+	"strings"
+
 	"dataflex.dev/dataflex/model/autograd"
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// view is a matrix that lies in a tensor of several, with its gradient.
+// view is a matrix, or a row of biases, that lies in a tensor of several, with its gradient.
 type view struct {
 	whole, part *tensor.Param
 	from        int // elements of whole before it
@@ -14,30 +16,50 @@ type view struct {
 // follow makes the part see the memory that the whole has now.
 func (v view) follow() { v.part.View(v.whole, v.from) }
 
-// stackedExperts are experts whose matrices lie in two tensors. No adapter goes on them,
-// as they are no linear modules for PEFT either.
+// stackedExperts are experts whose matrices lie in two tensors, and whose biases in two
+// more. No adapter goes on them, as they are no linear modules for PEFT either.
 func (b *builder) stackedExperts(e *mixture, path string) {
-	n, hidden, width := b.f.experts, b.c.Hidden, b.c.MoE.Intermediate
+	n, hidden, width, count := b.f.experts, b.c.Hidden, b.c.MoE.Intermediate, b.c.MoE.Experts
 	half := b.half && hidden%chunk == 0 && width%chunk == 0
-	gateUp := b.stack(half, path+n.allGateUp, b.c.MoE.Experts, 2*width, hidden)
-	down := b.stack(half, path+n.allDown, b.c.MoE.Experts, hidden, width)
-	b.linearOf(&e.router, path+n.router, hidden, b.c.MoE.Experts, false, false)
+	in, out := layout{}, layout{}
+	if n.stacking != rowsApart {
+		in, out = layout{stacked: true, inTurn: n.stacking == columnsInTurn}, layout{stacked: true}
+	}
+	var inBias, outBias *tensor.Param
+	gateUp := b.stack(half, in, path+n.allGateUp, count, 2*width, hidden)
+	if n.biased {
+		inBias = b.stack(false, layout{inTurn: in.inTurn}, path+n.allGateUp+"_bias", count, 2*width)
+	}
+	down := b.stack(half, out, path+n.allDown, count, hidden, width)
+	if n.biased {
+		outBias = b.stack(false, layout{}, path+n.allDown+"_bias", count, hidden)
+	}
 	if b.err != nil {
 		return
 	}
-	e.all = make([]expert, b.c.MoE.Experts)
 	for i := range e.all {
 		x, size := &e.all[i], width*hidden
 		x.gate, x.up = b.view(gateUp, 2*i*size, hidden, width), b.view(gateUp, (2*i+1)*size, hidden, width)
 		x.down = b.view(down, i*size, width, hidden)
+		if n.biased {
+			x.gate.Bias, x.up.Bias = b.slice(inBias, 2*i*width, width), b.slice(inBias, (2*i+1)*width, width)
+			x.down.Bias = b.slice(outBias, i*hidden, hidden)
+		}
 		e.gate, e.up, e.down = append(e.gate, &x.gate), append(e.up, &x.up), append(e.down, &x.down)
 	}
 }
 
-func (b *builder) stack(half bool, path string, shape ...int) *tensor.Param {
-	p := b.tensor(half, path+".weight", shape...)
+// stack is a tensor of that name, which a folder keeps as l says.
+func (b *builder) stack(half bool, l layout, name string, shape ...int) *tensor.Param {
+	var p *tensor.Param
+	if allocate := func() *tensor.Param { return b.tensor(half, name, shape...) }; l.plain() {
+		p = allocate()
+	} else {
+		p = b.laid(l, allocate)
+	}
 	if p != nil {
-		b.parts = append(b.parts, part{path: path, param: p})
+		module := name[:strings.LastIndexByte(name, '.')]
+		b.parts = append(b.parts, part{path: module, param: p, zero: len(shape) == 2})
 	}
 	return p
 }
@@ -48,4 +70,12 @@ func (b *builder) view(whole *tensor.Param, from, in, out int) autograd.Linear {
 	v.follow()
 	b.views = append(b.views, v)
 	return autograd.Linear{In: in, Out: out, Weight: v.part}
+}
+
+// slice is n elements of a tensor of biases.
+func (b *builder) slice(whole *tensor.Param, from, n int) *tensor.Param {
+	v := view{whole, &tensor.Param{Name: whole.Name, Shape: []int{n}}, from}
+	v.follow()
+	b.views = append(b.views, v)
+	return v.part
 }

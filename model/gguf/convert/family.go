@@ -81,6 +81,9 @@ func familyOf(c *checkpoint.ModelConfig) (family, error) {
 	if r := c.RopeScaling; r != nil && !slices.Contains(f.scaling, r.Type) {
 		return f, refuse("rope_scaling of the type %q", r.Type)
 	}
+	if r := c.RopeScaling; r != nil && r.Smooth {
+		return f, refuse("rope_scaling without truncate")
+	}
 	if r := c.RopeScaling; r != nil && (r.MScale != 0 || r.MScaleAllDim != 0) {
 		return f, refuse("rope_scaling with mscale")
 	}

@@ -1,0 +1,115 @@
+package decoder
+
+import (
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/model/autograd"
+)
+
+// Latent is the shape of latent attention; Rank 0 = the family has none.
+type Latent struct {
+	QueryRank                     int  // of compressed queries; 0 = they are not compressed
+	Rank                          int  // of compressed keys and values
+	PlainDim, RotaryDim, ValueDim int  // of a head: what is not turned, what is, its value
+	Halves                        bool // rope turns halves of RotaryDim, not neighbours
+}
+
+// latentAttention is attention whose keys and values every head makes from a compressed
+// vector of the token, and which turns a part of the keys that all heads share (multi-head
+// latent attention, DeepSeek-AI 2024, arXiv:2405.04434, section 2.1):
+//
+//	q = qUp(norm(qDown(h))) or qProj(h): a head's PlainDim elements, then RotaryDim turned ones
+//	c, r = columns of kvDown(h): Rank of them, RotaryDim turned ones
+//	k, v = of a head: columns of kvUp(norm(c)), PlainDim of them and all of r; ValueDim of them
+//	o(attention(q, k, v))
+type latentAttention struct {
+	Latent
+	q, qDown, qUp autograd.Linear // q in the place of the two where queries are not compressed
+	kvDown, kvUp  autograd.Linear
+	o             autograd.Linear
+	qNorm, kvNorm norm
+	turn          turning // of the heads' queries, and of the keys' one head
+	heads         int
+	scale         float32
+}
+
+// latentEps is that of the norms of what is compressed, whatever config.json says.
+const latentEps = 1e-6
+
+func (b *builder) latentAttention(path string, i int) *latentAttention {
+	c, l := &b.c, b.c.Latent
+	a := &latentAttention{Latent: l, turn: b.turning(i), heads: c.Heads, scale: c.AttentionScale}
+	width := l.PlainDim + l.RotaryDim
+	compressed := func(name string, rank int) norm {
+		n := b.norm(path+name, rank)
+		n.eps = latentEps
+		return n
+	}
+	if l.QueryRank == 0 {
+		b.linear(&a.q, path+"q_proj", c.Hidden, c.Heads*width, false)
+	} else {
+		b.linear(&a.qDown, path+"q_a_proj", c.Hidden, l.QueryRank, c.QKVBias)
+		a.qNorm = compressed("q_a_layernorm", l.QueryRank)
+		b.linear(&a.qUp, path+"q_b_proj", l.QueryRank, c.Heads*width, false)
+	}
+	b.linear(&a.kvDown, path+"kv_a_proj_with_mqa", c.Hidden, l.Rank+l.RotaryDim, c.QKVBias)
+	a.kvNorm = compressed("kv_a_layernorm", l.Rank)
+	b.linear(&a.kvUp, path+"kv_b_proj", l.Rank, c.Heads*(l.PlainDim+l.ValueDim), false)
+	b.linear(&a.o, path+"o_proj", c.Heads*l.ValueDim, c.Hidden, c.OutBias)
+	return a
+}
+
+// mix implements tokenMixer.
+func (a *latentAttention) mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
+	t := m.tape
+	q := a.queries(m, h, b)
+	k, v := a.keysAndValues(m, h, b)
+	p := attention.Params{
+		Segments: b.Segments, Heads: a.heads, KVHeads: a.heads, HeadDim: a.PlainDim + a.RotaryDim, ValueDim: a.ValueDim, Scale: a.scale,
+	}
+	y := cache.attend(t, i, p, 0, nil, q, k, v)
+	t.Drop(q, k, v)
+	o := t.Linear(y, &a.o)
+	t.Drop(y)
+	return o
+}
+
+func (a *latentAttention) queries(m *Model, h *autograd.Value, b *Batch) *autograd.Value {
+	t := m.tape
+	var q *autograd.Value
+	if a.QueryRank == 0 {
+		q = t.Linear(h, &a.q)
+	} else {
+		c := m.normed(t.Linear(h, &a.qDown), a.qNorm)
+		q = t.Linear(c, &a.qUp)
+		t.Drop(c)
+	}
+	return t.Rope(q, a.turn.queries.rows(b), a.turn.queries.Table, a.heads, a.PlainDim+a.RotaryDim)
+}
+
+func (a *latentAttention) keysAndValues(m *Model, h *autograd.Value, b *Batch) (k, v *autograd.Value) {
+	t := m.tape
+	both := t.Linear(h, &a.kvDown)
+	c, shared := t.Columns(both, 0, a.Rank), t.Columns(both, a.Rank, a.RotaryDim)
+	t.Drop(both)
+	c = m.normed(c, a.kvNorm)
+	all := t.Linear(c, &a.kvUp)
+	t.Drop(c)
+	plain, v := t.ColumnsOf(all, a.heads, 0, a.PlainDim), t.ColumnsOf(all, a.heads, a.PlainDim, a.ValueDim)
+	t.Drop(all)
+	shared = t.Rope(shared, a.turn.keys.rows(b), a.turn.keys.Table, 1, a.RotaryDim)
+	k = t.Join(plain, shared, a.heads)
+	t.Drop(plain, shared)
+	return k, v
+}
+
+// keeps implements tokenMixer: every token's keys and values as the heads see them, which
+// are many times what they are made from, and take no time to make again.
+func (a *latentAttention) keeps(capacity int) []int {
+	return []int{capacity * a.heads * (a.PlainDim + a.RotaryDim), capacity * a.heads * a.ValueDim}
+}
+
+func (a *latentAttention) pairs() float64 {
+	return float64(a.heads*(a.PlainDim+a.RotaryDim+a.ValueDim)) / 2
+}
+func (a *latentAttention) steps() float64 { return 0 }
+func (a *latentAttention) narrows() bool  { return false }

@@ -1,0 +1,126 @@
+package decoder
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/model/checkpoint"
+)
+
+const moeFolder = "testdata/moe_families"
+
+// TestMoEFamilies: losses, balance losses, every gradient and greedy continuations of the
+// families with latent attention, routers by scores, sinks, chunks or experts of their own
+// kind are transformers'; saved, they are what they were.
+func TestMoEFamilies(t *testing.T) {
+	ids, models, _ := plainRecords(t, moeFolder)
+	for name, want := range models {
+		t.Run(name, func(t *testing.T) {
+			dir, out := filepath.Join(moeFolder, name), t.TempDir()
+			m := load(t, dir, Options{})
+			meanLoss(t, m, ids, want.Loss)
+			balance, err := m.BalanceLoss()
+			must(t, err)
+			if math.Abs(balance-want.Aux) > 1e-6*want.Aux {
+				t.Errorf("balance loss %v, want %v", balance, want.Aux)
+			}
+			plainGreedy(t, m, ids, want.Greedy)
+			plainGradients(t, m, ids, want.Gradients)
+			must(t, m.SaveFull(out))
+			sameTensors(t, filepath.Join(out, storage.ModelFile), filepath.Join(dir, storage.ModelFile))
+		})
+	}
+}
+
+// TestMoECache: what generation computes token by token, two sequences beside each other, is
+// what one pass over them computes.
+func TestMoECache(t *testing.T) {
+	ids, models, _ := plainRecords(t, moeFolder)
+	for name := range models {
+		t.Run(name, func(t *testing.T) {
+			m := load(t, filepath.Join(moeFolder, name), Options{})
+			other := slices.Clone(ids[3:12])
+			cache, err := m.NewCache(2, len(ids))
+			must(t, err)
+			defer cache.Close()
+			z, err := cache.Prefill([]int{1, 0}, [][]int32{ids[:7], other[:2]})
+			must(t, err)
+			for n := 7; ; n++ {
+				got := slices.Clone(z) // the next pass may take its memory
+				want := append(lastLogits(t, m, ids[:n]), lastLogits(t, m, other[:n-5])...)
+				within(t, "logits", got, want, 1e-5)
+				if n == len(ids) || n-5 == len(other) {
+					return
+				}
+				z, err = cache.Step([]int{1, 0}, []int32{ids[n], other[n-5]})
+				must(t, err)
+			}
+		})
+	}
+}
+
+func lastLogits(t *testing.T, m *Model, ids []int32) []float32 {
+	t.Helper()
+	all := logits(t, m, following(ids))
+	return slices.Clone(all[len(all)-m.config.Vocab:])
+}
+
+// TestMoEAdapters: PEFT's adapters on these families have its losses, are saved as they
+// were, and merge.
+func TestMoEAdapters(t *testing.T) {
+	ids, _, adapters := plainRecords(t, moeFolder)
+	for name, want := range adapters {
+		t.Run(name, func(t *testing.T) {
+			dir, out, merged := filepath.Join(moeFolder, name), t.TempDir(), t.TempDir()
+			m := load(t, filepath.Join(moeFolder, want.Base), Options{})
+			must(t, m.LoadAdapter(dir))
+			meanLoss(t, m, ids, want.Loss)
+			must(t, m.SaveAdapter(out))
+			sameTensors(t, filepath.Join(out, storage.AdapterFile), filepath.Join(dir, storage.AdapterFile))
+			must(t, m.Merge())
+			must(t, m.SaveFull(merged))
+			meanLoss(t, load(t, merged, Options{}), ids, want.Loss)
+		})
+	}
+}
+
+// TestBeyondLastLayer: the layer that predicts further tokens is left out, as transformers
+// leaves it out, and no other layer that is too much.
+func TestBeyondLastLayer(t *testing.T) {
+	ids, models, _ := plainRecords(t, moeFolder)
+	const name = "deepseek_v3"
+	extra := map[string]string{
+		"model.layers.3.eh_proj.weight": "", "model.layers.3.mlp.experts.0.gate_proj.weight": "",
+		"model.layers.4.input_layernorm.weight": `tensor "model.layers.4.input_layernorm.weight" [2] has no place in the model`,
+	}
+	for tensor, want := range extra {
+		dir := t.TempDir()
+		w, err := checkpoint.OpenFile(filepath.Join(moeFolder, name, storage.ModelFile))
+		must(t, err)
+		tensors := []checkpoint.Tensor{{Name: tensor, Shape: []int{2}, F32: []float32{1, 2}}}
+		for _, n := range w.Names() {
+			shape, _ := w.Shape(n)
+			tensors = append(tensors, checkpoint.Tensor{Name: n, Shape: shape, F32: floats(t, w, n)})
+		}
+		must(t, w.Close())
+		must(t, checkpoint.WriteSafetensors(filepath.Join(dir, storage.ModelFile), nil, tensors))
+		config, err := os.ReadFile(filepath.Join(moeFolder, name, storage.ConfigFile))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(dir, storage.ConfigFile), config, 0o600))
+		if want == "" {
+			meanLoss(t, load(t, dir, Options{}), ids, models[name].Loss)
+			continue
+		}
+		dev := cpu.New(1)
+		if _, err := Load(dev, dir, Options{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		dev.Close()
+	}
+}
