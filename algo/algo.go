@@ -1,8 +1,8 @@
 // Package algo holds the contracts between the training loop and the methods
 // that decide, while it trains, what to train on; and the registry of methods.
 //
-// Who owns what: a Selector scores and picks rows from the pool it is given. The
-// loop alone owns the order inside a window, the reduction of the loss, gradient
+// Responsibilities: a Selector scores and picks rows from the pool it is given. The loop alone
+// is responsible for the order inside a window, the reduction of the loss, gradient
 // accumulation, evaluation and checkpoints.
 package algo
 
@@ -19,7 +19,7 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// Mode says which of a method's two readings is meant.
+// Mode selects one of a method's two variants.
 type Mode string
 
 const (
@@ -30,8 +30,8 @@ const (
 	Upstream Mode = "upstream"
 )
 
-// Run is what the training loop lends a method. Methods read it; they do not
-// change the model, the optimiser or the data.
+// Run is the state of a training run that methods may read. They do not change the model, the
+// optimiser or the data.
 type Run struct {
 	Device    driver.Device
 	Model     *decoder.Model
@@ -39,37 +39,37 @@ type Run struct {
 	Train     []data.Example // the pool, in row order; indices are positions here
 	Eval      []data.Example // empty where the configuration names none
 	Seed      uint64         // the run's seed
-	Updates   int            // selections planned for the whole run, 0 when open-ended
+	Updates   int            // selections planned for the whole run, 0 if open-ended
 	Log       *slog.Logger
 
-	// Ranks are the processes that train together, nil for one. Every one of them asks its
-	// method the same, and the answers must be the same: passes share their batches out, and
-	// what is not a function of the run, a program's answer say, is rank 0's (ranks.Decided).
+	// Ranks are the processes that train together, nil for one. Each of them makes the same
+	// requests of its method, and must get the same answers: passes divide their batches among
+	// the ranks, and what does not follow from the run, such as a program's answer, is computed
+	// by rank 0 (ranks.Decided).
 	Ranks *ranks.Job
 
-	// Outline says that the run is only being checked: Model has its configuration and
-	// no tensors, Device is nil, Train and Eval stand for rows that have not been read.
-	// Constructors find what faults they can, and load nothing.
+	// Outline means that the run is only being checked: Model has its configuration and no
+	// tensors, Device is nil, Train and Eval stand for rows that have not been read.
+	// Constructors report the faults they can find, and load nothing.
 	Outline bool
 
-	// UpdatesPerEpoch is the selections of a Flex epoch (update_times), 0 when
-	// open-ended or when the run has one Flex epoch.
+	// UpdatesPerEpoch is the number of selections of a Flex epoch (update_times), 0 if
+	// open-ended or if the run has a single Flex epoch.
 	UpdatesPerEpoch int
 	// Subtasks names the validation subtask of every row of Eval (a `subtask`
 	// column); nil where the data has no such column.
 	Subtasks []string
-	// Questions are the rows of Eval as one asks them, in the same order, from the
-	// data files. The loop fills them in after a QuestionNeeder is built and before
-	// its first selection; nil for other methods. Tokenizer is the run's, Stop the
-	// tokens that end an answer: its EOS and the template's stop words.
+	// Questions are the rows of Eval as prompts, in the same order, from the data files. The
+	// loop sets them after a QuestionNeeder is built and before its first selection; nil for
+	// other methods. Tokenizer is the run's, Stop the tokens that end an answer: its EOS and
+	// the template's stop words.
 	Questions []Question
 	Tokenizer *tokenizer.Tokenizer
 	Stop      []int32
 
-	// Losses gives the mean token loss of rows, by position in Train, in place of a pass
-	// of the method's own where it is not nil: the stages of a pipeline share one. NaN is
-	// a row without a loss. Of those that have none of late at most `most` go through the
-	// model, 0 for all.
+	// Losses, if not nil, replaces a method's own pass: the stages of a pipeline share one. It
+	// returns the mean token loss of rows, by position in Train; NaN is a row without a loss.
+	// At most `most` of the rows without a recent loss go through the model, 0 for all.
 	Losses func(ctx context.Context, rows []int, step, most int) ([]float64, error)
 }
 
@@ -84,14 +84,14 @@ type Question struct {
 // Request asks a Selector for rows.
 type Request struct {
 	Step   int // optimizer steps done so far: upstream's step_id
-	Update int // selections asked for in this Flex epoch, this one included: 1, 2, …
+	Update int // selections requested in this Flex epoch, including this one: 1, 2, …
 	N      int // rows wanted
 
-	// Pool is the rows that may be chosen, positions in Run.Train, each once and at least
-	// one; nil for all of them.
+	// Pool is the rows to choose from, as distinct positions in Run.Train, at least one; nil
+	// for all of them.
 	Pool []int
 
-	// Key names by content all that a choice at this step can depend on: data,
+	// Key identifies by content everything that a choice at this step can depend on: data,
 	// weights, moments, the component's parameters, the seed.
 	Key string
 }
@@ -100,10 +100,10 @@ type Request struct {
 type Selection struct {
 	Indices []int                // positions in Run.Train, in the order they were chosen
 	Metric  map[string][]float64 // what is written to step_N.json; per selected row unless the method says otherwise
-	Facts   map[string]any       // further entries of step_N.json's metric that are no list per row: counts, settings
+	Facts   map[string]any       // further entries of step_N.json's metric that are not lists per row: counts, settings
 	Score   []float64            // the score of every row of Run.Train, nil where the method has none; NaN for rows not scored
-	Scored  int                  // rows that went through the model for this selection, 0 for none
-	Ordered bool                 // Indices are in the order that they are trained in, by Score
+	Scored  int                  // rows that went through the model for this selection
+	Ordered bool                 // Indices are in the order of training, sorted by Score
 }
 
 // Selector decides which rows the next window trains on.
@@ -116,27 +116,27 @@ type Warmer interface {
 	WarmupSeed() uint64
 }
 
-// RowScorer is a Selector whose score of a row does not depend on the other rows of the
-// pool, so that the pool can be scored in shares.
+// RowScorer is a Selector whose score of a row does not depend on the other rows of the pool,
+// so that the pool can be scored in shards.
 type RowScorer interface {
 	ScoresRows()
 }
 
-// QuestionNeeder is a Selector that asks the evaluation rows' questions: it wants
+// QuestionNeeder is a Selector that answers the evaluation rows' prompts: it needs
 // Run.Questions.
 type QuestionNeeder interface {
 	NeedsQuestions() bool
 }
 
-// Cost is how often every row goes through the model for one selection, on average: alone
-// forward, or forward and backward for its gradient.
+// Cost is how often every row goes through the model for one selection, on average: forward
+// only, or forward and backward for its gradient.
 type Cost struct {
 	Forward, Gradient         float64 // of the pool's rows
 	EvalForward, EvalGradient float64 // of the evaluation rows
-	Generated                 int     // tokens of answers to an evaluation row, at most
+	Generated                 int     // tokens generated per evaluation row, at most
 }
 
-// Coster is a Selector that says beforehand what a selection costs.
+// Coster is a Selector that knows beforehand what a selection costs.
 type Coster interface {
 	Cost() Cost
 }
@@ -147,18 +147,18 @@ type Stateful interface {
 	Restore(json.RawMessage) error
 }
 
-// MemoryUser is a method that needs memory of its own on the device: another model
-// from when it is built to the end of the run, gradients during a selection.
+// MemoryUser is a method that needs memory of its own on the device: another model for the
+// whole run, or gradients during a selection.
 type MemoryUser interface {
 	MemoryBytes() uint64
 }
 
-// Recorder is a Selector whose choices are written to upstream's step_N.json
-// files. The loop writes them, with the key of what they depend on beside them.
+// Recorder is a Selector whose choices are written to upstream's step_N.json files. The loop
+// writes them, beside the key of what they depend on.
 type Recorder interface {
 	// CacheDir is the folder of the step files; "" writes none.
 	CacheDir() string
-	// Reuse says whether a choice already on disk, made under the same key, may
-	// stand in for making it again.
+	// Reuse reports whether a choice on disk with the same key may be used instead of making it
+	// again.
 	Reuse() bool
 }

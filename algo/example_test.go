@@ -34,8 +34,8 @@ func (s *shortest) Select(_ context.Context, r algo.Request) (algo.Selection, er
 	return algo.Selection{Indices: fit[:min(r.N, len(fit))]}, nil
 }
 
-// A method of one's own is registered under a name, which components.yaml gives; its
-// parameters are read by name. data/examples/selector is a program with one.
+// A user-defined method is registered under a name, which components.yaml uses; its parameters
+// are read by name. data/examples/selector is a program with one.
 func ExampleRegisterSelector() {
 	algo.RegisterSelector("shortest", newShortest)
 

@@ -10,15 +10,15 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 )
 
-// A method is built for a run from its parameters in components.yaml; those that
-// it does not ask for are reported as unknown by the caller.
+// A method is built for a run from its parameters in components.yaml; the caller reports
+// parameters that it did not read as unknown.
 type (
 	NewSelector func(run *Run, mode Mode, p *config.Params) (Selector, error)
 	NewMixer    func(run *Run, domains []Domain, mode Mode, p *config.Params) (Mixer, error)
 	NewWeighter func(run *Run, mode Mode, p *config.Params) (Weighter, error)
 )
 
-// methods is one kind of method by name.
+// methods is the registry of one kind of method.
 type methods[B any] struct {
 	kind string
 	mu   sync.Mutex
@@ -31,8 +31,7 @@ var (
 	weighters = methods[NewWeighter]{kind: "weighter"}
 )
 
-// register makes a method known. A name is given once: a second registration is a
-// programmer error.
+// register registers a method. Registering a name twice is a programmer error.
 func (m *methods[B]) register(name string, build B) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -61,13 +60,13 @@ func (m *methods[B]) find(c *config.Component) (B, error) {
 	return build, nil
 }
 
-// RegisterSelector makes a selector known under a name.
+// RegisterSelector registers a selector.
 func RegisterSelector(name string, build NewSelector) { selectors.register(name, build) }
 
-// RegisterMixer makes a mixer known under a name.
+// RegisterMixer registers a mixer.
 func RegisterMixer(name string, build NewMixer) { mixers.register(name, build) }
 
-// RegisterWeighter makes a weighter known under a name.
+// RegisterWeighter registers a weighter.
 func RegisterWeighter(name string, build NewWeighter) { weighters.register(name, build) }
 
 // Selectors lists the registered selectors in alphabetical order.
@@ -79,8 +78,8 @@ func Mixers() []string { return mixers.names() }
 // Weighters lists the registered weighters.
 func Weighters() []string { return weighters.names() }
 
-// BuildSelector makes the selector a component names and refuses parameters that
-// the selector did not read.
+// BuildSelector builds the selector that a component names and refuses parameters that the
+// selector did not read.
 func BuildSelector(run *Run, c *config.Component) (Selector, error) {
 	build, err := selectors.find(c)
 	if err != nil {
@@ -93,7 +92,7 @@ func BuildSelector(run *Run, c *config.Component) (Selector, error) {
 	return s, c.Params.Unknown()
 }
 
-// BuildMixer makes the mixer a component names.
+// BuildMixer builds the mixer that a component names.
 func BuildMixer(run *Run, domains []Domain, c *config.Component) (Mixer, error) {
 	build, err := mixers.find(c)
 	if err != nil {
@@ -106,7 +105,7 @@ func BuildMixer(run *Run, domains []Domain, c *config.Component) (Mixer, error) 
 	return m, c.Params.Unknown()
 }
 
-// BuildWeighter makes the weighter a component names.
+// BuildWeighter builds the weighter that a component names.
 func BuildWeighter(run *Run, c *config.Component) (Weighter, error) {
 	build, err := weighters.find(c)
 	if err != nil {

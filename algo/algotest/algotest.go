@@ -1,5 +1,5 @@
-// Package algotest is what the tests of methods share: a model that takes no time, and
-// components as they stand in components.yaml.
+// Package algotest is shared by the tests of methods: a model that takes no time, and
+// components as in components.yaml.
 package algotest
 
 import (
@@ -20,11 +20,11 @@ import (
 // Vocab is the vocabulary of Model.
 const Vocab = 40
 
-// Quiet drops what a method says.
+// Quiet discards the log of a method.
 var Quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-// Model writes the folder of a llama of two layers of width 16 with random weights, float32.
-// Keys of config.json that are given replace its own.
+// Model writes the folder of a two-layer llama of width 16 with random float32 weights. keys
+// override its config.json.
 func Model(t *testing.T, seed uint64, keys map[string]any) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -53,13 +53,13 @@ func Model(t *testing.T, seed uint64, keys map[string]any) (dir string) {
 	return dir
 }
 
-// Experts are the keys of a mixtral of that many experts, of which two compute a token.
+// Experts are the keys of a mixtral with that many experts, two of them per token.
 func Experts(n int) map[string]any {
 	return map[string]any{"architectures": []string{"MixtralForCausalLM"}, "model_type": "mixtral", "num_local_experts": n, "num_experts_per_tok": 2}
 }
 
-// Component is the entry of a part of components.yaml, "selectors" say, with a method's
-// name, mode and parameters, each a line of YAML.
+// Component is an entry of a section of components.yaml, for example "selectors", with a
+// method's name, mode and parameters, each a line of YAML.
 func Component(t *testing.T, part, name, mode string, params ...string) *config.Component {
 	t.Helper()
 	text := part + ":\n  it:\n    name: " + name + "\n    mode: " + mode + "\n"

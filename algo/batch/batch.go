@@ -1,5 +1,5 @@
-// Package batch lays tokenised rows out as the packed micro-batches the decoder
-// computes on: rows one after another, no padding.
+// Package batch packs tokenised rows into the micro-batches that the decoder computes on: rows
+// one after another, without padding.
 package batch
 
 import (
@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// Micro is a packed micro-batch and what the loop needs to know of its rows.
+// Micro is a packed micro-batch with what the loop needs to know about its rows.
 type Micro struct {
 	decoder.Batch
 	Rows     []int   // positions in the data set, in order
@@ -19,8 +19,8 @@ type Micro struct {
 	Labels   int     // labels != IgnoreIndex before the shift: Hugging Face's num_items_in_batch
 }
 
-// Pack lays out the given rows. Row i's token t predicts label t+1 of the same
-// row, as Hugging Face shifts.
+// Pack packs the given rows. Row i's token t predicts label t+1 of the same row, as in Hugging
+// Face's shift.
 func Pack(examples []data.Example, rows []int) Micro {
 	total := 0
 	for _, r := range rows {
@@ -37,8 +37,8 @@ func Pack(examples []data.Example, rows []int) Micro {
 	return m
 }
 
-// length is the tokens of a row that are computed: the padding at the end of a
-// packed row is not.
+// length is the number of tokens of a row to compute, which excludes the padding at the end of
+// a packed row.
 func length(ex data.Example) int {
 	if n := len(ex.Segments); n > 0 {
 		return int(ex.Segments[n-1])
@@ -113,9 +113,9 @@ func (m *Micro) RowMeans(tokenLoss []float32) (mean []float64, ok []bool) {
 	return mean, ok
 }
 
-// ByLength groups all rows into batches of at most maxTokens tokens (a longer
-// row stands alone), longest first, so that the largest batch comes at once and
-// rows of one batch are alike. The grouping depends on the lengths alone.
+// ByLength groups all rows into batches of at most maxTokens tokens (a longer row is its own
+// batch), longest first, so that memory peaks at the first batch and the rows of a batch have
+// similar lengths. The grouping depends only on the lengths.
 func ByLength(examples []data.Example, maxTokens int) [][]int {
 	order := make([]int, len(examples))
 	for i := range order {

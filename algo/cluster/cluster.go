@@ -1,6 +1,5 @@
-// Package cluster partitions vectors, in the ways DataFlex's cluster_less knows.
-// Random choices follow torch's CPU generator, so that a seed gives upstream's
-// partition.
+// Package cluster partitions vectors by the methods of DataFlex's cluster_less. Random choices
+// follow torch's CPU generator, so that a seed gives upstream's partition.
 package cluster
 
 import (
@@ -50,7 +49,7 @@ func ParseMethod(name string) (Method, error) {
 // Options are the parameters of a partition.
 type Options struct {
 	Method     Method
-	K          int // clusters wanted; LSH and k-means may leave some empty
+	K          int // number of clusters; LSH and k-means may leave some empty
 	Iterations int // of k-means
 	Bits       int // of LSH; 0 = ⌈log₂ K⌉
 	Seed       uint64
@@ -85,12 +84,12 @@ type partition struct {
 	ctx  context.Context
 	dev  driver.Device
 	rows neighbor.Vectors
-	data driver.F32 // rows, where dev reaches them
+	data driver.F32 // the rows, on the device
 	Options
 }
 
-// lloyd starts from K rows of a random permutation. An empty cluster starts again
-// at a random row, of a new permutation of the same generator.
+// lloyd starts from K rows of a random permutation. An empty cluster restarts at a random row,
+// from a new permutation of the same generator.
 func (p *partition) lloyd() ([]int, error) {
 	g := rng.NewTorch(p.Seed)
 	centres := p.rows.Select(g.Randperm(p.rows.N)[:p.K])
@@ -140,10 +139,10 @@ func means(v neighbor.Vectors, ids []int, k int) (centres neighbor.Vectors, empt
 	return centres, empty
 }
 
-const chunk = 1024 // rows whose products with all centres are held at once
+const chunk = 1024 // rows whose products with all centres are in memory at a time
 
-// nearest is each row's nearest centre, the first of equals; by the largest inner
-// product when spherical.
+// nearest is each row's nearest centre, the first of equals; spherical takes the largest inner
+// product.
 func (p *partition) nearest(centres neighbor.Vectors, spherical bool) ([]int, error) {
 	half := make([]float32, centres.N)
 	if !spherical {
@@ -207,12 +206,12 @@ func squared(x, y []float32) float64 {
 	return s
 }
 
-// farthestFirst takes a random row, then K-1 times the row farthest from those
-// taken, as centres.
+// farthestFirst chooses as centres a random row, then K-1 times the row farthest from the
+// chosen ones.
 func (p *partition) farthestFirst() ([]int, error) {
 	n := p.rows.N
 	taken := rng.NewTorch(p.Seed).Randint(0, n, 1)
-	least := make([]float64, n) // squared distance to the nearest centre; -1 = a centre
+	least := make([]float64, n) // squared distance to the nearest centre; -1 = is a centre
 	for i := range least {
 		least[i] = math.Inf(1)
 	}
@@ -237,8 +236,8 @@ func (p *partition) farthestFirst() ([]int, error) {
 	}
 }
 
-// lsh buckets rows by the signs of their projections on random directions; beyond
-// K buckets, in the order of their codes, clusters are shared.
+// lsh groups rows by the signs of their projections on random directions; codes beyond K, in
+// their order, share clusters.
 func (p *partition) lsh() ([]int, error) {
 	width := p.Bits
 	if width == 0 {
@@ -275,7 +274,7 @@ func (p *partition) lsh() ([]int, error) {
 	return codes, nil
 }
 
-// random deals a random permutation out.
+// random distributes a random permutation over the clusters.
 func (p *partition) random() []int {
 	ids := make([]int, p.rows.N)
 	for i, r := range rng.NewTorch(p.Seed + 47).Randperm(p.rows.N) {

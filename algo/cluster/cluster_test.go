@@ -15,7 +15,7 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// upstream is what upstream's own code makes of testdata/vectors.npy (derive.py).
+// upstream is the result of upstream's own code on testdata/vectors.npy (derive.py).
 type upstream struct {
 	Assign          map[string][]int
 	Representatives map[string][]int
@@ -71,9 +71,8 @@ func TestUpstreamsPartitions(t *testing.T) {
 	}
 }
 
-// Rows at the same distance from the mean, as the two of a cluster of two are,
-// stand in the order that rounding in torch's kernels leaves them in: there any
-// order is right.
+// Rows at the same distance from the mean, as in any cluster of two, are in the order that
+// rounding in torch's kernels gives them: there any order is accepted.
 func TestUpstreamsRepresentatives(t *testing.T) {
 	v, want := fixture(t)
 	ids := want.Assign["kmeans"]
@@ -97,7 +96,7 @@ func TestUpstreamsRepresentatives(t *testing.T) {
 	}
 }
 
-// A few points whose partition one can see: two far groups.
+// A few points with an obvious partition: two groups far apart.
 func TestTwoGroups(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()

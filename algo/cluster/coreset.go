@@ -11,10 +11,10 @@ import (
 	"dataflex.dev/dataflex/kernels/gemm"
 )
 
-// Transferability is, for every cluster of unit rows, the mean cosine of its centre
-// with those of the others (COINCIDE, Lee et al., EMNLP 2024, equation 5). Centres
-// closer than nearest count as the same concept and are left out; above 1 none is.
-// A cluster without others has 0.
+// Transferability is, for every cluster of unit rows, the mean cosine of its centre with those
+// of the others (COINCIDE, Lee et al., EMNLP 2024, equation 5). Centres with a cosine above
+// nearest count as the same concept and are left out; with nearest above 1 none is. A cluster
+// without others has 0.
 func Transferability(ctx context.Context, dev driver.Device, v neighbor.Vectors, ids []int, k int, nearest float64) ([]float64, error) {
 	centres, _ := means(v, ids, k)
 	centres.Normalize()
@@ -49,13 +49,13 @@ func Transferability(ctx context.Context, dev driver.Device, v neighbor.Vectors,
 	return out, nil
 }
 
-// Kernel is e^(-scale·|x-y|²) of the rows of a cluster.
+// Kernel is e^(-scale·|x-y|²) between the rows of a cluster.
 type Kernel struct {
 	n     int
 	value []float32 // [n, n]
 }
 
-// NewKernel is that of unit rows.
+// NewKernel computes the kernel of unit rows.
 func NewKernel(dev driver.Device, rows neighbor.Vectors, scale float64) (*Kernel, error) {
 	n := rows.N
 	placed, release, err := driver.Place(dev, rows.Data, make([]float32, n*n))
@@ -82,8 +82,8 @@ func NewKernel(dev driver.Device, rows neighbor.Vectors, scale float64) (*Kernel
 	return k, nil
 }
 
-// Density is the mean of the kernel, small for a cluster of different rows: over all
-// pairs, or over those of different rows (single for a cluster of one).
+// Density is the mean of the kernel, small for a cluster of diverse rows: over all pairs, or
+// over pairs of different rows (single for a cluster with one row).
 func (k *Kernel) Density(diagonal bool, single float64) float64 {
 	var sum float64
 	for _, x := range k.value {
@@ -99,12 +99,12 @@ func (k *Kernel) Density(diagonal bool, single float64) float64 {
 	return (sum - n) / (n * (n - 1))
 }
 
-// Order is all rows in the order in which each next one brings the rows so far closest
-// to the whole cluster, by the squared maximum mean discrepancy (equation 8); of equals
-// the first. Its first m rows are the greedy choice of m.
+// Order sorts all rows such that each next one brings the rows so far closest to the whole
+// cluster, by the squared maximum mean discrepancy (equation 8), the first of equals. Its first
+// m rows are the greedy choice of m.
 func (k *Kernel) Order() []int {
 	n := k.n
-	total, cross := make([]float64, n), make([]float64, n) // sums of a row's kernel with all, and with those taken
+	total, cross := make([]float64, n), make([]float64, n) // sums of a row's kernel with all rows, and with the chosen ones
 	for i := range n {
 		for j := range n {
 			total[j] += float64(k.value[i*n+j])
@@ -134,7 +134,7 @@ func (k *Kernel) Order() []int {
 	return order
 }
 
-// Shares is softmax(S/(τ·D)): how much of a choice each cluster has.
+// Shares is softmax(S/(τ·D)): each cluster's share of a choice.
 func Shares(transferability, density []float64, temperature float64) []float64 {
 	p := make([]float64, len(density))
 	for i, d := range density {
@@ -152,9 +152,9 @@ func Shares(transferability, density []float64, temperature float64) []float64 {
 	return p
 }
 
-// LargestRemainder deals n out by shares, at most room to each, what is left over by the
-// largest fractions, of equals to the first; then again among those with room. It is
-// DataFlex's.
+// LargestRemainder distributes n in proportion to shares, at most room to each: the remainder
+// goes to the largest fractions, of equals to the first, and is distributed again among those
+// with room. It is DataFlex's method.
 func LargestRemainder(shares []float64, n int, room []int) []int {
 	out := make([]int, len(shares))
 	for rest := n; rest > 0; {
@@ -200,9 +200,9 @@ func remainder(p []float64, sum float64, n int, room, out []int) (dealt int) {
 	return dealt
 }
 
-// InTurn deals n out from the largest share down, each cluster the rounded part of
-// what is left that its share of the shares left is, at most room; what the full ones
-// leave passes on. It is the official code's.
+// InTurn distributes n from the largest share down: each cluster gets the rounded part of the
+// remainder that corresponds to its share of the remaining shares, at most room; what full
+// clusters leave goes to the next. It is the official code's method.
 func InTurn(shares []float64, n int, room []int) []int {
 	out := make([]int, len(shares))
 	order := descending(shares)
@@ -225,7 +225,7 @@ func InTurn(shares []float64, n int, room []int) []int {
 			m = min(m, room[i]-out[i], rest)
 			out[i], rest, left = out[i]+m, rest-m, left-shares[i]
 		}
-		if rest == before { // nothing rounds up any more: one to each
+		if rest == before { // nothing is rounded up any more: one to each
 			for _, i := range order {
 				if room[i] > out[i] && rest > 0 {
 					out[i], rest = out[i]+1, rest-1
@@ -233,13 +233,13 @@ func InTurn(shares []float64, n int, room []int) []int {
 			}
 		}
 		if rest == before {
-			break // no room
+			break // no cluster has room left
 		}
 	}
 	return out
 }
 
-// descending is the places of x from the largest down, of equals the first.
+// descending is the indices of x from the largest value down, of equals the first.
 func descending(x []float64) []int {
 	order := make([]int, len(x))
 	for i := range order {

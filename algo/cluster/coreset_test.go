@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 )
 
-// What upstream's own _allocate_budget gives (DataFlex 1.1.0, run on these numbers).
+// The results of upstream's own _allocate_budget (DataFlex 1.1.0, on these numbers).
 func TestRegression26Budgets(t *testing.T) {
 	s, d, sizes := []float64{.3, .2, .1, .05}, []float64{.8, .5, 1, .6}, []int{2, 5, 1, 6}
 	for temperature, want := range map[float64][]int{1: {2, 4, 1, 3}, .1: {2, 5, 1, 2}} {
@@ -22,7 +22,7 @@ func TestRegression26Budgets(t *testing.T) {
 	if got := InTurn([]float64{.2, .5, .3}, 10, []int{9, 9, 9}); !slices.Equal(got, []int{2, 5, 3}) {
 		t.Errorf("in turn %v", got)
 	}
-	// What a full cluster leaves passes on.
+	// What a full cluster leaves goes to the next.
 	if got := InTurn([]float64{.2, .5, .3}, 10, []int{9, 2, 9}); !slices.Equal(got, []int{3, 2, 5}) {
 		t.Errorf("in turn %v", got)
 	}
@@ -64,8 +64,8 @@ func kernelOf(v neighbor.Vectors, scale float64, i, j int) float64 {
 	return math.Exp(-scale * squared(v.Row(i), v.Row(j)))
 }
 
-// Regression 26: the greedy order's every next row is the one that makes the squared
-// discrepancy, by its definition, smallest.
+// Regression 26: each next row of the greedy order minimises the squared discrepancy, computed
+// by its definition.
 func TestRegression26GreedyIsBruteForce(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()

@@ -11,7 +11,7 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// Strategy says which rows stand for their cluster.
+// Strategy decides which rows represent their cluster.
 type Strategy string
 
 // The strategies.
@@ -47,8 +47,9 @@ func Distances(v neighbor.Vectors, ids []int) []float64 {
 	return d
 }
 
-// Representatives is up to perCluster rows of every cluster, cluster after cluster.
-// distances are those of Distances, of equal ones the lower row comes first; the generator serves the random strategy.
+// Representatives is up to perCluster rows of every cluster, cluster after cluster. distances
+// are the result of Distances, ties are broken by the lower row; the generator is for the
+// random strategy.
 func Representatives(ids []int, distances []float64, s Strategy, perCluster int, g *rng.Torch) []int {
 	members := make([][]int, slices.Max(ids)+1)
 	for i, c := range ids {

@@ -16,15 +16,15 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// board is the losses that the stages of a pipeline share: a row goes through the model
-// once at a step, whoever asks for it.
+// board holds the losses that the stages of a pipeline share: a row goes through the model at
+// most once per step, whichever stage needs its loss.
 type board struct {
 	run    *algo.Run
-	seed   uint64    // of the draw where not all rows are scored
-	median bool      // rows without a loss are given the median of the others, as upstream does
+	seed   uint64    // of the draw where only some rows are scored
+	median bool      // rows without a loss get the median of the others, as upstream does
 	loss   []float64 // of every row of the run; NaN for none
 	at     []int64   // the step it was computed at; -1 for never
-	keeps  bool      // a loss may be older than a step, so that a checkpoint must hold it
+	keeps  bool      // losses may be older than a step, so that checkpoints must include them
 	step   int       // of the last computation
 }
 
@@ -41,7 +41,7 @@ func (b *board) clear() {
 	}
 }
 
-// source is algo.Run.Losses for a stage that takes losses of that age.
+// source is algo.Run.Losses for a stage that accepts losses of that age.
 func (b *board) source(maxAge int) func(ctx context.Context, rows []int, step, most int) ([]float64, error) {
 	b.keeps = b.keeps || maxAge > 0
 	return func(ctx context.Context, rows []int, step, most int) ([]float64, error) {
@@ -65,8 +65,8 @@ func (b *board) source(maxAge int) func(ctx context.Context, rows []int, step, m
 	}
 }
 
-// compute takes the losses of rows, of at most `most` of them where that is not 0: the
-// others have none then.
+// compute computes the losses of rows, or of at most `most` of them if that is not 0; the
+// others then have none.
 func (b *board) compute(ctx context.Context, rows []int, step, most int) error {
 	if len(rows) == 0 {
 		return nil
@@ -101,7 +101,7 @@ func (b *board) compute(ctx context.Context, rows []int, step, most int) error {
 	return nil
 }
 
-// fillMedian gives those without a number the median of the others, 0 where there are none.
+// fillMedian replaces missing losses by the median of the others, or by 0 if all are missing.
 func fillMedian(x []float64) {
 	median, _ := reorder.Median(x)
 	for i, v := range x {
@@ -111,13 +111,13 @@ func fillMedian(x []float64) {
 	}
 }
 
-// empty says that no loss has been asked for yet.
+// empty reports that no loss has been computed yet.
 func (b *board) empty() bool {
 	return !slices.ContainsFunc(b.at, func(step int64) bool { return step >= 0 })
 }
 
-// plan is upstream's scoreboard_step_N.json of an interval's rows: {indices, metric:
-// {loss: [number or null]}, computed_at_step}.
+// plan is upstream's scoreboard_step_N.json for an interval's rows: {indices, metric: {loss:
+// [number or null]}, computed_at_step}.
 func (b *board) plan(rows []int) []byte {
 	var metric, at pyjson.Object
 	if !b.empty() {
@@ -138,7 +138,7 @@ type boardState struct {
 	Step int    `json:"step"`
 }
 
-// state is nil where no stage takes losses of an earlier step.
+// state is nil where no stage accepts losses of an earlier step.
 func (b *board) state() (json.RawMessage, error) {
 	if !b.keeps {
 		return nil, nil

@@ -11,20 +11,20 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// chooser asks a selector, or takes what an earlier run was answered under the very same
-// conditions from the selector's cache_dir.
+// chooser asks a selector, or reuses from the selector's cache_dir the selection that an
+// earlier run made under identical conditions.
 type chooser struct {
 	run      Run
 	selector algo.Selector
 	name     string
 }
 
-// Selector is the method by itself, for scoring without training.
+// Selector is the method itself, for scoring without training.
 func (c *chooser) Selector() algo.Selector { return c.selector }
 
-// choose takes the selection from cache_dir or makes it and keeps it there. Of several
-// runs that want the same one, one makes it and the others wait; of several ranks rank 0
-// deals with the files, and all make it.
+// choose takes the selection from cache_dir, or makes it and stores it there. Of several runs
+// that need the same one, one makes it and the others wait; of several ranks rank 0 handles the
+// files, and all of them make it.
 func (c *chooser) choose(ctx context.Context, r algo.Request) (sel algo.Selection, reused bool, err error) {
 	rec, ok := c.selector.(algo.Recorder)
 	if !ok || rec.CacheDir() == "" {
@@ -58,8 +58,8 @@ func (c *chooser) choose(ctx context.Context, r algo.Request) (sel algo.Selectio
 	return sel, false, report.WriteStepFile(rec.CacheDir(), r.Step, report.StepFile{Indices: sel.Indices, Metric: sel.Metric, Facts: sel.Facts, Key: r.Key})
 }
 
-// Lock takes the lock of what is computed under a request's key in the selector's
-// cache_dir; nil where it has none.
+// Lock locks what is computed under a request's key in the selector's cache_dir; nil where
+// there is none.
 func (c *chooser) Lock(ctx context.Context, r algo.Request) (*storage.Lock, error) {
 	rec, ok := c.selector.(algo.Recorder)
 	if !ok || rec.CacheDir() == "" {
@@ -70,28 +70,28 @@ func (c *chooser) Lock(ctx context.Context, r algo.Request) (*storage.Lock, erro
 	})
 }
 
-// cached is a selection that was made before under the same key.
+// cached is a selection that was made earlier under the same key.
 func (c *chooser) cached(dir string, r algo.Request) (sel algo.Selection, ok bool, err error) {
 	f, ok, err := report.ReadStepFile(dir, r.Key, len(c.run.Train))
 	if err != nil {
-		c.run.Log.Warn("a selection in cache_dir cannot be used and is made anew: " + err.Error())
+		c.run.Log.Warn("a selection in cache_dir cannot be used and is made again: " + err.Error())
 		return sel, false, nil
 	}
 	if !ok {
 		return sel, false, nil
 	}
-	c.run.Log.Info("the selection was made before under the same conditions: taken from disk", "step", r.Step, "cache_dir", dir)
+	c.run.Log.Info("the selection was made before under the same conditions: read from disk", "step", r.Step, "cache_dir", dir)
 	return algo.Selection{Indices: f.Indices, Metric: f.Metric, Facts: f.Facts}, true, f.WriteUpstream(dir, r.Step)
 }
 
-// sayAlike warns of scores that say nothing.
+// sayAlike warns if all scores are equal.
 func (c *chooser) sayAlike(step int, score []float64) {
 	if v, n := sameScore(score); n > 1 {
-		c.run.Log.Warn("every row has the same score: it says nothing about the rows, and the choice is one of many equal ones", "step", step, "selector", c.name, "score", v, "rows", n)
+		c.run.Log.Warn("every row has the same score, so that the choice among them is arbitrary", "step", step, "selector", c.name, "score", v, "rows", n)
 	}
 }
 
-// sameScore is the one score that n rows have; n is 0 where they differ.
+// sameScore is the score that all n rows with one have; n is 0 where scores differ.
 func sameScore(score []float64) (v float64, n int) {
 	v = math.NaN()
 	for _, s := range score {

@@ -1,6 +1,5 @@
-// Package curriculum is what decides what a run trains on, as the training loop sees
-// it: one contract for every train_type. What the methods themselves promise stands in
-// algo.
+// Package curriculum decides what a run trains on, as the training loop sees it: one contract
+// for every train_type. The contracts of the methods themselves are in package algo.
 package curriculum
 
 import (
@@ -15,42 +14,42 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// Curriculum decides the rows of every step and their weights. The loop asks it in this
-// order for each optimizer step 0, 1, …: Open, Weights, and after the update Observe.
-// Weights may be asked again for a step, with fewer rows: it then starts from where the
-// step began.
+// Curriculum decides the rows of every step and their weights. For each optimizer step 0, 1, …
+// the loop calls, in this order, Open, Weights, and after the update Observe. Weights may be
+// called again for a step, with fewer rows: it then starts from the state at the beginning of
+// the step.
 type Curriculum interface {
-	// Open gives the window that the step begins with; opened is false where the current
-	// one goes on.
+	// Open returns the window that begins with the step; opened is false where the current one
+	// continues.
 	Open(ctx context.Context, step int) (w Window, opened bool, err error)
 	// Weights weighs the rows of a step.
 	Weights(ctx context.Context, s *Step) (Weights, error)
-	// Observe is told how the step fared.
+	// Observe receives the results of the step.
 	Observe(ctx context.Context, s *Step) error
 
-	// State is all that a checkpoint must hold for the run to go on bit for bit: the
-	// method's own state, random streams, loss weights. It is asked before every step.
+	// State is everything that a checkpoint must contain for the run to resume bit for bit: the
+	// method's own state, random streams, loss weights. It is called before every step.
 	State() (json.RawMessage, error)
-	// Restore takes State back; nil is the state of the beginning.
+	// Restore restores State; nil is the initial state.
 	Restore(json.RawMessage) error
-	// Identity names the method and its settled parameters by content, files that they
-	// name included; "" for none.
+	// Identity identifies the method and its effective parameters by content, including the
+	// files that they name; "" for none.
 	Identity() (string, error)
-	// Memory is the bytes it holds on the device from start to end.
+	// Memory is the number of bytes it holds on the device for the whole run.
 	Memory() uint64
-	// Cost is what a selection costs; ok is false where there are none or it is not known.
+	// Cost is the cost of a selection; ok is false where there are none or it is unknown.
 	Cost() (cost algo.Cost, ok bool)
-	// Finish leaves its files in output_dir when training is over.
+	// Finish writes its files to output_dir when training is over.
 	Finish() error
 }
 
-// Window is the rows being trained on: the whole data set, or what a warm-up draw, a
-// selection, a mixture or an order gave. The loop deals them out in an order of the run's
-// seed, unless they are Ordered.
+// Window is the rows being trained on: the whole data set, or the rows given by a warm-up draw,
+// a selection, a mixture or an order. The loop shuffles them by the run's seed, unless they are
+// Ordered.
 type Window struct {
 	Start   int   `json:"start"`             // the step it opened at; -1 before the first
 	Rows    []int `json:"rows,omitempty"`    // nil: the whole data set, pass after pass
-	Ordered bool  `json:"ordered,omitempty"` // dealt out as they stand
+	Ordered bool  `json:"ordered,omitempty"` // served in the given order
 }
 
 // Step is an optimizer step: its micro-batches and, once they are known, their losses.
@@ -58,14 +57,13 @@ type Step struct {
 	Index  int // steps done before it
 	Total  int // planned
 	Micros []batch.Micro
-	Ranks  []int // per micro-batch: the logical rank that takes it
+	Ranks  []int // per micro-batch: the logical rank that computes it
 
-	// Loss is the mean loss of every row's tokens under the weights before the update,
-	// per micro-batch; NaN for a row without a target. It is one pass, made when it is
-	// first asked for.
+	// Loss is the mean loss of every row's tokens under the weights before the update, per
+	// micro-batch; NaN for a row without a target. It takes one pass, at the first call.
 	Loss func(ctx context.Context) ([][]float64, error)
 
-	// Of Observe alone.
+	// Only for Observe.
 	TokenLoss [][]float32 // per micro-batch and token, before any weight
 	Returned  []float64   // per micro-batch: its share of the step's loss
 }
@@ -74,13 +72,13 @@ type Step struct {
 type Weights struct {
 	Rows [][]float64 // per micro-batch and row; nil = 1 everywhere. Under algo.TokenMean their mean over the step is 1
 	How  algo.Reduction
-	// Plain leaves label_smoothing_factor out: upstream's weighters take losses of their own.
+	// Plain switches label_smoothing_factor off: upstream's weighters compute their own losses.
 	Plain bool
 }
 
-// Journal is told what a curriculum decides.
+// Journal records what a curriculum decides.
 type Journal interface {
-	// Phase times what is done until the function it returns is called.
+	// Phase starts timing a phase, which the function it returns ends.
 	Phase(name string) func()
 	Selected(r algo.Request, sel algo.Selection, seconds float64, reused bool) error
 	Mixed(step, update int, domains []algo.Domain, shares, lossWeights []float64, seconds float64) error
@@ -88,7 +86,7 @@ type Journal interface {
 	Trained(micros []algo.MicroReport)
 }
 
-// Run is what a curriculum is made for.
+// Run is the run for which a curriculum is made.
 type Run struct {
 	*algo.Run
 	Config    *config.Config
@@ -98,16 +96,16 @@ type Run struct {
 	Journal   Journal
 	Log       *slog.Logger
 
-	// Key names by content all that a choice can depend on.
+	// Key identifies by content everything that a choice can depend on.
 	Key func(r algo.Request) (string, error)
-	// Ask fills in Run.Questions for a method of that name.
+	// Ask sets Run.Questions for a method of that name.
 	Ask func(ctx context.Context, method string) error
-	// Column reads a column of the training data again, from its files.
+	// Column re-reads a column of the training data from its files.
 	Column reorder.Column
 }
 
-// New makes the curriculum that train_type and component_name name, and the component,
-// nil where there is none.
+// New makes the curriculum that train_type and component_name specify, and returns the
+// component, nil where there is none.
 func New(ctx context.Context, r Run) (Curriculum, *config.Component, error) {
 	c := r.Config
 	kind := c.Dynamic.TrainType
@@ -142,7 +140,7 @@ func New(ctx context.Context, r Run) (Curriculum, *config.Component, error) {
 	return cur, component, err
 }
 
-// static is a run that nothing decides on: the whole data set, pass after pass.
+// static is a run without decisions: the whole data set, pass after pass.
 type static struct{}
 
 func (static) Open(context.Context, int) (Window, bool, error) { return Window{}, false, nil }

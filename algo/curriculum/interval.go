@@ -9,25 +9,25 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// intervals plans as DataFlex 1.1 does: at the start of an interval the first stage that
-// is due, and all after it, work on what the one before it last gave; where none is due
-// the plan is trained on again. Its draws depend on the step alone.
+// intervals plans as DataFlex 1.1 does: at the start of an interval the first stage that is
+// due, and all stages after it, work on the last output of the stage before; where none is due
+// the previous plan is trained on again. Its draws depend only on the step.
 type intervals struct {
 	*pipeline
 	plan  []int
-	again bool     // the plan is that of the interval before
-	out   [3][]int // what the selector, the mixer, the reorder last gave; nil before
+	again bool     // the plan is that of the previous interval
+	out   [3][]int // last outputs of the selector, the mixer and the reorder; nil before
 }
 
 func newIntervals(p *pipeline) *intervals { return &intervals{pipeline: p} }
 
-// apply is a stage's work on a pool.
+// apply applies a stage to a pool.
 type apply struct {
 	stage *stage
 	do    func(ctx context.Context, at moment, pool []int) ([]int, error)
 }
 
-// chain lists the stages that plan; a nil stage is one that the pipeline lacks.
+// chain lists the planning stages; nil for a stage that the pipeline lacks.
 func (v *intervals) chain() [3]apply {
 	var c [3]apply
 	if v.selecting != nil {
@@ -52,13 +52,13 @@ func (v *intervals) next(ctx context.Context, at moment) ([]int, error) {
 		}
 	}
 	take := v.ordering == nil && v.mixing == nil && (v.selecting == nil || !v.selecting.Draw)
-	if first < 0 && v.plan != nil && !take { // a uniform draw is due always
+	if first < 0 && v.plan != nil && !take { // a uniform draw is always due
 		v.again = true
 		return v.plan, nil
 	}
 	v.again = false
 	pool := v.rows
-	for i := first - 1; i >= 0; i-- { // the stage before it
+	for i := first - 1; i >= 0; i-- { // the input is the output of the stage before
 		if chain[i].stage != nil {
 			if v.out[i] != nil {
 				pool = v.out[i]
@@ -134,7 +134,7 @@ func (v *intervals) ord(ctx context.Context, at moment, pool []int) ([]int, erro
 	return v.ordering.order.Next(ctx, at.step, n)
 }
 
-// offer gives the order a pool, which it begins anew with where it is another one.
+// offer gives the order a pool; if it is a different one, the order starts from its beginning.
 func (v *intervals) offer(pool []int) error {
 	if v.ordering.pool != nil && slices.Equal(v.ordering.pool, pool) {
 		return nil
@@ -142,8 +142,8 @@ func (v *intervals) offer(pool []int) error {
 	return v.ordering.setPool(pool)
 }
 
-// cut makes a plan an interval long: the head of an order, a draw from other rows, round
-// and round where there are too few.
+// cut makes a plan as long as the interval: the head of an order, or a draw from unordered
+// rows, repeated where there are too few.
 func (v *intervals) cut(at moment, plan []int, ordered bool) ([]int, error) {
 	switch {
 	case len(plan) == at.n:
@@ -176,7 +176,7 @@ func (v *intervals) warmup(ctx context.Context, at moment) ([]int, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case len(rows) == 0: // the pass ended just there
+	case len(rows) == 0: // the pass has just ended
 		return choose(rng.NewPCG64(42), v.rows, at.n)
 	}
 	return v.cut(at, rows, true)

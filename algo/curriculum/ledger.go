@@ -8,14 +8,14 @@ import (
 	"dataflex.dev/dataflex/algo/report/record"
 )
 
-// Ledger counts how often every row of a run has been dealt out. The loop keeps it,
-// whatever decides on the rows.
+// Ledger counts how often every row of a run has been served. It belongs to the loop, whatever
+// decides on the rows.
 type Ledger struct {
-	times []uint16 // of every row; it stops at its largest value
-	since int      // the step that counting began at: checkpoints of earlier versions have no ledger
+	times []uint16 // per row; saturates at its largest value
+	since int      // the step at which counting began: checkpoints of earlier versions have no ledger
 }
 
-// NewLedger is one of that many rows, none dealt out.
+// NewLedger is a ledger of that many rows, none served yet.
 func NewLedger(rows int) *Ledger { return &Ledger{times: make([]uint16, rows)} }
 
 // Deal counts rows.
@@ -27,7 +27,7 @@ func (l *Ledger) Deal(rows []int) {
 	}
 }
 
-// Sum adds the ledger up.
+// Sum summarises the ledger.
 func (l *Ledger) Sum() record.Dealt {
 	c := record.Dealt{Rows: len(l.times), FromStep: l.since}
 	for _, n := range l.times {
@@ -51,7 +51,7 @@ type ledgerFile struct {
 	Times []byte `json:"times"` // zstd of the counts, low bytes first and then high ones
 }
 
-// MarshalJSON writes the counts packed: a run of millions of rows saves them with every
+// MarshalJSON compresses the counts, because a run of millions of rows saves them with every
 // checkpoint.
 func (l *Ledger) MarshalJSON() ([]byte, error) {
 	n := len(l.times)
@@ -62,7 +62,7 @@ func (l *Ledger) MarshalJSON() ([]byte, error) {
 	return json.Marshal(ledgerFile{Rows: n, Since: l.since, Times: pack(raw)})
 }
 
-// UnmarshalJSON reads them back.
+// UnmarshalJSON restores them.
 func (l *Ledger) UnmarshalJSON(text []byte) error {
 	var f ledgerFile
 	if err := json.Unmarshal(text, &f); err != nil {
@@ -79,7 +79,7 @@ func (l *Ledger) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Fits refuses the ledger of other rows.
+// Fits refuses a ledger with another number of rows.
 func (l *Ledger) Fits(rows int) error {
 	if len(l.times) != rows {
 		return fmt.Errorf("ledger of %d rows for a run of %d", len(l.times), rows)
@@ -87,5 +87,5 @@ func (l *Ledger) Fits(rows int) error {
 	return nil
 }
 
-// Since says that counting began at a step.
+// Since records that counting began at a step.
 func (l *Ledger) Since(step int) { l.since = step }

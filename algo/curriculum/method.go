@@ -14,17 +14,17 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// method is a selector, a mixer or a weighter under the optional interfaces of algo, and
-// the component that it was built from.
+// method is a selector, a mixer or a weighter behind the optional interfaces of algo, with the
+// component from which it was built.
 type method struct {
 	any
 	component *config.Component
-	identity  string // once asked for
+	identity  string // cached
 	smooths   bool   // label_smoothing_factor is set
 }
 
-// reduction is what a method's own becomes in mode upstream where labels are smoothed:
-// Hugging Face's path for that knows no count of the step.
+// reduction replaces a method's own reduction in mode upstream where labels are smoothed:
+// Hugging Face's code for that does not normalise by the step's token count.
 func (m *method) reduction(own algo.Reduction) algo.Reduction {
 	if m.smooths && m.component != nil && algo.Mode(m.component.Mode) == algo.Upstream && own != algo.RowSum {
 		return algo.MicroSum
@@ -32,8 +32,8 @@ func (m *method) reduction(own algo.Reduction) algo.Reduction {
 	return own
 }
 
-// settle asks the questions that the method wants answered before its first step, and
-// tells it where its files go.
+// settle prepares the method for its first step: it loads the questions that the method needs
+// and sets the folder of its files.
 func (m *method) settle(ctx context.Context, r Run) error {
 	m.smooths = r.Config.Training.LabelSmoothingFactor > 0
 	if w, ok := m.any.(algo.Writer); ok && r.Ranks.First() {
@@ -45,7 +45,7 @@ func (m *method) settle(ctx context.Context, r Run) error {
 	return nil
 }
 
-// observe tells an observer.
+// observe passes the step to a method that observes.
 func (m *method) observe(ctx context.Context, s *Step, reports []algo.MicroReport) error {
 	if o, ok := m.any.(algo.Observer); ok {
 		if err := o.Observe(ctx, s.Index, reports); err != nil {
@@ -78,7 +78,7 @@ func (m *method) restore(raw json.RawMessage) error {
 	return nil
 }
 
-// Memory is what the method holds on the device.
+// Memory is what the method holds on the device, in bytes.
 func (m *method) Memory() uint64 {
 	if u, ok := m.any.(algo.MemoryUser); ok {
 		return u.MemoryBytes()
@@ -86,7 +86,7 @@ func (m *method) Memory() uint64 {
 	return 0
 }
 
-// Cost is what one of the method's selections costs; ok is false where it does not say.
+// Cost is the cost of one of the method's selections; ok is false where it is unknown.
 func (m *method) Cost() (cost algo.Cost, ok bool) {
 	c, ok := m.any.(algo.Coster)
 	if ok {
@@ -95,7 +95,7 @@ func (m *method) Cost() (cost algo.Cost, ok bool) {
 	return cost, ok
 }
 
-// Finish lets the method leave its files.
+// Finish lets the method write its files.
 func (m *method) Finish() error {
 	if f, ok := m.any.(algo.Finisher); ok {
 		return f.Finish()
@@ -103,8 +103,8 @@ func (m *method) Finish() error {
 	return nil
 }
 
-// Identity is the method's name, mode and parameters, but for cache_dir, and the content
-// of the files and folders that they name.
+// Identity is the method's name, mode and parameters, except cache_dir, with the content of the
+// files and folders that they name.
 func (m *method) Identity() (string, error) {
 	if m.component == nil || m.identity != "" {
 		return m.identity, nil
@@ -125,11 +125,11 @@ func (m *method) Identity() (string, error) {
 			return "", fmt.Errorf("identity of the run: %w", err)
 		}
 	}
-	m.identity = display.Mask(b.String()) // it is kept in files; another key for the same judge is no other method
+	m.identity = display.Mask(b.String()) // it is stored in files; changing the key of the same judge does not make another method
 	return m.identity, nil
 }
 
-// reports is what an observer is told of a step; domain gives a row's, nil for none.
+// reports is an observer's view of a step; domain is the domain of a row, nil for none.
 func reports(s *Step, domain func(row int) int) []algo.MicroReport {
 	out := make([]algo.MicroReport, len(s.Micros))
 	for i, m := range s.Micros {

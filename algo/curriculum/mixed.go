@@ -11,18 +11,18 @@ import (
 	"dataflex.dev/dataflex/algo/mixer"
 )
 
-// mixed is dynamic_mix: windows drawn from the domains by proportions, the run's own at
-// first and then those of a Mixer.
+// mixed is dynamic_mix: windows drawn from the domains by proportions, first the run's own and
+// then those of a Mixer.
 type mixed struct {
 	method
 	run     Run
 	domains []algo.Domain
-	mixer   algo.Mixer // nil with static_mix
+	mixer   algo.Mixer // nil for static_mix
 	manager *mixer.Manager
 	weights []float64 // of the domains in the loss, from the last mixture; nil = none
 }
 
-// newMixed makes a mixture; without a component the run's own proportions stay.
+// newMixed makes a mixture; without a component it keeps the run's own proportions.
 func newMixed(ctx context.Context, r Run, component *config.Component) (*mixed, error) {
 	m := &mixed{run: r, domains: r.Domains}
 	if component != nil {
@@ -50,7 +50,7 @@ func newMixed(ctx context.Context, r Run, component *config.Component) (*mixed, 
 	return m, m.settle(ctx, r)
 }
 
-// Open draws a window from the proportions that hold from there on.
+// Open draws a window in the current proportions.
 func (m *mixed) Open(ctx context.Context, step int) (w Window, opened bool, err error) {
 	opening, update := m.run.Schedule.Opening(step)
 	w.Start = step
@@ -66,7 +66,7 @@ func (m *mixed) Open(ctx context.Context, step int) (w Window, opened bool, err 
 	return w, err == nil, err
 }
 
-// remix asks the mixer for new proportions and draws the next window from them.
+// remix asks the mixer for new proportions and draws the next window in them.
 func (m *mixed) remix(ctx context.Context, step, update int) ([]int, error) {
 	started := time.Now()
 	defer m.run.Journal.Phase("selecting")()
@@ -79,8 +79,8 @@ func (m *mixed) remix(ctx context.Context, step, update int) ([]int, error) {
 	return rows, m.run.Journal.Mixed(step, update, m.domains, m.manager.Shares(got.Proportions), got.LossWeights, time.Since(started).Seconds())
 }
 
-// Weights are the domains' weights as weights of the rows: those of the step as they
-// are, those of the window scaled to mean 1 over the step.
+// Weights turns the domains' weights into weights of the rows: weights for the step are used
+// unchanged, weights for the window are scaled to mean 1 over the step.
 func (m *mixed) Weights(ctx context.Context, s *Step) (Weights, error) {
 	out := Weights{How: m.reduction(m.Reduction())}
 	weights, scale := m.weights, true
@@ -100,7 +100,7 @@ func (m *mixed) Weights(ctx context.Context, s *Step) (Weights, error) {
 	return out, nil
 }
 
-// Reduction is the mixer's, where it asks for one of its own.
+// Reduction is the mixer's own, if it has one.
 func (m *mixed) Reduction() algo.Reduction {
 	if r, ok := m.mixer.(algo.Reducer); ok {
 		return r.Reduction()
@@ -108,21 +108,21 @@ func (m *mixed) Reduction() algo.Reduction {
 	return algo.TokenMean
 }
 
-// Observe tells the mixer and the journal, by domain.
+// Observe passes the step, by domain, to the mixer and the journal.
 func (m *mixed) Observe(ctx context.Context, s *Step) error {
-	told := reports(s, m.manager.DomainOf)
-	m.run.Journal.Trained(told)
-	return m.observe(ctx, s, told)
+	micros := reports(s, m.manager.DomainOf)
+	m.run.Journal.Trained(micros)
+	return m.observe(ctx, s, micros)
 }
 
-// mixedState is what State holds.
+// mixedState is the content of State.
 type mixedState struct {
 	Method  json.RawMessage `json:"method,omitempty"`
-	Mixture json.RawMessage `json:"mixture"` // the stream that windows are drawn from
+	Mixture json.RawMessage `json:"mixture"` // the random stream from which windows are drawn
 	Weights []float64       `json:"weights,omitempty"`
 }
 
-// State is the mixer's, the stream's and the weights in force.
+// State is the state of the mixer and of the stream, and the current weights.
 func (m *mixed) State() (json.RawMessage, error) {
 	s := mixedState{Weights: m.weights}
 	var err error
@@ -135,7 +135,7 @@ func (m *mixed) State() (json.RawMessage, error) {
 	return json.Marshal(s)
 }
 
-// Restore takes State back.
+// Restore restores State.
 func (m *mixed) Restore(raw json.RawMessage) error {
 	if raw == nil {
 		return nil
@@ -154,7 +154,7 @@ func (m *mixed) Restore(raw json.RawMessage) error {
 	return nil
 }
 
-// MixedState is State of a mixture from its parts, as checkpoints of version 1 kept them.
+// MixedState is State of a mixture from its parts, as stored in checkpoints of version 1.
 func MixedState(method, mixture json.RawMessage, weights []float64) (json.RawMessage, error) {
 	return json.Marshal(mixedState{method, mixture, weights})
 }

@@ -18,9 +18,9 @@ type ordered struct {
 	order    *reorder.Orderer
 	upstream bool
 
-	next    int             // the step that the next window opens at, but upstream
+	next    int             // the step at which the next window opens; not in mode upstream
 	windows int             // opened so far
-	kept    json.RawMessage // the state, which only a new window changes
+	kept    json.RawMessage // the state, which changes only with a new window
 }
 
 func newOrdered(r Run, component *config.Component) (*ordered, error) {
@@ -32,30 +32,30 @@ func newOrdered(r Run, component *config.Component) (*ordered, error) {
 	return o, o.wholePasses()
 }
 
-// CheckOrder is what is wrong with a component of dynamic_reorder, or with the
-// configuration beside it, before a row is read.
+// CheckOrder returns what is wrong with a component of dynamic_reorder, or with the
+// configuration it is used in, before any row is read.
 func CheckOrder(c *config.Config, run *algo.Run, component *config.Component) error {
 	_, err := checkedOrder(c, run, component, nil)
 	return err
 }
 
-// checkedOrder refuses what would destroy the order.
+// checkedOrder refuses settings that would destroy the order.
 func checkedOrder(c *config.Config, run *algo.Run, component *config.Component, column reorder.Column) (*reorder.Orderer, error) {
 	order, err := reorder.New(run, component, column)
 	switch {
 	case err != nil:
 		return nil, err
 	case c.Training.GroupByLength:
-		return nil, c.Errorf("group_by_length", "train_type dynamic_reorder orders the rows, by another thing than their lengths: remove it")
+		return nil, c.Errorf("group_by_length", "train_type dynamic_reorder already orders the rows, by their scores: remove it")
 	case order.ByRow() && packs(c):
-		return nil, c.Errorf("packing", "it puts rows with scores of their own into one, whose place in the order is anybody's: set packing: false, or score_source: model_loss")
+		return nil, c.Errorf("packing", "a packed row would hold rows of different scores, and has no place in the order: set packing: false, or score_source: model_loss")
 	case c.Training.DataloaderDropLast && algo.Mode(component.Mode) != algo.Upstream:
 		return nil, c.Errorf("dataloader_drop_last", "the last rows of the order are part of it: remove it")
 	}
 	return order, nil
 }
 
-// packs says that several rows are put into one, which pre-training does by default.
+// packs reports whether rows are packed, which pre-training does by default.
 func packs(c *config.Config) bool {
 	if p := c.Data.Packing; p != nil {
 		return *p
@@ -63,14 +63,14 @@ func packs(c *config.Config) bool {
 	return c.Data.NeatPacking || c.Tuning.Stage == config.StagePT
 }
 
-// wholePasses refuses a run that would end in the middle of the order, unless it is told
-// to by a number of steps: an order makes sense over a whole pass.
+// wholePasses refuses a run that would end in the middle of a pass over the order, unless a
+// number of steps is given explicitly: an order is only meaningful over a whole pass.
 func (o *ordered) wholePasses() error {
 	s, c := o.run.Schedule, o.run.Config
 	if s.Total%s.Pass == 0 || c.Dynamic.TrainStep > 0 || c.Training.MaxSteps > 0 {
 		return nil
 	}
-	key, says := "num_train_epochs", fmt.Sprintf("the run has %d steps, and a pass over the %d rows takes %d: the order would be cut short", s.Total, len(o.run.Train), s.Pass)
+	key, says := "num_train_epochs", fmt.Sprintf("the run has %d steps, and a pass over the %d rows takes %d: the pass would end early", s.Total, len(o.run.Train), s.Pass)
 	if c.Given("update_times") {
 		key = "update_times"
 	}
@@ -81,7 +81,7 @@ func (o *ordered) wholePasses() error {
 	return c.Errorf(key, "%s; leave update_times out for whole passes (num_train_epochs says how many), or set max_steps to stop there on purpose", says)
 }
 
-// Open gives the next rows of the order.
+// Open returns the next rows of the order.
 func (o *ordered) Open(ctx context.Context, step int) (Window, bool, error) {
 	steps, warmup := o.due(step)
 	if steps == 0 {
@@ -107,7 +107,7 @@ func (o *ordered) Open(ctx context.Context, step int) (Window, bool, error) {
 	return w, true, o.run.Journal.Selected(r, sel, time.Since(started).Seconds(), false)
 }
 
-// due is how many steps a window has that opens at this one; 0 where none does.
+// due is the number of steps of a window that opens at this step; 0 where none does.
 func (o *ordered) due(step int) (steps int, warmup bool) {
 	s := o.run.Schedule
 	if !o.upstream && step != o.next {
@@ -123,8 +123,8 @@ func (o *ordered) due(step int) (steps int, warmup bool) {
 	return 0, false
 }
 
-// rows are the rows of so many steps. Upstream reads a static order round and round; else
-// a window ends with the pass, so that a pass has every row once.
+// rows are the rows of so many steps. Upstream repeats a static order without end; otherwise a
+// window ends with the pass, so that every row occurs once per pass.
 func (o *ordered) rows(ctx context.Context, step, steps int, warmup bool) ([]int, error) {
 	n := steps * o.run.Schedule.PerStep
 	switch {
@@ -147,20 +147,20 @@ func (o *ordered) rows(ctx context.Context, step, steps int, warmup bool) ([]int
 	return o.order.Next(ctx, step, n)
 }
 
-// Weights leaves the rows alone.
+// Weights leaves the loss unweighted.
 func (o *ordered) Weights(context.Context, *Step) (Weights, error) { return Weights{}, nil }
 
-// Observe has nothing to learn.
+// Observe does nothing.
 func (o *ordered) Observe(context.Context, *Step) error { return nil }
 
-// orderedState is what State holds.
+// orderedState is the content of State.
 type orderedState struct {
 	Order   json.RawMessage `json:"order"`
 	Next    int             `json:"next"`
 	Windows int             `json:"windows"`
 }
 
-// State is the order and how far it has been served.
+// State is the order and the position in it.
 func (o *ordered) State() (json.RawMessage, error) {
 	if o.kept != nil {
 		return o.kept, nil
@@ -173,7 +173,7 @@ func (o *ordered) State() (json.RawMessage, error) {
 	return o.kept, err
 }
 
-// Restore takes State back.
+// Restore restores State.
 func (o *ordered) Restore(raw json.RawMessage) error {
 	var s orderedState
 	if raw != nil {

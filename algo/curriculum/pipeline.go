@@ -15,23 +15,23 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// pipeline is dynamic_lego: a chain of stages, each a component of its own. A selector
-// narrows the pool, a mixer shares it out over the domains, a reorder puts it in order;
-// weighters, and mixers like DoReMi, weigh rows in the loss, and their weights multiply.
+// pipeline is dynamic_lego: a chain of stages, each with its own component. A selector narrows
+// the pool, a mixer decides the shares of the domains, a reorder orders the rows; weighters,
+// and mixers such as DoReMi, weigh rows in the loss, and their weights multiply.
 //
-// faithful: what a stage decides holds until it is asked again, and intervals of
-// update_step steps advance along it (stream.go); a row comes again only when the pool
-// is used up; draws follow the run's seed; weights have mean 1 over an optimizer step.
-// upstream: DataFlex 1.1's pipeline, which trains on a plan again and again until a stage
-// is due, and counts rows for no longer than that (interval.go).
+// faithful: a stage's decision holds until the stage is asked again, and intervals of
+// update_step steps advance through it (stream.go); a row is repeated only when the pool is
+// exhausted; draws follow the run's seed; weights have mean 1 over an optimizer step.
+// upstream: DataFlex 1.1's pipeline, which trains on a plan repeatedly until a stage is due,
+// and tracks used rows no longer than that (interval.go).
 type pipeline struct {
 	method   // the pipeline as a component
 	run      Run
 	upstream bool
 	board    *board
-	plans    string // the folder of scoreboard_step_N.json; "" writes none
-	rows     []int  // that may be trained on, in row order
-	domain   []int  // of every row of the run; -1 for one that a mixer has set aside
+	plans    string // the folder of scoreboard_step_N.json; "" = not written
+	rows     []int  // rows that may be trained on, in row order
+	domain   []int  // of every row of the run; -1 for rows that a mixer has set aside
 	domains  []algo.Domain
 
 	selecting *selecting // these three are nil where there is no such stage
@@ -40,16 +40,16 @@ type pipeline struct {
 	weighing  []*weighing
 	planner   planner
 	kept      json.RawMessage // the planner's state, which only a new window changes
-	selected  json.RawMessage // likewise the selector's
+	selected  json.RawMessage // the selector's state, likewise
 }
 
-// planner gives the rows of the intervals.
+// planner decides the rows of the intervals.
 type planner interface {
 	// warmup is the rows before the first decision of a Flex epoch.
 	warmup(ctx context.Context, at moment) ([]int, error)
 	next(ctx context.Context, at moment) ([]int, error)
 	state() (json.RawMessage, error)
-	// restore takes state back; nil is the beginning.
+	// restore restores a state; nil is the initial one.
 	restore(json.RawMessage) error
 }
 
@@ -57,7 +57,7 @@ func newPipeline(ctx context.Context, r Run, component *config.Component) (*pipe
 	p := &pipeline{method: method{component: component}, run: r, upstream: algo.Mode(component.Mode) == algo.Upstream, domains: r.Domains}
 	params := component.Params
 	cache, save := params.String("cache_dir", ""), params.Bool("save_plans", false)
-	params.Int("score_batch_size", 8) // batches here are by tokens
+	params.Int("score_batch_size", 8) // batches here are limited by tokens
 	params.Int("score_num_workers", 2)
 	usual := int(r.Seed)
 	if p.upstream {
@@ -98,13 +98,13 @@ func newPipeline(ctx context.Context, r Run, component *config.Component) (*pipe
 	return p, nil
 }
 
-// CheckPipeline is what is wrong with a component of dynamic_lego, before a row is read.
+// CheckPipeline returns what is wrong with a component of dynamic_lego, before any row is read.
 func CheckPipeline(c *config.Config, run *algo.Run, domains []algo.Domain, component *config.Component) error {
 	_, err := newPipeline(context.Background(), Run{Run: run, Config: c, Domains: domains, Log: run.Log}, component)
 	return err
 }
 
-// add builds a stage.
+// add adds a stage.
 func (p *pipeline) add(ctx context.Context, s *config.Stage, cache string) (err error) {
 	taken := false
 	switch s.Family {
@@ -128,28 +128,28 @@ func (p *pipeline) add(ctx context.Context, s *config.Stage, cache string) (err 
 	return err
 }
 
-// check refuses stages that do not go together.
+// check refuses combinations of stages that do not work.
 func (p *pipeline) check(stages []*config.Stage) error {
 	order := []string{config.SelectorStage, config.MixerStage, config.ReorderStage}
 	last := -1
 	for _, s := range stages {
 		if i := slices.Index(order, s.Family); i >= 0 {
 			if i < last {
-				p.run.Log.Warn("the stages of a pipeline select, then mix, then reorder, whatever their order in the file: shares are of the rows that are left, and an order comes last", "pipeline", p.component.Name)
+				p.run.Log.Warn("the stages of a pipeline select, then mix, then reorder, whatever their order in the file: shares apply to the selected rows, and ordering comes last", "pipeline", p.component.Name)
 			}
 			last = max(last, i)
 		}
 	}
 	if s := p.selecting; s != nil && s.Draw {
 		if p.ordering != nil || p.mixing != nil && (p.mixing.inLoss == nil || p.upstream) {
-			return s.Errorf("mode", "draw takes the rows of an interval, and so does the stage after it: set mode: filter")
+			return s.Errorf("mode", "draw decides the rows of an interval, and so does the stage after it: set mode: filter")
 		}
 	}
 	if p.ordering != nil && p.run.Config.Training.GroupByLength {
-		return p.run.Config.Errorf("group_by_length", "the pipeline's reorder stage orders the rows, by another thing than their lengths: remove it")
+		return p.run.Config.Errorf("group_by_length", "the pipeline's reorder stage already orders the rows, by their scores: remove it")
 	}
 	if m := p.mixing; m != nil && m.inLoss != nil && m.Every > 1 && !p.upstream {
-		return m.Errorf("every", "%s moves at every optimizer step: leave every out", m.Key)
+		return m.Errorf("every", "%s is updated at every optimizer step: leave every out", m.Key)
 	}
 	if p.upstream {
 		return p.checkUpstream()
@@ -157,7 +157,7 @@ func (p *pipeline) check(stages []*config.Stage) error {
 	return nil
 }
 
-// checkUpstream refuses what DataFlex 1.1 refuses or crashes on.
+// checkUpstream refuses configurations that DataFlex 1.1 refuses or crashes on.
 func (p *pipeline) checkUpstream() error {
 	inLoss := len(p.weighing)
 	if p.mixing != nil && p.mixing.inLoss != nil {
@@ -168,7 +168,7 @@ func (p *pipeline) checkUpstream() error {
 			return w.Errorf("component", "DataFlex combines a weighter with no other stage that weighs rows: mode: faithful multiplies their weights")
 		}
 		if w.Component.Name != "loss" && w.Component.Name != "custom" {
-			return w.Errorf("component", "DataFlex's pipelines run the weighters loss and custom alone: mode: faithful runs %s", w.Component.Name)
+			return w.Errorf("component", "DataFlex's pipelines only run the weighters loss and custom: mode: faithful runs %s", w.Component.Name)
 		}
 	}
 	return nil
@@ -177,7 +177,7 @@ func (p *pipeline) checkUpstream() error {
 // domainOf is the domain of a row that may be trained on.
 func (p *pipeline) domainOf(row int) int { return p.domain[row] }
 
-// place says which row is of which domain.
+// place assigns rows to domains.
 func (p *pipeline) place() {
 	p.domain = make([]int, len(p.run.Train))
 	for i := range p.domain {
@@ -206,7 +206,7 @@ func (p *pipeline) whole(pool []int) []int {
 	return pool
 }
 
-// Open gives an interval its rows.
+// Open returns the rows of an interval.
 func (p *pipeline) Open(ctx context.Context, step int) (Window, bool, error) {
 	s := p.run.Schedule
 	opening, update := s.Opening(step)
@@ -215,7 +215,7 @@ func (p *pipeline) Open(ctx context.Context, step int) (Window, bool, error) {
 	}
 	started := time.Now()
 	defer p.run.Journal.Phase("selecting")()
-	// Choices ask for the state, too, for their key: it is made anew once they are over.
+	// The selector's key includes this state, too: invalidate it once the selections are made.
 	defer func() { p.kept, p.selected = nil, nil }()
 	p.kept, p.selected = nil, nil
 	at, plan := moment{step, update, s.Update * s.PerStep}, p.planner.next
@@ -236,8 +236,8 @@ func (p *pipeline) Open(ctx context.Context, step int) (Window, bool, error) {
 	return w, true, p.run.Journal.Selected(algo.Request{Step: step, Update: update, N: len(rows)}, p.decision(step, rows), time.Since(started).Seconds(), false)
 }
 
-// decision is an interval's rows with the scores that they were taken by: the selector's
-// where it was asked for it, else the order's.
+// decision is an interval's rows with the scores by which they were chosen: the selector's if
+// it was asked for this interval, else the order's.
 func (p *pipeline) decision(step int, rows []int) algo.Selection {
 	sel := algo.Selection{Indices: rows}
 	if s := p.selecting; s != nil && s.last == step {
@@ -250,8 +250,8 @@ func (p *pipeline) decision(step int, rows []int) algo.Selection {
 	return sel
 }
 
-// savePlan leaves scoreboard_step_N.json; upstream only where a plan is new and a stage
-// has asked for losses by then.
+// savePlan writes scoreboard_step_N.json; in mode upstream only where a plan is new and a stage
+// has already needed losses.
 func (p *pipeline) savePlan(step int, rows []int) error {
 	if v, ok := p.planner.(*intervals); p.plans == "" || !p.run.Ranks.First() || ok && (v.again || p.board.empty()) {
 		return nil
@@ -262,32 +262,32 @@ func (p *pipeline) savePlan(step int, rows []int) error {
 	return storage.WriteFile(filepath.Join(p.plans, fmt.Sprintf("scoreboard_step_%d.json", step)), p.board.plan(rows))
 }
 
-// Observe tells the stages that want to know.
+// Observe passes the step to the stages that observe.
 func (p *pipeline) Observe(ctx context.Context, s *Step) error {
-	told := reports(s, func(row int) int { return max(0, p.domain[row]) })
+	micros := reports(s, func(row int) int { return max(0, p.domain[row]) })
 	if p.mixing != nil {
-		p.run.Journal.Trained(told)
+		p.run.Journal.Trained(micros)
 	}
 	if p.upstream && slices.ContainsFunc(p.weighing, func(w *weighing) bool { return w.active(s.Index) }) {
-		for i := range told { // upstream tells the loss of a micro-batch that it has not divided (finding 54)
-			told[i].Returned *= float64(len(told))
+		for i := range micros { // upstream reports the micro-batch loss before division (finding 54)
+			micros[i].Returned *= float64(len(micros))
 		}
 	}
 	for _, st := range p.stages() {
 		if p.upstream && p.mixing != nil && st == &p.mixing.stage && (p.mixing.inLoss != nil || len(p.domains) == 1) {
-			continue // it moves in the step itself, or, with rows of one domain, not at all
+			continue // it is updated in the step itself, or, with rows of a single domain, not at all
 		}
 		if _, ok := st.any.(algo.Observer); ok && st.Family == config.SelectorStage {
 			p.selected = nil
 		}
-		if err := st.observe(ctx, s, told); err != nil {
+		if err := st.observe(ctx, s, micros); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// stages are all of them, in the order in which they act.
+// stages are all stages, in the order in which they are applied.
 func (p *pipeline) stages() (out []*stage) {
 	if p.selecting != nil {
 		out = append(out, &p.selecting.stage)
@@ -304,7 +304,7 @@ func (p *pipeline) stages() (out []*stage) {
 	return out
 }
 
-// Identity is that of the pipeline and of all its stages.
+// Identity is that of the pipeline with all its stages.
 func (p *pipeline) Identity() (string, error) {
 	own, err := p.method.Identity()
 	if err != nil {
@@ -321,7 +321,7 @@ func (p *pipeline) Identity() (string, error) {
 	return strings.Join(all, "; "), nil
 }
 
-// Memory is what the stages hold.
+// Memory is the sum over the stages.
 func (p *pipeline) Memory() (sum uint64) {
 	for _, s := range p.stages() {
 		sum += s.Memory()
@@ -329,7 +329,7 @@ func (p *pipeline) Memory() (sum uint64) {
 	return sum
 }
 
-// Finish lets the stages leave their files.
+// Finish lets the stages write their files.
 func (p *pipeline) Finish() error {
 	var all error
 	for _, s := range p.stages() {
@@ -338,9 +338,9 @@ func (p *pipeline) Finish() error {
 	return all
 }
 
-// pipelineState is what State holds.
+// pipelineState is the content of State.
 type pipelineState struct {
-	Plan   json.RawMessage `json:"plan"` // the planner's, with the order and the board
+	Plan   json.RawMessage `json:"plan"` // the planner's state, with the order and the board
 	Stages []stageState    `json:"stages"`
 	Moved  int             `json:"moved,omitempty"` // of the mixer
 }
@@ -358,7 +358,7 @@ type planState struct {
 	Asked   int             `json:"asked,omitempty"`
 }
 
-// State is that of the planner and of every stage.
+// State is the state of the planner and of every stage.
 func (p *pipeline) State() (json.RawMessage, error) {
 	if p.kept == nil {
 		var s planState
@@ -395,7 +395,7 @@ func (p *pipeline) State() (json.RawMessage, error) {
 	return json.Marshal(out)
 }
 
-// stageState is a stage's; a selector's can be as long as the data.
+// stageState is the state of a stage; a selector's can be as large as the data.
 func (p *pipeline) stageState(s *stage) (raw json.RawMessage, err error) {
 	if s.Family != config.SelectorStage {
 		return s.state()
@@ -406,7 +406,7 @@ func (p *pipeline) stageState(s *stage) (raw json.RawMessage, err error) {
 	return p.selected, err
 }
 
-// Restore takes State back.
+// Restore restores State.
 func (p *pipeline) Restore(raw json.RawMessage) error {
 	if err := p.restore(raw); err != nil {
 		return fmt.Errorf("state of pipeline %s: %w", p.component.Name, err)
@@ -426,7 +426,7 @@ func (p *pipeline) restore(raw json.RawMessage) error {
 			return err
 		}
 		if len(s.Stages) != len(all) {
-			return fmt.Errorf("the checkpoint knows %d stages, this run has %d", len(s.Stages), len(all))
+			return fmt.Errorf("the checkpoint has %d stages, this run has %d", len(s.Stages), len(all))
 		}
 	}
 	for i, st := range all {

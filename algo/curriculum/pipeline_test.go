@@ -25,7 +25,7 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// silent takes what a curriculum reports.
+// silent is a Journal that records nothing.
 type silent struct{}
 
 func (silent) Phase(string) func()                                                { return func() {} }
@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// bricks are the components that the pipelines of these tests are made of.
+// bricks are the components of the pipelines in these tests.
 const bricks = `
 selectors: {random: {name: random}, long: {name: static, params: {shuffle: false}}}
 mixers: {shares: {name: static, params: {proportions: [0.5, 0.3, 0.2]}}, weights: {name: test_fixed}}
@@ -56,11 +56,11 @@ weighters: {loss: {name: loss}, custom: {name: custom}}
 pipelines:
 `
 
-// modeMark divides stages from the pipeline's mode.
+// modeMark separates stages from the pipeline's mode.
 const modeMark = "; mode "
 
-// laid is a run over 300 rows in three data sets, of 8 rows a step, whose pipeline has
-// those stages.
+// laid is a pipeline with the given stages, for a run over 300 rows in three data sets with 8
+// rows a step.
 func laid(t *testing.T, stages string, more ...string) (*pipeline, error) {
 	t.Helper()
 	stages, mode, _ := strings.Cut(stages, modeMark)
@@ -136,8 +136,8 @@ func (p *pipeline) windows(t *testing.T, steps int) (out [][]int) {
 	return out
 }
 
-// TestRegression20NoRowTwice: whatever the stages, rows come again only when the pool is
-// used up; upstream trained on 506 distinct rows of 6,400 here.
+// TestRegression20NoRowTwice: whatever the stages, rows are repeated only when the pool is
+// exhausted; upstream trained on 506 distinct rows of 6,400 here.
 func TestRegression20NoRowTwice(t *testing.T) {
 	for stages, pool := range map[string]int{
 		"{family: reorder, component: sorted, every: 4}":                                                                                                 300,
@@ -186,8 +186,8 @@ func TestPassesAreWhole(t *testing.T) {
 	}
 }
 
-// TestRegression21EveryIsNoReplay: a decision that holds for several intervals is
-// advanced along, not repeated.
+// TestRegression21EveryIsNoReplay: intervals advance through a decision that holds for several
+// of them, instead of repeating it.
 func TestRegression21EveryIsNoReplay(t *testing.T) {
 	p := must(t, "{family: selector, component: random, every: 8, keep_ratio: 0.5}, {family: reorder, component: sorted, every: 8}")
 	w := p.windows(t, 10) // a warm-up and four intervals of one decision
@@ -203,7 +203,7 @@ func TestRegression21EveryIsNoReplay(t *testing.T) {
 	}
 }
 
-// An interval has the mixer's shares while the domains last.
+// An interval has the mixer's shares as long as the domains have rows left.
 func TestPipelineShares(t *testing.T) {
 	p := must(t, "{family: mixer, component: shares, every: 2}")
 	for i, rows := range p.windows(t, 14)[1:] {
@@ -225,7 +225,7 @@ func TestPipelineShares(t *testing.T) {
 	}
 }
 
-// TestRegression34Seeds: another seed, other draws; the same, the same.
+// TestRegression34Seeds: another seed gives other draws, the same seed the same draws.
 func TestRegression34Seeds(t *testing.T) {
 	stages := "{family: mixer, component: shares, every: 4}"
 	a, b, c := must(t, stages).windows(t, 8), must(t, stages).windows(t, 8), must(t, stages, "seed=7").windows(t, 8)
@@ -280,8 +280,7 @@ func TestRegression22Product(t *testing.T) {
 	}
 }
 
-// TestRegression31Stages: what is misspelt or does not go together is refused with its
-// place.
+// TestRegression31Stages: misspelt and incompatible stages are refused with their position.
 func TestRegression31Stages(t *testing.T) {
 	for stages, want := range map[string]string{
 		"{family: selector, component: random, evry: 4}":                                        `unknown parameter "evry" of component p, stages[0]: did you mean every?`,
@@ -290,7 +289,7 @@ func TestRegression31Stages(t *testing.T) {
 		"{family: selector, component: random, keep_ratio: 0}":                                  "keep_ratio: it is a share above 0",
 		"{family: selector, component: random, mode: pick}":                                     "narrows the pool (filter) or takes the interval (draw)",
 		"{family: selector, component: random}, {family: selector, component: long}":            "a pipeline has one selector stage",
-		"{family: selector, component: random, mode: draw}, {family: mixer, component: shares}": "draw takes the rows of an interval, and so does the stage after it",
+		"{family: selector, component: random, mode: draw}, {family: mixer, component: shares}": "draw decides the rows of an interval, and so does the stage after it",
 		"{family: reorder, component: sorted, enabled: false}":                                  "every stage is turned off",
 		"": "a pipeline is a list of stages",
 	} {
@@ -304,7 +303,7 @@ func TestRegression31Stages(t *testing.T) {
 	}
 }
 
-// TestRegression24Identity: two pipelines never share what they keep.
+// TestRegression24Identity: different pipelines never share what they store.
 func TestRegression24Identity(t *testing.T) {
 	var seen []string
 	for _, stages := range []string{
@@ -322,7 +321,7 @@ func TestRegression24Identity(t *testing.T) {
 	}
 }
 
-// State carries on from every window, in both modes.
+// The state can be carried on from every window, in both modes.
 func TestPipelineState(t *testing.T) {
 	for _, stages := range []string{
 		"{family: selector, component: random, every: 10}, {family: mixer, component: shares, every: 6}, {family: reorder, component: sorted, every: 4}",

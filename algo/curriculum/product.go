@@ -9,8 +9,8 @@ import (
 	"dataflex.dev/dataflex/algo/batch"
 )
 
-// Weights multiplies what the stages say of a step's rows. The product has mean 1 over
-// the step; one stage by itself is as in a run of its own.
+// Weights multiplies the stages' weights of a step's rows. The product has mean 1 over the
+// step; with a single stage the weights are those of a run with that method alone.
 func (p *pipeline) Weights(ctx context.Context, s *Step) (Weights, error) {
 	if p.upstream {
 		return p.upstreamWeights(ctx, s)
@@ -58,7 +58,7 @@ func (p *pipeline) Weights(ctx context.Context, s *Step) (Weights, error) {
 	return out, nil
 }
 
-// meanOne scales weights to mean 1 over a step; those that are all 0 stay.
+// meanOne scales weights to mean 1 over a step; weights that are all 0 are unchanged.
 func meanOne(weights [][]float64) {
 	var sum float64
 	n := 0
@@ -76,7 +76,7 @@ func meanOne(weights [][]float64) {
 	}
 }
 
-// weigh asks a weighter, which sees the loss of every row of the step first.
+// weigh asks a weighter, which is given the loss of every row of the step.
 func weigh(ctx context.Context, w algo.Weighter, name string, s *Step) (rows, loss [][]float64, how algo.Reduction, err error) {
 	if loss, err = s.Loss(ctx); err != nil {
 		return nil, nil, 0, err
@@ -87,14 +87,14 @@ func weigh(ctx context.Context, w algo.Weighter, name string, s *Step) (rows, lo
 	return rows, loss, how, nil
 }
 
-// domainWeights is a mixer's weights of the domains as weights of the rows.
+// domainWeights turns a mixer's weights of the domains into weights of the rows.
 func (p *pipeline) domainWeights(ctx context.Context, s *Step) ([][]float64, error) {
-	told := reports(s, p.domainOf)
+	micros := reports(s, p.domainOf)
 	w, ok := p.mixing.mixer.(algo.StepWeigher)
 	if !ok {
 		return byDomain(s.Micros, p.mixing.inLoss.DomainWeights(), p.domainOf), nil
 	}
-	weights, err := w.StepWeights(ctx, s.Index, told)
+	weights, err := w.StepWeights(ctx, s.Index, micros)
 	if err != nil || weights == nil {
 		return nil, err
 	}
@@ -113,9 +113,9 @@ func byDomain(micros []batch.Micro, weights []float64, domainOf func(row int) in
 	return out
 }
 
-// upstreamWeights is DataFlex's: before the first stage takes part the loss of a plain
-// run; a weighter's own; or α of DoReMi times each row's mean loss, of which the mean over
-// the micro-batch is taken, so that the loss is a k-th of a plain one (finding 65).
+// upstreamWeights is DataFlex's: before the first stage begins the loss of an unweighted run; a
+// weighter's own weights; or DoReMi's α times each row's mean loss, averaged over the
+// micro-batch, so that the loss is 1/k of an unweighted one (finding 65).
 func (p *pipeline) upstreamWeights(ctx context.Context, s *Step) (Weights, error) {
 	for _, w := range p.weighing {
 		if !w.active(s.Index) {
@@ -134,7 +134,7 @@ func (p *pipeline) upstreamWeights(ctx context.Context, s *Step) (Weights, error
 	return Weights{How: p.reduction(algo.TokenMean)}, nil
 }
 
-// upstreamDoReMi moves α in a due step after its first micro-batch, which it is taken from.
+// upstreamDoReMi updates α in a due step after its first micro-batch, from that micro-batch.
 func (p *pipeline) upstreamDoReMi(ctx context.Context, s *Step) (Weights, error) {
 	m := p.mixing
 	if err := m.rewind(s.Index); err != nil {
@@ -142,8 +142,8 @@ func (p *pipeline) upstreamDoReMi(ctx context.Context, s *Step) (Weights, error)
 	}
 	out := Weights{How: algo.RowSum, Plain: true, Rows: byDomain(s.Micros[:1], m.inLoss.DomainWeights(), p.domainOf)}
 	if len(p.domains) > 1 && m.moves(s.Index) {
-		told := reports(s, p.domainOf)[:1]
-		if err := m.observe(ctx, s, told); err != nil {
+		micros := reports(s, p.domainOf)[:1]
+		if err := m.observe(ctx, s, micros); err != nil {
 			return out, err
 		}
 		if _, err := m.mixer.Mix(ctx, algo.MixRequest{Step: s.Index, Update: m.asked}); err != nil {
@@ -160,19 +160,19 @@ func (p *pipeline) upstreamDoReMi(ctx context.Context, s *Step) (Weights, error)
 	return out, nil
 }
 
-// moves says whether upstream's DoReMi moves α in a step. It has a clock of its own for
+// moves reports whether upstream's DoReMi updates α in a step. It has a schedule of its own for
 // that, beside the one by which the stage is due at the start of an interval.
 func (m *mixing) moves(step int) bool {
 	return m.active(step) && (m.moved < 0 || step-m.moved >= m.Every)
 }
 
-// mixingBegan is what a mixer was at the start of a step, which may be weighed again.
+// mixingBegan is a mixer's state at the start of a step, which may be weighed again.
 type mixingBegan struct {
 	step, moved int
 	state       json.RawMessage
 }
 
-// rewind notes what the mixer is as a step begins, or takes it back there.
+// rewind records the mixer's state at the start of a step, or restores it.
 func (m *mixing) rewind(step int) error {
 	if m.began != nil && m.began.step == step {
 		m.moved = m.began.moved

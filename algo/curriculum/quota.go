@@ -8,7 +8,7 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// grouped is rows by their domain, of k domains, in their order.
+// grouped is rows grouped by their domain, of k domains, in their order.
 func grouped(rows, domain []int, k int) [][]int {
 	out := make([][]int, k)
 	for _, r := range rows {
@@ -17,8 +17,8 @@ func grouped(rows, domain []int, k int) [][]int {
 	return out
 }
 
-// quotas splits n by shares that sum to 1: the whole parts, and what is left to the
-// largest remainders, the first of equal ones.
+// quotas splits n in proportion to shares that sum to 1: the integer parts, and the remainder
+// to the largest fractions, the first of equal ones.
 func quotas(shares []float64, n int) []int {
 	out := make([]int, len(shares))
 	rest := n
@@ -37,9 +37,9 @@ func quotas(shares []float64, n int) []int {
 	return out
 }
 
-// draw takes n rows of a pool by the shares of their domains, none twice: what a domain
-// lacks comes from the rest of the pool, unless rows may be repeated. Its draws are those
-// of upstream's MixStage.
+// draw draws n distinct rows of a pool in the shares of their domains: a domain's shortage is
+// filled from the rest of the pool, unless rows may be repeated. Its random draws are those of
+// upstream's MixStage.
 func draw(g *rng.PCG64, pool, domain []int, shares []float64, n int, repeat bool) ([]int, error) {
 	groups := grouped(pool, domain, len(shares))
 	var out []int
@@ -80,8 +80,8 @@ func draw(g *rng.PCG64, pool, domain []int, shares []float64, n int, repeat bool
 	return append(out, extra...), err
 }
 
-// reshaped is how many rows of a pool can be drawn by shares before the domain that is
-// scarcest for its share is used up, but at least `least`, or all there are.
+// reshaped is how many rows of a pool can be drawn in the given shares before the scarcest
+// domain is exhausted, but at least `least`, or all there are.
 func reshaped(pool, domain []int, shares []float64, least int) int {
 	n := len(pool)
 	for d, group := range grouped(pool, domain, len(shares)) {
@@ -92,7 +92,7 @@ func reshaped(pool, domain []int, shares []float64, least int) int {
 	return max(n, min(least, len(pool)))
 }
 
-// choose draws n rows, none twice unless there are not as many.
+// choose draws n rows, distinct unless there are fewer.
 func choose(g *rng.PCG64, rows []int, n int) ([]int, error) {
 	if n == 0 {
 		return nil, nil

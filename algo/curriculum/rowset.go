@@ -7,7 +7,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// rowSet is a set of rows.
+// rowSet is a set of rows, as a bitmap.
 type rowSet []uint64
 
 func newRowSet(rows int) rowSet { return make(rowSet, (rows+63)/64) }
@@ -69,7 +69,7 @@ var packer = sync.OnceValue(func() *zstd.Encoder {
 
 func pack(raw []byte) []byte { return packer().EncodeAll(raw, nil) }
 
-// unpack reads what pack wrote, of n bytes.
+// unpack decompresses n bytes written by pack.
 func unpack(packed []byte, n int) ([]byte, error) {
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(n)+1<<20))
 	if err != nil {

@@ -7,31 +7,31 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 )
 
-// Schedule says how many steps a run has and when windows open, fixed before it starts.
+// Schedule is the number of steps of a run and when its windows open, fixed before it starts.
 type Schedule struct {
 	Total   int // optimizer steps
-	PerStep int // rows of a step
+	PerStep int // rows per step
 
-	// Of a run that trains on windows; zero for one over the whole data set.
+	// For a run that trains on windows; zero for one over the whole data set.
 	Dynamic bool
 	Warmup  int  // steps before the first choice of a Flex epoch, or before rows are weighed
-	Update  int  // steps a choice lasts
-	Updates int  // choices of a Flex epoch; 0 = one every Update steps to the end
+	Update  int  // steps for which a choice holds
+	Updates int  // choices per Flex epoch; 0 = one every Update steps to the end
 	Static  bool // the first window is the whole run
 	Mix     bool // windows are drawn by proportions
-	Ordered bool // windows are dealt as they stand
+	Ordered bool // windows are served in the given order
 	Pass    int  // steps of a pass over all rows
 }
 
-// NewSchedule lays a run out over that many rows, PerStep a step and perEpoch steps a
-// pass over them.
+// NewSchedule is the schedule of a run over that many rows, with PerStep rows per step and
+// perEpoch steps per pass.
 func NewSchedule(c *config.Config, rows, perStep, perEpoch int) (Schedule, error) {
 	s := Schedule{PerStep: perStep, Pass: perEpoch}
 	epochs, steps := c.Training.NumTrainEpochs, c.Training.MaxSteps
 	if d := c.Dynamic; d.TrainType != config.Static && d.TrainStep > 0 {
 		steps = d.TrainStep
 	}
-	var open float64 // steps where their number is not given
+	var open float64 // number of steps where it is not given
 	var err error
 	switch c.Dynamic.TrainType {
 	case config.DynamicSelect:
@@ -56,8 +56,8 @@ func NewSchedule(c *config.Config, rows, perStep, perEpoch int) (Schedule, error
 	return s, err
 }
 
-// flex is the steps of so many Flex epochs; of passes over the rows where choices go on to
-// the end.
+// flex is the number of steps of so many Flex epochs, or of passes over the rows where choices
+// continue to the end.
 func (s *Schedule) flex(epochs float64, rows int) float64 {
 	if s.Updates > 0 {
 		return math.Ceil(epochs * float64(s.stage()))
@@ -80,8 +80,8 @@ func (s *Schedule) selects(c *config.Config, rows int) error {
 	return nil
 }
 
-// mixes is the schedule of dynamic_mix: a warm-up from the run's own proportions,
-// then update_times windows; one pass over the data where their number is open.
+// mixes is the schedule of dynamic_mix: a warm-up from the run's own proportions, then
+// update_times windows; one pass over the data where their number is not given.
 func (s *Schedule) mixes(c *config.Config, rows int) (open float64) {
 	d := c.Dynamic
 	s.Dynamic, s.Mix, s.Static, s.Warmup, s.Update = true, true, d.StaticMix, d.WarmupStep, d.UpdateStep
@@ -91,9 +91,9 @@ func (s *Schedule) mixes(c *config.Config, rows int) (open float64) {
 	return float64(d.WarmupStep + d.UpdateStep*d.UpdateTimes)
 }
 
-// orders is the schedule of dynamic_reorder: one pass, unless the run says how many
-// (num_train_epochs) or how long a stage is (update_times). Upstream's stages have
-// a fixed length always.
+// orders is the schedule of dynamic_reorder: one pass, unless the run gives the number of
+// passes (num_train_epochs) or the length of a stage (update_times). Upstream's stages always
+// have a fixed length.
 func (s *Schedule) orders(c *config.Config) (open float64, err error) {
 	component, err := c.Component()
 	if err != nil {
@@ -116,7 +116,7 @@ func (s *Schedule) orders(c *config.Config) (open float64, err error) {
 	} else {
 		open = math.Ceil(epochs * float64(s.Pass))
 	}
-	if !upstream { // a stage is a way to say how many steps, and nothing begins again with it
+	if !upstream { // a stage only determines the number of steps, and nothing restarts with it
 		s.Updates = 0
 		if component.Params.String("kind", "static") == "static" {
 			s.Warmup, s.Update = 0, s.Pass
@@ -125,7 +125,7 @@ func (s *Schedule) orders(c *config.Config) (open float64, err error) {
 	return open, nil
 }
 
-// First is the steps of the first window of a mixture.
+// First is the number of steps of the first window of a mixture.
 func (s Schedule) First() int {
 	if s.Static {
 		return s.Total
@@ -141,17 +141,17 @@ func (s Schedule) stage() int {
 	return s.Warmup + s.Update*s.Updates
 }
 
-// Opening says what happens before a step.
+// Opening is what happens before a step.
 type Opening uint8
 
 const (
-	Continue Opening = iota // the window goes on
+	Continue Opening = iota // the current window continues
 	Draw                    // a warm-up draw, at the start of a Flex epoch
 	Choose                  // the selector, or the mixer, decides on the next window
 )
 
-// Opening is what to do before the step-th step (0-based), and for Choose which
-// choice of its Flex epoch it is: 1, 2, ….
+// Opening is what to do before the step-th step (0-based), and for Choose the number of the
+// choice in its Flex epoch: 1, 2, ….
 func (s Schedule) Opening(step int) (o Opening, update int) {
 	if !s.Dynamic {
 		return Continue, 0
@@ -171,7 +171,7 @@ func (s Schedule) Opening(step int) (o Opening, update int) {
 	return Continue, 0
 }
 
-// Choices is how many choices the run makes.
+// Choices is the number of choices in the run.
 func (s Schedule) Choices() int {
 	n := 0
 	for step := range s.Total {

@@ -11,7 +11,7 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// Selected is dynamic_select: warm-up draws, and windows that a Selector chooses.
+// Selected is dynamic_select: a random draw for warm-up, and windows chosen by a Selector.
 type Selected struct {
 	method
 	chooser
@@ -27,7 +27,7 @@ func newSelected(ctx context.Context, r Run, component *config.Component) (*Sele
 	return s, s.settle(ctx, r)
 }
 
-// Open draws rows or asks the selector for them, where the schedule says so.
+// Open draws rows or asks the selector for them, according to the schedule.
 func (s *Selected) Open(ctx context.Context, step int) (Window, bool, error) {
 	opening, update := s.run.Schedule.Opening(step)
 	var rows []int
@@ -44,9 +44,9 @@ func (s *Selected) Open(ctx context.Context, step int) (Window, bool, error) {
 	return Window{Start: step, Rows: rows}, err == nil, err
 }
 
-// warmup draws the rows of the steps before the first selection. Upstream draws
-// with replacement from the component's seed, the same rows in every Flex epoch;
-// faithful without, anew in every Flex epoch.
+// warmup draws the rows of the steps before the first selection. Upstream draws with
+// replacement from the component's seed, the same rows in every Flex epoch; faithful draws
+// without replacement, new rows in every Flex epoch.
 func (s *Selected) warmup(step int) []int {
 	seed := uint64(42)
 	if w, ok := s.selector.(algo.Warmer); ok {
@@ -73,18 +73,18 @@ func (s *Selected) window(ctx context.Context, step, update int) ([]int, error) 
 		return nil, fmt.Errorf("selection at step %d: %w", step, err)
 	}
 	if len(sel.Indices) != r.N {
-		return nil, fmt.Errorf("selection at step %d: %s gave %d rows for a window of %d", step, s.component.Name, len(sel.Indices), r.N)
+		return nil, fmt.Errorf("selection at step %d: %s returned %d rows for a window of %d", step, s.component.Name, len(sel.Indices), r.N)
 	}
 	s.sayAlike(step, sel.Score)
 	return sel.Indices, s.run.Journal.Selected(r, sel, time.Since(started).Seconds(), reused)
 }
 
-// Weights leaves the rows alone.
+// Weights leaves the loss unweighted.
 func (s *Selected) Weights(context.Context, *Step) (Weights, error) {
 	return Weights{How: s.reduction(algo.TokenMean)}, nil
 }
 
-// Observe tells a selector that wants to know.
+// Observe passes the step to a selector that observes.
 func (s *Selected) Observe(ctx context.Context, step *Step) error {
 	if _, ok := s.selector.(algo.Observer); ok {
 		s.kept = nil
@@ -92,7 +92,7 @@ func (s *Selected) Observe(ctx context.Context, step *Step) error {
 	return s.observe(ctx, step, reports(step, nil))
 }
 
-// State is the selector's, made anew only after what may have changed it.
+// State is the selector's state, serialised again only after it may have changed.
 func (s *Selected) State() (raw json.RawMessage, err error) {
 	if s.kept == nil {
 		s.kept, err = s.state()
@@ -100,7 +100,7 @@ func (s *Selected) State() (raw json.RawMessage, err error) {
 	return s.kept, err
 }
 
-// Restore takes State back.
+// Restore restores State.
 func (s *Selected) Restore(raw json.RawMessage) error {
 	s.kept = nil
 	return s.restore(raw)

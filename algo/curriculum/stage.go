@@ -13,40 +13,40 @@ import (
 	"dataflex.dev/dataflex/algo/reorder"
 )
 
-// stage is what every stage of a pipeline has: a method, and when it is asked.
+// stage is common to all stages of a pipeline: a method, and when it is asked.
 type stage struct {
 	method
 	*config.Stage
-	last int // the step it was asked last; -1 before the first time
+	last int // the step at which it was last asked; -1 before the first time
 }
 
 func newStage(s *config.Stage, m any) stage {
 	return stage{method: method{any: m, component: s.Component}, Stage: s, last: -1}
 }
 
-// active says whether the stage takes part at a step.
+// active reports whether the stage has begun at a step.
 func (s *stage) active(step int) bool { return step >= s.WarmupStep }
 
-// due says whether the stage is to be asked at a step.
+// due reports whether the stage is to be asked at a step.
 func (s *stage) due(step int) bool {
 	return s.active(step) && (s.last < 0 || step-s.last >= s.Every)
 }
 
-// moment is when an interval begins, and what it wants.
+// moment is the start of an interval, with the number of rows it needs.
 type moment struct {
 	step, update int
 	n            int // rows
 }
 
-// selecting is the stage that narrows the pool, or takes the interval.
+// selecting is the stage with a selector: it narrows the pool, or chooses the interval's rows.
 type selecting struct {
 	stage
 	chooser
-	selection algo.Selection // the last, for the records
+	selection algo.Selection // the last one, for the records
 }
 
 func newSelecting(ctx context.Context, r Run, s *config.Stage, b *board, cache string) (*selecting, error) {
-	if cache != "" { // what is kept of one stage is no other's
+	if cache != "" { // a cache belongs to a single stage
 		s.Params.Replace("cache_dir", filepath.Join(cache, s.Family+"_"+s.Key))
 	}
 	lent := *r.Run
@@ -64,7 +64,7 @@ func newSelecting(ctx context.Context, r Run, s *config.Stage, b *board, cache s
 	return out, err
 }
 
-// ask is the selector's n rows of a pool, nil for all rows.
+// ask asks the selector for n rows of a pool, nil for all rows.
 func (s *selecting) ask(ctx context.Context, at moment, pool []int, n int) ([]int, error) {
 	r := algo.Request{Step: at.step, Update: at.update, N: n, Pool: pool}
 	var err error
@@ -76,7 +76,7 @@ func (s *selecting) ask(ctx context.Context, at moment, pool []int, n int) ([]in
 		return nil, fmt.Errorf("selector %s: %w", s.Key, err)
 	}
 	if len(sel.Indices) != n {
-		return nil, fmt.Errorf("selector %s gave %d rows where %d are wanted", s.Key, len(sel.Indices), n)
+		return nil, fmt.Errorf("selector %s returned %d rows, wanted %d", s.Key, len(sel.Indices), n)
 	}
 	s.sayAlike(at.step, sel.Score)
 	s.last, s.selection = at.step, sel
@@ -86,7 +86,7 @@ func (s *selecting) ask(ctx context.Context, at moment, pool []int, n int) ([]in
 	return distinct(sel.Indices), nil
 }
 
-// distinct is the rows in order of their first place.
+// distinct is the distinct rows in order of first occurrence.
 func distinct(rows []int) (out []int) {
 	seen := make(map[int]bool, len(rows))
 	for _, r := range rows {
@@ -102,11 +102,11 @@ func distinct(rows []int) (out []int) {
 type mixing struct {
 	stage
 	mixer   algo.Mixer
-	inLoss  algo.DomainWeigher // nil but for a mixer that decides on weights in the loss
+	inLoss  algo.DomainWeigher // nil unless the mixer sets weights in the loss
 	domains []algo.Domain
 	shares  []float64 // the last answer; before, the run's own, nil for none
-	asked   int       // times
-	moved   int       // the step that weights in the loss moved last, in mode upstream; -1 before
+	asked   int       // number of requests so far
+	moved   int       // the step at which loss weights were last updated, in mode upstream; -1 before
 	began   *mixingBegan
 }
 
@@ -138,7 +138,7 @@ func newMixing(ctx context.Context, r Run, s *config.Stage) (*mixing, error) {
 	return m, m.settle(ctx, r)
 }
 
-// ask is the mixer's shares for what comes.
+// ask asks the mixer for the shares from this step on.
 func (m *mixing) ask(ctx context.Context, r Run, step int) ([]float64, error) {
 	started := time.Now()
 	m.asked++
@@ -150,17 +150,17 @@ func (m *mixing) ask(ctx context.Context, r Run, step int) ([]float64, error) {
 	return m.shares, r.Journal.Mixed(step, m.asked, m.domains, m.shares, got.LossWeights, time.Since(started).Seconds())
 }
 
-// ordering is the stage that puts the pool into an order.
+// ordering is the stage that orders the pool.
 type ordering struct {
 	stage
 	order  *reorder.Orderer
-	pool   []int // that the order is of; nil before there is one
-	served int   // of a static order
+	pool   []int // the rows that are ordered; nil before there are any
+	served int   // position in a static order
 }
 
 func newOrdering(r Run, s *config.Stage, b *board) (*ordering, error) {
 	if s.Params.Given("apply_at") && s.Params.String("apply_at", "") == "raw" {
-		return nil, s.Params.Wrap("apply_at", fmt.Errorf("raw rows are put in order before training: a stage of a pipeline orders what is left of them then: leave it out, or set index"))
+		return nil, s.Params.Wrap("apply_at", fmt.Errorf("raw orders all rows before training, but a stage of a pipeline orders the rows that the stages before it chose: leave it out, or set index"))
 	}
 	if algo.Mode(s.Mode) == algo.Upstream && s.Params.String("kind", "static") == "static" {
 		s.Params.Replace("apply_at", "index")
@@ -174,7 +174,7 @@ func newOrdering(r Run, s *config.Stage, b *board) (*ordering, error) {
 	return &ordering{stage: newStage(s, nil), order: order}, nil
 }
 
-// setPool gives the stage rows to order; the order so far is dropped.
+// setPool sets the rows to order; the previous order is dropped.
 func (o *ordering) setPool(rows []int) error {
 	if len(rows) == 0 {
 		return fmt.Errorf("reorder %s: there are no rows to order", o.Key)
@@ -183,7 +183,7 @@ func (o *ordering) setPool(rows []int) error {
 	return o.order.SetPool(rows)
 }
 
-// ahead is the next n rows of a static order, round and round.
+// ahead is the next n rows of a static order, which is repeated without end.
 func (o *ordering) ahead(ctx context.Context, n int) ([]int, error) {
 	all, err := o.order.Static(ctx)
 	if err != nil {

@@ -8,18 +8,18 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// stream plans in mode faithful. When a selector or a mixer is due, what it decides holds
-// for the whole time until the next one is: intervals take rows of those that the selector
-// keeps, by the mixer's shares; where there is a reorder, the rows of all that time are
-// settled and put in its order, and intervals advance along it. A row is not taken again
-// before the pool, what the selector kept or all rows, is used up.
+// stream plans in mode faithful. When a selector or a mixer is due, its decision holds for the
+// whole period until the next one is due: intervals take rows from those that the selector
+// chose, in the mixer's shares; where there is a reorder, the rows of the whole period are
+// decided and put into its order, and intervals advance through it. A row is not taken again
+// before the pool, the selector's choice or all rows, is exhausted.
 type stream struct {
 	*pipeline
 	seed   uint64
 	random *rng.PCG64
-	served rowSet // in the present round of the pool
-	chosen []int  // what the selector kept last; nil = all rows
-	rows   []int  // that are settled and not handed out yet
+	served rowSet // in the current round of the pool
+	chosen []int  // the selector's last choice; nil = all rows
+	rows   []int  // decided but not served yet
 }
 
 func newStream(p *pipeline, seed uint64) *stream {
@@ -33,8 +33,8 @@ func (s *stream) begin() {
 	s.chosen, s.rows = nil, nil
 }
 
-// warmup is a draw, by the run's own proportions where there is a mixer to have some; or
-// the head of an order that needs no trained model and has nothing before it.
+// warmup is a random draw, in the run's own proportions if there is a mixer; or the head of an
+// order that needs no trained model and is not preceded by other stages.
 func (s *stream) warmup(ctx context.Context, at moment) ([]int, error) {
 	if s.startsOrdered() {
 		return s.next(ctx, at)
@@ -55,7 +55,7 @@ func (s *stream) warmup(ctx context.Context, at moment) ([]int, error) {
 	return out, nil
 }
 
-// startsOrdered says that the warm-up, too, is in the order.
+// startsOrdered reports that the warm-up is in the order, too.
 func (s *stream) startsOrdered() bool {
 	o := s.ordering
 	return o != nil && !o.order.Dynamic() && s.selecting == nil && s.mixing == nil && o.active(0)
@@ -87,16 +87,16 @@ func (s *stream) next(ctx context.Context, at moment) ([]int, error) {
 	return out, nil
 }
 
-// planned says whether a selector or a mixer is due.
+// planned reports whether a selector or a mixer is due.
 func (s *stream) planned(step int) bool {
 	return s.selecting != nil && s.selecting.due(step) || s.draws() && s.mixing.due(step)
 }
 
-// draws says whether the mixer decides how many rows are drawn from each domain.
+// draws reports whether the mixer decides how many rows are drawn from each domain.
 func (s *stream) draws() bool { return s.mixing != nil && s.mixing.inLoss == nil }
 
-// plan settles the rows up to the next time that a selector or a mixer is due, those of
-// one interval where there is no order to make of them.
+// plan decides the rows up to the next time that a selector or a mixer is due, or of a single
+// interval where there is no order.
 func (s *stream) plan(ctx context.Context, at moment) (err error) {
 	if s.selecting != nil && s.selecting.due(at.step) {
 		if err := s.selectRows(ctx, at); err != nil {
@@ -117,7 +117,7 @@ func (s *stream) plan(ctx context.Context, at moment) (err error) {
 		pool = s.chosen
 	}
 	o := s.ordering
-	if o == nil || !o.active(at.step) { // every interval has the shares for itself
+	if o == nil || !o.active(at.step) { // the shares hold within every interval
 		s.rows, err = s.draw(pool, at.n)
 		return err
 	}
@@ -127,14 +127,14 @@ func (s *stream) plan(ctx context.Context, at moment) (err error) {
 	return o.setPool(s.rows)
 }
 
-// selectRows asks the selector for its share of the rows that this round of the pool has
-// not had, or as many as are wanted where that is less; of all rows where there are not as
-// many left.
+// selectRows asks the selector for its share of the rows not yet taken in this round of the
+// pool, or for as many as are needed if that is less; it chooses among all rows where too few
+// are left.
 func (s *stream) selectRows(ctx context.Context, at moment) (err error) {
 	sel := s.selecting
 	sel.last = at.step
 	wanted := s.until(at.step, sel.due)
-	if sel.Draw { // as in a run of its own, rows may be chosen again
+	if sel.Draw { // rows may be chosen again, as in a run with this selector alone
 		s.chosen, err = sel.ask(ctx, at, s.whole(s.pipeline.rows), wanted)
 		return err
 	}
@@ -150,8 +150,8 @@ func (s *stream) selectRows(ctx context.Context, at moment) (err error) {
 	return err
 }
 
-// until is how many rows the intervals from a step on take, up to the one at which due
-// says so, or to the end of the run.
+// until is the number of rows of the intervals from a step on, up to the one at which due
+// returns true, or to the end of the run.
 func (s *stream) until(step int, due func(step int) bool) (rows int) {
 	plan := s.run.Schedule
 	for t := step; t < plan.Total; t++ {
@@ -168,8 +168,8 @@ func (s *stream) until(step int, due func(step int) bool) (rows int) {
 	return max(rows, plan.Update*plan.PerStep)
 }
 
-// draw takes n rows of a pool that this round has not had, in random order: by the mixer's
-// shares where there is one. They are fewer where the pool, or a domain, has not as many.
+// draw draws n rows of a pool that were not taken in this round, in random order, in the
+// mixer's shares if there is one. It returns fewer where the pool, or a domain, has fewer.
 func (s *stream) draw(pool []int, n int) ([]int, error) {
 	left := s.served.without(pool)
 	if len(left) == 0 {
@@ -192,7 +192,7 @@ func (s *stream) draw(pool []int, n int) ([]int, error) {
 	return out, nil
 }
 
-// take hands out the next n of the rows that are settled.
+// take serves the next n of the decided rows.
 func (s *stream) take(ctx context.Context, at moment, n int) (rows []int, err error) {
 	o := s.ordering
 	switch {
@@ -213,8 +213,8 @@ func (s *stream) take(ctx context.Context, at moment, n int) (rows []int, err er
 	return rows, nil
 }
 
-// ordered is the next rows of an order that follows scores: new ones where the stage is
-// due, else those of the last time.
+// ordered is the next rows of an order that follows scores: with new scores where the stage is
+// due, else continuing the last order.
 func (s *stream) ordered(ctx context.Context, at moment, n int) ([]int, error) {
 	if !s.ordering.due(at.step) {
 		if rows, ok := s.ordering.order.Ahead(n); ok {

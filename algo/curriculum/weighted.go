@@ -8,8 +8,8 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 )
 
-// weighted is dynamic_weight: the whole data set, its rows weighed by a Weighter once
-// the warm-up is over.
+// weighted is dynamic_weight: the whole data set, whose rows are weighed by a Weighter after
+// the warm-up.
 type weighted struct {
 	method
 	run      Run
@@ -28,7 +28,7 @@ func newWeighted(ctx context.Context, r Run, component *config.Component) (*weig
 // Open opens no windows.
 func (w *weighted) Open(context.Context, int) (Window, bool, error) { return Window{}, false, nil }
 
-// Weights asks the weighter, which sees the loss of every row of the step first.
+// Weights asks the weighter, which is given the loss of every row of the step.
 func (w *weighted) Weights(ctx context.Context, s *Step) (Weights, error) {
 	if s.Index < w.run.Schedule.Warmup {
 		return Weights{How: w.reduction(algo.TokenMean)}, nil
@@ -41,13 +41,13 @@ func (w *weighted) Weights(ctx context.Context, s *Step) (Weights, error) {
 	return Weights{Rows: rows, How: w.reduction(how)}, nil
 }
 
-// Observe tells a weighter that wants to know.
+// Observe passes the step to a weighter that observes.
 func (w *weighted) Observe(ctx context.Context, s *Step) error {
 	return w.observe(ctx, s, reports(s, nil))
 }
 
-// State is the weighter's.
+// State is the weighter's state.
 func (w *weighted) State() (json.RawMessage, error) { return w.state() }
 
-// Restore takes State back.
+// Restore restores State.
 func (w *weighted) Restore(raw json.RawMessage) error { return w.restore(raw) }

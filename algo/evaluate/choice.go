@@ -10,22 +10,22 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// Tokenizer is what multiple choice needs of one.
+// Tokenizer is the part of a tokenizer that multiple choice needs.
 type Tokenizer interface {
 	Encode(s string) []int32
 	BOS() (token string, id int32, ok bool)
 }
 
-// ChoiceOptions say how questions are asked.
+// ChoiceOptions configure MultipleChoice.
 type ChoiceOptions struct {
 	Shots     int // answered questions shown before each
 	Limit     int // questions of each subject; 0 = all
-	MaxLength int // tokens; what is longer loses its beginning
+	MaxLength int // tokens; longer contexts lose their beginning
 	BOS       bool
 	Progress  func(subject string, done, of int) // nil = none
 }
 
-// Score is a share of right answers.
+// Score is a share of correct answers.
 type Score struct {
 	Questions int     `json:"questions"`
 	Correct   int     `json:"correct"`
@@ -44,8 +44,8 @@ func (s *Score) add(o Score) {
 	}
 }
 
-// ChoiceResult is the outcome of multiple choice. Means over several subjects count
-// every question alike.
+// ChoiceResult is the outcome of multiple choice. In means over several subjects every question
+// has the same weight.
 type ChoiceResult struct {
 	Shots    int              `json:"shots"`
 	Total    Score            `json:"total"`
@@ -53,9 +53,9 @@ type ChoiceResult struct {
 	Subjects map[string]Score `json:"subjects"`
 }
 
-// MultipleChoice asks the questions of subjects as lm-evaluation-harness does (task
-// mmlu): the answer is the letter whose continuation of the context is likeliest; of
-// equal ones the first.
+// MultipleChoice evaluates the questions of subjects as lm-evaluation-harness does (task mmlu):
+// the answer is the letter with the largest likelihood after the context; of equal ones the
+// first.
 func MultipleChoice(ctx context.Context, m *decoder.Model, tok Tokenizer, subjects []Subject, o ChoiceOptions) (ChoiceResult, error) {
 	r := ChoiceResult{Shots: o.Shots, Groups: map[string]Score{}, Subjects: map[string]Score{}}
 	for i, s := range subjects {
@@ -104,15 +104,14 @@ func ask(ctx context.Context, m *decoder.Model, tok Tokenizer, s Subject, o Choi
 	return out, err
 }
 
-// asked is a question as tokens: what stands before, and the continuation for each
-// letter.
+// asked is a question as tokens: the context, and the continuation for each letter.
 type asked struct {
 	context []int32
 	choices [4][]int32
 }
 
-// encode splits context and answer where the harness does: the whole is encoded, and
-// what is longer than the context's own tokens is the answer.
+// encode separates context and answer as the harness does: the whole text is encoded, and the
+// tokens beyond the number of the context's own are the answer.
 func encode(tok Tokenizer, text string, o ChoiceOptions) (asked, error) {
 	q := asked{context: tok.Encode(text)}
 	n := len(q.context)
@@ -120,7 +119,7 @@ func encode(tok Tokenizer, text string, o ChoiceOptions) (asked, error) {
 	for i, letter := range letters {
 		whole := tok.Encode(text + " " + letter)
 		if len(whole) <= n {
-			return q, fmt.Errorf("the tokenizer gives %q no token of its own", " "+letter)
+			return q, fmt.Errorf("the tokenizer has no separate token for %q", " "+letter)
 		}
 		q.choices[i] = whole[n:]
 		longest = max(longest, len(q.choices[i]))
@@ -138,8 +137,8 @@ func encode(tok Tokenizer, text string, o ChoiceOptions) (asked, error) {
 	return q, nil
 }
 
-// answers returns the likeliest letter of every question. Letters of one token need one
-// pass over the context.
+// answers returns the likeliest letter of every question. Where each letter is one token, a
+// single pass over the context is enough.
 func answers(ctx context.Context, m *decoder.Model, questions []asked) ([]int, error) {
 	best := make([]int, len(questions))
 	for start := 0; start < len(questions); {
@@ -207,7 +206,7 @@ func logSumExp(x []float32) float64 {
 	return top + math.Log(sum)
 }
 
-// spelled scores letters of several tokens: each is a sequence of its own.
+// spelled scores letters of several tokens, each as a separate sequence.
 func spelled(m *decoder.Model, questions []asked) ([][4]float64, error) {
 	out := make([][4]float64, len(questions))
 	for i, q := range questions {

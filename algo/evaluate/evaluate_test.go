@@ -132,7 +132,7 @@ func TestMultipleChoice(t *testing.T) {
 	}
 }
 
-// Letters of one token get from one pass what sequences of their own would give.
+// For letters of one token, a single pass gives the same as a separate sequence for each.
 func TestOnePass(t *testing.T) {
 	m, _ := load(t, demo)
 	q := []asked{{context: []int32{3, 10, 20, 30}}, {context: []int32{9, 8}}}
@@ -158,8 +158,8 @@ func TestOnePass(t *testing.T) {
 	}
 }
 
-// What is too long loses its beginning, as the harness has it: the last MaxLength
-// tokens are computed.
+// A context that is too long loses its beginning, as in the harness: the last MaxLength tokens
+// are computed.
 func TestLongQuestion(t *testing.T) {
 	_, tok := load(t, demo)
 	s := Subject{Name: "x"}
@@ -217,7 +217,7 @@ func TestRefusals(t *testing.T) {
 	}
 	for want, err := range map[string]error{
 		"subject made_up: 3 answered questions are asked for and dev has 2": shots,
-		"holds no test/SUBJECT_test.csv":                                    empty,
+		"has no test/SUBJECT_test.csv":                                    empty,
 		`has no subject "virolgy"; there are made_up, virology`:             unknown,
 		`x_test.csv, question 1: the answer is "answer"; A, B, C or D`:      bad("question,A,B,C,D,answer\n"),
 		"x_test.csv: question, A, B, C, D and the answer's letter":          bad("a,b\n"),

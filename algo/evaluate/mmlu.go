@@ -12,14 +12,14 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Question is a question with four answers, one of them right.
+// Question is a question with four answers, one of them correct.
 type Question struct {
 	Text    string
 	Choices [4]string
 	Answer  int
 }
 
-// Subject is the questions of one subject, and those whose answers are shown.
+// Subject is the questions of one subject, and the answered ones that are shown as examples.
 type Subject struct {
 	Name  string
 	Shots []Question // dev
@@ -30,15 +30,15 @@ type Subject struct {
 var letters = [4]string{"A", "B", "C", "D"}
 
 // ReadMMLU reads a folder in the layout of hendrycks/test: dev/SUBJECT_dev.csv and
-// test/SUBJECT_test.csv with question, four answers and a letter, without a header.
-// names picks subjects; nil = all.
+// test/SUBJECT_test.csv with question, four answers and a letter, without a header. names
+// selects subjects; nil = all.
 func ReadMMLU(dir string, names []string) ([]Subject, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "test", "*_test.csv"))
 	if err != nil {
 		return nil, err
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%s holds no test/SUBJECT_test.csv: name a folder with MMLU's dev and test", dir)
+		return nil, fmt.Errorf("%s has no test/SUBJECT_test.csv: name a folder with MMLU's dev and test", dir)
 	}
 	slices.Sort(files)
 	var out []Subject
@@ -53,7 +53,7 @@ func ReadMMLU(dir string, names []string) ([]Subject, error) {
 			return nil, err
 		}
 		s.Shots, err = readQuestions(filepath.Join(dir, "dev", s.Name+"_dev.csv"))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // zero shots need none
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // not needed for zero shots
 			return nil, err
 		}
 		out = append(out, s)
@@ -89,8 +89,8 @@ func readQuestions(path string) ([]Question, error) {
 	return out, nil
 }
 
-// prompt is a question as lm-evaluation-harness writes it, up to where the answer's
-// letter follows a space.
+// prompt is a question as lm-evaluation-harness writes it, up to the point where the letter of
+// the answer follows after a space.
 func (q Question) prompt() string {
 	var b strings.Builder
 	b.WriteString(strings.TrimSpace(q.Text))
@@ -101,8 +101,7 @@ func (q Question) prompt() string {
 	return b.String()
 }
 
-// context is what stands before the answer: what the subject is, shots answered
-// questions, and q.
+// context is the text before the answer: the subject, shots answered questions, and q.
 func (s Subject) context(q Question, shots int) string {
 	var b strings.Builder
 	b.WriteString("The following are multiple choice questions (with answers) about " + strings.ReplaceAll(s.Name, "_", " ") + ".\n\n")

@@ -1,5 +1,5 @@
-// Package evaluate measures a model without training it: perplexity on datasets, and
-// multiple choice by the likelihood of the answers.
+// Package evaluate measures a model: perplexity on datasets, and multiple choice by the
+// likelihood of the answers.
 package evaluate
 
 import (
@@ -12,22 +12,22 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// maxTokens is how many tokens a pass computes at most, unless one row is longer.
+// maxTokens is how many tokens one pass computes at most, unless a single row is longer.
 const maxTokens = 2048
 
-// Perplexity is how well a model predicts the labelled tokens of a dataset.
+// Perplexity measures how well a model predicts the labelled tokens of a dataset.
 type Perplexity struct {
 	Rows       int     `json:"rows"`
-	Tokens     int     `json:"tokens"` // labelled ones, after the shift
-	Loss       float64 `json:"loss"`   // mean negative log-likelihood of all of them, in nats
+	Tokens     int     `json:"tokens"` // labelled tokens, after the shift
+	Loss       float64 `json:"loss"`   // mean negative log-likelihood over these tokens, in nats
 	Perplexity float64 `json:"perplexity"`
-	// EvalLoss is Hugging Face's: the mean over the rows of each one's mean. It is what
-	// an evaluation with a batch size of 1 logs.
+	// EvalLoss is Hugging Face's eval_loss at a batch size of 1: the mean over the rows of each
+	// row's mean.
 	EvalLoss float64 `json:"eval_loss"`
 }
 
-// Measure computes the perplexity of examples. Rows without a labelled token count in
-// Rows only.
+// Measure computes the perplexity of examples. Rows without a labelled token only count in
+// Rows.
 func Measure(ctx context.Context, m *decoder.Model, examples []data.Example) (Perplexity, error) {
 	p := Perplexity{Rows: len(examples)}
 	var sum, means float64
@@ -56,7 +56,7 @@ func Measure(ctx context.Context, m *decoder.Model, examples []data.Example) (Pe
 		}
 	}
 	if measured == 0 {
-		return p, fmt.Errorf("none of %d rows has a token that is trained on: nothing can be measured", len(examples))
+		return p, fmt.Errorf("none of %d rows has a labelled token: nothing can be measured", len(examples))
 	}
 	p.Loss = sum / float64(p.Tokens)
 	p.Perplexity = math.Exp(p.Loss)

@@ -22,25 +22,23 @@ import (
 
 func init() { algo.RegisterMixer("doremi", newDoReMi) }
 
-// doremi is step 2 of DoReMi: Optimizing Data Mixtures Speeds Up Language Model
-// Pretraining (Xie et al., NeurIPS 2023): Group DRO over the domains against a
-// reference model. Step 1 trains the reference with mixer static, step 3 the final
-// model with mixer static and the averages this one leaves behind. The domains are
-// sampled in equal shares; α is in the loss.
+// doremi is step 2 of DoReMi: Optimizing Data Mixtures Speeds Up Language Model Pretraining
+// (Xie et al., NeurIPS 2023): Group DRO over the domains against a reference model. Step 1
+// trains the reference with mixer static, step 3 the final model with mixer static and the
+// averages that this one writes. The domains are sampled in equal shares; α is in the loss.
 //
 //	λ_i = Σ_t max(ℓ_θ(t) - ℓ_ref(t), 0) / tokens, over the tokens of domain i
 //	α'  = α·exp(η λ);  α ← (1-c) α'/Σα' + c/k
 //
-// faithful: before every optimizer step, over all its micro-batches; θ then steps on
-// Σ_i α_i (mean loss of domain i) (normalizer: paper), or on α-weighted tokens over
-// the sum of their α (normalizer: official). A domain absent from a step keeps its
-// last λ; one never seen has the mean of the others (paper) or log V (official). The
-// answer is the mean of α over the steps. Losses are those of evaluation mode.
+// faithful: before every optimizer step, over all its micro-batches; θ is then trained on Σ_i
+// α_i (mean loss of domain i) (normalizer: paper), or on α-weighted tokens over the sum of
+// their α (normalizer: official). A domain absent from a step keeps its last λ; one never seen
+// has the mean of the others (paper) or log V (official). The result is the mean of α over the
+// steps. Losses are computed in evaluation mode.
 //
-// upstream: at every update, from the last micro-batch of the step before; λ centred
-// over the domains present and clipped to ±5; θ is trained unweighted unless
-// reweight_loss is true (upstream's reweighting is dead code); the mean is over the
-// updates.
+// upstream: at every update, from the last micro-batch of the step before; λ is centred over
+// the domains present and clipped to ±5; θ is trained unweighted unless reweight_loss is true
+// (upstream's reweighting is dead code); the mean is over the updates.
 type doremi struct {
 	run       *algo.Run
 	domains   []algo.Domain
@@ -51,24 +49,24 @@ type doremi struct {
 	reference *decoder.Model
 	weights   []float64 // α
 	scores    []float64 // λ as last computed
-	seen      []bool    // domains that have a λ
+	seen      []bool    // domains for which λ is known
 	sum       []float64 // of α over steps, or updates
 	count     int
 	last      *lastBatch // upstream only
-	before    *before    // of the last step that was weighed
+	before    *before    // the state before the last weighted step
 	journal   journal
 	ownLoss   func(b decoder.Batch) ([]float32, error) // per token, of the model being trained
 	refLoss   func(b decoder.Batch) ([]float32, error)
 }
 
-// before is what a step started from: a step that is weighed again, without a row
-// whose gradient is no number, starts there again.
+// before is the state at the start of a step: a step that is weighed again, without a row whose
+// gradient is NaN or Inf, starts from it.
 type before struct {
 	step  int
 	state doremiState
 }
 
-// lastBatch is a micro-batch by its rows, as a checkpoint keeps it.
+// lastBatch is a micro-batch by its rows, as stored in a checkpoint.
 type lastBatch struct {
 	Rows   []int `json:"rows"`
 	Domain []int `json:"domain"`
@@ -105,7 +103,7 @@ func newDoReMi(run *algo.Run, domains []algo.Domain, mode algo.Mode, p *config.P
 }
 
 // load reads the reference: a model folder, or that of a LoRA adapter, whose
-// adapter_config.json names the model it belongs to.
+// adapter_config.json names its base model.
 func (m *doremi) load(path string) error {
 	base := path
 	adapter, err := checkpoint.ReadAdapterConfig(path)
@@ -136,7 +134,7 @@ func (m *doremi) load(path string) error {
 	}
 	if have, need := ref.Config().Vocab, m.run.Model.Config().Vocab; have < need {
 		ref.Close()
-		return fmt.Errorf("the reference model knows %d tokens, the model being trained %d: both must have the same tokenizer", have, need)
+		return fmt.Errorf("the reference model has %d tokens, the model being trained %d: both must have the same tokenizer", have, need)
 	}
 	m.reference = ref
 	m.refLoss = func(b decoder.Batch) ([]float32, error) { return ref.Losses(b, 0) }
@@ -144,8 +142,8 @@ func (m *doremi) load(path string) error {
 	return nil
 }
 
-// MemoryBytes is the reference's weights. It is asked between passes of the model being
-// trained, so that what its own passes take is not on top of theirs.
+// MemoryBytes is the size of the reference's weights. Its passes run between those of the model
+// being trained, so that their working memory need not be added.
 func (m *doremi) MemoryBytes() uint64 {
 	if m.reference == nil {
 		return 0
@@ -153,7 +151,7 @@ func (m *doremi) MemoryBytes() uint64 {
 	return m.reference.Memory(0, 0).Weights
 }
 
-// StepWeights is one step of the paper's algorithm; upstream it only says what α is.
+// StepWeights is one step of the paper's algorithm; in mode upstream it only returns α.
 func (m *doremi) StepWeights(ctx context.Context, step int, micros []algo.MicroReport) ([]float64, error) {
 	if m.upstream {
 		return m.lossWeights(), nil
@@ -181,7 +179,7 @@ func (m *doremi) StepWeights(ctx context.Context, step int, micros []algo.MicroR
 // DomainWeights is α.
 func (m *doremi) DomainWeights() []float64 { return slices.Clone(m.weights) }
 
-// Reduction is upstream's own in mode upstream.
+// Reduction is upstream's special one in mode upstream.
 func (m *doremi) Reduction() algo.Reduction {
 	if m.upstream {
 		return algo.MicroMean
@@ -189,7 +187,7 @@ func (m *doremi) Reduction() algo.Reduction {
 	return algo.TokenMean
 }
 
-// lossWeights is α for the loop, nil where the loss is left alone.
+// lossWeights is α for the loop, nil where the loss is not weighted.
 func (m *doremi) lossWeights() []float64 {
 	if !m.reweight {
 		return nil
@@ -219,7 +217,7 @@ func (m *doremi) excess(ctx context.Context, micros []algo.MicroReport) (tally, 
 	return t, nil
 }
 
-// score takes the mean excess of the domains present.
+// score stores the mean excess of the domains present as their λ.
 func (m *doremi) score(t tally) {
 	var sum float64
 	present := 0
@@ -241,8 +239,8 @@ func (m *doremi) score(t tally) {
 	}
 }
 
-// ascend is one step of exponentiated gradient ascent on α. Subtracting the largest
-// score from all changes nothing but the range of the exponential.
+// ascend is one step of exponentiated gradient ascent on α. The largest score is subtracted
+// from all of them only to limit the range of the exponential.
 func (m *doremi) ascend(scores []float64) {
 	k := float64(len(m.weights))
 	largest := math.Inf(-1)
@@ -284,7 +282,7 @@ func (m *doremi) perToken(tokens []int) []float64 {
 	return out
 }
 
-// Observe keeps the last micro-batch for upstream's next update.
+// Observe records the last micro-batch for upstream's next update.
 func (m *doremi) Observe(_ context.Context, _ int, micros []algo.MicroReport) error {
 	if m.upstream && len(micros) > 0 {
 		last := micros[len(micros)-1]
@@ -293,7 +291,7 @@ func (m *doremi) Observe(_ context.Context, _ int, micros []algo.MicroReport) er
 	return nil
 }
 
-// Mix samples the domains in equal shares; upstream it moves α first.
+// Mix samples the domains in equal shares; upstream it updates α first.
 func (m *doremi) Mix(ctx context.Context, r algo.MixRequest) (algo.Mixture, error) {
 	answer := algo.Mixture{Proportions: uniform(len(m.domains))}
 	if m.upstream {
@@ -305,7 +303,7 @@ func (m *doremi) Mix(ctx context.Context, r algo.MixRequest) (algo.Mixture, erro
 	return answer, nil
 }
 
-// update is upstream's: λ of the last micro-batch trained on, with today's weights.
+// update is upstream's: λ of the last micro-batch trained on, with the current weights.
 func (m *doremi) update(ctx context.Context, step int) error {
 	if m.last == nil {
 		return fmt.Errorf("there is no step before the update to take a batch from: set warmup_step to 1 or more")
@@ -357,10 +355,10 @@ func (m *doremi) average() []float64 {
 	return Normalised(m.sum)
 }
 
-// OutputDir is where doremi_weights.jsonl grows.
+// OutputDir sets the folder of doremi_weights.jsonl.
 func (m *doremi) OutputDir(dir string) { m.journal.dir = dir }
 
-// Finish writes what step 3 needs, as upstream does, and lets the reference go.
+// Finish writes the input of step 3, as upstream does, and frees the reference.
 func (m *doremi) Finish() error {
 	if m.reference != nil {
 		m.reference.Close()
@@ -400,10 +398,10 @@ type doremiState struct {
 	Line    int        `json:"line"`
 }
 
-// State is α, the last scores, the average so far and the last micro-batch.
+// State is α, the last scores, the running average and the last micro-batch.
 func (m *doremi) State() (json.RawMessage, error) { return json.Marshal(m.state()) }
 
-// state is a copy, whatever becomes of m.
+// state is a copy, independent of later changes to m.
 func (m *doremi) state() doremiState {
 	return doremiState{slices.Clone(m.weights), slices.Clone(m.scores), slices.Clone(m.seen), slices.Clone(m.sum), m.count, m.last, m.journal.last}
 }
@@ -413,7 +411,7 @@ func (m *doremi) setState(s doremiState) {
 	m.count, m.last = s.Count, s.Last
 }
 
-// Restore takes State back.
+// Restore restores State.
 func (m *doremi) Restore(raw json.RawMessage) error {
 	var s doremiState
 	if err := json.Unmarshal(raw, &s); err != nil {
@@ -421,7 +419,7 @@ func (m *doremi) Restore(raw json.RawMessage) error {
 	}
 	k := len(m.domains)
 	if len(s.Weights) != k || len(s.Scores) != k || len(s.Seen) != k || len(s.Sum) != k {
-		return fmt.Errorf("the checkpoint knows %d domains, this run has %d", len(s.Weights), k)
+		return fmt.Errorf("the checkpoint has %d domains, this run has %d", len(s.Weights), k)
 	}
 	m.setState(s)
 	m.journal.last = s.Line

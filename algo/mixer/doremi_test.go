@@ -25,7 +25,7 @@ func made(t *testing.T, mode string, params ...string) (*doremi, *algo.Run, []al
 	return mustBuild(t, run, domains, "doremi", mode, params...).(*doremi), run, domains
 }
 
-// constant pretends that every token of the model costs own, of the reference ref.
+// constant makes every token of the model cost own, and of the reference ref.
 func (m *doremi) constant(own, ref func(token int32) float32) {
 	loss := func(f func(int32) float32) func(decoder.Batch) ([]float32, error) {
 		return func(b decoder.Batch) ([]float32, error) {
@@ -73,7 +73,7 @@ func TestDoReMiByHand(t *testing.T) {
 	m.official = true
 	mean := low*n[0] + (1-low)*n[1]
 	near(t, "weights of tokens, official", m.perToken([]int{int(n[0]), int(n[1])}), []float64{low * all / mean, (1 - low) * all / mean}, 1e-9)
-	// A step without high rows leaves their λ as it was.
+	// A step without high rows leaves their λ unchanged.
 	m.scores[1] = 0.25
 	if _, err := m.StepWeights(context.Background(), 1, step[1:]); err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func TestDoReMiByHand(t *testing.T) {
 	}
 }
 
-// TestDoReMiSurvives: a row whose loss is no number is named and left out.
+// TestDoReMiSurvives: a row whose loss is NaN or Inf is named and left out.
 func TestDoReMiSurvives(t *testing.T) {
 	m, run, _ := made(t, "faithful")
 	var log bytes.Buffer
@@ -110,8 +110,8 @@ func TestDoReMiSurvives(t *testing.T) {
 	near(t, "weights where nothing has any", w, []float64{0, 0}, 0)
 }
 
-// TestDoReMiWeighsAgain: a step that is weighed again without a row leaves what the
-// step without the row leaves, in the file too.
+// TestDoReMiWeighsAgain: weighing a step again without a row gives the same state and file as a
+// step without that row.
 func TestDoReMiWeighsAgain(t *testing.T) {
 	m, run, _ := made(t, "faithful")
 	other, _, _ := made(t, "faithful")
@@ -147,7 +147,7 @@ func TestDoReMiWeighsAgain(t *testing.T) {
 	}
 }
 
-// TestDoReMiUnseen: a domain without any score yet.
+// TestDoReMiUnseen: a domain without a score so far.
 func TestDoReMiUnseen(t *testing.T) {
 	m, run, _ := made(t, "faithful")
 	if _, err := m.StepWeights(context.Background(), 0, []algo.MicroReport{micro(run.Train, 0)}); err != nil {
@@ -187,7 +187,7 @@ func TestRegression03DoReMiReweighs(t *testing.T) {
 	}
 }
 
-// gradient is that of Σ w_d nll / N as a loop forms it with algo.TokenMean.
+// gradient is that of Σ w_d nll / N, which a loop computes under algo.TokenMean.
 func gradient(t *testing.T, run *algo.Run, m algo.MicroReport, w []float64) []float64 {
 	t.Helper()
 	n := 0
@@ -226,8 +226,8 @@ func distance(a, b []float64) float64 {
 	return math.Sqrt(d / n)
 }
 
-// TestDoReMiAccumulation: one batch of 8 and four of 2 give the same α and weights,
-// and losses handed over the same as losses computed.
+// TestDoReMiAccumulation: one batch of 8 and four of 2 give the same α and weights, and so do
+// losses that are passed in and losses that are computed.
 func TestDoReMiAccumulation(t *testing.T) {
 	whole, run, _ := made(t, "faithful")
 	parts, _, _ := made(t, "faithful")
@@ -259,8 +259,8 @@ func TestDoReMiAccumulation(t *testing.T) {
 	}
 }
 
-// TestDoReMiResumes: from a checkpoint the weights, the average and the file go on as
-// they would have, in both modes.
+// TestDoReMiResumes: after resuming from a checkpoint, the weights, the average and the file
+// are the same as without the interruption, in both modes.
 func TestDoReMiResumes(t *testing.T) {
 	ctx := context.Background()
 	for _, mode := range []string{"faithful", "upstream"} {

@@ -14,8 +14,8 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// journal is a file of one JSON object a line in output_dir. A run that goes on from a
-// checkpoint keeps the lines up to it; a fresh run starts the file anew.
+// journal is a file in output_dir with one JSON object per line. A run continued from a
+// checkpoint keeps the lines up to it; a fresh run starts an empty file.
 type journal struct {
 	name string
 	dir  string // "" writes nothing
@@ -25,7 +25,7 @@ type journal struct {
 
 func newJournal(name string) journal { return journal{name: name, last: -1} }
 
-// write appends the line of a step: fields after step and the time.
+// write appends the line of a step: step, time, and the given fields.
 func (j *journal) write(step int, fields pyjson.Object) error {
 	if j.dir == "" {
 		return nil
@@ -46,13 +46,13 @@ func (j *journal) write(step int, fields pyjson.Object) error {
 	return nil
 }
 
-// rewind takes back the lines after the one of step last.
+// rewind discards the lines after the one of step last.
 func (j *journal) rewind(last int) { j.last, j.open = last, false }
 
 func (j *journal) path() string { return filepath.Join(j.dir, j.name) }
 
-// trim drops, once, the lines that do not belong to this run: those after the last one
-// that the state restored from a checkpoint knows of.
+// trim removes, once, the lines that do not belong to this run: those after the last line
+// recorded in the state of the checkpoint.
 func (j *journal) trim() error {
 	if j.open || j.dir == "" {
 		return nil

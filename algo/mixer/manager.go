@@ -12,15 +12,14 @@ import (
 
 // The rules of mixture_sample_rule.
 const (
-	Mixture    = "mixture"    // the proportions asked for; equal shares where there are none
-	Stratified = "stratified" // by the domains' sizes, whatever is asked for
-	Uniform    = "uniform"    // equal shares, whatever is asked for
+	Mixture    = "mixture"    // the requested proportions; equal shares where there are none
+	Stratified = "stratified" // by the domains' sizes, whatever is requested
+	Uniform    = "uniform"    // equal shares, whatever is requested
 )
 
-// Manager turns proportions into the rows of a window, as upstream's
-// MixedProportionManager does: one NumPy default_rng for the whole run; domain i
-// gets ⌊N·p_i⌋ rows and the last the rest, each drawn with replacement; then the
-// table is permuted.
+// Manager turns proportions into the rows of a window, as upstream's MixedProportionManager
+// does: one NumPy default_rng for the whole run; domain i gets ⌊N·p_i⌋ rows and the last domain
+// the rest, each drawn with replacement; then all rows are permuted.
 type Manager struct {
 	domains []algo.Domain
 	rule    string
@@ -29,8 +28,8 @@ type Manager struct {
 	stream  *rng.PCG64
 }
 
-// NewManager makes the manager of a run. rule "" means Mixture; initial are the
-// run's init_mixture_proportions, nil for none.
+// NewManager makes the manager of a run. rule "" means Mixture; initial are the run's
+// init_mixture_proportions, nil for none.
 func NewManager(domains []algo.Domain, rule string, initial []float64, seed uint64) (*Manager, error) {
 	if len(domains) == 0 {
 		return nil, fmt.Errorf("a mixture needs at least one dataset")
@@ -69,13 +68,12 @@ func (m *Manager) DomainOf(row int) int {
 	return -1
 }
 
-// Initial are the run's own proportions scaled to sum to 1, nil where it names none:
-// what algo.Starter.SetInitial wants.
+// Initial are the run's own proportions scaled to sum to 1, nil where there are none: the
+// argument of algo.Starter.SetInitial.
 func (m *Manager) Initial() []float64 { return m.initial }
 
-// Shares are the proportions drawn with when p is asked for: the rule has the last
-// word. nil asks for the initial proportions. What is no distribution counts as
-// equal shares.
+// Shares are the proportions that the rule uses when p is requested; nil requests the initial
+// proportions. A p that is not a distribution is replaced by equal shares.
 func (m *Manager) Shares(p []float64) []float64 {
 	k := len(m.domains)
 	switch m.rule {
@@ -103,7 +101,7 @@ func (m *Manager) Shares(p []float64) []float64 {
 	return Normalised(p)
 }
 
-// Counts splits n rows: ⌊n·p_i⌋ for each domain, what is left for the last.
+// Counts splits n rows: ⌊n·p_i⌋ for each domain, the remainder for the last.
 func (m *Manager) Counts(p []float64, n int) []int {
 	shares := m.Shares(p)
 	counts := make([]int, len(shares))
@@ -116,16 +114,15 @@ func (m *Manager) Counts(p []float64, n int) []int {
 	return counts
 }
 
-// Snapshot draws the n rows of a window: positions in Run.Train, in the order of the
-// permuted table, which the loop shuffles again as it does any window. p nil asks
-// for the initial proportions.
+// Snapshot draws the n rows of a window: positions in Run.Train, in permuted order; the loop
+// shuffles them again, as it does with any window. p nil requests the initial proportions.
 func (m *Manager) Snapshot(p []float64, n int) []int {
 	table := make([]int, 0, n)
 	for i, take := range m.Counts(p, n) {
 		rows := m.domains[i].Rows
 		picks, err := m.stream.Choice(len(rows), take, true, nil)
 		if err != nil {
-			panic("mixer: " + err.Error()) // a domain has rows, take is not negative
+			panic("mixer: " + err.Error()) // every domain has rows, and take is not negative
 		}
 		for _, j := range picks {
 			table = append(table, rows[j])
@@ -147,7 +144,7 @@ func (m *Manager) State() (json.RawMessage, error) {
 	return json.Marshal(managerState{m.stream.State()})
 }
 
-// Restore takes the random stream back.
+// Restore restores the random stream.
 func (m *Manager) Restore(raw json.RawMessage) error {
 	var s managerState
 	if err := json.Unmarshal(raw, &s); err != nil {

@@ -1,7 +1,7 @@
 // Package mixer holds the methods of dynamic_mix and the Manager that turns their
 // proportions into rows. Importing it registers the methods.
 //
-// What a loop does for a mixer, beyond algo.Mixer, when it has the method:
+// The calls that a training loop makes beyond algo.Mixer, where the mixer has the method:
 //
 //	SetInitial  once, after building: the run's init_mixture_proportions
 //	SetEval     once, after building: the run's mixer_eval_dataset, by domain
@@ -46,8 +46,8 @@ func total(p []float64) (sum float64) {
 	return sum
 }
 
-// proportions checks and scales what a user wrote: one share >= 0 for each of k
-// domains, not all 0.
+// proportions checks and scales a user's values: one share >= 0 for each of k domains, not all
+// 0.
 func proportions(p []float64, k int) ([]float64, error) {
 	if len(p) != k {
 		return nil, fmt.Errorf("%d shares for %d domains", len(p), k)
@@ -71,7 +71,7 @@ func names(domains []algo.Domain) []any {
 	return out
 }
 
-// tally is a sum over tokens for each domain, and how many tokens.
+// tally is a sum over the tokens of each domain, and the number of tokens.
 type tally struct {
 	sum    []float64
 	tokens []int
@@ -79,9 +79,8 @@ type tally struct {
 
 func newTally(k int) tally { return tally{make([]float64, k), make([]int, k)} }
 
-// add counts the tokens with a target of every row of m under the row's domain;
-// value gives each token's number. A row with a number that is not finite is left out
-// and named in the log.
+// add adds value(token) of every token with a target to the domain of its row. A row with a
+// value that is NaN or Inf is left out and named in the log.
 func (t tally) add(run *algo.Run, m algo.MicroReport, value func(token int) float64) {
 	for i, row := range m.Rows {
 		var sum float64
@@ -92,7 +91,7 @@ func (t tally) add(run *algo.Run, m algo.MicroReport, value func(token int) floa
 		}
 		if math.IsNaN(sum) || math.IsInf(sum, 0) {
 			id := run.Train[row].ID
-			run.Log.Warn("a row's loss is not finite: it is left out of its domain's", "dataset", id.Dataset, "row", id.Row)
+			run.Log.Warn("a row's loss is not finite: it is left out of its domain", "dataset", id.Dataset, "row", id.Row)
 			continue
 		}
 		t.sum[m.Domain[i]] += sum
@@ -100,7 +99,7 @@ func (t tally) add(run *algo.Run, m algo.MicroReport, value func(token int) floa
 	}
 }
 
-// mean is domain d's mean over its tokens; ok is false where it has none.
+// mean is the mean over domain d's tokens; ok is false where there are none.
 func (t tally) mean(d int) (mean float64, ok bool) {
 	if t.tokens[d] == 0 {
 		return 0, false

@@ -19,32 +19,31 @@ import (
 
 func init() { algo.RegisterMixer("dynamic_moe", newDynamicMoE) }
 
-// dynamicMoE weighs domains by how differently they use the experts of a mixture of
-// experts (Zhu et al., Dynamic Data Mixing Maximizes Instruction Tuning for
-// Mixture-of-Experts, 2024):
+// dynamicMoE weighs domains by how differently they use the experts of a mixture of experts
+// (Zhu et al., Dynamic Data Mixing Maximizes Instruction Tuning for Mixture-of-Experts, 2024):
 //
 //	o_i = the experts' shares of the last router's probabilities over domain i's
 //	      evaluation rows
 //	Δ_i = mean over j of |o_i - o_j|₂, j = i included
 //	w ← (1-c)·softmax(log w + η Δ) + c/D
 //
-// A domain's evaluation rows are its mixer_eval_dataset's, else up to eval_samples,
-// at most half, of its own, set aside by RandomState(0); of them collect_steps ×
-// eval_batch_size are looked at, the same at every update (RandomState(42)). Both
-// modes are alike; unlike upstream the rows set aside are never drawn for training.
+// A domain's evaluation rows are those of its mixer_eval_dataset, else up to eval_samples, at
+// most half, of its own rows, set aside by RandomState(0); collect_steps × eval_batch_size of
+// them are evaluated, the same at every update (RandomState(42)). Both modes are the same;
+// unlike upstream the rows set aside are never drawn for training.
 type dynamicMoE struct {
-	run      *algo.Run
-	domains  []algo.Domain // without the rows set aside, after Domains
-	eta, c   float64
-	samples  int // most rows set aside per domain
-	collect  int // rows looked at per domain
-	external map[string][]data.Example
-	eval     [][]data.Example // per domain; nil before split
-	looked   [][]data.Example // per domain: the rows looked at
-	probes   [][]batch.Micro  // per domain: these, packed
-	weights  []float64
-	journal  journal
-	loads    func(b decoder.Batch) ([][]float64, error)
+	run       *algo.Run
+	domains   []algo.Domain // after Domains, without the rows set aside
+	eta, c    float64
+	samples   int // maximum number of rows set aside per domain
+	collect   int // rows evaluated per domain
+	external  map[string][]data.Example
+	eval      [][]data.Example // per domain; nil before split
+	evaluated [][]data.Example // per domain: the rows evaluated
+	probes    [][]batch.Micro  // per domain: the same rows, packed
+	weights   []float64
+	journal   journal
+	loads     func(b decoder.Batch) ([][]float64, error)
 }
 
 func newDynamicMoE(run *algo.Run, domains []algo.Domain, _ algo.Mode, p *config.Params) (algo.Mixer, error) {
@@ -60,18 +59,18 @@ func newDynamicMoE(run *algo.Run, domains []algo.Domain, _ algo.Mode, p *config.
 	case m.c < 0 || m.c > 1:
 		return nil, p.Wrap("c", fmt.Errorf("the smoothing is a share between 0 and 1, not %v", m.c))
 	case steps < 1:
-		return nil, p.Wrap("collect_steps", fmt.Errorf("at least one batch must be looked at, not %d", steps))
+		return nil, p.Wrap("collect_steps", fmt.Errorf("at least one batch must be evaluated, not %d", steps))
 	case size < 1:
 		return nil, p.Wrap("eval_batch_size", fmt.Errorf("a batch has at least one row, not %d", size))
 	case run.Model.Config().MoE.Experts == 0:
-		return nil, p.Wrap("name", fmt.Errorf("dynamic_moe follows the gates of a mixture of experts, but this model (%s) has none", run.Model.Config().ModelType))
+		return nil, p.Wrap("name", fmt.Errorf("dynamic_moe measures the gates of a mixture of experts, but this model (%s) has none", run.Model.Config().ModelType))
 	}
 	m.collect = steps * size
 	m.loads = run.Model.GateLoads
 	return m, nil
 }
 
-// SetEval hands over mixer_eval_dataset by domain name.
+// SetEval sets the rows of mixer_eval_dataset by domain name.
 func (m *dynamicMoE) SetEval(rows map[string][]data.Example) { m.external, m.eval = rows, nil }
 
 // Domains are the domains without the rows set aside for evaluation.
@@ -82,8 +81,8 @@ func (m *dynamicMoE) Domains() []algo.Domain {
 	return m.domains
 }
 
-// split sets evaluation rows aside where a domain has none of its own. A domain of
-// one row is evaluated on what it trains on.
+// split sets evaluation rows aside for domains without any of their own. A domain with one row
+// is evaluated on its training row.
 func (m *dynamicMoE) split() {
 	g := rng.NewRandomState(0)
 	left := slices.Clone(m.domains)
@@ -125,15 +124,15 @@ func at(x, indices []int) []int {
 	return out
 }
 
-// probe packs the rows to look at. Loads are sums over tokens, so that how rows are
-// batched does not matter.
+// probe packs the rows to evaluate. Loads are sums over tokens, so that the batching of rows
+// does not matter.
 func (m *dynamicMoE) probe() error {
 	if m.probes != nil {
 		return nil
 	}
 	m.Domains()
 	g := rng.NewRandomState(42)
-	probes, looked := make([][]batch.Micro, len(m.eval)), make([][]data.Example, len(m.eval))
+	probes, evaluated := make([][]batch.Micro, len(m.eval)), make([][]data.Example, len(m.eval))
 	for d, rows := range m.eval {
 		picks, err := g.Choice(len(rows), min(len(rows), m.collect), false, nil)
 		if err != nil {
@@ -146,9 +145,9 @@ func (m *dynamicMoE) probe() error {
 		for _, group := range batch.ByLength(chosen, feature.DefaultTokens) {
 			probes[d] = append(probes[d], batch.Pack(chosen, group))
 		}
-		looked[d] = chosen
+		evaluated[d] = chosen
 	}
-	m.probes, m.looked = probes, looked
+	m.probes, m.evaluated = probes, evaluated
 	return nil
 }
 
@@ -163,7 +162,7 @@ func (m *dynamicMoE) gateLoads(ctx context.Context) ([][]float64, error) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			load, err := m.load(micro, m.looked[d])
+			load, err := m.load(micro, m.evaluated[d])
 			if err != nil {
 				return nil, fmt.Errorf("gates on %s: %w", m.domains[d].Name, err)
 			}
@@ -175,15 +174,15 @@ func (m *dynamicMoE) gateLoads(ctx context.Context) ([][]float64, error) {
 			}
 		}
 		if total(out[d]) == 0 {
-			return nil, fmt.Errorf("gates on %s: none of its %d rows gives numbers", m.domains[d].Name, len(m.looked[d]))
+			return nil, fmt.Errorf("gates on %s: those of all its %d rows are NaN or Inf", m.domains[d].Name, len(m.evaluated[d]))
 		}
 		out[d] = Normalised(out[d])
 	}
 	return out, nil
 }
 
-// load is the experts' shares of the last router, times the tokens. A row that makes
-// them no numbers is named and left out.
+// load is the experts' shares of the last router, times the tokens. A row that makes them NaN
+// or Inf is named and left out.
 func (m *dynamicMoE) load(micro batch.Micro, rows []data.Example) ([]float64, error) {
 	loads, err := m.loads(micro.Batch)
 	if err != nil {
@@ -200,7 +199,7 @@ func (m *dynamicMoE) load(micro batch.Micro, rows []data.Example) ([]float64, er
 	clear(sum)
 	if len(micro.Rows) == 1 {
 		id := rows[micro.Rows[0]].ID
-		m.run.Log.Warn("a row's gates are not finite: it is left out of its domain's", "dataset", id.Dataset, "row", id.Row)
+		m.run.Log.Warn("a row's gate loads are not finite: it is left out of its domain", "dataset", id.Dataset, "row", id.Row)
 		return sum, nil
 	}
 	for _, row := range micro.Rows {
@@ -230,7 +229,7 @@ func distances(o [][]float64) []float64 {
 	return delta
 }
 
-// shift moves w by the distances and returns the softmax before smoothing, too.
+// shift updates w with the distances and returns the softmax before smoothing as well.
 func (m *dynamicMoE) shift(delta []float64) (alpha []float64) {
 	logits := make([]float64, len(delta))
 	largest := math.Inf(-1)
@@ -250,7 +249,7 @@ func (m *dynamicMoE) shift(delta []float64) (alpha []float64) {
 	return alpha
 }
 
-// Mix looks at the gates and moves the weights.
+// Mix measures the loads of the gates and updates the weights.
 func (m *dynamicMoE) Mix(ctx context.Context, r algo.MixRequest) (algo.Mixture, error) {
 	o, err := m.gateLoads(ctx)
 	if err != nil {
@@ -283,10 +282,10 @@ func (m *dynamicMoE) record(step int, o [][]float64, delta, alpha []float64) err
 	})
 }
 
-// OutputDir is where dynamic_moe_weights.jsonl grows.
+// OutputDir sets the folder of dynamic_moe_weights.jsonl.
 func (m *dynamicMoE) OutputDir(dir string) { m.journal.dir = dir }
 
-// Finish leaves the file as it is.
+// Finish trims the file's leftovers of an earlier run.
 func (m *dynamicMoE) Finish() error { return m.journal.trim() }
 
 type moeState struct {
@@ -299,14 +298,14 @@ func (m *dynamicMoE) State() (json.RawMessage, error) {
 	return json.Marshal(moeState{m.weights, m.journal.last})
 }
 
-// Restore takes the weights back.
+// Restore restores the weights.
 func (m *dynamicMoE) Restore(raw json.RawMessage) error {
 	var s moeState
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return err
 	}
 	if len(s.Weights) != len(m.domains) {
-		return fmt.Errorf("the checkpoint knows %d domains, this run has %d", len(s.Weights), len(m.domains))
+		return fmt.Errorf("the checkpoint has %d domains, this run has %d", len(s.Weights), len(m.domains))
 	}
 	m.weights, m.journal.last = s.Weights, s.Line
 	return nil

@@ -16,8 +16,8 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// TestMoEByHand: loads (1,0) and (0,1) are √2 apart; Δ = √2/2 for both, so equal
-// weights stay; with three domains the odd one out gains, by the paper's formula.
+// TestMoEByHand: loads (1,0) and (0,1) are √2 apart; Δ = √2/2 for both, so equal weights stay
+// equal; of three domains the one that differs gains, by the paper's formula.
 func TestMoEByHand(t *testing.T) {
 	near(t, "Δ", distances([][]float64{{1, 0}, {0, 1}}), []float64{math.Sqrt2 / 2, math.Sqrt2 / 2}, 1e-15)
 	delta := distances([][]float64{{1, 0}, {1, 0}, {0, 1}})
@@ -59,8 +59,8 @@ func TestMoESplit(t *testing.T) {
 	}
 }
 
-// TestMoEFollowsGates runs on a tiny mixture of experts: of three domains the two
-// with the same tokens lose to the third, and the weights survive a restart.
+// TestMoEFollowsGates uses a tiny mixture of experts: of three domains the two with the same
+// tokens lose weight to the third, and the weights survive a restart.
 func TestMoEFollowsGates(t *testing.T) {
 	train, _ := rows(160)
 	domains := []algo.Domain{{Name: "low"}, {Name: "alsolow"}, {Name: "high"}}
@@ -121,7 +121,7 @@ func TestMoELoads(t *testing.T) {
 	}
 }
 
-// TestMoESurvives: a row whose gates are no numbers is named and left out.
+// TestMoESurvives: a row whose gate loads are NaN or Inf is named and left out.
 func TestMoESurvives(t *testing.T) {
 	train, domains := rows(8)
 	run := loaded(t, algotest.Model(t, 1, algotest.Experts(4)), train)
@@ -131,7 +131,7 @@ func TestMoESurvives(t *testing.T) {
 	if err := m.probe(); err != nil {
 		t.Fatal(err)
 	}
-	bad := m.looked[0][1]
+	bad := m.evaluated[0][1]
 	m.loads = func(b decoder.Batch) ([][]float64, error) {
 		if strings.Contains(fmt.Sprint(b.Tokens), strings.Trim(fmt.Sprint(bad.InputIDs), "[]")) {
 			return [][]float64{{math.NaN(), math.NaN()}}, nil
@@ -147,7 +147,7 @@ func TestMoESurvives(t *testing.T) {
 		t.Errorf("the log does not say %s: %s", want, log.String())
 	}
 	m.loads = func(decoder.Batch) ([][]float64, error) { return [][]float64{{math.NaN(), 1}}, nil }
-	if _, err := m.gateLoads(context.Background()); err == nil || !strings.Contains(err.Error(), "none of its 2 rows") {
+	if _, err := m.gateLoads(context.Background()); err == nil || !strings.Contains(err.Error(), "all its 2 rows") {
 		t.Errorf("no row with numbers: %v", err)
 	}
 }

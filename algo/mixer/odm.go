@@ -20,16 +20,15 @@ func init() { algo.RegisterMixer("odm", newODM) }
 //	π_t = (1-K ε_t)·softmax(ε_{t-1} R̂) + ε_t
 //	R̂_i ← α R̂_i + (1-α)·L_i/π_i
 //
-// faithful: L_i is the mean loss of domain i's tokens over a whole optimizer step, R̂
-// moves at every step in which the domain appears (warm-up included), π is the
-// mixture in force. variant: official is what the authors' program does:
-// R̂_i ← α R̂_i + (1-α)·exp(L_i), and R̂/ΣR̂ instead of the softmax. reward_scale and
-// min_exploration_rate are upstream's and have no effect.
+// faithful: L_i is the mean loss of domain i's tokens over a whole optimizer step, R̂ is
+// updated at every step in which the domain appears (warm-up included), π is the current
+// mixture. variant: official follows the authors' program: R̂_i ← α R̂_i + (1-α)·exp(L_i), and
+// R̂/ΣR̂ instead of the softmax. reward_scale and min_exploration_rate are upstream's and have
+// no effect.
 //
-// upstream: R̂ moves at updates only, for the domain of the first row of the last
-// micro-batch before (of the most rows with first_sample: false), by its loss as
-// returned times reward_scale; ε_t is at least min_exploration_rate; ε R̂ minus its
-// largest is clipped to -5.
+// upstream: R̂ is updated only at updates, for the domain of the first row of the last
+// micro-batch before (of the most rows with first_sample: false), with its returned loss times
+// reward_scale; ε_t is at least min_exploration_rate; ε R̂ minus its maximum is clipped to -5.
 type odm struct {
 	run         *algo.Run
 	domains     []algo.Domain
@@ -40,7 +39,7 @@ type odm struct {
 	warmup      int
 	scale       float64 // of a reward
 	floor       float64 // of the exploration rate
-	given       bool    // initial_proportions was
+	given       bool    // initial_proportions was given
 	initial     []float64
 	policy      []float64 // π
 	rewards     []float64 // R̂
@@ -104,7 +103,7 @@ func (m *odm) start(initial []float64) error {
 	return err
 }
 
-// SetInitial takes the run's proportions where the component names none.
+// SetInitial sets the run's proportions, unless the component has its own.
 func (m *odm) SetInitial(initial []float64) error {
 	if m.given || initial == nil {
 		return nil
@@ -116,7 +115,7 @@ func (m *odm) SetInitial(initial []float64) error {
 	return nil
 }
 
-// Observe moves the rewards; upstream it only keeps the last micro-batch's.
+// Observe updates the rewards; upstream it only records those of the last micro-batch.
 func (m *odm) Observe(_ context.Context, _ int, micros []algo.MicroReport) error {
 	if m.upstream {
 		if len(micros) > 0 {
@@ -137,7 +136,7 @@ func (m *odm) Observe(_ context.Context, _ int, micros []algo.MicroReport) error
 	return nil
 }
 
-// attribute is the domain a mixed micro-batch counts for.
+// attribute is the domain to which a mixed micro-batch is attributed.
 func (m *odm) attribute(rows []int) int {
 	if m.firstSample {
 		return rows[0]
@@ -155,7 +154,7 @@ func (m *odm) attribute(rows []int) int {
 	return most
 }
 
-// learn moves the estimated reward of a domain by its loss.
+// learn updates the estimated reward of a domain with its loss.
 func (m *odm) learn(d int, loss float64) {
 	const limit = 1e4 // upstream's
 	reward := loss / math.Max(m.policy[d], 1e-8)
@@ -203,7 +202,7 @@ func (m *odm) Mix(_ context.Context, r algo.MixRequest) (algo.Mixture, error) {
 		if m.last != nil {
 			m.learn(m.last.Domain, m.last.Loss)
 		}
-		previous = m.epsilon // of the update before, not of the step before
+		previous = m.epsilon // of the previous update, not of the previous step
 	}
 	m.epsilon = m.rate(t)
 	m.policy = m.mixed(m.preferences(previous))
@@ -217,7 +216,7 @@ func (m *odm) answer(p []float64) algo.Mixture {
 	return algo.Mixture{Proportions: append([]float64(nil), p...)}
 }
 
-// preferences is the share of each domain before exploration is added.
+// preferences is the share of each domain before exploration.
 func (m *odm) preferences(epsilon float64) []float64 {
 	w := make([]float64, len(m.rewards))
 	if m.official {
@@ -241,7 +240,7 @@ func (m *odm) preferences(epsilon float64) []float64 {
 	return Normalised(w)
 }
 
-// mixed gives every domain at least ε.
+// mixed mixes in exploration: every domain gets at least ε.
 func (m *odm) mixed(w []float64) []float64 {
 	rest := max(0, 1-float64(len(w))*m.epsilon)
 	for d := range w {
@@ -260,10 +259,10 @@ func (m *odm) record(step int) error {
 	})
 }
 
-// OutputDir is where odm_weights.jsonl grows.
+// OutputDir sets the folder of odm_weights.jsonl.
 func (m *odm) OutputDir(dir string) { m.journal.dir = dir }
 
-// Finish leaves the file as it is.
+// Finish trims the file's leftovers of an earlier run.
 func (m *odm) Finish() error { return m.journal.trim() }
 
 type odmState struct {
@@ -279,14 +278,14 @@ func (m *odm) State() (json.RawMessage, error) {
 	return json.Marshal(odmState{m.policy, m.rewards, m.epsilon, m.last, m.journal.last})
 }
 
-// Restore takes State back.
+// Restore restores State.
 func (m *odm) Restore(raw json.RawMessage) error {
 	var s odmState
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return err
 	}
 	if len(s.Policy) != len(m.domains) || len(s.Rewards) != len(m.domains) {
-		return fmt.Errorf("the checkpoint knows %d domains, this run has %d", len(s.Policy), len(m.domains))
+		return fmt.Errorf("the checkpoint has %d domains, this run has %d", len(s.Policy), len(m.domains))
 	}
 	m.policy, m.rewards, m.epsilon, m.last = s.Policy, s.Rewards, s.Epsilon, s.Last
 	m.journal.last = s.Line

@@ -68,7 +68,7 @@ func TestODMByHand(t *testing.T) {
 }
 
 // TestRegression06ODMEqualLosses: with equal losses the weights stay within 10 % of uniform
-// (upstream's go up to three times uniform: finding 43), whatever the batches hold.
+// (upstream's reach three times uniform: finding 43), whatever the batches contain.
 func TestRegression06ODMEqualLosses(t *testing.T) {
 	const k, updates, batch = 7, 300, 8
 	for _, variant := range []string{"paper", "official"} {
@@ -133,7 +133,7 @@ func TestODMPrefersLoss(t *testing.T) {
 	}
 }
 
-// TestODMSurvives: a loss that is not a number leaves the estimate alone.
+// TestODMSurvives: a loss that is NaN or Inf does not change the estimate.
 func TestODMSurvives(t *testing.T) {
 	train, domains := rows(8)
 	run := &algo.Run{Train: train, Log: algotest.Quiet}

@@ -14,7 +14,7 @@ func init() { algo.RegisterMixer("random", newRandom) }
 // random draws proportions: uniform numbers scaled to sum to 1.
 //
 //	draw: fixed       the same at every update, from NumPy's RandomState(seed): upstream
-//	draw: per_update  others at each, from RandomState(seed + update - 1): faithful
+//	draw: per_update  new ones at each, from RandomState(seed + update - 1): faithful
 type random struct {
 	k     int
 	seed  uint64

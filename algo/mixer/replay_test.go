@@ -18,8 +18,8 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// TestReplay trains as upstream's own runs did and asks the mixer at the same steps:
-// losses, proportions and the lines of the weights file.
+// TestReplay trains as in upstream's own runs and asks the mixer at the same steps: losses,
+// proportions and the lines of the weights file must agree.
 func TestReplay(t *testing.T) {
 	for _, c := range []struct {
 		run, file string

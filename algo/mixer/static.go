@@ -9,10 +9,9 @@ import (
 
 func init() { algo.RegisterMixer("static", newStatic) }
 
-// static keeps the same proportions at every update: its `proportions`, or equal
-// shares. Both modes are alike. It serves steps 1 and 3 of DoReMi: the reference run,
-// and the final run with the averages that step 2 left in
-// doremi_step3_proportions.txt.
+// static keeps the same proportions at every update: its `proportions`, or equal shares. Both
+// modes are the same. It is used in steps 1 and 3 of DoReMi: for the reference run, and for the
+// final run with the averages that step 2 wrote to doremi_step3_proportions.txt.
 type static struct{ proportions []float64 }
 
 func newStatic(_ *algo.Run, domains []algo.Domain, _ algo.Mode, p *config.Params) (algo.Mixer, error) {

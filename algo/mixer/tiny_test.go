@@ -50,7 +50,7 @@ func micro(train []data.Example, rows ...int) algo.MicroReport {
 	return m
 }
 
-// build makes a mixer from its parameters as they stand in components.yaml.
+// build makes a mixer from its parameters as in components.yaml.
 func build(t *testing.T, run *algo.Run, domains []algo.Domain, name, mode string, params ...string) (algo.Mixer, error) {
 	t.Helper()
 	return algo.BuildMixer(run, domains, algotest.Component(t, "mixers", name, mode, params...))

@@ -1,7 +1,6 @@
-// Package neighbor finds, exactly, the rows of one set of vectors that are nearest
-// to those of another: matrix products, the k smallest of each row, and the
-// distances of what is found in float64. There is no index to build and nothing
-// approximate.
+// Package neighbor finds, exactly, the rows of one set of vectors that are nearest to those of
+// another: by matrix products, the k smallest of each row, and the distances of these in
+// float64. There is no index to build and nothing is approximate.
 package neighbor
 
 import (
@@ -81,26 +80,26 @@ func (v Vectors) Write(path string) error {
 	return storage.WriteFile(path, npy.Encode(v.Data, v.N, v.Dim))
 }
 
-// Found is, for every query, the rows found in order of distance, equal distances
-// in order of rows.
+// Found is, for every query, the rows found in order of distance, equal distances in order of
+// rows.
 type Found struct {
 	M, K    int
 	Index   []int     // [M, K]
 	Squared []float64 // [M, K] squared Euclidean distances
 }
 
-// Blocks bound the memory of a search.
+// Block sizes limit the memory of a search.
 const (
 	queryBlock = 64
 	baseBlock  = 4096
 
-	// slack is how many more are looked at in float64 than are asked for, so that
+	// slack is how many more candidates than requested are compared in float64, so that
 	// rounding in the product does not decide which is the k-th.
 	slack = 16
 )
 
-// Search finds the k rows of base nearest to each query; k is at most base.N. What it is
-// done for is said in the log, which may be nil.
+// Search finds the k rows of base nearest to each query; k is at most base.N. what describes
+// the search in the log, which may be nil.
 func Search(ctx context.Context, dev driver.Device, log *slog.Logger, what string, queries, base Vectors, k int) (*Found, error) {
 	if queries.Dim != base.Dim {
 		return nil, fmt.Errorf("queries of %d dimensions among vectors of %d", queries.Dim, base.Dim)
@@ -111,7 +110,7 @@ func Search(ctx context.Context, dev driver.Device, log *slog.Logger, what strin
 	if err := errors.Join(tooLong("query", queries), tooLong("vector", base)); err != nil {
 		return nil, err
 	}
-	half := make([]float32, base.N) // of every row's squared length
+	half := make([]float32, base.N) // half of every row's squared length
 	for i := range half {
 		half[i] = float32(squares(base.Row(i)) / 2)
 	}
@@ -151,7 +150,7 @@ func Search(ctx context.Context, dev driver.Device, log *slog.Logger, what strin
 	return f, nil
 }
 
-// maxLength is the length of a vector up to which products of two stay within float32.
+// maxLength is the length of vectors up to which products of two fit in float32.
 const maxLength = 1e18
 
 // tooLong names the first row that is longer.
@@ -164,7 +163,7 @@ func tooLong(what string, v Vectors) error {
 	return nil
 }
 
-// put orders what was kept by its distance in float64.
+// put sorts the candidates by their distance in float64.
 func (f *Found) put(q int, query []float32, base Vectors, kept []topk.Entry) {
 	type row struct {
 		index   int
@@ -191,12 +190,12 @@ func distance(x, y []float32) float64 {
 	return s
 }
 
-// UpstreamNeighbours is how many neighbours upstream's offline script keeps.
+// UpstreamNeighbours is how many neighbours upstream's offline script stores.
 const UpstreamNeighbours = 1000
 
-// Near finds every query's k nearest candidates, or all where there are fewer, and
-// writes their rows to path as upstream's offline step does: int64 [queries, k],
-// nearest first. It is what selector near reads.
+// Near finds every query's k nearest candidates, or all where there are fewer, and writes their
+// rows to path as upstream's offline step does: int64 [queries, k], nearest first. The selector
+// near reads this file.
 func Near(ctx context.Context, dev driver.Device, log *slog.Logger, candidates, queries Vectors, k int, path string) (*Found, error) {
 	f, err := Search(ctx, dev, log, "nearest rows of each query", queries, candidates, min(k, candidates.N))
 	if err != nil {

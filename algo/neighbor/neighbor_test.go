@@ -14,8 +14,8 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// The file is the one upstream's own offline script writes when its approximate
-// index is replaced by exact search (algo/tsds/testdata/derive.py).
+// This file is what upstream's own offline script writes with its approximate index replaced by
+// exact search (algo/tsds/testdata/derive.py).
 func TestNearWritesUpstreamsFile(t *testing.T) {
 	dev := cpu.New(2)
 	defer dev.Close()

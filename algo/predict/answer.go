@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/model/generate"
 )
 
-// Options are generation's, from a configuration's keys; stop ends an answer.
+// Options are the options of generation in a configuration; stop ends an answer.
 func Options(c *config.Config, stop []int32) generate.Options {
 	g := c.Generating
 	o := generate.Options{
@@ -45,9 +45,9 @@ func Stop(tok *tokenizer.Tokenizer, tmpl *template.Template) (ids []int32) {
 	return ids
 }
 
-// Padding is what LLaMA-Factory's batches of so many rows, padded on the left to a
-// multiple, do to the repetition penalty: in a batch with a longer prompt a prompt counts
-// as having the padding token. For generate.Options.Penalised.
+// Padding is the effect on the repetition penalty of LLaMA-Factory's batches of so many rows,
+// left-padded to a multiple: in a batch with a longer prompt, a prompt counts as containing the
+// padding token. For generate.Options.Penalised.
 func Padding(rows []Row, batch, multiple int, tok *tokenizer.Tokenizer) [][]int32 {
 	out := make([][]int32, len(rows))
 	_, pad, ok := tok.Pad()
@@ -69,7 +69,7 @@ func Padding(rows []Row, batch, multiple int, tok *tokenizer.Tokenizer) [][]int3
 // Answer is a line of generated_predictions.jsonl.
 type Answer struct{ Prompt, Predict, Label string }
 
-// NewAnswer is the texts of a row and its continuation.
+// NewAnswer decodes a row and its continuation.
 func NewAnswer(tok *tokenizer.Tokenizer, r Row, continuation []int32, skipSpecial bool) Answer {
 	return Answer{Prompt: tok.Decode(r.Prompt, false), Predict: tok.Decode(continuation, skipSpecial), Label: tok.Decode(r.Label, skipSpecial)}
 }

@@ -6,25 +6,25 @@ import (
 	"unicode"
 )
 
-// hasHan says whether jieba would look a text up in its dictionary.
+// hasHan reports whether jieba would use its dictionary for a text.
 func hasHan(s string) bool { return strings.ContainsFunc(s, isHan) }
 
 func isHan(r rune) bool { return r >= 0x4e00 && r <= 0x9fd5 }
 
 var (
-	// block is what jieba looks at as a whole; every other character is a word.
+	// block is what jieba processes as a unit; every other character is a word.
 	block = regexp.MustCompile(`[a-zA-Z0-9+#&._%\-]+`)
-	// listed are the five words of the dictionary without a Chinese character.
+	// listed are the five words of the dictionary without Chinese characters.
 	listed = regexp.MustCompile(`AT&T|[cC]\+\+|[cC]#`)
-	// word is letters and digits, perhaps 3.14 or 50%.
+	// word is letters and digits, including forms such as 3.14 or 50%.
 	word = regexp.MustCompile(`[a-zA-Z0-9]+(?:\.[0-9]+)?%?`)
 
 	character = regexp.MustCompile(`(?s)\r\n|.`)
 )
 
-// cut is jieba.cut of a text without Chinese characters (jieba 0.42.1 __init__.py cut,
-// finalseg cut). What stands between words and is no space is cut into characters outside
-// of blocks, and within them left together.
+// cut is jieba.cut of a text without Chinese characters (jieba 0.42.1 __init__.py cut, finalseg
+// cut). Text between words other than spaces is split into characters outside of blocks, and
+// left together within them.
 func cut(text string) (out []string) {
 	characters := func(s string) { out = append(out, character.FindAllString(s, -1)...) }
 	split(text, block, characters, func(b string) {
@@ -35,7 +35,7 @@ func cut(text string) (out []string) {
 	return out
 }
 
-// split hands the matches of r in s to match and what is between them to other, in order.
+// split calls match with the matches of r in s and other with the text between them, in order.
 func split(s string, r *regexp.Regexp, other, match func(string)) {
 	at := 0
 	for _, m := range r.FindAllStringIndex(s, -1) {

@@ -10,11 +10,10 @@ import (
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
-// Measure is LLaMA-Factory's ComputeSimilarity: BLEU-4 over characters and ROUGE-1, 2 and
-// L (F1) over words, each in percent, the mean over rows of figures rounded to four
-// digits. Upstream cuts Chinese into words with jieba's dictionary, which is not here:
-// where a text has a Chinese character the ROUGE figures are left out, and rouge_left_out
-// says why.
+// Measure is LLaMA-Factory's ComputeSimilarity: BLEU-4 over characters and ROUGE-1, 2 and L
+// (F1) over words, each in percent, the mean over rows of figures rounded to four digits.
+// Upstream segments Chinese text with jieba's dictionary, which is not available here: where a
+// text has a Chinese character the ROUGE figures are left out, and rouge_left_out says why.
 func Measure(answers []Answer, prefix string) pyjson.Object {
 	var bleus float64
 	var rouges [3]float64
@@ -116,8 +115,8 @@ func sequences(words []string, n int) map[string]bool {
 	return out
 }
 
-// words are the words of a text's sentences. As upstream's split(" ") has it, a sentence
-// of nothing but spaces is one empty word.
+// words are the words of a text's sentences. As with upstream's split(" "), a sentence of only
+// spaces is one empty word.
 func words(text string) (out []string) {
 	for _, sentence := range sentences(text) {
 		if sentence != "" {
@@ -131,7 +130,7 @@ func words(text string) (out []string) {
 func commonLength(a, b []string) int {
 	row := make([]int, len(b)+1)
 	for _, x := range a {
-		before := 0 // of the row above, one to the left
+		before := 0 // of the previous row, one to the left
 		for j, y := range b {
 			above := row[j+1]
 			if x == y {

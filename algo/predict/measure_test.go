@@ -40,7 +40,7 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
-// TestMeasureChinese: BLEU goes by characters, ROUGE is left out with a word.
+// TestMeasureChinese: BLEU uses characters, ROUGE is left out with a note.
 func TestMeasureChinese(t *testing.T) {
 	m := Measure([]Answer{{Predict: "短句", Label: "短的句子"}, {Predict: "a", Label: "a"}}, "")
 	if got := m.Get("bleu-4").(float64); math.Abs(got-(13.0065+bleuOfOneLetter)/2) > 1e-9 {

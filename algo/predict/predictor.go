@@ -18,7 +18,7 @@ import (
 	"dataflex.dev/dataflex/model/generate"
 )
 
-// Predictor answers the evaluation rows with a model, for do_
+// Predictor generates a model's answers to the evaluation rows, for do_predict.
 type Predictor struct {
 	Config    *config.Config
 	Model     *decoder.Model
@@ -27,8 +27,8 @@ type Predictor struct {
 	Log       *slog.Logger
 }
 
-// Predict leaves LLaMA-Factory's generated_predictions.jsonl and predict_results.json in
-// output_dir, where do_predict asks for them.
+// Predict writes LLaMA-Factory's generated_predictions.jsonl and predict_results.json to
+// output_dir, if do_predict is set.
 func (p *Predictor) Predict(ctx context.Context) error {
 	c := p.Config
 	if !c.Training.DoPredict {
@@ -45,7 +45,7 @@ func (p *Predictor) Predict(ctx context.Context) error {
 	p.Log.Info("predicting", "rows", len(rows), "max_new_tokens", c.Generating.MaxNewTokens)
 	answers, err := p.answers(ctx, rows)
 	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("nothing is written of predictions that were cut short: %w", err)
+		return fmt.Errorf("prediction was interrupted, and nothing was written: %w", err)
 	}
 	if err != nil {
 		return fmt.Errorf("do_predict: %w", err)
@@ -69,14 +69,14 @@ func (p *Predictor) Predict(ctx context.Context) error {
 		pyjson.Field{Key: "predict_samples_per_second", Value: report.Round(float64(len(rows))/seconds, 3)}))
 }
 
-// answers are the model's to rows.
+// answers are the model's answers to rows.
 func (p *Predictor) answers(ctx context.Context, rows []Row) ([]Answer, error) {
 	c := p.Config
 	prompts := make([][]int32, len(rows))
 	for i, r := range rows {
 		prompts[i] = r.Prompt
 	}
-	multiple := 1 // of a padded prompt's length, as upstream's collator has it
+	multiple := 1 // that the length of padded prompts is rounded up to, as in upstream's collator
 	if c.Training.DoTrain {
 		multiple = 8
 	}

@@ -1,6 +1,6 @@
-// Package predict answers the prompts of data sets with a model and measures the answers
-// as LLaMA-Factory's do_predict does (0.9.5: data/processor/unsupervised.py,
-// train/sft/trainer.py, train/sft/metric.py).
+// Package predict generates answers to the prompts of data sets and measures them as
+// LLaMA-Factory's do_predict does (0.9.5: data/processor/unsupervised.py, train/sft/trainer.py,
+// train/sft/metric.py).
 package predict
 
 import (
@@ -18,18 +18,18 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer"
 )
 
-// Row is a prompt, and the answer that the data set has to it.
+// Row is a prompt, and the data set's answer to it.
 type Row struct {
 	data.ID
 	Prompt, Label []int32
 }
 
-// Encode makes a prompt's ids of a conversation that ends with a question; label is the
-// answer that is known, "" where none is.
+// Encode converts a conversation that ends with a question to a prompt's ids; label is the
+// known answer, "" if there is none.
 type Encode func(messages []data.Message, system, tools, label string) (prompt, answer []int32, err error)
 
-// Templated lays conversations out by a template, and cuts prompt and answer to cutoff
-// tokens together.
+// Templated formats conversations with a template, and truncates prompt and answer together to
+// cutoff tokens.
 func Templated(tok *tokenizer.Tokenizer, tmpl *template.Template, cutoff int) Encode {
 	return func(messages []data.Message, system, tools, label string) (prompt, answer []int32, err error) {
 		all := append(slices.Clone(messages), data.Message{Role: data.Assistant, Content: label})
@@ -45,9 +45,9 @@ func Templated(tok *tokenizer.Tokenizer, tmpl *template.Template, cutoff int) En
 	}
 }
 
-// Rows reads the rows that a configuration wants answered: those of eval_dataset, or
-// what val_size holds out of dataset, or where neither is set dataset's. Rows without a
-// question are left out, and warnings say so.
+// Rows reads the rows that a configuration wants answered: those of eval_dataset, or those that
+// val_size holds out of dataset, or where neither is set, those of dataset. Rows without a
+// question are left out, with a warning.
 func Rows(ctx context.Context, c *config.Config, encode Encode) (rows []Row, warnings []string, err error) {
 	samples, key, err := samples(ctx, c)
 	if err != nil {
@@ -81,7 +81,7 @@ func Rows(ctx context.Context, c *config.Config, encode Encode) (rows []Row, war
 	return rows, processor.Warnings(dropped), nil
 }
 
-// samples are the rows as they are read, and the key that names their data sets.
+// samples are the rows read, and the key that names their data sets.
 func samples(ctx context.Context, c *config.Config) ([]data.Sample, string, error) {
 	d := c.Data
 	var info []byte
@@ -104,7 +104,7 @@ func samples(ctx context.Context, c *config.Config) ([]data.Sample, string, erro
 		_, held, err := dataset.Split(train, d.ValSize, uint64(c.Training.Seed))
 		return held, "val_size", err
 	}
-	// Of the training sets nothing but num_samples matters: it draws first.
+	// The training sets only matter if num_samples draws from them first.
 	if drawn, err := r.draws(d.EvalDataset); err != nil {
 		return nil, "eval_dataset", err
 	} else if drawn {
@@ -122,7 +122,7 @@ type reader struct {
 	random  *rng.RandomState // NumPy's global stream, from which num_samples draws
 }
 
-// draws says whether one of the data sets has num_samples.
+// draws reports whether one of the data sets has num_samples.
 func (r reader) draws(names []string) (bool, error) {
 	for _, name := range names {
 		s, err := r.catalog.Source(name)

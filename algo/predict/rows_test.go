@@ -24,8 +24,8 @@ func demo(t *testing.T) *tokenizer.Tokenizer {
 	return tok
 }
 
-// TestRows: which rows are answered, what their prompts and labels are, and what is said
-// of those that cannot be.
+// TestRows: which rows are answered, their prompts and labels, and the warnings about the
+// others.
 func TestRows(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {

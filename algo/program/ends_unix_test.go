@@ -17,7 +17,7 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// leader reads the process group that a script wrote down with `echo $$ >$0`.
+// leader reads the process group that a script wrote with `echo $$ >$0`.
 func leader(t *testing.T, file string) int {
 	t.Helper()
 	raw, err := os.ReadFile(file)
@@ -28,7 +28,8 @@ func leader(t *testing.T, file string) int {
 	return pid
 }
 
-// gone reports whether a process group has ended, what init has yet to bury aside.
+// gone reports whether a process group has ended, except for zombies that init has not reaped
+// yet.
 func gone(group int) bool {
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if errors.Is(syscall.Kill(-group, 0), syscall.ESRCH) || buried(group) {
@@ -38,7 +39,7 @@ func gone(group int) bool {
 	return false
 }
 
-// buried reports whether Linux knows none of a group's processes but dead ones.
+// buried reports whether Linux has only dead processes of a group.
 func buried(group int) bool {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range stats {
@@ -55,9 +56,9 @@ func buried(group int) bool {
 	return len(stats) > 0
 }
 
-// misdeeds are what programs do with their pipes, and what is said of it.
+// misdeeds are misuses of the pipes by programs, with the resulting errors.
 var misdeeds = []struct{ script, asked, once string }{
-	{"exec >&-; exec sleep 1000", "it closed its standard output without an answer and goes on running", "no answer within 1s"},
+	{"exec >&-; exec sleep 1000", "it closed its standard output without an answer and is still running", "no answer within 1s"},
 	{"sleep 1000 >/dev/null & exit 0", "it ended without an answer", ""},
 	{"sleep 1000 & exit 0", "a program that it started keeps its output open", ""},
 	{"sleep 1000 2>/dev/null & exit 3", "exit status 3; a program that it started keeps its output open", "exit status 3"},
@@ -69,10 +70,10 @@ var misdeeds = []struct{ script, asked, once string }{
 	{"yes", "not the JSON line expected", "it wrote more than 1000 bytes"},
 }
 
-// TestEndsInTime: whatever a program does with its pipes, asking it ends at the timeout
-// or, where no answer can come any more, before it, and nothing that it started lives on.
+// TestEndsInTime: whatever a program does with its pipes, a request ends at the timeout or,
+// where no answer can come any more, before it, and no process that it started survives.
 func TestEndsInTime(t *testing.T) {
-	// What ends before its timeout gets one that it would be seen to wait for.
+	// What ends before its timeout gets one so long that waiting for it would be noticed.
 	timeout := func(want string) time.Duration {
 		if strings.Contains(want, "within 1s") {
 			return time.Second
@@ -132,7 +133,7 @@ func (c cancelOn) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestEndAll: programs that nobody closed end with the whole program.
+// TestEndAll: programs that were not closed end with the whole program.
 func TestEndAll(t *testing.T) {
 	pid := filepath.Join(t.TempDir(), "pid")
 	p := New([]string{"sh", "-c", `echo $$ >$0; read -r l; echo '{}'; sleep 1000`, pid}, 10*time.Second, slog.New(slog.DiscardHandler))
@@ -145,7 +146,7 @@ func TestEndAll(t *testing.T) {
 	}
 }
 
-// TestLog: what a program says is bounded, and a panic of whoever listens comes up.
+// TestLog: the logged output of a program is limited, and a panic of the logger is passed on.
 func TestLog(t *testing.T) {
 	lines := 0
 	say := func(string) { lines++ }

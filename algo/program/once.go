@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// Once runs a command to its end and returns what it wrote on standard output. input is
-// what it reads; say, where not nil, gets the lines it writes on standard error. A
-// command that fails is an error that quotes what it said, one that is not done after
-// timeout or writes more than most bytes is ended; what it wrote until then is returned,
-// too.
+// Once runs a command to its end and returns its standard output. input is its standard input;
+// say, if not nil, receives the lines of its standard error. A command that fails is an error
+// that quotes its standard error; one that is not done after timeout or writes more than most
+// bytes is killed. Its output until then is returned, too.
 func Once(ctx context.Context, command []string, input []byte, timeout time.Duration, most int, say func(line string)) ([]byte, error) {
 	r, err := start(command, say)
 	if err != nil {
@@ -26,7 +25,7 @@ func Once(ctx context.Context, command []string, input []byte, timeout time.Dura
 	read := make(chan struct{})
 	r.tasks.Go(func() {
 		defer close(read)
-		out, _ = io.ReadAll(io.LimitReader(r.stdout, int64(most)+1)) // it ends with the pipe, or with r.end
+		out, _ = io.ReadAll(io.LimitReader(r.stdout, int64(most)+1)) // ends with the pipe, or with r.end
 	})
 	err = r.finish(ctx, read, timeout, func() error {
 		if len(out) > most {
@@ -41,7 +40,7 @@ func Once(ctx context.Context, command []string, input []byte, timeout time.Dura
 	return out, err
 }
 
-// finish waits until the command has exited and its output is read; check says what is
+// finish waits until the command has exited and its output has been read; check returns what is
 // wrong with the output.
 func (r *process) finish(ctx context.Context, read <-chan struct{}, timeout time.Duration, check func() error) error {
 	late := time.NewTimer(timeout)
@@ -54,7 +53,7 @@ func (r *process) finish(ctx context.Context, read <-chan struct{}, timeout time
 		case <-late.C:
 			return fmt.Errorf("no answer within %s", timeout)
 		case <-grace:
-			read = nil // a program that it started keeps its output open: what there is must do
+			read = nil // a program that it started keeps its output open: use what there is
 		case <-read:
 			read = nil
 			if err := check(); err != nil {

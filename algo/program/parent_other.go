@@ -4,5 +4,5 @@ package program
 
 import "syscall"
 
-// endWithParent: the program sees its standard input end when we are killed.
+// endWithParent does nothing: the program's standard input is closed when we are killed.
 func endWithParent(*syscall.SysProcAttr) {}

@@ -16,34 +16,34 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// patience is how long a program that should end, or whose pipes should, is waited for.
+// patience is how long to wait for a program, or its pipes, to end.
 const patience = time.Second
 
-// process is a started command in a process group of its own.
+// process is a started command in its own process group.
 type process struct {
 	cmd            *exec.Cmd
 	stdin          *os.File // our ends of its pipes
 	stdout, stderr *os.File
 	exited         chan struct{} // closed when the command itself has ended
 	err            error         // how, after exited
-	heard          chan struct{} // closed when its standard error is read to the end
-	closing        chan struct{} // closed when nobody wants anything of it any more
-	tasks          task.Group    // what reads and writes the pipes
-	waiting        task.Group    // what waits for the command: not itself waited for, the kernel may be unable to end it
+	stderrRead     chan struct{} // closed when its standard error has been read to the end
+	closing        chan struct{} // closed when its output is no longer wanted
+	tasks          task.Group    // read and write the pipes
+	waiting        task.Group    // wait for the command; not waited for itself, since the kernel may be unable to end the command
 
-	shown atomic.Int64 // lines of standard error handed on since the last request
+	shown atomic.Int64 // lines of standard error logged since the last request
 	mu    sync.Mutex
-	tail  string // the end of what it wrote on standard error
+	tail  string // the end of its standard error
 }
 
-// started are the processes that have not been ended.
+// started are the processes that have not ended.
 var started struct {
 	sync.Mutex
 	all map[*process]bool
 }
 
-// EndAll ends every program that is still running. The end of the whole program calls
-// it: whatever made it end, nothing that it started stays behind.
+// EndAll ends every program that is still running. It is called when the whole program ends,
+// for whatever reason, so that no process it started remains.
 func EndAll() {
 	started.Lock()
 	all := started.all
@@ -56,9 +56,9 @@ func EndAll() {
 	ends.Wait()
 }
 
-// start starts a command. say gets the lines that it writes on standard error.
+// start starts a command. say receives the lines of its standard error.
 func start(command []string, say func(line string)) (*process, error) {
-	r := &process{cmd: exec.Command(command[0], command[1:]...), exited: make(chan struct{}), heard: make(chan struct{}), closing: make(chan struct{})}
+	r := &process{cmd: exec.Command(command[0], command[1:]...), exited: make(chan struct{}), stderrRead: make(chan struct{}), closing: make(chan struct{})}
 	theirs, err := r.pipes()
 	if err != nil {
 		return nil, errors.Join(err, closeAll(append(theirs, r.stdin, r.stdout, r.stderr)))
@@ -79,14 +79,14 @@ func start(command []string, say func(line string)) (*process, error) {
 		r.err = r.cmd.Wait()
 	})
 	r.tasks.Go(func() {
-		defer close(r.heard)
+		defer close(r.stderrRead)
 		r.listen(say)
 	})
 	return r, nil
 }
 
-// pipes connects the command to pipes. They are files, so that waiting for the command
-// does not wait for what it has given them to.
+// pipes connects the command to pipes. They are files, so that waiting for the command does not
+// wait for processes to which it has passed them on.
 func (r *process) pipes() (theirs []*os.File, err error) {
 	stdin, w, err1 := os.Pipe()
 	o, stdout, err2 := os.Pipe()
@@ -105,14 +105,14 @@ func closeAll(files []*os.File) (err error) {
 	return err
 }
 
-// What is handed on of a program's standard error: a line's first bytes, and so many
-// lines for one request.
+// Limits on logging a program's standard error: the first bytes of a line, and so many lines
+// per request.
 const (
 	longestSaid = 4096
 	mostSaid    = 1000
 )
 
-// listen hands on what the command writes on standard error.
+// listen logs the command's standard error.
 func (r *process) listen(say func(line string)) {
 	in := bufio.NewReaderSize(r.stderr, longestSaid)
 	for {
@@ -129,7 +129,7 @@ func (r *process) listen(say func(line string)) {
 		case n <= mostSaid && say != nil:
 			say(line)
 		case n == mostSaid+1 && say != nil:
-			say(fmt.Sprintf("it has written %d lines for one answer: more are not shown", mostSaid))
+			say(fmt.Sprintf("it has written %d lines for one answer: the rest is not shown", mostSaid))
 		}
 	}
 }
@@ -144,7 +144,7 @@ func (r *process) remember(line string) {
 	}
 }
 
-// quoted is the end of what the command wrote on standard error, for a message.
+// quoted is the end of the command's standard error, for an error message.
 func (r *process) quoted() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,19 +154,19 @@ func (r *process) quoted() string {
 	return ""
 }
 
-// end closes the command's input, gives it a moment, and kills what is left of its
-// group. A command that even the kernel cannot end is left behind.
+// end closes the command's input, gives it a moment, and kills what remains of its group. A
+// command that even the kernel cannot end is left behind.
 func (r *process) end() {
 	started.Lock()
 	delete(started.all, r)
 	started.Unlock()
 	close(r.closing)
-	_ = r.stdin.Close() // it may have been closed
+	_ = r.stdin.Close() // it may have been closed before
 	await(r.exited)
 	killGroup(r.cmd)
 	await(r.exited)
-	await(r.heard)
-	_ = r.stdout.Close() // ends what reads here, whoever holds the other ends
+	await(r.stderrRead)
+	_ = r.stdout.Close() // ends our reads, whoever holds the other ends
 	_ = r.stderr.Close()
 	r.tasks.Wait()
 }
@@ -180,7 +180,7 @@ func await(event <-chan struct{}) {
 
 var errTooLong = errors.New("the line is too long")
 
-// nextLine reads a line without its end. One of more than most() bytes is errTooLong.
+// nextLine reads a line without its end. A line of more than most() bytes is errTooLong.
 func nextLine(r *bufio.Reader, most func() int64) ([]byte, error) {
 	var line []byte
 	for {

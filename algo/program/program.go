@@ -1,14 +1,14 @@
-// Package program asks a user's program: one JSON line to its standard input, one
-// JSON line from its standard output, as often as is asked.
+// Package program calls a user's program: one JSON line to its standard input, one JSON line
+// from its standard output, for each request.
 //
-// The program may answer line after line, or answer one and end: it is then started
-// again for the next. What it writes on standard error is logged. A program that is
-// late, fails or answers something else is an error that quotes what it said. An
-// answer must follow from its request alone: a resumed run starts a new program.
+// The program may answer line after line, or answer once and exit: it is then started again for
+// the next request. Its standard error is logged. A program that is late, fails or sends an
+// invalid answer is an error that quotes its output. An answer must depend only on its request:
+// a resumed run starts a new program.
 //
-// A program and everything it starts is one process group, which ends with the answer
-// that was asked for, with its timeout or with the context: nothing it does with its
-// pipes keeps the run waiting. What it may write is bounded.
+// A program and everything it starts is one process group, which is ended after its answer,
+// timeout or the context's end: whatever it does with its pipes cannot block the run. The size
+// of its output is limited.
 package program
 
 import (
@@ -23,21 +23,21 @@ import (
 	"time"
 )
 
-// Program is a command that answers. It is used by one goroutine at a time.
+// Program is a command that answers requests. It is used by one goroutine at a time.
 type Program struct {
 	command []string
-	timeout time.Duration // for one answer
+	timeout time.Duration // for each answer
 	log     *slog.Logger
 	running *conversation
 }
 
-// New describes a program; it is started when it is first asked. command is the
-// program and its arguments.
+// New describes a program; it is started at the first request. command is the program and its
+// arguments.
 func New(command []string, timeout time.Duration, log *slog.Logger) *Program {
 	return &Program{command: command, timeout: timeout, log: log}
 }
 
-// Find is an error where there is no such program, or it may not be run.
+// Find returns an error where the program does not exist or is not executable.
 func Find(command []string) error {
 	if _, err := exec.LookPath(command[0]); err != nil {
 		return fmt.Errorf("the program cannot be run: %w", err)
@@ -45,15 +45,15 @@ func Find(command []string) error {
 	return nil
 }
 
-// conversation is a started command that is asked line by line.
+// conversation is a running command that answers line by line.
 type conversation struct {
 	*process
 	lines chan answer   // of standard output; closed at its end
-	most  atomic.Int64  // bytes that a line of it may have
-	wrote chan struct{} // closed when the newest request is written
+	most  atomic.Int64  // maximum number of bytes of a line
+	wrote chan struct{} // closed when the newest request has been written
 }
 
-// answer is a line, or why there is none.
+// answer is a line, or the reason why there is none.
 type answer struct {
 	line []byte
 	err  error
@@ -86,7 +86,7 @@ func (p *Program) ask(ctx context.Context, line []byte, answer any) error {
 		c := p.running
 		got, err := c.exchange(ctx, line, p.timeout)
 		if errors.Is(err, errEnded) && !fresh && c.succeeded() {
-			p.Close() // it answers one line and ends: start it again
+			p.Close() // it answers once and exits: start it again
 			continue
 		}
 		if err == nil {
@@ -103,19 +103,19 @@ func (p *Program) ask(ctx context.Context, line []byte, answer any) error {
 	}
 }
 
-// errEnded is a program that has ended where an answer was expected.
+// errEnded means that the program exited where an answer was expected.
 var errEnded = errors.New("it ended without an answer")
 
-// answerRoom is how many bytes an answer may have besides 4 for every byte of its
-// request: a request names rows, an answer gives numbers for rows.
+// answerRoom is the number of bytes that an answer may have beyond 4 for every byte of its
+// request: a request names rows, an answer has numbers for rows.
 const answerRoom = 16 << 20
 
-// exchange writes a line and waits for one.
+// exchange writes a line and waits for the answer.
 func (c *conversation) exchange(ctx context.Context, line []byte, timeout time.Duration) ([]byte, error) {
 	select {
 	case extra, ok := <-c.lines:
 		if ok {
-			return nil, fmt.Errorf("it wrote a line that nobody asked for: %q", short(string(extra.line)))
+			return nil, fmt.Errorf("it wrote a line without a request: %q", short(string(extra.line)))
 		}
 	default:
 	}
@@ -125,8 +125,8 @@ func (c *conversation) exchange(ctx context.Context, line []byte, timeout time.D
 	c.wrote = wrote
 	c.tasks.Go(func() {
 		defer close(wrote)
-		<-before // of a program that has answered without reading
-		// A program that reads nothing shows in its answer, or in its absence.
+		<-before // of a program that answered without reading
+		// A program that does not read is noticed by its answer, or by its absence.
 		_, _ = c.stdin.Write(line)
 	})
 	late := time.NewTimer(timeout)
@@ -156,14 +156,14 @@ func (c *conversation) exchange(ctx context.Context, line []byte, timeout time.D
 			grace = time.After(patience)
 		case <-grace:
 			if exited != nil {
-				return nil, errors.New("it closed its standard output without an answer and goes on running")
+				return nil, errors.New("it closed its standard output without an answer and is still running")
 			}
 			return nil, fmt.Errorf("%w; a program that it started keeps its output open", c.ended())
 		}
 	}
 }
 
-// ended says how a process that has exited did so.
+// ended describes how an exited process ended.
 func (c *conversation) ended() error {
 	if c.err != nil {
 		return fmt.Errorf("%w: %w", errEnded, c.err)
@@ -218,8 +218,8 @@ func short(s string) string {
 	return s
 }
 
-// Close ends the program, if it runs: its input ends, and if that is not enough it
-// is killed with all that it started.
+// Close ends the program, if it is running: its input is closed, and if that is not enough, it
+// is killed with all processes it started.
 func (p *Program) Close() {
 	if r := p.running; r != nil {
 		p.running = nil

@@ -34,8 +34,8 @@ func shell(t *testing.T, script string, timeout time.Duration) (*Program, *bytes
 
 const answerOne = `read -r line; n=${line#*:}; n=${n%\}}; echo "{\"twice\": $((2*n)), \"pid\": $$}"`
 
-// TestAsk: a program that goes on answering is started once, one that answers once is
-// started again.
+// TestAsk: a program that keeps answering is started once, one that answers once is started
+// again.
 func TestAsk(t *testing.T) {
 	for _, c := range []struct {
 		script string
@@ -98,14 +98,14 @@ func TestAskRefuses(t *testing.T) {
 	}
 }
 
-// TestUnasked: an answer too many must not pass for the next one.
+// TestUnasked: a surplus answer is not taken for the next one.
 func TestUnasked(t *testing.T) {
 	p, _ := shell(t, `while read -r l; do echo "{}"; echo "{}"; done`, 10*time.Second)
 	if err := p.Ask(context.Background(), question{1}, &reply{}); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(50 * time.Millisecond)
-	if err := p.Ask(context.Background(), question{2}, &reply{}); err == nil || !strings.Contains(err.Error(), "nobody asked for") {
+	if err := p.Ask(context.Background(), question{2}, &reply{}); err == nil || !strings.Contains(err.Error(), "without a request") {
 		t.Error(err)
 	}
 }

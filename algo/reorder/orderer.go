@@ -13,11 +13,11 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// Column reads a column of the data that is no part of what was tokenised: by data set,
-// the number of every row of its files, NaN for none.
+// Column reads a column of the data that is not part of the tokenised rows: by data set, the
+// number of every row of its files, NaN for none.
 type Column func(ctx context.Context, field string) (map[string][]float64, error)
 
-// Orderer orders a run's rows as a component says: once, or anew as their scores change.
+// Orderer orders a run's rows as a component says: once, or again whenever their scores change.
 type Orderer struct {
 	run       *algo.Run
 	settings  settings
@@ -26,14 +26,14 @@ type Orderer struct {
 	component *config.Component
 
 	pool   []int     // the rows to order
-	order  []int     // static: once it is made
+	order  []int     // static: once it was computed
 	pass   *Pass     // dynamic
-	fixed  []float64 // scores that do not change, once they are read
-	latest []float64 // the scores that the last order went by, per row of the run; NaN for none
-	scored int       // rows that went through the model for it
+	fixed  []float64 // scores that do not change, once they were read
+	latest []float64 // the scores behind the last order, per row of the run; NaN for none
+	scored int       // rows that went through the model for them
 }
 
-// New makes an orderer; its parameters are checked, and nothing is read yet.
+// New makes an orderer; it checks the parameters and reads no scores yet.
 func New(run *algo.Run, c *config.Component, column Column) (*Orderer, error) {
 	s, err := read(algo.Mode(c.Mode), c.Params)
 	if err != nil {
@@ -43,13 +43,13 @@ func New(run *algo.Run, c *config.Component, column Column) (*Orderer, error) {
 	return o, o.SetPool(identity(len(run.Train)))
 }
 
-// SetPool says which rows are ordered from now on, all rows of the run until then. The
-// order so far, and how far it has been served, are dropped.
+// SetPool sets the rows to order, by default all rows of the run. The previous order, and the
+// position in it, are dropped.
 func (o *Orderer) SetPool(rows []int) (err error) {
 	o.pool, o.order = rows, nil
 	if s := o.settings; s.dynamic {
 		calls := 0
-		if o.upstream && o.pass != nil { // upstream counts intervals whatever the pool
+		if o.upstream && o.pass != nil { // upstream counts intervals across pools
 			calls = o.pass.state.Calls
 		}
 		o.pass, err = NewPass(Pass{Pattern: s.pattern, Head: s.head, Every: s.every, Repeat: s.repeat, Score: o.scores}, rows)
@@ -60,19 +60,19 @@ func (o *Orderer) SetPool(rows []int) (err error) {
 	return err
 }
 
-// Dynamic says that the order follows scores that change.
+// Dynamic reports that the order follows scores that change.
 func (o *Orderer) Dynamic() bool { return o.settings.dynamic }
 
-// ByRow says that scores belong to single rows, which packing would put together.
+// ByRow reports that scores belong to single rows, so that rows must not be packed.
 func (o *Orderer) ByRow() bool {
 	return o.settings.source != modelLoss && o.settings.pattern.Kind != Shuffle
 }
 
-// Latest is the scores that the last order went by, per row of the run, and how many rows
-// went through the model for it.
+// Latest is the scores behind the last order, per row of the run, and the number of rows that
+// went through the model for them.
 func (o *Orderer) Latest() (scores []float64, scored int) { return o.latest, o.scored }
 
-// Static is the order of the pool, made when it is first asked for.
+// Static is the order of the pool, computed at the first call.
 func (o *Orderer) Static(ctx context.Context) ([]int, error) {
 	if o.order != nil {
 		return o.order, nil
@@ -88,13 +88,13 @@ func (o *Orderer) Static(ctx context.Context) ([]int, error) {
 	return o.order, nil
 }
 
-// Warmup draws n rows before there is a score.
+// Warmup draws n rows before there are scores.
 func (o *Orderer) Warmup(n int) ([]int, error) {
 	o.latest, o.scored = nil, 0
 	return o.pass.Warmup(n)
 }
 
-// WarmupLeft is Warmup within the pass: fewer rows, or none, where it has not as many left.
+// WarmupLeft is Warmup within the pass: fewer rows, or none, where fewer are left.
 func (o *Orderer) WarmupLeft(n int) ([]int, error) {
 	return o.Warmup(min(n, len(o.pass.state.Left)))
 }
@@ -105,11 +105,11 @@ func (o *Orderer) Next(ctx context.Context, step, n int) ([]int, error) {
 	return o.pass.Next(ctx, step, n)
 }
 
-// Ahead is the next n rows of the last order, without new scores; ok is false where it has
-// not as many.
+// Ahead is the next n rows of the last order, without new scores; ok is false where fewer are
+// left.
 func (o *Orderer) Ahead(n int) (rows []int, ok bool) { return o.pass.Ahead(n) }
 
-// Left is how many rows the pass has not served yet; a pass that is over begins again.
+// Left is how many rows of the pass have not been served; after its end a new pass begins.
 func (o *Orderer) Left() int {
 	if n := len(o.pass.state.Left); n > 0 {
 		return n
@@ -117,7 +117,7 @@ func (o *Orderer) Left() int {
 	return len(o.pool)
 }
 
-// State is what a run that goes on needs: the order, or what is left of the pass.
+// State is what a resumed run needs: the order, or the rest of the pass.
 func (o *Orderer) State() (json.RawMessage, error) {
 	if o.pass != nil {
 		return o.pass.State()
@@ -125,7 +125,7 @@ func (o *Orderer) State() (json.RawMessage, error) {
 	return json.Marshal(o.order)
 }
 
-// Restore takes it back; nil is the beginning.
+// Restore restores State; nil is the initial state.
 func (o *Orderer) Restore(raw json.RawMessage) error {
 	switch {
 	case o.pass != nil && raw == nil:
@@ -141,7 +141,7 @@ func (o *Orderer) Restore(raw json.RawMessage) error {
 	return json.Unmarshal(raw, &o.order)
 }
 
-// scores are those of rows, now.
+// scores are the current scores of rows.
 func (o *Orderer) scores(ctx context.Context, rows []int, step int) ([]float64, error) {
 	if o.settings.pattern.Kind == Shuffle {
 		return make([]float64, len(rows)), nil
@@ -163,7 +163,7 @@ func (o *Orderer) scores(ctx context.Context, rows []int, step int) ([]float64, 
 	return out, nil
 }
 
-// shared is losses from the board that the stages of a pipeline share.
+// shared is losses from the board, which the stages of a pipeline share.
 func (o *Orderer) shared(ctx context.Context, rows []int, step int) ([]float64, error) {
 	out, err := o.run.Losses(ctx, rows, step, o.settings.most)
 	if err != nil {
@@ -183,8 +183,8 @@ func (o *Orderer) shared(ctx context.Context, rows []int, step int) ([]float64, 
 	return fillMedian(out)
 }
 
-// read is the scores of all rows that stand somewhere. Upstream sorts rows without one to
-// the end; the official way is to refuse them.
+// read is the stored scores of all rows. Upstream sorts rows without one to the end; faithful
+// refuses them.
 func (o *Orderer) read(ctx context.Context) ([]float64, error) {
 	s, train := o.settings, o.run.Train
 	var scores []float64
@@ -204,7 +204,7 @@ func (o *Orderer) read(ctx context.Context) ([]float64, error) {
 				out[i] = *fill
 			}
 		}
-		scores, way = out, "step files hold the rows that were chosen alone: set fill_value under score_params to the score of the others"
+		scores, way = out, "step files only contain the rows that were chosen: set fill_value under score_params to the score of the others"
 	case s.path != "":
 		t, err := readTable(s.path, s.field)
 		if err != nil {
@@ -223,14 +223,14 @@ func (o *Orderer) read(ctx context.Context) ([]float64, error) {
 			return nil, err
 		}
 	}
-	if s.dynamic { // the pass gives them the median
+	if s.dynamic { // the pass replaces them by the median
 		return scores, nil
 	}
 	err := missing(train, scores, way)
 	if err == nil || !o.upstream {
 		return scores, err
 	}
-	o.run.Log.Warn("upstream sorts rows without a score to the end of the highest: " + err.Error())
+	o.run.Log.Warn("upstream sorts rows without a score after the highest score: " + err.Error())
 	for i, x := range scores {
 		if math.IsNaN(x) {
 			scores[i] = math.Inf(1)
@@ -239,7 +239,7 @@ func (o *Orderer) read(ctx context.Context) ([]float64, error) {
 	return scores, nil
 }
 
-// losses are the model's, of all rows or of a draw of them; NaN for the others.
+// losses are the model's losses of all rows, or of a random subset; NaN for the others.
 func (o *Orderer) losses(ctx context.Context, rows []int, step int) ([]float64, error) {
 	if o.run.Losses != nil {
 		return o.shared(ctx, rows, step)

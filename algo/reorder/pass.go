@@ -11,17 +11,17 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// Score is the scores of rows, now; NaN for a row without one.
+// Score is the current scores of rows; NaN for a row without one.
 type Score func(ctx context.Context, rows []int, step int) ([]float64, error)
 
-// Pass serves a pool of rows in a pattern whose scores are asked for as it goes: in
-// faithful form by rank matching, so that the pass as a whole has the pattern; as
-// upstream does (Head), the pattern of what remains, of which the head is served. A
-// row is served once until all have been.
+// Pass serves a pool of rows in a pattern whose scores are updated on the way. In faithful form
+// it uses rank matching, so that the pass as a whole has the pattern; as upstream does (Head),
+// it serves the head of the pattern of the remaining rows. A row is served once until all have
+// been.
 type Pass struct {
 	Pattern Pattern
 	Head    bool
-	Every   int  // intervals after which scores are asked for again, at least 1
+	Every   int  // intervals after which scores are updated, at least 1
 	Repeat  bool // Head: rows stay in the pool (consume_once: false)
 	Score   Score
 
@@ -30,13 +30,13 @@ type Pass struct {
 }
 
 type passState struct {
-	Left    []int           `json:"left"`    // rows of this pass not served yet
-	Pending []int           `json:"pending"` // of the last order, what was not served
+	Left    []int           `json:"left"`    // rows of this pass that were not served yet
+	Pending []int           `json:"pending"` // rows of the last order that were not served
 	Calls   int             `json:"calls"`
 	Last    map[int]float64 `json:"last,omitempty"` // the last score of a row
 }
 
-// NewPass is at the beginning of a pass over the pool.
+// NewPass starts a pass over the pool.
 func NewPass(p Pass, pool []int) (*Pass, error) {
 	if err := p.Pattern.Check(); err != nil {
 		return nil, err
@@ -49,11 +49,11 @@ func NewPass(p Pass, pool []int) (*Pass, error) {
 	return &p, nil
 }
 
-// Reset goes to the beginning.
+// Reset returns to the beginning.
 func (p *Pass) Reset() { p.state = passState{Left: slices.Clone(p.pool), Last: map[int]float64{}} }
 
-// Warmup draws n rows before there is a score, and takes them off the pass; of a pass
-// that ends before, the rest come from the next one.
+// Warmup draws n rows before there are scores and removes them from the pass; if the pass ends
+// before, the rest come from the next one.
 func (p *Pass) Warmup(n int) ([]int, error) {
 	var out []int
 	for len(out) < n {
@@ -74,7 +74,7 @@ func (p *Pass) Warmup(n int) ([]int, error) {
 	return out, nil
 }
 
-// Ahead is the next n rows of the last order; ok is false where it has not as many.
+// Ahead is the next n rows of the last order; ok is false where fewer are left.
 func (p *Pass) Ahead(n int) (rows []int, ok bool) {
 	if len(p.state.Pending) < n {
 		return nil, false
@@ -112,7 +112,7 @@ func (p *Pass) Next(ctx context.Context, step, n int) ([]int, error) {
 	return out, nil
 }
 
-// order is the rows that are left, in the pattern.
+// order is the remaining rows, in the pattern.
 func (p *Pass) order(ctx context.Context, step int) ([]int, error) {
 	rows := p.state.Left
 	scores, err := p.Score(ctx, rows, step)
@@ -135,7 +135,7 @@ func (p *Pass) order(ctx context.Context, step int) ([]int, error) {
 	return out, nil
 }
 
-// filled gives rows without a score their last one, else the median of the others.
+// filled replaces missing scores by the row's last one, else by the median of the others.
 func (p *Pass) filled(rows []int, scores []float64) ([]float64, error) {
 	out, err := fillMedian(scores)
 	if err != nil {
@@ -168,7 +168,7 @@ func Median(x []float64) (median float64, ok bool) {
 	return (known[(len(known)-1)/2] + known[len(known)/2]) / 2, true
 }
 
-// fillMedian gives rows without a score the median of the others.
+// fillMedian replaces missing scores by the median of the others.
 func fillMedian(scores []float64) ([]float64, error) {
 	median, ok := Median(scores)
 	if !ok {
@@ -183,7 +183,7 @@ func fillMedian(scores []float64) ([]float64, error) {
 	return out, nil
 }
 
-// serve takes rows off the pass.
+// serve removes rows from the pass.
 func (p *Pass) serve(rows []int) {
 	if p.Repeat {
 		return
@@ -195,10 +195,10 @@ func (p *Pass) serve(rows []int) {
 	p.state.Left = slices.DeleteFunc(slices.Clone(p.state.Left), func(r int) bool { return served[r] })
 }
 
-// State is what is left of the pass.
+// State is the rest of the pass.
 func (p *Pass) State() (json.RawMessage, error) { return json.Marshal(p.state) }
 
-// Restore takes it back.
+// Restore restores State.
 func (p *Pass) Restore(raw json.RawMessage) error {
 	var s passState
 	if err := json.Unmarshal(raw, &s); err != nil {

@@ -25,7 +25,7 @@ func passOver(t *testing.T, p Pattern, head bool, every int) *Pass {
 	return s
 }
 
-// A pass has every row once, warm-up included, and goes on after a restart; upstream's
+// A pass has every row once, warm-up included, and continues after a restart; upstream's
 // warm-up is NumPy's draw.
 func TestPass(t *testing.T) {
 	for _, head := range []bool{false, true} {

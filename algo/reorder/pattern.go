@@ -1,6 +1,6 @@
-// Package reorder orders rows for training by a score: "Demystifying Data Organization
-// for Enhanced LLM Training" (2026, arXiv:2605.30334), as the official code
-// (microsoft/data-efficacy) and DataFlex 1.1 have it. Everything here is a function of
+// Package reorder orders rows for training by a score: "Demystifying Data Organization for
+// Enhanced LLM Training" (2026, arXiv:2605.30334), as in the official code
+// (microsoft/data-efficacy) and in DataFlex 1.1. Everything in this file is a function of
 // positions and scores.
 package reorder
 
@@ -18,37 +18,37 @@ type Kind string
 
 // The patterns, of rows sorted by score.
 const (
-	Shuffle Kind = "shuffle" // scores unused
+	Shuffle Kind = "shuffle" // scores are not used
 	Sorting Kind = "sorting"
 	Folding Kind = "folding" // every L-th row, L times
-	Zigzag  Kind = "zigzag"  // the same, every other time backwards
-	Stair   Kind = "stair"   // sorted, folded around the borders of sections
-	Saw     Kind = "saw"     // sorted, zigzag around the borders of sections
+	Zigzag  Kind = "zigzag"  // the same, with every second group reversed
+	Stair   Kind = "stair"   // sorted, with folding around the boundaries of sections
+	Saw     Kind = "saw"     // sorted, with zigzag around the boundaries of sections
 	Segment Kind = "segment" // the lowest scores, the middle, the highest, each shuffled
 )
 
-// Kinds are all there are.
+// Kinds are all patterns.
 var Kinds = []Kind{Shuffle, Sorting, Folding, Zigzag, Stair, Saw, Segment}
 
 // Pattern is an order by score.
 type Pattern struct {
 	Kind       Kind
 	Descending bool
-	// ReverseTies reverses rows of equal scores under Descending too, as upstream does;
-	// the official code keeps their order.
+	// ReverseTies reverses the order of rows with equal scores under Descending, as upstream
+	// does; the official code keeps their order.
 	ReverseTies bool
 
-	Layers      int     // of folding and zigzag, and around borders
+	Layers      int     // of folding and zigzag, and around boundaries
 	Sections    int     // of stair and saw
-	Radius      float64 // around a border, as a share of all rows
+	Radius      float64 // around a boundary, as a share of all rows
 	Front, Back float64 // of segment, in percent
 	FrontHigh   bool
 	BackHigh    bool
-	Window      int // more than 1: rows are shuffled within windows of so many
+	Window      int // above 1: rows are shuffled within windows of this size
 	Seed        uint64
 }
 
-// Default is a pattern with the official code's numbers.
+// Default is a pattern with the official code's parameters.
 func Default(kind Kind) Pattern {
 	p := Pattern{Kind: kind, Layers: 5, Sections: 2, Front: 10, Back: 10, BackHigh: true, Seed: 42}
 	if kind == Stair || kind == Saw {
@@ -57,7 +57,7 @@ func Default(kind Kind) Pattern {
 	return p
 }
 
-// Check says what is wrong with the numbers.
+// Check returns what is wrong with the parameters.
 func (p Pattern) Check() error {
 	switch {
 	case !slices.Contains(Kinds, p.Kind):
@@ -78,8 +78,8 @@ func (p Pattern) Check() error {
 	return nil
 }
 
-// Order is the positions 0 to n-1 of rows with these scores, in the order of training.
-// The scores are numbers; shuffle needs only their count.
+// Order is the positions 0 to n-1 of rows with these scores, in the order of training. The
+// scores must not be NaN; shuffle only needs their number.
 func (p Pattern) Order(scores []float64) []int {
 	return p.jitter(p.arrange(p.sorted(scores)))
 }
@@ -111,7 +111,7 @@ func identity(n int) []int {
 	return out
 }
 
-// arrange is the pattern of sorted rows.
+// arrange applies the pattern to sorted rows.
 func (p Pattern) arrange(sorted []int) []int {
 	switch p.Kind {
 	case Shuffle:
@@ -127,7 +127,8 @@ func (p Pattern) arrange(sorted []int) []int {
 	return sorted
 }
 
-// fold is every layers-th row from each beginning; back and forth as a zigzag.
+// fold is every layers-th row, from each of the first layers rows on; as a zigzag every second
+// group is reversed.
 func fold(rows []int, layers int, zigzag bool) []int {
 	out := make([]int, 0, len(rows))
 	for l := range min(layers, len(rows)) {
@@ -142,7 +143,7 @@ func fold(rows []int, layers int, zigzag bool) []int {
 	return out
 }
 
-// sections folds around the borders of equal sections.
+// sections folds around the boundaries of equal sections.
 func (p Pattern) sections(rows []int) []int {
 	n := len(rows)
 	if n == 0 || p.Sections == 1 || p.Radius == 0 {
@@ -160,7 +161,7 @@ func (p Pattern) sections(rows []int) []int {
 	return append(out, rows[done:]...)
 }
 
-// segments takes the front and the back from the ends of the scores.
+// segments takes the front and the back from the two ends of the scores.
 func (p Pattern) segments(rows []int) []int {
 	n := len(rows)
 	front, back := int(math.Floor(float64(n)*p.Front/100)), int(math.Floor(float64(n)*p.Back/100))
@@ -198,7 +199,7 @@ func shuffle(g interface {
 	g.Shuffle(len(x), func(i, j int) { x[i], x[j] = x[j], x[i] })
 }
 
-// jitter shuffles within windows, of one stream.
+// jitter shuffles within windows, with a single random stream.
 func (p Pattern) jitter(rows []int) []int {
 	if p.Window <= 1 {
 		return rows
@@ -210,10 +211,10 @@ func (p Pattern) jitter(rows []int) []int {
 	return rows
 }
 
-// Match continues a pattern over a whole pass of n rows whose scores change: rows are
-// the ones that remain, with their scores now. They are sorted, and so are the places
-// that the pattern has from n-len(rows) on; the k-th row takes the k-th place. With
-// scores that do not change, a pass in any steps is the pattern itself.
+// Match continues a pattern over a whole pass of n rows whose scores change: rows are the
+// remaining ones, with their current scores. They are sorted, and so are the ranks that the
+// pattern has at positions from n-len(rows) on; the k-th row takes the place of the k-th rank. If
+// scores do not change, the pass has the pattern however often it is continued.
 func (p Pattern) Match(n int, rows []int, scores []float64) []int {
 	ranks := p.jitter(p.arrange(identity(n)))[n-len(rows):]
 	places := identity(len(ranks))

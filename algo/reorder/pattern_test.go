@@ -25,7 +25,7 @@ func pattern(kind Kind, set ...func(*Pattern)) Pattern {
 	return p
 }
 
-// Regression 15: what upstream's own patterns give of twenty rows (DataFlex 1.1.0).
+// Regression 15: the results of upstream's own patterns on twenty rows (DataFlex 1.1.0).
 func TestRegression15Patterns(t *testing.T) {
 	layers := func(n int) func(*Pattern) { return func(p *Pattern) { p.Layers = n } }
 	around := func(sections int, radius float64) func(*Pattern) {
@@ -81,7 +81,7 @@ var all = []Pattern{
 	pattern(Stair, func(p *Pattern) { p.Radius = .1 }), pattern(Saw, func(p *Pattern) { p.Sections, p.Radius = 3, .075 }),
 }
 
-// pass goes through n rows in steps, by the scores at each.
+// pass serves n rows in steps, by the scores at each.
 func pass(p Pattern, n, step int, scores func(t int) []float64) (out []int) {
 	rows := identity(n)
 	for len(rows) > 0 {

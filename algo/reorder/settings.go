@@ -12,7 +12,7 @@ import (
 // Where scores come from.
 const (
 	precomputed     = "precomputed"      // a column of the data, or a file
-	cachedSelection = "cached_selection" // step files that a selector left
+	cachedSelection = "cached_selection" // step files written by a selector
 	modelLoss       = "model_loss"       // the model's loss, when the order is made
 )
 
@@ -20,7 +20,7 @@ const (
 type settings struct {
 	pattern Pattern
 	dynamic bool
-	index   bool // a plain list of scores is in the order of the tokenised rows, not of the file's
+	index   bool // a plain list of scores is in the order of the tokenised rows, not of the file's rows
 	every   int
 	repeat  bool // consume_once: false
 	head    bool
@@ -30,12 +30,11 @@ type settings struct {
 	path      string // of scores, or of step files
 	metric    string
 	fill      *float64 // the score of rows that a step file does not cover
-	most      int      // rows scored by the model at a time; 0 = all
+	most      int      // maximum number of rows that the model scores at a time; 0 = all
 	scoreSeed uint64
 }
 
-// read takes the parameters of a component; what it does not know is an error with its
-// place.
+// read reads the parameters of a component; an unknown one is an error with its position.
 func read(mode algo.Mode, p *config.Params) (s settings, err error) {
 	if s.dynamic, err = oneOf(p, "kind", "static", "dynamic"); err != nil {
 		return s, err
@@ -74,7 +73,7 @@ func read(mode algo.Mode, p *config.Params) (s settings, err error) {
 	return s, p.Unknown()
 }
 
-// oneOf says whether a parameter is the second of its two values; the first is its default.
+// oneOf reports whether a parameter has the second of its two values; the first is its default.
 func oneOf(p *config.Params, key string, values ...string) (second bool, err error) {
 	v := p.String(key, values[0])
 	if !slices.Contains(values, v) {
@@ -83,8 +82,8 @@ func oneOf(p *config.Params, key string, values ...string) (second bool, err err
 	return v == values[1], nil
 }
 
-// descending is the direction that polarity and ascending make. Upstream's dynamic kind
-// starts with the hardest rows unless it is told otherwise.
+// descending is the direction given by polarity and ascending. Upstream's dynamic form starts
+// with the hardest rows by default.
 func descending(p *config.Params, earlier bool) (bool, error) {
 	polarity := "higher_later"
 	if earlier {
@@ -101,7 +100,7 @@ func descending(p *config.Params, earlier bool) (bool, error) {
 	return p.Bool("ascending", true) == earlier, nil
 }
 
-// readPattern reads the pattern and its numbers, which stand in pattern_params or beside it.
+// readPattern reads the pattern and its parameters, which are in pattern_params or beside it.
 func readPattern(p *config.Params) (Pattern, error) {
 	kind := Kind(p.String("pattern", string(Sorting)))
 	if !slices.Contains(Kinds, kind) {
@@ -131,7 +130,7 @@ func readPattern(p *config.Params) (Pattern, error) {
 	}
 	seed := p.Int("seed", 42)
 	if seed < 0 {
-		return pattern, p.Wrap("seed", fmt.Errorf("a seed is not negative, got %d", seed))
+		return pattern, p.Wrap("seed", fmt.Errorf("a seed must not be negative, got %d", seed))
 	}
 	pattern.Seed, pattern.Window = uint64(seed), p.Int("window_size", 0)
 	if err := nested.Unknown(); err != nil {
@@ -143,7 +142,7 @@ func readPattern(p *config.Params) (Pattern, error) {
 	return pattern, p.Wrap("pattern", pattern.Check())
 }
 
-// readSource reads where the scores come from.
+// readSource reads the source of the scores.
 func (s *settings) readSource(p *config.Params) error {
 	usual := precomputed
 	if s.dynamic {
@@ -167,11 +166,11 @@ func (s *settings) readSource(p *config.Params) error {
 			s.fill = &v
 		}
 	case modelLoss:
-		q.Int("batch_size", 8) // batches here are by tokens
+		q.Int("batch_size", 8) // batches here are limited by tokens
 		q.Int("num_workers", 2)
 		seed := q.Int("seed", 42)
 		if s.most = q.Int("max_samples", 0); s.most < 0 || seed < 0 {
-			return p.Wrap("score_params", fmt.Errorf("max_samples and seed are not negative, got %d and %d", s.most, seed))
+			return p.Wrap("score_params", fmt.Errorf("max_samples and seed must not be negative, got %d and %d", s.most, seed))
 		}
 		s.scoreSeed = uint64(seed)
 	default:

@@ -14,7 +14,7 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// table is scores as a file has them: of rows by name, or as a plain list.
+// table is the scores of a file: by data set and row, or as a plain list.
 type table struct {
 	path  string
 	list  []float64
@@ -102,7 +102,7 @@ func (t *table) readItems(items []json.RawMessage, field string) error {
 			t.named = map[data.ID]float64{}
 		}
 		if _, twice := t.named[id]; twice {
-			return fmt.Errorf("%s, entry %d: row %d of %s has a score already", t.path, i, id.Row, id.Dataset)
+			return fmt.Errorf("%s, entry %d: row %d of %s already has a score", t.path, i, id.Row, id.Dataset)
 		}
 		t.named[id] = number(x)
 	}
@@ -119,8 +119,8 @@ func number(x *float64) float64 {
 	return *x
 }
 
-// of is the scores of rows; NaN where there is none. index reads a plain list in the
-// order of the rows themselves, and not by the rows' numbers in their file.
+// of is the scores of rows; NaN where there is none. With index a plain list is in the order of
+// rows, otherwise in the order of the rows' numbers in their file.
 func (t *table) of(rows []data.Example, index bool) ([]float64, error) {
 	if t.list != nil && index {
 		if len(t.list) != len(rows) {
@@ -148,8 +148,8 @@ func (t *table) of(rows []data.Example, index bool) ([]float64, error) {
 	return out, nil
 }
 
-// stepScores reads a metric of the rows that a selector chose, from a step file or from
-// all of a folder, of which the later ones count; NaN for rows in none of them.
+// stepScores reads a metric of the rows that a selector chose, from a step file or from all
+// step files of a folder, of which later ones take precedence; NaN for rows in none of them.
 func stepScores(path, metric string, rows int) ([]float64, error) {
 	info, err := storage.Stat(path)
 	if err != nil {
@@ -179,7 +179,7 @@ func stepScores(path, metric string, rows int) ([]float64, error) {
 	return out, nil
 }
 
-// bareNumbers are what Python writes and JSON has not.
+// bareNumbers are constants that Python writes and JSON does not have.
 var bareNumbers = strings.NewReplacer("-Infinity", "null", "Infinity", "null", "NaN", "null")
 
 func addStep(out []float64, path, metric string) error {
@@ -204,13 +204,13 @@ func addStep(out []float64, path, metric string) error {
 		return fmt.Errorf("there is no metric %q: there are %v; name one with metric_key", metric, names)
 	}
 	if err := json.Unmarshal(file.Metric[metric], &values); err != nil {
-		return fmt.Errorf("metric %s is no list of numbers: %w", metric, err)
+		return fmt.Errorf("metric %s is not a list of numbers: %w", metric, err)
 	}
 	switch len(values) {
 	case len(file.Indices):
 		for k, i := range file.Indices {
 			if i < 0 || i >= len(out) {
-				return fmt.Errorf("row %d of a pool of %d: the file is of other data", i, len(out))
+				return fmt.Errorf("row %d of a pool of %d: the file was made from other data", i, len(out))
 			}
 			out[i] = number(values[k])
 		}
@@ -226,7 +226,7 @@ func addStep(out []float64, path, metric string) error {
 	return nil
 }
 
-// missing is an error that names rows without a score; nil where all have one.
+// missing is an error that names rows without a score; nil where every row has one.
 func missing(rows []data.Example, scores []float64, way string) error {
 	n, first := 0, ""
 	for i, x := range scores {

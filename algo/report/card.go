@@ -16,12 +16,12 @@ import (
 // CardName is the model card's file name.
 const CardName = "README.md"
 
-// Card is what the model card says of a run.
+// Card is the content of the model card.
 type Card struct {
 	BaseModel      string   // as the configuration names it
 	Datasets       []string // training sets, by name
 	FinetuningType string   // lora, full, freeze
-	Method         string   // what decided on the data: "dynamic_select: less"; "" for plain training
+	Method         string   // what decided on the data: "dynamic_select: less"; "" for static training
 
 	LearningRate                  float64
 	TrainBatchSize, EvalBatchSize int // rows of a micro-batch
@@ -128,14 +128,13 @@ func (c *Card) hyperparameters() pyjson.Object {
 	return o
 }
 
-// evaluation is what was known at a step at which the model was judged.
+// evaluation is the metrics of the evaluations at one step.
 type evaluation struct {
 	step, epoch, trainLoss any
 	metrics                pyjson.Object // without run times
 }
 
-// evaluations gathers a history's evaluations, those of several sets at one step
-// into one.
+// evaluations collects a history's evaluations, merging those of several sets at one step.
 func evaluations(history []pyjson.Object) []evaluation {
 	var out []evaluation
 	trainLoss := any("No log")
@@ -193,7 +192,7 @@ func resultTable(evals []evaluation) [][]string {
 	return table
 }
 
-// heading is a metric's name for people: eval_pool_loss is "Pool Loss".
+// heading is a metric's display name: eval_pool_loss is "Pool Loss".
 func heading(key string) string {
 	words := strings.Split(strings.TrimPrefix(key, "eval_"), "_")
 	for i, w := range words {
@@ -225,8 +224,7 @@ func plain(v any) string {
 	return pyjson.Encode(v, 0)
 }
 
-// link points to the Hub where a name can be one of its, owner/name; a folder is
-// only named.
+// link links to the Hub where a name has the Hub's form, owner/name; a folder is only named.
 func link(model string) string {
 	owner, name, _ := strings.Cut(model, "/")
 	_, err := os.Stat(model)
@@ -251,8 +249,8 @@ func onDatasets(names []string) string {
 	}
 }
 
-// yamlText is a YAML scalar that reads back as this very string: bare where that
-// cannot be misread, else double-quoted, of which JSON is a subset.
+// yamlText is a YAML scalar that reads back as exactly this string: bare where that is
+// unambiguous, else double-quoted, for which JSON's form is valid YAML.
 func yamlText(s string) string {
 	safe := s != "" && strings.IndexFunc(s[:1], func(r rune) bool { return r < 'A' || r > 'z' || r > 'Z' && r < 'a' }) < 0
 	for _, r := range s {

@@ -15,11 +15,11 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Events writes scalars for TensorBoard: a TFRecord file of tensorflow.Event
-// messages. Every open makes a new file; TensorBoard joins the files of a folder.
+// Events writes scalars for TensorBoard: a TFRecord file of tensorflow.Event messages. Every
+// open creates a new file; TensorBoard merges the files of a folder.
 type Events struct{ f storage.File }
 
-// OpenEvents starts a new events file in a folder, which is made where missing.
+// OpenEvents starts a new events file in a folder, which is created if missing.
 func OpenEvents(dir string) (*Events, error) {
 	if err := storage.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("tensorboard: %w", err)
@@ -70,13 +70,13 @@ const (
 	wireFixed32 = 5
 )
 
-// Scalar writes one value; TensorBoard keeps it as a float32.
+// Scalar writes one value; TensorBoard stores it as a float32.
 func (e *Events) Scalar(step int, tag string, value float64) error {
 	return e.write(time.Now(), step, eventSummary, appendValue(nil, tag, value))
 }
 
-// Log writes every number of a log history's entry (but its step) at its step,
-// under the tags of Hugging Face's callback.
+// Log writes every number of a log history's entry (except its step) at its step, under the
+// tags of Hugging Face's callback.
 func (e *Events) Log(entry pyjson.Object) error {
 	step, ok := entry.Get("step").(int)
 	if !ok {
@@ -97,8 +97,8 @@ func (e *Events) Log(entry pyjson.Object) error {
 	return e.write(time.Now(), step, eventSummary, summary)
 }
 
-// Resume tells readers that the run goes on after a step: what earlier files say
-// of later steps no longer counts.
+// Resume tells readers that the run continues after a step: the values of later steps in
+// earlier files are superseded.
 func (e *Events) Resume(step int) error {
 	status := binary.AppendUvarint(nil, sessionStatus<<3|wireVarint)
 	return e.write(time.Now(), step+1, eventSession, binary.AppendUvarint(status, sessionStart))
@@ -131,8 +131,8 @@ func appendBytes(b []byte, field uint64, v []byte) []byte {
 	return append(b, v...)
 }
 
-// write appends an event in one call, so that a kill leaves whole records but
-// for, at most, the last.
+// write appends an event in a single write, so that after a kill at most the last record is
+// incomplete.
 func (e *Events) write(at time.Time, step int, field uint64, content []byte) error {
 	event := binary.AppendUvarint(nil, eventTime<<3|wireFixed64)
 	event = binary.LittleEndian.AppendUint64(event, math.Float64bits(float64(at.UnixNano())/1e9))

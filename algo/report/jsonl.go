@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// keepLines rewrites a file with the lines that keep accepts; a line that is no
-// whole JSON object goes. A missing file stays missing.
+// keepLines rewrites a file with the lines that keep accepts; a line that is not a complete
+// JSON object is dropped. A missing file stays missing.
 func keepLines(path string, keep func(line pyjson.Object) bool) error {
 	raw, err := storage.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -24,7 +24,7 @@ func keepLines(path string, keep func(line pyjson.Object) bool) error {
 	var b strings.Builder
 	for line := range strings.Lines(string(raw)) {
 		if !strings.HasSuffix(line, "\n") {
-			continue // the write that a kill cut short
+			continue // truncated by a kill
 		}
 		if o, err := pyjson.DecodeObject([]byte(line)); err == nil && keep(o) {
 			b.WriteString(line)
@@ -36,7 +36,7 @@ func keepLines(path string, keep func(line pyjson.Object) bool) error {
 	return storage.WriteFile(path, []byte(b.String()))
 }
 
-// stepOf reads the step of a log line; a line that is none counts as new.
+// stepOf reads the step of a log line; a line without one counts as new.
 func stepOf(o pyjson.Object) int {
 	for _, key := range []string{"current_steps", "step"} {
 		if n, ok := o.Get(key).(int); ok {

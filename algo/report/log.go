@@ -1,6 +1,5 @@
-// Package report writes what a run leaves for people and scripts to read: the
-// files LLaMA-Factory writes, with its field names and its number formats, and
-// what was selected and why.
+// Package report writes what a run leaves for people and scripts to read: LLaMA-Factory's
+// files, with its field names and number formats, and what was selected and why.
 package report
 
 import (
@@ -23,7 +22,7 @@ type Log struct {
 	prior time.Duration // spent before a resume
 }
 
-// selectionKey is in the line of a selection and in no other.
+// selectionKey is a key that only the lines of selections have.
 const selectionKey = "selection_runtime"
 
 // LogName is the file's name in the output folder.
@@ -40,9 +39,9 @@ func OpenLog(dir string, fresh bool, prior time.Duration) (*Log, error) {
 	return l, nil
 }
 
-// Truncate drops what a run resumed at a step will write again: the lines past the
-// step, and of the lines at the step those that the checkpoint does not know of: a
-// selection, unless selected, and all but so many evaluations.
+// Truncate drops the lines that a run resumed at a step will write again: those past the step,
+// and of those at the step the ones that the checkpoint does not include: a selection, unless
+// selected, and all but so many evaluations.
 func (l *Log) Truncate(step int, selected bool, evaluations int) error {
 	return keepLines(l.path, func(line pyjson.Object) bool {
 		switch n := stepOf(line); {
@@ -53,18 +52,18 @@ func (l *Log) Truncate(step int, selected bool, evaluations int) error {
 		case line.Get("loss") != nil:
 			return true
 		}
-		evaluations-- // or the last line of a run that came to its end
+		evaluations-- // or the last line of a finished run
 		return evaluations >= 0
 	})
 }
 
-// ReadLog returns the lines of a run's log, none where there is no log; one that a kill
-// cut short is left out.
+// ReadLog returns the lines of a run's log, none where there is no log; a line truncated by a
+// kill is left out.
 func ReadLog(dir string) ([]pyjson.Object, error) {
 	path := filepath.Join(dir, LogName)
 	raw, err := storage.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil // nothing is logged yet
+		return nil, nil // nothing has been logged yet
 	}
 	if err != nil {
 		return nil, fmt.Errorf("trainer_log.jsonl: %w", err)
@@ -85,7 +84,7 @@ func ReadLog(dir string) ([]pyjson.Object, error) {
 	return out, nil
 }
 
-// Elapsed is the time spent on the run, earlier parts included.
+// Elapsed is the time spent on the run, including the parts before a resume.
 func (l *Log) Elapsed() time.Duration { return l.prior + time.Since(l.start) }
 
 // Event is one line. Absent values are nil.
@@ -96,8 +95,7 @@ type Event struct {
 	Extra              pyjson.Object // written last
 }
 
-// Write appends a line with LLaMA-Factory's fields in its order, absent ones
-// dropped.
+// Write appends a line with LLaMA-Factory's fields in its order, without absent ones.
 func (l *Log) Write(e Event) error {
 	f, err := storage.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
 	if err != nil {

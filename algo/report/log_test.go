@@ -180,7 +180,7 @@ func TestStepFilesAreReadUnderTheirKeyOnly(t *testing.T) {
 	if _, ok, err := ReadStepFile(dir, "another", 8); ok || err != nil {
 		t.Errorf("a file of another key was taken (%v)", err)
 	}
-	// Another run's selection of the same step has its own place.
+	// Another run's selection of the same step has its own file.
 	if err := WriteStepFile(dir, 4, StepFile{Indices: []int{1}, Key: "another"}); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestDamagedStepFilesAreMadeAnew(t *testing.T) {
 			t.Errorf("cut at byte %d: %+v, %t, %v", at, f, ok, err)
 		}
 	}
-	// What is edited in upstream's file has no effect here.
+	// Edits to upstream's file have no effect here.
 	if err := os.WriteFile(path, whole, 0o644); err != nil {
 		t.Fatal(err)
 	}

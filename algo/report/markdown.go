@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// markdown is a text from data or a configuration, as Markdown that shows it and does
-// nothing else: no markup, no HTML, no line break, no control or direction character.
+// markdown escapes a text from data or a configuration so that Markdown shows it literally: no
+// markup, no HTML, no line break, no control or direction character.
 func markdown(s string) string {
 	var b strings.Builder
 	for i, r := range s {
@@ -33,8 +33,8 @@ func markdown(s string) string {
 	return b.String()
 }
 
-// code is a text in Markdown's backticks, of which it takes one more than the text
-// has in a row.
+// code puts a text into Markdown's backticks, one more than the longest run of them in the
+// text.
 func code(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
@@ -52,7 +52,7 @@ func code(s string) string {
 	return fence + s + fence
 }
 
-// WriteTable writes rows, the first of them the head, as a Markdown table.
+// WriteTable writes rows, of which the first is the header, as a Markdown table.
 func WriteTable(b *strings.Builder, rows [][]string) {
 	for i, r := range rows {
 		for _, cell := range r {

@@ -31,8 +31,8 @@ func TestMarkdownShowsAndDoesNothing(t *testing.T) {
 	}
 }
 
-// TestHostileNamesInMarkdown: what a data set or a folder is called is no markup in
-// the files that a run leaves.
+// TestHostileNamesInMarkdown: names of data sets and folders cannot become markup in the files
+// that a run writes.
 func TestHostileNamesInMarkdown(t *testing.T) {
 	const hostile = "<script>x</script>|`](http://a)"
 	dir := t.TempDir()
@@ -47,7 +47,7 @@ func TestHostileNamesInMarkdown(t *testing.T) {
 	for _, name := range []string{SelectionReportName, CardName} {
 		text := read(t, dir, name)
 		if _, body, ok := strings.Cut(text, "---\n\n"); ok {
-			text = body // behind the front matter, which is YAML
+			text = body // after the front matter, which is YAML
 		}
 		for _, bad := range []string{"<script", "|`", " `](", "x](http"} {
 			if strings.Contains(strings.ReplaceAll(text, code(hostile), ""), bad) {

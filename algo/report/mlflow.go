@@ -43,12 +43,11 @@ const (
 	mlflowFailed   = 4
 )
 
-// folderTag is the tag that a resumed run is found by.
+// folderTag is the tag by which a resumed run is found.
 const folderTag = "dataflex.output_dir"
 
-// MLflowStore is the folder of MLflow's file store as MLFLOW_TRACKING_URI names it,
-// "mlruns" where it does not. A server or a data base is an error: training does not
-// touch the network.
+// MLflowStore is the folder of MLflow's file store that MLFLOW_TRACKING_URI names, "mlruns"
+// where it is not set. A server or a database is an error: training does not use the network.
 func MLflowStore() (string, error) {
 	uri := os.Getenv("MLFLOW_TRACKING_URI")
 	switch u, err := url.Parse(uri); {
@@ -57,16 +56,16 @@ func MLflowStore() (string, error) {
 	case err == nil && u.Scheme == "file":
 		return filepath.FromSlash(u.Path), nil
 	case strings.Contains(uri, "://") || strings.HasPrefix(uri, "databricks"):
-		return "", fmt.Errorf("MLFLOW_TRACKING_URI=%s is no folder, and training does not touch the network: unset it or name a folder; mlflow ui --backend-store-uri FOLDER shows the runs in it", uri)
+		return "", fmt.Errorf("MLFLOW_TRACKING_URI=%s is not a folder, and training does not use the network: unset it or name a folder; mlflow ui --backend-store-uri FOLDER shows the runs in it", uri)
 	}
 	return uri, nil
 }
 
-// OpenMLflow starts a run in a store, or, where fresh is false, goes on with the one of
-// the same output folder: what it says of steps after step is dropped.
+// OpenMLflow starts a run in a store, or, where fresh is false, continues the run of the same
+// output folder, whose values after step are dropped.
 func OpenMLflow(store, runName, outputDir string, params [][2]string, fresh bool, step int) (*MLflow, error) {
 	fail := func(err error) (*MLflow, error) { return nil, fmt.Errorf("mlflow: %w", err) }
-	runName = display.Mask(runName) // the configuration's, kept in files
+	runName = display.Mask(runName) // it may contain a secret of the configuration, and is stored in files
 	output, err := filepath.Abs(outputDir)
 	if err != nil {
 		return fail(err)
@@ -116,7 +115,7 @@ func OpenMLflow(store, runName, outputDir string, params [][2]string, fresh bool
 	return m, m.writeMeta(mlflowRunning)
 }
 
-// mlflowParam is the longest parameter that MLflow takes, in bytes.
+// mlflowParam is the longest parameter that MLflow accepts, in bytes.
 const mlflowParam = 6000
 
 func cutBytes(s string, n int) string {
@@ -126,7 +125,7 @@ func cutBytes(s string, n int) string {
 	return strings.ToValidUTF8(s[:n], "")
 }
 
-// mlflowExperiment finds an experiment by its name, or makes it.
+// mlflowExperiment finds an experiment by its name, or creates it.
 func mlflowExperiment(store, name string) (id string, err error) {
 	metas, err := filepath.Glob(filepath.Join(store, "*", "meta.yaml"))
 	if err != nil {
@@ -162,7 +161,7 @@ func fileURI(path string) string {
 	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(path)}).String()
 }
 
-// mlflowResume takes up the newest run of an output folder; nil where there is none.
+// mlflowResume reopens the newest run of an output folder; nil where there is none.
 func mlflowResume(store, experiment, name, output string, step int) (*MLflow, error) {
 	tags, err := filepath.Glob(filepath.Join(store, experiment, "*", "tags", folderTag))
 	if err != nil {
@@ -276,8 +275,8 @@ func (m *MLflow) file(kind, key, text string, more bool) error {
 	return errors.Join(err, f.Close())
 }
 
-// mlflowKey is a name as MLflow takes it for a file below its folder: letters, digits,
-// and _ - . space; data sets may be called anything, ../ included.
+// mlflowKey is a name that MLflow accepts as a file below its folder: letters, digits, and _ -
+// . space; a data set may have any name, even ../.
 func mlflowKey(key string) string {
 	parts := strings.Split(key, "/")
 	for i, p := range parts {
@@ -295,7 +294,7 @@ func mlflowKey(key string) string {
 	return strings.Join(parts, "/")
 }
 
-// Close says in the run's meta.yaml how it ended.
+// Close records in the run's meta.yaml how it ended.
 func (m *MLflow) Close(done bool) error {
 	if done {
 		return m.writeMeta(mlflowFinished)

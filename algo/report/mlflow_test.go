@@ -64,7 +64,7 @@ func TestMLflowFileStore(t *testing.T) {
 		t.Errorf("run %v", r)
 	}
 
-	// The run goes on from step 2: what it said of step 4 goes.
+	// The run is resumed from step 2: its values at step 4 are dropped.
 	again, err := OpenMLflow(store, "run: 1", out, params, false, 2)
 	if err != nil || again.dir != m.dir || metric(t, m, "loss") != "2.5 at 2" || again.meta.start != m.meta.start {
 		t.Errorf("%+v, %v: %s", again, err, metric(t, m, "loss"))
@@ -94,7 +94,7 @@ func TestMLflowStoreIsAFolder(t *testing.T) {
 	}
 	for _, uri := range []string{"http://localhost:5000", "sqlite:///x.db", "databricks"} {
 		t.Setenv("MLFLOW_TRACKING_URI", uri)
-		if _, err := MLflowStore(); err == nil || !strings.Contains(err.Error(), "training does not touch the network") {
+		if _, err := MLflowStore(); err == nil || !strings.Contains(err.Error(), "training does not use the network") {
 			t.Errorf("%q: %v", uri, err)
 		}
 	}

@@ -14,15 +14,14 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Picks appends to selected_rows.jsonl: one line per chosen row, saying when, at
-// which rank, with which score, and which row of which data set it is.
+// Picks appends to selected_rows.jsonl: one line per chosen row with step, rank, scores, and
+// the data set and row it comes from.
 type Picks struct{ path string }
 
 // PicksName is the file's name in the output folder.
 const PicksName = "selected_rows.jsonl"
 
-// OpenPicks starts the file; fresh removes what an earlier run left, its
-// report included.
+// OpenPicks starts the file; fresh removes what an earlier run left, including its report.
 func OpenPicks(dir string, fresh bool) (*Picks, error) {
 	p := &Picks{path: filepath.Join(dir, PicksName)}
 	if fresh {
@@ -35,7 +34,7 @@ func OpenPicks(dir string, fresh bool) (*Picks, error) {
 	return p, nil
 }
 
-// Truncate drops the selections from a step on: what a resumed run will make again.
+// Truncate drops the selections from a step on, which a resumed run will repeat.
 func (p *Picks) Truncate(step int) error {
 	return keepLines(p.path, func(line pyjson.Object) bool { return stepOf(line) < step })
 }

@@ -14,17 +14,17 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Picked is a selection as selected_rows.jsonl tells it.
+// Picked is a selection read from selected_rows.jsonl.
 type Picked struct {
 	Step, Update int
 	Index        []int     // positions in the pool, in the order of choice
-	Rows         []data.ID // what they are
+	Rows         []data.ID // their sources
 	Names        []string  // metrics, in the file's order
 	Metric       map[string][]float64
 }
 
-// ReadPicks calls each with every selection of selected_rows.jsonl, in order, one
-// at a time in memory. An unfinished last line is left out. ok is false where the
+// ReadPicks calls each with every selection of selected_rows.jsonl, in order, with one
+// selection at a time in memory. An incomplete last line is left out. ok is false where the
 // file is missing.
 func ReadPicks(dir string, each func(*Picked)) (ok bool, err error) {
 	f, err := storage.Open(filepath.Join(dir, PicksName))
@@ -36,7 +36,7 @@ func ReadPicks(dir string, each func(*Picked)) (ok bool, err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	var now *Picked
-	names := map[string]string{} // one copy of a dataset's name, whatever the number of rows
+	names := map[string]string{} // one copy of each dataset's name, whatever the number of rows
 	r := bufio.NewReader(f)
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')

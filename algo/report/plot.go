@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
-// LossKeys are the losses of a log history in the order they first appear: loss,
-// and eval_loss or, with several evaluation sets, eval_<name>_loss of each.
+// LossKeys are the losses in a log history in order of first appearance: loss, and eval_loss
+// or, with several evaluation sets, eval_<name>_loss of each.
 func LossKeys(history []pyjson.Object) []string {
 	var keys []string
 	for _, h := range history {
@@ -26,8 +26,7 @@ func LossKeys(history []pyjson.Object) []string {
 	return keys
 }
 
-// Curve is a key of a log history over the steps; values that are no finite number
-// are left out.
+// Curve is the values of a key of a log history over the steps; NaN and Inf are left out.
 func Curve(history []pyjson.Object, key string) (step, value []float64) {
 	for _, h := range history {
 		v, isNumber := h.Get(key).(float64)
@@ -39,9 +38,8 @@ func Curve(history []pyjson.Object, key string) (step, value []float64) {
 	return step, value
 }
 
-// PlotLoss writes training_<key>.png of a log history, as LLaMA-Factory does: the
-// values, light, and their smoothed curve. It reports whether there was anything to
-// draw.
+// PlotLoss writes training_<key>.png of a log history, as LLaMA-Factory does: the values,
+// faint, and their smoothed curve. ok is false where there is nothing to draw.
 func PlotLoss(dir, key string, history []pyjson.Object) (path string, ok bool, err error) {
 	x, y := Curve(history, key)
 	if len(x) == 0 {

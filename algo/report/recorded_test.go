@@ -43,8 +43,8 @@ func seconds(t *testing.T, clock string) float64 {
 	return float64(h*3600 + m*60 + s)
 }
 
-// elapsed is a time at which both clocks of a recorded line show what they show;
-// it fails where there is none.
+// elapsed is a time that is consistent with both clocks in a recorded line; it fails where
+// there is none.
 func elapsed(t *testing.T, line string, step, total int, passed, remaining float64) time.Duration {
 	t.Helper()
 	lo, hi := passed, passed+1

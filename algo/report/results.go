@@ -25,7 +25,7 @@ func WriteResults(dir, split string, metrics pyjson.Object) error {
 		return fmt.Errorf("all_results.json: %w", err)
 	default:
 		if all, err = pyjson.DecodeObject(raw); err != nil {
-			return fmt.Errorf("%s: %w; move it away and the run's metrics are written anew", path, err)
+			return fmt.Errorf("%s: %w; move it away to have the run's metrics written again", path, err)
 		}
 	}
 	for _, f := range metrics {

@@ -13,7 +13,7 @@ func Round(x float64, digits int) float64 {
 	}
 	r, err := strconv.ParseFloat(strconv.FormatFloat(x, 'f', digits, 64), 64)
 	if err != nil {
-		panic(err) // FormatFloat's output parses
+		panic(err) // FormatFloat's output always parses
 	}
 	return r
 }

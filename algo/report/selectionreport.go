@@ -17,11 +17,11 @@ import (
 // SelectionReportName is the file's name in the output folder.
 const SelectionReportName = "selection_report.md"
 
-// mostChosen is how many of the rows chosen most often the report names.
+// mostChosen is how many of the most frequently chosen rows the report names.
 const mostChosen = 10
 
-// WriteSelectionReport writes selection_report.md from selected_rows.jsonl and
-// nothing else. ok is false, and nothing is written, where no selection was made.
+// WriteSelectionReport writes selection_report.md from selected_rows.jsonl alone. ok is false,
+// and nothing is written, where no selection was made.
 func WriteSelectionReport(dir string) (path string, ok bool, err error) {
 	t := tally{rows: map[int]*chosen{}}
 	if _, err := ReadPicks(dir, t.add); err != nil {
@@ -40,7 +40,7 @@ func WriteSelectionReport(dir string) (path string, ok bool, err error) {
 	return path, err == nil, err
 }
 
-// tally is what the report keeps of the selections.
+// tally accumulates the selections for the report.
 type tally struct {
 	selections []summary
 	rows       map[int]*chosen // by position in the pool
@@ -58,9 +58,9 @@ type chosen struct {
 type summary struct {
 	step, update int
 	rows         int            // choices; a row drawn twice counts twice
-	distinct     int            // different rows
-	overlap      int            // of these, rows of the previous selection too
-	again        int            // of these, rows of any earlier selection
+	distinct     int            // distinct rows
+	overlap      int            // of these, also in the previous selection
+	again        int            // of these, in any earlier selection
 	share        map[string]int // choices by dataset
 	quantiles    map[string]quantiles
 }
@@ -131,7 +131,7 @@ func (t *tally) total(b *strings.Builder) {
 	t.favourites(b)
 }
 
-// favourites names the rows that were chosen most, where any was chosen twice.
+// favourites names the most frequently chosen rows, where any was chosen twice.
 func (t *tally) favourites(b *strings.Builder) {
 	var often []*chosen
 	for _, r := range t.rows {
@@ -155,7 +155,7 @@ func (t *tally) favourites(b *strings.Builder) {
 
 func (t *tally) perSelection(b *strings.Builder) {
 	b.WriteString("\n## Each selection\n\n" +
-		"rows: choices made, a row drawn twice counting twice. different: without such repeats; the columns after it count these.\n" +
+		"rows: choices, where a row drawn twice counts twice. different: different rows; the columns after it count these.\n" +
 		"as before: also in the selection just before. again: in any earlier selection. new: in none.\n\n")
 	table := [][]string{{"step", "update", "rows", "different", "as before", "again", "new"}}
 	for i, s := range t.selections {
@@ -171,7 +171,7 @@ func (t *tally) perSelection(b *strings.Builder) {
 	WriteTable(b, table)
 }
 
-// shares shows how the datasets fared from selection to selection.
+// shares shows the datasets' shares from selection to selection.
 func (t *tally) shares(b *strings.Builder) {
 	if len(t.datasets) < 2 {
 		return
@@ -191,7 +191,7 @@ func (t *tally) shares(b *strings.Builder) {
 func (t *tally) scores(b *strings.Builder) {
 	for _, name := range t.metrics {
 		fmt.Fprintf(b, "\n## Scores of the selected rows: %s\n\n", markdown(name))
-		table := [][]string{{"step", "lowest", "25 %", "median", "75 %", "highest", "mean", "no number"}}
+		table := [][]string{{"step", "lowest", "25 %", "median", "75 %", "highest", "mean", "NaN"}}
 		for _, s := range t.selections {
 			q, ok := s.quantiles[name]
 			if !ok {
@@ -211,7 +211,7 @@ func (t *tally) scores(b *strings.Builder) {
 	}
 }
 
-// quantiles are of the values that are numbers, NaN where there is none.
+// quantiles are quantiles of the finite and infinite values, NaN where there are none.
 type quantiles struct {
 	at      [5]float64 // minimum, quartiles, maximum; linear between neighbours
 	mean    float64
@@ -236,7 +236,7 @@ func measure(values []float64) quantiles {
 		position := float64(i) / 4 * float64(n-1)
 		lo := int(position)
 		q.at[i] = sorted[lo]
-		if part := position - float64(lo); part > 0 && sorted[lo+1] != sorted[lo] { // equal infinities have no difference
+		if part := position - float64(lo); part > 0 && sorted[lo+1] != sorted[lo] { // the difference of equal infinities is NaN
 			q.at[i] += part * (sorted[lo+1] - sorted[lo])
 		}
 	}

@@ -65,7 +65,7 @@ Chosen most (row: number in its dataset's files, from 0):
 
 ## Each selection
 
-rows: choices made, a row drawn twice counting twice. different: without such repeats; the columns after it count these.
+rows: choices, where a row drawn twice counts twice. different: different rows; the columns after it count these.
 as before: also in the selection just before. again: in any earlier selection. new: in none.
 
 | step | update | rows | different | as before | again | new |
@@ -84,7 +84,7 @@ as before: also in the selection just before. again: in any earlier selection. n
 
 ## Scores of the selected rows: score
 
-| step | lowest | 25 % | median | 75 % | highest | mean | no number |
+| step | lowest | 25 % | median | 75 % | highest | mean | NaN |
 |---|---|---|---|---|---|---|---|
 | 4 | 1 | 1.75 | 2.5 | 3.25 | 4 | 2.5 | 0 |
 | 8 | -1e-05 | 0.249995 | 0.5 | 0.5 | 0.5 | 0.33333 | 1 |

@@ -9,21 +9,21 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// State is trainer_state.json: what Hugging Face's Trainer keeps of a run.
+// State is trainer_state.json: the state of a run that Hugging Face's Trainer saves.
 type State struct {
 	GlobalStep, MaxSteps    int
 	LoggingSteps, EvalSteps int
 	SaveSteps               int
-	Epoch, NumTrainEpochs   float64 // the epochs are written rounded up, as Hugging Face counts them
+	Epoch, NumTrainEpochs   float64 // epochs are rounded up when written, as Hugging Face does
 	TrainBatchSize          int
 	TotalFlos               float64
 	InputTokensSeen         int
 
-	BestMetric, BestStep, BestCheckpoint any             // nil where nothing was judged
+	BestMetric, BestStep, BestCheckpoint any             // nil where there was no evaluation
 	History                              []pyjson.Object // log_history
 }
 
-// Write puts the state into a folder, indented and sorted as Hugging Face does.
+// Write writes the state into a folder, indented and sorted as Hugging Face does.
 func (s *State) Write(dir string, stopping bool) error {
 	history := make([]pyjson.Object, len(s.History))
 	for i, h := range s.History {
@@ -58,7 +58,7 @@ func (s *State) Write(dir string, stopping bool) error {
 	return storage.WriteFile(filepath.Join(dir, storage.TrainerStateFile), []byte(pyjson.EncodeASCII(o, 2)+"\n"))
 }
 
-// ReadHistory reads log_history back, for a run that goes on.
+// ReadHistory reads log_history, for a resumed run.
 func ReadHistory(dir string) ([]pyjson.Object, error) {
 	path := filepath.Join(dir, storage.TrainerStateFile)
 	raw, err := storage.ReadFile(path)
@@ -76,7 +76,7 @@ func ReadHistory(dir string) ([]pyjson.Object, error) {
 	out := make([]pyjson.Object, len(entries))
 	for i, e := range entries {
 		if out[i], ok = e.(pyjson.Object); !ok {
-			return nil, fmt.Errorf("%s: entry %d of log_history is no object", path, i)
+			return nil, fmt.Errorf("%s: entry %d of log_history is not an object", path, i)
 		}
 	}
 	return out, nil

@@ -6,30 +6,30 @@ import (
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
-// Tracker shows a run's numbers in a tool of its own.
+// Tracker shows a run's numbers in another tool.
 type Tracker interface {
-	// Log takes every number of a log history's entry, at its step.
+	// Log records every number of a log history's entry, at its step.
 	Log(entry pyjson.Object) error
-	// Scalar takes one more value.
+	// Scalar records one more value.
 	Scalar(step int, tag string, value float64) error
-	// Close ends it; done says that the run came to its end.
+	// Close closes it; done reports that the run is finished.
 	Close(done bool) error
 }
 
-// Trackers is what report_to names.
+// Trackers are those named by report_to.
 type Trackers []Tracker
 
-// Log tells every tracker.
+// Log calls Log of every tracker.
 func (t Trackers) Log(entry pyjson.Object) error {
 	return t.each(func(x Tracker) error { return x.Log(entry) })
 }
 
-// Scalar tells every tracker.
+// Scalar calls Scalar of every tracker.
 func (t Trackers) Scalar(step int, tag string, value float64) error {
 	return t.each(func(x Tracker) error { return x.Scalar(step, tag, value) })
 }
 
-// Close ends every tracker.
+// Close closes every tracker.
 func (t Trackers) Close(done bool) error {
 	return t.each(func(x Tracker) error { return x.Close(done) })
 }

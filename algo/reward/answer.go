@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// mark is what a judge gave: Points, out of OutOf where it named that (0 = it did not).
+// mark is a judge's rating: Points, out of OutOf if it named a maximum (else 0).
 type mark struct{ Points, OutOf float64 }
 
-// value is the mark as one number: a share where the judge named the whole.
+// value is the rating as one number: a fraction if the judge named the maximum.
 func (m mark) value() float64 {
 	if m.OutOf == 0 {
 		return m.Points
@@ -23,16 +23,15 @@ const numeral = `(?:\d[\d,]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?`
 
 var (
 	numbers = regexp.MustCompile(`[-+]?` + numeral)
-	// after a number: "/10", " out of 10", " points (out of 10)", "%".
+	// text after a number: "/10", " out of 10", " points (out of 10)", "%".
 	whole = regexp.MustCompile(`^\**\s*(?:%|(?:/|[a-z]*\s*\(?out of)\s*\**(` + numeral + `))`)
-	// a line that says which of its numbers is the mark.
+	// a line that says which of its numbers is the rating.
 	labelled = regexp.MustCompile(`(?i)\b(?:score|rating|reward|grade|mark|number|verdict)s?\b["'*_]*\s*(?:[:=]|is)`)
 )
 
-// readMark reads a judge's answer: the number it consists of or holds alone, as in
-// "Good: 0.75", "1e-3", "7/10", "0.75 (out of 1)" or "80 %"; among several, the one that a
-// line names as its score, else that of the last line. Which of several numbers is meant is
-// not guessed.
+// readMark reads a judge's answer: its only number, as in "Good: 0.75", "1e-3", "7/10", "0.75
+// (out of 1)" or "80 %"; among several, the one that a line names as the score, else that of
+// the last line. An answer that remains ambiguous is an error.
 func readMark(text string) (mark, error) {
 	if _, after, ok := cutLast(text, "</think>"); ok {
 		text = after
@@ -60,7 +59,7 @@ func readMark(text string) (mark, error) {
 	if alone := marks(last); len(named) == 0 && len(alone) == 1 {
 		return alone[0], nil
 	}
-	return mark{}, fmt.Errorf("several numbers in its answer, and which one is the reward cannot be told (ask for one number alone): %q", end(text))
+	return mark{}, fmt.Errorf("several numbers in its answer, and it is not clear which one is the reward (ask for a single number): %q", end(text))
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
@@ -70,7 +69,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// marks finds the numbers of a text that stand by themselves: the 4 of "gpt-4" does not.
+// marks finds the free-standing numbers of a text, which exclude the 4 of "gpt-4".
 func marks(text string) (out []mark) {
 	for from := 0; from < len(text); {
 		at := numbers.FindStringIndex(text[from:])
@@ -101,13 +100,13 @@ func marks(text string) (out []mark) {
 	return out
 }
 
-// wordy is a character that makes a number beside it part of a word.
+// wordy reports whether a character makes an adjacent number part of a word.
 func wordy(c byte) bool {
 	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
-// decimal reads a number: a comma before three digits marks thousands, another one the
-// decimals ("0,75"); a point or comma at its end belongs to the sentence.
+// decimal reads a number: a comma before three digits separates thousands, any other one is a
+// decimal comma ("0,75"); a point or comma at the end belongs to the sentence.
 func decimal(s string) (float64, bool) {
 	s = strings.TrimRight(s, ".,")
 	if i := strings.LastIndexByte(s, ','); i >= 0 {
@@ -122,11 +121,11 @@ func decimal(s string) (float64, bool) {
 	return x, err == nil && !math.IsInf(x, 0)
 }
 
-// readMarks reads all answers of a selection as rewards. Marks out of different wholes,
-// or of 10 here and of nothing there, cannot be compared and are refused.
+// readMarks reads all answers of a selection as rewards. Ratings with different maxima, or with
+// a maximum in some and none in others, cannot be compared and are refused.
 func readMarks(answers []string) ([]float64, error) {
 	out := make([]float64, len(answers))
-	plain, share := -1, -1 // an answer with a number beyond 1, and one with a whole beyond 1
+	plain, share := -1, -1 // an answer with a number above 1, and one with a maximum above 1
 	for i, text := range answers {
 		m, err := readMark(text)
 		if err != nil {

@@ -13,7 +13,8 @@ import (
 	"dataflex.dev/dataflex/algo/program"
 )
 
-// Command is a program of the user's. It is started once per call, reads one JSON
+// Command is a user's program. It is started once per call, reads one JSON line per case from
+// its standard input,
 // line per case on its standard input,
 //
 //	{"prompt":"…","reference":"…","answer":"…"}
@@ -21,18 +22,18 @@ import (
 // and writes one per case on its standard output, in order: {"reward": 0.5}.
 type Command struct {
 	Args    []string
-	Timeout time.Duration // for all cases of a call
+	Timeout time.Duration // for all cases of one call
 	Stderr  func(line string)
 }
 
-// Bytes that a reward program may write, besides these for every answer.
+// Bytes that a reward program may write, in total and in addition for every answer.
 const (
 	scoreRoom = 1 << 16
 	scoreLine = 4096
 )
 
-// Score asks the program. That it fails, is late, or answers otherwise is an error
-// with what it wrote on standard error.
+// Score runs the program. If it fails, is late, or sends an invalid answer, the error quotes
+// its standard error.
 func (c Command) Score(ctx context.Context, cases []Case) ([]float64, error) {
 	if len(cases) == 0 {
 		return nil, nil

@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// HTTP is a judge behind an OpenAI-style chat completions interface, local or not.
-// Its reward is the number that it answers; an answer that is not one is an error.
+// HTTP is a judge with an OpenAI-style chat completions interface, local or remote. Its reward
+// is the number in its answer; an answer without one is an error.
 type HTTP struct {
 	URL         string // of the completions endpoint
-	Key         string // sent as a bearer token where not empty
+	Key         string // sent as a bearer token if not empty
 	Model       string
 	Temperature float64
 	Prompt      string        // with {prompt}, {reference} and {answer}; empty = DefaultJudge
 	Timeout     time.Duration // per request
-	Retries     int           // after the first try, for answers of 429 and 5xx and for no answer
+	Retries     int           // after the first try, on status 429 or 5xx and when there is no response
 	Wait        time.Duration // before the first retry; doubled every time
 }
 
@@ -36,7 +36,7 @@ func (h HTTP) Score(ctx context.Context, cases []Case) ([]float64, error) {
 	for i, c := range cases {
 		var err error
 		if answers[i], err = h.ask(ctx, c); err == nil {
-			_, err = readMark(answers[i]) // said now, not after the last case
+			_, err = readMark(answers[i]) // reported now, not after the last case
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reward judge %s: %w", h.URL, err)
@@ -52,11 +52,11 @@ func (h HTTP) Score(ctx context.Context, cases []Case) ([]float64, error) {
 	return out, nil
 }
 
-// reachTimeout is how long a run that starts waits for a judge to say anything.
+// reachTimeout is how long a starting run waits for a response from a judge.
 const reachTimeout = 3 * time.Second
 
-// Reach is an error where nothing answers at the judge's address. Whatever does is enough,
-// a refusal too: nothing is asked, and no key is sent.
+// Reach returns an error where nothing responds at the judge's address. Any response is enough,
+// even a refusal: no question and no key is sent.
 func (h HTTP) Reach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
@@ -66,13 +66,13 @@ func (h HTTP) Reach(ctx context.Context) error {
 	}
 	r, err := http.DefaultClient.Do(q)
 	if err != nil {
-		return fmt.Errorf("the judge does not answer: %w", err)
+		return fmt.Errorf("the judge does not respond: %w", err)
 	}
 	return r.Body.Close()
 }
 
-// errAgain marks failures that another try may mend.
-var errAgain = errors.New("the judge is busy or away")
+// errAgain marks failures that may go away when tried again.
+var errAgain = errors.New("the judge is busy or unreachable")
 
 func (h HTTP) ask(ctx context.Context, c Case) (string, error) {
 	template := h.Prompt

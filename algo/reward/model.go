@@ -14,33 +14,32 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// ModelOptions say how a reward model is asked.
+// ModelOptions configure a reward model.
 type ModelOptions struct {
-	// Template lays out question and answer as a conversation; "" is what the model's
-	// own chat template amounts to.
+	// Template formats question and answer as a conversation; "" = the template equivalent to
+	// the model's own chat template.
 	Template string
-	Longest  int // tokens; what is longer loses its beginning, or its end where Text is set
+	Longest  int // tokens; longer inputs lose their beginning, or their end where Text is set
 
-	// Text, where not nil, asks by a text instead of a conversation, as DataFlex does,
-	// and squashes the answer into 0 … 1: the logistic function of a single output, the
-	// last one's softmax among several.
+	// Text, where not nil, formats question and answer as a text instead of a conversation, as
+	// DataFlex does, and maps the output to 0 … 1: the logistic function of a single output, or
+	// the softmax of the last of several outputs.
 	Text *Texts
 }
 
-// Texts are what a reward model reads, with {instruction}, {input}, {reference} and
+// Texts are a reward model's input texts, with {instruction}, {input}, {reference} and
 // {prediction}. Without is for rows whose data has no answer.
 type Texts struct{ With, Without string }
 
-// DefaultTexts ask for a mark; DataFlex's own say the same in other words.
+// DefaultTexts ask for a rating; DataFlex's own say the same in other words.
 var DefaultTexts = Texts{
 	With:    "Mark the candidate's response from 0 to 1, with the reference as the measure.\n\nInstruction:\n{instruction}\n\nInput:\n{input}\n\nReference:\n{reference}\n\nCandidate:\n{prediction}\n\nMark:",
 	Without: "Mark the candidate's response from 0 to 1.\n\nInstruction:\n{instruction}\n\nInput:\n{input}\n\nCandidate:\n{prediction}\n\nMark:",
 }
 
-// Model is a reward model: a Hugging Face folder of a …ForSequenceClassification. Its
-// reward is its one output as it is (Wang et al. 2025 take the logit), or see
-// ModelOptions.Text. The weights are read anew for every call of Score and given back
-// after it.
+// Model is a reward model: a Hugging Face folder of a …ForSequenceClassification. Its reward is
+// its raw output (Wang et al. 2025 use the logit), or see ModelOptions.Text. The weights are
+// loaded at every call of Score and freed after it.
 type Model struct {
 	dev  driver.Device
 	dir  string
@@ -49,7 +48,8 @@ type Model struct {
 	tmpl *template.Template // nil with Text
 }
 
-// NewModel checks dir short of its weights, which Score reads: a run fails at its start.
+// NewModel checks dir except for its weights, which Score reads, so that a faulty folder is
+// reported when the run starts.
 func NewModel(dev driver.Device, dir string, opt ModelOptions) (*Model, error) {
 	labels, err := decoder.CheckClassifier(dir)
 	if err != nil {
@@ -69,10 +69,10 @@ func NewModel(dev driver.Device, dir string, opt ModelOptions) (*Model, error) {
 	return m, err
 }
 
-// tokensAtOnce bounds the rows that share a pass.
+// tokensAtOnce is the maximum number of tokens of a pass.
 const tokensAtOnce = 4096
 
-// Score asks the model for every case.
+// Score rates every case.
 func (m *Model) Score(ctx context.Context, cases []Case) ([]float64, error) {
 	rows := make([]data.Example, len(cases))
 	for i, c := range cases {

@@ -1,6 +1,6 @@
-// Package reward judges what a model generated: by a rule, by a program of the
-// user's, by a reward model, or by a judge behind an HTTP interface. A reward is a finite number,
-// larger for better; a judge that fails is an error, never a reward of 0.
+// Package reward rates generated answers: by a rule, by a user's program, by a reward model, or
+// by a judge behind an HTTP interface. A reward is a finite number, larger for better; a judge
+// that fails is an error, never a reward of 0.
 package reward
 
 import (
@@ -11,22 +11,22 @@ import (
 	"strings"
 )
 
-// Case is one answer to judge.
+// Case is one answer to rate.
 type Case struct {
 	Prompt    string `json:"prompt"`
 	Reference string `json:"reference"` // the data's own answer
-	Answer    string `json:"answer"`    // what was generated
+	Answer    string `json:"answer"`    // the generated answer
 
-	Instruction string `json:"-"` // what Prompt is made of
+	Instruction string `json:"-"` // what Prompt was made from
 	Input       string `json:"-"`
 }
 
-// Reward judges answers, one number for each, in order.
+// Reward rates answers: one number for each, in order.
 type Reward interface {
 	Score(ctx context.Context, cases []Case) ([]float64, error)
 }
 
-// rule is a reward that looks at one case at a time.
+// rule is a reward that depends on a single case.
 type rule func(Case) float64
 
 // Score applies the rule to every case.
@@ -40,16 +40,17 @@ func (r rule) Score(_ context.Context, cases []Case) ([]float64, error) {
 
 // The rules: 1 or 0.
 var (
-	// ExactMatch wants the reference, white space at the ends and its amount aside.
+	// ExactMatch requires the reference, ignoring the amount of white space.
 	ExactMatch Reward = rule(func(c Case) float64 { return one(words(c.Answer) == words(c.Reference)) })
 
-	// Contains wants the reference somewhere in the answer, white space likewise.
+	// Contains requires that the answer contains the reference, ignoring the amount of white
+	// space.
 	Contains Reward = rule(func(c Case) float64 {
 		return one(words(c.Reference) != "" && strings.Contains(words(c.Answer), words(c.Reference)))
 	})
 
-	// Numeric wants the last number of the answer to be the reference's last: 1,000
-	// and 1000.0 are the same, 1e-9 is the relative tolerance.
+	// Numeric requires that the last numbers of answer and reference are equal: 1,000 and
+	// 1000.0 are, with a relative tolerance of 1e-9.
 	Numeric Reward = rule(func(c Case) float64 {
 		x, ok := lastNumber(c.Answer)
 		y, ok2 := lastNumber(c.Reference)
@@ -66,9 +67,8 @@ func one(yes bool) float64 {
 
 func words(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// lastNumber is the last decimal number of a text, with its exponent if it has one;
-// commas between digits are thousands marks, a minus belongs to it unless a digit
-// stands before.
+// lastNumber is the last decimal number of a text, including its exponent; commas between
+// digits separate thousands, and a minus belongs to the number unless a digit precedes it.
 func lastNumber(s string) (float64, bool) {
 	end := strings.LastIndexAny(s, "0123456789")
 	if end < 0 {
@@ -95,7 +95,7 @@ func lastNumber(s string) (float64, bool) {
 
 func digitAt(s string, i int) bool { return i >= 0 && s[i] >= '0' && s[i] <= '9' }
 
-// firstDigit is where the number that ends with the byte at end begins.
+// firstDigit is the index of the first digit of the number that ends with the byte at end.
 func firstDigit(s string, end int) int {
 	start := end
 	for start > 0 && (digitAt(s, start-1) || (s[start-1] == '.' || s[start-1] == ',') && digitAt(s, start)) {
@@ -104,7 +104,7 @@ func firstDigit(s string, end int) int {
 	return start
 }
 
-// exponent is where the exponent begins whose digits begin at start, 0 for none.
+// exponent is the index of the exponent whose digits begin at start, 0 for none.
 func exponent(s string, start int) int {
 	e := start - 1
 	if e > 0 && (s[e] == '-' || s[e] == '+') {
@@ -116,7 +116,7 @@ func exponent(s string, start int) int {
 	return 0
 }
 
-// check wants one finite number per case.
+// check requires one finite number per case.
 func check(scores []float64, cases int) error {
 	if len(scores) != cases {
 		return fmt.Errorf("%d rewards for %d answers", len(scores), cases)

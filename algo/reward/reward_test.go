@@ -115,10 +115,10 @@ func TestHTTP(t *testing.T) {
 		t.Errorf("a refusal: %v", err)
 	}
 	h.URL, h.Retries = "http://127.0.0.1:1", 1
-	if _, err := h.Score(context.Background(), []Case{{Answer: "a"}}); err == nil || !strings.Contains(err.Error(), "busy or away") {
+	if _, err := h.Score(context.Background(), []Case{{Answer: "a"}}); err == nil || !strings.Contains(err.Error(), "busy or unreachable") {
 		t.Errorf("nobody there: %v", err)
 	}
-	if err := h.Reach(context.Background()); err == nil || !strings.Contains(err.Error(), "the judge does not answer") {
+	if err := h.Reach(context.Background()); err == nil || !strings.Contains(err.Error(), "the judge does not respond") {
 		t.Errorf("nobody there: %v", err)
 	}
 }

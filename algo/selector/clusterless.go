@@ -21,23 +21,22 @@ import (
 
 func init() { algo.RegisterSelector("cluster_less", newClusterLESS) }
 
-// clusterLESS is LESS with a gradient for a few representatives of each cluster
-// only. Sentence vectors (the training model's hidden states at the first
-// selection, averaged over a row, or those of a model folder) are clustered once;
-// a cluster's feature is the mean of its representatives' unit gradients, made
-// unit; its cosine with the evaluation rows is the score of all its rows. There is
-// no paper: both modes follow DataFlex, each with its own LESS.
+// clusterLESS is LESS with gradients for only a few representatives of each cluster. Sentence
+// vectors (the training model's hidden states at the first selection, averaged over a row, or
+// those of another model) are clustered once; a cluster's feature is the normalised mean of its
+// representatives' unit gradients; its cosine with the evaluation rows is the score of all its
+// rows. There is no paper: both modes follow DataFlex, each with its own LESS.
 //
-// All rows of a cluster have the same score. Among them upstream takes what
-// torch.topk takes, faithful the rows nearest to the cluster's mean first.
+// All rows of a cluster have the same score. Among them upstream takes those that torch.topk
+// takes, faithful the ones nearest to the cluster's mean.
 //
-// Clusters, and the distances that decide who represents them, are state of the
-// method and stand in the checkpoint. Gradients are compared whole unless
-// `projection` says otherwise: only the sum of one cluster's is needed at a time.
+// Clusters, and the distances that determine their representatives, are state of the method and
+// are stored in checkpoints. Gradients are compared unprojected unless `projection` says
+// otherwise: only the sum over one cluster is needed at a time.
 type clusterLESS struct {
 	*influence
 	options    cluster.Options
-	size       int // rows per cluster aimed at, where K is not given
+	size       int // target number of rows per cluster, where K is not given
 	perCluster int
 	strategy   cluster.Strategy
 	folder     string // of the embedding model; "" = the model being trained
@@ -63,8 +62,8 @@ func newClusterLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selec
 	}
 	method, strategy := p.String("clustering_method", string(cluster.KMeans)), p.String("representative_strategy", string(cluster.Random))
 	dtype := p.String("embedding_model_dtype", "auto")
-	p.Int("clustering_batch_size", 8)    // batches here are by tokens
-	p.Int("assignment_chunk_size", 4096) // and distances are computed in blocks of our own
+	p.Int("clustering_batch_size", 8)    // batches here are limited by tokens
+	p.Int("assignment_chunk_size", 4096) // and distances are computed in blocks of another size
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
@@ -97,12 +96,12 @@ func (s *clusterLESS) check(p *config.Params, dtype string) error {
 	return nil
 }
 
-// Reuse waits for the clusters: a first choice taken from disk would leave them
+// Reuse is off until there are clusters: with a first choice taken from disk, they would be
 // unknown. The key does not cover a folder's contents.
 func (s *clusterLESS) Reuse() bool { return s.ids != nil && s.folder == "" }
 
-// Cost is a pass for the clusters, at the first selection, and gradients of the rows that
-// stand for them.
+// Cost is a pass that computes the vectors, at the first selection, and the gradients of the
+// representatives.
 func (s *clusterLESS) Cost() algo.Cost {
 	return algo.Cost{Forward: 1, Gradient: float64(s.groups()) * min(1, float64(s.perCluster)/float64(s.size)), EvalGradient: 1}
 }
@@ -124,13 +123,13 @@ func (s *clusterLESS) State() (json.RawMessage, error) {
 	return json.Marshal(clusterState{Clusters: npy.Encode(ids, len(ids)), Distances: packFloats(s.distances)})
 }
 
-// Restore takes the clusters back.
+// Restore restores the clusters.
 func (s *clusterLESS) Restore(raw json.RawMessage) error {
 	var st clusterState
 	if err := json.Unmarshal(raw, &st); err != nil {
 		return err
 	}
-	s.ids, s.distances = nil, nil // also back to before a first selection that failed
+	s.ids, s.distances = nil, nil // also restores the state before a first selection that failed
 	if st.Clusters == nil {
 		return nil
 	}
@@ -156,9 +155,9 @@ func (s *clusterLESS) Select(ctx context.Context, r algo.Request) (algo.Selectio
 		}
 		embedded = len(s.ids)
 	}
-	stands := cluster.Representatives(s.ids, s.distances, s.strategy, s.perCluster, rng.NewTorch(s.seed+uint64(r.Step)+17))
+	representatives := cluster.Representatives(s.ids, s.distances, s.strategy, s.perCluster, rng.NewTorch(s.seed+uint64(r.Step)+17))
 	c := &scan{influence: s.influence, pool: s.run.Train}
-	clusters, err := s.clusterScores(ctx, r.Key, stands, c)
+	clusters, err := s.clusterScores(ctx, r.Key, representatives, c)
 	if err := c.end(err); err != nil {
 		return algo.Selection{}, err
 	}
@@ -172,7 +171,7 @@ func (s *clusterLESS) Select(ctx context.Context, r algo.Request) (algo.Selectio
 	}
 	indices := topAmong(s.mode, score, s.distances, r.N)
 	facts := map[string]any{
-		"num_clusters": len(clusters), "num_representatives": len(stands), "samples_per_cluster": s.perCluster,
+		"num_clusters": len(clusters), "num_representatives": len(representatives), "samples_per_cluster": s.perCluster,
 		"clustering_method": string(s.options.Method), "representative_strategy": string(s.strategy), "embedding_layer": s.layer,
 	}
 	if judged := c.judge(clusters); s.mode == algo.Faithful {
@@ -180,11 +179,11 @@ func (s *clusterLESS) Select(ctx context.Context, r algo.Request) (algo.Selectio
 	}
 	return algo.Selection{
 		Indices: indices, Metric: map[string][]float64{"cluster_less_score": pick(score, indices)}, Score: score,
-		Scored: embedded + len(stands)*s.groups() + len(s.run.Eval), Facts: facts,
+		Scored: embedded + len(representatives)*s.groups() + len(s.run.Eval), Facts: facts,
 	}, nil
 }
 
-// partition makes the clusters, once per run.
+// partition computes the clusters, once per run.
 func (s *clusterLESS) partition(ctx context.Context) error {
 	v, err := s.vectors(ctx)
 	if err != nil {
@@ -192,7 +191,7 @@ func (s *clusterLESS) partition(ctx context.Context) error {
 	}
 	whole := finiteRows(v)
 	if len(whole) == 0 {
-		return errors.New("cluster_less: no row of the pool has a sentence vector of numbers")
+		return errors.New("cluster_less: no row of the pool has a finite sentence vector")
 	}
 	if len(whole) < v.N {
 		v = v.Select(whole)
@@ -207,7 +206,7 @@ func (s *clusterLESS) partition(ctx context.Context) error {
 	return nil
 }
 
-// finiteRows lists the rows whose vectors are numbers.
+// finiteRows lists the rows whose vectors are finite.
 func finiteRows(v neighbor.Vectors) (rows []int) {
 	for i := range v.N {
 		if !slices.ContainsFunc(v.Row(i), func(x float32) bool { return math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) }) {
@@ -217,8 +216,8 @@ func finiteRows(v neighbor.Vectors) (rows []int) {
 	return rows
 }
 
-// keep notes the clusters of rows. The others make a cluster of their own, which is as
-// good as its gradients.
+// keep stores the clusters of rows. The other rows form a cluster of their own, which is scored
+// by its gradients like any other.
 func (s *clusterLESS) keep(rows, ids []int, distances []float64) {
 	n := len(s.run.Train)
 	s.ids, s.distances = make([]int, n), make([]float64, n)
@@ -251,14 +250,14 @@ func (s *clusterLESS) vectors(ctx context.Context) (neighbor.Vectors, error) {
 	return v, err
 }
 
-// clusterScores is every cluster's largest mean cosine over the subtasks; NaN for a
-// cluster none of whose representatives has a gradient.
-func (s *clusterLESS) clusterScores(ctx context.Context, key string, stands []int, c *scan) ([]float64, error) {
+// clusterScores is every cluster's largest mean cosine over the subtasks; NaN for a cluster
+// without a representative that has a gradient.
+func (s *clusterLESS) clusterScores(ctx context.Context, key string, representatives []int, c *scan) ([]float64, error) {
 	score := make([]float64, s.clusters())
 	for i := range score {
 		score[i] = math.NaN()
 	}
-	n, all := len(s.tasks), s.members(stands)
+	n, all := len(s.tasks), s.members(representatives)
 	key = keyWith(key, fmt.Sprint("clusters ", all))
 	for lo := 0; lo < n; lo += s.atOnce {
 		hi := min(lo+s.atOnce, n)
@@ -275,14 +274,15 @@ func (s *clusterLESS) clusterScores(ctx context.Context, key string, stands []in
 	return score, nil
 }
 
-// MemoryBytes counts the sums of the clusters that are compared at once, in float64.
+// MemoryBytes is the size of the gradient sums, in float64, of the clusters that are compared
+// at a time.
 func (s *clusterLESS) MemoryBytes() uint64 {
 	return s.influence.MemoryBytes() + 2*uint64(min(s.options.K, s.clustersHeld()))*s.meanBytes()
 }
 
 // members are the representatives of every cluster that has any.
-func (s *clusterLESS) members(stands []int) (out []clusterOf) {
-	for _, row := range stands { // cluster after cluster
+func (s *clusterLESS) members(representatives []int) (out []clusterOf) {
+	for _, row := range representatives { // grouped by cluster
 		if id := s.ids[row]; len(out) == 0 || out[len(out)-1].id != id {
 			out = append(out, clusterOf{id: id})
 		}

@@ -20,25 +20,23 @@ import (
 
 func init() { algo.RegisterSelector("coincide", newCOINCIDE) }
 
-// COINCIDE: Concept-skill Transferability-based Data Selection for Large
-// Vision-Language Models (Lee, Li, Hwang, EMNLP 2024, arXiv:2406.10995), for text:
-// rows are clustered by vectors of several layers; clusters that are like others (S)
-// and hold different rows (D small) have larger shares, softmax(S/(τD)); of each
-// cluster those rows are taken that together are most like it, by the squared maximum
-// mean discrepancy. No evaluation set and no gradient is needed. The paper has a block
-// for the image and one for the text of each layer; here there is the text's alone.
+// COINCIDE: Concept-skill Transferability-based Data Selection for Large Vision-Language Models
+// (Lee, Li, Hwang, EMNLP 2024, arXiv:2406.10995), for text: rows are clustered by vectors from
+// several layers; clusters that are similar to others (S) and whose rows are diverse (D small)
+// have larger shares, softmax(S/(τD)); from each cluster the rows are taken that together are
+// most similar to it, by the squared maximum mean discrepancy. No evaluation set and no
+// gradients are needed. The paper uses image and text features of each layer; here there are
+// only text features.
 //
-// faithful, as the official code: means before tanh, 50 iterations of spherical
-// k-means, τ 0.1, the kernel e^(-d²/2), centres of cosine above 0.9 counted as one, and
-// budgets from the largest share down; of num rows num/13 clusters (at most 10000),
-// num being what the whole run selects. The official code reads attention's output;
-// here it is the layers' hidden states, as in DataFlex. Nothing depends on the step:
-// successive selections go on in each cluster's order instead of repeating it, and
-// begin anew when every row has been taken.
-// upstream: DataFlex 1.1's code but for its refusal of models without images: tanh
-// before means, 10 iterations, 10000 clusters, τ 1, e^(-d²), largest remainders, the
-// same rows at every selection. `variant: upstream` is that arithmetic in mode
-// faithful.
+// faithful, as the official code: means before tanh, 50 iterations of spherical k-means, τ 0.1,
+// the kernel e^(-d²/2), centres with a cosine above 0.9 counted as one, and budgets from the
+// largest share down; num/13 clusters (at most 10000), where num is the number of rows that the
+// whole run selects. The official code uses the output of attention; here it is the layers'
+// hidden states, as in DataFlex. Nothing depends on the step: successive selections continue in
+// each cluster's order instead of repeating it, and start over when every row has been taken.
+// upstream: DataFlex 1.1's code, except that it accepts models without images: tanh before
+// means, 10 iterations, 10000 clusters, τ 1, e^(-d²), largest remainders, the same rows at
+// every selection. `variant: upstream` uses this arithmetic in mode faithful.
 type coincide struct {
 	run      *algo.Run
 	mode     algo.Mode
@@ -47,22 +45,22 @@ type coincide struct {
 	folder   string // of the embedding model; "" = the model being trained
 	layers   []int  // nil: five, evenly spaced
 	tau      float64
-	single   float64 // density of a cluster of one
+	single   float64 // density of a cluster with one row
 	dir      string
 
 	found *concepts // nil before the first selection
 }
 
-// concepts is what is made of the pool once in a run.
+// concepts is computed from the pool once in a run.
 type concepts struct {
 	layers                   []int
-	order                    [][]int // every cluster's rows, greedily
+	order                    [][]int // every cluster's rows, in greedy order
 	shares                   []float64
 	transferability, density []float64
-	taken                    []int // of every cluster, by earlier selections
+	taken                    []int // rows of every cluster that earlier selections took
 }
 
-// Cost is a pass for the vectors, at the first selection.
+// Cost is a pass that computes the vectors, at the first selection.
 func (s *coincide) Cost() algo.Cost { return algo.Cost{Forward: 1} }
 
 func newCOINCIDE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
@@ -85,9 +83,9 @@ func newCOINCIDE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector
 	}
 	dtype := p.String("embedding_model_dtype", "auto")
 	for _, of := range []string{"clustering_batch_size", "clustering_num_workers", "assignment_chunk_size", "density_chunk_size"} {
-		p.Int(of, 0) // batches and blocks here are of our own
+		p.Int(of, 0) // batches and blocks are chosen here
 	}
-	p.String("clustering_device", "auto") // the run's
+	p.String("clustering_device", "auto") // the run's device is used
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
@@ -115,17 +113,17 @@ func newCOINCIDE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector
 			}
 		}
 	}
-	run.Log.Info("coincide: the paper's vectors have a block for the image and one for the text of every layer; here there is the text's alone")
+	run.Log.Info("coincide: the paper uses image and text features of every layer; here there are only text features")
 	return s, nil
 }
 
 func (s *coincide) CacheDir() string { return s.dir }
 
-// Reuse is off: a choice taken from disk would leave the clusters and what was taken of
-// them unknown.
+// Reuse is off: with a choice taken from disk, the clusters and the rows taken from them would
+// be unknown.
 func (s *coincide) Reuse() bool { return false }
 
-// MemoryBytes is the vectors of the pool, and a copy where they are clustered.
+// MemoryBytes is the size of the pool's vectors, and of a copy where they are clustered.
 func (s *coincide) MemoryBytes() uint64 {
 	c := s.run.Model.Config()
 	layers := len(s.layers)
@@ -138,7 +136,7 @@ func (s *coincide) MemoryBytes() uint64 {
 func (s *coincide) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
 	embedded := 0
 	if s.found == nil {
-		c, err := s.look(ctx, r)
+		c, err := s.cluster(ctx, r)
 		if err != nil {
 			return algo.Selection{}, fmt.Errorf("coincide: %w", err)
 		}
@@ -148,7 +146,7 @@ func (s *coincide) Select(ctx context.Context, r algo.Request) (algo.Selection, 
 	switch {
 	case r.Pool != nil:
 		if c = c.among(poolOf(s.run, r).has()); c == nil {
-			return algo.Selection{}, fmt.Errorf("selector coincide: none of the %d rows of the pool has a vector of numbers", len(r.Pool))
+			return algo.Selection{}, fmt.Errorf("selector coincide: none of the %d rows of the pool has a finite vector", len(r.Pool))
 		}
 	case s.mode == algo.Upstream:
 		clear(c.taken)
@@ -173,8 +171,8 @@ func (s *coincide) Select(ctx context.Context, r algo.Request) (algo.Selection, 
 	}}, nil
 }
 
-// among is the clusters' rows that are in a pool, none of them taken: what was taken is
-// not in it. It is nil where there are none.
+// among restricts the clusters to rows of a pool, which does not contain the rows already
+// taken. It is nil where none are left.
 func (c *concepts) among(in []bool) *concepts {
 	out := *c
 	out.order, out.taken = make([][]int, len(c.order)), make([]int, len(c.order))
@@ -193,7 +191,8 @@ func (c *concepts) among(in []bool) *concepts {
 	return &out
 }
 
-// deal is how many rows of each cluster the next n are, fewer where there are no more.
+// deal is how many of the next n rows come from each cluster; their sum is less than n where
+// fewer rows are left.
 func (s *coincide) deal(c *concepts, n int) []int {
 	room, all := make([]int, len(c.order)), 0
 	for i, rows := range c.order {
@@ -205,7 +204,7 @@ func (s *coincide) deal(c *concepts, n int) []int {
 		deal = cluster.InTurn
 	}
 	out := deal(c.shares, min(n, all), room)
-	// Shares too small for their sum to be more than 0 leave the rest in order.
+	// If the shares are too small for a positive sum, the remaining rows are taken in order.
 	for i, rest := 0, min(n, all)-sum(out); rest > 0; i++ {
 		m := min(rest, room[i]-out[i])
 		out[i], rest = out[i]+m, rest-m
@@ -228,11 +227,11 @@ func summary(x []float64) map[string]any {
 	return map[string]any{"min": slices.Min(x), "mean": mean, "max": slices.Max(x)}
 }
 
-// mostMembers bounds a cluster, whose rows are compared with each other.
+// mostMembers limits the size of a cluster, whose rows are all compared with each other.
 const mostMembers = 1 << 14
 
-// look clusters the pool and orders the clusters' rows.
-func (s *coincide) look(ctx context.Context, r algo.Request) (*concepts, error) {
+// cluster clusters the pool and orders the rows of each cluster.
+func (s *coincide) cluster(ctx context.Context, r algo.Request) (*concepts, error) {
 	o, err := s.clusters(r)
 	if err != nil {
 		return nil, err
@@ -244,7 +243,7 @@ func (s *coincide) look(ctx context.Context, r algo.Request) (*concepts, error) 
 	}
 	whole := finiteRows(v)
 	if len(whole) == 0 {
-		return nil, errors.New("no row of the pool has a vector of numbers")
+		return nil, errors.New("no row of the pool has a finite vector")
 	}
 	if len(whole) < v.N {
 		v = v.Select(whole)
@@ -289,26 +288,26 @@ func (s *coincide) look(ctx context.Context, r algo.Request) (*concepts, error) 
 	return c, nil
 }
 
-// clusters settles K.
+// clusters determines the number of clusters K.
 func (s *coincide) clusters(r algo.Request) (cluster.Options, error) {
 	o, n := s.options, len(s.run.Train)
 	if s.mode == algo.Upstream {
 		if o.K == 0 {
 			o.K = 10000
 		}
-		return o, nil // of n rows at most n
+		return o, nil // there are at most n clusters of n rows
 	}
 	wanted := min(n, r.N*max(1, s.run.Updates))
 	switch {
 	case o.K == 0:
 		o.K = min(10000, max(1, wanted/13))
 	case wanted < o.K:
-		return o, fmt.Errorf("num_clusters is %d and the run selects %d rows, less than one of each cluster: lower num_clusters, or leave it out for one cluster to 13 rows", o.K, wanted)
+		return o, fmt.Errorf("num_clusters is %d and the run selects %d rows, less than one of each cluster: lower num_clusters, or leave it out for one cluster per 13 rows", o.K, wanted)
 	}
 	return o, nil
 }
 
-// fiveLayers is upstream's linspace(1, L, min(5, L)), half to even.
+// fiveLayers is upstream's linspace(1, L, min(5, L)), rounded half to even.
 func fiveLayers(l int) (out []int) {
 	m := min(5, l)
 	for i := range m {
@@ -331,7 +330,7 @@ type coincideState struct {
 	Layers          []int     `json:"layers"`
 }
 
-// State is the clusters, the order of their rows and what was taken of them.
+// State is the clusters, the order of their rows and the number of rows taken from each.
 func (s *coincide) State() (json.RawMessage, error) {
 	if s.found == nil {
 		return json.RawMessage("null"), nil
@@ -349,7 +348,7 @@ func (s *coincide) State() (json.RawMessage, error) {
 	return json.Marshal(st)
 }
 
-// Restore takes it back.
+// Restore restores State.
 func (s *coincide) Restore(raw json.RawMessage) error {
 	var st *coincideState
 	if err := json.Unmarshal(raw, &st); err != nil {
@@ -378,7 +377,7 @@ func (s *coincide) Restore(raw json.RawMessage) error {
 	return nil
 }
 
-// vectors are the pool's, of the embedding model's layers, which it notes.
+// vectors are the pool's vectors from the embedding model's layers, which it records.
 func (s *coincide) vectors(ctx context.Context, c *concepts) (neighbor.Vectors, error) {
 	model := s.run.Model
 	if s.folder != "" {

@@ -28,8 +28,8 @@ func chosen(t *testing.T, s algo.Selector, update, n int) []int {
 	return sel.Indices
 }
 
-// Regression 26: successive selections go on in each cluster's order: different rows,
-// each once until all have been taken, the same after a restart.
+// Regression 26: successive selections continue in each cluster's order: different rows, each
+// once until all have been taken, and the same after a restart.
 func TestRegression26COINCIDEGoesOn(t *testing.T) {
 	run := whole(t, rows(40, 4, 1), nil)
 	s := coincideOf(t, run, "faithful", "num_clusters: 4")
@@ -74,8 +74,8 @@ func distinct(x []int) (out []int) {
 	return out
 }
 
-// Regression 26: layers, model, number of clusters and seed decide, and fewer rows than
-// clusters are refused.
+// Regression 26: the choice depends on layers, model, number of clusters and seed, and fewer
+// rows than clusters are refused.
 func TestRegression26COINCIDEParameters(t *testing.T) {
 	run := whole(t, rows(40, 4, 1), nil)
 	orders := map[string]string{}
@@ -167,7 +167,7 @@ func TestCOINCIDEVectors(t *testing.T) {
 	}
 }
 
-// Regression 68: every family of rows is represented, not the most central rows alone.
+// Regression 68: every family of rows is represented, not only the most central rows.
 func TestCOINCIDECoversTheFamilies(t *testing.T) {
 	run := whole(t, rows(60, 5, 1), nil)
 	run.Updates = 1

@@ -14,13 +14,13 @@ import (
 
 func init() { algo.RegisterSelector("custom", newCustom) }
 
-// custom asks the user's program for every selection:
+// custom calls the user's program for every selection:
 //
 //	{"step":4,"update":1,"num_samples":16,"rows":[{"index":0,"dataset":"d","row":0},…],"losses":[1.2,null,…]}
 //	{"indices":[3,1,…],"scores":[0.9,…]}
 //
-// losses is there when `losses: true` is set; scores is optional, one per index.
-// With no program configured it does what upstream's example does: rows 0 … n-1.
+// losses is included when `losses: true` is set; scores is optional, one per index. Without a
+// program it does the same as upstream's example: rows 0 … n-1.
 type custom struct {
 	run     *algo.Run
 	program *program.Program // nil without a command
@@ -119,22 +119,22 @@ func (s *custom) check(a customAnswer, p pool, r algo.Request) error {
 	in := p.has()
 	switch {
 	case len(a.Indices) != r.N:
-		return fmt.Errorf("selector custom: the program gave %d indices for a window of %d", len(a.Indices), r.N)
+		return fmt.Errorf("selector custom: the program returned %d indices for a window of %d", len(a.Indices), r.N)
 	case len(a.Scores) > 0 && len(a.Scores) != len(a.Indices):
-		return fmt.Errorf("selector custom: the program gave %d scores for %d indices", len(a.Scores), len(a.Indices))
+		return fmt.Errorf("selector custom: the program returned %d scores for %d indices", len(a.Scores), len(a.Indices))
 	}
 	for _, i := range a.Indices {
 		if i < 0 || i >= len(s.run.Train) {
-			return fmt.Errorf("selector custom: the program gave index %d, but the pool has rows 0 to %d", i, len(s.run.Train)-1)
+			return fmt.Errorf("selector custom: the program returned index %d, but the pool has rows 0 to %d", i, len(s.run.Train)-1)
 		}
 		if in != nil && !in[i] {
-			return fmt.Errorf("selector custom: the program gave index %d, which is none of the %d rows that it was asked to choose from", i, len(p.rows))
+			return fmt.Errorf("selector custom: the program returned index %d, which is none of the %d rows that it had to choose from", i, len(p.rows))
 		}
 	}
 	return nil
 }
 
-// nullable writes a loss that is no number as null.
+// nullable writes a loss that is NaN or Inf as null.
 func nullable(x []float64) []*float64 {
 	out := make([]*float64, len(x))
 	for i := range x {

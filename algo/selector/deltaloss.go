@@ -15,21 +15,20 @@ import (
 
 func init() { algo.RegisterSelector("delta_loss", newDeltaLoss) }
 
-// deltaLoss draws rows by how far their loss has fallen since the first
-// selection: a window slides, over the updates of a Flex epoch, from the rows that
-// fell most to those that fell least. There is no paper; both modes follow
-// DataFlex:
+// deltaLoss draws rows by how much their loss has decreased since the first selection: over the
+// updates of a Flex epoch, a window slides from the rows with the largest decrease to those
+// with the smallest. There is no paper; both modes follow DataFlex:
 //
-//	first selection: randperm(n; 42)[:k]; the losses are kept
+//	first selection: randperm(n; 42)[:k]; the losses are stored
 //	later: δ = first loss - loss now, sorted in descending order;
 //	  x = (update-1)/(updates-1), start = σ(10(x-½))·(n-wn), end = start+wn, both
 //	  truncated, end not beyond the first δ < 0; weight 1 inside, 0.025 outside;
 //	  multinomial without replacement, seed 42 + step
 //
-// The first losses are state of the method and stand in the checkpoint. With a
-// single update per Flex epoch x is 0 in faithful mode; upstream divides by zero
-// at the second Flex epoch, which mode upstream refuses at the start. A row
-// without a loss weighs nothing in faithful mode and 0.025 upstream.
+// The first losses are state of the method and are stored in checkpoints. With a single update
+// per Flex epoch x is 0 in faithful mode; upstream divides by zero at the second Flex epoch,
+// which mode upstream refuses at the start. A row without a loss has weight 0 in faithful mode
+// and 0.025 upstream.
 type deltaLoss struct {
 	run     *algo.Run
 	mode    algo.Mode
@@ -43,8 +42,8 @@ func (s *deltaLoss) Cost() algo.Cost { return algo.Cost{Forward: 1} }
 
 func newDeltaLoss(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
 	s := &deltaLoss{run: run, mode: mode, window: p.Float("window_size", 0.2), dir: p.String("cache_dir", "")}
-	p.Int("score_batch_size", 1)  // batches here are by tokens
-	p.Int("score_num_workers", 2) // and rows are already in memory
+	p.Int("score_batch_size", 1)  // batches here are limited by tokens
+	p.Int("score_num_workers", 2) // rows are already in memory
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
@@ -59,8 +58,8 @@ func newDeltaLoss(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selecto
 
 func (s *deltaLoss) CacheDir() string { return s.dir }
 
-// Reuse waits for the first losses: a first choice taken from disk would leave
-// them unknown.
+// Reuse is off until there are first losses: with a first choice taken from disk, they would be
+// unknown.
 func (s *deltaLoss) Reuse() bool { return s.initial != nil }
 
 type deltaLossState struct {
@@ -75,13 +74,13 @@ func (s *deltaLoss) State() (json.RawMessage, error) {
 	return json.Marshal(deltaLossState{Initial: packFloats(s.initial)})
 }
 
-// Restore takes the first losses back.
+// Restore restores the first losses.
 func (s *deltaLoss) Restore(raw json.RawMessage) error {
 	var st deltaLossState
 	if err := json.Unmarshal(raw, &st); err != nil {
 		return err
 	}
-	s.initial = nil // also back to before a first selection that failed
+	s.initial = nil // also restores the state before a first selection that failed
 	if st.Initial == nil {
 		return nil
 	}
@@ -106,7 +105,7 @@ func (s *deltaLoss) Select(ctx context.Context, r algo.Request) (algo.Selection,
 	return sel, err
 }
 
-// begin is the first selection: it keeps every row's loss, whatever the pool, and draws.
+// begin is the first selection: it stores every row's loss, whatever the pool, and draws.
 func (s *deltaLoss) begin(ctx context.Context, p pool, r algo.Request) (algo.Selection, error) {
 	losses, err := poolOf(s.run, algo.Request{}).losses(ctx, s.run, r.Step)
 	if err != nil {
@@ -123,7 +122,7 @@ func (s *deltaLoss) begin(ctx context.Context, p pool, r algo.Request) (algo.Sel
 	}, nil
 }
 
-// choose draws among the pool's rows, of those losses.
+// choose draws among the pool's rows, given their losses.
 func (s *deltaLoss) choose(losses []float64, rows pool, r algo.Request) (algo.Selection, error) {
 	delta := deltas(pick(s.initial, rows.all()), losses)
 	if err := scored(s.run.Log, rows.examples, delta); err != nil && s.mode == algo.Faithful {
@@ -143,7 +142,7 @@ func (s *deltaLoss) choose(losses []float64, rows pool, r algo.Request) (algo.Se
 	}, nil
 }
 
-// deltas is the fall of every row's loss in float32; NaN where either is unknown.
+// deltas is the decrease of every row's loss in float32; NaN where either loss is unknown.
 func deltas(first, now []float64) []float64 {
 	d := make([]float64, len(now))
 	for i := range d {
@@ -162,7 +161,7 @@ func (s *deltaLoss) updates() int {
 	return s.run.Updates
 }
 
-// bounds is the window, in rows of the descending order, before it is clipped.
+// bounds is the window, in rows of the descending order, before clipping.
 func (s *deltaLoss) bounds(n, update int) (start, end int) {
 	x := float64(update-1) / float64(max(1, s.updates()-1))
 	width := s.window * float64(n)

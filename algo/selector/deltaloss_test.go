@@ -2,8 +2,8 @@ package selector
 
 import "testing"
 
-// A first selection that fails, when its file cannot be written say, leaves no losses
-// behind: the state of before is one without any.
+// A first selection that fails, for example because its file cannot be written, leaves no
+// losses behind: restoring the state before it removes them.
 func TestDeltaLossGoesBackToNothing(t *testing.T) {
 	before, err := (&deltaLoss{}).State()
 	if err != nil {

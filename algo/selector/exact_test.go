@@ -31,15 +31,14 @@ func subtasked(t *testing.T) (run *algo.Run, want []float64) {
 	return run, want
 }
 
-// listening gives a run a log that is kept.
+// listening gives a run a log that can be read.
 func listening(run *algo.Run) *bytes.Buffer {
 	var b bytes.Buffer
 	run.Log = slog.New(slog.NewTextHandler(&b, nil))
 	return &b
 }
 
-// Without `projection` gradients are compared whole, and a proj_dim is said not to be
-// used.
+// By default gradients are compared unprojected, and the log says that proj_dim is not used.
 func TestExactIsTheDefault(t *testing.T) {
 	run, want := subtasked(t)
 	for _, params := range [][]string{nil, {"proj_dim: 64"}} {
@@ -67,7 +66,8 @@ func TestExactIsTheDefault(t *testing.T) {
 	}
 }
 
-// Subtasks whose means do not fit together are compared in groups, to the same bits.
+// Subtasks whose means do not fit into memory together are compared in groups, with identical
+// bits.
 func TestSubtasksInGroups(t *testing.T) {
 	run, _ := subtasked(t)
 	for name, params := range map[string][]string{"less": nil, "cluster_less": {"num_clusters: 6"}} {
@@ -96,7 +96,7 @@ func base(s algo.Selector) *influence {
 	return s.(*less).influence
 }
 
-// cramped is a device that says it has little memory.
+// cramped is a device that reports little memory.
 type cramped struct {
 	driver.Device
 	bytes uint64
@@ -108,8 +108,7 @@ func (d cramped) Attributes() driver.Attributes {
 	return a
 }
 
-// How many means are kept follows from the free memory, and what that costs is said
-// and planned.
+// The number of means held follows from the free memory, and its cost is logged and planned.
 func TestMeansFollowTheMemory(t *testing.T) {
 	run, _ := subtasked(t)
 	total := 0
@@ -140,7 +139,7 @@ func TestMeansFollowTheMemory(t *testing.T) {
 	}
 }
 
-// dying is a context that ends after it has been looked at so often.
+// dying is a context that ends after it has been checked so often.
 type dying struct {
 	context.Context
 	looks int
@@ -153,8 +152,8 @@ func (c *dying) Err() error {
 	return nil
 }
 
-// A pass that was killed anywhere goes on where it was, to the bits of one that was
-// not; with several checkpoints and groups those that were finished are not made again.
+// A pass that was killed at any point is continued, with the bits of an uninterrupted one; with
+// several checkpoints and groups the finished ones are not repeated.
 func TestKilledPassGoesOn(t *testing.T) {
 	run, _ := subtasked(t)
 	run.Train = rows(80, 4, 1)
@@ -202,7 +201,7 @@ func TestKilledPassGoesOn(t *testing.T) {
 	}
 }
 
-// A projection says how large its error is, and warns where that decides.
+// A projection reports its error, and warns where it affects the choice.
 func TestProjectionIsJudged(t *testing.T) {
 	run, want := subtasked(t)
 	for _, c := range []struct {
@@ -227,7 +226,7 @@ func TestProjectionIsJudged(t *testing.T) {
 			t.Errorf("facts %v", sel.Facts)
 		}
 	}
-	// Mode upstream's step files have upstream's entries alone.
+	// Mode upstream's step files have only upstream's entries.
 	up := mustBuild(t, run, "less", "upstream", "proj_dim: 128", "cache_dir: "+t.TempDir())
 	if sel := selected(t, up, algo.Request{Step: 4, Update: 1, N: 8}); sel.Facts != nil {
 		t.Errorf("facts %v", sel.Facts)

@@ -24,9 +24,8 @@ type trained struct {
 	key    string // of its contents
 }
 
-// readHistory looks at the folders, in the order of training. Without weights,
-// each has the mean learning rate of the steps after the one before it (LESS,
-// section 3.3).
+// readHistory reads the folders, in the order of training. Without weights, each has the mean
+// learning rate of the steps since the one before it (LESS, section 3.3).
 func readHistory(dirs []string, weights []float64) ([]trained, error) {
 	var out []trained
 	since := 0
@@ -41,7 +40,7 @@ func readHistory(dirs []string, weights []float64) ([]trained, error) {
 		case weights != nil:
 			c.weight = weights[i]
 		case c.step <= since:
-			return nil, fmt.Errorf("%s was saved at step %d, after which the one before it was: list them in the order of training", dir, c.step)
+			return nil, fmt.Errorf("%s was saved at step %d, before the one listed before it: list them in the order of training", dir, c.step)
 		default:
 			if c.weight, err = meanAfter(rates, since); err != nil {
 				return nil, fmt.Errorf("%s: %w", dir, err)
@@ -56,8 +55,8 @@ func readHistory(dirs []string, weights []float64) ([]trained, error) {
 	return out, nil
 }
 
-// learningRates reads trainer_state.json: rates[s] is that of step s, 0 where the
-// log does not tell.
+// learningRates reads trainer_state.json: rates[s] is that of step s, 0 where it was not
+// logged.
 func learningRates(dir string) (step int, rates []float64, err error) {
 	path := filepath.Join(dir, storage.TrainerStateFile)
 	raw, err := storage.ReadFile(path)
@@ -93,12 +92,12 @@ func meanAfter(rates []float64, since int) (float64, error) {
 		}
 	}
 	if n == 0 {
-		return 0, errors.New("its log names no learning rate: give checkpoint_weights")
+		return 0, errors.New("its log has no learning rate: set checkpoint_weights")
 	}
 	return sum / float64(n), nil
 }
 
-// contentKey names a checkpoint by its tensors.
+// contentKey is the hash of a checkpoint's tensors.
 func contentKey(dir string) (string, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
 	if err != nil {
@@ -118,8 +117,8 @@ func contentKey(dir string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// visit puts the checkpoint's weights into the run's model, calls f with its
-// moments (nil if adam, the run's, is), and puts the run's own weights back.
+// visit loads the checkpoint's weights into the run's model, calls f with its moments (nil if
+// adam, the run's, is), and restores the run's own weights.
 func (c *trained) visit(run *algo.Run, adam optim.Adaptive, f func(optim.Adaptive) error) (err error) {
 	params := run.Model.Trainable()
 	own := make([][]float32, len(params))
@@ -153,7 +152,7 @@ func (c *trained) visit(run *algo.Run, adam optim.Adaptive, f func(optim.Adaptiv
 func (c *trained) optimizer(run *algo.Run, adam optim.Adaptive) (optim.Adaptive, error) {
 	raw, err := storage.ReadFile(filepath.Join(c.dir, storage.StateFile))
 	if err != nil {
-		return nil, fmt.Errorf("gradient_type: adam needs the optimiser's moments, of a checkpoint that this program saved without save_only_model: %w", err)
+		return nil, fmt.Errorf("gradient_type: adam needs the optimiser's moments, from a checkpoint that this program saved without save_only_model: %w", err)
 	}
 	var s struct {
 		Steps int `json:"optimizer_steps"`

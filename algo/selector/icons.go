@@ -16,27 +16,26 @@ import (
 func init() { algo.RegisterSelector("icons", newICONS) }
 
 // ICONS: Influence Consensus for Vision-Language Data Selection (Wu et al., 2024,
-// arXiv:2501.00654), for text. The evaluation set is several tasks. A row's influence
-// on a task is its mean cosine with the task's rows; every task votes for the rows
-// whose influence reaches the (1-p)-quantile; the rows with the most votes are picked.
+// arXiv:2501.00654), for text. The evaluation set consists of several tasks. A row's influence
+// on a task is its mean cosine with the task's rows; every task votes for the rows whose
+// influence reaches the (1-p)-quantile; the rows with the most votes are picked.
 //
-// faithful, as the official code: gradients as they are (`gradient_type: adam` is
-// possible); inside a task the largest of its subtasks' means; p is `vote_percent`
-// or, as the method is used once for a whole training run, the share of the pool that
-// the run selects. Among rows with equal votes those come first that the tasks rank
-// higher, then the lower row. Gradients are compared whole, unless `projection` says
-// otherwise.
-// upstream: Adam's direction, TRAK's projection, p the share of the pool in one
-// window; among equals what torch.topk takes.
+// faithful, as the official code: raw gradients (`gradient_type: adam` is possible); in a task
+// the largest of its subtasks' means; p is `vote_percent` or, as the method is used once for a
+// whole training run, the share of the pool that the run selects. Ties in votes are broken by
+// the sum of the tasks' ranks, then by row. Gradients are compared unprojected, unless
+// `projection` says otherwise.
+// upstream: Adam's direction, TRAK's projection, p the share of the pool in one window; ties as
+// torch.topk breaks them.
 //
-// Tasks (`tasks`): sizes, consecutive evaluation rows as task_sizes (upstream's
-// task_boundaries) counts them; column, those of the data's `subtask` column; auto,
-// task_sizes where given, else the data sets of eval_dataset.
+// Tasks (`tasks`): sizes, consecutive evaluation rows counted by task_sizes (upstream's
+// task_boundaries); column, those of the data's `subtask` column; auto, task_sizes where given,
+// else the data sets of eval_dataset.
 type icons struct {
 	*influence
 	taskOf []int   // the task of every subtask
 	count  int     // tasks
-	share  float64 // p; 0 = of what is selected
+	share  float64 // p; 0 = the selected share
 }
 
 // Cost is a gradient of every row.
@@ -63,7 +62,7 @@ func newICONS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, e
 	if sizes == nil {
 		key, sizes = "task_boundaries", boundaries
 	} else if boundaries != nil {
-		return nil, p.Wrap("task_boundaries", errors.New("this is upstream's name of task_sizes, which is given too: leave one out"))
+		return nil, p.Wrap("task_boundaries", errors.New("this is upstream's name of task_sizes, which is set, too: leave one out"))
 	}
 	if percent < 0 || percent > 100 {
 		return nil, p.Wrap("vote_percent", fmt.Errorf("each task votes for more than 0 and at most 100 percent of the pool, not %v", percent))
@@ -84,13 +83,13 @@ func newICONS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, e
 	return s, s.keepAtOnce()
 }
 
-// taskSource is where the tasks come from.
+// taskSource is the source of the tasks.
 func taskSource(by string, mode algo.Mode, sizes []int) (string, error) {
 	switch {
 	case by != "auto" && by != "sizes" && by != "column":
 		return "", fmt.Errorf("tasks is auto, sizes or column, not %q", by)
 	case by == "column" && sizes != nil:
-		return "", errors.New("task_sizes are given: tasks: sizes or auto goes by them")
+		return "", errors.New("task_sizes are set, which only tasks: sizes or auto use")
 	case by == "column":
 		return by, nil
 	case sizes != nil:
@@ -112,12 +111,12 @@ func checkSizes(sizes []int, rows int) error {
 		sum += n
 	}
 	if sum != rows {
-		return fmt.Errorf("the tasks have %d evaluation rows together, and there are %d (rows that preprocessing drops do not count)", sum, rows)
+		return fmt.Errorf("the tasks have %d evaluation rows in total, and there are %d (rows that preprocessing drops do not count)", sum, rows)
 	}
 	return nil
 }
 
-// divide groups the evaluation rows by task and, inside the tasks, by subtask.
+// divide groups the evaluation rows by task and, within a task, by subtask.
 func (s *icons) divide(by string, sizes []int) {
 	task := func(int) any { return nil }
 	switch by {
@@ -140,7 +139,7 @@ func (s *icons) divide(by string, sizes []int) {
 	var groups [][]int
 	taskAt, groupAt := map[any]int{}, map[[2]int]int{}
 	s.taskOf = nil
-	for sub, rows := range s.tasks { // subtasks as the influence methods have them
+	for sub, rows := range s.tasks { // subtasks as in the other influence methods
 		for _, row := range rows {
 			t, ok := taskAt[task(row)]
 			if !ok {
@@ -175,7 +174,7 @@ func (s *icons) Select(ctx context.Context, r algo.Request) (algo.Selection, err
 	facts := c.judge(tasks[0])
 	facts["num_tasks"], facts["vote_share"], facts["thresholds"] = s.count, e.share, e.thresholds
 	if s.mode == algo.Upstream {
-		facts = nil // its step files have none
+		facts = nil // upstream's step files have none
 	}
 	return algo.Selection{
 		Indices: p.positions(e.indices), Metric: map[string][]float64{"icons_votes": pick(e.votes, e.indices)}, Score: p.spread(e.score), Facts: facts,
@@ -183,7 +182,7 @@ func (s *icons) Select(ctx context.Context, r algo.Request) (algo.Selection, err
 	}, nil
 }
 
-// influences is every task's influence of every row: the largest of its subtasks'.
+// influences is every task's influence of every row: the largest over its subtasks.
 func (s *icons) influences(cosines []float32) [][]float64 {
 	n := len(s.tasks)
 	rows := len(cosines) / n
@@ -202,16 +201,16 @@ func (s *icons) influences(cosines []float32) [][]float64 {
 	return out
 }
 
-// election is how the tasks voted.
+// election is the result of the tasks' votes.
 type election struct {
 	indices      []int
-	votes, score []float64 // NaN for a row without a gradient; score orders rows as they are picked
+	votes, score []float64 // NaN for a row without a gradient; rows are picked in the order of score
 	thresholds   []float64
 	share        float64
 }
 
-// elect lets every task vote. Rows without a gradient have no influence on any. Of rows
-// that are equal in votes and ranks those come first that do in place.
+// elect lets every task vote. Rows without a gradient have no influence on any. Rows with equal
+// votes and ranks are ordered by place.
 func (s *icons) elect(tasks [][]float64, place []float64, r algo.Request) election {
 	n := len(tasks[0])
 	e := election{votes: make([]float64, n), score: make([]float64, n), share: s.voteShare(n, r)}
@@ -257,8 +256,8 @@ func (s *icons) voteShare(n int, r algo.Request) float64 {
 	return min(1, float64(wanted)/float64(n))
 }
 
-// ranked is the share of the others that each value exceeds; equal ones have the same.
-// NaN has 0.
+// ranked is the share of the other values that each value exceeds; equal values have the same
+// rank. NaN has 0.
 func ranked(x []float64) []float64 {
 	order := make([]int, 0, len(x))
 	for i, v := range x {

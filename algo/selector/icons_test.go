@@ -29,7 +29,7 @@ var (
 	twoTasks = [][][]float64{{{1, 0, 0}}, {{0, 1, 0}, {0, .8, .6}}}
 )
 
-// What upstream's own _vote_select gives (DataFlex 1.1.0, run on these rows).
+// The results of upstream's own _vote_select (DataFlex 1.1.0, on these rows).
 func TestICONSVotes(t *testing.T) {
 	s := &icons{influence: &influence{mode: algo.Upstream, run: bare(6)}}
 	e := s.elect(influencesOf(sixRows, twoTasks), nil, algo.Request{N: 3})
@@ -37,16 +37,16 @@ func TestICONSVotes(t *testing.T) {
 		t.Errorf("votes %v, picked %v", e.votes, e.indices)
 	}
 	compare(t, "threshold", e.thresholds, []float64{.3, .63}, 1e-6)
-	// Faithful: of the rows with one vote those come first that the tasks rank higher, 0 and
-	// 3 alike, then the lower.
+	// Faithful: of the rows with one vote those that the tasks rank higher come first, 0 and 3
+	// equally, then the lower row.
 	s = &icons{influence: &influence{mode: algo.Faithful, run: &algo.Run{Updates: 1}}}
 	if e := s.elect(influencesOf(sixRows, twoTasks), nil, algo.Request{N: 3}); !slices.Equal(e.indices, []int{2, 1, 0}) {
 		t.Errorf("faithful picked %v, scores %v", e.indices, e.score)
 	}
 }
 
-// Regression 25: which rows are picked does not depend on how they are stored; one
-// task picks the set that LESS's mean does; the threshold is the whole run's.
+// Regression 25: which rows are picked does not depend on how they are stored; a single task
+// picks the same set as LESS's mean; the threshold is that of the whole run.
 func TestRegression25ICONS(t *testing.T) {
 	run := whole(t, rows(40, 4, 1), rows(6, 3, 2))
 	picked := func(params ...string) algo.Selection {
@@ -127,7 +127,7 @@ func TestICONSTasks(t *testing.T) {
 	compare(t, "influence on the last", sizes[1], want([]int{5}), 2e-4)
 
 	for _, c := range []struct{ param, want string }{
-		{"task_sizes: [1, 2]", "3 evaluation rows together, and there are 6"},
+		{"task_sizes: [1, 2]", "3 evaluation rows in total, and there are 6"},
 		{"task_sizes: [6, 0]", "at least one evaluation row"},
 		{"tasks: sizes", "needs task_sizes"},
 		{"tasks: families", "auto, sizes or column"},

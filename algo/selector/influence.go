@@ -12,13 +12,13 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// influence is what the gradient-based selectors share: how a row's gradient
-// becomes a feature, and the evaluation set's side of the comparison.
+// influence is shared by the gradient-based selectors: it defines how a row's gradient becomes
+// a feature, and the features of the evaluation set.
 //
-// faithful: exact inner products of whole gradients, unless `projection` says
-// rademacher, gaussian or sjlt. Rows are compared with one mean per subtask, so
-// that whole means cost less than a projection of every row, whose error is larger
-// than the differences between real rows' scores.
+// faithful: exact inner products of unprojected gradients, unless `projection` is rademacher,
+// gaussian or sjlt. Rows are compared with one mean per subtask, so that unprojected means cost
+// less than a projection of every row, whose error is larger than the differences between real
+// rows' scores.
 // upstream: TRAK's projection.
 type influence struct {
 	name       string
@@ -26,22 +26,22 @@ type influence struct {
 	mode       algo.Mode
 	moments    optim.Adaptive // of gradient_type: adam; nil = sgd
 	epsInside  bool
-	projection *gradproj.Projection // of kind none: whole gradients
+	projection *gradproj.Projection // of kind none: unprojected gradients
 	seed       uint64
 	dir        string
 	tasks      [][]int // rows of Run.Eval, by subtask
-	atOnce     int     // subtasks whose means are kept at once
+	atOnce     int     // number of subtasks whose means are held at a time
 }
 
 // projectionTRAK is upstream's own matrix, which only mode upstream may ask for.
 const projectionTRAK = "trak"
 
-// influenceDefaults differ from method to method.
+// influenceDefaults are the defaults that differ between methods.
 type influenceDefaults struct {
 	name      string
 	dim, seed int
 	cacheDir  string
-	plain     bool   // gradients as they are, whatever gradient_type says
+	plain     bool   // raw gradients, whatever gradient_type says
 	gradient  string // of gradient_type; "" = adam
 }
 
@@ -55,7 +55,7 @@ func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDe
 	dim, seed := p.Int("proj_dim", d.dim), p.Int("seed", d.seed)
 	kind = p.String("projection", kind)
 	s.epsInside = p.Bool("eps_inside", false)
-	p.Int("save_interval", 16) // the feature store saves as it goes
+	p.Int("save_interval", 16) // the feature store saves continuously
 	subtaskBy := p.String("subtask_by", "column")
 	if err := p.Err(); err != nil {
 		return nil, err
@@ -84,12 +84,12 @@ func newInfluence(run *algo.Run, mode algo.Mode, p *config.Params, d influenceDe
 		return nil, p.Wrap("projection", err)
 	}
 	if s.exact() && p.Given("proj_dim") {
-		run.Log.Info(d.name + ": proj_dim is not used: gradients are compared whole, which is exact and faster; projection: rademacher would project them to proj_dim")
+		run.Log.Info(d.name + ": proj_dim is not used: gradients are compared unprojected, which is exact and faster; projection: rademacher would project them to proj_dim")
 	}
 	return s, s.keepAtOnce()
 }
 
-// adamOf is the run's optimizer where it has Adam's moments.
+// adamOf is the run's optimizer if it has Adam's moments.
 func adamOf(run *algo.Run) (optim.Adaptive, error) {
 	if o, ok := run.Optimizer.(optim.Adaptive); ok {
 		return o, nil
@@ -97,12 +97,11 @@ func adamOf(run *algo.Run) (optim.Adaptive, error) {
 	return nil, errors.New("gradient_type: adam takes the direction of Adam's moments, which the run's optimizer does not keep: train with optim: adamw_torch, or set gradient_type: sgd")
 }
 
-// exact says that gradients are compared whole.
+// exact reports that gradients are compared unprojected.
 func (s *influence) exact() bool { return s.projection.Kind() == gradproj.None }
 
-// subtasks groups the evaluation rows: by the data's `subtask` column where it has
-// one (column), by the data set they come from (dataset), or not at all (none, and
-// mode upstream).
+// subtasks groups the evaluation rows: by the data's `subtask` column if it has one (column),
+// by data set (dataset), or not at all (none, and mode upstream).
 func subtasks(run *algo.Run, mode algo.Mode, by string) ([][]int, error) {
 	name := func(int) string { return "" }
 	switch by {
@@ -141,7 +140,7 @@ func newProjection(run *algo.Run, kind string, dim int, seed uint64) (*gradproj.
 		total += q.Size()
 	}
 	if run.Outline {
-		total = 1 // how many there will be is not known yet
+		total = 1 // their number is not known yet
 	}
 	switch kind {
 	case projectionTRAK:
@@ -177,6 +176,5 @@ func (s *influence) direction(o optim.Adaptive) *feature.Direction {
 	return &feature.Direction{Beta1: b1, Beta2: b2, Eps: eps, EpsInside: s.epsInside, BiasCorrection: true}
 }
 
-// maxProjection is the largest proj_dim: a feature of every row is stored in that many
-// dimensions.
+// maxProjection is the largest proj_dim: a feature of that size is stored for every row.
 const maxProjection = 1 << 20

@@ -21,8 +21,8 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// gradients is every row's gradient of its mean loss, one backward pass per row,
-// in float64: the straightforward way.
+// gradients is every row's gradient of its mean loss, with one backward pass per row, in
+// float64.
 func gradients(t *testing.T, run *algo.Run, examples []data.Example) [][]float64 {
 	t.Helper()
 	out := make([][]float64, len(examples))
@@ -132,8 +132,8 @@ func TestLESSTakesTheBestSubtask(t *testing.T) {
 	compare(t, "score without subtasks", selected(t, none, algo.Request{N: 1}).Score, meanCosines(train, eval, []int{0, 1, 2, 3, 4, 5}), 2e-4)
 }
 
-// eps_inside puts Adam's ε under the root, as princeton-nlp/LESS does. Here it is large,
-// so that it matters where it stands.
+// eps_inside puts Adam's ε under the root, as princeton-nlp/LESS does. Here ε is large, so that
+// its place matters.
 func TestLESSEpsInside(t *testing.T) {
 	run := whole(t, rows(10, 4, 1), rows(2, 1, 2))
 	const eps = 1e-4
@@ -301,7 +301,7 @@ func TestClusterLESS(t *testing.T) {
 	if sel.Facts["num_clusters"] != s.clusters() || sel.Facts["num_representatives"] != 30 {
 		t.Errorf("facts %v", sel.Facts)
 	}
-	// The partition is made once: a resumed run has it from the checkpoint.
+	// The partition is computed once: a resumed run reads it from the checkpoint.
 	other := mustBuild(t, run, "cluster_less", "faithful", params...).(*clusterLESS)
 	if other.Reuse() {
 		t.Error("a first choice may be reused though the clusters are unknown")
@@ -342,8 +342,8 @@ func TestClusterLESSEmbeddingFolder(t *testing.T) {
 	}
 }
 
-// d(z) is the gradient's component along the direction, and the weights come back
-// to the very bits they had.
+// d(z) is the gradient's component along the direction, and the weights are restored to their
+// exact bits.
 func TestZerothDifferences(t *testing.T) {
 	run := whole(t, rows(10, 5, 1), rows(3, 1, 2))
 	before := flattened(run)
@@ -354,7 +354,7 @@ func TestZerothDifferences(t *testing.T) {
 		t.Fatal(err)
 	}
 	for k := range 3 {
-		w.turn(k)
+		w.draw(k)
 		d, err := s.differences(context.Background(), w, run.Train)
 		if err != nil {
 			t.Fatal(err)
@@ -381,8 +381,8 @@ func TestZerothDifferences(t *testing.T) {
 	}
 }
 
-// The interpreter's differences are the host's, to the rounding of two losses that are
-// subtracted: 2e-6 of them over 2ε.
+// The interpreter's differences equal the host's, to the rounding of two subtracted losses:
+// 2e-6 of them over 2ε.
 func TestZerothOnTheInterpreter(t *testing.T) {
 	host, dev := whole(t, rows(4, 2, 1), rows(2, 1, 2)), sim.New(sim.Options{})
 	t.Cleanup(func() { dev.Close() })
@@ -406,7 +406,7 @@ func TestZerothOnTheInterpreter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.turn(0)
+		w.draw(0)
 		d, err := s.differences(context.Background(), w, run.Train)
 		if err != nil {
 			t.Fatal(err)
@@ -432,7 +432,7 @@ func TestZerothOnTheInterpreter(t *testing.T) {
 // The directions are standard normal numbers.
 func TestZerothDirections(t *testing.T) {
 	w := &perturbation{xi: make([]float32, 1<<16), seed: 42}
-	w.turn(3)
+	w.draw(3)
 	var sum, square, fourth float64
 	for _, x := range w.xi {
 		v := float64(x)
@@ -471,8 +471,8 @@ func TestMethodsFindTheFamily(t *testing.T) {
 // plain is an optimizer without Adam's moments.
 type plain struct{ optim.Optimizer }
 
-// A method that takes Adam's direction says so where there is none to take; with plain
-// gradients it needs none.
+// A method that needs Adam's direction reports that there is none; with raw gradients it needs
+// none.
 func TestAdamsDirectionNeedsAdam(t *testing.T) {
 	run := whole(t, rows(4, 1, 1), rows(2, 1, 2))
 	run.Optimizer = plain{run.Optimizer}

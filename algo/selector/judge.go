@@ -16,8 +16,8 @@ import (
 	"dataflex.dev/dataflex/algo/reward"
 )
 
-// newReward reads which reward a component wants. remote says that it may answer
-// differently another time, for all that the selection's key tells.
+// newReward reads the reward that a component configures. remote reports that it may give other
+// results at another time, without a change of the selection's key.
 //
 //	reward: exact_match | contains | numeric
 //	reward: reward_model   reward_model_path, reward_template (upstream: reward_prompt_with_ref and
@@ -65,7 +65,7 @@ func newReward(run *algo.Run, mode algo.Mode, p *config.Params) (r reward.Reward
 		return reward.Numeric, false, nil
 	case "reward_model":
 		r, err = newRewardModel(run, mode, p, model, asked, texts)
-		return r, true, err // the folder is not part of the selection's key
+		return r, true, err // the folder's content is not part of the selection's key
 	case "command":
 		if len(command) == 0 {
 			return nil, false, p.Wrap("reward_command", errors.New("reward: command needs the program to run"))
@@ -91,18 +91,18 @@ func newReward(run *algo.Run, mode algo.Mode, p *config.Params) (r reward.Reward
 		}
 		return outside(judge, run), true, err
 	case "":
-		return nil, false, p.Wrap("reward", fmt.Errorf("say who judges the answers: exact_match, contains, numeric, reward_model (reward_model_path), command (reward_command) or http (reward_url, reward_model)%s", instead(backend)))
+		return nil, false, p.Wrap("reward", fmt.Errorf("choose how answers are judged: exact_match, contains, numeric, reward_model (reward_model_path), command (reward_command) or http (reward_url, reward_model)%s", instead(backend)))
 	}
 	return nil, false, p.Wrap("reward", fmt.Errorf("a reward is exact_match, contains, numeric, reward_model, command or http, not %q", kind))
 }
 
-// onceAsked is a judge outside of the program, which rank 0 alone asks.
+// onceAsked is a judge outside of the program, which only rank 0 asks.
 type onceAsked struct {
 	reward.Reward
 	ranks *ranks.Job
 }
 
-// outside is a judge that several ranks ask once.
+// outside makes several ranks ask a judge once.
 func outside(r reward.Reward, run *algo.Run) reward.Reward {
 	if run.Ranks.Size() == 1 {
 		return r
@@ -110,20 +110,20 @@ func outside(r reward.Reward, run *algo.Run) reward.Reward {
 	return onceAsked{r, run.Ranks}
 }
 
-// Score gives all ranks what the judge answered.
+// Score returns the judge's answer on all ranks.
 func (o onceAsked) Score(ctx context.Context, cases []reward.Case) ([]float64, error) {
 	return ranks.Decided(ctx, o.ranks, "the judge's rewards", func(ctx context.Context) ([]float64, error) { return o.Reward.Score(ctx, cases) })
 }
 
-// instead says what to do about the judge of upstream's shipped preset.
+// instead says what to use instead of the judge of upstream's shipped preset.
 func instead(backend string) string {
 	if backend == "local_vllm" {
-		return "; a model that vLLM serves is asked with reward: http"
+		return "; for a model served by vLLM use reward: http"
 	}
 	return ""
 }
 
-// newRewardModel asks by conversation, or by upstream's texts in its mode.
+// newRewardModel rates conversations, or in mode upstream texts in upstream's form.
 func newRewardModel(run *algo.Run, mode algo.Mode, p *config.Params, dir string, o reward.ModelOptions, texts reward.Texts) (reward.Reward, error) {
 	switch {
 	case dir == "":
@@ -131,11 +131,11 @@ func newRewardModel(run *algo.Run, mode algo.Mode, p *config.Params, dir string,
 	case o.Longest < 1:
 		return nil, p.Wrap("reward_max_length", fmt.Errorf("at least one token, not %d", o.Longest))
 	case mode == algo.Upstream && o.Template != "":
-		return nil, p.Wrap("reward_template", errors.New("mode upstream asks by reward_prompt_with_ref, not by a template"))
+		return nil, p.Wrap("reward_template", errors.New("mode upstream uses reward_prompt_with_ref, not a template"))
 	case mode == algo.Faithful && texts.With != "":
-		return nil, p.Wrap("reward_prompt_with_ref", errors.New("mode faithful asks by the reward model's chat template: leave this out, or set mode: upstream"))
+		return nil, p.Wrap("reward_prompt_with_ref", errors.New("mode faithful uses the reward model's chat template: leave this out, or set mode: upstream"))
 	case mode == algo.Faithful && texts.Without != "":
-		return nil, p.Wrap("reward_prompt_without_ref", errors.New("mode faithful asks by the reward model's chat template: leave this out, or set mode: upstream"))
+		return nil, p.Wrap("reward_prompt_without_ref", errors.New("mode faithful uses the reward model's chat template: leave this out, or set mode: upstream"))
 	}
 	if mode == algo.Upstream {
 		o.Text = &reward.Texts{With: cmp.Or(texts.With, reward.DefaultTexts.With), Without: cmp.Or(texts.Without, reward.DefaultTexts.Without)}
@@ -151,7 +151,7 @@ func newRewardModel(run *algo.Run, mode algo.Mode, p *config.Params, dir string,
 	return m, nil
 }
 
-// keyFrom reads a key from the environment: no key stands in a file.
+// keyFrom reads an API key from the environment, so that no configuration contains one.
 func keyFrom(name string) (string, error) {
 	if name == "" {
 		return "", nil
@@ -162,8 +162,7 @@ func keyFrom(name string) (string, error) {
 	return "", fmt.Errorf("the environment variable %s, which holds the judge's key, is not set", name)
 }
 
-// fromUpstream reads reward_backend_params.api, whose api_key names an environment
-// variable.
+// fromUpstream reads reward_backend_params.api, whose api_key names an environment variable.
 func fromUpstream(h *reward.HTTP, keyName *string, backends map[string]any) error {
 	api, ok := backends["api"].(map[string]any)
 	if !ok {
@@ -199,10 +198,10 @@ func number(v any) (float64, error) {
 	case int64:
 		return float64(n), nil
 	}
-	return 0, fmt.Errorf("%v is no number", v)
+	return 0, fmt.Errorf("%v is not a number", v)
 }
 
-// fill replaces marks by texts; a mark inside a text stays as it is.
+// fill replaces marks by texts; marks inside a text are not replaced.
 func fill(template string, pairs ...string) string {
 	return strings.NewReplacer(pairs...).Replace(template)
 }

@@ -13,29 +13,26 @@ import (
 
 func init() { algo.RegisterSelector("less", newLESS) }
 
-// LESS: Selecting Influential Data for Targeted Instruction Tuning (Xia et al.,
-// ICML 2024). A row's score is the mean cosine between the direction Adam would
-// take on it and the gradients of the evaluation rows; the rows with the largest
-// scores are picked.
+// LESS: Selecting Influential Data for Targeted Instruction Tuning (Xia et al., ICML 2024). A
+// row's score is the mean cosine between Adam's update direction for that row and the gradients
+// of the evaluation rows; the rows with the largest scores are picked.
 //
-// faithful: Γ = m̂/(√v̂+ε) with bias correction (section 3.2), evaluation mode, exact
-// inner products (`projection: rademacher`: the paper's projection to 8192, section
-// 4.1, which its datastore needs and a selection does not), the largest of the scores
-// over the subtasks of the evaluation set. `checkpoints` names folders of an earlier
-// training run, whose scores are added up, each times the mean learning rate of
-// the steps up to it (or `checkpoint_weights`), in place of the model being
-// trained.
-// upstream: raw moments with β .9/.999 and ε outside the root, the model as
-// training left it, the mean over the whole evaluation set, TRAK's matrix of its
-// CPU projector over gradients rounded to float16; `projection: none` compares
-// with the recorded exact runs.
+// faithful: Γ = m̂/(√v̂+ε) with bias correction (section 3.2), evaluation mode, exact inner
+// products (`projection: rademacher`: the paper's projection to 8192, section 4.1, which its
+// datastore needs but a selection does not), the largest of the scores over the subtasks of the
+// evaluation set. `checkpoints` names folders of an earlier training run, whose scores are used
+// instead of the model being trained: they are added up, each times the mean learning rate of
+// the steps up to it (or `checkpoint_weights`).
+// upstream: raw moments with β .9/.999 and ε outside the root, the model in training mode, the
+// mean over the whole evaluation set, TRAK's matrix of its CPU projector over gradients rounded
+// to float16; `projection: none` matches the recorded exact runs.
 type less struct {
 	*influence
-	history []trained // earlier checkpoints; empty: the model being trained
+	history []trained // earlier checkpoints; empty: use the model being trained
 
-	// aim is the evaluation set's side, under the weights that the model now has; by
-	// is what it depends on beyond the request's key.
-	aim func(ctx context.Context, r algo.Request) (mean meanOf, by string, err error)
+	// target computes the evaluation set's side of the cosines under the model's current
+	// weights; by identifies what it depends on beyond the request's key.
+	target func(ctx context.Context, r algo.Request) (mean meanOf, by string, err error)
 }
 
 func newLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
@@ -47,7 +44,7 @@ func newLESS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	if err != nil {
 		return nil, err
 	}
-	s := &less{influence: base, aim: func(context.Context, algo.Request) (meanOf, string, error) { return base.evalMean, "", nil }}
+	s := &less{influence: base, target: func(context.Context, algo.Request) (meanOf, string, error) { return base.evalMean, "", nil }}
 	folders, weights := p.Strings("checkpoints", nil), p.Floats("checkpoint_weights", nil)
 	if err := p.Err(); err != nil {
 		return nil, err
@@ -73,7 +70,7 @@ func (s *less) Cost() algo.Cost {
 	return algo.Cost{Gradient: n * float64(s.groups()), EvalGradient: n}
 }
 
-// ScoresRows: a row is scored by itself.
+// ScoresRows marks that a row's score does not depend on the other rows.
 func (s *less) ScoresRows() {}
 
 func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
@@ -88,7 +85,7 @@ func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, erro
 	}
 	facts := c.judge(score)
 	if s.mode == algo.Upstream {
-		facts = nil // its step files have none
+		facts = nil // upstream's step files have none
 	}
 	at := top(s.mode, score, r.N)
 	rows := (len(score)*s.groups() + len(s.run.Eval)) * max(1, len(s.history))
@@ -97,13 +94,13 @@ func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, erro
 	}, nil
 }
 
-// scores is every pool row's score: per subtask the cosines, over the checkpoints
-// the weighted sum, then the largest of the subtasks.
+// scores is every pool row's score: the cosines per subtask, their weighted sum over the
+// checkpoints, then the maximum over the subtasks.
 func (s *less) scores(ctx context.Context, r algo.Request, c *scan) ([]float64, error) {
 	n := len(s.tasks)
 	sum := make([]float64, len(c.pool)*n)
 	add := func(key string, o optim.Adaptive, weight float64) error {
-		mean, by, err := s.aim(ctx, r)
+		mean, by, err := s.target(ctx, r)
 		if err != nil {
 			return err
 		}

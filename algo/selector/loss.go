@@ -14,11 +14,10 @@ import (
 
 func init() { algo.RegisterSelector("loss", newLoss) }
 
-// loss draws rows with a weight by their loss's band: losses up to the first
-// quantile are low, up to the second medium, above it high; the band in focus
-// weighs focusWeight, the others 1. There is no paper; both modes follow
-// DataFlex. A row without a labelled token has no loss: faithful never draws it,
-// upstream gives it weight 1e-12.
+// loss draws rows with a weight that depends on their loss: losses up to the first quantile are
+// low, up to the second medium, above it high; the band in focus has weight focusWeight, the
+// others 1. There is no paper; both modes follow DataFlex. A row without a labelled token has
+// no loss: faithful never draws it, upstream gives it weight 1e-12.
 type loss struct {
 	run         *algo.Run
 	mode        algo.Mode
@@ -43,8 +42,8 @@ func newLoss(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 		dir:         p.String("cache_dir", ""),
 	}
 	q := p.Floats("quantiles", []float64{0.33, 0.66})
-	p.Int("score_batch_size", 1)  // batches here are by tokens
-	p.Int("score_num_workers", 2) // and rows are already in memory
+	p.Int("score_batch_size", 1)  // batches here are limited by tokens
+	p.Int("score_num_workers", 2) // rows are already in memory
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
@@ -67,7 +66,7 @@ func (s *loss) CacheDir() string { return s.dir }
 
 func (s *loss) Reuse() bool { return true }
 
-// ScoresRows: a row is scored by itself.
+// ScoresRows marks that a row's score does not depend on the other rows.
 func (s *loss) ScoresRows() {}
 
 func (s *loss) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
@@ -81,7 +80,7 @@ func (s *loss) Select(ctx context.Context, r algo.Request) (algo.Selection, erro
 	return sel, err
 }
 
-// choose draws among rows of those losses.
+// choose draws among rows, given their losses.
 func (s *loss) choose(losses []float64, rows []data.Example, r algo.Request) (algo.Selection, error) {
 	if err := scored(s.run.Log, rows, losses); err != nil && s.mode == algo.Faithful {
 		return algo.Selection{}, err
@@ -103,8 +102,8 @@ func (s *loss) choose(losses []float64, rows []data.Example, r algo.Request) (al
 	return algo.Selection{Indices: indices, Metric: map[string][]float64{"loss": metric}, Scored: len(losses)}, nil
 }
 
-// probabilities follows torch's float32 arithmetic step by step, so that a seeded
-// draw takes the same rows.
+// probabilities follows torch's float32 arithmetic step by step, so that a seeded draw takes
+// the same rows.
 func (s *loss) probabilities(losses []float64) (p []float32, available int) {
 	var valid []float32
 	for _, l := range losses {

@@ -13,8 +13,8 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// rows are random sequences in families: a family repeats two tokens of its own, so
-// that its rows' gradients resemble each other. Row i belongs to family i%families.
+// rows are random sequences in families: each family repeats two tokens, so that the gradients
+// of its rows are similar. Row i belongs to family i%families.
 func rows(n, families int, seed uint64) []data.Example {
 	r := rand.New(rand.NewPCG(seed, 3))
 	out := make([]data.Example, n)
@@ -75,7 +75,7 @@ func whole(t *testing.T, pool, eval []data.Example) *algo.Run {
 	return &algo.Run{Device: dev, Model: m, Optimizer: o, Train: pool, Eval: eval, Seed: 42, Updates: 4, Log: algotest.Quiet}
 }
 
-// build makes a selector from its parameters as they stand in components.yaml.
+// build makes a selector from its parameters as in components.yaml.
 func build(t *testing.T, run *algo.Run, name, mode string, params ...string) (algo.Selector, error) {
 	t.Helper()
 	return algo.BuildSelector(run, algotest.Component(t, "selectors", name, mode, params...))
@@ -92,5 +92,5 @@ func mustBuild(t *testing.T, run *algo.Run, name, mode string, params ...string)
 
 func writeFile(path string, raw []byte) error { return os.WriteFile(path, raw, 0o644) }
 
-// modelKeys are those of a model whose answers earn rewards: near to uniform.
+// modelKeys make a model whose answers earn rewards: its outputs are nearly uniform.
 var modelKeys = map[string]any{"initializer_range": 0.1}

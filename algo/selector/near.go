@@ -13,20 +13,20 @@ import (
 
 func init() { algo.RegisterSelector("near", newNear) }
 
-// near picks the pool rows nearest to the queries, round robin: first every
-// query's nearest row, then every query's second nearest, …, without repeats. The
-// neighbours come from a file, one line of row numbers per query in order of
-// distance, as `dataflex-cli near` and upstream's offline script write it.
+// near picks the pool rows nearest to the queries, round robin: first every query's nearest
+// row, then every query's second nearest, …, without repeats. The neighbours are read from a
+// file with a line of row numbers per query in order of distance, as `dataflex-cli near` and
+// upstream's offline script write it.
 //
-// upstream: the same prefix at every update, and an error where the file holds
-// too few rows. faithful: every update goes on where the last one stopped, and
-// from the start again when the file is used up.
+// upstream: the same prefix at every update, and an error where the file has too few rows.
+// faithful: every update continues where the last one stopped, and from the start when the end
+// is reached.
 type near struct {
 	run    *algo.Run
 	mode   algo.Mode
 	dir    string
 	order  []int // rows, nearest first, without repeats
-	cursor int   // rows given so far; faithful only
+	cursor int   // rows returned so far; faithful only
 }
 
 func newNear(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, error) {
@@ -44,7 +44,7 @@ func newNear(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	}
 	pool := len(run.Train)
 	if run.Outline {
-		pool = math.MaxInt32 // how many rows there will be is not known yet
+		pool = math.MaxInt32 // the number of rows is not known yet
 	}
 	if s.order, err = roundRobin(a, pool); err != nil {
 		return nil, p.Wrap("indices_path", fmt.Errorf("%s: %w", path, err))
@@ -88,10 +88,10 @@ type nearState struct {
 	Cursor int `json:"cursor"`
 }
 
-// State is how far down the neighbours the run is.
+// State is the position in the list of neighbours.
 func (s *near) State() (json.RawMessage, error) { return json.Marshal(nearState{s.cursor}) }
 
-// Restore goes on from there.
+// Restore restores State.
 func (s *near) Restore(raw json.RawMessage) error {
 	var st nearState
 	err := json.Unmarshal(raw, &st)
@@ -105,14 +105,14 @@ func (s *near) Select(_ context.Context, r algo.Request) (algo.Selection, error)
 	}
 	if s.mode == algo.Upstream {
 		if r.N > len(s.order) {
-			return algo.Selection{}, fmt.Errorf("selector near: the window needs %d rows, the file of neighbours names %d different ones", r.N, len(s.order))
+			return algo.Selection{}, fmt.Errorf("selector near: the window needs %d rows, the file of neighbours names %d distinct ones", r.N, len(s.order))
 		}
 		return algo.Selection{Indices: append([]int(nil), s.order[:r.N]...)}, nil
 	}
 	out := make([]int, r.N)
 	for i := range out {
 		if s.cursor > 0 && s.cursor%len(s.order) == 0 {
-			s.run.Log.Info("selector near: every neighbour was picked; from the nearest on again", "rows", len(s.order))
+			s.run.Log.Info("selector near: every neighbour was picked; starting again from the nearest", "rows", len(s.order))
 		}
 		out[i] = s.order[s.cursor%len(s.order)]
 		s.cursor++
@@ -120,8 +120,8 @@ func (s *near) Select(_ context.Context, r algo.Request) (algo.Selection, error)
 	return algo.Selection{Indices: out}, nil
 }
 
-// among is the nearest rows of a pool, from which what was trained on has gone; round and
-// round where they are fewer than wanted.
+// among is the nearest rows of a pool, from which the rows trained on have been removed;
+// repeated where there are fewer than wanted.
 func (s *near) among(p pool, r algo.Request) (algo.Selection, error) {
 	in := p.has()
 	var rows []int

@@ -17,32 +17,30 @@ import (
 
 func init() { algo.RegisterSelector("nice", newNICE) }
 
-// NICE: Data Selection for Instruction Tuning in LLMs with Non-differentiable
-// Evaluation Metric (Wang et al., ICML 2025). Rows are scored as LESS does, but the
-// evaluation rows' gradients are policy gradients: answers y are generated, judged
-// by a reward R, and
+// NICE: Data Selection for Instruction Tuning in LLMs with Non-differentiable Evaluation Metric
+// (Wang et al., ICML 2025). Rows are scored as in LESS, but the evaluation rows' gradients are
+// policy gradients: answers y are generated, scored by a reward R, and
 //
 //	g(z') = mean over the answers of (R(y) - b) · ∇ -log p(y | z')
 //
-// whose descent raises the expected reward.
+// so that descending along it raises the expected reward.
 //
-// faithful: 20 answers of the model being trained, at temperature 1.2 among the 50
-// most probable tokens that make up 0.95; the chat template of the run; b = 0, or
-// the mean reward of the other answers (`baseline: leave_one_out`). A row none of
-// whose answers earns anything stands for itself by its reference answer with
-// reward 1 (`fallback: none`: it has gradient 0). Training rows as LESS.
+// faithful: 20 answers of the model being trained, sampled at temperature 1.2 with top_k 50 and
+// top_p 0.95; the run's chat template; b = 0, or the mean reward of the other answers
+// (`baseline: leave_one_out`). A row none of whose answers has a positive reward is represented
+// by its reference answer with reward 1 (`fallback: none`: its gradient is 0). Training rows as
+// in LESS.
 // upstream: 4 answers of the model in `policy_model_path`, at temperature 0.7, from
-// `prompt_template` over the row's instruction and input; raw gradients of the
-// training rows, whatever gradient_type says; no fallback. That the prompts
-// upstream makes of tokenised rows are all empty is not reproduced: rows without
-// their raw text are refused.
+// `prompt_template` over the row's instruction and input; raw gradients of the training rows,
+// whatever gradient_type says; no fallback. Upstream's prompts for tokenised rows are all
+// empty, which is not reproduced: rows without their raw text are refused.
 type nice struct {
 	*less
 	reward   reward.Reward
-	remote   bool // the reward may answer differently another time
+	remote   bool // the reward may give other results at another time
 	samples  int
 	generate generate.Options
-	longest  int // tokens of a prompt; longer ones lose their beginning
+	longest  int // maximum tokens of a prompt; longer ones lose their beginning
 	template string
 	baseline bool
 	fallback bool
@@ -57,11 +55,11 @@ func newNICE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 		return nil, err
 	}
 	s := &nice{less: &less{influence: base}}
-	s.aim = s.policyMean
+	s.target = s.policyMean
 	upstream := mode == algo.Upstream
 	samples, temperature, topK, topP, fallback := 20, 1.2, 50, 0.95, "reference"
 	if upstream {
-		samples, temperature, topK, topP, fallback = 4, 0.7, 50, 1, "none" // transformers samples among 50 unless told otherwise
+		samples, temperature, topK, topP, fallback = 4, 0.7, 50, 1, "none" // 50 is transformers' default top_k
 	}
 	s.samples = p.Int("mc_samples", samples)
 	s.generate = generate.Options{
@@ -82,13 +80,14 @@ func newNICE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	return s, s.check(p, baseline, fallback)
 }
 
-// Cost is a gradient of every row and of every answer, and the answers themselves.
+// Cost is the gradients of every row and every answer, and generating the answers.
 func (s *nice) Cost() algo.Cost {
 	n := s.samples * s.generate.MaxNewTokens
 	return algo.Cost{Gradient: float64(s.groups()), EvalGradient: float64(s.samples), Generated: n}
 }
 
-// defaultPolicyPrompt asks for an answer; {instruction} and {input} are replaced.
+// defaultPolicyPrompt asks for an answer; {instruction} and {input} are replaced by the row's
+// fields.
 const defaultPolicyPrompt = "Follow the instruction. Use the input, if there is one.\n\nInstruction:\n{instruction}\n\nInput:\n{input}\n\nResponse:\n"
 
 func (s *nice) check(p *config.Params, baseline, fallback string) error {
@@ -106,7 +105,7 @@ func (s *nice) check(p *config.Params, baseline, fallback string) error {
 	case s.baseline && s.samples == 1:
 		return p.Wrap("baseline", errors.New("leave_one_out needs two answers or more: raise mc_samples"))
 	case s.run.Tokenizer == nil:
-		return p.Wrap("name", errors.New("nice reads what is generated: the run has no tokenizer"))
+		return p.Wrap("name", errors.New("nice decodes what is generated, but the run has no tokenizer"))
 	case s.mode == algo.Upstream && s.policyDir == "":
 		return p.Wrap("policy_model_path", errors.New("mode upstream generates with a model of its own: name its folder"))
 	case s.mode == algo.Faithful && s.policyDir != "":
@@ -115,10 +114,10 @@ func (s *nice) check(p *config.Params, baseline, fallback string) error {
 	return nil
 }
 
-// NeedsQuestions says that the evaluation rows are asked.
+// NeedsQuestions reports that the prompts of the evaluation rows are needed.
 func (s *nice) NeedsQuestions() bool { return true }
 
-// Reuse is off where the key does not cover what the choice depends on.
+// Reuse is off where the key does not cover everything that the choice depends on.
 func (s *nice) Reuse() bool { return !s.remote && s.policyDir == "" }
 
 // answer is a generated answer to evaluation row row.
@@ -129,8 +128,8 @@ type answer struct {
 	weight float64 // of ∇ -log p in the row's gradient
 }
 
-// policyMean generates and judges answers, of which the subtasks' mean unit policy
-// gradients are made.
+// policyMean generates and scores answers, from which it computes the subtasks' mean unit
+// policy gradients.
 func (s *nice) policyMean(ctx context.Context, r algo.Request) (meanOf, string, error) {
 	questions, err := s.questions()
 	if err != nil {
@@ -141,14 +140,14 @@ func (s *nice) policyMean(ctx context.Context, r algo.Request) (meanOf, string, 
 		return nil, "", err
 	}
 	s.weigh(answers, rewards)
-	answers, silent := s.fallBack(answers, questions)
+	answers, unanswered := s.fallBack(answers, questions)
 	var total float64
 	for _, x := range rewards {
 		total += x
 	}
-	s.run.Log.Info("nice: answers judged", "step", r.Step, "rows", len(questions), "answers", len(rewards), "mean_reward", total/float64(len(rewards)), "rows_without_reward", silent, "by_reference", s.fallback && silent > 0)
+	s.run.Log.Info("nice: answers judged", "step", r.Step, "rows", len(questions), "answers", len(rewards), "mean_reward", total/float64(len(rewards)), "rows_without_reward", unanswered, "by_reference", s.fallback && unanswered > 0)
 	if len(answers) == 0 {
-		return nil, "", fmt.Errorf("none of the %d answers earned a reward, so that there is no gradient to follow: set fallback: reference, raise mc_samples or begin later (warmup_step)", len(rewards))
+		return nil, "", fmt.Errorf("none of the %d answers earned a reward, so that there is no gradient: set fallback: reference, raise mc_samples or begin later (warmup_step)", len(rewards))
 	}
 	byRow := map[int][]answer{}
 	for _, a := range answers {
@@ -170,8 +169,8 @@ func (s *nice) policyMean(ctx context.Context, r algo.Request) (meanOf, string, 
 	}, fmt.Sprint("rewards ", rewards), nil
 }
 
-// questions are the evaluation rows as one asks them: of the raw rows where the run
-// has them, else the tokens before the first label.
+// questions are the prompts of the evaluation rows: from the raw rows where the run has them,
+// else the tokens before the first label.
 func (s *nice) questions() ([]algo.Question, error) {
 	switch {
 	case s.run.Questions != nil && len(s.run.Questions) != len(s.run.Eval):
@@ -179,7 +178,7 @@ func (s *nice) questions() ([]algo.Question, error) {
 	case s.run.Questions != nil:
 		return s.run.Questions, nil
 	case s.mode == algo.Upstream:
-		return nil, errors.New("mode upstream makes its prompts of the rows' raw text, which was not kept; from tokenised rows every prompt would be empty")
+		return nil, errors.New("mode upstream makes its prompts from the rows' raw text, which was not stored; from tokenised rows every prompt would be empty")
 	}
 	out := make([]algo.Question, len(s.run.Eval))
 	for i, ex := range s.run.Eval {
@@ -192,7 +191,7 @@ func (s *nice) questions() ([]algo.Question, error) {
 			}
 		}
 		if n == 0 || reference == nil {
-			return nil, fmt.Errorf("row %d of %s has no prompt before its answer: with train_on_prompt the two cannot be told apart", ex.Row, ex.Dataset)
+			return nil, fmt.Errorf("row %d of %s has no prompt before its answer: with train_on_prompt the two cannot be separated", ex.Row, ex.Dataset)
 		}
 		out[i] = algo.Question{
 			Prompt: ex.InputIDs[:n], Instruction: s.run.Tokenizer.Decode(ex.InputIDs[:n], true), Reference: s.run.Tokenizer.Decode(reference, true),
@@ -201,7 +200,7 @@ func (s *nice) questions() ([]algo.Question, error) {
 	return out, nil
 }
 
-// answers generates and judges: answer j of row i is number i·samples+j.
+// answers generates and scores answers: answer j of row i has the index i·samples+j.
 func (s *nice) answers(ctx context.Context, questions []algo.Question, r algo.Request) ([]answer, []float64, error) {
 	model, tok, stop, err := s.policy()
 	if err != nil {
@@ -232,7 +231,7 @@ func (s *nice) answers(ctx context.Context, questions []algo.Question, r algo.Re
 		q := questions[out[k].row]
 		cases[k] = reward.Case{Prompt: asked(q), Reference: q.Reference, Answer: tok.Decode(tokens, true), Instruction: q.Instruction, Input: q.Input}
 		if len(tokens) < o.MaxNewTokens && len(stop) > 0 {
-			tokens = append(tokens[:len(tokens):len(tokens)], stop[0]) // that it ended is part of the answer
+			tokens = append(tokens[:len(tokens):len(tokens)], stop[0]) // the end token is part of the answer
 		}
 		out[k].tokens = tokens
 	}
@@ -247,7 +246,7 @@ func asked(q algo.Question) string {
 	return q.Instruction + "\n" + q.Input
 }
 
-// policy is the model that generates, its tokenizer, and what ends its answers.
+// policy is the generating model, its tokenizer, and the tokens that end its answers.
 func (s *nice) policy() (*decoder.Model, *tokenizer.Tokenizer, []int32, error) {
 	if s.policyDir == "" {
 		stop := s.run.Stop
@@ -274,8 +273,8 @@ func endOf(tok *tokenizer.Tokenizer) []int32 {
 	return nil
 }
 
-// prompt is a question's tokens: the run's own, or upstream's template's. The end
-// of a long one is kept, which is where the answer begins.
+// prompt is a question's tokens: the run's own, or those of upstream's template. A long prompt
+// loses its beginning, because the answer follows its end.
 func (s *nice) prompt(tok *tokenizer.Tokenizer, q algo.Question) []int32 {
 	ids := q.Prompt
 	if s.mode == algo.Upstream {
@@ -288,7 +287,7 @@ func (s *nice) prompt(tok *tokenizer.Tokenizer, q algo.Question) []int32 {
 	return ids[max(0, len(ids)-s.longest):]
 }
 
-// weigh makes of rewards the weights of the gradients: (R-b)/samples.
+// weigh computes the weights of the gradients from the rewards: (R-b)/samples.
 func (s *nice) weigh(answers []answer, rewards []float64) {
 	for first := 0; first < len(answers); first += s.samples {
 		var sum float64
@@ -305,30 +304,29 @@ func (s *nice) weigh(answers []answer, rewards []float64) {
 	}
 }
 
-// fallBack drops answers that weigh nothing, and lets rows that are left without
-// any speak by their reference, if so configured. silent counts those rows.
-func (s *nice) fallBack(answers []answer, questions []algo.Question) (kept []answer, silent int) {
-	heard := make([]bool, len(questions))
+// fallBack drops answers with weight 0, and if configured represents rows without any answers
+// by their reference. unanswered is the number of such rows.
+func (s *nice) fallBack(answers []answer, questions []algo.Question) (kept []answer, unanswered int) {
+	answered := make([]bool, len(questions))
 	for _, a := range answers {
 		if a.weight != 0 && len(a.tokens) > 0 {
 			kept = append(kept, a)
-			heard[a.row] = true
+			answered[a.row] = true
 		}
 	}
-	for i, ok := range heard {
+	for i, ok := range answered {
 		if ok {
 			continue
 		}
-		silent++
+		unanswered++
 		if tokens := s.run.Tokenizer.Encode(questions[i].Reference); s.fallback && len(tokens) > 0 {
 			kept = append(kept, answer{row: i, prompt: questions[i].Prompt, tokens: tokens, weight: 1})
 		}
 	}
-	return kept, silent
+	return kept, unanswered
 }
 
-// policyGradient adds the gradients of a row's answers up. A row without any has
-// gradient 0.
+// policyGradient sums the gradients of a row's answers. A row without answers has gradient 0.
 func (s *nice) policyGradient(ctx context.Context, answers []answer) ([]float32, error) {
 	dim := s.projection.Dim()
 	sum := make([]float32, dim)
@@ -340,7 +338,8 @@ func (s *nice) policyGradient(ctx context.Context, answers []answer) ([]float32,
 	pass.Rows = s.rowsHeld()
 	return sum, feature.Gradients(ctx, pass, examples, 0, func(rows []int, z []float32, _ []float64) error {
 		for i, k := range rows {
-			// z is of the mean over the answer's tokens, -log p is their sum.
+			// z is the gradient of the mean over the answer's tokens, while -log p is their
+			// sum.
 			w := float32(answers[k].weight * float64(len(answers[k].tokens)))
 			for j, x := range z[i*dim : (i+1)*dim] {
 				sum[j] += w * x

@@ -54,7 +54,7 @@ func smallTokenizer(t *testing.T, dir string) *tokenizer.Tokenizer {
 	return tok
 }
 
-// talking is a run that can be asked.
+// talking is a run with prompts and a tokenizer.
 func talking(t *testing.T, evalRows int) *algo.Run {
 	t.Helper()
 	eval := rows(evalRows, 1, 2)
@@ -127,7 +127,7 @@ func TestNICEPolicyGradient(t *testing.T) {
 	}
 }
 
-// policyTarget is what rows are compared with for a subtask.
+// policyTarget is the target of a subtask.
 func policyTarget(t *testing.T, s *nice, r algo.Request, task int) []float64 {
 	t.Helper()
 	mean, _, err := s.policyMean(context.Background(), r)
@@ -158,7 +158,7 @@ func logGradient(t *testing.T, run *algo.Run, a answer) []float64 {
 	return g
 }
 
-// A step against the target raises the reward.
+// A step along the negative target raises the reward.
 func TestNICERaisesTheReward(t *testing.T) {
 	run := talking(t, 2)
 	s := niceOf(t, run, "mc_samples: 150", "baseline: leave_one_out", "top_k: 0", "top_p: 1")
@@ -193,12 +193,12 @@ func TestNICERaisesTheReward(t *testing.T) {
 	}
 }
 
-// Without any reward the references speak; without these either, it is an error
-// that says what to do.
+// Without any reward the references are used; without these, too, it is an error that says what
+// to do.
 func TestNICEFallback(t *testing.T) {
 	run := talking(t, 3)
 	r := algo.Request{Step: 4, Update: 1, N: 5}
-	sel := selected(t, niceOf(t, run, "mc_samples: 2"), r) // nobody matches exactly
+	sel := selected(t, niceOf(t, run, "mc_samples: 2"), r) // no answer matches exactly
 	want := adamDirections(run, gradients(t, run, run.Train))
 	eval := gradients(t, run, run.Eval)
 	compare(t, "score by references", sel.Score, meanCosines(want, eval, []int{0, 1, 2}), 2e-4)
@@ -211,7 +211,7 @@ func TestNICEFallback(t *testing.T) {
 // Two evaluation rows whose texts differ have different gradients, in both modes.
 func TestRegression02NICEGradientsDiffer(t *testing.T) {
 	run := talking(t, 2)
-	run.Subtasks = []string{"a", "b"} // a target of its own for each row
+	run.Subtasks = []string{"a", "b"} // a separate target for each row
 	run.Questions = []algo.Question{{Prompt: []int32{1, 2}, Instruction: "add", Reference: "a"}, {Prompt: []int32{3}, Instruction: "sum", Reference: "b"}}
 	folder := algotest.Model(t, 3, modelKeys)
 	smallTokenizer(t, folder)
@@ -222,7 +222,7 @@ func TestRegression02NICEGradientsDiffer(t *testing.T) {
 			"policy_model_path: "+folder, "prompt_template: '{instruction}:{input}'"),
 	} {
 		s := s.(*nice)
-		s.reward = byLetter("")     // every answer earns something
+		s.reward = byLetter("")     // every answer has a positive reward
 		s.tasks = [][]int{{0}, {1}} // upstream has one target for all
 		first, second := policyTarget(t, s, algo.Request{Step: 4}, 0), policyTarget(t, s, algo.Request{Step: 4}, 1)
 		var cosine, a, b float64
@@ -235,8 +235,8 @@ func TestRegression02NICEGradientsDiffer(t *testing.T) {
 	}
 }
 
-// Prompts are those of the raw rows, else of the tokens before the first label; an
-// empty one is refused.
+// Prompts come from the raw rows, else from the tokens before the first label; an empty one is
+// refused.
 func TestNICEPrompts(t *testing.T) {
 	run := talking(t, 2)
 	s := niceOf(t, run, "mc_samples: 2")
@@ -291,12 +291,12 @@ func TestNICERefusals(t *testing.T) {
 		params []string
 		want   string
 	}{
-		{"faithful", []string{"seed: 1"}, "say who judges"},
+		{"faithful", []string{"seed: 1"}, "choose how answers are judged"},
 		{"faithful", []string{"reward_model_backend: local_vllm"}, "reward: http"},
 		{"faithful", []string{"reward_model_path: /models/rm"}, "no such model folder"},
 		{"faithful", []string{"reward: reward_model"}, "folder of a sequence classifier"},
 		{"faithful", []string{"reward_model_path: /models/rm", "reward_prompt_with_ref: x"}, "mode: upstream"},
-		{"upstream", []string{"reward_model_path: /models/rm", "reward_template: llama3"}, "not by a template"},
+		{"upstream", []string{"reward_model_path: /models/rm", "reward_template: llama3"}, "not a template"},
 		{"faithful", []string{"reward: bleu"}, `not "bleu"`},
 		{"faithful", []string{"reward: command"}, "the program to run"},
 		{"faithful", []string{"reward: http"}, "chat completions"},

@@ -9,9 +9,9 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// pool is the rows that a selection is made among. Methods that score rows one by one
-// compute on its examples and give back positions in Run.Train; for those that know the
-// whole training set it says which rows may be picked.
+// pool is the rows among which a selection is made. Methods that score rows one by one compute
+// on its examples and return positions in Run.Train; to methods that use the whole training set
+// it says which rows may be picked.
 type pool struct {
 	rows     []int // positions in Run.Train; nil: all, in order
 	examples []data.Example
@@ -29,7 +29,7 @@ func poolOf(run *algo.Run, r algo.Request) pool {
 	return p
 }
 
-// positions turns places in the pool into positions in Run.Train, where they stand.
+// positions converts indices into the pool to positions in Run.Train.
 func (p pool) positions(at []int) []int {
 	if p.rows == nil {
 		return at
@@ -41,7 +41,7 @@ func (p pool) positions(at []int) []int {
 	return out
 }
 
-// spread gives every row of Run.Train its score; NaN outside the pool.
+// spread expands scores of the pool to all rows of Run.Train; NaN outside the pool.
 func (p pool) spread(score []float64) []float64 {
 	if p.rows == nil {
 		return score
@@ -68,7 +68,7 @@ func (p pool) all() []int {
 	return out
 }
 
-// has says which rows of Run.Train are in the pool; nil for all.
+// has reports for every row of Run.Train whether it is in the pool; nil if all are.
 func (p pool) has() []bool {
 	if p.rows == nil {
 		return nil
@@ -80,7 +80,7 @@ func (p pool) has() []bool {
 	return in
 }
 
-// within takes the score from rows outside the pool.
+// within sets the score of rows outside the pool to NaN.
 func (p pool) within(score []float64) []float64 {
 	in := p.has()
 	for i := range score {

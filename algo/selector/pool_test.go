@@ -12,8 +12,8 @@ import (
 	"dataflex.dev/dataflex/data/npy"
 )
 
-// Whatever the method, what it picks from a pool is in the pool, its scores stand at the
-// rows' positions, and a pool of all rows is no pool.
+// Every method's picks from a pool are in the pool, its scores are at the rows' positions, and
+// a pool of all rows has no effect.
 func TestPools(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 1))
 	run := whole(t, rows(24, 3, 1), rows(4, 2, 2))
@@ -70,7 +70,7 @@ func TestPools(t *testing.T) {
 	}
 }
 
-// A row's score does not depend on the pool it is scored in.
+// A row's score does not depend on the pool in which it is scored.
 func TestPoolScores(t *testing.T) {
 	run := whole(t, rows(24, 3, 1), rows(4, 2, 2))
 	some := []int{1, 3, 4, 9, 16, 22}
@@ -91,8 +91,7 @@ func TestPoolScores(t *testing.T) {
 	}
 }
 
-// delta_loss compares with the first loss of every row, those outside the first pool
-// included.
+// delta_loss compares with the first loss of every row, including those outside the first pool.
 func TestPoolDeltas(t *testing.T) {
 	run := bare(6)
 	s := mustBuild(t, run, "delta_loss", "faithful", "window_size: 1")

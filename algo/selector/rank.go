@@ -13,14 +13,13 @@ import (
 	"dataflex.dev/dataflex/data/torchsort"
 )
 
-// top picks the n largest scores in descending order. Among equals, upstream
-// takes what torch.topk takes; faithful the lower row. NaN is never picked: where
-// fewer rows have a score than are wanted, the best are picked again. There must
+// top picks the n largest scores in descending order. Ties are broken as torch.topk does in
+// mode upstream, and by the lower row in mode faithful. NaN is never picked: where fewer rows
+// have a score than are wanted, the best are picked again. At least one score must not be NaN.
 // be a number among the scores.
 func top(mode algo.Mode, score []float64, n int) []int { return topAmong(mode, score, nil, n) }
 
-// topAmong is top, where faithful takes among equals the one that comes first by
-// tie, and then the lower row.
+// topAmong is top, except that faithful breaks ties first by tie and then by the lower row.
 func topAmong(mode algo.Mode, score, tie []float64, n int) []int {
 	var valid []int
 	for i, x := range score {
@@ -54,7 +53,7 @@ func topAmong(mode algo.Mode, score, tie []float64, n int) []int {
 	return order
 }
 
-// byIdentity is every row's place by data set and number, wherever it is stored.
+// byIdentity is every row's rank by data set and number, wherever it is stored.
 func byIdentity(rows []data.Example) []float64 {
 	order := make([]int, len(rows))
 	for i := range order {
@@ -70,7 +69,7 @@ func byIdentity(rows []data.Example) []float64 {
 	return out
 }
 
-// scored refuses a pool without any score, and says which rows have none.
+// scored refuses a pool without any score, and logs which rows have none.
 func scored(log *slog.Logger, pool []data.Example, score []float64) error {
 	none, first := 0, -1
 	for i, x := range score {
@@ -85,9 +84,9 @@ func scored(log *slog.Logger, pool []data.Example, score []float64) error {
 	}
 	id := pool[first].ID
 	if none == len(score) {
-		return fmt.Errorf("no row of the pool has a score: each is without labelled tokens, or its loss is not a number (row %d of %s among them)", id.Row, id.Dataset)
+		return fmt.Errorf("no row of the pool has a score: each has no labelled tokens, or its loss is NaN or Inf (row %d of %s among them)", id.Row, id.Dataset)
 	}
-	log.Warn("rows without labelled tokens, or whose loss is not a number, are never selected", "rows", none, "of", len(score), "first", fmt.Sprintf("row %d of %s", id.Row, id.Dataset))
+	log.Warn("rows without labelled tokens, or whose loss is NaN or Inf, are never selected", "rows", none, "of", len(score), "first", fmt.Sprintf("row %d of %s", id.Row, id.Dataset))
 	return nil
 }
 
@@ -100,8 +99,8 @@ func pick(x []float64, indices []int) []float64 {
 	return out
 }
 
-// packFloats and unpackFloats keep float32 vectors in a checkpoint's state, as the
-// bytes of a .npy file.
+// packFloats and unpackFloats store float32 vectors in a checkpoint's state, as the bytes of a
+// .npy file.
 func packFloats(x []float64) []byte {
 	f := make([]float32, len(x))
 	for i, v := range x {
@@ -121,7 +120,7 @@ func unpackFloats(raw []byte, n int) ([]float64, error) {
 	return a.Float64s(), nil
 }
 
-// unpackInts reads whole numbers, as many as there are.
+// unpackInts reads a vector of integers of any length.
 func unpackInts(raw []byte) ([]int, error) {
 	a, err := npy.Decode(raw)
 	if err != nil {

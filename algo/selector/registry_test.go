@@ -17,15 +17,15 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// shortest is a selector of one's own: it picks the shortest rows of at least
-// min_tokens tokens.
+// shortest is a user-defined selector: it picks the shortest rows of at least min_tokens
+// tokens.
 type shortest struct {
 	pool []data.Example
 	min  int
 }
 
-// newShortest reads its parameters from components.yaml; one it does not ask for is
-// an error with its place.
+// newShortest reads its parameters from components.yaml; one that it does not read is an error
+// with its position.
 func newShortest(run *algo.Run, _ algo.Mode, p *config.Params) (algo.Selector, error) {
 	s := &shortest{pool: run.Train, min: p.Int("min_tokens", 1)}
 	if s.min < 1 {
@@ -34,7 +34,7 @@ func newShortest(run *algo.Run, _ algo.Mode, p *config.Params) (algo.Selector, e
 	return s, p.Err()
 }
 
-// Select answers with positions in the pool.
+// Select returns positions in the pool.
 func (s *shortest) Select(_ context.Context, r algo.Request) (algo.Selection, error) {
 	var rows []int
 	for i, ex := range s.pool {
@@ -50,7 +50,7 @@ func (s *shortest) Select(_ context.Context, r algo.Request) (algo.Selection, er
 }
 
 func TestMain(m *testing.M) {
-	// What a program of one's own does in an init function.
+	// A user's program does this in an init function.
 	algo.RegisterSelector("shortest", newShortest)
 	os.Exit(m.Run())
 }

@@ -15,18 +15,18 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// scan compares the pool's rows with the targets, for one selection. What it finds
-// stands in the feature store until the selection is made: a pass that was killed
-// goes on where it was, and one that was finished is not made again.
+// scan compares the pool's rows with the targets, for one selection. Its results are in the
+// feature store until the selection is made: a pass that was killed is continued, and one that
+// was finished is not repeated.
 type scan struct {
 	*influence
 	pool   []data.Example // the rows to compare
 	stores []*feature.Store
-	error2 []float64 // of every subtask: the square of the projection's error in a score
+	error2 []float64 // per subtask: the square of the projection's error in a score
 }
 
-// cosines is [pool, subtasks], under the weights that the model now has. key names
-// all that they depend on. In scores they count weight times.
+// cosines is [pool, subtasks], under the model's current weights. key identifies everything
+// that they depend on. weight is their weight in the scores.
 func (c *scan) cosines(ctx context.Context, key string, o optim.Adaptive, weight float64, mean meanOf) ([]float32, error) {
 	n := len(c.tasks)
 	out := make([]float32, len(c.pool)*n)
@@ -39,7 +39,7 @@ func (c *scan) cosines(ctx context.Context, key string, o optim.Adaptive, weight
 	return out, nil
 }
 
-// group is the pass for the subtasks from lo up to hi.
+// group is the pass for the subtasks from lo to hi (exclusive).
 func (c *scan) group(ctx context.Context, key string, o optim.Adaptive, weight float64, mean meanOf, lo, hi int, out []float32) error {
 	t, err := c.newTargets(ctx, lo, hi, mean)
 	if err != nil {
@@ -69,14 +69,14 @@ func (c *scan) group(ctx context.Context, key string, o optim.Adaptive, weight f
 	return nil
 }
 
-// clusterOf is a cluster and the rows that stand for it.
+// clusterOf is a cluster and its representatives.
 type clusterOf struct {
 	id   int
 	rows []int
 }
 
-// clusters compares the mean of the unit gradients of each cluster's rows with the
-// subtasks from lo up to hi, as many clusters at once as their sums may be held. A
+// clusters compares the mean of the unit gradients of each cluster's rows with the subtasks
+// from lo to hi (exclusive), for as many clusters at a time as their sums fit into memory. A
 // cluster without a gradient is left out.
 func (c *scan) clusters(ctx context.Context, key string, all []clusterOf, lo, hi int, emit func(id int, cosines []float32)) error {
 	t, err := c.newTargets(ctx, lo, hi, c.evalMean)
@@ -108,7 +108,7 @@ func (c *scan) clusters(ctx context.Context, key string, all []clusterOf, lo, hi
 	return nil
 }
 
-// chunk stores the cosines of some clusters, of which the first is number first.
+// chunk stores the cosines of some clusters, the first of which has number first.
 func (c *scan) chunk(ctx context.Context, t *targets, part []clusterOf, first int, store *feature.Store) error {
 	var examples []data.Example
 	var of []int // the cluster of each
@@ -143,7 +143,7 @@ func (c *scan) chunk(ctx context.Context, t *targets, part []clusterOf, first in
 	return store.Put(at, cosines)
 }
 
-// groupKey keeps the tables of several groups apart.
+// groupKey distinguishes the tables of different groups.
 func groupKey(key string, lo, hi, of int) string {
 	if lo == 0 && hi == of {
 		return key
@@ -151,14 +151,14 @@ func groupKey(key string, lo, hi, of int) string {
 	return keyWith(key, fmt.Sprintf("subtasks %d to %d", lo, hi))
 }
 
-// keyWith names what key names and more.
+// keyWith is key extended by more.
 func keyWith(key, more string) string {
 	h := sha256.Sum256([]byte(key + " " + more))
 	return hex.EncodeToString(h[:])
 }
 
-// count adds the projection's error in weight times a cosine: for a random matrix of
-// dim columns that of ⟨γ, t⟩ is at most |γ||t|/√dim (package gradproj), γ of length 1.
+// count adds the projection's error in weight times a cosine: for a random matrix with dim
+// columns the error of ⟨γ, t⟩ is at most |γ||t|/√dim (package gradproj), with γ of length 1.
 func (c *scan) count(t *targets, weight float64, lo int) {
 	if c.error2 == nil {
 		c.error2 = make([]float64, len(c.tasks))
@@ -168,8 +168,8 @@ func (c *scan) count(t *targets, weight float64, lo int) {
 	}
 }
 
-// end keeps the tables for a later run if the selection failed, and removes them if
-// it was made.
+// end keeps the tables for a later run if the selection failed, and removes them if it was
+// made.
 func (c *scan) end(err error) error {
 	for _, s := range c.stores {
 		if err != nil {
@@ -181,8 +181,8 @@ func (c *scan) end(err error) error {
 	return err
 }
 
-// judge gives the spread of the scores and, where there is a projection, its expected
-// error beside it: with a warning where that decides as much as the rows do.
+// judge returns the spread of the scores and, where there is a projection, its expected error,
+// and warns where the error is as large as the spread.
 func (c *scan) judge(score []float64) map[string]any {
 	spread := deviation(score)
 	if c.exact() {
@@ -195,14 +195,14 @@ func (c *scan) judge(score []float64) map[string]any {
 	kind, dim := string(c.projection.Kind()), c.projection.Dim()
 	args := []any{"projection", kind, "proj_dim", dim, "projection_error", worst, "score_spread", spread}
 	if worst > spread/2 {
-		c.run.Log.Warn(c.name+": the projection's expected error exceeds half of the spread of the scores, so that it decides which rows are chosen; projection: none compares whole gradients, or raise proj_dim", args...)
+		c.run.Log.Warn(c.name+": the projection's expected error exceeds half of the spread of the scores, so that it affects which rows are chosen; set projection: none to compare unprojected gradients, or raise proj_dim", args...)
 	} else {
-		c.run.Log.Info(c.name+": the projection's expected error beside the spread of the scores", args...)
+		c.run.Log.Info(c.name+": the projection's expected error and the spread of the scores", args...)
 	}
 	return map[string]any{"projection": kind, "proj_dim": dim, "projection_error": worst, "score_spread": spread}
 }
 
-// deviation is the standard deviation of the scores that are numbers.
+// deviation is the standard deviation of the scores that are not NaN.
 func deviation(score []float64) float64 {
 	var n, sum, square float64
 	for _, x := range score {

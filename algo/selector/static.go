@@ -11,16 +11,15 @@ import (
 
 func init() { algo.RegisterSelector("static", newStatic) }
 
-// static selects nothing: windows are consecutive pieces of passes over the whole
-// pool, so that a run differs from a selecting one in the choice alone. Each pass
-// is in an order of its own, drawn from the run's seed (`shuffle: false`: row
-// order). Both modes are the same; upstream has no such selector, though its
-// documentation counts it among them.
+// static selects nothing: windows are consecutive parts of passes over the whole pool, so that
+// a run differs from a selecting one only in the choice of rows. Each pass has its own order,
+// drawn from the run's seed (`shuffle: false`: row order). Both modes are the same; upstream
+// has no such selector, though its documentation lists one.
 type static struct {
 	run     *algo.Run
 	shuffle bool
 	dir     string
-	read    int // rows given so far
+	read    int // rows returned so far
 }
 
 func newStatic(run *algo.Run, _ algo.Mode, p *config.Params) (algo.Selector, error) {
@@ -36,10 +35,10 @@ type staticState struct {
 	Read int `json:"read"`
 }
 
-// State is how far the passes are.
+// State is the position in the passes.
 func (s *static) State() (json.RawMessage, error) { return json.Marshal(staticState{s.read}) }
 
-// Restore goes on from there.
+// Restore restores State.
 func (s *static) Restore(raw json.RawMessage) error {
 	var st staticState
 	err := json.Unmarshal(raw, &st)

@@ -14,31 +14,31 @@ import (
 	"dataflex.dev/dataflex/kernels/gradproj"
 )
 
-// meanOf is a subtask's mean of its evaluation rows' unit features.
+// meanOf computes the mean of the unit features of a subtask's evaluation rows.
 type meanOf func(ctx context.Context, task int) ([]float64, error)
 
-// targets are the means of some subtasks: the mean cosine of a row with a subtask's
-// rows is its unit feature's inner product with their mean.
+// targets are the means of some subtasks: the mean cosine of a row with a subtask's rows is the
+// inner product of its unit feature with their mean.
 type targets struct {
 	dev       driver.Device
 	features  *gradproj.Projection // of the rows to compare
-	projected [][]float64          // the means of projected features; nil where they are whole
-	kept      driver.F32           // the means of whole gradients [n, total]
+	projected [][]float64          // the means of projected features; nil if unprojected
+	kept      driver.F32           // the means of unprojected gradients [n, total]
 	memory    driver.Memory        // of kept
 	n         int
 	lengths   []float64 // of the means
 }
 
-// heldFloats bounds the whole gradients that are held at once while means are made.
+// heldFloats limits the unprojected gradients that are held at a time while means are computed.
 const heldFloats = 1 << 26
 
-// rowsHeld is how many whole gradients are held at once.
+// rowsHeld is how many unprojected gradients are held at a time.
 func (s *influence) rowsHeld() int { return max(1, heldFloats/s.projection.Dim()) }
 
-// clustersHeld is how many sums of gradients are, in float64.
+// clustersHeld is how many sums of gradients, in float64, are held at a time.
 func (s *influence) clustersHeld() int { return max(1, s.rowsHeld()/2) }
 
-// newTargets makes the means of the subtasks from lo up to hi.
+// newTargets computes the means of the subtasks from lo to hi (exclusive).
 func (s *influence) newTargets(ctx context.Context, lo, hi int, mean meanOf) (*targets, error) {
 	t := &targets{dev: s.run.Device, features: s.projection, n: hi - lo}
 	dim := s.projection.Dim()
@@ -93,8 +93,8 @@ func (t *targets) close() {
 	}
 }
 
-// cosines is [rows, subtasks], of what a pass with t.features emits; NaN for a row
-// without a gradient.
+// cosines is [rows, subtasks], from the output of a pass with t.features; NaN for a row without
+// a gradient.
 func (t *targets) cosines(z []float32, norms []float64) []float32 {
 	out := make([]float32, 0, len(norms)*t.n)
 	for i, length := range norms {
@@ -154,7 +154,7 @@ func (s *influence) evalMean(ctx context.Context, task int) ([]float64, error) {
 		return nil
 	})
 	if err == nil && n == 0 {
-		err = errors.New("none has a gradient: they are without labelled tokens, or their losses are not numbers")
+		err = errors.New("none has a gradient: they have no labelled tokens, or their losses are NaN or Inf")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("evaluation rows: %w", err)
@@ -165,7 +165,8 @@ func (s *influence) evalMean(ctx context.Context, task int) ([]float64, error) {
 	return mean, nil
 }
 
-// addUnit adds z's direction to sum, and says 1 if z has one.
+// addUnit adds z, normalised, to sum and returns 1; for a z that is zero or not finite it adds
+// nothing and returns 0.
 func addUnit(sum []float64, z []float32) int {
 	length := norm(z)
 	if !(length > 0) || math.IsInf(length, 0) {
@@ -201,9 +202,9 @@ func norm(x []float32) float64 {
 	return math.Sqrt(s)
 }
 
-// keepAtOnce decides how many subtasks' means are kept at once: as many as a quarter
-// of the device's free memory holds, on the rank that has the least of it. Each group of
-// them costs a pass over the pool.
+// keepAtOnce determines how many subtasks' means are held at a time: as many as fit into a
+// quarter of the device's free memory, on the rank with the least of it. Each such group
+// requires a pass over the pool.
 func (s *influence) keepAtOnce() error {
 	s.atOnce = len(s.tasks)
 	if s.run.Outline || !s.exact() {
@@ -217,19 +218,19 @@ func (s *influence) keepAtOnce() error {
 	free := slices.Min(all)
 	s.atOnce = max(1, min(s.atOnce, int(free/4/s.meanBytes())))
 	if groups := s.groups(); groups > 1 {
-		s.run.Log.Warn(fmt.Sprintf("%s: the mean gradients of %d subtasks do not fit into a quarter of the free memory: they are kept in %d groups, and every selection takes %d passes over the pool in place of one; subtask_by: none keeps a single mean, projection: rademacher short ones",
+		s.run.Log.Warn(fmt.Sprintf("%s: the mean gradients of %d subtasks do not fit into a quarter of the free memory: they are computed in %d groups, and every selection takes %d passes over the pool instead of one; subtask_by: none needs a single mean, projection: rademacher shorter ones",
 			s.name, len(s.tasks), groups, groups), "mean_bytes", s.meanBytes(), "free_bytes", free)
 	}
 	return nil
 }
 
-// groups is how many groups of subtasks are compared one after another.
+// groups is the number of groups of subtasks, which are compared one after another.
 func (s *influence) groups() int { return (len(s.tasks) + s.atOnce - 1) / s.atOnce }
 
 func (s *influence) meanBytes() uint64 { return 4 * uint64(s.projection.Dim()) }
 
-// MemoryBytes is what a selection takes: the means, the evaluation rows' gradients
-// that are held while they are made, and Adam's moments in the gradient's order.
+// MemoryBytes is the working memory of a selection: the means, the evaluation rows' gradients
+// held while they are computed, and Adam's moments in the gradient's order.
 func (s *influence) MemoryBytes() uint64 {
 	rows := min(s.rowsHeld(), len(s.run.Eval))
 	bytes := (uint64(s.atOnce) + uint64(rows) + 2) * s.meanBytes() // 2: a mean in float64

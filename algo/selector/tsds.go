@@ -14,16 +14,16 @@ import (
 
 func init() { algo.RegisterSelector("tsds", newTSDS) }
 
-// tsds draws rows with the probabilities of TSDS: Data Selection for
-// Task-Specific Model Finetuning (Liu, Karbasi, Rekatsinas, NeurIPS 2024), which
-// `dataflex-cli tsds` computes from sentence vectors and writes to a file.
+// tsds draws rows with the probabilities of TSDS: Data Selection for Task-Specific Model
+// Finetuning (Liu, Karbasi, Rekatsinas, NeurIPS 2024), which `dataflex-cli tsds` computes from
+// sentence vectors and writes to a file.
 //
-// upstream: NumPy's RandomState(run seed).choice without replacement; the stream
-// goes on from update to update and stands in the checkpoint. It is an error when
-// fewer rows have a positive probability than the window needs.
-// faithful: with replacement, as the paper's multinomial, but systematically (one
-// uniform number, n points at equal distances on the rows in a random order), so
-// that row i is drawn ⌊np_i⌋ or ⌈np_i⌉ times; seed and step alone decide.
+// upstream: NumPy's RandomState(run seed).choice without replacement; the stream continues from
+// update to update and is stored in checkpoints. It is an error when fewer rows have a positive
+// probability than the window needs.
+// faithful: with replacement, as the paper's multinomial, but by systematic sampling (one
+// uniform number, n equidistant points over the rows in random order), so that row i is drawn
+// ⌊np_i⌋ or ⌈np_i⌉ times; the draw depends only on seed and step.
 type tsds struct {
 	run    *algo.Run
 	mode   algo.Mode
@@ -48,7 +48,7 @@ func newTSDS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	s.p = a.Float64s()
 	pool := len(run.Train)
 	if run.Outline {
-		pool = len(s.p) // how many rows there will be is not known yet
+		pool = len(s.p) // the number of rows is not known yet
 	}
 	if err := checkProbabilities(s.p, a.Shape, pool); err != nil {
 		return nil, p.Wrap("probs_path", fmt.Errorf("%s: %w", path, err))
@@ -56,8 +56,7 @@ func newTSDS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 	return s, nil
 }
 
-// checkProbabilities wants one number >= 0 per row, and the sum 1 as NumPy's
-// choice does.
+// checkProbabilities requires one number >= 0 per row, and the sum 1, as NumPy's choice does.
 func checkProbabilities(p []float64, shape []int, pool int) error {
 	if len(shape) != 1 || len(p) != pool {
 		return fmt.Errorf("an array of shape %v for a training set of %d rows: the file was made for other data, or rows were dropped since", shape, pool)
@@ -88,7 +87,7 @@ func (s *tsds) State() (json.RawMessage, error) {
 	return json.Marshal(tsdsState{s.stream.State()})
 }
 
-// Restore takes the random stream back.
+// Restore restores the random stream.
 func (s *tsds) Restore(raw json.RawMessage) error {
 	var st tsdsState
 	if err := json.Unmarshal(raw, &st); err != nil {
@@ -109,7 +108,7 @@ func (s *tsds) Select(_ context.Context, r algo.Request) (algo.Selection, error)
 	return algo.Selection{Indices: indices, Metric: map[string][]float64{"probability": pick(s.p, indices)}, Score: s.p}, nil
 }
 
-// within is the probabilities among a pool's rows, which sum to 1 again.
+// within is the probabilities of a pool's rows, scaled to sum to 1.
 func (s *tsds) within(rows pool) ([]float64, error) {
 	in := rows.has()
 	if in == nil {
@@ -140,8 +139,8 @@ func (s *tsds) draw(p []float64, r algo.Request) ([]int, error) {
 	return systematic(p, r.N, g.Randperm(len(p)), g.Double()), nil
 }
 
-// systematic lays the rows' probabilities end to end in the given order and picks
-// the rows under the n points (u+i)/n.
+// systematic concatenates the rows' probabilities in the given order and picks the rows at the
+// n points (u+i)/n.
 func systematic(p []float64, n int, order []int, u float64) []int {
 	var total float64
 	for _, x := range p {
@@ -159,7 +158,7 @@ func systematic(p []float64, n int, order []int, u float64) []int {
 			out = append(out, i)
 		}
 	}
-	for len(out) < n { // the last point may be rounded past the end
+	for len(out) < n { // rounding may put the last point past the end
 		out = append(out, last)
 	}
 	return out

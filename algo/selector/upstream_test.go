@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 )
 
-// recorded is what upstream's own selectors pick (testdata/derive.py).
+// recorded is what upstream's own selectors picked (testdata/derive.py).
 type recorded struct {
 	Rows   int         `json:"rows"`
 	N      int         `json:"num_samples"`
@@ -46,7 +46,7 @@ func (r recorded) request(update int) algo.Request {
 	return algo.Request{Step: 4 + 4*update, Update: update + 1, N: r.N}
 }
 
-// given makes losses what a run's rows have.
+// given sets the losses of a run's rows.
 func given(run *algo.Run, losses []float64) {
 	run.Losses = func(_ context.Context, rows []int, _, _ int) ([]float64, error) { return pick(losses, rows), nil }
 }
@@ -98,8 +98,8 @@ func TestUpstreamsFiles(t *testing.T) {
 	}
 }
 
-// What a checkpoint holds of a method is all that its later choices depend on:
-// regression 7 of spec/dataflex-upstream.md, method by method.
+// A checkpoint contains everything that a method's later choices depend on: regression 7 of
+// spec/dataflex-upstream.md, method by method.
 func TestStateCarriesOn(t *testing.T) {
 	want := readRecorded(t)
 	for _, c := range []struct{ name, mode, param string }{
@@ -142,7 +142,7 @@ func TestStateCarriesOn(t *testing.T) {
 	}
 }
 
-// carry moves the state as a checkpoint does.
+// carry transfers the state as a checkpoint does.
 func carry(t *testing.T, from, to algo.Selector) {
 	t.Helper()
 	s, ok := from.(algo.Stateful)

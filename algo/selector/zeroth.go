@@ -17,24 +17,24 @@ import (
 
 func init() { algo.RegisterSelector("zeroth", newZeroth) }
 
-// zeroth scores rows by the influence function with zeroth-order gradients: the
-// trained weights θ are moved along a direction ξ that is the same for all rows,
+// zeroth scores rows by the influence function with zeroth-order gradients: the trained weights
+// θ are perturbed along a direction ξ that is the same for all rows,
 //
 //	d(z) = (L(θ+εξ; z) - L(θ-εξ; z)) / 2ε,   ξ ~ N(0, I)
 //	score(z) = mean over the evaluation rows z' of d(z)·d(z')
 //
-// and the rows with the largest scores are picked. Forward passes only: no
-// gradient is kept, rows go through in full batches. (DataFlex's documentation,
-// "Zero Order Data Selection".)
+// and the rows with the largest scores are picked. Only forward passes are needed: no gradient
+// is stored, rows go through in full batches. (DataFlex's documentation, "Zero Order Data
+// Selection".)
 //
-// E over ξ of the score is the inner product of the gradients; a single ξ knows
-// one number of each. upstream: one direction, as its code; faithful averages over
-// `directions` (8). On the task of this package's tests (10 picks, chance 2 of the
-// family, 20 seeds) 1, 2, 4, 8 and 16 directions found 2.4, 3.4, 4.7, 4.9 and 7.2
-// of it; every direction costs two forward passes over pool and evaluation set. ξ
-// depends on seed, direction and the weight's place alone.
-// Upstream's code, which it has withdrawn, moves the frozen weights too; ours moves
-// what is trained, which is where a gradient is asked for.
+// The expectation of the score over ξ is the inner product of the gradients; a single ξ gives
+// one number of each. upstream: one direction, as in its code; faithful averages over
+// `directions` (8). On the task of this package's tests (10 picks, of which by chance 2 are of
+// the target family; 20 seeds) 1, 2, 4, 8 and 16 directions found 2.4, 3.4, 4.7, 4.9 and 7.2 of
+// it; every direction costs two forward passes over pool and evaluation set. ξ depends only on
+// seed, direction and the weight's position.
+// Upstream's code, which it has withdrawn, also perturbs the frozen weights; here only the
+// trained weights are perturbed, whose gradient is estimated.
 type zeroth struct {
 	run        *algo.Run
 	mode       algo.Mode
@@ -44,7 +44,7 @@ type zeroth struct {
 	dir        string
 }
 
-// Cost is two losses of every row for every direction.
+// Cost is two losses of every row for each direction.
 func (s *zeroth) Cost() algo.Cost {
 	n := 2 * float64(s.directions)
 	return algo.Cost{Forward: n, EvalForward: n}
@@ -77,7 +77,7 @@ func (s *zeroth) CacheDir() string { return s.dir }
 
 func (s *zeroth) Reuse() bool { return true }
 
-// ScoresRows: a row is scored by itself.
+// ScoresRows marks that a row's score does not depend on the other rows.
 func (s *zeroth) ScoresRows() {}
 
 func (s *zeroth) Select(ctx context.Context, r algo.Request) (algo.Selection, error) {
@@ -104,7 +104,7 @@ func (s *zeroth) scores(ctx context.Context, rows []data.Example) (score []float
 	defer func() { err = errors.Join(err, w.move(0)) }()
 	score = make([]float64, len(rows))
 	for k := range s.directions {
-		w.turn(k)
+		w.draw(k)
 		pool, err := s.differences(ctx, w, rows)
 		if err != nil {
 			return nil, err
@@ -152,11 +152,11 @@ func (s *zeroth) differences(ctx context.Context, w *perturbation, rows []data.E
 	return d, nil
 }
 
-// perturbation moves the trained weights along a direction and back.
+// perturbation moves the trained weights along a direction and restores them.
 type perturbation struct {
 	dev      driver.Device
 	params   []*tensor.Param
-	original []float32 // of all params, flattened
+	original []float32 // of all parameters, flattened
 	xi       []float32 // the direction
 	seed     uint64
 }
@@ -171,18 +171,18 @@ func newPerturbation(dev driver.Device, params []*tensor.Param, seed uint64) (*p
 		w.original = append(w.original, x...)
 	}
 	if len(w.original) == 0 {
-		return nil, errors.New("nothing is trained: there is no gradient to estimate")
+		return nil, errors.New("no parameter is trained: there is no gradient to estimate")
 	}
 	w.xi = make([]float32, len(w.original))
 	return w, nil
 }
 
-// directionStream tells these counters from those of package gradproj's matrices.
+// directionStream separates these counters from those of package gradproj's matrices.
 const directionStream = 16
 
-// turn draws direction k. Weight i has entry i%4 of the normal numbers of
+// draw draws direction k. Weight i has entry i%4 of the normal numbers of
 // Philox4x32-10's counter (lo i/4, hi i/4, k, 16) under the key seed.
-func (w *perturbation) turn(k int) {
+func (w *perturbation) draw(k int) {
 	key := philox.Key(w.seed)
 	for i := 0; i < len(w.xi); i += 4 {
 		q := uint64(i / 4)
@@ -202,7 +202,7 @@ func normals(w [4]uint32) (z [4]float32) {
 	return z
 }
 
-// move puts the weights at θ + t·ξ; at 0 they have the very bits they had.
+// move sets the weights to θ + t·ξ; t = 0 restores their exact bits.
 func (w *perturbation) move(t float64) error {
 	at := 0
 	for _, p := range w.params {

@@ -51,7 +51,7 @@ func TestQuantisedFolderTrains(t *testing.T) {
 		}
 		refused := false
 		for _, err := range train.Check(c) {
-			refused = refused || strings.Contains(err.Error(), "are quantised, and do not train: set finetuning_type: lora")
+			refused = refused || strings.Contains(err.Error(), "are quantised and cannot be trained: set finetuning_type: lora")
 		}
 		if refused != (kind != "lora") {
 			t.Errorf("%s: refused %v", kind, refused)

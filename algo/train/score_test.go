@@ -149,7 +149,7 @@ func TestSweepSharesACache(t *testing.T) {
 	var step [2][]byte
 	for i, rate := range []string{"1e-3", "2e-3"} {
 		log, err := f.said(train.Options{}, args(rate, "again"+rate)...)
-		if err != nil || !strings.Contains(log, "taken from disk") {
+		if err != nil || !strings.Contains(log, "read from disk") {
 			t.Errorf("%s: %v\n%s", rate, err, log)
 		}
 		if step[i], err = os.ReadFile(filepath.Join(f.dir, "cache/step_2.json")); err != nil {

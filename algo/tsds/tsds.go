@@ -1,12 +1,11 @@
-// Package tsds computes the sampling probabilities of TSDS: Data Selection for
-// Task-Specific Model Finetuning (Liu, Karbasi, Rekatsinas, NeurIPS 2024): optimal
-// transport from the candidates to the queries, with near-duplicates sharing what
-// one of them would get.
+// Package tsds computes the sampling probabilities of TSDS: Data Selection for Task-Specific
+// Model Finetuning (Liu, Karbasi, Rekatsinas, NeurIPS 2024): optimal transport from the
+// candidates to the queries, in which near-duplicates share the probability of one of them.
 //
-// Every query has the mass 1/M. It goes to its nearest candidates in order; of
-// candidate i at most 1/(M·s·ρ_i), where ρ_i estimates how many near-duplicates i
-// has (itself counted). A larger s spreads wider: more diversity, at the cost of
-// transport over longer distances. s is as large as
+// Every query has the mass 1/M. It goes to its nearest candidates in order; candidate i takes
+// at most 1/(M·s·ρ_i), where ρ_i estimates the number of its near-duplicates (itself included).
+// A larger s spreads the mass further: more diversity, at the cost of transport over longer
+// distances. s is as large as
 //
 //	α/C · (cost of spreading a little further) < (1-α) · M
 //
@@ -29,17 +28,17 @@ import (
 
 // Options are the method's parameters.
 type Options struct {
-	MaxK  int     // candidates looked at per query
-	KDEK  int     // neighbours looked at per candidate
+	MaxK  int     // candidates considered per query
+	KDEK  int     // neighbours considered per candidate
 	Sigma float64 // radius of the density's kernel; 0 = no near-duplicates
-	Alpha float64 // between 0, diversity alone, and 1, distance alone
-	C     float64 // in the scale of the vectors' lengths
+	Alpha float64 // between 0, diversity only, and 1, distance only
+	C     float64 // on the scale of the vectors' lengths
 }
 
-// Official are the values of the paper's own configuration.
+// Official are the paper's own settings.
 func Official() Options { return Options{MaxK: 5000, KDEK: 1000, Sigma: 0.75, Alpha: 0.5, C: 5} }
 
-// Upstream are the values of DataFlex.
+// Upstream are DataFlex's settings.
 func Upstream() Options {
 	o := Official()
 	o.Alpha = 0.6
@@ -49,7 +48,7 @@ func Upstream() Options {
 func (o Options) check(candidates, queries neighbor.Vectors) error {
 	switch {
 	case candidates.N < 2 || queries.N < 1:
-		return fmt.Errorf("tsds: %d candidates and %d queries: at least two and one are needed", candidates.N, queries.N)
+		return fmt.Errorf("tsds: %d candidates and %d queries: at least two candidates and one query are needed", candidates.N, queries.N)
 	case o.MaxK < 1 || o.KDEK < 1:
 		return fmt.Errorf("tsds: max_K %d and kde_K %d must be positive", o.MaxK, o.KDEK)
 	case !(o.Sigma >= 0):
@@ -62,8 +61,8 @@ func (o Options) check(candidates, queries neighbor.Vectors) error {
 	return nil
 }
 
-// clamp holds the neighbourhoods to a tenth of the candidates, as the paper's code
-// does; two neighbours are the least to spread over.
+// clamp limits the neighbourhoods to a tenth of the candidates, as the paper's code does, but
+// to no fewer than two neighbours.
 func (o Options) clamp(n int) Options {
 	o.MaxK = max(2, min(o.MaxK, n/10))
 	o.KDEK = max(1, min(o.KDEK, n/10))
@@ -93,8 +92,8 @@ func Probabilities(ctx context.Context, dev driver.Device, log *slog.Logger, can
 	return p, normalize(p)
 }
 
-// Write computes the probabilities and writes them to path as upstream's offline
-// step does: float64 [candidates]. It is what selector tsds reads.
+// Write computes the probabilities and writes them to path as upstream's offline step does:
+// float64 [candidates]. The selector tsds reads this file.
 func Write(ctx context.Context, dev driver.Device, log *slog.Logger, candidates, queries neighbor.Vectors, o Options, path string) ([]float64, error) {
 	p, err := Probabilities(ctx, dev, log, candidates, queries, o)
 	if err != nil {
@@ -131,14 +130,14 @@ func densities(ctx context.Context, dev driver.Device, log *slog.Logger, candida
 	return out, nil
 }
 
-// transport finds how far every query's mass is spread.
+// transport computes how far every query's mass is spread.
 type transport struct {
 	found   *neighbor.Found
 	density map[int]float64
 	options Options
 
 	scale float64 // s
-	last  []int   // per query: the last neighbour that is filled to its share; -1 = none
+	last  []int   // per query: the last neighbour that takes its full share; -1 = none
 }
 
 func (t *transport) rho(query, k int) float64 { return t.density[t.found.Index[query*t.found.K+k]] }
@@ -147,15 +146,15 @@ func (t *transport) distance(query, k int) float64 {
 	return math.Sqrt(t.found.Squared[query*t.found.K+k])
 }
 
-// front is a query whose neighbours up to k are just full at the scale full.
+// front is a query whose neighbours up to k just take their full shares at the scale full.
 type front struct {
 	full     float64
 	k, query int
-	work     float64 // Σ d_i/ρ_i up to k: the transport of the mass, times s
+	work     float64 // Σ d_i/ρ_i up to k: the cost of transporting the mass, times s
 }
 
-// fronts is a heap: the smallest scale first, then the nearer neighbour, then the
-// earlier query.
+// fronts is a heap: the smallest scale first, then the nearer neighbour, then the earlier
+// query.
 type fronts []front
 
 func (f fronts) Len() int { return len(f) }
@@ -182,16 +181,16 @@ func (f *fronts) Pop() any {
 	return x
 }
 
-// spread raises s from one front to the next. Beyond a front, the query's mass
-// begins to move on to the next neighbour, which changes the marginal cost.
+// spread raises s from one front to the next. Beyond a front, the query's mass begins to spread
+// to the next neighbour, which changes the marginal cost.
 func (t *transport) spread() {
 	m := t.found.M
 	t.last = make([]int, m)
 	cost := make([]float64, m)
 	h := make(fronts, 0, m)
 	for j := range m {
-		// The paper's code starts at 0, and would give a query whose first front
-		// is not reached more than its mass; an assertion there stops it.
+		// The paper's code starts at 0, which would give a query whose first front is not
+		// reached more than its mass; there an assertion stops it.
 		t.last[j] = -1
 		share := 1 / t.rho(j, 0)
 		h = append(h, front{full: share, query: j, work: t.distance(j, 0) * share})
@@ -215,8 +214,8 @@ func (t *transport) spread() {
 	}
 }
 
-// assign adds every query's mass to p: full shares up to last, the rest to the
-// neighbour after it. What the paper's code asserts of the rest is asserted here.
+// assign adds every query's mass to p: full shares up to last, the rest to the neighbour after
+// it. The paper's code asserts the same bounds on the rest.
 func (t *transport) assign(p []float64) error {
 	const tolerance = 1e-9
 	mass := 1 / float64(t.found.M)
@@ -240,7 +239,7 @@ func (t *transport) assign(p []float64) error {
 	return nil
 }
 
-// normalize makes the sum exactly 1, up to which it is asserted to be.
+// normalize scales the sum to exactly 1; it must already be 1 up to rounding.
 func normalize(p []float64) error {
 	var sum float64
 	for _, x := range p {

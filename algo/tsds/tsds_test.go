@@ -25,7 +25,7 @@ func TestUpstreamsProbabilities(t *testing.T) {
 		"few":    {Sigma: 0.5, Alpha: 0.97, C: 5},
 		"sigma0": {Sigma: 0, Alpha: 0.95, C: 5},
 	} {
-		o.MaxK, o.KDEK = 5000, 1000 // held to 20 by the 200 candidates
+		o.MaxK, o.KDEK = 5000, 1000 // limited to 20 by the 200 candidates
 		p, err := Probabilities(context.Background(), dev, nil, candidates, queries, o)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -42,8 +42,8 @@ func TestUpstreamsProbabilities(t *testing.T) {
 	}
 }
 
-// With distance alone in view all mass goes to the nearest candidates, also where
-// the paper's code gives some queries more than they have.
+// With alpha 1, all mass goes to the nearest candidates, even where the paper's code gives some
+// queries more than their mass.
 func TestDistanceAlone(t *testing.T) {
 	dev := cpu.New(2)
 	defer dev.Close()

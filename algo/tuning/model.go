@@ -1,5 +1,6 @@
-// Package tuning makes the model that a configuration describes: read or fresh, with the
-// tokenizer's vocabulary, and with what finetuning_type says of it trainable.
+// Package tuning builds the model that a configuration describes: loaded or newly initialised,
+// with the tokenizer's vocabulary, and with the trainable parameters that finetuning_type asks
+// for.
 package tuning
 
 import (
@@ -22,9 +23,10 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// Model reads the base model, or makes one of its shape, fits its vocabulary
-// to the tokenizer, and makes trainable what finetuning_type says. On a device that only
-// counts (package plan) no weights are read. A fault is the key's that it lies in.
+// Model loads the base model, or initialises one of its shape, fits its vocabulary to the
+// tokenizer, and makes the parameters that finetuning_type names trainable. On a device that
+// only counts memory (package plan) no weights are read. Errors caused by a configuration key
+// point to it.
 func Model(c *config.Config, dev driver.Device, tok *tokenizer.Tokenizer, log *slog.Logger) (_ *decoder.Model, err error) {
 	_, planned := dev.(*plan.Device)
 	m := maker{config: c, tokenizer: tok, log: log, planned: planned}
@@ -61,12 +63,12 @@ func Model(c *config.Config, dev driver.Device, tok *tokenizer.Tokenizer, log *s
 		log.Warn(note)
 	}
 	if len(m.model.Trainable()) == 0 {
-		return nil, c.Errorf("finetuning_type", "nothing of the model would be trained")
+		return nil, c.Errorf("finetuning_type", "no parameter of the model would be trained")
 	}
 	return m.model, nil
 }
 
-// maker makes a model as a configuration describes it, and is gone after that.
+// maker holds the state while a model is built.
 type maker struct {
 	config    *config.Config
 	tokenizer *tokenizer.Tokenizer
@@ -76,7 +78,7 @@ type maker struct {
 	planned   bool                     // the model holds no weights
 }
 
-// load reads the base model, or makes one of its shape.
+// load reads the base model, or initialises one of its shape.
 func (m *maker) load(dev driver.Device) error {
 	c := m.config
 	options, err := RopeScaling(c, m.log)
@@ -97,7 +99,7 @@ func (m *maker) load(dev driver.Device) error {
 	return nil
 }
 
-// specialTokens are the tokenizer's, as the template left them.
+// specialTokens are the tokenizer's, after the template has adapted it.
 func (m *maker) specialTokens() checkpoint.SpecialTokens {
 	id := func(_ string, id int32, ok bool) int {
 		if !ok {
@@ -108,7 +110,7 @@ func (m *maker) specialTokens() checkpoint.SpecialTokens {
 	return checkpoint.SpecialTokens{BOS: id(m.tokenizer.BOS()), EOS: id(m.tokenizer.EOS()), Pad: id(m.tokenizer.Pad())}
 }
 
-// normal is the stream of fresh weights.
+// normal is the random stream of new weights.
 func (m *maker) normal() func() float64 {
 	stream := rng.NewTorch(uint64(m.config.Training.Seed))
 	buf := make([]float32, 0, 4096)
@@ -126,8 +128,8 @@ func (m *maker) normal() func() float64 {
 	}
 }
 
-// fitVocabulary enlarges the embeddings to the tokenizer where resize_vocab asks
-// for it, and refuses tokens the model has no embedding for where it does not.
+// fitVocabulary enlarges the embeddings to the tokenizer where resize_vocab asks for it, and
+// otherwise refuses tokens for which the model has no embedding.
 func (m *maker) fitVocabulary() error {
 	c := m.config
 	n, have := m.tokenizer.Len(), m.model.Config().Vocab
@@ -144,8 +146,8 @@ func (m *maker) fitVocabulary() error {
 	return nil
 }
 
-// RopeScaling is what rope_scaling makes of the model, LLaMA-Factory's way: positions are
-// stretched to cutoff_len when it is past what the model was trained on.
+// RopeScaling is the model's rope_scaling, as LLaMA-Factory sets it: positions are scaled to
+// cutoff_len when it exceeds the length the model was trained on.
 func RopeScaling(c *config.Config, log *slog.Logger) (decoder.Options, error) {
 	if c.Model.RopeScaling == "" {
 		return decoder.Options{}, nil
@@ -171,8 +173,8 @@ func RopeScaling(c *config.Config, log *slog.Logger) (decoder.Options, error) {
 	return decoder.Options{Rope: &s, MaxPositions: int(float64(old) * factor)}, nil
 }
 
-// adapt puts LoRA on the model: the saved adapter that adapter_name_or_path names
-// last is trained on, the ones before it are merged; else a new one is made.
+// adapt adds LoRA to the model: of the adapters in adapter_name_or_path the last one is trained
+// further and the ones before it are merged; without any a new one is made.
 func (m *maker) adapt() error {
 	c := m.config
 	vocab := m.model.Config().Vocab
@@ -181,7 +183,7 @@ func (m *maker) adapt() error {
 			return c.Errorf("adapter_name_or_path", "%w", err)
 		}
 		if n := m.model.Config().Vocab; n > vocab {
-			return c.Errorf("adapter_name_or_path", "the adapter in %s was trained with a vocabulary of %d, and the tokenizer here has %d tokens: give the add_tokens and add_special_tokens that it was trained with", dir, n, m.tokenizer.Len())
+			return c.Errorf("adapter_name_or_path", "the adapter in %s was trained with a vocabulary of %d, and the tokenizer here has %d tokens: set the add_tokens and add_special_tokens that it was trained with", dir, n, m.tokenizer.Len())
 		}
 		if last := i == len(c.Model.AdapterNameOrPath)-1; last && !c.Tuning.CreateNewAdapter {
 			return m.gatesKept()
@@ -192,7 +194,7 @@ func (m *maker) adapt() error {
 	}
 	draw := rng.NewTorch(uint64(c.Training.Seed)).Double
 	if m.planned {
-		draw = func() float64 { return 0 } // nothing is kept of it
+		draw = func() float64 { return 0 } // the initial values are overwritten
 	}
 	err := m.model.AddLoRA(decoder.LoRA{
 		Rank: c.Tuning.LoRARank, Alpha: c.Tuning.LoRAAlpha, Dropout: c.Tuning.LoRADropout, RSLoRA: c.Tuning.UseRSLoRA, Targets: c.Tuning.LoRATarget,
@@ -204,8 +206,8 @@ func (m *maker) adapt() error {
 	return nil
 }
 
-// additionalTarget is what trains in full beside adapters: as in LLaMA-Factory the
-// embeddings and the head, where resize_vocab makes room for tokens that they are to learn.
+// additionalTarget is what is trained in full beside adapters: as in LLaMA-Factory the
+// embeddings and the head, where resize_vocab adds tokens that have to be learned.
 func (m *maker) additionalTarget() []string {
 	c := m.config
 	if !c.Model.ResizeVocab || len(c.Tuning.AdditionalTarget) > 0 {
@@ -216,7 +218,7 @@ func (m *maker) additionalTarget() []string {
 	return names
 }
 
-// pissaName is PEFT's name of the start that pissa_init asks for; "" = the usual one.
+// pissaName is PEFT's name for the initialisation that pissa_init asks for; "" = the usual one.
 func pissaName(t config.Tuning) string {
 	switch {
 	case !t.PiSSAInit:
@@ -227,9 +229,9 @@ func pissaName(t config.Tuning) string {
 	return fmt.Sprintf("pissa_niter_%d", t.PiSSAIter)
 }
 
-// freeze trains the parameters of some layers, and of what stands outside the
-// layers: LLaMA-Factory's freeze tuning. As there, a name trains that has one of the
-// patterns in it: freeze_extra_modules: norm also trains every layer's norms.
+// freeze trains the parameters of some layers, and those outside the layers: LLaMA-Factory's
+// freeze tuning. As there, a parameter is trained if its name contains one of the patterns:
+// freeze_extra_modules: norm also trains every layer's norms.
 func (m *maker) freeze() error {
 	c := m.config
 	inside, outside := map[string]bool{}, map[string]bool{}
@@ -260,7 +262,7 @@ func (m *maker) freeze() error {
 
 var inLayer = regexp.MustCompile(`\.(?:layers|h)\.\d+\.([^.]+)`)
 
-// layerPatterns are what the names of the parameters in the trained layers have in them.
+// layerPatterns are substrings of the names of the parameters in the trained layers.
 func (m *maker) layerPatterns() []string {
 	c, layers := m.config, m.model.Config().Layers
 	lo, hi := max(0, layers-c.Tuning.FreezeTrainableLayers), layers
@@ -288,10 +290,10 @@ func sortedKeys(set map[string]bool) []string {
 	return out
 }
 
-// keepGates applies freeze_gate: isGate says of a module, by its path, that it is one
-// that shall not be trained; nil where all are. Gates are the routers of a mixture of
-// experts and the gates of its shared experts. Upstream's dynamic_mix goes by names
-// that hold "gate", and so freezes the gate_proj of every MLP as well.
+// keepGates applies freeze_gate: isGate reports whether a module, by its path, is a gate that
+// must not be trained; it is nil where freeze_gate is off. Gates are the routers of a mixture
+// of experts and the gates of its shared experts. Upstream's dynamic_mix matches names that
+// contain "gate", and so freezes the gate_proj of every MLP as well.
 func (m *maker) keepGates() error {
 	c := m.config
 	if !c.Dynamic.FreezeGate {
@@ -312,21 +314,21 @@ func (m *maker) keepGates() error {
 		return slices.Contains([]string{"gate", "shared_expert_gate"}, module[strings.LastIndexByte(module, '.')+1:])
 	}
 	if m.model.Config().MoE.Experts == 0 && !upstream {
-		m.log.Warn("freeze_gate has no effect: the model is no mixture of experts", "model_type", m.model.Config().ModelType)
+		m.log.Warn("freeze_gate has no effect: the model is not a mixture of experts", "model_type", m.model.Config().ModelType)
 	}
 	return nil
 }
 
-// trains says whether a tensor of the base model may be trained.
+// trains reports whether a tensor of the base model may be trained.
 func (m *maker) trains(name string) bool {
 	return m.isGate == nil || !m.isGate(strings.TrimSuffix(strings.TrimSuffix(name, ".weight"), ".bias"))
 }
 
-// gatesKept refuses an adapter that is continued and trains what freeze_gate keeps.
+// gatesKept refuses to continue an adapter that trains modules frozen by freeze_gate.
 func (m *maker) gatesKept() error {
 	for _, p := range m.model.PairOffsets() {
 		if m.isGate != nil && m.isGate(p.Name) {
-			return m.config.Errorf("freeze_gate", "the adapter that is continued trains %s: set create_new_adapter: true, or leave freeze_gate out", p.Name)
+			return m.config.Errorf("freeze_gate", "the adapter to be continued trains %s: set create_new_adapter: true, or leave freeze_gate out", p.Name)
 		}
 	}
 	return nil

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestRopeScaling: the demo's model has 256 positions; they are stretched by whole
-// factors, and left alone where cutoff_len is within them.
+// TestRopeScaling: the demo's model has 256 positions; they are scaled by integer factors, and
+// unchanged where cutoff_len is within them.
 func TestRopeScaling(t *testing.T) {
 	for _, c := range []struct {
 		kind   string

@@ -8,14 +8,14 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// CheckNames is an error where a key names a module that the model has not, by the names
-// of its weights.
+// CheckNames is an error where a key names a module that the model does not have, judging by
+// the names of its weights.
 func CheckNames(c *config.Config) error {
 	if c.Model.TrainFromScratch || c.Tuning.FinetuningType == config.Full {
 		return nil
 	}
 	w, err := checkpoint.OpenWeights(c.Model.NameOrPath)
-	if err != nil { // which has been said
+	if err != nil { // reported elsewhere
 		return nil
 	}
 	defer w.Close()
@@ -30,7 +30,7 @@ func CheckNames(c *config.Config) error {
 	return checkTargets(c, w)
 }
 
-// checkFrozen looks for the modules that freeze tuning is to train.
+// checkFrozen looks for the modules that freeze tuning trains.
 func checkFrozen(c *config.Config, names []string) error {
 	inside, outside := map[string]bool{}, map[string]bool{"lm_head": true}
 	for _, name := range names {
@@ -54,8 +54,8 @@ func checkFrozen(c *config.Config, names []string) error {
 	return nil
 }
 
-// module is what freeze tuning calls the module of a parameter: what stands below the
-// layer, or outside of layers the last name before its own.
+// module is freeze tuning's name for the module of a parameter: the name below the layer, or
+// outside of layers the last name before the parameter's own.
 func module(parameter string) string {
 	if m := inLayer.FindStringSubmatch(parameter); m != nil {
 		return m[1]
@@ -86,5 +86,5 @@ func checkTargets(c *config.Config, w *checkpoint.Weights) error {
 		}
 	}
 	slices.Sort(last)
-	return c.Errorf("lora_target", "%s names no module of %s: there are all, %s", strings.Join(c.Tuning.LoRATarget, ", "), c.Model.NameOrPath, strings.Join(slices.Compact(last), ", "))
+	return c.Errorf("lora_target", "%s names no module of %s: choose all, or of %s", strings.Join(c.Tuning.LoRATarget, ", "), c.Model.NameOrPath, strings.Join(slices.Compact(last), ", "))
 }

@@ -6,8 +6,8 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// Quantisation is how quantization_bit keeps the layers' linears: in bitsandbytes' formats,
-// as transformers asks for them. nil = as the folder has them.
+// Quantisation is how quantization_bit stores the layers' linears: in bitsandbytes' formats,
+// with transformers' settings. nil = as in the folder.
 func Quantisation(m config.Model) *quant.Format {
 	f := quant.Format{Kind: quant.NF4, Block: quant.DefaultBlock, Double: m.DoubleQuantization}
 	switch {
@@ -21,14 +21,14 @@ func Quantisation(m config.Model) *quant.Format {
 	return &f
 }
 
-// CheckQuantised refuses to train the weights of a folder that has them in codes.
+// CheckQuantised refuses to train weights that the folder stores quantised.
 func CheckQuantised(c *config.Config) error {
 	if c.Tuning.FinetuningType == config.LoRA || c.Model.TrainFromScratch {
 		return nil
 	}
 	w, err := checkpoint.OpenWeights(c.Model.NameOrPath)
 	if err != nil {
-		return nil // said where the model is looked at
+		return nil // reported when the model is checked
 	}
 	defer w.Close()
 	for _, name := range w.Names() {
@@ -40,5 +40,5 @@ func CheckQuantised(c *config.Config) error {
 }
 
 func quantisedTrain(c *config.Config) error {
-	return c.Errorf("finetuning_type", "the weights of %s are quantised, and do not train: set finetuning_type: lora, or name the model in bf16, fp16 or float32", c.Model.NameOrPath)
+	return c.Errorf("finetuning_type", "the weights of %s are quantised and cannot be trained: set finetuning_type: lora, or name the model in bf16, fp16 or float32", c.Model.NameOrPath)
 }

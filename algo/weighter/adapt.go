@@ -18,19 +18,19 @@ import (
 
 func init() { algo.RegisterWeighter("adapt", newAdapt) }
 
-// adapt weighs rows by their likeness to an anchor set, the rows of eval_dataset:
-// ADAPT, Rethinking Data Curation in LLM Training: Online Reweighting Offers Better
-// Generalization (ICLR 2026). With φ the unit vector of a row, its hidden states
-// after the final norm averaged with weights 1, 2, 3, … by position,
+// adapt weighs rows by their similarity to an anchor set, the rows of eval_dataset: ADAPT,
+// Rethinking Data Curation in LLM Training: Online Reweighting Offers Better Generalization
+// (ICLR 2026). With φ the unit vector of a row, its hidden states after the final norm averaged
+// with weights 1, 2, 3, … by position,
 //
 //	w = σ(mean over the anchors of φ·φ_a / τ), at most clip
 //
-// Anchors are seen anew at steps divisible by refresh_interval. Vectors are those of
-// evaluation mode; their arithmetic is float64.
+// Anchors are recomputed at steps divisible by refresh_interval. Hidden states are computed in
+// evaluation mode; further arithmetic is float64.
 //
-// faithful: the weights are scaled to mean 1 over the optimizer step, and tokens stay
-// the unit of the loss. upstream: the loss is the plain sum of w times the rows' mean
-// losses, divided by the micro-batches.
+// faithful: the weights are scaled to mean 1 over the optimizer step, and the loss stays
+// normalised by tokens. upstream: the loss is the plain sum of w times the rows' mean losses,
+// divided by the number of micro-batches.
 type adapt struct {
 	run     *algo.Run
 	mode    algo.Mode
@@ -43,7 +43,7 @@ type adapt struct {
 
 func newAdapt(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Weighter, error) {
 	w := &adapt{run: run, mode: mode, tau: p.Float("tau", 1), refresh: p.Int("refresh_interval", 50), clip: p.Float("clip", math.Inf(1))}
-	p.Int("anchor_batch_size", 8) // batches here are by tokens
+	p.Int("anchor_batch_size", 8) // batches here are limited by tokens
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
@@ -62,11 +62,11 @@ func newAdapt(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Weighter, e
 	return w, nil
 }
 
-// Weigh looks at the rows of the step, after the anchors where they are due.
+// Weigh computes the vectors of the step's rows, after those of the anchors if they are due.
 func (w *adapt) Weigh(ctx context.Context, r algo.WeightRequest) ([][]float64, algo.Reduction, error) {
 	nameBroken(w.run.Log, w.run.Train, r)
 	if w.anchor == nil || r.Step%w.refresh == 0 {
-		if err := w.look(ctx); err != nil {
+		if err := w.refreshAnchor(ctx); err != nil {
 			return nil, 0, fmt.Errorf("weighter adapt at step %d: anchors: %w", r.Step, err)
 		}
 	}
@@ -95,8 +95,8 @@ func (w *adapt) weight(v []float64) float64 {
 	return min(1/(1+math.Exp(-inner(v, w.anchor)/w.tau)), w.clip)
 }
 
-// look takes the anchors' mean vector with today's weights.
-func (w *adapt) look(ctx context.Context) error {
+// refreshAnchor computes the anchors' mean vector with the current weights.
+func (w *adapt) refreshAnchor(ctx context.Context) error {
 	mean := make([]float64, w.run.Model.Config().Hidden)
 	n := 0
 	for _, rows := range batch.ByLength(w.run.Eval, feature.DefaultTokens) {
@@ -120,7 +120,7 @@ func (w *adapt) look(ctx context.Context) error {
 		}
 	}
 	if n == 0 {
-		return errors.New("none of them has a vector of numbers")
+		return errors.New("none of them has a finite vector")
 	}
 	for j := range mean {
 		mean[j] /= float64(n)
@@ -150,7 +150,7 @@ func (w *adapt) embed(m batch.Micro) ([][]float64, error) {
 // positioned averages hidden states [tokens, dim] with weights 1, 2, 3, … and scales
 // the result to length 1; a zero vector stays zero.
 func positioned(h []float32, dim int) []float64 {
-	const epsilon = 1e-8 // upstream's, of both divisions
+	const epsilon = 1e-8 // upstream's, in both divisions
 	v := make([]float64, dim)
 	var total float64
 	for t := 0; t*dim < len(h); t++ {
@@ -174,10 +174,10 @@ type adaptState struct {
 	Anchor []float64 `json:"anchor,omitempty"`
 }
 
-// State is the anchors' mean vector, which earlier weights gave.
+// State is the anchors' mean vector, which was computed with earlier weights.
 func (w *adapt) State() (json.RawMessage, error) { return json.Marshal(adaptState{w.anchor}) }
 
-// Restore takes it back.
+// Restore restores State.
 func (w *adapt) Restore(raw json.RawMessage) error {
 	var s adaptState
 	if err := json.Unmarshal(raw, &s); err != nil {

@@ -66,7 +66,7 @@ func TestAdaptByHand(t *testing.T) {
 	near(t, "faithful", flat(got), want, 1e-6)
 }
 
-// TestAdaptAccumulation: cutting a step up changes nothing.
+// TestAdaptAccumulation: splitting a step into micro-batches changes nothing.
 func TestAdaptAccumulation(t *testing.T) {
 	run := loaded(t, rows(8, 1), rows(5, 2))
 	w := mustBuild(t, run, "adapt", "faithful", "tau: 0.1")
@@ -75,7 +75,7 @@ func TestAdaptAccumulation(t *testing.T) {
 	near(t, "weights", flat(parts), flat(whole), 1e-9)
 }
 
-// TestAdaptSurvives: an anchor whose vector is no number is left out.
+// TestAdaptSurvives: an anchor whose vector is NaN or Inf is left out.
 func TestAdaptSurvives(t *testing.T) {
 	run := loaded(t, rows(8, 1), rows(5, 2))
 	whole := mustBuild(t, run, "adapt", "faithful").(*adapt)
@@ -98,13 +98,12 @@ func TestAdaptSurvives(t *testing.T) {
 	near(t, "anchor", w.anchor, whole.anchor, 1e-7)
 }
 
-// TestAdaptRefreshes: between refreshes the anchors stay as they were, also over a
-// restart.
+// TestAdaptRefreshes: between refreshes the anchors are unchanged, also across a restart.
 func TestAdaptRefreshes(t *testing.T) {
 	run := loaded(t, rows(8, 1), rows(5, 2))
 	w := mustBuild(t, run, "adapt", "faithful", "refresh_interval: 4").(*adapt)
 	r := request(run.Train, someLoss, []int{0, 1, 2})
-	r.Step = 3 // the first use looks, whatever the step
+	r.Step = 3 // the first use computes them, whatever the step
 	weigh(t, w, r)
 	before := slices.Clone(w.anchor)
 	for name, x := range map[string]float32{"model.norm.weight": -1} {

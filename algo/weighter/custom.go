@@ -13,17 +13,17 @@ import (
 
 func init() { algo.RegisterWeighter("custom", newCustom) }
 
-// custom asks the user's program at every optimizer step, one JSON line each way (see
-// package program):
+// custom calls the user's program at every optimizer step, with one JSON line in each direction
+// (see package program):
 //
 //	{"step":4,"total":12,"strategy":"mine","rows":[{"index":7,"dataset":"d","row":7,"micro_batch":0,"labels":31,"loss":1.2},…]}
 //	{"weights":[0.5,…]}
 //
-// index is the row's position in the training set, labels its labelled tokens, loss
-// their mean (null without any). The answer is one finite weight >= 0 per row, in the
-// same order, not all 0. faithful scales them to mean 1 over the step; upstream takes
-// them as they are for a sum of w times the rows' mean losses, divided by the
-// micro-batches. With no `command` rows weigh alike, as in upstream's example.
+// index is the row's position in the training set, labels the number of its labelled tokens,
+// loss their mean (null without any). The answer is one finite weight >= 0 per row, in the same
+// order, not all 0. faithful scales them to mean 1 over the step; upstream uses them unchanged
+// for a sum of w times the rows' mean losses, divided by the number of micro-batches. Without
+// `command` all rows have the same weight, as in upstream's example.
 type custom struct {
 	run      *algo.Run
 	mode     algo.Mode
@@ -47,9 +47,9 @@ func newCustom(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Weighter, 
 		}
 		w.program = program.New(command, timeout, run.Log)
 	case w.strategy != "uniform" && mode == algo.Faithful:
-		return nil, p.Wrap("strategy", fmt.Errorf("without a `command` there is uniform only, not %q", w.strategy))
+		return nil, p.Wrap("strategy", fmt.Errorf("without a `command` only uniform is available, not %q", w.strategy))
 	default:
-		run.Log.Info("weighter custom has no `command`: all rows weigh alike, as in upstream's example")
+		run.Log.Info("weighter custom has no `command`: all rows have the same weight, as in upstream's example")
 	}
 	return w, nil
 }
@@ -74,7 +74,7 @@ type customAnswer struct {
 	Weights []float64 `json:"weights"`
 }
 
-// Weigh asks.
+// Weigh calls the program.
 func (w *custom) Weigh(ctx context.Context, r algo.WeightRequest) ([][]float64, algo.Reduction, error) {
 	nameBroken(w.run.Log, w.run.Train, r)
 	weights, err := w.weights(ctx, r)
@@ -132,10 +132,10 @@ func (w *custom) alike(r algo.WeightRequest) [][]float64 {
 	return out
 }
 
-// split checks an answer and deals it out to the micro-batches.
+// split checks an answer and splits it by micro-batch.
 func (w *custom) split(r algo.WeightRequest, weights []float64, rows int) ([][]float64, error) {
 	if len(weights) != rows {
-		return nil, fmt.Errorf("the program gave %d weights for %d rows", len(weights), rows)
+		return nil, fmt.Errorf("the program returned %d weights for %d rows", len(weights), rows)
 	}
 	var sum float64
 	for i, x := range weights {

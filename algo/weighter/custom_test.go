@@ -11,7 +11,7 @@ import (
 	"dataflex.dev/dataflex/algo/algotest"
 )
 
-// script writes a shell program that answers every line with the same words.
+// script writes a shell program that gives the same answer to every line.
 func script(t *testing.T, answer string) string {
 	t.Helper()
 	if _, err := exec.LookPath("sh"); err != nil {
@@ -81,7 +81,7 @@ func TestCustomRefuses(t *testing.T) {
 	}
 	for _, c := range []struct{ param, want string }{
 		{"timeout: 0", "must be positive"},
-		{"strategy: loss_based", "there is uniform only"},
+		{"strategy: loss_based", "only uniform is available"},
 		{"comand: [a]", "did you mean command?"},
 	} {
 		if _, err := build(t, run, "custom", "faithful", c.param); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -17,24 +17,24 @@ import (
 
 func init() { algo.RegisterWeighter("joint_update_aware", newJointUpdate) }
 
-// jointUpdate weighs the rows of a group together: those that point to the evaluation
-// set, and not all of them in the same direction. With z a row's hidden state, u the
-// mean of the evaluation rows', s = Zu and S = ZZᵀ, the weights solve
+// jointUpdate weighs the rows of a group jointly: rows that point towards the evaluation set,
+// in diverse directions, get more weight. With z a row's hidden state, u the mean of the
+// evaluation rows', s = Zu and S = ZZᵀ, the weights solve
 //
 //	max over the simplex of  sᵀw - (β/2)·wᵀSw + τ·H(w),   w = softmax((s - βSw)/τ)
 //
 // There is no paper: the method is DataFlex 1.1's.
 //
-// faithful: the group is the optimizer step, u is of the whole evaluation set, and the
-// problem is solved (`solver: exact`); the weights' mean is 1 and tokens stay the unit of
-// the loss. Rows without a target or a finite loss take no part.
-// upstream: the group is a micro-batch, u of target_num_batches batches of
-// target_batch_size evaluation rows (by default the next one row), and
-// fixed_point_iters steps of w ← (1-ρ)w + ρ·softmax(…) stand for the solution, from which
-// they may be far (`solver: iterations`); the loss is the weighted sum of the rows' mean
-// losses, divided by the micro-batches.
+// faithful: the group is the optimizer step, u is computed from the whole evaluation set, and
+// the problem is solved exactly (`solver: exact`); the weights have mean 1 and the loss stays
+// normalised by tokens. Rows without a target or a finite loss are left out.
+// upstream: the group is a micro-batch, u is computed from target_num_batches batches of
+// target_batch_size evaluation rows (by default a single row, the next one), and
+// fixed_point_iters steps of w ← (1-ρ)w + ρ·softmax(…) are taken instead of solving, the result
+// of which can be far from the solution (`solver: iterations`); the loss is the weighted sum of
+// the rows' mean losses, divided by the number of micro-batches.
 //
-// Hidden states are those of evaluation mode; u is seen anew every target_update_step
+// Hidden states are computed in evaluation mode; u is recomputed every target_update_step
 // steps. Without an evaluation set u is the mean of the group.
 type jointUpdate struct {
 	run                *algo.Run
@@ -52,11 +52,11 @@ type jointUpdate struct {
 	state jointUpdateState
 }
 
-// jointUpdateState is what earlier steps left.
+// jointUpdateState is the state between steps.
 type jointUpdateState struct {
-	Target []float64 `json:"target,omitempty"` // the mean hidden state of the evaluation rows, as it is
+	Target []float64 `json:"target,omitempty"` // the mean hidden state of the evaluation rows, not normalised
 	Step   int       `json:"step"`             // of Target
-	Next   int       `json:"next"`             // batch of evaluation rows
+	Next   int       `json:"next"`             // the next batch of evaluation rows
 }
 
 func newJointUpdate(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Weighter, error) {
@@ -88,26 +88,27 @@ func newJointUpdate(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Weigh
 	case !(w.damping > 0 && w.damping <= 1):
 		return nil, p.Wrap("damping", fmt.Errorf("damping is above 0 and at most 1, not %v", w.damping))
 	case w.exact && !(w.beta >= 0):
-		return nil, p.Wrap("beta", fmt.Errorf("only for beta >= 0 is there one solution, not for %v", w.beta))
+		return nil, p.Wrap("beta", fmt.Errorf("the solution is unique only for beta >= 0, not for %v", w.beta))
 	case w.layer > layers || w.layer < -layers-1:
 		return nil, p.Wrap("embed_layer", fmt.Errorf("the model has hidden states 0 to %d, or -1 to -%d from the end, not %d", layers, layers+1, w.layer))
 	}
 	if len(run.Eval) == 0 && w.aligns() {
-		run.Log.Warn("joint_update_aware has no eval_dataset to point to: rows are aligned with the mean of their own group")
+		run.Log.Warn("joint_update_aware has no eval_dataset: rows are aligned with the mean of their own group")
 	}
 	return w, nil
 }
 
-// aligns says whether the objective has the evaluation rows in it.
+// aligns reports whether the objective includes the evaluation rows.
 func (w *jointUpdate) aligns() bool { return w.objective == "full" || w.objective == "align_only" }
 
-// group is rows that are weighed together: places in the request.
+// group is rows that are weighed jointly, as positions in the request.
 type group struct {
 	micro, row []int
 	z          [][]float64
 }
 
-// Weigh looks at the rows of the step, after the evaluation rows where they are due.
+// Weigh computes the hidden states of the step's rows, after those of the evaluation rows if
+// they are due.
 func (w *jointUpdate) Weigh(ctx context.Context, r algo.WeightRequest) ([][]float64, algo.Reduction, error) {
 	nameBroken(w.run.Log, w.run.Train, r)
 	out := perMicro(r)
@@ -159,7 +160,7 @@ func (w *jointUpdate) groups(ctx context.Context, r algo.WeightRequest) ([]group
 	return all, nil
 }
 
-// solve is the weights of rows whose hidden states are z; their sum is 1.
+// solve is the weights of rows with hidden states z; their sum is 1.
 func (w *jointUpdate) solve(ctx context.Context, step int, z [][]float64) ([]float64, error) {
 	n := len(z)
 	if n <= 1 || w.objective == "uniform" {
@@ -197,7 +198,7 @@ func (w *jointUpdate) solve(ctx context.Context, step int, z [][]float64) ([]flo
 	return weights, nil
 }
 
-// target is u, of the evaluation rows where there are any.
+// target is u, from the evaluation rows if there are any.
 func (w *jointUpdate) target(ctx context.Context, step int, z [][]float64) ([]float64, error) {
 	last := &w.state
 	due := last.Target == nil || step-last.Step >= w.refresh
@@ -208,7 +209,7 @@ func (w *jointUpdate) target(ctx context.Context, step int, z [][]float64) ([]fl
 		var err error
 		if len(w.run.Eval) == 0 {
 			last.Target = meanOf(z)
-		} else if last.Target, err = w.look(ctx); err != nil {
+		} else if last.Target, err = w.nextTarget(ctx); err != nil {
 			return nil, fmt.Errorf("evaluation rows: %w", err)
 		}
 		last.Step = step
@@ -220,9 +221,9 @@ func (w *jointUpdate) target(ctx context.Context, step int, z [][]float64) ([]fl
 	return u, nil
 }
 
-// look is the mean hidden state of the next batches of evaluation rows.
-func (w *jointUpdate) look(ctx context.Context) ([]float64, error) {
-	loader := (len(w.run.Eval) + w.batchSize - 1) / w.batchSize // batches in the set
+// nextTarget is the mean hidden state of the next batches of evaluation rows.
+func (w *jointUpdate) nextTarget(ctx context.Context) ([]float64, error) {
+	loader := (len(w.run.Eval) + w.batchSize - 1) / w.batchSize // batches in the evaluation set
 	count := w.batches
 	if count == 0 {
 		count, w.state.Next = loader, 0
@@ -298,11 +299,11 @@ func labelled(mean []float64, states []float32, labels []int32) {
 	}
 }
 
-// State is the mean of the evaluation rows, which earlier weights gave, and where the
-// next ones are taken.
+// State is the mean of the evaluation rows, which was computed with earlier weights, and the
+// position of the next batch.
 func (w *jointUpdate) State() (json.RawMessage, error) { return json.Marshal(w.state) }
 
-// Restore takes it back.
+// Restore restores State.
 func (w *jointUpdate) Restore(raw json.RawMessage) error {
 	var s jointUpdateState
 	if err := json.Unmarshal(raw, &s); err != nil {

@@ -23,7 +23,7 @@ func iterated(s []float64, gram [][]float64, beta, damping float64, steps int) [
 	return w
 }
 
-// What upstream's own function gives (DataFlex 1.1.0, run on these numbers).
+// The results of upstream's own function (DataFlex 1.1.0, on these numbers).
 func TestJointUpdateIterations(t *testing.T) {
 	none := make([]float64, 3)
 	for name, c := range map[string]struct {
@@ -38,8 +38,8 @@ func TestJointUpdateIterations(t *testing.T) {
 	}
 }
 
-// Regression 27: where five undamped steps swing between the corners, the solution is
-// the fixed point.
+// Regression 27: where five undamped steps oscillate between the corners, the solution is the
+// fixed point.
 func TestRegression27ExactSolution(t *testing.T) {
 	s, gram := []float64{.02, 0}, [][]float64{{1, 0}, {0, 1}}
 	if w := iterated(s, gram, .3, 1, 5); w[0] < .99 {
@@ -54,7 +54,8 @@ func TestRegression27ExactSolution(t *testing.T) {
 		t.Fatal(err)
 	}
 	near(t, "solution", w, []float64{.550, .450}, 1e-3)
-	// Large and stiff problems end too, at a fixed point that no other weights beat.
+	// Large and stiff problems converge, too, to a fixed point that no other weights improve
+	// on.
 	const n = 64
 	big, scores := make([][]float64, n), make([]float64, n)
 	for i := range big {
@@ -157,8 +158,8 @@ func TestJointUpdateByDefinition(t *testing.T) {
 	}
 }
 
-// Upstream takes the next evaluation rows every target_update_step steps, round and
-// round; a restored weighter goes on with them.
+// Upstream takes the next evaluation rows every target_update_step steps, cyclically; a
+// restored weighter continues with them.
 func TestJointUpdateTargetsGoRound(t *testing.T) {
 	run := loaded(t, rows(24, 1), rows(5, 2))
 	params := []string{"target_update_step: 2", "target_batch_size: 2", "target_num_batches: 2"}

@@ -21,14 +21,14 @@ func init() { algo.RegisterWeighter("loss", newLoss) }
 //	uniform    f = 0               no weighting: the baseline
 //	w ∝ exp(f/r)
 //
-// faithful: the group is the whole optimizer step, accumulation included; the weights'
-// mean is 1 and tokens stay the unit of the loss. r follows a schedule: initial_r at
-// the first step, r from the r_steps-th on (0: at the last), in between r_schedule
-// (constant, linear, cosine). A large initial_r starts close to uniform. Rows whose
-// loss is not finite weigh nothing and are named in the log.
+// faithful: the group is the whole optimizer step, accumulation included; the weights have mean
+// 1 and the loss stays normalised by tokens. r follows a schedule: initial_r at the first step,
+// r from step r_steps on (0: at the last), and r_schedule (constant, linear, cosine) in
+// between. A large initial_r starts close to uniform. Rows whose loss is not finite have weight
+// 0 and are named in the log.
 //
-// upstream: the group is a micro-batch, uniform is f = x, r is 1, and the loss is the
-// weighted sum of the rows' mean losses, divided by the micro-batches.
+// upstream: the group is a micro-batch, uniform is f = x, r is 1, and the loss is the weighted
+// sum of the rows' mean losses, divided by the number of micro-batches.
 type loss struct {
 	run      *algo.Run
 	mode     algo.Mode
@@ -65,14 +65,14 @@ func newLoss(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Weighter, er
 	case w.schedule != "constant" && w.schedule != "linear" && w.schedule != "cosine":
 		return nil, p.Wrap("r_schedule", fmt.Errorf("r_schedule is constant, linear or cosine, not %q", w.schedule))
 	case w.schedule == "constant" && w.from != w.r:
-		return nil, p.Wrap("initial_r", fmt.Errorf("with r_schedule constant r does not move: leave initial_r out, or set r_schedule to linear or cosine"))
+		return nil, p.Wrap("initial_r", fmt.Errorf("with r_schedule constant r does not change: leave initial_r out, or set r_schedule to linear or cosine"))
 	case w.steps < 0:
 		return nil, p.Wrap("r_steps", fmt.Errorf("a number of steps, not %d", w.steps))
 	}
 	return w, nil
 }
 
-// Weigh is f over the step, or over each micro-batch.
+// Weigh applies f over the step, or over each micro-batch.
 func (w *loss) Weigh(_ context.Context, r algo.WeightRequest) ([][]float64, algo.Reduction, error) {
 	nameBroken(w.run.Log, w.run.Train, r)
 	if w.mode == algo.Upstream {
@@ -101,7 +101,8 @@ func (w *loss) Weigh(_ context.Context, r algo.WeightRequest) ([][]float64, algo
 	return scaled(r, out), algo.TokenMean, nil
 }
 
-// perMicroBatch is upstream's: every micro-batch's weights sum to 1, over their number.
+// perMicroBatch is upstream's: the weights of every micro-batch sum to 1, divided by the number
+// of micro-batches.
 func (w *loss) perMicroBatch(r algo.WeightRequest) [][]float64 {
 	out := perMicro(r)
 	for i, m := range r.Micros {
@@ -135,7 +136,7 @@ func (w *loss) temperature(q algo.WeightRequest) float64 {
 	return w.from + (w.r-w.from)*x
 }
 
-// softmax is the shares of a group of losses.
+// softmax is the weights of a group of losses, which sum to 1.
 func (w *loss) softmax(losses []float64, r float64) []float64 {
 	if len(losses) == 0 {
 		return nil
@@ -162,7 +163,7 @@ func (w *loss) softmax(losses []float64, r float64) []float64 {
 	return f
 }
 
-// preference is f(x). uniform comes here upstream only.
+// preference is f(x). uniform is only used in mode upstream.
 func (w *loss) preference(x float64) float64 {
 	switch w.strategy {
 	case "linupper":

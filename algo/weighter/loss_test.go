@@ -14,8 +14,8 @@ import (
 	"dataflex.dev/dataflex/algo/batch"
 )
 
-// TestLossUpstream: recorded losses go in, recorded weighted losses come out, of the
-// weighter and, divided by the micro-batches, of the training step.
+// TestLossUpstream: from recorded losses the recorded weighted losses are computed, those of
+// the weighter and, divided by the number of micro-batches, those of the training step.
 func TestLossUpstream(t *testing.T) {
 	raw, err := os.ReadFile("testdata/recorded.json")
 	if err != nil {
@@ -91,8 +91,8 @@ func TestLossByHand(t *testing.T) {
 	}
 }
 
-// TestLossAccumulation: however a step is cut into micro-batches, a row weighs the
-// same, and the mean is 1 (upstream's depend on it: finding 52).
+// TestLossAccumulation: however a step is split into micro-batches, a row has the same weight,
+// and the mean is 1 (upstream's depend on it: finding 52).
 func TestLossAccumulation(t *testing.T) {
 	run := &algo.Run{Log: algotest.Quiet, Train: rows(8, 1)}
 	for _, strategy := range []string{"linupper", "uniform", "quadratic", "extremes"} {
@@ -123,8 +123,8 @@ func TestLossAccumulation(t *testing.T) {
 	}
 }
 
-// TestLossSurvives: rows without targets take no part, a row whose loss is no number
-// weighs nothing and is named; equal losses weigh alike; one row weighs 1.
+// TestLossSurvives: rows without targets are left out, a row whose loss is NaN or Inf has
+// weight 0 and is named; equal losses get equal weights; a single row gets weight 1.
 func TestLossSurvives(t *testing.T) {
 	var log bytes.Buffer
 	run := &algo.Run{Log: slog.New(slog.NewTextHandler(&log, nil)), Train: rows(8, 1)}

@@ -37,8 +37,8 @@ type recording struct {
 	} `json:"log_history"`
 }
 
-// TestReplay trains as upstream's own runs did, with the weighter's weights from step
-// 3 on: the rows' losses, what the training step returned and the gradient's norm.
+// TestReplay trains as in upstream's own runs, with the weighter's weights from step 3 on: the
+// rows' losses, the result of the training step and the gradient's norm must agree.
 func TestReplay(t *testing.T) {
 	for run, component := range map[string][]string{
 		"weight_joint_update_aware": {"joint_update_aware", "tau: 0.05", "target_update_step: 5", "target_batch_size: 2", "target_num_batches: 0"},

@@ -36,16 +36,16 @@ func damped(w, to []float64, rho float64) []float64 {
 	return out
 }
 
-// Of the solution: the step of the map in the 1-norm, and how many are taken at most.
+// For the solver: the tolerance on a step in the 1-norm, and the maximum number of steps.
 const (
 	solved   = 1e-7
 	mostMaps = 1_000_000
 )
 
-// solveExactly is the one w = softmax((s - βSw)/τ), S positive semidefinite and β >= 0.
-// On the simplex the slope of the right side lies in [-ℓ, 0] with ℓ = (β/τ)·λmax(PSP)/2
-// and P = I - 11ᵀ/n, since softmax's own slope is at most 1/2; with ρ = 1/(1+ℓ) the
-// damped map shrinks distances.
+// solveExactly computes the unique w = softmax((s - βSw)/τ), for S positive semidefinite and β
+// >= 0. On the simplex the derivative of the right side has its eigenvalues in [-ℓ, 0] with ℓ =
+// (β/τ)·λmax(PSP)/2 and P = I - 11ᵀ/n, since that of softmax is at most 1/2; with ρ = 1/(1+ℓ)
+// the damped map is a contraction.
 func solveExactly(s []float64, gram [][]float64, beta, tau float64) ([]float64, error) {
 	w := even(len(s))
 	if beta == 0 {
@@ -64,7 +64,7 @@ func solveExactly(s []float64, gram [][]float64, beta, tau float64) ([]float64, 
 			return nil, fmt.Errorf("the rows' hidden states are not finite")
 		case change < solved:
 			return to, nil
-		case change > 2*before: // the eigenvalue was estimated too low
+		case change > 2*before: // the eigenvalue was underestimated
 			l *= 2
 		}
 		before = change
@@ -73,12 +73,12 @@ func solveExactly(s []float64, gram [][]float64, beta, tau float64) ([]float64, 
 	return nil, fmt.Errorf("no solution after %d steps: beta %v is too large for tau %v", mostMaps, beta, tau)
 }
 
-// largestEigenvalue is λmax(PSP) by power iteration, with a margin for what is left.
+// largestEigenvalue is λmax(PSP) by power iteration, with a margin for its error.
 func largestEigenvalue(gram [][]float64) float64 {
 	n := len(gram)
 	v := make([]float64, n)
 	for i := range v {
-		v[i] = math.Sin(float64(i + 1)) // in no special direction
+		v[i] = math.Sin(float64(i + 1)) // a generic direction
 	}
 	var value float64
 	for range 100 {
@@ -100,7 +100,7 @@ func largestEigenvalue(gram [][]float64) float64 {
 	return 1.05 * max(value, 0)
 }
 
-// centre takes the mean off.
+// centre subtracts the mean.
 func centre(v []float64) {
 	var mean float64
 	for _, x := range v {

@@ -61,7 +61,7 @@ func request(train []data.Example, loss func(row int) float64, groups ...[]int) 
 	return r
 }
 
-// build makes a weighter from its parameters as they stand in components.yaml.
+// build makes a weighter from its parameters as in components.yaml.
 func build(t *testing.T, run *algo.Run, name, mode string, params ...string) (algo.Weighter, error) {
 	t.Helper()
 	return algo.BuildWeighter(run, algotest.Component(t, "weighters", name, mode, params...))

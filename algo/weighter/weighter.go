@@ -1,7 +1,7 @@
 // Package weighter holds the methods of dynamic_weight. Importing it registers them.
 //
-// A loop calls Weigh once per optimizer step, from warmup_step on, with the losses of
-// a forward pass over all its micro-batches; it forms the loss as the Reduction says.
+// A loop calls Weigh once per optimizer step, from warmup_step on, with the losses of a forward
+// pass over all its micro-batches; it computes the loss according to the Reduction.
 package weighter
 
 import (
@@ -21,7 +21,7 @@ func perMicro(r algo.WeightRequest) [][]float64 {
 	return out
 }
 
-// ones leaves a step unweighted.
+// ones is weight 1 for every row of a step.
 func ones(r algo.WeightRequest) [][]float64 {
 	out := perMicro(r)
 	for _, w := range out {
@@ -40,25 +40,24 @@ func lossOf(r algo.WeightRequest, micro, row int) float64 {
 	return r.Loss[micro][row]
 }
 
-// finite says whether a row has a loss to go by.
+// finite reports whether a row has a usable loss.
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// nameBroken logs the rows that have targets but a loss that is no number. They weigh
-// nothing.
+// nameBroken logs the rows that have targets but whose loss is NaN or Inf. Their weight is 0.
 func nameBroken(log *slog.Logger, train []data.Example, r algo.WeightRequest) {
 	for i, m := range r.Micros {
 		for j, row := range m.Rows {
 			if m.Labelled[j] > 0 && !finite(r.Loss[i][j]) {
 				id := train[row].ID
-				log.Warn("a row's loss is not finite: it weighs nothing", "dataset", id.Dataset, "row", id.Row, "loss", r.Loss[i][j], "step", r.Step)
+				log.Warn("a row's loss is not finite: its weight is 0", "dataset", id.Dataset, "row", id.Row, "loss", r.Loss[i][j], "step", r.Step)
 			}
 		}
 	}
 }
 
-// scaled multiplies the weights of the rows with a finite loss so that their mean
-// over the step is 1, and gives 1 to rows without a target, whose weight nothing
-// depends on. Weights that are all 0 become 1.
+// scaled multiplies the weights of the rows with a finite loss so that their mean over the step
+// is 1, and sets those of rows without a target, which have no effect, to 1. Weights that are
+// all 0 become 1.
 func scaled(r algo.WeightRequest, w [][]float64) [][]float64 {
 	var sum float64
 	n := 0
@@ -86,9 +85,9 @@ func scaled(r algo.WeightRequest, w [][]float64) [][]float64 {
 	return out
 }
 
-// reduced is a step's weights as a mode has them, and the loss they are for. faithful:
-// mean 1, and tokens stay the unit of the loss. upstream: as they are, over the number
-// of micro-batches, for the sum of the rows' mean losses.
+// reduced is a mode's weights for a step, and the reduction they are for. faithful: mean 1,
+// with the loss normalised by tokens. upstream: the given weights, divided by the number of
+// micro-batches, for the sum of the rows' mean losses.
 func reduced(r algo.WeightRequest, mode algo.Mode, w [][]float64) ([][]float64, algo.Reduction) {
 	if mode == algo.Faithful {
 		return scaled(r, w), algo.TokenMean

@@ -1,16 +1,16 @@
-// Package board serves the report page of every run of a folder on this machine alone,
-// follows the runs as they train, and starts and stops them. A run is a process of its
-// own: it outlives the board, and the next board finds it again.
+// Package board serves the report page of every run in a folder on this machine only, follows
+// the runs as they train, and starts and stops them. A run is a separate process: it outlives
+// the board, and the next board finds it again.
 //
-// Who may see and do anything is who knows the token in the address. It lies in a file
-// that its owner alone can read; without it every answer is 403 and empty. Since a page
-// of another site can make a browser ask a server on this machine, the host that is asked
-// must be this machine by name or number, and an action must come from a page of ours.
+// Access is granted by the token in the address. It is stored in a file that only its owner can
+// read; without it every response is 403 and empty. Since a page of another site can make a
+// browser send requests to a server on this machine, the requested host must be this machine by
+// name or number, and an action must come from one of our own pages.
 //
-// Nothing of a request is ever a path: a run is named by what a walk through the folder
-// has found. Of a run's folder the files of the report are read, and they must not lead
-// out of the folder; the rows' texts are read, as for any report, from the data files
-// that the run names.
+// Nothing in a request is ever used as a path: a run is named by what a walk through the folder
+// has found. Only the report's files of a run's folder are read, and they must not lead out of
+// the folder; the rows' texts are read, as for any report, from the data files that the run
+// names.
 package board
 
 import (
@@ -28,19 +28,18 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// Options is what a command gives.
+// Options are set by the command.
 type Options struct {
 	Dir     string   // whose runs are shown, and where new ones are put
 	Port    int      // of 127.0.0.1; 0 = one that is free
-	Home    string   // a folder of the user's, for the token and what is known of the runs that were started
-	Program []string // trains the configuration whose file is added to it
+	Home    string   // a folder of the user's, for the token and the records of runs that were started
+	Program []string // the command that trains; the configuration's file is appended to it
 	Check   Check
 	Log     *slog.Logger
-	Every   time.Duration // how often the runs are looked at; 0 = a second
+	Every   time.Duration // how often the runs are checked; 0 = every second
 }
 
-// Check says all that is wrong with a configuration's file, and what else its user should
-// know.
+// Check returns all faults of a configuration's file, and notices for its user.
 type Check func(ctx context.Context, file string) (faults []error, notices []string)
 
 // Board is a running board.
@@ -53,18 +52,18 @@ type Board struct {
 	token    string
 	listener net.Listener
 	handlers map[string]handler
-	checking sync.Mutex // a configuration is checked by one request at a time
+	checking sync.Mutex // only one request at a time checks a configuration
 	streams  chan struct{}
 
 	mu   sync.Mutex
 	runs runs
-	jobs []*job // in the order they were started
+	jobs []*job // in the order in which they were started
 }
 
-// mostStreams is how many pages may follow runs at a time.
+// mostStreams is the maximum number of pages that follow runs at the same time.
 const mostStreams = 64
 
-// Open takes the port and finds the runs that an earlier board started.
+// Open opens the port and finds the runs that an earlier board started.
 func Open(o Options) (*Board, error) {
 	if o.Every == 0 {
 		o.Every = time.Second
@@ -87,14 +86,14 @@ func Open(o Options) (*Board, error) {
 		return nil, err
 	}
 	if b.listener, err = net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.Port))); err != nil {
-		return nil, fmt.Errorf("board: %w: --port takes another one, 0 any that is free", err)
+		return nil, fmt.Errorf("board: %w: choose another port with --port, or 0 for any free one", err)
 	}
 	b.handlers = b.routes()
 	b.Address = fmt.Sprintf("http://%s/%s/", b.listener.Addr(), b.token)
 	return b, nil
 }
 
-// Serve answers until ctx ends, which leaves the runs alone.
+// Serve serves requests until ctx ends; runs continue after that.
 func (b *Board) Serve(ctx context.Context) error {
 	server := &http.Server{
 		Handler:           b,
@@ -105,14 +104,14 @@ func (b *Board) Serve(ctx context.Context) error {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(b.options.Log.Handler(), slog.LevelDebug),
 	}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })() // whoever listens is told by the end
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })() // ends the open event streams
 	if err := server.Serve(b.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("board: %w", err)
 	}
 	return nil
 }
 
-// Running are the runs that were started here and go on.
+// Running are the runs that were started here and are still running.
 func (b *Board) Running() (names []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -124,12 +123,12 @@ func (b *Board) Running() (names []string) {
 	return names
 }
 
-// caught does something and turns a panic into an error of one line, which is logged.
+// caught runs do and turns a panic into a one-line error, which is logged.
 func (b *Board) caught(doing string, do func() error) error {
 	err := task.Catch(do)
 	var p *task.Panic
 	if errors.As(err, &p) {
-		b.options.Log.Error("the board goes on after a fault of its own, please report it", "doing", doing, "fault", p.Error())
+		b.options.Log.Error("the board continues after an internal error, please report it", "doing", doing, "fault", p.Error())
 	}
 	return err
 }

@@ -24,8 +24,8 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// pretends in the environment makes this test binary a run that does nothing but hold its
-// folder until it is asked to end.
+// pretends in the environment makes this test binary a simulated run, which only holds its
+// folder's lock until it is asked to end.
 const pretends = "DATAFLEX_TEST_PRETENDS"
 
 func TestMain(m *testing.M) {
@@ -157,7 +157,7 @@ func (s *serving) post(path string, body any) (int, string) {
 	return readAll(s.t, answer)
 }
 
-// until waits for something that another process does.
+// until waits for another process's effect.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -172,7 +172,7 @@ func until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// raw sends a request as it stands, which no client would.
+// raw sends a literal request, as no client would.
 func (s *serving) raw(request string) (status int, header http.Header, body string) {
 	s.t.Helper()
 	c, err := net.Dial("tcp", s.listener.Addr().String())
@@ -200,8 +200,8 @@ func recorded(t *testing.T, name, to string) {
 	}
 }
 
-// TestWhoIsLetIn: without the token, for another host or from another page, there is
-// nothing, not even a reason.
+// TestWhoIsLetIn: without the token, for another host or from another page, the response is
+// empty, without even a reason.
 func TestWhoIsLetIn(t *testing.T) {
 	dir := t.TempDir()
 	recorded(t, "static", filepath.Join(dir, "static"))
@@ -252,7 +252,7 @@ func TestWhoIsLetIn(t *testing.T) {
 	}
 }
 
-// TestNothingOutside: whatever a request says and whatever lies in the folder, nothing
+// TestNothingOutside: whatever a request contains and whatever is in the folder, nothing
 // outside is read.
 func TestNothingOutside(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()
@@ -299,7 +299,7 @@ func TestNothingOutside(t *testing.T) {
 	if _, body := s.get("?run=own"); !strings.Contains(body, "report_data.jsonl leads out of the board's folder") || strings.Contains(body, `"name":"linked"`) {
 		t.Error("the run whose file leads out, or the folder that does, is not refused")
 	}
-	// What a run is started into must lie in the folder, also behind a link.
+	// The output folder of a new run must be inside the folder, also behind a link.
 	for _, out := range []string{outside + "/new", filepath.Join(dir, "linked", "new"), dir, dir + "/../new", dir + "/.hidden/new"} {
 		_, body := s.post("check", configuration{YAML: "output_dir: " + out + "\n" + least})
 		if !strings.Contains(body, `"key":"output_dir"`) {
@@ -308,5 +308,5 @@ func TestNothingOutside(t *testing.T) {
 	}
 }
 
-// least is what a configuration must say beside its output_dir.
+// least is the minimal configuration besides its output_dir.
 const least = "model_name_or_path: m\nstage: sft\ndo_train: true\ndataset: d\ntemplate: chatml\nfinetuning_type: lora\n"

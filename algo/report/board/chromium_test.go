@@ -12,10 +12,10 @@ import (
 	"dataflex.dev/dataflex/algo/report/page"
 )
 
-// panels are the texts of the panels of a run, but for those that only a board has.
+// panels are the texts of the panels of a run, except those that only a board has.
 const panels = `Object.fromEntries([...document.querySelectorAll("[data-panel]")].filter(e => !["board", "form"].includes(e.dataset.panel)).map(e => [e.dataset.panel, e.innerText]))`
 
-// TestSamePage: what the board shows of a run is what the report shows.
+// TestSamePage: the board shows the same about a run as the report.
 func TestSamePage(t *testing.T) {
 	dir := t.TempDir()
 	names := []string{"doremi", "lego", "mix", "random", "reorder", "select", "static", "weight"}
@@ -48,8 +48,8 @@ func TestSamePage(t *testing.T) {
 	}
 }
 
-// TestHostileTextsInChromium: names of folders, rows, configurations and what a run prints
-// are shown, and do nothing; the page's own policy refuses what it does not know.
+// TestHostileTextsInChromium: names of folders, rows, configurations and the output of a run
+// are shown and have no effect; the page's own policy refuses everything else.
 func TestHostileTextsInChromium(t *testing.T) {
 	const hostile = `<img src=x onerror="document.title='owned'">`
 	dir := t.TempDir()

@@ -26,19 +26,19 @@ var (
 // Limits of what one page shows and how long it waits.
 const (
 	mostTicked = 12
-	ticked     = 4                // runs that are shown without being asked for
-	beat       = 15 * time.Second // after which a page that nothing is sent hears that the board is there
-	patience   = 30 * time.Second // for a page that does not take what it is sent
+	ticked     = 4                // runs that are shown by default
+	beat       = 15 * time.Second // after which an idle connection gets a sign of life
+	patience   = 30 * time.Second // for a page that does not read what is sent
 )
 
-// live is what the page's script is told beside the report's document.
+// live is the data for the page's script beside the report's document.
 type live struct {
 	Dir     string    `json:"dir"`
 	Summary []Summary `json:"summary"`
 	Notes   []string  `json:"notes,omitempty"`
 }
 
-// page is the report of the runs that are asked for, with what follows them.
+// page is the report of the requested runs, with the script that follows them.
 func (b *Board) page(w http.ResponseWriter, r *http.Request) error {
 	summaries := b.summaries()
 	_, asked := r.URL.Query()["run"]
@@ -65,7 +65,7 @@ func (b *Board) page(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// asked are the runs that a request names and that there are.
+// asked are the existing runs that a request names.
 func (b *Board) asked(r *http.Request, summaries []Summary) (names []string) {
 	for _, name := range r.URL.Query()["run"] {
 		known := slices.ContainsFunc(summaries, func(s Summary) bool { return s.Name == name })
@@ -76,8 +76,7 @@ func (b *Board) asked(r *http.Request, summaries []Summary) (names []string) {
 	return names
 }
 
-// first are the runs that are shown where none is asked for: those that go on, or else
-// the last of the list.
+// first are the runs shown by default: those in progress, or else the last of the list.
 func first(summaries []Summary) (names []string) {
 	for _, s := range summaries {
 		if s.Running && len(names) < ticked {
@@ -98,16 +97,16 @@ type stream struct {
 
 	summaries []Summary
 	sent      map[string]map[string]int // versions of the parts of runs
-	chosen    map[string]int            // selections of runs that the page knows of
-	compared  []*page.Run               // that the page knows the overlap of
+	chosen    map[string]int            // selections of runs that the page already has
+	compared  []*page.Run               // whose overlap the page already has
 }
 
 // events are server-sent events:
 //
 //	runs       the list of all runs, []Summary: state, step, loss, memory, time left
-//	run        {"name", "set": fields of the report's run that changed, "gone": those that went, "whole": there are no others}
-//	selection  {"run", "step", "rows", "distinct", "overlap", "new", "dropped"}: one that was just made
-//	overlaps   how alike the choices of the runs are
+//	run        {"name", "set": changed fields of the report's run, "gone": removed ones, "whole": there are no others}
+//	selection  {"run", "step", "rows", "distinct", "overlap", "new", "dropped"}: a new selection
+//	overlaps   the similarity of the runs' choices
 func (b *Board) events(w http.ResponseWriter, r *http.Request) error {
 	select {
 	case b.streams <- struct{}{}:
@@ -120,8 +119,8 @@ func (b *Board) events(w http.ResponseWriter, r *http.Request) error {
 	tick := time.NewTicker(b.options.Every)
 	defer tick.Stop()
 	for {
-		if b.tell(r, s) != nil {
-			return nil // the page has gone
+		if b.sendChanges(r, s) != nil {
+			return nil // the page was closed
 		}
 		select {
 		case <-r.Context().Done():
@@ -131,8 +130,8 @@ func (b *Board) events(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// tell sends what has changed.
-func (b *Board) tell(r *http.Request, s *stream) error {
+// sendChanges sends what has changed.
+func (b *Board) sendChanges(r *http.Request, s *stream) error {
 	summaries := b.summaries()
 	if s.summaries == nil || !reflect.DeepEqual(summaries, s.summaries) {
 		if err := s.send("runs", summaries); err != nil {
@@ -160,8 +159,8 @@ func (b *Board) tell(r *http.Request, s *stream) error {
 	return nil
 }
 
-// run sends the parts of a run that the page has not, and each selection that was made
-// since it was last told.
+// run sends the parts of a run that the page does not have yet, and each selection made since
+// the last call.
 func (s *stream) run(name string, l *loaded) error {
 	have, known := s.sent[name]
 	now, set, gone := map[string]int{}, map[string]json.RawMessage{}, []string{}
@@ -198,7 +197,7 @@ func (s *stream) run(name string, l *loaded) error {
 	return nil
 }
 
-// overlaps sends how alike the choices of runs are, where one has changed.
+// overlaps sends the similarity of runs' choices, where one has changed.
 func (s *stream) overlaps(runs []*page.Run) error {
 	if slices.Equal(runs, s.compared) {
 		return nil
@@ -226,8 +225,8 @@ func (s *stream) write(text string) error {
 	return s.control.Flush()
 }
 
-// compare is a table of the runs for a paper: its file is named by table and format, as
-// in runs.md or overlap.csv.
+// compare is a table of the runs for a paper: the file is named by table and format, for
+// example runs.md or overlap.csv.
 func (b *Board) compare(w http.ResponseWriter, r *http.Request) error {
 	names := b.asked(r, b.summaries())
 	var runs []*page.Run

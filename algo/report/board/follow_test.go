@@ -113,8 +113,8 @@ func before(lines []string, step int) (n int) {
 	return len(lines)
 }
 
-// TestEvents: a run is followed as its files grow, with the numbers that the recorded
-// run's other files say.
+// TestEvents: a run is followed as its files grow, with the numbers in the recorded run's other
+// files.
 func TestEvents(t *testing.T) {
 	dir := t.TempDir()
 	run := filepath.Join(dir, "a", "select")
@@ -197,7 +197,7 @@ func TestEvents(t *testing.T) {
 		return true
 	})
 	grow(8, 99)
-	choices, steps := 0, 0 // what changes together may be told by several events
+	choices, steps := 0, 0 // simultaneous changes may arrive in several events
 	l.next("run", func(raw json.RawMessage) bool {
 		r := decoded[told](t, raw)
 		if r.Set.Choice != nil {
@@ -212,8 +212,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// TestCompared: of two runs that are ticked the page has the overlap, and the tables for a
-// paper.
+// TestCompared: for two ticked runs the page has their overlap, and the tables for a paper.
 func TestCompared(t *testing.T) {
 	dir := t.TempDir()
 	recorded(t, "select", filepath.Join(dir, "one"))

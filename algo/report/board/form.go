@@ -16,18 +16,18 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// Fault is something that is wrong with a configuration, at its field.
+// Fault is an error in a configuration, with its field.
 type Fault struct {
-	Key  string `json:"key,omitempty"`  // "" = of no one key
-	Line int    `json:"line,omitempty"` // of the text, from 1; 0 = of no one line
+	Key  string `json:"key,omitempty"`  // "" = of no single key
+	Line int    `json:"line,omitempty"` // of the text, from 1; 0 = of no single line
 	Text string `json:"text"`
 }
 
-// checked is what is said of a configuration.
+// checked is the result of checking a configuration.
 type checked struct {
 	Faults  []Fault           `json:"faults"`
 	Notices []string          `json:"notices"`
-	Values  map[string]string `json:"values"` // what is written, for the form
+	Values  map[string]string `json:"values"` // values as written, for the form
 }
 
 // field is a key in the form.
@@ -51,14 +51,14 @@ func (b *Board) keys(w http.ResponseWriter, _ *http.Request) error {
 	return reply(w, http.StatusOK, fields)
 }
 
-// configuration is what the form sends.
+// configuration is the content that the form sends.
 type configuration struct {
 	YAML  string `json:"yaml"`
 	Key   string `json:"key"`
 	Value string `json:"value"`
 }
 
-// check says what is wrong with a configuration, as dataflex-cli check does.
+// check returns the faults of a configuration, as dataflex-cli check does.
 func (b *Board) check(w http.ResponseWriter, r *http.Request) error {
 	var c configuration
 	if err := asked(r, &c); err != nil {
@@ -71,7 +71,7 @@ func (b *Board) check(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, out)
 }
 
-// examine checks a configuration; name is the run that it would be.
+// examine checks a configuration; name is the run that it would start.
 func (b *Board) examine(ctx context.Context, text string) (out checked, name string, err error) {
 	b.checking.Lock()
 	defer b.checking.Unlock()
@@ -104,10 +104,10 @@ func (b *Board) examine(ctx context.Context, text string) (out checked, name str
 	return out, name, nil
 }
 
-// keyed is a complaint that begins with the key it is about.
+// keyed is an error message that begins with the key it is about.
 var keyed = regexp.MustCompile(`^([a-z0-9_]+): `)
 
-// faultOf finds the key that an error is about: by its line, or by how it begins.
+// faultOf finds the key that an error is about: by its line, or by the start of its message.
 func faultOf(err error, path string, root *yamlfile.Value) Fault {
 	f := Fault{Text: strings.ReplaceAll(err.Error(), path, "the configuration")}
 	var at *yamlfile.Error
@@ -133,14 +133,14 @@ func entries(root *yamlfile.Value) []yamlfile.Entry {
 	return root.Entries()
 }
 
-// nameOf is the run's name whose output_dir it is; an error where the board does not
-// show it.
+// nameOf is the name of the run with that output_dir; an error where the board would not show
+// it.
 func (b *Board) nameOf(out string) (string, error) {
 	full, err := filepath.Abs(out)
 	if err != nil {
 		return "", err
 	}
-	// The folder need not be there yet: the part that is must not lead elsewhere.
+	// The folder need not exist yet: the part that does must not lead elsewhere.
 	real, rest := full, ""
 	for {
 		if linked, err := filepath.EvalSymlinks(real); err == nil {
@@ -155,7 +155,7 @@ func (b *Board) nameOf(out string) (string, error) {
 	}
 	rel, err := filepath.Rel(b.dir, real)
 	if err != nil || !filepath.IsLocal(rel) || rel == "." {
-		return "", fmt.Errorf("the board shows what lies in %s: name a folder there, such as %s", b.dir, filepath.Join(b.dir, "new"))
+		return "", fmt.Errorf("the board only shows runs in %s: name a folder there, such as %s", b.dir, filepath.Join(b.dir, "new"))
 	}
 	rel = filepath.ToSlash(rel)
 	for _, part := range strings.Split(rel, "/") {
@@ -164,12 +164,12 @@ func (b *Board) nameOf(out string) (string, error) {
 		}
 	}
 	if strings.Count(rel, "/")+1 > deepest {
-		return "", fmt.Errorf("the board looks %d folders deep: name one that is nearer", deepest)
+		return "", fmt.Errorf("the board looks at most %d folders deep: name one that is less deep", deepest)
 	}
 	return rel, nil
 }
 
-// edit writes one key into the text.
+// edit sets one key in the text.
 func (b *Board) edit(w http.ResponseWriter, r *http.Request) error {
 	var c configuration
 	if err := asked(r, &c); err != nil {
@@ -182,7 +182,7 @@ func (b *Board) edit(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, configuration{YAML: text})
 }
 
-// start trains a configuration that has no fault; of one that has, it gives the faults.
+// start starts training with a valid configuration; for an invalid one it returns the faults.
 func (b *Board) start(w http.ResponseWriter, r *http.Request) error {
 	var c configuration
 	if err := asked(r, &c); err != nil {
@@ -206,12 +206,12 @@ func (b *Board) start(w http.ResponseWriter, r *http.Request) error {
 		return refusal{http.StatusInternalServerError, err.Error()}
 	}
 	b.jobs = append(prune(b.jobs), j)
-	b.options.Log.Info("a run was started", "run", name, "process", j.Process.PID, "configuration", path, "prints_into", j.Log)
+	b.options.Log.Info("a run was started", "run", name, "process", j.Process.PID, "configuration", path, "output", j.Log)
 	return reply(w, http.StatusOK, map[string]string{"run": name, "job": j.ID, "config": path})
 }
 
-// keep puts a configuration beside the run's folder, where the user finds it: as
-// NAME.yaml, or with a number where another one has that name.
+// keep writes a configuration beside the run's folder, where the user finds it: as NAME.yaml,
+// or with a number where that name is taken.
 func keep(out, text string) (string, error) {
 	if err := storage.MkdirAll(filepath.Dir(out)); err != nil {
 		return "", err
@@ -236,7 +236,7 @@ func keep(out, text string) (string, error) {
 	}
 }
 
-// stop ends a run as Ctrl-C does: it saves first.
+// stop ends a run as Ctrl-C does, after saving.
 func (b *Board) stop(w http.ResponseWriter, r *http.Request) error {
 	var of struct {
 		Job string `json:"job"`
@@ -255,10 +255,10 @@ func (b *Board) stop(w http.ResponseWriter, r *http.Request) error {
 			return reply(w, http.StatusOK, struct{}{})
 		}
 	}
-	return refusal{http.StatusNotFound, "no board has started this run: stop it where it was started"}
+	return refusal{http.StatusNotFound, "this run was not started by a board: stop it where it was started"}
 }
 
-// jobLog is the end of what a run printed.
+// jobLog is the end of a run's output.
 func (b *Board) jobLog(w http.ResponseWriter, r *http.Request) error {
 	b.mu.Lock()
 	i := slices.IndexFunc(b.jobs, func(j *job) bool { return j.ID == r.URL.Query().Get("job") })
@@ -268,12 +268,12 @@ func (b *Board) jobLog(w http.ResponseWriter, r *http.Request) error {
 	}
 	b.mu.Unlock()
 	if i < 0 {
-		return refusal{http.StatusNotFound, "no board has started this run"}
+		return refusal{http.StatusNotFound, "this run was not started by a board"}
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	for line := range lastLines(path) {
 		if _, err := w.Write(line); err != nil {
-			return nil // the page has gone
+			return nil // the page was closed
 		}
 	}
 	return nil

@@ -1,5 +1,5 @@
 // The form of a new run: fields made from the configuration's keys, and the YAML itself,
-// which is what counts.
+// which takes precedence.
 
 const groupsInOrder = ["Model", "Data", "Finetuning", "Training", "DataFlex", "Generating"];
 
@@ -78,7 +78,7 @@ function formPanel(yaml, close, started) {
       if (mine !== asked) return; // the text has changed meanwhile
       if (answer.ok) say(out);
       else complain(out);
-    } catch (e) { complain("the board does not answer"); }
+    } catch (e) { complain("the board does not respond"); }
   }
 
   async function edit(key, value) {
@@ -100,7 +100,7 @@ function formPanel(yaml, close, started) {
       if (!answer.ok) complain(out);
       else if (out.run) started(out.run);
       else say(out);
-    } catch (e) { complain("the board does not answer"); }
+    } catch (e) { complain("the board does not respond"); }
     button.disabled = false;
   }
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestSetKey: one key changes, and every other line stays.
+// TestSetKey: one key changes, and every other line is unchanged.
 func TestSetKey(t *testing.T) {
 	const text = "# a run\nmodel_name_or_path: m  # the model\nstage: sft\n\n# data\ndataset:\n- a\n- b\ntemplate: \"x # y\"\ndefault_system: |\n  two\n  lines\nseed: 42\n"
 	for _, c := range []struct{ key, value, old, new string }{
@@ -41,7 +41,7 @@ func TestSetKey(t *testing.T) {
 	}
 }
 
-// TestFaultsAtTheirFields: every fault names its key and its line in the text.
+// TestFaultsAtTheirFields: every fault has its key and its line in the text.
 func TestFaultsAtTheirFields(t *testing.T) {
 	s := serve(t, Options{Dir: t.TempDir(), Home: t.TempDir()})
 	ask := func(yaml string) (out checked) {
@@ -88,7 +88,7 @@ func TestFaultsAtTheirFields(t *testing.T) {
 	}
 }
 
-// TestDraft: the form begins with what a run was trained with, without its secrets.
+// TestDraft: the form starts with the configuration of a run, without its secrets.
 func TestDraft(t *testing.T) {
 	dir := t.TempDir()
 	recorded(t, "select", filepath.Join(dir, "it"))
@@ -98,7 +98,7 @@ func TestDraft(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &got); status != 200 || err != nil {
 		t.Fatal(status, err)
 	}
-	for _, line := range []string{"stage: sft\n", "learning_rate: 0.002\n", "dataset: add,words\n", "train_type: dynamic_select\n", "do_train: true\n", "# hf_hub_token: a secret, which is not kept\n"} {
+	for _, line := range []string{"stage: sft\n", "learning_rate: 0.002\n", "dataset: add,words\n", "train_type: dynamic_select\n", "do_train: true\n", "# hf_hub_token: a secret, which is not stored\n"} {
 		if !strings.Contains(got.YAML, line) {
 			t.Errorf("no %q in\n%s", line, got.YAML)
 		}

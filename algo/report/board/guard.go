@@ -12,14 +12,14 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// handler answers one path below the token, for one method.
+// handler handles one path below the token, for one method.
 type handler struct {
 	method string
 	answer func(w http.ResponseWriter, r *http.Request) error
 }
 
-// routes are all paths there are. They are compared as they stand: a path is never
-// cleaned, joined or looked up on a disk.
+// routes are all valid paths. They are compared literally: a path is never cleaned, joined or
+// looked up on a disk.
 func (b *Board) routes() map[string]handler {
 	return map[string]handler{
 		"":        {http.MethodGet, b.page},
@@ -35,7 +35,7 @@ func (b *Board) routes() map[string]handler {
 	}
 }
 
-// refusal is an error whose text is for the page.
+// refusal is an error whose text is shown on the page.
 type refusal struct {
 	status int
 	text   string
@@ -43,10 +43,10 @@ type refusal struct {
 
 func (r refusal) Error() string { return r.text }
 
-// mostAsked is how large a request may be, in bytes.
+// mostAsked is the maximum size of a request in bytes.
 const mostAsked = 1 << 20
 
-// ServeHTTP lets those in who know the token, and asks the handler of the path.
+// ServeHTTP checks the token and calls the handler of the path.
 func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -79,21 +79,21 @@ func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case errors.As(err, &refused):
 		http.Error(w, refused.text, refused.status)
 	case errors.As(err, new(*task.Panic)):
-		http.Error(w, "the board is at fault, please report it: "+err.Error(), http.StatusInternalServerError)
+		http.Error(w, "internal error of the board, please report it: "+err.Error(), http.StatusInternalServerError)
 	default:
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
 }
 
-// admitted checks who asks, and splits the token from the path.
+// admitted checks the sender, and separates the token from the path.
 func (b *Board) admitted(r *http.Request) (name string, ok bool) {
 	given, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	known := subtle.ConstantTimeCompare([]byte(given), []byte(b.token)) == 1
 	return name, known && thisMachine(r.Host) && ofOurs(r)
 }
 
-// thisMachine says whether a request was meant for a server on this machine. A name that
-// a stranger has let point here is another. The port may be another one: a tunnel's.
+// thisMachine reports whether a request was meant for a server on this machine: another site's
+// name that resolves to this machine is refused. The port may differ, as with a tunnel.
 func thisMachine(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -101,12 +101,12 @@ func thisMachine(host string) bool {
 	return host == "127.0.0.1" || host == "localhost"
 }
 
-// ofOurs says whether a request comes from a page of this board, or, where it only
-// reads, from no page at all.
+// ofOurs reports whether a request comes from a page of this board, or, if it only reads, not
+// from a page at all.
 func ofOurs(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
-		return false // a page of another site asks; a link that is followed is the user's own doing
+		return false // a request by another site's page; following a link is the user's own action
 	}
 	if origin == "" {
 		return r.Method == http.MethodGet
@@ -114,7 +114,7 @@ func ofOurs(r *http.Request) bool {
 	return origin == "http://"+r.Host
 }
 
-// asked reads a request's JSON.
+// asked decodes a request's JSON.
 func asked(r *http.Request, into any) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return refusal{http.StatusUnsupportedMediaType, "application/json is expected"}

@@ -16,20 +16,19 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// job is a run that a board has started. It is written into a file, for the boards after
-// it.
+// job is a run started by a board. It is recorded in a file, for later boards.
 type job struct {
 	ID      string        `json:"id"`
 	Run     string        `json:"run"`    // its name
 	Config  string        `json:"config"` // the configuration's file
-	Log     string        `json:"log"`    // what it prints
+	Log     string        `json:"log"`    // its output
 	Process storage.Owner `json:"process"`
-	Boot    string        `json:"boot,omitempty"` // of the machine: the numbers of processes begin anew with it
+	Boot    string        `json:"boot,omitempty"` // of the machine: process numbers start again after a reboot
 	Code    *int          `json:"code,omitempty"` // its exit code, once it is known
-	Seen    time.Time     `json:"seen,omitzero"`  // when that was
+	Seen    time.Time     `json:"seen,omitzero"`  // when the exit code was read
 
 	path  string   // of its file
-	lines []string // the last that it printed, once it has ended
+	lines []string // the last lines printed, once it has ended
 	ours  bool     // a child of this process
 }
 
@@ -56,7 +55,7 @@ func readJobs(home string) (jobs []*job, err error) {
 		}
 		j := &job{path: path}
 		if json.Unmarshal(raw, j) != nil || j.ID+".json" != filepath.Base(path) {
-			continue // of a later version
+			continue // written by a later version
 		}
 		jobs = append(jobs, j)
 	}
@@ -64,24 +63,24 @@ func readJobs(home string) (jobs []*job, err error) {
 	return jobs, nil
 }
 
-// running says whether the process that was started has not ended. A process that has got
-// its number since is not it.
+// running reports whether the process that was started is still running. Another process that
+// has since been given its number does not count.
 func (j *job) running() bool {
 	switch {
 	case j.Code != nil || j.Boot != boot():
 		return false
-	case !j.ours: // its number may be a child's by now
+	case !j.ours: // its number may have been reused by a child
 		return j.Process.Running()
 	}
 	code, known := ended(j.Process.PID)
 	if known {
 		j.Code, j.Seen = &code, time.Now()
-		_ = j.write() // the next board reads the log instead
+		_ = j.write() // on failure the next board reads the log instead
 	}
 	return !known
 }
 
-// how is how a run has ended, in a word; "" where that is not known.
+// how is how a run has ended, in a word; "" where that is unknown.
 func (j *job) how() string {
 	switch {
 	case j.running():
@@ -94,7 +93,7 @@ func (j *job) how() string {
 	return ""
 }
 
-// printed reads the last lines of a run that has ended, and says whether there are any.
+// printed reads the last lines of a run that has ended, and reports whether there are any.
 func (j *job) printed() bool {
 	if j.lines == nil {
 		j.lines = []string{}
@@ -107,7 +106,7 @@ func (j *job) printed() bool {
 	return len(j.lines) > 0
 }
 
-// boot names the time since the machine started, where the system does.
+// boot identifies the current boot of the machine, where the system does.
 func boot() string {
 	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -124,17 +123,17 @@ func (j *job) write() error {
 	return writePrivate(j.path, append(raw, '\n'))
 }
 
-// Exit codes of a run: that of tools/command for one that was interrupted and has saved;
-// above the other one stands the number of a signal.
+// Exit codes of a run: that of tools/command for a run that was interrupted and has saved;
+// signals are numbers above the other.
 const (
 	interrupted = 130
 	killed      = 128
 )
 
-// saidLines is how much of what a run printed the list shows.
+// saidLines is how many lines of a run's output the list shows.
 const saidLines = 6
 
-// said is why a run failed, in its own words; "" where it did not, or was ended from
+// said is the error message of a run that failed; "" where it did not, or was ended from
 // outside.
 func (j *job) said() string {
 	if j.running() || j.Code != nil && (*j.Code == 0 || *j.Code == interrupted || *j.Code > killed) {
@@ -145,13 +144,13 @@ func (j *job) said() string {
 		at = slices.IndexFunc(j.lines, func(l string) bool { return strings.HasPrefix(l, "error: ") })
 	}
 	if j.Code == nil && at < 0 {
-		return "" // it may have ended well: nobody was there to see
+		return "" // it may have succeeded: its exit code was not read
 	}
 	said := j.lines[max(0, at):]
 	return strings.Join(said[max(0, len(said)-saidLines):], "\n")
 }
 
-// jobOf is the run of a name that was started and goes on. The caller holds mu.
+// jobOf is the running job of a name. The caller holds mu.
 func (b *Board) jobOf(name string) *job {
 	for _, j := range slices.Backward(b.jobs) {
 		if j.Run == name && j.running() {
@@ -161,7 +160,7 @@ func (b *Board) jobOf(name string) *job {
 	return nil
 }
 
-// launch starts a run as a process of its own.
+// launch starts a run as a separate process.
 func (b *Board) launch(name, config string) (*job, error) {
 	id := fmt.Sprintf("%d", time.Now().UnixNano())
 	j := &job{ID: id, Run: name, Config: config, Log: filepath.Join(b.home, jobFiles, id+".log"), Boot: boot(), ours: true}
@@ -179,22 +178,22 @@ func (b *Board) launch(name, config string) (*job, error) {
 	}
 	j.Process = storage.OwnerOf(c.Process.Pid)
 	err = j.write()
-	// Nobody waits for it: how it ended is asked when somebody looks.
+	// Nobody waits for it: its exit code is read when the run is shown.
 	return j, errors.Join(err, c.Process.Release())
 }
 
 // halt asks a run to save and end.
 func (j *job) halt() error {
 	if !j.running() {
-		return refusal{http.StatusConflict, "it has ended already"}
+		return refusal{http.StatusConflict, "it has already ended"}
 	}
 	p, err := os.FindProcess(j.Process.PID)
 	if err != nil {
 		return err
 	}
-	// p now is the process that has this number, also if it ends and the number is given
-	// away: that it is the one that was started is asked after.
-	err = refusal{http.StatusConflict, "it has ended already"}
+	// p refers to the process that has this number now, even if it ends and the number is
+	// reused: whether it is ours is checked afterwards.
+	err = refusal{http.StatusConflict, "it has already ended"}
 	if j.running() {
 		err = interrupt(p)
 	}
@@ -204,7 +203,7 @@ func (j *job) halt() error {
 	return nil
 }
 
-// prune forgets the oldest runs that have ended.
+// prune removes the oldest runs that have ended.
 func prune(jobs []*job) []*job {
 	over := -mostJobs
 	for _, j := range jobs {
@@ -219,7 +218,7 @@ func prune(jobs []*job) []*job {
 		over--
 		for _, path := range []string{j.path, j.Log} {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return false // tried again
+				return false // tried again later
 			}
 		}
 		return true

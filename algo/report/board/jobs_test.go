@@ -30,7 +30,7 @@ func (s *serving) summaryOf(name string) (found Summary) {
 	return found
 }
 
-// started starts a pretended run and waits until it holds its folder.
+// started starts a simulated run and waits until it holds its folder's lock.
 func (s *serving) started(name string) Summary {
 	s.t.Helper()
 	status, body := s.post("start", configuration{YAML: "output_dir: " + filepath.Join(s.dir, name) + "\n" + least})
@@ -41,8 +41,8 @@ func (s *serving) started(name string) Summary {
 	return s.summaryOf(name)
 }
 
-// TestRunsOutliveTheBoard: a run is a process of a session of its own; the end of its
-// board leaves it alone, the next board finds it, and stops it as Ctrl-C does.
+// TestRunsOutliveTheBoard: a run is a process in its own session; it survives the end of its
+// board, and the next board finds it and stops it as Ctrl-C does.
 func TestRunsOutliveTheBoard(t *testing.T) {
 	t.Setenv(pretends, "yes")
 	dir, home := t.TempDir(), t.TempDir()
@@ -59,7 +59,7 @@ func TestRunsOutliveTheBoard(t *testing.T) {
 		t.Errorf("the configuration beside the folder: %s, %v", text, err)
 	}
 
-	// A second start into the folder meets the run's own lock, and the page says so.
+	// A second start into the folder fails at the run's own lock, and the page says so.
 	if status, body := s.post("start", configuration{YAML: "output_dir: " + filepath.Join(dir, "deep/one") + "\nseed: 7\n" + least}); status != 200 {
 		t.Fatalf("%d %s", status, body)
 	}
@@ -100,8 +100,8 @@ func TestRunsOutliveTheBoard(t *testing.T) {
 	}
 }
 
-// TestKilled: of a run that nothing could save the list says by what it ended, and what
-// there is to go on from.
+// TestKilled: for a run that was killed without saving, the list says how it ended, and from
+// which checkpoint it can be resumed.
 func TestKilled(t *testing.T) {
 	t.Setenv(pretends, "yes")
 	s := serve(t, Options{Dir: t.TempDir(), Home: t.TempDir()})
@@ -115,7 +115,7 @@ func TestKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Mkdir(filepath.Join(s.dir, "one", "checkpoint-12"), 0o755); err != nil { // not whole
+	if err := os.Mkdir(filepath.Join(s.dir, "one", "checkpoint-12"), 0o755); err != nil { // incomplete
 		t.Fatal(err)
 	}
 	if err := syscall.Kill(s.jobs[0].Process.PID, syscall.SIGKILL); err != nil {
@@ -127,8 +127,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestAReusedNumberIsNotSignalled: a process that has got the number of a run that is
-// gone is not the run.
+// TestAReusedNumberIsNotSignalled: another process that was given the number of a run that has
+// ended is not taken for the run.
 func TestAReusedNumberIsNotSignalled(t *testing.T) {
 	home, dir := t.TempDir(), t.TempDir()
 	asked := make(chan os.Signal, 1)
@@ -168,7 +168,7 @@ func TestAReusedNumberIsNotSignalled(t *testing.T) {
 	}
 }
 
-// TestSecrets: the token and all that a board keeps can be read by its user alone.
+// TestSecrets: the token and everything else that a board stores is readable by its user only.
 func TestSecrets(t *testing.T) {
 	home, dir := filepath.Join(t.TempDir(), "a", "board"), t.TempDir()
 	s := serve(t, Options{Dir: dir, Home: home})
@@ -213,12 +213,12 @@ func TestSecrets(t *testing.T) {
 	if err := os.Chmod(s.home, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(Options{Dir: dir, Home: home}); err == nil || !strings.Contains(err.Error(), "can be read by others") {
+	if _, err := Open(Options{Dir: dir, Home: home}); err == nil || !strings.Contains(err.Error(), "can be read by other users") {
 		t.Errorf("a folder that others can read: %v", err)
 	}
 }
 
-// TestAnotherUser: who cannot read the file of the token gets nothing.
+// TestAnotherUser: without read access to the token's file there is no access.
 func TestAnotherUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can be another user")
@@ -239,7 +239,7 @@ func TestAnotherUser(t *testing.T) {
 	}
 }
 
-// TestPanics: a fault in a handler, or in reading a run, is one line; the board goes on.
+// TestPanics: a panic in a handler, or while reading a run, is one line; the board continues.
 func TestPanics(t *testing.T) {
 	var said bytes.Buffer
 	calls := 0
@@ -262,5 +262,5 @@ func TestPanics(t *testing.T) {
 	}
 }
 
-// noMap stays nil: whoever writes to it panics.
+// noMap stays nil: writing to it panics.
 var noMap map[string]int

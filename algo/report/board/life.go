@@ -18,17 +18,17 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// life is whether a process works on a run, and what there is to go on from otherwise.
+// life is whether a process works on a run, and otherwise from what it can be resumed.
 type life struct {
 	running  bool
-	starting bool // nothing is logged yet
+	starting bool // nothing has been logged yet
 	finished bool
 	state    string // in words
-	how      string // of a run that ended: how
-	next     string // and what there is to go on from
+	how      string // of a run that ended: in which way
+	next     string // and from what it can be resumed
 }
 
-// on completes what the report says of a run.
+// on completes the report of a run.
 func (l life) on(run *page.Run) {
 	switch {
 	case l.running:
@@ -38,7 +38,7 @@ func (l life) on(run *page.Run) {
 	}
 }
 
-// life looks who holds the run's lock. The caller holds mu.
+// life looks up who holds the run's lock. The caller holds mu.
 func (b *Board) life(name string) life {
 	dir := b.path(name)
 	var l life
@@ -48,12 +48,12 @@ func (b *Board) life(name string) life {
 		case owner.Running():
 			l.running, l.state = true, fmt.Sprintf("running as process %d", owner.PID)
 		case !owner.Here():
-			l.running, l.state = true, fmt.Sprintf("process %d on %s held it last", owner.PID, owner.Host)
+			l.running, l.state = true, fmt.Sprintf("last held by process %d on %s", owner.PID, owner.Host)
 		}
 	}
 	job := b.jobOf(name)
 	if job != nil && !l.running {
-		l.running, l.state = true, fmt.Sprintf("process %d has not taken the folder yet, or has left it", job.Process.PID)
+		l.running, l.state = true, fmt.Sprintf("process %d does not hold the folder's lock yet, or has released it", job.Process.PID)
 	}
 	l.starting = l.running && !storage.Exists(filepath.Join(dir, record.Name)) && !storage.Exists(filepath.Join(dir, report.LogName))
 	if l.starting && job != nil {
@@ -76,12 +76,12 @@ func (b *Board) life(name string) life {
 	return l
 }
 
-// howEnded is how a run that is not finished ended, as far as is known: of one that was
-// started elsewhere, or by an earlier board, it is not. left is the process that has left
-// its lock behind; 0 = none has.
+// howEnded is how a run that is not finished ended, as far as is known: for a run that was
+// started elsewhere, or by an earlier board, it is not. left is the process that left its lock
+// behind; 0 = none.
 func (b *Board) howEnded(name string, left int) string {
 	how := "ended"
-	var seen time.Time // a start that was refused while another process went on ended before that
+	var seen time.Time // a start that was refused while another process was running ended before that process
 	for _, j := range b.jobs {
 		if j.Run == name && (left == 0 || left == j.Process.PID) && !j.Seen.Before(seen) && (j.Code == nil || *j.Code != 0) {
 			if word := j.how(); word != "" {
@@ -92,8 +92,8 @@ func (b *Board) howEnded(name string, left int) string {
 	return how
 }
 
-// newest names the checkpoint that a run can go on from. It is the one of the highest
-// step: checkpoints are whole or not there; their hashes are checked by whoever goes on.
+// newest names the checkpoint from which a run can be resumed: the one of the highest step.
+// Checkpoints appear complete or not at all; their hashes are verified when a run is resumed.
 func newest(dir string) string {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -120,29 +120,29 @@ type Summary struct {
 	Running  bool   `json:"running"`
 	Finished bool   `json:"finished"`
 	progress
-	Job   string `json:"job,omitempty"`   // of a run that the board can stop, or whose log there is
+	Job   string `json:"job,omitempty"`   // of a run that the board can stop, or whose log exists
 	Stops bool   `json:"stops,omitempty"` // the board can stop it
-	Said  string `json:"said,omitempty"`  // the last words of a start that failed
+	Said  string `json:"said,omitempty"`  // the last lines printed by a start that failed
 }
 
-// progress is how far a run is.
+// progress is the progress of a run.
 type progress struct {
 	Step     int      `json:"step"`
 	Of       int      `json:"of"`
 	Loss     *float64 `json:"loss,omitempty"`
 	EvalLoss *float64 `json:"eval_loss,omitempty"`
-	Left     string   `json:"left,omitempty"`   // h:mm:ss, of a run that goes on
-	Memory   uint64   `json:"memory,omitempty"` // the most that its process held, bytes
+	Left     string   `json:"left,omitempty"`   // h:mm:ss, of a run in progress
+	Memory   uint64   `json:"memory,omitempty"` // the most memory that its process held, in bytes
 }
 
-// reached is what a run's files say of its progress, as they were when their stamp was taken.
+// reached is the progress recorded in a run's files, as of their stamp.
 type reached struct {
 	progress
 	stamp string
-	done  bool // it came to its end
+	done  bool // it is finished
 }
 
-// summaries are all runs, those that were started and have left nothing yet among them.
+// summaries are all runs, including those that were started and have written nothing yet.
 func (b *Board) summaries() []Summary {
 	names := b.names()
 	b.mu.Lock()
@@ -185,7 +185,7 @@ func (b *Board) summary(name string) Summary {
 	s.progress = was.progress
 	if !s.Running {
 		s.Left = ""
-		if was.done && !s.Finished { // an earlier version's, which says it there alone
+		if was.done && !s.Finished { // an earlier version's run, which records it only there
 			s.Finished, s.State = true, "finished"
 		}
 	}
@@ -201,10 +201,10 @@ func (b *Board) summary(name string) Summary {
 	return s
 }
 
-// ends is how much of a file's end is read for its last lines.
+// ends is how much of the end of a file is read for its last lines.
 const ends = 256 << 10
 
-// progressOf reads how far a run is from the ends of its logs.
+// progressOf reads a run's progress from the ends of its logs.
 func progressOf(dir string) (p reached) {
 	for line := range lastLines(filepath.Join(dir, report.LogName)) {
 		o, err := pyjson.DecodeObject(line)
@@ -230,7 +230,7 @@ func progressOf(dir string) (p reached) {
 	return p
 }
 
-// lastLines are whole lines of the end of a file, none where there is no file.
+// lastLines are the complete lines at the end of a file, none where the file is missing.
 func lastLines(path string) func(func([]byte) bool) {
 	return func(yield func([]byte) bool) {
 		f, err := os.Open(path)

@@ -27,7 +27,7 @@ function runRow(s, ticked, on) {
     s.said ? el("pre", { class: "said bad" }, "the last start failed:\n" + visible(s.said)) : null);
 }
 
-// follow draws the page in show's place, and again as the server tells what is new.
+// follow draws the page instead of show, and again whenever the server sends news.
 function follow(main, data) {
   const live = data.live, runs = new Map(data.runs.map(r => [r.name, r]));
   let ticked = data.runs.map(r => r.name), summary = live.summary, overlaps = data.overlaps, source, waiting = false;
@@ -47,7 +47,7 @@ function follow(main, data) {
     },
     async stop(s) {
       const answer = await post("stop", { job: s.job });
-      news.textContent = answer.ok ? `${visible(s.name)}: it was asked to save and end` : `${visible(s.name)}: ${await answer.text()}`;
+      news.textContent = answer.ok ? `${visible(s.name)}: asked to save and end` : `${visible(s.name)}: ${await answer.text()}`;
     },
     async form(from) {
       const answer = await fetch("draft?from=" + encodeURIComponent(from));
@@ -77,7 +77,7 @@ function follow(main, data) {
     source = new EventSource("events?" + query(ticked));
     const take = (event, then) => source.addEventListener(event, e => { then(JSON.parse(e.data)); draw(); });
     source.onopen = () => { made.textContent = "live"; made.className = ""; };
-    source.onerror = () => { made.textContent = "the board does not answer; the runs go on without it"; made.className = "warn"; };
+    source.onerror = () => { made.textContent = "the board does not respond; the runs continue without it"; made.className = "warn"; };
     take("runs", all => { summary = all; });
     take("run", m => {
       if (!ticked.includes(m.name)) return;
@@ -97,6 +97,6 @@ function follow(main, data) {
     form, report);
   draw();
   connect();
-  // A browser has few connections to one server: a page that nobody looks at needs none.
+  // A browser has few connections to one server: a hidden page needs none.
   document.addEventListener("visibilitychange", () => { if (document.hidden) source.close(); else connect(); });
 }

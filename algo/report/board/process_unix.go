@@ -9,20 +9,20 @@ import (
 	"syscall"
 )
 
-// onlyMine says that a file is this user's and that nobody else can read it.
+// onlyMine reports whether a file belongs to this user and nobody else can read it.
 func onlyMine(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(stat.Uid) == os.Getuid() && info.Mode().Perm()&0o077 == 0
 }
 
-// detached makes a process one of a session of its own: what ends the board, Ctrl-C or a
-// closed terminal, does not reach it.
+// detached starts a process in its own session, so that the signals that end the board (Ctrl-C,
+// a closed terminal) do not reach it.
 func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-// interrupt is Ctrl-C.
+// interrupt sends the signal of Ctrl-C.
 func interrupt(p *os.Process) error { return p.Signal(os.Interrupt) }
 
-// ended asks how a child has ended; known is false while it has not.
+// ended returns a child's exit code; known is false while it is running.
 func ended(pid int) (code int, known bool) {
 	var status syscall.WaitStatus
 	for {

@@ -18,9 +18,9 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// runs is what is known of the folder, looked at again when it is old.
+// runs is what is known about the folder; it is refreshed when it is old.
 type runs struct {
-	seen   time.Time // when the folder was walked through
+	seen   time.Time // when the folder was last walked
 	took   time.Duration
 	names  []string
 	notes  []string // what was left out
@@ -36,11 +36,11 @@ const (
 	mostRuns    = 500
 )
 
-// share is how small a part of the time looking at runs may take: a folder that takes long
-// is looked at less often.
+// share limits refreshing to 1/share of the time: a slow folder is refreshed less often.
 const share = 10
 
-// names are the runs of the folder: of "a/b" the output_dir is DIR/a/b, of "." DIR itself.
+// names are the runs of the folder: the output_dir of "a/b" is DIR/a/b, that of "." is DIR
+// itself.
 func (b *Board) names() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -52,14 +52,14 @@ func (b *Board) names() []string {
 	return b.runs.names
 }
 
-// walk finds the folders that runs write into. Symbolic links are not followed, so that
-// what it finds lies in the folder.
+// walk finds the output folders of runs. Symbolic links are not followed, so that what it finds
+// is inside the folder.
 func walk(dir string) (names, notes []string) {
 	folders := 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if d != nil && d.IsDir() && path != dir {
-				return fs.SkipDir // removed meanwhile, or not ours to read
+				return fs.SkipDir // removed in the meantime, or not readable for us
 			}
 			return err
 		}
@@ -93,7 +93,8 @@ func walk(dir string) (names, notes []string) {
 	return names, notes
 }
 
-// isRun says whether a folder is a run's: it has one of the files that only runs leave.
+// isRun reports whether a folder is a run's: whether it contains one of the files that only
+// runs write.
 func isRun(path string) bool {
 	return slices.ContainsFunc([]string{report.LogName, record.Name, storage.RunFile}, func(name string) bool {
 		info, err := os.Lstat(filepath.Join(path, name))
@@ -101,7 +102,7 @@ func isRun(path string) bool {
 	})
 }
 
-// readFiles are those that a page is made of.
+// readFiles are the files from which a page is made.
 var readFiles = []string{report.LogName, record.Name, report.PicksName, storage.TrainerStateFile, storage.RunFile, "eval_results.json", storage.LockFile}
 
 // stays refuses a run whose files lead out of the folder.
@@ -117,7 +118,7 @@ func (b *Board) stays(name string) error {
 		case info.Mode().IsRegular():
 			continue
 		case info.Mode()&fs.ModeSymlink == 0:
-			return fmt.Errorf("%s is no file", file)
+			return fmt.Errorf("%s is not a regular file", file)
 		}
 		real, err := filepath.EvalSymlinks(path)
 		if err != nil {
@@ -130,7 +131,7 @@ func (b *Board) stays(name string) error {
 	return nil
 }
 
-// inside says whether path, without symbolic links, lies in dir, likewise.
+// inside reports whether path is in dir, both without symbolic links.
 func inside(dir, path string) bool {
 	rel, err := filepath.Rel(dir, path)
 	return err == nil && filepath.IsLocal(rel)
@@ -148,14 +149,14 @@ type loaded struct {
 	took  time.Duration
 }
 
-// part is one field of page.Run as JSON. Its version grows when it changes.
+// part is one field of page.Run as JSON. Its version increases when it changes.
 type part struct {
 	raw     string
 	version int
 }
 
-// load reads a run, again only where its files have changed, and the less often the
-// longer it takes. What cannot be read is a run whose state says so.
+// load reads a run, but only if its files have changed, and less often the longer it takes. A
+// run that cannot be read has a state that says so.
 func (b *Board) load(ctx context.Context, name string) *loaded {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -172,7 +173,7 @@ func (b *Board) load(ctx context.Context, name string) *loaded {
 	}
 	started := time.Now()
 	run := b.read(ctx, name, life)
-	if run == nil { // the request has ended
+	if run == nil { // the request was cancelled
 		return was
 	}
 	now := &loaded{state: life.state, stamp: stamp, run: run, took: time.Since(started), at: time.Now()}
@@ -181,7 +182,7 @@ func (b *Board) load(ctx context.Context, name string) *loaded {
 	return now
 }
 
-// read reads a run; nil where ctx ended.
+// read reads a run; nil where ctx was cancelled.
 func (b *Board) read(ctx context.Context, name string, life life) *page.Run {
 	var run *page.Run
 	err := b.caught("reading the run "+name, func() error {
@@ -215,7 +216,7 @@ func (b *Board) read(ctx context.Context, name string, life life) *page.Run {
 func versions(run *page.Run, was *loaded) map[string]part {
 	raw, err := json.Marshal(run)
 	if err != nil {
-		panic(err) // strings and finite numbers
+		panic(err) // strings and finite numbers only
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {

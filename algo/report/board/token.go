@@ -14,8 +14,8 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// private is the folder of a board's own files, which nobody but the user can read; each
-// folder of runs has its own.
+// private is the folder of a board's own files, readable only by the user; each folder of runs
+// has its own.
 func private(home, dir string) (string, error) {
 	sum := sha256.Sum256([]byte(dir))
 	path := filepath.Join(home, hex.EncodeToString(sum[:8]))
@@ -27,7 +27,7 @@ func private(home, dir string) (string, error) {
 	}
 	info, err := os.Lstat(path)
 	if err == nil && (!info.IsDir() || !onlyMine(info)) {
-		err = fmt.Errorf("%s can be read by others, or is theirs: remove it", path)
+		err = fmt.Errorf("%s can be read by other users, or belongs to one: remove it", path)
 	}
 	if err != nil {
 		return "", fmt.Errorf("board: the folder of its own files: %w", err)
@@ -35,14 +35,13 @@ func private(home, dir string) (string, error) {
 	return path, nil
 }
 
-// tokenBytes are as many random bits as nobody guesses.
+// tokenBytes is the number of random bytes of a token, enough that it cannot be guessed.
 const tokenBytes = 32
 
 var written = regexp.MustCompile(fmt.Sprintf(`^[0-9a-f]{%d}$`, 2*tokenBytes))
 
-// token is the secret of the address. It stays the same over boards of the folder, so
-// that a page that is open finds the next one; a file that others could have read is
-// replaced.
+// token is the secret in the address. It is the same for all boards of the folder, so that an
+// open page finds the next one; a token file that others could have read is replaced.
 func token(home string) (string, error) {
 	path := filepath.Join(home, "token")
 	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && onlyMine(info) {
@@ -58,7 +57,7 @@ func token(home string) (string, error) {
 	return text, writePrivate(path, []byte(text))
 }
 
-// writePrivate writes a file that nobody else can read, also not while it is written.
+// writePrivate writes a file that nobody else can read, not even while it is being written.
 func writePrivate(path string, content []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-") // 0600
 	if err != nil {

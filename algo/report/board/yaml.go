@@ -17,8 +17,7 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// draft is the text that the form begins with: that of a run, or the keys that a first
-// run needs.
+// draft is the form's initial text: that of a run, or the keys that a first run needs.
 func (b *Board) draft(w http.ResponseWriter, r *http.Request) error {
 	from := r.URL.Query().Get("from")
 	text := "# A new run. The keys that are left out have their defaults.\nmodel_name_or_path:\ntemplate:\nstage: sft\ndo_train: true\nfinetuning_type: lora\nlora_target: all\n" +
@@ -36,8 +35,8 @@ func (b *Board) draft(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, configuration{YAML: text})
 }
 
-// configOf is the configuration of a run: the file that it was started from here, or what
-// it says of itself, without secrets.
+// configOf is the configuration of a run: the file from which it was started here, or what its
+// report records, without secrets.
 func (b *Board) configOf(name string) (string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -61,15 +60,15 @@ func (b *Board) configOf(name string) (string, error) {
 			return textOf(l.Run.Config), nil
 		}
 	}
-	return "", errors.New("this run does not say how it was configured: it has no " + record.Name)
+	return "", errors.New("the configuration of this run is unknown: it has no " + record.Name)
 }
 
-// textOf is a configuration as text, from its keys and their values.
+// textOf writes keys and their values as YAML text.
 func textOf(pairs [][2]string) string {
 	var b strings.Builder
 	for _, kv := range pairs {
 		if strings.Contains(kv[1], "***") {
-			fmt.Fprintf(&b, "# %s: a secret, which is not kept\n", kv[0])
+			fmt.Fprintf(&b, "# %s: a secret, which is not stored\n", kv[0])
 			continue
 		}
 		fmt.Fprintf(&b, "%s: %s\n", kv[0], value(kv[0], kv[1]))
@@ -77,7 +76,7 @@ func textOf(pairs [][2]string) string {
 	return b.String()
 }
 
-// shown is a value as the form has it.
+// shown is a value as shown in the form.
 func shown(v *yamlfile.Value) string {
 	switch v.Kind {
 	case yamlfile.Null:
@@ -106,7 +105,7 @@ func shown(v *yamlfile.Value) string {
 	return string(raw)
 }
 
-// value writes what was typed into a key's field as YAML.
+// value converts the text of a key's field to YAML.
 func value(key, typed string) string {
 	i := slices.IndexFunc(config.Keys(), func(k config.Key) bool { return k.Name == key })
 	if i >= 0 {
@@ -128,10 +127,10 @@ func value(key, typed string) string {
 	return scalar(typed)
 }
 
-// simple is text that YAML reads as it stands.
+// simple is text that needs no quotes in YAML.
 var simple = regexp.MustCompile(`^[A-Za-z0-9_./~+-][A-Za-z0-9_./~+=@,-]*$`)
 
-// scalar writes text as YAML, in quotes where it needs them.
+// scalar writes text as YAML, quoted where necessary.
 func scalar(text string) string {
 	if simple.MatchString(text) {
 		if v, err := yamlfile.Parse("", []byte("v: "+text)); err == nil {
@@ -144,17 +143,17 @@ func scalar(text string) string {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(text); err != nil {
-		panic(err) // a string
+		panic(err) // marshalling a string cannot fail
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// setKey gives a key of a configuration another value, and takes it out where that is
-// empty. All other lines, comments among them, stay as they are.
+// setKey sets a key of a configuration, or removes it where the value is empty. All other
+// lines, including comments, are unchanged.
 func setKey(text, key, typed string) (string, error) {
 	root, err := yamlfile.Parse("the configuration", []byte(text))
 	if err != nil {
-		return "", fmt.Errorf("the text cannot be read, mend it first: %w", err)
+		return "", fmt.Errorf("the text is not valid, correct it first: %w", err)
 	}
 	lines := strings.SplitAfter(text, "\n")
 	line := ""
@@ -177,7 +176,7 @@ func setKey(text, key, typed string) (string, error) {
 	for to < len(lines) && !isTop(lines[to]) {
 		to++
 	}
-	// What stands before the next key, comments and empty lines, belongs to that.
+	// Comments and empty lines before the next key belong to that key.
 	for to > from+1 && (strings.TrimSpace(lines[to-1]) == "" || strings.HasPrefix(strings.TrimSpace(lines[to-1]), "#")) {
 		to--
 	}
@@ -190,16 +189,16 @@ func setKey(text, key, typed string) (string, error) {
 	return agree(strings.Join(lines[:from], "")+line+strings.Join(lines[to:], ""), root, key)
 }
 
-// comment is what stands behind a value without quotes.
+// comment is a comment after an unquoted value.
 var comment = regexp.MustCompile(`^[^"'#]*?(\s+#.*)$`)
 
-// isTop says whether a line begins an entry of the outermost map.
+// isTop reports whether a line begins an entry of the outermost map.
 func isTop(line string) bool {
 	return line != "" && !strings.ContainsAny(line[:1], " \t\r\n#") && !strings.HasPrefix(line, "- ") && strings.TrimSpace(line) != "-"
 }
 
-// agree refuses a text in which other keys than one have changed: one in braces, or with
-// anchors that are used elsewhere.
+// agree refuses a text in which more than one key has changed: for example one in braces, or
+// with anchors that are used elsewhere.
 func agree(text string, before *yamlfile.Value, key string) (string, error) {
 	after, err := yamlfile.Parse("the configuration", []byte(text))
 	if err == nil {
@@ -218,5 +217,5 @@ func agree(text string, before *yamlfile.Value, key string) (string, error) {
 			return text, nil
 		}
 	}
-	return "", errors.New("this text is not written a key a line: change it there")
+	return "", errors.New("this text does not have one key per line: edit the text itself")
 }

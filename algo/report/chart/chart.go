@@ -21,47 +21,46 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Axes is what stands around a picture.
+// Axes describes a picture's axes and texts.
 type Axes struct {
 	Title          string
-	Name           string // the title where Title holds letters that the font lacks
+	Name           string // replaces Title where the font lacks some of its letters
 	X, Y           string
-	Note           string    // below the picture: what a reader needs to read it
+	Note           string    // below the picture: how to read it
 	Log            bool      // both axes are logarithmic
-	XTicks, YTicks []float64 // where ticks stand; nil = where round numbers are
-	Floor, Top     *float64  // the lowest and the highest Y shown; nil = what the data needs
+	XTicks, YTicks []float64 // positions of ticks; nil = at round numbers
+	Floor, Top     *float64  // the range of Y shown; nil = that of the data
 }
 
 // Line is a curve.
 type Line struct {
 	Name   string
 	X, Y   []float64
-	Dashed bool // a law, or a limit: no markers
-	Faint  bool // the values behind the next curve, in its colour: thin, no markers
-	Plain  bool // no markers: more points than marks could tell apart
+	Dashed bool // a law or a limit: without markers
+	Faint  bool // the raw values behind the next curve, in its colour: thin, without markers
+	Plain  bool // without markers, because there are too many points
 }
 
-// Series is one bar in every group. Low and High, where given, are its whisker.
+// Series is one bar in every group, with an optional whisker from Low to High.
 type Series struct {
 	Name         string
 	Y, Low, High []float64
 }
 
-// colors are Okabe and Ito's, which readers with any of the common colour
-// blindnesses tell apart (Color Universal Design, 2008), without the yellow, which is
-// hard to see on white.
+// colors are Okabe and Ito's palette, which readers with any of the common colour blindnesses
+// can distinguish (Color Universal Design, 2008), except for the yellow, which is hard to see
+// on white.
 var colors = []color.NRGBA{
 	{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}, {230, 159, 0, 255}, {86, 180, 233, 255}, {0, 0, 0, 255},
 }
 
-// Markers and dashes differ too, for print without colour and for more curves than
-// there are colours.
+// Markers and dashes differ as well, for print without colour and for more curves than colours.
 var (
 	shapes = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}, draw.RingGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{}, draw.CrossGlyph{}}
 	dash   = []vg.Length{vg.Points(4), vg.Points(3)}
 )
 
-// Picture is a drawing that has no file yet.
+// Picture is a drawing that has not been saved.
 type Picture struct {
 	axes   Axes
 	plot   *plot.Plot
@@ -77,7 +76,7 @@ func Lines(path string, a Axes, lines []Line) error {
 	return Save(path, p)
 }
 
-// NewLines draws curves. Points that are no finite number are left out.
+// NewLines draws curves. Points that are NaN or Inf are left out.
 func NewLines(a Axes, lines []Line) (*Picture, error) {
 	p, legend := a.plot(), a.legend()
 	p.Add(plotter.NewGrid())
@@ -128,8 +127,8 @@ func (l Line) points(logarithmic bool) (out plotter.XYs) {
 	return out
 }
 
-// errWhiskers is a programmer's error: a whisker can be a spread, a deviation or an
-// interval, and no reader can guess which.
+// errWhiskers is a programmer's error: a whisker can be a range, a deviation or an interval,
+// and readers cannot guess which.
 var errWhiskers = errors.New("whiskers without a note that explains them")
 
 // Bars draws bars into a file.
@@ -141,9 +140,9 @@ func Bars(path string, a Axes, groups []string, series []Series, limits map[stri
 	return Save(path, p)
 }
 
-// NewBars draws a group of bars for every name, and limits as dashed lines across.
+// NewBars draws a group of bars for every name, and limits as dashed horizontal lines.
 func NewBars(a Axes, groups []string, series []Series, limits map[string]float64) (*Picture, error) {
-	const room = 0.8 // of the distance between groups is filled
+	const room = 0.8 // share of the distance between groups that bars take
 	p, legend := a.plot(), a.legend()
 	width := (picture - 5*vg.Centimeter) / vg.Length(len(groups)+1) * room / vg.Length(len(series))
 	for i, s := range series {
@@ -183,7 +182,7 @@ func NewBars(a Axes, groups []string, series []Series, limits map[string]float64
 	}
 	p.NominalX(names...)
 	p.X.Min, p.X.Max = -0.6, float64(len(groups))-0.4
-	p.Y.Max += 0.04 * math.Abs(p.Y.Max) // room above the highest whisker
+	p.Y.Max += 0.04 * math.Abs(p.Y.Max) // space above the highest whisker
 	if a.Floor != nil {
 		p.Y.Min = *a.Floor
 	}
@@ -210,16 +209,16 @@ func (s Series) whiskers(offset float64) (*plotter.YErrorBars, error) {
 const (
 	picture = 18 * vg.Centimeter
 	height  = 10 * vg.Centimeter
-	dots    = 122 // of an inch
+	dots    = 122 // per inch
 )
 
-// canvas is a picture's format.
+// canvas is a picture's file format.
 type canvas interface {
 	vg.CanvasSizer
 	io.WriterTo
 }
 
-// Save writes pictures, one below the other, into a file.
+// Save writes pictures, one below the other, to a file.
 func Save(path string, pictures ...*Picture) error {
 	all := height * vg.Length(len(pictures))
 	var c canvas

@@ -54,8 +54,8 @@ func ink(img image.Image, in image.Rectangle) (r image.Rectangle) {
 	return r
 }
 
-// TestTickLabelsReadBack: a label is its tick's very value, no two are alike, and
-// there are enough to read a picture by.
+// TestTickLabelsReadBack: a label reads back as exactly its tick's value, labels are distinct,
+// and there are enough of them.
 func TestTickLabelsReadBack(t *testing.T) {
 	check := func(ticks []plot.Tick, low, high float64) {
 		t.Helper()
@@ -91,8 +91,8 @@ func TestTickLabelsReadBack(t *testing.T) {
 	}
 }
 
-// TestTicksOfOneValue: a curve of a single value, which gonum's plot widens by a bit, has
-// ticks, soon.
+// TestTicksOfOneValue: a curve of a single value, which gonum's plot widens by a bit, gets
+// ticks, and quickly.
 func TestTicksOfOneValue(t *testing.T) {
 	for _, low := range []float64{2.66, -1e30, 1e-300} {
 		if got := (ticker{}).Ticks(low, math.Nextafter(low, math.Inf(1))); len(got) != 1 || got[0].Value != low {
@@ -135,8 +135,8 @@ func TestLegendBesideTheCurves(t *testing.T) {
 	}
 }
 
-// TestTitles: a long title is broken into lines, nothing of it is cut off; one that
-// the font cannot write is replaced by its name.
+// TestTitles: a long title is broken into lines without loss; one that the font cannot show is
+// replaced by its name.
 func TestTitles(t *testing.T) {
 	dir := t.TempDir()
 	one := []Line{{Name: "a", X: []float64{1, 2}, Y: []float64{1, 2}}}
@@ -188,7 +188,7 @@ func TestBars(t *testing.T) {
 	}
 }
 
-// TestSVG: the same picture as text; what stands in it cannot be markup.
+// TestSVG: the same picture as text, in which texts cannot become markup.
 func TestSVG(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.svg")
 	if err := Lines(path, Axes{Title: "<script>&", X: "step", Y: "loss"}, []Line{{Name: "a<b", X: []float64{1, 2}, Y: []float64{3, math.NaN()}}}); err != nil {

@@ -12,7 +12,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Sizes of letters, and the empty edge of a picture.
+// Font sizes, and the margin of a picture.
 const (
 	titleSize = font.Length(11)
 	textSize  = font.Length(9)
@@ -41,7 +41,7 @@ func (a Axes) legend() plot.Legend {
 	return l
 }
 
-// entry is a legend's text, in lines that leave the plot its room.
+// entry is a legend's text, broken into lines so that the plot has enough room.
 func entry(s, name string) string {
 	const widest = 4.5 * vg.Centimeter
 	return wrap(style(textSize), readable(s, name), widest)
@@ -58,8 +58,8 @@ func (a Axes) title() string {
 	return wrap(style(titleSize), readable(a.Title, readable(a.Name, "training")), picture-2*margin)
 }
 
-// layout draws the title across the picture, below it the plot and to the plot's right
-// the legend, so that it covers no curve, and the note at the foot.
+// layout draws the title across the picture, below it the plot, to its right the legend, so
+// that it covers no curve, and the note at the bottom.
 func (a Axes) layout(p *plot.Plot, legend plot.Legend, c draw.Canvas) {
 	c = draw.Crop(c, margin, -margin, margin, -margin)
 	if title := a.title(); title != "" {
@@ -83,8 +83,8 @@ func (a Axes) layout(p *plot.Plot, legend plot.Legend, c draw.Canvas) {
 	p.Draw(draw.Crop(c, 0, -margin, 0, 0))
 }
 
-// readable is a text, or its name where the font lacks one of its letters (it has
-// Latin, Greek and Cyrillic ones): a box in its place would tell nothing.
+// readable is a text, or its name where the font lacks one of its letters (it has Latin, Greek
+// and Cyrillic ones) and would draw a box.
 func readable(s, name string) string {
 	for _, r := range s {
 		known := r < 0x0250 || r >= 0x0370 && r < 0x0530 || r >= 0x2010 && r <= 0x2044 || strings.ContainsRune("−×≤≥≈∞", r)
@@ -95,8 +95,8 @@ func readable(s, name string) string {
 	return s
 }
 
-// wrap breaks a text into lines no wider than that, at spaces and slashes, inside a
-// word where there are none: nothing of a title is cut off.
+// wrap breaks a text into lines of at most a width, at spaces and slashes, or inside a word
+// where there are none: nothing of a title is cut off.
 func wrap(style text.Style, s string, width vg.Length) string {
 	var lines []string
 	line := ""
@@ -118,7 +118,7 @@ func wrap(style text.Style, s string, width vg.Length) string {
 	return strings.Join(append(lines, line), "\n")
 }
 
-// words cuts a text after every space and slash.
+// words splits a text after every space and slash.
 func words(s string) (out []string) {
 	start := 0
 	for i, r := range s {

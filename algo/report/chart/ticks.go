@@ -8,14 +8,14 @@ import (
 	"gonum.org/v1/plot"
 )
 
-// ticker puts ticks at round numbers, each with the label that reads back as its
-// very value: a label of fewer digits than its tick would show two ticks as one.
+// ticker puts ticks at round numbers, each with a label that reads back as exactly its value:
+// with fewer digits two ticks could have the same label.
 type ticker struct {
-	at  []float64 // where they stand; nil = at round numbers
+	at  []float64 // positions; nil = at round numbers
 	log bool
 }
 
-// Ticks are between low and high.
+// Ticks returns the ticks between low and high.
 func (t ticker) Ticks(low, high float64) []plot.Tick {
 	values := t.at
 	switch {
@@ -35,11 +35,11 @@ func (t ticker) Ticks(low, high float64) []plot.Tick {
 	return out
 }
 
-// round are the multiples of 1, 2 or 5 times a power of ten between low and high, of
-// the finest such step that gives no more than seven.
+// round are the multiples of 1, 2 or 5 times a power of ten between low and high, of the
+// smallest such step that gives at most seven.
 func round(low, high float64) []float64 {
 	const most = 7
-	if !(high-low > 1e-12*max(math.Abs(low), math.Abs(high))) { // a curve of one value, which plot widens by one bit: k++ below would not move
+	if !(high-low > 1e-12*max(math.Abs(low), math.Abs(high))) { // a curve of a single value, which plot widens by one bit: k++ below would not advance
 		return []float64{low}
 	}
 	for e := int(math.Floor(math.Log10(high-low))) - 2; ; e++ {
@@ -58,18 +58,18 @@ func round(low, high float64) []float64 {
 	}
 }
 
-// decimal is n·10^e, rounded once: k steps of 0.1 added up would carry digits of
-// binary fractions into the labels.
+// decimal is n·10^e, rounded once: adding 0.1 repeatedly would accumulate binary rounding
+// errors in the labels.
 func decimal(n float64, e int) float64 {
 	v, err := strconv.ParseFloat(fmt.Sprintf("%.0fe%d", n, e), 64)
 	if err != nil {
-		panic(err) // of a number that was just written
+		panic(err) // of a number that was just formatted
 	}
 	return v + 0 // no negative zero
 }
 
-// decades are the powers of ten between low and high; where there are fewer than
-// three, their double and fivefold too.
+// decades are the powers of ten between low and high; if there are fewer than three, also their
+// multiples by two and five.
 func decades(low, high float64) []float64 {
 	for _, factors := range [][]float64{{1}, {1, 2, 5}} {
 		var out []float64

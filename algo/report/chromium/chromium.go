@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// Browser is a headless Chromium, spoken to over two pipes in the DevTools protocol:
-// JSON messages, each ended by a zero byte.
+// Browser is a headless Chromium, controlled over two pipes by the DevTools protocol: JSON
+// messages, each terminated by a zero byte.
 type Browser struct {
 	t       *testing.T
 	to      io.Writer
@@ -61,8 +61,8 @@ func Start(t *testing.T) *Browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Not t.TempDir: it fails the test where a child process of the killed browser
-	// still wrote a file while the folder was being emptied.
+	// Not t.TempDir: it fails the test where a child process of the killed browser writes a
+	// file while the folder is being emptied.
 	profile, err := os.MkdirTemp("", "dataflex-browser-")
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ func Start(t *testing.T) *Browser {
 	}
 	theirs.Close()
 	answers.Close()
-	stuck := time.AfterFunc(5*time.Minute, func() { _ = c.Process.Kill() }) // reads then end
+	stuck := time.AfterFunc(5*time.Minute, func() { _ = c.Process.Kill() }) // pending reads then end
 	t.Cleanup(func() {
 		stuck.Stop()
 		to.Close()
@@ -99,8 +99,8 @@ func Start(t *testing.T) *Browser {
 	return b
 }
 
-// removeProfile empties the folder of a killed browser. Its child processes end when
-// they miss it, a moment later: only the browser itself is ours to wait for.
+// removeProfile empties the folder of a killed browser. The browser's child processes are not
+// ours to wait for; they end a moment after it.
 func removeProfile(t *testing.T, dir string) {
 	err := os.RemoveAll(dir)
 	for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); {
@@ -111,7 +111,7 @@ func removeProfile(t *testing.T, dir string) {
 	}
 }
 
-// call sends a command and reads to its answer.
+// call sends a command and reads its response.
 func (b *Browser) call(method string, params any, into any) {
 	b.t.Helper()
 	b.next++
@@ -189,7 +189,7 @@ func (b *Browser) Open(path string, width int, theme string) {
 	for !b.loaded {
 		b.read("loading")
 	}
-	// Two frames: the pictures draw themselves in the first.
+	// Two frames, because the pictures are drawn in the first.
 	b.Eval("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(() => done(1)))))", nil)
 }
 
@@ -228,8 +228,8 @@ func (b *Browser) Until(expression string) {
 	}
 }
 
-// Screenshot leaves a picture of the whole page where REPORT_SCREENSHOTS names a
-// folder, for people to look at.
+// Screenshot saves a picture of the whole page in the folder REPORT_SCREENSHOTS, if set, for
+// people to look at.
 func (b *Browser) Screenshot(name string) {
 	b.t.Helper()
 	dir := os.Getenv("REPORT_SCREENSHOTS")
@@ -249,7 +249,7 @@ func (b *Browser) Screenshot(name string) {
 	}
 }
 
-// Clean fails where the page complained.
+// Clean fails if the page reported an error.
 func (b *Browser) Clean() {
 	b.t.Helper()
 	if len(b.Faults) > 0 {

@@ -1,5 +1,5 @@
-// Package compare sets runs side by side for a paper: eval loss over the steps, how
-// alike their choices are, and a table, as PNG and SVG, Markdown, LaTeX and CSV.
+// Package compare compares runs for a paper: eval loss over the steps, the similarity of their
+// choices, and a table, as PNG and SVG, Markdown, LaTeX and CSV.
 package compare
 
 import (
@@ -45,14 +45,14 @@ func Write(ctx context.Context, out string, dirs []string) (files []string, err 
 	return append(files, pictures...), err
 }
 
-// File is a table as it is written.
+// File is a formatted table.
 type File struct {
 	Name    string // runs.md, overlap.tex, …
 	Content []byte
 }
 
-// Tables are the runs of output folders and, where two or more chose, how alike their
-// choices are; each as Markdown, LaTeX and CSV.
+// Tables are the runs of output folders and, where two or more made choices, the similarity of
+// these; each as Markdown, LaTeX and CSV.
 func Tables(runs []*page.Run, dirs []string) (files []File) {
 	for i, t := range tables(runs, finals(dirs)) {
 		name := []string{"runs", "overlap"}[i]
@@ -61,14 +61,13 @@ func Tables(runs []*page.Run, dirs []string) (files []File) {
 	return files
 }
 
-// finals are the losses of the evaluations after training, by run; nil where there was
-// none.
+// finals are the losses of the evaluations after training, by run; nil where there is none.
 func finals(dirs []string) []*float64 {
 	out := make([]*float64, len(dirs))
 	for i, dir := range dirs {
 		raw, err := storage.ReadFile(filepath.Join(dir, "eval_results.json"))
 		if err != nil {
-			continue // no evaluation was asked for
+			continue // no evaluation was configured
 		}
 		if o, err := pyjson.DecodeObject(raw); err == nil {
 			if v, ok := o.Get("eval_loss").(float64); ok {
@@ -79,7 +78,7 @@ func finals(dirs []string) []*float64 {
 	return out
 }
 
-// draw makes the pictures that there are numbers for.
+// draw draws the pictures for which there are values.
 func draw(out string, runs []*page.Run) (files []string, err error) {
 	var lines []chart.Line
 	for _, r := range runs {
@@ -108,7 +107,7 @@ func draw(out string, runs []*page.Run) (files []string, err error) {
 		}
 		if len(pairs) > 0 {
 			path := filepath.Join(out, "overlap"+extension)
-			axes := chart.Axes{Title: "How alike the choices are", Y: "Jaccard index", Floor: &zero, Note: "Rows that both runs chose, of the rows that either chose."}
+			axes := chart.Axes{Title: "Similarity of the choices", Y: "Jaccard index", Floor: &zero, Note: "Rows that both runs chose, divided by the rows that either chose."}
 			if err := chart.Bars(path, axes, pairs, []chart.Series{all, last}, nil); err != nil {
 				return nil, err
 			}

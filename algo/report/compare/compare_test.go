@@ -16,7 +16,7 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// run leaves a run over a pool of ten rows, in selections of rows, with evaluations.
+// run writes a run over a pool of ten rows, with selections and evaluations.
 func run(t *testing.T, dir, method string, selections [][]int, eval []float64) string {
 	t.Helper()
 	pool := record.Pool{Rows: 10, Datasets: map[string]int{"d": 10}, Lengths: make([]int, 10)}
@@ -88,7 +88,7 @@ func TestCompare(t *testing.T) {
 			"less_1,'=cmd|&%,3,0.5000,0.2000,0.3681\nless_1,less_2,0,0.0000,0.0000,-0.2625\n'=cmd|&%,less_2,0,0.0000,0.0000,-0.3116\n",
 		"overlap.tex": `% \usepackage{booktabs}
 \begin{table}
-\caption{How alike the choices are}
+\caption{Similarity of the choices}
 \begin{tabular}{llrrrr}
 \toprule
 run & and run & rows of both & Jaccard & Jaccard, last selections & rank correlation \\

@@ -12,12 +12,12 @@ import (
 	"dataflex.dev/dataflex/algo/report/page"
 )
 
-// table is rows of cells; numbers stand right.
+// table is rows of cells; numbers are right-aligned.
 type table struct {
 	caption string
 	head    []string
 	rows    [][]string
-	text    int // columns of text, at the left
+	text    int // number of text columns, at the left
 }
 
 func number(v *float64) string {
@@ -27,8 +27,8 @@ func number(v *float64) string {
 	return strconv.FormatFloat(*v, 'f', 4, 64)
 }
 
-// tables are the runs with their results and, where two or more chose, how alike their
-// choices are. final are the runs' losses after training.
+// tables are the runs with their results and, where two or more made choices, the similarity of
+// these. final are the runs' losses after training.
 func tables(runs []*page.Run, final []*float64) []table {
 	t := table{caption: "Runs", head: []string{"run", "decides", "steps", "best eval loss", "at step", "final eval loss", "choices", "different rows"}, text: 2}
 	byMethod := map[string][]float64{}
@@ -58,7 +58,7 @@ func tables(runs []*page.Run, final []*float64) []table {
 		}
 	}
 	out := []table{t}
-	o := table{caption: "How alike the choices are", head: []string{"run", "and run", "rows of both", "Jaccard", "Jaccard, last selections", "rank correlation"}, text: 2}
+	o := table{caption: "Similarity of the choices", head: []string{"run", "and run", "rows of both", "Jaccard", "Jaccard, last selections", "rank correlation"}, text: 2}
 	for _, x := range page.Overlaps(runs) {
 		o.rows = append(o.rows, []string{x.A, x.B, strconv.Itoa(x.Both), number(&x.Jaccard), number(&x.Last), number(x.Rank)})
 	}
@@ -68,7 +68,7 @@ func tables(runs []*page.Run, final []*float64) []table {
 	return out
 }
 
-// lowest is the best evaluation during training and its step.
+// lowest is the best evaluation loss during training and its step.
 func lowest(r *page.Run) (best *float64, step string) {
 	step = "–"
 	for _, c := range evaluations(r) {
@@ -81,7 +81,7 @@ func lowest(r *page.Run) (best *float64, step string) {
 	return best, step
 }
 
-// spread is the mean and the sample's standard deviation.
+// spread is the mean and the sample standard deviation.
 func spread(x []float64) (mean, deviation float64) {
 	for _, v := range x {
 		mean += v / float64(len(x))
@@ -107,18 +107,19 @@ func (t table) csv() string {
 			if c == "–" {
 				cells[i] = ""
 			}
-			// A spreadsheet takes such a cell for a formula; a name may be anybody's.
+			// A spreadsheet would treat such a cell as a formula, and a name may come from
+			// anyone.
 			if i < t.text && c != "" && strings.ContainsRune("=+-@\t\r", rune(c[0])) {
 				cells[i] = "'" + c
 			}
 		}
-		_ = w.Write(cells) // to a strings.Builder
+		_ = w.Write(cells) // writing to a strings.Builder cannot fail
 	}
 	w.Flush()
 	return b.String()
 }
 
-// latex is the table for \usepackage{booktabs}.
+// latex is the table in the style of the booktabs package.
 func (t table) latex() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%% \\usepackage{booktabs}\n\\begin{table}\n\\caption{%s}\n\\begin{tabular}{%s%s}\n\\toprule\n", t.caption, strings.Repeat("l", t.text), strings.Repeat("r", len(t.head)-t.text))

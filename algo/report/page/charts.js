@@ -65,7 +65,7 @@ function tick(t) {
   return plain.length > 7 && short.length < plain.length ? short : plain;
 }
 
-// drawn is an area that draws itself again when its width changes.
+// drawn is an area that is redrawn when its width changes.
 function drawn(height, draw) {
   const area = el("div", { class: "area" });
   let width = 0;

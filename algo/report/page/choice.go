@@ -14,16 +14,16 @@ import (
 // Choice is what a selector chose over the run.
 type Choice struct {
 	Selections []Selection `json:"selections"`
-	Choices    int         `json:"choices"`  // rows of all selections, with repeats
-	Distinct   int         `json:"distinct"` // different rows
+	Choices    int         `json:"choices"`  // rows of all selections, including repeats
+	Distinct   int         `json:"distinct"` // distinct rows
 	Of         int         `json:"of"`       // rows of the pool; 0 = unknown
 	Drift      Drift       `json:"drift"`
 	Shares     []Share     `json:"shares"`
-	Passed     []Passed    `json:"passed,omitempty"` // never chosen, with the highest scores of the last selection that scored all
+	Passed     []Passed    `json:"passed,omitempty"` // never chosen, with the highest scores of the last selection that scored all rows
 	PassedStep int         `json:"passed_step,omitempty"`
 	Metric     string      `json:"metric,omitempty"` // the score's name
-	Times      [][2]int    `json:"times"`            // how often chosen, how many rows
-	Order      *Curve      `json:"order,omitempty"`  // of dynamic_reorder: the scores of the rows over the steps that they are trained in
+	Times      [][2]int    `json:"times"`            // times chosen, number of rows
+	Order      *Curve      `json:"order,omitempty"`  // of dynamic_reorder: the scores of the rows at the steps in which they are trained on
 }
 
 // Selection is one selection's numbers.
@@ -32,9 +32,9 @@ type Selection struct {
 	Update   int     `json:"update"`
 	Rows     int     `json:"rows"`
 	Distinct int     `json:"distinct"`
-	Overlap  int     `json:"overlap"` // different rows that were in the selection before
+	Overlap  int     `json:"overlap"` // distinct rows that were also in the selection before
 	New      int     `json:"new"`     // in no earlier selection
-	Dropped  int     `json:"dropped"` // in the selection before and not in this
+	Dropped  int     `json:"dropped"` // in the selection before but not in this one
 	Seconds  float64 `json:"seconds"` // 0 = unknown
 	Reused   bool    `json:"reused,omitempty"`
 
@@ -42,21 +42,21 @@ type Selection struct {
 	Unscored  int               `json:"unscored,omitempty"`
 }
 
-// Drift is how alike selections are: Jaccard indices (rows in both, of the rows in
-// either) of every two of the steps named.
+// Drift is the similarity of selections: Jaccard indices (rows in both, divided by the rows in
+// either) of every pair of the named steps.
 type Drift struct {
 	Steps   []int       `json:"steps"`
 	Jaccard [][]float64 `json:"jaccard"`
-	Of      int         `json:"of,omitempty"` // selections there are, where not all are compared
+	Of      int         `json:"of,omitempty"` // number of selections, where not all are compared
 }
 
-// Share is how the chosen rows and all rows spread over classes of one kind.
+// Share is the distribution of the chosen rows and of all rows over classes of one kind.
 type Share struct {
 	Kind   string   `json:"kind"`
 	Names  []string `json:"names"`
 	All    []int    `json:"all"`    // rows of the pool
 	Chosen []int    `json:"chosen"` // choices
-	Last   []int    `json:"last"`   // of these, choices of the last selection
+	Last   []int    `json:"last"`   // of these, choices in the last selection
 	Note   string   `json:"note,omitempty"`
 }
 
@@ -66,8 +66,8 @@ type Passed struct {
 	Score float64 `json:"score"`
 }
 
-// compared is how many selections the drift's matrix holds at most, and drawnScores
-// how many distributions of scores a page holds.
+// compared is the maximum number of selections in the drift's matrix, and drawnScores the
+// maximum number of score distributions on a page.
 const (
 	compared    = 32
 	drawnScores = 24
@@ -112,8 +112,8 @@ func (r *Run) addChoice() {
 	keepHistograms(c.Selections)
 }
 
-// order lays the orders of all decisions one after the other: a stretch of rows stands in
-// the middle of its steps.
+// order concatenates the orders of all decisions: each stretch of rows is drawn at the middle
+// of its steps.
 func (r *Run) order(records map[int]*record.Selection) {
 	if r.facts == nil || r.facts.Batch < 1 {
 		return
@@ -184,7 +184,7 @@ func drift(selections []Selection, sets []map[int]bool) Drift {
 	return d
 }
 
-// jaccard is the keys of both maps, of those of either; 1 of two empty ones.
+// jaccard is the number of keys in both maps divided by that in either; 1 for two empty maps.
 func jaccard[K comparable, V any](a, b map[K]V) float64 {
 	both := 0
 	for k := range a {
@@ -198,7 +198,7 @@ func jaccard[K comparable, V any](a, b map[K]V) float64 {
 	return 1
 }
 
-// spread is most of n places, evenly, the first and the last among them.
+// spread is at most most of n indices, evenly spaced, including the first and the last.
 func spread(n, most int) (out []int) {
 	if n <= most {
 		for i := range n {
@@ -212,7 +212,7 @@ func spread(n, most int) (out []int) {
 	return out
 }
 
-// keepHistograms leaves those of selections spread over the run.
+// keepHistograms keeps the histograms of selections spread over the run.
 func keepHistograms(s []Selection) {
 	var have []int
 	for i := range s {
@@ -292,14 +292,14 @@ func (r *Run) shareByLength(records map[int]*record.Selection) {
 	r.Choice.addShare(s)
 }
 
-// addShare leaves out a kind of which nothing is known.
+// addShare adds a share unless nothing is known about it.
 func (c *Choice) addShare(s Share) {
 	if len(s.Names) > 0 {
 		c.Shares = append(c.Shares, s)
 	}
 }
 
-// lengthName is a class of record.LengthBin.
+// lengthName is the name of a class of record.LengthBin.
 func lengthName(bin, of int) string {
 	high := 32 << bin
 	switch {
@@ -311,8 +311,7 @@ func lengthName(bin, of int) string {
 	return fmt.Sprintf("%d to %d", high/2+1, high)
 }
 
-// passedOver takes the rows that the last scored selection names and that no later
-// one took.
+// passedOver collects the rows that the last scored selection names and that no later one took.
 func (r *Run) passedOver(records map[int]*record.Selection) {
 	chosen := map[data.ID]bool{}
 	for _, p := range r.picks {

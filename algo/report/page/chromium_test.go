@@ -25,8 +25,8 @@ func made(t *testing.T, dirs ...string) string {
 	return path
 }
 
-// TestPageInChromium: every panel of every train type is there with the numbers that
-// were computed apart, in both themes and at a phone's width, without a complaint.
+// TestPageInChromium: every panel of every train type has the numbers computed independently,
+// in both themes and at a phone's width, without browser errors.
 func TestPageInChromium(t *testing.T) {
 	b := chromium.Start(t)
 	e := expectedOf(t, "select").Choice
@@ -128,7 +128,7 @@ func TestRowsInChromium(t *testing.T) {
 	b.Clean()
 }
 
-// TestHostileTextsInChromium: what a data set says is shown, and does nothing.
+// TestHostileTextsInChromium: the text of a data set is shown and has no effect.
 func TestHostileTextsInChromium(t *testing.T) {
 	b := chromium.Start(t)
 	path := made(t, recorded(t, "select"))
@@ -157,7 +157,7 @@ func TestHostileTextsInChromium(t *testing.T) {
 	}
 	b.Clean()
 
-	// Were a text ever taken for markup, the page's policy would still run none of it.
+	// Even if a text were taken for markup, the page's policy would not run it.
 	b.Eval(`(() => { const s = document.createElement("script"); s.append("document.title = 'owned'"); try { document.body.append(s); } catch (e) {} })()`, nil)
 	b.Eval("document.title", &title)
 	if title != "select – training report" {
@@ -188,8 +188,8 @@ func TestSeveralRunsInChromium(t *testing.T) {
 	}
 }
 
-// TestAMillionRows: a page of 1 M rows and 60 selections of 20 000 is under 2 MB, and
-// is there in under 2 s.
+// TestAMillionRows: a page of 1 M rows and 60 selections of 20 000 is under 2 MB, and loads in
+// under 2 s.
 func TestAMillionRows(t *testing.T) {
 	const rows, chosen, selections = 1_000_000, 20_000, 60
 	dir := t.TempDir()

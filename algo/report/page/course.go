@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/algo/report/record"
 )
 
-// Memory is what a run planned and took.
+// Memory is the memory that a run planned and used.
 type Memory struct {
 	Words   string        `json:"words"`
 	Verdict string        `json:"verdict"` // fits, tight, too much
@@ -19,7 +19,7 @@ type Memory struct {
 	Peak    uint64        `json:"peak"` // of the process; 0 = unknown
 }
 
-// Time is where a run's time went.
+// Time is how a run's time was spent.
 type Time struct {
 	Words  string  `json:"words"`
 	Phases []Phase `json:"phases"`
@@ -29,13 +29,13 @@ type Time struct {
 type Phase struct {
 	Name    string  `json:"name"`
 	Seconds float64 `json:"seconds"`
-	Memory  uint64  `json:"memory,omitempty"` // the most that the process held at the end of one; 0 = unknown
+	Memory  uint64  `json:"memory,omitempty"` // the most memory that the process held at the end of such a phase; 0 = unknown
 }
 
-// tight is the share of the device's memory from which on a plan leaves little room.
+// tight is the share of the device's memory above which a plan leaves little room.
 const tight = 0.85
 
-// addCourse says how far the run is, what it needs and how long it takes.
+// addCourse describes the run's progress, memory and time.
 func (r *Run) addCourse() {
 	var last *record.Step
 	for _, l := range r.lines {
@@ -44,7 +44,7 @@ func (r *Run) addCourse() {
 		}
 	}
 	if r.facts == nil {
-		r.State = "how far it is is not known"
+		r.State = "its progress is unknown"
 		return
 	}
 	r.addMemory(last)
@@ -89,7 +89,7 @@ func (r *Run) addMemory(last *record.Step) {
 		m.Words = fmt.Sprintf("%s: %s planned of the device's %s (%s)", m.Verdict, size(m.Planned), size(m.Have), percent(share))
 	}
 	if m.Peak > 0 {
-		m.Words += fmt.Sprintf("; the process took %s at most", size(m.Peak))
+		m.Words += fmt.Sprintf("; the process peaked at %s", size(m.Peak))
 	}
 	r.Memory = m
 }
@@ -106,8 +106,8 @@ func (r *Run) addTime(last *record.Step) {
 	r.Time = t
 }
 
-// Ended says, instead of how long an unfinished run will take, that no process works on
-// it any more: how it ended, and what there is to go on from.
+// Ended reports, instead of the remaining time of an unfinished run, that no process works on
+// it any more: how it ended, and from which checkpoint it can be resumed.
 func (r *Run) Ended(how, next string) {
 	var last *record.Step
 	for _, l := range r.lines {
@@ -124,7 +124,7 @@ func (r *Run) Ended(how, next string) {
 	}
 }
 
-// size writes bytes with a binary prefix.
+// size formats bytes with a binary prefix.
 func size(n uint64) string {
 	f, prefixes := float64(n), []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	for f >= 1024 && len(prefixes) > 1 {
@@ -143,7 +143,7 @@ func percent(share float64) string {
 	return "under 0.1 %"
 }
 
-// span writes seconds as one says them.
+// span formats seconds for people.
 func span(seconds float64) string {
 	s := int(math.Round(seconds))
 	switch {

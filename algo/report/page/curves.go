@@ -9,19 +9,19 @@ import (
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
-// Curve is numbers over the steps.
+// Curve is values over the steps.
 type Curve struct {
 	Panel string    `json:"panel"` // the picture it belongs to: loss, learning_rate, …
 	Name  string    `json:"name"`
 	X     []float64 `json:"x"`
 	Y     []float64 `json:"y"`
-	Of    int       `json:"of,omitempty"` // points there are, where not all are drawn
+	Of    int       `json:"of,omitempty"` // number of points, where not all are drawn
 }
 
-// drawn is how many points of a curve a page holds at most.
+// drawn is the maximum number of points of a curve on a page.
 const drawn = 800
 
-// thin keeps of every stretch of a long curve its lowest and its highest point.
+// thin reduces a long curve to the lowest and the highest point of every stretch.
 func thin(c Curve) Curve {
 	n := len(c.X)
 	if n <= drawn {
@@ -47,7 +47,7 @@ func thin(c Curve) Curve {
 	return out
 }
 
-// curveSet gathers points by picture and name, in the order they first appear.
+// curveSet collects points by picture and name, in order of first appearance.
 type curveSet struct{ all []Curve }
 
 func (s *curveSet) add(panel, name string, step float64, v any) {
@@ -65,8 +65,8 @@ func (s *curveSet) add(panel, name string, step float64, v any) {
 	s.all[i].X, s.all[i].Y = append(s.all[i].X, step), append(s.all[i].Y, y)
 }
 
-// addCurves reads the losses, learning rate and speed. trainer_log.jsonl is there while
-// a run goes on; trainer_state.json, of a run that ended, knows more.
+// addCurves reads the losses, learning rate and speed. trainer_log.jsonl exists while a run is
+// in progress; trainer_state.json, of a finished run, has more.
 func (r *Run) addCurves(dir string) error {
 	log, err := report.ReadLog(dir)
 	if err != nil {
@@ -98,7 +98,7 @@ func (r *Run) addCurves(dir string) error {
 func (s *curveSet) ofHistory(history []pyjson.Object) {
 	for _, h := range history {
 		step, ok := h.Get("step").(int)
-		if !ok || h.Get("train_loss") != nil { // the last entry sums the run up
+		if !ok || h.Get("train_loss") != nil { // the last entry summarises the run
 			continue
 		}
 		for _, f := range h {
@@ -116,8 +116,8 @@ func (s *curveSet) ofHistory(history []pyjson.Object) {
 	}
 }
 
-// ofLog reads the running log, in which evaluation sets have no names: their lines of
-// a step follow each other.
+// ofLog reads the log of a run in progress, in which evaluation sets have no names: the lines
+// of one step follow each other.
 func (s *curveSet) ofLog(log []pyjson.Object) {
 	at, nth := -1, 0
 	for _, l := range log {
@@ -143,13 +143,13 @@ func (s *curveSet) ofLog(log []pyjson.Object) {
 	}
 }
 
-// ofSpeed is tokens a second of training, from one line of the log to the next;
-// selecting, evaluating and saving are left out.
+// ofSpeed is tokens per second of training, from one line of the log to the next; selecting,
+// evaluating and saving are left out.
 func (s *curveSet) ofSpeed(r *Run) {
 	tokens, seconds := 0, 0.0
 	for _, l := range r.lines {
 		if l.Run != nil && l.Run.From > 0 {
-			seconds = -1 // the clock of a resumed run starts inside a stretch
+			seconds = -1 // a resumed run's clock starts in the middle of a stretch
 		}
 		if l.Step == nil {
 			continue

@@ -8,10 +8,10 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// Mixture is the shares of data sets over the run, and how each fared.
+// Mixture is the shares of the data sets over the run, and the loss of each.
 type Mixture struct {
 	Shares  []Curve `json:"shares"`
-	Weights []Curve `json:"weights,omitempty"` // in the loss, where the mixer gives any
+	Weights []Curve `json:"weights,omitempty"` // in the loss, where the mixer sets any
 	Losses  []Curve `json:"losses"`
 }
 
@@ -48,17 +48,17 @@ func thinned(all []Curve) []Curve {
 	return out
 }
 
-// Weights is how a weighter weighed rows; 1 is what a row weighs without it.
+// Weights is how a weighter weighed rows; an unweighted row has weight 1.
 type Weights struct {
-	Rows      int              `json:"rows"`  // weighed, with repeats
-	Bins      []int            `json:"bins"`  // by tenths of weight from 0 on; the last has no end
+	Rows      int              `json:"rows"`  // weighed, including repeats
+	Bins      []int            `json:"bins"`  // by tenths of weight from 0 on; the last bin is unbounded
 	Width     float64          `json:"width"` // of a bin
 	Quantiles []Curve          `json:"quantiles"`
 	Heavy     []record.Weighed `json:"heavy"`
 	Light     []record.Weighed `json:"light"`
 }
 
-// named is how many rows the page names at either end of the weights.
+// named is how many rows the page names at each end of the weights.
 const named = 25
 
 var quantileNames = [5]string{"lowest", "quarter", "median", "three quarters", "highest"}
@@ -93,7 +93,7 @@ func (r *Run) addWeights() {
 	r.Weights = w
 }
 
-// outermost are the first rows of an order, each once.
+// outermost are the first rows of an order, each row once.
 func outermost(rows []record.Weighed, order func(a, b record.Weighed) int) (out []record.Weighed) {
 	slices.SortStableFunc(rows, order)
 	seen := map[data.ID]bool{}

@@ -1,7 +1,7 @@
-// The page as a whole: what stands in the document is shown, and shown again where it
+// The page as a whole: the document is shown, and shown again where it
 // changes.
 
-// place puts parts into a box. A panel whose content is as before stays as it is.
+// place puts parts into a box. A panel whose content is unchanged is kept.
 function place(box, parts) {
   const old = new Map([...box.children].map(e => [e.part, e]));
   let at = box.firstElementChild;

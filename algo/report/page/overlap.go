@@ -8,20 +8,21 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// Overlap is how alike the choices of two runs are.
+// Overlap is the similarity of the choices of two runs.
 type Overlap struct {
 	A       string  `json:"a"`
 	B       string  `json:"b"`
-	Both    int     `json:"both"`    // rows that both chose at any time
-	Jaccard float64 `json:"jaccard"` // of these, of the rows that either chose
-	Last    float64 `json:"last"`    // the same of the last selections alone
+	Both    int     `json:"both"`    // rows that both runs chose at any time
+	Jaccard float64 `json:"jaccard"` // these, divided by the rows that either run chose
+	Last    float64 `json:"last"`    // the same for the last selections only
 
-	// Spearman's rank correlation of how often each row of the pool was chosen, ties at
-	// their mean rank; nil where the pools differ, or every row was chosen as often.
+	// Spearman's rank correlation of the number of times that each row of the pool was chosen,
+	// ties at their mean rank; nil where the pools differ, or every row was chosen equally
+	// often.
 	Rank *float64 `json:"rank"`
 }
 
-// Overlaps compares the choices of every two runs that chose.
+// Overlaps compares the choices of every pair of runs that made any.
 func Overlaps(runs []*Run) (out []Overlap) {
 	for i, a := range runs {
 		for _, b := range runs[i+1:] {
@@ -62,7 +63,7 @@ func (r *Run) lastChosen() map[data.ID]int {
 	return out
 }
 
-// samePool says whether two runs chose among the same rows, as far as can be told.
+// samePool reports whether two runs chose among the same rows, as far as can be told.
 func samePool(a, b *Run) bool {
 	return a.facts != nil && b.facts != nil && a.facts.Pool.Rows == b.facts.Pool.Rows && maps.Equal(a.facts.Pool.Datasets, b.facts.Pool.Datasets) &&
 		slices.Equal(a.facts.Pool.Sample, b.facts.Pool.Sample)
@@ -92,8 +93,8 @@ func spearman(a, b map[data.ID]int, n int) *float64 {
 	return &rho
 }
 
-// ranks are the mean ranks, from 1, of rows by their count: rows that a map does not
-// name have count 0.
+// ranks are the mean ranks, from 1, of rows by their count: rows missing from the map have
+// count 0.
 func ranks(count map[data.ID]int, n int) map[int]float64 {
 	rows := map[int]int{0: n - len(count)}
 	for _, c := range count {

@@ -1,10 +1,9 @@
-// Package page makes selection_report.html: one file that shows what a run trained on
-// and why, made of what the run leaves in its output folder. It needs no network and
-// works from disk.
+// Package page makes selection_report.html: one file that shows what a run trained on and why,
+// made from the files in its output folder. It needs no network and works from disk.
 //
-// A data set is text of strangers. It is embedded as JSON in an element that is not
-// executed, with every < escaped, and shown as text alone; and the page's policy
-// (Content-Security-Policy) runs no script but the one whose hash it names.
+// The text of a data set is untrusted. It is embedded as JSON in an element that is not
+// executed, with every < escaped, and is only shown as text; the page's policy
+// (Content-Security-Policy) allows no script except the one whose hash it contains.
 package page
 
 import (
@@ -51,10 +50,10 @@ type document struct {
 	Live     any       `json:"live,omitempty"`
 }
 
-// Live is what a server adds to the page so that it follows runs.
+// Live is what a server adds to the page so that it is updated while runs train.
 type Live struct {
 	Data   any    // for the script: "live" in the page's document
-	Script string // defines follow(main, document), which draws the page in show's place
+	Script string // defines follow(main, document), which draws the page instead of show
 	Style  string
 }
 
@@ -83,9 +82,8 @@ func Render(runs []*Run) ([]byte, error) {
 	return html, err
 }
 
-// RenderLive is the same page as a server sends it, and the policy that it sends as
-// Content-Security-Policy beside it: the page may ask the server it came from, and
-// nobody else.
+// RenderLive is the page as a server sends it, with the policy to send as
+// Content-Security-Policy: the page may only make requests to the server it came from.
 func RenderLive(runs []*Run, live Live) (html []byte, policy string, err error) {
 	return render(runs, &live)
 }
@@ -100,7 +98,7 @@ func render(runs []*Run, live *Live) (html []byte, policy string, err error) {
 	if live != nil {
 		doc.Live, title, script, style, connect = live.Data, "board", script+live.Script, style+live.Style, "connect-src 'self'; "
 	}
-	body, err := json.Marshal(doc) // escapes <, > and & as \u003c
+	body, err := json.Marshal(doc) // also escapes <, > and & as \u003c
 	if err != nil {
 		return nil, "", fmt.Errorf("report page: %w", err)
 	}
@@ -120,7 +118,7 @@ func render(runs []*Run, live *Live) (html []byte, policy string, err error) {
 	return b.Bytes(), policy, nil
 }
 
-// source names a script or a style by its hash.
+// source is the hash of a script or style as a source expression of the policy.
 func source(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"

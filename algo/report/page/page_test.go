@@ -18,10 +18,10 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// The runs in testdata and what their panels must show are tools/golden's: the numbers
-// come from the other files that the runs left, none from the page.
+// The runs in testdata and the expected content of their panels are made by tools/golden: the
+// numbers come from the other files that the runs wrote, none from the page.
 
-// recorded is a copy of a recorded run, its data files as old as the run knew them.
+// recorded is a copy of a recorded run, with data files as old as when it was recorded.
 func recorded(t *testing.T, name string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
@@ -58,7 +58,7 @@ func loaded(t *testing.T, dir string) *Run {
 	return runs[0]
 }
 
-// expected is what testdata says of a run.
+// expected is testdata's expectations for a run.
 type expected struct {
 	Curves map[string][][2]float64
 	Choice struct {
@@ -142,7 +142,7 @@ func TestCurvesOfEveryTrainType(t *testing.T) {
 	}
 }
 
-// TestCurvesOfARunThatGoesOn: there is no trainer_state.json yet, or an earlier run's.
+// TestCurvesOfARunThatGoesOn: there is no trainer_state.json yet, or only an earlier run's.
 func TestCurvesOfARunThatGoesOn(t *testing.T) {
 	dir := recorded(t, "static")
 	want := expectedOf(t, "static").Curves
@@ -236,7 +236,7 @@ func TestRowsOfARecordedRun(t *testing.T) {
 		t.Errorf("%d chosen rows, not %d; %d rows", seen, len(e.Rows), len(r.Rows))
 	}
 
-	// A file that has changed since is not what was trained on.
+	// A file that has changed since is no longer the training data.
 	if err := os.WriteFile(filepath.Join(dir, "add.json"), []byte(`[]`), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -398,7 +398,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// TestThin: of a long curve the extremes of every stretch stay.
+// TestThin: of a long curve the extremes of every stretch are kept.
 func TestThin(t *testing.T) {
 	c := Curve{Name: "loss"}
 	for i := range 100000 {
@@ -414,8 +414,8 @@ func TestThin(t *testing.T) {
 	}
 }
 
-// TestFoldersThatSayLess: of a run before its first log line, and of one that left no
-// report_data.jsonl, the page shows what there is and says what there is not.
+// TestFoldersThatSayLess: for a run before its first log line, and for one without
+// report_data.jsonl, the page shows what there is and says what is missing.
 func TestFoldersThatSayLess(t *testing.T) {
 	old := recorded(t, "select")
 	if err := os.Remove(filepath.Join(old, "report_data.jsonl")); err != nil {

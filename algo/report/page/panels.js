@@ -1,4 +1,4 @@
-// The panels of a run, and what stands above several.
+// The panels of a run, and those above several runs.
 
 function panel(title, name, children, wide) {
   return el("section", { class: wide ? "wide" : undefined, "data-panel": name }, el("h3", {}, title), children);
@@ -13,10 +13,10 @@ function shortPanel(run) {
   if (run.memory) say.push(el("p", {}, "Memory: ", el("span", { class: verdict[run.memory.verdict] }, run.memory.words), "."));
   for (const n of run.notes || []) say.push(el("p", { class: "warn" }, visible(n)));
   say.push(el("table", { class: "facts" }, run.facts.map(([k, v]) => el("tr", {}, el("th", {}, k), el("td", {}, visible(v))))));
-  return panel("In short", "short", say);
+  return panel("Summary", "short", say);
 }
 
-const titles = { loss: "Loss", learning_rate: "Learning rate", tokens_per_second: "Tokens a second while training", grad_norm: "Gradient norm" };
+const titles = { loss: "Loss", learning_rate: "Learning rate", tokens_per_second: "Tokens per second while training", grad_norm: "Gradient norm" };
 
 // Parts are panels in their order: a key, what the panel shows, and how it is made from
 // its predecessor, which it replaces where what it shows has changed.
@@ -49,7 +49,7 @@ function driftPart(d) {
     td.style.background = `color-mix(in srgb, var(--c0) ${Math.round(70 * v)}%, transparent)`;
     return td;
   };
-  return el("div", { "data-panel": "drift" }, el("h3", {}, "How alike the selections are"),
+  return el("div", { "data-panel": "drift" }, el("h3", {}, "Similarity of the selections"),
     el("div", { class: "scroll", tabindex: "0" }, el("table", { class: "matrix" },
       el("tr", {}, el("th", {}, "step"), d.steps.map(s => el("th", {}, String(s)))),
       d.jaccard.map((r, i) => el("tr", {}, el("th", {}, String(d.steps[i])), r.map(cell))))),
@@ -57,7 +57,7 @@ function driftPart(d) {
 }
 
 function orderPanel(c) {
-  return panel("The order of the rows", "order", [lines([c.order]), note("Score of the rows" + (c.metric ? `, ${visible(c.metric)},` : "") + " over the steps that they are trained in: the pattern. Where there are many rows, a point is the mean of a stretch of them.")]);
+  return panel("The order of the rows", "order", [lines([c.order]), note("Score of the rows" + (c.metric ? `, ${visible(c.metric)},` : "") + " over the steps in which they are trained on: the pattern. Where there are many rows, a point is the mean of a stretch of them.")]);
 }
 
 function scoresPanel(c) {
@@ -86,7 +86,7 @@ function sharesPanel(c) {
 function duplicatesPanel(groups) {
   return panel("Duplicates among the chosen", "duplicates", [
     table(["group", "rows", "text"], groups.map((g, i) => [String(i + 1), g.rows.map(r => `${visible(r.dataset)} ${r.row}`).join(", ") + (g.more ? ` and ${g.more} more` : ""), el("bdi", {}, visible(g.text))])),
-    note("Different rows whose prompt and answer are the same but for white space and case."),
+    note("Different rows whose prompt and answer are the same up to white space and case."),
   ]);
 }
 
@@ -99,7 +99,7 @@ function mixtureParts(m) {
 
 function weightsParts(w) {
   const extremes = rows => table(["weight", "loss", "step", "row"], rows.map(r => [num(r.weight), num(r.loss), String(r.step), `${visible(r.dataset)} row ${r.row}`]), [true, true, true, false]);
-  const all = () => panel("Weights of the rows", "weights", [histogram({ low: 0, high: w.bins.length * w.width, all: w.bins }, 180), note(`${w.rows} weighed rows, with repeats. 1 is what a row weighs without a weighter; the last bar is ${num((w.bins.length - 1) * w.width)} and more. Heights are logarithmic.`)]);
+  const all = () => panel("Weights of the rows", "weights", [histogram({ low: 0, high: w.bins.length * w.width, all: w.bins }, 180), note(`${w.rows} weighed rows, including repeats. An unweighted row has weight 1; the last bar is ${num((w.bins.length - 1) * w.width)} and more. Heights are logarithmic.`)]);
   return [
     ["weights", [w.rows, w.bins], all],
     ["weights course", w.quantiles, () => panel("Weights over the steps", "weights course", [lines(w.quantiles, { zero: true })])],
@@ -113,7 +113,7 @@ const bytes = n => { const u = ["B", "KiB", "MiB", "GiB", "TiB"]; let i = 0; whi
 function ledgerPanel(d) {
   const counts = [d.never, d.once, d.more];
   return panel("How often the rows were trained on", "ledger", [bars(["never", "once", "more often"], counts, null, i => `${counts[i]} rows, ${share(counts[i], d.rows)}`),
-    note(`${d.dealt} samples of ${d.rows} rows so far; the row that was taken most, ${d.most} times.` + (d.from_step ? ` Counted from step ${d.from_step} on.` : ""))]);
+    note(`${d.dealt} samples of ${d.rows} rows so far; the most frequent row was trained on ${d.most} times.` + (d.from_step ? ` Counted from step ${d.from_step} on.` : ""))]);
 }
 
 function memoryPanel(m) {
@@ -163,7 +163,7 @@ function sideBySide(runs) {
 }
 
 function overlapPanel(overlaps) {
-  return panel("How alike the choices are", "overlap", [
+  return panel("Similarity of the choices", "overlap", [
     table(["run", "and run", "rows of both", "Jaccard", "last selections", "rank correlation"], overlaps.map(o => [el("bdi", {}, visible(o.a)), el("bdi", {}, visible(o.b)), String(o.both), num(o.jaccard), num(o.last), num(o.rank)]), [false, false, true, true, true, true]),
     note("Jaccard index: rows that both runs chose, of the rows that either chose. Rank correlation: Spearman's, of how often each row of the pool was chosen."),
   ], true);

@@ -17,7 +17,7 @@ import (
 // everyRun are the recorded runs: one of every train type, and of a mixer that weighs.
 var everyRun = []string{"select", "random", "mix", "doremi", "weight", "reorder", "lego", "static"}
 
-// apart is a file of a recorded run, read without the page's code.
+// apart reads a file of a recorded run without the page's code.
 func apart(t *testing.T, dir, name string) (lines []map[string]any) {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(dir, name))
@@ -50,8 +50,8 @@ func history(t *testing.T, dir string) (lines []map[string]any) {
 	return state.Log
 }
 
-// TestSpeed: tokens a second between two lines of the log are the difference of the
-// tokens over that of the seconds that were no selecting, evaluating or saving.
+// TestSpeed: tokens per second between two lines of the log are the difference of the tokens
+// divided by that of the seconds not spent on selecting, evaluating or saving.
 func TestSpeed(t *testing.T) {
 	for _, name := range everyRun {
 		dir := recorded(t, name)
@@ -84,9 +84,9 @@ func TestSpeed(t *testing.T) {
 	}
 }
 
-// TestTimeByPhase: what the runs log of selections and evaluations is within the phases,
-// which with training make up all the time; and each takes no more than its own work,
-// its log line and a page fault or two beyond that: a tenth, and 20 ms a piece.
+// TestTimeByPhase: the logged times of selections and evaluations are within the phases, which
+// together with training account for all the time; the overhead beyond them is at most a tenth,
+// and 20 ms each.
 func TestTimeByPhase(t *testing.T) {
 	for _, name := range everyRun {
 		dir := recorded(t, name)
@@ -120,8 +120,8 @@ func TestTimeByPhase(t *testing.T) {
 	}
 }
 
-// TestMemoryOfARecordedRun: weights and adapters are as large as the model's own files
-// say: four bytes a number, LoRA of rank 4 beside every projection.
+// TestMemoryOfARecordedRun: weights and adapters are as large as the model's own files imply:
+// four bytes a number, LoRA of rank 4 on every projection.
 func TestMemoryOfARecordedRun(t *testing.T) {
 	raw, err := os.ReadFile("../../../tools/dataflex-demo/model/model.safetensors")
 	if err != nil {
@@ -203,8 +203,8 @@ func TestOrderOfARecordedRun(t *testing.T) {
 	}
 }
 
-// TestLedgerOfARecordedRun: what the run's last words say of its rows, and what must be of
-// two whole passes.
+// TestLedgerOfARecordedRun: the ledger at the end of the run, and what must hold for two whole
+// passes.
 func TestLedgerOfARecordedRun(t *testing.T) {
 	for _, name := range []string{"reorder", "lego"} {
 		r, want := loaded(t, recorded(t, name)), expectedOf(t, name).Ledger
@@ -230,7 +230,8 @@ func TestWeightsOfAMixer(t *testing.T) {
 		if int(step) != 2*(k+1) {
 			t.Errorf("decision %d is at step %v", k, step)
 		}
-		// A decision at step s knows the steps before it, of which the journal's last is s-1.
+		// A decision at step s is based on the steps before it, of which the journal's last is
+		// s-1.
 		for d := range w {
 			if got, want := w[d].Y[k], journal[int(step)-1].Weights[d]; !near(got, want) {
 				t.Errorf("step %v, %s: %v, not %v", step, w[d].Name, got, want)
@@ -254,8 +255,8 @@ func TestOverlapOfRecordedRuns(t *testing.T) {
 	}
 }
 
-// TestPanelsInChromium: the panels that pictures are drawn in have as many points, and the
-// values under the pointer, as the numbers computed apart.
+// TestPanelsInChromium: the pictures have as many points, and the tooltips the same values, as
+// the numbers computed independently.
 func TestPanelsInChromium(t *testing.T) {
 	b := chromium.Start(t)
 	point := func(panel string, at float64) string {

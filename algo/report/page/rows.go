@@ -20,8 +20,8 @@ type Row struct {
 	Kinds  []string `json:"kinds"`            // chosen, passed over, heavy, light, duplicate
 	Times  int      `json:"times,omitempty"`  // how often chosen
 	Steps  []int    `json:"steps,omitempty"`  // of the selections that chose it
-	Score  *float64 `json:"score,omitempty"`  // in the last of these, or at the end where it was passed over
-	Rank   *int     `json:"rank,omitempty"`   // the best place in the order of choice, from 0
+	Score  *float64 `json:"score,omitempty"`  // in the last of these, or at the end where the row was passed over
+	Rank   *int     `json:"rank,omitempty"`   // the best rank in the order of choice, from 0
 	Weight *float64 `json:"weight,omitempty"` // the most extreme one
 	Prompt string   `json:"prompt,omitempty"`
 	Answer string   `json:"answer,omitempty"`
@@ -32,14 +32,14 @@ type Row struct {
 	Group  int      `json:"group,omitempty"` // of Run.Duplicates, from 1
 }
 
-// Group is rows with the same text, but for white space and case.
+// Group is rows with the same text, ignoring white space and case.
 type Group struct {
 	Rows []data.ID `json:"rows"`
 	More int       `json:"more,omitempty"` // rows not named
-	Text string    `json:"text"`           // how they begin
+	Text string    `json:"text"`           // the beginning of the text
 }
 
-// Limits of a page, shared by its runs: what is beyond them is sampled, and said to be.
+// Limits of a page, shared by its runs: beyond them rows are sampled, and the page says so.
 const (
 	rowsShown  = 1000
 	textBytes  = 900 << 10
@@ -47,18 +47,17 @@ const (
 	stepsNamed = 30   // of a row
 )
 
-// text is a row's own words.
+// text is the text of a row.
 type text struct{ prompt, answer string }
 
-// addRows gathers the rows that have something to tell, and their texts from the data
-// files.
+// addRows collects the rows to show, with their texts from the data files.
 func (r *Run) addRows(ctx context.Context, runs int) error {
 	if r.facts == nil {
 		return nil
 	}
 	chosen := r.chosenRows()
 	shown := r.special()
-	told := len(shown) + len(chosen) // what was passed over was not chosen
+	told := len(shown) + len(chosen) // rows that were passed over were not chosen
 	shown = r.withChosen(shown, chosen, rowsShown/runs)
 	asked := slices.Clone(r.facts.Pool.Sample)
 	var compared []data.ID
@@ -91,16 +90,16 @@ func (r *Run) addRows(ctx context.Context, runs int) error {
 	return nil
 }
 
-// noteRows says what of the rows the page does not show.
+// noteRows notes which of the rows the page does not show.
 func (r *Run) noteRows(shown, told, chosen int) {
 	if shown < told {
-		r.RowsNote = fmt.Sprintf("%d of %d rows are shown: those chosen most, and others spread evenly over the rest.", shown, told)
+		r.RowsNote = fmt.Sprintf("%d of %d rows are shown: those chosen most often, and others spread evenly over the rest.", shown, told)
 	}
 	if r.facts.Pool.Packed {
-		r.RowsNote += " Rows are packed: of every one, the text of its first row is shown."
+		r.RowsNote += " Rows are packed: the text of the first row in each is shown."
 	}
 	if chosen > textsRead {
-		r.RowsNote += fmt.Sprintf(" Duplicates are looked for among %d of the chosen rows.", textsRead)
+		r.RowsNote += fmt.Sprintf(" Duplicates are searched among %d of the chosen rows.", textsRead)
 	}
 }
 
@@ -110,8 +109,7 @@ type chosenRow struct {
 	times, rank int32 // the best rank
 }
 
-// chosenRows are the different rows that were chosen, in the order of their first
-// choice.
+// chosenRows are the distinct rows that were chosen, in the order of their first choice.
 func (r *Run) chosenRows() []chosenRow {
 	at := map[data.ID]int32{}
 	var rows []chosenRow
@@ -129,7 +127,7 @@ func (r *Run) chosenRows() []chosenRow {
 	return rows
 }
 
-// special are the rows that were passed over or weighed at the extremes.
+// special are the rows that were passed over or have extreme weights.
 func (r *Run) special() (rows []Row) {
 	row := func(id data.ID, kind string) *Row {
 		i := slices.IndexFunc(rows, func(x Row) bool { return x.ID == id })
@@ -157,9 +155,9 @@ func (r *Run) special() (rows []Row) {
 	return rows
 }
 
-// withChosen puts chosen rows before the special ones, as many as there is room for: in
-// the order of choice where all have room, else half of it for those chosen most and
-// half for others spread over the rest.
+// withChosen puts chosen rows before the special ones, up to most: in the order of choice where
+// there is room for all, otherwise half of the room for those chosen most often and half for
+// others spread over the rest.
 func (r *Run) withChosen(special []Row, chosen []chosenRow, most int) []Row {
 	if room := max(most-len(special), 2); len(chosen) > room {
 		sorted := slices.Clone(chosen)
@@ -203,8 +201,8 @@ func (r *Run) withChosen(special []Row, chosen []chosenRow, most int) []Row {
 	return rows
 }
 
-// texts reads rows' texts from the data files. Of a data set whose files are gone or
-// have changed there are none, and a note says so. files are addresses, by data set.
+// texts reads rows' texts from the data files. A data set whose files are missing or have
+// changed has none, which a note reports. files are addresses, by data set.
 func (r *Run) texts(ctx context.Context, ids []data.ID) (texts map[data.ID]text, files map[string]string, err error) {
 	texts, files = map[data.ID]text{}, map[string]string{}
 	catalog, err := dataset.OpenCatalog(r.facts.DatasetDir, r.facts.DatasetInfo)
@@ -246,8 +244,8 @@ func (r *Run) texts(ctx context.Context, ids []data.ID) (texts map[data.ID]text,
 	return texts, files, nil
 }
 
-// words are messages as text: the content alone of a single one, else each behind who
-// says it.
+// words are messages as text: only the content where there is one, otherwise each after its
+// role.
 func words(system string, messages []data.Message) string {
 	if system == "" && len(messages) == 1 {
 		return messages[0].Content
@@ -265,7 +263,7 @@ func words(system string, messages []data.Message) string {
 	return b.String()
 }
 
-// address is the file's of a data set, or of the folder where there are several.
+// address is the address of a data set's file, or of the folder where there are several.
 func address(files []string) string {
 	if len(files) == 0 {
 		return ""
@@ -285,7 +283,7 @@ func address(files []string) string {
 	return (&url.URL{Scheme: "file", Path: full}).String()
 }
 
-// fill puts a text into a row, no more of it than there is room for, in bytes.
+// fill sets a row's text, truncated to room bytes.
 func (r *Row) fill(t text, room int) {
 	r.Script = script(t.prompt + " " + t.answer)
 	r.Length = len([]rune(t.prompt)) + len([]rune(t.answer))
@@ -294,7 +292,7 @@ func (r *Row) fill(t text, room int) {
 	r.Cut = r.Length - len([]rune(r.Prompt)) - len([]rune(r.Answer))
 }
 
-// cut is the start of a text, whole characters.
+// cut is the start of a text, truncated between characters.
 func cut(s string, bytes int) string {
 	if len(s) <= bytes {
 		return s

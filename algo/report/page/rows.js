@@ -27,7 +27,7 @@ function rowCard(r, query) {
   if (r.prompt) texts.push(words("prompt", r.prompt));
   if (r.answer) texts.push(words("answer", r.answer));
   return el("article", { class: "row" },
-    el("div", {}, // A page that a server sends may not open files: it names them.
+    el("div", {}, // A page sent by a server may not open files, so it only names them.
       r.file && location.protocol === "file:" ? el("a", { href: r.file, title: r.file, rel: "noreferrer" }, where) : el("strong", { title: r.file }, where),
       (r.kinds || []).map(k => el("span", { class: "badge" }, k + (k === "duplicate" ? ` ${r.group}` : ""))),
       el("span", { class: "dim" }, says.join(" · "))),
@@ -46,7 +46,7 @@ const orders = {
   "data set and row": (a, b) => (a.dataset < b.dataset ? -1 : a.dataset > b.dataset ? 1 : a.row - b.row),
 };
 
-// rowsPanel takes the choices made in its predecessor over.
+// rowsPanel keeps the user's choices in its predecessor.
 function rowsPanel(run, was) {
   const rows = run.rows;
   const state = was ? was.chosen : { q: "", kind: "", dataset: "", step: "", script: "", order: "as chosen", most: 25 };

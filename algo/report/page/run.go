@@ -33,7 +33,7 @@ type Run struct {
 	Mixture    *Mixture      `json:"mixture,omitempty"` // of dynamic_mix
 	Weights    *Weights      `json:"weights,omitempty"` // of dynamic_weight
 	Rows       []Row         `json:"rows,omitempty"`
-	RowsNote   string        `json:"rows_note,omitempty"` // where not all are shown, or not their texts
+	RowsNote   string        `json:"rows_note,omitempty"` // where not all rows, or not their texts, are shown
 	Duplicates []Group       `json:"duplicates,omitempty"`
 	Config     [][2]string   `json:"config"`
 	Notes      []string      `json:"notes,omitempty"` // what the page cannot show, and why
@@ -60,14 +60,14 @@ func Load(ctx context.Context, dirs []string) ([]*Run, error) {
 	return out, nil
 }
 
-// load reads everything but the rows' texts.
+// load reads everything except the rows' texts.
 func load(dir string) (*Run, error) {
 	full, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("report: %w", err)
 	}
 	if !isRun(dir) {
-		return nil, fmt.Errorf("report: %s is not the output_dir of a run: it holds neither %s nor %s", dir, report.LogName, record.Name)
+		return nil, fmt.Errorf("report: %s is not the output_dir of a run: it has neither %s nor %s", dir, report.LogName, record.Name)
 	}
 	r := &Run{Name: filepath.Base(full), Dir: full, TrainType: "static", Facts: [][2]string{}, Curves: []Curve{}}
 	if r.lines, err = record.Read(dir); err != nil {
@@ -79,7 +79,7 @@ func load(dir string) (*Run, error) {
 		}
 	}
 	if r.facts == nil {
-		r.Notes = append(r.Notes, "This folder has no "+record.Name+": what all rows scored, memory, time by phase and the rows' texts are not shown.")
+		r.Notes = append(r.Notes, "This folder has no "+record.Name+": the scores of all rows, memory, time by phase and the rows' texts are not shown.")
 	}
 	if _, err := report.ReadPicks(dir, func(p *report.Picked) { r.picks = append(r.picks, p) }); err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func isRun(dir string) bool {
 	return false
 }
 
-// tellApart gives runs of equal names as much of their folders as differs.
+// tellApart adds to equal names of runs the part of their folders that differs.
 func tellApart(runs []*Run) {
 	for depth := 2; depth < 8; depth++ {
 		seen := map[string]int{}
@@ -120,7 +120,7 @@ func tellApart(runs []*Run) {
 	}
 }
 
-// addFacts says in a few lines what was trained.
+// addFacts describes in a few lines what was trained.
 func (r *Run) addFacts() {
 	f := r.facts
 	if f == nil {
@@ -147,7 +147,7 @@ func (r *Run) addFacts() {
 	}
 }
 
-// historyAt is the log history of a finished run: of the run that the log is of.
+// historyAt is the log history of a finished run, if it belongs to this run.
 func historyAt(dir string, step int) ([]pyjson.Object, error) {
 	h, err := report.ReadHistory(dir)
 	if errors.Is(err, os.ErrNotExist) {

@@ -14,7 +14,7 @@ import (
 
 func isNumber(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
-// scripts are the writing systems that the page tells apart.
+// scripts are the writing systems that the page distinguishes.
 var scripts = []struct {
 	name  string
 	table *unicode.RangeTable
@@ -34,8 +34,8 @@ var scripts = []struct {
 	{"Thai", unicode.Thai},
 }
 
-// script is the writing system of most of a text's letters: "none" where it has no
-// letter. A text with kana is Japanese, whatever Han characters it has.
+// script is the writing system of most of a text's letters: "none" where it has no letters. A
+// text with kana is Japanese, whatever Han characters it has.
 func script(s string) string {
 	count := map[string]int{}
 	for _, r := range s {
@@ -69,8 +69,7 @@ func script(s string) string {
 	return best
 }
 
-// shareByScript compares the scripts of the chosen rows with those of the pool's
-// sample.
+// shareByScript compares the scripts of the chosen rows with those of the sample of the pool.
 func (r *Run) shareByScript(texts map[data.ID]text) {
 	if r.Choice == nil || len(texts) == 0 {
 		return
@@ -108,7 +107,7 @@ func (r *Run) shareByScript(texts map[data.ID]text) {
 	r.Choice.addShare(s)
 }
 
-// plain is a text in lower case with one space where there is any white space.
+// plain is a text in lower case with white space collapsed to single spaces.
 func plain(s string) string { return strings.ToLower(strings.Join(strings.Fields(s), " ")) }
 
 // Limits of the groups of duplicates that a page names.
@@ -118,8 +117,7 @@ const (
 	groupStart   = 160 // bytes
 )
 
-// findDuplicates groups rows of equal text, and says to which group, from 1,
-// a row belongs.
+// findDuplicates groups rows of equal text, and returns the group of each row, from 1.
 func (r *Run) findDuplicates(rows []data.ID, texts map[data.ID]text) map[data.ID]int {
 	seed := maphash.MakeSeed()
 	groups := map[uint64][]data.ID{}

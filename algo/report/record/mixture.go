@@ -6,16 +6,16 @@ import (
 	"dataflex.dev/dataflex/algo"
 )
 
-// Mixture is a mixture's line: its shares when they are decided, its losses with every
+// Mixture is a line about a mixture: its shares when they are decided, its losses with every
 // line of the training log.
 type Mixture struct {
 	Step    int        `json:"step"`
 	Update  int        `json:"update,omitempty"`
 	Domains []string   `json:"domains"`
 	Shares  []float64  `json:"shares,omitempty"`  // of the window's rows, by domain
-	Weights []float64  `json:"weights,omitempty"` // in the loss, where the mixer gives any
+	Weights []float64  `json:"weights,omitempty"` // in the loss, where the mixer sets any
 	Losses  []*float64 `json:"losses,omitempty"`  // mean over the tokens trained on since the last line; null = none
-	Tokens  []int      `json:"tokens,omitempty"`  // how many these are
+	Tokens  []int      `json:"tokens,omitempty"`  // the number of these tokens
 }
 
 // domains adds up the losses of domains between two log lines.
@@ -25,7 +25,7 @@ type domains struct {
 	tokens []int
 }
 
-// Mixture records a mixture that was decided on.
+// Mixture records the decision on a mixture.
 func (w *Writer) Mixture(step, update int, all []algo.Domain, shares, lossWeights []float64) error {
 	names := make([]string, len(all))
 	for i, d := range all {
@@ -45,7 +45,7 @@ func (w *Writer) Mixture(step, update int, all []algo.Domain, shares, lossWeight
 	return nil
 }
 
-// whole is numbers that are all finite, as JSON has them; nil for others.
+// whole returns x if all its numbers are finite, as JSON requires; nil otherwise.
 func whole(x []float64) []float64 {
 	if slices.ContainsFunc(x, func(v float64) bool { return !finite(v) }) {
 		return nil
@@ -53,8 +53,8 @@ func whole(x []float64) []float64 {
 	return x
 }
 
-// Domains adds an optimizer step's losses to their domains; before the first mixture
-// there are none.
+// Domains adds an optimizer step's losses to their domains; it has no effect before the first
+// mixture.
 func (w *Writer) Domains(micros []algo.MicroReport) {
 	if w.domains == nil {
 		return
@@ -71,7 +71,7 @@ func (w *Writer) Domains(micros []algo.MicroReport) {
 	}
 }
 
-// flushDomains writes the losses and starts anew.
+// flushDomains writes the losses and resets the sums.
 func (w *Writer) flushDomains(step int) error {
 	d := w.domains
 	if d == nil || slices.Max(d.tokens) == 0 {

@@ -7,8 +7,8 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// lengthBins is how many length classes there are: up to 32 tokens, then twice as many
-// each, the last without an end.
+// lengthBins is the number of length classes: up to 32 tokens, then doubling, the last one
+// unbounded.
 const lengthBins = 10
 
 // LengthBin is the class of a row by its tokens: 0 up to 32, 1 up to 64, … 9 above 8192.
@@ -16,10 +16,10 @@ func LengthBin(tokens int) int {
 	return min(bits.Len(uint(max(tokens-1, 0)>>5)), lengthBins-1)
 }
 
-// sampled is how many rows stand for a pool where all would be too many.
+// sampled is the number of rows in the sample of a large pool.
 const sampled = 1000
 
-// PoolOf counts training rows.
+// PoolOf describes the training rows.
 func PoolOf(rows []data.Example) Pool {
 	p := Pool{Rows: len(rows), Datasets: map[string]int{}, Lengths: make([]int, lengthBins)}
 	for i := range rows {
@@ -49,13 +49,13 @@ func (h *Histogram) bin(v float64) int {
 	if h.High <= h.Low {
 		return 0
 	}
-	// Halved first: the range of two finite numbers may not be finite.
+	// Halved first: the range of two finite numbers may overflow.
 	return min(int((v/2-h.Low/2)/(h.High/2-h.Low/2)*float64(len(h.All))), len(h.All)-1)
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
-// histogram of the scores that are finite, and how many are not.
+// histogram returns the histogram of the finite scores, and the number of the others.
 func histogram(score []float64, chosen func(int) bool) (h *Histogram, unscored int) {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, v := range score {

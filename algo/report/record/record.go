@@ -1,6 +1,6 @@
-// Package record keeps report_data.jsonl: what the report page needs of a run and no
-// other file says. A run appends lines as it goes, so that a page can be made at any
-// time; a resumed run first drops the lines of the steps it will take again.
+// Package record writes report_data.jsonl: what the report page needs to know about a run that
+// is in no other file. A run appends lines as it goes, so that a page can be made at any time;
+// a resumed run first drops the lines of the steps it will repeat.
 package record
 
 import (
@@ -30,7 +30,7 @@ type Line struct {
 	Weights   *Weights   `json:"weights,omitempty"`
 }
 
-// at is the step a line belongs to; a run's own line belongs to where it started.
+// at is the step of a line; the run's own line has the step at which it started.
 func (l Line) at() int {
 	switch {
 	case l.Step != nil:
@@ -47,16 +47,16 @@ func (l Line) at() int {
 	return 0
 }
 
-// opensWindow says whether a line is of a decision, which is made after the checkpoint
-// of the same step and so made again by a run that goes on from it.
+// opensWindow reports whether a line is about a decision. A decision is made after the
+// checkpoint of the same step, and is therefore repeated by a run resumed from it.
 func (l Line) opensWindow() bool {
 	return l.Selection != nil || l.Mixture != nil && l.Mixture.Shares != nil
 }
 
-// Run is what is known when training starts, or goes on.
+// Run is what is known when training starts or is resumed.
 type Run struct {
 	Started     time.Time         `json:"started"`
-	From        int               `json:"from"` // the step it goes on from
+	From        int               `json:"from"` // the step at which it starts
 	Version     string            `json:"version,omitempty"`
 	TrainType   string            `json:"train_type"`
 	Component   string            `json:"component,omitempty"`
@@ -69,8 +69,8 @@ type Run struct {
 	Steps       int               `json:"steps"`  // planned
 	Batch       int               `json:"batch"`  // rows of a step
 	Trainable   int               `json:"trainable"`
-	SetUp       float64           `json:"set_up"` // seconds from the start to the first step
-	Memory      []Part            `json:"memory"` // planned, in the device's memory
+	SetUp       float64           `json:"set_up"` // seconds from program start to the first step
+	Memory      []Part            `json:"memory"` // planned, on the device
 	Have        uint64            `json:"have"`   // bytes of the device's memory; 0 = unknown
 	Pool        Pool              `json:"pool"`
 	DatasetDir  string            `json:"dataset_dir"`
@@ -84,42 +84,42 @@ type Part struct {
 	Bytes uint64 `json:"bytes"`
 }
 
-// Row is a row of the pool by where it came from, with a number that belongs to it.
+// Row identifies a row of the pool, with a number that belongs to it.
 type Row struct {
 	data.ID
 	Value float64 `json:"value"`
 }
 
-// Pool is the training rows. Its sample is spread evenly over them.
+// Pool describes the training rows. Its sample is spread evenly over them.
 type Pool struct {
 	Rows     int            `json:"rows"`
 	Datasets map[string]int `json:"datasets"`
-	Lengths  []int          `json:"lengths"` // rows by length: see LengthBin
+	Lengths  []int          `json:"lengths"` // rows by length class: see LengthBin
 	Sample   []data.ID      `json:"sample"`
-	Packed   bool           `json:"packed,omitempty"` // rows hold several of the data set's
+	Packed   bool           `json:"packed,omitempty"` // a row holds several rows of the data set
 }
 
 // Step is written with every line of the training log.
 type Step struct {
 	Step    int                `json:"step"`
 	Tokens  int                `json:"tokens"`           // trained on so far, without padding
-	Seconds float64            `json:"seconds"`          // of training so far, what follows included
-	Phases  map[string]float64 `json:"phases"`           // of these, seconds that were no training: selecting, evaluating, saving
-	Memory  map[string]uint64  `json:"memory,omitempty"` // of these phases and of training, the most that the process held at the end of one, bytes
-	Peak    uint64             `json:"peak"`             // most memory of the process so far, bytes; 0 = unknown
-	Done    bool               `json:"done,omitempty"`   // the run is at its end
+	Seconds float64            `json:"seconds"`          // of training so far, including the phases below
+	Phases  map[string]float64 `json:"phases"`           // of these, seconds not spent on training: selecting, evaluating, saving
+	Memory  map[string]uint64  `json:"memory,omitempty"` // for these phases and training, the most memory in bytes that the process held at the end of one
+	Peak    uint64             `json:"peak"`             // the process's peak memory so far, bytes; 0 = unknown
+	Done    bool               `json:"done,omitempty"`   // the run is finished
 	Dealt   *Dealt             `json:"dealt,omitempty"`  // nil in the files of earlier versions
 }
 
-// Dealt is how often the rows were trained on so far.
+// Dealt is how often the rows have been trained on so far.
 type Dealt struct {
-	Rows     int `json:"rows"`                // that there are
-	Never    int `json:"never"`               // of these, not trained on
+	Rows     int `json:"rows"`                // number of rows
+	Never    int `json:"never"`               // rows not trained on
 	Once     int `json:"once"`                // trained on once
 	More     int `json:"more"`                // more than once
-	Most     int `json:"most"`                // the most often that a row was
-	Dealt    int `json:"dealt"`               // samples in all
-	FromStep int `json:"from_step,omitempty"` // counted from there on
+	Most     int `json:"most"`                // the largest count of a row
+	Dealt    int `json:"dealt"`               // samples in total
+	FromStep int `json:"from_step,omitempty"` // the step at which counting began
 }
 
 // Writer appends to the file.
@@ -127,18 +127,18 @@ type Writer struct {
 	path    string
 	phases  map[string]float64
 	memory  map[string]uint64 // the most that was held at the end of each phase, bytes
-	chosen  []bool            // pool rows that any selection took
-	last    map[int]bool      // the rows of the last one
+	chosen  []bool            // pool rows in any selection
+	last    map[int]bool      // the rows of the last selection
 	domains *domains
 	weights []Weighed // since the last line of the log
 	scalar  func(step int, tag string, value float64) error
 }
 
-// Open starts the file of a run over pool rows, or with fresh removes what an earlier
-// one left. Otherwise the lines of steps after step are dropped, and of what was chosen at
-// step, unless the run holds it; selected_rows.jsonl
-// tells, itself cut back to the step, what was chosen so far. scalar is told the numbers
-// that TensorBoard and the like show.
+// Open starts the file of a run over pool rows, or with fresh removes what an earlier one left.
+// Otherwise the lines of steps after step are dropped, and also the decision made at step,
+// unless the run holds it; what was chosen so far is read from selected_rows.jsonl, which must
+// already be truncated to the step. scalar receives the numbers for TensorBoard and other
+// trackers.
 func Open(dir string, fresh bool, step int, held bool, pool int, scalar func(step int, tag string, value float64) error) (*Writer, error) {
 	w := &Writer{path: filepath.Join(dir, Name), phases: map[string]float64{}, memory: map[string]uint64{}, chosen: make([]bool, pool), scalar: scalar}
 	if fresh {
@@ -156,8 +156,8 @@ func Open(dir string, fresh bool, step int, held bool, pool int, scalar func(ste
 	return w, w.truncate(step, held)
 }
 
-// truncate keeps the lines up to a step, the opening of the window at the step among
-// them if it is held, and takes up the sums they hold.
+// truncate keeps the lines up to a step, including the decision at the step if it is held, and
+// restores the sums from them.
 func (w *Writer) truncate(step int, held bool) error {
 	lines, whole, err := read(w.path)
 	if err != nil {
@@ -191,8 +191,8 @@ func (w *Writer) truncate(step int, held bool) error {
 	return storage.WriteFile(w.path, kept)
 }
 
-// Read returns the lines of a run's file, none where there is none. An unfinished last
-// line is left out; a damaged one is an error that names it.
+// Read returns the lines of a run's file, none where there is none. An incomplete last line is
+// left out; a damaged line is an error that names it.
 func Read(dir string) ([]Line, error) {
 	lines, _, err := read(filepath.Join(dir, Name))
 	return lines, err
@@ -222,7 +222,7 @@ func read(path string) (lines []Line, whole bool, err error) {
 	}
 }
 
-// add appends a line in one write.
+// add appends a line in a single write.
 func (w *Writer) add(l Line) error {
 	raw, err := json.Marshal(l)
 	if err != nil {
@@ -239,7 +239,7 @@ func (w *Writer) add(l Line) error {
 	return nil
 }
 
-// Phase starts the clock of what is not training; the function returned stops it.
+// Phase starts timing a phase that is not training; the function it returns ends it.
 func (w *Writer) Phase(name string) (stop func()) {
 	started := time.Now()
 	return func() {
@@ -254,7 +254,7 @@ func (w *Writer) Start(r Run) error {
 	return w.add(Line{Run: &r})
 }
 
-// version is the commit that this program was built from, where it knows.
+// version is the commit that this program was built from, if known.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -274,8 +274,8 @@ func version() string {
 	return commit + changed
 }
 
-// Stamp notes the state of data files by size and time, so that a page does not show
-// a row of a file that has changed since.
+// Stamp records size and time of the data files, so that the page does not show rows of a file
+// that has changed since.
 func (r *Run) Stamp(paths []string) {
 	if r.Stamps == nil {
 		r.Stamps = map[string]string{}
@@ -285,7 +285,7 @@ func (r *Run) Stamp(paths []string) {
 	}
 }
 
-// Unchanged says whether a file is as it was when training started.
+// Unchanged reports whether a file is the same as when training started.
 func (r *Run) Unchanged(path string) bool {
 	return r.Stamps[path] != "" && r.Stamps[path] == stamp(path)
 }

@@ -53,7 +53,7 @@ func TestLengthBins(t *testing.T) {
 	}
 }
 
-// TestSelectionLine: two selections, their histograms, who was passed over, drift.
+// TestSelectionLine: two selections, their histograms, the rows passed over, drift.
 func TestSelectionLine(t *testing.T) {
 	dir := t.TempDir()
 	var seen []string
@@ -88,8 +88,8 @@ func TestSelectionLine(t *testing.T) {
 	}
 }
 
-// TestGoesOn: a run that goes on from step 4 forgets what it did after, its decision at
-// the step included, and knows what was chosen before.
+// TestGoesOn: a run resumed from step 4 drops what it did after it, including its decision at
+// the step, and keeps what was chosen before.
 func TestGoesOn(t *testing.T) {
 	dir := t.TempDir()
 	var seen []string
@@ -161,14 +161,14 @@ func TestWeights(t *testing.T) {
 		t.Fatalf("%+v", lines)
 	}
 	got := lines[0].Weights
-	// Mean 0.5: relative weights 0.2, 0.6, 2.4; the row without a loss is no row.
+	// Mean 0.5: relative weights 0.2, 0.6, 2.4; the row without a loss is not counted.
 	if got.Rows != 3 || fmt.Sprintf("%.3f", got.Quantiles) != "[0.200 0.400 0.600 1.500 2.400]" || got.Heavy[0].Loss != 3 || got.Heavy[0].ID != (data.ID{Dataset: "a", Row: 1}) ||
 		got.Light[0].Loss != 1 || got.Bins[2] != 1 || got.Bins[24]+got.Bins[23] != 1 || len(got.Heavy) != 3 {
 		t.Errorf("%+v", got)
 	}
 }
 
-// TestNumbersThatJSONHasNot: what a method answers is not what a line can hold.
+// TestNumbersThatJSONHasNot: a method may return numbers that a line of JSON cannot contain.
 func TestNumbersThatJSONHasNot(t *testing.T) {
 	dir := t.TempDir()
 	var seen []string
@@ -192,7 +192,7 @@ func TestDomains(t *testing.T) {
 	var seen []string
 	w := open(t, dir, true, 0, &seen)
 	report := []algo.MicroReport{{Micro: micro(0, 1, 2), TokenLoss: []float32{1, 0, 3, 0, 8, 0}, Domain: []int{0, 0, 1}}}
-	w.Domains(report) // before the first mixture: nobody asks
+	w.Domains(report) // before the first mixture: it has no effect
 	domains := []algo.Domain{{Name: "x"}, {Name: "y"}, {Name: "z"}}
 	must(t, w.Mixture(0, 0, domains, []float64{0.5, 0.25, 0.25}, nil))
 	w.Domains(report)
@@ -209,8 +209,8 @@ func TestDomains(t *testing.T) {
 	}
 }
 
-// TestStretches: an order of more rows than stretches is cut evenly; rows without a score
-// count for nothing.
+// TestStretches: an order with more rows than stretches is cut evenly; rows without a score are
+// not counted.
 func TestStretches(t *testing.T) {
 	nan := math.NaN()
 	got := stretches([]float64{1, nan, 3, nan}, []int{2, 0, 1, 3})

@@ -9,23 +9,23 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// Selection is what selected_rows.jsonl does not say of a selection: how all rows
-// scored, not the chosen ones alone.
+// Selection is the part of a selection that selected_rows.jsonl lacks: the scores of all rows,
+// not only of the chosen ones.
 type Selection struct {
 	Step      int        `json:"step"`
 	Update    int        `json:"update"`
 	Seconds   float64    `json:"seconds"`
-	Reused    bool       `json:"reused,omitempty"` // found on disk: the scores of the other rows are not there
+	Reused    bool       `json:"reused,omitempty"` // found on disk, without the scores of the rows that were not chosen
 	Rows      int        `json:"rows"`
 	Metric    string     `json:"metric,omitempty"` // the score's name in selected_rows.jsonl
 	Histogram *Histogram `json:"histogram,omitempty"`
 	Unscored  int        `json:"unscored,omitempty"` // rows without a score
 	Lengths   []int      `json:"lengths"`            // the chosen rows by LengthBin
-	Passed    []Row      `json:"passed,omitempty"`   // highest scores of rows that no selection took so far, highest first
-	Order     []*float64 `json:"order,omitempty"`    // of an order of rows: its mean scores, stretch by stretch; nil = no row of it has one
+	Passed    []Row      `json:"passed,omitempty"`   // highest scores of rows that no selection has chosen so far, highest first
+	Order     []*float64 `json:"order,omitempty"`    // of an order of rows: the mean score of each stretch; nil = none of its rows has one
 }
 
-// passedOver is how many rows that were never chosen a selection names.
+// passedOver is the number of rows that were never chosen which a selection names.
 const passedOver = 100
 
 // Selection records a selection.
@@ -62,10 +62,10 @@ func (w *Writer) Selection(r algo.Request, sel algo.Selection, pool []data.Examp
 	return nil
 }
 
-// mostStretches is into how many parts an order is cut.
+// mostStretches is the maximum number of parts into which an order is divided.
 const mostStretches = 200
 
-// stretches are the mean scores of rows in the order they are trained in.
+// stretches are the mean scores of consecutive rows in the order in which they are trained on.
 func stretches(score []float64, rows []int) []*float64 {
 	out := make([]*float64, min(mostStretches, len(rows)))
 	for s := range out {
@@ -88,7 +88,7 @@ type scalar struct {
 	value float64
 }
 
-// means are the mean scores of all rows and of the chosen ones.
+// means are the mean scores of all rows and of the chosen rows.
 func means(score []float64, chosen map[int]bool) (out []scalar) {
 	var sum, part float64
 	var n, of int
@@ -110,7 +110,7 @@ func means(score []float64, chosen map[int]bool) (out []scalar) {
 	return out
 }
 
-// chose takes a selection in: how many of its different rows were in the one before,
+// chose records a selection, and returns how many of its distinct rows were in the one before,
 // and how many in none.
 func (w *Writer) chose(rows []int) (overlap, fresh int) {
 	now := make(map[int]bool, len(rows))
@@ -133,7 +133,7 @@ func (w *Writer) chose(rows []int) (overlap, fresh int) {
 	return overlap, fresh
 }
 
-// passed are the highest scores among the rows that were never chosen.
+// passed are the highest-scoring rows among those that were never chosen.
 func (w *Writer) passed(score []float64, pool []data.Example) []Row {
 	byScore := func(a, b int) int { return cmp.Or(cmp.Compare(score[b], score[a]), a-b) }
 	var best []int

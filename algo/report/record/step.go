@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Log records how far the run is, with every line of the training log: tokens trained
-// on and seconds since the start, earlier parts of a resumed run included, and how often
-// the rows were trained on. done says that nothing comes after it.
+// Log records the progress of the run, with every line of the training log: tokens trained on
+// and seconds since the start, including the parts before a resume, and how often the rows were
+// trained on. done means that the run is finished.
 func (w *Writer) Log(step, tokens int, seconds float64, dealt Dealt, done bool) error {
 	if err := w.flushDomains(step); err != nil {
 		return err
@@ -29,7 +29,7 @@ func (w *Writer) Log(step, tokens int, seconds float64, dealt Dealt, done bool) 
 	return w.add(Line{Step: &s})
 }
 
-// Training is the seconds that were spent on training steps alone.
+// Training is the seconds spent on training steps only.
 func (s Step) Training() float64 {
 	t := s.Seconds
 	for _, p := range s.Phases {
@@ -38,15 +38,15 @@ func (s Step) Training() float64 {
 	return max(t, 0)
 }
 
-// took notes what the process holds at the end of a phase.
+// took records the memory that the process holds at the end of a phase.
 func (w *Writer) took(phase string) {
 	if now := status("VmRSS:"); now > w.memory[phase] {
 		w.memory[phase] = now
 	}
 }
 
-// status is a line of what Linux says of this process's memory, in bytes: VmRSS what it
-// holds, VmHWM the most it has held. 0 where the system does not say.
+// status is a value in bytes of Linux's report on this process's memory: VmRSS is the current
+// size, VmHWM the peak. 0 where the system does not report it.
 func status(key string) uint64 {
 	raw, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -8,39 +8,39 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// Weights is how a weighter weighed the rows since the last line of the training log.
-// A row's weight is relative: 1 is what it would have unweighted, the mean of its step.
+// Weights is how a weighter weighed the rows since the last line of the training log. A row's
+// weight is relative to that of an unweighted row, the mean of its step.
 type Weights struct {
 	Step      int        `json:"step"`
 	Rows      int        `json:"rows"`
-	Bins      []int      `json:"bins"`      // rows by weight: tenths from 0 to 4, the last bin without an end
+	Bins      []int      `json:"bins"`      // rows by weight: tenths from 0 to 4, the last bin unbounded
 	Quantiles [5]float64 `json:"quantiles"` // lowest, quartiles, highest
 	Heavy     []Weighed  `json:"heavy"`     // heaviest first
 	Light     []Weighed  `json:"light"`     // lightest first
 }
 
-// Weighed is a row with its relative weight and its loss at the time.
+// Weighed is a row with its relative weight and its loss at that time.
 type Weighed struct {
 	data.ID
 	Weight float64 `json:"weight"`
 	Loss   float64 `json:"loss"`
-	Step   int     `json:"step"` // that it was weighed for, from 1
+	Step   int     `json:"step"` // for which it was weighed, from 1
 }
 
-// The bins of Weights.Bins: BinWidth wide each, from 0 on.
+// The bins of Weights.Bins, each BinWidth wide, start at 0.
 const (
 	weightBins = 41
 	BinWidth   = 0.1
 )
 
-// mostWeighed is how many rows wait for a line of the log at most.
+// mostWeighed is the maximum number of rows buffered for a line of the log.
 const mostWeighed = 1 << 16
 
-// extremes is how many rows a line names at either end.
+// extremes is the number of rows that a line names at each end.
 const extremes = 3
 
-// Weigh takes in the weights and losses of a step's rows, by micro-batch; those of a
-// step that is taken again replace the earlier ones.
+// Weigh records the weights and losses of a step's rows, by micro-batch; if a step is repeated,
+// its values replace the earlier ones.
 func (w *Writer) Weigh(step int, micros []batch.Micro, weight, loss [][]float64, pool []data.Example) {
 	var sum float64
 	n := 0
@@ -53,7 +53,7 @@ func (w *Writer) Weigh(step int, micros []batch.Micro, weight, loss [][]float64,
 		return
 	}
 	if len(w.weights) > mostWeighed {
-		return // nothing is logged that could take them
+		return // logging is off: nothing would ever clear them
 	}
 	w.weights = slices.DeleteFunc(w.weights, func(r Weighed) bool { return r.Step == step })
 	for i, m := range micros {
