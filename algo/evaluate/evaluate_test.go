@@ -217,7 +217,7 @@ func TestRefusals(t *testing.T) {
 	}
 	for want, err := range map[string]error{
 		"subject made_up: 3 answered questions are asked for and dev has 2": shots,
-		"has no test/SUBJECT_test.csv":                                    empty,
+		"has no test/SUBJECT_test.csv":                                      empty,
 		`has no subject "virolgy"; there are made_up, virology`:             unknown,
 		`x_test.csv, question 1: the answer is "answer"; A, B, C or D`:      bad("question,A,B,C,D,answer\n"),
 		"x_test.csv: question, A, B, C, D and the answer's letter":          bad("a,b\n"),
