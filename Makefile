@@ -147,7 +147,7 @@ cuda:
 # The programs open it at run time: beside them, or as DATAFLEX_MPI names it. MPICH 5 and Intel MPI need none.
 MPICC ?= mpicc
 mpi:
-	mkdir -p bin && $(MPICC) -O2 -shared -fPIC -o bin/libdataflex-mpi.so third_party/mpi/plugin/mpi.c
+	mkdir -p bin && $(MPICC) -O2 -Wno-stringop-overflow -shared -fPIC -o bin/libdataflex-mpi.so third_party/mpi/plugin/mpi.c
 
 # What to copy to a machine with a GPU.
 gpu-bundle:

@@ -9,9 +9,6 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// piece is the most bytes that one call of MPI is given: its counts have 32 bits.
-const piece = 1 << 30
-
 // floats is a call on memory. The device's part of it stays with the caller's goroutine.
 func (j *Job) floats(ctx context.Context, kind driver.CallKind, in, out driver.F32, start func(in, out []float32) error) error {
 	from, err := driver.Read(j.dev, in)
@@ -63,7 +60,7 @@ func (j *Job) Broadcast(ctx context.Context, data []byte, root int) (all []byte,
 
 // broadcast fills data on MPI's thread.
 func (j *Job) broadcast(ctx context.Context, data []byte, root int) error {
-	for part := range slices.Chunk(data, piece) {
+	for part := range slices.Chunk(data, j.piece) {
 		if err := j.lib.Broadcast(part, root); err != nil {
 			return err
 		}
@@ -87,7 +84,7 @@ func (j *Job) GatherBytes(ctx context.Context, data []byte) ([][]byte, error) {
 			out[r] = all[at : at+n : at+n]
 			at += n
 		}
-		if total > piece {
+		if total > int64(j.piece) {
 			copy(out[j.rank], data)
 			for r := range out {
 				if err := j.broadcast(ctx, out[r], r); err != nil {

@@ -19,14 +19,16 @@ type Job struct {
 	dev        driver.Device
 	lib        *mpi.Library
 	rank, size int
-	work       chan func() // for the thread
-	closed     bool
+	piece      int                   // the most bytes that one call of MPI is given
+	work       chan func()           // for the thread
+	left       chan struct{}         // closed when the thread has ended
 	ended      atomic.Pointer[error] // by Abort
 
 	// Of the thread alone:
-	why   error  // of the first failure
-	mine  []byte // this rank's head, in memory of its own: what C is given must not lie beside pointers
-	heads []byte // of all ranks
+	finished bool   // the job has been left
+	why      error  // of the first failure
+	mine     []byte // this rank's head, in memory of its own: what C is given must not lie beside pointers
+	heads    []byte // of all ranks
 }
 
 var _ driver.Collective = (*Job)(nil)
@@ -62,13 +64,8 @@ func headOf(b []byte) head {
 // thread once all are known to make it, and is given what each brings.
 func (j *Job) call(ctx context.Context, h head, body func(bytes []int64) error) error {
 	err := h.Check(j.size)
-	if err == nil && j.closed {
-		err = errors.New("the job was left")
-	}
 	if err == nil {
-		done := make(chan error, 1)
-		j.work <- func() { done <- j.together(ctx, h, body) }
-		err = <-done
+		err = j.on(func() error { return j.together(ctx, h, body) })
 	}
 	if err != nil {
 		return fmt.Errorf("mpi: rank %d of %d: %v: %w", j.rank, j.size, h.Call, err)
@@ -171,38 +168,25 @@ func (j *Job) wait(ctx context.Context, pause func(time.Duration) time.Duration)
 // Abort makes why the error of all calls of this rank, and of the other ranks' that are under
 // way or to come. It does not end processes: mpirun does when one of them ends with an error.
 func (j *Job) Abort(why error) {
-	if j.closed {
-		return
-	}
 	why = fmt.Errorf("the job was ended: %w", why)
-	j.ended.CompareAndSwap(nil, &why)
-	done := make(chan struct{})
-	j.work <- func() { j.fail(why); close(done) }
-	<-done
+	j.ended.CompareAndSwap(nil, &why) // for a call under way
+	_ = j.on(func() error { j.fail(why); return nil })
 }
 
 // Close leaves the job together with all ranks; after a failure it only stops.
 func (j *Job) Close() error {
-	if j.closed {
-		return nil
-	}
-	done := make(chan error, 1)
-	j.work <- func() {
-		failed := j.why != nil
-		err := j.together(context.Background(), head{Call: driver.Call{Kind: driver.Leave}}, nil)
-		if err == nil {
-			err = j.lib.Finalize()
+	err := j.on(func() error {
+		j.finished = true
+		if j.why != nil {
+			return nil // it has been returned
 		}
-		if failed {
-			err = nil // it has been returned
+		if err := j.together(context.Background(), head{Call: driver.Call{Kind: driver.Leave}}, nil); err != nil {
+			return err
 		}
-		done <- err
-	}
-	err := <-done
-	j.closed = true
-	close(j.work)
-	if err != nil {
-		return fmt.Errorf("mpi: rank %d of %d: %w", j.rank, j.size, err)
+		return j.lib.Finalize()
+	})
+	if err != nil && !errors.Is(err, errLeft) {
+		return fmt.Errorf("mpi: rank %d of %d: Close: %w", j.rank, j.size, err)
 	}
 	return nil
 }

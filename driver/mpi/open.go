@@ -27,7 +27,7 @@ func Open(ctx context.Context, want Want, dev driver.Device) (driver.Collective,
 	if opened.Swap(true) {
 		return nil, errors.New("mpi: this process has joined its job already, which MPI allows once")
 	}
-	j := &Job{dev: dev, work: make(chan func())}
+	j := &Job{dev: dev, work: make(chan func()), left: make(chan struct{}), piece: 1 << 30} // MPI's counts have 32 bits
 	joined := make(chan error, 1)
 	go j.thread(func() error { return j.join(want) }, joined)
 	select {
@@ -45,15 +45,26 @@ func Open(ctx context.Context, want Want, dev driver.Device) (driver.Collective,
 // does what it is asked until Close.
 func (j *Job) thread(join func() error, joined chan<- error) {
 	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	defer close(j.left)
 	err := join()
 	joined <- err
-	if err != nil {
-		return
-	}
-	for f := range j.work {
-		f()
+	for err == nil && !j.finished {
+		(<-j.work)()
 	}
 }
+
+// on runs f on MPI's thread and returns its error.
+func (j *Job) on(f func() error) error {
+	done := make(chan error, 1)
+	select {
+	case j.work <- func() { done <- f() }:
+		return <-done
+	case <-j.left:
+		return errLeft
+	}
+}
+
+var errLeft = errors.New("the job was left")
 
 func (j *Job) join(want Want) (err error) {
 	if j.lib, err = find(); err != nil {

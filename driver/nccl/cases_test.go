@@ -156,13 +156,19 @@ func values(ctx context.Context, c driver.Collective, dev driver.Device) error {
 			f    func(in, out driver.F32) error
 			want func(i int) float32
 		}{
-			{"AllToAll", fill(rank, size*n), size * n, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) },
-				func(i int) float32 { return element(i/n, rank*n+i%n) }},
-			{"AllGather", fill(rank, n), size * n, func(in, out driver.F32) error { return c.AllGather(ctx, in, out) },
-				func(i int) float32 { return element(i/n, i%n) }},
+			{
+				"AllToAll", fill(rank, size*n), size * n, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) },
+				func(i int) float32 { return element(i/n, rank*n+i%n) },
+			},
+			{
+				"AllGather", fill(rank, n), size * n, func(in, out driver.F32) error { return c.AllGather(ctx, in, out) },
+				func(i int) float32 { return element(i/n, i%n) },
+			},
 			// All terms are whole numbers below 2²⁴, so that their sum is exact in any order.
-			{"ReduceScatter", fill(rank, size*n), n, func(in, out driver.F32) error { return c.ReduceScatter(ctx, in, out) },
-				func(i int) float32 { return float32(1000*size*(size-1)/2 + size*(rank*n+i)) }},
+			{
+				"ReduceScatter", fill(rank, size*n), n, func(in, out driver.F32) error { return c.ReduceScatter(ctx, in, out) },
+				func(i int) float32 { return float32(1000*size*(size-1)/2 + size*(rank*n+i)) },
+			},
 		} {
 			got, err := moved(dev, call.in, call.out, call.f)
 			if err != nil {

@@ -13,6 +13,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/driver/lanes"
+	"dataflex.dev/dataflex/driver/plan"
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/optest"
 )
@@ -253,19 +254,21 @@ func TestMemory(t *testing.T) {
 		{3, 1, 1 * 1000},
 		{6, 2, 1*1000 + 3*100}, // the halves of six are no subtrees: two all-to-alls
 	} {
-		dev := cpu.New(1)
-		r, err := newReducer(dev, lanes.Job(c.processes, dev)[0], c.lanes, 1000, Tree, 100)
-		if err != nil {
-			t.Fatal(err)
+		host := cpu.New(1)
+		for _, dev := range []driver.Device{host, plan.New(host)} {
+			r, err := newReducer(dev, lanes.Job(c.processes, dev)[0], c.lanes, 1000, Tree, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if used := dev.Used(); used != uint64(4*c.floats) {
+				t.Errorf("%d lanes on %d processes: %d bytes, want %d", c.lanes, c.processes, used, 4*c.floats)
+			}
+			r.Close()
+			if dev.Used() != 0 {
+				t.Errorf("%d bytes after Close", dev.Used())
+			}
+			dev.Close()
 		}
-		if used := dev.Used(); used != uint64(4*c.floats) {
-			t.Errorf("%d lanes on %d processes: %d bytes, want %d", c.lanes, c.processes, used, 4*c.floats)
-		}
-		r.Close()
-		if dev.Used() != 0 {
-			t.Errorf("%d bytes after Close", dev.Used())
-		}
-		dev.Close()
 	}
 }
 

@@ -42,6 +42,10 @@ type Library struct {
 	text    []byte // that another rank has told
 }
 
+// opened stays for good: MPI may still write to the memory of a call that was given up, which
+// is pinned, and whose pins must not be lost.
+var opened *Library
+
 // Open opens a plugin, or libmpi_abi where the file has that name. The error says why not.
 func Open(path string) (*Library, error) {
 	var why [512]C.char
@@ -57,7 +61,8 @@ func Open(path string) (*Library, error) {
 		C.dataflex_mpi_restore_handlers()
 		return nil, fmt.Errorf("%s", C.GoString(&why[0]))
 	}
-	return &Library{e: e, name: C.GoString(C.e_name(e)), text: make([]byte, 512)}, nil
+	opened = &Library{e: e, name: C.GoString(C.e_name(e)), text: make([]byte, 512)}
+	return opened, nil
 }
 
 // Name is the library and its version.
