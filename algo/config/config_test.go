@@ -305,7 +305,7 @@ func TestRefusals(t *testing.T) {
 		{minimal, []string{"max_samples=0"}, "max_samples: it must be at least 1"},
 		{minimal, []string{"seed=-1"}, "seed: it must be from 0 to 4294967295"},
 		{minimal, []string{"optim=rmsprop"}, "optim: rmsprop is not supported here: the nearest is adamw_torch"},
-		{minimal, []string{"optim=muon"}, "optim: muon is asked for with use_muon: true"},
+		{minimal, []string{"optim=muon"}, "optim: select muon with use_muon: true"},
 		{minimal, []string{"use_muon=true", "loraplus_lr_ratio=4"}, "use_muon: loraplus_lr_ratio, set at "},
 		{minimal + "bf16: true\nfp16: true\n", nil, "c.yaml:7:7: fp16: bf16 is set at c.yaml:6:7: remove one of the two"},
 		{minimal, []string{"val_size=0.1", "eval_dataset=x"}, "val_size: eval_dataset is set at override 'eval_dataset=x'"},

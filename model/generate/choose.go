@@ -6,17 +6,17 @@ import (
 	"slices"
 )
 
-// chooser picks a sequence's tokens.
+// chooser chooses a sequence's tokens.
 type chooser struct {
 	o     Options
 	draws *rand.Rand
 	order []int32   // work space
 	kept  []float64 // work space
-	probs []float64 // of the candidates, in it
+	probs []float64 // of the candidates, in order
 	seen  map[int32]bool
 }
 
-// choose picks a token from logits, which it changes.
+// choose chooses a token from logits, which it modifies.
 func (c *chooser) choose(logits []float32, tokens []int32) int32 {
 	c.penalise(logits, tokens)
 	best := argmax(logits)
@@ -34,7 +34,7 @@ func (c *chooser) choose(logits []float32, tokens []int32) int32 {
 			return id
 		}
 	}
-	return best // rounding left u at the end
+	return best // rounding may leave u at the end
 }
 
 func argmax(logits []float32) int32 {
@@ -47,7 +47,7 @@ func argmax(logits []float32) int32 {
 	return int32(best)
 }
 
-// penalise changes each token's logit once, however often the sequence has it.
+// penalise changes each token's logit once, however often it occurs in the sequence.
 func (c *chooser) penalise(logits []float32, tokens []int32) {
 	p := float32(c.o.RepetitionPenalty)
 	if p == 0 || p == 1 {
@@ -63,7 +63,7 @@ func (c *chooser) penalise(logits []float32, tokens []int32) {
 	}
 }
 
-// penaliseAlso counts tokens among those that the sequence has.
+// penaliseAlso counts tokens as part of the sequence for the penalty.
 func (c *chooser) penaliseAlso(tokens []int32) {
 	if c.seen == nil {
 		c.seen = map[int32]bool{}
@@ -85,7 +85,7 @@ func (c *chooser) candidates(logits []float32) []int32 {
 	if k == 0 || k >= len(c.order) {
 		return c.order
 	}
-	// A sorted list of the best k so far: most tokens fall at its end.
+	// A sorted list of the best k so far: most tokens are rejected at its end.
 	top := c.order[:0]
 	for id := range int32(len(logits)) {
 		if len(top) == k && !before(logits, id, top[k-1]) {
@@ -106,7 +106,7 @@ func (c *chooser) candidates(logits []float32) []int32 {
 	return top
 }
 
-// before says that a is more probable than b, or equal and has the smaller id.
+// before reports whether a is more probable than b, or equally probable with a smaller id.
 func before(logits []float32, a, b int32) bool {
 	return logits[a] > logits[b] || (logits[a] == logits[b] && a < b)
 }
@@ -123,10 +123,10 @@ func (c *chooser) softmax(logits []float32, largest float32, candidates []int32)
 	return sum
 }
 
-// nucleus keeps the most probable candidates, up to the one with which they reach
-// share of sum, the most probable first.
+// nucleus keeps the most probable candidates, in descending order, up to the one with which
+// they reach share of sum.
 func (c *chooser) nucleus(logits []float32, candidates []int32, share, sum float64) ([]int32, float64) {
-	// All candidates less probable than this together lack the weight to matter.
+	// All candidates less probable than this together have too little weight to matter.
 	least := (1 - share) * sum / float64(len(candidates))
 	n := 0
 	for i, id := range candidates {
@@ -139,7 +139,7 @@ func (c *chooser) nucleus(logits []float32, candidates []int32, share, sum float
 	for i := n/2 - 1; i >= 0; i-- {
 		h.sink(i)
 	}
-	// The best is taken from the front to behind the heap until they are enough.
+	// The most probable is moved from the front of the heap to behind it until they are enough.
 	var reached float64
 	for end := n - 1; end >= 0; end-- {
 		h.swap(0, end)
@@ -155,7 +155,8 @@ func (c *chooser) nucleus(logits []float32, candidates []int32, share, sum float
 	return candidates, reached
 }
 
-// heap has the most probable token in front: most distributions need few of its tokens.
+// heap has the most probable token in front: most distributions only need a few of their
+// tokens.
 type heap struct {
 	logits []float32
 	ids    []int32

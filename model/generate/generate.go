@@ -1,8 +1,8 @@
 // Package generate continues prompts with a model: greedily or by seeded sampling,
 // many sequences at a time over a cache of keys and values.
 //
-// A continuation depends on its prompt, its place in the list and the options alone:
-// the same bits whatever else is generated beside it.
+// A continuation depends only on its prompt, its index and the options: it has the same bits
+// whatever else is generated in the same batch.
 package generate
 
 import (
@@ -15,34 +15,34 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// Options say how to choose tokens, in transformers' order: repetition penalty,
+// Options configure how tokens are chosen, in transformers' order: repetition penalty,
 // temperature, top-k, top-p, draw.
 type Options struct {
 	MaxNewTokens int     // at least 1
 	Temperature  float64 // logits are divided by it; 0 = always the most probable token
-	TopK         int     // only so many most probable ones; 0 = all
+	TopK         int     // only this many of the most probable tokens; 0 = all
 	TopP         float64 // of these only the most probable ones that make up this share; 0 or 1 = all
 
-	// RepetitionPenalty divides positive and multiplies negative logits of tokens that
-	// the sequence has, prompt included (arXiv:1909.05858); 0 or 1 = none.
+	// RepetitionPenalty divides the positive and multiplies the negative logits of tokens that
+	// occur in the sequence, prompt included (arXiv:1909.05858); 0 or 1 = none.
 	RepetitionPenalty float64
 
-	// Penalised are tokens that a prompt counts as having for RepetitionPenalty beside its
-	// own, by prompt; nil = none.
+	// Penalised are tokens that count as part of a prompt for RepetitionPenalty in addition to
+	// its own, by prompt; nil = none.
 	Penalised [][]int32
 
 	Stop  []int32 // a continuation ends before any of these
-	Seed  uint64  // of the draws
+	Seed  uint64  // of the random draws
 	Batch int     // sequences at once; 0 = DefaultBatch
 
-	// Grown is told every continuation that got a token, and ends it by returning true;
-	// Done those that have ended. They are called from one goroutine, and must not keep
-	// the tokens that Grown gets. nil = nobody is told.
+	// Grown is called for every continuation that got a token, and ends it by returning true;
+	// Done is called for those that have ended. They are called from one goroutine, and must
+	// not retain the tokens passed to Grown. Both may be nil.
 	Grown func(prompt int, continuation []int32) (enough bool)
 	Done  func(prompt int, continuation []int32)
 }
 
-// DefaultBatch is how many sequences are continued at once.
+// DefaultBatch is how many sequences are continued at a time.
 const DefaultBatch = 16
 
 func (o Options) validate() error {
@@ -63,8 +63,8 @@ func (o Options) validate() error {
 	return nil
 }
 
-// Generate returns what follows each prompt, without the prompt and without the token
-// that ended it. Prompts must not be empty. It stops with ctx.
+// Generate returns the continuation of each prompt, without the prompt and without the token
+// that ended it. Prompts must not be empty. It stops when ctx ends.
 func Generate(ctx context.Context, m *decoder.Model, prompts [][]int32, o Options) ([][]int32, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -118,17 +118,17 @@ type run struct {
 	active  []*sequence
 }
 
-// sequence is a prompt that is being continued.
+// sequence is a prompt being continued.
 type sequence struct {
 	prompt, slot int
 	tokens       []int32 // prompt and continuation
 	chooser      chooser
 }
 
-// round starts prompts in the free slots, which gives each its first token, and gives
-// the others their next one.
+// round starts prompts in the free slots, which gives each its first token, and gives the
+// active ones their next token.
 func (r *run) round() error {
-	going := slices.Clone(r.active) // which changes meanwhile
+	going := slices.Clone(r.active) // start changes it
 	if err := r.start(); err != nil || len(going) == 0 {
 		return err
 	}
@@ -174,7 +174,7 @@ func (r *run) start() error {
 	return nil
 }
 
-// take gives every sequence its next token from logits, and lets go of those that end.
+// take gives every sequence its next token from logits, and releases those that end.
 func (r *run) take(sequences []*sequence, logits []float32) {
 	chosen := make([]int32, len(sequences))
 	var each task.Group

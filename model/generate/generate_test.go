@@ -103,8 +103,8 @@ func tiny(t *testing.T) *decoder.Model {
 	return m
 }
 
-// TestBatching: sampled continuations do not depend on how many run at once, stop
-// tokens and lengths are kept, and the seed decides.
+// TestBatching: sampled continuations do not depend on how many run at a time, stop tokens and
+// lengths are respected, and the seed determines the draws.
 func TestBatching(t *testing.T) {
 	m := tiny(t)
 	var prompts [][]int32
@@ -144,7 +144,8 @@ func TestBatching(t *testing.T) {
 	}
 }
 
-// TestListeners: Grown hears every token and may end a continuation, Done hears each once.
+// TestListeners: Grown is called for every token and may end a continuation, Done once for
+// each.
 func TestListeners(t *testing.T) {
 	m := tiny(t)
 	prompts := [][]int32{{1, 2}, {3}, {4, 5, 6}}
@@ -172,7 +173,7 @@ func TestListeners(t *testing.T) {
 	}
 }
 
-// TestPenalised: a token of Penalised is as one of the prompt to the repetition penalty.
+// TestPenalised: for the repetition penalty a token of Penalised counts as part of the prompt.
 func TestPenalised(t *testing.T) {
 	m := tiny(t)
 	o := Options{MaxNewTokens: 1, RepetitionPenalty: 1e6}

@@ -7,7 +7,7 @@ import (
 	container "dataflex.dev/dataflex/data/gguf"
 )
 
-// values reads a file's values; the first error stays.
+// values reads a file's values; the first error is sticky.
 type values struct {
 	file *container.File
 	err  error
@@ -19,7 +19,7 @@ func (v *values) fail(format string, args ...any) {
 	}
 }
 
-// optional is the value of a key, or fallback where there is none.
+// optional is the value of a key, or fallback where it is absent.
 func optional[T any](v *values, key string, fallback T) T {
 	x, ok, err := container.Get[T](v.file, key)
 	if err != nil && v.err == nil {
@@ -31,11 +31,11 @@ func optional[T any](v *values, key string, fallback T) T {
 	return x
 }
 
-// required is the value of a key that must be there.
+// required is the value of a key that must be present.
 func required[T any](v *values, key string) (x T) {
 	x, ok, err := container.Get[T](v.file, key)
 	if err == nil && !ok {
-		err = fmt.Errorf("%s: it has no %s: it is no model, or a damaged one", v.file.Path, key)
+		err = fmt.Errorf("%s: it has no %s: it is not a model, or a damaged one", v.file.Path, key)
 	}
 	if v.err == nil {
 		v.err = err
@@ -43,7 +43,7 @@ func required[T any](v *values, key string) (x T) {
 	return x
 }
 
-// size is a required number of something: at least 1, and no more than any model has.
+// size is a required size: at least 1, and no more than any model has.
 func (v *values) size(key string) int {
 	n := required[int](v, key)
 	if n < 1 || n > 1<<31 {
@@ -53,12 +53,12 @@ func (v *values) size(key string) int {
 	return n
 }
 
-// readConfig makes the config.json that convert_hf_to_gguf.py read.
+// readConfig reconstructs the config.json that convert_hf_to_gguf.py read.
 func (m *Model) readConfig(v *values) {
 	key := func(name string) string { return m.arch + "." + name }
 	embeddings := m.tensor("token_embd.weight")
 	if embeddings == nil || len(embeddings.Shape) != 2 {
-		v.fail("it has no tensor token_embd.weight [vocabulary, hidden]: it is no language model")
+		v.fail("it has no tensor token_embd.weight [vocabulary, hidden]: it is not a language model")
 		return
 	}
 	heads := v.size(key("attention.head_count"))
@@ -69,7 +69,7 @@ func (m *Model) readConfig(v *values) {
 	hidden := v.size(key("embedding_length"))
 	headDim := optional(v, key("attention.key_length"), optional(v, key("rope.dimension_count"), hidden/heads))
 	if n := optional(v, key("rope.dimension_count"), headDim); n != headDim {
-		v.fail("%s is %d and heads have %d numbers: heads that are turned in part are not read", key("rope.dimension_count"), n, headDim)
+		v.fail("%s is %d and heads have %d numbers: partially rotated heads are not supported", key("rope.dimension_count"), n, headDim)
 	}
 	m.Config = map[string]any{
 		"architectures": []any{architectures[m.arch]}, "model_type": m.arch, "hidden_act": "silu",
@@ -104,7 +104,7 @@ func (m *Model) tensor(name string) *container.Tensor {
 	return nil
 }
 
-// dtype is torch's name of the format of the matrices: quantised ones are float32 here.
+// dtype is torch's name of the matrices' type: quantised matrices become float32.
 func (m *Model) dtype() string {
 	if t := m.tensor("blk.0.ffn_down.weight"); t != nil {
 		switch t.Type {
@@ -117,7 +117,7 @@ func (m *Model) dtype() string {
 	return "float32"
 }
 
-// readRope reads how positions are stretched.
+// readRope reads the rope scaling.
 func (m *Model) readRope(v *values) {
 	prefix := m.arch + ".rope.scaling."
 	kind := optional(v, prefix+"type", "none")
@@ -137,8 +137,8 @@ func (m *Model) readRope(v *values) {
 	}
 }
 
-// llama3 finds the rope_scaling of which rope_freqs.weight are the divisors of the
-// frequencies: those of Llama 3 differ in factor alone.
+// llama3 finds the rope_scaling whose frequency divisors are rope_freqs.weight: those of the
+// Llama 3 models differ only in factor.
 func (m *Model) llama3(v *values) {
 	const low, high, original = 1.0, 4.0, 8192.0
 	t, theta, dim := m.tensor(ropeFactors), m.Config["rope_theta"].(float64), m.Config["head_dim"].(int)
@@ -160,7 +160,7 @@ func (m *Model) llama3(v *values) {
 			want = 1 / ((1-smooth)/factor + smooth)
 		}
 		if !(math.Abs(float64(got)-want) <= 1e-4*want) {
-			v.fail("tensor %q holds other factors than those of Llama 3 (number %d is %v, not %v): take the Hugging Face folder of the model", t.Name, i, got, want)
+			v.fail("tensor %q has other factors than those of Llama 3 (number %d is %v, not %v): take the Hugging Face folder of the model", t.Name, i, got, want)
 			return
 		}
 	}

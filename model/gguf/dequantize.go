@@ -7,9 +7,8 @@ import (
 	container "dataflex.dev/dataflex/data/gguf"
 )
 
-// Dequantize turns blocks of a type into the numbers that they stand for, in float32, as
-// ggml's dequantize_row_* do. dst has as many elements as src holds. It returns false for
-// a type it does not read.
+// Dequantize decodes the blocks of a type to float32, as ggml's dequantize_row_* do. dst has as
+// many elements as src stores. It returns false for a type that is not supported.
 func Dequantize(t container.Type, src []byte, dst []float32) bool {
 	switch t {
 	case container.F32:
@@ -46,7 +45,7 @@ func Dequantize(t container.Type, src []byte, dst []float32) bool {
 	return true
 }
 
-// blocks calls f with every block of width bytes and its n numbers.
+// blocks calls f with every block of width bytes and the n numbers it decodes to.
 func blocks(src []byte, width int, dst []float32, n int, f func(b []byte, y []float32)) {
 	for i := range len(dst) / n {
 		f(src[i*width:(i+1)*width], dst[i*n:(i+1)*n])
@@ -64,10 +63,10 @@ func q8(b []byte, y []float32) {
 	}
 }
 
-// nibbles is what the four types of 32 numbers share: y = d·q + m with four bits of q in
-// low, those of the first 16 numbers in the lower halves, and the fifth, where the type has
-// one, in a bit of high. Types without a minimum are d·(q - 8) or d·(q - 16): products of
-// an 11-bit and a 5-bit number, which are exact, so that the order does not matter.
+// nibbles is shared by the four types with 32 numbers per block: y = d·q + m with four bits of
+// q in low, those of the first 16 numbers in the lower halves, and the fifth bit, where the
+// type has one, in a bit of high. Types without a minimum are d·(q - 8) or d·(q - 16): products
+// of an 11-bit and a 5-bit number, which are exact, so that the order does not matter.
 func nibbles(y []float32, d, m float32, low, high []byte) {
 	var bits uint32
 	if high != nil {
@@ -76,7 +75,7 @@ func nibbles(y []float32, d, m float32, low, high []byte) {
 	for i := range 16 {
 		first := uint32(low[i]&15) | bits>>i&1<<4
 		second := uint32(low[i]>>4) | bits>>(i+16)&1<<4
-		// The conversion keeps the compiler from fusing the product and the sum.
+		// The conversion prevents the compiler from fusing the product and the sum.
 		y[i], y[i+16] = float32(d*float32(first))+m, float32(d*float32(second))+m
 	}
 }

@@ -10,8 +10,8 @@ import (
 	container "dataflex.dev/dataflex/data/gguf"
 )
 
-// Blocks of random bytes with random scales, and what the gguf package of PyPI (0.19)
-// makes of them: equal.
+// Blocks of random bytes with random scales are decoded to the same numbers as by the gguf
+// package of PyPI (0.19).
 func TestDequantize(t *testing.T) {
 	text, err := os.ReadFile("testdata/blocks.json")
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package gguf reads the models of GGUF files as Hugging Face's folders would hold them: a
-// config.json, and tensors under transformers' names with their numbers in float32.
+// Package gguf reads the models of GGUF files in the form of Hugging Face's folders: a
+// config.json, and tensors under transformers' names with float32 numbers.
 package gguf
 
 import (
@@ -13,7 +13,7 @@ import (
 
 // Model is an opened GGUF file.
 type Model struct {
-	Config  map[string]any // what config.json would hold
+	Config  map[string]any // the content of config.json
 	Tensors []Tensor
 
 	file *container.File
@@ -22,16 +22,16 @@ type Model struct {
 
 // Tensor is one of a model's tensors.
 type Tensor struct {
-	Name  string // transformers'
+	Name  string // in transformers' naming
 	Type  container.Type
 	Shape []int
 	Data  []byte // of the mapped file
-	// Heads is not 0 where rows are stored in llama.cpp's order: those of each of so many
-	// heads as pairs (i, i+half) side by side. See InOrder.
+	// Heads is not 0 where rows are in llama.cpp's order: the rows of each of that many heads
+	// are stored as adjacent pairs (i, i+half). See InOrder.
 	Heads int
 }
 
-// Open reads the header of a GGUF file of a llama, a qwen2 or a qwen3.
+// Open reads the header of a GGUF file of a llama, qwen2 or qwen3 model.
 func Open(path string) (*Model, error) {
 	f, err := container.Open(path)
 	if err != nil {
@@ -47,7 +47,7 @@ func Open(path string) (*Model, error) {
 // Close unmaps the file.
 func (m *Model) Close() error { return m.file.Close() }
 
-// architectures are those that are read, with transformers' names.
+// architectures are the supported architectures, with transformers' names.
 var architectures = map[string]string{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 
 func (m *Model) read() error {
@@ -80,7 +80,7 @@ var layerNames = map[string]string{
 	"ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
 }
 
-// hfName is transformers' name of a tensor; ok is false where it has none.
+// hfName is transformers' name of a tensor; ok is false where there is none.
 func hfName(name string) (hf string, ok bool) {
 	switch name {
 	case "token_embd.weight":
@@ -98,13 +98,13 @@ func hfName(name string) (hf string, ok bool) {
 	return "model.layers." + parts[1] + "." + layer + "." + parts[3], ok
 }
 
-// ropeFactors is the tensor of Llama 3's stretched frequencies.
+// ropeFactors is the tensor of Llama 3's frequency divisors.
 const ropeFactors = "rope_freqs.weight"
 
 func (m *Model) readTensors() error {
 	for _, t := range m.file.Tensors {
 		if t.Name == ropeFactors {
-			continue // in the configuration
+			continue // it is part of the configuration
 		}
 		name, ok := hfName(t.Name)
 		if !ok {
@@ -127,9 +127,9 @@ func (m *Model) readTensors() error {
 	return nil
 }
 
-// InOrder puts the rows of x [rows, cols], which lie as llama.cpp's convert_hf_to_gguf.py
-// permutes those of q and k for its rotary embedding, into transformers' order: of every
-// head first the first numbers of all pairs, then the second.
+// InOrder restores transformers' order in the rows of x [rows, cols], which llama.cpp's
+// convert_hf_to_gguf.py permutes for q and k because of its rotary embedding: of every head
+// first the first numbers of all pairs, then the second.
 func InOrder[T any](x []T, rows, heads int) {
 	cols, half := len(x)/rows, rows/heads/2
 	stored := make([]T, 2*half*cols)
@@ -142,7 +142,7 @@ func InOrder[T any](x []T, rows, heads int) {
 	}
 }
 
-// Interleave is the inverse of InOrder: it puts the rows of x [rows, cols] of q and k as
+// Interleave is the inverse of InOrder: it permutes the rows of x [rows, cols] of q and k as
 // convert_hf_to_gguf.py does.
 func Interleave[T any](x []T, rows, heads int) {
 	cols, half := len(x)/rows, rows/heads/2

@@ -120,7 +120,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// The decoder finds every tensor that it asks for, and no other.
+// The decoder finds every tensor that it needs, and there are no others.
 func TestLoad(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()
@@ -134,7 +134,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// Whatever a file holds, reading a model of it is an error or gives tensors that can be read.
+// Any input is an error or gives a model whose tensors can be read.
 func FuzzModel(f *testing.F) {
 	for _, arch := range []string{"llama", "qwen2", "qwen3"} {
 		whole, err := os.ReadFile("testdata/" + arch + ".gguf")

@@ -7,9 +7,9 @@ import (
 	container "dataflex.dev/dataflex/data/gguf"
 )
 
-// Append adds the numbers to dst as the type stores them and returns false for a type that
-// is not written: F32, F16, BF16 and Q8_0 are, whose numbers come in whole blocks. The
-// bytes are those of llama.cpp's gguf package.
+// Append appends the numbers to dst in the type's format and returns false for a type that is
+// not written. F32, F16, BF16 and Q8_0 are written; the number of elements is a multiple of the
+// block. The bytes equal those of llama.cpp's gguf package.
 func Append(kind container.Type, dst []byte, src []float32) ([]byte, bool) {
 	le := binary.LittleEndian
 	switch kind {
@@ -35,8 +35,8 @@ func Append(kind container.Type, dst []byte, src []float32) ([]byte, bool) {
 	return dst, true
 }
 
-// appendQ8 adds a block of Q8_0: the scale in binary16, max|x|/127, and every number's
-// nearest multiple of it before it was rounded (quantize_row_q8_0_ref of ggml-quants.c).
+// appendQ8 appends a block of Q8_0: the scale max|x|/127 in binary16, and for every number the
+// nearest multiple of the unrounded scale (quantize_row_q8_0_ref of ggml-quants.c).
 func appendQ8(dst []byte, x []float32) []byte {
 	var most float32
 	for _, v := range x {
@@ -54,7 +54,7 @@ func appendQ8(dst []byte, x []float32) []byte {
 	return dst
 }
 
-// ToBFloat16 rounds to nearest even; a NaN stays one.
+// ToBFloat16 rounds to nearest even; NaN stays NaN.
 func ToBFloat16(v float32) uint16 {
 	b := math.Float32bits(v)
 	if v != v {
@@ -63,7 +63,7 @@ func ToBFloat16(v float32) uint16 {
 	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }
 
-// ToFloat16 rounds to nearest even; what is too large becomes infinite, as in PyTorch.
+// ToFloat16 rounds to nearest even; a number that is too large becomes infinite, as in PyTorch.
 func ToFloat16(v float32) uint16 {
 	b := math.Float32bits(v)
 	sign := uint16(b >> 16 & 0x8000)
@@ -72,10 +72,10 @@ func ToFloat16(v float32) uint16 {
 		return sign | 0x7e00
 	case a >= 65520: // halfway to the next power of two
 		return sign | 0x7c00
-	case a < 1.0/(1<<14): // subnormal: whole multiples of 2^-24
+	case a < 1.0/(1<<14): // subnormal: multiples of 2^-24
 		return sign | uint16(math.RoundToEven(float64(a)*(1<<24)))
 	}
 	b &^= 1 << 31
-	b += 0xfff + b>>13&1 // a carry into the exponent is right
+	b += 0xfff + b>>13&1 // a carry into the exponent is correct
 	return sign | uint16(b>>13-(127-15)<<10)
 }

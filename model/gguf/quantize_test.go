@@ -23,7 +23,7 @@ func readJSON(t *testing.T, path string, into any) {
 	}
 }
 
-// The bytes are those that the gguf package of PyPI (0.19) makes (tools/golden/gguf_write.py).
+// The bytes equal those of the gguf package of PyPI (0.19) (tools/golden/gguf_write.py).
 func TestAppend(t *testing.T) {
 	var recorded struct {
 		Values          []float32
@@ -51,7 +51,7 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// A file with every kind of value and type is, byte by byte, the one that the package wrote.
+// A file with every kind of value and type equals the package's, byte by byte.
 func TestWrite(t *testing.T) {
 	want, err := os.ReadFile("testdata/written.gguf")
 	if err != nil {

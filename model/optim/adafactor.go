@@ -8,11 +8,11 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Adafactor is transformers' Adafactor as its Trainer makes it: the learning rate is the
-// run's own (scale_parameter and relative_step off), there is no first moment, and the
-// numbers are the paper's: ε₁ 1e-30, decay −0.8, updates clipped at a root mean square
-// of 1. A matrix keeps the running means of its rows and columns, a vector its own
-// second moment (Shazeer and Stern 2018).
+// Adafactor is transformers' Adafactor as its Trainer constructs it: the learning rate is the
+// run's own (scale_parameter and relative_step are off), there is no first moment, and the
+// constants are the paper's: ε₁ 1e-30, decay −0.8, updates clipped to a root mean square of 1.
+// A matrix has running means of its rows and columns, a vector its full second moment (Shazeer
+// and Stern 2018).
 type Adafactor struct{ stepped }
 
 // NewAdafactor starts at step 0.

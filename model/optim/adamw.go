@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// AdamW is the decoupled Adam of Loshchilov and Hutter (2019), step for step
-// what torch.optim.AdamW does. Its moments are float32 on the device.
+// AdamW is Adam with decoupled weight decay (Loshchilov and Hutter, 2019), step for step as
+// torch.optim.AdamW. Its moments are float32 on the device.
 type AdamW struct {
 	stepped
 	beta1, beta2, eps float64
@@ -19,8 +19,8 @@ type AdamW struct {
 
 var _ Adaptive = (*AdamW)(nil)
 
-// NewAdamW starts at step 0 with moments of zero. The error says which parameter
-// the device had no memory for, or which number is out of range.
+// NewAdamW starts at step 0 with moments of zero. The error names the parameter for which the
+// device had no memory, or the number that is out of range.
 func NewAdamW(dev driver.Device, groups []Group, beta1, beta2, eps float64) (*AdamW, error) {
 	if err := checkBetas(beta1, beta2); err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func NewAdamW(dev driver.Device, groups []Group, beta1, beta2, eps float64) (*Ad
 	return &AdamW{s, beta1, beta2, eps}, err
 }
 
-// twoMoments remembers the running means of the gradient and of its square.
+// twoMoments allocates the running means of the gradient and of its square.
 func twoMoments(s *slots, p *tensor.Param) error {
 	if err := s.add(p, "m", p.Shape...); err != nil {
 		return err

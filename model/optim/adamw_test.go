@@ -133,8 +133,8 @@ func near(t *testing.T, step int, name string, got, want []float32) {
 	}
 }
 
-// Stopping after any step, writing the state and going on from the file gives
-// the bits of the run that never stopped, on any number of threads.
+// Stopping after any step, saving the state and continuing from the file gives the bits of an
+// uninterrupted run, on any number of threads.
 func TestStateContinuesExactly(t *testing.T) {
 	r := golden[run](t, "adamw")
 	dev := device(t, 2)
@@ -210,7 +210,7 @@ func TestSetStateRefusesAnotherRun(t *testing.T) {
 		want  string
 	}{
 		{state("m.a"), 2, `no tensor "v.a"`},
-		{state("m.a", "v.a", "m.b", "v.b"), 2, "holds 4 tensors and this run's optimizer keeps 2"},
+		{state("m.a", "v.a", "m.b", "v.b"), 2, "has 4 tensors and this run's optimizer 2"},
 		{state("m.a", "v.a"), 3, `tensor "m.a" has shape [2]`},
 	} {
 		p := param(t, dev, "a", []int{c.shape}, nil)
@@ -327,8 +327,8 @@ func TestClip(t *testing.T) {
 	}
 }
 
-// The norm's bits do not depend on the number of threads, and one bad gradient
-// shows in it.
+// The norm's bits do not depend on the number of threads, and one NaN or Inf gradient makes it
+// NaN or Inf.
 func TestGradNorm(t *testing.T) {
 	const n = 100_003
 	var first float64

@@ -14,16 +14,16 @@ type Group struct {
 	WeightDecay float64
 }
 
-// NoDecay says whether weight decay skips a parameter: transformers 4.52 skips
-// names containing bias, layernorm or rmsnorm in any case, which leaves the final
-// norm, q_norm and k_norm decayed.
+// NoDecay reports whether weight decay skips a parameter: transformers 4.52 skips names
+// containing bias, layernorm or rmsnorm in any case, so that the final norm, q_norm and k_norm
+// are decayed.
 func NoDecay(name string) bool {
 	name = strings.ToLower(name)
 	return strings.Contains(name, "bias") || strings.Contains(name, "layernorm") || strings.Contains(name, "rmsnorm")
 }
 
-// noDecayNorms is transformers 4.57's rule: no norm is decayed, q_norm, k_norm and the
-// final one included.
+// noDecayNorms is transformers 4.57's rule: no norm is decayed, including q_norm, k_norm and
+// the final one.
 var noDecayNorms = regexp.MustCompile(`(?i)bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)`)
 
 // Groups splits parameters by NoDecay, the decayed ones first, as transformers'
@@ -45,9 +45,9 @@ func split(params []*tensor.Param, weightDecay float64, noDecay func(string) boo
 }
 
 // LoRAPlus builds the groups of LLaMA-Factory's loraplus_lr_ratio: B matrices and
-// one-dimensional parameters learn at lr·ratio, B of embeddings at embeddingLR,
-// the rest at lr. Here, unlike in Groups, only biases escape the decay. Source:
-// Hayou et al. 2024, arXiv:2402.12354; LLaMA-Factory 0.9.4 train/trainer_utils.py.
+// one-dimensional parameters are trained at lr·ratio, B of embeddings at embeddingLR, the rest
+// at lr. Unlike in Groups, only biases are exempt from decay. Source: Hayou et al. 2024,
+// arXiv:2402.12354; LLaMA-Factory 0.9.4 train/trainer_utils.py.
 func LoRAPlus(params []*tensor.Param, weightDecay, lr, ratio, embeddingLR float64) []Group {
 	var a, b, bias, embedding []*tensor.Param
 	for _, p := range params {

@@ -21,7 +21,7 @@ func (k *kwargs) fail(format string, args ...any) {
 	}
 }
 
-// only refuses keys that are not among known.
+// only refuses keys that are not in known.
 func (k *kwargs) only(known []string) {
 	for _, key := range slices.Sorted(maps.Keys(k.values)) {
 		switch {
@@ -56,7 +56,7 @@ func (k *kwargs) float(key string, def float64) float64 {
 	return def
 }
 
-// choice picks one of table by the name under key.
+// choice looks up the name under key in table.
 func choice[T any](k *kwargs, key, def string, table map[string]T) T {
 	name := def
 	if k.has(key) {

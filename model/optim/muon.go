@@ -13,17 +13,17 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Muon steps matrices along their orthogonalised momentum, and everything else, and the
-// embeddings and the head, with AdamW. Weight decay is for all of them, norms and biases
-// included. It is LLaMA-Factory 0.9.5's third_party/muon (Jordan 2024; Moonshot AI 2025,
-// arXiv:2502.16982: the rate of a matrix [R, C] is lr·0.2·√max(R, C)), with momentum
-// 0.95 in Nesterov's form and five Newton-Schulz iterations in bf16.
+// Muon updates matrices along their orthogonalised momentum, and all other parameters,
+// including embeddings and head, with AdamW. Weight decay applies to all of them, including
+// norms and biases. It is LLaMA-Factory 0.9.5's third_party/muon (Jordan 2024; Moonshot AI
+// 2025, arXiv:2502.16982: the rate of a matrix [R, C] is lr·0.2·√max(R, C)), with Nesterov
+// momentum 0.95 and five Newton-Schulz iterations in bf16.
 type Muon struct {
 	stepped
 	beta1, beta2, eps float64 // of AdamW
 
-	room driver.Memory // for the iterations
-	x, s [2]driver.F32 // parts of it: matrices of the largest parameter, and of its short side squared
+	room driver.Memory // working memory of the iterations
+	x, s [2]driver.F32 // views of it: matrices of the size of the largest parameter, and of its short side squared
 	half driver.Slice[driver.BF16]
 }
 
@@ -33,8 +33,8 @@ const (
 	muonRate       = 0.2
 )
 
-// muonA, muonB and muonC are the coefficients of the iteration X ← aX + (bA + cA²)X with
-// A = XXᵀ, as bf16 tensors multiply with them: rounded to float32.
+// muonA, muonB and muonC are the coefficients of the iteration X ← aX + (bA + cA²)X with A =
+// XXᵀ, rounded to float32, as bf16 tensors are multiplied by them.
 const muonA, muonB, muonC float32 = 3.4445, -4.7750, 2.0315
 
 // NewMuon starts at step 0 with a momentum and moments of zero. The groups' weight decay
@@ -57,12 +57,12 @@ func NewMuon(dev driver.Device, groups []Group, beta1, beta2, eps float64) (*Muo
 	if err != nil {
 		return nil, err
 	}
-	// float32: two matrices of the parameter's size, two of the short side; bf16: one of
-	// the larger of both.
+	// float32: two matrices of the parameter's size, two of the short side squared; bf16: one
+	// of the larger of both.
 	floats, halves := 2*largest+2*shortest, max(largest, shortest)
 	if o.room, err = dev.Alloc(4*floats + 2*halves); err != nil {
 		o.slots.free()
-		return nil, fmt.Errorf("room for Muon's iterations: %w", err)
+		return nil, fmt.Errorf("memory for Muon's iterations: %w", err)
 	}
 	at := driver.View[float32](o.room)
 	o.x = [2]driver.F32{at.Sub(0, largest), at.Sub(largest, 2*largest)}
@@ -71,8 +71,8 @@ func NewMuon(dev driver.Device, groups []Group, beta1, beta2, eps float64) (*Muo
 	return o, nil
 }
 
-// orthogonalised says which parameters go to Muon: matrices whose name has neither
-// "embed" nor "lm_head" in it.
+// orthogonalised reports whether a parameter is updated by Muon: matrices whose name contains
+// neither "embed" nor "lm_head".
 func orthogonalised(p *tensor.Param) bool {
 	return len(p.Shape) == 2 && !strings.Contains(p.Name, "embed") && !strings.Contains(p.Name, "lm_head")
 }
@@ -106,7 +106,7 @@ func (o *Muon) Step(lr float64, gradScale float32) {
 	}
 }
 
-// orthogonal is Muon's step of a matrix.
+// orthogonal is Muon's update of a matrix.
 func (o *Muon) orthogonal(p *tensor.Param, lr, decay float64, gradScale float32) {
 	dev, momentum, n := o.slots.dev, o.slots.of(p)[0], p.Size()
 	x := o.x[0].Sub(0, n)
@@ -124,10 +124,10 @@ func (o *Muon) orthogonal(p *tensor.Param, lr, decay float64, gradScale float32)
 	p.Sync(dev)
 }
 
-// newtonSchulz makes the singular values of x [rows, cols] about 1, keeping its singular
-// vectors. Every result is rounded to bf16, as upstream's tensors are; sums are float32.
-// A wide matrix is multiplied from the left, a tall one from the right, which is
-// upstream's transposing: A and its square are symmetric to the bit.
+// newtonSchulz brings the singular values of x [rows, cols] close to 1, keeping its singular
+// vectors. Every result is rounded to bf16, as upstream's tensors are; sums are float32. A wide
+// matrix is multiplied from the left, a tall one from the right, which is equivalent to
+// upstream's transposition: A and its square are symmetric to the bit.
 func (o *Muon) newtonSchulz(x driver.F32, rows, cols int) {
 	dev := o.slots.dev
 	o.round(x)
@@ -145,7 +145,7 @@ func (o *Muon) newtonSchulz(x driver.F32, rows, cols int) {
 			gemm.Run(dev, gemm.TN, 1, mx, mx, 0, ma)
 		}
 		o.round(a)
-		o.scaled(muonC, a, b) // c·A, then (c·A)·A in the place of A, which the sum needs once more
+		o.scaled(muonC, a, b) // c·A, then (c·A)·A in place of A, which the sum needs again
 		gemm.Run(dev, gemm.NN, 1, mb, ma, 0, mSquare)
 		o.round(square)
 		o.scaled(muonB, a, b)
@@ -177,7 +177,7 @@ func (o *Muon) divide(x driver.F32, d float32) {
 	o.round(x)
 }
 
-// round rounds x to bf16 and keeps it as float32.
+// round rounds x to bf16 and stores the result as float32.
 func (o *Muon) round(x driver.F32) {
 	half := o.half.Sub(0, x.Len())
 	cast.Narrow(o.slots.dev, x, half)

@@ -11,23 +11,23 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Settings are what the configuration says of an optimizer.
+// Settings are a configuration's settings of the optimizer.
 type Settings struct {
 	WeightDecay       float64
 	Beta1, Beta2, Eps float64
 
-	// Groups replaces the usual split of the parameters (LoRA+); nil = the usual one.
+	// Groups replaces the default split of the parameters (for LoRA+); nil = the default.
 	Groups []Group
 }
 
-// method makes one optimizer of all parameters.
+// method constructs an optimizer over all parameters.
 type method func(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error)
 
-// MuonName is the optimizer that use_muon asks for; upstream has no such optim.
+// MuonName is the optimizer of use_muon; upstream has no value of optim for it.
 const MuonName = "muon"
 
-// names are transformers' values of optim. Those whose state upstream keeps in 8 bits, in
-// pages or on another vendor's card stand for the same maths in float32.
+// names are transformers' values of optim. Those whose state upstream stores in 8 bits, in
+// paged memory or on another vendor's hardware map to the same maths in float32.
 var names = map[string]method{
 	"adamw_torch": newAdamW, "adamw_torch_fused": newAdamW, "adamw_hf": newAdamW, "adamw_torch_xla": newAdamW,
 	"adamw_torch_npu_fused": newAdamW, "adamw_apex_fused": newAdamW, "adamw_torch_8bit": newAdamW, "adamw_torch_4bit": newAdamW,
@@ -37,7 +37,7 @@ var names = map[string]method{
 	MuonName: newMuon,
 }
 
-// refused are transformers' other values, and what comes nearest to each.
+// refused are transformers' other values, with the nearest supported one.
 var refused = map[string]string{
 	"adamw_anyprecision": "adamw_torch", "ademamix": "adamw_torch", "ademamix_8bit": "adamw_torch", "paged_ademamix_32bit": "adamw_torch",
 	"paged_ademamix_8bit": "adamw_torch", "adagrad": "adafactor", "rmsprop": "adamw_torch", "rmsprop_bnb": "adamw_torch", "rmsprop_bnb_8bit": "adamw_torch",
@@ -47,11 +47,11 @@ var refused = map[string]string{
 	"schedule_free_sgd": "sgd", "apollo_adamw": "adamw_torch", "apollo_adamw_layerwise": "adamw_torch", "stable_adamw": "adamw_torch",
 }
 
-// Check refuses a value of optim that New does not know, with the nearest one that it
+// Check refuses a value of optim that New does not support, naming the nearest one that it
 // does.
 func Check(name string) error {
 	if name == MuonName {
-		return errors.New("muon is asked for with use_muon: true")
+		return errors.New("select muon with use_muon: true")
 	}
 	if _, ok := names[name]; ok {
 		return nil
@@ -63,18 +63,18 @@ func Check(name string) error {
 	return fmt.Errorf("%q is unknown, known are: %s", name, strings.Join(known, ", "))
 }
 
-// Equivalent says in one line what stands for an optimizer whose state upstream keeps
-// otherwise; "" where nothing does.
+// Equivalent describes in one line the optimizer that is used instead of one whose state
+// upstream stores in another form; "" where it is the same.
 func Equivalent(name string) string {
-	for _, kept := range []struct{ part, how string }{{"8bit", "in 8 bits"}, {"4bit", "in 4 bits"}, {"paged", "in pages that move to the host"}} {
+	for _, kept := range []struct{ part, how string }{{"8bit", "in 8 bits"}, {"4bit", "in 4 bits"}, {"paged", "in memory paged to the host"}} {
 		if strings.Contains(name, kept.part) {
-			return fmt.Sprintf("optim %s: upstream keeps its state %s; here the same maths runs with its state in float32 on the device", name, kept.how)
+			return fmt.Sprintf("optim %s: upstream stores its state %s; here the same maths runs with the state in float32 on the device", name, kept.how)
 		}
 	}
 	return ""
 }
 
-// New makes the optimizer that name says over params, with a state of zeros on dev.
+// New constructs the named optimizer over params, with a state of zeros on dev.
 func New(name string, dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
 	make, ok := names[name]
 	if !ok {
@@ -107,8 +107,8 @@ func newMuon(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, 
 	return made(NewMuon(dev, []Group{{params, 1, s.WeightDecay}}, s.Beta1, s.Beta2, s.Eps))
 }
 
-// groups is the split of transformers 4.57, with which the optimizers other than AdamW
-// were recorded: it decays no norms.
+// groups is the split of transformers 4.57, with which the optimizers other than AdamW were
+// recorded: it decays no norms.
 func (s Settings) groups(params []*tensor.Param) []Group {
 	if s.Groups != nil {
 		return s.Groups
@@ -116,7 +116,7 @@ func (s Settings) groups(params []*tensor.Param) []Group {
 	return split(params, s.WeightDecay, noDecayNorms.MatchString)
 }
 
-// made drops the optimizer of a failed call, so that it is nil as an Optimizer, too.
+// made replaces the optimizer of a failed call by a nil Optimizer.
 func made[O Optimizer](o O, err error) (Optimizer, error) {
 	if err != nil {
 		return nil, err

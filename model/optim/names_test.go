@@ -82,8 +82,8 @@ func read(t *testing.T, dev driver.Device, params []*tensor.Param) (out []float3
 	return out
 }
 
-// Every optimizer goes on from its written state with the bits of one that never
-// stopped, on another number of threads, and gives its memory back.
+// Every optimizer continues from its saved state with the bits of an uninterrupted one, on
+// another number of threads, and frees its memory.
 func TestEveryOptimizerContinues(t *testing.T) {
 	for _, name := range kinds {
 		dev, one := device(t, 3), device(t, 1)
@@ -144,8 +144,8 @@ func TestEveryOptimizerContinues(t *testing.T) {
 	}
 }
 
-// On the interpreter every optimizer takes the steps of the CPU. Muon's iterations round
-// to bf16, where a last bit may fall otherwise.
+// On the interpreter every optimizer takes the same steps as on the CPU. Muon's iterations
+// round to bf16, where a last bit may differ.
 func TestEveryOptimizerOnADevice(t *testing.T) {
 	for _, name := range kinds {
 		host, dev := device(t, 2), sim.New(sim.Options{Workers: 2, Capability: 80})
@@ -174,8 +174,8 @@ func TestEveryOptimizerOnADevice(t *testing.T) {
 	}
 }
 
-// What SGD and Muon do is worked out again in float64. Muon's direction is compared with
-// the iteration in float64: five roundings to bf16 leave it within some percent.
+// The steps of SGD and Muon are computed again in float64. Muon's direction is compared with
+// the iteration in float64: five roundings to bf16 leave a difference of some percent.
 func TestStepsInFloat64(t *testing.T) {
 	dev := device(t, 1)
 	for _, name := range []string{"sgd", MuonName} {
@@ -275,7 +275,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s is refused in favour of %s", name, near)
 		}
 	}
-	for name, want := range map[string]string{"adamw_torch": "", "adamw_bnb_8bit": "in 8 bits", "paged_adamw_32bit": "in pages", "adamw_torch_4bit": "in 4 bits"} {
+	for name, want := range map[string]string{"adamw_torch": "", "adamw_bnb_8bit": "in 8 bits", "paged_adamw_32bit": "paged to the host", "adamw_torch_4bit": "in 4 bits"} {
 		if got := Equivalent(name); (want == "") != (got == "") || !strings.Contains(got, want) {
 			t.Errorf("%s: %q", name, got)
 		}

@@ -9,23 +9,23 @@ import (
 // learning rate when a metric has not improved for more than patience
 // evaluations.
 type Plateau struct {
-	max, absolute                     bool // the metric should grow; threshold is a difference
+	max, absolute                     bool // max: larger metrics are better; absolute: threshold is a difference
 	factor, threshold, minLR, epsilon float64
 	patience, cooldown                int
 	state                             PlateauState
 }
 
-// PlateauState is what a checkpoint must hold of a Plateau.
+// PlateauState is the state of a Plateau in a checkpoint.
 type PlateauState struct {
-	LR        float64  `json:"lr"`        // the learning rate now
+	LR        float64  `json:"lr"`        // the current learning rate
 	Best      *float64 `json:"best"`      // the best metric, nil before the first
 	Bad       int      `json:"bad"`       // evaluations without improvement
-	CoolingBy int      `json:"coolingBy"` // evaluations of cool-down left
+	CoolingBy int      `json:"coolingBy"` // remaining evaluations of cool-down
 }
 
-// NewPlateau starts at learning rate lr. args are lr_scheduler_kwargs: mode,
-// factor, patience, threshold, threshold_mode, cooldown, min_lr, eps. Like
-// transformers it does not look at greater_is_better: mode is min unless given.
+// NewPlateau starts at learning rate lr. args are lr_scheduler_kwargs: mode, factor, patience,
+// threshold, threshold_mode, cooldown, min_lr, eps. Like transformers it ignores
+// greater_is_better: the default of mode is min.
 func NewPlateau(args map[string]any, lr float64) (*Plateau, error) {
 	k := &kwargs{owner: "lr_scheduler_type " + PlateauName, values: args}
 	k.only([]string{"mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr", "eps"})
@@ -49,7 +49,7 @@ func NewPlateau(args map[string]any, lr float64) (*Plateau, error) {
 // LR is the learning rate of the next optimizer step.
 func (p *Plateau) LR() float64 { return p.state.LR }
 
-// Observe takes the metric of an evaluation. A NaN is no improvement.
+// Observe takes the metric of an evaluation. NaN is not an improvement.
 func (p *Plateau) Observe(metric float64) {
 	s := &p.state
 	if p.better(metric) {
@@ -89,10 +89,10 @@ func (p *Plateau) better(metric float64) bool {
 	return metric > best+p.threshold
 }
 
-// State and SetState save and restore where the schedule is.
+// State returns the state of the schedule.
 func (p *Plateau) State() PlateauState { return p.state }
 
-// SetState continues from a State.
+// SetState restores a State.
 func (p *Plateau) SetState(s PlateauState) error {
 	if !(s.LR >= 0) || s.Bad < 0 || s.CoolingBy < 0 {
 		return fmt.Errorf("%s: state %+v is not one of its own", PlateauName, s)

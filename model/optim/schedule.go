@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// Schedule gives what the learning rate is multiplied with in the optimizer step
-// that follows step completed ones: the first step uses Schedule(0).
+// Schedule returns the factor of the learning rate in the optimizer step after step completed
+// ones: the first step uses Schedule(0).
 type Schedule func(step int) float64
 
-// builder makes a schedule of W warm-up and T total steps at learning rate lr.
+// builder makes a schedule with warmup warm-up steps and total steps at learning rate lr.
 type builder struct {
-	kwargs []string // what lr_scheduler_kwargs may hold
+	kwargs []string // the keys that lr_scheduler_kwargs may have
 	build  func(k *kwargs, warmup, total, lr float64) Schedule
 }
 
@@ -37,22 +37,21 @@ var schedules = map[string]builder{
 	},
 }
 
-// PlateauName is the lr_scheduler_type that follows an evaluation's metric
-// instead of the step: see Plateau.
+// PlateauName is the lr_scheduler_type that depends on an evaluation's metric instead of the
+// step: see Plateau.
 const PlateauName = "reduce_lr_on_plateau"
 
-// NewSchedule builds the schedule of that lr_scheduler_type. args are
-// lr_scheduler_kwargs; warmup and total count optimizer steps; lr is
-// learning_rate, which schedules with an absolute end need. An unknown name or
-// key is an error that lists the known ones.
+// NewSchedule builds the schedule of that lr_scheduler_type. args are lr_scheduler_kwargs;
+// warmup and total count optimizer steps; lr is learning_rate, which schedules with an absolute
+// end value need. An unknown name or key is an error that lists the known ones.
 //
-// warmup_stable_decay follows transformers: with num_decay_steps alone the stable
-// part is what is left. LLaMA-Factory fills in more first: a run that reads its
-// files passes args through StableDecayDefaults, which is done here only where
-// transformers would refuse for want of num_decay_steps.
+// warmup_stable_decay follows transformers: with only num_decay_steps the stable part is the
+// remainder. LLaMA-Factory sets more defaults first: a run with its files passes args through
+// StableDecayDefaults; NewSchedule does so only where transformers would fail for lack of
+// num_decay_steps.
 func NewSchedule(name string, args map[string]any, warmup, total int, lr float64) (Schedule, error) {
 	if name == PlateauName {
-		return nil, fmt.Errorf("lr_scheduler_type %s follows the evaluations, not the steps: use NewPlateau", name)
+		return nil, fmt.Errorf("lr_scheduler_type %s depends on the evaluations, not on the step: use NewPlateau", name)
 	}
 	b, ok := schedules[name]
 	if !ok {
@@ -72,9 +71,9 @@ func NewSchedule(name string, args map[string]any, warmup, total int, lr float64
 	return s, nil
 }
 
-// StableDecayDefaults adds to args what LLaMA-Factory 0.9.4 adds for
-// warmup_stable_decay where it is not given: of the steps after the warm-up a
-// third is stable and the rest decays.
+// StableDecayDefaults adds to args the values that LLaMA-Factory 0.9.4 sets for
+// warmup_stable_decay where they are missing: of the steps after the warm-up a third is stable
+// and the rest decays.
 func StableDecayDefaults(args map[string]any, warmup, total int) map[string]any {
 	out := maps.Clone(args)
 	if out == nil {
@@ -89,7 +88,7 @@ func StableDecayDefaults(args map[string]any, warmup, total int) map[string]any 
 	return out
 }
 
-// warmed puts the linear warm-up before f.
+// warmed adds the linear warm-up before f.
 func warmed(warmup float64, f func(t float64) float64) Schedule {
 	return func(step int) float64 {
 		if t := float64(step); t < warmup {
@@ -112,8 +111,8 @@ func cosine(k *kwargs, warmup, total, _ float64) Schedule {
 	return flooredCosine(k.float("num_cycles", 0.5), 0, warmup, total)
 }
 
-// flooredCosine falls from 1 to floor in half a period (cycles ½); past total it
-// rises again, as transformers' does.
+// flooredCosine falls from 1 to floor in half a period (cycles ½); after total it rises again,
+// as in transformers.
 func flooredCosine(cycles, floor, warmup, total float64) Schedule {
 	return warmed(warmup, func(t float64) float64 {
 		u := (t - warmup) / math.Max(1, total-warmup)
@@ -162,7 +161,7 @@ func cosineWithMinLR(k *kwargs, warmup, total, lr float64) Schedule {
 
 func cosineWarmupWithMinLR(k *kwargs, warmup, total, lr float64) Schedule {
 	cycles, floor := k.float("num_cycles", 0.5), k.floor(lr)
-	start := k.float("warmup_lr_rate", -1) // -1: not given
+	start := k.float("warmup_lr_rate", -1) // -1: not set
 	return func(step int) float64 {
 		t := float64(step)
 		switch {
@@ -177,8 +176,8 @@ func cosineWarmupWithMinLR(k *kwargs, warmup, total, lr float64) Schedule {
 	}
 }
 
-// rises and falls are the forms that warmup_stable_decay's warm-up and decay can
-// have, over x from 0 to 1.
+// rises and falls are the possible shapes of warmup_stable_decay's warm-up and decay, over x
+// from 0 to 1.
 var (
 	rises = map[string]func(x float64) float64{
 		"linear": func(x float64) float64 { return x },

@@ -46,7 +46,7 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
-// The project's own recording, made with transformers 4.52.4, where it is there.
+// The project's own recording, made with transformers 4.52.4, if available.
 func TestSharedSchedules(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join("..", "..", "..", "shared", "golden", "streams", "lr_schedules.json"))
 	if err != nil {
@@ -87,8 +87,8 @@ func TestScheduleErrors(t *testing.T) {
 	}
 }
 
-// LLaMA-Factory's own defaults: of 20 steps after 5 of warm-up, 6 are stable and
-// 14 decay; what is given stays.
+// LLaMA-Factory's own defaults: of 20 steps after 5 of warm-up, 6 are stable and 14 decay;
+// given values are kept.
 func TestStableDecayDefaults(t *testing.T) {
 	got := StableDecayDefaults(map[string]any{"min_lr_ratio": 0.1}, 5, 25)
 	if got["num_stable_steps"] != 6 || got["num_decay_steps"] != 14 || got["min_lr_ratio"] != 0.1 {
@@ -135,7 +135,7 @@ func TestPlateau(t *testing.T) {
 	}
 }
 
-// reload passes the state through JSON, as a checkpoint does.
+// reload serialises the state to JSON and back, as a checkpoint does.
 func reload(t *testing.T, p *Plateau, args map[string]any) *Plateau {
 	t.Helper()
 	b, err := json.Marshal(p.State())

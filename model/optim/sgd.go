@@ -6,8 +6,8 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// SGD is torch.optim.SGD without momentum, as transformers' Trainer makes it:
-// p −= lr·(g + decay·p). It remembers nothing.
+// SGD is torch.optim.SGD without momentum, as transformers' Trainer constructs it: p −= lr·(g +
+// decay·p). It has no state.
 type SGD struct{ stepped }
 
 // NewSGD starts at step 0.

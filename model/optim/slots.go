@@ -8,8 +8,8 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// slots are the tensors that an optimizer remembers from step to step, float32 on its
-// device, in the order in which a checkpoint holds them.
+// slots are an optimizer's state tensors, float32 on its device, in the order in which a
+// checkpoint stores them.
 type slots struct {
 	dev  driver.Device
 	list []slot
@@ -26,7 +26,7 @@ func newSlots(dev driver.Device) slots {
 	return slots{dev: dev, at: map[*tensor.Param][]driver.F32{}}
 }
 
-// add gives p one more tensor of zeros: kind is what its name begins with.
+// add allocates a further tensor of zeros for p: kind begins its name.
 func (s *slots) add(p *tensor.Param, kind string, shape ...int) error {
 	n := 1
 	for _, d := range shape {
@@ -62,7 +62,7 @@ func (s *slots) tensors() ([]checkpoint.Tensor, error) {
 	return out, nil
 }
 
-// load reads what tensors gave. Every tensor must be there with its shape, and no other.
+// load reads the tensors from w, which must have all of them with their shapes, and no others.
 func (s *slots) load(w *checkpoint.Weights) error {
 	for _, x := range s.list {
 		err := driver.Write(s.dev, driver.View[float32](x.memory), func(dst []float32) error { return w.ReadFloat32(x.name, dst) })
@@ -71,7 +71,7 @@ func (s *slots) load(w *checkpoint.Weights) error {
 		}
 	}
 	if names := w.Names(); len(names) != len(s.list) {
-		return fmt.Errorf("%s holds %d tensors and this run's optimizer keeps %d: it belongs to a run with another optim, or that trains other parameters", w.Path(names[0]), len(names), len(s.list))
+		return fmt.Errorf("%s has %d tensors and this run's optimizer %d: it belongs to a run with another optim, or one that trains other parameters", w.Path(names[0]), len(names), len(s.list))
 	}
 	return nil
 }
@@ -91,7 +91,7 @@ func (s *slots) free() {
 	s.list, s.at = nil, nil
 }
 
-// check refuses groups that cannot be stepped; a parameter twice is a programmer's error.
+// check refuses invalid groups; a duplicate parameter is a programmer's error.
 func check(groups []Group) error {
 	names := map[string]bool{}
 	for _, g := range groups {
@@ -111,7 +111,7 @@ func check(groups []Group) error {
 	return nil
 }
 
-// checkBetas refuses decays that are no shares.
+// checkBetas refuses decay rates outside [0, 1).
 func checkBetas(beta1, beta2 float64) error {
 	for _, b := range []struct {
 		name  string
@@ -124,14 +124,14 @@ func checkBetas(beta1, beta2 float64) error {
 	return nil
 }
 
-// stepped is what the optimizers share: groups, what they remember, and the steps taken.
+// stepped is shared by the optimizers: groups, their state, and the number of steps.
 type stepped struct {
 	groups []Group
 	slots  slots
 	steps  int
 }
 
-// newStepped starts at step 0; remember adds what the optimizer keeps of a parameter.
+// newStepped starts at step 0; remember allocates the optimizer's state of a parameter.
 func newStepped(dev driver.Device, groups []Group, remember func(s *slots, p *tensor.Param) error) (stepped, error) {
 	if err := check(groups); err != nil {
 		return stepped{}, err

@@ -1,6 +1,6 @@
-// Package convert says how llama.cpp's files hold a model of Hugging Face's: under which
-// names, in which order of rows and with which values in the header. What it says was
-// learnt from llama.cpp's convert_hf_to_gguf.py and from what llama.cpp itself reads
+// Package convert describes how llama.cpp's files store a model of Hugging Face's: the names,
+// the order of rows and the values in the header. The rules were derived from llama.cpp's
+// convert_hf_to_gguf.py and from what llama.cpp itself reads
 // (https://github.com/ggml-org/llama.cpp, src/models).
 package convert
 
@@ -15,26 +15,26 @@ import (
 	"dataflex.dev/dataflex/model/gguf"
 )
 
-// Model is a model as a GGUF file holds it, without its tokenizer.
+// Model is a model in the form of a GGUF file, without its tokenizer.
 type Model struct {
 	Values  []container.Value
 	Tensors []Tensor
-	Notes   []string // where llama.cpp computes something else than was trained
+	Notes   []string // where llama.cpp computes something other than what was trained
 }
 
 // Tensor is a tensor of the file.
 type Tensor struct {
-	Name    string // ggml's
+	Name    string // in ggml's naming
 	Type    container.Type
 	Shape   []int
-	Sources []string // transformers' tensors that it is made of, stacked; none: Fixed
+	Sources []string // the transformers tensors that are stacked to make it; none: Fixed
 	Fixed   []float32
 
-	heads int     // rows of q and k are interleaved in each of so many heads; 0: they are not
-	add   float32 // to every number
+	heads int     // number of heads in each of which rows of q and k are interleaved; 0: none
+	add   float32 // added to every number
 }
 
-// Arrange puts the numbers of a source, in transformers' order, as llama.cpp has them.
+// Arrange converts the numbers of a source from transformers' to llama.cpp's order.
 func (t *Tensor) Arrange(x []float32) {
 	if t.heads > 0 {
 		gguf.Interleave(x, t.Shape[0], t.heads)
@@ -46,16 +46,16 @@ func (t *Tensor) Arrange(x []float32) {
 	}
 }
 
-// embeddings and head are transformers' names.
+// The names of embeddings and head in transformers.
 const (
 	embeddings = "model.embed_tokens.weight"
 	head       = "lm_head.weight"
 )
 
-// New says how a model is held whose matrices are stored as kind: F32, F16, BF16 or Q8_0;
-// norms, biases and routers are float32. names are the tensors there are, without a head
-// that is the embeddings, and shape gives their sizes. What llama.cpp would read as
-// another model is an error that says so.
+// New describes a model whose matrices are stored as kind: F32, F16, BF16 or Q8_0; norms,
+// biases and routers are float32. names are the tensors of the model, without a tied head, and
+// shape returns their sizes. A model that llama.cpp would compute differently is an error that
+// says so.
 func New(c *checkpoint.ModelConfig, names []string, shape func(string) []int, kind container.Type) (*Model, error) {
 	f, err := familyOf(c)
 	if err != nil {
@@ -82,7 +82,7 @@ type builder struct {
 func (b *builder) tensors(names []string) error {
 	separate := slices.Contains(names, head)
 	if separate && b.family.tied {
-		return fmt.Errorf("llama.cpp's %s takes the embeddings for the head, and this model has a head of its own: export a Hugging Face folder", b.family.arch)
+		return fmt.Errorf("llama.cpp's %s ties the head to the embeddings, and this model has a separate head: export a Hugging Face folder", b.family.arch)
 	}
 	stacks := map[string]int{}
 	for _, name := range names {
@@ -90,7 +90,7 @@ func (b *builder) tensors(names []string) error {
 		if !ok {
 			return fmt.Errorf("tensor %q has no place in llama.cpp's %s: export a Hugging Face folder", name, b.family.arch)
 		}
-		if at, more := stacks[module]; more { // another expert of the layer
+		if at, more := stacks[module]; more { // a further expert of the layer
 			t := &b.model.Tensors[at]
 			t.Sources = append(t.Sources, name)
 			t.Shape[0]++
@@ -112,7 +112,7 @@ func (b *builder) tensors(names []string) error {
 	return nil
 }
 
-// describe sets the type and the order of a tensor's numbers.
+// describe sets a tensor's type and the order of its numbers.
 func (b *builder) describe(t *Tensor) {
 	norm := strings.HasSuffix(t.Name, "norm.weight")
 	switch rows := t.Shape[len(t.Shape)-1]; {
@@ -165,7 +165,7 @@ func (b *builder) ggmlName(name string) (string, bool) {
 	return "blk." + layer + "." + ggml + "." + part, ok && (part == "weight" || bias)
 }
 
-// withoutExpert leaves out which of a layer's experts a module is.
+// withoutExpert removes the number of the expert from a module's name.
 func withoutExpert(module string) string {
 	before, after, ok := strings.Cut(module, ".experts.")
 	number, rest, cut := strings.Cut(after, ".")
@@ -175,12 +175,12 @@ func withoutExpert(module string) string {
 	return before + ".experts." + rest
 }
 
-// notes say where llama.cpp computes something else.
+// notes describe where llama.cpp computes something different.
 func (b *builder) notes() {
 	c := b.config
 	if w := c.SlidingWindow; w > 0 && !b.family.windows && w < c.MaxPositionEmbeddings {
 		b.model.Notes = append(b.model.Notes, fmt.Sprintf(
-			"llama.cpp's %s knows no windows: beyond %d tokens it looks further back than this model was trained to", b.family.arch, w))
+			"llama.cpp's %s has no sliding window: beyond %d tokens it attends further back than this model was trained to", b.family.arch, w))
 	}
 	if r := c.RopeScaling; r != nil && r.Type == "longrope" {
 		b.model.Notes = append(b.model.Notes, fmt.Sprintf(

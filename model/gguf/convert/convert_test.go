@@ -15,7 +15,7 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// recorded is a tiny model, and what a GGUF file of it holds that llama.cpp reads.
+// recorded is a tiny model, with the content of a GGUF file of it that llama.cpp reads.
 type recorded struct {
 	Config  json.RawMessage
 	Tensors map[string][]int
@@ -121,7 +121,7 @@ func same(got, want any) bool {
 	return got == want
 }
 
-// What llama.cpp would take for another model is refused, by what it does not compute.
+// Models that llama.cpp would compute differently are refused, naming the reason.
 func TestRefuses(t *testing.T) {
 	all := readRecorded(t)
 	for want, c := range map[string]struct {
@@ -137,8 +137,8 @@ func TestRefuses(t *testing.T) {
 		"layers without experts among":                   {"qwen3_moe", map[string]any{"decoder_sparse_step": 2}},
 		"norm_topk_prob: true":                           {"qwen2_moe", map[string]any{"norm_topk_prob": true}},
 		`"model.layers.0.self_attn.k_proj.bias" has no`:  {"qwen2", map[string]any{"model_type": "qwen3"}},
-		"layers without positions but every fourth":      {"smollm3", map[string]any{"no_rope_layer_interval": 2, "no_rope_layers": nil}},
-		"the head, and this model has a head of its own": {"gemma", nil},
+		"layers without positions other than every fourth":      {"smollm3", map[string]any{"no_rope_layer_interval": 2, "no_rope_layers": nil}},
+		"this model has a separate head": {"gemma", nil},
 	} {
 		r := all[c.family]
 		if c.family == "gemma" {
@@ -152,7 +152,7 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-// Q8_0 wants rows of whole blocks; others are F16, as llama.cpp's script has them. Norms and
+// Q8_0 requires rows of whole blocks; others are F16, as in llama.cpp's script. Norms and
 // routers stay float32.
 func TestTypes(t *testing.T) {
 	all := readRecorded(t)
@@ -175,7 +175,7 @@ func TestTypes(t *testing.T) {
 	}
 }
 
-// Gemma's norms are stored with their 1; a bias of q is interleaved as its weight is.
+// Gemma's norms are stored with 1 added; a bias of q is interleaved like its weight.
 func TestArrange(t *testing.T) {
 	all := readRecorded(t)
 	m, err := all["gemma"].convert(configOf(t, all["gemma"].Config, nil), container.F32)

@@ -9,22 +9,23 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// family is how llama.cpp's files hold the models of a model_type.
+// family describes how llama.cpp's files store the models of a model_type.
 type family struct {
 	arch    string            // general.architecture
-	permute bool              // rope turns neighbours: rows of q and k are interleaved
-	onePlus bool              // norms multiply by 1+w, and that is what is stored
-	hasHead bool              // the head is stored even where it is the embeddings
-	tied    bool              // the head is the embeddings, always
+	permute bool              // rope rotates adjacent pairs: rows of q and k are interleaved
+	onePlus bool              // norms multiply by 1+w, which is the number stored
+	hasHead bool              // the head is stored even if it is tied to the embeddings
+	tied    bool              // the head is always tied to the embeddings
 	biases  string            // projections that may have biases, by ggml's names
-	modules map[string]string // of a layer, beside common
-	windows bool              // layers with a window: llama.cpp knows which they are
-	scaling []string          // kinds of rope_scaling that it computes
+	modules map[string]string // of a layer, in addition to common
+	windows bool              // layers with a sliding window: llama.cpp knows which layers have one
+	scaling []string          // kinds of rope_scaling that llama.cpp implements
 }
 
 var (
 	attention = "attn_q attn_k attn_v"
-	// What most have in common; gemma2 and olmo2 put norms behind attention and MLP, too.
+	// Modules that most families share; gemma2 and olmo2 have norms after attention and MLP,
+	// too.
 	common = map[string]string{
 		"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
 		"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
@@ -49,8 +50,8 @@ var (
 	llama     = family{arch: "llama", permute: true, biases: attention + " attn_output ffn_gate ffn_up ffn_down", scaling: []string{"linear", "yarn", "llama3"}}
 )
 
-// families are those whose form is known; each was loaded in llama.cpp and gave the logits
-// that transformers gives (convert_test.go).
+// families are the supported families; each was loaded in llama.cpp and gave transformers'
+// logits (convert_test.go).
 var families = map[string]family{
 	"llama":       llama,
 	"mistral":     llama,
@@ -68,15 +69,16 @@ var families = map[string]family{
 	"olmo2":       {arch: "olmo2", hasHead: true, modules: fourNorms},
 }
 
-// familyOf finds the form of a model, or says which of its settings llama.cpp does not compute.
+// familyOf returns the family of a model, or an error naming the setting that llama.cpp does
+// not implement.
 func familyOf(c *checkpoint.ModelConfig) (family, error) {
 	f, ok := families[c.ModelType]
 	if !ok {
-		return f, fmt.Errorf("how llama.cpp holds a %q is not known here; GGUF files are written of %s: export a Hugging Face folder, and convert it with llama.cpp's convert_hf_to_gguf.py",
+		return f, fmt.Errorf("it is not known how llama.cpp stores a %q; GGUF files are written for %s: export a Hugging Face folder, and convert it with llama.cpp's convert_hf_to_gguf.py",
 			c.ModelType, strings.Join(slices.Sorted(maps.Keys(families)), ", "))
 	}
 	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("llama.cpp's %s does not compute "+format+": export a Hugging Face folder", append([]any{f.arch}, args...)...)
+		return fmt.Errorf("llama.cpp's %s does not implement "+format+": export a Hugging Face folder", append([]any{f.arch}, args...)...)
 	}
 	if r := c.RopeScaling; r != nil && !slices.Contains(f.scaling, r.Type) {
 		return f, refuse("rope_scaling of the type %q", r.Type)
@@ -99,16 +101,16 @@ func familyOf(c *checkpoint.ModelConfig) (family, error) {
 		return f, refuse("windows in other layers than the released models have them")
 	}
 	if c.NoRope != nil && !f.noRope(c) {
-		return f, refuse("layers without positions but every fourth")
+		return f, refuse("layers without positions other than every fourth")
 	}
 	return f, f.experts(c, refuse)
 }
 
-// largeGemma is by how many layers llama.cpp knows the models whose attention is scaled
-// by hidden_size/heads.
+// largeGemma is the number of layers by which llama.cpp recognises the models whose attention
+// is scaled by hidden_size/heads.
 var largeGemma = map[string]int{"gemma2": 46, "gemma3": 62}
 
-// window says whether the layers with a window are those that llama.cpp takes for them.
+// window checks that the layers with a window are those for which llama.cpp assumes one.
 func (f family) window(c *checkpoint.ModelConfig) bool {
 	period := map[string]int{"gemma2": 2, "gemma3": 6}[f.arch]
 	for i := range c.NumHiddenLayers {
@@ -128,7 +130,7 @@ func (f family) noRope(c *checkpoint.ModelConfig) bool {
 	return true
 }
 
-// experts refuses mixtures that llama.cpp takes for others.
+// experts refuses mixtures that llama.cpp would compute differently.
 func (f family) experts(c *checkpoint.ModelConfig, refuse func(string, ...any) error) error {
 	m := c.MoE
 	switch {

@@ -9,18 +9,18 @@ import (
 // fileTypes are general.file_type (llama_ftype of llama.h).
 var fileTypes = map[container.Type]uint32{container.F32: 0, container.F16: 1, container.Q8_0: 7, container.BF16: 32}
 
-// add adds a value of the architecture.
+// add adds a value under a key of the architecture.
 func (b *builder) add(key string, value any) {
 	b.model.Values = append(b.model.Values, container.Value{Key: b.family.arch + "." + key, Value: value})
 }
 
-// number adds a number of things.
+// number adds an integer.
 func (b *builder) number(key string, n int) { b.add(key, uint32(n)) }
 
-// factor adds a factor.
+// factor adds a float.
 func (b *builder) factor(key string, v float64) { b.add(key, float32(v)) }
 
-// values describes the model.
+// values adds the description of the model.
 func (b *builder) values() {
 	c := b.config
 	b.model.Values = append(b.model.Values,
@@ -53,7 +53,7 @@ func (b *builder) values() {
 	}
 }
 
-// scaling says how positions are stretched.
+// scaling adds the rope scaling.
 func (b *builder) scaling() {
 	r := b.config.RopeScaling
 	if r == nil {
@@ -82,7 +82,7 @@ func (b *builder) yarn() {
 	b.factor("rope.scaling.factor", r.Factor)
 	b.number("rope.scaling.original_context_length", original)
 	if r.AttentionFactor > 0 {
-		// llama.cpp multiplies by what follows from the factor as well.
+		// llama.cpp also multiplies by a value that it derives from the factor.
 		b.factor("rope.scaling.attn_factor", r.AttentionFactor/(0.1*math.Log(r.Factor)+1))
 	}
 	if r.BetaFast > 0 {
@@ -93,7 +93,8 @@ func (b *builder) yarn() {
 	}
 }
 
-// longAttention is what longrope multiplies sines and cosines by (LongRoPE, arXiv:2402.13753).
+// longAttention is the factor by which longrope multiplies sines and cosines (LongRoPE,
+// arXiv:2402.13753).
 func (b *builder) longAttention() float64 {
 	c, r := b.config, b.config.RopeScaling
 	if r.AttentionFactor > 0 {
@@ -106,12 +107,12 @@ func (b *builder) longAttention() float64 {
 	return math.Sqrt(1 + math.Log(stretch)/math.Log(float64(r.OriginalMaxPositionEmbeddings)))
 }
 
-// windows says which positions a layer sees; llama.cpp knows which layers of a family have one.
+// windows adds the sliding window; llama.cpp knows which layers of a family have one.
 func (b *builder) windows() {
 	c := b.config
 	if !b.family.windows {
 		if b.family.arch == "phi3" {
-			b.number("attention.sliding_window", 0) // nothing else is computed there
+			b.number("attention.sliding_window", 0) // disables it
 		}
 		return
 	}
@@ -123,7 +124,7 @@ func (b *builder) windows() {
 	}
 }
 
-// multipliers are granite's, and gemma's bounds.
+// multipliers adds granite's multipliers, and gemma's soft caps.
 func (b *builder) multipliers() {
 	c := b.config
 	if c.AttnSoftCap > 0 {
@@ -141,7 +142,7 @@ func (b *builder) multipliers() {
 	b.factor("logit_scale", c.LogitsScaling)
 }
 
-// ropeTensors are the divisors of the frequencies of Llama 3 and of longrope.
+// ropeTensors adds the divisors of the frequencies of Llama 3 and of longrope.
 func (b *builder) ropeTensors() {
 	r := b.config.RopeScaling
 	if r == nil {
@@ -164,8 +165,8 @@ func (b *builder) fixed(name string, numbers []float64) {
 	b.model.Tensors = append(b.model.Tensors, t)
 }
 
-// llama3 is by what each frequency is divided: nothing where a wave is short, the factor
-// where it is long, and between them what lies between.
+// llama3 is the divisor of each frequency: 1 for short waves, the factor for long ones, and an
+// interpolation in between.
 func llama3(factor, low, high, original, theta float64, dim int) []float64 {
 	out := make([]float64, dim/2)
 	for i := range out {
