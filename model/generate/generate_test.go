@@ -220,7 +220,7 @@ func frequencies(o Options, logits []float32, tokens []int32, n int) []float64 {
 	return f
 }
 
-// TestChoose holds the draws to the distributions of the options' definitions.
+// TestChoose compares the draws with the distributions defined by the options.
 func TestChoose(t *testing.T) {
 	// Probabilities .1, .4, .3, .2 at temperature 1.
 	p := []float64{0.1, 0.4, 0.3, 0.2}

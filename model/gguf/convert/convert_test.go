@@ -128,7 +128,7 @@ func TestRefuses(t *testing.T) {
 		family  string
 		changed map[string]any
 	}{
-		`llama.cpp holds a "olmo3" is not known`:         {"olmo2", map[string]any{"model_type": "olmo3"}},
+		`it is not known how llama.cpp stores a "olmo3"`:         {"olmo2", map[string]any{"model_type": "olmo3"}},
 		`rope_scaling of the type "dynamic"`:             {"llama", map[string]any{"rope_scaling": map[string]any{"rope_type": "dynamic", "factor": 2.0}}},
 		`rope_scaling of the type "llama3"`:              {"qwen3", map[string]any{"rope_scaling": map[string]any{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}}},
 		"rope_scaling with mscale":                       {"llama-yarn-rope", map[string]any{"rope_scaling": map[string]any{"rope_type": "yarn", "factor": 4.0, "mscale": 0.7}}},
