@@ -8,13 +8,13 @@ import (
 )
 
 // Quantised weights are integers that mean something only with scales beside them: read
-// as numbers they would make another model. bitsandbytes' are read; a folder of others is
-// refused by name, by its config.json or by its tensors.
+// as numbers they would make another model. bitsandbytes' and MXFP4 are read; a folder of
+// others is refused by name, by its config.json or by its tensors.
 
-const unquantised = "of quantised weights bitsandbytes' alone are read here: name the folder of the model's weights in bf16, fp16 or float32"
+const unquantised = "of quantised weights bitsandbytes' and MXFP4 are read here: name the folder of the model's weights in bf16, fp16 or float32"
 
 // refuseQuantised fails on a config.json that says that its weights were quantised, and not
-// by bitsandbytes.
+// by bitsandbytes or as MXFP4.
 func refuseQuantised(f *fields) {
 	for _, key := range []string{"quantization_config", "compression_config"} {
 		q, ok := f.raw[key].(map[string]any)
@@ -22,6 +22,10 @@ func refuseQuantised(f *fields) {
 			continue
 		}
 		method, _ := q["quant_method"].(string)
+		if method == mxMethod {
+			delete(f.raw, key) // what is written is numbers
+			continue
+		}
 		four, _ := q["load_in_4bit"].(bool)
 		eight, _ := q["load_in_8bit"].(bool)
 		if (method == "bitsandbytes" || method == "") && (four || eight) {
@@ -49,7 +53,7 @@ func (w *Weights) checkQuantised() error {
 			continue
 		}
 		switch dtype {
-		case "F32", "F16", "BF16", "F64":
+		case "F32", "F16", "BF16", "F64", mxDType:
 			continue
 		}
 		narrow := strings.HasPrefix(dtype, "F8_") || strings.HasPrefix(dtype, "F6_") || dtype == "F4"

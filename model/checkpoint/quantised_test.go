@@ -23,6 +23,11 @@ func TestQuantisedConfigs(t *testing.T) {
 			t.Errorf("%s: %v", config, err)
 		}
 	}
+	packed, err := ReadModelConfig(edited(t, storage.ConfigFile, llamaConfig, map[string]string{"quantization_config": `{"quant_method": "mxfp4"}`}))
+	ok(t, err)
+	if _, there := packed.Value("quantization_config"); there { // what is written are numbers
+		t.Error("MXFP4 would be written into a config.json")
+	}
 	for _, config := range []string{"null", `{"quant_method": "bitsandbytes", "load_in_4bit": true}`, `{"load_in_8bit": true}`} {
 		if _, err := ReadModelConfig(edited(t, storage.ConfigFile, llamaConfig, map[string]string{"quantization_config": config})); err != nil {
 			t.Error(err)
@@ -35,7 +40,7 @@ func TestQuantisedConfigs(t *testing.T) {
 func TestQuantisedTensors(t *testing.T) {
 	for name, dtype := range map[string]string{
 		"model.layers.0.mlp.up_proj.weight": "U8", "model.layers.0.mlp.down_proj.qweight": "I32", "model.layers.0.mlp.gate_proj.weight": "F8_E4M3",
-		"model.layers.0.mlp.up_proj.weight_packed": "I32", "model.layers.0.mlp.up_proj.weight.absmax": "U8", "x.experts.down_proj_blocks": "U8",
+		"model.layers.0.mlp.up_proj.weight_packed": "I32", "model.layers.0.mlp.up_proj.weight.absmax": "U8", "x.experts.down_proj_scales": "U8",
 	} {
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, storage.ModelFile), file(`{"`+name+`":{"dtype":"`+dtype+`","shape":[1,4],"data_offsets":[0,`+map[bool]string{true: "16", false: "4"}[dtype == "I32"]+`]}}`, make([]byte, map[bool]int{true: 16, false: 4}[dtype == "I32"])))

@@ -34,6 +34,7 @@ type location struct {
 	entry  entry
 	packed *gguf.Tensor // of a GGUF file; nil in safetensors
 	codes  *codedMatrix // nil where the numbers lie as they are
+	scaled *microscaled // in MXFP4; nil elsewhere
 }
 
 // mapped is one file in memory.
@@ -79,6 +80,9 @@ func OpenWeights(dir string) (*Weights, error) {
 		return nil, err
 	}
 	if err = w.foldCodes(); err == nil {
+		err = w.foldMicroscaled()
+	}
+	if err == nil {
 		err = w.checkQuantised()
 	}
 	if err != nil {
@@ -275,6 +279,9 @@ func (w *Weights) ReadFloat32(name string, dst []float32) (err error) {
 		return t.unpack(dst)
 	case t.codes != nil:
 		return t.decode(dst)
+	case t.scaled != nil:
+		t.scaled.read(dst)
+		return nil
 	}
 	if !toFloat32(e.dtype, t.file.data[e.begin:e.end], dst) {
 		return fmt.Errorf("%s: tensor %q is %s, which is not read (F32, BF16, F16, F64 and integers are): convert the model to bf16 first", t.file.path, name, e.dtype)

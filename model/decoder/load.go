@@ -107,6 +107,9 @@ func (m *Model) noteCodes(w *checkpoint.Weights) {
 	if before > 0 && m.options.Quantise != nil {
 		m.notes = append(m.notes, fmt.Sprintf("%s is quantised already: quantization_bit does not affect what it has in codes", m.dir))
 	}
+	if slices.ContainsFunc(w.Names(), func(name string) bool { return w.DType(name) == "MXFP4" }) {
+		m.notes = append(m.notes, fmt.Sprintf("%s: its experts are in MXFP4, and are kept as the numbers that these mean: 8 times the memory in float32, 4 times in bf16", m.dir))
+	}
 	if ragged > 0 {
 		m.notes = append(m.notes, fmt.Sprintf("%s: %d quantised matrices have rows that are no multiple of their blocks: they are read as bitsandbytes reads them on a CPU with AVX-512, which takes scales of other blocks; quantization_bit: 8 has none of that", m.dir, ragged))
 	}

@@ -23,6 +23,7 @@ type plainRecord struct {
 	Base      string // of an adapter
 	Loss      float64
 	Aux       float64 // balance loss
+	Packed    bool    // experts are in MXFP4: of the rest there is the loss alone
 	Greedy    []int32
 	Gradients map[string][2]float64 // of every tensor: its length, its product with cos(0), cos(1), …
 

@@ -1,10 +1,11 @@
-"""Writes model/decoder/testdata/moe_families: tiny random models of the families with latent attention, routers by scores,
+"""Writes model/checkpoint/testdata/mxfp4.json, random blocks and what they mean, and model/decoder/testdata/moe_families: tiny random models of the families with latent attention, routers by scores,
 sinks, chunks or experts of their own kind, in more than one shape each, and PEFT adapters on some of them, with the loss of
 fixed ids, the balance loss, a greedy continuation and, of every gradient of the loss without it, its length and its product
 with cos(0), cos(1), … (stacked experts that are saved apart: of each by itself).
 Recorded with torch 2.15.0, transformers 5.24.0, peft 0.21.2.
-Usage: python tools/golden/moe_families.py model/decoder/testdata/moe_families"""
-import json, os, shutil, sys
+gpt_oss-mxfp4's experts are codes, which transformers makes numbers of; its gradients are not recorded.
+Usage: python tools/golden/moe_families.py model/decoder/testdata/moe_families model/checkpoint/testdata/mxfp4.json"""
+import base64, json, os, shutil, sys
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -71,6 +72,26 @@ for name, config in MODELS.items():
         for _ in range(8): answer = torch.cat([answer, m(input_ids=answer).logits[:, -1:].argmax(-1)], 1)
         aux = getattr(m(input_ids=ids, labels=ids, output_router_logits=True), "aux_loss", None) if "youtu" not in name else None
     recorded[name] = {"loss": l.item(), "aux": 0 if aux is None else aux.item(), "greedy": answer[0, ids.shape[1]:].tolist(), "gradients": dict(gradients(m))}
+from safetensors.torch import save_file
+from transformers.integrations.mxfp4 import _convert_moe_packed_tensors
+def packed(g, *shape, lowest=120, highest=126): return torch.randint(0, 256, (*shape, 16), generator=g, dtype=torch.uint8), torch.randint(lowest, highest + 1, shape, generator=g, dtype=torch.uint8)
+g = torch.Generator().manual_seed(5)
+blocks, scales = packed(g, 2, 19, 3, lowest=3, highest=250)
+json.dump({"shape": list(blocks.shape), "blocks": base64.b64encode(blocks.numpy().tobytes()).decode(), "scales": base64.b64encode(scales.numpy().tobytes()).decode(), "bits": _convert_moe_packed_tensors(blocks, scales).view(torch.uint16).flatten().tolist()}, open(sys.argv[2], "w"))
+name, config = "gpt_oss-mxfp4", dict(BASE, hidden_size=32, intermediate_size=32, num_hidden_layers=2, head_dim=8, sliding_window=5, num_local_experts=2, num_experts_per_tok=1)
+m = AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt_oss", **config), attn_implementation="eager").float().eval()
+spread(m); T = {}
+for n, p in list(m.state_dict().items()):
+    if n.endswith(("gate_up_proj", "down_proj")):
+        b, s = packed(g, p.shape[0], p.shape[2], p.shape[1] // 32)
+        T[n + "_blocks"], T[n + "_scales"] = b, s
+        p.copy_(_convert_moe_packed_tensors(b, s).float())
+    else: T[n] = p.to(torch.bfloat16); p.copy_(T[n].float())
+m.config.save_pretrained(f"{OUT}/{name}"); save_file(T, f"{OUT}/{name}/model.safetensors", {"format": "pt"})
+c = json.load(open(f"{OUT}/{name}/config.json")); c["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]}; json.dump(c, open(f"{OUT}/{name}/config.json", "w"), indent=1)
+recorded[name] = {"loss": loss(m).item(), "packed": True}
+print("transformers reads its own folder:", loss(AutoModelForCausalLM.from_pretrained(f"{OUT}/{name}", attn_implementation="eager", dtype=torch.float32).eval()).item(), "and ours has", recorded[name]["loss"])
+torch.manual_seed(3)
 for name, (base, targets) in ADAPTERS.items():
     m = AutoModelForCausalLM.from_pretrained(f"{OUT}/{base}", attn_implementation="eager").float()
     p = get_peft_model(m, LoraConfig(r=3, lora_alpha=6, task_type="CAUSAL_LM", target_modules=targets)).eval()
