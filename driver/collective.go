@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 )
 
 // Collective moves data between the processes of one job, its ranks. Every rank makes the
@@ -46,7 +47,7 @@ func Solo(dev Device) Collective { return &solo{dev: dev} }
 
 type solo struct {
 	dev Device
-	why error // of Abort
+	why atomic.Pointer[error] // of Abort
 }
 
 func (s *solo) Rank() int { return 0 }
@@ -79,12 +80,12 @@ func (s *solo) GatherBytes(ctx context.Context, data []byte) ([][]byte, error) {
 }
 
 func (s *solo) Barrier(ctx context.Context) error { return s.check(ctx, Call{Kind: Barrier}) }
-func (s *solo) Abort(why error)                   { s.why = why }
+func (s *solo) Abort(why error)                   { s.why.CompareAndSwap(nil, &why) }
 func (s *solo) Close() error                      { return nil }
 
 func (s *solo) check(ctx context.Context, c Call) error {
-	if s.why != nil {
-		return s.why
+	if why := s.why.Load(); why != nil {
+		return *why
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("rank 0 of 1: %v: %w", c, context.Cause(ctx))

@@ -68,6 +68,16 @@ var cases = map[string]func(context.Context, driver.Collective, driver.Device) e
 		}
 		return c.Barrier(ctx)
 	},
+	"aborted meanwhile": func(ctx context.Context, c driver.Collective, _ driver.Device) error {
+		if c.Rank() == 0 {
+			go c.Abort(errors.New("disk full"))
+		}
+		for {
+			if err := c.Barrier(ctx); err != nil {
+				return err
+			}
+		}
+	},
 	"killed": func(ctx context.Context, c driver.Collective, _ driver.Device) error {
 		if err := c.Barrier(ctx); err != nil {
 			return err

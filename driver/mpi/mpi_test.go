@@ -163,6 +163,10 @@ func TestFaults(t *testing.T) {
 			"mpi: rank 1 of 2: Barrier: the job was ended: disk full",
 			"mpi: rank 0 of 2: Barrier: rank 1 gave up: the job was ended: disk full",
 		}},
+		{"aborted meanwhile", 2, []string{
+			"mpi: rank 0 of 2: Barrier: the job was ended: disk full",
+			"mpi: rank 1 of 2: Barrier: rank 0 gave up: the job was ended: disk full",
+		}},
 	} {
 		out, err := mpirun(t, c.size, c.name)
 		for _, want := range c.want {

@@ -62,8 +62,9 @@ func (d *hostGPU) Busy() (bool, error)                      { return false, nil 
 
 // cases are what the ranks of a job do.
 var cases = map[string]work{
-	"values": {onHost, values},
-	"absent": {onHost, nil},
+	"values":            {onHost, values},
+	"absent":            {onHost, nil},
+	"aborted meanwhile": {onHost, abortedMeanwhile},
 	"order": {onHost, func(ctx context.Context, c driver.Collective, dev driver.Device) error {
 		in := make([]float32, 3*256)
 		for i := range in {
@@ -120,6 +121,18 @@ var cases = map[string]work{
 		}
 		return c.Barrier(ctx)
 	}},
+}
+
+// abortedMeanwhile: another goroutine gives up while calls are made.
+func abortedMeanwhile(ctx context.Context, c driver.Collective, _ driver.Device) error {
+	if c.Rank() == 1 {
+		go c.Abort(errors.New("disk full"))
+	}
+	for {
+		if err := c.Barrier(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // moved makes a call on memory of dev and returns what it received.
