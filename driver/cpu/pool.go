@@ -10,15 +10,38 @@ import (
 
 // patience is how long an idle thread looks for the next loop before it sleeps.
 // Waking it takes about 5 µs (50 µs on a busy machine), and a training step is a
-// chain of loops of 20 µs and more with little between them.
-const patience = 30 * time.Microsecond
+// chain of loops of 20 µs and more with little between them. Looking is counted, not
+// timed: reading the clock took more than the looking. A look that was in vain halves the
+// patience, down to a sixteenth, and one that was not doubles it: where a neighbour takes
+// the cores, threads soon sleep at once instead of competing with those that work.
+const (
+	patience  = 30 * time.Microsecond
+	impatient = 16
+)
+
+// looks is how many looks fit into patience on this machine.
+var looks = sync.OnceValue(func() int64 {
+	const n = 4096
+	var state atomic.Int64
+	best := time.Duration(1 << 62)
+	for range 4 {
+		start, seen := time.Now(), false
+		for range n {
+			seen = seen || state.Load() != 0
+		}
+		if took := time.Since(start); took < best && !seen {
+			best = took
+		}
+	}
+	return max(n*int64(patience)/max(int64(best), 1), 256)
+})
 
 // pool runs loops, one at a time, on the caller's goroutine and on threads-1
 // helpers that live as long as the device.
 //
 // state counts the helpers that take part in the loop and has the flag open
-// while there may be indices left. A helper joins only an open loop, and the
-// caller returns when it has closed the loop and the count is 0: it does not
+// while there may be indices left; whoever finds none closes it. A helper joins only an
+// open loop, and the caller returns when the loop is closed and the count is 0: it does not
 // wait for helpers that did not wake in time. The loop's fields change only then.
 type pool struct {
 	threads int
@@ -30,13 +53,16 @@ type pool struct {
 	idle    chan struct{} // for the caller: the last helper has left a closed loop
 	done    sync.WaitGroup
 
+	most    int64        // looks before a thread sleeps
+	patient atomic.Int64 // of them now
+
 	n     int
 	f     func(i int)
 	next  atomic.Int64
 	fault atomic.Pointer[fault]
 }
 
-const open = 1 << 32
+const open int64 = 1 << 32
 
 type fault struct{ value any }
 
@@ -45,6 +71,10 @@ func newPool(threads int) *pool {
 		threads = runtime.GOMAXPROCS(0)
 	}
 	p := &pool{threads: threads, wake: make(chan struct{}, threads), idle: make(chan struct{}, 1)}
+	if threads > 1 && runtime.GOMAXPROCS(0) > 1 {
+		p.most = looks()
+		p.patient.Store(p.most)
+	}
 	for range threads - 1 {
 		p.done.Go(p.help)
 	}
@@ -72,9 +102,13 @@ func (p *pool) help() {
 
 // await returns when a loop may be open, or false when the pool is closed.
 func (p *pool) await() bool {
-	if spin(func() bool { return p.state.Load()&open != 0 || p.closed.Load() }) {
-		return !p.closed.Load()
+	for range p.patient.Load() {
+		if p.state.Load()&open != 0 || p.closed.Load() {
+			p.looked(true)
+			return !p.closed.Load()
+		}
 	}
+	p.looked(false)
 	p.asleep.Add(1)
 	defer p.asleep.Add(-1)
 	if p.state.Load()&open != 0 {
@@ -84,21 +118,14 @@ func (p *pool) await() bool {
 	return more
 }
 
-// spin asks for a while whether something has happened.
-func spin(happened func() bool) bool {
-	if runtime.GOMAXPROCS(0) == 1 {
-		return happened()
-	}
-	start := time.Now()
-	for {
-		for range 200 {
-			if happened() {
-				return true
-			}
-		}
-		if time.Since(start) > patience {
-			return false
-		}
+// looked changes the patience after a look for something, which may have happened.
+func (p *pool) looked(happened bool) {
+	now := p.patient.Load()
+	switch {
+	case happened && now < p.most:
+		p.patient.Store(min(2*now, p.most))
+	case !happened && now > p.most/impatient:
+		p.patient.Store(max(now/2, p.most/impatient))
 	}
 }
 
@@ -126,6 +153,7 @@ func (p *pool) take() {
 	for {
 		i := int(p.next.Add(1)) - 1
 		if i >= p.n {
+			p.state.And(^open) // nobody need join any more: helpers look on, without joining in vain
 			return
 		}
 		p.f(i)
@@ -163,9 +191,11 @@ func (p *pool) parallel(n int, f func(i int)) {
 
 // finish closes the loop and waits for the helpers that joined it.
 func (p *pool) finish() {
-	p.state.Add(-open)
-	if spin(func() bool { return p.state.Load() == 0 }) {
-		return
+	p.state.And(^open)
+	for range p.patient.Load() {
+		if p.state.Load() == 0 {
+			return
+		}
 	}
 	for p.state.Load() != 0 {
 		<-p.idle

@@ -84,13 +84,18 @@ func benchmarkTokens(b *testing.B, tokens int, pass func() error) {
 }
 
 // BenchmarkLoRA is forward and backward of one micro-batch, r = 16 on all linears.
-func BenchmarkLoRA(b *testing.B) { benchmarkLoRA(b, 0) }
+func BenchmarkLoRA(b *testing.B) { benchmarkLoRA(b, 0, false) }
+
+// BenchmarkLoRABF16 is the same in bf16, where the processor has units for it.
+func BenchmarkLoRABF16(b *testing.B) { benchmarkLoRA(b, 0, true) }
 
 // BenchmarkLoRADropout is the same with a tenth of the adapters' inputs dropped.
-func BenchmarkLoRADropout(b *testing.B) { benchmarkLoRA(b, 0.1) }
+func BenchmarkLoRADropout(b *testing.B) { benchmarkLoRA(b, 0.1, false) }
 
-func benchmarkLoRA(b *testing.B, dropout float64) {
-	m := random(b, 0, smol())
+func benchmarkLoRA(b *testing.B, dropout float64, half bool) {
+	dev := cpu.New(0)
+	b.Cleanup(func() { dev.Close() })
+	m := randomOn(b, dev, smol(), half)
 	l := LoRA{Rank: 16, Alpha: 32, Dropout: dropout, Targets: []string{"all"}}
 	if err := m.AddLoRA(l, rand.New(rand.NewPCG(5, 6)).Float64); err != nil {
 		b.Fatal(err)
