@@ -129,28 +129,34 @@ func TestReference(t *testing.T) {
 
 // TestAlone: a row has the same bits by itself as among others, and so have its gradients
 // but for the sums over all rows.
-func TestAlone(t *testing.T) {
-	r, dev := optest.Rand(9), optest.CPU(t, 2)
+func TestAlone(t *testing.T) { alone(t, optest.CPU(t, 2)) }
+
+func alone(t *testing.T, dev driver.Device) {
+	r := optest.Rand(9)
 	p := deltanet.Params{Segments: []int32{0, 5, 75, 78}, KeyHeads: 2, ValueHeads: 4, KeyDim: 12, ValueDim: 16}
 	d := batch(r, p)
-	out, dout := make([]float32, len(d.V)), optest.Normal(r, len(d.V), 1)
-	p.Forward(dev, inputs(t, dev, d), optest.Dev(out))
+	dout := optest.Normal(r, len(d.V), 1)
+	forward := func(p deltanet.Params, d optest.DeltaNet[float32]) []float32 {
+		out := optest.In(t, dev, make([]float32, len(d.V)), 0)
+		p.Forward(dev, inputs(t, dev, d), out)
+		return optest.Out(t, dev, out)
+	}
 	all := gradients(t, dev, p, d, dout, 0)
 	one, own := p, d
 	one.Segments, own.Segments = []int32{0, 70}, []int32{0, 70}
 	cut := func(x []float32) []float32 { n := len(x) / 78; return x[5*n : 75*n] }
 	own.Q, own.K, own.V, own.A, own.B = cut(d.Q), cut(d.K), cut(d.V), cut(d.A), cut(d.B)
-	alone := make([]float32, len(own.V))
-	one.Forward(dev, inputs(t, dev, own), optest.Dev(alone))
-	optest.Same(t, "out", alone, cut(out))
+	optest.Same(t, "out", forward(one, own), cut(forward(p, d)))
 	for i, g := range gradients(t, dev, one, own, cut(dout), 0)[:5] {
 		optest.Same(t, names[i], g, cut(all[i]))
 	}
 }
 
 // TestSums: the gradients of the parameters are added to, and may be left out.
-func TestSums(t *testing.T) {
-	r, dev, p := optest.Rand(4), optest.CPU(t, 1), shapes[1]
+func TestSums(t *testing.T) { sums(t, optest.CPU(t, 1)) }
+
+func sums(t *testing.T, dev driver.Device) {
+	r, p := optest.Rand(4), shapes[1]
 	d := batch(r, p)
 	dout := optest.Normal(r, len(d.V), 1)
 	none, some := gradients(t, dev, p, d, dout, 0), gradients(t, dev, p, d, dout, 1)
@@ -162,8 +168,8 @@ func TestSums(t *testing.T) {
 			}
 		}
 	}
-	g := func(n int) driver.F32 { return optest.Dev(make([]float32, n)) }
-	p.Backward(dev, inputs(t, dev, d), optest.Dev(dout), deltanet.Gradients{Q: g(len(d.Q)), K: g(len(d.K)), V: g(len(d.V)), A: g(len(d.A)), B: g(len(d.B))})
+	g := func(n int) driver.F32 { return optest.In(t, dev, make([]float32, n), 0) }
+	p.Backward(dev, inputs(t, dev, d), optest.In(t, dev, dout, 0), deltanet.Gradients{Q: g(len(d.Q)), K: g(len(d.K)), V: g(len(d.V)), A: g(len(d.A)), B: g(len(d.B))})
 }
 
 // TestSteps: token by token from a state, beginning within a sequence, against the whole.

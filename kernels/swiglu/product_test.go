@@ -36,3 +36,6 @@ func products(t *testing.T, dev driver.Device) {
 		}
 	}
 }
+
+// TestProductsPTX: likewise by the kernels, in place.
+func TestProductsPTX(t *testing.T) { products(t, optest.Device(t, 80)) }
