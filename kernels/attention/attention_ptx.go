@@ -54,6 +54,9 @@ var (
 	deltas        = ptx.Declare[deltaParameters](family, "attention_delta")
 )
 
+// DeviceHeadDim is the largest HeadDim that devices have kernels for.
+const DeviceHeadDim = 128
+
 // call is one launch's part that does not change between kernels.
 type call struct {
 	p      Params
@@ -71,7 +74,7 @@ func newCall(dev driver.Launcher, p Params, t int) *call {
 		c.depth = 32
 	case p.HeadDim <= 64:
 		c.depth = 64
-	case p.HeadDim <= 128:
+	case p.HeadDim <= DeviceHeadDim:
 		c.depth = 128
 	default:
 		panic(fmt.Sprintf("attention: no kernel for heads of %d", p.HeadDim))

@@ -35,7 +35,7 @@ type forms struct {
 
 // build allocates a model of zeros.
 func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
-	if what := families[c.ModelType].hostOnly(); what != "" && dev.Kind() != driver.CPU {
+	if what := families[c.ModelType].hostOnly(&c); what != "" && dev.Kind() != driver.CPU {
 		return nil, fmt.Errorf("%s: model_type %q needs %s, which has no kernel for --device %v: take --device cpu", filepath.Join(dir, "config.json"), c.ModelType, what, dev.Kind())
 	}
 	if c.Rope.Type != "" && families[c.ModelType].learned {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"dataflex.dev/dataflex/kernels/attention"
+	"dataflex.dev/dataflex/kernels/deltanet"
 	"dataflex.dev/dataflex/kernels/swiglu"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
@@ -52,7 +54,6 @@ type family struct {
 	sinks         bool     // every head of the attention may attend to nothing, as much as a number of its own says
 	latent        bool     // queries, keys and values are made from compressed ones
 	everyRow      bool     // the padding token's embedding trains as any other
-	recurrent     string   // what layers without attention have, which only the CPU has kernels for
 	gatedQuery    bool     // q_proj has a gate beside every head's query, for what attention puts out
 	fusedDelta    bool     // the delta rule's projections are two: qkvz and ba
 	zeroNorms     bool     // fresh norms of 1+w have w = 0
@@ -162,10 +163,10 @@ var families = map[string]family{
 	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},
 	"olmoe":            {architecture: "OlmoeForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: qwenExperts},
 	"mixtral":          {architecture: "MixtralForCausalLM", activation: "silu", norms: preNorms, experts: mixtralExperts},
-	"lfm2":             {architecture: "Lfm2ForCausalLM", activation: "silu", norms: lfmNorms, headNorms: perHead, qNorm: "q_layernorm", kNorm: "k_layernorm", modules: lfmModules, recurrent: "a short convolution"},
-	"qwen3_next":       {architecture: "Qwen3NextForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true, recurrent: "the gated delta rule", fusedDelta: true, experts: qwenExperts},
-	"qwen3_5_text":     {architecture: "Qwen3_5ForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true, recurrent: "the gated delta rule"},
-	"qwen3_5_moe_text": {architecture: "Qwen3_5MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true, recurrent: "the gated delta rule", experts: qwenExperts},
+	"lfm2":             {architecture: "Lfm2ForCausalLM", activation: "silu", norms: lfmNorms, headNorms: perHead, qNorm: "q_layernorm", kNorm: "k_layernorm", modules: lfmModules},
+	"qwen3_next":       {architecture: "Qwen3NextForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true, fusedDelta: true, experts: qwenExperts},
+	"qwen3_5_text":     {architecture: "Qwen3_5ForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true},
+	"qwen3_5_moe_text": {architecture: "Qwen3_5MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true, experts: qwenExperts},
 	"qwen2_moe":        {architecture: "Qwen2MoeForCausalLM", activation: "silu", norms: preNorms, experts: qwenExperts},
 	"qwen3_moe":        {architecture: "Qwen3MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, experts: qwenExperts},
 }
@@ -222,8 +223,9 @@ func (f family) normsOf(c *Config) []normAt {
 // biasedHead reports whether the head adds a bias.
 func (f family) biasedHead(c *Config) bool { return f.headBias || f.mlpHeadBias && c.MLPBias }
 
-// hostOnly names what the family computes that only the CPU has kernels for, "" for nothing.
-func (f family) hostOnly() string {
+// hostOnly names what a model of the family computes that only the CPU has kernels for, "" for
+// nothing.
+func (f family) hostOnly(c *Config) string {
 	switch {
 	case f.latent:
 		return "latent attention"
@@ -231,8 +233,10 @@ func (f family) hostOnly() string {
 		return "attention with sinks"
 	case f.routing != byProbability:
 		return "routing by scores"
-	case f.recurrent != "":
-		return f.recurrent
+	case c.HeadDim > attention.DeviceHeadDim:
+		return fmt.Sprintf("attention with heads of %d", c.HeadDim)
+	case c.Linear.KeyDim > deltanet.DeviceKeyDim:
+		return fmt.Sprintf("a gated delta rule with keys of %d", c.Linear.KeyDim)
 	}
 	return ""
 }

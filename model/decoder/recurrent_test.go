@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"bytes"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
@@ -31,6 +33,51 @@ func TestRecurrentFamilies(t *testing.T) {
 			must(t, m.SaveFull(out))
 			sameTensors(t, filepath.Join(out, storage.ModelFile), filepath.Join(dir, storage.ModelFile))
 		})
+	}
+}
+
+// TestRecurrentFamiliesOnTheInterpreter: losses, gradients of everything and of adapters,
+// and generation by the PTX kernels are transformers' and the host's.
+func TestRecurrentFamiliesOnTheInterpreter(t *testing.T) {
+	ids, models, _ := plainRecords(t, recurrentFolder)
+	for _, name := range recurrentShapes {
+		t.Run(name, func(t *testing.T) {
+			dir, dev := filepath.Join(recurrentFolder, name), sim.New(sim.Options{})
+			m, err := Load(dev, dir, Options{})
+			must(t, err)
+			defer m.Close()
+			meanLoss(t, m, ids, models[name].Loss)
+			plainGreedy(t, m, ids, models[name].Greedy)
+			plainGradients(t, m, ids, models[name].Gradients)
+
+			host := load(t, dir, Options{})
+			b := packedRows(ids, 3, 66, 2, 20)
+			o := Objective{Weight: sampleWeights(b), Train: true, DropoutSeed: 7}
+			for _, x := range []*Model{host, m} {
+				adapt(t, x, LoRA{Rank: 2, Alpha: 3, Dropout: 0.2, Targets: []string{"all"}})
+			}
+			want, got := passOn(t, host, b, o), passOn(t, m, b, o)
+			within(t, "losses", got.losses, want.losses, 1e-5)
+			for p, g := range want.gradients {
+				if slicesNorm(g) > 0 { // some experts have no token
+					within(t, p, got.gradients[p], g, 2e-4)
+				}
+			}
+		})
+	}
+}
+
+// TestDeltaKeysOnDevices: keys that no kernel has are refused before any weights are read.
+func TestDeltaKeysOnDevices(t *testing.T) {
+	dir := t.TempDir()
+	config, err := os.ReadFile(filepath.Join(recurrentFolder, "qwen3_next", storage.ConfigFile))
+	must(t, err)
+	config = bytes.Replace(config, []byte(`"linear_key_head_dim": 6`), []byte(`"linear_key_head_dim": 129`), 1)
+	must(t, os.WriteFile(filepath.Join(dir, storage.ConfigFile), config, 0o600))
+	_, err = Init(sim.New(sim.Options{}), dir, Options{}, nil)
+	want := dir + `/config.json: model_type "qwen3_next" needs a gated delta rule with keys of 129, which has no kernel for --device sim: take --device cpu`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
