@@ -240,3 +240,36 @@ func TestFurtherTokens(t *testing.T) {
 		}
 	}
 }
+
+// TestRecurrentInBF16: where matrices are bf16 the convolutions and the rule stay float32:
+// losses and gradients are the host's within bf16's rounding, on both kinds of kernels.
+func TestRecurrentInBF16(t *testing.T) {
+	ids, _, _ := plainRecords(t, recurrentFolder)
+	for _, name := range []string{"lfm2", "qwen3_5_text"} {
+		dir := filepath.Join(recurrentFolder, name)
+		host := load(t, dir, Options{})
+		b := packedRows(ids, 3, 40)
+		o := Objective{Weight: sampleWeights(b)}
+		lora := LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}}
+		adapt(t, host, lora)
+		want := passOn(t, host, b, o)
+		for _, capability := range []int{80, 90} {
+			m, err := Load(sim.New(sim.Options{Capability: capability}), dir, Options{BF16: true})
+			must(t, err)
+			if !m.BF16() {
+				t.Error("no matrix is bf16")
+			}
+			adapt(t, m, lora)
+			got := passOn(t, m, b, o)
+			if e := distance(got.losses, want.losses); e > 1e-2 {
+				t.Errorf("%s on %d: losses are off by %.1e of their length", name, capability, e)
+			}
+			for p, g := range want.gradients {
+				if e := distance(got.gradients[p], g); e > 0.2 {
+					t.Errorf("%s on %d: gradient of %s is off by %.1e of its length", name, capability, p, e)
+				}
+			}
+			m.Close()
+		}
+	}
+}
