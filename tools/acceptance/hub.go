@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/sha1" // git's names of files
+	"crypto/sha1" // git's file hashes
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -16,17 +16,17 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// commit is the one revision that the hub has.
+// commit is the only revision of the hub.
 const commit = "0123456789abcdef0123456789abcdef01234567"
 
-// server is a hub with one model, on this machine alone.
+// server is a hub with one model, on this machine only.
 type server struct {
 	url    string
 	server http.Server
 	group  task.Group
 }
 
-// serve serves a folder as Hugging Face's hub would a model of that name.
+// serve serves a folder as Hugging Face's hub would serve a model of that name.
 func serve(dir, name string) (*server, error) {
 	files, err := listing(dir)
 	if err != nil {
@@ -43,7 +43,7 @@ func serve(dir, name string) (*server, error) {
 	mux.Handle(at, http.StripPrefix(at, http.FileServer(http.Dir(dir))))
 	s := &server{url: "http://" + l.Addr().String()}
 	s.server.Handler = mux
-	s.group.Go(func() { _ = s.server.Serve(l) }) // it ends when it is closed
+	s.group.Go(func() { _ = s.server.Serve(l) }) // it ends when the server is closed
 	return s, nil
 }
 
@@ -53,7 +53,7 @@ func (s *server) close() error {
 	return err
 }
 
-// listing is what the hub says of a folder's files: names, sizes and hashes.
+// listing is the hub's listing of a folder's files: names, sizes and hashes.
 func listing(dir string) ([]byte, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

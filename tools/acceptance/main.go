@@ -1,12 +1,12 @@
-// Command acceptance walks the whole way of a user with the programs as they are built:
-// download from a hub (a server on this machine), init, check, LESS, report, pick,
-// generate, export, a GGUF file, and a run that is killed and goes on to the same bits.
+// Command acceptance goes through a user's whole workflow with the built programs: download
+// from a hub (a server on this machine), init, check, LESS, report, pick, generate, export, a
+// GGUF file, and a run that is killed and resumes to the same bits.
 //
 //	go run ./tools/acceptance                     the demo's model, a minute
 //	go run ./tools/acceptance -model DIR          another one, as SmolLM2-135M's folder
 //	go run ./tools/acceptance -rows R.jsonl -eval E.jsonl -set learning_rate=1e-5
 //
-// It stops at the first command that fails or does not leave what it should.
+// It stops at the first command that fails or does not write what it should.
 package main
 
 import (
@@ -29,7 +29,7 @@ import (
 // options are the flags.
 type options struct {
 	cli, model, rows, eval, gguf string
-	set                          []string // further keys of the training runs
+	set                          []string // further keys for the training runs
 }
 
 func main() { command.Main(run) }
@@ -58,14 +58,14 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// walk is one way through, in a folder of its own.
+// walk is one pass through the workflow, in its own folder.
 type walk struct {
 	options
 	dir string
 	env []string
 }
 
-// name is the model's on the hub.
+// name is the model's name on the hub.
 const name = "acceptance/model"
 
 func newWalk(o *options) (*walk, error) {
@@ -101,14 +101,14 @@ func newWalk(o *options) (*walk, error) {
 	return w, nil
 }
 
-// command is one of the program's, to be run in the folder.
+// command prepares one of the program's commands, to be run in the folder.
 func (w *walk) command(ctx context.Context, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, w.cli, args...)
 	c.Dir, c.Env = w.dir, w.env
 	return c
 }
 
-// do runs a command, which has to leave the files, and returns its standard output.
+// do runs a command, which must write the given files, and returns its standard output.
 func (w *walk) do(ctx context.Context, args []string, leaves ...string) (string, error) {
 	started := time.Now()
 	var stdout, stderr bytes.Buffer
@@ -147,7 +147,7 @@ func (w *walk) init(ctx context.Context) error {
 	return err
 }
 
-// arguments are a training run's.
+// arguments are the arguments of a training run.
 func (w *walk) arguments(out string) []string {
 	return append([]string{"train", "less.yaml", "output_dir=" + out, "save_steps=2", "save_total_limit=2", "plot_loss=false"}, w.set...)
 }
@@ -170,7 +170,7 @@ func (w *walk) pick(ctx context.Context) error {
 	return err
 }
 
-// answers asks the model, which has to say something or end at once.
+// answers generates an answer, which must not be empty unless the model ends at once.
 func (w *walk) answers(ctx context.Context, args ...string) error {
 	_, err := w.do(ctx, append([]string{"generate"}, append(args, "max_new_tokens=8", "--prompt", "Add 21 and 4")...))
 	return err
@@ -195,8 +195,8 @@ func (w *walk) gguf(ctx context.Context) error {
 	return w.answers(ctx, "model_name_or_path="+w.options.gguf, "template=default")
 }
 
-// killed ends a run by force after its first checkpoint; the same command goes on, and
-// its weights are those of the run that was left alone.
+// killed kills a run after its first checkpoint and repeats the same command, which must resume
+// and end with the weights of the uninterrupted run.
 func (w *walk) killed(ctx context.Context) error {
 	if err := w.kill(ctx); err != nil {
 		return err
@@ -216,7 +216,7 @@ func (w *walk) killed(ctx context.Context) error {
 	return err
 }
 
-// kill starts the run and ends it once it has saved.
+// kill starts the run and kills it once it has saved.
 func (w *walk) kill(ctx context.Context) error {
 	c := w.command(ctx, w.arguments("killed")...)
 	var stderr bytes.Buffer

@@ -18,9 +18,8 @@ import (
 // takesConfig marks a command whose arguments are a configuration and keys of it.
 const takesConfig = "config"
 
-// TakesConfig makes a command's first argument a configuration and the others keys that
-// override it, in every way that LLaMA-Factory and DataFlex users write them: see
-// Arguments.
+// TakesConfig makes a command's first argument a configuration and the others overriding keys,
+// in every notation used by LLaMA-Factory and DataFlex: see Arguments.
 func TakesConfig(c *cobra.Command) *cobra.Command {
 	c.Annotations = map[string]string{takesConfig: "yes"}
 	c.Use += " CONFIG [key=value ...]"
@@ -34,17 +33,16 @@ func TakesConfig(c *cobra.Command) *cobra.Command {
 	return c
 }
 
-// Arguments readies a command line for cobra. An unknown command is an error that names
-// the nearest. Of a command that TakesConfig, the configuration is put first ("" where
-// all keys stand on the command line, "-" for standard input), then the keys as
-// key=value, whether they were given as key=value, --key=value, --key value, or --key
-// alone where it is true or false; -config, with one dash or two, names the
-// configuration; flags may have one dash.
+// Arguments prepares a command line for cobra. An unknown command is an error that names the
+// nearest. For a command with TakesConfig, the configuration is put first ("" where all keys
+// are on the command line, "-" for standard input), then the keys as key=value, whether they
+// were given as key=value, --key=value, --key value, or as --key alone for a boolean; -config,
+// with one dash or two, names the configuration; flags may have one dash.
 func Arguments(root *cobra.Command, args []string) ([]string, error) {
-	if len(args) > 0 && strings.HasPrefix(args[0], "__") { // the shell's completion asks
+	if len(args) > 0 && strings.HasPrefix(args[0], "__") { // a request by the shell's completion
 		return args, nil
 	}
-	root.InitDefaultHelpCmd() // cobra adds them when it runs: too late to be found
+	root.InitDefaultHelpCmd() // cobra would add them later, too late to be found
 	root.InitDefaultCompletionCmd(args...)
 	c, rest, err := root.Find(args)
 	if err != nil {
@@ -67,7 +65,7 @@ func Arguments(root *cobra.Command, args []string) ([]string, error) {
 	return append(out, p.keys...), nil
 }
 
-// unknownCommand is the error for a command that is none.
+// unknownCommand is the error for an unknown command.
 func unknownCommand(root *cobra.Command, args []string) error {
 	var names []string
 	for _, c := range root.Commands() {
@@ -130,7 +128,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// config takes a configuration's file. A word beside it is a key without a value.
+// config handles a configuration's file. Another word beside it is a key without a value.
 func (p *parser) config(file string) error {
 	if p.file == nil {
 		p.file = &file
@@ -143,7 +141,7 @@ func (p *parser) config(file string) error {
 	return nil
 }
 
-// dashed takes an argument that begins with a dash: a flag of the command, or a key.
+// dashed handles an argument that begins with a dash: a flag of the command, or a key.
 func (p *parser) dashed(a string) error {
 	name, value, given := strings.Cut(strings.TrimLeft(a, "-"), "=")
 	switch flag := p.flag(name); {
@@ -200,11 +198,11 @@ func (p *parser) takeFlag(f *pflag.Flag, value string, given bool) error {
 
 var (
 	number = regexp.MustCompile(`^-[\d.]`)
-	yes    = []string{"yes", "true", "t", "y", "1"} // as Hugging Face's parser reads them
+	yes    = []string{"yes", "true", "t", "y", "1"} // as Hugging Face's parser reads booleans
 	no     = []string{"no", "false", "f", "n", "0"}
 )
 
-// takeKey takes a key with the value that follows it. A list may have several.
+// takeKey handles a key and the value that follows it. A list may have several.
 func (p *parser) takeKey(k config.Key, key, value string, given bool) error {
 	follows := func() bool {
 		return len(p.left) > 0 && (!strings.HasPrefix(p.left[0], "-") || number.MatchString(p.left[0]))
@@ -230,13 +228,13 @@ func (p *parser) takeKey(k config.Key, key, value string, given bool) error {
 		}
 	}
 	if k.Type == config.Text && strings.ContainsAny(value, ":#{}[]&*!|>'\"%@,`\n") {
-		value = strconv.Quote(value) // the shell's words are text as they stand
+		value = strconv.Quote(value) // the words of a shell are literal text
 	}
 	p.keys = append(p.keys, key+"="+value)
 	return nil
 }
 
-// unknown is the error for a flag that is none.
+// unknown is the error for an unknown flag.
 func (p *parser) unknown(a, key string) error {
 	known := []string{"config"}
 	for _, k := range config.Keys() {

@@ -6,11 +6,11 @@ import (
 	"dataflex.dev/dataflex/driver/cuda"
 )
 
-// nvidia is what NVIDIA's kernel module shows where it has found a GPU.
+// nvidia is a file that exists where NVIDIA's kernel module has found a GPU.
 const nvidia = "/proc/driver/nvidia/version"
 
-// otherBuild is what a program without the CUDA driver says on a machine that has an
-// NVIDIA GPU, before anything else: which build can use it. "" = nothing.
+// otherBuild is the hint of a program without the CUDA driver on a machine with an NVIDIA GPU:
+// which build can use it. "" = none.
 func otherBuild(built bool, module string) string {
 	if built {
 		return ""
@@ -22,7 +22,7 @@ func otherBuild(built bool, module string) string {
 		"make on linux/amd64 with gcc builds the one that can, and the release's linux-amd64 archive holds it"
 }
 
-// nameBuild says so.
+// nameBuild prints that hint.
 func nameBuild() {
 	if text := otherBuild(cuda.Built, nvidia); text != "" {
 		Logger(os.Stderr).Warn(text)

@@ -1,5 +1,4 @@
-// Package command is what the programs share: how one starts, is interrupted, and
-// ends.
+// Package command is shared by the programs: start, interruption and end.
 package command
 
 import (
@@ -18,7 +17,7 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// Version is set when the program is built.
+// Version is set at build time.
 var Version = "unknown"
 
 // Exit codes: done, an error, interrupted.
@@ -28,15 +27,14 @@ const (
 	ExitInterrupted = 130
 )
 
-// ErrSaid ends a program with ExitError when what is wrong has already been printed.
+// ErrSaid ends a program with ExitError when the error has already been printed.
 var ErrSaid = errors.New("the error was printed")
 
 // Main runs a program and ends the process with its exit code. The context ends when
 // the user or the system asks the program to stop: see signals.
 func Main(main func(ctx context.Context) error) { os.Exit(Run(os.Stderr, main)) }
 
-// Run is Main short of ending the process. An error is one message on stderr, and so
-// is a panic.
+// Run is Main without ending the process. An error is one message on stderr, and so is a panic.
 func Run(stderr io.Writer, main func(ctx context.Context) error) int {
 	ctx, stop := signals(context.Background())
 	defer stop()
@@ -49,7 +47,7 @@ func Run(stderr io.Writer, main func(ctx context.Context) error) int {
 	return Exit(task.Catch(func() error { return main(ctx) }), stderr)
 }
 
-// Exit prints an error, if there is one, and gives its exit code.
+// Exit prints an error, if there is one, and returns its exit code.
 func Exit(err error, stderr io.Writer) int {
 	var fault *task.Panic
 	switch {
@@ -59,7 +57,7 @@ func Exit(err error, stderr io.Writer) int {
 		return ExitError
 	case errors.As(err, &fault):
 		whose := ""
-		if _, ours := fault.Value.(runtime.Error); ours || fault.Unwrap() == nil { // not a device's or a file's
+		if _, ours := fault.Value.(runtime.Error); ours || fault.Unwrap() == nil { // not the error of a device or a file
 			whose = "the program is at fault, please report it: "
 		}
 		say(stderr, "error: "+whose+err.Error()+trace(fault))
@@ -75,7 +73,7 @@ func Exit(err error, stderr io.Writer) int {
 	return ExitError
 }
 
-// say writes the last words of a program.
+// say prints the final message of a program.
 func say(stderr io.Writer, text string) {
 	if s := screenOf(stderr); s != nil {
 		s.clear()
@@ -87,7 +85,7 @@ func say(stderr io.Writer, text string) {
 	fmt.Fprintln(stderr, display.Text(text))
 }
 
-// interrupted says what was going on when the user stopped it.
+// interrupted describes what was going on when the user stopped it.
 func interrupted(err error) string {
 	doing := strings.TrimSuffix(strings.TrimSuffix(err.Error(), context.Canceled.Error()), ": ")
 	if doing == "" || strings.HasPrefix(doing, "interrupted") {
@@ -96,14 +94,14 @@ func interrupted(err error) string {
 	return "interrupted: " + doing
 }
 
-// readerLeft is an error of standard output whose reader has seen enough, as in
-// `dataflex-cli show … | head`.
+// readerLeft reports an error of standard output whose reader has ended, as in `dataflex-cli
+// show … | head`.
 func readerLeft(err error) bool {
 	var p *os.PathError
 	return errors.As(err, &p) && p.Path == os.Stdout.Name() && errors.Is(p.Err, syscall.EPIPE)
 }
 
-// trace keeps a panic's stack in a file, where one can be written, and says where.
+// trace writes a panic's stack to a file, where possible, and returns its path.
 func trace(p *task.Panic) string {
 	f, err := os.CreateTemp("", "dataflex-panic-*.txt")
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"dataflex.dev/dataflex/data/progress"
 )
 
-// logFormat is what --log-format sets: how log lines and errors are written.
+// logFormat is the value of --log-format: the format of log lines and errors.
 type logFormat string
 
 const (
@@ -29,7 +29,7 @@ var format = textLog
 // String is the format, for pflag.
 func (f *logFormat) String() string { return string(*f) }
 
-// Type is how the help calls the value.
+// Type is the name of the value in the help text.
 func (f *logFormat) Type() string { return "text|json" }
 
 // Set checks a value of the flag.
@@ -46,8 +46,8 @@ func logFlag(flags *pflag.FlagSet) {
 	flags.Var(&format, "log-format", "how log lines are written on standard error: text, or json, one object a line")
 }
 
-// Logger writes plain lines, in colour on a terminal unless NO_COLOR is set, or JSON
-// objects. What they say of data and configurations cannot steer the terminal, and
+// Logger writes plain lines, in colour on a terminal unless NO_COLOR is set, or JSON objects.
+// Text from data and configurations is escaped so that it cannot control the terminal, and
 // secrets are masked.
 func Logger(w io.Writer) *slog.Logger {
 	if format == jsonLog {
@@ -61,8 +61,8 @@ func Logger(w io.Writer) *slog.Logger {
 	return slog.New(clean{tint.NewTextHandler(w, &tint.Options{Level: slog.LevelInfo, TimeFormat: "15:04:05", NoColor: plain}), s})
 }
 
-// clean hands records on with printable text and masked secrets. On a screen, a pass's
-// progress is shown there instead of as a line.
+// clean passes records on with printable text and masked secrets. On a screen, the progress of
+// a pass is shown in place instead of as a line.
 type clean struct {
 	slog.Handler
 	screen *screen
@@ -84,12 +84,12 @@ func (h clean) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, out)
 }
 
-// Enabled implements slog.Handler: only a screen takes what is shown over and over.
+// Enabled implements slog.Handler: only a screen takes the frequent progress records.
 func (h clean) Enabled(ctx context.Context, l slog.Level) bool {
 	return h.Handler.Enabled(ctx, l) || h.screen != nil && l == progress.Shown
 }
 
-// passLine is how far a pass is.
+// passLine describes the progress of a pass.
 func passLine(what string, said map[string]any) string {
 	line := fmt.Sprintf("%s  %v", what, said[progress.Rows])
 	if total, ok := said[progress.Total]; ok {
@@ -118,7 +118,7 @@ func cleaned(a slog.Attr) slog.Attr {
 	switch v.Kind() {
 	case slog.KindString:
 		s := display.Printable(v.String())
-		// The key says what the value is: api_key=… is one text here.
+		// The key says what the value is: api_key=… has to be masked as one text.
 		if masked := display.Mask(a.Key + "=" + s); masked != a.Key+"="+s {
 			s = masked[min(len(a.Key)+1, len(masked)):]
 		}
@@ -146,8 +146,8 @@ func cleaned(a slog.Attr) slog.Attr {
 	return a
 }
 
-// Clean is w for text that comes from data or configurations: what would steer a
-// terminal is written as escapes, secrets are masked. Every Write is taken by itself.
+// Clean wraps w for text from data or configurations: control characters are escaped, secrets
+// are masked. Every Write is processed separately.
 func Clean(w io.Writer) io.Writer { return cleanWriter{w} }
 
 type cleanWriter struct{ w io.Writer }

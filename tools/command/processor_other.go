@@ -4,5 +4,5 @@ package command
 
 import "time"
 
-// ProcessorTime is what this process has used of the processors so far: not known here.
+// ProcessorTime is not known here.
 func ProcessorTime() time.Duration { return 0 }

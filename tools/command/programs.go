@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// Program readies the root of a program's commands and runs it on a command line.
+// Program prepares the root of a program's commands and runs it on a command line.
 func Program(ctx context.Context, root *cobra.Command, args []string) error {
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.Version = Version
@@ -18,7 +18,7 @@ func Program(ctx context.Context, root *cobra.Command, args []string) error {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return fmt.Errorf("%w: see %s --help", err, c.CommandPath()) })
 	for _, c := range append(root.Commands(), root) {
 		logFlag(c.Flags())
-		if c.Flags().Lookup("device") != nil { // it computes
+		if c.Flags().Lookup("device") != nil { // it uses a device
 			c.PreRun = func(*cobra.Command, []string) { nameBuild() }
 		}
 	}
@@ -30,7 +30,7 @@ func Program(ctx context.Context, root *cobra.Command, args []string) error {
 	return root.ExecuteContext(ctx)
 }
 
-// TrainCommand is the command that trains, under a name of its own in each program.
+// TrainCommand is the command that trains, whose name differs between programs.
 func TrainCommand(name string) *cobra.Command {
 	var o train.Options
 	c := TakesConfig(&cobra.Command{

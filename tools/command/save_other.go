@@ -4,5 +4,5 @@ package command
 
 import "os"
 
-// saveRequests: there is no SIGUSR1 here.
+// saveRequests does nothing: there is no SIGUSR1 here.
 func saveRequests() (requests <-chan os.Signal, stop func()) { return nil, func() {} }

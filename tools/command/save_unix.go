@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// saveRequests gets a value when the system asks for a checkpoint, with SIGUSR1:
-// SLURM's --signal=USR1@90 sends it before the time is over. stop ends that.
+// saveRequests receives a value when the system requests a checkpoint by SIGUSR1, which SLURM's
+// --signal=USR1@90 sends before the time limit. stop ends that.
 func saveRequests() (requests <-chan os.Signal, stop func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGUSR1)

@@ -11,24 +11,24 @@ import (
 	"golang.org/x/term"
 )
 
-// screen is a terminal that shows one line of progress below the log lines. It is a
-// writer: a log line goes above the progress, and none is ever lost.
+// screen is a terminal with one line of progress below the log lines. It is a writer: log lines
+// are written above the progress, and none is lost.
 type screen struct {
 	mu     sync.Mutex
 	out    io.Writer
 	width  func() int
-	status string // as it is shown; "" = nothing is
-	pass   bool   // it is a pass's, which ends with the next log line
+	status string // as shown; "" = none
+	pass   bool   // the progress of a pass, which ends with the next log line
 	shown  time.Time
 }
 
-// screens has the screen of standard error, once it is asked for.
+// screens has the screen of standard error, once it was requested.
 var screens struct {
 	sync.Mutex
 	stderr *screen
 }
 
-// screenOf is the screen of w where w is standard error on a terminal, else nil.
+// screenOf is the screen of w if w is standard error on a terminal, else nil.
 func screenOf(w io.Writer) *screen {
 	if w != io.Writer(os.Stderr) || format != textLog || !Terminal(w) {
 		return nil
@@ -73,11 +73,10 @@ func (s *screen) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
-// redrawEvery bounds how often the progress is drawn.
+// redrawEvery is the minimum time between redraws of the progress.
 const redrawEvery = 100 * time.Millisecond
 
-// show replaces the progress, of training or of a pass; now shows it even if the last
-// one is fresh.
+// show replaces the progress, of training or of a pass; now forces a redraw.
 func (s *screen) show(status string, pass, now bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,10 +87,10 @@ func (s *screen) show(status string, pass, now bool) {
 		status = string(r[:max(0, s.width()-1)])
 	}
 	s.status, s.pass, s.shown = status, pass, time.Now()
-	_, _ = io.WriteString(s.out, clearLine+status) // a terminal that has gone shows nothing
+	_, _ = io.WriteString(s.out, clearLine+status) // a terminal that was closed shows nothing
 }
 
-// clear takes the progress away.
+// clear removes the progress.
 func (s *screen) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,14 +104,13 @@ func (s *screen) clear() {
 type bar struct {
 	screen  *screen
 	started time.Time
-	first   int // steps done when it started: a resumed run has some
+	first   int // steps done before: a resumed run has some
 	tokens  int // likewise
 }
 
-// Step shows that done of total optimizer steps are taken and how many tokens the run
-// has trained on.
+// Step shows the number of optimizer steps done, of total, and of tokens trained on.
 func (b *bar) Step(done, total int, loss float64, tokens int) {
-	if b.started.IsZero() { // the first step's time is not known
+	if b.started.IsZero() { // the duration of the first step is not known
 		b.started, b.first, b.tokens = time.Now(), done, tokens
 	}
 	text := fmt.Sprintf("step %d/%d  %.0f %%  loss %.4f", done, total, 100*float64(done)/float64(max(total, 1)), loss)
@@ -123,7 +121,7 @@ func (b *bar) Step(done, total int, loss float64, tokens int) {
 	b.screen.show(text, false, done == total)
 }
 
-// Close takes the progress away.
+// Close removes the progress.
 func (b *bar) Close() { b.screen.clear() }
 
 // short is a duration in its two largest units.

@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// signals is the context that a program works under: it ends with the first of the
-// signals that ask for an end, Ctrl-C, a scheduler's SIGTERM, a closed terminal's SIGHUP.
-// A SIGHUP that was ignored when the program started, as nohup does, stays ignored; a
-// SIGINT does not: shells ignore it for every command that a script starts with &. A write
-// to a pipe whose reader has gone is an error of that write, not the program's end.
+// signals is the context of a program: it ends at the first signal that asks the program to
+// end: Ctrl-C, a scheduler's SIGTERM, a closed terminal's SIGHUP. A SIGHUP that was ignored
+// when the program started, as by nohup, stays ignored; a SIGINT does not: shells ignore it for
+// every command that a script starts with &. Writing to a pipe whose reader has ended is an
+// error of that write and does not end the program.
 func signals(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	asked := make(chan os.Signal, 1)
@@ -21,10 +21,10 @@ func signals(parent context.Context) (ctx context.Context, stop func()) {
 			signal.Notify(asked, s)
 		}
 	}
-	pipe := make(chan os.Signal, 1) // nobody reads it: that somebody wants the signal is enough
+	pipe := make(chan os.Signal, 1) // nobody reads it: registering it is enough
 	signal.Notify(pipe, syscall.SIGPIPE)
 	done := make(chan struct{})
-	go func() { // ends with stop
+	go func() { // ended by stop
 		select {
 		case s := <-asked:
 			cancel(errors.New(s.String()))

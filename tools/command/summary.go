@@ -17,8 +17,8 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// summary says at the end of a run what was trained, how well, what was chosen, what the
-// time went into, and where everything lies. It reads what the run has left.
+// summary logs at the end of a run what was trained, the results, what was chosen, where the
+// time went, and where the files are. It reads the files that the run wrote.
 func summary(log *slog.Logger, c *config.Config) {
 	out := c.Training.OutputDir
 	did := []any{"model", c.Model.NameOrPath, "tuning", c.Tuning.FinetuningType}
@@ -45,7 +45,7 @@ func summary(log *slog.Logger, c *config.Config) {
 	}
 }
 
-// stepRecord is what the summary reads of the records that a run leaves.
+// stepRecord is the part of a run's records that the summary needs.
 type stepRecord struct {
 	Tokens  int                `json:"tokens"`
 	Seconds float64            `json:"seconds"`
@@ -53,7 +53,7 @@ type stepRecord struct {
 	Peak    uint64             `json:"peak"`
 }
 
-// spent is the time by phase; training is what the others leave.
+// spent is the time by phase; training is the remainder.
 func spent(last stepRecord) []any {
 	duration := func(seconds float64) time.Duration {
 		return time.Duration(seconds * float64(time.Second)).Round(10 * time.Millisecond)
@@ -71,11 +71,11 @@ func spent(last stepRecord) []any {
 	return args
 }
 
-// object reads a JSON object, none where there is none.
+// object reads a JSON object, nil where there is none.
 func object(path string) map[string]any {
 	var o map[string]any
 	if raw, err := storage.ReadFile(path); err == nil {
-		_ = json.Unmarshal(raw, &o) // a file that another program spoilt says nothing
+		_ = json.Unmarshal(raw, &o) // a file damaged by another program is ignored
 	}
 	return o
 }
@@ -94,7 +94,7 @@ func recorded(path string) (last stepRecord, windows, rows int) {
 			Step      *stepRecord         `json:"step"`
 			Selection *struct{ Rows int } `json:"selection"`
 		}
-		// Most of the file is scores.
+		// Most of the file is scores, which are skipped.
 		if b := lines.Bytes(); !bytes.HasPrefix(b, []byte(`{"step"`)) && !bytes.HasPrefix(b, []byte(`{"selection"`)) || json.Unmarshal(b, &r) != nil {
 			continue
 		}

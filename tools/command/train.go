@@ -15,8 +15,7 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// Train runs a training command to its end. SIGUSR1 saves a checkpoint, and training
-// goes on.
+// Train runs a training command to its end. SIGUSR1 saves a checkpoint without stopping.
 func Train(ctx context.Context, file string, overrides []string, o train.Options, stderr io.Writer) error {
 	c, err := config.Load(file, overrides)
 	if err != nil {
@@ -44,7 +43,7 @@ func Train(ctx context.Context, file string, overrides []string, o train.Options
 	return err
 }
 
-// newest says what a run that failed can go on from.
+// newest describes from what a failed run can be resumed.
 func newest(dir string) string {
 	path, _, _, err := checkpoint.Newest(dir)
 	if err != nil || path == "" {

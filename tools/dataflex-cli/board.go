@@ -18,7 +18,7 @@ func boardCommand() *cobra.Command {
 	var port int
 	c := &cobra.Command{
 		Use:     "board [DIR]",
-		Aliases: []string{"webui"}, // LLaMA-Factory's word for it
+		Aliases: []string{"webui"}, // LLaMA-Factory's name
 		Short:   "Show the report of every run of a folder in the browser, live; start and stop runs there",
 		Long: "Serves, on this machine alone, the report page of every run below DIR (saves, or the current folder), and follows the runs as they\n" +
 			"train. A run that is started there is a process of its own, as if it had been typed: it goes on when the board ends (Ctrl-C), and the\n" +
@@ -67,7 +67,7 @@ func serveBoard(ctx context.Context, dir string, port int) error {
 	return nil
 }
 
-// checkFile is dataflex-cli check, for the board.
+// checkFile is dataflex-cli check, as called by the board.
 func checkFile(ctx context.Context, file string) (faults []error, notices []string) {
 	var said bytes.Buffer
 	faults = check(ctx, file, nil, command.Clean(&said))

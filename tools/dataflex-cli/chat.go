@@ -64,12 +64,12 @@ func chat(ctx context.Context, file string, overrides []string, o speakOptions, 
 	return talk.run(ctx)
 }
 
-// conversation is a person, or a program, and a model.
+// conversation is a dialogue between a person, or a program, and a model.
 type conversation struct {
 	*speaker
 	in         io.Reader
 	out        io.Writer
-	you, model string // written before a line is read and before an answer; "" through a pipe
+	you, model string // printed before a line is read and before an answer; "" for a pipe
 	history    []data.Message
 }
 

@@ -48,7 +48,7 @@ func checkCommand() *cobra.Command {
 	})
 }
 
-// checker gathers what it finds.
+// checker collects faults.
 type checker struct {
 	ctx    context.Context
 	config *config.Config
@@ -67,7 +67,7 @@ func (c *checker) add(err error) {
 	}
 }
 
-// check returns every fault; out gets the notices.
+// check returns every fault; notices are written to out.
 func check(ctx context.Context, file string, overrides []string, out io.Writer) []error {
 	c := &checker{ctx: ctx, out: out}
 	load, err := loaderOf(file, overrides)
@@ -93,7 +93,7 @@ func check(ctx context.Context, file string, overrides []string, out io.Writer) 
 	return c.faults
 }
 
-// loaderOf tells a configuration of export from one of training.
+// loaderOf distinguishes a configuration of export from one of training.
 func loaderOf(file string, overrides []string) (func(string, []string) (*config.Config, error), error) {
 	root, err := config.Read(file, overrides)
 	if err != nil {
@@ -110,7 +110,7 @@ func loaderOf(file string, overrides []string) (func(string, []string) (*config.
 }
 
 func (c *checker) tokenizer() (*tokenizer.Tokenizer, *template.Template) {
-	if c.config.ModelsHere() != nil { // which has been said
+	if c.config.ModelsHere() != nil { // it has been reported
 		return nil, nil
 	}
 	tok, tmpl, err := readTokenizer(c.config)
@@ -125,18 +125,18 @@ func (c *checker) vocabulary(tok *tokenizer.Tokenizer) {
 	}
 	m, err := checkpoint.ReadModelConfig(c.config.Model.NameOrPath)
 	if err != nil {
-		return // which train.Check has said
+		return // reported by train.Check
 	}
 	if n := tok.Len(); n > m.VocabSize {
 		c.add(c.config.Errorf("template", "the tokenizer has %d tokens with it, the model's vocabulary %d: set resize_vocab: true, or choose the model's own template", n, m.VocabSize))
 	}
 }
 
-// firstRows is how many rows of a dataset are looked at.
+// firstRows is how many rows of a dataset are checked.
 const firstRows = 32
 
 // datasets checks the entries, files and first rows of every dataset; the rows as far as
-// that goes without a template.
+// possible without a template.
 func (c *checker) datasets(tok *tokenizer.Tokenizer, tmpl *template.Template) {
 	d := c.config.Data
 	lists := []struct {

@@ -10,8 +10,8 @@ import (
 
 func field(key string, value any) pyjson.Field { return pyjson.Field{Key: key, Value: value} }
 
-// writeComponentSchema writes the JSON Schema of components.yaml, from the table that the
-// methods' pages are made of. A method of the user's own takes any parameters.
+// writeComponentSchema writes the JSON Schema of components.yaml, from the table from which the
+// methods' pages are made. A user-defined method accepts any parameters.
 func writeComponentSchema(w io.Writer) error {
 	defs, parts := pyjson.Object{}, pyjson.Object{}
 	for _, kind := range []recipe.Kind{recipe.Select, recipe.Mix, recipe.Weight, recipe.Order, recipe.Lego} {
@@ -48,8 +48,8 @@ var modeSchema = pyjson.Object{
 	field("description", "faithful: what the paper says (the default); upstream: what OpenDCAI/DataFlex does"), field("enum", []any{"faithful", "upstream"}),
 }
 
-// choices say which parameters an entry may have: by its name, or by its key where it
-// has none.
+// choices describes which parameters an entry may have: by its name, or by its key where it has
+// none.
 func choices(kind recipe.Kind) (known pyjson.Object, chosen []any) {
 	bucket := kind.Bucket()
 	for _, m := range recipe.Methods() {
@@ -73,7 +73,7 @@ func choices(kind recipe.Kind) (known pyjson.Object, chosen []any) {
 	return known, chosen
 }
 
-// paramsSchema is the schema of the parameters that stand under a key; "" = at the top.
+// paramsSchema is the schema of the parameters under a key; "" = at the top level.
 func paramsSchema(params []recipe.Parameter, under string) pyjson.Object {
 	properties := pyjson.Object{}
 	for _, p := range params {
@@ -99,14 +99,14 @@ func paramsSchema(params []recipe.Parameter, under string) pyjson.Object {
 		}
 		properties = append(properties, field(key, append(pyjson.Object{field("description", text)}, s...)))
 	}
-	if under == "" { // where upstream's files have it
+	if under == "" { // as in upstream's file
 		properties = append(properties, field("mode", modeSchema))
 	}
 	return pyjson.Object{field("type", []string{"object", "null"}), field("properties", properties), field("additionalProperties", false)}
 }
 
-// typeSchema is the schema of a parameter's type. null is the default everywhere; 2e-5 is
-// a string to PyYAML and a number here.
+// typeSchema is the schema of a parameter's type. null always means the default; 2e-5 is a
+// string in PyYAML and a number here.
 func typeSchema(kind string) pyjson.Object {
 	list := func(item string) pyjson.Object {
 		return pyjson.Object{field("anyOf", []any{

@@ -50,7 +50,7 @@ func writeEnv(w io.Writer) error {
 	return nil
 }
 
-// cgo says how the program was built.
+// cgo describes how the program was built.
 func cgo() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -68,7 +68,7 @@ func cgo() string {
 	return " (" + strings.Join(out, ", ") + ")"
 }
 
-// instructions are those of the processor that matrix products care about.
+// instructions are the processor's instruction sets that matter for matrix products.
 func instructions() string {
 	var out []string
 	for _, f := range []struct {
@@ -92,7 +92,7 @@ func instructions() string {
 	return strings.Join(out, ", ")
 }
 
-// gpu is the GPU that --device cuda would take, or why there is none.
+// gpu is the GPU that --device cuda would use, or why there is none.
 func gpu() string {
 	dev, err := train.OpenDevice("cuda", command.Logger(io.Discard))
 	if err != nil {

@@ -36,14 +36,14 @@ type evalOptions struct {
 	device   string
 }
 
-// evalReport is what eval prints.
+// evalReport is the output of eval.
 type evalReport struct {
 	Model      string                         `json:"model"`
 	Adapters   []string                       `json:"adapters,omitempty"`
 	Perplexity map[string]evaluate.Perplexity `json:"perplexity,omitempty"`
 	MMLU       *evaluate.ChoiceResult         `json:"mmlu,omitempty"`
 
-	// Interrupted is set when the program was stopped: what was not finished is missing.
+	// Interrupted is set when the program was stopped: unfinished results are missing.
 	Interrupted bool `json:"interrupted,omitempty"`
 }
 
@@ -72,7 +72,7 @@ func eval(ctx context.Context, file string, overrides []string, o evalOptions) (
 	if o.shots < 0 || o.limit < 0 {
 		return errors.New("--shots and --limit must not be negative")
 	}
-	// What eval needs of a configuration is what export needs, but for the folder.
+	// eval needs the same keys of a configuration as export, except the folder.
 	c, err := config.LoadExport(file, append([]string{"export_dir=unused"}, overrides...))
 	if err != nil {
 		return err
@@ -123,14 +123,14 @@ type evaluation struct {
 
 func (e *evaluation) Close() {
 	if e.data != nil {
-		_ = e.data.Close() // only read from
+		_ = e.data.Close() // it was only read
 	}
 	if e.model != nil {
 		e.model.Close()
 	}
 }
 
-// readData tokenises the datasets, each by itself.
+// readData tokenises the datasets separately.
 func (e *evaluation) readData(ctx context.Context) error {
 	c, d := e.config, e.config.Data
 	names := d.EvalDataset
@@ -188,7 +188,7 @@ func (e *evaluation) measure(ctx context.Context, subjects []evaluate.Subject, o
 	log := command.Logger(os.Stderr)
 	r, err := evaluate.MultipleChoice(ctx, e.model, e.tok, subjects, evaluate.ChoiceOptions{
 		Shots: o.shots, Limit: o.limit, MaxLength: e.model.Config().MaxPositions,
-		BOS:      strings.Contains(e.model.Config().ModelType, "gemma"), // as lm-evaluation-harness; other models get none
+		BOS:      strings.Contains(e.model.Config().ModelType, "gemma"), // as lm-evaluation-harness does; for other models none
 		Progress: func(subject string, done, of int) { log.Info("mmlu", "subject", subject, "done", done, "of", of) },
 	})
 	if len(r.Subjects) > 0 {
@@ -197,7 +197,7 @@ func (e *evaluation) measure(ctx context.Context, subjects []evaluate.Subject, o
 	return err
 }
 
-// brokenWeights says which of the folders that were read hold NaN or infinite numbers.
+// brokenWeights reports which of the folders read contain NaN or Inf.
 func (e *evaluation) brokenWeights() error {
 	for _, dir := range append([]string{e.config.Model.NameOrPath}, adapterFolders(e.config)...) {
 		if err := checkpoint.Finite(dir); err != nil {
@@ -207,7 +207,7 @@ func (e *evaluation) brokenWeights() error {
 	return errors.New("the weights are finite, so that the numbers overflow on the way: is this the model of these adapters?")
 }
 
-// print writes the report to standard output and to a file if one is named.
+// print writes the report to standard output, and to a file if one is given.
 func (e *evaluation) print(file string) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

@@ -79,11 +79,11 @@ type exported struct {
 	tok       *tokenizer.Tokenizer
 	tmpl      *template.Template // nil: the tokenizer has none
 	merger    *merger
-	vocab     int    // rows of the embeddings
+	vocab     int    // number of rows of the embeddings
 	dtype     string // of the weights
 }
 
-// open opens what is exported.
+// open opens the sources.
 func (e *exported) open(dev driver.Device) (err error) {
 	c := e.config
 	for _, dir := range e.adapters {
@@ -117,12 +117,12 @@ func (e *exported) open(dev driver.Device) (err error) {
 	return nil
 }
 
-// sources are what is read.
+// sources are the folders read.
 func (e *exported) sources() []string {
 	return append([]string{e.config.Model.NameOrPath}, e.adapters...)
 }
 
-// toFolder writes a folder of Hugging Face's.
+// toFolder writes a Hugging Face folder.
 func (e *exported) toFolder(ctx context.Context) (err error) {
 	c := e.config
 	files, err := companions(c, e.tok, e.tmpl, savedModel{e.model, e.dtype, e.vocab, e.model.TieWordEmbeddings && !e.merger.untied})
@@ -150,7 +150,7 @@ func (e *exported) toFolder(ctx context.Context) (err error) {
 	return nil
 }
 
-// adapterFolders are adapter_name_or_path below adapter_folder.
+// adapterFolders are the folders in adapter_name_or_path, relative to adapter_folder.
 func adapterFolders(c *config.Config) []string {
 	var out []string
 	for _, dir := range c.Model.AdapterNameOrPath {
@@ -159,7 +159,7 @@ func adapterFolders(c *config.Config) []string {
 	return out
 }
 
-// refuseSources keeps export from writing over what it reads.
+// refuseSources prevents export from overwriting its sources.
 func refuseSources(c *config.Config, adapters []string) error {
 	target, err := os.Stat(c.Export.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -176,7 +176,7 @@ func refuseSources(c *config.Config, adapters []string) error {
 	return nil
 }
 
-// fits checks the tokenizer against the embeddings and returns their rows.
+// fits checks the tokenizer against the embeddings and returns the number of their rows.
 func fits(c *config.Config, m *merger, tok *tokenizer.Tokenizer) (int, error) {
 	if _, ok := m.base.Shape(m.embeddingsName()); !ok {
 		return 0, c.Errorf("model_name_or_path", "%s has no tensor %s: it is no causal language model of Hugging Face's", c.Model.NameOrPath, m.embeddingsName())
@@ -195,8 +195,8 @@ func fits(c *config.Config, m *merger, tok *tokenizer.Tokenizer) (int, error) {
 	return rows, nil
 }
 
-// storedDType is the number format of the model's config.json, or of its weights where
-// that says nothing known.
+// storedDType is the number format in the model's config.json, or that of its weights where
+// that is missing or unknown.
 func storedDType(c *checkpoint.ModelConfig, m *merger) string {
 	if _, ok := dtypes[c.TorchDType]; ok {
 		return c.TorchDType
@@ -222,7 +222,7 @@ func companions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Templ
 	}
 	files[checkpoint.GenerationFile] = generation.Encode()
 	tok.SetPaddingSide("left")
-	const upstreamDefault = 2048 // of cutoff_len: that alone changes nothing
+	const upstreamDefault = 2048 // of cutoff_len: by itself it changes nothing
 	if n := c.Data.CutoffLen; n != upstreamDefault && tok.ModelMaxLength() < n {
 		tok.SetModelMaxLength(n)
 	}
@@ -242,7 +242,7 @@ func companions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Templ
 	return files, nil
 }
 
-// savedModel is what of an exported model's config.json is not the base's.
+// savedModel is the part of an exported model's config.json that differs from the base's.
 type savedModel struct {
 	base  *checkpoint.ModelConfig
 	dtype string
@@ -250,8 +250,8 @@ type savedModel struct {
 	tied  bool
 }
 
-// config is config.json with the number format, the vocabulary's size and the head as
-// they are now, and with the positions that rope_scaling stretches.
+// config is config.json with the current number format, vocabulary size and head, and with the
+// positions scaled by rope_scaling.
 func (s savedModel) config(c *config.Config) ([]byte, error) {
 	fields, err := pyjson.DecodeObject(s.base.Text())
 	if err != nil {
@@ -284,8 +284,8 @@ func (s savedModel) stretch(c *config.Config, fields *pyjson.Object) {
 	fields.Set("max_position_embeddings", positions)
 }
 
-// stretched is how LLaMA-Factory stretches a model where nothing is trained: to twice the
-// positions, or as many as a cutoff_len beyond them asks for.
+// stretched is LLaMA-Factory's scaling of a model that is not trained: to twice the positions,
+// or as many as a larger cutoff_len requires.
 func stretched(c *config.Config, base *checkpoint.ModelConfig) (scaling checkpoint.RopeScaling, positions int) {
 	old, factor := base.MaxPositionEmbeddings, 2.0
 	if r := base.RopeScaling; r != nil && r.OriginalMaxPositionEmbeddings > 0 {
@@ -301,7 +301,7 @@ func stretched(c *config.Config, base *checkpoint.ModelConfig) (scaling checkpoi
 	return scaling, int(float64(old) * factor)
 }
 
-// dumpObject writes as transformers writes its configs.
+// dumpObject serialises as transformers does its configs.
 func dumpObject(fields pyjson.Object) []byte {
 	return []byte(pyjson.EncodeASCII(fields.Sorted(), 2) + "\n")
 }

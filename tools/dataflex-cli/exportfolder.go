@@ -13,25 +13,25 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// exportFile says what export wrote into a folder, so that the next one knows which
-// files are its own to replace.
+// exportFile records what export wrote to a folder, so that the next export knows which files
+// it may replace.
 const exportFile = ".dataflex_export.json"
 
-// target is the folder that export writes. What is written is staged first: a folder
-// that did not exist appears whole, and in one that did, files are replaced with
-// config.json last, without which nobody takes the folder for a model.
+// target is the folder that export writes. Files are staged first: a folder that did not exist
+// appears complete, and in an existing one files are replaced, config.json last, since a folder
+// without it is not taken for a model.
 type target struct {
 	dir     string
-	sources string // the model and the adapters that are merged
+	sources string // the model and the adapters merged
 	exists  bool
-	own     map[string]int64 // sizes of the files of an earlier export of the same
-	doomed  []string         // weights of another model, which was asked to be overwritten
+	own     map[string]int64 // sizes of the files of an earlier export of the same sources
+	doomed  []string         // weights of another model, if overwriting was requested
 	lock    *storage.Lock
 	staged  *storage.Folder
 }
 
-// openTarget checks that nothing but an earlier export of the same sources would be
-// overwritten by files of these names, unless that is asked for.
+// openTarget checks that files of these names would overwrite nothing but an earlier export of
+// the same sources, unless overwriting was requested.
 func openTarget(dir string, sources []string, names []string, overwrite bool) (t *target, err error) {
 	dir, err = filepath.Abs(dir)
 	if err != nil {
@@ -47,7 +47,7 @@ func openTarget(dir string, sources []string, names []string, overwrite bool) (t
 		return nil, fmt.Errorf("%s is a file", dir)
 	default:
 		t.exists = true
-		parent, name = dir, "export" // beside it may be another file system, or nothing writable
+		parent, name = dir, "export" // its parent may be on another file system, or not writable
 	}
 	if err := storage.MkdirAll(parent); err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func openTarget(dir string, sources []string, names []string, overwrite bool) (t
 	return t, nil
 }
 
-// look finds what is in the folder already.
+// look examines what is in the folder.
 func (t *target) look(names []string, overwrite bool) error {
 	sources := t.readOwn()
 	entries, err := storage.ReadDir(t.dir)
@@ -100,7 +100,7 @@ func (t *target) look(names []string, overwrite bool) error {
 	return nil
 }
 
-// isWeights recognises the files that transformers takes for a model's weights.
+// isWeights recognises files that transformers would load as a model's weights.
 func isWeights(name string) bool {
 	if name == storage.ModelFile || name == storage.ModelIndexFile || name == storage.AdapterFile {
 		return true
@@ -110,7 +110,7 @@ func isWeights(name string) bool {
 	return n == 2 && err == nil && name == shardName(part-1, of)
 }
 
-// readOwn reads what an earlier export left and returns what it was made of.
+// readOwn reads the record of an earlier export and returns its sources.
 func (t *target) readOwn() (sources string) {
 	text, err := storage.ReadFile(filepath.Join(t.dir, exportFile))
 	if err != nil {
@@ -130,7 +130,7 @@ func (t *target) readOwn() (sources string) {
 	return sources
 }
 
-// writeOwn says of files that they are export's.
+// writeOwn records files as written by export.
 func (t *target) writeOwn(dir string, files map[string]int64) error {
 	list := pyjson.Object{}
 	for _, n := range slices.Sorted(maps.Keys(files)) {
@@ -140,10 +140,10 @@ func (t *target) writeOwn(dir string, files map[string]int64) error {
 	return storage.WriteFile(filepath.Join(dir, exportFile), []byte(pyjson.Encode(o, 2)+"\n"))
 }
 
-// path is where the files are written.
+// path is the folder to write to.
 func (t *target) path() string { return t.staged.Path() }
 
-// abort removes what was staged, if it was not installed.
+// abort removes staged files that were not installed.
 func (t *target) abort() error {
 	var err error
 	if t.staged != nil {
@@ -152,7 +152,7 @@ func (t *target) abort() error {
 	return errors.Join(err, t.lock.Release())
 }
 
-// install puts what was staged in its place.
+// install moves the staged files to their place.
 func (t *target) install() error {
 	entries, err := storage.ReadDir(t.path())
 	if err != nil {
@@ -177,8 +177,8 @@ func (t *target) install() error {
 	return staged.Publish()
 }
 
-// replace moves the staged files into a folder that exists. After a kill at any point
-// the next export knows all that is there.
+// replace moves the staged files into an existing folder. After a kill at any point the next
+// export recognises all files.
 func (t *target) replace(files map[string]int64) error {
 	if err := t.writeOwn(t.path(), files); err != nil {
 		return err

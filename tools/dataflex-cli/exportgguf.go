@@ -22,17 +22,18 @@ import (
 	"dataflex.dev/dataflex/tools/command"
 )
 
-// ggufTypes are the types of a GGUF file's matrices by export_gguf, and by infer_dtype.
+// ggufTypes are the types of a GGUF file's matrices by the values of export_gguf and
+// infer_dtype.
 var ggufTypes = map[string]container.Type{
 	"f32": container.F32, "f16": container.F16, "bf16": container.BF16, "q8_0": container.Q8_0,
 	"float32": container.F32, "float16": container.F16, "bfloat16": container.BF16,
 }
 
-// sourcesKey holds what a file was made of, as a hash: whoever gets the file learns
-// nothing of the folders here.
+// sourcesKey holds a hash of what the file was made from, so that the file does not reveal
+// folder names.
 const sourcesKey = "dataflex.export.sources"
 
-// toGGUF writes a file of llama.cpp's, and a Modelfile of Ollama's beside it.
+// toGGUF writes a GGUF file for llama.cpp, and a Modelfile for Ollama beside it.
 func (e *exported) toGGUF(ctx context.Context) (err error) {
 	c := e.config
 	path, err := filepath.Abs(c.Export.Dir)
@@ -82,7 +83,7 @@ func (e *exported) toGGUF(ctx context.Context) (err error) {
 	return nil
 }
 
-// asGGUF is what the file holds: the model, and its tokenizer.
+// asGGUF is the content of the file: the model, and its tokenizer.
 func (e *exported) asGGUF(kind container.Type) (*convert.Model, error) {
 	config := *e.model
 	if e.config.Model.RopeScaling != "" {
@@ -108,15 +109,15 @@ func (e *exported) asGGUF(kind container.Type) (*convert.Model, error) {
 	return model, nil
 }
 
-// phi3 finds in a name what llama.cpp takes for a tokenizer whose special tokens swallow the
-// spaces behind them (llama-vocab.cpp): it knows Phi-3's by general.name alone.
+// phi3 matches names by which llama.cpp recognises a tokenizer whose special tokens absorb the
+// spaces after them (llama-vocab.cpp): it recognises Phi-3's only by general.name.
 var phi3 = regexp.MustCompile(`(?i)phi-?3`)
 
-// phi3Tokens are those without which it does not load such a file.
+// phi3Tokens are tokens without which llama.cpp does not load such a file.
 var phi3Tokens = []string{"</s>", "<unk>", "<s>", "<|endoftext|>"}
 
-// ggufName is the file's name, with Phi-3's in it where the tokenizer is Phi-3's, and
-// without where it is not.
+// ggufName is the file's general.name, made to contain Phi-3's if and only if the tokenizer is
+// Phi-3's.
 func (e *exported) ggufName() string {
 	name := strings.TrimSuffix(filepath.Base(e.config.Export.Dir), filepath.Ext(e.config.Export.Dir))
 	is := e.model.ModelType == "phi3" && !slices.ContainsFunc(phi3Tokens, func(t string) bool { _, ok := e.tok.ID(t); return !ok })
@@ -162,7 +163,7 @@ func (e *exported) writeGGUF(ctx context.Context, w io.Writer, model *convert.Mo
 
 func writeNumbers(w io.Writer, kind container.Type, x []float32) error {
 	var buf []byte
-	for part := range slices.Chunk(x, 1<<14) { // whole blocks of every type
+	for part := range slices.Chunk(x, 1<<14) { // whole blocks for every type
 		buf, _ = gguf.Append(kind, buf[:0], part)
 		if _, err := w.Write(buf); err != nil {
 			return err
@@ -176,7 +177,7 @@ func (e *exported) sourcesHash() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// mayReplace refuses to write over anything but an earlier export of the same model.
+// mayReplace refuses to overwrite anything except an earlier export of the same model.
 func (e *exported) mayReplace(path string) error {
 	info, err := storage.Stat(path)
 	switch {
@@ -200,7 +201,7 @@ func (e *exported) mayReplace(path string) error {
 	return fmt.Errorf("%s is another model: name another file, or give --overwrite to replace it", path)
 }
 
-// modelfileHead is how every Modelfile that export writes begins.
+// modelfileHead is the beginning of every Modelfile that export writes.
 const modelfileHead = "# ollama modelfile auto-generated"
 
 func (e *exported) mayReplaceModelfile(path string) error {
@@ -214,8 +215,8 @@ func (e *exported) mayReplaceModelfile(path string) error {
 	return err
 }
 
-// writeModelfile writes what Ollama takes the template from: it knows few of those that
-// stand in GGUF files.
+// writeModelfile writes the file from which Ollama takes the template, as it supports few of
+// the templates in GGUF files.
 func (e *exported) writeModelfile(path, gguf string) error {
 	if e.tmpl == nil {
 		return nil

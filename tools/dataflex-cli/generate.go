@@ -28,7 +28,7 @@ type generateOptions struct {
 
 	in       io.Reader
 	out      io.Writer
-	terminal bool // out is one
+	terminal bool // out is a terminal
 }
 
 func generateCommand() *cobra.Command {
@@ -96,7 +96,7 @@ func generateText(ctx context.Context, file string, overrides []string, o genera
 	return storage.WriteFile(o.output, all.Bytes())
 }
 
-// typed says whether prompts come from the command line or standard input.
+// typed reports whether prompts come from the command line or standard input.
 func (o generateOptions) typed() bool { return len(o.prompts) > 0 || o.stdin }
 
 // rows are the prompts to answer.
@@ -141,7 +141,7 @@ func (o generateOptions) rows(ctx context.Context, s *speaker) ([]predict.Row, e
 	return rows, nil
 }
 
-// stream writes the answer to the only row as it grows, and returns it.
+// stream writes the answer to the only row as it is generated, and returns it.
 func (s *speaker) stream(ctx context.Context, rows []predict.Row, w io.Writer) (answer string, err error) {
 	out := stream{w: w, stop: s.o.stop}
 	err = s.answer(ctx, rows, out.grow, func(a predict.Answer) error {
@@ -149,7 +149,7 @@ func (s *speaker) stream(ctx context.Context, rows []predict.Row, w io.Writer) (
 		return out.finish(answer)
 	})
 	if ctx.Err() != nil {
-		_, _ = io.WriteString(w, "\n") // what is said of the interruption begins a line
+		_, _ = io.WriteString(w, "\n") // a message about the interruption starts on a new line
 	}
 	return answer, err
 }

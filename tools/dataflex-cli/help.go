@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/tools/recipe"
 )
 
-// helpCommand is cobra's, which knows the methods as well: near and tsds are both.
+// helpCommand is cobra's, extended by the methods: near and tsds are both commands and methods.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND | METHOD]",

@@ -54,7 +54,7 @@ func initCommand() *cobra.Command {
 	return c
 }
 
-// The model where none is named, and for mixtures of experts.
+// The model where none is given, and for mixtures of experts.
 const (
 	usualModel   = "Qwen/Qwen2.5-0.5B-Instruct"
 	expertsModel = "Qwen/Qwen1.5-MoE-A2.7B-Chat"
@@ -104,7 +104,8 @@ func say(cmd *cobra.Command, format string, args ...any) {
 	fmt.Fprintf(cmd.OutOrStdout(), format, args...)
 }
 
-// nextCommands are the recipes' own, each configuration checked before it is trained.
+// nextCommands are the commands to run next, each configuration being checked before it is
+// used.
 func nextCommands(recipes []recipe.Recipe, s recipe.Settings) []string {
 	var out []string
 	for _, r := range recipes {
@@ -126,7 +127,7 @@ type sets struct {
 	train, eval []dataFile
 }
 
-// sets finds the files that were named, the one that lies here, or writes samples.
+// sets finds the given files, the one in the current folder, or writes samples.
 func (o initOptions) sets(recipes []recipe.Recipe) (sets, error) {
 	var out sets
 	last := recipes[len(recipes)-1]
@@ -162,7 +163,7 @@ func (o initOptions) sets(recipes []recipe.Recipe) (sets, error) {
 	return out, out.fit(last)
 }
 
-// fit says what a method lacks.
+// fit returns what the data lacks for a method.
 func (s sets) fit(r recipe.Recipe) error {
 	switch {
 	case r.Kind == recipe.Mix && len(s.train) < 2:
@@ -182,7 +183,7 @@ func (s sets) fit(r recipe.Recipe) error {
 	return nil
 }
 
-// settings fit a recipe to the model and the data.
+// settings adapts a recipe's settings to the model and the data.
 func (o initOptions) settings(recipes []recipe.Recipe, d sets) (recipe.Settings, error) {
 	s := recipe.Settings{
 		Program: programName(), Saves: "saves", Model: o.model, Template: o.template, Stage: "sft", DatasetDir: ".", ValSize: o.valSize,
@@ -214,7 +215,7 @@ func (o initOptions) settings(recipes []recipe.Recipe, d sets) (recipe.Settings,
 	return s, nil
 }
 
-// dataFilesHere lists the data files of the current folder, but for some.
+// dataFilesHere lists the data files of the current folder, except some.
 func dataFilesHere(but []string) ([]string, error) {
 	entries, err := os.ReadDir(".")
 	if err != nil {
@@ -231,7 +232,7 @@ func dataFilesHere(but []string) ([]string, error) {
 	return out, nil
 }
 
-// isSample says whether a file is one that init wrote.
+// isSample reports whether init wrote the file.
 func isSample(name string) bool {
 	sample, err := data.Samples.ReadFile(name)
 	if err != nil {
@@ -241,7 +242,7 @@ func isSample(name string) bool {
 	return err == nil && bytes.Equal(have, sample)
 }
 
-// writeSamples writes the data sets that the examples train a recipe on.
+// writeSamples writes the data sets on which the examples train a recipe.
 func writeSamples(r recipe.Recipe) (files, eval []string, err error) {
 	sets := [][]string{{"everyday.jsonl"}, {"everyday_eval.jsonl"}}
 	switch {
@@ -262,7 +263,7 @@ func writeSamples(r recipe.Recipe) (files, eval []string, err error) {
 	return sets[0], sets[1], nil
 }
 
-// refuse keeps configurations that are there.
+// refuse prevents overwriting configurations.
 func (o initOptions) refuse(recipes []recipe.Recipe) error {
 	for _, r := range recipes {
 		if _, err := os.Stat(r.Name + ".yaml"); err == nil && !o.force {
@@ -272,7 +273,7 @@ func (o initOptions) refuse(recipes []recipe.Recipe) error {
 	return nil
 }
 
-// write writes files that are not there, or all of them with --force.
+// write writes files that do not exist, or all of them with --force.
 func (o initOptions) write(cmd *cobra.Command, files map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		old, err := os.ReadFile(name)
@@ -293,7 +294,7 @@ func (o initOptions) write(cmd *cobra.Command, files map[string]string) error {
 	return nil
 }
 
-// programName is the program as it was called.
+// programName is the name by which the program was called.
 func programName() string {
 	if name := os.Args[0]; filepath.IsAbs(name) || strings.HasPrefix(filepath.Base(name), "dataflex") {
 		return name

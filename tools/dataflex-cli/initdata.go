@@ -21,17 +21,17 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// dataFile is a file of rows and what dataset_info.json says of it.
+// dataFile is a file of rows with its entry in dataset_info.json.
 type dataFile struct {
 	path   string // as given
 	name   string // of the entry
 	rows   int
 	text   bool // plain text, for pre-training
-	embeds bool // `embed` knows its columns
+	embeds bool // `embed` supports its columns
 	entry  map[string]any
 }
 
-// describe looks at a file's first row and finds the columns that hold prompt and answer.
+// describe reads a file's first row and finds the columns with prompt and answer.
 func describe(path string) (dataFile, error) {
 	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	f := dataFile{path: path, name: regexp.MustCompile(`[^\w-]+`).ReplaceAllString(name, "_"), entry: map[string]any{"file_name": path}}
@@ -43,7 +43,7 @@ func describe(path string) (dataFile, error) {
 	return f, f.columns(row)
 }
 
-// columns fills in the entry. The values of row matter for lists of messages only.
+// columns fills in the entry. The values in row only matter for lists of messages.
 func (f *dataFile) columns(row map[string]any) error {
 	has := func(key string) bool { _, ok := row[key]; return ok }
 	first := func(keys ...string) string {
@@ -95,7 +95,7 @@ func (f *dataFile) optional(columns map[string]string, has func(string) bool, ke
 	return columns
 }
 
-// hasKey says whether the first of a list of messages has a key.
+// hasKey reports whether the first of a list of messages has a key.
 func hasKey(messages any, key string) bool {
 	list, _ := messages.([]any)
 	if len(list) == 0 {
@@ -173,7 +173,7 @@ func firstCSV(path string) (row map[string]any, rows int, err error) {
 	}
 }
 
-// firstParquet knows the columns, and of lists the columns of their items.
+// firstParquet returns the columns, and for lists the columns of their items.
 func firstParquet(path string) (row map[string]any, rows int, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -204,8 +204,8 @@ func leaves(c *parquet.Column, into map[string]any) {
 	}
 }
 
-// writeInfo adds what dataset_info.json does not have yet, and leaves the rest as it
-// stands.
+// writeInfo adds the entries that dataset_info.json does not have yet, and leaves the rest
+// unchanged.
 func writeInfo(cmd *cobra.Command, files []dataFile) error {
 	const name = "dataset_info.json"
 	text, err := os.ReadFile(name)

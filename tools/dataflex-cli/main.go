@@ -1,4 +1,4 @@
-// Command dataflex-cli is the drop-in for dataflex-cli and llamafactory-cli.
+// Command dataflex-cli is a drop-in replacement for dataflex-cli and llamafactory-cli.
 package main
 
 import (

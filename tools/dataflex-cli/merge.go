@@ -13,16 +13,16 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// merger gives the tensors of a model with its adapters merged into it, one at a time:
-// the whole model is never in memory.
+// merger returns the tensors of a model with its adapters merged into it, one at a time, so
+// that the whole model is never in memory.
 type merger struct {
 	dev      driver.Device
 	base     *checkpoint.Weights
 	adapters []*adapterWeights
 	tables   checkpoint.Tables
 	kind     string // the model's model_type
-	tied     bool   // the head is the embeddings and is not stored
-	untied   bool   // an adapter brings embeddings or a head of its own, which parts them
+	tied     bool   // the head is tied to the embeddings and not stored
+	untied   bool   // an adapter has its own embeddings or head, which unties them
 }
 
 // adapterWeights is a PEFT adapter's file.
@@ -31,12 +31,12 @@ type adapterWeights struct {
 	tables checkpoint.Tables // the model's
 	config *checkpoint.AdapterConfig
 	file   *checkpoint.Weights
-	tokens []checkpoint.TokenRows // rows that were trained by themselves
+	tokens []checkpoint.TokenRows // rows that were trained separately
 }
 
 const peftPrefix = checkpoint.PEFTPrefix
 
-// openMerger opens a model folder, of that model_type, and adapter folders.
+// openMerger opens a model folder with that model_type, and adapter folders.
 func openMerger(dev driver.Device, model, kind string, adapters []string, tied bool) (m *merger, err error) {
 	m = &merger{dev: dev, kind: kind, tables: checkpoint.TablesOf(kind), tied: tied}
 	defer func() {
@@ -86,7 +86,7 @@ func (m *merger) Close() error {
 	return err
 }
 
-// check refuses an adapter of which a tensor would be left out.
+// check refuses an adapter if any of its tensors would be ignored.
 func (m *merger) check(a *adapterWeights) error {
 	for _, name := range a.file.Names() {
 		shape, _ := a.file.Shape(name)
@@ -101,7 +101,7 @@ func (m *merger) check(a *adapterWeights) error {
 		if !ok {
 			return fmt.Errorf("%s: tensor %q belongs to %q, which the model does not have: the adapter was trained on another model", a.dir, name, target)
 		}
-		rows := want[0] // of the table as the adapter has it
+		rows := want[0] // of the table in the adapter
 		for _, n := range checkpoint.TableNames(strings.TrimSuffix(target, ".weight")) {
 			if s, ok := a.file.Shape(n); ok && len(s) > 0 {
 				rows = s[0]
@@ -114,18 +114,18 @@ func (m *merger) check(a *adapterWeights) error {
 			fits = both && len(want) == 2 && slices.Equal(shape, []int{rank, want[1]})
 		case "lora_B.weight":
 			fits = both && len(want) == 2 && slices.Equal(shape, []int{rows, rank})
-		case embeddingA: // lora_embedding_A [r, vocabulary] and B [hidden, r] stand for W += s·(B·A)ᵀ
+		case embeddingA: // lora_embedding_A [r, vocabulary] and B [hidden, r] mean W += s·(B·A)ᵀ
 			fits = both && len(want) == 2 && slices.Equal(shape, []int{rank, rows})
 		case embeddingB:
 			fits = both && len(want) == 2 && slices.Equal(shape, []int{want[1], rank})
 		case magnitudePart:
 			fits = both && a.config.DoRA && len(want) == 2 && slices.Equal(shape, []int{rows})
-			if target == m.embeddingsName() { // whose columns have them
+			if target == m.embeddingsName() { // whose columns correspond to its rows
 				fits = both && a.config.DoRA && slices.Equal(shape, want[1:])
 			}
 		case tokensPart:
 			fits = a.rowsFit(name, shape, want)
-		case "": // modules_to_save: rows may have been added to embeddings
+		case "": // modules_to_save: embeddings may have more rows
 			fits = len(shape) == len(want) && slices.Equal(shape[1:], want[1:])
 		}
 		if !fits {
@@ -135,11 +135,11 @@ func (m *merger) check(a *adapterWeights) error {
 	return nil
 }
 
-// embeddingA and embeddingB are the parts of an adapter on embeddings.
+// embeddingA and embeddingB are the parts of an adapter for embeddings.
 const embeddingA, embeddingB = "lora_embedding_A", "lora_embedding_B"
 
-// parts says whether the adapter changes the embeddings or the head of a tied model: they
-// are one no longer. Tables beside an adapter that does not train them are one.
+// parts reports whether the adapter changes the embeddings or the head of a tied model, which
+// unties them. Tables stored with an adapter that does not train them do not.
 func (a *adapterWeights) parts() bool {
 	full := slices.ContainsFunc(a.config.ModulesToSave, func(n string) bool {
 		return strings.HasSuffix(a.tables.Embedding, n) || strings.HasSuffix(a.tables.Head, n) || checkpoint.Inside(a.tables.Embedding, n)
@@ -153,11 +153,11 @@ func (a *adapterWeights) parts() bool {
 	return slices.ContainsFunc(a.tokens, func(t checkpoint.TokenRows) bool { return t.Path == a.tables.Head })
 }
 
-// tokensPart is the part of rows that were trained by themselves.
+// tokensPart is the part for rows that were trained separately.
 const tokensPart = "trainable_tokens_delta"
 
-// rowsFit says whether a tensor of tokens' rows, name, is one that the config knows, or
-// the tied head's copy of one, and has their shape.
+// rowsFit reports whether a tensor of token rows, name, is in the adapter's config, or is the
+// tied head's copy of one, and has the right shape.
 func (a *adapterWeights) rowsFit(name string, shape, want []int) bool {
 	i := slices.IndexFunc(a.tokens, func(t checkpoint.TokenRows) bool { return t.Name == name })
 	if i < 0 && len(a.tokens) == 1 && name == a.config.TokensName(a.tables.Head) {
@@ -166,10 +166,10 @@ func (a *adapterWeights) rowsFit(name string, shape, want []int) bool {
 	return i >= 0 && len(want) == 2 && slices.Equal(shape, []int{len(a.tokens[i].Index), want[1]})
 }
 
-// magnitudePart is the part of an adapter's tensor that holds DoRA's magnitudes.
+// magnitudePart is the part for DoRA's magnitudes.
 const magnitudePart = "lora_magnitude_vector"
 
-// otherHalf is the tensor without which an adapter's tensor says nothing.
+// otherHalf is the tensor that an adapter's tensor requires.
 func (m *merger) otherHalf(name string) string {
 	switch path, part := splitTensor(name); part {
 	case "lora_A.weight":
@@ -188,7 +188,7 @@ func (m *merger) otherHalf(name string) string {
 	}
 }
 
-// splitTensor parts an adapter's tensor from the path of its module.
+// splitTensor splits the name of an adapter's tensor into the path of its module and the part.
 func splitTensor(name string) (path, part string) {
 	if at := strings.Index(name, ".lora_"); at >= 0 {
 		return name[:at], name[at+1:]
@@ -200,14 +200,14 @@ func splitTensor(name string) (path, part string) {
 func (m *merger) embeddingsName() string { return m.tables.Embedding + ".weight" }
 func (m *merger) headName() string       { return m.tables.Head + ".weight" }
 
-// has says whether the adapter brings a tensor.
+// has reports whether the adapter has a tensor.
 func (a *adapterWeights) has(name string) bool {
 	_, ok := a.file.Shape(name)
 	return ok
 }
 
-// splitPEFT returns the model's tensor that an adapter's tensor belongs to, and which
-// part of the adapter it is; "" for a full copy.
+// splitPEFT returns the model's tensor to which an adapter's tensor belongs, and the part of
+// the adapter; "" for a full copy.
 func (m *merger) splitPEFT(name string) (target, part string) {
 	target = strings.TrimPrefix(name, peftPrefix)
 	if path, ok := strings.CutSuffix(target, "."+tokensPart); ok {
@@ -224,7 +224,7 @@ func (m *merger) splitPEFT(name string) (target, part string) {
 	return target, part
 }
 
-// names lists the model's tensors: numbers in their order, the head after the rest.
+// names lists the model's tensors: in numerical order, the head last.
 func (m *merger) names() []string {
 	var out []string
 	for _, n := range m.base.Names() {
@@ -239,7 +239,7 @@ func (m *merger) names() []string {
 	return out
 }
 
-// natural compares names with the numbers in them as numbers.
+// natural compares names, numbers in them numerically.
 func natural(a, b string) int {
 	x, y := strings.Split(a, "."), strings.Split(b, ".")
 	for i := range min(len(x), len(y)) {
@@ -272,7 +272,7 @@ func (m *merger) shape(name string) []int {
 	return shape
 }
 
-// copyOf is the name of the full copy of a tensor that the adapter brings.
+// copyOf is the name of the adapter's full copy of a tensor.
 func (a *adapterWeights) copyOf(name string) (string, bool) {
 	for _, n := range checkpoint.TableNames(strings.TrimSuffix(name, ".weight")) {
 		if a.has(n) {
@@ -290,8 +290,8 @@ func (m *merger) stored(name string) string {
 	return name
 }
 
-// read returns a tensor, W + Σ scale·B·A over the adapters in their order, in float32:
-// it is rounded once, when it is written.
+// read returns a tensor, W + Σ scale·B·A over the adapters in order, in float32; it is rounded
+// once, when it is written.
 func (m *merger) read(name string) ([]float32, error) {
 	shape := m.shape(name)
 	w := make([]float32, elements(shape))
@@ -327,14 +327,14 @@ func (m *merger) read(name string) ([]float32, error) {
 	return w, nil
 }
 
-// transposed reports whether a tensor is a linear layer's weight that is stored [in, out].
+// transposed reports whether a tensor is a linear layer's weight stored as [in, out].
 func (m *merger) transposed(name string) bool {
 	module, ok := strings.CutSuffix(name, ".weight")
 	return ok && checkpoint.Conv1D(m.kind, module)
 }
 
-// place puts rows that were trained by themselves into a table w [_, d]; a tied head has
-// no others than the embeddings.
+// place copies rows that were trained separately into a table w [_, d]; a tied head has the
+// same rows as the embeddings.
 func (a *adapterWeights) place(w []float32, path string, d int) error {
 	for _, t := range a.tokens {
 		if t.Path != path {
@@ -354,8 +354,8 @@ func (a *adapterWeights) place(w []float32, path string, d int) error {
 	return nil
 }
 
-// add merges an adapter into w [out, in]: w + scale·B·A, whose rows get DoRA's magnitudes
-// as their norms; of PiSSA's, w without its principal part is what B·A is added to.
+// add merges an adapter into w [out, in]: w + scale·B·A, whose rows are scaled to DoRA's
+// magnitudes; for PiSSA, B·A is added to w without its principal part.
 func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) error {
 	module := strings.TrimPrefix(path, peftPrefix)
 	r, scale := a.config.RankOf(module), float32(a.config.ScaleOf(module))
@@ -398,7 +398,7 @@ func (m *merger) add(w []float32, a *adapterWeights, path string, out, in int) e
 	return nil
 }
 
-// readNumbers reads a tensor and refuses one that holds NaN.
+// readNumbers reads a tensor and refuses one that contains NaN.
 func readNumbers(from *checkpoint.Weights, name string, dst []float32) error {
 	if err := from.ReadFloat32(name, dst); err != nil {
 		return err

@@ -15,8 +15,8 @@ import (
 	"dataflex.dev/dataflex/tools/command"
 )
 
-// readTokenizer loads the tokenizer that a configuration names and fits it to its
-// template and added tokens, as training does.
+// readTokenizer loads the tokenizer of a configuration and adapts it to its template and added
+// tokens, as training does.
 func readTokenizer(c *config.Config) (*tokenizer.Tokenizer, *template.Template, error) {
 	if err := c.ModelsHere(); err != nil {
 		return nil, nil, err
@@ -41,8 +41,8 @@ func readTokenizer(c *config.Config) (*tokenizer.Tokenizer, *template.Template, 
 	return tok, tmpl, nil
 }
 
-// adapterTokenizer is the tokenizer that lies beside the last adapter, where that one was
-// trained with tokens that tok does not have: its embeddings are part of it.
+// adapterTokenizer is the tokenizer beside the last adapter, if that adapter was trained with
+// tokens that tok does not have: its embeddings include them.
 func adapterTokenizer(c *config.Config, tok *tokenizer.Tokenizer) (*tokenizer.Tokenizer, error) {
 	folders := adapterFolders(c)
 	if len(folders) == 0 {
@@ -50,7 +50,7 @@ func adapterTokenizer(c *config.Config, tok *tokenizer.Tokenizer) (*tokenizer.To
 	}
 	dir := folders[len(folders)-1]
 	if a, err := checkpoint.ReadAdapterConfig(dir); err != nil || len(a.ModulesToSave) == 0 || !storage.Exists(filepath.Join(dir, "tokenizer.json")) {
-		return nil, nil // what is wrong with an adapter its reader says
+		return nil, nil // faults of an adapter are reported by its reader
 	}
 	own, err := tokenizer.Load(dir)
 	if err != nil {
@@ -76,8 +76,8 @@ func addTokens(c *config.Config, tok *tokenizer.Tokenizer) {
 	tok.AddSpecial(c.Model.AddSpecialTokens...)
 }
 
-// mergedModel loads the model that a configuration names, with its positions stretched as
-// in training, and merges its adapters; a quantised model keeps its one adapter.
+// mergedModel loads the model of a configuration, with its positions scaled as in training, and
+// merges its adapters; a quantised model keeps its one adapter unmerged.
 func mergedModel(c *config.Config, dev driver.Device) (*decoder.Model, error) {
 	options, err := tuning.RopeScaling(c, command.Logger(os.Stderr))
 	if err != nil {
@@ -91,7 +91,7 @@ func mergedModel(c *config.Config, dev driver.Device) (*decoder.Model, error) {
 	adapters := adapterFolders(c)
 	for _, dir := range adapters {
 		err := m.LoadAdapter(dir)
-		if err == nil && (!m.Quantised() || len(adapters) > 1) { // on codes the one adapter stays beside them
+		if err == nil && (!m.Quantised() || len(adapters) > 1) { // on quantised weights the one adapter stays separate
 			err = m.Merge()
 		}
 		if err != nil {

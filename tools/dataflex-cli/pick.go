@@ -57,7 +57,7 @@ func pickCommand() *cobra.Command {
 	return c
 }
 
-// pick writes the rows that were picked and the entry of dataset_info.json.
+// pick writes the picked rows and their entry in dataset_info.json.
 func pick(ctx context.Context, scores string, o pickOptions, say io.Writer) error {
 	path, rows, err := readScores(scores)
 	if err != nil {
@@ -95,7 +95,7 @@ func pick(ctx context.Context, scores string, o pickOptions, say io.Writer) erro
 	return nil
 }
 
-// check sees that the flags make sense together, and completes them.
+// check checks that the flags are consistent, and completes them.
 func (o *pickOptions) check(scores string) error {
 	switch extension := filepath.Ext(o.out); {
 	case o.out == "":
@@ -118,7 +118,7 @@ func (o *pickOptions) check(scores string) error {
 	return nil
 }
 
-// same says whether two paths are one file.
+// same reports whether two paths are the same file.
 func same(a, b string) bool {
 	x, err := os.Stat(a)
 	y, err2 := os.Stat(b)
@@ -128,14 +128,14 @@ func same(a, b string) bool {
 // scored is a row with its score.
 type scored struct {
 	data.ID
-	Score float64 // NaN where it has none
-	Rank  int     // among those picked, by score
-	Times int     // how often a run chose it; 0 = the row is of `score`
-	place int     // in SCORES
+	Score float64 // NaN if missing
+	Rank  int     // among the picked rows, by score
+	Times int     // how often a run chose it; 0 = the row is from `score`
+	place int     // position in SCORES
 }
 
-// choose picks rows and returns them by data set, in the order in which these come, and
-// row. unscored counts those that have no score.
+// choose picks rows and returns them by data set, in order of appearance, and row. unscored
+// counts those without a score.
 func (o *pickOptions) choose(rows []scored) (picked []scored, unscored int) {
 	var order []string
 	groups := map[string][]scored{}
@@ -169,7 +169,7 @@ func (o *pickOptions) choose(rows []scored) (picked []scored, unscored int) {
 	return picked, unscored
 }
 
-// of are those of rows, the best first, that all of the flags let through.
+// of returns the rows that satisfy all flags, best first.
 func (o *pickOptions) of(rows []scored) []scored {
 	least := math.Inf(-1)
 	if !math.IsNaN(o.minScore) {
@@ -188,7 +188,8 @@ func (o *pickOptions) of(rows []scored) []scored {
 	return rows[:n]
 }
 
-// quantile of scores that descend, interpolated as numpy.quantile does by default.
+// quantile returns a quantile of descending scores, interpolated as numpy.quantile does by
+// default.
 func quantile(rows []scored, q float64) float64 {
 	at := q * float64(len(rows)-1)
 	lo := int(at)

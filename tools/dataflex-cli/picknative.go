@@ -13,9 +13,8 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// native copies rows from parquet to parquet, value by value, so that every type stays
-// what it is; done is false where a source is of another kind, or of other columns than
-// the first.
+// native copies rows from parquet to parquet, value by value, so that every type is preserved;
+// done is false where a source is not parquet, or has other columns than the first.
 func (w *pickWriter) native(ctx context.Context, f io.Writer) (done bool, err error) {
 	files, err := w.parquetFiles()
 	if files == nil || err != nil {
@@ -50,7 +49,7 @@ func (w *pickWriter) native(ctx context.Context, f io.Writer) (done bool, err er
 	return true, out.Close()
 }
 
-// parquetFiles opens the files of every part; nil where one is of another kind.
+// parquetFiles opens the files of every part; nil where one is not parquet.
 func (w *pickWriter) parquetFiles() (out [][]parquetFile, err error) {
 	for _, p := range w.parts {
 		if p.source.Kind() != "parquet" {
@@ -71,7 +70,7 @@ func (w *pickWriter) parquetFiles() (out [][]parquetFile, err error) {
 	return out, nil
 }
 
-// widened are the columns of a file with ours behind them.
+// widened are the columns of a file with ours appended.
 func (w *pickWriter) widened(s *parquet.Schema) (ours *shape, columns []column, err error) {
 	for _, c := range s.Fields() {
 		if err := fresh([]byte(fmt.Sprintf("{%q: 0}", c.Name()))); err != nil {
@@ -121,8 +120,8 @@ func openParquet(path string) (parquetFile, error) {
 // copier copies the picked rows of one data set.
 type copier struct {
 	out     *parquet.GenericWriter[any]
-	rows    []scored // that are left
-	base    int      // rows of the data set in the files before
+	rows    []scored // remaining
+	base    int      // rows of the data set in the previous files
 	columns int      // leaf columns of a row
 	ours    *shape
 }

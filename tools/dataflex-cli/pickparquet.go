@@ -16,7 +16,7 @@ import (
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
-// column is a named node of a schema; parquet.Group alone would sort columns by name.
+// column is a named node of a schema; parquet.Group itself would sort columns by name.
 type column struct {
 	parquet.Node
 	name string
@@ -30,7 +30,7 @@ func (c column) Value(base reflect.Value) reflect.Value {
 	return base.MapIndex(reflect.ValueOf(c.name))
 }
 
-// group is a group whose columns have an order.
+// group is a group with ordered columns.
 type group struct {
 	parquet.Group
 	columns []parquet.Field
@@ -48,15 +48,15 @@ func newGroup(columns []column) group {
 	return g
 }
 
-// shape is what the values of a column are, as all rows have them.
+// shape is the type of a column's values, over all rows.
 type shape struct {
 	kind    reflect.Kind // Invalid while all are null; Bool, Int, Float64, String, Slice, Struct
 	element *shape       // of a list
-	names   []string     // of an object's members, in the order in which they come
+	names   []string     // of an object's members, in order of first appearance
 	members map[string]*shape
 }
 
-// parquet writes a parquet file: once through the rows for the types, once more for the
+// parquet writes a parquet file in two passes over the rows: one for the types, one for the
 // values.
 func (w *pickWriter) parquet(ctx context.Context, f io.Writer) error {
 	if native, err := w.native(ctx, f); native || err != nil {
@@ -94,7 +94,7 @@ func (w *pickWriter) parquet(ctx context.Context, f io.Writer) error {
 	return out.Close()
 }
 
-// take learns from a value; where names it for errors.
+// take extends the shape by a value; where describes the value for errors.
 func (s *shape) take(where string, v any) error {
 	kind := kindOf(v)
 	switch {
@@ -154,15 +154,14 @@ func kindOf(v any) reflect.Kind {
 	case []any:
 		return reflect.Slice
 	case pyjson.Object:
-		if len(v) > 0 { // parquet has no group without members: {} is null
+		if len(v) > 0 { // parquet has no group without members: {} becomes null
 			return reflect.Struct
 		}
 	}
 	return reflect.Invalid
 }
 
-// node is the shape as parquet writes it: everything may be null, lists have Arrow's
-// three levels.
+// node is the shape as a parquet node: everything may be null, lists have Arrow's three levels.
 func (s *shape) node() parquet.Node {
 	switch s.kind {
 	case reflect.Bool:
@@ -183,7 +182,7 @@ func (s *shape) node() parquet.Node {
 	return parquet.String()
 }
 
-// leaves is how many columns of values a shape has.
+// leaves is the number of leaf columns of a shape.
 func (s *shape) leaves() int {
 	n := 0
 	switch s.kind {
@@ -198,8 +197,8 @@ func (s *shape) leaves() int {
 	return 1
 }
 
-// shred takes a row apart into the values of its leaf columns, with their repetition and
-// definition levels (Melnik et al., Dremel, VLDB 2010).
+// shred splits a row into the values of its leaf columns, with their repetition and definition
+// levels (Melnik et al., Dremel, VLDB 2010).
 func shred(s *shape, o pyjson.Object) parquet.Row {
 	d := shredder{}
 	d.object(s, o, level{})
@@ -212,8 +211,8 @@ type shredder struct {
 	leaf int // the next column
 }
 
-// level is where a value stands: which list it goes on with (0 = a new row), how far down
-// it is not null, and how many lists are around it.
+// level is the position of a value: which list it continues (0 = a new row), how far down the
+// path it is not null, and how many lists enclose it.
 type level struct{ rep, def, lists int }
 
 // put adds a value to the next column.
@@ -252,7 +251,7 @@ func (d *shredder) nulls(n int, l level) {
 	}
 }
 
-// list adds the elements of a list; each begins at the list's first column again.
+// list adds the elements of a list; each starts again at the list's first column.
 func (d *shredder) list(s *shape, elements []any, l level) {
 	first := d.leaf
 	if len(elements) == 0 {

@@ -14,11 +14,11 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// scoresName is the file of `score` that has a line for every row.
+// scoresName is the file of `score` with a line for every row.
 const scoresName = "scores.jsonl"
 
-// readScores reads what `score` or a run has left, a row once: a row that stands there
-// several times has its best score. path is the file it found.
+// readScores reads the scores written by `score` or by a run, each row once: a row that occurs
+// several times has its best score. path is the file found.
 func readScores(from string) (path string, rows []scored, err error) {
 	path = from
 	if info, err := os.Stat(from); err == nil && info.IsDir() {
@@ -63,7 +63,7 @@ func readScores(from string) (path string, rows []scored, err error) {
 	return path, rows, nil
 }
 
-// known are the keys of a line that are no score.
+// known are the keys of a line that are not scores.
 var known = map[string]bool{"step": true, "update": true, "rank": true, "index": true, "dataset": true, "row": true}
 
 // readScore reads a line: {"index", "dataset", "row", "score"} of scores.jsonl, or

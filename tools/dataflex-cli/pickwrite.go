@@ -26,26 +26,26 @@ const (
 	columnRank    = "dataflex_rank"
 	columnDataset = "dataflex_dataset"
 	columnRow     = "dataflex_row"
-	columnTimes   = "dataflex_times" // of rows that a run chose
+	columnTimes   = "dataflex_times" // of rows chosen by a run
 )
 
-// pickWriter writes picked rows.
+// pickWriter writes the picked rows.
 type pickWriter struct {
 	out, name, info string // the file, the data set, dataset_info.json beside it
 	overwrite       bool
 	parts           []pickPart
-	description     map[string]json.RawMessage // of every part
-	entries         pyjson.Object              // what dataset_info.json holds
+	description     map[string]json.RawMessage // common to all parts
+	entries         pyjson.Object              // the content of dataset_info.json
 }
 
-// pickPart are the rows of one data set, ascending.
+// pickPart is the picked rows of one data set, ascending.
 type pickPart struct {
 	source *dataset.Source
 	rows   []scored
 }
 
-// newPickWriter looks the data sets up. Nothing is written where one is not as the first
-// is, where a file would be lost, or an entry.
+// newPickWriter looks the data sets up. Nothing is written if one is described differently from
+// the first, or if a file or an entry would be overwritten.
 func newPickWriter(c *dataset.Catalog, picked []scored, o pickOptions) (*pickWriter, error) {
 	w := &pickWriter{out: o.out, name: o.name, info: filepath.Join(filepath.Dir(o.out), dataset.InfoFile), overwrite: o.overwrite}
 	for len(picked) > 0 {
@@ -100,7 +100,7 @@ func (w *pickWriter) add(c *dataset.Catalog, name string, rows []scored) error {
 	return nil
 }
 
-// write writes the file, whole or not at all, and then its entry.
+// write writes the file atomically, and then its entry.
 func (w *pickWriter) write(ctx context.Context) error {
 	if err := storage.MkdirAll(filepath.Dir(w.out)); err != nil {
 		return err
@@ -121,7 +121,7 @@ func (w *pickWriter) write(ctx context.Context) error {
 	return w.describe()
 }
 
-// each gives all rows with the object that stands in their files.
+// each yields all rows with their objects from the files.
 func (w *pickWriter) each(ctx context.Context, yield func(r scored, object []byte) error) error {
 	for _, p := range w.parts {
 		numbers := make([]int, len(p.rows))
@@ -144,7 +144,7 @@ func (w *pickWriter) each(ctx context.Context, yield func(r scored, object []byt
 	return nil
 }
 
-// columns are what pick says of a row.
+// columns are the columns that pick adds to a row.
 func (r scored) columns() pyjson.Object {
 	score := any(r.Score)
 	if math.IsNaN(r.Score) {
@@ -157,7 +157,7 @@ func (r scored) columns() pyjson.Object {
 	return o
 }
 
-// fresh is an error where a row has one of our columns.
+// fresh returns an error if a row already has one of our columns.
 func fresh(object []byte) error {
 	if !bytes.Contains(object, []byte(`"dataflex_`)) {
 		return nil
@@ -174,7 +174,7 @@ func fresh(object []byte) error {
 	return nil
 }
 
-// lines writes JSON lines: the rows' own bytes, and ours at their end.
+// lines writes JSON lines: the rows' own bytes, with our columns at the end.
 func (w *pickWriter) lines(ctx context.Context, f io.Writer) error {
 	return w.each(ctx, func(r scored, object []byte) error {
 		if err := fresh(object); err != nil {
@@ -192,7 +192,7 @@ func (w *pickWriter) lines(ctx context.Context, f io.Writer) error {
 	})
 }
 
-// describe adds the entry to dataset_info.json. The others stay as they are.
+// describe adds the entry to dataset_info.json. The others are unchanged.
 func (w *pickWriter) describe() error {
 	entry := pyjson.Object{{Key: "file_name", Value: filepath.Base(w.out)}}
 	for _, key := range slices.Sorted(maps.Keys(w.description)) {

@@ -34,10 +34,10 @@ func schemaCommand() *cobra.Command {
 	return c
 }
 
-// numberPattern is a number that YAML 1.1 takes for a string: 2e-5.
+// numberPattern matches numbers that YAML 1.1 parses as strings: 2e-5.
 const numberPattern = `^[-+]?[0-9_.]+([eE][-+]?[0-9]+)?$`
 
-// property is one key in the schema. Members stand in the order they are written in.
+// property is one key in the schema. Its fields are in the order in which they are written.
 type property struct {
 	Description string          `json:"description,omitempty"`
 	Type        []string        `json:"type,omitempty"`
@@ -83,7 +83,7 @@ func writeSchema(w io.Writer) error {
 	return err
 }
 
-// propertyOf describes a key. null is allowed everywhere: it is the default.
+// propertyOf describes a key. null is always allowed: it means the default.
 func propertyOf(k config.Key) (property, error) {
 	p := property{Description: k.Help}
 	doc, err := yamlfile.Parse("default", []byte("value: "+k.Default+"\n"))
@@ -107,7 +107,7 @@ func propertyOf(k config.Key) (property, error) {
 		p.Type = []string{"object", "string", "null"}
 	case config.Mixed:
 	case config.Int, config.Float:
-		// To PyYAML 2e-5 is a string; here, as upstream, it is a number.
+		// PyYAML parses 2e-5 as a string; here, as in upstream, it is a number.
 		p.Type, p.Pattern = []string{scalar[k.Type], "string", "null"}, numberPattern
 	default:
 		p.Type = []string{scalar[k.Type], "null"}
@@ -127,7 +127,7 @@ func propertyOf(k config.Key) (property, error) {
 		for _, c := range k.Choices {
 			p.Enum = append(p.Enum, c)
 			if c == config.No {
-				p.Enum = append(p.Enum, false) // an unquoted no is false to YAML 1.1
+				p.Enum = append(p.Enum, false) // YAML 1.1 parses an unquoted no as false
 				p.Type = append(p.Type, "boolean")
 			}
 		}

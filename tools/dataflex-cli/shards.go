@@ -15,8 +15,8 @@ import (
 	"dataflex.dev/dataflex/model/gguf"
 )
 
-// dtypes are the number formats export writes: Hugging Face's name, safetensors' and
-// the bytes of a number.
+// dtypes are the number formats that export writes: Hugging Face's name, safetensors' name, and
+// the size of a number in bytes.
 var dtypes = map[string]struct {
 	name   string
 	size   int
@@ -33,7 +33,7 @@ type shard struct {
 	bytes int64
 }
 
-// plan fills files in the order of the names, up to limit bytes each.
+// plan distributes the tensors over files in the order of their names, up to limit bytes each.
 func plan(m *merger, size int, limit int64) (shards []shard, total int64) {
 	for _, n := range m.names() {
 		bytes := int64(size) * int64(elements(m.shape(n)))

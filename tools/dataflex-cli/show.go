@@ -22,7 +22,7 @@ import (
 	"dataflex.dev/dataflex/tools/command"
 )
 
-// shownRow is what `show --json` prints, one object a line.
+// shownRow is a line printed by `show --json`.
 type shownRow struct {
 	Dataset  string  `json:"dataset"`
 	Row      int     `json:"row"`
@@ -77,7 +77,7 @@ func show(ctx context.Context, file string, overrides []string, rows string, asJ
 	return w.Flush()
 }
 
-// span reads "lo:hi"; either may be missing.
+// span parses "lo:hi"; either may be missing.
 func span(s string, n int) (lo, hi int, err error) {
 	if s == "" {
 		return 0, n, nil
@@ -113,7 +113,7 @@ func showJSON(w io.Writer, tok *tokenizer.Tokenizer, ex data.Example) error {
 	return err
 }
 
-// showText marks what is trained on.
+// showText highlights the tokens that are trained on.
 func showText(w io.Writer, tok *tokenizer.Tokenizer, ex data.Example) error {
 	trained := 0
 	var masked, learnt strings.Builder

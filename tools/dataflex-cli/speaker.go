@@ -43,7 +43,7 @@ func (o *speakOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.device, "device", "", "auto, cpu, cuda, cuda:N, sim or sim:90")
 }
 
-// speaker is a model that answers.
+// speaker is a model that generates answers.
 type speaker struct {
 	config *config.Config
 	tok    *tokenizer.Tokenizer
@@ -54,7 +54,7 @@ type speaker struct {
 	o      speakOptions
 }
 
-// newSpeaker reads the tokenizer and how it lays prompts out; the model comes later.
+// newSpeaker reads the tokenizer and how prompts are formatted; load reads the model.
 func newSpeaker(c *config.Config, o speakOptions) (*speaker, error) {
 	s := &speaker{config: c, o: o}
 	if o.tools != "" {
@@ -79,8 +79,8 @@ func newSpeaker(c *config.Config, o speakOptions) (*speaker, error) {
 	return s, nil
 }
 
-// ownTemplate takes the chat template that lies beside the tokenizer. Its answers end
-// where generation_config.json says, too.
+// ownTemplate uses the chat template stored with the tokenizer. Its answers also end at the
+// tokens in generation_config.json.
 func (s *speaker) ownTemplate() error {
 	if err := s.config.ModelsHere(); err != nil {
 		return err
@@ -117,10 +117,10 @@ func (s *speaker) ownTemplate() error {
 	return nil
 }
 
-// roles are transformers' names of ours.
+// roles are transformers' names of our roles.
 var roles = map[data.Role]string{data.User: "user", data.Assistant: "assistant", data.Function: "assistant", data.Observation: "tool", data.System: "system"}
 
-// chatEncode lays conversations out as transformers' apply_chat_template does with
+// chatEncode formats conversations as transformers' apply_chat_template does with
 // add_generation_prompt.
 func chatEncode(tok *tokenizer.Tokenizer, chat *jinja.Template) predict.Encode {
 	return func(messages []data.Message, system, tools, label string) (prompt, answer []int32, err error) {
@@ -161,7 +161,7 @@ func (s *speaker) Close() {
 	}
 }
 
-// row is the prompt of a conversation that was typed: none of it is cut.
+// row is the prompt of a typed conversation, which is not truncated.
 func (s *speaker) row(messages []data.Message) (predict.Row, error) {
 	prompt, _, err := s.encode(math.MaxInt32)(messages, s.o.system, s.tools, "")
 	if err == nil && len(prompt) == 0 {
@@ -170,8 +170,8 @@ func (s *speaker) row(messages []data.Message) (predict.Row, error) {
 	return predict.Row{Prompt: prompt}, err
 }
 
-// answer continues rows. told gets each answer as soon as it is known, in the order of
-// rows; grown, where it is not nil, the text of the only row as it grows.
+// answer continues rows. told is called with each answer as soon as it is known, in the order
+// of rows; grown, if not nil, with the growing text of the only row.
 func (s *speaker) answer(ctx context.Context, rows []predict.Row, grown func(text string), told func(predict.Answer) error) error {
 	o := predict.Options(s.config, s.stop)
 	prompts := make([][]int32, len(rows))
@@ -202,7 +202,7 @@ func (s *speaker) answer(ctx context.Context, rows []predict.Row, grown func(tex
 			}
 			delete(known, next)
 			if untold = told(a); untold != nil {
-				cancel() // nobody reads the others
+				cancel() // the others are not needed
 				return
 			}
 		}
@@ -214,7 +214,7 @@ func (s *speaker) answer(ctx context.Context, rows []predict.Row, grown func(tex
 	return err
 }
 
-// cut ends a text before the first of the texts that end it.
+// cut truncates a text before the first of the texts that end it.
 func (s *speaker) cut(text string) (string, bool) {
 	at := -1
 	for _, stop := range s.o.stop {
@@ -228,8 +228,8 @@ func (s *speaker) cut(text string) (string, bool) {
 	return text[:at], true
 }
 
-// stream writes a text that grows to w as far as it is certain: a character whose bytes
-// have not all come is not, nor is what may become a text that ends it.
+// stream writes a growing text to w as far as it is final: bytes of an incomplete character are
+// held back, and so is what may become a text that ends the answer.
 type stream struct {
 	w       io.Writer
 	stop    []string
@@ -247,7 +247,7 @@ func (s *stream) grow(text string) {
 		}
 	}
 	if end > s.written {
-		_, _ = io.WriteString(s.w, text[s.written:end]) // the end of the answer meets the same error
+		_, _ = io.WriteString(s.w, text[s.written:end]) // an error is returned again at the end of the answer
 		s.written = end
 	}
 }
@@ -258,7 +258,7 @@ func (s *stream) finish(text string) error {
 	return err
 }
 
-// printable is a terminal that an answer cannot steer.
+// printable escapes control characters of an answer for a terminal.
 type printable struct{ w io.Writer }
 
 func (p printable) Write(b []byte) (int, error) {

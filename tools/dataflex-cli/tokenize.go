@@ -46,8 +46,8 @@ func tokenizeCommand() *cobra.Command {
 	return c
 }
 
-// untilDone is r until ctx ends: a read that waits for more, as from a terminal, is then
-// given up with the context's error.
+// untilDone is r until ctx ends: a blocked read, as from a terminal, then returns the context's
+// error.
 func untilDone(ctx context.Context, r io.Reader) io.Reader {
 	out, in := io.Pipe()
 	go func() { // ends with r, or with the process
@@ -58,7 +58,7 @@ func untilDone(ctx context.Context, r io.Reader) io.Reader {
 	return out
 }
 
-// eachLine answers every line of r with what one appends, and says which line failed.
+// eachLine answers every line of r with the result of one, and reports which line failed.
 func eachLine(r io.Reader, w io.Writer, one func(dst, line []byte) ([]byte, error)) error {
 	in, out := bufio.NewReaderSize(r, 1<<16), bufio.NewWriterSize(w, 1<<16)
 	var answer []byte
@@ -77,7 +77,7 @@ func eachLine(r io.Reader, w io.Writer, one func(dst, line []byte) ([]byte, erro
 		if _, err := out.Write(append(answer, '\n')); err != nil {
 			return err
 		}
-		if in.Buffered() == 0 { // whoever waits for this answer gets it
+		if in.Buffered() == 0 { // flush before a read that may wait for more input
 			if err := out.Flush(); err != nil {
 				return err
 			}

@@ -2,10 +2,11 @@ package main
 
 import "strings"
 
-// variable is one of the environment.
+// variable is an environment variable.
 type variable struct{ name, help string }
 
-// variables are those that the programs read; data/examples/environment.md is made of them.
+// variables are those that the programs read; data/examples/environment.md is generated from
+// them.
 var variables = []variable{
 	{"DATAFLEX_CACHE", "the folder of tokens and features that runs may use again (default `dataflex` in HF_DATASETS_CACHE or HF_HOME where one is set, else in the user's cache folder)"},
 	{"HF_DATASETS_CACHE", "Hugging Face's folder of data sets"},

@@ -104,7 +104,7 @@ func tsdsCommand() *cobra.Command {
 	return c
 }
 
-// readPair reads the two files of vectors and makes the folder that the third goes into.
+// readPair reads the two files of vectors and creates the folder of the third.
 func readPair(args []string) (candidates, queries neighbor.Vectors, err error) {
 	if err := os.MkdirAll(filepath.Dir(args[2]), 0o755); err != nil {
 		return candidates, queries, err

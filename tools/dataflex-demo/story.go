@@ -9,8 +9,8 @@ import (
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
-// draw makes the demo's picture: what LESS picked beside random rows, and what it was
-// good for.
+// draw draws the demo's picture: the picks of LESS compared with random rows, and the resulting
+// losses.
 func draw(path, out string, pool []tasks.Row, less []window, base float64) error {
 	random, err := windows(filepath.Join(out, "random", "selected_rows.jsonl"))
 	if err != nil {
@@ -44,7 +44,7 @@ func draw(path, out string, pool []tasks.Row, less []window, base float64) error
 	return chart.Save(path, picks, losses)
 }
 
-// shares are how much of every selection is of the target family.
+// shares are the shares of the target family in every selection.
 func shares(pool []tasks.Row, all []window) (out []float64) {
 	for _, w := range all {
 		hits := 0

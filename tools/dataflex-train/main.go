@@ -1,4 +1,4 @@
-// Command dataflex-train trains what a LLaMA-Factory or DataFlex YAML describes.
+// Command dataflex-train trains as a LLaMA-Factory or DataFlex YAML describes.
 //
 //	dataflex-train -config less.yaml [key=value ...]
 package main

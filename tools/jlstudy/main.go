@@ -1,13 +1,11 @@
-// Command jlstudy measures how well the projections of kernels/gradproj keep
-// inner products, over seeds and dimensions, and how often the samples that LESS
-// would choose stay the same.
+// Command jlstudy measures how well the projections of kernels/gradproj preserve inner
+// products, over seeds and dimensions, and how often LESS would choose the same samples.
 //
 //	jlstudy [--gradients persample.safetensors] [--seeds 20] [--plot jl.png] [--table jl.md]
 //
-// Without --gradients the rows are random: a few strong common directions and
-// noise, as per-sample gradients look. The last quarter of the rows plays the
-// evaluation set, the rest the pool. The table goes to standard output unless
-// --table names a file.
+// Without --gradients the rows are random: a few strong common directions plus noise, similar
+// to per-sample gradients. The last quarter of the rows is used as the evaluation set, the rest
+// as the pool. The table is written to standard output unless --table names a file.
 package main
 
 import (
@@ -115,8 +113,8 @@ func load(o options) ([][]float32, error) {
 	return normalise(rows), nil
 }
 
-// lowRank makes rows of sixteen common directions, the k-th with weight 1/(k+1),
-// and as much noise of their own.
+// lowRank makes rows from sixteen common directions, the k-th with weight 1/(k+1), plus as much
+// individual noise.
 func lowRank(n, size int) [][]float32 {
 	const rank = 16
 	r := rand.New(rand.NewPCG(1, 1))

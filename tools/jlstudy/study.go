@@ -22,7 +22,7 @@ type result struct {
 	overlap float64 // share of the exact selection that is selected, mean over seeds
 }
 
-// study is what was measured.
+// study is the measurements.
 type study struct {
 	rows, size, seeds, pool, top int
 	dims                         []int
@@ -71,8 +71,8 @@ func measure(o options, rows [][]float32) (*study, error) {
 	return s, nil
 }
 
-// project maps all rows at once: rows that exist already are a LoRA pair of rank
-// 1 with a single token a sample, V = 1 and no B.
+// project projects all rows at once: existing rows are equivalent to a LoRA pair of rank 1 with
+// a single token per sample, V = 1 and no B.
 func project(dev driver.Device, kind gradproj.Kind, dim int, seed uint64, rows [][]float32) ([]float32, error) {
 	n, size := len(rows), len(rows[0])
 	p, err := gradproj.New(kind, dim, seed, size, gradproj.Options{})
@@ -100,7 +100,7 @@ func gram(dev driver.Device, rows []float32, n int) [][]float32 {
 	return slices.Collect(slices.Chunk(g, n))
 }
 
-// meanSquare is that of the differences between pairs of different rows.
+// meanSquare is the mean square of the differences over pairs of different rows.
 func meanSquare(a, b [][]float32) float64 {
 	var sum float64
 	var pairs int
@@ -113,8 +113,7 @@ func meanSquare(a, b [][]float32) float64 {
 	return sum / float64(pairs)
 }
 
-// selection is LESS's: the pool's rows with the largest mean cosine to the
-// evaluation rows.
+// selection is LESS's: the pool's rows with the largest mean cosine to the evaluation rows.
 func (s *study) selection(g [][]float32) []int {
 	score := make([]float64, s.pool)
 	order := make([]int, s.pool)
@@ -163,7 +162,7 @@ func (s *study) draw(path string) error {
 		X:     "dimension", Y: "root mean square error", Log: true,
 	}
 	var x []float64
-	for _, dim := range s.dims { // ticks stand where something was measured
+	for _, dim := range s.dims { // ticks at the measured dimensions
 		x = append(x, float64(dim))
 		a.XTicks = append(a.XTicks, float64(dim))
 	}

@@ -16,9 +16,9 @@ import (
 // bandWindows is how often delta_loss selects.
 const bandWindows = 5
 
-// bandTrial asks loss and delta_loss whether their picks lie where they promise. What
-// the losses were is measured anew, from the checkpoints of the steps at which they
-// chose, by dataflex-cli score's way.
+// bandTrial checks whether the picks of loss and delta_loss are where the methods promise. The
+// losses at the time of the choice are measured again, from the checkpoints of those steps, as
+// dataflex-cli score does.
 func bandTrial(ctx context.Context, l *lab, out *trial) error {
 	pool, eval := l.pool(tasks.Target, 32)
 	if err := l.data(map[string][]tasks.Row{"pool": pool, "eval": eval}); err != nil {
@@ -51,7 +51,7 @@ func bandTrial(ctx context.Context, l *lab, out *trial) error {
 	return deltaTrial(ctx, l, out)
 }
 
-// bandShare is the share of the picks in the third of the losses.
+// bandShare is the share of the picks in the given third of the losses.
 func bandShare(losses []float64, picks []pick, third int) float64 {
 	sorted := slices.Sorted(slices.Values(losses))
 	n := len(sorted)
@@ -65,9 +65,9 @@ func bandShare(losses []float64, picks []pick, third int) float64 {
 	return float64(in) / float64(len(picks))
 }
 
-// deltaTrial follows delta_loss's window: at update u of U it is a fifth of the rows,
-// from σ(10(x-½)) of the rest on in the order of how far their losses fell,
-// x = (u-1)/(U-1), and no row whose loss rose. The first selection is random.
+// deltaTrial follows delta_loss's window: at update u of U it covers a fifth of the rows,
+// starting at σ(10(x-½)) of the rest in the order of the decrease of their losses, x =
+// (u-1)/(U-1), and no row whose loss rose. The first selection is random.
 func deltaTrial(ctx context.Context, l *lab, out *trial) error {
 	r, err := l.run(ctx, "delta_loss", keys{"save_strategy": "steps", "save_steps": 4, "update_step": 4, "update_times": bandWindows}, component{"delta_loss", keys{"window_size": windowSize}})
 	if err != nil {
@@ -114,16 +114,16 @@ func deltaTrial(ctx context.Context, l *lab, out *trial) error {
 // windowSize is the window's share of the rows.
 const windowSize = 0.2
 
-// slidingWindow is the window at update u, in places of the order of n rows of which
-// the first `fell` did fall.
+// slidingWindow is the window at update u, as positions in the order of n rows of which the
+// first `fell` decreased.
 func slidingWindow(u, n, fell int) (lo, hi int) {
 	x := float64(u-1) / (bandWindows - 1)
 	start := (1 - windowSize) * float64(n) / (1 + math.Exp(-10*(x-0.5)))
 	return int(start), min(int(start+windowSize*float64(n)), fell)
 }
 
-// fallen is every row's place in the order of how far its loss fell, furthest first,
-// and how many did not rise.
+// fallen is every row's position in the order of the decrease of its loss, largest first, and
+// the number of rows whose loss did not rise.
 func fallen(first, now []float64) (place []int, fell int) {
 	order := make([]int, len(now))
 	for i := range order {

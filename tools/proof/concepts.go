@@ -7,15 +7,15 @@ import (
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
-// consensusTasks are the families of the evaluation sets that icons serves together.
+// consensusTasks are the families of the evaluation sets that icons has to serve together.
 var consensusTasks = []string{tasks.Target, niceTarget}
 
-// common is the family that two thirds of coincide's pool are of.
+// common is the family of two thirds of coincide's pool.
 const common = "repeat"
 
-// conceptTrial asks the methods that go by more than one kind of row: icons for rows of
-// two evaluation sets, a family each; coincide for every kind of a pool of which two
-// thirds are alike.
+// conceptTrial evaluates the methods that cover more than one kind of row: icons with two
+// evaluation sets, one family each; coincide on all families of a pool of which two thirds are
+// the same.
 func conceptTrial(ctx context.Context, l *lab, out *trial) error {
 	seed := uint64(l.seed)
 	pool := tasks.Make(1000+seed, 120, 0.15, tasks.Families)

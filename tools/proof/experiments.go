@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// experiment is a question put to several methods under every seed.
+// experiment is a question that is answered for several methods with every seed.
 type experiment struct {
 	name   string
 	run    func(context.Context, *lab, *trial) error
@@ -13,8 +13,8 @@ type experiment struct {
 	draw   func(path string, trials []*trial) error
 }
 
-// enough is the share of rows of the evaluation's family that a selector is held to,
-// of which a sixth of the pool is; twice is the same for those that estimate.
+// enough is the share of rows of the evaluation's family that a selector must reach, where it
+// is a sixth of the pool; twice is the same for methods that estimate.
 const (
 	enough = 0.90
 	base   = 1. / 6
@@ -51,9 +51,9 @@ var experiments = []experiment{
 	{"swaps", swapTrial, swapClaims(), drawSwaps},
 }
 
-// A third of the rows with weight 5 and two thirds with 1 make 71 %; of 96 picks
-// three standard deviations are 14 %. A window of a fifth with weight 1 against 0.025
-// makes 91 % where it is whole, of 32 picks 15 %.
+// A third of the rows with weight 5 and two thirds with 1 give 71 %; three standard deviations
+// of 96 picks are 14 %. A window of a fifth with weight 1 against 0.025 gives 91 % where it is
+// complete, and 15 % of 32 picks.
 const (
 	promised       = 0.57
 	promisedWindow = 0.75
@@ -81,8 +81,8 @@ func selectionClaims() []claim {
 	return append(out, one, again, family("less", "sgd, a selection every 4 steps", "less-often-sgd", enough, ""))
 }
 
-// faintClaims: exact cosines keep what the projection loses where they are as close
-// to each other as a real model's, whose scores have a standard deviation of 0.002.
+// faintClaims: exact cosines preserve what the projection loses where they differ as little as
+// a real model's, whose scores have a standard deviation of 0.002.
 func faintClaims() []claim {
 	const family = "a family that the model knows well"
 	number := func(what, key, why string) claim {

@@ -11,7 +11,7 @@ import (
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
-// mixtral is a tiny mixture of experts, trained from nothing with the demo's tokenizer.
+// mixtral is a tiny mixture of experts, trained from scratch with the demo's tokenizer.
 const mixtral = `{
  "architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "hidden_act": "silu", "initializer_range": 0.05,
  "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 16,
@@ -20,13 +20,13 @@ const mixtral = `{
 }
 `
 
-// twins are two domains of the same family, other rows each; odd is of another.
+// twins are two domains of the same family with different rows; odd is of another family.
 var twins = []string{"twin_a", "twin_b"}
 
 const odd = "odd"
 
-// expertTrial: gates cannot tell the twins apart, so that the odd domain is the one
-// that uses the experts differently, and dynamic_moe must turn to it.
+// expertTrial: gates cannot distinguish the twins, so that the odd domain is the one that uses
+// the experts differently, and dynamic_moe must increase its weight.
 func expertTrial(ctx context.Context, l *lab, out *trial) error {
 	sets := map[string][]tasks.Row{
 		twins[0]: tasks.Only(tasks.Make(uint64(8000+l.seed), 100, 0, tasks.Families), "spell"),
@@ -64,7 +64,7 @@ func expertTrial(ctx context.Context, l *lab, out *trial) error {
 	return gates(out, r)
 }
 
-// gates reads how the weights moved with the distances.
+// gates reads how the weights changed with the distances.
 func gates(out *trial, r result) error {
 	last := map[string]float64{twins[0]: 1. / 3, twins[1]: 1. / 3, odd: 1. / 3}
 	follows, updates := 0, 0

@@ -10,12 +10,12 @@ import (
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
-// faintTarget is a family that the model knows well, so that its rows' gradients are
-// small and their cosines as close to each other as those of a real model's rows.
+// faintTarget is a family that the model knows well, so that its rows' gradients are small and
+// their cosines differ as little as those of a real model's rows.
 const faintTarget = "sort"
 
-// faintTrial: the pool of selectorTrial and an evaluation set of faintTarget; rows by
-// exact cosines and by those of gradients projected to 4096.
+// faintTrial uses the pool of selectorTrial and an evaluation set of faintTarget; rows are
+// selected by exact cosines and by those of gradients projected to 4096.
 func faintTrial(ctx context.Context, l *lab, out *trial) error {
 	pool, eval := l.pool(faintTarget, 32)
 	if err := l.data(map[string][]tasks.Row{"pool": pool, "eval": eval}); err != nil {
@@ -50,7 +50,7 @@ func faintTrial(ctx context.Context, l *lab, out *trial) error {
 	return nil
 }
 
-// facts are the numbers that a selection after the 4 steps of warm-up wrote of itself.
+// facts are the numbers that a selection after the 4 warm-up steps recorded about itself.
 func (r result) facts() (map[string]any, error) {
 	raw, err := os.ReadFile(filepath.Join(r.dir, "cache", "step_4.json"))
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 // judgeArgument makes this program NICE's judge.
 const judgeArgument = "--judge"
 
-// judge is the program that NICE asks (reward: command): the reward of an answer is
-// the share of its characters that are right, which is no differentiable thing.
+// judge is the program that NICE calls (reward: command): the reward of an answer is the share
+// of its correct characters, which is not differentiable.
 func judge(in io.Reader, out io.Writer) error {
 	s := bufio.NewScanner(in)
 	for s.Scan() {
@@ -28,8 +28,8 @@ func judge(in io.Reader, out io.Writer) error {
 	return s.Err()
 }
 
-// right is the share of characters that stand where the reference has them, of the
-// longer of the two.
+// right is the share of characters that equal the reference's at the same position, relative to
+// the longer text.
 func right(answer, reference string) float64 {
 	same := 0
 	for i := range min(len(answer), len(reference)) {

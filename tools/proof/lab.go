@@ -22,30 +22,30 @@ import (
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
-// keys are those of a configuration, or of a component's parameters.
+// keys are the keys of a configuration, or of a component's parameters.
 type keys map[string]any
 
-// component is an entry of components.yaml; without a name the run has none.
+// component is an entry of components.yaml; without a name there is none.
 type component struct {
 	name   string
 	params keys
 }
 
-// lab is the folder in which the runs of one trial are made, each through the real
-// trainer from files as a user writes them.
+// lab is the folder in which the runs of one trial are made, each by the real trainer from
+// files as a user writes them.
 type lab struct {
 	dir   string
 	model string
 	seed  int
-	base  keys // of every run of the trial
-	parts keys // the components that pipelines are made of
+	base  keys // shared by every run of the trial
+	parts keys // the components used by pipelines
 	log   *slog.Logger
 }
 
 // data writes the trial's data sets.
 func (l *lab) data(sets map[string][]tasks.Row) error { return tasks.Write(l.dir, sets) }
 
-// buckets are where components.yaml keeps the components of a train_type.
+// buckets are the sections of components.yaml for the components of a train_type.
 var buckets = map[string]string{config.DynamicSelect: "selectors", config.DynamicMix: "mixers", config.DynamicWeight: "weighters", config.DynamicReorder: "reorders", config.DynamicLego: "pipelines"}
 
 // load writes a run's files and reads them as the programs do.
@@ -84,7 +84,7 @@ func (l *lab) load(name string, over keys, c component) (*config.Config, error) 
 	return config.Load(path, nil)
 }
 
-// run trains and says where the results are.
+// run trains and returns where the results are.
 func (l *lab) run(ctx context.Context, name string, over keys, c component) (result, error) {
 	cfg, err := l.load(name, over, c)
 	if err != nil {
@@ -105,10 +105,10 @@ func writeYAML(path string, v any) error {
 	return storage.WriteFile(path, raw)
 }
 
-// result is the output folder of a run that ended.
+// result is the output folder of a finished run.
 type result struct{ dir string }
 
-// evalLoss reads eval_loss, or with several sets that of the one named.
+// evalLoss reads eval_loss, or with several sets that of the named one.
 func (r result) evalLoss(set string) (float64, error) {
 	name := "eval_loss"
 	if set != "" {
@@ -132,7 +132,7 @@ func (r result) evalLoss(set string) (float64, error) {
 // pick is a row that was selected.
 type pick struct{ Step, Update, Row int }
 
-// picks reads what was selected, in order.
+// picks reads the selected rows, in order.
 func (r result) picks() ([]pick, error) {
 	var out []pick
 	err := readLines(filepath.Join(r.dir, "selected_rows.jsonl"), func(line []byte) error {

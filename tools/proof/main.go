@@ -1,13 +1,13 @@
-// Command proof shows that the methods work: on tasks that the project makes itself,
-// whose truth is known, over several seeds, through the trainer that users run, in
-// mode faithful. One setting per method serves all seeds.
+// Command proof shows that the methods work: on generated tasks with a known ground truth, over
+// several seeds, through the trainer that users run, in mode faithful. Each method has the same
+// settings for all seeds.
 //
 //	proof [--out saves/proof] [--seeds 3] [--first 1] [--only selection,mixture,…]
 //	      [--pictures tools/proof] [--workspace WORKSPACE.md] [--again]
 //
-// It writes trials.json, the pictures and table.md into --out, and where --pictures and
-// --workspace say so, into the repository. Beside them lie every run's run.yaml and
-// components.yaml. The exit status is 1 if a method that is held to win does not.
+// It writes trials.json, the pictures and table.md to --out, and where --pictures and
+// --workspace are given, to the repository. Every run's run.yaml and components.yaml are in
+// --out, too. The exit status is 1 if a method that is claimed to win does not.
 package main
 
 import (
@@ -127,7 +127,7 @@ func measure(ctx context.Context, o options, chosen []experiment) (map[string][]
 	return out, work.Wait()
 }
 
-// attempt is one trial, in a folder of its own.
+// attempt is one trial, in its own folder.
 func (o options) attempt(ctx context.Context, e experiment, seed int, t *trial) error {
 	if err := ctx.Err(); err != nil {
 		return err

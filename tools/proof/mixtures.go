@@ -12,12 +12,12 @@ import (
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
-// domains are a mixture of unequal difficulty: three that are learned by heart soon,
-// and one that takes the whole run.
+// domains are a mixture of unequal difficulty: three that are memorised quickly, and one that
+// takes the whole run.
 var domains = []string{"after", "number", "opposite", "repeat"}
 
-// mixes is what every run over the mixture shares; the number of steps and the rows
-// of a step are the same for all.
+// mixes is shared by all runs over the mixture; the number of steps and of rows per step are
+// the same for all.
 var mixes = keys{
 	"train_type": "dynamic_mix", "dataset": domains, "eval_dataset": evaluations(), "eval_on_each_dataset": true, "finetuning_type": "full",
 	"per_device_train_batch_size": 20, "per_device_eval_batch_size": 48, "gradient_accumulation_steps": 1,
@@ -33,11 +33,11 @@ func evaluations() []string {
 	return out
 }
 
-// steps are those of every run.
+// steps is the number of steps of every run.
 const steps = 240
 
-// mixtureTrial trains on equal shares (DoReMi's step 1 as well), by DoReMi's steps 2
-// and 3, and by ODM.
+// mixtureTrial trains on equal shares (also DoReMi's step 1), with DoReMi's steps 2 and 3, and
+// with ODM.
 func mixtureTrial(ctx context.Context, l *lab, out *trial) error {
 	sets := map[string][]tasks.Row{}
 	families := append(slices.Clone(tasks.Facts), tasks.Families...)
@@ -78,7 +78,7 @@ func mixtureTrial(ctx context.Context, l *lab, out *trial) error {
 	return weightCurves(out, odm)
 }
 
-// averages are the shares that DoReMi's step 2 leaves for step 3.
+// averages are the shares that DoReMi's step 2 writes for step 3.
 func averages(r result) ([]float64, error) {
 	raw, err := os.ReadFile(filepath.Join(r.dir, "doremi_average_weights.json"))
 	if err != nil {
@@ -90,7 +90,7 @@ func averages(r result) ([]float64, error) {
 	return a.Weights, json.Unmarshal(raw, &a)
 }
 
-// perplexities measures every domain's, their mean and the worst.
+// perplexities measures every domain's perplexity, their mean and the worst.
 func perplexities(out *trial, key string, r result) error {
 	var mean, worst float64
 	for _, d := range domains {

@@ -8,22 +8,21 @@ import (
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
-// onePass is what the runs share that are compared by the order of their rows: all rows
-// once.
+// onePass is shared by the runs that differ in the order of their rows: all rows once.
 var onePass = keys{
 	"train_type": "dynamic_reorder", "dataset": "pool", "eval_dataset": "eval", "finetuning_type": "lora", "lora_target": "all", "lora_rank": 8,
 	"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "per_device_eval_batch_size": 16,
 	"learning_rate": 1e-3, "lr_scheduler_type": "cosine", "warmup_ratio": 0.1, "warmup_step": 8, "update_step": 10, "num_train_epochs": 1,
 }
 
-// patterns are the orders that are compared, by the model's loss as training goes on.
+// patterns are the orders compared, by the model's loss during training.
 var patterns = []string{"sorting", "folding", "saw"}
 
-// sawTeeth are those of the presets that DataFlex ships.
+// sawTeeth are the settings of DataFlex's presets.
 var sawTeeth = keys{"num_sections": 3, "folding_ratio": 0.075, "layers": 2}
 
-// orderTrial: a pass over six families in equal shares, 15 % of the rows with a wrong
-// answer, in the order of each pattern and in none; the evaluation set is of all families.
+// orderTrial: a pass over six families in equal shares, 15 % of the rows with a wrong answer,
+// in the order of each pattern and in random order; the evaluation set has all families.
 func orderTrial(ctx context.Context, l *lab, out *trial) error {
 	pool := tasks.Make(uint64(1000+l.seed), 120, 0.15, tasks.Families)
 	eval := tasks.Make(uint64(2000+l.seed), 16, 0, tasks.Families)
@@ -70,7 +69,7 @@ func drawOrders(path string, trials []*trial) error {
 	return bars(path, chart.Axes{Title: "eval loss after one pass, by the order of the rows", Y: "loss"}, append([]string{"shuffle"}, patterns...), trials, nil, part{"", "", " loss"})
 }
 
-// chained are the parts of pipelineTrial's pipelines.
+// chained are the components of pipelineTrial's pipelines.
 func (l *lab) chained() keys {
 	return keys{
 		"selectors": keys{"aim": keys{"name": "less", "params": keys{"cache_dir": filepath.Join(l.dir, "aim")}}, "hard": keys{"name": "loss", "params": keys{"focus": "high"}}},
@@ -80,8 +79,8 @@ func (l *lab) chained() keys {
 	}
 }
 
-// pipelineTrial: as selectorTrial, of a selector that narrows the pool for what comes
-// after it; and the pipeline that DataFlex ships as hierarchical, of which rows it serves.
+// pipelineTrial: as selectorTrial, for a selector that narrows the pool for the following
+// stages; and for DataFlex's pipeline "hierarchical", which rows it serves.
 func pipelineTrial(ctx context.Context, l *lab, out *trial) error {
 	pool, eval := l.pool(tasks.Target, 32)
 	if err := l.data(map[string][]tasks.Row{"pool": pool, "eval": eval}); err != nil {

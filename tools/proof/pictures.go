@@ -10,7 +10,7 @@ func drawSelection(path string, trials []*trial) error {
 	return bars(path, chart.Axes{Title: "Rows of the evaluation's family among the picks", Y: "share"}, methods, trials, map[string]float64{"base rate": base}, part{"", "", " share"})
 }
 
-// drawNice shows the same for the two families that NICE is asked for.
+// drawNice shows the same for the two families of NICE's trial.
 func drawNice(path string, trials []*trial) error {
 	return bars(path, chart.Axes{Title: "Rows of the evaluation's family among the picks, rewards in place of answers", Y: "share"}, []string{"random", "less", "nice"}, trials,
 		map[string]float64{"base rate": base}, part{"eval of " + niceTarget, niceTarget + " ", " share"}, part{"eval of " + niceLittle, niceLittle + " ", " share"})
@@ -50,7 +50,8 @@ func drawSwaps(path string, trials []*trial) error {
 		part{"all families", "swaps ", ""}, part{"the anchors' family", "swaps ", " family"})
 }
 
-// part is one bar of every group; it makes of the group's name the key of a value.
+// part is one bar of every group; before and after form the key of its value with the group's
+// name.
 type part struct{ name, before, after string }
 
 // bars draws a bar for every group and part, from the lowest seed to the highest.

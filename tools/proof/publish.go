@@ -11,7 +11,7 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// measured is all that the runs gave, as trials.json keeps it.
+// measured is all results of the runs, as stored in trials.json.
 type measured struct {
 	Facts  string
 	Trials map[string][]*trial // by experiment, one per seed
@@ -33,8 +33,8 @@ func read(dir string) (m measured, err error) {
 	return m, json.Unmarshal(raw, &m)
 }
 
-// tableOf writes verdicts as Markdown. The worst seed is the one furthest on the
-// wrong side; a rival's best is its lowest.
+// tableOf formats verdicts as Markdown. The worst seed is the one closest to failing the claim;
+// a rival's best is its lowest value.
 func tableOf(verdicts []verdict) string {
 	var b strings.Builder
 	b.WriteString("| method | setting | measured | mean | worst seed | against | mean, best of it | |\n|---|---|---|---|---|---|---|---|\n")
@@ -97,7 +97,7 @@ func publish(o options, chosen []experiment, trials map[string][]*trial, table s
 	return between(o.workspace, table)
 }
 
-// between replaces what stands between the proof marks of a file.
+// between replaces the text between the markers of a file.
 func between(path, text string) error {
 	const first, last = "<!-- proof -->\n", "<!-- /proof -->"
 	raw, err := os.ReadFile(path)

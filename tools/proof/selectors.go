@@ -14,8 +14,8 @@ import (
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
-// selects is what every selecting run shares: 4 steps of random rows, then, as in
-// LESS's paper, one selection for the rest of the run.
+// selects is shared by all selecting runs: 4 steps of random rows, then, as in LESS's paper,
+// one selection for the rest of the run.
 var selects = keys{
 	"train_type": "dynamic_select", "dataset": "pool", "eval_dataset": "eval", "finetuning_type": "lora", "lora_target": "all", "lora_rank": 8,
 	"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "per_device_eval_batch_size": 16,
@@ -66,15 +66,15 @@ func contenders(indices, probabilities string, only map[string]bool) []contender
 	return slices.DeleteFunc(all, func(c contender) bool { return !only[c.key] })
 }
 
-// The families that NICE is asked for are known to the model by half, so that some of
-// its answers earn something. More rows of niceLittle teach little: nobody gains there.
+// The model half knows the families of NICE's trial, so that some of its answers earn a reward.
+// More rows of niceLittle teach it little: no method gains there.
 const (
 	niceTarget = "upper"
 	niceLittle = "spell"
 )
 
-// niceTrial: as selectorTrial; the reward is the share of right characters, judged by
-// a program.
+// niceTrial: as selectorTrial; the reward is the share of correct characters, computed by a
+// program.
 func niceTrial(ctx context.Context, l *lab, out *trial) error {
 	program, err := os.Executable()
 	if err != nil {
@@ -111,8 +111,8 @@ func (l *lab) pool(target string, n int) (pool, eval []tasks.Row) {
 	return pool, tasks.Only(tasks.Make(uint64(2000+l.seed), n, 0, tasks.Families), target)
 }
 
-// contest runs the contenders over the pool, and measures the share of what they
-// picked that is of the target family, and the evaluation loss in the end.
+// contest runs the contenders on the pool, and measures the share of the target family among
+// their picks and the final evaluation loss.
 func (l *lab) contest(ctx context.Context, out *trial, pool []tasks.Row, target string, runs []contender) error {
 	l.base = selects
 	for _, c := range runs {
@@ -134,8 +134,8 @@ func (l *lab) contest(ctx context.Context, out *trial, pool []tasks.Row, target 
 	return nil
 }
 
-// offline makes the files of near and tsds as dataflex-cli embed, near and tsds do,
-// with the vectors of the demo's model.
+// offline makes the files of near and tsds as dataflex-cli embed, near and tsds do, with
+// vectors of the demo's model.
 func offline(ctx context.Context, l *lab, pool, eval []tasks.Row, indices, probabilities string) error {
 	dev := cpu.New(1)
 	defer dev.Close()
@@ -169,7 +169,7 @@ func texts(rows []tasks.Row) []string {
 	return out
 }
 
-// familyShare is the share of the picked rows that are of one of the families.
+// familyShare is the share of the picked rows that belong to one of the families.
 func familyShare(pool []tasks.Row, picks []pick, families ...string) float64 {
 	hits := 0
 	for _, p := range picks {

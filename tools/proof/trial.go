@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// trial is what was measured under one seed: numbers, and curves for the pictures.
+// trial is the measurements under one seed: numbers, and curves for the pictures.
 type trial struct {
 	Values map[string]float64
 	Curves map[string][]float64
@@ -16,19 +16,19 @@ func newTrial() *trial { return &trial{Values: map[string]float64{}, Curves: map
 
 func (t *trial) set(key string, v float64) { t.Values[key] = v }
 
-// claim is a line of the table: what a method is held to, in every seed.
+// claim is a line of the table: what a method must achieve, with every seed.
 type claim struct {
 	method, setting, what string
 	key                   string // of the trials' values
-	percent               bool   // how the value is written
+	percent               bool   // the value is formatted in percent
 	least                 float64
-	below                 string // the value must be below this other one of the same trial; "" = at least `least`
-	rival                 string // what `below` is called
-	open                  bool   // nothing is promised: the line is there to be known
-	why                   string // of a line that does not win, or that needs a word
+	below                 string // the value must be below this one of the same trial; "" = at least `least`
+	rival                 string // the name of `below` in the table
+	open                  bool   // no claim is made: the line is for information
+	why                   string // of a line that does not win, or that needs an explanation
 }
 
-// verdict is a claim with its numbers.
+// verdict is a claim with its measurements.
 type verdict struct {
 	claim
 	mean, worst          float64
@@ -36,7 +36,7 @@ type verdict struct {
 	won                  bool
 }
 
-// judged holds a claim against every trial.
+// judged compares a claim with every trial.
 func (c claim) judged(trials []*trial) (verdict, error) {
 	v := verdict{claim: c, won: true, worst: math.Inf(1), rivalBest: math.Inf(1)}
 	if c.below != "" {
@@ -73,7 +73,7 @@ func spread(trials []*trial, key string) (mean, low, high float64) {
 	return mean, slices.Min(x), slices.Max(x)
 }
 
-// meanCurve is the mean over the trials of a curve.
+// meanCurve is the mean of a curve over the trials.
 func meanCurve(trials []*trial, key string) []float64 {
 	var out []float64
 	for _, t := range trials {

@@ -6,7 +6,7 @@ import (
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
-// weighs is what every weighted run shares. The anchors are those of adapt.
+// weighs is shared by all weighted runs. The anchors are those of adapt.
 var weighs = keys{
 	"dataset": "pool", "eval_dataset": "anchor", "finetuning_type": "full",
 	"per_device_train_batch_size": 16, "per_device_eval_batch_size": 16, "gradient_accumulation_steps": 1,
@@ -15,9 +15,8 @@ var weighs = keys{
 
 var weighted = keys{"train_type": "dynamic_weight"}
 
-// refusalTrial: 30 % of the rows have the same useless answer in place of their own.
-// Losses are means over clean rows that no run has seen: of all families, and of the
-// anchors' family.
+// refusalTrial: 30 % of the rows have the same useless answer instead of their own. Losses are
+// means over clean rows that no run has seen: of all families, and of the anchors' family.
 func refusalTrial(ctx context.Context, l *lab, out *trial) error {
 	seed := uint64(l.seed)
 	return l.weigh(ctx, out, "refusals ", tasks.Refuse(seed, 0.30, tasks.Make(5000+seed, 120, 0, tasks.Families)), []contender{

@@ -9,13 +9,13 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// cell is what is run as one, and not again once its file is there.
+// cell is a unit of work, which is not repeated once its file exists.
 type cell struct {
 	id  string // question/method/seed-N
 	run func(context.Context, *lab) (map[string]float64, error)
 }
 
-// result is a cell's file.
+// result is the content of a cell's file.
 type result struct {
 	Values  map[string]float64
 	Seconds float64
@@ -52,7 +52,7 @@ func (s store) read(id string) (r result, err error) {
 	return r, nil
 }
 
-// cellsOf lays out what is asked, in the order in which half a night tells most.
+// cellsOf lists the cells, the most informative first, so that a partial night is worthwhile.
 func cellsOf(o options) ([]cell, error) {
 	asked := func(question string) bool {
 		for _, q := range o.only {
@@ -84,14 +84,14 @@ func cellsOf(o options) ([]cell, error) {
 	return out, nil
 }
 
-// scale is how much is run.
+// scale is the size of the experiments.
 type scale struct {
 	seeds                       int
-	perKind, held               int // rows of a kind in the pool, and held out
+	perKind, held               int // rows per kind in the pool, and held out
 	warmup, steps               int // steps before the selection, and after
-	micro                       int // rows of a step
+	micro                       int // rows per step
 	selectors, weighters, mixes []string
-	texts, mixSteps             int // texts of a domain
+	texts, mixSteps             int // texts per domain
 	subsets, ldsRows, ldsEpochs int
 }
 

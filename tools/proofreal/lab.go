@@ -17,10 +17,10 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// keys are those of a configuration, or of a component's parameters.
+// keys are the keys of a configuration, or of a component's parameters.
 type keys map[string]any
 
-// lab is the folder of a cell, in which runs are made as users make them: from files.
+// lab is the folder of a cell, in which runs are made from files, as by users.
 type lab struct {
 	dir     string
 	store   store
@@ -28,7 +28,7 @@ type lab struct {
 	options options
 }
 
-// buckets are where components.yaml keeps the components of a train_type.
+// buckets are the sections of components.yaml for the components of a train_type.
 var buckets = map[string]string{"dynamic_select": "selectors", "dynamic_mix": "mixers", "dynamic_weight": "weighters"}
 
 // writeJSON writes a file; JSON is YAML, too.
@@ -58,8 +58,7 @@ func (l *lab) sets(sets map[string]any) error {
 	return writeJSON(filepath.Join(l.dir, "dataset_info.json"), info)
 }
 
-// load writes a run's files, and reads them as the programs do. component is a name, or
-// empty.
+// load writes a run's files, and reads them as the programs do. component is a name, or empty.
 func (l *lab) load(name string, over keys, component string, params keys) (*config.Config, error) {
 	dir := filepath.Join(l.dir, name)
 	k := keys{
@@ -90,12 +89,12 @@ func (l *lab) load(name string, over keys, component string, params keys) (*conf
 	return config.Load(path, nil)
 }
 
-// ran is a run that ended.
+// ran is a finished run.
 type ran struct {
 	dir     string
 	seconds float64 // of the training, selections included
-	choices float64 // of which selections
-	perSec  float64 // rows that a selection scored a second
+	choices float64 // of which spent on selections
+	perSec  float64 // rows that a selection scored per second
 }
 
 func (l *lab) run(ctx context.Context, name string, over keys, component string, params keys) (r ran, err error) {
@@ -113,7 +112,7 @@ func (l *lab) run(ctx context.Context, name string, over keys, component string,
 	return r, r.readTimes()
 }
 
-// readTimes finds how long training took, and what of it the selections.
+// readTimes reads the time of the training, and the part of it spent on selections.
 func (r *ran) readTimes() error {
 	var state struct {
 		History []struct {

@@ -18,16 +18,16 @@ import (
 // ldsModel is a model small enough to be trained hundreds of times: 0.35 M parameters.
 const ldsModel = "tools/dataflex-demo/model"
 
-// ldsMethods are scores that are asked for their quality.
+// ldsMethods are the scores whose quality is measured.
 var ldsMethods = []string{"less", "less-sgd", "less-rademacher", "less-sjlt", "nice"}
 
 // ldsSmall are projections as coarse for the demo's adapters as 4096 is for a real model's.
 var ldsSmall = keys{"proj_dim": 64}
 
 // ldsCells measure the linear datamodelling score (Park et al., TRAK, ICML 2023, section 4):
-// models are trained on random halves of the pool, and the rank correlation is taken between
-// the losses that they have on an evaluation set and those that the scores of their rows
-// foretell.
+// models are trained on random halves of the pool, and the score is the rank correlation
+// between their losses on an evaluation set and the losses that the scores of their rows
+// predict.
 func ldsCells(s scale, seed int) []cell {
 	out := []cell{{ldsID("halves", seed), func(ctx context.Context, l *lab) (map[string]float64, error) { return l.halves(ctx, s, seed) }}}
 	for _, method := range ldsMethods {
@@ -40,7 +40,7 @@ func ldsCells(s scale, seed int) []cell {
 
 func ldsID(method string, seed int) string { return fmt.Sprintf("lds/%s/seed-%d", method, seed) }
 
-// ldsPool are the rows, and a few of every family to evaluate on.
+// ldsPool are the rows, with a few of every family to evaluate on.
 func ldsPool(s scale, seed int) (rows []tasks.Row, evals map[string][]tasks.Row) {
 	n := len(tasks.Families)
 	rows = tasks.Make(uint64(7000+seed), s.ldsRows/n, 0.15, tasks.Families)
@@ -58,7 +58,7 @@ func half(rows []tasks.Row, seed, k int) []int {
 	return r.Perm(len(rows))[:len(rows)/2]
 }
 
-// ldsBase is what all of these runs share.
+// ldsBase is the configuration that all of these runs share.
 func ldsBase(seed int) keys {
 	return keys{
 		"model_name_or_path": storagePath(ldsModel), "template": "chatml", "cutoff_len": 64, "learning_rate": 2e-3, "lr_scheduler_type": "constant",
@@ -73,7 +73,7 @@ func storagePath(path string) string {
 	return path
 }
 
-// with adds keys to those all share.
+// with is base with further keys.
 func with(base, more keys) keys {
 	for k, v := range more {
 		base[k] = v
@@ -81,12 +81,12 @@ func with(base, more keys) keys {
 	return base
 }
 
-// startOf is the checkpoint that all halves start from, and that the scores are taken at.
+// startOf is the checkpoint from which all halves start, and at which the scores are computed.
 func (l *lab) startOf(seed int) string {
 	return filepath.Join(l.options.out, "runs", ldsID("halves", seed), "start", "checkpoint-8")
 }
 
-// halves trains the start and a model on every half; the values are their losses.
+// halves trains the start and a model on every half, and returns their losses.
 func (l *lab) halves(ctx context.Context, s scale, seed int) (map[string]float64, error) {
 	rows, evals := ldsPool(s, seed)
 	sets := map[string]any{"pool": rows}
@@ -131,7 +131,7 @@ func (l *lab) halves(ctx context.Context, s scale, seed int) (map[string]float64
 	return values, nil
 }
 
-// foretold scores the rows for every family, and correlates.
+// foretold scores the rows for every family, and returns the correlations.
 func (l *lab) foretold(ctx context.Context, s scale, seed int, method string) (map[string]float64, error) {
 	measured, err := l.store.read(ldsID("halves", seed))
 	if err != nil {
@@ -145,7 +145,7 @@ func (l *lab) foretold(ctx context.Context, s scale, seed int, method string) (m
 	if err := l.sets(sets); err != nil {
 		return nil, err
 	}
-	var predicted, losses [][]float64 // by family, of every half
+	var predicted, losses [][]float64 // by family, for every half
 	for _, f := range tasks.Families {
 		score, err := l.scores(ctx, seed, method, "eval_"+f.Name)
 		if err != nil {
@@ -166,7 +166,7 @@ func (l *lab) foretold(ctx context.Context, s scale, seed int, method string) (m
 	return map[string]float64{"lds": mean, "low": low, "high": high}, nil
 }
 
-// scores are a selector's of the rows, at the start's weights.
+// scores are a selector's scores of the rows, at the start's weights.
 func (l *lab) scores(ctx context.Context, seed int, method, eval string) ([]float64, error) {
 	c := contenders[method]
 	params := keys{}
@@ -193,14 +193,14 @@ func (l *lab) scores(ctx context.Context, seed int, method, eval string) ([]floa
 	score := a.Float64s()
 	for i, v := range score {
 		if math.IsNaN(v) {
-			score[i] = 0 // a row without a gradient moves nothing
+			score[i] = 0 // a row without a gradient has no effect
 		}
 	}
 	return score, nil
 }
 
-// meanCorrelation is the mean over the families of the rank correlation; of the halves with
-// those numbers, or of all.
+// meanCorrelation is the mean over the families of the rank correlation, over the halves with
+// those numbers, or over all.
 func meanCorrelation(predicted, measured [][]float64, halves []int) float64 {
 	sum := 0.0
 	for f := range predicted {
@@ -221,7 +221,7 @@ func pickFrom(x []float64, at []int) []float64 {
 	return out
 }
 
-// bootstrap is the 95 % interval of the mean correlation over halves that are drawn again.
+// bootstrap is the 95 % confidence interval of the mean correlation, by resampling the halves.
 func bootstrap(predicted, measured [][]float64, seed int) (low, high float64) {
 	const draws = 1000
 	r := rand.New(rand.NewPCG(uint64(seed), 11))
@@ -237,7 +237,7 @@ func bootstrap(predicted, measured [][]float64, seed int) (low, high float64) {
 	return all[draws*25/1000], all[draws*975/1000-1]
 }
 
-// spearman is the correlation of ranks; equal numbers share the mean of theirs.
+// spearman is the rank correlation; ties have the mean of their ranks.
 func spearman(x, y []float64) float64 {
 	a, b := ranks(x), ranks(y)
 	mean := float64(len(x)-1) / 2

@@ -1,15 +1,15 @@
-// Command proofreal asks the methods on a real model and real data what tools/proof asks
-// them on tasks of known truth: precision of the choice, held-out losses after equal steps
-// and after equal time, worst and mean perplexity of mixtures, losses under label noise,
-// rows a second of a selection; and, on the demo's model, the quality of the scores
-// themselves (LDS).
+// Command proofreal evaluates the methods on a real model and real data as tools/proof does on
+// tasks with a known ground truth: precision of the choice, held-out losses after equal steps
+// and after equal time, worst and mean perplexity of mixtures, losses under label noise, rows
+// per second of a selection; and, on the demo's model, the quality of the scores themselves
+// (LDS).
 //
 //	proofreal --model FOLDER-OR-GGUF [--data ../shared/data] [--out saves/proof-real]
 //	          [--seeds 3] [--only select,mix,noise,lds] [--subset] [--tiny] [--table README.md]
 //
-// Every cell, a run or a few that belong together, is a file in --out/cells; what is there
-// is not run again, so that a night may be cut into pieces. --subset is what half an hour
-// of two idle cores does, --tiny what shows that everything runs.
+// Every cell, one run or a few that belong together, is a file in --out/cells; existing cells
+// are not run again, so that the work can be split up. --subset is sized for half an hour on
+// two idle cores, --tiny only checks that everything runs.
 package main
 
 import (
@@ -66,7 +66,7 @@ func prove(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	switch { // cells of another size are other cells
+	switch { // cells of another size have other names
 	case o.tiny:
 		o.out = filepath.Join(o.out, "tiny")
 	case o.subset:
@@ -109,7 +109,7 @@ func prove(ctx context.Context, o options) error {
 	return putBetweenMarks(o.table, text)
 }
 
-// machine is where a cell ran, with what else ran there.
+// machine describes where a cell ran, and the load there.
 func machine() string {
 	text := fmt.Sprintf("%d cores, %s", runtime.NumCPU(), simd.Level())
 	if load, err := storage.ReadFile("/proc/loadavg"); err == nil {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// mixCells pre-train on texts of several domains in shares of a mixer's choice.
+// mixCells pre-train on texts of several domains in the shares chosen by a mixer.
 func mixCells(s scale, seed int) []cell {
 	var out []cell
 	for _, mixer := range s.mixes {
@@ -74,8 +74,8 @@ func (l *lab) mixes(ctx context.Context, s scale, seed int, mixer string) (map[s
 	return values, nil
 }
 
-// doremi takes DoReMi's first two steps: the uniform run is the reference, and a proxy finds
-// the shares of the third.
+// doremi runs DoReMi's first two steps: the uniform run is the reference, and a proxy finds the
+// shares for the third.
 func (l *lab) doremi(ctx context.Context, seed int, over keys) (keys, error) {
 	reference := filepath.Join(l.options.out, "runs", "mix", "uniform", fmt.Sprintf("seed-%d", seed), "run")
 	proxy, err := l.run(ctx, "proxy", over, "doremi", keys{"reference_model_path": reference})

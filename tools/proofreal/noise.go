@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 )
 
-// spoilt are the ways in which a third of the answers is made useless.
+// spoilt are the ways in which some of the answers are made useless.
 var spoilt = map[string]func(r *rand.Rand, rows []row, i int){
 	"swapped": func(r *rand.Rand, rows []row, i int) {
 		j := r.IntN(len(rows))
@@ -19,10 +19,10 @@ var spoilt = map[string]func(r *rand.Rand, rows []row, i int){
 	"refused": func(_ *rand.Rand, rows []row, i int) { rows[i].Output = "I cannot help with that." },
 }
 
-// spoiltShare is how many of the answers are spoilt.
+// spoiltShare is the share of spoilt answers.
 const spoiltShare = 0.3
 
-// noiseCells train on rows of which some have a spoilt answer, weighted or not.
+// noiseCells train on rows some of which have a spoilt answer, weighted or not.
 func noiseCells(s scale, seed int) []cell {
 	var out []cell
 	for _, kind := range []string{"swapped", "truncated", "refused"} {

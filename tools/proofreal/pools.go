@@ -19,7 +19,7 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// row is an instruction with the kind that the choice is judged by.
+// row is an instruction with its kind, by which the choice is evaluated.
 type row struct {
 	Instruction string `json:"instruction"`
 	Input       string `json:"input"`
@@ -32,19 +32,19 @@ type text struct {
 	Text string `json:"text"`
 }
 
-// longest bounds a row's answer and a text, in bytes: what cutoff_len leaves of longer ones
-// would be no answer.
+// longest is the maximum length in bytes of a row's answer and of a text: longer ones would be
+// truncated by cutoff_len.
 const longest = 500
 
-// pool are rows of several kinds, of which the first is the target: a pool to choose from,
-// an evaluation set of the target, and rows of both sorts that were held out.
+// pool has rows of several kinds, of which the first is the target: a pool to choose from, an
+// evaluation set of the target, and held-out rows of both.
 type pool struct {
 	kinds                    []string
 	rows, eval, target, rest []row
 }
 
-// readPool takes perKind rows of every kind, and held rows of each for the evaluation and
-// for what is held out; which ones a seed decides.
+// readPool takes perKind rows of every kind, and held rows of each for evaluation and for the
+// held-out set; the seed determines which.
 func readPool(dir string, perKind, held, seed int) (pool, error) {
 	byKind, err := instructions(dir)
 	if err != nil {
@@ -72,8 +72,8 @@ func readPool(dir string, perKind, held, seed int) (pool, error) {
 	return p, nil
 }
 
-// instructions are the rows there are, by kind: English, Chinese, who the model is, tool
-// calls, questions with choices; the project's own where the folder is not there.
+// instructions are the available rows, by kind: English, Chinese, the model's identity, tool
+// calls, multiple choice; the project's own where the folder is missing.
 func instructions(dir string) (map[string][]row, error) {
 	out := map[string][]row{}
 	for kind, file := range map[string]string{"en": "alpaca_en_demo", "zh": "alpaca_zh_demo", "identity": "identity"} {

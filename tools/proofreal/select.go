@@ -12,7 +12,7 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// contenders are selectors and their parameters, by the name of the table's line.
+// contenders are selectors with their parameters, by their name in the table.
 var contenders = map[string]struct {
 	component string
 	params    keys
@@ -31,7 +31,7 @@ var contenders = map[string]struct {
 	"coincide":        {"coincide", nil},
 }
 
-// selectCells ask every selector, once after equal steps, and random rows once more after
+// selectCells evaluate every selector once after equal steps, and random rows once more after
 // the time that each of the others took.
 func selectCells(s scale, seed int) []cell {
 	var out []cell
@@ -59,7 +59,8 @@ func selectID(name string, seed int) string { return fmt.Sprintf("select/%s/seed
 // timeID is random rows for as long as a selector took.
 func timeID(name string, seed int) string { return fmt.Sprintf("select-time/%s/seed-%d", name, seed) }
 
-// windowsInTime is how many windows of random rows take as long as a selector's run took.
+// windowsInTime is how many windows of random rows can be trained on in the time of a
+// selector's run.
 func (l *lab) windowsInTime(s scale, seed int, name string) (int, error) {
 	random, err := l.store.read(selectID("random", seed))
 	if err != nil {
@@ -73,8 +74,8 @@ func (l *lab) windowsInTime(s scale, seed int, name string) (int, error) {
 	return max(1, int(math.Round((steps-float64(s.warmup))/float64(s.steps)))), nil
 }
 
-// chooses trains on random rows for the warm-up, and then in windows on what a selector
-// chooses for each.
+// chooses trains on random rows for the warm-up, and then in windows on the rows that a
+// selector chooses for each.
 func (l *lab) chooses(ctx context.Context, s scale, seed int, name string, windows int) (map[string]float64, error) {
 	steps := s.warmup + windows*s.steps
 	p, err := readPool(l.options.data, s.perKind, s.held, seed)
@@ -111,8 +112,8 @@ func (l *lab) chooses(ctx context.Context, s scale, seed int, name string, windo
 	return values, err
 }
 
-// held measures the losses of what was held out, with the adapter that a run left, and
-// returns the mean tokens of a row.
+// held measures the losses on the held-out sets, with the adapter of a run, and returns the
+// mean number of tokens per row.
 func (l *lab) held(ctx context.Context, r ran, values map[string]float64) (tokens float64, err error) {
 	after, err := l.run(ctx, "held", keys{
 		"do_train": false, "eval_dataset": "target,rest", "eval_on_each_dataset": true, "adapter_name_or_path": r.dir, "per_device_eval_batch_size": 4,
@@ -135,7 +136,7 @@ func (l *lab) held(ctx context.Context, r ran, values map[string]float64) (token
 	return results.PerSecond / max(results.Rows, 1e-9), nil
 }
 
-// precision is the share of the target's kind among what was chosen.
+// precision is the share of the target's kind among the chosen rows.
 func precision(dir string, p pool) (float64, error) {
 	raw, err := storage.ReadFile(filepath.Join(dir, "selected_rows.jsonl"))
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// column is one of a table: a value of the cells, and how it is written.
+// column is a column of a table: a value of the cells, with its format.
 type column struct{ title, value, format string }
 
 // questions are the tables, by the first part of the cells' names.
@@ -104,7 +104,7 @@ func linesOf(s store, cells []cell, question string) ([]*line, error) {
 	return out, nil
 }
 
-// cell writes the median over the seeds, with the range where there are several.
+// cell formats the median over the seeds, with the range where there are several.
 func (l *line) cell(c column) string {
 	var x []float64
 	for _, r := range l.results {
@@ -123,7 +123,7 @@ func (l *line) cell(c column) string {
 	return fmt.Sprintf(c.format+" ("+c.format+" to "+c.format+")", median, x[0], x[len(x)-1])
 }
 
-// circumstances say when and where the cells ran, and what has not run.
+// circumstances describe when and where the cells ran, and which have not.
 func circumstances(s store, cells []cell) (string, error) {
 	var first, last, machines []string
 	missing := 0
@@ -155,7 +155,7 @@ func circumstances(s store, cells []cell) (string, error) {
 	return text + ".\n", nil
 }
 
-// The marks in a file between which the tables stand.
+// The markers in a file between which the tables are written.
 const begin, end = "<!-- proof-real -->\n", "<!-- /proof-real -->"
 
 func putBetweenMarks(path, text string) error {

@@ -1,5 +1,5 @@
-// Package randommodel writes Hugging Face model folders with random weights: where
-// the demo's model starts from, and what the benchmarks run on.
+// Package randommodel writes Hugging Face model folders with random weights: the initial model
+// of the demo, and the models of the benchmarks.
 package randommodel
 
 import (
@@ -13,13 +13,13 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// Shape is the part of a llama config.json that its size follows from.
+// Shape is the part of a llama config.json that determines its size.
 type Shape struct {
 	Vocab, Hidden, Intermediate  int
 	Layers, Heads, KVHeads, Head int
 	MaxPositions                 int
 	RopeTheta                    float64
-	EOS                          int // also the padding token
+	EOS                          int // also used as the padding token
 }
 
 // SmolLM2 is the shape of SmolLM2-135M.
@@ -27,8 +27,8 @@ var SmolLM2 = Shape{
 	Vocab: 49152, Hidden: 576, Intermediate: 1536, Layers: 30, Heads: 9, KVHeads: 3, Head: 64, MaxPositions: 8192, RopeTheta: 100000, EOS: 2,
 }
 
-// Write writes config.json and model.safetensors of a tied llama: normal weights
-// with standard deviation 0.02, norms one, the same for the same seed.
+// Write writes config.json and model.safetensors of a tied llama: normal weights with standard
+// deviation 0.02, norms 1, determined by the seed.
 func Write(dir string, s Shape, seed uint64) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// Example is what data/examples holds a recipe's configuration for: the demo's model and
-// the data sets in data.
+// Example is the settings for data/examples: the demo's model and the data sets in data.
 func Example(r Recipe) Settings {
 	s := Settings{
 		Program: "./bin/dataflex-cli", Folder: "data/examples", Saves: "saves/examples", Model: "tools/dataflex-demo/model", Template: "chatml", Stage: "sft",
@@ -61,7 +60,7 @@ func Index() string {
 	return b.String()
 }
 
-// ForExample is the recipe as data/examples has it.
+// ForExample is the recipe in the form of data/examples.
 func ForExample(r Recipe) Recipe {
 	if r.Name == "dynamic_moe" {
 		r.Remarks = append(r.Remarks, "Here it is a tiny one, which starts from random weights.")

@@ -9,25 +9,25 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// Parameter is one parameter of a method, as its constructor asks for it.
+// Parameter is one parameter of a method, as read by its constructor.
 type Parameter struct {
-	Name     string // that of one under a key after a point
+	Name     string // of a nested one with a point after the outer key
 	Type     string // number, integer, text, bool, numbers, integers, texts or map
 	Default  string // as YAML; "" = none
-	Upstream string // the default in mode upstream where it is another one
+	Upstream string // the default in mode upstream if it differs
 	Help     string
 }
 
-// Method is a component and what one should know before using it. Its page, `help` and
-// the schema of components.yaml are made of this; a test holds the parameters against
-// what the constructor asks for.
+// Method is a component with what one should know before using it. Its page, `help` and the
+// schema of components.yaml are made from this; a test compares the parameters with those that
+// the constructor reads.
 type Method struct {
 	Name      string // of the page, and of `help`
 	Kind      Kind
-	Component string // its name in components.yaml; of dynamic_reorder: any
+	Component string // its name in components.yaml; for dynamic_reorder: any
 	Formula   string
 	Params    []Parameter
-	Mode      string // what mode upstream does otherwise; "" = nothing
+	Mode      string // the differences of mode upstream; "" = none
 	Cost      string
 	Loses     string
 }
@@ -60,7 +60,7 @@ func (m Method) recipes() (out []Recipe) {
 	return out
 }
 
-// Does is what the method does, in a sentence.
+// Does describes the method in one sentence.
 func (m Method) Does() string {
 	for _, r := range m.recipes() {
 		if r.Component == m.Component || m.Component == "" {
@@ -72,7 +72,7 @@ func (m Method) Does() string {
 
 var arXiv = regexp.MustCompile(`arXiv:([0-9.]+[0-9])`)
 
-// paper is where the method comes from, with a link where there is a number.
+// paper is the source of the method, with a link where there is an arXiv number.
 func (m Method) paper() string {
 	for _, r := range m.recipes() {
 		if r.Paper != "" {

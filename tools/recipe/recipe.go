@@ -1,6 +1,5 @@
-// Package recipe holds a commented configuration for every train type and method:
-// what `dataflex-cli init` writes for a user's model and data, and what data/examples
-// holds for the demo's.
+// Package recipe has a commented configuration for every train type and method: `dataflex-cli
+// init` writes them for a user's model and data, and data/examples has them for the demo's.
 package recipe
 
 import (
@@ -11,10 +10,10 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// Kind is which decision a recipe is about.
+// Kind is the decision that a recipe is about.
 type Kind string
 
-// The kinds: plain training, the train types that decide, and what is done with a
+// The kinds: static training, the train types that make decisions, and what is done with a
 // trained model.
 const (
 	Plain  Kind = "static"
@@ -27,7 +26,7 @@ const (
 	Eval   Kind = "eval"
 )
 
-// buckets are the parts of components.yaml, in its order.
+// buckets are the sections of components.yaml, in order.
 var buckets = []struct {
 	kind       Kind
 	name, what string
@@ -39,7 +38,7 @@ var buckets = []struct {
 	{Lego, "pipelines", "dynamic_lego: several of these in one run"},
 }
 
-// Bucket is the part of components.yaml that holds components of a kind; "" = none does.
+// Bucket is the section of components.yaml for components of a kind; "" = none.
 func (k Kind) Bucket() string {
 	for _, b := range buckets {
 		if b.kind == k {
@@ -54,26 +53,26 @@ type Line struct{ Key, Value, Comment string }
 
 // Recipe is one configuration.
 type Recipe struct {
-	Name      string // of the file, without .yaml, and of init's argument
+	Name      string // of the file, without .yaml, and init's argument
 	Kind      Kind
 	Does      string // one sentence
-	Paper     string // where the method comes from; "" = nowhere in particular
+	Paper     string // the source of the method; "" = none
 	Component string // its entry in components.yaml; "" = none
 	Params    []Line // of the component
-	Eval      bool   // nothing works without an evaluation set
-	Keys      []Line // in place of the usual keys of the same name; an empty Value leaves one out
+	Eval      bool   // it requires an evaluation set
+	Keys      []Line // replace the usual keys of the same name; an empty Value removes one
 	Remarks   []string
-	Before    []string // commands to give first
-	After     []string // and afterwards
-	Files     []string // of Programs, that stand beside it
-	Needs     string   // the recipe that is trained first
+	Before    []string // commands to run before
+	After     []string // and after
+	Files     []string // of Programs, written beside it
+	Needs     string   // the recipe that must be trained before
 }
 
-// Settings are what a recipe is written for.
+// Settings are what a recipe is adapted to.
 type Settings struct {
-	Program    string // how dataflex-cli is called
-	Folder     string // where the recipe's files lie; "" = here
-	Saves      string // the folder of all output_dirs
+	Program    string // the command for dataflex-cli
+	Folder     string // the folder of the recipe's files; "" = the current one
+	Saves      string // the parent folder of all output_dirs
 	Model      string
 	Template   string // "" = the tokenizer's own
 	Stage      string // pt, or sft
@@ -83,15 +82,15 @@ type Settings struct {
 	ValSize    string
 	RowFiles   [2]string // the files of Dataset[0] and Eval[0], for near and tsds
 	Cutoff     int
-	Micro      int // rows of a micro-batch
-	Accumulate int // micro-batches of a step
+	Micro      int // rows per micro-batch
+	Accumulate int // micro-batches per step
 	Rate       string
 	Warmup     int // steps
 	Update     int // steps
 	Updates    int
 	Epochs     string
-	Anew       bool   // a run starts anew instead of going on
-	Shares     string // of the data sets, where a recipe wants some; "" = equal ones
+	Anew       bool   // a run starts from the beginning instead of resuming
+	Shares     string // of the data sets, for recipes that need some; "" = equal ones
 }
 
 // Names lists the recipes in the order of the table.
@@ -106,7 +105,7 @@ func Names() []string {
 // All returns the recipes in the order of the table.
 func All() []Recipe { return slices.Clone(table) }
 
-// Find returns the recipes of a name; doremi alone has three.
+// Find returns the recipes of a name; only doremi has three.
 func Find(name string) ([]Recipe, error) {
 	var out []Recipe
 	for _, r := range table {
@@ -125,7 +124,7 @@ func Find(name string) ([]Recipe, error) {
 	return nil, fmt.Errorf("there is no recipe %q; there are %s", name, strings.Join(names, ", "))
 }
 
-// Needed puts before each recipe the one that it needs.
+// Needed inserts before each recipe the one it depends on.
 func Needed(recipes []Recipe) []Recipe {
 	var out []Recipe
 	for _, r := range recipes {
@@ -137,8 +136,7 @@ func Needed(recipes []Recipe) []Recipe {
 	return out
 }
 
-// Commands are what to type, in order: what goes first, the recipe's own command, what
-// comes after.
+// Commands are the commands to type, in order: those before, the recipe's own, those after.
 func (r Recipe) Commands(s Settings) []string {
 	var out []string
 	if r.Needs != "" {
@@ -154,7 +152,7 @@ func (r Recipe) Commands(s Settings) []string {
 	return out
 }
 
-// Trains says whether the recipe is one that `train` takes.
+// Trains reports whether the recipe is for `train`.
 func (r Recipe) Trains() bool { return r.Kind != Export && r.Kind != Eval }
 
 func (r Recipe) own() string {
@@ -165,7 +163,7 @@ func (r Recipe) own() string {
 	return "{cli} " + command + " {here}" + r.Name + ".yaml"
 }
 
-// fill replaces what of a text depends on where it is written.
+// fill replaces the placeholders of a text by the settings.
 func (s Settings) fill(text string) string {
 	here := ""
 	if s.Folder != "" {
@@ -179,7 +177,8 @@ func (s Settings) fill(text string) string {
 		"{rows}", s.RowFiles[0], "{eval}", s.RowFiles[1]).Replace(text)
 }
 
-// FitTo shortens the steps until a warm-up and a selection find enough rows; 0 = unknown.
+// FitTo reduces the number of steps until there are enough rows for a warm-up and a selection;
+// 0 = unknown.
 func (s *Settings) FitTo(rows int) {
 	if rows == 0 {
 		return

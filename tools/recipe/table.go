@@ -11,14 +11,15 @@ func cache(name string) Line {
 	return Line{"cache_dir", "{saves}/cache/" + name, "step_N.json: what was chosen at step N"}
 }
 
-// stages are those of the pipeline that DataFlex ships as hierarchical, over fewer steps.
+// stages are those of DataFlex's pipeline "hierarchical", over fewer steps.
 const stages = `
         - {family: selector, component: loss, keep_ratio: 0.5, warmup_step: 4, every: 8}
         - {family: mixer, component: odm, every: 4}
         - {family: reorder, component: saw, every: 4}
         - {family: weighter, component: loss, warmup_step: 4}`
 
-// table has plain training first, then the decisions, then what follows training.
+// table has static training first, then the train types that make decisions, then what follows
+// training.
 var table = []Recipe{
 	{
 		Name: "lora", Kind: Plain, Does: "Plain fine-tuning of LoRA adapters, as LLaMA-Factory does it.",

@@ -39,7 +39,7 @@ type section struct {
 	lines []Line
 }
 
-// sections are the usual keys; the second is the recipe's own, which gets its further ones.
+// sections are the usual keys; the recipe's further keys are added to the second section.
 func (r Recipe) sections(s Settings) []section {
 	model := []Line{{"model_name_or_path", s.Model, "a Hugging Face model: its folder, or its name, which `dataflex-cli download` fetches"}}
 	if s.Template != "" {
@@ -117,7 +117,7 @@ func evalSays(r Recipe) string {
 	return ""
 }
 
-// decides are the keys that DataFlex adds.
+// decides are the keys added by DataFlex.
 func (r Recipe) decides(s Settings) []Line {
 	if r.Kind == Plain {
 		return nil
@@ -150,8 +150,8 @@ func (r Recipe) decides(s Settings) []Line {
 	return out
 }
 
-// merge lays the recipe's own keys over the usual ones: in the place of those of the
-// same name, the others at the end of the section that is the recipe's own.
+// merge merges the recipe's own keys into the usual ones: they replace those of the same name,
+// the others are appended to the recipe's own section.
 func (r Recipe) merge(sections []section) []section {
 	placed := map[string]bool{}
 	for i, sec := range sections {
@@ -175,7 +175,7 @@ func (r Recipe) merge(sections []section) []section {
 	return sections
 }
 
-// writeLines writes keys with their comments in one column.
+// writeLines writes keys with aligned comments.
 func writeLines(b *strings.Builder, indent string, lines []Line, s Settings) {
 	const widest = 34
 	wide := 0

@@ -16,7 +16,7 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 )
 
-// Options of the JIT compiler that are heeded.
+// The JIT compiler options that are supported.
 const (
 	errorLog     = 5
 	errorLogSize = 6
@@ -101,12 +101,12 @@ func cuLaunchKernel(f uintptr, gx, gy, gz, bx, by, bz, shared C.uint, s unsafe.P
 				spoiled = illegalAddress
 			}
 		}
-		return success // what a kernel does wrong is told by a later call
+		return success // an error in a kernel is returned by a later call
 	})
 }
 
-// alignment is one that puts the parameter where it is: the largest power of two its
-// offset is a multiple of.
+// alignment is an alignment consistent with the parameter's offset: the largest power of two
+// that divides it.
 func alignment(s driver.Span) int {
 	if s.Offset == 0 {
 		return 64
@@ -114,7 +114,7 @@ func alignment(s driver.Span) int {
 	return s.Offset & -s.Offset
 }
 
-// Types of elements as the driver numbers them.
+// The driver's numbers of element types.
 var tensorTypes = map[C.int]driver.TensorType{0: driver.TensorU8, 3: driver.TensorI32, 6: driver.TensorF16, 7: driver.TensorF32, 9: driver.TensorBF16}
 
 //export cuTensorMapEncodeTiled

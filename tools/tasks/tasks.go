@@ -1,6 +1,6 @@
-// Package tasks makes instruction sets whose truth is known: families of small
-// tasks, with rows in them that have wrong answers on purpose. The demo and the
-// proofs are made of them; nothing is collected.
+// Package tasks generates instruction sets with a known ground truth: families of small tasks,
+// including rows with deliberately wrong answers. The demo and the proofs use them; nothing is
+// collected.
 package tasks
 
 import (
@@ -16,8 +16,8 @@ type Family struct {
 	make func(r *rand.Rand) (instruction, output string)
 }
 
-// Row is a line of an instruction set in LLaMA-Factory's alpaca format; Family and
-// Noise say, for the count at the end, what the row is.
+// Row is a line of an instruction set in LLaMA-Factory's alpaca format; Family and Noise record
+// what the row is, for the evaluation.
 type Row struct {
 	Instruction string `json:"instruction"`
 	Input       string `json:"input"`
@@ -26,11 +26,11 @@ type Row struct {
 	Noise       bool   `json:"noise"`
 }
 
-// Target is the family of the evaluation set: what the user wants more of. The
-// demo's model has not seen it.
+// Target is the family of the evaluation set, which the user wants more of. The demo's model
+// has not seen it.
 const Target = "add"
 
-// Families are all there are.
+// Families are all families.
 var Families = []Family{
 	{"reverse", func(r *rand.Rand) (string, string) {
 		w := word(r)
@@ -60,15 +60,15 @@ var Families = []Family{
 	}},
 }
 
-// Facts are families with few different rows each, which are learned by heart soon.
+// Facts are families with few different rows each, which are memorised quickly.
 var Facts = []Family{
 	facts("after", "What comes after %s", "Monday Tuesday Wednesday Thursday Friday Saturday Sunday Monday"),
 	facts("number", "Write %s as a word", "1 one 2 two 3 three 4 four 5 five 6 six 7 seven 8 eight"),
 	facts("opposite", "The opposite of %s", "hot cold big small up down left right old new day night good bad"),
 }
 
-// facts asks for the second of each pair of words; of after, whose words are a chain,
-// for the next one.
+// facts asks for the second word of each pair; of after, whose words are a chain, for the next
+// word.
 func facts(name, question, words string) Family {
 	w := strings.Fields(words)
 	step := 2
@@ -81,7 +81,7 @@ func facts(name, question, words string) Family {
 	}}
 }
 
-// word makes a pronounceable word of two or three syllables.
+// word generates a pronounceable word of two or three syllables.
 func word(r *rand.Rand) string {
 	const consonants, vowels = "bdfgklmnprstvz", "aeiou"
 	var b strings.Builder
@@ -98,8 +98,8 @@ func reversed(s string) string {
 	return string(b)
 }
 
-// Make makes n rows of every family in turn; a share of them, noise, have the
-// output of a row of another family. The order is random, the same for a seed.
+// Make generates n rows of every family; a share of them, noise, have the output of a row of
+// another family. The order is random, and determined by the seed.
 func Make(seed uint64, n int, noise float64, families []Family) []Row {
 	r := rand.New(rand.NewPCG(seed, 1))
 	var rows []Row
@@ -119,7 +119,7 @@ func Make(seed uint64, n int, noise float64, families []Family) []Row {
 	return rows
 }
 
-// Refusal is the answer of a row that Refuse spoiled.
+// Refusal is the answer of rows spoiled by Refuse.
 const Refusal = "I cannot help with that."
 
 // Refuse gives a share of the rows, in place, the same useless answer.
@@ -133,7 +133,7 @@ func Refuse(seed uint64, share float64, rows []Row) []Row {
 	return rows
 }
 
-// Only keeps the clean rows of one family.
+// Only returns the clean rows of one family.
 func Only(rows []Row, name string) []Row {
 	var out []Row
 	for _, x := range rows {
@@ -144,7 +144,7 @@ func Only(rows []Row, name string) []Row {
 	return out
 }
 
-// Known are the families that the demo's model was trained on: all but the target.
+// Known are the families that the demo's model was trained on: all except the target.
 func Known() []Family {
 	return slices.DeleteFunc(slices.Clone(Families), func(f Family) bool { return f.Name == Target })
 }
