@@ -1,5 +1,5 @@
 #!/bin/sh
-# A selector of your own: rows in the order of their losses, the easiest first, further on
+# An example of a selector: rows in the order of their losses, the easiest first, continuing
 # with every update. Any language will do: one JSON line comes in, one goes out.
 while read -r line; do
 	n=$(printf '%s' "$line" | sed 's/.*"num_samples":\([0-9]*\).*/\1/')

@@ -37,10 +37,10 @@ func main() { command.Main(run) }
 func run(ctx context.Context) error {
 	var o options
 	flag.StringVar(&o.cli, "cli", "bin/dataflex-cli", "the program")
-	flag.StringVar(&o.model, "model", "tools/dataflex-demo/model", "the folder that the hub serves")
+	flag.StringVar(&o.model, "model", "tools/dataflex-demo/model", "the model folder that the hub serves")
 	flag.StringVar(&o.rows, "rows", "data/tasks.jsonl", "the rows to choose among")
-	flag.StringVar(&o.eval, "eval", "data/sums_eval.jsonl", "the rows that are wanted")
-	flag.StringVar(&o.gguf, "gguf", "model/gguf/testdata/llama.gguf", "a GGUF model that answers, too; empty: none")
+	flag.StringVar(&o.eval, "eval", "data/sums_eval.jsonl", "the evaluation rows")
+	flag.StringVar(&o.gguf, "gguf", "model/gguf/testdata/llama.gguf", "a GGUF model to generate with as well; empty: none")
 	flag.Func("set", "a key of the training runs, as in -set learning_rate=1e-5", func(s string) error { o.set = append(o.set, s); return nil })
 	flag.Parse()
 	w, err := newWalk(&o)
@@ -54,7 +54,7 @@ func run(ctx context.Context) error {
 			return err
 		}
 	}
-	fmt.Printf("the whole way: %s\n", time.Since(started).Round(time.Second))
+	fmt.Printf("the whole workflow: %s\n", time.Since(started).Round(time.Second))
 	return nil
 }
 
@@ -121,7 +121,7 @@ func (w *walk) do(ctx context.Context, args []string, leaves ...string) (string,
 	for _, name := range leaves {
 		info, err := os.Stat(filepath.Join(w.dir, name))
 		if err != nil || info.Size() == 0 {
-			return "", fmt.Errorf("%s leaves no %s (%v)\n%s", line, name, err, stderr.String())
+			return "", fmt.Errorf("%s did not write %s (%v)\n%s", line, name, err, stderr.String())
 		}
 	}
 	fmt.Printf("%6.1fs  %s\n", time.Since(started).Seconds(), line)
@@ -211,7 +211,7 @@ func (w *walk) killed(ctx context.Context) error {
 	}
 	again, _, err := storage.SHA256(filepath.Join(w.dir, "killed/adapter_model.safetensors"))
 	if err == nil && whole != again {
-		err = errors.New("the run that was killed and went on has other weights than the one that was left alone")
+		err = errors.New("the run that was killed and resumed has other weights than the uninterrupted one")
 	}
 	return err
 }
@@ -233,7 +233,7 @@ func (w *walk) kill(ctx context.Context) error {
 	for {
 		select {
 		case err := <-ended:
-			return fmt.Errorf("the run that was to be killed has ended (%v): more rows give it time\n%s", err, stderr.String())
+			return fmt.Errorf("the run to be killed ended first (%v): use more rows\n%s", err, stderr.String())
 		case <-look.C:
 			if found, err := filepath.Glob(filepath.Join(w.dir, "killed", storage.StepPrefix+"*")); err != nil || len(found) > 0 {
 				return errors.Join(err, c.Process.Kill())

@@ -135,7 +135,7 @@ func (p *parser) config(file string) error {
 		return nil
 	}
 	if exists(file) {
-		return fmt.Errorf("two configurations, %s and %s: give one, and keys as key=value", *p.file, file)
+		return fmt.Errorf("two configurations, %s and %s: give one, and write keys as key=value", *p.file, file)
 	}
 	p.keys = append(p.keys, file)
 	return nil

@@ -19,7 +19,7 @@ func otherBuild(built bool, module string) string {
 		return ""
 	}
 	return "this machine has an NVIDIA GPU, and this program is the static build, which cannot use it: " +
-		"make on linux/amd64 with gcc builds the one that can, and the release's linux-amd64 archive holds it"
+		"make on linux/amd64 with gcc builds the one that can, and the release's linux-amd64 archive contains it"
 }
 
 // nameBuild prints that hint.

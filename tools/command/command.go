@@ -58,7 +58,7 @@ func Exit(err error, stderr io.Writer) int {
 	case errors.As(err, &fault):
 		whose := ""
 		if _, ours := fault.Value.(runtime.Error); ours || fault.Unwrap() == nil { // not the error of a device or a file
-			whose = "the program is at fault, please report it: "
+			whose = "internal error, please report it: "
 		}
 		say(stderr, "error: "+whose+err.Error()+trace(fault))
 		return ExitError
@@ -111,5 +111,5 @@ func trace(p *task.Panic) string {
 	if errors.Join(err, f.Close()) != nil {
 		return ""
 	}
-	return "; the trace is in " + f.Name()
+	return "; the stack trace is in " + f.Name()
 }

@@ -50,7 +50,7 @@ func TestPanic(t *testing.T) {
 	if code != 1 || strings.Count(stderr.String(), "\n") != 1 || !strings.Contains(stderr.String(), "planted (tools/command/command_test.go:") {
 		t.Errorf("exit code %d: %s", code, stderr.String())
 	}
-	_, file, _ := strings.Cut(stderr.String(), "the trace is in ")
+	_, file, _ := strings.Cut(stderr.String(), "the stack trace is in ")
 	text, err := os.ReadFile(strings.TrimSpace(file))
 	if err != nil || !strings.Contains(string(text), "command.plant") {
 		t.Errorf("the trace: %v\n%s", err, text)

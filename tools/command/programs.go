@@ -35,9 +35,9 @@ func TrainCommand(name string) *cobra.Command {
 	var o train.Options
 	c := TakesConfig(&cobra.Command{
 		Use:   name,
-		Short: "Train what a configuration of DataFlex or LLaMA-Factory describes",
-		Long: "Trains what CONFIG, a YAML or JSON file of DataFlex or LLaMA-Factory, describes; - reads it from standard input. Its keys can be given\n" +
-			"on the command line, over those of the file or without a file: learning_rate=1e-5, --learning_rate 1e-5, --learning_rate=1e-5, --do_train.\n" +
+		Short: "Train as a configuration of DataFlex or LLaMA-Factory describes",
+		Long: "Trains as CONFIG, a YAML or JSON file of DataFlex or LLaMA-Factory, describes; - reads it from standard input. Its keys can be given\n" +
+			"on the command line, overriding the file or without a file: learning_rate=1e-5, --learning_rate 1e-5, --learning_rate=1e-5, --do_train.\n" +
 			"-config FILE is CONFIG, too.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Out = os.Stdout
@@ -45,7 +45,7 @@ func TrainCommand(name string) *cobra.Command {
 		},
 	})
 	c.Flags().StringVar(&o.Device, "device", "", "auto, cpu, cuda, cuda:N, or sim, the interpreter of the GPU kernels (sim:90: those of Hopper) (default auto, or cpu where use_cpu is true)")
-	c.Flags().BoolVar(&o.Restart, "restart", false, "begin anew: what output_dir holds of a run is set aside")
+	c.Flags().BoolVar(&o.Restart, "restart", false, "start from the beginning: an existing run in output_dir is moved aside")
 	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "print the plan, the memory budget and the step schedule, and stop")
 	return c
 }

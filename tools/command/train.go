@@ -49,5 +49,5 @@ func newest(dir string) string {
 	if err != nil || path == "" {
 		return "no checkpoint was saved"
 	}
-	return "the newest good checkpoint is " + path + ", the same command goes on from it"
+	return "the newest good checkpoint is " + path + ", the same command resumes from it"
 }

@@ -20,9 +20,9 @@ func boardCommand() *cobra.Command {
 		Use:     "board [DIR]",
 		Aliases: []string{"webui"}, // LLaMA-Factory's name
 		Short:   "Show the report of every run of a folder in the browser, live; start and stop runs there",
-		Long: "Serves, on this machine alone, the report page of every run below DIR (saves, or the current folder), and follows the runs as they\n" +
-			"train. A run that is started there is a process of its own, as if it had been typed: it goes on when the board ends (Ctrl-C), and the\n" +
-			"next board finds it. The address holds a secret: who has it may do what you may. With -L of ssh it is reached from another machine.",
+		Long: "Serves, on this machine only, the report page of every run below DIR (saves, or the current folder), and follows the runs as they\n" +
+			"train. A run that is started there is a separate process, as if started from a shell: it continues when the board ends (Ctrl-C), and the\n" +
+			"next board finds it. The address contains a secret: whoever has it may do what you may. Use ssh -L to reach the board from another machine.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
@@ -35,7 +35,7 @@ func boardCommand() *cobra.Command {
 			return serveBoard(cmd.Context(), dir, port)
 		},
 	}
-	c.Flags().IntVar(&port, "port", 0, "the port of 127.0.0.1 (default one that is free)")
+	c.Flags().IntVar(&port, "port", 0, "the port of 127.0.0.1 (default a free one)")
 	return c
 }
 
@@ -46,7 +46,7 @@ func serveBoard(ctx context.Context, dir string, port int) error {
 	}
 	own, err := os.UserConfigDir()
 	if err != nil {
-		return fmt.Errorf("board: there is no place for the address's secret: %w", err)
+		return fmt.Errorf("board: the address's secret cannot be stored: %w", err)
 	}
 	b, err := board.Open(board.Options{
 		Dir: dir, Port: port, Home: filepath.Join(own, "dataflex", "board"), Program: []string{program, "train"},
@@ -62,7 +62,7 @@ func serveBoard(ctx context.Context, dir string, port int) error {
 		return err
 	}
 	if names := b.Running(); len(names) > 0 {
-		fmt.Fprintf(command.Clean(os.Stderr), "the board has ended; these runs go on: %s\n", strings.Join(names, ", "))
+		fmt.Fprintf(command.Clean(os.Stderr), "the board has ended; these runs continue: %s\n", strings.Join(names, ", "))
 	}
 	return nil
 }

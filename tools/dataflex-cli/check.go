@@ -25,9 +25,9 @@ import (
 func checkCommand() *cobra.Command {
 	return command.TakesConfig(&cobra.Command{
 		Use:   "check",
-		Short: "Say everything that is wrong with a configuration, without loading the model",
+		Short: "Report everything that is wrong with a configuration, without loading the model",
 		Long: "Checks the keys, the component with its files and programs, the tokenizer and template, the model's folder (not its weights),\n" +
-			"what is to be resumed from, and of every dataset its entry, its files and its first rows. Prints what has no effect, then every\n" +
+			"what is to be resumed from, and every dataset's entry, files and first rows. Prints what has no effect, then every\n" +
 			"fault; exits 1 if there is one.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			faults := check(cmd.Context(), args[0], args[1:], command.Clean(os.Stdout))
@@ -232,7 +232,7 @@ func (c *checker) dataset(catalog *dataset.Catalog, name string, encoder process
 		fmt.Fprintf(c.out, "among the first %d rows: %s\n", rows, w)
 	}
 	if encoder != nil && len(dropped) == rows {
-		return fmt.Errorf("not one of the first rows can be used: %w", encoder.Empty(rows, tokens, dropped))
+		return fmt.Errorf("none of the first rows can be used: %w", encoder.Empty(rows, tokens, dropped))
 	}
 	return nil
 }

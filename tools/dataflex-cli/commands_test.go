@@ -163,7 +163,7 @@ func TestCheck(t *testing.T) {
 		{[]string{"dataset=odd"}, nil, "colums is not a known key and is ignored; did you mean columns?"},
 		{[]string{"dataset=lacks,broken,nowhere", "eval_dataset=none"}, []string{
 			"override 'dataset=lacks,broken,nowhere': dataset: dataset lacks", "column 'text' is missing",
-			"broken.jsonl", "the file is cut off here", "Undefined dataset nowhere", "override 'eval_dataset=none': eval_dataset: not one of the first rows can be used",
+			"broken.jsonl", "the file is cut off here", "Undefined dataset nowhere", "override 'eval_dataset=none': eval_dataset: none of the first rows can be used",
 		}, ""},
 		{[]string{"template=chatm", "dataset=nowhere"}, []string{"override 'template=chatm': template:", "did you mean chatml", "Undefined dataset nowhere"}, ""},
 		{[]string{"model_name_or_path=/nowhere", "dataset=nowhere"}, []string{"override 'model_name_or_path=/nowhere': model_name_or_path: there is no folder /nowhere", "Undefined dataset nowhere"}, ""},
@@ -202,7 +202,7 @@ func TestEvalRefusals(t *testing.T) {
 	file := filepath.Join(dir, "c.yaml")
 	for want, err := range map[string]error{
 		"there is nothing to measure":  eval(context.Background(), file, []string{"dataset=null"}, evalOptions{}),
-		"--mmlu: /nowhere holds no":    eval(context.Background(), file, nil, evalOptions{mmlu: "/nowhere"}),
+		"--mmlu: /nowhere has no":      eval(context.Background(), file, nil, evalOptions{mmlu: "/nowhere"}),
 		"--shots and --limit must not": eval(context.Background(), file, nil, evalOptions{shots: -1}),
 		"override 'eval_dataset=nowhere': eval_dataset: Undefined dataset nowhere": eval(context.Background(), file, []string{"eval_dataset=nowhere"}, evalOptions{}),
 	} {
@@ -293,7 +293,7 @@ weighters:
 		{example("custom", "component_name=pick"), "c.yaml:4:42: command: the program cannot be run"},
 		{example("nice", "component_name=judge"), "nothing-of-that-name"},
 		{example("nice", "component_name=nobody"), "choose how answers are judged"},
-		{example("nice", "component_name=away"), "reward_url: the judge does not answer"},
+		{example("nice", "component_name=away"), "reward_url: the judge does not respond"},
 		{example("nice", "component_name=here"), ""},
 		{example("less"), "did you mean proj_dim?"},
 		{example("cluster_less"), "hidden states 0 to 3"},
@@ -338,7 +338,7 @@ weighters:
 func TestRowTextsOfNothing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rows.jsonl")
 	for text, want := range map[string]string{
-		`{"content": "a"}` + "\n" + `{"content": "b"}`: "no row has anything in text",
+		`{"content": "a"}` + "\n" + `{"content": "b"}`: "every row is empty in text",
 		`{"content": "a"}` + "\n" + `{"text": "b"}`:    "",
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

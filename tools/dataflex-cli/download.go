@@ -17,7 +17,7 @@ func downloadCommand() *cobra.Command {
 		Use:   "download ORG/NAME",
 		Short: "Fetch a model, an adapter or a data set from the Hugging Face hub into its cache; nothing else uses the network",
 		Long: "Fetches a repository into Hugging Face's cache (HF_HUB_CACHE, HF_HOME), where model_name_or_path: ORG/NAME and hf_hub_url then find\n" +
-			"it, here and in Python. Given again, it goes on where it was, and fetches only what is new; every file is held to the hub's checksum.\n" +
+			"it, here and in Python. Run again, it continues where it stopped, and fetches only what is new; every file is verified by the hub's checksum.\n" +
 			"Of a model with safetensors other formats are left out, unless --all is given. HF_ENDPOINT names another hub, HF_TOKEN a token for\n" +
 			"private and gated repositories; HTTPS_PROXY is honoured.",
 		Args: cobra.ExactArgs(1),

@@ -18,7 +18,7 @@ import (
 func envCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "env",
-		Short: "Print what a report of a fault should tell: version, machine, devices, environment",
+		Short: "Print what a bug report should include: version, machine, devices, environment",
 		Args:  cobra.NoArgs,
 		RunE:  func(*cobra.Command, []string) error { return writeEnv(os.Stdout) },
 	}

@@ -61,10 +61,10 @@ func evalCommand() *cobra.Command {
 	})
 	c.Flags().StringVar(&o.mmlu, "mmlu", "", "folder with MMLU's dev and test")
 	c.Flags().StringSliceVar(&o.subjects, "subjects", nil, "subjects of --mmlu; all if not given")
-	c.Flags().IntVar(&o.shots, "shots", 5, "answered questions shown before each")
-	c.Flags().IntVar(&o.limit, "limit", 0, "questions asked of each subject; 0 = all")
+	c.Flags().IntVar(&o.shots, "shots", 5, "answered questions shown before each question")
+	c.Flags().IntVar(&o.limit, "limit", 0, "questions of each subject; 0 = all")
 	c.Flags().StringVar(&o.device, "device", "", "auto, cpu, cuda, cuda:N, sim or sim:90")
-	c.Flags().StringVar(&o.output, "output", "", "file the result is written to, too")
+	c.Flags().StringVar(&o.output, "output", "", "file to which the result is also written")
 	return c
 }
 
@@ -204,7 +204,7 @@ func (e *evaluation) brokenWeights() error {
 			return err
 		}
 	}
-	return errors.New("the weights are finite, so that the numbers overflow on the way: is this the model of these adapters?")
+	return errors.New("the weights are finite, so that activations overflow: is this the base model of these adapters?")
 }
 
 // print writes the report to standard output, and to a file if one is given.

@@ -33,7 +33,7 @@ func exportCommand() *cobra.Command {
 		Long: "Merges the adapters of adapter_name_or_path into model_name_or_path and writes the model into export_dir as transformers\n" +
 			"reads it: weights in infer_dtype and in files of export_size GB, config.json, generation_config.json, the tokenizer, a Modelfile.\n" +
 			"export_dir: NAME.gguf writes a file for llama.cpp and Ollama instead, its matrices as export_gguf says: f32, f16, bf16 or q8_0.\n" +
-			"What is written is whole or not there; an earlier export of the same model is replaced, another model is not unless --overwrite is given.",
+			"The result appears complete or not at all; an earlier export of the same model is replaced, another model only with --overwrite.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return export(cmd.Context(), args[0], args[1:], overwrite)
 		},
@@ -170,7 +170,7 @@ func refuseSources(c *config.Config, adapters []string) error {
 	}
 	for _, dir := range append([]string{c.Model.NameOrPath}, adapters...) {
 		if source, err := os.Stat(dir); err == nil && os.SameFile(source, target) {
-			return c.Errorf("export_dir", "it is the folder %s that is read from: name another one", dir)
+			return c.Errorf("export_dir", "it is the source folder %s: name another one", dir)
 		}
 	}
 	return nil
@@ -179,18 +179,18 @@ func refuseSources(c *config.Config, adapters []string) error {
 // fits checks the tokenizer against the embeddings and returns the number of their rows.
 func fits(c *config.Config, m *merger, tok *tokenizer.Tokenizer) (int, error) {
 	if _, ok := m.base.Shape(m.embeddingsName()); !ok {
-		return 0, c.Errorf("model_name_or_path", "%s has no tensor %s: it is no causal language model of Hugging Face's", c.Model.NameOrPath, m.embeddingsName())
+		return 0, c.Errorf("model_name_or_path", "%s has no tensor %s: it is not a causal language model of Hugging Face's", c.Model.NameOrPath, m.embeddingsName())
 	}
 	rows := m.shape(m.embeddingsName())[0]
 	if n := tok.Len(); n > rows {
-		return 0, c.Errorf("model_name_or_path", "with its template and added tokens the tokenizer has %d tokens, the embeddings have %d rows and no adapter brings more: "+
-			"export with the template that was trained with", n, rows)
+		return 0, c.Errorf("model_name_or_path", "with its template and added tokens the tokenizer has %d tokens, the embeddings have %d rows and no adapter has more: "+
+			"export with the template used in training", n, rows)
 	}
 	if m.tied && !m.untied {
 		return rows, nil
 	}
 	if head := m.shape(m.headName())[0]; head != rows {
-		return 0, c.Errorf("adapter_name_or_path", "the embeddings have %d rows and the head %d: the adapter was trained with added tokens and brings one of the two: train it with additional_target: %s", rows, head, strings.Join(m.tables.Names(), ","))
+		return 0, c.Errorf("adapter_name_or_path", "the embeddings have %d rows and the head %d: the adapter was trained with added tokens and has only one of the two: train it with additional_target: %s", rows, head, strings.Join(m.tables.Names(), ","))
 	}
 	return rows, nil
 }

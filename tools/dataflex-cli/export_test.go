@@ -328,24 +328,24 @@ func TestExportRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, err := range map[string]error{
-		"which the model does not have":             open("model.layers.3.mlp.up_proj.lora_A.weight", []int{2, 4}, false),
-		`lora_A.weight" [2 3] does not fit`:         open("lm_head.lora_A.weight", []int{2, 3}, true),
-		"does not fit the model's":                  open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 3}, false),
-		"[2 4] does not fit":                        open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 4}, false), // B is missing
-		"embed_tokens.weight\" [5 4]":               open("model.embed_tokens.lora_embedding_A", []int{2, 5}, false),
-		"e.yaml:4:13: export_dir: it is the folder": export(t.Context(), yaml, nil, false),
-		"is read from: name another one":            export(t.Context(), yaml, []string{"export_dir=" + adapter}, false),
-		"exporting quantised weights":               export(t.Context(), yaml, []string{"export_quantization_bit=4"}, false),
-		"quantised weights are not exported":        export(t.Context(), yaml, []string{"quantization_bit=4"}, false),
-		"is quantised (nf4)":                        quantised,
-		"pickled .bin weights are never written":    export(t.Context(), yaml, []string{"export_legacy_format=true"}, false),
-		"a shard needs a positive size in GB":       export(t.Context(), yaml, []string{"export_size=0"}, false),
-		"is not one of auto, float16, bfloat16":     export(t.Context(), yaml, []string{"infer_dtype=int8"}, false),
-		"model_name_or_path: /nowhere":              export(t.Context(), yaml, []string{"model_name_or_path=/nowhere"}, false),
-		"did you mean export_size?":                 export(t.Context(), yaml, []string{"export_siz=3"}, false),
-		"name the folder the model is exported to":  export(t.Context(), yaml, []string{"export_dir=null"}, false),
-		"an adapter needs finetuning_type: lora":    export(t.Context(), yaml, []string{"finetuning_type=full"}, false),
-		"tokenizer.json":                            export(t.Context(), yaml, []string{"export_dir=" + filepath.Join(t.TempDir(), "out")}, false),
+		"which the model does not have":                    open("model.layers.3.mlp.up_proj.lora_A.weight", []int{2, 4}, false),
+		`lora_A.weight" [2 3] does not fit`:                open("lm_head.lora_A.weight", []int{2, 3}, true),
+		"does not fit the model's":                         open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 3}, false),
+		"[2 4] does not fit":                               open("model.layers.2.mlp.up_proj.lora_A.weight", []int{2, 4}, false), // B is missing
+		"embed_tokens.weight\" [5 4]":                      open("model.embed_tokens.lora_embedding_A", []int{2, 5}, false),
+		"e.yaml:4:13: export_dir: it is the source folder": export(t.Context(), yaml, nil, false),
+		"it is the source folder":                          export(t.Context(), yaml, []string{"export_dir=" + adapter}, false),
+		"exporting quantised weights":                      export(t.Context(), yaml, []string{"export_quantization_bit=4"}, false),
+		"quantised weights are not exported":               export(t.Context(), yaml, []string{"quantization_bit=4"}, false),
+		"is quantised (nf4)":                               quantised,
+		"pickled .bin weights are never written":           export(t.Context(), yaml, []string{"export_legacy_format=true"}, false),
+		"a shard needs a positive size in GB":              export(t.Context(), yaml, []string{"export_size=0"}, false),
+		"is not one of auto, float16, bfloat16":            export(t.Context(), yaml, []string{"infer_dtype=int8"}, false),
+		"model_name_or_path: /nowhere":                     export(t.Context(), yaml, []string{"model_name_or_path=/nowhere"}, false),
+		"did you mean export_size?":                        export(t.Context(), yaml, []string{"export_siz=3"}, false),
+		"name the folder the model is exported to":         export(t.Context(), yaml, []string{"export_dir=null"}, false),
+		"an adapter needs finetuning_type: lora":           export(t.Context(), yaml, []string{"finetuning_type=full"}, false),
+		"tokenizer.json":                                   export(t.Context(), yaml, []string{"export_dir=" + filepath.Join(t.TempDir(), "out")}, false),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %q", err, want)

@@ -95,7 +95,7 @@ func (t *target) look(names []string, overwrite bool) error {
 		}
 	}
 	if len(others) > 0 && !overwrite {
-		return fmt.Errorf("%s holds another model (%s): name another folder, or give --overwrite to replace it", t.dir, strings.Join(others, ", "))
+		return fmt.Errorf("%s contains another model (%s): name another folder, or give --overwrite to replace it", t.dir, strings.Join(others, ", "))
 	}
 	return nil
 }

@@ -83,13 +83,13 @@ func TestExportOverOthers(t *testing.T) {
 	}{
 		"nothing":                      {nil, "", false, "", twoShards},
 		"a repository without model":   {map[string]string{"README.md": "r", "model_card.safetensors": "x"}, "", false, "", with(twoShards, "README.md", "r", "model_card.safetensors", "x")},
-		"another model":                {map[string]string{"config.json": "c", "model_card.safetensors": "x"}, "", false, "holds another model (config.json)", nil},
-		"another model's weights":      {map[string]string{"model.safetensors": "m"}, "", false, "holds another model (model.safetensors)", nil},
+		"another model":                {map[string]string{"config.json": "c", "model_card.safetensors": "x"}, "", false, "contains another model (config.json)", nil},
+		"another model's weights":      {map[string]string{"model.safetensors": "m"}, "", false, "contains another model (model.safetensors)", nil},
 		"another model, asked":         {map[string]string{"config.json": "c", "model.safetensors": "m", "model_card.safetensors": "x"}, "", true, "", with(twoShards, "model_card.safetensors", "x")},
 		"an earlier export":            {map[string]string{"model.gguf": "g"}, "base", false, "", with(twoShards, "model.gguf", "g")},
-		"an export of others":          {nil, "elsewhere", false, "holds another model (Modelfile, config.json, model.safetensors, tokenizer.json)", nil},
+		"an export of others":          {nil, "elsewhere", false, "contains another model (Modelfile, config.json, model.safetensors, tokenizer.json)", nil},
 		"an export of others, asked":   {nil, "elsewhere", true, "", twoShards},
-		"an earlier export, exchanged": {map[string]string{"model.safetensors": "another"}, "base", false, "holds another model (model.safetensors)", nil},
+		"an earlier export, exchanged": {map[string]string{"model.safetensors": "another"}, "base", false, "contains another model (model.safetensors)", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "out")
@@ -242,7 +242,7 @@ func TestExportRefusesNaN(t *testing.T) {
 		storage.AdapterFile + `: tensor "` + peftPrefix + up + `.lora_B.weight" holds NaN (element 0)`: func(_, adapter string) (string, checkpoint.Tensor) {
 			return filepath.Join(adapter, storage.AdapterFile), checkpoint.Tensor{Name: peftPrefix + up + ".lora_B.weight", Shape: []int{3, 2}, F32: []float32{nan, 0, 0, 0, 0, 0}}
 		},
-		`tensor "` + up + `.weight" holds NaN (element 0) once it is merged`: func(_, adapter string) (string, checkpoint.Tensor) {
+		`tensor "` + up + `.weight" holds NaN (element 0) after merging`: func(_, adapter string) (string, checkpoint.Tensor) {
 			return filepath.Join(adapter, storage.AdapterFile), checkpoint.Tensor{Name: peftPrefix + up + ".lora_B.weight", Shape: []int{3, 2}, F32: []float32{inf, -inf, 0, 0, 0, 0}}
 		},
 	} {

@@ -150,7 +150,7 @@ func (e *exported) writeGGUF(ctx context.Context, w io.Writer, model *convert.Mo
 				return err
 			}
 			if at := slices.IndexFunc(x, func(v float32) bool { return v != v }); at >= 0 {
-				return fmt.Errorf("it holds NaN (element %d) once it is merged: the adapter does not belong to this model, or its training diverged", at)
+				return fmt.Errorf("it holds NaN (element %d) after merging: the adapter does not belong to this model, or its training diverged", at)
 			}
 			t.Arrange(x)
 			if err := writeNumbers(w, t.Type, x); err != nil {
@@ -186,7 +186,7 @@ func (e *exported) mayReplace(path string) error {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s is no file: name another one", path)
+		return fmt.Errorf("%s is not a file: name another one", path)
 	case e.overwrite:
 		return nil
 	}

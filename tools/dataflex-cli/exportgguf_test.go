@@ -156,7 +156,7 @@ func TestExportGGUFReplaces(t *testing.T) {
 	if err := os.Mkdir(path, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	refused("a folder", "m.gguf is no file")
+	refused("a folder", "m.gguf is not a file")
 	if err := export(t.Context(), yaml, []string{"export_dir=" + dir, "export_gguf=f16"}, false); err == nil || !strings.Contains(err.Error(), "export_gguf: a GGUF file is one file") {
 		t.Error(err)
 	}

@@ -37,9 +37,9 @@ func generateCommand() *cobra.Command {
 		Use:   "generate",
 		Short: "Answer prompts, or the rows of a data set, with a model",
 		Long: "Answers every --prompt, or with --stdin every line of standard input, or else the rows of eval_dataset (dataset where there is\n" +
-			"none), with model_name_or_path and the adapters of adapter_name_or_path. Prompts are laid out by template. The keys do_sample,\n" +
-			"temperature, top_p, top_k, repetition_penalty, max_new_tokens and seed say how. Writes a line of JSON for each, {\"prompt\", \"predict\",\n" +
-			"\"label\"}, as LLaMA-Factory's generated_predictions.jsonl has it; on a terminal, the answer to a single prompt is shown as it grows.",
+			"none), with model_name_or_path and the adapters of adapter_name_or_path. Prompts are formatted by template. The keys do_sample,\n" +
+			"temperature, top_p, top_k, repetition_penalty, max_new_tokens and seed control generation. Writes a line of JSON for each, {\"prompt\", \"predict\",\n" +
+			"\"label\"}, as LLaMA-Factory's generated_predictions.jsonl has it; on a terminal, the answer to a single prompt is shown as it is generated.",
 		Example: `  dataflex-cli generate config.yaml --prompt "Name three colours." do_sample=false
   dataflex-cli generate config.yaml --stdin max_new_tokens=64 < prompts.txt > answers.jsonl
   dataflex-cli generate config.yaml eval_dataset=everyday_eval --output answers.jsonl`,
@@ -49,8 +49,8 @@ func generateCommand() *cobra.Command {
 		},
 	})
 	c.Flags().StringArrayVar(&o.prompts, "prompt", nil, "prompt to answer; may be given several times")
-	c.Flags().BoolVar(&o.stdin, "stdin", false, "answer the lines of standard input, empty ones left out")
-	c.Flags().StringVar(&o.output, "output", "", "file that the answers are written to, in place of standard output, once all are known")
+	c.Flags().BoolVar(&o.stdin, "stdin", false, "answer the non-empty lines of standard input")
+	c.Flags().StringVar(&o.output, "output", "", "file to which the answers are written when all are done, instead of standard output")
 	o.flags(c)
 	return c
 }
@@ -117,12 +117,12 @@ func (o generateOptions) rows(ctx context.Context, s *speaker) ([]predict.Row, e
 			}
 		}
 		if from = "standard input"; len(prompts) == 0 {
-			return nil, errors.New("standard input has no prompt: one a line is expected")
+			return nil, errors.New("standard input has no prompt: one per line is expected")
 		}
 	case len(prompts) == 0 && len(c.Data.EvalDataset)+len(c.Data.Dataset) == 0:
 		return nil, fmt.Errorf("%s: there is nothing to answer: give --prompt TEXT or --stdin, or set eval_dataset", c.File)
 	case len(prompts) == 0 && (o.system != "" || o.tools != ""):
-		return nil, errors.New("--system and --tools go with --prompt and --stdin: a data set's rows have their own, and default_system is for those without one")
+		return nil, errors.New("--system and --tools only apply to --prompt and --stdin: a data set's rows have their own, and default_system is for those without one")
 	case len(prompts) == 0:
 		rows, warnings, err := predict.Rows(ctx, c, s.encode(c.Data.CutoffLen))
 		for _, w := range warnings {

@@ -193,7 +193,7 @@ func TestGenerateRefusals(t *testing.T) {
 		{generateOptions{}, nil, "there is nothing to answer: give --prompt TEXT or --stdin, or set eval_dataset"},
 		{generateOptions{prompts: []string{"a"}, stdin: true}, nil, "--prompt and --stdin both give prompts"},
 		{generateOptions{stdin: true, in: strings.NewReader("\n")}, nil, "standard input has no prompt"},
-		{generateOptions{speakOptions: speakOptions{system: "s"}}, []string{"dataset=everyday"}, "--system and --tools go with --prompt and --stdin"},
+		{generateOptions{speakOptions: speakOptions{system: "s"}}, []string{"dataset=everyday"}, "--system and --tools only apply to --prompt and --stdin"},
 		{generateOptions{prompts: []string{"a"}, speakOptions: speakOptions{chatTemplate: true}}, nil, "--chat-template: the tokenizer of " + demoModel + " has none"},
 		{generateOptions{prompts: []string{"a"}}, []string{"temperature=-1"}, "temperature: it must not be negative, got -1"},
 	} {

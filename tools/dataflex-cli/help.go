@@ -13,7 +13,7 @@ import (
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND | METHOD]",
-		Short: "Explain a command, or a method: what it computes, takes and costs, and when it loses",
+		Short: "Explain a command, or a method: what it computes, its parameters and cost, and when it does not help",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return help(root, args, cmd.OutOrStdout())
 		},

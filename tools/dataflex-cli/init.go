@@ -30,11 +30,11 @@ func initCommand() *cobra.Command {
 	var o initOptions
 	c := &cobra.Command{
 		Use:   "init [METHOD]",
-		Short: "Write a commented configuration for a method into this folder, and say what to type next",
+		Short: "Write a commented configuration for a method into this folder, and print the next commands",
 		Long: "Writes METHOD.yaml, components.yaml and dataset_info.json into the current folder, for your model and your data. METHOD is one of\n" +
 			strings.Join(recipe.Names(), ", ") + ",\n" +
-			"or doremi for its three steps; less if it is not given. Without --data the one data file of the folder is taken, or else small data\n" +
-			"sets to try with are written. Files that are there are kept, unless --force is given; dataset_info.json gets the entries it lacks.",
+			"or doremi for its three steps; less if it is not given. Without --data the only data file of the folder is used, or else small sample data\n" +
+			"sets are written. Existing files are kept, unless --force is given; dataset_info.json gets the entries it lacks.",
 		Args:      cobra.MaximumNArgs(1),
 		ValidArgs: append(recipe.Names(), "doremi"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -50,7 +50,7 @@ func initCommand() *cobra.Command {
 	c.Flags().StringSliceVar(&o.data, "data", nil, "files of rows to train on")
 	c.Flags().StringSliceVar(&o.eval, "eval", nil, "files of rows that the chosen ones should help with")
 	c.Flags().StringVar(&o.valSize, "val-size", "0.1", "without --eval: the rows held out where evaluation is needed")
-	c.Flags().BoolVar(&o.force, "force", false, "write over files that are there")
+	c.Flags().BoolVar(&o.force, "force", false, "overwrite existing files")
 	return c
 }
 
@@ -141,7 +141,7 @@ func (o initOptions) sets(recipes []recipe.Recipe) (sets, error) {
 		case len(here) == 1:
 			files = here
 		case len(here) > 1:
-			return out, fmt.Errorf("there are several data files here: %s: name what to train on with --data", strings.Join(here, ", "))
+			return out, fmt.Errorf("there are several data files here: %s: choose the training files with --data", strings.Join(here, ", "))
 		default:
 			if files, eval, err = writeSamples(last); err != nil {
 				return out, err
@@ -173,7 +173,7 @@ func (s sets) fit(r recipe.Recipe) error {
 	case len(r.Before) > 0:
 		for _, f := range []dataFile{s.train[0], s.eval[0]} {
 			if !f.embeds {
-				return fmt.Errorf("%s: `embed` makes sentence vectors of rows with `text`, or with `instruction`, `input` and `output`: rewrite the file so", f.path)
+				return fmt.Errorf("%s: `embed` makes sentence vectors of rows with `text`, or with `instruction`, `input` and `output`: convert the file", f.path)
 			}
 		}
 		if len(s.train) > 1 || len(s.eval) > 1 {
@@ -267,7 +267,7 @@ func writeSamples(r recipe.Recipe) (files, eval []string, err error) {
 func (o initOptions) refuse(recipes []recipe.Recipe) error {
 	for _, r := range recipes {
 		if _, err := os.Stat(r.Name + ".yaml"); err == nil && !o.force {
-			return fmt.Errorf("%s.yaml is there already: --force writes over it", r.Name)
+			return fmt.Errorf("%s.yaml already exists: --force overwrites it", r.Name)
 		}
 	}
 	return nil
@@ -283,7 +283,7 @@ func (o initOptions) write(cmd *cobra.Command, files map[string]string) error {
 		case err == nil && string(old) == files[name]:
 			continue
 		case err == nil && !o.force:
-			say(cmd, "kept %s as it is; --force writes it anew\n", name)
+			say(cmd, "kept the existing %s; --force overwrites it\n", name)
 			continue
 		}
 		if err := storage.WriteFile(name, []byte(files[name])); err != nil {

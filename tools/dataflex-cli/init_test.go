@@ -118,7 +118,7 @@ func TestInitData(t *testing.T) {
 		info["share"].Formatting != "sharegpt" || info["plain"].Columns["prompt"] != "text" {
 		t.Errorf("%s", text)
 	}
-	if code, stderr = capture(t, []string{"init", "random", "--data", "qa.csv"}); code != 1 || !strings.Contains(stderr, "random.yaml is there already") {
+	if code, stderr = capture(t, []string{"init", "random", "--data", "qa.csv"}); code != 1 || !strings.Contains(stderr, "random.yaml already exists") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 	if code, stderr = capture(t, []string{"init", "random", "--data", "qa.csv", "--force"}); code != 0 {

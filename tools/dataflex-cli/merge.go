@@ -49,7 +49,7 @@ func openMerger(dev driver.Device, model, kind string, adapters []string, tied b
 	}
 	for _, name := range m.base.Names() {
 		if f, coded := m.base.Coded(name); coded {
-			return m, fmt.Errorf("%s: tensor %q is quantised (%v): adapters are not merged into quantised weights, and those are not exported: name the model in bf16, fp16 or float32 that it was made from", m.base.Path(name), name, f.Kind)
+			return m, fmt.Errorf("%s: tensor %q is quantised (%v): adapters are not merged into quantised weights, and those are not exported: name the model in bf16, fp16 or float32 from which it was made", m.base.Path(name), name, f.Kind)
 		}
 	}
 	for _, dir := range adapters {

@@ -33,27 +33,27 @@ func pickCommand() *cobra.Command {
 	o := pickOptions{quantile: math.NaN(), minScore: math.NaN()}
 	c := &cobra.Command{
 		Use:   "pick SCORES --out FILE",
-		Short: "Write the best-scored rows as a data set of their own",
+		Short: "Write the best-scored rows as a new data set",
 		Long: "SCORES is what `score` wrote (its --out folder, or the scores.jsonl in it) or what a run chose (its output_dir, or the\n" +
 			"selected_rows.jsonl in it: every row that was chosen, once, with its best score). FILE, .jsonl or .parquet, gets the original rows,\n" +
 			"all columns as they were and in the order of their files, with dataflex_score, dataflex_rank (0 is the best), dataflex_dataset and\n" +
-			"dataflex_row; dataset_info.json beside it gets the entry to train on it. Rows without a score are never picked; of equal scores at\n" +
-			"the border the first rows are.",
+			"dataflex_row; dataset_info.json beside it gets the entry to train on it. Rows without a score are never picked; ties at\n" +
+			"the cut-off go to the first rows.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return pick(cmd.Context(), args[0], o, cmd.ErrOrStderr())
 		},
 	}
 	f := c.Flags()
-	f.StringVarP(&o.out, "out", "o", "", "the file that is written: .jsonl or .parquet")
-	f.StringVar(&o.name, "name", "", "what the data set is called in dataset_info.json (default the file's name)")
+	f.StringVarP(&o.out, "out", "o", "", "the file to write: .jsonl or .parquet")
+	f.StringVar(&o.name, "name", "", "the data set's name in dataset_info.json (default the file's name)")
 	f.StringVar(&o.dir, "dataset-dir", dataset.DefaultDir, "the folder of the dataset_info.json that describes the rows that were scored")
-	f.StringSliceVar(&o.datasets, "dataset", nil, "rows of these data sets alone")
-	f.IntVar(&o.top, "top", 0, "so many rows, the best")
+	f.StringSliceVar(&o.datasets, "dataset", nil, "only rows of these data sets")
+	f.IntVar(&o.top, "top", 0, "this many rows, the best ones")
 	f.Float64Var(&o.quantile, "quantile", o.quantile, "rows at or above this quantile of the scores: 0.9 is the best tenth")
 	f.Float64Var(&o.minScore, "min-score", o.minScore, "rows with at least this score")
-	f.BoolVar(&o.perDataset, "per-dataset", false, "--top and --quantile count for each data set by itself")
-	f.BoolVar(&o.overwrite, "overwrite", false, "replace FILE and its entry where they are there")
+	f.BoolVar(&o.perDataset, "per-dataset", false, "--top and --quantile apply to each data set separately")
+	f.BoolVar(&o.overwrite, "overwrite", false, "replace an existing FILE and its entry")
 	return c
 }
 
@@ -75,7 +75,7 @@ func pick(ctx context.Context, scores string, o pickOptions, say io.Writer) erro
 		fmt.Fprintf(say, "%d rows have no score and are not picked\n", unscored)
 	}
 	if len(picked) == 0 {
-		return fmt.Errorf("%s: not one of %d rows is picked", path, len(rows))
+		return fmt.Errorf("%s: none of %d rows is picked", path, len(rows))
 	}
 	if o.top > 0 && !o.perDataset && len(picked) < o.top {
 		fmt.Fprintf(say, "--top %d: only %d rows could be picked\n", o.top, len(picked))
@@ -99,21 +99,21 @@ func pick(ctx context.Context, scores string, o pickOptions, say io.Writer) erro
 func (o *pickOptions) check(scores string) error {
 	switch extension := filepath.Ext(o.out); {
 	case o.out == "":
-		return errors.New("--out is missing: the file that is written, .jsonl or .parquet")
+		return errors.New("--out is missing: the file to write, .jsonl or .parquet")
 	case extension != ".jsonl" && extension != ".parquet":
 		return fmt.Errorf("--out %s: .jsonl and .parquet are written", o.out)
 	case o.top < 0:
-		return fmt.Errorf("--top %d: how many rows are wanted", o.top)
+		return fmt.Errorf("--top %d: a positive number of rows is expected", o.top)
 	case o.quantile < 0 || o.quantile > 1:
-		return fmt.Errorf("--quantile %v: it lies between 0 and 1", o.quantile)
+		return fmt.Errorf("--quantile %v: it must be between 0 and 1", o.quantile)
 	case o.top == 0 && math.IsNaN(o.quantile) && math.IsNaN(o.minScore) && filepath.Base(scores) == scoresName:
-		return errors.New("which rows? --top, --quantile or --min-score says it")
+		return errors.New("choose the rows by --top, --quantile or --min-score")
 	case o.perDataset && o.top == 0 && math.IsNaN(o.quantile):
-		return errors.New("--per-dataset goes with --top or --quantile")
+		return errors.New("--per-dataset needs --top or --quantile")
 	}
 	o.name = cmp.Or(o.name, strings.TrimSuffix(filepath.Base(o.out), filepath.Ext(o.out)))
 	if same(o.out, scores) {
-		return fmt.Errorf("--out %s is what the scores are read from", o.out)
+		return fmt.Errorf("--out %s is the file of the scores", o.out)
 	}
 	return nil
 }

@@ -106,11 +106,11 @@ func (s *shape) take(where string, v any) error {
 		s.kind = kind
 	case s.kind == reflect.Float64 && kind == reflect.Int:
 	case s.kind != kind:
-		return fmt.Errorf("column %s is %s here and %s in an earlier row, which no parquet column can be: write a .jsonl file", strings.TrimPrefix(where, "."), words[kind], words[s.kind])
+		return fmt.Errorf("column %s is %s here and %s in an earlier row, which a parquet column cannot be: write a .jsonl file", strings.TrimPrefix(where, "."), words[kind], words[s.kind])
 	}
 	switch v := v.(type) {
 	case pyjson.Number:
-		return fmt.Errorf("column %s holds %s, which is no 64-bit integer: write a .jsonl file", strings.TrimPrefix(where, "."), v)
+		return fmt.Errorf("column %s holds %s, which is not a 64-bit integer: write a .jsonl file", strings.TrimPrefix(where, "."), v)
 	case []any:
 		if s.element == nil {
 			s.element = &shape{}

@@ -27,7 +27,7 @@ func readScores(from string) (path string, rows []scored, err error) {
 			path = filepath.Join(from, report.PicksName)
 		}
 		if !storage.Exists(path) {
-			return "", nil, fmt.Errorf("%s holds neither %s, which dataflex-cli score writes, nor %s, which a run leaves", from, scoresName, report.PicksName)
+			return "", nil, fmt.Errorf("%s has neither %s, which dataflex-cli score writes, nor %s, which a run writes", from, scoresName, report.PicksName)
 		}
 	}
 	f, err := os.Open(path)
@@ -95,7 +95,7 @@ func readScore(line []byte) (scored, error) {
 			r.Score = float64(v)
 		case nil:
 		default:
-			return r, fmt.Errorf("%s is no number", f.Key)
+			return r, fmt.Errorf("%s is not a number", f.Key)
 		}
 		break
 	}

@@ -60,7 +60,7 @@ func newPickWriter(c *dataset.Catalog, picked []scored, o pickOptions) (*pickWri
 		picked = picked[n:]
 	}
 	if storage.Exists(w.out) && !w.overwrite {
-		return nil, fmt.Errorf("%s is there: --overwrite replaces it", w.out)
+		return nil, fmt.Errorf("%s exists: --overwrite replaces it", w.out)
 	}
 	text, err := storage.ReadFile(w.info)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -85,7 +85,7 @@ func (w *pickWriter) add(c *dataset.Catalog, name string, rows []scored) error {
 	}
 	for _, f := range s.Files() {
 		if same(f, w.out) {
-			return fmt.Errorf("--out %s is a file of data set %s, which the rows are read from", w.out, name)
+			return fmt.Errorf("--out %s is a file of data set %s, from which the rows are read", w.out, name)
 		}
 	}
 	description, err := c.Description(name)
@@ -168,7 +168,7 @@ func fresh(object []byte) error {
 	}
 	for _, f := range o {
 		if slices.Contains([]string{columnScore, columnRank, columnDataset, columnRow, columnTimes}, f.Key) {
-			return fmt.Errorf("it has a column %s already: it was picked before; rename the column, or pick from the first data set", f.Key)
+			return fmt.Errorf("it already has a column %s, from an earlier pick: rename the column, or pick from the original data set", f.Key)
 		}
 	}
 	return nil

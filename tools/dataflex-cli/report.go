@@ -16,7 +16,7 @@ func reportCommand() *cobra.Command {
 	var comparing bool
 	c := &cobra.Command{
 		Use:   "report DIR...",
-		Short: "Make the report page of a run's output_dir, also while it trains; of several, one page side by side",
+		Short: "Make the report page of a run's output_dir, also while it trains; of several runs, one page that compares them",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, dirs []string) error {
 			path := out

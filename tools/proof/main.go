@@ -46,12 +46,12 @@ func main() {
 	pflag.StringVar(&o.out, "out", "saves/proof", "where runs, pictures and the table are written")
 	pflag.StringVar(&o.model, "model", "tools/dataflex-demo/model", "the tiny model that the runs start from")
 	pflag.StringVar(&o.pictures, "pictures", "", "write the pictures here, too")
-	pflag.StringVar(&o.workspace, "workspace", "", "put the table between the proof marks of this file, too")
+	pflag.StringVar(&o.workspace, "workspace", "", "write the table between the proof markers of this file, too")
 	pflag.IntVar(&o.seeds, "seeds", 3, "how many seeds")
 	pflag.IntVar(&o.first, "first", 1, "the first seed")
 	pflag.IntVar(&o.workers, "workers", runtime.NumCPU(), "trials at a time, of one thread each")
-	pflag.StringSliceVar(&o.only, "only", nil, "these experiments alone: "+strings.Join(names(experiments), ", "))
-	pflag.BoolVar(&o.again, "again", false, "run nothing: judge and draw what --out holds from before")
+	pflag.StringSliceVar(&o.only, "only", nil, "only these experiments: "+strings.Join(names(experiments), ", "))
+	pflag.BoolVar(&o.again, "again", false, "run nothing: evaluate and draw the existing results in --out")
 	pflag.Parse()
 	command.Main(func(ctx context.Context) error { return prove(ctx, o) })
 }
@@ -107,7 +107,7 @@ func prove(ctx context.Context, o options) error {
 		}
 	}
 	if lost != nil {
-		return errors.New("held to win, but did not:\n  " + strings.Join(lost, "\n  "))
+		return errors.New("claimed to win, but did not:\n  " + strings.Join(lost, "\n  "))
 	}
 	return nil
 }

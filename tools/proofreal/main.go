@@ -41,14 +41,14 @@ type options struct {
 func main() {
 	var o options
 	pflag.StringVar(&o.model, "model", "", "the model: a Hugging Face folder or a GGUF file")
-	pflag.StringVar(&o.template, "template", "smollm2", "how it writes a conversation")
-	pflag.StringVar(&o.data, "data", "../shared/data", "the folder with the pools; the project's own small ones where it is not there")
+	pflag.StringVar(&o.template, "template", "smollm2", "the chat template of the model")
+	pflag.StringVar(&o.data, "data", "../shared/data", "the folder with the pools; the project's own small ones where it is missing")
 	pflag.StringVar(&o.out, "out", "saves/proof-real", "where cells and runs are written")
-	pflag.StringVar(&o.table, "table", "", "put the tables between the marks of this file, too")
+	pflag.StringVar(&o.table, "table", "", "write the tables between the markers of this file, too")
 	pflag.IntVar(&o.seeds, "seeds", 3, "how many seeds")
-	pflag.StringSliceVar(&o.only, "only", nil, "these questions alone: select, mix, noise, lds")
+	pflag.StringSliceVar(&o.only, "only", nil, "only these questions: select, mix, noise, lds")
 	pflag.BoolVar(&o.subset, "subset", false, "one seed, fewer methods and rows: half an hour")
-	pflag.BoolVar(&o.tiny, "tiny", false, "a few rows and steps: to see that it runs, not what it finds")
+	pflag.BoolVar(&o.tiny, "tiny", false, "a few rows and steps, only to check that everything runs")
 	pflag.Parse()
 	command.Main(func(ctx context.Context) error { return prove(ctx, o) })
 }

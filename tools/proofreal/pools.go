@@ -143,7 +143,7 @@ func ownInstructions() (map[string][]row, error) {
 func domains(dir string, each int) (map[string][]text, error) {
 	files, _ := filepath.Glob(filepath.Join(dir, "mixture", "*.jsonl.gz"))
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%s holds no texts of several domains (mixture/DOMAIN.jsonl.gz, lines of {\"text\": ...}): take some of RedPajama's or SlimPajama's, and name the folder with --data", dir)
+		return nil, fmt.Errorf("%s has no texts of several domains (mixture/DOMAIN.jsonl.gz, lines of {\"text\": ...}): take some of RedPajama's or SlimPajama's, and name the folder with --data", dir)
 	}
 	out := map[string][]text{}
 	for _, file := range files {

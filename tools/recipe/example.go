@@ -35,13 +35,13 @@ func Example(r Recipe) Settings {
 func Index() string {
 	var b strings.Builder
 	b.WriteString("# Examples\n\n" +
-		"Every file here runs as it is, after `make`, in the folder that holds `data`: on the demo's model and on the data sets in `data`,\n" +
+		"Every file here runs unchanged, after `make`, in the folder that contains `data`: on the demo's model and on the data sets in `data`,\n" +
 		"each in seconds. `components.yaml` has the parameters of all components, with comments. `dataflex-cli init less` (or any other name of\n" +
-		"this table) writes the same for a model and data of yours.\n\n" +
+		"this table) writes the same for your model and data.\n\n" +
 		"    ./bin/dataflex-cli train data/examples/less.yaml\n" +
 		"    ./bin/dataflex-train -config data/examples/less.yaml learning_rate=5e-4   # the same, with a key overridden\n\n" +
 		"`tasks` are small tasks of six kinds, 15 % of them with wrong answers, and `sums_eval` are sums: what `less` chose is in\n" +
-		"`saves/examples/less/selection_report.md`, three quarters sums and more where `random` has a sixth.\n\n" +
+		"`saves/examples/less/selection_report.md`, three quarters sums or more, where `random` has a sixth.\n\n" +
 		"| file | `train_type` | what it does |\n|---|---|---|\n")
 	for _, r := range table {
 		kind := "`" + string(r.Kind) + "`"
@@ -54,16 +54,16 @@ func Index() string {
 		}
 		fmt.Fprintf(&b, "| [`%[1]s`](%[1]s.yaml) | %s | %s |\n", r.Name, kind, does)
 	}
-	b.WriteString("\n`near.yaml` and `tsds.yaml` read `near.npy` and `tsds.npy`; the commands that made these stand at their heads. `doremi_2.yaml` goes by\n" +
-		"what `doremi_1.yaml` leaves, `export.yaml` and `eval.yaml` by what `lora.yaml` leaves. `dynamic_moe.yaml` trains a tiny mixture of experts\n" +
-		"(`moe`) from random weights, since the demo's model is none.\n")
+	b.WriteString("\n`near.yaml` and `tsds.yaml` read `near.npy` and `tsds.npy`; the commands that made these are in their first lines. `doremi_2.yaml` uses\n" +
+		"the result of `doremi_1.yaml`, `export.yaml` and `eval.yaml` that of `lora.yaml`. `dynamic_moe.yaml` trains a tiny mixture of experts\n" +
+		"(`moe`) from random weights, since the demo's model is not one.\n")
 	return b.String()
 }
 
 // ForExample is the recipe in the form of data/examples.
 func ForExample(r Recipe) Recipe {
 	if r.Name == "dynamic_moe" {
-		r.Remarks = append(r.Remarks, "Here it is a tiny one, which starts from random weights.")
+		r.Remarks = append(r.Remarks, "Here it is a tiny one with random initial weights.")
 		r.Keys = append(r.Keys, Line{"finetuning_type", "full", ""}, Line{"lora_target", "", ""}, Line{"lora_rank", "", ""},
 			Line{"train_from_scratch", "true", "random weights of the shape of config.json"})
 	}

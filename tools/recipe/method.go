@@ -93,7 +93,7 @@ func (m Method) Page() string {
 	if m.Formula != "" {
 		b.WriteString("```\n" + strings.TrimSpace(m.Formula) + "\n```\n\n")
 	}
-	b.WriteString("**Cost.** " + m.Cost + "\n\n**When it loses.** " + m.Loses + "\n\n**Mode upstream.** ")
+	b.WriteString("**Cost.** " + m.Cost + "\n\n**When it does not help.** " + m.Loses + "\n\n**Mode upstream.** ")
 	if m.Mode == "" {
 		b.WriteString("The same.\n\n")
 	} else {
@@ -126,7 +126,7 @@ func (p Parameter) defaults() string {
 // MethodIndex is the page that lists the methods.
 func MethodIndex() string {
 	var b strings.Builder
-	b.WriteString("# Methods\n\nWhat each decides, what it costs and when it loses. `dataflex-cli help less` prints a page; what all this did on tasks of known truth is in\n" +
+	b.WriteString("# Methods\n\nWhat each decides, what it costs and when it does not help. `dataflex-cli help less` prints a page; results on tasks with a known ground truth are in\n" +
 		"[tools/proof](../../../tools/proof/README.md).\n\n| method | `train_type` | |\n|---|---|---|\n")
 	for _, m := range Methods() {
 		fmt.Fprintf(&b, "| [%s](%s.md) | `%s` | %s |\n", m.Name, m.Name, m.Kind, m.Does())
