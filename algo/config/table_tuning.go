@@ -31,7 +31,8 @@ func tuningKeys() []Key {
 	g.honour("include_effective_tokens_per_second", Bool, "false", "Also report tokens per second without padding",
 		func(c *Config) any { return &c.Tuning.IncludeEffectiveTokensPerSecond })
 
-	g.ignore(multimodal, "freeze_vision_tower bool true", "freeze_multi_modal_projector bool true", "freeze_language_model bool false")
+	g.ignore(multimodal, "freeze_vision_tower bool true", "freeze_multi_modal_projector bool true")
+	g.refuse("of a multimodal model the language model alone is trained here", "freeze_language_model bool false")
 	g.ignore(rlhf, "pref_beta float 0.1", "pref_ftx float 0.0", "pref_bco_weight float 0.0", "pref_loss string sigmoid", "dpo_label_smoothing float 0.0",
 		"kto_chosen_weight float 1.0", "kto_rejected_weight float 1.0", "simpo_gamma float 0.5", "ppo_buffer_size int 1", "ppo_epochs int 4",
 		"ppo_score_norm bool false", "ppo_target float 6.0", "ppo_whiten_rewards bool false", "ref_model string null", "ref_model_adapters string null",

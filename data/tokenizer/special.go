@@ -76,11 +76,11 @@ func classOf(base []byte) string {
 		return ""
 	}
 	switch c.ModelType {
-	case "llama", "mistral", "mixtral", "phi3", "ministral3", "llama4_text":
+	case "llama", "mistral", "mistral3", "mixtral", "phi3", "ministral3", "llama4_text":
 		return "LlamaTokenizer"
 	case "gemma", "gemma2", "gemma3", "gemma3_text":
 		return "GemmaTokenizer"
-	case "qwen2", "qwen2_moe", "qwen3", "qwen3_moe":
+	case "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl":
 		return "Qwen2Tokenizer"
 	case "gpt2", "gpt_bigcode", "starcoder2":
 		return "GPT2Tokenizer"

@@ -41,6 +41,14 @@ func TablesOf(modelType string) Tables {
 	return Tables{"model.embed_tokens", "lm_head"}
 }
 
+// Tables are the modules of the model's two tables of the vocabulary.
+func (c *ModelConfig) Tables() Tables {
+	if c.Multimodal != nil {
+		return c.Multimodal.Tables()
+	}
+	return TablesOf(c.ModelType)
+}
+
 // Paths are both, the embeddings first.
 func (t Tables) Paths() []string { return []string{t.Embedding, t.Head} }
 

@@ -30,6 +30,9 @@ func ReadGenerationConfig(dir string) (*GenerationConfig, error) {
 		if err != nil {
 			return nil, err
 		}
+		if model, _ = languageModel(model); model.err != nil {
+			return nil, model.err
+		}
 		g := &GenerationConfig{map[string]any{"_from_model_config": true}}
 		for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id", "transformers_version"} {
 			if v := model.raw[key]; v != nil {
@@ -64,7 +67,8 @@ type SpecialTokens struct{ BOS, EOS, Pad int }
 
 // AlignTokens gives a model's configuration the tokenizer's special tokens, so that a
 // model that was trained with a chat template ends where the template does: transformers
-// 4.57, Trainer._align_special_tokens. What ended an answer before still does.
+// 4.57, Trainer._align_special_tokens. What ended an answer before still does. The
+// config.json of a multimodal model, which is about its towers, too, is left as it is.
 func AlignTokens(c *ModelConfig, g *GenerationConfig, t SpecialTokens) {
 	if v := g.raw["eos_token_id"]; v != nil {
 		if _, list := v.([]any); !list {
@@ -73,8 +77,10 @@ func AlignTokens(c *ModelConfig, g *GenerationConfig, t SpecialTokens) {
 	}
 	ends, _ := g.raw["eos_token_id"].([]any)
 	known := t.EOS < 0 && ends == nil || slices.ContainsFunc(ends, func(v any) bool { return sameToken(v, t.EOS) })
-	if !known || !sameToken(c.raw["eos_token_id"], t.EOS) {
-		c.raw["eos_token_id"] = tokenValue(t.EOS)
+	if !known || c.Multimodal == nil && !sameToken(c.raw["eos_token_id"], t.EOS) {
+		if c.Multimodal == nil {
+			c.raw["eos_token_id"] = tokenValue(t.EOS)
+		}
 		all := []any{}
 		if t.EOS >= 0 {
 			all = append(all, t.EOS)
@@ -83,7 +89,10 @@ func AlignTokens(c *ModelConfig, g *GenerationConfig, t SpecialTokens) {
 	}
 	for key, id := range map[string]int{"bos_token_id": t.BOS, "pad_token_id": t.Pad} {
 		if !sameToken(c.raw[key], id) || !sameToken(g.raw[key], id) {
-			c.raw[key], g.raw[key] = tokenValue(id), tokenValue(id)
+			g.raw[key] = tokenValue(id)
+			if c.Multimodal == nil {
+				c.raw[key] = tokenValue(id)
+			}
 		}
 	}
 }
@@ -119,10 +128,10 @@ func (c *ModelConfig) SetRopeScaling(s RopeScaling) {
 	if s.Type == "llama3" {
 		keys["low_freq_factor"], keys["high_freq_factor"] = s.LowFreqFactor, s.HighFreqFactor
 	}
-	if _, modern := c.raw["rope_parameters"].(map[string]any); modern {
+	if _, modern := c.text["rope_parameters"].(map[string]any); modern {
 		keys["rope_theta"] = c.RopeTheta
-		c.raw["rope_parameters"] = keys
+		c.Set("rope_parameters", keys)
 		return
 	}
-	c.raw["rope_scaling"] = keys
+	c.Set("rope_scaling", keys)
 }

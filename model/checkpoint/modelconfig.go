@@ -17,6 +17,7 @@ type ModelConfig struct {
 	Path          string // of config.json, for messages
 	ModelType     string // llama, qwen2, mistral, …
 	Architectures []string
+	Multimodal    *Multimodal // what the language model is a part of; nil: it is by itself
 
 	HiddenSize            int
 	IntermediateSize      int
@@ -78,7 +79,9 @@ type ModelConfig struct {
 	EOSTokenIDs []int  // often one; empty: none
 	PadTokenID  int    // -1: none
 
-	raw map[string]any
+	raw  map[string]any // the whole file
+	text map[string]any // of the language model: raw, or a part of it
+	file []byte         // as it was read, of a multimodal one that nothing was set in
 }
 
 // ReadModelConfig reads dir/config.json, or the values of a GGUF file that stand for it.
@@ -100,8 +103,13 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &ModelConfig{Path: f.path, raw: f.raw, ModelType: f.string("model_type", "")}
-	if c.ModelType == "" {
+	c := &ModelConfig{Path: f.path, raw: f.raw, text: f.raw}
+	if f, c.Multimodal = languageModel(f); c.Multimodal != nil {
+		if err := c.keepFile(); err != nil {
+			return nil, err
+		}
+	}
+	if c.ModelType = f.string("model_type", ""); c.ModelType == "" {
 		f.fail("model_type is missing")
 	}
 	refuseQuantised(f)
@@ -352,29 +360,48 @@ func (c *ModelConfig) Chunk(layer int) int {
 	return c.ChunkSize
 }
 
-// Value is any key of config.json as parsed: numbers are int, float64 or, where they are
-// too large, pyjson.Number.
+// Value is any key of the language model in config.json as parsed: numbers are int, float64
+// or, where they are too large, pyjson.Number.
 func (c *ModelConfig) Value(key string) (any, bool) {
-	v, ok := c.raw[key]
+	v, ok := c.text[key]
 	return v, ok
 }
 
-// Set changes a key in what WriteModelConfig writes, and nothing else. value is
-// what pyjson.Encode takes.
-func (c *ModelConfig) Set(key string, value any) { c.raw[key] = value }
+// Set changes a key of the language model in what WriteModelConfig writes, and nothing
+// else. value is what pyjson.Encode takes.
+func (c *ModelConfig) Set(key string, value any) {
+	c.text[key], c.file = value, nil
+	if _, there := c.raw[key]; there || key == "tie_word_embeddings" { // which transformers 5 asks the whole for
+		c.raw[key] = value
+	}
+}
 
-// Text is config.json as it was read, with what Set changed, its keys sorted.
-func (c *ModelConfig) Text() []byte { return append(formatJSON(c.raw, 2), '\n') }
+// SetDType says which numbers the weights are stored in ("float32", "bfloat16").
+func (c *ModelConfig) SetDType(name string) {
+	key := "torch_dtype"
+	if _, modern := c.raw["dtype"]; modern {
+		key = "dtype"
+	}
+	c.Set(key, name)
+}
+
+// Text is config.json as it was read, with what Set changed, its keys sorted. That of a
+// multimodal model that nothing was set in is the file to the byte.
+func (c *ModelConfig) Text() []byte {
+	if c.file != nil {
+		return c.file
+	}
+	return append(formatJSON(c.raw, 2), '\n')
+}
 
 // WriteModelConfig writes dir/config.json with all keys that were read, sorted,
 // as transformers saves it after training: the cache is off, and torch_dtype is
-// that of the weights ("float32", "bfloat16").
+// that of the weights ("float32", "bfloat16"). A multimodal model's is left as it was:
+// it is about its towers, too.
 func WriteModelConfig(dir string, c *ModelConfig, torchDType string) error {
-	c.Set("use_cache", false)
-	if _, modern := c.raw["dtype"]; modern {
-		c.Set("dtype", torchDType)
-	} else {
-		c.Set("torch_dtype", torchDType)
+	if c.Multimodal == nil {
+		c.Set("use_cache", false)
+		c.SetDType(torchDType)
 	}
-	return storage.WriteFile(filepath.Join(dir, storage.ConfigFile), append(formatJSON(c.raw, 2), '\n'))
+	return storage.WriteFile(filepath.Join(dir, storage.ConfigFile), c.Text())
 }

@@ -182,6 +182,12 @@ var families = map[string]familyDefaults{
 	"exaone4": {maxPositions: 2048, kvHeads: 32, slidingWindow: 4096, windowPattern: 4, eps: 1e-5, windowRope: true},
 	"glm":     {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
 	"glm4":    {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
+	// Language models of multimodal ones.
+	"glm4v_text":      {maxPositions: 32768, kvHeads: 2, qkvBias: true, eps: 1e-5},
+	"glm_ocr_text":    {maxPositions: 131072, kvHeads: 8, eps: 1e-5},
+	"qwen2_vl_text":   {maxPositions: 32768, kvHeads: 8, slidingWindow: 4096, windowSwitch: true, qkvBias: true, eps: 1e-5, theta: 1e6},
+	"qwen2_5_vl_text": {maxPositions: 32768, kvHeads: 8, slidingWindow: 4096, windowSwitch: true, qkvBias: true, eps: 1e-5, theta: 1e6},
+	"qwen3_vl_text":   {maxPositions: 128000, kvHeads: 32, headDim: 128, theta: 5e5},
 	"mixtral": {
 		maxPositions: 131072, kvHeads: 8, eps: 1e-5, theta: 1e6,
 		moe: moeDefaults{countKey: localExperts, experts: 8, perToken: 2, normalize: true},

@@ -76,6 +76,9 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 		c.RopeTheta *= math.Pow(s.float("alpha", 0), dim/(dim-2))
 		r.Type = "default"
 	}
+	if r.Type == "mrope" { // whose sections turn by three positions, which text has equal
+		r.Type = "default"
+	}
 	c.longRope(f, r)
 	r.check(s)
 	if s.err != nil && f.err == nil {

@@ -26,6 +26,9 @@ type Weights struct {
 	files   []*mapped
 	tensors map[string]location
 	names   []string
+
+	beside []string          // tensors of a multimodal folder's towers, which are not among names
+	stored map[string]string // names in the file of tensors that LanguageModel renamed
 }
 
 // location says where a tensor lies.
@@ -66,7 +69,8 @@ func OpenFile(path string) (*Weights, error) {
 // model.safetensors.index.json lists, or where there is no model an adapter's
 // adapter_model.safetensors. Matrices in bitsandbytes' 4 or 8 bits are tensors of their
 // shape, other quantised weights are refused; the tensors of a folder that
-// holds a model's layers alone are named as the whole model's. dir may be a GGUF file, whose
+// holds a model's layers alone are named as the whole model's. Of a multimodal folder there
+// are the tensors of its language model, as LanguageModel names them. dir may be a GGUF file, whose
 // quantised tensors become float32 when they are read.
 func OpenWeights(dir string) (*Weights, error) {
 	if container.Is(dir) {
@@ -88,7 +92,16 @@ func OpenWeights(dir string) (*Weights, error) {
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	w.withBackbone()
+	m, err := multimodalOf(dir)
+	if err == nil && m != nil {
+		err = w.LanguageModel(m, "")
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	if m == nil {
+		w.withBackbone()
+	}
 	return w, nil
 }
 

@@ -13,13 +13,25 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Tensor is a named float32 tensor to be written. Its memory is read until
-// WriteSafetensors returns, and not copied.
+// Tensor is a named tensor to be written, float32 or, with Raw, the bytes of any dtype. Its
+// memory is read until WriteSafetensors returns, and not copied.
 type Tensor struct {
 	Name  string
 	Shape []int // row-major
 	F32   []float32
-	DType string // in the file: "F32", which "" means too, or "BF16" (rounded to nearest even)
+	DType string // in the file: "F32", which "" means too, or "BF16" (rounded to nearest even); with Raw any
+	Raw   []byte // in the place of F32: written as they are
+}
+
+// Bytes is the size of the tensor's numbers in the file.
+func (t Tensor) Bytes() int {
+	switch {
+	case t.Raw != nil:
+		return len(t.Raw)
+	case t.DType == "BF16":
+		return 2 * len(t.F32)
+	}
+	return 4 * len(t.F32)
 }
 
 // WriteSafetensors writes tensors atomically. The bytes are those the
@@ -57,6 +69,13 @@ type block struct {
 // block lays a tensor out in its file dtype.
 func (t Tensor) block() (block, error) {
 	b := block{name: t.Name, dtype: t.DType, shape: t.Shape}
+	if t.Raw != nil {
+		b.size, b.write = uint64(len(t.Raw)), t.WriteRaw
+		if n, ok := byteSize(t.DType, t.Shape); !ok || n != b.size {
+			return b, fmt.Errorf("tensor %q: %s %v is not %d bytes", t.Name, t.DType, t.Shape, len(t.Raw))
+		}
+		return b, nil
+	}
 	switch t.DType {
 	case "", "F32":
 		b.dtype = "F32"
@@ -75,6 +94,13 @@ func (t Tensor) block() (block, error) {
 	}
 	b.size = n
 	return b, nil
+}
+
+// WriteRaw writes the bytes of Raw, which may be those of a file that is mapped.
+func (t Tensor) WriteRaw(w io.Writer) (err error) {
+	defer storage.CatchFault(&err)()
+	_, err = w.Write(t.Raw)
+	return err
 }
 
 // writeConverted writes s through a small buffer.

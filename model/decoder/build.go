@@ -46,8 +46,8 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 		return nil, fmt.Errorf("%s: rope_scaling: %w", filepath.Join(dir, "config.json"), err)
 	}
 	how.half = how.half && dev.Attributes().BF16
-	b := builder{dev: dev, c: c, f: families[c.ModelType], forms: how}
-	m := &Model{dev: dev, dir: dir, config: c, rows: c.Vocab, family: b.f, rope: global, tape: autograd.New(dev)}
+	b := builder{dev: dev, c: c, f: families[c.ModelType].within(c.Multimodal), forms: how}
+	m := &Model{dev: dev, dir: dir, config: c, rows: c.Vocab, tiedThere: c.Tied, family: b.f, rope: global, tape: autograd.New(dev)}
 	m.origin.dir = dir
 	m.embed = b.embeddings(how.bf16 && !c.Tied)
 	if b.f.learned {
@@ -167,7 +167,7 @@ func (b *builder) param(path string, shape ...int) *tensor.Param {
 
 // embeddings are float32, or as param makes them; with bf16, which loses nothing, half of that.
 func (b *builder) embeddings(bf16 bool) *tensor.Param {
-	path := checkpoint.TablesOf(b.c.ModelType).Embedding
+	path := b.c.tables().Embedding
 	if !bf16 || b.half || b.c.Hidden%chunk != 0 {
 		return b.param(path, b.c.Vocab, b.c.Hidden)
 	}

@@ -11,7 +11,8 @@ import (
 
 // Config is the shape of a decoder and the numbers that its family leaves open.
 type Config struct {
-	ModelType    string // a row of families
+	ModelType    string                 // a row of families
+	Multimodal   *checkpoint.Multimodal `json:",omitempty"` // what the decoder is the language model of; nil: it is by itself
 	Vocab        int
 	Hidden       int
 	Intermediate int // of the MLP
@@ -94,7 +95,7 @@ func fromCheckpoint(c *checkpoint.ModelConfig) (Config, error) {
 		return Config{}, fmt.Errorf("%s: %w", c.Path, err)
 	}
 	out := Config{
-		ModelType: c.ModelType, Vocab: c.VocabSize, Hidden: c.HiddenSize, Intermediate: c.IntermediateSize,
+		ModelType: c.ModelType, Multimodal: c.Multimodal, Vocab: c.VocabSize, Hidden: c.HiddenSize, Intermediate: c.IntermediateSize,
 		Layers: c.NumHiddenLayers, Heads: c.NumAttentionHeads, KVHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim,
 		Eps: float32(c.RMSNormEps), AttentionScale: attentionScale(c.HeadDim), Tied: c.TieWordEmbeddings,
 		QKVBias: c.QKVBias, OutBias: c.OutputBias, MLPBias: c.MLPBias,
@@ -203,6 +204,14 @@ func scaling(s *checkpoint.RopeScaling) rope.Scaling {
 
 // attentionScale is the usual 1/sqrt(headDim), rounded once.
 func attentionScale(headDim int) float32 { return float32(1 / math.Sqrt(float64(headDim))) }
+
+// tables are the modules of the embeddings and the head.
+func (c *Config) tables() checkpoint.Tables {
+	if c.Multimodal != nil {
+		return c.Multimodal.Tables()
+	}
+	return checkpoint.TablesOf(c.ModelType)
+}
 
 // rotary is the number of a head's elements that are turned.
 func (c *Config) rotary() int {

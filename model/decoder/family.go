@@ -161,6 +161,11 @@ var families = map[string]family{
 	"llama4_text":      {architecture: "Llama4ForCausalLM", activation: "silu", norms: preNorms, headNorms: perTurnedHead, chosenNorms: true, rotateFirst: true, interleaved: true, experts: llama4Experts, routing: bySigmoid, noBalance: true, modules: modules{mlp: "feed_forward"}},
 	"exaone4":          {architecture: "Exaone4ForCausalLM", activation: "silu", norms: postNorms, headNorms: perHead},
 	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},
+	"qwen2_vl_text":    {architecture: "Qwen2VLForConditionalGeneration", activation: "silu", norms: preNorms},
+	"qwen2_5_vl_text":  {architecture: "Qwen2_5_VLForConditionalGeneration", activation: "silu", norms: preNorms},
+	"qwen3_vl_text":    {architecture: "Qwen3VLForConditionalGeneration", activation: "silu", norms: preNorms, headNorms: perHead},
+	"glm4v_text":       {architecture: "Glm4vForConditionalGeneration", activation: "silu", norms: sandwich, fusedGateUp: true, interleaved: true},
+	"glm_ocr_text":     {architecture: "GlmOcrForConditionalGeneration", activation: "silu", norms: sandwich, fusedGateUp: true, interleaved: true},
 	"olmoe":            {architecture: "OlmoeForCausalLM", activation: "silu", norms: preNorms, headNorms: fullWidth, experts: qwenExperts},
 	"mixtral":          {architecture: "MixtralForCausalLM", activation: "silu", norms: preNorms, experts: mixtralExperts},
 	"lfm2":             {architecture: "Lfm2ForCausalLM", activation: "silu", norms: lfmNorms, headNorms: perHead, qNorm: "q_layernorm", kNorm: "k_layernorm", modules: lfmModules},
@@ -189,6 +194,12 @@ var plainActivations = map[string]swiglu.Function{
 // layers alone, as embedding models are saved.
 func (f family) is(architecture string) bool {
 	return architecture == f.architecture || architecture == f.stem()+"Model" || architecture == f.stem()+"TextModel"
+}
+
+// generates says whether an architecture is a multimodal model's that writes text, or all of
+// it but the head.
+func generates(architecture string) bool {
+	return strings.HasSuffix(architecture, "ForConditionalGeneration") || strings.HasSuffix(architecture, "Model")
 }
 
 // stem is what the names of the family's classes begin with.
@@ -247,7 +258,11 @@ func supported(c *checkpoint.ModelConfig) error {
 	if !ok {
 		return unknown(c.ModelType, strings.Join(c.Architectures, ", "))
 	}
-	if len(c.Architectures) > 0 && !slices.ContainsFunc(c.Architectures, f.is) {
+	if c.Multimodal != nil {
+		if len(c.Architectures) > 0 && !slices.ContainsFunc(c.Architectures, generates) {
+			return fmt.Errorf("architectures %v is not supported for model_type %q: a …ForConditionalGeneration is", c.Architectures, c.Multimodal.ModelType)
+		}
+	} else if len(c.Architectures) > 0 && !slices.ContainsFunc(c.Architectures, f.is) {
 		return fmt.Errorf("architectures %v is not supported for model_type %q; supported is: %s", c.Architectures, c.ModelType, f.architecture)
 	}
 	if err := f.computes(c); err != nil {

@@ -49,7 +49,10 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 		return nil, err
 	}
 	defer w.Close()
-	tables := checkpoint.TablesOf(c.ModelType)
+	tables := c.tables()
+	if c.Multimodal != nil {
+		c.Tied = c.Tied && !w.OwnHead(tables)
+	}
 	if _, head := w.Shape(tables.Head + ".weight"); !head && opt.Headless {
 		c.Tied = true // nothing is asked of the head
 	}
@@ -60,6 +63,9 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	m.name, m.options = opt.Name, opt
 	if m.config.Dropout != "" {
 		m.notes = append(m.notes, fmt.Sprintf("%s: %s: training drops nothing out inside the layers", filepath.Join(dir, storage.ConfigFile), m.config.Dropout))
+	}
+	if c.Multimodal != nil {
+		m.notes = append(m.notes, fmt.Sprintf("%s is a %s model: text only; the vision tower is kept as it is", dir, c.Multimodal.ModelType))
 	}
 	m.noteCodes(w)
 	if err := m.read(w, dir, m.base(), (*tensor.Param).String); err != nil {

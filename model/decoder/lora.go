@@ -46,7 +46,9 @@ type adapter struct {
 	saves   map[*tensor.Param]bool      // of ModulesToSave
 	start   map[*tensor.Param][]float32 // A and B as PiSSA made them
 	read    *checkpoint.AdapterConfig   // where LoadAdapter made it
-	content string                      // of the files that LoadAdapter read
+	dir     string                      // that LoadAdapter read
+	content string                      // of its files
+	beside  []checkpoint.Tensor         // of its tensors, those on the towers of a multimodal model
 }
 
 // prefix is PEFT's: the path from its wrapper to the model's modules.
@@ -144,6 +146,10 @@ func (m *Model) LoadAdapter(dir string) error {
 		return err
 	}
 	defer w.Close()
+	beside, err := m.ofWhole(c, w)
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
 	on, err := m.adaptedBy(dir, c, w)
 	if err != nil {
 		return err
@@ -155,6 +161,7 @@ func (m *Model) LoadAdapter(dir string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
+	m.adapter.dir, m.adapter.beside = dir, beside
 	if m.adapter.content, err = checkpoint.Content(dir); err != nil {
 		return err
 	}
@@ -185,6 +192,9 @@ func (m *Model) Merge() error {
 	}
 	if err := m.mergeTables(); err != nil {
 		return err
+	}
+	if len(m.adapter.beside) > 0 {
+		m.unmerged = m.adapter.dir
 	}
 	m.origin.note("merged adapter %s", cmp.Or(m.adapter.content, "made here"))
 	m.dropAdapter()
@@ -335,7 +345,7 @@ type targets struct {
 func (t targets) none() bool { return len(t.modules) == 0 && !t.embedding && len(t.tokens) == 0 }
 
 // tables are the paths of the embeddings and the head.
-func (m *Model) tables() checkpoint.Tables { return checkpoint.TablesOf(m.config.ModelType) }
+func (m *Model) tables() checkpoint.Tables { return m.config.tables() }
 
 // match finds the modules that l's targets name, as PEFT does: a target is a module's
 // whole path or the end of it after a dot, none that trains in full, and one that matches

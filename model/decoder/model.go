@@ -45,8 +45,10 @@ type Model struct {
 	options   Options                   // it was loaded with
 	special   *checkpoint.SpecialTokens // of the tokenizer; nil = not told
 	rows      int                       // of the vocabulary in the folder's config.json
+	tiedThere bool                      // the folder's head is its embeddings
 	half      bool                      // matrices are bf16, products run on tensor cores
 	origin    origin
+	unmerged  string // the folder of an adapter that was merged, but for its part on the towers; "" = none
 }
 
 // module is a linear layer with its place in the model.

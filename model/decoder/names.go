@@ -1,6 +1,10 @@
 package decoder
 
-import "cmp"
+import (
+	"cmp"
+
+	"dataflex.dev/dataflex/model/checkpoint"
+)
 
 // modules are the paths and names of what every family has; "" is llama's.
 type modules struct {
@@ -34,6 +38,15 @@ var (
 	falconPair  = []normAt{{beforeAttention, "ln_attn"}, {beforeMLP, "ln_mlp"}}
 	gpt2Norms   = []normAt{{beforeAttention, "ln_1"}, {beforeMLP, "ln_2"}}
 )
+
+// within is the family as the language model of a multimodal model, whose modules it has
+// below the whole's; nil = by itself.
+func (f family) within(whole *checkpoint.Multimodal) family {
+	if whole != nil {
+		f.modules.layers, f.modules.norm = whole.Text+".layers", whole.Text+".norm"
+	}
+	return f
+}
 
 // named are the family's modules, llama's names where it has none of its own.
 func (f family) named() modules {

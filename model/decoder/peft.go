@@ -57,6 +57,15 @@ func (m *Model) toPEFT() *checkpoint.AdapterConfig {
 			targets = append(targets, m.tables().Names()[0])
 		}
 	}
+	if m.config.Multimodal != nil { // whose towers have modules of the same last names
+		targets = nil
+		for _, mod := range a.modules {
+			targets = append(targets, mod.path)
+		}
+		if m.embedding.LoRA != nil {
+			targets = append(targets, m.tables().Embedding)
+		}
+	}
 	return &checkpoint.AdapterConfig{
 		BaseModel: cmp.Or(m.name, m.dir), Rank: a.lora.Rank, Alpha: a.lora.Alpha, Dropout: a.lora.Dropout, RSLoRA: a.lora.RSLoRA, DoRA: a.lora.DoRA,
 		Initial: a.lora.PiSSA, Targets: targets, ModulesToSave: a.lora.ModulesToSave,

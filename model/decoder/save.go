@@ -36,7 +36,7 @@ func (m *Model) SaveAdapter(dir string) error {
 	if err != nil {
 		return err
 	}
-	tensors = append(tensors, more...)
+	tensors = append(append(tensors, more...), m.adapter.beside...)
 	if err := checkpoint.WriteSafetensors(adapterFile(dir), map[string]string{"format": "pt"}, tensors); err != nil {
 		return err
 	}
@@ -78,7 +78,11 @@ func (m *Model) SaveFull(dir string) error {
 		}
 		tensors = append(tensors, list...)
 	}
-	if err := writeShards(dir, tensors, shardBytes); err != nil {
+	write := func() error { return writeShards(dir, tensors, shardBytes) }
+	if m.config.Multimodal != nil {
+		write = func() error { return m.writeWhole(dir, tensors) }
+	}
+	if err := write(); err != nil {
 		return err
 	}
 	return m.saveConfig(dir)
@@ -90,7 +94,7 @@ func writeShards(dir string, tensors []checkpoint.Tensor, limit int) error {
 	var shards [][]checkpoint.Tensor
 	size, total := limit, 0
 	for _, t := range tensors {
-		n := 4 * len(t.F32)
+		n := t.Bytes()
 		if size+n > limit {
 			shards, size = append(shards, nil), 0
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Supported is a model type that Load reads.
@@ -55,6 +57,11 @@ var examples = map[string]string{
 	"olmoe":            "allenai/OLMoE-1B-7B-0924",
 	"phi3":             "microsoft/Phi-3-mini-4k-instruct",
 	"qwen2":            "Qwen/Qwen2.5-0.5B",
+	"glm4v_text":       "zai-org/GLM-4.1V-9B-Thinking, its text model",
+	"glm_ocr_text":     "zai-org/GLM-OCR, its text model",
+	"qwen2_vl_text":    "Qwen/Qwen2-VL-2B-Instruct, its text model",
+	"qwen2_5_vl_text":  "Qwen/Qwen2.5-VL-3B-Instruct, its text model",
+	"qwen3_vl_text":    "Qwen/Qwen3-VL-2B-Instruct, its text model",
 	"qwen2_moe":        "Qwen/Qwen1.5-MoE-A2.7B",
 	"qwen3":            "Qwen/Qwen3-0.6B",
 	"qwen3_moe":        "Qwen/Qwen3-30B-A3B",
@@ -65,11 +72,39 @@ var examples = map[string]string{
 	"smollm3":          "HuggingFaceTB/SmolLM3-3B",
 }
 
-// List is every supported model type, sorted.
+// wholes are the architectures and released models of multimodal models, of which the
+// language model is read.
+var wholes = map[string][2]string{
+	"gemma3":           {"Gemma3ForConditionalGeneration", "google/gemma-3-4b-it"},
+	"gemma4":           {"Gemma4ForConditionalGeneration", "google/gemma-4-E2B-it"},
+	"glm4v":            {"Glm4vForConditionalGeneration", "zai-org/GLM-4.1V-9B-Thinking"},
+	"glm_ocr":          {"GlmOcrForConditionalGeneration", "zai-org/GLM-OCR"},
+	"idefics3":         {"Idefics3ForConditionalGeneration", "HuggingFaceM4/Idefics3-8B-Llama3"},
+	"internvl":         {"InternVLForConditionalGeneration", "OpenGVLab/InternVL3-1B-hf"},
+	"llama4":           {"Llama4ForConditionalGeneration", "meta-llama/Llama-4-Scout-17B-16E"},
+	"llava":            {"LlavaForConditionalGeneration", "llava-hf/llava-1.5-7b-hf"},
+	"llava_next":       {"LlavaNextForConditionalGeneration", "llava-hf/llava-v1.6-mistral-7b-hf"},
+	"llava_next_video": {"LlavaNextVideoForConditionalGeneration", "llava-hf/LLaVA-NeXT-Video-7B-hf"},
+	"llava_onevision":  {"LlavaOnevisionForConditionalGeneration", "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"},
+	"mistral3":         {"Mistral3ForConditionalGeneration", "mistralai/Mistral-Small-3.1-24B-Instruct-2503"},
+	"qwen2_vl":         {"Qwen2VLForConditionalGeneration", "Qwen/Qwen2-VL-2B-Instruct"},
+	"qwen2_5_vl":       {"Qwen2_5_VLForConditionalGeneration", "Qwen/Qwen2.5-VL-3B-Instruct"},
+	"qwen3_vl":         {"Qwen3VLForConditionalGeneration", "Qwen/Qwen3-VL-2B-Instruct"},
+	"qwen3_5":          {"Qwen3_5ForConditionalGeneration", "Qwen/Qwen3.5-27B"},
+	"smolvlm":          {"SmolVLMForConditionalGeneration", "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"},
+}
+
+// List is every supported model type, sorted, multimodal ones whose language model is read
+// after the others.
 func List() []Supported {
 	var list []Supported
 	for _, name := range slices.Sorted(maps.Keys(families)) {
 		list = append(list, Supported{name, families[name].architecture, examples[name]})
+	}
+	for _, name := range checkpoint.Multimodals() {
+		if Supports(checkpoint.TextOf(name)) {
+			list = append(list, Supported{name, wholes[name][0], wholes[name][1] + ", text only"})
+		}
 	}
 	return list
 }

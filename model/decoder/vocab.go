@@ -21,6 +21,9 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 	if err != nil {
 		return nil, err
 	}
+	if c.Multimodal != nil {
+		return nil, fmt.Errorf("%s is a %s model, of which the language model alone is computed here: its towers cannot be drawn, only kept; leave train_from_scratch out", dir, c.Multimodal.ModelType)
+	}
 	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, planned: opt.Planned})
 	if err != nil {
 		return nil, err
@@ -219,7 +222,7 @@ func (m *Model) current() (*checkpoint.ModelConfig, error) {
 	if c.VocabSize != m.config.Vocab {
 		c.Set("vocab_size", m.config.Vocab)
 	}
-	if c.TieWordEmbeddings != m.config.Tied {
+	if m.config.Tied != m.tiedThere {
 		c.Set("tie_word_embeddings", m.config.Tied)
 	}
 	if s := m.options.Rope; s != nil {

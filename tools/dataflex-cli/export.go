@@ -15,7 +15,6 @@ import (
 
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/data/gguf"
-	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/template"
 	"dataflex.dev/dataflex/data/tokenizer"
@@ -105,7 +104,7 @@ func (e *exported) open(dev driver.Device) (err error) {
 		command.Logger(os.Stderr).Warn("the tokenizer is exported as it is, without a Modelfile: " + err.Error())
 		addTokens(c, e.tok)
 	}
-	if e.merger, err = openMerger(dev, c.Model.NameOrPath, e.model.ModelType, e.adapters, e.model.TieWordEmbeddings); err != nil {
+	if e.merger, err = openMerger(dev, c.Model.NameOrPath, e.model, e.adapters); err != nil {
 		return c.Errorf("model_name_or_path", "%w", err)
 	}
 	if e.vocab, err = fits(c, e.merger, e.tok); err != nil {
@@ -125,7 +124,7 @@ func (e *exported) sources() []string {
 // toFolder writes a Hugging Face folder.
 func (e *exported) toFolder(ctx context.Context) (err error) {
 	c := e.config
-	files, err := companions(c, e.tok, e.tmpl, savedModel{e.model, e.dtype, e.vocab, e.model.TieWordEmbeddings && !e.merger.untied})
+	files, err := companions(c, e.tok, e.tmpl, savedModel{e.model, e.dtype, e.vocab, e.merger.untied})
 	if err != nil {
 		return c.Errorf("export_dir", "%w", err)
 	}
@@ -212,10 +211,13 @@ func storedDType(c *checkpoint.ModelConfig, m *merger) string {
 // companions are the files beside the weights, by name.
 func companions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Template, saved savedModel) (map[string][]byte, error) {
 	files := map[string][]byte{}
-	var err error
-	if files[storage.ConfigFile], err = saved.config(c); err != nil {
-		return nil, err
+	if saved.base.Multimodal != nil {
+		var err error
+		if files, err = checkpoint.ProcessorFiles(c.Model.NameOrPath); err != nil {
+			return nil, err
+		}
 	}
+	files[storage.ConfigFile] = saved.config(c)
 	generation, err := checkpoint.ReadGenerationConfig(c.Model.NameOrPath)
 	if err != nil {
 		return nil, err
@@ -244,44 +246,31 @@ func companions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Templ
 
 // savedModel is the part of an exported model's config.json that differs from the base's.
 type savedModel struct {
-	base  *checkpoint.ModelConfig
-	dtype string
-	vocab int
-	tied  bool
+	base   *checkpoint.ModelConfig
+	dtype  string
+	vocab  int
+	untied bool // an adapter parted the head from the embeddings
 }
 
 // config is config.json with the current number format, vocabulary size and head, and with the
-// positions scaled by rope_scaling.
-func (s savedModel) config(c *config.Config) ([]byte, error) {
-	fields, err := pyjson.DecodeObject(s.base.Text())
-	if err != nil {
-		return nil, err
+// positions scaled by rope_scaling. A multimodal model's is kept byte for byte where it already
+// says so.
+func (s savedModel) config(c *config.Config) []byte {
+	if s.base.Multimodal == nil || s.dtype != s.base.TorchDType {
+		s.base.SetDType(s.dtype)
 	}
-	key := "torch_dtype"
-	if _, modern := fields.Lookup("dtype"); modern {
-		key = "dtype"
+	if s.base.Multimodal == nil || s.vocab != s.base.VocabSize {
+		s.base.Set("vocab_size", s.vocab)
 	}
-	fields.Set(key, s.dtype)
-	fields.Set("vocab_size", s.vocab)
-	if s.tied != s.base.TieWordEmbeddings {
-		fields.Set("tie_word_embeddings", s.tied)
+	if s.untied {
+		s.base.Set("tie_word_embeddings", false)
 	}
 	if c.Model.RopeScaling != "" {
-		s.stretch(c, &fields)
+		scaling, positions := stretched(c, s.base)
+		s.base.SetRopeScaling(scaling)
+		s.base.Set("max_position_embeddings", positions)
 	}
-	return dumpObject(fields), nil
-}
-
-// stretch writes the positions that rope_scaling asks for.
-func (s savedModel) stretch(c *config.Config, fields *pyjson.Object) {
-	scaling, positions := stretched(c, s.base)
-	s.base.SetRopeScaling(scaling)
-	for _, key := range []string{"rope_scaling", "rope_parameters"} {
-		if v, ok := s.base.Value(key); ok {
-			fields.Set(key, v)
-		}
-	}
-	fields.Set("max_position_embeddings", positions)
+	return s.base.Text()
 }
 
 // stretched is LLaMA-Factory's scaling of a model that is not trained: to twice the positions,
@@ -299,9 +288,4 @@ func stretched(c *config.Config, base *checkpoint.ModelConfig) (scaling checkpoi
 		scaling.LowFreqFactor, scaling.HighFreqFactor = 1, 4
 	}
 	return scaling, int(float64(old) * factor)
-}
-
-// dumpObject serialises as transformers does its configs.
-func dumpObject(fields pyjson.Object) []byte {
-	return []byte(pyjson.EncodeASCII(fields.Sorted(), 2) + "\n")
 }

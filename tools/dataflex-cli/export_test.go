@@ -62,7 +62,7 @@ func merge(t *testing.T, model string, adapters ...string) *merger {
 	t.Helper()
 	dev := cpu.New(1)
 	t.Cleanup(func() { dev.Close() })
-	m, err := openMerger(dev, model, "llama", adapters, true)
+	m, err := openMerger(dev, model, &checkpoint.ModelConfig{ModelType: "llama", TieWordEmbeddings: true}, adapters)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,10 +172,7 @@ func TestConfigs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := savedModel{base, "float16", 6, true}.config(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := savedModel{base, "float16", 6, false}.config(c)
 	// The key order and spelling of transformers: json.dumps(indent=2, sort_keys=True).
 	if want := `{
   "eos_token_id": 2,
@@ -218,9 +215,7 @@ func TestConfigs(t *testing.T) {
 		_ = os.Remove(filepath.Join(model, "generation_config.json"))
 	}
 	c.Model.RopeScaling = "linear"
-	if text, err = (savedModel{base, "float16", 6, false}).config(c); err != nil {
-		t.Fatal(err)
-	}
+	text = savedModel{base, "float16", 6, true}.config(c)
 	for _, want := range []string{`"factor": 2.0`, `"rope_type": "linear"`, `"max_position_embeddings": 4096`, `"tie_word_embeddings": false`} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %s in %s", want, text)
@@ -315,7 +310,7 @@ func TestExportRefusals(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "adapter_config.json"), text, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		_, err = openMerger(dev, model, "llama", []string{dir}, tied)
+		_, err = openMerger(dev, model, &checkpoint.ModelConfig{ModelType: "llama", TieWordEmbeddings: tied}, []string{dir})
 		return err
 	}
 	yaml := filepath.Join(t.TempDir(), "e.yaml")
@@ -323,7 +318,7 @@ func TestExportRefusals(t *testing.T) {
 	if err := os.WriteFile(yaml, []byte(text+model+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	folder, quantised := openMerger(dev, "../../model/decoder/testdata/quantised/nf4", "llama", nil, false)
+	folder, quantised := openMerger(dev, "../../model/decoder/testdata/quantised/nf4", &checkpoint.ModelConfig{ModelType: "llama"}, nil)
 	if err := folder.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -85,6 +85,9 @@ func (e *exported) toGGUF(ctx context.Context) (err error) {
 
 // asGGUF is the content of the file: the model, and its tokenizer.
 func (e *exported) asGGUF(kind container.Type) (*convert.Model, error) {
+	if whole := e.model.Multimodal; whole != nil {
+		return nil, fmt.Errorf("GGUF files are written of language models alone, and this is the one of a %s model: export a Hugging Face folder, and convert it with llama.cpp's convert_hf_to_gguf.py, which also writes the towers (--mmproj)", whole.ModelType)
+	}
 	config := *e.model
 	if e.config.Model.RopeScaling != "" {
 		scaling, positions := stretched(e.config, e.model)

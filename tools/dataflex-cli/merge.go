@@ -20,9 +20,10 @@ type merger struct {
 	base     *checkpoint.Weights
 	adapters []*adapterWeights
 	tables   checkpoint.Tables
-	kind     string // the model's model_type
-	tied     bool   // the head is tied to the embeddings and not stored
-	untied   bool   // an adapter has its own embeddings or head, which unties them
+	kind     string                 // the model's model_type
+	whole    *checkpoint.Multimodal // what the model is the language model of; nil: it is by itself
+	tied     bool                   // the head is tied to the embeddings and not stored
+	untied   bool                   // an adapter has its own embeddings or head, which unties them
 }
 
 // adapterWeights is a PEFT adapter's file.
@@ -36,9 +37,9 @@ type adapterWeights struct {
 
 const peftPrefix = checkpoint.PEFTPrefix
 
-// openMerger opens a model folder with that model_type, and adapter folders.
-func openMerger(dev driver.Device, model, kind string, adapters []string, tied bool) (m *merger, err error) {
-	m = &merger{dev: dev, kind: kind, tables: checkpoint.TablesOf(kind), tied: tied}
+// openMerger opens a model folder, of which c is read, and adapter folders.
+func openMerger(dev driver.Device, model string, c *checkpoint.ModelConfig, adapters []string) (m *merger, err error) {
+	m = &merger{dev: dev, kind: c.ModelType, whole: c.Multimodal, tables: c.Tables(), tied: c.TieWordEmbeddings}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.Close())
@@ -46,6 +47,9 @@ func openMerger(dev driver.Device, model, kind string, adapters []string, tied b
 	}()
 	if m.base, err = checkpoint.OpenWeights(model); err != nil {
 		return m, err
+	}
+	if m.whole != nil {
+		m.tied = m.tied && !m.base.OwnHead(m.tables)
 	}
 	for _, name := range m.base.Names() {
 		if f, coded := m.base.Coded(name); coded {
@@ -63,15 +67,44 @@ func openMerger(dev driver.Device, model, kind string, adapters []string, tied b
 		}
 		a := &adapterWeights{dir: dir, tables: m.tables, config: c, file: file}
 		m.adapters = append(m.adapters, a)
-		if a.tokens, err = c.Tokens(file, m.tables, tied); err != nil {
+		if err := m.ofWhole(a); err != nil {
+			return m, err
+		}
+		if a.tokens, err = c.Tokens(file, m.tables, m.tied); err != nil {
 			return m, fmt.Errorf("%s: %w", dir, err)
 		}
-		m.untied = m.untied || tied && !c.TieWeights && a.parts()
+		m.untied = m.untied || m.tied && !c.TieWeights && a.parts()
 		if err := m.check(a); err != nil {
 			return m, err
 		}
 	}
 	return m, nil
+}
+
+// ofWhole names what an adapter of a multimodal model is on as the model's tensors are
+// named, and refuses one that is on its towers, too: they are exported as they are.
+func (m *merger) ofWhole(a *adapterWeights) error {
+	if m.whole == nil {
+		return nil
+	}
+	for i, t := range a.config.Targets {
+		a.config.Targets[i], _ = m.whole.Module(t)
+	}
+	if err := a.file.LanguageModel(m.whole, peftPrefix); err != nil {
+		return fmt.Errorf("%s: %w", a.dir, err)
+	}
+	if beside := a.file.Beside(); len(beside) > 0 {
+		return fmt.Errorf("%s: tensor %q belongs to a tower, and the language model's are merged here alone: merge the adapter with PEFT (merge_and_unload)", a.dir, beside[0].Name)
+	}
+	return nil
+}
+
+// written is the name in the files that are written of one of names: the base's.
+func (m *merger) written(name string) string {
+	if m.whole == nil {
+		return name
+	}
+	return m.base.Stored(m.whole, name)
 }
 
 // Close unmaps the files.

@@ -38,7 +38,7 @@ func TestExportOfPlainFamilies(t *testing.T) {
 
 			c, err := checkpoint.ReadModelConfig(base)
 			ok(t, err)
-			got, err := openMerger(dev, base, c.ModelType, []string{adapter}, c.TieWordEmbeddings)
+			got, err := openMerger(dev, base, c, []string{adapter})
 			ok(t, err)
 			defer got.Close()
 			if n := len(got.names()); n != len(want.Names()) {

@@ -33,7 +33,7 @@ func TestMergeTables(t *testing.T) {
 	defer dev.Close()
 	for name, c := range golden.Adapters {
 		base, adapter := filepath.Join(dir, c.Base), filepath.Join(dir, name)
-		m, err := openMerger(dev, base, "llama", []string{adapter}, c.Base != "untied")
+		m, err := openMerger(dev, base, &checkpoint.ModelConfig{ModelType: "llama", TieWordEmbeddings: c.Base != "untied"}, []string{adapter})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

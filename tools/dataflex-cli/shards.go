@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/gguf"
 )
 
@@ -29,21 +30,29 @@ var dtypes = map[string]struct {
 
 // shard is the tensors of one file.
 type shard struct {
-	names []string
-	bytes int64
+	names  []string
+	beside []checkpoint.Tensor // of a multimodal model's towers, written as they are
+	bytes  int64
 }
 
 // plan distributes the tensors over files in the order of their names, up to limit bytes each.
 func plan(m *merger, size int, limit int64) (shards []shard, total int64) {
-	for _, n := range m.names() {
-		bytes := int64(size) * int64(elements(m.shape(n)))
+	room := func(bytes int64) *shard {
 		if len(shards) == 0 || shards[len(shards)-1].bytes+bytes > limit && shards[len(shards)-1].bytes > 0 {
 			shards = append(shards, shard{})
 		}
 		last := &shards[len(shards)-1]
-		last.names = append(last.names, n)
 		last.bytes += bytes
 		total += bytes
+		return last
+	}
+	for _, n := range m.names() {
+		last := room(int64(size) * int64(elements(m.shape(n))))
+		last.names = append(last.names, n)
+	}
+	for _, t := range m.base.Beside() {
+		last := room(int64(t.Bytes()))
+		last.beside = append(last.beside, t)
 	}
 	return shards, total
 }
@@ -78,7 +87,10 @@ func writeModel(ctx context.Context, m *merger, dir, dtype string, shards []shar
 			return err
 		}
 		for _, n := range s.names {
-			index.WeightMap[n] = name
+			index.WeightMap[m.written(n)] = name
+		}
+		for _, t := range s.beside {
+			index.WeightMap[t.Name] = name
 		}
 	}
 	text, err := json.MarshalIndent(index, "", "  ")
@@ -111,7 +123,12 @@ func writeTensors(ctx context.Context, m *merger, w io.Writer, dtype string, s s
 	for _, n := range s.names {
 		shape := m.shape(n)
 		end := at + int64(d.size)*int64(elements(shape))
-		header[n] = tensor{d.name, shape, [2]int64{at, end}}
+		header[m.written(n)] = tensor{d.name, shape, [2]int64{at, end}}
+		at = end
+	}
+	for _, t := range s.beside {
+		end := at + int64(t.Bytes())
+		header[t.Name] = tensor{t.DType, t.Shape, [2]int64{at, end}}
 		at = end
 	}
 	text, err := json.Marshal(header)
@@ -144,6 +161,11 @@ func writeTensors(ctx context.Context, m *merger, w io.Writer, dtype string, s s
 			if _, err := w.Write(buf); err != nil {
 				return err
 			}
+		}
+	}
+	for _, t := range s.beside {
+		if err := t.WriteRaw(w); err != nil {
+			return err
 		}
 	}
 	return nil
