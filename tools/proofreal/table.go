@@ -42,7 +42,7 @@ var questions = []struct {
 		{"mean", "mean perplexity", "%.2f"},
 		{"seconds", "seconds", "%.0f"},
 	}},
-	{"lds", "Rank correlation of foretold and measured losses (LDS), the demo's model", "scores", []column{
+	{"lds", "Rank correlation of predicted and measured losses (LDS), the demo's model", "scores", []column{
 		{"LDS", "lds", "%.2f"},
 		{"95 % from", "low", "%.2f"},
 		{"to", "high", "%.2f"},
