@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/dropout"
 	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/tensor"
@@ -17,6 +19,39 @@ import (
 // otherwise, as transformers does.
 // All weights are frozen.
 func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*Model, error) {
+	return start(dev, dir, opt, normal, func(p *tensor.Param, deviation float64) error {
+		return write(dev, p, func() float64 { return deviation * normal() })
+	})
+}
+
+// write fills p with what next returns.
+func write(dev driver.Device, p *tensor.Param, next func() float64) error {
+	return p.Write(dev, func(w []float32) error {
+		for i := range w {
+			w[i] = float32(next())
+		}
+		return nil
+	})
+}
+
+// InitOnDevice is Init with weights that the device draws by itself, uniform with the same
+// standard deviation: for measuring models of which nothing but the shape matters, without
+// the minutes that drawing and copying billions of numbers takes.
+func InitOnDevice(dev driver.Device, dir string, opt Options, seed uint64) (*Model, error) {
+	stream := uint32(0)
+	return start(dev, dir, opt, rand.New(rand.NewPCG(seed, 0)).NormFloat64, func(p *tensor.Param, deviation float64) error {
+		stream++
+		return p.Update(dev, func(w driver.F32) {
+			reduce.Fill(dev, 0, w)
+			cols := p.Shape[len(p.Shape)-1]
+			dropout.Noise(dev, dropout.Key{Seed: seed, Stream: stream}, float32(deviation*math.Sqrt(3)), w.Len()/cols, cols, w)
+		})
+	})
+}
+
+// start makes a model of dir/config.json; draw fills its matrices, and normal is for the few
+// numbers that a family starts in its own way.
+func start(dev driver.Device, dir string, opt Options, normal func() float64, draw func(p *tensor.Param, deviation float64) error) (*Model, error) {
 	c, err := readConfig(dir)
 	if err != nil {
 		return nil, err
@@ -36,14 +71,14 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 	for _, p := range m.parts {
 		switch {
 		case p.linear != nil:
-			err = m.draw(p.linear.Weight, c.InitializerRange, normal)
+			err = draw(p.linear.Weight, c.InitializerRange)
 		case p.start != nil:
-			err = m.draw(p.param, 1, func() float64 { return p.start(normal()) })
+			err = write(dev, p.param, func() float64 { return p.start(normal()) })
 		case p.fixed || p.zero: // stays 0
 		case p.ones:
 			reduce.Fill(dev, 1, p.param.Data)
 		case len(p.param.Shape) > 1:
-			err = m.draw(p.param, c.InitializerRange, normal)
+			err = draw(p.param, c.InitializerRange)
 		default:
 			reduce.Fill(dev, 1, p.param.Data)
 		}
@@ -69,15 +104,6 @@ func (m *Model) clearRow(p *tensor.Param, row int) error {
 	}
 	clear(w[row*d : (row+1)*d])
 	return p.Upload(m.dev, w)
-}
-
-func (m *Model) draw(p *tensor.Param, deviation float64, normal func() float64) error {
-	return p.Write(m.dev, func(w []float32) error {
-		for i := range w {
-			w[i] = float32(deviation * normal())
-		}
-		return nil
-	})
 }
 
 // vocabMultiple is what ResizeVocab rounds up to, as LLaMA-Factory does.

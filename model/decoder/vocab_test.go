@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/model/autograd"
 	"dataflex.dev/dataflex/model/checkpoint"
@@ -18,12 +19,17 @@ func normal() func() float64 { return rand.New(rand.NewPCG(5, 6)).NormFloat64 }
 // fresh is Init on a config.json of its own.
 func fresh(t *testing.T, config string) *Model {
 	t.Helper()
+	return freshBy(t, config, func(dev driver.Device, dir string) (*Model, error) { return Init(dev, dir, Options{}, normal()) })
+}
+
+func freshBy(t *testing.T, config string, start func(driver.Device, string) (*Model, error)) *Model {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	dev := cpu.New(1)
-	m, err := Init(dev, dir, Options{}, normal())
+	m, err := start(dev, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +42,16 @@ const tinyConfig = `{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"
 
 // TestInit checks fresh weights: deviations, ones, zeros, the padding token's row.
 func TestInit(t *testing.T) {
-	m := fresh(t, tinyConfig+`, "tie_word_embeddings": false}`)
+	t.Run("normal", func(t *testing.T) { checkInit(t, fresh(t, tinyConfig+`, "tie_word_embeddings": false}`)) })
+	t.Run("uniform, by the device", func(t *testing.T) {
+		checkInit(t, freshBy(t, tinyConfig+`, "tie_word_embeddings": false}`, func(dev driver.Device, dir string) (*Model, error) {
+			return InitOnDevice(dev, dir, Options{}, 7)
+		}))
+	})
+}
+
+func checkInit(t *testing.T, m *Model) {
+	t.Helper()
 	for _, p := range m.base() {
 		w := p.Data.Host()
 		deviation := slicesNorm(w) / math.Sqrt(float64(len(w)))

@@ -7,6 +7,8 @@
 //	kbench -device sim -run norm                   tiny shapes, interpreted: exact counts instead of times
 //	kbench -device cuda -check -budget 540s        256 entries of every output against float64; what is
 //	                                               worth most first, in processes of their own, until the time is up
+//	kbench -device cuda -step llama3-8b -vary      whole LoRA steps of random weights: tokens a second, memory,
+//	                                               launches, each kernel's share; -select: a LESS pass
 //	kbench -list                                   the cases, without running them
 //	kbench -device cuda -query                     what the device is, and no more
 //	kbench -device cuda -ptx DIR                   what the driver's compiler makes of every *.ptx there
@@ -48,6 +50,8 @@ type options struct {
 	check, generations          bool
 	budget, limit               time.Duration
 	part                        bool
+	step, tokens                string
+	vary, choose                bool
 }
 
 func main() {
@@ -65,6 +69,10 @@ func main() {
 	flag.DurationVar(&o.budget, "budget", 0, "stop after that long; cases run in other processes, what is worth most first")
 	flag.DurationVar(&o.limit, "limit", 20*time.Second, "with a budget: how long one case may take, and twice that the first of a process")
 	flag.BoolVar(&o.part, "part", false, "with a budget, what the other processes are: they stop at the first case that fails")
+	flag.StringVar(&o.step, "step", "", "time whole LoRA steps of these models, comma-separated: llama3-8b, qwen2.5-7b, smollm2-135m, tiny")
+	flag.StringVar(&o.tokens, "tokens", "512,2048,8192", "with -step: tokens of a step, one sequence")
+	flag.BoolVar(&o.vary, "vary", false, "with -step: steps of half as many tokens to all of them")
+	flag.BoolVar(&o.choose, "select", false, "with -step: time LESS's pass over rows, too")
 	flag.BoolVar(&o.list, "list", false, "list the cases")
 	flag.Parse()
 	if err := run(o, os.Stdout); err != nil {
@@ -89,6 +97,9 @@ func run(o options, w io.Writer) error {
 			fmt.Fprintf(w, "%-60s %10.3g operations %10.3g bytes\n", c.Name(), c.Floor.Ops, c.Floor.Bytes)
 		}
 		return nil
+	}
+	if o.step != "" {
+		return runSteps(o, w)
 	}
 	if o.budget > 0 {
 		report, err := budgeted(o, cases, w)
@@ -119,6 +130,20 @@ func run(o options, w io.Writer) error {
 		err = errors.Join(report.fill(b, cases, o, w), report.failures())
 	}
 	return errors.Join(err, report.write(o.csv, o.json), dev.Close())
+}
+
+// runSteps times whole steps. It comes after the kernels' own check: what is wrong there is
+// no news here.
+func runSteps(o options, w io.Writer) error {
+	dev, err := open(o.device)
+	if err != nil {
+		return err
+	}
+	report, err := steps(dev, o, w)
+	if err != nil {
+		return errors.Join(err, dev.Close())
+	}
+	return errors.Join(report.failures(), report.write(o.csv, o.json), dev.Close())
 }
 
 // fill measures the cases and relates them to the ceilings. What is known is written after

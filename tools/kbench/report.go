@@ -17,21 +17,22 @@ import (
 
 // Report is what one run of kbench says.
 type Report struct {
-	Date       string   `json:"date"`
-	Version    string   `json:"version"`
-	Device     string   `json:"device"`
-	Kind       string   `json:"kind"`
-	Capability int      `json:"capability"`
-	Units      int      `json:"units"`
-	Memory     uint64   `json:"memory_bytes"`
-	Driver     int      `json:"driver_cuda,omitempty"` // 1000·major + 10·minor
-	ClockKHz   int      `json:"clock_khz,omitempty"`
-	L2         int      `json:"l2_bytes,omitempty"`
-	Ceilings   Ceilings `json:"ceilings"`
-	Torch      string   `json:"torch,omitempty"`    // its version
-	NoTorch    string   `json:"no_torch,omitempty"` // why it was not asked
-	Records    []Record `json:"records"`
-	Kernels    []Kernel `json:"kernels,omitempty"`
+	Date       string       `json:"date"`
+	Version    string       `json:"version"`
+	Device     string       `json:"device"`
+	Kind       string       `json:"kind"`
+	Capability int          `json:"capability"`
+	Units      int          `json:"units"`
+	Memory     uint64       `json:"memory_bytes"`
+	Driver     int          `json:"driver_cuda,omitempty"` // 1000·major + 10·minor
+	ClockKHz   int          `json:"clock_khz,omitempty"`
+	L2         int          `json:"l2_bytes,omitempty"`
+	Ceilings   Ceilings     `json:"ceilings"`
+	Torch      string       `json:"torch,omitempty"`    // its version
+	NoTorch    string       `json:"no_torch,omitempty"` // why it was not asked
+	Records    []Record     `json:"records"`
+	Steps      []StepRecord `json:"steps,omitempty"`
+	Kernels    []Kernel     `json:"kernels,omitempty"`
 }
 
 // Record is one case. Seconds and rates are 0 on the interpreter, counts elsewhere.
@@ -239,13 +240,22 @@ func (r *Report) failures() error {
 			wrong++
 		}
 	}
-	switch {
+	for _, s := range r.Steps {
+		switch {
+		case s.Error != "":
+			failed++
+		case s.Check != good:
+			wrong++
+		}
+	}
+	switch n := len(r.Records) + len(r.Steps); {
 	case failed+wrong == 0:
 		return nil
 	case wrong == 0:
-		return fmt.Errorf("%d of %d cases failed", failed, len(r.Records))
+		return fmt.Errorf("%d of %d cases failed", failed, n)
+	default:
+		return fmt.Errorf("of %d cases %d are wrong and %d failed", n, wrong, failed)
 	}
-	return fmt.Errorf("of %d cases %d are wrong and %d failed", len(r.Records), wrong, failed)
 }
 
 // write makes the files that were asked for.

@@ -52,6 +52,15 @@ func bounded(limit time.Duration, name string, args ...string) (string, error) {
 	return b.String(), err
 }
 
+// torchLimit is how long whole steps may take in torch: its part of the budget, or as long as
+// a call at most.
+func torchLimit(budget time.Duration) time.Duration {
+	if budget == 0 {
+		return 10 * time.Minute
+	}
+	return time.Duration(torchShare * float64(budget))
+}
+
 // lastLine is how a program ended, and the last it wrote.
 func lastLine(text string, end error) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
