@@ -33,7 +33,7 @@ STRIPPED   := -s -w -X $(MODULE)/tools/command.Version=$(VERSION)
 SMALL      := minimal,nethttpomithttp2
 STATIC      = CGO_ENABLED=0 $(GO) build -trimpath -tags $(SMALL) -ldflags "$(STRIPPED)"
 
-.PHONY: all acceptance release faults module-path cuda mpi demo demo-real demo-model proof proof-real test test-cuda test-simcuda bench lint golden kernels ptxas gpu-bundle clean
+.PHONY: FORCE all acceptance release faults module-path cuda mpi demo demo-real demo-model proof proof-real test test-cuda test-simcuda test-bundle bench lint golden kernels ptxas gpu-bundle clean
 
 PROGRAMS   := ./tools/dataflex-train ./tools/dataflex-cli ./tools/dataflex-demo
 ifeq ($(PLATFORM)$(if $(shell command -v $(firstword $(shell $(GO) env CC))),, no compiler),linux/amd64)
@@ -158,10 +158,18 @@ test-cuda:
 
 # What a GPU would run, through the driver's API, on a driver library whose GPU is the interpreter.
 SIMCUDA := $(CURDIR)/bin/simcuda/libcuda.so.1
-test-simcuda:
+$(SIMCUDA): FORCE
 	$(GO) build -tags simcuda -buildmode=c-shared -o $(SIMCUDA) ./tools/simcuda
+
+test-simcuda: $(SIMCUDA)
 	$(CUDA_ENV) DATAFLEX_LIBCUDA=$(SIMCUDA) GODEBUG=asyncpreemptoff=1 DATAFLEX_TEST_DEVICE=cuda \
 		$(GO) test -count=1 -tags cuda ./driver/cuda ./driver/nccl ./kernels/dev ./kernels/peak ./kernels/norm ./kernels/cast
+
+# The bundle's three parts, run to the end on that library, with a few tests and the smallest shapes.
+test-bundle: $(SIMCUDA)
+	$(CUDA_ENV) $(GO) run ./tools/gpubundle/build -o bin/gpu-tiny -version "$(VERSION)" -tests dev,norm
+	DATAFLEX_LIBCUDA=$(SIMCUDA) GODEBUG=asyncpreemptoff=1 ./bin/gpu-tiny/run -tiny -out bin/gpu-tiny/results -budget 30m -limit 5m
+	@for part in tests kernels steps; do test "$$(wc -l <bin/gpu-tiny/results/$$part/RESULTS.md)" -le 100 && tar -tzf bin/gpu-tiny/results/$$part/all.tgz >/dev/null || exit 1; done
 
 # dataflex.dev/dataflex stands for the path that the project will be published under.
 module-path:

@@ -1,71 +1,85 @@
 // Command gpubundle is what `make gpu-bundle` puts beside the programs and tests that it
-// runs, as ./run: everything that only a machine with an NVIDIA GPU can tell, in one go,
-// with nothing installed there but the driver.
+// runs, as ./run: everything that only a machine with an NVIDIA GPU can tell, with nothing
+// installed there but the driver, in three parts that each fit a call of ten minutes:
 //
-//	./run                 all of it: about 20 minutes
-//	./run -quick          few repeats of everything
-//	./run -only tests     parts: query, ptx, tests, train, bench, ptxas
-//	./run -unpack         only unpacks bundle.tar.zst, into ./unpacked, as all of these do first
+//	./run tests      the driver compiles all PTX; the tests of the kernels and of the driver, on the GPU
+//	./run kernels    every kernel: 256 entries against float64, its time, its share of the ceiling
+//	./run steps      whole training steps in tokens a second, and training on the CPU and on the GPU compared
+//	./run            all three
+//	./run -unpack    only unpacks bundle.tar.zst, into ./unpacked, as all of these do first
 //
-// It asks the device what it is; has the driver compile all PTX; runs every test of the
-// kernels and of the driver on the GPU, each alone if one of them brings the process
-// down; trains on the CPU and on the GPU and compares; checks and times every kernel, where
-// a python3 has torch beside it; with ptxas on the PATH, lists registers and spills. results.json and RESULTS.md in -out say what came of it.
+// A part ends by itself after -budget. It leaves PART/RESULTS.md, of a hundred lines at most,
+// and PART/all.tgz, everything that was written, in the folder -out; RESULTS.md is
+// written anew after every piece, so that a part that is cut off leaves what it had.
 //
 // Exit status: 0 all well, 1 something failed (RESULTS.md says what), 2 no usable GPU.
 package main
 
 import (
-	"bytes"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"dataflex.dev/dataflex/tools/watch"
 )
 
 // options are the flags.
 type options struct {
-	only, out   string
-	quick, tiny bool
-	unpack      bool
+	out    string
+	budget time.Duration
+	limit  time.Duration
+	tiny   bool
+	unpack bool
 }
 
-// runner knows where the bundle and the results are.
+// runner runs one part.
 type runner struct {
 	options
-	dir string // of the unpacked bundle
-	res Results
+	dir      string // of the unpacked bundle
+	part     string
+	raw      string // the folder of what programs write
+	deadline time.Time
+	res      Results
 }
 
 var errNoGPU = errors.New("no usable GPU")
 
-// parts in the order they run in.
-var parts = []struct {
-	name string
-	run  func(*runner) error
-}{
-	{"query", (*runner).query},
-	{"ptx", (*runner).compile},
-	{"tests", (*runner).tests},
-	{"train", (*runner).train},
-	{"bench", (*runner).bench},
-	{"ptxas", (*runner).ptxas},
+// piece is one thing that a part does. share is of the budget: its own end.
+type piece struct {
+	name  string
+	share float64
+	run   func(*runner) error
+}
+
+// part fits a call.
+type part struct {
+	name   string
+	pieces []piece
+}
+
+// parts in the order in which they are run.
+var parts = []part{
+	{"tests", []piece{{"query", 1, (*runner).query}, {"compile", 0.3, (*runner).compile}, {"test", 1, (*runner).tests}}},
+	{"kernels", []piece{{"query", 1, (*runner).query}, {"bench", 1, (*runner).bench}}},
+	{"steps", []piece{{"query", 1, (*runner).query}, {"step", 0.75, (*runner).steps}, {"train", 1, (*runner).train}}},
 }
 
 func main() {
 	var o options
-	flag.StringVar(&o.out, "out", "results", "the folder for results.json, RESULTS.md and what they were made of")
-	flag.StringVar(&o.only, "only", "", "parts to run, comma-separated: query, ptx, tests, train, bench, ptxas")
-	flag.BoolVar(&o.quick, "quick", false, "few repeats, short runs")
+	flag.StringVar(&o.out, "out", "results", "the folder for PART/RESULTS.md and PART/all.tgz")
+	flag.DurationVar(&o.budget, "budget", 520*time.Second, "how long a part may take")
+	flag.DurationVar(&o.limit, "limit", 20*time.Second, "how long a test or a kernel may write nothing before it counts as hung")
 	flag.BoolVar(&o.tiny, "tiny", false, "the smallest shapes: to try the bundle itself")
 	flag.BoolVar(&o.unpack, "unpack", false, "unpack the bundle and stop")
 	flag.Parse()
-	err := run(o)
+	err := run(o, flag.Args())
 	switch {
 	case err == nil:
 		return
@@ -77,85 +91,91 @@ func main() {
 	os.Exit(1)
 }
 
-func run(o options) error {
+func run(o options, wanted []string) error {
+	for _, w := range wanted {
+		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == w }) {
+			return fmt.Errorf("%s: the parts are tests, kernels and steps", w)
+		}
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	r := &runner{options: o, dir: filepath.Join(filepath.Dir(exe), "unpacked")}
-	if err := unpack(filepath.Join(filepath.Dir(exe), "bundle.tar.zst"), r.dir); err != nil {
+	dir := filepath.Join(filepath.Dir(exe), "unpacked")
+	if err := unpack(filepath.Join(filepath.Dir(exe), "bundle.tar.zst"), dir); err != nil {
 		return err
 	}
 	if o.unpack {
 		return nil
 	}
-	return r.all()
-}
-
-// all runs the parts. One that fails does not stop the others; without a GPU there is
-// nothing to run.
-func (r *runner) all() error {
-	var err error
-	if r.out, err = filepath.Abs(r.out); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(r.out, 0o755); err != nil {
-		return err
-	}
-	wanted := strings.FieldsFunc(r.only, func(c rune) bool { return c == ',' })
 	var errs []error
 	for _, p := range parts {
-		if p.name != "query" && len(wanted) > 0 && !slices.Contains(wanted, p.name) {
+		if len(wanted) > 0 && !slices.Contains(wanted, p.name) {
 			continue
 		}
+		r := &runner{options: o, dir: dir, part: p.name}
+		err := r.all(p.pieces)
+		if errors.Is(err, errNoGPU) {
+			return err
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// all runs the pieces. One that fails does not stop the others; without a GPU there is
+// nothing to run.
+func (r *runner) all(pieces []piece) error {
+	out, err := filepath.Abs(filepath.Join(r.out, r.part))
+	if err != nil {
+		return err
+	}
+	r.raw = filepath.Join(filepath.Dir(r.dir), "raw-"+r.part)
+	if err := errors.Join(os.RemoveAll(r.raw), os.MkdirAll(r.raw, 0o755), os.MkdirAll(out, 0o755)); err != nil {
+		return err
+	}
+	begin := time.Now()
+	r.res.Part = r.part
+	var errs []error
+	for _, p := range pieces {
 		fmt.Printf("== %s ==\n", p.name)
 		start := time.Now()
+		r.deadline = begin.Add(time.Duration(p.share * float64(r.budget)))
 		if err := p.run(r); err != nil {
 			if errors.Is(err, errNoGPU) {
 				return err
 			}
-			fmt.Println(err)
 			r.res.Failures = append(r.res.Failures, fmt.Sprintf("%s: %v", p.name, err))
 			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
 		}
 		r.res.Seconds = append(r.res.Seconds, Seconds{p.name, time.Since(start).Seconds()})
-		if err := r.res.write(r.out); err != nil { // what is known so far is not lost
+		if err := errors.Join(r.res.write(r.raw, out), archive(r.raw, filepath.Join(out, "all.tgz"))); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("%s\n%s\n", filepath.Join(r.out, "results.json"), filepath.Join(r.out, "RESULTS.md"))
+	fmt.Printf("\n%s", r.res.markdown())
 	return errors.Join(errs...)
 }
 
-// program runs one of the bundle's programs, its output in a file of r.out.
-func (r *runner) program(log string, limit time.Duration, env []string, name string, args ...string) (string, error) {
-	c := exec.Command(name, args...)
-	c.Dir = r.dir
-	c.Env = append(os.Environ(), env...)
-	out, err := output(c, limit)
-	if werr := os.WriteFile(filepath.Join(r.out, log), []byte(out), 0o644); werr != nil {
-		return out, werr
-	}
-	if err != nil {
-		err = fmt.Errorf("%s: %w: %s", filepath.Base(name), err, lastLines(out, 3))
-	}
-	return out, err
+// program runs one of the bundle's programs until the piece's time is up, its output in a
+// file of r.raw and on the screen.
+func (r *runner) program(log string, silence time.Duration, name string, args ...string) (string, error) {
+	return r.command(log, silence, os.Stdout, exec.Command(name, args...))
 }
 
-// output is what c writes, stdout and stderr together, and is ended at the limit.
-func output(c *exec.Cmd, limit time.Duration) (string, error) {
-	var b bytes.Buffer
-	c.Stdout, c.Stderr = &b, &b
-	if err := c.Start(); err != nil {
-		return "", err
+func (r *runner) command(log string, silence time.Duration, w io.Writer, c *exec.Cmd) (string, error) {
+	c.Dir = r.dir
+	text, why, err := watch.Run(c, watch.Limits{First: silence, Silence: silence, Deadline: r.deadline}, w)
+	if werr := os.WriteFile(filepath.Join(r.raw, log), []byte(text), 0o644); werr != nil {
+		return text, werr
 	}
-	late := false
-	timer := time.AfterFunc(limit, func() { late = true; c.Process.Kill() })
-	err := c.Wait()
-	if !timer.Stop() && late {
-		err = fmt.Errorf("no end after %v", limit)
+	switch {
+	case why != "":
+		err = fmt.Errorf("%s: %s", filepath.Base(c.Path), why)
+	case err != nil:
+		err = fmt.Errorf("%s: %w: %s", filepath.Base(c.Path), err, lastLines(text, 3))
 	}
-	return b.String(), err
+	return text, err
 }
 
 func lastLines(s string, n int) string {
@@ -163,40 +183,45 @@ func lastLines(s string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
+// left is what is left of the piece's time.
+func (r *runner) left() time.Duration { return time.Until(r.deadline) }
+
+// kbench runs it and reads its report, of which it may leave one even where it fails.
+func (r *runner) kbench(name string, silence time.Duration, args ...string) error {
+	json := filepath.Join(r.raw, name+".json")
+	args = append([]string{"-device", "cuda", "-json", json}, args...)
+	if r.tiny {
+		args = append(args, "-tiny")
+	}
+	_, err := r.program(name+".log", silence, filepath.Join(r.dir, "kbench"), args...)
+	return errors.Join(err, readJSON(json, &r.res.Device))
+}
+
 // query finds out whether there is a GPU to run anything on.
 func (r *runner) query() error {
-	out, err := r.program("query.log", time.Minute, nil, filepath.Join(r.dir, "kbench"), "-device", "cuda", "-query", "-json", filepath.Join(r.out, "query.json"))
-	if err != nil {
-		text := strings.TrimPrefix(lastLines(out, 1), "kbench: ")
-		return fmt.Errorf("%w: %s", errNoGPU, text)
+	if err := r.kbench("query", time.Minute, "-query"); err != nil {
+		text, _ := os.ReadFile(filepath.Join(r.raw, "query.log"))
+		return fmt.Errorf("%w: %s", errNoGPU, strings.TrimPrefix(lastLines(string(text), 1), "kbench: "))
 	}
-	fmt.Print(out)
-	return readJSON(filepath.Join(r.out, "query.json"), &r.res.Device)
+	return nil
 }
 
 // compile has the driver compile every PTX file of the bundle.
 func (r *runner) compile() error {
-	json := filepath.Join(r.out, "ptx.json")
-	_, err := r.program("ptx.log", 10*time.Minute, nil, filepath.Join(r.dir, "kbench"), "-device", "cuda", "-ptx", filepath.Join(r.dir, "ptx"), "-json", json)
-	var d Device
-	if rerr := readJSON(json, &d); rerr != nil {
-		return errors.Join(err, rerr)
-	}
-	r.res.Kernels = d.Kernels
-	fmt.Printf("%d kernels\n", len(d.Kernels))
-	return err
+	return r.kbench("ptx", 2*time.Minute, "-ptx", filepath.Join(r.dir, "ptx"))
 }
 
-// bench times every kernel.
+// bench checks and times every kernel.
 func (r *runner) bench() error {
-	args := []string{"-device", "cuda", "-check", "-generations", "-budget", "30m", "-json", filepath.Join(r.out, "kbench.json"), "-csv", filepath.Join(r.out, "kbench.csv")}
-	if r.quick {
-		args = append(args, "-quick")
-	}
+	return r.kbench("kbench", r.left(), "-check", "-generations", "-limit", r.limit.String(),
+		"-budget", (r.left() - 10*time.Second).Round(time.Second).String(), "-csv", filepath.Join(r.raw, "kbench.csv"))
+}
+
+// steps times whole steps.
+func (r *runner) steps() error {
+	models, tokens := "llama3-8b,smollm2-135m,qwen2.5-7b", "512,2048,8192"
 	if r.tiny {
-		args = append(args, "-tiny")
+		models, tokens = "tiny", "8,16"
 	}
-	out, err := r.program("kbench.log", 60*time.Minute, nil, filepath.Join(r.dir, "kbench"), args...)
-	fmt.Print(out)
-	return errors.Join(err, readJSON(filepath.Join(r.out, "kbench.json"), &r.res.Device))
+	return r.kbench("step", r.left(), "-step", models, "-tokens", tokens, "-select", "-budget", (r.left() - 10*time.Second).Round(time.Second).String())
 }

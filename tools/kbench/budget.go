@@ -10,8 +10,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
+
+	"dataflex.dev/dataflex/tools/watch"
 )
 
 // torchShare is the part of a budget that is kept for PyTorch, where there is one.
@@ -115,24 +116,16 @@ func (p parts) separate(cases []Case) (r *Report, hung string, err error) {
 	if err := os.RemoveAll(p.path); err != nil {
 		return nil, "", err
 	}
-	c := exec.Command(p.exe, p.arguments(cases)...)
-	patience := &patience{limit: p.limit, w: p.w}
-	c.Stdout, c.Stderr = patience, patience
-	c.WaitDelay = p.limit
-	if err := c.Start(); err != nil {
-		return nil, "", err
-	}
-	patience.begin(c.Process, p.deadline)
-	end := c.Wait()
-	late := patience.end()
+	limits := watch.Limits{First: 2 * p.limit, Silence: p.limit, Deadline: p.deadline} // the first case loads and compiles, too
+	text, late, end := watch.Run(exec.Command(p.exe, p.arguments(cases)...), limits, p.w)
 	r = &Report{}
 	if b, err := os.ReadFile(p.path); err == nil {
 		if err := json.Unmarshal(b, r); err != nil {
 			return nil, "", err
 		}
 	}
-	if r.Kind == "" && strings.Contains(patience.text.String(), "no NVIDIA driver") {
-		return nil, "", errors.New(strings.TrimPrefix(strings.TrimSpace(patience.text.String()), "kbench: "))
+	if r.Kind == "" && strings.Contains(text, "no NVIDIA driver") {
+		return nil, "", errors.New(strings.TrimPrefix(strings.TrimSpace(text), "kbench: "))
 	}
 	next := 0 // the case that has no record
 	for _, k := range r.Records {
@@ -141,11 +134,11 @@ func (p parts) separate(cases []Case) (r *Report, hung string, err error) {
 		}
 	}
 	failed := len(r.Records) > 0 && r.Records[len(r.Records)-1].Error != ""
-	if next == len(cases) || failed && late == "" || late == outOfTime {
+	if next == len(cases) || failed && late == "" || late == watch.OutOfTime {
 		return r, "", nil
 	}
 	record := newRecord(cases[next])
-	record.Error = "its process ended: " + lastLine(patience.text.String(), end)
+	record.Error = "its process ended: " + watch.LastLine(text, end)
 	if late != "" {
 		record.Error, hung = late, cases[next].family()
 	}
@@ -167,64 +160,6 @@ func (p parts) arguments(cases []Case) []string {
 		}
 	}
 	return args
-}
-
-// outOfTime is why a process was ended that did nothing wrong.
-const outOfTime = "the budget was spent"
-
-// patience passes a process's lines on, and ends the process if none comes for too long.
-type patience struct {
-	limit time.Duration
-	w     io.Writer
-	text  strings.Builder
-
-	mu       sync.Mutex
-	process  *os.Process
-	timer    *time.Timer
-	deadline time.Time
-	why      string
-}
-
-// begin starts the clock: the first line may take twice as long, as it comes after loading
-// and compiling.
-func (p *patience) begin(process *os.Process, deadline time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.process, p.deadline = process, deadline
-	p.wait(2 * p.limit)
-}
-
-// wait sets the time of the next line, which is the deadline's at most.
-func (p *patience) wait(limit time.Duration) {
-	why := fmt.Sprintf("no end after %v", limit)
-	if left := time.Until(p.deadline); left < limit {
-		limit, why = left, outOfTime
-	}
-	p.timer = time.AfterFunc(limit, func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.why = why
-		p.process.Kill()
-	})
-}
-
-// Write is called by the process's output.
-func (p *patience) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.text.Write(b)
-	if p.timer != nil && p.timer.Stop() {
-		p.wait(p.limit)
-	}
-	return p.w.Write(b)
-}
-
-// end says why the process was ended; "" where it ended by itself.
-func (p *patience) end() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.timer.Stop()
-	return p.why
 }
 
 // raise keeps the higher of each ceiling, and the lower cost of a launch.

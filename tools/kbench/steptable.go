@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"dataflex.dev/dataflex/tools/watch"
 )
 
 // line is a record for reading.
@@ -74,7 +76,7 @@ var torchStep []byte
 // torchSteps times the same steps in PyTorch, PEFT and its attention, in the part of the
 // budget that is kept for it; missing says why it does not.
 func (r *Report) torchSteps(dir string, o options, w io.Writer) (missing string) {
-	python, missing := findTorch(o.device)
+	interpreter, missing := findTorch(o.device)
 	if missing != "" {
 		return missing
 	}
@@ -86,11 +88,11 @@ func (r *Report) torchSteps(dir string, o options, w io.Writer) (missing string)
 		return err.Error()
 	}
 	limit := torchLimit(o.budget)
-	text, err := bounded(limit, python, script, list, result, dir, o.device, strconv.FormatFloat(0.9*limit.Seconds(), 'f', 1, 64))
+	text, err := python(limit, interpreter, script, list, result, dir, o.device, strconv.FormatFloat(0.9*limit.Seconds(), 'f', 1, 64))
 	fmt.Fprint(w, text)
 	b, rerr := os.ReadFile(result)
 	if rerr != nil {
-		return "torch: " + lastLine(text, err)
+		return "torch: " + watch.LastLine(text, err)
 	}
 	var t struct {
 		Version string `json:"torch"`

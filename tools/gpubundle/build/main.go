@@ -4,7 +4,7 @@
 // Programs with the CUDA driver in them ask for nothing newer than glibc 2.17 and are
 // checked for it. Every test binary carries the same Go runtime, so all of them lie in one
 // archive whose compression sees that: a fifth of their size. The bundle may not be larger
-// than 60 MiB.
+// than 40 MiB, so that it travels with the repository where 64 may.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,7 +26,7 @@ import (
 )
 
 // sizeLimit is the bytes of the whole bundle.
-const sizeLimit = 60 << 20
+const sizeLimit = 40 << 20
 
 // The newest glibc that the programs may need: CentOS 7's.
 const glibcMinor = 17
@@ -33,12 +34,14 @@ const glibcMinor = 17
 // builder makes one bundle in out; what goes into the archive is in stage until then.
 type builder struct {
 	out, stage, version string
+	only                string // families whose tests go in, comma-separated; "" = all
 }
 
 func main() {
 	var b builder
 	flag.StringVar(&b.out, "o", "bin/gpu", "where the bundle is made; what was there is removed")
 	flag.StringVar(&b.version, "version", "unknown", "what the programs call themselves")
+	flag.StringVar(&b.only, "tests", "", "only the tests of these packages' folders, comma-separated: to try a bundle")
 	flag.Parse()
 	if err := b.build(); err != nil {
 		fmt.Fprintln(os.Stderr, "gpubundle/build:", err)
@@ -119,6 +122,9 @@ func (b builder) tests() error {
 		}
 	}
 	for _, p := range packages {
+		if b.only != "" && !slices.Contains(strings.Split(b.only, ","), filepath.Base(p)) {
+			continue
+		}
 		dir := filepath.Join(b.stage, "tests", filepath.Base(p))
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
@@ -151,6 +157,13 @@ func testFiles(from, to string) error {
 	files, err := filepath.Glob(filepath.Join(from, "*.s"))
 	if err != nil {
 		return err
+	}
+	if from == "kernels/dev" { // which is for tests alone, and embeds nothing
+		probes, err := filepath.Glob(filepath.Join(from, "*.ptx"))
+		if err != nil {
+			return err
+		}
+		files = append(files, probes...)
 	}
 	for _, f := range files {
 		if err := copyFile(f, filepath.Join(to, filepath.Base(f))); err != nil {
