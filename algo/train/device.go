@@ -36,22 +36,26 @@ func openCPU(why string, log *slog.Logger) (driver.Device, error) {
 	return dev, nil
 }
 
-// noGPU says why a run that names no device takes the CPU.
+// absent is what noGPU says where no device node is.
+const absent = "there is no NVIDIA device here"
+
+// noGPU says why a run that names no device takes the CPU, as far as the system's files tell.
 func noGPU() string {
 	for _, node := range []string{"/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg"} { // the last: Windows' own, seen from its Linux
 		switch _, err := os.Stat(node); {
 		case err != nil:
 		case cuda.Built:
-			return node + " is there: --device cuda uses it"
+			return node + " is there"
 		default:
 			return node + " is there, and this build cannot use it"
 		}
 	}
-	return "there is no NVIDIA device here"
+	return absent
 }
 
-// OpenDevice finds the device that --device names; "" is auto. There is no silent
-// fallback: asking for a GPU where there is none is an error. CloseDevice gives it back.
+// OpenDevice finds the device that --device names; "" is auto, a GPU that passes its
+// self-test, or the CPU. There is no silent fallback: the log says why it is the CPU, and
+// asking for a GPU where there is none is an error. CloseDevice gives it back.
 func OpenDevice(want string, log *slog.Logger) (driver.Device, error) {
 	threads, err := threads()
 	if err != nil {
@@ -61,7 +65,7 @@ func OpenDevice(want string, log *slog.Logger) (driver.Device, error) {
 	case want == "cpu":
 		return openCPU("--device cpu", log)
 	case want == "", want == "auto":
-		return openCPU(noGPU(), log)
+		return openAuto(log)
 	case want == "sim", strings.HasPrefix(want, "sim:"):
 		capability, err := simulated(want)
 		if err != nil {

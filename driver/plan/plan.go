@@ -8,6 +8,7 @@ package plan
 
 import (
 	"errors"
+	"fmt"
 
 	"dataflex.dev/dataflex/driver"
 )
@@ -71,8 +72,20 @@ func (d *Device) Close() error { *d.Attached() = nil; return nil }
 // LoadModule takes any text.
 func (d *Device) LoadModule(string, []byte) (driver.Module, error) { return module{}, nil }
 
-// Launch does nothing.
-func (d *Device) Launch(driver.Function, driver.Config, *driver.Args) error { return nil }
+// Launch does nothing, but that it refuses grids that no GPU takes: shapes that an
+// interpreter cannot run are tried here.
+func (d *Device) Launch(f driver.Function, c driver.Config, _ *driver.Args) error {
+	if c.Grid.X > maxGridX || c.Grid.Y > maxGridYZ || c.Grid.Z > maxGridYZ {
+		return fmt.Errorf("plan: launch %s: a grid of %dx%dx%d blocks, a GPU takes %dx%dx%d", f.Name(), c.Grid.X, c.Grid.Y, c.Grid.Z, maxGridX, maxGridYZ, maxGridYZ)
+	}
+	return nil
+}
+
+// Blocks of a grid, by axis (CUDA C++ Programming Guide, table of compute capabilities).
+const (
+	maxGridX  = 1<<31 - 1
+	maxGridYZ = 65535
+)
 
 // EncodeTensorMap is an empty map.
 func (d *Device) EncodeTensorMap(driver.TensorMap) (driver.EncodedTensorMap, error) {

@@ -48,3 +48,26 @@ func TestCounts(t *testing.T) {
 		like.Close()
 	}
 }
+
+// TestGrids: what no GPU launches, no plan does.
+func TestGrids(t *testing.T) {
+	gpu := sim.New(sim.Options{})
+	defer gpu.Close()
+	d := plan.New(gpu)
+	m, err := d.LoadModule("m", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := m.Function("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		grid driver.Dim
+		ok   bool
+	}{{driver.Dim{X: 1<<31 - 1, Y: 65535, Z: 65535}, true}, {driver.Dim{X: 1, Y: 65536}, false}, {driver.Dim{X: 1, Z: 65536}, false}, {driver.Dim{X: 1 << 31}, false}} {
+		if err := d.Launch(f, driver.Config{Grid: c.grid}, nil); (err == nil) != c.ok {
+			t.Errorf("%+v: %v", c.grid, err)
+		}
+	}
+}

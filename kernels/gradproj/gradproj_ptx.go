@@ -21,6 +21,11 @@ const (
 	tileSize  = 4096 // entries of a block of form
 )
 
+// longestDense is the entries of a dense gradient in one launch: 65535 rows of blocks, the
+// most that a grid has, but for what alignment adds at either end. A billion of embeddings is
+// more.
+const longestDense = (65535 - 3) * splitRows
+
 // Scratch buffers.
 const (
 	gammaSlot = iota
@@ -55,15 +60,25 @@ func (p *Projection) accumulatePTX(dev driver.Launcher, f *Factors, adam *Adam, 
 	readNorms(q, norms, normSq)
 }
 
+// densePTX takes gradients longer than a grid reaches in pieces.
 func (p *Projection) densePTX(dev driver.Launcher, g driver.F32, offset int, adam *Adam, out driver.F32, normSq *float64) {
 	if g.Len() == 0 {
 		return
 	}
 	q, norms := ptx.On(dev), p.scratchNorms(dev, 1)
-	b := p.deviceBlock(1, g.Len(), offset, adam, out)
-	b.g = g.Addr()
-	p.transformPTX(q, &b, ptx.Blocks(b.rows, splitRows), "gradproj_split", "", norms)
-	p.multiplyPTX(dev, &b)
+	for lo := 0; lo < g.Len(); lo += longestDense {
+		hi := min(lo+longestDense, g.Len())
+		part := adam
+		if adam != nil && hi-lo < g.Len() {
+			a := *adam
+			a.M, a.V = adam.M.Sub(lo, hi), adam.V.Sub(lo, hi)
+			part = &a
+		}
+		b := p.deviceBlock(1, hi-lo, offset+lo, part, out)
+		b.g = g.Sub(lo, hi).Addr()
+		p.transformPTX(q, &b, ptx.Blocks(b.rows, splitRows), "gradproj_split", "", norms)
+		p.multiplyPTX(dev, &b)
+	}
 	sum := []float64{*normSq}
 	readNorms(q, norms, sum)
 	*normSq = sum[0]

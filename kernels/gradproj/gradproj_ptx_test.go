@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/plan"
+	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
@@ -202,6 +204,82 @@ func TestPTXManySamples(t *testing.T) {
 			many, _ := runPTX(t, dev, p, pairs, false, 0, 70)
 			few, _ := runPTX(t, dev, p, pairs, false, 63, 67)
 			optest.Same(t, fmt.Sprintf("%+v", opt), few, many[63*40:67*40])
+		}
+	})
+}
+
+// TestLongGradients: gradients of full fine-tuning that are longer than a grid, as those of
+// an embedding of 152,064 tokens are, are taken in pieces. They are too long to be computed
+// here: the device counts, and refuses grids that no GPU takes.
+func TestLongGradients(t *testing.T) {
+	for _, capability := range []int{80, 90} {
+		gpu := sim.New(sim.Options{Capability: capability, Units: 132})
+		dev := plan.New(gpu)
+		memory := func(n int) driver.F32 {
+			m, err := dev.Alloc(4 * n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return driver.View[float32](m)
+		}
+		const size, dim, offset = 152064 * 3584, 64, 77
+		adam := &Adam{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, M: memory(size), V: memory(size)}
+		for _, kind := range []Kind{Rademacher, SJLT, Gaussian} {
+			p, err := New(kind, dim, 1, offset+size, Options{BF16: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			norm := 0.0
+			p.Dense(dev, memory(size), offset, adam, memory(dim), &norm)
+			p.Dense(dev, memory(longestDense), offset, nil, memory(dim), &norm)
+		}
+		dev.Close()
+		gpu.Close()
+	}
+}
+
+// TestPiecesOfGradients: a gradient in two calls is the gradient in one, but for the order of
+// the sum: what densePTX makes of one that is too long.
+func TestPiecesOfGradients(t *testing.T) {
+	eachDevice(t, func(t *testing.T, dev driver.Launcher) {
+		r := rand.New(rand.NewPCG(3, 5))
+		const size, cut, offset, dim = 700, 260, 130, 48
+		draw := func(f func(float64) float64) driver.F32 {
+			x := make([]float32, size)
+			for i := range x {
+				x[i] = float32(f(r.NormFloat64()))
+			}
+			return optest.In(t, dev, x, 0)
+		}
+		same := func(v float64) float64 { return v }
+		g, a := draw(same), &Adam{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, M: draw(same), V: draw(math.Abs)}
+		p, err := New(Rademacher, dim, 1, offset+size, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := func(bounds ...int) ([]float32, float64) {
+			out, norm := optest.In(t, dev, make([]float32, dim), 0), 0.0
+			for i, lo := range bounds[:len(bounds)-1] {
+				hi := bounds[i+1]
+				part := *a
+				part.M, part.V = a.M.Sub(lo, hi), a.V.Sub(lo, hi)
+				p.Dense(dev, g.Sub(lo, hi), offset+lo, &part, out, &norm)
+			}
+			x, err := driver.Read(dev, out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return x, norm
+		}
+		want, norm := run(0, size)
+		got, pieces := run(0, cut, size)
+		if math.Abs(pieces/norm-1) > 1e-9 {
+			t.Errorf("square norm %v, want %v", pieces, norm)
+		}
+		for i := range want { // a sum of size terms of about sqrt(norm/size/dim)
+			if math.Abs(float64(got[i]-want[i])) > 1e-4*math.Sqrt(norm/dim) {
+				t.Errorf("%d: %v, want %v", i, got[i], want[i])
+			}
 		}
 	})
 }

@@ -7,7 +7,8 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// maxTensorMaps bounds the memory of a queue whose tensors keep moving.
+// maxTensorMaps bounds the memory of a queue whose tensors keep moving: batches of other
+// lengths have activations of other shapes.
 const maxTensorMaps = 4096
 
 // tensorKey is a driver.TensorMap that can be compared.
@@ -32,8 +33,11 @@ func (q *Queue) TensorMap(t driver.TensorMap) driver.EncodedTensorMap {
 	if m, ok := q.tensorMaps[k]; ok {
 		return m
 	}
-	if len(q.tensorMaps) >= maxTensorMaps {
-		clear(q.tensorMaps)
+	if len(q.tensorMaps) >= maxTensorMaps { // any one makes room: the weights' come back soon enough
+		for old := range q.tensorMaps {
+			delete(q.tensorMaps, old)
+			break
+		}
 	}
 	// Clones, so that the caller's lists stay off the heap.
 	own := driver.TensorMap{Type: t.Type, Addr: t.Addr, Swizzle: t.Swizzle, Dims: slices.Clone(t.Dims), Strides: slices.Clone(t.Strides), Box: slices.Clone(t.Box)}

@@ -38,3 +38,36 @@ func TestTensorMapsAreKept(t *testing.T) {
 	}
 	optest.Panics(t, "ptx: a tensor map: sim: tensor map: address "+fmt.Sprintf("%#x", x.Addr()+8)+" is not 16-byte aligned", func() { q.Tiles(x.Addr()+8, 1, 64, 64, 8) })
 }
+
+// encodes counts the maps that a device is asked for.
+type encodes struct {
+	driver.Launcher
+	attachment driver.Attachment
+	n          int
+}
+
+func (e *encodes) Attached() *any { return e.attachment.Attached() }
+
+func (e *encodes) EncodeTensorMap(t driver.TensorMap) (driver.EncodedTensorMap, error) {
+	e.n++
+	return e.Launcher.EncodeTensorMap(t)
+}
+
+// TestTensorMapsGoOneByOne: past what is kept a new map costs one old one, not all of them.
+func TestTensorMapsGoOneByOne(t *testing.T) {
+	dev := &encodes{Launcher: optest.Hopper(t)}
+	q, x := ptx.On(dev), optest.In(t, dev, make([]float32, 64*32), 0)
+	const kept = 4096
+	for i := range kept + 100 {
+		q.Tiles(x.Addr(), i+1, 64, 64, 8)
+	}
+	before := dev.n
+	for i := range kept {
+		q.Tiles(x.Addr(), i+101, 64, 64, 8)
+	}
+	// 100 are missing at most, and one that comes back may drive another out: as many again,
+	// and again a share of those.
+	if again := dev.n - before; again == 0 || again > 400 {
+		t.Errorf("%d of %d maps were made again", again, kept)
+	}
+}

@@ -167,6 +167,9 @@ func (r *Results) benchTable(p *page) {
 	p.add("")
 	p.add("Median on the device, operands out of the cache; the share is the time of the floor at the measured ceilings over it, the ratio torch's time over ours. %s", r.torch())
 	p.add("")
+	if d := r.Device.Probe; d != "" && d != "ok" {
+		p.add("- BAD %s", cut(strings.ReplaceAll(d, "\n", " "), 300))
+	}
 	wrong := func(k Record) bool { return k.Error != "" || k.Check != "ok" && k.Check != "" }
 	for _, k := range r.Device.Records {
 		if wrong(k) && !strings.HasPrefix(k.Error, "not measured") {

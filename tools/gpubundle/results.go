@@ -25,6 +25,7 @@ type Device struct {
 	} `json:"ceilings"`
 	Torch   string   `json:"torch"`
 	NoTorch string   `json:"no_torch"`
+	Probe   string   `json:"probe"`
 	Records []Record `json:"records"`
 	Kernels []Kernel `json:"kernels,omitempty"`
 	Steps   []Step   `json:"steps"`

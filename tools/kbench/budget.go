@@ -35,10 +35,12 @@ func budgeted(o options, cases []Case, w io.Writer) (*Report, error) {
 	if missing == "" {
 		p.deadline = deadline.Add(-time.Duration(torchShare * float64(o.budget)))
 	}
+	probe := p.probe()
 	all, err := p.measure(cases)
 	if err != nil {
 		return nil, err
 	}
+	all.Probe = probe
 	if missing == "" {
 		missing = all.torch(python, dir, o.device, time.Until(deadline), w)
 	}
@@ -54,6 +56,23 @@ type parts struct {
 	exe, path string
 	w         io.Writer
 	deadline  time.Time
+}
+
+// probe runs the self-test in a process of its own, and says how it went; what fails there is
+// timed all the same, as the check tells where.
+func (p parts) probe() string {
+	if !p.check || p.device == "cpu" {
+		return ""
+	}
+	limits := watch.Limits{First: 3 * p.limit, Silence: p.limit, Deadline: p.deadline} // it compiles everything
+	text, why, err := watch.Run(exec.Command(p.exe, "-device", p.device, "-probe"), limits, p.w)
+	switch {
+	case why != "":
+		return "self-test: " + why
+	case err != nil:
+		return "self-test: " + watch.LastLine(text, err)
+	}
+	return good
 }
 
 // measure goes through the cases, with another process after each that ends early.

@@ -129,6 +129,17 @@ func TestCompiled(t *testing.T) {
 	}
 }
 
+// TestProbe: every kernel once, and no kernels on a host.
+func TestProbe(t *testing.T) {
+	var text strings.Builder
+	if err := run(options{device: "sim", probe: true}, &text); err != nil || !strings.Contains(text.String(), "as on the host") {
+		t.Errorf("%v, %s", err, text.String())
+	}
+	if err := run(options{device: "cpu", probe: true}, &text); err == nil {
+		t.Error("a host launches kernels")
+	}
+}
+
 // TestErrors: what fails in one case is its record's, and the error of the whole.
 func TestErrors(t *testing.T) {
 	b := newBench(must2(open("sim")), true, true)

@@ -38,6 +38,7 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/driver/cuda"
 	"dataflex.dev/dataflex/driver/sim"
+	"dataflex.dev/dataflex/kernels/selftest"
 )
 
 // version is set when the program is built.
@@ -49,7 +50,7 @@ type options struct {
 	quick, tiny, list, query    bool
 	check, generations          bool
 	budget, limit               time.Duration
-	part                        bool
+	part, probe                 bool
 	step, tokens                string
 	vary, choose                bool
 }
@@ -69,6 +70,7 @@ func main() {
 	flag.DurationVar(&o.budget, "budget", 0, "stop after that long; cases run in other processes, what is worth most first")
 	flag.DurationVar(&o.limit, "limit", 20*time.Second, "with a budget: how long one case may take, and twice that the first of a process")
 	flag.BoolVar(&o.part, "part", false, "with a budget, what the other processes are: they stop at the first case that fails")
+	flag.BoolVar(&o.probe, "probe", false, "run every kernel once on a few hundred numbers, compare with the host, and stop; with a budget and -check, what runs first")
 	flag.StringVar(&o.step, "step", "", "time whole LoRA steps of these models, comma-separated: llama3-8b, qwen2.5-7b, smollm2-135m, tiny")
 	flag.StringVar(&o.tokens, "tokens", "512,2048,8192", "with -step: tokens of a step, one sequence")
 	flag.BoolVar(&o.vary, "vary", false, "with -step: steps of half as many tokens to all of them")
@@ -116,6 +118,8 @@ func run(o options, w io.Writer) error {
 	switch {
 	case o.query:
 		fmt.Fprintf(w, "%s, compute capability %d, %d multiprocessors, %d MiB\n", report.Device, report.Capability, report.Units, report.Memory>>20)
+	case o.probe:
+		err = probed(dev, w)
 	case o.ptx != "":
 		report.Kernels, err = compiled(dev, o.ptx, w)
 	default:
@@ -130,6 +134,21 @@ func run(o options, w io.Writer) error {
 		err = errors.Join(report.fill(b, cases, o, w), report.failures())
 	}
 	return errors.Join(err, report.write(o.csv, o.json), dev.Close())
+}
+
+// probed runs the self-test: whether the device reads layouts as the interpreter does, before
+// anything large is launched.
+func probed(dev driver.Device, w io.Writer) error {
+	l, ok := dev.(driver.Launcher)
+	if !ok {
+		return fmt.Errorf("a %v device launches no kernels", dev.Kind())
+	}
+	start := time.Now()
+	if err := selftest.Run(l); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "every kernel once on a few hundred numbers: as on the host, in %.1f s\n", time.Since(start).Seconds())
+	return nil
 }
 
 // runSteps times whole steps. It comes after the kernels' own check: what is wrong there is

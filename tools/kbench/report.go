@@ -29,6 +29,7 @@ type Report struct {
 	L2         int          `json:"l2_bytes,omitempty"`
 	Ceilings   Ceilings     `json:"ceilings"`
 	Torch      string       `json:"torch,omitempty"`    // its version
+	Probe      string       `json:"probe,omitempty"`    // of every kernel on a few hundred numbers: ok, or what was wrong
 	NoTorch    string       `json:"no_torch,omitempty"` // why it was not asked
 	Records    []Record     `json:"records"`
 	Steps      []StepRecord `json:"steps,omitempty"`
@@ -194,6 +195,9 @@ func (r *Report) summary(w io.Writer) {
 	case r.NoTorch != "":
 		fmt.Fprintln(w, r.NoTorch)
 	}
+	if r.Probe != "" && r.Probe != good {
+		fmt.Fprintln(w, r.Probe)
+	}
 	fmt.Fprintf(w, "\n%-64s %-5s %10s %16s %-22s %s\n", "case", "check", "ms", "rate", "share of the ceiling", "torch's time / ours")
 	for _, k := range r.Records {
 		fmt.Fprintln(w, k.row())
@@ -231,6 +235,9 @@ func (r Record) rate() string {
 // failures is an error that counts the cases that failed, and those that are wrong.
 func (r *Report) failures() error {
 	failed, wrong := 0, 0
+	if r.Probe != "" && r.Probe != good {
+		wrong++
+	}
 	for _, k := range r.Records {
 		switch {
 		case k.Error == notReached:
