@@ -81,3 +81,33 @@ func TestPTXTraffic(t *testing.T) {
 		}
 	}
 }
+
+// TestHeadLengths: every length of heads that the families have and a device takes, with
+// and without a soft cap and a window, in float32 and in bf16, on either generation.
+func TestHeadLengths(t *testing.T) {
+	for _, capability := range []int{80, 90} {
+		dev := optest.Device(t, capability)
+		for i, length := range []int{64, 72, 80, 96, 128} {
+			p := attention.Params{Segments: []int32{0, 3, 24}, Heads: 2, KVHeads: 1, HeadDim: length}
+			for j := range 2 {
+				p.SoftCap, p.Window = 5*float32(j), 7*j
+				if capability == 80 {
+					x := newProblem(uint64(300+2*i+j), p, 0.5)
+					got, small, ref := runPTX(t, dev, x, 0), plain[float32](x), plain[float64](x)
+					so, _ := small.Forward()
+					ro, _ := ref.Forward()
+					optest.Within(t, fmt.Sprintf("%+v o", p), got.o, so, ro)
+					sq, sk, sv := small.Backward(x.do)
+					rq, rk, rv := ref.Backward(optest.To[float64](x.do))
+					optest.Within(t, fmt.Sprintf("%+v dq", p), got.dq, sq, rq)
+					optest.Within(t, fmt.Sprintf("%+v dk", p), got.dk, sk, rk)
+					optest.Within(t, fmt.Sprintf("%+v dv", p), got.dv, sv, rv)
+				}
+				x := newBF16(uint64(320+2*i+j), p, 0.5)
+				withinBF16(t, dev, x, runBF16(t, dev, x))
+			}
+		}
+		p := attention.Params{Segments: []int32{0, 3}, Heads: 1, KVHeads: 1, HeadDim: attention.DeviceHeadDim + 8}
+		optest.Panics(t, "attention: no kernel for heads of 136", func() { runPTX(t, dev, newProblem(350, p, 1), 0) })
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"dataflex.dev/dataflex/kernels/attention"
 	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/columns"
+	"dataflex.dev/dataflex/kernels/deltanet"
 	"dataflex.dev/dataflex/kernels/dora"
 	"dataflex.dev/dataflex/kernels/dropout"
 	"dataflex.dev/dataflex/kernels/embed"
@@ -21,6 +22,7 @@ import (
 	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/kernels/rope"
 	"dataflex.dev/dataflex/kernels/router"
+	"dataflex.dev/dataflex/kernels/shortconv"
 	"dataflex.dev/dataflex/kernels/swiglu"
 	"dataflex.dev/dataflex/kernels/topk"
 	"dataflex.dev/dataflex/kernels/xent"
@@ -116,10 +118,35 @@ var trials = []trial{
 		swiglu.Forward(b.dev, swiglu.SiLU, gate, up, y)
 		swiglu.Backward(b.dev, swiglu.SiLU, b.normal(n), gate, up, dgate, dup)
 		b.result(y, dgate, dup)
+		swiglu.Forward(b.dev, swiglu.Linear, gate, up, y)
+		b.result(y)
 		f := swiglu.Pointwise{Function: swiglu.ExactGELU}
 		f.Forward(b.dev, gate, y)
 		f.Backward(b.dev, up, gate, dgate)
 		b.result(y, dgate)
+	}},
+	{"shortconv", float32Share, func(b *bench) {
+		const rows, channels = 12, 24
+		c := shortconv.Conv{Segments: []int32{0, 5, rows}, Width: 4, SiLU: true}
+		x, w, bias, y := b.normal(rows*channels), b.normal(channels*c.Width), b.normal(channels), b.zeros(rows*channels)
+		dx, dw, db := b.zeros(rows*channels), b.zeros(channels*c.Width), b.zeros(channels)
+		c.Forward(b.dev, x, w, bias, y)
+		c.Backward(b.dev, b.normal(rows*channels), x, w, bias, dx, dw, db)
+		b.result(y, dx, dw, db)
+	}},
+	{"deltanet", float32Share, func(b *bench) {
+		const rows, keys, values, dim = 12, 1, 2, 16
+		p := deltanet.Params{Segments: []int32{0, 5, rows}, KeyHeads: keys, ValueHeads: values, KeyDim: dim, ValueDim: dim}
+		inputs := func(make func(n int) driver.F32) deltanet.Inputs {
+			return deltanet.Inputs{
+				Q: make(rows * keys * dim), K: make(rows * keys * dim), V: make(rows * values * dim),
+				A: make(rows * values), B: make(rows * values), ALog: make(values), DtBias: make(values),
+			}
+		}
+		in, y, d := inputs(b.normal), b.zeros(rows*values*dim), inputs(b.zeros)
+		p.Forward(b.dev, in, y)
+		p.Backward(b.dev, in, b.normal(rows*values*dim), deltanet.Gradients(d))
+		b.result(y, d.Q, d.K, d.V, d.A, d.B, d.ALog, d.DtBias)
 	}},
 	{"rope", float32Share, func(b *bench) {
 		const tokens, heads, dim = 10, 2, 32
