@@ -161,6 +161,7 @@ type Training struct {
 	AverageTokens             bool // average_tokens_across_devices: a step's loss is of all ranks' labels together
 	PerDeviceEvalBatchSize    int
 	GradientAccumulationSteps int
+	GradientCheckpointing     bool
 	LearningRate              float64
 	WeightDecay               float64
 	AdamBeta1                 float64

@@ -24,7 +24,7 @@ func modelKeys() []Key {
 	g.honour("init_special_tokens", Text, "noise_init", "How rows of new tokens start [noise_init desc_init desc_init_w_noise]", func(c *Config) any { return &c.Model.InitSpecialTokens })
 	g.honour("rope_scaling", Text, "null", "Stretch RoPE to cutoff_len [linear dynamic yarn llama3]", func(c *Config) any { return &c.Model.RopeScaling })
 	g.honour("moe_aux_loss_coef", Float, "null", "Weight of the router's auxiliary loss", func(c *Config) any { return &c.Model.MoEAuxLossCoef })
-	g.honour("disable_gradient_checkpointing", Bool, "false", "Keep all activations instead of recomputing them", func(c *Config) any { return &c.Model.DisableGradientCheckpointing })
+	g.honour("disable_gradient_checkpointing", Bool, "false", "Keep all activations, even where they do not fit into memory", func(c *Config) any { return &c.Model.DisableGradientCheckpointing })
 	g.honour("train_from_scratch", Bool, "false", "Start from random weights of the model's shape", func(c *Config) any { return &c.Model.TrainFromScratch })
 	g.honour("print_param_status", Bool, "false", "List every parameter and whether it trains", func(c *Config) any { return &c.Model.PrintParamStatus })
 	g.honour("quantization_bit", Int, "null", "QLoRA: keep the layers' linears in that many bits, 4 or 8, and train LoRA on them", func(c *Config) any { return &c.Model.QuantizationBit })

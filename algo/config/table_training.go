@@ -63,6 +63,8 @@ func trainingKeys() []Key {
 	g.honour("logging_dir", Text, "null", "Folder of TensorBoard's files; null = output_dir/runs", func(c *Config) any { return &c.Training.LoggingDir })
 	g.honour("average_tokens_across_devices", Bool, "false", "With ranks: divide a step's loss by the labels of all ranks, instead of each rank's by its own",
 		func(c *Config) any { return &c.Training.AverageTokens })
+	g.honour("gradient_checkpointing", Bool, "false", "Compute each layer again in the backward pass instead of keeping its activations; false = where the memory is needed",
+		func(c *Config) any { return &c.Training.GradientCheckpointing })
 	g.honour("use_cpu", Bool, "false", "The CPU even where a GPU is", func(c *Config) any { return &c.Training.UseCPU })
 	g.honour("include_num_input_tokens_seen", Mixed, "false", "Count tokens seen: true or all with padding, non_padding without", func(c *Config) any { return &c.Training.IncludeNumInputTokensSeen })
 
@@ -82,7 +84,6 @@ func trainingKeys() []Key {
 		"restore_callback_states_from_checkpoint bool false", "disable_tqdm bool null", "log_level string passive", "log_level_replica string warning")
 	g.ignore(loaderNote, "dataloader_num_workers int 0", "dataloader_pin_memory bool true", "dataloader_persistent_workers bool false", "dataloader_prefetch_factor int null",
 		"remove_unused_columns bool true", "length_column_name string length")
-	g.ignore("gradient checkpointing is on unless disable_gradient_checkpointing is set", "gradient_checkpointing bool false")
 	g.ignore("every run is deterministic", "full_determinism bool false")
 	g.ignore("train_tokens_per_second is always reported", "include_tokens_per_second bool false")
 	g.ignore("safetensors are always written", "save_safetensors bool true")

@@ -28,6 +28,7 @@ type forecast struct {
 	component   *config.Component // nil in a run without one
 	budget      decoder.Budget
 	method      uint64   // bytes on the device that the method keeps there
+	kept        uint64   // bytes of the activations if all of them were kept
 	differences []string // from upstream's run, in mode upstream
 
 	cost  algo.Cost // of a selection
@@ -54,14 +55,51 @@ func sumLargest(x []int, n int) int {
 	return sum
 }
 
+// planMemory counts it for the largest micro-batch. Where gradient_checkpointing asks for it,
+// or the run does not fit otherwise, layers are computed again in the backward pass, to the
+// same bits: upstream does so unless disable_gradient_checkpointing is set.
+func (f *forecast) planMemory(optimizer uint64, d *Data) {
+	tokens, labelled := largestMicro(d, f.plan)
+	count := func() {
+		f.budget = f.model.Memory(tokens, labelled)
+		f.budget.Optimizer = optimizer
+	}
+	count()
+	f.kept = f.budget.Activations
+	have := f.device.Attributes().MemoryBytes
+	if f.config.Training.GradientCheckpointing || !f.config.Model.DisableGradientCheckpointing && have > 0 && f.memory() > have {
+		f.model.CheckpointLayers(true)
+		count()
+	}
+}
+
+// checkpoints says what becomes of the activations.
+func (f *forecast) checkpoints() string {
+	switch {
+	case !f.model.CheckpointsLayers():
+		return "kept"
+	case f.config.Training.GradientCheckpointing:
+		return fmt.Sprintf("of one layer at a time, each computed again in the backward pass (gradient_checkpointing): kept, they take %s", bytes(f.kept))
+	}
+	return fmt.Sprintf("of one layer at a time, each computed again in the backward pass: kept, they take %s, which do not fit", bytes(f.kept))
+}
+
 // fits refuses a run that the device's memory cannot hold.
 func (f *forecast) fits() error {
 	have := f.device.Attributes().MemoryBytes
 	if need := f.memory(); have > 0 && need > have {
-		return fmt.Errorf("the run needs %s and the device has %s: weights %s, gradients and optimizer %s, activations %s, logits %s%s; lower per_device_train_batch_size (and raise gradient_accumulation_steps) or cutoff_len",
-			bytes(need), bytes(have), bytes(f.budget.Weights), bytes(f.budget.Gradients+f.budget.Optimizer), bytes(f.budget.Activations), bytes(f.budget.Head), f.besides())
+		return fmt.Errorf("the run needs %s and the device has %s: weights %s, gradients and optimizer %s, activations %s, logits %s%s; %slower per_device_train_batch_size (and raise gradient_accumulation_steps) or cutoff_len",
+			bytes(need), bytes(have), bytes(f.budget.Weights), bytes(f.budget.Gradients+f.budget.Optimizer), bytes(f.budget.Activations), bytes(f.budget.Head), f.besides(), f.wayOut())
 	}
 	return nil
+}
+
+// wayOut is what helps besides smaller batches.
+func (f *forecast) wayOut() string {
+	if f.model.CheckpointsLayers() {
+		return ""
+	}
+	return "leave out disable_gradient_checkpointing, "
 }
 
 // memory is what the run needs of the device, what its method keeps there included.
@@ -78,7 +116,7 @@ func (f *forecast) besides() string {
 // say logs it in short.
 func (f *forecast) say(log *slog.Logger) {
 	log.Info("plan", "rows", f.plan.Rows, "rows_per_step", f.plan.Batch(), "steps", f.plan.Total, "selections", f.plan.Choices(),
-		"trainable_parameters", f.trainable(), "memory", bytes(f.memory()), "instruction_set", simd.Level(), "precision", f.precision())
+		"trainable_parameters", f.trainable(), "memory", bytes(f.memory()), "activations", f.checkpoints(), "instruction_set", simd.Level(), "precision", f.precision())
 	for _, difference := range f.differences {
 		log.Warn(difference)
 	}
@@ -129,6 +167,7 @@ func (f *forecast) write(w io.Writer) error {
 	b := f.budget
 	line("memory", "%s: weights %s, adapters %s, gradients %s, optimizer %s, activations %s, logits %s%s",
 		bytes(f.memory()), bytes(b.Weights), bytes(b.Adapters), bytes(b.Gradients), bytes(b.Optimizer), bytes(b.Activations), bytes(b.Head), f.besides())
+	line("activations", "%s", f.checkpoints())
 	line("device", "%s, %d threads, %s, %s", f.device.Kind(), f.device.Attributes().Units, simd.Level(), bytes(f.device.Attributes().MemoryBytes))
 	line("precision", "%s", f.precision())
 	f.writeTime(line)

@@ -64,9 +64,9 @@ func (t *session) surround(machine driver.Device) {
 	t.predictor = &predict.Predictor{Config: c, Model: t.model, Tokenizer: d.Tokenizer, Template: d.options.Template, Log: t.log}
 	t.forecast = &forecast{
 		config: c, plan: l.Plan, device: l.passes.device, machine: machine, model: t.model, rows: d.Train, sets: d.Eval, component: t.names.Component,
-		budget: t.model.Memory(largestMicro(d, l.Plan)), method: l.curriculum.Memory(), differences: differences(t.names.Component, l.Plan, l.curriculum),
+		method: l.curriculum.Memory(), differences: differences(t.names.Component, l.Plan, l.curriculum),
 	}
-	t.forecast.budget.Optimizer = l.optimizer.Bytes()
+	t.forecast.planMemory(l.optimizer.Bytes(), d)
 	t.forecast.cost, t.forecast.costs = l.curriculum.Cost()
 }
 

@@ -37,7 +37,8 @@ const (
 	opJoin
 	opSend
 	opGather
-	ops // how many there are
+	ops       // how many there are in the table
+	opSegment // whose VJP runs those of others
 )
 
 // vjps is the table: from a node whose output has its gradient to the gradients of

@@ -17,6 +17,8 @@
 //	again    outputs of cheap ops (norms, gates, dispatch) are not kept for the linears that
 //	         read them: they are computed once more in the backward pass, to the same
 //	         bits
+//	segment  a part of the pass of which the tape keeps the input alone: it is recorded
+//	         again in the backward pass, to the same bits
 //	sink     receives the factors of per-sample LoRA gradients instead of Param.Grad
 //
 // Invariant: gradients of parameters are added to (+=), gradients of values are
@@ -142,12 +144,22 @@ func (t *Tape) Backward() error {
 			t.balance[e] *= w
 		}
 	}
-	for i := len(t.nodes) - 1; i >= 0 && t.err == nil; i-- {
+	t.backward(0)
+	return t.err
+}
+
+// backward runs the VJPs of the nodes from that one on, last first.
+func (t *Tape) backward(from int) {
+	for i := len(t.nodes) - 1; i >= from && t.err == nil; i-- {
 		n := &t.nodes[i]
 		if n.out.grad == nil {
 			continue
 		}
-		if err := vjps[n.op](t, n); err != nil {
+		vjp := segmentVJP
+		if n.op != opSegment {
+			vjp = vjps[n.op]
+		}
+		if err := vjp(t, n); err != nil {
 			t.fail(err)
 		}
 		t.release(n.out.grad)
@@ -158,7 +170,6 @@ func (t *Tape) Backward() error {
 			t.release(b)
 		}
 	}
-	return t.err
 }
 
 // cheap reports whether v can be computed again in the backward pass.
@@ -205,6 +216,7 @@ type node struct {
 	conv      shortconv.Conv
 	delta     deltanet.Params
 	routing   *Routing
+	segment   func(x *Value) *Value
 }
 
 // record adds a node for out if the pass records and out wants a gradient;

@@ -108,10 +108,22 @@ func (m *Model) stack(b *Batch, noise float32, layers int, cache *Cache) *autogr
 		x = m.normed(x, m.norm)
 	}
 	for i := range layers {
+		if m.checkpointed {
+			x = m.tape.Segment(x, func(x *autograd.Value) *autograd.Value { return m.layer(i, x, b, cache) })
+			continue
+		}
 		x = m.layer(i, x, b, cache)
 	}
 	return x
 }
+
+// CheckpointLayers has passes keep the input of each layer alone, instead of what the
+// backward pass reads: that computes every layer once more, to the same bits. A token then
+// takes Hidden numbers for each layer and, of one layer at a time, what it took of all.
+func (m *Model) CheckpointLayers(on bool) { m.checkpointed = on }
+
+// CheckpointsLayers reports whether CheckpointLayers is on.
+func (m *Model) CheckpointsLayers() bool { return m.checkpointed }
 
 // final records the norm below the head.
 func (m *Model) final(x *autograd.Value) *autograd.Value { return m.normed(x, m.norm) }

@@ -49,6 +49,8 @@ type Model struct {
 	half      bool                      // matrices are bf16, products run on tensor cores
 	origin    origin
 	unmerged  string // the folder of an adapter that was merged, but for its part on the towers; "" = none
+
+	checkpointed bool // layers are computed again in the backward pass
 }
 
 // module is a linear layer with its place in the model.

@@ -31,6 +31,9 @@ func (m *Model) Work(lengths []int, labelled int) Work {
 	if m.head.Weight.Trainable() {
 		w.Backward += 2 * head
 	}
+	if m.checkpointed { // every layer once more
+		w.Backward += 2*layers*tokens + mixed
+	}
 	return w
 }
 
