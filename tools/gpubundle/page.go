@@ -108,7 +108,10 @@ func (r *Results) stepTable(p *page) {
 			p.add("| %s | %d | %s | | | | | | | | |", s.Model, s.Tokens, cut(strings.ReplaceAll(s.Error, "\n", " "), 200))
 			continue
 		}
-		torch := s.TorchError
+		torch, name := s.TorchError, s.Model
+		if s.Again {
+			name += ", checkpointed"
+		}
 		if s.TorchRate > 0 {
 			torch = fmt.Sprintf("%.0f", s.TorchRate)
 		}
@@ -116,7 +119,7 @@ func (r *Results) stepTable(p *page) {
 		for _, l := range s.Select {
 			less = append(less, fmt.Sprintf("%.1f of %d (passes of %d)", l.Rate, l.Length, l.Tokens))
 		}
-		p.add("| %s | %d | %s | %.0f | %s | %.1f | %.0f | %.1f (%.1f) | %d | %.0f %% | %s |", s.Model, s.Tokens, s.Check, s.Rate, torch, 1e3*s.Seconds, s.TFLOPs,
+		p.add("| %s | %d | %s | %.0f | %s | %.1f | %.0f | %.1f (%.1f) | %d | %.0f %% | %s |", name, s.Tokens, s.Check, s.Rate, torch, 1e3*s.Seconds, s.TFLOPs,
 			float64(s.Peak)/(1<<30), float64(s.Planned)/(1<<30), s.Launches, 100*s.InKernels, strings.Join(less, ", "))
 	}
 	for _, s := range r.Device.Steps {

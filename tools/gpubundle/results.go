@@ -35,6 +35,7 @@ type Device struct {
 type Step struct {
 	Model      string  `json:"model"`
 	Tokens     int     `json:"tokens"`
+	Again      bool    `json:"checkpointed"` // layers were computed again in the backward pass
 	Rate       float64 `json:"tokens_per_s"`
 	Seconds    float64 `json:"median_s"`
 	TFLOPs     float64 `json:"tflop_s"`

@@ -69,21 +69,23 @@ func writeConfig(dir, name string) (string, error) {
 
 // StepRecord is one model's LoRA step at one length.
 type StepRecord struct {
-	Model     string        `json:"model"`
-	Tokens    int           `json:"tokens"`
-	Vary      bool          `json:"vary,omitempty"` // from half of that many tokens to all, every step another number
-	Steps     int           `json:"steps"`
-	Rate      float64       `json:"tokens_per_s"`
-	Seconds   float64       `json:"median_s"`
-	TFLOPs    float64       `json:"tflop_s"` // the products of the pass alone
-	Loss      float64       `json:"loss"`    // of the first step; ln(vocabulary) is right
-	Check     string        `json:"check"`
-	Peak      uint64        `json:"peak_bytes"`
-	Planned   uint64        `json:"planned_bytes"`
-	Launches  int           `json:"launches"`
-	Kernels   []kernelShare `json:"kernels,omitempty"`
-	InKernels float64       `json:"in_kernels"` // their time in the profiled step / its own
-	Select    []Selection   `json:"select,omitempty"`
+	Model  string `json:"model"`
+	Tokens int    `json:"tokens"`
+	Vary   bool   `json:"vary,omitempty"` // from half of that many tokens to all, every step another number
+	// Checkpointed: layers were computed again in the backward pass, as they did not fit.
+	Checkpointed bool          `json:"checkpointed,omitempty"`
+	Steps        int           `json:"steps"`
+	Rate         float64       `json:"tokens_per_s"`
+	Seconds      float64       `json:"median_s"`
+	TFLOPs       float64       `json:"tflop_s"` // the products of the pass alone
+	Loss         float64       `json:"loss"`    // of the first step; ln(vocabulary) is right
+	Check        string        `json:"check"`
+	Peak         uint64        `json:"peak_bytes"`
+	Planned      uint64        `json:"planned_bytes"`
+	Launches     int           `json:"launches"`
+	Kernels      []kernelShare `json:"kernels,omitempty"`
+	InKernels    float64       `json:"in_kernels"` // their time in the profiled step / its own
+	Select       []Selection   `json:"select,omitempty"`
 
 	TorchRate  float64 `json:"torch_tokens_per_s,omitempty"`
 	TorchPeak  uint64  `json:"torch_peak_bytes,omitempty"`
@@ -259,13 +261,7 @@ func (s *stepper) measure(r *StepRecord) error {
 	if s.quick {
 		least, most = 2, 2
 	}
-	budget := s.model.Memory(r.Tokens, r.Tokens)
-	budget.Optimizer = s.adam.Bytes()
-	r.Planned = budget.Total()
-	if all := s.dev.Attributes().MemoryBytes; all > 0 && r.Planned > all {
-		return fmt.Errorf("%.1f GiB are needed, the device has %.1f", gib(r.Planned), gib(all))
-	}
-	if err := s.model.Reserve(budget); err != nil {
+	if err := s.reserve(r); err != nil {
 		return err
 	}
 	var err error
@@ -303,6 +299,22 @@ func (s *stepper) measure(r *StepRecord) error {
 	r.Steps, r.Seconds, r.Rate, r.TFLOPs = len(times), times[len(times)/2].Seconds(), float64(tokens)/sum, work/sum/1e12
 	r.Peak = s.dev.HighWater()
 	return s.shares(r)
+}
+
+// reserve takes the memory of a step. Where the device has less, layers are computed again in
+// the backward pass, as a run would have them.
+func (s *stepper) reserve(r *StepRecord) error {
+	all := s.dev.Attributes().MemoryBytes
+	var budget decoder.Budget
+	for _, r.Checkpointed = range []bool{false, true} {
+		s.model.CheckpointLayers(r.Checkpointed)
+		budget = s.model.Memory(r.Tokens, r.Tokens)
+		budget.Optimizer = s.adam.Bytes()
+		if r.Planned = budget.Total(); all == 0 || r.Planned <= all {
+			return s.model.Reserve(budget)
+		}
+	}
+	return fmt.Errorf("%.1f GiB are needed, the device has %.1f", gib(r.Planned), gib(all))
 }
 
 // shares is what each kernel takes of a step.

@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/sim"
 )
 
 // TestStep: a step of the smallest model, its loss that of random weights, and every launch
@@ -47,5 +50,45 @@ func TestStepErrors(t *testing.T) {
 		if err := run(flags, new(strings.Builder)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
+	}
+}
+
+// smaller is a device with that much memory.
+type smaller struct {
+	driver.Launcher
+	memory uint64
+}
+
+func (d *smaller) Attributes() driver.Attributes {
+	a := d.Launcher.Attributes()
+	a.MemoryBytes = d.memory
+	return a
+}
+
+// TestStepCheckpointed: where a step's activations do not fit, layers are computed again, and
+// where that is too much, too, the step fails.
+func TestStepCheckpointed(t *testing.T) {
+	dir, err := writeConfig(t.TempDir(), "tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev := &smaller{sim.New(sim.Options{}), 0}
+	defer dev.Close()
+	s := stepper{dev: dev, name: "tiny", quick: true}
+	if err := s.build(dir); err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	r := StepRecord{Model: "tiny", Tokens: 24}
+	if err := s.measure(&r); err != nil || r.Checkpointed || r.Check != good {
+		t.Fatalf("%v, %+v", err, r)
+	}
+	dev.memory = r.Planned - 1
+	if err := s.measure(&r); err != nil || !r.Checkpointed || r.Check != good || r.Planned > dev.memory || !strings.Contains(r.line(), "24 tokens, checkpointed") {
+		t.Errorf("%v, %s", err, r.line())
+	}
+	dev.memory = r.Planned - 1
+	if err := s.measure(&r); err == nil || !strings.Contains(err.Error(), "GiB are needed") {
+		t.Errorf("%v", err)
 	}
 }

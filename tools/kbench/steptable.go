@@ -23,6 +23,9 @@ func (r StepRecord) line() string {
 		first, _, _ := strings.Cut(r.Error, "\n")
 		return fmt.Sprintf("%-36s %s", name, first)
 	}
+	if r.Checkpointed {
+		name += ", checkpointed"
+	}
 	check, worst, _ := strings.Cut(r.Check, ": ")
 	torch := ""
 	switch {
