@@ -48,7 +48,7 @@ type Params struct {
 	ValueDim                int     // of a value and of a head of o; 0 = HeadDim. Another one has no device kernel
 
 	// Sinks [Heads] are logits beside every query's scores whose values are zero: a head may
-	// attend to nothing. Nil = none. They have no device kernel.
+	// attend to nothing. Nil = none. With SoftCap they have no device kernel.
 	Sinks driver.F32
 }
 
@@ -72,6 +72,7 @@ func Forward(dev driver.Device, p Params, x Inputs[float32], o, lse driver.F32) 
 	}, func(c driver.Launcher) {
 		p.mustHaveKernel()
 		forwardPTX(c, p, x, o, lse, t)
+		p.drainPTX(c, o, lse, t)
 	})
 }
 
@@ -94,6 +95,7 @@ func Backward(dev driver.Device, p Params, x Inputs[float32], o, lse, do driver.
 	}, func(c driver.Launcher) {
 		p.mustHaveKernel()
 		backwardPTX(c, p, x, o, lse, do, d, t)
+		p.sinksPTX(c, x, o, lse, do, d, t)
 	})
 }
 
@@ -141,8 +143,8 @@ func (p Params) valueDim() int { return cmp.Or(p.ValueDim, p.HeadDim) }
 // mustHaveKernel panics on what the CPU alone computes: who builds a model refuses it for
 // other devices.
 func (p Params) mustHaveKernel() {
-	if !p.Sinks.IsNil() || p.valueDim() != p.HeadDim {
-		panic("attention: no kernel for sinks, or for values of another width than keys")
+	if !p.Sinks.IsNil() && p.SoftCap > 0 || p.valueDim() != p.HeadDim {
+		panic("attention: no kernel for sinks with SoftCap, or for values of another width than keys")
 	}
 }
 

@@ -15,9 +15,17 @@ func runPTX(t *testing.T, dev driver.Device, x problem, shift int) result {
 	tokens := int(x.p.Segments[len(x.p.Segments)-1])
 	q, k, v, do := in(x.q), in(x.k), in(x.v), in(x.do)
 	o, lse, dq, dk, dv := in(garbage(len(x.q))), in(garbage(x.p.Heads*tokens)), in(garbage(len(x.q))), in(garbage(len(x.k))), in(garbage(len(x.k)))
+	g := attention.Gradients{Q: dq, K: dk, V: dv}
+	if x.sinks != nil {
+		x.p.Sinks, g.Sinks = in(x.sinks), in(make([]float32, len(x.sinks)))
+	}
 	attention.Forward(dev, x.p, attention.Inputs[float32]{Q: q, K: k, V: v}, o, lse)
-	attention.Backward(dev, x.p, attention.Inputs[float32]{Q: q, K: k, V: v}, o, lse, do, attention.Gradients{Q: dq, K: dk, V: dv})
-	return result{out(o), out(lse), out(dq), out(dk), out(dv), nil}
+	attention.Backward(dev, x.p, attention.Inputs[float32]{Q: q, K: k, V: v}, o, lse, do, g)
+	y := result{out(o), out(lse), out(dq), out(dk), out(dv), nil}
+	if x.sinks != nil {
+		y.dsinks = out(g.Sinks)
+	}
+	return y
 }
 
 func TestPTX(t *testing.T) {
@@ -27,6 +35,15 @@ func TestPTX(t *testing.T) {
 		newProblem(31, attention.Params{Segments: []int32{0, 70}, Heads: 1, KVHeads: 1, HeadDim: 72, Window: 9, SoftCap: 5}, 0.5),
 		newProblem(32, attention.Params{Segments: []int32{0, 20}, Heads: 2, KVHeads: 2, HeadDim: 8, Window: 1}, 1),
 	)
+	for _, x := range withSinks() {
+		if x.sinks != nil && x.p.SoftCap == 0 && x.p.HeadDim <= 128 {
+			p := x.p
+			p.ValueDim = 0
+			y := newProblem(35, p, 1)
+			y.sinks = x.sinks
+			cases = append(cases, y)
+		}
+	}
 	for _, x := range cases {
 		name := fmt.Sprintf("%+v", x.p)
 		got, small, ref := runPTX(t, dev, x, 0), plain[float32](x), plain[float64](x)
@@ -39,6 +56,9 @@ func TestPTX(t *testing.T) {
 		optest.Within(t, name+" dq", got.dq, sq, rq)
 		optest.Within(t, name+" dk", got.dk, sk, rk)
 		optest.Within(t, name+" dv", got.dv, sv, rv)
+		if x.sinks != nil {
+			optest.Within(t, name+" dsinks", got.dsinks, small.SinksGradient(x.do), ref.SinksGradient(optest.To[float64](x.do)))
+		}
 	}
 }
 

@@ -59,7 +59,9 @@ func (p Params) checkBF16(addresses uintptr) {
 	if !(p.Scale > 0) {
 		panic(unscaledBF16)
 	}
-	p.mustHaveKernel()
+	if !p.Sinks.IsNil() || p.valueDim() != p.HeadDim {
+		panic("attention: no bf16 kernel for sinks, or for values of another width than keys")
+	}
 }
 
 // widened is the memory of inputs in float32: q, k, v and do.

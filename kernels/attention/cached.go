@@ -29,6 +29,7 @@ func (c Cached) Forward(dev driver.Device, q, k, v, o driver.F32) {
 	}, func(d driver.Launcher) {
 		c.mustHaveKernel()
 		c.forwardPTX(d, q, k, v, o)
+		c.drainCachedPTX(d, q, k, o)
 	})
 }
 

@@ -129,3 +129,25 @@ func TestCachedTraffic(t *testing.T) {
 	optest.Frugal(t, dev, "cached_forward", uint64(4*(2*length*kvHeads*d+chunks*heads*d)+partials))
 	optest.Frugal(t, dev, "cached_store", uint64(2*(8*length*kvHeads*d+4*length)))
 }
+
+// TestPTXCachedSinks: the host's outputs, with windows, caps and more keys than a block has
+// threads.
+func TestPTXCachedSinks(t *testing.T) {
+	dev, host, r, f := optest.Device(t, 80), optest.CPU(t, 1), optest.Rand(61), optest.Dev
+	for _, p := range []attention.Params{{}, {Window: 7}, {SoftCap: 3}} {
+		p.Heads, p.KVHeads, p.HeadDim, p.Scale = 4, 2, 20, 0.25
+		c := attention.Cached{Params: p, Capacity: 200, Slot: []int32{1, 0, 2}, Length: []int32{1, 150, 9}}
+		q, k, v, sinks := optest.Normal(r, 3*80, 2), optest.Normal(r, 3*200*40, 1), optest.Normal(r, 3*200*40, 1), optest.Normal(r, 4, 3)
+		want := make([]float32, len(q))
+		c.Sinks = f(sinks)
+		c.Forward(host, f(q), f(k), f(v), f(want))
+		in := func(x []float32) driver.F32 { return optest.In(t, dev, x, 0) }
+		o := in(garbage(len(q)))
+		if c.Sinks = in(sinks); p.SoftCap > 0 {
+			optest.Panics(t, "attention: no kernel for sinks with SoftCap, or for values of another width than keys", func() { c.Forward(dev, in(q), in(k), in(v), o) })
+			continue
+		}
+		c.Forward(dev, in(q), in(k), in(v), o)
+		optest.Near(t, "o", optest.Out(t, dev, o), want, 2e-6)
+	}
+}

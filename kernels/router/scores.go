@@ -1,15 +1,13 @@
 package router
 
 import (
-	"fmt"
-
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Scores is routing by scores that a correction may move, in groups of experts. It has a
-// host twin alone: who builds a model refuses other devices.
+// Scores is routing by scores that a correction may move, in groups of experts, on a device
+// of at most MaxDeviceGroups.
 //
 //	score[t,e]  = σ(logits[t,e]), or softmax over e of logits[t,e]
 //	by[t,e]     = score[t,e] + Bias[e]; −∞ outside the TopGroups groups, of Experts/Groups
@@ -39,7 +37,9 @@ func (s Scores) Forward(dev driver.Device, logits, probs driver.F32, choice, lik
 	}
 	dispatch.Run(dev, "router.Scores", func(c *cpu.Device) {
 		s.forwardCPU(c, logits.Host(), probs.Host(), choice, likely, weight.Host())
-	}, func(driver.Launcher) { noScores(dev) })
+	}, func(l driver.Launcher) {
+		s.forwardPTX(l, logits, probs, choice, likely, weight)
+	})
 }
 
 // Backward overwrites dlogits [T, E] with the gradient by the weights' gradient
@@ -51,11 +51,9 @@ func (s Scores) Backward(dev driver.Device, logits, probs driver.F32, choice []i
 	}
 	dispatch.Run(dev, "router.Scores", func(c *cpu.Device) {
 		s.backwardCPU(c, logits.Host(), probs.Host(), choice, weight.Host(), dweight.Host(), balance, dlogits.Host())
-	}, func(driver.Launcher) { noScores(dev) })
-}
-
-func noScores(dev driver.Device) {
-	panic(fmt.Sprintf("router.Scores: no kernel for a %v device", dev.Kind()))
+	}, func(l driver.Launcher) {
+		s.backwardPTX(l, logits, probs, choice, weight, dweight, balance, dlogits)
+	})
 }
 
 func (s Scores) checkScores(logits, probs driver.F32, choices int, weight driver.F32) {

@@ -1,16 +1,16 @@
 package swiglu
 
 import (
-	"fmt"
+	_ "embed"
 	"math"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/dispatch"
+	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-// Clamped is gpt_oss' gate, elementwise over float32 tensors of any one shape. It has a host
-// twin alone: who builds a model refuses other devices.
+// Clamped is gpt_oss' gate, elementwise over float32 tensors of any one shape.
 //
 //	g = min(gate, Limit), u = min(max(up, −Limit), Limit), out = (u + 1)·g·σ(Alpha·g)
 //
@@ -27,7 +27,11 @@ func (c Clamped) Forward(dev driver.Device, gate, up, out driver.F32) {
 			g, u, s := c.at(gate.Host()[i], up.Host()[i])
 			out.Host()[i] = float32((u + 1) * g * s)
 		})
-	}, func(driver.Launcher) { noClamped(dev) })
+	}, func(l driver.Launcher) {
+		clampedForwards.Launch(ptx.On(l), "clamped_forward", ptx.Grid(ptx.Blocks(gate.Len(), 1024), 256), &clampedForward{
+			gate: gate.Addr(), up: up.Addr(), out: out.Addr(), n: uint64(gate.Len()), alpha: c.Alpha, limit: c.Limit,
+		})
+	})
 }
 
 // Backward overwrites dgate, which may be gate or dout, and dup, which may be up or dout,
@@ -52,7 +56,11 @@ func (c Clamped) Backward(dev driver.Device, dout, gate, up, dgate, dup driver.F
 			}
 			dgate.Host()[i], dup.Host()[i] = float32(dz), float32(dy)
 		})
-	}, func(driver.Launcher) { noClamped(dev) })
+	}, func(l driver.Launcher) {
+		clampedBackwards.Launch(ptx.On(l), "clamped_backward", ptx.Grid(ptx.Blocks(n, 1024), 256), &clampedBackward{
+			dout: dout.Addr(), gate: gate.Addr(), up: up.Addr(), dgate: dgate.Addr(), dup: dup.Addr(), n: uint64(n), alpha: c.Alpha, limit: c.Limit,
+		})
+	})
 }
 
 // at gives g, u and σ(Alpha·g) of one element.
@@ -69,6 +77,26 @@ func each(d *cpu.Device, n int, f func(i int)) {
 	})
 }
 
-func noClamped(dev driver.Device) {
-	panic(fmt.Sprintf("swiglu.Clamped: no kernel for a %v device", dev.Kind()))
-}
+//go:embed clamped.sm80.ptx.zst
+var sm80Clamped string
+
+var familyClamped = ptx.New("swiglu, clamped", sm80Clamped)
+
+// Parameters of the kernels of clamped.cu.
+type (
+	clampedForward struct {
+		gate, up, out uintptr
+		n             uint64
+		alpha, limit  float32
+	}
+	clampedBackward struct {
+		dout, gate, up, dgate, dup uintptr
+		n                          uint64
+		alpha, limit               float32
+	}
+)
+
+var (
+	clampedForwards  = ptx.Declare[clampedForward](familyClamped, "clamped_forward")
+	clampedBackwards = ptx.Declare[clampedBackward](familyClamped, "clamped_backward")
+)

@@ -76,3 +76,28 @@ func TestClamped(t *testing.T) {
 		optest.FiniteDifference(t, "dup", loss, up, dup)
 	}
 }
+
+// TestPTXClamped: the tolerance rule, at every alignment.
+func TestPTXClamped(t *testing.T) {
+	dev, r := optest.Device(t, 80), optest.Rand(32)
+	for _, n := range []int{1, 7, 2050} {
+		for shift := range 2 {
+			c := swiglu.Clamped{Alpha: 1.702, Limit: 1.5}
+			gate, up, dout := optest.Normal(r, n, 2), optest.Normal(r, n, 2), optest.Normal(r, n, 1)
+			if n > 10 {
+				copy(gate, []float32{c.Limit, 200, -200, 0})
+				copy(up, []float32{c.Limit, -c.Limit, 200, -200})
+			}
+			in := func(x []float32) driver.F32 { return optest.In(t, dev, x, shift) }
+			out, dgate, dup := in(gate), in(dout), in(up)
+			c.Forward(dev, out, in(up), out)
+			c.Backward(dev, dgate, in(gate), dup, dgate, dup)
+			g64, u64, d64 := optest.To[float64](gate), optest.To[float64](up), optest.To[float64](dout)
+			optest.Within(t, "out", optest.Out(t, dev, out), clamped(c, gate, up), clamped(c, g64, u64))
+			sg, su := clampedGrad(c, dout, gate, up)
+			rg, ru := clampedGrad(c, d64, g64, u64)
+			optest.Within(t, "dgate", optest.Out(t, dev, dgate), sg, rg)
+			optest.Within(t, "dup", optest.Out(t, dev, dup), su, ru)
+		}
+	}
+}

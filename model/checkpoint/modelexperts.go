@@ -144,7 +144,9 @@ func (c *ModelConfig) readDenseFirst(f *fields, d moeDefaults) {
 	dense := d.firstDense
 	var types []string
 	if d.listed {
-		types = f.strings("mlp_layer_types")
+		if f.has("mlp_layer_types") {
+			types = f.strings("mlp_layer_types")
+		}
 	} else {
 		dense = f.int("first_k_dense_replace", dense)
 	}

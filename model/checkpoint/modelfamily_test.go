@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,12 @@ func windows(c *ModelConfig, layers int) []int {
 // What transformers 4.52's classes of each family supply where the file is silent.
 func TestFamilyDefaults(t *testing.T) {
 	bare := map[string]string{"rope_scaling": "", "rope_theta": "", "rms_norm_eps": "", "num_key_value_heads": "", "num_attention_heads": "32", "hidden_size": "64"}
+	heads := map[string]string{"num_key_value_heads": "32"}
+	with := func(a, b map[string]string) map[string]string {
+		out := maps.Clone(a)
+		maps.Copy(out, b)
+		return out
+	}
 	for _, c := range []struct {
 		modelType string
 		edits     map[string]string
@@ -71,6 +78,48 @@ func TestFamilyDefaults(t *testing.T) {
 		{"qwen3_moe", map[string]string{"mlp_only_layers": "[3]", "decoder_sparse_step": "2", "norm_topk_prob": "true"}, func(c *ModelConfig) bool {
 			return c.MoE.Experts == 128 && c.MoE.Normalize && !c.Sparse(0) && c.Sparse(1) && !c.Sparse(2) && !c.Sparse(3) && c.Sparse(5)
 		}},
+		{"deepseek_v3", heads, func(c *ModelConfig) bool {
+			m, l := c.MoE, c.Latent
+			return *l == LatentConfig{QueryRank: 1536, Rank: 512, PlainDim: 128, RotaryDim: 64, ValueDim: 128} && c.HeadDim == 192 && c.RotaryDim == 64 && m.Experts == 256 && m.PerToken == 8 &&
+				m.Groups == 8 && m.TopGroups == 4 && m.Scaling == 2.5 && m.Normalize && m.SharedIntermediate == 2048 && m.AuxCoef == 0 && !c.Sparse(1)
+		}},
+		{"deepseek_v3", with(heads, map[string]string{"q_lora_rank": "null", "first_k_dense_replace": "1", "norm_topk_prob": "false", "rope_interleave": "false", "n_shared_experts": "3"}), func(c *ModelConfig) bool {
+			return c.Latent.QueryRank == 0 && c.Latent.Halves && !c.Sparse(0) && c.Sparse(1) && !c.MoE.Normalize && c.MoE.SharedIntermediate == 3*2048
+		}},
+		{"glm4_moe_lite", heads, func(c *ModelConfig) bool {
+			return c.Latent.ValueDim == 256 && c.MoE.Scaling == 1.8 && !c.Sparse(0) && c.Sparse(1) && c.RMSNormEps == 1e-5
+		}},
+		{"glm4_moe_lite", with(heads, map[string]string{"mlp_layer_types": `["sparse", "dense"]`, "first_k_dense_replace": "1"}), func(c *ModelConfig) bool { return c.Sparse(0) && !c.Sparse(1) }},
+		{"youtu", heads, func(c *ModelConfig) bool { return c.Latent.Rank == 512 && c.MoE == nil && c.TieWordEmbeddings }},
+		{"glm4_moe", map[string]string{"attention_bias": "true"}, func(c *ModelConfig) bool {
+			return c.QKVBias && !c.OutputBias && c.RotaryDim == c.HeadDim/2 && !c.QKNorm && c.MoE.Experts == 128 && c.MoE.Scaling == 1
+		}},
+		{"ernie4_5_moe", map[string]string{"moe_layer_interval": "2", "moe_layer_start_index": "0"}, func(c *ModelConfig) bool {
+			m := c.MoE
+			return m.Experts == 64 && m.PerToken == 6 && m.Floor == 1e-12 && m.Normalize && m.SharedIntermediate == 2*1536 && !c.Sparse(0) && c.Sparse(1) && c.RopeTheta == 5e5
+		}},
+		{"ernie4_5_moe", map[string]string{"moe_layer_end_index": "0", "moe_num_shared_experts": "0", "use_bias": "true"}, func(c *ModelConfig) bool {
+			return !c.Sparse(1) && c.MoE.SharedIntermediate == 0 && c.MLPBias && c.OutputBias
+		}},
+		{"gpt_oss", nil, func(c *ModelConfig) bool {
+			r := c.RopeScaling
+			return c.QKVBias && c.OutputBias && !c.MLPBias && slices.Equal(windows(c, 4), []int{128, 0, 128, 0}) && c.MoE.Limit == 7 && c.MoE.Alpha == 1.702 &&
+				r.Type == "yarn" && r.Factor == 32 && r.Smooth && r.KeepFactor && c.RopeTheta == 150000 && c.HeadDim == 64
+		}},
+		{"gpt_oss", map[string]string{"attention_bias": "false", "rope_parameters": `{"rope_type": "default", "rope_theta": 5}`}, func(c *ModelConfig) bool {
+			return !c.QKVBias && !c.OutputBias && c.RopeScaling == nil && c.RopeTheta == 5
+		}},
+		{"llama4_text", map[string]string{"no_rope_layers": "[]"}, func(c *ModelConfig) bool {
+			return c.Chunk(0) == 8192 && c.QKNorm && c.IntermediateSize == 16384 && c.MoE.Intermediate == 96 && c.MoE.SharedIntermediate == 96 && c.GrowthScale == 0.1 &&
+				c.GrowthFloor == 8192 && c.Sparse(0) && !c.NoRope[1] && c.HeadDim == 128
+		}},
+		{"llama4_text", map[string]string{"no_rope_layers": "[0, 1]", "moe_layers": "[1]", "attention_chunk_size": "5", "attn_temperature_tuning": "0"}, func(c *ModelConfig) bool {
+			return c.Chunk(0) == 0 && c.Chunk(1) == 5 && c.NoRope[0] && !c.Sparse(0) && c.Sparse(1) && c.GrowthScale == 0
+		}},
+		{"llama4_text", map[string]string{"layer_types": `["chunked_attention", "full_attention"]`, "no_rope_layers": "[0, 1]", "interleave_moe_layer_step": "2"}, func(c *ModelConfig) bool {
+			return c.Chunk(0) == 8192 && c.Chunk(1) == 0 && !c.Sparse(0) && c.Sparse(1)
+		}},
+		{"llama4_text", map[string]string{"attention_chunk_size": "null", "use_qk_norm": "false"}, func(c *ModelConfig) bool { return c.Chunk(0) == 0 && !c.QKNorm }},
 		{"llama", nil, func(c *ModelConfig) bool { return c.MoE == nil && !c.Sparse(0) && c.LogitsScaling == 0 }},
 	} {
 		edits := map[string]string{"model_type": `"` + c.modelType + `"`}
@@ -100,6 +149,14 @@ func TestFamilyErrors(t *testing.T) {
 		{map[string]string{"model_type": `"granite"`, "logits_scaling": "0"}, "logits_scaling is 0"},
 		{map[string]string{"model_type": `"mixtral"`, "num_experts_per_tok": "9"}, "num_experts_per_tok is 9, want 1 to num_local_experts, which is 8"},
 		{map[string]string{"model_type": `"qwen3_moe"`, "decoder_sparse_step": "0"}, "decoder_sparse_step is 0, want at least 1"},
+		{map[string]string{"model_type": `"glm4_moe"`, "n_group": "3"}, "n_group 3 and topk_group 1 do not go with 128 experts, 8 of them for a token"},
+		{map[string]string{"model_type": `"glm4_moe"`, "n_group": "128"}, "n_group 128 and topk_group 1 do not go with 128 experts"},
+		{map[string]string{"model_type": `"glm4_moe"`, "n_shared_experts": "0"}, "n_shared_experts is 0, want at least 1"},
+		{map[string]string{"model_type": `"deepseek_v3"`, "num_key_value_heads": "4", "scoring_func": `"softmax"`}, `scoring_func is "softmax", which is not supported: sigmoid is`},
+		{map[string]string{"model_type": `"deepseek_v3"`, "num_key_value_heads": "2"}, "num_key_value_heads is 2 and num_attention_heads 4: latent attention has as many of both"},
+		{map[string]string{"model_type": `"glm4_moe_lite"`, "num_key_value_heads": "4", "mlp_layer_types": `["dense"]`}, "mlp_layer_types has 1 entries, num_hidden_layers is 2"},
+		{map[string]string{"model_type": `"gpt_oss"`, "swiglu_limit": "0"}, "swiglu_limit is 0, want more than 0"},
+		{map[string]string{"model_type": `"llama4_text"`, "layer_types": `["sliding_attention", "full_attention"]`}, `layer_types holds "sliding_attention", want full_attention or chunked_attention`},
 		{map[string]string{"model_type": `"qwen3_moe"`, "mlp_only_layers": "[0.5]"}, "mlp_only_layers holds 0.5, want integers"},
 	} {
 		dir := edited(t, "config.json", llamaConfig, c.edits)

@@ -13,7 +13,7 @@ import (
 // with adapters that drop out, noise, and the routers' balance.
 func TestFamiliesOnTheInterpreter(t *testing.T) {
 	all := shapes()
-	for _, name := range []string{"qwen3", "gemma2", "gemma3", "phi3", "granite", "qwen2_moe", "exaone4", "ministral3", "nanochat", "olmo", "cohere2", "cohere", "phi", "stablelm", "starcoder2", "nemotron", "falcon", "gpt2"} {
+	for _, name := range []string{"qwen3", "gemma2", "gemma3", "phi3", "granite", "qwen2_moe", "exaone4", "ministral3", "nanochat", "olmo", "cohere2", "cohere", "phi", "stablelm", "starcoder2", "nemotron", "falcon", "gpt2", "minimax_m2", "glm4_moe", "ernie4_5_moe", "llama4", "gpt_oss"} {
 		c := all[name]
 		t.Run(name, func(t *testing.T) {
 			dev := sim.New(sim.Options{})
@@ -38,7 +38,7 @@ func TestFamiliesOnTheInterpreter(t *testing.T) {
 // TestFamiliesInBF16: families whose products lie elsewhere than llama's, in bf16.
 func TestFamiliesInBF16(t *testing.T) {
 	all := shapes()
-	for _, name := range []string{"gemma2", "phi3", "qwen2_moe", "phi", "gpt2", "stablelm", "falcon"} {
+	for _, name := range []string{"gemma2", "phi3", "qwen2_moe", "phi", "gpt2", "stablelm", "falcon", "glm4_moe", "llama4"} {
 		c := all[name]
 		wide := tensorCored()
 		c.Vocab, c.Hidden, c.Intermediate, c.Heads, c.KVHeads, c.HeadDim = wide.Vocab, wide.Hidden, wide.Intermediate, wide.Heads, wide.KVHeads, wide.HeadDim

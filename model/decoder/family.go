@@ -9,6 +9,7 @@ import (
 
 	"dataflex.dev/dataflex/kernels/attention"
 	"dataflex.dev/dataflex/kernels/deltanet"
+	"dataflex.dev/dataflex/kernels/router"
 	"dataflex.dev/dataflex/kernels/swiglu"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
@@ -240,10 +241,8 @@ func (f family) hostOnly(c *Config) string {
 	switch {
 	case f.latent:
 		return "latent attention"
-	case f.sinks:
-		return "attention with sinks"
-	case f.routing != byProbability:
-		return "routing by scores"
+	case c.MoE.Groups > router.MaxDeviceGroups:
+		return fmt.Sprintf("experts in more than %d groups", router.MaxDeviceGroups)
 	case c.HeadDim > attention.DeviceHeadDim:
 		return fmt.Sprintf("attention with heads of %d", c.HeadDim)
 	case c.Linear.KeyDim > deltanet.DeviceKeyDim:

@@ -411,17 +411,21 @@ func TestSupported(t *testing.T) {
 // TestHostOnly: what only the CPU computes is refused elsewhere, before any weights are
 // read.
 func TestHostOnly(t *testing.T) {
-	dir := t.TempDir()
-	config := `{"model_type": "minimax_m2", "architectures": ["MiniMaxM2ForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
-		"num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": 8}`
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	dev := sim.New(sim.Options{})
-	_, err := Init(dev, dir, Options{}, nil)
-	want := dir + `/config.json: model_type "minimax_m2" needs routing by scores, which has no kernel for --device sim: take --device cpu`
-	if err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
+	for modelType, what := range map[string]string{
+		`"youtu", "architectures": ["YoutuForCausalLM"]`:                                                              "latent attention",
+		`"glm4_moe", "architectures": ["Glm4MoeForCausalLM"], "n_routed_experts": 66, "n_group": 33, "topk_group": 4`: "experts in more than 32 groups",
+	} {
+		dir := t.TempDir()
+		config := `{"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": 8, "model_type": ` + modelType + `}`
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		name, _, _ := strings.Cut(modelType, ",")
+		_, err := Init(sim.New(sim.Options{}), dir, Options{}, nil)
+		want := dir + `/config.json: model_type ` + name + ` needs ` + what + `, which has no kernel for --device sim: take --device cpu`
+		if err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 	config = `{"model_type": "gemma", "architectures": ["GemmaForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
 		"num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 256, "vocab_size": 8}`

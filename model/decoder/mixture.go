@@ -60,7 +60,7 @@ var (
 // shared expert, if there is one, that every token goes through.
 type mixture struct {
 	logits         autograd.Linear // [Experts, Hidden]
-	router         router
+	chooser        chooser
 	all            []expert // whose layers gate, up and down list
 	gate, up, down []*autograd.Linear
 	gating         gating
@@ -93,7 +93,7 @@ func (b *builder) mixture(path string) *mixture {
 		b.routing(e, path)
 		experts()
 	}
-	e.router = b.router(path)
+	e.chooser = b.chooser(path)
 	if c.MoE.Shared == 0 {
 		return e
 	}
@@ -150,7 +150,7 @@ func (b *builder) expert(e *mixture, i int, path string) {
 func (e *mixture) feed(m *Model, h *autograd.Value) *autograd.Value {
 	t := m.tape
 	logits := t.Linear(h, &e.logits)
-	r := e.router.route(t, logits)
+	r := e.chooser.route(t, logits)
 	t.Drop(logits)
 	var x, out *autograd.Value
 	if e.weighsInputs {

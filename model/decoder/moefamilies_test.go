@@ -10,6 +10,7 @@ import (
 
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
@@ -38,6 +39,17 @@ func TestMoEFamilies(t *testing.T) {
 			plainGradients(t, m, ids, want.Gradients)
 			must(t, m.SaveFull(out))
 			sameTensors(t, filepath.Join(out, storage.ModelFile), filepath.Join(dir, storage.ModelFile))
+
+			if m.family.hostOnly(&m.config) != "" {
+				return
+			}
+			dev := sim.New(sim.Options{})
+			m, err = Load(dev, dir, Options{})
+			must(t, err)
+			defer m.Close()
+			plainGreedy(t, m, ids, want.Greedy)
+			plainGradients(t, m, ids, want.Gradients)
+			meanLoss(t, m, ids, want.Loss)
 		})
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"dataflex.dev/dataflex/model/autograd"
 )
 
-// router chooses a token's experts, and how much each of them counts, from the router
+// chooser chooses a token's experts, and how much each of them counts, from the router
 // layer's logits [T, Experts].
-type router interface {
+type chooser interface {
 	route(t *autograd.Tape, logits *autograd.Value) *autograd.Routing
 }
 
@@ -37,8 +37,8 @@ const (
 	byCorrected           // by probability and a correction
 )
 
-// router is the family's kind of router; path is that of its mixture.
-func (b *builder) router(path string) router {
+// chooser is the family's kind of one; path is that of its mixture.
+func (b *builder) chooser(path string) chooser {
 	c := &b.c.MoE
 	if b.f.routing == byProbability {
 		return probabilities{c.TopK, c.Normalize}

@@ -74,6 +74,18 @@ func shapes() map[string]Config {
 			moe(c, 20, true)
 			c.MoE.Floor = 0.6
 		}),
+		"gpt_oss": of("gpt_oss", func(c *Config) {
+			c.OutBias, c.Tied = true, false
+			moe(c, 0, true)
+			c.MoE.Alpha, c.MoE.Limit = 1.7, 0.8
+		}),
+		"llama4": of("llama4_text", func(c *Config) {
+			c.QKVBias, c.QKNorm, c.NoRope, c.Chunk = false, true, []bool{false, true}, []int{3, 0}
+			c.Growth = rope.Growth{Beta: 0.4, Every: 2, First: 1}
+			c.Window = []int{0, 0}
+			moe(c, 20, false)
+			c.Sparse[0] = false
+		}),
 		"qwen2_moe": of("qwen2_moe", func(c *Config) { moe(c, 14, false); c.Sparse[0] = false }),
 		"qwen3_moe": of("qwen3_moe", func(c *Config) { moe(c, 0, true) }),
 	}
