@@ -18,8 +18,8 @@ func commands() *cobra.Command {
 	return root
 }
 
-// TestArguments: every way that users of LLaMA-Factory write a command line is the same
-// configuration and the same keys.
+// TestArguments: every notation of LLaMA-Factory's users gives the same configuration and the
+// same keys.
 func TestArguments(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, name := range []string{"a.yaml", "b.yaml", "x=1.yaml"} {

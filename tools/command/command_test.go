@@ -13,8 +13,8 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// TestRun: whatever a program ends with is one of three exit codes and at most one
-// line, which names no checkpoint unless one was saved.
+// TestRun: however a program ends, it has one of three exit codes and prints at most one line,
+// which names a checkpoint only if one was saved.
 func TestRun(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	left := &os.PathError{Op: "write", Path: os.Stdout.Name(), Err: syscall.EPIPE}
@@ -42,7 +42,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestPanic: a panic is one line that says where its trace is kept.
+// TestPanic: a panic is one line that names the file of its stack trace.
 func TestPanic(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	var stderr bytes.Buffer

@@ -13,8 +13,8 @@ import (
 	"dataflex.dev/dataflex/data/progress"
 )
 
-// TestLogIsClean: what a log line says of data, configurations and judges neither
-// steers the terminal nor gives a secret away, in both formats.
+// TestLogIsClean: text from data, configurations and judges in a log line can neither control
+// the terminal nor reveal a secret, in both formats.
 func TestLogIsClean(t *testing.T) {
 	for _, f := range []logFormat{textLog, jsonLog} {
 		t.Run(string(f), func(t *testing.T) {
@@ -41,8 +41,8 @@ func TestLogIsClean(t *testing.T) {
 	}
 }
 
-// TestScreen: log lines stand above the progress, which is one line, and none is lost
-// when the progress is taken away.
+// TestScreen: log lines are above the progress, which is one line, and none is lost when the
+// progress is removed.
 func TestScreen(t *testing.T) {
 	var out bytes.Buffer
 	s := &screen{out: &out, width: func() int { return 30 }}
@@ -67,9 +67,8 @@ func TestScreen(t *testing.T) {
 	}
 }
 
-// TestPassOnAScreen: a pass is one line that changes, with its rate and the time that is
-// left, and the next log line stands in its place. On a pipe nothing of it is seen before
-// ten seconds.
+// TestPassOnAScreen: a pass is one line that is updated, with its rate and the remaining time,
+// and is replaced by the next log line. On a pipe nothing is printed in the first ten seconds.
 func TestPassOnAScreen(t *testing.T) {
 	var out bytes.Buffer
 	s := &screen{out: &out, width: func() int { return 80 }}

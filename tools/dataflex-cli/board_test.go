@@ -80,7 +80,7 @@ func example(t *testing.T, name, out string, keys ...string) string {
 	return strings.Join(append(kept, keys...), "\n") + "\n"
 }
 
-// typeIn puts a configuration into the form and waits for what the check says.
+// typeIn enters a configuration in the form and waits for the result of the check.
 func typeIn(b *chromium.Browser, yaml string) {
 	b.Eval(`document.querySelector("[name=new]").click()`, nil)
 	b.Until(`document.querySelector("[data-panel=form] .faults li")`)
@@ -93,8 +93,8 @@ const row = `[...document.querySelectorAll(".runrow")].find(r => r.querySelector
 
 func rowOf(name string) string { return fmt.Sprintf(row, name) }
 
-// TestBoardInChromium: a run is configured, refused, started, followed and stopped in the
-// page; another one is killed; both are compared.
+// TestBoardInChromium: a run is configured, refused, started, followed and stopped on the page;
+// another one is killed; both are compared.
 func TestBoardInChromium(t *testing.T) {
 	home := t.TempDir()
 	b, stop := openBoard(t, home)
@@ -134,7 +134,7 @@ func TestBoardInChromium(t *testing.T) {
 		page.Until(`!document.querySelector("[data-panel=form]")`)
 		page.Until(rowOf(name) + ` && ` + rowOf(name) + `.innerText.includes("running as process")`)
 	}
-	for _, name := range []string{"first", "second"} { // both are ticked since they were started
+	for _, name := range []string{"first", "second"} { // both are ticked when they are started
 		page.Until(`document.querySelector("[data-panel=runs]") && document.querySelector("[data-panel=runs]").innerText.includes("` + name + `")`)
 	}
 	page.Until(`document.querySelectorAll("[data-panel=selections]").length === 2`)
@@ -142,7 +142,7 @@ func TestBoardInChromium(t *testing.T) {
 	page.Until(`document.querySelector(".news").innerText.includes("rows chosen")`)
 	page.Screenshot("board-two-light")
 
-	// A second start into the folder meets the run's lock, and its words are shown.
+	// A second start into the folder fails at the run's lock, and its message is shown.
 	typeIn(page, example(t, "less", "first", append(steps, "seed: 7")...))
 	page.Eval(`document.querySelector("[name=start]").click()`, nil)
 	page.Until(rowOf("first") + `.innerText.includes("another run writes into")`)
@@ -150,7 +150,7 @@ func TestBoardInChromium(t *testing.T) {
 		t.Errorf("the refusal: %s", got)
 	}
 
-	// The board ends, the runs go on, and the next board knows them.
+	// The board ends, the runs continue, and the next board finds them.
 	page.Clean()
 	stop()
 	page.Until(`document.getElementById("made").textContent.includes("does not answer")`)
@@ -158,7 +158,7 @@ func TestBoardInChromium(t *testing.T) {
 	page.Open(b.Address+"?run=first&run=second", 1400, "light")
 	page.Until(rowOf("first") + ` && ` + rowOf("first") + `.querySelector("[name=stop]")`)
 
-	// The second is killed: no process of it is left to say so.
+	// The second is killed: no process of it remains to report that.
 	owner, err := storage.LockOwner("saves/second/.lock")
 	if err != nil || !owner.Running() {
 		t.Fatalf("the lock of a run: %+v, %v", owner, err)

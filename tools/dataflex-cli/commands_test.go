@@ -121,7 +121,7 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// checkFolder is a configuration that is right, on the demo's model.
+// checkFolder is a valid configuration for the demo's model.
 func checkFolder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -146,8 +146,8 @@ func checkFolder(t *testing.T) string {
 	return dir
 }
 
-// A right configuration has no fault; each wrong one has all of its faults, each with
-// its place.
+// A valid configuration has no fault; each invalid one has all of its faults, each with its
+// position.
 func TestCheck(t *testing.T) {
 	dir := checkFolder(t)
 	file := filepath.Join(dir, "c.yaml")
@@ -212,8 +212,8 @@ func TestEvalRefusals(t *testing.T) {
 	}
 }
 
-// TestInterruptedInput: Ctrl-C ends a program that waits for its standard input, and
-// what was asked before is answered.
+// TestInterruptedInput: Ctrl-C ends a program that waits for its standard input, and earlier
+// requests are answered.
 func TestInterruptedInput(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	in, typed := io.Pipe()
@@ -230,8 +230,8 @@ func TestInterruptedInput(t *testing.T) {
 	}
 }
 
-// TestCheckComponents: what a run would die of after it has tokenised is found before:
-// by check, and in the same words by train.
+// TestCheckComponents: errors that a run would hit after tokenising are found before, by check
+// and, with the same text, by train.
 func TestCheckComponents(t *testing.T) {
 	clone(t)
 	const text = `selectors:

@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write docs again")
 
-// generated are the pages that commands print, too.
+// generated are the pages that commands also print.
 func generated(t *testing.T) map[string]string {
 	t.Helper()
 	var keys, components bytes.Buffer
@@ -30,7 +30,7 @@ func generated(t *testing.T) map[string]string {
 	return map[string]string{"environment.md": environmentPage(), "dataflex.schema.json": keys.String(), "components.schema.json": components.String()}
 }
 
-// TestDocs: data/examples holds what the program says.
+// TestDocs: the pages in data/examples are up to date.
 func TestDocs(t *testing.T) {
 	for name, text := range generated(t) {
 		path := filepath.Join("../../data/examples", name)
@@ -70,7 +70,7 @@ func TestVariables(t *testing.T) {
 	}
 }
 
-// TestHelpMethod: help explains methods, commands, and what is both.
+// TestHelpMethod: help explains methods, commands, and names that are both.
 func TestHelpMethod(t *testing.T) {
 	for name, want := range map[string][]string{
 		"less":   {"# less", "| `proj_dim` | integer | `8192`, upstream `4096` |"},
@@ -90,8 +90,8 @@ func TestHelpMethod(t *testing.T) {
 	}
 }
 
-// TestComponentSchema: every parameter of every method is in the schema of its component,
-// and nothing else is allowed there.
+// TestComponentSchema: every parameter of every method is in the schema of its component, which
+// allows no others.
 func TestComponentSchema(t *testing.T) {
 	var b bytes.Buffer
 	if err := writeComponentSchema(&b); err != nil {

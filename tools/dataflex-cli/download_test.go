@@ -51,8 +51,8 @@ func hubOf(t *testing.T, folders map[string]string) *httptest.Server {
 	return s
 }
 
-// TestDownloadThenTrain: a model and a data set are fetched by name, and with the hub gone
-// trained, checked, tokenised and measured by name; the adapter says the model's name.
+// TestDownloadThenTrain: a model and a data set are fetched by name, and without the hub used
+// by name in training, check, tokenize and eval; the adapter records the model's name.
 func TestDownloadThenTrain(t *testing.T) {
 	clone(t)
 	for _, name := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE", "USE_MODELSCOPE_HUB"} {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestEvalRopeScaling: positions are stretched as in training. The losses are those of
+// TestEvalRopeScaling: positions are scaled as in training. The losses are those of
 // transformers 4.52.4 on the demo's model, without rope_scaling and with linear, factor 2.
 func TestEvalRopeScaling(t *testing.T) {
 	t.Setenv("DATAFLEX_CACHE", t.TempDir())

@@ -17,8 +17,7 @@ import (
 	"dataflex.dev/dataflex/tools/recipe"
 )
 
-// clone makes the folder that examples are run in: data and the demo's model as a
-// checkout has them.
+// clone makes the folder in which examples are run: data and the demo's model as in a checkout.
 func clone(t *testing.T) {
 	t.Helper()
 	top, err := filepath.Abs("../..")
@@ -48,7 +47,7 @@ func clone(t *testing.T) {
 	}
 }
 
-// few cuts a training command to two steps, one decision among them.
+// few limits a training command to two steps, one of them with a decision.
 func few(args []string) []string {
 	if args[0] != "train" {
 		return args
@@ -56,7 +55,7 @@ func few(args []string) []string {
 	return append(args, "max_steps=2", "warmup_step=1", "update_step=1", "update_times=1")
 }
 
-// typed runs a command line as a recipe has it.
+// typed runs a command line of a recipe.
 func typed(t *testing.T, line, program string) {
 	t.Helper()
 	args := strings.Fields(line)
@@ -76,7 +75,7 @@ func typed(t *testing.T, line, program string) {
 	}
 }
 
-// TestExamples runs every file of data/examples, as its head says, for two steps.
+// TestExamples runs every file of data/examples, as its first lines say, for two steps.
 func TestExamples(t *testing.T) {
 	clone(t)
 	for _, r := range recipe.All() {
@@ -114,7 +113,7 @@ func TestEveryMethod(t *testing.T) {
 	}
 }
 
-// sameVectors: the committed file is what the commands make, on this machine too.
+// sameVectors: the committed file equals the output of the commands on this machine.
 func sameVectors(t *testing.T, got, want string) {
 	t.Helper()
 	a, err := npy.Read(got)
@@ -132,14 +131,14 @@ func sameVectors(t *testing.T, got, want string) {
 			off++
 		}
 	}
-	// Ties may fall the other way on another instruction set.
+	// Ties may be broken differently on another instruction set.
 	if !slices.Equal(a.Shape, b.Shape) || off > len(x)/100 {
 		t.Errorf("%s: %d of %d numbers are others than in %s", got, off, len(x), want)
 	}
 }
 
-// TestExampleLESS: what the example of LESS chooses is what it says: sums, far beyond
-// their share.
+// TestExampleLESS: the example of LESS chooses what its text says: sums, far more than their
+// share.
 func TestExampleLESS(t *testing.T) {
 	clone(t)
 	if code, stderr := capture(t, []string{"train", "data/examples/less.yaml", "update_times=1"}); code != 0 {

@@ -26,8 +26,8 @@ func ramp(n int, scale float64) []float32 {
 	return out
 }
 
-// modelFolder is a tied model of two layers' worth of tensors and an adapter of rank 2
-// on one of them, with a full copy of the embeddings that has a row more.
+// modelFolder is a tied model with the tensors of two layers, and an adapter of rank 2 on one
+// of them, with a full copy of the embeddings that has one more row.
 func modelFolder(t *testing.T) (model, adapter string) {
 	t.Helper()
 	model, adapter = t.TempDir(), t.TempDir()
@@ -99,8 +99,8 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// Files are filled up to the limit, the index names each tensor's, and of the export
-// before nothing stays that would be taken for the model.
+// Files are filled up to the limit, the index names each tensor's file, and no file of an
+// earlier export remains that would be taken for part of the model.
 func TestShards(t *testing.T) {
 	model, adapter := modelFolder(t)
 	m := merge(t, model, adapter)
@@ -264,8 +264,8 @@ func TestMergeEmbeddings(t *testing.T) {
 	}
 }
 
-// An adapter with embeddings or a head of its own parts a tied model's: what it does not
-// bring stays the base's.
+// An adapter with its own embeddings or head unties a tied model's: the table that it does not
+// have stays the base's.
 func TestMergeUnties(t *testing.T) {
 	for brings, want := range map[string][2][]float32{
 		"model.embed_tokens.weight": {ramp(20, 9), ramp(20, 1)},
@@ -291,8 +291,8 @@ func TestMergeUnties(t *testing.T) {
 	}
 }
 
-// An adapter of which something would be left out, and folders that would be
-// overwritten, are refused by name.
+// An adapter of which a part would be ignored, and folders that would be overwritten, are
+// refused by name.
 func TestExportRefusals(t *testing.T) {
 	model, adapter := modelFolder(t)
 	dev := cpu.New(1)

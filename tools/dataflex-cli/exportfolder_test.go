@@ -37,7 +37,7 @@ func install(dir, sources string, files map[string]string, overwrite bool) error
 	return errors.Join(out.install(), out.abort())
 }
 
-// contents are the files of a folder but for export's own list.
+// contents are the files of a folder except export's own record.
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -71,8 +71,8 @@ func with(files map[string]string, more ...string) map[string]string {
 	return files
 }
 
-// Another model is overwritten only when that is asked for, and what is not export's
-// stays in any case.
+// Another model is only overwritten on request, and files that are not export's are kept in any
+// case.
 func TestExportOverOthers(t *testing.T) {
 	for name, c := range map[string]struct {
 		there     map[string]string
@@ -134,7 +134,7 @@ func TestExportOverOthers(t *testing.T) {
 	}
 }
 
-// dying is a file system on which everything that changes it fails from the n-th time on.
+// dying is a file system on which every change fails from the n-th on.
 type dying struct {
 	storage.FS
 	left *int
@@ -180,8 +180,9 @@ func (d dying) Remove(name string) error {
 	return d.FS.Remove(name)
 }
 
-// Wherever an export dies, the folder is no model (there is no config.json), or wholly
-// the old or the new one; and the next export makes it whole and leaves nothing behind.
+// Wherever an export dies, the folder is either not a model (without config.json), or
+// completely the old or the new one; and the next export completes it and leaves no other
+// files.
 func TestExportDies(t *testing.T) {
 	for name, earlier := range map[string]bool{"into nothing": false, "over an earlier one": true} {
 		t.Run(name, func(t *testing.T) {
@@ -230,8 +231,8 @@ func TestExportDies(t *testing.T) {
 	}
 }
 
-// NaN is refused by the name of the file and the tensor, and where only the sum of model
-// and adapter is NaN, of the tensor.
+// NaN is refused, naming the file and the tensor, or where only the sum of model and adapter is
+// NaN, the tensor.
 func TestExportRefusesNaN(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	const up = "model.layers.2.mlp.up_proj"

@@ -29,7 +29,7 @@ func exportYAML(t *testing.T) (yaml, dir string) {
 	return yaml, dir
 }
 
-// nll is the mean loss of a text's tokens under the model at path, read by the tokenizer there.
+// nll is the mean loss of a text's tokens under the model at path, with the tokenizer there.
 func nll(t *testing.T, path string) float64 {
 	t.Helper()
 	tok, err := tokenizer.Load(path)
@@ -56,9 +56,9 @@ func nll(t *testing.T, path string) float64 {
 	return sum / float64(len(ids)-1)
 }
 
-// The files are read again as the model that was exported: f32 with the same loss, the
-// others with one as near as their rounding lets it be: 2^-11 of a number for f16, 2^-8 for
-// bf16, 1/254 of a block's largest for q8_0, which the layers do not add up.
+// The files are read again as the exported model: f32 with the same loss, the others with a
+// loss within the effect of their rounding: 2^-11 of a number for f16, 2^-8 for bf16, 1/254 of
+// a block's largest for q8_0, which does not accumulate over the layers.
 func TestExportGGUF(t *testing.T) {
 	yaml, dir := exportYAML(t)
 	want := nll(t, demoModel)
@@ -86,7 +86,7 @@ func TestExportGGUF(t *testing.T) {
 			t.Errorf("%s: %s %v", kind, text, err)
 		}
 	}
-	// What the model is stored as is taken where nothing is said.
+	// By default the type is that of the model's weights.
 	if err := export(t.Context(), yaml, nil, false); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestExportGGUF(t *testing.T) {
 	}
 }
 
-// A file is whole or not there, and nothing of another's is written over.
+// A file appears complete or not at all, and other files are not overwritten.
 func TestExportGGUFReplaces(t *testing.T) {
 	yaml, dir := exportYAML(t)
 	path, modelfile := filepath.Join(dir, "m.gguf"), filepath.Join(dir, "m.Modelfile")

@@ -40,8 +40,7 @@ func answers(t *testing.T, o generateOptions, keys ...string) (out []predict.Ans
 	return out
 }
 
-// TestGenerate: the three places that prompts come from, in their order, and what is
-// written of them.
+// TestGenerate: the three sources of prompts, in order of precedence, and the output for each.
 func TestGenerate(t *testing.T) {
 	const prompt = "Human: %<|endoftext|>\nAssistant:"
 	typed := answers(t, generateOptions{prompts: []string{"What is 2 plus 3?", "Name a colour"}})
@@ -70,8 +69,8 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
-// TestGenerateQuantised: a quantised model answers with its one adapter beside the codes, and
-// takes no second one.
+// TestGenerateQuantised: a quantised model generates with its one adapter unmerged, and refuses
+// a second one.
 func TestGenerateQuantised(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()
@@ -108,7 +107,7 @@ func TestGenerateQuantised(t *testing.T) {
 	}
 }
 
-// TestGenerateTerminal: a single answer is written as it grows, and is the same.
+// TestGenerateTerminal: a single answer is written as it is generated, and is the same.
 func TestGenerateTerminal(t *testing.T) {
 	var shown bytes.Buffer
 	o := generateOptions{prompts: []string{"Name a colour"}, terminal: true, out: &shown}
@@ -134,8 +133,8 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestChatTemplate: --chat-template renders the tokenizer's own, with the system prompt,
-// and answers what the model answers to those ids.
+// TestChatTemplate: --chat-template renders the tokenizer's own template, with the system
+// prompt, and the answer is the model's for those ids.
 func TestChatTemplate(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(demoModel)); err != nil {
@@ -205,7 +204,7 @@ func TestGenerateRefusals(t *testing.T) {
 	}
 }
 
-// TestChat: an answer depends on what was said before, until /clear; /exit ends.
+// TestChat: an answer depends on the earlier turns, until /clear; /exit ends.
 func TestChat(t *testing.T) {
 	var b bytes.Buffer
 	talk := conversation{in: strings.NewReader("hi there\nhi there\n\n/clear\nhi there\n/exit\nhi there\n"), out: &b, model: "\x01"}
@@ -219,8 +218,7 @@ func TestChat(t *testing.T) {
 	}
 }
 
-// TestChatInterrupted: a Ctrl-C while a line is waited for, or within an answer, ends the
-// program as one does.
+// TestChatInterrupted: Ctrl-C while waiting for a line, or within an answer, ends the program.
 func TestChatInterrupted(t *testing.T) {
 	for _, line := range []string{"", "hi there\n"} {
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -241,7 +239,7 @@ func TestChatInterrupted(t *testing.T) {
 	}
 }
 
-// TestGenerateUnread: what cannot be written ends generation with that error.
+// TestGenerateUnread: an error in writing the output ends generation.
 func TestGenerateUnread(t *testing.T) {
 	full := errors.New("no space left")
 	o := generateOptions{prompts: []string{"a", "b", "c"}, out: writer(func([]byte) (int, error) { return 0, full })}

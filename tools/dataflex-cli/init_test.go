@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/tools/recipe"
 )
 
-// TestInit: for every method what init says next, from its check to its training, works
-// on a user's model.
+// TestInit: for every method, the commands that init prints, from check to training, work on a
+// user's model.
 func TestInit(t *testing.T) {
 	model, err := filepath.Abs(demoModel)
 	if err != nil {
@@ -55,8 +55,8 @@ func mixtureOfExperts(t *testing.T) string {
 	return dir
 }
 
-// TestInitData: a user's files are recognised by their columns, what is there stays, and
-// what a method lacks is said.
+// TestInitData: a user's files are recognised by their columns, existing files are kept, and
+// missing data for a method is reported.
 func TestInitData(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for name, text := range map[string]string{

@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// TestExportOfPlainFamilies: export's tensors are those of the model with its adapter
-// merged in memory, where weights are stored [in, out] and tables have other names, too.
+// TestExportOfPlainFamilies: the exported tensors equal those of the model with its adapter
+// merged in memory, also where weights are stored as [in, out] and tables have other names.
 func TestExportOfPlainFamilies(t *testing.T) {
 	const folder = "../../model/decoder/testdata/plain_families"
 	for adapter, base := range map[string]string{

@@ -14,9 +14,9 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// TestMergeTables: what is exported of every adapter on the embeddings and the head that
-// PEFT saved (tools/golden/peft_tables.py) are the tensors of the loaded and merged model,
-// whose loss model/decoder holds against PEFT's.
+// TestMergeTables: for every adapter on the embeddings and the head saved by PEFT
+// (tools/golden/peft_tables.py) the exported tensors equal those of the loaded and merged
+// model, whose loss model/decoder compares with PEFT's.
 func TestMergeTables(t *testing.T) {
 	const dir = "../../model/decoder/testdata/peft_tables"
 	raw, err := os.ReadFile(filepath.Join(dir, "golden.json"))

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestOutside: the example of a selector outside the tree builds as a module of its own
-// that requires ours, and its program trains with it; check's fault is its own.
+// TestOutside: the example of an external selector builds as a separate module that requires
+// ours, and its program trains with it; check reports its faults.
 func TestOutside(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("no go command")

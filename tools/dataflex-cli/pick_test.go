@@ -57,9 +57,9 @@ func options(change func(*pickOptions)) pickOptions {
 	return o
 }
 
-// TestPickChooses: which rows each flag takes, of six rows with two equal scores, one
-// without, in two data sets. The quantiles are numpy's: of .25 .5 .5 1.5 2 the .75-th is
-// 1.5, of a's .5 .5 2 the .5-th .5.
+// TestPickChooses: the rows chosen by each flag, of six rows with two equal scores, one
+// without, in two data sets. The quantiles are numpy's: of .25 .5 .5 1.5 2 the .75-th is 1.5,
+// of a's .5 .5 2 the .5-th .5.
 func TestPickChooses(t *testing.T) {
 	pickFolder(t)
 	path, rows, err := readScores("scores.jsonl")
@@ -94,7 +94,7 @@ func TestPickChooses(t *testing.T) {
 	}
 }
 
-// TestPickLines: the rows' own bytes, ours behind them, and the entry.
+// TestPickLines: the rows' own bytes with our columns appended, and the entry.
 func TestPickLines(t *testing.T) {
 	pickFolder(t)
 	if err := pick(t.Context(), "scores.jsonl", options(func(o *pickOptions) { o.minScore = 0.3 }), io.Discard); err != nil {
@@ -114,7 +114,7 @@ func TestPickLines(t *testing.T) {
 	}
 }
 
-// TestPickRun: what a run chose, each row once with its best score, from its folder.
+// TestPickRun: the rows that a run chose, each once with its best score, from its folder.
 func TestPickRun(t *testing.T) {
 	pickFolder(t)
 	if err := os.MkdirAll("run", 0o755); err != nil {
@@ -136,7 +136,7 @@ func TestPickRun(t *testing.T) {
 	}
 }
 
-// TestPickRefuses: nothing is lost, and nothing is half there.
+// TestPickRefuses: no data is lost, and no partial file remains.
 func TestPickRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*pickOptions)
@@ -190,8 +190,8 @@ func TestPickRefuses(t *testing.T) {
 	}
 }
 
-// TestPickParquet: JSON becomes columns and comes back the same, nested lists and nulls
-// included; what read it back is parquet's own reader of the data sets.
+// TestPickParquet: JSON becomes columns and reads back the same, including nested lists and
+// nulls, with the data sets' own parquet reader.
 func TestPickParquet(t *testing.T) {
 	pickFolder(t)
 	rows := []string{
@@ -287,7 +287,7 @@ func TestPickParquetNative(t *testing.T) {
 	}
 }
 
-// objects are the first n rows of a data set in data as they stand there.
+// objects are the first n rows of a data set in data as stored.
 func objects(t *testing.T, name string, n int) (out []string) {
 	t.Helper()
 	c, err := dataset.OpenCatalog("data", nil)

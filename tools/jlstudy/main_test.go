@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/kernels/gradproj"
 )
 
-// The measured errors follow the law √((1+c²)/dim), and the outputs are written
-// where they are told to be.
+// The measured errors follow the law √((1+c²)/dim), and the outputs are written to the given
+// files.
 func TestStudyFollowsTheLaw(t *testing.T) {
 	o := options{rows: 24, size: 4000, seeds: 6, dims: []int{64, 256}, threads: 2}
 	s, err := measure(o, normalise(lowRank(o.rows, o.size)))

@@ -14,7 +14,7 @@ import (
 	"dataflex.dev/dataflex/tools/tasks"
 )
 
-// bench is a lab for one seed in a folder of the test's.
+// bench is a lab for one seed in a temporary folder.
 func bench(t *testing.T) *lab {
 	t.Helper()
 	dir := t.TempDir()
@@ -26,8 +26,8 @@ func bench(t *testing.T) *lab {
 	return &lab{dir: dir, model: model, seed: 1, log: slog.New(slog.DiscardHandler)}
 }
 
-// TestSelectorsFindTheFamily is the selection experiment for one seed and for the
-// methods that are quick, held to the same claims.
+// TestSelectorsFindTheFamily is the selection experiment for one seed and for the fast methods,
+// with the same claims.
 func TestSelectorsFindTheFamily(t *testing.T) {
 	l, out, ctx := bench(t), newTrial(), context.Background()
 	pool, eval := l.pool(tasks.Target, 32)
@@ -93,8 +93,8 @@ func hold(t *testing.T, out *trial, claims []claim, which func(claim) bool) {
 	}
 }
 
-// TestVerdicts: a claim wins if it holds in every seed; the worst seed is the one on
-// the wrong side; a value that was not measured is an error.
+// TestVerdicts: a claim wins if it holds for every seed; the worst seed is the one closest to
+// failing; a value that was not measured is an error.
 func TestVerdicts(t *testing.T) {
 	a, b := newTrial(), newTrial()
 	a.set("x", 0.95)
@@ -125,7 +125,7 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// TestJudge: the program that NICE asks, and how it counts.
+// TestJudge: the program called by NICE, and how it rates.
 func TestJudge(t *testing.T) {
 	in := "{\"prompt\":\"p\",\"reference\":\"MABO\",\"answer\":\"MAXOX\"}\n{\"prompt\":\"p\",\"reference\":\"A\",\"answer\":\"\"}\n"
 	var out bytes.Buffer
@@ -163,7 +163,7 @@ func TestBands(t *testing.T) {
 	}
 }
 
-// TestAgain: what was measured reads back.
+// TestAgain: the measurements read back.
 func TestAgain(t *testing.T) {
 	dir, a := t.TempDir(), newTrial()
 	a.set("x", 0.1)

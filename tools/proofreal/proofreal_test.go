@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// By hand: 1 - 6·18/(4·15); equal orders; 8/√95 with two equal numbers; nothing where one
-// side is all alike.
+// By hand: 1 - 6·18/(4·15); equal orders; 8/√95 with two equal numbers; undefined where all
+// values of one side are equal.
 func TestSpearman(t *testing.T) {
 	for _, c := range []struct {
 		x, y []float64
@@ -31,7 +31,7 @@ func TestSpearman(t *testing.T) {
 	}
 }
 
-// A half is half of the rows, the same for a seed and a number, another one for others.
+// A half is half of the rows, determined by the seed and the number.
 func TestHalf(t *testing.T) {
 	a, _ := ldsPool(scale{ldsRows: 24}, 1)
 	x, y := half(a, 1, 3), half(a, 1, 4)
@@ -43,7 +43,7 @@ func TestHalf(t *testing.T) {
 	}
 }
 
-// Without the folder of pools the project's own sets are taken; no row is in two of the sets.
+// Without the folder of pools the project's own sets are used; no row is in two of the sets.
 func TestOwnPool(t *testing.T) {
 	p, err := readPool(filepath.Join(t.TempDir(), "nowhere"), 4, 3, 1)
 	if err != nil {
@@ -76,8 +76,8 @@ func TestOwnPool(t *testing.T) {
 	}
 }
 
-// What has run is read from its file, medians and ranges are written, and what has not run
-// is said.
+// Existing results are read from their files, medians and ranges are written, and missing cells
+// are reported.
 func TestTables(t *testing.T) {
 	s := store{dir: t.TempDir()}
 	var cells []cell

@@ -24,8 +24,8 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// variants are further parameters that a method is built with, to be asked for those that
-// it reads in some cases only.
+// variants are further parameters with which a method is built, so that those it reads only in
+// some cases are seen.
 var variants = map[string][]string{
 	"nice":   {"reward: contains", "policy_model_path: tools/dataflex-demo/model, reward: contains"},
 	"near":   {"indices_path: data/examples/near.npy"},
@@ -39,7 +39,7 @@ var variants = map[string][]string{
 	},
 }
 
-// asked builds a method in every way and returns what it asked for in a mode.
+// asked builds a method in every variant and returns the parameters that it read in a mode.
 func asked(t *testing.T, kind Kind, component string, mode algo.Mode) (out []config.Asked) {
 	t.Helper()
 	for _, v := range append([]string{""}, variants[component]...) {
@@ -63,7 +63,7 @@ func asked(t *testing.T, kind Kind, component string, mode algo.Mode) (out []con
 	return out
 }
 
-// build makes a method on the outline of a run; that it refuses is no matter.
+// build makes a method on the outline of a run; whether it returns an error does not matter.
 func build(t *testing.T, kind Kind, c *config.Component) {
 	t.Helper()
 	model, err := decoder.Outline("tools/dataflex-demo/model", decoder.Options{}, false)
@@ -95,8 +95,8 @@ func build(t *testing.T, kind Kind, c *config.Component) {
 	}
 }
 
-// TestMethodsTakeTheirParameters: the table has the parameters that the constructors ask
-// for, with their types and defaults in both modes, and every registered method.
+// TestMethodsTakeTheirParameters: the table has the parameters that the constructors read, with
+// their types and defaults in both modes, and every registered method.
 func TestMethodsTakeTheirParameters(t *testing.T) {
 	t.Chdir("../..")
 	has := map[Kind][]string{}
@@ -140,10 +140,10 @@ func askedOf(t *testing.T, m Method, mode algo.Mode) map[string]any {
 	return out
 }
 
-// checkDefault holds a default of the table against the one that was asked with.
+// checkDefault compares a default in the table with the one that the constructor uses.
 func checkDefault(t *testing.T, method string, p Parameter, want string, got any, ok bool) {
 	t.Helper()
-	if !ok || got == nil { // in this mode it is not asked for, or only whether it is given
+	if !ok || got == nil { // not read in this mode, or only whether it is set
 		return
 	}
 	kind, text := map[string]string{
@@ -172,7 +172,7 @@ func checkDefault(t *testing.T, method string, p Parameter, want string, got any
 	}
 }
 
-// TestMethodPages: data/examples/methods holds what the table says, and nothing else.
+// TestMethodPages: data/examples/methods has exactly the pages generated from the table.
 func TestMethodPages(t *testing.T) {
 	const dir = "../../data/examples/methods"
 	want := map[string]string{"README.md": MethodIndex()}
@@ -201,7 +201,7 @@ func TestMethodPages(t *testing.T) {
 	}
 }
 
-// TestFindMethod: a mistyped name gets the nearest one.
+// TestFindMethod: for a mistyped name the nearest one is suggested.
 func TestFindMethod(t *testing.T) {
 	if m, err := FindMethod("weight_loss"); err != nil || m.Component != "loss" || m.Kind != Weight {
 		t.Errorf("%v, %v", m.Name, err)

@@ -12,7 +12,7 @@ var update = flag.Bool("update", false, "write data/examples again")
 
 const examples = "../../data/examples"
 
-// TestExamples: data/examples holds what the table says, and nothing else.
+// TestExamples: data/examples has exactly the files generated from the table.
 func TestExamples(t *testing.T) {
 	want := map[string]string{"components.yaml": Components(All(), Example(Recipe{Kind: Mix})), "README.md": Index()}
 	for _, r := range All() {
@@ -44,7 +44,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestFind: doremi is three files, a mistyped name gets the nearest one.
+// TestFind: doremi is three files; for a mistyped name the nearest one is suggested.
 func TestFind(t *testing.T) {
 	if r, err := Find("doremi"); err != nil || len(r) != 3 || r[0].Name != "doremi_1" || r[2].Name != "doremi_3" {
 		t.Errorf("doremi: %v, %v", r, err)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestMake: the clean rows of the target are sums, every family has its share, and
-// the noise is what it is said to be.
+// TestMake: the clean rows of the target are sums, every family has its share, and the share of
+// noise is as requested.
 func TestMake(t *testing.T) {
 	rows := Make(3, 100, 0.3, Families)
 	if !reflect.DeepEqual(rows, Make(3, 100, 0.3, Families)) {
@@ -45,7 +45,7 @@ func TestMake(t *testing.T) {
 	}
 }
 
-// TestWrite: what is written reads back, under the name that dataset_info.json gives.
+// TestWrite: the files read back, under the name in dataset_info.json.
 func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	rows := Make(1, 2, 0, Families)
