@@ -43,11 +43,11 @@ type section struct {
 func (r Recipe) sections(s Settings) []section {
 	model := []Line{{"model_name_or_path", s.Model, "a Hugging Face model: its folder, or its name, which `dataflex-cli download` fetches"}}
 	if s.Template != "" {
-		model = append(model, Line{"template", s.Template, "how a conversation is written"})
+		model = append(model, Line{"template", s.Template, "the chat template"})
 	}
 	switch r.Kind {
 	case Export:
-		return []section{{"the model", model}, {"what is written", nil}}
+		return []section{{"the model", model}, {"the output", nil}}
 	case Eval:
 		return []section{{"the model", model}, {"data", r.data(s)}}
 	}
@@ -57,24 +57,24 @@ func (r Recipe) sections(s Settings) []section {
 			{"stage", s.Stage, ""},
 			{"do_train", "true", ""},
 			{"finetuning_type", "lora", "lora, full or freeze"},
-			{"lora_target", "all", "every linear layer but the head"},
+			{"lora_target", "all", "every linear layer except the head"},
 			{"lora_rank", "8", ""},
 		}},
 		{"data: entries of dataset_info.json in dataset_dir", r.data(s)},
 		{"steps", []Line{
-			{"per_device_train_batch_size", strconv.Itoa(s.Micro), "rows that go through the model together"},
-			{"gradient_accumulation_steps", strconv.Itoa(s.Accumulate), "such batches to an optimizer step"},
+			{"per_device_train_batch_size", strconv.Itoa(s.Micro), "rows per micro-batch"},
+			{"gradient_accumulation_steps", strconv.Itoa(s.Accumulate), "micro-batches per optimizer step"},
 			{"learning_rate", s.Rate, ""},
 			{"lr_scheduler_type", "cosine", ""},
-			{"warmup_ratio", "0.1", "share of the run in which the learning rate rises"},
+			{"warmup_ratio", "0.1", "share of the run for the linear warm-up of the learning rate"},
 			{"num_train_epochs", s.Epochs, ""},
 		}},
-		{"what decides", r.decides(s)},
-		{"what it leaves", []Line{
+		{"the method", r.decides(s)},
+		{"the output", []Line{
 			{"output_dir", "{saves}/" + r.Name, ""},
 			s.overwrite(),
 			{"logging_steps", "2", ""},
-			{"save_steps", "100", "a checkpoint every so many steps"},
+			{"save_steps", "100", "steps between checkpoints"},
 			{"plot_loss", "true", ""},
 			{"seed", "42", "the same seed gives the same run"},
 		}},
@@ -83,9 +83,9 @@ func (r Recipe) sections(s Settings) []section {
 
 func (s Settings) overwrite() Line {
 	if s.Anew {
-		return Line{"overwrite_output_dir", "true", "starts anew; false: goes on from the newest checkpoint"}
+		return Line{"overwrite_output_dir", "true", "starts from the beginning; false: resumes from the newest checkpoint"}
 	}
-	return Line{"overwrite_output_dir", "false", "goes on from the newest checkpoint; true: starts anew"}
+	return Line{"overwrite_output_dir", "false", "resumes from the newest checkpoint; true: starts from the beginning"}
 }
 
 func (r Recipe) data(s Settings) []Line {
@@ -100,19 +100,19 @@ func (r Recipe) data(s Settings) []Line {
 	case len(s.Eval) > 0:
 		out = append(out, Line{"eval_dataset", strings.Join(s.Eval, ","), evalSays(r)}, Line{"do_eval", "true", "evaluate when training ends"})
 	case r.Eval && s.ValSize != "":
-		out = append(out, Line{"val_size", s.ValSize, "rows held out as evaluation set; or name one with eval_dataset"})
+		out = append(out, Line{"val_size", s.ValSize, "rows held out for evaluation; or set eval_dataset"})
 	case r.Kind == Eval:
 		out = append(out, Line{"eval_dataset", strings.Join(s.Dataset, ","), ""})
 	}
 	if r.Kind == Eval {
 		out = slices.DeleteFunc(out, func(l Line) bool { return l.Key == "do_eval" })
 	}
-	return append(out, Line{"cutoff_len", strconv.Itoa(s.Cutoff), "longer rows lose their end"})
+	return append(out, Line{"cutoff_len", strconv.Itoa(s.Cutoff), "longer rows are truncated"})
 }
 
 func evalSays(r Recipe) string {
 	if r.Eval {
-		return "what the chosen rows should help with"
+		return "the rows that the chosen ones should help with"
 	}
 	return ""
 }
@@ -124,27 +124,27 @@ func (r Recipe) decides(s Settings) []Line {
 	}
 	out := []Line{
 		{"train_type", string(r.Kind), ""},
-		{"components_cfg_file", "{here}components.yaml", "its parameters"},
+		{"components_cfg_file", "{here}components.yaml", "the component's parameters"},
 		{"component_name", r.Component, ""},
 	}
 	switch r.Kind {
 	case Select:
 		out = append(out, Line{"warmup_step", strconv.Itoa(s.Warmup), "steps on random rows before the first selection"},
-			Line{"update_step", strconv.Itoa(s.Update), "steps that a selection lasts"},
+			Line{"update_step", strconv.Itoa(s.Update), "steps per selection"},
 			Line{"update_times", strconv.Itoa(s.Updates), "selections"})
 	case Mix:
 		out = append(out, Line{"mixture_sample_rule", "uniform", "equal shares at the start"},
 			Line{"warmup_step", strconv.Itoa(s.Warmup), "steps before the first decision"},
-			Line{"update_step", strconv.Itoa(s.Update), "steps that a mixture lasts"},
+			Line{"update_step", strconv.Itoa(s.Update), "steps per mixture"},
 			Line{"update_times", strconv.Itoa(s.Updates), "decisions"})
 	case Lego:
 		out = append(out, Line{"warmup_step", strconv.Itoa(s.Warmup), "steps on random rows before the first decision"},
-			Line{"update_step", strconv.Itoa(s.Update), "steps of a window"},
+			Line{"update_step", strconv.Itoa(s.Update), "steps per window"},
 			Line{"update_times", strconv.Itoa(s.Updates), "windows"})
 	case Order:
 		if slices.ContainsFunc(r.Params, func(l Line) bool { return l.Key == "kind" && l.Value == "dynamic" }) {
 			out = append(out, Line{"warmup_step", strconv.Itoa(s.Warmup), "steps on random rows before the first order"},
-				Line{"update_step", strconv.Itoa(s.Update), "steps after which the rows that are left are scored again"})
+				Line{"update_step", strconv.Itoa(s.Update), "steps after which the remaining rows are scored again"})
 		}
 	}
 	return out
@@ -205,11 +205,11 @@ func writeLines(b *strings.Builder, indent string, lines []Line, s Settings) {
 // Components writes a components.yaml with the entries of recipes.
 func Components(recipes []Recipe, s Settings) string {
 	var b strings.Builder
-	b.WriteString("# What decides, and how. A training configuration names this file with components_cfg_file and an\n" +
+	b.WriteString("# The methods' parameters. A training configuration names this file with components_cfg_file and an\n" +
 		"# entry with component_name. Besides its params every entry may have\n" +
 		"#   mode: faithful   what the method's paper says (the default)\n" +
 		"#   mode: upstream   what OpenDCAI/DataFlex does, to compare results one to one\n" +
-		"# A parameter that is left out has the value that is said to be its default.\n")
+		"# A parameter that is left out has the value noted as its default.\n")
 	for _, bucket := range buckets {
 		seen := map[string]bool{}
 		for _, r := range recipes {
