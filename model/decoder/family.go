@@ -172,7 +172,7 @@ var families = map[string]family{
 	"lfm2":             {architecture: "Lfm2ForCausalLM", activation: "silu", norms: lfmNorms, headNorms: perHead, qNorm: "q_layernorm", kNorm: "k_layernorm", modules: lfmModules},
 	"qwen3_next":       {architecture: "Qwen3NextForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true, fusedDelta: true, experts: qwenExperts},
 	"qwen3_5_text":     {architecture: "Qwen3_5ForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true},
-	"qwen3_5_moe_text": {architecture: "Qwen3_5MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true, experts: qwenExperts},
+	"qwen3_5_moe_text": {architecture: "Qwen3_5MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, onePlus: true, zeroNorms: true, gatedQuery: true, experts: qwen35Experts},
 	"qwen2_moe":        {architecture: "Qwen2MoeForCausalLM", activation: "silu", norms: preNorms, experts: qwenExperts},
 	"qwen3_moe":        {architecture: "Qwen3MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, experts: qwenExperts},
 }

@@ -12,7 +12,7 @@ import (
 // layout is how a checkpoint holds a parameter that does not lie there as it does here.
 type layout struct {
 	transposed bool     // [in, out]
-	pieces     []string // its rows are tensors of these names
+	pieces     []string // it is cut into tensors of these names: its rows, or equal parts of them
 	stacked    bool     // [n, in, out], of [n, out, in]
 	inTurn     bool     // of its two halves, a row of one, a row of the other (of [n, 2·k], a number)
 }
@@ -51,8 +51,12 @@ func (l layout) tensors(name string, shape []int) []checkpoint.Tensor {
 		return []checkpoint.Tensor{{Name: name, Shape: []int{shape[1], shape[0]}}}
 	case l.pieces != nil:
 		var out []checkpoint.Tensor
+		one := shape[1:]
+		if parts := len(l.pieces) / shape[0]; parts > 1 {
+			one = append([]int{shape[1] / parts}, shape[2:]...)
+		}
 		for _, piece := range l.pieces {
-			out = append(out, checkpoint.Tensor{Name: piece, Shape: shape[1:]})
+			out = append(out, checkpoint.Tensor{Name: piece, Shape: one})
 		}
 		return out
 	case l.stacked:
@@ -68,8 +72,9 @@ func (l layout) split(name string, shape []int, x []float32) []checkpoint.Tensor
 	case l.transposed:
 		out[0].F32 = checkpoint.Transposed(x, shape[0], shape[1])
 	case l.pieces != nil:
+		n := len(x) / len(out)
 		for i := range out {
-			out[i].F32 = x[i*shape[1] : (i+1)*shape[1]]
+			out[i].F32 = x[i*n : (i+1)*n]
 		}
 	case l.stacked || l.inTurn:
 		x = slices.Clone(x)

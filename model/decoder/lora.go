@@ -212,6 +212,9 @@ func (m *Model) attach(l LoRA, on targets, shape func(path string) (rank int, sc
 	if err != nil {
 		return err
 	}
+	for _, v := range m.views {
+		v.follow()
+	}
 	m.adapter = &adapter{lora: l, modules: on.modules, saves: saves}
 	for _, mod := range on.modules {
 		rank, scale := shape(mod.path)

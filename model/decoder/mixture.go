@@ -16,7 +16,8 @@ type expertNames struct {
 	router         string // "": gate
 
 	// In the place of the experts' own modules, one tensor for all of them: gate and up,
-	// [Experts, 2·Intermediate, Hidden], and down, [Experts, Hidden, Intermediate].
+	// [Experts, 2·Intermediate, Hidden], and down, [Experts, Hidden, Intermediate]. Where the
+	// experts have names as well a folder may hold either.
 	allGateUp, allDown string
 	stacking           stacking
 	biased             bool // experts and the router add biases
@@ -39,6 +40,7 @@ const (
 
 var (
 	qwenExperts    = expertNames{block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj"}
+	qwen35Experts  = expertNames{block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj", routerTensor: true, allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj"}
 	graniteExperts = expertNames{block: "block_sparse_moe", router: "router.layer", routerLast: true, allGateUp: "input_linear.weight", allDown: "output_linear.weight"}
 	mixtralExperts = expertNames{block: "block_sparse_moe", gate: "w1", up: "w3", down: "w2", downSecond: true}
 	glmExperts     = expertNames{

@@ -205,6 +205,7 @@ func TestRecurrentTargets(t *testing.T) {
 	for name, want := range map[string]string{
 		"lfm2":                "in_proj, out_proj, w1, w3, w2, q_proj, k_proj, v_proj",
 		"qwen3_5_text-biased": "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, out_proj, in_proj_qkv, in_proj_z, in_proj_b, in_proj_a",
+		"qwen3_5_moe_text":    "out_proj, in_proj_qkv, in_proj_z, in_proj_b, in_proj_a, gate_proj, up_proj, down_proj, shared_expert_gate, q_proj, k_proj, v_proj, o_proj",
 		"qwen3_next":          "in_proj_qkvz, in_proj_ba, out_proj, gate, gate_proj, up_proj, down_proj, shared_expert_gate, q_proj, k_proj, v_proj, o_proj",
 	} {
 		m := load(t, filepath.Join(recurrentFolder, name), Options{})
@@ -272,4 +273,24 @@ func TestRecurrentInBF16(t *testing.T) {
 			m.Close()
 		}
 	}
+}
+
+// TestStackedExperts: released folders of qwen3_5_moe hold the experts of a layer in two
+// tensors, saved ones a matrix by itself for each. Both are read, and saved as they were.
+func TestStackedExperts(t *testing.T) {
+	ids, models, _ := plainRecords(t, recurrentFolder)
+	dir, out, again := filepath.Join(recurrentFolder, "qwen3_5_moe_text"), t.TempDir(), t.TempDir()
+	m := load(t, dir, Options{})
+	var tensors []checkpoint.Tensor
+	for _, p := range m.base() {
+		tensors = append(tensors, checkpoint.Tensor{Name: p.Name, Shape: p.Shape, F32: p.Data.Host()})
+	}
+	must(t, checkpoint.WriteSafetensors(filepath.Join(out, storage.ModelFile), nil, tensors))
+	config, err := os.ReadFile(filepath.Join(dir, storage.ConfigFile))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(out, storage.ConfigFile), config, 0o600))
+	stacked := load(t, out, Options{})
+	meanLoss(t, stacked, ids, models["qwen3_5_moe_text"].Loss)
+	must(t, stacked.SaveFull(again))
+	sameTensors(t, filepath.Join(again, storage.ModelFile), filepath.Join(out, storage.ModelFile))
 }

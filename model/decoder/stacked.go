@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"fmt"
 	"strings"
 
 	"dataflex.dev/dataflex/model/autograd"
@@ -24,6 +25,8 @@ func (b *builder) stackedExperts(e *mixture, path string) {
 	in, out := layout{}, layout{}
 	if n.stacking != rowsApart {
 		in, out = layout{stacked: true, inTurn: n.stacking == columnsInTurn}, layout{stacked: true}
+	} else if n.gate != "" && b.stored != nil && b.stored(path+"experts.0."+n.gate+".weight", []int{width, hidden}) {
+		in, out = n.pieces(path, count)
 	}
 	var inBias, outBias *tensor.Param
 	gateUp := b.stack(half, in, path+n.allGateUp, count, 2*width, hidden)
@@ -47,6 +50,17 @@ func (b *builder) stackedExperts(e *mixture, path string) {
 		}
 		e.gate, e.up, e.down = append(e.gate, &x.gate), append(e.up, &x.up), append(e.down, &x.down)
 	}
+}
+
+// pieces are the layouts of the two tensors where a folder has a matrix by itself for each
+// of them: what transformers saves of what it has in one.
+func (n expertNames) pieces(path string, experts int) (in, out layout) {
+	for i := range experts {
+		p := fmt.Sprintf("%sexperts.%d.", path, i)
+		in.pieces = append(in.pieces, p+n.gate+".weight", p+n.up+".weight")
+		out.pieces = append(out.pieces, p+n.down+".weight")
+	}
+	return in, out
 }
 
 // stack is a tensor of that name, which a folder keeps as l says.
