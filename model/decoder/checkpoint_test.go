@@ -72,10 +72,10 @@ func TestCheckpointLayers(t *testing.T) {
 	}
 }
 
-// TestCheckpointLayersOnDevices: the same by the kernels, in bf16 too, of a dense model and of
-// one of experts.
+// TestCheckpointLayersOnDevices: the same by the kernels, in bf16 too, of a dense model, of
+// one of experts, and of one with a delta rule.
 func TestCheckpointLayersOnDevices(t *testing.T) {
-	for _, name := range []string{"llama", "qwen2_moe"} {
+	for _, name := range []string{"llama", "qwen2_moe", "qwen3_next"} {
 		for capability, half := range map[int]bool{80: false, 90: true} {
 			c := shapes()[name]
 			if half {

@@ -23,6 +23,11 @@ func shapes() map[string]Config {
 		c.Latent = Latent{QueryRank: queries, Rank: 7, PlainDim: 6, RotaryDim: 4, ValueDim: 5}
 		c.KVHeads, c.HeadDim, c.RotaryDim = c.Heads, 10, 4
 	}
+	delta := func(c *Config) {
+		c.QKVBias, c.RotaryDim, c.Recurrent, c.ConvWidth = false, 4, []bool{true, false}, 4
+		c.Eps = 0.01 // a first token's output is v times q·k, which is small: its norm would bend sharply
+		c.Linear = DeltaRule{KeyHeads: 1, ValueHeads: 2, KeyDim: 6, ValueDim: 5}
+	}
 	return map[string]Config{
 		"llama":  small(),
 		"qwen3":  of("qwen3", func(c *Config) { c.QKVBias = false }),
@@ -88,6 +93,14 @@ func shapes() map[string]Config {
 		}),
 		"qwen2_moe": of("qwen2_moe", func(c *Config) { moe(c, 14, false); c.Sparse[0] = false }),
 		"qwen3_moe": of("qwen3_moe", func(c *Config) { moe(c, 0, true) }),
+		"lfm2":      of("lfm2", func(c *Config) { c.QKVBias, c.Recurrent, c.ConvWidth, c.ConvBias = false, []bool{true, false}, 3, true }),
+		"qwen3_next": of("qwen3_next", func(c *Config) {
+			delta(c)
+			moe(c, 14, true)
+			c.Sparse[0], c.OutBias = false, true
+		}),
+		"qwen3_5":     of("qwen3_5_text", delta),
+		"qwen3_5_moe": of("qwen3_5_moe_text", func(c *Config) { delta(c); moe(c, 14, true) }),
 	}
 }
 
