@@ -170,9 +170,9 @@ func (s *speaker) row(messages []data.Message) (predict.Row, error) {
 	return predict.Row{Prompt: prompt}, err
 }
 
-// answer continues rows. told is called with each answer as soon as it is known, in the order
+// answer continues rows. answered is called with each answer as soon as it is known, in the order
 // of rows; grown, if not nil, with the growing text of the only row.
-func (s *speaker) answer(ctx context.Context, rows []predict.Row, grown func(text string), told func(predict.Answer) error) error {
+func (s *speaker) answer(ctx context.Context, rows []predict.Row, grown func(text string), answered func(predict.Answer) error) error {
 	o := predict.Options(s.config, s.stop)
 	prompts := make([][]int32, len(rows))
 	for i, r := range rows {
@@ -201,7 +201,7 @@ func (s *speaker) answer(ctx context.Context, rows []predict.Row, grown func(tex
 				return
 			}
 			delete(known, next)
-			if untold = told(a); untold != nil {
+			if untold = answered(a); untold != nil {
 				cancel() // the others are not needed
 				return
 			}

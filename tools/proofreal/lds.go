@@ -32,7 +32,7 @@ func ldsCells(s scale, seed int) []cell {
 	out := []cell{{ldsID("halves", seed), func(ctx context.Context, l *lab) (map[string]float64, error) { return l.halves(ctx, s, seed) }}}
 	for _, method := range ldsMethods {
 		out = append(out, cell{ldsID(method, seed), func(ctx context.Context, l *lab) (map[string]float64, error) {
-			return l.foretold(ctx, s, seed, method)
+			return l.correlations(ctx, s, seed, method)
 		}})
 	}
 	return out
@@ -131,8 +131,8 @@ func (l *lab) halves(ctx context.Context, s scale, seed int) (map[string]float64
 	return values, nil
 }
 
-// foretold scores the rows for every family, and returns the correlations.
-func (l *lab) foretold(ctx context.Context, s scale, seed int, method string) (map[string]float64, error) {
+// correlations scores the rows for every family, and returns the correlations.
+func (l *lab) correlations(ctx context.Context, s scale, seed int, method string) (map[string]float64, error) {
 	measured, err := l.store.read(ldsID("halves", seed))
 	if err != nil {
 		return nil, err

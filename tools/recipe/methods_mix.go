@@ -195,6 +195,6 @@ stair, saw  sections, mixed at their boundaries     segment  x % from one end fi
 		},
 		Mode:  "Missing scores sort last, ties are reversed when descending, the order stops or wraps where the steps end; dynamic: the head of the remaining rows, hardest first.",
 		Cost:  "model_loss: a forward pass over the rows, for kind dynamic over the remaining rows at every window; else none.",
-		Loses: "The order is meant for one pass over the data; more passes, and packed rows, are refused or warned about. With sorted data the model forgets what came first.",
+		Loses: "An order is only meaningful over whole passes: a run that would end within one is refused, and so are packed rows. With sorted data the model forgets what came first.",
 	},
 }

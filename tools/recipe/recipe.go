@@ -177,8 +177,8 @@ func (s Settings) fill(text string) string {
 		"{rows}", s.RowFiles[0], "{eval}", s.RowFiles[1]).Replace(text)
 }
 
-// FitTo reduces the number of steps until there are enough rows for a warm-up and a selection;
-// 0 = unknown.
+// FitTo reduces the accumulation and the steps of warm-up and selection so that rows rows are
+// enough for both; 0 = unknown.
 func (s *Settings) FitTo(rows int) {
 	if rows == 0 {
 		return

@@ -166,9 +166,9 @@ var table = []Recipe{
 		Params:    []Line{cache("random"), {"seed", "42", ""}, {"replacement", "false", "whether a row may be drawn twice (default false)"}},
 	},
 	{
-		Name: "select_static", Kind: Select, Does: "Chooses nothing: trains on the rows in the order of the data.",
+		Name: "select_static", Kind: Select, Does: "Chooses nothing: windows are consecutive parts of passes over the data.",
 		Component: "static",
-		Params:    []Line{cache("static"), {"shuffle", "true", "in a random order (default)"}},
+		Params:    []Line{cache("static"), {"shuffle", "true", "each pass in its own random order (default)"}},
 	},
 	{
 		Name: "custom", Kind: Select, Does: "Asks your program which rows to train on.",

@@ -58,8 +58,8 @@ func decoded[T any](t *testing.T, raw json.RawMessage) (v T) {
 	return v
 }
 
-// told is a run in an event.
-type told struct {
+// runEvent is the part of an event about a run.
+type runEvent struct {
 	Name  string
 	Whole bool
 	Set   struct {
@@ -75,7 +75,7 @@ type told struct {
 	Gone []string
 }
 
-func (r told) curve(name string) (x, y []float64) {
+func (r runEvent) curve(name string) (x, y []float64) {
 	for _, c := range r.Set.Curves {
 		if c.Name == name {
 			return c.X, c.Y
@@ -175,7 +175,7 @@ func TestEvents(t *testing.T) {
 		return true
 	})
 	l.next("run", func(raw json.RawMessage) bool {
-		r := decoded[told](t, raw)
+		r := decoded[runEvent](t, raw)
 		x, y := r.curve("loss")
 		if !r.Whole || r.Name != "a/select" || len(x) != 4 || x[3] != 4 || y[3] != loss(4) || r.Set.Choice.Choices != 12 || r.Set.Memory.Peak == 0 {
 			t.Errorf("the run: %+v", r)
@@ -199,7 +199,7 @@ func TestEvents(t *testing.T) {
 	grow(8, 99)
 	choices, steps := 0, 0 // simultaneous changes may arrive in several events
 	l.next("run", func(raw json.RawMessage) bool {
-		r := decoded[told](t, raw)
+		r := decoded[runEvent](t, raw)
 		if r.Set.Choice != nil {
 			choices = r.Set.Choice.Choices
 		}

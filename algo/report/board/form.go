@@ -195,7 +195,7 @@ func (b *Board) start(w http.ResponseWriter, r *http.Request) error {
 	if len(out.Faults) > 0 {
 		return reply(w, http.StatusOK, out)
 	}
-	path, err := keep(b.path(name), c.YAML)
+	path, err := saveConfig(b.path(name), c.YAML)
 	if err != nil {
 		return refusal{http.StatusInternalServerError, err.Error()}
 	}
@@ -210,9 +210,9 @@ func (b *Board) start(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, map[string]string{"run": name, "job": j.ID, "config": path})
 }
 
-// keep writes a configuration beside the run's folder, where the user finds it: as NAME.yaml,
+// saveConfig writes a configuration beside the run's folder, where the user finds it: as NAME.yaml,
 // or with a number where that name is taken.
-func keep(out, text string) (string, error) {
+func saveConfig(out, text string) (string, error) {
 	if err := storage.MkdirAll(filepath.Dir(out)); err != nil {
 		return "", err
 	}

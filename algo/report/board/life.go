@@ -170,7 +170,7 @@ func (b *Board) summaries() []Summary {
 
 func (b *Board) summary(name string) Summary {
 	s := Summary{Name: name}
-	if err := b.stays(name); err != nil {
+	if err := b.checkInside(name); err != nil {
 		s.State = err.Error()
 		return s
 	}

@@ -105,8 +105,8 @@ func isRun(path string) bool {
 // readFiles are the files from which a page is made.
 var readFiles = []string{report.LogName, record.Name, report.PicksName, storage.TrainerStateFile, storage.RunFile, "eval_results.json", storage.LockFile}
 
-// stays refuses a run whose files lead out of the folder.
-func (b *Board) stays(name string) error {
+// checkInside refuses a run whose files lead out of the folder.
+func (b *Board) checkInside(name string) error {
 	for _, file := range readFiles {
 		path := filepath.Join(b.path(name), file)
 		info, err := os.Lstat(path)
@@ -186,7 +186,7 @@ func (b *Board) load(ctx context.Context, name string) *loaded {
 func (b *Board) read(ctx context.Context, name string, life life) *page.Run {
 	var run *page.Run
 	err := b.caught("reading the run "+name, func() error {
-		if err := b.stays(name); err != nil {
+		if err := b.checkInside(name); err != nil {
 			return err
 		}
 		all, err := page.Load(ctx, []string{b.path(name)})

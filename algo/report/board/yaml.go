@@ -48,7 +48,7 @@ func (b *Board) configOf(name string) (string, error) {
 			return string(raw), nil
 		}
 	}
-	if err := b.stays(name); err != nil {
+	if err := b.checkInside(name); err != nil {
 		return "", err
 	}
 	lines, err := record.Read(b.path(name))
