@@ -16,21 +16,32 @@ import (
 	"dataflex.dev/dataflex/kernels/selftest"
 )
 
-// openAuto takes the first GPU if this build can use one and it passes its self-test, and
-// the processor elsewhere, saying why.
-func openAuto(log *slog.Logger) (driver.Device, error) {
+// openAuto takes the first GPU if this build can use one, it has kernels for all that the
+// model computes, and it passes its self-test; and the processor elsewhere, saying why. lacks
+// names what there are no kernels for; "" = nothing.
+func openAuto(lacks string, log *slog.Logger) (driver.Device, error) {
 	gpu, why := firstGPU()
 	if gpu == nil {
 		return openCPU(why, log)
 	}
-	start := time.Now()
-	tested, err := prove(gpu, provenDir(), log)
-	name := gpu.Attributes().Name
-	if err != nil {
-		if cerr := gpu.Close(); cerr != nil {
-			log.Warn("closing the GPU", "device", "cuda:0", "error", cerr)
+	return choose(gpu, lacks, provenDir(), log)
+}
+
+// choose is gpu, or the processor in its place.
+func choose(gpu driver.Launcher, lacks, proven string, log *slog.Logger) (driver.Device, error) {
+	start, name := time.Now(), gpu.Attributes().Name
+	instead := func(why string) (driver.Device, error) {
+		if err := gpu.Close(); err != nil {
+			log.Warn("closing the GPU", "name", name, "error", err)
 		}
-		return openCPU(fmt.Sprintf("%s does not pass its self-test (--device cuda uses it all the same): %v", name, err), log)
+		return openCPU(why, log)
+	}
+	if lacks != "" {
+		return instead(fmt.Sprintf("the model needs %s, for which %s has no kernels here", lacks, name))
+	}
+	tested, err := prove(gpu, proven, log)
+	if err != nil {
+		return instead(fmt.Sprintf("%s does not pass its self-test (--device cuda uses it all the same): %v", name, err))
 	}
 	log.Info("device", "device", "cuda:0", "name", name, "self_test", tested, "seconds", time.Since(start).Seconds())
 	return gpu, nil

@@ -1,14 +1,17 @@
 package train
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // TestProve: a device that nobody asked for passes the self-test once for each driver and
@@ -36,6 +39,41 @@ func TestProve(t *testing.T) {
 	}
 	if kept, err := os.ReadDir(dir); err != nil || len(kept) != 1 {
 		t.Errorf("%v, %v", kept, err)
+	}
+}
+
+// TestChoose: a GPU that passes is taken; one that fails, or that has no kernels for the
+// model, is not, and the log says why.
+func TestChoose(t *testing.T) {
+	dir := t.TempDir()
+	config := `{"model_type": "gemma", "architectures": ["GemmaForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
+		"num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": %d, "vocab_size": 8}`
+	for heads, want := range map[int]string{64: "self_test=passed", 256: "no_gpu=\"the model needs attention with heads of 256, for which "} {
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), fmt.Appendf(nil, config, heads), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var text strings.Builder
+		dev, err := choose(sim.New(sim.Options{}), decoder.HostOnly(dir), "", slog.New(slog.NewTextHandler(&text, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (dev.Kind() == driver.Sim) != (heads == 64) || !strings.Contains(text.String(), want) {
+			t.Errorf("heads of %d: %v, %s", heads, dev.Kind(), text.String())
+		}
+		dev.Close()
+	}
+	if what := decoder.HostOnly(filepath.Join(dir, "nowhere")); what != "" {
+		t.Errorf("a folder that is not there needs %s", what)
+	}
+	for _, f := range ptx.Families() {
+		if f.Name() == "cast" {
+			defer f.Replace(strings.ReplaceAll(f.Text(), "cvt.rn.bf16x2", "cvt.rz.bf16x2"))()
+		}
+	}
+	var text strings.Builder
+	dev, err := choose(sim.New(sim.Options{}), "", "", slog.New(slog.NewTextHandler(&text, nil)))
+	if err != nil || dev.Kind() != driver.CPU || !strings.Contains(text.String(), "does not pass its self-test (--device cuda uses it all the same): cast: ") {
+		t.Errorf("%v, %s", err, text.String())
 	}
 }
 

@@ -15,12 +15,16 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/ptx"
 	"dataflex.dev/dataflex/kernels/simd"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // openDevice finds the device that a run asks for.
 func openDevice(c *config.Config, o Options) (driver.Device, error) {
 	if o.Device == "" && c.Training.UseCPU {
 		return openCPU("use_cpu is set", o.Log)
+	}
+	if o.Device == "" || o.Device == "auto" {
+		return openAuto(decoder.HostOnly(c.Model.NameOrPath), o.Log)
 	}
 	return OpenDevice(o.Device, o.Log)
 }
@@ -65,7 +69,7 @@ func OpenDevice(want string, log *slog.Logger) (driver.Device, error) {
 	case want == "cpu":
 		return openCPU("--device cpu", log)
 	case want == "", want == "auto":
-		return openAuto(log)
+		return openAuto("", log)
 	case want == "sim", strings.HasPrefix(want, "sim:"):
 		capability, err := simulated(want)
 		if err != nil {

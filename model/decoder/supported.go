@@ -155,3 +155,13 @@ func unknown(modelType, architectures string) error {
 	return fmt.Errorf("model_type %q (%s) is not supported; the nearest supported one is %q (%s); `dataflex-cli models` lists all",
 		modelType, architectures, near, examples[near])
 }
+
+// HostOnly names what the model of a folder computes that only the CPU has kernels for; ""
+// for nothing, and for a folder that cannot be read, as loading it says why.
+func HostOnly(dir string) string {
+	c, err := readConfig(dir)
+	if err != nil {
+		return ""
+	}
+	return families[c.ModelType].hostOnly(&c)
+}
