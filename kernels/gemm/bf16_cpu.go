@@ -154,7 +154,11 @@ var halfCalls = scratch.NewPool[halfCall](16)
 
 func (p *halfProblem) run(d *cpu.Device) {
 	k := p.terms[0].k + p.terms[1].k
-	rows, columns := cutGrid(p.m, p.n, k, 2*panelColumns, 2*panelColumns, halfGrain, d.Threads())
+	by := cut{2 * panelColumns, 2 * panelColumns, halfGrain, 1, 8} // A is mostly read where it lies
+	if p.terms[0].a.step != 1 {
+		by.a, by.b = 2, 1 // and transposed in TN products
+	}
+	rows, columns := cutGrid(p.m, p.n, k, by, d.Threads())
 	if rows*columns == 1 {
 		p.multiply(0, p.m, 0, p.n)
 		return

@@ -23,7 +23,7 @@ var calls = scratch.NewPool[call](16)
 
 // run computes p on dev's threads.
 func (p *problem) run(dev *cpu.Device) {
-	rows, columns := cutGrid(p.m, p.n, p.k, p.tiles.rows(), p.tiles.width(), grain, dev.Threads())
+	rows, columns := cutGrid(p.m, p.n, p.k, cut{p.tiles.rows(), p.tiles.width(), grain, 1, 1}, dev.Threads())
 	if rows*columns == 1 {
 		p.multiply(0, p.m, 0, p.n)
 		return
@@ -54,16 +54,22 @@ func share(n, unit, parts, i int) (lo, hi int) {
 	return min(n, units*i/parts*unit), min(n, units*(i+1)/parts*unit)
 }
 
-// cutGrid decides in how many parts the rows and the columns of C are cut, which are
-// computed in tiles of h x w. Every task packs for itself: a cut of the rows packs B once
-// more, a cut of the columns A.
-func cutGrid(m, n, k, h, w, grain, threads int) (rows, columns int) {
-	work := m * n * k
-	parts := min(threads, work/grain)
+// cut is how a kind of product may be cut into tasks.
+type cut struct {
+	h, w  int // of a tile of C
+	grain int // multiply-adds that are worth a thread
+	a, b  int // what packing an element of A costs, and one of B, relative to each other
+}
+
+// cutGrid decides in how many parts the rows and the columns of C are cut. Every task packs
+// for itself: a cut of the rows packs B once more, a cut of the columns A.
+func cutGrid(m, n, k int, by cut, threads int) (rows, columns int) {
+	work, h, w := m*n*k, by.h, by.w
+	parts := min(threads, work/by.grain)
 	if parts <= 1 {
 		return 1, 1
 	}
-	if work/grain >= 16*threads {
+	if work/by.grain >= 16*threads {
 		parts = 2 * threads // so that a thread that lost its core costs less
 	}
 	best := 0
@@ -72,7 +78,7 @@ func cutGrid(m, n, k, h, w, grain, threads int) (rows, columns int) {
 		if r > (m+h-1)/h || c > (n+w-1)/w {
 			continue
 		}
-		if cost := m*c + n*r; best == 0 || cost < best {
+		if cost := by.a*m*c + by.b*n*r; best == 0 || cost < best {
 			best, rows, columns = cost, r, c
 		}
 	}
