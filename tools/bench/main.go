@@ -1,24 +1,30 @@
 // Command bench measures the speed bars of the main job on a random model of the
-// shape of SmolLM2-135M: a LoRA training step, and a LESS pass with each
-// projection. With --python and --peer it times the same work in PyTorch, PEFT
-// and upstream's way of LESS, in turn with ours, and prints the ratios: on a
-// shared machine only ratios of one run mean anything.
+// shape of SmolLM2-135M: a LoRA training step, in float32 and, where the processor has a
+// unit for it, in bf16, and a LESS pass with each projection. With --python and --peer it
+// times the same work in PyTorch, PEFT and upstream's way of LESS, in turn with ours, and
+// prints the ratios: on a shared machine only ratios of one run mean anything. Under the
+// table stand the steps' shares of what the processor reaches in a tile of a product.
 package main
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/simd"
 	"dataflex.dev/dataflex/tools/randommodel"
 )
 
@@ -28,13 +34,14 @@ type options struct {
 	rank, batch, seq, steps int
 	samples, proj, rounds   int
 	repetitions             int
+	stepsOnly               bool
 }
 
 func main() {
 	var o options
 	pflag.StringVar(&o.dir, "dir", "saves/bench", "where the random model is written")
 	pflag.StringVar(&o.python, "python", "", "a Python with torch, transformers and peft; empty = ours alone")
-	pflag.StringVar(&o.peer, "peer", "../shared/golden/peer", "the folder of step.py and less.py")
+	pflag.StringVar(&o.peer, "peer", "../shared/golden/peer", "the folder of less.py")
 	pflag.IntVar(&o.rank, "rank", 16, "LoRA rank")
 	pflag.IntVar(&o.batch, "batch", 4, "rows of a training step")
 	pflag.IntVar(&o.seq, "seq", 128, "tokens of a row")
@@ -42,6 +49,7 @@ func main() {
 	pflag.IntVar(&o.samples, "samples", 8, "rows of the LESS pass")
 	pflag.IntVar(&o.rounds, "rounds", 3, "LESS passes of each kind, in turn; medians count")
 	pflag.IntVar(&o.proj, "proj", 4096, "dimensions of the projection")
+	pflag.BoolVar(&o.stepsOnly, "steps-only", false, "training steps without LESS passes")
 	pflag.IntVar(&o.repetitions, "repetitions", 1, "how often ours and theirs are timed in turn; medians are printed")
 	pflag.Parse()
 	if err := run(o); err != nil {
@@ -52,7 +60,7 @@ func main() {
 
 // figures are the seconds of one repetition.
 type figures struct {
-	step                       float64 // of a training step
+	step, half                 float64 // of a training step, and of one in bf16; 0 = no unit for it
 	gradient, rademacher, sjlt pass    // of a row
 	upstreamAll                float64 // likewise, gradients and projection
 }
@@ -88,34 +96,61 @@ func run(o options) error {
 
 // measurePeer runs the PyTorch scripts once.
 func measurePeer(model string, o options) (figures, error) {
-	step := struct {
-		Seconds float64 `json:"seconds"`
-	}{}
+	f := figures{}
+	var err error
+	if f.step, err = peerStep(model, o, "float32"); err != nil {
+		return f, err
+	}
+	if simd.Unit() != "" {
+		for _, precision := range []string{"bfloat16", "autocast"} { // the better one counts
+			seconds, err := peerStep(model, o, precision)
+			if err != nil {
+				return f, err
+			}
+			if f.half == 0 || seconds < f.half {
+				f.half = seconds
+			}
+		}
+	}
+	if o.stepsOnly {
+		return f, nil
+	}
 	less := struct {
 		Gradient float64 `json:"gradient_seconds_per_sample"`
 		Whole    float64 `json:"whole_pass_samples_per_second"`
 	}{}
 	n := strconv.Itoa
-	if err := peer(&step, o, "step.py", model, "--rank", n(o.rank), "--batch", n(o.batch), "--seq", n(o.seq), "--steps", n(o.steps)); err != nil {
+	if err := peer(&less, o, nil, filepath.Join(o.peer, "less.py"), model, "--rank", n(o.rank), "--seq", n(o.seq), "--samples", n(o.samples), "--proj", n(o.proj)); err != nil {
 		return figures{}, err
 	}
-	if err := peer(&less, o, "less.py", model, "--rank", n(o.rank), "--seq", n(o.seq), "--samples", n(o.samples), "--proj", n(o.proj)); err != nil {
-		return figures{}, err
-	}
-	return figures{step: step.Seconds, gradient: pass{wall: less.Gradient}, upstreamAll: 1 / less.Whole}, nil
+	f.gradient, f.upstreamAll = pass{wall: less.Gradient}, 1/less.Whole
+	return f, nil
 }
 
-func peer(dst any, o options, script string, args ...string) error {
-	out, err := exec.Command(o.python, append([]string{filepath.Join(o.peer, script)}, args...)...).Output()
+//go:embed step.py
+var stepScript string
+
+// peerStep is the seconds of PyTorch's training step.
+func peerStep(model string, o options, precision string) (float64, error) {
+	step := struct{ Seconds float64 }{}
+	n := strconv.Itoa
+	err := peer(&step, o, strings.NewReader(stepScript), "-", model, n(o.rank), n(o.batch), n(o.seq), n(o.steps), precision)
+	return step.Seconds, err
+}
+
+func peer(dst any, o options, stdin io.Reader, args ...string) error {
+	command := exec.Command(o.python, args...)
+	command.Stdin = stdin
+	out, err := command.Output()
 	if err != nil {
-		return fmt.Errorf("%s: %w", script, err)
+		return fmt.Errorf("%s %v: %w", o.python, args, err)
 	}
 	return json.Unmarshal(out, dst)
 }
 
 func print(o options, ours, theirs []figures) {
-	fmt.Printf("SmolLM2-135M shape, LoRA r=%d on all linears, %d threads, float32, %s; medians of %d in turn, %s\n\n",
-		o.rank, runtime.GOMAXPROCS(0), cpuName(), o.repetitions, time.Now().Format(time.DateOnly))
+	fmt.Printf("SmolLM2-135M shape, LoRA r=%d on all linears, %d threads, %s; medians of %d in turn, %s\n\n",
+		o.rank, runtime.GOMAXPROCS(0), processor(), o.repetitions, time.Now().Format(time.DateOnly))
 	fmt.Println("| what | ours | PyTorch + PEFT / upstream | ratio | bar |")
 	fmt.Println("|---|---|---|---|---|")
 	tokens := float64(o.batch * o.seq)
@@ -131,7 +166,15 @@ func print(o options, ours, theirs []figures) {
 	step := func(f figures) float64 { return f.step }
 	gradient := func(f figures) float64 { return f.gradient.wall }
 	whole := func(f figures) float64 { return f.upstreamAll }
-	row(fmt.Sprintf("training step, %d x %d tokens", o.batch, o.seq), "tokens/s", tokens, step, step, "1.2, goal 2")
+	half := func(f figures) float64 { return f.half }
+	row(fmt.Sprintf("training step, %d x %d tokens, float32", o.batch, o.seq), "tokens/s", tokens, step, step, "1.6")
+	if ours[0].half > 0 {
+		row(fmt.Sprintf("training step, %d x %d tokens, bf16 against the better of torch's bf16 and autocast", o.batch, o.seq), "tokens/s", tokens, half, half, "2, goal 3")
+	}
+	defer printShares(o, median(ours, step), median(ours, half))
+	if o.stepsOnly {
+		return
+	}
 	row("LESS gradients alone", "rows/s", 1, gradient, gradient, "1.5")
 	row(fmt.Sprintf("LESS pass, rademacher to %d", o.proj), "rows/s", 1, func(f figures) float64 { return f.rademacher.wall }, whole, "40")
 	row(fmt.Sprintf("LESS pass, sjlt to %d", o.proj), "rows/s", 1, func(f figures) float64 { return f.sjlt.wall }, whole, "–")
@@ -139,6 +182,26 @@ func print(o options, ours, theirs []figures) {
 	fmt.Printf("\nsjlt pass / gradients alone: %.2f on the clock, %.2f of processor time (bar 1.25)\n",
 		median(ours, func(f figures) float64 { return f.sjlt.wall })/median(ours, gradient),
 		cpu(func(f figures) pass { return f.sjlt })/cpu(func(f figures) pass { return f.gradient }))
+}
+
+// printShares says how near the steps are to what the processor reaches in a tile of a
+// product, in the operations of the frozen weights: 4 for each weight and token, forward and
+// the gradient of the input. The adapters' and attention's come on top.
+func printShares(o options, step, half float64) {
+	dev := cpu.New(0)
+	defer dev.Close()
+	s := randommodel.SmolLM2
+	weights := s.Vocab*s.Hidden + s.Layers*s.Hidden*(2*s.Heads*s.Head+2*s.KVHeads*s.Head+3*s.Intermediate)
+	flops := 4 * float64(weights) * float64(o.batch*o.seq)
+	say := func(precision string, seconds, ceiling float64) {
+		fmt.Printf("step in %s: %.0f GFLOP/s, %.0f %% of the %.0f that tiles reach in the first-level cache\n",
+			precision, flops/seconds/1e9, 100*flops/seconds/ceiling, ceiling/1e9)
+	}
+	fmt.Println()
+	say("float32", step, gemm.Ceiling(dev, false))
+	if half > 0 {
+		say("bf16 ("+simd.Unit()+")", half, gemm.Ceiling(dev, true))
+	}
 }
 
 func median[T any](x []T, of func(T) float64) float64 {

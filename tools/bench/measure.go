@@ -16,32 +16,67 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/gradproj"
 	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/kernels/simd"
 	"dataflex.dev/dataflex/model/decoder"
 	"dataflex.dev/dataflex/model/optim"
 	"dataflex.dev/dataflex/tools/command"
 )
 
-// measure times a training step and LESS passes once, warm.
-func measure(dev *cpu.Device, dir string, o options) (figures, error) {
-	m, err := decoder.Load(dev, dir, decoder.Options{})
+// ready loads the model, in bf16 with half, with an adapter and its optimizer.
+func ready(dev *cpu.Device, dir string, o options, half bool) (*decoder.Model, optim.Adaptive, error) {
+	m, err := decoder.Load(dev, dir, decoder.Options{BF16: half})
 	if err != nil {
-		return figures{}, err
+		return nil, nil, err
 	}
-	defer m.Close()
 	r := rand.New(rand.NewPCG(0, 0))
 	if err := m.AddLoRA(decoder.LoRA{Rank: o.rank, Alpha: 2 * float64(o.rank), Targets: []string{"all"}}, r.Float64); err != nil {
-		return figures{}, err
+		m.Close()
+		return nil, nil, err
 	}
 	opt, err := optim.NewAdamW(dev, optim.Groups(m.Trainable(), 0), 0.9, 0.999, 1e-8)
 	if err != nil {
-		return figures{}, err
+		m.Close()
+		return nil, nil, err
 	}
+	return m, opt, nil
+}
+
+// step times training steps of a model of its own.
+func step(dev *cpu.Device, dir string, o options, half bool) (float64, error) {
+	m, opt, err := ready(dev, dir, o, half)
+	if err != nil {
+		return 0, err
+	}
+	defer m.Close()
 	defer opt.Close()
-	rows := randomRows(r, max(o.batch*(o.steps+2), o.samples), o.seq)
-	var f figures
-	if f.step, err = trainingStep(dev, m, opt, rows, o); err != nil {
+	return trainingStep(dev, m, opt, randomRows(rand.New(rand.NewPCG(0, 1)), o.batch*(o.steps+2), o.seq), o)
+}
+
+// measure times training steps and LESS passes once, warm.
+func measure(dev *cpu.Device, dir string, o options) (f figures, err error) {
+	if f.step, err = step(dev, dir, o, false); err != nil {
 		return f, err
 	}
+	if simd.Unit() != "" {
+		if f.half, err = step(dev, dir, o, true); err != nil {
+			return f, err
+		}
+	}
+	if o.stepsOnly {
+		return f, nil
+	}
+	return f, f.passes(dev, dir, o)
+}
+
+// passes times LESS passes with each projection.
+func (f *figures) passes(dev *cpu.Device, dir string, o options) error {
+	m, opt, err := ready(dev, dir, o, false)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	defer opt.Close()
+	rows := randomRows(rand.New(rand.NewPCG(0, 1)), o.samples, o.seq)
 	total := 0
 	for _, p := range m.Trainable() {
 		total += p.Size()
@@ -63,7 +98,7 @@ func measure(dev *cpu.Device, dir string, o options) (figures, error) {
 		for i, p := range kinds {
 			took, err := lessPass(dev, m, opt, rows[:o.samples], p.kind, p.dim, total, p.options)
 			if err != nil {
-				return f, err
+				return err
 			}
 			if round > 0 {
 				times[i] = append(times[i], took)
@@ -74,7 +109,7 @@ func measure(dev *cpu.Device, dir string, o options) (figures, error) {
 		p.into.wall = median(times[i], func(t pass) float64 { return t.wall })
 		p.into.cpu = median(times[i], func(t pass) float64 { return t.cpu })
 	}
-	return f, nil
+	return nil
 }
 
 // randomRows are tokens without meaning, all of them labelled, as the peer has.
@@ -138,6 +173,11 @@ func lessPass(dev *cpu.Device, m *decoder.Model, opt optim.Adaptive, rows []data
 	err = feature.Gradients(context.Background(), p, rows, 0, func([]int, []float32, []float64) error { return nil })
 	n := float64(len(rows))
 	return pass{time.Since(started).Seconds() / n, (command.ProcessorTime() - before).Seconds() / n}, err
+}
+
+// processor is the machine's processor and what of it is used.
+func processor() string {
+	return strings.TrimSpace(cpuName() + ", " + simd.Level() + " " + simd.Unit())
 }
 
 // cpuName is the processor's name where the system tells it.
