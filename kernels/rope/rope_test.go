@@ -27,6 +27,8 @@ type golden struct {
 
 		ShortFactor []float64 `json:"short_factor"`
 		LongFactor  []float64 `json:"long_factor"`
+
+		Share float64 `json:"partial_rotary_factor"`
 	}
 	Theta  float64
 	MaxPos int `json:"max_pos"`

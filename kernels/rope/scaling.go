@@ -7,7 +7,7 @@ import (
 
 // Scaling is rope_scaling of a Hugging Face config.json. Zero means "not given".
 type Scaling struct {
-	Type   string  // "" or "default", "linear", "dynamic", "llama3", "yarn", "longrope"
+	Type   string  // "" or "default", "linear", "dynamic", "llama3", "yarn", "longrope", "proportional"
 	Factor float64 // all but default; longrope: only without OriginalMax
 
 	LowFreqFactor, HighFreqFactor float64 // llama3
@@ -21,6 +21,8 @@ type Scaling struct {
 	Smooth bool `json:",omitempty"` // yarn: the ramp begins and ends between planes; transformers' truncate: false
 
 	ShortFactor, LongFactor []float64 // longrope: dim/2 each
+
+	Share float64 `json:",omitempty"` // proportional: of the planes, those that are turned; 0: all
 }
 
 // Frequencies returns the inverse frequency of each of the dim/2 planes, rounded up,
@@ -57,8 +59,10 @@ func Frequencies(dim int, theta float64, s Scaling, maxPos, seqLen int) (inv []f
 		return yarn(dim, theta, s, maxPos)
 	case "longrope":
 		return longrope(dim, theta, s, maxPos, seqLen)
+	case "proportional":
+		return proportional(dim, theta, s), 1, nil
 	}
-	return nil, 0, fmt.Errorf("rope: rope_scaling type %q is not one of default, linear, dynamic, llama3, yarn, longrope", s.Type)
+	return nil, 0, fmt.Errorf("rope: rope_scaling type %q is not one of default, linear, dynamic, llama3, yarn, longrope, proportional", s.Type)
 }
 
 // plain is 1/base^(2i/dim), each step rounded to float32.
@@ -66,6 +70,22 @@ func plain(dim int, base float32) []float64 {
 	inv := make([]float64, (dim+1)/2)
 	for i := range inv {
 		inv[i] = float64(1 / power(base, i, dim))
+	}
+	return inv
+}
+
+// proportional turns the first planes of a head alone, which are those of the whole head
+// (gemma4: transformers 5, modeling_rope_utils.py).
+func proportional(dim int, theta float64, s Scaling) []float64 {
+	inv, turned := plain(dim, float32(theta)), dim/2
+	if s.Share != 0 {
+		turned = int(math.Floor(s.Share * float64(dim) / 2))
+	}
+	for i, f := range inv {
+		inv[i] = float64(float32(f) / float32(s.Factor))
+		if i >= turned {
+			inv[i] = 0
+		}
 	}
 	return inv
 }

@@ -59,7 +59,7 @@ func TestGradients(t *testing.T) {
 	cases := slices.Concat(
 		embedCases(), linearCases(), normCases(), ropeCases(t), attentionCases(), swigluCases(), residualCases(), columnsCases(),
 		routeCases(), scoreCases(), expertCases(), gateCases(), pointwiseCases(), layerNormCases(), shortConvCases(), deltaRuleCases(), productCases(),
-		joinCases(), weighedCases(), clampedCases(),
+		joinCases(), weighedCases(), clampedCases(), scaledCases(),
 	)
 	seen := map[op]bool{}
 	for i, c := range cases {

@@ -37,6 +37,8 @@ const (
 	opJoin
 	opSend
 	opGather
+	opScaled
+	opWeigh
 	ops       // how many there are in the table
 	opSegment // whose VJP runs those of others
 )
@@ -63,6 +65,8 @@ var vjps = [ops]func(*Tape, *node) error{
 	opJoin:      joinVJP,
 	opSend:      sendVJP,
 	opGather:    gatherVJP,
+	opScaled:    scaledVJP,
+	opWeigh:     weighVJP,
 }
 
 // cheap reports whether an op's output is cheaper to compute again than to keep.

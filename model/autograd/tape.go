@@ -201,7 +201,7 @@ type node struct {
 	norm      NormOptions
 	ids       []int32 // embed: tokens; rope: positions
 	embedding Embedding
-	scale     float32 // residual
+	scale     float32 // residual, scaled
 	rope      *rope.Table
 	heads     int // rope; join: of a
 	headDim   int

@@ -44,6 +44,7 @@ type ModelConfig struct {
 	RopeScaling   *RopeScaling // nil: plain rope
 	RotaryDim     int          // elements of a head that rope turns
 	RopeLocalBase float64      // gemma3: rope_theta of the layers with a window
+	LocalRotary   int          // gemma4: elements of their heads that rope turns; 0: RotaryDim
 
 	SlidingWindow   int      // tokens a position sees, itself included; 0: all. Use Window.
 	MaxWindowLayers int      // qwen2: the first layers see everything
@@ -73,6 +74,9 @@ type ModelConfig struct {
 	ChunkSize   int
 	GrowthScale float64 // attn_scale; 0: they do not grow
 	GrowthFloor int     // floor_scale
+
+	Layers                       []LayerConfig // nil: all are alike
+	PerLayerInput, PerLayerVocab int           // gemma4: width of the inputs that every layer has of its own, and rows of their table; 0: they have none
 
 	TorchDType  string // of the stored weights, "" when not said
 	BOSTokenID  int    // -1: none
@@ -114,6 +118,7 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 	}
 	refuseQuantised(f)
 	family := families[c.ModelType]
+	f = family.fill(f)
 	f.renamed = family.spelling(f.raw)
 	c.readSizes(f, family)
 	c.adjustWidth(f, family)
@@ -127,6 +132,7 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 	c.readScales(f, family)
 	c.readMoE(f, family)
 	c.readTokens(f)
+	c.readLayers(f, family)
 	c.readRope(f, family)
 	return c, f.err
 }

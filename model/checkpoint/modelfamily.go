@@ -49,8 +49,9 @@ type familyDefaults struct {
 	adjusted     bool              // lfm2: intermediate_size is not the width of the MLPs, unless block_auto_adjust_ff_dim says no
 	mixer        mixerDefaults
 
-	moe    moeDefaults
-	latent *LatentConfig // of keys and values; nil: attention projects them alone
+	moe       moeDefaults
+	latent    *LatentConfig // of keys and values; nil: attention projects them alone
+	ownLayers bool          // gemma4: layers differ in their heads, share keys, have inputs of their own
 
 	rope       map[string]any // rope_parameters of a file without any
 	modern     bool           // transformers 5 alone computes it, where yarn's factor always counts
@@ -81,6 +82,10 @@ var families = map[string]familyDefaults{
 	"gemma3_text": {
 		maxPositions: 131072, kvHeads: 4, headDim: 256, slidingWindow: 4096, windowPattern: 6, tied: true, activation: geluTanh,
 		theta: 1e6, localTheta: 1e4, queryScalar: 256,
+	},
+	"gemma4_text": {
+		maxPositions: 131072, kvHeads: 4, headDim: 256, slidingWindow: 512, windowPattern: 6, tied: true, activation: geluTanh,
+		theta: 1e6, localTheta: 1e4, queryScalar: 1, ownLayers: true,
 	},
 	"phi3":    {maxPositions: 4096, eps: 1e-5},
 	"olmo2":   {maxPositions: 2048, eps: 1e-5},

@@ -20,6 +20,7 @@ type RopeScaling struct {
 	ShortFactor, LongFactor       []float64
 	QueryBeta                     float64 // ministral3's llama_4_scaling_beta
 	Smooth                        bool    // yarn: truncate is false, the ramp begins and ends between planes
+	Share                         float64 // proportional: of a head's planes, those that are turned
 }
 
 func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
@@ -43,10 +44,11 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 	if share <= 0 || share > 1 {
 		f.fail("partial_rotary_factor is %v, want more than 0 and at most 1", share)
 	}
-	c.RotaryDim = int(float64(c.HeadDim) * share)
+	c.RotaryDim = int(float64(c.headDim(false)) * share)
 	if c.Latent != nil {
 		c.RotaryDim = c.Latent.RotaryDim
 	}
+	c.ownHeads(f, s)
 	if c.RopeTheta <= 0 {
 		f.fail("rope_theta is %v, want more than 0", c.RopeTheta)
 	}
@@ -79,6 +81,9 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 	if r.Type == "mrope" { // whose sections turn by three positions, which text has equal
 		r.Type = "default"
 	}
+	if r.Type == "proportional" {
+		r.Share, r.Factor = share, s.float("factor", 1)
+	}
 	c.longRope(f, r)
 	r.check(s)
 	if s.err != nil && f.err == nil {
@@ -86,6 +91,20 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 	}
 	if r.Type != "default" || r.QueryBeta != 0 {
 		c.RopeScaling = r
+	}
+}
+
+// ownHeads settles what is turned of heads that differ by the kind of layer: of those
+// without scaling, and of those that are turned in proportion, all planes.
+func (c *ModelConfig) ownHeads(f, s *fields) {
+	if c.Layers == nil || s == nil {
+		return
+	}
+	if kind := s.string("rope_type", "default"); kind == "default" || kind == "proportional" {
+		c.RotaryDim = c.headDim(false)
+	}
+	if c.LocalRotary = c.headDim(true); c.RopeLocalBase == 0 && c.LocalRotary != c.RotaryDim {
+		c.RopeLocalBase = c.RopeTheta
 	}
 }
 
@@ -143,6 +162,10 @@ func (r *RopeScaling) check(s *fields) {
 	switch r.Type {
 	case "":
 		s.fail("rope_type is missing")
+	case "proportional":
+		if r.Factor <= 0 {
+			s.fail("factor is %v, want more than 0", r.Factor)
+		}
 	case "linear", "dynamic", "yarn", "llama3":
 		if !s.has("factor") {
 			s.fail("factor is missing, rope_type %s needs it", r.Type)

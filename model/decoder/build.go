@@ -62,6 +62,7 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	}
 	names := b.f.named()
 	m.norm = b.norm(names.norm, c.Hidden)
+	m.inputs = b.layerInputs()
 	m.embedding = autograd.Embedding{Scale: c.EmbedScale, HasFixed: c.Padding.Given, Fixed: c.Padding.ID}
 	m.head.Linear = autograd.Linear{In: c.Hidden, Out: c.Vocab, Weight: m.embed}
 	if !c.Tied {

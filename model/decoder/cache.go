@@ -181,14 +181,19 @@ func (c *Cache) attend(t *autograd.Tape, layer int, p attention.Params, piece in
 	}
 	attention.Store(c.m.dev, k.Data(), rows, keys, k.Cols)
 	attention.Store(c.m.dev, v.Data(), rows, values, v.Cols)
-	if c.step == nil {
+	return c.attendStored(t, layer, p, piece, sinks, q, k, v)
+}
+
+// attendStored records attention to keys and values that layer has stored in this pass.
+func (c *Cache) attendStored(t *autograd.Tape, layer int, p attention.Params, piece int, sinks *tensor.Param, q, k, v *autograd.Value) *autograd.Value {
+	if c == nil || t.Err() != nil || c.step == nil {
 		return t.SinkAttention(p, sinks, q, k, v)
 	}
-	step := inPieces(*c.step, capacity, piece)
+	step := inPieces(*c.step, wholePieces(c.capacity, piece), piece)
 	if step.Params = p; sinks != nil {
 		step.Sinks = sinks.Data
 	}
-	return t.CachedAttention(step, q, keys, values)
+	return t.CachedAttention(step, q, c.stores[layer][0], c.stores[layer][1])
 }
 
 // wholePieces is capacity rounded up to pieces of so many tokens; 0 = there are none.

@@ -32,10 +32,14 @@ type Config struct {
 	Rope          rope.Scaling
 	RotaryDim     int     // elements of a head that are turned; 0 = HeadDim
 	RopeLocalBase float64 // theta of the layers with a window, unscaled; 0 = the others'
+	LocalRotary   int     `json:",omitempty"` // elements of their heads that are turned; 0 = RotaryDim
 	MaxPositions  int
 
 	EmbedScale, ResidualScale, LogitScale float32 // 0 = 1
 	AttnSoftCap, LogitSoftCap             float32 // 0 = none
+
+	Shapes                       []checkpoint.LayerConfig `json:",omitempty"` // per layer; nil = all have HeadDim, KVHeads and Intermediate
+	PerLayerInput, PerLayerVocab int                      `json:",omitempty"` // width of the inputs that every layer has of its own, and rows of their table; 0 = they have none
 
 	NoRope []bool `json:",omitempty"` // per layer: its queries and keys are not turned; nil = all are
 
@@ -99,7 +103,8 @@ func fromCheckpoint(c *checkpoint.ModelConfig) (Config, error) {
 		Layers: c.NumHiddenLayers, Heads: c.NumAttentionHeads, KVHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim,
 		Eps: float32(c.RMSNormEps), AttentionScale: attentionScale(c.HeadDim), Tied: c.TieWordEmbeddings,
 		QKVBias: c.QKVBias, OutBias: c.OutputBias, MLPBias: c.MLPBias,
-		RopeTheta: c.RopeTheta, Rope: scaling(c.RopeScaling), RotaryDim: c.RotaryDim, RopeLocalBase: c.RopeLocalBase,
+		RopeTheta: c.RopeTheta, Rope: scaling(c.RopeScaling), RotaryDim: c.RotaryDim, RopeLocalBase: c.RopeLocalBase, LocalRotary: c.LocalRotary,
+		Shapes: c.Layers, PerLayerInput: c.PerLayerInput, PerLayerVocab: c.PerLayerVocab,
 		MaxPositions: c.MaxPositionEmbeddings, InitializerRange: c.InitializerRange,
 		AttnSoftCap: float32(c.AttnSoftCap), LogitSoftCap: float32(c.FinalSoftCap),
 		NoRope: c.NoRope, ClipQKV: float32(c.ClipQKV),
@@ -197,7 +202,7 @@ func scaling(s *checkpoint.RopeScaling) rope.Scaling {
 		Type: s.Type, Factor: s.Factor,
 		LowFreqFactor: s.LowFreqFactor, HighFreqFactor: s.HighFreqFactor, OriginalMax: s.OriginalMaxPositionEmbeddings,
 		AttentionFactor: s.AttentionFactor, BetaFast: s.BetaFast, BetaSlow: s.BetaSlow,
-		MScale: s.MScale, MScaleAllDim: s.MScaleAllDim, KeepFactor: s.KeepFactor && s.Type == "yarn", Smooth: s.Smooth && s.Type == "yarn",
+		Share: s.Share, MScale: s.MScale, MScaleAllDim: s.MScaleAllDim, KeepFactor: s.KeepFactor && s.Type == "yarn", Smooth: s.Smooth && s.Type == "yarn",
 		ShortFactor: s.ShortFactor, LongFactor: s.LongFactor,
 	}
 }
@@ -211,6 +216,15 @@ func (c *Config) tables() checkpoint.Tables {
 		return c.Multimodal.Tables()
 	}
 	return checkpoint.TablesOf(c.ModelType)
+}
+
+// widestHead is the largest HeadDim of any layer.
+func (c *Config) widestHead() int {
+	widest := c.HeadDim
+	for _, s := range c.Shapes {
+		widest = max(widest, s.HeadDim)
+	}
+	return widest
 }
 
 // rotary is the number of a head's elements that are turned.

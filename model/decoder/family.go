@@ -55,6 +55,8 @@ type family struct {
 	sinks         bool     // every head of the attention may attend to nothing, as much as a number of its own says
 	latent        bool     // queries, keys and values are made from compressed ones
 	everyRow      bool     // the padding token's embedding trains as any other
+	layerScales   bool     // a layer's output is multiplied by a factor of its own
+	mixtureBeside bool     // a mixture of experts stands beside the MLP, where there is one
 	gatedQuery    bool     // q_proj has a gate beside every head's query, for what attention puts out
 	fusedDelta    bool     // the delta rule's projections are two: qkvz and ba
 	zeroNorms     bool     // fresh norms of 1+w have w = 0
@@ -129,6 +131,7 @@ var families = map[string]family{
 	"gemma":            {architecture: "GemmaForCausalLM", activation: geluTanh, norms: preNorms, onePlus: true, embedScale: true},
 	"gemma2":           {architecture: "Gemma2ForCausalLM", activation: geluTanh, norms: gemmas, onePlus: true, embedScale: true},
 	"gemma3_text":      {architecture: "Gemma3ForCausalLM", activation: geluTanh, norms: gemmas, headNorms: perHead, onePlus: true, embedScale: true},
+	"gemma4_text":      {architecture: "Gemma4ForCausalLM", activation: geluTanh, norms: gemmas, headNorms: perHead, embedScale: true, layerScales: true, experts: gemma4Experts, mixtureBeside: true},
 	"phi3":             {architecture: "Phi3ForCausalLM", activation: "silu", norms: preNorms, fusedQKV: true, fusedGateUp: true},
 	"olmo2":            {architecture: "Olmo2ForCausalLM", activation: "silu", norms: postNorms, headNorms: fullWidth},
 	"granite":          {architecture: "GraniteForCausalLM", activation: "silu", norms: preNorms},
@@ -243,8 +246,8 @@ func (f family) hostOnly(c *Config) string {
 		return "latent attention"
 	case c.MoE.Groups > router.MaxDeviceGroups:
 		return fmt.Sprintf("experts in more than %d groups", router.MaxDeviceGroups)
-	case c.HeadDim > attention.DeviceHeadDim:
-		return fmt.Sprintf("attention with heads of %d", c.HeadDim)
+	case c.widestHead() > attention.DeviceHeadDim:
+		return fmt.Sprintf("attention with heads of %d", c.widestHead())
 	case c.Linear.KeyDim > deltanet.DeviceKeyDim:
 		return fmt.Sprintf("a gated delta rule with keys of %d", c.Linear.KeyDim)
 	}

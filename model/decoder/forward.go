@@ -23,7 +23,8 @@ type Batch struct {
 	// longest sequence's. Dynamic rope alone depends on it.
 	PadLen int
 
-	rows []int32 // [T], of the rope table; set by Model.check
+	rows   []int32               // [T], of the rope table; set by Model.check
+	shared map[int]keysAndValues // in a pass, those of layers that later ones read
 }
 
 // Objective is the scalar Σ_t Weight[t]·loss[t] whose gradient is wanted.

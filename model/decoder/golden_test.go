@@ -401,7 +401,7 @@ func TestSupported(t *testing.T) {
 	if len(examples) != len(families) {
 		t.Errorf("%d examples of %d families", len(examples), len(families))
 	}
-	for modelType, want := range map[string]string{"qwen3_5_text2": "qwen3_5_text", "gemma4_text": "gemma3_text", "glm4v_moe": "glm4_moe", "deepseek_v2": "deepseek_v3", "lama": "llama"} {
+	for modelType, want := range map[string]string{"qwen3_5_text2": "qwen3_5_text", "glm4v_moe": "glm4_moe", "deepseek_v2": "deepseek_v3", "lama": "llama"} {
 		if got := nearest(modelType); got != want {
 			t.Errorf("the nearest to %s is %s, want %s", modelType, got, want)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"dataflex.dev/dataflex/model/autograd"
+	"dataflex.dev/dataflex/model/tensor"
 )
 
 // layer is one decoder layer: what mixes its tokens, what is computed with each token by
@@ -13,6 +14,10 @@ type layer struct {
 	mixer tokenMixer
 	feed  feedForward
 	norms [roles]norm // those that the family has
+
+	input  *layerInput   // nil: it has no input of its own
+	factor *tensor.Param // of what it gives; nil: none
+	scale  float32       // its number
 }
 
 // tokenMixer is the part of a layer in which a token sees the earlier ones of its
@@ -70,12 +75,20 @@ func (b *builder) layer(l *layer, i int) {
 		norms(beforeMLP)
 		feed()
 	}
+	l.factor, l.scale = b.layerScale(path), 1
+	l.input = b.layerInput(path)
+	if b.f.mixtureBeside && b.c.MoE.Experts > 0 {
+		l.feed = b.mixtureBeside(path, l.feed, l.norms[beforeMLP])
+		l.norms[beforeMLP] = norm{} // which the MLP has now: the mixture reads what stands before it
+	}
 }
 
 // mixer is the token mixer of layer i, whose modules' paths begin with path.
 func (b *builder) mixer(path string, i int) tokenMixer {
 	attention := path + b.f.named().attention + "."
 	switch {
+	case b.c.Shapes != nil:
+		return b.sharedAttention(attention, i)
 	case b.c.Latent.Rank > 0:
 		return b.latentAttention(attention, i)
 	case !b.c.recurrent(i):
@@ -91,7 +104,11 @@ func (b *builder) feedForward(path string, i int) feedForward {
 	if b.c.sparse(i) {
 		return b.mixture(path + b.f.experts.block + ".")
 	}
-	return b.mlp(path+b.f.named().mlp+".", b.c.Intermediate)
+	width := b.c.Intermediate
+	if b.c.Shapes != nil {
+		width = b.c.Shapes[i].Intermediate
+	}
+	return b.mlp(path+b.f.named().mlp+".", width)
 }
 
 // stack records the embeddings and the first layers: [T, Hidden].
@@ -107,19 +124,48 @@ func (m *Model) stack(b *Batch, noise float32, layers int, cache *Cache) *autogr
 	if m.family.embedNorm {
 		x = m.normed(x, m.norm)
 	}
+	var inputs *autograd.Value
+	if m.inputs != nil {
+		inputs = m.inputsOf(x, b)
+	}
 	for i := range layers {
-		if m.checkpointed {
-			x = m.tape.Segment(x, func(x *autograd.Value) *autograd.Value { return m.layer(i, x, b, cache) })
-			continue
+		layer := func(x *autograd.Value) *autograd.Value { return m.furthered(i, m.layer(i, x, b, cache), inputs) }
+		if m.checkpointed && !m.layers[i].lends() {
+			x = m.tape.Segment(x, layer)
+		} else {
+			x = layer(x)
 		}
-		x = m.layer(i, x, b, cache)
+	}
+	if inputs != nil && !m.checkpointed {
+		m.tape.Drop(inputs)
+	}
+	return x
+}
+
+// lends reports whether later layers read keys and values of l, which its pass has to leave
+// on the tape.
+func (l *layer) lends() bool {
+	a, ok := l.mixer.(*sharedAttention)
+	return ok && a.lent
+}
+
+// furthered records what follows a layer's two parts, in families that have it: its own
+// input, and its factor.
+func (m *Model) furthered(i int, x, inputs *autograd.Value) *autograd.Value {
+	l := &m.layers[i]
+	if l.input != nil {
+		x = l.input.add(m, i, x, inputs)
+	}
+	if l.scale != 1 {
+		x = m.tape.Scaled(x, l.scale)
 	}
 	return x
 }
 
 // CheckpointLayers has passes keep the input of each layer alone, instead of what the
 // backward pass reads: that computes every layer once more, to the same bits. A token then
-// takes Hidden numbers for each layer and, of one layer at a time, what it took of all.
+// takes Hidden numbers for each layer and, of one layer at a time, what it took of all. Layers
+// whose keys and values later ones read are kept whole.
 func (m *Model) CheckpointLayers(on bool) { m.checkpointed = on }
 
 // CheckpointsLayers reports whether CheckpointLayers is on.

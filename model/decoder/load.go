@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -75,7 +76,7 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	if opt.Planned {
 		return m, nil
 	}
-	if err := m.noteHead(w); err != nil {
+	if err := errors.Join(m.readScales(), m.noteHead(w)); err != nil {
 		m.Close()
 		return nil, err
 	}
@@ -245,7 +246,7 @@ func (m *Model) derived(name string) bool {
 	if m.adapter != nil && m.beside(name) {
 		return true
 	}
-	return name == m.headName() || checkpoint.Unread(m.config.ModelType, name) || checkpoint.Beyond(m.config.ModelType, name, m.config.Layers)
+	return name == m.headName() || m.config.unread(name) || checkpoint.Unread(m.config.ModelType, name) || checkpoint.Beyond(m.config.ModelType, name, m.config.Layers)
 }
 
 // mismatch makes one error of the first few faults.

@@ -52,6 +52,7 @@ var (
 	gptOssExperts = expertNames{
 		block: "mlp", router: "router", routerTensor: true, allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj", stacking: columnsInTurn, biased: true,
 	}
+	gemma4Experts = expertNames{allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj"}
 	llama4Experts = expertNames{
 		block: "feed_forward", router: "router", routerLast: true, allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj", stacking: columnsApart,
 		sharedPlain: true, weighsInputs: true,
@@ -154,6 +155,12 @@ func (e *mixture) feed(m *Model, h *autograd.Value) *autograd.Value {
 	logits := t.Linear(h, &e.logits)
 	r := e.chooser.route(t, logits)
 	t.Drop(logits)
+	return e.withShared(m, h, e.computed(m, h, r))
+}
+
+// computed records the outputs of the experts that r chose, weighted.
+func (e *mixture) computed(m *Model, h *autograd.Value, r *autograd.Routing) *autograd.Value {
+	t := m.tape
 	var x, out *autograd.Value
 	if e.weighsInputs {
 		x = t.Send(h, r)
@@ -172,7 +179,7 @@ func (e *mixture) feed(m *Model, h *autograd.Value) *autograd.Value {
 		out = t.Combine(y, r)
 	}
 	t.Drop(y)
-	return e.withShared(m, h, out)
+	return out
 }
 
 // withShared adds what the shared expert gives, if there is one.

@@ -34,6 +34,7 @@ type Model struct {
 	embedding autograd.Embedding // how rows of embed are read, but for noise
 	head      autograd.Head      // its weight is embed when tied
 	layers    []layer
+	inputs    *layerInputs          // nil: layers have none of their own
 	parts     []part                // all of these, in order
 	ones      map[int]*tensor.Param // of norms without weights, by width
 	rope      *rope.Table

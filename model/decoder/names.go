@@ -2,6 +2,7 @@ package decoder
 
 import (
 	"cmp"
+	"strings"
 
 	"dataflex.dev/dataflex/model/checkpoint"
 )
@@ -47,6 +48,9 @@ func (f family) within(whole *checkpoint.Multimodal) family {
 	}
 	return f
 }
+
+// root is the path before the names of what stands beside the layers.
+func (f family) root() string { return strings.TrimSuffix(f.named().layers, "layers") }
 
 // named are the family's modules, llama's names where it has none of its own.
 func (f family) named() modules {

@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -86,7 +87,7 @@ func tables(c Config) (global, local *rope.Table, err error) {
 	}
 	local = global
 	if c.RopeLocalBase > 0 {
-		local, err = rope.NewTable(c.rotary(), c.RopeLocalBase, rope.Scaling{}, c.MaxPositions)
+		local, err = rope.NewTable(cmp.Or(c.LocalRotary, c.rotary()), c.RopeLocalBase, rope.Scaling{}, c.MaxPositions)
 	}
 	global.Interleaved, global.Backwards = families[c.ModelType].interleaved, families[c.ModelType].backwards
 	return global, local, err

@@ -44,6 +44,7 @@ var examples = map[string]string{
 	"gemma":            "google/gemma-2b",
 	"gemma2":           "google/gemma-2-2b",
 	"gemma3_text":      "google/gemma-3-270m",
+	"gemma4_text":      "google/gemma-4-E2B-it, its text model",
 	"glm":              "zai-org/glm-edge-1.5b-chat",
 	"glm4":             "zai-org/GLM-4-9B-0414",
 	"granite":          "ibm-granite/granite-3.3-2b-instruct",

@@ -74,9 +74,9 @@ func start(dev driver.Device, dir string, opt Options, normal func() float64, dr
 			err = draw(p.linear.Weight, c.InitializerRange)
 		case p.start != nil:
 			err = write(dev, p.param, func() float64 { return p.start(normal()) })
-		case p.fixed || p.zero: // stays 0
 		case p.ones:
 			reduce.Fill(dev, 1, p.param.Data)
+		case p.fixed || p.zero: // stays 0
 		case len(p.param.Shape) > 1:
 			err = draw(p.param, c.InitializerRange)
 		default:
@@ -88,7 +88,11 @@ func start(dev driver.Device, dir string, opt Options, normal func() float64, dr
 		}
 	}
 	if c.Padding.Given {
-		if err := m.clearRow(m.embed, int(c.Padding.ID)); err != nil {
+		err := m.clearRow(m.embed, int(c.Padding.ID))
+		if m.inputs != nil {
+			err = errors.Join(err, m.clearRow(m.inputs.table, int(c.Padding.ID)))
+		}
+		if err != nil {
 			m.Close()
 			return nil, err
 		}
@@ -122,8 +126,13 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 		return errors.New("cannot resize embedding layers of a quantized model: add the tokens to the model in bf16, fp16 or float32 first, without quantization_bit")
 	}
 	rows := (n + vocabMultiple - 1) / vocabMultiple * vocabMultiple
-	for _, p := range []*tensor.Param{m.embed, m.head.Weight} {
-		if p.Shape[0] == rows { // a tied head
+	tables := []*tensor.Param{m.embed, m.head.Weight}
+	if m.inputs != nil {
+		tables = append(tables, m.inputs.table)
+	}
+	for _, p := range tables {
+		had := p.Shape[0]
+		if had >= rows { // a tied head, or a table with room
 			continue
 		}
 		if err := p.Grow(m.dev, rows); err != nil {
@@ -133,7 +142,7 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 		if err != nil {
 			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 		}
-		noisyMean(w, old, m.config.Hidden, normal)
+		noisyMean(w, had, p.Shape[1], normal)
 		if err := p.Upload(m.dev, w); err != nil {
 			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 		}
@@ -142,6 +151,9 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 		return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 	}
 	m.config.Vocab, m.head.Out = rows, rows
+	if m.inputs != nil {
+		m.config.PerLayerVocab = m.inputs.table.Shape[0]
+	}
 	m.origin.note("vocabulary drawn from %d to %d", old, rows)
 	m.number()
 	return nil
@@ -199,6 +211,9 @@ func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
 	if rows == old {
 		return nil
 	}
+	if m.inputs != nil && rows > m.config.PerLayerVocab {
+		return fmt.Errorf("%s: the adapter was trained with a vocabulary of %d, and %s, which it does not bring, has %d rows: train with a vocabulary of that", dir, rows, m.inputs.table.Name, m.config.PerLayerVocab)
+	}
 	for _, p := range []*tensor.Param{m.embed, m.head.Weight} {
 		if brought[p.Name] != rows {
 			return fmt.Errorf("%s: the adapter was trained with a vocabulary of %d, and %s, which it does not bring, has %d rows: train it with additional_target: embed_tokens,lm_head", dir, rows, p.Name, old)
@@ -247,6 +262,9 @@ func (m *Model) current() (*checkpoint.ModelConfig, error) {
 	}
 	if c.VocabSize != m.config.Vocab {
 		c.Set("vocab_size", m.config.Vocab)
+	}
+	if m.inputs != nil && c.PerLayerVocab != m.inputs.table.Shape[0] {
+		c.Set("vocab_size_per_layer_input", m.inputs.table.Shape[0])
 	}
 	if m.config.Tied != m.tiedThere {
 		c.Set("tie_word_embeddings", m.config.Tied)

@@ -1,0 +1,79 @@
+package autograd
+
+import (
+	"dataflex.dev/dataflex/kernels/embed"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/kernels/router"
+	"dataflex.dev/dataflex/model/tensor"
+)
+
+// Scaled records s·x, in x's memory. It takes x over: only the returned value may be used.
+func (t *Tape) Scaled(x *Value, s float32) *Value {
+	if t.err != nil {
+		return nil
+	}
+	reduce.Scale(t.dev, s, x.data.mem)
+	out := t.alias(x.Rows, x.Cols, x.wants, x.data)
+	x.data = nil
+	if n := t.record(opScaled, out, x); n != nil {
+		n.scale = s
+	}
+	return out
+}
+
+// scaledVJP scales the gradient in its own memory.
+func scaledVJP(t *Tape, n *node) error {
+	if t.unshare(n.out); t.err != nil {
+		return t.err
+	}
+	reduce.Scale(t.dev, n.scale, n.out.grad.mem)
+	n.out.grad.refs++
+	t.deposit(n.in[0], n.out.grad)
+	return t.err
+}
+
+// WeighExperts multiplies the weights of r by a factor of each expert, s [Experts].
+func (t *Tape) WeighExperts(r *Routing, s *tensor.Param) {
+	if t.err != nil {
+		return
+	}
+	w := r.weight
+	out := t.value(w.Rows, w.Cols, w.wants || s.Trainable())
+	factor, unread := t.buffer(w.Rows*w.Cols), t.buffer(w.Rows*w.Cols)
+	if t.err != nil {
+		return
+	}
+	embed.Forward(t.dev, s.Data, r.choice, factor.mem, 1)
+	// Elementwise, as every weight is a token of its own that goes to one place.
+	router.CombineBackward(t.dev, r.each(), w.Data(), factor.mem, factor.mem, out.Data(), unread.mem, 1)
+	if n := t.record(opWeigh, out, w); n != nil {
+		n.routing, n.weight = r, s
+		n.save(w.data, factor)
+	}
+	t.release(factor)
+	t.release(unread)
+	t.Drop(w)
+	r.weight = out
+}
+
+// each is the plan in which every weight of r is a token of its own, in its place.
+func (r *Routing) each() router.Plan {
+	n := len(r.choice)
+	return router.Group(router.Params{Tokens: n, Experts: 1, TopK: 1}, make([]int32, n))
+}
+
+// weighVJP: dw = factor·dout, dfactor = w·dout.
+func weighVJP(t *Tape, n *node) error {
+	w, r, size := n.in[0], n.routing, n.out.Rows*n.out.Cols
+	dw, df := t.buffer(size), t.buffer(size)
+	if t.err != nil {
+		return t.err
+	}
+	router.CombineBackward(t.dev, r.each(), n.out.grad.mem, n.saved[0].mem, n.saved[1].mem, dw.mem, df.mem, 1)
+	if n.weight.Trainable() {
+		embed.Backward(t.dev, df.mem, r.choice, n.weight.Grad, 1)
+	}
+	t.release(df)
+	t.deposit(w, dw)
+	return t.err
+}
