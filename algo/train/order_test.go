@@ -117,9 +117,9 @@ func TestRegression30RowsKeepTheirScores(t *testing.T) {
 		want   string
 	}{
 		{"", []string{"dataset=single"}, "column 'score' is missing: no row of"},
-		{"", []string{"packing=true"}, "packing: it puts rows with scores of their own into one"},
-		{"", []string{"neat_packing=true"}, "packing: it puts rows"},
-		{"", []string{"group_by_length=true"}, "group_by_length: train_type dynamic_reorder orders the rows"},
+		{"", []string{"packing=true"}, "packing: a packed row would hold rows of different scores"},
+		{"", []string{"neat_packing=true"}, "packing: a packed row"},
+		{"", []string{"group_by_length=true"}, "group_by_length: train_type dynamic_reorder already orders the rows"},
 		{"", []string{"warmup_step=1", "update_step=2", "update_times=2"}, "the run has 5 steps, and a pass over the 48 rows takes 12"},
 		{"score_params: {score_path: " + f.dir + "/named.jsonl}", nil, "47 of 48 rows have no score: row 0 of pool, row 2 of pool"},
 		{"score_params: {score_path: " + f.dir + "/list.json}", []string{"dataset=pool,other"}, "name the rows"},
@@ -191,7 +191,7 @@ func TestOrderByCachedSelection(t *testing.T) {
 		"}":                                 "3 of 6 rows have no score: row 0 of pool",
 		"/step_10.json}":                    "4 of 6 rows have no score",
 		"/step_9.json, metric_key: x}":      `there is no metric "x": there are [loss]`,
-		"/step_10.json, metric_key: other}": "metric other is no list of numbers",
+		"/step_10.json, metric_key: other}": "metric other is not a list of numbers",
 	} {
 		if err := f.run(f.order(params+more, "max_samples=6")...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", more, err, want)
