@@ -47,14 +47,14 @@ var (
 		block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj", routerLast: true, routerTensor: true, shared: "shared_experts", sharedPlain: true,
 	}
 	ernieExperts = expertNames{
-		block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj", routerTensor: true, shared: "shared_experts", sharedPlain: true,
+		block: "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj", shared: "shared_experts", sharedPlain: true,
 	}
 	gptOssExperts = expertNames{
 		block: "mlp", router: "router", routerTensor: true, allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj", stacking: columnsInTurn, biased: true,
 	}
 	gemma4Experts = expertNames{allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj"}
 	llama4Experts = expertNames{
-		block: "feed_forward", router: "router", routerLast: true, allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj", stacking: columnsApart,
+		block: "feed_forward", router: "router", routerLast: true, routerTensor: true, allGateUp: "experts.gate_up_proj", allDown: "experts.down_proj", stacking: columnsApart,
 		sharedPlain: true, weighsInputs: true,
 	}
 )

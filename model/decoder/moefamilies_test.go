@@ -122,6 +122,26 @@ func TestMoEAdapters(t *testing.T) {
 	}
 }
 
+// TestMoETargets: `all` is the linear modules that LLaMA-Factory finds with transformers 4.57,
+// where deepseek_v3's and ernie4_5_moe's experts are some; of the routers ernie's alone is.
+func TestMoETargets(t *testing.T) {
+	latent, mlp := []string{"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"}, []string{"gate_proj", "up_proj", "down_proj"}
+	plain := []string{"q_proj", "k_proj", "v_proj", "o_proj"}
+	for name, want := range map[string][]string{
+		"deepseek_v3": append(latent, mlp...), "glm4_moe": append(plain, mlp...), "ernie4_5_moe": append(append(plain, mlp...), "gate"), "gpt_oss": plain, "llama4_text": append(plain, mlp...),
+	} {
+		m := load(t, filepath.Join(moeFolder, name), Options{})
+		if got := lastNames(m.modules()); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+		for mod := range m.modules() {
+			if name == "llama4_text" && strings.Contains(mod.path, ".experts.") {
+				t.Errorf("%s is a target", mod.path)
+			}
+		}
+	}
+}
+
 // TestBeyondLastLayer: the layer that predicts further tokens is left out, as transformers
 // leaves it out, and no other layer that is too much.
 func TestBeyondLastLayer(t *testing.T) {
