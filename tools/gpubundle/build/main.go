@@ -65,6 +65,9 @@ func (b builder) build() error {
 	return nil
 }
 
+// programTags leave out, as make does, what no program here uses: gonum's PDF, HTTP/2.
+const programTags = "cuda,netgo,osusergo,minimal,nethttpomithttp2"
+
 // linked are the flags of programs with the driver in them: see third_party/cuda/start.c.
 const linked = `-s -w -linkmode external -extldflags "-no-pie -Wl,--wrap=__libc_start_main -Wl,--no-as-needed -l:libpthread.so.0 -l:libdl.so.2 -lc"`
 
@@ -99,7 +102,7 @@ func (b builder) programs() error {
 		return fmt.Errorf("go list -m: %w", err)
 	}
 	names := fmt.Sprintf("%s -X main.version=%s -X %s/tools/command.Version=%s", linked, b.version, bytes.TrimSpace(module), b.version)
-	if err := b.cuda("build", "-tags", "cuda,netgo,osusergo", "-trimpath", "-ldflags", names, "-o", b.stage+"/", "./tools/dataflex-train", "./tools/kbench"); err != nil {
+	if err := b.cuda("build", "-tags", programTags, "-trimpath", "-ldflags", names, "-o", b.stage+"/", "./tools/dataflex-train", "./tools/kbench"); err != nil {
 		return err
 	}
 	return errors.Join(old(filepath.Join(b.stage, "dataflex-train")), old(filepath.Join(b.stage, "kbench")))
@@ -130,7 +133,7 @@ func (b builder) tests() error {
 			return err
 		}
 		name := filepath.Join(dir, filepath.Base(p)+".test")
-		if err := b.cuda("test", "-c", "-tags", "cuda,netgo,osusergo", "-trimpath", "-ldflags", linked, "-o", name, "./"+p); err != nil {
+		if err := b.cuda("test", "-c", "-tags", programTags, "-trimpath", "-ldflags", linked, "-o", name, "./"+p); err != nil {
 			return err
 		}
 		if err := old(name); err != nil {
@@ -217,7 +220,7 @@ func (b builder) pack() error {
 	if err != nil {
 		return err
 	}
-	z, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithWindowSize(window))
+	z, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(window))
 	if err != nil {
 		return err
 	}
