@@ -26,6 +26,8 @@ const (
 
 	No    = "no"
 	Steps = "steps"
+	Tree  = "tree" // reduction: in an order that the number of ranks alone decides
+	Fast  = "fast" // reduction: as the library adds that connects the processes
 	Epoch = "epoch"
 	Best  = "best"
 
@@ -157,8 +159,10 @@ type Training struct {
 	EvalDelay                 float64
 	EvalOnStart               bool
 	PerDeviceTrainBatchSize   int
-	Ranks                     int  // logical ranks: processes that a distributed run would have
-	AverageTokens             bool // average_tokens_across_devices: a step's loss is of all ranks' labels together
+	Ranks                     int    // logical ranks: processes that a distributed run would have
+	Reduction                 string // how the ranks' gradients are added
+	DDPTimeout                int    // seconds that a rank waits for the others in a call
+	AverageTokens             bool   // average_tokens_across_devices: a step's loss is of all ranks' labels together
 	PerDeviceEvalBatchSize    int
 	GradientAccumulationSteps int
 	GradientCheckpointing     bool

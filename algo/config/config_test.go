@@ -236,7 +236,6 @@ hub_private_repo: false
 	}
 	want := []string{
 		"c.yaml:6:20: trust_remote_code has no effect here: no code of a model folder is ever run",
-		"c.yaml:7:14: ddp_timeout has no effect here: one process trains on one device",
 		"c.yaml:10:13: flash_attn has no effect here: attention here is exact and never stores the score matrix, whatever is chosen",
 		"c.yaml:12:7: bf16 is accepted: on a CPU the maths runs in fp32",
 		"c.yaml:13:14: warmup_step has no effect with train_type static; the learning rate's warm-up is warmup_steps",
@@ -355,29 +354,6 @@ func TestSeveralFaultsAtOnce(t *testing.T) {
 		if !strings.Contains(got, key+": ") {
 			t.Errorf("%s is missing in\n%s", key, got)
 		}
-	}
-}
-
-func TestWorldSize(t *testing.T) {
-	for _, name := range append(worldVariables, "SLURM_NTASKS", "SLURM_STEP_ID", "SLURM_PROCID") {
-		t.Setenv(name, "")
-	}
-	for _, name := range worldVariables {
-		t.Run(name, func(t *testing.T) {
-			t.Setenv(name, "4")
-			if got := loadError(t, minimal); !strings.HasPrefix(got, name+" is 4") {
-				t.Errorf("got %s", got)
-			}
-		})
-	}
-	t.Setenv("SLURM_NTASKS", "2")
-	t.Setenv("SLURM_PROCID", "0")
-	if _, err := Load(write(t, "c.yaml", minimal), nil); err != nil {
-		t.Errorf("a batch script, which runs once: %v", err)
-	}
-	t.Setenv("SLURM_STEP_ID", "0")
-	if got := loadError(t, minimal); !strings.HasPrefix(got, "SLURM_NTASKS is 2") {
-		t.Errorf("got %s", got)
 	}
 }
 

@@ -49,8 +49,10 @@ func dynamicKeys() []Key {
 	g.honour("mixture_sample_rule", Text, "null", "How a mixture is drawn [mixture stratified uniform]", func(c *Config) any { return &c.Data.MixtureSampleRule })
 	g.honour("init_mixture_proportions", Floats, "null", "Share of each domain at the start, scaled to sum to 1", func(c *Config) any { return &c.Data.InitMixtureProportions })
 	g.honour("mixer_eval_dataset", List, "null", "Evaluation sets of the mixer; X_eval belongs to domain X", func(c *Config) any { return &c.Data.MixerEvalDataset })
-	g.honour("ranks", Int, "1", "Train as that many processes of LLaMA-Factory would, on this one: batches dealt out in turn, each rank's loss by its own labels",
+	g.honour("ranks", Int, "1", "Train as that many processes of LLaMA-Factory would, on as many processes as divide it: batches dealt out in turn, each rank's loss by its own labels; not given = the number of processes",
 		func(c *Config) any { return &c.Training.Ranks })
+	g.honour("reduction", Text, "tree", "How several ranks' gradients are added [tree fast]: tree gives the same bits on any number of processes, fast is the connecting library's own way",
+		func(c *Config) any { return &c.Training.Reduction })
 	g.refuse("thoughts of earlier answers are laid out as LLaMA-Factory 0.9.4 does: remove it", "preserve_thinking bool false")
 	return g.keys
 }

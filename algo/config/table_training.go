@@ -65,11 +65,12 @@ func trainingKeys() []Key {
 		func(c *Config) any { return &c.Training.AverageTokens })
 	g.honour("gradient_checkpointing", Bool, "false", "Compute each layer again in the backward pass instead of keeping its activations; false = where the memory is needed",
 		func(c *Config) any { return &c.Training.GradientCheckpointing })
+	g.honour("ddp_timeout", Int, "1800", "Seconds that a rank waits for the others in one call, before the run ends and says who was missing", func(c *Config) any { return &c.Training.DDPTimeout })
 	g.honour("use_cpu", Bool, "false", "The CPU even where a GPU is", func(c *Config) any { return &c.Training.UseCPU })
 	g.honour("include_num_input_tokens_seen", Mixed, "false", "Count tokens seen: true or all with padding, non_padding without", func(c *Config) any { return &c.Training.IncludeNumInputTokensSeen })
 
 	g.ignore(oneProcess, "deepspeed any null", "fsdp any null", "fsdp_config any null", "fsdp_min_num_params int 0", "fsdp_transformer_layer_cls_to_wrap string null",
-		"accelerator_config any null", "ddp_timeout int 1800", "ddp_backend string null", "ddp_find_unused_parameters bool null", "ddp_bucket_cap_mb int null",
+		"accelerator_config any null", "ddp_backend string null", "ddp_find_unused_parameters bool null", "ddp_bucket_cap_mb int null",
 		"ddp_broadcast_buffers bool null", "local_rank int -1", "_n_gpu int -1", "mp_parameters string null", "tpu_num_cores int null",
 		"tpu_metrics_debug bool false", "log_on_each_node bool true", "save_on_each_node bool false", "ray_scope string last", "ray_run_name string null",
 		"ray_storage_path string ./saves", "ray_storage_filesystem string null", "ray_num_workers int 1", "resources_per_worker any null",

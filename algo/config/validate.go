@@ -32,9 +32,6 @@ func validateTraining(cfg *Config, f *faults) {
 		f.add(c.Errorf("export_dir", "this configuration exports a model: give it to dataflex-cli export, or set do_train: true and dataset"))
 		return
 	}
-	if err := severalProcesses(); err != nil {
-		f.add(err)
-	}
 	c.checkModel()
 	c.checkStage()
 	c.checkData()
@@ -212,6 +209,9 @@ func (c checker) checkOptimiser() {
 	positive("per_device_eval_batch_size", t.PerDeviceEvalBatchSize)
 	positive("ranks", t.Ranks)
 	c.deny(t.Ranks > 1 && t.GroupByLength, "ranks", "group_by_length, set at %s, deals rows out otherwise among several processes: remove one of the two", c.At("group_by_length"))
+	c.deny(t.Reduction != Tree && t.Reduction != Fast, "reduction", "it is %s (the same bits on any number of processes) or %s, not %q", Tree, Fast, t.Reduction)
+	positive("ddp_timeout", t.DDPTimeout)
+	c.deny(t.DDPTimeout > 1<<30, "ddp_timeout", "at most %d seconds, got %d", 1<<30, t.DDPTimeout)
 	c.deny(t.Ranks > 1<<12, "ranks", "at most %d, got %d", 1<<12, t.Ranks)
 	positive("gradient_accumulation_steps", t.GradientAccumulationSteps)
 	within := func(key string, x, lo, hi float64) {

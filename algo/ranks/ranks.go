@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"dataflex.dev/dataflex/data/task"
 	"dataflex.dev/dataflex/driver"
 )
 
@@ -31,6 +32,8 @@ type Job struct {
 	stop    context.CancelCauseFunc // of the context that the ranks work under
 	place   string                  // what the run is doing, for messages
 	failed  error                   // of the first call that failed
+	stopped bool                    // a rank was asked to stop, and all have heard of it
+	waiting func(place string)      // see WhenStopped
 }
 
 // New is the job that a connection makes. It returns the context that its ranks work
@@ -83,8 +86,8 @@ func (j *Job) Collective() driver.Collective {
 	return j.c
 }
 
-// Limit bounds a call of Collective as those of Gather are.
-func (j *Job) Limit(ctx context.Context) (context.Context, context.CancelFunc) {
+// limit bounds a call: the rank that is waited for may be dead.
+func (j *Job) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), j.timeout)
 }
 
@@ -151,11 +154,13 @@ func (j *Job) Gather(ctx context.Context, what string, own []byte, err error) ([
 	if j.failed != nil {
 		return nil, errors.Join(err, j.failed)
 	}
-	limited, cancel := j.Limit(ctx)
+	limited, cancel := j.limit(ctx)
 	defer cancel()
+	saved := j.watch(what)
 	raw, lost := j.c.GatherBytes(limited, j.frame(what, own, err).encode())
+	saved()
 	if lost != nil {
-		return nil, j.fail(errors.Join(err, j.Lost(what, lost)))
+		return nil, j.fail(errors.Join(err, j.lost(what, lost)))
 	}
 	frames := make([]frame, len(raw))
 	for rank, b := range raw {
@@ -178,13 +183,43 @@ func (j *Job) Gather(ctx context.Context, what string, own []byte, err error) ([
 			stopped = rank
 		}
 	}
-	if stopped >= 0 && ctx.Err() == nil {
+	if j.stopped = j.stopped || stopped >= 0; stopped >= 0 && ctx.Err() == nil {
 		j.stop(fmt.Errorf("rank %d was asked to stop", stopped))
 	}
 	if stopped >= 0 && err != nil { // what was cut short on this rank
 		return nil, err
 	}
 	return out, nil
+}
+
+// WhenStopped has do called, on a goroutine of its own, when this rank is asked to stop
+// while it waits for others: one of them may be dead, and whoever asks may not wait for
+// long. The wait is not over before do has returned.
+func (j *Job) WhenStopped(do func(place string)) {
+	if j != nil {
+		j.waiting = do
+	}
+}
+
+// watch has waiting called if this rank is asked to stop before the function is called
+// that it returns.
+func (j *Job) watch(what string) (end func()) {
+	if j.waiting == nil || j.outer.Err() != nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	cancel := context.AfterFunc(j.outer, func() {
+		defer close(done)
+		_ = task.Catch(func() error { // a device that fails now fails the step as well
+			j.waiting(j.where(what))
+			return nil
+		})
+	})
+	return func() {
+		if !cancel() {
+			<-done
+		}
+	}
 }
 
 // frame is what this rank says in a Gather. What was cut short because it was asked to
@@ -197,14 +232,39 @@ func (j *Job) frame(what string, own []byte, err error) frame {
 	return f
 }
 
+// All is an error that all ranks have found at the same place.
+func (j *Job) All(err error) error {
+	if j == nil || err == nil {
+		return err
+	}
+	return j.fail(&Failed{Own: err})
+}
+
 // fail keeps the first error: what follows it is not asked of ranks that may be elsewhere.
 func (j *Job) fail(err error) error {
 	j.failed = err
 	return err
 }
 
-// Lost is an error of the connection with where the run was.
-func (j *Job) Lost(what string, err error) error {
+// Move makes calls of Collective, what names them: bounded as those of Gather are, with
+// where the run was in their error.
+func (j *Job) Move(ctx context.Context, what string, calls func(context.Context) error) error {
+	if j == nil {
+		return calls(ctx)
+	}
+	if j.failed != nil {
+		return j.failed
+	}
+	limited, cancel := j.limit(ctx)
+	defer cancel()
+	if err := calls(limited); err != nil {
+		return j.fail(j.lost(what, err))
+	}
+	return nil
+}
+
+// lost is an error of the connection with where the run was.
+func (j *Job) lost(what string, err error) error {
 	return &Lost{Rank: j.Rank(), Host: host(), Place: j.where(what), err: err}
 }
 
@@ -253,9 +313,9 @@ func (j *Job) Close(err error) error {
 		return err
 	}
 	defer j.stop(nil)
-	limited, cancel := j.Limit(context.Background())
+	limited, cancel := j.limit(context.Background())
 	defer cancel()
-	if err == nil || Told(err) || errors.Is(err, context.Canceled) {
+	if err == nil || Told(err) || j.stopped && !errors.As(err, new(*Lost)) {
 		err = errors.Join(err, j.c.Barrier(limited))
 	} else if !errors.As(err, new(*Lost)) {
 		j.c.Abort(fmt.Errorf("rank %d on %s, %s: %w", j.Rank(), host(), j.place, err))

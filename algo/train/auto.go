@@ -13,6 +13,7 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cuda"
+	"dataflex.dev/dataflex/driver/launch"
 	"dataflex.dev/dataflex/kernels/selftest"
 )
 
@@ -22,7 +23,7 @@ import (
 func openAuto(lacks string, log *slog.Logger) (driver.Device, error) {
 	gpu, why := firstGPU()
 	if gpu == nil {
-		return openCPU(why, log)
+		return openCPU(why, launch.Alone, log)
 	}
 	return choose(gpu, lacks, provenDir(), log)
 }
@@ -34,7 +35,7 @@ func choose(gpu driver.Launcher, lacks, proven string, log *slog.Logger) (driver
 		if err := gpu.Close(); err != nil {
 			log.Warn("closing the GPU", "name", name, "error", err)
 		}
-		return openCPU(why, log)
+		return openCPU(why, launch.Alone, log)
 	}
 	if lacks != "" {
 		return instead(fmt.Sprintf("the model needs %s, for which %s has no kernels here", lacks, name))

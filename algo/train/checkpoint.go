@@ -73,8 +73,13 @@ func (k *checkpoints) save(s *saved, state *report.State, moments bool) error {
 	if err := d.Commit(); err != nil {
 		return err
 	}
-	k.at.lastSaved, k.kept = k.path(), kept{k.at.step, moments}
+	k.noted(moments)
 	return nil
+}
+
+// noted says that the checkpoint of the last finished step is there.
+func (k *checkpoints) noted(moments bool) {
+	k.at.lastSaved, k.kept = k.path(), kept{k.at.step, moments}
 }
 
 // isCheckpoint recognises folders of output_dir that are durable in themselves.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/driver/cuda"
+	"dataflex.dev/dataflex/driver/launch"
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/ptx"
 	"dataflex.dev/dataflex/kernels/simd"
@@ -21,17 +23,21 @@ import (
 // openDevice finds the device that a run asks for.
 func openDevice(c *config.Config, o Options) (driver.Device, error) {
 	if o.Device == "" && c.Training.UseCPU {
-		return openCPU("use_cpu is set", o.Log)
+		return openCPU("use_cpu is set", o.Place, o.Log)
 	}
 	if o.Device == "" || o.Device == "auto" {
-		return openAuto(decoder.HostOnly(c.Model.NameOrPath), o.Log)
+		lacks := decoder.HostOnly(c.Model.NameOrPath)
+		if o.Place.Several() {
+			return openShared(lacks, o.Place, o.Log)
+		}
+		return openAuto(lacks, o.Log)
 	}
-	return OpenDevice(o.Device, o.Log)
+	return openAt(o.Device, o.Place, o.Log)
 }
 
-// openCPU takes the processor and says why it is not the GPU.
-func openCPU(why string, log *slog.Logger) (driver.Device, error) {
-	threads, err := threads()
+// openCPU takes the processor, or a rank's share of it, and says why it is not the GPU.
+func openCPU(why string, place launch.Place, log *slog.Logger) (driver.Device, error) {
+	threads, err := threads(place, log)
 	if err != nil {
 		return nil, err
 	}
@@ -61,13 +67,19 @@ func noGPU() string {
 // self-test, or the CPU. There is no silent fallback: the log says why it is the CPU, and
 // asking for a GPU where there is none is an error. CloseDevice gives it back.
 func OpenDevice(want string, log *slog.Logger) (driver.Device, error) {
-	threads, err := threads()
+	return openAt(want, launch.Alone, log)
+}
+
+// openAt is OpenDevice for one of several ranks of a machine, which share its processors
+// and have a GPU each.
+func openAt(want string, place launch.Place, log *slog.Logger) (driver.Device, error) {
+	threads, err := threads(place, log)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case want == "cpu":
-		return openCPU("--device cpu", log)
+		return openCPU("--device cpu", place, log)
 	case want == "", want == "auto":
 		return openAuto("", log)
 	case want == "sim", strings.HasPrefix(want, "sim:"):
@@ -78,23 +90,94 @@ func OpenDevice(want string, log *slog.Logger) (driver.Device, error) {
 		dev := sim.New(sim.Options{Workers: threads, Capability: capability})
 		log.Info("device", "device", want, "name", dev.Attributes().Name, "threads", dev.Attributes().Units)
 		return dev, nil
+	case want == "cuda" && place.Several():
+		return openCUDA(fmt.Sprint("cuda:", ownGPU(place)), log)
 	case want == "cuda", strings.HasPrefix(want, "cuda:"):
 		return openCUDA(want, log)
 	}
 	return nil, fmt.Errorf("--device %s: the devices are auto, cpu, cuda, cuda:N, sim and sim:90", want)
 }
 
-// threads is what OMP_NUM_THREADS says; 0 = nothing.
-func threads() (int, error) {
+// openShared is auto for one of several ranks: its own GPU where this build can use the
+// machine's and has kernels for all that the model needs, and its share of the processor
+// elsewhere. A GPU that does not pass its self-test
+// is an error: the other ranks go on with theirs.
+func openShared(lacks string, place launch.Place, log *slog.Logger) (driver.Device, error) {
+	if lacks != "" {
+		return openCPU("the model needs "+lacks+", for which a GPU has no kernels here", place, log)
+	}
+	if n, err := cuda.Available(); !cuda.Built || err != nil || n == 0 {
+		return openCPU(noGPU(), place, log)
+	}
+	gpu, err := openCUDA(fmt.Sprint("cuda:", ownGPU(place)), log)
+	if err != nil {
+		return nil, err
+	}
+	launcher, ok := gpu.(driver.Launcher)
+	if !ok {
+		return gpu, nil
+	}
+	if _, err := prove(launcher, provenDir(), log); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s does not pass its self-test (--device cuda uses it all the same): %w", gpu.Attributes().Name, err), gpu.Close())
+	}
+	return gpu, nil
+}
+
+// ownGPU is the number of a rank's GPU: its place among the ranks of the machine, but where
+// the launcher shows each of them a GPU of its own.
+func ownGPU(place launch.Place) int {
+	if n, err := cuda.Available(); err == nil && n == 1 && place.LocalSize != 1 {
+		return 0
+	}
+	return max(0, place.Local)
+}
+
+// threads is what OMP_NUM_THREADS says, else a rank's share of the machine's processors;
+// 0 = all of them. torchrun sets OMP_NUM_THREADS to 1 where nobody has.
+func threads(place launch.Place, log *slog.Logger) (int, error) {
 	s := os.Getenv("OMP_NUM_THREADS")
+	if s == "1" && os.Getenv("TORCHELASTIC_RUN_ID") != "" {
+		s = ""
+	}
 	if s == "" {
-		return 0, nil
+		mine, all := runtime.NumCPU(), online()
+		switch {
+		case place.LocalSize <= 1:
+			return 0, nil
+		case mine < all: // the launcher has shared them out already
+			log.Warn("the launcher lets this rank use some of the machine's processors: mpirun --bind-to none lets the ranks share all of them", "processors", mine, "of", all)
+			return 0, nil
+		}
+		return max(1, mine/place.LocalSize), nil
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 {
 		return 0, fmt.Errorf("OMP_NUM_THREADS=%q is not a number of threads", s)
 	}
 	return n, nil
+}
+
+// online is how many processors the machine has; NumCPU counts those that this process may
+// use.
+func online() int {
+	raw, err := os.ReadFile("/sys/devices/system/cpu/online")
+	if err != nil {
+		return runtime.NumCPU()
+	}
+	n := 0
+	for part := range strings.SplitSeq(strings.TrimSpace(string(raw)), ",") {
+		lo, hi, isRange := strings.Cut(part, "-")
+		if !isRange {
+			hi = lo
+		}
+		first, err1 := strconv.Atoi(lo)
+		last, err2 := strconv.Atoi(hi)
+		if err1 != nil || err2 != nil {
+			return runtime.NumCPU()
+		}
+		n += last - first + 1
+	}
+	return n
 }
 
 // simulated is the compute capability of the GPU that sim, sim:80 or sim:90 stands for:

@@ -34,7 +34,7 @@ func (f *forecast) estimate() (e estimate, ok bool) {
 	}
 	e.rate = productRate(f.machine, f.model.Config())
 	pool, tokens := f.work(f.rows)
-	e.step = e.seconds(pool.Forward+pool.Backward) / float64(len(f.rows)) * float64(f.plan.Batch())
+	e.step = e.seconds(pool.Forward+pool.Backward) / float64(len(f.rows)) * float64(f.plan.Batch()) / float64(f.processes)
 	rows := flatten(f.sets)
 	eval, _ := f.work(rows)
 	e.evaluation = e.seconds(eval.Forward)

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/task"
 	"dataflex.dev/dataflex/model/decoder"
@@ -27,6 +29,7 @@ type evaluator struct {
 	log    *slog.Logger
 	sets   []EvalSet
 	broken map[data.ID]bool // rows that were left out, each named once
+	ranks  *ranks.Job       // share the batches out
 }
 
 // evaluate evaluates every set after that many steps. A panic of a kernel is an error, as
@@ -70,67 +73,79 @@ func (v *evaluator) evaluateSet(ctx context.Context, step int, set EvalSet) (e e
 // over its tokens. It is not the mean over all tokens, and a last, short batch
 // counts as much as the others (recorded: golden run static_sft_eval). Rows whose loss
 // is no number are left out, unless no row has one.
-func (v *evaluator) loss(ctx context.Context, step int, examples []data.Example) (loss float64, batches int, err error) {
-	size := v.config.Training.PerDeviceEvalBatchSize
+func (v *evaluator) loss(ctx context.Context, step int, examples []data.Example) (loss float64, n int, err error) {
+	batches := slices.Collect(slices.Chunk(upTo(len(examples)), v.config.Training.PerDeviceEvalBatchSize))
 	var sum float64
-	for lo := 0; lo < len(examples); lo += size {
-		if err := ctx.Err(); err != nil {
-			return 0, 0, err
+	err = v.ranks.Deal(ctx, "evaluation", len(batches), func(i int) ([]byte, error) {
+		return v.batchLoss(examples, batches[i])
+	}, func(i int, result []byte) error {
+		got := make([]float64, len(result)/8) // the loss of all labels, their number, rows that were left out
+		if err := ranks.Unpack(result, got); err != nil {
+			return err
 		}
-		hi := min(lo+size, len(examples))
-		rows := make([]int, hi-lo)
-		for i := range rows {
-			rows[i] = lo + i
+		for _, r := range got[2:] {
+			v.leaveOut(examples[batches[i][int(r)]].ID, step)
 		}
-		m := batch.Pack(examples, rows)
-		tokenLoss, err := v.model.Losses(m.Batch, float32(v.config.Training.LabelSmoothingFactor))
-		if err != nil {
-			return 0, 0, fmt.Errorf("evaluation, rows %d to %d: %w", lo, hi-1, err)
+		if got[1] > 0 {
+			sum += got[0] / got[1]
+			n++
 		}
-		var batchSum float64
-		n := 0
-		broken := v.leaveOut(examples, m, tokenLoss, step)
-		for r, labelled := range m.Labelled {
-			if broken[r] {
-				continue
-			}
-			n += labelled
-			for i := m.RowStart[r]; i < m.RowStart[r+1]; i++ {
-				if m.Targets[i] >= 0 {
-					batchSum += float64(tokenLoss[i])
-				}
-			}
-		}
-		if n > 0 {
-			sum += batchSum / float64(n)
-			batches++
-		}
-	}
+		return nil
+	})
 	switch {
-	case batches == 0 && len(v.broken) > 0:
+	case err != nil:
+		return 0, 0, err
+	case n == 0 && len(v.broken) > 0:
 		return math.NaN(), 0, nil
-	case batches == 0:
+	case n == 0:
 		return 0, 0, fmt.Errorf("evaluation: no row has a token to predict")
 	}
-	return sum / float64(batches), batches, nil
+	return sum / float64(n), n, nil
 }
 
-// leaveOut says which rows of a batch have a loss that is no number, and names each
-// of them once in a run.
-func (v *evaluator) leaveOut(examples []data.Example, m batch.Micro, tokenLoss []float32, step int) []bool {
-	broken := make([]bool, len(m.Rows))
-	for _, i := range rowsNotFinite(m, tokenLoss) {
-		id := examples[m.Rows[i]].ID
-		broken[i] = true
-		if !v.broken[id] {
-			v.log.Warn("an evaluation row's loss is not finite: evaluations leave it out while that is so", "dataset", id.Dataset, "row", id.Row, "step", step)
-		}
-		if v.broken == nil {
-			v.broken = map[data.ID]bool{}
-		}
-		v.broken[id] = true
+// upTo is 0, 1, …, n-1.
+func upTo(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
 	}
-	return broken
+	return out
+}
+
+// batchLoss is the loss of all labels of a batch, their number, and which of its rows are
+// left out of both, as bytes.
+func (v *evaluator) batchLoss(examples []data.Example, rows []int) ([]byte, error) {
+	m := batch.Pack(examples, rows)
+	tokenLoss, err := v.model.Losses(m.Batch, float32(v.config.Training.LabelSmoothingFactor))
+	if err != nil {
+		return nil, fmt.Errorf("evaluation, rows %d to %d: %w", rows[0], rows[len(rows)-1], err)
+	}
+	broken := rowsNotFinite(m, tokenLoss)
+	out := make([]float64, 2, 2+len(broken))
+	for r, labelled := range m.Labelled {
+		if slices.Contains(broken, r) {
+			out = append(out, float64(r))
+			continue
+		}
+		out[1] += float64(labelled)
+		for i := m.RowStart[r]; i < m.RowStart[r+1]; i++ {
+			if m.Targets[i] >= 0 {
+				out[0] += float64(tokenLoss[i])
+			}
+		}
+	}
+	return ranks.Pack(out), nil
+}
+
+// leaveOut names a row whose loss is no number, once in a run.
+func (v *evaluator) leaveOut(id data.ID, step int) {
+	if !v.broken[id] {
+		v.log.Warn("an evaluation row's loss is not finite: evaluations leave it out while that is so", "dataset", id.Dataset, "row", id.Row, "step", step)
+	}
+	if v.broken == nil {
+		v.broken = map[data.ID]bool{}
+	}
+	v.broken[id] = true
 }
 
 // accuracy is the mean over rows of the share of labelled tokens that are the
@@ -138,30 +153,43 @@ func (v *evaluator) leaveOut(examples []data.Example, m batch.Micro, tokenLoss [
 func (v *evaluator) accuracy(ctx context.Context, examples []data.Example) (float64, error) {
 	var sum float64
 	n := 0
-	for _, rows := range batch.ByLength(examples, accuracyTokens) {
-		if err := ctx.Err(); err != nil {
-			return 0, err
+	batches := batch.ByLength(examples, accuracyTokens)
+	err := v.ranks.Deal(ctx, "evaluation, compute_accuracy", len(batches), func(i int) ([]byte, error) {
+		right, err := v.batchAccuracy(batch.Pack(examples, batches[i]))
+		return ranks.Pack(right), err
+	}, func(_ int, result []byte) error {
+		right := make([]float64, len(result)/8)
+		if err := ranks.Unpack(result, right); err != nil {
+			return err
 		}
-		m := batch.Pack(examples, rows)
-		predicted, err := v.model.Predictions(m.Batch)
-		if err != nil {
-			return 0, fmt.Errorf("compute_accuracy: %w", err)
-		}
-		for i, labelled := range m.Labelled {
-			if labelled == 0 {
-				continue
-			}
-			right := 0
-			for k := m.RowStart[i]; k < m.RowStart[i+1]; k++ {
-				if m.Targets[k] >= 0 && predicted[k] == m.Targets[k] {
-					right++
-				}
-			}
-			sum += float64(right) / float64(labelled)
+		for _, x := range right {
+			sum += x
 			n++
 		}
+		return nil
+	})
+	return sum / float64(max(n, 1)), err
+}
+
+// batchAccuracy is the share of every row that has labels.
+func (v *evaluator) batchAccuracy(m batch.Micro) (out []float64, err error) {
+	predicted, err := v.model.Predictions(m.Batch)
+	if err != nil {
+		return nil, fmt.Errorf("compute_accuracy: %w", err)
 	}
-	return sum / float64(max(n, 1)), nil
+	for i, labelled := range m.Labelled {
+		if labelled == 0 {
+			continue
+		}
+		right := 0
+		for k := m.RowStart[i]; k < m.RowStart[i+1]; k++ {
+			if m.Targets[k] >= 0 && predicted[k] == m.Targets[k] {
+				right++
+			}
+		}
+		out = append(out, float64(right)/float64(labelled))
+	}
+	return out, nil
 }
 
 // accuracyTokens is how many tokens go through the model at once.

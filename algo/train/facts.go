@@ -28,6 +28,7 @@ func facts(f *forecast, d *Data, step int, began time.Time) record.Run {
 			{Name: "activations", Bytes: b.Activations},
 			{Name: "logits", Bytes: b.Head},
 			{Name: "method", Bytes: f.method},
+			{Name: "sums over ranks", Bytes: f.lanes},
 		},
 		Pool: record.PoolOf(d.Train), DatasetDir: d.options.DatasetDir,
 	}

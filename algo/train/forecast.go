@@ -29,6 +29,8 @@ type forecast struct {
 	budget      decoder.Budget
 	method      uint64   // bytes on the device that the method keeps there
 	kept        uint64   // bytes of the activations if all of them were kept
+	lanes       uint64   // and the sums of several ranks' gradients
+	processes   int      // that share the work
 	differences []string // from upstream's run, in mode upstream
 
 	cost  algo.Cost // of a selection
@@ -103,20 +105,27 @@ func (f *forecast) wayOut() string {
 }
 
 // memory is what the run needs of the device, what its method keeps there included.
-func (f *forecast) memory() uint64 { return f.budget.Total() + f.method }
+func (f *forecast) memory() uint64 { return f.budget.Total() + f.method + f.lanes }
 
-// besides names the method's part of the memory, where it has one.
-func (f *forecast) besides() string {
-	if f.method == 0 {
-		return ""
+// besides names what else has a part of the memory: the method, sums of gradients.
+func (f *forecast) besides() (out string) {
+	if f.lanes > 0 {
+		out = ", sums over ranks " + bytes(f.lanes)
 	}
-	return fmt.Sprintf(", %s itself %s", f.component.Name, bytes(f.method))
+	if f.method > 0 {
+		out += fmt.Sprintf(", %s itself %s", f.component.Name, bytes(f.method))
+	}
+	return out
 }
 
 // say logs it in short.
 func (f *forecast) say(log *slog.Logger) {
-	log.Info("plan", "rows", f.plan.Rows, "rows_per_step", f.plan.Batch(), "steps", f.plan.Total, "selections", f.plan.Choices(),
-		"trainable_parameters", f.trainable(), "memory", bytes(f.memory()), "activations", f.checkpoints(), "instruction_set", simd.Level(), "precision", f.precision())
+	shared := []any{}
+	if f.plan.Ranks > 1 {
+		shared = append(shared, "ranks", f.plan.Ranks, "processes", f.processes)
+	}
+	log.Info("plan", append(shared, "rows", f.plan.Rows, "rows_per_step", f.plan.Batch(), "steps", f.plan.Total, "selections", f.plan.Choices(),
+		"trainable_parameters", f.trainable(), "memory", bytes(f.memory()), "activations", f.checkpoints(), "instruction_set", simd.Level(), "precision", f.precision())...)
 	for _, difference := range f.differences {
 		log.Warn(difference)
 	}
@@ -154,6 +163,9 @@ func (f *forecast) write(w io.Writer) error {
 	ranks := ""
 	if f.plan.Ranks > 1 {
 		ranks = fmt.Sprintf(", ranks %d", f.plan.Ranks)
+	}
+	if f.processes > 1 {
+		ranks += fmt.Sprintf(" on %d processes, of which each needs the memory below", f.processes)
 	}
 	line("rows per step", "%d (per_device_train_batch_size %d, gradient_accumulation_steps %d%s)", f.plan.Batch(), f.plan.Micro, f.plan.Accumulate, ranks)
 	line("optimizer steps", "%d", f.plan.Total)

@@ -30,6 +30,7 @@ type journal struct {
 	rows      []data.Example
 	component *config.Component // nil in a run without one
 	out       *slog.Logger
+	silent    bool // of a rank that writes nothing: rank 0 does
 
 	log      *report.Log
 	picks    *report.Picks
@@ -44,6 +45,9 @@ type journal struct {
 // run drops what they say of steps it will take again. held says that the window which
 // opens at this step was chosen before the checkpoint that the run goes on from.
 func (j *journal) open(fresh, held bool, facts record.Run) (err error) {
+	if j.silent {
+		return nil
+	}
 	out, step := j.config.Training.OutputDir, j.at.step
 	prior := time.Duration(j.at.totals.Seconds * float64(time.Second))
 	if j.log, err = report.OpenLog(out, fresh, prior); err != nil {
@@ -124,6 +128,9 @@ func (j *journal) evaluations(step int) (n int) {
 // rescued into holds the entry, and a run that goes on does not write the line again.
 func (j *journal) note(entry pyjson.Object, lines ...report.Event) error {
 	j.history = append(j.history, entry)
+	if j.silent {
+		return nil
+	}
 	for _, e := range lines {
 		if err := j.log.Write(e); err != nil {
 			return err
@@ -145,7 +152,7 @@ func (j *journal) stepTaken(s stepStats) error {
 		{Key: "loss", Value: loss},
 		{Key: "step", Value: step},
 	}, report.Event{Step: step, Total: j.plan.Total, Loss: loss, LR: s.lr, Epoch: epoch})
-	if err != nil {
+	if err != nil || j.silent {
 		return err
 	}
 	if err := j.page.Log(step, totals.Tokens, j.log.Elapsed().Seconds(), j.at.ledger.Sum(), false); err != nil {
@@ -208,12 +215,20 @@ func (j *journal) finished() error {
 }
 
 // Phase times a part of the run.
-func (j *journal) Phase(name string) func() { return j.page.Phase(name) }
+func (j *journal) Phase(name string) func() {
+	if j.silent {
+		return func() {}
+	}
+	return j.page.Phase(name)
+}
 
 // Selected records which rows were chosen, with their scores, and how long it took.
 func (j *journal) Selected(r algo.Request, sel algo.Selection, seconds float64, reused bool) error {
 	j.at.totals.Selecting += seconds
 	j.at.totals.Selections++
+	if j.silent {
+		return nil
+	}
 	perSecond := 0.0
 	if sel.Scored > 0 {
 		perSecond = float64(sel.Scored) / max(seconds, 1e-9)
@@ -239,6 +254,9 @@ func (j *journal) Selected(r algo.Request, sel algo.Selection, seconds float64, 
 
 // Mixed records the shares that a window was drawn with; update 0 is the run's own.
 func (j *journal) Mixed(step, update int, domains []algo.Domain, shares, lossWeights []float64, seconds float64) error {
+	if j.silent {
+		return nil
+	}
 	if update > 0 {
 		args := []any{"step", step, "mixer", j.component.Name, "mode", j.component.Mode, "runtime", report.Round(seconds, 4)}
 		for i, d := range domains {
@@ -251,7 +269,9 @@ func (j *journal) Mixed(step, update int, domains []algo.Domain, shares, lossWei
 
 // Weighed records the weights of a step's rows.
 func (j *journal) Weighed(step int, micros []batch.Micro, weights, loss [][]float64) {
-	j.weighed = step
+	if j.weighed = step; j.silent {
+		return
+	}
 	j.page.Weigh(step, micros, weights, loss, j.rows)
 }
 
@@ -277,4 +297,8 @@ func (j *journal) weighedByColumn(s *curriculum.Step) {
 }
 
 // Trained records the losses of a step by domain.
-func (j *journal) Trained(micros []algo.MicroReport) { j.page.Domains(micros) }
+func (j *journal) Trained(micros []algo.MicroReport) {
+	if !j.silent {
+		j.page.Domains(micros)
+	}
+}

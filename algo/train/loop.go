@@ -27,6 +27,7 @@ type loop struct {
 	curriculum curriculum.Curriculum
 	sampler    sampler
 	passes     *passes
+	lanes      *lanes
 	replay     replay
 	journal    *journal
 	log        *slog.Logger
@@ -37,7 +38,8 @@ type loop struct {
 	nonEmbedding float64 // parameters but the embeddings, adapters included: for total_flos
 
 	*position
-	moving bool // an update has begun and the step is not done: the weights are of no step
+	moving bool  // an update has begun and the step is not done: the weights are of no step
+	began  *rest // what is moved is as it was before; nil: nothing is moved
 }
 
 // stepStats is what an optimizer step reports.
@@ -83,15 +85,17 @@ func (l *loop) advance(ctx context.Context) (stepStats, error) {
 // orBack does something that moves the state of the curriculum and of the run, and
 // undoes what it did where it fails.
 func (l *loop) orBack(do func() error) error {
-	skipped, noted := maps.Clone(l.skipped), len(l.journal.history)
 	before, err := l.curriculum.State()
 	if err != nil {
 		return err
 	}
-	if err = task.Catch(do); err == nil {
+	b := &rest{before, maps.Clone(l.skipped), len(l.journal.history)}
+	l.began = b
+	err = task.Catch(do)
+	if l.began = nil; err == nil {
 		return nil
 	}
-	l.skipped, l.journal.history = skipped, l.journal.history[:noted]
+	l.skipped, l.journal.history = b.skipped, l.journal.history[:b.noted]
 	return errors.Join(err, l.curriculum.Restore(before))
 }
 
@@ -161,6 +165,7 @@ func (l *loop) gradient(ctx context.Context) (g *gradient, err error) {
 	}(micros)
 	for {
 		s, labels := l.passes.group(micros, l.step, l.Plan.Total)
+		l.lanes.job.At(fmt.Sprintf("step %d", l.step+1))
 		if labels == 0 {
 			return &gradient{step: s, nothing: "no labelled token in the rows of this step"}, nil
 		}
@@ -211,20 +216,21 @@ func (l *loop) accumulate(ctx context.Context, s *curriculum.Step, labels int) (
 	weights, smoothing := tokenWeights(asked, s, divisor(s, labels, l.Plan.Ranks, l.Config.Training.AverageTokens), l.Plan.Ranks), l.passes.smoothing(asked)
 	g := &gradient{step: s}
 	s.TokenLoss, s.Returned = make([][]float32, len(s.Micros)), make([]float64, len(s.Micros))
-	l.passes.zeroGradients()
+	err = l.lanes.each(func(lane int) error { return l.passes.backwards(ctx, s, lane, weights, smoothing) })
+	if err := l.lanes.share(ctx, "the losses of the step", s, s.TokenLoss, s.Returned, err); err != nil {
+		return nil, err
+	}
 	broken := &notFinite{what: "loss"}
 	for i, m := range s.Micros {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if s.TokenLoss[i], s.Returned[i], err = l.passes.backward(m, weights[i], smoothing, l.passes.dropoutSeed(l.step, i)); err != nil {
-			return nil, fmt.Errorf("step %d, %s: %w", l.step+1, l.passes.describe(m.Rows), err)
-		}
 		broken.add(m, s.TokenLoss[i])
 		g.loss += s.Returned[i]
 	}
 	if len(broken.rows) > 0 {
+		l.lanes.drop()
 		return nil, broken
+	}
+	if err := l.lanes.reduce(ctx); err != nil {
+		return nil, fmt.Errorf("step %d: %w", l.step+1, err)
 	}
 	if g.norm = l.passes.norm(); finite(g.norm) {
 		return g, nil

@@ -26,6 +26,7 @@ type passes struct {
 	rows    []data.Example
 	seed    uint64
 	padding int // the multiple that rows are padded to upstream
+	lanes   *lanes
 }
 
 // newPasses is for the model and the rows of a run.
@@ -54,7 +55,7 @@ func (p *passes) group(micros []dealt, step, total int) (s *curriculum.Step, lab
 	var loss [][]float64
 	s.Loss = func(ctx context.Context) (_ [][]float64, err error) {
 		if loss == nil {
-			loss, err = p.rowLosses(ctx, s.Micros)
+			loss, err = p.rowLosses(ctx, s)
 		}
 		return loss, err
 	}
@@ -63,24 +64,29 @@ func (p *passes) group(micros []dealt, step, total int) (s *curriculum.Step, lab
 
 // rowLosses is the mean loss of every row's tokens; NaN for a row without a target. Rows
 // whose loss is no number are a *notFinite error.
-func (p *passes) rowLosses(ctx context.Context, micros []batch.Micro) (out [][]float64, err error) {
-	broken := &notFinite{what: "loss"}
-	for _, m := range micros {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+func (p *passes) rowLosses(ctx context.Context, s *curriculum.Step) (out [][]float64, err error) {
+	tokenLoss := make([][]float32, len(s.Micros))
+	for i, m := range s.Micros {
+		if err = ctx.Err(); err == nil && p.lanes.own(s.Ranks[i]) {
+			tokenLoss[i], err = p.model.Losses(m.Batch, 0)
 		}
-		tokenLoss, err := p.model.Losses(m.Batch, 0)
 		if err != nil {
-			return nil, err
+			break
 		}
-		mean, ok := m.RowMeans(tokenLoss)
+	}
+	if err := p.lanes.share(ctx, "the losses of the step's rows", s, tokenLoss, nil, err); err != nil {
+		return nil, err
+	}
+	broken := &notFinite{what: "loss"}
+	for i, m := range s.Micros {
+		mean, ok := m.RowMeans(tokenLoss[i])
 		for r := range mean {
 			if !ok[r] {
 				mean[r] = math.NaN()
 			}
 		}
 		out = append(out, mean)
-		broken.add(m, tokenLoss)
+		broken.add(m, tokenLoss[i])
 	}
 	if len(broken.rows) > 0 {
 		return nil, broken
@@ -119,6 +125,23 @@ func (p *passes) backward(m batch.Micro, weight []float32, smoothing float32, dr
 	return tokenLoss, sum, nil
 }
 
+// backwards makes the gradient of one lane's micro-batches of a step, and their losses.
+func (p *passes) backwards(ctx context.Context, s *curriculum.Step, lane int, weights [][]float32, smoothing float32) (err error) {
+	p.zeroGradients()
+	for i, m := range s.Micros {
+		if s.Ranks[i] != lane {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if s.TokenLoss[i], s.Returned[i], err = p.backward(m, weights[i], smoothing, p.dropoutSeed(s.Index, i)); err != nil {
+			return fmt.Errorf("step %d, %s: %w", s.Index+1, p.describe(m.Rows), err)
+		}
+	}
+	return nil
+}
+
 // smoothing is how much of a label's probability is spread over the others.
 func (p *passes) smoothing(w curriculum.Weights) float32 {
 	if w.Plain {
@@ -146,22 +169,36 @@ func (p *passes) norm() float64 { return optim.GradNorm(p.device, p.params) }
 // brokenGradients looks for the rows that make a step's gradient no number though
 // the losses are finite, by the gradient of each.
 func (p *passes) brokenGradients(ctx context.Context, s *curriculum.Step, weights [][]float32, smoothing float32) (*notFinite, error) {
-	broken := &notFinite{what: "gradient"}
-	for i, m := range s.Micros {
-		for r, row := range m.Rows {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			p.zeroGradients()
-			alone := batch.Pack(p.rows, []int{row})
-			alone.PadLen = m.PadLen
-			if _, _, err := p.backward(alone, weights[i][m.RowStart[r]:m.RowStart[r+1]], smoothing, p.dropoutSeed(s.Index, i)); err != nil {
-				return nil, fmt.Errorf("step %d, %s: %w", s.Index+1, p.describe([]int{row}), err)
-			}
-			if !finite(p.norm()) {
-				broken.rows = append(broken.rows, row)
+	var found []rowAt
+	err := func() error {
+		for i, m := range s.Micros {
+			for r, row := range m.Rows {
+				if !p.lanes.own(s.Ranks[i]) {
+					continue
+				}
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				p.zeroGradients()
+				alone := batch.Pack(p.rows, []int{row})
+				alone.PadLen = m.PadLen
+				if _, _, err := p.backward(alone, weights[i][m.RowStart[r]:m.RowStart[r+1]], smoothing, p.dropoutSeed(s.Index, i)); err != nil {
+					return fmt.Errorf("step %d, %s: %w", s.Index+1, p.describe([]int{row}), err)
+				}
+				if !finite(p.norm()) {
+					found = append(found, rowAt{i, r})
+				}
 			}
 		}
+		return nil
+	}()
+	all, err := p.lanes.rows(ctx, "rows whose gradient is not finite", found, err)
+	if err != nil {
+		return nil, err
+	}
+	broken := &notFinite{what: "gradient"}
+	for _, at := range all {
+		broken.rows = append(broken.rows, s.Micros[at.Micro].Rows[at.Row])
 	}
 	return broken, nil
 }

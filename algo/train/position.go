@@ -1,6 +1,10 @@
 package train
 
-import "dataflex.dev/dataflex/algo/curriculum"
+import (
+	"encoding/json"
+
+	"dataflex.dev/dataflex/algo/curriculum"
+)
 
 // position is how far a run is: the small part of the loop's state, which a checkpoint
 // keeps beside the weights, the window and what decides on the rows.
@@ -64,4 +68,11 @@ func (s skips) times() (n int) {
 		n += times
 	}
 	return n
+}
+
+// rest is what a step moves before the weights move, as the step began.
+type rest struct {
+	curriculum json.RawMessage
+	skipped    skips
+	noted      int // entries of the history
 }

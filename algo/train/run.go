@@ -3,11 +3,15 @@ package train
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/ranks"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/launch"
 	"dataflex.dev/dataflex/driver/plan"
 )
 
@@ -20,10 +24,27 @@ type Options struct {
 	Log      *slog.Logger
 	Progress Progress         // nil = none
 	SaveNow  <-chan os.Signal // a value asks for a checkpoint between two steps; nil = never
+
+	// Place is this process's among those that train together; the zero value is alone. Join
+	// connects them, once the data are there; nil where there is nobody to connect to.
+	Place launch.Place
+	Join  func(ctx context.Context, dev driver.Device) (driver.Collective, error)
 }
 
 // Run trains what c describes: set-up, training, and what a finished run leaves.
 func Run(ctx context.Context, c *config.Config, o Options) (err error) {
+	first := o.Place.Rank == 0
+	if !first {
+		o.Log = slog.New(slog.DiscardHandler) // rank 0 speaks for all
+	}
+	switch {
+	case c.Training.DoTrain:
+		if err := settleRanks(c, o); err != nil {
+			return &Alike{err}
+		}
+	case !first:
+		return nil // what is evaluated, and not trained, is rank 0's work
+	}
 	dev, err := openDevice(c, o)
 	if err != nil {
 		return err
@@ -36,7 +57,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 		defer o.Progress.Close()
 	}
 	var out *folder
-	if !o.DryRun {
+	if !o.DryRun && first {
 		var err2 error
 		if out, err2 = takeFolder(c, o.Log); err2 != nil {
 			return err2
@@ -50,21 +71,43 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	if o.DryRun && !c.Tuning.PiSSAInit { // PiSSA decomposes the weights, which there must be
 		device = plan.New(dev)
 	}
-	t, err := setUp(ctx, c, device, dev, o.Log)
+	var job *ranks.Job
+	joining := o.processes() == 1
+	defer func() {
+		if job == nil {
+			return
+		}
+		if r := recover(); r != nil {
+			_ = job.Close(fmt.Errorf("%v", r)) // the panic is said, and ends the process
+			panic(r)
+		}
+		err = job.Close(err)
+	}()
+	t, err := setUp(ctx, c, device, dev, o.Log, func() (_ *ranks.Job, err error) {
+		joining = true
+		ctx, job, err = o.join(ctx, c, device)
+		return job, err
+	})
+	if err != nil && !joining {
+		err = &Alike{err}
+	}
 	if err != nil {
 		return err
 	}
 	defer t.Close()
 	t.folder, t.progress, t.requests.signals = out, o.Progress, o.SaveNow
 	if o.DryRun {
+		if !first {
+			return nil
+		}
 		t.forecast.sayLosses(t.log)
 		return errors.Join(t.forecast.write(o.Out), t.forecast.fits())
 	}
-	if err := t.forecast.fits(); err != nil {
+	if err := job.Agree(ctx, "the plan", t.forecast.fits()); err != nil {
 		return err
 	}
 	t.forecast.say(t.log)
-	if err := t.begin(o.Restart); err != nil {
+	if err := t.begin(ctx, o.Restart); err != nil {
 		if errors.Is(err, errFinished) {
 			return nil
 		}
@@ -78,7 +121,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 		return err
 	}
 	if err := t.loop.curriculum.Finish(); err != nil {
-		return err
+		return t.told(ctx, err)
 	}
 	return t.stopped(ctx, t.Finish(ctx))
 }

@@ -97,6 +97,10 @@ func (s *saved) take(l *loop) (err error) {
 		p := l.plateau.State()
 		s.Plateau = &p
 	}
+	if b := l.began; b != nil {
+		s.Curriculum, s.Skipped = b.curriculum, b.skipped
+		return nil
+	}
 	s.Curriculum, err = l.curriculum.State()
 	return err
 }

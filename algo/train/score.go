@@ -55,7 +55,7 @@ func Score(ctx context.Context, c *config.Config, o Options, dir string, shard S
 		return err
 	}
 	defer CloseDevice(dev, &err)
-	t, err := setUp(ctx, c, dev, dev, o.Log)
+	t, err := setUp(ctx, c, dev, dev, o.Log, alone)
 	if err != nil {
 		return err
 	}

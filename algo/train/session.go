@@ -9,6 +9,7 @@ import (
 
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/predict"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/algo/report/page"
 	"dataflex.dev/dataflex/algo/train/identity"
@@ -29,10 +30,11 @@ type session struct {
 	log    *slog.Logger
 	data   *Data // whose memory the rows lie in
 	model  *decoder.Model
+	ranks  *ranks.Job // the processes that train together; nil for one
 
 	names       *identity.Names
 	forecast    *forecast
-	folder      *folder // nil where nothing is written
+	folder      *folder // nil where nothing is written, and on ranks but the first
 	checkpoints *checkpoints
 	cadence     cadence
 	evaluator   *evaluator
@@ -55,16 +57,17 @@ type Progress interface {
 // surround puts around the loop what evaluates, judges, saves and shows.
 func (t *session) surround(machine driver.Device) {
 	c, l, d := t.config, t.loop, t.data
-	t.evaluator = &evaluator{config: c, model: t.model, log: t.log, sets: d.Eval}
+	t.evaluator = &evaluator{config: c, model: t.model, log: t.log, sets: d.Eval, ranks: t.ranks}
 	t.judge = &judge{config: c, plateau: l.plateau, log: t.log}
 	t.cadence = cadence{&c.Training, l.Plan}
 	t.checkpoints = &checkpoints{config: c, model: t.model, optimizer: l.optimizer, tokenizer: d.Tokenizer, at: l.position, log: t.log}
-	t.requests = &saveRequests{plan: l.Plan, at: l.position, save: func() (string, error) { return t.save(true) }, log: t.log}
+	t.requests = &saveRequests{plan: l.Plan, at: l.position, save: func(ctx context.Context) (string, error) { return t.save(ctx, true) }, ranks: t.ranks, log: t.log}
 	l.opening = t.requests.during
+	t.ranks.WhenStopped(t.saveWaiting)
 	t.predictor = &predict.Predictor{Config: c, Model: t.model, Tokenizer: d.Tokenizer, Template: d.options.Template, Log: t.log}
 	t.forecast = &forecast{
 		config: c, plan: l.Plan, device: l.passes.device, machine: machine, model: t.model, rows: d.Train, sets: d.Eval, component: t.names.Component,
-		method: l.curriculum.Memory(), differences: differences(t.names.Component, l.Plan, l.curriculum),
+		method: l.curriculum.Memory(), lanes: l.lanes.bytes, processes: t.ranks.Size(), differences: differences(t.names.Component, l.Plan, l.curriculum),
 	}
 	t.forecast.planMemory(l.optimizer.Bytes(), d)
 	t.forecast.cost, t.forecast.costs = l.curriculum.Cost()
@@ -72,12 +75,12 @@ func (t *session) surround(machine driver.Device) {
 
 // begin settles what becomes of what is in output_dir, goes on from a checkpoint or
 // starts at step 0, and says in the folder which run it is of.
-func (t *session) begin(restart bool) error {
+func (t *session) begin(ctx context.Context, restart bool) error {
 	me, err := t.names.Run()
-	if err != nil {
+	if err = t.sameRun(ctx, me, err); err != nil {
 		return err
 	}
-	from, err := t.folder.place(me, t.loop.Plan, restart)
+	from, err := t.place(ctx, me, restart)
 	if err != nil {
 		return err
 	}
@@ -87,7 +90,10 @@ func (t *session) begin(restart bool) error {
 	} else {
 		err = t.openJournal(true)
 	}
-	return errors.Join(err, t.folder.writeRecord())
+	if t.ranks.First() {
+		err = errors.Join(err, t.folder.writeRecord())
+	}
+	return t.ranks.Agree(ctx, "the beginning", err)
 }
 
 // resume goes on from a checkpoint that is complete: weights, moments, position, records.
@@ -131,7 +137,7 @@ func (t *session) Train(ctx context.Context) error {
 	if t.evaluationDue {
 		var err error
 		if stop, err = t.settle(ctx); err != nil {
-			return t.stopped(ctx, err)
+			return t.stopped(ctx, t.told(ctx, err))
 		}
 	}
 	if !stop {
@@ -140,10 +146,10 @@ func (t *session) Train(ctx context.Context) error {
 			return stop, err
 		})
 		if err != nil {
-			return t.stopped(ctx, err)
+			return t.stopped(ctx, t.told(ctx, err))
 		}
 	}
-	return t.loadBest()
+	return t.loadBest(ctx)
 }
 
 // afterStep logs, evaluates and saves where the configuration says so, in that
@@ -162,7 +168,7 @@ func (t *session) afterStep(ctx context.Context, s stepStats) (stop bool, err er
 	if stop, err = t.settle(ctx); err != nil {
 		return false, err
 	}
-	return stop, t.requests.answerNow()
+	return stop, t.requests.answerNow(ctx)
 }
 
 // settle evaluates where that is due and saves where the configuration says so.
@@ -176,7 +182,7 @@ func (t *session) settle(ctx context.Context) (stop bool, err error) {
 	}
 	step := t.loop.step
 	if t.cadence.saves(step, stop, t.judge.better(step)) {
-		path, err := t.save(false)
+		path, err := t.save(ctx, false)
 		if err != nil {
 			return false, err
 		}
@@ -206,21 +212,49 @@ func (t *session) measure(ctx context.Context) (evaluations, error) {
 
 // save writes the checkpoint of the last finished step and returns its path. One that is
 // saved because the run is interrupted holds the optimizer whatever save_only_model says.
-func (t *session) save(interrupted bool) (string, error) {
+// Rank 0 writes it, and all go on once it is there.
+func (t *session) save(ctx context.Context, interrupted bool) (string, error) {
 	moments := interrupted || !t.config.Training.SaveOnlyModel
 	if t.checkpoints.has(moments) {
 		return t.loop.lastSaved, nil
 	}
+	var err error
+	if t.ranks.First() {
+		err = t.write(moments)
+	}
+	if err := t.ranks.Agree(context.WithoutCancel(ctx), "saving", err); err != nil {
+		return "", err
+	}
+	t.checkpoints.noted(moments)
+	return t.loop.lastSaved, nil
+}
+
+// write writes the checkpoint of the last finished step.
+func (t *session) write(moments bool) error {
 	defer t.loop.journal.Phase("saving")()
 	s, err := t.saved()
 	if err == nil {
 		err = t.checkpoints.save(s, t.trainerState(), moments)
 	}
 	if err != nil {
-		return "", fmt.Errorf("checkpoint of step %d: %w", t.loop.step, err)
+		return fmt.Errorf("checkpoint of step %d: %w", t.loop.step, err)
 	}
 	t.checkpoints.rotate(t.judge.checkpoint())
-	return t.loop.lastSaved, t.folder.replaced()
+	return t.folder.replaced()
+}
+
+// saveWaiting saves the last finished step while this rank waits for others and is asked to
+// stop: they may be dead, and a launcher that has lost one kills the others soon.
+func (t *session) saveWaiting(place string) {
+	t.log.Warn("asked to stop while the other ranks are waited for", "rank", t.ranks.Rank(), "at", place)
+	if !t.ranks.First() || t.loop.step == 0 || t.loop.moving || t.bestLoaded || t.checkpoints.has(true) {
+		return
+	}
+	if err := t.write(true); err != nil {
+		t.log.Warn("the last finished step could not be saved", "step", t.loop.step, "error", err)
+		return
+	}
+	t.log.Info("checkpoint saved", "step", t.loop.step, "path", t.loop.lastSaved)
 }
 
 // saved is what a checkpoint of the last finished step says of the run.
@@ -234,7 +268,11 @@ func (t *session) saved() (*saved, error) {
 }
 
 func (t *session) trainerState() *report.State {
-	return trainerState(t.config, t.loop.Plan, t.loop.position, t.loop.journal.history, t.judge)
+	history := t.loop.journal.history
+	if b := t.loop.began; b != nil {
+		history = history[:b.noted]
+	}
+	return trainerState(t.config, t.loop.Plan, t.loop.position, history, t.judge)
 }
 
 // stopped saves what there is when the context ended, or an error ends the run.
@@ -252,7 +290,7 @@ func (t *session) stopped(ctx context.Context, err error) error {
 	if step == 0 {
 		return fmt.Errorf("interrupted before the first step, nothing is saved: %w", err)
 	}
-	path, serr := t.save(true)
+	path, serr := t.save(ctx, true)
 	if serr != nil {
 		return fmt.Errorf("interrupted at step %d, and the checkpoint could not be saved: %w", step, serr)
 	}
@@ -267,25 +305,36 @@ func (t *session) rescued(err error) error {
 	if errors.As(err, new(spoilt)) {
 		return err // it says what is saved
 	}
+	if !t.ranks.First() {
+		return err // rank 0 saves, by itself: others may be gone
+	}
 	step := t.loop.step
 	if step == 0 || t.loop.moving || t.bestLoaded {
 		return &Rescued{err, t.loop.lastCheckpoint()}
 	}
-	var path string
-	serr := task.Catch(func() (err error) { path, err = t.save(true); return err })
+	serr := task.Catch(func() error {
+		if t.checkpoints.has(true) {
+			return nil
+		}
+		return t.write(true)
+	})
 	if serr != nil {
 		return &Rescued{err, fmt.Sprintf("step %d could not be saved (%v), %s", step, serr, t.loop.lastCheckpoint())}
 	}
-	return &Rescued{err, fmt.Sprintf("step %d is saved in %s, the same command goes on from it", step, path)}
+	return &Rescued{err, fmt.Sprintf("step %d is saved in %s, the same command goes on from it", step, t.loop.lastSaved)}
 }
 
 // loadBest puts the best checkpoint's weights into the model, for what is saved at
 // the end.
-func (t *session) loadBest() error {
+func (t *session) loadBest(ctx context.Context) error {
 	if !t.config.Training.LoadBestModelAtEnd {
 		return nil
 	}
-	best, dir := t.judge.best, t.judge.checkpoint()
+	best := t.judge.best
+	dir, err := ranks.Decided(ctx, t.ranks, "the best checkpoint", func(context.Context) (string, error) { return t.judge.checkpoint(), nil })
+	if err != nil {
+		return err
+	}
 	if dir == "" {
 		t.log.Warn("load_best_model_at_end: the best evaluation has no checkpoint: the last weights are kept", "best_step", best.Step)
 		return nil
@@ -298,10 +347,23 @@ func (t *session) loadBest() error {
 	return nil
 }
 
-// Finish leaves in output_dir what LLaMA-Factory leaves there after training: the
+// Finish leaves what a finished run leaves; ranks but the first have their share in the
+// last evaluation alone.
+func (t *session) Finish(ctx context.Context) error {
+	t.ranks.At("the end")
+	var err error
+	if t.ranks.First() {
+		err = t.finish(ctx)
+	} else {
+		err = t.finalEvaluation(ctx)
+	}
+	return t.ranks.Agree(ctx, "the end", err)
+}
+
+// finish leaves in output_dir what LLaMA-Factory leaves there after training: the
 // model, the metrics, the state, the plots; and evaluates once more, and predicts, where
 // that was asked for.
-func (t *session) Finish(ctx context.Context) (err error) {
+func (t *session) finish(ctx context.Context) (err error) {
 	// The summary is in the history of a run that is over, not of one whose last
 	// evaluation was cut short.
 	j := t.loop.journal
@@ -383,6 +445,9 @@ func (t *session) finalEvaluation(ctx context.Context) error {
 	eval := sets.fields()
 	eval.Set("epoch", t.loop.Plan.Epoch(t.loop.step))
 	t.log.Info("final evaluation", "eval_loss", eval.Get("eval_loss"))
+	if !t.ranks.First() {
+		return nil
+	}
 	return report.WriteResults(t.config.Training.OutputDir, "eval", eval)
 }
 
@@ -392,6 +457,9 @@ func (t *session) Close() {
 		if err := j.trackers.Close(j.done); err != nil {
 			t.log.Warn("report_to", "error", err)
 		}
+	}
+	if t.loop.lanes != nil {
+		t.loop.lanes.close()
 	}
 	if t.model != nil {
 		t.model.Close()

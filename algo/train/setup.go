@@ -9,6 +9,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/curriculum"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/algo/report"
 	"dataflex.dev/dataflex/algo/train/identity"
 	"dataflex.dev/dataflex/algo/tuning"
@@ -18,8 +19,9 @@ import (
 
 // setUp builds a run: data first, then the model, then what trains it. Nothing is
 // written. machine is what the work of the run is estimated on: dev, or what it is the
-// plan of.
-func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, log *slog.Logger) (_ *session, err error) {
+// plan of. join connects the ranks, once the data are there: nobody waits in a call for
+// one that tokenises.
+func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, log *slog.Logger, join func() (*ranks.Job, error)) (_ *session, err error) {
 	if faults := Check(c); len(faults) > 0 {
 		return nil, config.Join(faults)
 	}
@@ -36,6 +38,9 @@ func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, lo
 		return nil, err
 	}
 	t.data, at.ledger = d, curriculum.NewLedger(len(d.Train))
+	if t.ranks, err = join(); err != nil {
+		return nil, err
+	}
 	if l.Plan, err = NewPlan(c, len(d.Train)); err != nil {
 		return nil, err
 	}
@@ -44,6 +49,10 @@ func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, lo
 		return nil, err
 	}
 	l.passes = newPasses(c, dev, t.model, d.Train)
+	if l.lanes, err = newLanes(c, dev, l.Plan, t.ranks, l.passes.params); err != nil {
+		return nil, err
+	}
+	l.passes.lanes = l.lanes
 	l.nonEmbedding = float64(t.model.Parameters() - t.model.Config().Vocab*t.model.Config().Hidden)
 	if l.optimizer, err = newOptimizer(c, dev, l.passes.params, log); err != nil {
 		return nil, err
@@ -52,7 +61,7 @@ func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, lo
 		return nil, err
 	}
 	l.sampler = newSampler(c, l.Plan, d.Train)
-	l.journal = &journal{config: c, plan: l.Plan, at: at, rows: d.Train, out: log}
+	l.journal = &journal{config: c, plan: l.Plan, at: at, rows: d.Train, out: log, silent: !t.ranks.First()}
 	if t.names, err = decide(ctx, c, l, d); err != nil {
 		return nil, err
 	}
@@ -68,7 +77,7 @@ func decide(ctx context.Context, c *config.Config, l *loop, d *Data) (*identity.
 	lent := &algo.Run{
 		Device: l.passes.device, Model: l.passes.model, Optimizer: l.optimizer, Train: d.Train, Eval: flatten(d.Eval),
 		Seed: l.passes.seed, Updates: l.Plan.Choices(), UpdatesPerEpoch: l.Plan.Updates, Log: l.log,
-		Tokenizer: d.Tokenizer, Stop: d.Stop,
+		Tokenizer: d.Tokenizer, Stop: d.Stop, Ranks: l.lanes.job,
 	}
 	lent.Subtasks = subtasks(lent.Eval)
 	n := &identity.Names{Config: c, Lent: lent, Rows: d.Train, Key: d.Key}

@@ -160,6 +160,14 @@ func (r *Reducer) check(sum []driver.F32) vector {
 	return v
 }
 
+// Reset forgets the sums that Add was given since the last Sum: the step is made again.
+func (r *Reducer) Reset() {
+	for _, p := range r.pile {
+		r.free = append(r.free, p.sum)
+	}
+	r.pile, r.next = r.pile[:0], r.block.lo
+}
+
 // Sum takes the last lane's sum, in slices as Add does, and overwrites it with the sum of
 // all lanes of all processes, the same bits on each. After an error the step is lost: what
 // sum holds is undefined, and the collective has failed.
@@ -179,9 +187,6 @@ func (r *Reducer) Sum(ctx context.Context, sum ...driver.F32) error {
 	if r.c.Size() > 1 {
 		err = r.exchange(ctx, v)
 	}
-	for _, p := range r.pile {
-		r.free = append(r.free, p.sum)
-	}
-	r.pile, r.next = r.pile[:0], r.block.lo
+	r.Reset()
 	return err
 }

@@ -55,14 +55,14 @@ func Differing(was, is []config.Setting) (out []string) {
 	}
 	for _, s := range is {
 		if before, ok := old[s.Key]; ok && before != s.Value {
-			out = append(out, fmt.Sprintf("%s was %s, is now %s", s.Key, short(before), short(s.Value)))
+			out = append(out, fmt.Sprintf("%s was %s, is now %s", s.Key, Short(before), Short(s.Value)))
 		}
 	}
 	return out
 }
 
-// short cuts hashes and long values.
-func short(s string) string {
+// Short cuts hashes and long values.
+func Short(s string) string {
 	switch {
 	case s == "":
 		return "empty"

@@ -1,0 +1,188 @@
+package train
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+
+	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/curriculum"
+	"dataflex.dev/dataflex/algo/ranks"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/treesum"
+	"dataflex.dev/dataflex/model/tensor"
+)
+
+// lanes are a run's logical ranks, as this process sees them: it computes the micro-batches
+// of some, which are neighbours, and hears of the others'. The sum of their gradients is
+// made in an order that the number of lanes alone decides: a lane's micro-batches one after
+// another, then the lanes in a tree. So its bits do not depend on who computed what.
+type lanes struct {
+	job    *ranks.Job // nil: one process computes all
+	per    int        // lanes of a process
+	params []*tensor.Param
+	device driver.Device
+	sum    *treesum.Reducer // nil: there is one lane
+	bytes  uint64           // that the sums take on the device
+}
+
+// newLanes takes the memory that the sums need.
+func newLanes(c *config.Config, dev driver.Device, plan Plan, job *ranks.Job, params []*tensor.Param) (*lanes, error) {
+	l := &lanes{job: job, per: plan.Ranks / job.Size(), params: params, device: dev}
+	if plan.Ranks == 1 {
+		return l, nil
+	}
+	size := 0
+	for _, p := range params {
+		size += p.Grad.Len()
+	}
+	order, connection := treesum.Tree, job.Collective()
+	if c.Training.Reduction == config.Fast {
+		order = treesum.Library
+	}
+	if connection == nil {
+		connection = driver.Solo(dev)
+	}
+	before := dev.Used()
+	var err error
+	l.sum, err = treesum.New(dev, connection, plan.Ranks, size, order)
+	l.bytes = dev.Used() - before
+	return l, err
+}
+
+func (l *lanes) close() {
+	if l.sum != nil {
+		l.sum.Close()
+	}
+}
+
+// process is the rank of the process that computes for a lane.
+func (l *lanes) process(lane int) int { return lane / l.per }
+
+// own says that this process computes for a lane.
+func (l *lanes) own(lane int) bool { return l.process(lane) == l.job.Rank() }
+
+// each makes the gradients of this process's lanes, one lane after another; the last one's
+// stays in the parameters until the sum of all takes its place.
+func (l *lanes) each(gradient func(lane int) error) error {
+	first := l.job.Rank() * l.per
+	for lane := first; lane < first+l.per; lane++ {
+		if err := gradient(lane); err != nil {
+			return err
+		}
+		if lane < first+l.per-1 {
+			if err := l.sum.Add(l.gradients()...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *lanes) gradients() []driver.F32 {
+	out := make([]driver.F32, len(l.params))
+	for i, p := range l.params {
+		out[i] = p.Grad
+	}
+	return out
+}
+
+// reduce puts the sum of all lanes' gradients into the parameters of every process.
+func (l *lanes) reduce(ctx context.Context) error {
+	if l.sum == nil {
+		return nil
+	}
+	return l.job.Move(ctx, "adding the gradients", func(ctx context.Context) error { return l.sum.Sum(ctx, l.gradients()...) })
+}
+
+// drop forgets the lanes' gradients of a step that is made again.
+func (l *lanes) drop() {
+	if l.sum != nil {
+		l.sum.Reset()
+	}
+}
+
+// share gives every process the tokens' losses of all micro-batches and, where that is not
+// nil, their shares of the step's loss, of which each has those of its own lanes. err is
+// this process's.
+func (l *lanes) share(ctx context.Context, what string, s *curriculum.Step, tokenLoss [][]float32, returned []float64, err error) error {
+	if l.job == nil {
+		return err
+	}
+	check, name := l.weightsCheck(s.Index)
+	own := ranks.Pack([]float64{float64(check)})
+	for i := range s.Micros {
+		if l.own(s.Ranks[i]) && err == nil {
+			own = append(own, ranks.Pack(tokenLoss[i])...)
+			if returned != nil {
+				own = append(own, ranks.Pack(returned[i:i+1])...)
+			}
+		}
+	}
+	all, err := l.job.Gather(ctx, what, own, err)
+	if err != nil {
+		return err
+	}
+	for rank, b := range all {
+		theirs := make([]float64, 1)
+		if len(b) < 8 || ranks.Unpack(b[:8], theirs) != nil || theirs[0] != float64(check) {
+			return spoilt{fmt.Errorf("step %d: rank %d holds other weights than rank %d, in %s: a memory, a processor or a GPU computes wrongly, or they are of different kinds", s.Index+1, rank, l.job.Rank(), name)}
+		}
+		all[rank] = b[8:]
+	}
+	for i, m := range s.Micros {
+		rank := l.process(s.Ranks[i])
+		tokens := 4 * len(m.Tokens)
+		size := tokens
+		if returned != nil {
+			size += 8
+		}
+		if len(all[rank]) < size {
+			return fmt.Errorf("step %d: rank %d has said nothing of micro-batch %d", s.Index+1, rank, i)
+		}
+		tokenLoss[i] = make([]float32, len(m.Tokens))
+		err := ranks.Unpack(all[rank][:tokens], tokenLoss[i])
+		if returned != nil {
+			err = errors.Join(err, ranks.Unpack(all[rank][tokens:size], returned[i:i+1]))
+		}
+		if err != nil {
+			return err
+		}
+		all[rank] = all[rank][size:]
+	}
+	return nil
+}
+
+// checked is how many weights of a tensor are compared among processes at a step.
+const checked = 1 << 14
+
+// weightsCheck is a checksum of some of the weights, another tensor's at every step: the
+// processes' copies must be the same, and nothing makes them so again.
+func (l *lanes) weightsCheck(step int) (sum uint32, name string) {
+	if len(l.params) == 0 {
+		return 0, ""
+	}
+	p := l.params[step%len(l.params)]
+	values, err := driver.Read(l.device, p.Data.Sub(0, min(p.Data.Len(), checked)))
+	if err != nil {
+		return 0, p.Name // the device's fault shows in the next kernel
+	}
+	return crc32.ChecksumIEEE(ranks.Pack(values)), p.Name
+}
+
+// rowAt is a row of a micro-batch of a step.
+type rowAt struct{ Micro, Row int }
+
+// rows gives every process the rows that each of them has found, in the step's order.
+func (l *lanes) rows(ctx context.Context, what string, own []rowAt, err error) (out []rowAt, _ error) {
+	all, err := ranks.Share(ctx, l.job, what, own, err)
+	if err != nil {
+		return nil, err
+	}
+	out = slices.Concat(all...)
+	slices.SortStableFunc(out, func(a, b rowAt) int { return cmp.Compare(a.Micro, b.Micro) })
+	return out, nil
+}
