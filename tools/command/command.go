@@ -53,6 +53,8 @@ func Exit(err error, stderr io.Writer) int {
 	switch {
 	case err == nil, readerLeft(err):
 		return ExitDone
+	case errors.Is(err, ErrSaid) && errors.Is(err, train.ErrInterrupted):
+		return ExitInterrupted
 	case errors.Is(err, ErrSaid):
 		return ExitError
 	case errors.As(err, &fault):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"dataflex.dev/dataflex/algo/config"
 	_ "dataflex.dev/dataflex/algo/mixer"    // the methods of dynamic_mix
@@ -15,29 +16,40 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// Train runs a training command to its end. SIGUSR1 saves a checkpoint without stopping.
+// Train runs a training command to its end, as one of several ranks, or by starting these.
+// SIGUSR1 saves a checkpoint without stopping.
 func Train(ctx context.Context, file string, overrides []string, o train.Options, stderr io.Writer) error {
+	spawn, err := together(&o)
+	if err != nil {
+		return sayOnce(o.Place, err)
+	}
+	if spawn.Ranks > 0 {
+		return start(ctx, spawn)
+	}
 	c, err := config.Load(file, overrides)
 	if err != nil {
-		return err
+		return sayOnce(o.Place, err)
 	}
-	if s := screenOf(stderr); s != nil && o.Progress == nil {
+	if s := screenOf(stderr); s != nil && o.Progress == nil && o.Place.Rank == 0 {
 		o.Progress = &bar{screen: s}
 	}
 	o.Log = Logger(stderr)
 	if o.Out != nil {
 		o.Out = Clean(o.Out)
 	}
+	if o.Place.Rank > 0 {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	defer context.AfterFunc(ctx, func() { o.Log.Warn("asked to stop", "by", context.Cause(ctx)) })()
 	requests, stop := saveRequests()
 	defer stop()
 	o.SaveNow = requests
-	err = task.Catch(func() error { return train.Run(ctx, c, o) })
+	err = rankError(o.Place, task.Catch(func() error { return train.Run(ctx, c, o) }))
 	fault, rescued := (*task.Panic)(nil), (*train.Rescued)(nil)
 	if errors.As(err, &fault) && !errors.As(err, &rescued) {
 		return fmt.Errorf("%w; %s", err, newest(c.Training.OutputDir))
 	}
-	if err == nil && !o.DryRun {
+	if err == nil && !o.DryRun && o.Place.Rank == 0 {
 		summary(o.Log, c)
 	}
 	return err
