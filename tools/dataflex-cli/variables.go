@@ -33,9 +33,16 @@ var variables = []variable{
 	{"SOURCE_DATE_EPOCH", "the date that chat templates show, in seconds since 1970"},
 	{"NO_COLOR", "log lines without colour"},
 	{"TERM", "`dumb`: a terminal without progress lines and colour"},
-	{"WORLD_SIZE", "and the other variables of launchers (`OMPI_COMM_WORLD_SIZE`, `PMI_SIZE`, `MV2_COMM_WORLD_SIZE`, `SLURM_STEP_NUM_TASKS`, `SLURM_NTASKS`, `NNODES`, `NPROC_PER_NODE`): above 1 is refused, one process trains on one device"},
+	{"DATAFLEX_MPI", "the MPI plugin of `make mpi`, or a libmpi_abi.so, that connects processes on CPUs (default: beside the program, then where the loader looks)"},
+	{"DATAFLEX_LIBNCCL", "the libnccl.so.2 that connects GPUs (default: where the loader looks, then PyTorch's)"},
+	{"WORLD_SIZE", "with `RANK`, `LOCAL_RANK`, `LOCAL_WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`: this process's place among those that train together, as torchrun sets them; so do `OMPI_COMM_WORLD_SIZE` (Open MPI), `PMI_SIZE` (MPICH, Intel MPI), `SLURM_STEP_NUM_TASKS` (srun) and `JOB_COMPLETION_INDEX` with `JOB_COMPLETIONS` (Kubernetes) with what goes with each. A launcher that is not understood is refused"},
+	{"NPROC_PER_NODE", "with `NNODES`, `NODE_RANK`, `MASTER_ADDR`, `MASTER_PORT` and `FORCE_TORCHRUN`, or Kubeflow's `PET_` ones: how many ranks the program starts itself, on GPUs"},
+	{"PMI_RANK", "MPI knows of this process (MPICH, Intel MPI, srun --mpi=pmi2)"},
+	{"PMIX_RANK", "the same (Open MPI, srun --mpi=pmix)"},
+	{"TORCHELASTIC_RUN_ID", "torchrun has started this process: an `OMP_NUM_THREADS` of 1 is its own and not followed"},
+	{"SLURM_ARRAY_TASK_ID", "with `SLURM_ARRAY_TASK_COUNT`, `_MIN` and `_MAX`: the share of `score --shard auto`; so does `JOB_COMPLETION_INDEX`"},
 	{"REPORT_SCREENSHOTS", "a folder in which the tests of the report save pictures of its pages"},
-	{"SLURM_STEP_ID", "tells a step of several tasks from the batch script around it; with `SLURM_PROCID`"},
+	{"SLURM_STEP_ID", "tells a step of several tasks from the batch script around it"},
 }
 
 // environmentPage is data/examples/environment.md.
