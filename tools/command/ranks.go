@@ -13,35 +13,39 @@ import (
 	"dataflex.dev/dataflex/driver/cuda"
 	"dataflex.dev/dataflex/driver/launch"
 	"dataflex.dev/dataflex/driver/mpi"
+	"dataflex.dev/dataflex/driver/nccl"
 )
 
 // together says how the process trains with others: by itself, as one of the ranks that a
 // launcher started, or as the one that starts the ranks. Where they cannot be connected it
 // says what is missing, before anything is read.
-func together(o *train.Options) (spawn launch.Spawn, err error) {
-	if o.Place, err = launch.Find(os.Getenv); err != nil {
-		return spawn, err
+func together(o *train.Options, useCPU bool) (spawn launch.Spawn, err error) {
+	gpus := 0
+	if o.Device == "" && !useCPU || o.Device == "auto" || strings.HasPrefix(o.Device, "cuda") {
+		if n, err := cuda.Available(); err == nil && cuda.Built {
+			gpus = n
+		}
 	}
-	onGPU := strings.HasPrefix(o.Device, "cuda")
 	if !o.Place.Several() {
-		return spawned(o.Device)
+		return spawned(o, gpus)
 	}
-	if onGPU {
-		o.Join = joinNCCL(o.Place)
+	o.Join = func(ctx context.Context, dev driver.Device) (driver.Collective, error) {
+		if dev.Kind() == driver.CUDA {
+			return joinNCCL(ctx, o.Place, dev)
+		}
+		return mpi.Open(ctx, mpi.Want{Rank: o.Place.Rank, Size: o.Place.Size}, dev)
+	}
+	if gpus > 0 {
 		return spawn, nil
 	}
-	o.Join = joinMPI(o.Place)
 	return spawn, knownToMPI(o.Place)
 }
 
 // spawned is what LLaMA-Factory's variables ask for; no ranks where this process trains
-// alone.
-func spawned(device string) (spawn launch.Spawn, err error) {
-	gpus := 0
-	if device == "cuda" {
-		if gpus, err = cuda.Available(); err != nil {
-			return spawn, nil // opening it says why
-		}
+// alone. Several GPUs that nobody has asked for are taken where NCCL can connect them.
+func spawned(o *train.Options, gpus int) (spawn launch.Spawn, err error) {
+	if strings.Contains(o.Device, ":") {
+		gpus = min(gpus, 1)
 	}
 	if spawn, err = launch.Spawning(os.Getenv, gpus); err != nil {
 		return spawn, err
@@ -49,8 +53,13 @@ func spawned(device string) (spawn launch.Spawn, err error) {
 	switch n := spawn.Nodes * spawn.Ranks; {
 	case n <= 1:
 		spawn.Ranks = 0
-	case !strings.HasPrefix(device, "cuda"):
+	case gpus == 0:
 		return spawn, fmt.Errorf("%d processes are asked for (NPROC_PER_NODE, NNODES), and on CPUs MPI connects them, which starts its ranks itself: unset these variables and run: mpirun --bind-to none -np %d %s", n, n, strings.Join(os.Args, " "))
+	case os.Getenv("NPROC_PER_NODE") == "" && os.Getenv("PET_NPROC_PER_NODE") == "" && spawn.Nodes == 1:
+		if _, err := nccl.NewID(); err != nil {
+			o.Log.Warn("one of several GPUs is used: what would connect them is missing", "gpus", gpus, "error", err)
+			spawn.Ranks = 0
+		}
 	}
 	return spawn, nil
 }
@@ -60,14 +69,7 @@ func knownToMPI(p launch.Place) error {
 	if p.ByMPI() || os.Getenv("PMIX_RANK") != "" || os.Getenv("PMI_RANK") != "" {
 		return nil
 	}
-	return fmt.Errorf("%s started this process as one of %d; on CPUs MPI connects them, and MPI does not know of them: start them with mpirun --bind-to none -np %d %s, or with srun --mpi=pmix; on GPUs (--device cuda) NCCL connects them", p.Launcher, p.Size, p.Size, strings.Join(os.Args, " "))
-}
-
-// joinMPI connects processes on CPUs.
-func joinMPI(p launch.Place) func(context.Context, driver.Device) (driver.Collective, error) {
-	return func(ctx context.Context, dev driver.Device) (driver.Collective, error) {
-		return mpi.Open(ctx, mpi.Want{Rank: p.Rank, Size: p.Size}, dev)
-	}
+	return fmt.Errorf("%s started this process as one of %d; on CPUs MPI connects them, and MPI does not know of them: start them with mpirun --bind-to none -np %d %s, or with srun --mpi=pmix; on GPUs NCCL connects them", p.Launcher, p.Size, p.Size, strings.Join(os.Args, " "))
 }
 
 // errOfRank is what a rank ends with, of an error that rank 0 has said already.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 
 	"dataflex.dev/dataflex/algo/config"
 	_ "dataflex.dev/dataflex/algo/mixer"    // the methods of dynamic_mix
@@ -13,27 +14,32 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 	_ "dataflex.dev/dataflex/algo/weighter" // of dynamic_weight
 	"dataflex.dev/dataflex/data/task"
+	"dataflex.dev/dataflex/driver/launch"
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
 // Train runs a training command to its end, as one of several ranks, or by starting these.
 // SIGUSR1 saves a checkpoint without stopping.
 func Train(ctx context.Context, file string, overrides []string, o train.Options, stderr io.Writer) error {
-	spawn, err := together(&o)
+	place, err := launch.Find(os.Getenv)
+	if err != nil {
+		return err
+	}
+	o.Place, o.Log = place, Logger(stderr)
+	c, err := config.Load(file, overrides)
+	if err != nil {
+		return sayOnce(o.Place, err)
+	}
+	spawn, err := together(&o, c.Training.UseCPU)
 	if err != nil {
 		return sayOnce(o.Place, err)
 	}
 	if spawn.Ranks > 0 {
 		return start(ctx, spawn)
 	}
-	c, err := config.Load(file, overrides)
-	if err != nil {
-		return sayOnce(o.Place, err)
-	}
 	if s := screenOf(stderr); s != nil && o.Progress == nil && o.Place.Rank == 0 {
 		o.Progress = &bar{screen: s}
 	}
-	o.Log = Logger(stderr)
 	if o.Out != nil {
 		o.Out = Clean(o.Out)
 	}

@@ -299,13 +299,18 @@ func TestMPIDiffers(t *testing.T) {
 
 // TestNoEngine: where nothing can connect the processes, one sentence says what to do.
 func TestNoEngine(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "run.yaml")
+	if err := os.WriteFile(file, []byte("model_name_or_path: m\ndataset: d\ntemplate: chatml\noutput_dir: "+dir+"\ndo_train: true\nuse_cpu: true\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ env, says string }{
 		{"NPROC_PER_NODE=2", "mpirun --bind-to none -np 2"},
 		{"RANK=0 WORLD_SIZE=2 LOCAL_RANK=0", "MPI does not know of them"},
 		{"FLUX_JOB_SIZE=2", "Flux"},
 		{"NNODES=2", "MASTER_ADDR"},
 	} {
-		cmd := exec.Command(os.Args[0], "-config", "nothing.yaml")
+		cmd := exec.Command(os.Args[0], "-config", file)
 		cmd.Env = slices.Concat(os.Environ(), []string{asProgram + "=1"}, strings.Fields(c.env))
 		out, err := cmd.CombinedOutput()
 		if err == nil || !strings.Contains(string(out), c.says) || strings.Count(string(out), "\n") != 1 {
