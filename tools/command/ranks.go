@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/algo/train"
 	"dataflex.dev/dataflex/driver"
@@ -14,14 +15,16 @@ import (
 	"dataflex.dev/dataflex/driver/launch"
 	"dataflex.dev/dataflex/driver/mpi"
 	"dataflex.dev/dataflex/driver/nccl"
+	"dataflex.dev/dataflex/model/decoder"
 )
 
 // together says how the process trains with others: by itself, as one of the ranks that a
 // launcher started, or as the one that starts the ranks. Where they cannot be connected it
 // says what is missing, before anything is read.
-func together(o *train.Options, useCPU bool) (spawn launch.Spawn, err error) {
+func together(o *train.Options, c *config.Config) (spawn launch.Spawn, err error) {
 	gpus := 0
-	if o.Device == "" && !useCPU || o.Device == "auto" || strings.HasPrefix(o.Device, "cuda") {
+	auto := (o.Device == "" && !c.Training.UseCPU || o.Device == "auto") && decoder.HostOnly(c.Model.NameOrPath) == ""
+	if auto || strings.HasPrefix(o.Device, "cuda") {
 		if n, err := cuda.Available(); err == nil && cuda.Built {
 			gpus = n
 		}

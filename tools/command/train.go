@@ -30,7 +30,7 @@ func Train(ctx context.Context, file string, overrides []string, o train.Options
 	if err != nil {
 		return sayOnce(o.Place, err)
 	}
-	spawn, err := together(&o, c.Training.UseCPU)
+	spawn, err := together(&o, c)
 	if err != nil {
 		return sayOnce(o.Place, err)
 	}

@@ -37,6 +37,7 @@ var variables = []variable{
 	{"DATAFLEX_LIBNCCL", "the libnccl.so.2 that connects GPUs (default: where the loader looks, then PyTorch's)"},
 	{"WORLD_SIZE", "with `RANK`, `LOCAL_RANK`, `LOCAL_WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`: this process's place among those that train together, as torchrun sets them; so do `OMPI_COMM_WORLD_SIZE` (Open MPI), `PMI_SIZE` (MPICH, Intel MPI), `SLURM_STEP_NUM_TASKS` (srun) and `JOB_COMPLETION_INDEX` with `JOB_COMPLETIONS` (Kubernetes) with what goes with each. A launcher that is not understood is refused"},
 	{"NPROC_PER_NODE", "with `NNODES`, `NODE_RANK`, `MASTER_ADDR`, `MASTER_PORT` and `FORCE_TORCHRUN`, or Kubeflow's `PET_` ones: how many ranks the program starts itself, on GPUs"},
+	{"PET_NPROC_PER_NODE", "Kubeflow's NPROC_PER_NODE"},
 	{"PMI_RANK", "MPI knows of this process (MPICH, Intel MPI, srun --mpi=pmi2)"},
 	{"PMIX_RANK", "the same (Open MPI, srun --mpi=pmix)"},
 	{"TORCHELASTIC_RUN_ID", "torchrun has started this process: an `OMP_NUM_THREADS` of 1 is its own and not followed"},
