@@ -43,8 +43,11 @@ func TestQLoRAGoesOn(t *testing.T) {
 func TestQuantisedFolderTrains(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	folder := "model_name_or_path=../../model/decoder/testdata/quantised/nf4"
-	for _, kind := range []string{"full", "freeze", "lora"} {
+	for _, run := range [][2]string{
+		{"quantised/nf4", "full"}, {"quantised/nf4", "freeze"}, {"quantised/nf4", "lora"},
+		{"grouped/gptq-int4", "full"}, {"grouped/fp8-blocks", "freeze"}, {"grouped/ct-int4", "lora"},
+	} {
+		folder, kind := "model_name_or_path=../../model/decoder/testdata/"+run[0], run[1]
 		c, err := config.Load(filepath.Join(f.dir, "run.yaml"), []string{folder, "finetuning_type=" + kind})
 		if err != nil {
 			t.Fatal(err)
@@ -54,7 +57,7 @@ func TestQuantisedFolderTrains(t *testing.T) {
 			refused = refused || strings.Contains(err.Error(), "are quantised and cannot be trained: set finetuning_type: lora")
 		}
 		if refused != (kind != "lora") {
-			t.Errorf("%s: refused %v", kind, refused)
+			t.Errorf("%v: refused %v", run, refused)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func CheckQuantised(c *config.Config) error {
 	}
 	defer w.Close()
 	for _, name := range w.Names() {
-		if _, coded := w.Coded(name); coded {
+		if w.Quantised(name) != "" {
 			return quantisedTrain(c)
 		}
 	}

@@ -116,7 +116,8 @@ func ReadModelConfig(dir string) (*ModelConfig, error) {
 	if c.ModelType = f.string("model_type", ""); c.ModelType == "" {
 		f.fail("model_type is missing")
 	}
-	refuseQuantised(f)
+	readQuantisation(f)
+	forgetQuantisation(f)
 	family := families[c.ModelType]
 	f = family.fill(f)
 	f.renamed = family.spelling(f.raw)

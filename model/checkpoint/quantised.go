@@ -3,40 +3,16 @@ package checkpoint
 import (
 	"fmt"
 	"strings"
-
-	"dataflex.dev/dataflex/data/pyjson"
 )
 
 // Quantised weights are integers that mean something only with scales beside them: read
-// as numbers they would make another model. bitsandbytes' and MXFP4 are read; a folder of
-// others is refused by name, by its config.json or by its tensors.
+// as numbers they would make another model. A folder of a kind that is not read is refused
+// by name, by its config.json or by its tensors.
 
-const unquantised = "of quantised weights bitsandbytes' and MXFP4 are read here: name the folder of the model's weights in bf16, fp16 or float32"
-
-// refuseQuantised fails on a config.json that says that its weights were quantised, and not
-// by bitsandbytes or as MXFP4.
-func refuseQuantised(f *fields) {
-	for _, key := range []string{"quantization_config", "compression_config"} {
-		q, ok := f.raw[key].(map[string]any)
-		if !ok {
-			continue
-		}
-		method, _ := q["quant_method"].(string)
-		if method == mxMethod {
-			delete(f.raw, key) // what is written is numbers
-			continue
-		}
-		four, _ := q["load_in_4bit"].(bool)
-		eight, _ := q["load_in_8bit"].(bool)
-		if (method == "bitsandbytes" || method == "") && (four || eight) {
-			continue
-		}
-		if method == "" {
-			method = string(pyjson.EncodeASCII(q, -1))
-		}
-		f.fail("%s says that the weights are quantised (%s): %s", key, method, unquantised)
-	}
-}
+const (
+	unquantised = "of quantised weights bitsandbytes', GPTQ's, AWQ's, compressed-tensors', fp8 and MXFP4 are read here: " + otherFolder
+	otherFolder = "name the folder of the model's weights in bf16, fp16 or float32"
+)
 
 // quantisedParts are ends, and parts, of the names of tensors that quantised weights
 // consist of: bitsandbytes, GPTQ, AWQ, compressed-tensors, fp8 and MXFP4.
@@ -45,11 +21,18 @@ var quantisedParts = []string{
 	".absmax", ".quant_map", ".quant_state", ".SCB",
 }
 
+// quantised reports whether a tensor holds codes of a format that config.json describes.
+func (w *Weights) quantised(name string) bool {
+	_, last, _ := cutLast(name)
+	dtype := w.DType(name)
+	return last == "qweight" || last == "weight_packed" || last == "weight" && (dtype == "I8" || dtype == fp8DType)
+}
+
 // checkQuantised refuses tensors of quantised weights.
 func (w *Weights) checkQuantised() error {
 	for _, name := range w.names {
 		dtype := w.DType(name)
-		if _, coded := w.Coded(name); coded {
+		if w.Quantised(name) != "" {
 			continue
 		}
 		switch dtype {

@@ -13,10 +13,10 @@ import (
 // Folders whose config.json says how they were quantised are refused by name.
 func TestQuantisedConfigs(t *testing.T) {
 	for config, want := range map[string]string{
-		`{"quant_method": "gptq", "bits": 4}`: "quantised (gptq)",
-		`{"quant_method": "awq", "bits": 4}`:  "quantised (awq)",
-		`{"quant_method": "fp8"}`:             "quantised (fp8)",
-		`{"bits": 4}`:                         `quantised ({"bits": 4})`,
+		`{"quant_method": "hqq"}`:     "quantised (hqq)",
+		`{"quant_method": "aqlm"}`:    "quantised (aqlm)",
+		`{"quant_method": "torchao"}`: "quantised (torchao)",
+		`{"bits": 4}`:                 `quantised ({"bits": 4})`,
 	} {
 		dir := edited(t, storage.ConfigFile, llamaConfig, map[string]string{"quantization_config": config})
 		if _, err := ReadModelConfig(dir); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "name the folder of the model's weights in bf16") {
@@ -28,7 +28,7 @@ func TestQuantisedConfigs(t *testing.T) {
 	if _, there := packed.Value("quantization_config"); there { // what is written are numbers
 		t.Error("MXFP4 would be written into a config.json")
 	}
-	for _, config := range []string{"null", `{"quant_method": "bitsandbytes", "load_in_4bit": true}`, `{"load_in_8bit": true}`} {
+	for _, config := range []string{"null", `{"quant_method": "gptq", "bits": 4}`, `{"quant_method": "awq", "bits": 4}`, `{"quant_method": "fp8"}`, `{"quant_method": "bitsandbytes", "load_in_4bit": true}`, `{"load_in_8bit": true}`} {
 		if _, err := ReadModelConfig(edited(t, storage.ConfigFile, llamaConfig, map[string]string{"quantization_config": config})); err != nil {
 			t.Error(err)
 		}

@@ -29,6 +29,8 @@ type Weights struct {
 
 	beside []string          // tensors of a multimodal folder's towers, which are not among names
 	stored map[string]string // names in the file of tensors that LanguageModel renamed
+
+	activations bool // the folder says that activations are quantised
 }
 
 // location says where a tensor lies.
@@ -38,6 +40,8 @@ type location struct {
 	packed *gguf.Tensor // of a GGUF file; nil in safetensors
 	codes  *codedMatrix // nil where the numbers lie as they are
 	scaled *microscaled // in MXFP4; nil elsewhere
+
+	grouped *grouped // in codes with scales of groups; nil elsewhere
 }
 
 // mapped is one file in memory.
@@ -67,8 +71,8 @@ func OpenFile(path string) (*Weights, error) {
 
 // OpenWeights maps the weights of a folder: model.safetensors, or the shards that
 // model.safetensors.index.json lists, or where there is no model an adapter's
-// adapter_model.safetensors. Matrices in bitsandbytes' 4 or 8 bits are tensors of their
-// shape, other quantised weights are refused; the tensors of a folder that
+// adapter_model.safetensors. Quantised matrices are tensors of their shape, those of
+// formats that are not read are refused; the tensors of a folder that
 // holds a model's layers alone are named as the whole model's. Of a multimodal folder there
 // are the tensors of its language model, as LanguageModel names them. dir may be a GGUF file, whose
 // quantised tensors become float32 when they are read.
@@ -85,6 +89,9 @@ func OpenWeights(dir string) (*Weights, error) {
 	}
 	if err = w.foldCodes(); err == nil {
 		err = w.foldMicroscaled()
+	}
+	if err == nil {
+		err = w.foldGrouped(dir)
 	}
 	if err == nil {
 		err = w.checkQuantised()
@@ -295,6 +302,8 @@ func (w *Weights) ReadFloat32(name string, dst []float32) (err error) {
 	case t.scaled != nil:
 		t.scaled.read(dst)
 		return nil
+	case t.grouped != nil:
+		return t.grouped.float32s(dst)
 	}
 	if !toFloat32(e.dtype, t.file.data[e.begin:e.end], dst) {
 		return fmt.Errorf("%s: tensor %q is %s, which is not read (F32, BF16, F16, F64 and integers are): convert the model to bf16 first", t.file.path, name, e.dtype)
@@ -302,12 +311,15 @@ func (w *Weights) ReadFloat32(name string, dst []float32) (err error) {
 	return nil
 }
 
-// ReadBF16 copies a tensor of dtype BF16 into dst, which must have its number of
-// elements.
+// ReadBF16 copies a tensor of dtype BF16 into dst, which must have its number of elements, or
+// rounds one that is Decoded to nearest even.
 func (w *Weights) ReadBF16(name string, dst []driver.BF16) (err error) {
 	t, err := w.find(name, len(dst))
 	if err != nil {
 		return err
+	}
+	if t.grouped != nil {
+		return t.grouped.bf16s(dst)
 	}
 	if t.entry.dtype != "BF16" {
 		return fmt.Errorf("%s: tensor %q is %s, not BF16", t.file.path, name, t.entry.dtype)

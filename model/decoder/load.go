@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/driver"
@@ -37,7 +38,8 @@ type Options struct {
 
 // Load reads a Hugging Face model folder onto dev. Weights are float32, or with BF16
 // matrices bf16, rounded to nearest even where the folder's are not; what the folder has in
-// bitsandbytes' codes stays in them. All weights are
+// bitsandbytes' codes stays in them, what it has in those of GPTQ, AWQ, compressed-tensors or
+// fp8 is decoded. All weights are
 // frozen. An architecture that is not supported, and tensors that are
 // missing, superfluous or of another shape are errors that name them.
 func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
@@ -54,6 +56,10 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	if c.Multimodal != nil {
 		c.Tied = c.Tied && !w.OwnHead(tables)
 	}
+	asked := opt.Quantise != nil
+	if asked && decodes(w) {
+		opt.Quantise = nil
+	}
 	if _, head := w.Shape(tables.Head + ".weight"); !head && opt.Headless {
 		c.Tied = true // nothing is asked of the head
 	}
@@ -69,6 +75,7 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 		m.notes = append(m.notes, fmt.Sprintf("%s is a %s model: text only; the vision tower is kept as it is", dir, c.Multimodal.ModelType))
 	}
 	m.noteCodes(w)
+	m.noteDecoded(w, asked)
 	if err := m.read(w, dir, m.base(), (*tensor.Param).String); err != nil {
 		m.Close()
 		return nil, err
@@ -122,6 +129,52 @@ func (m *Model) noteCodes(w *checkpoint.Weights) {
 	}
 }
 
+// decodes reports whether matrices of a folder are decoded as they are read.
+func decodes(w *checkpoint.Weights) bool {
+	return slices.ContainsFunc(w.Names(), func(name string) bool { _, ok := w.Decoded(name); return ok })
+}
+
+// noteDecoded keeps which parameters are decoded, and says it with the memory that it takes.
+// quantise was asked for in vain, as in LLaMA-Factory.
+func (m *Model) noteDecoded(w *checkpoint.Weights, quantise bool) {
+	m.decoded = map[*tensor.Param]string{}
+	matrices, formats, stored, kept := 0, []string{}, uint64(0), 0
+	for _, p := range m.base() {
+		for _, t := range m.tensors(p, p.Name) {
+			n, decoded := w.Decoded(t.Name)
+			if !decoded {
+				continue
+			}
+			matrices++
+			stored += n
+			format := w.Quantised(t.Name)
+			if m.decoded[p] == "" {
+				m.decoded[p] = format
+				kept += p.Bytes()
+			}
+			if !slices.Contains(formats, format) {
+				formats = append(formats, format)
+			}
+		}
+	}
+	if matrices == 0 {
+		return
+	}
+	form := "float32"
+	if m.half {
+		form = "bf16"
+	}
+	const mb = 1e6
+	m.notes = append(m.notes, fmt.Sprintf("%s: %d matrices in %s are decoded as they are read and kept in %s: %.1f MB in memory of %.1f MB in the files; they do not train, and adapters beside them do",
+		m.dir, matrices, strings.Join(formats, " and "), form, float64(kept)/mb, float64(stored)/mb))
+	if w.Activations() {
+		m.notes = append(m.notes, fmt.Sprintf("%s: activations are not quantised, though the folder says how they could be", m.dir))
+	}
+	if quantise {
+		m.notes = append(m.notes, fmt.Sprintf("%s is quantised already: quantization_bit does not affect it", m.dir))
+	}
+}
+
 // Coding is the format of the first linear in codes; ok is false where none is.
 func (m *Model) Coding() (f quant.Format, ok bool) {
 	for mod := range m.modules() {
@@ -132,9 +185,9 @@ func (m *Model) Coding() (f quant.Format, ok bool) {
 	return f, false
 }
 
-// Quantised reports whether weights are in codes: nothing is merged into them, and they do
-// not train.
-func (m *Model) Quantised() bool { _, coded := m.Coding(); return coded }
+// Quantised reports whether weights are in codes, or were in the folder: nothing is merged into
+// them, and they do not train.
+func (m *Model) Quantised() bool { _, coded := m.Coding(); return coded || len(m.decoded) > 0 }
 
 // headName is the head's tensor.
 func (m *Model) headName() string { return m.tables().Head + ".weight" }
@@ -223,7 +276,15 @@ type stored struct {
 	name  string
 }
 
-func (s stored) DType() string             { return s.files.DType(s.name) }
+// DType says of codes that are decoded that bf16 comes out of them, too: in bands, without the
+// matrix in float32.
+func (s stored) DType() string {
+	if _, decoded := s.files.Decoded(s.name); decoded {
+		return "BF16"
+	}
+	return s.files.DType(s.name)
+}
+
 func (s stored) Float32(x []float32) error { return s.files.ReadFloat32(s.name, x) }
 
 // Codes implements tensor.CodedSource.

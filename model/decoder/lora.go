@@ -183,7 +183,7 @@ func (m *Model) Merge() error {
 		return nil
 	}
 	if m.Quantised() {
-		return fmt.Errorf("cannot merge adapters to a quantized model: its codes stay as they are. Merge them into the model in bf16, fp16 or float32, without quantization_bit")
+		return fmt.Errorf("cannot merge adapters to a quantized model: it stays as it is. Merge them into the model in bf16, fp16 or float32, without quantization_bit")
 	}
 	for _, mod := range m.adapter.modules {
 		if err := mod.linear.MergeLoRA(m.dev); err != nil {
@@ -278,7 +278,7 @@ func (m *Model) trainInFull(names []string, tie bool) (map[*tensor.Param]bool, e
 			}
 			hit = true
 			for _, t := range p.tensors() {
-				if err := t.Train(m.dev); err != nil {
+				if err := m.train(t); err != nil {
 					return nil, err
 				}
 				saves[t] = true

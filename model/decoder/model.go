@@ -10,6 +10,7 @@
 package decoder
 
 import (
+	"fmt"
 	"iter"
 
 	"dataflex.dev/dataflex/driver"
@@ -40,7 +41,8 @@ type Model struct {
 	rope      *rope.Table
 	views     []view // of stacked experts
 	layouts   map[*tensor.Param]layout
-	adapter   *adapter // nil without one
+	decoded   map[*tensor.Param]string // the formats of what was decoded from a folder's codes
+	adapter   *adapter                 // nil without one
 	tape      *autograd.Tape
 	notes     []string
 	options   Options                   // it was loaded with
@@ -174,7 +176,7 @@ func (m *Model) Train(match func(name string) bool) error {
 			p.Freeze(m.dev)
 			continue
 		}
-		if err := p.Train(m.dev); err != nil {
+		if err := m.train(p); err != nil {
 			return err
 		}
 	}
@@ -183,6 +185,14 @@ func (m *Model) Train(match func(name string) bool) error {
 	}
 	m.number()
 	return nil
+}
+
+// train makes a tensor trainable; one that was decoded stays as it is.
+func (m *Model) train(p *tensor.Param) error {
+	if format, decoded := m.decoded[p]; decoded {
+		return fmt.Errorf("training %s: its weights are quantised in %s (%s), and stay as they are: take the model in bf16, fp16 or float32", p.Name, m.dir, format)
+	}
+	return p.Train(m.dev)
 }
 
 // number gives every adapter its offset in the flattened trainable vector.

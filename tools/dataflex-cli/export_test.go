@@ -322,6 +322,10 @@ func TestExportRefusals(t *testing.T) {
 	if err := folder.Close(); err != nil {
 		t.Fatal(err)
 	}
+	folder, decoded := openMerger(dev, "../../model/decoder/testdata/grouped/awq", &checkpoint.ModelConfig{ModelType: "qwen2"}, nil)
+	if err := folder.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for want, err := range map[string]error{
 		"which the model does not have":                    open("model.layers.3.mlp.up_proj.lora_A.weight", []int{2, 4}, false),
 		`lora_A.weight" [2 3] does not fit`:                open("lm_head.lora_A.weight", []int{2, 3}, true),
@@ -333,6 +337,7 @@ func TestExportRefusals(t *testing.T) {
 		"exporting quantised weights":                      export(t.Context(), yaml, []string{"export_quantization_bit=4"}, false),
 		"quantised weights are not exported":               export(t.Context(), yaml, []string{"quantization_bit=4"}, false),
 		"is quantised (nf4)":                               quantised,
+		"is quantised (AWQ int4)":                          decoded,
 		"pickled .bin weights are never written":           export(t.Context(), yaml, []string{"export_legacy_format=true"}, false),
 		"a shard needs a positive size in GB":              export(t.Context(), yaml, []string{"export_size=0"}, false),
 		"is not one of auto, float16, bfloat16":            export(t.Context(), yaml, []string{"infer_dtype=int8"}, false),

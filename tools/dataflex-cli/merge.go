@@ -52,8 +52,8 @@ func openMerger(dev driver.Device, model string, c *checkpoint.ModelConfig, adap
 		m.tied = m.tied && !m.base.OwnHead(m.tables)
 	}
 	for _, name := range m.base.Names() {
-		if f, coded := m.base.Coded(name); coded {
-			return m, fmt.Errorf("%s: tensor %q is quantised (%v): adapters are not merged into quantised weights, and those are not exported: name the model in bf16, fp16 or float32 from which it was made", m.base.Path(name), name, f.Kind)
+		if format := m.base.Quantised(name); format != "" {
+			return m, fmt.Errorf("%s: tensor %q is quantised (%s): adapters are not merged into quantised weights, and those are not exported: name the model in bf16, fp16 or float32 from which it was made", m.base.Path(name), name, format)
 		}
 	}
 	for _, dir := range adapters {

@@ -1,0 +1,230 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dataflex.dev/dataflex/data/pyjson"
+	"dataflex.dev/dataflex/data/storage"
+)
+
+// A folder that was quantised by GPTQ, AWQ, to fp8 or by compressed-tensors says so in its
+// config.json, and holds of every matrix codes, scales and more under names that begin with
+// the module's. Its matrices are read as the numbers that they stand for.
+
+// format is one way in which folders hold quantised matrices.
+type format interface {
+	// codes is the module whose codes the tensor is, "" where it is none's.
+	codes(name, dtype string) (module string)
+	// matrix reads the module's matrix out of its parts.
+	matrix(p *parts) *grouped
+	// activations reports whether activations are quantised as well where the format is run.
+	activations() bool
+}
+
+// formats are read by their quant_method.
+var formats = map[string]func(*fields) format{
+	"gptq": readGPTQ, "awq": readAWQ, "fp8": readFP8, "fbgemm_fp8": readFP8, "compressed-tensors": readCompressed,
+}
+
+// quantisationKeys are where config.json describes its quantised weights.
+var quantisationKeys = []string{"quantization_config", "compression_config"}
+
+// readQuantisation is the format of a folder's quantised weights; nil where they are not
+// quantised, or by bitsandbytes or as MXFP4, which say it by their tensors. A format that is
+// not read is a fault of f, which names it.
+func readQuantisation(f *fields) format {
+	for _, key := range quantisationKeys {
+		q, ok := f.raw[key].(map[string]any)
+		if !ok {
+			continue
+		}
+		method, _ := q["quant_method"].(string)
+		if read, known := formats[method]; known {
+			nested := f.object(key)
+			format := read(nested)
+			f.take(nested)
+			return format
+		}
+		four, _ := q["load_in_4bit"].(bool)
+		eight, _ := q["load_in_8bit"].(bool)
+		if method == mxMethod || (method == "bitsandbytes" || method == "") && (four || eight) {
+			continue
+		}
+		if method == "" {
+			method = string(pyjson.EncodeASCII(q, -1))
+		}
+		f.fail("%s says that the weights are quantised (%s): %s", key, method, unquantised)
+	}
+	return nil
+}
+
+// forgetQuantisation takes out of f what does not describe the numbers that are read; what
+// bitsandbytes has in codes stays so.
+func forgetQuantisation(f *fields) {
+	for _, key := range quantisationKeys {
+		q, _ := f.raw[key].(map[string]any)
+		method, _ := q["quant_method"].(string)
+		if _, known := formats[method]; known || method == mxMethod {
+			delete(f.raw, key)
+		}
+	}
+}
+
+// foldGrouped makes one tensor of the parts of each matrix, as dir's config.json says that it
+// was quantised.
+func (w *Weights) foldGrouped(dir string) (err error) {
+	if !slices.ContainsFunc(w.names, w.quantised) {
+		return nil
+	}
+	f, err := readFields(filepath.Join(dir, storage.ConfigFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	format := readQuantisation(f)
+	if format == nil || f.err != nil {
+		return f.err
+	}
+	defer storage.CatchFault(&err)()
+	var made []location
+	w.activations = format.activations()
+	for _, name := range w.names {
+		module := format.codes(name, w.DType(name))
+		if module == "" {
+			continue
+		}
+		p := &parts{weights: w, module: module, codes: name}
+		m := format.matrix(p)
+		if p.fit(m); p.err != nil {
+			return p.err
+		}
+		e := entry{name: module + ".weight", dtype: m.label, shape: []int{m.rows, m.cols}}
+		for _, part := range p.used {
+			m.stored += uint64(len(w.tensors[part].data()))
+			delete(w.tensors, part)
+		}
+		if _, twice := w.tensors[e.name]; twice {
+			return fmt.Errorf("%s: tensor %q is there in %s as well", w.Path(e.name), e.name, m.label)
+		}
+		made = append(made, location{file: p.file, entry: e, grouped: m})
+	}
+	for _, name := range w.names {
+		if forActivations(name) {
+			delete(w.tensors, name)
+			w.activations = true
+		}
+	}
+	w.names = slices.DeleteFunc(w.names, func(name string) bool { _, there := w.tensors[name]; return !there })
+	for _, l := range made {
+		w.tensors[l.entry.name], w.names = l, append(w.names, l.entry.name)
+	}
+	slices.Sort(w.names)
+	return nil
+}
+
+// forActivations reports whether a tensor scales activations or the cache of keys and values.
+func forActivations(name string) bool {
+	_, last, _ := cutLast(name)
+	return slices.Contains([]string{
+		"activation_scale", "input_scale", "input_zero_point", "input_global_scale", "input_scale_ub",
+		"output_scale", "output_zero_point", "k_scale", "v_scale", "q_scale", "k_zero_point", "v_zero_point",
+	}, last)
+}
+
+// cutLast cuts a tensor's name at its last dot.
+func cutLast(name string) (module, last string, ok bool) {
+	i := strings.LastIndexByte(name, '.')
+	if i < 0 {
+		return "", name, false
+	}
+	return name[:i], name[i+1:], true
+}
+
+// Quantised is the format in which the files hold a tensor that is not in numbers; "" where it
+// is, and in MXFP4.
+func (w *Weights) Quantised(name string) string {
+	switch t := w.tensors[name]; {
+	case t.codes != nil:
+		return t.codes.format.Kind.String()
+	case t.grouped != nil:
+		return t.grouped.label
+	}
+	return ""
+}
+
+// Decoded reports whether a tensor's numbers are worked out of codes as they are read, and how
+// many bytes those take: such a tensor may be read in bf16, too.
+func (w *Weights) Decoded(name string) (stored uint64, ok bool) {
+	if m := w.tensors[name].grouped; m != nil {
+		return m.stored, true
+	}
+	return 0, false
+}
+
+// Activations reports whether the folder says that activations are quantised, which they are
+// not here.
+func (w *Weights) Activations() bool { return w.activations }
+
+// parts are the tensors of one matrix. The first fault is kept.
+type parts struct {
+	weights *Weights
+	module  string
+	codes   string // the tensor that the matrix is found by
+	file    *mapped
+	used    []string
+	err     error
+}
+
+// fail keeps the first fault.
+func (p *parts) fail(format string, args ...any) {
+	if p.err == nil {
+		p.err = fmt.Errorf("%s: quantised tensor %q: %s", p.weights.Path(p.codes), p.codes, fmt.Sprintf(format, args...))
+	}
+}
+
+// has reports whether the module has a part.
+func (p *parts) has(part string) bool { _, ok := p.weights.tensors[p.module+"."+part]; return ok }
+
+// get is a part, of one of the dtypes; a shape's -1 is any size from 1 on. One that is missing
+// or another is a fault, and of no elements.
+func (p *parts) get(part string, dtypes []string, shape ...int) location {
+	name := p.module + "." + part
+	l, ok := p.weights.tensors[name]
+	if !ok {
+		p.fail("%s is missing beside it", name)
+		return location{}
+	}
+	if !slices.Contains(p.used, name) {
+		p.used = append(p.used, name)
+	}
+	if p.file == nil {
+		p.file = l.file
+	}
+	fits := len(l.entry.shape) == len(shape) && slices.Contains(dtypes, l.entry.dtype)
+	for i := 0; fits && i < len(shape); i++ {
+		has := l.entry.shape[i]
+		fits = has == shape[i] || shape[i] == -1 && has >= 1 && has <= maxSize
+	}
+	if !fits {
+		p.fail("%s is %s %v, want %s %v (-1 is any size)", name, l.entry.dtype, l.entry.shape, strings.Join(dtypes, " or "), shape)
+		return location{}
+	}
+	return l
+}
+
+// floatTypes are the dtypes of scales, integerTypes those of packed codes.
+var floatTypes, integerTypes = []string{"F32", "F16", "BF16"}, []string{"I32"}
+
+// fit holds the matrix to sizes that the rest of the reader counts with.
+func (p *parts) fit(m *grouped) {
+	if p.err == nil && (m.rows < 1 || m.cols < 1 || m.rows > maxSize || m.cols > maxSize) {
+		p.fail("its matrix is [%d, %d]", m.rows, m.cols)
+	}
+}
