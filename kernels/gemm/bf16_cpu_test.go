@@ -148,8 +148,7 @@ func TestPanels(t *testing.T) {
 				fu, fl := branch.factors()
 				h := func(m F32, v []float32) BF16 { return on(m, driver.FromHost(narrow(v))) }
 				ha, hb, hu, hl := h(a, x.a), h(b, x.b), h(fu, branch.a), h(fl, branch.b)
-				memory := make([]byte, PanelBytes(x.k, x.n))
-				p := Pack(host, tr, hb, driver.HostMemory(memory))
+				p := Pack(host, tr, hb, driver.FromHost(make([]uint32, PanelBytes(x.k, x.n)/4)))
 				want, got := slices.Clone(x.c), slices.Clone(x.c)
 				RunBF16(host, tr, x.alpha, ha, hb, x.beta, x.product(driver.FromHost(want)))
 				RunPanels(host, tr, x.alpha, ha, p, x.beta, x.product(driver.FromHost(got)))
@@ -182,7 +181,7 @@ func BenchmarkBF16Host(b *testing.B) {
 				b.ReportMetric(2*float64(s.m)*float64(s.n)*float64(s.k)/best/1e9, "GFLOP/s-best")
 			})
 			if s.tr != TN && len(simd.Units()) > 0 {
-				p := Pack(dev, s.tr, hb, driver.HostMemory(make([]byte, PanelBytes(s.k, s.n))))
+				p := Pack(dev, s.tr, hb, driver.FromHost(make([]uint32, PanelBytes(s.k, s.n)/4)))
 				b.Run(fmt.Sprintf("packed %v %dx%dx%d/threads=%d", s.tr, s.m, s.n, s.k, threads), func(b *testing.B) {
 					best := math.Inf(1)
 					for b.Loop() {

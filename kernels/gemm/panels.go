@@ -21,11 +21,11 @@ func allColumns(n int) int { return (n + panelColumns - 1) / panelColumns * pane
 
 // Pack packs b for products tr, NN or NT, with it, into PanelBytes of memory. The processor
 // must have a unit for bf16 (simd.Unit).
-func Pack(d *cpu.Device, tr Transpose, b BF16, memory driver.Memory) *Panels {
+func Pack(d *cpu.Device, tr Transpose, b BF16, memory driver.Slice[uint32]) *Panels {
 	if tr == TN {
 		panic(badTranspose)
 	}
-	x := &Panels{data: driver.View[uint32](memory).Host(), tr: tr, k: b.Rows, n: b.Cols}
+	x := &Panels{data: memory.Host(), tr: tr, k: b.Rows, n: b.Cols}
 	if tr == NT {
 		x.k, x.n = b.Cols, b.Rows
 	}

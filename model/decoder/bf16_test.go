@@ -14,6 +14,7 @@ import (
 	"dataflex.dev/dataflex/kernels/gradproj"
 	"dataflex.dev/dataflex/kernels/optest"
 	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/kernels/simd"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/tensor"
 )
@@ -250,5 +251,54 @@ func testLoadBF16Bits(t *testing.T, dev driver.Device) {
 	}
 	if bits, err := driver.Read(dev, p.BF16()); err != nil || !slices.Equal(bits, []driver.BF16{0x3f80, 0xffc1}) {
 		t.Errorf("%#x, %v", bits, err)
+	}
+}
+
+// TestPackedWeights: a pass over frozen weights that are packed has the bits of one without,
+// their memory is in the plan before and after, and weights that change or train are packed
+// no more.
+func TestPackedWeights(t *testing.T) {
+	host := cpu.New(2)
+	t.Cleanup(func() { host.Close() })
+	if simd.Unit() == "" {
+		t.Skip("this processor has no unit for bf16")
+	}
+	m := randomOn(t, host, tensorCored(), true)
+	spread(t, m)
+	adapt(t, m, LoRA{Rank: 3, Alpha: 3, Targets: []string{"all"}})
+	b := ragged(m)
+	o := Objective{Weight: sampleWeights(b)}
+	plain, planned, used := passOn(t, m, b, o), m.Memory(0, 0).Weights, host.Used()
+	if err := m.Reserve(Budget{}); err != nil {
+		t.Fatal(err)
+	}
+	q := attentionOf(m, 0).q.Weight
+	if got, taken := m.Memory(0, 0).Weights, host.Used()-used; got != planned || taken == 0 || q.PanelBytes(host) != 0 {
+		t.Errorf("%d bytes of weights, %d of them taken last; planned were %d", got, taken, planned)
+	}
+	same := func(what string, got, want passed) {
+		optest.Same(t, what+": losses", got.losses, want.losses)
+		for name, g := range want.gradients {
+			optest.Same(t, what+": "+name, got.gradients[name], g)
+		}
+	}
+	same("packed", passOn(t, m, b, o), plain)
+	if err := q.Update(host, func(w driver.F32) { reduce.Scale(host, 0.5, w) }); err != nil {
+		t.Fatal(err)
+	}
+	changed := passOn(t, m, b, o)
+	if slices.Equal(changed.losses, plain.losses) {
+		t.Error("a changed weight changed no loss")
+	}
+	if err := m.Reserve(Budget{}); err != nil {
+		t.Fatal(err)
+	}
+	same("packed again", passOn(t, m, b, o), changed)
+	held := host.Used()
+	if err := q.Train(host); err != nil {
+		t.Fatal(err)
+	}
+	if q.PanelBytes(host) != 0 || host.Used() >= held+8*uint64(q.Size()) {
+		t.Error("a weight that trains is packed still")
 	}
 }

@@ -41,15 +41,53 @@ func (m *Model) Memory(tokens, labelled int) Budget {
 		b.Adapters += 4 * uint64(p.Size())
 	}
 	b.Weights -= b.Adapters
+	b.Weights += m.panelBytes()
 	if tokens > 0 {
 		b.Activations, b.Head = m.rehearse(tokens, labelled)
 	}
 	return b
 }
 
+// panelShare is the share of a device's memory that packed weights may take: they are
+// twice as large as the weights, which stay beside them.
+const panelShare = 4
+
+// panelBytes is the memory of the frozen linears' panels that are still to be packed.
+func (m *Model) panelBytes() (n uint64) {
+	for _, p := range m.parts {
+		if p.linear != nil {
+			n += uint64(p.linear.Weight.PanelBytes(m.dev))
+		}
+	}
+	if all := m.dev.Attributes().MemoryBytes; all > 0 && n > all/panelShare {
+		return 0
+	}
+	return n
+}
+
+// pack packs the frozen linears for the units that multiply bf16 on a host, once instead of
+// in every product.
+func (m *Model) pack() error {
+	if m.panelBytes() == 0 {
+		return nil
+	}
+	for _, p := range m.parts {
+		if p.linear == nil {
+			continue
+		}
+		if err := p.linear.Weight.Pack(m.dev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Reserve takes the memory of b's activations now, so that no later pass of that size has
-// to ask for any.
+// to ask for any, and packs frozen weights where products want them so.
 func (m *Model) Reserve(b Budget) error {
+	if err := m.pack(); err != nil {
+		return fmt.Errorf("packing frozen weights: %w", err)
+	}
 	if err := m.tape.Reserve(b.Activations); err != nil {
 		return fmt.Errorf("memory of a micro-batch: %w", err)
 	}

@@ -101,6 +101,9 @@ func benchmarkLoRA(b *testing.B, dropout float64, half bool) {
 		b.Fatal(err)
 	}
 	batch := sequences(m, 4, 128)
+	if err := m.Reserve(Budget{}); err != nil {
+		b.Fatal(err)
+	}
 	benchmarkTokens(b, 512, func() error { _, err := m.Backward(batch, Objective{Train: true}); return err })
 	b.ReportMetric(float64(m.tape.HighWater())/(1<<20), "MiB")
 }

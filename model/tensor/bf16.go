@@ -2,15 +2,20 @@ package tensor
 
 import (
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/embed"
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
-// bf16s are numbers in bf16, for tensor cores.
+// bf16s are numbers in bf16, for units of their own.
 type bf16s struct {
 	memory driver.Memory // none: a view
 	data   driver.Slice[driver.BF16]
+
+	packed driver.Memory // on the host, what panels lie in
+	panels [2]*gemm.Panels
 }
 
 func newBF16s(dev driver.Device, shape []int) (weight, error) {
@@ -18,11 +23,54 @@ func newBF16s(dev driver.Device, shape []int) (weight, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bf16s{m, driver.View[driver.BF16](m)}, nil
+	return &bf16s{memory: m, data: driver.View[driver.BF16](m)}, nil
 }
 
-func (w *bf16s) bytes() int             { return w.memory.Size() }
-func (w *bf16s) free(dev driver.Device) { release(dev, &w.memory) }
+func (w *bf16s) bytes() int { return w.memory.Size() + w.packed.Size() }
+
+func (w *bf16s) free(dev driver.Device) {
+	w.unpack(dev)
+	release(dev, &w.memory)
+}
+
+// panelBytes is the memory of the panels that pack makes of a matrix: both kinds of product
+// with it have their own.
+func (w *bf16s) panelBytes(dev driver.Device, s shape) int {
+	if w.memory.Size() == 0 || dev.Kind() != driver.CPU || simd.Unit() == "" {
+		return 0
+	}
+	return gemm.PanelBytes(s.cols, s.rows) + gemm.PanelBytes(s.rows, s.cols)
+}
+
+// pack packs the numbers for NT and NN products on the host, until they change.
+func (w *bf16s) pack(dev *cpu.Device, s shape) error {
+	n := w.panelBytes(dev, s)
+	if n == 0 || w.packed.Size() > 0 {
+		return nil
+	}
+	var err error
+	if w.packed, err = dev.Alloc(n); err != nil {
+		return err
+	}
+	memory, first := driver.View[uint32](w.packed), gemm.PanelBytes(s.cols, s.rows)/4
+	w.panels[gemm.NT] = gemm.Pack(dev, gemm.NT, w.matrix(s), memory.Sub(0, first))
+	w.panels[gemm.NN] = gemm.Pack(dev, gemm.NN, w.matrix(s), memory.Sub(first, n/4))
+	return nil
+}
+
+func (w *bf16s) unpack(dev driver.Device) {
+	release(dev, &w.packed)
+	w.panels = [2]*gemm.Panels{}
+}
+
+// packedFor are the panels for products tr on dev, if there are any.
+func (w *bf16s) packedFor(dev driver.Device, tr gemm.Transpose) (*cpu.Device, *gemm.Panels) {
+	host, ok := dev.(*cpu.Device)
+	if !ok || w.panels[tr] == nil || simd.Unit() == "" {
+		return nil, nil
+	}
+	return host, w.panels[tr]
+}
 
 func (w *bf16s) like(dev driver.Device, shape []int) (weight, error) { return newBF16s(dev, shape) }
 
@@ -44,6 +92,7 @@ func (w *bf16s) read(dev driver.Device) ([]float32, error) {
 }
 
 func (w *bf16s) load(dev driver.Device, src Source, b *Buffer) error {
+	w.unpack(dev)
 	if src.DType() == "BF16" {
 		return driver.Write(dev, w.data, src.BF16)
 	}
@@ -57,9 +106,13 @@ func (w *bf16s) load(dev driver.Device, src Source, b *Buffer) error {
 	})
 }
 
-func (w *bf16s) widen(dev driver.Device, x driver.F32)  { cast.Widen(dev, w.data, x) }
-func (w *bf16s) narrow(dev driver.Device, x driver.F32) { cast.Narrow(dev, x, w.data) }
-func (w *bf16s) writable() error                        { return nil }
+func (w *bf16s) widen(dev driver.Device, x driver.F32) { cast.Widen(dev, w.data, x) }
+func (w *bf16s) writable() error                       { return nil }
+
+func (w *bf16s) narrow(dev driver.Device, x driver.F32) {
+	w.unpack(dev)
+	cast.Narrow(dev, x, w.data)
+}
 
 func (w *bf16s) rows(dev driver.Device, ids []int32, out driver.F32, width int) {
 	embed.ForwardBF16(dev, w.data, ids, out, width)
@@ -70,13 +123,41 @@ func (w *bf16s) narrows() bool { return true }
 func (w *bf16s) matrix(s shape) gemm.BF16 { return gemm.Dense(w.data, s.rows, s.cols) }
 
 func (w *bf16s) multiply(dev driver.Device, tr gemm.Transpose, s shape, alpha float32, a Operand, beta float32, c gemm.F32) {
+	if host, panels := w.packedFor(dev, tr); panels != nil {
+		gemm.RunPanels(host, tr, alpha, a.BF16, panels, beta, c)
+		return
+	}
 	gemm.RunBF16(dev, tr, alpha, a.BF16, w.matrix(s), beta, c)
 }
 
 func (w *bf16s) multiplyLoRA(dev driver.Device, tr gemm.Transpose, s shape, a, u, l gemm.BF16, beta float32, c gemm.F32) {
+	if host, panels := w.packedFor(dev, tr); panels != nil {
+		gemm.RunLoRAPanels(host, tr, a, panels, u, l, beta, c)
+		return
+	}
 	gemm.RunLoRABF16(dev, tr, a, w.matrix(s), u, l, beta, c)
 }
 
 func (w *bf16s) left(dev driver.Device, s shape, b Operand, c gemm.F32) {
 	gemm.RunBF16(dev, gemm.NT, 1, w.matrix(s), b.BF16, 0, c)
+}
+
+// PanelBytes is the memory that Pack would take of dev for p: none where p trains, is no
+// matrix in bf16 with memory of its own, or dev is not a host with a unit for bf16.
+func (p *Param) PanelBytes(dev driver.Device) int {
+	w, half := p.weight.(*bf16s)
+	if !half || p.Trainable() || len(p.Shape) != 2 || w.packed.Size() > 0 {
+		return 0
+	}
+	return w.panelBytes(dev, p.shape())
+}
+
+// Pack packs a frozen bf16 matrix on the host for all products with it, until it is written
+// to or trains. The bits are the same; elsewhere nothing happens.
+func (p *Param) Pack(dev driver.Device) error {
+	host, ok := dev.(*cpu.Device)
+	if !ok || p.PanelBytes(dev) == 0 {
+		return nil
+	}
+	return p.weight.(*bf16s).pack(host, p.shape())
 }

@@ -85,6 +85,9 @@ func (p *Param) Train(dev driver.Device) error {
 		}
 		p.Data = driver.View[float32](p.steps)
 		p.weight.widen(dev, p.Data)
+		if w, half := p.weight.(*bf16s); half {
+			w.unpack(dev)
+		}
 	}
 	var err error
 	if p.grad, err = dev.Alloc(4 * p.Size()); err != nil {

@@ -49,6 +49,9 @@ func step(dev *cpu.Device, dir string, o options, half bool) (float64, error) {
 	}
 	defer m.Close()
 	defer opt.Close()
+	if err := m.Reserve(m.Memory(o.batch*o.seq, o.batch*o.seq)); err != nil { // as training does
+		return 0, err
+	}
 	return trainingStep(dev, m, opt, randomRows(rand.New(rand.NewPCG(0, 1)), o.batch*(o.steps+2), o.seq), o)
 }
 
