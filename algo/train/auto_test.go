@@ -48,7 +48,7 @@ func TestChoose(t *testing.T) {
 	dir := t.TempDir()
 	config := `{"model_type": "gemma", "architectures": ["GemmaForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
 		"num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": %d, "vocab_size": 8}`
-	for heads, want := range map[int]string{64: "self_test=passed", 256: "no_gpu=\"the model needs attention with heads of 256, for which "} {
+	for heads, want := range map[int]string{64: "self_test=passed", 264: "no_gpu=\"the model needs attention with heads of 264, for which "} {
 		if err := os.WriteFile(filepath.Join(dir, "config.json"), fmt.Appendf(nil, config, heads), 0o644); err != nil {
 			t.Fatal(err)
 		}

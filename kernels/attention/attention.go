@@ -143,8 +143,8 @@ func (p Params) valueDim() int { return cmp.Or(p.ValueDim, p.HeadDim) }
 // mustHaveKernel panics on what the CPU alone computes: who builds a model refuses it for
 // other devices.
 func (p Params) mustHaveKernel() {
-	if !p.Sinks.IsNil() && p.SoftCap > 0 || p.valueDim() != p.HeadDim {
-		panic("attention: no kernel for sinks with SoftCap, or for values of another width than keys")
+	if !p.Sinks.IsNil() && (p.SoftCap > 0 || p.HeadDim > TensorHeadDim) || p.valueDim() != p.HeadDim {
+		panic("attention: no kernel for sinks with SoftCap or long heads, or for values of another width than keys")
 	}
 }
 

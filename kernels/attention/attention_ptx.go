@@ -54,9 +54,6 @@ var (
 	deltas        = ptx.Declare[deltaParameters](family, "attention_delta")
 )
 
-// DeviceHeadDim is the largest HeadDim that devices have kernels for.
-const DeviceHeadDim = 128
-
 // call is one launch's part that does not change between kernels.
 type call struct {
 	p      Params
@@ -67,15 +64,18 @@ type call struct {
 	tensors
 }
 
-func newCall(dev driver.Launcher, p Params, t int) *call {
+// newCall is a launch's; wide says whether there are kernels for heads beyond TensorHeadDim.
+func newCall(dev driver.Launcher, p Params, t int, wide bool) *call {
 	c := &call{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, deviceRows, queries)}
 	switch {
 	case p.HeadDim <= 32:
 		c.depth = 32
 	case p.HeadDim <= 64:
 		c.depth = 64
-	case p.HeadDim <= DeviceHeadDim:
+	case p.HeadDim <= TensorHeadDim:
 		c.depth = 128
+	case wide && p.HeadDim <= DeviceHeadDim:
+		c.depth = DeviceHeadDim
 	default:
 		panic(fmt.Sprintf("attention: no kernel for heads of %d", p.HeadDim))
 	}
@@ -127,10 +127,17 @@ func (c *call) launch(plain, capped ptx.Kernels[ptx.One[arguments]], kernel stri
 	config := driver.Config{
 		Grid: driver.Dim{X: len(c.units) / 4, Y: heads}, Block: driver.Dim{X: deviceThreads}, Shared: sharedBytes,
 	}
-	k.Launch(c.q, name, config, &ptx.One[arguments]{P: arguments{
-		tensors: c.tensors, units: ptx.Upload(c.q, c.units), tokens: int32(c.tokens), heads: int32(c.p.Heads), kvHeads: int32(c.p.KVHeads),
+	a := c.arguments()
+	a.units = ptx.Upload(c.q, c.units)
+	k.Launch(c.q, name, config, &ptx.One[arguments]{P: a})
+}
+
+// arguments are struct arguments but for the units.
+func (c *call) arguments() arguments {
+	return arguments{
+		tensors: c.tensors, tokens: int32(c.tokens), heads: int32(c.p.Heads), kvHeads: int32(c.p.KVHeads),
 		headDim: int32(c.p.HeadDim), window: int32(c.p.Window), vectors: ptx.Flag(c.aligned()), scale: c.p.Scale, softCap: c.p.SoftCap,
-	}})
+	}
 }
 
 // launchDelta runs the kernel that leaves Σ do·o of every head and token.
@@ -149,8 +156,12 @@ func (c *call) aligned() bool {
 }
 
 func forwardPTX(dev driver.Launcher, p Params, x Inputs[float32], o, lse driver.F32, t int) {
-	c := newCall(dev, p, t)
+	c := newCall(dev, p, t, true)
 	c.tensors = tensors{q: x.Q.Addr(), k: x.K.Addr(), v: x.V.Addr(), out: o.Addr(), outLSE: lse.Addr()}
+	if c.depth > TensorHeadDim {
+		c.wideForward()
+		return
+	}
 	tile := 64
 	if c.depth == 128 {
 		tile = 32
@@ -159,12 +170,16 @@ func forwardPTX(dev driver.Launcher, p Params, x Inputs[float32], o, lse driver.
 }
 
 func backwardPTX(dev driver.Launcher, p Params, x Inputs[float32], o, lse, do driver.F32, d Gradients, t int) {
-	c := newCall(dev, p, t)
+	c := newCall(dev, p, t, true)
 	c.tensors = tensors{
 		q: x.Q.Addr(), k: x.K.Addr(), v: x.V.Addr(), o: o.Addr(), lse: lse.Addr(), do: do.Addr(), delta: c.q.Scratch(0, 4*p.Heads*t),
 		outDQ: d.Q.Addr(), outDK: d.K.Addr(), outDV: d.V.Addr(),
 	}
 	c.launchDelta(deltas, "attention_delta")
+	if c.depth > TensorHeadDim {
+		c.wideBackward()
+		return
+	}
 	shared := 4 * (2*(deviceRows+backwardTile)*(c.depth+4) + backwardTile*deviceRows)
 	c.launch(kernels, cappedKernels, "attention_backward_q", p.Heads, shared)
 	c.units = deviceUnits(p.Segments, deviceRows, keys)

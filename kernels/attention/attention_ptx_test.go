@@ -128,6 +128,36 @@ func TestHeadLengths(t *testing.T) {
 			}
 		}
 		p := attention.Params{Segments: []int32{0, 3}, Heads: 1, KVHeads: 1, HeadDim: attention.DeviceHeadDim + 8}
-		optest.Panics(t, "attention: no kernel for heads of 136", func() { runPTX(t, dev, newProblem(350, p, 1), 0) })
+		optest.Panics(t, "attention: no kernel for heads of 264", func() { runPTX(t, dev, newProblem(350, p, 1), 0) })
 	}
+}
+
+// TestWidePTX: heads that are too long for the other kernels.
+func TestWidePTX(t *testing.T) {
+	dev := optest.Device(t, 80)
+	for i, p := range []attention.Params{
+		{Segments: []int32{0, 1, 40, 75}, Heads: 4, KVHeads: 2, HeadDim: 256},
+		{Segments: []int32{0, 70}, Heads: 1, KVHeads: 1, HeadDim: 129, Window: 9},
+		{Segments: []int32{0, 3, 50}, Heads: 2, KVHeads: 1, HeadDim: 192, Window: 40, SoftCap: 5},
+	} {
+		x := newProblem(uint64(400+i), p, 0.5)
+		name := fmt.Sprintf("%+v", p)
+		got, small, ref := runPTX(t, dev, x, i), plain[float32](x), plain[float64](x)
+		so, sl := small.Forward()
+		ro, rl := ref.Forward()
+		optest.Within(t, name+" o", got.o, so, ro)
+		optest.Within(t, name+" lse", got.lse, sl, rl)
+		sq, sk, sv := small.Backward(x.do)
+		rq, rk, rv := ref.Backward(optest.To[float64](x.do))
+		optest.Within(t, name+" dq", got.dq, sq, rq)
+		optest.Within(t, name+" dk", got.dk, sk, rk)
+		optest.Within(t, name+" dv", got.dv, sv, rv)
+	}
+	p := attention.Params{Segments: []int32{0, 37, 90}, Heads: 2, KVHeads: 1, HeadDim: 136, Window: 20}
+	x := newProblem(410, p, 1)
+	all, one := runPTX(t, dev, x, 0), x
+	one.p.Segments = []int32{0, 53}
+	one.q, one.do, one.k, one.v = x.q[37*2*136:], x.do[37*2*136:], x.k[37*136:], x.v[37*136:]
+	lse := append(append([]float32(nil), all.lse[37:90]...), all.lse[90+37:]...)
+	same(t, "alone", runPTX(t, dev, one, 0), result{all.o[37*2*136:], lse, all.dq[37*2*136:], all.dk[37*136:], all.dv[37*136:], nil})
 }

@@ -51,7 +51,7 @@ func forwardBF16PTX(dev driver.Launcher, p Params, x Inputs[driver.BF16], o, lse
 		forwardHopper(dev, p, x, o, lse, t)
 		return
 	}
-	c := newCall(dev, p, t)
+	c := newCall(dev, p, t, false)
 	c.units = deviceUnits(p.Segments, forwardRows, queries)
 	c.tensors = tensors{q: x.Q.Addr(), k: x.K.Addr(), v: x.V.Addr(), out: o.Addr(), outLSE: lse.Addr()}
 	c.launch(kernelsBF16, cappedKernelsBF16, "attention_bf16_forward", p.Heads, 2*(forwardRows+2*c.keysTile())*c.depth)
@@ -62,7 +62,7 @@ func backwardBF16PTX(dev driver.Launcher, p Params, x Inputs[driver.BF16], o, ls
 		backwardHopper(dev, p, x, o, lse, do, d, t)
 		return
 	}
-	c := newCall(dev, p, t)
+	c := newCall(dev, p, t, false)
 	c.tensors = tensors{
 		q: x.Q.Addr(), k: x.K.Addr(), v: x.V.Addr(), o: o.Addr(), lse: lse.Addr(), do: do.Addr(), delta: c.q.Scratch(0, 4*p.Heads*t),
 		outDQ: d.Q.Addr(), outDK: d.K.Addr(), outDV: d.V.Addr(),

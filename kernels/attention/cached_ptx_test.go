@@ -144,7 +144,7 @@ func TestPTXCachedSinks(t *testing.T) {
 		in := func(x []float32) driver.F32 { return optest.In(t, dev, x, 0) }
 		o := in(garbage(len(q)))
 		if c.Sinks = in(sinks); p.SoftCap > 0 {
-			optest.Panics(t, "attention: no kernel for sinks with SoftCap, or for values of another width than keys", func() { c.Forward(dev, in(q), in(k), in(v), o) })
+			optest.Panics(t, "attention: no kernel for sinks with SoftCap or long heads, or for values of another width than keys", func() { c.Forward(dev, in(q), in(k), in(v), o) })
 			continue
 		}
 		c.Forward(dev, in(q), in(k), in(v), o)

@@ -58,7 +58,7 @@ func (p Params) sinksPTX(dev driver.Launcher, x Inputs[float32], o, lse, do driv
 	if p.Sinks.IsNil() || t == 0 {
 		return
 	}
-	c := newCall(dev, p, t)
+	c := newCall(dev, p, t, true)
 	delta := c.q.Scratch(0, 4*p.Heads*t)
 	c.tensors = tensors{o: o.Addr(), do: do.Addr(), delta: delta}
 	c.launchDelta(deltas, "attention_delta")

@@ -71,6 +71,7 @@ var trials = []trial{
 	}},
 	{"attention", float32Share, func(b *bench) { attend(b, attention.Params{HeadDim: 32}) }},
 	{"attention with a soft cap and a window", float32Share, func(b *bench) { attend(b, attention.Params{HeadDim: 32, SoftCap: 5, Window: 9}) }},
+	{"attention with long heads", float32Share, func(b *bench) { attend(b, attention.Params{HeadDim: 136, SoftCap: 5}) }},
 	{"attention in bf16, heads of 64", bf16Share, func(b *bench) { attendBF16(b, attention.Params{HeadDim: 64}) }},
 	{"attention in bf16, heads of 80", bf16Share, func(b *bench) { attendBF16(b, attention.Params{HeadDim: 80}) }},
 	{"attention in bf16, heads of 128", bf16Share, func(b *bench) { attendBF16(b, attention.Params{HeadDim: 128}) }},

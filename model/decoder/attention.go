@@ -3,6 +3,7 @@ package decoder
 import (
 	"cmp"
 
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/attention"
 	"dataflex.dev/dataflex/kernels/swiglu"
 	"dataflex.dev/dataflex/model/autograd"
@@ -187,4 +188,8 @@ func (a *selfAttention) keeps(capacity int) []int {
 
 func (a *selfAttention) pairs() float64 { return float64(a.heads * a.headDim) }
 func (a *selfAttention) steps() float64 { return 0 }
-func (a *selfAttention) narrows() bool  { return a.headDim%chunk == 0 && a.scale > 0 && a.sinks == nil }
+
+// narrows implements tokenMixer. Devices have long heads in float32 alone.
+func (a *selfAttention) narrows(on driver.Kind) bool {
+	return a.headDim%chunk == 0 && a.scale > 0 && a.sinks == nil && (on == driver.CPU || a.headDim <= attention.TensorHeadDim)
+}

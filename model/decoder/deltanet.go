@@ -3,6 +3,7 @@ package decoder
 import (
 	"math"
 
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/deltanet"
 	"dataflex.dev/dataflex/kernels/swiglu"
 	"dataflex.dev/dataflex/model/autograd"
@@ -125,7 +126,7 @@ func (d *deltaNet) steps() float64 {
 	return float64(3*d.shape.State() + d.conv.width*(2*d.keys()+d.values()))
 }
 
-func (d *deltaNet) narrows() bool { return true }
+func (d *deltaNet) narrows(driver.Kind) bool { return true }
 
 // rule records the delta rule, which keeps its state in the layer's last store.
 func (c *Cache) rule(t *autograd.Tape, layer int, p deltanet.Params, x autograd.DeltaInputs) *autograd.Value {

@@ -149,3 +149,52 @@ func TestGenerationOnTheInterpreter(t *testing.T) {
 		}
 	}
 }
+
+// TestLongHeadsOnTheInterpreter: heads of 256, gemma's and qwen3_5's, train and generate by
+// the kernels as on the host, where matrices are bf16 too.
+func TestLongHeadsOnTheInterpreter(t *testing.T) {
+	c := shapes()["gemma2"]
+	c.HeadDim, c.AttentionScale = 256, attentionScale(256)
+	host := randomOn(t, cpu.New(2), c, false)
+	b := ragged(host)
+	o := Objective{Weight: sampleWeights(b), Train: true, DropoutSeed: 7}
+	lora := LoRA{Rank: 2, Alpha: 3, Targets: []string{"all"}}
+	spread(t, host)
+	adapt(t, host, lora)
+	want := passOn(t, host, b, o)
+	for _, half := range []bool{false, true} {
+		m := randomOn(t, sim.New(sim.Options{}), c, half)
+		spread(t, m)
+		adapt(t, m, lora)
+		got := passOn(t, m, b, o)
+		allowed := 1e-4
+		if m.BF16() {
+			allowed = 0.2
+		}
+		if e := distance(got.losses, want.losses); e > allowed/10 {
+			t.Errorf("bf16 %v: losses are off by %.1e of their length", half, e)
+		}
+		for p, g := range want.gradients {
+			if e := distance(got.gradients[p], g); e > allowed {
+				t.Errorf("bf16 %v: gradient of %s is off by %.1e of its length", half, p, e)
+			}
+		}
+		if half {
+			continue
+		}
+		var z [2][]float32
+		for i, x := range []*Model{host, m} {
+			cache, err := x.NewCache(1, 8)
+			must(t, err)
+			_, err = cache.Prefill([]int{0}, [][]int32{{3, 4, 5}})
+			must(t, err)
+			z[i], err = cache.Step([]int{0}, []int32{7})
+			must(t, err)
+			z[i] = append([]float32(nil), z[i]...)
+			cache.Close()
+		}
+		if e := distance(z[1], z[0]); e > 1e-4 {
+			t.Errorf("logits of a step are off by %.1e of their length", e)
+		}
+	}
+}

@@ -246,6 +246,8 @@ func (f family) hostOnly(c *Config) string {
 		return "latent attention"
 	case c.MoE.Groups > router.MaxDeviceGroups:
 		return fmt.Sprintf("experts in more than %d groups", router.MaxDeviceGroups)
+	case f.sinks && c.widestHead() > attention.TensorHeadDim:
+		return fmt.Sprintf("attention with sinks and heads of %d", c.widestHead())
 	case c.widestHead() > attention.DeviceHeadDim:
 		return fmt.Sprintf("attention with heads of %d", c.widestHead())
 	case c.Linear.KeyDim > deltanet.DeviceKeyDim:

@@ -414,7 +414,7 @@ func TestHostOnly(t *testing.T) {
 	for modelType, what := range map[string]string{
 		`"youtu", "architectures": ["YoutuForCausalLM"]`:                                                              "latent attention",
 		`"glm4_moe", "architectures": ["Glm4MoeForCausalLM"], "n_routed_experts": 66, "n_group": 33, "topk_group": 4`: "experts in more than 32 groups",
-		`"gemma", "architectures": ["GemmaForCausalLM"], "head_dim": 256`:                                             "attention with heads of 256",
+		`"gemma", "architectures": ["GemmaForCausalLM"], "head_dim": 264`:                                             "attention with heads of 264",
 	} {
 		dir := t.TempDir()
 		config := `{"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": 8, "model_type": ` + modelType + `}`

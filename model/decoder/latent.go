@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/attention"
 	"dataflex.dev/dataflex/model/autograd"
 )
@@ -111,5 +112,5 @@ func (a *latentAttention) keeps(capacity int) []int {
 func (a *latentAttention) pairs() float64 {
 	return float64(a.heads*(a.PlainDim+a.RotaryDim+a.ValueDim)) / 2
 }
-func (a *latentAttention) steps() float64 { return 0 }
-func (a *latentAttention) narrows() bool  { return false }
+func (a *latentAttention) steps() float64           { return 0 }
+func (a *latentAttention) narrows(driver.Kind) bool { return false }

@@ -3,6 +3,7 @@ package decoder
 import (
 	"fmt"
 
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/autograd"
 	"dataflex.dev/dataflex/model/tensor"
 )
@@ -35,7 +36,7 @@ type tokenMixer interface {
 	steps() float64
 	// narrows says that nothing in it stands against attention that multiplies in bf16
 	// where matrices are bf16.
-	narrows() bool
+	narrows(on driver.Kind) bool
 }
 
 // feedForward is the part of a layer that sees one token at a time.

@@ -59,9 +59,9 @@ func (s *shortConv) mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cac
 // keeps implements tokenMixer: the rows that the next token's convolution sees.
 func (s *shortConv) keeps(int) []int { return []int{(s.conv.width - 1) * s.in.In} }
 
-func (s *shortConv) pairs() float64 { return 0 }
-func (s *shortConv) steps() float64 { return float64(s.in.In * s.conv.width) }
-func (s *shortConv) narrows() bool  { return true }
+func (s *shortConv) pairs() float64           { return 0 }
+func (s *shortConv) steps() float64           { return float64(s.in.In * s.conv.width) }
+func (s *shortConv) narrows(driver.Kind) bool { return true }
 
 // convolve records the convolution of x by the channels from from on, which keeps its last
 // rows in the layer's store of that number.

@@ -1,0 +1,51 @@
+package attention
+
+import (
+	_ "embed"
+
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/ptx"
+)
+
+//go:embed wide.sm80.ptx.zst
+var wideSM80 string
+
+var wideKernels = ptx.Declare[ptx.One[arguments]](ptx.New("attention, wide", wideSM80), "attention_wide_*")
+
+// DeviceHeadDim is the largest HeadDim that devices have kernels for, TensorHeadDim the
+// largest that they have fast ones for, and ones in bf16.
+const (
+	DeviceHeadDim = 256
+	TensorHeadDim = 128
+)
+
+// As in wide.cu.
+const (
+	widePitch    = DeviceHeadDim + 1
+	wideRows     = 32
+	wideThreads  = 256
+	wideForward  = 32 // keys of a tile
+	wideBackward = 16 // keys, or queries
+)
+
+// wide launches a kernel of wide.cu, a block per unit and head.
+func (c *call) wide(kernel string, side side, heads, shared int) {
+	units := deviceUnits(c.p.Segments, wideRows, side)
+	if len(units) == 0 {
+		return
+	}
+	config := driver.Config{Grid: driver.Dim{X: len(units) / 4, Y: heads}, Block: driver.Dim{X: wideThreads}, Shared: 4 * shared}
+	a := c.arguments()
+	a.units = ptx.Upload(c.q, units)
+	wideKernels.Launch(c.q, kernel, config, &ptx.One[arguments]{P: a})
+}
+
+func (c *call) wideForward() {
+	c.wide("attention_wide_forward", queries, c.p.Heads, (wideRows+wideForward)*widePitch+wideRows*(wideForward+1))
+}
+
+func (c *call) wideBackward() {
+	shared := (2*wideRows+wideBackward)*widePitch + wideRows*(wideBackward+1)
+	c.wide("attention_wide_backward_q", queries, c.p.Heads, shared)
+	c.wide("attention_wide_backward_kv", keys, c.p.KVHeads, shared+wideRows*(wideBackward+1))
+}
