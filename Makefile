@@ -164,6 +164,7 @@ $(SIMCUDA): FORCE
 test-simcuda: $(SIMCUDA)
 	$(CUDA_ENV) DATAFLEX_LIBCUDA=$(SIMCUDA) GODEBUG=asyncpreemptoff=1 DATAFLEX_TEST_DEVICE=cuda \
 		$(GO) test -count=1 -tags cuda ./driver/cuda ./driver/nccl ./kernels/dev ./kernels/peak ./kernels/norm ./kernels/cast
+	$(CUDA_ENV) DATAFLEX_LIBCUDA=$(SIMCUDA) GODEBUG=asyncpreemptoff=1 $(GO) test -count=1 -tags cuda -run TestNCCL ./tools/dataflex-train
 
 # The bundle's three parts, run to the end on that library, with a few tests and the smallest shapes.
 test-bundle: $(SIMCUDA)

@@ -37,11 +37,18 @@ func newCluster(t *testing.T) *cluster {
 	if version, err := exec.Command("mpirun", "--version").Output(); err != nil || !bytes.Contains(version, []byte("Open MPI")) {
 		t.Skipf("mpirun is not Open MPI's: %s", version)
 	}
-	c := &cluster{t: t, dir: t.TempDir()}
+	c := newRun(t)
 	c.plugin = filepath.Join(c.dir, "libdataflex-mpi.so")
 	if out, err := exec.Command("mpicc", "-O2", "-shared", "-fPIC", "-o", c.plugin, "../../third_party/mpi/plugin/mpi.c").CombinedOutput(); err != nil {
 		t.Fatalf("the plugin does not compile: %v\n%s", err, out)
 	}
+	return c
+}
+
+// newRun is the folder alone.
+func newRun(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{t: t, dir: t.TempDir()}
 	model, err := filepath.Abs("../dataflex-demo/model")
 	if err != nil {
 		t.Fatal(err)
