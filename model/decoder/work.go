@@ -62,5 +62,31 @@ func (m *Model) weightsMet() (all, trained float64) {
 			all, trained = all+r, trained+r
 		}
 	}
+	stacked, trainedToo := m.stackedWeights()
+	return all + stacked, trained + trainedToo
+}
+
+// stackedWeights are those that a token meets of experts that lie in one tensor, which are no
+// linear modules.
+func (m *Model) stackedWeights() (all, trained float64) {
+	listed := map[*autograd.Linear]bool{}
+	for _, p := range m.parts {
+		listed[p.linear] = true
+	}
+	for i := range m.layers {
+		share, part := map[*autograd.Linear]float64{}, 0.0
+		m.layers[i].feed.spread(share)
+		weights, train := 0, 0
+		for l, s := range share { // a layer's experts have one share: integers add up in any order
+			if listed[l] {
+				continue
+			}
+			part, weights = s, weights+l.In*l.Out
+			if l.Weight.Trainable() {
+				train += l.In * l.Out
+			}
+		}
+		all, trained = all+part*float64(weights), trained+part*float64(train)
+	}
 	return all, trained
 }

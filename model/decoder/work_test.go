@@ -63,6 +63,15 @@ func TestWorkOfExperts(t *testing.T) {
 	if w := m.Work([]int{1}, 0); w.Forward != 2*(64+32+144)+4*0.5*4 {
 		t.Errorf("%+v", w)
 	}
+	c.ModelType = "granitemoe" // whose experts lie in one tensor
+	stacked, err := build(plan.New(dev), "x", c, forms{planned: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stacked.Close()
+	if got, want := stacked.Work([]int{1}, 0), m.Work([]int{1}, 0); got != want {
+		t.Errorf("stacked %+v, want %+v", got, want)
+	}
 }
 
 // A planned model takes the memory of one that is loaded, and reads nothing.
