@@ -48,6 +48,7 @@ var multimodals = map[string]multimodal{
 	"qwen2_5_vl":       {text: "qwen2_5_vl_text", flat: true},
 	"qwen3_vl":         {text: "qwen3_vl_text"},
 	"qwen3_5":          {text: "qwen3_5_text"},
+	"qwen3_5_moe":      {text: "qwen3_5_moe_text"},
 	"smolvlm":          {text: "llama", module: "model.text_model"},
 }
 
@@ -65,19 +66,20 @@ var textSizes = map[string]struct {
 	vocab, hidden, intermediate, layers, heads int
 	pad                                        bool
 }{
-	"gemma3_text":     {262208, 2304, 9216, 26, 8, true},
-	"gemma4_text":     {262144, 2304, 9216, 30, 8, true},
-	"glm4v_text":      {151552, 4096, 13696, 40, 32, false},
-	"glm_ocr_text":    {59392, 1024, 4096, 16, 16, false},
-	"llama":           {32000, 4096, 11008, 32, 32, false},
-	"ministral3":      {131072, 4096, 14336, 34, 32, false},
-	"mistral":         {32000, 4096, 14336, 32, 32, false},
-	"qwen2":           {151936, 4096, 22016, 32, 32, false},
-	"qwen2_vl_text":   {152064, 8192, 29568, 80, 64, false},
-	"qwen2_5_vl_text": {152064, 8192, 29568, 80, 64, false},
-	"qwen3":           {151936, 4096, 22016, 32, 32, false},
-	"qwen3_5_text":    {248320, 4096, 12288, 32, 16, false},
-	"qwen3_vl_text":   {151936, 4096, 22016, 32, 32, false},
+	"gemma3_text":      {262208, 2304, 9216, 26, 8, true},
+	"gemma4_text":      {262144, 2304, 9216, 30, 8, true},
+	"glm4v_text":       {151552, 4096, 13696, 40, 32, false},
+	"glm_ocr_text":     {59392, 1024, 4096, 16, 16, false},
+	"llama":            {32000, 4096, 11008, 32, 32, false},
+	"ministral3":       {131072, 4096, 14336, 34, 32, false},
+	"mistral":          {32000, 4096, 14336, 32, 32, false},
+	"qwen2":            {151936, 4096, 22016, 32, 32, false},
+	"qwen2_vl_text":    {152064, 8192, 29568, 80, 64, false},
+	"qwen2_5_vl_text":  {152064, 8192, 29568, 80, 64, false},
+	"qwen3":            {151936, 4096, 22016, 32, 32, false},
+	"qwen3_5_text":     {248320, 4096, 12288, 32, 16, false},
+	"qwen3_5_moe_text": {248320, 2048, 0, 40, 16, false}, // there are no MLPs
+	"qwen3_vl_text":    {151936, 4096, 22016, 32, 32, false},
 }
 
 // languageModel is what a multimodal config.json says of its language model, and whose it
@@ -141,7 +143,7 @@ func (f *fields) fromWhole(whole *fields, row multimodal) {
 		defaults["pad_token_id"] = 0
 	}
 	for key, v := range defaults {
-		if _, given := f.raw[key]; !given {
+		if _, given := f.raw[key]; !given && (v != 0 || key == "pad_token_id") {
 			f.raw[key] = v
 		}
 	}

@@ -125,16 +125,12 @@ func (m *Model) stack(b *Batch, noise float32, layers int, cache *Cache) *autogr
 	if m.family.embedNorm {
 		x = m.normed(x, m.norm)
 	}
-	var inputs *autograd.Value
-	if m.inputs != nil {
-		inputs = m.inputsOf(x, b)
-	}
+	inputs := m.inputsOf(x, b)
 	for i := range layers {
-		layer := func(x *autograd.Value) *autograd.Value { return m.furthered(i, m.layer(i, x, b, cache), inputs) }
 		if m.checkpointed && !m.layers[i].lends() {
-			x = m.tape.Segment(x, layer)
+			x = m.tape.Segment(x, func(x *autograd.Value) *autograd.Value { return m.furthered(i, m.layer(i, x, b, cache), inputs) })
 		} else {
-			x = layer(x)
+			x = m.furthered(i, m.layer(i, x, b, cache), inputs)
 		}
 	}
 	if inputs != nil && !m.checkpointed {

@@ -50,8 +50,12 @@ func (b *builder) layerInput(path string) *layerInput {
 	return l
 }
 
-// inputsOf records the inputs of all layers, from the embeddings x of b's tokens.
+// inputsOf records the inputs of all layers, from the embeddings x of b's tokens; nil where
+// they have none of their own.
 func (m *Model) inputsOf(x *autograd.Value, b *Batch) *autograd.Value {
+	if m.inputs == nil {
+		return nil
+	}
 	l, t, c := m.inputs, m.tape, &m.config
 	p := t.Scaled(t.Linear(x, &l.projection), float32(1/math.Sqrt(float64(c.Hidden))))
 	e := autograd.Embedding{Scale: float32(math.Sqrt(float64(c.PerLayerInput))), HasFixed: c.Padding.Given, Fixed: c.Padding.ID}

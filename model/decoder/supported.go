@@ -92,6 +92,7 @@ var wholes = map[string][2]string{
 	"qwen2_5_vl":       {"Qwen2_5_VLForConditionalGeneration", "Qwen/Qwen2.5-VL-3B-Instruct"},
 	"qwen3_vl":         {"Qwen3VLForConditionalGeneration", "Qwen/Qwen3-VL-2B-Instruct"},
 	"qwen3_5":          {"Qwen3_5ForConditionalGeneration", "Qwen/Qwen3.5-27B"},
+	"qwen3_5_moe":      {"Qwen3_5MoeForConditionalGeneration", "Qwen/Qwen3.5-35B-A3B"},
 	"smolvlm":          {"SmolVLMForConditionalGeneration", "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"},
 }
 

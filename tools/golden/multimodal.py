@@ -6,7 +6,7 @@ Recorded with torch 2.15.0, transformers 5.24.0, peft 0.21.2.
 Usage: python tools/golden/multimodal.py model/decoder/testdata/multimodal [name…]"""
 import json, os, shutil, sys
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForImageTextToText
 OUT = sys.argv[1]
@@ -26,6 +26,7 @@ MODELS = {
     "internvl": dict(text_config=dict(TEXT, model_type="qwen2"), vision_config=dict(TOWER, image_size=[8, 8], patch_size=[4, 4]), image_token_id=47),
     "smolvlm": dict(text_config=dict(TEXT, model_type="llama"), vision_config=TOWER, image_token_id=47, scale_factor=1),
     "qwen3_5": dict(text_config=dict(TEXT, head_dim=8, layer_types=["linear_attention", "full_attention"], linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=4, linear_value_head_dim=4, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "mrope_interleaved": True, "mrope_section": [1, 1, 0]}), vision_config=dict(QWEN, num_position_embeddings=16), image_token_id=47),
+    "qwen3_5_moe": dict(text_config=dict(TEXT, head_dim=8, layer_types=["linear_attention", "full_attention"], linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=4, linear_value_head_dim=4, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, shared_expert_intermediate_size=8, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "mrope_interleaved": True, "mrope_section": [1, 1, 0]}), vision_config=dict(QWEN, num_position_embeddings=16), image_token_id=47),
     "llama4": dict(text_config=dict(TEXT, head_dim=4, intermediate_size_mlp=24, num_local_experts=4, num_experts_per_tok=1, interleave_moe_layer_step=2, attention_chunk_size=8), vision_config=dict(TOWER, vision_output_dim=8, projector_input_dim=8, projector_output_dim=8, intermediate_size=32, pixel_shuffle_ratio=0.5)),
     "gemma4": dict(text_config=dict(TEXT, num_hidden_layers=3, head_dim=4, global_head_dim=8, sliding_window=5, layer_types=["sliding_attention", "full_attention", "full_attention"], num_kv_shared_layers=1, hidden_size_per_layer_input=4, vocab_size_per_layer_input=48), vision_config=dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=4, patch_size=2, position_embedding_size=4), audio_config=None, image_token_id=47),
 }
@@ -37,15 +38,25 @@ LAYOUTS = {
     "qwen2_vl-flat": ("qwen2_vl", []),
 }
 ids = torch.tensor([[1, 5, 9, 33, 2, 40, 7, 7, 41, 18, 3, 12]])
-def loss(m): return m(input_ids=ids, labels=ids, use_cache=False).loss
+def text_of(m):  # of llama4, whose whole model fails on text alone in transformers 5.24
+    x = m.base_model.model if isinstance(m, PeftModel) else m
+    return x.language_model if x.config.model_type == "llama4" else m
+def loss(m): return text_of(m)(input_ids=ids, labels=ids, use_cache=False).loss
 def spread(m):
     g = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for n, p in sorted(m.named_parameters()): p.copy_(torch.randn(p.shape, generator=g) * .3 + (1 if p.dim() == 1 and "norm" in n and "gemma3" not in m.config.model_type else 0))
         for n, b in sorted(m.named_buffers()):
             if n.endswith("layer_scalar"): b.copy_(torch.rand(b.shape, generator=g) + .5)
-def gradient(p):
-    g = p.grad.double().flatten()
+def gradients(m):  # by the names of files, which have qwen3_5_moe's experts apart
+    for n, p in m.named_parameters():
+        if p.grad is None: continue
+        if m.config.model_type != "qwen3_5_moe" or ".experts." not in n: yield n, p.grad; continue
+        path, name = n.rsplit(".", 1)
+        for i, g in enumerate(p.grad):
+            for part, x in zip(("gate_proj", "up_proj"), g.chunk(2)) if name == "gate_up_proj" else [("down_proj", g)]: yield f"{path}.{i}.{part}.weight", x
+def gradient(g):
+    g = g.double().flatten()
     return [float(g.norm()), float(g @ torch.cos(torch.arange(len(g), dtype=torch.float64)))]
 def only(dir, *names):
     for f in os.listdir(dir):
@@ -57,8 +68,8 @@ def read(dir): return AutoModelForImageTextToText.from_pretrained(dir, attn_impl
 def record(name, m):
     m.zero_grad(); l = loss(m); l.backward(); answer = ids
     with torch.no_grad():
-        for _ in range(8): answer = torch.cat([answer, m(input_ids=answer).logits[:, -1:].argmax(-1)], 1)
-    recorded[name] = {"loss": l.item(), "greedy": answer[0, ids.shape[1]:].tolist(), "gradients": {n: gradient(p) for n, p in m.named_parameters() if p.grad is not None}}
+        for _ in range(8): answer = torch.cat([answer, text_of(m)(input_ids=answer, use_cache=False).logits[:, -1:].argmax(-1)], 1)
+    recorded[name] = {"loss": l.item(), "greedy": answer[0, ids.shape[1]:].tolist(), "gradients": {n: gradient(g) for n, g in gradients(m)}}
 for name in wanted:
     dir = f"{OUT}/{name}"; shutil.rmtree(dir, ignore_errors=True)
     if name in LAYOUTS:
@@ -75,7 +86,7 @@ for name in wanted:
     spread(m); m.save_pretrained(dir); only(dir, "config.json", "model.safetensors")
     m = read(dir); record(name, m)
     text = "language_model" if name not in ("smolvlm",) else "text_model"
-    targets = [n for n, x in m.named_modules() if isinstance(x, torch.nn.Linear) and text in n and "lm_head" not in n]
+    targets = [n for n, x in m.named_modules() if "Linear" in type(x).__name__ and text in n and "lm_head" not in n]
     p = get_peft_model(m, LoraConfig(r=2, lora_alpha=4, task_type="CAUSAL_LM", target_modules=targets)).eval()
     g = torch.Generator().manual_seed(11)
     with torch.no_grad():
