@@ -36,13 +36,30 @@
 //	others, one thread: NN 512x576x1536 86.6 (89 %), TN 576x1536x512 80 (80 %),
 //	NN 1024^3 86.0 (88 %), NT 1x1536x576 11.5 = 23 GB/s of B
 //
-// Packing B once for frozen weights was left out: the packers alone, timed, take
+// Packing B once for frozen float32 weights was left out: the packers alone, timed, take
 // 1.1 % (NT) and 1.5 % (NN) of a multiplication's time at m=512, n=1536, k=576
-// and 1.0 % and 0.8 % at n=576, k=1536, and that is all it could save.
+// and 1.0 % and 0.8 % at n=576, k=1536 with AVX2. (With AVX-512, on a Sapphire Rapids with
+// busy neighbours, a training step's packers took 15 % of its processor time: copy16 10,
+// transpose8 4; A's rows another 9.)
 //
-// The AVX-512 kernels were proved by interpretation (kernels/simd/asmtest), on
-// the text that is assembled; they have not run on a processor. Bits are the same
-// as with AVX2.
+// The AVX-512 kernels are proved by interpretation (kernels/simd/asmtest), on the text that
+// is assembled, and by running. Bits are the same as with AVX2.
+//
+// bf16 on the host (bf16_cpu.go): AMX has 512 multiply-adds a cycle, AVX512-BF16 64. On 2
+// shared cores of a Sapphire Rapids, 2026-11-29, best of many short runs with other work on
+// both cores, GFLOP/s on AMX, with one thread and two; packed is RunPanels:
+//
+//	NT 512x1536x576   1026, 1799; packed 1100
+//	NT 512x576x576    1096, 1008; packed 1235, 1547
+//	NT 512x192x576    1362, 1022; packed 1617, 1332
+//	NN 512x576x1536    868,  679; packed  948,  849
+//	TN 16x1536x512     237; TN 1536x16x512, computed as its transpose, 175
+//
+// Shares of a LoRA step's processor time (SmolLM2-135M's shape, r = 16, 512 tokens, bf16,
+// pprof on the same busy machine): tiles 36 %, narrowing operands 12, packing 12, float32
+// attention 5; then with columns cut first and frozen linears packed once: packing 9, of
+// which the head's, adapters' and activations' are left. Waiting threads took 43 % of it
+// before driver/cpu stopped reading the clock, and next to nothing since.
 package gemm
 
 import (
