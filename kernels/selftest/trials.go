@@ -71,6 +71,7 @@ var trials = []trial{
 	}},
 	{"attention", float32Share, func(b *bench) { attend(b, attention.Params{HeadDim: 32}) }},
 	{"attention with a soft cap and a window", float32Share, func(b *bench) { attend(b, attention.Params{HeadDim: 32, SoftCap: 5, Window: 9}) }},
+	{"attention with sinks", float32Share, func(b *bench) { attend(b, attention.Params{HeadDim: 32, Sinks: b.normal(2)}) }},
 	{"attention with long heads", float32Share, func(b *bench) { attend(b, attention.Params{HeadDim: 136, SoftCap: 5}) }},
 	{"attention in bf16, heads of 64", bf16Share, func(b *bench) { attendBF16(b, attention.Params{HeadDim: 64}) }},
 	{"attention in bf16, heads of 80", bf16Share, func(b *bench) { attendBF16(b, attention.Params{HeadDim: 80}) }},
@@ -125,6 +126,14 @@ var trials = []trial{
 		f.Forward(b.dev, gate, y)
 		f.Backward(b.dev, up, gate, dgate)
 		b.result(y, dgate)
+	}},
+	{"swiglu within limits", float32Share, func(b *bench) {
+		const n = 200
+		gate, up, y, dgate, dup := b.normal(n), b.normal(n), b.zeros(n), b.zeros(n), b.zeros(n)
+		f := swiglu.Clamped{Alpha: 1.702, Limit: 1}
+		f.Forward(b.dev, gate, up, y)
+		f.Backward(b.dev, b.normal(n), gate, up, dgate, dup)
+		b.result(y, dgate, dup)
 	}},
 	{"shortconv", float32Share, func(b *bench) {
 		const rows, channels = 12, 24
@@ -211,6 +220,15 @@ var trials = []trial{
 		router.Dispatch(b.dev, plan, b.normal(tokens*d), out, d)
 		router.Combine(b.dev, plan, out, weight, back, d)
 		b.result(probs, weight, out, back)
+	}},
+	{"router by scores", float32Share, func(b *bench) {
+		const tokens, experts, top = 10, 8, 2
+		p := router.Scores{Params: router.Params{Tokens: tokens, Experts: experts, TopK: top, Normalize: true}, Groups: 4, TopGroups: 2}
+		choice, likely := make([]int32, tokens*top), make([]int32, tokens*top)
+		logits, probs, weight, back := b.normal(tokens*experts), b.zeros(tokens*experts), b.zeros(tokens*top), b.zeros(tokens*experts)
+		p.Forward(b.dev, logits, probs, choice, likely, weight)
+		p.Backward(b.dev, logits, probs, choice, weight, b.normal(tokens*top), nil, back)
+		b.result(probs, weight, back)
 	}},
 	{"topk", float32Share, func(b *bench) {
 		const rows, columns, k = 5, 60, 4
