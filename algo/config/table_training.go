@@ -1,7 +1,7 @@
 package config
 
 const (
-	oneProcess  = "one process trains on one device"
+	oneProcess  = "NCCL or MPI connects the processes, and each holds the whole model"
 	torchDetail = "it names a detail of PyTorch or CUDA"
 	loaderNote  = "rows are in memory before training starts"
 	hubNote     = "nothing is uploaded here; output_dir is a whole Hugging Face folder: `hf upload NAME output_dir` puts it on the hub"
@@ -103,6 +103,6 @@ func trainingKeys() []Key {
 		"profiler_with_stack bool true", "profile_modules string null")
 	g.ignore("every run saves when it is interrupted", "enable_jit_checkpoint bool false")
 	g.ignore("generation keeps its keys and values in a cache whatever it says, training needs none", "use_cache bool false")
-	g.refuse("one process trains on one device here: remove it", "parallelism_config any null", "master_addr string null", "master_port string null")
+	g.refuse("several processes each hold the whole model here, and MASTER_ADDR and MASTER_PORT say where they meet: remove it", "parallelism_config any null", "master_addr string null", "master_port string null")
 	return g.keys
 }

@@ -131,7 +131,7 @@ func checkFolder(t *testing.T) string {
 	}
 	for name, text := range map[string]string{
 		"c.yaml": "model_name_or_path: " + model + "\nstage: sft\ndo_train: true\ndataset: good\ndataset_dir: " + dir + "\ntemplate: chatml\n" +
-			"output_dir: " + dir + "/out\ncutoff_len: 64\nddp_timeout: 5\n",
+			"output_dir: " + dir + "/out\ncutoff_len: 64\nddp_backend: gloo\n",
 		"dataset_info.json": `{"good":{"file_name":"good.json"},"odd":{"file_name":"good.json","colums":{}},"none":{"file_name":"none.json"},
 			"lacks":{"file_name":"good.json","columns":{"prompt":"text"}},"broken":{"file_name":"broken.jsonl"}}`,
 		"good.json":       `[{"instruction":"a","input":"","output":"b"},{"instruction":"a","input":"","output":null}]`,
@@ -158,7 +158,7 @@ func TestCheck(t *testing.T) {
 		faults    []string
 		said      string
 	}{
-		{nil, nil, "c.yaml:9:14: ddp_timeout has no effect here"},
+		{nil, nil, "c.yaml:9:14: ddp_backend has no effect here"},
 		{nil, nil, "among the first 2 rows: dataset good: dropped 1 row: no answer"},
 		{[]string{"dataset=odd"}, nil, "colums is not a known key and is ignored; did you mean columns?"},
 		{[]string{"dataset=lacks,broken,nowhere", "eval_dataset=none"}, []string{
