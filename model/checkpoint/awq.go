@@ -1,6 +1,9 @@
 package checkpoint
 
-import "strings"
+import (
+	"encoding/binary"
+	"strings"
+)
 
 // awq is AWQ's format in the layout gemm: of a matrix [out, in] qweight [in, out/8] and qzeros
 // [groups, out/8] hold codes of 4 bits of successive outputs, in a word in the order of
@@ -51,10 +54,23 @@ func (a *awq) matrix(p *parts) *grouped {
 // awqCodes are the parts of a matrix.
 type awqCodes struct{ qweight, qzeros, scales location }
 
-func (x *awqCodes) row(row int, dst []float32) {
-	words, place := x.qweight.entry.shape[1], awqPlaces[row%8]
-	for i := range dst {
-		dst[i] = field(word(x.qweight, i*words+row/8), 4, place)
+func (x *awqCodes) codes(first, cols int, dst []float32) {
+	const line = 16 // inputs that are unpacked side by side: a line of the cache of an output
+	data, words := x.qweight.data(), x.qweight.entry.shape[1]
+	var packed [line]uint32
+	for from := 0; from < cols; from += line {
+		inputs := min(line, cols-from)
+		for k := range len(dst) / cols / 8 {
+			for i := range inputs {
+				packed[i] = binary.LittleEndian.Uint32(data[4*((from+i)*words+first/8+k):])
+			}
+			for j, place := range awqPlaces {
+				out := dst[(8*k+j)*cols+from:][:inputs]
+				for i := range out {
+					out[i] = float32(int32(packed[i] >> (4 * place) & 15))
+				}
+			}
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"regexp"
@@ -207,10 +208,13 @@ type packedCodes struct {
 	packed, scales, zeros location
 }
 
-func (x *packedCodes) row(row int, dst []float32) {
-	words, each, half := x.packed.entry.shape[1], 32/x.bits, float32(int(1)<<(x.bits-1))
-	for i := range dst {
-		dst[i] = field(word(x.packed, row*words+i/each), x.bits, i%each) - half
+func (x *packedCodes) codes(first, cols int, dst []float32) {
+	data, words, each := x.packed.data(), x.packed.entry.shape[1], 32/x.bits
+	for r := range len(dst) / cols {
+		row, from := dst[r*cols:][:cols], data[4*(first+r)*words:]
+		for i := range words {
+			unpack(binary.LittleEndian.Uint32(from[4*i:]), x.bits, 1<<(x.bits-1), row[i*each:min((i+1)*each, cols)])
+		}
 	}
 }
 

@@ -112,8 +112,8 @@ type byteCodes struct {
 	height, across        int
 }
 
-func (x *byteCodes) row(row int, dst []float32) {
-	for i, code := range x.weight.data()[row*len(dst):][:len(dst)] {
+func (x *byteCodes) codes(first, cols int, dst []float32) {
+	for i, code := range x.weight.data()[first*cols:][:len(dst)] {
 		dst[i] = x.table[code]
 	}
 }

@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -119,12 +120,12 @@ type gptqCodes struct {
 	qweight, qzeros, scales location
 }
 
-func (x *gptqCodes) row(row int, dst []float32) {
-	out, each := x.qweight.entry.shape[1], 32/x.bits
+func (x *gptqCodes) codes(first, cols int, dst []float32) {
+	data, out, each := x.qweight.data(), x.qweight.entry.shape[1], 32/x.bits
 	for i := range x.qweight.entry.shape[0] {
-		w := word(x.qweight, i*out+row)
-		for j := range each {
-			dst[i*each+j] = field(w, x.bits, j)
+		column := data[4*(i*out+first):]
+		for r := range len(dst) / cols {
+			unpack(binary.LittleEndian.Uint32(column[4*r:]), x.bits, 0, dst[r*cols+i*each:][:each])
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/task"
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/model/gguf"
 )
 
@@ -25,8 +26,9 @@ type grouped struct {
 
 // packing is where the codes and scales of a matrix lie.
 type packing interface {
-	// row puts the codes of a row into dst, as numbers.
-	row(row int, dst []float32)
+	// codes puts the codes of rows of cols elements into dst, as numbers, from first on, which is
+	// a multiple of bandRows.
+	codes(first, cols int, dst []float32)
 	// scale is what the codes of a row's group are multiplied by, less zero.
 	scale(row, group int) (scale, zero float32)
 }
@@ -58,10 +60,10 @@ func (m *grouped) setOrder(p *parts, part string) {
 // read puts the numbers of rows from first on into dst.
 func (m *grouped) read(first int, dst []float32) {
 	scales, zeros := make([]float32, m.groups()), make([]float32, m.groups())
+	m.codes(first, m.cols, dst)
 	for row := first; len(dst) > 0; row++ {
 		x := dst[:m.cols]
 		dst = dst[m.cols:]
-		m.row(row, x)
 		for g := range scales {
 			scales[g], zeros[g] = m.scale(row, g)
 		}
@@ -82,7 +84,7 @@ func (m *grouped) read(first int, dst []float32) {
 	}
 }
 
-// bandRows are the rows that are read at once.
+// bandRows are the rows that are read at once: whole words of codes of successive rows.
 const bandRows = 32
 
 // bands calls f for bands of rows, side by side.
@@ -113,9 +115,7 @@ func (m *grouped) bf16s(dst []driver.BF16) error {
 	return m.bands(func(first, rows int) {
 		x := make([]float32, rows*m.cols)
 		m.read(first, x)
-		for i, v := range x {
-			dst[first*m.cols+i] = driver.BF16(gguf.ToBFloat16(v))
-		}
+		cast.NarrowHost(x, dst[first*m.cols:(first+rows)*m.cols])
 	})
 }
 
@@ -124,6 +124,15 @@ func word(l location, i int) uint32 { return binary.LittleEndian.Uint32(l.data()
 
 // field is the code of so many bits at a place of a word.
 func field(w uint32, bits, place int) float32 { return float32(w >> (bits * place) & (1<<bits - 1)) }
+
+// unpack puts the codes of a word, from its low bits up and each less zero, into dst.
+func unpack(w uint32, bits int, zero int32, dst []float32) {
+	mask := uint32(1)<<bits - 1
+	for j := range dst {
+		dst[j] = float32(int32(w&mask) - zero)
+		w >>= bits
+	}
+}
 
 // number is an element of a tensor of scales or zeros.
 func number(l location, i int) float32 {

@@ -8,10 +8,10 @@ compressed-tensors 0.20.1's compressors and transformers 5.24.0's Fp8Dequantize,
 compressed-tensors), blocks that are cut and exponents as scales.
 Usage: python tools/golden/quantised_folders.py AUTO_GPTQ_FOLDER AUTOAWQ_FOLDER model/checkpoint/testdata/grouped.json model/decoder/testdata/grouped
 (the first two: unpacked auto_gptq-0.7.1 and autoawq-0.2.9, of which two files are read)"""
-import base64, hashlib, importlib.util, json, os, struct, sys
+import base64, hashlib, importlib.util, json, os, sys, tempfile
 import torch
-from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from safetensors.torch import load_file, save_file
+from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 from compressed_tensors.compressors.pack_quantized import PackedQuantizationCompressor
 from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
@@ -178,4 +178,23 @@ for n, (kind, config, quantise) in MODELS.items():
     with open(folder + "/config.json", "w") as f: json.dump(c.to_dict() | {"architectures": [type(m).__name__], "quantization_config": config}, f, indent=1, sort_keys=True)
     recorded[n] = {"loss": loss, "sha256": sums}
     print(n, loss)
+# Experts and compressed projections, each matrix in its own blocks, of which transformers itself makes numbers as it loads them.
+EXPERTS = dict(SIZES, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, moe_intermediate_size=16, n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, n_group=2, topk_group=1, first_k_dense_replace=1, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=16, qk_nope_head_dim=16, v_head_dim=16)
+with tempfile.TemporaryDirectory() as plain, torch.no_grad():
+    m = DeepseekV3ForCausalLM(DeepseekV3Config(**EXPERTS, dtype="float32")).float().eval()
+    for name, p in sorted(m.named_parameters()): p.copy_(normal(*p.shape) * .3 + (p.dim() == 1 and "norm" in name))
+    m.save_pretrained(plain)
+    tensors, sums = {}, {}
+    for name, w in load_file(plain + "/model.safetensors").items():
+        if w.dim() == 2 and "_proj" in name:
+            t, want = fp8(w, (16, 16), f32)
+            tensors |= {f"{name.removesuffix('.weight')}.{k}": v for k, v in t.items()}
+            sums[name] = hashlib.sha256(raw(want)).hexdigest()
+        else: tensors[name] = w
+    folder = os.path.join(sys.argv[4], "fp8-experts"); os.makedirs(folder, exist_ok=True)
+    save_file(tensors, folder + "/model.safetensors", {"format": "pt"})
+    with open(folder + "/config.json", "w") as f: json.dump(m.config.to_dict() | {"architectures": ["DeepseekV3ForCausalLM"], "quantization_config": fp8_config([16, 16])}, f, indent=1, sort_keys=True)
+    m = DeepseekV3ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    recorded["fp8-experts"] = {"loss": float(m(input_ids=IDS, labels=IDS).loss), "sha256": sums}
+    print("fp8-experts", recorded["fp8-experts"]["loss"], len(sums))
 with open(sys.argv[4] + "/recorded.json", "w") as f: json.dump({"ids": IDS[0].tolist(), "folders": recorded}, f, indent=1, sort_keys=True)
