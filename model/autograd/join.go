@@ -28,6 +28,18 @@ func (t *Tape) Join(a, b *Value, heads int) *Value {
 	return out
 }
 
+// Zeros is a matrix of zeros, which wants no gradient.
+func (t *Tape) Zeros(rows, cols int) *Value {
+	if t.err != nil {
+		return nil
+	}
+	out := t.value(rows, cols, false)
+	if out != nil {
+		reduce.Fill(t.dev, 0, out.Data())
+	}
+	return out
+}
+
 // joinVJP sums b's gradient over the heads, in their order.
 func joinVJP(t *Tape, node *node) error {
 	a, b, g := node.in[0], node.in[1], node.out.grad.mem

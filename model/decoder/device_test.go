@@ -13,7 +13,7 @@ import (
 // with adapters that drop out, noise, and the routers' balance.
 func TestFamiliesOnTheInterpreter(t *testing.T) {
 	all := shapes()
-	for _, name := range []string{"qwen3", "gemma2", "gemma3", "phi3", "granite", "qwen2_moe", "exaone4", "ministral3", "nanochat", "olmo", "cohere2", "cohere", "phi", "stablelm", "starcoder2", "nemotron", "falcon", "gpt2", "minimax_m2", "glm4_moe", "ernie4_5_moe", "llama4", "gpt_oss"} {
+	for _, name := range []string{"qwen3", "gemma2", "gemma3", "phi3", "granite", "qwen2_moe", "exaone4", "ministral3", "nanochat", "olmo", "cohere2", "cohere", "phi", "stablelm", "starcoder2", "nemotron", "falcon", "gpt2", "minimax_m2", "glm4_moe", "ernie4_5_moe", "llama4", "gpt_oss", "deepseek_v3"} {
 		c := all[name]
 		t.Run(name, func(t *testing.T) {
 			dev := sim.New(sim.Options{})

@@ -242,8 +242,8 @@ func (f family) biasedHead(c *Config) bool { return f.headBias || f.mlpHeadBias 
 // nothing.
 func (f family) hostOnly(c *Config) string {
 	switch {
-	case f.latent:
-		return "latent attention"
+	case c.Latent.ValueDim > c.Latent.PlainDim+c.Latent.RotaryDim:
+		return "latent attention whose values are wider than its keys"
 	case c.MoE.Groups > router.MaxDeviceGroups:
 		return fmt.Sprintf("experts in more than %d groups", router.MaxDeviceGroups)
 	case f.sinks && c.widestHead() > attention.TensorHeadDim:

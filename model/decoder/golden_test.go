@@ -412,7 +412,7 @@ func TestSupported(t *testing.T) {
 // read.
 func TestHostOnly(t *testing.T) {
 	for modelType, what := range map[string]string{
-		`"youtu", "architectures": ["YoutuForCausalLM"]`:                                                              "latent attention",
+		`"youtu", "architectures": ["YoutuForCausalLM"], "v_head_dim": 256`:                                           "latent attention whose values are wider than its keys",
 		`"glm4_moe", "architectures": ["Glm4MoeForCausalLM"], "n_routed_experts": 66, "n_group": 33, "topk_group": 4`: "experts in more than 32 groups",
 		`"gemma", "architectures": ["GemmaForCausalLM"], "head_dim": 264`:                                             "attention with heads of 264",
 	} {

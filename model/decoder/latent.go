@@ -31,6 +31,7 @@ type latentAttention struct {
 	turn          turning // of the heads' queries, and of the keys' one head
 	heads         int
 	scale         float32
+	padded        bool // values have zeros behind them, to the width of keys: devices have no other kernel
 }
 
 // latentEps is that of the norms of what is compressed, whatever config.json says.
@@ -38,8 +39,11 @@ const latentEps = 1e-6
 
 func (b *builder) latentAttention(path string, i int) *latentAttention {
 	c, l := &b.c, b.c.Latent
-	a := &latentAttention{Latent: l, turn: b.turning(i), heads: c.Heads, scale: c.AttentionScale}
 	width := l.PlainDim + l.RotaryDim
+	a := &latentAttention{
+		Latent: l, turn: b.turning(i), heads: c.Heads, scale: c.AttentionScale,
+		padded: b.dev.Kind() != driver.CPU && l.ValueDim < width,
+	}
 	compressed := func(name string, rank int) norm {
 		n := b.norm(path+name, rank)
 		n.eps = latentEps
@@ -64,11 +68,22 @@ func (a *latentAttention) mix(m *Model, i int, h *autograd.Value, b *Batch, cach
 	t := m.tape
 	q := a.queries(m, h, b)
 	k, v := a.keysAndValues(m, h, b)
+	width := a.PlainDim + a.RotaryDim
 	p := attention.Params{
-		Segments: b.Segments, Heads: a.heads, KVHeads: a.heads, HeadDim: a.PlainDim + a.RotaryDim, ValueDim: a.ValueDim, Scale: a.scale,
+		Segments: b.Segments, Heads: a.heads, KVHeads: a.heads, HeadDim: width, ValueDim: a.values(), Scale: a.scale,
+	}
+	if a.padded {
+		narrow, zeros := v, t.Zeros(h.Rows, width-a.ValueDim)
+		v = t.Join(narrow, zeros, a.heads)
+		t.Drop(narrow, zeros)
 	}
 	y := cache.attend(t, i, p, 0, nil, q, k, v)
 	t.Drop(q, k, v)
+	if a.padded {
+		wide := y
+		y = t.ColumnsOf(wide, a.heads, 0, a.ValueDim)
+		t.Drop(wide)
+	}
 	o := t.Linear(y, &a.o)
 	t.Drop(y)
 	return o
@@ -106,7 +121,15 @@ func (a *latentAttention) keysAndValues(m *Model, h *autograd.Value, b *Batch) (
 // keeps implements tokenMixer: every token's keys and values as the heads see them, which
 // are many times what they are made from, and take no time to make again.
 func (a *latentAttention) keeps(capacity int) []int {
-	return []int{capacity * a.heads * (a.PlainDim + a.RotaryDim), capacity * a.heads * a.ValueDim}
+	return []int{capacity * a.heads * (a.PlainDim + a.RotaryDim), capacity * a.heads * a.values()}
+}
+
+// values is the width of a head's values.
+func (a *latentAttention) values() int {
+	if a.padded {
+		return a.PlainDim + a.RotaryDim
+	}
+	return a.ValueDim
 }
 
 func (a *latentAttention) pairs() float64 {
