@@ -119,6 +119,31 @@ func TestGroupedMatrices(t *testing.T) {
 	}
 }
 
+// TestIdleBias: a bias of zeros beside a decoded matrix is idle, one of numbers is not, nor is
+// anything beside a matrix in numbers.
+func TestIdleBias(t *testing.T) {
+	for _, c := range []struct {
+		matrix string
+		bias   []byte
+		want   bool
+	}{{"gptq-4", make([]byte, 32), true}, {"gptq-4", append(make([]byte, 31), 1), false}, {"", make([]byte, 32), false}} {
+		m := recordedMatrix{Parts: map[string]recordedPart{"weight": {"F32", []int{1, 1}, make([]byte, 4)}}}
+		if c.matrix != "" {
+			m = recordedMatrices(t)[c.matrix]
+		}
+		m.Parts["bias"] = recordedPart{"F16", []int{16}, c.bias}
+		w, err := OpenWeights(m.folder(t))
+		ok(t, err)
+		defer w.Close()
+		if got := w.IdleBias(recordedModule + ".bias"); got != c.want {
+			t.Errorf("%q: a bias of %v is idle: %v", c.matrix, c.bias, got)
+		}
+		if w.IdleBias(recordedModule+".weight") || w.IdleBias("missing.bias") {
+			t.Error("what is no bias is an idle one")
+		}
+	}
+}
+
 // TestGroupedFaults: parts that are missing, of another size or type, and groups that are not
 // there are faults that name the file, the tensor and the part.
 func TestGroupedFaults(t *testing.T) {

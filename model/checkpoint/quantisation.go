@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -171,6 +172,15 @@ func (w *Weights) Decoded(name string) (stored uint64, ok bool) {
 // Activations reports whether the folder says that activations are quantised, which they are
 // not here.
 func (w *Weights) Activations() bool { return w.activations }
+
+// IdleBias reports whether a tensor is the bias of a decoded matrix and all zeros: older GPTQ
+// folders have one beside every matrix, also of models without biases.
+func (w *Weights) IdleBias(name string) (idle bool) {
+	var fault error // of a file that was cut: its tensor is not idle
+	defer storage.CatchFault(&fault)()
+	t, ok := w.tensors[name]
+	return ok && w.tensors[moduleOf(name, "bias")+".weight"].grouped != nil && len(bytes.Trim(t.data(), "\x00")) == 0
+}
 
 // parts are the tensors of one matrix. The first fault is kept.
 type parts struct {

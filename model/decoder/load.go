@@ -251,7 +251,7 @@ func (m *Model) read(w *checkpoint.Weights, where string, params []*tensor.Param
 		}
 	}
 	for _, name := range w.Names() {
-		if shape, _ := w.Shape(name); !wanted[name] && !m.derived(name) {
+		if shape, _ := w.Shape(name); !wanted[name] && !m.derived(name) && !w.IdleBias(name) {
 			faults = append(faults, fmt.Errorf("%s: tensor %q %v has no place in the model", w.Path(name), name, shape))
 		}
 	}
