@@ -189,9 +189,6 @@ func TestGroupedInBF16(t *testing.T) {
 	_, folders := recordedFolders(t)
 	dev := optest.Device(t, 80)
 	for name := range folders {
-		if name == "fp8-experts" {
-			continue // its attention has no kernel on a GPU
-		}
 		folder := filepath.Join(groupedFolders, name)
 		before := dev.Used()
 		m := loaded(t, dev, folder, Options{BF16: true})
