@@ -128,17 +128,17 @@ func TestRefuses(t *testing.T) {
 		family  string
 		changed map[string]any
 	}{
-		`it is not known how llama.cpp stores a "olmo3"`:         {"olmo2", map[string]any{"model_type": "olmo3"}},
-		`rope_scaling of the type "dynamic"`:             {"llama", map[string]any{"rope_scaling": map[string]any{"rope_type": "dynamic", "factor": 2.0}}},
-		`rope_scaling of the type "llama3"`:              {"qwen3", map[string]any{"rope_scaling": map[string]any{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}}},
-		"rope_scaling with mscale":                       {"llama-yarn-rope", map[string]any{"rope_scaling": map[string]any{"rope_type": "yarn", "factor": 4.0, "mscale": 0.7}}},
-		"query_pre_attn_scalar 48":                       {"gemma2", map[string]any{"query_pre_attn_scalar": 48}},
-		"windows in other layers":                        {"gemma3", map[string]any{"sliding_window_pattern": 3}},
-		"layers without experts among":                   {"qwen3_moe", map[string]any{"decoder_sparse_step": 2}},
-		"norm_topk_prob: true":                           {"qwen2_moe", map[string]any{"norm_topk_prob": true}},
-		`"model.layers.0.self_attn.k_proj.bias" has no`:  {"qwen2", map[string]any{"model_type": "qwen3"}},
-		"layers without positions other than every fourth":      {"smollm3", map[string]any{"no_rope_layer_interval": 2, "no_rope_layers": nil}},
-		"this model has a separate head": {"gemma", nil},
+		`it is not known how llama.cpp stores a "olmo3"`:   {"olmo2", map[string]any{"model_type": "olmo3"}},
+		`rope_scaling of the type "dynamic"`:               {"llama", map[string]any{"rope_scaling": map[string]any{"rope_type": "dynamic", "factor": 2.0}}},
+		`rope_scaling of the type "llama3"`:                {"qwen3", map[string]any{"rope_scaling": map[string]any{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}}},
+		"rope_scaling with mscale":                         {"llama-yarn-rope", map[string]any{"rope_scaling": map[string]any{"rope_type": "yarn", "factor": 4.0, "mscale": 0.7}}},
+		"query_pre_attn_scalar 48":                         {"gemma2", map[string]any{"query_pre_attn_scalar": 48}},
+		"windows in other layers":                          {"gemma3", map[string]any{"sliding_window_pattern": 3}},
+		"layers without experts among":                     {"qwen3_moe", map[string]any{"decoder_sparse_step": 2}},
+		"norm_topk_prob: true":                             {"qwen2_moe", map[string]any{"norm_topk_prob": true}},
+		`"model.layers.0.self_attn.k_proj.bias" has no`:    {"qwen2", map[string]any{"model_type": "qwen3"}},
+		"layers without positions other than every fourth": {"smollm3", map[string]any{"no_rope_layer_interval": 2, "no_rope_layers": nil}},
+		"this model has a separate head":                   {"gemma", nil},
 	} {
 		r := all[c.family]
 		if c.family == "gemma" {
