@@ -177,15 +177,6 @@ func (b *bench) result(x ...driver.F32) {
 	}
 }
 
-// halfResult keeps what is in x, in float32.
-func (b *bench) halfResult(x driver.Slice[driver.BF16]) {
-	v, err := driver.Read(b.dev, x)
-	fail(err)
-	wide := make([]float32, len(v))
-	cast.WidenHost(v, wide)
-	b.results = append(b.results, wide)
-}
-
 // number keeps numbers of the host.
 func (b *bench) number(v ...float64) {
 	x := make([]float32, len(v))
