@@ -81,7 +81,7 @@ func TestHungFamily(t *testing.T) {
 		t.Fatalf("%v, %+v", err, r)
 	}
 	for _, k := range r.Records[1:] {
-		if skipped := strings.Contains(k.Error, "did not come back"); skipped != (strings.HasPrefix(k.Name, "layernorm")) {
+		if skipped := strings.Contains(k.Error, "did not come back"); skipped != strings.HasPrefix(k.Name, "layernorm") {
 			t.Errorf("%s: %s", k.Name, k.Error)
 		}
 	}
