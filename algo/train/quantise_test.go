@@ -44,8 +44,12 @@ func TestQuantisedFolderTrains(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for _, run := range [][2]string{
-		{"quantised/nf4", "full"}, {"quantised/nf4", "freeze"}, {"quantised/nf4", "lora"},
-		{"grouped/gptq-int4", "full"}, {"grouped/fp8-blocks", "freeze"}, {"grouped/ct-int4", "lora"},
+		{"quantised/nf4", "full"},
+		{"quantised/nf4", "freeze"},
+		{"quantised/nf4", "lora"},
+		{"grouped/gptq-int4", "full"},
+		{"grouped/fp8-blocks", "freeze"},
+		{"grouped/ct-int4", "lora"},
 	} {
 		folder, kind := "model_name_or_path=../../model/decoder/testdata/"+run[0], run[1]
 		c, err := config.Load(filepath.Join(f.dir, "run.yaml"), []string{folder, "finetuning_type=" + kind})

@@ -44,9 +44,17 @@ func (p Params) take() *task {
 		memory *[]float32
 		n      int
 	}{
-		{&t.q, chunk * p.KeyDim}, {&t.k, chunk * p.KeyDim}, {&t.lengthQ, chunk}, {&t.lengthK, chunk},
-		{&t.u, chunk * p.ValueDim}, {&t.w, chunk * p.ValueDim}, {&t.beta, chunk}, {&t.between, chunk * chunk},
-		{&t.kk, chunk * chunk}, {&t.qk, chunk * chunk}, {&t.state, p.KeyDim * p.ValueDim},
+		{&t.q, chunk * p.KeyDim},
+		{&t.k, chunk * p.KeyDim},
+		{&t.lengthQ, chunk},
+		{&t.lengthK, chunk},
+		{&t.u, chunk * p.ValueDim},
+		{&t.w, chunk * p.ValueDim},
+		{&t.beta, chunk},
+		{&t.between, chunk * chunk},
+		{&t.kk, chunk * chunk},
+		{&t.qk, chunk * chunk},
+		{&t.state, p.KeyDim * p.ValueDim},
 	} {
 		*s.memory = scratch.Sized(*s.memory, s.n)
 	}

@@ -61,8 +61,13 @@ func deltaRuleCases() []gradientCase {
 	p := deltanet.Params{Segments: []int32{0, 1, 7}, KeyHeads: 2, ValueHeads: 4, KeyDim: 3, ValueDim: 5}
 	keys, values := p.KeyHeads*p.KeyDim, p.ValueHeads*p.ValueDim
 	c := gradientCase{op: opDeltaRule, name: "two segments", inputs: []input{
-		{7, keys, false}, {7, keys, false}, {7, values, false}, {7, p.ValueHeads, false}, {7, p.ValueHeads, false},
-		{1, p.ValueHeads, true}, {1, p.ValueHeads, true},
+		{7, keys, false},
+		{7, keys, false},
+		{7, values, false},
+		{7, p.ValueHeads, false},
+		{7, p.ValueHeads, false},
+		{1, p.ValueHeads, true},
+		{1, p.ValueHeads, true},
 	}}
 	c.record = func(t *Tape, x operands) *Value {
 		v := x.values

@@ -18,7 +18,11 @@ var choiceBias = []float32{0.1, -0.3, 0.2, 0, 0.4, -0.1}
 
 func scoreCases() (out []gradientCase) {
 	for _, o := range []ScoreOptions{
-		{}, {Normalize: true}, {Normalize: true, Groups: 2, TopGroups: 1, Scale: 2.5}, {Normalize: true, Softmax: true}, {Normalize: true, Softmax: true, Floor: 0.6},
+		{},
+		{Normalize: true},
+		{Normalize: true, Groups: 2, TopGroups: 1, Scale: 2.5},
+		{Normalize: true, Softmax: true},
+		{Normalize: true, Softmax: true, Floor: 0.6},
 		{NoBalance: true, Scale: 0.5},
 	} {
 		o.TopK = routeK
