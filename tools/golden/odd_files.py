@@ -3,18 +3,9 @@ unusual habits: missing values, line ends, byte order marks, halves of surrogate
 A case has the file's bytes (base64), its entry in dataset_info.json, keys of the configuration, and upstream's rows as
 [input_ids, labels], or none where upstream fails. The tokenizer is that of tools/dataflex-demo/model.
 Usage: python tools/golden/odd_files.py tools/dataflex-demo/model tools/dataflex-cli/testdata/odd_files.json"""
-import base64, copy, gzip, json, logging, os, shutil, sys, tempfile, warnings
-os.environ["DISABLE_VERSION_CHECK"] = "1"; os.environ["HF_DATASETS_OFFLINE"] = "1"; os.environ["HF_HUB_OFFLINE"] = "1"
+import base64, gzip, json, os, shutil, sys, tempfile
 os.environ["HF_HOME"] = tempfile.mkdtemp()
-warnings.filterwarnings("ignore")
-import datasets, yaml
-from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
-from llamafactory.data import template as templates
-from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
-from llamafactory.model import load_tokenizer
-from transformers import Seq2SeqTrainingArguments, set_seed
-datasets.disable_progress_bars(); logging.disable(logging.CRITICAL)
-PRISTINE = copy.deepcopy(templates.TEMPLATES)  # a run's options are written into them
+from llamafactory_rows import upstream
 A = {"prompt": "instruction", "query": "input", "response": "output"}
 C=[]
 def case(name, file, data, entry=None, conf=None):
@@ -80,9 +71,9 @@ case("json_trailing_text","d.json",'['+row+']\n\n')
 case("jsonl_array_lines","d.jsonl",'['+row+']\n['+row+']\n')
 case("json_field_data","d.json",'{"data":['+row+'],"version":1}')
 case("jsonl_two_per_line_space","d.jsonl",row+" "+row+"\n"+row)
-case("jsonl_gz_plain","d.jsonl",gzip.compress((row+"\n"+row).encode()))
-case("json_gz_plain","d.json",gzip.compress(("["+row+"]").encode()))
-case("csv_gz_plain","d.csv",gzip.compress(al("a,b,c").encode()))
+case("jsonl_gz_plain","d.jsonl",gzip.compress((row+"\n"+row).encode(), mtime=0))
+case("json_gz_plain","d.json",gzip.compress(("["+row+"]").encode(), mtime=0))
+case("csv_gz_plain","d.csv",gzip.compress(al("a,b,c").encode(), mtime=0))
 case("jsonl_missing_then_there","d.jsonl",'{"instruction":"a","output":"c"}\n{"instruction":"a","input":"q","output":"c","system":"S"}\n',{"columns":{**A,"system":"system"}})
 case("json_null_output","d.json",'[{"instruction":"a","input":"b","output":null},'+row+']')
 case("json_null_all","d.json",'[{"instruction":null,"input":null,"output":null},'+row+']')
@@ -158,15 +149,6 @@ case("pt_number","d.jsonl",'{"text":1}\n{"text":2}\n',T,PT)
 case("pt_missing_some","d.jsonl",'{"text":"a"}\n{"x":"b"}\n',T,PT)
 case("pt_csv","d.csv","text\na\n\nNA\nb c\n",T,PT)
 case("pt_sharegpt","d.json",json.dumps([{"conversations":[h("a"),g("b")]}]),SG,PT)
-def upstream(c):
-    templates.TEMPLATES.clear(); templates.TEMPLATES.update(copy.deepcopy(PRISTINE))
-    keys = lambda t: {k: v for k, v in c.items() if k in t.__dataclass_fields__}
-    m = ModelArguments(**keys(ModelArguments)); da = DataArguments(**keys(DataArguments) | {"overwrite_cache": True})
-    if c["stage"] == "pt" and "packing" not in c: da.packing = True
-    t = Seq2SeqTrainingArguments(output_dir=c["output_dir"], do_train=True, report_to=[], use_cpu=True); set_seed(t.seed)
-    tok = load_tokenizer(m); template = get_template_and_fix_tokenizer(tok["tokenizer"], da)
-    ds = get_dataset(template, m, da, t, stage=c["stage"], **tok)["train_dataset"]
-    return [[list(x["input_ids"]), list(x.get("labels", x["input_ids"]))] for x in ds]
 model, target = os.path.abspath(sys.argv[1]), sys.argv[2]
 cases = []
 for name, file, data, entry, conf in C:
