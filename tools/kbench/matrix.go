@@ -12,12 +12,7 @@ import (
 // and by the weight (TN), and square ones.
 func products(m model) []Case {
 	var out []Case
-	for _, s := range [][2]int{ // in, out
-		{m.hidden, m.heads * m.headDim},
-		{m.hidden, m.kv * m.headDim},
-		{m.hidden, m.ffn},
-		{m.ffn, m.hidden},
-	} {
+	for _, s := range m.linears() {
 		in, to := s[0], s[1]
 		out = append(
 			out,
@@ -129,7 +124,7 @@ func fusedLoRA(from model, tr gemm.Transpose, m, n, k int) Case {
 // x·Aᵀ and v = dy·B are r columns wide, dA = vᵀ·x and dB = dyᵀ·u sum over the tokens.
 func loraProducts(m model) []Case {
 	var out []Case
-	for _, s := range [][2]int{{m.hidden, m.heads * m.headDim}, {m.hidden, m.kv * m.headDim}, {m.hidden, m.ffn}, {m.ffn, m.hidden}} {
+	for _, s := range m.linears() {
 		in, to, t, r := s[0], s[1], m.tokens, m.rank
 		for _, c := range []Case{
 			product(m, gemm.NT, true, t, r, in),

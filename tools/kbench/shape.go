@@ -8,32 +8,34 @@ import (
 
 // model is where shapes come from.
 type model struct {
-	name                 string
-	hidden, ffn          int
+	name, kind           string // kind is config.json's model_type
+	layers, hidden, ffn  int
 	heads, kv, headDim   int
 	vocab                int
-	tokens               int   // of a micro-batch
-	lengths              []int // of the sequences that attention is timed with
-	rank, dim            int   // of LoRA and of the projection
-	samples              []int // of a batch of gradients
-	adapters             int   // entries of all LoRA matrices
-	squares              []int // extents of square products
-	capabilityBenchmarks bool  // also attention as papers measure it: 16 heads of 128, 16384 tokens
+	eps, theta           float64 // of the norms and of RoPE
+	tied                 bool    // the head is the embedding
+	tokens               int     // of a micro-batch
+	lengths              []int   // of the sequences that attention is timed with
+	rank, dim            int     // of LoRA and of the projection
+	samples              []int   // of a batch of gradients
+	adapters             int     // entries of all LoRA matrices
+	squares              []int   // extents of square products
+	capabilityBenchmarks bool    // also attention as papers measure it: 16 heads of 128, 16384 tokens
 }
 
 // The shapes' sources: config.json of Meta-Llama-3-8B, Qwen2.5-7B and SmolLM2-135M.
 var (
 	llama = model{
-		name: "llama3-8b", hidden: 4096, ffn: 14336, heads: 32, kv: 8, headDim: 128, vocab: 128256,
+		name: "llama3-8b", kind: "llama", layers: 32, hidden: 4096, ffn: 14336, heads: 32, kv: 8, headDim: 128, vocab: 128256, eps: 1e-5, theta: 500000,
 		tokens: 8192, lengths: []int{512, 4096}, rank: 16, dim: 8192, samples: []int{64, 128}, adapters: 41943040,
 		squares: []int{4096, 8192}, capabilityBenchmarks: true,
 	}
 	qwen = model{
-		name: "qwen2.5-7b", hidden: 3584, ffn: 18944, heads: 28, kv: 4, headDim: 128, vocab: 152064,
+		name: "qwen2.5-7b", kind: "qwen2", layers: 28, hidden: 3584, ffn: 18944, heads: 28, kv: 4, headDim: 128, vocab: 152064, eps: 1e-6, theta: 1000000,
 		tokens: 8192, lengths: []int{2048}, rank: 16, dim: 8192, samples: []int{64}, adapters: 40370176,
 	}
 	smol = model{
-		name: "smollm2-135m", hidden: 576, ffn: 1536, heads: 9, kv: 3, headDim: 64, vocab: 49152,
+		name: "smollm2-135m", kind: "llama", layers: 30, hidden: 576, ffn: 1536, heads: 9, kv: 3, headDim: 64, vocab: 49152, eps: 1e-5, theta: 100000, tied: true,
 		tokens: 512, lengths: []int{128, 2048}, rank: 16, dim: 4096, samples: []int{8}, adapters: 4884480,
 		squares: []int{1024},
 	}
@@ -43,7 +45,7 @@ var (
 		return m
 	}()
 	tiny = model{
-		name: "tiny", hidden: 64, ffn: 128, heads: 2, kv: 1, headDim: 32, vocab: 300,
+		name: "tiny", kind: "llama", layers: 2, hidden: 64, ffn: 128, heads: 2, kv: 1, headDim: 32, vocab: 300, eps: 1e-5, theta: 10000,
 		tokens: 48, lengths: []int{24}, rank: 8, dim: 64, samples: []int{4}, adapters: 5000, squares: []int{64},
 	}
 )
@@ -53,6 +55,11 @@ var (
 	cpuModels = []model{smol}
 	simModels = []model{tiny}
 )
+
+// linears are the inputs and outputs of a layer's linear maps, each shape once.
+func (m model) linears() [][2]int {
+	return [][2]int{{m.hidden, m.heads * m.headDim}, {m.hidden, m.kv * m.headDim}, {m.hidden, m.ffn}, {m.ffn, m.hidden}}
+}
 
 // Units that a floor's operations are done by.
 const (

@@ -25,38 +25,24 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// stepModels are config.json of the models whose steps are timed: Meta-Llama-3-8B's,
-// Qwen2.5-7B's and SmolLM2-135M's, and one to try the tool with.
-var stepModels = map[string]map[string]any{
-	"llama3-8b": {
-		"model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
-		"num_key_value_heads": 8, "vocab_size": 128256, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "tie_word_embeddings": false,
-	},
-	"qwen2.5-7b": {
-		"model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
-		"num_key_value_heads": 4, "vocab_size": 152064, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "tie_word_embeddings": false,
-	},
-	"smollm2-135m": {
-		"model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
-		"num_key_value_heads": 3, "vocab_size": 49152, "rms_norm_eps": 1e-5, "rope_theta": 100000.0, "tie_word_embeddings": true,
-	},
-	"tiny": {
-		"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
-		"num_key_value_heads": 1, "vocab_size": 128, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": false,
-	},
-}
+// stepModels are those whose steps are timed, tiny to try the tool with.
+var stepModels = []model{llama, qwen, smol, tiny}
 
 var architectures = map[string]string{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 
 // writeConfig makes a model's folder, of a config.json alone.
 func writeConfig(dir, name string) (string, error) {
-	c, ok := stepModels[name]
-	if !ok {
+	i := slices.IndexFunc(stepModels, func(m model) bool { return m.name == name })
+	if i < 0 {
 		return "", fmt.Errorf("-step %s: the models are llama3-8b, qwen2.5-7b, smollm2-135m and tiny", name)
 	}
-	c["architectures"], c["hidden_act"], c["max_position_embeddings"] = []string{architectures[c["model_type"].(string)]}, "silu", 32768
-	c["initializer_range"], c["torch_dtype"], c["bos_token_id"], c["eos_token_id"] = 0.02, "bfloat16", 0, 1
-	b, err := json.MarshalIndent(c, "", " ")
+	m := stepModels[i]
+	b, err := json.MarshalIndent(map[string]any{
+		"architectures": []string{architectures[m.kind]}, "model_type": m.kind, "hidden_act": "silu", "max_position_embeddings": 32768,
+		"hidden_size": m.hidden, "intermediate_size": m.ffn, "num_hidden_layers": m.layers, "num_attention_heads": m.heads,
+		"num_key_value_heads": m.kv, "vocab_size": m.vocab, "rms_norm_eps": m.eps, "rope_theta": m.theta, "tie_word_embeddings": m.tied,
+		"initializer_range": 0.02, "torch_dtype": "bfloat16", "bos_token_id": 0, "eos_token_id": 1,
+	}, "", " ")
 	if err != nil {
 		return "", err
 	}

@@ -27,7 +27,7 @@ func TestStep(t *testing.T) {
 	for _, k := range s.Kernels {
 		launches, share = launches+k.Launches, share+k.Share
 	}
-	if s.Check != good || s.Steps != 2 || s.Rate <= 0 || s.Launches != launches || launches < 50 || math.Abs(share-1) > 1e-9 || math.Abs(s.Loss-math.Log(128)) > 0.5 {
+	if s.Check != good || s.Steps != 2 || s.Rate <= 0 || s.Launches != launches || launches < 50 || math.Abs(share-1) > 1e-9 || math.Abs(s.Loss-math.Log(300)) > 0.5 {
 		t.Errorf("%+v", s)
 	}
 	if s.Peak == 0 || s.Planned == 0 || len(s.Select) != 1 || s.Select[0].Rate <= 0 || s.Select[0].Rows != 4 {
