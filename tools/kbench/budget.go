@@ -15,9 +15,6 @@ import (
 	"dataflex.dev/dataflex/tools/watch"
 )
 
-// torchShare is the part of a budget that is kept for PyTorch, where there is one.
-const torchShare = 0.3
-
 // budgeted measures cases in other processes until the time is up.
 func budgeted(o options, cases []Case, w io.Writer) (*Report, error) {
 	exe, err := os.Executable()
@@ -29,12 +26,8 @@ func budgeted(o options, cases []Case, w io.Writer) (*Report, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	deadline := time.Now().Add(o.budget)
-	python, missing := findTorch(o.device)
-	p := parts{options: o, exe: exe, path: filepath.Join(dir, "part.json"), w: w, deadline: deadline}
-	if missing == "" {
-		p.deadline = deadline.Add(-time.Duration(torchShare * float64(o.budget)))
-	}
+	python, missing, ours, deadline := divided(o.device, o.budget)
+	p := parts{options: o, exe: exe, path: filepath.Join(dir, "part.json"), w: w, deadline: ours}
 	probe := p.probe()
 	all, err := p.measure(cases)
 	if err != nil {
@@ -42,7 +35,7 @@ func budgeted(o options, cases []Case, w io.Writer) (*Report, error) {
 	}
 	all.Probe = probe
 	if missing == "" {
-		missing = all.torch(python, dir, o.device, time.Until(deadline), w)
+		missing = all.torchCases(python, dir, o.device, time.Until(deadline), w)
 	}
 	all.NoTorch = missing
 	all.relate()

@@ -116,7 +116,7 @@ func TestTorch(t *testing.T) {
 		t.Fatal(why)
 	}
 	r := &Report{Device: "x", Kind: "cuda", Records: []Record{{Name: "a", Median: 0.25, Ops: 1e12, Bound: "tensor", TFLOPs: 4, Check: "ok"}, {Name: "b", Median: 1, Check: "BAD: 1 of 2"}}}
-	if why := r.torch(python, dir, "cpu", time.Minute, new(strings.Builder)); why != "" {
+	if why := r.torchCases(python, dir, "cpu", time.Minute, new(strings.Builder)); why != "" {
 		t.Fatal(why)
 	}
 	var text strings.Builder

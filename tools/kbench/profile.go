@@ -26,7 +26,7 @@ type mark struct {
 	start, end driver.Event
 }
 
-// Kernels' shares of a pass.
+// kernelShare is what one kernel takes of a pass.
 type kernelShare struct {
 	Kernel   string  `json:"kernel"`
 	Launches int     `json:"launches"`

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -95,20 +95,25 @@ func steps(dev driver.Device, o options, w io.Writer) (*Report, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	deadline := time.Now().Add(24 * time.Hour)
-	if o.budget > 0 {
-		deadline = time.Now().Add(time.Duration((1 - torchShare) * float64(o.budget)))
-	}
+	budget := cmp.Or(o.budget, 24*time.Hour)
+	python, missing, ours, deadline := divided(o.device, budget)
 	lengths, err := tokenCounts(o.tokens)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range strings.Split(o.step, ",") {
-		if err := report.stepsOf(dev, o, dir, name, lengths, deadline, w); err != nil {
+		if err := report.stepsOf(dev, o, dir, name, lengths, ours, w); err != nil {
 			return nil, err
 		}
 	}
-	report.NoTorch = report.torchSteps(dir, o, w)
+	if missing == "" {
+		limit := time.Until(deadline)
+		if o.budget == 0 {
+			limit = 10 * time.Minute
+		}
+		missing = report.torchSteps(python, dir, o.device, limit, w)
+	}
+	report.NoTorch = missing
 	report.stepTable(w)
 	return report, nil
 }
@@ -139,7 +144,7 @@ func (r *Report) stepsOf(dev driver.Device, o options, home, name string, length
 		dev = p
 		defer p.close()
 	}
-	s := stepper{dev: dev, profiler: p, name: name, quick: o.quick || o.tiny, deadline: deadline}
+	s := stepper{dev: dev, profiler: p, quick: o.quick || o.tiny, deadline: deadline}
 	err = s.build(dir)
 	if err == nil {
 		defer s.close()
@@ -175,7 +180,6 @@ func (r *Report) stepsOf(dev driver.Device, o options, home, name string, length
 type stepper struct {
 	dev      driver.Device
 	profiler *profiler // nil on a host
-	name     string
 	quick    bool
 	deadline time.Time
 	model    *decoder.Model
@@ -191,19 +195,18 @@ func (s *stepper) build(dir string) (err error) {
 	if s.model, err = decoder.InitOnDevice(s.dev, dir, decoder.Options{BF16: true}, 1); err != nil {
 		return err
 	}
-	if err := s.model.AddLoRA(decoder.LoRA{Rank: rank, Alpha: 2 * rank, Targets: []string{"all"}}, s.random.Float64); err != nil {
-		return errors.Join(err, s.close())
+	if err = s.model.AddLoRA(decoder.LoRA{Rank: rank, Alpha: 2 * rank, Targets: []string{"all"}}, s.random.Float64); err == nil {
+		s.adam, err = optim.NewAdamW(s.dev, optim.Groups(s.model.Trainable(), 0), 0.9, 0.999, 1e-8)
 	}
-	s.adam, err = optim.NewAdamW(s.dev, optim.Groups(s.model.Trainable(), 0), 0.9, 0.999, 1e-8)
+	if err != nil {
+		s.model.Close()
+	}
 	return err
 }
 
-func (s *stepper) close() error {
-	if s.adam != nil {
-		s.adam.Close()
-	}
+func (s *stepper) close() {
+	s.adam.Close()
 	s.model.Close()
-	return nil
 }
 
 // batch is one sequence of random tokens.

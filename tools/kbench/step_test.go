@@ -74,7 +74,7 @@ func TestStepCheckpointed(t *testing.T) {
 	}
 	dev := &smaller{sim.New(sim.Options{}), 0}
 	defer dev.Close()
-	s := stepper{dev: dev, name: "tiny", quick: true}
+	s := stepper{dev: dev, quick: true}
 	if err := s.build(dir); err != nil {
 		t.Fatal(err)
 	}

@@ -1,16 +1,9 @@
 package main
 
 import (
-	_ "embed"
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
-
-	"dataflex.dev/dataflex/tools/watch"
 )
 
 // line is a record for reading.
@@ -71,48 +64,4 @@ func (r *Report) stepTable(w io.Writer) {
 			fmt.Fprintf(w, "    the rest  %7.3f ms  %5d\n", 1e3*rest, launches)
 		}
 	}
-}
-
-//go:embed torch_step.py
-var torchStep []byte
-
-// torchSteps times the same steps in PyTorch, PEFT and its attention, in the part of the
-// budget that is kept for it; missing says why it does not.
-func (r *Report) torchSteps(dir string, o options, w io.Writer) (missing string) {
-	interpreter, missing := findTorch(o.device)
-	if missing != "" {
-		return missing
-	}
-	script, list, result := filepath.Join(dir, "torch_step.py"), filepath.Join(dir, "steps.json"), filepath.Join(dir, "torch.json")
-	if err := os.WriteFile(script, torchStep, 0o644); err != nil {
-		return err.Error()
-	}
-	if err := r.write("", list); err != nil {
-		return err.Error()
-	}
-	limit := torchLimit(o.budget)
-	text, err := python(limit, interpreter, script, list, result, dir, o.device, strconv.FormatFloat(0.9*limit.Seconds(), 'f', 1, 64))
-	fmt.Fprint(w, text)
-	b, rerr := os.ReadFile(result)
-	if rerr != nil {
-		return "torch: " + watch.LastLine(text, err)
-	}
-	var t struct {
-		Version string `json:"torch"`
-		Steps   []struct {
-			Rate  float64 `json:"tokens_per_s"`
-			Peak  uint64  `json:"peak_bytes"`
-			Error string  `json:"error"`
-		} `json:"steps"`
-	}
-	if err := json.Unmarshal(b, &t); err != nil {
-		return "torch: " + err.Error()
-	}
-	r.Torch = t.Version
-	for i, s := range t.Steps {
-		if i < len(r.Steps) {
-			r.Steps[i].TorchRate, r.Steps[i].TorchPeak, r.Steps[i].TorchError = s.Rate, s.Peak, s.Error
-		}
-	}
-	return ""
 }
