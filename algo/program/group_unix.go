@@ -11,7 +11,6 @@ import (
 // the terminal's Ctrl-C does not reach before us.
 func ownGroup(c *exec.Cmd) {
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	endWithParent(c.SysProcAttr)
 }
 
 // killGroup kills what remains of a command's group.

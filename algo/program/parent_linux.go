@@ -1,6 +1,14 @@
 package program
 
-import "syscall"
+import (
+	"os/exec"
+	"syscall"
+)
 
-// endWithParent makes the kernel kill the program when we are killed.
-func endWithParent(a *syscall.SysProcAttr) { a.Pdeathsig = syscall.SIGKILL }
+// EndWithParent makes the kernel kill a command, which is not started yet, when we are killed.
+func EndWithParent(c *exec.Cmd) {
+	if c.SysProcAttr == nil {
+		c.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	c.SysProcAttr.Pdeathsig = syscall.SIGKILL
+}

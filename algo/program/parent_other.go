@@ -1,8 +1,9 @@
-//go:build unix && !linux
+//go:build !linux
 
 package program
 
-import "syscall"
+import "os/exec"
 
-// endWithParent does nothing: the program's standard input is closed when we are killed.
-func endWithParent(*syscall.SysProcAttr) {}
+// EndWithParent does nothing: only Linux has it. A program of ours sees its standard input closed
+// when we are killed.
+func EndWithParent(*exec.Cmd) {}

@@ -64,6 +64,7 @@ func start(command []string, say func(line string)) (*process, error) {
 		return nil, errors.Join(err, closeAll(append(theirs, r.stdin, r.stdout, r.stderr)))
 	}
 	ownGroup(r.cmd)
+	EndWithParent(r.cmd)
 	err = r.cmd.Start()
 	if err := errors.Join(err, closeAll(theirs)); err != nil {
 		return nil, errors.Join(err, closeAll([]*os.File{r.stdin, r.stdout, r.stderr}))

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"dataflex.dev/dataflex/algo/program"
 	"dataflex.dev/dataflex/algo/train"
 	"dataflex.dev/dataflex/data/task"
 	"dataflex.dev/dataflex/driver/launch"
@@ -22,7 +23,7 @@ const grace = 5 * time.Minute
 // start starts this machine's ranks of this very command and waits for them. The first that
 // fails ends the others; a request to stop goes to all of them.
 func start(ctx context.Context, s launch.Spawn) error {
-	program, err := os.Executable()
+	exe, err := os.Executable()
 	if err != nil {
 		return err
 	}
@@ -40,12 +41,12 @@ func start(ctx context.Context, s launch.Spawn) error {
 	var mu sync.Mutex
 	var first error
 	for i := range s.Ranks {
-		c := exec.CommandContext(ctx, program, os.Args[1:]...)
+		c := exec.CommandContext(ctx, exe, os.Args[1:]...)
 		c.Env = s.Environment(i, s.Addr, s.Port)
 		c.Stdout, c.Stderr = os.Stdout, os.Stderr
 		c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 		c.WaitDelay = grace
-		endWithParent(c)
+		program.EndWithParent(c)
 		rank := s.Node*s.Ranks + i
 		if err := c.Start(); err != nil {
 			stop(err)

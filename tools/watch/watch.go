@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"dataflex.dev/dataflex/algo/program"
 )
 
 // Limits are how long a program may take.
@@ -19,13 +21,17 @@ type Limits struct {
 	Deadline time.Time     // in all; zero = none
 }
 
+// drain is how long a program's output is read after its end, where its children hold it open.
+const drain = 2 * time.Second
+
 // Run runs c, whose output, stdout and stderr together, goes to w as well, and returns it.
 // why is how its limits ended it: OutOfTime, or how long it was silent; "" where it ended by
 // itself, with err for its status.
 func Run(c *exec.Cmd, l Limits, w io.Writer) (text, why string, err error) {
 	p := &patience{limits: l, w: w}
 	c.Stdout, c.Stderr = p, p
-	c.WaitDelay = l.Silence // for what children of a killed program still hold open
+	c.WaitDelay = drain
+	program.EndWithParent(c) // it may watch programs itself
 	if err := c.Start(); err != nil {
 		return "", "", err
 	}
