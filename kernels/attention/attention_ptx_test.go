@@ -45,20 +45,7 @@ func TestPTX(t *testing.T) {
 		}
 	}
 	for _, x := range cases {
-		name := fmt.Sprintf("%+v", x.p)
-		got, small, ref := runPTX(t, dev, x, 0), plain[float32](x), plain[float64](x)
-		so, sl := small.Forward()
-		ro, rl := ref.Forward()
-		optest.Within(t, name+" o", got.o, so, ro)
-		optest.Within(t, name+" lse", got.lse, sl, rl)
-		sq, sk, sv := small.Backward(x.do)
-		rq, rk, rv := ref.Backward(optest.To[float64](x.do))
-		optest.Within(t, name+" dq", got.dq, sq, rq)
-		optest.Within(t, name+" dk", got.dk, sk, rk)
-		optest.Within(t, name+" dv", got.dv, sv, rv)
-		if x.sinks != nil {
-			optest.Within(t, name+" dsinks", got.dsinks, small.SinksGradient(x.do), ref.SinksGradient(optest.To[float64](x.do)))
-		}
+		within(t, fmt.Sprintf("%+v", x.p), x, runPTX(t, dev, x, 0))
 	}
 }
 
@@ -113,15 +100,7 @@ func TestHeadLengths(t *testing.T) {
 				p.SoftCap, p.Window = 5*float32(j), 7*j
 				if capability == 80 {
 					x := newProblem(uint64(300+2*i+j), p, 0.5)
-					got, small, ref := runPTX(t, dev, x, 0), plain[float32](x), plain[float64](x)
-					so, _ := small.Forward()
-					ro, _ := ref.Forward()
-					optest.Within(t, fmt.Sprintf("%+v o", p), got.o, so, ro)
-					sq, sk, sv := small.Backward(x.do)
-					rq, rk, rv := ref.Backward(optest.To[float64](x.do))
-					optest.Within(t, fmt.Sprintf("%+v dq", p), got.dq, sq, rq)
-					optest.Within(t, fmt.Sprintf("%+v dk", p), got.dk, sk, rk)
-					optest.Within(t, fmt.Sprintf("%+v dv", p), got.dv, sv, rv)
+					within(t, fmt.Sprintf("%+v", x.p), x, runPTX(t, dev, x, 0))
 				}
 				x := newBF16(uint64(320+2*i+j), p, 0.5)
 				withinBF16(t, dev, x, runBF16(t, dev, x))
@@ -141,17 +120,7 @@ func TestWidePTX(t *testing.T) {
 		{Segments: []int32{0, 3, 50}, Heads: 2, KVHeads: 1, HeadDim: 192, Window: 40, SoftCap: 5},
 	} {
 		x := newProblem(uint64(400+i), p, 0.5)
-		name := fmt.Sprintf("%+v", p)
-		got, small, ref := runPTX(t, dev, x, i), plain[float32](x), plain[float64](x)
-		so, sl := small.Forward()
-		ro, rl := ref.Forward()
-		optest.Within(t, name+" o", got.o, so, ro)
-		optest.Within(t, name+" lse", got.lse, sl, rl)
-		sq, sk, sv := small.Backward(x.do)
-		rq, rk, rv := ref.Backward(optest.To[float64](x.do))
-		optest.Within(t, name+" dq", got.dq, sq, rq)
-		optest.Within(t, name+" dk", got.dk, sk, rk)
-		optest.Within(t, name+" dv", got.dv, sv, rv)
+		within(t, fmt.Sprintf("%+v", x.p), x, runPTX(t, dev, x, i))
 	}
 	p := attention.Params{Segments: []int32{0, 37, 90}, Heads: 2, KVHeads: 1, HeadDim: 136, Window: 20}
 	x := newProblem(410, p, 1)

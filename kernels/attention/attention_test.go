@@ -1,6 +1,7 @@
 package attention_test
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -26,10 +27,7 @@ func newProblem(seed uint64, p attention.Params, std float64) problem {
 		p.Scale = 0.3
 	}
 	n, m := t*p.Heads*p.HeadDim, t*p.KVHeads*p.HeadDim
-	values := p.ValueDim
-	if values == 0 {
-		values = p.HeadDim
-	}
+	values := cmp.Or(p.ValueDim, p.HeadDim)
 	return problem{
 		p: p,
 		q: optest.Normal(r, n, std), k: optest.Normal(r, m, std), v: optest.Normal(r, t*p.KVHeads*values, 1),
@@ -135,21 +133,26 @@ func TestAgainstFloat64(t *testing.T) {
 	for _, level := range simd.Levels() {
 		simd.Force(level)
 		for _, x := range append(problems(), withSinks()...) {
-			name := fmt.Sprintf("%s %+v", level, x.p)
-			got, small, ref := run(dev, x), plain[float32](x), plain[float64](x)
-			so, sl := small.Forward()
-			ro, rl := ref.Forward()
-			optest.Within(t, name+" o", got.o, so, ro)
-			optest.Within(t, name+" lse", got.lse, sl, rl)
-			sq, sk, sv := small.Backward(x.do)
-			rq, rk, rv := ref.Backward(optest.To[float64](x.do))
-			optest.Within(t, name+" dq", got.dq, sq, rq)
-			optest.Within(t, name+" dk", got.dk, sk, rk)
-			optest.Within(t, name+" dv", got.dv, sv, rv)
-			if x.sinks != nil {
-				optest.Within(t, name+" dsinks", got.dsinks, small.SinksGradient(x.do), ref.SinksGradient(optest.To[float64](x.do)))
-			}
+			within(t, fmt.Sprintf("%s %+v", level, x.p), x, run(dev, x))
 		}
+	}
+}
+
+// within applies the tolerance rule to all that was computed of x.
+func within(t *testing.T, name string, x problem, got result) {
+	t.Helper()
+	small, ref := plain[float32](x), plain[float64](x)
+	so, sl := small.Forward()
+	ro, rl := ref.Forward()
+	optest.Within(t, name+" o", got.o, so, ro)
+	optest.Within(t, name+" lse", got.lse, sl, rl)
+	sq, sk, sv := small.Backward(x.do)
+	rq, rk, rv := ref.Backward(optest.To[float64](x.do))
+	optest.Within(t, name+" dq", got.dq, sq, rq)
+	optest.Within(t, name+" dk", got.dk, sk, rk)
+	optest.Within(t, name+" dv", got.dv, sv, rv)
+	if x.sinks != nil {
+		optest.Within(t, name+" dsinks", got.dsinks, small.SinksGradient(x.do), ref.SinksGradient(optest.To[float64](x.do)))
 	}
 }
 
