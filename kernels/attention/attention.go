@@ -95,7 +95,6 @@ func Backward(dev driver.Device, p Params, x Inputs[float32], o, lse, do driver.
 	}, func(c driver.Launcher) {
 		p.mustHaveKernel()
 		backwardPTX(c, p, x, o, lse, do, d, t)
-		p.sinksPTX(c, x, o, lse, do, d, t)
 	})
 }
 

@@ -184,4 +184,5 @@ func backwardPTX(dev driver.Launcher, p Params, x Inputs[float32], o, lse, do dr
 	c.launch(kernels, cappedKernels, "attention_backward_q", p.Heads, shared)
 	c.units = deviceUnits(p.Segments, deviceRows, keys)
 	c.launch(kernels, cappedKernels, "attention_backward_kv", p.KVHeads, shared+4*backwardTile*(deviceRows+2))
+	c.addSinks(d.Sinks)
 }

@@ -52,27 +52,24 @@ func (p Params) drainPTX(dev driver.Launcher, o, lse driver.F32, t int) {
 	})
 }
 
-// sinksPTX adds to the gradients of backwardPTX those of tokens that see themselves alone,
-// and to the sinks' own.
-func (p Params) sinksPTX(dev driver.Launcher, x Inputs[float32], o, lse, do driver.F32, d Gradients, t int) {
-	if p.Sinks.IsNil() || t == 0 {
+// addSinks adds to the gradients of backwardPTX, whose call this is, those of tokens that see
+// themselves alone, and to the sinks' own.
+func (c *call) addSinks(dsinks driver.F32) {
+	p, x := c.p, &c.tensors
+	if p.Sinks.IsNil() || c.tokens == 0 {
 		return
 	}
-	c := newCall(dev, p, t, true)
-	delta := c.q.Scratch(0, 4*p.Heads*t)
-	c.tensors = tensors{o: o.Addr(), do: do.Addr(), delta: delta}
-	c.launchDelta(deltas, "attention_delta")
 	if first := p.alone(); len(first) > 0 {
 		firsts.Launch(c.q, "attention_sink_first", ptx.Grid2(len(first), p.KVHeads, 128), &ptx.One[firstArguments]{P: firstArguments{
-			q: x.Q.Addr(), k: x.K.Addr(), v: x.V.Addr(), lse: lse.Addr(), do: do.Addr(), delta: delta, dq: d.Q.Addr(), dk: d.K.Addr(),
-			first: ptx.Upload(c.q, first), tokens: int32(t), heads: int32(p.Heads), kvHeads: int32(p.KVHeads), headDim: int32(p.HeadDim), scale: p.Scale,
+			q: x.q, k: x.k, v: x.v, lse: x.lse, do: x.do, delta: x.delta, dq: x.outDQ, dk: x.outDK,
+			first: ptx.Upload(c.q, first), tokens: int32(c.tokens), heads: int32(p.Heads), kvHeads: int32(p.KVHeads), headDim: int32(p.HeadDim), scale: p.Scale,
 		}})
 	}
-	if d.Sinks.IsNil() {
+	if dsinks.IsNil() {
 		return
 	}
 	sinkGradients.Launch(c.q, "attention_sink_gradient", ptx.Grid(p.Heads, 256), &sinkGradient{
-		dsinks: d.Sinks.Addr(), lse: lse.Addr(), delta: delta, sinks: p.Sinks.Addr(), tokens: int32(t),
+		dsinks: dsinks.Addr(), lse: x.lse, delta: x.delta, sinks: p.Sinks.Addr(), tokens: int32(c.tokens),
 	})
 }
 
