@@ -21,7 +21,7 @@ func forwardCPU(c *cpu.Device, p Params, logits, probs []float32, choice []int32
 	blocks(c, p.Tokens, func(t int) {
 		row := probs[t*p.Experts : (t+1)*p.Experts]
 		z := logits[t*p.Experts : (t+1)*p.Experts]
-		simd.Scale(1/simd.ExpSum(row, z, simd.Max(z)), row)
+		softmax(row, z)
 		ids, w := choice[t*p.TopK:(t+1)*p.TopK], weight[t*p.TopK:(t+1)*p.TopK]
 		largest(row, ids)
 		var sum float32
@@ -35,6 +35,20 @@ func forwardCPU(c *cpu.Device, p Params, logits, probs []float32, choice []int32
 			}
 		}
 	})
+}
+
+// softmax overwrites row with the softmax of z.
+func softmax(row, z []float32) { simd.Scale(1/simd.ExpSum(row, z, simd.Max(z)), row) }
+
+// throughSoftmax makes d, the gradient by probabilities, that by their logits.
+func throughSoftmax(d, prob []float32) {
+	var mean float64
+	for e, v := range d {
+		mean += float64(v) * float64(prob[e])
+	}
+	for e := range d {
+		d[e] = prob[e] * (d[e] - float32(mean))
+	}
 }
 
 // largest puts the indices of the largest of x into ids, descending: a few passes,
@@ -70,13 +84,7 @@ func backwardCPU(c *cpu.Device, p Params, probs []float32, choice []int32, weigh
 			lo, hi := t*p.TopK, (t+1)*p.TopK
 			p.chosen(d, prob, choice[lo:hi], weight[lo:hi], dweight[lo:hi])
 		}
-		var mean float64
-		for e, v := range d {
-			mean += float64(v) * float64(prob[e])
-		}
-		for e := range d {
-			d[e] = prob[e] * (d[e] - float32(mean))
-		}
+		throughSoftmax(d, prob)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/scratch"
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
@@ -11,10 +12,8 @@ func (s Scores) forwardCPU(c *cpu.Device, logits, probs []float32, choice, likel
 	blocks(c, s.Tokens, func(t int) {
 		z, row := logits[t*s.Experts:(t+1)*s.Experts], probs[t*s.Experts:(t+1)*s.Experts]
 		ids, w := choice[t*s.TopK:(t+1)*s.TopK], weight[t*s.TopK:(t+1)*s.TopK]
-		softmax := func() { simd.Scale(1/simd.ExpSum(row, z, simd.Max(z)), row) }
-		softmax()
+		softmax(row, z)
 		s.choose(z, row, ids)
-		softmax() // choose works in its memory
 		var sum float64
 		for k, e := range ids {
 			w[k] = float32(s.score(z, row, e))
@@ -37,17 +36,23 @@ func (s Scores) score(z, probs []float32, e int32) float64 {
 	return sigmoid(z[e])
 }
 
-// choose finds the experts of a token from its logits z; row holds their softmax and is
-// overwritten.
-func (s Scores) choose(z, row []float32, ids []int32) {
+// orders are what experts are chosen by, a token's at a time.
+var orders = scratch.NewPool[[]float32](64)
+
+// choose finds the experts of a token from its logits z, whose softmax is probs.
+func (s Scores) choose(z, probs []float32, ids []int32) {
 	if s.Bias.IsNil() && !s.grouped() {
 		largest(z, ids) // in whose order the scores are
 		return
 	}
+	by := orders.Take()
+	defer orders.Give(by)
+	*by = scratch.Sized(*by, s.Experts)
+	row, bias := *by, s.Bias.Host()
 	for e := range row {
-		row[e] = float32(s.score(z, row, int32(e)))
-		if !s.Bias.IsNil() {
-			row[e] += s.Bias.Host()[e]
+		row[e] = float32(s.score(z, probs, int32(e)))
+		if bias != nil {
+			row[e] += bias[e]
 		}
 	}
 	if s.grouped() {
@@ -99,13 +104,7 @@ func (s Scores) backwardCPU(c *cpu.Device, logits, probs []float32, choice []int
 				d[e] += float32(factor * (float64(dw[k]) - mean))
 			}
 		}
-		var average float64
-		for e, v := range d {
-			average += float64(v) * float64(prob[e])
-		}
-		for e := range d {
-			d[e] = prob[e] * (d[e] - float32(average))
-		}
+		throughSoftmax(d, prob)
 		if s.Softmax {
 			return
 		}
