@@ -16,7 +16,8 @@ var family = ptx.New("router", sm80)
 // rowThreads is the block of the kernels that move rows.
 const rowThreads = 128
 
-// sizes end struct gate and struct gate_gradient of router.cu.
+// sizes end struct gate and struct gate_gradient of router.cu, and stand in those of
+// scores.cu behind the pointers.
 type sizes struct{ tokens, experts, topK, normalize int32 }
 
 // Parameters of the kernels of router.cu.
@@ -75,7 +76,12 @@ func forwardPTX(dev driver.Launcher, p Params, logits, probs driver.F32, choice 
 	gates.Launch(q, "router_forward", ptx.Grid(ptx.Blocks(p.Tokens, 8), 256), &ptx.One[gateArguments]{P: gateArguments{
 		logits: logits.Addr(), probs: probs.Addr(), choice: chosen, weight: weight.Addr(), sizes: p.sizes(),
 	}})
-	q.Read(unsafe.Slice((*byte)(unsafe.Pointer(&choice[0])), 4*len(choice)), chosen)
+	readChoices(q, choice, chosen)
+}
+
+// readChoices copies choices from the device, after all work queued so far.
+func readChoices(q *ptx.Queue, choice []int32, at uintptr) {
+	q.Read(unsafe.Slice((*byte)(unsafe.Pointer(&choice[0])), 4*len(choice)), at)
 }
 
 func backwardPTX(dev driver.Launcher, p Params, probs driver.F32, choice []int32, weight, dweight driver.F32, balance []float32, dlogits driver.F32) {

@@ -2,7 +2,6 @@ package router
 
 import (
 	_ "embed"
-	"unsafe"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/ptx"
@@ -19,14 +18,16 @@ const MaxDeviceGroups = 32
 // Parameters of the kernels of scores.cu.
 type (
 	scoreArguments struct {
-		logits, bias, probs, choice, likely, weight                  uintptr
-		tokens, experts, topK, normalize, softmax, groups, topGroups int32
-		scale, floor                                                 float32
+		logits, bias, probs, choice, likely, weight uintptr
+		sizes
+		softmax, groups, topGroups int32
+		scale, floor               float32
 	}
 	scoreGradient struct {
 		logits, probs, choice, weight, dweight, balance, dlogits uintptr
-		tokens, experts, topK, normalize, softmax                int32
-		scale, floor                                             float32
+		sizes
+		softmax      int32
+		scale, floor float32
 	}
 )
 
@@ -46,17 +47,12 @@ func (s Scores) forwardPTX(dev driver.Launcher, logits, probs driver.F32, choice
 	q := ptx.On(dev)
 	size := 4 * len(choice)
 	both := q.Scratch(0, 2*size) // choices, then the likely ones
-	a := scoreArguments{
-		logits: logits.Addr(), probs: probs.Addr(), choice: both, likely: both + uintptr(size), weight: weight.Addr(),
-		tokens: int32(s.Tokens), experts: int32(s.Experts), topK: int32(s.TopK), normalize: ptx.Flag(s.Normalize), softmax: ptx.Flag(s.Softmax),
-		groups: int32(s.Groups), topGroups: int32(s.TopGroups), scale: float32(s.scale()), floor: s.Floor,
-	}
-	if !s.Bias.IsNil() {
-		a.bias = s.Bias.Addr()
-	}
-	scoreGates.Launch(q, "router_scores", ptx.Grid(ptx.Blocks(s.Tokens, 8), 256), &ptx.One[scoreArguments]{P: a})
-	q.Read(unsafe.Slice((*byte)(unsafe.Pointer(&choice[0])), size), both)
-	q.Read(unsafe.Slice((*byte)(unsafe.Pointer(&likely[0])), size), both+uintptr(size))
+	scoreGates.Launch(q, "router_scores", ptx.Grid(ptx.Blocks(s.Tokens, 8), 256), &ptx.One[scoreArguments]{P: scoreArguments{
+		logits: logits.Addr(), bias: s.Bias.Addr(), probs: probs.Addr(), choice: both, likely: both + uintptr(size), weight: weight.Addr(),
+		sizes: s.sizes(), softmax: ptx.Flag(s.Softmax), groups: int32(s.Groups), topGroups: int32(s.TopGroups), scale: float32(s.scale()), floor: s.Floor,
+	}})
+	readChoices(q, choice, both)
+	readChoices(q, likely, both+uintptr(size))
 }
 
 func (s Scores) backwardPTX(dev driver.Launcher, logits, probs driver.F32, choice []int32, weight, dweight driver.F32, balance []float32, dlogits driver.F32) {
@@ -70,7 +66,6 @@ func (s Scores) backwardPTX(dev driver.Launcher, logits, probs driver.F32, choic
 	}
 	scoreGradients.Launch(q, "router_scores_backward", ptx.Grid(ptx.Blocks(s.Tokens, 8), 256), &ptx.One[scoreGradient]{P: scoreGradient{
 		logits: logits.Addr(), probs: probs.Addr(), choice: ptx.Upload(q, choice), weight: weight.Addr(), dweight: dweight.Addr(), balance: slope,
-		dlogits: dlogits.Addr(), tokens: int32(s.Tokens), experts: int32(s.Experts), topK: int32(s.TopK), normalize: ptx.Flag(s.Normalize),
-		softmax: ptx.Flag(s.Softmax), scale: float32(s.scale()), floor: s.Floor,
+		dlogits: dlogits.Addr(), sizes: s.sizes(), softmax: ptx.Flag(s.Softmax), scale: float32(s.scale()), floor: s.Floor,
 	}})
 }
