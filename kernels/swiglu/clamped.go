@@ -23,10 +23,7 @@ func (c Clamped) Forward(dev driver.Device, gate, up, out driver.F32) {
 		panic("swiglu: gate, up and out differ in length")
 	}
 	dispatch.Run(dev, "swiglu.Clamped", func(d *cpu.Device) {
-		each(d, gate.Len(), func(i int) {
-			g, u, s := c.at(gate.Host()[i], up.Host()[i])
-			out.Host()[i] = float32((u + 1) * g * s)
-		})
+		c.forwardCPU(d, gate.Host(), up.Host(), out.Host())
 	}, func(l driver.Launcher) {
 		clampedForwards.Launch(ptx.On(l), "clamped_forward", ptx.Grid(ptx.Blocks(gate.Len(), 1024), 256), &clampedForward{
 			gate: gate.Addr(), up: up.Addr(), out: out.Addr(), n: uint64(gate.Len()), alpha: c.Alpha, limit: c.Limit,
@@ -44,8 +41,27 @@ func (c Clamped) Backward(dev driver.Device, dout, gate, up, dgate, dup driver.F
 		panic("swiglu: dout, gate, up, dgate and dup differ in length")
 	}
 	dispatch.Run(dev, "swiglu.Clamped", func(d *cpu.Device) {
-		each(d, n, func(i int) {
-			z, y, do := gate.Host()[i], up.Host()[i], float64(dout.Host()[i])
+		c.backwardCPU(d, dout.Host(), gate.Host(), up.Host(), dgate.Host(), dup.Host())
+	}, func(l driver.Launcher) {
+		clampedBackwards.Launch(ptx.On(l), "clamped_backward", ptx.Grid(ptx.Blocks(n, 1024), 256), &clampedBackward{
+			dout: dout.Addr(), gate: gate.Addr(), up: up.Addr(), dgate: dgate.Addr(), dup: dup.Addr(), n: uint64(n), alpha: c.Alpha, limit: c.Limit,
+		})
+	})
+}
+
+func (c Clamped) forwardCPU(d *cpu.Device, gate, up, out []float32) {
+	pieces(d, len(gate), func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			g, u, s := c.at(gate[i], up[i])
+			out[i] = float32((u + 1) * g * s)
+		}
+	})
+}
+
+func (c Clamped) backwardCPU(d *cpu.Device, dout, gate, up, dgate, dup []float32) {
+	pieces(d, len(gate), func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			z, y, do := gate[i], up[i], float64(dout[i])
 			g, u, s := c.at(z, y)
 			var dz, dy float64
 			if z <= c.Limit {
@@ -54,12 +70,8 @@ func (c Clamped) Backward(dev driver.Device, dout, gate, up, dgate, dup driver.F
 			if y >= -c.Limit && y <= c.Limit {
 				dy = do * g * s
 			}
-			dgate.Host()[i], dup.Host()[i] = float32(dz), float32(dy)
-		})
-	}, func(l driver.Launcher) {
-		clampedBackwards.Launch(ptx.On(l), "clamped_backward", ptx.Grid(ptx.Blocks(n, 1024), 256), &clampedBackward{
-			dout: dout.Addr(), gate: gate.Addr(), up: up.Addr(), dgate: dgate.Addr(), dup: dup.Addr(), n: uint64(n), alpha: c.Alpha, limit: c.Limit,
-		})
+			dgate[i], dup[i] = float32(dz), float32(dy)
+		}
 	})
 }
 
@@ -67,14 +79,6 @@ func (c Clamped) Backward(dev driver.Device, dout, gate, up, dgate, dup driver.F
 func (c Clamped) at(gate, up float32) (g, u, s float64) {
 	g, u = float64(min(gate, c.Limit)), float64(min(max(up, -c.Limit), c.Limit))
 	return g, u, 1 / (1 + math.Exp(-float64(c.Alpha)*g))
-}
-
-func each(d *cpu.Device, n int, f func(i int)) {
-	d.Parallel((n+block-1)/block, func(b int) {
-		for i := b * block; i < min(n, (b+1)*block); i++ {
-			f(i)
-		}
-	})
 }
 
 //go:embed clamped.sm80.ptx.zst
