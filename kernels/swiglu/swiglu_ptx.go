@@ -13,17 +13,6 @@ var sm80 string
 //go:embed product.sm80.ptx.zst
 var productSM80 string
 
-var (
-	family        = ptx.New("swiglu", sm80)
-	productFamily = ptx.New("product", productSM80)
-)
-
-// Parts of the kernels' names.
-var (
-	prefix = [...]string{SiLU: "swiglu", GELUTanh: "swiglu", Sigmoid: "product", Linear: "product"}
-	suffix = [...]string{SiLU: "_silu", GELUTanh: "_gelu", Sigmoid: "_sigmoid", Linear: "_plain"}
-)
-
 // Parameters of the kernels of swiglu.cu and product.cu.
 type (
 	forwardParameters struct {
@@ -36,33 +25,38 @@ type (
 	}
 )
 
-var (
-	forwards  = ptx.Declare[forwardParameters](family, "swiglu_forward_*")
-	backwards = ptx.Declare[backwardParameters](family, "swiglu_backward_*")
+// kernels are those of one file.
+type kernels struct {
+	name     string // with which theirs begin
+	forward  ptx.Kernels[forwardParameters]
+	backward ptx.Kernels[backwardParameters]
+}
 
-	productForwards  = ptx.Declare[forwardParameters](productFamily, "product_forward_*")
-	productBackwards = ptx.Declare[backwardParameters](productFamily, "product_backward_*")
+func declare(name, embedded string) kernels {
+	f := ptx.New(name, embedded)
+	return kernels{name, ptx.Declare[forwardParameters](f, name+"_forward_*"), ptx.Declare[backwardParameters](f, name+"_backward_*")}
+}
+
+var (
+	swiglus  = declare("swiglu", sm80)
+	products = declare("product", productSM80)
+
+	kernelsOf = [...]struct {
+		kernels
+		suffix string
+	}{SiLU: {swiglus, "_silu"}, GELUTanh: {swiglus, "_gelu"}, Sigmoid: {products, "_sigmoid"}, Linear: {products, "_plain"}}
 )
 
-// product says whether an activation's kernels are product.cu's.
-func (a Activation) product() bool { return a == Sigmoid || a == Linear }
-
 func forwardPTX(dev driver.Launcher, act Activation, gate, up, out driver.F32) {
-	kernels := forwards
-	if act.product() {
-		kernels = productForwards
-	}
-	kernels.Launch(ptx.On(dev), prefix[act]+"_forward"+suffix[act], ptx.Grid(ptx.Blocks(gate.Len(), 1024), 256), &forwardParameters{
+	k := &kernelsOf[act]
+	k.forward.Launch(ptx.On(dev), k.name+"_forward"+k.suffix, ptx.Grid(ptx.Blocks(gate.Len(), 1024), 256), &forwardParameters{
 		gate: gate.Addr(), up: up.Addr(), out: out.Addr(), n: uint64(gate.Len()),
 	})
 }
 
 func backwardPTX(dev driver.Launcher, act Activation, dout, gate, up, dgate, dup driver.F32) {
-	kernels := backwards
-	if act.product() {
-		kernels = productBackwards
-	}
-	kernels.Launch(ptx.On(dev), prefix[act]+"_backward"+suffix[act], ptx.Grid(ptx.Blocks(gate.Len(), 1024), 256), &backwardParameters{
+	k := &kernelsOf[act]
+	k.backward.Launch(ptx.On(dev), k.name+"_backward"+k.suffix, ptx.Grid(ptx.Blocks(gate.Len(), 1024), 256), &backwardParameters{
 		dout: dout.Addr(), gate: gate.Addr(), up: up.Addr(), dgate: dgate.Addr(), dup: dup.Addr(), n: uint64(gate.Len()),
 	})
 }
