@@ -143,42 +143,16 @@ func (x bf16Rows) Read(dst []float32, ld, r0, r1, c0, c1 int) {
 	}
 }
 
-// halfCall is a problem cut into a grid of tasks; see call.
-type halfCall struct {
-	halfProblem
-	rows, columns int
-	run           func(i int)
-}
-
-var halfCalls = scratch.NewPool[halfCall](16)
-
 func (p *halfProblem) run(d *cpu.Device) {
-	k := p.terms[0].k + p.terms[1].k
 	by := cut{2 * panelColumns, 2 * panelColumns, halfGrain, 1, 8} // A is mostly read where it lies
 	if p.terms[0].a.step != 1 {
 		by.a, by.b = 2, 1 // and transposed in TN products
 	}
-	rows, columns := cutGrid(p.m, p.n, k, by, d.Threads())
-	if rows*columns == 1 {
-		p.multiply(0, p.m, 0, p.n)
+	if rows, columns := cutGrid(p.m, p.n, p.terms[0].k+p.terms[1].k, by, d.Threads()); rows*columns > 1 {
+		runGrid(d, halfCalls, *p, p.m, p.n, by, rows, columns)
 		return
 	}
-	c := halfCalls.Take()
-	if c.run == nil {
-		c.run = c.task
-	}
-	c.halfProblem, c.rows, c.columns = *p, rows, columns
-	d.Parallel(rows*columns, c.run)
-	c.halfProblem = halfProblem{}
-	halfCalls.Give(c)
-}
-
-func (c *halfCall) task(i int) {
-	i0, i1 := share(c.m, 2*panelColumns, c.rows, i%c.rows)
-	j0, j1 := share(c.n, 2*panelColumns, c.columns, i/c.rows)
-	if i0 < i1 && j0 < j1 {
-		c.multiply(i0, i1, j0, j1)
-	}
+	p.multiply(0, p.m, 0, p.n)
 }
 
 // runTransposed computes a TN product with few columns as Cᵀ = Bᵀ A: A, the larger factor,

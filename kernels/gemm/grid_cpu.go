@@ -11,40 +11,55 @@ const (
 	halfGrain = 1 << 19 // of bf16
 )
 
-// call is a problem cut into a grid of tasks. Calls are used again: run is the
-// method value of task, made once.
-type call struct {
-	problem
+// multiplier is C = A B in rectangles of C: *problem, or *halfProblem of bf16.
+type multiplier[P any] interface {
+	*P
+	multiply(i0, i1, j0, j1 int) // [i0, i1) x [j0, j1) of C
+}
+
+// call is a product cut into a grid of tasks. Calls are used again: run is the method value
+// of task, made once.
+type call[P any, M multiplier[P]] struct {
+	of            P
+	m, n          int
+	by            cut
 	rows, columns int // of the grid
 	run           func(i int)
 }
 
-var calls = scratch.NewPool[call](16)
+var (
+	calls     = scratch.NewPool[call[problem, *problem]](16)
+	halfCalls = scratch.NewPool[call[halfProblem, *halfProblem]](16)
+)
 
 // run computes p on dev's threads.
 func (p *problem) run(dev *cpu.Device) {
-	rows, columns := cutGrid(p.m, p.n, p.k, cut{p.tiles.rows(), p.tiles.width(), grain, 1, 1}, dev.Threads())
-	if rows*columns == 1 {
-		p.multiply(0, p.m, 0, p.n)
+	by := cut{p.tiles.rows(), p.tiles.width(), grain, 1, 1}
+	if rows, columns := cutGrid(p.m, p.n, p.k, by, dev.Threads()); rows*columns > 1 {
+		runGrid(dev, calls, *p, p.m, p.n, by, rows, columns)
 		return
 	}
-	c := calls.Take()
+	p.multiply(0, p.m, 0, p.n)
+}
+
+// runGrid computes p, of m x n elements, as rows x columns tasks on dev's threads.
+func runGrid[P any, M multiplier[P]](dev *cpu.Device, pool scratch.Pool[call[P, M]], p P, m, n int, by cut, rows, columns int) {
+	c := pool.Take()
 	if c.run == nil {
 		c.run = c.task
 	}
-	c.problem, c.rows, c.columns = *p, rows, columns
+	c.of, c.m, c.n, c.by, c.rows, c.columns = p, m, n, by, rows, columns
 	dev.Parallel(rows*columns, c.run)
-	c.problem = problem{}
-	calls.Give(c)
+	c.of = *new(P)
+	pool.Give(c)
 }
 
 // task computes the i-th rectangle of the grid.
-func (c *call) task(i int) {
-	h, w := c.tiles.rows(), c.tiles.width()
-	i0, i1 := share(c.m, h, c.rows, i%c.rows)
-	j0, j1 := share(c.n, w, c.columns, i/c.rows)
+func (c *call[P, M]) task(i int) {
+	i0, i1 := share(c.m, c.by.h, c.rows, i%c.rows)
+	j0, j1 := share(c.n, c.by.w, c.columns, i/c.rows)
 	if i0 < i1 && j0 < j1 {
-		c.multiply(i0, i1, j0, j1)
+		M(&c.of).multiply(i0, i1, j0, j1)
 	}
 }
 
