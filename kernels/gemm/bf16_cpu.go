@@ -24,6 +24,15 @@ const (
 	swapColumns  = 32   // columns of C up to which a TN product is computed as its transpose
 )
 
+// halfUnit is how one of the processor's units multiplies rows with panels.
+type halfUnit struct {
+	rows  int // A's rows come in multiples of it
+	steps int // and its steps
+	// multiply adds the product of part, rows i0 on of C, and the panels of columns
+	// [j0, j1) over kc steps.
+	multiply func(p *halfProblem, w *halfWorkspace, part halfPart, i0, j0, j1, kc int, b *uint32, panel uintptr, add bool)
+}
+
 // halfMatrix is a factor in bf16: element (i, p) of A lies at i*outer + p*step, element
 // (p, j) of B at p*step + j*outer.
 type halfMatrix struct {

@@ -4,15 +4,6 @@ import (
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
-// halfUnit is how one of the processor's units multiplies rows with panels.
-type halfUnit struct {
-	rows  int // A's rows come in multiples of it
-	steps int // and its steps
-	// multiply adds the product of part, rows i0 on of C, and the panels of columns
-	// [j0, j1) over kc steps.
-	multiply func(p *halfProblem, w *halfWorkspace, part halfPart, i0, j0, j1, kc int, b *uint32, panel uintptr, add bool)
-}
-
 var (
 	tileUnit = &halfUnit{rows: 16, steps: pairStep, multiply: (*halfProblem).multiplyTiles}
 	dotUnit  = &halfUnit{rows: 1, steps: 2, multiply: (*halfProblem).multiplyDots}
