@@ -71,7 +71,6 @@ var wides = scratch.NewPool[widened](2)
 
 // input is x, the i-th input, in float32.
 func (w *widened) input(c *cpu.Device, i int, x driver.Slice[driver.BF16]) []float32 {
-	w[i] = scratch.Sized(w[i], x.Len())
-	cast.Widen(c, x, driver.FromHost(w[i]))
+	w[i] = cast.Widened(c, x.Host(), w[i])
 	return w[i]
 }

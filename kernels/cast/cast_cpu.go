@@ -58,3 +58,10 @@ func NarrowHost(x []float32, y []driver.BF16) { simd.Narrow(y[:len(x)], x) }
 
 // WidenHost is Widen on host memory, on the calling goroutine.
 func WidenHost(x []driver.BF16, y []float32) { simd.Widen(y[:len(x)], x) }
+
+// Widened is x in float32, in the memory of to where that has room.
+func Widened(c *cpu.Device, x []driver.BF16, to []float32) []float32 {
+	to = scratch.Sized(to, len(x))
+	widenCPU(c, x, to)
+	return to
+}

@@ -119,13 +119,13 @@ func clearRows(c []float32, rows, cols, ld int) {
 func widened(d *cpu.Device, tr Transpose, alpha float32, a, b BF16, beta float32, c F32) {
 	w := wideCopies.Take()
 	defer wideCopies.Give(w)
-	w.a = widenAll(d, w.a, a.Data)
+	w.a = cast.Widened(d, a.Data.Host(), w.a)
 	x := F32{driver.FromHost(w.a), a.Rows, a.Cols, a.Ld}
 	if tr != TN {
 		RunTiles(d, tr, alpha, x, bf16Rows{b.Data.Host(), b.Ld}, b.Rows, b.Cols, beta, c)
 		return
 	}
-	w.b = widenAll(d, w.b, b.Data)
+	w.b = cast.Widened(d, b.Data.Host(), w.b)
 	Run(d, tr, alpha, x, F32{driver.FromHost(w.b), b.Rows, b.Cols, b.Ld}, beta, c)
 }
 
@@ -133,12 +133,6 @@ func widened(d *cpu.Device, tr Transpose, alpha float32, a, b BF16, beta float32
 type wideCopy struct{ a, b []float32 }
 
 var wideCopies = scratch.NewPool[wideCopy](4)
-
-func widenAll(d *cpu.Device, to []float32, x driver.Slice[driver.BF16]) []float32 {
-	to = scratch.Sized(to, x.Len())
-	cast.Widen(d, x, driver.FromHost(to))
-	return to
-}
 
 // bf16Rows are Tiles of a matrix in bf16.
 type bf16Rows struct {

@@ -1,10 +1,9 @@
 package peak
 
 import (
-	"math"
-
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/gemm"
 )
 
@@ -34,7 +33,7 @@ func multiplyCPU(d *cpu.Device, x, y []float32, steps int) {
 }
 
 func productsCPU(d *cpu.Device, a, b []driver.BF16, c []float32, steps int) {
-	x, y := widen(a), widen(b)
+	x, y := cast.Widened(d, a, nil), cast.Widened(d, b, nil)
 	d.Parallel(len(c)/(M*N), func(i int) {
 		tile := c[i*M*N : (i+1)*M*N]
 		clear(tile)
@@ -42,12 +41,4 @@ func productsCPU(d *cpu.Device, a, b []driver.BF16, c []float32, steps int) {
 			gemm.Host(gemm.NT, 1, gemm.OnHost(x, M, K, K), gemm.OnHost(y, N, K, K), 1, gemm.OnHost(tile, M, N, N))
 		}
 	})
-}
-
-func widen(x []driver.BF16) []float32 {
-	y := make([]float32, len(x))
-	for i, v := range x {
-		y[i] = math.Float32frombits(uint32(v) << 16)
-	}
-	return y
 }
