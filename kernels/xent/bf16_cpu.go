@@ -23,18 +23,11 @@ func (p Params) workspaceBF16CPU(labelled int) int {
 }
 
 func runBF16CPU(c *cpu.Device, p Params, h []driver.BF16, w driver.Slice[driver.BF16], targets []int32, weight, loss []float32, dh, dw driver.F32) {
-	s, half := works.Take(), halfWorks.Take()
-	defer works.Give(s)
+	half := halfWorks.Take()
 	defer halfWorks.Give(half)
-	s.gatherLabelled(targets)
-	clear(loss)
-	if !dh.IsNil() {
-		clear(dh.Host())
-	}
-	for lo := 0; lo < len(s.labelled); lo += p.blockRows() {
-		rows := s.labelled[lo:min(len(s.labelled), lo+p.blockRows())]
+	p.inBlocks(targets, loss, dh, func(s *work, rows []int) {
 		s.blockBF16(c, half, p, rows, h, w, targets, weight, loss, dh, dw)
-	}
+	})
 }
 
 // blockBF16 is block with the products in bf16: logits, losses and their gradients are

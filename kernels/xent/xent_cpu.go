@@ -29,6 +29,14 @@ var works = scratch.NewPool[work](1)
 func (p Params) blockRows() int { return min(max(logitFloats/p.Vocab, 1), maxRows) }
 
 func runCPU(c *cpu.Device, p Params, h []float32, w driver.F32, targets []int32, weight, loss []float32, dh, dw driver.F32) {
+	p.inBlocks(targets, loss, dh, func(s *work, rows []int) {
+		s.block(c, p, rows, h, w, targets, weight, loss, dh, dw)
+	})
+}
+
+// inBlocks clears what is written for rows without a target, and calls f with the others, as
+// many at a time as logits are held of.
+func (p Params) inBlocks(targets []int32, loss []float32, dh driver.F32, f func(s *work, rows []int)) {
 	s := works.Take()
 	defer works.Give(s)
 	s.gatherLabelled(targets)
@@ -37,8 +45,7 @@ func runCPU(c *cpu.Device, p Params, h []float32, w driver.F32, targets []int32,
 		clear(dh.Host())
 	}
 	for lo := 0; lo < len(s.labelled); lo += p.blockRows() {
-		rows := s.labelled[lo:min(len(s.labelled), lo+p.blockRows())]
-		s.block(c, p, rows, h, w, targets, weight, loss, dh, dw)
+		f(s, s.labelled[lo:min(len(s.labelled), lo+p.blockRows())])
 	}
 }
 
