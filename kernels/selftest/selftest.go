@@ -98,8 +98,8 @@ func near(got, want []float32, share float64) error {
 func (t trial) results(dev driver.Device) (out [][]float32, err error) {
 	b := &bench{dev: dev, random: rand.New(rand.NewPCG(1, 7))}
 	defer func() {
-		for _, m := range b.memory {
-			dev.Free(m)
+		for _, release := range b.release {
+			release()
 		}
 		if r := recover(); r != nil {
 			fault, ok := r.(error)
@@ -117,7 +117,7 @@ func (t trial) results(dev driver.Device) (out [][]float32, err error) {
 type bench struct {
 	dev     driver.Device
 	random  *rand.Rand
-	memory  []driver.Memory
+	release []func()
 	results [][]float32
 }
 
@@ -129,17 +129,15 @@ func fail(err error) {
 }
 
 // put is x on the device.
-func put[T driver.Element](b *bench, x []T, bytes int) driver.Slice[T] {
-	m, err := b.dev.Alloc(bytes * len(x))
+func put[T driver.Element](b *bench, x []T) driver.Slice[T] {
+	placed, release, err := driver.Place(b.dev, x)
 	fail(err)
-	b.memory = append(b.memory, m)
-	s := driver.View[T](m)
-	fail(driver.Upload(b.dev, s, x))
-	return s
+	b.release = append(b.release, release)
+	return placed[0]
 }
 
 // zeros is n floats, 0 each.
-func (b *bench) zeros(n int) driver.F32 { return put(b, make([]float32, n), 4) }
+func (b *bench) zeros(n int) driver.F32 { return put(b, make([]float32, n)) }
 
 func (b *bench) draw(n int) []float32 {
 	x := make([]float32, n)
@@ -150,7 +148,7 @@ func (b *bench) draw(n int) []float32 {
 }
 
 // normal is n normal numbers.
-func (b *bench) normal(n int) driver.F32 { return put(b, b.draw(n), 4) }
+func (b *bench) normal(n int) driver.F32 { return put(b, b.draw(n)) }
 
 // positive is n numbers above a tenth.
 func (b *bench) positive(n int) driver.F32 {
@@ -158,14 +156,14 @@ func (b *bench) positive(n int) driver.F32 {
 	for i := range x {
 		x[i] = x[i]*x[i] + 0.1
 	}
-	return put(b, x, 4)
+	return put(b, x)
 }
 
 // half is n normal numbers in bf16.
 func (b *bench) half(n int) driver.Slice[driver.BF16] {
 	x := make([]driver.BF16, n)
 	cast.NarrowHost(b.draw(n), x)
-	return put(b, x, 2)
+	return put(b, x)
 }
 
 // result keeps what is in x.

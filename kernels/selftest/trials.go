@@ -249,7 +249,7 @@ var trials = []trial{
 				each(i)
 			}
 		})
-		w := f.In(put(b, make([]uint8, f.Bytes(rows, cols)), 1).Memory(), rows, cols)
+		w := f.In(put(b, make([]uint8, f.Bytes(rows, cols))).Memory(), rows, cols)
 		fail(w.Upload(b.dev, p))
 		out := b.zeros(rows * cols)
 		w.Decode(b.dev, 0, rows, 0, cols, gemm.Dense(out, rows, cols))
