@@ -32,6 +32,18 @@ func OnHost(data []float32, rows, cols, ld int) F32 {
 	return F32{driver.FromHost(data), rows, cols, ld}
 }
 
+// Factors are the dense A and B of products tr of m x n elements in k steps.
+func Factors[T Element](tr Transpose, a, b driver.Slice[T], m, n, k int) (x, y Matrix[T]) {
+	x, y = Dense(a, m, k), Dense(b, k, n)
+	switch tr {
+	case TN:
+		x = Dense(a, k, m)
+	case NT:
+		y = Dense(b, n, k)
+	}
+	return x, y
+}
+
 // Sub is rows lo to hi.
 func (x Matrix[T]) Sub(lo, hi int) Matrix[T] {
 	return Matrix[T]{x.Data.Sub(lo*x.Ld, min(hi*x.Ld, x.Data.Len())), hi - lo, x.Cols, x.Ld}

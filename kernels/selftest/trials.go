@@ -45,7 +45,7 @@ var trials = []trial{
 	{"gemm", float32Share, func(b *bench) {
 		const m, n, k = 40, 24, 48
 		for _, tr := range []gemm.Transpose{gemm.NT, gemm.NN, gemm.TN} {
-			x, y := matrices(tr, b.normal(m*k), b.normal(k*n), m, n, k)
+			x, y := gemm.Factors(tr, b.normal(m*k), b.normal(k*n), m, n, k)
 			c := b.normal(m * n)
 			gemm.Run(b.dev, tr, 2, x, y, 1, gemm.Dense(c, m, n))
 			b.result(c)
@@ -56,15 +56,15 @@ var trials = []trial{
 		for _, s := range [][3]int{{72, 136, 80}, {72, 16, 80}, {16, 72, 80}, {72, 80, 16}} {
 			m, n, k := s[0], s[1], s[2]
 			for _, tr := range []gemm.Transpose{gemm.NT, gemm.NN, gemm.TN} {
-				x, y := matrices(tr, b.half(m*k), b.half(k*n), m, n, k)
+				x, y := gemm.Factors(tr, b.half(m*k), b.half(k*n), m, n, k)
 				c := b.zeros(m * n)
 				gemm.RunBF16(b.dev, tr, 1, x, y, 0, gemm.Dense(c, m, n))
 				b.result(c)
 			}
 		}
 		const m, n, k, r = 72, 136, 80, 16
-		x, y := matrices(gemm.NT, b.half(m*k), b.half(k*n), m, n, k)
-		u, l := matrices(gemm.NT, b.half(m*r), b.half(r*n), m, n, r)
+		x, y := gemm.Factors(gemm.NT, b.half(m*k), b.half(k*n), m, n, k)
+		u, l := gemm.Factors(gemm.NT, b.half(m*r), b.half(r*n), m, n, r)
 		c := b.zeros(m * n)
 		gemm.RunLoRABF16(b.dev, gemm.NT, x, y, u, l, 0, gemm.Dense(c, m, n))
 		b.result(c)
@@ -259,18 +259,6 @@ var trials = []trial{
 	{"gradproj in bf16", bf16Share, func(b *bench) { project(b, gradproj.Rademacher, gradproj.Options{BF16: true}) }},
 	{"gradproj, sjlt", float32Share, func(b *bench) { project(b, gradproj.SJLT, gradproj.Options{}) }},
 	{"gradproj, gaussian", float32Share, func(b *bench) { project(b, gradproj.Gaussian, gradproj.Options{}) }},
-}
-
-// matrices are the factors of a product of k steps.
-func matrices[T gemm.Element](tr gemm.Transpose, a, b driver.Slice[T], m, n, k int) (x, y gemm.Matrix[T]) {
-	x, y = gemm.Dense(a, m, k), gemm.Dense(b, k, n)
-	if tr == gemm.TN {
-		x = gemm.Dense(a, k, m)
-	}
-	if tr == gemm.NT {
-		y = gemm.Dense(b, n, k)
-	}
-	return x, y
 }
 
 // sequences are two of a few tokens, of two heads that share keys.

@@ -35,18 +35,6 @@ func products(m model) []Case {
 	return out
 }
 
-// factors are the matrices of a product of k steps.
-func factors[T gemm.Element](tr gemm.Transpose, a, b driver.Slice[T], m, n, k int) (x, y gemm.Matrix[T]) {
-	x, y = gemm.Dense(a, m, k), gemm.Dense(b, k, n)
-	if tr == gemm.TN {
-		x = gemm.Dense(a, k, m)
-	}
-	if tr == gemm.NT {
-		y = gemm.Dense(b, n, k)
-	}
-	return x, y
-}
-
 // addProduct adds the terms of entry (i, j) of a product of a [m, k] and b [k, n], stored as tr
 // says, to t.
 func addProduct[T gemm.Element](t *total, tr gemm.Transpose, a, b operand[T], m, n, k, i, j int, scale float64) {
@@ -78,7 +66,7 @@ func product(from model, tr gemm.Transpose, bf16 bool, m, n, k int) Case {
 type multiplier[T gemm.Element] func(dev driver.Device, tr gemm.Transpose, alpha float32, a, b gemm.Matrix[T], beta float32, c gemm.F32)
 
 func productJob[T gemm.Element](r *room, run multiplier[T], tr gemm.Transpose, a, b operand[T], m, n, k int) job {
-	x, y := factors(tr, a.Slice, b.Slice, m, n, k)
+	x, y := gemm.Factors(tr, a.Slice, b.Slice, m, n, k)
 	out := r.zeros(m * n)
 	return job{
 		call: func() { run(r.dev, tr, 1, x, y, 0, gemm.Dense(out, m, n)) },
@@ -103,8 +91,8 @@ func fusedLoRA(from model, tr gemm.Transpose, m, n, k int) Case {
 		},
 		setup: func(r *room) job {
 			a, b, u, l := r.half(m*k, 1), r.half(k*n, 1), r.half(m*rank, 1), r.half(rank*n, 1)
-			x, w := factors(tr, a.Slice, b.Slice, m, n, k)
-			y, v := factors(tr, u.Slice, l.Slice, m, n, rank)
+			x, w := gemm.Factors(tr, a.Slice, b.Slice, m, n, k)
+			y, v := gemm.Factors(tr, u.Slice, l.Slice, m, n, rank)
 			out := r.zeros(m * n)
 			return job{
 				call: func() { gemm.RunLoRABF16(r.dev, tr, x, w, y, v, 0, gemm.Dense(out, m, n)) },
