@@ -64,7 +64,10 @@ func (c Conv) Backward(dev driver.Device, dout, x, w, bias, dx, dw, db driver.F3
 // Keep puts the last K−1 rows of every segment i of x, zeros before the first, into
 // tails [Slots, K−1, C] at slots[i]: what Step goes on from.
 func (c Conv) Keep(dev driver.Device, x driver.F32, slots []int32, tails driver.F32) {
-	channels := c.checkTails(x, slots, tails, len(c.Segments)-1)
+	if len(c.Segments)-1 != len(slots) {
+		panic(badTails)
+	}
+	channels := c.checkTails(x, int(c.Segments[len(slots)]), slots, tails)
 	dispatch.Run(dev, "shortconv.Keep", func(d *cpu.Device) {
 		c.keepCPU(d, x.Host(), slots, tails.Host(), channels)
 	}, func(d driver.Launcher) {
@@ -75,7 +78,7 @@ func (c Conv) Keep(dev driver.Device, x driver.F32, slots []int32, tails driver.
 // Step is Forward of one new row a sequence, x [len(slots), C], behind the rows in tails,
 // which it replaces by the last K−1 rows. Segments is not read. The bits are Forward's.
 func (c Conv) Step(dev driver.Device, x driver.F32, slots []int32, tails, w, bias, out driver.F32) {
-	channels := c.checkTails(x, slots, tails, 0)
+	channels := c.checkTails(x, len(slots), slots, tails)
 	if w.Len() != channels*c.Width || !bias.IsNil() && bias.Len() != channels || out.Len() != x.Len() {
 		panic("shortconv: w is not [C, K], bias not [C] or out not shaped like x")
 	}
@@ -101,14 +104,13 @@ func (c Conv) check(x, w, bias driver.F32) int {
 	return channels
 }
 
-// checkTails returns C of as many sequences as there are slots; rows 0: x has one for each.
-func (c Conv) checkTails(x driver.F32, slots []int32, tails driver.F32, segments int) int {
-	rows := len(slots)
-	if segments > 0 {
-		rows = int(c.Segments[segments])
-	}
-	if c.Width < 1 || rows < 1 || x.Len()%rows != 0 || segments > 0 && segments != len(slots) {
-		panic("shortconv: x is not [T, C], or the slots are not one a sequence")
+// badTails is what Keep and Step say of x and slots that do not belong together.
+const badTails = "shortconv: x is not [T, C], or the slots are not one a sequence"
+
+// checkTails returns C of so many rows of x.
+func (c Conv) checkTails(x driver.F32, rows int, slots []int32, tails driver.F32) int {
+	if c.Width < 1 || rows < 1 || x.Len()%rows != 0 {
+		panic(badTails)
 	}
 	channels := x.Len() / rows
 	for _, s := range slots {

@@ -50,17 +50,21 @@ func (c Conv) forwardCPU(d *cpu.Device, x, w, bias, out []float32, channels int)
 			if row == int(c.Segments[segment]) {
 				segment++
 			}
-			first := int(c.Segments[segment-1])
-			t.start(bias, from, to)
-			for j := range c.Width {
-				if at := row - c.Width + 1 + j; at >= first {
-					t.add(j, x[at*channels+from:at*channels+to])
-				}
-			}
+			c.convolve(t, x, bias, row, int(c.Segments[segment-1]), from, to, channels)
 			c.finish(t, out[row*channels+from:row*channels+to])
 		}
 		tapsPool.Give(t)
 	})
+}
+
+// convolve makes z that of a row, whose segment begins with row first.
+func (c Conv) convolve(t *taps, x, bias []float32, row, first, from, to, channels int) {
+	t.start(bias, from, to)
+	for j := range c.Width {
+		if at := row - c.Width + 1 + j; at >= first {
+			t.add(j, x[at*channels+from:at*channels+to])
+		}
+	}
 }
 
 // start makes z the bias, or 0.
@@ -128,12 +132,7 @@ func (c Conv) slope(t *taps, dout, x, bias []float32, row, first, from, to, chan
 		copy(t.z, dout)
 		return
 	}
-	t.start(bias, from, to)
-	for j := range c.Width {
-		if at := row - c.Width + 1 + j; at >= first {
-			t.add(j, x[at*channels+from:at*channels+to])
-		}
-	}
+	c.convolve(t, x, bias, row, first, from, to, channels)
 	simd.Sigmoid(t.s, t.z)
 	for i, s := range t.s {
 		t.z[i] = dout[i] * s * (1 + t.z[i]*(1-s))
