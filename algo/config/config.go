@@ -161,8 +161,9 @@ type Training struct {
 	PerDeviceTrainBatchSize   int
 	Ranks                     int    // logical ranks: processes that a distributed run would have
 	Reduction                 string // how the ranks' gradients are added
-	DDPTimeout                int    // seconds that a rank waits for the others in a call
-	AverageTokens             bool   // average_tokens_across_devices: a step's loss is of all ranks' labels together
+	Sharding                  Sharding
+	DDPTimeout                int  // seconds that a rank waits for the others in a call
+	AverageTokens             bool // average_tokens_across_devices: a step's loss is of all ranks' labels together
 	PerDeviceEvalBatchSize    int
 	GradientAccumulationSteps int
 	GradientCheckpointing     bool
@@ -208,8 +209,11 @@ type Training struct {
 
 	IncludeNumInputTokensSeen TokensSeen
 
-	greater   *bool      // greater_is_better as given
-	intervals [3]float64 // logging_steps, eval_steps, save_steps as given: below 1 a share of the run
+	greater    *bool           // greater_is_better as given
+	deepspeed  *yamlfile.Value // as given; what follows from them is Sharding
+	fsdp       *yamlfile.Value
+	fsdpConfig *yamlfile.Value
+	intervals  [3]float64 // logging_steps, eval_steps, save_steps as given: below 1 a share of the run
 }
 
 // Resume is resume_from_checkpoint.

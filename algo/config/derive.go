@@ -52,6 +52,7 @@ func (c *Config) derive(f *faults) {
 		tr.RunName = tr.OutputDir
 	}
 	c.trackers(f)
+	c.shard(f)
 	c.conditionalNotices()
 }
 

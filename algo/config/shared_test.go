@@ -58,6 +58,12 @@ func TestSharedExamples(t *testing.T) {
 	lines := bufio.NewScanner(unzipped)
 	lines.Buffer(nil, 1<<22)
 	t.Chdir(t.TempDir())
+	if err := os.MkdirAll("examples/deepspeed", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("examples/deepspeed/ds_z3_config.json", []byte(zero("3", "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	loaded, refused := 0, 0
 	for lines.Scan() {
 		var example struct{ Path, YAML string }

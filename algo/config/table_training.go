@@ -1,7 +1,7 @@
 package config
 
 const (
-	oneProcess  = "NCCL or MPI connects the processes, and each holds the whole model"
+	oneProcess  = "NCCL or MPI connects the processes"
 	torchDetail = "it names a detail of PyTorch or CUDA"
 	loaderNote  = "rows are in memory before training starts"
 	hubNote     = "nothing is uploaded here; output_dir is a whole Hugging Face folder: `hf upload NAME output_dir` puts it on the hub"
@@ -69,8 +69,12 @@ func trainingKeys() []Key {
 	g.honour("use_cpu", Bool, "false", "The CPU even where a GPU is", func(c *Config) any { return &c.Training.UseCPU })
 	g.honour("include_num_input_tokens_seen", Mixed, "false", "Count tokens seen: true or all with padding, non_padding without", func(c *Config) any { return &c.Training.IncludeNumInputTokensSeen })
 
-	g.ignore(oneProcess, "deepspeed any null", "fsdp any null", "fsdp_config any null", "fsdp_min_num_params int 0", "fsdp_transformer_layer_cls_to_wrap string null",
-		"accelerator_config any null", "ddp_backend string null", "ddp_find_unused_parameters bool null", "ddp_bucket_cap_mb int null",
+	g.honour("deepspeed", Mixed, "null", "A DeepSpeed configuration, as a JSON file or a map: the processes share out by the stage of its zero_optimization, 1 the optimizer's state, 2 gradients, too",
+		func(c *Config) any { return &c.Training.deepspeed })
+	g.honour("fsdp", Mixed, "null", "The same in the words of PyTorch's FSDP: shard_grad_op is stage 2, full_shard stage 3, no_shard 0", func(c *Config) any { return &c.Training.fsdp })
+	g.honour("fsdp_config", Mixed, "null", "Details of fsdp, of which activation_checkpointing has an effect here", func(c *Config) any { return &c.Training.fsdpConfig })
+	g.ignore("weights are cut at fixed places, whatever layers there are", "fsdp_min_num_params int 0", "fsdp_transformer_layer_cls_to_wrap string null")
+	g.ignore(oneProcess, "accelerator_config any null", "ddp_backend string null", "ddp_find_unused_parameters bool null", "ddp_bucket_cap_mb int null",
 		"ddp_broadcast_buffers bool null", "local_rank int -1", "_n_gpu int -1", "mp_parameters string null", "tpu_num_cores int null",
 		"tpu_metrics_debug bool false", "log_on_each_node bool true", "save_on_each_node bool false", "ray_scope string last", "ray_run_name string null",
 		"ray_storage_path string ./saves", "ray_storage_filesystem string null", "ray_num_workers int 1", "resources_per_worker any null",
@@ -103,6 +107,6 @@ func trainingKeys() []Key {
 		"profiler_with_stack bool true", "profile_modules string null")
 	g.ignore("every run saves when it is interrupted", "enable_jit_checkpoint bool false")
 	g.ignore("generation keeps its keys and values in a cache whatever it says, training needs none", "use_cache bool false")
-	g.refuse("several processes each hold the whole model here, and MASTER_ADDR and MASTER_PORT say where they meet: remove it", "parallelism_config any null", "master_addr string null", "master_port string null")
+	g.refuse("deepspeed or fsdp says what processes share out, and MASTER_ADDR and MASTER_PORT say where they meet: remove it", "parallelism_config any null", "master_addr string null", "master_port string null")
 	return g.keys
 }

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	}
 	switch {
 	case c.Training.DoTrain:
-		if err := settleRanks(c, o); err != nil {
+		if err := cmp.Or(settleRanks(c, o), settleSharding(c, o)); err != nil {
 			return &Alike{err}
 		}
 	case !first:

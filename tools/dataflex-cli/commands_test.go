@@ -113,8 +113,8 @@ func TestSchema(t *testing.T) {
 	if !slices.Contains(save.Enum, any(false)) { // an unquoted no
 		t.Errorf("save_strategy %+v", save)
 	}
-	if p := s.Properties["deepspeed"]; !p.Deprecated || !strings.HasPrefix(p.Description, "No effect: ") {
-		t.Errorf("deepspeed %+v", p)
+	if p := s.Properties["ddp_backend"]; !p.Deprecated || !strings.HasPrefix(p.Description, "No effect: ") {
+		t.Errorf("ddp_backend %+v", p)
 	}
 	if p := s.Properties["export_quantization_bit"]; !p.Deprecated || !slices.Equal(p.Enum, []any{nil, false}) {
 		t.Errorf("export_quantization_bit %+v", p)

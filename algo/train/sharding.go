@@ -1,0 +1,23 @@
+package train
+
+import (
+	"dataflex.dev/dataflex/algo/config"
+)
+
+// settleSharding says what the processes of a run share out, once it is known how many
+// there are, and refuses what they cannot.
+func settleSharding(c *config.Config, o Options) error {
+	t, s := c.Training, c.Training.Sharding
+	if rows := t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps * max(1, t.Ranks); s.BatchSize != 0 && s.BatchSize != rows {
+		return c.Errorf(s.Key, "train_batch_size is %d, and a step takes %d rows: per_device_train_batch_size %d, gradient_accumulation_steps %d, ranks %d: write \"auto\"",
+			s.BatchSize, rows, t.PerDeviceTrainBatchSize, t.GradientAccumulationSteps, max(1, t.Ranks))
+	}
+	switch {
+	case s.Stage == 0:
+	case o.processes() == 1:
+		o.Log.Info("there is nothing to share out: one process trains", s.Key, s.Stage)
+	default:
+		return c.Errorf(s.Key, "stage %d is not there yet for several processes: write stage 0 (no_shard), or start one", s.Stage)
+	}
+	return nil
+}
