@@ -2,31 +2,30 @@ package driver
 
 import "fmt"
 
-// Arena hands out float32 memory that is taken back all at once: the activations of one
-// micro-batch. It is one allocation once Reserve has said how much a pass needs, or a pass
-// has shown it: what a pass needs beyond that is allocated in pieces, which Reset gives back
-// for one allocation of the largest pass's size, so that passes of any order of sizes take
-// the memory of the largest.
+// Arena allocates float32 memory that is released all at once: the activations of one
+// micro-batch. Reserve allocates it as one piece. A pass that needs more than was reserved
+// gets further pieces; the next Reset then replaces all pieces by one of the largest pass's
+// size, so that passes of any order of sizes take the memory of the largest.
 type Arena struct {
 	dev    Device
 	chunks []F32
 	mems   []Memory
-	chunk  int // the chunk being filled
-	used   int // floats taken from it
-	live   int // floats handed out since Reset
-	peak   int // the most of them so far, or reserved
+	chunk  int // index of the chunk being filled
+	used   int // floats allocated from that chunk
+	live   int // floats allocated since Reset
+	peak   int // the largest live so far, or the size reserved
 }
 
 const (
-	arenaChunk = 1 << 22 // floats: 16 MiB, the least that a pass grows by
+	arenaChunk = 1 << 22 // floats (16 MiB): the smallest piece that a pass adds
 	arenaAlign = 16      // floats: one cache line
 )
 
-// NewArena starts empty on dev.
+// NewArena returns an empty arena on dev.
 func NewArena(dev Device) *Arena { return &Arena{dev: dev} }
 
-// Reserve allocates memory for passes of up to that many bytes, instead of what there is.
-// Nothing may be handed out.
+// Reserve allocates memory for passes of up to that many bytes and frees what the arena had.
+// It panics while memory of the arena is in use.
 func (a *Arena) Reserve(bytes uint64) error {
 	if a.live > 0 {
 		panic("driver: Reserve of an arena that is in use")
@@ -76,8 +75,8 @@ func (a *Arena) F32(n int) (F32, error) {
 	return s, nil
 }
 
-// Reset takes everything back. Memory in pieces is given back to the device: the next pass
-// gets it in one.
+// Reset releases everything that F32 returned. An arena of several pieces is freed: the next
+// pass allocates one piece instead.
 func (a *Arena) Reset() {
 	a.chunk, a.used, a.live = 0, 0, 0
 	if len(a.chunks) > 1 {
@@ -85,10 +84,10 @@ func (a *Arena) Reset() {
 	}
 }
 
-// HighWater is the largest number of bytes handed out at once, or reserved.
+// HighWater is the largest number of bytes in use at a time, or reserved.
 func (a *Arena) HighWater() uint64 { return 4 * uint64(a.peak) }
 
-// Close gives the memory back to the device.
+// Close frees the memory.
 func (a *Arena) Close() {
 	a.free()
 	a.chunk, a.used, a.live = 0, 0, 0

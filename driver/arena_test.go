@@ -54,7 +54,7 @@ func TestArenaAllocatesNothingTheSecondTime(t *testing.T) {
 		}
 	}
 	step()
-	step() // in one piece
+	step() // replaces the pieces by one
 	used := dev.Used()
 	if n := testing.AllocsPerRun(5, step); n > 0 || dev.Used() != used {
 		t.Errorf("%v allocations, device memory %d -> %d", n, used, dev.Used())
@@ -65,8 +65,8 @@ func TestArenaAllocatesNothingTheSecondTime(t *testing.T) {
 	}
 }
 
-// TestArenaTakesWhatTheLargestPassTakes: whatever the order of the passes' sizes, the
-// arena is one allocation of the largest of them as soon as the next one begins.
+// TestArenaTakesWhatTheLargestPassTakes: whatever the order of the passes' sizes, the arena
+// is one allocation of the largest size so far as soon as the next pass begins.
 func TestArenaTakesWhatTheLargestPassTakes(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()
@@ -92,7 +92,7 @@ func TestArenaTakesWhatTheLargestPassTakes(t *testing.T) {
 	}
 }
 
-// TestArenaReserve: passes within what is reserved allocate nothing.
+// TestArenaReserve: passes within the reserved size allocate nothing.
 func TestArenaReserve(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()

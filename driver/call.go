@@ -17,7 +17,7 @@ const (
 	Broadcast
 	GatherBytes
 	Barrier
-	Leave // Close, where it waits for all ranks
+	Leave // Close, if it waits for all ranks
 )
 
 // String is the method's name.
@@ -29,14 +29,14 @@ func (k CallKind) String() string {
 	return names[k]
 }
 
-// Call is what one rank calls, as far as all ranks must agree on it.
+// Call describes a call of one rank: the arguments on which all ranks must agree.
 type Call struct {
 	Kind    CallKind
-	In, Out int // lengths in elements, of calls on memory
-	Root    int // of Broadcast
+	In, Out int // lengths in elements, for calls on memory
+	Root    int // for Broadcast
 }
 
-// String describes c for messages.
+// String describes c in messages.
 func (c Call) String() string {
 	switch c.Kind {
 	case AllToAll, AllGather, ReduceScatter:
@@ -47,8 +47,8 @@ func (c Call) String() string {
 	return c.Kind.String()
 }
 
-// Check says what is wrong with c in a job of size ranks: lengths that do not fit together,
-// or a root that there is not.
+// Check validates c for a job of size ranks: its lengths must fit together, and its root
+// must exist.
 func (c Call) Check(size int) error {
 	switch {
 	case c.Kind == AllToAll && (c.In != c.Out || c.In%size != 0):
@@ -63,13 +63,13 @@ func (c Call) Check(size int) error {
 	return nil
 }
 
-// Agree compares what the ranks have called, in the order of ranks. Where they differ its
-// error names who called what.
+// Agree compares the ranks' calls, in the order of ranks. If they differ, the error names
+// which rank called what.
 func Agree(calls []Call) error {
 	if !slices.ContainsFunc(calls, func(c Call) bool { return c != calls[0] }) {
 		return nil
 	}
-	var said []string
+	var texts []string
 	for rank, c := range calls {
 		if slices.Contains(calls[:rank], c) {
 			continue
@@ -80,12 +80,12 @@ func Agree(calls []Call) error {
 				who = append(who, r)
 			}
 		}
-		said = append(said, fmt.Sprintf("%s called %v", Ranks(who), c))
+		texts = append(texts, fmt.Sprintf("%s called %v", Ranks(who), c))
 	}
-	return fmt.Errorf("the ranks no longer do the same: %s", strings.Join(said, ", "))
+	return fmt.Errorf("the ranks make different calls: %s", strings.Join(texts, ", "))
 }
 
-// Ranks names ranks for messages, the first eight of them: "rank 3", "ranks 0, 2 and 5".
+// Ranks names ranks in messages, at most eight of them: "rank 3", "ranks 0, 2 and 5".
 func Ranks(ranks []int) string {
 	switch len(ranks) {
 	case 0:

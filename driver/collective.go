@@ -8,10 +8,10 @@ import (
 )
 
 // Collective moves data between the processes of one job, its ranks. Every rank makes the
-// same calls in the same order with lengths that fit together, one call at a time. Calls on
-// memory are ordered on the device's own queue as kernels are; in and out do not overlap. A
-// call that cannot end (a rank is dead or slow, ctx is done) returns an error that names the
-// rank, the call and, where known, who was missing; from then on every call returns it.
+// same calls in the same order with matching lengths, one call at a time. Calls on memory
+// are ordered in the device's own queue as kernels are; in and out do not overlap. A call
+// that cannot complete (a rank is dead or slow, ctx is done) returns an error that names the
+// rank, the call and, if known, the missing ranks; every later call returns the same error.
 //
 // driver/nccl connects GPUs, driver/mpi processes on CPUs, driver/lanes goroutines of one
 // process.
@@ -25,29 +25,29 @@ type Collective interface {
 	// AllGather receives the ranks' in, in the order of ranks: out is Size times as long as in.
 	AllGather(ctx context.Context, in, out F32) error
 	// ReduceScatter adds the ranks' in, which is Size times as long as out, and receives the
-	// Rank-th part of the sum. The order of additions is the library's own: the bits may
-	// depend on Size and on the library. kernels/treesum has sums whose bits do not.
+	// Rank-th part of the sum. The library chooses the order of the additions: the bits may
+	// depend on Size and on the library. The sums of kernels/treesum do not.
 	ReduceScatter(ctx context.Context, in, out F32) error
 	// Broadcast returns root's data, of any length, on every rank.
 	Broadcast(ctx context.Context, data []byte, root int) ([]byte, error)
 	// GatherBytes returns the ranks' data, in the order of ranks. Their lengths may differ.
 	GatherBytes(ctx context.Context, data []byte) ([][]byte, error)
-	// Barrier returns once all ranks have called it.
+	// Barrier returns when all ranks have called it.
 	Barrier(ctx context.Context) error
 
-	// Abort gives the job up: calls of this rank return why from then on, and the other ranks
-	// are told as far as the library can. It may be called while a call is under way.
+	// Abort ends the job: from then on this rank's calls return why, and the other ranks are
+	// informed as far as the library is able to. It may be called during another call.
 	Abort(why error)
-	// Close leaves the job; after an error it waits for nobody.
+	// Close leaves the job; after an error it does not wait for other ranks.
 	Close() error
 }
 
-// Solo is the job of one process: its calls copy, on dev.
+// Solo is the job of a single process: its calls copy from in to out on dev.
 func Solo(dev Device) Collective { return &solo{dev: dev} }
 
 type solo struct {
 	dev Device
-	why atomic.Pointer[error] // of Abort
+	why atomic.Pointer[error] // the reason given to Abort
 }
 
 func (s *solo) Rank() int { return 0 }

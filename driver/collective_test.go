@@ -77,7 +77,7 @@ func TestAgreeNamesWhoCalledWhat(t *testing.T) {
 		t.Error(err)
 	}
 	err := driver.Agree([]driver.Call{a, b, a, a, {Kind: driver.Broadcast, Root: 2}})
-	const want = "the ranks no longer do the same: ranks 0, 2 and 3 called AllToAll(8 to 8 floats), rank 1 called AllToAll(9 to 9 floats), rank 4 called Broadcast(root 2)"
+	const want = "the ranks make different calls: ranks 0, 2 and 3 called AllToAll(8 to 8 floats), rank 1 called AllToAll(9 to 9 floats), rank 4 called Broadcast(root 2)"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v", err)
 	}

@@ -1,8 +1,8 @@
-// Package driver says where kernels compute: devices and their memory.
+// Package driver defines devices, on which kernels compute, and their memory.
 //
-// A Device is implemented by driver/cpu (host memory, a worker pool, kernels run
-// their host twins), driver/cuda and driver/sim (PTX). Kernels dispatch on the
-// concrete device; everything above the kernels sees only this interface.
+// A Device is implemented by driver/cpu (host memory, a worker pool; it runs the kernels'
+// host twins), driver/cuda and driver/sim (both run PTX). Kernels dispatch on the concrete
+// device; everything above the kernels sees only this interface.
 package driver
 
 import "fmt"
@@ -35,7 +35,7 @@ type Attributes struct {
 	Units       int    // worker threads on a CPU, multiprocessors on a GPU
 	MemoryBytes uint64 // usable memory in bytes, 0 when unknown
 	Capability  int    // compute capability as PTX targets spell it: 80, 90; 0 on a CPU
-	BF16        bool   // bf16 matrices are multiplied in units of their own (tensor cores)
+	BF16        bool   // has units that multiply bf16 matrices (tensor cores)
 }
 
 // Memory is one allocation on a device. Views into it are Slices.
@@ -63,8 +63,8 @@ type Device interface {
 	Kind() Kind
 	Attributes() Attributes
 
-	// Alloc returns n zeroed bytes, 64-byte aligned, or an error that says how
-	// much was asked for, how much is in use and how much there is.
+	// Alloc returns n zeroed bytes, 64-byte aligned, or an error with the sizes requested,
+	// in use and available.
 	Alloc(n int) (Memory, error)
 	Free(Memory)
 

@@ -8,36 +8,36 @@ import (
 	"time"
 )
 
-// Launcher is a Device that runs PTX: driver/cuda on a GPU, driver/sim by
-// interpreting it. The host device is none.
+// Launcher is a Device that runs PTX: driver/cuda on a GPU, driver/sim by interpreting it.
+// driver/cpu is not a Launcher.
 type Launcher interface {
 	Device
 
-	// LoadModule compiles or decodes PTX text. name stands in errors; they carry
-	// the line the compiler objects to.
+	// LoadModule compiles or decodes PTX text. name appears in errors, with the line that
+	// the compiler rejects.
 	LoadModule(name string, ptx []byte) (Module, error)
 
-	// NewStream makes a queue of work. A nil Stream in a Config is the device's own
-	// queue, which CopyIn, CopyOut and Synchronize are ordered with.
+	// NewStream makes a queue of work. A nil Stream in a Config is the device's own queue,
+	// with which CopyIn, CopyOut and Synchronize are ordered.
 	NewStream() (Stream, error)
 	NewEvent() (Event, error)
 
-	// Launch queues one run of f with its packed arguments, which may be reused as
-	// soon as it returns. Dynamic shared memory above the architecture's default
-	// 48 KiB is asked for here. An error of the kernel itself comes from Launch or
-	// from any later call that waits for it.
+	// Launch queues one run of f with its packed arguments, which may be reused as soon as
+	// Launch returns. It also requests dynamic shared memory above the architecture's
+	// default of 48 KiB. An error of the kernel itself is returned by Launch or by a later
+	// call that waits for the kernel.
 	Launch(f Function, c Config, args *Args) error
 
-	// EncodeTensorMap makes the 128 bytes a kernel takes as a 64-byte aligned
+	// EncodeTensorMap makes the 128 bytes that a kernel takes as a 64-byte aligned
 	// __grid_constant__ parameter (see Args.TensorMap).
 	EncodeTensorMap(t TensorMap) (EncodedTensorMap, error)
 
-	// Attached is where whoever launches kernels keeps what belongs to the device and ends
-	// with it: loaded modules, scratch memory (see kernels/ptx).
+	// Attached points to a value that the code that launches kernels keeps with the device
+	// and that lives as long: loaded modules, scratch memory (see kernels/ptx).
 	Attached() *any
 }
 
-// Attachment is a Launcher's Attached, for devices to embed.
+// Attachment implements Launcher's Attached, for devices to embed.
 type Attachment struct{ value any }
 
 // Attached is the value, nil at first.
@@ -45,7 +45,7 @@ func (a *Attachment) Attached() *any { return &a.value }
 
 // Module is loaded PTX.
 type Module interface {
-	// Function finds an entry; the error lists those there are.
+	// Function returns an entry; the error for an unknown name lists those that exist.
 	Function(name string) (Function, error)
 	Unload() error
 }
@@ -56,12 +56,12 @@ type Function interface {
 	Attributes() FunctionAttributes
 }
 
-// FunctionAttributes is what the compiler says of a kernel.
+// FunctionAttributes is the compiler's report on a kernel.
 type FunctionAttributes struct {
-	Registers   int // 32-bit registers a thread; 0 where they are virtual (sim)
-	SharedBytes int // static shared memory a block
-	LocalBytes  int // local memory a thread: not 0 means it spills
-	MaxThreads  int // threads a block, from the launch bounds
+	Registers   int // 32-bit registers per thread; 0 where they are virtual (sim)
+	SharedBytes int // static shared memory per block
+	LocalBytes  int // local memory per thread: not 0 if registers are spilled
+	MaxThreads  int // threads per block, from the launch bounds
 	ParamBytes  int // packed size of the parameters
 }
 
@@ -89,31 +89,32 @@ type Stream interface {
 // Event is a point in a stream.
 type Event interface {
 	Synchronize() error
-	// Since is the time on the device between two recorded events that have passed.
+	// Since is the time on the device between two recorded events that have completed.
 	Since(earlier Event) (time.Duration, error)
 	Close() error
 }
 
 // Args packs a kernel's parameters as the C ABI lays them out, each at its natural
-// alignment, so that one pointer and one length hand over all of them, tensor maps
-// included. The zero value is empty; Reset keeps its memory for the next launch. Our own
-// kernels take Go structs, which kernels/ptx hands to Bytes field by field; the methods for
-// single values are for PTX that no struct is declared for.
+// alignment, so that one pointer and one length pass all of them, tensor maps included. The
+// zero value is empty; Reset keeps its memory for the next launch. Our own kernels take Go
+// structs, which kernels/ptx passes to Bytes field by field; the methods for single values
+// are for PTX that has no struct declared for it.
 type Args struct {
 	buf   []byte
 	spans []Span
 }
 
-// Span is where one parameter lies in the packed bytes.
+// Span is the place of one parameter in the packed bytes.
 type Span struct{ Offset, Size int }
 
 // Reset empties a.
 func (a *Args) Reset() *Args { a.buf, a.spans = a.buf[:0], a.spans[:0]; return a }
 
-// Packed is the parameters as the device takes them; valid until the next change.
+// Packed returns the parameters in the form that the device reads; valid until the next
+// change.
 func (a *Args) Packed() []byte { return a.buf }
 
-// Spans says where each parameter lies, in the order they were added.
+// Spans returns the place of each parameter, in the order in which they were added.
 func (a *Args) Spans() []Span { return a.spans }
 
 func (a *Args) grow(size, align int) []byte {
@@ -149,7 +150,7 @@ func (a *Args) Addr(p uintptr) *Args { return a.U64(uint64(p)) }
 // TensorMap adds an encoded tensor map by value.
 func (a *Args) TensorMap(m *EncodedTensorMap) *Args { return a.Bytes(m[:], 64) }
 
-// Bytes adds a by-value struct of that alignment.
+// Bytes adds a by-value struct of the given alignment.
 func (a *Args) Bytes(b []byte, align int) *Args {
 	if align <= 0 || align&(align-1) != 0 {
 		panic(fmt.Sprintf("driver: parameter alignment %d is not a power of two", align))

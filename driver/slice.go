@@ -8,20 +8,20 @@ import (
 // BF16 is the upper half of a float32.
 type BF16 uint16
 
-// Element lists the types device memory is viewed as.
+// Element lists the types as which device memory is viewed.
 type Element interface {
 	float32 | BF16 | int32 | uint32 | uint8
 }
 
-// Slice is a typed window on device memory. The zero Slice is nil: kernels read
-// it as "not wanted" where their contract says so.
+// Slice is a typed window on device memory. The zero Slice is nil: kernels take it as "not
+// wanted" where their contract allows it.
 type Slice[T Element] struct {
 	host []T
 	addr uintptr
 	n    int
 }
 
-// F32 and I32 are the windows most kernels take.
+// F32 and I32 are the slices that most kernels take.
 type (
 	F32 = Slice[float32]
 	I32 = Slice[int32]
@@ -49,7 +49,7 @@ func (s Slice[T]) IsNil() bool { return s.n == 0 && s.host == nil && s.addr == 0
 // Addr is the device address of the first element; 0 for host memory.
 func (s Slice[T]) Addr() uintptr { return s.addr }
 
-// Sub is the window [lo, hi).
+// Sub is the window of the elements [lo, hi).
 func (s Slice[T]) Sub(lo, hi int) Slice[T] {
 	if lo < 0 || hi < lo || hi > s.n {
 		panic(fmt.Sprintf("driver: Sub(%d, %d) of a slice of %d", lo, hi, s.n))
@@ -61,8 +61,8 @@ func (s Slice[T]) Sub(lo, hi int) Slice[T] {
 	return Slice[T]{addr: s.addr + uintptr(lo)*unsafe.Sizeof(zero), n: hi - lo}
 }
 
-// Host is the memory itself. It panics for memory that only a device can reach:
-// that is a kernel dispatched to the wrong twin.
+// Host is the memory itself. It panics for memory that only a device can access: a kernel
+// was dispatched to its host twin by mistake.
 func (s Slice[T]) Host() []T {
 	if s.host == nil && s.n > 0 {
 		panic("driver: Host() of memory that is not on the host")

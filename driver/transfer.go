@@ -5,7 +5,7 @@ import (
 	"unsafe"
 )
 
-// Memory is what s is a window on, for Device.CopyIn and CopyOut.
+// Memory is the memory of s, for Device.CopyIn and CopyOut.
 func (s Slice[T]) Memory() Memory {
 	var zero T
 	n := s.n * int(unsafe.Sizeof(zero))
@@ -15,11 +15,10 @@ func (s Slice[T]) Memory() Memory {
 	return DeviceMemory(s.addr, n)
 }
 
-// onHost reports whether Go reaches s.
+// onHost reports whether Go can access s.
 func (s Slice[T]) onHost() bool { return s.host != nil || s.n == 0 }
 
-// Read returns the elements of s: the memory itself where Go reaches it, a copy of it
-// otherwise.
+// Read returns the elements of s: the memory itself if Go can access it, otherwise a copy.
 func Read[T Element](dev Device, s Slice[T]) ([]T, error) {
 	if s.onHost() {
 		return s.host, nil
@@ -31,7 +30,7 @@ func Read[T Element](dev Device, s Slice[T]) ([]T, error) {
 	return out, nil
 }
 
-// Write has fill overwrite s: fill gets the memory itself where Go reaches it, and
+// Write lets fill overwrite s: fill gets the memory itself if Go can access it, and
 // otherwise zeros that are then copied to dev.
 func Write[T Element](dev Device, s Slice[T], fill func([]T) error) error {
 	if s.onHost() {
@@ -44,7 +43,7 @@ func Write[T Element](dev Device, s Slice[T], fill func([]T) error) error {
 	return dev.CopyIn(s.Memory(), bytesOf(out))
 }
 
-// Upload copies src into dst, which has the same length. src may be what Read returned.
+// Upload copies src into dst, which has the same length. src may be the result of Read.
 func Upload[T Element](dev Device, dst Slice[T], src []T) error {
 	if len(src) != dst.n {
 		panic(fmt.Sprintf("driver: Upload of %d elements into %d", len(src), dst.n))
@@ -56,15 +55,15 @@ func Upload[T Element](dev Device, dst Slice[T], src []T) error {
 	return dev.CopyIn(dst.Memory(), bytesOf(src))
 }
 
-// Copier is a device that copies between its own memory, ordered as kernels are. Devices
-// whose memory Go reaches need not be one.
+// Copier is a device that copies within its own memory, ordered as kernels are. Devices
+// whose memory Go can access need not implement it.
 type Copier interface {
-	// Copy copies src to dst, which is as long and does not overlap it.
+	// Copy copies src to dst, which has the same length and does not overlap src.
 	Copy(dst, src Memory) error
 }
 
-// Copy copies src to dst on dev, after all work issued before. They are of one length and
-// do not overlap.
+// Copy copies src to dst on dev, after all work issued before. The two have the same length
+// and do not overlap.
 func Copy[T Element](dev Device, dst, src Slice[T]) error {
 	if src.n != dst.n {
 		panic(fmt.Sprintf("driver: Copy of %d elements into %d", src.n, dst.n))
@@ -79,8 +78,8 @@ func Copy[T Element](dev Device, dst, src Slice[T]) error {
 	return Upload(dev, dst, host)
 }
 
-// Place returns data where dev's kernels reach it: the slices themselves on the host,
-// copies elsewhere, which release frees.
+// Place makes data accessible to dev's kernels: the slices themselves on the host, copies
+// elsewhere, which release frees.
 func Place[T Element](dev Device, data ...[]T) (placed []Slice[T], release func(), err error) {
 	var copies []Memory
 	release = func() {

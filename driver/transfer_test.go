@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 )
 
-// What goes in comes out, from the middle of an allocation too, and only the host's
-// memory is handed out without a copy.
+// Data come back as they were written, also from the middle of an allocation, and only host
+// memory is returned without a copy.
 func TestTransfers(t *testing.T) {
 	for _, dev := range []driver.Device{cpu.New(1), sim.New(sim.Options{})} {
 		mem, err := dev.Alloc(4 * 10)

@@ -15,7 +15,7 @@ import (
 
 const alignment = 64 // a cache line, and the widest vector register
 
-// Device is the host. It implements driver.Device.
+// Device is the host CPU with its memory. It implements driver.Device.
 type Device struct {
 	pool *pool
 
@@ -24,14 +24,12 @@ type Device struct {
 	highWater uint64
 }
 
-// New starts a device with that many worker threads; 0 means GOMAXPROCS.
-// Close stops them.
+// New starts a device with that many worker threads; 0 means GOMAXPROCS. Close stops them.
 func New(threads int) *Device { return &Device{pool: newPool(threads)} }
 
-// Parallel calls f(0) … f(n-1), each once, on the worker threads, and returns
-// when all have returned. A loop started inside f runs on f's own thread. What f
-// writes must not depend on which thread runs it: results are the same for every
-// number of threads.
+// Parallel calls f(0) … f(n-1), each once, on the worker threads, and returns when all calls
+// have returned. A loop started inside f runs on f's own thread. What f writes must not
+// depend on the thread that runs it: results are the same for every number of threads.
 func (d *Device) Parallel(n int, f func(i int)) { d.pool.parallel(n, f) }
 
 // Threads is the number of worker threads.
@@ -40,8 +38,8 @@ func (d *Device) Threads() int { return d.pool.threads }
 // Kind is driver.CPU.
 func (d *Device) Kind() driver.Kind { return driver.CPU }
 
-// Attributes describes the host. It multiplies bf16 in units of its own where the processor
-// has AVX512-BF16, as all with AMX have.
+// Attributes describes the host. BF16 is set if the processor has AVX512-BF16, as all with
+// AMX have.
 func (d *Device) Attributes() driver.Attributes {
 	return driver.Attributes{Name: runtime.GOARCH, Units: d.pool.threads, MemoryBytes: memoryBytes(), BF16: processor.X86.HasAVX512BF16}
 }
@@ -52,7 +50,7 @@ func (d *Device) Alloc(n int) (driver.Memory, error) {
 		return driver.Memory{}, fmt.Errorf("cpu: allocation of %d bytes", n)
 	}
 	if total, used := memoryBytes(), d.Used(); total > 0 && uint64(n)+used > total {
-		return driver.Memory{}, fmt.Errorf("cpu: %d bytes asked for besides the %d in use, there are %d", n, used, total)
+		return driver.Memory{}, fmt.Errorf("cpu: %d bytes requested with %d in use, of %d in all", n, used, total)
 	}
 	raw := make([]byte, n+alignment)
 	off := int(-uintptr(unsafe.Pointer(unsafe.SliceData(raw))) & (alignment - 1))
@@ -63,7 +61,7 @@ func (d *Device) Alloc(n int) (driver.Memory, error) {
 	return driver.HostMemory(raw[off : off+n : off+n]), nil
 }
 
-// Free tells the device that m is no longer used; the garbage collector takes it.
+// Free records that m is no longer used; the garbage collector frees it.
 func (d *Device) Free(m driver.Memory) {
 	d.mu.Lock()
 	d.used -= uint64(m.Size())
@@ -96,7 +94,7 @@ func (d *Device) Used() uint64 { d.mu.Lock(); defer d.mu.Unlock(); return d.used
 // HighWater is the largest Used so far.
 func (d *Device) HighWater() uint64 { d.mu.Lock(); defer d.mu.Unlock(); return d.highWater }
 
-// Synchronize does nothing: host twins have finished when they return.
+// Synchronize does nothing: host twins complete before they return.
 func (d *Device) Synchronize() error { return nil }
 
 // Close stops the worker threads.

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// memoryBytes is what this process may use: the machine's physical memory, or the
-// container's or the shell's limit (ulimit -v) where that is lower.
+// memoryBytes is the memory that this process may use: the machine's physical memory, or the
+// limit of the container or the shell (ulimit -v) if that is lower.
 var memoryBytes = sync.OnceValue(func() uint64 {
 	var s syscall.Sysinfo_t
 	if syscall.Sysinfo(&s) != nil {
@@ -23,7 +23,7 @@ var memoryBytes = sync.OnceValue(func() uint64 {
 	for _, file := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			continue // of the other version of control groups, or none
+			continue // this file belongs to the other version of control groups, or there are none
 		}
 		if limit, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err == nil && limit > 0 {
 			most = min(most, limit)

@@ -2,5 +2,5 @@
 
 package cpu
 
-// memoryBytes is unknown here.
+// memoryBytes is not known on this system.
 func memoryBytes() uint64 { return 0 }

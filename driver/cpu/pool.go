@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// patience is how long an idle thread looks for the next loop before it sleeps.
-// Waking it takes about 5 µs (50 µs on a busy machine), and a training step is a
-// chain of loops of 20 µs and more with little between them. Looking is counted, not
-// timed: reading the clock took more than the looking. A look that was in vain halves the
-// patience, down to a sixteenth, and one that was not doubles it: where a neighbour takes
-// the cores, threads soon sleep at once instead of competing with those that work.
+// patience is how long an idle thread polls for the next loop before it sleeps. Waking it
+// takes about 5 µs (50 µs on a busy machine), and a training step is a chain of loops of 20
+// µs and more with little between them. Polls are counted, not timed: reading the clock took
+// more time than polling. A fruitless wait halves the patience, down to a sixteenth, and a
+// successful one doubles it: if other programs use the cores, threads soon sleep at once
+// instead of competing with those that work.
 const (
 	patience  = 30 * time.Microsecond
 	impatient = 16
 )
 
-// looks is how many looks fit into patience on this machine.
-var looks = sync.OnceValue(func() int64 {
+// maxPolls is the number of polls that take as long as patience on this machine.
+var maxPolls = sync.OnceValue(func() int64 {
 	const n = 4096
 	var state atomic.Int64
 	best := time.Duration(1 << 62)
@@ -39,10 +39,10 @@ var looks = sync.OnceValue(func() int64 {
 // pool runs loops, one at a time, on the caller's goroutine and on threads-1
 // helpers that live as long as the device.
 //
-// state counts the helpers that take part in the loop and has the flag open
-// while there may be indices left; whoever finds none closes it. A helper joins only an
-// open loop, and the caller returns when the loop is closed and the count is 0: it does not
-// wait for helpers that did not wake in time. The loop's fields change only then.
+// state counts the helpers that take part in the loop and has the flag open, which is set
+// while indices may be left and cleared by the first thread that finds none. A helper joins
+// only an open loop, and the caller returns when the loop is closed and the count is 0: it
+// does not wait for helpers that did not wake in time. The loop's fields change only then.
 type pool struct {
 	threads int
 	busy    atomic.Bool // a loop is running: nested loops run inline
@@ -50,11 +50,11 @@ type pool struct {
 	asleep  atomic.Int32
 	closed  atomic.Bool
 	wake    chan struct{} // for helpers that sleep
-	idle    chan struct{} // for the caller: the last helper has left a closed loop
+	idle    chan struct{} // wakes the caller: the last helper has left a closed loop
 	done    sync.WaitGroup
 
-	most    int64        // looks before a thread sleeps
-	patient atomic.Int64 // of them now
+	polls    int64        // polls before a thread sleeps, at most
+	pollsNow atomic.Int64 // the same as adapted to the last waits
 
 	n     int
 	f     func(i int)
@@ -72,8 +72,8 @@ func newPool(threads int) *pool {
 	}
 	p := &pool{threads: threads, wake: make(chan struct{}, threads), idle: make(chan struct{}, 1)}
 	if threads > 1 && runtime.GOMAXPROCS(0) > 1 {
-		p.most = looks()
-		p.patient.Store(p.most)
+		p.polls = maxPolls()
+		p.pollsNow.Store(p.polls)
 	}
 	for range threads - 1 {
 		p.done.Go(p.help)
@@ -83,7 +83,7 @@ func newPool(threads int) *pool {
 
 // help joins loops until the pool is closed.
 func (p *pool) help() {
-	debug.SetPanicOnFault(true) // a mapped file that was made shorter is the loop's fault, not the process's
+	debug.SetPanicOnFault(true) // if a mapped file becomes shorter, the loop fails and not the process
 	for {
 		if !p.await() {
 			return
@@ -100,15 +100,15 @@ func (p *pool) help() {
 	}
 }
 
-// await returns when a loop may be open, or false when the pool is closed.
+// await returns true when a loop may be open, false when the pool is closed.
 func (p *pool) await() bool {
-	for range p.patient.Load() {
+	for range p.pollsNow.Load() {
 		if p.state.Load()&open != 0 || p.closed.Load() {
-			p.looked(true)
+			p.adapt(true)
 			return !p.closed.Load()
 		}
 	}
-	p.looked(false)
+	p.adapt(false)
 	p.asleep.Add(1)
 	defer p.asleep.Add(-1)
 	if p.state.Load()&open != 0 {
@@ -118,18 +118,18 @@ func (p *pool) await() bool {
 	return more
 }
 
-// looked changes the patience after a look for something, which may have happened.
-func (p *pool) looked(happened bool) {
-	now := p.patient.Load()
+// adapt changes the patience after a wait that succeeded or not.
+func (p *pool) adapt(found bool) {
+	now := p.pollsNow.Load()
 	switch {
-	case happened && now < p.most:
-		p.patient.Store(min(2*now, p.most))
-	case !happened && now > p.most/impatient:
-		p.patient.Store(max(now/2, p.most/impatient))
+	case found && now < p.polls:
+		p.pollsNow.Store(min(2*now, p.polls))
+	case !found && now > p.polls/impatient:
+		p.pollsNow.Store(max(now/2, p.polls/impatient))
 	}
 }
 
-// join counts the calling helper in, unless the loop is closed.
+// join adds the calling helper to the loop; it returns false if the loop is closed.
 func (p *pool) join() bool {
 	for {
 		s := p.state.Load()
@@ -153,7 +153,7 @@ func (p *pool) take() {
 	for {
 		i := int(p.next.Add(1)) - 1
 		if i >= p.n {
-			p.state.And(^open) // nobody need join any more: helpers look on, without joining in vain
+			p.state.And(^open) // nothing is left to join: helpers poll on without joining in vain
 			return
 		}
 		p.f(i)
@@ -192,7 +192,7 @@ func (p *pool) parallel(n int, f func(i int)) {
 // finish closes the loop and waits for the helpers that joined it.
 func (p *pool) finish() {
 	p.state.And(^open)
-	for range p.patient.Load() {
+	for range p.pollsNow.Load() {
 		if p.state.Load() == 0 {
 			return
 		}

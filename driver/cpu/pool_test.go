@@ -34,7 +34,7 @@ func TestParallelUsesItsThreads(t *testing.T) {
 	for range 20 {
 		var met sync.WaitGroup
 		met.Add(threads)
-		// Each call waits for the others: returns only if all run at once.
+		// Each call waits for the others: Parallel returns only if all run at the same time.
 		d.Parallel(threads, func(int) { met.Done(); met.Wait() })
 		time.Sleep(2 * patience)
 	}

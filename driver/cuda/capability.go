@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// Properties is what the driver says of a GPU.
+// Properties is the driver's description of a GPU.
 type Properties struct {
 	Name             string
 	Major, Minor     int    // compute capability
@@ -17,35 +17,35 @@ type Properties struct {
 	MemoryClockKHz   int    // peak memory clock
 	MemoryBusBits    int    //
 	L2Bytes          int    //
-	SharedPerBlock   int    // bytes a block may ask for at most (opt-in limit)
-	SharedPerUnit    int    // bytes a multiprocessor has
-	RegistersPerUnit int    // 32-bit registers a multiprocessor has
-	ThreadsPerUnit   int    // threads resident on a multiprocessor at most
-	ECC              bool   // error correction is on
+	SharedPerBlock   int    // bytes of shared memory per block at most (opt-in limit)
+	SharedPerUnit    int    // bytes of shared memory per multiprocessor
+	RegistersPerUnit int    // 32-bit registers per multiprocessor
+	ThreadsPerUnit   int    // resident threads per multiprocessor at most
+	ECC              bool   // error correction is enabled
 	MemoryBytes      uint64 // total
 }
 
 // SM is the compute capability as PTX targets spell it: 80, 90.
 func (p Properties) SM() int { return 10*p.Major + p.Minor }
 
-// Describer is a device that knows its hardware: what picks between sm_80 and sm_90a
-// kernels, and what a benchmark divides by.
+// Describer is a device that knows its hardware: used to choose between sm_80 and sm_90a
+// kernels, and for the peak rates of benchmarks.
 type Describer interface {
 	Properties() Properties
 }
 
-// Queuer is a device whose own queue can be had as a stream, to record events in it
-// and to make it wait for those of others. Closing that stream does nothing.
+// Queuer is a device whose own queue is available as a stream, in which events can be
+// recorded and which can wait for those of others. Closing that stream does nothing.
 type Queuer interface {
 	Queue() driver.Stream
 }
 
-// Sharer is a device whose own queue other libraries may put work into (NCCL).
+// Sharer is a device into whose own queue other libraries may put work (NCCL).
 type Sharer interface {
 	// Share calls f on a thread on which the device's context is current. queue is the
 	// CUstream of the device's own queue.
 	Share(f func(queue unsafe.Pointer) error) error
-	// Busy reports whether work of the device's own queue has not ended yet; it does not wait.
+	// Busy reports whether the device's own queue has unfinished work; it does not wait.
 	Busy() (bool, error)
 }
 
@@ -54,9 +54,8 @@ type Sharer interface {
 type Stager interface {
 	// NewHostBuffer returns n bytes of pinned memory of unspecified contents.
 	NewHostBuffer(n int) (*HostBuffer, error)
-	// CopyInAsync queues a copy of all of src to the start of dst. src may not
-	// change until the stream has passed the copy. A nil stream is the device's
-	// own queue.
+	// CopyInAsync queues a copy of all of src to the start of dst. src must not change until
+	// the stream has completed the copy. A nil stream is the device's own queue.
 	CopyInAsync(dst driver.Memory, src *HostBuffer, s driver.Stream) error
 	// CopyOutAsync queues a copy from the start of src that fills dst.
 	CopyOutAsync(dst *HostBuffer, src driver.Memory, s driver.Stream) error
@@ -79,8 +78,8 @@ func (b *HostBuffer) Sub(lo, hi int) *HostBuffer {
 	return &HostBuffer{bytes: b.bytes[lo:hi:hi]}
 }
 
-// Close gives the memory back; no copy may be under way. Closing a window, or twice,
-// does nothing.
+// Close frees the memory; no copy may be queued or running. Closing a window, or closing
+// twice, does nothing.
 func (b *HostBuffer) Close() error {
 	if b.free == nil {
 		return nil
@@ -90,18 +89,17 @@ func (b *HostBuffer) Close() error {
 	return free()
 }
 
-// Grapher is a device that records launches once and repeats them as one.
+// Grapher is a device that records launches once and repeats them as one launch.
 type Grapher interface {
-	// Capture calls record and keeps, instead of running them, the launches and
-	// asynchronous copies that record queues in the device's own queue, with the
-	// arguments they have now. Allocating, CopyIn, CopyOut and Synchronize are
-	// errors inside record.
+	// Capture calls record and keeps, instead of running them, the launches and asynchronous
+	// copies that record queues in the device's own queue, with their current arguments.
+	// Allocating, CopyIn, CopyOut and Synchronize are errors inside record.
 	Capture(record func() error) (Graph, error)
 }
 
 // Graph is recorded work.
 type Graph interface {
-	// Launch queues all of it in the device's own queue.
+	// Launch queues all of the recorded work in the device's own queue.
 	Launch() error
 	Close() error
 }

@@ -12,8 +12,8 @@ import (
 	shim "dataflex.dev/dataflex/third_party/cuda"
 )
 
-// check is the one gate that results of driver calls pass: nil for success, else an
-// *Error with the call, the code and the driver's text.
+// check converts the result of every driver call: nil for success, else an *Error with the
+// call, the code and the driver's text.
 func check(call string, code int) error {
 	if code == 0 {
 		return nil
@@ -36,7 +36,7 @@ func code(err error) int {
 	return int(reflect.ValueOf(err).Int())
 }
 
-// do runs one driver call with the device's context current on the thread it runs on.
+// do runs one driver call with the device's context current on its thread.
 func (d *Device) do(call string, f func() int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -46,15 +46,15 @@ func (d *Device) do(call string, f func() int) error {
 	return d.result(call, f())
 }
 
-// result checks a call on this device. The GPU reports what a kernel did wrong at
-// whichever call comes after, so such an error names the kernel launched last.
+// result checks a call on this device. The GPU reports a kernel's fault at whichever call
+// comes after, so such an error names the kernel launched last.
 func (d *Device) result(call string, code int) error {
 	err := check(call, code)
 	if err == nil || !Code(code).lost() {
 		return err
 	}
 	e := err.(*Error)
-	e.Text += "; the context is lost and the program must start anew"
+	e.Text += "; the context is lost and the program must be restarted"
 	if d.last != "" {
 		e.Text += fmt.Sprintf("; the kernel launched last is %s", d.last)
 	}

@@ -12,7 +12,7 @@ import (
 	shim "dataflex.dev/dataflex/third_party/cuda"
 )
 
-// The oldest things this project runs on. Its kernels are PTX 7.0 for sm_80 and PTX
+// The oldest versions on which this project runs. Its kernels are PTX 7.0 for sm_80 and PTX
 // 8.0 for sm_90a, and tensor maps came with CUDA 12.
 const (
 	minVersion = 12000
@@ -31,7 +31,7 @@ type Device struct {
 	heap    *heap
 	staging *staging
 
-	last      string // kernel launched last
+	last      string // the kernel launched last
 	capturing bool
 }
 
@@ -45,8 +45,8 @@ var (
 	_ Grapher         = (*Device)(nil)
 )
 
-// Available is the number of GPUs, or why there is none that can be used: no driver,
-// one too old, no GPU.
+// Available is the number of GPUs, or the reason why none can be used: no driver, one that
+// is too old, no GPU.
 func Available() (int, error) {
 	n, err := cu.NumDevices()
 	if err != nil {
@@ -62,7 +62,7 @@ func Available() (int, error) {
 	return n, nil
 }
 
-// noDriver says which of the reasons for a driver that does not start this one is.
+// noDriver explains why the driver cannot be started.
 func noDriver(err error) error {
 	switch {
 	case shim.Path() == "":
@@ -73,8 +73,8 @@ func noDriver(err error) error {
 	return fmt.Errorf("cuda: the NVIDIA driver does not start: %s: %w", shim.Why(), err)
 }
 
-// Open makes the GPU of that ordinal (as CUDA_VISIBLE_DEVICES orders them) ready for
-// work. Close gives it back.
+// Open prepares the GPU with that ordinal (in the order of CUDA_VISIBLE_DEVICES) for work.
+// Close releases it.
 func Open(ordinal int) (*Device, error) {
 	n, err := Available()
 	if err != nil {
@@ -117,7 +117,7 @@ func (d *Device) open() (err error) {
 	return err
 }
 
-// properties asks the driver what the device is.
+// properties asks the driver for the device's properties.
 func properties(dev cu.Device) (Properties, error) {
 	p := Properties{DriverVersion: cu.Version()}
 	var err error
@@ -167,7 +167,7 @@ func (d *Device) Attributes() driver.Attributes {
 	}
 }
 
-// Properties is what the driver says of the GPU.
+// Properties is the driver's description of the GPU.
 func (d *Device) Properties() Properties { return d.props }
 
 // Synchronize waits for all work of all streams and returns its first error.
@@ -178,9 +178,9 @@ func (d *Device) Synchronize() error {
 	return d.do("cuCtxSynchronize", func() int { return code(cu.Synchronize()) })
 }
 
-// Close waits for the work under way and gives everything back: memory, also what was
-// not freed, the queue and the context. The device must not be used any more; closing
-// it twice does nothing.
+// Close waits for unfinished work and releases everything: memory, including what was not
+// freed, the queue and the context. The device must not be used any more; closing it twice
+// does nothing.
 func (d *Device) Close() error {
 	if d.ctx == (cu.CUContext{}) {
 		return nil

@@ -2,11 +2,11 @@ package cuda
 
 import "fmt"
 
-// Code is a result of the CUDA driver API (CUresult). It is an error so that
-// errors.Is(err, cuda.OutOfMemory) asks for one.
+// Code is a result of the CUDA driver API (CUresult). It is an error so that callers can
+// test for it with errors.Is(err, cuda.OutOfMemory).
 type Code int
 
-// The codes that callers tell apart.
+// The codes that callers distinguish.
 const (
 	OutOfMemory           Code = 2
 	NoDevice              Code = 100
@@ -20,8 +20,8 @@ const (
 
 func (c Code) Error() string { return fmt.Sprintf("CUDA error %d", int(c)) }
 
-// lost says whether the context is unusable from this error on: a kernel did
-// something that the GPU does not recover from.
+// lost reports whether the context is unusable after this error: a kernel did something from
+// which the GPU does not recover.
 func (c Code) lost() bool {
 	switch c {
 	case IllegalAddress, 702, 710, 714, 715, 716, 717, 718, 719:
@@ -32,10 +32,10 @@ func (c Code) lost() bool {
 
 // Error is a driver call that failed.
 type Error struct {
-	Call string // as the driver API spells it
+	Call string // the function's name in the driver API
 	Code Code
 	Name string // CUDA_ERROR_…
-	Text string // the driver's own sentence, and ours where there is more to say
+	Text string // the driver's description, and our addition where there is one
 }
 
 func (e *Error) Error() string {

@@ -13,14 +13,14 @@ import (
 	"testing"
 )
 
-// The tests run against testdata/fakecuda, a driver library without a GPU, which
-// TestMain builds with the C compiler; without one they are skipped. Another library
-// is opened once per process, so what Open says to other drivers is tested in
-// processes of their own: this test binary with childEnv set.
+// The tests run against testdata/fakecuda, a driver library without a GPU, which TestMain
+// builds with the C compiler; without one they are skipped. A process opens only one
+// library, so Open's errors for other drivers are tested in processes of their own: this
+// test binary with childEnv set.
 const childEnv = "DATAFLEX_CUDA_TEST_CHILD"
 
-// gpuEnv is optest.DeviceEnv: where it says cuda, the tests of gpu_test.go run on the
-// driver and GPU that are there, and those of the fake are skipped.
+// gpuEnv is optest.DeviceEnv: if it is cuda, the tests of gpu_test.go run on the machine's
+// driver and GPU, and those of the fake are skipped.
 const gpuEnv = "DATAFLEX_TEST_DEVICE"
 
 var (
@@ -81,7 +81,7 @@ func needFake(tb testing.TB) {
 	}
 }
 
-// open gives a fake GPU that must close without an error.
+// open opens a fake GPU, which must close without an error.
 func open(tb testing.TB) *Device {
 	tb.Helper()
 	needFake(tb)
@@ -97,7 +97,7 @@ func open(tb testing.TB) *Device {
 	return d
 }
 
-// calls runs f and returns the lines that the fake driver logged meanwhile.
+// calls runs f and returns the lines that the fake driver logged during f.
 func calls(tb testing.TB, f func()) []string {
 	tb.Helper()
 	log := filepath.Join(tb.TempDir(), "log")
@@ -143,7 +143,7 @@ func wantError(tb testing.TB, err error, parts ...string) {
 	}
 }
 
-// ptx is a text with the kernels that the fake driver has.
+// ptx is PTX text with the kernels that the fake driver implements.
 const ptx = `
 .version 8.0
 .target sm_90a

@@ -12,10 +12,10 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// What only a driver with a GPU can say: these run where gpuEnv asks for it, each in any
-// order, on whatever GPU is number 0.
+// Tests that need a driver with a GPU: they run if gpuEnv requests them, in any order, on
+// GPU number 0.
 
-// gpuPTX is text that any GPU since Ampere compiles.
+// gpuPTX is PTX text that any GPU since Ampere compiles.
 const gpuPTX = `
 .version 7.0
 .target sm_80
@@ -117,8 +117,8 @@ func TestGPUProperties(t *testing.T) {
 	}
 }
 
-// Copies of all lengths, to and from all offsets, through the staging buffers and beyond
-// them; new memory is zero.
+// Copies of all lengths, to and from all offsets, through the staging buffers and larger
+// than them; new memory is zero.
 func TestGPUCopies(t *testing.T) {
 	d := needGPU(t)
 	for _, n := range []int{1, 255, 4097, stagingSize - 1, 3*stagingSize + 5} {
@@ -185,7 +185,7 @@ func TestGPULaunches(t *testing.T) {
 	}
 }
 
-// All the shared memory that a block of sm_80 text may have, or that this GPU has.
+// Blocks use as much shared memory as sm_80 allows, and as this GPU has.
 func TestGPUSharedMemory(t *testing.T) {
 	d := needGPU(t)
 	f := gpuKernel(t, d, "last_word")
@@ -202,7 +202,7 @@ func TestGPUSharedMemory(t *testing.T) {
 	}
 }
 
-// What the compiler objects to is in the error, with its line.
+// The error contains the compiler's complaint with its line.
 func TestGPUCompilerSays(t *testing.T) {
 	d := needGPU(t)
 	_, err := d.LoadModule("broken", []byte(strings.Replace(gpuPTX, "fma.rn.f32", "frobnicate", 1)))
@@ -222,10 +222,10 @@ func TestGPUTensorMap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%x", m) // the bytes, for the interpreter to be held against
+	t.Logf("%x", m) // the bytes, for comparison with the interpreter's
 }
 
-// What a launch costs the host, and what an event's clock says of it.
+// Logs the host's time for a launch, and the time between events.
 func TestGPULaunchCost(t *testing.T) {
 	d := needGPU(t)
 	f := gpuKernel(t, d, "nothing")
@@ -253,7 +253,7 @@ func TestGPULaunchCost(t *testing.T) {
 	}
 }
 
-// A kernel that writes where there is nothing loses the context, and the error names it.
+// A kernel that writes to an invalid address loses the context, and the error names it.
 func TestGPUFault(t *testing.T) {
 	needGPU(t)
 	out := runChild(t, "fault")
@@ -264,7 +264,7 @@ func TestGPUFault(t *testing.T) {
 	}
 }
 
-// faultingChild is what TestGPUFault starts.
+// faultingChild is the process started by TestGPUFault.
 func faultingChild(say func(...any)) {
 	d, err := Open(0)
 	if err != nil {

@@ -16,8 +16,8 @@ type graph struct {
 	x execGraph
 }
 
-// Capture records what record queues in the device's own queue. The driver ties a
-// capture to the thread it began on, which record therefore keeps.
+// Capture records what record puts into the device's own queue. The driver ties a capture to
+// the thread it began on, so record runs locked to that thread.
 func (d *Device) Capture(record func() error) (Graph, error) {
 	if err := d.refuseCapture("Capture"); err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (d *Device) Capture(record func() error) (Graph, error) {
 	return g, nil
 }
 
-// refuseCapture is the error of a call that cannot be recorded.
+// refuseCapture returns an error for a call that cannot be recorded, during a capture.
 func (d *Device) refuseCapture(call string) error {
 	if d.capturing {
 		return errors.New("cuda: " + call + " inside Capture")
@@ -71,7 +71,7 @@ func (g *graph) Launch() error {
 	return err
 }
 
-// Close gives the graph back.
+// Close destroys the graph.
 func (g *graph) Close() error {
 	return g.d.do("cuGraphExecDestroy", func() int { return g.x.destroy() })
 }

@@ -7,32 +7,32 @@ import (
 	"slices"
 )
 
-// The driver's own allocation takes microseconds to milliseconds and its free waits
-// for the GPU, so device memory is taken in segments and handed out from them.
+// The driver's own allocation takes microseconds to milliseconds and its free waits for the
+// GPU, so device memory is allocated in segments that are divided into blocks.
 const (
-	granule     = 512      // bytes: every block starts and ends on one
-	segmentSize = 32 << 20 // bytes of a segment that small blocks share
+	granule     = 512      // bytes: every block starts and ends at a multiple
+	segmentSize = 32 << 20 // bytes of a segment shared by small blocks
 	segmentStep = 2 << 20  // larger segments are a multiple of the GPU's page
 )
 
-// source is where segments come from.
+// source allocates segments.
 type source interface {
 	alloc(n int) (uintptr, error)
 	free(addr uintptr) error
 }
 
-// heap hands out blocks of device memory: best fit, neighbours merged when they are
-// freed, segments kept until the source runs dry.
+// heap allocates blocks of device memory: best fit, adjacent free blocks are merged,
+// segments are kept until the source runs out of memory.
 type heap struct {
 	src   source
 	free  []*block           // by size, then address
-	used  map[uintptr]*block // handed out, by address
-	inUse uint64             // bytes of blocks handed out
+	used  map[uintptr]*block // in use, by address
+	inUse uint64             // bytes of blocks in use
 	high  uint64             // the largest inUse so far
 	held  uint64             // bytes of segments
 }
 
-// block is a stretch of a segment; prev and next are its neighbours there.
+// block is a part of a segment; prev and next are the adjacent blocks.
 type block struct {
 	addr       uintptr
 	size       int
@@ -42,8 +42,8 @@ type block struct {
 
 func newHeap(src source) *heap { return &heap{src: src, used: map[uintptr]*block{}} }
 
-// alloc returns the address of n bytes, rounded up to at least one granule. When the
-// source is dry, segments with nothing in them go back to it before it is asked again.
+// alloc returns the address of n bytes, rounded up to at least one granule. If the source is
+// out of memory, unused segments are released before it is asked again.
 func (h *heap) alloc(n int) (addr uintptr, size int, err error) {
 	size = max(roundUp(n, granule), granule)
 	b := h.take(size)
@@ -64,8 +64,8 @@ func (h *heap) alloc(n int) (addr uintptr, size int, err error) {
 	return b.addr, b.size, nil
 }
 
-// give takes the block at addr back. An address that was not handed out, or was given
-// back already, is a programmer error.
+// give frees the block at addr. It panics for an address that was not allocated, or was
+// freed already.
 func (h *heap) give(addr uintptr) {
 	b := h.used[addr]
 	if b == nil {
@@ -93,7 +93,7 @@ func (h *heap) give(addr uintptr) {
 	h.list(b)
 }
 
-// take finds the smallest free block that holds size bytes and cuts it to size.
+// take finds the smallest free block that holds size bytes and splits off the rest.
 func (h *heap) take(size int) *block {
 	i, _ := slices.BinarySearchFunc(h.free, &block{size: size}, (*block).compare)
 	if i == len(h.free) {
@@ -128,7 +128,7 @@ func (h *heap) grow(size int) error {
 	return nil
 }
 
-// release gives segments that are free as a whole back to the source and returns
+// release returns segments that are entirely free to the source and returns the number of
 // their bytes.
 func (h *heap) release() (int, error) {
 	var released int
@@ -147,7 +147,7 @@ func (h *heap) release() (int, error) {
 	return released, errors.Join(errs...)
 }
 
-// close gives every segment back, whatever is still handed out of it.
+// close frees every segment, including those with blocks in use.
 func (h *heap) close() error {
 	for addr := range h.used {
 		h.give(addr)
@@ -177,7 +177,7 @@ func (b *block) compare(o *block) int {
 
 func roundUp(n, to int) int { return (n + to - 1) / to * to }
 
-// sizeText writes a size for people.
+// sizeText formats a size for people.
 func sizeText(n uint64) string {
 	switch {
 	case n >= 1<<30:

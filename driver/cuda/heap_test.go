@@ -39,8 +39,8 @@ func (p *pool) free(addr uintptr) error {
 	return nil
 }
 
-// Whatever the order of alloc and give: blocks are aligned, lie inside a segment and do
-// not overlap, the counters are right, and with everything given back the free list is
+// For any order of alloc and give, blocks are aligned, lie inside a segment and do not
+// overlap, the counters are right, and after everything is freed the free list consists of
 // whole segments again.
 func TestHeapUnderRandomUse(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -102,7 +102,7 @@ func TestHeapTakesTheSmallestBlockThatFits(t *testing.T) {
 	for i, n := range []int{4096, 512, 1024, 512, 2048, 512} {
 		addr[i], _, _ = h.alloc(n)
 	}
-	h.give(addr[0]) // free: 4096, then 1024, 2048 and the segment's rest
+	h.give(addr[0]) // free: 4096, then 1024, 2048 and the rest of the segment
 	h.give(addr[2])
 	h.give(addr[4])
 	for _, c := range []struct {
@@ -122,7 +122,7 @@ func TestHeapLargeBlocksHaveTheirOwnSegments(t *testing.T) {
 	if p.sizes[a] != segmentSize+segmentStep {
 		t.Errorf("a segment of %d", p.sizes[a])
 	}
-	h.alloc(100) // fits in what the large block left
+	h.alloc(100) // fits in the space freed by the large block
 	if len(p.sizes) != 1 {
 		t.Errorf("%d segments", len(p.sizes))
 	}

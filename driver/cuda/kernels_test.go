@@ -12,8 +12,8 @@ import (
 	"dataflex.dev/dataflex/kernels/gemm"
 )
 
-// product is a Hopper kernel of kernels/gemm as it is launched: four tensor maps, the
-// shape, a ring of 192 KiB of shared memory.
+// product is a launch of a Hopper kernel of kernels/gemm: four tensor maps, the shape, a
+// ring of 192 KiB of shared memory.
 type product struct {
 	d             *Device
 	m, n, k, r    int
@@ -46,7 +46,7 @@ func TestHopperKernelIsLaunched(t *testing.T) {
 	if got := only(lines, "attribute"); len(got) != 1 || got[0] != "attribute 8 of gemm_bf16_nt_256 = 196672" {
 		t.Errorf("%q", got)
 	}
-	encoded := make([]byte, 128) // the fake driver's
+	encoded := make([]byte, 128) // the fake driver's encoding
 	for i := range encoded {
 		encoded[i] = byte(i)
 	}
@@ -56,12 +56,12 @@ func TestHopperKernelIsLaunched(t *testing.T) {
 	if got := only(lines, "launch"); len(got) != 1 || got[0] != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if again := calls(t, p.run); len(again) != 1 || again[0] != want { // neither maps nor attributes anew
+	if again := calls(t, p.run); len(again) != 1 || again[0] != want { // neither maps are encoded nor attributes set again
 		t.Errorf("the second launch: %q", again)
 	}
 }
 
-// TestLaunchesAllocateNothing: of a kernel that was launched before, with the same tensors.
+// TestLaunchesAllocateNothing: a kernel that was launched before with the same tensors.
 func TestLaunchesAllocateNothing(t *testing.T) {
 	p := newProduct(t, 1408, 3072, 72, 8)
 	if n := testing.AllocsPerRun(200, p.run); n != 0 {
@@ -69,8 +69,8 @@ func TestLaunchesAllocateNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkHopperLaunch is all that a product costs on the host but the driver's own work,
-// for which the fake one copies the arguments into a list.
+// BenchmarkHopperLaunch is the host's entire cost of a product except the driver's own work,
+// in place of which the fake copies the arguments into a list.
 func BenchmarkHopperLaunch(b *testing.B) {
 	p := newProduct(b, 1408, 3072, 72, 8)
 	b.ReportAllocs()

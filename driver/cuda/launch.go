@@ -17,16 +17,16 @@ type function struct {
 	fn      cu.Function
 	entry   entry
 	attr    driver.FunctionAttributes
-	dynamic int // dynamic shared memory it may use now
+	dynamic int // dynamic shared memory that it may currently use
 }
 
 func (f *function) Name() string { return f.name }
 
 func (f *function) Attributes() driver.FunctionAttributes { return f.attr }
 
-// Launch queues one run of f: one crossing into C, no allocation. The arguments are
-// compared with the PTX's parameter list, and block and shared memory with what the
-// kernel and the GPU allow, before the driver sees them.
+// Launch queues one run of f: one C call, no allocation. Before the driver sees them, the
+// arguments are compared with the PTX's parameter list, and block and shared memory with the
+// limits of the kernel and the GPU.
 func (d *Device) Launch(f driver.Function, c driver.Config, args *driver.Args) error {
 	fn, ok := f.(*function)
 	if !ok || fn.d != d {
@@ -37,7 +37,7 @@ func (d *Device) Launch(f driver.Function, c driver.Config, args *driver.Args) e
 		return fn.fault(c, err)
 	}
 	if n := c.Block.Count(); n > fn.attr.MaxThreads {
-		return fn.fault(c, fmt.Errorf("%d threads a block, the kernel takes %d", n, fn.attr.MaxThreads))
+		return fn.fault(c, fmt.Errorf("%d threads per block, the kernel takes %d", n, fn.attr.MaxThreads))
 	}
 	if c.Shared > fn.dynamic {
 		if err := fn.raiseShared(c.Shared); err != nil {
@@ -53,10 +53,10 @@ func (d *Device) Launch(f driver.Function, c driver.Config, args *driver.Args) e
 	return nil
 }
 
-// raiseShared asks for more dynamic shared memory than a kernel gets by default.
+// raiseShared requests more dynamic shared memory than a kernel gets by default.
 func (f *function) raiseShared(n int) error {
 	if total := n + f.attr.SharedBytes; total > f.d.props.SharedPerBlock {
-		return fmt.Errorf("%d bytes of shared memory (%d dynamic, %d static), %s has %d a block",
+		return fmt.Errorf("%d bytes of shared memory (%d dynamic, %d static), %s has %d per block",
 			total, n, f.attr.SharedBytes, f.d.props.Name, f.d.props.SharedPerBlock)
 	}
 	if err := f.d.do("cuFuncSetAttribute", func() int { return nativeMaxDynamicShared(f.fn, n) }); err != nil {
@@ -66,14 +66,14 @@ func (f *function) raiseShared(n int) error {
 	return nil
 }
 
-// fault says which launch err is about.
+// fault adds the launch to err.
 func (f *function) fault(c driver.Config, err error) error {
 	g, b := ones(c.Grid), ones(c.Block)
 	return fmt.Errorf("cuda: launch %s, grid %dx%dx%d, block %dx%dx%d, %d bytes shared: %w",
 		f.name, g.X, g.Y, g.Z, b.X, b.Y, b.Z, c.Shared, err)
 }
 
-// ones is d with its zeros, which count as 1, written out.
+// ones replaces the zeros of d, which count as 1.
 func ones(d driver.Dim) driver.Dim {
 	return driver.Dim{X: max(d.X, 1), Y: max(d.Y, 1), Z: max(d.Z, 1)}
 }

@@ -116,7 +116,7 @@ func TestLaunchRefusesWhatTheKernelDoesNotTake(t *testing.T) {
 		wantError(t, d.Launch(f, driver.Config{}, args.Reset().U64(1).U32(2).F32(3).U32(4)),
 			"argument 1 is 4 bytes at offset 8, the kernel takes 8 at 8")
 		wantError(t, d.Launch(f, driver.Config{Block: driver.Dim{X: 256, Y: 2}}, args.Reset().U64(1).U64(2).F32(3).U32(4)),
-			"512 threads a block, the kernel takes 256")
+			"512 threads per block, the kernel takes 256")
 	})
 	if len(lines) != 0 {
 		t.Errorf("the driver was called: %q", lines)
@@ -138,14 +138,14 @@ func TestDynamicSharedMemoryAbove48KiB(t *testing.T) {
 			}
 		}
 	})
-	// Asked for only when a launch needs more than any before.
+	// The attribute is set only when a launch needs more than any before.
 	if got, want := only(lines, "attribute"), []string{"attribute 8 of tiles = 204800", "attribute 8 of tiles = 231424"}; !slices.Equal(got, want) {
 		t.Errorf("calls %q, want %q", got, want)
 	}
-	wantError(t, shared(231425), "232449 bytes of shared memory (231425 dynamic, 1024 static), Fake H200 #0 has 232448 a block")
+	wantError(t, shared(231425), "232449 bytes of shared memory (231425 dynamic, 1024 static), Fake H200 #0 has 232448 per block")
 }
 
-// The context is made current on whatever thread a call happens to run.
+// The context is made current on every thread on which a call runs.
 func TestEveryThread(t *testing.T) {
 	d := open(t)
 	f := kernel(t, d, "axpy")
@@ -175,7 +175,7 @@ func TestEveryThread(t *testing.T) {
 	}
 }
 
-// Two devices in one process keep to their own contexts.
+// Two devices in one process use their own contexts.
 func TestTwoDevices(t *testing.T) {
 	a := open(t)
 	b := must(Open(1))(t)
@@ -199,7 +199,7 @@ func TestTwoDevices(t *testing.T) {
 	}
 }
 
-// A kernel's fault comes from a later call, which names the kernel.
+// A kernel's fault is returned by a later call, whose error names the kernel.
 func TestFaultOfAKernel(t *testing.T) {
 	needFake(t)
 	d := must(Open(0))(t)
@@ -209,7 +209,7 @@ func TestFaultOfAKernel(t *testing.T) {
 	}
 	err := d.CopyOut(make([]byte, 10), m)
 	wantError(t, err, "cuEventSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS (700): an illegal memory access was encountered",
-		"the context is lost and the program must start anew", "the kernel launched last is fault")
+		"the context is lost and the program must be restarted", "the kernel launched last is fault")
 	if !errors.Is(err, IllegalAddress) {
 		t.Error("errors.Is(err, IllegalAddress) is false")
 	}
@@ -271,7 +271,7 @@ func BenchmarkLaunch(b *testing.B) {
 		if err := d.Launch(f, driver.Config{Grid: driver.Dim{X: 1}, Block: driver.Dim{X: 32}}, &args); err != nil {
 			b.Fatal(err)
 		}
-		if n%4096 == 0 { // the fake driver keeps what is queued
+		if n%4096 == 0 { // the fake driver keeps all queued work
 			if err := d.Synchronize(); err != nil {
 				b.Fatal(err)
 			}

@@ -11,7 +11,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// segments is the driver as the source of a heap.
+// segments allocates a heap's segments through the driver.
 type segments struct{ d *Device }
 
 func (s segments) alloc(n int) (addr uintptr, err error) {
@@ -38,7 +38,7 @@ func (d *Device) Alloc(n int) (driver.Memory, error) {
 	}
 	addr, size, err := d.heap.alloc(n)
 	if err != nil {
-		return driver.Memory{}, fmt.Errorf("cuda: %s asked for, %s in use, %s held%s: %w",
+		return driver.Memory{}, fmt.Errorf("cuda: %s requested, %s in use, %s held%s: %w",
 			sizeText(uint64(n)), sizeText(d.heap.inUse), sizeText(d.heap.held), d.freeText(), err)
 	}
 	if err := d.do("cuMemsetD32Async", func() int {
@@ -50,7 +50,7 @@ func (d *Device) Alloc(n int) (driver.Memory, error) {
 	return driver.DeviceMemory(addr, n), nil
 }
 
-// freeText says how much memory the GPU has left, for the error of a failed Alloc.
+// freeText describes how much memory the GPU has left, for the error of a failed Alloc.
 func (d *Device) freeText() string {
 	var free, total int64
 	if err := d.do("cuMemGetInfo", func() (c int) {
@@ -63,18 +63,18 @@ func (d *Device) freeText() string {
 	return fmt.Sprintf(", %s of %s free on the device", sizeText(uint64(free)), sizeText(uint64(total)))
 }
 
-// Free takes memory back that Alloc returned; anything else panics. Work queued before
-// may still use it, work queued after may be given it.
+// Free frees memory that Alloc returned; it panics for anything else. Work queued before may
+// still use the memory, and work queued after may get it.
 func (d *Device) Free(m driver.Memory) { d.heap.give(m.Addr()) }
 
-// Used is the bytes handed out, each allocation rounded up to 512.
+// Used is the number of bytes in use, each allocation rounded up to 512.
 func (d *Device) Used() uint64 { return d.heap.inUse }
 
 // HighWater is the largest Used so far.
 func (d *Device) HighWater() uint64 { return d.heap.high }
 
-// CopyIn queues a copy of src to the start of dst after all work issued before. src
-// is free again when it returns: it lies in pinned memory by then.
+// CopyIn queues a copy of src to the start of dst after all work issued before. src may be
+// reused when CopyIn returns: its data are in pinned memory by then.
 func (d *Device) CopyIn(dst driver.Memory, src []byte) error {
 	if len(src) > dst.Size() {
 		return fmt.Errorf("cuda: copy of %d bytes into %d", len(src), dst.Size())
@@ -99,8 +99,8 @@ func (d *Device) CopyIn(dst driver.Memory, src []byte) error {
 	return nil
 }
 
-// CopyOut fills dst from the start of src after all work issued before, and waits for
-// it: an error of that work comes from here.
+// CopyOut fills dst from the start of src after all work issued before, and waits for it: an
+// error of that work is returned here.
 func (d *Device) CopyOut(dst []byte, src driver.Memory) error {
 	if len(dst) > src.Size() {
 		return fmt.Errorf("cuda: copy of %d bytes out of %d", len(dst), src.Size())
@@ -108,7 +108,7 @@ func (d *Device) CopyOut(dst []byte, src driver.Memory) error {
 	if err := d.refuseCapture("CopyOut"); err != nil {
 		return err
 	}
-	// One chunk is on its way while the chunk before is taken out of pinned memory.
+	// One chunk is copied while the chunk before is taken out of pinned memory.
 	var before *buffer
 	var rest []byte
 	for at := src.Addr(); len(dst) > 0; {

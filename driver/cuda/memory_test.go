@@ -16,7 +16,7 @@ import (
 func pattern(n int, seed byte) []byte {
 	b := make([]byte, n)
 	for i := range b {
-		b[i] = byte(i*7) ^ byte(i>>12) ^ byte(i>>20) ^ seed // no two chunks are alike
+		b[i] = byte(i*7) ^ byte(i>>12) ^ byte(i>>20) ^ seed // no two chunks are equal
 	}
 	return b
 }
@@ -50,7 +50,7 @@ func TestMemoryIsZeroedAndCopied(t *testing.T) {
 	}
 }
 
-// A copy on the device waits for the work before it and is waited for by the work after.
+// A copy on the device waits for the work before it, and the work after waits for the copy.
 func TestMemoryIsCopiedOnTheDevice(t *testing.T) {
 	d := open(t)
 	a, b := must(d.Alloc(3000))(t), must(d.Alloc(4000))(t)
@@ -73,7 +73,7 @@ func TestMemoryIsCopiedOnTheDevice(t *testing.T) {
 	wantError(t, d.Copy(a, b), "cuda: copy of 4000 bytes into 3000")
 }
 
-// Freed memory is handed out again without the driver, zeroed again in queue order.
+// Freed memory is reused without calling the driver, and zeroed again in queue order.
 func TestFreedMemoryIsReused(t *testing.T) {
 	d := open(t)
 	m := must(d.Alloc(5000))(t)
@@ -110,11 +110,11 @@ func TestOutOfMemory(t *testing.T) {
 	d := open(t)
 	small := must(d.Alloc(1000))(t)
 	_, err := d.Alloc(90 << 20)
-	wantError(t, err, "cuda: 90.00 MiB asked for, 1024 bytes in use, 32.00 MiB held, 63.37 MiB of 95.37 MiB free on the device", "cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY (2): out of memory")
+	wantError(t, err, "cuda: 90.00 MiB requested, 1024 bytes in use, 32.00 MiB held, 63.37 MiB of 95.37 MiB free on the device", "cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY (2): out of memory")
 	if !errors.Is(err, OutOfMemory) {
 		t.Error("errors.Is(err, OutOfMemory) is false")
 	}
-	// With nothing in it, the segment goes back and there is room.
+	// The segment is empty now: it is released, and there is room.
 	d.Free(small)
 	var big driver.Memory
 	lines := calls(t, func() { big = must(d.Alloc(90 << 20))(t) })

@@ -14,7 +14,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// logSize is the bytes of the JIT compiler's log that an error keeps.
+// logSize is the largest number of bytes of the JIT compiler's log in an error.
 const logSize = 16 << 10
 
 // module is PTX that the driver has compiled for d.
@@ -25,8 +25,8 @@ type module struct {
 	entries map[string]entry
 }
 
-// LoadModule has the driver compile PTX text. The error carries the compiler's log,
-// which names the line, and the versions that have to agree.
+// LoadModule has the driver compile PTX text. The error carries the compiler's log, which
+// names the line, and the versions that must match.
 func (d *Device) LoadModule(name string, ptx []byte) (driver.Module, error) {
 	head, entries, err := scan(ptx)
 	if err != nil {
@@ -53,7 +53,7 @@ func (d *Device) LoadModule(name string, ptx []byte) (driver.Module, error) {
 	return m, nil
 }
 
-// Function finds an entry and asks the driver what compiling it cost.
+// Function returns an entry with the compiler's figures for it.
 func (m *module) Function(name string) (driver.Function, error) {
 	e, ok := m.entries[name]
 	if !ok {
@@ -91,7 +91,7 @@ func (m *module) Function(name string) (driver.Function, error) {
 	return f, nil
 }
 
-// Unload drops the compiled code; its functions must not be launched any more.
+// Unload frees the compiled code; its functions must not be launched any more.
 func (m *module) Unload() error {
 	return m.d.do("cuModuleUnload", func() int { return code(m.m.Unload()) })
 }

@@ -12,13 +12,12 @@ package cuda
 #include <string.h>
 #include <cuda.h>
 
-// What driver.Span is in memory.
+// The layout of driver.Span in memory.
 struct span { ptrdiff_t offset, size; };
 
-// launch makes the context current on whatever thread this is and launches: one
-// crossing. The driver copies the parameters before it returns, so they may lie in
-// Go memory; the list of their addresses is built here because Go memory that C
-// reads may not hold Go pointers.
+// launch makes the context current on the calling thread and launches, in one C call. The
+// driver copies the parameters before it returns, so they may be in Go memory; the list of
+// their addresses is built here because Go memory passed to C may not contain Go pointers.
 static CUresult launch(CUcontext ctx, CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,
 	unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared, CUstream stream,
 	char *packed, const struct span *spans, int n)
@@ -32,8 +31,8 @@ static CUresult launch(CUcontext ctx, CUfunction fn, unsigned int gx, unsigned i
 	return cuLaunchKernel(fn, gx, gy, gz, bx, by, bz, shared, stream, params, NULL);
 }
 
-// encode_tiled writes the 128 bytes of a tensor map to out, which need not have the
-// 64-byte alignment that the driver wants.
+// encode_tiled writes the 128 bytes of a tensor map to out, which need not have the 64-byte
+// alignment that the driver requires.
 static CUresult encode_tiled(CUcontext ctx, void *out, CUtensorMapDataType type, int rank, CUdeviceptr addr,
 	const cuuint64_t *dims, const cuuint64_t *strides, const cuuint32_t *box, CUtensorMapSwizzle swizzle)
 {
@@ -60,11 +59,11 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// Built says that this program has the CUDA driver in it.
+// Built reports whether this program includes the CUDA driver.
 const Built = true
 
-// The handles of gorgonia.org/cu are structures of one C pointer without accessors;
-// these compile only while they are.
+// The handles of gorgonia.org/cu are structures of one C pointer without accessors; these
+// lines compile only while that is true.
 var (
 	_ [unsafe.Sizeof(uintptr(0))]struct{}      = [unsafe.Sizeof(cu.CUContext{})]struct{}{}
 	_ [unsafe.Sizeof(uintptr(0))]struct{}      = [unsafe.Sizeof(cu.Function{})]struct{}{}
@@ -146,7 +145,7 @@ func nativeBeginCapture(s cu.Stream) int {
 	return int(C.cuStreamBeginCapture(streamHandle(s), C.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))
 }
 
-// nativeAbandonCapture ends a capture whose recording failed and drops what it holds.
+// nativeAbandonCapture ends a capture whose recording failed and discards it.
 func nativeAbandonCapture(s cu.Stream) {
 	var g C.CUgraph
 	if C.cuStreamEndCapture(streamHandle(s), &g) == C.CUDA_SUCCESS && g != nil {
@@ -154,8 +153,8 @@ func nativeAbandonCapture(s cu.Stream) {
 	}
 }
 
-// nativeEndCapture ends a capture and makes what was recorded executable; it names
-// the call that failed.
+// nativeEndCapture ends a capture and makes the recorded work executable; it returns the
+// name of the call that failed.
 func nativeEndCapture(s cu.Stream) (execGraph, string, int) {
 	var g C.CUgraph
 	var x execGraph
@@ -173,7 +172,7 @@ func (x execGraph) launch(s cu.Stream) int { return int(C.cuGraphLaunch(x.exec, 
 
 func (x execGraph) destroy() int { return int(C.cuGraphExecDestroy(x.exec)) }
 
-// nativeDescribe is the driver's name and sentence for a result.
+// nativeDescribe is the driver's name and description of a result.
 func nativeDescribe(code int) (name, text string) {
 	var s *C.char
 	name, text = "CUDA_ERROR", "no description"

@@ -14,7 +14,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// child is what the test binary does in a process of its own.
+// child runs in a process of its own.
 func child(mode string) {
 	switch mode {
 	case "idle":
@@ -104,8 +104,8 @@ func TestOpenSaysWhy(t *testing.T) {
 	}
 }
 
-// A program that does not ask for CUDA starts at once and says nothing of it, whatever
-// is wrong with the driver.
+// A program that does not use CUDA starts at once and prints nothing about it, whatever is
+// wrong with the driver.
 func TestIdleProgramDoesNotTouchTheDriver(t *testing.T) {
 	for _, lib := range []string{"none", fake} {
 		best := time.Hour
@@ -151,7 +151,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// What Close gives back is all that was taken, also what was never freed.
+// Close releases everything that was allocated, including memory that was never freed.
 func TestCloseGivesEverythingBack(t *testing.T) {
 	needFake(t)
 	count := map[string]int{}

@@ -8,9 +8,9 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// The driver takes a kernel's arguments on trust: with too few of them it reads past
-// the end of the list. The PTX text says what an entry takes, so a launch is checked
-// against it before the driver sees it.
+// The driver trusts the arguments of a kernel: with too few of them it reads past the end of
+// the list. The PTX text declares an entry's parameters, so a launch is compared with it
+// before the driver sees it.
 
 // entry is a kernel's parameters as its PTX declares them.
 type entry struct {
@@ -18,7 +18,7 @@ type entry struct {
 	bytes  int // packed size
 }
 
-// header is what stands at the top of a PTX text.
+// header is the start of a PTX text.
 type header struct{ version, target string }
 
 var (
@@ -50,12 +50,12 @@ func scan(ptx []byte) (header, map[string]entry, error) {
 	return h, entries, nil
 }
 
-// parameters lays an entry's parameter list out as the C ABI does.
+// parameters computes the C ABI's layout of an entry's parameter list.
 func parameters(list []byte) (entry, error) {
 	var e entry
 	declared := paramRE.FindAllSubmatch(list, -1)
 	if want := len(regexp.MustCompile(`\.param\b`).FindAll(list, -1)); len(declared) != want {
-		return e, fmt.Errorf("%d of %d parameters understood in %q", len(declared), want, list)
+		return e, fmt.Errorf("only %d of %d parameters could be parsed in %q", len(declared), want, list)
 	}
 	for _, m := range declared {
 		bits, err := strconv.Atoi(string(m[3]))
@@ -85,7 +85,7 @@ func parameters(list []byte) (entry, error) {
 	return e, nil
 }
 
-// accepts compares packed arguments with what the entry declares.
+// accepts compares packed arguments with the entry's parameters.
 func (e entry) accepts(args []driver.Span) error {
 	if len(args) != len(e.params) {
 		return fmt.Errorf("%d arguments, the kernel takes %d", len(args), len(e.params))

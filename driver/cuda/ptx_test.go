@@ -56,7 +56,7 @@ func TestScan(t *testing.T) {
 	if len(entries["none"].params) != 0 || len(entries["bare"].params) != 0 {
 		t.Error("parameters out of nothing")
 	}
-	// What driver.Args packs is what the entry declares.
+	// driver.Args packs arguments as the entry declares them.
 	var m driver.EncodedTensorMap
 	args := (&driver.Args{}).TensorMap(&m).Addr(1).Bytes([]byte{1}, 1).Bytes([]byte{1, 2}, 2).F32(1).U64(2).Bytes(make([]byte, 12), 4)
 	if err := e.accepts(args.Spans()); err != nil {

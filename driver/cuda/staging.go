@@ -6,18 +6,18 @@ import (
 	"errors"
 )
 
-// stagingSize is the bytes of one staging buffer: enough to hide the cost of a queued
-// copy behind PCIe time, little enough to stay in a host's cache.
+// stagingSize is the bytes of one staging buffer: large enough to hide the cost of queueing
+// a copy behind the transfer, small enough to stay in a host's cache.
 const stagingSize = 4 << 20
 
-// staging is the pinned memory that CopyIn and CopyOut pass through, because a copy
-// from memory that is not pinned waits inside the driver. The two buffers take turns.
+// staging is the pinned memory through which CopyIn and CopyOut copy, because a copy from
+// memory that is not pinned blocks inside the driver. The two buffers take turns.
 type staging struct {
 	buffers [2]buffer
 	turn    int
 }
 
-// buffer is pinned memory that the queue may be using: until passed.
+// buffer is pinned memory that the queue may use until passed.
 type buffer struct {
 	mem    *HostBuffer
 	passed *event
@@ -39,14 +39,14 @@ func newStaging(d *Device) (*staging, error) {
 	return s, nil
 }
 
-// next is the buffer whose turn it is, free of the copy before.
+// next is the buffer whose turn it is, after the copy before has completed.
 func (s *staging) next() (*buffer, error) {
 	b := &s.buffers[s.turn]
 	s.turn = (s.turn + 1) % len(s.buffers)
 	return b, b.wait()
 }
 
-// mark says that the copy just queued uses b.
+// mark records that the copy queued last uses b.
 func (b *buffer) mark() error {
 	b.busy = true
 	return b.passed.record(b.passed.d.queue)

@@ -39,7 +39,7 @@ func (d *Device) Share(f func(queue unsafe.Pointer) error) error {
 	return errors.Join(err, failed)
 }
 
-// Busy reports whether work of the device's own queue has not ended yet.
+// Busy reports whether the device's own queue has unfinished work.
 func (d *Device) Busy() (bool, error) {
 	err := d.do("cuStreamQuery", func() int { return code(d.queue.Query()) })
 	if errors.Is(err, NotReady) {
@@ -62,8 +62,8 @@ func (d *Device) NewStream() (driver.Stream, error) {
 	return st, nil
 }
 
-// stream is the driver's stream behind s; nil is the device's own queue. The stream
-// of another device is a programmer error.
+// stream is the driver's stream of s; nil is the device's own queue. It panics for the
+// stream of another device.
 func (d *Device) stream(s driver.Stream) cu.Stream {
 	if s == nil {
 		return d.queue
@@ -75,10 +75,10 @@ func (d *Device) stream(s driver.Stream) cu.Stream {
 	return st.s
 }
 
-// Record marks the point of s after all work queued so far.
+// Record records e after all work queued in s so far.
 func (s *stream) Record(e driver.Event) error { return s.d.event(e).record(s.s) }
 
-// Wait lets later work of s wait for e.
+// Wait makes later work of s wait for e.
 func (s *stream) Wait(e driver.Event) error {
 	ev := s.d.event(e)
 	return s.d.do("cuStreamWaitEvent", func() int { return code(s.s.Wait(ev.ev, 0)) })
@@ -92,7 +92,7 @@ func (s *stream) Synchronize() error {
 	return s.d.do("cuStreamSynchronize", func() int { return code(s.s.Synchronize()) })
 }
 
-// Close gives the stream back; the work in it still runs.
+// Close destroys the stream; the work in it still runs.
 func (s *stream) Close() error {
 	if s.own {
 		return nil
@@ -100,7 +100,7 @@ func (s *stream) Close() error {
 	return s.d.do("cuStreamDestroy", func() int { return code(s.s.Destroy()) })
 }
 
-// NewEvent makes an event that keeps time.
+// NewEvent makes an event that records times.
 func (d *Device) NewEvent() (driver.Event, error) {
 	e, err := d.newEvent()
 	if err != nil {
@@ -122,7 +122,7 @@ func (d *Device) newEvent() (*event, error) {
 	return e, nil
 }
 
-// event is the event behind e; that of another device is a programmer error.
+// event is the device's event of e. It panics for an event of another device.
 func (d *Device) event(e driver.Event) *event {
 	ev, ok := e.(*event)
 	if !ok || ev.d != d {
@@ -135,13 +135,12 @@ func (e *event) record(s cu.Stream) error {
 	return e.d.do("cuEventRecord", func() int { return code(e.ev.Record(s)) })
 }
 
-// Synchronize waits until e has passed.
+// Synchronize waits until e has completed.
 func (e *event) Synchronize() error {
 	return e.d.do("cuEventSynchronize", func() int { return code(e.ev.Synchronize()) })
 }
 
-// Since is the time on the GPU between two events that have passed, to about half a
-// microsecond.
+// Since is the time on the GPU between two completed events, to about half a microsecond.
 func (e *event) Since(earlier driver.Event) (time.Duration, error) {
 	from := e.d.event(earlier)
 	var ms float64
@@ -153,7 +152,7 @@ func (e *event) Since(earlier driver.Event) (time.Duration, error) {
 	return time.Duration(ms * float64(time.Millisecond)), err
 }
 
-// Close gives the event back.
+// Close destroys the event.
 func (e *event) Close() error {
 	return e.d.do("cuEventDestroy", func() int { return code(cu.DestroyEvent(&e.ev)) })
 }

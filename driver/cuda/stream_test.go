@@ -14,7 +14,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// Work of two streams is ordered by an event, and by nothing else.
+// Work of two streams is only ordered by events.
 func TestStreamsAreOrderedByEvents(t *testing.T) {
 	d := open(t)
 	f := kernel(t, d, "axpy")
@@ -42,7 +42,7 @@ func TestStreamsAreOrderedByEvents(t *testing.T) {
 	if got := fetch(t, d, y); got[0] != 10 {
 		t.Errorf("y = %v, want 10: the second stream did not wait", got)
 	}
-	// Without the event the second stream runs alone.
+	// Without the event the second stream does not wait.
 	launch(first, x, x, 1) // x = 10, later
 	launch(second, y, x, 1)
 	if err := second.Synchronize(); err != nil {
@@ -56,7 +56,7 @@ func TestStreamsAreOrderedByEvents(t *testing.T) {
 	}
 }
 
-// The device's own queue takes part as a stream.
+// The device's own queue can wait for a stream.
 func TestQueueWaitsForAStream(t *testing.T) {
 	d := open(t)
 	f := kernel(t, d, "axpy")
@@ -76,8 +76,8 @@ func TestQueueWaitsForAStream(t *testing.T) {
 	}
 }
 
-// Another library is given the queue with the context current, and the queue says when it is
-// through.
+// Another library gets the queue with the context current, and Busy reports when the queue
+// is empty.
 func TestShare(t *testing.T) {
 	d := open(t)
 	failed := errors.New("failed")
@@ -95,7 +95,7 @@ func TestShare(t *testing.T) {
 	if busy, err := d.Busy(); !busy || err != nil {
 		t.Errorf("with work queued: %v, %v", busy, err)
 	}
-	if busy, err := d.Busy(); busy || err != nil { // the fake is through when it is asked again
+	if busy, err := d.Busy(); busy || err != nil { // the fake completes its work when it is asked again
 		t.Errorf("when it has ended: %v, %v", busy, err)
 	}
 }
@@ -199,7 +199,7 @@ func TestCaptureRefusesWhatCannotBeRecorded(t *testing.T) {
 	}
 }
 
-// Each driver call is made to fail once: the error names it.
+// Each driver call is made to fail once, and the error names it.
 func TestEveryCallIsChecked(t *testing.T) {
 	needFake(t)
 	for _, call := range []string{

@@ -8,12 +8,12 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// Built says that this program has the CUDA driver in it.
+// Built reports whether this program includes the CUDA driver.
 const Built = false
 
 var errBuild = errors.New("cuda: this program was built without CUDA support; build it with make on Linux (go build -tags cuda with the flags the Makefile sets)")
 
-// Device stands in for the GPU in builds without CUDA; there is never one.
+// Device stands in for the GPU in builds without CUDA; it is never created.
 type Device struct {
 	driver.Launcher
 	Describer
@@ -23,8 +23,8 @@ type Device struct {
 	Grapher
 }
 
-// Open answers that this build has no CUDA support.
+// Open returns an error: this build has no CUDA support.
 func Open(int) (*Device, error) { return nil, errBuild }
 
-// Available answers that this build has no CUDA support.
+// Available returns an error: this build has no CUDA support.
 func Available() (int, error) { return 0, errBuild }

@@ -22,7 +22,7 @@ func TestABuildWithoutCUDASaysSo(t *testing.T) {
 	}
 }
 
-// The stub's Device has the methods of the real one, so callers compile alike.
+// The stub's Device has the methods of the real one, so that callers compile with either.
 var (
 	_ driver.Launcher = (*Device)(nil)
 	_ Describer       = (*Device)(nil)

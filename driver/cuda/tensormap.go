@@ -6,9 +6,8 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// checkTensorMap holds t against the rules of cuTensorMapEncodeTiled, whose own answer
-// to a breach is CUDA_ERROR_INVALID_VALUE alone. Source: CUDA driver API, tensor map
-// object management.
+// checkTensorMap checks t against the rules of cuTensorMapEncodeTiled, which itself only
+// returns CUDA_ERROR_INVALID_VALUE. Source: CUDA driver API, tensor map object management.
 func checkTensorMap(t driver.TensorMap) error {
 	rank := len(t.Dims)
 	switch {

@@ -1,9 +1,10 @@
-// Package lanes is a job whose ranks are goroutines of one process: for tests of what runs
-// on several ranks, and to count what they would send.
+// Package lanes implements a job whose ranks are goroutines of one process: for tests of
+// code that runs on several ranks, and to count what they would send.
 //
-// It is stricter than the libraries of driver/nccl and driver/mpi: ranks that call different
-// things or with other lengths are told who called what, where a library would hang or mix
-// the data up; a rank that leaves while others wait for it is named at once.
+// It is stricter than the libraries of driver/nccl and driver/mpi: if ranks make different
+// calls, or calls with other lengths, the error says which rank called what, where a library
+// would hang or mix up the data; a rank that leaves while others wait for it is named at
+// once.
 package lanes
 
 import (
@@ -15,8 +16,8 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// Job makes a job of n ranks. Each computes on a device of its own: devs are n devices, or one
-// that may be used by several goroutines at a time, which only driver/cpu's may. Whoever asks
+// Job makes a job of n ranks. Each computes on its own device: devs are n devices, or one
+// that may be used by several goroutines at a time, which only driver/cpu's may. The caller
 // starts the goroutines; a rank whose goroutine ends calls Close, so that the others do not
 // wait for it. The elements are of type *Rank.
 func Job(n int, devs ...driver.Device) []driver.Collective {
@@ -32,13 +33,13 @@ func Job(n int, devs ...driver.Device) []driver.Collective {
 	return ranks
 }
 
-// job is what the ranks share.
+// job is the state shared by the ranks.
 type job struct {
 	mu     sync.Mutex
 	now    *round
 	left   []bool        // ranks that have closed
-	why    error         // of the first failure, on every rank
-	failed chan struct{} // closed with why
+	why    error         // the first failure, returned on every rank
+	failed chan struct{} // closed when why is set
 }
 
 // round is one call of all ranks.
@@ -47,7 +48,7 @@ type round struct {
 	done  chan struct{}
 }
 
-// post is what one rank brings to a round; nobody changes it afterwards.
+// post is what one rank contributes to a round; nobody changes it afterwards.
 type post struct {
 	call   driver.Call
 	floats []float32
@@ -56,7 +57,7 @@ type post struct {
 
 func newRound(n int) *round { return &round{posts: make([]*post, n), done: make(chan struct{})} }
 
-// missing are the ranks that have not called.
+// missing returns the ranks that have not called.
 func (r *round) missing() (ranks []int) {
 	for i, p := range r.posts {
 		if p == nil {
@@ -66,7 +67,7 @@ func (r *round) missing() (ranks []int) {
 	return ranks
 }
 
-// fail ends the job with why, if nothing has before. The lock is held.
+// fail ends the job with why, unless it has failed before. The lock is held.
 func (j *job) fail(why error) {
 	if j.why == nil {
 		j.why = why
@@ -74,7 +75,7 @@ func (j *job) fail(why error) {
 	}
 }
 
-// enter brings p to the round under way and starts the next one where p was the last.
+// enter adds p to the current round, and starts the next one if p was the last.
 func (j *job) enter(rank int, p *post) (*round, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -109,7 +110,7 @@ func (j *job) enter(rank int, p *post) (*round, error) {
 	return r, nil
 }
 
-// gone are the ranks that have closed.
+// gone returns the ranks that have closed.
 func (j *job) gone() (ranks []int) {
 	for r, left := range j.left {
 		if left {
@@ -119,7 +120,7 @@ func (j *job) gone() (ranks []int) {
 	return ranks
 }
 
-// meet returns what all ranks bring, in their order.
+// meet returns the posts of all ranks, in their order.
 func (k *Rank) meet(ctx context.Context, p *post) ([]*post, error) {
 	err := p.call.Check(k.Size())
 	if err == nil {
@@ -134,10 +135,10 @@ func (k *Rank) meet(ctx context.Context, p *post) ([]*post, error) {
 	return nil, fmt.Errorf("rank %d of %d: %v: %w", k.rank, k.Size(), p.call, err)
 }
 
-// wait returns once all ranks have come to r.
+// wait returns when all ranks have entered r.
 func (k *Rank) wait(ctx context.Context, r *round) error {
 	select {
-	case <-r.done: // even where the job has failed since: this call was whole
+	case <-r.done: // even if the job has failed since: this call was complete
 		return nil
 	default:
 	}
@@ -157,14 +158,15 @@ func (k *Rank) wait(ctx context.Context, r *round) error {
 	}
 }
 
-// Abort makes why the error of every call under way and to come, on every rank.
+// Abort makes why the error of every current and later call, on every rank.
 func (k *Rank) Abort(why error) {
 	k.job.mu.Lock()
 	defer k.job.mu.Unlock()
 	k.job.fail(fmt.Errorf("rank %d ended the job: %w", k.rank, why))
 }
 
-// Close leaves the job. Ranks that wait for this one, or call later, are told that it left.
+// Close leaves the job. Ranks that wait for this one, or call later, get an error that names
+// it.
 func (k *Rank) Close() error {
 	k.job.mu.Lock()
 	defer k.job.mu.Unlock()

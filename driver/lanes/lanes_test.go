@@ -32,7 +32,7 @@ func run(job []driver.Collective, f func(c driver.Collective) error) []error {
 	return errs
 }
 
-// devices are n of a kind, each with a buffer's worth of nothing.
+// devices returns n devices of a kind.
 func devices(t *testing.T, kind driver.Kind, n int) []driver.Device {
 	devs := make([]driver.Device, n)
 	for i := range devs {
@@ -44,7 +44,7 @@ func devices(t *testing.T, kind driver.Kind, n int) []driver.Device {
 	return devs
 }
 
-// element is what rank r holds at i: a number that says where it comes from.
+// element is the value of rank r at index i: a number that shows where it comes from.
 func element(r, i int) float32 { return float32(1000*r + i) }
 
 func fill(r, n int) []float32 {
@@ -69,7 +69,7 @@ func call(dev driver.Device, in []float32, out int, f func(in, out driver.F32) e
 	return slices.Clone(got), err
 }
 
-// TestValues holds every call to its definition, on random sizes.
+// TestValues compares every call with its definition, on random sizes.
 func TestValues(t *testing.T) {
 	random := rand.New(rand.NewPCG(17, 2))
 	for range 20 {
@@ -131,7 +131,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestSent counts by hand: 3 ranks, 2 floats a part.
+// TestSent compares with counts by hand: 3 ranks, parts of 2 floats.
 func TestSent(t *testing.T) {
 	job := lanes.Job(3, devices(t, driver.CPU, 3)...)
 	for _, err := range run(job, func(c driver.Collective) error {
@@ -161,7 +161,7 @@ func TestSent(t *testing.T) {
 	}
 }
 
-// TestFaults: whatever goes wrong on one rank is named on all.
+// TestFaults: the failure of one rank is named on all of them.
 func TestFaults(t *testing.T) {
 	why := errors.New("disk full")
 	for _, c := range []struct {
@@ -213,10 +213,10 @@ func TestFaults(t *testing.T) {
 
 func TestLengths(t *testing.T) {
 	for r, err := range run(lanes.Job(2, driver.Device(nil)), func(c driver.Collective) error {
-		n := 4 + 2*c.Rank() // each fits together, but not with the other's
+		n := 4 + 2*c.Rank() // the two lengths fit together, but not with the other ranks'
 		return c.AllToAll(context.Background(), driver.FromHost(make([]float32, n)), driver.FromHost(make([]float32, n)))
 	}) {
-		const want = "the ranks no longer do the same: rank 0 called AllToAll(4 to 4 floats), rank 1 called AllToAll(6 to 6 floats)"
+		const want = "the ranks make different calls: rank 0 called AllToAll(4 to 4 floats), rank 1 called AllToAll(6 to 6 floats)"
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("rank %d: %v", r, err)
 		}

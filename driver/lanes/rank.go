@@ -18,17 +18,18 @@ type Rank struct {
 var _ driver.Collective = (*Rank)(nil)
 
 // Sent is what a rank has sent to the others in calls of one kind: the payload that leaves
-// it in a pairwise exchange or a ring, where nothing is sent twice.
+// it in a pairwise exchange or a ring, in which nothing is sent twice.
 type Sent struct {
 	Calls    int
 	Messages int
 	Bytes    int64
 }
 
-// Sent is what this rank has sent, by the kind of call. It is read while no call is under way.
+// Sent returns what this rank has sent, by the kind of call. It must not be called during
+// another call.
 func (k *Rank) Sent() map[driver.CallKind]Sent { return k.sent }
 
-// count adds a call in which this rank sends that many bytes to every other rank.
+// count records a call in which this rank sends that many bytes to every other rank.
 func (k *Rank) count(kind driver.CallKind, each int) {
 	if k.sent == nil {
 		k.sent = map[driver.CallKind]Sent{}
@@ -37,11 +38,12 @@ func (k *Rank) count(kind driver.CallKind, each int) {
 	k.sent[kind] = Sent{s.Calls + 1, s.Messages + others, s.Bytes + int64(others)*int64(each)}
 }
 
-// Rank is this rank's number, Size how many there are.
+// Rank is this rank's number, Size the number of ranks.
 func (k *Rank) Rank() int { return k.rank }
 func (k *Rank) Size() int { return len(k.job.left) }
 
-// floats is a call on memory: every rank brings a copy of its in, and pick makes out of all.
+// floats makes a call on memory: every rank contributes a copy of its in, and pick computes
+// out from all of them.
 func (k *Rank) floats(ctx context.Context, kind driver.CallKind, in, out driver.F32, each int, pick func(all []*post, out []float32)) error {
 	host, err := driver.Read(k.dev, in)
 	if err != nil {
@@ -78,7 +80,7 @@ func (k *Rank) AllGather(ctx context.Context, in, out driver.F32) error {
 	})
 }
 
-// ReduceScatter adds as a ring does: the part of rank r starts with rank r+1's.
+// ReduceScatter adds in the order of a ring: the part of rank r starts with rank r+1's.
 func (k *Rank) ReduceScatter(ctx context.Context, in, out driver.F32) error {
 	n := out.Len()
 	return k.floats(ctx, driver.ReduceScatter, in, out, n, func(all []*post, out []float32) {
@@ -125,7 +127,7 @@ func (k *Rank) GatherBytes(ctx context.Context, data []byte) ([][]byte, error) {
 	return out, nil
 }
 
-// Barrier returns once all ranks have called it.
+// Barrier returns when all ranks have called it.
 func (k *Rank) Barrier(ctx context.Context) error {
 	_, err := k.meet(ctx, &post{call: driver.Call{Kind: driver.Barrier}})
 	if err == nil {

@@ -21,7 +21,7 @@ func Hosts(list string, n int) ([]string, error) {
 		out, rest = append(out, more...), after
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("there is no host in %q", list)
+		return nil, fmt.Errorf("%q names no host", list)
 	}
 	if n > 0 {
 		out = out[:min(n, len(out))]
@@ -29,7 +29,7 @@ func Hosts(list string, n int) ([]string, error) {
 	return out, nil
 }
 
-// cut takes the first item, up to a comma outside of brackets.
+// cut splits off the first item, which ends at a comma outside of brackets.
 func cut(list string) (item, rest string, err error) {
 	depth := 0
 	for i, c := range list {
@@ -48,10 +48,10 @@ func cut(list string) (item, rest string, err error) {
 	return list, "", nil
 }
 
-// mostHosts is how many names a list may stand for.
+// mostHosts is the largest number of names in a list.
 const mostHosts = 1 << 16
 
-// expand writes out the brackets of one item, from the left.
+// expand expands the brackets of one item, from the left.
 func expand(item string) ([]string, error) {
 	open, end := strings.IndexByte(item, '['), strings.IndexByte(item, ']')
 	if open < 0 && end < 0 {
@@ -73,7 +73,7 @@ func expand(item string) ([]string, error) {
 		a, err1 := strconv.ParseUint(lo, 10, 32)
 		b, err2 := strconv.ParseUint(hi, 10, 32)
 		if err1 != nil || err2 != nil || b < a || int(b-a+1)*len(tails)+len(out) > mostHosts {
-			return nil, fmt.Errorf("host list %q: %q is no range", item, part)
+			return nil, fmt.Errorf("host list %q: %q is not a range", item, part)
 		}
 		for i := a; i <= b; i++ {
 			for _, t := range tails {

@@ -1,7 +1,7 @@
-// Package launch finds out which of how many processes this one is, from the variables of
-// whatever started it: torchrun, mpirun (Open MPI, MPICH, Intel MPI), srun, an indexed
-// Kubernetes Job; and whether the program is asked to start its ranks itself, by
-// LLaMA-Factory's variables or Kubeflow's.
+// Package launch finds this process's rank and the number of processes from the variables of
+// the launcher that started it: torchrun, mpirun (Open MPI, MPICH, Intel MPI), srun, an
+// indexed Kubernetes Job; and whether the program is to start its ranks itself, as requested
+// by LLaMA-Factory's variables or Kubeflow's.
 package launch
 
 import (
@@ -14,23 +14,23 @@ import (
 
 // Place is a process's place among those that train together.
 type Place struct {
-	Launcher   string // how it is called in messages; "" for none
+	Launcher   string // its name in messages; "" for none
 	Rank, Size int    // of all processes
-	Local      int    // among the processes of this machine; -1 where nothing says
-	LocalSize  int    // likewise
-	Addr       string // of rank 0's machine, "" where nothing says
-	Port       int    // where rank 0, or torchrun's agent, listens; 0 where nothing says
-	AgentStore bool   // torchrun's agent holds the store at Port
-	Run        string // tells runs and restarts apart: part of every key in a store
+	Local      int    // the rank among the processes of this machine; -1 if unknown
+	LocalSize  int    // the number of processes of this machine; -1 if unknown
+	Addr       string // of rank 0's machine, "" if unknown
+	Port       int    // on which rank 0, or torchrun's agent, listens; 0 if unknown
+	AgentStore bool   // torchrun's agent serves the store at Port
+	Run        string // distinguishes runs and restarts: part of every key in a store
 }
 
-// Alone is the place of a process that nothing started as one of several.
+// Alone is the place of a process that no launcher started as one of several.
 var Alone = Place{Size: 1, LocalSize: 1}
 
-// Several says that other processes train with this one.
+// Several reports whether other processes train with this one.
 func (p Place) Several() bool { return p.Size > 1 }
 
-// Store is where the ranks meet, host:port; "" where nothing says.
+// Store is the address, host:port, of the store where the ranks meet; "" if unknown.
 func (p Place) Store() string {
 	if p.Addr == "" || p.Port == 0 {
 		return ""
@@ -38,8 +38,8 @@ func (p Place) Store() string {
 	return net.JoinHostPort(p.Addr, strconv.Itoa(p.Port))
 }
 
-// ByMPI says that an MPI library's own launcher started the process, which that library
-// then finds its ranks by.
+// ByMPI reports whether an MPI library's own launcher started the process, so that the
+// library finds its ranks itself.
 func (p Place) ByMPI() bool {
 	return p.Launcher == openMPI || p.Launcher == hydra
 }
@@ -53,12 +53,12 @@ const (
 	ourselves  = "dataflex"
 )
 
-// launcher is the names of a launcher's variables. The first row whose rank is there
-// decides: mpirun may run inside of a Slurm step, and torchrun inside of either.
+// launcher has the names of a launcher's variables. The first row whose rank is set decides:
+// mpirun may run inside a Slurm step, and torchrun inside either.
 type launcher struct {
 	name      string
 	rank      string
-	sizes     []string // the first that is there
+	sizes     []string // the first that is set counts
 	local     string
 	localSize string
 }
@@ -71,8 +71,8 @@ var launchers = []launcher{
 	{kubernetes, "JOB_COMPLETION_INDEX", []string{"JOB_COMPLETIONS"}, "", ""},
 }
 
-// unknown are variables of launchers whose processes would each take themselves for the
-// only one.
+// unknown lists variables of launchers that are not supported; each of their processes would
+// take itself for the only one.
 var unknown = []struct{ name, size string }{
 	{"MVAPICH's mpirun", "MV2_COMM_WORLD_SIZE"},
 	{"HPE's PALS", "PALS_SIZE"},
@@ -83,8 +83,8 @@ var unknown = []struct{ name, size string }{
 	{"a launcher that does not set RANK", "WORLD_SIZE"},
 }
 
-// Find reads the environment through get (os.Getenv). A launcher that says that there are
-// several processes, and is not understood, is an error that names it.
+// Find reads the environment through get (os.Getenv). If a launcher that is not supported
+// started several processes, the error names it.
 func Find(get func(string) string) (Place, error) {
 	for _, l := range launchers {
 		if !l.started(get) {
@@ -98,16 +98,16 @@ func Find(get func(string) string) (Place, error) {
 	}
 	for _, u := range unknown {
 		if n, err := strconv.Atoi(get(u.size)); err == nil && n > 1 {
-			return Alone, fmt.Errorf("%s started this process as one of %d (%s), and is not understood: start the ranks with mpirun, srun or torchrun --no-python", u.name, n, u.size)
+			return Alone, fmt.Errorf("%s started this process as one of %d (%s), and is not supported: start the ranks with mpirun, srun or torchrun --no-python", u.name, n, u.size)
 		}
 	}
 	return Alone, nil
 }
 
-// started says whether the launcher's variables are there. srun sets its own for a batch
-// script as well, which is one process: there SLURM_STEP_ID is missing. Kubernetes gives
-// every pod of an indexed Job its index, and nobody its number of pods: those that do not
-// say it are no ranks, as in a sweep.
+// started reports whether the launcher's variables are set. srun sets its variables for a
+// batch script as well, which is one process: there SLURM_STEP_ID is missing. Kubernetes
+// gives every pod of an indexed Job its index, but not the number of pods: pods that do not
+// have the number are not ranks, as in a sweep.
 func (l launcher) started(get func(string) string) bool {
 	switch {
 	case get(l.rank) == "":
@@ -145,7 +145,7 @@ func (l launcher) place(get func(string) string) (Place, error) {
 	return p, nil
 }
 
-// number is a variable that is one, from 0.
+// number reads a variable whose value is an integer of at least 0.
 func number(get func(string) string, name string) (int, error) {
 	text := get(name)
 	if text == "" {
@@ -158,15 +158,15 @@ func number(get func(string) string, name string) (int, error) {
 	return n, nil
 }
 
-// here is the number of tasks of one machine from Slurm's list of all, "8(x2),4"; other
-// launchers give the number itself.
+// here is the number of tasks of one machine from Slurm's list for all machines, "8(x2),4";
+// other launchers give the number itself.
 func here(list, node string) string {
-	at, _ := strconv.Atoi(node) // not set: the first
+	at, _ := strconv.Atoi(node) // not set: the first machine
 	for part := range strings.SplitSeq(list, ",") {
 		tasks, times, repeated := strings.Cut(part, "(x")
 		n := 1
 		if repeated {
-			n, _ = strconv.Atoi(strings.TrimSuffix(times, ")")) // 0 is skipped
+			n, _ = strconv.Atoi(strings.TrimSuffix(times, ")")) // an error gives 0, which is skipped
 		}
 		if at -= n; at < 0 {
 			return tasks
@@ -175,7 +175,7 @@ func here(list, node string) string {
 	return ""
 }
 
-// meet finds where the ranks meet.
+// meet finds the address where the ranks meet.
 func (p *Place) meet(get func(string) string) error {
 	p.Addr = get("MASTER_ADDR")
 	if list := get("SLURM_STEP_NODELIST"); p.Addr == "" && list != "" {
@@ -191,22 +191,22 @@ func (p *Place) meet(get func(string) string) error {
 	if text := get("MASTER_PORT"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > 65535 {
-			return fmt.Errorf("MASTER_PORT=%q is no port", text)
+			return fmt.Errorf("MASTER_PORT=%q is not a port", text)
 		}
 		p.Port = n
-	} else if id := get("SLURM_JOB_ID"); id != "" { // the same on all machines, another one for every step
+	} else if id := get("SLURM_JOB_ID"); id != "" { // the same on all machines, different for every step
 		job, _ := strconv.Atoi(id)
 		step, _ := strconv.Atoi(get("SLURM_STEP_ID"))
-		p.Port = 20000 + (job*16+step)%12000 // below those that Linux gives out itself
+		p.Port = 20000 + (job*16+step)%12000 // below the ports that Linux assigns itself
 	}
 	p.AgentStore = strings.EqualFold(get("TORCHELASTIC_USE_AGENT_STORE"), "true")
 	p.Run = strings.Join([]string{get("TORCHELASTIC_RUN_ID"), get("TORCHELASTIC_RESTART_COUNT"), get("SLURM_JOB_ID"), get("SLURM_STEP_ID")}, "/")
 	return nil
 }
 
-// Agrees compares what a library says of this process with what its launcher said: an MPI
-// under another MPI's mpirun starts as many jobs of one process as there are processes, and
-// says nothing.
+// Agrees compares the rank and size that a library reports with those of the launcher: an
+// MPI under another MPI's mpirun starts as many jobs of one process as there are processes,
+// without an error.
 func (p Place) Agrees(library string, rank, size int) error {
 	if p.Size == size && p.Rank == rank {
 		return nil

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// env gives the variables of "A=1 B=2".
+// env returns the variables of "A=1 B=2".
 func env(s string) func(string) string {
 	m := map[string]string{}
 	for kv := range strings.FieldsSeq(s) {
@@ -17,8 +17,9 @@ func env(s string) func(string) string {
 	return func(k string) string { return m[k] }
 }
 
-// TestFind: what torchrun 2.7.1, Open MPI 4.1.4, MPICH 4.0.2 and Slurm 22.05 were seen to
-// set for their processes, and what Kubernetes documents for pods of an indexed Job.
+// TestFind: the variables that torchrun 2.7.1, Open MPI 4.1.4, MPICH 4.0.2 and Slurm 22.05
+// were seen to set for their processes, and those that Kubernetes documents for pods of an
+// indexed Job.
 func TestFind(t *testing.T) {
 	for _, c := range []struct {
 		name, env string
@@ -112,7 +113,7 @@ func TestSpawning(t *testing.T) {
 	}{
 		{"", 0, Spawn{0, 1, 0, "", 0}},
 		{"", 1, Spawn{0, 1, 0, "", 0}},
-		{"", 8, Spawn{8, 1, 0, "", 0}}, // llamafactory-cli takes all GPUs
+		{"", 8, Spawn{8, 1, 0, "", 0}}, // llamafactory-cli uses all GPUs
 		{"FORCE_TORCHRUN=1", 1, Spawn{1, 1, 0, "", 0}},
 		{"FORCE_TORCHRUN=0", 1, Spawn{0, 1, 0, "", 0}},
 		{"NPROC_PER_NODE=2", 8, Spawn{2, 1, 0, "", 0}},
@@ -132,7 +133,7 @@ func TestSpawning(t *testing.T) {
 	}
 }
 
-// TestSpawnedFindThemselves: what a spawned rank is given is what Find reads.
+// TestSpawnedFindThemselves: Find reads the environment that a spawned rank gets.
 func TestSpawnedFindThemselves(t *testing.T) {
 	t.Setenv("NPROC_PER_NODE", "2")
 	t.Setenv("PET_NNODES", "2")

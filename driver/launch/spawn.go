@@ -10,18 +10,18 @@ import (
 // startedBy is set for ranks that the program started itself.
 const startedBy = "DATAFLEX_STARTED_RANKS"
 
-// Spawn is what the program is asked to start: ranks of its own on this machine, which is
-// one of several.
+// Spawn describes the ranks that the program starts itself on this machine, which may be one
+// of several.
 type Spawn struct {
 	Ranks       int // on this machine; 0: none, this process trains
 	Nodes, Node int
 	Addr        string // of the first machine; "" for this one
-	Port        int    // 0: any that is free
+	Port        int    // 0: any free port
 }
 
-// Spawning reads LLaMA-Factory's variables, or torchrun's own PET_ ones, which Kubeflow's
-// Trainer sets. gpus is how many GPUs this machine has: as llamafactory-cli does, a rank is
-// started on each of them, asked or not, where there are several.
+// Spawning reads LLaMA-Factory's variables, or torchrun's own PET_ variables, which
+// Kubeflow's Trainer sets. gpus is the number of GPUs of this machine: if there are several,
+// a rank is started on each of them even without a request, as llamafactory-cli does.
 func Spawning(get func(string) string, gpus int) (s Spawn, err error) {
 	s = Spawn{Ranks: gpus, Nodes: 1, Addr: get("MASTER_ADDR")}
 	if s.Addr == "" {
@@ -29,7 +29,7 @@ func Spawning(get func(string) string, gpus int) (s Spawn, err error) {
 	}
 	node := []string{"NODE_RANK", "PET_NODE_RANK"}
 	if get("NNODES") != "" {
-		node = append(node, "JOB_COMPLETION_INDEX") // a pod of an indexed Job that says of how many
+		node = append(node, "JOB_COMPLETION_INDEX") // a pod of an indexed Job that knows the number of pods
 	}
 	for _, v := range []struct {
 		to    *int
@@ -57,12 +57,12 @@ func Spawning(get func(string) string, gpus int) (s Spawn, err error) {
 	case s.Nodes > 1 || force:
 		s.Ranks = max(1, s.Ranks)
 	case s.Ranks == 1:
-		s.Ranks = 0 // this process is the one
+		s.Ranks = 0 // this process is the only rank
 	}
 	return s, nil
 }
 
-// forced reads a switch as LLaMA-Factory does: true, y and 1, in any case.
+// forced parses a switch as LLaMA-Factory does: true, y and 1, in any case.
 func forced(text string) bool {
 	switch strings.ToLower(text) {
 	case "true", "y", "1":
@@ -71,8 +71,8 @@ func forced(text string) bool {
 	return false
 }
 
-// first reads the first variable that is there and says a number; gpu and auto stand for
-// what is known anyway. A range of machines, min:max, is that of an elastic job.
+// first reads the first variable that is set to a number; gpu and auto stand for the
+// default. A range of machines, min:max, requests an elastic job.
 func first(get func(string) string, to *int, names []string) error {
 	for _, name := range names {
 		text := get(name)
@@ -95,14 +95,14 @@ func first(get func(string) string, to *int, names []string) error {
 	return nil
 }
 
-// Environment is the environment of the i-th rank of this machine: torchrun's variables
-// beside those of this process. addr and port are where rank 0 listens.
+// Environment is the environment of the i-th rank of this machine: that of this process with
+// torchrun's variables. addr and port are where rank 0 listens.
 func (s Spawn) Environment(i int, addr string, port int) []string {
 	var out []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
 		switch name {
-		case "NNODES", "NPROC_PER_NODE", "NODE_RANK", "FORCE_TORCHRUN": // they are answered
+		case "NNODES", "NPROC_PER_NODE", "NODE_RANK", "FORCE_TORCHRUN": // they have been used
 		default:
 			if !strings.HasPrefix(name, "PET_") {
 				out = append(out, kv)

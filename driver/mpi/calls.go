@@ -9,7 +9,8 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// floats is a call on memory. The device's part of it stays with the caller's goroutine.
+// floats makes a call on memory. The copies from and to the device stay on the caller's
+// goroutine.
 func (j *Job) floats(ctx context.Context, kind driver.CallKind, in, out driver.F32, start func(in, out []float32) error) error {
 	from, err := driver.Read(j.dev, in)
 	if err != nil {
@@ -104,7 +105,8 @@ func (j *Job) GatherBytes(ctx context.Context, data []byte) ([][]byte, error) {
 	return out, nil
 }
 
-// Barrier returns once all ranks have called it: that they know of each other's call is enough.
+// Barrier returns when all ranks have called it: meeting the other ranks is all it has to
+// do.
 func (j *Job) Barrier(ctx context.Context) error {
 	return j.call(ctx, head{Call: driver.Call{Kind: driver.Barrier}}, nil)
 }

@@ -50,11 +50,11 @@ var cases = map[string]func(context.Context, driver.Collective, driver.Device) e
 		return c.Barrier(ctx)
 	},
 	"late": func(ctx context.Context, c driver.Collective, _ driver.Device) error {
-		if err := c.Barrier(ctx); err != nil { // all are there
+		if err := c.Barrier(ctx); err != nil { // all ranks have started
 			return err
 		}
 		limit := 100 * time.Millisecond
-		if c.Rank() == 2 { // comes when the others have given up
+		if c.Rank() == 2 { // calls after the others have given up
 			<-time.After(3 * limit)
 			limit = time.Minute
 		}
@@ -102,7 +102,7 @@ var cases = map[string]func(context.Context, driver.Collective, driver.Device) e
 	},
 }
 
-// nilDereference is nil where Go's own handler turns the fault into a panic.
+// nilDereference returns nil if Go's own handler turns the fault into a panic.
 func nilDereference() (err error) {
 	defer func() {
 		if recover() == nil {
@@ -114,7 +114,7 @@ func nilDereference() (err error) {
 	return nil
 }
 
-// element is what rank r holds at i.
+// element is the value of rank r at index i.
 func element(r, i int) float32 { return float32(1000*r + i) }
 
 func fill(r, n int) []float32 {
@@ -184,7 +184,7 @@ func values(ctx context.Context, c driver.Collective, dev driver.Device) error {
 	return nil
 }
 
-// sums adds gradients of that many lanes and prints a hash of the sum.
+// sums adds the gradients of that many lanes and prints a hash of the sum.
 func sums(ctx context.Context, c driver.Collective, dev driver.Device, lanes int) error {
 	const n = 100003
 	r, err := treesum.New(dev, c, lanes, n, treesum.Tree)

@@ -14,39 +14,39 @@ import (
 	"dataflex.dev/dataflex/third_party/mpi"
 )
 
-// Job is all processes that MPI connects. It implements driver.Collective.
+// Job is the job of all processes that MPI connects. It implements driver.Collective.
 type Job struct {
 	dev        driver.Device
 	lib        *mpi.Library
 	rank, size int
-	piece      int                   // the most bytes that one call of MPI is given
-	work       chan func()           // for the thread
+	piece      int                   // the largest number of bytes in one call of MPI
+	work       chan func()           // functions that the thread runs
 	left       chan struct{}         // closed when the thread has ended
-	ended      atomic.Pointer[error] // by Abort
+	ended      atomic.Pointer[error] // set by Abort
 
-	// Of the thread alone:
+	// Used only by the thread:
 	finished bool   // the job has been left
-	why      error  // of the first failure
-	mine     []byte // this rank's head, in memory of its own: what C is given must not lie beside pointers
-	heads    []byte // of all ranks
+	why      error  // the first failure
+	mine     []byte // this rank's head, in an allocation of its own: memory passed to C must not contain Go pointers
+	heads    []byte // the heads of all ranks
 }
 
 var _ driver.Collective = (*Job)(nil)
 
-// Rank is this process's number, Size how many there are.
+// Rank is this process's number, Size the number of processes.
 func (j *Job) Rank() int { return j.rank }
 func (j *Job) Size() int { return j.size }
 
-// String is the library and its version.
+// String is the library's name and version.
 func (j *Job) String() string { return j.lib.Name() }
 
-// headBytes is the size of what a rank tells the others of its call: five numbers.
+// headBytes is the size of a head: five numbers.
 const headBytes = 40
 
-// head is what a rank tells the others of its call.
+// head describes a rank's call to the other ranks.
 type head struct {
 	driver.Call
-	bytes int64 // that it brings
+	bytes int64 // that this rank contributes
 }
 
 func (h head) put(b []byte) {
@@ -60,8 +60,9 @@ func headOf(b []byte) head {
 	return head{driver.Call{Kind: driver.CallKind(at(0)), In: int(at(1)), Out: int(at(2)), Root: int(at(3))}, at(4)}
 }
 
-// call makes one call together with the other ranks: body, which may be nil, runs on MPI's
-// thread once all are known to make it, and is given what each brings.
+// call makes one call together with the other ranks. When all have been found to make the
+// same call, body, which may be nil, runs on MPI's thread with the number of bytes of each
+// rank.
 func (j *Job) call(ctx context.Context, h head, body func(bytes []int64) error) error {
 	err := h.Check(j.size)
 	if err == nil {
@@ -73,7 +74,8 @@ func (j *Job) call(ctx context.Context, h head, body func(bytes []int64) error) 
 	return nil
 }
 
-// together is call on MPI's thread. Its first error is told to all ranks and ends the job.
+// together is the part of call on MPI's thread. The first error is sent to all ranks and
+// ends the job.
 func (j *Job) together(ctx context.Context, h head, body func([]int64) error) error {
 	if j.why == nil {
 		if err := j.meet(ctx, h, body); err != nil {
@@ -83,14 +85,14 @@ func (j *Job) together(ctx context.Context, h head, body func([]int64) error) er
 	return j.why
 }
 
-// fail ends the job for this rank and tells the others why.
+// fail ends the job for this rank and sends the reason to the others.
 func (j *Job) fail(why error) {
 	if j.why != nil {
 		return
 	}
 	j.why = why
-	if !told(why) { // else all have been
-		_ = j.lib.Tell(why.Error()) // they learn of it by their own limits otherwise
+	if !told(why) { // otherwise all ranks have been told
+		_ = j.lib.Tell(why.Error()) // if this fails, the others find out when their own contexts end
 	}
 }
 
@@ -132,9 +134,9 @@ func (j *Job) meet(ctx context.Context, h head, body func([]int64) error) error 
 	return body(bytes)
 }
 
-// patient and eager are how long the thread pauses between two looks after it has waited for
-// that long: for other ranks, which may be computing for minutes on the same cores, and for
-// data that are on their way.
+// patient and eager are how long the thread pauses between two polls after it has waited for
+// that long: patient for other ranks, which may be computing for minutes on the same cores,
+// eager for data that are already being sent.
 func patient(waited time.Duration) time.Duration {
 	if waited < 2*time.Millisecond {
 		return 0
@@ -144,7 +146,8 @@ func patient(waited time.Duration) time.Duration {
 
 func eager(time.Duration) time.Duration { return 0 }
 
-// wait returns when what is under way has ended, or with the reason why it is given up.
+// wait returns when the current operation has completed, or with the reason why it is given
+// up.
 func (j *Job) wait(ctx context.Context, pause func(time.Duration) time.Duration) error {
 	for start := time.Now(); ; {
 		done, told, err := j.lib.Wait(pause(time.Since(start)))
@@ -165,20 +168,20 @@ func (j *Job) wait(ctx context.Context, pause func(time.Duration) time.Duration)
 	}
 }
 
-// Abort makes why the error of all calls of this rank, and of the other ranks' that are under
-// way or to come. It does not end processes: mpirun does when one of them ends with an error.
+// Abort makes why the error of all calls of this rank, and of the other ranks' current and
+// later calls. It does not end processes: mpirun does when one of them exits with an error.
 func (j *Job) Abort(why error) {
 	why = fmt.Errorf("the job was ended: %w", why)
-	j.ended.CompareAndSwap(nil, &why) // for a call under way
+	j.ended.CompareAndSwap(nil, &why) // for the current call
 	_ = j.on(func() error { j.fail(why); return nil })
 }
 
-// Close leaves the job together with all ranks; after a failure it only stops.
+// Close leaves the job together with all ranks; after a failure it only stops the thread.
 func (j *Job) Close() error {
 	err := j.on(func() error {
 		j.finished = true
 		if j.why != nil {
-			return nil // it has been returned
+			return nil // the error has already been returned
 		}
 		if err := j.together(context.Background(), head{Call: driver.Call{Kind: driver.Leave}}, nil); err != nil {
 			return err

@@ -17,9 +17,9 @@ import (
 	"time"
 )
 
-// The tests run this test binary under mpirun, with the case that the ranks do in caseEnv, and
-// the plugin that TestMain compiles with mpicc, or what DATAFLEX_MPI names. Without mpirun or
-// mpicc they are skipped.
+// The tests run this test binary under mpirun, with the name of the ranks' case in caseEnv,
+// and with the plugin that TestMain compiles with mpicc, or the library named by
+// DATAFLEX_MPI. Without mpirun or mpicc they are skipped.
 const caseEnv = "DATAFLEX_MPI_TEST_CASE"
 
 var plugin, reason string // reason says why there is no plugin
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(caseEnv); name != "" {
 		if err := rank(name); err != nil {
 			fmt.Println("error:", err)
-			<-time.After(time.Second) // mpirun ends the job with the first rank: the others print first
+			<-time.After(time.Second) // mpirun ends the job with the first rank: let the others print before that
 			os.Exit(3)
 		}
 		fmt.Println("right")
@@ -85,7 +85,7 @@ func start(t *testing.T, name string, line ...string) (string, error) {
 	return string(out), err
 }
 
-// launched is the rank and size that Open MPI's or MPICH's launcher gave.
+// launched is the rank and size given by Open MPI's or MPICH's launcher.
 func launched() (w Want) {
 	w.Size = 1
 	for _, names := range [][2]string{{"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"}, {"PMI_RANK", "PMI_SIZE"}} {
@@ -98,7 +98,7 @@ func launched() (w Want) {
 	return w
 }
 
-// rank is what one process of a job does.
+// rank runs the case in one process of a job.
 func rank(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -143,7 +143,7 @@ func TestSameBits(t *testing.T) {
 	}
 }
 
-// TestFaults: a job that cannot go on says why on the ranks that can, and ends.
+// TestFaults: a job that cannot go on ends, and its surviving ranks report the reason.
 func TestFaults(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -152,7 +152,7 @@ func TestFaults(t *testing.T) {
 	}{
 		{"another call", 2, []string{
 			"mpi: rank 0 of 2: AllToAll(8 to 8 floats): ", "mpi: rank 1 of 2: AllToAll(10 to 10 floats): ",
-			"the ranks no longer do the same: rank 0 called AllToAll(8 to 8 floats), rank 1 called AllToAll(10 to 10 floats)",
+			"the ranks make different calls: rank 0 called AllToAll(8 to 8 floats), rank 1 called AllToAll(10 to 10 floats)",
 		}},
 		{"left", 2, []string{"rank 0 called Barrier, rank 1 called Close"}},
 		{"late", 3, []string{
@@ -163,7 +163,7 @@ func TestFaults(t *testing.T) {
 			"mpi: rank 1 of 2: Barrier: the job was ended: disk full",
 			"mpi: rank 0 of 2: Barrier: rank 1 gave up: the job was ended: disk full",
 		}},
-		// Rank 0 may be inside a call, and then names whom it was waiting for, too.
+		// Rank 0 may be inside a call, and then also names the rank it was waiting for.
 		{"aborted meanwhile", 2, []string{
 			"mpi: rank 0 of 2: Barrier: ", "mpi: rank 1 of 2: Barrier: rank 0 gave up: ", "the job was ended: disk full",
 		}},
@@ -187,7 +187,7 @@ func TestDeadRank(t *testing.T) {
 	t.Logf("the job ended after %v: %v", time.Since(began).Round(time.Millisecond), err)
 }
 
-// TestSignalsStayGos: MPI's handlers do not stay in the place of Go's.
+// TestSignalsStayGos: MPI's signal handlers do not replace Go's.
 func TestSignalsStayGos(t *testing.T) {
 	out, err := mpirun(t, 2, "signals")
 	if err != nil || strings.Count(out, "right") != 2 {
@@ -195,21 +195,21 @@ func TestSignalsStayGos(t *testing.T) {
 	}
 }
 
-// TestWrongLauncher: variables as MPICH's mpiexec sets them, and Open MPI's library, which
-// then finds itself alone.
+// TestWrongLauncher: variables as MPICH's mpiexec sets them with Open MPI's library, which
+// then starts a job of one process.
 func TestWrongLauncher(t *testing.T) {
 	if reason != "" {
 		t.Skip("no MPI: ", reason)
 	}
 	out, err := start(t, "values", "env", "PMI_RANK=1", "PMI_SIZE=2", os.Args[0])
-	for _, want := range []string{"as rank 1 of 2, but ", " says rank 0 of 1: the launcher belongs to another MPI than the library", "make mpi"} {
+	for _, want := range []string{"as rank 1 of 2, but ", " says rank 0 of 1: launcher and library belong to different MPIs", "make mpi"} {
 		if err == nil || !strings.Contains(out, want) {
 			t.Errorf("%v, the output lacks %q:\n%s", err, want, out)
 		}
 	}
 }
 
-// TestNoLibrary: the error says what was looked for and what to do.
+// TestNoLibrary: the error names what was tried and the way out.
 func TestNoLibrary(t *testing.T) {
 	t.Setenv("DATAFLEX_MPI", "/nowhere/libdataflex-mpi.so")
 	_, err := find()

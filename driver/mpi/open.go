@@ -16,13 +16,13 @@ import (
 	"dataflex.dev/dataflex/third_party/mpi"
 )
 
-// opened says that this process has joined its job: MPI can be started once.
+// opened is set when this process has joined its job: MPI can only be started once.
 var opened atomic.Bool
 
-// Open joins the job that mpirun, mpiexec or srun started this process in. Memory that calls
-// are given is dev's. The rank and size that MPI says must be want's: a library of another MPI
-// than the launcher's starts as many jobs of one process instead. ctx limits how long the
-// other processes are waited for.
+// Open joins the job in which mpirun, mpiexec or srun started this process. Calls take
+// memory of dev. The rank and size that MPI reports must be want's: with the library of
+// another MPI than the launcher's, as many jobs of one process are started instead. ctx
+// limits how long Open waits for the other processes.
 func Open(ctx context.Context, want Want, dev driver.Device) (driver.Collective, error) {
 	if opened.Swap(true) {
 		return nil, errors.New("mpi: this process has joined its job already, which MPI allows once")
@@ -41,10 +41,10 @@ func Open(ctx context.Context, want Want, dev driver.Device) (driver.Collective,
 	}
 }
 
-// thread is the one that calls MPI: it starts with join, whose error goes to joined, and then
-// does what it is asked until Close.
+// thread runs on the thread that calls MPI: it starts with join, whose error is sent to
+// joined, and then runs what it is given until Close.
 func (j *Job) thread(join func() error, joined chan<- error) {
-	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	runtime.LockOSThread() // not unlocked: the thread ends with the goroutine
 	defer close(j.left)
 	err := join()
 	joined <- err
@@ -74,14 +74,14 @@ func (j *Job) join(want Want) (err error) {
 		return fmt.Errorf("mpi: rank %d of %d: %s: %w", want.Rank, want.Size, j.lib.Name(), err)
 	}
 	if got := (Want{j.rank, j.size}); got != want {
-		return fmt.Errorf("mpi: the launcher started this process as rank %d of %d, but %s says rank %d of %d: the launcher belongs to another MPI than the library; use that MPI's own mpirun, or build the plugin with the mpicc of this one (make mpi)",
+		return fmt.Errorf("mpi: the launcher started this process as rank %d of %d, but %s says rank %d of %d: launcher and library belong to different MPIs; use the mpirun of the library's MPI, or build the plugin with the mpicc of this one (make mpi)",
 			want.Rank, want.Size, j.lib.Name(), got.Rank, got.Size)
 	}
 	j.mine, j.heads = make([]byte, headBytes), make([]byte, headBytes*j.size)
 	return nil
 }
 
-// places lists where an MPI may be.
+// places lists where an MPI library may be.
 func places() []string {
 	if p := os.Getenv("DATAFLEX_MPI"); p != "" {
 		return []string{p}
@@ -94,15 +94,15 @@ func places() []string {
 	return list
 }
 
-// find opens the first MPI of places. Its error says why each was none.
+// find opens the first MPI library of places. Its error has the reason for each that failed.
 func find() (*mpi.Library, error) {
-	var said []string
+	var tried []string
 	for _, p := range places() {
 		lib, err := mpi.Open(p)
 		if err == nil {
 			return lib, nil
 		}
-		said = append(said, err.Error())
+		tried = append(tried, err.Error())
 	}
-	return nil, fmt.Errorf("mpi: no MPI is found: make mpi builds the plugin libdataflex-mpi.so with this machine's mpicc; put it beside the program or name it in DATAFLEX_MPI. Tried: %s", strings.Join(said, "; "))
+	return nil, fmt.Errorf("mpi: no MPI library was found: make mpi builds the plugin libdataflex-mpi.so with this machine's mpicc; put it beside the program or name it in DATAFLEX_MPI. Tried: %s", strings.Join(tried, "; "))
 }

@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// Open answers that this build cannot open an MPI.
+// Open returns an error: this build cannot open MPI.
 func Open(context.Context, Want, driver.Device) (driver.Collective, error) {
 	return nil, errors.New("mpi: this program was built without cgo, which opening an MPI needs; build it with make on Linux with gcc (CGO_ENABLED=1)")
 }

@@ -33,8 +33,8 @@ func (j *Job) ReduceScatter(ctx context.Context, in, out driver.F32) error {
 	})
 }
 
-// staged has call work on n bytes of device memory, which in is copied to the start of, and
-// returns what they hold then.
+// staged copies in to the start of n bytes of device memory, runs call on them, and returns
+// their content afterwards.
 func (j *Job) staged(n int, in []byte, call func(m driver.Memory) error) ([]byte, error) {
 	m, err := j.dev.Alloc(max(n, 1))
 	if err != nil {
@@ -53,7 +53,7 @@ func (j *Job) staged(n int, in []byte, call func(m driver.Memory) error) ([]byte
 	return out, j.dev.CopyOut(out, m)
 }
 
-// Broadcast returns root's data: first its length travels, then the data.
+// Broadcast returns root's data: their length is sent first, then the data.
 func (j *Job) Broadcast(ctx context.Context, data []byte, root int) ([]byte, error) {
 	c := driver.Call{Kind: driver.Broadcast, Root: root}
 	send := func(n int, in []byte) ([]byte, error) {
@@ -75,7 +75,7 @@ func (j *Job) Broadcast(ctx context.Context, data []byte, root int) ([]byte, err
 	return send(n, data)
 }
 
-// gather returns n bytes of each rank.
+// gather returns n bytes from each rank.
 func (j *Job) gather(ctx context.Context, c driver.Call, n int, in []byte) ([]byte, error) {
 	all, err := j.staged((1+j.size)*n, in, func(m driver.Memory) error {
 		return j.call(ctx, c, func(queue unsafe.Pointer) error {
@@ -88,7 +88,7 @@ func (j *Job) gather(ctx context.Context, c driver.Call, n int, in []byte) ([]by
 	return all[n:], nil
 }
 
-// lengths returns the ranks' n.
+// lengths returns the n of each rank.
 func (j *Job) lengths(ctx context.Context, c driver.Call, n int) ([]int, error) {
 	all, err := j.gather(ctx, c, 8, binary.LittleEndian.AppendUint64(nil, uint64(n)))
 	if err != nil {
@@ -101,8 +101,8 @@ func (j *Job) lengths(ctx context.Context, c driver.Call, n int) ([]int, error) 
 	return list, nil
 }
 
-// GatherBytes returns the ranks' data, in order. On the device they take as much memory as if
-// all were as long as the longest.
+// GatherBytes returns the ranks' data, in order. On the device they take as much memory as
+// if all were as long as the longest.
 func (j *Job) GatherBytes(ctx context.Context, data []byte) ([][]byte, error) {
 	c := driver.Call{Kind: driver.GatherBytes}
 	lengths, err := j.lengths(ctx, c, len(data))
@@ -124,7 +124,7 @@ func (j *Job) GatherBytes(ctx context.Context, data []byte) ([][]byte, error) {
 	return out, nil
 }
 
-// Barrier returns once all ranks have called it.
+// Barrier returns when all ranks have called it.
 func (j *Job) Barrier(ctx context.Context) error {
 	_, err := j.lengths(ctx, driver.Call{Kind: driver.Barrier}, 0)
 	return err

@@ -15,14 +15,14 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// work is a device that each rank opens and what it does with the job.
+// work is a case: the device that each rank opens, and what it does with the job.
 type work struct {
 	device func() (driver.Device, error)
 	run    func(context.Context, driver.Collective, driver.Device) error
 }
 
-// hostGPU is a device whose memory is mapped pages that only addresses lead to: what the fake
-// library copies from and to where no CUDA driver is open.
+// hostGPU is a device whose memory is mapped pages that are only known by their addresses:
+// the fake library copies from and to them where no CUDA driver is open.
 type hostGPU struct {
 	driver.Device
 	pages map[uintptr][]byte
@@ -107,7 +107,7 @@ var cases = map[string]work{
 		return c.Barrier(ctx)
 	}},
 	"late": {onHost, func(ctx context.Context, c driver.Collective, _ driver.Device) error {
-		if c.Rank() == 1 { // until rank 0 has aborted, which this rank's own call learns of
+		if c.Rank() == 1 { // until rank 0 has aborted, which makes this rank's own call fail
 			<-time.After(500 * time.Millisecond)
 			return c.Barrier(ctx)
 		}
@@ -123,7 +123,7 @@ var cases = map[string]work{
 	}},
 }
 
-// abortedMeanwhile: another goroutine gives up while calls are made.
+// abortedMeanwhile: another goroutine aborts the job during calls.
 func abortedMeanwhile(ctx context.Context, c driver.Collective, _ driver.Device) error {
 	if c.Rank() == 1 {
 		go c.Abort(errors.New("disk full"))
@@ -148,7 +148,7 @@ func moved(dev driver.Device, in []float32, out int, call func(in, out driver.F3
 	return driver.Read(dev, placed[1])
 }
 
-// element is what rank r holds at i.
+// element is the value of rank r at index i.
 func element(r, i int) float32 { return float32(1000*r + i) }
 
 func fill(r, n int) []float32 {

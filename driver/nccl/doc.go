@@ -1,17 +1,17 @@
 // Package nccl connects GPUs through NVIDIA's NCCL, opened at run time.
 //
-// The library is what DATAFLEX_LIBNCCL names, or else libnccl.so.2 where the loader looks, or
-// in the active Python environment (VIRTUAL_ENV, CONDA_PREFIX), where whoever has PyTorch has
-// it. 2.14 or newer is wanted. NCCL's own variables (NCCL_DEBUG, NCCL_SOCKET_IFNAME,
-// NCCL_COMM_ID …) are its own business.
+// The library is the one named by DATAFLEX_LIBNCCL, or else libnccl.so.2 from the loader's
+// path or from the active Python environment (VIRTUAL_ENV, CONDA_PREFIX), where PyTorch
+// installs it. Version 2.14 or newer is required. NCCL itself reads its own variables
+// (NCCL_DEBUG, NCCL_SOCKET_IFNAME, NCCL_COMM_ID …).
 //
-// A rank calls NewID and hands the ID to all, which join with Open. Calls are put into the
-// device's own queue behind the kernels before them, and return when the queue has passed
-// them: only so a rank that has died is noticed by the call that waits for it, and a context
-// ends the wait, by aborting the communicator and what of it runs on the device.
+// One rank calls NewID and passes the ID to all ranks, which join with Open. Calls are put
+// into the device's own queue after the kernels issued before, and return when the queue has
+// completed them: only then is the death of a rank noticed by the call that waits for it,
+// and can a context end the wait, by aborting the communicator and its work on the device.
 //
-// NCCL does not compare what the ranks call: different lengths hang until the context ends.
-// The tests' own library (testdata/fakenccl) does.
+// NCCL does not compare the calls of the ranks: different lengths hang until the context
+// ends. The library used in tests (testdata/fakenccl) compares them.
 package nccl
 
 import (

@@ -20,14 +20,15 @@ import (
 
 const (
 	gpuLanes  = 4
-	gpuFloats = 10007 // no multiple of the processes
+	gpuFloats = 10007 // not a multiple of the number of processes
 )
 
 func init() {
 	cases["kernels"] = work{func() (driver.Device, error) { return cuda.Open(0) }, kernels}
 }
 
-// gradient is what a lane brings: numbers of very different sizes, so that order matters.
+// gradient is the data of a lane: numbers of very different sizes, so that the order of a
+// sum matters.
 func gradient(lane int) []float32 {
 	g := rand.New(rand.NewPCG(3, uint64(lane)))
 	x := make([]float32, gpuFloats)
@@ -37,9 +38,9 @@ func gradient(lane int) []float32 {
 	return x
 }
 
-// kernels puts a kernel, the fixed-order sum and another kernel into the device's queue, in
-// which nothing else waits, and compares with the same on the host: ((0+1)+(2+3))/2 of lanes
-// that are doubled first.
+// kernels puts a kernel, the fixed-order sum and another kernel into the device's queue
+// without waiting in between, and compares with the same on the host: ((0+1)+(2+3))/2 of
+// lanes that are doubled first.
 func kernels(ctx context.Context, c driver.Collective, dev driver.Device) error {
 	r, err := treesum.New(dev, c, gpuLanes, gpuFloats, treesum.Tree)
 	if err != nil {
@@ -75,7 +76,7 @@ func kernels(ctx context.Context, c driver.Collective, dev driver.Device) error 
 	for lane := range lanes {
 		lanes[lane] = gradient(lane)
 	}
-	for i, v := range got { // powers of two change no other bit
+	for i, v := range got { // powers of two do not change other bits
 		left, right := lanes[0][i]+lanes[1][i], lanes[2][i]+lanes[3][i]
 		if want := (left + right) / 2; v != want {
 			return fmt.Errorf("[%d] = %v, want %v", i, v, want)
@@ -84,8 +85,8 @@ func kernels(ctx context.Context, c driver.Collective, dev driver.Device) error 
 	return nil
 }
 
-// TestKernels is what a step does on several GPUs, with processes that share the interpreter's
-// or a real one, which only the fake NCCL allows.
+// TestKernels does what a step does on several GPUs. Its processes share the interpreter or
+// a real GPU, which only the fake NCCL allows.
 func TestKernels(t *testing.T) {
 	if os.Getenv(optest.DeviceEnv) != "cuda" {
 		t.Skip("kernels run where make test-simcuda, or a GPU, runs them: ", optest.DeviceEnv, " is not cuda")

@@ -14,29 +14,29 @@ import (
 	"dataflex.dev/dataflex/third_party/nccl"
 )
 
-// Job is the GPUs that NCCL connects, seen from one of them. It implements driver.Collective.
+// Job is one GPU's side of a job that NCCL connects. It implements driver.Collective.
 type Job struct {
 	dev        sharer
 	rank, size int
 	version    int
-	ended      atomic.Pointer[error] // by Abort
+	ended      atomic.Pointer[error] // set by Abort
 
-	mu   sync.Mutex // of the communicator: held during a call
+	mu   sync.Mutex // guards the communicator: held during a call
 	comm *nccl.Comm // nil: aborted or closed
-	why  error      // of the first failure
+	why  error      // the first failure
 }
 
 var _ driver.Collective = (*Job)(nil)
 
-// Rank is this process's number, Size how many there are.
+// Rank is this process's number, Size the number of processes.
 func (j *Job) Rank() int { return j.rank }
 func (j *Job) Size() int { return j.size }
 
-// String is the library and its version.
+// String is the library's name and version.
 func (j *Job) String() string { return "NCCL " + versionText(j.version) }
 
-// call checks c and has f make it in the device's queue. It returns when the queue has passed
-// it. An error ends the job for this rank.
+// call checks c, and lets f put it into the device's queue. It returns when the queue has
+// completed it. An error ends the job for this rank.
 func (j *Job) call(ctx context.Context, c driver.Call, f func(queue unsafe.Pointer) error) error {
 	err := c.Check(j.size)
 	if err == nil {
@@ -70,13 +70,13 @@ func (j *Job) run(ctx context.Context, f func(queue unsafe.Pointer) error) error
 	})
 }
 
-// begun returns when NCCL has done what was asked of it, or put it into the queue.
+// begun returns when NCCL has completed the request or put it into the queue.
 func (j *Job) begun(ctx context.Context) error {
 	return j.poll(ctx, func() (bool, error) { return false, nil })
 }
 
-// poll returns when neither NCCL nor busy is busy, with the first error of either, or with the
-// reason why it is given up. Another rank's death is NCCL's error.
+// poll returns when neither NCCL nor busy reports work, with the first error of either, or
+// with the reason why the wait is given up. NCCL reports another rank's death as an error.
 func (j *Job) poll(ctx context.Context, busy func() (bool, error)) error {
 	for pause := time.Microsecond; ; pause = min(2*pause, 200*time.Microsecond) {
 		wait, err := j.comm.Busy()
@@ -93,7 +93,7 @@ func (j *Job) poll(ctx context.Context, busy func() (bool, error)) error {
 	}
 }
 
-// stop is why nothing is waited for any more.
+// stop is the reason to give up waiting, nil if there is none.
 func (j *Job) stop(ctx context.Context) error {
 	if why := j.ended.Load(); why != nil {
 		return *why
@@ -104,8 +104,8 @@ func (j *Job) stop(ctx context.Context) error {
 	return nil
 }
 
-// fail ends the job for this rank: the communicator is aborted, which the others notice when
-// they wait for it. The lock is held.
+// fail ends the job for this rank: the communicator is aborted, which makes the calls of
+// ranks that wait for this one fail. The lock is held.
 func (j *Job) fail(why error) {
 	if j.why == nil {
 		j.why = why
@@ -118,13 +118,13 @@ func (j *Job) drop() {
 	if j.comm == nil {
 		return
 	}
-	_ = j.dev.Share(func(unsafe.Pointer) error { return j.comm.Abort() }) // there is a reason already
+	_ = j.dev.Share(func(unsafe.Pointer) error { return j.comm.Abort() }) // the job has already failed for another reason
 	j.comm = nil
 }
 
-// Abort makes why the error of all calls of this rank, also of one under way, and aborts the
-// communicator: the other ranks' calls fail when they wait for this one. NCCL does not carry
-// why to them.
+// Abort makes why the error of this rank's current and later calls, and aborts the
+// communicator: other ranks' calls that wait for this rank fail. NCCL does not pass why on
+// to them.
 func (j *Job) Abort(why error) {
 	why = fmt.Errorf("the job was ended: %w", why)
 	j.ended.CompareAndSwap(nil, &why)
@@ -133,8 +133,8 @@ func (j *Job) Abort(why error) {
 	j.fail(why)
 }
 
-// closing is how long Close waits for the other ranks. All calls are done by then, so that
-// nothing is lost where one of them takes longer.
+// closing is how long Close waits for the other ranks. All calls have completed by then, so
+// that nothing is lost if one of them takes longer.
 const closing = time.Minute
 
 // Close leaves the job together with the other ranks; after a failure it does nothing.

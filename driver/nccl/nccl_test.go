@@ -22,9 +22,9 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 )
 
-// The tests run against testdata/fakenccl, which TestMain builds with the C compiler. A rank is
-// a process of this test binary with rankEnv set; rank 0 makes the ID and prints it, the others
-// are given it.
+// The tests run against testdata/fakenccl, which TestMain builds with the C compiler. A rank
+// is a process of this test binary with rankEnv set; rank 0 makes the ID and prints it, the
+// others get it from the environment.
 const (
 	rankEnv = "DATAFLEX_NCCL_TEST_RANK"
 	sizeEnv = "DATAFLEX_NCCL_TEST_SIZE"
@@ -55,8 +55,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// buildFake compiles the fake library; this package would not have been built without a C
-// compiler.
+// buildFake compiles the fake library; a C compiler exists, because this package was built
+// with cgo.
 func buildFake(out string) error {
 	compiler := os.Getenv("CC")
 	if compiler == "" {
@@ -70,7 +70,8 @@ func buildFake(out string) error {
 	return nil
 }
 
-// launch runs a case on size ranks and returns what each printed, and how each ended.
+// launch runs a case on size ranks and returns what each printed, and the error with which
+// it ended.
 func launch(t *testing.T, name string, size int, env ...string) (out []string, errs []error) {
 	t.Helper()
 	out, errs = make([]string, size), make([]error, size)
@@ -108,7 +109,7 @@ func launch(t *testing.T, name string, size int, env ...string) (out []string, e
 	return out, errs
 }
 
-// rank is what one process of a job does.
+// rank runs the case in one process of a job.
 func rank() error {
 	var rank, size int
 	fmt.Sscan(os.Getenv(rankEnv), &rank)
@@ -155,8 +156,8 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestOrderOfTheSum: ReduceScatter's order is the library's: 1, 1e8 and −1e8 of three ranks
-// are 0 or 1 by where it starts.
+// TestOrderOfTheSum: ReduceScatter's order is the library's: the sum of 1, 1e8 and −1e8 from
+// three ranks is 0 or 1, depending on where it starts.
 func TestOrderOfTheSum(t *testing.T) {
 	for order, want := range map[string]string{"rank": "0 0 0", "reverse": "1 1 1", "ring": "0 1 0"} {
 		out, errs := launch(t, "order", 3, "DATAFLEX_LIBCUDA=none", "FAKENCCL_ORDER="+order)
@@ -166,7 +167,7 @@ func TestOrderOfTheSum(t *testing.T) {
 	}
 }
 
-// TestFaults: what rank 0 says of what rank 1 does.
+// TestFaults compares what rank 0 reports of the faults of rank 1.
 func TestFaults(t *testing.T) {
 	const answer = "no answer from the other ranks (NCCL_DEBUG=INFO says more): context deadline exceeded"
 	for _, c := range []struct{ name, call, want string }{
@@ -192,11 +193,11 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestOldLibrary: what cannot be given up is not used.
+// TestOldLibrary: a library whose calls cannot be given up is refused.
 func TestOldLibrary(t *testing.T) {
 	c := exec.Command(os.Args[0])
 	c.Env = append(os.Environ(), rankEnv+"=0", sizeEnv+"=1", caseEnv+"=values", "FAKENCCL_VERSION=21307")
-	if out, err := c.CombinedOutput(); err == nil || !strings.Contains(string(out), "NCCL 2.13.7 is too old, 2.14 or newer is wanted") {
+	if out, err := c.CombinedOutput(); err == nil || !strings.Contains(string(out), "NCCL 2.13.7 is too old, 2.14 or newer is required") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
@@ -213,7 +214,8 @@ func TestNoLibrary(t *testing.T) {
 	}
 }
 
-// TestPlaces: the variable alone, or the loader's library and that of the Python environment.
+// TestPlaces: only the library named by the variable, or else the loader's and that of the
+// Python environment.
 func TestPlaces(t *testing.T) {
 	env := t.TempDir()
 	lib := filepath.Join(env, "lib/python3.12/site-packages/nvidia/nccl/lib/libnccl.so.2")
@@ -237,7 +239,7 @@ func TestPlaces(t *testing.T) {
 func TestHostIsRefused(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()
-	if _, err := Open(t.Context(), make([]byte, 128), 0, 1, driver.Device(dev)); err == nil || !strings.Contains(err.Error(), "it connects GPUs, and rank 0's device is cpu") {
+	if _, err := Open(t.Context(), make([]byte, 128), 0, 1, driver.Device(dev)); err == nil || !strings.Contains(err.Error(), "NCCL connects GPUs, but rank 0's device is cpu") {
 		t.Error(err)
 	}
 }

@@ -12,32 +12,32 @@ import (
 	"dataflex.dev/dataflex/third_party/nccl"
 )
 
-// oldest is the first version whose communicators need not block.
+// oldest is the first version with communicators that do not block.
 const oldest = 21400
 
-// find opens the library. Its error says what was tried.
+// find opens the library. Its error lists what was tried.
 func find() (version int, err error) {
-	var said []string
+	var tried []string
 	for _, p := range places() {
 		if err := nccl.Open(p); err != nil {
-			said = append(said, err.Error())
+			tried = append(tried, err.Error())
 			continue
 		}
 		if version, err = nccl.Version(); err != nil {
 			return 0, fmt.Errorf("nccl: %w", err)
 		}
 		if version < oldest {
-			return 0, fmt.Errorf("nccl: NCCL %s is too old, 2.14 or newer is wanted: pip install nvidia-nccl-cu12, or name another in DATAFLEX_LIBNCCL", versionText(version))
+			return 0, fmt.Errorf("nccl: NCCL %s is too old, 2.14 or newer is required: pip install nvidia-nccl-cu12, or name another in DATAFLEX_LIBNCCL", versionText(version))
 		}
 		return version, nil
 	}
-	return 0, fmt.Errorf("nccl: no NCCL is found: install it (pip install nvidia-nccl-cu12, or the system's libnccl2), activate the Python environment that has PyTorch, or name libnccl.so.2 in DATAFLEX_LIBNCCL. Tried: %s", strings.Join(said, "; "))
+	return 0, fmt.Errorf("nccl: NCCL was not found: install it (pip install nvidia-nccl-cu12, or the system's libnccl2), activate the Python environment that has PyTorch, or name libnccl.so.2 in DATAFLEX_LIBNCCL. Tried: %s", strings.Join(tried, "; "))
 }
 
 func versionText(v int) string { return fmt.Sprintf("%d.%d.%d", v/10000, v/100%100, v%100) }
 
-// NewID makes what all ranks of a job join with, 128 bytes. The process that makes it answers
-// those who join, and must be one of them.
+// NewID makes the ID with which all ranks of a job join, 128 bytes. The process that makes
+// it answers those that join, and must be one of them.
 func NewID() ([]byte, error) {
 	if _, err := find(); err != nil {
 		return nil, err
@@ -49,19 +49,19 @@ func NewID() ([]byte, error) {
 	return id, nil
 }
 
-// sharer is what *cuda.Device is (see driver/cuda.Sharer).
+// sharer is implemented by *cuda.Device (see driver/cuda.Sharer).
 type sharer interface {
 	driver.Device
 	Share(f func(queue unsafe.Pointer) error) error
 	Busy() (bool, error)
 }
 
-// Open joins the job of size ranks that all join with id, as rank, with the memory and queue of
-// dev, a *cuda.Device. ctx limits how long the others are waited for.
+// Open joins, as rank, the job of size ranks that all use the same id, with the memory and
+// queue of dev, a *cuda.Device. ctx limits how long Open waits for the other ranks.
 func Open(ctx context.Context, id []byte, rank, size int, dev driver.Device) (driver.Collective, error) {
 	d, ok := dev.(sharer)
 	if !ok {
-		return nil, fmt.Errorf("nccl: it connects GPUs, and rank %d's device is %v: driver/mpi connects processes on CPUs", rank, dev.Kind())
+		return nil, fmt.Errorf("nccl: NCCL connects GPUs, but rank %d's device is %v: driver/mpi connects processes on CPUs", rank, dev.Kind())
 	}
 	version, err := find()
 	if err != nil {

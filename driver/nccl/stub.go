@@ -11,10 +11,10 @@ import (
 
 var errBuild = errors.New("nccl: this program was built without cgo, which opening NCCL needs; build it with make on Linux with gcc (CGO_ENABLED=1)")
 
-// NewID answers that this build cannot open NCCL.
+// NewID returns an error: this build cannot open NCCL.
 func NewID() ([]byte, error) { return nil, errBuild }
 
-// Open answers that this build cannot open NCCL.
+// Open returns an error: this build cannot open NCCL.
 func Open(context.Context, []byte, int, int, driver.Device) (driver.Collective, error) {
 	return nil, errBuild
 }

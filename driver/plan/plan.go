@@ -1,9 +1,9 @@
-// Package plan is the device that only counts: memory is handed out as addresses, launches
-// do nothing, what is read back is zero. A pass over it takes the memory that the same pass
-// takes on the device it stands for, in the time of the host's part alone.
+// Package plan implements a device that only counts: allocations return addresses, launches
+// do nothing, memory reads as zeros. A pass on it takes the memory that the same pass takes
+// on the planned device, in the time of the host's part alone.
 //
-// On the plan of a CPU kernels are left out whole, as their host twins have no scratch
-// memory on the device (see kernels/dispatch).
+// On the plan of a CPU kernels are skipped entirely, because their host twins have no
+// scratch memory on the device (see kernels/dispatch).
 package plan
 
 import (
@@ -22,21 +22,22 @@ type Device struct {
 	used, high uint64
 }
 
-// New is the plan of a device of that kind.
+// New returns a device that counts for like.
 func New(like driver.Device) *Device {
 	return &Device{kind: like.Kind(), attributes: like.Attributes(), next: alignment}
 }
 
-// alignment of addresses: as much as any device's.
+// alignment of addresses: at least that of every device.
 const alignment = 256
 
-// Kind and Attributes are those of the device that is planned.
+// Kind is that of the planned device.
 func (d *Device) Kind() driver.Kind { return d.kind }
 
-// Attributes are those of the device that is planned.
+// Attributes are those of the planned device.
 func (d *Device) Attributes() driver.Attributes { return d.attributes }
 
-// Alloc hands out addresses; it never fails, as what it finds out is how much is needed.
+// Alloc returns addresses; it never fails, because its purpose is to find out how much
+// memory is needed.
 func (d *Device) Alloc(n int) (driver.Memory, error) {
 	m := driver.DeviceMemory(d.next, n)
 	d.next += uintptr(n+alignment-1) / alignment * alignment
@@ -45,7 +46,7 @@ func (d *Device) Alloc(n int) (driver.Memory, error) {
 	return m, nil
 }
 
-// Free counts back.
+// Free subtracts the size of m.
 func (d *Device) Free(m driver.Memory) { d.used -= uint64(m.Size()) }
 
 // CopyIn does nothing.
@@ -54,7 +55,7 @@ func (d *Device) CopyIn(driver.Memory, []byte) error { return nil }
 // Copy does nothing.
 func (d *Device) Copy(_, _ driver.Memory) error { return nil }
 
-// CopyOut reads zeros.
+// CopyOut writes zeros.
 func (d *Device) CopyOut(dst []byte, _ driver.Memory) error { clear(dst); return nil }
 
 // Used is the number of bytes allocated and not freed.
@@ -66,38 +67,39 @@ func (d *Device) HighWater() uint64 { return d.high }
 // Synchronize does nothing.
 func (d *Device) Synchronize() error { return nil }
 
-// Close lets go of what is attached.
+// Close drops what is attached.
 func (d *Device) Close() error { *d.Attached() = nil; return nil }
 
-// LoadModule takes any text.
+// LoadModule accepts any text.
 func (d *Device) LoadModule(string, []byte) (driver.Module, error) { return module{}, nil }
 
-// Launch does nothing, but that it refuses grids that no GPU takes: shapes that an
-// interpreter cannot run are tried here.
+// Launch does nothing except that it refuses grids that no GPU accepts: it is used with
+// shapes that are too large for an interpreter.
 func (d *Device) Launch(f driver.Function, c driver.Config, _ *driver.Args) error {
 	if c.Grid.X > maxGridX || c.Grid.Y > maxGridYZ || c.Grid.Z > maxGridYZ {
-		return fmt.Errorf("plan: launch %s: a grid of %dx%dx%d blocks, a GPU takes %dx%dx%d", f.Name(), c.Grid.X, c.Grid.Y, c.Grid.Z, maxGridX, maxGridYZ, maxGridYZ)
+		return fmt.Errorf("plan: launch %s: a grid of %dx%dx%d blocks, a GPU accepts %dx%dx%d", f.Name(), c.Grid.X, c.Grid.Y, c.Grid.Z, maxGridX, maxGridYZ, maxGridYZ)
 	}
 	return nil
 }
 
-// Blocks of a grid, by axis (CUDA C++ Programming Guide, table of compute capabilities).
+// Limits on the blocks of a grid, by axis (CUDA C++ Programming Guide, table of compute
+// capabilities).
 const (
 	maxGridX  = 1<<31 - 1
 	maxGridYZ = 65535
 )
 
-// EncodeTensorMap is an empty map.
+// EncodeTensorMap returns an empty map.
 func (d *Device) EncodeTensorMap(driver.TensorMap) (driver.EncodedTensorMap, error) {
 	return driver.EncodedTensorMap{}, nil
 }
 
 var errTime = errors.New("plan: nothing runs, so there is neither order nor time")
 
-// NewStream is an error.
+// NewStream returns an error.
 func (d *Device) NewStream() (driver.Stream, error) { return nil, errTime }
 
-// NewEvent is an error.
+// NewEvent returns an error.
 func (d *Device) NewEvent() (driver.Event, error) { return nil, errTime }
 
 type module struct{}

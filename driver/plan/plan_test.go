@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/kernels/reduce"
 )
 
-// TestCounts: memory is counted and never overlaps, is read as zeros, and the device says
-// of itself what the one that is planned says.
+// TestCounts: memory is counted and never overlaps, reads as zeros, and the device has the
+// attributes of the planned one.
 func TestCounts(t *testing.T) {
 	for _, like := range []driver.Device{cpu.New(3), sim.New(sim.Options{Capability: 90, Units: 132})} {
 		d := plan.New(like)
@@ -20,7 +20,7 @@ func TestCounts(t *testing.T) {
 		}
 		var end uintptr
 		var all []driver.Memory
-		for _, n := range []int{1, 256, 0, 1 << 40, 7} { // more than there is, too
+		for _, n := range []int{1, 256, 0, 1 << 40, 7} { // including more than the machine has
 			m, err := d.Alloc(n)
 			if err != nil {
 				t.Fatal(err)
@@ -35,7 +35,7 @@ func TestCounts(t *testing.T) {
 		if d.Used() != 264 || d.HighWater() != 264+1<<40 {
 			t.Errorf("%d bytes used, %d at most", d.Used(), d.HighWater())
 		}
-		// Whatever the kernel: nothing happens, and what it returns is zero.
+		// No kernel is needed: nothing is executed, and results are zero.
 		x := driver.View[float32](all[1])
 		reduce.Fill(d, 3, x)
 		if s := reduce.SumSquares(d, x); s != 0 {
@@ -49,7 +49,7 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// TestGrids: what no GPU launches, no plan does.
+// TestGrids: a plan refuses the grids that no GPU launches.
 func TestGrids(t *testing.T) {
 	gpu := sim.New(sim.Options{})
 	defer gpu.Close()

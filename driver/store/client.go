@@ -18,8 +18,8 @@ type Client struct {
 	prefix string
 }
 
-// Dial connects to addr, host:port, and tries again until ctx ends: who serves may not be
-// up yet. All keys get the prefix, which tells runs and restarts apart.
+// Dial connects to addr, host:port, and retries until ctx ends: the server may not be up
+// yet. All keys get the prefix, which distinguishes runs and restarts.
 func Dial(ctx context.Context, addr, prefix string) (*Client, error) {
 	var last error
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
@@ -44,12 +44,12 @@ func Dial(ctx context.Context, addr, prefix string) (*Client, error) {
 	}
 }
 
-// ask sends a request and reads its answer; what it was goes into the error. A connection
-// on which a request was given up is closed: its answer could be taken for another's.
+// ask sends a request and reads its answer; what names the request in errors. If a request
+// is given up, the connection is closed: its answer could be taken for that of the next one.
 func (c *Client) ask(ctx context.Context, what, key string, request []byte, answer func(io.Reader) error) error {
 	err := c.conn.SetDeadline(time.Time{})
 	if err == nil {
-		stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) }) // it fails on a closed connection alone
+		stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) }) // it only fails on a closed connection
 		defer stop()
 		if _, err = c.conn.Write(request); err == nil {
 			err = answer(c.r)
@@ -62,18 +62,18 @@ func (c *Client) ask(ctx context.Context, what, key string, request []byte, answ
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	case errors.Is(err, io.EOF):
-		err = fmt.Errorf("the connection was closed (%w): rank 0 or torchrun has ended, or it is a torchrun before 2.2, whose store speaks otherwise", err)
+		err = fmt.Errorf("the connection was closed (%w): rank 0 or torchrun has ended, or it is a torchrun before 2.2, whose store has another protocol", err)
 	}
 	return errors.Join(fmt.Errorf("the store at %v, where the ranks meet: %s of %q: %w", c.conn.RemoteAddr(), what, c.prefix+key, err), c.conn.Close())
 }
 
-// Set puts a value.
+// Set stores a value.
 func (c *Client) Set(ctx context.Context, key string, value []byte) error {
 	request := appendString(appendString([]byte{opSet}, c.prefix+key), string(value))
 	return c.ask(ctx, "set", key, request, func(io.Reader) error { return nil })
 }
 
-// Get waits until there is a value and returns it.
+// Get waits until the key has a value and returns it.
 func (c *Client) Get(ctx context.Context, key string) (value []byte, err error) {
 	if err := c.Wait(ctx, key); err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func (c *Client) Get(ctx context.Context, key string) (value []byte, err error) 
 	return value, err
 }
 
-// Add adds to a number, which begins at 0, and returns it.
+// Add adds to a number, which is 0 at first, and returns the sum.
 func (c *Client) Add(ctx context.Context, key string, n int64) (sum int64, err error) {
 	request := binary.LittleEndian.AppendUint64(appendString([]byte{opAdd}, c.prefix+key), uint64(n))
 	err = c.ask(ctx, "add", key, request, func(r io.Reader) error {
@@ -97,7 +97,7 @@ func (c *Client) Add(ctx context.Context, key string, n int64) (sum int64, err e
 	return sum, err
 }
 
-// Wait waits until all keys are there.
+// Wait waits until all keys have values.
 func (c *Client) Wait(ctx context.Context, keys ...string) error {
 	request := binary.LittleEndian.AppendUint64([]byte{opWait}, uint64(len(keys)))
 	for _, k := range keys {

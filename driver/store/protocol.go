@@ -1,13 +1,13 @@
 // Package store is a key-value store over TCP by which the ranks of a job find each other
-// before anything faster connects them. It speaks the protocol of PyTorch's TCPStore (2.2
-// and newer): under torchrun, whose agent holds MASTER_PORT, a rank is a client of the
-// agent's store; elsewhere rank 0 serves.
+// before a faster transport connects them. It implements the protocol of PyTorch's TCPStore
+// (2.2 and newer): under torchrun, whose agent listens on MASTER_PORT, a rank is a client of
+// the agent's store; elsewhere rank 0 serves.
 //
-// Integers are little-endian; a string is its length, 8 bytes, and its bytes. A client says
-// once validate(0, magic, 4 bytes). Then, by the first byte: set(1, key, value), get(3,
-// key) -> value, add(4, key, 8 bytes) -> 8 bytes, check(5, number of keys, keys) -> 0 for
-// there or 1, wait(6, number of keys, keys) -> 0, cancel(12) -> 1, ping(13, 4 bytes) ->
-// these.
+// Integers are little-endian; a string is its length, 8 bytes, and its bytes. A client first
+// sends validate(0, magic, 4 bytes), once. Then, by the first byte: set(1, key, value),
+// get(3, key) -> value, add(4, key, 8 bytes) -> 8 bytes, check(5, number of keys, keys) -> 0
+// if all exist or else 1, wait(6, number of keys, keys) -> 0, cancel(12) -> 1, ping(13, 4
+// bytes) -> the same 4 bytes.
 package store
 
 import (
@@ -29,7 +29,7 @@ const (
 	magic = 0x3C85F7CE
 
 	maxBytes = 1 << 20 // of a key or a value
-	maxKeys  = 1 << 16 // that a store holds, or that one request names
+	maxKeys  = 1 << 16 // in a store, or in one request
 )
 
 func appendString(b []byte, s string) []byte {

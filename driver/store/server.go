@@ -12,11 +12,11 @@ import (
 	"sync"
 )
 
-// Server is a store that this process holds.
+// Server is a store that this process serves.
 type Server struct {
 	listener net.Listener
 	mu       sync.Mutex
-	change   *sync.Cond // of what follows
+	change   *sync.Cond // signals changes of the fields below
 	values   map[string]string
 	conns    int
 	closed   bool
@@ -55,7 +55,7 @@ func (s *Server) accept() {
 	}
 }
 
-// Addr is where it listens.
+// Addr is the address on which it listens.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
 func (s *Server) count(n int) {
@@ -65,7 +65,7 @@ func (s *Server) count(n int) {
 	s.change.Broadcast()
 }
 
-// Drain waits until all clients have left: who serves leaves last.
+// Drain waits until all clients have left: the server leaves last.
 func (s *Server) Drain(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.count(0) })
 	defer stop()
@@ -75,12 +75,12 @@ func (s *Server) Drain(ctx context.Context) error {
 		s.change.Wait()
 	}
 	if s.conns > 0 {
-		return fmt.Errorf("the store where the ranks meet: %d of them stay: %w", s.conns, context.Cause(ctx))
+		return fmt.Errorf("the store where the ranks meet: %d of them are still connected: %w", s.conns, context.Cause(ctx))
 	}
 	return nil
 }
 
-// Close ends the store; who waits for a key is disconnected.
+// Close ends the store; clients that wait for a key are disconnected.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -89,7 +89,7 @@ func (s *Server) Close() error {
 	return s.listener.Close()
 }
 
-// client serves one connection until it ends, or says what no client says.
+// client serves one connection until it ends or sends an invalid request.
 func (s *Server) client(conn io.ReadWriter) {
 	r := bufio.NewReader(conn)
 	var head [5]byte
@@ -111,7 +111,7 @@ func (s *Server) client(conn io.ReadWriter) {
 	}
 }
 
-// answer reads what belongs to a request, and makes its answer.
+// answer reads the rest of a request and makes its answer.
 func (s *Server) answer(op byte, r io.Reader) ([]byte, error) {
 	switch op {
 	case opSet:
@@ -146,7 +146,7 @@ func (s *Server) set(r io.Reader) error {
 	return s.put(k, v)
 }
 
-// put is called with mu held.
+// put stores a value. mu is held.
 func (s *Server) put(k, v string) error {
 	if _, there := s.values[k]; !there && len(s.values) >= maxKeys {
 		return errors.New("the store is full")
@@ -156,7 +156,7 @@ func (s *Server) put(k, v string) error {
 	return nil
 }
 
-// get wants a key that is there: clients wait first.
+// get returns the value of an existing key: clients wait for it first.
 func (s *Server) get(r io.Reader) ([]byte, error) {
 	k, err := readString(r)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"dataflex.dev/dataflex/driver/launch"
 )
 
-// limit bounds a test in which ranks wait for each other.
+// limit bounds the time of a test in which ranks wait for each other.
 func limit(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
@@ -75,7 +75,7 @@ func TestRanksFindEachOther(t *testing.T) {
 	}
 }
 
-// TestRestartsAreApart: a second try does not read the first one's values.
+// TestRestartsAreApart: a restart does not read the values of the attempt before.
 func TestRestartsAreApart(t *testing.T) {
 	s, ctx := serve(t), limit(t)
 	first, err := Dial(ctx, s.Addr(), "run/0/")
@@ -114,7 +114,7 @@ func TestGivesUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer waits.Close()
-	if _, err := waits.Add(ctx, "n", 1); err != nil { // it is connected
+	if _, err := waits.Add(ctx, "n", 1); err != nil { // the client is connected
 		t.Fatal(err)
 	}
 	addr := s.Addr()
@@ -133,8 +133,8 @@ func TestGivesUp(t *testing.T) {
 	}
 }
 
-// TestWords: requests of the protocol, byte for byte: validate, ping, set("k", "v"), wait,
-// get, add, check and cancel.
+// TestWords compares requests with the protocol, byte for byte: validate, ping, set("k",
+// "v"), wait, get, add, check and cancel.
 func TestWords(t *testing.T) {
 	s := serve(t)
 	conn, err := net.Dial("tcp", s.Addr())
@@ -173,10 +173,10 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// said is a connection on which everything was said at once.
-type said struct{ *bytes.Reader }
+// sent is a connection whose client has sent everything in advance.
+type sent struct{ *bytes.Reader }
 
-func (s *said) Write(b []byte) (int, error) { return len(b), nil }
+func (s *sent) Write(b []byte) (int, error) { return len(b), nil }
 
 func FuzzServer(f *testing.F) {
 	hello := binary.LittleEndian.AppendUint32([]byte{opValidate}, magic)
@@ -185,8 +185,8 @@ func FuzzServer(f *testing.F) {
 	f.Add(append(bytes.Clone(hello), opWait, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 'k'))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := newServer()
-		s.closed = true // nobody else will put what is waited for
-		s.client(&said{bytes.NewReader(b)})
+		s.closed = true // so that requests that wait end: no other client will set the key
+		s.client(&sent{bytes.NewReader(b)})
 		for k, v := range s.values {
 			if len(k) > maxBytes || len(v) > maxBytes {
 				t.Errorf("%d and %d bytes", len(k), len(v))
@@ -195,7 +195,7 @@ func FuzzServer(f *testing.F) {
 	})
 }
 
-// TestUnderTorchrun: two ranks that a real torchrun starts meet at its agent's store.
+// TestUnderTorchrun: two ranks started by a real torchrun meet at its agent's store.
 func TestUnderTorchrun(t *testing.T) {
 	if place, err := launch.Find(os.Getenv); err == nil && place.Several() && os.Getenv("DATAFLEX_STORE_TEST") != "" {
 		if err := meet(limit(t), place); err != nil {
@@ -218,7 +218,7 @@ func TestUnderTorchrun(t *testing.T) {
 	}
 }
 
-// meet is how the ranks of TestUnderTorchrun find out that all of them are there.
+// meet checks that all ranks of TestUnderTorchrun find each other.
 func meet(ctx context.Context, p launch.Place) error {
 	c, err := Dial(ctx, p.Store(), "dataflex/"+p.Run+"/")
 	if err != nil {
