@@ -4,6 +4,7 @@
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
+COPY third_party/liberation third_party/liberation
 RUN go mod download
 COPY . .
 RUN make

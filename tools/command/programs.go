@@ -14,7 +14,6 @@ import (
 func Program(ctx context.Context, root *cobra.Command, args []string) error {
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.Version = Version
-	root.SetVersionTemplate("dataflex {{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return fmt.Errorf("%w: see %s --help", err, c.CommandPath()) })
 	for _, c := range append(root.Commands(), root) {
 		logFlag(c.Flags())

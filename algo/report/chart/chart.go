@@ -236,5 +236,7 @@ func Save(path string, pictures ...*Picture) error {
 	if _, err := c.WriteTo(&b); err != nil {
 		return fmt.Errorf("plot %s: %w", path, err)
 	}
-	return storage.WriteFile(path, b.Bytes())
+	// Few machines have the font; the others shall not take one with serifs. (Quotes in texts are escaped.)
+	out := bytes.ReplaceAll(b.Bytes(), []byte(`style="font-family:Go;`), []byte(`style="font-family:Go,Arial,sans-serif;`))
+	return storage.WriteFile(path, out)
 }

@@ -158,7 +158,7 @@ func TestTitles(t *testing.T) {
 	if b := ink(img, img.Bounds()); b.Min.X < 2 || b.Max.X > img.Bounds().Dx()-2 || b.Min.Y < 2 {
 		t.Errorf("ink reaches the edge: %v", b)
 	}
-	for title, want := range map[string]string{"训练损失": "training loss", "loss of ваше": "loss of ваше", "a\x1b[31mb": "training loss", "é−1": "é−1"} {
+	for title, want := range map[string]string{"训练损失": "training loss", "loss of ваше": "loss of ваше", "ß × Ω ≤ ∞ – “Ł”": "ß × Ω ≤ ∞ – “Ł”", "ѣ": "training loss", "a\x1b[31mb": "training loss", "é−1": "é−1"} {
 		if got := (Axes{Title: title, Name: "training loss"}).title(); got != want {
 			t.Errorf("%q: %q, not %q", title, got, want)
 		}
@@ -198,7 +198,8 @@ func TestSVG(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := string(raw); !strings.Contains(s, "<svg") || !strings.Contains(s, "&lt;script&gt;&amp;") || strings.Contains(s, "<script") || !strings.Contains(s, "a&lt;b") {
+	if s := string(raw); !strings.Contains(s, "<svg") || !strings.Contains(s, "&lt;script&gt;&amp;") || strings.Contains(s, "<script") || !strings.Contains(s, "a&lt;b") ||
+		strings.Count(s, "font-family:") != strings.Count(s, "font-family:Go,Arial,sans-serif;") {
 		t.Errorf("%.2000s", s)
 	}
 }

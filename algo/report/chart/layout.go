@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode"
 
+	"golang.org/x/image/font/sfnt"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/text"
@@ -83,12 +84,13 @@ func (a Axes) layout(p *plot.Plot, legend plot.Legend, c draw.Canvas) {
 	p.Draw(draw.Crop(c, 0, -margin, 0, 0))
 }
 
-// readable is a text, or its name where the font lacks one of its letters (it has Latin, Greek
-// and Cyrillic ones) and would draw a box.
+// readable is a text, or its name where the font lacks one of its letters (it has those of
+// Europe, Greek and Cyrillic included) and would draw a box.
 func readable(s, name string) string {
+	face := font.DefaultCache.Lookup(style(textSize).Font, textSize).Face
+	var b sfnt.Buffer
 	for _, r := range s {
-		known := r < 0x0250 || r >= 0x0370 && r < 0x0530 || r >= 0x2010 && r <= 0x2044 || strings.ContainsRune("−×≤≥≈∞", r)
-		if !known || !unicode.IsPrint(r) {
+		if glyph, err := face.GlyphIndex(&b, r); err != nil || glyph == 0 || !unicode.IsPrint(r) {
 			return name
 		}
 	}

@@ -1,0 +1,7 @@
+// Package liberationmonobolditalic has the Go font under the name that gonum.org/v1/plot imports.
+package liberationmonobolditalic
+
+import "golang.org/x/image/font/gofont/goregular"
+
+// TTF is the font file.
+var TTF = goregular.TTF
