@@ -2,19 +2,19 @@ package sim
 
 import "math/bits"
 
-// Addresses: every buffer of global memory starts at a multiple of 1<<windowShift, so
-// no access can fall from one into the next, and address 0 is no buffer. Shared,
-// local and parameter memory have windows of their own in the generic space.
+// Addresses: every buffer of global memory starts at a multiple of 1<<windowShift, so no
+// access can run from one buffer into the next, and address 0 belongs to none. Shared, local
+// and parameter memory have windows of their own in the generic address space.
 const (
 	windowShift  = 40
 	windowMask   = 1<<windowShift - 1
-	firstWindow  = 1 << 22 // buffers stay below
+	firstWindow  = 1 << 22 // the number of buffers is below
 	sharedWindow = uint64(firstWindow+1) << windowShift
 	localWindow  = uint64(firstWindow+2) << windowShift
 	paramWindow  = uint64(firstWindow+3) << windowShift
 )
 
-// runAccess is every ld and st.
+// runAccess executes every ld and st.
 func runAccess(b *block, w *warp, o *op, m uint32) status {
 	a := o.mem
 	w.addresses(a)
@@ -29,7 +29,7 @@ func runAccess(b *block, w *warp, o *op, m uint32) status {
 	return next
 }
 
-// addresses fills w.addr.
+// addresses computes the lanes' addresses, into w.addr.
 func (w *warp) addresses(a *access) {
 	if a.wide {
 		base, off := &w.r64[a.base], uint64(a.offset)
@@ -44,7 +44,7 @@ func (w *warp) addresses(a *access) {
 	}
 }
 
-// genericAccess sends the lanes of each window to its space.
+// genericAccess dispatches the lanes to the spaces in whose windows their addresses are.
 func (b *block) genericAccess(w *warp, o *op, a *access, m uint32) {
 	for m != 0 {
 		win := w.addr[firstLane(m)] >> windowShift
@@ -60,7 +60,7 @@ func (b *block) genericAccess(w *warp, o *op, a *access, m uint32) {
 		case win <= firstWindow:
 			b.globalAccess(w, o, a, g)
 		case a.space == spaceGlobal || a.space == spaceConst:
-			b.fault(w, o, firstLane(g), IllegalAddress, "%#x is no address of .%s memory", w.addr[firstLane(g)], a.space)
+			b.fault(w, o, firstLane(g), IllegalAddress, "%#x is not an address of .%s memory", w.addr[firstLane(g)], a.space)
 		case win == sharedWindow>>windowShift:
 			for i := range w.addr {
 				w.addr[i] &= windowMask
@@ -77,7 +77,7 @@ func (b *block) genericAccess(w *warp, o *op, a *access, m uint32) {
 	}
 }
 
-// localAccess is memory of each thread alone.
+// localAccess accesses memory that belongs to one thread.
 func (b *block) localAccess(w *warp, o *op, a *access, m uint32) {
 	n, size := a.bytes(), b.k.localBytes
 	var at [32]int
@@ -104,8 +104,8 @@ func (b *block) localAccess(w *warp, o *op, a *access, m uint32) {
 	}
 }
 
-// runParam loads a named parameter: the decoder has checked the place, and all lanes
-// get the same.
+// runParam loads a named parameter: the decoder has checked the offset, and all lanes get
+// the same value.
 func runParam(b *block, w *warp, o *op, m uint32) status {
 	a := o.mem
 	for j, v := range a.regs {
@@ -114,7 +114,7 @@ func runParam(b *block, w *warp, o *op, m uint32) status {
 	return next
 }
 
-// fill gives lanes m of a register one value.
+// fill sets a register to the same value in lanes m.
 func (w *warp) fill(v value, x uint64, m uint32) {
 	if v.wide {
 		d := &w.r64[v.slot]
@@ -149,7 +149,7 @@ func (b *block) paramAccess(w *warp, o *op, a *access, m uint32) {
 	w.get(a, b.run.params, &at, m)
 }
 
-// get loads registers from the places at of mem.
+// get loads registers from the offsets at of mem.
 func (w *warp) get(a *access, mem []byte, at *[32]int, m uint32) {
 	for j, v := range a.regs {
 		off := j * int(a.size)
@@ -184,8 +184,8 @@ func (w *warp) get(a *access, mem []byte, at *[32]int, m uint32) {
 	}
 }
 
-// trim keeps what was loaded with a sign into 16-bit registers zero-extended. The
-// decoder gives only such registers a size of 2.
+// trim zero-extends what a signed load has sign-extended in 16-bit registers. The decoder
+// gives only such registers a size of 2.
 func (w *warp) trim(a *access, m uint32) {
 	for _, v := range a.regs {
 		if v.wide || !v.narrow {
@@ -232,7 +232,7 @@ func storeBits(p []byte, size uint8, v uint64) {
 	}
 }
 
-// bits is what lane i would store from v.
+// bits is the bits that lane i stores from v.
 func (w *warp) bits(v value, i int) uint64 {
 	if v.wide {
 		return w.r64[v.slot][i]
@@ -240,7 +240,7 @@ func (w *warp) bits(v value, i int) uint64 {
 	return uint64(w.r32[v.slot][i])
 }
 
-// put stores registers to the places at of mem.
+// put stores registers to the offsets at of mem.
 func (w *warp) put(a *access, mem []byte, at *[32]int, m uint32) {
 	for j, v := range a.regs {
 		off := j * int(a.size)
@@ -259,7 +259,7 @@ func (w *warp) put(a *access, mem []byte, at *[32]int, m uint32) {
 	}
 }
 
-// same reports whether what lane would store is there already.
+// same reports whether memory already has the bytes that lane would store.
 func (w *warp) same(a *access, mem []byte, at, lane int) bool {
 	for j, v := range a.regs {
 		have := loadBits(mem[at+j*int(a.size):], a.size, false)

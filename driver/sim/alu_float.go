@@ -2,8 +2,8 @@ package sim
 
 import "math"
 
-// Single-precision arithmetic on rows. Products are converted explicitly where they
-// must be rounded: Go may fuse x*y + z on some machines otherwise.
+// Single-precision arithmetic on rows. Products that must be rounded are converted
+// explicitly: otherwise Go may fuse x*y + z on some machines.
 
 func fmaF(d, a, b, c *row) {
 	for i := range d {
@@ -62,7 +62,7 @@ func absF(d, a, _, _ *row) {
 	}
 }
 
-// ex2F takes the common range in line: that halves its time.
+// ex2F computes the common range inline: that halves its time.
 func ex2F(d, a, _, _ *row) {
 	for i := range d {
 		x := f32(a[i])
@@ -79,7 +79,7 @@ func ex2F(d, a, _, _ *row) {
 	}
 }
 
-// ex2FtzF needs no flushing of operands: 2^x of a subnormal is 1 either way.
+// ex2FtzF does not flush its operand: 2^x of a subnormal is 1 either way.
 func ex2FtzF(d, a, _, _ *row) {
 	ex2F(d, a, nil, nil)
 	for i := range d {
@@ -129,7 +129,7 @@ func tanhF(d, a, _, _ *row) {
 	}
 }
 
-// modified wraps f with .ftz on operands and result and .sat on the result.
+// modified applies .ftz to the operands and the result of f, and .sat to the result.
 func modified(f func(d, a, b, c *row), ftz, sat bool) func(d, a, b, c *row) {
 	if !ftz && !sat {
 		return f
@@ -155,7 +155,7 @@ func modified(f func(d, a, b, c *row), ftz, sat bool) func(d, a, b, c *row) {
 	}
 }
 
-// flushed is modified for one operand, which the approximate functions have.
+// flushed is modified for functions of one operand, as the approximate functions are.
 func flushed(f func(d, a, b, c *row)) func(d, a, b, c *row) {
 	return func(d, a, _, _ *row) {
 		var x row
@@ -191,14 +191,14 @@ func (t typ) half() halfType {
 // encodeBF16 rounds a float64 to bf16 once.
 func encodeBF16(x float64) uint32 {
 	f := float32(x)
-	if u := u32(f); u&0xffff != 0x8000 && u&0x7f800000 != 0 { // not on a tie: rounding twice is safe
+	if u := u32(f); u&0xffff != 0x8000 && u&0x7f800000 != 0 { // not a tie: rounding twice is safe
 		return bf16(u)
 	}
 	return formatBF16.encode(x, nearestEven, false)
 }
 
-// halfOp makes a row function for one or two 16-bit floats a register. f gets exact
-// values and returns the exact or nearly exact result.
+// halfOp makes a row function for one or two 16-bit floats per register. f gets exact values
+// and returns the exact or nearly exact result.
 func halfOp(t typ, f func(a, b, c float32) float64) func(d, a, b, c *row) {
 	h := t.half()
 	one := func(a, b, c uint32) uint32 { return h.encode(f(h.decode(a), h.decode(b), h.decode(c))) }
@@ -211,7 +211,7 @@ func halfOp(t typ, f func(a, b, c float32) float64) func(d, a, b, c *row) {
 	})
 }
 
-// fmaExact is a·b + c to odd: rounding it to a small format rounds once.
+// fmaExact is a·b + c rounded to odd, so that rounding it to a small format rounds once.
 func fmaExact(a, b, c float32) float64 {
 	p := float64(a) * float64(b)
 	s := p + float64(c)

@@ -2,8 +2,8 @@ package sim
 
 import "math/bits"
 
-// Integer arithmetic on rows. The hot 32-bit ones are written out; the others are
-// made from a function of one lane.
+// Integer arithmetic on rows. The hot 32-bit functions are written out; the others are made
+// from a function of one lane.
 
 type integer interface {
 	~uint16 | ~int16 | ~int32 | ~uint32 | ~int64 | ~uint64
@@ -30,8 +30,8 @@ func each64(f func(a, b, c uint64) uint64) func(d, a, b, c *row64) {
 	}
 }
 
-// halves runs a 32-bit lane function on 16-bit values: operands are sign-extended if
-// signed and the result is cut.
+// halves runs a 32-bit lane function on 16-bit values: operands are sign-extended if signed,
+// and the result is truncated.
 func halves(signed bool, f func(a, b, c uint32) uint32) func(d, a, b, c *row) {
 	if !signed {
 		return each(func(a, b, c uint32) uint32 { return f(a, b, c) & 0xffff })
@@ -40,7 +40,7 @@ func halves(signed bool, f func(a, b, c uint32) uint32) func(d, a, b, c *row) {
 	return each(func(a, b, c uint32) uint32 { return f(ext(a), ext(b), ext(c)) & 0xffff })
 }
 
-// divide answers all ones for a zero divisor, as NVIDIA's code does; PTX leaves it
+// divide returns all ones for a zero divisor, as NVIDIA's code does; PTX leaves it
 // undefined.
 func divide[T integer](a, b T) T {
 	if b == 0 {
@@ -99,7 +99,7 @@ func extractS[T uint32 | uint64](a T, p, l uint32, width uint32) T {
 	return v | sign<<n
 }
 
-// insert is bfi: the low l bits of a over b at position p.
+// insert is bfi: b with the low l bits of a inserted at position p.
 func insert[T uint32 | uint64](a, b T, p, l uint32, width uint32) T {
 	p, l = p&255, l&255
 	if p >= width {
@@ -109,8 +109,8 @@ func insert[T uint32 | uint64](a, b T, p, l uint32, width uint32) T {
 	return b&^mask | a<<p&mask
 }
 
-// permute is prmt in its default mode: four selectors of a byte of {b, a}, with bit 3
-// spreading the byte's sign.
+// permute is prmt in its default mode: four selectors, each of a byte of {b, a}; bit 3 of a
+// selector replicates the byte's sign.
 func permute(a, b, sel uint32) uint32 {
 	v := uint64(b)<<32 | uint64(a)
 	var r uint32
@@ -125,7 +125,7 @@ func permute(a, b, sel uint32) uint32 {
 	return r
 }
 
-// permuteModes are prmt's others, as selectors for permute by the low bits of c.
+// permuteModes are prmt's other modes, as selectors for permute by the low bits of c.
 var permuteModes = map[string][4]uint32{
 	"f4e":  {0x3210, 0x4321, 0x5432, 0x6543},
 	"b4e":  {0x5670, 0x6701, 0x7012, 0x0123},

@@ -5,23 +5,23 @@ import (
 	"math/rand/v2"
 )
 
-// warp is 32 threads in lockstep with their registers.
+// warp is 32 threads in lockstep, with their registers.
 type warp struct {
 	id    int
 	live  uint32 // lanes that have not exited
 	done  bool
 	frags []fragment // frags[0] runs
-	next  int32      // lowest place ahead of it where another fragment stands
+	next  int32      // the lowest pc ahead at which another fragment is
 
 	r32   []row
 	r64   []row64
 	p     []uint32
-	carry uint32 // the condition code register, one bit a lane
+	carry uint32 // the condition code register, one bit per lane
 	t32   row
 	t64   row64
-	addr  row64 // addresses of the memory instruction at hand
+	addr  row64 // addresses of the current memory instruction
 
-	clock        vclock // what the whole warp has been told of others' accesses
+	clock        vclock // accesses of others that the whole warp is ordered after
 	partial      []partialClock
 	fenced       row // stamp of each lane's last fence.proxy.async
 	copies       []copyGroup
@@ -30,15 +30,15 @@ type warp struct {
 	wgOpen       []wgmmaOp
 	wgGroups     [][]wgmmaOp
 	wgFence      bool
-	wgCount      int    // wgmmas issued
+	wgCount      int    // number of wgmmas issued
 	clusterPhase int    // barrier.cluster arrivals
-	spurious     uint32 // lanes whose wait has had its first, false answer
-	registers    int    // of each thread, by setmaxnreg; 0: as at the start
-	registersOp  *op    // which set them
-	sincePoll    int    // instructions since it last polled in vain
+	spurious     uint32 // lanes whose wait has already failed once without cause
+	registers    int    // per thread, set by setmaxnreg; 0: as at the start
+	registersOp  *op    // the instruction that set them
+	sincePoll    int    // instructions since its last unsuccessful poll
 }
 
-// barrier is one of the sixteen of a block (bar.sync).
+// barrier is one of a block's sixteen barriers (bar.sync).
 type barrier struct {
 	arrived  int // lanes
 	expected int // 0: every thread of the block
@@ -47,7 +47,7 @@ type barrier struct {
 	count    int // lanes whose predicate holds
 }
 
-// block is one running thread block; a worker keeps one and runs it again and again.
+// block is one running thread block; a worker reuses one for many.
 type block struct {
 	run *launch
 	k   *kernel
@@ -65,12 +65,12 @@ type block struct {
 	local    []byte // threads * localBytes
 	localSet []byte
 
-	now, base                    uint32 // stamps: now goes with each access, everything before base is ordered
+	now, base                    uint32 // stamps: each access gets now, everything before base is ordered
 	agents                       int    // threads and mbarriers
 	clusterArrived, clusterPhase int
 	mbars                        map[uint32]*mbarrier
 	lastTouch                    []lastTouch
-	vectors                      int // of lastTouch in use since the last barrier of the whole block
+	vectors                      int // entries of lastTouch in use since the last barrier of the whole block
 
 	tileA, tileB8 tile // scratch of the matrix instructions
 
@@ -79,7 +79,7 @@ type block struct {
 
 	counts    []opCount
 	divergent uint64
-	ran       uint64 // blocks since the counters were taken
+	ran       uint64 // blocks run since the counters were collected
 	steps     int64
 	progress  bool
 	check     bool
@@ -87,7 +87,7 @@ type block struct {
 	rng       *rand.Rand // nil: warps in order, no preemption
 }
 
-// state of a byte of shared memory.
+// States of a byte of shared memory.
 const (
 	unwritten byte = iota
 	written
@@ -123,7 +123,7 @@ func newBlock(k *kernel, threads, shared int) *block {
 	return b
 }
 
-// start readies b for the block at ctaid.
+// start prepares b for the block at ctaid.
 func (b *block) start(ctaid [3]int) {
 	b.ctaid, b.live, b.steps = ctaid, b.threads, 0
 	b.ran++
@@ -147,12 +147,12 @@ func (b *block) start(ctaid [3]int) {
 }
 
 const (
-	quantum      = 1 << 16 // instructions a warp may run before others have a turn
-	idleRounds   = 64      // rounds in which nothing happened before it is a deadlock
-	defaultSteps = 1 << 32 // instructions a block may run before it counts as runaway
+	quantum      = 1 << 16 // instructions that a warp may run before others have a turn
+	idleRounds   = 64      // rounds without progress after which a deadlock is reported
+	defaultSteps = 1 << 32 // instructions after which a block counts as runaway
 )
 
-// execute runs the block to its end.
+// execute runs the block until all threads have exited.
 func (b *block) execute() {
 	idle := 0
 	for {
@@ -200,7 +200,7 @@ func (b *block) firstAlive() *warp {
 	return b.warps[0]
 }
 
-// deadlock reports a warp that waits and where one more waits.
+// deadlock reports a warp that waits, and the place where another one waits.
 func (b *block) deadlock() {
 	w := b.firstAlive()
 	f := w.frags[0]
@@ -217,11 +217,11 @@ func (b *block) deadlock() {
 	b.fault(w, &b.k.code[at], firstLane(f.mask), Deadlock, "every warp waits: warp %d here, %s", w.id, other)
 }
 
-// arrive counts lanes m at barrier id; wait says whether they stay.
+// arrive counts lanes m at barrier id; stay is true if they wait there.
 func (b *block) arrive(w *warp, o *op, id int, m uint32, expected int, stay bool) {
 	q := &b.barriers[id]
 	if q.arrived > 0 && q.expected != expected {
-		b.fault(w, o, firstLane(m), BadBarrier, "barrier %d is in use for %s, this names %s", id, threadsOf(q.expected), threadsOf(expected))
+		b.fault(w, o, firstLane(m), BadBarrier, "barrier %d is in use for %s, this instruction is for %s", id, threadsOf(q.expected), threadsOf(expected))
 	}
 	q.expected = expected
 	q.arrived += bits.OnesCount32(m)
@@ -245,7 +245,7 @@ func threadsOf(n int) string {
 	return itoa(n) + " threads"
 }
 
-// settleBarriers lets go of every barrier that is complete.
+// settleBarriers releases every barrier that is complete.
 func (b *block) settleBarriers() {
 	for id := range b.barriers {
 		q := &b.barriers[id]

@@ -1,20 +1,21 @@
 package sim
 
-// Bulk copies: TMA boxes and plain runs of bytes, in both directions.
+// Bulk copies: TMA boxes and contiguous bytes, in both directions.
 
-// bulkCopy is one on its way into shared memory, to complete on an mbarrier.
+// bulkCopy is a copy into shared memory that has been issued and will complete on an
+// mbarrier.
 type bulkCopy struct {
 	w     *warp
 	o     *op
 	lane  int
 	dst   int
 	bytes int
-	src   uint64     // of a plain copy
+	src   uint64     // of a contiguous copy
 	box   *tensorMap // of a TMA copy
 	at    [5]int32
 }
 
-// bulkStore is one on its way out of shared memory.
+// bulkStore is a copy out of shared memory that has been issued.
 type bulkStore struct {
 	o     *op
 	stamp uint32
@@ -40,7 +41,7 @@ func (w *warp) bulkOf(lane int) *bulkQueue {
 	return &w.bulk[lane]
 }
 
-// bulkOp is where a bulk instruction has its operands.
+// bulkOp has the operands of a bulk instruction.
 type bulkOp struct {
 	dst, src, bar *access
 	size          int32 // slot of the byte count
@@ -138,7 +139,7 @@ func (d *decoder) bulkTensor(add bool) {
 	d.bulkOut(x, policy, 2)
 }
 
-// tensorOperand is [map, {coordinates}].
+// tensorOperand parses [map, {coordinates}].
 func (d *decoder) tensorOperand(i, rank int, x *bulkOp) *access {
 	o := d.arg(i)
 	if o.kind != memory || len(o.sub) != 2 || o.sub[1].kind != vector || len(o.sub[1].sub) != rank {
@@ -217,7 +218,7 @@ func (b *block) tensorAt(w *warp, o *op, lane int, a *access, coords []int32) (*
 		}
 		p = p[off:]
 	default:
-		b.fault(w, o, lane, BadTMA, "the tensor map lies neither in parameter nor in global memory (%#x)", addr)
+		b.fault(w, o, lane, BadTMA, "the tensor map is neither in parameter nor in global memory (%#x)", addr)
 	}
 	t, ok := readTensorMap(p)
 	if !ok {
@@ -233,7 +234,7 @@ func (b *block) tensorAt(w *warp, o *op, lane int, a *access, coords []int32) (*
 	return &t, c
 }
 
-// sharedRange checks a bulk copy's place in shared memory.
+// sharedRange checks the shared memory of a bulk copy.
 func (b *block) sharedRange(w *warp, o *op, lane int, addr uint64, n int, t *tensorMap) int {
 	addr &= windowMask
 	align := uint64(16)
@@ -275,7 +276,7 @@ func runBulkLoad(b *block, w *warp, o *op, m uint32) status {
 		q := b.mbarrierAt(w, o, i, w.at(x.bar, i))
 		b.visible(w, o, i, q)
 		if b.check && !q.fenced {
-			b.fault(w, o, i, ProxyHazard, "the mbarrier at shared+%d was initialised without a fence.mbarrier_init behind it", q.addr-sharedBase)
+			b.fault(w, o, i, ProxyHazard, "the mbarrier at shared+%d was initialised without a fence.mbarrier_init after it", q.addr-sharedBase)
 		}
 		st := b.state[c.dst : c.dst+c.bytes]
 		if b.check {
@@ -309,7 +310,7 @@ func (b *block) countBulk(o *op, c *bulkCopy) {
 	})
 }
 
-// landBulk completes a copy: the bytes are there, and q has their count.
+// landBulk completes a copy: it writes the bytes and counts them on q.
 func (b *block) landBulk(q *mbarrier, c *bulkCopy) {
 	if c.box == nil {
 		src := b.globalRange(c.w, c.o, c.lane, c.src, c.bytes)
@@ -411,7 +412,7 @@ func (b *block) storeBulk(w *warp, lane int, s *bulkStore) {
 	})
 }
 
-// finish checks that nothing asynchronous is left when the block ends.
+// finish checks that no asynchronous operation is left when the block ends.
 func (b *block) finish() {
 	for _, w := range b.warps {
 		if w.bulk == nil {

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// opCount is what one instruction did in a launch.
+// opCount counts what one instruction did in a launch.
 type opCount struct {
 	issues, lanes uint64
 	requests      uint64 // memory instructions of a warp
-	units, ideal  uint64 // sectors or wavefronts, and how few they could have been
+	units, ideal  uint64 // sectors or wavefronts, and the least possible number of them
 	asyncBytes    uint64 // moved by bulk copies
 	asyncUnits    uint64 // sectors of bulk copies
 }
@@ -20,12 +20,13 @@ type opCount struct {
 // Traffic counts the requests of warps to one memory.
 type Traffic struct {
 	Requests uint64
-	// Units are 32-byte sectors of global memory, or wavefronts of shared memory: the
-	// passes that bank conflicts make of a request.
+	// Units are 32-byte sectors of global memory, or wavefronts of shared memory: the passes
+	// into which bank conflicts split a request.
 	Units uint64
-	// Ideal is Units had every request been packed densely and free of conflicts.
+	// Ideal is what Units would be if every request were packed densely and free of
+	// conflicts.
 	Ideal                  uint64
-	LoadBytes, StoreBytes  uint64 // bytes the active lanes asked for
+	LoadBytes, StoreBytes  uint64 // bytes that active lanes requested
 	BulkLoads, BulkStores  uint64 // bytes moved by TMA and bulk copies
 	BulkSectors, AtomicOps uint64
 }
@@ -36,7 +37,7 @@ type Line struct {
 	Source   string // CUDA source, "" without debug information
 	Opcode   string
 	Warps    uint64 // times issued
-	Lanes    uint64 // times a lane took part
+	Lanes    uint64 // times issued, summed over active lanes
 	Requests uint64
 	Units    uint64
 	Ideal    uint64
@@ -62,7 +63,7 @@ func newCounters(k *kernel) *Counters {
 	return &Counters{Kernel: k.name, Launches: 1, k: k, counts: make([]opCount, len(k.code))}
 }
 
-// add takes what a worker's block has counted.
+// add adds the counters of a worker's block.
 func (c *Counters) add(b *block) {
 	c.Divergent += b.divergent
 	c.Blocks += b.ran
@@ -82,7 +83,7 @@ func (c *opCount) add(d *opCount) {
 	c.asyncUnits += d.asyncUnits
 }
 
-// finish derives the sums from what each instruction did.
+// finish computes the sums from the counters of each instruction.
 func (c *Counters) finish() {
 	c.Warps, c.Lanes, c.Flops = 0, 0, 0
 	c.Global, c.Shared = Traffic{}, Traffic{}
@@ -139,16 +140,16 @@ func (c *Counters) traffic(o *op, n *opCount) {
 	}
 }
 
-// GlobalBytes is all that moved to and from global memory, bulk copies included.
+// GlobalBytes is the number of bytes moved to and from global memory, bulk copies included.
 func (c *Counters) GlobalBytes() uint64 {
 	g := &c.Global
 	return g.LoadBytes + g.StoreBytes + g.BulkLoads + g.BulkStores
 }
 
-// Conflicts is the wavefronts of shared memory above the least possible.
+// Conflicts is the number of wavefronts of shared memory above the least possible.
 func (c *Counters) Conflicts() uint64 { return c.Shared.Units - c.Shared.Ideal }
 
-// Count is the warp instructions whose opcode starts with prefix.
+// Count is the number of warp instructions whose opcode starts with prefix.
 func (c *Counters) Count(prefix string) uint64 {
 	var n uint64
 	for op, k := range c.Mix {
@@ -159,7 +160,7 @@ func (c *Counters) Count(prefix string) uint64 {
 	return n
 }
 
-// Report writes the sums and each instruction with its share, for reading.
+// Report writes the sums and each instruction with its share, for people to read.
 func (c *Counters) Report(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "%s: %d launches, %d blocks, %d warp instructions, %d lane operations, %d flops\n"+
 		"global: %d requests, %d sectors (ideal %d), %d B loaded, %d B stored, %d+%d B bulk\n"+
@@ -176,7 +177,7 @@ func (c *Counters) Report(w io.Writer) error {
 	return err
 }
 
-// Last is the counters of the last launch, faulted ones included.
+// Last returns the counters of the last launch, even if it faulted.
 func (d *Device) Last() *Counters { return d.last }
 
 // Total is the sum over all launches of the kernel of that name since the last
@@ -189,7 +190,7 @@ func (d *Device) Total(kernel string) *Counters {
 	return t
 }
 
-// Totals is Total of every kernel launched since the last ResetCounters, by name.
+// Totals returns Total of every kernel launched since the last ResetCounters, by name.
 func (d *Device) Totals() []*Counters {
 	var out []*Counters
 	for _, name := range slices.Sorted(maps.Keys(d.totals)) {
@@ -198,12 +199,12 @@ func (d *Device) Totals() []*Counters {
 	return out
 }
 
-// Entry names a kernel: that of one PTX text may have another's name.
+// Entry identifies a kernel: kernels of different PTX texts may have the same name.
 type Entry struct{ Target, Name string }
 
 func (k *kernel) entry() Entry { return Entry{k.module.target, k.name} }
 
-// Launched lists the kernels that have been launched, in no order.
+// Launched lists the kernels that have been launched, in no particular order.
 func (d *Device) Launched() []Entry { return slices.Collect(maps.Keys(d.launched)) }
 
 // Entries lists the kernels of a PTX text.
@@ -218,7 +219,7 @@ func Entries(name, text string) (all []Entry, err error) {
 	return all, nil
 }
 
-// ResetCounters forgets all counters.
+// ResetCounters discards all counters.
 func (d *Device) ResetCounters() { d.last, d.totals = nil, map[string]*Counters{} }
 
 func (d *Device) addTotal(c *Counters) {

@@ -2,22 +2,22 @@ package sim
 
 import "strings"
 
-// Parameter is a kernel's parameter as its PTX declares it.
+// Parameter is a kernel's parameter as declared in the PTX.
 type Parameter struct {
 	Name                string
-	Offset, Size, Align int // Offset counts from the first parameter
+	Offset, Size, Align int // Offset is from the first parameter
 	Reads               []Read
 }
 
-// Read is a value that the kernel loads from a parameter by its name. What it reads
-// through the parameter's address is not among them.
+// Read is a value that the kernel loads from a parameter by its name. Loads through the
+// parameter's address are not included.
 type Read struct {
-	Offset, Size int // Offset counts from the first parameter
+	Offset, Size int // Offset is from the first parameter
 	Float        bool
 	Line         int
 }
 
-// Declarations parses PTX text and returns what its entries say of their parameters.
+// Declarations parses PTX text and returns the parameters of its entries.
 func Declarations(name, text string) (map[string][]Parameter, error) {
 	m, err := parseModule(name, text)
 	if err != nil {

@@ -7,24 +7,24 @@ import (
 	"strings"
 )
 
-// decoder turns one statement into an op. Modifiers are consumed in PTX's order;
-// what is left over, and every operand of a wrong kind, width or class, is an error.
+// decoder turns one statement into an op. Modifiers are consumed in PTX's order; a modifier
+// that is left over is an error, as is an operand of a wrong kind, width or class.
 type decoder struct {
 	k      *kernel
 	s      *statement
 	base   string
 	mods   []string
 	o      op
-	argsAt int // highest operand used, to find surplus ones
+	argsAt int // the highest operand used, to find surplus operands
 }
 
-// maxErrors bounds how many lines of a bad module are told at once.
+// maxErrors is the largest number of errors reported for a module.
 const maxErrors = 20
 
-// decode fills k.program. Every statement it does not take is reported.
+// decode fills k.program. Every statement that it does not accept is reported.
 func (k *kernel) decode() error {
 	k.const32, k.const64 = map[uint32]int32{}, map[uint64]int32{}
-	// Slot 0 of each file stands for operands that an op does not have.
+	// Slot 0 of each register file stands for operands that an op does not have.
 	k.preds, k.regs32, k.regs64 = k.preds+1, k.regs32+1, k.regs64+1
 	k.sinks = [3]int32{int32(k.preds - 1), int32(k.regs32 - 1), int32(k.regs64 - 1)}
 	var errs []error
@@ -79,7 +79,7 @@ func (d *decoder) fail(format string, args ...any) {
 	panic(&SyntaxError{Line: d.s.line, Msg: fmt.Sprintf(format, args...)})
 }
 
-// opt consumes a modifier if it comes next.
+// opt consumes a modifier if it is the next one.
 func (d *decoder) opt(name string) bool {
 	if len(d.mods) > 0 && d.mods[0] == name {
 		d.mods = d.mods[1:]
@@ -88,7 +88,7 @@ func (d *decoder) opt(name string) bool {
 	return false
 }
 
-// maybe consumes one of names if it comes next, or returns "".
+// maybe consumes one of names if it is the next modifier, or returns "".
 func (d *decoder) maybe(names ...string) string {
 	if len(d.mods) > 0 && slices.Contains(names, d.mods[0]) {
 		s := d.mods[0]
@@ -98,7 +98,7 @@ func (d *decoder) maybe(names ...string) string {
 	return ""
 }
 
-// one consumes one of names, which must come next.
+// one consumes one of names, which must be the next modifier.
 func (d *decoder) one(names ...string) string {
 	s := d.maybe(names...)
 	if s == "" {
@@ -106,7 +106,7 @@ func (d *decoder) one(names ...string) string {
 		if len(d.mods) > 0 {
 			have = "." + d.mods[0]
 		}
-		d.fail("%s where one of .%s must stand", have, strings.Join(names, " ."))
+		d.fail("%s where one of .%s is expected", have, strings.Join(names, " ."))
 	}
 	return s
 }
@@ -124,7 +124,7 @@ func (d *decoder) typ(allowed ...typ) typ {
 	return t
 }
 
-// typeAhead peeks at the last modifier, where most instructions have their type.
+// typeAhead looks at the last modifier, which is the type in most instructions.
 func (d *decoder) typeAhead() typ {
 	if len(d.mods) == 0 {
 		return tNone
@@ -165,11 +165,11 @@ func (d *decoder) const64(v uint64) int32 {
 // reg checks that o is a register that holds a value of type t.
 func (d *decoder) reg(o *operand, t typ) int32 {
 	if o.kind != regOperand {
-		d.fail("operand is no register of type .%s", t)
+		d.fail("operand is not a register of type .%s", t)
 	}
 	r := o.reg
 	if r.typ.size() != t.size() || !t.agrees(r.typ) {
-		d.fail("register %s is .%s, the instruction wants .%s", o.name, r.typ, t)
+		d.fail("register %s is .%s, the instruction requires .%s", o.name, r.typ, t)
 	}
 	return int32(r.slot)
 }
@@ -218,7 +218,7 @@ func (d *decoder) srcOf(o *operand, t typ) int32 {
 			return d.const32(uint32(addr))
 		}
 	}
-	d.fail("operand is no register or constant of type .%s", t)
+	d.fail("operand is not a register or constant of type .%s", t)
 	return 0
 }
 
@@ -230,7 +230,7 @@ func lowMask(size int) uint32 {
 	return 1<<(8*size) - 1
 }
 
-// address is the value a symbol stands for.
+// address is the value of a symbol.
 func (d *decoder) address(o *operand) uint64 {
 	if p := d.param(o.name); p != nil {
 		return paramWindow + uint64(p.offset) + uint64(o.offset)
@@ -248,7 +248,7 @@ func (d *decoder) param(name string) *parameter {
 	return nil
 }
 
-// variable finds a symbol, the innermost declaration first.
+// variable finds a symbol, in the innermost declaration first.
 func (d *decoder) variable(name string) *variable {
 	for i := len(d.k.vars) - 1; i >= 0; i-- {
 		if d.k.vars[i].name == name {
@@ -259,13 +259,13 @@ func (d *decoder) variable(name string) *variable {
 	return nil
 }
 
-// predicate is the slot of a predicate operand and whether it is negated.
+// predicate is the slot of a predicate operand, and whether it is negated.
 func (d *decoder) predicate(i int) (int32, bool) {
 	o := d.arg(i)
 	if o.kind == regOperand && o.reg.typ == tPred {
 		return int32(o.reg.slot), o.neg
 	}
-	d.fail("operand %d is no predicate", i+1)
+	d.fail("operand %d is not a predicate", i+1)
 	return 0, false
 }
 

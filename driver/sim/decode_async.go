@@ -2,13 +2,13 @@ package sim
 
 import "slices"
 
-// cp.async: copies from global to shared memory, in groups that each thread commits
-// and waits for. A copy lands when it is waited for; until then its target may be
+// cp.async: copies from global to shared memory, in groups that each thread commits and
+// waits for. A copy is carried out when it is waited for; until then its destination may be
 // neither read nor written.
 
 var asyncOpcodes = map[string]func(*decoder){"cp": decodeCp}
 
-// copyRequest is one lane's copy, with the bytes as they were read.
+// copyRequest is one lane's copy, with the bytes that were read.
 type copyRequest struct {
 	lane int
 	dst  int
@@ -94,7 +94,7 @@ func runCopyAsync(b *block, w *warp, o *op, m uint32) status {
 				b.fault(w, o, i, OutOfBounds, "source size %d of a copy of %d bytes", bytes, n)
 			}
 		}
-		if bytes > 0 { // the rest is zeros, and nothing is read of no bytes
+		if bytes > 0 { // the rest is zeros, and a copy of no bytes reads nothing
 			buf := b.buffer(w, o, i, w.addr[i])
 			off := int(w.addr[i] & windowMask)
 			if off&(n-1) != 0 {
@@ -129,7 +129,7 @@ func runCopyAsync(b *block, w *warp, o *op, m uint32) status {
 	return next
 }
 
-// runCopyCommit closes a group of what lanes m have issued.
+// runCopyCommit closes a group of the copies that lanes m have issued.
 func runCopyCommit(_ *block, w *warp, _ *op, m uint32) status {
 	g := copyGroup{mask: m}
 	if m == w.live {
@@ -149,7 +149,7 @@ func runCopyCommit(_ *block, w *warp, _ *op, m uint32) status {
 	return next
 }
 
-// waitCopies lands, for lanes m, all groups but the last keep of each lane.
+// waitCopies completes, for lanes m, all groups except the last keep of each lane.
 func (b *block) waitCopies(w *warp, o *op, m uint32, keep int) {
 	var newer [32]int
 	for i := len(w.copies) - 1; i >= 0; i-- {
@@ -172,7 +172,7 @@ func (b *block) waitCopies(w *warp, o *op, m uint32, keep int) {
 	b.progress = true
 }
 
-// land writes what lanes asked for. The write is theirs, now.
+// land writes the copies of lanes. The writes count as made by these lanes, now.
 func (b *block) land(w *warp, o *op, requests []copyRequest, lanes uint32) {
 	for i := range requests {
 		q := &requests[i]

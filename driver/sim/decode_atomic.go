@@ -8,7 +8,7 @@ type atomicOp struct {
 	t     typ
 	f     func(old, b, c uint64) uint64
 	b, c  []int32 // operand slots, one per element
-	noOld bool    // red: nothing comes back
+	noOld bool    // red: does not return the old value
 	slots []int32
 	isCas bool
 }
@@ -77,7 +77,7 @@ func (d *decoder) atomicFunc(how string, t typ) func(old, b, c uint64) uint64 {
 		d.fail("%s of .%s", how, t)
 	}
 	switch {
-	case t == tF32: // as the hardware: subnormals are kept in global memory
+	case t == tF32: // as the hardware does: subnormals are kept in global memory
 		return func(a, b, _ uint64) uint64 { return uint64(u32(f32(uint32(a)) + f32(uint32(b)))) }
 	case t == tF64:
 		return func(a, b, _ uint64) uint64 { return u64(f64(a) + f64(b)) }
@@ -93,7 +93,7 @@ func (d *decoder) atomicFunc(how string, t typ) func(old, b, c uint64) uint64 {
 	return integerAtomic(how, t)
 }
 
-// runAtomic does the lanes in order. Blocks on other workers are kept out.
+// runAtomic executes the lanes in order. Blocks on other workers are locked out.
 func runAtomic(b *block, w *warp, o *op, m uint32) status {
 	a, x := o.mem, o.ext.(*atomicOp)
 	w.addresses(a)
@@ -130,7 +130,7 @@ func runAtomic(b *block, w *warp, o *op, m uint32) status {
 	return next
 }
 
-// resolve finds the memory of one lane's access in any space that can be written.
+// resolve finds the memory of one lane's access, in any writable space.
 func (b *block) resolve(w *warp, o *op, a *access, lane, n int) (mem, state []byte, at int) {
 	addr := w.addr[lane]
 	if a.space == spaceShared || a.space == spaceGeneric && addr>>windowShift == sharedWindow>>windowShift {

@@ -24,7 +24,7 @@ func decodeBfe(d *decoder) {
 	})
 }
 
-// lanes64 is an op on 64-bit results made lane by lane.
+// lanes64 makes an op from a function that computes a 64-bit result lane by lane.
 func lanes64(f func(w *warp, o *op, i int) uint64) func(b *block, w *warp, o *op, m uint32) status {
 	return func(_ *block, w *warp, o *op, m uint32) status {
 		for ; m != 0; m &= m - 1 {
@@ -91,7 +91,7 @@ func decodeDp4a(d *decoder) {
 	d.alu(tB32, 3, each(dot4(ta.signed(), tb.signed())))
 }
 
-// carry is add.cc, addc, sub.cc and subc: in says that the carry enters.
+// carry is add.cc, addc, sub.cc and subc: in is true if the carry is an input.
 func (d *decoder) carry(in bool) {
 	out := !in || d.opt("cc")
 	t := d.typ(tU32, tS32, tU64, tS64)

@@ -6,7 +6,7 @@ type ordered interface {
 	~int32 | ~uint32 | ~int64 | ~uint64 | ~float32 | ~float64
 }
 
-// comparer is a comparison of two rows of 32 or 64 bits.
+// compareRows makes a comparison of two rows of 32 or 64 bits.
 func compareRows[T ordered, W uint32 | uint64](name string, conv func(W) T) func(a, b *[32]W) uint32 {
 	bit := func(f func(x, y T) bool) func(a, b *[32]W) uint32 {
 		return func(a, b *[32]W) (r uint32) {
@@ -50,7 +50,7 @@ func compareRows[T ordered, W uint32 | uint64](name string, conv func(W) T) func
 	return bit(nan)
 }
 
-// The comparisons kernels are full of, written out.
+// The comparisons that are most frequent in kernels, written out.
 func cmpEq32(a, b *row) (r uint32) {
 	for i := range a {
 		var v uint32
@@ -143,7 +143,7 @@ func (d *decoder) comparison() string {
 
 var comparedTypes = []typ{tB16, tB32, tB64, tU16, tU32, tU64, tS16, tS32, tS64, tF16, tBF16, tF32, tF64}
 
-// checkComparison refuses orders that a type does not have.
+// checkComparison refuses comparisons that a type does not have.
 func (d *decoder) checkComparison(name string, t typ) {
 	float := t == tF16 || t == tBF16 || t.class() == floatClass
 	switch {

@@ -13,7 +13,7 @@ func decodeBra(d *decoder) {
 	d.o.kind, d.o.target = kindBranch, int32(d.s.labels[0])
 }
 
-// decodeBrx jumps through a table.
+// decodeBrx decodes a jump through a table.
 func decodeBrx(d *decoder) {
 	d.one("idx")
 	d.opt("uni")
@@ -58,9 +58,9 @@ func decodeTrap(d *decoder) {
 	}
 }
 
-// decodeFence: memory here is sequentially consistent, so a fence orders nothing more;
-// only the fences towards the asynchronous proxy are noted, because their absence is an
-// error.
+// decodeFence: memory is sequentially consistent here, so a fence has no further effect;
+// only fences towards the asynchronous proxy are recorded, because it is an error to omit
+// them.
 func decodeFence(d *decoder) {
 	d.o.kind = kindNop
 	if d.base == "membar" {
@@ -110,7 +110,7 @@ func decodeGridDependency(d *decoder) {
 	d.o.kind = kindNop
 }
 
-// decodeSetmaxnreg notes what each warp asks for: see checkRegisters.
+// decodeSetmaxnreg records what each warp requests: see checkRegisters.
 func decodeSetmaxnreg(d *decoder) {
 	d.one("inc", "dec")
 	d.one("sync")
@@ -126,8 +126,8 @@ func decodeSetmaxnreg(d *decoder) {
 	})
 }
 
-// checkRegisters: the warps of a warpgroup must ask for the same number of registers, and
-// all groups together for no more than there are, or a GPU waits for ever.
+// checkRegisters: the warps of a warpgroup must request the same number of registers, and
+// all groups together no more than there are; otherwise a GPU waits for ever.
 func (b *block) checkRegisters() {
 	sum, most := 0, 0
 	for i := 0; i < len(b.warps); i += 4 {
@@ -141,7 +141,7 @@ func (b *block) checkRegisters() {
 	if most == 0 {
 		return
 	}
-	launched := min(most, registerFile/b.threads/8*8) // what ptxas gives a thread at the start
+	launched := min(most, registerFile/b.threads/8*8) // the registers that ptxas gives a thread at the start
 	for i := 0; i < len(b.warps); i += 4 {
 		if w := b.warps[i]; w.registers != 0 {
 			sum += 128 * w.registers
@@ -160,10 +160,10 @@ func (b *block) checkRegisters() {
 	}
 }
 
-// registerFile is a multiprocessor's.
+// registerFile is the number of registers of a multiprocessor.
 const registerFile = 1 << 16
 
-// wholeWarp makes an .aligned op: all lanes that live must come to it together.
+// wholeWarp makes an .aligned op: all live lanes must execute it together.
 func (d *decoder) wholeWarp(f func(b *block, w *warp, o *op, m uint32) status) {
 	d.o.run = func(b *block, w *warp, o *op, m uint32) status {
 		if m != w.live {
@@ -174,14 +174,14 @@ func (d *decoder) wholeWarp(f func(b *block, w *warp, o *op, m uint32) status) {
 	}
 }
 
-// skipped faults if the op's own predicate keeps lanes away that must come.
+// skipped faults if the op's own predicate excludes lanes that must execute it.
 func (b *block) skipped(w *warp, o *op, m uint32) {
 	if away := w.frags[0].mask &^ m; away != 0 {
-		b.fault(w, o, firstLane(away), Divergence, "lanes %08x pass by what the whole warp must run together", away)
+		b.fault(w, o, firstLane(away), Divergence, "lanes %08x skip an instruction that the whole warp must execute together", away)
 	}
 }
 
-// fullWarp is wholeWarp for what needs all 32 lanes.
+// fullWarp is wholeWarp for ops that need all 32 lanes.
 func (d *decoder) fullWarp(f func(b *block, w *warp, o *op, m uint32) status) {
 	d.o.run = func(b *block, w *warp, o *op, m uint32) status {
 		if m != allLanes {
@@ -231,7 +231,7 @@ func decodeBar(d *decoder) {
 	}
 }
 
-// barrierOperands reads the barrier's number and the count of threads, -1 for all.
+// barrierOperands reads the barrier's number and the number of threads, -1 for all.
 func (d *decoder) barrierOperands(i int) {
 	d.o.a, d.o.b = d.src(i, tU32), -1
 	if d.argc() > i+1 && d.s.args[i+1].kind != regOperand || d.argc() > i+1 && d.s.args[i+1].reg.typ != tPred {
@@ -294,7 +294,7 @@ type reduction struct {
 	pred int32
 }
 
-// reduced gives a fragment that leaves a bar.red its result.
+// reduced gives the result of a bar.red to a fragment that leaves it.
 func (b *block) reduced(w *warp, f *fragment, q *barrier) {
 	o := &b.k.code[f.pc-1]
 	r, ok := o.ext.(*reduction)
@@ -318,7 +318,7 @@ func (b *block) reduced(w *warp, f *fragment, q *barrier) {
 	}
 }
 
-// clusterBarrier: a cluster is one block, so its barrier is one more of the block,
+// clusterBarrier: a cluster is one block, so its barrier is a further barrier of the block,
 // split into arrive and wait.
 func (d *decoder) clusterBarrier() {
 	what := d.one("arrive", "wait")
@@ -348,7 +348,7 @@ func (d *decoder) clusterBarrier() {
 	}
 }
 
-// poll leaves lanes m in front of the op, to try again when others have run.
+// poll leaves lanes m before the op, to try again when others have run.
 func (b *block) poll(w *warp, o *op, m uint32) status {
 	w.splitOff(o, m, polled).pc = o.index
 	return yielded
@@ -367,12 +367,12 @@ func (d *decoder) syncLanes() {
 	}
 }
 
-// groups calls f for each set of lanes that name one another in their member masks.
-// A lane must be in its own mask, and all living lanes of a mask must be here; until
-// they are, the op is stalled.
+// groups calls f for each set of lanes that name one another in their member masks. A lane
+// must be in its own mask, and all live lanes of a mask must be here; until they are, the op
+// is stalled.
 func (b *block) groups(w *warp, o *op, masks *row, m uint32, f func(g uint32)) status {
 	first := masks[firstLane(m)]
-	if first&w.live == m { // all of them, and one mask unless some lane's differs
+	if first&w.live == m { // all live lanes, which have one mask unless some lane's differs
 		uniform := true
 		for mm := m; mm != 0; mm &= mm - 1 {
 			uniform = uniform && masks[firstLane(mm)] == first
@@ -406,7 +406,7 @@ func (b *block) groups(w *warp, o *op, masks *row, m uint32, f func(g uint32)) s
 	return next
 }
 
-// sameMask is the lanes whose mask equals the first one's.
+// sameMask is the lanes whose mask equals that of the first lane.
 func sameMask(masks *row, m uint32) (g uint32) {
 	want := masks[firstLane(m)]
 	for ; m != 0; m &= m - 1 {

@@ -2,8 +2,8 @@ package sim
 
 import "math"
 
-// Conversions. A value goes through int64 or float64, which hold every source exactly
-// but u64 near its top and s64/u64 to float; those are rounded once by Go.
+// Conversions. A value goes through int64 or float64, which hold every source exactly except
+// u64 near its maximum and s64/u64 to float; those are rounded once by Go.
 
 var cvtTypes = []typ{
 	tU8, tS8, tB8, tU16, tS16, tU32, tS32, tU64, tS64, tF16, tBF16, tF32, tF64, tTF32,
@@ -88,7 +88,7 @@ func decodeCvt(d *decoder) {
 	d.convert(dt, st, mode, ftz, sat)
 }
 
-// fastCvt are the conversions inner loops are full of.
+// fastCvt are the conversions that are frequent in inner loops.
 func fastCvt(dt, st typ, modified bool) func(d *decoder, dt, st typ) {
 	if modified || isFloat(dt) || isFloat(st) {
 		return nil
@@ -121,7 +121,7 @@ func (d *decoder) cvtReg(o *operand, t typ) (slot int32, wide bool) {
 	return d.srcOf(o, t), t.size() == 8
 }
 
-// cvtSrc is a source that stays in the 32-bit file.
+// cvtSrc is a source in the 32-bit file.
 func (d *decoder) cvtSrc(i int, t typ) int32 {
 	s, wide := d.cvtReg(d.arg(i), t)
 	if wide {
@@ -163,7 +163,7 @@ func (d *decoder) convert(dt, st typ, mode string, ftz, sat bool) {
 	}
 }
 
-// converter makes the function of one value; results of signed types are extended.
+// converter makes the function for one value; results of signed types are sign-extended.
 func converter(dt, st typ, mode string, ftz, sat bool) func(uint64) uint64 {
 	switch {
 	case isFloat(st) && isFloat(dt):
@@ -318,7 +318,7 @@ func intToFloat(dt, st typ, v uint64, mode string, sat bool) uint64 {
 	return fromFloat(dt, f, mode, false, sat)
 }
 
-// packed is the conversions between pairs and float32 or one another.
+// packed is the conversions between pairs and float32, and between pairs.
 func (d *decoder) packed(dt, st typ, mode string, relu, sat bool) {
 	fp8 := func(t typ) bool { return t == tE4M3x2 || t == tE5M2x2 }
 	bits := map[bool]typ{true: tB16, false: tB32}
@@ -361,7 +361,7 @@ func (d *decoder) packed(dt, st typ, mode string, relu, sat bool) {
 	}
 }
 
-// packer puts the first source in the upper half of the result.
+// packer makes a function that puts the first source in the upper half of the result.
 func packer(dt typ, r rounding, relu, sat bool) func(d, a, b, c *row) {
 	if dt == tBF16x2 && r == nearestEven && !relu && !sat {
 		return func(d, a, b, _ *row) {

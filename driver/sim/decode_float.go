@@ -11,7 +11,7 @@ var floatOpcodes = map[string]func(*decoder){
 	"sin": decodeApprox, "cos": decodeApprox, "tanh": decodeApprox, "copysign": decodeCopysign, "testp": decodeTestp,
 }
 
-// byType sends the opcodes that exist for integers and floats to their decoder.
+// byType decodes opcodes that exist for integers and floats with the decoder of their type.
 func byType(integers func(*decoder)) func(*decoder) {
 	return func(d *decoder) {
 		switch d.typeAhead() {
@@ -64,7 +64,7 @@ func decodeF32(d *decoder) {
 	d.alu(tF32, op.n, modified(op.f, ftz, sat))
 }
 
-// nanWins is min.NaN and max.NaN.
+// nanWins is min.NaN and max.NaN: a NaN operand makes the result NaN.
 func nanWins(f func(d, a, b, c *row)) func(d, a, b, c *row) {
 	return func(d, a, b, c *row) {
 		var t row
@@ -241,8 +241,8 @@ var approximate = map[string]func(d, a, b, c *row){
 	"ex2": fast.ex2F, "lg2": lg2F, "rsqrt": rsqrtF, "sin": sinF, "cos": cosF, "tanh": tanhF,
 }
 
-// decodeApprox is the functions that exist only as approximations. They are computed
-// to the last bit of float32 or nearly so, better than any GPU promises.
+// decodeApprox is the functions that exist only as approximations. They are computed exactly
+// or nearly so in float32, better than any GPU promises.
 func decodeApprox(d *decoder) {
 	d.one("approx")
 	ftz := d.base != "tanh" && d.opt("ftz")

@@ -2,8 +2,8 @@ package sim
 
 import "math/bits"
 
-// opcodes is the decode table. Every base opcode has a function that consumes its
-// modifiers and operands.
+// opcodes is the decode table. Every base opcode has a function that consumes its modifiers
+// and operands.
 var opcodes map[string]func(*decoder)
 
 func init() {
@@ -35,7 +35,7 @@ type intOp struct {
 	w16 func(d, a, b, c *row)
 }
 
-// integer sets an op of n sources by the width of t.
+// integer chooses the function of an op of n sources by the width of t.
 func (d *decoder) integer(t typ, n int, f intOp) {
 	switch t.size() {
 	case 8:
@@ -56,7 +56,7 @@ func decodeIntAddSub(d *decoder) {
 	t := d.typ(intTypes...)
 	if sat {
 		if t != tS32 {
-			d.fail(".sat goes with .s32 only")
+			d.fail(".sat is only possible with .s32")
 		}
 		if d.base == "add" {
 			d.alu(t, 2, each(func(a, b, _ uint32) uint32 { return saturateS32(int64(int32(a)) + int64(int32(b))) }))

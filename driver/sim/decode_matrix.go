@@ -7,18 +7,18 @@ var matrixOpcodes = map[string]func(*decoder){
 }
 
 // mmaOp is mma.sync.m16n8kK. A register holds per elements; in A, register r holds row
-// lane/4 + 8 (r mod 2) and columns per (lane mod 4) + 4 per (r/2) onwards, in B
-// columns lane/4 and rows likewise, in C and D rows as A and columns 2 (lane mod 4).
+// lane/4 + 8 (r mod 2) and the columns from per (lane mod 4) + 4 per (r/2), in B columns
+// lane/4 and rows likewise, in C and D rows as in A and columns 2 (lane mod 4).
 type mmaOp struct {
 	k, per     int
 	at, bt     typ
-	decodeA    func(u uint32) float32 // of one element's bits; nil for integers
+	decodeA    func(u uint32) float32 // value of one element's bits; nil for integers
 	decodeB    func(u uint32) float32
 	half       bool // accumulators are f16
 	d, a, b, c []int32
 }
 
-// elementsPerRegister of the operand types of mma and wgmma.
+// elementsPerRegister, for the operand types of mma and wgmma.
 var elementsPerRegister = map[typ]int{tF16: 2, tBF16: 2, tTF32: 1, tE4M3: 4, tE5M2: 4, tS8: 4, tU8: 4}
 
 func elementDecoder(t typ) func(u uint32) float32 {
@@ -51,9 +51,9 @@ func decodeMma(d *decoder) {
 	isInt := x.at == tS8 || x.at == tU8
 	switch {
 	case ct != dt, x.per != elementsPerRegister[x.bt], isInt != (dt == tS32), isInt != (x.bt == tS8 || x.bt == tU8):
-		d.fail("types .%s.%s.%s.%s do not go together", dt, x.at, x.bt, ct)
+		d.fail("types .%s.%s.%s.%s do not match", dt, x.at, x.bt, ct)
 	case x.per < 4 && x.at != x.bt, dt == tF16 && x.at != tF16, integers && !isInt:
-		d.fail("types .%s.%s.%s.%s do not go together", dt, x.at, x.bt, ct)
+		d.fail("types .%s.%s.%s.%s do not match", dt, x.at, x.bt, ct)
 	case x.k != 4*x.per && x.k != 8*x.per:
 		d.fail("%s of .%s", shape, x.at)
 	}
@@ -114,8 +114,8 @@ func (w *warp) addHalves(d, c int32, lane int, lo, hi float32) {
 		formatF16.encode(float64(hi+half16[v>>16]), nearestEven, false)<<16
 }
 
-// unpackTile spreads fragment registers over rows of a tile; blocks is how many groups
-// of eight rows the registers alternate between: 2 for A, 1 for B.
+// unpackTile writes fragment registers to rows of a tile; blocks is the number of groups of
+// eight rows between which the registers alternate: 2 for A, 1 for B.
 func unpackTile(w *warp, regs []int32, per, blocks int, t *tile, et typ, decode func(uint32) float32) {
 	width := 32 / per
 	for r, slot := range regs {
@@ -141,7 +141,7 @@ func unpackTile(w *warp, regs []int32, per, blocks int, t *tile, et typ, decode 
 	}
 }
 
-// mulTile is s = a times 8 columns, which lie as rows of b, over k steps.
+// mulTile is s = a times 8 columns, which are the rows of b, over k steps.
 func mulTile(s *[16][8]float32, a *tile, b *[8][32]float32, k int) {
 	for r := range 8 {
 		for c := 0; c < 8; c += 2 {
@@ -151,7 +151,7 @@ func mulTile(s *[16][8]float32, a *tile, b *[8][32]float32, k int) {
 	}
 }
 
-// dot22 is two rows times two columns along k, each summed in order.
+// dot22 is the products of two rows and two columns along k, each summed in order.
 func dot22(a0, a1, b0, b1 *[32]float32, k int) (s [4]float32) {
 	var s0, s1, s2, s3 float32
 	for i := 0; i < k && i < 32; i++ {
@@ -220,7 +220,7 @@ func (d *decoder) matrix(store bool) {
 func decodeLdmatrix(d *decoder) { d.matrix(false); d.fullWarp(runLdmatrix) }
 func decodeStmatrix(d *decoder) { d.matrix(true); d.fullWarp(runStmatrix) }
 
-// matrixRows checks the addresses of the rows, one a lane, and returns their places.
+// matrixRows checks the addresses of the rows, one per lane, and returns their offsets.
 func (b *block) matrixRows(w *warp, o *op, x *matrixOp) (at [32]int) {
 	w.addresses(o.mem)
 	for i := range 8 * x.n {

@@ -48,7 +48,7 @@ func decodeMov(d *decoder) {
 	}
 }
 
-// pack is mov.b64 %rd, {%r1, %r2} and its like, the lowest part first.
+// pack is mov.b64 %rd, {%r1, %r2} and the like, the lowest part first.
 func (d *decoder) pack(t typ, src *operand) {
 	n := len(src.sub)
 	part := map[[2]int]typ{{8, 2}: tB32, {8, 4}: tB16, {4, 2}: tB16}[[2]int{t.size(), n}]
@@ -113,7 +113,7 @@ func (d *decoder) unpack(t typ, dst *operand) {
 	}
 }
 
-// specials are the special registers; a value may differ by lane.
+// specials are the special registers; a value may depend on the lane.
 var specials = map[string]func(b *block, w *warp, lane int) uint32{
 	"tid.x":    func(b *block, w *warp, i int) uint32 { return uint32(b.threadIndex(w.id*32 + i)[0]) },
 	"tid.y":    func(b *block, w *warp, i int) uint32 { return uint32(b.threadIndex(w.id*32 + i)[1]) },
@@ -158,7 +158,7 @@ var specials = map[string]func(b *block, w *warp, lane int) uint32{
 	"cluster_nctaid.y": func(*block, *warp, int) uint32 { return 1 },
 	"cluster_nctaid.z": func(*block, *warp, int) uint32 { return 1 },
 
-	// Clocks count the block's instructions: they grow, and runs repeat.
+	// Clocks count the block's instructions: they increase, and are the same in every run.
 	"clock":    func(b *block, _ *warp, _ int) uint32 { return uint32(b.steps) },
 	"clock_hi": func(b *block, _ *warp, _ int) uint32 { return uint32(b.steps >> 32) },
 }
@@ -195,10 +195,10 @@ func (d *decoder) special(t typ, name string) {
 	}
 }
 
-// accessTo reads the address operand.
+// accessTo decodes the address operand.
 func (d *decoder) accessTo(o *operand, s space, a *access) {
 	if o.kind != memory {
-		d.fail("operand is no address")
+		d.fail("operand is not an address")
 	}
 	a.space, a.offset = s, o.offset
 	base := &o.sub[0]
@@ -206,7 +206,7 @@ func (d *decoder) accessTo(o *operand, s space, a *access) {
 	case regOperand:
 		a.base, a.wide = int32(base.reg.slot), base.reg.typ.size() == 8
 		if base.reg.typ.size() != 8 && (base.reg.typ.size() != 4 || s != spaceShared) {
-			d.fail("register %s is no address of .%s memory", base.name, s)
+			d.fail("register %s is not an address of .%s memory", base.name, s)
 		}
 	case symbol:
 		addr := d.address(base)
@@ -215,11 +215,11 @@ func (d *decoder) accessTo(o *operand, s space, a *access) {
 	case immediate:
 		a.base, a.wide = d.const64(base.value), true
 	default:
-		d.fail("operand is no address")
+		d.fail("operand is not an address")
 	}
 }
 
-// symbolSpace checks that a named variable lies in the instruction's space.
+// symbolSpace checks that a named variable is in the instruction's space.
 func (d *decoder) symbolSpace(o *operand, s space) {
 	if d.param(o.name) != nil {
 		if s != spaceParam {
@@ -237,7 +237,7 @@ var spaceNames = map[string]space{
 	"const": spaceConst, "param": spaceParam, "param::entry": spaceParam, "local": spaceLocal,
 }
 
-// cacheHints consumes what only steers caches: it changes no result here.
+// cacheHints consumes modifiers that only affect caches: results do not depend on them.
 func (d *decoder) cacheHints() (policy bool) {
 	d.maybe("L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate")
 	policy = d.opt("L2::cache_hint")
@@ -297,7 +297,7 @@ func decodeLoadStore(d *decoder) {
 	}
 }
 
-// values reads the registers of a load or store. One may be wider than the type.
+// values decodes the registers of a load or store. A register may be wider than the type.
 func (d *decoder) values(a *access, i int, t typ) {
 	o := d.arg(i)
 	subs := []operand{*o}
@@ -335,8 +335,8 @@ func (d *decoder) checkParam(o *operand, a *access) {
 	}
 }
 
-// decodeCvta moves addresses between a space and the generic one. Only shared
-// addresses change: the others carry their window with them.
+// decodeCvta converts addresses between a space and the generic one. Only shared addresses
+// change: the others already include their window.
 func decodeCvta(d *decoder) {
 	to := d.opt("to")
 	s := d.one("global", "shared", "shared::cta", "local", "const", "param", "param::entry")
@@ -388,7 +388,7 @@ func decodePrefetch(d *decoder) {
 	d.o.kind = kindNop
 }
 
-// decodePolicy makes a cache policy, which nothing here looks at.
+// decodePolicy makes a cache policy, which the interpreter ignores.
 func decodePolicy(d *decoder) {
 	d.one("fractional")
 	d.one("L2::evict_last", "L2::evict_normal", "L2::evict_first", "L2::evict_unchanged")

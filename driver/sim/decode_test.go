@@ -13,27 +13,27 @@ func TestWhatIsNotKnownIsRefusedWithItsLine(t *testing.T) {
 		{"frobnicate.u32 %r0, %r1;", `unknown opcode "frobnicate"`},
 		{"add.rz.f32 %f0, %f1, %f2;", ".rz is not supported"},
 		{"add.ftz.rn.f32 %f0, %f1, %f2;", "type .rn is not supported"},
-		{"add.u32 %r0, %r1, %rd1;", "register %rd1 is .b64, the instruction wants .u32"},
+		{"add.u32 %r0, %r1, %rd1;", "register %rd1 is .b64, the instruction requires .u32"},
 		{"add.f32 %f0, %f1, %h1;", "register %h1 is .b16"},
 		{"add.u32 %r0, %r1;", "operand 3 is missing"},
 		{"add.u32 %r0, %r1, %r2, %r3;", "4 operands, 3 expected"},
 		{"add.u32 %r0, %r1, 0f3F800000;", "floating-point number in an integer"},
 		{"ld.global.v3.u32 {%r0, %r1, %r2}, [%rd0];", ".v3"},
 		{"ld.global.v4.b64 {%rd1, %rd2, %rd3, %rd4}, [%rd0];", "32 bytes"},
-		{"ld.global.u32 %r0, [%r1];", "is no address"},
+		{"ld.global.u32 %r0, [%r1];", "is not an address"},
 		{"ld.weird.u32 %r0, [%rd0];", ".weird"},
 		{"setp.lo.f33 %p1, %f1, %f2;", ".f33"},
 		{"setp.lt.b32 %p1, %r1, %r2;", "bits have no order"},
 		{"mov.u32 %r0, %envreg3;", "special register %envreg3"},
 		{"cvt.f32.s32 %f0, %r1;", "needs a rounding"},
 		{"cvt.u32.f32 %r0, %f1;", "integer rounding"},
-		{"mma.sync.aligned.m16n8k8.row.col.f32.f16.bf16.f32 {%f0, %f1, %f2, %f3}, {%r1, %r2}, {%r3}, {%f0, %f1, %f2, %f3};", "do not go together"},
+		{"mma.sync.aligned.m16n8k8.row.col.f32.f16.bf16.f32 {%f0, %f1, %f2, %f3}, {%r1, %r2}, {%r3}, {%f0, %f1, %f2, %f3};", "do not match"},
 		{"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f0, %f1, %f2}, {%r1, %r2, %r3, %r4}, {%r3, %r4}, {%f0, %f1, %f2, %f3};", "3 registers, 4 expected"},
 		{"cp.async.cg.shared.global [%r1], [%rd0], 8;", "8 bytes"},
 		{"bar.sync 0, 64, 3;", "operands"},
 		{"call foo, (%r1);", "must be inlined"},
 		{"bra NOWHERE;", "no label NOWHERE"},
-		{"@%r1 mov.u32 %r0, 0;", "no predicate"},
+		{"@%r1 mov.u32 %r0, 0;", "not a predicate"},
 		{"setmaxnreg.inc.sync.aligned.u32 100;", "not a multiple of 8"},
 		{"ld.param.u64 %rd1, [p0+4];", "bytes [4..12)"},
 		{"fence.proxy.alias;", ""},
@@ -129,8 +129,8 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// Broken text must give errors, never a panic: every prefix of a kernel, and every text
-// with one token gone.
+// Broken text must give errors, never a panic: every prefix of a kernel, and every text with
+// one token removed.
 func TestBrokenTextIsAnError(t *testing.T) {
 	text := readFile(t, "testdata/hopper.ptx")
 	try := func(s string) {

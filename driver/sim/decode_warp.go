@@ -1,6 +1,6 @@
 package sim
 
-// What lanes of a warp exchange.
+// Instructions that exchange values between the lanes of a warp.
 
 var warpOpcodes = map[string]func(*decoder){
 	"shfl": decodeShfl, "vote": decodeVote, "match": decodeMatch, "redux": decodeRedux,
@@ -34,7 +34,7 @@ func (b *block) shuffle(w *warp, o *op, mode string, ok int32, g uint32) {
 			j = i
 		}
 		if g>>(j&31)&1 == 0 {
-			b.fault(w, o, int(i), BadShuffle, "reads lane %d, which takes no part", j)
+			b.fault(w, o, int(i), BadShuffle, "reads lane %d, which does not take part", j)
 		}
 		d[i] = src[j&31]
 		if ok >= 0 {
@@ -46,8 +46,8 @@ func (b *block) shuffle(w *warp, o *op, mode string, ok int32, g uint32) {
 	}
 }
 
-// shuffleSource is the lane that lane i reads: c holds the clamp in its low five bits
-// and the segment mask eight above.
+// shuffleSource is the lane that lane i reads: c has the clamp in its low five bits and the
+// segment mask eight bits higher.
 func shuffleSource(mode string, i, n, c uint32) (j uint32, valid bool) {
 	clamp, seg := c&31, c>>8&31
 	top := i&seg | clamp&^seg
@@ -184,7 +184,7 @@ func decodeActivemask(d *decoder) {
 	}
 }
 
-// decodeElect picks the lowest lane.
+// decodeElect elects the lowest lane.
 func decodeElect(d *decoder) {
 	d.one("sync")
 	dst := d.arg(0)
@@ -205,8 +205,8 @@ func decodeElect(d *decoder) {
 	}
 }
 
-// integerAtomic is the functions that atomics and redux share: old, operand and, for
-// cas, the new value.
+// integerAtomic returns the functions shared by atomics and redux: of the old value, the
+// operand and, for cas, the new value.
 func integerAtomic(how string, t typ) func(old, b, c uint64) uint64 {
 	cut := func(v uint64) uint64 { return extendU(v, t) }
 	switch how {
@@ -256,7 +256,7 @@ func integerAtomic(how string, t typ) func(old, b, c uint64) uint64 {
 	}
 }
 
-// extendU cuts v to the width of t.
+// extendU truncates v to the width of t.
 func extendU(v uint64, t typ) uint64 {
 	n := 64 - 8*t.size()
 	return v << n >> n

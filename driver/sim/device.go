@@ -1,17 +1,17 @@
-// Package sim is the device that interprets PTX: the very text we ship, on any
+// Package sim implements the device that interprets PTX: the text that we ship, on any
 // machine, and more strictly than a GPU.
 //
-// A warp runs in lockstep over rows of 32 lanes; lanes that diverge become fragments
-// that meet again. Whatever a GPU leaves undefined is an error (see Fault) with
-// kernel, PTX line, CUDA line, block and thread: accesses out of bounds, misaligned or
-// to memory nobody has written, races in shared memory, asynchronous copies not waited
-// for, barriers not reached by all, deadlocks. Asynchronous work is done as late as the
-// program allows, so that a missing wait always shows. Memory requests, bank conflicts
-// and instructions are counted exactly (see Counters).
+// A warp runs in lockstep over rows of 32 lanes; lanes that diverge become fragments, which
+// are merged when they meet again. Everything that a GPU leaves undefined is an error (see
+// Fault) with kernel, PTX line, CUDA line, block and thread: accesses out of bounds,
+// misaligned or to memory that was not written, races in shared memory, asynchronous copies
+// that were not waited for, barriers not reached by all, deadlocks. Asynchronous work is
+// done as late as the program allows, so that a missing wait always shows. Memory requests,
+// bank conflicts and instructions are counted exactly (see Counters).
 //
-// What it does not tell: whether ptxas takes the text, registers, time, the last bits
-// of approximate functions and of tensor-core sums, effects of weak memory ordering
-// beyond races.
+// It cannot tell whether ptxas accepts the text, and does not model registers, time, the
+// last bits of approximate functions and of tensor-core sums, nor effects of weak memory
+// ordering beyond races.
 package sim
 
 import (
@@ -22,25 +22,25 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// Options choose how kernels are run. The zero value checks and counts everything but
+// Options choose how kernels are run. The zero value checks and counts everything except
 // races in global memory.
 type Options struct {
-	Unchecked   bool   // leave out races, uninitialised reads and async hazards; bounds stay
-	Uncounted   bool   // leave out sectors and bank conflicts
-	GlobalRaces bool   // also find races in global memory, between blocks too; one worker
-	Unwritten   bool   // what Alloc returns counts as unwritten although it is zero
+	Unchecked   bool   // do not check races, uninitialised reads and async hazards; bounds are still checked
+	Uncounted   bool   // do not count sectors and bank conflicts
+	GlobalRaces bool   // also find races in global memory, including those between blocks; uses one worker
+	Unwritten   bool   // the result of Alloc counts as unwritten although it is zero
 	Seed        uint64 // not 0: warps in random order, preempted anywhere
-	Workers     int    // blocks at a time; 0: GOMAXPROCS
-	MaxSteps    int64  // instructions a block may run; 0: 2^32
-	Capability  int    // what Attributes tells, which kernels choose their PTX by; 0: 80
-	Units       int    // multiprocessors that Attributes tells, which kernels choose tiles and grids by; 0: Workers
+	Workers     int    // blocks run at a time; 0: GOMAXPROCS
+	MaxSteps    int64  // the most instructions of a block; 0: 2^32
+	Capability  int    // in Attributes, by which kernels choose their PTX; 0: 80
+	Units       int    // multiprocessors in Attributes, by which kernels choose tiles and grids; 0: Workers
 }
 
 // buffer is one allocation of global memory.
 type buffer struct {
 	name string
 	data []byte // nil when freed
-	set  []byte // written or unwritten, a byte each
+	set  []byte // written or unwritten, one byte each
 }
 
 // Device implements driver.Launcher.
@@ -81,13 +81,13 @@ func (d *Device) Attributes() driver.Attributes {
 	return driver.Attributes{Name: "PTX interpreter", Units: d.opt.Units, Capability: d.opt.Capability, BF16: true}
 }
 
-// maxBuffer keeps an allocation inside its window.
+// maxBuffer is the largest size for which an allocation fits in its window.
 const maxBuffer = 1 << 36
 
 // Alloc returns n zeroed bytes.
 func (d *Device) Alloc(n int) (driver.Memory, error) { return d.AllocNamed("", n) }
 
-// AllocNamed is Alloc with a name that faults show.
+// AllocNamed is Alloc with a name that appears in faults.
 func (d *Device) AllocNamed(name string, n int) (driver.Memory, error) {
 	if n < 0 || n > maxBuffer {
 		return driver.Memory{}, fmt.Errorf("sim: allocation of %d bytes, %d in use", n, d.used)
@@ -108,7 +108,7 @@ func (d *Device) AllocNamed(name string, n int) (driver.Memory, error) {
 	return driver.DeviceMemory(uintptr(len(d.buffers))<<windowShift, n), nil
 }
 
-// find is the buffer whose window addr lies in, or nil.
+// find is the buffer in whose window addr is, or nil.
 func (d *Device) find(addr uint64) *buffer {
 	i := addr>>windowShift - 1
 	if i >= uint64(len(d.buffers)) {
@@ -117,7 +117,7 @@ func (d *Device) find(addr uint64) *buffer {
 	return d.buffers[i]
 }
 
-// Free gives memory back; later accesses to it are faults.
+// Free frees memory; later accesses to it are faults.
 func (d *Device) Free(m driver.Memory) {
 	b := d.find(uint64(m.Addr()))
 	if b == nil || b.data == nil {
@@ -127,7 +127,7 @@ func (d *Device) Free(m driver.Memory) {
 	b.data, b.set = nil, nil
 }
 
-// span checks a host copy and returns the buffer and the offset in it.
+// span checks a copy from or to the host and returns the buffer and the offset in it.
 func (d *Device) span(what string, m driver.Memory, n int) (*buffer, int, error) {
 	b, off := d.find(uint64(m.Addr())), int(uint64(m.Addr())&windowMask)
 	if n == 0 {
@@ -160,7 +160,7 @@ func (d *Device) CopyOut(dst []byte, src driver.Memory) error {
 	return nil
 }
 
-// Copy copies src to dst; what is unwritten stays so.
+// Copy copies src to dst; unwritten bytes stay unwritten.
 func (d *Device) Copy(dst, src driver.Memory) error {
 	to, at, err := d.span("in", dst, src.Size())
 	if err != nil {
@@ -175,7 +175,7 @@ func (d *Device) Copy(dst, src driver.Memory) error {
 	return nil
 }
 
-// Forget makes m count as unwritten: a kernel that reads it before a write faults.
+// Forget marks m as unwritten: a kernel that reads it before writing it faults.
 func (d *Device) Forget(m driver.Memory) error {
 	b, off, err := d.span("out", m, m.Size())
 	if err != nil {
@@ -191,10 +191,10 @@ func (d *Device) Used() uint64 { return d.used }
 // HighWater is the largest Used so far.
 func (d *Device) HighWater() uint64 { return d.high }
 
-// Synchronize does nothing: a launch has finished when it returns.
+// Synchronize does nothing: a launch returns when it has completed.
 func (d *Device) Synchronize() error { return nil }
 
-// Close drops all memory.
+// Close frees all memory.
 func (d *Device) Close() error {
 	d.buffers, d.used = nil, 0
 	*d.Attached() = nil

@@ -2,18 +2,18 @@ package sim
 
 import "math/bits"
 
-// wait says why a fragment does not run.
+// wait is the reason why a fragment does not run.
 type wait uint8
 
 const (
 	runnable   wait = iota
-	forLanes        // a warp-wide op misses lanes that are elsewhere
+	forLanes        // a warp-wide op waits for lanes that are elsewhere
 	forBarrier      // arrived at a barrier of the block
-	polled          // it polls; others go first
+	polled          // its poll failed: others run first
 )
 
-// fragment is the lanes of a warp that stand at one place. A warp that has not
-// diverged is one fragment; fragments that meet become one.
+// fragment is the lanes of a warp that are at the same instruction. A warp that has not
+// diverged is one fragment; fragments that meet are merged.
 type fragment struct {
 	pc      int32
 	mask    uint32
@@ -23,14 +23,14 @@ type fragment struct {
 
 const noNext = int32(1<<31 - 1)
 
-// pollLoop is the instructions a warp runs between two polls of one loop: fewer since
-// its last poll are not progress.
+// pollLoop is the number of instructions between two polls of a loop: a warp that has run
+// fewer since its last poll has made no progress.
 const pollLoop = 32
 
-// schedule merges fragments at the same place and puts the runnable one with the lowest
-// pc at the front: code is laid out so that this reconverges as early as can be. It
-// returns false when none can run. w.next is set to the nearest place where another
-// fragment stands, so that the main loop looks up only there.
+// schedule merges fragments at the same pc and puts the runnable one with the lowest pc at
+// the front: code is laid out so that this reconverges as early as possible. It returns
+// false if no fragment can run. w.next is set to the nearest pc ahead at which another
+// fragment is, so that the main loop needs to reschedule only there.
 func (w *warp) schedule() bool {
 	fr := w.frags
 	for i := 0; i < len(fr); i++ {
@@ -64,8 +64,8 @@ func (w *warp) schedule() bool {
 	return true
 }
 
-// stall leaves the lanes m at pc until the others come; the rest of the fragment,
-// which the op's predicate excludes, goes on.
+// stall leaves the lanes m at pc until the others arrive; the rest of the fragment, which
+// the op's predicate excludes, continues.
 func (w *warp) stall(pc int32, mask, m uint32) {
 	w.frags[0] = fragment{pc: pc, mask: m, wait: forLanes}
 	if m != mask {
@@ -73,7 +73,7 @@ func (w *warp) stall(pc int32, mask, m uint32) {
 	}
 }
 
-// exec runs w until it is done, waits, polls or has spent its budget.
+// exec runs w until it ends, waits, polls or has used its budget.
 func (b *block) exec(w *warp, budget int) {
 	start := budget
 	defer func() { b.steps += int64(start - budget) }()
@@ -93,7 +93,7 @@ func (b *block) exec(w *warp, budget int) {
 		}
 		if budget <= 0 {
 			w.frags[0].pc = pc
-			if len(w.frags) > 1 { // a loop of these lanes may wait for the others
+			if len(w.frags) > 1 { // a loop of these lanes may wait for lanes of another fragment
 				w.frags[0].wait = polled
 			}
 			if w.sincePoll += start - budget; w.sincePoll > pollLoop {
@@ -154,7 +154,7 @@ func (b *block) exec(w *warp, budget int) {
 		case kindBranch:
 			if m == mask {
 				pc = o.target
-				if pc < o.index { // back: fragments may stand anywhere in the loop
+				if pc < o.index { // a backward branch: fragments may be anywhere in the loop
 					w.frags[0].pc = pc
 					w.schedule()
 					pc, mask = w.frags[0].pc, w.frags[0].mask
@@ -188,7 +188,7 @@ func (b *block) exec(w *warp, budget int) {
 				pc, mask = w.frags[0].pc, w.frags[0].mask
 				continue
 			default:
-				// The op has dealt with the fragment: it stands behind the op and waits.
+				// The op has already moved the fragment: it is after the op and waits.
 				w.sincePoll = budget - start
 				if !w.schedule() {
 					b.stuck(w)
@@ -202,8 +202,8 @@ func (b *block) exec(w *warp, budget int) {
 	}
 }
 
-// splitOff splits off the lanes of the running fragment that an op's predicate excludes
-// and leaves lanes m behind the op in state s.
+// splitOff splits off the lanes of the running fragment that an op's predicate excludes and
+// leaves lanes m after the op in state s.
 func (w *warp) splitOff(o *op, m uint32, s wait) *fragment {
 	mask := w.frags[0].mask
 	w.frags[0] = fragment{pc: o.index + 1, mask: m, wait: s}
@@ -213,7 +213,7 @@ func (w *warp) splitOff(o *op, m uint32, s wait) *fragment {
 	return &w.frags[0]
 }
 
-// wake lets fragments that wait for that reason run.
+// wake makes fragments that wait for that reason runnable.
 func (w *warp) wake(reason wait) {
 	for i := range w.frags {
 		if w.frags[i].wait == reason {
@@ -222,7 +222,7 @@ func (w *warp) wake(reason wait) {
 	}
 }
 
-// exit ends lanes m; false when the warp has nothing left to run.
+// exit ends lanes m; it returns false when the warp has nothing left to run.
 func (b *block) exit(w *warp, pc int32, mask, m uint32) bool {
 	w.live &^= m
 	b.live -= bits.OnesCount32(m)
@@ -234,7 +234,7 @@ func (b *block) exit(w *warp, pc int32, mask, m uint32) bool {
 		w.frags[0] = w.frags[last]
 		w.frags = w.frags[:last]
 	}
-	w.wake(forLanes) // what waited for these lanes may look again
+	w.wake(forLanes) // fragments that waited for these lanes check again
 	b.settleBarriers()
 	if len(w.frags) == 0 {
 		w.done = true
@@ -247,8 +247,8 @@ func (b *block) exit(w *warp, pc int32, mask, m uint32) bool {
 	return true
 }
 
-// stuck is called when no fragment of w can run. That is the scheduler's business if
-// one of them waits for other warps, and a fault if all wait for one another.
+// stuck is called when no fragment of w can run. If one of them waits for other warps, the
+// scheduler continues with those; if all wait for one another, it is a fault.
 func (b *block) stuck(w *warp) {
 	for i := range w.frags {
 		if w.frags[i].wait != forLanes {

@@ -27,8 +27,8 @@ const (
 	IllegalAddress = "illegal address"
 )
 
-// Fault is an error of a kernel: what a GPU answers with garbage, a hang or, at
-// best, an error without a place.
+// Fault is an error of a kernel for which a GPU returns garbage, hangs or, at best, reports
+// an error without a place.
 type Fault struct {
 	Kind    string
 	Kernel  string
@@ -51,8 +51,8 @@ func (f *Fault) Error() string {
 		f.Block[0], f.Block[1], f.Block[2], f.Thread[0], f.Thread[1], f.Thread[2], f.Message)
 }
 
-// fault stops the block. It unwinds to runBlocks by panic: memory accesses are deep
-// in the executor's inner loops, which stay free of error results.
+// fault stops the block. It unwinds to runBlocks by panic: memory accesses are deep in the
+// executor's inner loops, which have no error results for that reason.
 func (b *block) fault(w *warp, o *op, lane int, kind, format string, args ...any) {
 	st := &b.k.statements[o.statement]
 	panic(&Fault{
@@ -70,7 +70,7 @@ func (b *block) threadIndex(tid int) [3]int {
 	return [3]int{tid % x, tid / x % y, tid / (x * y)}
 }
 
-// where names a statement in another fault's message.
+// where describes a statement in the message of another statement's fault.
 func (b *block) where(pc int32) string {
 	st := &b.k.statements[b.k.code[pc].statement]
 	if s := st.pos.String(); s != "" {

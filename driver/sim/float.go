@@ -9,7 +9,7 @@ func u32(f float32) uint32 { return math.Float32bits(f) }
 func f64(u uint64) float64 { return math.Float64frombits(u) }
 func u64(f float64) uint64 { return math.Float64bits(f) }
 
-// canonicalNaN is what NVIDIA's instructions return for a NaN.
+// canonicalNaN is the NaN that NVIDIA's instructions return.
 const canonicalNaN = 0x7fffffff
 
 // number is the bits of a result.
@@ -42,9 +42,9 @@ func saturate(u uint32) uint32 {
 	return u
 }
 
-// fma32 is a·b + c rounded once. The product is exact in float64; the sum's rounding
-// to float64 could only spoil the second one when it lands on a tie between two
-// float32 or in the subnormals, and is then redone to odd.
+// fma32 is a·b + c rounded once. The product is exact in float64; the sum's rounding to
+// float64 only changes the result of the second rounding if it is a tie between two float32
+// or subnormal, and is then corrected to round to odd.
 func fma32(a, b, c float32) float32 {
 	p := float64(a) * float64(b)
 	s := p + float64(c)
@@ -59,8 +59,8 @@ func needsOdd(s float64) bool {
 	return u&0x1fffffff == 0x10000000 || u<<1-1 < 0x3810000000000000<<1-1
 }
 
-// toOdd corrects s = p + c, rounded to nearest, to round to odd, after which any
-// rounding to 51 bits or fewer is as from the exact sum.
+// toOdd corrects s = p + c, rounded to nearest, to round to odd. Rounding that to at most 51
+// bits gives the same as rounding the exact sum.
 func toOdd(p, c, s float64) float64 {
 	if math.IsInf(s, 0) || math.IsNaN(s) {
 		return s
@@ -79,7 +79,7 @@ func toOdd(p, c, s float64) float64 {
 	return math.Float64frombits(u)
 }
 
-// max32 and min32 return the other operand for a NaN, and order -0 below +0.
+// max32 and min32 return the other operand if one is NaN, and order -0 below +0.
 func max32(a, b uint32) uint32 {
 	x, y := f32(a), f32(b)
 	switch {
@@ -122,7 +122,7 @@ var exp2Table = func() (t [64]float64) {
 	return t
 }()
 
-// exp2Shift rounds what it is added to: the integer stands in the low bits.
+// exp2Shift rounds a number it is added to: the integer is in the low bits of the sum.
 const exp2Shift = 0x1.8p52
 
 // exp2 is 2^x to 1e-10: ex2.approx promises 2^-22.5.
@@ -158,7 +158,7 @@ var (
 	formatF32  = format{8, 23, 127, false}
 )
 
-// rounding modes
+// Rounding modes.
 type rounding uint8
 
 const (
@@ -188,7 +188,7 @@ func (f format) largest() float64 {
 	return math.Ldexp(2-math.Ldexp(1, -f.man), 1<<f.exp-2-f.bias)
 }
 
-// encode rounds x to the format; sat turns what is too large into the largest.
+// encode rounds x to the format; sat clamps values that are too large to the largest.
 func (f format) encode(x float64, r rounding, sat bool) uint32 {
 	if math.IsNaN(x) {
 		return f.nan()

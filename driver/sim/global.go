@@ -2,7 +2,7 @@ package sim
 
 import "math/bits"
 
-// globalAccess runs a load or store of lanes m, all in the window of one buffer.
+// globalAccess executes a load or store of lanes m, all in the window of one buffer.
 func (b *block) globalAccess(w *warp, o *op, a *access, m uint32) {
 	n := a.bytes()
 	c := &b.counts[o.index]
@@ -53,7 +53,7 @@ func (b *block) globalAccess(w *warp, o *op, a *access, m uint32) {
 	}
 }
 
-// contiguous reports whether all 32 lanes access n bytes each, side by side.
+// contiguous reports whether all 32 lanes access n bytes each, adjacent in order.
 func contiguous(addr *row64, m uint32, n uint64) bool {
 	if m != allLanes {
 		return false
@@ -68,7 +68,7 @@ func contiguous(addr *row64, m uint32, n uint64) bool {
 	return true
 }
 
-// buffer finds the allocation an address lies in.
+// buffer finds the allocation of an address.
 func (b *block) buffer(w *warp, o *op, lane int, addr uint64) *buffer {
 	buf := b.dev.find(addr)
 	switch {
@@ -105,7 +105,7 @@ func (b *block) findUnwritten(w *warp, o *op, buf *buffer, at *[32]int, m uint32
 	}
 }
 
-// addSectors counts the distinct 32-byte sectors a request touches.
+// addSectors counts the distinct 32-byte sectors of a request.
 func (c *opCount) addSectors(addr *row64, m uint32, n int) {
 	var seen [32]uint64
 	k := 0
@@ -133,8 +133,8 @@ func (c *opCount) addSectors(addr *row64, m uint32, n int) {
 	c.ideal += uint64((bits.OnesCount32(m)*n + 31) / 32)
 }
 
-// hazard is the last access to four bytes of global memory in a launch: the block
-// and thread, and the block's stamp, which its barriers move past.
+// hazard describes the last access to four bytes of global memory in a launch: the block and
+// thread, and the block's stamp, which is below base after a barrier.
 type hazard struct {
 	wBlock, rBlock int32 // 1 + block; rBlock -1: several blocks
 	wStamp, rStamp uint32
@@ -142,8 +142,8 @@ type hazard struct {
 	wMask          uint8
 }
 
-// globalHazard faults where two blocks, or two threads of a block with no barrier
-// between, touch the same bytes and one writes. Blocks run one at a time here.
+// globalHazard faults if two blocks, or two threads of a block without a barrier in between,
+// access the same bytes and one of them writes. Blocks run one at a time here.
 func (b *block) globalHazard(w *warp, o *op, a *access, lane int, buf *buffer, at, n int) {
 	h := b.run.hazards[buf]
 	if h == nil {
@@ -163,7 +163,7 @@ func (b *block) globalHazard(w *warp, o *op, a *access, lane int, buf *buffer, a
 			return true
 		}
 		if s.wMask&mask != 0 && clash(s.wBlock, s.wTid, s.wStamp) && !(a.store && w.same(a, buf.data, at, lane)) {
-			b.fault(w, o, lane, Race, "%s+%d was written by block %d thread %d and nothing orders this access behind it", buf.name, q*4, s.wBlock-1, s.wTid)
+			b.fault(w, o, lane, Race, "%s+%d was written by block %d thread %d and nothing orders this access after it", buf.name, q*4, s.wBlock-1, s.wTid)
 		}
 		if !a.store {
 			if s.rBlock != 0 && s.rBlock != blk {
@@ -178,7 +178,7 @@ func (b *block) globalHazard(w *warp, o *op, a *access, lane int, buf *buffer, a
 			continue
 		}
 		if s.rBlock == -1 || clash(s.rBlock, s.rTid, s.rStamp) {
-			b.fault(w, o, lane, Race, "%s+%d is read by another thread or block and nothing orders this store behind it", buf.name, q*4)
+			b.fault(w, o, lane, Race, "%s+%d is read by another thread or block and nothing orders this store after it", buf.name, q*4)
 		}
 		if s.wBlock != blk || s.wStamp < b.base {
 			s.wMask = 0

@@ -18,7 +18,7 @@ type bench struct {
 	mod driver.Module
 }
 
-// newBench decodes text; edits are pairs (old, new) that must each change it.
+// newBench decodes text; edits are pairs (old, new), each of which must change it.
 func newBench(t testing.TB, o Options, text string, edits ...string) *bench {
 	t.Helper()
 	for i := 0; i+1 < len(edits); i += 2 {
@@ -64,8 +64,8 @@ func (b *bench) run(kernel string, c driver.Config, a *driver.Args) *Counters {
 	return b.dev.Last()
 }
 
-// fails runs a kernel that must fault in one of the ways that kind names and returns
-// the fault.
+// fails runs a kernel that must fault with one of the kinds that kind lists, and returns the
+// fault.
 func (b *bench) fails(kind, kernel string, c driver.Config, a *driver.Args) *Fault {
 	b.t.Helper()
 	err := b.launch(kernel, c, a)
@@ -82,7 +82,7 @@ func (b *bench) fails(kind, kernel string, c driver.Config, a *driver.Args) *Fau
 	return f
 }
 
-// alloc is n bytes that count as unwritten.
+// alloc allocates n bytes that count as unwritten.
 func (b *bench) alloc(name string, n int) driver.Memory {
 	b.t.Helper()
 	m, err := b.dev.AllocNamed(name, n)
@@ -164,7 +164,7 @@ func (b *bench) getBF16(m driver.Memory) []float32 {
 	return x
 }
 
-// normalBF16 are normal numbers that bf16 holds exactly.
+// normalBF16 returns normal numbers that are exact in bf16.
 func normalBF16(r *rand.Rand, n int) []float32 {
 	x := make([]float32, n)
 	for i := range x {
@@ -177,7 +177,7 @@ func grid(x, y, threads int) driver.Config {
 	return driver.Config{Grid: driver.Dim{X: x, Y: y}, Block: driver.Dim{X: threads}}
 }
 
-// kernelText wraps a body into a kernel with pointers as parameters and enough
+// kernelText makes a kernel with this body, with pointers as parameters and enough
 // registers.
 func kernelText(body string, pointers ...string) string {
 	var params, loads []string

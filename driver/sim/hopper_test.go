@@ -104,7 +104,7 @@ func lastReplaced(s, from, to string) string {
 	return s[:i] + to + s[i+len(from):]
 }
 
-// Plain bulk copies: in, doubled, out; out again as a sum.
+// Contiguous bulk copies: a copy in, its double copied out, and added once more.
 func TestBulkCopies(t *testing.T) {
 	body := `.shared .align 16 .b8 s[128]; .shared .align 8 .b64 bar; mov.u32 %r0, %tid.x; mov.u32 %r1, bar; mov.u32 %r2, s; mov.u32 %r3, 128; mul.wide.u32 %rd4, %r0, 4; cvt.u32.u64 %r4, %rd4; add.u32 %r4, %r4, %r2;
 	elect.sync %r5|%p1, -1; @%p1 mbarrier.init.b64 [%rd9], 1; fence.mbarrier_init.release.cluster; bar.warp.sync -1;
@@ -121,7 +121,7 @@ func TestBulkCopies(t *testing.T) {
 	for _, c := range []struct{ wait, kind string }{
 		{"cp.async.bulk.wait_group.read 0;", ""},
 		{"", AsyncHazard},
-		{"st.shared.f32 [%r4], %f1; cp.async.bulk.wait_group 0;", AsyncHazard}, // overwritten before it was read
+		{"st.shared.f32 [%r4], %f1; cp.async.bulk.wait_group 0;", AsyncHazard}, // overwritten before the copy has read it
 	} {
 		b := newBench(t, Options{}, kernelText(strings.Replace(body, "WAIT", c.wait, 1), "%rd0", "%rd1"))
 		out := b.alloc("out", 128)
@@ -146,7 +146,7 @@ func TestRegistersOfWarpgroups(t *testing.T) {
 	for _, c := range []struct{ body, kind string }{
 		{"setp.lt.u32 %p1, %r0, 128; @%p1 bra P; setmaxnreg.inc.sync.aligned.u32 240; bra E; P: setmaxnreg.dec.sync.aligned.u32 24; E:", ""},
 		{"setp.lt.u32 %p1, %r0, 128; @%p1 bra P; setmaxnreg.inc.sync.aligned.u32 248; bra E; P: setmaxnreg.dec.sync.aligned.u32 24; E:", BadRegisters},
-		{"setp.lt.u32 %p1, %r0, 128; @%p1 bra E; setmaxnreg.inc.sync.aligned.u32 232; E:", BadRegisters}, // nobody gave registers away
+		{"setp.lt.u32 %p1, %r0, 128; @%p1 bra E; setmaxnreg.inc.sync.aligned.u32 232; E:", BadRegisters}, // no warpgroup gave up registers
 		{"setp.lt.u32 %p1, %r0, 128; @%p1 bra P; setmaxnreg.inc.sync.aligned.u32 232; bra E; P: setp.lt.u32 %p1, %r0, 32; @!%p1 bra E; setmaxnreg.dec.sync.aligned.u32 40; E:", BadRegisters},
 	} {
 		b := newBench(t, Options{}, kernelText("mov.u32 %r0, %tid.x; "+c.body, "%rd0"))
@@ -159,7 +159,8 @@ func TestRegistersOfWarpgroups(t *testing.T) {
 	}
 }
 
-// Registers that a product reads A from may be read while it is under way, not written.
+// While a product is being computed, the registers from which it reads A may be read but not
+// written.
 func TestRegistersOfAInFlight(t *testing.T) {
 	body := func(meanwhile string) string {
 		return kernelText(`.shared .align 1024 .b8 s[8192]; mov.u32 %r1, 5; mov.u32 %r2, 6; mov.u32 %r3, 7; mov.u32 %r4, 8;
@@ -173,12 +174,12 @@ func TestRegistersOfAInFlight(t *testing.T) {
 		lint      int
 		kind      string
 	}{
-		{"add.u32 %r5, %r1, %r2; st.global.u32 [%rd0], %r1;", 0, Uninitialised}, // B, which nobody has written
+		{"add.u32 %r5, %r1, %r2; st.global.u32 [%rd0], %r1;", 0, Uninitialised}, // B, which was not written
 		{"add.u32 %r3, %r1, %r2;", 1, AsyncHazard},
 		{"@%p1 ld.global.u32 %r4, [%rd0];", 1, AsyncHazard},
 	} {
 		text := body(c.meanwhile)
-		if errs := Lint("a", []byte(text), "", ""); len(errs) != c.lint || c.lint > 0 && !strings.Contains(errs[0].Error(), "reads A from is written") {
+		if errs := Lint("a", []byte(text), "", ""); len(errs) != c.lint || c.lint > 0 && !strings.Contains(errs[0].Error(), "from which a wgmma reads A is written") {
 			t.Errorf("%s: %v", c.meanwhile, errs)
 		}
 		b := newBench(t, Options{}, text)

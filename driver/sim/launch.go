@@ -18,12 +18,12 @@ type launch struct {
 	params   []byte
 	grid     [3]int
 	block    [3]int
-	shared   int // with static and sharedBase
+	shared   int // static memory and sharedBase included
 	maxSteps int64
-	hazards  map[*buffer][]hazard // nil: races in global memory are not looked for
+	hazards  map[*buffer][]hazard // nil: races in global memory are not checked
 }
 
-// Shared memory a block may have, dynamic and static together.
+// The most shared memory of a block, dynamic and static together.
 const (
 	sharedLimit80 = 163 << 10
 	sharedLimit90 = 227 << 10
@@ -31,7 +31,7 @@ const (
 
 func dims(d driver.Dim) [3]int { return [3]int{max(d.X, 1), max(d.Y, 1), max(d.Z, 1)} }
 
-// Launch runs f to its end. The error of a kernel that goes wrong is a *Fault.
+// Launch runs f to completion. A fault of the kernel is a *Fault.
 func (d *Device) Launch(f driver.Function, c driver.Config, args *driver.Args) error {
 	fn, ok := f.(*Function)
 	if !ok {
@@ -64,7 +64,7 @@ func (l *launch) validate(c driver.Config, args *driver.Args) error {
 		}
 	}
 	if l.grid[0] > 1<<31-1 || l.grid[1] > 65535 || l.grid[2] > 65535 {
-		return fmt.Errorf("grid %v is larger than a GPU takes", l.grid)
+		return fmt.Errorf("grid %v is larger than a GPU accepts", l.grid)
 	}
 	limit := sharedLimit80
 	if strings.HasPrefix(k.module.target, "sm_9") {
@@ -96,8 +96,8 @@ func (k *kernel) checkArgs(args *driver.Args) error {
 // blocks is the number of blocks of the grid.
 func (l *launch) blocks() int { return l.grid[0] * l.grid[1] * l.grid[2] }
 
-// run hands the blocks to the workers. Kernels whose result depends on the order of
-// blocks, by float atomics, run on one of them.
+// run distributes the blocks to the workers. Kernels whose result depends on the order of
+// blocks, because of float atomics, use a single worker.
 func (l *launch) run(fn *Function) (*Counters, error) {
 	workers := min(l.dev.opt.Workers, l.blocks())
 	if l.k.floatAtomic || l.hazards != nil {
@@ -115,7 +115,7 @@ func (l *launch) run(fn *Function) (*Counters, error) {
 		total.add(b)
 		if err != nil {
 			errs = append(errs, err)
-			return // its state is in disorder: not kept
+			return // its state may be inconsistent: it is not reused
 		}
 		select {
 		case fn.idle <- b:
@@ -126,7 +126,7 @@ func (l *launch) run(fn *Function) (*Counters, error) {
 		work()
 	} else {
 		var wg sync.WaitGroup
-		var broken atomic.Pointer[any] // what the interpreter panicked with, for the caller
+		var broken atomic.Pointer[any] // a panic of the interpreter, which is passed on to the caller
 		for range workers {
 			wg.Go(func() {
 				defer func() {
@@ -171,7 +171,7 @@ func before3(a, b [3]int) bool {
 	return false
 }
 
-// take returns a block for this launch, one kept from before if it fits.
+// take returns a block for this launch, a used one if it fits.
 func (f *Function) take(l *launch) *block {
 	threads := l.block[0] * l.block[1] * l.block[2]
 	var b *block

@@ -7,8 +7,8 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// A bug of the interpreter, here code that ends before its ret, comes up as a panic
-// where the kernel was launched, on one worker and on several.
+// A bug of the interpreter, here code that ends before its ret, panics in the goroutine that
+// launched the kernel, with one worker and with several.
 func TestInterpretersPanicReachesTheCaller(t *testing.T) {
 	for _, workers := range []int{1, 3} {
 		b := newBench(t, Options{Workers: workers}, kernelText("mov.u32 %r1, %tid.x;", "%rd0", "%rd1", "%rd2", "%rd3"))

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// SyntaxError is PTX text the decoder does not take: an unknown opcode or modifier,
-// a wrong operand, a construct that is not supported.
+// SyntaxError is PTX text that the decoder does not accept: an unknown opcode or modifier, a
+// wrong operand, an unsupported construct.
 type SyntaxError struct {
 	Module string // the name given to LoadModule
 	Line   int    // of the PTX text
@@ -14,7 +14,7 @@ type SyntaxError struct {
 	Msg    string
 }
 
-// Error names module, line, the text there and what is wrong with it.
+// Error names module, line, the text of the line and what is wrong with it.
 func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("%s:%d: %s: %s", e.Module, e.Line, strings.TrimSpace(e.Text), e.Msg)
 }
@@ -28,8 +28,8 @@ func isWord(c byte) bool {
 	return c == '_' || c == '$' || c == '%' || c == '.' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
-// lex splits PTX text into words (an opcode with all its modifiers is one), strings
-// with their quotes, and single signs. Comments go.
+// lex splits PTX text into words (an opcode with all its modifiers is one word), strings
+// with their quotes, and single characters. Comments are skipped.
 func lex(src string) ([]token, error) {
 	out := make([]token, 0, len(src)/4)
 	line, i := 1, 0
@@ -71,7 +71,7 @@ func lex(src string) ([]token, error) {
 	return out, nil
 }
 
-// wordEnd takes "::" into the word, as in shared::cta, but not a label's colon.
+// wordEnd includes "::" in the word, as in shared::cta, but not a label's colon.
 func wordEnd(src string, i int) int {
 	for i < len(src) {
 		switch {

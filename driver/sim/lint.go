@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Lint reads PTX and returns everything that is wrong with it before it runs: what the
-// decoder does not take, a version or target other than named (each "" = any), local
-// memory, and wgmma accumulators touched where ptxas would have to serialise.
+// Lint reads PTX and returns everything that is wrong with it before it runs: text that the
+// decoder does not accept, another version or target than given (each "" = any), local
+// memory, and accesses to wgmma accumulators that would make ptxas serialise.
 func Lint(name string, ptx []byte, version, target string) []error {
 	m, err := parseModule(name, string(ptx))
 	if err != nil {
@@ -36,8 +36,8 @@ func Lint(name string, ptx []byte, version, target string) []error {
 	return errs
 }
 
-// underWay is what a point of the program may have under way: sets of accumulator lists,
-// by group from the oldest on; the last is what has not been committed.
+// underWay is the products that may be in flight at a point of the program: sets of
+// accumulator lists, by group from the oldest to the newest; the last is not committed yet.
 type underWay struct {
 	n      int
 	groups [9]uint64
@@ -45,11 +45,11 @@ type underWay struct {
 
 func (f underWay) commit() underWay {
 	switch {
-	case f.n == 0: // nothing older, and an empty group is nothing to wait for
+	case f.n == 0: // there is nothing older, and nothing to wait for in an empty group
 		if f.groups[0] == 0 {
 			return f
 		}
-	case f.n == len(f.groups)-1: // no wait keeps that many: the two oldest are as one
+	case f.n == len(f.groups)-1: // no wait keeps that many: merge the two oldest
 		f.groups[1] |= f.groups[0]
 		copy(f.groups[:], f.groups[1:])
 		f.n--
@@ -73,9 +73,9 @@ func (f underWay) all() (set uint64) {
 	return set
 }
 
-// lintWgmma follows every way through the kernel: from a product to the wait that covers
-// it no other instruction may touch its accumulators or write to the registers A is in,
-// nor touch its accumulators from the fence to the product.
+// lintWgmma follows every path through the kernel: between a product and the wait that
+// covers it no other instruction may access its accumulators or write to the registers that
+// hold A, nor access its accumulators between the fence and the product.
 func (k *kernel) lintWgmma() (errs []error) {
 	if !k.usesWgmma {
 		return nil
@@ -108,11 +108,11 @@ func (k *kernel) lintWgmma() (errs []error) {
 		case strings.HasPrefix(s.opcode, "wgmma.wait_group"):
 			p.state = p.state.wait(int(s.args[0].value))
 		case writes(s, sources)&p.state.all() != 0:
-			report(p.pc, "a register that a wgmma reads A from is written before the wait")
+			report(p.pc, "a register from which a wgmma reads A is written before the wait")
 		case strings.HasPrefix(s.opcode, "wgmma.mma_async"):
 			p.state.groups[p.state.n] |= lists[p.pc]
 		case touches(s, member)&p.state.all() != 0:
-			report(p.pc, "a wgmma accumulator is touched before the wait")
+			report(p.pc, "a wgmma accumulator is accessed before the wait")
 		}
 		for _, to := range s.labels {
 			open = append(open, point{int(to), p.state})
@@ -124,9 +124,9 @@ func (k *kernel) lintWgmma() (errs []error) {
 	return errs
 }
 
-// wgmmaRegisters numbers the lists of registers that products sum in or read A from, and
-// gives for every product its lists, for every register the lists of sums and those of A
-// it is in, as bits.
+// wgmmaRegisters numbers the lists of registers in which products accumulate or from which
+// they read A. It returns every product's lists, and for every register the accumulator
+// lists and the A lists that contain it, as bits.
 func (k *kernel) wgmmaRegisters() (lists map[int]uint64, member, sources map[*register]uint64) {
 	lists, member, sources = map[int]uint64{}, map[*register]uint64{}, map[*register]uint64{}
 	known := map[string]uint64{}
@@ -154,7 +154,7 @@ func (k *kernel) wgmmaRegisters() (lists map[int]uint64, member, sources map[*re
 	return
 }
 
-// writes is the lists that hold a register the statement writes to.
+// writes is the lists that contain a register the statement writes.
 func writes(s *statement, of map[*register]uint64) (set uint64) {
 	if len(s.args) < 2 || s.args[0].kind == memory || strings.HasPrefix(s.opcode, "bar") {
 		return 0
@@ -174,7 +174,7 @@ func touches(s *statement, member map[*register]uint64) (set uint64) {
 	return set
 }
 
-// lintFences looks at the text between a fence and the next product.
+// lintFences checks the statements between a fence and the next product.
 func (k *kernel) lintFences(member map[*register]uint64, report func(i int, what string)) {
 	fenced := -1
 	for i := range k.statements {
@@ -188,7 +188,7 @@ func (k *kernel) lintFences(member map[*register]uint64, report func(i int, what
 			}
 			for j := fenced + 1; fenced >= 0 && j < i; j++ {
 				if touches(&k.statements[j], member)&sums != 0 {
-					report(j, "an accumulator is touched between wgmma.fence and wgmma.mma_async")
+					report(j, "an accumulator is accessed between wgmma.fence and wgmma.mma_async")
 				}
 			}
 			fenced = -1
@@ -196,7 +196,7 @@ func (k *kernel) lintFences(member map[*register]uint64, report func(i int, what
 	}
 }
 
-// registersOf lists the registers in an operand.
+// registersOf lists the registers of an operand.
 func registersOf(o *operand) []*register {
 	if o.reg != nil {
 		return []*register{o.reg}

@@ -2,30 +2,30 @@ package sim
 
 import "math/bits"
 
-// mbarriers: counted arrivals and bytes that complete phases. Arrivals release,
-// successful waits acquire. The first answer of a wait is always "not yet" while
-// checks are on, and copies land only when somebody waits for them: a kernel that does
-// not loop, or waits for the wrong phase, goes wrong here every time.
+// mbarriers: arrivals and bytes are counted to complete phases. Arrivals release, successful
+// waits acquire. While checks are on, the first result of a wait is always "not yet", and
+// copies complete only when some thread waits for them: a kernel that does not loop, or
+// waits for the wrong phase, fails here every time.
 
 var hopperOpcodes = map[string]func(*decoder){"mbarrier": decodeMbarrier, "wgmma": decodeWgmma, "mapa": decodeMapa}
 
 type mbarrier struct {
 	addr     int
-	expected int // arrivals a phase
+	expected int // arrivals of a phase
 	pending  int // arrivals still to come
 	tx       int // bytes still to come
 	phase    uint32
 	clock    vclock // published by the arrivals of this phase
-	passed   vclock // by those of the phases that are over
+	passed   vclock // published by the arrivals of completed phases
 	agent    int    // index of its copies in vector clocks
 	owner    int    // thread that initialised it
-	fenced   bool   // and made that known to TMA
+	fenced   bool   // and the initialisation is visible to TMA
 	landing  []bulkCopy
 	copies   []arrivingCopies
 }
 
-// arrivingCopies is cp.async.mbarrier.arrive: the barrier's arrival comes when the
-// copies have landed.
+// arrivingCopies is cp.async.mbarrier.arrive: the arrival is counted when the copies have
+// completed.
 type arrivingCopies struct {
 	w        *warp
 	o        *op
@@ -98,12 +98,12 @@ func decodeMbarrier(d *decoder) {
 	}
 }
 
-// mbarrierAt finds the initialised mbarrier of one lane's address.
+// mbarrierAt finds the initialised mbarrier at one lane's address.
 func (b *block) mbarrierAt(w *warp, o *op, lane int, addr uint64) *mbarrier {
 	at := b.sharedAddress(w, o, lane, addr&windowMask, 8)
 	q := b.mbars[uint32(at)]
 	if q == nil {
-		b.fault(w, o, lane, BadMbarrier, "shared+%d holds no initialised mbarrier", at-sharedBase)
+		b.fault(w, o, lane, BadMbarrier, "there is no initialised mbarrier at shared+%d", at-sharedBase)
 	}
 	return q
 }
@@ -133,7 +133,7 @@ func runMbarrierInit(b *block, w *warp, o *op, m uint32) status {
 	return next
 }
 
-// fenceMbarriers makes known to TMA what lanes have initialised.
+// fenceMbarriers makes the mbarriers initialised by lanes m visible to TMA.
 func (b *block) fenceMbarriers(w *warp, m uint32) {
 	for _, q := range b.mbars {
 		if q.owner/32 == w.id && m>>(q.owner%32)&1 != 0 {
@@ -185,7 +185,7 @@ func arrival(expect, drop bool) func(b *block, w *warp, o *op, m uint32) status 
 		w.addresses(o.mem)
 		addr := w.addr
 		for left := m; left != 0; {
-			// Lanes that arrive at one barrier together release together.
+			// Lanes that arrive together at one barrier release together.
 			first := firstLane(left)
 			g := sameAddress(&addr, first, left)
 			left &^= g
@@ -204,7 +204,7 @@ func arrival(expect, drop bool) func(b *block, w *warp, o *op, m uint32) status 
 					n = int(w.r32[o.b][i])
 				}
 				if n > q.pending {
-					b.fault(w, o, i, BadMbarrier, "%d arrivals where %d of %d are missing", n, q.pending, q.expected)
+					b.fault(w, o, i, BadMbarrier, "%d arrivals where only %d of %d are missing", n, q.pending, q.expected)
 				}
 				q.pending -= n
 				if drop {
@@ -218,7 +218,7 @@ func arrival(expect, drop bool) func(b *block, w *warp, o *op, m uint32) status 
 	}
 }
 
-// completePhase ends the phase if everything has come.
+// completePhase ends the phase if all arrivals and bytes have come.
 func (q *mbarrier) completePhase() {
 	if q.pending == 0 && q.tx == 0 {
 		q.phase++
@@ -254,7 +254,7 @@ func waitTest(parity bool) func(b *block, w *warp, o *op, m uint32) status {
 	}
 }
 
-// sameAddress is those of the lanes m whose address is that of the first.
+// sameAddress is those of the lanes m whose address equals the first lane's.
 func sameAddress(addr *row64, first int, m uint32) (g uint32) {
 	for ; m != 0; m &= m - 1 {
 		if i := firstLane(m); addr[i] == addr[first] {
@@ -264,7 +264,7 @@ func sameAddress(addr *row64, first int, m uint32) (g uint32) {
 	return g
 }
 
-// phaseOver asks for lanes g whether the phases they wait for are over.
+// phaseOver returns those of the lanes g for which the phases they wait for are complete.
 func (b *block) phaseOver(w *warp, o *op, q *mbarrier, g uint32, parity bool) (over uint32) {
 	for mm := g; mm != 0; mm &= mm - 1 {
 		i := firstLane(mm)
@@ -291,7 +291,7 @@ func (b *block) phaseOver(w *warp, o *op, q *mbarrier, g uint32, parity bool) (o
 	return over
 }
 
-// landCopies completes what is under way to q.
+// landCopies completes the copies to q.
 func (b *block) landCopies(q *mbarrier) {
 	for i := range q.landing {
 		b.landBulk(q, &q.landing[i])
@@ -326,7 +326,7 @@ func (d *decoder) copyArrive() {
 			q := b.mbarrierAt(w, o, i, addr[i])
 			b.visible(w, o, i, q)
 			c := arrivingCopies{w: w, o: o, mask: 1 << i, requests: w.takeCopies(i)}
-			if !noinc { // it counts on top of the phase's arrivals
+			if !noinc { // it counts in addition to the phase's arrivals
 				q.pending++
 			}
 			q.copies = append(q.copies, c)
@@ -336,7 +336,7 @@ func (d *decoder) copyArrive() {
 	}
 }
 
-// takeCopies takes all of a lane's copies that have not landed.
+// takeCopies removes all copies of a lane that have not completed, and returns them.
 func (w *warp) takeCopies(lane int) (out []copyRequest) {
 	rest := w.open[:0:0]
 	for _, q := range w.open {

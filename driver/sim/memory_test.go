@@ -59,8 +59,8 @@ func TestEverySpaceAndTheGenericOne(t *testing.T) {
 }
 
 func TestCopyAsyncForms(t *testing.T) {
-	// 4-byte copies, zero fill of what is past the end, groups by lane, wait_all, and a
-	// copy that arrives at an mbarrier.
+	// 4-byte copies, zero fill beyond the end, groups per lane, wait_all, and a copy that
+	// arrives at an mbarrier.
 	body := `.shared .align 16 .b8 s[1024]; .shared .align 8 .b64 bar; mov.u32 %r0, %tid.x; mov.u32 %r1, s; shl.b32 %r2, %r0, 4; add.u32 %r1, %r1, %r2;
 	mul.wide.u32 %rd2, %r0, 16; add.u64 %rd3, %rd1, %rd2; add.u64 %rd4, %rd0, %rd2; mov.u32 %r9, bar;
 	setp.eq.u32 %p1, %r0, 0; @%p1 mbarrier.init.shared::cta.b64 [%r9], 32; bar.sync 0;
@@ -101,7 +101,7 @@ func TestCopyAsyncForms(t *testing.T) {
 }
 
 func TestBankConflictsAndSectorsAreExact(t *testing.T) {
-	// Threads read words stride apart from shared memory and store them that far apart.
+	// Threads read words at a stride from shared memory and store them with the same stride.
 	body := `.shared .align 16 .b8 s[8192]; mov.u32 %r0, %tid.x; mov.u32 %r1, s; mul.lo.u32 %r2, %r0, STRIDE; add.u32 %r3, %r1, %r2;
 	st.shared.u32 [%r3], %r0; ld.shared.u32 %r4, [%r3]; cvt.u64.u32 %rd1, %r2; add.u64 %rd2, %rd0, %rd1; st.global.u32 [%rd2], %r4;`
 	for _, c := range []struct{ stride, passes, sectors string }{{"4", "1", "4"}, {"8", "2", "8"}, {"12", "1", "12"}, {"32", "8", "32"}, {"128", "32", "32"}, {"132", "1", "32"}} {

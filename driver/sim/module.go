@@ -25,7 +25,7 @@ type Function struct {
 	idle chan *block // blocks kept for the next launch
 }
 
-// LoadModule decodes PTX text. Anything it does not know is an error with its line.
+// LoadModule decodes PTX text. An unknown construct is an error with its line.
 func (d *Device) LoadModule(name string, ptx []byte) (driver.Module, error) {
 	m, err := parseModule(name, string(ptx))
 	if err != nil {
@@ -43,7 +43,7 @@ func (d *Device) LoadModule(name string, ptx []byte) (driver.Module, error) {
 		if err := d.CopyIn(mem, v.init); err != nil {
 			return nil, err
 		}
-		setWritten(d.find(uint64(mem.Addr())).set) // what has no initialiser is zero
+		setWritten(d.find(uint64(mem.Addr())).set) // variables without an initialiser are zero
 		v.addr = uint64(mem.Addr())
 		mod.vars = append(mod.vars, mem)
 	}
@@ -55,7 +55,7 @@ func (d *Device) LoadModule(name string, ptx []byte) (driver.Module, error) {
 	return mod, nil
 }
 
-// Function finds a kernel.
+// Function returns a kernel.
 func (m *Module) Function(name string) (driver.Function, error) {
 	k := m.m.kernels[name]
 	if k == nil {
@@ -79,7 +79,7 @@ func (m *Module) Unload() error {
 // Name is the kernel's.
 func (f *Function) Name() string { return f.k.name }
 
-// Params says where each parameter lies in the packed arguments.
+// Params returns the place of each parameter in the packed arguments.
 func (f *Function) Params() []driver.Span {
 	out := make([]driver.Span, len(f.k.params))
 	for i, p := range f.k.params {
@@ -88,7 +88,7 @@ func (f *Function) Params() []driver.Span {
 	return out
 }
 
-// Attributes are what the PTX says; registers are virtual there.
+// Attributes are taken from the PTX, where registers are virtual.
 func (f *Function) Attributes() driver.FunctionAttributes {
 	return driver.FunctionAttributes{
 		SharedBytes: f.k.static - sharedBase, LocalBytes: f.k.localBytes,
@@ -96,7 +96,7 @@ func (f *Function) Attributes() driver.FunctionAttributes {
 	}
 }
 
-// stream and event are ordered by themselves: work is done when it is issued.
+// stream and event need no ordering: work is done when it is issued.
 type stream struct{}
 
 func (stream) Record(e driver.Event) error {
@@ -124,7 +124,7 @@ func (e *event) Since(earlier driver.Event) (time.Duration, error) {
 	return e.at.Sub(o.at), nil
 }
 
-// NewStream makes a stream; all of them are in order with one another.
+// NewStream makes a stream; all streams run in the order of issue.
 func (d *Device) NewStream() (driver.Stream, error) { return stream{}, nil }
 
 // NewEvent makes an event. Its times are the interpreter's, not a GPU's.

@@ -91,8 +91,8 @@ func without(t *testing.T, text, kernel, part string, n int) string {
 	return ""
 }
 
-// Each planted bug must be found, whatever the order of warps, and the message must
-// name the PTX and the CUDA line. Which of the kinds named it is depends on the order.
+// Each planted bug must be found in any order of the warps, and the message must name the
+// PTX and the CUDA line. The kind of the fault depends on the order.
 func TestPlantedBugsAreFound(t *testing.T) {
 	replace := func(from, to string) func(t *testing.T, s string) string {
 		return func(t *testing.T, s string) string {
@@ -171,7 +171,7 @@ func TestGlobalRaces(t *testing.T) {
 		blocks int
 		kind   string
 	}{
-		{"", 2, Race}, // two blocks, one place
+		{"", 2, Race}, // two blocks, one address
 		{"", 1, ""},
 		{"ld.global.u32 %r2, [%rd0];", 1, Race}, // thread 0's word, no barrier
 		{"bar.sync 0; ld.global.u32 %r2, [%rd0];", 1, ""},

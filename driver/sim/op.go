@@ -1,7 +1,7 @@
 package sim
 
-// Registers lie as rows of 32 lanes; a predicate is one word of 32 bits. Values of
-// 8 and 16 bits are kept zero-extended in 32-bit rows.
+// Registers are stored as rows of 32 lanes; a predicate is one word of 32 bits. Values of 8
+// and 16 bits are zero-extended in 32-bit rows.
 type (
 	row   = [32]uint32
 	row64 = [32]uint64
@@ -9,7 +9,7 @@ type (
 
 const allLanes = ^uint32(0)
 
-// kind says which of an op's functions the main loop calls, and with which rows.
+// kind selects which of an op's functions the main loop calls, and with which rows.
 type kind uint8
 
 const (
@@ -25,24 +25,24 @@ const (
 	kindNop
 )
 
-// status is how an op that does everything itself ended.
+// status is the result of an op of kindRun.
 type status uint8
 
 const (
-	next    status = iota // the warp goes on behind it
-	stalled               // lanes it names are elsewhere: they must come here first
-	waiting               // the fragment stands behind the op, at a barrier
-	yielded               // the fragment stands behind the op and polls: others go first
+	next    status = iota // the warp continues after it
+	stalled               // lanes that it names are elsewhere: they must come here first
+	waiting               // the fragment is after the op, at a barrier
+	yielded               // the fragment is after the op and polls: others run first
 )
 
-// op is one decoded instruction. Constants are register slots filled before the
-// kernel starts, so no operand kinds are left in the inner loops.
+// op is one decoded instruction. Constants are register slots that are filled before the
+// kernel starts, so the inner loops do not distinguish kinds of operands.
 type op struct {
 	kind       kind
-	neg        bool  // runs where the predicate is false
+	neg        bool  // runs in lanes where the predicate is false
 	pred       int32 // predicate slot or -1
 	d, a, b, c int32 // slots
-	index      int32 // place in program.code
+	index      int32 // index in program.code
 	statement  int32
 	target     int32 // of a branch
 	flops      int32 // per active lane, or per warp when warpFlops
@@ -58,7 +58,7 @@ type op struct {
 
 	mem *access // of memory instructions
 	v   []int32 // register lists
-	ext any     // what only one family of instructions needs
+	ext any     // data of one family of instructions
 }
 
 // space is a state space of memory.
@@ -82,7 +82,7 @@ type access struct {
 	space  space
 	wide   bool // the address register has 64 bits
 	store  bool
-	signed bool // a load widens with its sign
+	signed bool // a load sign-extends
 	size   uint8
 	n      uint8 // elements
 	base   int32 // slot of the address
@@ -90,12 +90,12 @@ type access struct {
 	regs   []value
 	bulk   bool // an asynchronous bulk copy
 	atomic bool
-	sync   bool // volatile, relaxed or stronger: races with it are meant
+	sync   bool // volatile, relaxed or stronger: races with it are intended
 }
 
 func (a *access) bytes() int { return int(a.size) * int(a.n) }
 
-// value is one register that memory is read into or written from.
+// value is a register that is loaded or stored.
 type value struct {
 	slot   int32
 	wide   bool // a 64-bit register
@@ -108,7 +108,7 @@ type program struct {
 	const32     map[uint32]int32
 	const64     map[uint64]int32
 	floatAtomic bool // results depend on the order of blocks
-	narrowSync  bool // synchronises less than the block somewhere
+	narrowSync  bool // has a synchronisation of less than the block
 	usesWgmma   bool
 	sinks       [3]int32
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// floats are operands with every edge: zeros, subnormals, ties, infinities, NaN.
+// floats are operands at every edge: zeros, subnormals, ties, infinities, NaN.
 var floats = []float32{
 	0, float32(math.Copysign(0, -1)), 1, -1, 0.5, 1.5, 2.5, -2.5, 3, 1e-3, -7.25, 1e10, -1e10, 3.4e38, 1e-38, -1e-40,
 	1e-45, float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()), 0.1, 0.3333333, 65504, 65520, 100000, 255.5, 1.00390625, 1.0000001, 16777217, 448, 500, 0.0009765625,
@@ -35,7 +35,7 @@ func TestFmaIsRoundedOnce(t *testing.T) {
 		a := math.Float32frombits(r.Uint32()&0x007fffff | uint32(100+r.IntN(56))<<23)
 		b := math.Float32frombits(r.Uint32()&0x007ff800 | uint32(100+r.IntN(56))<<23)
 		c := math.Float32frombits(r.Uint32()&0x807fff00 | uint32(80+r.IntN(96))<<23)
-		if r.IntN(4) == 0 { // down among the subnormals
+		if r.IntN(4) == 0 { // in the range of subnormals
 			a, b = a*0x1p-60, b*0x1p-70
 			c *= 0x1p-110
 		}
@@ -144,8 +144,8 @@ func TestFloatInstructions(t *testing.T) {
 	}
 }
 
-// nearest16 finds, by search over all finite values, the nearest of a small format,
-// ties to even bits: slow and independent of encode.
+// nearest16 finds the nearest value of a small format by search over all finite values, ties
+// to even bits: slow, and independent of encode.
 func nearest16(x float64, decode func(uint32) float64, magnitudes int) uint32 {
 	if x != x {
 		return 0x7fff
@@ -163,7 +163,7 @@ func nearest16(x float64, decode func(uint32) float64, magnitudes int) uint32 {
 	r := uint32(lo)
 	if lo+1 <= magnitudes && !math.IsInf(x, 0) {
 		below, above := x-decode(uint32(lo)), decode(uint32(lo+1))-x
-		if math.IsInf(decode(uint32(lo+1)), 0) { // as if the next power were there
+		if math.IsInf(decode(uint32(lo+1)), 0) { // as if the next power existed
 			above = 2*(decode(uint32(lo))-decode(uint32(lo-1))) - below - (decode(uint32(lo)) - decode(uint32(lo-1)))
 		}
 		if above < below || above == below && lo&1 == 1 {

@@ -14,7 +14,8 @@ var words = []uint32{
 	0x80000001, 0xfffffffe, 0xffffffff, 0xdeadbeef, 0x00ff00ff, 0xaaaaaaaa, 0x55555555, 5, 12, 0x3f800000, 0xbf800000, 9, 0x11, 0x4b000001,
 }
 
-// run3 runs code on 32 lanes: %r1, %r2, %r3 hold a, b and c, as do %f1, %f2, %f3, and %r0 is read back.
+// run3 runs code on 32 lanes: %r1, %r2, %r3 contain a, b and c, as do %f1, %f2, %f3, and it
+// returns %r0.
 func run3(t *testing.T, code string, a, b, c []uint32) []uint32 {
 	t.Helper()
 	x := newBench(t, Options{}, kernelText(`mov.u32 %r9, %tid.x; mul.wide.u32 %rd9, %r9, 4;

@@ -58,14 +58,14 @@ func TestWarpExchange(t *testing.T) {
 			}
 			return 0
 		}},
-		// half the warp in each arm, each with its own mask
+		// Half of the warp in each branch, each with its own mask.
 		{"mov.u32 %r5, %laneid; setp.lt.u32 %p1, %r5, 16; @%p1 bra A; shfl.sync.idx.b32 %r0, %r1, 16, 31, 0xffff0000; bra B; A: shfl.sync.idx.b32 %r0, %r1, 2, 31, 0xffff; B: activemask.b32 %r6; setp.ne.u32 %p2, %r6, -1; @%p2 mov.u32 %r0, 0;", func(i int) uint32 {
 			if i < 16 {
 				return 102
 			}
 			return 116
 		}},
-		// a loop whose trip count differs by lane, and what is behind it
+		// A loop whose trip count depends on the lane, and the code after it.
 		{"mov.u32 %r5, %laneid; mov.u32 %r0, 0; L: add.u32 %r0, %r0, %r5; add.u32 %r5, %r5, 1; setp.lt.u32 %p1, %r5, 32; @%p1 bra L; redux.sync.or.b32 %r6, %r0, -1; add.u32 %r0, %r0, 0;", func(i int) uint32 {
 			s := uint32(0)
 			for k := i; k < 32; k++ {
@@ -104,7 +104,7 @@ func TestAtomics(t *testing.T) {
 		{"atom.global.inc.u32 %r4, [%rd0], 9;", 0, 2},
 		{"atom.global.exch.b32 %r4, [%rd0], %r1;", 0, 94},
 		{"cvt.rn.f32.u32 %f1, %r1; red.global.add.f32 [%rd0], %f1;", math.Float32bits(0.5), math.Float32bits(0.5 + 32 + 3*31*16)},
-		// a lock by compare and swap that the lanes of a warp take in turn
+		// A lock by compare and swap that the lanes of a warp take in turn.
 		{"L: atom.global.cas.b32 %r4, [%rd0], 0, 1; setp.ne.u32 %p1, %r4, 0; @%p1 bra L; ld.volatile.global.u32 %r5, [%rd0+4]; add.u32 %r5, %r5, %r1; st.volatile.global.u32 [%rd0+4], %r5; atom.global.exch.b32 %r4, [%rd0], 0;", 0, 0},
 	} {
 		b := newBench(t, Options{}, kernelText("mov.u32 %r9, %tid.x; mul.wide.u32 %rd9, %r9, 4; add.u64 %rd9, %rd1, %rd9; ld.global.b32 %r1, [%rd9];"+c.code, "%rd0", "%rd1"))
@@ -255,7 +255,7 @@ func TestMma(t *testing.T) {
 
 func TestMatrixLoadsAndStores(t *testing.T) {
 	// Each lane stores its row of 16 bytes; ldmatrix.trans and movmatrix must agree, and
-	// stmatrix must bring the plain fragment back to where it was.
+	// stmatrix must write the fragment back to where it was.
 	body := `.shared .align 16 .b8 s[512]; .shared .align 16 .b8 u[512]; mov.u32 %r0, %tid.x; shl.b32 %r1, %r0, 4; mov.u32 %r2, s; add.u32 %r3, %r2, %r1;
 	mov.u32 %r4, u; add.u32 %r4, %r4, %r1;
 	mul.wide.u32 %rd5, %r0, 16; add.u64 %rd6, %rd1, %rd5; ld.global.v4.b32 {%r10, %r11, %r12, %r13}, [%rd6]; st.shared.v4.b32 [%r3], {%r10, %r11, %r12, %r13};
@@ -269,7 +269,7 @@ func TestMatrixLoadsAndStores(t *testing.T) {
 	xor.b32 %r30, %r30, %r10; xor.b32 %r31, %r31, %r11; xor.b32 %r32, %r32, %r12; xor.b32 %r33, %r33, %r13;
 	or.b32 %r30, %r30, %r31; or.b32 %r30, %r30, %r32; or.b32 %r30, %r30, %r33; xor.b32 %r28, %r28, %r24;
 	add.u64 %rd7, %rd0, %rd5; st.global.v4.b32 [%rd7], {%r30, %r28, %r21, %r25};`
-	in := make([]uint32, 128) // element e of the whole, as 16 bits, is e
+	in := make([]uint32, 128) // element e of the matrix, as 16 bits, is e
 	for i := range in {
 		in[i] = uint32(2*i) | uint32(2*i+1)<<16
 	}

@@ -7,13 +7,12 @@ import (
 	"strings"
 )
 
-// The parser turns PTX text into kernels, each a flat list of statements whose
-// branch targets are statement indices. It panics with *SyntaxError, which
-// parseModule turns into an error: a recursive descent reads better without an error
-// at every step.
+// The parser turns PTX text into kernels, each a flat list of statements whose branch
+// targets are statement indices. It panics with *SyntaxError, which parseModule converts to
+// an error: recursive descent is easier to read without an error at every step.
 
-// sharedBase is where shared memory starts: the system keeps the first KiB on sm_90,
-// and a null pointer is never valid here.
+// sharedBase is where shared memory starts: the system reserves the first KiB on sm_90, and
+// a null pointer is never valid here.
 const sharedBase = 1024
 
 type register struct {
@@ -24,7 +23,7 @@ type register struct {
 // position is a place in the CUDA source, from .loc.
 type position struct {
 	file, line       int
-	inFile, inLine   int // where the function holding it was inlined; 0 if nowhere
+	inFile, inLine   int // where the function containing it was inlined; 0 if nowhere
 	fileName, inName string
 }
 
@@ -69,10 +68,10 @@ type kernel struct {
 	name       string
 	params     []parameter
 	paramBytes int
-	vars       []*variable // of the kernel and, for shared ones, of the module
+	vars       []*variable // variables of the kernel and shared ones of the module
 	static     int         // end of static shared memory, sharedBase included
 	localBytes int
-	maxThreads int // from .maxntid or .reqntid; 1024 without
+	maxThreads int // from .maxntid or .reqntid; default 1024
 	reqThreads []int
 	preds      int
 	regs32     int
@@ -105,7 +104,7 @@ type parser struct {
 	fixups []fixup
 }
 
-// fixup is a statement whose labels wait for the end of the kernel.
+// fixup is a statement whose labels are resolved at the end of the kernel.
 type fixup struct {
 	statement int
 	names     []string
@@ -144,7 +143,7 @@ func (p *parser) fail(format string, args ...any) { p.failAt(p.line(), format, a
 
 func (p *parser) want(s string) {
 	if p.peek() != s {
-		p.fail("%q where %q must stand", p.peek(), s)
+		p.fail("%q where %q is expected", p.peek(), s)
 	}
 	p.at++
 }
@@ -194,7 +193,7 @@ func parseModule(name, src string) (m *module, err error) {
 	return m, nil
 }
 
-// nameFiles gives positions their file names: .file may come behind their use.
+// nameFiles sets the file names of positions: .file may follow their use.
 func (m *module) nameFiles() {
 	for _, k := range m.kernels {
 		for i := range k.statements {
@@ -261,8 +260,8 @@ func (p *parser) block() {
 	}
 }
 
-// declaration reads [.align N] .type [.ptr [.space] [.align N]] name [ [n] ]. What stands
-// behind .ptr is about the memory that a parameter points to.
+// declaration parses [.align N] .type [.ptr [.space] [.align N]] name [ [n] ]. The
+// attributes after .ptr describe the memory to which a parameter points.
 func (p *parser) declaration(space string) *variable {
 	v := &variable{space: space, align: 1}
 	pointer := false
@@ -305,7 +304,7 @@ func (p *parser) declaration(space string) *variable {
 	}
 }
 
-// variable reads a declaration at module or kernel scope with its initialiser.
+// variable parses a declaration at module or kernel scope with its initialiser.
 func (p *parser) variable(space string) *variable {
 	v := p.declaration(space)
 	if p.accept("=") {
@@ -341,7 +340,7 @@ func (p *parser) initialiser(v *variable) []byte {
 	return b
 }
 
-// register reads .reg .type a, b, %r<n>;
+// declareRegisters parses .reg .type a, b, %r<n>;
 func (p *parser) declareRegisters() {
 	line := p.line()
 	t, ok := typeByName[strings.TrimPrefix(p.next(), ".")]

@@ -12,7 +12,7 @@ type operandKind uint8
 const (
 	immediate  operandKind = iota
 	regOperand             // a register
-	special                // %tid.x and its like
+	special                // %tid.x and the like
 	symbol                 // a variable or parameter, with an offset
 	vector                 // {a, b}
 	memory                 // [base + offset, more]
@@ -26,7 +26,7 @@ type operand struct {
 	neg    bool // !p
 	name   string
 	value  uint64 // of an immediate: an integer, float32 or float64 bits
-	float  uint8  // bytes of the float in value; 0 for an integer
+	float  uint8  // size in bytes of the float in value; 0 for an integer
 	offset int64
 	sub    []operand
 }
@@ -74,7 +74,7 @@ func (p *parser) entry() {
 
 func alignUp(n, align int) int { return (n + align - 1) / align * align }
 
-// place gives a variable of the kernel its address.
+// place assigns an address to a variable of the kernel.
 func (k *kernel) place(v *variable) {
 	c := *v
 	switch v.space {
@@ -197,7 +197,7 @@ func (p *parser) location() {
 			p.fail("attribute of .loc")
 		}
 	}
-	if q.line != 0 || p.pos == nil { // line 0 is code of no line: it stays with the last
+	if q.line != 0 || p.pos == nil { // line 0 is code without a line: it keeps the position before
 		p.pos = q
 	}
 }
@@ -208,7 +208,7 @@ func (p *parser) statement() {
 		s.neg = p.accept("!")
 		name := p.next()
 		if s.pred = p.lookup(name); s.pred == nil || s.pred.typ != tPred {
-			p.failAt(s.line, "%s is no predicate", name)
+			p.failAt(s.line, "%s is not a predicate", name)
 		}
 	}
 	s.opcode = p.next()
@@ -242,7 +242,7 @@ func (p *parser) statement() {
 	p.k.statements = append(p.k.statements, s)
 }
 
-// resolve places dynamic shared memory behind the static and turns the labels of
+// resolve places dynamic shared memory after the static memory and turns the labels of
 // branches into statement indices.
 func (p *parser) resolve() {
 	for _, v := range p.k.vars {
@@ -293,7 +293,7 @@ func (p *parser) simpleOperand() operand {
 	case c == '-':
 		o := p.simpleOperand()
 		if o.kind != immediate {
-			p.failAt(line, "a sign before an operand that is no number")
+			p.failAt(line, "a sign before an operand that is not a number")
 		}
 		switch o.float {
 		case 4:
@@ -318,7 +318,7 @@ func (p *parser) simpleOperand() operand {
 		return operand{kind: special, name: s[1:]}
 	}
 	if !isWord(s[0]) {
-		p.failAt(line, "%q where an operand must stand", s)
+		p.failAt(line, "%q where an operand is expected", s)
 	}
 	o := operand{kind: symbol, name: s}
 	if p.accept("+") {

@@ -50,7 +50,7 @@ func TestPrototypeGemm(t *testing.T) {
 	}
 }
 
-// prototypeWgmma is the prototype but for its setmaxnreg of a lone warp.
+// prototypeWgmma is the prototype without its setmaxnreg, which one warp alone executes.
 func prototypeWgmma(t testing.TB) string {
 	return strings.Replace(readFile(t, prototypes+"wgmma.c22.ptx"), "setmaxnreg.dec.sync.aligned.u32 40;", "", 1)
 }
@@ -153,7 +153,7 @@ func TestPrototypeXent(t *testing.T) {
 	}
 }
 
-// Three transposes of 64 x 64: their sectors and wavefronts are known by hand.
+// Three transposes of 64 x 64: their sectors and wavefronts were computed by hand.
 func TestPrototypeTransposes(t *testing.T) {
 	const n = 64
 	for kernel, want := range map[string][2]uint64{"tr_naive": {n * n / 8 * (1 + 8), 0}, "tr_nopad": {2 * n * n / 8, n * n / 32 * (1 + 32)}, "tr_pad": {2 * n * n / 8, n * n / 32 * 2}} {
@@ -214,14 +214,14 @@ func TestBugsPlantedInThePrototypesAreFound(t *testing.T) {
 	wgmma := prototypeWgmma(t)
 	for _, c := range []struct {
 		name, kind, text string
-		tall             int // blocks too many
+		tall             int // number of extra blocks
 	}{
 		{"barrier gone", Race + AsyncHazard + Uninitialised, strings.Replace(gemm, "bar.sync", "//", 1), 0},
 		{"wait for too few", AsyncHazard, strings.ReplaceAll(gemm, "wait_group 1;", "wait_group 2;"), 0},
 		{"grid too tall", OutOfBounds, gemm, 1},
 		{"vector store off by one", Misaligned, gemm, 0},
 	} {
-		if c.kind == Misaligned { // the first store, four bytes on
+		if c.kind == Misaligned { // the first store, at an address 4 bytes higher
 			i := strings.Index(gemm, "st.global.v2.f32")
 			j := i + strings.Index(gemm[i:], "]")
 			c.text = gemm[:j] + "+4" + gemm[j:]

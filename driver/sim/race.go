@@ -2,40 +2,40 @@ package sim
 
 import "math/bits"
 
-// Races in shared memory are found by vector clocks. Every access carries the block's
-// stamp, a number that grows at each synchronisation. A barrier of the whole block
-// orders everything before it at one stroke: b.base moves up. Narrower ones (named
-// barriers, mbarriers, bar.warp.sync) publish, per thread, up to which stamp its
-// accesses are ordered before whoever acquires. Lockstep orders nothing: lanes of one
-// warp race unless bar.warp.sync stands between.
+// Races in shared memory are found with vector clocks. Every access carries the block's
+// stamp, a number that increases at each synchronisation. A barrier of the whole block
+// orders everything before it at once: b.base increases. Narrower ones (named barriers,
+// mbarriers, bar.warp.sync) publish, per thread, the stamp up to which its accesses are
+// ordered before those of any thread that acquires. Lockstep orders nothing: lanes of one
+// warp race unless there is a bar.warp.sync between their accesses.
 
-// vclock holds for each agent (a thread, or the asynchronous copies of one mbarrier)
-// the last stamp that is known to be over.
+// vclock has for each agent (a thread, or the asynchronous copies of one mbarrier) the last
+// stamp that is known to be over.
 type vclock []uint32
 
-// partialClock is knowledge that only some lanes of a warp have.
+// partialClock is the knowledge of only some lanes of a warp.
 type partialClock struct {
 	mask  uint32
 	clock vclock
 }
 
-// shadowWord is what is known of the last accesses to four bytes of shared memory.
+// shadowWord describes the last accesses to four bytes of shared memory.
 type shadowWord struct {
 	wStamp, rStamp uint32
 	wWarps, rWarps uint32
 	wTid, rTid     uint16
 	wMask, rMask   uint8 // bytes
 	atomic         bool  // the last write was an atomic
-	// Where several warps have read or written: 1 + index in block.lastTouch.
+	// If several warps have read or written: 1 + index in block.lastTouch.
 	rVec, wVec uint32
 }
 
-// lastTouch holds when each warp last touched a word. It is kept only where a narrower
-// synchronisation than the block's barrier could order the warps one by one.
+// lastTouch is the stamp of each warp's last access to a word. It is kept only if a narrower
+// synchronisation than the block's barrier could order the warps individually.
 type lastTouch [32]uint32
 
-// manyThreads stands for the thread of a word that several have touched; oneLane + l for the
-// same lane l of several warps, which is how wgmma's reads are booked.
+// manyThreads stands for the thread of a word that several have accessed; oneLane + l for
+// the same lane l of several warps, which is how wgmma's reads are recorded.
 const (
 	manyThreads = 0xffff
 	oneLane     = 0xff00
@@ -43,7 +43,7 @@ const (
 
 func several(tid uint16) bool { return tid >= oneLane }
 
-// merge is who has touched a word that a has and now b does.
+// merge is the thread to record for a word that a has accessed before b.
 func merge(a, b uint16) uint16 {
 	switch {
 	case a == b:
@@ -82,7 +82,7 @@ func (b *block) release(v *vclock, w *warp, m uint32) {
 	b.now++
 }
 
-// acquire gives lanes m of w what was published into v.
+// acquire gives lanes m of w the knowledge published in v.
 func (b *block) acquire(v vclock, w *warp, m uint32) {
 	if m == w.live {
 		w.clock.join(v)
@@ -109,7 +109,7 @@ func (b *block) syncWarp(w *warp, m uint32) {
 	b.acquire(v, w, m)
 }
 
-// knows reports whether lane of w is ordered behind what tid did at stamp.
+// knows reports whether lane of w is ordered after what tid did at stamp.
 func (w *warp) knows(lane, tid int, stamp uint32) bool {
 	if tid < len(w.clock) && w.clock[tid] >= stamp {
 		return true
@@ -153,7 +153,7 @@ func (b *block) writtenBefore(w *warp, lane int, s *shadowWord) bool {
 	return b.before(w, lane, s.wTid, s.wWarps, s.wStamp, s.wVec)
 }
 
-// joinTimes adds w, now, to the warps that have touched a word since the last barrier.
+// joinTimes adds w, now, to the warps that have accessed a word since the last barrier.
 func (b *block) joinTimes(w *warp, vec, warps *uint32, stamp uint32) {
 	all := *warps | 1<<w.id
 	if b.k.narrowSync && all&(all-1) != 0 {
@@ -218,8 +218,8 @@ func (b *block) barrierOfAll() {
 	}
 }
 
-// noteWrite records a write and faults if it races; same says that the bytes there
-// already have the value, which is let pass between writers.
+// noteWrite records a write and faults if it races; same reports that the bytes already have
+// the value, which is allowed between writers.
 func (b *block) noteWrite(w *warp, o *op, lane, addr, n int, same bool) {
 	tid := uint16(w.id*32 + lane)
 	mask := byteMask(addr, n)
@@ -250,7 +250,7 @@ func (b *block) noteWrite(w *warp, o *op, lane, addr, n int, same bool) {
 	}
 }
 
-// noteAtomic records an atomic, which races with plain accesses but not with its like.
+// noteAtomic records an atomic, which races with plain accesses but not with other atomics.
 func (b *block) noteAtomic(w *warp, o *op, lane, addr, n int) {
 	tid := uint16(w.id*32 + lane)
 	for q := addr >> 2; q < (addr+n+3)>>2; q++ {
@@ -285,7 +285,7 @@ func (b *block) checkReaders(w *warp, o *op, lane, q int, s *shadowWord, mask ui
 	}
 }
 
-// agent names who touched a word.
+// agent describes a thread that accessed a word.
 func (b *block) agent(tid uint16) string {
 	switch {
 	case several(tid):

@@ -1,8 +1,7 @@
 package sim
 
-// Ranges of shared memory that the asynchronous proxy (TMA, bulk copies, wgmma)
-// touches. Neighbouring words mostly have the same history, so the last verdict is
-// remembered.
+// Ranges of shared memory that the asynchronous proxy (TMA, bulk copies, wgmma) accesses.
+// Adjacent words mostly have the same history, so the last result is reused.
 
 type rangeKind uint8
 
@@ -41,8 +40,8 @@ func (b *block) markRange(at, n int, agent uint16) {
 	}
 }
 
-// asyncRead checks and records that the asynchronous proxy reads n bytes for lane of
-// w, by an op issued at stamp.
+// asyncRead checks and records that the asynchronous proxy reads n bytes for lane of w, by
+// an op issued at stamp.
 func (b *block) asyncRead(w *warp, o *op, lane, at, n int, stamp uint32) {
 	if !allWritten(b.state[at : at+n]) {
 		b.badState(w, o, lane, at, n)
@@ -71,8 +70,8 @@ func (b *block) asyncRead(w *warp, o *op, lane, at, n int, stamp uint32) {
 	}
 }
 
-// proxied reports that the word's last write is visible to the asynchronous proxy: a
-// bulk copy made it, or its writer or this warp has fenced since.
+// proxied reports that the word's last write is visible to the asynchronous proxy: a bulk
+// copy made it, or its writer or this warp has executed a fence since.
 func (b *block) proxied(w *warp, s *shadowWord) bool {
 	if !several(s.wTid) && int(s.wTid) >= b.threads {
 		return true

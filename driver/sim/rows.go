@@ -1,6 +1,6 @@
 package sim
 
-// The arithmetic inner loops are made of, four lanes at a time: that takes half the
+// The arithmetic of which inner loops consist, four lanes at a time: this takes half the
 // time of a plain loop.
 
 func add32(d, a, b, _ *row) {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestRowsAgree: the assembly gives the portable rows' bits, for numbers of every kind.
+// TestRowsAgree: the assembly gives the same bits as the portable rows, for numbers of every
+// kind.
 func TestRowsAgree(t *testing.T) {
 	if fastest().add32 == nil || reflect.ValueOf(fastest().add32).Pointer() == reflect.ValueOf(portable.add32).Pointer() {
 		t.Skip("no AVX2")
@@ -16,7 +17,7 @@ func TestRowsAgree(t *testing.T) {
 		switch r.IntN(4) {
 		case 0:
 			return words[r.IntN(len(words))]
-		case 1: // floats that meet: like exponents, few digits
+		case 1: // nearby floats: equal exponents, few digits
 			return uint32(r.IntN(2))<<31 | uint32(100+r.IntN(56))<<23 | uint32(r.IntN(16))<<19 | uint32(r.IntN(2))
 		case 2: // exponents over all of ex2's range
 			return u32(float32(r.Float64()*320 - 160))
@@ -46,7 +47,7 @@ func TestRowsAgree(t *testing.T) {
 				field(&portable, i, func(f func(d, a, b, c *row64)) { f(&want64, &a64, &b64, &c64) })
 				field(&avx2, i, func(f func(d, a, b, c *row64)) { f(&got64, &a64, &b64, &c64) })
 			case "func(*[16][8]float32, *[16][32]float32, *[8][32]float32, int)":
-				continue // TestMulTileAgrees
+				continue // see TestMulTileAgrees
 			default:
 				field(&portable, i, func(f func(d *row64, a, b *row, c *row64)) { f(&want64, &a, &b, &c64) })
 				field(&avx2, i, func(f func(d *row64, a, b *row, c *row64)) { f(&got64, &a, &b, &c64) })

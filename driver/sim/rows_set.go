@@ -1,7 +1,7 @@
 package sim
 
-// arithmetic is what kernels spend most of their time in, for full rows. Every set gives
-// the same bits.
+// arithmetic is the functions in which kernels spend most of their time, for full rows.
+// Every set gives the same bits.
 type arithmetic struct {
 	add32, sub32, mul32, mad32, mulHiU32              func(d, a, b, c *row)
 	and32, or32, xor32, shl32, shrU32, shrS32         func(d, a, b, c *row)
@@ -44,5 +44,5 @@ var portable = arithmetic{
 	mulTile:  mulTile,
 }
 
-// fast is the best set for this machine.
+// fast is the fastest set for this machine.
 var fast = fastest()

@@ -7,7 +7,7 @@ import (
 
 var le = binary.LittleEndian
 
-// sharedAccess runs a load or store of lanes m, whose addresses are in w.addr.
+// sharedAccess executes a load or store of lanes m, whose addresses are in w.addr.
 func (b *block) sharedAccess(w *warp, o *op, a *access, m uint32) {
 	n := a.bytes()
 	if !a.store && b.sharedBroadcast(w, o, a, m, n) {
@@ -67,7 +67,7 @@ func (b *block) sharedBroadcast(w *warp, o *op, a *access, m uint32, n int) bool
 		}
 		b.noteRead(w, o, 0, at, n)
 		b.noteRead(w, o, 31, at, n)
-		for q := at >> 2; q < (at+n+3)>>2; q++ { // a lane that wrote it itself does not stand for the others
+		for q := at >> 2; q < (at+n+3)>>2; q++ { // a lane that wrote it itself cannot be checked for the others
 			if s := &b.shadow[q]; s.wStamp >= b.base && (int(s.wTid)&^31 == w.id*32 || several(s.wTid)) {
 				for i := range 32 {
 					b.noteRead(w, o, i, at, n)
@@ -82,7 +82,7 @@ func (b *block) sharedBroadcast(w *warp, o *op, a *access, m uint32, n int) bool
 	return true
 }
 
-// sharedAddress checks n bytes at a shared address and returns their place in smem.
+// sharedAddress checks n bytes at a shared address and returns their offset in smem.
 func (b *block) sharedAddress(w *warp, o *op, lane int, addr uint64, n int) int {
 	if addr < sharedBase || addr+uint64(n) > uint64(len(b.smem)) || addr > 1<<31 {
 		b.fault(w, o, lane, OutOfBounds, "shared[%d..%d) of %d bytes", int64(addr)-sharedBase, int64(addr)-sharedBase+int64(n), len(b.smem)-sharedBase)
@@ -113,7 +113,7 @@ func (b *block) checkStore(w *warp, o *op, a *access, lane, at, n int) {
 	setWritten(st)
 }
 
-// badState faults on bytes that may not be read or overwritten now.
+// badState faults for bytes that may not be read or overwritten now.
 func (b *block) badState(w *warp, o *op, lane, at, n int) {
 	for i, v := range b.state[at : at+n] {
 		switch v {
@@ -178,8 +178,8 @@ func setWritten(v []byte) {
 	}
 }
 
-// wavefronts counts the passes a request takes: 8-byte accesses go by half warps,
-// 16-byte ones by quarters, and each takes as many passes as the fullest bank has
+// wavefronts counts the passes of a request: 8-byte accesses are split into half warps,
+// 16-byte accesses into quarters, and each takes as many passes as the fullest bank has
 // distinct words.
 func (b *block) wavefronts(c *opCount, addr *row64, m uint32, n int) {
 	per := 32
@@ -205,7 +205,7 @@ func (b *block) wavefronts(c *opCount, addr *row64, m uint32, n int) {
 
 // passes is the largest number of distinct words in one bank.
 func passes(addr []uint64, m uint32, words int) int {
-	var first [32]uint32 // the word seen in each bank, plus one
+	var first [32]uint32 // the first word in each bank, plus one
 	conflict := false
 	for mm := m; mm != 0; mm &= mm - 1 {
 		wd := uint32(addr[bits.TrailingZeros32(mm)] >> 2)

@@ -12,9 +12,9 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// report gives the interpreter's speed in lane operations and, for matrix products,
-// flops a second, of the quickest run: on a machine that others use too the mean says
-// little. Time is that of the processor, so it is the speed of one core.
+// report reports the interpreter's speed in lane operations and, for matrix products, flops
+// per second, of the fastest run: on a shared machine the mean means little. Time is
+// processor time, so the speed is that of one core.
 func report(b *testing.B, c *Counters, best time.Duration) {
 	s := best.Seconds()
 	b.ReportMetric(float64(c.Lanes)/s/1e9, "Glane-ops/s")
@@ -22,7 +22,7 @@ func report(b *testing.B, c *Counters, best time.Duration) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// processorTime is what this process has used so far.
+// processorTime is the processor time that this process has used so far.
 func processorTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -6,7 +6,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// tensorMap is the interpreter's own reading of the 128 bytes; NVIDIA's are opaque.
+// tensorMap is the content of the interpreter's 128 bytes; NVIDIA's are opaque.
 type tensorMap struct {
 	rank    int
 	elem    int
@@ -37,13 +37,13 @@ func (d *Device) EncodeTensorMap(t driver.TensorMap) (out driver.EncodedTensorMa
 	case 0:
 	case 32, 64, 128:
 		if inner > t.Swizzle {
-			return fail("a box of %d bytes across in a swizzle of %d", inner, t.Swizzle)
+			return fail("a box %d bytes wide in a swizzle of %d", inner, t.Swizzle)
 		}
 	default:
 		return fail("swizzle %d", t.Swizzle)
 	}
 	if inner%16 != 0 {
-		return fail("a box of %d bytes across: not a multiple of 16", inner)
+		return fail("a box %d bytes wide: not a multiple of 16", inner)
 	}
 	le.PutUint32(out[:], tensorMagic)
 	out[4], out[5], out[6], out[7] = byte(n), byte(size), byte(t.Swizzle), byte(t.Type)
@@ -82,7 +82,7 @@ func readTensorMap(p []byte) (t tensorMap, ok bool) {
 	return t, true
 }
 
-// rowBytes is a box's innermost extent; bytes is all of it.
+// rowBytes is a box's innermost extent in bytes; bytes is the size of the box.
 func (t *tensorMap) rowBytes() int { return int(t.box[0]) * t.elem }
 
 func (t *tensorMap) bytes() int {
@@ -93,7 +93,7 @@ func (t *tensorMap) bytes() int {
 	return n
 }
 
-// swizzle moves 16-byte chunks: the address bits from 4 up are xored with those from 7
+// swizzle permutes 16-byte chunks: the address bits from 4 up are xored with those from 7
 // up, one, two or three of them for 32, 64 or 128 bytes.
 func swizzle(addr, width uint32) uint32 {
 	switch width {
@@ -107,8 +107,8 @@ func swizzle(addr, width uint32) uint32 {
 	return addr
 }
 
-// rows calls f for each innermost row of the box at c: its place in the box in bytes,
-// its address in global memory, and the range of bytes of it inside the tensor.
+// rows calls f for each innermost row of the box at c: its offset in the box in bytes, its
+// address in global memory, and the range of its bytes that is inside the tensor.
 func (t *tensorMap) rows(c [5]int32, f func(at int, addr uint64, lo, hi int)) {
 	outer := 1
 	for i := 1; i < t.rank; i++ {

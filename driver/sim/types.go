@@ -59,7 +59,7 @@ var typeTable = [...]typeInfo{
 	tU16:  {"u16", 2, intClass, false},
 	tS16:  {"s16", 2, intClass, true},
 	tF16:  {"f16", 2, floatClass, false},
-	// bf16 and the packed pairs live in registers of bits.
+	// bf16 and the packed pairs are stored in registers of bits.
 	tBF16:   {"bf16", 2, bitsClass, false},
 	tB32:    {"b32", 4, bitsClass, false},
 	tU32:    {"u32", 4, intClass, false},
@@ -94,8 +94,8 @@ func (t typ) size() int      { return typeTable[t].size }
 func (t typ) signed() bool   { return typeTable[t].signed }
 func (t typ) class() class   { return typeTable[t].class }
 
-// agrees is PTX's rule for a register in an instruction of type t, sizes being
-// equal: bits agree with everything, integers with integers, floats with themselves.
+// agrees is PTX's rule for a register in an instruction of type t of the same size: bits
+// agree with everything, integers with integers, floats with themselves.
 func (t typ) agrees(reg typ) bool {
 	a, b := t.class(), reg.class()
 	if a == predClass || b == predClass {

@@ -2,12 +2,12 @@ package sim
 
 import "strconv"
 
-// wgmma: products of tiles that lie in shared memory, by a group of four warps. Each
-// warp computes its own 16 of the 64 rows, when the group is waited for.
+// wgmma: products of tiles in shared memory, by a group of four warps. Each warp computes
+// its own 16 of the 64 rows, when the group is waited for.
 //
-// Layouts, by descriptor: K-major without swizzle and with 32, 64 and 128 bytes; for
-// 16-bit types MN-major with swizzle. They are those of the CUTLASS documentation of
-// canonical layouts and agree with TMA's swizzle here; a GPU has not confirmed them.
+// Layouts, by descriptor: K-major without swizzle and with 32, 64 and 128 bytes; for 16-bit
+// types also MN-major with swizzle. They are those of the CUTLASS documentation of canonical
+// layouts and agree with TMA's swizzle here; a GPU has not confirmed them.
 
 type wgmmaInstr struct {
 	n, k, per      int
@@ -19,10 +19,10 @@ type wgmmaInstr struct {
 	negA, negB     bool
 	transA, transB bool
 	scale          int32 // predicate slot, or -1
-	accumulate     bool  // where scale is a constant
+	accumulate     bool  // if scale is a constant
 }
 
-// wgmmaOp is one that has been issued.
+// wgmmaOp is a wgmma that has been issued.
 type wgmmaOp struct {
 	o     *op
 	da    uint64
@@ -118,7 +118,7 @@ func (d *decoder) wgmmaAsync() {
 	d.fullWarp(issueWgmma)
 }
 
-// sign is an operand that is 1 or -1.
+// sign decodes an operand that is 1 or -1.
 func (d *decoder) sign(i int) bool {
 	v := d.number(i, -1, 1)
 	if v == 0 {
@@ -127,7 +127,7 @@ func (d *decoder) sign(i int) bool {
 	return v < 0
 }
 
-// wgmmaShape reads m64nNkK.
+// wgmmaShape parses m64nNkK.
 func wgmmaShape(s string) (n, k int) {
 	if len(s) < 6 || s[:4] != "m64n" {
 		return 0, 0
@@ -147,7 +147,7 @@ func issueWgmma(b *block, w *warp, o *op, _ uint32) status {
 		b.fault(w, o, 0, BadWgmma, "no wgmma.fence before it")
 	}
 	if w.id/4*4+4 > len(b.warps) {
-		b.fault(w, o, 0, BadWgmma, "warp %d belongs to no full group of four warps", w.id)
+		b.fault(w, o, 0, BadWgmma, "warp %d is not in a full group of four warps", w.id)
 	}
 	g := wgmmaOp{o: o, db: w.r64[o.b][0], scale: x.accumulate, stamp: b.now}
 	b.now++
@@ -192,7 +192,7 @@ func (t descriptor) kMajor(r, chunk int) int {
 	return int(swizzle(uint32(t.start+r%8*t.width+r/8*t.sbo+chunk*16), uint32(t.width)))
 }
 
-// mnMajor is the place of eight 16-bit elements at mn, a multiple of 8, of row k.
+// mnMajor is the offset of eight 16-bit elements at mn, a multiple of 8, of row k.
 func (t descriptor) mnMajor(mn, k int) int {
 	per := t.width / 2
 	return int(swizzle(uint32(t.start+mn%per*2+mn/per*t.lbo+k%8*t.width+k/8*t.sbo), uint32(t.width)))
@@ -292,8 +292,8 @@ func (b *block) wgmma(w *warp, g *wgmmaOp) {
 	}
 }
 
-// checkWarpgroups: the four warps of a group must have issued the same wgmmas, and
-// waited for all of them.
+// checkWarpgroups: the four warps of a group must have issued the same wgmmas, and waited
+// for all of them.
 func (b *block) checkWarpgroups() {
 	if !b.k.usesWgmma {
 		return

@@ -10,14 +10,14 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// operandLayout is how a 64 x 16 operand is brought to shared memory by TMA and
-// described to wgmma.
+// operandLayout is how a 64 x 16 operand is copied to shared memory by TMA and described to
+// wgmma.
 type operandLayout struct {
 	swizzle int
 	mnMajor bool
 }
 
-// maps gives the tensor map of a 64 x 16 operand stored in v, the boxes to load, and the
+// maps returns the tensor map of a 64 x 16 operand stored in v, the boxes to load, and the
 // descriptor's strides.
 func (l operandLayout) maps(b *bench, name string, v []float32) (m *driver.EncodedTensorMap, boxes [][2]int, bytes, lbo, sbo int) {
 	across := l.swizzle / 2 // elements
@@ -184,7 +184,7 @@ func TestTensorMapsAreChecked(t *testing.T) {
 	}
 }
 
-// A box that hangs over every edge of a 3-D tensor reads zeros there and writes nothing.
+// A box that extends beyond every edge of a 3-D tensor reads zeros there and writes nothing.
 func TestTensorBoxesOverTheEdge(t *testing.T) {
 	text := `.version 8.0
 .target sm_90a
