@@ -11,7 +11,7 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// defaults are the table's defaults, read as YAML.
+// defaults are the table's default values, parsed as YAML.
 var defaults = sync.OnceValue(func() *yamlfile.Value {
 	var b strings.Builder
 	for _, k := range table {
@@ -24,7 +24,7 @@ var defaults = sync.OnceValue(func() *yamlfile.Value {
 	return v
 })
 
-// assignAll fills in the defaults, then what was given.
+// assignAll sets the defaults, then the given values.
 func (c *Config) assignAll(f *faults) {
 	for _, k := range table {
 		if k.bind == nil || k.Default == "null" {
@@ -41,7 +41,7 @@ func (c *Config) assignAll(f *faults) {
 	}
 	for _, e := range c.root.Entries() {
 		if len(*f) == mostFaults {
-			f.add(e.Pos.Errorf("there are already %d faults: what follows was not looked at", mostFaults))
+			f.add(e.Pos.Errorf("there are already %d faults: the rest of the file was not checked", mostFaults))
 			return
 		}
 		k, ok := lookup(e.Key)
@@ -55,8 +55,8 @@ func (c *Config) assignAll(f *faults) {
 				f.add(e.Value.Pos.Errorf("%s: %w", k.Name, err))
 			}
 		case isDefault(k, e.Value):
-		case k.Lost:
-			c.losses = append(c.losses, fmt.Sprintf("%s: %s is not done: %s", e.Value.Pos, e.Key, k.Note))
+		case k.Unmet:
+			c.unmet = append(c.unmet, fmt.Sprintf("%s: %s is not done: %s", e.Value.Pos, e.Key, k.Note))
 		case k.Status == Ignored:
 			c.notice(e, "has no effect here: "+k.Note)
 		default:
@@ -65,7 +65,7 @@ func (c *Config) assignAll(f *faults) {
 	}
 }
 
-// extraAllowed is upstream's way to let unknown keys pass.
+// extraAllowed is upstream's variable for accepting unknown keys.
 func extraAllowed() bool {
 	switch strings.ToLower(os.Getenv("ALLOW_EXTRA_ARGS")) {
 	case "1", "true", "y":
@@ -78,7 +78,7 @@ func (c *Config) notice(e yamlfile.Entry, text string) {
 	c.notices = append(c.notices, fmt.Sprintf("%s: %s %s", e.Value.Pos, e.Key, text))
 }
 
-// isDefault says whether a value asks for nothing: null, false, "" or the default.
+// isDefault reports whether a value has no effect: null, false, "" or the default.
 func isDefault(k Key, v *yamlfile.Value) bool {
 	if v.Kind == yamlfile.Null || v.Kind == yamlfile.Bool && !v.Bool && k.Default != "true" || v.Kind == yamlfile.String && v.Str == "" {
 		return true
@@ -93,7 +93,7 @@ func isDefault(k Key, v *yamlfile.Value) bool {
 
 func (c *Config) assignKey(k Key, v *yamlfile.Value) error {
 	target := k.bind(c)
-	if v.Kind == yamlfile.Null { // the default, or nothing where nothing is a value
+	if v.Kind == yamlfile.Null { // the default, or nil where that is a value
 		switch p := target.(type) {
 		case **bool:
 			*p = nil
@@ -108,7 +108,7 @@ func (c *Config) assignKey(k Key, v *yamlfile.Value) error {
 	return assign(target, v)
 }
 
-// choose takes one of the allowed words. An unquoted no is false to YAML 1.1.
+// choose sets one of the allowed words. An unquoted no is false to YAML 1.1.
 func choose(p *string, choices []string, v *yamlfile.Value) error {
 	word := v.Text
 	if v.Kind == yamlfile.Bool && !v.Bool {
@@ -123,8 +123,8 @@ func choose(p *string, choices []string, v *yamlfile.Value) error {
 	return fmt.Errorf("%s is not one of %s", v.Describe(), strings.Join(choices, ", "))
 }
 
-// assign converts a value to the type behind target. An int is a float; a whole float is
-// an int; a quoted number or bool is one; anything scalar is a string as it was written.
+// assign converts a value to the type of target. An int is a float; a whole float is an int;
+// a quoted number or bool is one; any scalar is a string as it was written.
 func assign(target any, v *yamlfile.Value) error {
 	switch p := target.(type) {
 	case *string:
@@ -193,7 +193,7 @@ func toString(p *string, v *yamlfile.Value) error {
 	return nil
 }
 
-// unquote reads a quoted scalar as if it stood there plain.
+// unquote reads a quoted scalar as if it were plain.
 func unquote(v *yamlfile.Value) *yamlfile.Value {
 	if v.Kind != yamlfile.String || strings.ContainsAny(v.Str, "\n:#{}[],&*!|>'\"%@`") {
 		return v
@@ -238,7 +238,7 @@ func toFloat(v *yamlfile.Value) (float64, error) {
 	return x, nil
 }
 
-// items are the entries of a list, or of a string with commas.
+// items returns the entries of a list, or of a string with commas.
 func items(v *yamlfile.Value) ([]*yamlfile.Value, error) {
 	if v.Kind == yamlfile.List {
 		for _, item := range v.Items {
@@ -295,7 +295,7 @@ func toInts(p *[]int, v *yamlfile.Value) error {
 	return err
 }
 
-// toMap takes a map, or a string of JSON as upstream does.
+// toMap reads a map, or a string of JSON as upstream does.
 func toMap(p *map[string]any, v *yamlfile.Value) error {
 	if v.Kind == yamlfile.String {
 		if err := json.Unmarshal([]byte(v.Str), p); err != nil {

@@ -10,20 +10,20 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// Component is one entry of components.yaml: a method and its parameters.
+// Component is an entry of components.yaml: a method and its parameters.
 type Component struct {
-	Name     string // of the method: the entry's name, else its key
+	Name     string // of the method: the entry's name, or else its key
 	Mode     string // "faithful" (default) or "upstream"
 	Params   *Params
-	Raw      string   // the parameters as one line, keys sorted: the same text means the same component
+	Raw      string   // the parameters as one line, keys sorted: equal texts are equal components
 	Position string   // of the entry
-	Notes    []string // what the user should know of the file
+	Notes    []string // what the user should know about the file
 
-	ownMode bool // the file gives it one
+	ownMode bool // the file sets the mode
 }
 
-// LoadComponent reads bucket.name ("selectors", "less") of a components file. What does
-// not exist is an error that lists what does.
+// LoadComponent reads bucket.name ("selectors", "less") of a components file. If it does not
+// exist, the error lists the names that do.
 func LoadComponent(file, bucket, name string) (*Component, error) {
 	root, err := yamlfile.Load(file)
 	if err != nil {
@@ -80,7 +80,7 @@ func newComponent(e yamlfile.Entry) (*Component, error) {
 				return nil, v.Pos.Errorf("params: expected a map, got %s", v.Describe())
 			}
 		default:
-			return nil, f.Pos.Errorf("unknown key %q in component %s: the keys are name, mode and params; parameters stand under params", f.Key, e.Key)
+			return nil, f.Pos.Errorf("unknown key %q in component %s: the keys are name, mode and params; parameters belong under params", f.Key, e.Key)
 		}
 	}
 	if m, ok := c.Params.values.Get("mode"); ok {
@@ -94,8 +94,8 @@ func newComponent(e yamlfile.Entry) (*Component, error) {
 	return c, nil
 }
 
-// Texts lists the texts among the parameters, nested ones included, but for those of the
-// keys left out.
+// Texts lists the texts among the parameters, nested ones included, except those of the keys
+// in leftOut.
 func (p *Params) Texts(leftOut ...string) []string {
 	var out []string
 	var walk func(v *yamlfile.Value)
@@ -119,7 +119,7 @@ func (p *Params) Texts(leftOut ...string) []string {
 	return out
 }
 
-// Line is the parameters but for those of the keys left out, written as Component.Raw is.
+// Line is the parameters except those of the keys in leftOut, written as Component.Raw.
 func (p *Params) Line(leftOut ...string) string {
 	var parts []string
 	for _, e := range p.values.Entries() {
@@ -178,31 +178,31 @@ func meant(key string, v *yamlfile.Value) string {
 	return ""
 }
 
-// Params are a component's parameters. A method asks for each by name, with the value it
-// has when not given; asking records the name, so that Unknown can tell typing errors
-// from parameters. A wrong type is kept for Err and the default returned.
+// Params are a component's parameters. A method asks for each by name, with the default;
+// asking records the name, so that Unknown can distinguish typing errors from parameters. A
+// value of the wrong type is recorded for Err and the default returned.
 type Params struct {
 	component string
 	pos       yamlfile.Position
 	values    *yamlfile.Value
 	used      map[string]bool
-	replaced  map[string]string // texts that stand for the file's
+	replaced  map[string]string // texts that replace those in the file
 	asked     []Asked
-	under     string    // the key that these stand under; "" at the top
-	subs      []*Params // that Sub and Subs gave
+	under     string    // the key under which these are nested; "" at the top
+	subs      []*Params // returned by Sub and Subs
 	faults    faults
 }
 
-// Asked is a parameter that a method has asked for, and what it is when not given: nil
-// where the method only asks whether it is. Its name has the key it stands under, if any,
-// before a point.
+// Asked is a parameter that a method has asked for, with its default: nil where the method
+// only asks whether it is given. Its name is preceded by the key under which it is nested,
+// if any, and a point.
 type Asked struct {
 	Name    string
 	Default any
 }
 
-// Asked lists what has been asked for so far, in that order, each once: what a method
-// takes, for documentation to be held against.
+// Asked lists the parameters that were asked for so far, each once, in that order: all that
+// a method reads, for comparison with its documentation.
 func (p *Params) Asked() []Asked {
 	out := slices.Clone(p.asked)
 	for _, s := range p.subs {
@@ -216,7 +216,7 @@ func (p *Params) Asked() []Asked {
 	return out
 }
 
-// ask notes that a parameter is asked for.
+// ask records that a parameter is asked for.
 func (p *Params) ask(key string, def any) {
 	p.used[key] = true
 	i := slices.IndexFunc(p.asked, func(a Asked) bool { return a.Name == key })
@@ -228,7 +228,7 @@ func (p *Params) ask(key string, def any) {
 	}
 }
 
-// get fills target with a parameter's value, if it has one.
+// get sets target to a parameter's value, if it has one.
 func (p *Params) get(key string, target any) bool {
 	if text, ok := p.replaced[key]; ok {
 		if s, ok := target.(*string); ok {
@@ -259,28 +259,28 @@ func param[T any](p *Params, key string, def T) T {
 // Float asks for a number.
 func (p *Params) Float(key string, def float64) float64 { return param(p, key, def) }
 
-// Int asks for a whole number.
+// Int asks for an integer.
 func (p *Params) Int(key string, def int) int { return param(p, key, def) }
 
-// String asks for a word.
+// String asks for a string.
 func (p *Params) String(key, def string) string { return param(p, key, def) }
 
-// Bool asks for true or false.
+// Bool asks for a bool.
 func (p *Params) Bool(key string, def bool) bool { return param(p, key, def) }
 
 // Floats asks for a list of numbers.
 func (p *Params) Floats(key string, def []float64) []float64 { return param(p, key, def) }
 
-// Ints asks for a list of whole numbers.
+// Ints asks for a list of integers.
 func (p *Params) Ints(key string, def []int) []int { return param(p, key, def) }
 
-// Strings asks for a list of words.
+// Strings asks for a list of strings.
 func (p *Params) Strings(key string, def []string) []string { return param(p, key, def) }
 
 // Map asks for nested parameters as plain values.
 func (p *Params) Map(key string, def map[string]any) map[string]any { return param(p, key, def) }
 
-// Sub asks for parameters that stand under a key, with their places.
+// Sub asks for the parameters nested under a key, with their places.
 func (p *Params) Sub(key string) *Params {
 	s := &Params{under: key, component: p.component + ", " + key, pos: p.position(key), used: map[string]bool{}, values: &yamlfile.Value{Kind: yamlfile.Map}}
 	p.ask(key, map[string]any{})
@@ -295,17 +295,17 @@ func (p *Params) Sub(key string) *Params {
 	return s
 }
 
-// Given says whether a parameter has a value; asking counts as use.
+// Given reports whether a parameter has a value; asking counts as use.
 func (p *Params) Given(key string) bool {
 	p.ask(key, nil)
 	e, ok := p.values.Get(key)
 	return ok && e.Value.Kind != yamlfile.Null
 }
 
-// Err returns the values of wrong type asked for so far.
+// Err returns an error for the values of the wrong type among those asked for so far.
 func (p *Params) Err() error { return p.faults.err() }
 
-// At says where a parameter stands: "file:line:column".
+// At is the place of a parameter: "file:line:column".
 func (p *Params) At(key string) string { return p.position(key).String() }
 
 func (p *Params) position(key string) yamlfile.Position {
@@ -315,7 +315,7 @@ func (p *Params) position(key string) yamlfile.Position {
 	return p.pos
 }
 
-// Wrap gives an error about a parameter its place, with the line and a caret.
+// Wrap adds the place of a parameter to an error, with the line and a caret.
 func (p *Params) Wrap(key string, err error) error {
 	if err == nil {
 		return nil
@@ -323,8 +323,8 @@ func (p *Params) Wrap(key string, err error) error {
 	return p.position(key).Errorf("%s: %w", key, err)
 }
 
-// Unknown is an error naming every parameter that nobody asked for, with its place and
-// the nearest one that somebody did; and any of wrong type.
+// Unknown returns an error for every parameter that was not asked for, with its place and
+// the most similar one that was; and for those of the wrong type.
 func (p *Params) Unknown() error {
 	known := make([]string, 0, len(p.used))
 	for k := range p.used {

@@ -1,7 +1,7 @@
-// Package config turns a LLaMA-Factory or DataFlex YAML into typed arguments. One table
-// lists every key upstream knows: honoured, accepted without effect (and said so once),
-// or refused with a reason. Anything else is an error that names file, line and column,
-// shows the line and suggests the nearest key.
+// Package config turns a YAML file of LLaMA-Factory or DataFlex into typed arguments. One
+// table lists every key of upstream: honoured, accepted without effect (which is reported
+// once), or refused with a reason. Any other key is an error that names file, line and
+// column, shows the line and suggests the most similar key.
 package config
 
 import (
@@ -26,8 +26,8 @@ const (
 
 	No    = "no"
 	Steps = "steps"
-	Tree  = "tree" // reduction: in an order that the number of ranks alone decides
-	Fast  = "fast" // reduction: as the library adds that connects the processes
+	Tree  = "tree" // reduction: in an order that depends only on the number of ranks
+	Fast  = "fast" // reduction: in the order of the library that connects the processes
 	Epoch = "epoch"
 	Best  = "best"
 
@@ -39,7 +39,7 @@ const (
 	DynamicLego    = "dynamic_lego"
 )
 
-// Config holds the honoured keys under their upstream names, defaults filled in.
+// Config holds the honoured keys under their upstream names, with defaults.
 type Config struct {
 	File     string // the configuration file
 	Model    Model
@@ -52,37 +52,37 @@ type Config struct {
 	Generating Generating
 
 	root    *yamlfile.Value // file and overrides, merged
-	missing faults          // model folders that are nowhere
+	missing faults          // models that were not found
 	notices []string
-	losses  []string
+	unmet   []string
 }
 
-// Model is which model is trained and how it is loaded.
+// Model configures which model is trained and how it is loaded.
 type Model struct {
-	NameOrPath                   string // a folder, found in a hub's cache where a name of the hub was given
+	NameOrPath                   string // a folder; for the name of a hub, its folder in the hub's cache
 	Name                         string // as given
 	Revision                     string
 	CacheDir                     string
 	AdapterNameOrPath            []string
 	AdapterFolder                string
-	ResizeVocab                  bool // true as soon as tokens are added
+	ResizeVocab                  bool // also true if tokens are added
 	AddTokens                    []string
 	AddSpecialTokens             []string
 	NewSpecialTokensConfig       string
 	InitSpecialTokens            string
-	RopeScaling                  string // "" = as the model says
+	RopeScaling                  string // "" = as in the model's config.json
 	MoEAuxLossCoef               *float64
 	DisableGradientCheckpointing bool
 	TrainFromScratch             bool
 	PrintParamStatus             bool
 	InferDType                   string
-	QuantizationBit              int // 4 or 8; 0 = as the folder's weights are
+	QuantizationBit              int // 4 or 8; 0 = as in the folder
 	QuantizationMethod           string
-	QuantizationType             string // of 4 bits: nf4 or fp4
-	DoubleQuantization           bool   // of 4 bits
+	QuantizationType             string // with 4 bits: nf4 or fp4
+	DoubleQuantization           bool   // with 4 bits
 }
 
-// Data is what is trained and evaluated on.
+// Data configures the data for training and evaluation.
 type Data struct {
 	Template               string // "" = from the tokenizer
 	Dataset                []string
@@ -98,10 +98,10 @@ type Data struct {
 	InterleaveProbs        []float64
 	OverwriteCache         bool
 	PreprocessingBatchSize int
-	PreprocessingWorkers   int // preprocessing_num_workers: decides the blocks of packed data; 0 = not given
+	PreprocessingWorkers   int // preprocessing_num_workers: determines the blocks of packed data; 0 = not given
 	MaxSamples             int // 0 = all
 	IgnorePadTokenForLoss  bool
-	ValSize                float64 // a share below 1, a count from 1
+	ValSize                float64 // a share if below 1, otherwise a count
 	EvalOnEachDataset      bool
 	Packing                *bool // nil = only in pre-training
 	NeatPacking            bool
@@ -115,12 +115,12 @@ type Data struct {
 	MixerEvalDataset       []string
 }
 
-// Tuning is what is trained of the model, and how.
+// Tuning configures which parameters of the model are trained, and how.
 type Tuning struct {
 	Stage                  string
 	FinetuningType         string
 	LoRARank               int
-	LoRAAlpha              float64 // 2 x rank where not given
+	LoRAAlpha              float64 // 2 x rank if not given
 	LoRADropout            float64
 	LoRATarget             []string
 	AdditionalTarget       []string
@@ -153,17 +153,17 @@ type Training struct {
 	DoTrain                   bool
 	DoEval                    bool // also true when EvalStrategy is not "no"
 	DoPredict                 bool
-	PredictWithGenerate       bool // goes with DoPredict
+	PredictWithGenerate       bool // together with DoPredict
 	EvalStrategy              string
 	EvalSteps                 int // optimizer steps; see ResolveSteps
 	EvalDelay                 float64
 	EvalOnStart               bool
 	PerDeviceTrainBatchSize   int
-	Ranks                     int    // logical ranks: processes that a distributed run would have
+	Ranks                     int    // logical ranks: the number of processes of a distributed run
 	Reduction                 string // how the ranks' gradients are added
 	Sharding                  Sharding
 	DDPTimeout                int  // seconds that a rank waits for the others in a call
-	AverageTokens             bool // average_tokens_across_devices: a step's loss is of all ranks' labels together
+	AverageTokens             bool // average_tokens_across_devices: the loss of a step is the mean over all ranks' labels
 	PerDeviceEvalBatchSize    int
 	GradientAccumulationSteps int
 	GradientCheckpointing     bool
@@ -174,7 +174,7 @@ type Training struct {
 	AdamEpsilon               float64
 	MaxGradNorm               float64 // 0 or less = no clipping
 	NumTrainEpochs            float64
-	MaxSteps                  int // 0 or less = from the epochs
+	MaxSteps                  int // 0 or less = computed from the epochs
 	LRSchedulerType           string
 	LRSchedulerKwargs         map[string]any
 	WarmupRatio               float64
@@ -202,7 +202,7 @@ type Training struct {
 	NEFTuneNoiseAlpha         *float64
 	ResumeFromCheckpoint      Resume
 	IgnoreDataSkip            bool
-	ReportTo                  []string // what is available here of what was asked for
+	ReportTo                  []string // the requested trackers that are available
 	RunName                   string
 	LoggingDir                string
 	UseCPU                    bool
@@ -210,7 +210,7 @@ type Training struct {
 	IncludeNumInputTokensSeen TokensSeen
 
 	greater    *bool           // greater_is_better as given
-	deepspeed  *yamlfile.Value // as given; what follows from them is Sharding
+	deepspeed  *yamlfile.Value // as given; Sharding is derived from it
 	fsdp       *yamlfile.Value
 	fsdpConfig *yamlfile.Value
 	intervals  [3]float64 // logging_steps, eval_steps, save_steps as given: below 1 a share of the run
@@ -224,18 +224,18 @@ type Resume struct {
 }
 
 // TokensSeen is include_num_input_tokens_seen: whether tokens are counted, and whether
-// padding is among them.
+// padding is counted.
 type TokensSeen string
 
-// The values; true and false are all and no.
+// The values; true means all and false means no.
 const (
 	CountNone       TokensSeen = "no"
 	CountAll        TokensSeen = "all"
 	CountNonPadding TokensSeen = "non_padding"
 )
 
-// Of is the count to report out of the tokens with and without padding; asked is false
-// where none is.
+// Of returns the count to report, given the tokens with and without padding; asked is false
+// if none is to be reported.
 func (s TokensSeen) Of(padded, tokens int) (n int, asked bool) {
 	switch s {
 	case CountAll:
@@ -246,7 +246,7 @@ func (s TokensSeen) Of(padded, tokens int) (n int, asked bool) {
 	return 0, false
 }
 
-// Dynamic is what DataFlex adds: which data is decided on, by what, and when.
+// Dynamic configures what DataFlex adds: which component decides on the data, and when.
 type Dynamic struct {
 	TrainType         string
 	ComponentsCfgFile string
@@ -259,14 +259,14 @@ type Dynamic struct {
 	FreezeGate        bool
 }
 
-// Export is what `export` reads beside Model and Tuning.
+// Export has the keys of `export` beside those of Model and Tuning.
 type Export struct {
 	Dir  string // a folder, or a file that ends in .gguf
-	Size int    // GB (1e9 bytes) of a shard
+	Size int    // GB (1e9 bytes) per shard
 	GGUF string // number format of a GGUF file's matrices; "auto": that of infer_dtype
 }
 
-// Generating says how answers are generated.
+// Generating configures how answers are generated.
 type Generating struct {
 	DoSample          bool
 	Temperature       float64
@@ -277,7 +277,7 @@ type Generating struct {
 	SkipSpecialTokens bool
 }
 
-// Warmup is the steps of learning-rate warm-up of a run of total steps.
+// Warmup is the number of steps of learning-rate warm-up in a run of total steps.
 func (t Training) Warmup(total int) int {
 	if t.WarmupSteps > 0 {
 		return t.WarmupSteps
@@ -285,8 +285,8 @@ func (t Training) Warmup(total int) int {
 	return int(math.Ceil(float64(total) * t.WarmupRatio))
 }
 
-// ResolveSteps turns logging_steps, eval_steps and save_steps given as a share of the run
-// (below 1) into steps of a run of total steps. Until then such a one is 0.
+// ResolveSteps converts logging_steps, eval_steps and save_steps given as a share of the run
+// (below 1) to steps of a run of total steps. Before that, such a value is 0.
 func (t *Training) ResolveSteps(total int) {
 	for i, p := range []*int{&t.LoggingSteps, &t.EvalSteps, &t.SaveSteps} {
 		if share := t.intervals[i]; share > 0 && share < 1 {
@@ -295,14 +295,14 @@ func (t *Training) ResolveSteps(total int) {
 	}
 }
 
-// Given says whether a key was written in the file or an override.
+// Given reports whether a key is set in the file or by an override.
 func (c *Config) Given(key string) bool {
 	_, ok := c.root.Get(key)
 	return ok
 }
 
-// At says where a key's value was written: "file:line:column" or "override 'key=value'",
-// or that the default holds.
+// At is the place where a key's value was set: "file:line:column" or "override 'key=value'",
+// or a note that the default applies.
 func (c *Config) At(key string) string {
 	if e, ok := c.root.Get(key); ok {
 		return e.Value.Pos.String()
@@ -323,8 +323,8 @@ func (c *Config) Errorf(key, format string, args ...any) error {
 	return yamlfile.Position{File: c.File}.Errorf("%w", err)
 }
 
-// Unsupported is an error for each of the keys that was given a value other than its
-// default: for a loop that cannot do yet what the key asks for.
+// Unsupported returns an error for each of the keys that has a value other than its default:
+// for a loop that does not implement the key.
 func (c *Config) Unsupported(keys ...string) error {
 	var f faults
 	for _, key := range keys {
@@ -339,24 +339,24 @@ func (c *Config) Unsupported(keys ...string) error {
 	return f.err()
 }
 
-// Notices lists, one line each, the given keys that have no effect here, and why.
+// Notices lists, one line each, the given keys that have no effect here, with the reason.
 func (c *Config) Notices() []string { return c.notices }
 
-// Losses lists, one line each, the given keys that ask for something that is not done
-// here, and how to get it: unlike a notice, each is something the user goes without.
-func (c *Config) Losses() []string { return c.losses }
+// Unmet lists, one line each, the given keys whose function is missing here, with another
+// way to get it: unlike a notice, each is something the user goes without.
+func (c *Config) Unmet() []string { return c.unmet }
 
-// Load reads a training configuration and lays key=value overrides over it. Every
-// fault that can be seen without opening model or data is an error here.
+// Load reads a training configuration and applies key=value overrides. Every fault that can
+// be found without opening model or data is an error here.
 func Load(file string, overrides []string) (*Config, error) {
 	return load(file, overrides, validateTraining)
 }
 
-// stdin is the whole of standard input, which can be read once.
+// stdin is the content of standard input, which can only be read once.
 var stdin = sync.OnceValues(func() ([]byte, error) { return io.ReadAll(os.Stdin) })
 
-// Read reads a configuration's file, "-" for standard input and "" for none, and lays
-// key=value overrides over it. Nothing is checked.
+// Read reads a configuration from a file, from standard input ("-") or from nothing (""),
+// and applies key=value overrides. Nothing is checked.
 func Read(file string, overrides []string) (*yamlfile.Value, error) {
 	var root *yamlfile.Value
 	var err error
@@ -382,13 +382,13 @@ func Read(file string, overrides []string) (*yamlfile.Value, error) {
 	return root, nil
 }
 
-// LoadExport reads the configuration of `export`: keys about training are accepted and
-// have no effect.
+// LoadExport reads the configuration of `export`: keys for training are accepted and have no
+// effect.
 func LoadExport(file string, overrides []string) (*Config, error) {
 	return load(file, overrides, validateExport)
 }
 
-// LoadGenerate reads the configuration of `generate` and `chat`: keys about training are
+// LoadGenerate reads the configuration of `generate` and `chat`: keys for training are
 // accepted and have no effect.
 func LoadGenerate(file string, overrides []string) (*Config, error) {
 	return load(file, overrides, validateGenerate)

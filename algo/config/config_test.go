@@ -11,7 +11,7 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// minimal is a configuration with nothing wrong; the tests lay their keys over it.
+// minimal is a configuration without faults, to which the tests add keys.
 const minimal = `model_name_or_path: models/tiny
 stage: sft
 do_train: true
@@ -19,8 +19,8 @@ dataset: pool
 output_dir: out
 `
 
-// write puts a file into a fresh folder and moves there, so that positions read
-// "c.yaml:line:column".
+// write writes a file to a new folder and changes the working directory to it, so that
+// positions are "c.yaml:line:column".
 func write(t *testing.T, name, text string) string {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -230,9 +230,9 @@ push_to_hub: true
 use_swanlab: true
 hub_private_repo: false
 `)
-	lost := c.Losses()
-	if len(lost) != 2 || !strings.Contains(lost[0], "c.yaml:16:14: push_to_hub is not done: nothing is uploaded here;") || !strings.Contains(lost[1], "c.yaml:17:14: use_swanlab is not done") {
-		t.Errorf("losses %q", lost)
+	unmet := c.Unmet()
+	if len(unmet) != 2 || !strings.Contains(unmet[0], "c.yaml:16:14: push_to_hub is not done: nothing is uploaded here;") || !strings.Contains(unmet[1], "c.yaml:17:14: use_swanlab is not done") {
+		t.Errorf("unmet %q", unmet)
 	}
 	want := []string{
 		"c.yaml:6:20: trust_remote_code has no effect here: no code of a model folder is ever run",
@@ -261,7 +261,7 @@ func TestRefusals(t *testing.T) {
 		{minimal, []string{"packing=maybe"}, "packing: expected true or false, got string 'maybe'"},
 		{minimal, []string{"report_to=wandb"}, "report_to: wandb's offline files are in no documented format: write report_to: tensorboard and, where wandb is, wandb sync --sync-tensorboard out/runs"},
 		{minimal, []string{"report_to=[tensorboard,swanlab]", "logging_dir=tb"}, "swanlab convert -t tensorboard --tb-logdir tb"},
-		{minimal, []string{"report_to=comet_ml"}, "report_to: comet_ml cannot be written to: there are tensorboard, mlflow and none"},
+		{minimal, []string{"report_to=comet_ml"}, "report_to: comet_ml cannot be written to: the choices are tensorboard, mlflow and none"},
 		{minimal, []string{"template=[a]"}, "template: expected a string, got a list of 1"},
 		{minimal, []string{"dataset={a: 1}"}, "dataset: expected a list, or words separated by commas, got a map of 1 keys"},
 		{minimal, []string{"lr_scheduler_kwargs=3"}, "lr_scheduler_kwargs: expected a map, got int 3"},
@@ -274,7 +274,7 @@ func TestRefusals(t *testing.T) {
 		{minimal, []string{"quantization_bit=8", "finetuning_type=freeze"}, "quantization_bit: quantised weights do not train: it needs finetuning_type: lora, which is freeze"},
 		{minimal, []string{"quantization_bit=4", "quantization_type=int4"}, "quantization_type:"},
 		{minimal, []string{"quantization_bit=4", "quantization_method=hqq"}, "quantization_method:"},
-		{minimal, []string{"quantization_bit=4", "pissa_init=true"}, "pissa_init: it takes the adapter's start out of the weights"},
+		{minimal, []string{"quantization_bit=4", "pissa_init=true"}, "pissa_init: it subtracts the adapter's initial values from the weights"},
 		{minimal, []string{"quantization_bit=4", "add_tokens=a"}, "resize_vocab: the embeddings of a quantised model are not resized"},
 		{minimal, []string{"quantization_bit=4", "train_from_scratch=true"}, "train_from_scratch: fresh weights"},
 		{minimal, []string{"quantization_bit=4", "adapter_name_or_path=a", "create_new_adapter=true"}, "create_new_adapter: it merges the adapters there are"},
@@ -327,8 +327,8 @@ func TestRefusals(t *testing.T) {
 		{minimal, []string{"early_stopping_steps=3"}, "early_stopping_steps: it counts evaluations"},
 		{minimal, []string{"early_stopping_min_delta=-1"}, "early_stopping_min_delta: it must not be negative"},
 		{minimal, []string{"val_size=0.1", "eval_strategy=steps", "eval_steps=3", "save_steps=5", "load_best_model_at_end=true"}, "load_best_model_at_end: save_steps (5) must be a multiple of eval_steps (3)"},
-		{minimal, []string{"load_best_model_at_end=true"}, "load_best_model_at_end: it needs eval_strategy and save_strategy to be the same"},
-		{minimal, []string{"predict_with_generate=true"}, "predict_with_generate: it says how do_predict works"},
+		{minimal, []string{"load_best_model_at_end=true"}, "load_best_model_at_end: it needs eval_strategy and save_strategy to be equal"},
+		{minimal, []string{"predict_with_generate=true"}, "predict_with_generate: it only affects do_predict"},
 		{minimal, []string{"train_type=static_full"}, "train_type: string 'static_full' is not one of static, dynamic_select, dynamic_mix, dynamic_weight, dynamic_reorder, dynamic_lego"},
 		{minimal, []string{"train_type=dynamic_lego"}, "component_name: train_type dynamic_lego needs a component: name an entry of pipelines in configs/components.yaml"},
 		{dynamic, []string{"train_type=dynamic_lego", "val_size=0.1"}, "val_size: dynamic_lego trains on whole data sets: name an eval_dataset instead"},
@@ -403,7 +403,7 @@ func TestTargetsAreFresh(t *testing.T) {
 	}
 }
 
-// loadText loads a configuration written into the current folder.
+// loadText loads a configuration written to the current folder.
 func loadText(text string) (*Config, error) {
 	if err := os.WriteFile("c.yaml", []byte(text), 0o600); err != nil {
 		return nil, err

@@ -8,8 +8,8 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// derive fills in what follows from other keys, as LLaMA-Factory and Hugging Face do
-// after parsing.
+// derive sets values that follow from other keys, as LLaMA-Factory and Hugging Face do after
+// parsing.
 func (c *Config) derive(f *faults) {
 	m, d, tn, tr := &c.Model, &c.Data, &c.Tuning, &c.Training
 	if d.DatasetInfo.Kind != yamlfile.Map {
@@ -56,8 +56,8 @@ func (c *Config) derive(f *faults) {
 	c.conditionalNotices()
 }
 
-// trackers resolves report_to. A tracker whose files nobody has described is refused:
-// a run whose curves are nowhere to be found is worse than one that does not start.
+// trackers resolves report_to. A tracker whose file format is not documented is refused: a
+// run whose curves cannot be found is worse than one that does not start.
 func (c *Config) trackers(f *faults) {
 	var kept []string
 	for _, name := range c.Training.ReportTo {
@@ -72,7 +72,7 @@ func (c *Config) trackers(f *faults) {
 		case "swanlab":
 			f.add(c.Errorf("report_to", "swanlab's files are in no documented format: write report_to: tensorboard and, where swanlab is, swanlab convert -t tensorboard --tb-logdir %s", c.eventsFolder()))
 		default:
-			f.add(c.Errorf("report_to", "%s cannot be written to: there are tensorboard, mlflow and none; the whole log is in trainer_log.jsonl and trainer_state.json either way", name))
+			f.add(c.Errorf("report_to", "%s cannot be written to: the choices are tensorboard, mlflow and none; the whole log is in trainer_log.jsonl and trainer_state.json either way", name))
 		}
 	}
 	c.Training.ReportTo = kept
@@ -85,7 +85,7 @@ func (c *Config) eventsFolder() string {
 	return filepath.Join(c.Training.OutputDir, "runs")
 }
 
-// conditionalNotices says which given keys other keys have made pointless.
+// conditionalNotices adds notices for given keys that have no effect because of other keys.
 func (c *Config) conditionalNotices() {
 	say := func(applies bool, why string, keys ...string) {
 		if !applies {

@@ -2,7 +2,7 @@ package config
 
 import "strings"
 
-// faults collects what is wrong with a configuration, so that one run shows it all.
+// faults collects the faults of a configuration, so that one run shows them all.
 type faults []error
 
 // mostFaults is how many faults of one file's keys are listed.
@@ -20,10 +20,10 @@ func (f faults) err() error {
 	return Faults(f)
 }
 
-// Join is what one run shows of several errors; nil of none.
+// Join combines several errors into one; nil if there are none.
 func Join(errs []error) error { return faults(errs).err() }
 
-// Faults are several errors of one configuration, in the order they were found.
+// Faults are several errors of a configuration, in the order in which they were found.
 type Faults []error
 
 func (f Faults) Unwrap() []error { return f }

@@ -11,7 +11,7 @@ func TestGenerating(t *testing.T) {
 		"do_predict=true predict_with_generate=true eval_dataset=d":                       "",
 		"do_predict=true eval_dataset=d":                                                  "do_predict: it writes generated texts: set predict_with_generate: true as well",
 		"do_predict=true predict_with_generate=true":                                      "do_predict: there are no rows to answer: set eval_dataset",
-		"do_train=true dataset=d predict_with_generate=true":                              "predict_with_generate: it says how do_predict works",
+		"do_train=true dataset=d predict_with_generate=true":                              "predict_with_generate: it only affects do_predict",
 		"do_predict=true predict_with_generate=true eval_dataset=d stage=pt":              "do_predict: it needs stage: sft, which is pt",
 		"do_predict=true predict_with_generate=true eval_dataset=d compute_accuracy=true": "compute_accuracy: it cannot be combined",
 		"do_predict=true predict_with_generate=true eval_dataset=d max_new_tokens=0":      "max_new_tokens: it must be at least 1, got 0",

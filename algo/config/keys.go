@@ -6,20 +6,20 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// Status says what becomes of a key.
+// Status is how a key is treated.
 type Status uint8
 
 const (
-	// Honoured keys do what upstream's documentation says.
+	// Honoured keys have the effect that upstream documents.
 	Honoured Status = iota
-	// Ignored keys are accepted and have no effect here; Key.Note says why.
+	// Ignored keys are accepted and have no effect here; Key.Note gives the reason.
 	Ignored
 	// Refused keys are an error unless they are null, false or their default;
 	// Key.Note gives the reason and the way out.
 	Refused
 )
 
-// Type is what a key's value may be.
+// Type is the type of a key's values.
 type Type string
 
 // The types of values.
@@ -34,19 +34,19 @@ const (
 	Mixed  Type = "any"
 )
 
-// Key is one row of the table of every key upstream knows.
+// Key is a row of the table of all keys of upstream.
 type Key struct {
 	Name    string
 	Group   string // Model, Data, Finetuning, Training, Generating, DataFlex, Export
 	Type    Type
-	Default string   // as YAML would have it
-	Choices []string // nil = free
+	Default string   // in YAML
+	Choices []string // nil = any value
 	Status  Status
-	Lost    bool // of an ignored key: the user goes without what it asks for
+	Unmet   bool // of an ignored key: the user goes without its function
 	Note    string
-	Help    string // of honoured keys
+	Help    string // for honoured keys
 
-	bind func(*Config) any // where an honoured value goes
+	bind func(*Config) any // the field of an honoured key
 }
 
 // Keys returns the table, in the order of upstream's argument groups.
@@ -89,8 +89,8 @@ type group struct {
 	keys []Key
 }
 
-// honour adds a key that is read into the field bind returns. help may end in
-// "[a b c]", the values allowed.
+// honour adds a key that is read into the field that bind returns. help may end in "[a b
+// c]", the allowed values.
 func (g *group) honour(name string, t Type, def, help string, bind func(*Config) any) {
 	k := Key{Name: name, Group: g.name, Type: t, Default: def, Help: help, bind: bind}
 	if open := strings.LastIndex(help, " ["); open >= 0 && strings.HasSuffix(help, "]") {
@@ -99,20 +99,20 @@ func (g *group) honour(name string, t Type, def, help string, bind func(*Config)
 	g.keys = append(g.keys, k)
 }
 
-// ignore adds keys, each "name type default", that have no effect for one reason.
+// ignore adds keys, each "name type default", that have no effect for the same reason.
 func (g *group) ignore(note string, specs ...string) { g.add(Ignored, note, specs) }
 
-// lose adds keys that have no effect, so that the user goes without something; note says
-// how to get it.
-func (g *group) lose(note string, specs ...string) {
+// unmet adds keys that have no effect although the user would miss their function; note tells
+// another way to get it.
+func (g *group) unmet(note string, specs ...string) {
 	from := len(g.keys)
 	g.add(Ignored, note, specs)
 	for i := range g.keys[from:] {
-		g.keys[from+i].Lost = true
+		g.keys[from+i].Unmet = true
 	}
 }
 
-// refuse adds keys that are an error when set, for one reason.
+// refuse adds keys that are an error when set, for the same reason.
 func (g *group) refuse(note string, specs ...string) { g.add(Refused, note, specs) }
 
 func (g *group) add(s Status, note string, specs []string) {
@@ -122,7 +122,7 @@ func (g *group) add(s Status, note string, specs []string) {
 	}
 }
 
-// otherFiles are keys that give another kind of file away.
+// otherFiles are keys by which other kinds of files are recognised.
 var otherFiles = map[string]string{
 	"model":                        "LLaMA-Factory's v1 format, which is not read here: write it as its v0 examples are, with model_name_or_path, dataset and so on",
 	"train_dataset":                "LLaMA-Factory's v1 format, which is not read here: write it as its v0 examples are, with model_name_or_path, dataset and so on",
@@ -135,13 +135,13 @@ var otherFiles = map[string]string{
 	"weighters":                    "a components file: name it with components_cfg_file in the training configuration",
 }
 
-// otherVersions are keys that LLaMA-Factory had, and other tools' names.
+// otherVersions are former keys of LLaMA-Factory, and keys of other tools.
 var otherVersions = map[string]string{
 	"evaluation_strategy": "it was renamed: write eval_strategy",
-	"max_seq_length":      "it is another tool's: write cutoff_len",
+	"max_seq_length":      "it belongs to another tool: write cutoff_len",
 }
 
-// otherFile recognises a file that is no training configuration at all.
+// otherFile recognises files that are not training configurations.
 func otherFile(root *yamlfile.Value) error {
 	for _, e := range root.Entries() {
 		if what, ok := otherFiles[e.Key]; ok {

@@ -23,12 +23,12 @@ func (c *Config) findModels() {
 	}
 }
 
-// ModelsHere is an error for every model that is neither a folder nor in a hub's cache.
+// ModelsHere returns an error for every model that is neither a folder nor in a hub's cache.
 func (c *Config) ModelsHere() error { return c.missing.err() }
 
-// Model asks for a model: its folder, or its name on a hub, whose folder in the cache is
-// returned. A name that is not there is a fault for Err; a path that is nowhere is left
-// to whoever opens it.
+// Model asks for a model: a folder, or a name on a hub, for which the folder in the hub's
+// cache is returned. A name that is not in the cache is a fault for Err; a path that does
+// not exist is reported by whoever opens it.
 func (p *Params) Model(key string) string {
 	name := p.String(key, "")
 	dir, err := hub.Model(name, "", "")

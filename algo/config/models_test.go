@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestModels: names of a hub become folders of its cache, for the model at its revision,
-// for adapters and for components; what is nowhere is said with the way out.
+// TestModels: names on a hub become folders in its cache, for the model at its revision, for
+// adapters and for components; the error for a missing one gives the way out.
 func TestModels(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("HF_HUB_CACHE", cache)

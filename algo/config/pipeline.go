@@ -16,36 +16,36 @@ const (
 	WeighterStage = "weighter"
 )
 
-// Stage is an entry of a pipeline's stages: a component of components.yaml, and when and
-// how it takes part.
+// Stage is an entry of a pipeline's stages: a component of components.yaml, and when and how
+// it takes part.
 type Stage struct {
 	*Component
 	Family      string
 	Key         string // of the component in its part of the file
 	WarmupStep  int    // optimizer steps before it takes part
-	Every       int    // optimizer steps that its decision holds, at least 1
-	ScoreMaxAge int    // optimizer steps that a shared loss may be old
+	Every       int    // optimizer steps for which its decision holds, at least 1
+	ScoreMaxAge int    // the age, in optimizer steps, that a shared loss may have
 
-	// Of a selector: Draw takes the rows of an interval; otherwise it keeps KeepRatio of
-	// the pool for what comes after it.
+	// For a selector: Draw chooses the rows of an interval; otherwise it keeps KeepRatio of
+	// the pool for the stages after it.
 	Draw      bool
 	KeepRatio float64
 
-	AllowReplacement bool // of a mixer: a domain that is too small gives rows twice
+	AllowReplacement bool // for a mixer: rows of a domain that is too small are repeated
 
 	params *Params
 }
 
-// Errorf is an error about a key of the stage, with its place.
+// Errorf returns an error about a key of the stage, with its place.
 func (s *Stage) Errorf(key, format string, args ...any) error {
 	return s.params.Wrap(key, fmt.Errorf(format, args...))
 }
 
-// Given says whether a key of the stage has a value.
+// Given reports whether a key of the stage has a value.
 func (s *Stage) Given(key string) bool { return s.params.Given(key) }
 
-// Stages reads the stages of a pipeline and the components that they name; those that are
-// not enabled are left out. A component without a mode of its own has the pipeline's.
+// Stages reads the stages of a pipeline and the components that they name; stages that are
+// not enabled are left out. A component without a mode of its own gets the pipeline's.
 func (c *Config) Stages(pipeline *Component) ([]*Stage, error) {
 	entries := pipeline.Params.Subs("stages")
 	if err := pipeline.Params.Err(); err != nil {
@@ -65,7 +65,7 @@ func (c *Config) Stages(pipeline *Component) ([]*Stage, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, pipeline.Params.Wrap("stages", fmt.Errorf("every stage is turned off: enable one, or set train_type: static"))
+		return nil, pipeline.Params.Wrap("stages", fmt.Errorf("every stage is disabled: enable one, or set train_type: static"))
 	}
 	return out, nil
 }
@@ -96,7 +96,7 @@ func (c *Config) stage(p *Params, mode string) (s *Stage, enabled bool, err erro
 	if err := p.Unknown(); err != nil {
 		return nil, false, err
 	}
-	s.Every = max(1, s.Every) // as upstream reads 0
+	s.Every = max(1, s.Every) // upstream reads 0 as 1
 	if s.WarmupStep < 0 || s.ScoreMaxAge < 0 {
 		return nil, false, p.Wrap("warmup_step", fmt.Errorf("warmup_step and score_max_age are not negative"))
 	}
@@ -131,7 +131,7 @@ func (p *Params) Subs(key string) (out []*Params) {
 	return out
 }
 
-// Replace gives a text parameter another value than the file's.
+// Replace replaces the value of a text parameter.
 func (p *Params) Replace(key, value string) {
 	if p.replaced == nil {
 		p.replaced = map[string]string{}

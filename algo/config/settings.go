@@ -5,15 +5,15 @@ import (
 	"reflect"
 )
 
-// Setting is a honoured key and the value it has in the end, as text: the file's, an
-// override's, the default, or what follows from others.
+// Setting is an honoured key with its final value as text: from the file, an override, the
+// default, or derived from other keys.
 type Setting struct {
 	Key   string `json:"key"`
 	Value string `json:"value"`
 }
 
-// Settings lists every honoured key of one value, in the order of the table. Equal
-// texts mean equal settings, whatever they were written as.
+// Settings lists every honoured key with a single value, in the order of the table. Equal
+// texts are equal settings, however they were written.
 func (c *Config) Settings() []Setting {
 	var out []Setting
 	for _, k := range table {
@@ -33,8 +33,8 @@ func (c *Config) Settings() []Setting {
 	return out
 }
 
-// About is the group of keys that a key belongs to: Model, Data, Finetuning, Training,
-// Generating, DataFlex or Export; "" for no key.
+// About is the group of a key: Model, Data, Finetuning, Training, Generating, DataFlex or
+// Export; "" if there is no such key.
 func About(key string) string {
 	k, _ := lookup(key)
 	return k.Group

@@ -11,13 +11,13 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// Sharding says what the processes of a run share out instead of each keeping it whole, in
-// DeepSpeed's stages: nothing (0), the optimizer's state (1), gradients, too (2), and the
-// weights (3).
+// Sharding is what the processes of a run shard instead of each keeping all of it, in
+// DeepSpeed's stages: nothing (0), the optimizer's state (1), also the gradients (2), and
+// also the weights (3).
 type Sharding struct {
-	Key       string // deepspeed or fsdp, which asked; "" = none did
+	Key       string // the key that requested it, deepspeed or fsdp; "" = none
 	Stage     int
-	BatchSize int // train_batch_size of a DeepSpeed configuration: rows of a step; 0 = not given
+	BatchSize int // train_batch_size of a DeepSpeed configuration: rows per step; 0 = not given
 }
 
 // shard reads deepspeed, fsdp and fsdp_config.
@@ -27,7 +27,7 @@ func (c *Config) shard(f *faults) {
 		return v != nil && v.Kind != yamlfile.Null && (v.Kind != yamlfile.Bool || v.Bool) && (v.Kind != yamlfile.String || v.Str != "")
 	}
 	if asked(t.deepspeed) && asked(t.fsdp) {
-		f.add(c.Errorf("fsdp", "deepspeed is set at %s: each says how the processes share the memory out: remove one of the two", c.At("deepspeed")))
+		f.add(c.Errorf("fsdp", "deepspeed is set at %s: both configure sharding: remove one of the two", c.At("deepspeed")))
 		return
 	}
 	if asked(t.deepspeed) {
@@ -54,7 +54,7 @@ func (c *Config) shard(f *faults) {
 	}
 }
 
-// fileOrMap is a key's value that is a map, or names the JSON file of one.
+// fileOrMap returns the value of a key that is a map or the name of a JSON file of one.
 func (c *Config) fileOrMap(key string, v *yamlfile.Value) (*yamlfile.Value, error) {
 	if v.Kind == yamlfile.Map {
 		return v, nil
@@ -65,7 +65,7 @@ func (c *Config) fileOrMap(key string, v *yamlfile.Value) (*yamlfile.Value, erro
 	m, err := yamlfile.Load(v.Str)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return nil, c.Errorf(key, "there is no file %s, as seen from the folder that this is started in: name it by its whole path, or write its keys here as a map", v.Str)
+		return nil, c.Errorf(key, "there is no file %s, relative to the current folder: give its absolute path, or write its keys here as a map", v.Str)
 	case err != nil:
 		return nil, c.Errorf(key, "%w", err)
 	case m.Kind != yamlfile.Map:
@@ -74,12 +74,12 @@ func (c *Config) fileOrMap(key string, v *yamlfile.Value) (*yamlfile.Value, erro
 	return m, nil
 }
 
-// rule is what becomes of a key of a DeepSpeed or FSDP configuration; why is an error about
-// its value, "" for none. A nil rule is of a key that changes how something is done there,
-// not what is computed.
+// rule checks or reads the value of a key of a DeepSpeed or FSDP configuration; why is an
+// error about the value, "" if there is none. A nil rule is for keys that do not change what
+// is computed.
 type rule func(c *Config, v *yamlfile.Value) (why string)
 
-// apply looks every key of a map up in rules; owner says whose keys they are.
+// apply applies to each key of a map its rule; owner names the map in errors.
 func (c *Config) apply(owner string, m *yamlfile.Value, rules map[string]rule, f *faults) {
 	if m.Kind != yamlfile.Map {
 		f.add(m.Pos.Errorf("%s: expected a map, got %s", owner, m.Describe()))
@@ -104,7 +104,7 @@ func (c *Config) apply(owner string, m *yamlfile.Value, rules map[string]rule, f
 	}
 }
 
-// same refuses a value that says otherwise than the key of this configuration which decides.
+// same refuses a value that contradicts the key of this configuration that decides.
 func same(key string, of func(*Config) any) rule {
 	return func(c *Config, v *yamlfile.Value) string {
 		want := of(c)
@@ -126,7 +126,7 @@ func same(key string, of func(*Config) any) rule {
 	}
 }
 
-// absent refuses a block that is turned on: one with enabled: false asks for nothing.
+// absent refuses a block that is enabled.
 func absent(why string) rule {
 	return func(_ *Config, v *yamlfile.Value) string {
 		off := v.Kind == yamlfile.Bool && !v.Bool
@@ -143,8 +143,8 @@ func absent(why string) rule {
 	}
 }
 
-// precision is a block of which enabled alone matters here: the scaling of losses belongs
-// to fp16, in which nothing is computed.
+// precision checks a block of which only enabled matters here: loss scaling belongs to fp16,
+// in which nothing is computed.
 func precision(key string, of func(*Config) any) rule {
 	return func(c *Config, v *yamlfile.Value) string {
 		e, ok := v.Get("enabled")
@@ -155,7 +155,7 @@ func precision(key string, of func(*Config) any) rule {
 	}
 }
 
-// onlyFloat32 refuses a type of numbers that rounds what float32 keeps.
+// onlyFloat32 refuses number types that are less precise than float32.
 func onlyFloat32(_ *Config, v *yamlfile.Value) string {
 	if strings.EqualFold(v.Text, "fp32") || v.Text == "float32" {
 		return ""
@@ -163,8 +163,8 @@ func onlyFloat32(_ *Config, v *yamlfile.Value) string {
 	return "gradients are added in float32 here: remove it"
 }
 
-// stays refuses to move memory elsewhere.
-func stays(what string) rule {
+// offload refuses to move memory to another device.
+func offload(what string) rule {
 	return func(_ *Config, v *yamlfile.Value) string {
 		device := v.Text
 		if e, ok := v.Get("device"); ok {
@@ -173,13 +173,17 @@ func stays(what string) rule {
 		if device == "none" || v.Kind == yamlfile.Bool && !v.Bool {
 			return ""
 		}
-		return what + " are not moved to the host's memory or a disk here: remove it; more processes, gradient_checkpointing, finetuning_type: lora or quantization_bit: 4 need less memory of a device"
+		return notMoved(what)
 	}
+}
+
+func notMoved(what string) string {
+	return what + " are not moved to the host's memory or a disk here: remove it; more processes, gradient_checkpointing, finetuning_type: lora or quantization_bit: 4 need less memory of a device"
 }
 
 const otherMaths = "it is not done here, and changes what is computed: remove it"
 
-// deepSpeedKeys are the keys of a DeepSpeed configuration.
+// deepSpeedKeys are the rules for the keys of a DeepSpeed configuration.
 var deepSpeedKeys = map[string]rule{
 	"train_batch_size": func(c *Config, v *yamlfile.Value) string {
 		if n, ok := v.Int64(); ok && n > 0 && n < 1<<31 {
@@ -199,7 +203,7 @@ var deepSpeedKeys = map[string]rule{
 	"scheduler": func(*Config, *yamlfile.Value) string {
 		return "the learning rate follows lr_scheduler_type, warmup_ratio and lr_scheduler_kwargs: remove it"
 	},
-	"zero_optimization": nil, // its keys are looked at one by one
+	"zero_optimization": nil, // its keys are checked one by one
 
 	"amp": absent("NVIDIA's apex is not used here: remove it and write bf16: true into the configuration"), "torch_autocast": absent("write bf16: true into the configuration instead"),
 	"curriculum_learning": absent(otherMaths), "data_efficiency": absent(otherMaths), "compression_training": absent(otherMaths), "progressive_layer_drop": absent(otherMaths),
@@ -213,7 +217,7 @@ var deepSpeedKeys = map[string]rule{
 	"graph_harvesting": nil, "compile": nil, "timers": nil, "aio": nil, "use_node_local_storage": nil, "load_universal_checkpoint": nil,
 }
 
-// zeroKeys are those of zero_optimization.
+// zeroKeys are the rules for the keys of zero_optimization.
 var zeroKeys = map[string]rule{
 	"stage": func(c *Config, v *yamlfile.Value) string {
 		n, ok := v.Int64()
@@ -223,8 +227,8 @@ var zeroKeys = map[string]rule{
 		c.Training.Sharding.Stage = int(n)
 		return ""
 	},
-	"offload_optimizer": stays("the optimizer's states"), "cpu_offload": stays("the optimizer's states"), "cpu_offload_use_pin_memory": nil,
-	"offload_param": stays("weights"), "cpu_offload_params": stays("weights"), "super_offload": stays("the optimizer's states"), "zenflow": absent(otherMaths),
+	"offload_optimizer": offload("the optimizer's states"), "cpu_offload": offload("the optimizer's states"), "cpu_offload_use_pin_memory": nil,
+	"offload_param": offload("weights"), "cpu_offload_params": offload("weights"), "super_offload": offload("the optimizer's states"), "zenflow": absent(otherMaths),
 	"zero_quantized_weights": absent(otherMaths), "zero_quantized_nontrainable_weights": absent(otherMaths), "zero_quantized_gradients": absent(otherMaths), "zeropp_loco_param": absent(otherMaths),
 
 	"allgather_partitions": nil, "allgather_bucket_size": nil, "overlap_comm": nil, "reduce_scatter": nil, "reduce_bucket_size": nil, "contiguous_gradients": nil, "round_robin_gradients": nil,
@@ -252,17 +256,17 @@ func inner(v *yamlfile.Value, key string, r rule) string {
 	return ""
 }
 
-// tensorParallel cuts matrices over devices, which one process of autotp_size 1 does not.
+// tensorParallel refuses to split matrices over devices; autotp_size 1 does not split them.
 func tensorParallel(_ *Config, v *yamlfile.Value) string {
 	if e, ok := v.Get("autotp_size"); ok {
 		if n, whole := e.Value.Int64(); whole && n <= 1 {
 			return ""
 		}
 	}
-	return "matrices are not cut over devices here: remove it; zero_optimization with stage 2 shares out what training adds to a model's memory"
+	return "matrices are not split over devices here: remove it; zero_optimization with stage 2 shards the memory that training needs in addition to the model's"
 }
 
-// deepSpeedOptimizer accepts an optimizer block that says what optim and its keys say.
+// deepSpeedOptimizer accepts an optimizer block that agrees with optim and its keys.
 func deepSpeedOptimizer(c *Config, v *yamlfile.Value) string {
 	kind, _ := v.Get("type")
 	t := c.Training
@@ -299,7 +303,7 @@ func deepSpeedOptimizer(c *Config, v *yamlfile.Value) string {
 	return ""
 }
 
-// readFSDP reads the words of fsdp.
+// readFSDP reads the options of fsdp.
 func (c *Config) readFSDP(v *yamlfile.Value, f *faults) {
 	s := &c.Training.Sharding
 	s.Key = "fsdp"
@@ -320,14 +324,14 @@ func (c *Config) readFSDP(v *yamlfile.Value, f *faults) {
 		stage, shards := stages[w]
 		switch {
 		case shards && chosen != "":
-			f.add(c.Errorf("fsdp", "%s and %s are two ways to share: remove one", chosen, w))
+			f.add(c.Errorf("fsdp", "%s and %s exclude each other: remove one", chosen, w))
 		case shards:
 			chosen, s.Stage = w, stage
 		case w == "auto_wrap":
 		case w == "offload":
-			f.add(c.Errorf("fsdp", "offload: %s", stays("weights")(c, v)))
+			f.add(c.Errorf("fsdp", "offload: %s", offload("weights")(c, v)))
 		case w == "hybrid_shard" || w == "hybrid_shard_zero2":
-			f.add(c.Errorf("fsdp", "%s copies the shares on every machine, which is not done here: write full_shard or shard_grad_op", w))
+			f.add(c.Errorf("fsdp", "%s replicates the shards on every machine, which is not supported here: write full_shard or shard_grad_op", w))
 		default:
 			f.add(c.Errorf("fsdp", "%q is unknown, known are: full_shard, shard_grad_op, no_shard, auto_wrap", w))
 		}
@@ -336,14 +340,14 @@ func (c *Config) readFSDP(v *yamlfile.Value, f *faults) {
 
 // readFSDPConfig reads fsdp_config, whose keys may begin with fsdp_.
 func (c *Config) readFSDPConfig(m *yamlfile.Value, f *faults) {
-	again := func(c *Config, v *yamlfile.Value) string {
+	checkpointing := func(c *Config, v *yamlfile.Value) string {
 		if v.Kind != yamlfile.Bool {
 			return fmt.Sprintf("expected true or false, got %s", v.Describe())
 		}
 		c.Training.GradientCheckpointing = c.Training.GradientCheckpointing || v.Bool
 		return ""
 	}
-	rules := map[string]rule{"activation_checkpointing": again, "offload_params": absent(stays("weights")(c, m)), "cpu_offload": absent(stays("weights")(c, m)), "mixed_precision_policy": absent("write bf16: true into the configuration instead")}
+	rules := map[string]rule{"activation_checkpointing": checkpointing, "offload_params": absent(notMoved("weights")), "cpu_offload": absent(notMoved("weights")), "mixed_precision_policy": absent("write bf16: true into the configuration instead")}
 	for _, key := range []string{
 		"min_num_params", "transformer_layer_cls_to_wrap", "auto_wrap_policy", "backward_prefetch", "backward_prefetch_policy", "forward_prefetch", "limit_all_gathers", "use_orig_params", "sync_module_states",
 		"cpu_ram_efficient_loading", "xla", "xla_fsdp_settings", "xla_fsdp_v2", "xla_fsdp_grad_ckpt", "state_dict_type", "version", "reshard_after_forward", "sharding_strategy",

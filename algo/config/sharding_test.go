@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// zero is a DeepSpeed configuration of that stage as LLaMA-Factory's examples have them;
-// more goes into zero_optimization.
+// zero is a DeepSpeed configuration of that stage as in LLaMA-Factory's examples; more is
+// added to zero_optimization.
 func zero(stage, more string) string {
 	return `{
   "train_batch_size": "auto",
@@ -72,7 +72,7 @@ func TestFSDP(t *testing.T) {
 	}
 }
 
-// What asks for another maths, or for memory elsewhere, is refused with its place.
+// Settings that change what is computed, or move memory, are refused with their place.
 func TestShardingRefusals(t *testing.T) {
 	for _, c := range []struct{ text, ds, want string }{
 		{"deepspeed: ds.json", zero("3", `, "offload_optimizer": {"device": "cpu", "pin_memory": true}`), "ds.json:13:56: deepspeed: zero_optimization: offload_optimizer: the optimizer's states are not moved"},
@@ -87,15 +87,15 @@ func TestShardingRefusals(t *testing.T) {
 		{"deepspeed: ds.json\noptim: sgd", `{"optimizer": {"type": "AdamW"}}`, "optim decides, which is sgd"},
 		{"deepspeed: ds.json", `{"optimizer": {"type": "AdamW", "params": {"lr": "auto", "betas": [0.9, 0.95]}}}`, "betas: it is float 0.95, and adam_beta2 is 0.999"},
 		{"deepspeed: ds.json", `{"amp": {"enabled": true}}`, "amp: NVIDIA's apex is not used here"},
-		{"deepspeed: ds.json", `{"tensor_parallel": {"autotp_size": 4}}`, "tensor_parallel: matrices are not cut over devices here"},
+		{"deepspeed: ds.json", `{"tensor_parallel": {"autotp_size": 4}}`, "tensor_parallel: matrices are not split over devices here"},
 		{"deepspeed: ds.json", `{"stage": `, "ds.json:1"},
 		{"deepspeed: ds.json", `[1]`, "ds.json"},
 		{"deepspeed: none.json", "", "c.yaml:6:12: deepspeed: there is no file none.json"},
 		{"deepspeed: 3", "", "deepspeed: expected a JSON file's path, or its contents as a map, got int 3"},
 		{"deepspeed: {zero_optimization: {stage: 1}}\nfsdp: full_shard", "", "c.yaml:7:7: fsdp: deepspeed is set at c.yaml:6:12"},
 		{"fsdp: full_shard offload", "", "fsdp: offload: weights are not moved"},
-		{"fsdp: hybrid_shard", "", "hybrid_shard copies the shares on every machine"},
-		{"fsdp: full_shard shard_grad_op", "", "full_shard and shard_grad_op are two ways to share"},
+		{"fsdp: hybrid_shard", "", "hybrid_shard replicates the shards on every machine"},
+		{"fsdp: full_shard shard_grad_op", "", "full_shard and shard_grad_op exclude each other"},
 		{"fsdp: fullshard", "", `"fullshard" is unknown, known are: full_shard`},
 		{"fsdp: full_shard\nfsdp_config: {fsdp_offload_params: true}", "", "fsdp_offload_params: weights are not moved"},
 	} {
@@ -109,7 +109,7 @@ func TestShardingRefusals(t *testing.T) {
 			t.Errorf("%s %s:\n%v\nwant %s", c.text, c.ds, err, c.want)
 		}
 	}
-	// What says the same in both is no contradiction.
+	// Equal settings in both files are not a contradiction.
 	write(t, "c.yaml", "")
 	mustLoad(t, minimal+`deepspeed:
   gradient_clipping: 1

@@ -15,8 +15,8 @@ import (
 
 const shared = "../../../shared/"
 
-// outcomes says what becomes of upstream's example files: the first entry whose words all
-// occur in the path decides; "" = it loads.
+// outcomes are the results for upstream's example files: the first entry whose words all
+// occur in the path applies; "" = it loads.
 var outcomes = []struct{ path, want string }{
 	{"accelerate", `unknown key "compute_environment": it belongs to an accelerate configuration`},
 	{"docker-compose", `unknown key "services": it belongs to a docker compose file`},

@@ -8,8 +8,8 @@ import (
 	"dataflex.dev/dataflex/data/display"
 )
 
-// Shown is the file's keys and the overrides' with their values as text, in order, for
-// people to read: secrets are masked.
+// Shown lists the keys of the file and the overrides with their values as text, in order,
+// for people to read: secrets are masked.
 func (c *Config) Shown() (out [][2]string) {
 	for _, e := range c.root.Entries() {
 		text, isText := e.Value.Any().(string)
@@ -25,7 +25,7 @@ func (c *Config) Shown() (out [][2]string) {
 	return out
 }
 
-// masked is a key's value without secrets, which the key helps to tell.
+// masked is a key's value with secrets masked; the key helps to recognise them.
 func masked(key, text string) string {
 	before := key + ": "
 	return strings.TrimPrefix(display.Mask(before+text), before)

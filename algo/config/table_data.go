@@ -53,6 +53,6 @@ func dynamicKeys() []Key {
 		func(c *Config) any { return &c.Training.Ranks })
 	g.honour("reduction", Text, "tree", "How several ranks' gradients are added [tree fast]: tree gives the same bits on any number of processes, fast is the connecting library's own way",
 		func(c *Config) any { return &c.Training.Reduction })
-	g.refuse("thoughts of earlier answers are laid out as LLaMA-Factory 0.9.4 does: remove it", "preserve_thinking bool false")
+	g.refuse("thoughts of earlier answers are formatted as in LLaMA-Factory 0.9.4: remove it", "preserve_thinking bool false")
 	return g.keys
 }

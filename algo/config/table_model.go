@@ -5,7 +5,7 @@ package config
 
 const (
 	noNetwork  = "nothing is downloaded or uploaded here"
-	oneBackend = "it chooses another acceleration library; here is one set of kernels"
+	oneBackend = "it chooses another acceleration library; there is one set of kernels here"
 	inference  = "it matters to inference servers only"
 	multimodal = "it matters to images, video and audio only"
 )
@@ -68,7 +68,7 @@ func exportKeys() []Key {
 	g.honour("export_gguf", Text, "auto", "Number format of the matrices in a GGUF file; auto = infer_dtype [auto f32 f16 bf16 q8_0]", func(c *Config) any { return &c.Export.GGUF })
 	g.honour("export_size", Int, "5", "Size of a shard in GB", func(c *Config) any { return &c.Export.Size })
 	g.ignore("export runs on the CPU", "export_device string cpu")
-	g.lose("nothing is uploaded here: `hf upload NAME export_dir` does it", "export_hub_model_id string null")
+	g.unmet("nothing is uploaded here: `hf upload NAME export_dir` does it", "export_hub_model_id string null")
 	g.ignore("it is read with export_quantization_bit only", "export_quantization_dataset string null", "export_quantization_nsamples int 128", "export_quantization_maxlen int 1024")
 	g.refuse("exporting quantised weights is not supported here: remove it", "export_quantization_bit int null")
 	g.refuse("pickled .bin weights are never written: remove it, safetensors are written", "export_legacy_format bool false")

@@ -8,7 +8,7 @@ import (
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
-// ownDefaults are the keys whose default differs from upstream's, and why.
+// ownDefaults are the keys whose default differs from upstream's, with the reason.
 var ownDefaults = map[string]string{
 	"component_name": "upstream's Loss names no component",
 	"fsdp":           "upstream's empty string says nothing",
@@ -58,8 +58,7 @@ func jsonValue(v *yamlfile.Value) any {
 	return v.Any()
 }
 
-// The table is consistent: honoured keys go somewhere and explain themselves, the others
-// give a reason.
+// The table is consistent: honoured keys have a field and a help text, all others a reason.
 func TestTableIsComplete(t *testing.T) {
 	c := new(Config)
 	targets := map[any]string{}

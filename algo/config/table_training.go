@@ -93,7 +93,7 @@ func trainingKeys() []Key {
 	g.ignore("train_tokens_per_second is always reported", "include_tokens_per_second bool false")
 	g.ignore("safetensors are always written", "save_safetensors bool true")
 	g.ignore("upstream deprecates it: use_cpu is read", "no_cuda bool false")
-	g.lose(hubNote, "push_to_hub bool false", "push_to_hub_model_id string null", "push_to_hub_organization string null", "push_to_hub_token string null",
+	g.unmet(hubNote, "push_to_hub bool false", "push_to_hub_model_id string null", "push_to_hub_organization string null", "push_to_hub_token string null",
 		"hub_model_id string null", "hub_strategy string every_save", "hub_token string null", "hub_private_repo bool null", "hub_always_push bool false", "hub_revision string null",
 		"trackio_space_id string null", "project string null")
 	g.ignore("max_new_tokens is read, and predictions are not made by beam search", "generation_max_length int null", "generation_num_beams int null", "generation_config any null")
@@ -107,6 +107,6 @@ func trainingKeys() []Key {
 		"profiler_with_stack bool true", "profile_modules string null")
 	g.ignore("every run saves when it is interrupted", "enable_jit_checkpoint bool false")
 	g.ignore("generation keeps its keys and values in a cache whatever it says, training needs none", "use_cache bool false")
-	g.refuse("deepspeed or fsdp says what processes share out, and MASTER_ADDR and MASTER_PORT say where they meet: remove it", "parallelism_config any null", "master_addr string null", "master_port string null")
+	g.refuse("deepspeed or fsdp configures the sharding, and MASTER_ADDR and MASTER_PORT the address where processes meet: remove it", "parallelism_config any null", "master_addr string null", "master_port string null")
 	return g.keys
 }

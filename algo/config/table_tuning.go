@@ -32,7 +32,7 @@ func tuningKeys() []Key {
 		func(c *Config) any { return &c.Tuning.IncludeEffectiveTokensPerSecond })
 
 	g.ignore(multimodal, "freeze_vision_tower bool true", "freeze_multi_modal_projector bool true")
-	g.refuse("of a multimodal model the language model alone is trained here", "freeze_language_model bool false")
+	g.refuse("only the language model of a multimodal model is trained here: remove it", "freeze_language_model bool false")
 	g.ignore(rlhf, "pref_beta float 0.1", "pref_ftx float 0.0", "pref_bco_weight float 0.0", "pref_loss string sigmoid", "dpo_label_smoothing float 0.0",
 		"kto_chosen_weight float 1.0", "kto_rejected_weight float 1.0", "simpo_gamma float 0.5", "ppo_buffer_size int 1", "ppo_epochs int 4",
 		"ppo_score_norm bool false", "ppo_target float 6.0", "ppo_whiten_rewards bool false", "ref_model string null", "ref_model_adapters string null",
@@ -45,7 +45,7 @@ func tuningKeys() []Key {
 		"apollo_proj string random", "apollo_proj_type string std", "apollo_scale_type string channel", "apollo_layerwise bool false", "apollo_scale_front bool false")
 	g.ignore("it is read with use_badam only", "badam_mode string layer", "badam_start_block int null", "badam_switch_mode string ascending",
 		"badam_switch_interval int 50", "badam_update_ratio float 0.05", "badam_mask_mode string adjacent", "badam_verbose int 0")
-	g.lose("SwanLab is not connected; report_to: tensorboard writes files that SwanLab imports (`swanlab convert -t tensorboard`), and trainer_log.jsonl has every value", "use_swanlab bool false", "swanlab_project string llamafactory",
+	g.unmet("SwanLab is not connected; report_to: tensorboard writes files that SwanLab imports (`swanlab convert -t tensorboard`), and trainer_log.jsonl has every value", "use_swanlab bool false", "swanlab_project string llamafactory",
 		"swanlab_workspace string null", "swanlab_run_name string null", "swanlab_mode string cloud", "swanlab_api_key string null", "swanlab_logdir string null",
 		"swanlab_lark_webhook_url string null", "swanlab_lark_secret string null")
 

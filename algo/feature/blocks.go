@@ -13,17 +13,17 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// BlockPass asks for one vector of every example made of several layers' hidden
-// states, in evaluation mode: of each layer the mean over the row's tokens, through
-// tanh, as a unit vector; one after another, divided by the root of their number.
-// A layer costs a forward pass up to it.
+// BlockPass asks for one vector of every example, made from several layers' hidden states in
+// evaluation mode: for each layer the mean over the row's tokens, through tanh, as a unit
+// vector; these are concatenated and divided by the root of their number. A layer costs a
+// forward pass up to it.
 type BlockPass struct {
 	Pass
 	Layers    []int // as transformers' hidden_states: 0 = embeddings, the last is after the final norm
 	TanhFirst bool  // tanh of every token's states, then their mean
 }
 
-// Blocks is every example's vector [len(Layers)·Hidden], of length 1.
+// Blocks returns every example's vector [len(Layers)·Hidden], of length 1.
 func Blocks(ctx context.Context, p BlockPass, examples []data.Example) (neighbor.Vectors, error) {
 	width := p.Model.Config().Hidden * len(p.Layers)
 	out := neighbor.Vectors{N: len(examples), Dim: width, Data: make([]float32, len(examples)*width)}
@@ -51,7 +51,7 @@ func Blocks(ctx context.Context, p BlockPass, examples []data.Example) (neighbor
 	return out, nil
 }
 
-// blocks are the vectors of one batch, before they are made as long as the others.
+// blocks computes the vectors of one batch.
 func (p BlockPass) blocks(ctx context.Context, examples []data.Example, rows []int) ([]float32, error) {
 	dim := p.Model.Config().Hidden
 	width := dim * len(p.Layers)
@@ -76,7 +76,7 @@ func (p BlockPass) blocks(ctx context.Context, examples []data.Example, rows []i
 	return out, nil
 }
 
-// block is one layer's part, of length 1, of a row's states [tokens, len(dst)].
+// block computes one layer's part, of length 1, from a row's states [tokens, len(dst)].
 func (p BlockPass) block(dst, states []float32) {
 	dim := len(dst)
 	mean := make([]float64, dim)

@@ -10,10 +10,10 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// piece is how many batches a rank makes at a time: some devices project several at once.
+// piece is how many batches a rank computes at a time: some devices project several at once.
 const piece = 8
 
-// dealt emits batches that several ranks make, on all of them and in their order.
+// dealt divides the batches among the ranks and emits all of them on every rank, in order.
 func (g *gradients) dealt(ctx context.Context, examples []data.Example, batches [][]int, emit Emit) error {
 	size := piece
 	if g.Rows > 0 { // features are large
@@ -41,7 +41,7 @@ func (g *gradients) dealt(ctx context.Context, examples []data.Example, batches 
 	})
 }
 
-// made is what batches have given: a width for every row, and its norm.
+// made is the results of several batches: equally many values for every row, and its norm.
 type made struct {
 	values []float32
 	norms  []float64
@@ -52,17 +52,17 @@ func (m *made) add(_ []int, values []float32, norm []float64) error {
 	return nil
 }
 
-// encode is the width, the norms and the values as bytes.
+// encode encodes the number of values per row, the norms and the values.
 func (m *made) encode() []byte {
 	b := binary.LittleEndian.AppendUint32(nil, uint32(len(m.values)/max(1, len(m.norms))))
 	b = append(b, ranks.Pack(m.norms)...)
 	return append(b, ranks.Pack(m.values)...)
 }
 
-// decode reads those of that many rows.
+// decode reads the results of that many rows.
 func (m *made) decode(b []byte, rows int) error {
 	if len(b) < 4+8*rows {
-		return fmt.Errorf("another rank gave %d bytes for %d rows", len(b), rows)
+		return fmt.Errorf("another rank sent %d bytes for %d rows", len(b), rows)
 	}
 	m.norms, m.values = make([]float64, rows), make([]float32, rows*int(binary.LittleEndian.Uint32(b)))
 	if err := ranks.Unpack(b[4:4+8*rows], m.norms); err != nil {
@@ -71,7 +71,7 @@ func (m *made) decode(b []byte, rows int) error {
 	return ranks.Unpack(b[4+8*rows:], m.values)
 }
 
-// cut takes the first rows off.
+// cut removes the first rows and returns them.
 func (m *made) cut(rows int) (values []float32, norms []float64) {
 	at := rows * (len(m.values) / max(1, len(m.norms)))
 	values, norms = m.values[:at], m.norms[:rows]

@@ -21,24 +21,24 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// EmbedOptions vary how texts become vectors.
+// EmbedOptions configure how texts become vectors.
 type EmbedOptions struct {
-	// Pooling is mean or last. Empty: what the folder's 1_Pooling/config.json says
-	// (sentence-transformers' convention, Qwen3-Embedding's among them), else last.
+	// Pooling is mean or last. Empty: as in the folder's 1_Pooling/config.json (the
+	// convention of sentence-transformers, which Qwen3-Embedding follows), or else last.
 	Pooling Pooling
 
 	Layer       int    // of hidden_states; 0 and -1 = after the final norm
-	MaxTokens   int    // longer texts lose their end, before the tokens the tokenizer adds; 0 = 2048
-	Instruction string // put before every text as Qwen3-Embedding's queries have it
-	Raw         bool   // leave the vectors' lengths as they are; else they are 1, as upstream's
+	MaxTokens   int    // longer texts are truncated, before the tokenizer adds its own tokens; 0 = 2048
+	Instruction string // put before every text as in queries of Qwen3-Embedding
+	Raw         bool   // keep the vectors as they are; otherwise they are normalised to length 1, as upstream does
 	Tokens      int    // per batch; 0 = DefaultTokens
 	Log         *slog.Logger
 }
 
 const defaultMaxTokens = 2048
 
-// Embedder makes sentence vectors of texts with a model folder: any decoder that
-// this program trains.
+// Embedder computes sentence vectors of texts with a model folder: any decoder that this
+// program trains.
 type Embedder struct {
 	model     *decoder.Model
 	tokenizer *tokenizer.Tokenizer
@@ -71,10 +71,10 @@ func OpenEmbedder(dev driver.Device, dir string, o EmbedOptions) (*Embedder, err
 	return &Embedder{model: m, tokenizer: tok, device: dev, options: o}, nil
 }
 
-// Close gives the model's memory back.
+// Close frees the model's memory.
 func (e *Embedder) Close() { e.model.Close() }
 
-// Embed is the vector of every text.
+// Embed returns the vector of every text.
 func (e *Embedder) Embed(ctx context.Context, texts []string) (neighbor.Vectors, error) {
 	rows, err := e.rows(ctx, texts)
 	if err != nil {
@@ -83,8 +83,8 @@ func (e *Embedder) Embed(ctx context.Context, texts []string) (neighbor.Vectors,
 	return e.vectors(ctx, rows, nil)
 }
 
-// Write writes the vector of every text to an .npy file. What is finished when ctx ends
-// lies in a folder beside it, and the same call goes on from there.
+// Write writes the vector of every text to an .npy file. If ctx ends early, the finished
+// vectors are kept in a folder beside the file, and the same call continues from there.
 func (e *Embedder) Write(ctx context.Context, texts []string, path string) (err error) {
 	rows, err := e.rows(ctx, texts)
 	if err != nil {
@@ -107,12 +107,12 @@ func (e *Embedder) Write(ctx context.Context, texts []string, path string) (err 
 		return errors.Join(keep.Remove(), storage.RemoveAll(dir))
 	}
 	if ctx.Err() != nil {
-		err = fmt.Errorf("%d of %d texts are finished and kept in %s; the same command goes on from there: %w", keep.progress.put, len(texts), dir, err)
+		err = fmt.Errorf("%d of %d texts are finished and kept in %s; the same command continues from there: %w", keep.progress.put, len(texts), dir, err)
 	}
 	return errors.Join(err, keep.Close())
 }
 
-// key names by content what the rows of a store depend on.
+// key identifies by content everything on which the rows of a store depend.
 func (e *Embedder) key(rows []data.Example) (string, error) {
 	identity, err := e.model.Identity()
 	if err != nil {
@@ -126,7 +126,7 @@ func (e *Embedder) key(rows []data.Example) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// rows are the texts' tokens.
+// rows tokenises the texts.
 func (e *Embedder) rows(ctx context.Context, texts []string) ([]data.Example, error) {
 	rows := make([]data.Example, len(texts))
 	for i, text := range texts {
@@ -157,8 +157,8 @@ func (e *Embedder) vectors(ctx context.Context, rows []data.Example, keep *Store
 	return v, err
 }
 
-// encode cuts a text's own tokens, then adds what the tokenizer puts around them:
-// the last token of an embedding model is one of these.
+// encode truncates a text's own tokens, then adds the tokenizer's special tokens around
+// them: the last token of an embedding model is one of these.
 func (e *Embedder) encode(text string) []int32 {
 	if e.options.Instruction != "" {
 		text = "Instruct: " + e.options.Instruction + "\nQuery:" + text
@@ -174,7 +174,7 @@ func (e *Embedder) encode(text string) []int32 {
 	return full
 }
 
-// prefix is how many tokens of full stand before own.
+// prefix is the number of tokens of full before own.
 func prefix(full, own []int32) int {
 	for at := 0; at+len(own) <= len(full); at++ {
 		if slices.Equal(full[at:at+len(own)], own) {
@@ -210,8 +210,8 @@ func declaredPooling(dir string) (Pooling, error) {
 	return "", fmt.Errorf("%s asks for neither mean nor last-token pooling alone: choose one", path)
 }
 
-// RowText is the text upstream's offline scripts embed for a row of an
-// Alpaca-format data set.
+// RowText is the text that upstream's offline scripts embed for a row of an Alpaca-format
+// data set.
 func RowText(instruction, input, output, prediction string) string {
 	return strings.Join([]string{
 		"Instruction: " + instruction, "Input: " + input, "Output: " + output, "Prediction:" + prediction,

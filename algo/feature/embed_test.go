@@ -15,7 +15,7 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 )
 
-// golden is a real tokenizer and model, outside the repository.
+// golden has a real tokenizer and model, outside the repository.
 const golden = "../../../shared/golden/models/tiny-llama"
 
 func TestEmbed(t *testing.T) {
@@ -109,7 +109,7 @@ func TestRowText(t *testing.T) {
 	}
 }
 
-// countdown is done after so many looks at it.
+// countdown is done after Err was called that many times.
 type countdown struct {
 	context.Context
 	left *int
@@ -122,8 +122,8 @@ func (c countdown) Err() error {
 	return nil
 }
 
-// TestEmbedGoesOn: what is finished when a run is ended is kept, whenever that is, and the
-// same call writes the bits of a run that nobody ended.
+// TestEmbedGoesOn: whenever a run is interrupted, the finished vectors are kept, and the
+// same call writes the same bits as a run without interruption.
 func TestEmbedGoesOn(t *testing.T) {
 	dev := cpu.New(2)
 	defer dev.Close()
@@ -148,7 +148,7 @@ func TestEmbedGoesOn(t *testing.T) {
 	path := filepath.Join(dir, "v.npy")
 	kept, interrupted := 0, 0
 	for {
-		left := len(texts) + 1 + interrupted // texts are tokenised, then one more batch than before
+		left := len(texts) + 1 + interrupted // tokenises the texts, then finishes one batch more than before
 		err := open(8).Write(countdown{ctx(), &left}, texts, path)
 		if err == nil {
 			break
@@ -172,7 +172,7 @@ func TestEmbedGoesOn(t *testing.T) {
 	if _, err := os.Stat(path + ".unfinished"); err == nil {
 		t.Error("the finished run leaves its folder")
 	}
-	// Other texts are another run's.
+	// Other texts have another key.
 	left := len(texts) + 1
 	if err := open(8).Write(countdown{ctx(), &left}, texts, path); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)

@@ -18,8 +18,8 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// A row's loss is the mean over its labelled tokens, alone or in any batch; NaN
-// for a row without any.
+// A row's loss is the mean over its labelled tokens, the same alone or in any batch; NaN for
+// a row without labels.
 func TestLosses(t *testing.T) {
 	dev, m := model(t)
 	rows := examples(20)
@@ -53,7 +53,7 @@ func TestLosses(t *testing.T) {
 	}
 }
 
-// Features do not depend on the batches, and a pass goes on where it was told to.
+// Features do not depend on the batches, and a pass skips the batches it was told to.
 func TestGradientsInAnyBatch(t *testing.T) {
 	dev, m := model(t)
 	rows := examples(15)
@@ -83,7 +83,7 @@ func TestGradientsInAnyBatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if tokens == 30 && skip == 1 && dev.Used() != before { // the model's own memory has grown by now
+		if tokens == 30 && skip == 1 && dev.Used() != before { // the model's own memory has grown by then
 			t.Errorf("the pass kept %d bytes", int64(dev.Used())-int64(before))
 		}
 		return out
@@ -154,7 +154,7 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// A table survives a kill with what was synced; another key starts anew.
+// A table keeps what was synced when the process is killed; another key starts a new table.
 func TestStore(t *testing.T) {
 	dir := t.TempDir()
 	key := strings.Repeat("ab", 32)
@@ -164,9 +164,9 @@ func TestStore(t *testing.T) {
 	}
 	must(t, s.Put([]int{3, 0}, []float32{1, 2, 3, 4}))
 	must(t, s.Sync())
-	must(t, s.Put([]int{1}, []float32{5, 6})) // not synced: a killed run does this batch again
+	must(t, s.Put([]int{1}, []float32{5, 6})) // not synced: after a kill this batch is computed again
 
-	// A second run beside it has a table of its own, of which nothing stays.
+	// A second run at the same time has a table of its own, which is removed at its end.
 	beside, err := OpenStore(t.Context(), nil, dir, key, 5, 2)
 	must(t, err)
 	if beside.Batches() != 0 {
@@ -179,7 +179,7 @@ func TestStore(t *testing.T) {
 		t.Errorf("row 2 of the second run is %v", row)
 	}
 	must(t, beside.Close())
-	must(t, errors.Join(s.file.Close(), s.release())) // as the kernel does of a killed run
+	must(t, errors.Join(s.file.Close(), s.release())) // as the kernel does when a process is killed
 
 	again, err := OpenStore(t.Context(), nil, dir, key, 5, 2)
 	if err != nil {
@@ -195,7 +195,7 @@ func TestStore(t *testing.T) {
 	must(t, again.Put([]int{1, 2, 4}, make([]float32, 6)))
 	must(t, again.Close())
 
-	// A bit that flips in a finished row, in the order of rows or in the progress.
+	// One bit is flipped in a finished row, in the order of rows or in the progress.
 	path := filepath.Join(dir, key[:16]+".f32")
 	whole, err := os.ReadFile(path)
 	must(t, err)

@@ -17,12 +17,12 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Direction turns a gradient into the step Adam would take with it (LESS,
-// section 3.2); nil means the gradient itself.
+// Direction converts a gradient to the step that Adam would take with it (LESS, section
+// 3.2); nil means the gradient itself.
 type Direction struct {
 	Beta1, Beta2, Eps float64
-	EpsInside         bool // √(v+ε) as princeton-nlp/LESS, instead of √v+ε
-	BiasCorrection    bool // m̂ and v̂ as the paper, instead of the raw moments
+	EpsInside         bool // √(v+ε) as in princeton-nlp/LESS, instead of √v+ε
+	BiasCorrection    bool // m̂ and v̂ as in the paper, instead of the raw moments
 }
 
 // GradientPass asks for the projected gradient of every example's mean loss.
@@ -30,24 +30,24 @@ type GradientPass struct {
 	Pass
 	Projection *gradproj.Projection
 	Direction  *Direction
-	Optimizer  optim.Adaptive // whose moments Direction uses
-	Train      bool           // dropout on, as upstream leaves it
+	Optimizer  optim.Adaptive // has the moments for Direction
+	Train      bool           // dropout is on, as upstream leaves it
 	Seed       uint64         // of the dropout masks, when Train
-	Rows       int            // of a batch at most, where features are large; 0 = as many as its tokens allow
+	Rows       int            // the largest number of rows in a batch, where features are large; 0 = limited by tokens only
 
-	// Keep makes what is kept of a batch's features, as many numbers for each row; nil keeps
-	// the features. It runs where they were computed: several ranks send each other what is
-	// kept alone.
+	// Keep computes what is kept of a batch's features, equally many numbers for each row;
+	// nil keeps the features. It runs on the rank that computed them: ranks only send each
+	// other what is kept.
 	Keep func(features []float32, norm []float64) []float32
 }
 
 // Emit receives a finished batch: the rows' positions and what is kept of their features,
-// row after row: without a Keep the features themselves, each Projection.Dim() long; NaN for
-// a row without a labelled token. They are valid until it returns.
+// row after row. Without a Keep these are the features themselves, each Projection.Dim()
+// long; NaN for a row without a labelled token. The slices are valid until it returns.
 type Emit func(rows []int, features []float32, norm []float64) error
 
-// norms is the rows' norms. A row without a target has no gradient, though Adam's
-// direction would go on without it: its features and norm become NaN.
+// norms returns the rows' norms. A row without labels has no gradient, although Adam's
+// direction would be defined: its features and norm become NaN.
 func norms(m batch.Micro, out []float32, normSq []float64) []float64 {
 	norm := make([]float64, len(normSq))
 	dim := len(out) / max(1, len(normSq))
@@ -64,10 +64,10 @@ func norms(m batch.Micro, out []float32, normSq []float64) []float64 {
 	return norm
 }
 
-// Gradients runs the pass over the batches from the skip-th on and hands each to
-// emit, in their order; on a device whose product wants many samples at once, a
-// few batches late. The order and the contents of the batches depend on the
-// examples, Pass.Tokens and Rows alone; a row's features do not depend on its batch.
+// Gradients computes the batches from index skip on and passes each to emit, in order; on a
+// device that projects many samples at once, a few batches late. The order and the contents
+// of the batches depend only on the examples, Pass.Tokens and Rows; a row's features do not
+// depend on its batch.
 func Gradients(ctx context.Context, p GradientPass, examples []data.Example, skip int, emit Emit) error {
 	if err := whole(examples); err != nil {
 		return err
@@ -112,7 +112,7 @@ func (g *gradients) run(ctx context.Context, examples []data.Example, batches []
 	return g.flush()
 }
 
-// emitted hands a finished batch over, or what is kept of it.
+// emitted passes a finished batch, or what is kept of it, to emit.
 func (g *gradients) emitted(rows []int, features []float32, norm []float64) error {
 	if g.Keep != nil {
 		features = g.Keep(features, norm)
@@ -131,27 +131,27 @@ type gradients struct {
 	moments   []driver.Memory // of m and v
 	emit      Emit
 
-	rows    *gradproj.Rows // nil: every batch is projected by itself
+	rows    *gradproj.Rows // nil: every batch is projected separately
 	pending []pending      // the batches in rows
 }
 
-// pending is a batch whose gradients wait for others.
+// pending is a batch whose gradients are projected later, together with others.
 type pending struct {
 	micro batch.Micro
 	rows  []int
 }
 
-// together is how many samples are projected at once where that pays, if a quarter
-// of the free memory holds them: making the random matrix takes as long as a
-// product with 32 of them.
+// together is the number of samples that are projected at once on devices that gain from it,
+// if a quarter of the free memory holds them: generating the random matrix takes as long as
+// a product with 32 of them.
 const together = 128
 
-// whole refuses rows of several sequences: the direction Adam would take is not
-// the sum of its parts.
+// whole refuses packed rows: the direction that Adam would take is not the sum over their
+// sequences.
 func whole(examples []data.Example) error {
 	for _, ex := range examples {
 		if len(ex.Segments) > 2 {
-			return fmt.Errorf("row %d of %s is packed of %d sequences that do not see each other: per-row gradients need neat_packing: false", ex.Row, ex.Dataset, len(ex.Segments)-1)
+			return fmt.Errorf("row %d of %s consists of %d packed sequences: per-row gradients need neat_packing: false", ex.Row, ex.Dataset, len(ex.Segments)-1)
 		}
 	}
 	return nil
@@ -188,7 +188,8 @@ func newGradients(p GradientPass) (*gradients, error) {
 	if p.Direction == nil {
 		return g, nil
 	}
-	// The moments in the order of the flattened gradient, so that a pair's are one slice.
+	// The moments in the order of the flattened gradient, so that those of a pair are one
+	// slice.
 	for _, dst := range []*driver.F32{&g.m, &g.v} {
 		mem, err := p.Device.Alloc(4 * total)
 		if err != nil {
@@ -201,14 +202,14 @@ func newGradients(p GradientPass) (*gradients, error) {
 	for i, q := range g.params {
 		m, v := p.Optimizer.Moments(q)
 		lo, hi := g.offsets[i], g.offsets[i]+q.Size()
-		reduce.Axpy(p.Device, 1, m, g.m.Sub(lo, hi)) // onto zeros
+		reduce.Axpy(p.Device, 1, m, g.m.Sub(lo, hi)) // added to zeros
 		reduce.Axpy(p.Device, 1, v, g.v.Sub(lo, hi))
 	}
 	return g, nil
 }
 
-// plan groups the rows: packed batches where per-sample gradients come out of one
-// backward, one row at a time where they do not.
+// plan groups the rows: packed batches if per-sample gradients can be computed in one
+// backward pass, otherwise one row at a time.
 func (g *gradients) plan(examples []data.Example) [][]int {
 	if !g.lora {
 		return batch.ByLength(examples, 1)
@@ -224,8 +225,8 @@ func (g *gradients) plan(examples []data.Example) [][]int {
 	return out
 }
 
-// gather makes room for the gradients of several batches, where the device gains
-// from it.
+// gather allocates memory for the gradients of several batches, on devices that gain from
+// projecting them together.
 func (g *gradients) gather() error {
 	row := g.Projection.RowBytes(g.Device)
 	if row == 0 {
@@ -317,13 +318,13 @@ func (g *gradients) flush() error {
 	return nil
 }
 
-// room is zeros for n samples' features.
+// room returns zeros for the features of n samples.
 func (g *gradients) room(n int) (driver.F32, error) {
 	dim := g.Projection.Dim()
 	if g.out.Len() < n*dim {
 		if g.outMemory.Size() > 0 {
 			g.Device.Free(g.outMemory)
-			g.outMemory, g.out = driver.Memory{}, driver.F32{} // not freed again should there be no more
+			g.outMemory, g.out = driver.Memory{}, driver.F32{} // so that it is not freed again if the allocation fails
 		}
 		mem, err := g.Device.Alloc(4 * n * dim)
 		if err != nil {
@@ -336,8 +337,8 @@ func (g *gradients) room(n int) (driver.F32, error) {
 	return out, nil
 }
 
-// pairs hands over every LoRA pair's factors as backward reaches it. A batch's
-// segments are its rows: packed rows are refused by the selectors.
+// pairs passes the factors of every LoRA pair to take as backward reaches it. The segments
+// of a batch are its rows: packed rows have been refused.
 func (g *gradients) pairs(m batch.Micro, o decoder.Objective, take func(gradproj.Factors, *gradproj.Adam) error) error {
 	m.Batch.Segments = m.RowStart
 	_, err := g.Model.PerSample(m.Batch, o, func(_ int, f gradproj.Factors) error {

@@ -1,8 +1,8 @@
-// Package feature holds the passes over the data that several methods share:
-// per-sample losses and projected per-sample gradients. Passes are batched by
-// token count, grouped by length, interruptible, and resumed where a run that was
-// killed left them. Several ranks share the batches out; what comes out, and in which
-// order, does not depend on their number.
+// Package feature implements the passes over the data that several methods share: per-sample
+// losses, projected per-sample gradients and sentence vectors. Passes batch rows by token
+// count, grouped by length, can be interrupted, and continue where a killed run stopped.
+// Several ranks divide the batches among themselves; the results and their order do not
+// depend on the number of ranks.
 package feature
 
 import (
@@ -19,17 +19,17 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// DefaultTokens is how many tokens a pass sends through the model at once: past
-// it a CPU gains nothing, and activations grow with it.
+// DefaultTokens is the number of tokens in a batch: more do not make a CPU faster, and
+// activations grow with it.
 const DefaultTokens = 1024
 
-// Pass is what every pass needs.
+// Pass is common to all passes.
 type Pass struct {
 	Device driver.Device
 	Model  *decoder.Model
 	Tokens int // per batch; 0 means DefaultTokens
 	Log    *slog.Logger
-	Ranks  *ranks.Job // share the batches out, and all have all results; nil: this process makes all of them
+	Ranks  *ranks.Job // divide the batches, and all get all results; nil: this process computes all of them
 }
 
 func (p Pass) tokens() int {
@@ -39,8 +39,8 @@ func (p Pass) tokens() int {
 	return DefaultTokens
 }
 
-// Losses is every example's mean token loss in evaluation mode; NaN for one
-// without a labelled token, and for one whose loss is not finite.
+// Losses returns every example's mean token loss in evaluation mode; NaN for one without a
+// labelled token, and for one whose loss is not finite.
 func Losses(ctx context.Context, p Pass, examples []data.Example) ([]float64, error) {
 	out := make([]float64, len(examples))
 	done := progress.New(p.Log, "per-sample loss", len(examples))
@@ -65,7 +65,7 @@ func Losses(ctx context.Context, p Pass, examples []data.Example) ([]float64, er
 	return out, nil
 }
 
-// losses are those of one batch.
+// losses computes those of one batch.
 func (p Pass) losses(examples []data.Example, rows []int) ([]float64, error) {
 	m := batch.Pack(examples, rows)
 	tokenLoss, err := p.Model.Losses(m.Batch, 0)
@@ -81,7 +81,7 @@ func (p Pass) losses(examples []data.Example, rows []int) ([]float64, error) {
 	return mean, nil
 }
 
-// describe names the rows of a batch for an error.
+// describe names the rows of a batch in errors.
 func describe(examples []data.Example, rows []int) string {
 	first := examples[rows[0]].ID
 	if len(rows) == 1 {

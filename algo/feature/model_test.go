@@ -33,7 +33,7 @@ func model(t *testing.T) (*cpu.Device, *decoder.Model) {
 	return dev, modelOn(t, dev)
 }
 
-// modelOn is the same model on a device that outlives it.
+// modelOn is the same model on a device that is closed by the caller.
 func modelOn(t *testing.T, dev driver.Device) *decoder.Model {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,7 +64,7 @@ func modelOn(t *testing.T, dev driver.Device) *decoder.Model {
 			"self_attn.q_proj": {8, hidden}, "self_attn.k_proj": {4, hidden}, "self_attn.v_proj": {4, hidden}, "self_attn.o_proj": {hidden, 8},
 			"mlp.gate_proj": {12, hidden}, "mlp.up_proj": {12, hidden}, "mlp.down_proj": {hidden, 12},
 		}
-		for _, name := range slices.Sorted(maps.Keys(shapes)) { // the same model every time
+		for _, name := range slices.Sorted(maps.Keys(shapes)) { // sorted, so that the model is always the same
 			add(p+name+".weight", 0.3, 0, shapes[name]...)
 		}
 		add(p+"input_layernorm.weight", 0, 1, hidden)

@@ -18,8 +18,9 @@ import (
 	"dataflex.dev/dataflex/kernels/gradproj"
 )
 
-// TestPassesOnRanks: every pass gives every rank the bits and the order of a single
-// process, and a table that was begun by any number of ranks is gone on with by another.
+// TestPassesOnRanks: every pass gives every rank the same bits in the same order as a single
+// process, and a table that was begun by any number of ranks can be continued by another
+// number.
 func TestPassesOnRanks(t *testing.T) {
 	rows := examples(37)
 	rows[5].Labels = rows[5].Labels[:0:0]
@@ -39,7 +40,7 @@ func TestPassesOnRanks(t *testing.T) {
 }
 
 // onRanks runs a pass on that many ranks, each with a device and a model of its own, and
-// returns what each of them found.
+// returns each rank's result.
 func onRanks(t *testing.T, n int, dir string, do func(p Pass, dir string) (string, error)) []string {
 	t.Helper()
 	out := make([]string, n)
@@ -66,8 +67,8 @@ func onRanks(t *testing.T, n int, dir string, do func(p Pass, dir string) (strin
 	return out
 }
 
-// everything is the results of all passes, bit for bit; the kept one ends early after some
-// batches where that is not 0.
+// everything is the results of all passes, bit for bit; if early is not 0, the pass with a
+// store ends after that many batches.
 func everything(p Pass, dir string, rows []data.Example, early int) (string, error) {
 	var b strings.Builder
 	ctx := context.Background()

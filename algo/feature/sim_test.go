@@ -13,7 +13,7 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// small is a device with room for the gradients of three rows at once.
+// small is a device with memory for the gradients of three rows at once.
 type small struct {
 	*sim.Device
 	row int
@@ -21,13 +21,13 @@ type small struct {
 
 func (s *small) Attributes() driver.Attributes {
 	a := s.Device.Attributes()
-	if s.row > 0 { // the model is there
+	if s.row > 0 { // after the model has been built
 		a.MemoryBytes = s.Used() + 4*3*uint64(s.row)
 	}
 	return a
 }
 
-// The interpreter's features and norms are the host's: in packed batches, of Adam's
+// The interpreter's features and norms equal the host's: in packed batches, in Adam's
 // direction with moments that are not zero.
 func TestGradientsOnTheInterpreter(t *testing.T) {
 	interpreter := sim.New(sim.Options{})
@@ -101,8 +101,8 @@ func TestGradientsOnTheInterpreter(t *testing.T) {
 	}
 }
 
-// TestRegression10ProjectionOfAnyDevice: the projection is one matrix, on devices of any number of
-// processors (fast_jl's is another one for each).
+// TestRegression10ProjectionOfAnyDevice: the projection is the same matrix on devices with
+// any number of multiprocessors (fast_jl's depends on that number).
 func TestRegression10ProjectionOfAnyDevice(t *testing.T) {
 	const n, dim, total = 3, 64, 1000
 	g := make([]float32, n*total)

@@ -17,37 +17,37 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Store is a table of float32 rows on disk that survives a kill: rows of a
-// finished batch are never computed again. It is keyed by the content of all
-// that the rows depend on; a table with another key is not read, and neither is
-// one whose rows differ from their checksums. Of two runs with the same key the
-// second has a table of its own, which is gone when it ends.
+// Store is a table of float32 rows on disk that survives a kill: rows of a finished batch
+// are never computed again. Its key identifies by content everything on which the rows
+// depend; a table with another key is not used, nor is one whose rows do not match their
+// checksums. If two runs have the same key at the same time, the second has a table of its
+// own, which is removed when it ends.
 //
-// The file, little-endian: a page that begins with the header (magic, SHA-256 of
-// the key, rows, width, CRC32C of these); the order in which rows were put, a
-// uint32 each; the rows, each with the CRC32C of its number and values behind it.
-// How far the pass has come stands in one of two slots of the first page, written
-// in turn, so that one of them is always whole.
+// The file, little-endian: a page that begins with the header (magic, SHA-256 of the key,
+// rows, width, CRC32C of these); the order in which rows were put, a uint32 each; the rows,
+// each followed by the CRC32C of its number and values. The progress of the pass is in one
+// of two slots of the first page, which are written alternately, so that one of them is
+// always complete.
 type Store struct {
 	Width int
 
 	file     storage.File
-	lock     *storage.Lock // nil: the file has lost its name already
+	lock     *storage.Lock // nil: the file has already been removed from its folder
 	path     string
 	rows     int
 	progress storeProgress
 	synced   time.Time
-	buf      []byte // a row as it lies in the file
+	buf      []byte // a row as stored in the file
 
-	memory []float32 // of a rank that holds the rows of rank 0's file; else nil
+	memory []float32 // on ranks that hold the rows of rank 0's file; otherwise nil
 }
 
-// storeProgress is what a slot holds; its CRC32C stands behind it.
+// storeProgress is the content of a slot, which is followed by its CRC32C.
 type storeProgress struct {
-	turn     uint32 // of the slots; the higher one counts
-	batches  uint32 // finished, in the order of the pass
-	put      uint32 // rows of these
-	orderCRC uint32 // of their numbers
+	turn     uint32 // the slot with the higher turn counts
+	batches  uint32 // finished batches, in the order of the pass
+	put      uint32 // rows of these batches
+	orderCRC uint32 // CRC32C of these rows' numbers
 }
 
 const (
@@ -57,14 +57,14 @@ const (
 	slotBytes   = 20
 )
 
-// slotAt are on different sectors.
+// slotAt are offsets in different sectors.
 var slotAt = [2]int64{1024, 2048}
 
-// syncEvery bounds the work a power cut can cost.
+// syncEvery bounds the work that a power failure can cost.
 const syncEvery = 20 * time.Second
 
-// OpenStore opens the table of that key under dir, or starts it. Of several ranks rank 0
-// has the file; the others hold the rows in memory, and begin with those that it found.
+// OpenStore opens the table with that key under dir, or creates it. Of several ranks rank 0
+// has the file; the others hold the rows in memory, and start with those that rank 0 found.
 func OpenStore(ctx context.Context, job *ranks.Job, dir, key string, rows, width int) (*Store, error) {
 	if job.Size() == 1 {
 		return openStore(dir, key, rows, width)
@@ -86,14 +86,14 @@ func OpenStore(ctx context.Context, job *ranks.Job, dir, key string, rows, width
 	return s, nil
 }
 
-// storeRows are rows that a table has.
+// storeRows is the content of a table.
 type storeRows struct {
 	Batches uint32
 	Rows    []int
 	Values  []float32
 }
 
-// found is what an earlier run left.
+// found returns the rows that an earlier run left.
 func (s *Store) found() (f storeRows, err error) {
 	order := make([]byte, 4*s.progress.put)
 	if _, err := s.file.ReadAt(order, s.orderAt(0)); err != nil && !errors.Is(err, io.EOF) {
@@ -132,7 +132,7 @@ func openStore(dir, key string, rows, width int) (*Store, error) {
 	return s, nil
 }
 
-// open opens the file that is this run's alone.
+// open opens a file that only this run uses.
 func (s *Store) open() (err error) {
 	var held *storage.Held
 	s.lock, err = storage.TakeLock(s.path + ".lock")
@@ -146,7 +146,7 @@ func (s *Store) open() (err error) {
 		return errors.Join(err, s.release())
 	}
 	if s.lock == nil {
-		_ = storage.Remove(s.path) // where an open file may be removed; Remove tries again
+		_ = storage.Remove(s.path) // possible only where an open file can be removed; otherwise the method Remove does it
 	}
 	return nil
 }
@@ -166,14 +166,14 @@ func (s *Store) header(key string) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, storage.Castagnoli))
 }
 
-// orderAt is where the number of the n-th row that was put lies.
+// orderAt is the offset of the number of the n-th row that was put.
 func (s *Store) orderAt(n int) int64 { return storePage + 4*int64(n) }
 
-// rowAt is where a row lies; that of the row after the last is the file's size.
+// rowAt is the offset of a row; for the row after the last it is the file's size.
 func (s *Store) rowAt(r int) int64 { return s.orderAt(s.rows) + int64(r)*int64(len(s.buf)) }
 
-// restore takes over what an earlier run left under the same header, if every
-// finished row is as it was written.
+// restore adopts the rows that an earlier run left under the same header, if every finished
+// row matches its checksum.
 func (s *Store) restore(header []byte) bool {
 	info, err := s.file.Stat()
 	if err != nil || info.Size() != s.rowAt(s.rows) {
@@ -226,11 +226,11 @@ func decodeProgress(b [slotBytes]byte) (storeProgress, bool) {
 	return p, p.encode() == b
 }
 
-// Batches is how many batches of the pass are already in the table.
+// Batches is the number of batches of the pass that are already in the table.
 func (s *Store) Batches() int { return int(s.progress.batches) }
 
-// Put writes the rows of the next batch; values holds len(rows) rows of Width. A
-// row is put once.
+// Put writes the rows of the next batch; values has len(rows) rows of Width. A row is put
+// once.
 func (s *Store) Put(rows []int, values []float32) error {
 	p := s.progress
 	if s.memory != nil {
@@ -272,7 +272,7 @@ func (s *Store) checksum(r int) uint32 {
 	return crc32.Update(crc32.Checksum(number[:], storage.Castagnoli), storage.Castagnoli, s.buf[:4*s.Width])
 }
 
-// Sync puts what was written on disk, rows first, then how far the pass has come.
+// Sync writes everything to disk, the rows first, then the progress.
 func (s *Store) Sync() error {
 	if s.memory != nil {
 		return nil
@@ -311,7 +311,7 @@ func (s *Store) Row(r int, dst []float32) error {
 	return nil
 }
 
-// read reads a row into buf and holds it to its checksum.
+// read reads a row into buf and verifies its checksum.
 func (s *Store) read(r int) error {
 	if r < 0 || r >= s.rows {
 		return fmt.Errorf("feature store %s: there is no row %d of %d", s.path, r, s.rows)
@@ -320,7 +320,7 @@ func (s *Store) read(r int) error {
 		return fmt.Errorf("feature store %s, row %d: %w", s.path, r, err)
 	}
 	if binary.LittleEndian.Uint32(s.buf[4*s.Width:]) != s.checksum(r) {
-		return fmt.Errorf("feature store %s: row %d is damaged: start again, what is damaged is made anew", s.path, r)
+		return fmt.Errorf("feature store %s: row %d is damaged: start again, and the damaged rows are computed again", s.path, r)
 	}
 	return nil
 }
@@ -336,7 +336,7 @@ func (s *Store) Close() error {
 	return errors.Join(s.Sync(), s.file.Close(), s.release())
 }
 
-// Remove deletes the table: what was asked of it is answered.
+// Remove deletes the table when it is no longer needed.
 func (s *Store) Remove() error {
 	if s.memory != nil {
 		return nil

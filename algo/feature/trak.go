@@ -7,14 +7,13 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// TRAK draws the matrix of traker's BasicProjector on a CPU: blocks of 128
-// columns, block b row by row from MT19937 seeded with seed + 1000·b, an entry
-// being +1 where bit 20 of the first of its two words is 0 and −1 otherwise
-// (torch's scalar Bernoulli(½) on CPUs without MKL). It implements
-// gradproj.Source.
+// TRAK is the matrix of traker's BasicProjector on a CPU: blocks of 128 columns, block b row
+// by row from MT19937 seeded with seed + 1000·b, an entry being +1 if bit 20 of the first of
+// its two words is 0 and −1 otherwise (torch's scalar Bernoulli(½) on CPUs without MKL). It
+// implements gradproj.Source.
 //
-// The stream can only be read forwards, and backward asks for its last rows
-// first: the generator's state is kept at the marks, where those reads begin.
+// The stream can only be read forwards, and backward needs its last rows first: the
+// generator's state is saved at the marks, the rows where those reads begin.
 type TRAK struct {
 	seed   uint64
 	marks  []int
@@ -31,8 +30,7 @@ type trakBlock struct {
 // trakColumns is the width of a block; an entry takes two words.
 const trakColumns = 128
 
-// NewTRAK prepares the matrix for dim columns; marks are rows at which reads
-// begin.
+// NewTRAK prepares the matrix for dim columns; marks are the rows at which reads begin.
 func NewTRAK(seed uint64, dim int, marks []int) *TRAK {
 	marks = slices.Clone(marks)
 	slices.Sort(marks)
@@ -76,7 +74,7 @@ func (b *trakBlock) skip(row int) {
 	}
 }
 
-// seek goes to a row, from the nearest mark before it where that is a shorter way.
+// seek goes to a row, from the nearest mark before it if that is shorter.
 func (b *trakBlock) seek(marks []int, row int) {
 	i, found := slices.BinarySearch(marks, row)
 	if !found {
@@ -84,7 +82,7 @@ func (b *trakBlock) seek(marks []int, row int) {
 	}
 	if i >= 0 && (row < b.row || marks[i] > b.row) {
 		if err := b.stream.SetState(b.states[i]); err != nil {
-			panic(err) // State's own bytes
+			panic(err) // the states are State's own
 		}
 		b.row = marks[i]
 	}

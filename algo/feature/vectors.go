@@ -14,28 +14,28 @@ import (
 	"dataflex.dev/dataflex/kernels/pool"
 )
 
-// Pooling says how a row's hidden states become one vector.
+// Pooling is how a row's hidden states become one vector.
 type Pooling string
 
-// The poolings.
+// The kinds of pooling.
 const (
 	Mean Pooling = "mean" // over all tokens of the row
 	Last Pooling = "last" // the row's last token
 )
 
-// VectorPass asks for a sentence vector of every example: hidden states of one
-// layer, in evaluation mode, pooled.
+// VectorPass asks for a sentence vector of every example: hidden states of one layer, in
+// evaluation mode, pooled.
 type VectorPass struct {
 	Pass
 	Layer   int // as transformers' hidden_states: 0 = embeddings, -1 = after the final norm
 	Pooling Pooling
 
-	// Keep holds the rows of finished batches, which are not computed again; nil = none are
-	// kept. Its key names all that they and the batches depend on.
+	// Keep has the rows of finished batches, which are not computed again; nil = none are
+	// kept. Its key identifies everything on which the rows and the batches depend.
 	Keep *Store
 }
 
-// Vectors is every example's sentence vector, as it is; Normalize is the caller's.
+// Vectors returns every example's sentence vector, not normalised.
 func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighbor.Vectors, error) {
 	if p.Pooling != Mean && p.Pooling != Last {
 		return neighbor.Vectors{}, fmt.Errorf("sentence vectors are pooled by %s or %s, not %q", Mean, Last, p.Pooling)
@@ -78,7 +78,7 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 	return out, err
 }
 
-// vectors are those of one batch.
+// vectors computes those of one batch.
 func (p VectorPass) vectors(examples []data.Example, rows []int) (vectors []float32, err error) {
 	m := batch.Pack(examples, rows)
 	hidden, err := p.Model.Hidden(m.Batch, p.Layer)
@@ -91,8 +91,8 @@ func (p VectorPass) vectors(examples []data.Example, rows []int) (vectors []floa
 	return vectors, nil
 }
 
-// pooled reduces hidden states [tokens, dim] to one row for each of those that begin at
-// start, which ends with the number of tokens.
+// pooled reduces hidden states [tokens, dim] to one row per sequence. Sequences begin at
+// start, whose last element is the number of tokens.
 func pooled(dev driver.Device, how Pooling, hidden driver.F32, start []int32, dim int) ([]float32, error) {
 	m, err := dev.Alloc(4 * (len(start) - 1) * dim)
 	if err != nil {

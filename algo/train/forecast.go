@@ -134,7 +134,7 @@ func (f *forecast) say(log *slog.Logger) {
 
 // sayLosses says at the end of what is said at the start what the user goes without.
 func (f *forecast) sayLosses(log *slog.Logger) {
-	for _, l := range f.config.Losses() {
+	for _, l := range f.config.Unmet() {
 		log.Warn(l)
 	}
 }

@@ -81,7 +81,7 @@ func check(ctx context.Context, file string, overrides []string, out io.Writer) 
 	for _, n := range c.config.Notices() {
 		fmt.Fprintln(out, n)
 	}
-	for _, l := range c.config.Losses() {
+	for _, l := range c.config.Unmet() {
 		fmt.Fprintln(out, l)
 	}
 	for _, err := range train.Check(c.config) {

@@ -50,7 +50,7 @@ func export(ctx context.Context, file string, overrides []string, overwrite bool
 	for _, n := range c.Notices() {
 		log.Info(n)
 	}
-	for _, l := range c.Losses() {
+	for _, l := range c.Unmet() {
 		log.Warn(l)
 	}
 	e := &exported{config: c, adapters: adapterFolders(c), overwrite: overwrite}
