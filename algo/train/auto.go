@@ -17,9 +17,9 @@ import (
 	"dataflex.dev/dataflex/kernels/selftest"
 )
 
-// openAuto takes the first GPU if this build can use one, it has kernels for all that the
-// model computes, and it passes its self-test; and the processor elsewhere, saying why. lacks
-// names what there are no kernels for; "" = nothing.
+// openAuto opens the first GPU if this build can use one, it has kernels for everything that
+// the model computes, and it passes its self-test; otherwise the CPU, logging the reason.
+// lacks names what has no kernels; "" = nothing.
 func openAuto(lacks string, log *slog.Logger) (driver.Device, error) {
 	gpu, why := firstGPU()
 	if gpu == nil {
@@ -28,7 +28,7 @@ func openAuto(lacks string, log *slog.Logger) (driver.Device, error) {
 	return choose(gpu, lacks, provenDir(), log)
 }
 
-// choose is gpu, or the processor in its place.
+// choose returns gpu, or the CPU in its place.
 func choose(gpu driver.Launcher, lacks, proven string, log *slog.Logger) (driver.Device, error) {
 	start, name := time.Now(), gpu.Attributes().Name
 	instead := func(why string) (driver.Device, error) {
@@ -42,13 +42,13 @@ func choose(gpu driver.Launcher, lacks, proven string, log *slog.Logger) (driver
 	}
 	tested, err := prove(gpu, proven, log)
 	if err != nil {
-		return instead(fmt.Sprintf("%s does not pass its self-test (--device cuda uses it all the same): %v", name, err))
+		return instead(fmt.Sprintf("%s does not pass its self-test (--device cuda uses it nevertheless): %v", name, err))
 	}
 	log.Info("device", "device", "cuda:0", "name", name, "self_test", tested, "seconds", time.Since(start).Seconds())
 	return gpu, nil
 }
 
-// firstGPU is a GPU that nobody asked for by name, or why there is none.
+// firstGPU opens a GPU that the user did not name, or returns the reason why there is none.
 func firstGPU() (driver.Launcher, string) {
 	why := noGPU()
 	if !cuda.Built {
@@ -67,7 +67,7 @@ func firstGPU() (driver.Launcher, string) {
 	return gpu, ""
 }
 
-// provenDir is where it stands which GPUs passed; "" = nowhere.
+// provenDir is the folder that records which GPUs passed; "" = none.
 func provenDir() string {
 	dir, err := cache.DefaultDir()
 	if err != nil {
@@ -76,8 +76,8 @@ func provenDir() string {
 	return filepath.Join(dir, "self-test")
 }
 
-// prove has a device pass the self-test of the kernels, unless this program has seen it pass
-// before, with the same driver: then dir has a file that says so.
+// prove runs the self-test of the kernels on a device, unless the device has passed it
+// before with this program and driver: then dir has a file that records it.
 func prove(gpu driver.Launcher, dir string, log *slog.Logger) (tested string, err error) {
 	path := ""
 	if key := provenKey(gpu); dir != "" && key != "" {
@@ -97,13 +97,13 @@ func prove(gpu driver.Launcher, dir string, log *slog.Logger) (tested string, er
 	if err == nil {
 		err = storage.WriteFile(path, []byte(gpu.Attributes().Name+"\n"))
 	}
-	if err != nil { // it passed all the same
-		log.Warn("that the GPU passed its self-test is not remembered", "error", err)
+	if err != nil { // the GPU passed nevertheless
+		log.Warn("the passed self-test of the GPU could not be recorded", "error", err)
 	}
 	return "passed", nil
 }
 
-// provenKey names a GPU with its driver and this program, to the byte; "" where the program
+// provenKey identifies a GPU with its driver and this program's bytes; "" if the program
 // cannot be read.
 func provenKey(gpu driver.Launcher) string {
 	exe, err := os.Executable()

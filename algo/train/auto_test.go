@@ -14,8 +14,8 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// TestProve: a device that nobody asked for passes the self-test once for each driver and
-// program; one with a wrong kernel does not, and is not remembered.
+// TestProve: a device that the user did not name passes the self-test once for each driver
+// and program; one with a wrong kernel does not, and is not recorded.
 func TestProve(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	log := slog.New(slog.DiscardHandler)
@@ -28,7 +28,7 @@ func TestProve(t *testing.T) {
 		dev.Close()
 	}
 	for _, f := range ptx.Families() {
-		if f.Name() == "cast" { // the first that is tried
+		if f.Name() == "cast" { // the first kernel that is tested
 			defer f.Replace(strings.ReplaceAll(f.Text(), "cvt.rn.bf16x2", "cvt.rz.bf16x2"))()
 		}
 	}
@@ -42,8 +42,8 @@ func TestProve(t *testing.T) {
 	}
 }
 
-// TestChoose: a GPU that passes is taken; one that fails, or that has no kernels for the
-// model, is not, and the log says why.
+// TestChoose: a GPU that passes is used; one that fails, or that has no kernels for the
+// model, is not, and the log gives the reason.
 func TestChoose(t *testing.T) {
 	dir := t.TempDir()
 	config := `{"model_type": "gemma", "architectures": ["GemmaForCausalLM"], "hidden_size": 8, "intermediate_size": 8,
@@ -72,12 +72,12 @@ func TestChoose(t *testing.T) {
 	}
 	var text strings.Builder
 	dev, err := choose(sim.New(sim.Options{}), "", "", slog.New(slog.NewTextHandler(&text, nil)))
-	if err != nil || dev.Kind() != driver.CPU || !strings.Contains(text.String(), "does not pass its self-test (--device cuda uses it all the same): cast: ") {
+	if err != nil || dev.Kind() != driver.CPU || !strings.Contains(text.String(), "does not pass its self-test (--device cuda uses it nevertheless): cast: ") {
 		t.Errorf("%v, %s", err, text.String())
 	}
 }
 
-// TestAutoWithoutGPU: where there is none the processor is taken, and the log says why.
+// TestAutoWithoutGPU: without a GPU the CPU is used, and the log gives the reason.
 func TestAutoWithoutGPU(t *testing.T) {
 	var text strings.Builder
 	dev, err := OpenDevice("auto", slog.New(slog.NewTextHandler(&text, nil)))

@@ -11,7 +11,7 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// copyModel gives a test a model folder of its own to break.
+// copyModel copies the model folder, so that a test can damage it.
 func (f *fixture) copyModel() string {
 	f.t.Helper()
 	dir := filepath.Join(f.dir, "model")
@@ -21,7 +21,7 @@ func (f *fixture) copyModel() string {
 	return dir
 }
 
-// edit rewrites the copied model's weights file.
+// edit rewrites the weights file of the copied model.
 func (f *fixture) edit(change func(raw []byte) []byte) string {
 	dir := f.copyModel()
 	path := filepath.Join(dir, "model.safetensors")
@@ -35,7 +35,7 @@ func (f *fixture) edit(change func(raw []byte) []byte) string {
 	return "model_name_or_path=" + dir
 }
 
-// rewrite changes one tensor of a model copied for the test.
+// rewrite changes one tensor of a copied model.
 func (f *fixture) rewrite(name string, change func(t *checkpoint.Tensor)) string {
 	dir := f.copyModel()
 	f.tensors(func(all []checkpoint.Tensor) []checkpoint.Tensor {
@@ -78,8 +78,8 @@ func (f *fixture) tensors(change func([]checkpoint.Tensor) []checkpoint.Tensor) 
 	}
 }
 
-// TestBadInput: each fault is one error that names where it is and what to do,
-// and leaves nothing half-written.
+// TestBadInput: each fault is one error that names the place and the way out, and leaves no
+// incomplete files.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	dynamic := []string{"train_type=dynamic_select", "component_name=loss"}

@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// best is the best evaluation so far, by metric_for_best_model, and how many
-// evaluations have passed without a better one.
+// best is the best evaluation so far, by metric_for_best_model, and the number of
+// evaluations since.
 type best struct {
 	Known   bool    `json:"known"`
 	Metric  float64 `json:"metric"`
@@ -19,8 +19,8 @@ type best struct {
 	Waiting int     `json:"waiting"`
 }
 
-// observe takes a new value of the metric in. Early stopping counts an evaluation
-// as better only past the threshold; the best itself needs no threshold.
+// observe adds a new value of the metric. Early stopping counts an evaluation as better only
+// if it is by more than the threshold; the best itself has no threshold.
 func (b *best) observe(step int, metric float64, greater bool, threshold float64) {
 	better := func(margin float64) bool {
 		d := metric - b.Metric
@@ -39,20 +39,20 @@ func (b *best) observe(step int, metric float64, greater bool, threshold float64
 	}
 }
 
-// outlasts says that early stopping's patience, if there is any, is at its end.
+// outlasts reports whether early stopping's patience, if there is any, has run out.
 func (b *best) outlasts(patience *int) bool { return patience != nil && b.Waiting >= *patience }
 
-// judge keeps the books of the best model by metric_for_best_model, tells a schedule that
-// follows the metric, and says when early stopping ends the run.
+// judge keeps track of the best model by metric_for_best_model, passes the metric to a
+// learning-rate schedule that follows it, and decides when early stopping ends the run.
 type judge struct {
 	config  *config.Config
-	plateau *optim.Plateau // nil: no schedule asks
+	plateau *optim.Plateau // nil: no schedule follows the metric
 	log     *slog.Logger
 	best    best
 }
 
-// observe takes the evaluation after that many steps in; stop is true when early stopping's
-// patience is at its end.
+// observe adds the evaluation after that many steps; stop is true when early stopping's
+// patience has run out.
 func (j *judge) observe(step int, sets evaluations) (stop bool, err error) {
 	name := j.config.Training.MetricForBestModel
 	if name == "" {
@@ -73,10 +73,10 @@ func (j *judge) observe(step int, sets evaluations) (stop bool, err error) {
 	return false, nil
 }
 
-// enough says that early stopping's patience is at its end.
+// enough reports whether early stopping's patience has run out.
 func (j *judge) enough() bool { return j.best.outlasts(j.config.Tuning.EarlyStoppingSteps) }
 
-// better says that the evaluation after that many steps is the best so far.
+// better reports whether the evaluation after that many steps is the best so far.
 func (j *judge) better(step int) bool { return j.best.Known && j.best.Step == step }
 
 // checkpoint is the folder of the best evaluation's checkpoint, "" if there is none.

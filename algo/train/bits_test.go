@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/bits.json again, of the instruction sets that this machine has")
 
-// bitRuns are short runs by name: what they train is compared bit for bit.
+// bitRuns are short runs by name: the weights they train are compared bit for bit.
 var bitRuns = map[string]method{
 	"static, lora":   {"selector", "static", "faithful", "", []string{"lora_dropout=0.1"}},
 	"static, full":   {"selector", "static", "faithful", "", []string{"finetuning_type=full"}},
@@ -31,12 +31,12 @@ var bitRuns = map[string]method{
 	"adapt":          {"weighter", "adapt", "faithful", "refresh_interval: 3", []string{"train_type=dynamic_weight", "max_steps=4"}},
 }
 
-// TestSameBitsAsRecorded: this commit trains the very weights that an earlier one
-// recorded, on one thread and on two. A change that means to alter the last bits
-// runs it with -update and says so; one that does not has changed a result.
+// TestSameBitsAsRecorded: the program trains exactly the weights that an earlier commit
+// recorded, with one thread and with two. A change that intends to alter the last bits runs
+// it with -update and says so; otherwise the change has altered a result.
 func TestSameBitsAsRecorded(t *testing.T) {
 	const file = "testdata/bits.json"
-	recorded := map[string]map[string]string{} // of an instruction set, of a run
+	recorded := map[string]map[string]string{} // by instruction set, by run
 	raw, err := os.ReadFile(file)
 	if err == nil {
 		err = json.Unmarshal(raw, &recorded)
@@ -101,7 +101,7 @@ func TestSameBitsAsRecorded(t *testing.T) {
 	}
 }
 
-// trainedBits is the hash of the weights that a run of m ends with.
+// trainedBits is the hash of the weights at the end of a run of m.
 func trainedBits(t *testing.T, m method, threads int, precision string) string {
 	t.Helper()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(threads))

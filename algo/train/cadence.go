@@ -2,30 +2,30 @@ package train
 
 import "dataflex.dev/dataflex/algo/config"
 
-// cadence says what happens after a step: a function of configuration, plan and step.
+// cadence decides what happens after a step: a function of configuration, plan and step.
 type cadence struct {
 	training *config.Training
 	plan     Plan
 }
 
-// logs says whether the training log has a line of the step.
+// logs reports whether the training log has a line for the step.
 func (c cadence) logs(step int) bool {
 	return c.due(c.training.LoggingStrategy, c.training.LoggingSteps, step) || c.training.LoggingFirstStep && step == 1
 }
 
-// evaluates says whether the step asks for an evaluation.
+// evaluates reports whether an evaluation follows the step.
 func (c cadence) evaluates(step int) bool {
 	return c.due(c.training.EvalStrategy, c.training.EvalSteps, step) && !c.delayed(step)
 }
 
-// saves says whether a checkpoint is saved of the step: stop says that it is the last one
-// before the plan's end, better that its evaluation is the best so far.
+// saves reports whether a checkpoint is saved after the step: stop is true if it is the last
+// one before the plan's end, better if its evaluation is the best so far.
 func (c cadence) saves(step int, stop, better bool) bool {
 	final := (stop || step == c.plan.Total) && c.training.SaveStrategy == config.Steps
 	return c.due(c.training.SaveStrategy, c.training.SaveSteps, step) || final || c.training.SaveStrategy == config.Best && better
 }
 
-// due says whether something of that strategy happens.
+// due reports whether an action with that strategy happens.
 func (c cadence) due(strategy string, every, step int) bool {
 	last := step == c.plan.Total
 	switch strategy {
@@ -39,8 +39,8 @@ func (c cadence) due(strategy string, every, step int) bool {
 	return false
 }
 
-// delayed says whether evaluation has not begun: eval_delay counts epochs with
-// eval_strategy epoch, steps otherwise.
+// delayed reports whether evaluation has not begun: eval_delay counts epochs with
+// eval_strategy epoch, otherwise steps.
 func (c cadence) delayed(step int) bool {
 	if c.training.EvalStrategy == config.Epoch {
 		return c.plan.Epoch(step) < c.training.EvalDelay

@@ -19,10 +19,10 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// Check is every fault of a run that can be seen before a row is read or a weight is
-// loaded: models and adapters that are missing or of a kind that is not supported, a
-// checkpoint to go on from that is nowhere, a component that its own constructor
-// refuses, for its parameters, files, programs or judges.
+// Check returns every fault of a run that can be found before a row is read or a weight is
+// loaded: models and adapters that are missing or of an unsupported kind, a checkpoint to
+// resume from that does not exist, a component that its own constructor refuses because of
+// its parameters, files, programs or judges.
 func Check(c *config.Config) []error {
 	if err := c.ModelsHere(); err != nil {
 		return split(err)
@@ -56,8 +56,8 @@ func Check(c *config.Config) []error {
 	return faults
 }
 
-// folderFits is an error where a folder that will be made, or written to, is a file or
-// lies below one.
+// folderFits returns an error if a folder that will be created, or written to, is a file or
+// is below one.
 func folderFits(c *config.Config, key, dir string) error {
 	for at := dir; at != ""; at = filepath.Dir(at) {
 		info, err := storage.Stat(at)
@@ -71,7 +71,7 @@ func folderFits(c *config.Config, key, dir string) error {
 	return nil
 }
 
-// split takes several errors of one configuration apart.
+// split returns the single errors of a configuration.
 func split(err error) []error {
 	if many := config.Faults(nil); errors.As(err, &many) {
 		return many
@@ -100,19 +100,19 @@ func checkResume(c *config.Config) error {
 	return nil
 }
 
-// checkRanks refuses what DataFlex does by each of its processes apart.
+// checkRanks refuses methods whose decisions DataFlex makes in each process separately.
 func checkRanks(c *config.Config, component *config.Component) error {
 	if c.Training.Ranks == 1 || component.Mode != string(algo.Upstream) {
 		return nil
 	}
 	switch c.Dynamic.TrainType {
 	case config.DynamicMix, config.DynamicWeight, config.DynamicLego:
-		return c.Errorf("ranks", "in mode upstream every rank would decide by its own rows alone, in %s: set mode: faithful, which decides once, by all of them", c.Dynamic.TrainType)
+		return c.Errorf("ranks", "in mode upstream of %s every rank would decide from its own rows only: set mode: faithful, which decides once, from all rows", c.Dynamic.TrainType)
 	}
 	return nil
 }
 
-// checkComponent builds the component as Setup does, on the outline of a run.
+// checkComponent builds the component as setUp does, with the outline of a run.
 func checkComponent(c *config.Config, model *decoder.Model) error {
 	d := c.Dynamic
 	if d.TrainType == config.Static || d.TrainType == config.DynamicMix && d.StaticMix {

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestGradientCheckpointing: a run whose layers are computed again in the backward pass, with
-// selections by gradients and dropout, leaves the same adapter to the byte; both the plan and
-// the log say what becomes of activations.
+// TestGradientCheckpointing: a run whose layers are recomputed in the backward pass, with
+// selections by gradients and dropout, trains the same adapter to the byte; plan and log
+// both say how activations are treated.
 func TestGradientCheckpointing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -12,8 +12,8 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// TestWeightColumn: a step's loss is the mean of its rows' losses weighed by their
-// column, whatever the scale of the weights; where all are 0 there is no step.
+// TestWeightColumn: a step's loss is the mean of its rows' losses weighted by their column,
+// whatever the scale of the weights; if all are 0 there is no update.
 func TestWeightColumn(t *testing.T) {
 	t.Parallel()
 	trained := func(weights [2]any, answers [2]string) (loss float64, weightsAfter []byte, log string) {
@@ -35,7 +35,7 @@ func TestWeightColumn(t *testing.T) {
 		all, _ := losses(t, filepath.Join(f.dir, "out"))
 		return all[0], adapter(t, filepath.Join(f.dir, "out")), b.String()
 	}
-	// The two answers have as many tokens.
+	// The two answers have equally many tokens.
 	a, _, _ := trained([2]any{1, 1}, [2]string{"aaaa", "aaaa"})
 	b, _, _ := trained([2]any{nil, nil}, [2]string{"bbbb", "bbbb"})
 	for _, c := range []struct {

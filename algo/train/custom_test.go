@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestCustomProgram: a user's program picks rows by their losses; what it does
-// wrong is an error that says so.
+// TestCustomProgram: a user's program selects rows by their losses; its mistakes are errors
+// that describe them.
 func TestCustomProgram(t *testing.T) {
 	t.Parallel()
 	python, err := exec.LookPath("python3")

@@ -17,8 +17,8 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// cutContext ends when it has been asked for the n-th time whether it has ended: a
-// signal at each of the places that look for one, in turn.
+// cutContext ends when its state has been read n times: a signal at each of the places that
+// check for one, in turn.
 type cutContext struct {
 	context.Context
 	left atomic.Int64
@@ -42,7 +42,8 @@ func (c *cutContext) Err() error {
 	return context.Canceled
 }
 
-// cut runs until the n-th look at the context, and says whether the run was over first.
+// cut runs until the context has been checked n times, and reports whether the run ended
+// first.
 func (f *fixture) cut(n int, args ...string) (over bool) {
 	f.t.Helper()
 	c, err := config.Load(filepath.Join(f.dir, "run.yaml"), args)
@@ -56,10 +57,10 @@ func (f *fixture) cut(n int, args ...string) (over bool) {
 	return err == nil
 }
 
-// TestCutShortAnywhere interrupts runs at every place that looks for a signal, inside
-// steps, selections and evaluations. Each goes on with the same command and leaves the
-// weights, the log, the selected rows, the domains' weights and the history of a run that
-// nobody disturbed: what was cut short leaves no trace, and what it owes is made up for.
+// TestCutShortAnywhere interrupts runs at every place that checks for a signal, inside
+// steps, selections and evaluations. Each is resumed by the same command and leaves the
+// weights, the log, the selected rows, the domains' weights and the history of a run without
+// interruptions: unfinished work leaves no trace, and is made up for.
 func TestCutShortAnywhere(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -108,7 +109,7 @@ func TestCutShortAnywhere(t *testing.T) {
 	}
 }
 
-// firstDifference shows where two texts part, by lines.
+// firstDifference shows where two texts begin to differ, by lines.
 func firstDifference(got, want string) string {
 	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
 	for i := range min(len(a), len(b)) {
@@ -121,7 +122,7 @@ func firstDifference(got, want string) string {
 
 var timings = regexp.MustCompile(`"(\w*runtime|\w*per_second|elapsed_time|remaining_time)": ("[^"]*"|[-0-9.e+]+)`)
 
-// traces are a run's records, without what tells the time.
+// traces are a run's records without times.
 func traces(t *testing.T, dir string) string {
 	t.Helper()
 	out := records(t, dir)

@@ -17,7 +17,7 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer"
 )
 
-// Data is what a configuration names, tokenised: what the model will see.
+// Data is the tokenised data of a configuration: what the model will see.
 type Data struct {
 	Tokenizer *tokenizer.Tokenizer
 	Train     []data.Example
@@ -25,19 +25,19 @@ type Data struct {
 	Eval      []EvalSet
 	Domains   []algo.Domain             // of dynamic_mix, in the order of dataset
 	MixerEval map[string][]data.Example // mixer_eval_dataset by domain
-	Key       string                    // names the rows by content
+	Key       string                    // identifies the rows by content
 	Stop      []int32                   // tokens that end an answer: EOS and the template's stop words
 
-	options cache.Options // what they were made with
+	options cache.Options // with which the data were made
 	close   func() error
 }
 
-// Close gives back the memory the rows lie in.
+// Close frees the memory that holds the rows.
 func (d *Data) Close() error { return d.close() }
 
-// LoadData reads the tokenizer and the data sets of a configuration and turns
-// them into examples, with every dropped row reported. What was tokenised before
-// is found on disk by its content.
+// LoadData reads the tokenizer and the data sets of a configuration and turns them into
+// examples; every dropped row is reported. Data that were tokenised before are found on disk
+// by their content.
 func LoadData(ctx context.Context, c *config.Config, log *slog.Logger) (*Data, error) {
 	tok, tmpl, err := readTokenizer(c, log)
 	if err != nil {
@@ -70,7 +70,7 @@ func LoadData(ctx context.Context, c *config.Config, log *slog.Logger) (*Data, e
 	return d, nil
 }
 
-// readTokenizer reads the tokenizer and fits it to the template.
+// readTokenizer reads the tokenizer and adapts it to the template.
 func readTokenizer(c *config.Config, log *slog.Logger) (*tokenizer.Tokenizer, *template.Template, error) {
 	if err := c.ModelsHere(); err != nil {
 		return nil, nil, err
@@ -119,8 +119,8 @@ func dataOptions(c *config.Config, tok *tokenizer.Tokenizer, tmpl *template.Temp
 	return o, nil
 }
 
-// domains says which rows of a mixture belong to which data set, and gives the
-// rows of mixer_eval_dataset the name of their domain.
+// domains finds which rows of a mixture belong to which data set, and gives the rows of
+// mixer_eval_dataset the name of their domain.
 func (d *Data) domains(got *cache.Data) {
 	next := 0
 	for _, s := range got.Each {
@@ -162,7 +162,7 @@ func (d *Data) column(ctx context.Context, field string) (map[string][]float64, 
 	return out, nil
 }
 
-// chatTemplate finds the template and fits the tokenizer to it.
+// chatTemplate finds the template and adapts the tokenizer to it.
 func chatTemplate(c *config.Config, tok *tokenizer.Tokenizer, log *slog.Logger) (*template.Template, error) {
 	tmpl, err := template.Find(c.Data.Template, tok, c.Tuning.Stage == config.StagePT)
 	if err != nil {
@@ -181,7 +181,7 @@ func chatTemplate(c *config.Config, tok *tokenizer.Tokenizer, log *slog.Logger) 
 	return tmpl, nil
 }
 
-// apart reports whether data sets are loaded one by one: they are the domains of a mixture.
+// apart reports whether data sets are loaded separately: they are the domains of a mixture.
 func apart(c *config.Config) bool {
 	return c.Dynamic.TrainType == config.DynamicMix || c.Dynamic.TrainType == config.DynamicLego
 }

@@ -20,7 +20,7 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// openDevice finds the device that a run asks for.
+// openDevice opens the device that a run requests.
 func openDevice(c *config.Config, o Options) (driver.Device, error) {
 	if o.Device == "" && c.Training.UseCPU {
 		return openCPU("use_cpu is set", o.Place, o.Log)
@@ -35,7 +35,7 @@ func openDevice(c *config.Config, o Options) (driver.Device, error) {
 	return openAt(o.Device, o.Place, o.Log)
 }
 
-// openCPU takes the processor, or a rank's share of it, and says why it is not the GPU.
+// openCPU opens the CPU, or a rank's share of it, and logs why it is not a GPU.
 func openCPU(why string, place launch.Place, log *slog.Logger) (driver.Device, error) {
 	threads, err := threads(place, log)
 	if err != nil {
@@ -46,32 +46,33 @@ func openCPU(why string, place launch.Place, log *slog.Logger) (driver.Device, e
 	return dev, nil
 }
 
-// absent is what noGPU says where no device node is.
+// absent is returned by noGPU if there is no device node.
 const absent = "there is no NVIDIA device here"
 
-// noGPU says why a run that names no device takes the CPU, as far as the system's files tell.
+// noGPU is the reason why a run that names no device uses the CPU, as far as the system's
+// files show.
 func noGPU() string {
-	for _, node := range []string{"/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg"} { // the last: Windows' own, seen from its Linux
+	for _, node := range []string{"/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg"} { // the last is that of Windows Subsystem for Linux
 		switch _, err := os.Stat(node); {
 		case err != nil:
 		case cuda.Built:
 			return node + " is there"
 		default:
-			return node + " is there, and this build cannot use it"
+			return node + " exists, but this build cannot use it"
 		}
 	}
 	return absent
 }
 
-// OpenDevice finds the device that --device names; "" is auto, a GPU that passes its
-// self-test, or the CPU. There is no silent fallback: the log says why it is the CPU, and
-// asking for a GPU where there is none is an error. CloseDevice gives it back.
+// OpenDevice opens the device that --device names; "" is auto, a GPU that passes its
+// self-test, or else the CPU. There is no silent fallback: the log gives the reason for the
+// CPU, and requesting a GPU without one is an error. CloseDevice closes it.
 func OpenDevice(want string, log *slog.Logger) (driver.Device, error) {
 	return openAt(want, launch.Alone, log)
 }
 
-// openAt is OpenDevice for one of several ranks of a machine, which share its processors
-// and have a GPU each.
+// openAt is OpenDevice for one of several ranks of a machine, which share its processors and
+// have a GPU each.
 func openAt(want string, place launch.Place, log *slog.Logger) (driver.Device, error) {
 	threads, err := threads(place, log)
 	if err != nil {
@@ -98,10 +99,10 @@ func openAt(want string, place launch.Place, log *slog.Logger) (driver.Device, e
 	return nil, fmt.Errorf("--device %s: the devices are auto, cpu, cuda, cuda:N, sim and sim:90", want)
 }
 
-// openShared is auto for one of several ranks: its own GPU where this build can use the
-// machine's and has kernels for all that the model needs, and its share of the processor
-// elsewhere. A GPU that does not pass its self-test
-// is an error: the other ranks go on with theirs.
+// openShared is auto for one of several ranks: its own GPU if this build can use the
+// machine's and has kernels for everything that the model needs, otherwise its share of the
+// CPU. A GPU that does not pass its self-test is an error, because the other ranks use
+// theirs.
 func openShared(lacks string, place launch.Place, log *slog.Logger) (driver.Device, error) {
 	if lacks != "" {
 		return openCPU("the model needs "+lacks+", for which a GPU has no kernels here", place, log)
@@ -118,13 +119,13 @@ func openShared(lacks string, place launch.Place, log *slog.Logger) (driver.Devi
 		return gpu, nil
 	}
 	if _, err := prove(launcher, provenDir(), log); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s does not pass its self-test (--device cuda uses it all the same): %w", gpu.Attributes().Name, err), gpu.Close())
+		return nil, errors.Join(fmt.Errorf("%s does not pass its self-test (--device cuda uses it nevertheless): %w", gpu.Attributes().Name, err), gpu.Close())
 	}
 	return gpu, nil
 }
 
-// ownGPU is the number of a rank's GPU: its place among the ranks of the machine, but where
-// the launcher shows each of them a GPU of its own.
+// ownGPU is the number of a rank's GPU: its index among the ranks of the machine, or 0 if
+// the launcher shows each of them only its own GPU.
 func ownGPU(place launch.Place) int {
 	if n, err := cuda.Available(); err == nil && n == 1 && place.LocalSize != 1 {
 		return 0
@@ -132,8 +133,8 @@ func ownGPU(place launch.Place) int {
 	return max(0, place.Local)
 }
 
-// threads is what OMP_NUM_THREADS says, else a rank's share of the machine's processors;
-// 0 = all of them. torchrun sets OMP_NUM_THREADS to 1 where nobody has.
+// threads is OMP_NUM_THREADS, or else a rank's share of the machine's processors; 0 = all of
+// them. torchrun sets OMP_NUM_THREADS to 1 unless the user sets it.
 func threads(place launch.Place, log *slog.Logger) (int, error) {
 	s := os.Getenv("OMP_NUM_THREADS")
 	if s == "1" && os.Getenv("TORCHELASTIC_RUN_ID") != "" {
@@ -144,8 +145,8 @@ func threads(place launch.Place, log *slog.Logger) (int, error) {
 		switch {
 		case place.LocalSize <= 1:
 			return 0, nil
-		case mine < all: // the launcher has shared them out already
-			log.Warn("the launcher lets this rank use some of the machine's processors: mpirun --bind-to none lets the ranks share all of them", "processors", mine, "of", all)
+		case mine < all: // the launcher has already distributed them
+			log.Warn("the launcher binds this rank to some of the machine's processors: mpirun --bind-to none lets the ranks share all of them", "processors", mine, "of", all)
 			return 0, nil
 		}
 		return max(1, mine/place.LocalSize), nil
@@ -157,8 +158,8 @@ func threads(place launch.Place, log *slog.Logger) (int, error) {
 	return n, nil
 }
 
-// online is how many processors the machine has; NumCPU counts those that this process may
-// use.
+// online is the number of processors of the machine; NumCPU counts those that this process
+// may use.
 func online() int {
 	raw, err := os.ReadFile("/sys/devices/system/cpu/online")
 	if err != nil {
@@ -181,7 +182,7 @@ func online() int {
 }
 
 // simulated is the compute capability of the GPU that sim, sim:80 or sim:90 stands for:
-// kernels have one text for Ampere and later, some another one for Hopper.
+// kernels have one PTX text for Ampere and later, some have another one for Hopper.
 func simulated(want string) (int, error) {
 	switch want {
 	case "sim", "sim:80":
@@ -210,8 +211,8 @@ func openCUDA(want string, log *slog.Logger) (driver.Device, error) {
 	return dev, nil
 }
 
-// CloseDevice gives the device back at the end of a run. What the device answered to a
-// launch, which kernels panic with as they return no errors, becomes the run's error.
+// CloseDevice closes the device at the end of a run. The error of a failed launch, with
+// which kernels panic because they return no errors, becomes the run's error.
 func CloseDevice(dev driver.Device, err *error) {
 	if r := recover(); r != nil {
 		fault, ok := r.(*ptx.Error)

@@ -13,8 +13,8 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// TestDifferencesAreSaid: where upstream loses work and a run in mode upstream does not,
-// the plan and the log say so, with the numbers.
+// TestDifferencesAreSaid: where upstream loses work and a run in mode upstream does not, the
+// plan and the log say so, with the numbers.
 func TestDifferencesAreSaid(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -48,7 +48,7 @@ func TestDifferencesAreSaid(t *testing.T) {
 			t.Errorf("%v: wanted %q in\n%s", c.args, c.want, plan.String())
 		}
 	}
-	// The log of a run says the same.
+	// The log of a run contains the same.
 	cfg, err := config.Load(filepath.Join(f.dir, "run.yaml"), append(slices.Clip(mix), "component_name=upstream", "per_device_train_batch_size=1", "gradient_accumulation_steps=3", "max_steps=2"))
 	if err != nil {
 		t.Fatal(err)

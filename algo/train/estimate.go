@@ -14,20 +14,21 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// estimate is how long a run is going to take, of what the machine does now.
+// estimate is how long a run will take, measured on the machine at the moment.
 type estimate struct {
-	rate       float64 // of products, FLOP/s
+	rate       float64 // of matrix products, FLOP/s
 	step       float64 // seconds
-	selection  float64 // seconds; 0: there are none, or what they cost is not known
+	selection  float64 // seconds; 0: there are none, or their cost is unknown
 	evaluation float64 // seconds
 }
 
-// besideProducts is what a step takes beside its products, as a factor of their time: on two
-// cores 233, 206 and 168 tokens/s were seen where products alone would make 353 (tools/bench).
+// besideProducts is the time of a step as a multiple of the time of its products: on two
+// cores 233, 206 and 168 tokens/s were measured where products alone would make 353
+// (tools/bench).
 const besideProducts = 1.7
 
-// estimate measures the machine, for a fifth of a second at most, and lays the run's work
-// out over what it finds; ok is false on a device that is not measured.
+// estimate measures the machine, for a fifth of a second at most, and computes the times of
+// the run's work from that; ok is false for a device that is not measured.
 func (f *forecast) estimate() (e estimate, ok bool) {
 	if f.machine.Kind() != driver.CPU || len(f.rows) == 0 {
 		return e, false
@@ -42,7 +43,8 @@ func (f *forecast) estimate() (e estimate, ok bool) {
 		c := f.cost
 		gradient := func(w decoder.Work) float64 { return w.Forward + w.Backward }
 		e.selection = e.seconds(c.Forward*pool.Forward + c.Gradient*gradient(pool) + c.EvalForward*eval.Forward + c.EvalGradient*gradient(eval))
-		// A token at a time, every weight is read for one multiplication: as slow as eight.
+		// With one token at a time, every weight is read for one multiplication: as slow as
+		// eight.
 		perToken := pool.Forward / float64(max(1, tokens))
 		e.selection += e.seconds(8 * perToken * float64(c.Generated*len(rows)))
 	}
@@ -51,7 +53,7 @@ func (f *forecast) estimate() (e estimate, ok bool) {
 
 func (e estimate) seconds(flop float64) float64 { return besideProducts * flop / e.rate }
 
-// work is that of one pass over rows, which have so many tokens.
+// work is the work of a pass over rows, and the number of their tokens.
 func (f *forecast) work(rows []data.Example) (w decoder.Work, tokens int) {
 	lengths, labelled := make([]int, len(rows)), 0
 	for i, ex := range rows {
@@ -77,7 +79,7 @@ func (f *forecast) left(e estimate, step int) float64 {
 	return seconds + e.evaluation*float64(f.evaluations(f.plan.Total-step))
 }
 
-// evaluations is how many there are in so many steps to the end.
+// evaluations is their number in that many steps up to the end.
 func (f *forecast) evaluations(steps int) int {
 	c, n := f.config.Training, 0
 	if len(f.sets) == 0 {
@@ -108,7 +110,7 @@ func (f *forecast) sayTime(log *slog.Logger, step int) {
 	log.Info("estimate", append(values, "gflops", round(e.rate/1e9))...)
 }
 
-// writeTime prints the same of the whole run.
+// writeTime prints the times of the whole run.
 func (f *forecast) writeTime(line func(key, format string, args ...any)) {
 	e, ok := f.estimate()
 	if !ok {
@@ -137,7 +139,7 @@ func productRate(dev driver.Device, c decoder.Config) float64 {
 	multiply := func() {
 		gemm.Run(dev, gemm.NT, 1, gemm.Dense(driver.FromHost(a), rows, k), gemm.Dense(driver.FromHost(b), n, k), 0, gemm.Dense(driver.FromHost(out), rows, n))
 	}
-	multiply() // threads are woken, memory is touched
+	multiply() // wakes the threads and touches the memory
 	flop, began := 2*float64(rows)*float64(k)*float64(n), time.Now()
 	for times := 1; ; times++ {
 		multiply()
@@ -147,13 +149,13 @@ func productRate(dev driver.Device, c decoder.Config) float64 {
 	}
 }
 
-// round keeps two digits.
+// round keeps two significant digits.
 func round(x float64) float64 {
-	v, _ := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 2, 64), 64) // what was just formatted
+	v, _ := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 2, 64), 64) // the text was just formatted
 	return v
 }
 
-// span writes a time as one would say it: 40 s, 12 min, 3.5 h, 412 days.
+// span formats a time as people say it: 40 s, 12 min, 3.5 h, 412 days.
 func span(seconds float64) string {
 	n, unit := seconds, "s"
 	for _, u := range []struct {

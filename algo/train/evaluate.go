@@ -16,7 +16,7 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// EvalSet is a named set of evaluation rows; the name is empty when there is one.
+// EvalSet is a named set of evaluation rows; the name is empty if there is only one.
 type EvalSet struct {
 	Name     string
 	Examples []data.Example
@@ -28,12 +28,12 @@ type evaluator struct {
 	model  *decoder.Model
 	log    *slog.Logger
 	sets   []EvalSet
-	broken map[data.ID]bool // rows that were left out, each named once
-	ranks  *ranks.Job       // share the batches out
+	broken map[data.ID]bool // rows that were left out, each reported once
+	ranks  *ranks.Job       // divide the batches
 }
 
-// evaluate evaluates every set after that many steps. A panic of a kernel is an error, as
-// in a step.
+// evaluate evaluates every set after that many steps. A panic of a kernel becomes an error,
+// as in a step.
 func (v *evaluator) evaluate(ctx context.Context, step int) (out evaluations, err error) {
 	err = task.Catch(func() error {
 		for _, set := range v.sets {
@@ -69,17 +69,17 @@ func (v *evaluator) evaluateSet(ctx context.Context, step int, set EvalSet) (e e
 	return e, nil
 }
 
-// loss is Hugging Face's eval_loss: the mean over batches of each batch's mean
-// over its tokens. It is not the mean over all tokens, and a last, short batch
-// counts as much as the others (recorded: golden run static_sft_eval). Rows whose loss
-// is no number are left out, unless no row has one.
+// loss is Hugging Face's eval_loss: the mean over batches of each batch's mean over its
+// tokens. It is not the mean over all tokens: a shorter last batch counts as much as the
+// others (recorded: golden run static_sft_eval). Rows whose loss is NaN or Inf are left out,
+// unless no row has a finite one.
 func (v *evaluator) loss(ctx context.Context, step int, examples []data.Example) (loss float64, n int, err error) {
 	batches := slices.Collect(slices.Chunk(upTo(len(examples)), v.config.Training.PerDeviceEvalBatchSize))
 	var sum float64
 	err = v.ranks.Deal(ctx, "evaluation", len(batches), func(i int) ([]byte, error) {
 		return v.batchLoss(examples, batches[i])
 	}, func(i int, result []byte) error {
-		got := make([]float64, len(result)/8) // the loss of all labels, their number, rows that were left out
+		got := make([]float64, len(result)/8) // the sum of the labels' losses, their number, rows that were left out
 		if err := ranks.Unpack(result, got); err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (v *evaluator) loss(ctx context.Context, step int, examples []data.Example)
 	return sum / float64(n), n, nil
 }
 
-// upTo is 0, 1, …, n-1.
+// upTo returns 0, 1, …, n-1.
 func upTo(n int) []int {
 	out := make([]int, n)
 	for i := range out {
@@ -112,8 +112,8 @@ func upTo(n int) []int {
 	return out
 }
 
-// batchLoss is the loss of all labels of a batch, their number, and which of its rows are
-// left out of both, as bytes.
+// batchLoss encodes the sum of the losses of a batch's labels, their number, and which of
+// its rows are left out of both.
 func (v *evaluator) batchLoss(examples []data.Example, rows []int) ([]byte, error) {
 	m := batch.Pack(examples, rows)
 	tokenLoss, err := v.model.Losses(m.Batch, float32(v.config.Training.LabelSmoothingFactor))
@@ -137,10 +137,10 @@ func (v *evaluator) batchLoss(examples []data.Example, rows []int) ([]byte, erro
 	return ranks.Pack(out), nil
 }
 
-// leaveOut names a row whose loss is no number, once in a run.
+// leaveOut reports a row whose loss is NaN or Inf, once per run.
 func (v *evaluator) leaveOut(id data.ID, step int) {
 	if !v.broken[id] {
-		v.log.Warn("an evaluation row's loss is not finite: evaluations leave it out while that is so", "dataset", id.Dataset, "row", id.Row, "step", step)
+		v.log.Warn("an evaluation row's loss is not finite: it is left out of evaluations until it is finite", "dataset", id.Dataset, "row", id.Row, "step", step)
 	}
 	if v.broken == nil {
 		v.broken = map[data.ID]bool{}
@@ -148,8 +148,8 @@ func (v *evaluator) leaveOut(id data.ID, step int) {
 	v.broken[id] = true
 }
 
-// accuracy is the mean over rows of the share of labelled tokens that are the
-// most probable; a row without any counts for nothing.
+// accuracy is the mean over rows of the share of labelled tokens that are the most probable;
+// a row without labels does not count.
 func (v *evaluator) accuracy(ctx context.Context, examples []data.Example) (float64, error) {
 	var sum float64
 	n := 0
@@ -171,7 +171,7 @@ func (v *evaluator) accuracy(ctx context.Context, examples []data.Example) (floa
 	return sum / float64(max(n, 1)), err
 }
 
-// batchAccuracy is the share of every row that has labels.
+// batchAccuracy is the share for every row that has labels.
 func (v *evaluator) batchAccuracy(m batch.Micro) (out []float64, err error) {
 	predicted, err := v.model.Predictions(m.Batch)
 	if err != nil {
@@ -192,5 +192,5 @@ func (v *evaluator) batchAccuracy(m batch.Micro) (out []float64, err error) {
 	return out, nil
 }
 
-// accuracyTokens is how many tokens go through the model at once.
+// accuracyTokens is the number of tokens in a batch.
 const accuracyTokens = 1024

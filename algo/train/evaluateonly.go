@@ -16,8 +16,8 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// evaluateOnly is a run with do_train: false: the model as it is, with the adapters that
-// are named, is evaluated and answers prompts, and what comes out is left in output_dir.
+// evaluateOnly is a run with do_train: false: the model, with the adapters that are named,
+// is evaluated and answers prompts, and the results are written to output_dir.
 func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Options) error {
 	if err := supported(c); err != nil {
 		return err
@@ -56,11 +56,11 @@ func evaluateOnly(ctx context.Context, c *config.Config, dev driver.Device, o Op
 	return p.Predict(ctx)
 }
 
-// writeEvaluation evaluates, and leaves the result in output_dir.
+// writeEvaluation evaluates, and writes the result to output_dir.
 func writeEvaluation(ctx context.Context, v *evaluator) error {
 	sets, err := v.evaluate(ctx, 0)
 	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("nothing is written of an evaluation that was cut short: %w", ErrInterrupted)
+		return fmt.Errorf("an interrupted evaluation writes nothing: %w", ErrInterrupted)
 	}
 	if err != nil {
 		return err
@@ -76,9 +76,9 @@ func writeEvaluation(ctx context.Context, v *evaluator) error {
 	return report.WriteResults(c.Training.OutputDir, "eval", metrics)
 }
 
-// closeData gives back the memory that rows lie in.
+// closeData frees the memory of the rows.
 func closeData(d *Data, log *slog.Logger) {
 	if err := d.Close(); err != nil {
-		log.Warn("the data's memory was not given back", "error", err)
+		log.Warn("the data's memory could not be freed", "error", err)
 	}
 }

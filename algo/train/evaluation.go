@@ -7,20 +7,20 @@ import (
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
-// evaluation is what evaluating one set gave.
+// evaluation is the result for one evaluation set.
 type evaluation struct {
-	set                  string  // its name; empty where there is one set
+	set                  string  // its name; empty if there is only one set
 	loss                 float64 // Hugging Face's eval_loss
 	accuracy, perplexity *float64
 	rows, batches        int
 	seconds              float64
 }
 
-// evaluations are those of all sets, in their order.
+// evaluations are the results for all sets, in their order.
 type evaluations []evaluation
 
-// fields are the metrics under Hugging Face's names: eval_loss, or eval_<set>_loss where
-// there are several sets.
+// fields are the metrics under Hugging Face's names: eval_loss, or eval_<set>_loss if there
+// are several sets.
 func (e evaluation) fields() pyjson.Object {
 	prefix := "eval_"
 	if e.set != "" {
@@ -49,7 +49,7 @@ func (e evaluations) fields() (out pyjson.Object) {
 	return out
 }
 
-// metric is the value that metric_for_best_model names.
+// metric is the value named by metric_for_best_model.
 func (e evaluations) metric(name string) (float64, error) {
 	all := e.fields()
 	if v, ok := all.Get(name).(float64); ok {

@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/data/display"
 )
 
-// facts is what the report says of a run before it goes on from a step; began is when its
-// set-up did.
+// facts is the report's description of a run before it starts or resumes at a step; began is
+// the time of its set-up.
 func facts(f *forecast, d *Data, step int, began time.Time) record.Run {
 	c, b := f.config, f.budget
 	r := record.Run{
@@ -38,7 +38,7 @@ func facts(f *forecast, d *Data, step int, began time.Time) record.Run {
 	if f.component != nil {
 		r.Component, r.Mode, r.Params = f.component.Name, f.component.Mode, display.Mask(f.component.Raw)
 	}
-	// Rows kept under tokenized_path may have no files any more; the page then says so.
+	// Rows kept under tokenized_path may no longer have files; the page then says so.
 	if catalog, err := dataset.OpenCatalog(r.DatasetDir, d.options.Info); err == nil {
 		for _, name := range c.Data.Dataset {
 			if s, err := catalog.Source(name); err == nil {
@@ -49,12 +49,12 @@ func facts(f *forecast, d *Data, step int, began time.Time) record.Run {
 	return r
 }
 
-// withoutSecrets masks what a description of data sets has of them: it is kept in a file.
-// The names of local files stay, for the page reads rows from there.
+// withoutSecrets masks the secrets in a description of data sets, which is written to a
+// file. The names of local files stay, because the page reads rows from them.
 func withoutSecrets(info []byte) json.RawMessage {
 	var sets map[string]any
 	if json.Unmarshal(info, &sets) != nil {
-		return nil // a data set named there has been read already
+		return nil // cannot happen: a data set named there has already been read
 	}
 	var mask func(key string, v any) any
 	mask = func(key string, v any) any {
@@ -78,7 +78,7 @@ func withoutSecrets(info []byte) json.RawMessage {
 	}
 	raw, err := json.Marshal(mask("", sets))
 	if err != nil {
-		return nil // what was read as JSON can be written
+		return nil // cannot happen: it was read as JSON
 	}
 	return raw
 }

@@ -23,8 +23,8 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// faultsPerMethod is how many instants of each method's run and kind of fault are tried;
-// $DATAFLEX_FAULTS sets it, all takes every one (make faults).
+// faultsPerMethod is the number of operations that are tried for each method's run and kind
+// of fault; $DATAFLEX_FAULTS sets it, all tries every one (make faults).
 const faultsPerMethod = 2
 
 func faultCount(t *testing.T) int {
@@ -43,13 +43,13 @@ func faultCount(t *testing.T) int {
 	}
 }
 
-// outcome is what a run on the file system ended with.
+// outcome is the result of a run on the file system.
 type outcome struct {
 	err error
 	log string
 }
 
-// train runs on whatever is mounted. A panic is an error, as the programs make of it.
+// train runs on whatever is mounted. A panic becomes an error, as in the programs.
 func (f *fixture) train(args ...string) (o outcome) {
 	f.t.Helper()
 	c, err := config.Load(filepath.Join(f.dir, "run.yaml"), args)
@@ -64,7 +64,7 @@ func (f *fixture) train(args ...string) (o outcome) {
 	return o
 }
 
-// lines are those of a file of the file system but for what differs from run to run.
+// lines returns the lines of a file without what differs from run to run.
 func lines(t *testing.T, path string) string {
 	t.Helper()
 	raw, err := storage.ReadFile(path)
@@ -77,12 +77,12 @@ func lines(t *testing.T, path string) string {
 	return timings.ReplaceAllString(string(raw), "")
 }
 
-// TestFaults runs every method on a file system that refuses a change, is full from one
-// on, loses the power there with everything that was not synced, or cannot read. The
-// same command, whose reads come in small pieces, then ends with the weights, the
-// optimizer's moments and the selections of a run that nothing happened to, bit for bit.
-// A line of a log that was refused is lost, and the error names the file. The instants
-// are drawn with a seed; make faults takes all of them.
+// TestFaults runs every method on a file system that refuses a change, is full from one on,
+// loses its power there with everything that was not synced, or cannot read. The same
+// command, whose reads return few bytes at a time, then ends with the weights, the
+// optimizer's moments and the selections of a run without faults, bit for bit. A line of a
+// log that was refused is lost, and the error names the file. The operations are chosen at
+// random with a seed; make faults tries all of them.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -90,7 +90,7 @@ func TestFaults(t *testing.T) {
 	kinds := map[memfs.Kind]string{memfs.Refuse: "refused", memfs.Full: "full", memfs.PowerCut: "power cut", memfs.ReadFail: "unreadable"}
 	for i, m := range methods(t) {
 		if m.mode == "upstream" {
-			continue // writes what faithful writes
+			continue // writes the same as faithful
 		}
 		t.Run(m.String(), func(t *testing.T) {
 			f.t = t
@@ -192,7 +192,7 @@ func difference(want, got string) string {
 	return fmt.Sprintf("%d lines, want %d", len(b), len(a))
 }
 
-// sample draws n different numbers from 1 to total, in order.
+// sample draws n distinct numbers from 1 to total, in order.
 func sample(r *rand.Rand, total, n int) []int {
 	all := r.Perm(total)[:min(n, total)]
 	for i := range all {

@@ -17,29 +17,29 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// runFile is dataflex_run.json in output_dir: which run the folder is of.
+// runFile is dataflex_run.json in output_dir, which identifies the folder's run.
 type runFile struct {
 	Version  int               `json:"version"`
 	Identity identity.Identity `json:"identity"`
-	Finished bool              `json:"finished"`           // everything that a run leaves is there
-	Step     int               `json:"step"`               // it was finished after
-	Replaces string            `json:"replaces,omitempty"` // a finished run that was set aside, as seen from output_dir: removed once there is a checkpoint
+	Finished bool              `json:"finished"`           // everything that a run leaves has been written
+	Step     int               `json:"step"`               // after which it was finished
+	Replaces string            `json:"replaces,omitempty"` // a finished run that was set aside, relative to output_dir: removed when there is a checkpoint
 }
 
 const runFileVersion = 1
 
-// folder is output_dir: held for this process, with what lies in it of earlier runs, and
-// the note of which run it is of.
+// folder is output_dir: locked for this process, with the files of earlier runs and the
+// record of the folder's run.
 type folder struct {
 	config *config.Config
 	log    *slog.Logger
 	lock   *storage.Lock
 	record runFile
-	aside  string // where what was in output_dir went
+	aside  string // where the previous content of output_dir was moved
 }
 
-// takeFolder makes output_dir and takes it for this process; another process that writes
-// there is named.
+// takeFolder creates output_dir and locks it for this process; if another process writes
+// there, the error names it.
 func takeFolder(c *config.Config, log *slog.Logger) (*folder, error) {
 	out := c.Training.OutputDir
 	if err := folderFits(c, "output_dir", out); err != nil {
@@ -54,7 +54,7 @@ func takeFolder(c *config.Config, log *slog.Logger) (*folder, error) {
 	case errors.As(err, &held):
 		return nil, c.Errorf("output_dir", "another run writes into %s: %w: wait for its end, or name another output_dir", out, held)
 	case err != nil:
-		return nil, c.Errorf("output_dir", "it cannot be written: %w", err)
+		return nil, c.Errorf("output_dir", "it is not writable: %w", err)
 	}
 	notes, err := storage.CleanStale(out)
 	if err != nil {
@@ -66,16 +66,16 @@ func takeFolder(c *config.Config, log *slog.Logger) (*folder, error) {
 	return &folder{config: c, log: log, lock: lock}, nil
 }
 
-// release lets other processes write there.
+// release unlocks the folder.
 func (f *folder) release() error { return f.lock.Release() }
 
-// contents is what output_dir holds of earlier runs.
+// contents is what earlier runs have left in output_dir.
 type contents struct {
-	file       *runFile // nil: none
+	file       *runFile // nil: there is none
 	checkpoint string   // the newest complete one, "" for none
 	saved      *saved   // its state
-	weights    bool     // of a finished model
-	any        bool     // there is something of a run
+	weights    bool     // the weights of a finished model exist
+	any        bool     // some file of a run exists
 }
 
 func (f *folder) contents() (*contents, error) {
@@ -85,7 +85,7 @@ func (f *folder) contents() (*contents, error) {
 	if err == nil {
 		c.file = &runFile{}
 		if err := json.Unmarshal(raw, c.file); err != nil || c.file.Version != runFileVersion {
-			c.file = nil // damaged, or of a later program: it does not say which run it is
+			c.file = nil // damaged, or of a later program: the run is unknown
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -107,12 +107,12 @@ func (f *folder) contents() (*contents, error) {
 	return c, nil
 }
 
-// holds says whether a folder has one of the files.
+// holds reports whether a folder has one of the files.
 func holds(dir string, names ...string) bool {
 	return slices.ContainsFunc(names, func(n string) bool { return storage.Exists(filepath.Join(dir, n)) })
 }
 
-// identity is the run's that the folder is of; nil where that is not known.
+// identity is that of the folder's run; nil if it is unknown.
 func (c *contents) identity() *identity.Identity {
 	switch {
 	case c.checkpoint != "":
@@ -123,18 +123,19 @@ func (c *contents) identity() *identity.Identity {
 	return nil
 }
 
-// stoppedEarly says whether early stopping, with that patience, ended the run whose
-// checkpoint it is.
+// stoppedEarly reports whether early stopping, with that patience, ended the run of the
+// checkpoint.
 func (c *contents) stoppedEarly(patience *int) bool {
 	return c.saved != nil && c.saved.Best.outlasts(patience)
 }
 
-// errFinished says that there is nothing left to do.
+// errFinished is returned if there is nothing left to do.
 var errFinished = errors.New("the run is finished")
 
-// place settles what becomes of what is in output_dir, and which checkpoint the run goes
-// on from; "" starts at step 0. A run that is there is this one, unfinished, and is gone
-// on with; or it is finished; or it is another one and is set aside. Runs are never mixed.
+// place decides what happens to the content of output_dir, and from which checkpoint the run
+// resumes; "" starts at step 0. If the content is of this run and unfinished, it is
+// continued; if finished, nothing is done; the content of another run is set aside. Runs are
+// never mixed.
 func (f *folder) place(me *identity.Identity, plan Plan, restart bool) (resume string, err error) {
 	c, r := f.config, f.config.Training.ResumeFromCheckpoint
 	there, err := f.contents()
@@ -156,20 +157,20 @@ func (f *folder) place(me *identity.Identity, plan Plan, restart bool) (resume s
 	return f.goOn(there, me, plan)
 }
 
-// goOn is place for a folder that holds a run.
+// goOn is place for a folder with the content of a run.
 func (f *folder) goOn(there *contents, me *identity.Identity, plan Plan) (resume string, err error) {
 	c, latest := f.config, f.config.Training.ResumeFromCheckpoint.Latest
 	overwrite := c.Training.OverwriteOutputDir
 	is := there.identity()
 	switch {
 	case is == nil && there.checkpoint != "" && overwrite && !latest:
-		return "", f.setAside("an earlier version of this program left checkpoints that do not say which run they are of, and overwrite_output_dir is true")
+		return "", f.setAside("an earlier version of this program left checkpoints that do not identify their run, and overwrite_output_dir is true")
 	case is == nil && there.checkpoint != "":
 		return there.checkpoint, nil
 	case is == nil && there.weights && !overwrite:
 		return "", c.Errorf("output_dir", "%s already holds a trained model and no checkpoint to go on from: set overwrite_output_dir: true, which sets it aside, or name another output_dir", c.Training.OutputDir)
 	case is == nil:
-		return "", f.setAside("it does not say which run it is of")
+		return "", f.setAside("it does not identify its run")
 	}
 	if other := identity.Differing(is.Run, me.Run); len(other) > 0 {
 		if latest {
@@ -180,7 +181,7 @@ func (f *folder) goOn(there *contents, me *identity.Identity, plan Plan) (resume
 	changed := identity.Differing(is.Settings, me.Settings)
 	if there.file != nil && there.file.Finished && !latest && (overwrite || there.file.Step >= plan.Total || there.checkpoint == "" || there.stoppedEarly(c.Tuning.EarlyStoppingSteps)) {
 		if !overwrite {
-			f.log.Info("the run is finished: nothing is trained. overwrite_output_dir: true, or --restart, trains anew and sets it aside",
+			f.log.Info("the run is finished: nothing is trained. overwrite_output_dir: true, or --restart, trains again and sets it aside",
 				"step", there.file.Step, "output_dir", c.Training.OutputDir, "changed", strings.Join(changed, "; "))
 			return "", errFinished
 		}
@@ -190,13 +191,13 @@ func (f *folder) goOn(there *contents, me *identity.Identity, plan Plan) (resume
 		f.record.Replaces = there.file.Replaces
 	}
 	if overwrite && there.checkpoint != "" {
-		f.log.Info("overwrite_output_dir is true, and the folder holds this very run, unfinished: it goes on; --restart begins anew", "checkpoint", there.checkpoint)
+		f.log.Info("overwrite_output_dir is true, and the folder holds this very run, unfinished: it is continued; --restart starts again", "checkpoint", there.checkpoint)
 	}
 	return there.checkpoint, nil
 }
 
-// resumeFromPath prepares output_dir for a run that goes on from a checkpoint that was
-// named: checkpoints of later steps are of another course and set aside.
+// resumeFromPath prepares output_dir for a run that resumes from a given checkpoint:
+// checkpoints of later steps belong to another continuation and are set aside.
 func (f *folder) resumeFromPath(path string, there *contents, me *identity.Identity, plan Plan) error {
 	out := f.config.Training.OutputDir
 	inside := within(out, path)
@@ -226,7 +227,7 @@ func (f *folder) resumeFromPath(path string, there *contents, me *identity.Ident
 	return f.moveAside("they are later than "+path+", from which the run goes on", later...)
 }
 
-// within reports whether path lies in the folder dir.
+// within reports whether path is in the folder dir.
 func within(dir, path string) bool {
 	real := func(p string) string {
 		if abs, err := filepath.Abs(p); err == nil {
@@ -241,7 +242,7 @@ func within(dir, path string) bool {
 	return err == nil && (rel == "." || filepath.IsLocal(rel))
 }
 
-// setAside moves all that is in output_dir away.
+// setAside moves the whole content of output_dir away.
 func (f *folder) setAside(why string) error {
 	c := f.config
 	for _, key := range []struct{ name, path string }{
@@ -253,7 +254,7 @@ func (f *folder) setAside(why string) error {
 		{"resume_from_checkpoint", c.Training.ResumeFromCheckpoint.Path},
 	} {
 		if key.path != "" && storage.Exists(key.path) && within(c.Training.OutputDir, key.path) {
-			return c.Errorf("output_dir", "what is in %s would have to be set aside, and %s, which this run reads, lies there (%s): name another output_dir", c.Training.OutputDir, key.path, key.name)
+			return c.Errorf("output_dir", "what is in %s would have to be set aside, and %s, which this run reads, is there (%s): name another output_dir", c.Training.OutputDir, key.path, key.name)
 		}
 	}
 	entries, err := storage.ReadDir(c.Training.OutputDir)
@@ -266,20 +267,21 @@ func (f *folder) setAside(why string) error {
 			names = append(names, e.Name())
 		}
 	}
-	// Which run it is of goes last: what a kill leaves is still that run's.
+	// The file that identifies the run is last: what a kill leaves still belongs to that
+	// run.
 	if holds(c.Training.OutputDir, storage.RunFile) {
 		names = append(names, storage.RunFile)
 	}
 	return f.moveAside(why, names...)
 }
 
-// asideName is where runs are set aside within output_dir, with a number after it, if
-// they cannot be beside it.
+// asideName is the name, followed by a number, of folders within output_dir for runs that
+// are set aside, if they cannot be beside it.
 const asideName = "old-"
 
-// moveAside moves entries of output_dir into a new folder output_dir.old-N; into a folder
-// of its own where output_dir's neighbours are on another disk or cannot be written, as
-// where a disk is mounted there.
+// moveAside moves entries of output_dir into a new folder output_dir.old-N, or into a folder
+// within output_dir if the folder beside it would be on another disk or cannot be written,
+// as where a disk is mounted on output_dir.
 func (f *folder) moveAside(why string, names ...string) error {
 	out := filepath.Clean(f.config.Training.OutputDir)
 	var faults []error
@@ -296,7 +298,7 @@ func (f *folder) moveAside(why string, names ...string) error {
 	return f.config.Errorf("output_dir", "what is in %s cannot be set aside (%s): %w: name another output_dir", out, why, errors.Join(faults...))
 }
 
-// unused is the first name of that prefix and a number that is not taken.
+// unused is the first unused name that consists of the prefix and a number.
 func unused(prefix string) string {
 	for n := 1; ; n++ {
 		if path := fmt.Sprint(prefix, n); !storage.Exists(path) {
@@ -330,13 +332,13 @@ func (f *folder) replace() error {
 	return err
 }
 
-// finished notes that the run is over, after that many steps.
+// finished records that the run ended after that many steps.
 func (f *folder) finished(step int) error {
 	f.record.Finished, f.record.Step = true, step
 	return f.writeRecord()
 }
 
-// writeRecord says in output_dir which run it is of.
+// writeRecord writes the file that identifies the run of output_dir.
 func (f *folder) writeRecord() error {
 	raw, err := json.MarshalIndent(f.record, "", "  ")
 	if err != nil {
@@ -345,7 +347,7 @@ func (f *folder) writeRecord() error {
 	return storage.WriteFile(filepath.Join(f.config.Training.OutputDir, storage.RunFile), append(raw, '\n'))
 }
 
-// replaced removes the finished run that this one takes the place of.
+// replaced removes the finished run that this one replaces.
 func (f *folder) replaced() error {
 	if f.record.Replaces == "" {
 		return nil
@@ -353,10 +355,10 @@ func (f *folder) replaced() error {
 	out := filepath.Clean(f.config.Training.OutputDir)
 	old := filepath.Join(out, f.record.Replaces)
 	if !strings.HasPrefix(old, out+"."+asideName) && !strings.HasPrefix(old, filepath.Join(out, asideName)) {
-		return fmt.Errorf("%s names %q, which no run was set aside as", storage.RunFile, f.record.Replaces)
+		return fmt.Errorf("%s names %q, which is not a name for runs set aside", storage.RunFile, f.record.Replaces)
 	}
 	if err := storage.RemoveAll(old); err != nil {
-		f.log.Warn("the finished run that was set aside is still there", "path", old, "error", err)
+		f.log.Warn("the finished run that was set aside could not be removed", "path", old, "error", err)
 	} else {
 		f.log.Info("the finished run that was set aside is removed", "path", old)
 	}

@@ -16,7 +16,7 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// said trains and returns what the log says.
+// said trains and returns the log.
 func (f *fixture) said(o train.Options, overrides ...string) (string, error) {
 	f.t.Helper()
 	c, err := config.Load(filepath.Join(f.dir, "run.yaml"), overrides)
@@ -37,8 +37,9 @@ func (f *fixture) begun(steps int, args ...string) {
 	}
 }
 
-// TestSameCommandGoesOn: whatever overwrite_output_dir says, the same command goes on
-// with its own unfinished run, says so, and ends with the same bytes; --restart does not.
+// TestSameCommandGoesOn: with any value of overwrite_output_dir, the same command continues
+// its own unfinished run, logs that, and ends with the same bytes; with --restart it does
+// not.
 func TestSameCommandGoesOn(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -48,7 +49,7 @@ func TestSameCommandGoesOn(t *testing.T) {
 	args = append(args, "output_dir="+out)
 	f.begun(4, args...)
 	log, err := f.said(train.Options{}, args...)
-	if err != nil || !strings.Contains(log, "checkpoint-2") || !strings.Contains(log, "it goes on") {
+	if err != nil || !strings.Contains(log, "checkpoint-2") || !strings.Contains(log, "it is continued") {
 		t.Errorf("it does not go on: %v\n%s", err, log)
 	}
 	if string(adapter(t, whole)) != string(adapter(t, out)) {
@@ -65,8 +66,8 @@ func TestSameCommandGoesOn(t *testing.T) {
 	}
 }
 
-// TestAnotherRunIsSetAside: what another run left is moved, whole, and said with what
-// differs; the new run never goes on from it. Whether it had come to its end or not.
+// TestAnotherRunIsSetAside: files of another run, finished or not, are moved as a whole, and
+// the log names the differences; the new run never resumes from it.
 func TestAnotherRunIsSetAside(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -114,8 +115,8 @@ func TestAnotherRunIsSetAside(t *testing.T) {
 	}
 }
 
-// TestSettingsMayChange: hyperparameters do not make another run; each is named with what
-// it was, and max_steps goes on past the end.
+// TestSettingsMayChange: changed hyperparameters do not make another run; each is logged
+// with its old value, and max_steps extends a finished run.
 func TestSettingsMayChange(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -134,8 +135,8 @@ func TestSettingsMayChange(t *testing.T) {
 	}
 }
 
-// TestFinishedRun: it says that it is finished and is left as it is; with
-// overwrite_output_dir it is trained anew, and there until there is a new checkpoint.
+// TestFinishedRun: a finished run is reported as such and left unchanged; with
+// overwrite_output_dir it is trained again, and kept until there is a new checkpoint.
 func TestFinishedRun(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -169,8 +170,8 @@ func TestFinishedRun(t *testing.T) {
 	}
 }
 
-// TestEarlierVersionsCheckpoint: checkpoints of version 1 (kept from commit 6777f94) go
-// on, in the losses that that program had.
+// TestEarlierVersionsCheckpoint: checkpoints of version 1 (kept from commit 6777f94) can be
+// resumed, with the losses of that program.
 func TestEarlierVersionsCheckpoint(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -203,8 +204,8 @@ func TestEarlierVersionsCheckpoint(t *testing.T) {
 	}
 }
 
-// TestTwoProcesses: a second run into the folder is refused in a sentence that names the
-// first; a dead one's folder is free.
+// TestTwoProcesses: a second run in the same folder is refused with an error that names the
+// first; the folder of a dead process is free.
 func TestTwoProcesses(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -217,7 +218,7 @@ func TestTwoProcesses(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := out.Read(make([]byte, 4)); err != nil { // it has taken a step
+	if _, err := out.Read(make([]byte, 4)); err != nil { // it has done a step
 		t.Fatal(err)
 	}
 	_, err = f.said(train.Options{}, "max_steps=1")
@@ -234,8 +235,8 @@ func TestTwoProcesses(t *testing.T) {
 	}
 }
 
-// TestResumeFromEarlier: checkpoints later than the one that a run is told to go on from
-// are of another course: they are moved away, or a later resume would take them.
+// TestResumeFromEarlier: checkpoints later than the one that a run is told to resume from
+// belong to another continuation: they are moved, so that a later resume does not use them.
 func TestResumeFromEarlier(t *testing.T) {
 	t.Parallel()
 	f := small(t)

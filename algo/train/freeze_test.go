@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestFreezeNames: LLaMA-Factory trains what has one of its patterns in its name, so that
-// the extra module norm is every layer's norms as well (recorded from 0.9.5 on the tiny
-// qwen2: 812,000 parameters train, not 811,808).
+// TestFreezeNames: LLaMA-Factory trains parameters whose name contains one of its patterns,
+// so that the extra module norm trains every layer's norms as well (recorded from 0.9.5 on
+// the tiny qwen2: 812,000 parameters are trained, not 811,808).
 func TestFreezeNames(t *testing.T) {
 	t.Parallel()
 	f := small(t)

@@ -16,8 +16,8 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// TestFreezeGate: with freeze_gate the routers are what they were, and without it they
-// are not; mode upstream keeps whatever has gate in its name.
+// TestFreezeGate: with freeze_gate the routers are unchanged, without it they change; mode
+// upstream freezes every parameter with gate in its name.
 func TestFreezeGate(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -26,7 +26,7 @@ func TestFreezeGate(t *testing.T) {
 	base := tensors(t, filepath.Join(f.dir, "qwen"))
 	for _, c := range []struct {
 		args  []string
-		keeps *regexp.Regexp // of what is not trained
+		keeps *regexp.Regexp // names of parameters that are not trained
 	}{
 		{[]string{"freeze_gate=true", "component_name=faithful"}, regexp.MustCompile(`mlp\.(gate|shared_expert_gate)\.`)},
 		{[]string{"freeze_gate=true", "component_name=upstream"}, regexp.MustCompile(`gate`)},
@@ -56,7 +56,7 @@ func TestFreezeGate(t *testing.T) {
 			t.Errorf("%v: the adapter's targets are %v", c.args, a.Targets)
 		}
 	}
-	// An adapter that trains the gates cannot go on with them frozen.
+	// An adapter that trains the gates cannot be continued with frozen gates.
 	err := f.run("freeze_gate=true", "model_name_or_path="+f.dir+"/qwen", "adapter_name_or_path="+filepath.Join(f.dir, "lora"), "output_dir="+f.dir+"/again")
 	if err == nil || !strings.Contains(err.Error(), "freeze_gate") || !strings.Contains(err.Error(), "mlp.gate") {
 		t.Errorf("an adapter on the gates: %v", err)
@@ -81,7 +81,7 @@ func tensors(t *testing.T, dir string) map[string][]float32 {
 	return read(t, w)
 }
 
-// read is everything in w, which it closes.
+// read returns all tensors of w, which it closes.
 func read(t *testing.T, w *checkpoint.Weights) map[string][]float32 {
 	t.Helper()
 	defer w.Close()
@@ -100,7 +100,7 @@ func read(t *testing.T, w *checkpoint.Weights) map[string][]float32 {
 	return out
 }
 
-// TestReferenceIsPlanned: the memory of DoReMi's reference model is in the plan.
+// TestReferenceIsPlanned: the memory of DoReMi's reference model is part of the plan.
 func TestReferenceIsPlanned(t *testing.T) {
 	t.Parallel()
 	f := small(t)

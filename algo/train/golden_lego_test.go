@@ -15,7 +15,7 @@ import (
 )
 
 // recordedPipeline is a run of DataFlex 1.1.0 (torch 2.7.1, transformers 4.57.6, one
-// thread): what it was told, and what it logged. The losses tell which rows it trained on.
+// thread): its arguments and its log. The losses show which rows it trained on.
 type recordedPipeline struct {
 	Keys       []string  `json:"keys"`
 	Components string    `json:"components"`
@@ -46,7 +46,7 @@ component_name: p
 
 // TestRecordedPipelines replays pipelines of many shapes in mode upstream: filters and
 // draws, scarce domains, replacement, new pools under an order, Flex epochs that end with
-// too few rows, DoReMi's own clock, shared losses of some age, smoothed labels.
+// too few rows, DoReMi's own step counter, shared losses of some age, label smoothing.
 func TestRecordedPipelines(t *testing.T) {
 	var all map[string]recordedPipeline
 	readJSON(t, "testdata/pipelines.json", &all)
@@ -90,7 +90,8 @@ func (want recordedPipeline) replay(t *testing.T, name string) {
 		t.Fatalf("%d steps, recorded %d", len(loss), len(want.Loss))
 	}
 	for i := range loss {
-		// Losses are logged to four places, norms agree as far as float32 sums do.
+		// Losses are logged with four decimals, norms agree to the precision of float32
+		// sums.
 		if math.Abs(loss[i]-want.Loss[i]) > 1.1e-4*(1+1e-5*want.Loss[i]) || math.Abs(norm[i]-want.Norm[i]) > 3e-4*want.Norm[i] {
 			t.Errorf("%s, step %d: loss %v norm %v, recorded %v and %v", strings.ReplaceAll(name, "_", " "), i+1, loss[i], norm[i], want.Loss[i], want.Norm[i])
 		}

@@ -12,8 +12,8 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// goldenNext holds runs that LLaMA-Factory 0.9.5 was recorded in: optimizers and kinds of
-// adapters. It is laid over golden, whose models and data it uses.
+// goldenNext has recorded runs of LLaMA-Factory 0.9.5: optimizers and kinds of adapters. Its
+// files are copied over those of golden, whose models and data it uses.
 const goldenNext = "../../../shared/golden-next"
 
 // TestGoldenNextRuns replays them as TestGoldenRuns does.
@@ -36,8 +36,8 @@ func TestGoldenNextRuns(t *testing.T) {
 	t.Chdir(work)
 	for _, r := range []struct {
 		name, start string
-		loose       bool    // losses to 1e-2
-		cosine      float64 // of the weights' update with upstream's
+		loose       bool    // compare losses to 1e-2
+		cosine      float64 // between the weights' update and upstream's
 	}{
 		{"adamw_torch_8step", "tiny-llama-lora", false, 0.999999},
 		{"sgd", "tiny-llama-lora", false, 0.999999},
@@ -48,8 +48,8 @@ func TestGoldenNextRuns(t *testing.T) {
 		{"lora_muon", "tiny-llama-lora", true, 0.9998},
 		{"full_muon", "tiny-llama", true, 0.9998},
 		{"dora", "tiny-llama-dora", false, 0.999999},
-		// Upstream starts from an approximate decomposition, which differs by some 1e-3: the
-		// losses alone are compared.
+		// Upstream starts from an approximate decomposition, which differs by some 1e-3:
+		// only the losses are compared.
 		{"pissa", "", true, 0},
 		{"qlora", "tiny-llama-lora", false, 0.999999},
 		{"qlora_single", "tiny-llama-lora", false, 0.999999},
@@ -78,7 +78,7 @@ func TestGoldenNextRuns(t *testing.T) {
 	}
 }
 
-// compareLosses holds the logged losses to upstream's, relatively.
+// compareLosses compares the logged losses with upstream's, relatively.
 func compareLosses(t *testing.T, ours, theirs string, tolerance float64) {
 	t.Helper()
 	got, _ := losses(t, ours)

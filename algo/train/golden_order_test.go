@@ -11,9 +11,9 @@ import (
 	"dataflex.dev/dataflex/algo/report"
 )
 
-// compareOrder holds the rows of a dynamic_reorder run to upstream's, one after the other.
-// Of a static one upstream has moved the rows themselves before it numbers them: which
-// they are the losses tell, and here that every one is there.
+// compareOrder compares the sequence of rows of a dynamic_reorder run with upstream's. In a
+// static one upstream has reordered the rows before it numbers them: the losses are compared
+// elsewhere, here only that every row occurs.
 func compareOrder(t *testing.T, ours, theirs string) {
 	t.Helper()
 	name := filepath.Base(theirs)
@@ -41,7 +41,7 @@ func compareOrder(t *testing.T, ours, theirs string) {
 	readJSON(t, filepath.Join(theirs, "trace.json"), &trace)
 	var want []int
 	for _, m := range trace.Micros {
-		if name != "reorder_dyn_saw" || m.Step >= 2 { // the warm-up is no order
+		if name != "reorder_dyn_saw" || m.Step >= 2 { // the warm-up is not ordered
 			want = append(want, m.Rows...)
 		}
 	}

@@ -12,10 +12,10 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// recordedRanks holds runs of LLaMA-Factory 0.9.4 and DataFlex on two processes.
+// recordedRanks has runs of LLaMA-Factory 0.9.4 and DataFlex on two processes.
 const recordedRanks = "../../../shared/prototypes/scale/hf/upstream_w2"
 
-// TestGoldenRanks: one process with ranks: 2 logs what two processes logged.
+// TestGoldenRanks: one process with ranks: 2 logs the same as two processes.
 func TestGoldenRanks(t *testing.T) {
 	theirs, err := filepath.Abs(recordedRanks)
 	if err != nil {

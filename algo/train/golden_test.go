@@ -19,11 +19,11 @@ import (
 	_ "dataflex.dev/dataflex/algo/weighter"
 )
 
-// golden is where upstream's own recorded runs are, on machines that have them.
+// golden has upstream's own recorded runs, on machines where it exists.
 const golden = "../../../shared/golden"
 
-// recordedHere makes a copy of what upstream's runs were recorded with the folder that the
-// test works in.
+// recordedHere changes the working directory to a copy of the files with which upstream's
+// runs were recorded.
 func recordedHere(t *testing.T) {
 	t.Helper()
 	work := t.TempDir()
@@ -31,12 +31,12 @@ func recordedHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("DATAFLEX_CACHE", filepath.Join(work, "tokenised"))
-	t.Setenv("OMP_NUM_THREADS", "1") // runs side by side: less to wait for than threads of one
+	t.Setenv("OMP_NUM_THREADS", "1") // the runs are parallel: little is gained from threads within a run
 	t.Chdir(work)
 }
 
-// TestGoldenRuns replays every run that was recorded from LLaMA-Factory and
-// DataFlex themselves, with their files as they are but for mode: upstream.
+// TestGoldenRuns replays every run that was recorded from LLaMA-Factory and DataFlex, with
+// their files unchanged except for mode: upstream.
 func TestGoldenRuns(t *testing.T) {
 	runs, err := os.ReadDir(filepath.Join(golden, "runs"))
 	if err != nil {
@@ -47,8 +47,8 @@ func TestGoldenRuns(t *testing.T) {
 	}
 	recordedHere(t)
 	for _, r := range runs {
-		// transformers 4.52's label smoothing grows with gradient_accumulation_steps; a static
-		// run of ours does not (TestSmoothingAccumulates).
+		// transformers 4.52's label smoothing grows with gradient_accumulation_steps; our
+		// static runs do not (TestSmoothingAccumulates).
 		if r.Name() == "static_sft_smoothing" {
 			continue
 		}
@@ -85,8 +85,8 @@ func replay(t *testing.T, name string) {
 	}
 }
 
-// components is the run's components file with mode upstream, a cache folder of
-// its own, and no projection where the recorded run had none.
+// components writes the run's components file with mode upstream, a cache folder of its own,
+// and without projection if the recorded run had none.
 func components(t *testing.T, file, run string) string {
 	t.Helper()
 	raw, err := os.ReadFile(file)
@@ -105,9 +105,9 @@ func components(t *testing.T, file, run string) string {
 	return path
 }
 
-// compareLog holds the logged numbers to upstream's: losses to a unit of their
-// last decimal, norms to 2e-4, rates exactly, evaluations to 1e-5. A bf16 run is held
-// to bf16's precision: here the maths is float32.
+// compareLog compares the logged numbers with upstream's: losses to a unit of their last
+// decimal, norms to 2e-4, rates exactly, evaluations to 1e-5. A bf16 run is compared with
+// bf16's precision, because here it is computed in float32.
 func compareLog(t *testing.T, ours, theirs string, bf16 bool) {
 	t.Helper()
 	read := func(path, key string) []map[string]any {
@@ -147,8 +147,8 @@ func compareLog(t *testing.T, ours, theirs string, bf16 bool) {
 	}
 }
 
-// compareSelections holds the chosen rows to upstream's, order included, and LESS's
-// similarities to 2e-4.
+// compareSelections compares the chosen rows with upstream's, including their order, and
+// LESS's similarities to 2e-4.
 func compareSelections(t *testing.T, cache, theirs string) {
 	t.Helper()
 	var trace struct {
@@ -160,7 +160,7 @@ func compareSelections(t *testing.T, cache, theirs string) {
 	}
 	readJSON(t, filepath.Join(theirs, "trace.json"), &trace)
 	for _, w := range trace.Selections {
-		if w.Indices == nil { // a mixer's proportions
+		if w.Indices == nil { // the proportions of a mixer
 			continue
 		}
 		var got struct {
@@ -188,7 +188,7 @@ func compareDomainWeights(t *testing.T, ours, theirs string) {
 	t.Helper()
 	want, err := os.ReadFile(theirs)
 	if err != nil {
-		return // a run without such a file
+		return // the run has no such file
 	}
 	got, err := os.ReadFile(ours)
 	if err != nil {

@@ -20,30 +20,29 @@ import (
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
-// journal keeps a run's records: the log, the history, what was selected, what report_to
-// names, what the report page is made of. What happens comes in as values and becomes
-// JSON here.
+// journal writes a run's records: the log, the history, the selections, the trackers of
+// report_to, the data of the report page. It receives values and converts them to JSON.
 type journal struct {
 	config    *config.Config
 	plan      Plan
-	at        *position // how far the run is
+	at        *position // progress of the run
 	rows      []data.Example
-	component *config.Component // nil in a run without one
+	component *config.Component // nil if the run has none
 	out       *slog.Logger
-	silent    bool // of a rank that writes nothing: rank 0 does
+	silent    bool // on ranks other than 0: rank 0 writes
 
 	log      *report.Log
 	picks    *report.Picks
-	trackers report.Trackers // what report_to names
+	trackers report.Trackers // as requested by report_to
 	page     *record.Writer
 	history  []pyjson.Object
-	weighed  int  // the step whose rows' weights were recorded last
-	done     bool // the run came to its end
+	weighed  int  // the step whose row weights were recorded last
+	done     bool // the run has ended
 }
 
-// open opens the run's log files and starts what the report page is made of; a resumed
-// run drops what they say of steps it will take again. held says that the window which
-// opens at this step was chosen before the checkpoint that the run goes on from.
+// open opens the run's log files and the data of the report page; a resumed run drops their
+// entries of steps that it will repeat. held is true if the window that opens at this step
+// was chosen before the checkpoint from which the run resumes.
 func (j *journal) open(fresh, held bool, facts record.Run) (err error) {
 	if j.silent {
 		return nil
@@ -74,7 +73,7 @@ func (j *journal) open(fresh, held bool, facts record.Run) (err error) {
 	return j.page.Start(facts)
 }
 
-// openTrackers starts what report_to names.
+// openTrackers opens the trackers of report_to.
 func (j *journal) openTrackers(fresh bool) error {
 	c := j.config.Training
 	if slices.Contains(c.ReportTo, "tensorboard") {
@@ -98,7 +97,7 @@ func (j *journal) openTrackers(fresh bool) error {
 	return nil
 }
 
-// openEvents starts TensorBoard's file.
+// openEvents opens TensorBoard's file.
 func (j *journal) openEvents(fresh bool) (*report.Events, error) {
 	c := j.config.Training
 	dir := c.LoggingDir
@@ -112,7 +111,7 @@ func (j *journal) openEvents(fresh bool) (*report.Events, error) {
 	return e, e.Resume(j.at.step)
 }
 
-// evaluations is how many evaluation sets' metrics the history has of a step.
+// evaluations is the number of evaluation sets whose metrics the history has for a step.
 func (j *journal) evaluations(step int) (n int) {
 	for _, entry := range j.history {
 		isOne := slices.ContainsFunc(entry, func(f pyjson.Field) bool { return strings.HasPrefix(f.Key, "eval_") })
@@ -123,9 +122,9 @@ func (j *journal) evaluations(step int) (n int) {
 	return n
 }
 
-// note adds an entry to the history, its line to the training log, and tells what
-// report_to names, in this order: where a later one fails, the checkpoint that the run is
-// rescued into holds the entry, and a run that goes on does not write the line again.
+// note adds an entry to the history, its line to the training log, and passes it to the
+// trackers, in this order: if a later one fails, the rescue checkpoint has the entry, and
+// the resumed run does not write the line again.
 func (j *journal) note(entry pyjson.Object, lines ...report.Event) error {
 	j.history = append(j.history, entry)
 	if j.silent {
@@ -163,7 +162,7 @@ func (j *journal) stepTaken(s stepStats) error {
 	return nil
 }
 
-// evaluated logs evaluations, a line for every set, as Hugging Face does.
+// evaluated logs evaluations, one line per set, as Hugging Face does.
 func (j *journal) evaluated(sets evaluations) error {
 	step := j.at.step
 	epoch := j.plan.Epoch(step)
@@ -182,11 +181,11 @@ func (j *journal) evaluated(sets evaluations) error {
 	return nil
 }
 
-// skipped records that a row, whose loss or gradient is no number, is left out of the
+// skipped records that a row, whose loss or gradient is NaN or Inf, is left out of the
 // coming step.
 func (j *journal) skipped(row int, what string) error {
 	id, step := j.rows[row].ID, j.at.step
-	j.out.Warn("a row's "+what+" is not finite: it is left out of this step, and of every other where that is so", "dataset", id.Dataset, "row", id.Row, "step", step+1)
+	j.out.Warn("a row's "+what+" is not finite: it is left out of this step, and of every other step in which this happens", "dataset", id.Dataset, "row", id.Row, "step", step+1)
 	return j.note(pyjson.Object{
 		{Key: "skipped_dataset", Value: id.Dataset},
 		{Key: "skipped_row", Value: id.Row},
@@ -195,7 +194,7 @@ func (j *journal) skipped(row int, what string) error {
 	})
 }
 
-// summed notes what a finished run reports.
+// summed records the metrics of a finished run.
 func (j *journal) summed(metrics pyjson.Object) error {
 	step, rows := j.at.step, j.at.ledger.Sum()
 	j.out.Info("rows trained on", "of", rows.Rows, "once", rows.Once, "more_than_once", rows.More, "most_often", rows.Most, "never", rows.Never)
@@ -205,7 +204,7 @@ func (j *journal) summed(metrics pyjson.Object) error {
 	return j.log.Write(report.Event{Step: step, Total: j.plan.Total, Epoch: j.plan.Epoch(step)})
 }
 
-// finished notes that the run came to its end.
+// finished records that the run ended.
 func (j *journal) finished() error {
 	if err := j.page.Log(j.at.step, j.at.totals.Tokens, j.log.Elapsed().Seconds(), j.at.ledger.Sum(), true); err != nil {
 		return err
@@ -252,7 +251,7 @@ func (j *journal) Selected(r algo.Request, sel algo.Selection, seconds float64, 
 	return j.page.Selection(r, sel, j.rows, seconds, reused)
 }
 
-// Mixed records the shares that a window was drawn with; update 0 is the run's own.
+// Mixed records the shares with which a window was drawn; update 0 is the run's own shares.
 func (j *journal) Mixed(step, update int, domains []algo.Domain, shares, lossWeights []float64, seconds float64) error {
 	if j.silent {
 		return nil
@@ -275,8 +274,8 @@ func (j *journal) Weighed(step int, micros []batch.Micro, weights, loss [][]floa
 	j.page.Weigh(step, micros, weights, loss, j.rows)
 }
 
-// weighedByColumn records what a weight column made of a step's rows. A weighter's own
-// weights are there already.
+// weighedByColumn records the weights of a step's rows by a weight column. A weighter's own
+// weights have already been recorded.
 func (j *journal) weighedByColumn(s *curriculum.Step) {
 	if _, _, given := columnWeight(j.rows, s.Micros); !given || j.weighed == s.Index+1 {
 		return

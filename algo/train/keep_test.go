@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 )
 
-// TestAdditionalTargetIsReadBack: what additional_target trains is in a checkpoint under
-// PEFT's names. A run goes on from it to the same bytes, takes the best of them at its
+// TestAdditionalTargetIsReadBack: parameters trained by additional_target are in checkpoints
+// under PEFT's names. A run resumes from one to the same bytes, loads the best one at its
 // end, and LESS scores with it.
 func TestAdditionalTargetIsReadBack(t *testing.T) {
 	t.Parallel()
@@ -42,7 +42,7 @@ func TestAdditionalTargetIsReadBack(t *testing.T) {
 	f.must("additional_target=norm", "output_dir="+f.dir+"/less", "train_type=dynamic_select", "component_name=it", "max_steps=3")
 }
 
-// TestEpochsOfDynamicRuns: the strategies fire where a pass over the 48 rows ends, at
+// TestEpochsOfDynamicRuns: actions per epoch happen where a pass over the 48 rows ends, at
 // upstream's steps (48 rows in steps of 4 are 12), and after the last step.
 func TestEpochsOfDynamicRuns(t *testing.T) {
 	t.Parallel()
@@ -70,7 +70,7 @@ func TestEpochsOfDynamicRuns(t *testing.T) {
 	}
 }
 
-// checkpoints are the steps of a folder's checkpoints, in order.
+// checkpoints lists the steps of a folder's checkpoints, in order.
 func checkpoints(t *testing.T, dir string) (steps []int) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -91,8 +91,9 @@ func checkpoints(t *testing.T, dir string) (steps []int) {
 }
 
 // TestSaveTotalLimitKeepsNewestAndBest: while a run trains, the newest checkpoint and the
-// best one stay, whatever the limit; at its end the best one alone (transformers 4.57,
-// Trainer._rotate_checkpoints). As the loss falls, greater_is_better makes the first one best.
+// best one are kept, whatever the limit; at its end only the best one (transformers 4.57,
+// Trainer._rotate_checkpoints). As the loss falls, greater_is_better makes the first one
+// best.
 func TestSaveTotalLimitKeepsNewestAndBest(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -120,8 +121,8 @@ func TestSaveTotalLimitKeepsNewestAndBest(t *testing.T) {
 	}
 }
 
-// TestEvaluationOnly: do_train: false leaves the evaluation of the untrained model, which
-// is what an evaluation before the first step says, and nothing else.
+// TestEvaluationOnly: do_train: false writes the evaluation of the untrained model, which
+// equals an evaluation before the first step, and nothing else.
 func TestEvaluationOnly(t *testing.T) {
 	t.Parallel()
 	f := small(t)

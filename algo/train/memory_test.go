@@ -26,9 +26,9 @@ func (d limited) Attributes() driver.Attributes {
 	return a
 }
 
-// TestCheckpointingWhereNeeded: activations are kept where they fit; where they do not, and
-// nobody said that they are to be kept, layers are computed again, which the plan says; where
-// somebody did, the run is refused with the way out.
+// TestCheckpointingWhereNeeded: activations are kept if they fit; if they do not, layers are
+// recomputed, which the plan says, unless the configuration forbids it: then the run is
+// refused with the way out.
 func TestCheckpointingWhereNeeded(t *testing.T) {
 	dir := t.TempDir()
 	shape := `{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 32, "intermediate_size": 64,

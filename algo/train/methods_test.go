@@ -24,7 +24,7 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// method is a method as a component of its own.
+// method is a method to run as a component.
 type method struct {
 	kind, name, mode string
 	params           string // %s is the fixture's folder
@@ -33,10 +33,10 @@ type method struct {
 
 func (m method) String() string { return m.kind + " " + m.name + ", " + m.mode }
 
-// otherwise are the methods whose course differs between the modes.
+// otherwise lists the methods that run differently in the two modes.
 var otherwise = []string{"nice", "coincide", "delta_loss", "near", "tsds", "random", "doremi", "odm", "adapt", "joint_update_aware", "loss", "saw", "dynamic", "chain", "draw"}
 
-// methods are all there are, and in mode upstream those whose course is another there.
+// methods lists all methods, and those that run differently in mode upstream a second time.
 func methods(t *testing.T) (all []method) {
 	t.Helper()
 	for _, mode := range []string{"faithful", "upstream"} {
@@ -119,7 +119,7 @@ func (m method) arguments(f *fixture, more ...string) []string {
 	return out
 }
 
-// bricks are the components that the stages of a pipeline name.
+// bricks writes the components that the stages of a pipeline name.
 func (m method) bricks(f *fixture) string {
 	if m.kind != "pipeline" {
 		return ""
@@ -132,8 +132,8 @@ weighters: {loss: {name: loss}, adapt: {name: adapt, params: {refresh_interval: 
 `, f.dir)
 }
 
-// small is a fixture over models of random weights that take no time, with two more
-// data sets, one of a single row.
+// small is a fixture with models of random weights that take no time, with two more data
+// sets, one of them with a single row.
 func small(t *testing.T) *fixture {
 	f := newFixture(t)
 	f.model("tiny", map[string]any{"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama"})
@@ -156,8 +156,8 @@ func small(t *testing.T) *fixture {
 	return f
 }
 
-// model writes a model of random weights, of the kind that keys of its configuration
-// say, and the demo's tokenizer.
+// model writes a model of random weights, with the given keys of its configuration, and the
+// demo's tokenizer.
 func (f *fixture) model(name string, kind map[string]any) {
 	f.t.Helper()
 	dir := filepath.Join(f.dir, name)
@@ -182,7 +182,7 @@ func (f *fixture) model(name string, kind map[string]any) {
 	}
 }
 
-// offline writes what near, tsds and an order by scores read.
+// offline writes the files that near, tsds and an order by scores read.
 func (f *fixture) offline(rows int) {
 	f.t.Helper()
 	order := rand.New(rand.NewPCG(5, 5)).Perm(rows)
@@ -195,8 +195,8 @@ func (f *fixture) offline(rows int) {
 	f.write("scores.npy", string(npy.Encode(p, rows)))
 }
 
-// killAt stops a run where SIGKILL might: nothing of the loop runs on, which recovers
-// from panics.
+// killAt ends a run where SIGKILL might: no code of the loop runs afterwards, although it
+// recovers from panics.
 type killAt int
 
 func (k killAt) Step(done, _ int, _ float64, _ int) {
@@ -206,7 +206,7 @@ func (k killAt) Step(done, _ int, _ float64, _ int) {
 }
 func (killAt) Close() {}
 
-// killed runs until that many steps are done, and says whether the run was over first.
+// killed runs until that many steps are done, and reports whether the run ended first.
 func (f *fixture) killed(steps int, args ...string) (over bool) {
 	f.t.Helper()
 	c, err := config.Load(filepath.Join(f.dir, "run.yaml"), args)
@@ -225,10 +225,10 @@ func (f *fixture) killed(steps int, args ...string) (over bool) {
 	return over
 }
 
-// TestRegression07EveryStep kills a run of every method before it has saved any of its
-// steps, so that it goes on from every checkpoint there is, boundaries of windows
-// included, and with nothing of what it chose on disk. Rows, weights, losses and
-// domain weights are those of a run that nobody disturbed. (Also 29 of the second list.)
+// TestRegression07EveryStep kills a run of every method before each of its steps is saved,
+// so that it resumes from every checkpoint, boundaries of windows included, without any file
+// of its choices. Rows, weights, losses and domain weights are those of an undisturbed run.
+// (Also 29 of the second list.)
 func TestRegression07EveryStep(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -253,7 +253,7 @@ func TestRegression07EveryStep(t *testing.T) {
 				}
 			}
 			forget()
-			// It is the same run whether or not overwrite_output_dir is true.
+			// It is the same run with either value of overwrite_output_dir.
 			for kill := 2; !f.killed(kill, append(args, "output_dir="+dirs[1], fmt.Sprintf("overwrite_output_dir=%v", kill%2 == 0))...); kill++ {
 				forget()
 			}
@@ -267,8 +267,7 @@ func TestRegression07EveryStep(t *testing.T) {
 	}
 }
 
-// records are a run's losses, the rows it selected and its domains' weights, without
-// what tells the time.
+// records are a run's losses, the rows it selected and its domains' weights, without times.
 func records(t *testing.T, dir string) string {
 	t.Helper()
 	loss, norm := losses(t, dir)
@@ -282,8 +281,8 @@ func records(t *testing.T, dir string) string {
 	return out
 }
 
-// TestMethodsSurvive: every method trains on a pool that is smaller than what it is
-// asked for but for a repeat, in which a row has no label, and on domains of one row.
+// TestMethodsSurvive: every method trains on a pool that is smaller than requested without
+// repetition, has a row without labels, and domains of one row.
 func TestMethodsSurvive(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -305,7 +304,7 @@ func TestMethodsSurvive(t *testing.T) {
 	}
 	f.json("dataset_info.json", info)
 	for _, m := range methods(t) {
-		if m.name == "nice" { // it asks questions, of which pre-training has none
+		if m.name == "nice" { // it asks questions, which pre-training does not have
 			continue
 		}
 		t.Run(m.String(), func(t *testing.T) {

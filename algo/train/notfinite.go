@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/algo/curriculum"
 )
 
-// notFinite is an error of training rows whose loss or gradient is no number.
+// notFinite is an error of training rows whose loss or gradient is NaN or Inf.
 type notFinite struct {
 	what string // loss or gradient
 	rows []int
@@ -21,7 +21,7 @@ func (e *notFinite) Error() string {
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
-// rowsNotFinite lists which of a micro-batch's rows have a loss that is no number.
+// rowsNotFinite lists the rows of a micro-batch whose loss is NaN or Inf.
 func rowsNotFinite(m batch.Micro, tokenLoss []float32) (at []int) {
 	mean, ok := m.RowMeans(tokenLoss)
 	for i := range m.Rows {
@@ -38,7 +38,7 @@ func (e *notFinite) add(m batch.Micro, tokenLoss []float32) {
 	}
 }
 
-// without is a step's rows but the broken ones, and how many labels they have.
+// without returns a step's rows except the faulty ones, and how many labels they have.
 func (e *notFinite) without(s *curriculum.Step) (micros []dealt, labels int) {
 	for at, m := range s.Micros {
 		var kept []int

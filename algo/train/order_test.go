@@ -42,14 +42,15 @@ func scored(t *testing.T) *fixture {
 	return f
 }
 
-// order is a component's parameters in use, and arguments of a run with it.
+// order writes a component with these parameters, and returns the arguments of a run with
+// it.
 func (f *fixture) order(params string, more ...string) []string {
 	f.write("components.yaml", fmt.Sprintf("reorders:\n  it:\n    params: {%s}\n", params))
 	out := []string{"train_type=dynamic_reorder", "component_name=it", "max_steps=-1", "overwrite_output_dir=true", "num_train_epochs=1"}
 	return append(out, more...)
 }
 
-// served are the rows of a run in the order of their training.
+// served lists the rows of a run in the order of their training.
 func (f *fixture) served() (out []data.ID) {
 	f.t.Helper()
 	raw, err := os.ReadFile(filepath.Join(f.dir, "out", report.PicksName))
@@ -66,8 +67,8 @@ func (f *fixture) served() (out []data.ID) {
 	return out
 }
 
-// Regression 30: scores go to their rows whatever is done to the data: mixing, a held-out
-// part, rows that were tokenised before. What has no place in the order is an error.
+// Regression 30: rows keep their scores whatever is done to the data: mixing, a held-out
+// part, rows that were tokenised before. A row that has no place in the order is an error.
 func TestRegression30RowsKeepTheirScores(t *testing.T) {
 	t.Parallel()
 	f := scored(t)
@@ -172,7 +173,7 @@ func TestOrderedPasses(t *testing.T) {
 	}
 }
 
-// A step file's metric orders the rows that it covers; the others need fill_value.
+// The metric in a step's file orders the rows that it covers; the others need fill_value.
 func TestOrderByCachedSelection(t *testing.T) {
 	t.Parallel()
 	f := scored(t)

@@ -11,7 +11,7 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// fullAt is a disk on which a file cannot be appended to from its nth opening on.
+// fullAt is a disk on which appending to a file fails from its nth opening on.
 type fullAt struct {
 	storage.FS
 	name string
@@ -27,22 +27,22 @@ func (f *fullAt) OpenFile(name string, flag int, perm os.FileMode) (storage.File
 	return f.FS.OpenFile(name, flag, perm)
 }
 
-// TestLogIsWholeWhereThePageFails: where the page's data cannot be written right after a
-// step, the rescued run has that step in its log; and the run that goes on has every step
-// and every evaluation once.
+// TestLogIsWholeWhereThePageFails: if the page's data cannot be written right after a step,
+// the rescued run has that step in its log; and the resumed run has every step and every
+// evaluation once.
 func TestLogIsWholeWhereThePageFails(t *testing.T) {
 	t.Parallel()
 	args := []string{"do_eval=true", "eval_strategy=steps", "eval_steps=1", "max_steps=4"}
 	clean, f := newFixture(t), newFixture(t)
 	clean.must(args...)
-	unmount := storage.Mount(f.dir, &fullAt{storage.OS, "report_data.jsonl", 3}) // the run's facts, step 1, step 2
+	unmount := storage.Mount(f.dir, &fullAt{storage.OS, "report_data.jsonl", 3}) // opened for the run's facts, step 1, step 2
 	err := f.run(args...)
 	unmount()
 	if err == nil || !strings.Contains(err.Error(), "step 2 is saved in "+filepath.Join(f.dir, "out", "checkpoint-2")) {
 		t.Fatal(err)
 	}
 	f.must(args...)
-	// What there is of steps and of evaluations, by the log's lines without times.
+	// The log's lines of steps and of evaluations, without times.
 	lines := func(f *fixture) (all []string) {
 		raw, err := os.ReadFile(filepath.Join(f.dir, "out", "trainer_log.jsonl"))
 		if err != nil {

@@ -15,8 +15,8 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// panicking panics, as a kernel whose launch fails, in the place that it was made for
-// and before step 4, as long as armed is set.
+// panicking panics like a kernel whose launch fails, at a given place and before step 4,
+// while armed is set.
 type panicking struct{ place string }
 
 var armed atomic.Bool
@@ -50,9 +50,9 @@ func (w panicking) Observe(_ context.Context, step int, _ []algo.MicroReport) er
 	return nil
 }
 
-// TestPanicsEndInACheckpoint: a panic before the weights move ends with a checkpoint of
-// the last finished step, from which the same command goes on as if nothing had been; one
-// after they moved saves nothing, as the weights are of no step.
+// TestPanicsEndInACheckpoint: a panic before the weights change ends with a checkpoint of
+// the last finished step, from which the same command continues as if nothing had happened;
+// one after they began to change saves nothing, because the weights belong to no step.
 func TestPanicsEndInACheckpoint(t *testing.T) {
 	t.Parallel()
 	f := small(t)

@@ -16,8 +16,8 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// faultyReads is a disk whose reads of Parquet files panic from the nth on, as a bug in
-// the library that reads them would.
+// faultyReads is a disk whose reads of Parquet files panic from the nth on, as a bug in the
+// library that reads them would.
 type faultyReads struct {
 	storage.FS
 	left atomic.Int32
@@ -44,8 +44,8 @@ func (f *faultyFile) ReadAt(b []byte, at int64) (int, error) {
 }
 
 // TestPanicInParquet: a panic while a Parquet file is read, wherever in it, is one error
-// that names the file; the checkpoints of the run stay as they are, and it goes on from
-// them to the weights of a run without it.
+// that names the file; the checkpoints of the run stay unchanged, and it resumes from them
+// to the weights of a run without the panic.
 func TestPanicInParquet(t *testing.T) {
 	t.Parallel()
 	type row struct {
@@ -76,7 +76,7 @@ func TestPanicInParquet(t *testing.T) {
 		err := f.runWith(train.Options{Out: os.Stderr, Log: quiet}, args...)
 		unmount()
 		if err == nil {
-			break // every read was done
+			break // every read has been done
 		}
 		tries++
 		if text := err.Error(); !strings.Contains(text, "pool.parquet") || !strings.Contains(text, "planted") || strings.Contains(text, "goroutine") {

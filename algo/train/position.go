@@ -6,13 +6,13 @@ import (
 	"dataflex.dev/dataflex/algo/curriculum"
 )
 
-// position is how far a run is: the small part of the loop's state, which a checkpoint
-// keeps beside the weights, the window and what decides on the rows.
+// position is the progress of a run: the small part of the loop's state, which a checkpoint
+// stores beside the weights, the window and the curriculum's state.
 type position struct {
-	step      int // done
+	step      int // steps done
 	totals    totals
 	skipped   skips
-	ledger    *curriculum.Ledger // of the rows dealt out
+	ledger    *curriculum.Ledger // of the rows trained on
 	lastSaved string             // the newest complete checkpoint
 }
 
@@ -23,21 +23,21 @@ func (p *position) lastCheckpoint() string {
 	return "the last good checkpoint is " + p.lastSaved
 }
 
-// totals is what a run adds up, and a checkpoint keeps.
+// totals is the sums of a run that a checkpoint stores.
 type totals struct {
 	Loss        float64 `json:"loss"`         // of all steps
 	WindowLoss  float64 `json:"window_loss"`  // since the last log line
-	WindowSteps int     `json:"window_steps"` // likewise
+	WindowSteps int     `json:"window_steps"` // steps in WindowLoss
 	Flos        float64 `json:"flos"`
 	Tokens      int     `json:"tokens"`    // trained on, without padding
 	Padded      int     `json:"padded"`    // as upstream counts input tokens
 	Seconds     float64 `json:"seconds"`   // of training, selections included
-	Selecting   float64 `json:"selecting"` // of which selecting
+	Selecting   float64 `json:"selecting"` // the part of Seconds spent on selections
 	Selections  int     `json:"selections"`
 }
 
-// count keeps the books of a step: the ledger, and upstream's, which go by padded tokens;
-// nonEmbedding is the parameters but the embeddings.
+// count adds a step to the ledger and the totals; Padded counts padded tokens, as upstream.
+// nonEmbedding is the number of parameters without the embeddings.
 func (p *position) count(g *gradient, nonEmbedding float64) {
 	for _, micro := range g.dealt {
 		p.ledger.Deal(micro.rows)
@@ -53,7 +53,7 @@ func (p *position) count(g *gradient, nonEmbedding float64) {
 // skips counts how often training rows were left out of a step.
 type skips map[int]int
 
-// add counts a row once more; first says that it has not been left out before.
+// add counts a row once more; first is true if it has not been left out before.
 func (s *skips) add(row int) (first bool) {
 	if *s == nil {
 		*s = skips{}
@@ -62,7 +62,7 @@ func (s *skips) add(row int) (first bool) {
 	return (*s)[row] == 1
 }
 
-// times is how many samples were left out, a row as often as it was.
+// times is the number of samples left out; a row counts as often as it was.
 func (s skips) times() (n int) {
 	for _, times := range s {
 		n += times
@@ -70,9 +70,10 @@ func (s skips) times() (n int) {
 	return n
 }
 
-// rest is what a step moves before the weights move, as the step began.
+// rest is the state, besides the weights, that a step changes before the weights change, as
+// it was when the step began.
 type rest struct {
 	curriculum json.RawMessage
 	skipped    skips
-	noted      int // entries of the history
+	noted      int // number of entries in the history
 }

@@ -15,7 +15,7 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// TestGoldenPredictions: LLaMA-Factory's own files, byte for byte, and its figures.
+// TestGoldenPredictions: LLaMA-Factory's own files, byte for byte, and its metrics.
 func TestGoldenPredictions(t *testing.T) {
 	theirs, err := filepath.Abs(filepath.Join(goldenNext, "runs"))
 	if err != nil {
@@ -80,7 +80,7 @@ func TestPredict(t *testing.T) {
 			t.Errorf("%v", all)
 		}
 	}
-	if !bytes.Equal(answers[0], answers[1]) { // a learning rate of 0 changes nothing
+	if !bytes.Equal(answers[0], answers[1]) { // a learning rate of 0 does not change the model
 		t.Errorf("after training:\n%s\nwithout:\n%s", answers[0], answers[1])
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// TestQLoRAGoesOn: a run on codes goes on bit for bit from its checkpoint; other codes are
-// another run.
+// TestQLoRAGoesOn: a run with quantised weights resumes bit for bit from its checkpoint;
+// with other codes it is another run.
 func TestQLoRAGoesOn(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ is, other, said string }{
@@ -38,8 +38,8 @@ func TestQLoRAGoesOn(t *testing.T) {
 	}
 }
 
-// TestQuantisedFolderTrains: in a folder of codes adapters alone train, which the check says
-// before anything is loaded.
+// TestQuantisedFolderTrains: with a quantised folder only adapters can be trained, which the
+// check reports before anything is loaded.
 func TestQuantisedFolderTrains(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -66,7 +66,7 @@ func TestQuantisedFolderTrains(t *testing.T) {
 	}
 }
 
-// TestQLoRASelects: LESS takes gradients of adapters on codes.
+// TestQLoRASelects: LESS uses gradients of adapters on quantised weights.
 func TestQLoRASelects(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -14,7 +14,7 @@ import (
 	"dataflex.dev/dataflex/data/processor"
 )
 
-// subtasks names every evaluation row's subtask; nil where no row has one.
+// subtasks lists every evaluation row's subtask; nil if no row has one.
 func subtasks(eval []data.Example) []string {
 	out := make([]string, len(eval))
 	for i, ex := range eval {
@@ -26,25 +26,25 @@ func subtasks(eval []data.Example) []string {
 	return out
 }
 
-// questioner gives methods that ask the model the evaluation rows' questions. The rows'
-// text is not among what was tokenised: it is read again, from the files.
+// questioner provides the evaluation rows as questions, for methods that ask the model. The
+// rows' text is not part of the tokenised data: it is read again, from the files.
 type questioner struct {
 	config *config.Config
 	data   *Data
 	lent   *algo.Run
 }
 
-// ask fills in Run.Questions for a method, by its name, that wants them.
+// ask sets Run.Questions if the method of that name needs them.
 func (q *questioner) ask(ctx context.Context, method string) error {
 	if len(q.lent.Eval) == 0 {
 		return nil
 	}
 	key := "eval_dataset"
 	if len(q.config.Data.EvalDataset) == 0 {
-		key = "dataset" // rows held out of it
+		key = "dataset" // the evaluation rows are held out of it
 	}
 	if q.config.Tuning.Stage != config.StageSFT {
-		return q.config.Errorf("stage", "%s asks the evaluation rows' questions, and rows of stage %s are no questions and answers: set stage: sft", method, q.config.Tuning.Stage)
+		return q.config.Errorf("stage", "%s asks the evaluation rows' questions, but rows of stage %s are not questions and answers: set stage: sft", method, q.config.Tuning.Stage)
 	}
 	var err error
 	if q.lent.Questions, err = q.questions(ctx, q.lent.Eval); err != nil {
@@ -53,7 +53,7 @@ func (q *questioner) ask(ctx context.Context, method string) error {
 	return nil
 }
 
-// questions are rows as one asks them, in their order.
+// questions are the rows as questions, in their order.
 func (q *questioner) questions(ctx context.Context, rows []data.Example) ([]algo.Question, error) {
 	ids := make([]data.ID, len(rows))
 	for i, ex := range rows {
@@ -84,8 +84,8 @@ func (q *questioner) questions(ctx context.Context, rows []data.Example) ([]algo
 	return out, nil
 }
 
-// question is a row before its answer. A row that is not what was tokenised, which
-// can be with tokenized_path, is an error.
+// question is a row before its answer. A row that differs from the tokenised one, which can
+// happen with tokenized_path, is an error.
 func (q *questioner) question(encoder processor.Encoder, s *data.Sample, row data.Example) (out algo.Question, err error) {
 	again, dropped, err := encoder.Encode(s)
 	switch {
@@ -94,7 +94,7 @@ func (q *questioner) question(encoder processor.Encoder, s *data.Sample, row dat
 	case dropped != nil:
 		return out, fmt.Errorf("it has changed since it was tokenised: %s", dropped.Kind)
 	case len(row.Members) == 0 && !slices.Equal(again.InputIDs, row.InputIDs):
-		return out, errors.New("its text gives other tokens than were kept: the file has changed since it was tokenised, or template or cutoff_len have")
+		return out, errors.New("its text gives different tokens than those on disk: the file, template or cutoff_len has changed since it was tokenised")
 	}
 	pair, err := q.data.options.Template.EncodeOne(q.data.Tokenizer, slices.Concat(s.Prompt, s.Response), s.System, s.Tools)
 	if err != nil {

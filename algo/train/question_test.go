@@ -14,8 +14,8 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// lent is what the last run lent the selector of these tests. Its rows are copies:
-// the run's memory is gone.
+// lent is the Run that the last run passed to the selector of these tests. Its rows are
+// copies, because the run's memory has been freed.
 var lent algo.Run
 
 func init() {
@@ -50,8 +50,8 @@ func (l lender) Select(_ context.Context, r algo.Request) (algo.Selection, error
 	return s, nil
 }
 
-// asking is a fixture with two evaluation sets, one of conversations, whose first
-// row is dropped.
+// asking is a fixture with two evaluation sets, one of conversations, whose first row is
+// dropped.
 func asking(t *testing.T) *fixture {
 	f := newFixture(t)
 	f.write("components.yaml", "selectors:\n  asks: {name: test_asks}\n  quiet: {name: test_quiet}\n")
@@ -78,8 +78,8 @@ func asking(t *testing.T) *fixture {
 
 var askingArgs = []string{"train_type=dynamic_select", "component_name=asks", "eval_dataset=eval,chat", "max_steps=3", "overwrite_output_dir=true"}
 
-// TestQuestions: a selector that asks has every evaluation row as one asks it, in the
-// order of the rows: the prompt is what stands before the last answer's labels.
+// TestQuestions: a selector that needs questions gets every evaluation row as one, in the
+// order of the rows: the prompt is the text before the labels of the last answer.
 func TestQuestions(t *testing.T) {
 	f := asking(t)
 	f.must(askingArgs...)
@@ -112,14 +112,14 @@ func TestQuestions(t *testing.T) {
 			t.Errorf("%q is not asked by %+v", text, q)
 		}
 	}
-	// The text is not kept for a method that does not ask.
+	// Questions are not made for a method that does not need them.
 	f.must(append(askingArgs, "component_name=quiet")...)
 	if lent.Questions != nil {
 		t.Error("a selector that does not ask was given questions")
 	}
 }
 
-// TestQuestionsOfOtherRows: text that is not what was tokenised is refused.
+// TestQuestionsOfOtherRows: text that differs from what was tokenised is refused.
 func TestQuestionsOfOtherRows(t *testing.T) {
 	f := asking(t)
 	args := append(askingArgs, "tokenized_path="+filepath.Join(f.dir, "tokenised"))
@@ -138,7 +138,7 @@ func TestQuestionsOfOtherRows(t *testing.T) {
 	}
 }
 
-// TestNICETrains: nice selects through the loop, in both modes.
+// TestNICETrains: nice selects within a run, in both modes.
 func TestNICETrains(t *testing.T) {
 	t.Parallel()
 	for mode, more := range map[string]string{
@@ -146,7 +146,7 @@ func TestNICETrains(t *testing.T) {
 		"upstream": `projection: sjlt, mc_samples: 20, prompt_template: "<|im_start|>user\n{instruction}<|im_end|>\n<|im_start|>assistant\n", policy_model_path: ` + model,
 	} {
 		f := newFixture(t)
-		// Hardly an answer of this model is right, but one in many has an e in it.
+		// Hardly any answer of this model is right, but one in many contains an e.
 		f.json("eval.json", []map[string]string{{"instruction": "Say e", "input": "", "output": "e"}, {"instruction": "Say it again", "input": "", "output": "e"}})
 		f.write("components.yaml", fmt.Sprintf("selectors:\n  nice:\n    name: nice\n    mode: %s\n    params: {cache_dir: %s/cache/nice, proj_dim: 64, max_new_tokens: 8, reward: contains, %s}\n", mode, f.dir, more))
 		f.must("train_type=dynamic_select", "component_name=nice", "max_steps=3")
@@ -157,8 +157,8 @@ func TestNICETrains(t *testing.T) {
 			}
 		}
 		readJSON(t, filepath.Join(f.dir, "cache/nice/step_2.json"), &got)
-		// Of a model that knows nothing the cosines are small and of either sign; were no
-		// answer judged right, all would be 0.
+		// With an untrained model the cosines are small and of either sign; if no answer
+		// were judged right, all would be 0.
 		similarity := slices.Clone(got.Metric.Similarity)
 		slices.Reverse(similarity)
 		if len(got.Indices) != 8 || len(similarity) != 8 || !slices.IsSorted(similarity) || similarity[7] == 0 {

@@ -9,9 +9,9 @@ import (
 	"dataflex.dev/dataflex/algo/curriculum"
 )
 
-// TestRanksDealAsAccelerate: the rows that every rank takes at every step, recorded from
-// Hugging Face's Trainer (transformers 4.52.4, accelerate 1.7.0) on one, two and three
-// processes with gloo: rounds that do not come out even, and fewer rows than a round.
+// TestRanksDealAsAccelerate: the rows of every rank at every step, recorded from Hugging
+// Face's Trainer (transformers 4.52.4, accelerate 1.7.0) on one, two and three processes
+// with gloo: incomplete rounds, and fewer rows than a round.
 func TestRanksDealAsAccelerate(t *testing.T) {
 	raw, err := os.ReadFile("testdata/ranks.json")
 	if err != nil {
@@ -27,7 +27,7 @@ func TestRanksDealAsAccelerate(t *testing.T) {
 	for name, run := range all {
 		plan := Plan{Rows: run.Rows, Micro: run.Micro, Accumulate: run.Accumulate, Ranks: run.World}
 		s := sampler{plan: plan, seed: 42, shuffle: true, window: curriculum.Window{}}
-		steps := map[int][][][]int{} // per step and rank its micro-batches' rows
+		steps := map[int][][][]int{} // per step and rank the rows of its micro-batches
 		for rank, micros := range run.Ranks {
 			for _, m := range micros {
 				var step int

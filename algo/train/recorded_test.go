@@ -11,9 +11,9 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// TestRecordedRun replays a LESS run that plain PyTorch and PEFT made of the
-// demo's model (tools/golden/less_run.py): every loss and norm, every row's score,
-// what was chosen, and the weights at the end.
+// TestRecordedRun replays a LESS run of the demo's model in plain PyTorch and PEFT
+// (tools/golden/less_run.py): every loss and norm, every row's score, the choices, and the
+// weights at the end.
 func TestRecordedRun(t *testing.T) {
 	t.Parallel()
 	var want struct {
@@ -79,8 +79,8 @@ func TestWriteFixture(t *testing.T) {
 	}
 }
 
-// updateCosine compares what training did to an adapter with what it did in a
-// recorded run that started from the same.
+// updateCosine compares the change of an adapter in training with its change in a recorded
+// run that started from the same weights.
 func updateCosine(t *testing.T, ours, start, end string) float64 {
 	t.Helper()
 	var dot, a2, b2 float64

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// scalars reads TensorBoard's file of a run: step, tag, value, as TensorFlow's event
-// and summary messages have them. The checksums are algo/report's test's.
+// scalars reads a run's TensorBoard file: step, tag, value, in TensorFlow's event and
+// summary messages. The checksums are tested in algo/report.
 func scalars(t *testing.T, dir string) map[string]float64 {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "events.out.tfevents.*"))
@@ -75,7 +75,7 @@ func scalars(t *testing.T, dir string) map[string]float64 {
 	return out
 }
 
-// objects reads a file of JSON objects, one a line or one alone.
+// objects reads a file of JSON objects: one per line, or a single one.
 func objects(t *testing.T, path string) (out []map[string]any) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -93,7 +93,7 @@ func objects(t *testing.T, path string) (out []map[string]any) {
 	return out
 }
 
-// TestFilesAgree: what a run leaves in any file is what trainer_state.json says.
+// TestFilesAgree: all files of a run agree with trainer_state.json.
 func TestFilesAgree(t *testing.T) {
 	f := newFixture(t)
 	args := []string{"report_to=tensorboard", "train_type=dynamic_select", "component_name=less", "warmup_step=2", "update_step=2", "eval_strategy=steps", "eval_steps=3", "logging_steps=2", "do_eval=true"}

@@ -14,10 +14,10 @@ import (
 )
 
 // The regression tests at the end of spec/dataflex-upstream.md and in section 6 of
-// spec/dataflex-1.1.md that are about whole runs, by their numbers there: each fails in
-// upstream. Those about one method are beside it.
+// spec/dataflex-1.1.md that concern whole runs, by their numbers there: each fails in
+// upstream. Those for a single method are in the method's package.
 
-// weighing are the methods that weigh the loss.
+// weighing lists the methods that weight the loss.
 func weighing(t *testing.T) (out []method) {
 	t.Helper()
 	for _, m := range methods(t) {
@@ -28,9 +28,9 @@ func weighing(t *testing.T) (out []method) {
 	return out
 }
 
-// TestRegression04AccumulationDoesNotMatter: 8 rows of a step weigh the same however
-// they are cut into micro-batches, under every method that weighs the loss. (Also 18
-// of the second list.)
+// TestRegression04AccumulationDoesNotMatter: the 8 rows of a step weigh the same however
+// they are divided into micro-batches, under every method that weights the loss. (Also 18 of
+// the second list.)
 func TestRegression04AccumulationDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -55,8 +55,8 @@ func TestRegression04AccumulationDoesNotMatter(t *testing.T) {
 	}
 }
 
-// TestRegression05UniformIsUnweighted: strategy uniform trains what static training
-// trains, byte for byte.
+// TestRegression05UniformIsUnweighted: strategy uniform trains the same weights as static
+// training, byte for byte.
 func TestRegression05UniformIsUnweighted(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -66,7 +66,7 @@ func TestRegression05UniformIsUnweighted(t *testing.T) {
 		[]string{"max_steps=4", "train_type=dynamic_weight", "component_name=it", "warmup_step=0"})
 }
 
-// same holds the adapters of two runs to be one.
+// same checks that the adapters of two runs are equal.
 func (f *fixture) same(what string, a, b []string) {
 	f.t.Helper()
 	if !f.alike(a, b) {
@@ -91,7 +91,7 @@ func init() {
 	})
 }
 
-// firstDomain draws all domains alike and gives the loss to the first.
+// firstDomain draws equally from all domains and gives the whole loss to the first.
 type firstDomain struct {
 	domains int
 	weigh   bool
@@ -109,8 +109,9 @@ func (m firstDomain) Mix(context.Context, algo.MixRequest) (algo.Mixture, error)
 	return a, nil
 }
 
-// TestRegression03LossWeightsReachTheModel: a mixer's weights (1, 0) of the domains
-// change what is trained; the rest of it is TestRegression03DoReMiReweighs of algo/mixer.
+// TestRegression03LossWeightsReachTheModel: a mixer's loss weights (1, 0) for the domains
+// change the trained weights; the rest is tested by TestRegression03DoReMiReweighs of
+// algo/mixer.
 func TestRegression03LossWeightsReachTheModel(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -121,8 +122,8 @@ func TestRegression03LossWeightsReachTheModel(t *testing.T) {
 	}
 }
 
-// TestRegression08AnotherModelAnotherSelection: a selection is not taken from another
-// model's run.
+// TestRegression08AnotherModelAnotherSelection: a selection made with another model is not
+// reused.
 func TestRegression08AnotherModelAnotherSelection(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -145,8 +146,8 @@ func TestRegression08AnotherModelAnotherSelection(t *testing.T) {
 	}
 }
 
-// TestRegression13And14: without a train_type training is static; and the workers of
-// Python's loader change nothing.
+// TestRegression13And14: without a train_type training is static; and the number of workers
+// of Python's loader has no effect.
 func TestRegression13And14(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -156,8 +157,8 @@ func TestRegression13And14(t *testing.T) {
 	f.same("dataloader_num_workers: 2", append(slices.Clip(args), "dataloader_num_workers=2"), args)
 }
 
-// TestRegression19EvaluationIsUnweighted: whatever weighs the loss of training, the
-// evaluation of the same weights is that of static training.
+// TestRegression19EvaluationIsUnweighted: with any method that weights the training loss,
+// the evaluation of the same weights equals that of static training.
 func TestRegression19EvaluationIsUnweighted(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -177,7 +178,7 @@ func TestRegression19EvaluationIsUnweighted(t *testing.T) {
 	}
 }
 
-// TestRegression28StepsAreKept: train_step and max_steps are honoured by every train type.
+// TestRegression28StepsAreKept: every train type respects train_step and max_steps.
 func TestRegression28StepsAreKept(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -185,7 +186,7 @@ func TestRegression28StepsAreKept(t *testing.T) {
 	for _, kind := range []string{"static", "dynamic_select", "dynamic_mix", "dynamic_weight"} {
 		for _, key := range []string{"max_steps", "train_step"} {
 			if kind == "static" && key == "train_step" {
-				continue // a key of dynamic training
+				continue // a key for dynamic training
 			}
 			f.must("train_type="+kind, "component_name=it", "max_steps=-1", "overwrite_output_dir=true", key+"=3")
 			if loss, _ := losses(t, filepath.Join(f.dir, "out")); len(loss) != 3 {
@@ -195,8 +196,8 @@ func TestRegression28StepsAreKept(t *testing.T) {
 	}
 }
 
-// TestRegression32WarmupIsStatic: before warmup_step is over, dynamic_weight trains as
-// static training does, accumulation included.
+// TestRegression32WarmupIsStatic: until warmup_step, dynamic_weight trains as static
+// training does, accumulation included.
 func TestRegression32WarmupIsStatic(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -206,7 +207,7 @@ func TestRegression32WarmupIsStatic(t *testing.T) {
 	}
 }
 
-// taken is what the steps of the last run of test_counts held.
+// taken lists the rows of the steps of the last run with test_counts.
 var taken [][]int
 
 func init() {
@@ -228,8 +229,8 @@ func (counter) Observe(_ context.Context, _ int, micros []algo.MicroReport) erro
 }
 
 // TestRegression33WholeWindows: 60 rows of one micro-batch each and windows of 7
-// micro-batches a step: no step is cut where a pass over the 60 would end, and every
-// row of a window is trained on.
+// micro-batches per step: no step is cut short where a pass over the 60 ends, and every row
+// of a window is trained on.
 func TestRegression33WholeWindows(t *testing.T) {
 	f := small(t)
 	f.write("components.yaml", "selectors:\n  it: {name: test_counts}\n")

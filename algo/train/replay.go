@@ -10,9 +10,9 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// replay makes the gradient of a step twice where replay_every says so: the same inputs
-// give the same bits, so that a difference is the machine's, a processor, a GPU or a
-// memory that computes wrongly without a word. It is found before the weights move.
+// replay computes the gradient of a step twice when replay_every says so: the same inputs
+// give the same bits, so a difference is a silent hardware error: a processor, a GPU or a
+// memory that computes wrongly. It is found before the weights change.
 type replay struct {
 	every      int // steps; 0 = never
 	at         *position
@@ -20,7 +20,7 @@ type replay struct {
 	curriculum curriculum.Curriculum
 }
 
-// gradient is the gradient of the coming step, as make makes it.
+// gradient is the gradient of the coming step, which make computes.
 func (r replay) gradient(ctx context.Context, make func(context.Context) (*gradient, error)) (*gradient, error) {
 	if r.every == 0 || (r.at.step+1)%r.every != 0 {
 		return make(ctx)
@@ -53,10 +53,10 @@ func (r replay) gradient(ctx context.Context, make func(context.Context) (*gradi
 	return g, nil
 }
 
-// fingerprint is the bits of a gradient, of its losses and of what the method holds
-// after it, as far as to tell whether others are the same.
+// fingerprint is the bits of a gradient, its losses and the method's state after it, in a
+// form that can be compared.
 type fingerprint struct {
-	losses  []uint64 // of the step, its gradient's length, its micro-batches' shares and tokens
+	losses  []uint64 // of the step, the norm of its gradient, shares and tokens of its micro-batches
 	tensors []uint64
 	names   []string
 	method  []byte
@@ -87,15 +87,15 @@ func bitsOf(values []float32) uint64 {
 	for _, v := range values {
 		bits := math.Float32bits(v)
 		buf = [4]byte{byte(bits), byte(bits >> 8), byte(bits >> 16), byte(bits >> 24)}
-		_, _ = h.Write(buf[:]) // it never fails
+		_, _ = h.Write(buf[:]) // never fails
 	}
 	return h.Sum64()
 }
 
-// differs names the first thing that is not the same, "" for none.
+// differs names the first difference, "" if there is none.
 func (f fingerprint) differs(g fingerprint) string {
 	if len(f.losses) != len(g.losses) {
-		return "the rows that could be trained on"
+		return "the set of rows with a finite loss"
 	}
 	for i := range f.tensors {
 		if f.tensors[i] != g.tensors[i] {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestReplayAgrees: steps that are computed twice end in the bytes of those that are not.
+// TestReplayAgrees: computing steps twice does not change the result, byte for byte.
 func TestReplayAgrees(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
@@ -28,9 +28,9 @@ func TestReplayAgrees(t *testing.T) {
 	}
 }
 
-// TestReplayFindsFault: a step that comes out otherwise when it is computed again stops
-// the run before its weights move, and names tensor, step and the last good checkpoint.
-// What computes otherwise here is a weighter's program.
+// TestReplayFindsFault: a step that gives a different result when it is computed again stops
+// the run before its weights change, and the error names tensor, step and the last good
+// checkpoint. The difference is made by a weighter's program.
 func TestReplayFindsFault(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("sh"); err != nil {

@@ -49,8 +49,8 @@ func (p panicAt) Step(done, _ int, _ float64, _ int) {
 func (panicAt) Close() {}
 
 // TestPanicIsRescued: a panic in the middle of a run, after a step or while a window is
-// opened, ends it in one error, with the last finished step saved: going on from there
-// ends in the bytes of a run without it.
+// opened, ends it with one error, with the last finished step saved: the resumed run ends
+// with the bytes of a run without the panic.
 func TestPanicIsRescued(t *testing.T) {
 	t.Parallel()
 	args := []string{"train_type=dynamic_select", "component_name=random", "max_steps=-1", "num_train_epochs=1.0"}
@@ -75,8 +75,8 @@ func TestPanicIsRescued(t *testing.T) {
 	}
 }
 
-// TestSaveDuringSelection: a checkpoint that is asked for while rows are selected is
-// saved at once, and the selection is made all the same.
+// TestSaveDuringSelection: a checkpoint that is requested while rows are selected is saved
+// at once, and the selection is still made.
 func TestSaveDuringSelection(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("sh"); err != nil {

@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
-// result is what a finished run reports.
+// result is the metrics that a finished run reports.
 func result(c *config.Config, plan Plan, at *position) pyjson.Object {
 	seconds := max(at.totals.Seconds, 1e-9)
 	samples := float64(plan.Rows) * c.Training.NumTrainEpochs
@@ -37,7 +37,7 @@ func result(c *config.Config, plan Plan, at *position) pyjson.Object {
 	return out
 }
 
-// trainerState is what goes into trainer_state.json.
+// trainerState is the content of trainer_state.json.
 func trainerState(config *config.Config, plan Plan, at *position, history []pyjson.Object, j *judge) *report.State {
 	c := config.Training
 	s := &report.State{
@@ -57,7 +57,7 @@ func trainerState(config *config.Config, plan Plan, at *position, history []pyjs
 	return s
 }
 
-// explain writes the report of what was selected, and the model card.
+// explain writes the report of the selections, and the model card.
 func explain(c *config.Config, component *config.Component, history []pyjson.Object, log *slog.Logger) error {
 	out := c.Training.OutputDir
 	path, ok, err := report.WriteSelectionReport(out)
@@ -81,7 +81,7 @@ func explain(c *config.Config, component *config.Component, history []pyjson.Obj
 	})
 }
 
-// plot draws the losses where plot_loss asks for it.
+// plot draws the losses if plot_loss requests it.
 func plot(c *config.Config, history []pyjson.Object, log *slog.Logger) error {
 	if !c.Tuning.PlotLoss {
 		return nil

@@ -59,8 +59,8 @@ type stepLines struct{}
 func (stepLines) Step(done, _ int, _ float64, _ int) { fmt.Println("step", done) }
 func (stepLines) Close()                             {}
 
-// killAfter starts a run and sends SIGKILL as soon as it has done that many
-// steps; 0 lets it end.
+// killAfter starts a run and sends SIGKILL as soon as it has done that many steps; with 0 it
+// runs to its end.
 func killAfter(t *testing.T, f *fixture, steps int, overrides []string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -86,9 +86,9 @@ func killAfter(t *testing.T, f *fixture, steps int, overrides []string) {
 	}
 }
 
-// TestKilledRunsEndTheSame kills runs at random steps, lets them go on with the
-// same command, and compares the adapter with that of an undisturbed run, byte
-// for byte; and what the log says, line for line in steps and losses.
+// TestKilledRunsEndTheSame kills runs at random steps, resumes them with the same command,
+// and compares the adapter with that of an undisturbed run, byte for byte; and the log, line
+// by line in steps and losses.
 func TestKilledRunsEndTheSame(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{

@@ -18,25 +18,25 @@ import (
 
 // Options is what a command adds to a configuration.
 type Options struct {
-	Device   string // --device; "" = the configuration's use_cpu, or auto
+	Device   string // --device; "" = use_cpu of the configuration, or auto
 	DryRun   bool   // print the plan and stop
-	Restart  bool   // begin anew, whatever output_dir holds
+	Restart  bool   // start again, whatever output_dir contains
 	Out      io.Writer
 	Log      *slog.Logger
 	Progress Progress         // nil = none
-	SaveNow  <-chan os.Signal // a value asks for a checkpoint between two steps; nil = never
+	SaveNow  <-chan os.Signal // a value requests a checkpoint between two steps; nil = never
 
-	// Place is this process's among those that train together; the zero value is alone. Join
-	// connects them, once the data are there; nil where there is nobody to connect to.
+	// Place is the place of this process among those that train together; its zero value is
+	// alone. Join connects them, when the data have been read; nil if there is only one.
 	Place launch.Place
 	Join  func(ctx context.Context, dev driver.Device) (driver.Collective, error)
 }
 
-// Run trains what c describes: set-up, training, and what a finished run leaves.
+// Run trains as c describes: set-up, training, and the files of a finished run.
 func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	first := o.Place.Rank == 0
 	if !first {
-		o.Log = slog.New(slog.DiscardHandler) // rank 0 speaks for all
+		o.Log = slog.New(slog.DiscardHandler) // rank 0 logs for all
 	}
 	switch {
 	case c.Training.DoTrain:
@@ -44,7 +44,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 			return &Alike{err}
 		}
 	case !first:
-		return nil // what is evaluated, and not trained, is rank 0's work
+		return nil // rank 0 makes evaluations without training
 	}
 	dev, err := openDevice(c, o)
 	if err != nil {
@@ -69,7 +69,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 		return evaluateOnly(ctx, c, dev, o)
 	}
 	device := dev
-	if o.DryRun && !c.Tuning.PiSSAInit { // PiSSA decomposes the weights, which there must be
+	if o.DryRun && !c.Tuning.PiSSAInit { // PiSSA decomposes the weights, so they must be read
 		device = plan.New(dev)
 	}
 	var job *ranks.Job
@@ -79,7 +79,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 			return
 		}
 		if r := recover(); r != nil {
-			_ = job.Close(fmt.Errorf("%v", r)) // the panic is said, and ends the process
+			_ = job.Close(fmt.Errorf("%v", r)) // the panic is passed on, and ends the process
 			panic(r)
 		}
 		err = job.Close(err)

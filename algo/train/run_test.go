@@ -20,8 +20,8 @@ import (
 // model is the demo's tiny llama, trained by this project.
 const model = "../../tools/dataflex-demo/model"
 
-// fixture is a folder with a small data set and a configuration over the demo's
-// model; a test changes keys of it.
+// fixture is a folder with a small data set and a configuration for the demo's model; tests
+// override its keys.
 type fixture struct {
 	t   *testing.T
 	dir string
@@ -121,7 +121,7 @@ func (f *fixture) must(overrides ...string) {
 	}
 }
 
-// losses are the logged losses of a run, unrounded by nothing: four decimals.
+// losses returns the logged losses and norms of a run, with four decimals.
 func losses(t testing.TB, dir string) (loss, norm []float64) {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(dir, "trainer_state.json"))
@@ -154,8 +154,8 @@ func adapter(t testing.TB, dir string) []byte {
 	return raw
 }
 
-// TestAccumulation holds the loss to be the mean over the tokens of the whole
-// accumulation group, however the group is cut.
+// TestAccumulation: the loss is the mean over the tokens of the whole accumulation group,
+// however the group is divided.
 func TestAccumulation(t *testing.T) {
 	t.Parallel()
 	var first, firstNorm []float64
@@ -175,7 +175,7 @@ func TestAccumulation(t *testing.T) {
 	}
 }
 
-// TestSameSeedSameBytes trains twice, on one thread and on three.
+// TestSameSeedSameBytes trains twice, with one thread and with three.
 func TestSameSeedSameBytes(t *testing.T) {
 	var first []byte
 	for _, threads := range []string{"1", "3"} {
@@ -191,7 +191,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 	}
 }
 
-// TestSelectionIsReusedOnlyByItself: the same run takes its selections from disk;
+// TestSelectionIsReusedOnlyByItself: the same run reads its selections from disk; one with
 // another seed, model parameter or data set does not.
 func TestSelectionIsReusedOnlyByItself(t *testing.T) {
 	t.Parallel()
@@ -213,8 +213,7 @@ func TestSelectionIsReusedOnlyByItself(t *testing.T) {
 	}
 }
 
-// TestArtefacts checks the files that a finished run leaves and the fields that
-// scripts read.
+// TestArtefacts checks the files of a finished run and the fields that scripts read.
 func TestArtefacts(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -15,10 +15,10 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// saved is the contents of dataflex_state.json, which holds what the other files of a
-// checkpoint do not: the position in the data, the curriculum's state, the sums of the
-// logs. Which rows a step takes and the dropout masks are functions of seed and step:
-// there are no streams to keep but those that a curriculum has.
+// saved is the content of dataflex_state.json: the state of a run that is not in the other
+// files of a checkpoint: the position in the data, the curriculum's state, the sums of the
+// logs. Which rows a step takes and the dropout masks are functions of seed and step: only a
+// curriculum has random streams to save.
 type saved struct {
 	Version        int                 `json:"version"`
 	Step           int                 `json:"step"`
@@ -26,21 +26,21 @@ type saved struct {
 	Window         curriculum.Window   `json:"window"`
 	Curriculum     json.RawMessage     `json:"curriculum,omitempty"`
 	Totals         totals              `json:"totals"`
-	Best           best                `json:"best"`              // with early stopping's patience
-	Skipped        skips               `json:"skipped,omitempty"` // times that rows were left out of a step
+	Best           best                `json:"best"`              // with the count for early stopping's patience
+	Skipped        skips               `json:"skipped,omitempty"` // how often rows were left out of a step
 	Plateau        *optim.PlateauState `json:"plateau,omitempty"`
 	Identity       *identity.Identity  `json:"identity,omitempty"`       // nil in version 1
-	EvaluationDue  bool                `json:"evaluation_due,omitempty"` // the one that the step asks for was cut short
+	EvaluationDue  bool                `json:"evaluation_due,omitempty"` // the evaluation after the step was interrupted
 	Ledger         *curriculum.Ledger  `json:"ledger,omitempty"`         // nil in checkpoints of earlier programs
 	Seed           uint64              `json:"seed"`
-	Batch          [2]int              `json:"batch"` // rows of a micro-batch, micro-batches of a step
+	Batch          [2]int              `json:"batch"` // rows per micro-batch, micro-batches per step
 }
 
-// savedVersion is 2 since checkpoints say which run they are of and hold one state of all
-// that decides on the data.
+// savedVersion is 2 since checkpoints identify their run and have a single state of the
+// curriculum.
 const savedVersion = 2
 
-// savedV1 is what version 1 had in other places.
+// savedV1 has the fields that version 1 stored in other places.
 type savedV1 struct {
 	Window struct {
 		Start   int   `json:"start"`
@@ -51,13 +51,13 @@ type savedV1 struct {
 	LossWeights []float64       `json:"loss_weights"`
 }
 
-// readSaved reads the state of a checkpoint, of version 1, too.
+// readSaved reads the state of a checkpoint of version 1 or 2.
 func readSaved(dir string) (*saved, error) {
 	s := &saved{}
 	path := filepath.Join(dir, storage.StateFile)
 	raw, err := storage.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("resume: %s is no checkpoint of ours: %w", dir, err)
+		return nil, fmt.Errorf("resume: %s is not a checkpoint of this program: %w", dir, err)
 	}
 	if err := json.Unmarshal(raw, s); err != nil {
 		return nil, fmt.Errorf("resume: %s: %w", path, err)
@@ -89,7 +89,7 @@ func (s *saved) readV1(raw []byte) error {
 	return err
 }
 
-// take notes where the loop stands.
+// take copies the loop's state.
 func (s *saved) take(l *loop) (err error) {
 	s.Step, s.OptimizerSteps, s.Window, s.Totals, s.Skipped = l.step, l.optimizer.Steps(), l.sampler.window, l.totals, l.skipped
 	s.Ledger, s.Seed, s.Batch = l.ledger, l.passes.seed, l.Plan.shape()
@@ -105,7 +105,7 @@ func (s *saved) take(l *loop) (err error) {
 	return err
 }
 
-// give puts the loop where the checkpoint was taken, but for the weights and their moments.
+// give restores the loop's state, except the weights and their moments.
 func (s *saved) give(l *loop) error {
 	if l.plateau != nil && s.Plateau != nil {
 		if err := l.plateau.SetState(*s.Plateau); err != nil {
@@ -126,13 +126,13 @@ func (s *saved) give(l *loop) error {
 	return nil
 }
 
-// compatible refuses a checkpoint, which lies in dir, of another run.
+// compatible refuses a checkpoint, in folder dir, of another run.
 func (s *saved) compatible(c *config.Config, dir string, me *identity.Identity, plan Plan) error {
 	seed, batch := uint64(c.Training.Seed), plan.shape()
 	switch {
 	case s.Identity != nil:
 		if other := identity.Differing(s.Identity.Run, me.Run); len(other) > 0 {
-			return c.Errorf("output_dir", "resume from %s: it is of another run: %s; give these back, or name another output_dir", dir, strings.Join(other, "; "))
+			return c.Errorf("output_dir", "resume from %s: it belongs to another run: %s; restore these settings, or name another output_dir", dir, strings.Join(other, "; "))
 		}
 	case s.Seed != seed:
 		return c.Errorf("seed", "resume from %s: the checkpoint was trained with seed %d, not %d", dir, s.Seed, seed)
@@ -140,21 +140,21 @@ func (s *saved) compatible(c *config.Config, dir string, me *identity.Identity, 
 		return c.Errorf("per_device_train_batch_size", "resume from %s: the checkpoint was trained with per_device_train_batch_size %d and gradient_accumulation_steps %d, not %d and %d",
 			dir, s.Batch[0], s.Batch[1], batch[0], batch[1])
 	case slices.ContainsFunc(s.Window.Rows, func(row int) bool { return row >= plan.Rows }):
-		return c.Errorf("dataset", "resume from %s: the checkpoint knows more rows than the %d that there are: it is of another dataset", dir, plan.Rows)
+		return c.Errorf("dataset", "resume from %s: the checkpoint has more rows than the %d of this dataset: it belongs to another one", dir, plan.Rows)
 	}
 	return nil
 }
 
-// sayChanges names what a run that goes on does otherwise than before.
+// sayChanges logs the settings that differ from those before a resumption.
 func (s *saved) sayChanges(me *identity.Identity, log *slog.Logger) {
 	if s.Identity == nil {
-		log.Warn("the checkpoint is of an earlier version of this program, which did not note model, rows and method: that they are the same is taken on trust")
+		log.Warn("the checkpoint is of an earlier version of this program, which did not record model, rows and method: they are assumed to be the same")
 		return
 	}
 	for _, change := range identity.Differing(s.Identity.Settings, me.Settings) {
-		log.Warn("the run goes on with another setting", "key", change)
+		log.Warn("the run continues with another setting", "key", change)
 	}
 	if s.Identity.Machine != me.Machine {
-		log.Warn("another instruction set goes on with the run: its last bits may differ", "was", s.Identity.Machine, "is", me.Machine)
+		log.Warn("the run continues with another instruction set: its last bits may differ", "was", s.Identity.Machine, "is", me.Machine)
 	}
 }

@@ -11,23 +11,23 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// errSaveAsked cuts short the opening of a window for a checkpoint.
-var errSaveAsked = errors.New("a checkpoint is asked for")
+// errSaveAsked interrupts the opening of a window for a checkpoint.
+var errSaveAsked = errors.New("a checkpoint is requested")
 
-// saveRequests are signals that ask for a checkpoint while training goes on.
+// saveRequests are signals that request a checkpoint while training continues.
 type saveRequests struct {
 	plan    Plan
 	at      *position
-	signals <-chan os.Signal                      // nil: none come
-	save    func(context.Context) (string, error) // of the last finished step
+	signals <-chan os.Signal                      // nil: there are none
+	save    func(context.Context) (string, error) // saves the last finished step
 	ranks   *ranks.Job
 	log     *slog.Logger
 }
 
-// during lets the window open that the coming step starts with. Where a checkpoint is
-// asked for in the meantime, it is cut short for that, once, and begun again, unless several ranks open
-// it together: a long selection must not use up the time between a scheduler's warning and the end. What it
-// has finished, it has kept.
+// during opens the window with which the coming step starts. If a checkpoint is requested
+// meanwhile, opening is interrupted once and started again, unless several ranks open the
+// window together: a long selection must not use up the time between a scheduler's warning
+// and the end. A selection keeps what it has finished.
 func (r *saveRequests) during(ctx context.Context, open func(context.Context) error) error {
 	if o, _ := r.plan.Opening(r.at.step); o == curriculum.Continue || r.signals == nil || r.at.step == 0 || r.ranks.Size() > 1 {
 		return open(ctx)
@@ -56,8 +56,8 @@ func (r *saveRequests) during(ctx context.Context, open func(context.Context) er
 	return open(ctx)
 }
 
-// answerNow saves a checkpoint of the last finished step where one was asked for.
-// Ranks do so where one of them was asked.
+// answerNow saves a checkpoint of the last finished step if one was requested. Ranks do so
+// if one of them was asked.
 func (r *saveRequests) answerNow(ctx context.Context) error {
 	asked := ""
 	select {
@@ -80,7 +80,7 @@ func (r *saveRequests) answerNow(ctx context.Context) error {
 func (r *saveRequests) answer(ctx context.Context, signal string) error {
 	path, err := r.save(ctx)
 	if err == nil {
-		r.log.Info("checkpoint saved, training goes on", "signal", signal, "step", r.at.step, "path", path)
+		r.log.Info("checkpoint saved, training continues", "signal", signal, "step", r.at.step, "path", path)
 	}
 	return err
 }

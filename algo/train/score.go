@@ -23,14 +23,13 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Shard is one of several shares of the training rows: the Index-th of Count,
-// from 1.
+// Shard is one of several parts of the training rows: the Index-th of Count, from 1.
 type Shard struct{ Index, Count int }
 
-// rows are the contiguous rows of a shard of n.
+// rows are the contiguous rows of a shard of n rows.
 func (s Shard) rows(n int) (lo, hi int) { return n * (s.Index - 1) / s.Count, n * s.Index / s.Count }
 
-// suffix tells a shard's files apart; a whole has none.
+// suffix distinguishes the files of shards; a single one has none.
 func (s Shard) suffix() string {
 	if s.Count == 1 {
 		return ""
@@ -38,14 +37,14 @@ func (s Shard) suffix() string {
 	return fmt.Sprintf("-%d-of-%d", s.Index, s.Count)
 }
 
-// Score runs the configured selector's scoring once over the training rows, or a
-// shard of them, without training: LESS's original, offline use. It writes
-// scores.npy (float64, NaN where a row has no score) and scores.jsonl to dir, a
-// shard's with its number in the name, and beside them what they were made with. With
-// resume_from_checkpoint the weights and moments are those of that checkpoint. Scores
-// that are there, made under the same conditions, are not made again.
+// Score runs the configured selector's scoring once over the training rows, or a shard of
+// them, without training: LESS's original, offline use. It writes scores.npy (float64, NaN
+// where a row has no score) and scores.jsonl to dir, a shard's with its number in the name,
+// and a file with the conditions under which they were made. With resume_from_checkpoint the
+// weights and moments are those of that checkpoint. Existing scores that were made under the
+// same conditions are not computed again.
 //
-// A selector whose scores depend on the whole pool scores it whole for every shard.
+// If a selector's scores depend on the whole pool, it is scored as a whole for every shard.
 func Score(ctx context.Context, c *config.Config, o Options, dir string, shard Shard) (err error) {
 	if c.Dynamic.TrainType != config.DynamicSelect {
 		return c.Errorf("train_type", "scoring needs a selector: train_type: dynamic_select, not %s", c.Dynamic.TrainType)
@@ -84,8 +83,8 @@ func Score(ctx context.Context, c *config.Config, o Options, dir string, shard S
 	return share.write(dir, score, t.data.Train[lo:hi])
 }
 
-// scoreFrom puts a checkpoint's weights and moments into the model, whose base and
-// shape must be the checkpoint's; the rows may be others.
+// scoreFrom loads a checkpoint's weights and moments into the model, whose base and shape
+// must be the checkpoint's; the rows may differ.
 func scoreFrom(from string, n *identity.Names, k *checkpoints) error {
 	s, err := readSaved(from)
 	if err != nil {
@@ -107,7 +106,7 @@ func scoreFrom(from string, n *identity.Names, k *checkpoints) error {
 // scorer asks a selector for its scores, outside of a run.
 type scorer struct {
 	config *config.Config
-	chosen *curriculum.Selected // of every run with train_type: dynamic_select
+	chosen *curriculum.Selected // the curriculum of every run with train_type: dynamic_select
 	name   string               // the selector's
 	lent   *algo.Run
 	log    *slog.Logger
@@ -137,7 +136,7 @@ func (s *scorer) scores(ctx context.Context, r algo.Request, shard Shard) (_ []f
 		return nil, fmt.Errorf("scoring: %w", err)
 	}
 	if len(sel.Score) != len(s.lent.Train) {
-		return nil, s.config.Errorf("component_name", "selector %s gives rows no score: it has nothing to write", s.name)
+		return nil, s.config.Errorf("component_name", "selector %s does not score rows: there is nothing to write", s.name)
 	}
 	if shard.Count > 1 && !byRow {
 		return sel.Score[lo:hi], nil
@@ -145,16 +144,16 @@ func (s *scorer) scores(ctx context.Context, r algo.Request, shard Shard) (_ []f
 	return sel.Score, nil
 }
 
-// shardKey keeps the feature stores of shards apart.
+// shardKey separates the feature stores of shards.
 func shardKey(key string, s Shard) string {
 	return fmt.Sprintf("%04x%04x%s", s.Index, s.Count, key[8:])
 }
 
-// shareFile is scores.json, or that of a shard: what scores were made with.
+// shareFile is scores.json, or that of a shard: the conditions under which scores were made.
 type shareFile struct {
-	Key   string `json:"key"` // of all that they depend on, but for the shard
+	Key   string `json:"key"` // of everything that they depend on, except the shard
 	Shard Shard  `json:"shard"`
-	First int    `json:"first"` // row of the pool
+	First int    `json:"first"` // index of the first row in the pool
 	Rows  int    `json:"rows"`
 	NPY   string `json:"npy"` // SHA-256 of the .npy
 }
@@ -163,7 +162,7 @@ func (f shareFile) path(dir, ext string) string {
 	return filepath.Join(dir, "scores"+f.Shard.suffix()+ext)
 }
 
-// read is the share that is in dir under the same name.
+// read reads the file of the same name in dir.
 func (f shareFile) read(dir string) (there shareFile, err error) {
 	raw, err := storage.ReadFile(f.path(dir, ".json"))
 	if err != nil {
@@ -174,19 +173,19 @@ func (f shareFile) read(dir string) (there shareFile, err error) {
 	}
 	sum, _, err := storage.SHA256(f.path(dir, ".npy"))
 	if err == nil && sum != there.NPY {
-		err = fmt.Errorf("%s is not what was written: score it again", f.path(dir, ".npy"))
+		err = fmt.Errorf("%s has changed since it was written: score it again", f.path(dir, ".npy"))
 	}
 	return there, err
 }
 
-// made says whether the scores are there, whole.
+// made reports whether the scores exist and are complete.
 func (f shareFile) made(dir string) bool {
 	there, err := f.read(dir)
 	f.NPY = there.NPY
 	return err == nil && there == f && storage.Exists(f.path(dir, ".jsonl"))
 }
 
-// write puts scores into dir; what says that they are there goes last.
+// write writes scores to dir; the file that makes them valid is last.
 func (f shareFile) write(dir string, score []float64, rows []data.Example) error {
 	if err := storage.MkdirAll(dir); err != nil {
 		return fmt.Errorf("scores: %w", err)
@@ -219,9 +218,9 @@ func (f shareFile) write(dir string, score []float64, rows []data.Example) error
 	return nil
 }
 
-// MergeScores puts the shards in dir together as scores.npy and scores.jsonl. A
-// shard that is missing, or was made with another model, data or settings than the
-// first, is an error that names it.
+// MergeScores merges the shards in dir to scores.npy and scores.jsonl. A shard that is
+// missing, or was made with another model, data or settings than the first, is an error that
+// names it.
 func MergeScores(dir string, count int) error {
 	var all []float64
 	var lines strings.Builder
@@ -231,13 +230,13 @@ func MergeScores(dir string, count int) error {
 		there, err := share.read(dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && storage.Exists(share.path(dir, ".npy")):
-			return fmt.Errorf("shard %d of %d: nothing says what it was made with (%s is missing): score it again", i, count, share.path(dir, ".json"))
+			return fmt.Errorf("shard %d of %d: the file with its conditions is missing (%s): score it again", i, count, share.path(dir, ".json"))
 		case err != nil:
 			return fmt.Errorf("shard %d of %d: %w", i, count, err)
 		case i == 1:
 			first = there
 		case there.Key != first.Key:
-			return fmt.Errorf("shard %d of %d in %s was scored with another model, data or settings than shard 1: score it again as the others were", i, count, dir)
+			return fmt.Errorf("shard %d of %d in %s was scored with another model, data or settings than shard 1: score it again like the others", i, count, dir)
 		}
 		a, err := npy.Read(share.path(dir, ".npy"))
 		if err != nil {

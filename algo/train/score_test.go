@@ -14,7 +14,8 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// TestRegression09Shards: LESS scores of several machines are those of one: three shards put together are the whole, byte for byte.
+// TestRegression09Shards: LESS scores of several machines equal those of one: three merged
+// shards equal the whole, byte for byte.
 func TestRegression09Shards(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -44,7 +45,7 @@ func TestRegression09Shards(t *testing.T) {
 	}
 }
 
-// score runs a selector's scoring of a shard.
+// score scores a shard with a selector.
 func (f *fixture) score(dir string, s train.Shard, args ...string) {
 	f.t.Helper()
 	c, err := config.Load(filepath.Join(f.dir, "run.yaml"), append([]string{"train_type=dynamic_select", "component_name=it"}, args...))
@@ -56,9 +57,9 @@ func (f *fixture) score(dir string, s train.Shard, args ...string) {
 	}
 }
 
-// TestSharesOfOneModel: shares that were scored with different merged adapters, alphas or
-// parameters are not put together; a share that is there is not computed again, unless it
-// is of another model or damaged.
+// TestSharesOfOneModel: shards that were scored with different merged adapters, alphas or
+// parameters cannot be merged; an existing shard is not computed again, unless it belongs to
+// another model or is damaged.
 func TestSharesOfOneModel(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -100,12 +101,12 @@ func TestSharesOfOneModel(t *testing.T) {
 	if err := os.Remove(filepath.Join(shares, "scores-2-of-2.json")); err != nil {
 		t.Fatal(err)
 	}
-	if err := train.MergeScores(shares, 2); err == nil || !strings.Contains(err.Error(), "nothing says what it was made with") {
+	if err := train.MergeScores(shares, 2); err == nil || !strings.Contains(err.Error(), "the file with its conditions is missing") {
 		t.Errorf("a share of nobody knows what: %v", err)
 	}
 }
 
-// TestShardsOfWholePool: clusters are made of the whole pool, whatever share is asked for.
+// TestShardsOfWholePool: clusters are formed from the whole pool, for any shard.
 func TestShardsOfWholePool(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -124,8 +125,9 @@ func TestShardsOfWholePool(t *testing.T) {
 	}
 }
 
-// TestSweepSharesACache: runs that differ in what a selection depends on each keep theirs
-// in one cache_dir, and two runs of the same at once get along: one waits for the other.
+// TestSweepSharesACache: runs that differ in something on which a selection depends keep
+// separate selections in one cache_dir, and of two equal runs at the same time one waits for
+// the other.
 func TestSweepSharesACache(t *testing.T) {
 	t.Parallel()
 	f := small(t)

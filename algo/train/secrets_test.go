@@ -17,12 +17,12 @@ import (
 )
 
 // TestNoSecretIsKept: secrets planted in a configuration, a component, the data set's
-// description and a path are in no file that a run leaves.
+// description and a path are not in any file of a run.
 func TestNoSecretIsKept(t *testing.T) {
 	if _, err := exec.LookPath("sh"); err != nil {
 		t.Skip(err)
 	}
-	// None of these is anybody's.
+	// None of these is real.
 	planted := []string{"hf_PlantedPlantedPlanted01", "sk-plantedplantedplanted02", "planted-password-03", "planted-key-04", "hf_PlantedPlantedPlanted05", "planted-password-06", "planted-word-07"}
 	f := newFixture(t)
 	t.Setenv("MLFLOW_TRACKING_URI", filepath.Join(f.dir, "mlruns"))

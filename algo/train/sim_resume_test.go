@@ -13,9 +13,9 @@ import (
 	"dataflex.dev/dataflex/algo/train"
 )
 
-// TestResumesOnTheInterpreter: runs in bf16 that are interrupted and go on end with the
-// bytes of whole ones, and with about the host's losses, accuracy and evaluation, whatever
-// trains: everything, some layers, or an adapter that drops out.
+// TestResumesOnTheInterpreter: runs in bf16 that are interrupted and resumed end with the
+// bytes of uninterrupted ones, and with about the host's losses, accuracy and evaluation,
+// for full training, some layers, or an adapter with dropout.
 func TestResumesOnTheInterpreter(t *testing.T) {
 	common := []string{
 		"cutoff_len=24", "max_samples=3", "per_device_train_batch_size=1", "gradient_accumulation_steps=1", "max_steps=2", "warmup_ratio=0",
@@ -56,7 +56,7 @@ func TestResumesOnTheInterpreter(t *testing.T) {
 	}
 }
 
-// interrupt runs until so many steps are done.
+// interrupt runs until that many steps are done.
 func (f *fixture) interrupt(device string, steps int, overrides ...string) {
 	f.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -71,8 +71,7 @@ func (f *fixture) interrupt(device string, steps int, overrides ...string) {
 	}
 }
 
-// measured is what a run found out: the last step's loss, and the evaluation's if there is
-// one.
+// measured is a run's last loss, and the evaluation's if there is one.
 func measured(t *testing.T, dir string) map[string]float64 {
 	t.Helper()
 	var results struct {

@@ -28,7 +28,7 @@ type shortRun struct {
 	BF16Steps   []recordedStep `json:"bf16_steps"`
 	Score       []float64
 	BF16Score   []float64 `json:"bf16_score"`
-	UpdateError float64   `json:"bf16_update_error"` // of the adapter's way, relative
+	UpdateError float64   `json:"bf16_update_error"` // of the adapter's change, relative
 }
 
 type recordedStep struct {
@@ -36,9 +36,9 @@ type recordedStep struct {
 	Norm float64 `json:"grad_norm"`
 }
 
-// TestTrainsOnTheInterpreter: the PTX kernels take the recorded steps and make the
-// recorded choice, as the host does, in float32; and in bf16 with at most twice the
-// errors that PyTorch's bf16 has.
+// TestTrainsOnTheInterpreter: with the PTX kernels the losses and the choice are the
+// recorded ones, as on the host, in float32; and in bf16 with at most twice the errors of
+// PyTorch's bf16.
 func TestTrainsOnTheInterpreter(t *testing.T) {
 	var want shortRun
 	readJSON(t, "testdata/bf16_run.json", &want)
@@ -83,11 +83,11 @@ func TestTrainsOnTheInterpreter(t *testing.T) {
 	}
 }
 
-// deviation is the largest errors of a run against the recorded one in float32: of a
-// step's loss, a norm, a row's score, and of the adapter's way against the host's.
+// deviation is the largest errors of a run relative to the recorded one in float32: of a
+// step's loss, a norm, a row's score, and of the adapter's change relative to the host's.
 type deviation struct{ loss, norm, score, update float64 }
 
-// bf16 is twice what PyTorch's bf16 is off by.
+// bf16 is twice the errors of PyTorch's bf16.
 func (r shortRun) bf16() deviation {
 	d := deviation{update: 2 * r.UpdateError}
 	for i, s := range r.BF16Steps {
@@ -129,7 +129,7 @@ func (r shortRun) compare(t *testing.T, dir, scores string) deviation {
 	return d
 }
 
-// adapterDistance is how far b is from a, as a share of a's way from start.
+// adapterDistance is the distance between a and b, relative to that between start and a.
 func adapterDistance(t *testing.T, a, b, start string) float64 {
 	t.Helper()
 	wa, wb, w0 := weights(t, a), weights(t, b), weights(t, start)
@@ -143,7 +143,7 @@ func adapterDistance(t *testing.T, a, b, start string) float64 {
 }
 
 // TestGoldenLlamaOnTheInterpreter: five LoRA steps of the golden tiny llama, which has a
-// head of its own and a vocabulary of 6400, in float32 and in bf16.
+// separate head and a vocabulary of 6400, in float32 and in bf16.
 func TestGoldenLlamaOnTheInterpreter(t *testing.T) {
 	llama, err := filepath.Abs(filepath.Join(golden, "models/tiny-llama"))
 	if err != nil {
@@ -168,8 +168,8 @@ func TestGoldenLlamaOnTheInterpreter(t *testing.T) {
 	sameRun(t, host, run("cpu", "true"), 5, 3e-2)
 }
 
-// TestDevicesRefuseWhatTheyCannot: what there is no kernel for is an error before
-// anything is computed, and a GPU that is not there is not replaced.
+// TestDevicesRefuseWhatTheyCannot: a missing kernel is an error before anything is computed,
+// and a missing GPU is not replaced.
 func TestDevicesRefuseWhatTheyCannot(t *testing.T) {
 	f := newFixture(t)
 	for _, c := range []struct{ device, override, want string }{
@@ -184,16 +184,16 @@ func TestDevicesRefuseWhatTheyCannot(t *testing.T) {
 	}
 }
 
-// TestPlanSaysThePrecision: what bf16 means is in the plan, and in its memory.
+// TestPlanSaysThePrecision: the plan describes the precision, and has its memory.
 func TestPlanSaysThePrecision(t *testing.T) {
 	f := newFixture(t)
 	plannedWeights := regexp.MustCompile(`weights ([0-9.]+ .iB)`)
 	// 353280 weights in matrices, 304128 of them in linears, and 672 in norms. Codes of the
-	// 21 linears take half a byte, and a byte for 64 of them, and 1.1 KiB of tables each.
+	// 21 linears take half a byte, one byte per 64 of them, and 1.1 KiB of tables each.
 	type planned struct{ device, bf16, precision, weights string }
 	host := planned{"cpu", "true", "float32: cpu has no units for bf16", "1.4 MiB"}
 	if simd.Unit() != "" {
-		// The linears are packed for both kinds of product besides: 4 bytes more each.
+		// The linears are also packed for both kinds of product: 4 bytes more each.
 		host.precision, host.weights = "bf16 on A", "1.9 MiB"
 	}
 	for _, c := range []planned{

@@ -14,8 +14,8 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// poisoned gives the fixture a model that reads NaN where a row says Z, and nowhere
-// else: its head is one of its own, so that no other row's losses know of it.
+// poisoned gives the fixture a model that computes NaN where a row says Z, and nowhere else:
+// its head is not tied, so that other rows' losses are not affected.
 func poisoned(t *testing.T) (f *fixture, override string) {
 	f = newFixture(t)
 	dir := f.copyModel()
@@ -47,12 +47,13 @@ func question(instruction, output string) map[string]string {
 	return map[string]string{"instruction": instruction, "input": "", "output": output}
 }
 
-// TestNaNRowIsLeftOut: a step that holds a row with a loss or a gradient that is no
-// number is, byte for byte, the step without the row; the row is named and counted.
+// TestNaNRowIsLeftOut: a step that contains a row with a loss or gradient of NaN or Inf
+// equals, byte for byte, the step without the row; the row is reported and counted.
 func TestNaNRowIsLeftOut(t *testing.T) {
 	t.Parallel()
 	good := []map[string]string{question("Add 1 and 2", "3"), question("Write in capitals: mo", "MO"), question("Add 4 and 5", "9")}
-	// Cut to cutoff_len, this row ends in a Z that predicts nothing: only backward meets it.
+	// Truncated to cutoff_len, this row ends in a Z that predicts nothing: only backward
+	// computes NaN.
 	silent := question("Add 1 and 1", "2 "+strings.Repeat("Z", 60))
 	for _, c := range []struct {
 		name string
@@ -103,7 +104,7 @@ func TestNaNRowIsLeftOut(t *testing.T) {
 	}
 }
 
-// named lists the rows that a run's history names as left out.
+// named lists the rows that a run's history reports as left out.
 func named(t *testing.T, dir string) string {
 	t.Helper()
 	var s struct {
@@ -122,8 +123,8 @@ func named(t *testing.T, dir string) string {
 	return strings.Join(out, ", ")
 }
 
-// TestNaNRowIsNamedOnce: over several passes and a resumed run, a row is counted as
-// often as it was left out and named once.
+// TestNaNRowIsNamedOnce: over several passes and a resumed run, a row is counted as often as
+// it was left out and reported once.
 func TestNaNRowIsNamedOnce(t *testing.T) {
 	t.Parallel()
 	f, with := poisoned(t)
@@ -140,12 +141,11 @@ func TestNaNRowIsNamedOnce(t *testing.T) {
 	}
 }
 
-// TestNaNRowInAMixture: a step that is made again without a row moves DoReMi's weights
-// once.
+// TestNaNRowInAMixture: a step that is repeated without a row updates DoReMi's weights once.
 func TestNaNRowInAMixture(t *testing.T) {
 	t.Parallel()
 	f, with := poisoned(t)
-	silent := question("Add 1 and 1", "2 "+strings.Repeat("Z", 60)) // only backward meets it
+	silent := question("Add 1 and 1", "2 "+strings.Repeat("Z", 60)) // only backward computes NaN
 	f.json("pool.json", []map[string]string{silent, question("Add 1 and 2", "3")})
 	f.write("components.yaml", "mixers:\n  it:\n    name: doremi\n    params: {reference_model_path: "+model+"}\n")
 	f.must(with, "train_type=dynamic_mix", "component_name=it", "dataset=pool,eval", "init_mixture_proportions=[0.5,0.5]", "cutoff_len=31", "max_steps=4")
@@ -184,7 +184,7 @@ func TestNaNRowIsNotEvaluated(t *testing.T) {
 	}
 }
 
-// TestNothingButNaN: where no row of a step is left, the weights are at fault.
+// TestNothingButNaN: if no row of a step is left, the weights are at fault.
 func TestNothingButNaN(t *testing.T) {
 	t.Parallel()
 	f, with := poisoned(t)
@@ -198,8 +198,8 @@ func TestNothingButNaN(t *testing.T) {
 	}
 }
 
-// TestNaNRowIsNotSelected: what scores rows with the model never picks one whose
-// score is no number, and nothing else is the worse for it.
+// TestNaNRowIsNotSelected: methods that score rows with the model never select one whose
+// score is NaN or Inf, and are otherwise not affected.
 func TestNaNRowIsNotSelected(t *testing.T) {
 	t.Parallel()
 	for name, params := range map[string]string{
@@ -221,12 +221,13 @@ func TestNaNRowIsNotSelected(t *testing.T) {
 					t.Fatal(err)
 				}
 				var got struct{ Indices []int }
-				// Python's NaN, of the losses at delta_loss's first choice, is no JSON.
+				// Python's NaN, for the losses at delta_loss's first choice, is not valid
+				// JSON.
 				if err := json.Unmarshal([]byte(strings.ReplaceAll(string(raw), "NaN", "null")), &got); err != nil {
 					t.Fatal(err)
 				}
 				if name == "delta_loss" && step == 2 {
-					continue // it has nothing to go by yet: a random draw
+					continue // it has no losses to compare yet: a random draw
 				}
 				if len(got.Indices) != 12 || slices.Contains(got.Indices, 0) {
 					t.Errorf("step %d: %v", step, got.Indices)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestSmoothingAccumulates: with smoothed labels, eight rows have one loss however many
+// TestSmoothingAccumulates: with label smoothing, eight rows have the same loss however many
 // micro-batches they are trained in. In mode upstream it is transformers 4.52's sum of the
 // micro-batches' means.
 func TestSmoothingAccumulates(t *testing.T) {

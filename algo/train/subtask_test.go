@@ -13,9 +13,9 @@ import (
 	"dataflex.dev/dataflex/data/npy"
 )
 
-// TestSubtaskColumn: with a subtask column in the evaluation file, LESS goes by the
-// subtask that a row serves best. What a row's score is for each subtask by itself,
-// runs with only that subtask's rows tell.
+// TestSubtaskColumn: with a subtask column in the evaluation file, LESS uses the subtask for
+// which a row scores highest. A row's score for each subtask is computed by runs with only
+// that subtask's rows.
 func TestSubtaskColumn(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -64,7 +64,7 @@ func TestSubtaskColumn(t *testing.T) {
 	}
 }
 
-// largest is the positions of the n largest, the lower first among equals.
+// largest returns the positions of the n largest, the lower one first if equal.
 func largest(x []float64, n int) []int {
 	order := make([]int, len(x))
 	for i := range order {

@@ -7,9 +7,9 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// divisor is what the losses of each micro-batch's tokens are divided by: the labels of
-// the whole step where they are counted across ranks; else those of its rank, whose losses
-// are averaged, as Hugging Face's Trainer does.
+// divisor is the number by which the losses of each micro-batch's tokens are divided: the
+// labels of the whole step if they are counted across ranks; otherwise those of its rank,
+// whose losses are averaged, as Hugging Face's Trainer does.
 func divisor(s *curriculum.Step, labels, ranks int, across bool) []float64 {
 	out := make([]float64, len(s.Micros))
 	own := make([]int, ranks)
@@ -24,8 +24,8 @@ func divisor(s *curriculum.Step, labels, ranks int, across bool) []float64 {
 	return out
 }
 
-// tokenWeights is the factor of every token's loss in the loss of a step, micro-batch by
-// micro-batch: by default that of its row over the divisor.
+// tokenWeights is the factor of every token's loss in the loss of a step, per micro-batch:
+// by default that of its row divided by the divisor.
 func tokenWeights(w curriculum.Weights, s *curriculum.Step, divisor []float64, ranks int) [][]float32 {
 	micros := s.Micros
 	out := make([][]float32, len(micros))
@@ -46,7 +46,7 @@ func tokenWeights(w curriculum.Weights, s *curriculum.Step, divisor []float64, r
 				scale = weight / float64(n)
 			case algo.MicroSum:
 				scale = 1 / float64(max(predicted, 1)*ranks) * weight
-			case algo.MicroMean: // upstream forgets to divide by the micro-batches (finding 54)
+			case algo.MicroMean: // upstream forgets to divide by the number of micro-batches (finding 54)
 				scale = 1 / float64(max(predicted, 1)*len(micros)) * weight
 			}
 			for k := m.RowStart[r]; k < m.RowStart[r+1]; k++ {
@@ -59,8 +59,8 @@ func tokenWeights(w curriculum.Weights, s *curriculum.Step, divisor []float64, r
 	return out
 }
 
-// byColumn multiplies the weights of a step's rows with those of their weight column,
-// scaled to mean 1 over the step.
+// byColumn multiplies the weights of a step's rows by those of their weight column, scaled
+// to a mean of 1 over the step.
 func byColumn(train []data.Example, w *curriculum.Weights, micros []batch.Micro) {
 	sum, n, given := columnWeight(train, micros)
 	if !given {
@@ -87,8 +87,8 @@ func uniformRows(micros []batch.Micro) [][]float64 {
 	return out
 }
 
-// columnWeight adds up the weights that the rows of a step have by their column; given
-// says whether one has.
+// columnWeight sums the column weights of the rows of a step; given reports whether one has
+// a weight.
 func columnWeight(train []data.Example, micros []batch.Micro) (sum float64, n int, given bool) {
 	for _, m := range micros {
 		for _, row := range m.Rows {

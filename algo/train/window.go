@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// sampler deals a window's rows out in micro-batches.
+// sampler divides a window's rows into micro-batches.
 type sampler struct {
 	plan     Plan
 	seed     uint64
@@ -20,10 +20,10 @@ type sampler struct {
 
 	window curriculum.Window
 	epoch  int
-	rows   []int // the order of the current reading, nil before the first
+	rows   []int // the order of the current pass over the window, nil before the first
 }
 
-// newSampler deals out a run's rows.
+// newSampler makes the sampler of a run's rows.
 func newSampler(c *config.Config, plan Plan, rows []data.Example) sampler {
 	s := sampler{plan: plan, seed: samplerSeed(c), shuffle: !c.Tuning.DisableShuffling && !c.Data.Streaming, dropLast: c.Training.DataloaderDropLast}
 	if c.Training.GroupByLength {
@@ -52,11 +52,11 @@ func (s *sampler) at(i int) int {
 
 func (s *sampler) open(w curriculum.Window) { s.window, s.rows = w, nil }
 
-// holds says that the window that opens at a step is there already, from the checkpoint
-// that the run goes on from.
+// holds reports whether the window that opens at a step has already been restored from the
+// checkpoint from which the run resumes.
 func (s *sampler) holds(step int) bool { return s.plan.Dynamic && s.window.Start == step }
 
-// size is the number of rows of the window that are trained on in one reading.
+// size is the number of rows of the window that are trained on in one pass over it.
 func (s *sampler) size() int {
 	n := s.plan.Rows
 	if s.window.Rows != nil {
@@ -68,7 +68,7 @@ func (s *sampler) size() int {
 	return n
 }
 
-// order lists the window's rows in training order for its e-th reading.
+// order lists the window's rows in training order for the e-th pass over it.
 func (s *sampler) order(e int) []int {
 	n := s.plan.Rows
 	if s.window.Rows != nil {
@@ -93,10 +93,10 @@ func (s *sampler) order(e int) []int {
 	return order
 }
 
-// grouped is Hugging Face's LengthGroupedSampler: the rows of a random order are
-// sorted by length, longest first, in megabatches, and the longest row of all
-// goes to the front. Its stream is torch's global one, from which every reading
-// first takes the loader's base seed.
+// grouped is Hugging Face's LengthGroupedSampler: the rows of a random order are sorted by
+// length, longest first, in megabatches, and the longest row of all is moved to the front.
+// Its stream is torch's global one, from which every pass first draws the loader's base
+// seed.
 func (s *sampler) grouped(e, n int) []int {
 	g := rng.NewTorch(s.seed)
 	var order []int
@@ -119,18 +119,18 @@ func (s *sampler) grouped(e, n int) []int {
 	return order
 }
 
-// dealt is a micro-batch and the logical rank that takes it.
+// dealt is a micro-batch and the logical rank that computes it.
 type dealt struct {
 	rows []int
 	rank int
 }
 
-// step is the micro-batches of an optimizer step. A window that holds fewer rows
-// than are asked of it is read again, in a new order unless it has one of its own.
+// step returns the micro-batches of an optimizer step. If a window has fewer rows than the
+// steps need, further passes over it follow, in a new order unless the window is ordered.
 func (s *sampler) step(step int) (out []dealt) {
 	n, ranks := s.size(), s.plan.Ranks
 	round := s.plan.Micro * ranks
-	each := (n + round - 1) / round // micro-batches of a rank in a reading
+	each := (n + round - 1) / round // micro-batches of a rank in one pass
 	per := max(1, (each+s.plan.Accumulate-1)/s.plan.Accumulate)
 	epoch, at := (step-s.window.Start)/per, (step-s.window.Start)%per
 	if s.rows == nil || epoch != s.epoch {
@@ -144,9 +144,9 @@ func (s *sampler) step(step int) (out []dealt) {
 	return out
 }
 
-// filled is a reading that is shared out among several ranks in rounds of that many rows:
-// the last round is filled up from the first, again and again if need be, as accelerate
-// does (even_batches). One rank fills nothing up: its last micro-batch is short.
+// filled is one pass, extended for several ranks to complete rounds of that many rows: the
+// last round is filled with the first rows, repeatedly if necessary, as accelerate does
+// (even_batches). With one rank nothing is added: its last micro-batch is short.
 func filled(rows []int, round, ranks int) []int {
 	if ranks == 1 || len(rows) == 0 {
 		return rows

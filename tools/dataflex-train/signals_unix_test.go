@@ -137,7 +137,7 @@ func TestSaveAndGoOn(t *testing.T) {
 	r.until("step=1/")
 	r.signal(syscall.SIGHUP)
 	r.signal(syscall.SIGUSR1)
-	r.until("checkpoint saved, training goes on")
+	r.until("checkpoint saved, training continues")
 	first, _, _, err := checkpoint.Newest(filepath.Join(r.dir, "out"))
 	if err != nil || first == "" {
 		t.Errorf("SIGUSR1 saved %q, %v", first, err)
