@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// AdapterConfig is PEFT's adapter_config.json for LoRA, or for tokens that train by
-// themselves (peft_type TRAINABLE_TOKENS).
+// AdapterConfig is PEFT's adapter_config.json for LoRA, or for adapters that only train rows
+// of tokens (peft_type TRAINABLE_TOKENS).
 type AdapterConfig struct {
 	TokensOnly    bool     // peft_type is TRAINABLE_TOKENS: there is no LoRA
 	BaseModel     string   // base_model_name_or_path, as given
@@ -21,36 +21,36 @@ type AdapterConfig struct {
 	Dropout       float64  // lora_dropout
 	RSLoRA        bool     // use_rslora: the scale is alpha/√r
 	DoRA          bool     // use_dora: outputs are scaled by a magnitude
-	Initial       string   // init_lora_weights where it is a word: pissa, pissa_niter_16, gaussian
+	Initial       string   // init_lora_weights if it is a word: pissa, pissa_niter_16, gaussian
 	Targets       []string // target_modules: names, or endings after a dot, of modules
 	TargetPattern string   // target_modules given as one string: a regular expression, or "all-linear"
 	ModulesToSave []string // modules_to_save: full copies stored beside the adapter
 	Version       string   // peft_version, "" before 0.18
-	TieWeights    bool     // ensure_weight_tying: a tied head follows embeddings that are saved, or they it
-	FanInFanOut   bool     // fan_in_fan_out: the adapted weights are stored [in, out], as Conv1D's are; arithmetic does not depend on it
+	TieWeights    bool     // ensure_weight_tying: if the embeddings are saved, a tied head stays tied to them, and the reverse
+	FanInFanOut   bool     // fan_in_fan_out: the adapted weights are stored [in, out], as Conv1D's are; the arithmetic does not depend on it
 
 	targets   targets
-	tokens    []TokenRows    // trainable_token_indices: Path is as it is there, "" for the embeddings
+	tokens    []TokenRows    // trainable_token_indices: Path as given there, "" for the embeddings
 	ranks     []pattern      // rank_pattern
 	alphas    []pattern      // alpha_pattern
-	alphaRead any            // lora_alpha as it was read: PEFT keeps 16 and 16.0 apart
+	alphaRead any            // lora_alpha as read: PEFT distinguishes 16 and 16.0
 	kept      map[string]any // keys that are written as they were read
 }
 
-// PiSSA says whether the adapter was started as the principal part of its weights, which
-// then lack it.
+// PiSSA reports whether the adapter was initialised with the principal part of its weights,
+// which was subtracted from them.
 func (c *AdapterConfig) PiSSA() bool { return strings.HasPrefix(strings.ToLower(c.Initial), "pissa") }
 
-// keptKeys change the arithmetic, or what PEFT would do on loading: a config that was read
-// is written with them.
+// keptKeys affect the arithmetic, or how PEFT loads the adapter: if a config was read with
+// them, they are written unchanged.
 var keptKeys = []string{
 	"rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "exclude_modules",
 	"init_lora_weights", "trainable_token_indices",
 }
 
-// ReadAdapterConfig reads dir/adapter_config.json of any PEFT version: unknown
-// and missing keys are fine, but what would change the arithmetic and is not
-// implemented is refused. Errors name the file and the key.
+// ReadAdapterConfig reads dir/adapter_config.json of any PEFT version. Unknown and missing
+// keys are accepted, but settings that would change the arithmetic and are not implemented
+// are refused. Errors name the file and the key.
 func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 	path := filepath.Join(dir, storage.AdapterConfigFile)
 	f, err := readFields(path)
@@ -67,7 +67,7 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 	c := &AdapterConfig{
 		BaseModel:     f.string("base_model_name_or_path", ""),
 		Rank:          f.size("r", 0, maxSize),
-		Alpha:         f.float("lora_alpha", 8), // peft's default
+		Alpha:         f.float("lora_alpha", 8), // PEFT's default
 		Dropout:       f.float("lora_dropout", 0),
 		RSLoRA:        f.bool("use_rslora", false),
 		DoRA:          f.bool("use_dora", false),
@@ -94,10 +94,10 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 	return c, f.err
 }
 
-// refuseUnsupported fails on settings that would make the adapter compute
-// something else than y = Wx + scale·B(Ax), with DoRA's magnitudes or without.
-// Keys are those of peft 0.18.1's and 0.21.0's LoraConfig; fan_in_fan_out is not among them: PEFT sets it as the
-// modules are, linear layers or Conv1D.
+// refuseUnsupported refuses settings with which the adapter would not compute y = Wx +
+// scale·B(Ax), with or without DoRA's magnitudes. The keys are those of LoraConfig in peft
+// 0.18.1 and 0.21.0, except fan_in_fan_out: PEFT sets it according to the modules, linear
+// layers or Conv1D.
 func refuseUnsupported(f *fields) {
 	if t := f.string("peft_type", "LORA"); t != "LORA" {
 		f.fail("peft_type is %s, and LORA and TRAINABLE_TOKENS adapters are read here: merge it into its base model with PEFT (merge_and_unload), if that kind can be, and train on that", t)
@@ -114,7 +114,7 @@ func refuseUnsupported(f *fields) {
 	if b := f.string("bias", "none"); b != "none" {
 		f.fail("bias is %q, only \"none\" is supported", b)
 	}
-	// An aLoRA acts after its invocation tokens alone; PEFT cannot merge it either.
+	// An aLoRA is only applied after its invocation tokens; PEFT cannot merge it either.
 	for _, key := range []string{
 		"alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters", "megatron_config",
 		"use_bdlora", "kasa_config", "monteclora_config", "velora_config",
@@ -146,8 +146,8 @@ func refuseUnsupported(f *fields) {
 	}
 }
 
-// WriteAdapterConfig writes dir/adapter_config.json with the keys and bytes of
-// PEFT 0.15.2; keys of later versions only where they say something.
+// WriteAdapterConfig writes dir/adapter_config.json with the keys and bytes of PEFT 0.15.2;
+// keys of later versions only if they are not at their defaults.
 func WriteAdapterConfig(dir string, c *AdapterConfig) error {
 	keys := map[string]any{
 		"alpha_pattern": map[string]any{}, "auto_mapping": nil, "base_model_name_or_path": c.BaseModel,
@@ -184,7 +184,8 @@ func WriteAdapterConfig(dir string, c *AdapterConfig) error {
 	return storage.WriteFile(filepath.Join(dir, storage.AdapterConfigFile), formatJSON(keys, 2))
 }
 
-// alpha keeps the kind of number that was read; otherwise a whole one is written as such.
+// alpha keeps the type of number that was read; otherwise an integral value is written as an
+// integer.
 func (c *AdapterConfig) alpha() any {
 	if c.alphaRead == c.Alpha {
 		return c.Alpha

@@ -11,7 +11,7 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// What PEFT 0.15.2 writes for a fresh adapter.
+// The file that PEFT 0.15.2 writes for a new adapter.
 const adapterConfig = `{
   "alpha_pattern": {},
   "auto_mapping": null,
@@ -76,7 +76,7 @@ func TestAdapterConfig(t *testing.T) {
 	}
 }
 
-// The spelling of what was read survives, also where PEFT's defaults apply.
+// The spelling of values that were read is kept, also where PEFT's defaults apply.
 func TestAdapterConfigSpelling(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"r": 4, "lora_alpha": 16.0, "target_modules": ["q"]}`:                         `"lora_alpha": 16.0,`,
@@ -136,8 +136,8 @@ func TestAdapterConfigErrors(t *testing.T) {
 	}
 }
 
-// LoRA on a tied model's tables that peft after 0.18 keeps one is refused, of a model that
-// is tied alone.
+// LoRA on both tables of a tied model, which peft after 0.18 keeps tied, is refused; an
+// untied model is accepted.
 func TestTiedLoRA(t *testing.T) {
 	for version, tied := range map[string]bool{"0.18.1": false, "0.19.0": true, "0.21.0.dev0": true, "1.0": true} {
 		dir := folder(t, storage.AdapterConfigFile, `{"r": 4, "target_modules": ["embed_tokens"], "ensure_weight_tying": true, "peft_version": "`+version+`"}`)

@@ -12,9 +12,9 @@ import (
 	"dataflex.dev/dataflex/data/tokenizer/regex"
 )
 
-// Which modules an adapter is on, and with which rank and alpha, as PEFT 0.18 decides it
+// The modules that have an adapter, with rank and alpha, are determined as in PEFT 0.18
 // (tuners/tuners_utils.py check_target_module_exists, utils/other.py get_pattern_key).
-// Modules go by their paths in the model: model.layers.0.self_attn.q_proj.
+// Modules are given by their paths in the model: model.layers.0.self_attn.q_proj.
 
 // pattern is an entry of rank_pattern or alpha_pattern.
 type pattern struct {
@@ -22,8 +22,8 @@ type pattern struct {
 	value float64
 }
 
-// patterns reads rank_pattern or alpha_pattern. PEFT writes their keys in order and takes
-// the first that matches.
+// patterns reads rank_pattern or alpha_pattern. PEFT writes their keys in order and uses the
+// first that matches.
 func (f *fields) patterns(key string) []pattern {
 	object := value[map[string]any](f, key, "an object", nil)
 	var out []pattern
@@ -41,15 +41,16 @@ func (f *fields) patterns(key string) []pattern {
 	return out
 }
 
-// matcher says of a text whether an expression fits the whole of it.
+// matcher reports whether an expression matches a whole text.
 type matcher interface{ MatchString(text string) bool }
 
-// backtracking is an expression with Python's lookaround, which package regexp has not.
+// backtracking is an expression with Python's lookaround, which package regexp does not
+// have.
 type backtracking struct{ *regex.Regexp }
 
 func (b backtracking) MatchString(text string) bool { return b.Match(text, 0) >= 0 }
 
-// regexp compiles an expression that has to match a whole path.
+// regexp compiles an expression that must match a whole path.
 func (f *fields) regexp(key, text string) matcher {
 	r, err := regexp.Compile(`^(?:` + text + `)$`)
 	if err == nil {
@@ -62,7 +63,7 @@ func (f *fields) regexp(key, text string) matcher {
 	return regexp.MustCompile(`$^`)
 }
 
-// names reads a key that holds a list of names, or one string.
+// names reads a key whose value is a list of names, or one string.
 func (f *fields) names(key string) (list []string, one string) {
 	if s, ok := f.raw[key].(string); ok {
 		return nil, s
@@ -70,17 +71,17 @@ func (f *fields) names(key string) (list []string, one string) {
 	return f.strings(key), ""
 }
 
-// targets is what target_modules and the keys that narrow it down say.
+// targets is the content of target_modules and of the keys that narrow it down.
 type targets struct {
-	pattern        matcher // of target_modules, where it is one string
+	pattern        matcher // target_modules, if it is one string
 	exclude        []string
 	excludePattern matcher
 	layers         []int
 	layersGiven    bool
-	layerPatterns  []*regexp.Regexp // layers_pattern: the number of a layer is the first group
+	layerPatterns  []*regexp.Regexp // layers_pattern: the first group is the number of a layer
 }
 
-// anyLayer finds a module's layer where layers_pattern is not given.
+// anyLayer finds a module's layer if layers_pattern is not given.
 var anyLayer = regexp.MustCompile(`^.*\.[^.]*\.(\d+)\.`)
 
 func (f *fields) targets(c *AdapterConfig) targets {
@@ -120,11 +121,11 @@ func (f *fields) targets(c *AdapterConfig) targets {
 	return t
 }
 
-// allLinear is the target_modules that means every linear layer but the head.
+// allLinear is the value of target_modules that means every linear layer except the head.
 const allLinear = "all-linear"
 
-// Adapts says whether the adapter is on a module. linear says that the module is a linear
-// layer other than the head, as "all-linear" asks for.
+// Adapts reports whether a module has an adapter. linear is true if the module is a linear
+// layer other than the head, which matters for "all-linear".
 func (c *AdapterConfig) Adapts(module string, linear bool) bool {
 	t := &c.targets
 	switch {
@@ -142,7 +143,7 @@ func (c *AdapterConfig) Adapts(module string, linear bool) bool {
 	return !t.layersGiven || slices.Contains(t.layers, t.layer(module))
 }
 
-// layer is the number of a module's layer, -1 without one.
+// layer is the number of a module's layer, -1 if it has none.
 func (t *targets) layer(module string) int {
 	patterns := t.layerPatterns
 	if len(patterns) == 0 {
@@ -160,11 +161,11 @@ func (t *targets) layer(module string) int {
 	return -1
 }
 
-// endsIn reports whether name is the path or the end of it after a dot.
+// endsIn reports whether name is the path or its last components.
 func endsIn(path, name string) bool { return path == name || strings.HasSuffix(path, "."+name) }
 
-// Inside reports whether name, one of modules_to_save, names the module or one that it
-// lies in, so that PEFT puts no adapter on it.
+// Inside reports whether name, one of modules_to_save, names the module or one that contains
+// it, so that PEFT does not put an adapter on it.
 func Inside(path, name string) bool {
 	return path == name || strings.HasSuffix(path, "."+name) || strings.HasPrefix(path, name+".") || strings.Contains(path, "."+name+".")
 }
@@ -174,7 +175,7 @@ func (c *AdapterConfig) RankOf(module string) int {
 	return int(valueOf(c.ranks, module, float64(c.Rank)))
 }
 
-// ScaleOf is what B·A of a module is multiplied with: alpha/r, or alpha/√r for rslora.
+// ScaleOf is the factor of B·A of a module: alpha/r, or alpha/√r with rslora.
 func (c *AdapterConfig) ScaleOf(module string) float64 {
 	alpha, rank := valueOf(c.alphas, module, c.Alpha), float64(c.RankOf(module))
 	if c.RSLoRA {
@@ -192,7 +193,7 @@ func valueOf(patterns []pattern, module string, otherwise float64) float64 {
 	return otherwise
 }
 
-// TargetText is target_modules for messages.
+// TargetText is target_modules in messages.
 func (c *AdapterConfig) TargetText() string {
 	if c.TargetPattern != "" {
 		return fmt.Sprintf("%q", c.TargetPattern)

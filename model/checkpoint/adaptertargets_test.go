@@ -6,8 +6,8 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Which modules PEFT 0.18 adapts (check_target_module_exists), and with which rank and
-// scale: worked out from its source.
+// The modules that PEFT 0.18 adapts (check_target_module_exists), with rank and scale:
+// derived from its source.
 func TestAdapterTargets(t *testing.T) {
 	q0, q1, down1, head := "model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "model.layers.1.mlp.down_proj", "lm_head"
 	for _, c := range []struct {

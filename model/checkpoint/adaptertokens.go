@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// tokensType is the peft_type of adapters of nothing but tokens' rows.
+// tokensType is the peft_type of adapters that only train rows of tokens.
 const tokensType = "TRAINABLE_TOKENS"
 
-// tokensOnly reads such an adapter's config (peft 0.18, tuners/trainable_tokens/config.py).
-// It is written as it was read.
+// tokensOnly reads the config of such an adapter (peft 0.18,
+// tuners/trainable_tokens/config.py). It is written as it was read.
 func (f *fields) tokensOnly() (*AdapterConfig, error) {
 	const key = "token_indices"
 	c := &AdapterConfig{TokensOnly: true, BaseModel: f.string("base_model_name_or_path", ""), kept: f.raw}
 	if f.raw["target_modules"] == nil {
-		c.Targets = []string{"embed_tokens"} // of the models that are read here: PEFT takes the input embeddings
+		c.Targets = []string{"embed_tokens"} // in the models supported here: PEFT uses the input embeddings
 	} else {
 		c.targets = f.targets(c)
 	}
@@ -33,7 +33,7 @@ const PEFTPrefix = "base_model.model."
 // Tables are the modules of the two tables of the vocabulary.
 type Tables struct{ Embedding, Head string }
 
-// TablesOf are those of a model type.
+// TablesOf returns the tables of a model type.
 func TablesOf(modelType string) Tables {
 	if t := families[modelType].tables; t.Embedding != "" {
 		return t
@@ -49,29 +49,29 @@ func (c *ModelConfig) Tables() Tables {
 	return TablesOf(c.ModelType)
 }
 
-// Paths are both, the embeddings first.
+// Paths returns both, the embeddings first.
 func (t Tables) Paths() []string { return []string{t.Embedding, t.Head} }
 
-// Names are their last components, as targets name them.
+// Names returns their last components, by which target_modules names them.
 func (t Tables) Names() []string {
 	last := func(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
 	return []string{last(t.Embedding), last(t.Head)}
 }
 
-// TableNames are the names that PEFT saves a table under beside its adapter: as it is,
-// with LoRA or nothing but tokens on it, with tokens on it.
+// TableNames are the names under which PEFT saves a table beside its adapter: unchanged,
+// with LoRA or only rows of tokens on it, with rows of tokens besides LoRA.
 func TableNames(path string) []string {
 	return []string{PEFTPrefix + path + ".weight", PEFTPrefix + path + ".base_layer.weight", PEFTPrefix + path + ".token_adapter.base_layer.weight"}
 }
 
-// TokenRows are rows of a table, the embeddings or the head, that train by themselves.
+// TokenRows are rows of a table, the embeddings or the head, that are trained separately.
 type TokenRows struct {
 	Path  string // of the table's module
 	Index []int32
 	Name  string // of their tensor in the adapter's file
 }
 
-// TokensName is the name that tokens' rows of a table are saved under.
+// TokensName is the name under which the rows of a table are saved.
 func (c *AdapterConfig) TokensName(path string) string {
 	if c.TokensOnly {
 		return PEFTPrefix + path + ".trainable_tokens_delta"
@@ -82,7 +82,7 @@ func (c *AdapterConfig) TokensName(path string) string {
 // tokens reads trainable_token_indices.
 func (f *fields) tokens() []TokenRows { return f.rows("trainable_token_indices") }
 
-// rows reads a list of tokens, of the embeddings, or lists by modules' names.
+// rows reads a list of tokens of the embeddings, or such lists by the modules' names.
 func (f *fields) rows(key string) (all []TokenRows) {
 	rows := func(from *fields, key, path string) {
 		one := TokenRows{Path: path}
@@ -114,9 +114,9 @@ func (f *fields) rows(key string) (all []TokenRows) {
 	return all
 }
 
-// Tokens are the rows that trainable_token_indices, or an adapter of nothing else, trains
-// of a model whose head is the embeddings or not; w is the adapter's file. PEFT names
-// modules by any ends of their paths in the former.
+// Tokens are the rows trained by trainable_token_indices, or by an adapter that trains
+// nothing else; w is the adapter's file and tied is true if the model's head is tied to the
+// embeddings. In trainable_token_indices PEFT names modules by any suffix of their paths.
 func (c *AdapterConfig) Tokens(w *Weights, on Tables, tied bool) ([]TokenRows, error) {
 	all, err := c.tables(on)
 	if err != nil {
@@ -134,7 +134,8 @@ func (c *AdapterConfig) Tokens(w *Weights, on Tables, tied bool) ([]TokenRows, e
 			return nil, fmt.Errorf("trainable_token_indices names rows of %s, which modules_to_save trains in full", rows.Path)
 		}
 	}
-	// peft 0.21 has equal rows of both tables of a tied model as one, which the head shares.
+	// peft 0.21 keeps equal rows of both tables of a tied model only once, and the head
+	// shares them.
 	if len(all) == 2 && tied && slices.Equal(all[0].Index, all[1].Index) {
 		if _, own := w.Shape(all[1].Name); !own {
 			all = all[:1]
@@ -143,8 +144,8 @@ func (c *AdapterConfig) Tokens(w *Weights, on Tables, tied bool) ([]TokenRows, e
 	return all, nil
 }
 
-// tiesLoRA reports whether the PEFT that wrote the adapter keeps LoRA on the tables of a
-// tied model one, as versions after 0.18 do where they are told to.
+// tiesLoRA reports whether the PEFT version that wrote the adapter keeps LoRA on both tables
+// of a tied model tied, as versions after 0.18 do on request.
 func (c *AdapterConfig) tiesLoRA(on Tables) bool {
 	var major, minor int
 	_, err := fmt.Sscanf(c.Version, "%d.%d", &major, &minor)
@@ -152,7 +153,7 @@ func (c *AdapterConfig) tiesLoRA(on Tables) bool {
 	return newer && c.TieWeights && !c.TokensOnly && (c.Adapts(on.Embedding, false) || c.Adapts(on.Head, false))
 }
 
-// tables are the rows by the path of their table, the embeddings first.
+// tables returns the rows with the full paths of their tables, the embeddings first.
 func (c *AdapterConfig) tables(on Tables) (all []TokenRows, err error) {
 	for _, path := range on.Paths() {
 		for _, rows := range c.tokens {
@@ -167,15 +168,15 @@ func (c *AdapterConfig) tables(on Tables) (all []TokenRows, err error) {
 	}
 	for _, rows := range c.tokens {
 		if rows.Path != "" && !strings.HasSuffix(on.Embedding, rows.Path) && !strings.HasSuffix(on.Head, rows.Path) {
-			return nil, fmt.Errorf("trainable_token_indices names %s, and rows train by themselves of %s and %s alone", rows.Path, on.Embedding, on.Head)
+			return nil, fmt.Errorf("trainable_token_indices names %s, but only rows of %s and %s can be trained", rows.Path, on.Embedding, on.Head)
 		}
 	}
 	return all, nil
 }
 
-// SavesEmbeddings reports whether PEFT saves the embeddings and the head beside adapters
-// that are on them (utils/save_and_load.py, save_embedding_layers): where a list of
-// targets has one of these names, or an expression matches one.
+// SavesEmbeddings reports whether PEFT saves the embeddings and the head together with
+// adapters on them (utils/save_and_load.py, save_embedding_layers): if a list of targets has
+// one of these names, or an expression matches one.
 func (c *AdapterConfig) SavesEmbeddings(on Tables) bool {
 	if c.TokensOnly || c.kept["trainable_token_indices"] != nil || c.TargetPattern == allLinear {
 		return false

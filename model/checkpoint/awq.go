@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// awq is AWQ's format in the layout gemm: of a matrix [out, in] qweight [in, out/8] and qzeros
-// [groups, out/8] hold codes of 4 bits of successive outputs, in a word in the order of
-// awqPlaces; scales [groups, out].
+// awq is AWQ's format in the layout gemm. For a matrix [out, in], qweight [in, out/8] and
+// qzeros [groups, out/8] have 4-bit codes of consecutive outputs, in each word in the order
+// of awqPlaces; scales is [groups, out].
 //
 // Source: AutoAWQ 0.2.9 utils/packing_utils.py.
 type awq struct{ width int }
 
-// awqPlaces is the place in a word of each of its eight outputs.
+// awqPlaces is the position in a word of each of its eight outputs.
 var awqPlaces = [8]int{0, 4, 1, 5, 2, 6, 3, 7}
 
 func readAWQ(f *fields) format {
@@ -55,7 +55,7 @@ func (a *awq) matrix(p *parts) *grouped {
 type awqCodes struct{ qweight, qzeros, scales location }
 
 func (x *awqCodes) codes(first, cols int, dst []float32) {
-	const line = 16 // inputs that are unpacked side by side: a line of the cache of an output
+	const line = 16 // inputs that are unpacked together: one cache line for each output
 	data, words := x.qweight.data(), x.qweight.entry.shape[1]
 	var packed [line]uint32
 	for from := 0; from < cols; from += line {

@@ -10,11 +10,11 @@ import (
 	"dataflex.dev/dataflex/kernels/quant"
 )
 
-// bitsandbytes' matrices are saved as their codes under the matrix's own name and what
-// belongs to them under names that begin with it (transformers' save_pretrained of a model
-// with load_in_4bit or load_in_8bit): they are read as one tensor of the matrix's shape.
+// bitsandbytes' matrices are saved as their codes, under the matrix's own name, and their
+// other parts under names that begin with it (transformers' save_pretrained of a model with
+// load_in_4bit or load_in_8bit). They are read as one tensor of the matrix's shape.
 
-// codedMatrix is where the parts of a matrix in codes lie.
+// codedMatrix locates the parts of a matrix in codes.
 type codedMatrix struct {
 	format quant.Format
 	offset float32
@@ -42,7 +42,7 @@ type quantState struct {
 // foldCodes makes one tensor of each matrix in bitsandbytes' codes.
 func (w *Weights) foldCodes() (err error) {
 	defer storage.CatchFault(&err)()
-	var folded []string // names that are parts of others
+	var folded []string // names of tensors that are parts of others
 	for _, name := range w.names {
 		var parts []string
 		if base, _, ok := strings.Cut(name, stateMark); ok {
@@ -122,7 +122,7 @@ func (w *Weights) fold8(module string) (parts []string, err error) {
 	parts = []string{scales}
 	if format := module + ".weight_format"; w.DType(format) != "" {
 		if b := w.bytes(format); len(b) != 1 || b[0] != 0 {
-			return nil, fmt.Errorf("%s: tensor %q in bitsandbytes' 8 bits lies in the order of a GPU (weight_format %v): save it again with a bitsandbytes since 0.45", w.Path(format), base, b)
+			return nil, fmt.Errorf("%s: tensor %q in bitsandbytes' 8 bits is stored in the order of a GPU (weight_format %v): save it again with bitsandbytes 0.45 or newer", w.Path(format), base, b)
 		}
 		parts = append(parts, format)
 	}
@@ -130,17 +130,17 @@ func (w *Weights) fold8(module string) (parts []string, err error) {
 	return parts, w.place(base, c, w.tensors[base].entry.shape)
 }
 
-// bytes is what lies in a tensor.
+// bytes is the content of a tensor.
 func (w *Weights) bytes(name string) []byte {
 	l := w.tensors[name]
 	return l.file.data[l.entry.begin:l.entry.end]
 }
 
-// place puts a matrix in codes in the place of the tensor that holds the codes.
+// place replaces the tensor that holds the codes by the matrix.
 func (w *Weights) place(name string, c *codedMatrix, shape []int) error {
 	l, ok := w.tensors[name]
 	if !ok || len(shape) != 2 || shape[0] < 1 || shape[1] < 1 || shape[0] > maxSize || shape[1] > maxSize {
-		return fmt.Errorf("%s: tensor %q in bitsandbytes' codes, of shape %v, is missing or no matrix", w.where(), name, shape)
+		return fmt.Errorf("%s: tensor %q in bitsandbytes' codes, of shape %v, is missing or not a matrix", w.where(), name, shape)
 	}
 	l.entry.shape, l.entry.dtype, l.codes = shape, strings.ToUpper(c.format.Kind.String()), c
 	if err := c.check(l); err != nil {
@@ -150,7 +150,7 @@ func (w *Weights) place(name string, c *codedMatrix, shape []int) error {
 	return nil
 }
 
-// check holds the sizes of the parts to the matrix's shape.
+// check compares the sizes of the parts with the matrix's shape.
 func (c *codedMatrix) check(l location) error {
 	n := l.entry.shape[0] * l.entry.shape[1]
 	codes, scales := n, l.entry.shape[0]
@@ -186,7 +186,7 @@ func elements(l location) int {
 	return n
 }
 
-// Coded is the format of a tensor in codes; ok is false where it is none.
+// Coded is the format of a tensor in codes; ok is false if it is not in codes.
 func (w *Weights) Coded(name string) (f quant.Format, ok bool) {
 	if c := w.tensors[name].codes; c != nil {
 		return c.format, true
@@ -194,7 +194,7 @@ func (w *Weights) Coded(name string) (f quant.Format, ok bool) {
 	return f, false
 }
 
-// ReadCodes copies the codes of a tensor that Coded knows.
+// ReadCodes copies the codes of a tensor for which Coded is true.
 func (w *Weights) ReadCodes(name string) (p quant.Parts, err error) {
 	defer storage.CatchFault(&err)()
 	l := w.tensors[name]
@@ -224,7 +224,7 @@ func (l location) parts() (p quant.Parts, err error) {
 	return p, err
 }
 
-// decode converts a matrix in codes into dst.
+// decode converts a matrix in codes to numbers in dst.
 func (l location) decode(dst []float32) error {
 	p, err := l.parts()
 	if err != nil {

@@ -13,11 +13,11 @@ import (
 	"dataflex.dev/dataflex/kernels/quant"
 )
 
-// saved is what transformers and bitsandbytes wrote: a llama of one layer.
+// saved was written by transformers and bitsandbytes: a llama of one layer.
 const saved = "../decoder/testdata/quantised/"
 
-// TestFoldCodes: the parts of a matrix are one tensor of its shape and format, which reads as
-// its codes' numbers; the other tensors stay.
+// TestFoldCodes: the parts of a matrix become one tensor of its shape and format, which
+// reads as the decoded numbers; the other tensors are unchanged.
 func TestFoldCodes(t *testing.T) {
 	plain, err := OpenWeights(saved + "plain")
 	ok(t, err)
@@ -55,15 +55,15 @@ func TestFoldCodes(t *testing.T) {
 			for i := range got {
 				off, all = off+float64((got[i]-near[i])*(got[i]-near[i])), all+float64(near[i]*near[i])
 			}
-			if off > 0.04*all { // 4 bits: a tenth of the standard deviation, FP4 more
+			if off > 0.04*all { // of 4 bits: a tenth of the standard deviation, for FP4 more
 				t.Errorf("%s: %s is off by %.3f of its square", dir, name, off/all)
 			}
 		}
 	}
 }
 
-// TestBrokenCodes: what is wrong with a quantised folder is one error that names the file and
-// the tensor.
+// TestBrokenCodes: a fault of a quantised folder is one error that names the file and the
+// tensor.
 func TestBrokenCodes(t *testing.T) {
 	const q = "model.layers.0.self_attn.q_proj.weight"
 	for name, c := range map[string]struct {
@@ -105,7 +105,7 @@ func rename(h map[string]any, from, to string) {
 	delete(h, from)
 }
 
-// edit changes the text in a tensor to one of the same length.
+// edit replaces text in a tensor by text of the same length.
 func edit(h map[string]any, data []byte, name, from, to string) {
 	at := h[name].(map[string]any)["data_offsets"].([]any)
 	part := data[int(at[0].(float64)):int(at[1].(float64))]

@@ -10,28 +10,29 @@ import (
 	"strings"
 )
 
-// compressed is compressed-tensors' format. Packed, a module has weight_packed [out,
-// in·bits/32] with the codes of successive inputs from a word's low bits up, weight_shape,
-// weight_scale [out, groups], weight_zero_point [out·bits/32, groups] with those of successive
-// outputs where they are not symmetric, weight_g_idx [in] where inputs were ordered; codes and
-// zeros are stored plus half of what their bits count. Otherwise it has weight as int8 or E4M3,
-// and weight_scale and weight_zero_point in their own dtypes.
+// compressed is compressed-tensors' format. If packed, a module has weight_packed [out,
+// in·bits/32] with the codes of consecutive inputs from a word's low bits up, weight_shape,
+// weight_scale [out, groups], weight_zero_point [out·bits/32, groups] with those of
+// consecutive outputs if they are not symmetric, weight_g_idx [in] if inputs were reordered;
+// codes and zeros are stored with half of their range added. Otherwise it has weight as int8
+// or E4M3, and weight_scale and weight_zero_point in their own dtypes.
 //
 // Source: compressed-tensors 0.20.1 compressors/pack_quantized, compressors/naive_quantized,
 // utils/match.py.
 type compressed struct{ groups []compressedGroup }
 
-// compressedGroup is how modules with one of the targets as their name or class are quantised.
+// compressedGroup describes how modules whose name or class is one of the targets are
+// quantised.
 type compressedGroup struct {
 	targets   []string
-	patterns  []*regexp.Regexp // targets that begin with re:
+	patterns  []*regexp.Regexp // the targets that begin with re:
 	form      string
 	bits      int
 	symmetric bool
 	strategy  string
-	width     int // of strategy group
+	width     int // for strategy group
 	block     []int
-	inputs    bool // the inputs are quantised, too
+	inputs    bool // the inputs are also quantised
 }
 
 func readCompressed(f *fields) format {
@@ -60,7 +61,7 @@ func readCompressed(f *fields) format {
 	return c
 }
 
-// readGroup is one of config_groups; nil where its weights stay as they are.
+// readGroup reads one of config_groups; nil if its weights are not quantised.
 func readGroup(f *fields, form string) *compressedGroup {
 	w := f.object("weights")
 	if w == nil {
@@ -102,7 +103,7 @@ func readGroup(f *fields, form string) *compressedGroup {
 	return g
 }
 
-// of is the group of a module: by its name, a pattern of it, or its class, which is Linear.
+// of is the group of a module: by its name, by a pattern, or by its class, which is Linear.
 func (c *compressed) of(module string) *compressedGroup {
 	for _, fits := range []func(g *compressedGroup) bool{
 		func(g *compressedGroup) bool { return slices.Contains(g.targets, module) },
@@ -138,7 +139,7 @@ func (c *compressed) matrix(p *parts) *grouped {
 	want := map[string]string{"pack-quantized": "weight_packed"}
 	switch {
 	case g == nil:
-		p.fail("no targets of quantization_config's config_groups are its module's")
+		p.fail("no target of quantization_config's config_groups matches its module")
 	case last != cmp.Or(want[g.form], "weight"):
 		p.fail("quantization_config says that it is %s", g.form)
 	case last == "weight_packed":
@@ -151,7 +152,7 @@ func (c *compressed) matrix(p *parts) *grouped {
 		}
 		if !g.symmetric {
 			s.zeros = "weight_zero_point"
-		} else if p.has("weight_zero_point") { // zeros, which some writers keep
+		} else if p.has("weight_zero_point") { // all zero; some writers keep them
 			p.used = append(p.used, p.module+".weight_zero_point")
 		}
 		return bytesMatrix(p, "compressed-tensors "+map[string]string{"I8": "int8", fp8DType: "FP8 E4M3"}[dtype], dtype, s)
@@ -159,7 +160,7 @@ func (c *compressed) matrix(p *parts) *grouped {
 	return &grouped{}
 }
 
-// packed is a matrix whose codes lie in words.
+// packed reads a matrix whose codes are packed into words.
 func (g *compressedGroup) packed(p *parts) *grouped {
 	m, x := &grouped{label: fmt.Sprintf("compressed-tensors int%d", g.bits)}, &packedCodes{bits: g.bits}
 	shape := p.get("weight_shape", []string{"I64", "I32"}, 2)
@@ -204,7 +205,7 @@ func (g *compressedGroup) packed(p *parts) *grouped {
 // packedCodes are the parts of a matrix in words.
 type packedCodes struct {
 	bits                  int
-	one                   bool // a scale for all of the matrix
+	one                   bool // one scale for the whole matrix
 	packed, scales, zeros location
 }
 

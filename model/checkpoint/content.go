@@ -14,8 +14,9 @@ import (
 	"dataflex.dev/dataflex/data/task"
 )
 
-// Content names by its bytes a file, or what a model's or adapter's folder computes
-// with: its configurations and safetensors files. Equal texts mean equal bytes.
+// Content identifies by its bytes a file, or the files of a model's or adapter's folder that
+// affect the computation: its configurations and safetensors files. Equal texts mean equal
+// bytes.
 func Content(path string) (string, error) {
 	info, err := storage.Stat(path)
 	if err != nil {
@@ -46,10 +47,11 @@ func Content(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// hashedAtOnce is how much of a file one goroutine hashes.
+// hashedAtOnce is the number of bytes of a file that one goroutine hashes.
 const hashedAtOnce = 64 << 20
 
-// contentOfFile is the hash of the hashes of a file's pieces, which are made side by side.
+// contentOfFile is the hash of the hashes of a file's pieces, which are computed in
+// parallel.
 func contentOfFile(path string) (string, error) {
 	f, err := storage.Open(path)
 	if err != nil {

@@ -29,7 +29,7 @@ func (f failing) OpenFile(name string, flag int, perm os.FileMode) (storage.File
 
 func (f failingFile) ReadAt([]byte, int64) (int, error) { return 0, f.read() }
 
-// An error of reading, and a panic on a goroutine that reads, reach who asked.
+// A read error, and a panic on a goroutine that reads, reach the caller.
 func TestContentFails(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "model.safetensors")

@@ -8,14 +8,14 @@ import (
 	"dataflex.dev/dataflex/model/gguf"
 )
 
-// littleEndian says whether memory has safetensors' byte order.
+// littleEndian reports whether memory has safetensors' byte order.
 var littleEndian = func() bool {
 	x := uint16(1)
 	return *(*byte)(unsafe.Pointer(&x)) == 1
 }()
 
-// toFloat32 converts src, little-endian elements of dtype, into dst. It returns
-// false for a dtype it does not read.
+// toFloat32 converts src, little-endian elements of dtype, into dst. It returns false for a
+// dtype that is not supported.
 func toFloat32(dtype string, src []byte, dst []float32) bool {
 	le := binary.LittleEndian
 	switch dtype {
@@ -72,7 +72,7 @@ func integerToFloat32(dtype string, src []byte, dst []float32) bool {
 	return true
 }
 
-// float32Bytes views floats as the bytes they are in memory.
+// float32Bytes views floats as their bytes in memory.
 func float32Bytes(s []float32) []byte {
 	if len(s) == 0 {
 		return nil
@@ -84,7 +84,7 @@ func appendFloat32(b []byte, v float32) []byte {
 	return binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
 }
 
-// appendBFloat16 rounds to nearest, ties to even; a NaN stays one.
+// appendBFloat16 rounds to nearest, ties to even; NaN stays NaN.
 func appendBFloat16(b []byte, v float32) []byte {
 	return binary.LittleEndian.AppendUint16(b, gguf.ToBFloat16(v))
 }

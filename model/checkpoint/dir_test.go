@@ -15,7 +15,7 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// save writes a checkpoint whose contents depend on step and generation.
+// save writes a checkpoint whose content depends on step and generation.
 func save(t *testing.T, parent string, step int, generation string) string {
 	t.Helper()
 	d := begin(t, parent, step, generation)
@@ -48,7 +48,7 @@ func fill(t *testing.T, d *storage.Folder, step int, generation string) {
 	}
 }
 
-// dotNames lists what is unfinished in dir.
+// dotNames lists the unfinished folders in dir.
 func dotNames(t *testing.T, dir string) []string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, ".*"))
@@ -72,7 +72,7 @@ func write(t *testing.T, path string, data []byte) {
 
 const childEnv = "DATAFLEX_CHECKPOINT_CHILD"
 
-// TestMain also is the process that TestKill9 kills.
+// TestMain is also the process that TestKill9 kills.
 func TestMain(m *testing.M) {
 	parent := os.Getenv(childEnv)
 	if parent == "" {
@@ -101,8 +101,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// A process that saves, replaces and rotates without pause is killed at
-// arbitrary moments: whatever checkpoint-N is there is complete, always.
+// A process that saves, replaces and rotates without pause is killed at arbitrary moments:
+// every checkpoint-N that exists is complete.
 func TestKill9(t *testing.T) {
 	parent := t.TempDir()
 	for round := range 12 {
@@ -194,7 +194,8 @@ func TestRotate(t *testing.T) {
 	}
 }
 
-// TestRotateGoesOn: one that cannot be removed is said, and the next one goes.
+// TestRotateGoesOn: a checkpoint that cannot be removed is reported, and the others are
+// removed.
 func TestRotateGoesOn(t *testing.T) {
 	parent := t.TempDir()
 	for _, step := range []int{10, 20, 30} {

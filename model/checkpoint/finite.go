@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// Finite says which tensor of a folder's weights holds NaN or an infinite number; nil
-// where none does. Tensors that are no floats are passed over.
+// Finite returns an error that names a tensor of a folder's weights with a NaN or Inf; nil
+// if there is none. Tensors that are not floats are skipped.
 func Finite(dir string) (err error) {
 	w, err := OpenWeights(dir)
 	if err != nil {

@@ -6,17 +6,18 @@ import (
 	"strings"
 )
 
-// fp8 is the format of matrices in E4M3: weight [out, in], and weight_scale_inv or weight_scale
-// that its numbers are multiplied by: one for all, one for each output, or one for each block,
-// the last of which may be cut. Matrices that modules_to_not_convert keeps have no scale.
+// fp8 is the format of matrices in E4M3: weight [out, in], and weight_scale_inv or
+// weight_scale, by which its numbers are multiplied: one for all, one for each output, or
+// one for each block, of which the last may be smaller. Matrices kept by
+// modules_to_not_convert have no scale.
 //
 // Source: Micikevicius et al. 2022, FP8 formats for deep learning, table 1; transformers 5.24
 // integrations/finegrained_fp8.py; DeepSeek-V3's config.json.
 type fp8 struct {
-	block []int // rows and columns of a block; nil: none
+	block []int // rows and columns of a block; nil: no blocks
 }
 
-// fp8DType is E4M3 without infinities, as safetensors spells it.
+// fp8DType is E4M3 without infinities, in safetensors' spelling.
 const fp8DType = "F8_E4M3"
 
 func readFP8(f *fields) format {
@@ -30,7 +31,7 @@ func readFP8(f *fields) format {
 	return x
 }
 
-// activations are fp8's in every product with a matrix of it.
+// activations are quantised to fp8 in every product with such a matrix.
 func (x *fp8) activations() bool { return true }
 
 func (x *fp8) codes(name, dtype string) string {
@@ -51,15 +52,15 @@ func (x *fp8) matrix(p *parts) *grouped {
 	return bytesMatrix(p, "FP8 E4M3", fp8DType, scales{part: part, dtypes: fp8Scales, block: x.block})
 }
 
-// scales are how a matrix that is not packed is scaled.
+// scales describes how a matrix that is not packed is scaled.
 type scales struct {
-	part   string   // the tensor of scales, and
-	dtypes []string // its dtypes
-	zeros  string   // the tensor of zeros, of the scales' shape; "" = none
-	block  []int    // rows and columns that share a scale; nil: all elements or a row of them
+	part   string   // the tensor of scales
+	dtypes []string // its possible dtypes
+	zeros  string   // the tensor of zeros, with the scales' shape; "" = none
+	block  []int    // rows and columns that share a scale; nil: all elements, or each row
 }
 
-// bytesMatrix is a matrix of a byte for each element.
+// bytesMatrix is a matrix with one byte per element.
 func bytesMatrix(p *parts, label, dtype string, s scales) *grouped {
 	m, x := &grouped{label: label}, &byteCodes{table: &integers}
 	if dtype == fp8DType {
@@ -76,14 +77,15 @@ func bytesMatrix(p *parts, label, dtype string, s scales) *grouped {
 	return m
 }
 
-// shapeOf is a part's shape, whatever it is.
+// shapeOf is a part's shape.
 func shapeOf(p *parts, part string) []int { return p.weights.tensors[p.module+"."+part].entry.shape }
 
-// fit is how many columns and rows share a scale, and how many scales lie side by side, of the
-// matrix m; scales that are as many as neither blocks, rows nor one are a fault.
+// fit returns how many columns and rows share a scale, and how many scales there are in a
+// row of the matrix m. A number of scales that matches neither blocks, rows nor one is an
+// error.
 func (s scales) fit(p *parts, m *grouped) (width, height, across int) {
 	if !p.has(s.part) {
-		p.fail("%s.%s is missing beside it", p.module, s.part)
+		p.fail("its part %s.%s is missing", p.module, s.part)
 		return m.cols, m.rows, 1
 	}
 	shape := shapeOf(p, s.part)
@@ -126,8 +128,8 @@ func (x *byteCodes) scale(row, group int) (scale, zero float32) {
 	return number(x.scales, at), zero
 }
 
-// e4m3 are the numbers of the bytes: a sign, four bits of exponent, three of mantissa, and no
-// infinities: of the largest exponent only the largest mantissa is not a number.
+// e4m3 are the values of the bytes: a sign, four bits of exponent, three of mantissa, and no
+// infinities: with the largest exponent only the largest mantissa is NaN.
 var e4m3 = func() (t [256]float32) {
 	for i := range t {
 		exponent, mantissa := i>>3&15, i&7
@@ -146,7 +148,7 @@ var e4m3 = func() (t [256]float32) {
 	return t
 }()
 
-// integers are the bytes as integers with a sign.
+// integers are the bytes as signed integers.
 var integers = func() (t [256]float32) {
 	for i := range t {
 		t[i] = float32(int8(i))

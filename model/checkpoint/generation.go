@@ -10,18 +10,18 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// GenerationFile is where a model folder says how text is generated.
+// GenerationFile is the file of a model folder that configures text generation.
 const GenerationFile = "generation_config.json"
 
 // GenerationConfig is a model folder's generation_config.json.
 type GenerationConfig struct{ raw map[string]any }
 
-// ReadGenerationConfig reads dir/generation_config.json. Where there is none it is made
-// of config.json's tokens, as transformers does. A temperature, top_p or typical_p
+// ReadGenerationConfig reads dir/generation_config.json. If it does not exist it is made
+// from the tokens in config.json, as transformers does. A temperature, top_p or typical_p
 // without sampling, which transformers refuses to save, gets do_sample.
 func ReadGenerationConfig(dir string) (*GenerationConfig, error) {
 	var f *fields
-	err := fs.ErrNotExist // a GGUF file has no place for it
+	err := fs.ErrNotExist // a GGUF file cannot have one
 	if !container.Is(dir) {
 		f, err = readFields(filepath.Join(dir, GenerationFile))
 	}
@@ -65,10 +65,10 @@ func (g *GenerationConfig) Encode() []byte { return append(formatJSON(g.raw, 2),
 // SpecialTokens are a tokenizer's ids; -1 = there is none.
 type SpecialTokens struct{ BOS, EOS, Pad int }
 
-// AlignTokens gives a model's configuration the tokenizer's special tokens, so that a
+// AlignTokens sets the tokenizer's special tokens in a model's configuration, so that a
 // model that was trained with a chat template ends where the template does: transformers
-// 4.57, Trainer._align_special_tokens. What ended an answer before still does. The
-// config.json of a multimodal model, which is about its towers, too, is left as it is.
+// 4.57, Trainer._align_special_tokens. Tokens that ended an answer before still do. The
+// config.json of a multimodal model is not changed, because it also describes its towers.
 func AlignTokens(c *ModelConfig, g *GenerationConfig, t SpecialTokens) {
 	if v := g.raw["eos_token_id"]; v != nil {
 		if _, list := v.([]any); !list {
@@ -110,7 +110,7 @@ func sameToken(v any, id int) bool {
 	return false
 }
 
-// tokenValue is an id as a key's value.
+// tokenValue is an id as the value of a key.
 func tokenValue(id int) any {
 	if id < 0 {
 		return nil
@@ -118,8 +118,8 @@ func tokenValue(id int) any {
 	return id
 }
 
-// SetRopeScaling changes rope_scaling, or what transformers 5 has in its place, in what
-// WriteModelConfig writes.
+// SetRopeScaling changes rope_scaling, or its replacement in transformers 5, in the file
+// that WriteModelConfig writes.
 func (c *ModelConfig) SetRopeScaling(s RopeScaling) {
 	keys := map[string]any{"rope_type": s.Type, "factor": s.Factor}
 	if s.OriginalMaxPositionEmbeddings > 0 && s.Type != "linear" {

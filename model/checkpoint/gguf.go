@@ -20,7 +20,7 @@ func openGGUF(path string) (*Weights, error) {
 	w := &Weights{files: []*mapped{file}, tensors: map[string]location{}}
 	for i := range g.Tensors {
 		t := &g.Tensors[i]
-		// As safetensors the tensor would be the one of a file of its own.
+		// In a safetensors file the tensor would be the only one.
 		one := &mapped{path: path, data: t.Data}
 		w.tensors[t.Name] = location{file: one, entry: entry{name: t.Name, dtype: t.Type.String(), shape: t.Shape, end: uint64(len(t.Data))}, packed: t}
 		w.names = append(w.names, t.Name)
@@ -40,7 +40,8 @@ func (l location) unpack(dst []float32) error {
 	return nil
 }
 
-// configFields are the config.json of a model's folder, or what a GGUF file has in its place.
+// configFields are the config.json of a model's folder, or the corresponding values of a
+// GGUF file.
 func configFields(dir string) (*fields, error) {
 	if !container.Is(dir) {
 		return readFields(filepath.Join(dir, storage.ConfigFile))

@@ -10,7 +10,7 @@ import (
 
 const golden = "../../../shared/golden"
 
-// goldenPath gives a path below ../shared/golden, which only some machines have.
+// goldenPath returns a path below ../shared/golden, which only exists on some machines.
 func goldenPath(t *testing.T, elem ...string) string {
 	t.Helper()
 	p := filepath.Join(append([]string{golden}, elem...)...)
@@ -20,7 +20,7 @@ func goldenPath(t *testing.T, elem ...string) string {
 	return p
 }
 
-// What safetensors wrote is read and written back to the same bytes.
+// A file written by safetensors is read and written back with the same bytes.
 func TestRewriteGolden(t *testing.T) {
 	paths, _ := filepath.Glob(goldenPath(t) + "/models/*/*.safetensors")
 	more, _ := filepath.Glob(goldenPath(t) + "/runs/*lora*/*.safetensors")
@@ -73,7 +73,7 @@ func sameFile(t *testing.T, want, got string) {
 	}
 }
 
-// Every model family's config.json is read, and written back but for use_cache.
+// Every model family's config.json is read, and written back unchanged except for use_cache.
 func TestGoldenConfigs(t *testing.T) {
 	paths, _ := filepath.Glob(goldenPath(t) + "/*/*/config.json")
 	for _, path := range paths {

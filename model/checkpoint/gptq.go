@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// gptq is GPTQ's format: of a matrix [out, in] qweight [in·bits/32, out] holds the codes of
-// successive inputs from a word's low bits up, qzeros [groups, out·bits/32] those of successive
-// outputs, scales [groups, out], g_idx [in] the inputs' groups. The first version stores
-// zeros less one, the second as they are.
+// gptq is GPTQ's format. For a matrix [out, in], qweight [in·bits/32, out] has the codes of
+// consecutive inputs from a word's low bits up, qzeros [groups, out·bits/32] those of
+// consecutive outputs, scales is [groups, out], g_idx [in] the inputs' groups. The first
+// version stores zeros minus one, the second stores them unchanged.
 //
 // Source: AutoGPTQ 0.7.1 qlinear_cuda_old.py; GPTQModel 7.7.0 qlinear/__init__.py.
 type gptq struct {
 	bits, width int
-	offset      uint32 // what the stored zeros lack
-	mixed       bool   // dynamic: a module may have bits and groups of its own
+	offset      uint32 // must be added to the stored zeros
+	mixed       bool   // dynamic: a module may have its own bits and groups
 }
 
 func readGPTQ(f *fields) format {
@@ -47,7 +47,7 @@ func readGPTQ(f *fields) format {
 	return g
 }
 
-// readWidth checks a group_size; -1 is a group for all of a row.
+// readWidth checks a group_size; -1 is one group per row.
 func readWidth(f *fields, width int) {
 	if width != -1 && (width < 1 || width > maxSize) {
 		f.fail("group_size is %d, want at least 1, or -1 for one group in all", width)
@@ -56,7 +56,7 @@ func readWidth(f *fields, width int) {
 
 func (g *gptq) codes(name, _ string) string { return moduleOf(name, "qweight") }
 
-// moduleOf is the module whose part a tensor is, "" where it is not that part.
+// moduleOf is the module of which a tensor is the given part, "" if it is another part.
 func moduleOf(name, part string) string {
 	module, last, _ := cutLast(name)
 	if last != part {
@@ -105,7 +105,7 @@ func (g *gptq) matrix(p *parts) *grouped {
 	return m
 }
 
-// bitsOf is how many bits each of rows zeros has.
+// bitsOf is the number of bits of each zero, if there are that many rows.
 func bitsOf(qzeros location, rows int) int {
 	if qzeros.file == nil {
 		return 0

@@ -13,31 +13,32 @@ import (
 	"dataflex.dev/dataflex/model/gguf"
 )
 
-// grouped is a matrix [rows, cols] whose elements are (code - zero)·scale, with a scale and a
-// zero for each group of columns of a row. The product is float32's, of which bf16 is rounded.
+// grouped is a matrix [rows, cols] whose elements are (code - zero)·scale, with a scale and
+// a zero for each group of columns of a row. The product is computed in float32, and rounded
+// for bf16.
 type grouped struct {
-	label      string // what the files are in, for messages
+	label      string // the format, for messages
 	rows, cols int
 	stored     uint64   // bytes in the files
-	width      int      // columns of a group, side by side; the last group may have fewer
-	order      location // groups of the columns [cols], where they are not side by side
+	width      int      // columns of a group, adjacent; the last group may have fewer
+	order      location // groups of the columns [cols], if groups are not adjacent columns
 	packing
 }
 
-// packing is where the codes and scales of a matrix lie.
+// packing provides the codes and scales of a matrix.
 type packing interface {
-	// codes puts the codes of rows of cols elements into dst, as numbers, from first on, which is
-	// a multiple of bandRows.
+	// codes writes the codes of rows of cols elements to dst, as numbers, starting with row
+	// first, a multiple of bandRows.
 	codes(first, cols int, dst []float32)
-	// scale is what the codes of a row's group are multiplied by, less zero.
+	// scale returns the factor of a row's group, and the zero to subtract from its codes.
 	scale(row, group int) (scale, zero float32)
 }
 
-// groups is how many groups a row has.
+// groups is the number of groups of a row.
 func (m *grouped) groups() int { return (m.cols + m.width - 1) / m.width }
 
-// setOrder takes a g_idx, which must name groups that there are; one that names the groups
-// side by side is left out.
+// setOrder reads a g_idx, which must name existing groups; one for groups of adjacent
+// columns is left out.
 func (m *grouped) setOrder(p *parts, part string) {
 	l := p.get(part, integerTypes, m.cols)
 	if p.err != nil {
@@ -57,7 +58,7 @@ func (m *grouped) setOrder(p *parts, part string) {
 	}
 }
 
-// read puts the numbers of rows from first on into dst.
+// read writes the numbers of rows from first on to dst.
 func (m *grouped) read(first int, dst []float32) {
 	scales, zeros := make([]float32, m.groups()), make([]float32, m.groups())
 	m.codes(first, m.cols, dst)
@@ -84,10 +85,11 @@ func (m *grouped) read(first int, dst []float32) {
 	}
 }
 
-// bandRows are the rows that are read at once: whole words of codes of successive rows.
+// bandRows is the number of rows that are read together: words contain the codes of
+// consecutive rows.
 const bandRows = 32
 
-// bands calls f for bands of rows, side by side.
+// bands calls f for bands of rows, in parallel.
 func (m *grouped) bands(f func(first, rows int)) error {
 	workers := min(runtime.GOMAXPROCS(0), (m.rows+bandRows-1)/bandRows)
 	faults := make([]error, workers)
@@ -104,13 +106,13 @@ func (m *grouped) bands(f func(first, rows int)) error {
 	return errors.Join(faults...)
 }
 
-// float32s puts the matrix into dst.
+// float32s writes the matrix to dst.
 func (m *grouped) float32s(dst []float32) error {
 	return m.bands(func(first, rows int) { m.read(first, dst[first*m.cols:(first+rows)*m.cols]) })
 }
 
-// bf16s puts the matrix into dst, rounded to nearest even: no more of it than bands is ever
-// in float32.
+// bf16s writes the matrix to dst, rounded to nearest even: only the bands being read are in
+// float32.
 func (m *grouped) bf16s(dst []driver.BF16) error {
 	return m.bands(func(first, rows int) {
 		x := make([]float32, rows*m.cols)
@@ -122,10 +124,10 @@ func (m *grouped) bf16s(dst []driver.BF16) error {
 // word is an element of a tensor of 32-bit integers.
 func word(l location, i int) uint32 { return binary.LittleEndian.Uint32(l.data()[4*i:]) }
 
-// field is the code of so many bits at a place of a word.
+// field is the code with that many bits at a position of a word.
 func field(w uint32, bits, place int) float32 { return float32(w >> (bits * place) & (1<<bits - 1)) }
 
-// unpack puts the codes of a word, from its low bits up and each less zero, into dst.
+// unpack writes the codes of a word, from its low bits up and minus zero, to dst.
 func unpack(w uint32, bits int, zero int32, dst []float32) {
 	mask := uint32(1)<<bits - 1
 	for j := range dst {

@@ -78,8 +78,9 @@ func (m recordedMatrix) folder(t testing.TB) string {
 	return dir
 }
 
-// TestGroupedMatrices: matrices in every format are, bit for bit, the float32 numbers of the
-// libraries that write them (tools/golden/quantised_folders.py), and in bf16 those rounded.
+// TestGroupedMatrices: matrices in every format equal, bit for bit, the float32 numbers of
+// the libraries that write them (tools/golden/quantised_folders.py), and these rounded in
+// bf16.
 func TestGroupedMatrices(t *testing.T) {
 	for name, m := range recordedMatrices(t) {
 		w, err := OpenWeights(m.folder(t))
@@ -119,8 +120,8 @@ func TestGroupedMatrices(t *testing.T) {
 	}
 }
 
-// TestIdleBias: a bias of zeros beside a decoded matrix is idle, one of numbers is not, nor is
-// anything beside a matrix in numbers.
+// TestIdleBias: a bias of zeros beside a decoded matrix is idle; one with other numbers is
+// not, nor is any beside a matrix that is not quantised.
 func TestIdleBias(t *testing.T) {
 	for _, c := range []struct {
 		matrix string
@@ -144,8 +145,8 @@ func TestIdleBias(t *testing.T) {
 	}
 }
 
-// TestGroupedFaults: parts that are missing, of another size or type, and groups that are not
-// there are faults that name the file, the tensor and the part.
+// TestGroupedFaults: missing parts, parts of another size or type, and groups that do not
+// exist are errors that name the file, the tensor and the part.
 func TestGroupedFaults(t *testing.T) {
 	all := recordedMatrices(t)
 	without := func(name, part string) recordedMatrix {
@@ -168,7 +169,7 @@ func TestGroupedFaults(t *testing.T) {
 		return m
 	}
 	for want, m := range map[string]recordedMatrix{
-		`up_proj.qweight": model.layers.0.mlp.up_proj.scales is missing`:      without("gptq-4", "scales"),
+		`up_proj.qweight": its part model.layers.0.mlp.up_proj.scales is missing`: without("gptq-4", "scales"),
 		`up_proj.qzeros is missing`:                                           without("gptq-4", "qzeros"),
 		`up_proj.g_idx puts column 0 into group 50529027, and there are 4`:    with("gptq-4-order", "g_idx", "I32", []int{32}, 3),
 		`up_proj.g_idx puts column 0 into group -1, and there are 4`:          with("gptq-4-order", "g_idx", "I32", []int{32}, 255),
@@ -185,7 +186,7 @@ func TestGroupedFaults(t *testing.T) {
 		`up_proj.weight_scale_inv is [3 2], and blocks of [8 16] make [2 2]`:  with("fp8", "weight_scale_inv", "F32", []int{3, 2}, 0),
 		`up_proj.weight_scale_inv is [7]: without blocks one scale, or one `:  with("fp8-rows", "weight_scale_inv", "F32", []int{7}, 0),
 		`up_proj.weight is F8_E4M3 [1 16 32], want F8_E4M3 [-1 -1]`:           with("fp8", "weight", "F8_E4M3", []int{1, 16, 32}, 0),
-		`up_proj.weight" is there in AWQ int4 as well`:                        with("awq", "weight", "F32", []int{1, 1}, 0),
+		`up_proj.weight" is stored in AWQ int4 as well`:                       with("awq", "weight", "F32", []int{1, 1}, 0),
 		`up_proj.weight_scale is I8 [16 1], want F32 or F16 or BF16 [16 1]`:   with("ct-int8", "weight_scale", "I8", []int{16, 1}, 0),
 		`up_proj.weight_shape" is I64`:                                        without("ct-int4", "weight_packed"),
 		`up_proj.weight": quantization_config says that it is pack-quantized`: with("ct-int4", "weight", "I8", []int{16, 32}, 0),
@@ -197,7 +198,7 @@ func TestGroupedFaults(t *testing.T) {
 	}
 }
 
-// shaped puts two numbers into weight_shape.
+// shaped sets two numbers in weight_shape.
 func shaped(m recordedMatrix, rows, cols int64) recordedMatrix {
 	b := m.Parts["weight_shape"].bytes
 	binary.LittleEndian.PutUint64(b, uint64(rows))
@@ -205,7 +206,7 @@ func shaped(m recordedMatrix, rows, cols int64) recordedMatrix {
 	return m
 }
 
-// TestQuantisationConfigs: what a config.json says that is not read is a fault that names the
+// TestQuantisationConfigs: an unsupported setting in config.json is an error that names the
 // key and the value.
 func TestQuantisationConfigs(t *testing.T) {
 	group := func(format, weights string) string {
@@ -239,8 +240,8 @@ func TestQuantisationConfigs(t *testing.T) {
 	}
 }
 
-// TestCompressedTargets: a module takes the group of its name before that of a pattern, and
-// that before its class's, as in compressed-tensors' match_targets.
+// TestCompressedTargets: for a module the group with its name comes before one with a
+// pattern, and that before the group of its class, as in compressed-tensors' match_targets.
 func TestCompressedTargets(t *testing.T) {
 	f := &fields{raw: map[string]any{"config_groups": map[string]any{}}}
 	for name, targets := range map[string][]any{"a": {"Linear"}, "b": {`re:.*\.up_proj$`, "re:lm"}, "c": {"x.up_proj"}} {
@@ -258,8 +259,8 @@ func TestCompressedTargets(t *testing.T) {
 	}
 }
 
-// TestE4M3: the largest number, the smallest, both zeros and both codes that are not numbers,
-// from Micikevicius et al. 2022, table 1.
+// TestE4M3: the largest number, the smallest, both zeros and both NaN codes, from
+// Micikevicius et al. 2022, table 1.
 func TestE4M3(t *testing.T) {
 	for code, want := range map[int]float32{0x7e: 448, 0xfe: -448, 0x08: 0x1p-6, 0x07: 0x1.cp-7, 0x01: 0x1p-9, 0x38: 1, 0x00: 0, 0x78: 256} {
 		if e4m3[code] != want {
@@ -271,8 +272,8 @@ func TestE4M3(t *testing.T) {
 	}
 }
 
-// FuzzGrouped damages a matrix's parts and configuration: it opens or is a fault, and what
-// opens is read.
+// FuzzGrouped damages a matrix's parts and configuration: it opens or is an error, and a
+// folder that opens can be read.
 func FuzzGrouped(f *testing.F) {
 	for seed := range uint64(64) {
 		f.Add(seed)
@@ -301,7 +302,7 @@ func FuzzGrouped(f *testing.F) {
 	})
 }
 
-// damage changes one thing.
+// damage makes one change.
 func (m *recordedMatrix) damage(r *rand.Rand) {
 	name := slices.Sorted(maps.Keys(m.Parts))
 	part := name[r.IntN(len(name))]

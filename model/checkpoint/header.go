@@ -15,11 +15,11 @@ import (
 	"unicode/utf8"
 )
 
-// maxHeader is the limit the safetensors format itself sets, in bytes.
+// maxHeader is the limit of the safetensors format itself, in bytes.
 const maxHeader = 100_000_000
 
-// entry is one tensor of a safetensors header. Offsets count from the first byte
-// after the header.
+// entry is one tensor of a safetensors header. Offsets count from the first byte after the
+// header.
 type entry struct {
 	name       string
 	dtype      string
@@ -27,7 +27,7 @@ type entry struct {
 	begin, end uint64
 }
 
-// bitsPerElement lists every dtype the format knows (safetensors 0.8).
+// bitsPerElement lists every dtype of the format (safetensors 0.8).
 var bitsPerElement = map[string]uint64{
 	"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 	"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
@@ -36,10 +36,10 @@ var bitsPerElement = map[string]uint64{
 	"F64": 64, "I64": 64, "U64": 64, "C64": 64,
 }
 
-// parseHeader reads and validates the header at the start of file, which holds
-// the whole file. Everything it allocates is proportional to the header's own
-// text. The rules are safetensors' own: a header of at most 100 MB that starts
-// with '{', no key twice, and offsets that cover the rest of the file exactly.
+// parseHeader reads and validates the header at the start of file, which is the whole file.
+// Everything it allocates is proportional to the header's own text. The rules are those of
+// safetensors: a header of at most 100 MB that starts with '{', no duplicate key, and
+// offsets that cover the rest of the file exactly.
 func parseHeader(file []byte) (entries []entry, metadata map[string]string, dataStart uint64, err error) {
 	text, err := headerText(file)
 	if err != nil {
@@ -56,8 +56,8 @@ func parseHeader(file []byte) (entries []entry, metadata map[string]string, data
 	return entries, metadata, dataStart, nil
 }
 
-// headerText cuts out the JSON text, and names what the file is when it is not
-// safetensors at all.
+// headerText returns the JSON text, or an error that names what the file is if it is not
+// safetensors.
 func headerText(file []byte) ([]byte, error) {
 	if bytes.HasPrefix(file, []byte("version https://git-lfs")) {
 		return nil, errors.New("this is a git-lfs pointer, not the weights: run `git lfs pull` in the model's folder")
@@ -81,8 +81,8 @@ func headerText(file []byte) ([]byte, error) {
 	return text, nil
 }
 
-// decodeHeader walks the JSON object token by token: encoding/json's own maps
-// would let a second key of the same name win in silence.
+// decodeHeader reads the JSON object token by token: encoding/json's own maps would silently
+// accept a second key of the same name.
 func decodeHeader(text []byte) ([]entry, map[string]string, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
@@ -113,14 +113,14 @@ func decodeHeader(text []byte) ([]entry, map[string]string, error) {
 		return nil, nil, headerJSON(err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, nil, errors.New("header goes on after its JSON object")
+		return nil, nil, errors.New("header has text after its JSON object")
 	}
 	return entries, metadata, nil
 }
 
 func headerJSON(err error) error { return fmt.Errorf("header is not valid JSON: %w", err) }
 
-// objectKey reads the next key and refuses one that was there before.
+// objectKey reads the next key and refuses a duplicate.
 func objectKey(d *json.Decoder, seen map[string]bool) (string, error) {
 	t, err := d.Token()
 	if err != nil {
@@ -277,7 +277,7 @@ func checkLayout(entries []entry, dataStart, fileSize uint64) error {
 		size, ok := byteSize(e.dtype, e.shape)
 		switch {
 		case !ok:
-			return fmt.Errorf("tensor %q: %s %v overflows or is no whole number of bytes", e.name, e.dtype, e.shape)
+			return fmt.Errorf("tensor %q: %s %v overflows or is not a whole number of bytes", e.name, e.dtype, e.shape)
 		case e.begin != at || e.end < e.begin:
 			return fmt.Errorf("tensor %q: data_offsets [%d, %d] leave a hole or overlap, the tensor before ends at %d", e.name, e.begin, e.end, at)
 		case e.end-e.begin != size:
@@ -295,8 +295,7 @@ func checkLayout(entries []entry, dataStart, fileSize uint64) error {
 	return nil
 }
 
-// byteSize is the size of a tensor in bytes; false when it overflows or ends
-// inside a byte.
+// byteSize is the size of a tensor in bytes; false if it overflows or ends inside a byte.
 func byteSize(dtype string, shape []int) (uint64, bool) {
 	n := uint64(1)
 	for _, d := range shape {

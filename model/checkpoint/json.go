@@ -9,16 +9,16 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// formatJSON writes v as json.dumps(v, indent=indent, sort_keys=True) does: transformers
-// and peft write their configs so.
+// formatJSON writes v as json.dumps(v, indent=indent, sort_keys=True) does, as transformers
+// and peft write their configs.
 func formatJSON(v map[string]any, indent int) []byte { return []byte(pyjson.EncodeASCII(v, indent)) }
 
-// fields reads typed values out of a JSON object and keeps the first error,
-// which names the file and the key.
+// fields reads typed values out of a JSON object and keeps the first error, which names the
+// file and the key.
 type fields struct {
 	path    string
 	raw     map[string]any
-	renamed map[string]string // how the file spells a key, where that is another way
+	renamed map[string]string // the spelling of keys that the file spells differently
 	err     error
 }
 
@@ -35,7 +35,7 @@ func readFields(path string) (*fields, error) {
 	return &fields{path: path, raw: unordered(o).(map[string]any)}, nil
 }
 
-// unordered makes maps of objects: sort_keys orders what is written.
+// unordered converts objects to maps: sort_keys orders the output.
 func unordered(v any) any {
 	switch v := v.(type) {
 	case pyjson.Object:
@@ -66,7 +66,7 @@ func (f *fields) take(nested *fields) {
 	}
 }
 
-// spelled is how the file spells a key.
+// spelled is the file's spelling of a key.
 func (f *fields) spelled(key string) string {
 	if name, ok := f.renamed[key]; ok {
 		return name
@@ -74,10 +74,10 @@ func (f *fields) spelled(key string) string {
 	return key
 }
 
-// has tells a present value that is not null.
+// has reports whether a key is present and not null.
 func (f *fields) has(key string) bool { return f.raw[f.spelled(key)] != nil }
 
-// value gives the raw value of a key that is present and not null.
+// value returns the raw value of a key that is present and not null.
 func value[T any](f *fields, key, want string, def T) T {
 	key = f.spelled(key)
 	v := f.raw[key]
@@ -119,7 +119,7 @@ func (f *fields) float(key string, def float64) float64 {
 	return def
 }
 
-// int reads an integer; 16.0 counts as one, as it does in Python.
+// int reads an integer; 16.0 is one, as in Python.
 func (f *fields) int(key string, def int) int {
 	key = f.spelled(key)
 	if !f.has(key) {
@@ -133,19 +133,19 @@ func (f *fields) int(key string, def int) int {
 	return int(v)
 }
 
-// maxConfig bounds a JSON file that describes a model; the largest, the index of a
-// model in a thousand files, takes a few MB.
+// maxConfig bounds a JSON file that describes a model; the largest, the index of a model in
+// a thousand files, takes a few MB.
 const maxConfig = 64 << 20
 
-// Sizes of a model beyond these are a damaged file's: the largest ones known stay a
-// hundred times below. They keep products of a few sizes within 64 bits.
+// Larger sizes of a model come from a damaged file: those of the largest known models are a
+// hundred times smaller. The limits keep products of a few sizes within 64 bits.
 const (
 	maxSize   = 1 << 24 // widths, heads, experts, the vocabulary
 	maxLayers = 1 << 12
 	maxTokens = 1 << 31 // positions
 )
 
-// size reads an integer from 1 to most; without def (0) it must be there.
+// size reads an integer from 1 to most; without def (0) the key is required.
 func (f *fields) size(key string, def, most int) int {
 	key = f.spelled(key)
 	if !f.has(key) && def == 0 {

@@ -18,8 +18,8 @@ type found struct {
 	step int
 }
 
-// list gives all folders checkpoint-N of outputDir, complete or not, in no
-// particular order. A missing outputDir has none.
+// list returns all folders checkpoint-N of outputDir, complete or not, in no particular
+// order. A missing outputDir has none.
 func list(outputDir string) ([]found, error) {
 	entries, err := storage.ReadDir(outputDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -40,9 +40,9 @@ func list(outputDir string) ([]found, error) {
 	return out, nil
 }
 
-// Newest finds the complete checkpoint-N with the highest N and checks all its
-// hashes. skipped has one line for each higher one that is not complete, saying
-// why. path is "" when there is none.
+// Newest finds the complete checkpoint-N with the highest N and checks all its hashes.
+// skipped has one line with the reason for each higher one that is not complete. path is ""
+// if there is none.
 func Newest(outputDir string) (path string, step int, skipped []string, err error) {
 	all, err := list(outputDir)
 	if err != nil {
@@ -59,7 +59,7 @@ func Newest(outputDir string) (path string, step int, skipped []string, err erro
 	return "", 0, skipped, nil
 }
 
-// Latest is Newest without the notes: ok is false when no checkpoint is complete.
+// Latest is Newest without the notes: ok is false if no checkpoint is complete.
 func Latest(outputDir string) (path string, step int, ok bool, err error) {
 	path, step, _, err = Newest(outputDir)
 	return path, step, path != "", err
@@ -77,10 +77,10 @@ func After(outputDir string, step int) (names []string, err error) {
 	return names, err
 }
 
-// Rotate removes the checkpoints of the fewest steps until limit are left
-// (save_total_limit; 0 or less keeps all). Those in keep (the newest, the best) are
-// never removed, even if that leaves more than limit. It returns what it removed; what
-// could not be removed is in the error, and does not keep the others.
+// Rotate removes the checkpoints with the lowest steps until limit are left
+// (save_total_limit; 0 or less keeps all). Those in keep (the newest, the best) are never
+// removed, even if more than limit are left. It returns what it removed; the error names
+// checkpoints that could not be removed, and the others are removed nevertheless.
 func Rotate(outputDir string, limit int, keep ...string) (removed []string, err error) {
 	if limit <= 0 {
 		return nil, nil
@@ -109,7 +109,7 @@ func Rotate(outputDir string, limit int, keep ...string) (removed []string, err 
 	return removed, errors.Join(faults...)
 }
 
-// Remove deletes a checkpoint, of which half is never seen under its name.
+// Remove deletes a checkpoint: a partially deleted one never has its name.
 func Remove(path string) error {
 	if err := storage.RemoveFolder(path); err != nil {
 		return fmt.Errorf("removing %s: %w", path, err)

@@ -47,7 +47,7 @@ const llamaConfig = `{
 }
 `
 
-// folder holds one file.
+// folder makes a folder with one file.
 func folder(t *testing.T, name, text string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -55,8 +55,8 @@ func folder(t *testing.T, name, text string) string {
 	return dir
 }
 
-// edited is a folder with the file name, a JSON object with some keys set, or
-// removed where the value is "".
+// edited makes a folder with the file name, a JSON object with some keys set, or removed if
+// the value is "".
 func edited(t *testing.T, name, object string, edits map[string]string) string {
 	t.Helper()
 	var raw map[string]json.RawMessage
@@ -86,7 +86,7 @@ func TestReadModelConfig(t *testing.T) {
 		t.Errorf("-want +got\n%s", diff)
 	}
 
-	// Written back: all keys as they were, the cache off, the dtype of training.
+	// Written back: all keys unchanged, the cache off, the dtype of training.
 	out := t.TempDir()
 	ok(t, WriteModelConfig(out, c, "float32"))
 	got, err := os.ReadFile(filepath.Join(out, "config.json"))
@@ -100,8 +100,8 @@ func TestReadModelConfig(t *testing.T) {
 	}
 }
 
-// What a family's class supplies where the file is silent, and both spellings of
-// keys that were renamed.
+// The values of a family's class for keys that the file lacks, and both spellings of keys
+// that were renamed.
 func TestModelConfigDefaults(t *testing.T) {
 	type check func(c *ModelConfig) bool
 	for _, c := range []struct {
@@ -222,7 +222,7 @@ func TestFormatJSON(t *testing.T) {
 	}
 }
 
-// TestImpossibleSizes: a damaged config.json is refused by key before memory is asked for.
+// TestImpossibleSizes: a damaged config.json is refused by key before memory is allocated.
 func TestImpossibleSizes(t *testing.T) {
 	const whole = `{"model_type":"llama","hidden_size":64,"intermediate_size":128,"num_hidden_layers":2,"num_attention_heads":4,"vocab_size":100`
 	for _, key := range []string{"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size", "head_dim", "max_position_embeddings"} {

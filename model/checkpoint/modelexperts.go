@@ -5,59 +5,59 @@ import (
 	"slices"
 )
 
-// MoEConfig is a mixture of experts in the place of an MLP.
+// MoEConfig is a mixture of experts in place of an MLP.
 type MoEConfig struct {
-	Experts            int // that there are
-	PerToken           int // that a token goes to
-	Intermediate       int // of an expert's MLP
-	SharedIntermediate int // of the expert that every token goes to; 0: there is none
+	Experts            int // number of experts
+	PerToken           int // experts per token
+	Intermediate       int // width of an expert's MLP
+	SharedIntermediate int // width of the shared expert's MLP; 0: there is none
 	Normalize          bool
-	AuxCoef            float64 // router_aux_loss_coef; 0 where the family has no such loss
+	AuxCoef            float64 // router_aux_loss_coef; 0 if the family has no such loss
 	RouterJitter       float64
-	SparseStep         int    // every so-many-th layer is one; qwen
-	DenseLayers        []int  // that are none all the same: mlp_only_layers
-	Layers             []bool // in the place of both, of families that say it otherwise
+	SparseStep         int    // every SparseStep-th layer has experts; qwen
+	DenseLayers        []int  // mlp_only_layers: exceptions, which have none
+	Layers             []bool // in place of both, for families that list the layers
 
-	Groups, TopGroups int     // a token's experts are of the best TopGroups groups; Groups 0 or 1: of any
-	Scaling           float64 // of a token's weights, after they were normalised; 0: 1
-	Floor             float64 // of what they are divided by; 0: none
-	Alpha, Limit      float64 // gpt_oss: of the experts' activation
+	Groups, TopGroups int     // a token's experts are from the best TopGroups groups; Groups 0 or 1: from any
+	Scaling           float64 // factor of a token's weights after normalisation; 0: 1
+	Floor             float64 // lower bound of the sum by which weights are normalised; 0: none
+	Alpha, Limit      float64 // of the experts' activation in gpt_oss
 }
 
-// LatentConfig is attention whose queries, keys and values are made from compressed ones
+// LatentConfig is attention whose queries, keys and values are computed from compressed ones
 // (multi-head latent attention, arXiv:2405.04434). A head's queries and keys are PlainDim
-// elements that are not turned and RotaryDim that are.
+// elements that are not rotated followed by RotaryDim that are.
 type LatentConfig struct {
-	QueryRank                     int // of compressed queries; 0: queries are not compressed
-	Rank                          int // of compressed keys and values
+	QueryRank                     int // width of compressed queries; 0: queries are not compressed
+	Rank                          int // width of compressed keys and values
 	PlainDim, RotaryDim, ValueDim int
-	Halves                        bool // rope turns halves of RotaryDim, not neighbours
+	Halves                        bool // rope rotates pairs of elements from the halves of RotaryDim, not adjacent ones
 }
 
-// moeDefaults are those of a mixture of experts; experts 0: there is none.
+// moeDefaults are the defaults for a mixture of experts; experts 0: there is none.
 type moeDefaults struct {
 	countKey                        string
 	experts, perToken, intermediate int
 	shared                          int
-	normalize                       bool    // without a key: mixtral
+	normalize                       bool    // without a key for it: mixtral
 	auxCoef                         float64 // 0: 0.001
 
-	normalizes        bool    // unless norm_topk_prob says no
-	everyLayer        bool    // whatever decoder_sparse_step and mlp_only_layers say
+	normalizes        bool    // norm_topk_prob, if the file lacks it
+	everyLayer        bool    // ignores decoder_sparse_step and mlp_only_layers
 	noAux             bool    // transformers adds no balance loss
-	scaling           float64 // of routed_scaling_factor; 0: there is no such key
-	groups, topGroups int     // of n_group and topk_group; topGroups 0: 1
-	sharedCount       int     // of n_shared_experts, each as wide as a routed one
-	firstDense        int     // of first_k_dense_replace
+	scaling           float64 // routed_scaling_factor; 0: there is no such key
+	groups, topGroups int     // n_group and topk_group; topGroups 0: 1
+	sharedCount       int     // n_shared_experts, each as wide as a routed one
+	firstDense        int     // first_k_dense_replace
 	listed            bool    // mlp_layer_types in its place
-	floor             float64 // of moe_norm_min
-	spans             bool    // moe_layer_start_index, moe_layer_end_index and moe_layer_interval, and moe_num_shared_experts
-	every             int     // of interleave_moe_layer_step, where moe_layers does not say; 0: there is no such key
-	clamped           bool    // swiglu_alpha and swiglu_limit
+	floor             float64 // moe_norm_min
+	spans             bool    // has moe_layer_start_index, moe_layer_end_index and moe_layer_interval, and moe_num_shared_experts
+	every             int     // interleave_moe_layer_step, used without moe_layers; 0: there is no such key
+	clamped           bool    // has swiglu_alpha and swiglu_limit
 }
 
 const (
-	localExperts  = "num_local_experts" // mixtral's key of the number of experts, and with transformers 5 qwen3_moe's
+	localExperts  = "num_local_experts" // key for the number of experts in mixtral and, with transformers 5, qwen3_moe
 	routedExperts = "n_routed_experts"
 )
 
@@ -108,7 +108,8 @@ func (c *ModelConfig) readMoE(f *fields, family familyDefaults) {
 	}
 }
 
-// readRouting reads how deepseek_v3 and those after it choose experts and weigh them.
+// readRouting reads how deepseek_v3 and later models choose experts and compute their
+// weights.
 func (c *ModelConfig) readRouting(f *fields, d moeDefaults) {
 	m := c.MoE
 	if d.floor > 0 {
@@ -122,7 +123,7 @@ func (c *ModelConfig) readRouting(f *fields, d moeDefaults) {
 	}
 	m.Groups, m.TopGroups = f.size("n_group", d.groups, maxSize), f.size("topk_group", max(1, d.topGroups), maxSize)
 	if size := m.Experts / m.Groups; m.Experts%m.Groups != 0 || size < 2 || m.TopGroups > m.Groups || m.TopGroups*size < m.PerToken {
-		f.fail("n_group %d and topk_group %d do not go with %d experts, %d of them for a token: transformers wants groups of the same size, two experts or more, and enough of them",
+		f.fail("n_group %d and topk_group %d do not match %d experts, %d of them per token: transformers requires groups of equal size, at least two experts each, and enough of them",
 			m.Groups, m.TopGroups, m.Experts, m.PerToken)
 	}
 	if shared := f.int("n_shared_experts", d.sharedCount); shared < 1 || shared > maxSize/m.Intermediate {
@@ -182,8 +183,8 @@ func (c *ModelConfig) readSpans(f *fields) {
 	c.MoE.SharedIntermediate = shared * c.MoE.Intermediate
 }
 
-// readInterleaved reads llama4's keys: experts and the shared one are as wide as
-// intermediate_size says, the dense layers as intermediate_size_mlp does.
+// readInterleaved reads llama4's keys: experts and the shared one have the width
+// intermediate_size, the dense layers intermediate_size_mlp.
 func (c *ModelConfig) readInterleaved(f *fields, d moeDefaults) {
 	every := f.size("interleave_moe_layer_step", d.every, maxLayers)
 	listed := f.ints("moe_layers")
@@ -198,7 +199,7 @@ func (c *ModelConfig) readInterleaved(f *fields, d moeDefaults) {
 	c.IntermediateSize = f.size("intermediate_size_mlp", 16384, maxSize)
 }
 
-// readLatent reads the sizes of latent attention. Queries and keys are HeadDim wide.
+// readLatent reads the sizes of latent attention. HeadDim is the width of queries and keys.
 func (c *ModelConfig) readLatent(f *fields, family familyDefaults) {
 	d := family.latent
 	if d == nil {
@@ -215,7 +216,7 @@ func (c *ModelConfig) readLatent(f *fields, family familyDefaults) {
 		}
 	}
 	if c.NumKeyValueHeads != c.NumAttentionHeads {
-		f.fail("num_key_value_heads is %d and num_attention_heads %d: latent attention has as many of both", c.NumKeyValueHeads, c.NumAttentionHeads)
+		f.fail("num_key_value_heads is %d and num_attention_heads %d: latent attention requires equal numbers", c.NumKeyValueHeads, c.NumAttentionHeads)
 	}
 	c.Latent, c.HeadDim = l, l.PlainDim+l.RotaryDim
 }

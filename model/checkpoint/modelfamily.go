@@ -1,26 +1,26 @@
 package checkpoint
 
-// familyDefaults are the values of keys that a config.json may leave out
-// (transformers 4.52, configuration_<family>.py).
+// familyDefaults are the values of keys that a config.json may leave out (transformers 4.52,
+// configuration_<family>.py).
 type familyDefaults struct {
 	maxPositions  int
-	kvHeads       int // 0: as many as heads
+	kvHeads       int // 0: as many as query heads
 	headDim       int // 0: hidden_size / num_attention_heads
 	slidingWindow int
-	windowSwitch  bool // use_sliding_window, off unless said
+	windowSwitch  bool // use_sliding_window, by default off
 	windowPattern int
-	qkvBias       bool   // biases that no key turns off
-	attentionBias bool   // of attention_bias, which stands for q, k and v alone here
-	outBiasKey    string // beside attention_bias, for o alone
-	biasKey       string // in the place of attention_bias and mlp_bias
-	noRopeEvery   int    // of so many layers, the last is not turned: no_rope_layer_interval
-	windowRope    bool   // where there is a window, layers without one are not turned
+	qkvBias       bool   // biases that no key disables
+	attentionBias bool   // of attention_bias, which here only applies to q, k and v
+	outBiasKey    string // the key for the bias of o, beside attention_bias
+	biasKey       string // in place of attention_bias and mlp_bias
+	noRopeEvery   int    // no_rope_layer_interval: every noRopeEvery-th layer has no positions
+	windowRope    bool   // in models with a window, layers without a window have no positions
 	tied          bool
 	activation    string  // "": silu
 	eps           float64 // 0: 1e-6
 	theta         float64 // 0: 10000
 	localTheta    float64
-	ropeAlpha     bool    // of dynamic rope_scaling: a stretch of the base
+	ropeAlpha     bool    // of dynamic rope_scaling: scales the base
 	rotary        float64 // 0: 1
 
 	multipliers bool    // granite's
@@ -29,42 +29,42 @@ type familyDefaults struct {
 
 	queryScalar, attnSoftCap, finalSoftCap float64
 
-	keys         map[string]string // that the family spells another way
-	either       map[string]string // that it reads both ways
-	widening     int               // intermediate_size is so many times hidden_size unless given
-	allHeads     bool              // keys and values have as many heads as queries, whatever a key says
-	multiQuery   bool              // falcon: one head of keys and values, unless another key says so
-	biased       bool              // biases everywhere, unless biasKey, or attention_bias, says no
+	keys         map[string]string // the family's spelling of keys
+	either       map[string]string // keys of which the family reads both spellings
+	widening     int               // the default of intermediate_size as a multiple of hidden_size
+	allHeads     bool              // as many key and value heads as query heads, whatever a key says
+	multiQuery   bool              // falcon: one key and value head, unless another key says otherwise
+	biased       bool              // biases everywhere, unless biasKey or attention_bias disables them
 	alwaysBiased bool              // whatever a key says
-	qkvBiasKey   string            // of biases at q, k and v alone
-	parallelKey  string            // says whether attention and MLP stand beside each other
-	parallel     bool              // they do unless it says no
-	qkNormKey    string            // says whether queries and keys are normalised
+	qkvBiasKey   string            // for biases of q, k and v only
+	parallelKey  string            // whether attention and MLP are parallel branches
+	parallel     bool              // the default of parallelKey
+	qkNormKey    string            // whether queries and keys are normalised
 	initializer  float64           // 0: 0.02
-	tables       Tables            // "": llama\'s
-	conv1D       []string          // linears whose weights are stored [in, out], by the ends of their paths
-	buffers      []string          // ends of names of what old files hold and nothing reads
-	unread       []string          // beginnings of names of what nothing here reads: heads that predict further tokens
-	intermediate int               // intermediate_size unless given
-	adjusted     bool              // lfm2: intermediate_size is not the width of the MLPs, unless block_auto_adjust_ff_dim says no
+	tables       Tables            // "": as in llama
+	conv1D       []string          // linears whose weights are stored [in, out], by suffixes of their paths
+	buffers      []string          // suffixes of names of buffers in old files, which nothing reads
+	unread       []string          // prefixes of names that are not read here: heads that predict further tokens
+	intermediate int               // the default of intermediate_size
+	adjusted     bool              // lfm2: the width of the MLPs is computed from intermediate_size, unless block_auto_adjust_ff_dim is false
 	mixer        mixerDefaults
 
 	moe       moeDefaults
-	latent    *LatentConfig // of keys and values; nil: attention projects them alone
+	latent    *LatentConfig // of keys and values; nil: attention projects them directly
 	ownLayers bool          // gemma4: layers differ in their heads, share keys, have inputs of their own
 
-	rope       map[string]any // rope_parameters of a file without any
-	modern     bool           // transformers 5 alone computes it, where yarn's factor always counts
+	rope       map[string]any // the default of rope_parameters
+	modern     bool           // only transformers 5 implements it, where yarn's factor always applies
 	chunks     int            // attention_chunk_size; 0: there is no such key
-	qkNorm     bool           // of qkNormKey
-	allBiased  bool           // attention_bias stands for o as well, and is on unless it says no
-	noOutBias  bool           // attention_bias does not stand for o
-	nextLayers bool           // files hold layers behind the last, of multi-token prediction
+	qkNorm     bool           // the default of qkNormKey
+	allBiased  bool           // attention_bias applies to o as well, and its default is true
+	noOutBias  bool           // attention_bias does not apply to o
+	nextLayers bool           // files have layers after the last one, for multi-token prediction
 }
 
 const geluTanh = "gelu_pytorch_tanh"
 
-// gptOssRope is gpt_oss' stretch of the angles where a file has none.
+// gptOssRope is the default rope scaling of gpt_oss.
 var gptOssRope = map[string]any{
 	"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false, "original_max_position_embeddings": 4096,
 }
@@ -187,7 +187,7 @@ var families = map[string]familyDefaults{
 	"exaone4": {maxPositions: 2048, kvHeads: 32, slidingWindow: 4096, windowPattern: 4, eps: 1e-5, windowRope: true},
 	"glm":     {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
 	"glm4":    {maxPositions: 131072, kvHeads: 2, headDim: 128, attentionBias: true, eps: 1.5625e-7, rotary: 0.5},
-	// Language models of multimodal ones.
+	// Language models of multimodal models.
 	"glm4v_text":      {maxPositions: 32768, kvHeads: 2, qkvBias: true, eps: 1e-5},
 	"glm_ocr_text":    {maxPositions: 131072, kvHeads: 8, eps: 1e-5},
 	"qwen2_vl_text":   {maxPositions: 32768, kvHeads: 8, slidingWindow: 4096, windowSwitch: true, qkvBias: true, eps: 1e-5, theta: 1e6},

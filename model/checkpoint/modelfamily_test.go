@@ -17,7 +17,7 @@ func windows(c *ModelConfig, layers int) []int {
 	return w
 }
 
-// What transformers 4.52's classes of each family supply where the file is silent.
+// The defaults of each family's class in transformers 4.52.
 func TestFamilyDefaults(t *testing.T) {
 	bare := map[string]string{"rope_scaling": "", "rope_theta": "", "rms_norm_eps": "", "num_key_value_heads": "", "num_attention_heads": "32", "hidden_size": "64"}
 	heads := map[string]string{"num_key_value_heads": "32"}
@@ -149,11 +149,11 @@ func TestFamilyErrors(t *testing.T) {
 		{map[string]string{"model_type": `"granite"`, "logits_scaling": "0"}, "logits_scaling is 0"},
 		{map[string]string{"model_type": `"mixtral"`, "num_experts_per_tok": "9"}, "num_experts_per_tok is 9, want 1 to num_local_experts, which is 8"},
 		{map[string]string{"model_type": `"qwen3_moe"`, "decoder_sparse_step": "0"}, "decoder_sparse_step is 0, want at least 1"},
-		{map[string]string{"model_type": `"glm4_moe"`, "n_group": "3"}, "n_group 3 and topk_group 1 do not go with 128 experts, 8 of them for a token"},
-		{map[string]string{"model_type": `"glm4_moe"`, "n_group": "128"}, "n_group 128 and topk_group 1 do not go with 128 experts"},
+		{map[string]string{"model_type": `"glm4_moe"`, "n_group": "3"}, "n_group 3 and topk_group 1 do not match 128 experts, 8 of them per token"},
+		{map[string]string{"model_type": `"glm4_moe"`, "n_group": "128"}, "n_group 128 and topk_group 1 do not match 128 experts"},
 		{map[string]string{"model_type": `"glm4_moe"`, "n_shared_experts": "0"}, "n_shared_experts is 0, want at least 1"},
 		{map[string]string{"model_type": `"deepseek_v3"`, "num_key_value_heads": "4", "scoring_func": `"softmax"`}, `scoring_func is "softmax", which is not supported: sigmoid is`},
-		{map[string]string{"model_type": `"deepseek_v3"`, "num_key_value_heads": "2"}, "num_key_value_heads is 2 and num_attention_heads 4: latent attention has as many of both"},
+		{map[string]string{"model_type": `"deepseek_v3"`, "num_key_value_heads": "2"}, "num_key_value_heads is 2 and num_attention_heads 4: latent attention requires equal numbers"},
 		{map[string]string{"model_type": `"glm4_moe_lite"`, "num_key_value_heads": "4", "mlp_layer_types": `["dense"]`}, "mlp_layer_types has 1 entries, num_hidden_layers is 2"},
 		{map[string]string{"model_type": `"gpt_oss"`, "swiglu_limit": "0"}, "swiglu_limit is 0, want more than 0"},
 		{map[string]string{"model_type": `"llama4_text"`, "layer_types": `["sliding_attention", "full_attention"]`}, `layer_types holds "sliding_attention", want full_attention or chunked_attention`},

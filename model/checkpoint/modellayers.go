@@ -6,16 +6,16 @@ import (
 	"strconv"
 )
 
-// LayerConfig is what layers differ in where a family lets them (gemma4).
+// LayerConfig is what differs between layers, in families that allow it (gemma4).
 type LayerConfig struct {
 	HeadDim, KVHeads int
-	Intermediate     int  // of the MLP
+	Intermediate     int  // width of the MLP
 	KeysOf           int  // the layer whose keys and values it reads: itself, or an earlier one
-	KeysAreValues    bool // values are the keys before they are normalised and turned
+	KeysAreValues    bool // values are the keys before they are normalised and rotated
 }
 
-// fill is a gemma4's config.json with what its class makes of it: positions of two kinds,
-// and a last layer that sees everything. Other families' are as they are.
+// fill adds to a gemma4's config.json what its class adds: two kinds of positions, and full
+// attention in the last layer. It does not change other families' files.
 func (d familyDefaults) fill(f *fields) *fields {
 	if !d.ownLayers {
 		return f
@@ -44,19 +44,19 @@ func (d familyDefaults) fill(f *fields) *fields {
 	return g
 }
 
-// readLayers reads what a family's layers differ in, and the inputs that each of them has
-// of its own.
+// readLayers reads what differs between a family's layers, and the inputs that each layer
+// has of its own.
 func (c *ModelConfig) readLayers(f *fields, family familyDefaults) {
 	if !family.ownLayers || f.err != nil {
 		return
 	}
 	if way := f.string("use_bidirectional_attention", ""); way != "" && way != "vision" {
-		f.fail("use_bidirectional_attention is %q, and a token sees the ones before it alone here", way)
+		f.fail("use_bidirectional_attention is %q, but here attention is always causal", way)
 	}
 	if f.bool("enable_moe_block", false) {
 		c.MoE = &MoEConfig{
 			Experts: f.size("num_experts", 0, maxSize>>8), PerToken: f.size("top_k_experts", 0, maxSize>>8),
-			Intermediate: f.size("moe_intermediate_size", 0, maxSize), Normalize: true, Layers: make([]bool, c.NumHiddenLayers), // beside the MLPs, in the place of none
+			Intermediate: f.size("moe_intermediate_size", 0, maxSize), Normalize: true, Layers: make([]bool, c.NumHiddenLayers), // beside the MLPs, not in their place
 		}
 		if c.MoE.PerToken > c.MoE.Experts {
 			f.fail("top_k_experts is %d, num_experts %d", c.MoE.PerToken, c.MoE.Experts)
@@ -81,7 +81,7 @@ func (c *ModelConfig) readLayers(f *fields, family familyDefaults) {
 	}
 }
 
-// readOverrides reads per_layer_config, or the keys of before it, which are about layers
+// readOverrides reads per_layer_config, or the keys that preceded it, which apply to layers
 // without a window.
 func (c *ModelConfig) readOverrides(f *fields) {
 	if f.raw["per_layer_config"] == nil {
@@ -103,7 +103,7 @@ func (c *ModelConfig) readOverrides(f *fields) {
 	for _, key := range slices.Sorted(maps.Keys(all.raw)) {
 		i, err := strconv.Atoi(key)
 		if err != nil || i < 0 || i >= len(c.Layers) {
-			all.fail("%q is no layer, there are 0 to %d", key, len(c.Layers)-1)
+			all.fail("%q is not a layer: they are numbered 0 to %d", key, len(c.Layers)-1)
 			break
 		}
 		if layer := all.object(key); layer != nil {
@@ -120,13 +120,13 @@ func (c *ModelConfig) readOverrides(f *fields) {
 	f.take(all)
 }
 
-// alike refuses layers of one kind, with a window or without, whose heads differ: they
+// alike refuses layers of the same kind, with or without a window, whose heads differ: they
 // share the angles of their positions.
 func (c *ModelConfig) alike(f *fields) {
 	first := map[bool]int{}
 	for i, l := range c.Layers {
 		if c.NumAttentionHeads%l.KVHeads != 0 {
-			f.fail("layer %d has %d num_key_value_heads, of which num_attention_heads %d is no multiple", i, l.KVHeads, c.NumAttentionHeads)
+			f.fail("layer %d has %d num_key_value_heads, of which num_attention_heads %d is not a multiple", i, l.KVHeads, c.NumAttentionHeads)
 		}
 		kind := c.Window(i) > 0
 		j, seen := first[kind]
@@ -138,8 +138,8 @@ func (c *ModelConfig) alike(f *fields) {
 	}
 }
 
-// shareKeys reads which layers compute no keys and values: each reads those of the last one
-// of its kind that does.
+// shareKeys reads which layers compute no keys and values: each reads those of the last
+// layer of its kind that computes them.
 func (c *ModelConfig) shareKeys(f *fields) {
 	n := f.int("num_kv_shared_layers", 0)
 	if n < 0 || n >= len(c.Layers) && n > 0 {
@@ -147,7 +147,7 @@ func (c *ModelConfig) shareKeys(f *fields) {
 		return
 	}
 	wide := f.bool("use_double_wide_mlp", false)
-	last := map[bool]int{} // 1 + the last that computes them
+	last := map[bool]int{} // 1 + the last layer that computes them
 	for i := range c.Layers {
 		kind := c.Window(i) > 0
 		if i < len(c.Layers)-n {

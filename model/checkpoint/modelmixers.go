@@ -1,23 +1,23 @@
 package checkpoint
 
-// LinearAttention is the shape of a gated delta rule in the place of attention
-// (arXiv:2412.06464); qwen3_next and qwen3_5 have it in three of four layers.
+// LinearAttention is the shape of a gated delta rule in place of attention
+// (arXiv:2412.06464); three of four layers of qwen3_next and qwen3_5 have it.
 type LinearAttention struct {
 	KeyHeads, ValueHeads int // KeyHeads divides ValueHeads
-	KeyDim, ValueDim     int // of a head
+	KeyDim, ValueDim     int // per head
 }
 
-// mixerDefaults are those of families some of whose layers have no attention; kind "":
-// all have it.
+// mixerDefaults are the defaults of families in which some layers have no attention; kind
+// "": all have it.
 type mixerDefaults struct {
-	kind   string // what layer_types calls such a layer
-	every  int    // of so many layers, the last has attention: full_attention_interval; 0: full_attn_idxs lists those that have
+	kind   string // the name of such a layer in layer_types
+	every  int    // full_attention_interval: every every-th layer has attention; 0: full_attn_idxs lists them
 	linear LinearAttention
 }
 
 var deltaNet = mixerDefaults{kind: "linear_attention", every: 4, linear: LinearAttention{KeyHeads: 16, ValueHeads: 32, KeyDim: 128, ValueDim: 128}}
 
-// readMixers reads which layers have no attention, and what they have instead.
+// readMixers reads which layers have no attention, and what they have in its place.
 func (c *ModelConfig) readMixers(f *fields, family familyDefaults) {
 	d := family.mixer
 	if d.kind == "" {
@@ -61,8 +61,8 @@ func (c *ModelConfig) readMixers(f *fields, family familyDefaults) {
 // maxConv bounds the width of a convolution over tokens.
 const maxConv = 1 << 10
 
-// adjustWidth makes intermediate_size the width that lfm2's MLPs have: two thirds of it,
-// times a factor, in whole blocks.
+// adjustWidth computes the width of lfm2's MLPs from intermediate_size: two thirds of it,
+// times a factor, rounded up to whole blocks.
 func (c *ModelConfig) adjustWidth(f *fields, family familyDefaults) {
 	if !family.adjusted || !f.bool("block_auto_adjust_ff_dim", true) {
 		return

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// spelling is how a file of the family spells the keys that it names another way.
+// spelling is the file's spelling of the keys that the family spells differently.
 func (d familyDefaults) spelling(raw map[string]any) map[string]string {
 	names := maps.Clone(d.keys)
 	for key, other := range d.either {
@@ -21,7 +21,7 @@ func (d familyDefaults) spelling(raw map[string]any) map[string]string {
 	return names
 }
 
-// keyValueHeads is the number of heads of keys and values.
+// keyValueHeads is the number of key and value heads.
 func (d familyDefaults) keyValueHeads(f *fields, heads int) int {
 	switch {
 	case d.allHeads:
@@ -37,8 +37,8 @@ func (d familyDefaults) keyValueHeads(f *fields, heads int) int {
 	return f.size("num_key_value_heads", heads, maxSize)
 }
 
-// readBiases: qwen2's projections have biases that no key turns off, qwen2_moe's have
-// a key of their own; glm4 has them at q, k and v alone.
+// readBiases: qwen2's projections have biases that no key disables, qwen2_moe's have a key
+// of their own; glm4 has them at q, k and v only.
 func (c *ModelConfig) readBiases(f *fields, family familyDefaults) {
 	bias := f.bool("attention_bias", family.attentionBias || family.allBiased)
 	c.QKVBias, c.OutputBias = bias || family.qkvBias, bias && !family.qkvBias && !family.attentionBias && !family.noOutBias
@@ -64,7 +64,7 @@ func (c *ModelConfig) readBiases(f *fields, family familyDefaults) {
 	}
 }
 
-// readWiring reads how a layer's branches hang together, of families that leave it open.
+// readWiring reads how a layer's branches are connected, in families with several ways.
 func (c *ModelConfig) readWiring(f *fields, family familyDefaults) {
 	if family.parallelKey != "" {
 		c.Parallel = f.bool(family.parallelKey, family.parallel)
@@ -82,22 +82,23 @@ func (c *ModelConfig) readWiring(f *fields, family familyDefaults) {
 	}
 	c.TwoNorms = norms == 2
 	if grouped && !c.Parallel || c.TwoNorms && !grouped || norms != 1 && norms != 2 {
-		f.fail("new_decoder_architecture %v, parallel_attn %v and num_ln_in_parallel_attn %d are no falcon that transformers computes", grouped, c.Parallel, norms)
+		f.fail("new_decoder_architecture %v, parallel_attn %v and num_ln_in_parallel_attn %d are not a falcon that transformers supports", grouped, c.Parallel, norms)
 	}
 	if f.bool("alibi", false) {
 		f.fail("alibi is true, which is not supported: positions by rope alone are")
 	}
 }
 
-// Conv1D reports whether a model type's module is transformers' Conv1D: a linear layer
+// Conv1D reports whether a module of a model type is transformers' Conv1D: a linear layer
 // whose weight is stored [in, out].
 func Conv1D(modelType, module string) bool {
 	return slices.ContainsFunc(families[modelType].conv1D, func(end string) bool { return endsIn(module, end) })
 }
 
-// Unread reports whether a tensor of a model type's files is none of the model's: a buffer
-// that follows from config.json, masks and rotary frequencies, which older transformers
-// saved, or a part of a head that predicts further tokens, which transformers leaves out.
+// Unread reports whether a tensor in the files of a model type is not part of the model: a
+// buffer that older transformers saved although it follows from config.json (masks, rotary
+// frequencies), or a part of a head that predicts further tokens, which transformers leaves
+// out.
 func Unread(modelType, name string) bool {
 	family := families[modelType]
 	ends := append([]string{".rotary_emb.inv_freq"}, family.buffers...)
@@ -105,14 +106,15 @@ func Unread(modelType, name string) bool {
 		slices.ContainsFunc(family.unread, func(beginning string) bool { return strings.HasPrefix(name, beginning) })
 }
 
-// Beyond reports whether a tensor of a model type's files belongs to the layer behind the
-// last one, which predicts further tokens (num_nextn_predict_layers); transformers leaves it
-// out, too.
+// Beyond reports whether a tensor in the files of a model type belongs to the layer after
+// the last one, which predicts further tokens (num_nextn_predict_layers); transformers also
+// leaves it out.
 func Beyond(modelType, name string, layers int) bool {
 	return families[modelType].nextLayers && strings.HasPrefix(name, fmt.Sprintf("model.layers.%d.", layers))
 }
 
-// Transposed is xᵀ [cols, rows] of x [rows, cols]: what Conv1D's weight is in files, and back.
+// Transposed is xᵀ [cols, rows] of x [rows, cols]: converts the weight of a Conv1D from and
+// to files.
 func Transposed(x []float32, rows, cols int) []float32 {
 	out := make([]float32, len(x))
 	for i := range rows {

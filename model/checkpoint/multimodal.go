@@ -11,25 +11,25 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Multimodal says where the language model is in a folder that has vision or audio towers
-// beside it: transformers' …ForConditionalGeneration. Modules are named as transformers 5,
-// and so PEFT, names them, whatever layout the folder's files have.
+// Multimodal locates the language model in a folder that also has vision or audio towers:
+// transformers' …ForConditionalGeneration. Modules have the names of transformers 5, and so
+// of PEFT, whatever layout the folder's files have.
 type Multimodal struct {
-	ModelType string // of the whole: gemma3, mistral3, …
-	Text      string // the language model's module, which stands for "model" in its own names
+	ModelType string // of the whole model: gemma3, mistral3, …
+	Text      string // the language model's module, which replaces "model" in its own names
 	Head      string // the module of the head over the vocabulary
 }
 
 // multimodal is a row of multimodals.
 type multimodal struct {
-	text   string // the text_config's model_type where it names none
+	text   string // the default model_type of text_config
 	module string // "": model.language_model
 	head   string // "": lm_head
-	tied   bool   // the head is the embeddings unless a key says no
+	tied   bool   // by default the head is tied to the embeddings
 	flat   bool   // older files have the text model's keys beside vision_config
 }
 
-// multimodals are the whole models whose language model can be read (transformers 5.24,
+// multimodals are the multimodal models whose language model can be read (transformers 5.24,
 // configuration_<family>.py, conversion_mapping.py).
 var multimodals = map[string]multimodal{
 	"gemma3":           {text: "gemma3_text", tied: true},
@@ -52,16 +52,15 @@ var multimodals = map[string]multimodal{
 	"smolvlm":          {text: "llama", module: "model.text_model"},
 }
 
-// Multimodals lists the model types of whole models whose language model can be read,
+// Multimodals lists the model types of multimodal models whose language model can be read,
 // sorted.
 func Multimodals() []string { return slices.Sorted(maps.Keys(multimodals)) }
 
-// TextOf is the model type of a multimodal model's language model, unless text_config names
-// another.
+// TextOf is the default model type of a multimodal model's language model.
 func TextOf(whole string) string { return multimodals[whole].text }
 
 // textSizes are the sizes that a text_config may leave out: vocabulary, width, MLP's width,
-// layers, heads, and the token of padding where the class has one.
+// layers, heads, and whether the class has a padding token.
 var textSizes = map[string]struct {
 	vocab, hidden, intermediate, layers, heads int
 	pad                                        bool
@@ -78,13 +77,13 @@ var textSizes = map[string]struct {
 	"qwen2_5_vl_text":  {152064, 8192, 29568, 80, 64, false},
 	"qwen3":            {151936, 4096, 22016, 32, 32, false},
 	"qwen3_5_text":     {248320, 4096, 12288, 32, 16, false},
-	"qwen3_5_moe_text": {248320, 2048, 0, 40, 16, false}, // there are no MLPs
+	"qwen3_5_moe_text": {248320, 2048, 0, 40, 16, false}, // it has no MLPs
 	"qwen3_vl_text":    {151936, 4096, 22016, 32, 32, false},
 }
 
-// languageModel is what a multimodal config.json says of its language model, and whose it
-// is; f and nil of a language model by itself. The fields are text_config's, with its
-// class's sizes and the whole's special tokens where it has none.
+// languageModel returns the fields of the language model of a multimodal config.json; for
+// other models it returns f and nil. The fields are those of text_config, with the sizes of
+// its class and the whole model's special tokens as defaults.
 func languageModel(f *fields) (*fields, *Multimodal) {
 	kind := f.string("model_type", "")
 	row, known := multimodals[kind]
@@ -118,8 +117,8 @@ func languageModel(f *fields) (*fields, *Multimodal) {
 	return text, m
 }
 
-// fromWhole gives the keys of a language model what the whole model, or its own class, says
-// of those that it leaves out.
+// fromWhole sets keys that the language model leaves out to those of the whole model or to
+// the defaults of its own class.
 func (f *fields) fromWhole(whole *fields, row multimodal) {
 	if v := whole.raw["architectures"]; v != nil {
 		f.raw["architectures"] = v
@@ -129,7 +128,7 @@ func (f *fields) fromWhole(whole *fields, row multimodal) {
 			f.raw[key] = v
 		}
 	}
-	// transformers 5 asks the whole alone; files of before have the key in text_config.
+	// transformers 5 only reads the whole model's; older files have the key in text_config.
 	own, _ := f.raw["tie_word_embeddings"].(bool)
 	f.raw["tie_word_embeddings"] = whole.bool("tie_word_embeddings", row.tied) || own
 	f.take(whole)
@@ -149,7 +148,7 @@ func (f *fields) fromWhole(whole *fields, row multimodal) {
 	}
 }
 
-// keepFile keeps config.json to be written as it is.
+// keepFile stores config.json, to be written unchanged.
 func (c *ModelConfig) keepFile() (err error) {
 	if text, ok := c.raw["text_config"].(map[string]any); ok {
 		c.text = text
@@ -161,8 +160,8 @@ func (c *ModelConfig) keepFile() (err error) {
 // Tables are the modules of the two tables of the vocabulary.
 func (m *Multimodal) Tables() Tables { return Tables{m.Text + ".embed_tokens", m.Head} }
 
-// Module is the path in transformers 5 of a module, or tensor, of the language model that
-// is named as in any layout of a whole model; ok is false for what is no part of it.
+// Module is the path in transformers 5 of a module, or tensor, of the language model whose
+// path is that of any layout of the whole model; ok is false if it is not part of it.
 func (m *Multimodal) Module(path string) (name string, ok bool) {
 	for _, head := range []string{"language_model.lm_head", "lm_head"} {
 		if path == head || strings.HasPrefix(path, head+".") {
@@ -183,8 +182,8 @@ func (m *Multimodal) Module(path string) (name string, ok bool) {
 	return path, false
 }
 
-// LanguageModel names the tensors of the language model as transformers 5 does, each behind
-// prefix, and leaves those of the towers out of Names; Beside has them.
+// LanguageModel renames the tensors of the language model as transformers 5 does, after
+// prefix, and removes those of the towers from Names; Beside returns these.
 func (w *Weights) LanguageModel(m *Multimodal, prefix string) error {
 	named := map[string]location{}
 	var names []string
@@ -200,7 +199,7 @@ func (w *Weights) LanguageModel(m *Multimodal, prefix string) error {
 		}
 		path = prefix + path
 		if _, twice := w.stored[path]; twice {
-			return fmt.Errorf("%s: tensors %q and %q are the same one of the language model", t.file.path, w.stored[path], name)
+			return fmt.Errorf("%s: tensors %q and %q are the same tensor of the language model", t.file.path, w.stored[path], name)
 		}
 		w.stored[path] = name
 		t.entry.name = path
@@ -211,8 +210,8 @@ func (w *Weights) LanguageModel(m *Multimodal, prefix string) error {
 	return nil
 }
 
-// Stored is the name in the file of a tensor, which LanguageModel may have renamed. Of
-// tensors that are not there it follows from the others.
+// Stored is the name in the file of a tensor, which LanguageModel may have renamed. For
+// tensors that do not exist it is derived from the others.
 func (w *Weights) Stored(m *Multimodal, name string) string {
 	if stored, ok := w.stored[name]; ok {
 		return stored
@@ -234,8 +233,8 @@ func (w *Weights) Stored(m *Multimodal, name string) string {
 	return name
 }
 
-// Beside lists the tensors that are no part of the language model as their files have
-// them. Their memory is valid until Close.
+// Beside returns the tensors that are not part of the language model, with their names in
+// the files. Their memory is valid until Close.
 func (w *Weights) Beside() []Tensor {
 	var list []Tensor
 	for _, name := range w.beside {
@@ -246,14 +245,14 @@ func (w *Weights) Beside() []Tensor {
 }
 
 // OwnHead reports whether a head is stored that differs from the embeddings: transformers 5
-// does not tie those, whatever config.json says.
+// does not tie such a head, whatever config.json says.
 func (w *Weights) OwnHead(on Tables) bool {
 	head, ok := w.tensors[on.Head+".weight"]
 	table, both := w.tensors[on.Embedding+".weight"]
 	return ok && both && !(head.entry.dtype == table.entry.dtype && bytes.Equal(head.file.data[head.entry.begin:head.entry.end], table.file.data[table.entry.begin:table.entry.end]))
 }
 
-// ProcessorFiles are a folder's files about images, audio and videos, by name.
+// ProcessorFiles returns a folder's files for images, audio and videos, by name.
 func ProcessorFiles(dir string) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, name := range []string{"preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"} {
@@ -268,8 +267,8 @@ func ProcessorFiles(dir string) (map[string][]byte, error) {
 	return files, nil
 }
 
-// multimodalOf is what config.json beside weights says of a multimodal folder; nil where
-// there is none, or it is of a language model by itself.
+// multimodalOf reads the config.json beside weights; nil if there is none, or it is not that
+// of a multimodal model.
 func multimodalOf(dir string) (*Multimodal, error) {
 	path := filepath.Join(dir, storage.ConfigFile)
 	if !storage.Exists(path) {

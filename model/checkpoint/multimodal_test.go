@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestSparseTextConfig reads configurations as released folders have them, which leave out
-// what their classes say. Values are those of transformers 5.24's classes.
+// TestSparseTextConfig reads configurations of released folders, which leave out the
+// defaults of their classes. The values are those of transformers 5.24's classes.
 func TestSparseTextConfig(t *testing.T) {
 	dir := folder(t, "config.json", `{"architectures": ["Gemma3ForConditionalGeneration"], "eos_token_id": [1, 106], "model_type": "gemma3",
 		"text_config": {"hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
@@ -64,7 +64,7 @@ func TestMultimodalRefused(t *testing.T) {
 	}
 }
 
-// TestModule: a module has one name, whatever layout it is named in.
+// TestModule: a module has the same name in every layout.
 func TestModule(t *testing.T) {
 	usual, llama4 := Multimodal{Text: "model.language_model", Head: "lm_head"}, Multimodal{Text: "language_model.model", Head: "language_model.lm_head"}
 	for _, before := range []string{"language_model.model.", "model.language_model.", "language_model.", "model."} {
@@ -90,7 +90,8 @@ func TestModule(t *testing.T) {
 	}
 }
 
-// TestTwoOfOneTensor: a folder with a tensor of the language model in two layouts is refused.
+// TestTwoOfOneTensor: a folder with a tensor of the language model in two layouts is
+// refused.
 func TestTwoOfOneTensor(t *testing.T) {
 	dir := folder(t, "config.json", `{"model_type": "llava", "text_config": {}}`)
 	var tensors []Tensor
@@ -98,7 +99,7 @@ func TestTwoOfOneTensor(t *testing.T) {
 		tensors = append(tensors, Tensor{Name: name, Shape: []int{1}, F32: []float32{1}})
 	}
 	ok(t, WriteSafetensors(filepath.Join(dir, "model.safetensors"), nil, tensors))
-	if _, err := OpenWeights(dir); err == nil || !strings.Contains(err.Error(), "are the same one of the language model") {
+	if _, err := OpenWeights(dir); err == nil || !strings.Contains(err.Error(), "are the same tensor of the language model") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// gpt_oss' experts are released in MXFP4: of a tensor [n, in, out] its files hold
-// <name>_blocks [n, out, in/32, 16], two codes of 4 bits in a byte, the first in the lower
-// half, and <name>_scales [n, out, in/32], the exponents of the blocks' factors, 127 for 1.
-// They are read as one tensor of numbers, all of which float32 and bf16 hold exactly.
+// gpt_oss' experts are released in MXFP4. For a tensor [n, in, out] the files have
+// <name>_blocks [n, out, in/32, 16], two 4-bit codes per byte, the first in the lower half,
+// and <name>_scales [n, out, in/32], the exponents of the blocks' scales, 127 for 1. They
+// are read as one tensor of numbers, which are exact in float32 and bf16.
 //
 // Source: Open Compute Project 2023, OCP Microscaling Formats (MX) v1.0, sections 5.3 and
 // 6.3; transformers 5 integrations/mxfp4.py.
@@ -18,10 +18,10 @@ import (
 // mxMethod is quantization_config's quant_method, and mxDType the dtype of the tensors.
 const mxMethod, mxDType = "mxfp4", "MXFP4"
 
-// mxBlock is the elements that share a scale.
+// mxBlock is the number of elements that share a scale.
 const mxBlock = 32
 
-// microscaled is where the parts of a tensor in MXFP4 lie.
+// microscaled locates the parts of a tensor in MXFP4.
 type microscaled struct{ blocks, scales location }
 
 // mxCodes are the numbers of E2M1: a sign, two bits of exponent, one of mantissa.
@@ -38,11 +38,11 @@ func (w *Weights) foldMicroscaled() error {
 		b, s := w.tensors[name], w.tensors[base+"_scales"]
 		shape := b.entry.shape
 		if s.file == nil || s.entry.dtype != "U8" || len(shape) != 4 || shape[3] != mxBlock/2 || !slices.Equal(s.entry.shape, shape[:3]) {
-			return fmt.Errorf("%s: tensor %q %v in MXFP4 wants blocks of 16 bytes, and %s_scales U8 of a byte each beside it, which is %s %v",
+			return fmt.Errorf("%s: tensor %q %v in MXFP4 needs blocks of 16 bytes, and a U8 tensor %s_scales with a byte for each, which is %s %v",
 				b.file.path, name, shape, base, s.entry.dtype, s.entry.shape)
 		}
 		if _, twice := w.tensors[base]; twice {
-			return fmt.Errorf("%s: tensor %q is there in MXFP4 as well", w.Path(base), base)
+			return fmt.Errorf("%s: tensor %q is stored in MXFP4 as well", w.Path(base), base)
 		}
 		e := entry{name: base, dtype: mxDType, shape: []int{shape[0], shape[2] * mxBlock, shape[1]}, begin: b.entry.begin, end: b.entry.end}
 		w.tensors[base] = location{file: b.file, entry: e, scaled: &microscaled{b, s}}
@@ -59,10 +59,10 @@ func (w *Weights) foldMicroscaled() error {
 	return nil
 }
 
-// mxColumns are the columns that read fills side by side: a line of the cache.
+// mxColumns is the number of columns that read fills together: one cache line.
 const mxColumns = 16
 
-// read puts the numbers of the tensor [n, in, out] into dst.
+// read writes the numbers of the tensor [n, in, out] to dst.
 func (x *microscaled) read(dst []float32) {
 	shape := x.blocks.entry.shape
 	n, out, blocks := shape[0], shape[1], shape[2]
@@ -80,7 +80,7 @@ func (x *microscaled) read(dst []float32) {
 	}
 }
 
-// decodeBlock puts a block's numbers into dst, stride apart.
+// decodeBlock writes a block's numbers to dst, at a stride.
 func decodeBlock(codes []byte, scale byte, dst []float32, stride int) {
 	factor := math.Ldexp(1, int(scale)-127)
 	for j, c := range codes {
@@ -89,5 +89,5 @@ func decodeBlock(codes []byte, scale byte, dst []float32, stride int) {
 	}
 }
 
-// data is what lies in a tensor.
+// data is the content of a tensor.
 func (l location) data() []byte { return l.file.data[l.entry.begin:l.entry.end] }

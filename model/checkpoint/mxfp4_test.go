@@ -41,8 +41,8 @@ func rawFile(t *testing.T, tensors ...rawTensor) (dir string) {
 	return dir
 }
 
-// TestMXFP4: random blocks, with scales from the smallest to the largest, are the numbers of
-// transformers 5.24's _convert_moe_packed_tensors (tools/golden/moe_families.py).
+// TestMXFP4: random blocks, with scales from the smallest to the largest, are decoded to the
+// numbers of transformers 5.24's _convert_moe_packed_tensors (tools/golden/moe_families.py).
 func TestMXFP4(t *testing.T) {
 	text, err := os.ReadFile("testdata/mxfp4.json")
 	ok(t, err)
@@ -70,7 +70,7 @@ func TestMXFP4(t *testing.T) {
 	}
 }
 
-// TestMXFP4Errors: blocks without their scales are named.
+// TestMXFP4Errors: the error for blocks without scales names them.
 func TestMXFP4Errors(t *testing.T) {
 	for _, c := range [][]rawTensor{
 		{{"w_blocks", []int{1, 1, 1, 16}, make([]byte, 16)}},

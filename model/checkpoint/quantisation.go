@@ -13,31 +13,31 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// A folder that was quantised by GPTQ, AWQ, to fp8 or by compressed-tensors says so in its
-// config.json, and holds of every matrix codes, scales and more under names that begin with
-// the module's. Its matrices are read as the numbers that they stand for.
+// The config.json of a folder that was quantised by GPTQ, AWQ, compressed-tensors or to fp8
+// says so. For every matrix the folder has codes, scales and other parts, under names that
+// begin with the module's. Its matrices are read as the decoded numbers.
 
-// format is one way in which folders hold quantised matrices.
+// format is a format of quantised matrices.
 type format interface {
-	// codes is the module whose codes the tensor is, "" where it is none's.
+	// codes is the module whose codes the tensor has, "" if it is not a tensor of codes.
 	codes(name, dtype string) (module string)
-	// matrix reads the module's matrix out of its parts.
+	// matrix makes the module's matrix from its parts.
 	matrix(p *parts) *grouped
-	// activations reports whether activations are quantised as well where the format is run.
+	// activations reports whether activations are also quantised when the format is used.
 	activations() bool
 }
 
-// formats are read by their quant_method.
+// formats are the supported formats by quant_method.
 var formats = map[string]func(*fields) format{
 	"gptq": readGPTQ, "awq": readAWQ, "fp8": readFP8, "fbgemm_fp8": readFP8, "compressed-tensors": readCompressed,
 }
 
-// quantisationKeys are where config.json describes its quantised weights.
+// quantisationKeys are the keys of config.json that describe quantised weights.
 var quantisationKeys = []string{"quantization_config", "compression_config"}
 
-// readQuantisation is the format of a folder's quantised weights; nil where they are not
-// quantised, or by bitsandbytes or as MXFP4, which say it by their tensors. A format that is
-// not read is a fault of f, which names it.
+// readQuantisation is the format of a folder's quantised weights; nil if they are not
+// quantised, or in bitsandbytes' format or MXFP4, which are recognised by their tensors. An
+// unsupported format is an error of f, which names it.
 func readQuantisation(f *fields) format {
 	for _, key := range quantisationKeys {
 		q, ok := f.raw[key].(map[string]any)
@@ -64,8 +64,8 @@ func readQuantisation(f *fields) format {
 	return nil
 }
 
-// forgetQuantisation takes out of f what does not describe the numbers that are read; what
-// bitsandbytes has in codes stays so.
+// forgetQuantisation removes from f the description of weights that are read as numbers;
+// bitsandbytes' weights stay codes, and keep theirs.
 func forgetQuantisation(f *fields) {
 	for _, key := range quantisationKeys {
 		q, _ := f.raw[key].(map[string]any)
@@ -76,8 +76,8 @@ func forgetQuantisation(f *fields) {
 	}
 }
 
-// foldGrouped makes one tensor of the parts of each matrix, as dir's config.json says that it
-// was quantised.
+// foldGrouped makes one tensor of the parts of each matrix, in the format that dir's
+// config.json describes.
 func (w *Weights) foldGrouped(dir string) (err error) {
 	if !slices.ContainsFunc(w.names, w.quantised) {
 		return nil
@@ -112,7 +112,7 @@ func (w *Weights) foldGrouped(dir string) (err error) {
 			delete(w.tensors, part)
 		}
 		if _, twice := w.tensors[e.name]; twice {
-			return fmt.Errorf("%s: tensor %q is there in %s as well", w.Path(e.name), e.name, m.label)
+			return fmt.Errorf("%s: tensor %q is stored in %s as well", w.Path(e.name), e.name, m.label)
 		}
 		made = append(made, location{file: p.file, entry: e, grouped: m})
 	}
@@ -130,7 +130,8 @@ func (w *Weights) foldGrouped(dir string) (err error) {
 	return nil
 }
 
-// forActivations reports whether a tensor scales activations or the cache of keys and values.
+// forActivations reports whether a tensor scales activations or the cache of keys and
+// values.
 func forActivations(name string) bool {
 	_, last, _ := cutLast(name)
 	return slices.Contains([]string{
@@ -139,7 +140,7 @@ func forActivations(name string) bool {
 	}, last)
 }
 
-// cutLast cuts a tensor's name at its last dot.
+// cutLast splits a tensor's name at its last dot.
 func cutLast(name string) (module, last string, ok bool) {
 	i := strings.LastIndexByte(name, '.')
 	if i < 0 {
@@ -148,8 +149,8 @@ func cutLast(name string) (module, last string, ok bool) {
 	return name[:i], name[i+1:], true
 }
 
-// Quantised is the format in which the files hold a tensor that is not in numbers; "" where it
-// is, and in MXFP4.
+// Quantised is the format in which the files store a quantised tensor; "" for others, and
+// for MXFP4.
 func (w *Weights) Quantised(name string) string {
 	switch t := w.tensors[name]; {
 	case t.codes != nil:
@@ -160,8 +161,8 @@ func (w *Weights) Quantised(name string) string {
 	return ""
 }
 
-// Decoded reports whether a tensor's numbers are worked out of codes as they are read, and how
-// many bytes those take: such a tensor may be read in bf16, too.
+// Decoded reports whether a tensor's numbers are decoded from codes when it is read, and the
+// size of these in bytes: such a tensor may also be read in bf16.
 func (w *Weights) Decoded(name string) (stored uint64, ok bool) {
 	if m := w.tensors[name].grouped; m != nil {
 		return m.stored, true
@@ -169,30 +170,30 @@ func (w *Weights) Decoded(name string) (stored uint64, ok bool) {
 	return 0, false
 }
 
-// Activations reports whether the folder says that activations are quantised, which they are
-// not here.
+// Activations reports whether the folder requests quantised activations, which are not
+// implemented.
 func (w *Weights) Activations() bool { return w.activations }
 
-// IdleBias reports whether a tensor is the bias of a decoded matrix and all zeros: older GPTQ
-// folders have one beside every matrix, also of models without biases.
+// IdleBias reports whether a tensor is the bias of a decoded matrix and all zeros: older
+// GPTQ folders have one for every matrix, even for models without biases.
 func (w *Weights) IdleBias(name string) (idle bool) {
-	var fault error // of a file that was cut: its tensor is not idle
+	var fault error // of a truncated file, in which case it is not idle
 	defer storage.CatchFault(&fault)()
 	t, ok := w.tensors[name]
 	return ok && w.tensors[moduleOf(name, "bias")+".weight"].grouped != nil && len(bytes.Trim(t.data(), "\x00")) == 0
 }
 
-// parts are the tensors of one matrix. The first fault is kept.
+// parts are the tensors of one matrix. The first error is kept.
 type parts struct {
 	weights *Weights
 	module  string
-	codes   string // the tensor that the matrix is found by
+	codes   string // the tensor by which the matrix is found
 	file    *mapped
 	used    []string
 	err     error
 }
 
-// fail keeps the first fault.
+// fail keeps the first error.
 func (p *parts) fail(format string, args ...any) {
 	if p.err == nil {
 		p.err = fmt.Errorf("%s: quantised tensor %q: %s", p.weights.Path(p.codes), p.codes, fmt.Sprintf(format, args...))
@@ -202,13 +203,14 @@ func (p *parts) fail(format string, args ...any) {
 // has reports whether the module has a part.
 func (p *parts) has(part string) bool { _, ok := p.weights.tensors[p.module+"."+part]; return ok }
 
-// get is a part, of one of the dtypes; a shape's -1 is any size from 1 on. One that is missing
-// or another is a fault, and of no elements.
+// get returns a part, which must have one of the dtypes; -1 in a shape is any size of at
+// least 1. For a missing or different part the error is kept, and the result has no
+// elements.
 func (p *parts) get(part string, dtypes []string, shape ...int) location {
 	name := p.module + "." + part
 	l, ok := p.weights.tensors[name]
 	if !ok {
-		p.fail("%s is missing beside it", name)
+		p.fail("its part %s is missing", name)
 		return location{}
 	}
 	if !slices.Contains(p.used, name) {
@@ -232,7 +234,7 @@ func (p *parts) get(part string, dtypes []string, shape ...int) location {
 // floatTypes are the dtypes of scales, integerTypes those of packed codes.
 var floatTypes, integerTypes = []string{"F32", "F16", "BF16"}, []string{"I32"}
 
-// fit holds the matrix to sizes that the rest of the reader counts with.
+// fit checks the matrix's sizes against the limits on which the rest of the reader relies.
 func (p *parts) fit(m *grouped) {
 	if p.err == nil && (m.rows < 1 || m.cols < 1 || m.rows > maxSize || m.cols > maxSize) {
 		p.fail("its matrix is [%d, %d]", m.rows, m.cols)

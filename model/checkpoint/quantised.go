@@ -5,23 +5,23 @@ import (
 	"strings"
 )
 
-// Quantised weights are integers that mean something only with scales beside them: read
-// as numbers they would make another model. A folder of a kind that is not read is refused
-// by name, by its config.json or by its tensors.
+// Quantised weights are integers that have a meaning only together with scales: read as
+// numbers they would be a different model. A folder in an unsupported format is refused with
+// its name, found in config.json or by its tensors.
 
 const (
 	unquantised = "of quantised weights bitsandbytes', GPTQ's, AWQ's, compressed-tensors', fp8 and MXFP4 are read here: " + otherFolder
 	otherFolder = "name the folder of the model's weights in bf16, fp16 or float32"
 )
 
-// quantisedParts are ends, and parts, of the names of tensors that quantised weights
-// consist of: bitsandbytes, GPTQ, AWQ, compressed-tensors, fp8 and MXFP4.
+// quantisedParts are suffixes, and parts, of the names of tensors of which quantised weights
+// consist: bitsandbytes, GPTQ, AWQ, compressed-tensors, fp8 and MXFP4.
 var quantisedParts = []string{
 	".weight", ".qweight", ".qzeros", ".scales", ".g_idx", "weight_packed", "weight_shape", "_blocks", "_scales",
 	".absmax", ".quant_map", ".quant_state", ".SCB",
 }
 
-// quantised reports whether a tensor holds codes of a format that config.json describes.
+// quantised reports whether a tensor has codes of a format that config.json describes.
 func (w *Weights) quantised(name string) bool {
 	_, last, _ := cutLast(name)
 	dtype := w.DType(name)
@@ -49,14 +49,14 @@ func (w *Weights) checkQuantised() error {
 	return nil
 }
 
-// backbones are the paths of a causal language model's layers in it, by the embeddings in
-// them. A folder of the layers alone (Qwen3-Embedding, every *Model class) leaves them out
-// of its names, and so does the first gpt2.
+// backbones are the paths of a causal language model's layers in the whole model, by the
+// name of its embeddings. A folder of only the layers (Qwen3-Embedding, every *Model class)
+// leaves them out of its names, and so does the first gpt2.
 var backbones = map[string]string{
 	"embed_tokens.weight": "model.", "embed_in.weight": "gpt_neox.", "word_embeddings.weight": "transformer.", "wte.weight": "transformer.",
 }
 
-// withBackbone names the tensors of a folder of the layers alone as a whole model's.
+// withBackbone gives the tensors of a folder of only the layers the names of a whole model.
 func (w *Weights) withBackbone() {
 	backbone := ""
 	for name, path := range backbones {

@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// Folders whose config.json says how they were quantised are refused by name.
+// Folders whose config.json describes an unsupported quantisation are refused with its name.
 func TestQuantisedConfigs(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"quant_method": "hqq"}`:     "quantised (hqq)",
@@ -25,7 +25,7 @@ func TestQuantisedConfigs(t *testing.T) {
 	}
 	packed, err := ReadModelConfig(edited(t, storage.ConfigFile, llamaConfig, map[string]string{"quantization_config": `{"quant_method": "mxfp4"}`}))
 	ok(t, err)
-	if _, there := packed.Value("quantization_config"); there { // what is written are numbers
+	if _, there := packed.Value("quantization_config"); there { // numbers are written, not codes
 		t.Error("MXFP4 would be written into a config.json")
 	}
 	for _, config := range []string{"null", `{"quant_method": "gptq", "bits": 4}`, `{"quant_method": "awq", "bits": 4}`, `{"quant_method": "fp8"}`, `{"quant_method": "bitsandbytes", "load_in_4bit": true}`, `{"load_in_8bit": true}`} {
@@ -35,8 +35,8 @@ func TestQuantisedConfigs(t *testing.T) {
 	}
 }
 
-// Tensors of quantised weights are refused by what they are, too; masks and counters that
-// old writers stored are not weights.
+// Tensors of quantised weights are also recognised and refused; masks and counters of old
+// writers are not weights.
 func TestQuantisedTensors(t *testing.T) {
 	for name, dtype := range map[string]string{
 		"model.layers.0.mlp.up_proj.weight": "U8", "model.layers.0.mlp.down_proj.qweight": "I32", "model.layers.0.mlp.gate_proj.weight": "F8_E4M3",
@@ -55,7 +55,7 @@ func TestQuantisedTensors(t *testing.T) {
 	ok(t, w.Close())
 }
 
-// A folder of the layers alone has its tensors under a whole model's names.
+// The tensors of a folder of only the layers have the names of a whole model.
 func TestBackbone(t *testing.T) {
 	dir := t.TempDir()
 	ok(t, WriteSafetensors(filepath.Join(dir, storage.ModelFile), nil, []Tensor{
@@ -75,8 +75,8 @@ func TestBackbone(t *testing.T) {
 	}
 }
 
-// What transformers 4.57's Trainer makes of the special tokens of a model and of a
-// tokenizer with another end: worked out from _align_special_tokens.
+// The special tokens that transformers 4.57's Trainer sets for a model and a tokenizer with
+// another end token: derived from _align_special_tokens.
 func TestAlignTokens(t *testing.T) {
 	for _, c := range []struct{ config, generation, tokens, wantConfig, wantGeneration string }{
 		{

@@ -1,6 +1,6 @@
-// Package checkpoint reads and writes the formats of models on disk: safetensors
-// weights, Hugging Face's config.json, PEFT's adapter_config.json; and it finds the
-// checkpoints of a run. It reads no pickle.
+// Package checkpoint reads and writes the formats of models on disk: safetensors weights,
+// Hugging Face's config.json, PEFT's adapter_config.json; and it finds the checkpoints of a
+// run. It never reads pickle files.
 package checkpoint
 
 import (
@@ -20,41 +20,41 @@ import (
 	"dataflex.dev/dataflex/model/gguf"
 )
 
-// Weights is the tensors of one safetensors file or of a sharded model, mapped
-// into memory. Its methods, but for Close, may be called from many goroutines.
+// Weights is the tensors of one safetensors file or of a sharded model, mapped into memory.
+// Its methods, except Close, may be called from many goroutines.
 type Weights struct {
 	files   []*mapped
 	tensors map[string]location
 	names   []string
 
-	beside []string          // tensors of a multimodal folder's towers, which are not among names
+	beside []string          // tensors of a multimodal folder's towers, which are not in names
 	stored map[string]string // names in the file of tensors that LanguageModel renamed
 
-	activations bool // the folder says that activations are quantised
+	activations bool // the folder requests quantised activations
 }
 
-// location says where a tensor lies.
+// location is where a tensor is stored.
 type location struct {
 	file   *mapped
 	entry  entry
 	packed *gguf.Tensor // of a GGUF file; nil in safetensors
-	codes  *codedMatrix // nil where the numbers lie as they are
-	scaled *microscaled // in MXFP4; nil elsewhere
+	codes  *codedMatrix // nil if the tensor is not in bitsandbytes' codes
+	scaled *microscaled // nil if it is not in MXFP4
 
-	grouped *grouped // in codes with scales of groups; nil elsewhere
+	grouped *grouped // nil if it is not in codes with scales for groups
 }
 
-// mapped is one file in memory.
+// mapped is a file mapped into memory.
 type mapped struct {
 	path     string
 	bytes    []byte // the whole file
-	data     []byte // what follows the header
+	data     []byte // the bytes after the header
 	metadata map[string]string
 	unmap    func() error
 }
 
-// OpenFile maps one safetensors file and validates its header. The error names
-// the file, the tensor and what to do.
+// OpenFile maps one safetensors file and validates its header. The error names the file, the
+// tensor and what to do.
 func OpenFile(path string) (*Weights, error) {
 	w := &Weights{tensors: map[string]location{}}
 	entries, m, err := openMapped(path)
@@ -70,12 +70,12 @@ func OpenFile(path string) (*Weights, error) {
 }
 
 // OpenWeights maps the weights of a folder: model.safetensors, or the shards that
-// model.safetensors.index.json lists, or where there is no model an adapter's
-// adapter_model.safetensors. Quantised matrices are tensors of their shape, those of
-// formats that are not read are refused; the tensors of a folder that
-// holds a model's layers alone are named as the whole model's. Of a multimodal folder there
-// are the tensors of its language model, as LanguageModel names them. dir may be a GGUF file, whose
-// quantised tensors become float32 when they are read.
+// model.safetensors.index.json lists, or if there is no model an adapter's
+// adapter_model.safetensors. A quantised matrix is a tensor of its shape; unsupported
+// formats are refused. The tensors of a folder of only a model's layers get the names of the
+// whole model. Of a multimodal folder only the tensors of its language model are listed,
+// with the names given by LanguageModel. dir may be a GGUF file, whose quantised tensors
+// become float32 when they are read.
 func OpenWeights(dir string) (*Weights, error) {
 	if container.Is(dir) {
 		if err := checkFolder(dir); err != nil {
@@ -141,7 +141,7 @@ func OpenAdapter(dir string) (*Weights, error) {
 	return OpenFile(path)
 }
 
-// checkFolder explains a path that is no folder: users also write hub names.
+// checkFolder explains a path that is not a folder: users also write hub names.
 func checkFolder(dir string) error {
 	info, err := storage.Stat(dir)
 	switch {
@@ -158,7 +158,7 @@ func checkFolder(dir string) error {
 	return nil
 }
 
-// noWeights says why a folder holds nothing to read, and the way out.
+// noWeights explains why a folder has no readable weights, and the way out.
 func noWeights(dir string) error {
 	for _, f := range []string{"pytorch_model.bin", "pytorch_model.bin.index.json"} {
 		if storage.Exists(filepath.Join(dir, f)) {
@@ -175,7 +175,7 @@ func noWeights(dir string) error {
 	return fmt.Errorf("%s has no weights: neither %s nor %s nor %s", dir, storage.ModelFile, storage.ModelIndexFile, storage.AdapterFile)
 }
 
-// readIndex gives the tensor -> shard map of model.safetensors.index.json.
+// readIndex returns the tensor -> shard map of model.safetensors.index.json.
 func readIndex(path string) (map[string]string, error) {
 	text, err := storage.ReadInput(path, maxConfig)
 	if err != nil {
@@ -262,17 +262,17 @@ func (w *Weights) add(m *mapped, e entry) {
 // Names lists the tensors, sorted.
 func (w *Weights) Names() []string { return w.names }
 
-// Shape is a tensor's shape; false when there is no such tensor.
+// Shape is a tensor's shape; false if there is no such tensor.
 func (w *Weights) Shape(name string) ([]int, bool) {
 	t, ok := w.tensors[name]
 	return t.entry.shape, ok
 }
 
-// DType is a tensor's dtype as safetensors (F32, BF16, F16, …) or ggml (Q4_K, …) spells it; ""
-// when there is no such tensor.
+// DType is a tensor's dtype as safetensors (F32, BF16, F16, …) or ggml (Q4_K, …) spells it;
+// "" if there is no such tensor.
 func (w *Weights) DType(name string) string { return w.tensors[name].entry.dtype }
 
-// Path is the file a tensor lies in, for messages; "" when there is no such tensor.
+// Path is the file that contains a tensor, for messages; "" if there is no such tensor.
 func (w *Weights) Path(name string) string {
 	t, ok := w.tensors[name]
 	if !ok {
@@ -284,9 +284,8 @@ func (w *Weights) Path(name string) string {
 // Metadata is the __metadata__ of the (first) safetensors file.
 func (w *Weights) Metadata() map[string]string { return w.files[0].metadata }
 
-// ReadFloat32 converts a tensor into dst, which must have its number of
-// elements. F32, BF16, F16, F64, BOOL and the integers are read; F64 and large
-// integers are rounded to float32.
+// ReadFloat32 converts a tensor into dst, which must have its number of elements. F32, BF16,
+// F16, F64, BOOL and integers are supported; F64 and large integers are rounded to float32.
 func (w *Weights) ReadFloat32(name string, dst []float32) (err error) {
 	t, err := w.find(name, len(dst))
 	if err != nil {
@@ -311,8 +310,8 @@ func (w *Weights) ReadFloat32(name string, dst []float32) (err error) {
 	return nil
 }
 
-// ReadBF16 copies a tensor of dtype BF16 into dst, which must have its number of elements, or
-// rounds one that is Decoded to nearest even.
+// ReadBF16 copies a tensor of dtype BF16 into dst, which must have its number of elements,
+// or rounds one that is Decoded to nearest even.
 func (w *Weights) ReadBF16(name string, dst []driver.BF16) (err error) {
 	t, err := w.find(name, len(dst))
 	if err != nil {
@@ -335,7 +334,7 @@ func (w *Weights) ReadBF16(name string, dst []driver.BF16) (err error) {
 	return nil
 }
 
-// find is the tensor, which must have n elements.
+// find returns the tensor, which must have n elements.
 func (w *Weights) find(name string, n int) (location, error) {
 	t, ok := w.tensors[name]
 	if !ok {
@@ -347,7 +346,7 @@ func (w *Weights) find(name string, n int) (location, error) {
 		has *= d
 	}
 	if has != n {
-		return t, fmt.Errorf("%s: tensor %q has shape %v (%d elements), %d are wanted: config.json and the weights belong to different models",
+		return t, fmt.Errorf("%s: tensor %q has shape %v (%d elements), want %d: config.json and the weights belong to different models",
 			t.file.path, name, e.shape, has, n)
 	}
 	return t, nil
@@ -376,7 +375,7 @@ func (w *Weights) near(name string) string {
 	return fmt.Sprintf(" (it has %d tensors, for example %q)", len(w.names), w.names[0])
 }
 
-// Close unmaps the files. Nothing read by ReadFloat32 is lost.
+// Close unmaps the files. Data read by ReadFloat32 remain valid.
 func (w *Weights) Close() error {
 	var errs []error
 	for _, m := range w.files {

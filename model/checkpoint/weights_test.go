@@ -19,7 +19,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// file puts a header of that text before data.
+// file is a header of that text followed by data.
 func file(header string, data []byte) []byte {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
 	return append(append(b, header...), data...)
@@ -32,8 +32,8 @@ func onDisk(t *testing.T, b []byte) string {
 	return path
 }
 
-// Each rule of the format, broken once. The first seven are safetensors' own
-// test cases (safetensors/src/tensor.rs), made here.
+// Each rule of the format, broken once. The first seven are safetensors' own test cases
+// (safetensors/src/tensor.rs), recreated here.
 func TestBadFiles(t *testing.T) {
 	overlap := `{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`
 	hole := `{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}`
@@ -54,7 +54,7 @@ func TestBadFiles(t *testing.T) {
 		{"array", "does not start with '{'", file("[]", nil)},
 		{"not utf-8", "not UTF-8", file("{\"\xff\":1}", nil)},
 		{"cut JSON", "not valid JSON", file(`{"a":{"dtype":"F32"`, nil)},
-		{"two objects", "goes on after", file(`{}{}`, nil)},
+		{"two objects", "has text after", file(`{}{}`, nil)},
 		{"duplicate tensor", `the key "a" twice`, file(strings.Replace(overlap, `"b"`, `"a"`, 1), make([]byte, 4))},
 		{"duplicate field", `the key "dtype" twice`, file(`{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, make([]byte, 4))},
 		{"duplicate metadata", `the key "k" twice`, file(`{"__metadata__":{"k":"1","k":"2"}}`, nil)},
@@ -73,7 +73,7 @@ func TestBadFiles(t *testing.T) {
 		{"no shape", "no shape", file(`{"a":{"dtype":"F32","data_offsets":[0,4]}}`, make([]byte, 4))},
 		{"nested shape", "want integers", file(`{"a":{"dtype":"F32","shape":[[1]],"data_offsets":[0,4]}}`, make([]byte, 4))},
 		{"unknown field", `unknown key "x"`, file(`{"a":{"x":1}}`, nil)},
-		{"half a byte", "no whole number of bytes", file(`{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,1]}}`, make([]byte, 1))},
+		{"half a byte", "not a whole number of bytes", file(`{"a":{"dtype":"F4","shape":[3],"data_offsets":[0,1]}}`, make([]byte, 1))},
 		{"git lfs pointer", "git lfs pull", []byte("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")},
 	}
 	for _, c := range cases {
@@ -90,7 +90,7 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-// The project's collection of foreign files, where it is there.
+// The project's collection of foreign files, where it exists.
 func TestSharedFiles(t *testing.T) {
 	dir := goldenPath(t, "..", "data", "safetensors")
 	text, err := os.ReadFile(filepath.Join(dir, "MANIFEST.json"))
@@ -141,7 +141,7 @@ func TestSharedFiles(t *testing.T) {
 	}
 }
 
-// Values of every dtype that is read; the bit patterns are IEEE 754's.
+// Values of every supported dtype; the bit patterns are IEEE 754's.
 func TestReadFloat32(t *testing.T) {
 	inf := float32(math.Inf(1))
 	u16 := func(v ...uint16) (b []byte) {
@@ -186,7 +186,7 @@ func TestReadFloat32(t *testing.T) {
 	}
 }
 
-// TestReadBF16: bf16 tensors are copied as they lie, NaN included; others are refused.
+// TestReadBF16: bf16 tensors are copied bit for bit, NaN included; others are refused.
 func TestReadBF16(t *testing.T) {
 	data := []byte{0x80, 0x3f, 0x01, 0x00, 0xc1, 0xff, 0, 0, 0x80, 0x3f}
 	w, err := OpenFile(onDisk(t, file(`{"x":{"dtype":"BF16","shape":[3],"data_offsets":[0,6]},"y":{"dtype":"F32","shape":[1],"data_offsets":[6,10]}}`, data)))
@@ -197,7 +197,7 @@ func TestReadBF16(t *testing.T) {
 	if want := []driver.BF16{0x3f80, 0x0001, 0xffc1}; !slices.Equal(got, want) {
 		t.Errorf("%#x, want %#x", got, want)
 	}
-	for name, want := range map[string]string{"x": "3 elements), 2 are wanted", "z": "no tensor"} {
+	for name, want := range map[string]string{"x": "3 elements), want 2", "z": "no tensor"} {
 		if err := w.ReadBF16(name, got[:2]); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
@@ -217,7 +217,7 @@ func TestReadErrors(t *testing.T) {
 		n    int
 		want string
 	}{
-		{"model.a.weight", 5, `tensor "model.a.weight" has shape [2 3] (6 elements), 5 are wanted`},
+		{"model.a.weight", 5, `tensor "model.a.weight" has shape [2 3] (6 elements), want 5`},
 		{"base.model.a.weight", 6, `no tensor "base.model.a.weight" (it has 2 tensors, for example "model.a.weight")`},
 		{"odd", 1, "is F8_E4M3, which is not read"},
 	} {
@@ -228,7 +228,7 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-// A file truncated under the reader is an error, not a crash.
+// A file that is truncated while it is mapped causes an error, not a crash.
 func TestTruncatedWhileOpen(t *testing.T) {
 	const n = 1 << 20
 	path := filepath.Join(t.TempDir(), "x.safetensors")
@@ -313,7 +313,7 @@ func TestFolderErrors(t *testing.T) {
 	}
 }
 
-// Whatever the bytes, the header is refused or describes exactly the file.
+// Whatever the bytes, the header is refused or describes the file exactly.
 func FuzzHeader(f *testing.F) {
 	f.Add(file(`{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, make([]byte, 4)))
 	f.Add(file(`{"a":{"dtype":"BF16","shape":[0,3],"data_offsets":[0,0]},"b":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}   `, make([]byte, 8)))

@@ -19,11 +19,11 @@ type Tensor struct {
 	Name  string
 	Shape []int // row-major
 	F32   []float32
-	DType string // in the file: "F32", which "" means too, or "BF16" (rounded to nearest even); with Raw any
-	Raw   []byte // in the place of F32: written as they are
+	DType string // in the file: "F32" (or ""), or "BF16" (rounded to nearest even); with Raw any
+	Raw   []byte // in place of F32: written unchanged
 }
 
-// Bytes is the size of the tensor's numbers in the file.
+// Bytes is the size of the tensor's data in the file.
 func (t Tensor) Bytes() int {
 	switch {
 	case t.Raw != nil:
@@ -34,10 +34,10 @@ func (t Tensor) Bytes() int {
 	return 4 * len(t.F32)
 }
 
-// WriteSafetensors writes tensors atomically. The bytes are those the
-// safetensors library writes: larger dtypes first, then by name, a header padded
-// to 8 bytes with spaces; metadata keys are sorted (the library leaves their
-// order to a hash map), so that the same input always gives the same file.
+// WriteSafetensors writes tensors atomically. The bytes are those that the safetensors
+// library writes: larger dtypes first, then by name, a header padded to 8 bytes with spaces;
+// metadata keys are sorted (the library leaves their order to a hash map), so that the same
+// input always gives the same file.
 func WriteSafetensors(path string, metadata map[string]string, tensors []Tensor) error {
 	blocks := make([]block, len(tensors))
 	for i, t := range tensors {
@@ -58,7 +58,7 @@ func WriteSafetensors(path string, metadata map[string]string, tensors []Tensor)
 	return storage.Write(path, total, func(w io.Writer) error { return writeBlocks(w, header, blocks) })
 }
 
-// block is one tensor of any dtype on its way into a file.
+// block is the data of a tensor to be written.
 type block struct {
 	name, dtype string
 	shape       []int
@@ -66,7 +66,7 @@ type block struct {
 	write       func(io.Writer) error
 }
 
-// block lays a tensor out in its file dtype.
+// block prepares a tensor in its file dtype.
 func (t Tensor) block() (block, error) {
 	b := block{name: t.Name, dtype: t.DType, shape: t.Shape}
 	if t.Raw != nil {
@@ -96,7 +96,7 @@ func (t Tensor) block() (block, error) {
 	return b, nil
 }
 
-// WriteRaw writes the bytes of Raw, which may be those of a file that is mapped.
+// WriteRaw writes the bytes of Raw, which may be in a mapped file.
 func (t Tensor) WriteRaw(w io.Writer) (err error) {
 	defer storage.CatchFault(&err)()
 	_, err = w.Write(t.Raw)
@@ -131,8 +131,7 @@ func writeBlocks(w io.Writer, header []byte, blocks []block) error {
 	return nil
 }
 
-// dtypeOrder is the order of safetensors' Dtype, whose larger values come first
-// in a file.
+// dtypeOrder is the order of safetensors' Dtype, whose larger values come first in a file.
 var dtypeOrder = []string{
 	"BOOL", "F4", "F6_E2M3", "F6_E3M2", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0",
 	"I16", "U16", "F16", "BF16", "I32", "U32", "F32", "C64", "F64", "I64", "U64",

@@ -12,9 +12,9 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// The bytes are those of safetensors 0.8.0 and torch 2.7.1, but for the NaN, of
-// which torch's vector code makes 0xffff and its scalar code 0x7fc0:
-// safetensors.torch.save({"b": bf16 [1, 1.005859375, nan], "a": f32 [[1], [2]], "é\"<": f32 scalar 3}, {"format": "pt"}).
+// The bytes are those of safetensors 0.8.0 and torch 2.7.1, except for the NaN, for which
+// torch's vector code writes 0xffff and its scalar code 0x7fc0: safetensors.torch.save({"b":
+// bf16 [1, 1.005859375, nan], "a": f32 [[1], [2]], "é\"<": f32 scalar 3}, {"format": "pt"}).
 func TestWriterBytes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.safetensors")
 	nan := float32(math.NaN())
@@ -39,7 +39,7 @@ func TestWriterBytes(t *testing.T) {
 	}
 }
 
-// Ties go to even: 1 + 2^-8 lies between 1 and 1 + 2^-7.
+// Ties go to even: 1 + 2^-8 is halfway between 1 and 1 + 2^-7.
 func TestBFloat16Rounding(t *testing.T) {
 	for _, c := range []struct {
 		in  float32
@@ -84,7 +84,7 @@ func onlyOld(t *testing.T, dir, path string) {
 	}
 }
 
-// A disk that really is full.
+// A disk that is really full.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {

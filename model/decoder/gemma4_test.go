@@ -113,9 +113,9 @@ func TestGemma4Refused(t *testing.T) {
 	}{
 		{map[string]any{"use_bidirectional_attention": "all"}, `use_bidirectional_attention is "all"`},
 		{map[string]any{"per_layer_config": map[string]any{"1": map[string]any{"sliding_window": 3}}}, "sliding_window is not supported: layers differ in head_dim and num_key_value_heads"},
-		{map[string]any{"per_layer_config": map[string]any{"3": map[string]any{}}}, `"3" is no layer`},
+		{map[string]any{"per_layer_config": map[string]any{"3": map[string]any{}}}, `"3" is not a layer`},
 		{map[string]any{"per_layer_config": map[string]any{"1": map[string]any{"head_dim": 8}}}, "layers 1 and 2 are both full_attention and have heads of 8 and 4"},
-		{map[string]any{"per_layer_config": map[string]any{"0": map[string]any{"num_key_value_heads": 3}}}, "num_attention_heads 4 is no multiple"},
+		{map[string]any{"per_layer_config": map[string]any{"0": map[string]any{"num_key_value_heads": 3}}}, "num_attention_heads 4 is not a multiple"},
 		{map[string]any{"num_kv_shared_layers": 3}, "num_kv_shared_layers is 3, want 0 to 2"},
 		{map[string]any{"num_kv_shared_layers": 2}, "no layer before layer 1 is full_attention"},
 		{map[string]any{"hidden_size_per_layer_input": 4, "vocab_size_per_layer_input": 47}, "vocab_size_per_layer_input is 47, and vocab_size 48"},
