@@ -23,7 +23,7 @@ func peak() float64 {
 	for range 3 {
 		start := time.Now()
 		for range times {
-			run(k, &a[0], 4, 4*uintptr(rows), &b[0], 4*uintptr(width), &c[0], 4*uintptr(width), 1, false)
+			run(k, &a[0], 4, 4*uintptr(rows), &b[0], 4*uintptr(width), &c[0], 4*uintptr(width), 1, false, &b[0])
 		}
 		best = max(best, 2*float64(rows*width*k*times)/time.Since(start).Seconds()/1e9)
 	}

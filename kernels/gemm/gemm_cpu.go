@@ -4,7 +4,6 @@ import "dataflex.dev/dataflex/kernels/scratch"
 
 const (
 	maxKC = 320  // steps of k per block: a panel of B (20 KiB) and a tile of A fit the first-level cache
-	maxMC = 192  // rows per block: a packed block of A fits the second-level cache
 	maxNC = 1024 // columns per block: a packed block of B fits the third-level cache
 
 	directA   = 4  // panels below which packing A does not pay
@@ -99,17 +98,28 @@ type block struct {
 	byRows         bool // the tiles of a row follow each other, not those of a column
 }
 
+// rowsPerBlock is how many rows of A, over kc steps, the second-level cache holds beside a
+// panel of B: processors with AVX-512 have 1 MiB of it and more.
+func (s tileSet) rowsPerBlock(kc int) int {
+	floats := 60 << 10
+	if s.width() >= 32 {
+		floats = 160 << 10
+	}
+	return max(floats/kc, s.rows())
+}
+
 func (w *workspace) newBlock(i0, i1, j0, j1, k0, kc int) *block {
 	p, b := &w.problem, &w.block
 	*b = block{problem: p, w: w, i0: i0, i1: i1, j0: j0, j1: j1, k0: k0, kc: kc, add: p.add || k0 > 0}
 	b.width = p.tiles.width()
 	b.panels = (j1 - j0 + b.width - 1) / b.width
-	b.rowBlocks = (i1 - i0 + maxMC - 1) / maxMC
+	most := p.tiles.rowsPerBlock(kc)
+	b.rowBlocks = (i1 - i0 + most - 1) / most
 	b.packsA = b.panels > directA
 	b.readsB = p.b.tiles == nil && p.b.outer == 1 && i1-i0 <= directB*p.tiles.rows()
 	b.byRows = kc <= rowsFirst
 	if b.packsA {
-		w.a = scratch.Sized(w.a, (maxMC+p.tiles.rows())*kc)
+		w.a = scratch.Sized(w.a, (min(most, i1-i0)+p.tiles.rows())*kc+16) // a vector more, which packA may write
 	}
 	w.b = scratch.Sized(w.b, b.panels*b.width*kc)
 	if p.b.tiles != nil && p.b.rows {
@@ -206,19 +216,32 @@ func (b *block) tile(lo, t0, t1, q int) {
 	if b.readsB && j1-j0 == t.width {
 		right, rsb = &b.problem.b.data[b.k0*b.problem.b.step+j0], b.problem.b.step
 	}
-	run := t.kernels[height-1]
+	b.store(&b.w.edge, t, b.kc, factor{left, rsa, csa}, factor{right, rsb, 1}, t0, t1, j0, j1, b.add, right)
+}
+
+// factor is where a tile reads A or B: its first element, and how many floats lie between
+// the rows and the steps of A, or the steps and the columns of B.
+type factor struct {
+	at          *float32
+	outer, step int
+}
+
+// store computes rows [i0, i1) and columns [j0, j1) of C, which are one tile t, over kc steps;
+// what lies from ahead on is read next.
+func (p *problem) store(edge *[14 * 32]float32, t *tile, kc int, a, b factor, i0, i1, j0, j1 int, add bool, ahead *float32) {
+	run := t.kernels[i1-i0-1]
+	rsa, csa, rsb := 4*uintptr(a.outer), 4*uintptr(a.step), 4*uintptr(b.outer)
 	if j1-j0 == t.width {
-		run(b.kc, left, 4*uintptr(rsa), 4*uintptr(csa), right, 4*uintptr(rsb), &b.c[t0*b.ldc+j0], 4*uintptr(b.ldc), b.alpha, b.add)
+		run(kc, a.at, rsa, csa, b.at, rsb, &p.c[i0*p.ldc+j0], 4*uintptr(p.ldc), p.alpha, add, ahead)
 		return
 	}
-	edge := &b.w.edge
-	if b.add {
-		for i := range height {
-			copy(edge[i*t.width:], b.c[(t0+i)*b.ldc+j0:(t0+i)*b.ldc+j1])
+	if add {
+		for i := i0; i < i1; i++ {
+			copy(edge[(i-i0)*t.width:], p.c[i*p.ldc+j0:i*p.ldc+j1])
 		}
 	}
-	run(b.kc, left, 4*uintptr(rsa), 4*uintptr(csa), right, 4*uintptr(rsb), &edge[0], 4*uintptr(t.width), b.alpha, b.add)
-	for i := range height {
-		copy(b.c[(t0+i)*b.ldc+j0:(t0+i)*b.ldc+j1], edge[i*t.width:])
+	run(kc, a.at, rsa, csa, b.at, rsb, &edge[0], 4*uintptr(t.width), p.alpha, add, ahead)
+	for i := i0; i < i1; i++ {
+		copy(p.c[i*p.ldc+j0:i*p.ldc+j1], edge[(i-i0)*t.width:])
 	}
 }

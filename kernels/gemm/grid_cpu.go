@@ -11,7 +11,8 @@ const (
 	halfGrain = 1 << 19 // of bf16
 )
 
-// multiplier is C = A B in rectangles of C: *problem, or *halfProblem of bf16.
+// multiplier is C = A B in rectangles of C: *problem, *packedProblem with a
+// packed B, or *halfProblem of bf16.
 type multiplier[P any] interface {
 	*P
 	multiply(i0, i1, j0, j1 int) // [i0, i1) x [j0, j1) of C
@@ -28,8 +29,9 @@ type call[P any, M multiplier[P]] struct {
 }
 
 var (
-	calls     = scratch.NewPool[call[problem, *problem]](16)
-	halfCalls = scratch.NewPool[call[halfProblem, *halfProblem]](16)
+	calls       = scratch.NewPool[call[problem, *problem]](16)
+	halfCalls   = scratch.NewPool[call[halfProblem, *halfProblem]](16)
+	packedCalls = scratch.NewPool[call[packedProblem, *packedProblem]](16)
 )
 
 // run computes p on dev's threads.

@@ -11,8 +11,9 @@ import "dataflex.dev/dataflex/kernels/simd"
 //	c[i*ldc+j] = alpha * sum over p of a[i*rsa+p*csa] * b[p*rsb+j]   (+ c if add)
 //
 // rsa, csa, rsb and ldc are in bytes. The sum runs over p upwards, one fused
-// multiply-add (portable: multiply, then add) at a time, whatever the tile.
-type kernel func(k int, a *float32, rsa, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// multiply-add (portable: multiply, then add) at a time, whatever the tile. The kernels of
+// AVX-512 fetch 64 bytes from ahead on into the second-level cache in every fourth step.
+type kernel func(k int, a *float32, rsa, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // tile is the kernels of one width; kernels[r-1] has r rows.
 type tile struct {

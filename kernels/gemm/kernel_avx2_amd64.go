@@ -5,102 +5,107 @@ package gemm
 // y16r1 is the micro-kernel of 1 rows and 16 columns.
 //
 //go:noescape
-func y16r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y16r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y16r2 is the micro-kernel of 2 rows and 16 columns.
 //
 //go:noescape
-func y16r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y16r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y16r3 is the micro-kernel of 3 rows and 16 columns.
 //
 //go:noescape
-func y16r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y16r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y16r4 is the micro-kernel of 4 rows and 16 columns.
 //
 //go:noescape
-func y16r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y16r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y16r5 is the micro-kernel of 5 rows and 16 columns.
 //
 //go:noescape
-func y16r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y16r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y16r6 is the micro-kernel of 6 rows and 16 columns.
 //
 //go:noescape
-func y16r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y16r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r1 is the micro-kernel of 1 rows and 8 columns.
 //
 //go:noescape
-func y8r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r2 is the micro-kernel of 2 rows and 8 columns.
 //
 //go:noescape
-func y8r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r3 is the micro-kernel of 3 rows and 8 columns.
 //
 //go:noescape
-func y8r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r4 is the micro-kernel of 4 rows and 8 columns.
 //
 //go:noescape
-func y8r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r5 is the micro-kernel of 5 rows and 8 columns.
 //
 //go:noescape
-func y8r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r6 is the micro-kernel of 6 rows and 8 columns.
 //
 //go:noescape
-func y8r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r7 is the micro-kernel of 7 rows and 8 columns.
 //
 //go:noescape
-func y8r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r8 is the micro-kernel of 8 rows and 8 columns.
 //
 //go:noescape
-func y8r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r9 is the micro-kernel of 9 rows and 8 columns.
 //
 //go:noescape
-func y8r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r10 is the micro-kernel of 10 rows and 8 columns.
 //
 //go:noescape
-func y8r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r11 is the micro-kernel of 11 rows and 8 columns.
 //
 //go:noescape
-func y8r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r12 is the micro-kernel of 12 rows and 8 columns.
 //
 //go:noescape
-func y8r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r13 is the micro-kernel of 13 rows and 8 columns.
 //
 //go:noescape
-func y8r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // y8r14 is the micro-kernel of 14 rows and 8 columns.
 //
 //go:noescape
-func y8r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func y8r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
+
+// ypeak does n times 12 multiply-adds of 8 floats.
+//
+//go:noescape
+func ypeak(n int)
 
 // copy16 copies rows of 16 floats.
 //

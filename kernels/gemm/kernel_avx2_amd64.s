@@ -2,9 +2,9 @@
 
 #include "textflag.h"
 
-// func y16r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y16r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y16r1(SB), NOSPLIT, $0-69
+TEXT ·y16r1(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 60(AX)
@@ -53,9 +53,9 @@ y16r1_overwrite:
 	VZEROUPPER
 	RET
 
-// func y16r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y16r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y16r2(SB), NOSPLIT, $0-69
+TEXT ·y16r2(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 60(AX)
@@ -121,9 +121,9 @@ y16r2_overwrite:
 	VZEROUPPER
 	RET
 
-// func y16r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y16r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y16r3(SB), NOSPLIT, $0-69
+TEXT ·y16r3(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 60(AX)
@@ -206,9 +206,9 @@ y16r3_overwrite:
 	VZEROUPPER
 	RET
 
-// func y16r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y16r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y16r4(SB), NOSPLIT, $0-69
+TEXT ·y16r4(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 60(AX)
@@ -311,9 +311,9 @@ y16r4_overwrite:
 	VZEROUPPER
 	RET
 
-// func y16r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y16r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y16r5(SB), NOSPLIT, $0-69
+TEXT ·y16r5(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 60(AX)
@@ -433,9 +433,9 @@ y16r5_overwrite:
 	VZEROUPPER
 	RET
 
-// func y16r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y16r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y16r6(SB), NOSPLIT, $0-69
+TEXT ·y16r6(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 60(AX)
@@ -572,9 +572,9 @@ y16r6_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r1(SB), NOSPLIT, $0-69
+TEXT ·y8r1(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -616,9 +616,9 @@ y8r1_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r2(SB), NOSPLIT, $0-69
+TEXT ·y8r2(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -671,9 +671,9 @@ y8r2_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r3(SB), NOSPLIT, $0-69
+TEXT ·y8r3(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -737,9 +737,9 @@ y8r3_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r4(SB), NOSPLIT, $0-69
+TEXT ·y8r4(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -817,9 +817,9 @@ y8r4_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r5(SB), NOSPLIT, $0-69
+TEXT ·y8r5(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -908,9 +908,9 @@ y8r5_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r6(SB), NOSPLIT, $0-69
+TEXT ·y8r6(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -1010,9 +1010,9 @@ y8r6_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r7(SB), NOSPLIT, $0-69
+TEXT ·y8r7(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -1126,9 +1126,9 @@ y8r7_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r8(SB), NOSPLIT, $0-69
+TEXT ·y8r8(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -1253,9 +1253,9 @@ y8r8_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r9(SB), NOSPLIT, $0-69
+TEXT ·y8r9(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -1391,9 +1391,9 @@ y8r9_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r10(SB), NOSPLIT, $0-69
+TEXT ·y8r10(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -1543,9 +1543,9 @@ y8r10_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r11(SB), NOSPLIT, $0-69
+TEXT ·y8r11(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -1706,9 +1706,9 @@ y8r11_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r12(SB), NOSPLIT, $0-69
+TEXT ·y8r12(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -1880,9 +1880,9 @@ y8r12_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r13(SB), NOSPLIT, $0-69
+TEXT ·y8r13(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -2068,9 +2068,9 @@ y8r13_overwrite:
 	VZEROUPPER
 	RET
 
-// func y8r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func y8r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, FMA3, MMX+
-TEXT ·y8r14(SB), NOSPLIT, $0-69
+TEXT ·y8r14(SB), NOSPLIT, $0-80
 	MOVQ       c+48(FP), AX
 	MOVQ       ldc+56(FP), CX
 	PREFETCHT0 28(AX)
@@ -2264,6 +2264,42 @@ y8r14_overwrite:
 	VMULPS  Y15, Y13, Y13
 	VMOVUPS Y13, (AX)
 	ADDQ    CX, AX
+	VZEROUPPER
+	RET
+
+// func ypeak(n int)
+// Requires: AVX, FMA3
+TEXT ·ypeak(SB), NOSPLIT, $0-8
+	MOVQ   n+0(FP), AX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	VXORPS Y12, Y12, Y12
+
+ypeak_loop:
+	VFMADD231PS Y0, Y0, Y1
+	VFMADD231PS Y0, Y0, Y2
+	VFMADD231PS Y0, Y0, Y3
+	VFMADD231PS Y0, Y0, Y4
+	VFMADD231PS Y0, Y0, Y5
+	VFMADD231PS Y0, Y0, Y6
+	VFMADD231PS Y0, Y0, Y7
+	VFMADD231PS Y0, Y0, Y8
+	VFMADD231PS Y0, Y0, Y9
+	VFMADD231PS Y0, Y0, Y10
+	VFMADD231PS Y0, Y0, Y11
+	VFMADD231PS Y0, Y0, Y12
+	DECQ        AX
+	JNE         ypeak_loop
 	VZEROUPPER
 	RET
 

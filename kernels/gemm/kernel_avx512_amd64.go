@@ -2,142 +2,147 @@
 
 package gemm
 
+// zpeak does n times 24 multiply-adds of 16 floats.
+//
+//go:noescape
+func zpeak(n int)
+
 // z32r1 is the micro-kernel of 1 rows and 32 columns.
 //
 //go:noescape
-func z32r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r1 is the micro-kernel of 1 rows and 16 columns.
 //
 //go:noescape
-func z16r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r2 is the micro-kernel of 2 rows and 32 columns.
 //
 //go:noescape
-func z32r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r2 is the micro-kernel of 2 rows and 16 columns.
 //
 //go:noescape
-func z16r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r3 is the micro-kernel of 3 rows and 32 columns.
 //
 //go:noescape
-func z32r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r3 is the micro-kernel of 3 rows and 16 columns.
 //
 //go:noescape
-func z16r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r4 is the micro-kernel of 4 rows and 32 columns.
 //
 //go:noescape
-func z32r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r4 is the micro-kernel of 4 rows and 16 columns.
 //
 //go:noescape
-func z16r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r5 is the micro-kernel of 5 rows and 32 columns.
 //
 //go:noescape
-func z32r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r5 is the micro-kernel of 5 rows and 16 columns.
 //
 //go:noescape
-func z16r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r6 is the micro-kernel of 6 rows and 32 columns.
 //
 //go:noescape
-func z32r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r6 is the micro-kernel of 6 rows and 16 columns.
 //
 //go:noescape
-func z16r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r7 is the micro-kernel of 7 rows and 32 columns.
 //
 //go:noescape
-func z32r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r7 is the micro-kernel of 7 rows and 16 columns.
 //
 //go:noescape
-func z16r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r8 is the micro-kernel of 8 rows and 32 columns.
 //
 //go:noescape
-func z32r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r8 is the micro-kernel of 8 rows and 16 columns.
 //
 //go:noescape
-func z16r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r9 is the micro-kernel of 9 rows and 32 columns.
 //
 //go:noescape
-func z32r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r9 is the micro-kernel of 9 rows and 16 columns.
 //
 //go:noescape
-func z16r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r10 is the micro-kernel of 10 rows and 32 columns.
 //
 //go:noescape
-func z32r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r10 is the micro-kernel of 10 rows and 16 columns.
 //
 //go:noescape
-func z16r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r11 is the micro-kernel of 11 rows and 32 columns.
 //
 //go:noescape
-func z32r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r11 is the micro-kernel of 11 rows and 16 columns.
 //
 //go:noescape
-func z16r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r12 is the micro-kernel of 12 rows and 32 columns.
 //
 //go:noescape
-func z32r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r12 is the micro-kernel of 12 rows and 16 columns.
 //
 //go:noescape
-func z16r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r13 is the micro-kernel of 13 rows and 32 columns.
 //
 //go:noescape
-func z32r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r13 is the micro-kernel of 13 rows and 16 columns.
 //
 //go:noescape
-func z16r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z32r14 is the micro-kernel of 14 rows and 32 columns.
 //
 //go:noescape
-func z32r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z32r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 
 // z16r14 is the micro-kernel of 14 rows and 16 columns.
 //
 //go:noescape
-func z16r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+func z16r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)

@@ -2,21 +2,197 @@
 
 #include "textflag.h"
 
-// func z32r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func zpeak(n int)
+// Requires: AVX, AVX512F
+TEXT ·zpeak(SB), NOSPLIT, $0-8
+	MOVQ   n+0(FP), AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+
+zpeak_loop:
+	VFMADD231PS Z0, Z0, Z1
+	VFMADD231PS Z0, Z0, Z2
+	VFMADD231PS Z0, Z0, Z3
+	VFMADD231PS Z0, Z0, Z4
+	VFMADD231PS Z0, Z0, Z5
+	VFMADD231PS Z0, Z0, Z6
+	VFMADD231PS Z0, Z0, Z7
+	VFMADD231PS Z0, Z0, Z8
+	VFMADD231PS Z0, Z0, Z9
+	VFMADD231PS Z0, Z0, Z10
+	VFMADD231PS Z0, Z0, Z11
+	VFMADD231PS Z0, Z0, Z12
+	VFMADD231PS Z0, Z0, Z13
+	VFMADD231PS Z0, Z0, Z14
+	VFMADD231PS Z0, Z0, Z15
+	VFMADD231PS Z0, Z0, Z16
+	VFMADD231PS Z0, Z0, Z17
+	VFMADD231PS Z0, Z0, Z18
+	VFMADD231PS Z0, Z0, Z19
+	VFMADD231PS Z0, Z0, Z20
+	VFMADD231PS Z0, Z0, Z21
+	VFMADD231PS Z0, Z0, Z22
+	VFMADD231PS Z0, Z0, Z23
+	VFMADD231PS Z0, Z0, Z24
+	DECQ        AX
+	JNE         zpeak_loop
+	VZEROUPPER
+	RET
+
+// func z32r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r1(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), CX
-	MOVQ       b+32(FP), DX
-	MOVQ       rsb+40(FP), BX
-	MOVQ       a+8(FP), SI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
+TEXT ·z32r1(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), CX
+	MOVQ   b+32(FP), DX
+	MOVQ   rsb+40(FP), BX
+	MOVQ   a+8(FP), SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   ahead+72(FP), DI
+	MOVQ   c+48(FP), R8
+	MOVQ   ldc+56(FP), R9
+	CMPQ   AX, $0x04
+	JL     z32r1_short
+	MOVQ   $0x00000001, R10
+
+z32r1_first:
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	ADDQ         R9, R8
+	PREFETCHT1   (DI)
+	ADDQ         $0x40, DI
+	VMOVUPS      (DX), Z2
+	VMOVUPS      64(DX), Z3
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   64(DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         CX, SI
+	VMOVUPS      (DX), Z2
+	VMOVUPS      64(DX), Z3
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   64(DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         CX, SI
+	VMOVUPS      (DX), Z2
+	VMOVUPS      64(DX), Z3
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   64(DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         CX, SI
+	VMOVUPS      (DX), Z2
+	VMOVUPS      64(DX), Z3
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   64(DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         CX, SI
+	DECQ         R10
+	JNE          z32r1_first
+	MOVQ         AX, R10
+	SHRQ         $0x02, R10
+	SUBQ         $0x01, R10
+	JMP          z32r1_more
+
+z32r1_short:
+	PREFETCHT0 (R8)
+	PREFETCHT0 64(R8)
+	ADDQ       R9, R8
+	MOVQ       AX, R10
+	SHRQ       $0x02, R10
+
+z32r1_more:
+	TESTQ R10, R10
+	JE    z32r1_rest
+
+z32r1_main:
+	PREFETCHT1   (DI)
+	ADDQ         $0x40, DI
+	VMOVUPS      (DX), Z2
+	VMOVUPS      64(DX), Z3
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   64(DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         CX, SI
+	VMOVUPS      (DX), Z2
+	VMOVUPS      64(DX), Z3
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   64(DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         CX, SI
+	VMOVUPS      (DX), Z2
+	VMOVUPS      64(DX), Z3
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   64(DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         CX, SI
+	VMOVUPS      (DX), Z2
+	VMOVUPS      64(DX), Z3
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   64(DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         CX, SI
+	DECQ         R10
+	JNE          z32r1_main
+
+z32r1_rest:
+	ANDQ $0x03, AX
+	JE   z32r1_store
 
 z32r1_loop:
 	VMOVUPS      (DX), Z2
@@ -31,6 +207,8 @@ z32r1_loop:
 	ADDQ         CX, SI
 	DECQ         AX
 	JNE          z32r1_loop
+
+z32r1_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z4
@@ -54,20 +232,110 @@ z32r1_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r1(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r1(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), CX
-	MOVQ       b+32(FP), DX
-	MOVQ       rsb+40(FP), BX
-	MOVQ       a+8(FP), SI
-	VPXORD     Z0, Z0, Z0
+TEXT ·z16r1(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), CX
+	MOVQ   b+32(FP), DX
+	MOVQ   rsb+40(FP), BX
+	MOVQ   a+8(FP), SI
+	VPXORD Z0, Z0, Z0
+	MOVQ   ahead+72(FP), DI
+	MOVQ   c+48(FP), R8
+	MOVQ   ldc+56(FP), R9
+	CMPQ   AX, $0x04
+	JL     z16r1_short
+	MOVQ   $0x00000001, R10
+
+z16r1_first:
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	PREFETCHT1   (DI)
+	ADDQ         $0x40, DI
+	VMOVUPS      (DX), Z1
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z2
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         CX, SI
+	VMOVUPS      (DX), Z1
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z2
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         CX, SI
+	VMOVUPS      (DX), Z1
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z2
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         CX, SI
+	VMOVUPS      (DX), Z1
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z2
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         CX, SI
+	DECQ         R10
+	JNE          z16r1_first
+	MOVQ         AX, R10
+	SHRQ         $0x02, R10
+	SUBQ         $0x01, R10
+	JMP          z16r1_more
+
+z16r1_short:
+	PREFETCHT0 (R8)
+	ADDQ       R9, R8
+	MOVQ       AX, R10
+	SHRQ       $0x02, R10
+
+z16r1_more:
+	TESTQ R10, R10
+	JE    z16r1_rest
+
+z16r1_main:
+	PREFETCHT1   (DI)
+	ADDQ         $0x40, DI
+	VMOVUPS      (DX), Z1
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z2
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         CX, SI
+	VMOVUPS      (DX), Z1
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z2
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         CX, SI
+	VMOVUPS      (DX), Z1
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z2
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         CX, SI
+	VMOVUPS      (DX), Z1
+	PREFETCHT0   (DX)(BX*8)
+	PREFETCHT0   (SI)(CX*8)
+	ADDQ         BX, DX
+	VBROADCASTSS (SI), Z2
+	VFMADD231PS  Z1, Z2, Z0
+	ADDQ         CX, SI
+	DECQ         R10
+	JNE          z16r1_main
+
+z16r1_rest:
+	ANDQ $0x03, AX
+	JE   z16r1_store
 
 z16r1_loop:
 	VMOVUPS      (DX), Z1
@@ -79,6 +347,8 @@ z16r1_loop:
 	ADDQ         CX, SI
 	DECQ         AX
 	JNE          z16r1_loop
+
+z16r1_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z2
@@ -98,25 +368,166 @@ z16r1_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r2(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
+TEXT ·z32r2(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   ahead+72(FP), R8
+	MOVQ   c+48(FP), R9
+	MOVQ   ldc+56(FP), R10
+	CMPQ   AX, $0x08
+	JL     z32r2_short
+	MOVQ   $0x00000002, R11
+
+z32r2_first:
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	PREFETCHT1   (R8)
+	ADDQ         $0x40, R8
+	VMOVUPS      (BX), Z4
+	VMOVUPS      64(BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z4
+	VMOVUPS      64(BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z4
+	VMOVUPS      64(BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z4
+	VMOVUPS      64(BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	ADDQ         DX, DI
+	DECQ         R11
+	JNE          z32r2_first
+	MOVQ         AX, R11
+	SHRQ         $0x02, R11
+	SUBQ         $0x02, R11
+	JMP          z32r2_more
+
+z32r2_short:
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       R10, R9
+	MOVQ       AX, R11
+	SHRQ       $0x02, R11
+
+z32r2_more:
+	TESTQ R11, R11
+	JE    z32r2_rest
+
+z32r2_main:
+	PREFETCHT1   (R8)
+	ADDQ         $0x40, R8
+	VMOVUPS      (BX), Z4
+	VMOVUPS      64(BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z4
+	VMOVUPS      64(BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z4
+	VMOVUPS      64(BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z4
+	VMOVUPS      64(BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	ADDQ         DX, DI
+	DECQ         R11
+	JNE          z32r2_main
+
+z32r2_rest:
+	ANDQ $0x03, AX
+	JE   z32r2_store
 
 z32r2_loop:
 	VMOVUPS      (BX), Z4
@@ -134,6 +545,8 @@ z32r2_loop:
 	ADDQ         DX, DI
 	DECQ         AX
 	JNE          z32r2_loop
+
+z32r2_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z6
@@ -167,23 +580,129 @@ z32r2_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r2(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r2(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
+TEXT ·z16r2(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   ahead+72(FP), R8
+	MOVQ   c+48(FP), R9
+	MOVQ   ldc+56(FP), R10
+	CMPQ   AX, $0x08
+	JL     z16r2_short
+	MOVQ   $0x00000002, R11
+
+z16r2_first:
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	PREFETCHT1   (R8)
+	ADDQ         $0x40, R8
+	VMOVUPS      (BX), Z2
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z3
+	VFMADD231PS  Z2, Z3, Z0
+	VBROADCASTSS (DI)(CX*1), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z2
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z3
+	VFMADD231PS  Z2, Z3, Z0
+	VBROADCASTSS (DI)(CX*1), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z2
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z3
+	VFMADD231PS  Z2, Z3, Z0
+	VBROADCASTSS (DI)(CX*1), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z2
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z3
+	VFMADD231PS  Z2, Z3, Z0
+	VBROADCASTSS (DI)(CX*1), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	ADDQ         DX, DI
+	DECQ         R11
+	JNE          z16r2_first
+	MOVQ         AX, R11
+	SHRQ         $0x02, R11
+	SUBQ         $0x02, R11
+	JMP          z16r2_more
+
+z16r2_short:
+	PREFETCHT0 (R9)
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	ADDQ       R10, R9
+	MOVQ       AX, R11
+	SHRQ       $0x02, R11
+
+z16r2_more:
+	TESTQ R11, R11
+	JE    z16r2_rest
+
+z16r2_main:
+	PREFETCHT1   (R8)
+	ADDQ         $0x40, R8
+	VMOVUPS      (BX), Z2
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z3
+	VFMADD231PS  Z2, Z3, Z0
+	VBROADCASTSS (DI)(CX*1), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z2
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z3
+	VFMADD231PS  Z2, Z3, Z0
+	VBROADCASTSS (DI)(CX*1), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z2
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z3
+	VFMADD231PS  Z2, Z3, Z0
+	VBROADCASTSS (DI)(CX*1), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z2
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z3
+	VFMADD231PS  Z2, Z3, Z0
+	VBROADCASTSS (DI)(CX*1), Z3
+	VFMADD231PS  Z2, Z3, Z1
+	ADDQ         DX, DI
+	DECQ         R11
+	JNE          z16r2_main
+
+z16r2_rest:
+	ANDQ $0x03, AX
+	JE   z16r2_store
 
 z16r2_loop:
 	VMOVUPS      (BX), Z2
@@ -197,6 +716,8 @@ z16r2_loop:
 	ADDQ         DX, DI
 	DECQ         AX
 	JNE          z16r2_loop
+
+z16r2_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z3
@@ -222,29 +743,195 @@ z16r2_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r3(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
+TEXT ·z32r3(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	MOVQ   ahead+72(FP), R8
+	MOVQ   c+48(FP), R9
+	MOVQ   ldc+56(FP), R10
+	CMPQ   AX, $0x0c
+	JL     z32r3_short
+	MOVQ   $0x00000003, R11
+
+z32r3_first:
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	PREFETCHT1   (R8)
+	ADDQ         $0x40, R8
+	VMOVUPS      (BX), Z6
+	VMOVUPS      64(BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z6
+	VMOVUPS      64(BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z6
+	VMOVUPS      64(BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z6
+	VMOVUPS      64(BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	ADDQ         DX, DI
+	DECQ         R11
+	JNE          z32r3_first
+	MOVQ         AX, R11
+	SHRQ         $0x02, R11
+	SUBQ         $0x03, R11
+	JMP          z32r3_more
+
+z32r3_short:
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       R10, R9
+	MOVQ       AX, R11
+	SHRQ       $0x02, R11
+
+z32r3_more:
+	TESTQ R11, R11
+	JE    z32r3_rest
+
+z32r3_main:
+	PREFETCHT1   (R8)
+	ADDQ         $0x40, R8
+	VMOVUPS      (BX), Z6
+	VMOVUPS      64(BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z6
+	VMOVUPS      64(BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z6
+	VMOVUPS      64(BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z6
+	VMOVUPS      64(BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	ADDQ         DX, DI
+	DECQ         R11
+	JNE          z32r3_main
+
+z32r3_rest:
+	ANDQ $0x03, AX
+	JE   z32r3_store
 
 z32r3_loop:
 	VMOVUPS      (BX), Z6
@@ -265,6 +952,8 @@ z32r3_loop:
 	ADDQ         DX, DI
 	DECQ         AX
 	JNE          z32r3_loop
+
+z32r3_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z8
@@ -308,26 +997,148 @@ z32r3_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r3(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r3(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
+TEXT ·z16r3(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	MOVQ   ahead+72(FP), R8
+	MOVQ   c+48(FP), R9
+	MOVQ   ldc+56(FP), R10
+	CMPQ   AX, $0x0c
+	JL     z16r3_short
+	MOVQ   $0x00000003, R11
+
+z16r3_first:
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	PREFETCHT1   (R8)
+	ADDQ         $0x40, R8
+	VMOVUPS      (BX), Z3
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z4
+	VFMADD231PS  Z3, Z4, Z0
+	VBROADCASTSS (DI)(CX*1), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS (DI)(CX*2), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z3
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z4
+	VFMADD231PS  Z3, Z4, Z0
+	VBROADCASTSS (DI)(CX*1), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS (DI)(CX*2), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z3
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z4
+	VFMADD231PS  Z3, Z4, Z0
+	VBROADCASTSS (DI)(CX*1), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS (DI)(CX*2), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z3
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z4
+	VFMADD231PS  Z3, Z4, Z0
+	VBROADCASTSS (DI)(CX*1), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS (DI)(CX*2), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	ADDQ         DX, DI
+	DECQ         R11
+	JNE          z16r3_first
+	MOVQ         AX, R11
+	SHRQ         $0x02, R11
+	SUBQ         $0x03, R11
+	JMP          z16r3_more
+
+z16r3_short:
+	PREFETCHT0 (R9)
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	ADDQ       R10, R9
+	PREFETCHT0 (R9)
+	ADDQ       R10, R9
+	MOVQ       AX, R11
+	SHRQ       $0x02, R11
+
+z16r3_more:
+	TESTQ R11, R11
+	JE    z16r3_rest
+
+z16r3_main:
+	PREFETCHT1   (R8)
+	ADDQ         $0x40, R8
+	VMOVUPS      (BX), Z3
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z4
+	VFMADD231PS  Z3, Z4, Z0
+	VBROADCASTSS (DI)(CX*1), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS (DI)(CX*2), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z3
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z4
+	VFMADD231PS  Z3, Z4, Z0
+	VBROADCASTSS (DI)(CX*1), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS (DI)(CX*2), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z3
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z4
+	VFMADD231PS  Z3, Z4, Z0
+	VBROADCASTSS (DI)(CX*1), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS (DI)(CX*2), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	ADDQ         DX, DI
+	VMOVUPS      (BX), Z3
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z4
+	VFMADD231PS  Z3, Z4, Z0
+	VBROADCASTSS (DI)(CX*1), Z4
+	VFMADD231PS  Z3, Z4, Z1
+	VBROADCASTSS (DI)(CX*2), Z4
+	VFMADD231PS  Z3, Z4, Z2
+	ADDQ         DX, DI
+	DECQ         R11
+	JNE          z16r3_main
+
+z16r3_rest:
+	ANDQ $0x03, AX
+	JE   z16r3_store
 
 z16r3_loop:
 	VMOVUPS      (BX), Z3
@@ -343,6 +1154,8 @@ z16r3_loop:
 	ADDQ         DX, DI
 	DECQ         AX
 	JNE          z16r3_loop
+
+z16r3_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z4
@@ -374,35 +1187,234 @@ z16r3_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r4(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
+TEXT ·z32r4(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	MOVQ   ahead+72(FP), R9
+	MOVQ   c+48(FP), R10
+	MOVQ   ldc+56(FP), R11
+	CMPQ   AX, $0x10
+	JL     z32r4_short
+	MOVQ   $0x00000004, R12
+
+z32r4_first:
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         R12
+	JNE          z32r4_first
+	MOVQ         AX, R12
+	SHRQ         $0x02, R12
+	SUBQ         $0x04, R12
+	JMP          z32r4_more
+
+z32r4_short:
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	MOVQ       AX, R12
+	SHRQ       $0x02, R12
+
+z32r4_more:
+	TESTQ R12, R12
+	JE    z32r4_rest
+
+z32r4_main:
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z8
+	VMOVUPS      64(BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         R12
+	JNE          z32r4_main
+
+z32r4_rest:
+	ANDQ $0x03, AX
+	JE   z32r4_store
 
 z32r4_loop:
 	VMOVUPS      (BX), Z8
@@ -427,6 +1439,8 @@ z32r4_loop:
 	ADDQ         DX, R8
 	DECQ         AX
 	JNE          z32r4_loop
+
+z32r4_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z10
@@ -480,31 +1494,177 @@ z32r4_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r4(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r4(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
+TEXT ·z16r4(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   ahead+72(FP), R9
+	MOVQ   c+48(FP), R10
+	MOVQ   ldc+56(FP), R11
+	CMPQ   AX, $0x10
+	JL     z16r4_short
+	MOVQ   $0x00000004, R12
+
+z16r4_first:
+	PREFETCHT0   (R10)
+	ADDQ         R11, R10
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	VMOVUPS      (BX), Z4
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VBROADCASTSS (DI)(CX*1), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS (DI)(CX*2), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS (R8), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z4
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VBROADCASTSS (DI)(CX*1), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS (DI)(CX*2), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS (R8), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z4
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VBROADCASTSS (DI)(CX*1), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS (DI)(CX*2), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS (R8), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z4
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VBROADCASTSS (DI)(CX*1), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS (DI)(CX*2), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS (R8), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         R12
+	JNE          z16r4_first
+	MOVQ         AX, R12
+	SHRQ         $0x02, R12
+	SUBQ         $0x04, R12
+	JMP          z16r4_more
+
+z16r4_short:
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	MOVQ       AX, R12
+	SHRQ       $0x02, R12
+
+z16r4_more:
+	TESTQ R12, R12
+	JE    z16r4_rest
+
+z16r4_main:
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	VMOVUPS      (BX), Z4
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VBROADCASTSS (DI)(CX*1), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS (DI)(CX*2), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS (R8), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z4
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VBROADCASTSS (DI)(CX*1), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS (DI)(CX*2), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS (R8), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z4
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VBROADCASTSS (DI)(CX*1), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS (DI)(CX*2), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS (R8), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z4
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z5
+	VFMADD231PS  Z4, Z5, Z0
+	VBROADCASTSS (DI)(CX*1), Z5
+	VFMADD231PS  Z4, Z5, Z1
+	VBROADCASTSS (DI)(CX*2), Z5
+	VFMADD231PS  Z4, Z5, Z2
+	VBROADCASTSS (R8), Z5
+	VFMADD231PS  Z4, Z5, Z3
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         R12
+	JNE          z16r4_main
+
+z16r4_rest:
+	ANDQ $0x03, AX
+	JE   z16r4_store
 
 z16r4_loop:
 	VMOVUPS      (BX), Z4
@@ -523,6 +1683,8 @@ z16r4_loop:
 	ADDQ         DX, R8
 	DECQ         AX
 	JNE          z16r4_loop
+
+z16r4_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z5
@@ -560,39 +1722,263 @@ z16r4_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r5(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
+TEXT ·z32r5(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	MOVQ   ahead+72(FP), R9
+	MOVQ   c+48(FP), R10
+	MOVQ   ldc+56(FP), R11
+	CMPQ   AX, $0x14
+	JL     z32r5_short
+	MOVQ   $0x00000005, R12
+
+z32r5_first:
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         R12
+	JNE          z32r5_first
+	MOVQ         AX, R12
+	SHRQ         $0x02, R12
+	SUBQ         $0x05, R12
+	JMP          z32r5_more
+
+z32r5_short:
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	MOVQ       AX, R12
+	SHRQ       $0x02, R12
+
+z32r5_more:
+	TESTQ R12, R12
+	JE    z32r5_rest
+
+z32r5_main:
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z10
+	VMOVUPS      64(BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         R12
+	JNE          z32r5_main
+
+z32r5_rest:
+	ANDQ $0x03, AX
+	JE   z32r5_store
 
 z32r5_loop:
 	VMOVUPS      (BX), Z10
@@ -620,6 +2006,8 @@ z32r5_loop:
 	ADDQ         DX, R8
 	DECQ         AX
 	JNE          z32r5_loop
+
+z32r5_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z12
@@ -683,34 +2071,196 @@ z32r5_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r5(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r5(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
+TEXT ·z16r5(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	MOVQ   ahead+72(FP), R9
+	MOVQ   c+48(FP), R10
+	MOVQ   ldc+56(FP), R11
+	CMPQ   AX, $0x14
+	JL     z16r5_short
+	MOVQ   $0x00000005, R12
+
+z16r5_first:
+	PREFETCHT0   (R10)
+	ADDQ         R11, R10
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	VMOVUPS      (BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z5, Z6, Z0
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*2), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS (R8), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS (R8)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z5, Z6, Z0
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*2), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS (R8), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS (R8)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z5, Z6, Z0
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*2), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS (R8), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS (R8)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z5, Z6, Z0
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*2), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS (R8), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS (R8)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         R12
+	JNE          z16r5_first
+	MOVQ         AX, R12
+	SHRQ         $0x02, R12
+	SUBQ         $0x05, R12
+	JMP          z16r5_more
+
+z16r5_short:
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	MOVQ       AX, R12
+	SHRQ       $0x02, R12
+
+z16r5_more:
+	TESTQ R12, R12
+	JE    z16r5_rest
+
+z16r5_main:
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	VMOVUPS      (BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z5, Z6, Z0
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*2), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS (R8), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS (R8)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z5, Z6, Z0
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*2), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS (R8), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS (R8)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z5, Z6, Z0
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*2), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS (R8), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS (R8)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z5
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z6
+	VFMADD231PS  Z5, Z6, Z0
+	VBROADCASTSS (DI)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (DI)(CX*2), Z6
+	VFMADD231PS  Z5, Z6, Z2
+	VBROADCASTSS (R8), Z6
+	VFMADD231PS  Z5, Z6, Z3
+	VBROADCASTSS (R8)(CX*1), Z6
+	VFMADD231PS  Z5, Z6, Z4
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         R12
+	JNE          z16r5_main
+
+z16r5_rest:
+	ANDQ $0x03, AX
+	JE   z16r5_store
 
 z16r5_loop:
 	VMOVUPS      (BX), Z5
@@ -731,6 +2281,8 @@ z16r5_loop:
 	ADDQ         DX, R8
 	DECQ         AX
 	JNE          z16r5_loop
+
+z16r5_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z6
@@ -774,43 +2326,292 @@ z16r5_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r6(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
+TEXT ·z32r6(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	MOVQ   ahead+72(FP), R9
+	MOVQ   c+48(FP), R10
+	MOVQ   ldc+56(FP), R11
+	CMPQ   AX, $0x18
+	JL     z32r6_short
+	MOVQ   $0x00000006, R12
+
+z32r6_first:
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         R12
+	JNE          z32r6_first
+	MOVQ         AX, R12
+	SHRQ         $0x02, R12
+	SUBQ         $0x06, R12
+	JMP          z32r6_more
+
+z32r6_short:
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       R11, R10
+	MOVQ       AX, R12
+	SHRQ       $0x02, R12
+
+z32r6_more:
+	TESTQ R12, R12
+	JE    z32r6_rest
+
+z32r6_main:
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z12
+	VMOVUPS      64(BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         R12
+	JNE          z32r6_main
+
+z32r6_rest:
+	ANDQ $0x03, AX
+	JE   z32r6_store
 
 z32r6_loop:
 	VMOVUPS      (BX), Z12
@@ -841,6 +2642,8 @@ z32r6_loop:
 	ADDQ         DX, R8
 	DECQ         AX
 	JNE          z32r6_loop
+
+z32r6_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z14
@@ -914,37 +2717,215 @@ z32r6_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r6(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r6(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
+TEXT ·z16r6(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	MOVQ   ahead+72(FP), R9
+	MOVQ   c+48(FP), R10
+	MOVQ   ldc+56(FP), R11
+	CMPQ   AX, $0x18
+	JL     z16r6_short
+	MOVQ   $0x00000006, R12
+
+z16r6_first:
+	PREFETCHT0   (R10)
+	ADDQ         R11, R10
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	VMOVUPS      (BX), Z6
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z7
+	VFMADD231PS  Z6, Z7, Z0
+	VBROADCASTSS (DI)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS (DI)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS (R8), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS (R8)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS (R8)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z6
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z7
+	VFMADD231PS  Z6, Z7, Z0
+	VBROADCASTSS (DI)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS (DI)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS (R8), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS (R8)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS (R8)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z6
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z7
+	VFMADD231PS  Z6, Z7, Z0
+	VBROADCASTSS (DI)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS (DI)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS (R8), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS (R8)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS (R8)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z6
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z7
+	VFMADD231PS  Z6, Z7, Z0
+	VBROADCASTSS (DI)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS (DI)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS (R8), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS (R8)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS (R8)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         R12
+	JNE          z16r6_first
+	MOVQ         AX, R12
+	SHRQ         $0x02, R12
+	SUBQ         $0x06, R12
+	JMP          z16r6_more
+
+z16r6_short:
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	PREFETCHT0 (R10)
+	ADDQ       R11, R10
+	MOVQ       AX, R12
+	SHRQ       $0x02, R12
+
+z16r6_more:
+	TESTQ R12, R12
+	JE    z16r6_rest
+
+z16r6_main:
+	PREFETCHT1   (R9)
+	ADDQ         $0x40, R9
+	VMOVUPS      (BX), Z6
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z7
+	VFMADD231PS  Z6, Z7, Z0
+	VBROADCASTSS (DI)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS (DI)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS (R8), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS (R8)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS (R8)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z6
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z7
+	VFMADD231PS  Z6, Z7, Z0
+	VBROADCASTSS (DI)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS (DI)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS (R8), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS (R8)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS (R8)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z6
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z7
+	VFMADD231PS  Z6, Z7, Z0
+	VBROADCASTSS (DI)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS (DI)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS (R8), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS (R8)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS (R8)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	VMOVUPS      (BX), Z6
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z7
+	VFMADD231PS  Z6, Z7, Z0
+	VBROADCASTSS (DI)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z1
+	VBROADCASTSS (DI)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z2
+	VBROADCASTSS (R8), Z7
+	VFMADD231PS  Z6, Z7, Z3
+	VBROADCASTSS (R8)(CX*1), Z7
+	VFMADD231PS  Z6, Z7, Z4
+	VBROADCASTSS (R8)(CX*2), Z7
+	VFMADD231PS  Z6, Z7, Z5
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	DECQ         R12
+	JNE          z16r6_main
+
+z16r6_rest:
+	ANDQ $0x03, AX
+	JE   z16r6_store
 
 z16r6_loop:
 	VMOVUPS      (BX), Z6
@@ -967,6 +2948,8 @@ z16r6_loop:
 	ADDQ         DX, R8
 	DECQ         AX
 	JNE          z16r6_loop
+
+z16r6_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z7
@@ -1016,49 +2999,331 @@ z16r6_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r7(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
+TEXT ·z32r7(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	MOVQ   ahead+72(FP), R10
+	MOVQ   c+48(FP), R11
+	MOVQ   ldc+56(FP), R12
+	CMPQ   AX, $0x1c
+	JL     z32r7_short
+	MOVQ   $0x00000007, R13
+
+z32r7_first:
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	ADDQ         R12, R11
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVUPS      (BX), Z14
+	VMOVUPS      64(BX), Z15
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS (DI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS (DI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS (R8), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS (R8)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS (R8)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS (R9), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z14
+	VMOVUPS      64(BX), Z15
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS (DI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS (DI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS (R8), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS (R8)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS (R8)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS (R9), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z14
+	VMOVUPS      64(BX), Z15
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS (DI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS (DI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS (R8), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS (R8)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS (R8)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS (R9), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z14
+	VMOVUPS      64(BX), Z15
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS (DI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS (DI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS (R8), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS (R8)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS (R8)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS (R9), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         R13
+	JNE          z32r7_first
+	MOVQ         AX, R13
+	SHRQ         $0x02, R13
+	SUBQ         $0x07, R13
+	JMP          z32r7_more
+
+z32r7_short:
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	MOVQ       AX, R13
+	SHRQ       $0x02, R13
+
+z32r7_more:
+	TESTQ R13, R13
+	JE    z32r7_rest
+
+z32r7_main:
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVUPS      (BX), Z14
+	VMOVUPS      64(BX), Z15
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS (DI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS (DI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS (R8), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS (R8)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS (R8)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS (R9), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z14
+	VMOVUPS      64(BX), Z15
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS (DI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS (DI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS (R8), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS (R8)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS (R8)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS (R9), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z14
+	VMOVUPS      64(BX), Z15
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS (DI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS (DI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS (R8), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS (R8)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS (R8)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS (R9), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z14
+	VMOVUPS      64(BX), Z15
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS (DI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS (DI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS (R8), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS (R8)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS (R8)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS (R9), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         R13
+	JNE          z32r7_main
+
+z32r7_rest:
+	ANDQ $0x03, AX
+	JE   z32r7_store
 
 z32r7_loop:
 	VMOVUPS      (BX), Z14
@@ -1093,6 +3358,8 @@ z32r7_loop:
 	ADDQ         DX, R9
 	DECQ         AX
 	JNE          z32r7_loop
+
+z32r7_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z16
@@ -1176,42 +3443,244 @@ z32r7_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r7(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r7(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
+TEXT ·z16r7(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	MOVQ   ahead+72(FP), R10
+	MOVQ   c+48(FP), R11
+	MOVQ   ldc+56(FP), R12
+	CMPQ   AX, $0x1c
+	JL     z16r7_short
+	MOVQ   $0x00000007, R13
+
+z16r7_first:
+	PREFETCHT0   (R11)
+	ADDQ         R12, R11
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVUPS      (BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z7, Z8, Z0
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS (R8), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (R8)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS (R8)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z7, Z8, Z0
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS (R8), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (R8)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS (R8)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z7, Z8, Z0
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS (R8), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (R8)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS (R8)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z7, Z8, Z0
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS (R8), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (R8)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS (R8)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         R13
+	JNE          z16r7_first
+	MOVQ         AX, R13
+	SHRQ         $0x02, R13
+	SUBQ         $0x07, R13
+	JMP          z16r7_more
+
+z16r7_short:
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	MOVQ       AX, R13
+	SHRQ       $0x02, R13
+
+z16r7_more:
+	TESTQ R13, R13
+	JE    z16r7_rest
+
+z16r7_main:
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVUPS      (BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z7, Z8, Z0
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS (R8), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (R8)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS (R8)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z7, Z8, Z0
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS (R8), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (R8)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS (R8)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z7, Z8, Z0
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS (R8), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (R8)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS (R8)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z7
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z8
+	VFMADD231PS  Z7, Z8, Z0
+	VBROADCASTSS (DI)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (DI)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z2
+	VBROADCASTSS (R8), Z8
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (R8)(CX*1), Z8
+	VFMADD231PS  Z7, Z8, Z4
+	VBROADCASTSS (R8)(CX*2), Z8
+	VFMADD231PS  Z7, Z8, Z5
+	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z7, Z8, Z6
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         R13
+	JNE          z16r7_main
+
+z16r7_rest:
+	ANDQ $0x03, AX
+	JE   z16r7_store
 
 z16r7_loop:
 	VMOVUPS      (BX), Z7
@@ -1237,6 +3706,8 @@ z16r7_loop:
 	ADDQ         DX, R9
 	DECQ         AX
 	JNE          z16r7_loop
+
+z16r7_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z8
@@ -1292,53 +3763,360 @@ z16r7_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r8(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
+TEXT ·z32r8(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	MOVQ   ahead+72(FP), R10
+	MOVQ   c+48(FP), R11
+	MOVQ   ldc+56(FP), R12
+	CMPQ   AX, $0x20
+	JL     z32r8_short
+	MOVQ   $0x00000008, R13
+
+z32r8_first:
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	ADDQ         R12, R11
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS (DI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS (DI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS (R8), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS (R8)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS (R8)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS (R9), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS (R9)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS (DI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS (DI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS (R8), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS (R8)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS (R8)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS (R9), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS (R9)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS (DI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS (DI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS (R8), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS (R8)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS (R8)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS (R9), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS (R9)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS (DI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS (DI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS (R8), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS (R8)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS (R8)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS (R9), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS (R9)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         R13
+	JNE          z32r8_first
+	MOVQ         AX, R13
+	SHRQ         $0x02, R13
+	SUBQ         $0x08, R13
+	JMP          z32r8_more
+
+z32r8_short:
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	MOVQ       AX, R13
+	SHRQ       $0x02, R13
+
+z32r8_more:
+	TESTQ R13, R13
+	JE    z32r8_rest
+
+z32r8_main:
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS (DI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS (DI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS (R8), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS (R8)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS (R8)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS (R9), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS (R9)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS (DI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS (DI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS (R8), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS (R8)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS (R8)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS (R9), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS (R9)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS (DI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS (DI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS (R8), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS (R8)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS (R8)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS (R9), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS (R9)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z16
+	VMOVUPS      64(BX), Z17
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS (DI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS (DI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS (R8), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS (R8)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS (R8)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS (R9), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS (R9)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         R13
+	JNE          z32r8_main
+
+z32r8_rest:
+	ANDQ $0x03, AX
+	JE   z32r8_store
 
 z32r8_loop:
 	VMOVUPS      (BX), Z16
@@ -1376,6 +4154,8 @@ z32r8_loop:
 	ADDQ         DX, R9
 	DECQ         AX
 	JNE          z32r8_loop
+
+z32r8_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z18
@@ -1469,45 +4249,263 @@ z32r8_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r8(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r8(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
+TEXT ·z16r8(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	MOVQ   ahead+72(FP), R10
+	MOVQ   c+48(FP), R11
+	MOVQ   ldc+56(FP), R12
+	CMPQ   AX, $0x20
+	JL     z16r8_short
+	MOVQ   $0x00000008, R13
+
+z16r8_first:
+	PREFETCHT0   (R11)
+	ADDQ         R12, R11
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVUPS      (BX), Z8
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z9
+	VFMADD231PS  Z8, Z9, Z0
+	VBROADCASTSS (DI)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS (DI)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS (R8), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS (R8)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS (R8)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS (R9)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z8
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z9
+	VFMADD231PS  Z8, Z9, Z0
+	VBROADCASTSS (DI)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS (DI)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS (R8), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS (R8)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS (R8)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS (R9)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z8
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z9
+	VFMADD231PS  Z8, Z9, Z0
+	VBROADCASTSS (DI)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS (DI)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS (R8), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS (R8)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS (R8)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS (R9)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z8
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z9
+	VFMADD231PS  Z8, Z9, Z0
+	VBROADCASTSS (DI)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS (DI)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS (R8), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS (R8)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS (R8)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS (R9)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         R13
+	JNE          z16r8_first
+	MOVQ         AX, R13
+	SHRQ         $0x02, R13
+	SUBQ         $0x08, R13
+	JMP          z16r8_more
+
+z16r8_short:
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	MOVQ       AX, R13
+	SHRQ       $0x02, R13
+
+z16r8_more:
+	TESTQ R13, R13
+	JE    z16r8_rest
+
+z16r8_main:
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVUPS      (BX), Z8
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z9
+	VFMADD231PS  Z8, Z9, Z0
+	VBROADCASTSS (DI)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS (DI)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS (R8), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS (R8)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS (R8)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS (R9)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z8
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z9
+	VFMADD231PS  Z8, Z9, Z0
+	VBROADCASTSS (DI)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS (DI)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS (R8), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS (R8)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS (R8)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS (R9)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z8
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z9
+	VFMADD231PS  Z8, Z9, Z0
+	VBROADCASTSS (DI)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS (DI)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS (R8), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS (R8)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS (R8)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS (R9)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z8
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z9
+	VFMADD231PS  Z8, Z9, Z0
+	VBROADCASTSS (DI)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z1
+	VBROADCASTSS (DI)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z2
+	VBROADCASTSS (R8), Z9
+	VFMADD231PS  Z8, Z9, Z3
+	VBROADCASTSS (R8)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z4
+	VBROADCASTSS (R8)(CX*2), Z9
+	VFMADD231PS  Z8, Z9, Z5
+	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z8, Z9, Z6
+	VBROADCASTSS (R9)(CX*1), Z9
+	VFMADD231PS  Z8, Z9, Z7
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         R13
+	JNE          z16r8_main
+
+z16r8_rest:
+	ANDQ $0x03, AX
+	JE   z16r8_store
 
 z16r8_loop:
 	VMOVUPS      (BX), Z8
@@ -1535,6 +4533,8 @@ z16r8_loop:
 	ADDQ         DX, R9
 	DECQ         AX
 	JNE          z16r8_loop
+
+z16r8_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z9
@@ -1596,57 +4596,389 @@ z16r8_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r9(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
+TEXT ·z32r9(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	MOVQ   ahead+72(FP), R10
+	MOVQ   c+48(FP), R11
+	MOVQ   ldc+56(FP), R12
+	CMPQ   AX, $0x24
+	JL     z32r9_short
+	MOVQ   $0x00000009, R13
+
+z32r9_first:
+	PREFETCHT0   (R11)
+	PREFETCHT0   64(R11)
+	ADDQ         R12, R11
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVUPS      (BX), Z18
+	VMOVUPS      64(BX), Z19
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS (DI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS (DI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS (R8), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS (R8)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS (R8)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS (R9), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS (R9)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS (R9)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z18
+	VMOVUPS      64(BX), Z19
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS (DI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS (DI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS (R8), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS (R8)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS (R8)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS (R9), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS (R9)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS (R9)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z18
+	VMOVUPS      64(BX), Z19
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS (DI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS (DI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS (R8), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS (R8)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS (R8)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS (R9), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS (R9)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS (R9)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z18
+	VMOVUPS      64(BX), Z19
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS (DI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS (DI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS (R8), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS (R8)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS (R8)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS (R9), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS (R9)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS (R9)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         R13
+	JNE          z32r9_first
+	MOVQ         AX, R13
+	SHRQ         $0x02, R13
+	SUBQ         $0x09, R13
+	JMP          z32r9_more
+
+z32r9_short:
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       R12, R11
+	MOVQ       AX, R13
+	SHRQ       $0x02, R13
+
+z32r9_more:
+	TESTQ R13, R13
+	JE    z32r9_rest
+
+z32r9_main:
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVUPS      (BX), Z18
+	VMOVUPS      64(BX), Z19
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS (DI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS (DI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS (R8), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS (R8)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS (R8)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS (R9), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS (R9)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS (R9)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z18
+	VMOVUPS      64(BX), Z19
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS (DI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS (DI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS (R8), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS (R8)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS (R8)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS (R9), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS (R9)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS (R9)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z18
+	VMOVUPS      64(BX), Z19
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS (DI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS (DI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS (R8), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS (R8)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS (R8)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS (R9), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS (R9)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS (R9)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z18
+	VMOVUPS      64(BX), Z19
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS (DI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS (DI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS (R8), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS (R8)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS (R8)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS (R9), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS (R9)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS (R9)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         R13
+	JNE          z32r9_main
+
+z32r9_rest:
+	ANDQ $0x03, AX
+	JE   z32r9_store
 
 z32r9_loop:
 	VMOVUPS      (BX), Z18
@@ -1687,6 +5019,8 @@ z32r9_loop:
 	ADDQ         DX, R9
 	DECQ         AX
 	JNE          z32r9_loop
+
+z32r9_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z20
@@ -1790,48 +5124,282 @@ z32r9_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r9(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r9(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
+TEXT ·z16r9(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	MOVQ   ahead+72(FP), R10
+	MOVQ   c+48(FP), R11
+	MOVQ   ldc+56(FP), R12
+	CMPQ   AX, $0x24
+	JL     z16r9_short
+	MOVQ   $0x00000009, R13
+
+z16r9_first:
+	PREFETCHT0   (R11)
+	ADDQ         R12, R11
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVUPS      (BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z9, Z10, Z0
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (R8)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS (R8)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS (R9)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS (R9)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z9, Z10, Z0
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (R8)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS (R8)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS (R9)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS (R9)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z9, Z10, Z0
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (R8)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS (R8)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS (R9)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS (R9)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z9, Z10, Z0
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (R8)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS (R8)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS (R9)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS (R9)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         R13
+	JNE          z16r9_first
+	MOVQ         AX, R13
+	SHRQ         $0x02, R13
+	SUBQ         $0x09, R13
+	JMP          z16r9_more
+
+z16r9_short:
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	PREFETCHT0 (R11)
+	ADDQ       R12, R11
+	MOVQ       AX, R13
+	SHRQ       $0x02, R13
+
+z16r9_more:
+	TESTQ R13, R13
+	JE    z16r9_rest
+
+z16r9_main:
+	PREFETCHT1   (R10)
+	ADDQ         $0x40, R10
+	VMOVUPS      (BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z9, Z10, Z0
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (R8)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS (R8)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS (R9)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS (R9)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z9, Z10, Z0
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (R8)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS (R8)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS (R9)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS (R9)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z9, Z10, Z0
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (R8)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS (R8)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS (R9)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS (R9)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	VMOVUPS      (BX), Z9
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z10
+	VFMADD231PS  Z9, Z10, Z0
+	VBROADCASTSS (DI)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (DI)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z2
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (R8)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z4
+	VBROADCASTSS (R8)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z9, Z10, Z6
+	VBROADCASTSS (R9)(CX*1), Z10
+	VFMADD231PS  Z9, Z10, Z7
+	VBROADCASTSS (R9)(CX*2), Z10
+	VFMADD231PS  Z9, Z10, Z8
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	DECQ         R13
+	JNE          z16r9_main
+
+z16r9_rest:
+	ANDQ $0x03, AX
+	JE   z16r9_store
 
 z16r9_loop:
 	VMOVUPS      (BX), Z9
@@ -1861,6 +5429,8 @@ z16r9_loop:
 	ADDQ         DX, R9
 	DECQ         AX
 	JNE          z16r9_loop
+
+z16r9_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z10
@@ -1928,63 +5498,428 @@ z16r9_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r10(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	LEAQ       (R9)(CX*2), R10
-	ADDQ       CX, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
+TEXT ·z32r10(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	LEAQ   (R9)(CX*2), R10
+	ADDQ   CX, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   ahead+72(FP), R11
+	MOVQ   c+48(FP), R12
+	MOVQ   ldc+56(FP), R13
+	CMPQ   AX, $0x28
+	JL     z32r10_short
+	MOVQ   $0x0000000a, R14
+
+z32r10_first:
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	ADDQ         R13, R12
+	PREFETCHT1   (R11)
+	ADDQ         $0x40, R11
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS (DI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS (DI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS (R8), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS (R8)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS (R8)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS (R9), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS (R9)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS (R9)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS (R10), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS (DI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS (DI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS (R8), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS (R8)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS (R8)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS (R9), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS (R9)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS (R9)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS (R10), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS (DI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS (DI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS (R8), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS (R8)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS (R8)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS (R9), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS (R9)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS (R9)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS (R10), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS (DI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS (DI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS (R8), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS (R8)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS (R8)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS (R9), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS (R9)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS (R9)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS (R10), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         R14
+	JNE          z32r10_first
+	MOVQ         AX, R14
+	SHRQ         $0x02, R14
+	SUBQ         $0x0a, R14
+	JMP          z32r10_more
+
+z32r10_short:
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	MOVQ       AX, R14
+	SHRQ       $0x02, R14
+
+z32r10_more:
+	TESTQ R14, R14
+	JE    z32r10_rest
+
+z32r10_main:
+	PREFETCHT1   (R11)
+	ADDQ         $0x40, R11
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS (DI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS (DI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS (R8), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS (R8)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS (R8)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS (R9), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS (R9)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS (R9)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS (R10), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS (DI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS (DI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS (R8), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS (R8)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS (R8)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS (R9), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS (R9)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS (R9)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS (R10), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS (DI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS (DI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS (R8), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS (R8)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS (R8)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS (R9), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS (R9)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS (R9)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS (R10), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z20
+	VMOVUPS      64(BX), Z21
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS (DI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS (DI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS (R8), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS (R8)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS (R8)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS (R9), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS (R9)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS (R9)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS (R10), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         R14
+	JNE          z32r10_main
+
+z32r10_rest:
+	ANDQ $0x03, AX
+	JE   z32r10_store
 
 z32r10_loop:
 	VMOVUPS      (BX), Z20
@@ -2029,6 +5964,8 @@ z32r10_loop:
 	ADDQ         DX, R10
 	DECQ         AX
 	JNE          z32r10_loop
+
+z32r10_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z22
@@ -2142,53 +6079,311 @@ z32r10_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r10(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r10(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	LEAQ       (R9)(CX*2), R10
-	ADDQ       CX, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
+TEXT ·z16r10(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	LEAQ   (R9)(CX*2), R10
+	ADDQ   CX, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	MOVQ   ahead+72(FP), R11
+	MOVQ   c+48(FP), R12
+	MOVQ   ldc+56(FP), R13
+	CMPQ   AX, $0x28
+	JL     z16r10_short
+	MOVQ   $0x0000000a, R14
+
+z16r10_first:
+	PREFETCHT0   (R12)
+	ADDQ         R13, R12
+	PREFETCHT1   (R11)
+	ADDQ         $0x40, R11
+	VMOVUPS      (BX), Z10
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z11
+	VFMADD231PS  Z10, Z11, Z0
+	VBROADCASTSS (DI)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z1
+	VBROADCASTSS (DI)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS (R8), Z11
+	VFMADD231PS  Z10, Z11, Z3
+	VBROADCASTSS (R8)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS (R8)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z5
+	VBROADCASTSS (R9), Z11
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS (R9)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z7
+	VBROADCASTSS (R9)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z8
+	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z10, Z11, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z10
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z11
+	VFMADD231PS  Z10, Z11, Z0
+	VBROADCASTSS (DI)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z1
+	VBROADCASTSS (DI)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS (R8), Z11
+	VFMADD231PS  Z10, Z11, Z3
+	VBROADCASTSS (R8)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS (R8)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z5
+	VBROADCASTSS (R9), Z11
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS (R9)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z7
+	VBROADCASTSS (R9)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z8
+	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z10, Z11, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z10
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z11
+	VFMADD231PS  Z10, Z11, Z0
+	VBROADCASTSS (DI)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z1
+	VBROADCASTSS (DI)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS (R8), Z11
+	VFMADD231PS  Z10, Z11, Z3
+	VBROADCASTSS (R8)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS (R8)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z5
+	VBROADCASTSS (R9), Z11
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS (R9)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z7
+	VBROADCASTSS (R9)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z8
+	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z10, Z11, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z10
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z11
+	VFMADD231PS  Z10, Z11, Z0
+	VBROADCASTSS (DI)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z1
+	VBROADCASTSS (DI)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS (R8), Z11
+	VFMADD231PS  Z10, Z11, Z3
+	VBROADCASTSS (R8)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS (R8)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z5
+	VBROADCASTSS (R9), Z11
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS (R9)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z7
+	VBROADCASTSS (R9)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z8
+	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z10, Z11, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         R14
+	JNE          z16r10_first
+	MOVQ         AX, R14
+	SHRQ         $0x02, R14
+	SUBQ         $0x0a, R14
+	JMP          z16r10_more
+
+z16r10_short:
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	MOVQ       AX, R14
+	SHRQ       $0x02, R14
+
+z16r10_more:
+	TESTQ R14, R14
+	JE    z16r10_rest
+
+z16r10_main:
+	PREFETCHT1   (R11)
+	ADDQ         $0x40, R11
+	VMOVUPS      (BX), Z10
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z11
+	VFMADD231PS  Z10, Z11, Z0
+	VBROADCASTSS (DI)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z1
+	VBROADCASTSS (DI)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS (R8), Z11
+	VFMADD231PS  Z10, Z11, Z3
+	VBROADCASTSS (R8)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS (R8)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z5
+	VBROADCASTSS (R9), Z11
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS (R9)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z7
+	VBROADCASTSS (R9)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z8
+	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z10, Z11, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z10
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z11
+	VFMADD231PS  Z10, Z11, Z0
+	VBROADCASTSS (DI)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z1
+	VBROADCASTSS (DI)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS (R8), Z11
+	VFMADD231PS  Z10, Z11, Z3
+	VBROADCASTSS (R8)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS (R8)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z5
+	VBROADCASTSS (R9), Z11
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS (R9)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z7
+	VBROADCASTSS (R9)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z8
+	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z10, Z11, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z10
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z11
+	VFMADD231PS  Z10, Z11, Z0
+	VBROADCASTSS (DI)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z1
+	VBROADCASTSS (DI)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS (R8), Z11
+	VFMADD231PS  Z10, Z11, Z3
+	VBROADCASTSS (R8)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS (R8)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z5
+	VBROADCASTSS (R9), Z11
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS (R9)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z7
+	VBROADCASTSS (R9)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z8
+	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z10, Z11, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z10
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z11
+	VFMADD231PS  Z10, Z11, Z0
+	VBROADCASTSS (DI)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z1
+	VBROADCASTSS (DI)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z2
+	VBROADCASTSS (R8), Z11
+	VFMADD231PS  Z10, Z11, Z3
+	VBROADCASTSS (R8)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z4
+	VBROADCASTSS (R8)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z5
+	VBROADCASTSS (R9), Z11
+	VFMADD231PS  Z10, Z11, Z6
+	VBROADCASTSS (R9)(CX*1), Z11
+	VFMADD231PS  Z10, Z11, Z7
+	VBROADCASTSS (R9)(CX*2), Z11
+	VFMADD231PS  Z10, Z11, Z8
+	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z10, Z11, Z9
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         R14
+	JNE          z16r10_main
+
+z16r10_rest:
+	ANDQ $0x03, AX
+	JE   z16r10_store
 
 z16r10_loop:
 	VMOVUPS      (BX), Z10
@@ -2221,6 +6416,8 @@ z16r10_loop:
 	ADDQ         DX, R10
 	DECQ         AX
 	JNE          z16r10_loop
+
+z16r10_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z11
@@ -2294,67 +6491,457 @@ z16r10_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r11(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	LEAQ       (R9)(CX*2), R10
-	ADDQ       CX, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
+TEXT ·z32r11(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	LEAQ   (R9)(CX*2), R10
+	ADDQ   CX, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	MOVQ   ahead+72(FP), R11
+	MOVQ   c+48(FP), R12
+	MOVQ   ldc+56(FP), R13
+	CMPQ   AX, $0x2c
+	JL     z32r11_short
+	MOVQ   $0x0000000b, R14
+
+z32r11_first:
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	ADDQ         R13, R12
+	PREFETCHT1   (R11)
+	ADDQ         $0x40, R11
+	VMOVUPS      (BX), Z22
+	VMOVUPS      64(BX), Z23
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS (DI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS (DI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS (R8)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS (R8)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R9), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS (R9)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS (R9)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (R10), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS (R10)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z22
+	VMOVUPS      64(BX), Z23
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS (DI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS (DI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS (R8)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS (R8)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R9), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS (R9)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS (R9)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (R10), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS (R10)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z22
+	VMOVUPS      64(BX), Z23
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS (DI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS (DI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS (R8)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS (R8)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R9), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS (R9)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS (R9)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (R10), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS (R10)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z22
+	VMOVUPS      64(BX), Z23
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS (DI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS (DI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS (R8)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS (R8)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R9), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS (R9)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS (R9)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (R10), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS (R10)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         R14
+	JNE          z32r11_first
+	MOVQ         AX, R14
+	SHRQ         $0x02, R14
+	SUBQ         $0x0b, R14
+	JMP          z32r11_more
+
+z32r11_short:
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	MOVQ       AX, R14
+	SHRQ       $0x02, R14
+
+z32r11_more:
+	TESTQ R14, R14
+	JE    z32r11_rest
+
+z32r11_main:
+	PREFETCHT1   (R11)
+	ADDQ         $0x40, R11
+	VMOVUPS      (BX), Z22
+	VMOVUPS      64(BX), Z23
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS (DI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS (DI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS (R8)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS (R8)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R9), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS (R9)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS (R9)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (R10), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS (R10)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z22
+	VMOVUPS      64(BX), Z23
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS (DI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS (DI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS (R8)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS (R8)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R9), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS (R9)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS (R9)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (R10), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS (R10)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z22
+	VMOVUPS      64(BX), Z23
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS (DI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS (DI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS (R8)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS (R8)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R9), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS (R9)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS (R9)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (R10), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS (R10)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z22
+	VMOVUPS      64(BX), Z23
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS (DI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS (DI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (R8), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS (R8)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS (R8)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (R9), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS (R9)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS (R9)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (R10), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS (R10)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         R14
+	JNE          z32r11_main
+
+z32r11_rest:
+	ANDQ $0x03, AX
+	JE   z32r11_store
 
 z32r11_loop:
 	VMOVUPS      (BX), Z22
@@ -2402,6 +6989,8 @@ z32r11_loop:
 	ADDQ         DX, R10
 	DECQ         AX
 	JNE          z32r11_loop
+
+z32r11_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z24
@@ -2525,56 +7114,330 @@ z32r11_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r11(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r11(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	LEAQ       (R9)(CX*2), R10
-	ADDQ       CX, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
+TEXT ·z16r11(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	LEAQ   (R9)(CX*2), R10
+	ADDQ   CX, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	MOVQ   ahead+72(FP), R11
+	MOVQ   c+48(FP), R12
+	MOVQ   ldc+56(FP), R13
+	CMPQ   AX, $0x2c
+	JL     z16r11_short
+	MOVQ   $0x0000000b, R14
+
+z16r11_first:
+	PREFETCHT0   (R12)
+	ADDQ         R13, R12
+	PREFETCHT1   (R11)
+	ADDQ         $0x40, R11
+	VMOVUPS      (BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z11, Z12, Z0
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z2
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z4
+	VBROADCASTSS (R8)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R9), Z12
+	VFMADD231PS  Z11, Z12, Z6
+	VBROADCASTSS (R9)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R9)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z8
+	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z11, Z12, Z9
+	VBROADCASTSS (R10)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z10
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z11, Z12, Z0
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z2
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z4
+	VBROADCASTSS (R8)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R9), Z12
+	VFMADD231PS  Z11, Z12, Z6
+	VBROADCASTSS (R9)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R9)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z8
+	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z11, Z12, Z9
+	VBROADCASTSS (R10)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z10
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z11, Z12, Z0
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z2
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z4
+	VBROADCASTSS (R8)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R9), Z12
+	VFMADD231PS  Z11, Z12, Z6
+	VBROADCASTSS (R9)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R9)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z8
+	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z11, Z12, Z9
+	VBROADCASTSS (R10)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z10
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z11, Z12, Z0
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z2
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z4
+	VBROADCASTSS (R8)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R9), Z12
+	VFMADD231PS  Z11, Z12, Z6
+	VBROADCASTSS (R9)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R9)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z8
+	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z11, Z12, Z9
+	VBROADCASTSS (R10)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z10
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         R14
+	JNE          z16r11_first
+	MOVQ         AX, R14
+	SHRQ         $0x02, R14
+	SUBQ         $0x0b, R14
+	JMP          z16r11_more
+
+z16r11_short:
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	MOVQ       AX, R14
+	SHRQ       $0x02, R14
+
+z16r11_more:
+	TESTQ R14, R14
+	JE    z16r11_rest
+
+z16r11_main:
+	PREFETCHT1   (R11)
+	ADDQ         $0x40, R11
+	VMOVUPS      (BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z11, Z12, Z0
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z2
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z4
+	VBROADCASTSS (R8)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R9), Z12
+	VFMADD231PS  Z11, Z12, Z6
+	VBROADCASTSS (R9)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R9)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z8
+	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z11, Z12, Z9
+	VBROADCASTSS (R10)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z10
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z11, Z12, Z0
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z2
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z4
+	VBROADCASTSS (R8)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R9), Z12
+	VFMADD231PS  Z11, Z12, Z6
+	VBROADCASTSS (R9)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R9)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z8
+	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z11, Z12, Z9
+	VBROADCASTSS (R10)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z10
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z11, Z12, Z0
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z2
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z4
+	VBROADCASTSS (R8)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R9), Z12
+	VFMADD231PS  Z11, Z12, Z6
+	VBROADCASTSS (R9)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R9)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z8
+	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z11, Z12, Z9
+	VBROADCASTSS (R10)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z10
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z11
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z12
+	VFMADD231PS  Z11, Z12, Z0
+	VBROADCASTSS (DI)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (DI)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z2
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z4
+	VBROADCASTSS (R8)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (R9), Z12
+	VFMADD231PS  Z11, Z12, Z6
+	VBROADCASTSS (R9)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (R9)(CX*2), Z12
+	VFMADD231PS  Z11, Z12, Z8
+	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z11, Z12, Z9
+	VBROADCASTSS (R10)(CX*1), Z12
+	VFMADD231PS  Z11, Z12, Z10
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         R14
+	JNE          z16r11_main
+
+z16r11_rest:
+	ANDQ $0x03, AX
+	JE   z16r11_store
 
 z16r11_loop:
 	VMOVUPS      (BX), Z11
@@ -2609,6 +7472,8 @@ z16r11_loop:
 	ADDQ         DX, R10
 	DECQ         AX
 	JNE          z16r11_loop
+
+z16r11_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z12
@@ -2688,71 +7553,486 @@ z16r11_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r12(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	LEAQ       (R9)(CX*2), R10
-	ADDQ       CX, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
+TEXT ·z32r12(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	LEAQ   (R9)(CX*2), R10
+	ADDQ   CX, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	MOVQ   ahead+72(FP), R11
+	MOVQ   c+48(FP), R12
+	MOVQ   ldc+56(FP), R13
+	CMPQ   AX, $0x30
+	JL     z32r12_short
+	MOVQ   $0x0000000c, R14
+
+z32r12_first:
+	PREFETCHT0   (R12)
+	PREFETCHT0   64(R12)
+	ADDQ         R13, R12
+	PREFETCHT1   (R11)
+	ADDQ         $0x40, R11
+	VMOVUPS      (BX), Z24
+	VMOVUPS      64(BX), Z25
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS (DI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS (DI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS (R8), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS (R8)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS (R8)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS (R9)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS (R9)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS (R10), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS (R10)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS (R10)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z24
+	VMOVUPS      64(BX), Z25
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS (DI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS (DI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS (R8), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS (R8)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS (R8)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS (R9)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS (R9)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS (R10), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS (R10)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS (R10)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z24
+	VMOVUPS      64(BX), Z25
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS (DI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS (DI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS (R8), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS (R8)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS (R8)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS (R9)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS (R9)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS (R10), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS (R10)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS (R10)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z24
+	VMOVUPS      64(BX), Z25
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS (DI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS (DI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS (R8), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS (R8)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS (R8)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS (R9)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS (R9)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS (R10), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS (R10)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS (R10)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         R14
+	JNE          z32r12_first
+	MOVQ         AX, R14
+	SHRQ         $0x02, R14
+	SUBQ         $0x0c, R14
+	JMP          z32r12_more
+
+z32r12_short:
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       R13, R12
+	MOVQ       AX, R14
+	SHRQ       $0x02, R14
+
+z32r12_more:
+	TESTQ R14, R14
+	JE    z32r12_rest
+
+z32r12_main:
+	PREFETCHT1   (R11)
+	ADDQ         $0x40, R11
+	VMOVUPS      (BX), Z24
+	VMOVUPS      64(BX), Z25
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS (DI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS (DI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS (R8), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS (R8)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS (R8)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS (R9)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS (R9)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS (R10), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS (R10)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS (R10)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z24
+	VMOVUPS      64(BX), Z25
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS (DI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS (DI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS (R8), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS (R8)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS (R8)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS (R9)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS (R9)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS (R10), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS (R10)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS (R10)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z24
+	VMOVUPS      64(BX), Z25
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS (DI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS (DI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS (R8), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS (R8)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS (R8)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS (R9)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS (R9)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS (R10), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS (R10)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS (R10)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z24
+	VMOVUPS      64(BX), Z25
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS (DI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS (DI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS (R8), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS (R8)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS (R8)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS (R9)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS (R9)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS (R10), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS (R10)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS (R10)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         R14
+	JNE          z32r12_main
+
+z32r12_rest:
+	ANDQ $0x03, AX
+	JE   z32r12_store
 
 z32r12_loop:
 	VMOVUPS      (BX), Z24
@@ -2803,6 +8083,8 @@ z32r12_loop:
 	ADDQ         DX, R10
 	DECQ         AX
 	JNE          z32r12_loop
+
+z32r12_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z26
@@ -2936,59 +8218,349 @@ z32r12_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r12(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r12(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	LEAQ       (R9)(CX*2), R10
-	ADDQ       CX, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
+TEXT ·z16r12(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	LEAQ   (R9)(CX*2), R10
+	ADDQ   CX, R10
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	MOVQ   ahead+72(FP), R11
+	MOVQ   c+48(FP), R12
+	MOVQ   ldc+56(FP), R13
+	CMPQ   AX, $0x30
+	JL     z16r12_short
+	MOVQ   $0x0000000c, R14
+
+z16r12_first:
+	PREFETCHT0   (R12)
+	ADDQ         R13, R12
+	PREFETCHT1   (R11)
+	ADDQ         $0x40, R11
+	VMOVUPS      (BX), Z12
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z13
+	VFMADD231PS  Z12, Z13, Z0
+	VBROADCASTSS (DI)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z1
+	VBROADCASTSS (DI)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS (R8), Z13
+	VFMADD231PS  Z12, Z13, Z3
+	VBROADCASTSS (R8)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS (R8)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z5
+	VBROADCASTSS (R9), Z13
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS (R9)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z7
+	VBROADCASTSS (R9)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z12, Z13, Z9
+	VBROADCASTSS (R10)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z10
+	VBROADCASTSS (R10)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z12
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z13
+	VFMADD231PS  Z12, Z13, Z0
+	VBROADCASTSS (DI)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z1
+	VBROADCASTSS (DI)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS (R8), Z13
+	VFMADD231PS  Z12, Z13, Z3
+	VBROADCASTSS (R8)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS (R8)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z5
+	VBROADCASTSS (R9), Z13
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS (R9)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z7
+	VBROADCASTSS (R9)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z12, Z13, Z9
+	VBROADCASTSS (R10)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z10
+	VBROADCASTSS (R10)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z12
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z13
+	VFMADD231PS  Z12, Z13, Z0
+	VBROADCASTSS (DI)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z1
+	VBROADCASTSS (DI)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS (R8), Z13
+	VFMADD231PS  Z12, Z13, Z3
+	VBROADCASTSS (R8)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS (R8)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z5
+	VBROADCASTSS (R9), Z13
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS (R9)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z7
+	VBROADCASTSS (R9)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z12, Z13, Z9
+	VBROADCASTSS (R10)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z10
+	VBROADCASTSS (R10)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z12
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z13
+	VFMADD231PS  Z12, Z13, Z0
+	VBROADCASTSS (DI)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z1
+	VBROADCASTSS (DI)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS (R8), Z13
+	VFMADD231PS  Z12, Z13, Z3
+	VBROADCASTSS (R8)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS (R8)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z5
+	VBROADCASTSS (R9), Z13
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS (R9)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z7
+	VBROADCASTSS (R9)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z12, Z13, Z9
+	VBROADCASTSS (R10)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z10
+	VBROADCASTSS (R10)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         R14
+	JNE          z16r12_first
+	MOVQ         AX, R14
+	SHRQ         $0x02, R14
+	SUBQ         $0x0c, R14
+	JMP          z16r12_more
+
+z16r12_short:
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	PREFETCHT0 (R12)
+	ADDQ       R13, R12
+	MOVQ       AX, R14
+	SHRQ       $0x02, R14
+
+z16r12_more:
+	TESTQ R14, R14
+	JE    z16r12_rest
+
+z16r12_main:
+	PREFETCHT1   (R11)
+	ADDQ         $0x40, R11
+	VMOVUPS      (BX), Z12
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z13
+	VFMADD231PS  Z12, Z13, Z0
+	VBROADCASTSS (DI)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z1
+	VBROADCASTSS (DI)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS (R8), Z13
+	VFMADD231PS  Z12, Z13, Z3
+	VBROADCASTSS (R8)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS (R8)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z5
+	VBROADCASTSS (R9), Z13
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS (R9)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z7
+	VBROADCASTSS (R9)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z12, Z13, Z9
+	VBROADCASTSS (R10)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z10
+	VBROADCASTSS (R10)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z12
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z13
+	VFMADD231PS  Z12, Z13, Z0
+	VBROADCASTSS (DI)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z1
+	VBROADCASTSS (DI)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS (R8), Z13
+	VFMADD231PS  Z12, Z13, Z3
+	VBROADCASTSS (R8)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS (R8)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z5
+	VBROADCASTSS (R9), Z13
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS (R9)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z7
+	VBROADCASTSS (R9)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z12, Z13, Z9
+	VBROADCASTSS (R10)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z10
+	VBROADCASTSS (R10)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z12
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z13
+	VFMADD231PS  Z12, Z13, Z0
+	VBROADCASTSS (DI)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z1
+	VBROADCASTSS (DI)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS (R8), Z13
+	VFMADD231PS  Z12, Z13, Z3
+	VBROADCASTSS (R8)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS (R8)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z5
+	VBROADCASTSS (R9), Z13
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS (R9)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z7
+	VBROADCASTSS (R9)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z12, Z13, Z9
+	VBROADCASTSS (R10)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z10
+	VBROADCASTSS (R10)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	VMOVUPS      (BX), Z12
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z13
+	VFMADD231PS  Z12, Z13, Z0
+	VBROADCASTSS (DI)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z1
+	VBROADCASTSS (DI)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z2
+	VBROADCASTSS (R8), Z13
+	VFMADD231PS  Z12, Z13, Z3
+	VBROADCASTSS (R8)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z4
+	VBROADCASTSS (R8)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z5
+	VBROADCASTSS (R9), Z13
+	VFMADD231PS  Z12, Z13, Z6
+	VBROADCASTSS (R9)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z7
+	VBROADCASTSS (R9)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z8
+	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z12, Z13, Z9
+	VBROADCASTSS (R10)(CX*1), Z13
+	VFMADD231PS  Z12, Z13, Z10
+	VBROADCASTSS (R10)(CX*2), Z13
+	VFMADD231PS  Z12, Z13, Z11
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         R14
+	JNE          z16r12_main
+
+z16r12_rest:
+	ANDQ $0x03, AX
+	JE   z16r12_store
 
 z16r12_loop:
 	VMOVUPS      (BX), Z12
@@ -3025,6 +8597,8 @@ z16r12_loop:
 	ADDQ         DX, R10
 	DECQ         AX
 	JNE          z16r12_loop
+
+z16r12_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z13
@@ -3110,77 +8684,525 @@ z16r12_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r13(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	LEAQ       (R9)(CX*2), R10
-	ADDQ       CX, R10
-	LEAQ       (R10)(CX*2), R11
-	ADDQ       CX, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
+TEXT ·z32r13(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	LEAQ   (R9)(CX*2), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*2), R11
+	ADDQ   CX, R11
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	MOVQ   ahead+72(FP), R12
+	MOVQ   c+48(FP), R13
+	MOVQ   ldc+56(FP), R14
+	CMPQ   AX, $0x34
+	JL     z32r13_short
+	MOVQ   $0x0000000d, R15
+
+z32r13_first:
+	PREFETCHT0   (R13)
+	PREFETCHT0   64(R13)
+	ADDQ         R14, R13
+	PREFETCHT1   (R12)
+	ADDQ         $0x40, R12
+	VMOVUPS      (BX), Z26
+	VMOVUPS      64(BX), Z27
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS (DI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS (DI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS (R8), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS (R8)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS (R8)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS (R9), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS (R9)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS (R9)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS (R10), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS (R10)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS (R10)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS (R11), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z26
+	VMOVUPS      64(BX), Z27
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS (DI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS (DI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS (R8), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS (R8)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS (R8)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS (R9), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS (R9)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS (R9)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS (R10), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS (R10)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS (R10)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS (R11), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z26
+	VMOVUPS      64(BX), Z27
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS (DI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS (DI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS (R8), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS (R8)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS (R8)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS (R9), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS (R9)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS (R9)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS (R10), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS (R10)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS (R10)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS (R11), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z26
+	VMOVUPS      64(BX), Z27
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS (DI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS (DI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS (R8), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS (R8)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS (R8)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS (R9), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS (R9)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS (R9)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS (R10), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS (R10)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS (R10)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS (R11), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         R15
+	JNE          z32r13_first
+	MOVQ         AX, R15
+	SHRQ         $0x02, R15
+	SUBQ         $0x0d, R15
+	JMP          z32r13_more
+
+z32r13_short:
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	MOVQ       AX, R15
+	SHRQ       $0x02, R15
+
+z32r13_more:
+	TESTQ R15, R15
+	JE    z32r13_rest
+
+z32r13_main:
+	PREFETCHT1   (R12)
+	ADDQ         $0x40, R12
+	VMOVUPS      (BX), Z26
+	VMOVUPS      64(BX), Z27
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS (DI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS (DI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS (R8), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS (R8)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS (R8)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS (R9), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS (R9)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS (R9)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS (R10), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS (R10)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS (R10)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS (R11), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z26
+	VMOVUPS      64(BX), Z27
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS (DI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS (DI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS (R8), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS (R8)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS (R8)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS (R9), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS (R9)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS (R9)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS (R10), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS (R10)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS (R10)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS (R11), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z26
+	VMOVUPS      64(BX), Z27
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS (DI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS (DI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS (R8), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS (R8)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS (R8)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS (R9), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS (R9)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS (R9)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS (R10), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS (R10)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS (R10)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS (R11), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z26
+	VMOVUPS      64(BX), Z27
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS (DI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS (DI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS (R8), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS (R8)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS (R8)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS (R9), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS (R9)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS (R9)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS (R10), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS (R10)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS (R10)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS (R11), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         R15
+	JNE          z32r13_main
+
+z32r13_rest:
+	ANDQ $0x03, AX
+	JE   z32r13_store
 
 z32r13_loop:
 	VMOVUPS      (BX), Z26
@@ -3235,6 +9257,8 @@ z32r13_loop:
 	ADDQ         DX, R11
 	DECQ         AX
 	JNE          z32r13_loop
+
+z32r13_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z28
@@ -3378,64 +9402,378 @@ z32r13_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r13(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r13(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	LEAQ       (R9)(CX*2), R10
-	ADDQ       CX, R10
-	LEAQ       (R10)(CX*2), R11
-	ADDQ       CX, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
+TEXT ·z16r13(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	LEAQ   (R9)(CX*2), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*2), R11
+	ADDQ   CX, R11
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	MOVQ   ahead+72(FP), R12
+	MOVQ   c+48(FP), R13
+	MOVQ   ldc+56(FP), R14
+	CMPQ   AX, $0x34
+	JL     z16r13_short
+	MOVQ   $0x0000000d, R15
+
+z16r13_first:
+	PREFETCHT0   (R13)
+	ADDQ         R14, R13
+	PREFETCHT1   (R12)
+	ADDQ         $0x40, R12
+	VMOVUPS      (BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z13, Z14, Z0
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z2
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z4
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R9), Z14
+	VFMADD231PS  Z13, Z14, Z6
+	VBROADCASTSS (R9)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R9)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z8
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R10)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z10
+	VBROADCASTSS (R10)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z11
+	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z13, Z14, Z12
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z13, Z14, Z0
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z2
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z4
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R9), Z14
+	VFMADD231PS  Z13, Z14, Z6
+	VBROADCASTSS (R9)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R9)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z8
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R10)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z10
+	VBROADCASTSS (R10)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z11
+	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z13, Z14, Z12
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z13, Z14, Z0
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z2
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z4
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R9), Z14
+	VFMADD231PS  Z13, Z14, Z6
+	VBROADCASTSS (R9)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R9)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z8
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R10)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z10
+	VBROADCASTSS (R10)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z11
+	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z13, Z14, Z12
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z13, Z14, Z0
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z2
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z4
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R9), Z14
+	VFMADD231PS  Z13, Z14, Z6
+	VBROADCASTSS (R9)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R9)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z8
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R10)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z10
+	VBROADCASTSS (R10)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z11
+	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z13, Z14, Z12
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         R15
+	JNE          z16r13_first
+	MOVQ         AX, R15
+	SHRQ         $0x02, R15
+	SUBQ         $0x0d, R15
+	JMP          z16r13_more
+
+z16r13_short:
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	MOVQ       AX, R15
+	SHRQ       $0x02, R15
+
+z16r13_more:
+	TESTQ R15, R15
+	JE    z16r13_rest
+
+z16r13_main:
+	PREFETCHT1   (R12)
+	ADDQ         $0x40, R12
+	VMOVUPS      (BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z13, Z14, Z0
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z2
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z4
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R9), Z14
+	VFMADD231PS  Z13, Z14, Z6
+	VBROADCASTSS (R9)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R9)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z8
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R10)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z10
+	VBROADCASTSS (R10)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z11
+	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z13, Z14, Z12
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z13, Z14, Z0
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z2
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z4
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R9), Z14
+	VFMADD231PS  Z13, Z14, Z6
+	VBROADCASTSS (R9)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R9)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z8
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R10)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z10
+	VBROADCASTSS (R10)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z11
+	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z13, Z14, Z12
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z13, Z14, Z0
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z2
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z4
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R9), Z14
+	VFMADD231PS  Z13, Z14, Z6
+	VBROADCASTSS (R9)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R9)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z8
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R10)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z10
+	VBROADCASTSS (R10)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z11
+	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z13, Z14, Z12
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z13
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z14
+	VFMADD231PS  Z13, Z14, Z0
+	VBROADCASTSS (DI)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (DI)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z2
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z4
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (R9), Z14
+	VFMADD231PS  Z13, Z14, Z6
+	VBROADCASTSS (R9)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (R9)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z8
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (R10)(CX*1), Z14
+	VFMADD231PS  Z13, Z14, Z10
+	VBROADCASTSS (R10)(CX*2), Z14
+	VFMADD231PS  Z13, Z14, Z11
+	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z13, Z14, Z12
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         R15
+	JNE          z16r13_main
+
+z16r13_rest:
+	ANDQ $0x03, AX
+	JE   z16r13_store
 
 z16r13_loop:
 	VMOVUPS      (BX), Z13
@@ -3475,6 +9813,8 @@ z16r13_loop:
 	ADDQ         DX, R11
 	DECQ         AX
 	JNE          z16r13_loop
+
+z16r13_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z14
@@ -3566,81 +9906,554 @@ z16r13_overwrite:
 	VZEROUPPER
 	RET
 
-// func z32r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z32r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z32r14(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 124(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	LEAQ       (R9)(CX*2), R10
-	ADDQ       CX, R10
-	LEAQ       (R10)(CX*2), R11
-	ADDQ       CX, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	VPXORD     Z26, Z26, Z26
-	VPXORD     Z27, Z27, Z27
+TEXT ·z32r14(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	LEAQ   (R9)(CX*2), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*2), R11
+	ADDQ   CX, R11
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+	MOVQ   ahead+72(FP), R12
+	MOVQ   c+48(FP), R13
+	MOVQ   ldc+56(FP), R14
+	CMPQ   AX, $0x38
+	JL     z32r14_short
+	MOVQ   $0x0000000e, R15
+
+z32r14_first:
+	PREFETCHT0   (R13)
+	PREFETCHT0   64(R13)
+	ADDQ         R14, R13
+	PREFETCHT1   (R12)
+	ADDQ         $0x40, R12
+	VMOVUPS      (BX), Z28
+	VMOVUPS      64(BX), Z29
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS (DI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS (DI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS (R8), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS (R8)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS (R8)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS (R9), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS (R9)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS (R9)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS (R10), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS (R10)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS (R10)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS (R11), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS (R11)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z28
+	VMOVUPS      64(BX), Z29
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS (DI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS (DI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS (R8), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS (R8)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS (R8)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS (R9), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS (R9)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS (R9)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS (R10), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS (R10)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS (R10)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS (R11), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS (R11)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z28
+	VMOVUPS      64(BX), Z29
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS (DI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS (DI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS (R8), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS (R8)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS (R8)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS (R9), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS (R9)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS (R9)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS (R10), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS (R10)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS (R10)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS (R11), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS (R11)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z28
+	VMOVUPS      64(BX), Z29
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS (DI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS (DI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS (R8), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS (R8)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS (R8)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS (R9), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS (R9)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS (R9)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS (R10), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS (R10)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS (R10)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS (R11), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS (R11)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         R15
+	JNE          z32r14_first
+	MOVQ         AX, R15
+	SHRQ         $0x02, R15
+	SUBQ         $0x0e, R15
+	JMP          z32r14_more
+
+z32r14_short:
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	PREFETCHT0 64(R13)
+	ADDQ       R14, R13
+	MOVQ       AX, R15
+	SHRQ       $0x02, R15
+
+z32r14_more:
+	TESTQ R15, R15
+	JE    z32r14_rest
+
+z32r14_main:
+	PREFETCHT1   (R12)
+	ADDQ         $0x40, R12
+	VMOVUPS      (BX), Z28
+	VMOVUPS      64(BX), Z29
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS (DI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS (DI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS (R8), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS (R8)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS (R8)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS (R9), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS (R9)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS (R9)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS (R10), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS (R10)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS (R10)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS (R11), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS (R11)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z28
+	VMOVUPS      64(BX), Z29
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS (DI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS (DI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS (R8), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS (R8)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS (R8)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS (R9), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS (R9)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS (R9)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS (R10), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS (R10)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS (R10)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS (R11), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS (R11)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z28
+	VMOVUPS      64(BX), Z29
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS (DI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS (DI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS (R8), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS (R8)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS (R8)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS (R9), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS (R9)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS (R9)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS (R10), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS (R10)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS (R10)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS (R11), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS (R11)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z28
+	VMOVUPS      64(BX), Z29
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   64(BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS (DI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS (DI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS (R8), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS (R8)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS (R8)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS (R9), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS (R9)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS (R9)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS (R10), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS (R10)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS (R10)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS (R11), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS (R11)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         R15
+	JNE          z32r14_main
+
+z32r14_rest:
+	ANDQ $0x03, AX
+	JE   z32r14_store
 
 z32r14_loop:
 	VMOVUPS      (BX), Z28
@@ -3698,6 +10511,8 @@ z32r14_loop:
 	ADDQ         DX, R11
 	DECQ         AX
 	JNE          z32r14_loop
+
+z32r14_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z30
@@ -3851,67 +10666,397 @@ z32r14_overwrite:
 	VZEROUPPER
 	RET
 
-// func z16r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+// func z16r14(k int, a *float32, rsa uintptr, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·z16r14(SB), NOSPLIT, $0-69
-	MOVQ       c+48(FP), AX
-	MOVQ       ldc+56(FP), CX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 60(AX)
-	ADDQ       CX, AX
-	MOVQ       k+0(FP), AX
-	MOVQ       rsa+16(FP), CX
-	MOVQ       csa+24(FP), DX
-	MOVQ       b+32(FP), BX
-	MOVQ       rsb+40(FP), SI
-	MOVQ       a+8(FP), DI
-	LEAQ       (DI)(CX*2), R8
-	ADDQ       CX, R8
-	LEAQ       (R8)(CX*2), R9
-	ADDQ       CX, R9
-	LEAQ       (R9)(CX*2), R10
-	ADDQ       CX, R10
-	LEAQ       (R10)(CX*2), R11
-	ADDQ       CX, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
+TEXT ·z16r14(SB), NOSPLIT, $0-80
+	MOVQ   k+0(FP), AX
+	MOVQ   rsa+16(FP), CX
+	MOVQ   csa+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   rsb+40(FP), SI
+	MOVQ   a+8(FP), DI
+	LEAQ   (DI)(CX*2), R8
+	ADDQ   CX, R8
+	LEAQ   (R8)(CX*2), R9
+	ADDQ   CX, R9
+	LEAQ   (R9)(CX*2), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*2), R11
+	ADDQ   CX, R11
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	MOVQ   ahead+72(FP), R12
+	MOVQ   c+48(FP), R13
+	MOVQ   ldc+56(FP), R14
+	CMPQ   AX, $0x38
+	JL     z16r14_short
+	MOVQ   $0x0000000e, R15
+
+z16r14_first:
+	PREFETCHT0   (R13)
+	ADDQ         R14, R13
+	PREFETCHT1   (R12)
+	ADDQ         $0x40, R12
+	VMOVUPS      (BX), Z14
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z15
+	VFMADD231PS  Z14, Z15, Z0
+	VBROADCASTSS (DI)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z1
+	VBROADCASTSS (DI)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS (R8), Z15
+	VFMADD231PS  Z14, Z15, Z3
+	VBROADCASTSS (R8)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS (R8)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z5
+	VBROADCASTSS (R9), Z15
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS (R9)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z7
+	VBROADCASTSS (R9)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS (R10), Z15
+	VFMADD231PS  Z14, Z15, Z9
+	VBROADCASTSS (R10)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS (R10)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z11
+	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z14, Z15, Z12
+	VBROADCASTSS (R11)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z14
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z15
+	VFMADD231PS  Z14, Z15, Z0
+	VBROADCASTSS (DI)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z1
+	VBROADCASTSS (DI)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS (R8), Z15
+	VFMADD231PS  Z14, Z15, Z3
+	VBROADCASTSS (R8)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS (R8)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z5
+	VBROADCASTSS (R9), Z15
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS (R9)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z7
+	VBROADCASTSS (R9)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS (R10), Z15
+	VFMADD231PS  Z14, Z15, Z9
+	VBROADCASTSS (R10)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS (R10)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z11
+	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z14, Z15, Z12
+	VBROADCASTSS (R11)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z14
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z15
+	VFMADD231PS  Z14, Z15, Z0
+	VBROADCASTSS (DI)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z1
+	VBROADCASTSS (DI)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS (R8), Z15
+	VFMADD231PS  Z14, Z15, Z3
+	VBROADCASTSS (R8)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS (R8)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z5
+	VBROADCASTSS (R9), Z15
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS (R9)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z7
+	VBROADCASTSS (R9)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS (R10), Z15
+	VFMADD231PS  Z14, Z15, Z9
+	VBROADCASTSS (R10)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS (R10)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z11
+	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z14, Z15, Z12
+	VBROADCASTSS (R11)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z14
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z15
+	VFMADD231PS  Z14, Z15, Z0
+	VBROADCASTSS (DI)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z1
+	VBROADCASTSS (DI)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS (R8), Z15
+	VFMADD231PS  Z14, Z15, Z3
+	VBROADCASTSS (R8)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS (R8)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z5
+	VBROADCASTSS (R9), Z15
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS (R9)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z7
+	VBROADCASTSS (R9)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS (R10), Z15
+	VFMADD231PS  Z14, Z15, Z9
+	VBROADCASTSS (R10)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS (R10)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z11
+	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z14, Z15, Z12
+	VBROADCASTSS (R11)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         R15
+	JNE          z16r14_first
+	MOVQ         AX, R15
+	SHRQ         $0x02, R15
+	SUBQ         $0x0e, R15
+	JMP          z16r14_more
+
+z16r14_short:
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	PREFETCHT0 (R13)
+	ADDQ       R14, R13
+	MOVQ       AX, R15
+	SHRQ       $0x02, R15
+
+z16r14_more:
+	TESTQ R15, R15
+	JE    z16r14_rest
+
+z16r14_main:
+	PREFETCHT1   (R12)
+	ADDQ         $0x40, R12
+	VMOVUPS      (BX), Z14
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z15
+	VFMADD231PS  Z14, Z15, Z0
+	VBROADCASTSS (DI)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z1
+	VBROADCASTSS (DI)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS (R8), Z15
+	VFMADD231PS  Z14, Z15, Z3
+	VBROADCASTSS (R8)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS (R8)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z5
+	VBROADCASTSS (R9), Z15
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS (R9)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z7
+	VBROADCASTSS (R9)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS (R10), Z15
+	VFMADD231PS  Z14, Z15, Z9
+	VBROADCASTSS (R10)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS (R10)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z11
+	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z14, Z15, Z12
+	VBROADCASTSS (R11)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z14
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z15
+	VFMADD231PS  Z14, Z15, Z0
+	VBROADCASTSS (DI)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z1
+	VBROADCASTSS (DI)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS (R8), Z15
+	VFMADD231PS  Z14, Z15, Z3
+	VBROADCASTSS (R8)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS (R8)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z5
+	VBROADCASTSS (R9), Z15
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS (R9)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z7
+	VBROADCASTSS (R9)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS (R10), Z15
+	VFMADD231PS  Z14, Z15, Z9
+	VBROADCASTSS (R10)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS (R10)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z11
+	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z14, Z15, Z12
+	VBROADCASTSS (R11)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z14
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z15
+	VFMADD231PS  Z14, Z15, Z0
+	VBROADCASTSS (DI)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z1
+	VBROADCASTSS (DI)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS (R8), Z15
+	VFMADD231PS  Z14, Z15, Z3
+	VBROADCASTSS (R8)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS (R8)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z5
+	VBROADCASTSS (R9), Z15
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS (R9)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z7
+	VBROADCASTSS (R9)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS (R10), Z15
+	VFMADD231PS  Z14, Z15, Z9
+	VBROADCASTSS (R10)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS (R10)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z11
+	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z14, Z15, Z12
+	VBROADCASTSS (R11)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	VMOVUPS      (BX), Z14
+	PREFETCHT0   (BX)(SI*8)
+	PREFETCHT0   (DI)(DX*8)
+	ADDQ         SI, BX
+	VBROADCASTSS (DI), Z15
+	VFMADD231PS  Z14, Z15, Z0
+	VBROADCASTSS (DI)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z1
+	VBROADCASTSS (DI)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z2
+	VBROADCASTSS (R8), Z15
+	VFMADD231PS  Z14, Z15, Z3
+	VBROADCASTSS (R8)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z4
+	VBROADCASTSS (R8)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z5
+	VBROADCASTSS (R9), Z15
+	VFMADD231PS  Z14, Z15, Z6
+	VBROADCASTSS (R9)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z7
+	VBROADCASTSS (R9)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z8
+	VBROADCASTSS (R10), Z15
+	VFMADD231PS  Z14, Z15, Z9
+	VBROADCASTSS (R10)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z10
+	VBROADCASTSS (R10)(CX*2), Z15
+	VFMADD231PS  Z14, Z15, Z11
+	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z14, Z15, Z12
+	VBROADCASTSS (R11)(CX*1), Z15
+	VFMADD231PS  Z14, Z15, Z13
+	ADDQ         DX, DI
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         R15
+	JNE          z16r14_main
+
+z16r14_rest:
+	ANDQ $0x03, AX
+	JE   z16r14_store
 
 z16r14_loop:
 	VMOVUPS      (BX), Z14
@@ -3953,6 +11098,8 @@ z16r14_loop:
 	ADDQ         DX, R11
 	DECQ         AX
 	JNE          z16r14_loop
+
+z16r14_store:
 	MOVQ         c+48(FP), AX
 	MOVQ         ldc+56(FP), CX
 	VBROADCASTSS alpha+64(FP), Z15

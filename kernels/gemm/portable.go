@@ -7,7 +7,7 @@ import "unsafe"
 // and add from doing so in one kernel and not in the other.
 
 // portable1 is the kernel of 1 row and 4 columns.
-func portable1(k int, a *float32, _, csa uintptr, b *float32, rsb uintptr, c *float32, _ uintptr, alpha float32, add bool) {
+func portable1(k int, a *float32, _, csa uintptr, b *float32, rsb uintptr, c *float32, _ uintptr, alpha float32, add bool, _ *float32) {
 	var s0, s1, s2, s3 float32
 	for p := range uintptr(k) {
 		y := row4(b, p*rsb)
@@ -21,7 +21,7 @@ func portable1(k int, a *float32, _, csa uintptr, b *float32, rsb uintptr, c *fl
 }
 
 // portable2 is the kernel of 2 rows and 4 columns.
-func portable2(k int, a *float32, rsa, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool) {
+func portable2(k int, a *float32, rsa, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, _ *float32) {
 	var s0, s1, s2, s3, t0, t1, t2, t3 float32
 	for p := range uintptr(k) {
 		y := row4(b, p*rsb)

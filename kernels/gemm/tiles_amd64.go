@@ -27,3 +27,14 @@ func vectorTiles(level string) tileSet {
 	}
 	return nil
 }
+
+// vectorPeak is the operations of a turn of the level's loop of multiply-adds, and the loop.
+func vectorPeak(level string) (flops float64, run func(n int)) {
+	switch level {
+	case "avx2":
+		return 2 * 12 * 8, ypeak
+	case "avx512":
+		return 2 * 24 * 16, zpeak
+	}
+	return 0, nil
+}

@@ -55,14 +55,35 @@ func (w Branch) Backward(dev driver.Device, dy, x, u, v, dx gemm.F32) {
 	if w.DA.IsNil() != w.DB.IsNil() {
 		panic("lora: one of dA and dB is nil")
 	}
-	if !w.DA.IsNil() && !(dense(x, dy.Rows, w.A.Cols) && dense(u, dy.Rows, w.A.Rows) && dense(w.DA, w.A.Rows, w.A.Cols) && dense(w.DB, w.B.Rows, w.B.Cols)) {
-		panic("lora: x, u, dA or dB is not of its shape")
+	if !w.DA.IsNil() {
+		w.checkGradients(dy, x, u)
 	}
 	dispatch.Run(dev, "lora.Backward", func(c *cpu.Device) {
 		backwardCPU(c, w, dy, x, u, v, dx)
 	}, func(c driver.Launcher) {
 		backwardPTX(c, w, dy, x, u, v, dx)
 	})
+}
+
+// Gradient is Backward where v is there already and dx complete: it adds to DA and DB, unless
+// these are nil.
+func (w Branch) Gradient(dev driver.Device, dy, x, u, v gemm.F32) {
+	w.check(dy, v)
+	if w.DA.IsNil() {
+		return
+	}
+	w.checkGradients(dy, x, u)
+	dispatch.Run(dev, "lora.Gradient", func(c *cpu.Device) {
+		gradientCPU(c, w, dy, x, u, v)
+	}, func(c driver.Launcher) {
+		gradientPTX(c, w, dy, x, u, v)
+	})
+}
+
+func (w Branch) checkGradients(dy, x, u gemm.F32) {
+	if !(dense(x, dy.Rows, w.A.Cols) && dense(u, dy.Rows, w.A.Rows) && dense(w.DA, w.A.Rows, w.A.Cols) && dense(w.DB, w.B.Rows, w.B.Cols)) {
+		panic("lora: x, u, dA or dB is not of its shape")
+	}
 }
 
 // check takes a matrix [t, out] and one [t, r].

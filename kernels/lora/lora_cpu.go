@@ -13,14 +13,17 @@ import (
 const skinny = 8
 
 func backwardCPU(c *cpu.Device, w Branch, dy, x, u, v, dx gemm.F32) {
-	r, out := w.A.Rows, w.B.Rows
 	gemm.Run(c, gemm.NN, w.Scale, dy, w.B, 0, v)
 	if !dx.IsNil() {
 		gemm.Run(c, gemm.NN, 1, v, w.A, 1, dx)
 	}
-	if w.DA.IsNil() {
-		return
+	if !w.DA.IsNil() {
+		gradientCPU(c, w, dy, x, u, v)
 	}
+}
+
+func gradientCPU(c *cpu.Device, w Branch, dy, x, u, v gemm.F32) {
+	r, out := w.A.Rows, w.B.Rows
 	gemm.Run(c, gemm.TN, 1, v, x, 1, w.DA)
 	if r > skinny {
 		gemm.Run(c, gemm.TN, w.Scale, dy, u, 1, w.DB)

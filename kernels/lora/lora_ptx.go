@@ -17,7 +17,11 @@ func backwardPTX(dev driver.Launcher, w Branch, dy, x, u, v, dx gemm.F32) {
 		gemm.Run(dev, gemm.NN, 1, v, w.A, 1, dx)
 	}
 	if !w.DA.IsNil() {
-		gemm.Run(dev, gemm.TN, 1, v, x, 1, w.DA)
-		gemm.Run(dev, gemm.TN, w.Scale, dy, u, 1, w.DB)
+		gradientPTX(dev, w, dy, x, u, v)
 	}
+}
+
+func gradientPTX(dev driver.Launcher, w Branch, dy, x, u, v gemm.F32) {
+	gemm.Run(dev, gemm.TN, 1, v, x, 1, w.DA)
+	gemm.Run(dev, gemm.TN, w.Scale, dy, u, 1, w.DB)
 }

@@ -198,6 +198,9 @@ func (t *Tape) product(p rowsOf, l *Linear) {
 		t.adaptedBF16(p, l, beta)
 		return
 	}
+	if a != nil && a.beside(t, gemm.NT, p, l, beta) {
+		return
+	}
 	l.Weight.Multiply(t.dev, gemm.NT, 1, p.input(), beta, p.y)
 	if a != nil {
 		a.branch(l).Forward(t.dev, t.adapterInput(a, p), p.u, p.y)
@@ -309,18 +312,33 @@ func (t *Tape) productVJP(p rowsOf, l *Linear, beta float32, segments []int32) e
 	if l.LoRA != nil && l.Weight.Narrows() && p.rows > 0 {
 		return t.branchVJP(p, l, beta, segments)
 	}
-	if !p.dx.IsNil() {
+	beside := l.LoRA != nil && !p.dx.IsNil() && l.LoRA.beside(t, gemm.NN, p, l, beta)
+	if !p.dx.IsNil() && !beside {
 		l.Weight.Multiply(t.dev, gemm.NN, 1, p.output(), beta, p.dx)
 	}
 	if l.LoRA != nil && !l.Weight.Narrows() {
-		return t.adapterVJP(p, l, segments)
+		return t.adapterVJP(p, l, beside, segments)
 	}
 	return nil
 }
 
-// adapterVJP adds the adapter's part to dx (nil = not wanted), and to dA and dB,
-// or hands the factors of these to the sink.
-func (t *Tape) adapterVJP(p rowsOf, l *Linear, segments []int32) error {
+// beside computes y, NT, or dx, NN, of a layer with its adapter in one product, and u or v
+// with it, where the weight is packed for that and nothing is dropped out in between. It
+// reports whether it did.
+func (a *LoRA) beside(t *Tape, tr gemm.Transpose, p rowsOf, l *Linear, beta float32) bool {
+	if t.drops(a) || p.rows == 0 {
+		return false
+	}
+	w := a.branch(l)
+	if tr == gemm.NT {
+		return l.Weight.MultiplyLowRank(t.dev, tr, p.x, gemm.LowRank{Down: w.A, Up: w.B, DownScale: 1, UpScale: a.Scale, U: p.u}, beta, p.y)
+	}
+	return l.Weight.MultiplyLowRank(t.dev, tr, p.y, gemm.LowRank{Down: w.B, Up: w.A, DownScale: a.Scale, UpScale: 1, U: p.v}, beta, p.dx)
+}
+
+// adapterVJP adds the adapter's part to dx (nil = not wanted), unless it is in it already,
+// and to dA and dB, or hands the factors of these to the sink.
+func (t *Tape) adapterVJP(p rowsOf, l *Linear, inDX bool, segments []int32) error {
 	a := l.LoRA
 	w := a.branch(l)
 	var x gemm.F32
@@ -330,7 +348,11 @@ func (t *Tape) adapterVJP(p rowsOf, l *Linear, segments []int32) error {
 			w.DA, w.DB = gemm.Dense(a.A.Grad, a.Rank, l.In), gemm.Dense(a.B.Grad, l.Out, a.Rank)
 		}
 	}
-	t.adapterBackward(a, w, x, p)
+	if inDX {
+		w.Gradient(t.dev, p.y, x, p.u, p.v)
+	} else {
+		t.adapterBackward(a, w, x, p)
+	}
 	if a.A.Trainable() && t.mode.Sink != nil {
 		return t.mode.Sink(a.Pair, l.factors(p, x, segments))
 	}

@@ -28,7 +28,7 @@ func (b Budget) Total() uint64 {
 // Activations are counted by a pass that computes nothing, over the very tape that
 // trains: they are exact for that many tokens in one sequence, and no shorter
 // micro-batch takes more. A mixture's tokens all go to one expert in it, which is the
-// most that the rows of a layer can take.
+// most that the rows of a layer can take. Without tokens it is what the model holds now.
 func (m *Model) Memory(tokens, labelled int) Budget {
 	var b Budget
 	for p := range m.parameters() {
@@ -41,8 +41,8 @@ func (m *Model) Memory(tokens, labelled int) Budget {
 		b.Adapters += 4 * uint64(p.Size())
 	}
 	b.Weights -= b.Adapters
-	b.Weights += m.panelBytes()
 	if tokens > 0 {
+		b.Weights += m.panelBytes()
 		b.Activations, b.Head = m.rehearse(tokens, labelled)
 	}
 	return b

@@ -87,6 +87,9 @@ func memoryAnyOrder(t *testing.T, dev driver.Device, passes, longest int, order 
 	if slices.Sort(lengths); order == "random" {
 		r.Shuffle(len(lengths), func(i, j int) { lengths[i], lengths[j] = lengths[j], lengths[i] })
 	}
+	if err := m.pack(); err != nil { // what it takes is weights, of which TestPackedWeights has the plan
+		t.Fatal(err)
+	}
 	before := dev.Used()
 	planned := m.Memory(longest, longest)
 	if dev.Used() != before {

@@ -26,7 +26,8 @@ func newBF16s(dev driver.Device, shape []int) (weight, error) {
 	return &bf16s{memory: m, data: driver.View[driver.BF16](m)}, nil
 }
 
-func (w *bf16s) bytes() int { return w.memory.Size() + w.packed.Size() }
+func (w *bf16s) bytes() int      { return w.memory.Size() + w.packed.Size() }
+func (w *bf16s) packedSize() int { return w.packed.Size() }
 
 func (w *bf16s) free(dev driver.Device) {
 	w.unpack(dev)
@@ -140,24 +141,4 @@ func (w *bf16s) multiplyLoRA(dev driver.Device, tr gemm.Transpose, s shape, a, u
 
 func (w *bf16s) left(dev driver.Device, s shape, b Operand, c gemm.F32) {
 	gemm.RunBF16(dev, gemm.NT, 1, w.matrix(s), b.BF16, 0, c)
-}
-
-// PanelBytes is the memory that Pack would take of dev for p: none where p trains, is no
-// matrix in bf16 with memory of its own, or dev is not a host with a unit for bf16.
-func (p *Param) PanelBytes(dev driver.Device) int {
-	w, half := p.weight.(*bf16s)
-	if !half || p.Trainable() || len(p.Shape) != 2 || w.packed.Size() > 0 {
-		return 0
-	}
-	return w.panelBytes(dev, p.shape())
-}
-
-// Pack packs a frozen bf16 matrix on the host for all products with it, until it is written
-// to or trains. The bits are the same; elsewhere nothing happens.
-func (p *Param) Pack(dev driver.Device) error {
-	host, ok := dev.(*cpu.Device)
-	if !ok || p.PanelBytes(dev) == 0 {
-		return nil
-	}
-	return p.weight.(*bf16s).pack(host, p.shape())
 }

@@ -2,6 +2,7 @@ package tensor
 
 import (
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/embed"
 	"dataflex.dev/dataflex/kernels/gemm"
 )
@@ -10,6 +11,9 @@ import (
 type float32s struct {
 	memory driver.Memory // none: a view
 	data   driver.F32
+
+	packed driver.Memory // on the host, what panels lie in
+	panels [2]*gemm.Packed
 }
 
 func newFloat32s(dev driver.Device, shape []int) (weight, error) {
@@ -17,11 +21,56 @@ func newFloat32s(dev driver.Device, shape []int) (weight, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &float32s{m, driver.View[float32](m)}, nil
+	return &float32s{memory: m, data: driver.View[float32](m)}, nil
 }
 
-func (w *float32s) bytes() int             { return w.memory.Size() }
-func (w *float32s) free(dev driver.Device) { release(dev, &w.memory) }
+func (w *float32s) bytes() int      { return w.memory.Size() + w.packed.Size() }
+func (w *float32s) packedSize() int { return w.packed.Size() }
+
+func (w *float32s) free(dev driver.Device) {
+	w.unpack(dev)
+	release(dev, &w.memory)
+}
+
+// panelBytes is the memory of the panels that pack makes of a matrix: both kinds of product
+// with it have their own.
+func (w *float32s) panelBytes(dev driver.Device, s shape) int {
+	if w.memory.Size() == 0 || dev.Kind() != driver.CPU || !gemm.Packs() {
+		return 0
+	}
+	return gemm.PackedBytes(s.cols, s.rows) + gemm.PackedBytes(s.rows, s.cols)
+}
+
+// pack implements packer.
+func (w *float32s) pack(dev *cpu.Device, s shape) error {
+	n := w.panelBytes(dev, s)
+	if n == 0 || w.packed.Size() > 0 {
+		return nil
+	}
+	var err error
+	if w.packed, err = dev.Alloc(n); err != nil {
+		return err
+	}
+	memory, first := driver.View[float32](w.packed), gemm.PackedBytes(s.cols, s.rows)/4
+	matrix := gemm.Dense(w.data, s.rows, s.cols)
+	w.panels[gemm.NT] = gemm.NewPacked(dev, gemm.NT, matrix, memory.Sub(0, first))
+	w.panels[gemm.NN] = gemm.NewPacked(dev, gemm.NN, matrix, memory.Sub(first, n/4))
+	return nil
+}
+
+func (w *float32s) unpack(dev driver.Device) {
+	release(dev, &w.packed)
+	w.panels = [2]*gemm.Packed{}
+}
+
+// packedFor is the packed form for products tr on dev, if there is one.
+func (w *float32s) packedFor(dev driver.Device, tr gemm.Transpose) (*cpu.Device, *gemm.Packed) {
+	host, ok := dev.(*cpu.Device)
+	if !ok {
+		return nil, nil
+	}
+	return host, w.panels[tr]
+}
 
 func (w *float32s) like(dev driver.Device, shape []int) (weight, error) {
 	return newFloat32s(dev, shape)
@@ -52,6 +101,10 @@ func (w *float32s) rows(dev driver.Device, ids []int32, out driver.F32, width in
 func (w *float32s) narrows() bool { return false }
 
 func (w *float32s) multiply(dev driver.Device, tr gemm.Transpose, s shape, alpha float32, a Operand, beta float32, c gemm.F32) {
+	if host, packed := w.packedFor(dev, tr); packed != nil {
+		gemm.RunPacked(host, tr, alpha, a.F32, packed, beta, c)
+		return
+	}
 	gemm.Run(dev, tr, alpha, a.F32, gemm.Dense(w.data, s.rows, s.cols), beta, c)
 }
 

@@ -85,10 +85,8 @@ func (p *Param) Train(dev driver.Device) error {
 		}
 		p.Data = driver.View[float32](p.steps)
 		p.weight.widen(dev, p.Data)
-		if w, half := p.weight.(*bf16s); half {
-			w.unpack(dev)
-		}
 	}
+	p.unpack(dev)
 	var err error
 	if p.grad, err = dev.Alloc(4 * p.Size()); err != nil {
 		return fmt.Errorf("gradient of %s %v: %w", p.Name, p.Shape, err)
@@ -153,6 +151,7 @@ func (p *Param) Sync(dev driver.Device) {
 	if p.steps.Size() > 0 {
 		p.weight.narrow(dev, p.Data)
 	}
+	p.unpack(dev)
 }
 
 // Upload overwrites the weights with x, as Write does.

@@ -3,7 +3,8 @@
 // unit for it, in bf16, and a LESS pass with each projection. With --python and --peer it
 // times the same work in PyTorch, PEFT and upstream's way of LESS, in turn with ours, and
 // prints the ratios: on a shared machine only ratios of one run mean anything. Under the
-// table stand the steps' shares of what the processor reaches in a tile of a product.
+// table stand the steps' shares of the processor's peak and of what it reaches in a tile of a
+// product.
 package main
 
 import (
@@ -184,8 +185,8 @@ func print(o options, ours, theirs []figures) {
 		cpu(func(f figures) pass { return f.sjlt })/cpu(func(f figures) pass { return f.gradient }))
 }
 
-// printShares says how near the steps are to what the processor reaches in a tile of a
-// product, in the operations of the frozen weights: 4 for each weight and token, forward and
+// printShares says how near the steps are to the processor's peak and to what it reaches in
+// a tile of a product, in the operations of the frozen weights: 4 for each weight and token, forward and
 // the gradient of the input. The adapters' and attention's come on top.
 func printShares(o options, step, half float64) {
 	dev := cpu.New(0)
@@ -193,14 +194,17 @@ func printShares(o options, step, half float64) {
 	s := randommodel.SmolLM2
 	weights := s.Vocab*s.Hidden + s.Layers*s.Hidden*(2*s.Heads*s.Head+2*s.KVHeads*s.Head+3*s.Intermediate)
 	flops := 4 * float64(weights) * float64(o.batch*o.seq)
-	say := func(precision string, seconds, ceiling float64) {
-		fmt.Printf("step in %s: %.0f GFLOP/s, %.0f %% of the %.0f that tiles reach in the first-level cache\n",
-			precision, flops/seconds/1e9, 100*flops/seconds/ceiling, ceiling/1e9)
+	say := func(precision string, seconds, ceiling float64, of string) {
+		fmt.Printf("step in %s: %.0f GFLOP/s, %.0f %% of the %.0f %s\n", precision, flops/seconds/1e9, 100*flops/seconds/ceiling, ceiling/1e9, of)
 	}
+	const tiles = "that tiles reach in the first-level cache"
 	fmt.Println()
-	say("float32", step, gemm.Ceiling(dev, false))
+	if peak := gemm.Peak(dev); peak > 0 {
+		say("float32", step, peak, "that multiply-adds reach in registers")
+	}
+	say("float32", step, gemm.Ceiling(dev, false), tiles)
 	if half > 0 {
-		say("bf16 ("+simd.Unit()+")", half, gemm.Ceiling(dev, true))
+		say("bf16 ("+simd.Unit()+")", half, gemm.Ceiling(dev, true), tiles)
 	}
 }
 

@@ -79,6 +79,9 @@ func (f *figures) passes(dev *cpu.Device, dir string, o options) error {
 	}
 	defer m.Close()
 	defer opt.Close()
+	if err := m.Reserve(m.Memory(o.seq, o.seq)); err != nil { // as a run that selects does
+		return err
+	}
 	rows := randomRows(rand.New(rand.NewPCG(0, 1)), o.samples, o.seq)
 	total := 0
 	for _, p := range m.Trainable() {

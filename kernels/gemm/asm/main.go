@@ -27,9 +27,11 @@ func main() {
 		for rows := 1; rows <= 14; rows++ {
 			tile(ymm, rows, 1)
 		}
+		peak(ymm, 12)
 		copyRows()
 		transpose()
 	case "avx512":
+		peak(zmm, 24)
 		for rows := 1; rows <= 14; rows++ {
 			tile(zmm, rows, 2)
 			tile(zmm, rows, 1)
@@ -51,88 +53,180 @@ func main() {
 
 // vector is a register width.
 type vector struct {
-	name  string
-	bytes int
-	alloc func() reg.VecVirtual
-	zero  func(reg.VecVirtual)
+	name   string
+	bytes  int
+	unroll int // steps of a turn of the loop
+	alloc  func() reg.VecVirtual
+	zero   func(reg.VecVirtual)
 }
 
 var (
-	ymm = vector{"y", 32, YMM, func(r reg.VecVirtual) { VXORPS(r, r, r) }}
-	zmm = vector{"z", 64, ZMM, func(r reg.VecVirtual) { VPXORD(r, r, r) }}
+	ymm = vector{"y", 32, 1, YMM, func(r reg.VecVirtual) { VXORPS(r, r, r) }}
+	zmm = vector{"z", 64, 4, ZMM, func(r reg.VecVirtual) { VPXORD(r, r, r) }}
 )
 
 // tile writes the micro-kernel of a number of rows and of vectors per row.
 func tile(v vector, rows, vectors int) {
 	name := fmt.Sprintf("%s%dr%d", v.name, v.bytes/4*vectors, rows)
-	TEXT(name, NOSPLIT, "func(k int, a *float32, rsa, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool)")
+	TEXT(name, NOSPLIT, "func(k int, a *float32, rsa, csa uintptr, b *float32, rsb uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *float32)")
 	Doc(fmt.Sprintf("%s is the micro-kernel of %d rows and %d columns.", name, rows, v.bytes/4*vectors))
 	Pragma("noescape")
 
-	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
-	for range rows {
-		PREFETCHT0(Mem{Base: c, Disp: v.bytes*vectors - 4})
-		ADDQ(ldc, c)
+	t := &loop{vector: v, name: name, rows: rows}
+	if v.unroll == 1 {
+		t.prefetchC(vectors)
 	}
-	k := Load(Param("k"), GP64())
-	rsa, csa := Load(Param("rsa"), GP64()), Load(Param("csa"), GP64())
-	b, rsb := Load(Param("b"), GP64()), Load(Param("rsb"), GP64())
+	t.k = Load(Param("k"), GP64())
+	t.rsa, t.csa = Load(Param("rsa"), GP64()), Load(Param("csa"), GP64())
+	t.b, t.rsb = Load(Param("b"), GP64()), Load(Param("rsb"), GP64())
 	// One base for three rows: x86 addresses base, base+index, base+2*index.
-	a := []reg.GPVirtual{Load(Param("a"), GP64()).(reg.GPVirtual)}
+	t.a = []reg.GPVirtual{Load(Param("a"), GP64()).(reg.GPVirtual)}
 	for i := 3; i < rows; i += 3 {
-		last, next := a[len(a)-1], GP64()
-		LEAQ(Mem{Base: last, Index: rsa, Scale: 2}, next)
-		ADDQ(rsa, next)
-		a = append(a, next)
+		last, next := t.a[len(t.a)-1], GP64()
+		LEAQ(Mem{Base: last, Index: t.rsa, Scale: 2}, next)
+		ADDQ(t.rsa, next)
+		t.a = append(t.a, next)
 	}
-	sum := make([][]reg.VecVirtual, rows)
-	for i := range sum {
+	t.sum = make([][]reg.VecVirtual, rows)
+	for i := range t.sum {
 		for range vectors {
 			s := v.alloc()
 			v.zero(s)
-			sum[i] = append(sum[i], s)
+			t.sum[i] = append(t.sum[i], s)
 		}
 	}
-	row := make([]reg.VecVirtual, vectors)
-	for j := range row {
-		row[j] = v.alloc()
+	for range vectors {
+		t.row = append(t.row, v.alloc())
 	}
-	x := v.alloc()
-
-	loop := name + "_loop"
-	Label(loop)
-	for j, r := range row {
-		VMOVUPS(Mem{Base: b, Disp: j * v.bytes}, r)
+	t.x = v.alloc()
+	if v.unroll > 1 {
+		t.unrolled()
 	}
-	PREFETCHT0(Mem{Base: b, Index: rsb, Scale: 8})
-	if v.bytes*vectors > 64 {
-		PREFETCHT0(Mem{Base: b, Index: rsb, Scale: 8, Disp: 64})
-	}
-	PREFETCHT0(Mem{Base: a[0], Index: csa, Scale: 8})
-	ADDQ(rsb, b)
-	for i := range sum {
-		at := Mem{Base: a[i/3]}
-		if i%3 > 0 {
-			at.Index, at.Scale = rsa, uint8(i%3)
-		}
-		VBROADCASTSS(at, x)
-		for j, r := range row {
-			VFMADD231PS(r, x, sum[i][j])
-		}
-	}
-	for _, p := range a {
-		ADDQ(csa, p)
-	}
-	DECQ(k)
-	JNE(LabelRef(loop))
+	t.steps()
 
 	sums := make([][]Op, rows)
-	for i, r := range sum {
+	for i, r := range t.sum {
 		for _, s := range r {
 			sums[i] = append(sums[i], s)
 		}
 	}
-	store(v.bytes, name, sums, x)
+	Label(name + "_store")
+	store(v.bytes, name, sums, t.x)
+}
+
+// loop is a micro-kernel's registers.
+type loop struct {
+	vector
+	name             string
+	rows             int
+	k, rsa, csa, rsb reg.Register
+	a                []reg.GPVirtual
+	b                reg.Register
+	sum              [][]reg.VecVirtual
+	row              []reg.VecVirtual // of B
+	x                reg.VecVirtual   // an element of A
+}
+
+// width is the bytes of a row of the tile.
+func (t *loop) width() int { return t.bytes * len(t.row) }
+
+// prefetchC fetches the rows of C.
+func (t *loop) prefetchC(vectors int) {
+	c, ldc := Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
+	for range t.rows {
+		PREFETCHT0(Mem{Base: c, Disp: t.bytes*vectors - 4})
+		ADDQ(ldc, c)
+	}
+}
+
+// unrolled writes the loops of several steps at a time: the first fetches a row of C in each
+// turn, as more at once would keep A and B waiting, the second goes without. Both fetch
+// 64 bytes a turn of what comes next into the second-level cache.
+func (t *loop) unrolled() {
+	ahead, c, ldc := Load(Param("ahead"), GP64()), Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
+	next := func() {
+		PREFETCHT1(Mem{Base: ahead})
+		ADDQ(Imm(64), ahead)
+	}
+	turns := GP64()
+	CMPQ(t.k, Imm(uint64(t.unroll*t.rows)))
+	JL(LabelRef(t.name + "_short"))
+	MOVQ(U32(t.rows), turns)
+	t.turns("_first", turns, func() {
+		PREFETCHT0(Mem{Base: c})
+		if len(t.row) > 1 {
+			PREFETCHT0(Mem{Base: c, Disp: 64})
+		}
+		ADDQ(ldc, c)
+		next()
+	})
+	MOVQ(t.k, turns)
+	SHRQ(Imm(2), turns)
+	SUBQ(Imm(uint64(t.rows)), turns)
+	JMP(LabelRef(t.name + "_more"))
+
+	Label(t.name + "_short")
+	for range t.rows {
+		PREFETCHT0(Mem{Base: c})
+		if len(t.row) > 1 {
+			PREFETCHT0(Mem{Base: c, Disp: 64})
+		}
+		ADDQ(ldc, c)
+	}
+	MOVQ(t.k, turns)
+	SHRQ(Imm(2), turns)
+	Label(t.name + "_more")
+	TESTQ(turns, turns)
+	JE(LabelRef(t.name + "_rest"))
+	t.turns("_main", turns, next)
+	Label(t.name + "_rest")
+	ANDQ(Imm(uint64(t.unroll-1)), t.k)
+	JE(LabelRef(t.name + "_store"))
+}
+
+// turns writes a loop of unroll steps a turn.
+func (t *loop) turns(label string, n reg.Register, also func()) {
+	Label(t.name + label)
+	also()
+	for range t.unroll {
+		t.step()
+	}
+	DECQ(n)
+	JNE(LabelRef(t.name + label))
+}
+
+// steps writes the loop of k steps.
+func (t *loop) steps() {
+	Label(t.name + "_loop")
+	t.step()
+	DECQ(t.k)
+	JNE(LabelRef(t.name + "_loop"))
+}
+
+// step adds the products of one row of B.
+func (t *loop) step() {
+	for j, r := range t.row {
+		VMOVUPS(Mem{Base: t.b, Disp: j * t.bytes}, r)
+	}
+	PREFETCHT0(Mem{Base: t.b, Index: t.rsb, Scale: 8})
+	if t.width() > 64 {
+		PREFETCHT0(Mem{Base: t.b, Index: t.rsb, Scale: 8, Disp: 64})
+	}
+	PREFETCHT0(Mem{Base: t.a[0], Index: t.csa, Scale: 8})
+	ADDQ(t.rsb, t.b)
+	for i := range t.sum {
+		at := Mem{Base: t.a[i/3]}
+		if i%3 > 0 {
+			at.Index, at.Scale = t.rsa, uint8(i%3)
+		}
+		VBROADCASTSS(at, t.x)
+		for j, r := range t.row {
+			VFMADD231PS(r, t.x, t.sum[i][j])
+		}
+	}
+	for _, p := range t.a {
+		ADDQ(t.csa, p)
+	}
 }
 
 // store writes alpha times the sums to C, or adds them to it.
@@ -164,6 +258,29 @@ func store(bytes int, name string, sum [][]Op, alpha reg.Register) {
 		}
 		ADDQ(ldc, c)
 	}
+	VZEROUPPER()
+	RET()
+}
+
+// peak writes a loop of multiply-adds that wait for nothing: what no product can exceed.
+func peak(v vector, sums int) {
+	name := v.name + "peak"
+	TEXT(name, NOSPLIT, "func(n int)")
+	Doc(fmt.Sprintf("%s does n times %d multiply-adds of %d floats.", name, sums, v.bytes/4))
+	Pragma("noescape")
+	n := Load(Param("n"), GP64())
+	sum, x := make([]reg.VecVirtual, sums), v.alloc()
+	v.zero(x)
+	for i := range sum {
+		sum[i] = v.alloc()
+		v.zero(sum[i])
+	}
+	Label(name + "_loop")
+	for _, s := range sum {
+		VFMADD231PS(x, x, s)
+	}
+	DECQ(n)
+	JNE(LabelRef(name + "_loop"))
 	VZEROUPPER()
 	RET()
 }

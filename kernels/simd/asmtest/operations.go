@@ -9,13 +9,14 @@ var operations map[string]func(m *machine, in *instruction) bool
 
 func init() {
 	operations = map[string]func(m *machine, in *instruction) bool{
-		"RET": next, "PREFETCHT0": next,
+		"RET": next, "PREFETCHT0": next, "PREFETCHT1": next,
 		"VZEROUPPER": func(m *machine, _ *instruction) bool {
 			for r := range 16 {
 				clear(m.vector[r][4:])
 			}
 			return false
 		},
+		"JMP": func(*machine, *instruction) bool { return true },
 		"JE":  func(m *machine, _ *instruction) bool { return m.zero },
 		"JNE": func(m *machine, _ *instruction) bool { return !m.zero },
 		"JL":  func(m *machine, _ *instruction) bool { return m.sign },
@@ -24,6 +25,16 @@ func init() {
 		"MOVQ": move, "MOVB": moveByte, "LEAQ": address,
 		"ADDQ": arithmetic(func(a, b uint64) uint64 { return a + b }),
 		"SUBQ": arithmetic(func(a, b uint64) uint64 { return a - b }),
+		"ANDQ": arithmetic(func(a, b uint64) uint64 { return a & b }),
+		"SHRQ": arithmetic(func(a, b uint64) uint64 { return a >> b }),
+		"CMPQ": func(m *machine, in *instruction) bool {
+			m.setFlags(m.integer(in.args[0]) - m.integer(in.args[1]))
+			return false
+		},
+		"TESTQ": func(m *machine, in *instruction) bool {
+			m.setFlags(m.general[in.args[0].reg] & m.general[in.args[1].reg])
+			return false
+		},
 		"DECQ": func(m *machine, in *instruction) bool {
 			r := in.args[0].reg
 			m.general[r] = m.setFlags(m.general[r] - 1)
