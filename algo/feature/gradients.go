@@ -200,10 +200,15 @@ func newGradients(p GradientPass) (*gradients, error) {
 		*dst = driver.View[float32](mem)
 	}
 	for i, q := range g.params {
-		m, v := p.Optimizer.Moments(q)
 		lo, hi := g.offsets[i], g.offsets[i]+q.Size()
-		reduce.Axpy(p.Device, 1, m, g.m.Sub(lo, hi)) // added to zeros
-		reduce.Axpy(p.Device, 1, v, g.v.Sub(lo, hi))
+		if err := p.Optimizer.Moments(q, func(m, v driver.F32) error {
+			reduce.Axpy(p.Device, 1, m, g.m.Sub(lo, hi)) // added to zeros
+			reduce.Axpy(p.Device, 1, v, g.v.Sub(lo, hi))
+			return nil
+		}); err != nil {
+			g.close()
+			return nil, err
+		}
 	}
 	return g, nil
 }

@@ -240,6 +240,16 @@ func (j *Job) All(err error) error {
 	return j.fail(&Failed{Own: err})
 }
 
+// Rejoin lets the ranks make calls again after an error that all of them have been told at
+// the same place, for what they do about it together; it says whether err is one.
+func (j *Job) Rejoin(err error) bool {
+	if j == nil || !Told(err) {
+		return false
+	}
+	j.failed = nil
+	return true
+}
+
 // fail keeps the first error: what follows it is not asked of ranks that may be elsewhere.
 func (j *Job) fail(err error) error {
 	j.failed = err

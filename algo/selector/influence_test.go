@@ -18,6 +18,7 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/decoder"
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/optim"
 )
 
@@ -45,10 +46,12 @@ func gradients(t *testing.T, run *algo.Run, examples []data.Example) [][]float64
 func adamDirections(run *algo.Run, g [][]float64) [][]float64 {
 	var m, v []float64
 	for _, p := range run.Model.Trainable() {
-		pm, pv := run.Optimizer.(optim.Adaptive).Moments(p)
-		for i := range pm.Host() {
-			m, v = append(m, float64(pm.Host()[i])), append(v, float64(pv.Host()[i]))
-		}
+		_ = run.Optimizer.(optim.Adaptive).Moments(p, func(pm, pv driver.F32) error { // the function has no error
+			for i := range pm.Host() {
+				m, v = append(m, float64(pm.Host()[i])), append(v, float64(pv.Host()[i]))
+			}
+			return nil
+		})
 	}
 	steps := float64(run.Optimizer.Steps() + 1)
 	out := make([][]float64, len(g))

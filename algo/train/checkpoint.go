@@ -55,15 +55,24 @@ func (k *checkpoints) found(dir string) {
 	k.kept = kept{k.at.step, storage.Exists(filepath.Join(dir, storage.OptimizerFile))}
 }
 
+// moments is the optimizer's state for a checkpoint; nil where it is not asked for.
+type moments struct{ tensors []checkpoint.Tensor }
+
+// moments is the optimizer's; where processes keep it together, all of them call it.
+func (k *checkpoints) moments() (*moments, error) {
+	_, tensors, err := k.optimizer.State()
+	return &moments{tensors}, err
+}
+
 // save writes checkpoint-N of the last finished step, with the optimizer's moments where
 // they are asked for, whole or not at all.
-func (k *checkpoints) save(s *saved, state *report.State, moments bool) error {
+func (k *checkpoints) save(s *saved, state *report.State, m *moments) error {
 	out := k.config.Training.OutputDir
 	d, err := storage.Begin(out, storage.StepName(k.at.step))
 	if err != nil {
 		return err
 	}
-	if err := k.fill(d.Path(), s, state, moments); err != nil {
+	if err := k.fill(d.Path(), s, state, m); err != nil {
 		return errors.Join(err, d.Abort())
 	}
 	// The logs and records up to here are not written again once there is a checkpoint.
@@ -73,7 +82,7 @@ func (k *checkpoints) save(s *saved, state *report.State, moments bool) error {
 	if err := d.Commit(); err != nil {
 		return err
 	}
-	k.noted(moments)
+	k.noted(m != nil)
 	return nil
 }
 
@@ -88,19 +97,15 @@ func isCheckpoint(name string) bool {
 }
 
 // fill writes a checkpoint's files into a folder.
-func (k *checkpoints) fill(dir string, s *saved, state *report.State, moments bool) error {
+func (k *checkpoints) fill(dir string, s *saved, state *report.State, m *moments) error {
 	if err := k.saveModel(dir); err != nil {
 		return err
 	}
 	if err := state.Write(dir, state.GlobalStep == state.MaxSteps); err != nil {
 		return err
 	}
-	if moments {
-		_, moments, err := k.optimizer.State()
-		if err != nil {
-			return err
-		}
-		if err := checkpoint.WriteSafetensors(filepath.Join(dir, storage.OptimizerFile), map[string]string{"format": "pt"}, moments); err != nil {
+	if m != nil {
+		if err := checkpoint.WriteSafetensors(filepath.Join(dir, storage.OptimizerFile), map[string]string{"format": "pt"}, m.tensors); err != nil {
 			return err
 		}
 	}

@@ -122,7 +122,7 @@ func (f *forecast) besides() (out string) {
 func (f *forecast) say(log *slog.Logger) {
 	shared := []any{}
 	if f.plan.Ranks > 1 {
-		shared = append(shared, "ranks", f.plan.Ranks, "processes", f.processes)
+		shared = append(shared, "ranks", f.plan.Ranks, "processes", f.processes, "stage", f.config.Training.Sharding.Stage)
 	}
 	log.Info("plan", append(shared, "rows", f.plan.Rows, "rows_per_step", f.plan.Batch(), "steps", f.plan.Total, "selections", f.plan.Choices(),
 		"trainable_parameters", f.trainable(), "memory", bytes(f.memory()), "activations", f.checkpoints(), "instruction_set", simd.Level(), "precision", f.precision())...)
@@ -165,7 +165,7 @@ func (f *forecast) write(w io.Writer) error {
 		ranks = fmt.Sprintf(", ranks %d", f.plan.Ranks)
 	}
 	if f.processes > 1 {
-		ranks += fmt.Sprintf(" on %d processes, of which each needs the memory below", f.processes)
+		ranks += fmt.Sprintf(" on %d processes, of which each needs the memory below%s", f.processes, f.shared())
 	}
 	line("rows per step", "%d (per_device_train_batch_size %d, gradient_accumulation_steps %d%s)", f.plan.Batch(), f.plan.Micro, f.plan.Accumulate, ranks)
 	line("optimizer steps", "%d", f.plan.Total)
@@ -187,6 +187,16 @@ func (f *forecast) write(w io.Writer) error {
 		line("differs", "%s", difference)
 	}
 	return tw.Flush()
+}
+
+// shared says what the processes share out.
+func (f *forecast) shared() string {
+	switch s := f.config.Training.Sharding; {
+	case f.processes == 1 || s.Stage == 0:
+		return ""
+	default:
+		return fmt.Sprintf("; they share out the optimizer's state (%s, stage %d)", s.Key, s.Stage)
+	}
 }
 
 // precision says what is computed in which precision, and which weights are in codes.

@@ -26,6 +26,7 @@ type lanes struct {
 	params []*tensor.Param
 	device driver.Device
 	sum    *treesum.Reducer // nil: there is one lane
+	shares *shares          // nil: every process steps all parameters
 	bytes  uint64           // that the sums take on the device
 }
 
@@ -34,10 +35,6 @@ func newLanes(c *config.Config, dev driver.Device, plan Plan, job *ranks.Job, pa
 	l := &lanes{job: job, per: plan.Ranks / job.Size(), params: params, device: dev}
 	if plan.Ranks == 1 {
 		return l, nil
-	}
-	size := 0
-	for _, p := range params {
-		size += p.Grad.Len()
 	}
 	order, connection := treesum.Tree, job.Collective()
 	if c.Training.Reduction == config.Fast {
@@ -48,7 +45,16 @@ func newLanes(c *config.Config, dev driver.Device, plan Plan, job *ranks.Job, pa
 	}
 	before := dev.Used()
 	var err error
-	l.sum, err = treesum.New(dev, connection, plan.Ranks, size, order)
+	if c.Training.Sharding.Stage > 0 && job.Size() > 1 {
+		l.shares = newShares(params, job.Size(), job.Rank())
+		l.sum, err = treesum.NewShared(dev, connection, plan.Ranks, l.shares.cut, order)
+	} else {
+		size := 0
+		for _, p := range params {
+			size += p.Grad.Len()
+		}
+		l.sum, err = treesum.New(dev, connection, plan.Ranks, size, order)
+	}
 	l.bytes = dev.Used() - before
 	return l, err
 }
@@ -90,7 +96,8 @@ func (l *lanes) gradients() []driver.F32 {
 	return out
 }
 
-// reduce puts the sum of all lanes' gradients into the parameters of every process.
+// reduce puts the sum of all lanes' gradients into the parameters of every process; where they
+// share, into its own parts of them.
 func (l *lanes) reduce(ctx context.Context) error {
 	if l.sum == nil {
 		return nil

@@ -122,7 +122,9 @@ func (l *loop) update(ctx context.Context, g *gradient) (stepStats, error) {
 	} else {
 		l.journal.weighedByColumn(g.step)
 		l.moving = true
-		l.optimizer.Step(stats.lr, optim.Clip(g.norm, l.Config.Training.MaxGradNorm))
+		if err := l.lanes.step(ctx, func() { l.optimizer.Step(stats.lr, optim.Clip(g.norm, l.Config.Training.MaxGradNorm)) }); err != nil {
+			return stats, fmt.Errorf("step %d: %w", l.step+1, err)
+		}
 		// The weights have moved: what follows belongs to the step and is not cut short.
 		if err := l.curriculum.Observe(context.WithoutCancel(ctx), g.step); err != nil {
 			return stats, fmt.Errorf("step %d, %w", l.step+1, err)
@@ -232,7 +234,10 @@ func (l *loop) accumulate(ctx context.Context, s *curriculum.Step, labels int) (
 	if err := l.lanes.reduce(ctx); err != nil {
 		return nil, fmt.Errorf("step %d: %w", l.step+1, err)
 	}
-	if g.norm = l.passes.norm(); finite(g.norm) {
+	if g.norm, err = l.lanes.norm(ctx); err != nil {
+		return nil, fmt.Errorf("step %d: %w", l.step+1, err)
+	}
+	if finite(g.norm) {
 		return g, nil
 	}
 	if broken, err = l.passes.brokenGradients(ctx, s, weights, smoothing); err != nil || len(broken.rows) > 0 {

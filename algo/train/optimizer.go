@@ -10,7 +10,7 @@ import (
 )
 
 // newOptimizer makes the optimizer that optim, or use_muon, names.
-func newOptimizer(c *config.Config, dev driver.Device, params []*tensor.Param, log *slog.Logger) (optim.Optimizer, error) {
+func newOptimizer(c *config.Config, dev driver.Device, params []*tensor.Param, l *lanes, log *slog.Logger) (optim.Optimizer, error) {
 	t := c.Training
 	name, settings := t.Optim, optim.Settings{WeightDecay: t.WeightDecay, Beta1: t.AdamBeta1, Beta2: t.AdamBeta2, Eps: t.AdamEpsilon}
 	if c.Tuning.UseMuon {
@@ -18,6 +18,9 @@ func newOptimizer(c *config.Config, dev driver.Device, params []*tensor.Param, l
 	}
 	if ratio := c.Tuning.LoRAPlusLRRatio; ratio != nil {
 		settings.Groups = optim.LoRAPlus(params, t.WeightDecay, t.LearningRate, *ratio, c.Tuning.LoRAPlusLREmbedding)
+	}
+	if l.shares != nil {
+		settings.Shares = l
 	}
 	if said := optim.Equivalent(name); said != "" {
 		log.Info(said)

@@ -214,47 +214,37 @@ func (t *session) measure(ctx context.Context) (evaluations, error) {
 // saved because the run is interrupted holds the optimizer whatever save_only_model says.
 // Rank 0 writes it, and all go on once it is there.
 func (t *session) save(ctx context.Context, interrupted bool) (string, error) {
-	moments := interrupted || !t.config.Training.SaveOnlyModel
-	if t.checkpoints.has(moments) {
+	with := interrupted || !t.config.Training.SaveOnlyModel
+	if t.checkpoints.has(with) {
 		return t.loop.lastSaved, nil
 	}
+	var m *moments
 	var err error
-	if t.ranks.First() {
-		err = t.write(moments)
+	if with && (t.ranks.First() || t.loop.lanes.shared()) {
+		m, err = t.checkpoints.moments()
+	}
+	if t.ranks.First() && err == nil {
+		err = t.write(m)
 	}
 	if err := t.ranks.Agree(context.WithoutCancel(ctx), "saving", err); err != nil {
 		return "", err
 	}
-	t.checkpoints.noted(moments)
+	t.checkpoints.noted(with)
 	return t.loop.lastSaved, nil
 }
 
 // write writes the checkpoint of the last finished step.
-func (t *session) write(moments bool) error {
+func (t *session) write(m *moments) error {
 	defer t.loop.journal.Phase("saving")()
 	s, err := t.saved()
 	if err == nil {
-		err = t.checkpoints.save(s, t.trainerState(), moments)
+		err = t.checkpoints.save(s, t.trainerState(), m)
 	}
 	if err != nil {
 		return fmt.Errorf("checkpoint of step %d: %w", t.loop.step, err)
 	}
 	t.checkpoints.rotate(t.judge.checkpoint())
 	return t.folder.replaced()
-}
-
-// saveWaiting saves the last finished step while this rank waits for others and is asked to
-// stop: they may be dead, and a launcher that has lost one kills the others soon.
-func (t *session) saveWaiting(place string) {
-	t.log.Warn("asked to stop while the other ranks are waited for", "rank", t.ranks.Rank(), "at", place)
-	if !t.ranks.First() || t.loop.step == 0 || t.loop.moving || t.bestLoaded || t.checkpoints.has(true) {
-		return
-	}
-	if err := t.write(true); err != nil {
-		t.log.Warn("the last finished step could not be saved", "step", t.loop.step, "error", err)
-		return
-	}
-	t.log.Info("checkpoint saved", "step", t.loop.step, "path", t.loop.lastSaved)
 }
 
 // saved is what a checkpoint of the last finished step says of the run.
@@ -296,32 +286,6 @@ func (t *session) stopped(ctx context.Context, err error) error {
 	}
 	t.log.Info("checkpoint saved", "step", step, "path", path)
 	return ErrInterrupted
-}
-
-// rescued saves the last finished step where an error ends training, a program's, a
-// device's, a panic: the work up to there is not lost. Where the weights have begun to
-// move, or cannot be read any more, it names what was saved before.
-func (t *session) rescued(err error) error {
-	if errors.As(err, new(spoilt)) {
-		return err // it says what is saved
-	}
-	if !t.ranks.First() {
-		return err // rank 0 saves, by itself: others may be gone
-	}
-	step := t.loop.step
-	if step == 0 || t.loop.moving || t.bestLoaded {
-		return &Rescued{err, t.loop.lastCheckpoint()}
-	}
-	serr := task.Catch(func() error {
-		if t.checkpoints.has(true) {
-			return nil
-		}
-		return t.write(true)
-	})
-	if serr != nil {
-		return &Rescued{err, fmt.Sprintf("step %d could not be saved (%v), %s", step, serr, t.loop.lastCheckpoint())}
-	}
-	return &Rescued{err, fmt.Sprintf("step %d is saved in %s, the same command goes on from it", step, t.loop.lastSaved)}
 }
 
 // loadBest puts the best checkpoint's weights into the model, for what is saved at

@@ -54,7 +54,7 @@ func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, lo
 	}
 	l.passes.lanes = l.lanes
 	l.nonEmbedding = float64(t.model.Parameters() - t.model.Config().Vocab*t.model.Config().Hidden)
-	if l.optimizer, err = newOptimizer(c, dev, l.passes.params, log); err != nil {
+	if l.optimizer, err = newOptimizer(c, dev, l.passes.params, l.lanes, log); err != nil {
 		return nil, err
 	}
 	if l.schedule, l.plateau, err = newSchedule(c, l.Plan.Total); err != nil {

@@ -16,8 +16,8 @@ func settleSharding(c *config.Config, o Options) error {
 	case s.Stage == 0:
 	case o.processes() == 1:
 		o.Log.Info("there is nothing to share out: one process trains", s.Key, s.Stage)
-	default:
-		return c.Errorf(s.Key, "stage %d is not there yet for several processes: write stage 0 (no_shard), or start one", s.Stage)
+	case s.Stage > 1:
+		return c.Errorf(s.Key, "stage %d is not there yet for several processes: write stage 1, which shares the optimizer's state out, or start one process", s.Stage)
 	}
 	return nil
 }

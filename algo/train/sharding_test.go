@@ -3,12 +3,18 @@ package train_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/algo/train"
 )
 
@@ -41,5 +47,202 @@ func TestNothingToShare(t *testing.T) {
 	err := f.together(1, nil, "output_dir="+filepath.Join(f.dir, "rows"), "deepspeed={train_batch_size: 7}")[0]
 	if err == nil || !strings.Contains(err.Error(), "train_batch_size is 7, and a step takes ") {
 		t.Error(err)
+	}
+}
+
+// tensorFiles are the files of weights and of the optimizer's state in an output_dir, its
+// checkpoints included, by name.
+func tensorFiles(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".safetensors") {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		name, _ := filepath.Rel(dir, path)
+		out[name] = string(raw)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// sameRuns compares what two runs left: weights, checkpoints, records and evaluations.
+func sameRuns(t *testing.T, what, got, want string) {
+	t.Helper()
+	a, b := tensorFiles(t, got), tensorFiles(t, want)
+	if len(b) == 0 {
+		t.Errorf("%s: no files of tensors", what)
+	}
+	for name := range b {
+		if a[name] != b[name] {
+			t.Errorf("%s: %s differs", what, name)
+		}
+	}
+	if a, b := records(t, got), records(t, want); a != b {
+		t.Errorf("%s: records\n%s\nwant\n%s", what, a, b)
+	}
+	if a, b := evaluations(t, got), evaluations(t, want); a != b {
+		t.Errorf("%s: evaluations\n%s\nwant\n%s", what, a, b)
+	}
+}
+
+// TestGoldenSharded: what processes share out changes no byte of what they leave, whatever
+// trains and decides, the checkpoints with the optimizer's state included.
+func TestGoldenSharded(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	f.offline(48)
+	runs := map[string][]string{
+		"lora":       {"lora_dropout=0.1", "replay_every=2", "load_best_model_at_end=true"},
+		"loraplus":   {"loraplus_lr_ratio=4", "weight_decay=0.1"},
+		"full":       {"finetuning_type=full", "gradient_accumulation_steps=2", "weight_decay=0.1"},
+		"full lion":  {"finetuning_type=full", "optim=lion_32bit"},
+		"freeze sgd": {"finetuning_type=freeze", "freeze_trainable_layers=1", "optim=sgd", "weight_decay=0.1"},
+	}
+	for name, args := range runs {
+		runs[name] = append(args, "max_steps=4", "save_steps=2", "eval_strategy=steps", "eval_steps=2")
+	}
+	for _, m := range methods(t) {
+		switch m.String() {
+		case "selector less, faithful", "selector less, upstream", "selector icons, faithful", "selector zeroth, faithful", "pipeline chain, faithful", "mixer odm, faithful":
+			t.Run(m.String(), func(t *testing.T) {
+				f.t = t
+				f.everyStage([][2]int{{4, 2}, {4, 4}}, m.arguments(f, "save_steps=2")...)
+			})
+		}
+	}
+	for name, args := range runs {
+		t.Run(name, func(t *testing.T) {
+			f.t = t
+			f.everyStage([][2]int{{2, 2}, {4, 2}, {4, 4}, {6, 3}}, args...)
+		})
+	}
+}
+
+// stages are those that several processes can be asked for.
+var stages = []int{1}
+
+// everyStage trains with each pair of logical ranks and processes, and compares every stage
+// with one process that shares nothing.
+func (f *fixture) everyStage(pairs [][2]int, overrides ...string) {
+	f.t.Helper()
+	single := map[int]string{}
+	out := func(logical, processes, n int) string {
+		dir := filepath.Join(f.t.TempDir(), fmt.Sprint(logical, "-on-", processes, "-stage-", n))
+		f.clear()
+		f.mustTogether(processes, append(slices.Clip(overrides), "output_dir="+dir, fmt.Sprint("ranks=", logical), stage(n))...)
+		return dir
+	}
+	for _, p := range pairs {
+		logical, processes := p[0], p[1]
+		if single[logical] == "" {
+			single[logical] = out(logical, 1, 0)
+		}
+		for _, n := range stages {
+			sameRuns(f.t, fmt.Sprintf("stage %d, %d logical ranks on %d processes", n, logical, processes), out(logical, processes, n), single[logical])
+		}
+	}
+}
+
+// TestShardedResumes: a run that was stopped, or killed, at one stage on so many processes goes
+// on at another on any other number of them, and ends as one that nobody stopped.
+func TestShardedResumes(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	out := func(name string, more ...string) []string {
+		return append([]string{"finetuning_type=full", "max_steps=6", "save_steps=2", "output_dir=" + filepath.Join(f.dir, name)}, more...)
+	}
+	f.mustTogether(1, out("whole", "ranks=4")...)
+	for step := 1; step < 6; step++ {
+		name := fmt.Sprint("stopped", step)
+		for rank, err := range f.together(4, stopAt(step, step%4), out(name, stage(stages[step%len(stages)]))...) {
+			if !errors.Is(err, train.ErrInterrupted) {
+				t.Fatalf("rank %d: %v", rank, err)
+			}
+		}
+		f.mustTogether([]int{1, 2, 4}[step%3], out(name, stage([]int{0, 1}[step/3]))...)
+		sameRuns(t, fmt.Sprint("stopped after step ", step), filepath.Join(f.dir, name), filepath.Join(f.dir, "whole"))
+	}
+	// One is killed: nobody can save, and the run goes on from the last checkpoint.
+	errs := f.together(2, func(r int, _ *config.Config, o *train.Options) context.Context {
+		if r == 1 {
+			o.Progress = killAt(3)
+		}
+		return nil
+	}, out("killed", "ranks=4", stage(1))...)
+	if errs[0] == nil || !strings.Contains(errs[0].Error(), "waited for the others, step 3") || !strings.Contains(errs[0].Error(), "the last good checkpoint is ") {
+		t.Errorf("%v", errs[0])
+	}
+	f.mustTogether(4, out("killed", stage(1))...)
+	sameRuns(t, "killed", filepath.Join(f.dir, "killed"), filepath.Join(f.dir, "whole"))
+}
+
+// TestShardedFails: of an error of one rank all are told, and they save what they keep
+// together.
+func TestShardedFails(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	out := func(name string) []string {
+		return []string{"output_dir=" + filepath.Join(f.dir, name), "max_steps=6", "finetuning_type=full"}
+	}
+	f.mustTogether(1, append(out("whole"), "ranks=2")...)
+	for failing := range 2 {
+		name := fmt.Sprint("failed", failing)
+		errs := f.together(2, func(r int, _ *config.Config, o *train.Options) context.Context {
+			if r == failing {
+				o.Progress = fall(3)
+			}
+			return nil
+		}, append(out(name), stage(1))...)
+		for rank, err := range errs {
+			if !ranks.Told(err) {
+				t.Errorf("rank %d failed, rank %d ended with %v", failing, rank, err)
+			}
+		}
+		if errs[0] == nil || !strings.Contains(errs[0].Error(), "a planted fault") || !strings.Contains(errs[0].Error(), "step 3 is saved in ") {
+			t.Errorf("%v", errs[0])
+		}
+		f.mustTogether(1, out(name)...)
+		if a, b := tensorFiles(t, filepath.Join(f.dir, name)), tensorFiles(t, filepath.Join(f.dir, "whole")); a["model.safetensors"] != b["model.safetensors"] {
+			t.Errorf("rank %d failed: the run trains another model", failing)
+		}
+	}
+}
+
+// TestShardedNaN: a row that spoils its loss or its gradient is left out as without shares.
+func TestShardedNaN(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]map[string]string{"loss": question("Z", "no"), "gradient": question("Add 1 and 1", "2 "+strings.Repeat("Z", 60))} {
+		f, with := poisoned(t)
+		f.json("pool.json", []map[string]string{question("Add 1 and 2", "3"), question("Write in capitals: mo", "MO"), row, question("Add 4 and 5", "9")})
+		args := func(out string, more ...string) []string {
+			return append([]string{with, "cutoff_len=31", "max_steps=4", "per_device_train_batch_size=1", "ranks=2", "output_dir=" + filepath.Join(f.dir, out)}, more...)
+		}
+		f.mustTogether(1, args("one")...)
+		for _, n := range stages {
+			out := fmt.Sprint("two", n)
+			f.mustTogether(2, args(out, stage(n))...)
+			sameRuns(t, fmt.Sprint(name, ", stage ", n), filepath.Join(f.dir, out), filepath.Join(f.dir, "one"))
+		}
+	}
+}
+
+// TestShardedRefusals: what cannot be shared out is refused by name, with the way out.
+func TestShardedRefusals(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	for _, c := range []struct{ args, says string }{
+		{"optim=adafactor", "adafactor keeps means of whole rows and columns"},
+		{"use_muon=true", "muon orthogonalises whole matrices"},
+	} {
+		for rank, err := range f.together(2, nil, "output_dir="+filepath.Join(f.dir, "out"), stage(1), c.args) {
+			if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "stage 0") {
+				t.Errorf("%s, rank %d: %v", c.args, rank, err)
+			}
+		}
 	}
 }

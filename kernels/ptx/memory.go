@@ -117,3 +117,8 @@ func (q *Queue) room(m driver.Memory, n int) driver.Memory {
 func (q *Queue) Read(dst []byte, addr uintptr) {
 	must("reading a result", q.dev.CopyOut(dst, driver.DeviceMemory(addr, len(dst))))
 }
+
+// Write copies src to addr before all work queued from now on.
+func (q *Queue) Write(addr uintptr, src []byte) {
+	must("writing numbers", q.dev.CopyIn(driver.DeviceMemory(addr, len(src)), src))
+}

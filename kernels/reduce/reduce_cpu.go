@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	sumBlock = 4096    // elements of one leaf of the tree
+	sumBlock = Leaf    // elements of one leaf of the tree
 	leaves   = 256     // leaves summed without memory: 1 Mi elements
 	block    = 1 << 14 // elements a task of an elementwise operation takes
 )

@@ -7,28 +7,44 @@ import (
 	"dataflex.dev/dataflex/kernels/reduce"
 )
 
-// exchange adds the processes' subtrees: the pile's and, the last, v, which receives the sum.
+// exchange adds the processes' subtrees: the pile's and, the last, v, which receives the
+// sum: all of it, or with shares this process's parts.
 func (r *Reducer) exchange(ctx context.Context, v vector) error {
-	size := r.c.Size()
-	for lo := 0; lo < r.n; lo += r.bucket {
-		hi := min(lo+r.bucket, r.n)
-		share := (hi - lo + size - 1) / size
-		reduced, err := r.reduce(ctx, v, lo, hi, share)
+	for _, c := range r.cuts {
+		reduced, err := r.reduce(ctx, v, c)
 		if err != nil {
 			return err
 		}
-		if to, ok := v.whole(lo, hi); ok && to.Len() == share*size {
-			if err := r.c.AllGather(ctx, reduced, to); err != nil {
-				return err
-			}
-			continue
+		if r.shares == nil {
+			err = r.spread(ctx, c, reduced, r.send, 0, v)
+		} else {
+			rank := r.c.Rank()
+			err = v.window(c.at[rank], c.at[rank+1], func(s driver.F32, at int) error {
+				return driver.Copy(r.dev, s, reduced.Sub(at, at+s.Len()))
+			})
 		}
-		all := r.send.Sub(0, share*size)
-		if err := r.c.AllGather(ctx, reduced, all); err != nil {
+		if err != nil {
 			return err
 		}
-		if err := v.window(lo, hi, func(s driver.F32, at int) error {
-			return driver.Copy(r.dev, s, all.Sub(at, at+s.Len()))
+	}
+	return nil
+}
+
+// spread gives every process the parts of c, of which own is this one's and as long as the
+// longest; v, which begins at that place, receives them. room is working memory.
+func (r *Reducer) spread(ctx context.Context, c cut, own, room driver.F32, begins int, v vector) error {
+	lo, hi := c.lo()-begins, c.hi()-begins
+	if to, ok := v.whole(lo, hi); ok && c.even() {
+		return r.c.AllGather(ctx, own, to)
+	}
+	width := own.Len()
+	all := room.Sub(0, width*r.c.Size())
+	if err := r.c.AllGather(ctx, own, all); err != nil {
+		return err
+	}
+	for p := range r.c.Size() {
+		if err := v.window(c.at[p]-begins, c.at[p+1]-begins, func(s driver.F32, at int) error {
+			return driver.Copy(r.dev, s, all.Sub(p*width+at, p*width+at+s.Len()))
 		}); err != nil {
 			return err
 		}
@@ -36,15 +52,46 @@ func (r *Reducer) exchange(ctx context.Context, v vector) error {
 	return nil
 }
 
-// reduce is this process's share of the sum of [lo, hi).
-func (r *Reducer) reduce(ctx context.Context, v vector, lo, hi, share int) (driver.F32, error) {
-	padded := share * r.c.Size()
+// Gather gives every process elements [lo, lo + length of to) of what all of them own: own are
+// this process's parts of them and to receives all, both one slice after another. They do
+// not overlap, or are the same memory.
+func (r *Reducer) Gather(ctx context.Context, lo int, own, to []driver.F32) error {
+	dst, mine := vector(to), vector(own)
+	hi, rank, done := lo+dst.len(), r.c.Rank(), 0
+	for _, whole := range r.cuts {
+		c := whole.within(lo, hi)
+		width := c.width()
+		if width == 0 {
+			continue
+		}
+		from, n := done, c.at[rank+1]-c.at[rank]
+		done += n
+		part, ok := mine.whole(from, from+n)
+		if !ok || n != width || c.even() { // what travels from where it arrives is copied first
+			part = r.send.Sub(0, width)
+			if err := mine.window(from, from+n, func(s driver.F32, at int) error {
+				return driver.Copy(r.dev, part.Sub(at, at+s.Len()), s)
+			}); err != nil {
+				return err
+			}
+		}
+		if err := r.spread(ctx, c, part, r.recv, lo, dst); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reduce is this process's part of the sum of c, as long as the longest.
+func (r *Reducer) reduce(ctx context.Context, v vector, c cut) (driver.F32, error) {
+	width := c.width()
+	padded := width * r.c.Size()
 	if r.order == Library {
-		in, err := r.outgoing(v, lo, hi, padded)
+		in, err := r.outgoing(v, c)
 		if err != nil {
 			return driver.F32{}, err
 		}
-		out := r.recv.Sub(0, share)
+		out := r.recv.Sub(0, width)
 		return out, r.c.ReduceScatter(ctx, in, out)
 	}
 	for k := range r.rounds { // a process with fewer subtrees sends one that nobody looks at
@@ -52,7 +99,7 @@ func (r *Reducer) reduce(ctx context.Context, v vector, lo, hi, share int) (driv
 		if k < len(r.pile) {
 			from = vector{r.pile[k].sum}
 		}
-		in, err := r.outgoing(from, lo, hi, padded)
+		in, err := r.outgoing(from, c)
 		if err != nil {
 			return driver.F32{}, err
 		}
@@ -60,19 +107,25 @@ func (r *Reducer) reduce(ctx context.Context, v vector, lo, hi, share int) (driv
 			return driver.F32{}, err
 		}
 	}
-	return r.climb(node{0, r.lanes}, share), nil
+	return r.climb(node{0, r.lanes}, width), nil
 }
 
-// outgoing is [lo, hi) of v in one piece of padded floats. What lies behind hi is sent and
-// added like the rest, and dropped.
-func (r *Reducer) outgoing(v vector, lo, hi, padded int) (driver.F32, error) {
-	if s, ok := v.whole(lo, hi); ok && s.Len() == padded {
+// outgoing is c of v in one piece, its parts as long as the longest. What lies behind a
+// shorter one is sent and added like the rest, and dropped.
+func (r *Reducer) outgoing(v vector, c cut) (driver.F32, error) {
+	if s, ok := v.whole(c.lo(), c.hi()); ok && c.even() {
 		return s, nil
 	}
-	to := r.send.Sub(0, padded)
-	return to, v.window(lo, hi, func(s driver.F32, at int) error {
-		return driver.Copy(r.dev, to.Sub(at, at+s.Len()), s)
-	})
+	width := c.width()
+	to := r.send.Sub(0, width*r.c.Size())
+	for p := range r.c.Size() {
+		if err := v.window(c.at[p], c.at[p+1], func(s driver.F32, at int) error {
+			return driver.Copy(r.dev, to.Sub(p*width+at, p*width+at+s.Len()), s)
+		}); err != nil {
+			return driver.F32{}, err
+		}
+	}
+	return to, nil
 }
 
 // climb adds the received shares below n: those of the processes' subtrees are the leaves.

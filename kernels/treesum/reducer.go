@@ -17,7 +17,8 @@ const (
 	Library              // the library that connects them: they do, and on its version
 )
 
-// bucket is how many floats travel at a time: the buffers between processes take 64 MiB each.
+// bucket is how many floats travel at a time, or up to a block more: the buffers between
+// processes take 64 MiB each.
 const bucket = 1 << 24
 
 // Reducer adds the gradients of a step's lanes. All its memory is taken when it is made. For
@@ -36,7 +37,8 @@ type Reducer struct {
 	mems   []driver.Memory
 	pieces [][]node   // the subtrees that each process adds by itself
 	rounds int        // the most of them in a process
-	bucket int        // floats that travel at a time
+	shares *Shares    // of which a process receives its own parts of the sum; nil: it receives all
+	cuts   []cut      // what travels at a time
 	send   driver.F32 // a bucket, where the vector has it in pieces
 	recv   driver.F32 // a bucket for every round
 }
@@ -49,16 +51,21 @@ type partial struct {
 
 // New makes a reducer for vectors of n floats on dev. The processes of c must divide lanes.
 func New(dev driver.Device, c driver.Collective, lanes, n int, order Order) (*Reducer, error) {
-	return newReducer(dev, c, lanes, n, order, bucket)
+	return newReducer(dev, c, lanes, n, order, nil, equal(n, c.Size(), bucket))
 }
 
-func newReducer(dev driver.Device, c driver.Collective, lanes, n int, order Order, bucket int) (*Reducer, error) {
+// NewShared makes a reducer of which each process receives its own parts alone.
+func NewShared(dev driver.Device, c driver.Collective, lanes int, shares *Shares, order Order) (*Reducer, error) {
+	return newReducer(dev, c, lanes, shares.len(), order, shares, shares.cuts)
+}
+
+func newReducer(dev driver.Device, c driver.Collective, lanes, n int, order Order, shares *Shares, cuts []cut) (*Reducer, error) {
 	size := c.Size()
 	if lanes < 1 || lanes%size != 0 {
 		return nil, fmt.Errorf("%d ranks on %d processes: a process computes for whole ranks; start one of %s processes", lanes, size, divisors(lanes))
 	}
 	per := lanes / size
-	r := &Reducer{dev: dev, c: c, order: order, lanes: lanes, n: n, bucket: min(bucket, n)}
+	r := &Reducer{dev: dev, c: c, order: order, lanes: lanes, n: n, shares: shares, cuts: cuts}
 	for p := range size {
 		r.pieces = append(r.pieces, node{0, lanes}.within(p*per, (p+1)*per))
 		r.rounds = max(r.rounds, len(r.pieces[p]))
@@ -78,7 +85,10 @@ func newReducer(dev driver.Device, c driver.Collective, lanes, n int, order Orde
 	if order == Library {
 		r.rounds = 1
 	}
-	padded := (r.bucket + size - 1) / size * size
+	padded := 0
+	for _, c := range cuts {
+		padded = max(padded, c.width()*size)
+	}
 	var err error
 	if r.send, err = r.alloc(padded); err == nil {
 		r.recv, err = r.alloc(padded * r.rounds)
@@ -169,7 +179,8 @@ func (r *Reducer) Reset() {
 }
 
 // Sum takes the last lane's sum, in slices as Add does, and overwrites it with the sum of
-// all lanes of all processes, the same bits on each. After an error the step is lost: what
+// all lanes of all processes, the same bits on each; with shares it does so with the parts that
+// this process owns, and leaves undefined what the others hold. After an error the step is lost: what
 // sum holds is undefined, and the collective has failed.
 func (r *Reducer) Sum(ctx context.Context, sum ...driver.F32) error {
 	if r.next != r.block.hi-1 {

@@ -56,8 +56,8 @@ func paired(x [][]float32) []float32 {
 	return x[0]
 }
 
-// cut makes cuts of [0, n) at random places; some pieces are empty.
-func cut(r *rand.Rand, n int) (lengths []int) {
+// torn makes cuts of [0, n) at random places; some pieces are empty.
+func torn(r *rand.Rand, n int) (lengths []int) {
 	for left := n; left > 0; {
 		k := r.IntN(left + 1)
 		if r.IntN(3) == 0 {
@@ -93,7 +93,7 @@ func run(t *testing.T, kind driver.Kind, seed uint64, all, processes, n, bucket 
 		wg.Go(func() {
 			defer job[p].Close()
 			errs[p] = func() error {
-				r, err := newReducer(devs[p], job[p], all, n, order, bucket)
+				r, err := newReducer(devs[p], job[p], all, n, order, nil, equal(n, processes, bucket))
 				if err != nil {
 					return err
 				}
@@ -188,7 +188,7 @@ func TestSameBitsOnAnyNumberOfProcesses(t *testing.T) {
 			if all%processes != 0 {
 				continue
 			}
-			lengths, bucket := cut(random, n), 1+random.IntN(n+50)
+			lengths, bucket := torn(random, n), 1+random.IntN(n+50)
 			got, _ := run(t, kind, seed, all, processes, n, bucket, lengths, Tree)
 			for step := range got {
 				for p := range processes {
@@ -256,7 +256,7 @@ func TestMemory(t *testing.T) {
 	} {
 		host := cpu.New(1)
 		for _, dev := range []driver.Device{host, plan.New(host)} {
-			r, err := newReducer(dev, lanes.Job(c.processes, dev)[0], c.lanes, 1000, Tree, 100)
+			r, err := newReducer(dev, lanes.Job(c.processes, dev)[0], c.lanes, 1000, Tree, nil, equal(1000, c.processes, 100))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -310,6 +310,21 @@ func (w *Weights) ReadFloat32(name string, dst []float32) (err error) {
 	return nil
 }
 
+// ReadPart copies elements of a tensor of dtype F32 and size elements into dst, from one on.
+func (w *Weights) ReadPart(name string, size, from int, dst []float32) (err error) {
+	t, err := w.find(name, size)
+	if err != nil {
+		return err
+	}
+	e := t.entry
+	if e.dtype != "F32" || from < 0 || from+len(dst) > size {
+		return fmt.Errorf("%s: tensor %q is %s, want F32 and %d elements from %d on", t.file.path, name, e.dtype, len(dst), from)
+	}
+	defer storage.CatchFault(&err)()
+	toFloat32(e.dtype, t.file.data[e.begin:e.end][4*from:4*(from+len(dst))], dst)
+	return nil
+}
+
 // ReadBF16 copies a tensor of dtype BF16 into dst, which must have its number of elements,
 // or rounds one that is Decoded to nearest even.
 func (w *Weights) ReadBF16(name string, dst []driver.BF16) (err error) {

@@ -63,9 +63,9 @@ func (s *stepped) step(p *tensor.Param, h adamw.Hyper) {
 }
 
 // Moments implements Adaptive.
-func (o *AdamW) Moments(p *tensor.Param) (m, v driver.F32) {
+func (o *AdamW) Moments(p *tensor.Param, f func(m, v driver.F32) error) error {
 	mo := o.slots.of(p)
-	return mo[0], mo[1]
+	return f(mo[0], mo[1])
 }
 
 // Betas implements Adaptive.

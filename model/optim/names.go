@@ -18,10 +18,17 @@ type Settings struct {
 
 	// Groups replaces the default split of the parameters (for LoRA+); nil = the default.
 	Groups []Group
+
+	// Shares says which parts of the parameters this process steps; nil = all of them.
+	Shares Shares
 }
 
-// method constructs an optimizer over all parameters.
-type method func(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error)
+// method is a kind of optimizer.
+type method struct {
+	groups func(s Settings, params []*tensor.Param) []Group
+	make   func(dev driver.Device, groups []Group, s Settings) (Optimizer, error)
+	whole  string // why it steps whole parameters; "" where every element stands alone
+}
 
 // MuonName is the optimizer of use_muon; upstream has no value of optim for it.
 const MuonName = "muon"
@@ -29,12 +36,12 @@ const MuonName = "muon"
 // names are transformers' values of optim. Those whose state upstream stores in 8 bits, in
 // paged memory or on another vendor's hardware map to the same maths in float32.
 var names = map[string]method{
-	"adamw_torch": newAdamW, "adamw_torch_fused": newAdamW, "adamw_hf": newAdamW, "adamw_torch_xla": newAdamW,
-	"adamw_torch_npu_fused": newAdamW, "adamw_apex_fused": newAdamW, "adamw_torch_8bit": newAdamW, "adamw_torch_4bit": newAdamW,
-	"adamw_8bit": newAdamW, "adamw_bnb_8bit": newAdamW, "paged_adamw_32bit": newAdamW, "paged_adamw_8bit": newAdamW,
-	"lion_32bit": newLion, "lion_8bit": newLion, "paged_lion_32bit": newLion, "paged_lion_8bit": newLion,
-	"sgd": newSGD, "adafactor": newAdafactor,
-	MuonName: newMuon,
+	"adamw_torch": ofAdamW, "adamw_torch_fused": ofAdamW, "adamw_hf": ofAdamW, "adamw_torch_xla": ofAdamW,
+	"adamw_torch_npu_fused": ofAdamW, "adamw_apex_fused": ofAdamW, "adamw_torch_8bit": ofAdamW, "adamw_torch_4bit": ofAdamW,
+	"adamw_8bit": ofAdamW, "adamw_bnb_8bit": ofAdamW, "paged_adamw_32bit": ofAdamW, "paged_adamw_8bit": ofAdamW,
+	"lion_32bit": ofLion, "lion_8bit": ofLion, "paged_lion_32bit": ofLion, "paged_lion_8bit": ofLion,
+	"sgd": ofSGD, "adafactor": ofAdafactor,
+	MuonName: ofMuon,
 }
 
 // refused are transformers' other values, with the nearest supported one.
@@ -76,43 +83,50 @@ func Equivalent(name string) string {
 
 // New constructs the named optimizer over params, with a state of zeros on dev.
 func New(name string, dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
-	make, ok := names[name]
+	m, ok := names[name]
 	if !ok {
 		return nil, Check(name)
 	}
-	return make(dev, params, s)
-}
-
-func newAdamW(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
 	groups := s.Groups
 	if groups == nil {
-		groups = Groups(params, s.WeightDecay)
+		groups = m.groups(s, params)
 	}
-	return made(NewAdamW(dev, groups, s.Beta1, s.Beta2, s.Eps))
+	switch {
+	case s.Shares == nil:
+		return m.make(dev, groups, s)
+	case m.whole != "":
+		return nil, fmt.Errorf("%s %s, which several processes do not share out: take stage 0 (no_shard), or optim: adamw_torch, lion_32bit or sgd", name, m.whole)
+	}
+	return newSharded(m, dev, groups, s)
 }
 
-func newSGD(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
-	return made(NewSGD(dev, s.groups(params)))
-}
+var (
+	ofAdamW = method{
+		groups: func(s Settings, params []*tensor.Param) []Group { return Groups(params, s.WeightDecay) },
+		make: func(dev driver.Device, groups []Group, s Settings) (Optimizer, error) {
+			return made(NewAdamW(dev, groups, s.Beta1, s.Beta2, s.Eps))
+		},
+	}
+	ofLion = method{groups: Settings.later, make: func(dev driver.Device, groups []Group, s Settings) (Optimizer, error) {
+		return made(NewLion(dev, groups, s.Beta1, s.Beta2))
+	}}
+	ofSGD = method{groups: Settings.later, make: func(dev driver.Device, groups []Group, _ Settings) (Optimizer, error) {
+		return made(NewSGD(dev, groups))
+	}}
+	ofAdafactor = method{groups: Settings.later, make: func(dev driver.Device, groups []Group, _ Settings) (Optimizer, error) {
+		return made(NewAdafactor(dev, groups))
+	}, whole: "keeps means of whole rows and columns, and clips whole updates"}
+	ofMuon = method{
+		groups: func(s Settings, params []*tensor.Param) []Group { return []Group{{params, 1, s.WeightDecay}} },
+		make: func(dev driver.Device, groups []Group, s Settings) (Optimizer, error) {
+			return made(NewMuon(dev, groups, s.Beta1, s.Beta2, s.Eps))
+		}, whole: "orthogonalises whole matrices",
+	}
+)
 
-func newLion(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
-	return made(NewLion(dev, s.groups(params), s.Beta1, s.Beta2))
-}
-
-func newAdafactor(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
-	return made(NewAdafactor(dev, s.groups(params)))
-}
-
-func newMuon(dev driver.Device, params []*tensor.Param, s Settings) (Optimizer, error) {
-	return made(NewMuon(dev, []Group{{params, 1, s.WeightDecay}}, s.Beta1, s.Beta2, s.Eps))
-}
-
-// groups is the split of transformers 4.57, with which the optimizers other than AdamW were
+// later is the split of transformers 4.57, with which the optimizers other than AdamW were
 // recorded: it decays no norms.
-func (s Settings) groups(params []*tensor.Param) []Group {
-	if s.Groups != nil {
-		return s.Groups
-	}
+func (s Settings) later(params []*tensor.Param) []Group {
 	return split(params, s.WeightDecay, noDecayNorms.MatchString)
 }
 

@@ -271,7 +271,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for name, near := range refused {
-		if names[name] != nil || names[near] == nil {
+		if names[name].make != nil || names[near].make == nil {
 			t.Errorf("%s is refused in favour of %s", name, near)
 		}
 	}

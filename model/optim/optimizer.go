@@ -16,7 +16,8 @@ type Optimizer interface {
 	Steps() int
 	// State is what a checkpoint must contain besides the weights: the number of steps and
 	// named tensors. On a CPU the tensors may share the optimizer's own memory: write them
-	// before the next Step.
+	// before the next Step. Where processes share the state out, all of them call it, and the one
+	// that writes receives it.
 	State() (steps int, tensors []checkpoint.Tensor, err error)
 	// SetState restores a State that was written as safetensors. It refuses tensors with other
 	// names or shapes than its own.
@@ -31,9 +32,10 @@ type Optimizer interface {
 // direction for another gradient.
 type Adaptive interface {
 	Optimizer
-	// Moments returns the running means of a parameter's gradient and of its square, without
-	// bias correction. p must be one of the optimizer's parameters.
-	Moments(p *tensor.Param) (m, v driver.F32)
+	// Moments calls f with the running means of a parameter's gradient and of its square,
+	// without bias correction, which f only reads and does not keep. p must be one of the
+	// optimizer's parameters. Where processes share the state out, all of them call it.
+	Moments(p *tensor.Param, f func(m, v driver.F32) error) error
 	// Betas returns β₁, β₂ and ε.
 	Betas() (beta1, beta2, eps float64)
 }

@@ -70,8 +70,13 @@ func (s *slots) load(w *checkpoint.Weights) error {
 			return fmt.Errorf("the optimizer's memory: %w", err)
 		}
 	}
-	if names := w.Names(); len(names) != len(s.list) {
-		return fmt.Errorf("%s has %d tensors and this run's optimizer %d: it belongs to a run with another optim, or one that trains other parameters", w.Path(names[0]), len(names), len(s.list))
+	return ofThis(w, len(s.list))
+}
+
+// ofThis refuses a state of other tensors than this run's optimizer has, which are so many.
+func ofThis(w *checkpoint.Weights, tensors int) error {
+	if names := w.Names(); len(names) != tensors {
+		return fmt.Errorf("%s has %d tensors and this run's optimizer %d: it belongs to a run with another optim, or one that trains other parameters", w.Path(names[0]), len(names), tensors)
 	}
 	return nil
 }

@@ -109,18 +109,23 @@ func (n *Names) Choice(r algo.Request) (string, error) {
 		fmt.Fprintf(h, "pool %d\n", r.Pool)
 	}
 	fmt.Fprintf(h, "state %x of %d updates\n", sha256.Sum256(state), n.Lent.Updates)
-	for _, p := range n.Lent.Model.Trainable() {
-		inputs := []driver.F32{p.Data}
-		if o, ok := n.Lent.Optimizer.(optim.Adaptive); ok { // no method asks for what others keep
-			m, v := o.Moments(p)
-			inputs = append(inputs, m, v)
-		}
-		for _, s := range inputs {
+	add := func(values ...driver.F32) error {
+		for _, s := range values {
 			x, err := driver.Read(n.Lent.Device, s)
 			if err != nil {
-				return "", fmt.Errorf("identity of the run: %w", err)
+				return fmt.Errorf("identity of the run: %w", err)
 			}
 			hashFloats(h, x)
+		}
+		return nil
+	}
+	for _, p := range n.Lent.Model.Trainable() {
+		err := add(p.Data)
+		if o, ok := n.Lent.Optimizer.(optim.Adaptive); ok && err == nil { // no method asks for what others keep
+			err = o.Moments(p, func(m, v driver.F32) error { return add(m, v) })
+		}
+		if err != nil {
+			return "", err
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil

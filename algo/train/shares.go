@@ -1,0 +1,132 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"dataflex.dev/dataflex/algo/ranks"
+	"dataflex.dev/dataflex/data/task"
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/reduce"
+	"dataflex.dev/dataflex/kernels/treesum"
+	"dataflex.dev/dataflex/model/optim"
+	"dataflex.dev/dataflex/model/tensor"
+)
+
+// shares are what each process of a run steps alone: parts of the parameters, as
+// treesum.Shares cuts them. It has their sum of gradients and keeps their optimizer's state;
+// then it gives the others the weights.
+type shares struct {
+	cut   *treesum.Shares
+	order map[*tensor.Param]int // of the parameters
+	parts [][]optim.Part        // this process's, of every parameter
+}
+
+func newShares(params []*tensor.Param, processes, rank int) *shares {
+	lengths := make([]int, len(params))
+	s := &shares{order: map[*tensor.Param]int{}, parts: make([][]optim.Part, len(params))}
+	for i, p := range params {
+		lengths[i], s.order[p] = p.Size(), i
+	}
+	s.cut = treesum.NewShares(lengths, processes)
+	for _, part := range s.cut.Of(rank) {
+		p := params[part.Vector]
+		view := &tensor.Param{Name: fmt.Sprintf("%s[%d:%d]", p.Name, part.From, part.To), Shape: []int{part.To - part.From}}
+		view.View(p, part.From)
+		s.parts[part.Vector] = append(s.parts[part.Vector], optim.Part{From: part.From, View: view})
+	}
+	return s
+}
+
+// Parts implements optim.Shares.
+func (l *lanes) Parts(p *tensor.Param) []optim.Part { return l.shares.parts[l.shares.order[p]] }
+
+// Writes implements optim.Shares.
+func (l *lanes) Writes() bool { return l.job.First() }
+
+// Gather implements optim.Shares.
+func (l *lanes) Gather(p *tensor.Param, own []driver.F32, to driver.F32) error {
+	at := l.shares.cut.Start(l.shares.order[p])
+	return l.job.Move(context.Background(), "the optimizer's shares", func(ctx context.Context) error {
+		return l.sum.Gather(ctx, at, own, []driver.F32{to})
+	})
+}
+
+// own are a tensor of each of this process's parts, in order.
+func (s *shares) own(of func(*tensor.Param) driver.F32) (out []driver.F32) {
+	for _, parts := range s.parts {
+		for _, part := range parts {
+			out = append(out, of(part.View))
+		}
+	}
+	return out
+}
+
+// norm is the length of the sum of gradients.
+func (l *lanes) norm(ctx context.Context) (float64, error) {
+	if l.shares == nil {
+		return optim.GradNorm(l.device, l.params), nil
+	}
+	var leaves []float64
+	for _, list := range reduce.Leaves(l.device, l.shares.own(func(p *tensor.Param) driver.F32 { return p.Grad })...) {
+		leaves = append(leaves, list...)
+	}
+	all, err := l.job.Gather(ctx, "the gradient's length", ranks.Pack(leaves), nil)
+	if err != nil {
+		return 0, err
+	}
+	return l.normOf(all)
+}
+
+// normOf puts the leaves of all processes in the order of the parameters, whose sums of
+// squares then have the bits that one process gives them.
+func (l *lanes) normOf(all [][]byte) (float64, error) {
+	leaves := make([][]float64, len(l.params))
+	for i, p := range l.params {
+		leaves[i] = make([]float64, reduce.LeavesOf(p.Size()))
+	}
+	for rank, raw := range all {
+		var into [][]float64
+		for _, part := range l.shares.cut.Of(rank) {
+			from := part.From / reduce.Leaf
+			into = append(into, leaves[part.Vector][from:from+reduce.LeavesOf(part.To-part.From)])
+		}
+		if err := ranks.Unpack(raw, into...); err != nil {
+			return 0, err
+		}
+	}
+	var sum float64
+	for _, s := range reduce.SumOfLeaves(l.device, leaves...) {
+		sum += s
+	}
+	return math.Sqrt(sum), nil
+}
+
+// step moves the weights. Where processes share, each has moved its own parts when it tells
+// the others that it is well, and then gives them their weights.
+func (l *lanes) step(ctx context.Context, move func()) error {
+	if l.shares == nil {
+		move()
+		return nil
+	}
+	err := task.Catch(func() error { move(); return nil })
+	if err := l.job.Agree(ctx, "the update", err); err != nil {
+		return err
+	}
+	weights := make([]driver.F32, len(l.params))
+	for i, p := range l.params {
+		weights[i] = p.Data
+	}
+	err = l.job.Move(ctx, "the weights", func(ctx context.Context) error {
+		return l.sum.Gather(ctx, 0, l.shares.own(func(p *tensor.Param) driver.F32 { return p.Data }), weights)
+	})
+	for _, p := range l.params {
+		p.Sync(l.device)
+	}
+	return err
+}
+
+// shared says that processes keep the optimizer's state together: what a checkpoint needs of
+// it takes all of them.
+func (l *lanes) shared() bool { return l.shares != nil }
