@@ -1,5 +1,5 @@
 // Package adafactor is one step of Adafactor with a given learning rate, without a first
-// moment, over a matrix or a vector. With x = GradScale·g, Beta2 = 1 − t^−0.8 at step t:
+// moment, for a matrix or a vector. With x = GradScale·g, Beta2 = 1 − t^−0.8 at step t:
 //
 //	matrix [R, C]  r_i = Beta2·r_i + (1−Beta2)·(mean over j of x_ij² + Eps)
 //	               c_j = Beta2·c_j + (1−Beta2)·(mean over i of x_ij² + Eps)
@@ -7,11 +7,11 @@
 //	vector         v = Beta2·v + (1−Beta2)·(x² + Eps),  u = x / sqrt(v)
 //	both           p = p·(1 − LR·WeightDecay) − LR·u / max(1, rms(u))
 //
-// Sums run in float64; their order depends on the shape alone, so the bits are the same
-// for every number of threads.
+// Sums run in float64; their order only depends on the shape, so the bits are the same for
+// every number of threads.
 //
-// Source: Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4 and 5; transformers
-// 4.57 optimization.py with scale_parameter and relative_step off (Trainer's way).
+// Source: Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4 and 5; transformers 4.57
+// optimization.py with scale_parameter and relative_step off, as its Trainer sets them.
 package adafactor
 
 import (
@@ -20,10 +20,10 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Hyper are the numbers of one step.
+// Hyper has the hyperparameters of one step.
 type Hyper struct {
 	LR, Beta2, Eps, WeightDecay float64
-	GradScale                   float32 // 1 = gradients as they are
+	GradScale                   float32 // 1 = gradients unchanged
 }
 
 // Matrix updates p [rows, cols], r [rows] and c [cols] in place; g is read only.
@@ -50,7 +50,7 @@ func Vector(dev driver.Device, p, g, v driver.F32, h Hyper) {
 	})
 }
 
-// factors are the scalars of a step, rounded once.
+// factors are the scalars of a step, each rounded once.
 type factors struct {
 	gradScale, beta2, oneMinusBeta2, eps, decay, lr float32
 }

@@ -48,7 +48,7 @@ const threads = 256
 func matrixPTX(dev driver.Launcher, p, g, r, c driver.F32, f factors) {
 	rows, cols := r.Len(), c.Len()
 	q := ptx.On(dev)
-	// The sum of r, the sum of u² and its parts by rows, all float64.
+	// The sum of r, the sum of u² and its parts by rows, all in float64.
 	sumOfR := q.Scratch(0, 8*(2+rows))
 	squares, partial := sumOfR+8, sumOfR+16
 	mean := meanParameters{g: g.Addr(), mean: r.Addr(), rows: int32(rows), cols: int32(cols), f: f}

@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// plain is the textbook step over a matrix, or with r nil over a vector whose second
-// moment is c.
+// plain is the textbook step for a matrix, or if r is nil for a vector whose second moment
+// is c.
 func plain[F optest.Float](p, g, r, c []F, h adafactor.Hyper) {
 	root := func(x F) F { return F(math.Sqrt(float64(x))) }
 	b2, eps, scale := F(h.Beta2), F(h.Eps), F(h.GradScale)

@@ -8,7 +8,7 @@ import (
 	"dataflex.dev/dataflex/kernels/cast"
 )
 
-const block = 1 << 14 // elements a task takes
+const block = 1 << 14 // elements per task
 
 // factors are the scalars of a step as torch rounds them: struct factors of adamw.cu.
 // asm/main.go reads the fields in this order too.
@@ -28,7 +28,7 @@ func newFactors(h Hyper) factors {
 	}
 }
 
-// stepCPU steps, and narrows to half unless it is nil.
+// stepCPU updates the parameter, and rounds it to half unless half is nil.
 func stepCPU(c *cpu.Device, p []float32, half []driver.BF16, g, m, v []float32, h Hyper) {
 	f := newFactors(h)
 	n := len(p)
@@ -41,7 +41,7 @@ func stepCPU(c *cpu.Device, p []float32, half []driver.BF16, g, m, v []float32, 
 	})
 }
 
-// stepPlain is the oracle of the vectorised loop, which has the same bits.
+// stepPlain is the reference for the vectorised loop, which has the same bits.
 func stepPlain(p, g, m, v []float32, f factors) {
 	g, m, v = g[:len(p)], m[:len(p)], v[:len(p)]
 	for i := range p {

@@ -12,7 +12,7 @@ var sm80 string
 
 var family = ptx.New("adamw", sm80)
 
-// stepParameters are those of adamw_step, which has no half, and adamw_step_bf16.
+// stepParameters are those of adamw_step, without half, and of adamw_step_bf16.
 type stepParameters struct {
 	p, half, g, m, v uintptr
 	n                uint64

@@ -34,7 +34,8 @@ func TestPTX(t *testing.T) {
 	}
 }
 
-// TestBF16: StepBF16 is Step, and p rounded beside it, on the host and on a device.
+// TestBF16: StepBF16 is Step, and also writes p rounded to bf16, on the host and on a
+// device.
 func TestBF16(t *testing.T) {
 	r := optest.Rand(5)
 	const n = 5003
@@ -71,7 +72,7 @@ func TestBF16(t *testing.T) {
 	}
 }
 
-// TestTraffic: 30 bytes an element, in full sectors.
+// TestTraffic: 30 bytes per element, in full sectors.
 func TestTraffic(t *testing.T) {
 	dev := optest.Sim(t)
 	const n = 1 << 14

@@ -6,8 +6,8 @@ import "dataflex.dev/dataflex/kernels/simd"
 
 const lanes = 8
 
-// stepBlock takes whole vectors to the assembly and the rest there in a copy, so
-// that an element's bits do not depend on where it stands.
+// stepBlock passes whole vectors to the assembly, and the rest in a copy, so that an
+// element's bits do not depend on its index.
 func stepBlock(p, g, m, v []float32, f factors) {
 	if simd.Level() == "generic" {
 		stepPlain(p, g, m, v, f)

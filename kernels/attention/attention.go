@@ -1,20 +1,21 @@
 // Package attention is causal self-attention over a packed batch.
 //
-// A batch is T tokens in consecutive segments; a token attends to itself and the
-// tokens before it in its own segment, at most Window of them in all, itself
-// included (0 = no limit). Query head h uses key/value head h/(Heads/KVHeads).
+// A batch is T tokens in consecutive segments; a token attends to itself and the tokens
+// before it in its own segment, to at most Window tokens including itself (0 = no limit).
+// Query head h uses key/value head h/(Heads/KVHeads).
 //
 //	s[i,j] = Scale·q[i]·k[j];  with SoftCap c > 0: s = c·tanh(s/c)
 //	o[i]   = Σ_j p[i,j]·v[j],  p[i,j] = exp(s[i,j] − lse[i]),  lse[i] = ln Σ_j exp(s[i,j])
 //
 // All tensors are float32 and row-major: q and its gradient [T, Heads·HeadDim], k and its
-// [T, KVHeads·HeadDim], v and its [T, KVHeads·ValueDim], o and its [T, Heads·ValueDim]; lse
-// [Heads, T]. Scores are formed tile by tile and never stored: memory is linear in T.
+// gradient [T, KVHeads·HeadDim], v and its gradient [T, KVHeads·ValueDim], o and its
+// gradient [T, Heads·ValueDim]; lse [Heads, T]. Scores are computed tile by tile and never
+// stored: memory is linear in T.
 //
-// ForwardBF16 and BackwardBF16 are the same on the tensor cores.
+// ForwardBF16 and BackwardBF16 compute the same on tensor cores.
 //
-// A segment's results depend on that segment alone, bit for bit: they are the
-// same in any batch, at any place in it, for every number of threads.
+// A segment's results only depend on that segment, bit for bit: they are the same in any
+// batch, at any position in it, for every number of threads.
 //
 // Measured on one core of an AMD EPYC (Zen 3, shared with other work, 2026-11-24),
 // best of six runs that alternated with torch 2.7.1's scaled_dot_product_attention
@@ -26,8 +27,8 @@
 //	8 × 128, 14/2 heads of 64   forward 8.9 (10.3)    backward 15.3 (25.1)
 //
 // Source: Dao 2023, arXiv:2307.08691 (FlashAttention-2); sinks: Xiao et al. 2023,
-// arXiv:2309.17453, as transformers 5 has them in models/gpt_oss; values of another width:
-// DeepSeek-AI 2024, arXiv:2405.04434 (multi-head latent attention).
+// arXiv:2309.17453, as in transformers 5's models/gpt_oss; values of another width than
+// keys: DeepSeek-AI 2024, arXiv:2405.04434 (multi-head latent attention).
 package attention
 
 import (
@@ -38,25 +39,25 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Params are the shape and the variant.
+// Params has the shape and the variant.
 type Params struct {
-	Segments                []int32 // where segments begin, and T: Segments[0] = 0, not decreasing
+	Segments                []int32 // start of each segment, then T: Segments[0] = 0, not decreasing
 	Heads, KVHeads, HeadDim int     // Heads is a multiple of KVHeads
 	Scale                   float32 // usually 1/sqrt(HeadDim)
-	Window                  int     // tokens a token sees, itself included; 0 = all before it
+	Window                  int     // tokens a token attends to, itself included; 0 = all before it
 	SoftCap                 float32 // 0 = none
-	ValueDim                int     // of a value and of a head of o; 0 = HeadDim. Another one has no device kernel
+	ValueDim                int     // of a value and of a head of o; 0 = HeadDim. Devices have no kernel for other widths
 
-	// Sinks [Heads] are logits beside every query's scores whose values are zero: a head may
-	// attend to nothing. Nil = none. With SoftCap they have no device kernel.
+	// Sinks [Heads] are logits in addition to every query's scores, with values of zero: a
+	// head may attend to nothing. Nil = none. With SoftCap devices have no kernel for them.
 	Sinks driver.F32
 }
 
-// Inputs are what attention reads: Q [T, Heads*HeadDim], K [T, KVHeads*HeadDim],
+// Inputs are the tensors that attention reads: Q [T, Heads*HeadDim], K [T, KVHeads*HeadDim],
 // V [T, KVHeads*ValueDim].
 type Inputs[T driver.Element] struct{ Q, K, V driver.Slice[T] }
 
-// Gradients are memory for those of the inputs, shaped like them.
+// Gradients are memory for the gradients of the inputs, with the same shapes.
 type Gradients struct {
 	Q, K, V driver.F32
 	Sinks   driver.F32 // is added to; nil = not wanted
@@ -76,8 +77,8 @@ func Forward(dev driver.Device, p Params, x Inputs[float32], o, lse driver.F32) 
 	})
 }
 
-// Backward overwrites d from do, the gradient of o, and what Forward
-// left in o and lse:
+// Backward overwrites d from do, the gradient of o, and from the o and lse that Forward
+// computed:
 //
 //	ds[i,j] = p[i,j]·(do[i]·v[j] − do[i]·o[i])  (times 1−(s/c)² with SoftCap)
 //	dq[i] = Scale·Σ_j ds[i,j]·k[j];  dk[j] = Scale·Σ_i ds[i,j]·q[i];  dv[j] = Σ_i p[i,j]·do[i]
@@ -104,7 +105,7 @@ func (p Params) check() int {
 	case len(p.Segments) == 0 || p.Segments[0] != 0:
 		panic("attention: Segments does not begin with 0")
 	case p.HeadDim < 1 || p.KVHeads < 1 || p.Heads < 1 || p.Heads%p.KVHeads != 0:
-		panic("attention: HeadDim, KVHeads or Heads < 1, or Heads no multiple of KVHeads")
+		panic("attention: HeadDim, KVHeads or Heads < 1, or Heads not a multiple of KVHeads")
 	case p.Window < 0 || p.SoftCap < 0 || p.ValueDim < 0:
 		panic("attention: negative Window, SoftCap or ValueDim")
 	case !p.Sinks.IsNil() && p.Sinks.Len() != p.Heads:
@@ -139,17 +140,16 @@ func checkGradients[T driver.Element](x Inputs[T], o driver.F32, do driver.Slice
 // valueDim is the width of a value and of a head of o.
 func (p Params) valueDim() int { return cmp.Or(p.ValueDim, p.HeadDim) }
 
-// mustHaveKernel panics on what the CPU alone computes: who builds a model refuses it for
-// other devices.
+// mustHaveKernel panics for variants that only the CPU computes: models with them are
+// refused for other devices when they are built.
 func (p Params) mustHaveKernel() {
 	if !p.Sinks.IsNil() && (p.SoftCap > 0 || p.HeadDim > TensorHeadDim) || p.valueDim() != p.HeadDim {
 		panic("attention: no kernel for sinks with SoftCap or long heads, or for values of another width than keys")
 	}
 }
 
-// Chunks cuts segments into pieces of at most size tokens: attention over the result is
-// that of tokens which see the tokens before them in their own piece alone (llama4's
-// attention_chunk_size).
+// Chunks cuts segments into pieces of at most size tokens: attention over the result only
+// sees tokens in the same piece (llama4's attention_chunk_size).
 func Chunks(segments []int32, size int) []int32 {
 	cut := []int32{0}
 	for i, to := range segments[1:] {

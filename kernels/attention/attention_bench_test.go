@@ -9,8 +9,8 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// Operations are counted over the pairs a token really sees: 4·D a pair and head
-// forward, 10·D backward.
+// Operations are counted over the pairs a token attends to: 4·D per pair and head forward,
+// 10·D backward.
 func BenchmarkAttention(b *testing.B) {
 	for _, c := range []struct {
 		name     string

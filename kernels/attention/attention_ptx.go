@@ -23,18 +23,18 @@ var (
 
 // As in tile.cuh, forward.cuh and backward.cuh.
 const (
-	deviceRows    = 64  // rows of a block
-	deviceThreads = 128 // threads of a block
-	backwardTile  = 32  // rows of the other side
+	deviceRows    = 64  // rows per block
+	deviceThreads = 128 // threads per block
+	backwardTile  = 32  // rows of the other operand in a tile
 )
 
-// tensors are the addresses at the head of struct arguments of tile.cuh and bf16.cuh.
+// tensors are the addresses at the start of struct arguments in tile.cuh and bf16.cuh.
 type tensors struct {
 	q, k, v, o, lse, do, delta       uintptr
 	out, outLSE, outDQ, outDK, outDV uintptr
 }
 
-// arguments are struct arguments of tile.cuh and bf16.cuh.
+// arguments are struct arguments in tile.cuh and bf16.cuh.
 type arguments struct {
 	tensors
 	units                                            uintptr
@@ -54,17 +54,18 @@ var (
 	deltas        = ptx.Declare[deltaParameters](family, "attention_delta")
 )
 
-// call is one launch's part that does not change between kernels.
+// call is the part of a launch that is the same for all its kernels.
 type call struct {
 	p      Params
 	q      *ptx.Queue
 	tokens int
-	depth  int // D: HeadDim rounded up to what there is a kernel for
+	depth  int // D: HeadDim rounded up to a size that has a kernel
 	units  []int32
 	tensors
 }
 
-// newCall is a launch's; wide says whether there are kernels for heads beyond TensorHeadDim.
+// newCall makes a call; wide is true if there are kernels for heads longer than
+// TensorHeadDim.
 func newCall(dev driver.Launcher, p Params, t int, wide bool) *call {
 	c := &call{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, deviceRows, queries)}
 	switch {
@@ -82,7 +83,7 @@ func newCall(dev driver.Launcher, p Params, t int, wide bool) *call {
 	return c
 }
 
-// side is what the rows of a block are.
+// side tells whether the rows of a block are queries or keys.
 type side bool
 
 const (
@@ -91,9 +92,9 @@ const (
 )
 
 // deviceUnits lists blocks of `rows` rows as the kernels read them: the segment's first
-// token and the one after its last, the block's first, its place among all blocks in the
-// order of their rows. Blocks with most to do come first: queries have the keys before
-// them, keys the queries after them.
+// token and the one after its last, the block's first, its index among all blocks in the
+// order of their rows. Blocks with most work come first: queries attend to the keys before
+// them, keys to the queries after them.
 func deviceUnits(segments []int32, rows int32, side side) []int32 {
 	type unit struct{ lo, hi, first, place int32 }
 	var units []unit
@@ -114,7 +115,7 @@ func deviceUnits(segments []int32, rows int32, side side) []int32 {
 	return out
 }
 
-// launch runs a kernel of the family, or of its half for soft caps, a block per unit and
+// launch runs a kernel of the family, plain or with a soft cap, with a block per unit and
 // head.
 func (c *call) launch(plain, capped ptx.Kernels[ptx.One[arguments]], kernel string, heads, sharedBytes int) {
 	k, name := plain, fmt.Sprintf("%s_%d", kernel, c.depth)
@@ -132,7 +133,7 @@ func (c *call) launch(plain, capped ptx.Kernels[ptx.One[arguments]], kernel stri
 	k.Launch(c.q, name, config, &ptx.One[arguments]{P: a})
 }
 
-// arguments are struct arguments but for the units.
+// arguments are struct arguments without the units.
 func (c *call) arguments() arguments {
 	return arguments{
 		tensors: c.tensors, tokens: int32(c.tokens), heads: int32(c.p.Heads), kvHeads: int32(c.p.KVHeads),
@@ -140,15 +141,15 @@ func (c *call) arguments() arguments {
 	}
 }
 
-// launchDelta runs the kernel that leaves Σ do·o of every head and token.
+// launchDelta runs the kernel that computes Σ do·o of every head and token.
 func (c *call) launchDelta(kernels ptx.Kernels[deltaParameters], name string) {
 	kernels.Launch(c.q, name, ptx.Grid(ptx.Blocks(c.p.Heads*c.tokens, 8), 256), &deltaParameters{
 		do: c.do, o: c.o, delta: c.delta, tokens: int32(c.tokens), heads: int32(c.p.Heads), headDim: int32(c.p.HeadDim),
 	})
 }
 
-// aligned reports whether every row of every tensor begins on 16 bytes; lse and delta are
-// read and written float by float.
+// aligned reports whether every row of every tensor starts at a multiple of 16 bytes; lse
+// and delta are read and written float by float.
 func (c *call) aligned() bool {
 	t := &c.tensors
 	all := uintptr(4*c.p.HeadDim) | t.q | t.k | t.v | t.o | t.do | t.out | t.outDQ | t.outDK | t.outDV

@@ -65,8 +65,8 @@ func TestPTXSegmentAlone(t *testing.T) {
 	same(t, "alone", got, result{all.o[37*32:], lse, all.dq[37*32:], all.dk[37*16:], all.dv[37*16:], nil})
 }
 
-// TestPTXTraffic: keys and values are read once per block of 64 queries that sees
-// them, in full sectors; no bank is met twice.
+// TestPTXTraffic: keys and values are read once per block of 64 queries that attends to
+// them, in full sectors, without bank conflicts.
 func TestPTXTraffic(t *testing.T) {
 	dev := optest.Sim(t)
 	const tokens, heads, depth = 192, 2, 64
@@ -89,8 +89,8 @@ func TestPTXTraffic(t *testing.T) {
 	}
 }
 
-// TestHeadLengths: every length of heads that the families have and a device takes, with
-// and without a soft cap and a window, in float32 and in bf16, on either generation.
+// TestHeadLengths: every head length of the families that devices support, with and without
+// a soft cap and a window, in float32 and in bf16, on either generation.
 func TestHeadLengths(t *testing.T) {
 	for _, capability := range []int{80, 90} {
 		dev := optest.Device(t, capability)

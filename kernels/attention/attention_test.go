@@ -51,7 +51,7 @@ func run(dev driver.Device, x problem) result {
 	return y
 }
 
-// garbage is what outputs hold before they are overwritten.
+// garbage is the content of outputs before they are overwritten.
 func garbage(n int) []float32 {
 	s := make([]float32, n)
 	for i := range s {
@@ -75,7 +75,7 @@ func sinksOf[F optest.Float](x problem) []F {
 	return optest.To[F](x.sinks)
 }
 
-// withSinks are problems that the CPU alone computes: sinks, and values of another width.
+// withSinks are problems that only the CPU computes: sinks, and values of another width.
 func withSinks() []problem {
 	r := optest.Rand(70)
 	ps := []problem{
@@ -138,7 +138,7 @@ func TestAgainstFloat64(t *testing.T) {
 	}
 }
 
-// within applies the tolerance rule to all that was computed of x.
+// within applies the tolerance rule to all results of x.
 func within(t *testing.T, name string, x problem, got result) {
 	t.Helper()
 	small, ref := plain[float32](x), plain[float64](x)
@@ -193,7 +193,7 @@ func TestThreads(t *testing.T) {
 	}
 }
 
-// TestSegmentAlone: a segment's bits do not depend on what it is packed with.
+// TestSegmentAlone: a segment's bits do not depend on the others in its batch.
 func TestSegmentAlone(t *testing.T) {
 	dev := optest.CPU(t, 2)
 	for _, x := range append(problems(), withSinks()...) {
@@ -240,13 +240,13 @@ func TestPanics(t *testing.T) {
 	optest.Panics(t, "attention: Segments decreases", func() { run(dev, bad) })
 	bad = x
 	bad.p.KVHeads = 3
-	optest.Panics(t, "attention: HeadDim, KVHeads or Heads < 1, or Heads no multiple of KVHeads", func() { run(dev, bad) })
+	optest.Panics(t, "attention: HeadDim, KVHeads or Heads < 1, or Heads not a multiple of KVHeads", func() { run(dev, bad) })
 	bad = x
 	bad.k = x.k[:2]
 	optest.Panics(t, "attention: k is not [T, KVHeads*HeadDim], or v not [T, KVHeads*ValueDim]", func() { run(dev, bad) })
 }
 
-// TestChunks: a token sees those before it in its own chunk of its own segment.
+// TestChunks: a token attends to those before it in its own chunk of its own segment.
 func TestChunks(t *testing.T) {
 	for _, c := range []struct {
 		segments []int32

@@ -11,10 +11,9 @@ type gradients struct {
 	q, k, v, o, lse, do, dq, dk, dv []float32
 }
 
-// backwardCPU gives a task a whole (segment, key/value head): nobody else adds to
-// its rows of dk and dv, so the order of the additions is fixed. The parallelism
-// is segments × KVHeads: one long segment of a model with 2 key/value heads keeps
-// 2 threads busy.
+// backwardCPU gives a task a whole (segment, key/value head): no other task adds to its rows
+// of dk and dv, so the order of the additions is fixed. The parallelism is segments ×
+// KVHeads: one long segment of a model with 2 key/value heads keeps 2 threads busy.
 func backwardCPU(c *cpu.Device, p Params, g gradients, t int) {
 	call := works.Take()
 	p.parallel(c, call.segmentUnits(p), func(w *tile, u unit) {
@@ -63,7 +62,7 @@ func (p Params) backwardBlock(w *tile, u unit, q1 int, g gradients, t int) {
 	p.scatter(g.dq, w.o, d, u.head, u.q0, q1)
 }
 
-// rowTerms leaves the rows' lse in w.max and do·o in w.sum; w.o serves as scratch.
+// rowTerms computes the rows' lse, into w.max, and do·o, into w.sum; it uses w.o as scratch.
 func (p Params) rowTerms(w *tile, u unit, q1 int, g gradients, t int) {
 	group, n, d := p.Heads/p.KVHeads, q1-u.q0, p.valueDim()
 	p.gather(w.o, g.o, d, u.head, u.q0, q1)
@@ -101,7 +100,7 @@ func (p Params) gradientRow(w *tile, u unit, r, i, k0, k1 int) {
 	}
 	simd.ExpSum(row, row, w.max[r])
 	if (i == u.lo || p.Window == 1) && p.Sinks.IsNil() {
-		clear(ds) // one key: p = 1 whatever the score, not the rounding of do·v − do·o
+		clear(ds) // with one key p = 1 whatever the score, so the gradient is 0, not the rounding error of do·v − do·o
 		return
 	}
 	simd.Mul(ds, ds, row)

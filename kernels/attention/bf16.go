@@ -8,16 +8,16 @@ import (
 	"dataflex.dev/dataflex/kernels/scratch"
 )
 
-// Programmer errors of the bf16 forms beside those of Forward and Backward.
+// Programmer errors of the bf16 variants, in addition to those of Forward and Backward.
 const (
-	unalignedBF16 = "attention: HeadDim is no multiple of 8, or a tensor does not begin on 16 bytes"
+	unalignedBF16 = "attention: HeadDim is not a multiple of 8, or a tensor is not 16-byte aligned"
 	unscaledBF16  = "attention: Scale is not positive"
 )
 
-// ForwardBF16 is Forward with q, k and v in bf16. Products are exact and their sums
-// float32; p is rounded to bf16 where it meets v. HeadDim is a multiple of 8, tensors
-// begin on 16 bytes, Scale is positive. On the host the inputs are widened for Forward,
-// which rounds nothing.
+// ForwardBF16 is Forward with q, k and v in bf16. Products are exact and their sums float32;
+// p is rounded to bf16 before it is multiplied by v. HeadDim is a multiple of 8, tensors are
+// 16-byte aligned, Scale is positive. On the host the inputs are widened for Forward, which
+// does not round.
 func ForwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driver.F32) {
 	t := p.check()
 	checkLengths(p, t, x, o, lse)
@@ -31,8 +31,8 @@ func ForwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driv
 	})
 }
 
-// BackwardBF16 is Backward with q, k, v and do in bf16: p and ds are rounded to bf16
-// where they meet do, q and k. The gradients are float32.
+// BackwardBF16 is Backward with q, k, v and do in bf16: p and ds are rounded to bf16 before
+// they are multiplied by do, q and k. The gradients are float32.
 func BackwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driver.F32, do driver.Slice[driver.BF16], d Gradients) {
 	t := p.check()
 	checkLengths(p, t, x, o, lse)
@@ -51,7 +51,7 @@ func BackwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse dri
 	})
 }
 
-// checkBF16 takes the tensors' addresses or'ed together.
+// checkBF16 checks p and the bitwise or of the tensors' addresses.
 func (p Params) checkBF16(addresses uintptr) {
 	if p.HeadDim%8 != 0 || addresses%16 != 0 {
 		panic(unalignedBF16)
@@ -69,7 +69,7 @@ type widened [4][]float32
 
 var wides = scratch.NewPool[widened](2)
 
-// input is x, the i-th input, in float32.
+// input returns x, the i-th input, in float32.
 func (w *widened) input(c *cpu.Device, i int, x driver.Slice[driver.BF16]) []float32 {
 	w[i] = cast.Widened(c, x.Host(), w[i])
 	return w[i]

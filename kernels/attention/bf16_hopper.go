@@ -30,10 +30,10 @@ func (p Params) hopper(dev driver.Device) bool {
 	return ptx.Hopper(dev) && (p.HeadDim == 64 || p.HeadDim == 128) && p.SoftCap == 0
 }
 
-// hopperTensors are the addresses at the head of struct arguments of tile_hopper.cuh.
+// hopperTensors are the addresses at the start of struct arguments in tile_hopper.cuh.
 type hopperTensors struct{ lse, terms, out, outLSE, dq, dk, dv uintptr }
 
-// hopperArguments are struct arguments of tile_hopper.cuh.
+// hopperArguments are struct arguments in tile_hopper.cuh.
 type hopperArguments struct {
 	hopperTensors
 	units                                  uintptr
@@ -63,7 +63,7 @@ var (
 	hopperTerms     = ptx.Declare[hopperTermsOf](familyHopper, "attention_hopper_terms_*")
 )
 
-// hopperCall is one launch's part that does not change between kernels.
+// hopperCall is the part of a launch that is the same for all its kernels.
 type hopperCall struct {
 	p      Params
 	q      *ptx.Queue
@@ -72,7 +72,7 @@ type hopperCall struct {
 	hopperTensors
 }
 
-// rows is the map of a tensor of that many heads, for tiles of `box` rows.
+// rows is the tensor map of a tensor with that many heads, for tiles of `box` rows.
 func (c *hopperCall) rows(x bf16, heads, box int) driver.EncodedTensorMap {
 	n := heads * c.p.HeadDim
 	return c.q.Tiles(x.Addr(), c.tokens, n, n, box)
@@ -82,7 +82,7 @@ func newHopperCall(dev driver.Launcher, p Params, t int) *hopperCall {
 	return &hopperCall{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, hopperRows, queries)}
 }
 
-// kernel names the kernel for the heads' size.
+// kernel is the name of the kernel for HeadDim.
 func (c *hopperCall) kernel(stem string) string { return fmt.Sprintf("%s_%d", stem, c.p.HeadDim) }
 
 // grid has a block per unit and head.
@@ -138,8 +138,8 @@ func backwardHopper(dev driver.Launcher, p Params, x Inputs[driver.BF16], o, lse
 	})
 }
 
-// backwardShared is the bytes of struct backward_memory with tiles of n rows of the
-// other side.
+// backwardShared is the size of struct backward_memory with tiles of n rows of the other
+// operand.
 func (c *hopperCall) backwardShared(n int) int {
 	d := c.p.HeadDim
 	return 2*2*hopperRows*d + backwardStages*(2*2*n*d+8*n+slotBarriers) + 8

@@ -9,8 +9,8 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// problemsHopper are those the sm_90a kernels take: segments of one token and of several
-// blocks of 128, shared heads, windows.
+// problemsHopper are problems that the sm_90a kernels support: segments of one token and of
+// several blocks of 128, shared heads, windows.
 func problemsHopper() []problem {
 	r := optest.Rand(70)
 	ps := []problem{
@@ -38,7 +38,7 @@ func TestHopper(t *testing.T) {
 	}
 }
 
-// TestHopperCapped: what has no sm_90a kernel is served by the sm_80 one.
+// TestHopperCapped: a variant without an sm_90a kernel uses the sm_80 one.
 func TestHopperCapped(t *testing.T) {
 	x := newBF16(85, attention.Params{Segments: []int32{0, 70}, Heads: 1, KVHeads: 1, HeadDim: 64, SoftCap: 4}, 1)
 	same(t, "capped", runBF16(t, optest.Device(t, 90), x), runBF16(t, optest.Device(t, 80), x))
@@ -46,8 +46,8 @@ func TestHopperCapped(t *testing.T) {
 
 func TestHopperOneKey(t *testing.T) { oneKey(t, optest.Device(t, 90)) }
 
-// TestHopperSegmentAlone: a segment's bits are the same in any batch, one that holds
-// nothing but infinities and NaNs besides among them: boxes reach into the next segment.
+// TestHopperSegmentAlone: a segment's bits are the same in any batch, even beside one that
+// contains only infinities and NaNs: boxes reach into the next segment.
 func TestHopperSegmentAlone(t *testing.T) {
 	dev := optest.Device(t, 90)
 	x := newBF16(86, attention.Params{Segments: []int32{0, 37, 180, 260}, Heads: 2, KVHeads: 1, HeadDim: 64}, 1)
@@ -63,8 +63,8 @@ func TestHopperSegmentAlone(t *testing.T) {
 	alone(t, dev, x)
 }
 
-// TestHopperTraffic: tiles are read once per block that meets them, in full sectors; no
-// bank is met twice.
+// TestHopperTraffic: tiles are read once per block that uses them, in full sectors, without
+// bank conflicts.
 func TestHopperTraffic(t *testing.T) {
 	dev := optest.Hopper(t)
 	const tokens, heads, depth, blocks, units = 256, 2, 64, 2, 16
@@ -77,7 +77,8 @@ func TestHopperTraffic(t *testing.T) {
 	optest.Frugal(t, dev, "attention_hopper_backward_kv_64", 2*half+(2+4)*(2*tile+8*heads*64)+2*full+blocks*heads*units)
 }
 
-// TestHopperAnyOrder: whatever the order of the warps, no fault and the same bits.
+// TestHopperAnyOrder: for any order of the warps there is no fault, and the bits are the
+// same.
 func TestHopperAnyOrder(t *testing.T) {
 	x := newBF16(88, attention.Params{Segments: []int32{0, 3, 275}, Heads: 2, KVHeads: 1, HeadDim: 64, Window: 270}, 1)
 	var want result

@@ -68,7 +68,7 @@ func backwardBF16PTX(dev driver.Launcher, p Params, x Inputs[driver.BF16], o, ls
 		outDQ: d.Q.Addr(), outDK: d.K.Addr(), outDV: d.V.Addr(),
 	}
 	c.launchDelta(deltasBF16, "attention_delta_bf16")
-	// The block's own two tiles, and two stages of two of the other side.
+	// The block's own two tiles, and two stages of two tiles of the other operand.
 	own := 2 * 2 * deviceRows * c.depth
 	c.launch(kernelsBF16, cappedKernelsBF16, "attention_bf16_backward_q", p.Heads, own+2*2*2*c.keysTile()*c.depth)
 	c.units = deviceUnits(p.Segments, deviceRows, keys)

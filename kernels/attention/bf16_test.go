@@ -11,13 +11,13 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// nearest rounds to bf16, nearest even.
+// nearest rounds to bf16, to nearest even.
 func nearest(x float32) float32 {
 	b := math.Float32bits(x)
 	return math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff)
 }
 
-// newBF16 is newProblem with inputs that are bf16 numbers.
+// newBF16 is newProblem with inputs that are exact in bf16.
 func newBF16(seed uint64, p attention.Params, std float64) problem {
 	x := newProblem(seed, p, std)
 	for _, s := range [][]float32{x.q, x.k, x.v, x.do} {
@@ -36,7 +36,7 @@ func halves(x []float32) []driver.BF16 {
 	return y
 }
 
-// upload puts bf16 numbers on the device.
+// upload copies bf16 numbers to the device.
 func upload(t *testing.T, dev driver.Device, x []float32) driver.Slice[driver.BF16] {
 	t.Helper()
 	m, err := dev.Alloc(2 * len(x))
@@ -65,9 +65,9 @@ func runBF16(t *testing.T, dev driver.Launcher, x problem) result {
 	return result{out(o), out(lse), out(dq), out(dk), out(dv), nil}
 }
 
-// withinBF16 applies the tolerance rule to what dev computed: plain is float32 whose p
-// and ds are rounded to bf16 as the kernels' are. A GPU's tensor cores do not round the
-// sums of scores, and so lse, to nearest.
+// withinBF16 applies the tolerance rule to the results of dev: plain is float32 with p and
+// ds rounded to bf16 as in the kernels. A GPU's tensor cores do not round the sums of
+// scores, and so lse, to nearest.
 func withinBF16(t *testing.T, dev driver.Device, x problem, got result) {
 	t.Helper()
 	name, small, ref := fmt.Sprintf("%+v", x.p), plain[float32](x), plain[float64](x)
@@ -87,8 +87,8 @@ func withinBF16(t *testing.T, dev driver.Device, x problem, got result) {
 	optest.Within(t, name+" dv", got.dv, sv, rv)
 }
 
-// problemsBF16 are ragged segments, one token among them, shared heads, windows, caps,
-// heads of every depth and of sizes that fill none.
+// problemsBF16 are segments of different lengths, one token among them, shared heads,
+// windows, caps, head lengths of every kernel and between them.
 func problemsBF16() []problem {
 	r := optest.Rand(40)
 	ps := []problem{
@@ -134,8 +134,8 @@ func TestBF16Host(t *testing.T) {
 
 func TestBF16OneKey(t *testing.T) { oneKey(t, optest.Device(t, 80)) }
 
-// oneKey: a token that sees itself alone takes its value, and its score has no gradient
-// at all.
+// oneKey: a token that only attends to itself gets its own value, and its score has no
+// gradient at all.
 func oneKey(t *testing.T, dev driver.Launcher) {
 	t.Helper()
 	x := newBF16(60, attention.Params{Segments: []int32{0, 1, 70}, Heads: 1, KVHeads: 1, HeadDim: 64, Window: 1}, 1)
@@ -151,7 +151,7 @@ func TestBF16SegmentAlone(t *testing.T) {
 	alone(t, optest.Device(t, 80), newBF16(61, attention.Params{Segments: []int32{0, 37, 130, 150}, Heads: 2, KVHeads: 1, HeadDim: 64}, 1))
 }
 
-// alone checks the second of three segments by itself.
+// alone checks the second of three segments in a batch of its own.
 func alone(t *testing.T, dev driver.Launcher, x problem) {
 	t.Helper()
 	all := runBF16(t, dev, x)
@@ -167,13 +167,13 @@ func alone(t *testing.T, dev driver.Launcher, x problem) {
 	same(t, "alone", runBF16(t, dev, one), result{all.o[lo*wq : hi*wq], lse, all.dq[lo*wq : hi*wq], all.dk[lo*wk : hi*wk], all.dv[lo*wk : hi*wk], nil})
 }
 
-// TestBF16Traffic: tiles are read once per block that sees them, in full sectors; no
-// bank is met twice.
+// TestBF16Traffic: tiles are read once per block that uses them, in full sectors, without
+// bank conflicts.
 func TestBF16Traffic(t *testing.T) {
 	dev := optest.Sim(t)
 	const tokens, heads, depth = 256, 2, 64
 	runBF16(t, dev, newBF16(62, attention.Params{Segments: []int32{0, tokens}, Heads: heads, KVHeads: heads, HeadDim: depth}, 1))
-	pairs := 1 + 2 + 3 + 4 // of a block of 64 rows and a tile of 64 it meets
+	pairs := 1 + 2 + 3 + 4 // of a block of 64 rows and a tile of 64 it uses
 	own := 4 * heads * 12 * 128
 	half, full := 2*heads*depth*tokens, 4*heads*depth*tokens // bytes of a tensor
 	tile := 2 * heads * depth * 64
@@ -203,12 +203,12 @@ func TestBF16Panics(t *testing.T) {
 		attention.ForwardBF16(dev, p, attention.Inputs[driver.BF16]{Q: h, K: h, V: h}, optest.Dev(make([]float32, n)), optest.Dev(make([]float32, 3)))
 	}
 	p := attention.Params{Segments: []int32{0, 3}, Heads: 1, KVHeads: 1, HeadDim: 12, Scale: 1}
-	optest.Panics(t, "attention: HeadDim is no multiple of 8, or a tensor does not begin on 16 bytes", func() { call(p) })
+	optest.Panics(t, "attention: HeadDim is not a multiple of 8, or a tensor is not 16-byte aligned", func() { call(p) })
 	p.HeadDim, p.Scale = 8, 0
 	optest.Panics(t, "attention: Scale is not positive", func() { call(p) })
 }
 
-// TestBF16AnyOrder: whatever the order of the warps, no fault and the same bits.
+// TestBF16AnyOrder: for any order of the warps there is no fault, and the bits are the same.
 func TestBF16AnyOrder(t *testing.T) {
 	x := newBF16(63, attention.Params{Segments: []int32{0, 3, 140}, Heads: 2, KVHeads: 1, HeadDim: 64, Window: 130}, 1)
 	g := newGeneration(91, attention.Cached{

@@ -6,15 +6,15 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Cached attends from one new token per sequence to a cache of keys and values: the
-// step of generation. The caches are [Slots, Capacity, KVHeads·HeadDim] and, of values,
-// [Slots, Capacity, KVHeads·ValueDim]; row i of q [n, Heads·HeadDim] and o
-// [n, Heads·ValueDim] belongs to the sequence in slot Slot[i], whose first Length[i]
-// rows are keys and values, the new token's own the last of them. Scale, Window, SoftCap,
-// ValueDim and Sinks are as in Params; Segments is not read.
+// Cached attends from one new token per sequence to a cache of keys and values: the step of
+// generation. The caches are [Slots, Capacity, KVHeads·HeadDim] and, for values, [Slots,
+// Capacity, KVHeads·ValueDim]; row i of q [n, Heads·HeadDim] and o [n, Heads·ValueDim]
+// belongs to the sequence in slot Slot[i], whose first Length[i] rows are keys and values,
+// including those of the new token, which are the last. Scale, Window, SoftCap, ValueDim and
+// Sinks are as in Params; Segments is not read.
 //
-// A row's result depends on its sequence alone, bit for bit, and differs from
-// Forward's by rounding.
+// A row's result only depends on its sequence, bit for bit, and differs from Forward's by
+// rounding.
 type Cached struct {
 	Params
 	Capacity     int
@@ -33,8 +33,8 @@ func (c Cached) Forward(dev driver.Device, q, k, v, o driver.F32) {
 	})
 }
 
-// Store puts rows of keys or values x [T, width] into a cache: row t becomes row
-// rows[t] of cache [·, width]. No two go to the same row.
+// Store copies rows of keys or values x [T, width] to a cache: row t becomes row rows[t] of
+// cache [·, width]. The elements of rows are distinct.
 func Store(dev driver.Device, x driver.F32, rows []int32, cache driver.F32, width int) {
 	if width < 1 || x.Len() != len(rows)*width {
 		panic("attention: x is not [T, width]")
@@ -55,7 +55,7 @@ func (c Cached) check(q, k, v, o driver.F32) {
 	n, width, values := len(c.Slot), c.KVHeads*c.HeadDim, c.KVHeads*c.valueDim()
 	switch {
 	case c.HeadDim < 1 || c.KVHeads < 1 || c.Heads < 1 || c.Heads%c.KVHeads != 0:
-		panic("attention: HeadDim, KVHeads or Heads < 1, or Heads no multiple of KVHeads")
+		panic("attention: HeadDim, KVHeads or Heads < 1, or Heads not a multiple of KVHeads")
 	case c.Window < 0 || c.SoftCap < 0 || c.ValueDim < 0:
 		panic("attention: negative Window, SoftCap or ValueDim")
 	case q.Len() != n*c.Heads*c.HeadDim || o.Len() != n*c.Heads*c.valueDim() || len(c.Length) != n:

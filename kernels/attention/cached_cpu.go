@@ -8,7 +8,7 @@ import (
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
-const storeBlock = 32 // rows a task copies
+const storeBlock = 32 // rows per task
 
 func storeCPU(c *cpu.Device, x []float32, rows []int32, cache []float32, width int) {
 	c.Parallel((len(rows)+storeBlock-1)/storeBlock, func(b int) {
@@ -18,7 +18,7 @@ func storeCPU(c *cpu.Device, x []float32, rows []int32, cache []float32, width i
 	})
 }
 
-// scores is a task's memory.
+// scores is the memory of a task.
 type scores struct{ s []float32 }
 
 var cachedScores = sync.Pool{New: func() any { return new(scores) }}
@@ -45,7 +45,7 @@ func (c Cached) forwardCPU(dev *cpu.Device, q, k, v, o []float32) {
 	})
 }
 
-// row is query head h over len(s) keys and values.
+// row computes query head h over len(s) keys and values.
 func (c Cached) row(s, q, k, v, o []float32, h int) {
 	width, values := c.KVHeads*len(q), c.KVHeads*len(o)
 	for j := range s {

@@ -15,8 +15,8 @@ var familyCached = ptx.New("attention, cached", cachedSM80)
 
 // As in cached.cu.
 const (
-	cachedChunk = 128 // keys of a block
-	cachedHeads = 8   // query heads of a block
+	cachedChunk = 128 // keys per block
+	cachedHeads = 8   // query heads per block
 	cachedEnds  = 8   // floats after a partial output
 )
 
@@ -73,7 +73,7 @@ func (c Cached) forwardPTX(dev driver.Launcher, q, k, v, o driver.F32) {
 	}
 }
 
-// arguments are struct arguments of cached.cu without the addresses other than k.
+// arguments are struct arguments in cached.cu, with k as the only address.
 func (c Cached) arguments(k uintptr, chunks int) cachedArguments {
 	columns := 128 // threads that share a row of values
 	for columns/2 >= c.HeadDim && columns > 32 {

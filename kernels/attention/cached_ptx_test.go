@@ -70,7 +70,7 @@ func plainCached[F optest.Float](g generation) []F {
 	return out
 }
 
-// run stores the caches row by row, in an order of their own, and attends to them.
+// run stores the caches row by row, in random order, and attends to them.
 func (g generation) run(t *testing.T, dev driver.Launcher, shift int) []float32 {
 	t.Helper()
 	width := g.c.KVHeads * g.c.HeadDim
@@ -108,7 +108,7 @@ func TestCachedPTX(t *testing.T) {
 		got := g.run(t, dev, 0)
 		optest.Within(t, fmt.Sprintf("%+v", c), got, plainCached[float32](g), plainCached[float64](g))
 		optest.Same(t, "unaligned", g.run(t, dev, 1), got)
-		// One sequence alone gets the same bits.
+		// A batch of one sequence gets the same bits.
 		one, last, n := g, len(c.Slot)-1, c.Heads*c.HeadDim
 		one.c.Slot, one.c.Length, one.q = c.Slot[last:], c.Length[last:], g.q[last*n:]
 		optest.Same(t, "alone", one.run(t, dev, 0), got[last*n:])
@@ -130,8 +130,8 @@ func TestCachedTraffic(t *testing.T) {
 	optest.Frugal(t, dev, "cached_store", uint64(2*(8*length*kvHeads*d+4*length)))
 }
 
-// TestPTXCachedSinks: the host's outputs, with windows, caps and more keys than a block has
-// threads.
+// TestPTXCachedSinks: the host's outputs, with windows, caps and more keys than threads in a
+// block.
 func TestPTXCachedSinks(t *testing.T) {
 	dev, host, r, f := optest.Device(t, 80), optest.CPU(t, 1), optest.Rand(61), optest.Dev
 	for _, p := range []attention.Params{{}, {Window: 7}, {SoftCap: 3}} {

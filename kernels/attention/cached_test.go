@@ -8,7 +8,7 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// TestCached: the last token of every sequence gets what Forward gives it.
+// TestCached: the last token of every sequence gets the same as from Forward.
 func TestCached(t *testing.T) {
 	const heads, kvHeads, d, capacity = 4, 2, 20, 40
 	const width = kvHeads * d
@@ -48,7 +48,7 @@ func TestCached(t *testing.T) {
 			c.Forward(optest.CPU(t, threads), f(last), f(kc), f(vc), f(got))
 			optest.Near(t, "o", got, want, 2e-6)
 		}
-		// One sequence alone gets the same bits.
+		// A batch of one sequence gets the same bits.
 		one := attention.Cached{Params: p, Capacity: capacity, Slot: slots[2:], Length: lengths[2:]}
 		got, again := make([]float32, len(want)), make([]float32, heads*dv)
 		c.Forward(dev, f(last), f(kc), f(vc), f(got))

@@ -19,8 +19,8 @@ func forwardCPU(c *cpu.Device, p Params, q, k, v, o, lse []float32, t int) {
 	works.Give(call)
 }
 
-// forwardBlock leaves the block's unnormalised output in w.o, the row's largest
-// score in w.max and Σ exp(s − max) in w.sum.
+// forwardBlock computes the block's unnormalised output, into w.o, the rows' largest scores,
+// into w.max, and Σ exp(s − max), into w.sum.
 func (p Params) forwardBlock(w *tile, u unit, q1 int, q, k, v []float32) {
 	n, dv, ld := q1-u.q0, p.valueDim(), p.KVHeads*p.valueDim()
 	rows := n * (p.Heads / p.KVHeads)
@@ -40,8 +40,8 @@ func (p Params) forwardBlock(w *tile, u unit, q1 int, q, k, v []float32) {
 	}
 }
 
-// softmaxRow turns row r of scores into exp(s − max), 0 where query i does not
-// see the key, after moving what was summed so far to the new maximum.
+// softmaxRow turns row r of scores into exp(s − max), 0 where query i does not attend to the
+// key, after scaling the sums so far to the new maximum.
 func (p Params) softmaxRow(w *tile, r, i, k0, k1 int) {
 	row := w.s[r*tileKeys : r*tileKeys+k1-k0]
 	lo, hi := p.visible(i, k0, k1)

@@ -12,12 +12,13 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// planted is a problem in which every ring comes round: three tiles of 128 keys, up to
-// five of 64, the last ones ragged, two heads that share keys, a stranger behind the end.
+// planted is a problem in which every ring buffer wraps around: three tiles of 128 keys, up
+// to five of 64, the last ones partial, two heads that share keys, another segment after the
+// end.
 var planted = Params{Segments: []int32{0, 270, 276}, Heads: 2, KVHeads: 1, HeadDim: 64, Scale: 0.125}
 
-// runPlanted runs forward and backward and returns all they write, the first segment's
-// part of it: the stranger's values are infinite.
+// runPlanted runs forward and backward and returns the first segment's part of all results;
+// the values of the other segment are infinite.
 func runPlanted(t *testing.T, dev *sim.Device) [][]float32 {
 	p, r := planted, optest.Rand(5)
 	n := int(p.Segments[2])
@@ -53,9 +54,9 @@ func adversary(t *testing.T) *sim.Device {
 	return dev
 }
 
-// TestHopperPlantedBugs: what is left out or wrong in the sm_90a kernels is found, as a
-// fault of that kind or, where a GPU would only compute something else, as a wrong
-// result. Lines are numbered as clang lays them out.
+// TestHopperPlantedBugs: missing or wrong parts of the sm_90a kernels are found, as a fault
+// of that kind or, where a GPU would only compute something else, as a wrong result. Lines
+// are numbered in clang's output.
 func TestHopperPlantedBugs(t *testing.T) {
 	const wrong = "wrong result"
 	const forward, queries, keys = "attention_hopper_forward_64", "attention_hopper_backward_q_64", "attention_hopper_backward_kv_64"
@@ -91,7 +92,7 @@ func TestHopperPlantedBugs(t *testing.T) {
 	}
 }
 
-// outcome runs the problem and names what became of it.
+// outcome runs the problem and returns the kind of its fault or wrong result.
 func outcome(t *testing.T, dev *sim.Device, want [][]float32) (kind string, err error) {
 	var got [][]float32
 	if kind, err = optest.Fault(func() { got = runPlanted(t, dev) }); kind != "" {

@@ -7,8 +7,8 @@ import (
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
-// drainCPU lets every head's sink take its share of each query's softmax:
-// o *= σ(lse − sink), lse = ln(exp(lse) + exp(sink)).
+// drainCPU gives every head's sink its share of each query's softmax: o *= σ(lse − sink),
+// lse = ln(exp(lse) + exp(sink)).
 func (p Params) drainCPU(c *cpu.Device, o, lse []float32, t int) {
 	if p.Sinks.IsNil() {
 		return

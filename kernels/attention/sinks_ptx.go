@@ -42,7 +42,7 @@ var (
 	cachedDrains  = ptx.Declare[ptx.One[cachedSinks]](familySinks, "attention_sink_cached")
 )
 
-// drainPTX lets the sinks take their share of what forwardPTX has left.
+// drainPTX gives the sinks their share of the results of forwardPTX.
 func (p Params) drainPTX(dev driver.Launcher, o, lse driver.F32, t int) {
 	if p.Sinks.IsNil() || t == 0 {
 		return
@@ -52,8 +52,8 @@ func (p Params) drainPTX(dev driver.Launcher, o, lse driver.F32, t int) {
 	})
 }
 
-// addSinks adds to the gradients of backwardPTX, whose call this is, those of tokens that see
-// themselves alone, and to the sinks' own.
+// addSinks adds to the gradients of backwardPTX, whose call this is, those of tokens that
+// only attend to themselves, and to the gradients of the sinks.
 func (c *call) addSinks(dsinks driver.F32) {
 	p, x := c.p, &c.tensors
 	if p.Sinks.IsNil() || c.tokens == 0 {
@@ -73,7 +73,7 @@ func (c *call) addSinks(dsinks driver.F32) {
 	})
 }
 
-// alone are the tokens that see themselves alone.
+// alone are the tokens that only attend to themselves.
 func (p Params) alone() (first []int32) {
 	for s, lo := range p.Segments[:len(p.Segments)-1] {
 		hi := p.Segments[s+1]
@@ -87,7 +87,7 @@ func (p Params) alone() (first []int32) {
 	return first
 }
 
-// drainCachedPTX lets the sinks take their share of what forwardPTX has left.
+// drainCachedPTX gives the sinks their share of the results of forwardPTX.
 func (c Cached) drainCachedPTX(dev driver.Launcher, q, k, o driver.F32) {
 	if c.Sinks.IsNil() || len(c.Slot) == 0 {
 		return

@@ -21,8 +21,8 @@ type unit struct {
 	lo, hi, head, q0 int
 }
 
-// tile is a task's memory. Its rows are the queries of one block, head by head:
-// row h·n+i is query q0+i of the group's h-th head.
+// tile is the memory of a task. Its rows are the queries of one block, head by head: row
+// h·n+i is query q0+i of the group's h-th head.
 type tile struct {
 	q, o, do []float32 // [rows, HeadDim] or, o and do, [rows, ValueDim]
 	s, ds    []float32 // [rows, tileKeys]
@@ -30,7 +30,7 @@ type tile struct {
 	sum      []float64 // [rows]; do·o in backward
 }
 
-// work is a call's memory.
+// work is the memory of a call.
 type work struct{ units []unit }
 
 var (
@@ -82,8 +82,8 @@ func (w *work) blockUnits(p Params) []unit {
 	return w.units[pairs:]
 }
 
-// keyRange returns the half-open range of keys that queries q0 … q1-1 see, its
-// start on a tile boundary counted from the segment's start.
+// keyRange returns the half-open range of keys to which queries q0 … q1-1 attend, starting
+// at a tile boundary counted from the segment's start.
 func (p Params) keyRange(lo, q0, q1 int) (k0, k1 int) {
 	k0 = lo
 	if p.Window > 0 {
@@ -92,7 +92,7 @@ func (p Params) keyRange(lo, q0, q1 int) (k0, k1 int) {
 	return k0, q1
 }
 
-// visible returns which columns of the tile of keys k0 … k1-1 query i sees.
+// visible returns the columns of the tile of keys k0 … k1-1 to which query i attends.
 func (p Params) visible(i, k0, k1 int) (lo, hi int) {
 	hi = min(k1, i+1) - k0
 	if p.Window > 0 {
@@ -112,7 +112,7 @@ func (p Params) gather(rows, src []float32, d, head, q0, q1 int) {
 	}
 }
 
-// scatter is the opposite of gather.
+// scatter is the inverse of gather.
 func (p Params) scatter(dst, rows []float32, d, head, q0, q1 int) {
 	group, n := p.Heads/p.KVHeads, q1-q0
 	for h := range group {

@@ -12,8 +12,8 @@ var wideSM80 string
 
 var wideKernels = ptx.Declare[ptx.One[arguments]](ptx.New("attention, wide", wideSM80), "attention_wide_*")
 
-// DeviceHeadDim is the largest HeadDim that devices have kernels for, TensorHeadDim the
-// largest that they have fast ones for, and ones in bf16.
+// DeviceHeadDim is the largest HeadDim for which devices have kernels, TensorHeadDim the
+// largest for which they have fast ones, and ones in bf16.
 const (
 	DeviceHeadDim = 256
 	TensorHeadDim = 128
@@ -24,11 +24,11 @@ const (
 	widePitch    = DeviceHeadDim + 1
 	wideRows     = 32
 	wideThreads  = 256
-	wideForward  = 32 // keys of a tile
-	wideBackward = 16 // keys, or queries
+	wideForward  = 32 // keys per tile
+	wideBackward = 16 // keys, or queries, per tile
 )
 
-// wide launches a kernel of wide.cu, a block per unit and head.
+// wide launches a kernel of wide.cu, with a block per unit and head.
 func (c *call) wide(kernel string, side side, heads, shared int) {
 	units := deviceUnits(c.p.Segments, wideRows, side)
 	if len(units) == 0 {

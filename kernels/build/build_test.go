@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestShippedPTX lints what is committed; .ci/run also compiles it again.
+// TestShippedPTX lints the committed PTX; .ci/run also compiles it again.
 func TestShippedPTX(t *testing.T) {
 	t.Chdir("../..")
 	if err := run(mode{lint: true}, nil); err != nil {
@@ -40,8 +40,8 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestWriteTable: between the markers, one row a kernel in order, and the rest of the
-// page as it was.
+// TestWriteTable: between the markers there is one row per kernel, in order, and the rest of
+// the page is unchanged.
 func TestWriteTable(t *testing.T) {
 	dir := t.TempDir()
 	page, report := filepath.Join(dir, "page.md"), filepath.Join(dir, "report.json")

@@ -12,7 +12,7 @@ import (
 // architecture is a target and the compiler that is pinned for it: clang-19 ignores
 // __grid_constant__, which tensor maps need.
 type architecture struct {
-	target, version string // as the PTX says them
+	target, version string // in the PTX
 	clang, release  string
 	feature         string
 }
@@ -38,7 +38,7 @@ func (a architecture) compile(cu string) ([]byte, error) {
 	return tidy(out.Bytes()), nil
 }
 
-// versions remembers what each compiler called itself.
+// versions has the version that each compiler reports.
 var versions = map[string]string{}
 
 func (a architecture) pinned() error {
@@ -67,15 +67,15 @@ var (
 	section  = regexp.MustCompile(`(?s)\t\.section.*?\n\t\}`)
 )
 
-// tidy drops comments, debug sections and what names them, and shortens paths: line
-// numbers stay, for the interpreter's messages and for profilers.
+// tidy drops comments and debug sections with the references to them, and shortens paths:
+// line numbers stay, for the interpreter's messages and for profilers.
 func tidy(ptx []byte) []byte {
 	ptx = comment.ReplaceAll(ptx, nil)
 	ptx = section.ReplaceAll(ptx, nil)
 	ptx = function.ReplaceAll(ptx, []byte("$1"))
 	ptx = parent.ReplaceAll(ptx, nil)
 	ptx = bytes.ReplaceAll(ptx, []byte(`"./`), []byte(`"`))
-	// The table of files stands at the end of clang's text, after its use.
+	// The table of files is at the end of clang's output, after its use.
 	files := bytes.Join(file.FindAll(ptx, -1), nil)
 	ptx = file.ReplaceAll(ptx, nil)
 	ptx = bytes.Replace(ptx, []byte(".address_size 64\n"), append([]byte(".address_size 64\n"), files...), 1)

@@ -1,23 +1,23 @@
-// Command build makes the PTX of kernels/ from their CUDA sources, with Debian's clang
-// and no CUDA toolkit, and judges it.
+// Command build makes the PTX of kernels/ from their CUDA sources, with Debian's clang and
+// without a CUDA toolkit, and checks it.
 //
 //	go run ./kernels/build                 compile every kernels/*/*.cu, write the PTX beside it, lint it
-//	go run ./kernels/build norm gemm       those families alone
-//	go run ./kernels/build -check          compile and compare with the PTX that is there; lint; write nothing
-//	go run ./kernels/build -lint           lint the PTX that is there, without a compiler
-//	go run ./kernels/build -pack           pack the PTX that is there for embedding, without a compiler
+//	go run ./kernels/build norm gemm       only those families
+//	go run ./kernels/build -check          compile and compare with the existing PTX; lint; write nothing
+//	go run ./kernels/build -lint           lint the existing PTX, without a compiler
+//	go run ./kernels/build -pack           pack the existing PTX for embedding, without a compiler
 //	go run ./kernels/build -table          kernels/build/ptxas.json as a table in kernels/build/ptxas.md
 //
-// Beside each PTX lies what the programs embed: the same text in a zstd frame, which
-// -check and -lint compare.
+// Beside each PTX there is the file that programs embed: the same text in a zstd frame,
+// which -check and -lint compare with it.
 //
-// x.cu becomes x.sm80.ptx (PTX 7.0: any GPU since Ampere), x.sm90a.cu becomes
-// x.sm90a.ptx (PTX 8.0: Hopper alone). The compilers are pinned, as the same text is
-// wanted on every machine: apt-get install clang-19=1:19.1.7-3~deb12u1
-// clang-22=1:22.1.8-1~deb12u1 (bookworm, bookworm-security).
+// x.cu becomes x.sm80.ptx (PTX 7.0: any GPU since Ampere), x.sm90a.cu becomes x.sm90a.ptx
+// (PTX 8.0: Hopper only). The compilers are pinned, so that the text is the same on every
+// machine: apt-get install clang-19=1:19.1.7-3~deb12u1 clang-22=1:22.1.8-1~deb12u1
+// (bookworm, bookworm-security).
 //
-// Exit status: 0 fine, 1 something is wrong with the kernels, 2 nothing is known to be
-// wrong but a pinned compiler is not there.
+// Exit status: 0 success, 1 something is wrong with the kernels, 2 nothing is known to be
+// wrong but a pinned compiler is missing.
 package main
 
 import (
@@ -35,14 +35,14 @@ import (
 
 var errNoCompiler = errors.New("no pinned compiler")
 
-// mode is what to do with the PTX that is there, instead of writing it.
+// mode is what to do with existing PTX, instead of writing it.
 type mode struct{ check, lint, pack bool }
 
 func main() {
 	var m mode
-	flag.BoolVar(&m.check, "check", false, "compare with the PTX that is there instead of writing it")
-	flag.BoolVar(&m.lint, "lint", false, "only lint the PTX that is there")
-	flag.BoolVar(&m.pack, "pack", false, "only pack the PTX that is there")
+	flag.BoolVar(&m.check, "check", false, "compare with the existing PTX instead of writing it")
+	flag.BoolVar(&m.lint, "lint", false, "only lint the existing PTX")
+	flag.BoolVar(&m.pack, "pack", false, "only pack the existing PTX")
 	table := flag.Bool("table", false, "write kernels/build/ptxas.md from ptxas-check's report")
 	flag.Parse()
 	var err error
@@ -61,8 +61,7 @@ func main() {
 	os.Exit(1)
 }
 
-// run goes through the sources. That a compiler is missing is the answer only where
-// nothing else is wrong.
+// run builds the sources. It reports a missing compiler only if nothing else is wrong.
 func run(m mode, families []string) error {
 	sources, err := findSources("kernels", families)
 	if err != nil {
@@ -102,7 +101,7 @@ func findSources(root string, families []string) ([]source, error) {
 	return out, nil
 }
 
-// source is one CUDA file and what becomes of it.
+// source is one CUDA file with the files made from it.
 type source struct {
 	cu, ptx string
 	arch    architecture
@@ -139,8 +138,7 @@ func (s source) build(m mode) error {
 	return errors.Join(m.put(s.ptx, text, s.cu), m.put(s.ptx+ptx.PackedSuffix, packed, s.cu))
 }
 
-// put writes what is to be in a file that differs, or says in a mode that only looks that
-// it does.
+// put writes a file if it differs, or returns an error for it in a mode that does not write.
 func (m mode) put(path string, want []byte, cu string) error {
 	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, want) {
 		return nil

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// report is what ptxas-check --json writes, as far as the table tells it.
+// report has the fields of ptxas-check --json that the table needs.
 type report struct {
 	PTXAS   string
 	Results []struct {
@@ -18,7 +18,7 @@ type report struct {
 	}
 }
 
-// resources are one kernel's.
+// resources are those of one kernel.
 type resources struct {
 	Regs         int
 	SpillLoads   int `json:"spill_loads"`
@@ -28,7 +28,7 @@ type resources struct {
 	Threads      int
 	BlocksPerSM  int    `json:"blocks_per_sm"`
 	Warps        int    `json:"warps_percent"`
-	Limit        string // what holds back more blocks
+	Limit        string // what prevents more blocks
 	Instructions int
 	HMMA, HGMMA  int
 	LDGSTS, TMA  int
@@ -37,8 +37,8 @@ type resources struct {
 
 const tableBegin, tableEnd = "<!-- ptxas -->\n", "<!-- /ptxas -->\n"
 
-// writeTable puts the report of ptxas-check --json between the markers of a page. The
-// texts of kernels/dev are instructions under test and no kernels of ours.
+// writeTable writes the report of ptxas-check --json as a table between the markers of a
+// page. The kernels of kernels/dev are tests of instructions, and are left out.
 func writeTable(page, report string) error {
 	b, err := os.ReadFile(report)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package columns takes a matrix apart by columns and puts its gradient together:
-// what a fused projection (qkv, gate and up) needs.
+// Package columns splits a matrix by columns and assembles its gradient: for fused
+// projections (qkv, gate and up).
 //
-// All tensors are float32 and row-major. Every row stands alone.
+// All tensors are float32 and row-major. Rows are independent.
 package columns
 
 import (

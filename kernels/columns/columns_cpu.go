@@ -5,7 +5,7 @@ import (
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
-const rowBlock = 32 // rows a task takes
+const rowBlock = 32 // rows per task
 
 func takeCPU(c *cpu.Device, x []float32, width, from int, out []float32, n, rows int) {
 	c.Parallel((rows+rowBlock-1)/rowBlock, func(b int) {

@@ -14,7 +14,7 @@ var family = ptx.New("columns", sm80)
 
 // arguments are struct columns of columns.cu.
 type arguments struct {
-	narrow, wide   uintptr // wide: the first of the columns
+	narrow, wide   uintptr // wide: address of the first of the columns
 	rows, n, width int32
 }
 

@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// TestPTX: the host's bits, with rows on 16 bytes and off them.
+// TestPTX: the host's bits, with rows that are 16-byte aligned and rows that are not.
 func TestPTX(t *testing.T) {
 	host, dev := optest.CPU(t, 1), optest.Device(t, 80)
 	for _, c := range []struct{ rows, width, from, n, shift int }{

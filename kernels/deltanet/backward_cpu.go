@@ -8,10 +8,10 @@ import (
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
-// slope is what the backward pass of one head needs beside task.
+// slope is the memory of the backward pass of one head, in addition to task.
 type slope struct {
 	states []float32 // [chunks, KeyDim, ValueDim], before each chunk
-	state  []float32 // [KeyDim, ValueDim], the gradient of the state behind the chunk
+	state  []float32 // [KeyDim, ValueDim], the gradient of the state after the chunk
 	du     []float32 // [chunk, ValueDim], of u, then of w
 	dq, dk []float32 // [chunk, KeyDim], of the normalised ones
 	beta   []float32 // [chunk]
@@ -30,8 +30,8 @@ func (p Params) takeSlope(longest int) *task {
 	return t
 }
 
-// backwardCPU gives a task one head of keys of one segment, with its heads of values in
-// their order. The sums over tokens of the two parameters are added up by segment.
+// backwardCPU gives a task one key head of one segment, with its value heads in order. The
+// sums over tokens for the two parameters are added by segment.
 func (p Params) backwardCPU(d *cpu.Device, in host, dout []float32, grad host) {
 	segments, group := len(p.Segments)-1, p.ValueHeads/p.KeyHeads
 	all := tasks.Take()
@@ -61,8 +61,8 @@ func (p Params) backwardCPU(d *cpu.Device, in host, dout []float32, grad host) {
 	tasks.Give(all)
 }
 
-// head is the backward pass of one head of values over one segment, and returns the
-// gradients of its ALog and DtBias.
+// head is the backward pass of one value head over one segment, and returns the gradients of
+// its ALog and DtBias.
 func (p Params) head(t *task, in host, dout []float32, grad host, head, from, end int) (aLog, dtBias float32) {
 	s, size := &t.slope, p.KeyDim*p.ValueDim
 	clear(t.state)
@@ -92,7 +92,8 @@ func (p Params) head(t *task, in host, dout []float32, grad host, head, from, en
 	return float32(sumA), float32(sumDt)
 }
 
-// fromOutput starts the chunk's gradients: those of u, q̂, k̂ and the decays that o brings.
+// fromOutput starts the chunk's gradients with those that o contributes to u, q̂, k̂ and the
+// decays.
 func (p Params) fromOutput(t *task, dout []float32, head, from int) {
 	s, dk, dv := &t.slope, p.KeyDim, p.ValueDim
 	clear(s.du[:t.n*dv])
@@ -116,14 +117,15 @@ func (p Params) fromOutput(t *task, dout []float32, head, from int) {
 	}
 }
 
-// pair is a gradient of the decay from token j to token i.
+// pair adds a gradient of the decay from token j to token i.
 func (s *slope) pair(i, j int, x float32) {
 	s.decay[i] += float64(x)
 	s.decay[j] -= float64(x)
 }
 
-// fromState adds what the state behind the chunk brings, and makes its gradient that of
-// the state before the chunk, as far as the decay and o carry it; fromSystem adds the rest.
+// fromState adds the contributions of the state after the chunk, and turns its gradient into
+// that of the state before the chunk, as far as it comes through the decay and o; fromSystem
+// adds the rest.
 func (p Params) fromState(t *task, dout []float32, head, from int) {
 	s, dk, dv := &t.slope, p.KeyDim, p.ValueDim
 	last := t.n - 1
@@ -151,8 +153,8 @@ func (p Params) fromState(t *task, dout []float32, head, from int) {
 	}
 }
 
-// fromSystem goes back through the triangular system, last token first: du becomes the
-// gradient of w, which is v's, too.
+// fromSystem propagates back through the triangular system, last token first: du becomes the
+// gradient of w, which is also that of v.
 func (p Params) fromSystem(t *task) {
 	s, dk, dv := &t.slope, p.KeyDim, p.ValueDim
 	for i := t.n - 1; i >= 0; i-- {
@@ -180,8 +182,8 @@ func (p Params) fromSystem(t *task) {
 	}
 }
 
-// through writes the gradients of a chunk's q, k and v. Heads of values that share a key
-// add up, the first of them overwrites.
+// through writes the gradients of a chunk's q, k and v. For value heads that share a key
+// head they are added; the first head overwrites.
 func (p Params) through(t *task, head, from int, grad host) {
 	s, dk, dv := &t.slope, p.KeyDim, p.ValueDim
 	first := head%(p.ValueHeads/p.KeyHeads) == 0
@@ -210,7 +212,7 @@ func unnormalise(dx, dn, n []float32, r, scale float32) {
 // and DtBias.
 func (p Params) gates(t *task, in host, head, from int, grad host) (aLog, dtBias float64) {
 	s := &t.slope
-	sum := 0.0 // of the gradients of b from here on: that of g
+	sum := 0.0 // of the gradients of b from here on: the gradient of g
 	for i := t.n - 1; i >= 0; i-- {
 		sum += s.decay[i]
 		at := (from+i)*p.ValueHeads + head

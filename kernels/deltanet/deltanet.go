@@ -1,4 +1,4 @@
-// Package deltanet is the gated delta rule: linear attention whose state is a matrix a
+// Package deltanet is the gated delta rule: linear attention whose state is a matrix per
 // head, inside each segment of a packed batch. With k̂ and q̂ the normalised key and query
 // of token t, and S [KeyDim, ValueDim] the state, 0 before a segment:
 //
@@ -8,14 +8,14 @@
 //	S ← S + k̂·uᵀ,  u = β·(v − Sᵀk̂)
 //	o = Sᵀq̂
 //
-// A query and key head serves ValueHeads/KeyHeads heads of values that follow each other.
-// The rule is computed for chunks of tokens at once: with b the sum of a chunk's g up to a
-// token, the u of a chunk solve a triangular system in k̂ᵢ·k̂ⱼ·exp(bᵢ−bⱼ).
+// A query and key head is used by ValueHeads/KeyHeads consecutive value heads. The rule is
+// computed for chunks of tokens at a time: with b the sum of a chunk's g up to a token, the
+// u of a chunk solve a triangular system in k̂ᵢ·k̂ⱼ·exp(bᵢ−bⱼ).
 //
-// All tensors are float32 and row-major: q, k [T, KeyHeads·KeyDim], v, out
-// [T, ValueHeads·ValueDim], a, b [T, ValueHeads], ALog and DtBias [ValueHeads]. A row's
-// result depends on its segment alone, and sums over rows are in their order, so the bits
-// do not depend on the number of threads.
+// All tensors are float32 and row-major: q, k [T, KeyHeads·KeyDim], v, out [T,
+// ValueHeads·ValueDim], a, b [T, ValueHeads], ALog and DtBias [ValueHeads]. A row's result
+// only depends on its segment, and sums over rows are in order, so the bits do not depend on
+// the number of threads.
 //
 // Source: Yang, Kautz and Hatamizadeh 2024, arXiv:2412.06464 (the gated rule), and Yang et
 // al. 2024, arXiv:2406.06484 (the chunked form); transformers 5.24
@@ -28,17 +28,17 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Params say how a batch is cut, and the shape of the heads.
+// Params has the segments of a batch, and the shape of the heads.
 type Params struct {
 	Segments             []int32 // cu_seqlens: sequence i is [Segments[i], Segments[i+1])
 	KeyHeads, ValueHeads int     // KeyHeads divides ValueHeads
 	KeyDim, ValueDim     int
 }
 
-// Inputs are what the rule reads.
+// Inputs are the tensors that the rule reads.
 type Inputs struct{ Q, K, V, A, B, ALog, DtBias driver.F32 }
 
-// Gradients are those of Inputs. All but ALog and DtBias are overwritten; these two are
+// Gradients are those of Inputs. All except ALog and DtBias are overwritten; these two are
 // added to unless they are nil.
 type Gradients struct{ Q, K, V, A, B, ALog, DtBias driver.F32 }
 
@@ -52,8 +52,8 @@ func (p Params) Forward(dev driver.Device, in Inputs, out driver.F32) {
 	})
 }
 
-// Prefill is Forward, and puts the state behind each segment i into states
-// [Slots, ValueHeads, KeyDim, ValueDim] at slots[i].
+// Prefill is Forward, and stores the state after each segment i in states [Slots,
+// ValueHeads, KeyDim, ValueDim] at slots[i].
 func (p Params) Prefill(dev driver.Device, in Inputs, out driver.F32, slots []int32, states driver.F32) {
 	p.check(in, p.tokens(), out)
 	if len(slots) != len(p.Segments)-1 {
@@ -67,8 +67,8 @@ func (p Params) Prefill(dev driver.Device, in Inputs, out driver.F32, slots []in
 	})
 }
 
-// Step is Forward of one new row a sequence behind its state, which it replaces. Segments
-// is not read. A row's result differs from Forward's by rounding.
+// Step is Forward of one new row per sequence, continuing from its state, which it replaces.
+// Segments is not read. A row's result differs from Forward's by rounding.
 func (p Params) Step(dev driver.Device, in Inputs, out driver.F32, slots []int32, states driver.F32) {
 	p.check(in, len(slots), out)
 	p.checkStates(slots, states)
@@ -109,7 +109,7 @@ func (p Params) tokens() int {
 
 func (p Params) check(in Inputs, rows int, out driver.F32) {
 	if p.KeyHeads < 1 || p.ValueHeads < 1 || p.ValueHeads%p.KeyHeads != 0 || p.KeyDim < 1 || p.ValueDim < 1 {
-		panic("deltanet: KeyDim, ValueDim, KeyHeads or ValueHeads < 1, or ValueHeads no multiple of KeyHeads")
+		panic("deltanet: KeyDim, ValueDim, KeyHeads or ValueHeads < 1, or ValueHeads not a multiple of KeyHeads")
 	}
 	keys, values := rows*p.KeyHeads*p.KeyDim, rows*p.ValueHeads*p.ValueDim
 	if in.Q.Len() != keys || in.K.Len() != keys || in.V.Len() != values || out.Len() != values {

@@ -8,10 +8,10 @@ import (
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
-// chunk is how many tokens the rule is computed for at once.
+// chunk is the number of tokens for which the rule is computed at a time.
 const chunk = 64
 
-const epsilon = 1e-6 // of the norms of queries and keys
+const epsilon = 1e-6 // for the norms of queries and keys
 
 // host are inputs or gradients on the host.
 type host struct{ q, k, v, a, b, aLog, dtBias []float32 }
@@ -20,18 +20,18 @@ func hosted(in Inputs) host {
 	return host{in.Q.Host(), in.K.Host(), in.V.Host(), in.A.Host(), in.B.Host(), in.ALog.Host(), in.DtBias.Host()}
 }
 
-// task is a thread's memory: what the forward pass of one head over one chunk needs.
+// task is the memory of a thread: that of the forward pass of one head over one chunk.
 type task struct {
 	n       int       // tokens of the chunk
 	q, k    []float32 // [chunk, KeyDim], normalised
 	lengthQ []float32 // [chunk], 1/√(Σq² + ε)
 	lengthK []float32
 	u       []float32 // [chunk, ValueDim]
-	w       []float32 // likewise, u/β
+	w       []float32 // [chunk, ValueDim], u/β
 	beta    []float32 // [chunk]
 	decay   []float64 // [chunk], the sum of g up to a token
-	between []float32 // [chunk, chunk], exp(bᵢ−bⱼ) of j ≤ i
-	kk, qk  []float32 // [chunk, chunk]: exp(bᵢ−bⱼ)·k̂ᵢ·k̂ⱼ of j < i, and exp(bᵢ−bⱼ)·q̂ᵢ·k̂ⱼ of j ≤ i
+	between []float32 // [chunk, chunk], exp(bᵢ−bⱼ) for j ≤ i
+	kk, qk  []float32 // [chunk, chunk]: exp(bᵢ−bⱼ)·k̂ᵢ·k̂ⱼ for j < i, and exp(bᵢ−bⱼ)·q̂ᵢ·k̂ⱼ for j ≤ i
 	state   []float32 // [KeyDim, ValueDim]
 	slope   slope
 }
@@ -62,7 +62,7 @@ func (p Params) take() *task {
 	return t
 }
 
-// forwardCPU gives a task one head of values of one segment.
+// forwardCPU gives a task one value head of one segment.
 func (p Params) forwardCPU(d *cpu.Device, in host, out []float32, slots []int32, states []float32) {
 	segments := len(p.Segments) - 1
 	d.Parallel(segments*p.ValueHeads, func(unit int) {
@@ -83,7 +83,7 @@ func (p Params) forwardCPU(d *cpu.Device, in host, out []float32, slots []int32,
 	})
 }
 
-// key is where head's query and key of a row stand, value where its v and out.
+// key is the index of a head's query and key in a row, value that of its v and out.
 func (p Params) key(row, head int) int {
 	return (row*p.KeyHeads + head*p.KeyHeads/p.ValueHeads) * p.KeyDim
 }
@@ -130,8 +130,8 @@ func softplus(x float64) float64 {
 
 func exp(x float64) float32 { return float32(math.Exp(x)) }
 
-// solve computes w, u and the products of queries and keys of a chunk, from the state
-// before it.
+// solve computes w, u and the products of queries and keys of a chunk, from the state before
+// it.
 func (p Params) solve(t *task, in host, head, from int) {
 	dk, dv := p.KeyDim, p.ValueDim
 	for i := range t.n {
@@ -155,7 +155,7 @@ func (p Params) solve(t *task, in host, head, from int) {
 	}
 }
 
-// output is o of a chunk, whose u are there and whose state is still the one before it.
+// output computes o of a chunk, from its u and the state before it.
 func (p Params) output(t *task, out []float32, head, from int) {
 	dk, dv := p.KeyDim, p.ValueDim
 	for i := range t.n {
@@ -171,7 +171,7 @@ func (p Params) output(t *task, out []float32, head, from int) {
 	}
 }
 
-// advance makes the state the one behind the chunk.
+// advance updates the state to the one after the chunk.
 func (p Params) advance(t *task) {
 	dk, dv := p.KeyDim, p.ValueDim
 	last := t.n - 1
@@ -184,7 +184,7 @@ func (p Params) advance(t *task) {
 	}
 }
 
-// stepCPU is the rule as it is written, for one token.
+// stepCPU is the rule as written above, for one token.
 func (p Params) stepCPU(d *cpu.Device, in host, out []float32, slots []int32, states []float32) {
 	dk, dv := p.KeyDim, p.ValueDim
 	d.Parallel(len(slots)*p.ValueHeads, func(unit int) {

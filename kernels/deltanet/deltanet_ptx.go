@@ -12,7 +12,7 @@ var sm80 string
 
 var family = ptx.New("deltanet", sm80)
 
-// DeviceKeyDim is the largest KeyDim that devices have kernels for.
+// DeviceKeyDim is the largest KeyDim for which devices have kernels.
 const DeviceKeyDim = 128
 
 // As in deltanet.cu.
@@ -82,7 +82,7 @@ const (
 	scratchSums
 )
 
-// prepare normalises queries and keys of so many rows and computes their gates.
+// prepare normalises the queries and keys of that many rows and computes their gates.
 func (p Params) prepare(q *ptx.Queue, in Inputs, rows int) (ruleArguments, preparedArguments) {
 	if p.KeyDim > DeviceKeyDim {
 		panic("deltanet: no kernel for keys of that length")
@@ -106,8 +106,8 @@ func (p Params) prepare(q *ptx.Queue, in Inputs, rows int) (ruleArguments, prepa
 	}, a
 }
 
-// cut puts the segments on the device, and where each one's second chunk stands among the
-// saved states, of which it returns the number: a segment's first chunk begins with zeros.
+// cut uploads the segments, and for each one the index of its second chunk among the saved
+// states, of which it returns the number: a segment's first chunk starts from zeros.
 func (p Params) cut(q *ptx.Queue, r *ruleArguments) (saved int) {
 	first := make([]int32, len(p.Segments)-1)
 	for i, end := range p.Segments[1:] {
@@ -143,8 +143,8 @@ func (p Params) stepPTX(dev driver.Launcher, in Inputs, out driver.F32, slots []
 	})
 }
 
-// backwardPTX computes the states before the chunks again. Its scratch memory depends on
-// the number of tokens, or is no larger for a batch cut into more segments.
+// backwardPTX recomputes the states before the chunks. Its scratch memory depends on the
+// number of tokens, and is not larger for a batch with more segments.
 func (p Params) backwardPTX(dev driver.Launcher, in Inputs, dout driver.F32, grad Gradients) {
 	q, rows, segments := ptx.On(dev), p.tokens(), len(p.Segments)-1
 	r, prepared := p.prepare(q, in, rows)

@@ -7,8 +7,8 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// TestPTX: output and gradients against the rule token by token, with values in one slice
-// and in two, and segments of one chunk and of more.
+// TestPTX compares output and gradients with the rule token by token, with values in one
+// slice and in two, and segments of one chunk and of more.
 func TestPTX(t *testing.T) {
 	dev := optest.Device(t, 80)
 	more := []deltanet.Params{
@@ -30,7 +30,7 @@ func TestPTX(t *testing.T) {
 	}
 }
 
-// TestPTXAlone: a row has the same bits by itself as among others.
+// TestPTXAlone: a row has the same bits in a batch of its own as among others.
 func TestPTXAlone(t *testing.T) { alone(t, optest.Device(t, 80)) }
 
 func TestPTXSums(t *testing.T) { sums(t, optest.Device(t, 80)) }

@@ -19,7 +19,7 @@ func batch(r *rand.Rand, p deltanet.Params) optest.DeltaNet[float32] {
 		V: optest.Normal(r, rows*p.ValueHeads*p.ValueDim, 1), A: optest.Normal(r, rows*p.ValueHeads, 1), B: optest.Normal(r, rows*p.ValueHeads, 1),
 		ALog: optest.Normal(r, p.ValueHeads, 1), DtBias: optest.Normal(r, p.ValueHeads, 1),
 	}
-	for i := range d.DtBias { // decays from nearly nothing to nearly everything
+	for i := range d.DtBias { // decays from almost nothing to almost everything
 		d.DtBias[i] -= float32(3 * r.Float64())
 	}
 	return d
@@ -36,7 +36,7 @@ func exact(d optest.DeltaNet[float32]) *optest.DeltaNet[float64] {
 	return &e
 }
 
-// inputs puts a batch on a device.
+// inputs copies a batch to a device.
 func inputs(t testing.TB, dev driver.Device, d optest.DeltaNet[float32]) deltanet.Inputs {
 	in := func(x []float32) driver.F32 { return optest.In(t, dev, x, 0) }
 	return deltanet.Inputs{Q: in(d.Q), K: in(d.K), V: in(d.V), A: in(d.A), B: in(d.B), ALog: in(d.ALog), DtBias: in(d.DtBias)}
@@ -72,8 +72,8 @@ var shapes = []deltanet.Params{
 	{Segments: []int32{0, 150}, KeyHeads: 1, ValueHeads: 3, KeyDim: 5, ValueDim: 7},
 }
 
-// within is optest.Within, and grants √64 half-units of the largest value for the chunked
-// form: a chunk's token sums over up to 64 others where the plain rule has one state.
+// within is optest.Within, but allows √64 half-units of the largest value for the chunked
+// form: a token of a chunk sums over up to 64 others where the plain rule has one state.
 func within(t *testing.T, what string, got, plain []float32, ref []float64) {
 	t.Helper()
 	largest, rms := optest.Errors(got, ref)
@@ -87,7 +87,7 @@ func within(t *testing.T, what string, got, plain []float32, ref []float64) {
 	}
 }
 
-// TestCPU: output and gradients against the rule token by token.
+// TestCPU compares output and gradients with the rule token by token.
 func TestCPU(t *testing.T) {
 	for i, p := range shapes {
 		r := optest.Rand(uint64(i))
@@ -127,8 +127,8 @@ func TestReference(t *testing.T) {
 	}
 }
 
-// TestAlone: a row has the same bits by itself as among others, and so have its gradients
-// but for the sums over all rows.
+// TestAlone: a row has the same bits in a batch of its own as among others, and so have its
+// gradients except for the sums over all rows.
 func TestAlone(t *testing.T) { alone(t, optest.CPU(t, 2)) }
 
 func alone(t *testing.T, dev driver.Device) {
@@ -172,7 +172,7 @@ func sums(t *testing.T, dev driver.Device) {
 	p.Backward(dev, inputs(t, dev, d), optest.In(t, dev, dout, 0), deltanet.Gradients{Q: g(len(d.Q)), K: g(len(d.K)), V: g(len(d.V)), A: g(len(d.A)), B: g(len(d.B))})
 }
 
-// TestSteps: token by token from a state, beginning within a sequence, against the whole.
+// TestSteps compares steps token by token, starting within a sequence, with Forward.
 func TestSteps(t *testing.T) { steps(t, optest.CPU(t, 2)) }
 
 func steps(t *testing.T, dev driver.Device) {

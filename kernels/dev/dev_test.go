@@ -13,7 +13,7 @@ import (
 //go:embed probe.sm80.ptx.zst
 var probe string
 
-// ulps is the error in units of the last place of the exact value as a float32.
+// ulps is the error in units in the last place of the exact value as a float32.
 func ulps(got float32, want float64) float64 {
 	w := float32(want)
 	if got == w || math.IsNaN(float64(got)) && math.IsNaN(want) {
@@ -62,7 +62,7 @@ func TestAccuracy(t *testing.T) {
 		var worst float64
 		var at float32
 		for i, y := range optest.Out(t, dev, out) {
-			if c.kernel == "probe_log" && i == 1 { // infinity is no argument of log
+			if c.kernel == "probe_log" && i == 1 { // infinity is not an argument of log
 				continue
 			}
 			if u := ulps(y, c.f(float64(x[i]))); !(u <= worst) {

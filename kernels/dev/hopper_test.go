@@ -15,7 +15,7 @@ import (
 //go:embed probe.sm90a.ptx.zst
 var hopperProbe string
 
-// halves puts whole numbers on the device as bf16.
+// halves copies integers to the device as bf16.
 func halves(t *testing.T, dev driver.Device, x []float32) uintptr {
 	b := make([]float32, (len(x)+1)/2)
 	h := unsafe.Slice((*uint16)(unsafe.Pointer(&b[0])), len(x))
@@ -25,13 +25,13 @@ func halves(t *testing.T, dev driver.Device, x []float32) uintptr {
 	return optest.In(t, dev, b, 0).Addr()
 }
 
-// hopperParameters are those of a product of one tile: the factors and it.
+// hopperParameters are those of a product of one tile: the factors and the product.
 type hopperParameters struct{ a, b, c driver.EncodedTensorMap }
 
 var hopperProbes = ptx.Declare[hopperParameters](ptx.New("hopper probe", hopperProbe), "probe_*")
 
-// TestHopperLayouts: every operand layout of hopper.cuh against plain loops. Small whole
-// numbers: the sums are exact.
+// TestHopperLayouts compares every operand layout of hopper.cuh with plain loops. The
+// numbers are small integers: the sums are exact.
 func TestHopperLayouts(t *testing.T) {
 	dev, r := optest.Device(t, 90), optest.Rand(5)
 	for _, c := range []struct {

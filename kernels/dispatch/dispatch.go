@@ -1,4 +1,5 @@
-// Package dispatch chooses what computes a kernel on a device: the host twin or the PTX.
+// Package dispatch chooses the implementation of a kernel for a device: the host twin or the
+// PTX.
 package dispatch
 
 import (
@@ -9,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/driver/plan"
 )
 
-// Run calls the twin for dev, and nothing on the plan of a CPU. kernel names the contract,
-// for a device that has none: that is a programmer's error.
+// Run calls the implementation for dev, and does nothing on the plan of a CPU. kernel is the
+// name in the panic for a device without one, which is a programmer error.
 func Run(dev driver.Device, kernel string, host func(*cpu.Device), device func(driver.Launcher)) {
 	switch d := dev.(type) {
 	case *cpu.Device:

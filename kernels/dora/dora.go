@@ -1,15 +1,15 @@
-// Package dora is what DoRA adds to a low-rank branch: every output column of the layer
-// is scaled by a trained magnitude over the norm of the adapted weight's row.
+// Package dora is DoRA's addition to a low-rank branch: every output column of the layer is
+// scaled by a trained magnitude divided by the norm of the adapted weight's row.
 //
 //	z = x·(W + s·B·A)ᵀ,  y = z ⊙ scale,  scale_o = m_o / ‖W_o + s·(B·A)_o‖
 //
-// The norm is a constant of the backward pass, as the paper's section 4.3 has it. It
-// comes from parts that need no matrix of W's size: with P = W·Aᵀ and G = A·Aᵀ
+// The norm is a constant of the backward pass, as in the paper's section 4.3. It is computed
+// without a matrix of W's size: with P = W·Aᵀ and G = A·Aᵀ
 //
 //	‖W_o + s·(B·A)_o‖² = ‖W_o‖² + 2s·Σ_k P_ok·B_ok + s²·Σ_kl B_ok·G_kl·B_ol
 //
-// All tensors are float32 and row-major. Sums over rows run in float64 in an order that
-// depends on the shape alone.
+// All tensors are float32 and row-major. Sums over rows run in float64 in an order that only
+// depends on the shape.
 //
 // Source: Liu et al. 2024, arXiv:2402.09353; peft 0.18 tuners/lora/dora.py.
 package dora
@@ -48,8 +48,8 @@ func Scales(dev driver.Device, squares, p, b, g, m driver.F32, s float32, scale,
 	})
 }
 
-// Scale is y = beta·y + z ⊙ scale over the columns of z and y [rows, out]; with beta 0
-// what was in y is not read.
+// Scale is y = beta·y + z ⊙ scale over the columns of z and y [rows, out]; with beta 0 the
+// previous y is not read.
 func Scale(dev driver.Device, z, scale driver.F32, beta float32, y driver.F32) {
 	if z.Len() != y.Len() || z.Len()%scale.Len() != 0 {
 		panic("dora: z or y is not [rows, out]")

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	rowBlock = 32  // rows a task takes
-	strip    = 256 // columns a task sums over all rows
+	rowBlock = 32  // rows per task
+	strip    = 256 // columns that a task sums over all rows
 )
 
 func rowSquaresCPU(c *cpu.Device, w, squares []float32) {
@@ -77,7 +77,7 @@ func magnitudeCPU(c *cpu.Device, dy, z, inverse, dm []float32) {
 	})
 }
 
-// blocks calls f for parts of n, side by side.
+// blocks calls f for parts of n, in parallel.
 func blocks(c *cpu.Device, n, size int, f func(lo, hi int)) {
 	c.Parallel((n+size-1)/size, func(b int) { f(b*size, min(n, (b+1)*size)) })
 }

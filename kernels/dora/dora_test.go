@@ -9,10 +9,10 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// results are what the four functions leave, one after the other.
+// results are those of the four functions, in order.
 type results struct{ squares, scale, inverse, y, dm []float64 }
 
-// plain computes them as they are written down: with the whole matrix W + s·B·A.
+// plain computes them by their definitions: with the whole matrix W + s·B·A.
 func plain(w, a, b, m, z, dy, y []float32, in, out, r int, s float64) results {
 	res := results{make([]float64, out), make([]float64, out), make([]float64, out), optest.To[float64](y), make([]float64, out)}
 	for o := range out {

@@ -1,10 +1,10 @@
-// Package dropout masks and disturbs matrices with counter-based random numbers: the
-// entry at (row, column) is a function of key, row and column alone, on any device
-// and any number of threads. A backward pass draws the forward pass's mask again.
+// Package dropout masks matrices and adds noise to them with counter-based random numbers:
+// the entry at (row, column) is a function of key, row and column only, on any device and
+// any number of threads. A backward pass computes the forward pass's mask again.
 //
-// Eight neighbouring entries share the 128 bits of Philox4x32-10 (see
-// package philox) of the counter (column/8, row, Stream, 0) under the key Seed: 16
-// bits each, low half of a word first.
+// Eight adjacent entries share the 128 bits of Philox4x32-10 (see package philox) for the
+// counter (column/8, row, Stream, 0) under the key Seed: 16 bits each, low half of a word
+// first.
 //
 // Measured on one core of an AMD EPYC (Zen 3, shared with other work, 2026-11-24), a
 // mask on 512 × 1536: portable 3.7 ms, AVX2 0.57 ms.
@@ -18,15 +18,15 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Key numbers the matrices of a pass: a seed and a stream.
+// Key identifies the matrices of a pass: a seed and a stream.
 type Key struct {
 	Seed   uint64
 	Stream uint32
 }
 
-// Mask sets dst[i] to src[i]/(1-p) where the mask keeps entry i, and to 0 elsewhere;
-// with add it adds that to dst instead. src and dst are float32 [rows, cols]; dst may
-// be src without add. p in [0, 1) is rounded to a multiple of 2^-16.
+// Mask sets dst[i] to src[i]/(1-p) where the mask keeps entry i, and to 0 elsewhere; with
+// add it adds that to dst instead. src and dst are float32 [rows, cols]; dst may be src
+// without add. p in [0, 1) is rounded to a multiple of 2^-16.
 func Mask(dev driver.Device, key Key, p float32, rows, cols int, src, dst driver.F32, add bool) {
 	if src.Len() != rows*cols || dst.Len() != src.Len() {
 		panic("dropout: src or dst is not [rows, cols]")
@@ -44,8 +44,8 @@ func Mask(dev driver.Device, key Key, p float32, rows, cols int, src, dst driver
 	})
 }
 
-// Noise adds to x, float32 [rows, cols], numbers that are uniform on the 2^16 points
-// from -magnitude to magnitude (NEFTune, arXiv:2310.05914).
+// Noise adds to x, float32 [rows, cols], numbers that are uniform on the 2^16 points from
+// -magnitude to magnitude (NEFTune, arXiv:2310.05914).
 func Noise(dev driver.Device, key Key, magnitude float32, rows, cols int, x driver.F32) {
 	if x.Len() != rows*cols {
 		panic("dropout: x is not [rows, cols]")
@@ -57,10 +57,10 @@ func Noise(dev driver.Device, key Key, magnitude float32, rows, cols int, x driv
 	})
 }
 
-// mask is what a mask is drawn from.
+// mask has the parameters of a mask.
 type mask struct {
 	key       Key
-	threshold uint32 // an entry is kept if its 16 bits are not below
+	threshold uint32 // an entry is kept if its 16 bits are not below it
 	scale     float32
 	add       bool
 }

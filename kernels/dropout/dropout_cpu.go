@@ -21,7 +21,7 @@ func (m mask) rowFrom(first, row uint32, src, dst []float32) {
 		masked := block[:len(from)]
 		random := m.key.words(first+uint32(c/8), row)
 		for i, x := range from {
-			// All ones where the entry is kept: no branch to mispredict.
+			// All ones if the entry is kept: no branch to mispredict.
 			keep := uint32(int32(m.threshold-1-random[i/2]>>(16*(i%2))&0xffff) >> 31)
 			masked[i] = math.Float32frombits(math.Float32bits(x*m.scale) & keep)
 		}
@@ -40,7 +40,7 @@ func noiseCPU(c *cpu.Device, key Key, magnitude float32, rows, cols int, x []flo
 		row := x[r*cols : (r+1)*cols]
 		for i := range row {
 			random := key.words(uint32(i/8), uint32(r))
-			// Half a step away from the ends: symmetric about 0.
+			// Half a step from the ends: symmetric about 0.
 			u := float32(2*(random[i%8/2]>>(16*(i%2))&0xffff)+1)*0x1p-16 - 1
 			row[i] += magnitude * u
 		}

@@ -46,7 +46,7 @@ func (k Key) random() random {
 	return random{philox.Rounds(philox.Key(k.Seed)), k.Stream}
 }
 
-// grid has a warp for 256 columns of a row, eight warps a block.
+// grid has a warp per 256 columns of a row, eight warps per block.
 func grid(rows, cols int) driver.Config {
 	return ptx.Grid(ptx.Blocks(rows*ptx.Blocks(cols, 256), 8), 256)
 }

@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// TestPTX: the host's bits, on rows of 16 bytes and others, in place and added.
+// TestPTX: the host's bits, on rows that are 16-byte aligned and others, in place and added.
 func TestPTX(t *testing.T) {
 	host, dev := optest.CPU(t, 1), optest.Device(t, 80)
 	key := Key{5 | 7<<40, 9}
@@ -43,7 +43,7 @@ func TestPTXTraffic(t *testing.T) {
 	src, dst := optest.In(t, dev, make([]float32, rows*cols), 0), optest.In(t, dev, make([]float32, rows*cols), 0)
 	Mask(dev, Key{1, 2}, 0.1, rows, cols, src, dst, false)
 	optest.Frugal(t, dev, "dropout_mask", 2*4*rows*cols)
-	// Philox is drawn once an entry: 20 wide products for eight.
+	// Philox is computed once per eight entries, with 20 wide products.
 	if got := dev.Last().Count("mul.wide.u32"); got != rows*cols/256*20 {
 		t.Errorf("%d wide products", got)
 	}

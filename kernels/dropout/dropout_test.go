@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
-// TestMask checks the masks: their share of zeros, the scale of the rest, that
-// they depend on seed and stream, and not on the shape of the batch.
+// TestMask checks the masks: their share of zeros, the scale of the rest, that they depend
+// on seed and stream, and not on the shape of the batch.
 func TestMask(t *testing.T) {
 	dev := cpu.New(2)
 	defer dev.Close()
@@ -66,7 +66,7 @@ func TestMask(t *testing.T) {
 	}
 }
 
-// TestVector: the vectorised loop gives the portable one's bits, in place and added.
+// TestVector: the vectorised loop has the same bits as the portable one, in place and added.
 func TestVector(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()

@@ -8,9 +8,9 @@ import (
 
 //go:generate go run ./asm -out row_avx2_amd64.s -stubs row_avx2_amd64.go -pkg dropout
 
-const group = 32 // entries a turn of the assembly takes
+const group = 32 // entries per iteration of the assembly
 
-// row takes whole groups to the assembly, which gives the portable loop's bits.
+// row passes whole groups to the assembly, which has the bits of the portable loop.
 func (m mask) row(row uint32, src, dst []float32) {
 	whole := len(src) / group * group
 	if simd.Level() == "generic" || whole == 0 {

@@ -1,8 +1,8 @@
 // Package embed looks up token embeddings.
 //
-// table, dtable are float32 [V, d], or bf16 where it says so; ids are T token numbers in [0, V) on the
-// host; out, dout are float32 [T, d]. An id outside the table panics: the caller
-// has checked its tokens against the model's vocabulary.
+// table, dtable are float32 [V, d], or bf16 where stated; ids are T token numbers in [0, V)
+// on the host; out, dout are float32 [T, d]. An id outside the table panics: the caller has
+// checked its tokens against the model's vocabulary.
 package embed
 
 import (
@@ -23,7 +23,7 @@ func Forward(dev driver.Device, table driver.F32, ids []int32, out driver.F32, d
 	})
 }
 
-// ForwardBF16 is Forward of a table in bf16; out is float32, and exact.
+// ForwardBF16 is Forward for a table in bf16; out is float32, and exact.
 func ForwardBF16(dev driver.Device, table driver.Slice[driver.BF16], ids []int32, out driver.F32, d int) {
 	check(table.Len(), ids, out, d)
 	dispatch.Run(dev, "embed.ForwardBF16", func(c *cpu.Device) {

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	rowBlock = 32  // rows a forward task copies
-	colBlock = 128 // columns a backward task owns: whole cache lines
+	rowBlock = 32  // rows per forward task
+	colBlock = 128 // columns per backward task: whole cache lines
 )
 
 func forwardCPU(c *cpu.Device, table []float32, ids []int32, out []float32, d int) {
@@ -30,8 +30,8 @@ func forwardBF16CPU(c *cpu.Device, table []driver.BF16, ids []int32, out []float
 	})
 }
 
-// backwardCPU splits columns among the threads: equal ids then meet in one
-// thread, which adds them in the order of the tokens.
+// backwardCPU splits columns among the threads: equal ids are then handled by one thread,
+// which adds them in the order of the tokens.
 func backwardCPU(c *cpu.Device, dout []float32, ids []int32, dtable []float32, d int) {
 	c.Parallel((d+colBlock-1)/colBlock, func(b int) {
 		lo, hi := b*colBlock, min(d, (b+1)*colBlock)

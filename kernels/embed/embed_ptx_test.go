@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// TestPTX: the host twin's bits, rows that many tokens share included.
+// TestPTX: the host twin's bits, including rows that many tokens share.
 func TestPTX(t *testing.T) {
 	dev, host, r := optest.Device(t, 80), optest.CPU(t, 1), optest.Rand(3)
 	for _, c := range []struct{ vocab, d, n, shift int }{{17, 130, 200, 0}, {5, 516, 40, 0}, {300, 64, 100, 1}, {2, 1, 1, 0}} {

@@ -4,9 +4,9 @@
 //	p  = p·(1 − LR·WeightDecay) − LR·sign(Beta1·m + (1−Beta1)·g)
 //	m  = Beta2·m + (1−Beta2)·g
 //
-// with sign(0) = 0. Scalars are computed in float64 and rounded to float32 once; a
-// product and the sum it goes into are rounded together. Every element stands alone: the
-// bits are the same for every number of threads, and on every device.
+// with sign(0) = 0. Scalars are computed in float64 and rounded to float32 once; a product
+// and the sum that contains it are rounded together. Elements are independent: the bits are
+// the same for every number of threads, and on every device.
 //
 // Source: Chen et al. 2023, arXiv:2302.06675, algorithm 2; bitsandbytes 0.50
 // backends/cpu/ops.py (32-bit state, no percentile clipping).
@@ -18,10 +18,10 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Hyper are the numbers of one step.
+// Hyper has the hyperparameters of one step.
 type Hyper struct {
 	LR, Beta1, Beta2, WeightDecay float64
-	GradScale                     float32 // 1 = gradients as they are
+	GradScale                     float32 // 1 = gradients unchanged
 }
 
 // Step updates p and m in place; g is read only.
@@ -36,7 +36,7 @@ func Step(dev driver.Device, p, g, m driver.F32, h Hyper) {
 	})
 }
 
-// factors are the scalars of a step, rounded once.
+// factors are the scalars of a step, each rounded once.
 type factors struct {
 	gradScale, decay, lr, beta1, oneMinusBeta1, beta2, oneMinusBeta2 float32
 }

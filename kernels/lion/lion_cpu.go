@@ -2,7 +2,7 @@ package lion
 
 import "dataflex.dev/dataflex/driver/cpu"
 
-const block = 1 << 14 // elements a task takes
+const block = 1 << 14 // elements per task
 
 func stepCPU(c *cpu.Device, p, g, m []float32, f factors) {
 	n := len(p)

@@ -12,7 +12,7 @@ var sm80 string
 
 var family = ptx.New("lion", sm80)
 
-// stepParameters are lion_step's.
+// stepParameters are those of lion_step.
 type stepParameters struct {
 	p, g, m uintptr
 	n       uint64

@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// Two steps of three elements, worked out by hand: β₁ ½, β₂ ¾, rate ⅛, decay ½. All
-// numbers are exact in float32.
+// Two steps of three elements, computed by hand: β₁ ½, β₂ ¾, rate ⅛, decay ½. All numbers
+// are exact in float32.
 func TestByHand(t *testing.T) {
 	p, m := []float32{1, -2, 4}, []float32{0, 0, 0}
 	h := lion.Hyper{LR: 0.125, Beta1: 0.5, Beta2: 0.75, WeightDecay: 0.5, GradScale: 2}
@@ -23,7 +23,7 @@ func TestByHand(t *testing.T) {
 	if want := []float32{0.5, -0.5, 0}; !slices.Equal(m, want) {
 		t.Errorf("m %v, want %v", m, want)
 	}
-	// ½·½ + ½·2·g changes sign against the momentum where g = -½.
+	// ½·½ + ½·2·g has the opposite sign of the momentum where g = -½.
 	lion.Step(dev, optest.Dev(p), optest.Dev([]float32{-0.5, -0.25, 1}), optest.Dev(m), h)
 	if want := []float32{0.8125*0.9375 + 0.125, -1.75*0.9375 + 0.125, 3.75*0.9375 - 0.125}; !slices.Equal(p, want) {
 		t.Errorf("p %v, want %v", p, want)
@@ -33,7 +33,7 @@ func TestByHand(t *testing.T) {
 	}
 }
 
-// Three steps on a device, and on several threads, have the bits of one thread, and m is
+// Three steps on a device, and with several threads, have the bits of one thread, and m is
 // the float64 average of the gradients.
 func TestPTX(t *testing.T) {
 	dev, host, many, r := optest.Device(t, 80), optest.CPU(t, 1), optest.CPU(t, 3), optest.Rand(4)

@@ -9,11 +9,12 @@ type Attention[F Float] struct {
 	Scale                   F
 	Window                  int
 	SoftCap                 F
-	ValueDim                int // of a value; 0 = HeadDim
+	ValueDim                int // width of a value; 0 = HeadDim
 	Q, K, V                 []F
-	Sinks                   []F // [Heads], logits whose values are zero; nil = none
+	Sinks                   []F // [Heads], logits with values of zero; nil = none
 
-	// What p and ds pass through where they meet v, do, q and k; nil is nothing.
+	// Round is applied to p and ds before they are multiplied by v, do, q and k; nil is
+	// nothing.
 	Round func(F) F
 }
 
@@ -27,8 +28,8 @@ func (a *Attention[F]) round(x F) F {
 // T is the number of tokens.
 func (a *Attention[F]) T() int { return int(a.Segments[len(a.Segments)-1]) }
 
-// row calls f for each key j that query i of head h sees, with its probability
-// and the derivative of the capped score; it returns lse.
+// row calls f for each key j to which query i of head h attends, with its probability and
+// the derivative of the capped score; it returns lse.
 func (a *Attention[F]) row(i, h int, f func(j int, p, slope F)) F {
 	lo := 0
 	for _, s := range a.Segments {
@@ -140,7 +141,7 @@ func (a *Attention[F]) delta(do, o []F, i, h int) (sum F) {
 	return sum
 }
 
-// SinksGradient is the gradient of Sinks.
+// SinksGradient returns the gradient of Sinks.
 func (a *Attention[F]) SinksGradient(do []F) []F {
 	o, lse := a.Forward()
 	d := make([]F, a.Heads)

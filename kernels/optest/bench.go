@@ -7,7 +7,7 @@ func GFLOPS(b *testing.B, flops float64) {
 	b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 }
 
-// GBs reports a benchmark's rate from the bytes one call has to move at least.
+// GBs reports a benchmark's rate from the bytes that a call must move at least.
 func GBs(b *testing.B, bytes float64) {
 	b.ReportMetric(bytes*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
 }

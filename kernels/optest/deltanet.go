@@ -9,16 +9,16 @@ type DeltaNet[F Float] struct {
 	Q, K, V, A, B, ALog, DtBias            []F
 }
 
-// deltaToken is one token of one head: what its step computed.
+// deltaToken is the values that one step of one head computed.
 type deltaToken[F Float] struct {
 	q, k       []F // normalised
 	rq, rk     F
 	g, beta    F
-	decayed, s []F // the state before and behind the update
+	decayed, s []F // the state before and after the update
 	left, u    []F // v − Sᵀk̂, times β
 }
 
-// Forward is the output.
+// Forward returns the output.
 func (d *DeltaNet[F]) Forward() []F {
 	out := make([]F, len(d.V))
 	for i := range d.Segments[1:] {
@@ -31,7 +31,7 @@ func (d *DeltaNet[F]) Forward() []F {
 
 func log1p[F Float](x F) F { return F(math.Log1p(float64(x))) }
 
-// tokens runs one head over one segment, and writes what it puts out.
+// tokens runs one head over one segment, and writes its output.
 func (d *DeltaNet[F]) tokens(segment, head int, out []F) []deltaToken[F] {
 	s := make([]F, d.KeyDim*d.ValueDim)
 	var all []deltaToken[F]
@@ -77,7 +77,7 @@ func (d *DeltaNet[F]) token(t, head int, s []F) (x deltaToken[F]) {
 	return x
 }
 
-// unit is x·scale/√(Σx² + 1e-6), and 1/√(Σx² + 1e-6).
+// unit returns x·scale/√(Σx² + 1e-6), and 1/√(Σx² + 1e-6).
 func unit[F Float](x []F, scale F) (y []F, r F) {
 	sum := F(1e-6)
 	for _, v := range x {
@@ -90,7 +90,7 @@ func unit[F Float](x []F, scale F) (y []F, r F) {
 	return y, r
 }
 
-// Backward is the gradients of Q, K, V, A, B, ALog and DtBias.
+// Backward returns the gradients of Q, K, V, A, B, ALog and DtBias.
 func (d *DeltaNet[F]) Backward(dout []F) [][]F {
 	var grad [][]F
 	for _, x := range [][]F{d.Q, d.K, d.V, d.A, d.B, d.ALog, d.DtBias} {
@@ -107,7 +107,8 @@ func (d *DeltaNet[F]) Backward(dout []F) [][]F {
 	return grad
 }
 
-// back makes ds, the gradient of the state behind a token, that of the state before it.
+// back turns ds from the gradient of the state after a token into that of the state before
+// it.
 func (d *DeltaNet[F]) back(t, head int, x deltaToken[F], ds, dout []F, grad [][]F) {
 	n, gate := d.ValueDim, t*d.ValueHeads+head
 	do := dout[gate*n:][:n]
@@ -145,7 +146,7 @@ func (d *DeltaNet[F]) back(t, head int, x deltaToken[F], ds, dout []F, grad [][]
 	fromUnit(grad[1][key:][:d.KeyDim], dk, x.k, x.rk, 1)
 }
 
-// fromUnit adds the gradient of x of y = x·r·scale.
+// fromUnit adds to dx the gradient of x for y = x·r·scale.
 func fromUnit[F Float](dx, dy, y []F, r, scale F) {
 	along := product(dy, y) / (scale * scale)
 	for i := range dy {
@@ -153,7 +154,7 @@ func fromUnit[F Float](dx, dy, y []F, r, scale F) {
 	}
 }
 
-// product is Σ x·y in their own precision.
+// product is Σ x·y in the precision of F.
 func product[F Float](x, y []F) (sum F) {
 	for i := range x {
 		sum += x[i] * y[i]
@@ -161,8 +162,8 @@ func product[F Float](x, y []F) (sum F) {
 	return sum
 }
 
-// ShortConv is the causal convolution of every channel by itself, w [C, K], and silu of it
-// where that is wanted. bias nil: nothing is added.
+// ShortConv is the causal convolution of every channel, w [C, K], followed by silu if
+// requested. bias nil: nothing is added.
 func ShortConv[F Float](x, w, bias []F, segments []int32, width int, silu bool) (out, z []F) {
 	channels := len(w) / width
 	for i := range segments[1:] {
@@ -188,7 +189,7 @@ func ShortConv[F Float](x, w, bias []F, segments []int32, width int, silu bool) 
 	return out, z
 }
 
-// ShortConvGrad is the gradients of x, w and bias.
+// ShortConvGrad returns the gradients of x, w and bias.
 func ShortConvGrad[F Float](dout, x, w, bias []F, segments []int32, width int, silu bool) (dx, dw, db []F) {
 	channels := len(w) / width
 	_, z := ShortConv(x, w, bias, segments, width, silu)

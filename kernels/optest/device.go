@@ -10,23 +10,23 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 )
 
-// DeviceEnv names the device on which the tests that call Device run: sim, which it is
-// when unset, or cuda. Only binaries built with the tag cuda have a GPU to offer.
+// DeviceEnv names the device for tests that call Device: sim (the default) or cuda. Only
+// binaries built with the tag cuda can use a GPU.
 const DeviceEnv = "DATAFLEX_TEST_DEVICE"
 
-// Device returns what runs PTX in this test, closed when the test ends: the interpreter,
-// or the GPU if DeviceEnv says cuda. With capability 80 it is given the sm_80 kernels,
-// on a Hopper GPU too; with 90 the sm_90a ones where a family has them, and the test is
-// skipped on a GPU that does not run those.
+// Device returns a device that runs PTX, closed when the test ends: the interpreter, or the
+// GPU if DeviceEnv is cuda. With capability 80 it uses the sm_80 kernels, also on a Hopper
+// GPU; with 90 the sm_90a kernels of families that have them, and the test is skipped on a
+// GPU that cannot run those.
 func Device(t testing.TB, capability int) driver.Launcher { return Multiprocessors(t, capability, 0) }
 
-// Units are numbers of multiprocessors that tests of kernels with persistent grids go
-// through: with 2 a block takes several tiles and small products choose wide tiles, with 7
-// tiles come out uneven, 132 are an H100's and an H200's.
+// Units are numbers of multiprocessors for tests of kernels with persistent grids: with 2 a
+// block gets several tiles and small products choose wide tiles, with 7 tiles are
+// distributed unevenly, 132 is the number of an H100 and an H200.
 var Units = []int{2, 7, 132}
 
-// Multiprocessors is Device with that many multiprocessors, by which kernels choose tiles
-// and grids; 0 is as many as it has.
+// Multiprocessors is Device with that many multiprocessors, which determine tiles and grids;
+// 0 is the device's own number.
 func Multiprocessors(t testing.TB, capability, units int) driver.Launcher {
 	if !onGPU(t) {
 		d := interpreter(t, sim.Options{Capability: capability, Units: units})
@@ -44,19 +44,20 @@ func Multiprocessors(t testing.TB, capability, units int) driver.Launcher {
 		}
 	})
 	if has := gpu.Attributes().Capability; capability == 90 && has != 90 {
-		t.Skipf("sm_90a kernels run on compute capability 9.0 alone, %s has %d", gpu.Attributes().Name, has)
+		t.Skipf("sm_90a kernels only run on compute capability 9.0, %s has %d", gpu.Attributes().Name, has)
 	}
 	return d
 }
 
-// asCapability is a GPU that says it is of another generation, or size.
+// asCapability is a GPU that reports another generation, or size.
 type asCapability struct {
 	driver.Launcher
 	capability, units int
 	own               driver.Attachment
 }
 
-// Attached is apart from the GPU's: which kernels are launched depends on the capability.
+// Attached is separate from the GPU's: the kernels that are launched depend on the
+// capability.
 func (d *asCapability) Attached() *any { return d.own.Attached() }
 
 func (d *asCapability) Attributes() driver.Attributes {
@@ -80,12 +81,12 @@ func onGPU(t testing.TB) bool {
 	}
 }
 
-// Sim returns the interpreter with the sm_80 kernels, for tests that read its counters
-// or rely on its checks; they are skipped where DeviceEnv asks for a GPU. Memory nobody
-// has written is a fault to read.
+// Sim returns the interpreter with the sm_80 kernels, for tests that read its counters or
+// rely on its checks; they are skipped if DeviceEnv requests a GPU. Reading memory that was
+// not written is a fault.
 func Sim(t testing.TB) *sim.Device { return counting(t, 80) }
 
-// Hopper is Sim with the sm_90a kernels, where a family has them.
+// Hopper is Sim with the sm_90a kernels of families that have them.
 func Hopper(t testing.TB) *sim.Device { return counting(t, 90) }
 
 func counting(t testing.TB, capability int) *sim.Device {
@@ -102,7 +103,7 @@ func interpreter(t testing.TB, o sim.Options) *sim.Device {
 	return d
 }
 
-// In copies x to the device, at `shift` floats beyond a 64-byte boundary.
+// In copies x to the device, `shift` floats after a 64-byte boundary.
 func In(t testing.TB, dev driver.Device, x []float32, shift int) driver.F32 {
 	t.Helper()
 	m, err := dev.Alloc(4 * (len(x) + shift))

@@ -19,8 +19,8 @@ func Golden(t testing.TB, v any) {
 	}
 }
 
-// Near checks that got is want within rel of want's largest magnitude: both are
-// float32 results that add in different orders.
+// Near checks that got is within rel of want, relative to want's largest magnitude: both are
+// float32 results with different orders of summation.
 func Near(t testing.TB, what string, got, want []float32, rel float64) {
 	t.Helper()
 	if len(got) != len(want) || len(want) == 0 {

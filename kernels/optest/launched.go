@@ -12,7 +12,7 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 )
 
-// launched are the kernels that tests have launched on what Device gave them.
+// launched is the kernels that tests have launched on devices from Device.
 var (
 	mu       sync.Mutex
 	launched = map[sim.Entry]bool{}
@@ -27,9 +27,8 @@ func record(d *sim.Device) {
 }
 
 // Main is TestMain of a package with PTX. When all of its tests have passed, every entry of
-// every PTX file beside them must have been launched by one that asked Device for a device,
-// which is where results are compared. What runs only some of the tests, or on a GPU, is
-// not held to that.
+// its PTX files must have been launched by a test that got its device from Device, because
+// those compare results. The check is skipped if only some of the tests run, or on a GPU.
 func Main(m *testing.M) {
 	code := m.Run()
 	if code == 0 && everything() {

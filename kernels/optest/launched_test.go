@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 )
 
-// TestUnlaunched: an entry counts once a device of Device's has run it, and under its own
-// target alone.
+// TestUnlaunched: an entry counts when a device from Device has run it, and only under its
+// own target.
 func TestUnlaunched(t *testing.T) {
 	const head, entry = ".version 7.0\n.target TARGET\n.address_size 64\n", ".visible .entry NAME()\n{\nret;\n}\n"
 	text := func(target string, names ...string) (s string) {

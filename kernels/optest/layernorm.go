@@ -1,7 +1,7 @@
 package optest
 
 // LayerNorm returns y [T, d] and the mean and the 1/deviation of every row, one after the
-// other. w and b are [groups, d], or nil: 1 and 0; row t takes row t mod groups.
+// other. w and b are [groups, d], or nil: 1 and 0; row t uses row t mod groups.
 func LayerNorm[F Float](x, w, b []F, groups, d int, eps F) (y, moments []F) {
 	y = make([]F, len(x))
 	for t := range len(x) / d {
@@ -29,8 +29,8 @@ func LayerNorm[F Float](x, w, b []F, groups, d int, eps F) (y, moments []F) {
 	return y, moments
 }
 
-// LayerNormGrad returns the gradients by x, w and b; those of w and b are there whether
-// these are nil or not.
+// LayerNormGrad returns the gradients of x, w and b; those of w and b are computed even if
+// these are nil.
 func LayerNormGrad[F Float](dy, x, w []F, groups, d int, eps F) (dx, dw, db []F) {
 	_, moments := LayerNorm(x, nil, nil, groups, d, eps)
 	dx, dw, db = make([]F, len(x)), make([]F, groups*d), make([]F, groups*d)

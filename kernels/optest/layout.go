@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-// Layouts holds the Go parameters of every entry of a PTX file against the file: they are
-// declared, and as the PTX declares and reads them.
+// Layouts compares the Go parameters of every entry of a PTX file with the file: all must be
+// declared, and match what the PTX declares and reads.
 func Layouts(t *testing.T, file string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -24,13 +24,13 @@ func Layouts(t *testing.T, file string) {
 	}
 	i := slices.IndexFunc(ptx.Families(), func(f *ptx.Family) bool { return f.Text() == string(text) })
 	if i < 0 {
-		t.Errorf("%s: no family has this text", file)
+		t.Errorf("%s: no family embeds this file", file)
 		return
 	}
 	for name, parameters := range entries {
 		l := ptx.Families()[i].Layout(name)
 		if l == nil {
-			t.Errorf("%s: %s: its parameters are declared not once", file, name)
+			t.Errorf("%s: %s: its parameters are not declared exactly once", file, name)
 			continue
 		}
 		for _, d := range Differences(l, parameters) {
@@ -39,9 +39,9 @@ func Layouts(t *testing.T, file string) {
 	}
 }
 
-// Differences are those between a layout and an entry's declaration: number, offset, size
-// and alignment of the parameters, and every value that the kernel reads by name must be a
-// field of that size, a float where it is read as one.
+// Differences lists those between a layout and an entry's declaration: number, offset, size
+// and alignment of the parameters; and every value that the kernel reads by name must be a
+// field of that size, a float if it is read as one.
 func Differences(l *ptx.Layout, declared []sim.Parameter) (out []string) {
 	if len(l.Parameters) != len(declared) {
 		return []string{fmt.Sprintf("%d parameters, the PTX has %d", len(l.Parameters), len(declared))}

@@ -33,7 +33,7 @@ func LoRA[F Float](x, a, b, y []F, scale F, t, in, out, r int) (u, sum []F) {
 	return u, sum
 }
 
-// LoRAGrad returns v and the gradients by x, a and b.
+// LoRAGrad returns v and the gradients of x, a and b.
 func LoRAGrad[F Float](dy, x, a, b []F, scale F, t, in, out, r int) (v, dx, da, db []F) {
 	u := Mul(x, a, t, r, in, false, true)
 	v = Mul(dy, b, t, r, out, false, false)

@@ -1,10 +1,9 @@
-// Package optest is what the tests of the kernels share: devices, random
-// tensors, the tolerance rule, finite differences, and each op written out
-// plainly.
+// Package optest is shared by the tests of the kernels: devices, random tensors, the
+// tolerance rule, finite differences, and a plain implementation of each operation.
 //
-// The plain ops are generic over the float type. In float64 they are the
-// reference; in float32 they are the straightforward implementation whose error
-// sets the tolerance. They share nothing with the kernels.
+// The plain operations are generic over the float type. In float64 they are the reference;
+// in float32 they are the straightforward implementation whose error sets the tolerance.
+// They share nothing with the kernels.
 package optest
 
 import (
@@ -17,7 +16,7 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 )
 
-// Float is the precision of a plain op.
+// Float is the precision of a plain operation.
 type Float interface{ float32 | float64 }
 
 // Threads are the thread counts under which bits must agree.
@@ -42,8 +41,8 @@ func Normal(r *rand.Rand, n int, std float64) []float32 {
 	return x
 }
 
-// Segments cuts up to maxLen·n tokens into n segments, the first of length 1, and
-// returns where they begin, and the total.
+// Segments divides up to maxLen·n tokens into n segments, the first of length 1, and returns
+// their starts, and the total.
 func Segments(r *rand.Rand, n, maxLen int) []int32 {
 	cu := []int32{0, 1}
 	for range n - 1 {
@@ -64,10 +63,9 @@ func To[F, G Float](x []G) []F {
 // Dev wraps a tensor for a kernel's argument.
 func Dev(x []float32) driver.F32 { return driver.FromHost(x) }
 
-// Within applies the tolerance rule: the kernel's largest and root mean square
-// errors against the float64 reference are at most twice those of the plain
-// float32 implementation, with half a unit in the last place of the largest
-// value granted to both.
+// Within applies the tolerance rule: the kernel's largest and root mean square errors
+// against the float64 reference are at most twice those of the plain float32 implementation,
+// with half a unit in the last place of the largest value allowed for both.
 func Within(t testing.TB, what string, got, plain []float32, ref []float64) {
 	t.Helper()
 	if len(got) != len(ref) || len(plain) != len(ref) {
@@ -80,7 +78,7 @@ func Within(t testing.TB, what string, got, plain []float32, ref []float64) {
 		top = max(top, math.Abs(v))
 	}
 	ulp := top * 0x1p-24
-	// A NaN fails both comparisons' negations.
+	// Written so that a NaN fails both comparisons.
 	if !(gotMax <= 2*(plainMax+ulp)) || !(gotRMS <= 2*(plainRMS+ulp)) {
 		t.Errorf("%s: error max %.3g rms %.3g, plain float32 has %.3g and %.3g (largest value %.3g)",
 			what, gotMax, gotRMS, plainMax, plainRMS, top)
@@ -114,8 +112,8 @@ func Same(t testing.TB, what string, got, want []float32) {
 	}
 }
 
-// FiniteDifference checks the gradient of f at x, both in float64, by central
-// differences. f reads x, which is changed in place and put back.
+// FiniteDifference checks the gradient of f at x, both in float64, by central differences. f
+// reads x, which is changed in place and restored.
 func FiniteDifference(t testing.TB, what string, f func() float64, x, gradient []float64) {
 	t.Helper()
 	var top float64

@@ -8,8 +8,8 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 )
 
-// Plant is text with a bug in one of its kernels: the nth line (from 0) of the kernel
-// that contains part, changed. Lines are numbered as clang lays them out.
+// Plant returns text with a bug in one of its kernels: the nth line (from 0) of the kernel
+// that contains part is changed. Lines are numbered in clang's output.
 func Plant(t *testing.T, text, kernel, part string, n int, change func(line string) string) string {
 	t.Helper()
 	const entry = ".visible .entry "
@@ -39,7 +39,7 @@ func Plant(t *testing.T, text, kernel, part string, n int, change func(line stri
 	return ""
 }
 
-// Alone is text without its other kernels, which need not be read then.
+// Alone returns text without its other kernels, which then need not be parsed.
 func Alone(text, kernel string) string {
 	const entry = ".visible .entry "
 	head, _, _ := strings.Cut(text, entry)
@@ -48,8 +48,8 @@ func Alone(text, kernel string) string {
 	return head + entry + kernel + "(" + body
 }
 
-// Drop, Swap and Last are changes: leave the line out, put to in from's place, put to in
-// the place of the last operand.
+// Drop, Swap and Last are changes: delete the line, replace from by to, replace the last
+// operand by to.
 func Drop(string) string { return "" }
 
 func Swap(from, to string) func(string) string {
@@ -60,7 +60,7 @@ func Last(to string) func(string) string {
 	return func(l string) string { return l[:strings.LastIndex(l, ",")] + ", " + to + ";" }
 }
 
-// Fault is the kind of the interpreter's fault that ends run, "" where none does.
+// Fault is the kind of the interpreter's fault that ends run, "" if there is none.
 func Fault(run func()) (kind string, err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -23,7 +23,7 @@ func RMSNorm[F Float](x, w []F, eps F) (y, rstd []F) {
 	return y, rstd
 }
 
-// RMSNormGrad returns the gradients by x and w.
+// RMSNormGrad returns the gradients of x and w.
 func RMSNormGrad[F Float](dy, x, w []F, eps F) (dx, dw []F) {
 	d := len(w)
 	_, rstd := RMSNorm(x, w, eps)
@@ -50,7 +50,7 @@ func SwiGLU[F Float](gate, up []F) []F {
 	return out
 }
 
-// SwiGLUGrad returns the gradients by gate and up.
+// SwiGLUGrad returns the gradients of gate and up.
 func SwiGLUGrad[F Float](dout, gate, up []F) (dgate, dup []F) {
 	dgate, dup = make([]F, len(gate)), make([]F, len(gate))
 	for i, g := range gate {
@@ -61,8 +61,8 @@ func SwiGLUGrad[F Float](dout, gate, up []F) (dgate, dup []F) {
 	return dgate, dup
 }
 
-// RoPE returns x [T, heads·headDim] with the pairs (i, i+dim/2) of every head's
-// first dim elements turned by pos·inv[i], and multiplied by scale.
+// RoPE returns x [T, heads·headDim] with the pairs (i, i+dim/2) of every head's first dim
+// elements rotated by pos·inv[i], and multiplied by scale.
 func RoPE[F Float](x []F, pos []int32, inv []F, scale F, heads, headDim int) []F {
 	y := append([]F(nil), x...)
 	half := len(inv)
@@ -93,7 +93,7 @@ func Product[F Float](gate, up []F, sigmoid bool) []F {
 	return out
 }
 
-// ProductGrad is the gradients of gate and up.
+// ProductGrad returns the gradients of gate and up.
 func ProductGrad[F Float](dout, gate, up []F, sigmoid bool) (dgate, dup []F) {
 	for i, g := range gate {
 		slope := F(1)

@@ -6,9 +6,9 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 )
 
-// Frugal checks what a kernel moved since the last ResetCounters: at most a tenth more
-// than `least` bytes of global memory, in full sectors (lanes that read the same count
-// once), without bank conflicts.
+// Frugal checks the traffic of a kernel since the last ResetCounters: at most a tenth more
+// than `least` bytes of global memory, in full sectors (lanes that read the same address
+// count once), without bank conflicts.
 func Frugal(t testing.TB, dev *sim.Device, kernel string, least uint64) {
 	t.Helper()
 	c := dev.Total(kernel)

@@ -9,7 +9,7 @@ type Xent[F Float] struct {
 	H, W                           []F
 	Targets                        []int32
 	Weight                         []F
-	Narrow                         func(F) F // rounds a logit's gradient; nil = not
+	Narrow                         func(F) F // rounds a logit's gradient; nil = not rounded
 }
 
 // Run returns the losses and the gradients of Σ weight·loss by h and w.

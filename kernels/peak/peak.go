@@ -1,7 +1,7 @@
-// Package peak measures the ceilings that every other kernel is held against: how fast
-// a device moves memory, multiplies and adds, and multiplies matrices, with nothing in
-// the way. The operations are simple enough to be checked, so that a ceiling is never
-// that of work left out.
+// Package peak measures the ceilings with which all other kernels are compared: how fast a
+// device moves memory, multiplies and adds, and multiplies matrices, with nothing else to
+// do. The operations are simple enough to be checked, so that a ceiling is never that of
+// skipped work.
 package peak
 
 import (
@@ -24,7 +24,7 @@ const (
 	badProducts = "peak: a is not [M, K], b not [N, K] or c not some [M, N]"
 )
 
-// Copy is dst = src: 8 bytes of traffic a float.
+// Copy is dst = src: 8 bytes of traffic per float.
 func Copy(dev driver.Device, src, dst driver.F32) {
 	if src.Len() != dst.Len() {
 		panic(badCopy)
@@ -36,8 +36,8 @@ func Copy(dev driver.Device, src, dst driver.F32) {
 	})
 }
 
-// Multiply is y = y/2 + x, `steps` times over, rounded after each: 2·steps operations a
-// float, in registers. Bits are the same on every device.
+// Multiply is y = y/2 + x, `steps` times, rounded after each: 2·steps operations per float,
+// in registers. The bits are the same on every device.
 func Multiply(dev driver.Device, x, y driver.F32, steps int) {
 	if x.Len() != y.Len() {
 		panic(badMultiply)
@@ -49,9 +49,9 @@ func Multiply(dev driver.Device, x, y driver.F32, steps int) {
 	})
 }
 
-// Products overwrites each of the c.Len()/(M·N) tiles of c with a bᵀ, added up `steps`
-// times in float32: 2·M·N·K·steps operations a tile. a [M, K] and b [N, K] are bf16 and
-// stay in registers or shared memory.
+// Products overwrites each of the c.Len()/(M·N) tiles of c with a bᵀ, added up `steps` times
+// in float32: 2·M·N·K·steps operations per tile. a [M, K] and b [N, K] are bf16 and stay in
+// registers or shared memory.
 func Products(dev driver.Device, a, b driver.Slice[driver.BF16], c driver.F32, steps int) {
 	if a.Len() != M*K || b.Len() != N*K || c.Len()%(M*N) != 0 {
 		panic(badProducts)
@@ -63,8 +63,8 @@ func Products(dev driver.Device, a, b driver.Slice[driver.BF16], c driver.F32, s
 	})
 }
 
-// Tiles is how many tiles of Products, and Floats how many floats of Multiply, fill a
-// device several times over.
+// Tiles and Floats are the numbers of tiles of Products, and of floats of Multiply, that
+// occupy a device several times over.
 func Tiles(dev driver.Device) int { return 8 * max(1, dev.Attributes().Units) }
 
 // Floats: see Tiles.

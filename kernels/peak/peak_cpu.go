@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/gemm"
 )
 
-// share is the floats a worker takes at a time.
+// share is the number of floats per task.
 const share = 1 << 16
 
 func parallel(d *cpu.Device, n int, f func(lo, hi int)) {

@@ -91,7 +91,7 @@ func halves(t *testing.T, dev driver.Device, x []float32) (driver.Slice[driver.B
 	return s, x
 }
 
-// TestTraffic: what a ceiling counts is what is done.
+// TestTraffic: the traffic and operations that a ceiling counts are carried out.
 func TestTraffic(t *testing.T) {
 	dev, hopper := optest.Sim(t), optest.Hopper(t)
 	const n = 4096

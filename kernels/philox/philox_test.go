@@ -2,7 +2,7 @@ package philox
 
 import "testing"
 
-// TestKnownAnswers: they are Random123's (kat_vectors, philox4x32 10).
+// TestKnownAnswers: Random123's known answers (kat_vectors, philox4x32 10).
 func TestKnownAnswers(t *testing.T) {
 	for _, c := range []struct {
 		ctr  [4]uint32

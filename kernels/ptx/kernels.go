@@ -10,14 +10,14 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// Kernels are entries of a family that take the same parameters: the fields of the
-// struct P, in order. It is the only way in which a launch hands over parameters.
+// Kernels are entries of a family that take the same parameters: the fields of the struct P,
+// in order. All launches pass their parameters in this way.
 //
-// A field is a pointer (uintptr: a device address, 0 for null), a uint64 or int64, a
-// uint32, int32 or float32, an array of those, a driver.EncodedTensorMap, or a struct of
-// such fields, which the kernel takes by value. Go and C lay such a struct out alike on
-// the 64-bit machines that devices are found in; kernels/build's tests hold every P
-// against what the PTX declares and reads.
+// A field is a pointer (uintptr: a device address, 0 for null), a uint64 or int64, a uint32,
+// int32 or float32, an array of those, a driver.EncodedTensorMap, or a struct of such
+// fields, which the kernel takes by value. Go and C lay out such a struct equally on the
+// 64-bit machines that have devices; TestLayouts compares every P with what the PTX declares
+// and reads.
 type Kernels[P any] struct {
 	family *Family
 	layout *Layout
@@ -26,8 +26,8 @@ type Kernels[P any] struct {
 // One is the parameters of a kernel that takes a single struct.
 type One[T any] struct{ P T }
 
-// Declare says that the entries of f with these names take a P. A name that ends in *
-// stands for all entries that begin so.
+// Declare declares that the entries of f with these names take a P. A name that ends in *
+// stands for all entries with that prefix.
 func Declare[P any](f *Family, names ...string) Kernels[P] {
 	l := layoutOf(reflect.TypeFor[P]())
 	for _, n := range names {
@@ -36,7 +36,7 @@ func Declare[P any](f *Family, names ...string) Kernels[P] {
 	return Kernels[P]{f, l}
 }
 
-// Flag is b as kernels take it.
+// Flag is b as a kernel's parameter.
 func Flag(b bool) int32 {
 	if b {
 		return 1
@@ -44,7 +44,7 @@ func Flag(b bool) int32 {
 	return 0
 }
 
-// Launch queues one kernel; a grid without blocks is nothing to do.
+// Launch queues one kernel; for a grid without blocks it does nothing.
 func (k Kernels[P]) Launch(q *Queue, name string, c driver.Config, p *P) {
 	if c.Grid.X == 0 {
 		return
@@ -58,11 +58,11 @@ func (k Kernels[P]) Launch(q *Queue, name string, c driver.Config, p *P) {
 	must(name, q.dev.Launch(fn, c, &q.args))
 }
 
-// Layout is how the fields of a parameter struct lie in a launch's packed bytes.
+// Layout is the layout of a parameter struct's fields in a launch's packed bytes.
 type Layout struct {
 	Type       string
-	Parameters []Field // one a parameter
-	Values     []Field // the numbers and pointers they are made of; a tensor map is one
+	Parameters []Field // one per parameter
+	Values     []Field // the numbers and pointers of which they consist; a tensor map is one value
 }
 
 // Field is one value of a parameter struct.
@@ -72,16 +72,16 @@ type Field struct {
 	Float               bool
 }
 
-// mapAlign is the alignment of a tensor map, which Go cannot declare.
+// mapAlign is the alignment of a tensor map, which cannot be declared in Go.
 const mapAlign = 64
 
 func layoutOf(t reflect.Type) *Layout {
 	l := &Layout{Type: t.String()}
-	at := 0 // where the C ABI puts the next parameter
+	at := 0 // the next parameter's offset in the C ABI
 	for f := range t.Fields() {
 		p := Field{Name: f.Name, Offset: int(f.Offset), Size: int(f.Type.Size()), Align: alignment(f.Type)}
 		if at = (at + p.Align - 1) / p.Align * p.Align; at != p.Offset {
-			panic(fmt.Sprintf("ptx: %s.%s lies at %d, a kernel takes it at %d", t, f.Name, p.Offset, at))
+			panic(fmt.Sprintf("ptx: %s.%s is at offset %d, a kernel takes it at %d", t, f.Name, p.Offset, at))
 		}
 		at += p.Size
 		l.Parameters = append(l.Parameters, p)
@@ -119,13 +119,13 @@ func (l *Layout) values(name string, offset int, t reflect.Type) {
 	}
 }
 
-// declaration is what Declare said.
+// declaration is the argument of a Declare.
 type declaration struct {
 	name   string
 	layout *Layout
 }
 
-// Layout is what was declared of an entry; nil if nothing or two things were.
+// Layout returns the declared layout of an entry; nil unless there is exactly one.
 func (f *Family) Layout(entry string) *Layout {
 	var found *Layout
 	for _, d := range f.declared {

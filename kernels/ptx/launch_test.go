@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/kernels/rope"
 )
 
-// TestLaunchesAllocateNothing: on the way from a contract to the device there is nothing
-// for the garbage collector, tensor maps, uploads and scratch memory included.
+// TestLaunchesAllocateNothing: on the way from a contract to the device nothing is
+// allocated, tensor maps, uploads and scratch memory included.
 func TestLaunchesAllocateNothing(t *testing.T) {
 	dev := plan.New(sim.New(sim.Options{Capability: 90, Units: 132}))
 	floats := func(n int) driver.F32 {

@@ -36,8 +36,8 @@ import (
 	_ "dataflex.dev/dataflex/kernels/xent"
 )
 
-// TestLayouts: the Go parameters of every entry of every shipped PTX file are what the
-// PTX takes. kernels/dev, which is for tests alone, has a test of its own.
+// TestLayouts: the Go parameters of every entry of every shipped PTX file match the PTX.
+// kernels/dev, which is only for tests, has a test of its own.
 func TestLayouts(t *testing.T) {
 	files, err := filepath.Glob("../*/*.ptx")
 	if err != nil || len(files) == 0 {
@@ -50,8 +50,8 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
-// TestEveryFamilyCountsItsLaunches: the tests of every package with PTX end in optest.Main,
-// which fails them if an entry has not been launched.
+// TestEveryFamilyCountsItsLaunches: the tests of every package with PTX end with
+// optest.Main, which fails if an entry has not been launched.
 func TestEveryFamilyCountsItsLaunches(t *testing.T) {
 	files, _ := filepath.Glob("../*/*.ptx")
 	for _, f := range files {
@@ -94,7 +94,7 @@ type inner struct {
 	_ int32
 }
 
-// TestLayoutPlanted: each of these parameter lists differs from the PTX in one thing,
+// TestLayoutPlanted: each of these parameter lists differs from the PTX in one respect,
 // which is found.
 func TestLayoutPlanted(t *testing.T) {
 	entries, err := sim.Declarations("f", declared)
@@ -187,12 +187,12 @@ func TestLayoutPlanted(t *testing.T) {
 	}
 }
 
-// TestDeclarePanics: what no kernel takes, a tensor map off its 64 bytes, and a launch
-// with other parameters than were declared are programmer's errors.
+// TestDeclarePanics: types that no kernel takes, a tensor map that is not 64-byte aligned,
+// and a launch with other parameters than declared are programmer errors.
 func TestDeclarePanics(t *testing.T) {
 	family := ptx.New("panics", declared)
 	optest.Panics(t, "ptx: no kernel takes a string (s)", func() { ptx.Declare[struct{ s string }](family, "f") })
-	optest.Panics(t, "ptx: struct { p uintptr; t driver.EncodedTensorMap }.t lies at 8, a kernel takes it at 64", func() {
+	optest.Panics(t, "ptx: struct { p uintptr; t driver.EncodedTensorMap }.t is at offset 8, a kernel takes it at 64", func() {
 		ptx.Declare[struct {
 			p uintptr
 			t driver.EncodedTensorMap
@@ -200,10 +200,10 @@ func TestDeclarePanics(t *testing.T) {
 	})
 	one, two := ptx.Declare[struct{ p uintptr }](family, "f"), ptx.Declare[struct{ n uint64 }](family, "g*")
 	q := ptx.On(optest.Device(t, 80))
-	optest.Panics(t, "ptx: g1 is launched with a struct { p uintptr }, which is not what was declared", func() {
+	optest.Panics(t, "ptx: g1 is launched with a struct { p uintptr }, which was not declared for it", func() {
 		one.Launch(q, "g1", ptx.Grid(1, 32), &struct{ p uintptr }{})
 	})
-	optest.Panics(t, "ptx: f is launched with a struct { n uint64 }, which is not what was declared", func() {
+	optest.Panics(t, "ptx: f is launched with a struct { n uint64 }, which was not declared for it", func() {
 		two.Launch(q, "f", ptx.Grid(1, 32), &struct{ n uint64 }{})
 	})
 }

@@ -10,9 +10,9 @@ import (
 // Scratch buffers that may be in use at the same time.
 const maxScratch = 8
 
-// Scratch returns at least n bytes of unspecified contents, 64-byte aligned. Each slot
-// is one buffer, which keeps its largest size; a call with the same slot takes it away
-// from whoever had it.
+// Scratch returns at least n bytes of unspecified contents, 64-byte aligned. Each slot is
+// one buffer, which keeps its largest size; another call with the same slot invalidates the
+// memory.
 func (q *Queue) Scratch(slot, n int) uintptr {
 	q.scratch[slot] = q.room(q.scratch[slot], n)
 	return q.scratch[slot].Addr()
@@ -24,19 +24,19 @@ func (q *Queue) Floats(slot, n int) driver.F32 {
 	return driver.View[float32](q.scratch[slot]).Sub(0, n)
 }
 
-// upload is a table the device has a copy of.
+// upload is a table with a copy on the device.
 type upload struct {
-	host []byte // what the device holds
+	host []byte // the content of the device's copy
 	mem  driver.Memory
 }
 
-// Every layer asks for the same positions, segments and work lists: the last few
-// tables stay on the device and are found again by their contents.
+// Every layer needs the same positions, segments and work lists: the last few tables stay on
+// the device and are found again by their contents.
 const maxUploads = 24
 
-// Upload returns the address of a copy of s on the device, valid until maxUploads
-// other tables have been uploaded. A table that is there already costs one comparison;
-// a new one waits for the work queued so far.
+// Upload returns the address of a copy of s on the device, valid until maxUploads other
+// tables have been uploaded. For a table that is already there it costs one comparison; a
+// new one waits for the work queued so far.
 func Upload[T int32 | uint32 | float32](q *Queue, s []T) uintptr {
 	host := raw(s)
 	at := slices.IndexFunc(q.uploads, func(u upload) bool { return string(u.host) == string(host) })
@@ -56,8 +56,8 @@ func Upload[T int32 | uint32 | float32](q *Queue, s []T) uintptr {
 	return u.mem.Addr()
 }
 
-// Constant is Upload for a table that is never written to again, found by its address
-// instead of its contents: the last maxConstants stay on the device.
+// Constant is Upload for a table that is never modified, found by its address instead of its
+// contents: the last maxConstants stay on the device.
 func Constant[T int32 | uint32 | float32](q *Queue, s []T) uintptr {
 	host := raw(s)
 	at := slices.IndexFunc(q.constants, func(c constant) bool {
@@ -79,13 +79,13 @@ func Constant[T int32 | uint32 | float32](q *Queue, s []T) uintptr {
 
 const maxConstants = 8
 
-// constant holds on to the host's table, so that nothing else comes to lie there.
+// constant keeps a reference to the host's table, so that its address is not reused.
 type constant struct {
 	host []byte
 	mem  driver.Memory
 }
 
-// raw is a table as bytes.
+// raw views a table as bytes.
 func raw[T int32 | uint32 | float32](s []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), 4*len(s))
 }
@@ -99,7 +99,7 @@ func (q *Queue) fill(u upload, host []byte) upload {
 	return u
 }
 
-// room is m, or new memory in its place where m has fewer than n bytes.
+// room returns m, or new memory in its place if m has fewer than n bytes.
 func (q *Queue) room(m driver.Memory, n int) driver.Memory {
 	n = max(n, 64)
 	if m.Size() >= n {

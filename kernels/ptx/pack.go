@@ -7,14 +7,14 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// PackedSuffix ends the names of packed PTX files, which lie beside their texts.
+// PackedSuffix is the suffix of packed PTX files, which are beside the unpacked ones.
 const PackedSuffix = ".zst"
 
-// zstdMagic begins a zstd frame (RFC 8878, section 3.1.1), and no PTX.
+// zstdMagic is the start of a zstd frame (RFC 8878, section 3.1.1), and of no PTX text.
 const zstdMagic = "\x28\xb5\x2f\xfd"
 
-// Pack is a PTX text as programs embed it, a tenth of its size: the same bytes for the
-// same text, whatever the machine.
+// Pack packs a PTX text for embedding, to a tenth of its size: the same bytes for the same
+// text, on any machine.
 func Pack(text []byte) ([]byte, error) {
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
 	if err != nil {
@@ -23,7 +23,7 @@ func Pack(text []byte) ([]byte, error) {
 	return w.EncodeAll(text, nil), w.Close()
 }
 
-// Unpack gives the text back; what was not packed is the text.
+// Unpack returns the text; text that is not packed is returned unchanged.
 func Unpack(embedded string) (string, error) {
 	if !strings.HasPrefix(embedded, zstdMagic) {
 		return embedded, nil

@@ -9,8 +9,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-// TestPacked: what every family embeds is the text that lies beside its source, to the
-// byte, and small.
+// TestPacked: every family embeds exactly the text beside its source, and it is small.
 func TestPacked(t *testing.T) {
 	files, err := filepath.Glob("../*/*.ptx")
 	if err != nil || len(files) < 30 {
@@ -41,7 +40,7 @@ func TestPacked(t *testing.T) {
 	}
 }
 
-// TestUnpack: plain text stays as it is, a frame that is cut short is an error.
+// TestUnpack: plain text is unchanged, a truncated frame is an error.
 func TestUnpack(t *testing.T) {
 	if text, err := ptx.Unpack(".version 7.0\n"); err != nil || text != ".version 7.0\n" {
 		t.Errorf("%q, %v", text, err)

@@ -1,11 +1,11 @@
-// Package ptx is how a kernel's contract reaches its PTX: the family's text is loaded
-// on a device when it is first launched there, and what every launch needs besides
-// the arguments (functions, packed arguments, scratch memory, small integer tables)
-// is kept per device, so that a launch allocates nothing.
+// Package ptx connects a kernel's contract with its PTX: the family's text is loaded on a
+// device when it is first launched there, and what every launch needs besides the arguments
+// (functions, packed arguments, scratch memory, small integer tables) is kept per device, so
+// that a launch allocates nothing.
 //
-// The contracts return no errors, as the host twins cannot fail. What the device
-// answers to a launch (a fault of the interpreter, no memory for scratch, a dead GPU)
-// panics with an *Error; errors.As finds the device's own error in it.
+// The contracts return no errors, because the host twins cannot fail. The error of a launch
+// (a fault of the interpreter, no memory for scratch, a dead GPU) is a panic with an *Error;
+// errors.As finds the device's own error in it.
 package ptx
 
 import (
@@ -17,8 +17,7 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// Family is the text of one PTX file: some entries, and what is declared of their
-// parameters.
+// Family is the text of one PTX file: its entries, and the declarations of their parameters.
 type Family struct {
 	name     string
 	embedded string // the text, or its zstd frame
@@ -27,7 +26,7 @@ type Family struct {
 	declared []declaration
 }
 
-// New names a family's PTX, which it embeds: the text, or what kernels/build packs it
+// New registers a family with its embedded PTX: the text, or what kernels/build packs it
 // into.
 func New(name, embedded string) *Family {
 	f := &Family{name: name, embedded: embedded}
@@ -37,7 +36,7 @@ func New(name, embedded string) *Family {
 	return f
 }
 
-// Families are all there are in this binary, in the order of their packages.
+// Families are all families in this binary, in the order of their packages.
 func Families() []*Family {
 	mu.Lock()
 	defer mu.Unlock()
@@ -47,11 +46,11 @@ func Families() []*Family {
 // Name is what errors call the family.
 func (f *Family) Name() string { return f.name }
 
-// Text is its PTX, unpacked when it is first asked for.
+// Text is its PTX, unpacked at the first call.
 func (f *Family) Text() string {
 	f.unpack.Do(func() {
 		text, err := Unpack(f.embedded)
-		if err != nil { // the program's own bytes
+		if err != nil { // cannot happen: they are the program's own bytes
 			panic(fmt.Sprintf("ptx: %s: %v", f.name, err))
 		}
 		f.text = text
@@ -59,21 +58,21 @@ func (f *Family) Text() string {
 	return f.text
 }
 
-// Replace puts other text in the family's place, for tests that plant bugs; undo puts the
-// first one back. Devices that have loaded the family keep what they have.
+// Replace replaces the family's text, for tests that plant bugs; undo restores it. Devices
+// that have loaded the family keep what they have.
 func (f *Family) Replace(text string) (undo func()) {
 	whole := f.Text()
 	f.text = text
 	return func() { f.text = whole }
 }
 
-// Error is what a device answered to a launch.
+// Error is the error of a launch.
 type Error struct {
 	Op  string
 	Err error
 }
 
-// Error names the kernel or what else was asked for.
+// Error names the kernel, or the operation.
 func (e *Error) Error() string { return "ptx: " + e.Op + ": " + e.Err.Error() }
 
 // Unwrap is the device's error.
@@ -85,7 +84,8 @@ func must(op string, err error) {
 	}
 }
 
-// Queue is one device's kernels. Like the device it serves one goroutine at a time.
+// Queue launches kernels on one device. Like the device it is used by one goroutine at a
+// time.
 type Queue struct {
 	dev        driver.Launcher
 	functions  map[kernel]driver.Function
@@ -107,7 +107,7 @@ var (
 	families []*Family
 )
 
-// On returns the device's queue, which ends with the device.
+// On returns the device's queue, which lives as long as the device.
 func On(dev driver.Launcher) *Queue {
 	slot := dev.Attached()
 	if q, ok := (*slot).(*Queue); ok {
@@ -134,14 +134,14 @@ func Grid2(x, y, threads int) driver.Config {
 // Blocks is n/size rounded up.
 func Blocks(n, size int) int { return (n + size - 1) / size }
 
-// function finds an entry, which takes parameters laid out like that.
+// function returns an entry, whose parameters must have that layout.
 func (q *Queue) function(f *Family, name string, l *Layout) driver.Function {
 	k := kernel{f, name}
 	if fn := q.functions[k]; fn != nil {
 		return fn
 	}
 	if f.Layout(name) != l {
-		panic(fmt.Sprintf("ptx: %s is launched with a %s, which is not what was declared", name, l.Type))
+		panic(fmt.Sprintf("ptx: %s is launched with a %s, which was not declared for it", name, l.Type))
 	}
 	m := q.modules[f]
 	if m == nil {
@@ -152,7 +152,7 @@ func (q *Queue) function(f *Family, name string, l *Layout) driver.Function {
 	}
 	fn, err := m.Function(name)
 	must(name, err)
-	if n := fn.Attributes().LocalBytes; n != 0 { // once, as the function is kept
+	if n := fn.Attributes().LocalBytes; n != 0 { // once, because the function is kept
 		slog.Warn("the driver's compiler spills registers of a kernel: it is slower than it should be on this GPU, its results are the same",
 			"kernel", name, "bytes_per_thread", n, "device", q.dev.Attributes().Name)
 	}
@@ -160,6 +160,6 @@ func (q *Queue) function(f *Family, name string, l *Layout) driver.Function {
 	return fn
 }
 
-// Hopper reports whether dev runs sm_90a kernels: compute capability 9.0 and no other.
-// Everywhere else a family's sm_80 text is the one.
+// Hopper reports whether dev runs sm_90a kernels: compute capability 9.0 and no other. All
+// other devices use a family's sm_80 text.
 func Hopper(dev driver.Device) bool { return dev.Attributes().Capability == 90 }

@@ -28,7 +28,8 @@ ret;
 }
 `
 
-// TestSpills: a kernel that the driver's compiler spills is told of once, and runs.
+// TestSpills: a kernel whose registers the driver's compiler spills is reported once, and
+// runs.
 func TestSpills(t *testing.T) {
 	var log bytes.Buffer
 	before := slog.Default()
@@ -36,7 +37,7 @@ func TestSpills(t *testing.T) {
 	defer slog.SetDefault(before)
 	type parameters struct{ out uintptr }
 	kernels := ptx.Declare[parameters](ptx.New("spills", spilling), "spills")
-	dev := optest.Sim(t) // a GPU has no use for the bytes
+	dev := optest.Sim(t) // the text is not valid on a GPU
 	out := optest.In(t, dev, make([]float32, 1), 0)
 	for range 2 {
 		kernels.Launch(ptx.On(dev), "spills", ptx.Grid(1, 1), &parameters{out.Addr()})

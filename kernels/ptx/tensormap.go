@@ -22,9 +22,9 @@ type tensorKey struct {
 	box     [5]uint32
 }
 
-// TensorMap returns t as the device reads it, for a parameter. Maps are kept by their
-// contents: one that was asked for before costs a lookup and allocates nothing. What the
-// device refuses (an address off 16 bytes, a box over 256) panics.
+// TensorMap returns t in the form that the device reads, for a parameter. Maps are kept by
+// their contents: a repeated one costs a lookup and allocates nothing. It panics with the
+// device's error (an address that is not 16-byte aligned, a box over 256).
 func (q *Queue) TensorMap(t driver.TensorMap) driver.EncodedTensorMap {
 	k := tensorKey{typ: t.Type, rank: len(t.Dims), swizzle: t.Swizzle, addr: t.Addr}
 	if copy(k.dims[:], t.Dims) != len(t.Dims) || copy(k.strides[:], t.Strides) != len(t.Strides) || copy(k.box[:], t.Box) != len(t.Box) {
@@ -33,7 +33,7 @@ func (q *Queue) TensorMap(t driver.TensorMap) driver.EncodedTensorMap {
 	if m, ok := q.tensorMaps[k]; ok {
 		return m
 	}
-	if len(q.tensorMaps) >= maxTensorMaps { // any one makes room: the weights' come back soon enough
+	if len(q.tensorMaps) >= maxTensorMaps { // remove any one: those of the weights are soon added again
 		for old := range q.tensorMaps {
 			delete(q.tensorMaps, old)
 			break
@@ -47,9 +47,9 @@ func (q *Queue) TensorMap(t driver.TensorMap) driver.EncodedTensorMap {
 	return m
 }
 
-// Tiles is the map of a row-major bf16 matrix [rows, columns] at addr, whose rows begin
-// stride elements apart, for boxes of boxRows x 64 elements with 128-byte swizzle: what
-// kernels/dev/hopper.cuh calls a tile. Addresses and rows lie on 16 bytes.
+// Tiles is the map of a row-major bf16 matrix [rows, columns] at addr, with rows at
+// intervals of stride elements, for boxes of boxRows x 64 elements with 128-byte swizzle: a
+// tile in kernels/dev/hopper.cuh. Addresses and rows are 16-byte aligned.
 func (q *Queue) Tiles(addr uintptr, rows, columns, stride, boxRows int) driver.EncodedTensorMap {
 	return q.TensorMap(driver.TensorMap{
 		Type: driver.TensorBF16, Addr: addr, Dims: []uint64{uint64(columns), uint64(rows)}, Strides: []uint64{2 * uint64(stride)},

@@ -39,7 +39,7 @@ func TestTensorMapsAreKept(t *testing.T) {
 	optest.Panics(t, "ptx: a tensor map: sim: tensor map: address "+fmt.Sprintf("%#x", x.Addr()+8)+" is not 16-byte aligned", func() { q.Tiles(x.Addr()+8, 1, 64, 64, 8) })
 }
 
-// encodes counts the maps that a device is asked for.
+// encodes counts the maps that are requested from a device.
 type encodes struct {
 	driver.Launcher
 	attachment driver.Attachment
@@ -53,7 +53,8 @@ func (e *encodes) EncodeTensorMap(t driver.TensorMap) (driver.EncodedTensorMap, 
 	return e.Launcher.EncodeTensorMap(t)
 }
 
-// TestTensorMapsGoOneByOne: past what is kept a new map costs one old one, not all of them.
+// TestTensorMapsGoOneByOne: beyond the limit a new map replaces one old one, not all of
+// them.
 func TestTensorMapsGoOneByOne(t *testing.T) {
 	dev := &encodes{Launcher: optest.Hopper(t)}
 	q, x := ptx.On(dev), optest.In(t, dev, make([]float32, 64*32), 0)
@@ -65,8 +66,8 @@ func TestTensorMapsGoOneByOne(t *testing.T) {
 	for i := range kept {
 		q.Tiles(x.Addr(), i+101, 64, 64, 8)
 	}
-	// 100 are missing at most, and one that comes back may drive another out: as many again,
-	// and again a share of those.
+	// At most 100 are missing, and one that is added again may replace another: that many
+	// again, and again a share of those.
 	if again := dev.n - before; again == 0 || again > 400 {
 		t.Errorf("%d of %d maps were made again", again, kept)
 	}

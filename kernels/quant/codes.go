@@ -20,7 +20,7 @@ var (
 	}()
 )
 
-// table is what k's codes stand for.
+// table is the values of k's codes.
 func (k Kind) table() *[tableSize]float32 {
 	if k == FP4 {
 		return &fp4Table
@@ -28,7 +28,7 @@ func (k Kind) table() *[tableSize]float32 {
 	return &nf4Table
 }
 
-// dynamicMap is what 8-bit codes of absmaxes stand for (functional.create_dynamic_map):
+// dynamicMap is the values of 8-bit codes of absmaxes (functional.create_dynamic_map):
 // fractions whose number of bits grows with the power of ten, and 0 and 1.
 var dynamicMap = func() (m [mapSize]float32) {
 	const exponents = 7
@@ -48,8 +48,8 @@ var dynamicMap = func() (m [mapSize]float32) {
 	return m
 }()
 
-// linspace is torch's in float32: the second half counts down from the end, and products
-// are fused with their sums.
+// linspace is torch's in float32: the second half counts down from the end, and products are
+// fused with their sums.
 func linspace(from, to float32, n int) []float32 {
 	step := float64((to - from) / float32(n-1))
 	x := make([]float32, n)
@@ -63,13 +63,13 @@ func linspace(from, to float32, n int) []float32 {
 	return x
 }
 
-// ladder finds the code of a number in [-1, 1]: that of the last step whose lower bound
-// lies below it. Bounds are the means of neighbouring codes; a number on one takes the
-// lower code. Buckets are narrow enough to hold one bound at most.
+// ladder finds the code of a number in [-1, 1]: that of the last step whose lower bound is
+// below it. Bounds are the means of adjacent values; a number equal to one gets the lower
+// code. Buckets are narrow enough to contain at most one bound.
 type ladder struct {
-	codes  [tableSize]uint8 // in the order of what they stand for
+	codes  [tableSize]uint8 // in the order of their values
 	bounds [tableSize]float32
-	below  [buckets + 1]uint8 // bounds in the buckets before
+	below  [buckets + 1]uint8 // number of bounds in the buckets before
 }
 
 const buckets = 4096

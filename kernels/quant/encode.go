@@ -8,16 +8,16 @@ import (
 	"dataflex.dev/dataflex/kernels/scratch"
 )
 
-// least is what an absmax is divided by at least, as in bitsandbytes.
+// least is the smallest divisor of an absmax, as in bitsandbytes.
 const least = 1e-38
 
 // Encode overwrites p with the codes of w [rows, cols] as bitsandbytes chooses them on a
-// CPU; memory that p has is used again.
+// CPU; memory of p is reused.
 //
-// In 4 bits an element times 1/absmax takes the nearest code, the lower one on a tie. With
-// double quantisation the absmaxes minus their mean take the nearest of the map's, after
-// they were rounded to a grid. In 8 bits the weight is first rounded to float16, as
-// bitsandbytes does, and code = round(w · (127/absmax)), to even on a tie.
+// With 4 bits an element times 1/absmax gets the nearest code, the lower one on a tie. With
+// double quantisation the absmaxes minus their mean get the nearest of the map's, after
+// rounding to a grid. With 8 bits the weight is first rounded to float16, as bitsandbytes
+// does, and code = round(w · (127/absmax)), to even on a tie.
 //
 // parallel calls its argument for 0 to n-1 in any order.
 func (f Format) Encode(p *Parts, w []float32, rows, cols int, parallel func(n int, f func(i int))) {
@@ -34,7 +34,7 @@ func (f Format) Encode(p *Parts, w []float32, rows, cols int, parallel func(n in
 	}
 	copy(p.Tables, f.Kind.table()[:])
 	p.Absmax = scratch.Sized(p.Absmax, (len(w)+f.Block-1)/f.Block)
-	const together = 64 // blocks a task takes
+	const together = 64 // blocks per task
 	parallel((len(p.Absmax)+together-1)/together, func(i int) {
 		for b := i * together; b < min((i+1)*together, len(p.Absmax)); b++ {
 			lo, hi := b*f.Block, min((b+1)*f.Block, len(w))
@@ -63,13 +63,13 @@ func (f Format) encodeBlock(dst []uint8, w []float32) (absmax float32) {
 	scaled := func(x float32) float32 {
 		if whole {
 			x *= inverse
-		} else { // bitsandbytes divides in a block that is cut short
+		} else { // bitsandbytes divides in an incomplete block
 			x /= absmax
 		}
 		return min(max(x, -1), 1)
 	}
 	for i := 0; i < len(w); i += 2 {
-		low := l.code(0) // what fills the last byte
+		low := l.code(0) // for the unused half of the last byte
 		if i+1 < len(w) {
 			low = l.code(scaled(w[i+1]))
 		}
@@ -92,8 +92,8 @@ func encodeAbsmaxes(codes []uint8, nested, x []float32, offset float32) {
 	}
 }
 
-// grid is how finely bitsandbytes rounds a number in [-1, 1] before it looks for its code
-// (csrc/cpu_ops.cpp, Direct2): to one of 65536, whose codes are tabulated.
+// grid is the grid to which bitsandbytes rounds a number in [-1, 1] before it looks up its
+// code (csrc/cpu_ops.cpp, Direct2): 65536 points, whose codes are tabulated.
 const grid = 1 << 16
 
 var gridCodes = sync.OnceValue(func() *[grid]uint8 {
@@ -109,7 +109,7 @@ var gridCodes = sync.OnceValue(func() *[grid]uint8 {
 	return &t
 })
 
-// nearest is the code in the map; 0 for NaN, which absmaxes that are all alike give.
+// nearest is the code in the map; 0 for NaN, which results from equal absmaxes.
 func nearest(x float32) uint8 {
 	if x != x {
 		return 0
@@ -117,7 +117,7 @@ func nearest(x float32) uint8 {
 	return gridCodes()[int(float32((x+1)*((grid-1)/2.))+0.5)]
 }
 
-// encodeRow codes a row in 8 bits, and returns its absmax.
+// encodeRow encodes a row in 8 bits, and returns its absmax.
 func encodeRow(dst []uint8, w []float32) (absmax float32) {
 	for _, x := range w {
 		absmax = max(absmax, abs(float16(x)))
@@ -163,8 +163,8 @@ func (v *vector) add(x []float32) {
 }
 
 // mean is torch's on a CPU with AVX2 and one thread: four vectors of sums, cascaded so that
-// none gets too large (ATen/native/cpu/SumKernel.cpp). It is the offset that the codes of
-// absmaxes depend on.
+// none gets too large (ATen/native/cpu/SumKernel.cpp). It is the offset on which the codes
+// of absmaxes depend.
 func mean(x []float32) float32 {
 	if len(x) < lanes {
 		return sum(x, 1) / float32(len(x))
@@ -186,7 +186,7 @@ func sum(x []float32, width int) float32 { return cascade(x, width)[0] }
 // cascade sums the columns of x [_, width], width <= lanes.
 func cascade(x []float32, width int) (total vector) {
 	const (
-		abreast = 4 // rows that are summed apart
+		abreast = 4 // rows that are summed separately
 		levels  = 4
 	)
 	at := func(row int) (v vector) { copy(v[:], x[row*width:(row+1)*width]); return v }

@@ -1,6 +1,6 @@
 package quant
 
-// SetMaxBand makes bands of at most that many bytes, until undo.
+// SetMaxBand limits bands to that many bytes, until undo.
 func SetMaxBand(bytes int) (undo func()) {
 	was := maxBand
 	maxBand = bytes

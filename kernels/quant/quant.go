@@ -1,28 +1,28 @@
 // Package quant multiplies with frozen weights in 4 or 8 bits, in bitsandbytes' formats.
 //
-// A weight W [rows, cols] is codes and scales. In 4 bits (NF4, FP4) the elements are cut,
-// row after row, into blocks of Block elements:
+// A weight W [rows, cols] is codes and scales. In 4 bits (NF4, FP4) the elements are
+// divided, row after row, into blocks of Block elements:
 //
 //	W_i = table[code_i] · absmax[i / Block]
 //
-// code 2i stands in the high half of byte i. With double quantisation the absmaxes are
-// themselves codes of 8 bits in blocks of 256, about their mean:
+// code 2i is in the high half of byte i. With double quantisation the absmaxes are
+// themselves 8-bit codes in blocks of 256, relative to their mean:
 //
 //	absmax_j = map[codes_j] · nested[j / 256] + offset
 //
-// Where cols is a multiple of 16 and not of Block, blocks go on from one row into the next.
-// bitsandbytes' decoder for CPUs with AVX-512, with which its runs were recorded, then takes
-// absmax[row·⌊cols/Block⌋ + col/Block] all the same, and so does this package, on every
-// device. bitsandbytes' GPU kernels take absmax[i/Block]; the two differ where columns are no
-// multiple of Block alone, and those of released models are, as far as we know.
+// If cols is a multiple of 16 but not of Block, blocks continue from one row into the next.
+// bitsandbytes' decoder for CPUs with AVX-512, with which its runs were recorded,
+// nevertheless uses absmax[row·⌊cols/Block⌋ + col/Block], and so does this package, on every
+// device. bitsandbytes' GPU kernels use absmax[i/Block]; the two only differ if cols is not
+// a multiple of Block, which it is in released models, as far as we know.
 //
 // In 8 bits (Int8) a row has one scale: W_ij = code_ij · (absmax_i / 127).
 //
-// All of this is float32 arithmetic, every operation rounded by itself: W has the same
-// bits on every device, with every number of threads, and in bitsandbytes. What the codes
-// of a float32 weight are (Encode) is bitsandbytes' choice, ties included.
+// All of this is float32 arithmetic, with every operation rounded: W has the same bits on
+// every device, with every number of threads, and in bitsandbytes. The codes of a float32
+// weight (Encode) are those of bitsandbytes, ties included.
 //
-// Products are those of package gemm with W as B, to the bit: Multiply is gemm.Run of the
+// Products are those of package gemm with W as B, to the bit: Multiply is gemm.Run with the
 // dequantised matrix, which is never in memory as a whole. On the host the packer of gemm's
 // panels decodes as it packs. On a device
 //
@@ -34,8 +34,8 @@
 //	    with few.
 //
 // Sources: Dettmers et al. 2023, arXiv:2305.14314 (QLoRA: NF4, double quantisation);
-// Dettmers et al. 2022, arXiv:2208.07339 (LLM.int8, whose row-wise codes of W alone are
-// used here: activations stay as they are); bitsandbytes 0.50.2.
+// Dettmers et al. 2022, arXiv:2208.07339 (LLM.int8, of which only the row-wise codes of W
+// are used here: activations are not quantised); bitsandbytes 0.50.2.
 package quant
 
 import (
@@ -48,7 +48,7 @@ import (
 	"dataflex.dev/dataflex/kernels/scratch"
 )
 
-// Kind is what codes stand for.
+// Kind is a kind of codes.
 type Kind uint8
 
 // The kinds of codes.
@@ -67,28 +67,28 @@ func (k Kind) String() string {
 }
 
 const (
-	// DefaultBlock is how many elements share an absmax where nobody says otherwise.
+	// DefaultBlock is the default number of elements that share an absmax.
 	DefaultBlock = 64
 	nestedBlock  = 256 // absmaxes that share one, with double quantisation
 	mapSize      = 256
 	tableSize    = 16
 )
 
-// Format is how a weight is coded.
+// Format describes how a weight is encoded.
 type Format struct {
 	Kind   Kind
-	Block  int  // of 4-bit codes: a power of 2 from 32 on
-	Double bool // of 4-bit codes: the absmaxes are codes, too
+	Block  int  // for 4-bit codes: a power of 2 from 32 on
+	Double bool // for 4-bit codes: the absmaxes are codes, too
 }
 
-// Matrix is a coded weight on a device.
+// Matrix is an encoded weight on a device.
 type Matrix struct {
 	Format
 	Rows, Cols int
 
 	Codes  driver.Slice[uint8] // [(rows·cols+1)/2], or Int8: [rows·cols], two's complement
 	Absmax driver.F32          // [blocks], or Int8: [rows]; nil with Double
-	Tables driver.F32          // what codes stand for [16], and with Double the map [256]; nil for Int8
+	Tables driver.F32          // values of the codes [16], and with Double the map [256]; nil for Int8
 
 	// With Double:
 	AbsmaxCodes driver.Slice[uint8] // [blocks]
@@ -119,13 +119,13 @@ func (f Format) sizes(rows, cols int) (codes, absmax, tables, absmaxCodes, neste
 	return (n + 1) / 2, blocks, tableSize, 0, 0
 }
 
-// Ragged reports whether blocks of a matrix with that many columns are read by row though
-// they go on from one row into the next.
+// Ragged reports whether blocks of a matrix with that many columns are read by row although
+// they continue from one row into the next.
 func (f Format) Ragged(cols int) bool {
 	return f.Kind != Int8 && cols%16 == 0 && cols%f.Block != 0
 }
 
-// blocksPerRow is what a ragged matrix's rows count as; 0 elsewhere.
+// blocksPerRow is the number of blocks counted per row of a ragged matrix; 0 for others.
 func (f Format) blocksPerRow(cols int) int {
 	if !f.Ragged(cols) {
 		return 0
@@ -133,7 +133,7 @@ func (f Format) blocksPerRow(cols int) int {
 	return cols / f.Block
 }
 
-// aligned rounds a size in bytes up to where the next part may begin.
+// aligned rounds a size in bytes up to the offset of the next part.
 func aligned(n int) int { return (n + 63) &^ 63 }
 
 // Bytes is the memory of a weight of that shape.
@@ -142,7 +142,7 @@ func (f Format) Bytes(rows, cols int) int {
 	return aligned(codes) + aligned(4*absmax) + aligned(4*tables) + aligned(absmaxCodes) + aligned(4*nested)
 }
 
-// Valid says what is wrong with a format.
+// Valid returns an error for an invalid format.
 func (f Format) Valid() error {
 	switch {
 	case f.Kind > Int8:
@@ -226,9 +226,8 @@ func (w *Matrix) check(r0, r1, c0, c1, rows, cols int) {
 	}
 }
 
-// Multiply is C = alpha A op(W) + beta C with float32 factors: NT, A [m, cols] and
-// C [m, rows]; or NN, A [m, rows] and C [m, cols]. It has the bits of gemm.Run with W in
-// float32.
+// Multiply is C = alpha A op(W) + beta C with float32 factors: NT, A [m, cols] and C [m,
+// rows]; or NN, A [m, rows] and C [m, cols]. It has the bits of gemm.Run with W in float32.
 func (w *Matrix) Multiply(dev driver.Device, tr gemm.Transpose, alpha float32, a gemm.F32, beta float32, c gemm.F32) {
 	w.checkProduct(tr, a.Rows, a.Cols, c)
 	dispatch.Run(dev, "quant.Multiply", func(d *cpu.Device) {
@@ -263,7 +262,7 @@ func (w *Matrix) MultiplyLoRABF16(dev driver.Device, tr gemm.Transpose, a, u, l 
 }
 
 // inBF16 calls product with every band of W in bf16. Bands on the host are small enough for
-// a cache near the processor.
+// a cache of the core.
 func (w *Matrix) inBF16(dev driver.Device, tr gemm.Transpose, product func(b band, x gemm.BF16)) {
 	dispatch.Run(dev, "quant.MultiplyBF16", func(d *cpu.Device) {
 		memory := halfBandsOfHost.Take()
@@ -305,7 +304,7 @@ func (w *Matrix) MultiplyLeftBF16(dev driver.Device, b gemm.BF16, c gemm.F32) {
 
 func (w *Matrix) checkLeft(rows, cols int, c gemm.F32) {
 	if cols != w.Cols || c.Rows != w.Rows || c.Cols != rows {
-		panic("quant: the shapes of W, B and C make no product")
+		panic("quant: the shapes of W, B and C do not match")
 	}
 }
 
@@ -315,7 +314,7 @@ func (w *Matrix) checkProduct(tr gemm.Transpose, rows, cols int, c gemm.F32) {
 		k, n = w.Rows, w.Cols
 	}
 	if tr == gemm.TN || cols != k || c.Cols != n || c.Rows != rows {
-		panic("quant: the shapes of A, W and C make no product")
+		panic("quant: the shapes of A, W and C do not match")
 	}
 }
 

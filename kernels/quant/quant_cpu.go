@@ -10,15 +10,15 @@ import (
 	"dataflex.dev/dataflex/kernels/scratch"
 )
 
-// hostMatrix is a weight whose memory Go reaches: gemm's packer reads it.
+// hostMatrix is a weight in memory that Go can access: gemm's packer reads it.
 type hostMatrix struct {
 	Parts
 	kind  Kind
 	cols  int
-	shift int // of an element's number to its block's
+	shift int // right shift from an element's index to its block's
 
 	ragged bool
-	perRow int // blocks, where the matrix is ragged
+	perRow int // blocks per row, if the matrix is ragged
 }
 
 func (w *Matrix) host() *hostMatrix {
@@ -53,7 +53,7 @@ func (h *hostMatrix) readInt8(dst []float32, row, from int) {
 // read4 reads a row from a column on, block by block.
 func (h *hostMatrix) read4(dst []float32, row, column int) {
 	for len(dst) > 0 {
-		at, first := row*h.cols+column, 0 // within what is cut into blocks, and the number of its first
+		at, first := row*h.cols+column, 0 // index in the sequence divided into blocks, and the index of the first block
 		if h.ragged {
 			at, first = column, row*h.perRow
 		}
@@ -64,7 +64,7 @@ func (h *hostMatrix) read4(dst []float32, row, column int) {
 	}
 }
 
-// absmax is a block's.
+// absmax is that of a block.
 func (h *hostMatrix) absmax(block int) float32 {
 	if len(h.AbsmaxCodes) == 0 {
 		return h.Absmax[block]
@@ -74,7 +74,7 @@ func (h *hostMatrix) absmax(block int) float32 {
 
 // readBlock reads elements of one block.
 func (h *hostMatrix) readBlock(dst []float32, from int, absmax float32) {
-	var values [tableSize]float32 // the products, each made once
+	var values [tableSize]float32 // the products, each computed once
 	for i, x := range h.Tables[:tableSize] {
 		values[i] = x * absmax
 	}
@@ -103,7 +103,7 @@ func (w *Matrix) decodeBF16CPU(d *cpu.Device, r0, r1, c0, c1 int, out gemm.BF16)
 	})
 }
 
-// maxHostBand is the most bytes of a band of W in bf16.
+// maxHostBand is the largest size of a band of W in bf16, in bytes.
 const maxHostBand = 2 << 20
 
 var (
@@ -111,8 +111,8 @@ var (
 	halfBandsOfHost = scratch.NewPool[[]driver.BF16](4)
 )
 
-// leftBand is the elements of W that are decoded at once where it is a product's left
-// factor, which gemm reads in rows.
+// leftBand is the number of elements of W that are decoded at a time if it is a product's
+// left factor, which gemm reads in rows.
 const leftBand = 1 << 18
 
 var bandsOfHost = scratch.NewPool[[]float32](4)
@@ -132,7 +132,7 @@ func (w *Matrix) leftCPU(d *cpu.Device, b, c gemm.F32) {
 
 var _ gemm.Tiles = (*hostMatrix)(nil)
 
-// Decoded is W in float32 on the host.
+// Decoded returns W in float32 on the host.
 func (p Parts) Decoded(f Format, rows, cols int) []float32 {
 	h := &hostMatrix{Parts: p, kind: f.Kind, cols: cols, shift: bits.TrailingZeros(uint(f.Block)), ragged: f.Ragged(cols), perRow: f.blocksPerRow(cols)}
 	x := make([]float32, rows*cols)
@@ -140,7 +140,7 @@ func (p Parts) Decoded(f Format, rows, cols int) []float32 {
 	return x
 }
 
-// Download is w's codes on the host.
+// Download returns w's codes on the host.
 func (w *Matrix) Download(dev driver.Device) (p Parts, err error) {
 	if p.Codes, err = driver.Read(dev, w.Codes); err != nil {
 		return p, err

@@ -25,7 +25,7 @@ type arguments struct {
 
 var decoders = ptx.Declare[ptx.One[arguments]](family, "quant_decode", "quant_decode_bf16")
 
-// perThread is the elements a thread of the decoders writes.
+// perThread is the number of elements that a thread of the decoders writes.
 const perThread = 8
 
 func (w *Matrix) decodePTX(dev driver.Launcher, kernel string, r0, r1, c0, c1 int, out uintptr, ld int) {
@@ -41,11 +41,10 @@ func (w *Matrix) decodePTX(dev driver.Launcher, kernel string, r0, r1, c0, c1 in
 	}})
 }
 
-// bandSlot is the scratch buffer that holds a decoded band during its product: gemm takes
-// another.
+// bandSlot is the scratch buffer of a decoded band during its product: gemm uses another.
 const bandSlot = 6
 
-// maxBand is the most bytes of it. A variable for the tests, which make bands of small
+// maxBand is its largest size in bytes. It is a variable for tests, which use bands of small
 // matrices.
 var maxBand = 32 << 20
 
@@ -61,16 +60,17 @@ func view[T gemm.Element](dev driver.Launcher, n int) driver.Slice[T] {
 	return driver.View[T](driver.DeviceMemory(bandMemory(dev, size*n), size*n))
 }
 
-// band is the part of W that is decoded at once, and the columns of C that it makes.
+// band is the part of W that is decoded at a time, and the columns of C that it produces.
 type band struct{ r0, r1, c0, c1, lo, hi int }
 
 func (b band) rows() int { return b.r1 - b.r0 }
 func (b band) cols() int { return b.c1 - b.c0 }
 
-// bandUnit is what a band's width is a multiple of: a tile of gemm's.
+// bandUnit is the unit of a band's width: a tile of gemm.
 const bandUnit = 128
 
-// bands calls f for the bands of W, whose elements take size bytes, of most bytes each.
+// bands calls f for the bands of W, whose elements have size bytes, of at most `most` bytes
+// each.
 func (w *Matrix) bands(tr gemm.Transpose, size, most int, f func(b band)) {
 	k, n := w.Cols, w.Rows
 	if tr == gemm.NN {

@@ -24,7 +24,7 @@ var (
 	int8s  = quant.Format{Kind: quant.Int8}
 )
 
-// encode is the codes of w.
+// encode returns the codes of w.
 func encode(f quant.Format, w []float32, rows, cols int) (p quant.Parts) {
 	f.Encode(&p, w, rows, cols, serial)
 	return p
@@ -51,7 +51,8 @@ func (r recorded) floats(t *testing.T, name string) []float32 {
 	return x
 }
 
-// read finds the matrices cut from the shared ones, and with those beside the checkout all.
+// read reads the matrices cut from the shared ones, and all shared ones if they exist beside
+// the checkout.
 func read(t *testing.T) recorded {
 	t.Helper()
 	raw, err := os.ReadFile("testdata/bitsandbytes.json")
@@ -95,7 +96,7 @@ func (r recorded) shared(t *testing.T) recorded {
 var shapes = map[string][2]int{"a": {96, 64}, "b": {33, 20}, "c": {512, 320}, "e": {12, 112}} // e is ragged
 
 // TestNF4AgainstBitsandbytes: codes, absmaxes, the offset and the decoded weights are
-// bitsandbytes 0.50.2's to the bit, in whole and cut blocks, single and double.
+// bitsandbytes 0.50.2's to the bit, in complete and incomplete blocks, single and double.
 func TestNF4AgainstBitsandbytes(t *testing.T) {
 	r := read(t)
 	for name, s := range shapes {
@@ -122,7 +123,7 @@ func TestNF4AgainstBitsandbytes(t *testing.T) {
 	}
 }
 
-// TestFP4AndInt8: the same of FP4 with double quantisation, and of int8.
+// TestFP4AndInt8: the same for FP4 with double quantisation, and for int8.
 func TestFP4AndInt8(t *testing.T) {
 	r := read(t)
 	const rows, cols = 40, 36
@@ -144,7 +145,7 @@ func TestFP4AndInt8(t *testing.T) {
 	optest.Same(t, "int8 decoded", p.Decoded(int8s, rows, cols), r.floats(t, "d.int8.dequantised"))
 }
 
-// TestAlike: where all absmaxes are their mean, their codes are 0, as bitsandbytes', and
+// TestAlike: if all absmaxes equal their mean, their codes are 0, as in bitsandbytes, and
 // nothing is lost.
 func TestAlike(t *testing.T) {
 	w := make([]float32, 128)
@@ -174,7 +175,7 @@ func TestInt8ByHand(t *testing.T) {
 	}
 }
 
-// place codes a random matrix and puts it on a device; plain is what it decodes to.
+// place encodes a random matrix and puts it on a device; plain is its decoded value.
 func place(t *testing.T, dev driver.Device, f quant.Format, rows, cols int, seed uint64) (w quant.Matrix, plain []float32) {
 	t.Helper()
 	p := encode(f, optest.Normal(optest.Rand(seed), rows*cols, 0.05), rows, cols)
@@ -197,7 +198,8 @@ var formats = map[string]quant.Format{
 	"nf4": nf4, "double": double, "fp4": fp4, "int8": int8s, "blocks of 128": {Kind: quant.NF4, Block: 128, Double: true},
 }
 
-// TestDecode: any rectangle is that of the whole matrix, to the bit, on a device as well.
+// TestDecode: any rectangle equals that of the whole matrix, to the bit, on a device as
+// well.
 func TestDecode(t *testing.T) {
 	for name, f := range formats {
 		for _, dev := range []driver.Device{optest.CPU(t, 2), optest.Device(t, 80)} {
@@ -235,7 +237,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// TestRandomRectangles: on the host, rectangles of random matrices are those of the whole.
+// TestRandomRectangles: on the host, rectangles of random matrices equal those of the whole.
 func TestRandomRectangles(t *testing.T) {
 	dev := optest.CPU(t, 2)
 	r := optest.Rand(77)
@@ -260,7 +262,8 @@ func nearestEven(x float32) driver.BF16 {
 }
 
 // TestMultiplyIsGemm: products have the bits of gemm's with the decoded matrix, with every
-// instruction set, on threads, and on a device where W comes in several bands.
+// instruction set, with several threads, and on a device where W is decoded in several
+// bands.
 func TestMultiplyIsGemm(t *testing.T) {
 	defer quant.SetMaxBand(4 * 128 * 64)()
 	devices := map[string]driver.Device{"1 thread": optest.CPU(t, 1), "5 threads": optest.CPU(t, 5), "ptx": optest.Device(t, 80)}
@@ -270,7 +273,7 @@ func TestMultiplyIsGemm(t *testing.T) {
 				levels := simd.Levels()
 				if on == "ptx" {
 					if levels = levels[:1]; i != 1 || f == fp4 || f == nf4 {
-						continue // the interpreter takes its time
+						continue // the interpreter is slow
 					}
 				}
 				for _, level := range levels {
@@ -307,7 +310,7 @@ func multiply(t *testing.T, what string, dev driver.Device, f quant.Format, tr g
 	}
 }
 
-// TestMultiplyBF16: the same of the products in bf16, with and without a branch.
+// TestMultiplyBF16: the same for products in bf16, with and without a LoRA branch.
 func TestMultiplyBF16(t *testing.T) {
 	defer quant.SetMaxBand(2 * 128 * 72)()
 	for _, dev := range []driver.Device{optest.CPU(t, 2), optest.Device(t, 80), optest.Device(t, 90)} {
@@ -360,7 +363,7 @@ func TestMultiplyBF16(t *testing.T) {
 	}
 }
 
-// TestBytes: 4 bits and a doubly quantised absmax are 0.516 bytes an element.
+// TestBytes: 4 bits and a doubly quantised absmax are 0.516 bytes per element.
 func TestBytes(t *testing.T) {
 	const rows, cols = 4096, 4096
 	for f, most := range map[quant.Format]float64{nf4: 0.5626, double: 0.5161, int8s: 1.0011} {

@@ -1,9 +1,9 @@
-// Package reduce holds sums over a whole float32 vector and the level-1
-// operations of the training loop.
+// Package reduce implements sums over a whole float32 vector and the level-1 operations of
+// the training loop.
 //
-// Sums run over fixed blocks of 4096 elements in float64, and the blocks' sums
-// are added in a fixed binary tree: the bits are the same for every number of
-// threads. Elementwise operations stand alone per element.
+// Sums run over fixed blocks of 4096 elements in float64, and the blocks' sums are added in
+// a fixed binary tree: the bits are the same for every number of threads. Elementwise
+// operations are independent per element.
 package reduce
 
 import (
@@ -15,8 +15,8 @@ import (
 // SumSquares returns Σ x².
 func SumSquares(dev driver.Device, x driver.F32) float64 { return SumsOfSquares(dev, x)[0] }
 
-// SumsOfSquares returns SumSquares of each of x, to the same bits, and waits for a device
-// once.
+// SumsOfSquares returns SumSquares of each of x, with the same bits, and waits for a device
+// only once.
 func SumsOfSquares(dev driver.Device, x ...driver.F32) []float64 {
 	sums := make([]float64, len(x))
 	dispatch.Run(dev, "reduce.SumsOfSquares", func(c *cpu.Device) {
@@ -27,7 +27,7 @@ func SumsOfSquares(dev driver.Device, x ...driver.F32) []float64 {
 	return sums
 }
 
-// Finite reports whether no element is NaN or infinite.
+// Finite reports whether no element is NaN or Inf.
 func Finite(dev driver.Device, x driver.F32) (finite bool) {
 	dispatch.Run(dev, "reduce.Finite", func(c *cpu.Device) { finite = finiteCPU(c, x.Host()) }, func(c driver.Launcher) { finite = finitePTX(c, x) })
 	return finite

@@ -45,11 +45,11 @@ var (
 	partials = ptx.Declare[sumParameters](family, "reduce_sum_partials")
 )
 
-// elementwise is the launch of a kernel whose threads own four elements.
+// elementwise is the launch of a kernel whose threads process four elements each.
 func elementwise(n int) driver.Config { return ptx.Grid(ptx.Blocks(n, 1024), 256) }
 
-// sumsOfSquaresPTX leaves the sums side by side on the device; the partial sums of one
-// vector after the other take the same memory.
+// sumsOfSquaresPTX writes the sums next to each other on the device; the partial sums of
+// successive vectors use the same memory.
 func sumsOfSquaresPTX(dev driver.Launcher, x []driver.F32, sums []float64) {
 	blocks := 0
 	for _, v := range x {

@@ -25,7 +25,8 @@ func TestPTXSumSquares(t *testing.T) {
 	}
 }
 
-// TestPTXSumsOfSquares: many vectors at once give each its own sum's bits, the empty 0.
+// TestPTXSumsOfSquares: for many vectors at once each sum has its own bits, that of the
+// empty one is 0.
 func TestPTXSumsOfSquares(t *testing.T) {
 	dev, r := optest.Device(t, 80), optest.Rand(9)
 	var vectors []driver.F32

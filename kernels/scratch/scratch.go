@@ -1,16 +1,16 @@
-// Package scratch is the host memory that kernels keep between calls, so that a warm call
-// allocates nothing. On a device it is ptx.Queue that keeps it.
+// Package scratch is host memory that kernels keep between calls, so that a warm call
+// allocates nothing. On a device ptx.Queue keeps it.
 package scratch
 
 // Pool lends objects of type T to one call or thread each. Unlike a sync.Pool it is not
-// emptied by the garbage collector: what lies in it is too large to be made again every
+// emptied by the garbage collector: its objects are too large to be allocated again every
 // time.
 type Pool[T any] struct{ idle chan *T }
 
-// NewPool keeps up to n objects; what is given back beyond that is garbage.
+// NewPool keeps up to n objects; further ones that are given back are garbage.
 func NewPool[T any](n int) Pool[T] { return Pool[T]{make(chan *T, n)} }
 
-// Take is an object that was given back, or the zero value.
+// Take returns an object that was given back, or the zero value.
 func (p Pool[T]) Take() *T {
 	select {
 	case x := <-p.idle:
@@ -20,7 +20,7 @@ func (p Pool[T]) Take() *T {
 	}
 }
 
-// Give gives x back, which the caller must not use any more.
+// Give gives x back; the caller must not use it any more.
 func (p Pool[T]) Give(x *T) {
 	select {
 	case p.idle <- x:
@@ -28,10 +28,10 @@ func (p Pool[T]) Give(x *T) {
 	}
 }
 
-// Len is how many objects lie idle.
+// Len is the number of idle objects.
 func (p Pool[T]) Len() int { return len(p.idle) }
 
-// Sized is n elements of unspecified contents: s where it has room for them.
+// Sized returns n elements of unspecified contents: those of s if it has the capacity.
 func Sized[T any](s []T, n int) []T {
 	if cap(s) < n {
 		return make([]T, n)

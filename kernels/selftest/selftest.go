@@ -1,11 +1,11 @@
-// Package selftest runs every kernel that training, selecting and generating launch once, on
-// a shape of a few hundred numbers, on a device and on the host, and compares: what a GPU that
-// nobody asked for by name must pass before it is taken. It takes well under a second where
-// the driver has compiled the kernels before.
+// Package selftest runs every kernel that training, selection and generation launch once, on
+// a shape of a few hundred numbers, on a device and on the host, and compares: a GPU that
+// the user did not name must pass it before it is used. It takes well under a second if the
+// driver has compiled the kernels before.
 //
 // It finds a device on which a kernel does not run, or is wrong outright: a layout that the
-// hardware reads otherwise, a copy that misses. Tests of the kernels' packages find what is
-// wrong at one shape or to the last bit.
+// hardware reads differently, a copy that misses. The tests of the kernels' packages find
+// what is wrong with one shape or in the last bit.
 package selftest
 
 import (
@@ -19,23 +19,23 @@ import (
 	"dataflex.dev/dataflex/kernels/cast"
 )
 
-// trial is one piece of work. run leaves its results with bench.result.
+// trial is one test. run passes its results to bench.result.
 type trial struct {
 	name string
-	// allowed is how far off a number may be, as a share of the largest of its tensor.
+	// allowed is the largest error of a number, relative to the largest of its tensor.
 	allowed float64
 	run     func(b *bench)
 }
 
-// Shares by which results differ: float32 with another order of sums and the GPU's own exp,
-// and what is rounded to bf16 on the way on one side alone (2^-8 a number, of which sums have
-// a few).
+// Relative differences between results: of float32 with another order of sums and the GPU's
+// own exp, and of results that only one side rounds to bf16 (2^-8 for a number, and sums
+// have a few).
 const (
 	float32Share = 1e-4
 	bf16Share    = 2e-2
 )
 
-// Failure is a kernel that is not what the host computes, or does not run.
+// Failure is a kernel with another result than the host's, or that does not run.
 type Failure struct {
 	Kernel string
 	Err    error
@@ -44,7 +44,7 @@ type Failure struct {
 // Error names the kernel.
 func (f *Failure) Error() string { return f.Kernel + ": " + f.Err.Error() }
 
-// Unwrap is what was wrong.
+// Unwrap is the reason.
 func (f *Failure) Unwrap() error { return f.Err }
 
 // Run runs every trial on dev and on the host. Its error is the first *Failure.
@@ -79,7 +79,7 @@ func (t trial) compare(dev, host driver.Device) error {
 	return nil
 }
 
-// near is an error where a number is further off than that share of the largest.
+// near returns an error if a number differs by more than that share of the largest.
 func near(got, want []float32, share float64) error {
 	top := 0.0
 	for _, v := range want {
@@ -93,7 +93,7 @@ func near(got, want []float32, share float64) error {
 	return nil
 }
 
-// results runs the trial on a device. What that answers to a launch, which panics, is the
+// results runs the trial on a device. The error of a launch, which panics, is returned as an
 // error.
 func (t trial) results(dev driver.Device) (out [][]float32, err error) {
 	b := &bench{dev: dev, random: rand.New(rand.NewPCG(1, 7))}
@@ -113,7 +113,7 @@ func (t trial) results(dev driver.Device) (out [][]float32, err error) {
 	return b.results, dev.Synchronize()
 }
 
-// bench is where a trial runs; the numbers it gives are the same on every device.
+// bench runs a trial on a device; the numbers it generates are the same on every device.
 type bench struct {
 	dev     driver.Device
 	random  *rand.Rand
@@ -128,7 +128,7 @@ func fail(err error) {
 	}
 }
 
-// put is x on the device.
+// put copies x to the device.
 func put[T driver.Element](b *bench, x []T) driver.Slice[T] {
 	placed, release, err := driver.Place(b.dev, x)
 	fail(err)
@@ -136,7 +136,7 @@ func put[T driver.Element](b *bench, x []T) driver.Slice[T] {
 	return placed[0]
 }
 
-// zeros is n floats, 0 each.
+// zeros returns n floats of 0.
 func (b *bench) zeros(n int) driver.F32 { return put(b, make([]float32, n)) }
 
 func (b *bench) draw(n int) []float32 {
@@ -147,10 +147,10 @@ func (b *bench) draw(n int) []float32 {
 	return x
 }
 
-// normal is n normal numbers.
+// normal returns n normal numbers.
 func (b *bench) normal(n int) driver.F32 { return put(b, b.draw(n)) }
 
-// positive is n numbers above a tenth.
+// positive returns n numbers above a tenth.
 func (b *bench) positive(n int) driver.F32 {
 	x := b.draw(n)
 	for i := range x {
@@ -159,14 +159,14 @@ func (b *bench) positive(n int) driver.F32 {
 	return put(b, x)
 }
 
-// half is n normal numbers in bf16.
+// half returns n normal numbers in bf16.
 func (b *bench) half(n int) driver.Slice[driver.BF16] {
 	x := make([]driver.BF16, n)
 	cast.NarrowHost(b.draw(n), x)
 	return put(b, x)
 }
 
-// result keeps what is in x.
+// result records the content of x.
 func (b *bench) result(x ...driver.F32) {
 	for _, s := range x {
 		v, err := driver.Read(b.dev, s)
@@ -175,7 +175,7 @@ func (b *bench) result(x ...driver.F32) {
 	}
 }
 
-// number keeps numbers of the host.
+// number records numbers of the host.
 func (b *bench) number(v ...float64) {
 	x := make([]float32, len(v))
 	for i := range v {
@@ -184,7 +184,7 @@ func (b *bench) number(v ...float64) {
 	b.results = append(b.results, x)
 }
 
-// ids is n numbers below limit.
+// ids returns n numbers below limit.
 func (b *bench) ids(n, limit int) []int32 {
 	out := make([]int32, n)
 	for i := range out {

@@ -12,10 +12,10 @@ import (
 	_ "dataflex.dev/dataflex/kernels/peak"
 )
 
-// unused are the families whose kernels a self-test has no use for.
+// unused are the families whose kernels the self-test does not run, with the reason.
 var unused = map[string]string{"peak": "measures", "peak sm_90a": "measures"}
 
-// TestRun: an interpreted GPU of either generation passes, and a kernel of every family was
+// TestRun: an interpreted GPU of either generation passes, and a kernel of every family is
 // launched on one of them.
 func TestRun(t *testing.T) {
 	launched := map[string]bool{}
@@ -44,12 +44,12 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestFinds: of kernels that are wrong, and of a device that does not run them, the first
-// that does not pass is named.
+// TestFinds: if kernels are wrong, or a device does not run them, the first failing kernel
+// is named.
 func TestFinds(t *testing.T) {
 	for _, planted := range []struct{ family, from, to, want string }{
 		{"swiglu", "rcp.rn.f32", "sqrt.rn.f32", "swiglu: result 0: number "},
-		{"rope", "st.global", "st.nowhere", "rope: ptx: "}, // which is no PTX
+		{"rope", "st.global", "st.nowhere", "rope: ptx: "}, // which is not valid PTX
 	} {
 		undo := func() {}
 		for _, f := range ptx.Families() {

@@ -28,7 +28,7 @@ import (
 	"dataflex.dev/dataflex/kernels/xent"
 )
 
-// trials are one of every family, what the others need first.
+// trials has one of every family, after those it depends on.
 var trials = []trial{
 	{"cast", float32Share, func(b *bench) {
 		x, y, half := b.normal(100), b.zeros(100), b.half(100)
@@ -52,7 +52,7 @@ var trials = []trial{
 		}
 	}},
 	{"gemm in bf16", float32Share, func(b *bench) {
-		// An adapter's widths too: rows of 32 bytes under boxes of 128.
+		// Including an adapter's widths: rows of 32 bytes in boxes of 128.
 		for _, s := range [][3]int{{72, 136, 80}, {72, 16, 80}, {16, 72, 80}, {72, 80, 16}} {
 			m, n, k := s[0], s[1], s[2]
 			for _, tr := range []gemm.Transpose{gemm.NT, gemm.NN, gemm.TN} {
@@ -261,7 +261,7 @@ var trials = []trial{
 	{"gradproj, gaussian", float32Share, func(b *bench) { project(b, gradproj.Gaussian, gradproj.Options{}) }},
 }
 
-// sequences are two of a few tokens, of two heads that share keys.
+// sequences are two sequences of a few tokens, with two heads that share keys.
 func sequences(p *attention.Params) (q, k int) {
 	p.Segments, p.Heads, p.KVHeads, p.Scale = []int32{0, 13, 30}, 2, 1, float32(1/math.Sqrt(float64(p.HeadDim)))
 	return 30 * p.Heads * p.HeadDim, 30 * p.KVHeads * p.HeadDim
@@ -285,7 +285,7 @@ func attendBF16(b *bench, p attention.Params) {
 	b.result(o, lse, d.Q, d.K, d.V)
 }
 
-// project forms the gradients of two samples of a pair, and projects them.
+// project computes the gradients of two samples of a pair, and projects them.
 func project(b *bench, kind gradproj.Kind, o gradproj.Options) {
 	const tokens, in, out, rank, dim = 12, 24, 16, 4, 64
 	size := rank * (in + out)

@@ -1,13 +1,13 @@
-// Package shortconv is a causal convolution of every channel by itself, a few tokens
-// wide, inside each segment of a packed batch:
+// Package shortconv is a causal convolution of every channel separately, a few tokens wide,
+// inside each segment of a packed batch:
 //
 //	z[t,c]   = bias[c] + Σ_j w[c,j]·x[t−K+1+j, c],  j = 0 … K−1, rows before the segment are 0
 //	out[t,c] = z, or silu(z) = z·σ(z)
 //
-// All tensors are float32 and row-major: x, out, dout, dx [T, C]; w, dw [C, K], as
-// PyTorch's Conv1d with groups = C holds them; bias, db [C]. A row's result depends on its
-// segment alone, and dw and db are summed over rows in their order, so the bits do not
-// depend on the number of threads.
+// All tensors are float32 and row-major: x, out, dout, dx [T, C]; w, dw [C, K], as in
+// PyTorch's Conv1d with groups = C; bias, db [C]. A row's result only depends on its
+// segment, and dw and db are summed over rows in order, so the bits do not depend on the
+// number of threads.
 //
 // Source: Poli et al. 2023, arXiv:2302.10866, section 3; transformers 5.24
 // models/lfm2/modeling_lfm2.py and models/qwen3_next/modeling_qwen3_next.py.
@@ -19,7 +19,7 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Conv says how a batch is cut and what is computed with it.
+// Conv has the segments of a batch and the variant.
 type Conv struct {
 	Segments []int32 // cu_seqlens: sequence i is [Segments[i], Segments[i+1])
 	Width    int     // K
@@ -61,8 +61,8 @@ func (c Conv) Backward(dev driver.Device, dout, x, w, bias, dx, dw, db driver.F3
 	})
 }
 
-// Keep puts the last K−1 rows of every segment i of x, zeros before the first, into
-// tails [Slots, K−1, C] at slots[i]: what Step goes on from.
+// Keep copies the last K−1 rows of every segment i of x, preceded by zeros if it has fewer,
+// to tails [Slots, K−1, C] at slots[i], from which Step continues.
 func (c Conv) Keep(dev driver.Device, x driver.F32, slots []int32, tails driver.F32) {
 	if len(c.Segments)-1 != len(slots) {
 		panic(badTails)
@@ -75,7 +75,7 @@ func (c Conv) Keep(dev driver.Device, x driver.F32, slots []int32, tails driver.
 	})
 }
 
-// Step is Forward of one new row a sequence, x [len(slots), C], behind the rows in tails,
+// Step is Forward of one new row per sequence, x [len(slots), C], after the rows in tails,
 // which it replaces by the last K−1 rows. Segments is not read. The bits are Forward's.
 func (c Conv) Step(dev driver.Device, x driver.F32, slots []int32, tails, w, bias, out driver.F32) {
 	channels := c.checkTails(x, len(slots), slots, tails)
@@ -104,10 +104,10 @@ func (c Conv) check(x, w, bias driver.F32) int {
 	return channels
 }
 
-// badTails is what Keep and Step say of x and slots that do not belong together.
+// badTails is the panic of Keep and Step for x and slots that do not match.
 const badTails = "shortconv: x is not [T, C], or the slots are not one a sequence"
 
-// checkTails returns C of so many rows of x.
+// checkTails returns C for that many rows of x.
 func (c Conv) checkTails(x driver.F32, rows int, slots []int32, tails driver.F32) int {
 	if c.Width < 1 || rows < 1 || x.Len()%rows != 0 {
 		panic(badTails)

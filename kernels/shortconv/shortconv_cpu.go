@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	channelBlock = 64 // channels a task takes
-	rowBlock     = 32 // rows a task takes with them
+	channelBlock = 64 // channels per task
+	rowBlock     = 32 // rows per task
 )
 
-// taps are a task's weights by tap, [K, channels], so that neighbours in memory are
-// neighbours in x; and its rows of intermediate values.
+// taps is the memory of a task: its weights by tap, [K, channels], so that adjacent elements
+// belong to adjacent channels of x; and its rows of intermediate values.
 type taps struct{ w, dw, z, s []float32 }
 
 var tapsPool = scratch.NewPool[taps](64)
 
-// take is memory for the taps of n channels, from w [channels, K].
+// take returns memory for the taps of n channels, filled from w [channels, K].
 func (c Conv) take(w []float32, n int) *taps {
 	t := tapsPool.Take()
 	t.w, t.dw = scratch.Sized(t.w, c.Width*n), scratch.Sized(t.dw, c.Width*n)
@@ -57,7 +57,7 @@ func (c Conv) forwardCPU(d *cpu.Device, x, w, bias, out []float32, channels int)
 	})
 }
 
-// convolve makes z that of a row, whose segment begins with row first.
+// convolve computes z of a row, whose segment starts with row first.
 func (c Conv) convolve(t *taps, x, bias []float32, row, first, from, to, channels int) {
 	t.start(bias, from, to)
 	for j := range c.Width {
@@ -67,7 +67,7 @@ func (c Conv) convolve(t *taps, x, bias []float32, row, first, from, to, channel
 	}
 }
 
-// start makes z the bias, or 0.
+// start sets z to the bias, or 0.
 func (t *taps) start(bias []float32, from, to int) {
 	if bias == nil {
 		clear(t.z)
@@ -76,7 +76,7 @@ func (t *taps) start(bias []float32, from, to int) {
 	}
 }
 
-// add adds tap j of the row x to z.
+// add adds tap j applied to the row x to z.
 func (t *taps) add(j int, x []float32) {
 	z := t.z[:len(x)]
 	w := t.w[j*len(x):][:len(x)]
@@ -85,7 +85,7 @@ func (t *taps) add(j int, x []float32) {
 	}
 }
 
-// finish is out from z.
+// finish computes out from z.
 func (c Conv) finish(t *taps, out []float32) {
 	if c.SiLU {
 		simd.Silu(out, t.z)
@@ -94,7 +94,7 @@ func (c Conv) finish(t *taps, out []float32) {
 	}
 }
 
-// backwardCPU gives a task some channels and all rows: sums over rows are in their order.
+// backwardCPU gives a task some channels and all rows: sums over rows are in order.
 func (c Conv) backwardCPU(d *cpu.Device, dout, x, w, bias, dx, dw, db []float32, channels int) {
 	rows := int(c.Segments[len(c.Segments)-1])
 	d.Parallel((channels+channelBlock-1)/channelBlock, func(b int) {
@@ -126,7 +126,7 @@ func (c Conv) backwardCPU(d *cpu.Device, dout, x, w, bias, dx, dw, db []float32,
 	})
 }
 
-// slope makes z the gradient of row's z.
+// slope computes the gradient of row's z, into z.
 func (c Conv) slope(t *taps, dout, x, bias []float32, row, first, from, to, channels int) {
 	if !c.SiLU {
 		copy(t.z, dout)
@@ -139,8 +139,8 @@ func (c Conv) slope(t *taps, dout, x, bias []float32, row, first, from, to, chan
 	}
 }
 
-// spread adds what z's gradient says to dx and to the taps' gradients, by tap j of the
-// row x.
+// spread adds the contributions of z's gradient to dx and to the taps' gradients, for tap j
+// of the row x.
 func (t *taps) spread(j int, x, dx []float32) {
 	n := len(x)
 	z, dx, w, dw := t.z[:n], dx[:n], t.w[j*n:][:n], t.dw[j*n:][:n]

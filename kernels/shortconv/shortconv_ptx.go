@@ -14,8 +14,8 @@ var family = ptx.New("shortconv", sm80)
 
 // As in shortconv.cu.
 const (
-	rowsEach = 8  // rows of a thread
-	partRows = 32 // rows of a partial sum of dw
+	rowsEach = 8  // rows per thread
+	partRows = 32 // rows per partial sum of dw
 	threads  = 128
 )
 
@@ -56,7 +56,7 @@ var (
 	steps     = ptx.Declare[stepParameters](family, "shortconv_step")
 )
 
-// arguments are a batch's, with the bounds of every row's segment on the device.
+// arguments are those of a batch, with the bounds of every row's segment on the device.
 func (c Conv) arguments(q *ptx.Queue, x, w, bias driver.F32, channels int) convArguments {
 	var bounds []int32
 	for i, end := range c.Segments[1:] {

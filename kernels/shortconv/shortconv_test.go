@@ -43,7 +43,7 @@ func in(t testing.TB, dev driver.Device, x []float32) driver.F32 {
 	return optest.In(t, dev, x, 0)
 }
 
-// run is out, dx, dw and db; the sums are added to start.
+// run returns out, dx, dw and db; the sums are added to start.
 func (s shape) run(t testing.TB, dev driver.Device, start float32) (out, dx, dw, db []float32) {
 	x, w, bias, dout := s.data()
 	fill := func(n int) driver.F32 {
@@ -95,7 +95,7 @@ func TestCPU(t *testing.T) {
 	}
 }
 
-// TestAlone: a sequence has the same bits by itself as among others.
+// TestAlone: a sequence has the same bits in a batch of its own as among others.
 func TestAlone(t *testing.T) {
 	s, dev := shapes[1], optest.CPU(t, 2)
 	x, w, bias, _ := s.data()
@@ -106,8 +106,8 @@ func TestAlone(t *testing.T) {
 	optest.Same(t, "out", alone, out[3*s.channels:40*s.channels])
 }
 
-// TestSteps: token by token behind prompts shorter than the width and longer: the whole's
-// bits.
+// TestSteps: steps token by token after prompts that are shorter and longer than the width
+// have the bits of the whole.
 func TestSteps(t *testing.T) { steps(t, optest.CPU(t, 2)) }
 
 func steps(t *testing.T, dev driver.Device) {

@@ -1,13 +1,13 @@
-// Package topk keeps the k smallest entries of every row of a matrix whose columns
-// come in blocks: the second half of an exact nearest-neighbour search, of which
-// package gemm is the first.
+// Package topk keeps the k smallest entries of every row of a matrix whose columns arrive in
+// blocks: the second half of an exact nearest-neighbour search, of which package gemm is the
+// first.
 //
-// Entries are ordered by value, equal values by column, so that the result does not
-// depend on the blocks. NaN is never kept.
+// Entries are ordered by value, equal values by column, so that the result does not depend
+// on the blocks. NaN is never kept.
 //
-// Floor: one comparison per entry with the row's k-th smallest so far; entries
-// below it cost log k more. Rows are independent: the host twin gives each to a
-// worker. On a device every block's k smallest are found there and merged here.
+// Floor: one comparison per entry with the row's k-th smallest so far; entries below it cost
+// log k more. Rows are independent: on the host each is a task. A device finds every block's
+// k smallest, and they are merged on the host.
 package topk
 
 import (
@@ -36,12 +36,12 @@ func (e Entry) before(f Entry) bool {
 	return e.Value < f.Value || (e.Value == f.Value && e.Column < f.Column)
 }
 
-// NewBest keeps nothing yet, of that many rows.
+// NewBest returns an empty Best for that many rows.
 func NewBest(rows, k int) *Best {
 	return &Best{k: k, rows: make([][]Entry, rows)}
 }
 
-// Row is what was kept of a row, smallest first; it ends the row's collection.
+// Row returns the kept entries of a row, smallest first; it ends the row's collection.
 func (b *Best) Row(i int) []Entry {
 	r := b.rows[i]
 	slices.SortFunc(r, func(x, y Entry) int {
@@ -56,8 +56,8 @@ const (
 	badRows   = "topk: more rows than Best keeps"
 )
 
-// Keep looks at a block of columns: x [rows, columns], whose first column is column
-// first of the whole matrix.
+// Keep processes a block of columns: x [rows, columns], whose first column is column first
+// of the whole matrix.
 func (b *Best) Keep(dev driver.Device, x driver.F32, rows, columns, first int) {
 	if x.Len() != rows*columns {
 		panic(badScores)

@@ -22,7 +22,7 @@ type rowBlock struct {
 
 var kernels = ptx.Declare[ptx.One[rowBlock]](family, "topk_smallest")
 
-// maxColumns is as many as a block of topk.cu takes.
+// maxColumns is the largest number of columns for a block of topk.cu.
 const maxColumns = 8192
 
 // Scratch buffers.
@@ -32,7 +32,7 @@ const (
 	countSlot
 )
 
-// keepPTX has the device find the k smallest of every row and adds them to the heaps.
+// keepPTX finds the k smallest of every row on the device and adds them to the heaps.
 func (b *Best) keepPTX(dev driver.Launcher, x driver.F32, rows, columns, first int) {
 	for lo := 0; lo < columns && b.k > 0 && rows > 0; lo += maxColumns {
 		n := min(maxColumns, columns-lo)
@@ -61,8 +61,8 @@ func (b *Best) merge(i int, values []float32, places []int32, first int) {
 	b.rows[i] = h
 }
 
-// smallest returns up to k of n columns of every row at x, rows ld long: values and
-// columns [rows, k], and how many there are.
+// smallest returns up to k of n columns of every row at x, rows at intervals of ld: values
+// and columns [rows, k], and their number.
 func (b *Best) smallest(dev driver.Launcher, x uintptr, rows, ld, n int) (values []float32, places, counts []int32) {
 	q, k := ptx.On(dev), min(b.k, n)
 	value, column, count := q.Scratch(valueSlot, 4*rows*k), q.Scratch(columnSlot, 4*rows*k), q.Scratch(countSlot, 4*rows)
@@ -79,7 +79,7 @@ func (b *Best) smallest(dev driver.Launcher, x uintptr, rows, ld, n int) (values
 	return values, places, counts
 }
 
-// bounds are the largest values worth looking at.
+// bounds are the largest values that can still be kept.
 func (b *Best) bounds(rows int) []float32 {
 	bound := make([]float32, rows)
 	for i := range bound {

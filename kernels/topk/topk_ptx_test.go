@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/kernels/optest"
 )
 
-// TestPTX: what a full sort keeps, over blocks of any width, with many equal values, NaN,
+// TestPTX compares with a full sort, over blocks of any width, with many equal values, NaN,
 // infinities and zeros of both signs.
 func TestPTX(t *testing.T) {
 	const rows = 4
@@ -48,7 +48,7 @@ func TestPTX(t *testing.T) {
 	}
 }
 
-// TestPTXBlock: a block's own k smallest come back, no more, in any order of the warps.
+// TestPTXBlock: exactly a block's own k smallest are returned, in any order of the warps.
 func TestPTXBlock(t *testing.T) {
 	const rows, columns, k = 2, 1000, 50
 	x := optest.Normal(optest.Rand(4), rows*columns, 1)
@@ -77,7 +77,8 @@ func TestPTXTraffic(t *testing.T) {
 	x := optest.Normal(optest.Rand(5), rows*columns, 1)
 	NewBest(rows, k).Keep(dev, optest.In(t, dev, x, 0), rows, columns, 0)
 	c := dev.Last()
-	// The row, and what is kept: its value again, and both written; those stand alone.
+	// The row, and what is kept: its value is read again, and both are written, in separate
+	// sectors.
 	if least, n := uint64(4*rows*columns), 32*c.Global.Units; n < least || n > least+rows*(3*32*k+64) {
 		t.Errorf("%d bytes moved, a row's floor is %d", n, least)
 	}

@@ -42,7 +42,7 @@ func TestKeepsTheSmallestWhateverTheBlocks(t *testing.T) {
 	}
 }
 
-// sorted is the k smallest by a full stable sort.
+// sorted returns the k smallest by a full stable sort.
 func sorted(x []float32, k int) []Entry {
 	var all []Entry
 	for j, v := range x {

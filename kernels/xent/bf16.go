@@ -7,13 +7,13 @@ import (
 	"dataflex.dev/dataflex/kernels/gemm"
 )
 
-// Programmer errors of RunBF16 beside those of Run.
+// Programmer errors of RunBF16, in addition to those of Run.
 const unalignedBF16 = "xent: rows of h and w in bf16 must begin on 16 bytes"
 
-// RunBF16 is Run with h and w in bf16; rows of both begin on 16 bytes, so Hidden is a
+// RunBF16 is Run with h and w in bf16; rows of both are 16-byte aligned, so Hidden is a
 // multiple of 8. On a GPU logits, losses and sums are float32, the logits' gradients are
-// rounded to bf16 before they are multiplied: exp(z) relative to the largest of a few
-// hundred neighbours first, dz afterwards. On the host dz alone is rounded.
+// rounded to bf16 before they are multiplied: first exp(z) relative to the largest of a few
+// hundred neighbours, then dz. On the host only dz is rounded.
 func RunBF16(dev driver.Device, p Params, h, w driver.Slice[driver.BF16], targets []int32, weight, loss, dh, dw driver.F32) {
 	p.check(h.Len(), w.Len(), targets, weight, loss, dh, dw)
 	p.checkAligned(h, w)
@@ -24,7 +24,7 @@ func RunBF16(dev driver.Device, p Params, h, w driver.Slice[driver.BF16], target
 	})
 }
 
-// LogitsBF16 is Logits with h and w in bf16, whose rows begin on 16 bytes.
+// LogitsBF16 is Logits with h and w in bf16, whose rows are 16-byte aligned.
 func LogitsBF16(dev driver.Device, p Params, h, w driver.Slice[driver.BF16], z driver.F32) {
 	p.checkLogits(h.Len(), w.Len(), z)
 	p.checkAligned(h, w)

@@ -31,7 +31,7 @@ func runBF16CPU(c *cpu.Device, p Params, h []driver.BF16, w driver.Slice[driver.
 }
 
 // blockBF16 is block with the products in bf16: logits, losses and their gradients are
-// float32, the gradients are rounded where they meet w and h.
+// float32, the gradients are rounded before they are multiplied by w and h.
 func (s *work) blockBF16(c *cpu.Device, half *halfWork, p Params, rows []int, h []driver.BF16, w driver.Slice[driver.BF16], targets []int32, weight, loss []float32, dh, dw driver.F32) {
 	n, hid, voc, ld := len(rows), p.Hidden, p.Vocab, p.logitRow()
 	s.z, half.h = scratch.Sized(s.z, n*voc), scratch.Sized(half.h, n*hid)

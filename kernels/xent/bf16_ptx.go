@@ -56,7 +56,7 @@ var (
 	gradients  = ptx.Declare[ptx.One[gradient]](bf16Family, "xent_bf16_gradient*")
 )
 
-// Scratch buffers beside gradientSlot; gemm has its own.
+// Scratch buffers in addition to gradientSlot; gemm has its own.
 const (
 	exponentialSlot = logitSlot
 	narrowSlot      = hiddenSlot
@@ -64,17 +64,17 @@ const (
 	rowSlot         = gradientSlot + 2
 )
 
-var deviceExponentials = 128 << 20 // 256 MiB of them at a time; tests take less
+var deviceExponentials = 128 << 20 // 256 MiB of them at a time; less in tests
 
 const (
-	// Columns a tile's sums are of.
+	// Columns of a tile's sums.
 	sm80Tile  = 128
 	sm90aTile = 256
 
-	sm90aShared = 4*(16<<10+32<<10) + 4*16 // the ring of bf16.sm90a.cu, two barriers a stage
+	sm90aShared = 4*(16<<10+32<<10) + 4*16 // the ring of bf16.sm90a.cu, two barriers per stage
 )
 
-// bf16Rows is the number of rows whose exponentials are held at once.
+// bf16Rows is the number of rows whose exponentials are stored at a time.
 func (p Params) bf16Rows() int { return max(deviceExponentials/p.Vocab&^127, 128) }
 
 func runBF16PTX(dev driver.Launcher, p Params, h, w driver.Slice[driver.BF16], targets []int32, weight, loss, dh, dw driver.F32) {
@@ -95,7 +95,7 @@ func runBF16PTX(dev driver.Launcher, p Params, h, w driver.Slice[driver.BF16], t
 	}
 }
 
-// labelled lists the rows with a target, and those.
+// labelled lists the rows with a target, and the targets.
 func labelled(targets []int32) (rows, hits []int32) {
 	for t, y := range targets {
 		if y >= 0 {
@@ -105,7 +105,7 @@ func labelled(targets []int32) (rows, hits []int32) {
 	return rows, hits
 }
 
-// block is some labelled rows on their way through bf16.cu.
+// block is the state of some labelled rows in bf16.cu.
 type block struct {
 	Params
 	dev         driver.Launcher
@@ -113,9 +113,9 @@ type block struct {
 	rows        int
 	row, target uintptr // device tables [rows]
 	h, e        driver.Slice[driver.BF16]
-	ld          int // of e: rows begin on 16 bytes
-	tile, tiles int // columns a tile has, and their number
-	rowLD       int // rows as the tables of sums have them
+	ld          int // of e: rows are 16-byte aligned
+	tile, tiles int // columns per tile, and the number of tiles
+	rowLD       int // row stride of the tables of sums
 	stats, hit  uintptr
 	constants   uintptr // struct row_constants
 }
@@ -139,7 +139,7 @@ func bf16Tile(dev driver.Device) int {
 	return sm80Tile
 }
 
-// half is scratch memory of n bf16 numbers.
+// half returns scratch memory of n bf16 numbers.
 func half(q *ptx.Queue, slot, n int) driver.Slice[driver.BF16] {
 	return driver.View[driver.BF16](driver.DeviceMemory(q.Scratch(slot, 2*n), 2*n))
 }
@@ -148,7 +148,7 @@ func (b *block) gather(h driver.Slice[driver.BF16]) {
 	gathers.Launch(b.q, "xent_bf16_gather", ptx.Grid(b.rows, 128), &copyParameters{b.h.Addr(), h.Addr(), b.row, int32(b.Hidden / 8)})
 }
 
-// variant names a kernel with or without the cap.
+// variant is the name of a kernel with or without the cap.
 func (b *block) variant(kernel string) string {
 	if b.SoftCap > 0 {
 		return kernel + "_capped"
@@ -156,7 +156,7 @@ func (b *block) variant(kernel string) string {
 	return kernel
 }
 
-// logits leaves the tiles' sums, the targets' logits and, if they are kept, the
+// logits computes the tiles' sums, the targets' logits and, if they are kept, the
 // exponentials.
 func (b *block) logits(w driver.Slice[driver.BF16], keep bool) {
 	if keep {
@@ -188,7 +188,7 @@ func (b *block) losses(weight, loss driver.F32) {
 	}})
 }
 
-// gradients turns the exponentials into dz, and those into dh and dw.
+// gradients turns the exponentials into dz, and computes dh and dw from it.
 func (b *block) gradients(w driver.Slice[driver.BF16], dh, dw driver.F32) {
 	q, n, hid := b.q, b.rows, b.Hidden
 	gradients.Launch(q, b.variant("xent_bf16_gradient"), ptx.Grid2(ptx.Blocks(n, 16), ptx.Blocks(b.ld, 512), 256), &ptx.One[gradient]{P: gradient{

@@ -17,7 +17,7 @@ func adversary(t *testing.T, seed uint64, capability int) *sim.Device {
 	return dev
 }
 
-// TestBF16AnyOrder: whatever the order of the warps, no fault and the same bits.
+// TestBF16AnyOrder: for any order of the warps there is no fault, and the bits are the same.
 func TestBF16AnyOrder(t *testing.T) {
 	for _, capability := range []int{80, 90} {
 		x := newBF16(32, xent.Params{Rows: 140, Hidden: 72, Vocab: 300, SoftCap: 8}, 0.5)
@@ -48,7 +48,7 @@ func plant(t *testing.T, kernel, part string, n int, change func(string) string)
 	return func(text string) string { return optest.Plant(t, text, kernel, part, n, change) }
 }
 
-// TestBF16PlantedBugs: what is left out or wrong in the synchronisation is found.
+// TestBF16PlantedBugs: missing or wrong synchronisation is found.
 func TestBF16PlantedBugs(t *testing.T) {
 	const kernel80, kernel90 = "xent_bf16_logits", "xent_bf16_logits_256"
 	for _, c := range []struct {

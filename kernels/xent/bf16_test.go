@@ -11,13 +11,13 @@ import (
 	"dataflex.dev/dataflex/kernels/xent"
 )
 
-// nearest rounds to bf16, nearest even.
+// nearest rounds to bf16, to nearest even.
 func nearest(x float32) float32 {
 	b := math.Float32bits(x)
 	return math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff)
 }
 
-// newBF16 is newProblem with h and w that bf16 holds.
+// newBF16 is newProblem with h and w that are exact in bf16.
 func newBF16(seed uint64, p xent.Params, std float64) problem {
 	x := newProblem(seed, p, std)
 	for _, s := range [][]float32{x.h, x.w} {
@@ -61,7 +61,7 @@ func put(t testing.TB, dev driver.Device, x []float32) driver.Slice[driver.BF16]
 	return s
 }
 
-// in copies a tensor to any device, the host among them.
+// in copies a tensor to any device, including the host.
 func in(t testing.TB, dev driver.Device, x []float32) driver.F32 {
 	m, err := dev.Alloc(4 * len(x))
 	if err != nil {
@@ -93,8 +93,8 @@ func runBF16(t testing.TB, dev driver.Device, x problem) result {
 	return result{out(t, dev, loss), out(t, dev, dh), out(t, dev, dw)}
 }
 
-// verifyBF16 compares with float64. The straightforward implementation rounds dz to
-// bf16 and is float32 elsewhere.
+// verifyBF16 compares with float64. The straightforward implementation rounds dz to bf16 and
+// is otherwise float32.
 func verifyBF16(t *testing.T, name string, x problem, got result) {
 	t.Helper()
 	plain32, plain64 := plain[float32](x), plain[float64](x)
@@ -124,7 +124,7 @@ func TestBF16(t *testing.T) {
 	}
 }
 
-// TestBF16Units: however many tiles a block takes, the bits are the same.
+// TestBF16Units: the bits do not depend on the number of tiles per block.
 func TestBF16Units(t *testing.T) {
 	x := newBF16(40, xent.Params{Rows: 140, Hidden: 72, Vocab: 1100, Smoothing: 0.1}, 0.5)
 	var want result
@@ -140,8 +140,8 @@ func TestBF16Units(t *testing.T) {
 	}
 }
 
-// TestBF16Host: with each of the processor's units for bf16, and without, on one thread and
-// on three.
+// TestBF16Host: with each of the processor's units for bf16, and without, with one thread
+// and with three.
 func TestBF16Host(t *testing.T) {
 	defer simd.ForceUnit(simd.Unit())
 	one, three := optest.CPU(t, 1), optest.CPU(t, 3)
@@ -168,8 +168,8 @@ func (x problem) row(i int) problem {
 	return x
 }
 
-// TestBF16RowAlone: a row's loss and dh do not depend on the rows beside it, nor on how
-// many are held at once, and a row without a target is not looked at.
+// TestBF16RowAlone: a row's loss and dh do not depend on the other rows, nor on how many are
+// processed at a time, and a row without a target is not read.
 func TestBF16RowAlone(t *testing.T) {
 	for _, capability := range []int{80, 90} {
 		dev := optest.Device(t, capability)

@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/xent"
 )
 
-// labelledBF16 is a problem all of whose rows have targets.
+// labelledBF16 is a problem in which all rows have targets.
 func labelledBF16(seed uint64, p xent.Params) problem {
 	x := newBF16(seed, p, 0.1)
 	for i := range x.targets {

@@ -10,7 +10,8 @@ import (
 )
 
 // TestBias: a bias is a column of weights whose input is always 1, on the host and on a
-// device; without its gradient, and for the losses alone, the others keep their bits.
+// device; without its gradient, and without any gradients, the other results keep their
+// bits.
 func TestBias(t *testing.T) {
 	for i, p := range []xent.Params{{Rows: 40, Hidden: 12, Vocab: 301}, {Rows: 9, Hidden: 5, Vocab: 6, Smoothing: 0.1, SoftCap: 3}} {
 		x := newProblem(uint64(30+i), p, 0.5)
@@ -52,7 +53,7 @@ func TestBiasedLogits(t *testing.T) {
 	}
 }
 
-// placed puts tensors where dev reads them, taken reads them back.
+// placed copies tensors to dev, taken copies them back.
 func placed(t *testing.T, dev driver.Device) func([]float32) driver.F32 {
 	return func(x []float32) driver.F32 {
 		switch {
@@ -88,7 +89,7 @@ func runBiased(t *testing.T, dev driver.Device, x problem, bias, dbias []float32
 	return y, taken(t, dev, p.DBias)
 }
 
-// biased is the plain op with the bias as one more column of w.
+// biased is the plain operation with the bias as one more column of w.
 func biased[F optest.Float](x problem, bias, dbias []float32) (loss, dh, dw, db []F) {
 	wide, d := x, x.p.Hidden
 	wide.p.Hidden, wide.h, wide.w = d+1, nil, nil

@@ -2,14 +2,14 @@ package xent
 
 import "testing"
 
-// SmallBlocks has every block hold 128 rows while t runs.
+// SmallBlocks limits every block to 128 rows while t runs.
 func SmallBlocks(t *testing.T) {
 	logits, exponentials := deviceLogits, deviceExponentials
 	deviceLogits, deviceExponentials = 1, 1
 	t.Cleanup(func() { deviceLogits, deviceExponentials = logits, exponentials })
 }
 
-// Mutate has t run the bf16 kernels of that capability with their PTX edited.
+// Mutate makes t run the bf16 kernels of that capability with their PTX edited.
 func Mutate(t *testing.T, capability int, edit func(string) string) {
 	family := bf16Family
 	if capability == 90 {

@@ -12,10 +12,10 @@ import (
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
-// Products is Run's middle for a head whose products h·w others compute, an adapter's
-// among them: z [len(rows), Vocab] holds them, of those rows of the batch, which all have
-// targets. It overwrites loss[rows[i]] and, with gradient, z with the gradients of the
-// products, which weight[rows[i]] multiplies (nil = 1). Hidden is not looked at.
+// Products is the middle part of Run, for a head whose products h·w are computed elsewhere,
+// including an adapter's: z [len(rows), Vocab] has them, for these rows of the batch, which
+// all have targets. It overwrites loss[rows[i]] and, with gradient, z with the gradients of
+// the products, times weight[rows[i]] (nil = 1). Hidden is not read.
 func Products(dev driver.Device, p Params, z driver.F32, rows, targets []int32, weight, loss driver.F32, gradient bool) {
 	switch {
 	case z.Len() != len(rows)*p.Vocab || len(targets) != len(rows):
@@ -54,7 +54,7 @@ func (p Params) productsCPU(c *cpu.Device, z []float32, rows, targets []int32, w
 
 func (p Params) productsPTX(dev driver.Launcher, z driver.F32, rows, targets []int32, weight, loss driver.F32, gradient bool) {
 	q := ptx.On(dev)
-	n, ld := len(rows), (p.Vocab+3)&^3 // rows of logits begin on 16 bytes
+	n, ld := len(rows), (p.Vocab+3)&^3 // rows of logits are 16-byte aligned
 	wide := q.Floats(logitSlot, n*ld)
 	clears.Launch(q, "xent_clear", elementwise(wide.Len()), &clearParameters{wide.Addr(), uint64(wide.Len())})
 	columns.Add(dev, z, p.Vocab, wide, ld, 0)

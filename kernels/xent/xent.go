@@ -1,20 +1,19 @@
-// Package xent is the language model's head and its cross entropy in one, so that
-// the T × V logits never exist at once.
+// Package xent is the language model's head with its cross entropy, so that the T × V logits
+// never exist at once.
 //
 //	z[t,j]  = LogitScale·h[t]·w[j] + Bias[j];  with SoftCap c > 0: z = c·tanh(z/c)
 //	lse[t]  = ln Σ_j exp(z[t,j])
 //	loss[t] = lse[t] − (1−ε)·z[t,target] − ε·mean_j z[t,j],  ε = Smoothing
 //	dz[t,j] = weight[t]·(exp(z[t,j] − lse[t]) − (1−ε)·[j = target] − ε/V)
 //
-// All tensors are float32 and row-major: h, dh [Rows, Hidden]; w, dw
-// [Vocab, Hidden]; Bias [Vocab]; weight, loss [Rows]. targets [Rows] are on the host.
-// A row with a negative target has loss 0 and dh 0 and costs nothing.
+// All tensors are float32 and row-major: h, dh [Rows, Hidden]; w, dw [Vocab, Hidden]; Bias
+// [Vocab]; weight, loss [Rows]. targets [Rows] are on the host. A row with a negative target
+// has loss 0 and dh 0 and costs nothing.
 //
-// The logits of as many labelled rows as fit into 64 MiB are computed once and
-// turned into their gradients in place: 2·N·H·V operations for the losses of N
-// labelled rows, 4 with dh, 6 with dw. A row's loss and dh depend on that row
-// alone, bit for bit; dw is added to in the order of the rows. The bits are the
-// same for every number of threads.
+// The logits of as many labelled rows as fit into 64 MiB are computed once and turned into
+// their gradients in place: 2·N·H·V operations for the losses of N labelled rows, 4 with dh,
+// 6 with dw. A row's loss and dh only depend on that row, bit for bit; dw is added to in the
+// order of the rows. The bits are the same for every number of threads.
 package xent
 
 import (
@@ -26,14 +25,14 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-// Params are the shape and the variant.
+// Params has the shape and the variant.
 type Params struct {
 	Rows, Hidden, Vocab int
 	Smoothing           float32    // label smoothing ε in [0, 1)
 	SoftCap             float32    // 0 = none
 	LogitScale          float32    // 0 = 1
-	Bias                driver.F32 // nil = none; not beside LogitScale, nor in bf16
-	DBias               driver.F32 // Run adds Bias's gradient to it; nil = Bias is frozen
+	Bias                driver.F32 // nil = none; not with LogitScale, nor in bf16
+	DBias               driver.F32 // Run adds the gradient of Bias to it; nil = Bias is frozen
 }
 
 // Run overwrites loss, and dh unless it is nil (losses only), and adds to dw
@@ -75,12 +74,12 @@ func (p Params) checkBias() {
 	case p.Bias.Len() != p.Vocab || !p.DBias.IsNil() && p.DBias.Len() != p.Vocab:
 		panic("xent: Bias or DBias is not [Vocab]")
 	case p.scale() != 1:
-		panic("xent: a Bias beside a LogitScale")
+		panic("xent: a Bias with a LogitScale")
 	}
 }
 
-// Workspace is the number of bytes Run, or RunBF16, needs on dev beside its arguments for
-// that many labelled rows, to a few hundred.
+// Workspace is the number of bytes that Run, or RunBF16, needs on dev in addition to its
+// arguments for that many labelled rows, up to a few hundred.
 func (p Params) Workspace(dev driver.Device, bf16 bool, labelled int) int {
 	switch {
 	case dev.Kind() == driver.CPU && bf16:
@@ -111,7 +110,7 @@ func (p Params) check(lenH, lenW int, targets []int32, weight, loss, dh, dw driv
 	case !dh.IsNil() && dh.Len() != lenH:
 		panic("xent: dh is not shaped like h")
 	case !dw.IsNil() && (dh.IsNil() || dw.Len() != lenW):
-		panic("xent: dw is not shaped like w, or is wanted without dh")
+		panic("xent: dw is not shaped like w, or is requested without dh")
 	}
 	p.checkBias()
 	for t, y := range targets {

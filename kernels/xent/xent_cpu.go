@@ -12,12 +12,12 @@ import (
 
 const (
 	logitFloats = 16 << 20 // 64 MiB of logits at a time
-	maxRows     = 512      // rows of a block: more does not make the products faster
+	maxRows     = 512      // rows per block: more do not make the products faster
 	sumChunk    = 1024     // logits whose exponentials are summed in float32
 )
 
-// work is a call's memory. One is kept between calls: it is too large to leave to
-// the garbage collector and allocate again.
+// work is the memory of a call. One is kept between calls: it is too large to leave to the
+// garbage collector and allocate again.
 type work struct {
 	labelled []int     // rows with a target
 	h, z, dh []float32 // a block's [rows, Hidden], [rows, Vocab], [rows, Hidden]
@@ -25,7 +25,7 @@ type work struct {
 
 var works = scratch.NewPool[work](1)
 
-// blockRows is the number of rows whose logits are held at once.
+// blockRows is the number of rows whose logits are stored at a time.
 func (p Params) blockRows() int { return min(max(logitFloats/p.Vocab, 1), maxRows) }
 
 func runCPU(c *cpu.Device, p Params, h []float32, w driver.F32, targets []int32, weight, loss []float32, dh, dw driver.F32) {
@@ -34,8 +34,8 @@ func runCPU(c *cpu.Device, p Params, h []float32, w driver.F32, targets []int32,
 	})
 }
 
-// inBlocks clears what is written for rows without a target, and calls f with the others, as
-// many at a time as logits are held of.
+// inBlocks clears the results of rows without a target, and calls f with the others, as many
+// at a time as have their logits stored.
 func (p Params) inBlocks(targets []int32, loss []float32, dh driver.F32, f func(s *work, rows []int)) {
 	s := works.Take()
 	defer works.Give(s)
@@ -58,7 +58,7 @@ func (s *work) gatherLabelled(targets []int32) {
 	}
 }
 
-// block handles the given rows of h.
+// block processes the given rows of h.
 func (s *work) block(c *cpu.Device, p Params, rows []int, h []float32, w driver.F32, targets []int32, weight, loss []float32, dh, dw driver.F32) {
 	n, hid, voc := len(rows), p.Hidden, p.Vocab
 	s.h, s.z, s.dh = scratch.Sized(s.h, n*hid), scratch.Sized(s.z, n*voc), scratch.Sized(s.dh, n*hid)
@@ -93,7 +93,7 @@ func (s *work) block(c *cpu.Device, p Params, rows []int, h []float32, w driver.
 	}
 }
 
-// startCPU makes every row of logits the bias, if there is one, and returns the beta with
+// startCPU sets every row of logits to the bias, if there is one, and returns the beta with
 // which the product is added to them.
 func (p Params) startCPU(z []float32) (beta float32) {
 	b := p.Bias.Host()
@@ -127,8 +127,8 @@ func (p Params) scale() float32 {
 	return p.LogitScale
 }
 
-// row returns the loss of a row of scaled logits and, if asked, turns them into
-// g times their gradient.
+// row returns the loss of a row of scaled logits and, if gradient is set, turns them into g
+// times their gradient.
 func (p Params) row(z []float32, target int, g float32, gradient bool) float32 {
 	if p.SoftCap > 0 {
 		softCap(z, float64(p.SoftCap))
@@ -143,7 +143,7 @@ func (p Params) row(z []float32, target int, g float32, gradient bool) float32 {
 	}
 	lse := func() float64 { return float64(top) + math.Log(sum) }
 	if p.SoftCap > 0 && gradient {
-		// exp in place would lose z, which the cap's derivative needs.
+		// exp in place would overwrite z, which the cap's derivative needs.
 		var e [sumChunk]float32
 		for lo := 0; lo < len(z); lo += sumChunk {
 			part := z[lo:min(len(z), lo+sumChunk)]

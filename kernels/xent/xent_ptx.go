@@ -52,9 +52,9 @@ const (
 	onesSlot
 )
 
-var deviceLogits = 64 << 20 // 256 MiB of logits at a time; tests take less
+var deviceLogits = 64 << 20 // 256 MiB of logits at a time; less in tests
 
-// deviceRows is the number of rows whose logits are held at once: full tiles of the
+// deviceRows is the number of rows whose logits are stored at a time: full tiles of the
 // product, at least one.
 func (p Params) deviceRows() int { return max(deviceLogits/p.Vocab&^127, 128) }
 
@@ -72,10 +72,10 @@ func runPTX(dev driver.Launcher, p Params, h, w driver.F32, targets []int32, wei
 	}
 }
 
-// blockPTX handles the given rows of h, whose targets are hits.
+// blockPTX processes the given rows of h, whose targets are hits.
 func (p Params) blockPTX(dev driver.Launcher, q *ptx.Queue, rows, hits []int32, h, w, weight, loss, dh, dw driver.F32) {
 	n, hid, voc := len(rows), p.Hidden, p.Vocab
-	ld := (voc + 3) &^ 3 // rows of logits begin on 16 bytes
+	ld := (voc + 3) &^ 3 // rows of logits are 16-byte aligned
 	z, hs := q.Floats(logitSlot, n*ld), q.Floats(hiddenSlot, n*hid)
 	row, target := ptx.Upload(q, rows), ptx.Upload(q, hits)
 	copies.Launch(q, "xent_gather", ptx.Grid(n, 128), &copyParameters{hs.Addr(), h.Addr(), row, int32(hid)})
@@ -102,7 +102,7 @@ func (p Params) blockPTX(dev driver.Launcher, q *ptx.Queue, rows, hits []int32, 
 	}
 }
 
-// startPTX is startCPU: rows that are the bias are a product of depth 1.
+// startPTX is startCPU: setting rows to the bias is a product of depth 1.
 func (p Params) startPTX(dev driver.Launcher, q *ptx.Queue, z gemm.F32) (beta float32) {
 	if p.Bias.IsNil() {
 		return 0

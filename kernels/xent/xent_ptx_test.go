@@ -64,8 +64,8 @@ func TestPTXLogits(t *testing.T) {
 	optest.Near(t, "logits", optest.Out(t, dev, z), want, 5e-7)
 }
 
-// TestPTXTraffic: what stands around the products reads a logit twice and writes it once,
-// and copies rows in full sectors.
+// TestPTXTraffic: the kernels around the products read a logit twice and write it once, and
+// copy rows in full sectors.
 func TestPTXTraffic(t *testing.T) {
 	dev := optest.Sim(t)
 	for _, p := range []xent.Params{{Rows: 16, Hidden: 8, Vocab: 4096}, {Rows: 16, Hidden: 8, Vocab: 4096, SoftCap: 20}, {Rows: 64, Hidden: 512, Vocab: 16}} {

@@ -14,7 +14,7 @@ import (
 // problem is one random call.
 type problem struct {
 	p          xent.Params
-	h, w, dw   []float32 // dw: what it holds before
+	h, w, dw   []float32 // dw: its content before the call
 	weight     []float32
 	targets    []int32
 	lossesOnly bool
@@ -129,8 +129,8 @@ func TestThreads(t *testing.T) {
 	}
 }
 
-// TestRowAlone: a row's loss and dh do not depend on the rows beside it, not even
-// where the batch needs several blocks of logits.
+// TestRowAlone: a row's loss and dh do not depend on the other rows, even if the batch needs
+// several blocks of logits.
 func TestRowAlone(t *testing.T) {
 	dev := optest.CPU(t, 2)
 	x := newProblem(9, xent.Params{Rows: 1100, Hidden: 8, Vocab: 90}, 1)
@@ -168,8 +168,8 @@ func TestWorkspace(t *testing.T) {
 	}
 }
 
-// TestDeviceWorkspace: what a call leaves allocated on the interpreter, which rounds no
-// allocation up.
+// TestDeviceWorkspace: what a call leaves allocated on the interpreter, which does not round
+// allocations up.
 func TestDeviceWorkspace(t *testing.T) {
 	for capability, open := range map[int]func(testing.TB) *sim.Device{80: optest.Sim, 90: optest.Hopper} {
 		for _, bf16 := range []bool{false, true} {
@@ -185,7 +185,7 @@ func TestDeviceWorkspace(t *testing.T) {
 				xent.Run(dev, x.p, h, w, x.targets, driver.F32{}, loss, dh, driver.F32{})
 			}
 			got, want := int(dev.Used()-before), x.p.Workspace(dev, bf16, 96)
-			tables := 2 * 4 * 96 // of rows and targets
+			tables := 2 * 4 * 96 // for rows and targets
 			if d := got - tables - want; d < 0 || d > 1024 {
 				t.Errorf("capability %d, bf16 %v: %d bytes and %d of tables, want %d", capability, bf16, got-tables, tables, want)
 			}
