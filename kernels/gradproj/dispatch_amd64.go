@@ -14,6 +14,9 @@ import (
 // give the same bits as the portable ones.
 func vectors() bool { return simd.Level() != "generic" && cpu.X86.HasBMI2 }
 
+// wide says whether AVX-512 draws the signs, twice as many at a time: the same bits again.
+func wide() bool { return simd.Level() == "avx512" && cpu.X86.HasAVX512BW }
+
 func signTile(k *roundKeys, tile uint64, block0, blocks int, dst []byte, stride int) {
 	if !vectors() {
 		signTileGeneric(k, tile, block0, blocks, dst, stride)
@@ -21,7 +24,14 @@ func signTile(k *roundKeys, tile uint64, block0, blocks int, dst []byte, stride 
 	}
 	_ = dst[7*stride+16*blocks-1]
 	ctr := [3]uint32{uint32(tile), uint32(tile >> 32), rademacherStream}
-	signTileAVX2(&k[0][0][0], &ctr[0], 8*block0, blocks, &dst[0], stride)
+	if wide() && blocks > 1 {
+		signTileAVX512(&k[0][0][0], &ctr[0], 8*block0, blocks/2, &dst[0], stride)
+		done := blocks &^ 1
+		block0, blocks, dst = block0+done, blocks-done, dst[16*done:]
+	}
+	if blocks > 0 {
+		signTileAVX2(&k[0][0][0], &ctr[0], 8*block0, blocks, &dst[0], stride)
+	}
 }
 
 func philoxGroups(k *roundKeys, x []uint32) {

@@ -14,6 +14,11 @@ func philoxAVX2(keys *uint32, x *uint32, n int)
 //go:noescape
 func signTileAVX2(keys *uint32, ctr *uint32, pair int, blocks int, dst *byte, stride int)
 
+// signTileAVX512 is signTileAVX2 of twice that many blocks.
+//
+//go:noescape
+func signTileAVX512(keys *uint32, ctr *uint32, pair int, twice int, dst *byte, stride int)
+
 // buildTableAVX2 fills table [256][8] with the signed sums of rows [8][8].
 //
 //go:noescape

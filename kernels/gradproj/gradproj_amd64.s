@@ -471,6 +471,241 @@ DATA gatherDwords<>+24(SB)/4, $0x00000003
 DATA gatherDwords<>+28(SB)/4, $0x00000007
 GLOBL gatherDwords<>(SB), RODATA|NOPTR, $32
 
+// func signTileAVX512(keys *uint32, ctr *uint32, pair int, twice int, dst *byte, stride int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·signTileAVX512(SB), NOSPLIT, $0-48
+	MOVQ         keys+0(FP), AX
+	MOVQ         ctr+8(FP), CX
+	MOVQ         pair+16(FP), DX
+	MOVQ         twice+24(FP), BX
+	MOVQ         dst+32(FP), SI
+	MOVQ         stride+40(FP), DI
+	LEAQ         (DI)(DI*2), R8
+	LEAQ         (DI)(DI*4), R9
+	LEAQ         (R8)(DI*4), R10
+	VMOVDQU32    lanePairs16<>+0(SB), Z0
+	VMOVDQU32    gatherBytes16<>+0(SB), Z1
+	VMOVDQU32    gatherDwords16<>+0(SB), Z2
+	VPBROADCASTD philoxM0<>+0(SB), Z3
+	VPBROADCASTD philoxM1<>+0(SB), Z4
+	MOVL         $0x0000aaaa, R11
+	KMOVW        R11, K1
+
+sign512_loop:
+	VPBROADCASTD    (CX), Z5
+	VMOVDQA32       Z5, Z6
+	VPBROADCASTD    4(CX), Z7
+	VMOVDQA32       Z7, Z8
+	VPBROADCASTD    DX, Z9
+	VPADDD          Z0, Z9, Z9
+	VPSRLQ          $0x20, Z9, Z10
+	VPBROADCASTD    8(CX), Z11
+	VMOVDQA32       Z11, Z12
+	VPMULUDQ        Z3, Z5, Z5
+	VPMULUDQ        Z4, Z9, Z9
+	VPSRLQ          $0x20, Z9, Z13
+	VPTERNLOGD.BCST $0x96, (AX), Z7, Z13
+	VPSRLQ          $0x20, Z5, Z7
+	VPTERNLOGD.BCST $0x96, 32(AX), Z11, Z7
+	VPMULUDQ        Z3, Z6, Z6
+	VPMULUDQ        Z4, Z10, Z10
+	VPSRLQ          $0x20, Z10, Z11
+	VPTERNLOGD.BCST $0x96, (AX), Z8, Z11
+	VPSRLQ          $0x20, Z6, Z8
+	VPTERNLOGD.BCST $0x96, 32(AX), Z12, Z8
+	VPMULUDQ        Z3, Z13, Z12
+	VPMULUDQ        Z4, Z7, Z7
+	VPSRLQ          $0x20, Z7, Z13
+	VPTERNLOGD.BCST $0x96, 64(AX), Z9, Z13
+	VPSRLQ          $0x20, Z12, Z9
+	VPTERNLOGD.BCST $0x96, 96(AX), Z5, Z9
+	VPMULUDQ        Z3, Z11, Z5
+	VPMULUDQ        Z4, Z8, Z8
+	VPSRLQ          $0x20, Z8, Z11
+	VPTERNLOGD.BCST $0x96, 64(AX), Z10, Z11
+	VPSRLQ          $0x20, Z5, Z10
+	VPTERNLOGD.BCST $0x96, 96(AX), Z6, Z10
+	VPMULUDQ        Z3, Z13, Z6
+	VPMULUDQ        Z4, Z9, Z9
+	VPSRLQ          $0x20, Z9, Z13
+	VPTERNLOGD.BCST $0x96, 128(AX), Z7, Z13
+	VPSRLQ          $0x20, Z6, Z7
+	VPTERNLOGD.BCST $0x96, 160(AX), Z12, Z7
+	VPMULUDQ        Z3, Z11, Z11
+	VPMULUDQ        Z4, Z10, Z10
+	VPSRLQ          $0x20, Z10, Z12
+	VPTERNLOGD.BCST $0x96, 128(AX), Z8, Z12
+	VPSRLQ          $0x20, Z11, Z8
+	VPTERNLOGD.BCST $0x96, 160(AX), Z5, Z8
+	VPMULUDQ        Z3, Z13, Z5
+	VPMULUDQ        Z4, Z7, Z7
+	VPSRLQ          $0x20, Z7, Z13
+	VPTERNLOGD.BCST $0x96, 192(AX), Z9, Z13
+	VPSRLQ          $0x20, Z5, Z9
+	VPTERNLOGD.BCST $0x96, 224(AX), Z6, Z9
+	VPMULUDQ        Z3, Z12, Z6
+	VPMULUDQ        Z4, Z8, Z8
+	VPSRLQ          $0x20, Z8, Z12
+	VPTERNLOGD.BCST $0x96, 192(AX), Z10, Z12
+	VPSRLQ          $0x20, Z6, Z10
+	VPTERNLOGD.BCST $0x96, 224(AX), Z11, Z10
+	VPMULUDQ        Z3, Z13, Z11
+	VPMULUDQ        Z4, Z9, Z9
+	VPSRLQ          $0x20, Z9, Z13
+	VPTERNLOGD.BCST $0x96, 256(AX), Z7, Z13
+	VPSRLQ          $0x20, Z11, Z7
+	VPTERNLOGD.BCST $0x96, 288(AX), Z5, Z7
+	VPMULUDQ        Z3, Z12, Z5
+	VPMULUDQ        Z4, Z10, Z10
+	VPSRLQ          $0x20, Z10, Z12
+	VPTERNLOGD.BCST $0x96, 256(AX), Z8, Z12
+	VPSRLQ          $0x20, Z5, Z8
+	VPTERNLOGD.BCST $0x96, 288(AX), Z6, Z8
+	VPMULUDQ        Z3, Z13, Z6
+	VPMULUDQ        Z4, Z7, Z7
+	VPSRLQ          $0x20, Z7, Z13
+	VPTERNLOGD.BCST $0x96, 320(AX), Z9, Z13
+	VPSRLQ          $0x20, Z6, Z9
+	VPTERNLOGD.BCST $0x96, 352(AX), Z11, Z9
+	VPMULUDQ        Z3, Z12, Z11
+	VPMULUDQ        Z4, Z8, Z8
+	VPSRLQ          $0x20, Z8, Z12
+	VPTERNLOGD.BCST $0x96, 320(AX), Z10, Z12
+	VPSRLQ          $0x20, Z11, Z10
+	VPTERNLOGD.BCST $0x96, 352(AX), Z5, Z10
+	VPMULUDQ        Z3, Z13, Z5
+	VPMULUDQ        Z4, Z9, Z9
+	VPSRLQ          $0x20, Z9, Z13
+	VPTERNLOGD.BCST $0x96, 384(AX), Z7, Z13
+	VPSRLQ          $0x20, Z5, Z7
+	VPTERNLOGD.BCST $0x96, 416(AX), Z6, Z7
+	VPMULUDQ        Z3, Z12, Z6
+	VPMULUDQ        Z4, Z10, Z10
+	VPSRLQ          $0x20, Z10, Z12
+	VPTERNLOGD.BCST $0x96, 384(AX), Z8, Z12
+	VPSRLQ          $0x20, Z6, Z8
+	VPTERNLOGD.BCST $0x96, 416(AX), Z11, Z8
+	VPMULUDQ        Z3, Z13, Z11
+	VPMULUDQ        Z4, Z7, Z7
+	VPSRLQ          $0x20, Z7, Z13
+	VPTERNLOGD.BCST $0x96, 448(AX), Z9, Z13
+	VPSRLQ          $0x20, Z11, Z9
+	VPTERNLOGD.BCST $0x96, 480(AX), Z5, Z9
+	VPMULUDQ        Z3, Z12, Z5
+	VPMULUDQ        Z4, Z8, Z8
+	VPSRLQ          $0x20, Z8, Z12
+	VPTERNLOGD.BCST $0x96, 448(AX), Z10, Z12
+	VPSRLQ          $0x20, Z5, Z10
+	VPTERNLOGD.BCST $0x96, 480(AX), Z6, Z10
+	VPMULUDQ        Z3, Z13, Z6
+	VPMULUDQ        Z4, Z9, Z9
+	VPSRLQ          $0x20, Z9, Z13
+	VPTERNLOGD.BCST $0x96, 512(AX), Z7, Z13
+	VPSRLQ          $0x20, Z6, Z7
+	VPTERNLOGD.BCST $0x96, 544(AX), Z11, Z7
+	VPMULUDQ        Z3, Z12, Z11
+	VPMULUDQ        Z4, Z10, Z10
+	VPSRLQ          $0x20, Z10, Z12
+	VPTERNLOGD.BCST $0x96, 512(AX), Z8, Z12
+	VPSRLQ          $0x20, Z11, Z8
+	VPTERNLOGD.BCST $0x96, 544(AX), Z5, Z8
+	VPMULUDQ        Z3, Z13, Z5
+	VPMULUDQ        Z4, Z7, Z7
+	VPSRLQ          $0x20, Z7, Z13
+	VPTERNLOGD.BCST $0x96, 576(AX), Z9, Z13
+	VPSRLQ          $0x20, Z5, Z9
+	VPTERNLOGD.BCST $0x96, 608(AX), Z6, Z9
+	VPMULUDQ        Z3, Z12, Z6
+	VPMULUDQ        Z4, Z8, Z8
+	VPSRLQ          $0x20, Z8, Z12
+	VPTERNLOGD.BCST $0x96, 576(AX), Z10, Z12
+	VPSRLQ          $0x20, Z6, Z10
+	VPTERNLOGD.BCST $0x96, 608(AX), Z11, Z10
+	VPSLLQ          $0x20, Z12, Z11
+	VPBLENDMD       Z11, Z13, K1, Z11
+	VPSHUFB         Z1, Z11, Z11
+	VPERMD          Z11, Z2, Z11
+	VMOVDQU         Y11, (SI)
+	VEXTRACTI64X4   $0x01, Z11, (SI)(DI*1)
+	VPSLLQ          $0x20, Z8, Z8
+	VPBLENDMD       Z8, Z7, K1, Z8
+	VPSHUFB         Z1, Z8, Z8
+	VPERMD          Z8, Z2, Z8
+	VMOVDQU         Y8, (SI)(DI*2)
+	VEXTRACTI64X4   $0x01, Z8, (SI)(R8*1)
+	VPSLLQ          $0x20, Z10, Z7
+	VPBLENDMD       Z7, Z9, K1, Z7
+	VPSHUFB         Z1, Z7, Z7
+	VPERMD          Z7, Z2, Z7
+	VMOVDQU         Y7, (SI)(DI*4)
+	VEXTRACTI64X4   $0x01, Z7, (SI)(R9*1)
+	VPSLLQ          $0x20, Z6, Z6
+	VPBLENDMD       Z6, Z5, K1, Z6
+	VPSHUFB         Z1, Z6, Z6
+	VPERMD          Z6, Z2, Z6
+	VMOVDQU         Y6, (SI)(R8*2)
+	VEXTRACTI64X4   $0x01, Z6, (SI)(R10*1)
+	ADDQ            $0x20, SI
+	ADDL            $0x10, DX
+	DECQ            BX
+	JNE             sign512_loop
+	VZEROUPPER
+	RET
+
+DATA lanePairs16<>+0(SB)/4, $0x00000000
+DATA lanePairs16<>+4(SB)/4, $0x00000001
+DATA lanePairs16<>+8(SB)/4, $0x00000002
+DATA lanePairs16<>+12(SB)/4, $0x00000003
+DATA lanePairs16<>+16(SB)/4, $0x00000004
+DATA lanePairs16<>+20(SB)/4, $0x00000005
+DATA lanePairs16<>+24(SB)/4, $0x00000006
+DATA lanePairs16<>+28(SB)/4, $0x00000007
+DATA lanePairs16<>+32(SB)/4, $0x00000008
+DATA lanePairs16<>+36(SB)/4, $0x00000009
+DATA lanePairs16<>+40(SB)/4, $0x0000000a
+DATA lanePairs16<>+44(SB)/4, $0x0000000b
+DATA lanePairs16<>+48(SB)/4, $0x0000000c
+DATA lanePairs16<>+52(SB)/4, $0x0000000d
+DATA lanePairs16<>+56(SB)/4, $0x0000000e
+DATA lanePairs16<>+60(SB)/4, $0x0000000f
+GLOBL lanePairs16<>(SB), RODATA|NOPTR, $64
+
+DATA gatherBytes16<>+0(SB)/4, $0x0c080400
+DATA gatherBytes16<>+4(SB)/4, $0x0d090501
+DATA gatherBytes16<>+8(SB)/4, $0x0e0a0602
+DATA gatherBytes16<>+12(SB)/4, $0x0f0b0703
+DATA gatherBytes16<>+16(SB)/4, $0x0c080400
+DATA gatherBytes16<>+20(SB)/4, $0x0d090501
+DATA gatherBytes16<>+24(SB)/4, $0x0e0a0602
+DATA gatherBytes16<>+28(SB)/4, $0x0f0b0703
+DATA gatherBytes16<>+32(SB)/4, $0x0c080400
+DATA gatherBytes16<>+36(SB)/4, $0x0d090501
+DATA gatherBytes16<>+40(SB)/4, $0x0e0a0602
+DATA gatherBytes16<>+44(SB)/4, $0x0f0b0703
+DATA gatherBytes16<>+48(SB)/4, $0x0c080400
+DATA gatherBytes16<>+52(SB)/4, $0x0d090501
+DATA gatherBytes16<>+56(SB)/4, $0x0e0a0602
+DATA gatherBytes16<>+60(SB)/4, $0x0f0b0703
+GLOBL gatherBytes16<>(SB), RODATA|NOPTR, $64
+
+DATA gatherDwords16<>+0(SB)/4, $0x00000000
+DATA gatherDwords16<>+4(SB)/4, $0x00000004
+DATA gatherDwords16<>+8(SB)/4, $0x00000001
+DATA gatherDwords16<>+12(SB)/4, $0x00000005
+DATA gatherDwords16<>+16(SB)/4, $0x00000008
+DATA gatherDwords16<>+20(SB)/4, $0x0000000c
+DATA gatherDwords16<>+24(SB)/4, $0x00000009
+DATA gatherDwords16<>+28(SB)/4, $0x0000000d
+DATA gatherDwords16<>+32(SB)/4, $0x00000002
+DATA gatherDwords16<>+36(SB)/4, $0x00000006
+DATA gatherDwords16<>+40(SB)/4, $0x00000003
+DATA gatherDwords16<>+44(SB)/4, $0x00000007
+DATA gatherDwords16<>+48(SB)/4, $0x0000000a
+DATA gatherDwords16<>+52(SB)/4, $0x0000000e
+DATA gatherDwords16<>+56(SB)/4, $0x0000000b
+DATA gatherDwords16<>+60(SB)/4, $0x0000000f
+GLOBL gatherDwords16<>(SB), RODATA|NOPTR, $64
+
 // func buildTableAVX2(rows *float32, table *float32)
 // Requires: AVX
 TEXT ·buildTableAVX2(SB), $1024-16

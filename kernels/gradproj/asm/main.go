@@ -15,6 +15,7 @@ func main() {
 	ConstraintExpr("amd64")
 	philox()
 	signTile()
+	signTile512()
 	buildTable()
 	lookup()
 	scatter()
