@@ -108,6 +108,14 @@ func (s tileSet) rowsPerBlock(kc int) int {
 	return max(floats/kc, s.rows())
 }
 
+// readsRows says that A's rows are read where they lie. The tiles of AVX-512 gain 3 to 6 % by
+// it, unless rows lie whole pages apart: then all of a tile share one set of the first-level
+// cache. (AVX2's tiles gained 5 % by the copy, see the package.)
+func (s tileSet) readsRows(a operand) bool {
+	const page = 1024 // floats
+	return s.width() >= 32 && a.step == 1 && a.outer%page != 0
+}
+
 func (w *workspace) newBlock(i0, i1, j0, j1, k0, kc int) *block {
 	p, b := &w.problem, &w.block
 	*b = block{problem: p, w: w, i0: i0, i1: i1, j0: j0, j1: j1, k0: k0, kc: kc, add: p.add || k0 > 0}
@@ -115,7 +123,7 @@ func (w *workspace) newBlock(i0, i1, j0, j1, k0, kc int) *block {
 	b.panels = (j1 - j0 + b.width - 1) / b.width
 	most := p.tiles.rowsPerBlock(kc)
 	b.rowBlocks = (i1 - i0 + most - 1) / most
-	b.packsA = b.panels > directA
+	b.packsA = b.panels > directA && !p.tiles.readsRows(p.a)
 	b.readsB = p.b.tiles == nil && p.b.outer == 1 && i1-i0 <= directB*p.tiles.rows()
 	b.byRows = kc <= rowsFirst
 	if b.packsA {
@@ -224,6 +232,12 @@ func (b *block) tile(lo, t0, t1, q int) {
 type factor struct {
 	at          *float32
 	outer, step int
+}
+
+// below is f from that row on.
+func (f factor) below(row int) factor {
+	f.at = at(f.at, 4*uintptr(row*f.outer))
+	return f
 }
 
 // store computes rows [i0, i1) and columns [j0, j1) of C, which are one tile t, over kc steps;

@@ -114,9 +114,11 @@ func (r *packedRowsOf) tileRows(t, n int) (i0, i1 int) {
 
 func (r *packedRowsOf) tilesOf() int { return (r.hi - r.lo + r.tiles.rows() - 1) / r.tiles.rows() }
 
-// packA copies the rows' steps to to, block by block: the rows of a tile then share neither
-// cache sets nor pages.
+// packA copies the rows' steps to to, block by block, unless they are read where they lie.
 func (r *packedRowsOf) packA(to int) {
+	if r.tiles.readsRows(r.a) {
+		return
+	}
 	n := r.hi - r.lo
 	r.w.a = scratch.Sized(r.w.a, n*(to-r.from))
 	for k0 := r.from; k0 < to; k0 += r.size {
@@ -129,13 +131,16 @@ func (r *packedRowsOf) panel(p *problem, b []float32, j0, j1, to int) {
 	t, tiles := p.tiles.fit(j1-j0), r.tilesOf()
 	for k0 := r.from; k0 < to; k0 += r.size {
 		kc := min(r.size, to-k0)
-		a := r.w.a[(r.hi-r.lo)*(k0-r.from):]
+		left := factor{&r.a.data[r.lo*r.a.outer+k0], r.a.outer, 1}
+		if !r.tiles.readsRows(r.a) {
+			left = factor{&r.w.a[(r.hi-r.lo)*(k0-r.from)], kc, 1}
+		}
 		right := factor{&b[k0*t.width], t.width, 1}
 		next := b[min(k0+kc, len(b)/t.width-1)*t.width:]
 		for x := range tiles {
 			i0, i1 := r.tileRows(x, tiles)
 			ahead := &next[min(kc*t.width*x/tiles, len(next)-1)]
-			p.store(&r.w.edge, t, kc, factor{&a[(i0-r.lo)*kc], kc, 1}, right, i0, i1, j0, j1, p.add || k0 > 0, ahead)
+			p.store(&r.w.edge, t, kc, left.below(i0-r.lo), right, i0, i1, j0, j1, p.add || k0 > 0, ahead)
 		}
 	}
 }

@@ -31,10 +31,15 @@ func TestPacked(t *testing.T) {
 				m, n, k = 3, 2000, 400
 			case 4:
 				m, n, k, rank = 40, 70, 650, 330
+			case 5: // rows whole pages apart
+				m, n, k = 30, 200, 1024
 			}
 			tr := []Transpose{NN, NT}[i%2]
 			x, down := randomMatrices(r, tr, m, n, k), randomMatrices(r, tr, m, rank, k)
 			up := randomMatrices(r, tr, m, n, rank)
+			if i == 5 {
+				x.lda = k
+			}
 			for _, d := range []*cpu.Device{one, two} {
 				a, b := x.factors()
 				p := x.packed(d)
