@@ -17,55 +17,56 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// checkpoints are a run's in output_dir: what files one has, and which of them stay.
+// checkpoints manages a run's checkpoints in output_dir: the files of each, and which of
+// them are kept.
 type checkpoints struct {
 	config    *config.Config
 	model     *decoder.Model
 	optimizer optim.Optimizer
 	tokenizer *tokenizer.Tokenizer
-	at        *position // whose step is saved, and which names the newest
+	at        *position // its step is saved, and it names the newest
 	log       *slog.Logger
 	kept      kept // the checkpoint of the last finished step, if it is saved
 }
 
-// kept says which checkpoint is on disk.
+// kept describes the checkpoint on disk.
 type kept struct {
 	step  int
 	whole bool // with the optimizer's moments
 }
 
-// path is where the checkpoint of the last finished step lies, or would.
+// path is the folder of the checkpoint of the last finished step, saved or not.
 func (k *checkpoints) path() string {
 	return filepath.Join(k.config.Training.OutputDir, storage.StepName(k.at.step))
 }
 
-// has says that the checkpoint of the last finished step is saved, with the optimizer's
-// moments where they are asked for.
+// has reports whether the checkpoint of the last finished step is saved, with the
+// optimizer's moments if moments is set.
 func (k *checkpoints) has(moments bool) bool {
 	return k.at.lastSaved == k.path() && (k.kept == kept{k.at.step, moments} || k.kept == kept{k.at.step, true})
 }
 
-// outdated says that the one of the last finished step, if there is one, does not hold
+// outdated records that the checkpoint of the last finished step, if there is one, lacks
 // what has happened since.
 func (k *checkpoints) outdated() { k.kept = kept{} }
 
-// found notes that the run goes on from a checkpoint.
+// found records that the run resumes from a checkpoint.
 func (k *checkpoints) found(dir string) {
 	k.at.lastSaved = dir
 	k.kept = kept{k.at.step, storage.Exists(filepath.Join(dir, storage.OptimizerFile))}
 }
 
-// moments is the optimizer's state for a checkpoint; nil where it is not asked for.
+// moments is the optimizer's state for a checkpoint; nil if it is not requested.
 type moments struct{ tensors []checkpoint.Tensor }
 
-// moments is the optimizer's; where processes keep it together, all of them call it.
+// moments returns the optimizer's state; if processes shard it, all of them call it.
 func (k *checkpoints) moments() (*moments, error) {
 	_, tensors, err := k.optimizer.State()
 	return &moments{tensors}, err
 }
 
-// save writes checkpoint-N of the last finished step, with the optimizer's moments where
-// they are asked for, whole or not at all.
+// save writes checkpoint-N of the last finished step, with the optimizer's moments if
+// requested, completely or not at all.
 func (k *checkpoints) save(s *saved, state *report.State, m *moments) error {
 	out := k.config.Training.OutputDir
 	d, err := storage.Begin(out, storage.StepName(k.at.step))
@@ -86,12 +87,12 @@ func (k *checkpoints) save(s *saved, state *report.State, m *moments) error {
 	return nil
 }
 
-// noted says that the checkpoint of the last finished step is there.
+// noted records that the checkpoint of the last finished step exists.
 func (k *checkpoints) noted(moments bool) {
 	k.at.lastSaved, k.kept = k.path(), kept{k.at.step, moments}
 }
 
-// isCheckpoint recognises folders of output_dir that are durable in themselves.
+// isCheckpoint recognises folders of output_dir that sync themselves.
 func isCheckpoint(name string) bool {
 	return strings.HasPrefix(name, storage.StepPrefix) || strings.HasPrefix(name, ".")
 }
@@ -129,25 +130,26 @@ func (k *checkpoints) saveModel(dir string) error {
 	return k.tokenizer.Save(dir, storage.WriteFile)
 }
 
-// rotate removes what save_total_limit has no room for; best, the best evaluation's, stays.
+// rotate removes the checkpoints beyond save_total_limit; best, that of the best evaluation,
+// is kept.
 func (k *checkpoints) rotate(best string) {
 	if _, err := checkpoint.Rotate(k.config.Training.OutputDir, k.config.Training.SaveTotalLimit, k.at.lastSaved, best); err != nil {
-		k.log.Warn("save_total_limit: an old checkpoint is still there", "error", err)
+		k.log.Warn("save_total_limit: an old checkpoint could not be removed", "error", err)
 	}
 }
 
-// leave removes, once the run is over, the newest checkpoint where
-// save_total_limit is 1 and the best one is another, as Hugging Face's Trainer does.
+// leave removes, at the end of the run, the newest checkpoint if save_total_limit is 1 and
+// it is not the best one, as Hugging Face's Trainer does.
 func (k *checkpoints) leave(best string) {
 	if k.config.Training.SaveTotalLimit != 1 || best == "" || k.at.lastSaved == "" || k.at.lastSaved == best {
 		return
 	}
 	if err := checkpoint.Remove(k.at.lastSaved); err != nil {
-		k.log.Warn("save_total_limit: the last checkpoint is still there", "error", err)
+		k.log.Warn("save_total_limit: the last checkpoint could not be removed", "error", err)
 	}
 }
 
-// restore puts a checkpoint's weights and moments into model and optimizer.
+// restore loads a checkpoint's weights and moments into model and optimizer.
 func (k *checkpoints) restore(dir string, s *saved) error {
 	if err := k.model.ReadTrained(dir); err != nil {
 		return err

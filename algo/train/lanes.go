@@ -16,21 +16,22 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// lanes are a run's logical ranks, as this process sees them: it computes the micro-batches
-// of some, which are neighbours, and hears of the others'. The sum of their gradients is
-// made in an order that the number of lanes alone decides: a lane's micro-batches one after
-// another, then the lanes in a tree. So its bits do not depend on who computed what.
+// lanes are a run's logical ranks, as seen from this process: it computes the micro-batches
+// of some consecutive lanes, and receives the results of the others. The sum of their
+// gradients is computed in an order that only depends on the number of lanes: first the
+// micro-batches of each lane, then the lanes in a tree. So its bits do not depend on which
+// process computed what.
 type lanes struct {
 	job    *ranks.Job // nil: one process computes all
-	per    int        // lanes of a process
+	per    int        // lanes per process
 	params []*tensor.Param
 	device driver.Device
-	sum    *treesum.Reducer // nil: there is one lane
-	shares *shares          // nil: every process steps all parameters
-	bytes  uint64           // that the sums take on the device
+	sum    *treesum.Reducer // nil: there is only one lane
+	shares *shares          // nil: every process updates all parameters
+	bytes  uint64           // size of the sums' memory on the device
 }
 
-// newLanes takes the memory that the sums need.
+// newLanes allocates the memory of the sums.
 func newLanes(c *config.Config, dev driver.Device, plan Plan, job *ranks.Job, params []*tensor.Param) (*lanes, error) {
 	l := &lanes{job: job, per: plan.Ranks / job.Size(), params: params, device: dev}
 	if plan.Ranks == 1 {
@@ -65,14 +66,14 @@ func (l *lanes) close() {
 	}
 }
 
-// process is the rank of the process that computes for a lane.
+// process is the rank of the process that computes a lane.
 func (l *lanes) process(lane int) int { return lane / l.per }
 
-// own says that this process computes for a lane.
+// own reports whether this process computes a lane.
 func (l *lanes) own(lane int) bool { return l.process(lane) == l.job.Rank() }
 
-// each makes the gradients of this process's lanes, one lane after another; the last one's
-// stays in the parameters until the sum of all takes its place.
+// each computes the gradients of this process's lanes, one lane after another; the last
+// one's stays in the parameters until it is replaced by the sum of all.
 func (l *lanes) each(gradient func(lane int) error) error {
 	first := l.job.Rank() * l.per
 	for lane := first; lane < first+l.per; lane++ {
@@ -96,8 +97,8 @@ func (l *lanes) gradients() []driver.F32 {
 	return out
 }
 
-// reduce puts the sum of all lanes' gradients into the parameters of every process; where they
-// share, into its own parts of them.
+// reduce computes the sum of all lanes' gradients in the parameters of every process; if
+// they shard the optimizer's state, in its own parts of them.
 func (l *lanes) reduce(ctx context.Context) error {
 	if l.sum == nil {
 		return nil
@@ -105,16 +106,16 @@ func (l *lanes) reduce(ctx context.Context) error {
 	return l.job.Move(ctx, "adding the gradients", func(ctx context.Context) error { return l.sum.Sum(ctx, l.gradients()...) })
 }
 
-// drop forgets the lanes' gradients of a step that is made again.
+// drop discards the lanes' gradients of a step that is repeated.
 func (l *lanes) drop() {
 	if l.sum != nil {
 		l.sum.Reset()
 	}
 }
 
-// share gives every process the tokens' losses of all micro-batches and, where that is not
-// nil, their shares of the step's loss, of which each has those of its own lanes. err is
-// this process's.
+// share sends the tokens' losses of all micro-batches to every process and, unless returned
+// is nil, their shares of the step's loss; each process has those of its own lanes. err is
+// this process's error.
 func (l *lanes) share(ctx context.Context, what string, s *curriculum.Step, tokenLoss [][]float32, returned []float64, err error) error {
 	if l.job == nil {
 		return err
@@ -163,11 +164,11 @@ func (l *lanes) share(ctx context.Context, what string, s *curriculum.Step, toke
 	return nil
 }
 
-// checked is how many weights of a tensor are compared among processes at a step.
+// checked is the number of weights of a tensor that processes compare at a step.
 const checked = 1 << 14
 
-// weightsCheck is a checksum of some of the weights, another tensor's at every step: the
-// processes' copies must be the same, and nothing makes them so again.
+// weightsCheck is a checksum of some of the weights, of another tensor at every step: the
+// processes' copies must be equal, and nothing synchronises them again.
 func (l *lanes) weightsCheck(step int) (sum uint32, name string) {
 	if len(l.params) == 0 {
 		return 0, ""
@@ -175,7 +176,7 @@ func (l *lanes) weightsCheck(step int) (sum uint32, name string) {
 	p := l.params[step%len(l.params)]
 	values, err := driver.Read(l.device, p.Data.Sub(0, min(p.Data.Len(), checked)))
 	if err != nil {
-		return 0, p.Name // the device's fault shows in the next kernel
+		return 0, p.Name // the device's fault is reported by the next kernel
 	}
 	return crc32.ChecksumIEEE(ranks.Pack(values)), p.Name
 }
@@ -183,7 +184,7 @@ func (l *lanes) weightsCheck(step int) (sum uint32, name string) {
 // rowAt is a row of a micro-batch of a step.
 type rowAt struct{ Micro, Row int }
 
-// rows gives every process the rows that each of them has found, in the step's order.
+// rows sends the rows that each process has found to all, in the step's order.
 func (l *lanes) rows(ctx context.Context, what string, own []rowAt, err error) (out []rowAt, _ error) {
 	all, err := ranks.Share(ctx, l.job, what, own, err)
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 	"dataflex.dev/dataflex/model/optim"
 )
 
-// loop is the training itself: windows of rows to micro-batches to an update, whatever
-// decides on the rows. It knows no train_type. Its state is small: the step, the window,
-// sums, and what a curriculum, an optimizer and the weights hold.
+// loop is the training loop: windows of rows become micro-batches become updates, whatever
+// decides on the rows. It does not know the train_type. Its state is small: the step, the
+// window, sums, and the state of curriculum, optimizer and weights.
 type loop struct {
 	Config     *config.Config
 	Plan       Plan
@@ -32,23 +32,24 @@ type loop struct {
 	journal    *journal
 	log        *slog.Logger
 
-	// opening calls open, which opens the window that the step begins with, if one does.
+	// opening calls open, which opens the window with which the step begins, if there is
+	// one.
 	opening func(ctx context.Context, open func(context.Context) error) error
 
-	nonEmbedding float64 // parameters but the embeddings, adapters included: for total_flos
+	nonEmbedding float64 // parameters without the embeddings, adapters included: for total_flos
 
 	*position
-	moving bool  // an update has begun and the step is not done: the weights are of no step
-	began  *rest // what is moved is as it was before; nil: nothing is moved
+	moving bool  // an update has begun and the step is not finished: the weights belong to no step
+	began  *rest // the state as it was before the changes of this step; nil: nothing has changed
 }
 
-// stepStats is what an optimizer step reports.
+// stepStats is the results of an optimizer step.
 type stepStats struct {
 	loss, gradNorm, lr float64
 }
 
 // run takes steps to the end of the plan, or until after, which is called after each of
-// them, says stop.
+// them, returns stop.
 func (l *loop) run(ctx context.Context, after func(context.Context, stepStats) (stop bool, err error)) error {
 	started, before := time.Now(), l.totals.Seconds
 	for l.step < l.Plan.Total {
@@ -64,8 +65,8 @@ func (l *loop) run(ctx context.Context, after func(context.Context, stepStats) (
 	return nil
 }
 
-// advance opens the window a step starts with, where one does, and takes the step. Until
-// the weights move, a failure and a panic of a kernel leave no trace of the step.
+// advance opens the window with which a step begins, if any, and takes the step. Until the
+// weights change, a failure and a panic of a kernel leave no trace of the step.
 func (l *loop) advance(ctx context.Context) (stepStats, error) {
 	if err := ctx.Err(); err != nil {
 		return stepStats{}, err
@@ -82,8 +83,8 @@ func (l *loop) advance(ctx context.Context) (stepStats, error) {
 	return stats, err
 }
 
-// orBack does something that moves the state of the curriculum and of the run, and
-// undoes what it did where it fails.
+// orBack calls do, which changes the state of the curriculum and of the run, and undoes the
+// changes if it fails.
 func (l *loop) orBack(do func() error) error {
 	before, err := l.curriculum.State()
 	if err != nil {
@@ -99,8 +100,8 @@ func (l *loop) orBack(do func() error) error {
 	return errors.Join(err, l.curriculum.Restore(before))
 }
 
-// open gives the coming step its rows, where a window begins. One that a checkpoint
-// already holds is not opened again.
+// open opens the window that begins with the coming step, if any. A window that was restored
+// from a checkpoint is not opened again.
 func (l *loop) open(ctx context.Context) error {
 	if l.sampler.holds(l.step) {
 		return nil
@@ -113,7 +114,7 @@ func (l *loop) open(ctx context.Context) error {
 	return nil
 }
 
-// update applies a gradient and tells the curriculum.
+// update applies a gradient and passes the step to the curriculum.
 func (l *loop) update(ctx context.Context, g *gradient) (stepStats, error) {
 	stats := stepStats{lr: l.rate()}
 	l.count(g, l.nonEmbedding)
@@ -125,7 +126,7 @@ func (l *loop) update(ctx context.Context, g *gradient) (stepStats, error) {
 		if err := l.lanes.step(ctx, func() { l.optimizer.Step(stats.lr, optim.Clip(g.norm, l.Config.Training.MaxGradNorm)) }); err != nil {
 			return stats, fmt.Errorf("step %d: %w", l.step+1, err)
 		}
-		// The weights have moved: what follows belongs to the step and is not cut short.
+		// The weights have changed: what follows belongs to the step and is not interrupted.
 		if err := l.curriculum.Observe(context.WithoutCancel(ctx), g.step); err != nil {
 			return stats, fmt.Errorf("step %d, %w", l.step+1, err)
 		}
@@ -147,17 +148,17 @@ func (l *loop) rate() float64 {
 	return l.Config.Training.LearningRate * l.schedule(l.step)
 }
 
-// gradient is what the parameters' gradients hold before an update, and of what.
+// gradient is the parameters' gradients before an update, and the step from which they come.
 type gradient struct {
-	step       *curriculum.Step // its losses included
-	dealt      []dealt          // for it, rows that were left out included
-	nothing    string           // why there is no gradient
+	step       *curriculum.Step // including its losses
+	dealt      []dealt          // its micro-batches, rows that were left out included
+	nothing    string           // the reason why there is no gradient
 	loss, norm float64
 }
 
-// gradient makes the gradient of the coming step. A row whose loss or gradient is no
-// number is left out, and the step made again as if it did not hold the row: other
-// micro-batches, other normalisation, other weights, nothing of what came before.
+// gradient computes the gradient of the coming step. A row whose loss or gradient is NaN or
+// Inf is left out, and the step is repeated as if it did not contain the row: with other
+// micro-batches, other normalisation, other weights, and nothing of the first attempt.
 func (l *loop) gradient(ctx context.Context) (g *gradient, err error) {
 	micros := l.sampler.step(l.step)
 	defer func(dealt []dealt) {
@@ -185,9 +186,9 @@ func (l *loop) gradient(ctx context.Context) (g *gradient, err error) {
 	}
 }
 
-// leaveOut is a step's rows but the broken ones, which are counted, and each named
-// once. A step of which nothing is left to learn from is an error: then it is not
-// the rows.
+// leaveOut returns a step's rows without the faulty ones, which are counted, and each
+// reported once. If no row with a label is left, the error says that the rows are not the
+// cause.
 func (l *loop) leaveOut(broken *notFinite, s *curriculum.Step) ([]dealt, error) {
 	micros, left := broken.without(s)
 	if left == 0 {
@@ -205,9 +206,9 @@ func (l *loop) leaveOut(broken *notFinite, s *curriculum.Step) ([]dealt, error) 
 	return micros, nil
 }
 
-// accumulate adds up the gradients of micro-batches: of the mean over all labelled tokens
-// of the step, unless the curriculum asks for another reduction. Rows that make the loss
-// or the gradient no number are a *notFinite error.
+// accumulate adds up the gradients of micro-batches: of the mean over all labelled tokens of
+// the step, unless the curriculum asks for another reduction. Rows whose loss or gradient is
+// NaN or Inf are a *notFinite error.
 func (l *loop) accumulate(ctx context.Context, s *curriculum.Step, labels int) (*gradient, error) {
 	s.TokenLoss, s.Returned = nil, nil
 	asked, err := l.curriculum.Weights(ctx, s)

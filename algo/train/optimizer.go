@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// newOptimizer makes the optimizer that optim, or use_muon, names.
+// newOptimizer makes the optimizer that optim, or use_muon, selects.
 func newOptimizer(c *config.Config, dev driver.Device, params []*tensor.Param, l *lanes, log *slog.Logger) (optim.Optimizer, error) {
 	t := c.Training
 	name, settings := t.Optim, optim.Settings{WeightDecay: t.WeightDecay, Beta1: t.AdamBeta1, Beta2: t.AdamBeta2, Eps: t.AdamEpsilon}
@@ -32,8 +32,8 @@ func newOptimizer(c *config.Config, dev driver.Device, params []*tensor.Param, l
 	return o, nil
 }
 
-// newSchedule makes what lr_scheduler_type names for a run of that many steps: a schedule,
-// or a plateau, which follows evaluations.
+// newSchedule makes the schedule that lr_scheduler_type selects for a run of that many
+// steps, or a plateau, which follows evaluations.
 func newSchedule(c *config.Config, steps int) (optim.Schedule, *optim.Plateau, error) {
 	t := c.Training
 	if t.LRSchedulerType == optim.PlateauName {

@@ -1,10 +1,10 @@
-// Package train is the training loop: one loop for every train_type. What it
-// trains on is decided by windows of rows; its state at a step, checkpointed,
-// continues bit for bit.
+// Package train is the training loop: one loop for every train_type. The rows it trains on
+// are determined by windows; its state at a step is checkpointed, and training continues
+// from it bit for bit.
 //
-// A run is a session: the order in which it is set up, goes on, stops and ends. The loop
-// takes the steps; what else there is has a type and a file of its own: checkpoints and
-// what is saved in them, output_dir (folder), the journal, what is due (cadence), the
+// A run is a session: the order in which it is set up, resumes, stops and ends. The loop
+// takes the steps; everything else has a type and a file of its own: checkpoints and the
+// state saved in them, output_dir (folder), the journal, what follows a step (cadence), the
 // evaluator and the judge of the best model, the forecast of plan and memory.
 package train
 
@@ -16,15 +16,15 @@ import (
 // Plan is the step schedule of a run over its rows, fixed before it starts.
 type Plan struct {
 	Rows       int // training rows
-	Micro      int // rows of a micro-batch
-	Accumulate int // micro-batches of an optimizer step, of a rank
-	Ranks      int // logical ranks, that micro-batches are dealt out to in turn
+	Micro      int // rows per micro-batch
+	Accumulate int // micro-batches per optimizer step and rank
+	Ranks      int // logical ranks, among which micro-batches are distributed in turn
 	Epochs     float64
-	DropLast   bool // a last, short micro-batch is left out
+	DropLast   bool // a shorter last micro-batch is left out
 	curriculum.Schedule
 }
 
-// NewPlan lays the run out over that many rows.
+// NewPlan computes the plan of a run over that many rows.
 func NewPlan(c *config.Config, rows int) (Plan, error) {
 	p := Plan{
 		Rows: rows, Micro: c.Training.PerDeviceTrainBatchSize, Accumulate: c.Training.GradientAccumulationSteps, Ranks: max(1, c.Training.Ranks),
@@ -35,13 +35,14 @@ func NewPlan(c *config.Config, rows int) (Plan, error) {
 	return p, err
 }
 
-// Batch is the rows of an optimizer step.
+// Batch is the number of rows per optimizer step.
 func (p Plan) Batch() int { return p.Micro * p.Accumulate * p.Ranks }
 
-// shape is what a checkpoint notes: rows of a micro-batch, micro-batches of a step.
+// shape is the plan as recorded in a checkpoint: rows per micro-batch, micro-batches per
+// step.
 func (p Plan) shape() [2]int { return [2]int{p.Micro, p.Accumulate} }
 
-// microPerEpoch is the number of micro-batches of a pass over the data, of a rank.
+// microPerEpoch is the number of micro-batches of a pass over the data, per rank.
 func (p Plan) microPerEpoch() int {
 	round := p.Micro * p.Ranks
 	if p.DropLast {
@@ -50,14 +51,14 @@ func (p Plan) microPerEpoch() int {
 	return (p.Rows + round - 1) / round
 }
 
-// StepsPerEpoch is the optimizer steps of a pass: a last, short accumulation
-// group makes a step of its own, as in Hugging Face's Trainer.
+// StepsPerEpoch is the number of optimizer steps of a pass: a shorter last accumulation
+// group is a step of its own, as in Hugging Face's Trainer.
 func (p Plan) StepsPerEpoch() int {
 	n := p.microPerEpoch()
 	return max(1, (n+p.Accumulate-1)/p.Accumulate)
 }
 
-// Epoch is what is logged after that many steps: passes over the data so far.
+// Epoch is the logged epoch after that many steps: passes over the data so far.
 func (p Plan) Epoch(step int) float64 {
 	if p.Dynamic {
 		per := float64(p.microPerEpoch())

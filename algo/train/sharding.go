@@ -4,8 +4,8 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 )
 
-// settleSharding says what the processes of a run share out, once it is known how many
-// there are, and refuses what they cannot.
+// settleSharding determines what the processes of a run shard, when their number is known,
+// and refuses what is not supported.
 func settleSharding(c *config.Config, o Options) error {
 	t, s := c.Training, c.Training.Sharding
 	if rows := t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps * max(1, t.Ranks); s.BatchSize != 0 && s.BatchSize != rows {

@@ -14,12 +14,12 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// shares are what each process of a run steps alone: parts of the parameters, as
-// treesum.Shares cuts them. It has their sum of gradients and keeps their optimizer's state;
-// then it gives the others the weights.
+// shares are the parts of the parameters that each process of a run updates, as
+// treesum.Shares divides them. A process has the sum of the gradients of its parts and keeps
+// their optimizer state; after an update it sends its weights to the others.
 type shares struct {
 	cut   *treesum.Shares
-	order map[*tensor.Param]int // of the parameters
+	order map[*tensor.Param]int // index of each parameter
 	parts [][]optim.Part        // this process's, of every parameter
 }
 
@@ -53,7 +53,7 @@ func (l *lanes) Gather(p *tensor.Param, own []driver.F32, to driver.F32) error {
 	})
 }
 
-// own are a tensor of each of this process's parts, in order.
+// own returns a tensor for each of this process's parts, in order.
 func (s *shares) own(of func(*tensor.Param) driver.F32) (out []driver.F32) {
 	for _, parts := range s.parts {
 		for _, part := range parts {
@@ -63,7 +63,7 @@ func (s *shares) own(of func(*tensor.Param) driver.F32) (out []driver.F32) {
 	return out
 }
 
-// norm is the length of the sum of gradients.
+// norm is the norm of the summed gradient.
 func (l *lanes) norm(ctx context.Context) (float64, error) {
 	if l.shares == nil {
 		return optim.GradNorm(l.device, l.params), nil
@@ -79,8 +79,8 @@ func (l *lanes) norm(ctx context.Context) (float64, error) {
 	return l.normOf(all)
 }
 
-// normOf puts the leaves of all processes in the order of the parameters, whose sums of
-// squares then have the bits that one process gives them.
+// normOf puts the leaves of all processes into the order of the parameters, whose sums of
+// squares then have the same bits as with one process.
 func (l *lanes) normOf(all [][]byte) (float64, error) {
 	leaves := make([][]float64, len(l.params))
 	for i, p := range l.params {
@@ -103,8 +103,8 @@ func (l *lanes) normOf(all [][]byte) (float64, error) {
 	return math.Sqrt(sum), nil
 }
 
-// step moves the weights. Where processes share, each has moved its own parts when it tells
-// the others that it is well, and then gives them their weights.
+// step updates the weights. If processes shard the optimizer's state, each updates its own
+// parts, reports whether it succeeded, and then sends its weights to the others.
 func (l *lanes) step(ctx context.Context, move func()) error {
 	if l.shares == nil {
 		move()
@@ -127,6 +127,6 @@ func (l *lanes) step(ctx context.Context, move func()) error {
 	return err
 }
 
-// shared says that processes keep the optimizer's state together: what a checkpoint needs of
-// it takes all of them.
+// shared reports whether processes shard the optimizer's state: a checkpoint of it needs all
+// of them.
 func (l *lanes) shared() bool { return l.shares != nil }

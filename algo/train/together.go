@@ -18,14 +18,14 @@ import (
 	"dataflex.dev/dataflex/driver"
 )
 
-// Alike is an error that all ranks of a machine have, before they are connected: of the
+// Alike is an error that occurs on all ranks of a machine, before they are connected: of the
 // configuration, or of the data.
 type Alike struct{ error }
 
 // Unwrap is the error.
 func (a *Alike) Unwrap() error { return a.error }
 
-// processes is how many train together.
+// processes is the number of processes that train together.
 func (o Options) processes() int { return max(1, o.Place.Size) }
 
 // join connects this process with the others, if there are any.
@@ -44,12 +44,12 @@ func (o Options) join(ctx context.Context, c *config.Config, dev driver.Device) 
 	return ctx, job, nil
 }
 
-// alone joins nobody.
+// alone is join for a single process.
 func alone() (*ranks.Job, error) { return nil, nil }
 
-// settleRanks decides how many logical ranks the run has: as the configuration says, or as
-// many as the run in output_dir that it looks like going on with, or as many as there are
-// processes, of which each computes for as many of them.
+// settleRanks determines the number of logical ranks of the run: that of the configuration,
+// or that of the run in output_dir that this one seems to continue, or the number of
+// processes. Each process computes equally many of them.
 func settleRanks(c *config.Config, o Options) error {
 	t, n := &c.Training, o.processes()
 	from := ""
@@ -86,9 +86,9 @@ func divisors(n int) string {
 	return fmt.Sprintf("%s or %d", strings.Join(list, ", "), n)
 }
 
-// begunWith is how many logical ranks the run in output_dir has, or that whose checkpoint
-// is gone on from, and where that stands; 0 where there is none, or where it is of other
-// settings. Which it is by content is not known yet.
+// begunWith is the number of logical ranks of the run in output_dir, or of the run whose
+// checkpoint is resumed, and the place where it is recorded; 0 if there is none, or if it
+// has other settings. Whether the content is the same is not known yet.
 func begunWith(c *config.Config, restart bool) (n int, from string) {
 	dir, r := c.Training.OutputDir, c.Training.ResumeFromCheckpoint
 	switch {
@@ -122,21 +122,21 @@ func begunWith(c *config.Config, restart bool) (n int, from string) {
 	return n, path
 }
 
-// description is what a rank is, as far as all must be the same.
+// description describes a rank by everything that must be the same on all.
 type description struct {
 	Host     string
-	Program  string // its file's content
+	Program  string // hash of its file
 	Identity *identity.Identity
 }
 
 // sameRun compares what the ranks are about to train, before their first step: rows,
-// weights, settings, programs and instruction sets, by content. err is this rank's.
+// weights, settings, programs and instruction sets, by content. err is this rank's error.
 func (t *session) sameRun(ctx context.Context, me *identity.Identity, err error) error {
 	if t.ranks == nil {
 		return err
 	}
 	own := description{Identity: me}
-	own.Host, _ = os.Hostname() // "" is said as it is
+	own.Host, _ = os.Hostname() // "" is reported as it is
 	if err == nil {
 		own.Program, err = programSum()
 	}
@@ -152,7 +152,7 @@ func (t *session) sameRun(ctx context.Context, me *identity.Identity, err error)
 	return nil
 }
 
-// differences says in what another rank is not as d, rank 0's.
+// differences lists in what another rank differs from d, rank 0's.
 func (d description) differences(other description, rank int) (out []string) {
 	say := func(key, a, b string) {
 		if a != b {
@@ -187,8 +187,8 @@ func programSum() (string, error) {
 	return sum, err
 }
 
-// place settles on all ranks what rank 0 decides: where the run begins. They must see the
-// same folder: what it is resumed from lies there.
+// place distributes rank 0's decision where the run begins. All ranks must see the same
+// folder, because it contains the checkpoint from which they resume.
 func (t *session) place(ctx context.Context, me *identity.Identity, restart bool) (from string, err error) {
 	type beginning struct {
 		From     string
@@ -214,7 +214,7 @@ func (t *session) place(ctx context.Context, me *identity.Identity, restart bool
 	return b.From, t.ranks.Agree(ctx, "output_dir, shared", err)
 }
 
-// told is err of a step, which the other ranks hear of where they do not know it yet.
+// told sends the error of a step to the other ranks, unless they know it.
 func (t *session) told(ctx context.Context, err error) error {
 	if err == nil || t.ranks == nil || ranks.Told(err) || errors.As(err, new(*ranks.Lost)) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return err

@@ -6,9 +6,9 @@ import (
 	"dataflex.dev/dataflex/kernels/gradproj"
 )
 
-// TestAllocations holds the passes that training and selection repeat to a budget: once
-// warm a pass allocates the losses that it returns and a closure or two a kernel, and not
-// more for a longer batch.
+// TestAllocations limits the allocations of the passes that training and selection repeat:
+// once warm a pass allocates the losses that it returns and a closure or two per kernel, and
+// not more for a longer batch.
 func TestAllocations(t *testing.T) {
 	m := random(t, 1, small())
 	adapt(t, m, LoRA{Rank: 2, Alpha: 3, Dropout: 0.1, Targets: []string{"all"}})

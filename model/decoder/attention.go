@@ -13,26 +13,26 @@ import (
 // selfAttention is causal attention of grouped queries: o(attention(q(h), k(h), v(h))), or
 // o(attention(…) · σ(gate)). Its heads may differ from those of another layer.
 type selfAttention struct {
-	q, k, v, qkv, o autograd.Linear // qkv in the place of q, k and v where fused
+	q, k, v, qkv, o autograd.Linear // qkv in place of q, k and v if fused
 	qNorm, kNorm    norm
 	fused           fusion
-	gated           bool // q gives every head's query and, behind it, its gate
-	rotateFirst     bool // heads are turned before they are normalised
+	gated           bool // q computes every head's query followed by its gate
+	rotateFirst     bool // heads are rotated before they are normalised
 	turn            turning
 	clip            float32 // bound of queries, keys and values; 0 = none
 
 	heads, kvHeads, headDim int
 	scale, softCap          float32       // of q·k; 0 = no cap
-	window                  int           // tokens that a token sees, itself included; 0 = all before it
-	piece                   int           // it sees none outside its own piece of so many; 0 = there are none
+	window                  int           // tokens that a token attends to, itself included; 0 = all before it
+	piece                   int           // size of the pieces outside of which it does not attend; 0 = there are none
 	sinks                   *tensor.Param // [heads]; nil: there are none
 }
 
-// fusion says how the projections of queries, keys and values lie in one matrix.
+// fusion is how the projections of queries, keys and values are stored in one matrix.
 type fusion uint8
 
 const (
-	unfused fusion = iota // they have one each
+	unfused fusion = iota // separate matrices
 	inRow                 // all queries, all keys, all values
 	grouped               // one group's queries, its keys, its values, then the next group's
 )
@@ -144,7 +144,7 @@ func (a *selfAttention) project(t *autograd.Tape, h *autograd.Value) (q, k, v *a
 	all := t.Linear(h, &a.qkv)
 	nq, nk := a.heads*a.headDim, a.kvHeads*a.headDim
 	if a.fused == grouped {
-		queries := nq / a.kvHeads // of a group
+		queries := nq / a.kvHeads // per group
 		q, k = t.ColumnsOf(all, a.kvHeads, 0, queries), t.ColumnsOf(all, a.kvHeads, queries, a.headDim)
 		v = t.ColumnsOf(all, a.kvHeads, queries+a.headDim, a.headDim)
 	} else {
@@ -154,7 +154,7 @@ func (a *selfAttention) project(t *autograd.Tape, h *autograd.Value) (q, k, v *a
 	return q, k, v
 }
 
-// placed records queries or keys, normalised and turned by table, nil: not turned.
+// placed records queries or keys, normalised and rotated by table; nil: not rotated.
 func (a *selfAttention) placed(m *Model, table *angles, x *autograd.Value, n norm, b *Batch, heads int) *autograd.Value {
 	if n.weight != nil && !a.rotateFirst {
 		x = m.normed(x, n)
@@ -169,7 +169,7 @@ func (a *selfAttention) placed(m *Model, table *angles, x *autograd.Value, n nor
 	return x
 }
 
-// clipped records x within ±bound; 0 = x as it is.
+// clipped records x clipped to ±bound; 0 = unchanged.
 func clipped(t *autograd.Tape, x *autograd.Value, bound float32) *autograd.Value {
 	if bound == 0 {
 		return x
@@ -189,7 +189,7 @@ func (a *selfAttention) keeps(capacity int) []int {
 func (a *selfAttention) pairs() float64 { return float64(a.heads * a.headDim) }
 func (a *selfAttention) steps() float64 { return 0 }
 
-// narrows implements tokenMixer. Devices have long heads in float32 alone.
+// narrows implements tokenMixer. Devices have long heads only in float32.
 func (a *selfAttention) narrows(on driver.Kind) bool {
 	return a.headDim%chunk == 0 && a.scale > 0 && a.sinks == nil && (on == driver.CPU || a.headDim <= attention.TensorHeadDim)
 }

@@ -20,7 +20,7 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// tensorCored is small with widths that tensor cores take.
+// tensorCored is small with widths that tensor cores support.
 func tensorCored() Config {
 	c := small()
 	c.Vocab, c.Hidden, c.Intermediate, c.Heads, c.KVHeads, c.HeadDim = 61, 64, 72, 2, 1, 32
@@ -29,8 +29,8 @@ func tensorCored() Config {
 }
 
 // TestBF16 compares a pass with bf16 matrices on a device with float32 on the host: the
-// losses, and every gradient as a whole, within what rounding operands to 8 bits does.
-// The rule against PyTorch's bf16 is algo/train's to test.
+// losses, and every gradient as a whole, within the effect of rounding operands to 8 bits.
+// The comparison with PyTorch's bf16 is in algo/train.
 func TestBF16(t *testing.T) {
 	lora := func(m *Model) error {
 		adapt(t, m, LoRA{Rank: 3, Alpha: 3, Targets: []string{"all"}})
@@ -74,7 +74,7 @@ func TestBF16(t *testing.T) {
 	}
 }
 
-// TestBF16Narrow: a model whose rows tensor cores do not take is float32 altogether.
+// TestBF16Narrow: a model whose rows tensor cores do not support is entirely float32.
 func TestBF16Narrow(t *testing.T) {
 	m := randomOn(t, sim.New(sim.Options{}), small(), true)
 	if m.BF16() || attentionOf(m, 0).q.Weight.Data.IsNil() {
@@ -85,7 +85,7 @@ func TestBF16Narrow(t *testing.T) {
 	}
 }
 
-// TestBF16Memory: what is planned is what is taken, and matrices take half.
+// TestBF16Memory: the planned memory equals the memory used, and matrices take half.
 func TestBF16Memory(t *testing.T) {
 	for name, setup := range map[string]func(m *Model) error{
 		"full": (*Model).TrainAll,
@@ -149,8 +149,7 @@ func distance(got, want []float32) float64 {
 	return math.Sqrt(d / w)
 }
 
-// TestBF16Factors: what a sink gets are factors of the gradients that a pass without one
-// adds up.
+// TestBF16Factors: a sink gets factors of the gradients that a pass without one adds up.
 func TestBF16Factors(t *testing.T) {
 	dev := optest.Device(t, 80)
 	m := randomOn(t, dev, tensorCored(), true)
@@ -189,8 +188,8 @@ func read(t *testing.T, dev driver.Device, x driver.F32) []float32 {
 	return host
 }
 
-// TestLoadBF16: a float32 checkpoint is rounded to nearest even, a bf16 one kept as it is;
-// both hold the same bits then, and vectors stay float32.
+// TestLoadBF16: a float32 checkpoint is rounded to nearest even, a bf16 one copied
+// unchanged; both have the same bits then, and vectors stay float32.
 func TestLoadBF16(t *testing.T) {
 	dir := unpacked(t)
 	dev := sim.New(sim.Options{})
@@ -255,9 +254,9 @@ func testLoadBF16Bits(t *testing.T, dev driver.Device) {
 	}
 }
 
-// TestPackedWeights: a pass over frozen weights that are packed has the bits of one without,
-// their memory is in the plan before and after, and weights that change or train are packed
-// no more.
+// TestPackedWeights: a pass over frozen weights that are packed has the same bits as without
+// packing, their memory is in the plan before and after, and weights that change or are
+// trained are no longer packed.
 func TestPackedWeights(t *testing.T) {
 	for what, packs := range map[string]bool{"float32": gemm.Packs(), "bf16": simd.Unit() != ""} {
 		t.Run(what, func(t *testing.T) {

@@ -12,25 +12,25 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// part is a leaf of the module tree: a linear layer, or a tensor by itself.
+// part is a leaf of the module tree: a linear layer, or a single tensor.
 type part struct {
 	path   string // model.layers.0.self_attn.q_proj
 	linear *autograd.Linear
-	param  *tensor.Param                // where linear is nil
-	fixed  bool                         // a buffer, which nothing trains
-	zero   bool                         // a bias, or a norm's 1+w, which Init leaves 0
-	start  func(normal float64) float64 // what Init makes of draws from N(0, 1); nil: as the others say
-	ones   bool                         // a norm's weights in several rows, which Init makes 1
-	own    []*tensor.Param              // an adapter's on the embeddings, or tokens'
+	param  *tensor.Param                // if linear is nil
+	fixed  bool                         // a buffer, which is not trained
+	zero   bool                         // a bias, or w of a norm of 1+w, which Init sets to 0
+	start  func(normal float64) float64 // Init's function of draws from N(0, 1); nil: the default
+	ones   bool                         // a norm's weights in several rows, which Init sets to 1
+	own    []*tensor.Param              // of an adapter on the embeddings, or of rows of tokens
 }
 
-// forms says how a model's tensors are kept.
+// forms is how a model's tensors are stored.
 type forms struct {
-	half    bool                                           // matrices are bf16 on a device that multiplies it in units of its own
-	stored  func(name string, shape []int) bool            // whether a tensor lies in the folder's files with that shape; where it does not, nothing is allocated: what reads the weights refuses the folder
-	codes   func(name string) (f quant.Format, coded bool) // a linear's weight; nil: none is in codes
-	bf16    bool                                           // the folder's embeddings are bf16, and stay so where nothing is multiplied with them
-	planned bool                                           // nothing is held: no model is too large
+	half    bool                                           // matrices are bf16 on a device with units for it
+	stored  func(name string, shape []int) bool            // whether a tensor is in the folder's files with that shape; if not, nothing is allocated, and reading the weights reports the error
+	codes   func(name string) (f quant.Format, coded bool) // the format of a linear's weight in codes; nil: none is in codes
+	bf16    bool                                           // the folder's embeddings are bf16, and stay so if they are not multiplied
+	planned bool                                           // no memory is needed: no model is too large
 }
 
 // build allocates a model of zeros.
@@ -80,22 +80,22 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	return m, nil
 }
 
-// builder allocates parameters until the first error, and lists them in the order in
-// which PyTorch's modules register them.
+// builder allocates parameters until the first error, and lists them in the order in which
+// PyTorch's modules register them.
 type builder struct {
 	dev driver.Device
 	c   Config
 	f   family
 	forms
-	any   bool // a matrix is bf16
+	any   bool // some matrix is bf16
 	parts []part
 	bytes float64
 	err   error
 	ones  map[int]*tensor.Param // by width
 	views []view
 
-	global, local turning // of layers that see everything, and of those with a window
-	growing       *angles // of queries of layers that turn nothing; nil: they stay as they are
+	global, local turning // of layers without a window, and of those with one
+	growing       *angles // of queries in layers without rotation; nil: they do not grow
 
 	layouts map[*tensor.Param]layout
 }
@@ -112,8 +112,8 @@ func (b *builder) tensor(half bool, name string, shape ...int) *tensor.Param {
 	return b.allocated(float64(size)*elements, name, shape, func() (*tensor.Param, error) { return allocate(b.dev, name, shape...) })
 }
 
-// allocated is the parameter that allocate makes in so many bytes. Where a folder does not
-// have it with that shape nothing is allocated: what reads the weights refuses the folder.
+// allocated returns the parameter that allocate makes in that many bytes. If the folder does
+// not have it with that shape nothing is allocated: reading the weights reports the error.
 func (b *builder) allocated(bytes float64, name string, shape []int, allocate func() (*tensor.Param, error)) *tensor.Param {
 	if b.err != nil {
 		return nil
@@ -142,7 +142,7 @@ func (b *builder) matrix(half bool, name string, out, in int) *tensor.Param {
 	return b.tensor(half, name, out, in)
 }
 
-// room refuses a model that is larger than the device's memory before it fills it.
+// room refuses a model that is larger than the device's memory before memory is allocated.
 func (b *builder) room(size float64) error {
 	b.bytes += size
 	if most := b.dev.Attributes().MemoryBytes; most > 0 && b.bytes > float64(most) && !b.planned {
@@ -151,9 +151,9 @@ func (b *builder) room(size float64) error {
 	return nil
 }
 
-// chunk is the 16 bytes on which rows of bf16 matrices begin, in elements. A linear's
-// input and output, whose products take both as rows, are float32 where they are not
-// multiples of it.
+// chunk is the alignment of the rows of bf16 matrices, 16 bytes, in elements. If a linear's
+// input or output, both of which are rows in products, is not a multiple of it, the linear
+// is float32.
 const chunk = 8
 
 func (b *builder) param(path string, shape ...int) *tensor.Param {
@@ -166,7 +166,8 @@ func (b *builder) param(path string, shape ...int) *tensor.Param {
 	return p
 }
 
-// embeddings are float32, or as param makes them; with bf16, which loses nothing, half of that.
+// embeddings allocates float32 embeddings, or as param does; with bf16, which loses nothing,
+// half of that.
 func (b *builder) embeddings(bf16 bool) *tensor.Param {
 	path := b.c.tables().Embedding
 	if !bf16 || b.half || b.c.Hidden%chunk != 0 {

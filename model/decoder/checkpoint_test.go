@@ -27,13 +27,13 @@ func equal(t *testing.T, what string, got, want []float32) {
 	}
 }
 
-// same checks that a pass has the same bits with layers computed again, balance losses
-// included, and returns the memory of both.
+// same checks that a pass has the same bits with layers recomputed, balance losses included,
+// and returns the memory of both.
 func same(t *testing.T, m *Model, b Batch, o Objective) {
 	t.Helper()
 	want := passOn(t, m, b, o)
 	want.losses = slices.Clone(want.losses)
-	for name, g := range want.gradients { // on a host they are the model's own memory
+	for name, g := range want.gradients { // on the host they are the model's own memory
 		want.gradients[name] = slices.Clone(g)
 	}
 	balance, err := m.BalanceLoss()
@@ -52,9 +52,9 @@ func same(t *testing.T, m *Model, b Batch, o Objective) {
 	}
 }
 
-// TestCheckpointLayers: in every family layers that are computed again have the bits of
-// layers that are kept, with adapters that drop out, noise and the routers' balance, and when
-// all weights train.
+// TestCheckpointLayers: in every family recomputed layers have the same bits as stored ones,
+// with adapters with dropout, noise and the routers' balance loss, and when all weights are
+// trained.
 func TestCheckpointLayers(t *testing.T) {
 	for name, c := range shapes() {
 		t.Run(name, func(t *testing.T) {
@@ -72,8 +72,8 @@ func TestCheckpointLayers(t *testing.T) {
 	}
 }
 
-// TestCheckpointLayersOnDevices: the same by the kernels, in bf16 too, of a dense model, of
-// one of experts, and of one with a delta rule.
+// TestCheckpointLayersOnDevices: the same with the kernels, also in bf16, for a dense model,
+// a mixture of experts, and one with a delta rule.
 func TestCheckpointLayersOnDevices(t *testing.T) {
 	for _, name := range []string{"llama", "qwen2_moe", "qwen3_next"} {
 		for capability, half := range map[int]bool{80: false, 90: true} {
@@ -94,7 +94,7 @@ func TestCheckpointLayersOnDevices(t *testing.T) {
 }
 
 // TestCheckpointFactors: per-sample factors come in the same order with the same bits; and a
-// model of which only the last layer trains keeps nothing of the layers before it.
+// model of which only the last layer is trained stores nothing of the layers before it.
 func TestCheckpointFactors(t *testing.T) {
 	m := randomOn(t, cpu.New(2), shapes()["qwen3_moe"], false)
 	adapt(t, m, LoRA{Rank: 2, Alpha: 3, Dropout: 0.2, Targets: []string{"all"}})
@@ -121,8 +121,8 @@ func TestCheckpointFactors(t *testing.T) {
 	equal(t, "factors", got, want)
 }
 
-// TestCheckpointMemory: what is planned is what is taken, and of a deep model it is what its
-// inputs and one layer take.
+// TestCheckpointMemory: the planned memory equals the memory used, and for a deep model it
+// is that of the layers' inputs and one layer.
 func TestCheckpointMemory(t *testing.T) {
 	c := shapes()["llama"]
 	c.Layers, c.Window = 24, make([]int, 24)

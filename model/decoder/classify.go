@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Classifier is a decoder whose head judges sequences instead of predicting tokens:
-// transformers' …ForSequenceClassification, the form reward models come in.
+// Classifier is a decoder whose head scores sequences instead of predicting tokens:
+// transformers' …ForSequenceClassification, the form of reward models.
 type Classifier struct {
 	model *Model
 	score *tensor.Param // [Labels, Hidden], without bias
@@ -21,8 +21,8 @@ type Classifier struct {
 // scoreName is the head's tensor.
 const scoreName = "score.weight"
 
-// CheckClassifier reports what keeps LoadClassifier from reading dir, short of reading
-// its weights, and how many outputs it has.
+// CheckClassifier returns an error if LoadClassifier cannot read dir, without reading its
+// weights, and the number of outputs.
 func CheckClassifier(dir string) (labels int, err error) {
 	if _, err := readClassifierConfig(dir); err != nil {
 		return 0, err
@@ -48,11 +48,11 @@ func readClassifierConfig(dir string) (Config, error) {
 		c.Architectures = nil
 	}
 	out, err := fromCheckpoint(c)
-	out.Tied = true // there is no head over the vocabulary
+	out.Tied = true // it has no head over the vocabulary
 	return out, err
 }
 
-// labelsOf is the number of rows of the head; config.json names it only where it is not 2.
+// labelsOf is the number of rows of the head; config.json only has it if it is not 2.
 func labelsOf(w *checkpoint.Weights, dir string) (int, error) {
 	shape, ok := w.Shape(scoreName)
 	if !ok || len(shape) != 2 {
@@ -61,8 +61,8 @@ func labelsOf(w *checkpoint.Weights, dir string) (int, error) {
 	return shape[0], nil
 }
 
-// LoadClassifier reads a folder of a sequence classifier onto dev, every weight as
-// float32, nothing trainable.
+// LoadClassifier reads a folder of a sequence classifier to dev, with all weights in float32
+// and frozen.
 func LoadClassifier(dev driver.Device, dir string) (*Classifier, error) {
 	config, err := readClassifierConfig(dir)
 	if err != nil {
@@ -92,7 +92,7 @@ func LoadClassifier(dev driver.Device, dir string) (*Classifier, error) {
 	return c, nil
 }
 
-// Close gives all memory back; c must not be used afterwards.
+// Close frees all memory; c must not be used afterwards.
 func (c *Classifier) Close() {
 	if c.score != nil {
 		c.score.Free(c.model.dev)
@@ -103,9 +103,9 @@ func (c *Classifier) Close() {
 // Labels is the number of outputs.
 func (c *Classifier) Labels() int { return c.score.Shape[0] }
 
-// Logits returns the head's outputs [sequences][Labels] of b's sequences: those of a
-// sequence's last token that is not config.json's pad_token_id, or of its first where
-// all are, as transformers reads them.
+// Logits returns the head's outputs [sequences][Labels] for b's sequences: those of a
+// sequence's last token that is not config.json's pad_token_id, or of its first token if all
+// are, as in transformers.
 func (c *Classifier) Logits(b Batch) ([][]float32, error) {
 	m := c.model
 	hidden, err := m.Hidden(b, m.config.Layers)

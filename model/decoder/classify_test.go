@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 )
 
-// TestClassifier holds transformers' logits of padded rows (tools/golden/classifier.py)
-// against ours of packed ones, the padding of short rows included as tokens.
+// TestClassifier compares transformers' logits of padded rows (tools/golden/classifier.py)
+// with ours of packed ones, the padding of short rows included as tokens.
 func TestClassifier(t *testing.T) {
 	for name, labels := range map[string]int{"llama": 1, "qwen2": 3} {
 		dir := filepath.Join("testdata/classifier", name)

@@ -10,11 +10,11 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// deltaNet is a gated delta rule behind a short convolution of queries, keys and values:
+// deltaNet is a gated delta rule after a short convolution of queries, keys and values:
 // out(norm(rule(q, k, v, a, b)) · silu(z)) (Gated DeltaNet, arXiv:2412.06464).
 type deltaNet struct {
-	qkvz, ba     autograd.Linear // qwen3_next: of every head of keys its q, k, v and z, and its b and a
-	qkv, z, b, a autograd.Linear // qwen3_5: in the place of these
+	qkvz, ba     autograd.Linear // qwen3_next: for every key head its q, k, v and z, and its b and a
+	qkv, z, b, a autograd.Linear // qwen3_5: in place of these
 	out          autograd.Linear
 	fused        bool // into qkvz and ba
 	conv         convolution
@@ -23,7 +23,7 @@ type deltaNet struct {
 	shape        deltanet.Params
 }
 
-// deltaNet builds the mixer, its tensors in PyTorch's order: a module's own come first.
+// deltaNet builds the mixer, with its tensors in PyTorch's order: a module's own come first.
 func (b *builder) deltaNet(path string) *deltaNet {
 	l, hidden := &b.c.Linear, b.c.Hidden
 	d := &deltaNet{
@@ -49,8 +49,8 @@ func (b *builder) deltaNet(path string) *deltaNet {
 	return d
 }
 
-// own is a vector of a module by itself, whose name is the path; fresh, it is ones, or what
-// start makes of draws from N(0, 1).
+// own is a single vector of a module, named by its path; in a new model it is ones, or the
+// function start of draws from N(0, 1).
 func (b *builder) own(path string, n int, start func(normal float64) float64) *tensor.Param {
 	p := b.tensor(false, path, n)
 	if p != nil {
@@ -59,7 +59,7 @@ func (b *builder) own(path string, n int, start func(normal float64) float64) *t
 	return p
 }
 
-// decayRates is the logarithm of what is uniform from 0.01 to 16.
+// decayRates is the logarithm of a number that is uniform from 0.01 to 16.
 func decayRates(normal float64) float64 {
 	uniform := 0.5 * math.Erfc(-normal/math.Sqrt2)
 	return math.Log(0.01 + 15.99*uniform)
@@ -90,7 +90,7 @@ func (d *deltaNet) mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cach
 	return out
 }
 
-// project records what the rule and the gate behind it read, before the convolution.
+// project records the inputs of the rule and of the gate after it, before the convolution.
 func (d *deltaNet) project(t *autograd.Tape, h *autograd.Value) (x autograd.DeltaInputs, z *autograd.Value) {
 	x.ALog, x.DtBias = d.aLog, d.dtBias
 	if d.fused {
@@ -112,7 +112,7 @@ func (d *deltaNet) project(t *autograd.Tape, h *autograd.Value) (x autograd.Delt
 	return x, t.Linear(h, &d.z)
 }
 
-// keeps implements tokenMixer: the rows that the next token's convolutions see, and the
+// keeps implements tokenMixer: the rows that the next token's convolutions need, and the
 // state of the rule.
 func (d *deltaNet) keeps(int) []int {
 	tail := d.conv.width - 1

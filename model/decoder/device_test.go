@@ -7,10 +7,10 @@ import (
 	"dataflex.dev/dataflex/driver/sim"
 )
 
-// TestFamiliesOnTheInterpreter: losses and gradients by the PTX kernels are the host's,
-// for the families that between them compute everything that layers can: norms of heads,
-// soft caps, norms behind branches, two rope tables, fused projections, scales, experts;
-// with adapters that drop out, noise, and the routers' balance.
+// TestFamiliesOnTheInterpreter: losses and gradients of the PTX kernels equal the host's,
+// for families that together use everything that layers can compute: norms of heads, soft
+// caps, norms after branches, two rope tables, fused projections, scales, experts; with
+// adapters with dropout, noise, and the routers' balance loss.
 func TestFamiliesOnTheInterpreter(t *testing.T) {
 	all := shapes()
 	for _, name := range []string{"qwen3", "gemma2", "gemma3", "phi3", "granite", "qwen2_moe", "exaone4", "ministral3", "nanochat", "olmo", "cohere2", "cohere", "phi", "stablelm", "starcoder2", "nemotron", "falcon", "gpt2", "minimax_m2", "glm4_moe", "ernie4_5_moe", "llama4", "gpt_oss", "deepseek_v3"} {
@@ -35,7 +35,8 @@ func TestFamiliesOnTheInterpreter(t *testing.T) {
 	}
 }
 
-// TestFamiliesInBF16: families whose products lie elsewhere than llama's, in bf16.
+// TestFamiliesInBF16: families whose projections are stored differently from llama's, in
+// bf16.
 func TestFamiliesInBF16(t *testing.T) {
 	all := shapes()
 	for _, name := range []string{"gemma2", "phi3", "qwen2_moe", "phi", "gpt2", "stablelm", "falcon", "glm4_moe", "llama4"} {
@@ -68,8 +69,8 @@ func TestFamiliesInBF16(t *testing.T) {
 	}
 }
 
-// TestChangesInBF16: what changes the shape of a model works where its matrices
-// are bf16: a larger vocabulary, a head of its own, an adapter merged into the weights.
+// TestChangesInBF16: changes of a model's shape work if its matrices are bf16: a larger
+// vocabulary, a separate head, an adapter merged into the weights.
 func TestChangesInBF16(t *testing.T) {
 	c := tensorCored()
 	host, m := randomOn(t, cpu.New(1), c, false), randomOn(t, sim.New(sim.Options{}), c, true)
@@ -111,8 +112,8 @@ func TestChangesInBF16(t *testing.T) {
 	}
 }
 
-// TestGenerationOnTheInterpreter: prompts and steps over a cache give the host's logits,
-// in float32 and in bf16.
+// TestGenerationOnTheInterpreter: prompts and steps with a cache give the host's logits, in
+// float32 and in bf16.
 func TestGenerationOnTheInterpreter(t *testing.T) {
 	c := tensorCored()
 	host := randomOn(t, cpu.New(1), c, false)
@@ -150,8 +151,8 @@ func TestGenerationOnTheInterpreter(t *testing.T) {
 	}
 }
 
-// TestLongHeadsOnTheInterpreter: heads of 256, gemma's and qwen3_5's, train and generate by
-// the kernels as on the host, where matrices are bf16 too.
+// TestLongHeadsOnTheInterpreter: heads of 256, gemma's and qwen3_5's, train and generate
+// with the kernels as on the host, also with matrices in bf16.
 func TestLongHeadsOnTheInterpreter(t *testing.T) {
 	c := shapes()["gemma2"]
 	c.HeadDim, c.AttentionScale = 256, attentionScale(256)

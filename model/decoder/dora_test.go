@@ -15,9 +15,9 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// TestDoRADifferences checks the gradients of A, B and the magnitudes against slopes. The
-// norm counts as a constant: where A or B move, the magnitudes are moved so that
-// magnitude over norm stays.
+// TestDoRADifferences compares the gradients of A, B and the magnitudes with slopes. The
+// norm counts as a constant: when A or B change, the magnitudes are changed so that
+// magnitude divided by norm stays the same.
 func TestDoRADifferences(t *testing.T) {
 	mixture := shapes()["mixtral"]
 	mixture.MoE.TopK = mixture.MoE.Experts
@@ -61,8 +61,8 @@ func TestDoRADifferences(t *testing.T) {
 	}
 }
 
-// holdScales returns what sets the magnitudes of the parameter's module to its scales of
-// now, whatever the norms are then.
+// holdScales returns a function that sets the magnitudes of the parameter's module so that
+// its scales stay at their present values.
 func holdScales(t *testing.T, m *Model, name string) func() {
 	t.Helper()
 	for _, mod := range m.adapter.modules {
@@ -112,8 +112,8 @@ func TestDoRAOnTheInterpreter(t *testing.T) {
 	}
 }
 
-// TestAdapterVariants saves adapters of every kind, continues them on a fresh model, and
-// merges them: the same losses.
+// TestAdapterVariants saves adapters of every kind, continues them on a new model, and
+// merges them: the losses stay the same.
 func TestAdapterVariants(t *testing.T) {
 	base := unpacked(t)
 	for name, l := range map[string]LoRA{
@@ -151,7 +151,7 @@ func TestAdapterVariants(t *testing.T) {
 	}
 }
 
-// TestFreshVariants: new adapters of every kind leave the model's results as they were.
+// TestFreshVariants: new adapters of every kind do not change the model's results.
 func TestFreshVariants(t *testing.T) {
 	base := unpacked(t)
 	for name, l := range map[string]LoRA{
@@ -169,8 +169,8 @@ func TestFreshVariants(t *testing.T) {
 	}
 }
 
-// TestSavePiSSA: what is converted to plain LoRA does on the model's own weights what the
-// adapter does on what PiSSA left of them.
+// TestSavePiSSA: the conversion to plain LoRA has the same effect on the model's own weights
+// as the adapter on the remainder that PiSSA left.
 func TestSavePiSSA(t *testing.T) {
 	base, dir := unpacked(t), t.TempDir()
 	m := open(t, 1, base)
@@ -191,8 +191,8 @@ func TestSavePiSSA(t *testing.T) {
 	}
 }
 
-// TestPrincipalParts: what PiSSA takes away is the best approximation of that rank. The
-// matrix is made of known singular values and vectors.
+// TestPrincipalParts: PiSSA subtracts the best approximation of that rank. The matrix is
+// made from known singular values and vectors.
 func TestPrincipalParts(t *testing.T) {
 	r := optest.Rand(5)
 	for _, s := range []struct{ out, in, rank int }{{6, 9, 2}, {9, 6, 6}, {150, 90, 4}} {
@@ -236,8 +236,8 @@ func TestPrincipalParts(t *testing.T) {
 	}
 }
 
-// TestPatterns: ranks and alphas that differ from module to module, and layers that are
-// left out, load, train and merge; what is saved again keeps them.
+// TestPatterns: adapters with ranks and alphas that differ between modules, and without some
+// layers, load, train and merge; saving them again keeps these.
 func TestPatterns(t *testing.T) {
 	base, dir := unpacked(t), t.TempDir()
 	config := `{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj", "nowhere"],

@@ -14,52 +14,52 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// family is what one model_type does differently from the others. A new one is a
-// row in families and, where it needs something that no family had before, a field
-// here or in Config that layer reads.
+// family is what distinguishes one model_type from the others. A new one is a row in
+// families and, if it needs something that no family had before, a field here or in Config
+// that layer reads.
 type family struct {
 	architecture string // the class in config.json's architectures
 	activation   string // hidden_act that the MLP computes
 	norms        []normAt
 	headNorms    headNorms
-	qNorm, kNorm string // their names, where they are not q_norm and k_norm
-	rotateFirst  bool   // heads are turned before they are normalised
-	layerNorm    bool   // norms take the mean away, too
+	qNorm, kNorm string // their names, if not q_norm and k_norm
+	rotateFirst  bool   // heads are rotated before they are normalised
+	layerNorm    bool   // norms also subtract the mean
 	bareNorms    bool   // norms have no weights
-	parallel     bool   // attention and MLP read one norm of the layer's input
-	embedNorm    bool   // the embeddings go through the last norm, too
+	parallel     bool   // attention and MLP read the same norm of the layer's input
+	embedNorm    bool   // the last norm is also applied to the embeddings
 	onePlus      bool   // norms multiply by 1+w
 	embedScale   bool   // embeddings are multiplied by sqrt(hidden_size)
 	fusedQKV     bool   // one qkv_proj, registered after o_proj
 	fusedGateUp  bool   // one gate_up_proj
-	interleaved  bool   // rope turns neighbours
-	dropout      bool   // released folders ask for it: said, and not done
-	backwards    bool   // rope turns the other way
+	interleaved  bool   // rope rotates adjacent pairs
+	dropout      bool   // released folders configure it; a notice says that it is not implemented
+	backwards    bool   // rope rotates in the opposite direction
 	plainMLP     plainNames
 	experts      expertNames
 	routing      routing
-	choiceBias   string // of experts, the tensor that moves the choice; "": there is none
+	choiceBias   string // tensor that is added to the experts' scores for the choice; "": there is none
 	choiceRow    bool   // it is [1, Experts]
 	noBalance    bool   // transformers adds no load-balancing loss
 
-	modules       modules  // names that are not llama's
-	order         order    // in which a layer registers its modules
-	parallelNorms []normAt // in the place of norms where Config.Parallel; nil: norms
-	pairedNorms   []normAt // in the place of those where Config.TwoNorms
+	modules       modules  // names that differ from llama's
+	order         order    // of registering a layer's modules
+	parallelNorms []normAt // in place of norms if Config.Parallel; nil: norms
+	pairedNorms   []normAt // in place of those if Config.TwoNorms
 	normBias      bool     // norms add a bias
-	chosenNorms   bool     // heads are normalised where Config.QKNorm alone
-	groupedQKV    bool     // qkv has a group's queries, its keys and its values one after the other
-	learned       bool     // positions are embeddings, and nothing is turned
+	chosenNorms   bool     // heads are only normalised if Config.QKNorm
+	groupedQKV    bool     // qkv has a group's queries, its keys and its values in sequence
+	learned       bool     // positions are embeddings, and nothing is rotated
 	headBias      bool     // the head adds a bias
-	mlpHeadBias   bool     // it does where MLPs add them
-	sinks         bool     // every head of the attention may attend to nothing, as much as a number of its own says
-	latent        bool     // queries, keys and values are made from compressed ones
-	everyRow      bool     // the padding token's embedding trains as any other
-	layerScales   bool     // a layer's output is multiplied by a factor of its own
-	mixtureBeside bool     // a mixture of experts stands beside the MLP, where there is one
-	gatedQuery    bool     // q_proj has a gate beside every head's query, for what attention puts out
-	fusedDelta    bool     // the delta rule's projections are two: qkvz and ba
-	zeroNorms     bool     // fresh norms of 1+w have w = 0
+	mlpHeadBias   bool     // it does if MLPs have biases
+	sinks         bool     // every attention head has a sink
+	latent        bool     // queries, keys and values are computed from compressed ones
+	everyRow      bool     // the padding token's embedding is trained like any other
+	layerScales   bool     // a layer's output is multiplied by a learned factor
+	mixtureBeside bool     // a mixture of experts is parallel to the MLP, if there is one
+	gatedQuery    bool     // q_proj has a gate after every head's query, for the output of attention
+	fusedDelta    bool     // the delta rule has two projections: qkvz and ba
+	zeroNorms     bool     // new norms of 1+w have w = 0
 }
 
 // role is a norm's place in a layer.
@@ -67,28 +67,28 @@ type role uint8
 
 const (
 	beforeAttention role = iota
-	afterAttention       // on what attention adds to the residual
+	afterAttention       // applied to attention's output, before it is added to the residual
 	beforeMLP
 	afterMLP
-	roles // how many there are
+	roles // number of roles
 )
 
-// normAt is a norm of a layer; a family's stand in the order of registration.
+// normAt is a norm of a layer; a family lists them in the order of registration.
 type normAt struct {
 	role role
 	name string
 }
 
-// headNorms says how queries and keys are normalised.
+// headNorms is how queries and keys are normalised.
 type headNorms uint8
 
 const (
 	noHeadNorms   headNorms = iota
-	perHead                 // every head by itself
+	perHead                 // every head separately
 	fullWidth               // all heads as one row
-	ownWeights              // every head by itself, with weights of its own: [heads, headDim]
-	ownModules              // likewise, each in a module of its own: .norms.0 …
-	perTurnedHead           // every head by itself, without weights, in layers that turn heads
+	ownWeights              // every head separately, with weights of its own: [heads, headDim]
+	ownModules              // every head separately, each in a module of its own: .norms.0 …
+	perTurnedHead           // every head separately, without weights, in layers that rotate heads
 )
 
 // order is the order of registration: that of PyTorch's model.parameters().
@@ -101,7 +101,7 @@ const (
 )
 
 // plainNames are the modules of an MLP without a gate, down(act(up(x))); up "" = the
-// family's have one.
+// family's MLPs have a gate.
 type plainNames struct{ up, down string }
 
 var (
@@ -121,8 +121,8 @@ var (
 	postNorms = []normAt{{afterAttention, "post_attention_layernorm"}, {afterMLP, "post_feedforward_layernorm"}}
 )
 
-// families are the supported model types. Sizes, biases, windows, factors, tied heads
-// and the defaults of missing keys come from checkpoint.ModelConfig.
+// families are the supported model types. Sizes, biases, windows, factors, tied heads and
+// the defaults of missing keys come from checkpoint.ModelConfig.
 var families = map[string]family{
 	"llama":            {architecture: "LlamaForCausalLM", activation: "silu", norms: preNorms},
 	"mistral":          {architecture: "MistralForCausalLM", activation: "silu", norms: preNorms},
@@ -180,7 +180,7 @@ var families = map[string]family{
 	"qwen3_moe":        {architecture: "Qwen3MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, experts: qwenExperts},
 }
 
-// What MLPs compute, as config.json names it.
+// Activations of MLPs, with their names in config.json.
 const (
 	gelu     = "gelu"
 	geluNew  = "gelu_new"
@@ -189,24 +189,24 @@ const (
 	relu2    = "relu2"
 )
 
-// plainActivations are what an MLP without a gate may compute, whatever its family's is.
+// plainActivations are the possible activations of an MLP without a gate, in all families.
 var plainActivations = map[string]swiglu.Function{
 	gelu: swiglu.ExactGELU, geluNew: swiglu.ApproximateGELU, geluFast: swiglu.ApproximateGELU, geluTanh: swiglu.ApproximateGELU, relu2: swiglu.SquaredReLU,
 }
 
-// is says whether an architecture is the family's: its causal language model, or the
-// layers alone, as embedding models are saved.
+// is reports whether an architecture belongs to the family: its causal language model, or
+// only the layers, as embedding models are saved.
 func (f family) is(architecture string) bool {
 	return architecture == f.architecture || architecture == f.stem()+"Model" || architecture == f.stem()+"TextModel"
 }
 
-// generates says whether an architecture is a multimodal model's that writes text, or all of
-// it but the head.
+// generates reports whether an architecture is a multimodal model that generates text, with
+// or without the head.
 func generates(architecture string) bool {
 	return strings.HasSuffix(architecture, "ForConditionalGeneration") || strings.HasSuffix(architecture, "Model")
 }
 
-// stem is what the names of the family's classes begin with.
+// stem is the prefix of the names of the family's classes.
 func (f family) stem() string {
 	return strings.TrimSuffix(strings.TrimSuffix(f.architecture, "ForCausalLM"), "LMHeadModel")
 }
@@ -219,7 +219,7 @@ func (f family) act() swiglu.Activation {
 	return swiglu.SiLU
 }
 
-// plain is what an MLP without a gate computes.
+// plain is the activation of an MLP without a gate.
 func (f family) plain(c *Config) swiglu.Pointwise {
 	return swiglu.Pointwise{Function: plainActivations[cmp.Or(c.Activation, f.activation)]}
 }
@@ -238,8 +238,8 @@ func (f family) normsOf(c *Config) []normAt {
 // biasedHead reports whether the head adds a bias.
 func (f family) biasedHead(c *Config) bool { return f.headBias || f.mlpHeadBias && c.MLPBias }
 
-// hostOnly names what a model of the family computes that only the CPU has kernels for, "" for
-// nothing.
+// hostOnly names a part of the model for which only the CPU has a kernel, "" if there is
+// none.
 func (f family) hostOnly(c *Config) string {
 	switch {
 	case c.Latent.ValueDim > c.Latent.PlainDim+c.Latent.RotaryDim:
@@ -256,7 +256,7 @@ func (f family) hostOnly(c *Config) string {
 	return ""
 }
 
-// supported says what stands in the way, if anything does.
+// supported returns an error if the model is not supported.
 func supported(c *checkpoint.ModelConfig) error {
 	f, ok := families[c.ModelType]
 	if !ok {
@@ -283,7 +283,8 @@ func supported(c *checkpoint.ModelConfig) error {
 	return nil
 }
 
-// computes says whether the MLP's activation is one that the family's kind of MLP has.
+// computes returns an error if the MLP's activation is not available for the family's kind
+// of MLP.
 func (f family) computes(c *checkpoint.ModelConfig) error {
 	if f.plainMLP.up != "" {
 		if _, ok := plainActivations[c.HiddenAct]; !ok {
@@ -291,7 +292,7 @@ func (f family) computes(c *checkpoint.ModelConfig) error {
 		}
 		return nil
 	}
-	// The first gemma's files say gelu and mean the tanh form.
+	// The first gemma's files have gelu and mean the tanh form.
 	if c.HiddenAct != f.activation && (c.ModelType != "gemma" || c.HiddenAct != gelu) {
 		return fmt.Errorf("hidden_act %q is not supported for model_type %q; supported is: %s", c.HiddenAct, c.ModelType, f.activation)
 	}

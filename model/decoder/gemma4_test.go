@@ -14,12 +14,12 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// gemma4Folder is written by tools/golden/gemma4.py.
+// gemma4Folder was written by tools/golden/gemma4.py.
 const gemma4Folder = "testdata/gemma4"
 
-// TestGemma4: losses, every gradient and greedy continuations are transformers' in shapes
-// that use every key of the family, on the host and on the interpreter; and a model that is
-// saved has the tensors of its folder, to the last bit.
+// TestGemma4: losses, every gradient and greedy continuations equal transformers', for
+// shapes that use every key of the family, on the host and on the interpreter; and a saved
+// model has the tensors of its folder, to the last bit.
 func TestGemma4(t *testing.T) {
 	ids, models, _ := plainRecords(t, gemma4Folder)
 	for name, want := range models {
@@ -47,8 +47,8 @@ func TestGemma4(t *testing.T) {
 	}
 }
 
-// TestGemma4Adapters: PEFT's adapters have its losses, are saved as they were and merge; a
-// new one on everything has the tensors of PEFT's.
+// TestGemma4Adapters: PEFT's adapters have the losses of PEFT, are saved unchanged and
+// merge; a new one on everything has the tensors of PEFT's.
 func TestGemma4Adapters(t *testing.T) {
 	ids, _, adapters := plainRecords(t, gemma4Folder)
 	for name, want := range adapters {
@@ -94,8 +94,8 @@ func configured(t *testing.T, name string, keys map[string]any) string {
 	return dir
 }
 
-// TestGemma4OlderKeys: released folders name the heads of layers without a window by
-// global_head_dim and num_global_key_value_heads, and leave out what the class says.
+// TestGemma4OlderKeys: released folders give the heads of layers without a window by
+// global_head_dim and num_global_key_value_heads, and leave out the defaults of the class.
 func TestGemma4OlderKeys(t *testing.T) {
 	ids, models, _ := plainRecords(t, gemma4Folder)
 	for _, dir := range []string{
@@ -127,7 +127,7 @@ func TestGemma4Refused(t *testing.T) {
 			t.Errorf("%v: %v, want %s", c.keys, err, c.want)
 		}
 	}
-	// Heads that no kernel has are refused before any weights are read.
+	// Heads without a kernel are refused before any weights are read.
 	dir := configured(t, "whole-heads", map[string]any{"per_layer_config": map[string]any{"1": map[string]any{"head_dim": 512}, "2": map[string]any{"head_dim": 512}}})
 	must(t, os.Remove(filepath.Join(dir, storage.ModelFile)))
 	if _, err := Init(sim.New(sim.Options{}), dir, Options{}, nil); err == nil || !strings.Contains(err.Error(), "attention with heads of 512, which has no kernel for --device sim") {
@@ -136,7 +136,7 @@ func TestGemma4Refused(t *testing.T) {
 }
 
 // TestGemma4Grows: the table of the layers' own inputs grows with the vocabulary, and is
-// saved and read so.
+// saved and loaded in that size.
 func TestGemma4Grows(t *testing.T) {
 	ids, _, _ := plainRecords(t, gemma4Folder)
 	for _, name := range []string{"shared", "own-inputs"} {
@@ -154,7 +154,7 @@ func TestGemma4Grows(t *testing.T) {
 	}
 }
 
-// TestGemma4Fresh: layers of a fresh model keep what they compute: factors are 1.
+// TestGemma4Fresh: the factors of a new model's layers are 1.
 func TestGemma4Fresh(t *testing.T) {
 	ids, _, _ := plainRecords(t, gemma4Folder)
 	for _, name := range []string{"shared", "equal"} {

@@ -15,9 +15,9 @@ import (
 // gemma4Shapes are those whose layers share keys, have inputs of their own, or experts.
 var gemma4Shapes = []string{"shared", "equal", "equal-shared", "experts"}
 
-// TestGemma4Samples: a row packed among others has the losses and the factors of its
-// adapters' gradients that it has alone, to the last bit, and these are what the backward
-// pass over it alone adds to the gradients.
+// TestGemma4Samples: a row in a packed batch has the same losses and the same factors of its
+// adapters' gradients as alone, to the last bit, and these are what the backward pass over
+// the row alone adds to the gradients.
 func TestGemma4Samples(t *testing.T) {
 	ids, _, _ := plainRecords(t, gemma4Folder)
 	lengths := []int{3, 10, 2, 8}
@@ -53,8 +53,8 @@ func TestGemma4Samples(t *testing.T) {
 	}
 }
 
-// TestGemma4Cache: prompts and steps over a cache, whose layers share what they keep, give
-// the logits of the whole, also where a slot is taken over.
+// TestGemma4Cache: prompts and steps with a cache, which layers share, give the logits of
+// the whole, even if a slot is reused.
 func TestGemma4Cache(t *testing.T) {
 	ids, _, _ := plainRecords(t, gemma4Folder)
 	for _, name := range gemma4Shapes {
@@ -68,7 +68,7 @@ func TestGemma4Cache(t *testing.T) {
 			z, err := cache.Prefill([]int{2, 0}, [][]int32{ids[:2], ids[3:7]})
 			must(t, err)
 			for i := range 5 {
-				z = slices.Clone(z) // it lives until the next call
+				z = slices.Clone(z) // it is valid until the next call
 				want := append(lastLogits(t, m, ids[:2+i]), lastLogits(t, m, ids[3:7+i])...)
 				within(t, "logits", z, want, 1e-5)
 				z, err = cache.Step([]int{2, 0}, []int32{ids[2+i], ids[7+i]})
@@ -78,7 +78,8 @@ func TestGemma4Cache(t *testing.T) {
 	}
 }
 
-// TestGemma4Memory: a pass takes what was planned, and not more where it is cut into rows.
+// TestGemma4Memory: a pass takes the planned memory, and not more if it is divided into
+// rows.
 func TestGemma4Memory(t *testing.T) {
 	ids, _, _ := plainRecords(t, gemma4Folder)
 	for _, name := range gemma4Shapes {
@@ -98,8 +99,8 @@ func TestGemma4Memory(t *testing.T) {
 	}
 }
 
-// evened is a copy of a folder whose heads look less sharply at one token: as their scores
-// are not divided by anything, bf16's rounding of those of random heads would show in all.
+// evened is a copy of a folder whose heads attend less sharply to one token: as their scores
+// are not scaled, bf16's rounding of the scores of random heads would affect everything.
 func evened(t *testing.T, dir string) string {
 	t.Helper()
 	out := t.TempDir()
@@ -124,8 +125,8 @@ func evened(t *testing.T, dir string) string {
 	return out
 }
 
-// TestGemma4InBF16: losses and gradients with matrices in bf16 are the host's within bf16's
-// rounding, on both kinds of kernels.
+// TestGemma4InBF16: losses and gradients with matrices in bf16 equal the host's within
+// bf16's rounding, with both kinds of kernels.
 func TestGemma4InBF16(t *testing.T) {
 	ids, _, _ := plainRecords(t, gemma4Folder)
 	for _, name := range []string{"equal", "own-inputs"} {
@@ -155,8 +156,8 @@ func TestGemma4InBF16(t *testing.T) {
 	}
 }
 
-// TestGemma4CheckpointLayers: layers that are computed again, but for those whose keys others
-// read, have the bits of layers that are kept.
+// TestGemma4CheckpointLayers: recomputed layers, which excludes those whose keys others
+// read, have the same bits as stored ones.
 func TestGemma4CheckpointLayers(t *testing.T) {
 	ids, _, _ := plainRecords(t, gemma4Folder)
 	for _, name := range gemma4Shapes {

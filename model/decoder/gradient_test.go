@@ -40,9 +40,9 @@ func slope(t *testing.T, m *Model, b Batch, o Objective, w []float32, i int) flo
 	return (4*central(h/2) - central(h)) / 3
 }
 
-// TestFiniteDifferences checks entries of every parameter's gradient, with all
-// weights trained and with adapters that drop out. It sees errors of 1 %, which a
-// wrong or missing term gives; the recorded gradients see rounding.
+// TestFiniteDifferences checks entries of every parameter's gradient, with all weights
+// trained and with adapters with dropout. It detects errors of 1 %, as a wrong or missing
+// term causes; the recorded gradients show rounding errors.
 func TestFiniteDifferences(t *testing.T) {
 	setups := map[string]func(m *Model) error{
 		"full": (*Model).TrainAll,
@@ -60,8 +60,8 @@ func TestFiniteDifferences(t *testing.T) {
 		t.Run(name, func(t *testing.T) { differences(t, small(), setup) })
 	}
 	for name, c := range shapes() {
-		c.ClipQKV = 0              // differences step over its kinks
-		c.MoE.TopK = c.MoE.Experts // so that no choice changes with a weight
+		c.ClipQKV = 0              // it is not differentiable at its bounds
+		c.MoE.TopK = c.MoE.Experts // so that the choice does not depend on the weights
 		t.Run(name, func(t *testing.T) { differences(t, c, (*Model).TrainAll) })
 	}
 }
@@ -81,8 +81,9 @@ func differences(t *testing.T, c Config, setup func(*Model) error) {
 	for _, p := range m.Trainable() {
 		gradient, w := all[:p.Size()], p.Data.Host()
 		all = all[p.Size():]
-		// Losses near 4 are rounded to 2^-22: 20 of them with weights near 0.2 leave 2e-7, and
-		// slope divides that by 1/32 and multiplies by 4/3: 1e-5, which 1 % of 3e-3 lets pass.
+		// Losses near 4 are rounded to 2^-22: 20 of them with weights near 0.2 leave 2e-7,
+		// and slope divides that by 1/32 and multiplies by 4/3: 1e-5, which is within 1 % of
+		// 3e-3.
 		scale := slicesNorm(gradient)/math.Sqrt(float64(len(gradient))) + 3e-3
 		for i := 0; i < len(w); i += 1 + len(w)/4 {
 			want := slope(t, m, b, o, w, i)
@@ -96,7 +97,7 @@ func differences(t *testing.T, c Config, setup func(*Model) error) {
 // spread makes the weights large enough for every term to matter.
 func spread(t *testing.T, m *Model) {
 	for _, p := range m.base() {
-		if len(p.Shape) < 2 || strings.Contains(p.Name, "norm") { // heads' norms may be matrices
+		if len(p.Shape) < 2 || strings.Contains(p.Name, "norm") { // norms of heads may be matrices
 			continue
 		}
 		w, err := p.Read(m.dev)
@@ -154,9 +155,8 @@ func TestThreads(t *testing.T) {
 	}
 }
 
-// TestPacking checks that a sequence has the same losses, bit for bit, alone and
-// packed anywhere, and that gradients of a packed batch are the sum of those of
-// its sequences.
+// TestPacking checks that a sequence has the same losses, bit for bit, alone and packed
+// anywhere, and that gradients of a packed batch are the sum of those of its sequences.
 func TestPacking(t *testing.T) {
 	m := random(t, 2, small())
 	if err := m.TrainAll(); err != nil {
@@ -184,8 +184,8 @@ func TestPacking(t *testing.T) {
 	}
 }
 
-// TestSteadyState checks that passes after the first take no memory from the
-// device, and that the plan before training covers what they take.
+// TestSteadyState checks that passes after the first do not allocate memory on the device,
+// and that the plan before training covers what they use.
 func TestSteadyState(t *testing.T) {
 	c := small()
 	c.Vocab, c.Hidden, c.Intermediate, c.Layers, c.Window = 300, 96, 256, 6, make([]int, 6)
@@ -223,7 +223,7 @@ func TestSteadyState(t *testing.T) {
 	}
 }
 
-// TestBatchErrors checks what is said about a batch that cannot be run.
+// TestBatchErrors checks the errors for invalid batches.
 func TestBatchErrors(t *testing.T) {
 	m := random(t, 1, small())
 	for _, c := range []struct {

@@ -24,7 +24,7 @@ import (
 const groupedFolders = "testdata/grouped"
 
 // recordedFolders are the folders that tools/golden/quantised_folders.py wrote, with what it
-// recorded of them.
+// recorded for them.
 func recordedFolders(t *testing.T) (ids []int32, folders map[string]recordedFolder) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(groupedFolders, "recorded.json"))
@@ -41,13 +41,13 @@ func recordedFolders(t *testing.T) (ids []int32, folders map[string]recordedFold
 	return all.IDs, all.Folders
 }
 
-// recordedFolder is the loss of the ids, and of each quantised matrix its numbers' hash.
+// recordedFolder has the loss of the ids, and the hash of each quantised matrix's numbers.
 type recordedFolder struct {
 	Loss   float64
 	SHA256 map[string]string
 }
 
-// decodedFolder writes the folder again with its matrices as they are read, in float32.
+// decodedFolder writes the folder again with its matrices decoded, in float32.
 func decodedFolder(t *testing.T, folder string) (dir string) {
 	t.Helper()
 	w, err := checkpoint.OpenWeights(folder)
@@ -100,9 +100,9 @@ func loaded(t *testing.T, dev driver.Device, dir string, o Options) *Model {
 	return m
 }
 
-// TestGroupedFolders: folders of GPTQ, AWQ, fp8 and compressed-tensors have transformers' loss
-// of the same weights in numbers, their matrices are the libraries' to the bit, and losses and
-// gradients of adapters on them are the bits of those on the folder in numbers.
+// TestGroupedFolders: folders of GPTQ, AWQ, fp8 and compressed-tensors have transformers'
+// loss with the decoded weights, their matrices equal the libraries' to the bit, and losses
+// and gradients of adapters have the same bits as with the decoded folder.
 func TestGroupedFolders(t *testing.T) {
 	ids, folders := recordedFolders(t)
 	dev := closing(t, cpu.New(2))
@@ -149,7 +149,7 @@ func TestGroupedFolders(t *testing.T) {
 	}
 }
 
-// matricesAs holds the quantised matrices of a folder to their hashes.
+// matricesAs compares the quantised matrices of a folder with their hashes.
 func matricesAs(t *testing.T, folder string, want map[string]string) {
 	t.Helper()
 	w, err := checkpoint.OpenWeights(folder)
@@ -183,8 +183,8 @@ func hashOf(x []float32) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// TestGroupedInBF16: on a device that keeps bf16 the matrices are the folder's in numbers,
-// rounded, and what is planned is what is taken.
+// TestGroupedInBF16: on a device with bf16 the matrices are the decoded ones, rounded, and
+// the planned memory equals the memory used.
 func TestGroupedInBF16(t *testing.T) {
 	_, folders := recordedFolders(t)
 	dev := optest.Device(t, 80)
@@ -211,8 +211,9 @@ func TestGroupedInBF16(t *testing.T) {
 	}
 }
 
-// TestGroupedStays: what was decoded neither trains, is merged into, saved nor resized, and
-// quantization_bit does not affect it, each with the way out; the notes say what was decoded.
+// TestGroupedStays: decoded matrices cannot be trained, merged into, saved or resized, and
+// quantization_bit does not affect them, each with the way out; the notes name what was
+// decoded.
 func TestGroupedStays(t *testing.T) {
 	dev := closing(t, cpu.New(1))
 	folder := filepath.Join(groupedFolders, "ct-int8")
@@ -247,8 +248,8 @@ func TestGroupedStays(t *testing.T) {
 	}
 }
 
-// TestGroupedIdentity: folders in different formats, and the same in numbers, are different
-// models to caches and checkpoints.
+// TestGroupedIdentity: folders in different formats, and the decoded one, are different
+// models for caches and checkpoints.
 func TestGroupedIdentity(t *testing.T) {
 	_, folders := recordedFolders(t)
 	dev := closing(t, cpu.New(1))

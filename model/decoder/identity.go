@@ -14,21 +14,21 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// origin is what the model was made from, in order: each entry goes into Identity.
+// origin records how the model was made, in order: each entry goes into Identity.
 type origin struct {
 	made []string // settled parts
-	dir  string   // the base's folder, hashed when first asked for
+	dir  string   // the base's folder, hashed at the first request
 	base string   // its hash, "" before
 }
 
-// note adds a part of what decides what the model computes.
+// note adds a fact on which the model's results depend.
 func (o *origin) note(format string, args ...any) {
 	o.made = append(o.made, fmt.Sprintf(format, args...))
 }
 
-// Base names the weights that the model was loaded from, by content: the hash of the
-// folder's config.json and safetensors files, or, of a model that Init made, of
-// config.json alone. The files are read when it is first asked for.
+// Base identifies by content the weights from which the model was loaded: the hash of the
+// folder's config.json and safetensors files, or, for a model made by Init, of config.json
+// only. The files are read at the first call.
 func (m *Model) Base() (string, error) {
 	if m.origin.base == "" {
 		what := m.origin.dir
@@ -44,11 +44,11 @@ func (m *Model) Base() (string, error) {
 	return m.origin.base, nil
 }
 
-// Identity names by content what the model computes with its present shape, but for the
-// values of what trains: the base's weights, the options it was loaded with, adapters
-// that were merged, the vocabulary, the adapter's shape, scale and dropout, which
-// tensors train. Two models of one identity and of equal trained parameters (and, where
-// weights were drawn, of one seed) give the same numbers on one device.
+// Identity identifies by content the model's function with its present shape, without the
+// values of trained parameters: the base's weights, the options with which it was loaded,
+// adapters that were merged, the vocabulary, the adapter's shape, scale and dropout, which
+// tensors are trained. Two models with the same identity and equal trained parameters (and,
+// if weights were drawn at random, the same seed) give the same numbers on the same device.
 func (m *Model) Identity() (string, error) {
 	base, err := m.Base()
 	if err != nil {
@@ -82,10 +82,10 @@ func (m *Model) Identity() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// drawn is the note of a model whose weights were drawn, not read.
+// drawn is the note for a model whose weights were drawn at random, not read.
 const drawn = "weights drawn"
 
-// Merged names what was done to the base's weights before training, by content: adapters
+// Merged identifies by content what was done to the base's weights before training: adapters
 // that were merged or are continued, a vocabulary that was enlarged; "" for nothing.
 func (m *Model) Merged() string {
 	made := m.origin.made

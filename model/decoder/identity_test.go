@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/kernels/rope"
 )
 
-// TestIdentity: whatever changes what a model computes changes its identity, and nothing
+// TestIdentity: everything that changes a model's results changes its identity, and nothing
 // else does.
 func TestIdentity(t *testing.T) {
 	dir, other := "../../tools/dataflex-demo/model", t.TempDir()

@@ -8,15 +8,15 @@ import (
 
 // Latent is the shape of latent attention; Rank 0 = the family has none.
 type Latent struct {
-	QueryRank                     int  // of compressed queries; 0 = they are not compressed
-	Rank                          int  // of compressed keys and values
-	PlainDim, RotaryDim, ValueDim int  // of a head: what is not turned, what is, its value
-	Halves                        bool // rope turns halves of RotaryDim, not neighbours
+	QueryRank                     int  // width of compressed queries; 0 = they are not compressed
+	Rank                          int  // width of compressed keys and values
+	PlainDim, RotaryDim, ValueDim int  // per head: elements that are not rotated, those that are, and those of its value
+	Halves                        bool // rope rotates pairs of elements from the halves of RotaryDim, not adjacent ones
 }
 
-// latentAttention is attention whose keys and values every head makes from a compressed
-// vector of the token, and which turns a part of the keys that all heads share (multi-head
-// latent attention, DeepSeek-AI 2024, arXiv:2405.04434, section 2.1):
+// latentAttention is attention in which every head computes its keys and values from a
+// compressed vector of the token, and which rotates the part of the keys that all heads
+// share (multi-head latent attention, DeepSeek-AI 2024, arXiv:2405.04434, section 2.1):
 //
 //	q = qUp(norm(qDown(h))) or qProj(h): a head's PlainDim elements, then RotaryDim turned ones
 //	c, r = columns of kvDown(h): Rank of them, RotaryDim turned ones
@@ -24,17 +24,17 @@ type Latent struct {
 //	o(attention(q, k, v))
 type latentAttention struct {
 	Latent
-	q, qDown, qUp autograd.Linear // q in the place of the two where queries are not compressed
+	q, qDown, qUp autograd.Linear // q in place of the two if queries are not compressed
 	kvDown, kvUp  autograd.Linear
 	o             autograd.Linear
 	qNorm, kvNorm norm
 	turn          turning // of the heads' queries, and of the keys' one head
 	heads         int
 	scale         float32
-	padded        bool // values have zeros behind them, to the width of keys: devices have no other kernel
+	padded        bool // values are padded with zeros to the width of keys: devices have no other kernel
 }
 
-// latentEps is that of the norms of what is compressed, whatever config.json says.
+// latentEps is that of the norms of compressed vectors, whatever config.json says.
 const latentEps = 1e-6
 
 func (b *builder) latentAttention(path string, i int) *latentAttention {
@@ -118,8 +118,8 @@ func (a *latentAttention) keysAndValues(m *Model, h *autograd.Value, b *Batch) (
 	return k, v
 }
 
-// keeps implements tokenMixer: every token's keys and values as the heads see them, which
-// are many times what they are made from, and take no time to make again.
+// keeps implements tokenMixer: every token's keys and values as the heads use them, which
+// are many times larger than the compressed ones, but need not be computed again.
 func (a *latentAttention) keeps(capacity int) []int {
 	return []int{capacity * a.heads * (a.PlainDim + a.RotaryDim), capacity * a.heads * a.values()}
 }

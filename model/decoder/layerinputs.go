@@ -9,8 +9,8 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// layerInputs are inputs that every layer has of its own beside the residual: rows of a
-// table by token, and a projection of the embeddings, [T, Layers·PerLayerInput] (gemma4's
+// layerInputs are inputs that every layer has in addition to the residual: rows of a table
+// by token, and a projection of the embeddings, [T, Layers·PerLayerInput] (gemma4's
 // per-layer embeddings: transformers 5, modeling_gemma4.py).
 type layerInputs struct {
 	table      *tensor.Param   // [PerLayerVocab, Layers·PerLayerInput]
@@ -18,13 +18,13 @@ type layerInputs struct {
 	norm       norm            // of every layer's part
 }
 
-// layerInput is how a layer adds its own input, x + norm(out(act(gate(x)) · input)).
+// layerInput adds a layer's own input: x + norm(out(act(gate(x)) · input)).
 type layerInput struct {
 	gate, out autograd.Linear
 	norm      norm
 }
 
-// layerInputs builds what the layers share; nil where they have no inputs of their own.
+// layerInputs builds the part shared by the layers; nil if they have no inputs of their own.
 func (b *builder) layerInputs() *layerInputs {
 	c := &b.c
 	if c.PerLayerInput == 0 {

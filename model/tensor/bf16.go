@@ -9,12 +9,12 @@ import (
 	"dataflex.dev/dataflex/kernels/simd"
 )
 
-// bf16s are numbers in bf16, for units of their own.
+// bf16s are weights in bf16, for devices with units for it.
 type bf16s struct {
-	memory driver.Memory // none: a view
+	memory driver.Memory // none for a view
 	data   driver.Slice[driver.BF16]
 
-	packed driver.Memory // on the host, what panels lie in
+	packed driver.Memory // on the host, the memory of panels
 	panels [2]*gemm.Panels
 }
 
@@ -34,8 +34,8 @@ func (w *bf16s) free(dev driver.Device) {
 	release(dev, &w.memory)
 }
 
-// panelBytes is the memory of the panels that pack makes of a matrix: both kinds of product
-// with it have their own.
+// panelBytes is the size of the panels that pack makes of a matrix: NT and NN products use
+// separate ones.
 func (w *bf16s) panelBytes(dev driver.Device, s shape) int {
 	if w.memory.Size() == 0 || dev.Kind() != driver.CPU || simd.Unit() == "" {
 		return 0
@@ -64,7 +64,7 @@ func (w *bf16s) unpack(dev driver.Device) {
 	w.panels = [2]*gemm.Panels{}
 }
 
-// packedFor are the panels for products tr on dev, if there are any.
+// packedFor returns the panels for products tr on dev, if there are any.
 func (w *bf16s) packedFor(dev driver.Device, tr gemm.Transpose) (*cpu.Device, *gemm.Panels) {
 	host, ok := dev.(*cpu.Device)
 	if !ok || w.panels[tr] == nil || simd.Unit() == "" {

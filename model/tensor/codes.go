@@ -11,8 +11,8 @@ import (
 	"dataflex.dev/dataflex/kernels/quant"
 )
 
-// codes are a matrix in 4 or 8 bits. Nothing is ever written to them but what Load brings:
-// they do not train, and no adapter is merged into them.
+// codes are a matrix in 4 or 8 bits. Only Load writes to them: they cannot be trained, and
+// no adapter is merged into them.
 type codes struct {
 	memory driver.Memory
 	matrix quant.Matrix
@@ -20,7 +20,7 @@ type codes struct {
 }
 
 // NewCoded allocates a frozen matrix in codes on dev. With half its products take bf16
-// factors, whose rows must begin on 16 bytes.
+// factors, whose rows must be 16-byte aligned.
 func NewCoded(dev driver.Device, f quant.Format, half bool, name string, rows, cols int) (*Param, error) {
 	return newParam(dev, name, []int{rows, cols}, func(dev driver.Device, shape []int) (weight, error) {
 		return newCodes(dev, f, half, shape)
@@ -35,10 +35,10 @@ func newCodes(dev driver.Device, f quant.Format, half bool, shape []int) (weight
 	return &codes{m, f.In(m, shape[0], shape[1]), half}, nil
 }
 
-// CodedSource is a Source that may hold codes.
+// CodedSource is a Source that may have codes.
 type CodedSource interface {
 	Source
-	// Codes are the tensor's; ok is false where it is none in codes.
+	// Codes returns the tensor's codes; ok is false if it is not in codes.
 	Codes() (f quant.Format, p quant.Parts, ok bool, err error)
 }
 
@@ -80,7 +80,7 @@ func (w *codes) load(dev driver.Device, src Source, b *Buffer) error {
 	return w.matrix.Upload(dev, b.parts)
 }
 
-// parallel runs a loop's turns side by side: on dev's threads where it is the host.
+// parallel runs a loop in parallel if dev is the host: on its threads.
 func parallel(dev driver.Device) func(n int, f func(i int)) {
 	if host, ok := dev.(*cpu.Device); ok {
 		return host.Parallel
@@ -107,7 +107,7 @@ func (w *codes) widen(dev driver.Device, x driver.F32) {
 func (w *codes) narrow(driver.Device, driver.F32) { panic("tensor: writing to a matrix in codes") }
 
 func (w *codes) writable() error {
-	return fmt.Errorf("its weights are quantised (%v), and stay as they are: take the model in bf16, fp16 or float32, without quantization_bit", w.matrix.Kind)
+	return fmt.Errorf("its weights are quantised (%v) and cannot be changed: use the model in bf16, fp16 or float32, without quantization_bit", w.matrix.Kind)
 }
 
 func (w *codes) rows(driver.Device, []int32, driver.F32, int) {
@@ -136,7 +136,7 @@ func (w *codes) left(dev driver.Device, _ shape, b Operand, c gemm.F32) {
 	}
 }
 
-// Coded is the format of weights in codes; ok is false where p's are none.
+// Coded is the format of weights in codes; ok is false if p's are not in codes.
 func (p *Param) Coded() (f quant.Format, ok bool) {
 	if w, coded := p.weight.(*codes); coded {
 		return w.matrix.Format, true

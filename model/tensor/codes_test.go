@@ -18,8 +18,8 @@ func (n numbers) DType() string             { return "F32" }
 func (n numbers) Float32(x []float32) error { copy(x, n); return nil }
 func (n numbers) BF16([]driver.BF16) error  { panic("not asked for") }
 
-// TestCoded: a matrix in codes rounds what is loaded to its nearest codes, counts and gives
-// back its memory, and refuses to be written to.
+// TestCoded: a matrix in codes rounds what is loaded to the nearest codes, counts and frees
+// its memory, and refuses to be written to.
 func TestCoded(t *testing.T) {
 	for _, dev := range []driver.Device{cpu.New(1), sim.New(sim.Options{})} {
 		before := dev.Used()

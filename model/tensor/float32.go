@@ -7,12 +7,12 @@ import (
 	"dataflex.dev/dataflex/kernels/gemm"
 )
 
-// float32s are numbers in float32.
+// float32s are weights in float32.
 type float32s struct {
-	memory driver.Memory // none: a view
+	memory driver.Memory // none for a view
 	data   driver.F32
 
-	packed driver.Memory // on the host, what panels lie in
+	packed driver.Memory // on the host, the memory of panels
 	panels [2]*gemm.Packed
 }
 
@@ -32,8 +32,8 @@ func (w *float32s) free(dev driver.Device) {
 	release(dev, &w.memory)
 }
 
-// panelBytes is the memory of the panels that pack makes of a matrix: both kinds of product
-// with it have their own.
+// panelBytes is the size of the panels that pack makes of a matrix: NT and NN products use
+// separate ones.
 func (w *float32s) panelBytes(dev driver.Device, s shape) int {
 	if w.memory.Size() == 0 || dev.Kind() != driver.CPU || !gemm.Packs() {
 		return 0
@@ -63,7 +63,7 @@ func (w *float32s) unpack(dev driver.Device) {
 	w.panels = [2]*gemm.Packed{}
 }
 
-// packedFor is the packed form for products tr on dev, if there is one.
+// packedFor returns the packed form for products tr on dev, if there is one.
 func (w *float32s) packedFor(dev driver.Device, tr gemm.Transpose) (*cpu.Device, *gemm.Packed) {
 	host, ok := dev.(*cpu.Device)
 	if !ok {
@@ -89,7 +89,7 @@ func (w *float32s) load(dev driver.Device, src Source, _ *Buffer) error {
 	return driver.Write(dev, w.data, src.Float32)
 }
 
-// Param.Data is these numbers: there is nothing to convert.
+// Param.Data is the same memory: there is nothing to convert.
 func (w *float32s) widen(driver.Device, driver.F32)  {}
 func (w *float32s) narrow(driver.Device, driver.F32) {}
 func (w *float32s) writable() error                  { return nil }

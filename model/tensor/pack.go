@@ -9,14 +9,14 @@ import (
 // packer is a weight that can be packed on a host for all products with it, until its
 // numbers change.
 type packer interface {
-	packedSize() int                           // what its packed form takes now
-	panelBytes(dev driver.Device, s shape) int // and would take; 0: it is not packed on dev
+	packedSize() int                           // size of the packed form now
+	panelBytes(dev driver.Device, s shape) int // size that it would have; 0: it is not packed on dev
 	pack(dev *cpu.Device, s shape) error
 	unpack(dev driver.Device)
 }
 
-// PanelBytes is the memory that Pack would take of dev for p: none where p trains, is no
-// matrix with memory of its own, is packed already, or is multiplied as it lies on dev.
+// PanelBytes is the memory of dev that Pack would take for p: none if p is trained, is not a
+// matrix with memory of its own, is packed already, or is not packed on dev.
 func (p *Param) PanelBytes(dev driver.Device) int {
 	w, packs := p.weight.(packer)
 	if !packs || p.Trainable() || len(p.Shape) != 2 || w.packedSize() > 0 {
@@ -26,7 +26,7 @@ func (p *Param) PanelBytes(dev driver.Device) int {
 }
 
 // Pack packs a frozen matrix on the host for all products with it, until it is written to or
-// trains. The bits are the same; elsewhere nothing happens.
+// trained. The bits are the same; on other devices it does nothing.
 func (p *Param) Pack(dev driver.Device) error {
 	host, ok := dev.(*cpu.Device)
 	if !ok || p.PanelBytes(dev) == 0 {
@@ -35,15 +35,15 @@ func (p *Param) Pack(dev driver.Device) error {
 	return p.weight.(packer).pack(host, p.shape())
 }
 
-// unpack forgets the packed form, which is not that of the numbers any more.
+// unpack drops the packed form, because the numbers change.
 func (p *Param) unpack(dev driver.Device) {
 	if w, packs := p.weight.(packer); packs {
 		w.unpack(dev)
 	}
 }
 
-// MultiplyLowRank is A op(W) + beta C with l beside it, as gemm.RunLowRank. It reports
-// whether p is packed for that: nothing is computed where it is not.
+// MultiplyLowRank is A op(W) + beta C with the branch l, as gemm.RunLowRank. It reports
+// whether p is packed for that; if not, nothing is computed.
 func (p *Param) MultiplyLowRank(dev driver.Device, tr gemm.Transpose, a gemm.F32, l gemm.LowRank, beta float32, c gemm.F32) bool {
 	w, plain := p.weight.(*float32s)
 	if !plain {

@@ -1,5 +1,5 @@
-// Package tensor holds what the layers of the model share: parameters, whose numbers are
-// kept in one of several forms that multiply by themselves.
+// Package tensor implements the parameters of a model. Their numbers are kept in one of
+// several forms, each with its own products.
 package tensor
 
 import (
@@ -9,17 +9,17 @@ import (
 )
 
 // Param is one tensor of the model: row-major on a device, in the form that its products
-// read (see weight). One that trains has a gradient, and float32 weights which the
-// optimizer steps: where products read another form that is kept in step.
+// read (see weight). A trained one has a gradient, and float32 weights which the optimizer
+// updates: if products read another form, it is kept in sync.
 type Param struct {
-	Name  string     // as the checkpoint spells it
+	Name  string     // as in the checkpoint
 	Shape []int      // row-major
-	Data  driver.F32 // the weights in float32; nil = they are in another form alone
-	Grad  driver.F32 // the accumulated gradient, as long as the weights; nil = frozen
+	Data  driver.F32 // the weights in float32; nil = they are only kept in another form
+	Grad  driver.F32 // the accumulated gradient, of the weights' length; nil = frozen
 
-	weight weight // what products read; nil = a name and a shape alone
+	weight weight // read by products; nil = there are only name and shape
 	steps  driver.Memory
-	grad   driver.Memory // what Grad views; steps is what Data views beside a weight of another form
+	grad   driver.Memory // the memory of Grad; steps is that of Data if the weight has another form
 }
 
 // New allocates a frozen float32 parameter of zeros on dev.
@@ -56,7 +56,7 @@ func size(shape []int) int {
 	return n
 }
 
-// Bytes is the memory of the weights, without the gradient's.
+// Bytes is the size of the weights, without the gradient.
 func (p *Param) Bytes() int {
 	if p.weight == nil {
 		return 0
@@ -70,7 +70,7 @@ func (p *Param) String() string { return p.Name }
 // Trainable reports whether gradients are accumulated for p.
 func (p *Param) Trainable() bool { return p != nil && !p.Grad.IsNil() }
 
-// Train gives p a gradient of zeros, and float32 weights, if it has none.
+// Train allocates a gradient of zeros for p, and float32 weights, if it has none.
 func (p *Param) Train(dev driver.Device) error {
 	if p.Trainable() {
 		return nil
@@ -95,7 +95,7 @@ func (p *Param) Train(dev driver.Device) error {
 	return nil
 }
 
-// Freeze takes p's gradient away, and its float32 weights where products read others.
+// Freeze frees p's gradient, and its float32 weights if products read another form.
 func (p *Param) Freeze(dev driver.Device) {
 	release(dev, &p.grad)
 	p.Grad = driver.F32{}
@@ -112,7 +112,7 @@ func release(dev driver.Device, m *driver.Memory) {
 	*m = driver.Memory{}
 }
 
-// Read returns the weights as float32; what it returns may be the weights themselves.
+// Read returns the weights as float32; the result may be the weights themselves.
 func (p *Param) Read(dev driver.Device) ([]float32, error) {
 	if !p.Data.IsNil() {
 		return driver.Read(dev, p.Data)
@@ -120,8 +120,8 @@ func (p *Param) Read(dev driver.Device) ([]float32, error) {
 	return p.weight.read(dev)
 }
 
-// Write has fill overwrite the weights, rounding them to nearest even where they are
-// bf16. fill gets all of them, zeros or not. Weights in codes are an error.
+// Write lets fill overwrite the weights, rounding them to nearest even if they are bf16.
+// fill gets all of them, zeros or not. For weights in codes it is an error.
 func (p *Param) Write(dev driver.Device, fill func([]float32) error) error {
 	if !p.Data.IsNil() {
 		if err := driver.Write(dev, p.Data, fill); err != nil {
@@ -136,8 +136,8 @@ func (p *Param) Write(dev driver.Device, fill func([]float32) error) error {
 	return p.weight.load(dev, filled{fill}, &Buffer{})
 }
 
-// Load overwrites the weights with src's, taken over as they lie there where p keeps that
-// form, converted from float32 in b otherwise.
+// Load overwrites the weights with src's, copied unchanged if p has the same form, otherwise
+// converted from float32 in b.
 func (p *Param) Load(dev driver.Device, src Source, b *Buffer) error {
 	if !p.Data.IsNil() {
 		return p.Write(dev, src.Float32)
@@ -145,8 +145,7 @@ func (p *Param) Load(dev driver.Device, src Source, b *Buffer) error {
 	return p.weight.load(dev, src, b)
 }
 
-// Sync makes the form that products read agree with float32 weights that were written to
-// directly.
+// Sync updates the form that products read after float32 weights were written to directly.
 func (p *Param) Sync(dev driver.Device) {
 	if p.steps.Size() > 0 {
 		p.weight.narrow(dev, p.Data)
@@ -176,7 +175,7 @@ func (p *Param) Widened(dev driver.Device, f func(w driver.F32)) error {
 	return nil
 }
 
-// Update calls f with the weights in float32, which f changes. Weights in codes are an
+// Update calls f with the weights in float32, which f changes. For weights in codes it is an
 // error.
 func (p *Param) Update(dev driver.Device, f func(w driver.F32)) error {
 	if err := p.weight.writable(); err != nil {
@@ -191,8 +190,8 @@ func (p *Param) Update(dev driver.Device, f func(w driver.F32)) error {
 	return err
 }
 
-// Grow makes room for rows in all in the first dimension: the old ones keep their
-// contents, new ones are zeros. A gradient starts again from zeros.
+// Grow enlarges the first dimension to rows: existing rows keep their contents, new ones are
+// zeros. A gradient restarts from zeros.
 func (p *Param) Grow(dev driver.Device, rows int) error {
 	if rows < p.Shape[0] {
 		panic("tensor: Grow to fewer rows")
@@ -220,8 +219,8 @@ func (p *Param) Grow(dev driver.Device, rows int) error {
 	return nil
 }
 
-// View makes p the elements of whole from that one on, gradient and all, until whole's
-// memory changes.
+// View makes p a view of the elements of whole from that one on, gradient included, until
+// whole's memory changes.
 func (p *Param) View(whole *Param, from int) {
 	to := from + p.Size()
 	cut := func(x driver.F32) driver.F32 {
@@ -236,7 +235,7 @@ func (p *Param) View(whole *Param, from int) {
 	}
 }
 
-// Free gives p's memory back to dev; p must not be used afterwards.
+// Free frees p's memory on dev; p must not be used afterwards.
 func (p *Param) Free(dev driver.Device) {
 	p.Freeze(dev)
 	if p.weight != nil {

@@ -10,8 +10,8 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// TestHalf: a bf16 parameter rounds what is written to it, trains with float32 weights
-// beside, grows, and gives all its memory back.
+// TestHalf: a bf16 parameter rounds what is written to it, trains with additional float32
+// weights, grows, and frees all its memory.
 func TestHalf(t *testing.T) {
 	onSim := sim.New(sim.Options{})
 	for _, dev := range []driver.Device{cpu.New(1), onSim} {

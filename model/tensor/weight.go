@@ -9,21 +9,20 @@ import (
 	"dataflex.dev/dataflex/kernels/scratch"
 )
 
-// weight is a form in which a parameter's numbers are kept, with the products it takes
-// part in.
+// weight is a form in which a parameter's numbers are kept, with the products that use it.
 type weight interface {
 	bytes() int
 	free(dev driver.Device)
 	like(dev driver.Device, shape []int) (weight, error)
 	sub(from int, shape []int) weight // a view of part of the elements
 
-	float32() driver.F32             // the numbers, where they are kept in float32
-	bf16() driver.Slice[driver.BF16] // the numbers, where they are kept in bf16
+	float32() driver.F32             // the numbers, if they are kept in float32
+	bf16() driver.Slice[driver.BF16] // the numbers, if they are kept in bf16
 	read(dev driver.Device) ([]float32, error)
 	load(dev driver.Device, src Source, b *Buffer) error
 	widen(dev driver.Device, x driver.F32)
 	narrow(dev driver.Device, x driver.F32) // overwrites them with x
-	writable() error                        // why narrow and Write must not be called
+	writable() error                        // the reason why narrow and Write must not be called
 
 	rows(dev driver.Device, ids []int32, out driver.F32, width int)
 
@@ -34,26 +33,26 @@ type weight interface {
 	left(dev driver.Device, w shape, b Operand, c gemm.F32)
 }
 
-// shape is a matrix's.
+// shape is that of a matrix.
 type shape struct{ rows, cols int }
 
 func (p *Param) shape() shape { return shape{p.Shape[0], p.Shape[1]} }
 
-// Source is where numbers are read from, in the forms in which they lie there.
+// Source provides numbers, in the forms in which they are stored.
 type Source interface {
-	DType() string // as safetensors spells it
+	DType() string // in safetensors' spelling
 	Float32(dst []float32) error
-	BF16(dst []driver.BF16) error // of dtype BF16 alone
+	BF16(dst []driver.BF16) error // only for dtype BF16
 }
 
-// Buffer is the host's memory for numbers on their way into another form: as much as the
-// largest parameter, for all that are loaded with it.
+// Buffer is host memory for converting numbers: as large as the largest parameter, for all
+// that are loaded with it.
 type Buffer struct {
 	floats []float32
 	parts  quant.Parts
 }
 
-// sized is n floats of unspecified contents.
+// sized returns n floats of unspecified contents.
 func (b *Buffer) sized(n int) []float32 {
 	b.floats = scratch.Sized(b.floats, n)
 	return b.floats
@@ -66,7 +65,7 @@ func (f filled) DType() string               { return "F32" }
 func (f filled) Float32(dst []float32) error { return f.fill(dst) }
 func (f filled) BF16([]driver.BF16) error    { return errors.New("tensor: no bf16 numbers here") }
 
-// Operand is a factor of a product with a weight: float32, and bf16 where the weight
+// Operand is a factor of a product with a weight: in float32, and in bf16 if the weight
 // narrows its operands.
 type Operand struct {
 	F32  gemm.F32
@@ -82,7 +81,7 @@ func (p *Param) Multiply(dev driver.Device, tr gemm.Transpose, alpha float32, a 
 	p.weight.multiply(dev, tr, p.shape(), alpha, a, beta, c)
 }
 
-// MultiplyLoRA is C = A op(W) + U op(L) + beta C, as gemm.RunLoRABF16, of a weight that
+// MultiplyLoRA is C = A op(W) + U op(L) + beta C, as gemm.RunLoRABF16, for a weight that
 // narrows.
 func (p *Param) MultiplyLoRA(dev driver.Device, tr gemm.Transpose, a, u, l gemm.BF16, beta float32, c gemm.F32) {
 	p.weight.multiplyLoRA(dev, tr, p.shape(), a, u, l, beta, c)
@@ -112,5 +111,5 @@ func (p *Param) Rows(dev driver.Device, ids []int32, out driver.F32) {
 	w.rows(dev, ids, out, p.Shape[1])
 }
 
-// BF16 is the weights as products read them where that is bf16; nil elsewhere.
+// BF16 returns the weights if products read them in bf16; otherwise nil.
 func (p *Param) BF16() driver.Slice[driver.BF16] { return p.weight.bf16() }
