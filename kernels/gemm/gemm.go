@@ -50,10 +50,14 @@
 //	NT 512x576x576   103           119                   135
 //	NT 512x49152x576 100           117                   134
 //
-// A LoRA step (SmolLM2-135M's shape, r = 16, 512 tokens) there, before and after, in turn:
-// 201 and 249, 183 and 208 tokens/s. Its floor is 275 GFLOP: 0.80 s at the peak of 344 of two
-// cores. Shares of its processor time before: tiles 68 %, packing B 9.6, copying A 6.8; after:
-// tiles 75, packing (the head's) 3, copying A 4, attention 8, the gate 4, norms 2.
+// A's rows read where they lie: 139, 137, 119 beside 136, 128, 112 in that run, then copied.
+//
+// A LoRA step (SmolLM2-135M's shape, r = 16, 512 tokens) there, first, with B packed once, and
+// with A where it lies, in turn: 206, 221, 190; 180, 183, 224; 163, 210, 232 tokens/s. Its
+// floor is 275 GFLOP: 0.80 s at the peak of 344 GFLOP/s of two cores. Shares of its processor
+// time, pprof: first tiles 68 %, packing B 9.6, copying A 6.8; with B packed once tiles 75,
+// copying A 4, packing (the head's) 3, LoRA's gradients 3, attention 8 with its products,
+// the gate 4, norms 2, threads that sleep and wake 4.
 //
 // The AVX-512 kernels are proved by interpretation (kernels/simd/asmtest), on the text that
 // is assembled, and by running. Bits are the same as with AVX2.
