@@ -9,19 +9,19 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// layout is how a checkpoint holds a parameter that does not lie there as it does here.
+// layout is how checkpoints store a parameter whose numbers are in another order than here.
 type layout struct {
 	transposed bool     // [in, out]
-	pieces     []string // it is cut into tensors of these names: its rows, or equal parts of them
-	stacked    bool     // [n, in, out], of [n, out, in]
-	inTurn     bool     // of its two halves, a row of one, a row of the other (of [n, 2·k], a number)
+	pieces     []string // it is divided into tensors with these names: its rows, or equal parts of them
+	stacked    bool     // [n, in, out] instead of [n, out, in]
+	inTurn     bool     // the rows of its two halves alternate (of [n, 2·k], the numbers)
 }
 
-// plain reports whether it lies there as it does here.
+// plain reports whether it is stored as it is here.
 func (l layout) plain() bool { return !l.transposed && l.pieces == nil && !l.stacked && !l.inTurn }
 
-// laid makes a parameter that is stored otherwise, and asks for it in the folder as it is
-// stored there.
+// laid makes a parameter that is stored in a layout, and looks for it in the folder in that
+// form.
 func (b *builder) laid(l layout, allocate func() *tensor.Param) *tensor.Param {
 	stored := b.stored
 	if stored != nil {
@@ -44,7 +44,7 @@ func (b *builder) laid(l layout, allocate func() *tensor.Param) *tensor.Param {
 	return p
 }
 
-// tensors are the stored ones, without their numbers, of a parameter of that name and shape.
+// tensors are the stored tensors, without data, of a parameter of that name and shape.
 func (l layout) tensors(name string, shape []int) []checkpoint.Tensor {
 	switch {
 	case l.transposed:
@@ -65,7 +65,7 @@ func (l layout) tensors(name string, shape []int) []checkpoint.Tensor {
 	return []checkpoint.Tensor{{Name: name, Shape: shape}}
 }
 
-// split gives the stored tensors of a parameter its numbers x.
+// split converts a parameter's numbers x to the stored tensors.
 func (l layout) split(name string, shape []int, x []float32) []checkpoint.Tensor {
 	out := l.tensors(name, shape)
 	switch {
@@ -93,8 +93,8 @@ func (l layout) split(name string, shape []int, x []float32) []checkpoint.Tensor
 	return out
 }
 
-// arrange puts the numbers of the stored tensors, one after the other in x, in the
-// parameter's order.
+// arrange converts the numbers of the stored tensors, concatenated in x, to the parameter's
+// order.
 func (l layout) arrange(shape []int, x []float32) {
 	if l.transposed {
 		copy(x, checkpoint.Transposed(x, shape[1], shape[0]))
@@ -123,7 +123,7 @@ func (l layout) each(shape []int, x []float32, f func(m []float32, rows, cols in
 	}
 }
 
-// takeTurns are the rows of m's halves by turns, and takeApart the halves again.
+// takeTurns makes the rows of m's halves alternate, and takeApart restores the halves.
 func takeTurns(m []float32, cols int) []float32 {
 	out, half := make([]float32, 0, len(m)), len(m)/2
 	for at := 0; at < half; at += cols {
@@ -141,7 +141,7 @@ func takeApart(m []float32, cols int) []float32 {
 	return out
 }
 
-// tensors are p's as a folder holds them under name.
+// tensors converts p to the tensors that a folder has under name.
 func (m *Model) tensors(p *tensor.Param, name string) []checkpoint.Tensor {
 	return m.layouts[p].tensors(name, p.Shape)
 }
@@ -155,7 +155,7 @@ func (m *Model) source(p *tensor.Param, w *checkpoint.Weights, name string) tens
 	return arranged{w, l, name, p.Shape}
 }
 
-// arranged is a parameter of another layout.
+// arranged is the source of a parameter in a layout.
 type arranged struct {
 	files  *checkpoint.Weights
 	layout layout
@@ -163,7 +163,7 @@ type arranged struct {
 	shape  []int
 }
 
-// DType says that the numbers want converting.
+// DType is "", because the numbers must be converted.
 func (a arranged) DType() string { return "" }
 
 func (a arranged) Float32(x []float32) error {
@@ -182,7 +182,7 @@ func (a arranged) Float32(x []float32) error {
 	return nil
 }
 
-// BF16 is not asked for.
+// BF16 is never called.
 func (a arranged) BF16([]driver.BF16) error { panic("decoder: bf16 of a tensor of another layout") }
 
 // Codes implements tensor.CodedSource.

@@ -15,33 +15,32 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Options vary how a model is loaded.
+// Options configure how a model is loaded.
 type Options struct {
-	// Rope replaces config.json's rope_scaling where it is not nil.
+	// Rope replaces config.json's rope_scaling unless it is nil.
 	Rope *rope.Scaling
-	// MaxPositions replaces config.json's max_position_embeddings where it is not 0.
+	// MaxPositions replaces config.json's max_position_embeddings unless it is 0.
 	MaxPositions int
-	// BF16 keeps matrices in bf16 and multiplies on tensor cores where dev has them;
-	// elsewhere it changes nothing.
+	// BF16 stores matrices in bf16 and multiplies on tensor cores if dev has them; otherwise
+	// it has no effect.
 	BF16 bool
-	// Name is what adapter_config.json calls the model; "" is its folder.
+	// Name is the name of the model in adapter_config.json; "" is its folder.
 	Name string
-	// Planned reads no weights: dev is one that only counts (package plan), and what is
-	// asked of the model is how much memory and work it takes.
+	// Planned reads no weights: dev only counts (package plan), to find out how much memory
+	// and work the model takes.
 	Planned bool
-	// Headless is for hidden states alone: a folder of the layers without a head will do.
+	// Headless is for hidden states only: a folder of the layers without a head is accepted.
 	Headless bool
-	// Quantise keeps the linears' weights, but for the head's, in codes where the folder
-	// has them in numbers; nil = as the folder has them.
+	// Quantise encodes the weights of the linears, except the head's, unless the folder is
+	// quantised; nil = as in the folder.
 	Quantise *quant.Format
 }
 
-// Load reads a Hugging Face model folder onto dev. Weights are float32, or with BF16
-// matrices bf16, rounded to nearest even where the folder's are not; what the folder has in
-// bitsandbytes' codes stays in them, what it has in those of GPTQ, AWQ, compressed-tensors or
-// fp8 is decoded. All weights are
-// frozen. An architecture that is not supported, and tensors that are
-// missing, superfluous or of another shape are errors that name them.
+// Load reads a Hugging Face model folder to dev. Weights are float32, or with BF16 matrices
+// are bf16, rounded to nearest even if the folder's are not; weights in bitsandbytes' codes
+// stay in codes, those of GPTQ, AWQ, compressed-tensors or fp8 are decoded. All weights are
+// frozen. An unsupported architecture, and tensors that are missing, superfluous or of
+// another shape, are errors that name them.
 func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	c, err := readConfig(dir)
 	if err != nil {
@@ -61,7 +60,7 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 		opt.Quantise = nil
 	}
 	if _, head := w.Shape(tables.Head + ".weight"); !head && opt.Headless {
-		c.Tied = true // nothing is asked of the head
+		c.Tied = true // the head is not used
 	}
 	m, err := build(dev, dir, opt.apply(c), forms{half: opt.BF16, stored: holds(w), codes: opt.codes(w), bf16: opt.quantises(w) && w.DType(tables.Embedding+".weight") == "BF16", planned: opt.Planned})
 	if err != nil {
@@ -90,7 +89,7 @@ func Load(dev driver.Device, dir string, opt Options) (*Model, error) {
 	return m, nil
 }
 
-// codes says which linears' weights are in codes.
+// codes returns which linears' weights are in codes.
 func (o Options) codes(w *checkpoint.Weights) func(name string) (quant.Format, bool) {
 	return func(name string) (quant.Format, bool) {
 		f, coded := w.Coded(name)
@@ -106,8 +105,8 @@ func (o Options) quantises(w *checkpoint.Weights) bool {
 	return o.Quantise != nil || slices.ContainsFunc(w.Names(), func(name string) bool { _, coded := w.Coded(name); return coded })
 }
 
-// noteCodes says where a folder that is to be quantised had been before, and where scales
-// are not those of their own blocks.
+// noteCodes adds notes if a folder that is to be quantised already is, and if scales are not
+// those of their own blocks.
 func (m *Model) noteCodes(w *checkpoint.Weights) {
 	before, ragged := 0, 0
 	for mod := range m.modules() {
@@ -134,8 +133,8 @@ func decodes(w *checkpoint.Weights) bool {
 	return slices.ContainsFunc(w.Names(), func(name string) bool { _, ok := w.Decoded(name); return ok })
 }
 
-// noteDecoded keeps which parameters are decoded, and says it with the memory that it takes.
-// quantise was asked for in vain, as in LLaMA-Factory.
+// noteDecoded records which parameters are decoded, and adds a note with the memory for it.
+// If quantise was requested it has no effect, as in LLaMA-Factory.
 func (m *Model) noteDecoded(w *checkpoint.Weights, quantise bool) {
 	m.decoded = map[*tensor.Param]string{}
 	matrices, formats, stored, kept := 0, []string{}, uint64(0), 0
@@ -175,7 +174,7 @@ func (m *Model) noteDecoded(w *checkpoint.Weights, quantise bool) {
 	}
 }
 
-// Coding is the format of the first linear in codes; ok is false where none is.
+// Coding is the format of the first linear in codes; ok is false if there is none.
 func (m *Model) Coding() (f quant.Format, ok bool) {
 	for mod := range m.modules() {
 		if f, coded := mod.linear.Weight.Coded(); coded {
@@ -185,15 +184,15 @@ func (m *Model) Coding() (f quant.Format, ok bool) {
 	return f, false
 }
 
-// Quantised reports whether weights are in codes, or were in the folder: nothing is merged into
-// them, and they do not train.
+// Quantised reports whether weights are in codes, or were in the folder: nothing is merged
+// into them, and they cannot be trained.
 func (m *Model) Quantised() bool { _, coded := m.Coding(); return coded || len(m.decoded) > 0 }
 
 // headName is the head's tensor.
 func (m *Model) headName() string { return m.tables().Head + ".weight" }
 
-// noteHead says where a tied model's folder has a head that differs from the embeddings,
-// which take its place, as in transformers.
+// noteHead adds a note if a tied model's folder has a head that differs from the embeddings,
+// which are used in its place, as in transformers.
 func (m *Model) noteHead(w *checkpoint.Weights) error {
 	shape, ok := w.Shape(m.headName())
 	if !ok || !m.config.Tied || !slices.Equal(shape, m.embed.Shape) {
@@ -216,7 +215,7 @@ func (m *Model) noteHead(w *checkpoint.Weights) error {
 // Notes are lines about the folder that its user should read.
 func (m *Model) Notes() []string { return m.notes }
 
-// holds says of a tensor whether w has it with that shape.
+// holds returns a function that reports whether w has a tensor with that shape.
 func holds(w *checkpoint.Weights) func(name string, shape []int) bool {
 	return func(name string, shape []int) bool {
 		there, ok := w.Shape(name)
@@ -234,8 +233,8 @@ func (o Options) apply(c Config) Config {
 	return c
 }
 
-// read fills params from w, which must hold them under their names and nothing else.
-// where names w in messages.
+// read fills params from w, which must have them under their names and nothing else. where
+// names w in messages.
 func (m *Model) read(w *checkpoint.Weights, where string, params []*tensor.Param, name func(*tensor.Param) string) error {
 	wanted := make(map[string]bool, len(params))
 	var faults []error
@@ -270,14 +269,14 @@ func (m *Model) read(w *checkpoint.Weights, where string, params []*tensor.Param
 	return nil
 }
 
-// stored is a tensor of a folder's files, which a parameter is loaded from.
+// stored is a tensor of a folder's files, from which a parameter is loaded.
 type stored struct {
 	files *checkpoint.Weights
 	name  string
 }
 
-// DType says of codes that are decoded that bf16 comes out of them, too: in bands, without the
-// matrix in float32.
+// DType is BF16 also for codes, which can be decoded to bf16: in bands, without the matrix
+// in float32.
 func (s stored) DType() string {
 	if _, decoded := s.files.Decoded(s.name); decoded {
 		return "BF16"
@@ -297,9 +296,9 @@ func (s stored) Codes() (f quant.Format, p quant.Parts, ok bool, err error) {
 
 func (s stored) BF16(x []driver.BF16) error { return s.files.ReadBF16(s.name, x) }
 
-// derived reports whether a tensor that some writers store follows from others: the
-// copy of a tied head (an untied model has lm_head among its own), also in an adapter
-// that keeps it tied, and old transformers' rope frequencies.
+// derived reports whether a tensor that some writers store follows from others: the copy of
+// a tied head (an untied model has lm_head among its own), also in an adapter that keeps it
+// tied, and the rope frequencies of old transformers.
 func (m *Model) derived(name string) bool {
 	if m.adapter != nil && m.adapter.lora.TieWeights && m.tied() && name == prefix+m.headName() {
 		return true

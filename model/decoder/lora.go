@@ -13,16 +13,16 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// LoRA says which adapters to add.
+// LoRA configures new adapters.
 type LoRA struct {
 	Rank    int
 	Alpha   float64                  // the adapter's output is scaled by Alpha/Rank
 	Dropout float64                  // of the adapter's input while training
 	RSLoRA  bool                     // scale by Alpha/sqrt(Rank) instead
 	DoRA    bool                     // outputs are scaled by trained magnitudes: autograd.DoRA
-	PiSSA   string                   // start as the weights' principal parts, which they lose; PEFT's name of it: pissa, pissa_niter_16
+	PiSSA   string                   // initialise with the weights' principal parts, which are subtracted from them; PEFT's name of the method: pissa, pissa_niter_16
 	Targets []string                 // module names or ends of their paths, embed_tokens and lm_head among them; "all" = every linear but lm_head
-	Exclude func(module string) bool // says which modules get none all the same, by their paths; nil = none
+	Exclude func(module string) bool // reports which modules get none nevertheless, by their paths; nil = none
 
 	// ModulesToSave are modules that train in full and are stored beside the adapter
 	// (additional_target), named by any end of their paths: embed_tokens, lm_head, norm
@@ -31,7 +31,7 @@ type LoRA struct {
 	TieWeights    bool // PEFT's ensure_weight_tying: a tied head and its embeddings stay one
 }
 
-// Pair is where one adapter's A stands in the flattened trainable vector; B follows.
+// Pair is the position of one adapter's A in the flattened trainable vector; B follows.
 type Pair struct {
 	Name          string // model.layers.0.self_attn.q_proj
 	Offset        int
@@ -42,13 +42,13 @@ type Pair struct {
 type adapter struct {
 	lora    LoRA
 	modules []module                    // linear ones that carry one, in order; the head is the last
-	tokens  []tokenTable                // rows of the embeddings and the head that train by themselves
+	tokens  []tokenTable                // rows of the embeddings and the head that are trained separately
 	saves   map[*tensor.Param]bool      // of ModulesToSave
-	start   map[*tensor.Param][]float32 // A and B as PiSSA made them
+	start   map[*tensor.Param][]float32 // A and B as initialised by PiSSA
 	read    *checkpoint.AdapterConfig   // where LoadAdapter made it
 	dir     string                      // that LoadAdapter read
 	content string                      // of its files
-	beside  []checkpoint.Tensor         // of its tensors, those on the towers of a multimodal model
+	beside  []checkpoint.Tensor         // its tensors for the towers of a multimodal model
 }
 
 // prefix is PEFT's: the path from its wrapper to the model's modules.
@@ -73,10 +73,10 @@ func (l LoRA) validate() error {
 	return nil
 }
 
-// AddLoRA freezes the model and puts new adapters on it: A uniform in
-// ±1/sqrt(in) from uniform, which draws from [0, 1), B zero, magnitudes the norms of
-// the weights' rows; or with PiSSA the weights' principal parts. They replace adapters
-// that are there; Merge those first to keep them.
+// AddLoRA freezes the model and adds new adapters: A uniform in ±1/sqrt(in) from uniform,
+// which draws from [0, 1), B zero, magnitudes the norms of the weights' rows; or with PiSSA
+// the weights' principal parts. They replace existing adapters; Merge those first to keep
+// them.
 func (m *Model) AddLoRA(l LoRA, uniform func() float64) error {
 	if err := l.validate(); err != nil {
 		return err
@@ -133,8 +133,8 @@ func (m *Model) startMagnitudes() error {
 	return m.startColumnMagnitudes()
 }
 
-// LoadAdapter freezes the model and continues the adapter saved in dir: its own
-// rank, alpha and targets count. It replaces adapters that are there.
+// LoadAdapter freezes the model and continues the adapter saved in dir, with its own rank,
+// alpha and targets. It replaces existing adapters.
 func (m *Model) LoadAdapter(dir string) error {
 	c, err := checkpoint.ReadAdapterConfig(dir)
 	if err != nil {
@@ -165,7 +165,7 @@ func (m *Model) LoadAdapter(dir string) error {
 	if m.adapter.content, err = checkpoint.Content(dir); err != nil {
 		return err
 	}
-	if m.adapter.read = c; c.PiSSA() { // as PEFT does on loading: what was saved is the principal part, trained on
+	if m.adapter.read = c; c.PiSSA() { // as PEFT does on loading: the principal part was saved, and is subtracted
 		if err := m.startPiSSA(); err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
@@ -176,8 +176,9 @@ func (m *Model) LoadAdapter(dir string) error {
 	return m.read(w, adapterFile(dir), m.adapterParams(), m.adapterName)
 }
 
-// Merge adds the adapters to the weights, W += s·B A, and removes them; tokens' rows take
-// their places. An error, no memory for a bf16 weight in float32, leaves some of them added.
+// Merge adds the adapters to the weights, W += s·B A, and removes them; trained rows of
+// tokens are written to their tables. After an error (no memory for a bf16 weight in
+// float32) some have been added.
 func (m *Model) Merge() error {
 	if m.adapter == nil {
 		return nil
@@ -201,8 +202,8 @@ func (m *Model) Merge() error {
 	return nil
 }
 
-// attach freezes the model and gives modules adapters of zeros, of the rank and scale
-// that shape says.
+// attach freezes the model and adds adapters of zeros to modules, with the rank and scale
+// that shape returns.
 func (m *Model) attach(l LoRA, on targets, shape func(path string) (rank int, scale float32)) error {
 	m.dropAdapter()
 	for _, p := range m.base() {
@@ -229,7 +230,7 @@ func (m *Model) attach(l LoRA, on targets, shape func(path string) (rank int, sc
 	return nil
 }
 
-// adapt gives a module an adapter of zeros.
+// adapt adds an adapter of zeros to a module.
 func (m *Model) adapt(mod module, l LoRA, rank int, scale float32) error {
 	lin := mod.linear
 	a, err := m.trained(prefix+mod.path+".lora_A.weight", rank, lin.In)
@@ -252,7 +253,7 @@ func (m *Model) adapt(mod module, l LoRA, rank int, scale float32) error {
 	return nil
 }
 
-// trainInFull trains the tensors of the modules that names name.
+// trainInFull makes the tensors of the named modules trainable.
 func (m *Model) trainInFull(names []string, tie bool) (map[*tensor.Param]bool, error) {
 	if len(names) == 0 {
 		return nil, nil
@@ -338,7 +339,7 @@ func (m *Model) dropAdapter() {
 	m.adapter = nil
 }
 
-// targets are the modules that an adapter is on.
+// targets are the modules to which an adapter is added.
 type targets struct {
 	modules   []module               // linear ones, the head the last
 	embedding bool                   // the embeddings, too
@@ -350,10 +351,10 @@ func (t targets) none() bool { return len(t.modules) == 0 && !t.embedding && len
 // tables are the paths of the embeddings and the head.
 func (m *Model) tables() checkpoint.Tables { return m.config.tables() }
 
-// match finds the modules that l's targets name, as PEFT does: a target is a module's
-// whole path or the end of it after a dot, none that trains in full, and one that matches
-// nothing beside others that do is left out, with a note. What is named and cannot carry
-// an adapter is an error.
+// match finds the modules that l's targets name, as PEFT does: a target is a module's whole
+// path or its last components; modules that are trained in full are excluded, and a target
+// that matches nothing although others do is left out, with a note. A module that cannot
+// have an adapter is an error.
 func (m *Model) match(l LoRA) (found targets, err error) {
 	used := map[string]bool{}
 	hits := func(path string, all bool) (hit bool) {
@@ -415,8 +416,7 @@ func lastNames(mods iter.Seq[module]) (names []string) {
 	return names
 }
 
-// PairOffsets lists where every adapter of a layer stands in the flattened trainable
-// vector.
+// PairOffsets lists the position of every layer's adapter in the flattened trainable vector.
 func (m *Model) PairOffsets() []Pair {
 	if m.adapter == nil {
 		return nil
@@ -432,7 +432,8 @@ func (m *Model) PairOffsets() []Pair {
 	return pairs
 }
 
-// adapterParams lists the tensors of every adapter, and what trains in full, in order.
+// adapterParams lists the tensors of every adapter, and of modules trained in full, in
+// order.
 func (m *Model) adapterParams() []*tensor.Param {
 	own := m.adapterTensors()
 	var list []*tensor.Param

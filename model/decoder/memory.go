@@ -13,9 +13,9 @@ type Budget struct {
 	Weights     uint64 // the model's own tensors
 	Adapters    uint64 // LoRA's A and B
 	Gradients   uint64 // of everything trainable
-	Optimizer   uint64 // what the optimizer keeps; Memory does not know it
+	Optimizer   uint64 // the optimizer's state; not computed by Memory
 	Activations uint64 // kept from forward to backward, and the working set
-	Head        uint64 // the logits that exist at once; on a device, all scratch memory of kernels
+	Head        uint64 // the logits that exist at a time; on a device, all scratch memory of kernels
 }
 
 // Total is the sum.
@@ -23,12 +23,12 @@ func (b Budget) Total() uint64 {
 	return b.Weights + b.Adapters + b.Gradients + b.Optimizer + b.Activations + b.Head
 }
 
-// Memory plans a training step over micro-batches of that many tokens, labelled of
-// which have a target, with what trains now; the optimizer's memory is not in it.
-// Activations are counted by a pass that computes nothing, over the very tape that
-// trains: they are exact for that many tokens in one sequence, and no shorter
-// micro-batch takes more. A mixture's tokens all go to one expert in it, which is the
-// most that the rows of a layer can take. Without tokens it is what the model holds now.
+// Memory plans a training step over micro-batches of that many tokens, labelled of which
+// have a target, with the present trainable parameters; the optimizer's memory is not
+// included. Activations are counted by a pass that computes nothing, with the same tape that
+// trains: they are exact for that many tokens in one sequence, and no shorter micro-batch
+// takes more. In it all tokens of a mixture go to one expert, which is the most that the
+// rows of a layer can take. Without tokens it is the model's present memory.
 func (m *Model) Memory(tokens, labelled int) Budget {
 	var b Budget
 	for p := range m.parameters() {
@@ -48,11 +48,11 @@ func (m *Model) Memory(tokens, labelled int) Budget {
 	return b
 }
 
-// panelShare is the share of a device's memory that packed weights may take: they are
-// twice as large as the weights, which stay beside them.
+// panelShare is the divisor for the share of a device's memory that packed weights may take:
+// they are twice as large as the weights, which are kept as well.
 const panelShare = 4
 
-// panelBytes is the memory of the frozen linears' panels that are still to be packed.
+// panelBytes is the size of the frozen linears' panels that are not packed yet.
 func (m *Model) panelBytes() (n uint64) {
 	for _, p := range m.parts {
 		if p.linear != nil {
@@ -65,8 +65,7 @@ func (m *Model) panelBytes() (n uint64) {
 	return n
 }
 
-// pack packs the frozen linears for the units that multiply bf16 on a host, once instead of
-// in every product.
+// pack packs the frozen linears for products on a host, once instead of in every product.
 func (m *Model) pack() error {
 	if m.panelBytes() == 0 {
 		return nil
@@ -82,8 +81,8 @@ func (m *Model) pack() error {
 	return nil
 }
 
-// Reserve takes the memory of b's activations now, so that no later pass of that size has
-// to ask for any, and packs frozen weights where products want them so.
+// Reserve allocates the memory of b's activations now, so that no later pass of that size
+// allocates any, and packs frozen weights.
 func (m *Model) Reserve(b Budget) error {
 	if err := m.pack(); err != nil {
 		return fmt.Errorf("packing frozen weights: %w", err)
@@ -94,8 +93,8 @@ func (m *Model) Reserve(b Budget) error {
 	return nil
 }
 
-// rehearse runs forward and backward over a device that only counts, and returns what the
-// tape and what kernels of their own took.
+// rehearse runs forward and backward on a device that only counts, and returns the memory of
+// the tape and the scratch memory of kernels.
 func (m *Model) rehearse(tokens, labelled int) (activations, scratch uint64) {
 	dev := plan.New(m.dev)
 	dry := *m
@@ -103,14 +102,14 @@ func (m *Model) rehearse(tokens, labelled int) (activations, scratch uint64) {
 	dry.tape.BF16 = m.tape.BF16
 	b := Batch{
 		Tokens: make([]int32, tokens), Targets: make([]int32, tokens),
-		Positions: make([]int32, tokens), // of one token's length: the rope tables stay as they are
+		Positions: make([]int32, tokens), // of one token's length: the rope tables do not change
 	}
 	for i := min(labelled, tokens); i < tokens; i++ {
 		b.Targets[i] = -1
 	}
 	o := Objective{Weight: make([]float32, tokens), Train: true, Balance: 1}
 	if _, err := dry.Backward(b, o); err != nil {
-		panic(fmt.Sprintf("decoder: a pass that computes nothing: %v", err)) // nothing in it can fail
+		panic(fmt.Sprintf("decoder: a pass that computes nothing: %v", err)) // cannot happen
 	}
 	activations = dry.tape.HighWater()
 	dry.tape.Close()

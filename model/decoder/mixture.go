@@ -15,27 +15,27 @@ type expertNames struct {
 	downSecond     bool   // down is registered before up
 	router         string // "": gate
 
-	// In the place of the experts' own modules, one tensor for all of them: gate and up,
-	// [Experts, 2·Intermediate, Hidden], and down, [Experts, Hidden, Intermediate]. Where the
-	// experts have names as well a folder may hold either.
+	// In place of the experts' own modules, one tensor for all of them: gate and up,
+	// [Experts, 2·Intermediate, Hidden], and down, [Experts, Hidden, Intermediate]. If the
+	// experts have names as well, a folder may have either.
 	allGateUp, allDown string
 	stacking           stacking
-	biased             bool // experts and the router add biases
+	biased             bool // experts and the router have biases
 
-	routerLast   bool   // registered behind the experts
-	routerTensor bool   // its weight is a tensor, no linear module, for adapters and for PEFT
+	routerLast   bool   // registered after the experts
+	routerTensor bool   // its weight is a tensor, not a linear module, for adapters and for PEFT
 	shared       string // "": shared_expert
 	sharedPlain  bool   // the shared expert's output is not gated
-	weighsInputs bool   // a token's weight multiplies what its expert gets, not what it gives
+	weighsInputs bool   // a token's weight multiplies the expert's input, not its output
 }
 
-// stacking is how a folder keeps the experts that lie in one tensor.
+// stacking is how a folder stores experts in one tensor.
 type stacking uint8
 
 const (
-	rowsApart     stacking = iota // as here: gate's rows above up's
+	rowsApart     stacking = iota // as here: gate's rows before up's
 	columnsApart                  // [Hidden, 2·Intermediate]: gate's columns before up's
-	columnsInTurn                 // [Hidden, 2·Intermediate]: a column of gate, a column of up
+	columnsInTurn                 // [Hidden, 2·Intermediate]: columns of gate and up alternate
 )
 
 var (
@@ -60,14 +60,14 @@ var (
 )
 
 // mixture is a mixture of experts, of which a router chooses some for every token, and a
-// shared expert, if there is one, that every token goes through.
+// shared expert, if there is one, for all tokens.
 type mixture struct {
 	logits         autograd.Linear // [Experts, Hidden]
 	chooser        chooser
-	all            []expert // whose layers gate, up and down list
+	all            []expert // whose layers are also listed in gate, up and down
 	gate, up, down []*autograd.Linear
 	gating         gating
-	weighsInputs   bool             // a token's weight multiplies what its expert gets, not what it gives
+	weighsInputs   bool             // a token's weight multiplies the expert's input, not its output
 	shared         *gatedMLP        // nil: there is none
 	sharedGate     *autograd.Linear // [1, Hidden]; nil: its output is not gated
 	topK           int
@@ -108,8 +108,8 @@ func (b *builder) mixture(path string) *mixture {
 	return e
 }
 
-// routing builds the router's layer. Which experts a token goes to hangs on small
-// differences: float32, or what upstream quantises it to.
+// routing builds the router's layer. The choice of experts is sensitive to small
+// differences: it is float32, or as upstream quantises it.
 func (b *builder) routing(e *mixture, path string) {
 	n, hidden, experts := b.f.experts, b.c.Hidden, b.c.MoE.Experts
 	path += cmp.Or(n.router, "gate")
@@ -126,7 +126,7 @@ func (b *builder) routing(e *mixture, path string) {
 	}
 }
 
-// gating is what the family's experts compute.
+// gating is the activation of the family's experts.
 func (b *builder) gating() gating {
 	if b.c.MoE.Limit > 0 {
 		return clamped{Alpha: b.c.MoE.Alpha, Limit: b.c.MoE.Limit}
@@ -148,8 +148,8 @@ func (b *builder) expert(e *mixture, i int, path string) {
 	e.gate, e.up, e.down = append(e.gate, &x.gate), append(e.up, &x.up), append(e.down, &x.down)
 }
 
-// feed records the experts' outputs, weighted by the router, and the shared expert's.
-// Tokens are grouped by expert: every expert computes one product.
+// feed records the experts' outputs, weighted by the router, and the shared expert's. Tokens
+// are grouped by expert: every expert computes one product.
 func (e *mixture) feed(m *Model, h *autograd.Value) *autograd.Value {
 	t := m.tape
 	logits := t.Linear(h, &e.logits)
@@ -182,7 +182,7 @@ func (e *mixture) computed(m *Model, h *autograd.Value, r *autograd.Routing) *au
 	return out
 }
 
-// withShared adds what the shared expert gives, if there is one.
+// withShared adds the output of the shared expert, if there is one.
 func (e *mixture) withShared(m *Model, h, out *autograd.Value) *autograd.Value {
 	if e.shared == nil {
 		return out
@@ -211,17 +211,17 @@ func (e *mixture) spread(part map[*autograd.Linear]float64) {
 type MoE struct {
 	Experts, TopK int
 	Intermediate  int     // of an expert
-	Shared        int     // of the shared expert; 0 = there is none
+	Shared        int     // width of the shared expert; 0 = there is none
 	Normalize     bool    // a token's weights sum to 1
-	AuxCoef       float64 // router_aux_loss_coef: of Balance in the loss, where asked for
+	AuxCoef       float64 // router_aux_loss_coef: factor of Balance in the loss, if requested
 
-	Groups, TopGroups int     `json:",omitempty"` // a token's experts are of so many groups of all; Groups 0 or 1 = of any
-	Scale             float32 `json:",omitempty"` // of a token's weights; 0 = 1
-	Floor             float32 `json:",omitempty"` // of what they are divided by
-	Alpha, Limit      float32 `json:",omitempty"` // of gpt_oss' activation; Limit 0 = the family's
+	Groups, TopGroups int     `json:",omitempty"` // a token's experts are from that many groups; Groups 0 or 1 = from any
+	Scale             float32 `json:",omitempty"` // factor of a token's weights; 0 = 1
+	Floor             float32 `json:",omitempty"` // lower bound of the sum by which they are divided
+	Alpha, Limit      float32 `json:",omitempty"` // for gpt_oss' activation; Limit 0 = the family's
 }
 
-// mixtures takes over the shape of the mixtures, and which layers have one.
+// mixtures sets the shape of the mixtures, and which layers have one.
 func (c *Config) mixtures(from *checkpoint.ModelConfig) {
 	m := from.MoE
 	if m == nil {

@@ -1,12 +1,11 @@
-// Package decoder is the one causal language model of all families: from a Hugging
-// Face folder to losses, gradients, per-sample gradients and back to a folder.
+// Package decoder implements one causal language model for all families: from a Hugging Face
+// folder to losses, gradients, per-sample gradients and back to a folder.
 //
-// Architecture, per layer: RMSNorm, grouped-query attention with rotary positions,
-// residual; RMSNorm, a gated MLP or a mixture of such experts, residual; then a final
-// RMSNorm and a head, tied to the embeddings or not. What a family does differently,
-// LayerNorm, an MLP without a gate, branches beside each other, learned positions, is
-// a row in family.go. Micro-batches are packed without padding. Linears may carry LoRA
-// adapters.
+// Architecture, per layer: RMSNorm, grouped-query attention with rotary positions, residual;
+// RMSNorm, a gated MLP or a mixture of such experts, residual; then a final RMSNorm and a
+// head, tied to the embeddings or not. Differences of a family, such as LayerNorm, an MLP
+// without a gate, parallel branches, learned positions, are a row in family.go.
+// Micro-batches are packed without padding. Linears may have LoRA adapters.
 package decoder
 
 import (
@@ -30,9 +29,9 @@ type Model struct {
 	family family
 
 	embed     *tensor.Param
-	positions *tensor.Param // added to the embeddings; nil: none are
+	positions *tensor.Param // added to the embeddings; nil: none
 	norm      norm
-	embedding autograd.Embedding // how rows of embed are read, but for noise
+	embedding autograd.Embedding // reads rows of embed, before noise
 	head      autograd.Head      // its weight is embed when tied
 	layers    []layer
 	inputs    *layerInputs          // nil: layers have none of their own
@@ -41,19 +40,19 @@ type Model struct {
 	rope      *rope.Table
 	views     []view // of stacked experts
 	layouts   map[*tensor.Param]layout
-	decoded   map[*tensor.Param]string // the formats of what was decoded from a folder's codes
+	decoded   map[*tensor.Param]string // the formats of parameters decoded from a folder's codes
 	adapter   *adapter                 // nil without one
 	tape      *autograd.Tape
 	notes     []string
-	options   Options                   // it was loaded with
-	special   *checkpoint.SpecialTokens // of the tokenizer; nil = not told
+	options   Options                   // with which it was loaded
+	special   *checkpoint.SpecialTokens // of the tokenizer; nil = unknown
 	rows      int                       // of the vocabulary in the folder's config.json
-	tiedThere bool                      // the folder's head is its embeddings
+	tiedThere bool                      // the folder's head is tied to its embeddings
 	half      bool                      // matrices are bf16, products run on tensor cores
 	origin    origin
-	unmerged  string // the folder of an adapter that was merged, but for its part on the towers; "" = none
+	unmerged  string // the folder of an adapter that was merged except for its part on the towers; "" = none
 
-	checkpointed bool // layers are computed again in the backward pass
+	checkpointed bool // layers are recomputed in the backward pass
 }
 
 // module is a linear layer with its place in the model.
@@ -62,11 +61,10 @@ type module struct {
 	linear *autograd.Linear
 }
 
-// Config is what the model was built from.
+// Config returns the configuration from which the model was built.
 func (m *Model) Config() Config { return m.config }
 
-// BF16 reports whether there are matrices that are kept in bf16 and multiplied on tensor
-// cores.
+// BF16 reports whether some matrices are stored in bf16 and multiplied on tensor cores.
 func (m *Model) BF16() bool { return m.half }
 
 // Parameters counts the elements of every tensor, adapters included.
@@ -78,11 +76,11 @@ func (m *Model) Parameters() int {
 	return n
 }
 
-// SetSpecialTokens tells the model its tokenizer's, which its config.json and
-// generation_config.json are saved with.
+// SetSpecialTokens sets the tokenizer's special tokens, with which config.json and
+// generation_config.json are saved.
 func (m *Model) SetSpecialTokens(t checkpoint.SpecialTokens) { m.special = &t }
 
-// Close gives all memory back; the model must not be used afterwards.
+// Close frees all memory; the model must not be used afterwards.
 func (m *Model) Close() {
 	m.dropAdapter()
 	for _, p := range m.base() {
@@ -96,7 +94,7 @@ func (m *Model) Close() {
 	m.tape.Close()
 }
 
-// modules yields every linear module but the head, in order.
+// modules yields every linear module except the head, in order.
 func (m *Model) modules() iter.Seq[module] {
 	return func(yield func(module) bool) {
 		for _, p := range m.parts {
@@ -121,7 +119,7 @@ func (m *Model) parameters() iter.Seq[*tensor.Param] {
 	}
 }
 
-// tensors are the part's, its adapter's included.
+// tensors are those of the part, including its adapter's.
 func (p part) tensors() []*tensor.Param {
 	l := p.linear
 	if l == nil {
@@ -149,8 +147,8 @@ func (m *Model) base() []*tensor.Param {
 	return list
 }
 
-// Trainable lists the parameters that train, in the order of PyTorch's
-// model.parameters(): the order of the flattened gradient.
+// Trainable lists the trainable parameters, in the order of PyTorch's model.parameters():
+// the order of the flattened gradient.
 func (m *Model) Trainable() []*tensor.Param {
 	var list []*tensor.Param
 	for p := range m.parameters() {
@@ -187,7 +185,7 @@ func (m *Model) Train(match func(name string) bool) error {
 	return nil
 }
 
-// train makes a tensor trainable; one that was decoded stays as it is.
+// train makes a tensor trainable, unless it was decoded.
 func (m *Model) train(p *tensor.Param) error {
 	if format, decoded := m.decoded[p]; decoded {
 		return fmt.Errorf("training %s: its weights are quantised in %s (%s), and stay as they are: take the model in bf16, fp16 or float32", p.Name, m.dir, format)

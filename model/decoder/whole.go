@@ -9,12 +9,12 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// What the language model of a multimodal folder does with the rest of it: towers, their
-// part of an adapter, the files about images. None of that is computed with; all of it is
-// written as it was read.
+// How the language model of a multimodal folder handles the rest of it: towers, their part
+// of an adapter, the files for images. They are not used in any computation, and written as
+// they were read.
 
-// writeWhole writes the language model's tensors under the names of the folder it was read
-// from, and the towers' as they are there.
+// writeWhole writes the language model's tensors under the names of the folder from which it
+// was read, and the towers' unchanged.
 func (m *Model) writeWhole(dir string, tensors []checkpoint.Tensor) (err error) {
 	if m.unmerged != "" {
 		return fmt.Errorf("saving a model to %s: the adapter in %s, which was merged into the language model, is on the towers as well, and that part is not merged here: merge it with PEFT first (merge_and_unload)", dir, m.unmerged)
@@ -39,8 +39,8 @@ func (m *Model) writeWhole(dir string, tensors []checkpoint.Tensor) (err error) 
 	return err
 }
 
-// ofWhole names an adapter's tensors and targets as transformers 5 names the whole model's
-// modules, whichever version wrote them, and returns the tensors that are on its towers.
+// ofWhole renames an adapter's tensors and targets as transformers 5 names the whole model's
+// modules, whichever version wrote them, and returns the tensors that belong to its towers.
 func (m *Model) ofWhole(c *checkpoint.AdapterConfig, w *checkpoint.Weights) ([]checkpoint.Tensor, error) {
 	whole := m.config.Multimodal
 	if whole == nil {

@@ -2,17 +2,17 @@ package decoder
 
 import "dataflex.dev/dataflex/model/autograd"
 
-// Work is the multiplications and additions of the products of a pass, which are nearly
-// all of its time.
+// Work is the multiplications and additions of a pass's products, which take nearly all of
+// its time.
 type Work struct {
 	Forward  float64
-	Backward float64 // to the gradients of the trained weights
+	Backward float64 // including the gradients of the trained weights
 }
 
-// Work counts the work of rows of those lengths, labelled of whose tokens have a target:
-// 2 FLOP for every weight that a token meets, and 4 for every number of a head that a token
-// compares with another. Backward has the gradients of inputs, and those of weights that
-// train.
+// Work counts the work for rows of those lengths, of whose tokens labelled have a target: 2
+// FLOP for every weight that is applied to a token, and 4 for every element of a head for
+// each pair of tokens in attention. Backward has the gradients of inputs, and those of
+// trained weights.
 func (m *Model) Work(lengths []int, labelled int) Work {
 	c := m.config
 	tokens, pairs := 0.0, 0.0
@@ -27,7 +27,7 @@ func (m *Model) Work(lengths []int, labelled int) Work {
 		mixed += 4*pairs*m.layers[i].mixer.pairs() + 2*tokens*m.layers[i].mixer.steps()
 	}
 	w := Work{Forward: 2*layers*tokens + 2*head + mixed}
-	w.Backward = w.Forward + 2*trained*tokens + 1.5*mixed // the backward pass computes the scores again
+	w.Backward = w.Forward + 2*trained*tokens + 1.5*mixed // the backward pass recomputes the scores
 	if m.head.Weight.Trainable() {
 		w.Backward += 2 * head
 	}
@@ -37,8 +37,8 @@ func (m *Model) Work(lengths []int, labelled int) Work {
 	return w
 }
 
-// weightsMet are the weights of the layers that a token goes through, and those of them
-// that train.
+// weightsMet returns the number of weights of the layers that are applied to a token, and of
+// the trained ones among them.
 func (m *Model) weightsMet() (all, trained float64) {
 	share := map[*autograd.Linear]float64{}
 	for i := range m.layers {
@@ -66,8 +66,7 @@ func (m *Model) weightsMet() (all, trained float64) {
 	return all + stacked, trained + trainedToo
 }
 
-// stackedWeights are those that a token meets of experts that lie in one tensor, which are no
-// linear modules.
+// stackedWeights counts those of experts in one tensor, which are not linear modules.
 func (m *Model) stackedWeights() (all, trained float64) {
 	listed := map[*autograd.Linear]bool{}
 	for _, p := range m.parts {
