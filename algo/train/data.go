@@ -28,7 +28,8 @@ type Data struct {
 	Key       string                    // identifies the rows by content
 	Stop      []int32                   // tokens that end an answer: EOS and the template's stop words
 
-	options cache.Options // with which the data were made
+	options cache.Options                   // with which the data were made
+	name    func(hash func() string) string // see cache.Data.Name
 	close   func() error
 }
 
@@ -62,7 +63,7 @@ func LoadData(ctx context.Context, c *config.Config, log *slog.Logger) (*Data, e
 		log.Warn(w)
 	}
 	log.Info("data", "rows", len(got.Train), "found", got.Found, "path", got.Path)
-	d := &Data{Tokenizer: tok, Train: got.Train, Labels: got.Labels, Key: got.Key, Stop: stopTokens(tok, tmpl), options: options, close: got.Close}
+	d := &Data{Tokenizer: tok, Train: got.Train, Labels: got.Labels, Key: got.Key, Stop: stopTokens(tok, tmpl), options: options, name: got.Name, close: got.Close}
 	for _, s := range got.Eval {
 		d.Eval = append(d.Eval, EvalSet(s))
 	}

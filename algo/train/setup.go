@@ -80,7 +80,7 @@ func decide(ctx context.Context, c *config.Config, l *loop, d *Data) (*identity.
 		Tokenizer: d.Tokenizer, Stop: d.Stop, Ranks: l.lanes.job,
 	}
 	lent.Subtasks = subtasks(lent.Eval)
-	n := &identity.Names{Config: c, Lent: lent, Rows: d.Train, Key: d.Key}
+	n := &identity.Names{Config: c, Lent: lent, Rows: d.Train, Key: d.Key, Remembered: d.name}
 	ask := &questioner{config: c, data: d, lent: lent}
 	var err error
 	n.Curriculum, n.Component, err = curriculum.New(ctx, curriculum.Run{

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"runtime/metrics"
 	"slices"
 	"syscall"
 
@@ -38,15 +39,17 @@ type builder struct {
 	subtasks  []string // names, in order of first appearance
 	subtaskOf map[string]int32
 
-	writeRows setWriter
-	random    *rng.RandomState // NumPy's global stream, from which num_samples draws
+	spillAfter int // see spill; tests lower it
+	writeRows  setWriter
+	random     *rng.RandomState // NumPy's global stream, from which num_samples draws
 }
 
 // encoded is a dataset whose rows are encoded.
 type encoded struct {
 	source  *dataset.Source
 	number  int
-	rows    []encodedRow
+	rows    []encodedRow // mapped, where there are many
+	unmap   func() error // releases them
 	dropped map[int32]processor.Dropped
 	faults  map[int32]error // of rows that fail the run if they are used; these rows count as dropped, too
 }
@@ -65,7 +68,7 @@ type ref struct{ set, row int32 }
 
 // newBuilder checks the options and computes their key.
 func newBuilder(o Options) (*builder, error) {
-	b := &builder{o: o, dir: o.Dir, sets: map[string]*encoded{}, subtaskOf: map[string]int32{}}
+	b := &builder{o: o, dir: o.Dir, sets: map[string]*encoded{}, subtaskOf: map[string]int32{}, spillAfter: o.spillAfter()}
 	if len(o.Train) > 0 || len(o.Eval)+len(o.Mixer) == 0 {
 		if err := dataset.Check(o.Train, o.MaxSamples); err != nil {
 			return nil, fault("dataset", err)
@@ -115,7 +118,7 @@ func (b *builder) store(ctx context.Context, f *storage.Folder) (*Data, error) {
 		}
 		return nil, err
 	}
-	d, err := open(f.Path(), trusted) // the mapping survives the rename
+	d, err := open(f.Path(), trusted, b.spillAfter) // the mapping survives the rename
 	if err != nil {
 		return nil, errors.Join(err, f.Abort())
 	}
@@ -153,7 +156,7 @@ func (b *builder) temporary(ctx context.Context) (*Data, error) {
 	if err := b.build(ctx); err != nil {
 		return nil, err
 	}
-	d, err := open(f.Path(), trusted)
+	d, err := open(f.Path(), trusted, b.spillAfter)
 	if d != nil {
 		d.Path = ""
 	}
@@ -184,9 +187,8 @@ func (b *builder) build(ctx context.Context) (err error) {
 		return b.writing(err)
 	}
 	defer closeAll(b.index.rows.file, b.index.members.file)
-	// Few objects are alive at a time but many are allocated: let the garbage collector run
-	// less often.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	defer b.unmap()
+	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent()))
 	for _, name := range b.names {
 		if err := b.encode(ctx, name); err != nil {
 			return fault(b.keyOf(name), err)
@@ -206,6 +208,25 @@ func (b *builder) build(ctx context.Context) (err error) {
 		return err
 	}
 	return b.finish()
+}
+
+// unmap releases the encoded rows.
+func (b *builder) unmap() {
+	for _, s := range b.sets {
+		if s.unmap != nil {
+			_ = s.unmap()
+			s.rows, s.unmap = nil, nil
+		}
+	}
+}
+
+// gcPercent lets the heap grow by about 96 MiB of garbage: many objects are allocated while rows
+// are encoded, and few are alive at a time, some 32 MiB beside what is alive already.
+func gcPercent() int {
+	const garbage, batches = 96 << 20, 32 << 20
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	return int(100 * garbage / (live[0].Value.Uint64() + batches))
 }
 
 // keyOf is the configuration key that names a dataset.

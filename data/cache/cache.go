@@ -54,6 +54,15 @@ type Options struct {
 	Path      string // tokenized_path: read if it exists, else written there
 
 	Log *slog.Logger // nil = silent
+
+	spill int // tests: what spillAfter is instead; 0 = spillAfter
+}
+
+func (o Options) spillAfter() int {
+	if o.spill > 0 {
+		return o.spill
+	}
+	return spillAfter
 }
 
 // Data is tokenised data. Its slices are read-only memory, valid until Close.
@@ -184,7 +193,7 @@ func (b *builder) find(path string) *Data {
 	if b.o.Overwrite {
 		return nil
 	}
-	d, err := open(path, verified)
+	d, err := open(path, verified, b.spillAfter)
 	switch {
 	case err == nil && d.Key == b.key:
 		d.Found = true
@@ -255,7 +264,7 @@ func (o Options) fromPath() (*Data, error) {
 				"name a folder that does not exist yet, and the data is tokenised into it from dataset and dataset_dir", o.Path, e.Name())
 		}
 	}
-	d, err := open(o.Path, verified)
+	d, err := open(o.Path, verified, o.spillAfter())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not empty and holds no tokenised data (%w): name a folder that does not exist yet", o.Path, err)
 	}

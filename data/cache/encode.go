@@ -28,6 +28,8 @@ var parts = sync.Pool{New: func() any { return new(part) }}
 func (b *builder) encode(ctx context.Context, name string) error {
 	s := b.sets[name]
 	s.dropped, s.faults = map[int32]processor.Dropped{}, map[int32]error{}
+	rows := newSpill[encodedRow](b.spillAfter, b.folder.Path())
+	defer closeAll(rows)
 	started := time.Now()
 	meter := progress.New(b.o.Log, "tokenising "+name, s.source.Limit(b.o.MaxSamples))
 	err := dataset.Each(ctx, s.source, s.source.Limit(b.o.MaxSamples), b.o.Process.Threads, b.encodeBatch, func(p *part) error {
@@ -36,27 +38,34 @@ func (b *builder) encode(ctx context.Context, name string) error {
 		if err != nil {
 			return b.writing(err)
 		}
+		first := rows.len()
 		for i, d := range p.dropped {
-			s.dropped[int32(len(s.rows)+i)] = d
+			s.dropped[int32(first+i)] = d
 		}
 		for i, err := range p.faults {
-			s.faults[int32(len(s.rows)+i)] = err
+			s.faults[int32(first+i)] = err
 		}
 		for i, r := range p.rows {
 			r.at += at
 			if name := p.subtask[i]; name != "" {
 				r.subtask = b.subtask(name)
 			}
-			s.rows = append(s.rows, r)
+			if err := rows.add(r); err != nil {
+				return b.writing(err)
+			}
 		}
 		meter.Add(len(p.rows))
 		return ctx.Err()
 	})
-	if err == nil {
-		b.warnings = append(b.warnings, s.source.Notes()...)
-		b.o.Log.Info("tokenised", "dataset", name, "rows", len(s.rows), "seconds", time.Since(started).Round(time.Millisecond).Seconds())
+	if err != nil {
+		return err
 	}
-	return err
+	if s.rows, s.unmap, err = rows.all(); err != nil {
+		return b.writing(err)
+	}
+	b.warnings = append(b.warnings, s.source.Notes()...)
+	b.o.Log.Info("tokenised", "dataset", name, "rows", len(s.rows), "seconds", time.Since(started).Round(time.Millisecond).Seconds())
+	return nil
 }
 
 // subtask returns the number of a subtask.

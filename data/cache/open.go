@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"math"
 	"path/filepath"
+	"sync"
 	"unsafe"
 
 	"dataflex.dev/dataflex/data"
@@ -24,13 +25,13 @@ const (
 
 // open maps a folder; os.ErrNotExist where there is none. Inconsistent content, or content that
 // differs from its checksum, is an error.
-func open(dir string, t trust) (d *Data, err error) {
+func open(dir string, t trust, spillAfter int) (d *Data, err error) {
 	defer storage.CatchFault(&err)()
 	m, err := readManifest(dir)
 	if err != nil {
 		return nil, err
 	}
-	r := reader{manifest: m}
+	r := &reader{manifest: m}
 	err = r.mapAll(dir)
 	if err == nil && t == verified && m.Version > 2 {
 		err = errors.Join(verify(tokensFile, r.tokenBytes, m.TokensCRC), verify(membersFile, r.members, m.MembersCRC))
@@ -38,9 +39,10 @@ func open(dir string, t trust) (d *Data, err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), r.unmap())
 	}
-	if d, err = r.data(); err != nil {
+	if d, err = r.data(dir, spillAfter); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w: remove the folder to have it built again", dir, err), r.unmap())
 	}
+	keep(r)
 	d.Key, d.Path, d.Warnings, d.most, d.unmap = m.Key, dir, m.Warnings, m.MaxToken, r.unmap
 	return d, nil
 }
@@ -80,7 +82,26 @@ type reader struct {
 	ids            []data.ID // of members, filled as rows are read
 }
 
+// kept is the readers whose examples are in use. Examples in a spill's file do not keep the
+// strings and the members alive that they point to; their reader does.
+var kept struct {
+	sync.Mutex
+	readers map[*reader]bool
+}
+
+func keep(r *reader) {
+	kept.Lock()
+	defer kept.Unlock()
+	if kept.readers == nil {
+		kept.readers = map[*reader]bool{}
+	}
+	kept.readers[r] = true
+}
+
 func (r *reader) unmap() (err error) {
+	kept.Lock()
+	delete(kept.readers, r)
+	kept.Unlock()
 	for _, f := range r.unmaps {
 		err = errors.Join(err, f())
 	}
@@ -127,39 +148,48 @@ func asInts(b []byte) []int32 {
 }
 
 // data makes the examples of all sets.
-func (r *reader) data() (*Data, error) {
+func (r *reader) data(dir string, spillAfter int) (*Data, error) {
 	d := &Data{}
 	r.ids = make([]data.ID, 0, r.manifest.Members)
-	total := 0
+	trained := 0
 	for _, s := range r.manifest.Sets {
 		if s.Role == roleTrain {
-			total += s.Rows
+			trained += s.Rows
 		}
 	}
-	d.Train, d.Labels = make([]data.Example, 0, total), make([]int32, 0, total)
-	at := 0
+	d.Labels = make([]int32, 0, trained)
+	rows := newSpill[data.Example](spillAfter, dir)
+	defer closeAll(rows)
 	for _, s := range r.manifest.Sets {
-		index := r.index[indexBytes*at : indexBytes*(at+s.Rows)]
-		at += s.Rows
-		set := Set{Name: s.Name}
-		if s.Role == roleTrain {
-			from := len(d.Train)
-			d.Train, d.Labels = d.Train[:from+s.Rows], d.Labels[:from+s.Rows]
-			set.Examples = d.Train[from:len(d.Train):len(d.Train)]
-			for i := range s.Rows {
-				d.Labels[from+i] = getEntry(index[indexBytes*i:]).labelled
+		for i := range s.Rows {
+			e := getEntry(r.index[indexBytes*rows.len():])
+			ex, err := r.example(e)
+			if err == nil {
+				err = rows.add(ex)
 			}
-		} else {
-			set.Examples = make([]data.Example, s.Rows)
-		}
-		for i := range set.Examples {
-			var err error
-			if set.Examples[i], err = r.example(getEntry(index[indexBytes*i:])); err != nil {
+			if err != nil {
 				return nil, fmt.Errorf("%s, row %d of set %q: %w", indexFile, i, s.Name, err)
 			}
+			if s.Role == roleTrain {
+				d.Labels = append(d.Labels, e.labelled)
+			}
 		}
+	}
+	all, unmap, err := rows.all()
+	if err != nil {
+		return nil, err
+	}
+	r.unmaps = append(r.unmaps, unmap)
+	at := 0
+	for _, s := range r.manifest.Sets {
+		set := Set{Name: s.Name, Examples: all[at : at+s.Rows : at+s.Rows]}
+		at += s.Rows
 		switch s.Role {
 		case roleTrain:
+			if len(d.Eval)+len(d.Mixer) > 0 {
+				return nil, fmt.Errorf("the training set %q comes after sets of other roles", s.Name)
+			}
+			d.Train = all[:at:at]
 			if s.Name != "" {
 				d.Each = append(d.Each, set)
 			}

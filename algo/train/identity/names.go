@@ -25,9 +25,10 @@ import (
 // choice for what is kept of it.
 type Names struct {
 	Config     *config.Config
-	Lent       *algo.Run      // the model and the optimizer included
-	Rows       []data.Example // that are trained on; a shard of them may be lent
-	Key        string         // names them as tokenised
+	Lent       *algo.Run                       // the model and the optimizer included
+	Rows       []data.Example                  // that are trained on; a shard of them may be lent
+	Key        string                          // names them as tokenised
+	Remembered func(hash func() string) string // what hash names Rows, or what it did before
 	Curriculum curriculum.Curriculum
 	Component  *config.Component // nil in a run without one
 
@@ -55,7 +56,7 @@ func (n *Names) Run() (*Identity, error) {
 		return nil, err
 	}
 	id := &Identity{Machine: machine(c), Run: []config.Setting{
-		{Key: "model_name_or_path", Value: base}, {Key: "adapter_name_or_path", Value: n.Lent.Model.Merged()}, {Key: "dataset", Value: hashRows(n.Rows)},
+		{Key: "model_name_or_path", Value: base}, {Key: "adapter_name_or_path", Value: n.Lent.Model.Merged()}, {Key: "dataset", Value: n.Remembered(func() string { return hashRows(n.Rows) })},
 	}}
 	if n.Component != nil {
 		method, err := n.Curriculum.Identity()
