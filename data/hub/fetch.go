@@ -154,8 +154,11 @@ func (r *remote) once(ctx context.Context, address string, from int64, take func
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 	}
 	resp, err := r.client.Do(req)
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
 	if err != nil {
-		return &busy{error: err}
+		return &busy{error: fmt.Errorf("%w: is there a network? HTTPS_PROXY names a proxy, HF_ENDPOINT a mirror; a folder that is copied here and named by its path needs no download", err)}
 	}
 	defer resp.Body.Close()
 	if err := r.status(resp); err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -25,10 +27,32 @@ const (
 // Load reads a YAML or JSON file whose top level is a map; an empty file is an empty map.
 func Load(path string) (*Value, error) {
 	data, err := storage.ReadInput(path, maxBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot read the configuration: %w%s", err, beside(path))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
 	return Parse(path, data)
+}
+
+// beside names the file whose name is nearest to that of one that is not there.
+func beside(path string) string {
+	dir, name := filepath.Split(path)
+	entries, err := storage.ReadDir(filepath.Clean(dir)) // "" is cleaned to .
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for _, e := range entries {
+		if !e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	if near, ok := Nearest(name, names); ok {
+		return ": did you mean " + dir + near + "?"
+	}
+	return ""
 }
 
 // Parse is Load on bytes; name is the file's name in positions.

@@ -293,3 +293,16 @@ func TestBounds(t *testing.T) {
 		t.Errorf("a file of %d bytes: %v", maxBytes+1, err)
 	}
 }
+
+// TestMissingFile: a file that is not there is an error that names the nearest one beside it.
+func TestMissingFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "less.yaml"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"les.yaml": ": did you mean " + filepath.Join(dir, "less.yaml") + "?", "nothing.txt": "no such file or directory"} {
+		if _, err := Load(filepath.Join(dir, name)); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -26,7 +26,7 @@ func TakesConfig(c *cobra.Command) *cobra.Command {
 	c.DisableFlagsInUseLine = true
 	c.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return fmt.Errorf("no configuration: %s", c.UseLine())
+			return fmt.Errorf("no configuration: %s; dataflex-cli init writes one for your model and data", c.UseLine())
 		}
 		return nil
 	}

@@ -17,6 +17,14 @@ func Program(ctx context.Context, root *cobra.Command, args []string) error {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return fmt.Errorf("%w: see %s --help", err, c.CommandPath()) })
 	for _, c := range append(root.Commands(), root) {
 		logFlag(c.Flags())
+		if fits := c.Args; fits != nil && c.Annotations[takesConfig] == "" && c != root {
+			c.Args = func(c *cobra.Command, args []string) error {
+				if fits(c, args) != nil {
+					return fmt.Errorf("%s: wrong number of arguments (%d): its form is %s; %s --help says more", c.CommandPath(), len(args), c.UseLine(), c.CommandPath())
+				}
+				return nil
+			}
+		}
 		if c.Flags().Lookup("device") != nil { // it uses a device
 			c.PreRun = func(*cobra.Command, []string) { nameBuild() }
 		}
