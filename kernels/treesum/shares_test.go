@@ -200,3 +200,48 @@ func TestGatherInPlace(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestSharedTraffic: a step that shares sends what one without does, 2(W−1)/W of the vector
+// where its parts are equal: gradients in one all-to-all a bucket, weights in one all-gather.
+func TestSharedTraffic(t *testing.T) {
+	const n, bucket = 120, 48 // buckets of 48, 48 and 24 floats
+	for _, processes := range []int{2, 4} {
+		shares := newShares([]int{80, 40}, processes, bucket, 2)
+		dev := cpu.New(1)
+		defer dev.Close()
+		job := lanes.Job(processes, dev)
+		var wg sync.WaitGroup
+		for p := range processes {
+			wg.Go(func() {
+				defer job[p].Close()
+				r, err := newReducer(dev, job[p], 4, n, Tree, shares, shares.cuts)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer r.Close()
+				if _, err := oneStep(dev, r, 1, n, []int{80, 40}); err != nil {
+					t.Error(err)
+				}
+				weights := driver.FromHost(make([]float32, n))
+				var own []driver.F32
+				for _, part := range shares.Of(p) {
+					at := shares.Start(part.Vector)
+					own = append(own, weights.Sub(at+part.From, at+part.To))
+				}
+				if err := r.Gather(t.Context(), 0, own, []driver.F32{weights}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		each := int64(4 * n * (processes - 1) / processes)
+		for p, c := range job {
+			for _, kind := range []driver.CallKind{driver.AllToAll, driver.AllGather} {
+				if s := c.(*lanes.Rank).Sent()[kind]; s.Calls != 3 || s.Bytes != each {
+					t.Errorf("process %d of %d, %v: %+v, want 3 calls and %d bytes", p, processes, kind, s, each)
+				}
+			}
+		}
+	}
+}

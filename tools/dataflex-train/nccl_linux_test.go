@@ -23,8 +23,8 @@ func TestNCCL(t *testing.T) {
 	if out, err := exec.Command("gcc", "-std=gnu11", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "-o", fake, source+"hub.c", source+"comm.c", "-ldl").CombinedOutput(); err != nil {
 		t.Fatalf("the NCCL for tests does not compile: %v\n%s", err, out)
 	}
-	train := func(name, env string) string {
-		cmd := c.command(1, "--device", "cuda", c.out(name), "max_steps=2", "do_eval=false", "lora_dropout=0")
+	train := func(name, env string, more ...string) string {
+		cmd := c.command(1, append([]string{"--device", "cuda", c.out(name), "max_steps=2", "do_eval=false", "lora_dropout=0"}, more...)...)
 		cmd.Env = append(cmd.Env, "DATAFLEX_LIBNCCL="+fake, "GODEBUG=asyncpreemptoff=1", env)
 		if env == "" {
 			cmd.Args = append(cmd.Args, "ranks=2")
@@ -34,7 +34,11 @@ func TestNCCL(t *testing.T) {
 		}
 		return c.adapter(name)
 	}
-	if train("one", "") != train("two", "NPROC_PER_NODE=2") {
+	one := train("one", "")
+	if one != train("two", "NPROC_PER_NODE=2") {
 		t.Error("two processes train another adapter than one")
+	}
+	if one != train("shared", "NPROC_PER_NODE=2", "deepspeed={zero_optimization: {stage: 1}}") {
+		t.Error("two processes that share the optimizer's state out train another adapter than one")
 	}
 }
