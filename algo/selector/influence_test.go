@@ -15,10 +15,10 @@ import (
 	"dataflex.dev/dataflex/algo/algotest"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/data"
+	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/decoder"
-	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/optim"
 )
 
