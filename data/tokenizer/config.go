@@ -198,9 +198,8 @@ func (t *Tokenizer) parseSpecials(p *parser, fields map[string]json.RawMessage) 
 		p.fail(name, "%v", err)
 		return
 	}
-	t.config.additional = nil
-	for i, raw := range list {
-		if s, ok := t.parseSpecial(p, fmt.Sprintf("%s[%d]", name, i), raw); ok {
+	for i, raw := range list { // special_tokens_map.json adds to the configuration's list
+		if s, ok := t.parseSpecial(p, fmt.Sprintf("%s[%d]", name, i), raw); ok && !t.isAdditional(s.content) {
 			t.config.additional = append(t.config.additional, s)
 		}
 	}

@@ -217,3 +217,9 @@ func invalidPrefix(s string) int {
 	}
 	return n
 }
+
+// lowercase lowers character by character; the one that becomes two is the Turkish capital I
+// with a dot.
+func lowercase(s string) string {
+	return strings.ToLower(strings.ReplaceAll(s, "İ", "i\u0307"))
+}

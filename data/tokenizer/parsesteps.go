@@ -26,7 +26,7 @@ func (p *parser) normalizer(raw json.RawMessage, path string) (step normalizer, 
 		n.only("prepend")
 		return prepend(get(n, "prepend", "")), false
 	case "Lowercase":
-		return strings.ToLower, false
+		return lowercase, false
 	case "Strip":
 		n.only("strip_left", "strip_right")
 		return strip(get(n, "strip_left", true), get(n, "strip_right", true)), false
@@ -115,7 +115,7 @@ func (p *parser) preStep(pre *preTokenizer, m *bpe, n node, marks, last bool) {
 		n.only("behavior")
 		add(p.regexStep(n, punctuation, get(n, "behavior", "Isolated"), false))
 	case "Whitespace":
-		add(p.regexStep(n, `\w+|[^\w\s]+`, "Removed", true))
+		add(p.regexStep(n, word+`+|[^`+word[1:len(word)-1]+`\s]+`, "Removed", true))
 	case "WhitespaceSplit":
 		add(p.regexStep(n, `\s`, "Removed", false))
 	case "BertPreTokenizer":
@@ -136,6 +136,9 @@ func (p *parser) preStep(pre *preTokenizer, m *bpe, n node, marks, last bool) {
 		p.unsupported(n.path+".type", n.kind, "known: BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, Metaspace, Punctuation, Sequence, Split, Whitespace, WhitespaceSplit")
 	}
 }
+
+// word is \w of Rust's regular expressions, which Whitespace uses; Oniguruma's has all numbers.
+const word = `[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}]`
 
 // punctuation is what the library counts as punctuation: Unicode's and all of ASCII's.
 const punctuation = `[\p{P}$+<=>^\x60|~]`

@@ -101,13 +101,14 @@ var defaults = map[string]map[string]string{
 	"GPTNeoXTokenizer":   {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"},
 	"Qwen2Tokenizer":     {"eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
 	"CohereTokenizer":    {"bos_token": "<BOS_TOKEN>", "eos_token": "<|END_OF_TURN_TOKEN|>", "unk_token": "<UNK>"},
+	"BloomTokenizer":     {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"},
 }
 
 // classDefaults fills in the special tokens that no file mentions; a null counts as a mention.
+// Those that the vocabulary lacks are added to it later, as transformers does.
 func (t *Tokenizer) classDefaults() {
 	for name, token := range defaults[t.class()] {
-		_, known := t.ID(token)
-		if _, mentioned := t.config.fields[name]; !mentioned && known {
+		if _, mentioned := t.config.fields[name]; !mentioned {
 			t.config.special[name] = specialToken{token, true}
 		}
 	}

@@ -90,7 +90,9 @@ func (f files) parse() (*Tokenizer, error) {
 	if err := t.parseConfig(f); err != nil {
 		return nil, err
 	}
-	t.pre.override(t.config.bool("add_prefix_space", false))
+	if _, given := t.config.fields["add_prefix_space"]; given || t.class() != "LlamaTokenizer" { // LlamaTokenizerFast has no default
+		t.pre.override(t.config.bool("add_prefix_space", false))
+	}
 	t.buildMatchers()
 	return t, nil
 }

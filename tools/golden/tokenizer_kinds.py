@@ -37,6 +37,11 @@ kinds = {
     "nfkc": dict(normalizer={"type": "NFKC"}, pre=level()),
     "roberta": dict(pre=level(), post={"type": "RobertaProcessing", "sep": ["<eos>", 0], "cls": ["he", 257], "trim_offsets": True, "add_prefix_space": False}),
     "added_tokens.json": dict(pre=level(), added={"<tool>": 300, "hello": 299}),
+    "whitespace, Rust's words": dict(pre=seq({"type": "Whitespace"}, level(regex=False)), extra="a½b²c x\u200dy\u200cz ⓐ_b"),
+    "lowercase of a letter that becomes two": dict(normalizer={"type": "Lowercase"}, pre=level(), extra="ÇA İSTANBUL ß ΑΣ"),
+    "a prefix space in the file, llama's class": dict(pre=level(True), config={"tokenizer_class": "LlamaTokenizerFast", "add_bos_token": False}),
+    "tokens of the class that the vocabulary lacks": dict(pre=level(), config={"tokenizer_class": "GPT2Tokenizer", "additional_special_tokens": ["<tool>"]}, extra="<|endoftext|> <tool>"),
+    "special tokens of both files": dict(pre=level(), config={"additional_special_tokens": ["<tool>"]}, map={"eos_token": "<eos>", "additional_special_tokens": ["ab", "<tool>"]}),
     "ids with a gap": dict(pre=level(), tokens=[{"id": 900, "content": "<tool>", "single_word": False, "lstrip": True, "rstrip": False, "normalized": False, "special": False}]),
 }
 eos = {"id": 0, "content": "<eos>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -55,9 +60,14 @@ for name, k in kinds.items():
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<eos>", "clean_up_tokenization_spaces": False} | k.get("config", {})
     files = {"tokenizer.json": json.dumps(tj).encode(), "tokenizer_config.json": json.dumps(config).encode()}
     if "added" in k: files["added_tokens.json"] = json.dumps(k["added"]).encode()
+    if "map" in k: files["special_tokens_map.json"] = json.dumps(k["map"]).encode()
     tj["model"] = None  # the test puts it back
     kept = {n: b.decode() for n, b in files.items() if n != "tokenizer.json"} | {"tokenizer.json": json.dumps(tj)}
-    out.append({"name": name, "files": kept} | record(files))
+    texts_before, texts = texts, texts + ([k["extra"]] if "extra" in k else [])
+    r = record(files)
+    texts = texts_before
+    extra = {"extra": {"text": k["extra"], "ids": r["ids"].pop(), "decoded": r["decoded"].pop()}} if "extra" in k else {}
+    out.append({"name": name, "files": kept} | extra | r)
 text_merges = "#version: 0.2\n" + "\n".join(merges) + "\n"
 for name, cls, m in [("vocab.json and merges.txt", "GPT2Tokenizer", text_merges), ("merges.txt without its last line end", "GPT2Tokenizer", text_merges[:-1]), ("qwen2's", "Qwen2Tokenizer", text_merges[:-1])]:
     config = json.dumps({"tokenizer_class": cls, "eos_token": "<eos>", "unk_token": "<eos>", "bos_token": "<eos>", "pad_token": "<eos>", "clean_up_tokenization_spaces": False})
