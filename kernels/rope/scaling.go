@@ -8,7 +8,7 @@ import (
 // Scaling is rope_scaling of a Hugging Face config.json. Zero means "not given".
 type Scaling struct {
 	Type   string  // "" or "default", "linear", "dynamic", "llama3", "yarn", "longrope", "proportional"
-	Factor float64 // all but default; longrope: only without OriginalMax
+	Factor float64 // all but default; longrope: only without OriginalMax, or with KeepFactor
 
 	LowFreqFactor, HighFreqFactor float64 // llama3
 	OriginalMax                   int     // original_max_position_embeddings: llama3, yarn, longrope
@@ -16,7 +16,7 @@ type Scaling struct {
 	AttentionFactor      float64 // yarn, longrope
 	BetaFast, BetaSlow   float64 // yarn: 32 and 1 when not given
 	MScale, MScaleAllDim float64 // yarn
-	KeepFactor           bool    `json:",omitempty"` // yarn: Factor counts beside OriginalMax, too, as since transformers 4.56; before, maxPos/OriginalMax did
+	KeepFactor           bool    `json:",omitempty"` // yarn, longrope: Factor counts beside OriginalMax, too, as since transformers 4.56; before, maxPos/OriginalMax did
 
 	Smooth bool `json:",omitempty"` // yarn: the ramp begins and ends between planes; transformers' truncate: false
 
@@ -209,7 +209,9 @@ func longrope(dim int, theta float64, s Scaling, maxPos, seqLen int) ([]float64,
 	}
 	old, factor := maxPos, s.Factor
 	if s.OriginalMax > 0 {
-		old, factor = s.OriginalMax, float64(maxPos)/float64(s.OriginalMax)
+		if old = s.OriginalMax; !s.KeepFactor {
+			factor = float64(maxPos) / float64(old)
+		}
 	}
 	if old < 2 {
 		return nil, 0, fmt.Errorf("rope: rope_scaling longrope: original_max_position_embeddings %d is below 2", old)

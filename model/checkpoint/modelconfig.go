@@ -189,8 +189,12 @@ func (c *ModelConfig) readWindow(f *fields, family familyDefaults) {
 	}
 	// Only the qwen families have the switch, and it is off unless said.
 	if family.windowSwitch || f.has("use_sliding_window") {
-		c.MaxWindowLayers = f.int("max_window_layers", 28)
-		if !f.bool("use_sliding_window", false) {
+		before := 28
+		if family.windowEvery {
+			before = 0
+		}
+		c.MaxWindowLayers = f.int("max_window_layers", before)
+		if listed := family.noRopeEvery > 0 && f.has("layer_types"); !listed && !f.bool("use_sliding_window", false) { // smollm3's list decides alone
 			c.SlidingWindow = 0
 		}
 	}

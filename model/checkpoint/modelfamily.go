@@ -8,6 +8,7 @@ type familyDefaults struct {
 	headDim       int // 0: hidden_size / num_attention_heads
 	slidingWindow int
 	windowSwitch  bool // use_sliding_window, by default off
+	windowEvery   bool // without max_window_layers, which transformers 5 does not write, every layer has the window
 	windowPattern int
 	qkvBias       bool   // biases that no key disables
 	attentionBias bool   // of attention_bias, which here only applies to q, k and v
@@ -218,7 +219,7 @@ var families = map[string]familyDefaults{
 		moe: moeDefaults{countKey: "num_experts", experts: 60, perToken: 4, intermediate: 1408, shared: 5632},
 	},
 	"qwen3_moe": {
-		maxPositions: 32768, kvHeads: 4, slidingWindow: 4096, windowSwitch: true,
+		maxPositions: 32768, kvHeads: 4, slidingWindow: 4096, windowSwitch: true, windowEvery: true,
 		moe: moeDefaults{countKey: "num_experts", experts: 128, perToken: 8, intermediate: 768},
 	},
 }

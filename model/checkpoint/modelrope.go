@@ -16,7 +16,7 @@ type RopeScaling struct {
 	AttentionFactor               float64 // yarn, longrope
 	BetaFast, BetaSlow            float64 // yarn
 	MScale, MScaleAllDim          float64 // yarn
-	KeepFactor                    bool    // yarn: of rope_parameters, whose factor counts beside original_max_position_embeddings
+	KeepFactor                    bool    // of rope_parameters, whose factor counts beside original_max_position_embeddings: CountsFactor
 	ShortFactor, LongFactor       []float64
 	QueryBeta                     float64 // ministral3's llama_4_scaling_beta
 	Smooth                        bool    // yarn: truncate is false, the ramp begins and ends between planes
@@ -92,6 +92,12 @@ func (c *ModelConfig) readRope(f *fields, family familyDefaults) {
 	if r.Type != "default" || r.QueryBeta != 0 {
 		c.RopeScaling = r
 	}
+}
+
+// CountsFactor reports whether factor counts beside original_max_position_embeddings, and not
+// max_position_embeddings over it.
+func (r *RopeScaling) CountsFactor() bool {
+	return r.KeepFactor && (r.Type == "yarn" || r.Type == "longrope" && r.Factor > 0)
 }
 
 // ownHeads settles what is turned of heads that differ by the kind of layer: of those

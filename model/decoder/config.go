@@ -202,7 +202,7 @@ func scaling(s *checkpoint.RopeScaling) rope.Scaling {
 		Type: s.Type, Factor: s.Factor,
 		LowFreqFactor: s.LowFreqFactor, HighFreqFactor: s.HighFreqFactor, OriginalMax: s.OriginalMaxPositionEmbeddings,
 		AttentionFactor: s.AttentionFactor, BetaFast: s.BetaFast, BetaSlow: s.BetaSlow,
-		Share: s.Share, MScale: s.MScale, MScaleAllDim: s.MScaleAllDim, KeepFactor: s.KeepFactor && s.Type == "yarn", Smooth: s.Smooth && s.Type == "yarn",
+		Share: s.Share, MScale: s.MScale, MScaleAllDim: s.MScaleAllDim, KeepFactor: s.CountsFactor(), Smooth: s.Smooth && s.Type == "yarn",
 		ShortFactor: s.ShortFactor, LongFactor: s.LongFactor,
 	}
 }

@@ -14,6 +14,10 @@ FAMILIES = {
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2}, "qwen2_moe": {"num_experts": 4, "shared_expert_intermediate_size": 16, **MOE}, "qwen3_moe": {"num_experts": 4, "head_dim": 8, **MOE},
     "smollm3": {"no_rope_layers": [1, 0]}, "olmo3": {"sliding_window": 6, "layer_types": ["sliding_attention", "full_attention"]}, "olmoe": {"num_experts": 4, "num_experts_per_tok": 2}, "seed_oss": {"head_dim": 8}, "ernie4_5": {"head_dim": 8},
     "hunyuan_v1_dense": {"head_dim": 8}, "exaone4": {"sliding_window": 6, "layer_types": ["sliding_attention", "full_attention"]}, "glm": {"head_dim": 8},
+    # Shapes of which the families' own say nothing: a factor beside original_max_position_embeddings, a list that decides without the switch, a window in every layer.
+    "mistral-longrope": {"head_dim": 4, "rope_parameters": {"rope_type": "longrope", "rope_theta": 5000.0, "factor": 4.0, "original_max_position_embeddings": 32, "short_factor": [1.0, 1.5], "long_factor": [2.0, 3.0]}},
+    "smollm3-listed": {"sliding_window": 4, "use_sliding_window": False, "layer_types": ["sliding_attention", "full_attention"], "no_rope_layers": [0, 1]},
+    "qwen3_moe-window": {"num_experts": 4, "head_dim": 8, "use_sliding_window": True, "sliding_window": 4, **MOE},
 }
 ADAPTERS = {
     "plain": dict(target_modules=["q_proj", "v_proj"]), "rslora": dict(target_modules="all-linear", use_rslora=True), "patterns": dict(target_modules=["q_proj", "k_proj", "down_proj"], rank_pattern={"q_proj": 2}, alpha_pattern={"layers.1.self_attn.k_proj": 3}),
@@ -28,7 +32,7 @@ def spread(m, seed):
 shutil.rmtree(OUT, ignore_errors=True); os.makedirs(OUT); losses = {}
 for name, extra in FAMILIES.items():
     try:
-        m = AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **(BASE | extra)), attn_implementation="eager").float().eval()
+        m = AutoModelForCausalLM.from_config(AutoConfig.for_model(name.split("-")[0], **(BASE | extra)), attn_implementation="eager").float().eval()
     except Exception as e: print(name, type(e).__name__, str(e)[:100]); continue
     spread(m, 7); m.save_pretrained(f"{OUT}/{name}")
     for f in os.listdir(f"{OUT}/{name}"):

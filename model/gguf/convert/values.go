@@ -101,6 +101,9 @@ func (b *builder) longAttention() float64 {
 		return r.AttentionFactor
 	}
 	stretch := float64(c.MaxPositionEmbeddings) / float64(r.OriginalMaxPositionEmbeddings)
+	if r.CountsFactor() {
+		stretch = r.Factor
+	}
 	if stretch <= 1 {
 		return 1
 	}
