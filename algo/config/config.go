@@ -187,9 +187,10 @@ type Training struct {
 	LoggingFirstStep          bool
 	LoggingNaNInfFilter       bool
 	SaveStrategy              string
-	SaveSteps                 int // optimizer steps; see ResolveSteps
-	SaveTotalLimit            int // 0 = keep all
-	ReplayEvery               int // 0 = never
+	SaveSteps                 int  // optimizer steps; see ResolveSteps
+	SaveTotalLimit            int  // 0 = keep all
+	ReplayEvery               int  // 0 = never
+	MergeTokens               *int // of micro-batches that share a pass; nil = as the device likes it
 	SaveOnlyModel             bool
 	LoadBestModelAtEnd        bool
 	MetricForBestModel        string // with its eval_ prefix; "" = none

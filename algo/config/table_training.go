@@ -45,6 +45,8 @@ func trainingKeys() []Key {
 	g.honour("save_strategy", Text, "steps", "When to save [no steps epoch best]", func(c *Config) any { return &c.Training.SaveStrategy })
 	g.honour("save_steps", Float, "500", "Steps between checkpoints, a share of the run below 1", func(c *Config) any { return &c.Training.intervals[2] })
 	g.honour("replay_every", Int, "0", "Every so many steps forward and backward are computed twice and must agree in every bit; 0 = never", func(c *Config) any { return &c.Training.ReplayEvery })
+	g.honour("merge_tokens", Int, "null", "Tokens of a step's micro-batches that share a pass through the model, to the same bits: more memory, and a GPU is faster; 0 = each has its own; null = 8192 on a GPU, or what fits, and 0 on a CPU",
+		func(c *Config) any { return &c.Training.MergeTokens })
 	g.honour("save_total_limit", Int, "null", "Checkpoints kept", func(c *Config) any { return &c.Training.SaveTotalLimit })
 	g.honour("save_only_model", Bool, "false", "Checkpoints without optimiser state", func(c *Config) any { return &c.Training.SaveOnlyModel })
 	g.honour("load_best_model_at_end", Bool, "false", "Leave the best checkpoint's weights in output_dir", func(c *Config) any { return &c.Training.LoadBestModelAtEnd })

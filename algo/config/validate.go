@@ -38,6 +38,7 @@ func validateTraining(cfg *Config, f *faults) {
 	c.checkTuning()
 	c.checkOptimiser()
 	c.checkIntervals()
+	c.faultIf(c.Training.MergeTokens != nil && *c.Training.MergeTokens < 0, "merge_tokens", "it must not be negative")
 	c.faultIf(c.Training.ReplayEvery < 0, "replay_every", "it must not be negative, got %d", c.Training.ReplayEvery)
 	c.checkDynamic()
 	c.checkPrediction()

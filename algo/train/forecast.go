@@ -29,6 +29,7 @@ type forecast struct {
 	budget      decoder.Budget
 	method      uint64   // bytes on the device that the method keeps there
 	kept        uint64   // bytes of the activations if all of them were kept
+	most        int      // passes.most
 	lanes       uint64   // and the sums of several ranks' gradients
 	processes   int      // that share the work
 	differences []string // from upstream's run, in mode upstream
@@ -37,13 +38,19 @@ type forecast struct {
 	costs bool      // cost is known
 }
 
-// largestMicro is the most tokens, and labelled ones, that a micro-batch can hold.
-func largestMicro(d *Data, plan Plan) (tokens, labelled int) {
+// largestPass is the most tokens, and labelled ones, that a pass can hold where micro-batches
+// share those of up to most tokens.
+func largestPass(d *Data, plan Plan, most int) (tokens, labelled int) {
 	longest, labels := make([]int, len(d.Train)), make([]int, len(d.Train))
 	for i, ex := range d.Train {
 		longest[i], labels[i] = len(ex.InputIDs), int(d.Labels[i])
 	}
-	return sumLargest(longest, plan.Micro), sumLargest(labels, plan.Micro)
+	tokens, labelled = sumLargest(longest, plan.Micro), sumLargest(labels, plan.Micro)
+	if lane := plan.Micro * plan.Accumulate; lane > plan.Micro && most > 0 {
+		tokens = max(tokens, min(most, sumLargest(longest, lane)))
+		labelled = max(labelled, min(most, sumLargest(labels, lane)))
+	}
+	return tokens, labelled
 }
 
 // sumLargest is the sum of the n largest values.
@@ -57,22 +64,67 @@ func sumLargest(x []int, n int) int {
 	return sum
 }
 
-// planMemory counts it for the largest micro-batch. Where gradient_checkpointing asks for it,
-// or the run does not fit otherwise, layers are computed again in the backward pass, to the
-// same bits: upstream does so unless disable_gradient_checkpointing is set.
+// planMemory counts it for the largest pass. Where gradient_checkpointing asks for it, or the
+// run does not fit otherwise, with micro-batches in passes of their own, layers are computed
+// again in the backward pass, to the same bits: upstream does so unless
+// disable_gradient_checkpointing is set.
 func (f *forecast) planMemory(optimizer uint64, d *Data) {
-	tokens, labelled := largestMicro(d, f.plan)
-	count := func() {
-		f.budget = f.model.Memory(tokens, labelled)
+	asked := f.config.Training.GradientCheckpointing
+	count := func(checkpointed bool) {
+		f.model.CheckpointLayers(checkpointed)
+		f.budget = f.model.Memory(largestPass(d, f.plan, f.most))
 		f.budget.Optimizer = optimizer
 	}
-	count()
-	f.kept = f.budget.Activations
-	have := f.device.Attributes().MemoryBytes
-	if f.config.Training.GradientCheckpointing || !f.config.Model.DisableGradientCheckpointing && have > 0 && f.memory() > have {
-		f.model.CheckpointLayers(true)
-		count()
+	alone, _ := largestPass(d, f.plan, 0)
+	for _, f.most = range f.sharing(alone) {
+		if count(asked); f.holds() {
+			break
+		}
 	}
+	count(false)
+	f.kept = f.budget.Activations
+	if asked || !f.config.Model.DisableGradientCheckpointing && !f.holds() {
+		count(true)
+	}
+}
+
+// sharing is how many tokens may share a pass, the first choice first: micro-batches alone
+// need the least memory, and have up to that many tokens.
+func (f *forecast) sharing(alone int) []int {
+	switch most := f.config.Training.MergeTokens; {
+	case f.plan.Accumulate < 2 || f.model.Apart() != "":
+		return []int{0}
+	case most != nil:
+		return []int{*most}
+	case f.device.Kind() == driver.CPU:
+		return []int{0}
+	}
+	var choices []int
+	for most := sharedTokens; most >= 2*alone; most /= 2 {
+		choices = append(choices, most)
+	}
+	return append(choices, 0)
+}
+
+// passes says what goes through the model together.
+func (f *forecast) passes() string {
+	switch why := f.model.Apart(); {
+	case f.plan.Accumulate < 2:
+		return "of one micro-batch"
+	case why != "":
+		return "of one micro-batch: " + why
+	case f.most == 0 && f.device.Kind() != driver.CPU && f.config.Training.MergeTokens == nil:
+		return "of one micro-batch: several (merge_tokens) are long already, or do not fit"
+	case f.most == 0:
+		return "of one micro-batch (merge_tokens puts several into one, to the same bits)"
+	}
+	return fmt.Sprintf("of a step's micro-batches, up to %d tokens together, to the same bits (merge_tokens)", f.most)
+}
+
+// holds reports whether the device's memory is enough.
+func (f *forecast) holds() bool {
+	have := f.device.Attributes().MemoryBytes
+	return have == 0 || f.memory() <= have
 }
 
 // checkpoints says what becomes of the activations.
@@ -88,8 +140,7 @@ func (f *forecast) checkpoints() string {
 
 // fits refuses a run that the device's memory cannot hold.
 func (f *forecast) fits() error {
-	have := f.device.Attributes().MemoryBytes
-	if need := f.memory(); have > 0 && need > have {
+	if need, have := f.memory(), f.device.Attributes().MemoryBytes; !f.holds() {
 		return fmt.Errorf("the run needs %s and the device has %s: weights %s, gradients and optimizer %s, activations %s, logits %s%s; %slower per_device_train_batch_size (and raise gradient_accumulation_steps) or cutoff_len",
 			bytes(need), bytes(have), bytes(f.budget.Weights), bytes(f.budget.Gradients+f.budget.Optimizer), bytes(f.budget.Activations), bytes(f.budget.Head), f.besides(), f.wayOut())
 	}
@@ -97,11 +148,14 @@ func (f *forecast) fits() error {
 }
 
 // wayOut is what helps besides smaller batches.
-func (f *forecast) wayOut() string {
-	if f.model.CheckpointsLayers() {
-		return ""
+func (f *forecast) wayOut() (out string) {
+	if f.most > 0 {
+		out = fmt.Sprintf("lower merge_tokens from %d, ", f.most)
 	}
-	return "leave out disable_gradient_checkpointing, "
+	if !f.model.CheckpointsLayers() {
+		out += "leave out disable_gradient_checkpointing, "
+	}
+	return out
 }
 
 // memory is what the run needs of the device, what its method keeps there included.
@@ -125,7 +179,7 @@ func (f *forecast) say(log *slog.Logger) {
 		shared = append(shared, "ranks", f.plan.Ranks, "processes", f.processes, "stage", f.config.Training.Sharding.Stage)
 	}
 	log.Info("plan", append(shared, "rows", f.plan.Rows, "rows_per_step", f.plan.Batch(), "steps", f.plan.Total, "selections", f.plan.Choices(),
-		"trainable_parameters", f.trainable(), "memory", bytes(f.memory()), "activations", f.checkpoints(), "instruction_set", simd.Level(), "precision", f.precision())...)
+		"trainable_parameters", f.trainable(), "memory", bytes(f.memory()), "activations", f.checkpoints(), "passes", f.passes(), "instruction_set", simd.Level(), "precision", f.precision())...)
 	for _, difference := range f.differences {
 		log.Warn(difference)
 	}
@@ -180,6 +234,7 @@ func (f *forecast) write(w io.Writer) error {
 	line("memory", "%s: weights %s, adapters %s, gradients %s, optimizer %s, activations %s, logits %s%s",
 		bytes(f.memory()), bytes(b.Weights), bytes(b.Adapters), bytes(b.Gradients), bytes(b.Optimizer), bytes(b.Activations), bytes(b.Head), f.besides())
 	line("activations", "%s", f.checkpoints())
+	line("passes", "%s", f.passes())
 	line("device", "%s, %d threads, %s, %s", f.device.Kind(), f.device.Attributes().Units, simd.Level(), bytes(f.device.Attributes().MemoryBytes))
 	line("precision", "%s", f.precision())
 	f.writeTime(line)

@@ -26,6 +26,7 @@ type passes struct {
 	rows    []data.Example
 	seed    uint64
 	padding int // the multiple that rows are padded to upstream
+	most    int // tokens of the micro-batches that share a pass; 0 = each has its own
 	lanes   *lanes
 }
 
@@ -66,9 +67,9 @@ func (p *passes) group(micros []dealt, step, total int) (s *curriculum.Step, lab
 // whose loss is no number are a *notFinite error.
 func (p *passes) rowLosses(ctx context.Context, s *curriculum.Step) (out [][]float64, err error) {
 	tokenLoss := make([][]float32, len(s.Micros))
-	for i, m := range s.Micros {
-		if err = ctx.Err(); err == nil && p.lanes.own(s.Ranks[i]) {
-			tokenLoss[i], err = p.model.Losses(m.Batch, 0)
+	for _, g := range p.cut(s, p.lanes.own) {
+		if err = ctx.Err(); err == nil {
+			err = p.losses(s, g, tokenLoss)
 		}
 		if err != nil {
 			break
@@ -92,54 +93,6 @@ func (p *passes) rowLosses(ctx context.Context, s *curriculum.Step) (out [][]flo
 		return nil, broken
 	}
 	return out, nil
-}
-
-// backward adds a micro-batch's share of the step's gradient and returns its
-// tokens' losses and its share of the step's loss.
-func (p *passes) backward(m batch.Micro, weight []float32, smoothing float32, dropout uint64) ([]float32, float64, error) {
-	c := p.config
-	o := decoder.Objective{Weight: weight, Smoothing: smoothing, Train: true, DropoutSeed: dropout}
-	if a := c.Training.NEFTuneNoiseAlpha; a != nil {
-		o.NEFTune = float32(*a)
-	}
-	if a := c.Model.MoEAuxLossCoef; a != nil { // for every micro-batch, as transformers adds it
-		o.Balance = float32(*a)
-	}
-	tokenLoss, err := p.model.Backward(m.Batch, o)
-	if err != nil {
-		return nil, 0, err
-	}
-	var sum float64
-	for i, loss := range tokenLoss {
-		if m.Targets[i] >= 0 {
-			sum += float64(loss) * float64(weight[i])
-		}
-	}
-	if o.Balance > 0 {
-		loss, err := p.model.BalanceLoss()
-		if err != nil {
-			return nil, 0, err
-		}
-		sum += float64(o.Balance) * loss
-	}
-	return tokenLoss, sum, nil
-}
-
-// backwards makes the gradient of one lane's micro-batches of a step, and their losses.
-func (p *passes) backwards(ctx context.Context, s *curriculum.Step, lane int, weights [][]float32, smoothing float32) (err error) {
-	p.zeroGradients()
-	for i, m := range s.Micros {
-		if s.Ranks[i] != lane {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if s.TokenLoss[i], s.Returned[i], err = p.backward(m, weights[i], smoothing, p.dropoutSeed(s.Index, i)); err != nil {
-			return fmt.Errorf("step %d, %s: %w", s.Index+1, p.describe(m.Rows), err)
-		}
-	}
-	return nil
 }
 
 // smoothing is how much of a label's probability is spread over the others.
@@ -182,7 +135,8 @@ func (p *passes) brokenGradients(ctx context.Context, s *curriculum.Step, weight
 				p.zeroGradients()
 				alone := batch.Pack(p.rows, []int{row})
 				alone.PadLen = m.PadLen
-				if _, _, err := p.backward(alone, weights[i][m.RowStart[r]:m.RowStart[r+1]], smoothing, p.dropoutSeed(s.Index, i)); err != nil {
+				weight := [][]float32{weights[i][m.RowStart[r]:m.RowStart[r+1]]}
+				if _, _, err := p.backward([]batch.Micro{alone}, weight, smoothing, p.dropoutSeed(s.Index, i)); err != nil {
 					return fmt.Errorf("step %d, %s: %w", s.Index+1, p.describe([]int{row}), err)
 				}
 				if !finite(p.norm()) {

@@ -70,6 +70,7 @@ func (t *session) surround(machine driver.Device) {
 		method: l.curriculum.Memory(), lanes: l.lanes.bytes, processes: t.ranks.Size(), differences: differences(t.names.Component, l.Plan, l.curriculum),
 	}
 	t.forecast.planMemory(l.optimizer.Bytes(), d)
+	l.passes.most = t.forecast.most
 	t.forecast.cost, t.forecast.costs = l.curriculum.Cost()
 }
 

@@ -3,7 +3,6 @@ package autograd
 import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/cast"
-	"dataflex.dev/dataflex/kernels/dropout"
 	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/model/tensor"
 )
@@ -147,10 +146,12 @@ func (t *Tape) branchVJP(p rowsOf, l *Linear, beta float32, segments []int32) er
 	if t.mode.Sink != nil {
 		return t.mode.Sink(a.Pair, l.factors(p, x, segments))
 	}
-	gemm.RunBF16(t.dev, gemm.TN, 1, b.v, b.x, 1, gemm.Dense(a.A.Grad, r, l.In))
 	cast.NarrowRows(t.dev, a.Scale, p.rows, r, p.u.Data, b.u.Data, b.ld)
-	gemm.RunBF16(t.dev, gemm.TN, 1, p.yHalf, b.u, 1, gemm.Dense(a.B.Grad, l.Out, r))
-	return nil
+	for _, part := range t.parts(p.rows) {
+		gemm.RunBF16(t.dev, gemm.TN, 1, part.half(b.v), part.half(b.x), 1, gemm.Dense(a.A.Grad, r, l.In))
+		gemm.RunBF16(t.dev, gemm.TN, 1, part.half(p.yHalf), part.half(b.u), 1, gemm.Dense(a.B.Grad, l.Out, r))
+	}
+	return t.err
 }
 
 // branchDX is dx = dy W + v A + beta dx, with the mask, where there is one, on v A.
@@ -161,5 +162,5 @@ func (t *Tape) branchDX(p rowsOf, l *Linear, beta float32, b branch) {
 	}
 	l.Weight.Multiply(t.dev, gemm.NN, 1, p.output(), beta, p.dx)
 	gemm.RunBF16(t.dev, gemm.NN, 1, b.v, b.a, 0, p.dMasked)
-	dropout.Mask(t.dev, t.maskKey(l.LoRA), l.LoRA.Dropout, p.rows, l.In, p.dMasked.Data, p.dx.Data, true)
+	t.mask(l.LoRA, p.rows, l.In, p.dMasked.Data, p.dx.Data, true)
 }

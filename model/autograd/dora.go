@@ -7,7 +7,6 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/plan"
 	"dataflex.dev/dataflex/kernels/dora"
-	"dataflex.dev/dataflex/kernels/dropout"
 	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/model/tensor"
@@ -168,7 +167,7 @@ func (t *Tape) maskDoRA(p *rowsOf, l *Linear) (half *buffer) {
 	if !t.drops(l.LoRA) || t.err != nil {
 		return nil
 	}
-	dropout.Mask(t.dev, t.maskKey(l.LoRA), l.LoRA.Dropout, p.rows, l.In, p.x.Data, p.masked.Data, false)
+	t.mask(l.LoRA, p.rows, l.In, p.x.Data, p.masked.Data, false)
 	p.x = p.masked
 	o, half := t.operand(l, p.x, p.most)
 	p.xHalf = o.BF16
@@ -196,7 +195,9 @@ func (t *Tape) unmaskedProduct(p rowsOf, l *Linear, masked gemm.F32, beta float3
 // the plain layer.
 func (t *Tape) doraVJP(p rowsOf, l *Linear, beta float32, segments []int32) error {
 	if m := l.LoRA.DoRA.Magnitude; m.Trainable() {
-		dora.Magnitude(t.dev, p.y.Data, p.z.Data, p.inverse, m.Grad)
+		for _, part := range t.parts(p.rows) {
+			dora.Magnitude(t.dev, part.of(p.y.Data, l.Out), part.of(p.z.Data, l.Out), p.inverse, m.Grad)
+		}
 	}
 	dz := t.buffer(p.most * l.Out)
 	if t.err != nil {
@@ -239,5 +240,5 @@ func (t *Tape) unmaskedVJP(p rowsOf, l *Linear, beta float32) {
 	}{{-1, 1, p.dMasked}, {1, beta, p.dx}} {
 		l.Weight.Multiply(t.dev, gemm.NN, part.alpha, p.output(), part.beta, part.dx)
 	}
-	dropout.Mask(t.dev, t.maskKey(l.LoRA), l.LoRA.Dropout, p.rows, l.In, p.dMasked.Data, p.dx.Data, true)
+	t.mask(l.LoRA, p.rows, l.In, p.dMasked.Data, p.dx.Data, true)
 }

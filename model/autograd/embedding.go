@@ -8,7 +8,6 @@ import (
 	"dataflex.dev/dataflex/driver/plan"
 	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/dora"
-	"dataflex.dev/dataflex/kernels/dropout"
 	"dataflex.dev/dataflex/kernels/embed"
 	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/kernels/reduce"
@@ -18,7 +17,7 @@ import (
 // Embedding is how rows of the table become activations.
 type Embedding struct {
 	Scale float32 // they are multiplied by it; 0 = 1
-	Noise float32 // uniform in ±Noise is added before that; its key is the pass's seed
+	Noisy bool    // the noise of the pass's micro-batches is added before that
 
 	HasFixed bool  // there is
 	Fixed    int32 // an id whose row gets no gradient: torch's padding_idx
@@ -45,7 +44,7 @@ func (a *EmbeddingLoRA) Tensors() []*tensor.Param {
 	return []*tensor.Param{a.A, a.B, a.DoRA.Magnitude}
 }
 
-// noiseStream is the stream of Embedding.Noise; adapters' masks have the small ones.
+// noiseStream is the stream of Part.Noise; adapters' masks have the small ones.
 const noiseStream = 1<<32 - 1
 
 // Embed records out[t] = (table[ids[t]] + noise)·scale; table is [vocabulary, d].
@@ -64,8 +63,8 @@ func (t *Tape) Embed(table *tensor.Param, ids []int32, e Embedding) *Value {
 			return nil
 		}
 	}
-	if e.Noise != 0 {
-		dropout.Noise(t.dev, dropout.Key{Seed: t.mode.DropoutSeed, Stream: noiseStream}, e.Noise, out.Rows, out.Cols, out.Data())
+	if e.Noisy {
+		t.noise(out)
 	}
 	t.scale(e.Scale, out.data)
 	if n := t.record(opEmbed, out); n != nil {
@@ -230,7 +229,9 @@ func embedVJP(t *Tape, n *node) error {
 		t.tokensVJP(e.Tokens, n)
 	}
 	if n.weight.Trainable() {
-		embed.Backward(t.dev, n.out.grad.mem, n.ids, n.weight.Grad, d)
+		for _, p := range t.parts(n.out.Rows) {
+			embed.Backward(t.dev, p.of(n.out.grad.mem, d), n.ids[p.From:p.To], n.weight.Grad, d)
+		}
 	}
 	return t.err
 }

@@ -42,12 +42,20 @@ func (t *Tape) CrossEntropy(p xent.Params, h *Value, head *Head, targets []int32
 			h.grad = b
 		}
 	}
-	if !head.Weight.Narrows() {
-		xent.Run(t.dev, p, h.Data(), head.Weight.Data, targets, weight, loss, dh, dw)
-		return
+	var half *buffer
+	if head.Weight.Narrows() {
+		if half = t.narrowed(h, h.data); half == nil {
+			return
+		}
 	}
-	if half := t.narrowed(h, h.data); half != nil {
-		xent.RunBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.Weight.BF16(), targets, weight, loss, dh, dw)
+	for _, part := range t.partsIf(!dw.IsNil() || !p.DBias.IsNil(), h.Rows) {
+		p.Rows = part.To - part.From
+		y, w, l, dx := targets[part.From:part.To], part.of(weight, 1), part.of(loss, 1), part.of(dh, h.Cols)
+		if half != nil {
+			xent.RunBF16(t.dev, p, half.bf16(h.Rows*h.Cols).Sub(part.From*h.Cols, part.To*h.Cols), head.Weight.BF16(), y, w, l, dx, dw)
+		} else {
+			xent.Run(t.dev, p, part.of(h.Data(), h.Cols), head.Weight.Data, y, w, l, dx, dw)
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"dataflex.dev/dataflex/driver"
-	"dataflex.dev/dataflex/kernels/dropout"
 	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/kernels/gradproj"
 	"dataflex.dev/dataflex/kernels/lora"
@@ -224,7 +223,7 @@ func (t *Tape) adapterInput(a *LoRA, p rowsOf) gemm.F32 {
 	if !t.drops(a) || p.rows == 0 {
 		return p.x
 	}
-	dropout.Mask(t.dev, t.maskKey(a), a.Dropout, p.rows, p.x.Cols, p.x.Data, p.masked.Data, false)
+	t.mask(a, p.rows, p.x.Cols, p.x.Data, p.masked.Data, false)
 	return p.masked
 }
 
@@ -234,10 +233,6 @@ func (t *Tape) dropsAny(l linears) bool {
 
 // drops reports whether l's input is dropped out in this pass.
 func (t *Tape) drops(l *LoRA) bool { return t.mode.Dropout && l.Dropout > 0 }
-
-func (t *Tape) maskKey(l *LoRA) dropout.Key {
-	return dropout.Key{Seed: t.mode.DropoutSeed, Stream: uint32(l.Pair)}
-}
 
 // linearVJP: dx += dy W + the adapter's; dW += dyᵀ x; db += Σ rows of dy. Layers come
 // last first, as pairs must.
@@ -301,13 +296,18 @@ func (t *Tape) productVJP(p rowsOf, l *Linear, beta float32, segments []int32) e
 		if t.err != nil {
 			return t.err
 		}
-		gemm.Run(t.dev, gemm.NN, 1, gemm.Dense(ones, 1, p.rows), p.y, 1, gemm.Dense(l.Bias.Grad, 1, l.Out))
+		for _, part := range t.parts(p.rows) {
+			y := part.rows(p.y)
+			gemm.Run(t.dev, gemm.NN, 1, gemm.Dense(ones.Sub(0, y.Rows), 1, y.Rows), y, 1, gemm.Dense(l.Bias.Grad, 1, l.Out))
+		}
 	}
 	if l.dora() && p.rows > 0 {
 		return t.doraVJP(p, l, beta, segments)
 	}
 	if l.Weight.Trainable() {
-		l.Weight.AddGradient(t.dev, p.output(), p.input())
+		for _, part := range t.parts(p.rows) {
+			l.Weight.AddGradient(t.dev, part.operand(p.output()), part.operand(p.input()))
+		}
 	}
 	if l.LoRA != nil && l.Weight.Narrows() && p.rows > 0 {
 		return t.branchVJP(p, l, beta, segments)
@@ -380,9 +380,11 @@ func (t *Tape) adapterBackward(a *LoRA, w lora.Branch, x gemm.F32, p rowsOf) {
 		dx = p.dMasked
 		reduce.Fill(t.dev, 0, dx.Data)
 	}
-	w.Backward(t.dev, p.y, x, p.u, p.v, dx)
+	for _, part := range t.partsIf(!w.DA.IsNil(), p.rows) {
+		w.Backward(t.dev, part.rows(p.y), part.rows(x), part.rows(p.u), part.rows(p.v), part.rows(dx))
+	}
 	if masks {
-		dropout.Mask(t.dev, t.maskKey(a), a.Dropout, p.rows, dx.Cols, dx.Data, p.dx.Data, true)
+		t.mask(a, p.rows, dx.Cols, dx.Data, p.dx.Data, true)
 	}
 }
 

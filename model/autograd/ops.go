@@ -153,7 +153,11 @@ func normVJP(t *Tape, n *node) error {
 		return t.err
 	}
 	dx := n.out.grad
-	norm.Backward(t.dev, dx.mem, n.saved[0].mem, factorOf(n.weight, n.saved[2]), n.saved[1].mem, dx.mem, n.weight.Grad, n.weight.Size())
+	w, d := factorOf(n.weight, n.saved[2]), n.weight.Size()
+	for _, p := range t.partsIf(n.weight.Trainable(), x.Rows) {
+		g := p.of(dx.mem, x.Cols)
+		norm.Backward(t.dev, g, p.of(n.saved[0].mem, x.Cols), w, p.of(n.saved[1].mem, x.Cols/d), g, n.weight.Grad, d)
+	}
 	dx.refs++
 	t.deposit(x, dx)
 	return t.err

@@ -95,10 +95,14 @@ func layerNormVJP(t *Tape, n *node) error {
 	if n.bias != nil {
 		db = n.bias.Grad
 	}
-	dx := n.out.grad
-	layerOf(n.weight, n.bias, n.saved[2], n.layer).Backward(t.dev, dx.mem, n.saved[0].mem, n.saved[1].mem, dx.mem, dw, db, n.width)
+	dx, x := n.out.grad, n.in[0]
+	l := layerOf(n.weight, n.bias, n.saved[2], n.layer)
+	for _, p := range t.partsIf(!dw.IsNil() || !db.IsNil(), x.Rows) {
+		g := p.of(dx.mem, x.Cols)
+		l.Backward(t.dev, g, p.of(n.saved[0].mem, x.Cols), p.of(n.saved[1].mem, 2*x.Cols/n.width), g, dw, db, n.width)
+	}
 	dx.refs++
-	t.deposit(n.in[0], dx)
+	t.deposit(x, dx)
 	return t.err
 }
 

@@ -1,5 +1,5 @@
-// Package autograd records the forward pass of one micro-batch on a tape and runs
-// it backwards.
+// Package autograd records a forward pass over one micro-batch, or over several, on a tape
+// and runs it backwards.
 //
 // Vocabulary:
 //
@@ -58,18 +58,18 @@ func (v *Value) Data() driver.F32 { return v.data.mem }
 
 // Mode says what a pass is for.
 type Mode struct {
-	Record      bool       // keep what Backward reads
-	Dropout     bool       // apply the adapters' dropout
-	DropoutSeed uint64     // with the adapter's number, the key of its masks
-	Segments    []int32    // cu_seqlens of the packed batch, for Sink
-	Sink        FactorSink // nil: LoRA gradients are added to Param.Grad
+	Record   bool       // keep what Backward reads
+	Dropout  bool       // apply the adapters' dropout
+	Parts    []Part     // the micro-batches of the pass, in order; nil: it is one, without noise, of seed 0
+	Segments []int32    // cu_seqlens of the packed batch, for Sink
+	Sink     FactorSink // nil: LoRA gradients are added to Param.Grad
 
 	// BalanceWeight times the load-balancing loss (see Tape.Balance) joins the scalar
 	// that is differentiated; 0 = it does not.
 	BalanceWeight float32
 }
 
-// Tape holds one micro-batch at a time.
+// Tape holds one pass at a time.
 type Tape struct {
 	BF16 bool // attention multiplies in bf16; linears do where their weights are in it
 
@@ -83,6 +83,7 @@ type Tape struct {
 	buffers slab[buffer]
 	free    map[int][]*buffer // by length in floats
 	ones    *buffer
+	whole   [1]Part // see parts
 
 	routings []*Routing
 	balance  []float32 // in Backward: BalanceWeight times Balance's slope

@@ -154,7 +154,7 @@ func (c *Cache) run(b Batch, last []int32) ([]float32, error) {
 	}
 	t := m.tape
 	t.Begin(autograd.Mode{Segments: b.Segments})
-	h := m.final(t.Rows(m.stack(&b, 0, m.config.Layers, c), last))
+	h := m.final(t.Rows(m.stack(&b, m.config.Layers, c), last))
 	z := t.Scratch(len(last) * m.config.Vocab)
 	t.Logits(m.headParams(len(last), 0), h, &m.head, z)
 	if err := t.Err(); err != nil {

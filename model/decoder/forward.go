@@ -3,7 +3,6 @@ package decoder
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"dataflex.dev/dataflex/driver"
@@ -11,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/model/autograd"
 )
 
-// Batch is a packed micro-batch: T tokens of one or more sequences one after the
+// Batch is a packed micro-batch, or several that share a pass: T tokens of one or more sequences one after the
 // other, without padding. A position attends to the earlier ones of its sequence.
 type Batch struct {
 	Tokens    []int32 // [T]
@@ -33,6 +32,7 @@ type Objective struct {
 	Smoothing   float32   // label smoothing: (1-ε)·NLL + ε·(mean over the vocabulary of -log p)
 	Train       bool      // apply the adapters' dropout
 	DropoutSeed uint64    // the masks' key, and the noise's: another one for every micro-batch
+	Parts       []Part    // the micro-batches of the batch; nil: it is one, with that seed and the batch's PadLen
 
 	// Balance times the load-balancing loss of a mixture of experts is added to the
 	// scalar (moe_aux_loss_coef); see Model.BalanceLoss for its value.
@@ -55,7 +55,7 @@ func (m *Model) Backward(b Batch, o Objective) ([]float32, error) {
 }
 
 func recording(o Objective, sink FactorSink) autograd.Mode {
-	return autograd.Mode{Record: true, Dropout: o.Train, DropoutSeed: o.DropoutSeed, BalanceWeight: o.Balance, Sink: sink}
+	return autograd.Mode{Record: true, Dropout: o.Train, BalanceWeight: o.Balance, Sink: sink}
 }
 
 // FactorSink receives the factors of per-sequence adapter gradients; see PerSample.
@@ -84,10 +84,10 @@ func (m *Model) run(b *Batch, o Objective, mode autograd.Mode) ([]float32, error
 	if err := m.check(b, o); err != nil {
 		return nil, err
 	}
-	mode.Segments = b.Segments
+	mode.Segments, mode.Parts = b.Segments, m.split(b, o)
 	t := m.tape
 	t.Begin(mode)
-	h := m.final(m.stack(b, m.noise(b, o), m.config.Layers, nil))
+	h := m.final(m.stack(b, m.config.Layers, nil))
 	loss := t.Scratch(len(b.Tokens))
 	weight, err := m.weights(o.Weight)
 	if err != nil {
@@ -130,18 +130,6 @@ func (m *Model) headParams(rows int, smoothing float32) xent.Params {
 		p.Bias, p.DBias = b.Data, b.Grad
 	}
 	return p
-}
-
-// noise is the magnitude of NEFTune's noise.
-func (m *Model) noise(b *Batch, o Objective) float32 {
-	if !o.Train || o.NEFTune == 0 {
-		return 0
-	}
-	length := b.PadLen
-	for i := range b.Segments[1:] {
-		length = max(length, int(b.Segments[i+1]-b.Segments[i]))
-	}
-	return o.NEFTune / float32(math.Sqrt(float64(length*m.config.Hidden)))
 }
 
 // BalanceLoss is the load-balancing loss (transformers' aux_loss, without its
@@ -195,7 +183,7 @@ func (m *Model) Hidden(b Batch, layer int) (driver.F32, error) {
 		return driver.F32{}, err
 	}
 	m.tape.Begin(autograd.Mode{Segments: b.Segments})
-	h := m.stack(&b, 0, at, nil)
+	h := m.stack(&b, at, nil)
 	if at == n {
 		h = m.final(h)
 	}
@@ -223,6 +211,9 @@ func (m *Model) check(b *Batch, o Objective) error {
 		}
 	}
 	if err := m.checkSegments(b); err != nil {
+		return err
+	}
+	if err := m.checkParts(b, o.Parts); err != nil {
 		return err
 	}
 	return m.checkPositions(b)

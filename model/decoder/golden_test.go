@@ -110,7 +110,7 @@ func logits(t *testing.T, m *Model, b Batch) []float32 {
 		t.Fatal(err)
 	}
 	m.tape.Begin(autograd.Mode{})
-	h := m.final(m.stack(&b, 0, m.config.Layers, nil))
+	h := m.final(m.stack(&b, m.config.Layers, nil))
 	c := m.config
 	out := make([]float32, len(b.Tokens)*c.Vocab)
 	xent.Logits(m.dev, m.headParams(len(b.Tokens), 0), h.Data(), m.head.Weight.Data, driver.FromHost(out))

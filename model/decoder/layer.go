@@ -113,10 +113,10 @@ func (b *builder) feedForward(path string, i int) feedForward {
 }
 
 // stack records the embeddings and the first layers: [T, Hidden].
-func (m *Model) stack(b *Batch, noise float32, layers int, cache *Cache) *autograd.Value {
+func (m *Model) stack(b *Batch, layers int, cache *Cache) *autograd.Value {
 	m.placeTokens()
 	e := m.embedding
-	e.Noise = noise
+	e.Noisy = true
 	x := m.tape.Embed(m.embed, b.Tokens, e)
 	if m.positions != nil {
 		at := m.tape.Embed(m.positions, b.Positions, autograd.Embedding{})

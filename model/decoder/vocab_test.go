@@ -213,17 +213,18 @@ func TestNEFTune(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := slices.Clone(quiet.Host())
-	if m.noise(&b, Objective{NEFTune: 5}) != 0 {
+	if m.split(&b, Objective{NEFTune: 5})[0].Noise != 0 {
 		t.Error("noise without training")
 	}
 	b.PadLen = 16
-	magnitude := m.noise(&b, Objective{NEFTune: 5, Train: true})
+	parts := m.split(&b, Objective{NEFTune: 5, Train: true, DropoutSeed: 3})
+	magnitude := parts[0].Noise
 	if expected := 5 / math.Sqrt(16*12); math.Abs(float64(magnitude)-expected) > 1e-6 {
 		t.Errorf("magnitude %g, want %g", magnitude, expected)
 	}
-	m.tape.Begin(autograd.Mode{DropoutSeed: 3})
+	m.tape.Begin(autograd.Mode{Parts: parts})
 	largest := 0.0
-	for i, x := range m.stack(&b, magnitude, 0, nil).Data().Host() {
+	for i, x := range m.stack(&b, 0, nil).Data().Host() {
 		largest = max(largest, math.Abs(float64(x-want[i])))
 	}
 	if largest > float64(magnitude)*1.0001 || largest < 0.9*float64(magnitude) {
