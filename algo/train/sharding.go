@@ -5,7 +5,8 @@ import (
 )
 
 // settleSharding determines what the processes of a run shard, when their number is known,
-// and refuses what is not supported.
+// and refuses what contradicts the run. A higher stage than 1 becomes stage 1: whether that
+// fits is the memory plan's to say.
 func settleSharding(c *config.Config, o Options) error {
 	t, s := c.Training, c.Training.Sharding
 	if rows := t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps * max(1, t.Ranks); s.BatchSize != 0 && s.BatchSize != rows {
@@ -17,7 +18,8 @@ func settleSharding(c *config.Config, o Options) error {
 	case o.processes() == 1:
 		o.Log.Info("there is nothing to share out: one process trains", s.Key, s.Stage)
 	case s.Stage > 1:
-		return c.Errorf(s.Key, "stage %d is not there yet for several processes: write stage 1, which shares the optimizer's state out, or start one process", s.Stage)
+		o.Log.Warn("the optimizer's state is sharded, stage 1; gradients and weights stay whole on every process: the same numbers, more memory than asked for", s.Key, s.Stage)
+		c.Training.Sharding.Stage = 1
 	}
 	return nil
 }

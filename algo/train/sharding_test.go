@@ -246,3 +246,29 @@ func TestShardedRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestHigherStages: stages 2 and 3 train as stage 1 does, and say so.
+func TestHigherStages(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	out := func(name string) string { return filepath.Join(f.dir, name) }
+	f.mustTogether(2, "output_dir="+out("whole"), "max_steps=2")
+	for _, n := range []int{2, 3} {
+		name := fmt.Sprint("stage-", n)
+		var said [2]bytes.Buffer
+		for rank, err := range f.together(2, func(rank int, _ *config.Config, o *train.Options) context.Context {
+			o.Log = slog.New(slog.NewTextHandler(&said[rank], nil))
+			return nil
+		}, "output_dir="+out(name), stage(n), "max_steps=2") {
+			if err != nil {
+				t.Fatalf("stage %d, rank %d: %v", n, rank, err)
+			}
+		}
+		if !strings.Contains(said[0].String(), "gradients and weights stay whole on every process") {
+			t.Errorf("stage %d does not say what is not sharded: %s", n, said[0].String())
+		}
+		if !bytes.Equal(adapter(t, out(name)), adapter(t, out("whole"))) {
+			t.Errorf("stage %d changes the adapter", n)
+		}
+	}
+}
