@@ -290,7 +290,7 @@ func TestRegression31Stages(t *testing.T) {
 		"{family: selector, component: random, mode: pick}":                                     "narrows the pool (filter) or takes the interval (draw)",
 		"{family: selector, component: random}, {family: selector, component: long}":            "a pipeline has one selector stage",
 		"{family: selector, component: random, mode: draw}, {family: mixer, component: shares}": "draw decides the rows of an interval, and so does the stage after it",
-		"{family: reorder, component: sorted, enabled: false}":                                  "every stage is turned off",
+		"{family: reorder, component: sorted, enabled: false}":                                  "every stage is disabled",
 		"": "a pipeline is a list of stages",
 	} {
 		_, err := laid(t, stages)
