@@ -153,7 +153,7 @@ func TestBoardInChromium(t *testing.T) {
 	// The board ends, the runs continue, and the next board finds them.
 	page.Clean()
 	stop()
-	page.Until(`document.getElementById("made").textContent.includes("does not answer")`)
+	page.Until(`document.getElementById("made").textContent.includes("does not respond")`)
 	b, _ = served(t, home)
 	page.Open(b.Address+"?run=first&run=second", 1400, "light")
 	page.Until(rowOf("first") + ` && ` + rowOf("first") + `.querySelector("[name=stop]")`)
