@@ -348,10 +348,11 @@ func (t *Tape) adapterVJP(p rowsOf, l *Linear, inDX bool, segments []int32) erro
 			w.DA, w.DB = gemm.Dense(a.A.Grad, a.Rank, l.In), gemm.Dense(a.B.Grad, l.Out, a.Rank)
 		}
 	}
-	if inDX {
-		w.Gradient(t.dev, p.y, x, p.u, p.v)
-	} else {
-		t.adapterBackward(a, w, x, p)
+	if !inDX {
+		t.adapterBackward(a, a.branch(l), p)
+	}
+	for _, part := range t.partsIf(!w.DA.IsNil(), p.rows) {
+		w.Gradient(t.dev, part.rows(p.y), part.rows(x), part.rows(p.u), part.rows(p.v))
 	}
 	if a.A.Trainable() && t.mode.Sink != nil {
 		return t.mode.Sink(a.Pair, l.factors(p, x, segments))
@@ -372,17 +373,15 @@ func (l *Linear) factors(p rowsOf, x gemm.F32, segments []int32) gradproj.Factor
 	}
 }
 
-// adapterBackward is w.Backward with the mask between A and dx.
-func (t *Tape) adapterBackward(a *LoRA, w lora.Branch, x gemm.F32, p rowsOf) {
+// adapterBackward computes v and adds to dx, with the mask between A and dx.
+func (t *Tape) adapterBackward(a *LoRA, w lora.Branch, p rowsOf) {
 	masks := t.drops(a) && !p.dx.IsNil() && p.rows > 0
 	dx := p.dx
 	if masks {
 		dx = p.dMasked
 		reduce.Fill(t.dev, 0, dx.Data)
 	}
-	for _, part := range t.partsIf(!w.DA.IsNil(), p.rows) {
-		w.Backward(t.dev, part.rows(p.y), part.rows(x), part.rows(p.u), part.rows(p.v), part.rows(dx))
-	}
+	w.Backward(t.dev, p.y, gemm.F32{}, p.u, p.v, dx)
 	if masks {
 		t.mask(a, p.rows, dx.Cols, dx.Data, p.dx.Data, true)
 	}
