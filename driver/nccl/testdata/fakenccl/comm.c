@@ -80,7 +80,7 @@ struct ncclComm {
 	pthread_t thread;
 };
 
-static __thread char last[512];
+static char last[512]; /* of the process, as in NCCL: a Go caller asks from any of its threads */
 static __thread int depth;
 static __thread struct { struct ncclComm *comm; struct task *task; } group[4096];
 static __thread int grouped;
