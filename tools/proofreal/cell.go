@@ -1,53 +1,101 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// cell is a unit of work, which is not repeated once its file exists.
+// cell is a unit of work, which is not repeated once its result is in the file of cells.
 type cell struct {
 	id  string // question/method/seed-N
 	run func(context.Context, *lab) (map[string]float64, error)
 }
 
-// result is the content of a cell's file.
+// result is a line of the file of cells.
 type result struct {
+	Cell    string
+	Subject string // the model and the pools, but for the question lds, which has its own
 	Values  map[string]float64
 	Seconds float64
 	Machine string
 	When    string
 }
 
-// store is the folder of the cells' files.
-type store struct{ dir string }
-
-func (s store) path(id string) string { return filepath.Join(s.dir, id+".json") }
-
-func (s store) has(id string) bool { return storage.Exists(s.path(id)) }
-
-func (s store) write(id string, r result) error {
-	raw, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return err
-	}
-	if err := storage.MkdirAll(filepath.Dir(s.path(id))); err != nil {
-		return err
-	}
-	return storage.WriteFile(s.path(id), append(raw, '\n'))
+// store is the file of the cells that have run, one JSON line each, which grows over several
+// nights and machines.
+type store struct {
+	path    string
+	subject string
+	results map[key]result
 }
 
-func (s store) read(id string) (r result, err error) {
-	raw, err := storage.ReadFile(s.path(id))
-	if err == nil {
-		err = json.Unmarshal(raw, &r)
+type key struct{ cell, subject string }
+
+func openStore(path, subject string) (*store, error) {
+	s := &store{path: path, subject: subject, results: map[key]result{}}
+	raw, err := storage.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
 	}
 	if err != nil {
-		return r, fmt.Errorf("cell %s: %w", id, err)
+		return nil, err
+	}
+	for i, line := range bytes.Split(bytes.TrimSpace(raw), []byte("\n")) {
+		var r result
+		if err := json.Unmarshal(line, &r); err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", path, i+1, err)
+		}
+		s.results[key{r.Cell, r.Subject}] = r
+	}
+	return s, nil
+}
+
+func (s *store) key(id string) key {
+	if strings.HasPrefix(id, "lds/") {
+		return key{cell: id}
+	}
+	return key{id, s.subject}
+}
+
+func (s *store) has(id string) bool { _, ok := s.results[s.key(id)]; return ok }
+
+// add writes the whole file again, so that it never ends in half a line.
+func (s *store) add(r result) error {
+	k := s.key(r.Cell)
+	r.Subject = k.subject
+	s.results[k] = r
+	inOrder := slices.SortedFunc(maps.Keys(s.results), func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.subject, b.subject), cmp.Compare(a.cell, b.cell))
+	})
+	var text bytes.Buffer
+	for _, k := range inOrder {
+		raw, err := json.Marshal(s.results[k])
+		if err != nil {
+			return err
+		}
+		text.Write(append(raw, '\n'))
+	}
+	if err := storage.MkdirAll(filepath.Dir(s.path)); err != nil {
+		return err
+	}
+	return storage.WriteFile(s.path, text.Bytes())
+}
+
+func (s *store) read(id string) (result, error) {
+	r, ok := s.results[s.key(id)]
+	if !ok {
+		return r, fmt.Errorf("cell %s has not run", id)
 	}
 	return r, nil
 }
@@ -55,12 +103,7 @@ func (s store) read(id string) (r result, err error) {
 // cellsOf lists the cells, the most informative first, so that a partial night is worthwhile.
 func cellsOf(o options) ([]cell, error) {
 	asked := func(question string) bool {
-		for _, q := range o.only {
-			if q == question {
-				return true
-			}
-		}
-		return o.only == nil
+		return o.only == nil || slices.Contains(o.only, question)
 	}
 	s := scaleOf(o)
 	var out []cell

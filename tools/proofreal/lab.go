@@ -23,7 +23,7 @@ type keys map[string]any
 // lab is the folder of a cell, in which runs are made from files, as by users.
 type lab struct {
 	dir     string
-	store   store
+	store   *store
 	log     *slog.Logger
 	options options
 }

