@@ -57,3 +57,9 @@ DEV int max(int a, int b) { return a > b ? a : b; }
 
 // shared_address is the 32-bit address that shared-memory instructions take.
 DEV u32 shared_address(const void* p) { return (u32)(u64)(__attribute__((address_space(3))) const void*)p; }
+// Stores 16 bytes in shared memory at such an address, a multiple of 16.
+DEV void st_shared_v4(u32 dst, u32 a, u32 b, u32 c, u32 d) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(dst), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
+// Waits for the warp's lanes, and makes what they have written visible to one another.
+DEV void warp_sync() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }

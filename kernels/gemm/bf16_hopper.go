@@ -12,16 +12,20 @@ var bf16SM90a string
 
 var hopperFamily = ptx.New("gemm, bf16 for Hopper", bf16SM90a)
 
-// hopperParameters are those of the kernels of bf16.sm90a.cu: the factors, those of the
-// branch, and struct problem.
+// ProductHopper is struct problem of tile_hopper.cuh. Kernels of other packages that decode B
+// themselves take it, too.
+type ProductHopper struct {
+	c               uintptr
+	m, n, k, r, ldc int32
+	alpha           float32
+	add             int32
+}
+
+// hopperParameters are those of the kernels of bf16.sm90a.cu: the factors and those of the
+// branch.
 type hopperParameters struct {
 	a, b, u, l driver.EncodedTensorMap
-	p          struct {
-		c               uintptr
-		m, n, k, r, ldc int32
-		alpha           float32
-		add             int32
-	}
+	p          ProductHopper
 }
 
 var hopperTiles = ptx.Declare[hopperParameters](hopperFamily, "gemm_bf16_*")
@@ -60,11 +64,43 @@ func (p *bf16Problem) runHopper(dev driver.Launcher) {
 	if p.r > 0 {
 		s.u, s.l = h.maps(q, p.tr, p.u, p.l)
 	}
-	s.p.c, s.p.m, s.p.n, s.p.ldc = p.c.Data.Addr(), int32(p.c.Rows), int32(p.c.Cols), int32(p.c.Ld)
-	s.p.k, s.p.r, s.p.alpha, s.p.add = int32(p.k), int32(p.r), p.alpha, ptx.Flag(p.add)
-	c := ptx.Grid(min(units, h.count(p.c.Rows, p.c.Cols)), 384)
+	s.p = p.tilesHopper()
+	hopperTiles.Launch(q, h.kernels[p.tr], h.grid(p.c.Rows, p.c.Cols, units), &s)
+}
+
+func (h *hopperTile) grid(m, n, units int) driver.Config {
+	c := ptx.Grid(min(units, h.count(m, n)), 384)
 	c.Shared = h.shared
-	hopperTiles.Launch(q, h.kernels[p.tr], c, &s)
+	return c
+}
+
+func (p *bf16Problem) tilesHopper() ProductHopper {
+	return ProductHopper{
+		c: p.c.Data.Addr(), m: int32(p.c.Rows), n: int32(p.c.Cols), ldc: int32(p.c.Ld),
+		k: int32(p.k), r: int32(p.r), alpha: p.alpha, add: ptx.Flag(p.add),
+	}
+}
+
+// HopperWithoutB is what a kernel of tile_hopper.cuh takes for the product of A and a B
+// [rows, cols] that is not in memory, plus U op(L), if there is a U.
+type HopperWithoutB struct {
+	A, U, L driver.EncodedTensorMap // U and L are A if there is no branch
+	P       ProductHopper
+	Columns int           // the tile's: 256 or 128
+	Grid    driver.Config // with the shared memory of the ring
+}
+
+// NewHopperWithoutB checks the shapes and the alignment as RunLoRABF16 does. C is not empty.
+func NewHopperWithoutB(dev driver.Launcher, tr Transpose, alpha float32, a BF16, rows, cols int, u, l BF16, beta float32, c F32) HopperWithoutB {
+	p := withoutB(tr, alpha, a, rows, cols, u, l, beta, c)
+	q, units := ptx.On(dev), dev.Attributes().Units
+	h := tileFor(c.Rows, c.Cols, units)
+	x := HopperWithoutB{A: tiles16(q, a, 128), P: p.tilesHopper(), Columns: h.columns, Grid: h.grid(c.Rows, c.Cols, units)}
+	x.U, x.L = x.A, x.A
+	if p.r > 0 {
+		x.U, x.L = h.maps(q, tr, u, l)
+	}
+	return x
 }
 
 // maps are those of two factors: boxes of 64 steps, or of 64 rows or columns where steps

@@ -50,14 +50,12 @@ func runPTX(dev driver.Launcher, tr Transpose, k int, alpha float32, a, b F32, b
 		return
 	}
 	q := ptx.On(dev)
-	p := arguments{
-		a: a.Data.Addr(), b: b.Data.Addr(), c: c.Data.Addr(), m: int32(m), n: int32(n), k: int32(k),
-		lda: int32(a.Ld), ldb: int32(b.Ld), ldc: int32(c.Ld), alpha: alpha, add: ptx.Flag(beta == 1),
-	}
+	p := newProduct(k, alpha, a, beta, c)
+	p.b, p.ldb = b.Data.Addr(), int32(b.Ld)
 	if k == 0 {
 		if beta == 0 {
 			p.chunk = 1
-			kernels.Launch(q, "gemm_clear", ptx.Grid(ptx.Blocks(m*n, 256), 256), &ptx.One[arguments]{P: p})
+			kernels.Launch(q, "gemm_clear", ptx.Grid(ptx.Blocks(m*n, 256), 256), &ptx.One[Product]{P: p})
 		}
 		return
 	}
@@ -82,14 +80,14 @@ func runPTX(dev driver.Launcher, tr Transpose, k int, alpha float32, a, b F32, b
 }
 
 // launch runs the tiles of a grid, and adds up the chunks if it has several.
-func (p *arguments) launch(q *ptx.Queue, kernel string, grid driver.Dim) {
+func (p *Product) launch(q *ptx.Queue, kernel string, grid driver.Dim) {
 	entries := int(p.m) * int(p.n)
 	if grid.Z > 1 {
 		p.partial = q.Scratch(partialSlot, 4*grid.Z*entries)
 	}
-	kernels.Launch(q, kernel, driver.Config{Grid: grid, Block: driver.Dim{X: 256}}, &ptx.One[arguments]{P: *p})
+	kernels.Launch(q, kernel, driver.Config{Grid: grid, Block: driver.Dim{X: 256}}, &ptx.One[Product]{P: *p})
 	if grid.Z > 1 {
-		kernels.Launch(q, "gemm_add_chunks", ptx.Grid(ptx.Blocks(entries, 256), 256), &ptx.One[arguments]{P: *p})
+		kernels.Launch(q, "gemm_add_chunks", ptx.Grid(ptx.Blocks(entries, 256), 256), &ptx.One[Product]{P: *p})
 	}
 }
 
@@ -97,12 +95,33 @@ func (p *arguments) launch(q *ptx.Queue, kernel string, grid driver.Dim) {
 // a product use others.
 const partialSlot = 7
 
-// arguments are struct problem of tile.cuh.
-type arguments struct {
+// Product is struct problem of tile.cuh. Kernels of other packages that decode B themselves
+// take it, too.
+type Product struct {
 	a, b, c, partial              uintptr
 	m, n, k, lda, ldb, ldc, chunk int32
 	alpha                         float32
 	add                           int32
 }
 
-var kernels = ptx.Declare[ptx.One[arguments]](family, "gemm_*")
+func newProduct(k int, alpha float32, a F32, beta float32, c F32) Product {
+	return Product{
+		a: a.Data.Addr(), c: c.Data.Addr(), m: int32(c.Rows), n: int32(c.Cols), k: int32(k),
+		lda: int32(a.Ld), ldc: int32(c.Ld), alpha: alpha, add: ptx.Flag(beta == 1),
+	}
+}
+
+// ProductWithoutB is the product of A and a B [rows, cols] that is not in memory: it checks the
+// shapes as Run does.
+func ProductWithoutB(tr Transpose, alpha float32, a F32, rows, cols int, beta float32, c F32) Product {
+	k := checkShapes(tr, a, Matrix[float32]{Rows: rows, Cols: cols, Ld: cols}, beta, c)
+	return newProduct(k, alpha, a, beta, c)
+}
+
+// TileSize is the size of the tile with which a device computes an m by n product.
+func TileSize(m, n int) (rows, columns int) {
+	t := tileOf(m, n)
+	return t.rows, t.columns
+}
+
+var kernels = ptx.Declare[ptx.One[Product]](family, "gemm_*")

@@ -50,7 +50,7 @@ func TestPTXBits(t *testing.T) {
 		want := x.runPTX(t, dev)
 		for _, tile := range []*deviceTile{&largeTile, &smallTile, &tallTile, &flatTile} {
 			c := optest.In(t, dev, x.c, 0)
-			p := arguments{
+			p := Product{
 				a: optest.In(t, dev, x.a, 0).Addr(), b: optest.In(t, dev, x.b, 0).Addr(), c: c.Addr(),
 				m: int32(x.m), n: int32(x.n), lda: int32(x.lda), ldb: int32(x.ldb), ldc: int32(x.ldc), alpha: x.alpha, add: 1,
 			}
@@ -91,8 +91,8 @@ func TestPTXTraffic(t *testing.T) {
 		} else if tr == TN {
 			lda = m
 		}
-		p := arguments{a: a.Addr(), b: b.Addr(), c: c.Addr(), m: m, n: n, k: k, lda: lda, ldb: ldb, ldc: n, chunk: k, alpha: 1}
-		kernels.Launch(ptx.On(dev), largeTile.kernels[tr], driver.Config{Grid: driver.Dim{X: 2, Y: 2}, Block: driver.Dim{X: 256}}, &ptx.One[arguments]{P: p})
+		p := Product{a: a.Addr(), b: b.Addr(), c: c.Addr(), m: m, n: n, k: k, lda: lda, ldb: ldb, ldc: n, chunk: k, alpha: 1}
+		kernels.Launch(ptx.On(dev), largeTile.kernels[tr], driver.Config{Grid: driver.Dim{X: 2, Y: 2}, Block: driver.Dim{X: 256}}, &ptx.One[Product]{P: p})
 		s := dev.Last()
 		if want := uint64(4 * (4*(128+128)*k + m*n)); s.GlobalBytes() != want {
 			t.Errorf("%v: %d bytes moved, want %d", tr, s.GlobalBytes(), want)

@@ -55,6 +55,7 @@ template <int Rows, bool Steps> struct operand {
     }
     p += Steps ? slice : slice * ld;
   }
+  DEV_METHOD void store(float*) {}
 };
 
 // store hands a thread's sums over to C.
@@ -81,8 +82,10 @@ template <int Qm, int Qn> DEV void store(const problem& p, int row, int column, 
 }
 
 // multiply computes the block's tile of C from steps first … end-1 of k. Wm x Wn is a
-// warp's tile: multiples of 16 and 32.
-template <int Tr, int Bm, int Bn, int Wm, int Wn> DEV void multiply(const problem& p, int first, int end) {
+// warp's tile: multiples of 16 and 32. b brings slices of op(B), which begins at step first
+// and column j0: load starts a slice on its way, before the products of the slice ahead of
+// it; store, after them, writes what has not gone to shared memory by itself.
+template <int Tr, int Bm, int Bn, int Wm, int Wn, class B> DEV void multiply(const problem& p, int first, int end, B b) {
   constexpr int Qm = Wm / 16, Qn = Wn / 32;
   __shared__ __align__(16) float as[2][slice * (Bm + pad)];
   __shared__ __align__(16) float bs[2][slice * (Bn + pad)];
@@ -97,17 +100,20 @@ template <int Tr, int Bm, int Bn, int Wm, int Wn> DEV void multiply(const proble
     for (int j = 0; j < 4 * Qn; j++) acc[i][j] = 0;
 
   operand<Bm, Tr != TN> a(p.a, p.lda, i0, p.m, first);
-  operand<Bn, Tr == NT> b(p.b, p.ldb, j0, p.n, first);
   auto fetch = [&](int s, int k0) {
     a.load(shared_address(as[s]), end - k0);
     b.load(shared_address(bs[s]), end - k0);
     cp_async_commit();
   };
-  if (first < end) fetch(0, first);
+  if (first < end) {
+    fetch(0, first);
+    b.store(bs[0]);
+  }
   for (int k0 = first, s = 0; k0 < end; k0 += slice, s ^= 1) {
     cp_async_wait<0>();
     __syncthreads();
-    if (k0 + slice < end) fetch(s ^ 1, k0 + slice);
+    const bool more = k0 + slice < end;
+    if (more) fetch(s ^ 1, k0 + slice);
 #pragma unroll 4
     for (int k = 0; k < slice; k++) {
       float4 x[Qm], y[Qn];
@@ -120,6 +126,12 @@ template <int Tr, int Bm, int Bn, int Wm, int Wn> DEV void multiply(const proble
 #pragma unroll
         for (int j = 0; j < 4 * Qn; j++) acc[i][j] = fma(x[i / 4][i % 4], y[j / 4][j % 4], acc[i][j]);
     }
+    if (more) b.store(bs[s ^ 1]);
   }
   store<Qm, Qn>(p, i0 + mi, j0 + ni, acc);
+}
+
+// The same with B in memory.
+template <int Tr, int Bm, int Bn, int Wm, int Wn> DEV void multiply(const problem& p, int first, int end) {
+  multiply<Tr, Bm, Bn, Wm, Wn>(p, first, end, operand<Bn, Tr == NT>(p.b, p.ldb, blockIdx.x * Bn, p.n, first));
 }

@@ -23,15 +23,18 @@
 // weight (Encode) are those of bitsandbytes, ties included.
 //
 // Products are those of package gemm with W as B, to the bit: Multiply is gemm.Run with the
-// dequantised matrix, which is never in memory as a whole. On the host the packer of gemm's
-// panels decodes as it packs. On a device
+// dequantised matrix, which is never in memory. On the host the packer of gemm's panels
+// decodes as it packs. On a device
 //
 //	v1  bands of at most 32 MiB of W are decoded into scratch memory, and gemm's kernels
-//	    read those; bands lie along C's columns, so that they cut no sum. Each byte of
-//	    codes costs 4 (bf16) or 8 (float32) bytes written and read again, per product.
-//	    Not done: decoding inside gemm's tiles, which would save that traffic: by the
-//	    rates of the data sheets 2 to 4 % of a bf16 product with 8192 rows, most of one
-//	    with few.
+//	    read those: each byte of codes costs 4 (bf16) or 8 (float32) bytes written and
+//	    read again, per product. By the rates of the data sheets 2 to 4 % of a bf16
+//	    product with 8192 rows, most of one with few. Left for MultiplyLeft, and for
+//	    float32 products where a row is no multiple of 8 elements; bands lie along C's
+//	    columns, so that they cut no sum.
+//	v2  gemm's kernels with another way for B: threads decode their part of the next
+//	    slice into shared memory beside the products of this one (product.cu,
+//	    product_bf16.cu, product_bf16.sm90a.cu). Not measured on a GPU.
 //
 // Sources: Dettmers et al. 2023, arXiv:2305.14314 (QLoRA: NF4, double quantisation);
 // Dettmers et al. 2022, arXiv:2208.07339 (LLM.int8, of which only the row-wise codes of W
@@ -45,7 +48,6 @@ import (
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/dispatch"
 	"dataflex.dev/dataflex/kernels/gemm"
-	"dataflex.dev/dataflex/kernels/scratch"
 )
 
 // Kind is a kind of codes.
@@ -233,6 +235,10 @@ func (w *Matrix) Multiply(dev driver.Device, tr gemm.Transpose, alpha float32, a
 	dispatch.Run(dev, "quant.Multiply", func(d *cpu.Device) {
 		gemm.RunTiles(d, tr, alpha, a, w.host(), w.Rows, w.Cols, beta, c)
 	}, func(d driver.Launcher) {
+		if w.groups() {
+			w.multiplyPTX(d, tr, alpha, a, beta, c)
+			return
+		}
 		w.bands(tr, 4, maxBand, func(b band) {
 			w.decodePTX(d, "quant_decode", b.r0, b.r1, b.c0, b.c1, bandMemory(d, 4*b.rows()*b.cols()), b.cols())
 			x := gemm.Dense(view[float32](d, b.rows()*b.cols()), b.rows(), b.cols())
@@ -244,40 +250,28 @@ func (w *Matrix) Multiply(dev driver.Device, tr gemm.Transpose, alpha float32, a
 // MultiplyBF16 is Multiply with factors in bf16, as gemm.RunBF16.
 func (w *Matrix) MultiplyBF16(dev driver.Device, tr gemm.Transpose, alpha float32, a gemm.BF16, beta float32, c gemm.F32) {
 	w.checkProduct(tr, a.Rows, a.Cols, c)
-	w.inBF16(dev, tr, func(b band, x gemm.BF16) {
-		gemm.RunBF16(dev, tr, alpha, a, x, beta, columns(c, b.lo, b.hi))
+	dispatch.Run(dev, "quant.MultiplyBF16", func(d *cpu.Device) {
+		w.bandsBF16CPU(d, tr, func(b band, x gemm.BF16) {
+			gemm.RunBF16(d, tr, alpha, a, x, beta, columns(c, b.lo, b.hi))
+		})
+	}, func(d driver.Launcher) {
+		w.multiplyBF16PTX(d, tr, alpha, a, gemm.BF16{}, gemm.BF16{}, beta, c)
 	})
 }
 
 // MultiplyLoRABF16 is C = A op(W) + U op(L) + beta C, as gemm.RunLoRABF16.
 func (w *Matrix) MultiplyLoRABF16(dev driver.Device, tr gemm.Transpose, a, u, l gemm.BF16, beta float32, c gemm.F32) {
 	w.checkProduct(tr, a.Rows, a.Cols, c)
-	w.inBF16(dev, tr, func(b band, x gemm.BF16) {
-		if tr == gemm.NN {
-			gemm.RunLoRABF16(dev, tr, a, x, u, columns(l, b.lo, b.hi), beta, columns(c, b.lo, b.hi))
-			return
-		}
-		gemm.RunLoRABF16(dev, tr, a, x, u, l.Sub(b.lo, b.hi), beta, columns(c, b.lo, b.hi))
-	})
-}
-
-// inBF16 calls product with every band of W in bf16. Bands on the host are small enough for
-// a cache of the core.
-func (w *Matrix) inBF16(dev driver.Device, tr gemm.Transpose, product func(b band, x gemm.BF16)) {
-	dispatch.Run(dev, "quant.MultiplyBF16", func(d *cpu.Device) {
-		memory := halfBandsOfHost.Take()
-		w.bands(tr, 2, maxHostBand, func(b band) {
-			*memory = scratch.Sized(*memory, b.rows()*b.cols())
-			x := gemm.Dense(driver.FromHost(*memory), b.rows(), b.cols())
-			w.decodeBF16CPU(d, b.r0, b.r1, b.c0, b.c1, x)
-			product(b, x)
+	dispatch.Run(dev, "quant.MultiplyLoRABF16", func(d *cpu.Device) {
+		w.bandsBF16CPU(d, tr, func(b band, x gemm.BF16) {
+			part := l.Sub(b.lo, b.hi)
+			if tr == gemm.NN {
+				part = columns(l, b.lo, b.hi)
+			}
+			gemm.RunLoRABF16(d, tr, a, x, u, part, beta, columns(c, b.lo, b.hi))
 		})
-		halfBandsOfHost.Give(memory)
 	}, func(d driver.Launcher) {
-		w.bands(tr, 2, maxBand, func(b band) {
-			w.decodePTX(d, "quant_decode_bf16", b.r0, b.r1, b.c0, b.c1, bandMemory(d, 2*b.rows()*b.cols()), b.cols())
-			product(b, gemm.Dense(view[driver.BF16](d, b.rows()*b.cols()), b.rows(), b.cols()))
-		})
+		w.multiplyBF16PTX(d, tr, 1, a, u, l, beta, c)
 	})
 }
 
@@ -297,8 +291,14 @@ func (w *Matrix) MultiplyLeft(dev driver.Device, b, c gemm.F32) {
 // MultiplyLeftBF16 is MultiplyLeft with factors in bf16.
 func (w *Matrix) MultiplyLeftBF16(dev driver.Device, b gemm.BF16, c gemm.F32) {
 	w.checkLeft(b.Rows, b.Cols, c)
-	w.inBF16(dev, gemm.NT, func(x band, part gemm.BF16) {
-		gemm.RunBF16(dev, gemm.NT, 1, part, b, 0, c.Sub(x.lo, x.hi))
+	product := func(x band, part gemm.BF16) { gemm.RunBF16(dev, gemm.NT, 1, part, b, 0, c.Sub(x.lo, x.hi)) }
+	dispatch.Run(dev, "quant.MultiplyLeftBF16", func(d *cpu.Device) {
+		w.bandsBF16CPU(d, gemm.NT, product)
+	}, func(d driver.Launcher) {
+		w.bands(gemm.NT, 2, maxBand, func(x band) {
+			w.decodePTX(d, "quant_decode_bf16", x.r0, x.r1, x.c0, x.c1, bandMemory(d, 2*x.rows()*x.cols()), x.cols())
+			product(x, gemm.Dense(view[driver.BF16](d, x.rows()*x.cols()), x.rows(), x.cols()))
+		})
 	})
 }
 

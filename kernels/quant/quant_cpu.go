@@ -103,6 +103,18 @@ func (w *Matrix) decodeBF16CPU(d *cpu.Device, r0, r1, c0, c1 int, out gemm.BF16)
 	})
 }
 
+// bandsBF16CPU calls product with every band of W in bf16, small enough for a core's cache.
+func (w *Matrix) bandsBF16CPU(d *cpu.Device, tr gemm.Transpose, product func(b band, x gemm.BF16)) {
+	memory := halfBandsOfHost.Take()
+	w.bands(tr, 2, maxHostBand, func(b band) {
+		*memory = scratch.Sized(*memory, b.rows()*b.cols())
+		x := gemm.Dense(driver.FromHost(*memory), b.rows(), b.cols())
+		w.decodeBF16CPU(d, b.r0, b.r1, b.c0, b.c1, x)
+		product(b, x)
+	})
+	halfBandsOfHost.Give(memory)
+}
+
 // maxHostBand is the largest size of a band of W in bf16, in bytes.
 const maxHostBand = 2 << 20
 

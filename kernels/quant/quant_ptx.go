@@ -14,30 +14,41 @@ var sm80 string
 
 var family = ptx.New("quant", sm80)
 
-// arguments are struct rectangle of quant.cu.
-type arguments struct {
-	codes, absmax, tables, absmaxCodes, nested, out uintptr
-	offset                                          float32
-	shift                                           int32 // negative: int8
-	cols, r0, c0, rows, width, ld                   int32
-	ragged, perRow                                  int32
+// codes are struct codes of codes.cuh.
+type codes struct {
+	data, absmax, tables, absmaxCodes, nested uintptr
+	offset                                    float32
+	shift                                     int32 // negative: int8
+	cols, ragged, perRow                      int32
 }
 
-var decoders = ptx.Declare[ptx.One[arguments]](family, "quant_decode", "quant_decode_bf16")
+func (w *Matrix) codes() codes {
+	shift := int32(bits.TrailingZeros(uint(w.Block)))
+	if w.Kind == Int8 {
+		shift = -1
+	}
+	return codes{
+		data: w.Codes.Addr(), absmax: w.Absmax.Addr(), tables: w.Tables.Addr(), absmaxCodes: w.AbsmaxCodes.Addr(), nested: w.Nested.Addr(),
+		offset: w.Offset, shift: shift, cols: int32(w.Cols), ragged: ptx.Flag(w.Ragged(w.Cols)), perRow: int32(w.blocksPerRow(w.Cols)),
+	}
+}
+
+// rectangle is that of quant.cu.
+type rectangle struct {
+	w                       codes
+	out                     uintptr
+	r0, c0, rows, width, ld int32
+}
+
+var decoders = ptx.Declare[ptx.One[rectangle]](family, "quant_decode", "quant_decode_bf16")
 
 // perThread is the number of elements that a thread of the decoders writes.
 const perThread = 8
 
 func (w *Matrix) decodePTX(dev driver.Launcher, kernel string, r0, r1, c0, c1 int, out uintptr, ld int) {
-	shift := int32(bits.TrailingZeros(uint(w.Block)))
-	if w.Kind == Int8 {
-		shift = -1
-	}
 	threads := (r1 - r0) * ptx.Blocks(c1-c0, perThread)
-	decoders.Launch(ptx.On(dev), kernel, ptx.Grid(ptx.Blocks(threads, 256), 256), &ptx.One[arguments]{P: arguments{
-		codes: w.Codes.Addr(), absmax: w.Absmax.Addr(), tables: w.Tables.Addr(), absmaxCodes: w.AbsmaxCodes.Addr(), nested: w.Nested.Addr(), out: out,
-		offset: w.Offset, shift: shift, cols: int32(w.Cols), r0: int32(r0), c0: int32(c0), rows: int32(r1 - r0), width: int32(c1 - c0), ld: int32(ld),
-		ragged: ptx.Flag(w.Ragged(w.Cols)), perRow: int32(w.blocksPerRow(w.Cols)),
+	decoders.Launch(ptx.On(dev), kernel, ptx.Grid(ptx.Blocks(threads, 256), 256), &ptx.One[rectangle]{P: rectangle{
+		w: w.codes(), out: out, r0: int32(r0), c0: int32(c0), rows: int32(r1 - r0), width: int32(c1 - c0), ld: int32(ld),
 	}})
 }
 

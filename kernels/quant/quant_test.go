@@ -272,7 +272,7 @@ func TestMultiplyIsGemm(t *testing.T) {
 			for i, s := range [][3]int{{1, 5, 3}, {17, 300, 96}, {50, 64, 700}, {3, 1100, 130}} {
 				levels := simd.Levels()
 				if on == "ptx" {
-					if levels = levels[:1]; i != 1 || f == fp4 || f == nf4 {
+					if levels = levels[:1]; i > 1 || f == fp4 || f == nf4 {
 						continue // the interpreter is slow
 					}
 				}

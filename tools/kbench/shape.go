@@ -101,7 +101,7 @@ func (c Case) generations() bool {
 	case "gemm", "lora", "attention", "xent":
 		return c.Type == "bf16"
 	}
-	return c.family() == "gradproj"
+	return c.family() == "gradproj" || c.family() == "quant" && c.Floor.Unit == tensor
 }
 
 // worth is how early a case runs, 0 first: what a step of LoRA on an 8B model waits for,
@@ -134,7 +134,7 @@ func allCases(models []model) []Case {
 	var out []Case
 	for _, m := range models {
 		for _, family := range []func(model) []Case{
-			products, loraProducts, loraCases, attentionCases, lossCases, projections, normCases, pointwise, vectors,
+			products, loraProducts, loraCases, attentionCases, lossCases, projections, normCases, pointwise, vectors, coded,
 		} {
 			out = append(out, family(m)...)
 		}

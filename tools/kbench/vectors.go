@@ -2,13 +2,10 @@ package main
 
 import (
 	"math"
-	"math/rand/v2"
 
 	"dataflex.dev/dataflex/kernels/adamw"
 	"dataflex.dev/dataflex/kernels/cast"
-	"dataflex.dev/dataflex/kernels/gemm"
 	"dataflex.dev/dataflex/kernels/peak"
-	"dataflex.dev/dataflex/kernels/quant"
 	"dataflex.dev/dataflex/kernels/reduce"
 )
 
@@ -55,8 +52,6 @@ func vectors(m model) []Case {
 				again:   true,
 			}
 		}),
-		decodeCase(m, "nf4", quant.Format{Kind: quant.NF4, Block: quant.DefaultBlock, Double: true}),
-		decodeCase(m, "int8", quant.Format{Kind: quant.Int8}),
 		memoryCase(m, "copy", "f32", 8*float64(wide), x, wideLabel, func(r *room) job {
 			x, y := r.normal(wide, 1), r.zeros(wide)
 			return job{
@@ -98,66 +93,4 @@ func adamwJob(r *room, n int, bf16 bool) job {
 		}))
 	}
 	return j
-}
-
-// decodeCase is a matrix of the MLP from codes to bf16: what a product with it costs beside
-// the product. The codes are random, their scales near 1.
-func decodeCase(m model, name string, f quant.Format) Case {
-	rows, cols := m.ffn, m.hidden
-	d, label := dims("rows cols", rows, cols)
-	return memoryCase(m, "quant_decode", name, float64(f.Bytes(rows, cols))+2*float64(rows*cols), d, label, func(r *room) job {
-		w := f.In(r.alloc(f.Bytes(rows, cols)), rows, cols)
-		parts, err := w.Download(r.dev)
-		must(err)
-		parts = randomCodes(parts)
-		must(w.Upload(r.dev, parts))
-		out := r.half(rows*cols, 1)
-		return job{
-			call: func() { w.DecodeBF16(r.dev, 0, rows, 0, cols, gemm.Dense(out.Slice, rows, cols)) },
-			outputs: []output{vector("w", rows*cols, r.halves(out.Slice), func(i int) expected {
-				v := decoded(f, parts, i, cols)
-				return expected{v, (bf16Share + exactShare) * math.Abs(v)}
-			})},
-			again: true,
-		}
-	})
-}
-
-// randomCodes are parts of the same sizes.
-func randomCodes(like quant.Parts) quant.Parts {
-	r := rand.New(rand.NewPCG(1, 3))
-	codes := func(n int) []uint8 {
-		out := make([]uint8, n)
-		for i := range out {
-			out[i] = uint8(r.Uint32())
-		}
-		return out
-	}
-	scales := func(n int) []float32 {
-		out := make([]float32, n)
-		for i := range out {
-			out[i] = 0.5 + r.Float32()
-		}
-		return out
-	}
-	return quant.Parts{
-		Codes: codes(len(like.Codes)), AbsmaxCodes: codes(len(like.AbsmaxCodes)), Absmax: scales(len(like.Absmax)),
-		Tables: scales(len(like.Tables)), Nested: scales(len(like.Nested)), Offset: 0.25,
-	}
-}
-
-// decoded is element i: its code's number times its block's scale, which may be a code
-// itself (Dettmers et al. 2023, section 3).
-func decoded(f quant.Format, p quant.Parts, i, cols int) float64 {
-	if f.Kind == quant.Int8 {
-		return float64(int8(p.Codes[i])) * float64(p.Absmax[i/cols]) / 127
-	}
-	code := p.Codes[i/2] >> 4 // the first of two is the upper
-	if i%2 == 1 {
-		code = p.Codes[i/2] & 15
-	}
-	block := i / f.Block
-	const table, nested = 16, 256 // numbers of a code, blocks that share a scale of scales
-	scale := float64(p.Tables[table+int(p.AbsmaxCodes[block])])*float64(p.Nested[block/nested]) + float64(p.Offset)
-	return float64(p.Tables[code]) * scale
 }

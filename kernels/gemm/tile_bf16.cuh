@@ -1,0 +1,105 @@
+// tile_bf16.cuh: the parts of one block's tile of a bf16 product by mma.m16n8k16, as bf16.cu
+// describes it; kernels/quant multiplies with them, too.
+#pragma once
+#include "../dev/async.cuh"
+#include "../dev/math.cuh"
+#include "../dev/mma.cuh"
+
+struct problem {
+  const u16* a;
+  const u16* b;
+  float* c;
+  int m, n, k, lda, ldb, ldc;
+  float alpha;
+  int add;
+  const u16* u;  // the branch: r more steps
+  const u16* l;
+  int r, ldu, ldl;
+};
+
+enum { NN, NT, TN };
+constexpr int tile = 128, slice = 32, stages = 3, operand_bytes = tile * slice * 2;
+
+// Where chunk c (8 elements) of row r lies: rows of 64 bytes, two of which share the 32
+// banks, or rows of 256 bytes.
+template <bool Steps> DEV u32 place(int r, int c) {
+  return Steps ? r * 64 + ((c ^ (r / 2 % 4)) << 4) : r * 256 + ((c ^ (r % 8)) << 4);
+}
+
+// load copies steps k0 … k0+31 of rows i0 … i0+127 of an operand.
+template <bool Steps> DEV void load(u32 dst, const u16* p, i64 ld, int i0, int rows, int k0, int k) {
+#pragma unroll
+  for (int j = 0; j < 2; j++) {
+    const int t = threadIdx.x + 256 * j;
+    const int r = Steps ? t / 4 : t / 16, c = Steps ? t % 4 : t % 16;
+    const int row = Steps ? i0 + r : k0 + r, column = Steps ? k0 + 8 * c : i0 + 8 * c;
+    const int row_end = Steps ? rows : k, column_end = Steps ? k : rows;
+    const int bytes = row < row_end ? 2 * max(0, min(8, column_end - column)) : 0;
+    cp_async_16(dst + place<Steps>(r, c), p + row * ld + column, bytes);
+  }
+}
+
+// warp_tile is what a thread knows of its warp's 64 x 32 of C.
+struct warp_tile {
+  int lane, m, n;  // first row and column within the block's tile
+  DEV_METHOD warp_tile() {
+    const int warp = threadIdx.x / 32;
+    lane = threadIdx.x % 32, m = warp % 2 * 64, n = warp / 2 * 32;
+  }
+};
+
+// products adds a slice's products to acc: A's slice lies at sa, B's at sb.
+template <int Tr> DEV void products(float (&acc)[4][4][4], u32 sa, u32 sb, warp_tile w) {
+  const int lane = w.lane, wm = w.m, wn = w.n;
+#pragma unroll
+  for (int k = 0; k < 2; k++) {
+    u32 a[4][4], b[2][4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      if (Tr != TN) {
+        ldmatrix_x4(a[i], sa + place<true>(wm + 16 * i + lane % 16, 2 * k + lane / 16));
+      } else {
+        ldmatrix_x4_trans(a[i], sa + place<false>(16 * k + lane / 16 * 8 + lane % 8, wm / 8 + 2 * i + lane / 8 % 2));
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      if (Tr == NT) {
+        ldmatrix_x4(b[j], sb + place<true>(wn + 16 * j + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+      } else {
+        ldmatrix_x4_trans(b[j], sb + place<false>(16 * k + lane % 16, wn / 8 + 2 * j + lane / 16));
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+      for (int j = 0; j < 4; j++) mma_m16n8k16_bf16(acc[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+  }
+}
+
+// store hands a thread's sums over to C: in pairs, unless C's rows are at odd places.
+DEV void store(const problem& p, const float (&acc)[4][4][4], int i0, int j0, warp_tile w) {
+  const int lane = w.lane, wm = w.m, wn = w.n;
+  const bool pairs = p.ldc % 2 == 0 && ((u64)p.c & 7) == 0;
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      const int row = i0 + wm + 16 * i + lane / 4 + 8 * h;
+      if (row >= p.m) continue;
+      float* c = p.c + (i64)row * p.ldc;
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        const int column = j0 + wn + 8 * j + lane % 4 * 2;
+        if (pairs && column + 1 < p.n) {
+          float2 old = {0.f, 0.f};
+          if (p.add) old = *(float2*)(c + column);
+          *(float2*)(c + column) = float2{fma(p.alpha, acc[i][j][2 * h], old.x), fma(p.alpha, acc[i][j][2 * h + 1], old.y)};
+          continue;
+        }
+#pragma unroll
+        for (int l = 0; l < 2; l++)
+          if (column + l < p.n) c[column + l] = fma(p.alpha, acc[i][j][2 * h + l], p.add ? c[column + l] : 0.f);
+      }
+    }
+}
