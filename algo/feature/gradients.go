@@ -130,6 +130,7 @@ type gradients struct {
 	outMemory driver.Memory
 	moments   []driver.Memory // of m and v
 	emit      Emit
+	back      func() // gives the gradients the memory that they have outside of the pass
 
 	rows    *gradproj.Rows // nil: every batch is projected separately
 	pending []pending      // the batches in rows
@@ -158,6 +159,9 @@ func whole(examples []data.Example) error {
 }
 
 func (g *gradients) close() {
+	if g.back != nil {
+		g.back()
+	}
 	if g.rows != nil {
 		g.rows.Close()
 	}
@@ -182,6 +186,11 @@ func newGradients(p GradientPass) (*gradients, error) {
 	g.lora = inPairs == total
 	if g.lora {
 		if err := g.gather(); err != nil {
+			return nil, err
+		}
+	} else {
+		var err error
+		if g.back, err = p.Model.WholeGradients(); err != nil {
 			return nil, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"slices"
 	"text/tabwriter"
 
@@ -31,6 +32,7 @@ type forecast struct {
 	kept        uint64   // bytes of the activations if all of them were kept
 	most        int      // passes.most
 	lanes       uint64   // and the sums of several ranks' gradients
+	sharded     *sharedGradients // nil: gradients are whole
 	processes   int      // that share the work
 	differences []string // from upstream's run, in mode upstream
 
@@ -74,6 +76,9 @@ func (f *forecast) planMemory(optimizer uint64, d *Data) {
 		f.model.CheckpointLayers(checkpointed)
 		f.budget = f.model.Memory(largestPass(d, f.plan, f.most))
 		f.budget.Optimizer = optimizer
+		if f.sharded != nil {
+			f.budget.Gradients = f.sharded.bytes
+		}
 	}
 	alone, _ := largestPass(d, f.plan, 0)
 	for _, f.most = range f.sharing(alone) {
@@ -92,6 +97,8 @@ func (f *forecast) planMemory(optimizer uint64, d *Data) {
 // need the least memory, and have up to that many tokens.
 func (f *forecast) sharing(alone int) []int {
 	switch most := f.config.Training.MergeTokens; {
+	case f.sharded != nil && f.plan.Accumulate > 1:
+		return []int{math.MaxInt} // several passes would add up whole gradients
 	case f.plan.Accumulate < 2 || f.model.Apart() != "":
 		return []int{0}
 	case most != nil:
@@ -113,6 +120,8 @@ func (f *forecast) passes() string {
 		return "of one micro-batch"
 	case why != "":
 		return "of one micro-batch: " + why
+	case f.most == math.MaxInt:
+		return "of all micro-batches of a step, of which the gradients are sharded, to the same bits"
 	case f.most == 0 && f.device.Kind() != driver.CPU && f.config.Training.MergeTokens == nil:
 		return "of one micro-batch: several (merge_tokens) are long already, or do not fit"
 	case f.most == 0:
@@ -149,7 +158,10 @@ func (f *forecast) fits() error {
 
 // wayOut is what helps besides smaller batches.
 func (f *forecast) wayOut() (out string) {
-	if f.most > 0 {
+	switch {
+	case f.most == math.MaxInt:
+		out = "set merge_tokens: 0, which keeps whole gradients and divides a step into passes, "
+	case f.most > 0:
 		out = fmt.Sprintf("lower merge_tokens from %d, ", f.most)
 	}
 	if !f.model.CheckpointsLayers() {
@@ -249,8 +261,10 @@ func (f *forecast) shared() string {
 	switch s := f.config.Training.Sharding; {
 	case f.processes == 1 || s.Stage == 0:
 		return ""
+	case f.sharded != nil:
+		return fmt.Sprintf("; they shard the optimizer's state and the gradients (%s, stage 2)", s.Key)
 	default:
-		return fmt.Sprintf("; they share out the optimizer's state (%s, stage %d)", s.Key, s.Stage)
+		return fmt.Sprintf("; they shard the optimizer's state (%s, stage 1)", s.Key)
 	}
 }
 

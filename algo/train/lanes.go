@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"slices"
 
 	"dataflex.dev/dataflex/algo/config"
@@ -13,6 +14,7 @@ import (
 	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/treesum"
+	"dataflex.dev/dataflex/model/decoder"
 	"dataflex.dev/dataflex/model/tensor"
 )
 
@@ -29,14 +31,30 @@ type lanes struct {
 	sum    *treesum.Reducer // nil: there is only one lane
 	shares *shares          // nil: every process updates all parameters
 	bytes  uint64           // size of the sums' memory on the device
+
+	sharded *sharedGradients // nil: every process keeps whole gradients
 }
 
-// newLanes allocates the memory of the sums.
-func newLanes(c *config.Config, dev driver.Device, plan Plan, job *ranks.Job, params []*tensor.Param) (*lanes, error) {
-	l := &lanes{job: job, per: plan.Ranks / job.Size(), params: params, device: dev}
-	if plan.Ranks == 1 {
-		return l, nil
+// newLanes allocates the memory of the sums, and that of the model's gradients if they are
+// sharded.
+func newLanes(c *config.Config, dev driver.Device, plan Plan, job *ranks.Job, model *decoder.Model, log *slog.Logger) (*lanes, error) {
+	l := &lanes{job: job, per: plan.Ranks / job.Size(), params: model.Trainable(), device: dev}
+	err := l.placeGradients(c, plan, model, log)
+	if err == nil {
+		err = l.allocate(c, plan)
 	}
+	if err == nil && l.sharded != nil {
+		model.PlaceGradients(func(p *tensor.Param) driver.F32 { return p.Grad }, l.sharded)
+	}
+	return l, err
+}
+
+// allocate takes the memory of the sums and of sharded gradients.
+func (l *lanes) allocate(c *config.Config, plan Plan) error {
+	if plan.Ranks == 1 {
+		return nil
+	}
+	dev, job := l.device, l.job
 	order, connection := treesum.Tree, job.Collective()
 	if c.Training.Reduction == config.Fast {
 		order = treesum.Library
@@ -47,22 +65,32 @@ func newLanes(c *config.Config, dev driver.Device, plan Plan, job *ranks.Job, pa
 	before := dev.Used()
 	var err error
 	if c.Training.Sharding.Stage > 0 && job.Size() > 1 {
-		l.shares = newShares(params, job.Size(), job.Rank())
+		var ends []int
+		if l.sharded != nil {
+			ends = l.sharded.ends()
+		}
+		l.shares = newShares(l.params, job.Size(), job.Rank(), ends...)
 		l.sum, err = treesum.NewShared(dev, connection, plan.Ranks, l.shares.cut, order)
 	} else {
 		size := 0
-		for _, p := range params {
-			size += p.Grad.Len()
+		for _, p := range l.params {
+			size += p.Size()
 		}
 		l.sum, err = treesum.New(dev, connection, plan.Ranks, size, order)
 	}
 	l.bytes = dev.Used() - before
-	return l, err
+	if err == nil && l.sharded != nil {
+		err = l.sharded.allocate(l.shares, l.params)
+	}
+	return err
 }
 
 func (l *lanes) close() {
 	if l.sum != nil {
 		l.sum.Close()
+	}
+	if l.sharded != nil {
+		l.sharded.close()
 	}
 }
 
@@ -73,10 +101,18 @@ func (l *lanes) process(lane int) int { return lane / l.per }
 func (l *lanes) own(lane int) bool { return l.process(lane) == l.job.Rank() }
 
 // each computes the gradients of this process's lanes, one lane after another; the last
-// one's stays in the parameters until it is replaced by the sum of all.
-func (l *lanes) each(gradient func(lane int) error) error {
+// one's stays in the parameters until it is replaced by the sum of all. Sharded gradients are
+// added up in the meantime.
+func (l *lanes) each(ctx context.Context, gradient func(lane int) error) error {
 	first := l.job.Rank() * l.per
+	if l.sharded != nil {
+		if err := l.job.Agree(ctx, "the step", nil); err != nil { // a rank that has failed sends no gradients
+			return err
+		}
+		return l.sharded.during(func(u *unit) error { return l.add(ctx, u) }, func() error { return gradient(first) })
+	}
 	for lane := first; lane < first+l.per; lane++ {
+		clearGradients(l.device, l.params)
 		if err := gradient(lane); err != nil {
 			return err
 		}
@@ -98,9 +134,10 @@ func (l *lanes) gradients() []driver.F32 {
 }
 
 // reduce computes the sum of all lanes' gradients in the parameters of every process; if
-// they shard the optimizer's state, in its own parts of them.
+// they shard the optimizer's state, in its own parts of them. Sharded gradients are added up
+// already.
 func (l *lanes) reduce(ctx context.Context) error {
-	if l.sum == nil {
+	if l.sum == nil || l.sharded != nil {
 		return nil
 	}
 	return l.job.Move(ctx, "adding the gradients", func(ctx context.Context) error { return l.sum.Sum(ctx, l.gradients()...) })

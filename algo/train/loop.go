@@ -219,7 +219,7 @@ func (l *loop) accumulate(ctx context.Context, s *curriculum.Step, labels int) (
 	weights, smoothing := tokenWeights(asked, s, divisor(s, labels, l.Plan.Ranks, l.Config.Training.AverageTokens), l.Plan.Ranks), l.passes.smoothing(asked)
 	g := &gradient{step: s}
 	s.TokenLoss, s.Returned = make([][]float32, len(s.Micros)), make([]float64, len(s.Micros))
-	err = l.lanes.each(func(lane int) error { return l.passes.backwards(ctx, s, lane, weights, smoothing) })
+	err = l.lanes.each(ctx, func(lane int) error { return l.passes.backwards(ctx, s, lane, weights, smoothing) })
 	if err := l.lanes.share(ctx, "the losses of the step", s, s.TokenLoss, s.Returned, err); err != nil {
 		return nil, err
 	}

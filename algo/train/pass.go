@@ -115,9 +115,8 @@ func (p *passes) backward(micros []batch.Micro, weights [][]float32, smoothing f
 	return losses, shares, nil
 }
 
-// backwards makes the gradient of one lane's micro-batches of a step, and their losses.
+// backwards adds the gradient of one lane's micro-batches of a step, and their losses.
 func (p *passes) backwards(ctx context.Context, s *curriculum.Step, lane int, weights [][]float32, smoothing float32) error {
-	p.zeroGradients()
 	for _, g := range p.cut(s, func(of int) bool { return of == lane }) {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -13,7 +13,6 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/model/decoder"
-	"dataflex.dev/dataflex/model/optim"
 	"dataflex.dev/dataflex/model/tensor"
 )
 
@@ -110,14 +109,11 @@ func (p *passes) dropoutSeed(step, index int) uint64 {
 	return (p.seed+1)*golden ^ uint64(step)<<20 ^ uint64(index)
 }
 
-func (p *passes) zeroGradients() {
-	for _, param := range p.params {
-		reduce.Fill(p.device, 0, param.Grad)
+func clearGradients(dev driver.Device, params []*tensor.Param) {
+	for _, p := range params {
+		reduce.Fill(dev, 0, p.Grad)
 	}
 }
-
-// norm is the length of the gradient.
-func (p *passes) norm() float64 { return optim.GradNorm(p.device, p.params) }
 
 // brokenGradients looks for the rows that make a step's gradient no number though
 // the losses are finite, by the gradient of each.
@@ -132,14 +128,17 @@ func (p *passes) brokenGradients(ctx context.Context, s *curriculum.Step, weight
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				p.zeroGradients()
 				alone := batch.Pack(p.rows, []int{row})
 				alone.PadLen = m.PadLen
 				weight := [][]float32{weights[i][m.RowStart[r]:m.RowStart[r+1]]}
-				if _, _, err := p.backward([]batch.Micro{alone}, weight, smoothing, p.dropoutSeed(s.Index, i)); err != nil {
+				ok, err := p.lanes.alone(func() error {
+					_, _, err := p.backward([]batch.Micro{alone}, weight, smoothing, p.dropoutSeed(s.Index, i))
+					return err
+				})
+				if err != nil {
 					return fmt.Errorf("step %d, %s: %w", s.Index+1, p.describe([]int{row}), err)
 				}
-				if !finite(p.norm()) {
+				if !ok {
 					found = append(found, rowAt{i, r})
 				}
 			}

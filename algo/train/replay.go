@@ -69,7 +69,7 @@ func (r replay) fingerprint(g *gradient) (f fingerprint, err error) {
 	for i, tokens := range g.step.TokenLoss {
 		f.losses = append(f.losses, math.Float64bits(g.step.Returned[i]), bitsOf(tokens))
 	}
-	for _, p := range r.passes.params {
+	for _, p := range r.passes.lanes.summed() {
 		values, err := driver.Read(r.passes.device, p.Grad)
 		if err != nil {
 			return f, fmt.Errorf("step %d: the gradient of %s: %w", r.at.step+1, p.Name, err)

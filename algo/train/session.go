@@ -67,7 +67,7 @@ func (t *session) surround(machine driver.Device) {
 	t.predictor = &predict.Predictor{Config: c, Model: t.model, Tokenizer: d.Tokenizer, Template: d.options.Template, Log: t.log}
 	t.forecast = &forecast{
 		config: c, plan: l.Plan, device: l.passes.device, machine: machine, model: t.model, rows: d.Train, sets: d.Eval, component: t.names.Component,
-		method: l.curriculum.Memory(), lanes: l.lanes.bytes, processes: t.ranks.Size(), differences: differences(t.names.Component, l.Plan, l.curriculum),
+		method: l.curriculum.Memory(), lanes: l.lanes.bytes, sharded: l.lanes.sharded, processes: t.ranks.Size(), differences: differences(t.names.Component, l.Plan, l.curriculum),
 	}
 	t.forecast.planMemory(l.optimizer.Bytes(), d)
 	l.passes.most = t.forecast.most

@@ -49,7 +49,7 @@ func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, lo
 		return nil, err
 	}
 	l.passes = newPasses(c, dev, t.model, d.Train)
-	if l.lanes, err = newLanes(c, dev, l.Plan, t.ranks, l.passes.params); err != nil {
+	if l.lanes, err = newLanes(c, dev, l.Plan, t.ranks, t.model, log); err != nil {
 		return nil, err
 	}
 	l.passes.lanes = l.lanes

@@ -5,8 +5,8 @@ import (
 )
 
 // settleSharding determines what the processes of a run shard, when their number is known,
-// and refuses what contradicts the run. A higher stage than 1 becomes stage 1: whether that
-// fits is the memory plan's to say.
+// and refuses what contradicts the run. Stage 3 becomes stage 2: whether that fits is the
+// memory plan's to say.
 func settleSharding(c *config.Config, o Options) error {
 	t, s := c.Training, c.Training.Sharding
 	if rows := t.PerDeviceTrainBatchSize * t.GradientAccumulationSteps * max(1, t.Ranks); s.BatchSize != 0 && s.BatchSize != rows {
@@ -17,9 +17,9 @@ func settleSharding(c *config.Config, o Options) error {
 	case s.Stage == 0:
 	case o.processes() == 1:
 		o.Log.Info("there is nothing to share out: one process trains", s.Key, s.Stage)
-	case s.Stage > 1:
-		o.Log.Warn("the optimizer's state is sharded, stage 1; gradients and weights stay whole on every process: the same numbers, more memory than asked for", s.Key, s.Stage)
-		c.Training.Sharding.Stage = 1
+	case s.Stage > 2:
+		o.Log.Warn("the optimizer's state and the gradients are sharded, stage 2; weights stay whole on every process: the same numbers, more memory than asked for", s.Key, s.Stage)
+		c.Training.Sharding.Stage = 2
 	}
 	return nil
 }

@@ -124,7 +124,7 @@ func TestGoldenSharded(t *testing.T) {
 }
 
 // stages are those that several processes can be asked for.
-var stages = []int{1}
+var stages = []int{1, 2}
 
 // everyStage trains with each pair of logical ranks and processes, and compares every stage
 // with one process that shares nothing.
@@ -247,13 +247,13 @@ func TestShardedRefusals(t *testing.T) {
 	}
 }
 
-// TestHigherStages: stages 2 and 3 train as stage 1 does, and say so.
-func TestHigherStages(t *testing.T) {
+// TestStage3: stage 3 trains as stage 2 does, and says so.
+func TestStage3(t *testing.T) {
 	t.Parallel()
 	f := small(t)
 	out := func(name string) string { return filepath.Join(f.dir, name) }
 	f.mustTogether(2, "output_dir="+out("whole"), "max_steps=2")
-	for _, n := range []int{2, 3} {
+	for _, n := range []int{3} {
 		name := fmt.Sprint("stage-", n)
 		var said [2]bytes.Buffer
 		for rank, err := range f.together(2, func(rank int, _ *config.Config, o *train.Options) context.Context {
@@ -264,7 +264,7 @@ func TestHigherStages(t *testing.T) {
 				t.Fatalf("stage %d, rank %d: %v", n, rank, err)
 			}
 		}
-		if !strings.Contains(said[0].String(), "gradients and weights stay whole on every process") {
+		if !strings.Contains(said[0].String(), "weights stay whole on every process") {
 			t.Errorf("stage %d does not say what is not sharded: %s", n, said[0].String())
 		}
 		if !bytes.Equal(adapter(t, out(name)), adapter(t, out("whole"))) {

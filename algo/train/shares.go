@@ -23,13 +23,15 @@ type shares struct {
 	parts [][]optim.Part        // this process's, of every parameter
 }
 
-func newShares(params []*tensor.Param, processes, rank int) *shares {
+// newShares divides the parameters among the processes; what lies between two of ends is
+// added up by itself.
+func newShares(params []*tensor.Param, processes, rank int, ends ...int) *shares {
 	lengths := make([]int, len(params))
 	s := &shares{order: map[*tensor.Param]int{}, parts: make([][]optim.Part, len(params))}
 	for i, p := range params {
 		lengths[i], s.order[p] = p.Size(), i
 	}
-	s.cut = treesum.NewShares(lengths, processes)
+	s.cut = treesum.NewShares(lengths, processes, ends...)
 	for _, part := range s.cut.Of(rank) {
 		p := params[part.Vector]
 		view := &tensor.Param{Name: fmt.Sprintf("%s[%d:%d]", p.Name, part.From, part.To), Shape: []int{part.To - part.From}}

@@ -159,8 +159,8 @@ func TestSharesStep(t *testing.T) {
 			params := made(dev, lane[rank])
 			cfg := &config.Config{}
 			cfg.Training.Sharding.Stage = 1
-			l, err := newLanes(cfg, dev, Plan{Ranks: 2}, job, params)
-			if err != nil {
+			l := &lanes{job: job, per: 1, params: params, device: dev}
+			if err := l.allocate(cfg, Plan{Ranks: 2}); err != nil {
 				t.Error(err)
 				return
 			}

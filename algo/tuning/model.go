@@ -88,6 +88,7 @@ func (m *maker) load(dev driver.Device) error {
 	options.Name = c.Model.Name
 	options.BF16, options.Planned = c.Training.BF16 || c.Tuning.PureBF16, m.planned
 	options.Quantise = Quantisation(c.Model)
+	options.Placed = c.Training.Sharding.Stage > 1 // where gradients are kept is decided with the number of processes
 	if c.Model.TrainFromScratch {
 		m.model, err = decoder.Init(dev, c.Model.NameOrPath, options, m.normal())
 	} else {

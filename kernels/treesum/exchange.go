@@ -2,6 +2,7 @@ package treesum
 
 import (
 	"context"
+	"fmt"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/reduce"
@@ -26,6 +27,37 @@ func (r *Reducer) exchange(ctx context.Context, v vector) error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// SumOf is Sum of some of the vectors, whole buckets from element lo on, for several processes of one
+// lane each: it takes the lane's numbers, sum, and gives this process's parts of the sum to own,
+// both one slice after another.
+func (r *Reducer) SumOf(ctx context.Context, lo int, sum, own []driver.F32) error {
+	if r.block.hi-r.block.lo != 1 {
+		panic("treesum: SumOf with several lanes on a process")
+	}
+	v, to, rank := vector(sum), vector(own), r.c.Rank()
+	hi, done := lo+v.len(), 0
+	for _, c := range r.cuts {
+		if c.hi() <= lo || hi <= c.lo() {
+			continue
+		}
+		if c.lo() < lo || hi < c.hi() {
+			panic(fmt.Sprintf("treesum: elements [%d, %d) cut the bucket [%d, %d)", lo, hi, c.lo(), c.hi()))
+		}
+		reduced, err := r.reduce(ctx, v, c.from(lo))
+		if err != nil {
+			return err
+		}
+		n := c.at[rank+1] - c.at[rank]
+		if err := to.window(done, done+n, func(s driver.F32, at int) error {
+			return driver.Copy(r.dev, s, reduced.Sub(at, at+s.Len()))
+		}); err != nil {
+			return err
+		}
+		done += n
 	}
 	return nil
 }

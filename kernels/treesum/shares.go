@@ -34,6 +34,15 @@ func (c cut) width() (w int) {
 // even says that the parts are equal, so that they lie as they travel.
 func (c cut) even() bool { return c.width()*(len(c.at)-1) == c.hi()-c.lo() }
 
+// from is c with places counted from that one on.
+func (c cut) from(lo int) cut {
+	at := slices.Clone(c.at)
+	for i := range at {
+		at[i] -= lo
+	}
+	return cut{at}
+}
+
 // within is the part of c in [lo, hi), empty where they have nothing in common.
 func (c cut) within(lo, hi int) cut {
 	at := slices.Clone(c.at)
@@ -43,12 +52,13 @@ func (c cut) within(lo, hi int) cut {
 	return cut{at}
 }
 
-// NewShares shares vectors of those lengths out among so many processes.
-func NewShares(lengths []int, processes int) *Shares {
-	return newShares(lengths, processes, bucket, reduce.Leaf)
+// NewShares shares vectors of those lengths out among so many processes. Where a vector of
+// ends ends, so does a bucket: what lies between two ends can be added by itself (SumOf).
+func NewShares(lengths []int, processes int, ends ...int) *Shares {
+	return newShares(lengths, processes, bucket, reduce.Leaf, ends...)
 }
 
-func newShares(lengths []int, processes, bucket, block int) *Shares {
+func newShares(lengths []int, processes, bucket, block int, ends ...int) *Shares {
 	s := &Shares{starts: []int{0}}
 	for _, n := range lengths {
 		s.starts = append(s.starts, s.len()+n)
@@ -63,6 +73,11 @@ func newShares(lengths []int, processes, bucket, block int) *Shares {
 	}
 	for lo, n := 0, s.len(); lo < n; {
 		hi := up(min(lo+bucket, n))
+		for _, vector := range ends {
+			if end := s.starts[vector+1]; lo < end {
+				hi = min(hi, end)
+			}
+		}
 		at := make([]int, processes+1)
 		for p := range at {
 			at[p] = up(lo + int(int64(hi-lo)*int64(p)/int64(processes)))

@@ -245,3 +245,89 @@ func TestSharedTraffic(t *testing.T) {
 		}
 	}
 }
+
+// TestSumOf: vectors that are added up by themselves, in any order, have the bits that they
+// have in the sum of all.
+func TestSumOf(t *testing.T) {
+	random := rand.New(rand.NewPCG(17, 7))
+	for round := range 40 {
+		kind, processes := []driver.Kind{driver.CPU, driver.Sim}[round%2], 2+random.IntN(5)
+		var lengths, ends []int
+		n := 0
+		for i := range 1 + random.IntN(5) {
+			lengths = append(lengths, 1+random.IntN(60))
+			if n += lengths[i]; random.IntN(2) == 0 {
+				ends = append(ends, i)
+			}
+		}
+		if len(ends) == 0 || ends[len(ends)-1] != len(lengths)-1 {
+			ends = append(ends, len(lengths)-1)
+		}
+		shares := newShares(lengths, processes, 1+random.IntN(n), 1+random.IntN(9), ends...)
+		what := fmt.Sprintf("%v: %d processes, %v to %v in %v", kind, processes, lengths, ends, shares.cuts)
+		x := make([][]float32, processes)
+		for lane := range x {
+			x[lane] = gradient(9, lane, n)
+		}
+		want, order := paired(x), random.Perm(len(ends))
+		devs := make([]driver.Device, processes)
+		for p := range devs {
+			devs[p] = device(kind)
+		}
+		job := lanes.Job(processes, devs...)
+		errs := make([]error, processes)
+		var wg sync.WaitGroup
+		for p := range processes {
+			wg.Go(func() {
+				defer job[p].Close()
+				errs[p] = func() error {
+					r, err := newReducer(devs[p], job[p], processes, n, Tree, shares, shares.cuts)
+					if err != nil {
+						return err
+					}
+					defer r.Close()
+					for _, k := range order {
+						first := 0
+						if k > 0 {
+							first = ends[k-1] + 1
+						}
+						var sum, own, wanted [][]float32
+						for v := first; v <= ends[k]; v++ {
+							at := shares.Start(v)
+							sum = append(sum, x[p][at:at+lengths[v]])
+							for _, part := range shares.Of(p) {
+								if part.Vector == v {
+									own = append(own, make([]float32, part.To-part.From))
+									wanted = append(wanted, want[at+part.From:at+part.To])
+								}
+							}
+						}
+						placed, release, err := driver.Place(devs[p], slices.Concat(sum, own)...)
+						if err != nil {
+							return err
+						}
+						if err := r.SumOf(t.Context(), shares.Start(first), placed[:len(sum)], placed[len(sum):]); err != nil {
+							return err
+						}
+						for i, s := range placed[len(sum):] {
+							got, err := driver.Read(devs[p], s)
+							if err != nil {
+								return err
+							}
+							optest.Same(t, what, got, wanted[i])
+						}
+						release()
+					}
+					return nil
+				}()
+			})
+		}
+		wg.Wait()
+		for p, err := range errs {
+			if err != nil {
+				t.Fatalf("%s: process %d: %v", what, p, err)
+			}
+			devs[p].Close()
+		}
+	}
+}

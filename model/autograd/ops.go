@@ -41,6 +41,7 @@ const (
 	opWeigh
 	ops       // how many there are in the table
 	opSegment // whose VJP runs those of others
+	opMark    // no computation
 )
 
 // vjps is the table: from a node whose output has its gradient to the gradients of

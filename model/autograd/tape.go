@@ -153,6 +153,12 @@ func (t *Tape) Backward() error {
 func (t *Tape) backward(from int) {
 	for i := len(t.nodes) - 1; i >= from && t.err == nil; i-- {
 		n := &t.nodes[i]
+		if n.op == opMark {
+			if err := n.mark(); err != nil {
+				t.fail(err)
+			}
+			continue
+		}
 		if n.out.grad == nil {
 			continue
 		}
@@ -218,6 +224,7 @@ type node struct {
 	delta     deltanet.Params
 	routing   *Routing
 	segment   func(x *Value) *Value
+	mark      func() error
 }
 
 // record adds a node for out if the pass records and out wants a gradient;
@@ -232,6 +239,17 @@ func (t *Tape) record(o op, out *Value, in ...*Value) *node {
 	out.node = len(t.nodes)
 	return n
 }
+
+// Mark has f called in the backward pass when the VJPs of everything recorded after it have
+// run, if gradients of parameters are added up in this pass; f's error is the pass's.
+func (t *Tape) Mark(f func() error) {
+	if t.err == nil && t.Follows() {
+		t.nodes = append(t.nodes, node{op: opMark, mark: f})
+	}
+}
+
+// Follows reports whether the pass adds to gradients of parameters, so that marks are called.
+func (t *Tape) Follows() bool { return t.mode.Record && t.mode.Sink == nil }
 
 // save makes n hold buffers until its VJP has run.
 func (n *node) save(buffers ...*buffer) {

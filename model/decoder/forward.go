@@ -87,11 +87,18 @@ func (m *Model) run(b *Batch, o Objective, mode autograd.Mode) ([]float32, error
 	mode.Segments, mode.Parts = b.Segments, m.split(b, o)
 	t := m.tape
 	t.Begin(mode)
-	h := m.final(m.stack(b, m.config.Layers, nil))
+	h := m.stack(b, m.config.Layers, nil)
+	m.boundary(m.config.Layers)
+	h = m.final(h)
 	loss := t.Scratch(len(b.Tokens))
 	weight, err := m.weights(o.Weight)
 	if err != nil {
 		return nil, err
+	}
+	if m.follower != nil && t.Follows() { // the gradients of the head come with its losses
+		if err := m.follower.Before(m.Sections() - 1); err != nil {
+			return nil, err
+		}
 	}
 	t.CrossEntropy(m.headParams(len(b.Tokens), o.Smoothing), h, &m.head, b.Targets, weight, loss)
 	if err := t.Err(); err != nil {

@@ -115,6 +115,7 @@ func (b *builder) feedForward(path string, i int) feedForward {
 // stack records the embeddings and the first layers: [T, Hidden].
 func (m *Model) stack(b *Batch, layers int, cache *Cache) *autograd.Value {
 	m.placeTokens()
+	m.boundary(-1)
 	e := m.embedding
 	e.Noisy = true
 	x := m.tape.Embed(m.embed, b.Tokens, e)
@@ -127,6 +128,7 @@ func (m *Model) stack(b *Batch, layers int, cache *Cache) *autograd.Value {
 	}
 	inputs := m.inputsOf(x, b)
 	for i := range layers {
+		m.boundary(i)
 		if m.checkpointed && !m.layers[i].lends() {
 			x = m.tape.Segment(x, func(x *autograd.Value) *autograd.Value { return m.furthered(i, m.layer(i, x, b, cache), inputs) })
 		} else {

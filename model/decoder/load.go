@@ -34,6 +34,9 @@ type Options struct {
 	// Quantise encodes the weights of the linears, except the head's, unless the folder is
 	// quantised; nil = as in the folder.
 	Quantise *quant.Format
+	// Placed leaves what is made trainable without memory for its gradient, which
+	// PlaceGradients provides.
+	Placed bool
 }
 
 // Load reads a Hugging Face model folder to dev. Weights are float32, or with BF16 matrices

@@ -317,7 +317,7 @@ func (m *Model) trained(name string, shape ...int) (*tensor.Param, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p, p.Train(m.dev)
+	return p, m.accumulate(p)
 }
 
 // dropAdapter removes the adapters, if any.

@@ -12,7 +12,7 @@ import (
 type Budget struct {
 	Weights     uint64 // the model's own tensors
 	Adapters    uint64 // LoRA's A and B
-	Gradients   uint64 // of everything trainable
+	Gradients   uint64 // of everything trainable, except placed ones
 	Optimizer   uint64 // the optimizer's state; not computed by Memory
 	Activations uint64 // kept from forward to backward, and the working set
 	Head        uint64 // the logits that exist at a time; on a device, all scratch memory of kernels
@@ -33,9 +33,7 @@ func (m *Model) Memory(tokens, labelled int) Budget {
 	var b Budget
 	for p := range m.parameters() {
 		b.Weights += uint64(p.Bytes())
-		if p.Trainable() {
-			b.Gradients += 4 * uint64(p.Size())
-		}
+		b.Gradients += uint64(p.GradientBytes())
 	}
 	for p := range m.adapterTensors() {
 		b.Adapters += 4 * uint64(p.Size())
@@ -98,7 +96,7 @@ func (m *Model) Reserve(b Budget) error {
 func (m *Model) rehearse(tokens, labelled int) (activations, scratch uint64) {
 	dev := plan.New(m.dev)
 	dry := *m
-	dry.dev, dry.tape = dev, autograd.New(dev)
+	dry.dev, dry.tape, dry.follower = dev, autograd.New(dev), nil
 	dry.tape.BF16 = m.tape.BF16
 	b := Batch{
 		Tokens: make([]int32, tokens), Targets: make([]int32, tokens),

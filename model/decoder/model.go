@@ -52,7 +52,8 @@ type Model struct {
 	origin    origin
 	unmerged  string // the folder of an adapter that was merged except for its part on the towers; "" = none
 
-	checkpointed bool // layers are recomputed in the backward pass
+	checkpointed bool     // layers are recomputed in the backward pass
+	follower     Follower // of backward passes; nil: none
 }
 
 // module is a linear layer with its place in the model.
@@ -189,6 +190,14 @@ func (m *Model) Train(match func(name string) bool) error {
 func (m *Model) train(p *tensor.Param) error {
 	if format, decoded := m.decoded[p]; decoded {
 		return fmt.Errorf("training %s: its weights are quantised in %s (%s), and stay as they are: take the model in bf16, fp16 or float32", p.Name, m.dir, format)
+	}
+	return m.accumulate(p)
+}
+
+// accumulate makes a tensor trainable, with a gradient of its own unless gradients are placed.
+func (m *Model) accumulate(p *tensor.Param) error {
+	if m.options.Placed {
+		return p.TrainPlaced(m.dev)
 	}
 	return p.Train(m.dev)
 }

@@ -15,8 +15,9 @@ type Param struct {
 	Name  string     // as in the checkpoint
 	Shape []int      // row-major
 	Data  driver.F32 // the weights in float32; nil = they are only kept in another form
-	Grad  driver.F32 // the accumulated gradient, of the weights' length; nil = frozen
+	Grad  driver.F32 // the accumulated gradient, of the weights' length; nil = frozen, or not placed yet
 
+	trains bool
 	weight weight // read by products; nil = there are only name and shape
 	steps  driver.Memory
 	grad   driver.Memory // the memory of Grad; steps is that of Data if the weight has another form
@@ -68,11 +69,25 @@ func (p *Param) Bytes() int {
 func (p *Param) String() string { return p.Name }
 
 // Trainable reports whether gradients are accumulated for p.
-func (p *Param) Trainable() bool { return p != nil && !p.Grad.IsNil() }
+func (p *Param) Trainable() bool { return p != nil && p.trains }
 
-// Train allocates a gradient of zeros for p, and float32 weights, if it has none.
+// Train makes p trainable: it allocates a gradient of zeros, and float32 weights, if p has
+// none.
 func (p *Param) Train(dev driver.Device) error {
-	if p.Trainable() {
+	if err := p.TrainPlaced(dev); err != nil || !p.Grad.IsNil() {
+		return err
+	}
+	var err error
+	if p.grad, err = dev.Alloc(4 * p.Size()); err != nil {
+		return fmt.Errorf("gradient of %s %v: %w", p.Name, p.Shape, err)
+	}
+	p.Grad = driver.View[float32](p.grad)
+	return nil
+}
+
+// TrainPlaced is Train without memory for the gradient, which Place provides.
+func (p *Param) TrainPlaced(dev driver.Device) error {
+	if p.trains {
 		return nil
 	}
 	if p.Data.IsNil() {
@@ -87,18 +102,21 @@ func (p *Param) Train(dev driver.Device) error {
 		p.weight.widen(dev, p.Data)
 	}
 	p.unpack(dev)
-	var err error
-	if p.grad, err = dev.Alloc(4 * p.Size()); err != nil {
-		return fmt.Errorf("gradient of %s %v: %w", p.Name, p.Shape, err)
-	}
-	p.Grad = driver.View[float32](p.grad)
+	p.trains = true
 	return nil
 }
+
+// Place makes grad, memory of somebody else, the gradient of a trainable p, with the numbers
+// that are in it.
+func (p *Param) Place(grad driver.F32) { p.Grad = grad }
+
+// GradientBytes is the size of p's own gradient; 0 if it is frozen, or placed.
+func (p *Param) GradientBytes() int { return p.grad.Size() }
 
 // Freeze frees p's gradient, and its float32 weights if products read another form.
 func (p *Param) Freeze(dev driver.Device) {
 	release(dev, &p.grad)
-	p.Grad = driver.F32{}
+	p.Grad, p.trains = driver.F32{}, false
 	if p.steps.Size() > 0 {
 		release(dev, &p.steps)
 		p.Data = driver.F32{}
@@ -229,7 +247,7 @@ func (p *Param) View(whole *Param, from int) {
 		}
 		return x.Sub(from, to)
 	}
-	p.Data, p.Grad, p.weight = cut(whole.Data), cut(whole.Grad), nil
+	p.Data, p.Grad, p.weight, p.trains = cut(whole.Data), cut(whole.Grad), nil, whole.trains
 	if whole.weight != nil {
 		p.weight = whole.weight.sub(from, p.Shape)
 	}
