@@ -28,13 +28,13 @@ type forecast struct {
 	sets        []EvalSet
 	component   *config.Component // nil in a run without one
 	budget      decoder.Budget
-	method      uint64   // bytes on the device that the method keeps there
-	kept        uint64   // bytes of the activations if all of them were kept
-	most        int      // passes.most
-	lanes       uint64   // and the sums of several ranks' gradients
+	method      uint64           // bytes on the device that the method keeps there
+	kept        uint64           // bytes of the activations if all of them were kept
+	most        int              // passes.most
+	lanes       uint64           // and the sums of several ranks' gradients
 	sharded     *sharedGradients // nil: gradients are whole
-	processes   int      // that share the work
-	differences []string // from upstream's run, in mode upstream
+	processes   int              // that share the work
+	differences []string         // from upstream's run, in mode upstream
 
 	cost  algo.Cost // of a selection
 	costs bool      // cost is known

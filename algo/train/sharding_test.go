@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/algo/train"
+	"dataflex.dev/dataflex/driver"
 )
 
 // stage is the configuration's line that asks for a stage.
@@ -96,12 +98,16 @@ func TestGoldenSharded(t *testing.T) {
 	t.Parallel()
 	f := small(t)
 	f.offline(48)
+	f.wide()
+	wide := "model_name_or_path=" + filepath.Join(f.dir, "wide")
 	runs := map[string][]string{
-		"lora":       {"lora_dropout=0.1", "replay_every=2", "load_best_model_at_end=true"},
-		"loraplus":   {"loraplus_lr_ratio=4", "weight_decay=0.1"},
-		"full":       {"finetuning_type=full", "gradient_accumulation_steps=2", "weight_decay=0.1"},
-		"full lion":  {"finetuning_type=full", "optim=lion_32bit"},
-		"freeze sgd": {"finetuning_type=freeze", "freeze_trainable_layers=1", "optim=sgd", "weight_decay=0.1"},
+		"wide":              {wide, "finetuning_type=full", "weight_decay=0.1", "replay_every=2"},
+		"wide, dropped out": {wide, "lora_rank=64", "lora_dropout=0.1", "neftune_noise_alpha=5"},
+		"lora":              {"lora_dropout=0.1", "replay_every=2", "load_best_model_at_end=true"},
+		"loraplus":          {"loraplus_lr_ratio=4", "weight_decay=0.1"},
+		"full":              {"finetuning_type=full", "gradient_accumulation_steps=2", "weight_decay=0.1"},
+		"full lion":         {"finetuning_type=full", "optim=lion_32bit"},
+		"freeze sgd":        {"finetuning_type=freeze", "freeze_trainable_layers=1", "optim=sgd", "weight_decay=0.1"},
 	}
 	for name, args := range runs {
 		runs[name] = append(args, "max_steps=4", "save_steps=2", "eval_strategy=steps", "eval_steps=2")
@@ -121,6 +127,14 @@ func TestGoldenSharded(t *testing.T) {
 			f.everyStage([][2]int{{2, 2}, {4, 2}, {4, 4}, {6, 3}}, args...)
 		})
 	}
+}
+
+// wide writes a model whose layers are so large that their gradients are added up one by one.
+func (f *fixture) wide() {
+	f.model("wide", map[string]any{
+		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 3,
+		"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "tie_word_embeddings": false, "initializer_range": 0.1,
+	})
 }
 
 // stages are those that several processes can be asked for.
@@ -179,6 +193,54 @@ func TestShardedResumes(t *testing.T) {
 	}
 	f.mustTogether(4, out("killed", stage(1))...)
 	sameRuns(t, "killed", filepath.Join(f.dir, "killed"), filepath.Join(f.dir, "whole"))
+}
+
+// leaving is a rank whose process dies in its nth all-to-all: while gradients are added up.
+type leaving struct {
+	driver.Collective
+	n int
+}
+
+func (l *leaving) AllToAll(ctx context.Context, in, out driver.F32) error {
+	if l.n--; l.n == 0 {
+		_ = l.Close()
+		runtime.Goexit()
+	}
+	return l.Collective.AllToAll(ctx, in, out)
+}
+
+// TestShardedKilledWhileAdding: a rank that dies while the gradients of a layer are added up is
+// named on the others, and the run goes on from the last checkpoint on another number of
+// processes to the same bytes.
+func TestShardedKilledWhileAdding(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	f.wide()
+	out := func(name string, more ...string) []string {
+		return append([]string{"model_name_or_path=" + filepath.Join(f.dir, "wide"), "finetuning_type=full", "max_steps=4", "save_steps=2", "output_dir=" + filepath.Join(f.dir, name)}, more...)
+	}
+	f.mustTogether(1, out("whole", "ranks=2")...)
+	const exchanges = 5 // of a step: the embeddings, three layers, the head
+	for _, at := range []int{1, 3} {
+		name := fmt.Sprint("killed", at)
+		errs := f.together(2, func(r int, _ *config.Config, o *train.Options) context.Context {
+			if r == 1 {
+				join := o.Join
+				o.Join = func(ctx context.Context, dev driver.Device) (driver.Collective, error) {
+					c, err := join(ctx, dev)
+					return &leaving{c, 2*exchanges + at}, err
+				}
+			}
+			return nil
+		}, out(name, stage(2))...)
+		for _, says := range []string{"rank 1 left the job", "step 3, adding the gradients", "the last good checkpoint is ", "checkpoint-2"} {
+			if errs[0] == nil || !strings.Contains(errs[0].Error(), says) {
+				t.Errorf("rank 0 does not say %q: %v", says, errs[0])
+			}
+		}
+		f.mustTogether(1+at/2, out(name, stage(2*(at/2)))...)
+		sameRuns(t, name, filepath.Join(f.dir, name), filepath.Join(f.dir, "whole"))
+	}
 }
 
 // TestShardedFails: of an error of one rank all are told, and they save what they keep
