@@ -1,13 +1,14 @@
 package train
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"log/slog"
 	"math"
 	"path/filepath"
@@ -190,16 +191,6 @@ func (f shareFile) write(dir string, score []float64, rows []data.Example) error
 	if err := storage.MkdirAll(dir); err != nil {
 		return fmt.Errorf("scores: %w", err)
 	}
-	var b strings.Builder
-	for i, s := range score {
-		value := any(s)
-		if math.IsNaN(s) || math.IsInf(s, 0) {
-			value = nil
-		}
-		b.WriteString(pyjson.Encode(pyjson.Object{
-			{Key: "index", Value: f.First + i}, {Key: "dataset", Value: rows[i].Dataset}, {Key: "row", Value: rows[i].Row}, {Key: "score", Value: value},
-		}, 0) + "\n")
-	}
 	array := npy.Encode(score, len(score))
 	sum := sha256.Sum256(array)
 	f.NPY = hex.EncodeToString(sum[:])
@@ -207,53 +198,28 @@ func (f shareFile) write(dir string, score []float64, rows []data.Example) error
 	if err != nil {
 		return err
 	}
-	for _, file := range []struct {
-		ext  string
-		text []byte
-	}{{".npy", array}, {".jsonl", []byte(b.String())}, {".json", head}} {
-		if err := storage.WriteFile(f.path(dir, file.ext), file.text); err != nil {
+	if err := storage.WriteFile(f.path(dir, ".npy"), array); err != nil {
+		return err
+	}
+	if err := storage.Write(f.path(dir, ".jsonl"), -1, func(w io.Writer) error { return f.writeLines(w, score, rows) }); err != nil {
+		return err
+	}
+	return storage.WriteFile(f.path(dir, ".json"), head)
+}
+
+// writeLines writes a line for each row.
+func (f shareFile) writeLines(to io.Writer, score []float64, rows []data.Example) error {
+	w := bufio.NewWriter(to)
+	for i, s := range score {
+		value := any(s)
+		if math.IsNaN(s) || math.IsInf(s, 0) {
+			value = nil
+		}
+		if _, err := w.WriteString(pyjson.Encode(pyjson.Object{
+			{Key: "index", Value: f.First + i}, {Key: "dataset", Value: rows[i].Dataset}, {Key: "row", Value: rows[i].Row}, {Key: "score", Value: value},
+		}, 0) + "\n"); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// MergeScores merges the shards in dir to scores.npy and scores.jsonl. A shard that is
-// missing, or was made with another model, data or settings than the first, is an error that
-// names it.
-func MergeScores(dir string, count int) error {
-	var all []float64
-	var lines strings.Builder
-	var first shareFile
-	for i := 1; i <= count; i++ {
-		share := shareFile{Shard: Shard{i, count}}
-		there, err := share.read(dir)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && storage.Exists(share.path(dir, ".npy")):
-			return fmt.Errorf("shard %d of %d: the file with its conditions is missing (%s): score it again", i, count, share.path(dir, ".json"))
-		case err != nil:
-			return fmt.Errorf("shard %d of %d: %w", i, count, err)
-		case i == 1:
-			first = there
-		case there.Key != first.Key:
-			return fmt.Errorf("shard %d of %d in %s was scored with another model, data or settings than shard 1: score it again like the others", i, count, dir)
-		}
-		a, err := npy.Read(share.path(dir, ".npy"))
-		if err != nil {
-			return fmt.Errorf("shard %d of %d: %w", i, count, err)
-		}
-		raw, err := storage.ReadFile(share.path(dir, ".jsonl"))
-		if err != nil {
-			return fmt.Errorf("shard %d of %d: %w", i, count, err)
-		}
-		scores := a.Float64s()
-		if there.First != len(all) || there.Rows != len(scores) || strings.Count(string(raw), "\n") != len(scores) {
-			return fmt.Errorf("shard %d of %d in %s does not follow the ones before it: they are of different runs", i, count, dir)
-		}
-		all = append(all, scores...)
-		lines.Write(raw)
-	}
-	return errors.Join(
-		storage.WriteFile(filepath.Join(dir, "scores.npy"), npy.Encode(all, len(all))),
-		storage.WriteFile(filepath.Join(dir, "scores.jsonl"), []byte(lines.String())))
+	return w.Flush()
 }

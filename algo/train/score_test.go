@@ -1,11 +1,14 @@
 package train_test
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -30,12 +33,12 @@ func TestRegression09Shards(t *testing.T) {
 	}
 	score("whole", train.Shard{Index: 1, Count: 1})
 	for i := 1; i <= 3; i++ {
-		if err := train.MergeScores(filepath.Join(f.dir, "parts"), 3); err == nil {
+		if err := train.MergeScores(filepath.Join(f.dir, "parts"), train.Merging{Shares: 3}); err == nil {
 			t.Errorf("merged with %d of 3 shards", i-1)
 		}
 		score("parts", train.Shard{Index: i, Count: 3})
 	}
-	if err := train.MergeScores(filepath.Join(f.dir, "parts"), 3); err != nil {
+	if err := train.MergeScores(filepath.Join(f.dir, "parts"), train.Merging{Shares: 3}); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"scores.npy", "scores.jsonl"} {
@@ -81,7 +84,7 @@ func TestSharesOfOneModel(t *testing.T) {
 	for _, other := range [][]string{merged("2"), append(merged("1"), "lora_alpha=3"), append(merged("1"), "rope_scaling=linear", "cutoff_len=200")} {
 		f.score("shares", train.Shard{Index: 1, Count: 2}, merged("1")...)
 		f.score("shares", train.Shard{Index: 2, Count: 2}, other...)
-		if err := train.MergeScores(shares, 2); err == nil || !strings.Contains(err.Error(), "shard 2 of 2") || !strings.Contains(err.Error(), "another model") {
+		if err := train.MergeScores(shares, train.Merging{Shares: 2}); err == nil || !strings.Contains(err.Error(), "share 2 of 2") || !strings.Contains(err.Error(), "another model") {
 			t.Errorf("%v: merged: %v", other, err)
 		}
 	}
@@ -95,13 +98,13 @@ func TestSharesOfOneModel(t *testing.T) {
 		t.Error("another model's share was taken")
 	}
 	f.score("shares", train.Shard{Index: 2, Count: 2}, merged("2")...)
-	if err := train.MergeScores(shares, 2); err != nil {
+	if err := train.MergeScores(shares, train.Merging{Shares: 2}); err != nil {
 		t.Error(err)
 	}
 	if err := os.Remove(filepath.Join(shares, "scores-2-of-2.json")); err != nil {
 		t.Fatal(err)
 	}
-	if err := train.MergeScores(shares, 2); err == nil || !strings.Contains(err.Error(), "the file with its conditions is missing") {
+	if err := train.MergeScores(shares, train.Merging{Shares: 2}); err == nil || !strings.Contains(err.Error(), "the file with its conditions is missing") {
 		t.Errorf("a share of nobody knows what: %v", err)
 	}
 }
@@ -115,7 +118,7 @@ func TestShardsOfWholePool(t *testing.T) {
 	for i := 1; i <= 3; i++ {
 		f.score("parts", train.Shard{Index: i, Count: 3})
 	}
-	if err := train.MergeScores(filepath.Join(f.dir, "parts"), 3); err != nil {
+	if err := train.MergeScores(filepath.Join(f.dir, "parts"), train.Merging{Shares: 3}); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"scores.npy", "scores.jsonl"} {
@@ -160,5 +163,63 @@ func TestSweepSharesACache(t *testing.T) {
 	}
 	if string(step[0]) == string(step[1]) {
 		t.Error("both rates took one selection")
+	}
+}
+
+// TestMergedTop: the best rows of shares are those of the whole, best first, the first of equal
+// ones; those without a score are none.
+func TestMergedTop(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.write("components.yaml", "selectors:\n  it: {name: loss, params: {cache_dir: "+f.dir+"/cache}}\n")
+	for i := 1; i <= 3; i++ {
+		f.score("parts", train.Shard{Index: i, Count: 3}, "dataset=pool,eval")
+	}
+	parts := filepath.Join(f.dir, "parts")
+	type row struct {
+		Index   int
+		Dataset string
+		Score   *float64
+	}
+	read := func(name string) (rows []row) {
+		raw, err := os.ReadFile(filepath.Join(parts, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(raw)) {
+			var r row
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				t.Fatal(err)
+			}
+			rows = append(rows, r)
+		}
+		return rows
+	}
+	for _, per := range []bool{false, true} {
+		if err := train.MergeScores(parts, train.Merging{Shares: 3, Top: 3, PerDataset: per}); err != nil {
+			t.Fatal(err)
+		}
+		all := read("scores.jsonl")
+		slices.SortStableFunc(all, func(a, b row) int { return cmp.Compare(*b.Score, *a.Score) })
+		taken := map[string]int{}
+		var want []row
+		for _, r := range all {
+			group := ""
+			if per {
+				group = r.Dataset
+			}
+			if taken[group]++; taken[group] <= 3 {
+				want = append(want, r)
+			}
+		}
+		got := read(train.TopName)
+		if len(got) != len(want) || per != (len(got) == 6) {
+			t.Fatalf("per data set %v: %d rows, want %d", per, len(got), len(want))
+		}
+		for i := range want {
+			if got[i].Index != want[i].Index {
+				t.Errorf("per data set %v, place %d: row %d, want %d", per, i, got[i].Index, want[i].Index)
+			}
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -190,38 +191,14 @@ type Element interface{ float32 | float64 | int64 }
 // Encode is the file of an array of that shape, byte for byte as numpy.save writes it. It
 // panics when the number of values differs from the shape's.
 func Encode[T Element](values []T, shape ...int) []byte {
-	n, dims := 1, ""
-	for i, d := range shape {
+	n := 1
+	for _, d := range shape {
 		n *= d
-		if i > 0 {
-			dims += ", "
-		}
-		dims += strconv.Itoa(d)
 	}
 	if n != len(values) {
 		panic(fmt.Sprintf("npy: Encode: %d values for shape %v", len(values), shape))
 	}
-	if len(shape) == 1 {
-		dims += ","
-	}
-	var zero T
-	descr, size := "<f4", 4
-	switch any(zero).(type) {
-	case float64:
-		descr, size = "<f8", 8
-	case int64:
-		descr, size = "<i8", 8
-	}
-	head := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, dims)
-	if len(shape) > 0 { // numpy reserves space for the first dimension to grow to 21 digits
-		head += strings.Repeat(" ", max(0, 21-len(strconv.Itoa(shape[0]))))
-	}
-	pad := 63 - (10+len(head))%64
-	head += strings.Repeat(" ", pad) + "\n"
-	out := make([]byte, 0, 10+len(head)+size*n)
-	out = append(out, magic+"\x01\x00"...)
-	out = binary.LittleEndian.AppendUint16(out, uint16(len(head)))
-	out = append(out, head...)
+	out := slices.Grow(Head[T](shape...), 8*n)
 	for _, v := range values {
 		switch v := any(v).(type) {
 		case float32:
@@ -233,4 +210,34 @@ func Encode[T Element](values []T, shape ...int) []byte {
 		}
 	}
 	return out
+}
+
+// Head is what such a file begins with: the elements follow, little endian.
+func Head[T Element](shape ...int) []byte {
+	dims := ""
+	for i, d := range shape {
+		if i > 0 {
+			dims += ", "
+		}
+		dims += strconv.Itoa(d)
+	}
+	if len(shape) == 1 {
+		dims += ","
+	}
+	var zero T
+	descr := "<f4"
+	switch any(zero).(type) {
+	case float64:
+		descr = "<f8"
+	case int64:
+		descr = "<i8"
+	}
+	head := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, dims)
+	if len(shape) > 0 { // numpy reserves space for the first dimension to grow to 21 digits
+		head += strings.Repeat(" ", max(0, 21-len(strconv.Itoa(shape[0]))))
+	}
+	pad := 63 - (10+len(head))%64
+	head += strings.Repeat(" ", pad) + "\n"
+	out := binary.LittleEndian.AppendUint16([]byte(magic+"\x01\x00"), uint16(len(head)))
+	return append(out, head...)
 }

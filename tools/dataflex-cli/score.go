@@ -18,16 +18,22 @@ import (
 
 func scoreCommand() *cobra.Command {
 	var device, out, shard string
-	var merge int
+	var merge train.Merging
 	c := command.TakesConfig(&cobra.Command{
 		Use:   "score",
 		Short: "Run a selector's scoring once over the whole training set, without training",
 		Long: "Writes scores.npy and scores.jsonl, a score for every training row, to --out. With --shard i/n only the i-th of n shares is scored,\n" +
 			"on as many machines as you like; --shard auto is the share of this task of a Slurm array, --shard auto/n that of this pod of an indexed\n" +
-			"Kubernetes Job of n pods; --merge n merges the n shares in --out. With resume_from_checkpoint=DIR the weights and\n" +
-			"the optimiser's moments are those of a checkpoint.",
+			"Kubernetes Job of n pods; --merge n merges the n shares in --out, and with --top K writes the\n" +
+			"K best rows to top.jsonl, the best first, which dataflex-cli pick takes. With resume_from_checkpoint=DIR the weights and the\n" +
+			"optimiser's moments are those of a checkpoint.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if merge > 0 {
+			switch {
+			case merge.Top < 0:
+				return fmt.Errorf("--top %d: a positive number of rows is expected", merge.Top)
+			case merge.Shares == 0 && (merge.Top > 0 || merge.PerDataset), merge.PerDataset && merge.Top == 0:
+				return errors.New("--top goes with --merge, and --per-dataset with --top: dataflex-cli pick chooses rows of scores that are there")
+			case merge.Shares > 0:
 				return train.MergeScores(out, merge)
 			}
 			if len(args) == 0 {
@@ -51,7 +57,9 @@ func scoreCommand() *cobra.Command {
 	c.Flags().StringVar(&device, "device", "", "auto, cpu, cuda, cuda:N, sim or sim:90")
 	c.Flags().StringVar(&out, "out", "scores", "the folder to write")
 	c.Flags().StringVar(&shard, "shard", "1/1", "the share of the rows to score, as in 2/8; auto, auto/8: see above")
-	c.Flags().IntVar(&merge, "merge", 0, "merge this many shares in --out")
+	c.Flags().IntVar(&merge.Shares, "merge", 0, "merge this many shares in --out")
+	c.Flags().IntVar(&merge.Top, "top", 0, "with --merge: also write this many rows, the best ones, to top.jsonl")
+	c.Flags().BoolVar(&merge.PerDataset, "per-dataset", false, "with --top: as many of each data set")
 	return c
 }
 
