@@ -227,9 +227,10 @@ func testFamily(t *testing.T, w *checkpoint.Weights, m *Model) {
 		t.Fatal(err)
 	}
 	within(t, "losses of Backward", trained, losses, 0)
+	_, single := w.Shape("float32.grad." + m.Trainable()[0].Name)
 	recorded, top := map[*tensor.Param][]float32{}, float32(0)
 	for _, p := range m.Trainable() {
-		recorded[p] = laidGradient(t, w, m, p)
+		recorded[p] = laidGradient(t, w, "grad.", m, p)
 		top = max(top, largest(recorded[p]))
 	}
 	for _, p := range m.Trainable() {
@@ -238,7 +239,11 @@ func testFamily(t *testing.T, w *checkpoint.Weights, m *Model) {
 		if largest(recorded[p]) < 1e-6*top && largest(p.Grad.Host()) < 1e-6*top {
 			continue
 		}
-		within(t, "grad."+p.Name, p.Grad.Host(), recorded[p], 1e-4)
+		allowed := 1e-4
+		if single { // recorded in float64: what cancels may be as far off as twice transformers' own float32
+			allowed = max(allowed, 2*worst(laidGradient(t, w, "float32.grad.", m, p), recorded[p]))
+		}
+		within(t, "grad."+p.Name, p.Grad.Host(), recorded[p], allowed)
 	}
 }
 
@@ -249,17 +254,18 @@ func largest(x []float32) (top float32) {
 	return top
 }
 
-// laidGradient is the recorded gradient of p as p lies here. Transformers 5 calls gpt_neox's
+// laidGradient is the recorded gradient of p as p lies here, of those whose names begin
+// with of. Transformers 5 calls gpt_neox's
 // head lm_head, and saves it as embed_out.
-func laidGradient(t *testing.T, w *checkpoint.Weights, m *Model, p *tensor.Param) []float32 {
+func laidGradient(t *testing.T, w *checkpoint.Weights, of string, m *Model, p *tensor.Param) []float32 {
 	t.Helper()
 	var all []float32
 	for _, s := range m.tensors(p, p.Name) {
 		name := s.Name
-		if _, ok := w.Shape("grad." + name); !ok {
+		if _, ok := w.Shape(of + name); !ok {
 			name = strings.Replace(name, "embed_out", "lm_head", 1)
 		}
-		all = append(all, gradient(t, w, name)...)
+		all = append(all, gradient(t, w, of, name)...)
 	}
 	m.layouts[p].arrange(p.Shape, all)
 	return all
@@ -287,20 +293,20 @@ func testLongest(t *testing.T, w *checkpoint.Weights, r recorded, got, want []fl
 // other experts'.
 var stacked = regexp.MustCompile(`^(.*)\.(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)\.weight$`)
 
-// gradient is the recorded one of a parameter. Transformers 5 stacks the experts, gate
+// gradient is the recorded one of a parameter, named of+name. Transformers 5 stacks the experts, gate
 // above up, and calls the block mlp in every family but granitemoe.
-func gradient(t *testing.T, w *checkpoint.Weights, name string) []float32 {
+func gradient(t *testing.T, w *checkpoint.Weights, of, name string) []float32 {
 	t.Helper()
-	if _, ok := w.Shape("grad." + name); ok {
-		return floats(t, w, "grad."+name)
+	if _, ok := w.Shape(of + name); ok {
+		return floats(t, w, of+name)
 	}
 	moved := strings.NewReplacer("input_linear.weight", "experts.gate_up_proj", "output_linear.weight", "experts.down_proj", "router.layer", "router").Replace(name)
-	if _, ok := w.Shape("grad." + moved); ok {
-		return floats(t, w, "grad."+moved)
+	if _, ok := w.Shape(of + moved); ok {
+		return floats(t, w, of+moved)
 	}
 	m := stacked.FindStringSubmatch(name)
 	if m == nil {
-		return floats(t, w, "grad."+strings.Replace(name, "block_sparse_moe", "mlp", 1))
+		return floats(t, w, of+strings.Replace(name, "block_sparse_moe", "mlp", 1))
 	}
 	tensor, at, parts := "gate_up_proj", 0, 2
 	switch m[3] {
@@ -309,7 +315,7 @@ func gradient(t *testing.T, w *checkpoint.Weights, name string) []float32 {
 	case "down_proj", "w2":
 		tensor, parts = "down_proj", 1
 	}
-	tensor = "grad." + m[1] + ".mlp.experts." + tensor
+	tensor = of + m[1] + ".mlp.experts." + tensor
 	shape, _ := w.Shape(tensor)
 	all := floats(t, w, tensor)
 	e, err := strconv.Atoi(m[2])

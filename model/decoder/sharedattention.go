@@ -41,7 +41,7 @@ func (b *builder) sharedAttention(path string, i int) *sharedAttention {
 	a.qNorm = b.norm(path+"q_norm", a.headDim)
 	if a.keysOf == i {
 		a.kNorm = b.norm(path+"k_norm", a.headDim)
-		a.vNorm = norm{weight: b.onesOf(a.headDim), width: a.headDim, groups: 1}
+		a.vNorm = norm{weight: b.onesOf(a.headDim), width: a.headDim, groups: 1, eps: c.Eps}
 		b.linear(&a.k, path+"k_proj", c.Hidden, kv, c.QKVBias)
 		if !a.keysValues {
 			b.linear(&a.v, path+"v_proj", c.Hidden, kv, c.QKVBias)

@@ -1,9 +1,9 @@
 """Records other shapes of every family than testdata and ../shared hold: random small configurations that turn biases, tied heads, windows,
 rope scaling, norms of heads, groups of experts, shared experts, kinds of layers and the like on and off. Form: that of golden/families.
 Compare: DATAFLEX_FAMILIES=OUT go test ./model/decoder ./model/generate -run TestFamilies. Recorded with transformers 5.24.0.
-A gradient beyond 1e-4 may be the conditioning of a shape: weights times 1 + 6e-8 noise move such ones in torch as far.
+All values are of transformers in float64; float32.grad.* are its gradients in float32, from which the test takes how far rounding moves them.
 Usage: python tools/golden/family_shapes.py OUT FIRST-LAST [name...]: seeds of the configurations"""
-import json, os, random, sys, torch, traceback
+import contextlib, os, random, sys, torch, traceback
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 torch.set_num_threads(1)
@@ -116,11 +116,36 @@ def F(name, r):
     if name == "nanochat": return name, c | dict(attention_bias=flag(r), tie_word_embeddings=flag(r), final_logit_softcapping=r.choice([None, 4.0, 15.0]), rope_parameters=rope(r, d))
     raise KeyError(name)
 NAMES = "llama mistral qwen2 qwen3 gemma gemma2 gemma3_text phi3 olmo2 granite glm4 glm mixtral qwen2_moe qwen3_moe smollm3 olmo olmo3 olmoe seed_oss ernie4_5 hunyuan_v1_dense exaone4 granitemoe arcee gpt_neox phi stablelm starcoder2 cohere cohere2 nemotron gpt2 falcon gpt_oss deepseek_v3 youtu glm4_moe_lite glm4_moe ernie4_5_moe qwen3_next qwen3_5_text qwen3_5_moe_text lfm2 llama4_text ministral3 gemma4_text minimax_m2 nanochat".split()
+@contextlib.contextmanager
+def in_float64():
+    """transformers computes norms, softmaxes and the delta rule in float32 by name: here that name is float64."""
+    names = {(torch, "float32"): torch.float64, (torch, "float"): torch.float64, (torch.Tensor, "float"): torch.Tensor.double}
+    was = {(o, n): getattr(o, n) for o, n in names}
+    for (o, n), v in names.items(): setattr(o, n, v)
+    try: yield
+    finally:
+        for (o, n), v in was.items(): setattr(o, n, v)
+def pass_of(m, input_ids, attention_mask, labels):
+    """Logits, losses, what the routers say and every gradient."""
+    m.zero_grad()
+    o = m(input_ids=input_ids, attention_mask=attention_mask, labels=labels); o.loss.backward()
+    if not torch.isfinite(o.loss): raise ValueError("loss")
+    T = {"logits": o.logits.detach(), "loss": o.loss.detach().reshape(1)}
+    lp = torch.log_softmax(o.logits[:, :-1].detach().double(), -1); t = labels[:, 1:]; mask = t != -100
+    nll = -(lp.gather(-1, t.clamp(min=0).unsqueeze(-1)).squeeze(-1)) * mask
+    T["sample_mean_nll"] = nll.sum(1) / mask.sum(1)
+    if getattr(o, "aux_loss", None) is not None and torch.is_tensor(o.aux_loss): T["aux_loss"] = o.aux_loss.detach().reshape(1)
+    for i, x in enumerate(getattr(o, "router_logits", None) or ()): T[f"router_logits.{i}"] = x.detach().clone()
+    for n, p in m.named_parameters(): T["grad." + n] = (p.grad if p.grad is not None else torch.zeros_like(p)).clone()
+    return T
 def one(out, name, seed):
     r = random.Random(f"{name}-{seed}")
     kind, kw = F(name, r); kw = {k: v for k, v in kw.items()}
     torch.manual_seed(seed)
-    cfg = AutoConfig.for_model(kind, **kw); cfg._attn_implementation = "eager"
+    cfg = AutoConfig.for_model(kind, **kw)
+    for key in ("rms_norm_eps", "layer_norm_eps", "norm_eps", "layer_norm_epsilon", "norm_epsilon"):
+        if getattr(cfg, key, None) is not None and flag(r): setattr(cfg, key, 0.03)  # so that a norm which ignores it shows
+    cfg._attn_implementation = "eager"
     if getattr(cfg, "_experts_implementation", None) is not None: cfg._experts_implementation = "eager"
     m = AutoModelForCausalLM.from_config(cfg, attn_implementation="eager").float()
     g = torch.Generator().manual_seed(seed + 1)
@@ -132,23 +157,17 @@ def one(out, name, seed):
     ids = torch.zeros(3, S, dtype=torch.long); am = torch.zeros(3, S, dtype=torch.long); lab = torch.full((3, S), -100)
     for b, L in enumerate(lens):
         ids[b, :L] = torch.randint(3, V, (L,), generator=g); am[b, :L] = 1; lab[b, :L] = ids[b, :L]; lab[b, :3 + b] = -100
-    o = m(input_ids=ids, attention_mask=am, labels=lab); o.loss.backward()
-    if not torch.isfinite(o.loss): raise ValueError("loss")
-    T = {"input_ids": ids, "attention_mask": am, "labels": lab, "logits": o.logits.detach(), "loss": o.loss.detach().reshape(1)}
-    lp = torch.log_softmax(o.logits[:, :-1].detach().double(), -1); t = lab[:, 1:]; mask = t != -100
-    nll = -(lp.gather(-1, t.clamp(min=0).unsqueeze(-1)).squeeze(-1)) * mask
-    T["sample_mean_nll"] = (nll.sum(1) / mask.sum(1)).float()
-    if getattr(o, "aux_loss", None) is not None and torch.is_tensor(o.aux_loss): T["aux_loss"] = o.aux_loss.detach().reshape(1)
-    if getattr(o, "router_logits", None) is not None:
-        for i, x in enumerate(o.router_logits): T[f"router_logits.{i}"] = x.detach().clone()
-    for n, p in m.named_parameters(): T["grad." + n] = (p.grad if p.grad is not None else torch.zeros_like(p)).clone()
-    with torch.no_grad():
-        cur = ids[:1, :9].clone()
-        for _ in range(12): cur = torch.cat([cur, m(input_ids=cur).logits[:, -1:].argmax(-1)], 1)
-    T["greedy"] = cur
+    batch = {"input_ids": ids, "attention_mask": am, "labels": lab}
+    single = pass_of(m, **batch)
     d = f"{out}/{name}-{seed}"; os.makedirs(d, exist_ok=True); m.save_pretrained(d)
-    save_file({k: v.contiguous() for k, v in T.items()}, f"{d}/golden.safetensors")
-    return round(o.loss.item(), 4)
+    with in_float64():
+        m.double(); T = pass_of(m, **batch)
+        with torch.no_grad():
+            cur = ids[:1, :9].clone()
+            for _ in range(12): cur = torch.cat([cur, m(input_ids=cur).logits[:, -1:].argmax(-1)], 1)
+    T |= batch | {"greedy": cur} | {"float32." + k: v for k, v in single.items() if k.startswith("grad.")}
+    save_file({k: (v.float() if v.is_floating_point() else v).contiguous() for k, v in T.items()}, f"{d}/golden.safetensors")
+    return round(T["loss"].item(), 4)
 out, seeds = sys.argv[1], sys.argv[2]
 lo, hi = map(int, seeds.split("-"))
 for n in sys.argv[3:] or NAMES:

@@ -1,7 +1,7 @@
 """Writes model/decoder/testdata/gemma4: tiny random models of gemma4_text, in shapes that use every key of its
 configuration, with the loss of fixed ids, a greedy continuation and, of every gradient, its length and its product with
 cos(0), cos(1), …; and PEFT adapters on all linear modules of two of them, with their loss.
-Recorded with torch 2.15.0, transformers 5.24.0, peft 0.21.2.
+Recorded with torch 2.15.0 (large-epsilon: 2.7.1), transformers 5.24.0, peft 0.21.2.
 Usage: python tools/golden/gemma4.py model/decoder/testdata/gemma4"""
 import json, os, shutil, sys
 import torch
@@ -16,6 +16,7 @@ MODELS = {
     "equal": dict(BASE, attention_k_eq_v=True, num_global_key_value_heads=1),
     "equal-shared": dict(BASE, attention_k_eq_v=True, hidden_size_per_layer_input=4, vocab_size_per_layer_input=48, num_kv_shared_layers=1, global_head_dim=4, use_bidirectional_attention="vision", rope_parameters={"full_attention": {"rope_type": "proportional", "rope_theta": 500.0, "partial_rotary_factor": 0.7, "factor": 2.0}, "sliding_attention": {"rope_type": "default", "rope_theta": 500.0}}),
     "whole-heads": dict(BASE, rope_parameters={"full_attention": {"rope_type": "default", "rope_theta": 700.0, "partial_rotary_factor": 0.5}, "sliding_attention": {"rope_type": "default", "rope_theta": 700.0}}),
+    "large-epsilon": dict(BASE, rms_norm_eps=0.05, attention_k_eq_v=True, enable_moe_block=True, num_experts=4, top_k_experts=2, moe_intermediate_size=8),
     "experts": dict(BASE, enable_moe_block=True, num_experts=4, top_k_experts=2, moe_intermediate_size=8),
 }
 ADAPTERS = {"adapter-shared": "shared", "adapter-experts": "experts", "adapter-equal": "equal"}
