@@ -130,7 +130,7 @@ kernels:
 PTXAS_CHECK = kernels/build/ptxas-check @kernels/build/ptxas-check.args
 ptxas:
 	$(PTXAS_CHECK) --json kernels/build/ptxas.json kernels/
-	$(GO) run ./kernels/build -table
+	$(GO) run ./kernels/build --table
 
 # The CUDA driver against a fake libcuda: no GPU and no toolkit, gcc alone.
 CUDA_DIR := $(CURDIR)/third_party/cuda

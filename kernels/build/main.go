@@ -3,13 +3,13 @@
 //
 //	go run ./kernels/build                 compile every kernels/*/*.cu, write the PTX beside it, lint it
 //	go run ./kernels/build norm gemm       only those families
-//	go run ./kernels/build -check          compile and compare with the existing PTX; lint; write nothing
-//	go run ./kernels/build -lint           lint the existing PTX, without a compiler
-//	go run ./kernels/build -pack           pack the existing PTX for embedding, without a compiler
-//	go run ./kernels/build -table          kernels/build/ptxas.json as a table in kernels/build/ptxas.md
+//	go run ./kernels/build --check         compile and compare with the existing PTX; lint; write nothing
+//	go run ./kernels/build --lint          lint the existing PTX, without a compiler
+//	go run ./kernels/build --pack          pack the existing PTX for embedding, without a compiler
+//	go run ./kernels/build --table         kernels/build/ptxas.json as a table in kernels/build/ptxas.md
 //
 // Beside each PTX there is the file that programs embed: the same text in a zstd frame,
-// which -check and -lint compare with it.
+// which --check and --lint compare with it.
 //
 // x.cu becomes x.sm80.ptx (PTX 7.0: any GPU since Ampere), x.sm90a.cu becomes x.sm90a.ptx
 // (PTX 8.0: Hopper only). The compilers are pinned, so that the text is the same on every
@@ -23,12 +23,13 @@ package main
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/spf13/pflag"
 
 	"dataflex.dev/dataflex/kernels/ptx"
 )
@@ -40,16 +41,16 @@ type mode struct{ check, lint, pack bool }
 
 func main() {
 	var m mode
-	flag.BoolVar(&m.check, "check", false, "compare with the existing PTX instead of writing it")
-	flag.BoolVar(&m.lint, "lint", false, "only lint the existing PTX")
-	flag.BoolVar(&m.pack, "pack", false, "only pack the existing PTX")
-	table := flag.Bool("table", false, "write kernels/build/ptxas.md from ptxas-check's report")
-	flag.Parse()
+	pflag.BoolVar(&m.check, "check", false, "compare with the existing PTX instead of writing it")
+	pflag.BoolVar(&m.lint, "lint", false, "only lint the existing PTX")
+	pflag.BoolVar(&m.pack, "pack", false, "only pack the existing PTX")
+	table := pflag.Bool("table", false, "write kernels/build/ptxas.md from ptxas-check's report")
+	pflag.Parse()
 	var err error
 	if *table {
 		err = writeTable("kernels/build/ptxas.md", "kernels/build/ptxas.json")
 	} else {
-		err = run(m, flag.Args())
+		err = run(m, pflag.Args())
 	}
 	if err == nil {
 		return
@@ -144,7 +145,7 @@ func (m mode) put(path string, want []byte, cu string) error {
 		return nil
 	}
 	if m.check || m.lint {
-		return fmt.Errorf("%s is not what %s becomes: run make kernels, or without a compiler go run ./kernels/build -pack", path, cu)
+		return fmt.Errorf("%s is not what %s becomes: run make kernels, or without a compiler go run ./kernels/build --pack", path, cu)
 	}
 	fmt.Println(path)
 	return os.WriteFile(path, want, 0o644)

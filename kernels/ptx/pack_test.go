@@ -27,7 +27,7 @@ func TestPacked(t *testing.T) {
 		}
 		got, err := ptx.Unpack(string(embedded))
 		if err != nil || got != string(text) {
-			t.Errorf("%s%s is not the text (%v): go run ./kernels/build -pack", f, ptx.PackedSuffix, err)
+			t.Errorf("%s%s is not the text (%v): go run ./kernels/build --pack", f, ptx.PackedSuffix, err)
 		}
 		again, err := ptx.Pack(text)
 		if err != nil || string(again) != string(embedded) {

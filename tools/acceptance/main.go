@@ -13,7 +13,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,9 +20,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/task"
 	"dataflex.dev/dataflex/tools/command"
+	"dataflex.dev/dataflex/tools/dashes"
 )
 
 // options are the flags.
@@ -36,13 +38,13 @@ func main() { command.Main(run) }
 
 func run(ctx context.Context) error {
 	var o options
-	flag.StringVar(&o.cli, "cli", "bin/dataflex-cli", "the program")
-	flag.StringVar(&o.model, "model", "tools/dataflex-demo/model", "the model folder that the hub serves")
-	flag.StringVar(&o.rows, "rows", "data/tasks.jsonl", "the rows to choose among")
-	flag.StringVar(&o.eval, "eval", "data/sums_eval.jsonl", "the evaluation rows")
-	flag.StringVar(&o.gguf, "gguf", "model/gguf/testdata/llama.gguf", "a GGUF model to generate with as well; empty: none")
-	flag.Func("set", "a key of the training runs, as in -set learning_rate=1e-5", func(s string) error { o.set = append(o.set, s); return nil })
-	flag.Parse()
+	pflag.StringVar(&o.cli, "cli", "bin/dataflex-cli", "the program")
+	pflag.StringVar(&o.model, "model", "tools/dataflex-demo/model", "the model folder that the hub serves")
+	pflag.StringVar(&o.rows, "rows", "data/tasks.jsonl", "the rows to choose among")
+	pflag.StringVar(&o.eval, "eval", "data/sums_eval.jsonl", "the evaluation rows")
+	pflag.StringVar(&o.gguf, "gguf", "model/gguf/testdata/llama.gguf", "a GGUF model to generate with as well; empty: none")
+	pflag.StringArrayVar(&o.set, "set", nil, "a key of the training runs, as in --set learning_rate=1e-5")
+	dashes.Parse()
 	w, err := newWalk(&o)
 	if err != nil {
 		return err

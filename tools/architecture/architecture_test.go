@@ -173,6 +173,22 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// TestOneFlagLibrary: programs read their flags with pflag. Go's own are those of `go test` and
+// of avo, which the generators of assembly are built on.
+func TestOneFlagLibrary(t *testing.T) {
+	all, _ := sources(t)
+	for _, s := range all {
+		if s.test() || filepath.Base(s.pkg) == "asm" || s.path == "kernels/optest/launched.go" {
+			continue
+		}
+		for _, i := range s.file.Imports {
+			if i.Path.Value == `"flag"` {
+				t.Errorf("%s imports flag: use github.com/spf13/pflag", s.path)
+			}
+		}
+	}
+}
+
 // TestRules: the rules refuse what they are there to refuse.
 func TestRules(t *testing.T) {
 	for _, e := range [][2]string{

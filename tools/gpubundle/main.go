@@ -6,10 +6,10 @@
 //	./run kernels    every kernel: 256 entries against float64, its time, its share of the ceiling
 //	./run steps      whole training steps in tokens a second, and training on the CPU and on the GPU compared
 //	./run            all three
-//	./run -unpack    only unpacks bundle.tar.zst, into ./unpacked, as all of these do first
+//	./run --unpack   only unpacks bundle.tar.zst, into ./unpacked, as all of these do first
 //
-// A part ends by itself after -budget. It leaves PART/RESULTS.md, of a hundred lines at most,
-// and PART/all.tgz, everything that was written, in the folder -out; RESULTS.md is
+// A part ends by itself after --budget. It leaves PART/RESULTS.md, of a hundred lines at most,
+// and PART/all.tgz, everything that was written, in the folder --out; RESULTS.md is
 // written anew after every piece, so that a part that is cut off leaves what it had.
 //
 // Exit status: 0 all well, 1 something failed (RESULTS.md says what), 2 no usable GPU.
@@ -17,7 +17,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -27,6 +26,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
+
+	"dataflex.dev/dataflex/tools/dashes"
 	"dataflex.dev/dataflex/tools/watch"
 )
 
@@ -73,13 +75,13 @@ var parts = []part{
 
 func main() {
 	var o options
-	flag.StringVar(&o.out, "out", "results", "the folder for PART/RESULTS.md and PART/all.tgz")
-	flag.DurationVar(&o.budget, "budget", 520*time.Second, "how long a part may take")
-	flag.DurationVar(&o.limit, "limit", 20*time.Second, "how long a test or a kernel may write nothing before it counts as hung")
-	flag.BoolVar(&o.tiny, "tiny", false, "the smallest shapes: to try the bundle itself")
-	flag.BoolVar(&o.unpack, "unpack", false, "unpack the bundle and stop")
-	flag.Parse()
-	err := run(o, flag.Args())
+	pflag.StringVar(&o.out, "out", "results", "the folder for PART/RESULTS.md and PART/all.tgz")
+	pflag.DurationVar(&o.budget, "budget", 520*time.Second, "how long a part may take")
+	pflag.DurationVar(&o.limit, "limit", 20*time.Second, "how long a test or a kernel may write nothing before it counts as hung")
+	pflag.BoolVar(&o.tiny, "tiny", false, "the smallest shapes: to try the bundle itself")
+	pflag.BoolVar(&o.unpack, "unpack", false, "unpack the bundle and stop")
+	dashes.Parse()
+	err := run(o, pflag.Args())
 	switch {
 	case err == nil:
 		return

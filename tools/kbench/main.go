@@ -2,21 +2,23 @@
 // holds each against its floor: the operations and bytes that cannot be done without,
 // at the rates that this device reaches with nothing in the way (kernels/peak).
 //
-//	kbench -device cuda -csv k.csv -json k.json    a GPU; needs a build with the tag cuda
-//	kbench -device cpu -run 'gemm|norm'            the host twins
-//	kbench -device sim -run norm                   tiny shapes, interpreted: exact counts instead of times
-//	kbench -device cuda -check -budget 540s        256 entries of every output against float64; what is
-//	                                               worth most first, in processes of their own, until the time is up
-//	kbench -device cuda -step llama3-8b -vary      whole LoRA steps of random weights: tokens a second, memory,
-//	                                               launches, each kernel's share; -select: a LESS pass
-//	kbench -list                                   the cases, without running them
-//	kbench -device cuda -query                     what the device is, and no more
-//	kbench -device cuda -ptx DIR                   what the driver's compiler makes of every *.ptx there
+//	kbench --device cuda --csv k.csv --json k.json     a GPU; needs a build with the tag cuda
+//	kbench --device cpu --run 'gemm|norm'              the host twins
+//	kbench --device sim --run norm                     tiny shapes, interpreted: exact counts instead of times
+//	kbench --device cuda --check --budget 540s         256 entries of every output against float64; what is
+//	                                                   worth most first, in processes of their own, until the time is up
+//	kbench --device cuda --step llama3-8b --vary       whole LoRA steps of random weights: tokens a second, memory,
+//	                                                   launches, each kernel's share; --select: a LESS pass
+//	kbench --list                                      the cases, without running them
+//	kbench --device cuda --query                       what the device is, and no more
+//	kbench --device cuda --ptx DIR                     what the driver's compiler makes of every *.ptx there
+//
+// Flags may have one dash.
 //
 // A time on a GPU is the device's own, between events. Before each repeat a buffer larger
 // than the last-level cache is written, so that every operand comes from memory; operands
 // are normal numbers. Medians count; the first call, which loads and compiles, is told apart.
-// On a Hopper GPU -generations times the sm_80 kernels beside the sm_90a ones, launch by
+// On a Hopper GPU --generations times the sm_80 kernels beside the sm_90a ones, launch by
 // launch in turn.
 //
 // With a budget, cases run in another process. One that does not come back within its limit
@@ -27,18 +29,20 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"regexp"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/driver/cuda"
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/selftest"
+	"dataflex.dev/dataflex/tools/dashes"
 )
 
 // version is set when the program is built.
@@ -57,26 +61,26 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.device, "device", "cpu", "cuda, cpu or sim")
-	flag.StringVar(&o.run, "run", "", "only the cases whose name matches this regular expression")
-	flag.StringVar(&o.csv, "csv", "", "write a row a case to this file")
-	flag.StringVar(&o.json, "json", "", "write the whole report to this file")
-	flag.BoolVar(&o.quick, "quick", false, "few repeats")
-	flag.BoolVar(&o.tiny, "tiny", false, "the interpreter's shapes on any device: to try kbench itself")
-	flag.BoolVar(&o.query, "query", false, "tell what the device is, and stop")
-	flag.StringVar(&o.ptx, "ptx", "", "load every *.ptx of this folder, tell registers, memory and spills, and stop")
-	flag.BoolVar(&o.check, "check", false, "compare 256 random entries of every output with float64 on the host")
-	flag.BoolVar(&o.generations, "generations", false, "on a Hopper GPU, time the sm_80 kernels, too")
-	flag.DurationVar(&o.budget, "budget", 0, "stop after that long; cases run in other processes, what is worth most first")
-	flag.DurationVar(&o.limit, "limit", 20*time.Second, "with a budget: how long one case may take, and twice that the first of a process")
-	flag.BoolVar(&o.part, "part", false, "with a budget, what the other processes are: they stop at the first case that fails")
-	flag.BoolVar(&o.probe, "probe", false, "run every kernel once on a few hundred numbers, compare with the host, and stop; with a budget and -check, what runs first")
-	flag.StringVar(&o.step, "step", "", "time whole LoRA steps of these models, comma-separated: llama3-8b, qwen2.5-7b, smollm2-135m, tiny")
-	flag.StringVar(&o.tokens, "tokens", "512,2048,8192", "with -step: tokens of a step, one sequence")
-	flag.BoolVar(&o.vary, "vary", false, "with -step: steps of half as many tokens to all of them")
-	flag.BoolVar(&o.choose, "select", false, "with -step: time LESS's pass over rows, too")
-	flag.BoolVar(&o.list, "list", false, "list the cases")
-	flag.Parse()
+	pflag.StringVar(&o.device, "device", "cpu", "cuda, cpu or sim")
+	pflag.StringVar(&o.run, "run", "", "only the cases whose name matches this regular expression")
+	pflag.StringVar(&o.csv, "csv", "", "write a row a case to this file")
+	pflag.StringVar(&o.json, "json", "", "write the whole report to this file")
+	pflag.BoolVar(&o.quick, "quick", false, "few repeats")
+	pflag.BoolVar(&o.tiny, "tiny", false, "the interpreter's shapes on any device: to try kbench itself")
+	pflag.BoolVar(&o.query, "query", false, "tell what the device is, and stop")
+	pflag.StringVar(&o.ptx, "ptx", "", "load every *.ptx of this folder, tell registers, memory and spills, and stop")
+	pflag.BoolVar(&o.check, "check", false, "compare 256 random entries of every output with float64 on the host")
+	pflag.BoolVar(&o.generations, "generations", false, "on a Hopper GPU, time the sm_80 kernels, too")
+	pflag.DurationVar(&o.budget, "budget", 0, "stop after that long; cases run in other processes, what is worth most first")
+	pflag.DurationVar(&o.limit, "limit", 20*time.Second, "with a budget: how long one case may take, and twice that the first of a process")
+	pflag.BoolVar(&o.part, "part", false, "with a budget, what the other processes are: they stop at the first case that fails")
+	pflag.BoolVar(&o.probe, "probe", false, "run every kernel once on a few hundred numbers, compare with the host, and stop; with a budget and --check, what runs first")
+	pflag.StringVar(&o.step, "step", "", "time whole LoRA steps of these models, comma-separated: llama3-8b, qwen2.5-7b, smollm2-135m, tiny")
+	pflag.StringVar(&o.tokens, "tokens", "512,2048,8192", "with --step: tokens of a step, one sequence")
+	pflag.BoolVar(&o.vary, "vary", false, "with --step: steps of half as many tokens to all of them")
+	pflag.BoolVar(&o.choose, "select", false, "with --step: time LESS's pass over rows, too")
+	pflag.BoolVar(&o.list, "list", false, "list the cases")
+	dashes.Parse()
 	if err := run(o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "kbench:", err)
 		os.Exit(1)

@@ -5,7 +5,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -13,6 +12,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/spf13/pflag"
 )
 
 // prefix keeps the shim's symbols apart from those of a real driver library in
@@ -37,8 +38,8 @@ var (
 
 func main() {
 	log.SetFlags(0)
-	dir := flag.String("dir", ".", "folder that holds api.def")
-	flag.Parse()
+	dir := pflag.String("dir", ".", "folder that holds api.def")
+	pflag.Parse()
 	f, err := os.Open(filepath.Join(*dir, "api.def"))
 	if err != nil {
 		log.Fatal(err)

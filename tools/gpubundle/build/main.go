@@ -12,7 +12,6 @@ import (
 	"bytes"
 	"debug/elf"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,6 +22,9 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/spf13/pflag"
+
+	"dataflex.dev/dataflex/tools/dashes"
 )
 
 // sizeLimit is the bytes of the whole bundle.
@@ -39,10 +41,10 @@ type builder struct {
 
 func main() {
 	var b builder
-	flag.StringVar(&b.out, "o", "bin/gpu", "where the bundle is made; what was there is removed")
-	flag.StringVar(&b.version, "version", "unknown", "what the programs call themselves")
-	flag.StringVar(&b.only, "tests", "", "only the tests of these packages' folders, comma-separated: to try a bundle")
-	flag.Parse()
+	pflag.StringVarP(&b.out, "out", "o", "bin/gpu", "where the bundle is made; what was there is removed")
+	pflag.StringVar(&b.version, "version", "unknown", "what the programs call themselves")
+	pflag.StringVar(&b.only, "tests", "", "only the tests of these packages' folders, comma-separated: to try a bundle")
+	dashes.Parse()
 	if err := b.build(); err != nil {
 		fmt.Fprintln(os.Stderr, "gpubundle/build:", err)
 		os.Exit(1)
