@@ -8,14 +8,17 @@ import (
 	"time"
 )
 
-// patience is how long an idle thread polls for the next loop before it sleeps. Waking it
-// takes about 5 µs (50 µs on a busy machine), and a training step is a chain of loops of 20
-// µs and more with little between them. Polls are counted, not timed: reading the clock took
-// more time than polling. A fruitless wait halves the patience, down to a sixteenth, and a
-// successful one doubles it: if other programs use the cores, threads soon sleep at once
-// instead of competing with those that work.
+// patience is how long a thread that waits polls before it sleeps, at most. A sleep costs the
+// next loop about 30 µs until the thread runs again (50 µs and more on a busy machine), and a
+// training step is a chain of more than a thousand loops, in which threads wait for each other
+// for as long as the shares of a loop differ, 100 µs of a product. Polls are counted, not
+// timed: reading the clock took more time than polling.
+//
+// A sleep longer than patience halves it, down to a sixteenth: where other programs use the
+// cores, threads soon sleep at once instead of competing with those that work. A shorter one,
+// which polling on would have saved, doubles it again.
 const (
-	patience  = 30 * time.Microsecond
+	patience  = 200 * time.Microsecond
 	impatient = 16
 )
 
@@ -104,28 +107,27 @@ func (p *pool) help() {
 func (p *pool) await() bool {
 	for range p.pollsNow.Load() {
 		if p.state.Load()&open != 0 || p.closed.Load() {
-			p.adapt(true)
 			return !p.closed.Load()
 		}
 	}
-	p.adapt(false)
 	p.asleep.Add(1)
 	defer p.asleep.Add(-1)
 	if p.state.Load()&open != 0 {
 		return true
 	}
+	asleep := time.Now()
 	_, more := <-p.wake
+	p.adapt(time.Since(asleep))
 	return more
 }
 
-// adapt changes the patience after a wait that succeeded or not.
-func (p *pool) adapt(found bool) {
+// adapt changes the patience after a sleep.
+func (p *pool) adapt(slept time.Duration) {
 	now := p.pollsNow.Load()
-	switch {
-	case found && now < p.polls:
-		p.pollsNow.Store(min(2*now, p.polls))
-	case !found && now > p.polls/impatient:
+	if slept > patience {
 		p.pollsNow.Store(max(now/2, p.polls/impatient))
+	} else {
+		p.pollsNow.Store(min(2*now, p.polls))
 	}
 }
 
@@ -197,9 +199,11 @@ func (p *pool) finish() {
 			return
 		}
 	}
+	asleep := time.Now()
 	for p.state.Load() != 0 {
 		<-p.idle
 	}
+	p.adapt(time.Since(asleep))
 }
 
 func (p *pool) close() {
