@@ -146,6 +146,16 @@ func siluGeneric(dst, x []float32) {
 	}
 }
 
+func siluGradientsGeneric(dgate, dup, dout, gate, up []float32) {
+	n := len(gate)
+	dgate, dup, dout, up = dgate[:n], dup[:n], dout[:n], up[:n]
+	for i, g := range gate {
+		s := 1 / (1 + exp32(-g))
+		ds := float32(dout[i] * s)
+		dgate[i], dup[i] = float32(ds*up[i])*(1+float32(g*(1-s))), float32(ds*g)
+	}
+}
+
 // narrowed is x in bf16.
 func narrowed(x float32) uint16 {
 	u := math.Float32bits(x)

@@ -148,6 +148,21 @@ func Silu(dst, x []float32) {
 	}
 }
 
+// SiluGradients are those of out = silu(gate) * up from dout, with s = 1 / (1 + e^-gate):
+// dgate = dout * s * up * (1 + gate * (1-s)) and dup = dout * s * gate. Each of the first two
+// may be the same slice as one of the others.
+func SiluGradients(dgate, dup, dout, gate, up []float32) {
+	n := len(gate)
+	if len(dgate) != n || len(dup) != n || len(dout) != n || len(up) != n {
+		panic(badLength)
+	}
+	if level == generic {
+		siluGradientsGeneric(dgate, dup, dout, gate, up)
+	} else {
+		siluGradients(dgate, dup, dout, gate, up)
+	}
+}
+
 // Narrow is dst = bf16(src), rounded to nearest, ties to even; NaN becomes 0x7fff.
 func Narrow[B ~uint16](dst []B, src []float32) {
 	if len(dst) != len(src) {

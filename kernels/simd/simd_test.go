@@ -208,6 +208,33 @@ func TestExpSumSigmoidSilu(t *testing.T) {
 	})
 }
 
+// The gradients of silu(z)*u from float64, to a few units of the largest of a formula's terms.
+func TestSiluGradients(t *testing.T) {
+	forLevels(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(9, 10))
+		for _, n := range lengths {
+			dout, gate, up := normal(r, n), normal(r, n), normal(r, n)
+			dgate, dup := make([]float32, n), make([]float32, n)
+			for i := range gate {
+				gate[i] *= 6
+			}
+			SiluGradients(dgate, dup, dout, gate, up)
+			for i := range gate {
+				d, z, u := float64(dout[i]), float64(gate[i]), float64(up[i])
+				s := 1 / (1 + math.Exp(-z))
+				const unit = 0x1p-23
+				if got, want := float64(dup[i]), d*s*z; math.Abs(got-want) > 4*unit*math.Abs(want) {
+					t.Fatalf("dup of (%v, %v, %v) is %v, want %v", d, z, u, got, want)
+				}
+				want, size := d*s*u*(1+z*(1-s)), math.Abs(d*s*u)*(1+2*math.Abs(z))
+				if got := float64(dgate[i]); math.Abs(got-want) > 5*unit*size {
+					t.Fatalf("dgate of (%v, %v, %v) is %v, want %v", d, z, u, got, want)
+				}
+			}
+		}
+	})
+}
+
 // An element has the same bits wherever it stands, so loops may be cut anywhere.
 func TestElementsDoNotDependOnTheirPlace(t *testing.T) {
 	type op struct {
@@ -218,6 +245,8 @@ func TestElementsDoNotDependOnTheirPlace(t *testing.T) {
 		{"Exp", Exp},
 		{"Sigmoid", Sigmoid},
 		{"Silu", Silu},
+		{"SiluGradients, of the gate", func(dst, x []float32) { SiluGradients(dst, make([]float32, len(x)), x, x, x) }},
+		{"SiluGradients, of the other", func(dst, x []float32) { SiluGradients(make([]float32, len(x)), dst, x, x, x) }},
 		{"ExpSum", func(dst, x []float32) { ExpSum(dst, x, 0.3) }},
 		{"Axpy", func(dst, x []float32) {
 			for i := range dst {
@@ -259,6 +288,7 @@ func TestNoAllocation(t *testing.T) {
 		Axpy(2, x, y)
 		Exp(y, x)
 		Silu(y, x)
+		SiluGradients(y, y, x, x, x)
 		ExpSum(y, x, 1)
 		Dot(x, y)
 		Max(x)
@@ -283,6 +313,7 @@ func TestDifferentLengthsPanic(t *testing.T) {
 		"Axpy": func() { Axpy(1, a, b) }, "Dot": func() { Dot(a, b) }, "Add": func() { Add(a, a, b) },
 		"Mul": func() { Mul(b, a, a) }, "Exp": func() { Exp(a, b) }, "ExpSum": func() { ExpSum(a, b, 0) },
 		"Sigmoid": func() { Sigmoid(a, b) }, "Silu": func() { Silu(a, b) },
+		"SiluGradients": func() { SiluGradients(a, a, a, a, b) },
 	} {
 		func() {
 			defer func() {

@@ -249,5 +249,29 @@ func siluVectors(n int, dst, x *float32) {
 	}
 }
 
+func siluGradients(dgate, dup, dout, gate, up []float32) {
+	n, whole := cut(len(gate))
+	if n > 0 {
+		siluGradientVectors(n, &dgate[0], &dup[0], &dout[0], &gate[0], &up[0])
+	}
+	if whole < len(gate) {
+		var d, g, u [16]float32
+		copy(d[:], dout[whole:])
+		copy(g[:], gate[whole:])
+		copy(u[:], up[whole:])
+		siluGradientVectors(1, &g[0], &u[0], &d[0], &g[0], &u[0])
+		copy(dgate[whole:], g[:])
+		copy(dup[whole:], u[:])
+	}
+}
+
+func siluGradientVectors(n int, dgate, dup, dout, gate, up *float32) {
+	if level == avx512 {
+		siluGradientsZ(n, dgate, dup, dout, gate, up, &expConstants[0][0])
+	} else {
+		siluGradientsY(n, dgate, dup, dout, gate, up, &expConstants[0][0])
+	}
+}
+
 func narrow(n int, dst *uint16, src *float32) { narrowY(n, dst, src) }
 func widen(n int, dst *float32, src *uint16)  { widenY(n, dst, src) }

@@ -28,6 +28,9 @@ var loops = map[string]func(n int, dst, x *float32){
 	"exp":     func(n int, dst, x *float32) { expY(n, dst, x, &expConstants[0][0]) },
 	"sigmoid": func(n int, dst, x *float32) { sigmoidY(n, dst, x, &expConstants[0][0]) },
 	"silu":    func(n int, dst, x *float32) { siluY(n, dst, x, &expConstants[0][0]) },
+	"siluGradients": func(n int, dst, x *float32) {
+		siluGradientsY(n, dst, x, dst, x, x, &expConstants[0][0])
+	},
 }
 
 // arguments are what the loop of that name takes.
@@ -39,6 +42,8 @@ func arguments(name string, n int, dst, x *float32) []any {
 		return []any{n, float32(1.3), dst}
 	case "add", "mul":
 		return []any{n, dst, dst, x}
+	case "siluGradients":
+		return []any{n, dst, x, dst, x, x, &expConstants[0][0]}
 	}
 	return []any{n, dst, x, &expConstants[0][0]}
 }
@@ -58,20 +63,21 @@ func TestInterpretedLoops(t *testing.T) {
 				x[i] *= 40
 			}
 			copy(x, []float32{float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()), 0, -104, 89, 1e-40})
-			want := slices.Clone(start)
-			run(floats/8, &want[0], &x[0])
+			want, wantX := slices.Clone(start), slices.Clone(x)
+			run(floats/8, &want[0], &wantX[0])
 			for _, v := range []struct {
 				f     *asmtest.Function
 				lanes int
 			}{{y[name+"Y"], 8}, {z[name+"Z"], 16}} {
-				got := slices.Clone(start)
+				got, gotX := slices.Clone(start), slices.Clone(x)
 				c := (*[14 * 16]float32)(unsafe.Pointer(expConstants))
-				if err := v.f.Call([][]float32{got, x, c[:]}, arguments(name, floats/v.lanes, &got[0], &x[0])...); err != nil {
+				if err := v.f.Call([][]float32{got, gotX, c[:]}, arguments(name, floats/v.lanes, &got[0], &gotX[0])...); err != nil {
 					t.Fatal(err)
 				}
+				got, want := append(got, gotX...), append(want, wantX...) // siluGradients writes both
 				for i := range want {
 					if math.Float32bits(got[i]) != math.Float32bits(want[i]) && (got[i] == got[i] || want[i] == want[i]) {
-						t.Fatalf("%s, %d lanes: element %d is %v, on the processor %v (x = %v)", name, v.lanes, i, got[i], want[i], x[i])
+						t.Fatalf("%s, %d lanes: element %d is %v, on the processor %v (x = %v)", name, v.lanes, i, got[i], want[i], x[i%floats])
 					}
 				}
 			}

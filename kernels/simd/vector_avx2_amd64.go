@@ -57,6 +57,11 @@ func sigmoidY(n int, dst *float32, src *float32, c *float32)
 //go:noescape
 func siluY(n int, dst *float32, src *float32, c *float32)
 
+// siluGradientsY is the gradients of silu(gate)*up, over n vectors.
+//
+//go:noescape
+func siluGradientsY(n int, dgate *float32, dup *float32, dout *float32, gate *float32, up *float32, c *float32)
+
 // narrowY is dst = bf16(src), over n vectors.
 //
 //go:noescape

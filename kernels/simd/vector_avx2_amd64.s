@@ -377,6 +377,73 @@ loop:
 	VZEROUPPER
 	RET
 
+// func siluGradientsY(n int, dgate *float32, dup *float32, dout *float32, gate *float32, up *float32, c *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·siluGradientsY(SB), NOSPLIT, $0-56
+	MOVQ    n+0(FP), AX
+	MOVQ    dgate+8(FP), CX
+	MOVQ    dup+16(FP), DX
+	MOVQ    dout+24(FP), BX
+	MOVQ    gate+32(FP), SI
+	MOVQ    up+40(FP), DI
+	MOVQ    c+48(FP), R8
+	VMOVUPS (R8), Y0
+	VMOVUPS 64(R8), Y1
+	VMOVUPS 128(R8), Y2
+	VMOVUPS 192(R8), Y3
+	VMOVUPS 256(R8), Y4
+	VMOVUPS 320(R8), Y5
+	VMOVUPS 384(R8), Y6
+
+loop:
+	VMOVUPS      (SI), Y7
+	VMULPS       832(R8), Y7, Y8
+	VMINPS       Y8, Y0, Y8
+	VMAXPS       Y8, Y1, Y8
+	VMOVAPS      Y3, Y9
+	VFMADD231PS  Y2, Y8, Y9
+	VSUBPS       Y3, Y9, Y11
+	VFNMADD231PS Y4, Y11, Y8
+	VFNMADD231PS Y5, Y11, Y8
+	VMOVUPS      448(R8), Y10
+	VFMADD213PS  512(R8), Y8, Y10
+	VFMADD213PS  576(R8), Y8, Y10
+	VFMADD213PS  640(R8), Y8, Y10
+	VFMADD213PS  704(R8), Y8, Y10
+	VFMADD213PS  768(R8), Y8, Y10
+	VADDPS       Y6, Y8, Y11
+	VMULPS       Y8, Y8, Y8
+	VFMADD213PS  Y11, Y8, Y10
+	VPSUBD       Y3, Y9, Y9
+	VPSRAD       $0x01, Y9, Y11
+	VPSUBD       Y11, Y9, Y9
+	VPSLLD       $0x17, Y11, Y11
+	VPADDD       Y6, Y11, Y11
+	VMULPS       Y11, Y10, Y10
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       Y6, Y9, Y9
+	VMULPS       Y9, Y10, Y10
+	VADDPS       Y6, Y10, Y10
+	VDIVPS       Y10, Y6, Y10
+	VMULPS       (BX), Y10, Y8
+	VMULPS       (DI), Y8, Y9
+	VMULPS       Y7, Y8, Y8
+	VMOVUPS      Y8, (DX)
+	VSUBPS       Y10, Y6, Y10
+	VMULPS       Y10, Y7, Y10
+	VADDPS       Y10, Y6, Y10
+	VMULPS       Y10, Y9, Y9
+	VMOVUPS      Y9, (CX)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, SI
+	ADDQ         $0x20, DI
+	DECQ         AX
+	JNE          loop
+	VZEROUPPER
+	RET
+
 // func narrowY(n int, dst *uint16, src *float32)
 // Requires: AVX, AVX2
 TEXT ·narrowY(SB), NOSPLIT, $0-24

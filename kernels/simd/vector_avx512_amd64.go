@@ -56,3 +56,8 @@ func sigmoidZ(n int, dst *float32, src *float32, c *float32)
 //
 //go:noescape
 func siluZ(n int, dst *float32, src *float32, c *float32)
+
+// siluGradientsZ is the gradients of silu(gate)*up, over n vectors.
+//
+//go:noescape
+func siluGradientsZ(n int, dgate *float32, dup *float32, dout *float32, gate *float32, up *float32, c *float32)

@@ -376,3 +376,70 @@ loop:
 	JNE          loop
 	VZEROUPPER
 	RET
+
+// func siluGradientsZ(n int, dgate *float32, dup *float32, dout *float32, gate *float32, up *float32, c *float32)
+// Requires: AVX, AVX512F
+TEXT ·siluGradientsZ(SB), NOSPLIT, $0-56
+	MOVQ    n+0(FP), AX
+	MOVQ    dgate+8(FP), CX
+	MOVQ    dup+16(FP), DX
+	MOVQ    dout+24(FP), BX
+	MOVQ    gate+32(FP), SI
+	MOVQ    up+40(FP), DI
+	MOVQ    c+48(FP), R8
+	VMOVUPS (R8), Z0
+	VMOVUPS 64(R8), Z1
+	VMOVUPS 128(R8), Z2
+	VMOVUPS 192(R8), Z3
+	VMOVUPS 256(R8), Z4
+	VMOVUPS 320(R8), Z5
+	VMOVUPS 384(R8), Z6
+
+loop:
+	VMOVUPS      (SI), Z7
+	VMULPS       832(R8), Z7, Z8
+	VMINPS       Z8, Z0, Z8
+	VMAXPS       Z8, Z1, Z8
+	VMOVAPS      Z3, Z9
+	VFMADD231PS  Z2, Z8, Z9
+	VSUBPS       Z3, Z9, Z11
+	VFNMADD231PS Z4, Z11, Z8
+	VFNMADD231PS Z5, Z11, Z8
+	VMOVUPS      448(R8), Z10
+	VFMADD213PS  512(R8), Z8, Z10
+	VFMADD213PS  576(R8), Z8, Z10
+	VFMADD213PS  640(R8), Z8, Z10
+	VFMADD213PS  704(R8), Z8, Z10
+	VFMADD213PS  768(R8), Z8, Z10
+	VADDPS       Z6, Z8, Z11
+	VMULPS       Z8, Z8, Z8
+	VFMADD213PS  Z11, Z8, Z10
+	VPSUBD       Z3, Z9, Z9
+	VPSRAD       $0x01, Z9, Z11
+	VPSUBD       Z11, Z9, Z9
+	VPSLLD       $0x17, Z11, Z11
+	VPADDD       Z6, Z11, Z11
+	VMULPS       Z11, Z10, Z10
+	VPSLLD       $0x17, Z9, Z9
+	VPADDD       Z6, Z9, Z9
+	VMULPS       Z9, Z10, Z10
+	VADDPS       Z6, Z10, Z10
+	VDIVPS       Z10, Z6, Z10
+	VMULPS       (BX), Z10, Z8
+	VMULPS       (DI), Z8, Z9
+	VMULPS       Z7, Z8, Z8
+	VMOVUPS      Z8, (DX)
+	VSUBPS       Z10, Z6, Z10
+	VMULPS       Z10, Z7, Z10
+	VADDPS       Z10, Z6, Z10
+	VMULPS       Z10, Z9, Z9
+	VMOVUPS      Z9, (CX)
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, BX
+	ADDQ         $0x40, SI
+	ADDQ         $0x40, DI
+	DECQ         AX
+	JNE          loop
+	VZEROUPPER
+	RET

@@ -15,6 +15,9 @@ func exp(dst, src []float32)                         { expGeneric(dst, src) }
 func expSum(dst, src []float32, max float32) float32 { return expSumGeneric(dst, src, max) }
 func sigmoid(dst, x []float32)                       { sigmoidGeneric(dst, x) }
 func silu(dst, x []float32)                          { siluGeneric(dst, x) }
+func siluGradients(dgate, dup, dout, gate, up []float32) {
+	siluGradientsGeneric(dgate, dup, dout, gate, up)
+}
 
 func narrow(int, *uint16, *float32) { panic("simd: no vectors here") }
 func widen(int, *float32, *uint16)  { panic("simd: no vectors here") }

@@ -49,8 +49,7 @@ func backwardCPU(c *cpu.Device, act Activation, dout, gate, up, dgate, dup []flo
 			s := sigmoid[:hi-lo]
 			switch act {
 			case SiLU:
-				simd.Sigmoid(s, gate[lo:hi])
-				siluBackward(s, dout[lo:hi], gate[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi])
+				simd.SiluGradients(dgate[lo:hi], dup[lo:hi], dout[lo:hi], gate[lo:hi], up[lo:hi])
 			case Sigmoid:
 				simd.Sigmoid(s, gate[lo:hi])
 				sigmoidBackward(s, dout[lo:hi], up[lo:hi], dgate[lo:hi], dup[lo:hi])
@@ -85,16 +84,6 @@ func geluArgument(dst, gate []float32) {
 	dst = dst[:len(gate)]
 	for i, z := range gate {
 		dst[i] = geluScale * z * (1 + geluCube*z*z)
-	}
-}
-
-func siluBackward(sigmoid, dout, gate, up, dgate, dup []float32) {
-	n := len(sigmoid)
-	dout, gate, up, dgate, dup = dout[:n], gate[:n], up[:n], dgate[:n], dup[:n]
-	for i, s := range sigmoid {
-		g, d := gate[i], dout[i]
-		ds := d * s
-		dgate[i], dup[i] = ds*up[i]*(1+g*(1-s)), ds*g
 	}
 }
 

@@ -39,6 +39,7 @@ func main() {
 	expSum()
 	logistic("sigmoid", "dst = 1 / (1 + e^-src)", func(_, one, d reg.VecVirtual) { VDIVPS(d, one, d) })
 	logistic("silu", "dst = src / (1 + e^-src)", func(x, _, d reg.VecVirtual) { VDIVPS(d, x, d) })
+	siluGradients()
 	if *set == "avx2" { // AVX-512 takes them too: memory is what they wait for
 		narrow()
 		widen()
@@ -230,6 +231,33 @@ func logistic(name, doc string, divide func(x, one, d reg.VecVirtual)) {
 		VADDPS(e.one, d, d)
 		divide(x, e.one, d)
 		VMOVUPS(d, at(dst))
+	})
+	end()
+}
+
+// siluGradients loads all that a vector needs before it stores: results may take the place
+// of arguments.
+func siluGradients() {
+	n := begin("siluGradients", "dgate, dup, dout, gate, up *float32, c *float32", "the gradients of silu(gate)*up")
+	dgate, dup := pointer("dgate"), pointer("dup")
+	dout, gate, up := pointer("dout"), pointer("gate"), pointer("up")
+	e := newExponential()
+	g, minus, ds, u := vec(), vec(), vec(), vec()
+	repeat(n, []reg.Register{dgate, dup, dout, gate, up}, func() {
+		VMOVUPS(at(gate), g)
+		VMULPS(e.row("minusOne"), g, minus)
+		s := e.of(minus)
+		VADDPS(e.one, s, s)
+		VDIVPS(s, e.one, s)
+		VMULPS(at(dout), s, ds)
+		VMULPS(at(up), ds, u)
+		VMULPS(g, ds, ds)
+		VMOVUPS(ds, at(dup))
+		VSUBPS(s, e.one, s)
+		VMULPS(s, g, s)
+		VADDPS(s, e.one, s)
+		VMULPS(s, u, u)
+		VMOVUPS(u, at(dgate))
 	})
 	end()
 }
