@@ -147,9 +147,12 @@ func (x bf16Rows) Read(dst []float32, ld, r0, r1, c0, c1 int) {
 }
 
 func (p *halfProblem) run(d *cpu.Device) {
-	by := cut{2 * panelColumns, 2 * panelColumns, halfGrain, 1, 8} // A is mostly read where it lies
+	by := cut{2 * panelColumns, 2 * panelColumns, halfGrain, 4, 32} // A is mostly read where it lies
 	if p.terms[0].a.step != 1 {
-		by.a, by.b = 2, 1 // and transposed in TN products
+		by.a = 64 // and transposed in TN products
+	}
+	if p.terms[0].b.panels != nil {
+		by.b = 4
 	}
 	if rows, columns := cutGrid(p.m, p.n, p.terms[0].k+p.terms[1].k, by, d.Threads()); rows*columns > 1 {
 		runGrid(d, halfCalls, *p, p.m, p.n, by, rows, columns)

@@ -36,7 +36,10 @@ var (
 
 // run computes p on dev's threads.
 func (p *problem) run(dev *cpu.Device) {
-	by := cut{p.tiles.rows(), p.tiles.width(), grain, 1, 1}
+	by := cut{p.tiles.cutsRows(), p.tiles.width(), grain, 8, 8}
+	if p.tiles.readsRows(p.a) {
+		by.a = 1
+	}
 	if rows, columns := cutGrid(p.m, p.n, p.k, by, dev.Threads()); rows*columns > 1 {
 		runGrid(dev, calls, *p, p.m, p.n, by, rows, columns)
 		return
@@ -73,34 +76,29 @@ func share(n, unit, parts, i int) (lo, hi int) {
 
 // cut is how a kind of product may be cut into tasks.
 type cut struct {
-	h, w  int // of a tile of C
+	h, w  int // what the ends of tasks are multiples of
 	grain int // multiply-adds that are worth a thread
-	a, b  int // what packing an element of A costs, and one of B, relative to each other
+	a, b  int // multiply-adds in the time that an element of A takes to be packed and fetched, and one of B
 }
 
-// cutGrid decides in how many parts the rows and the columns of C are cut. Every task packs
-// for itself: a cut of the rows packs B once more, a cut of the columns A.
+// cutGrid decides in how many parts the rows and the columns of C are cut: into the grid in
+// which the busiest thread has least to do, where every task packs or fetches for itself.
 func cutGrid(m, n, k int, by cut, threads int) (rows, columns int) {
-	work, h, w := m*n*k, by.h, by.w
-	parts := min(threads, work/by.grain)
-	if parts <= 1 {
+	worth := min(m*n*k/by.grain, 4*threads)
+	if min(worth, threads) <= 1 {
 		return 1, 1
 	}
-	if work/by.grain >= 16*threads {
-		parts = 2 * threads // so that a thread that lost its core costs less
-	}
-	best := 0
-	for r := 1; r <= parts; r++ {
-		c := (parts + r - 1) / r
-		if r > (m+h-1)/h || c > (n+w-1)/w {
-			continue
+	rows, columns, best := 1, 1, 0
+	heights, widths := (m+by.h-1)/by.h, (n+by.w-1)/by.w
+	for r := 1; r <= min(worth, heights); r++ {
+		for c := 1; c <= min(worth/r, widths); c++ {
+			h, w := (heights+r-1)/r*by.h, (widths+c-1)/c*by.w
+			task := h*w + by.a*h + by.b*w
+			// A thread that lost its core or got it back late costs a share of a task.
+			if cost := task*((r*c+threads-1)/threads) + task/8; best == 0 || cost < best {
+				best, rows, columns = cost, r, c
+			}
 		}
-		if cost := by.a*m*c + by.b*n*r; best == 0 || cost < best {
-			best, rows, columns = cost, r, c
-		}
-	}
-	if best == 0 { // too small to fill them all
-		return min(parts, (m+h-1)/h), min(parts, (n+w-1)/w)
 	}
 	return rows, columns
 }

@@ -28,9 +28,10 @@ type packedWorkspace struct {
 	rows        packedRowsOf
 }
 
-// run computes p on dev's threads. Rows are cut first: B lies packed for all of them.
+// run computes p on dev's threads. Rows are cut rather than columns: B lies packed for all of
+// them, and the branch's first factor is multiplied with the rows of a task.
 func (p *packedProblem) run(dev *cpu.Device) {
-	by := cut{p.tiles.rows(), p.tiles.width(), grain, 16, 1}
+	by := cut{p.tiles.cutsRows(), p.tiles.width(), grain, 32, 2}
 	rows, columns := cutGrid(p.m, p.n, p.k, by, dev.Threads())
 	if columns > 1 && p.down.k > 0 {
 		p.down.run(dev)
