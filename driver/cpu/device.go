@@ -53,6 +53,7 @@ func (d *Device) Alloc(n int) (driver.Memory, error) {
 		return driver.Memory{}, fmt.Errorf("cpu: %d bytes requested with %d in use, of %d in all", n, used, total)
 	}
 	raw := make([]byte, n+alignment)
+	inHugePages(raw)
 	off := int(-uintptr(unsafe.Pointer(unsafe.SliceData(raw))) & (alignment - 1))
 	d.mu.Lock()
 	d.used += uint64(n)
