@@ -208,6 +208,7 @@ type halfWorkspace struct {
 	a     []driver.BF16
 	pairs []uint32 // of A's columns on their way to rows
 	b     []uint32
+	next  []uint32         // the panels after those that are multiplied with
 	edge  [32 * 32]float32 // a tile that reaches over C's last row or column
 	rows  halfRows
 }
@@ -245,9 +246,14 @@ func (p *halfProblem) multiplyRows(w *halfWorkspace, i0, i1, j0, j1 int) {
 func (w *halfWorkspace) panels(t *halfTerm, j0, j1, k0, kc int) (b []uint32, panel int) {
 	panel = padded(kc) / 2 * panelColumns
 	if x := t.b.panels; x != nil {
-		return x.at(j0, k0, kc), panel
+		b = x.at(j0, k0, kc)
+		if w.next = b[min(2*panel, len(b)):]; len(w.next) == 0 {
+			w.next = b
+		}
+		return b, panel
 	}
 	w.b = scratch.Sized(w.b, 2*panel)
+	w.next = w.b
 	for i := 0; j0+i*panelColumns < j1; i++ {
 		lo := j0 + i*panelColumns
 		packPanel(w.b[i*panel:(i+1)*panel], &t.b, lo, min(lo+panelColumns, j1), k0, kc)

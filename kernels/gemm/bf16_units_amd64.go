@@ -85,7 +85,7 @@ func (p *halfProblem) takeEdge(c, sums []float32, add bool) {
 	}
 }
 
-type dotKernel func(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool)
+type dotKernel func(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)
 
 // dotKernels by panels and rows.
 var dotKernels = [2][]dotKernel{
@@ -93,7 +93,7 @@ var dotKernels = [2][]dotKernel{
 	{d32r1, d32r2, d32r3, d32r4, d32r5, d32r6, d32r7, d32r8, d32r9, d32r10, d32r11, d32r12, d32r13, d32r14},
 }
 
-// multiplyDots is the AVX512-BF16 unit.
+// multiplyDots is the AVX512-BF16 unit. Every tile fetches its share of the next panels.
 func (p *halfProblem) multiplyDots(w *halfWorkspace, part halfPart, i0, j0, j1, kc int, b *uint32, panel uintptr, add bool) {
 	pairs, wide := (kc+1)/2, 0
 	if j1-j0 > panelColumns {
@@ -104,14 +104,15 @@ func (p *halfProblem) multiplyDots(w *halfWorkspace, part halfPart, i0, j0, j1, 
 	for t := range tiles {
 		lo, hi := part.rows*t/tiles, part.rows*(t+1)/tiles
 		run, a := kernels[hi-lo-1], (*uint16)(below(part.a, uintptr(lo)*part.lda))
+		ahead := &w.next[min((wide+1)*pairs*panelColumns*t/tiles, len(w.next)-1)]
 		if (j1-j0)%panelColumns == 0 {
-			run(pairs, a, part.lda, b, panel, &p.c[(i0+lo)*p.ldc+j0], 4*uintptr(p.ldc), p.alpha, add)
+			run(pairs, a, part.lda, b, panel, &p.c[(i0+lo)*p.ldc+j0], 4*uintptr(p.ldc), p.alpha, add, ahead)
 			continue
 		}
 		for i := lo; add && i < hi; i++ {
 			copy(w.edge[(i-lo)*32:], p.c[(i0+i)*p.ldc+j0:(i0+i)*p.ldc+j1])
 		}
-		run(pairs, a, part.lda, b, panel, &w.edge[0], 4*32, p.alpha, add)
+		run(pairs, a, part.lda, b, panel, &w.edge[0], 4*32, p.alpha, add, ahead)
 		for i := lo; i < hi; i++ {
 			copy(p.c[(i0+i)*p.ldc+j0:(i0+i)*p.ldc+j1], w.edge[(i-lo)*32:])
 		}

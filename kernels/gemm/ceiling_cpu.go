@@ -69,6 +69,7 @@ func halfCeiling() (flops float64, run func(n int)) {
 	rows, width := 32, 2*panelColumns
 	return 2 * float64(rows*width*ceilingK), func(n int) {
 		w := &halfWorkspace{b: make([]uint32, ceilingK/2*width)}
+		w.next = w.b
 		a := make([]driver.BF16, rows*ceilingK)
 		p := halfProblem{unit: unit, m: rows, n: width, alpha: 1, c: make([]float32, rows*width), ldc: width}
 		part := halfPart{rows: rows, a: &a[0], lda: 2 * ceilingK}

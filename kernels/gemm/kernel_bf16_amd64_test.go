@@ -118,21 +118,21 @@ func interpretTiles(t *testing.T, r *rand.Rand, f *asmtest.Function, rows, colum
 
 func interpretDots(t *testing.T, r *rand.Rand, f *asmtest.Function, rows, columns int, add bool) {
 	t.Helper()
-	pairs := 1 + r.IntN(40)
+	pairs := 1 + r.IntN(140) // with and without turns beside those that fetch C
 	rsa, panel, ldc := 2*pairs+8*r.IntN(3), pairs*16+r.IntN(9), columns+r.IntN(5)
 	a, b := halves(r, (rows-1)*rsa+2*pairs), pairsOf(halves(r, 2*((columns/16-1)*panel+pairs*16)))
 	start := normal(r, (rows-1)*ldc+columns)
 	got := slices.Clone(start)
 	const alpha = -1.75
 	err := f.CallWithin([]asmtest.Region{asmtest.In(a), asmtest.In(b), asmtest.In(got)},
-		pairs, &a[0], 2*uintptr(rsa), &b[0], 4*uintptr(panel), &got[0], 4*uintptr(ldc), float32(alpha), add)
+		pairs, &a[0], 2*uintptr(rsa), &b[0], 4*uintptr(panel), &got[0], 4*uintptr(ldc), float32(alpha), add, &b[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	checkSums(t, rows, columns, rows, ldc, 2*pairs, a, rsa, b, panel, start, got, alpha, add)
 	if slices.Contains(simd.Units(), "avx512_bf16") {
 		real := slices.Clone(start)
-		dotKernels[columns/16-1][rows-1](pairs, &a[0], 2*uintptr(rsa), &b[0], 4*uintptr(panel), &real[0], 4*uintptr(ldc), alpha, add)
+		dotKernels[columns/16-1][rows-1](pairs, &a[0], 2*uintptr(rsa), &b[0], 4*uintptr(panel), &real[0], 4*uintptr(ldc), alpha, add, &b[0])
 		if i, ok := sameBits(real, got); !ok {
 			t.Fatalf("%d rows, %d columns: element %d is %v interpreted, %v on the processor", rows, columns, i, got[i], real[i])
 		}

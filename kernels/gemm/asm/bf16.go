@@ -98,7 +98,7 @@ func lower(from, stride, to reg.GPPhysical) {
 // and Z29 hold a pair of k of B's columns, Z30 the pair of a row of A, the rest the sums.
 func dot(rows, panels int) {
 	name := fmt.Sprintf("d%dr%d", 16*panels, rows)
-	TEXT(name, NOSPLIT, "func(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool)")
+	TEXT(name, NOSPLIT, "func(pairs int, a *uint16, rsa uintptr, b *uint32, panel uintptr, c *float32, ldc uintptr, alpha float32, add bool, ahead *uint32)")
 	Doc(fmt.Sprintf("%s is the AVX512-BF16 kernel of %d rows and %d columns.", name, rows, 16*panels))
 	Pragma("noescape")
 	pairs := Load(Param("pairs"), GP64())
@@ -123,28 +123,27 @@ func dot(rows, panels int) {
 			sum[i] = append(sum[i], z[2*i+j])
 		}
 	}
-	loop := name + "_loop"
-	Label(loop)
-	for j := range panels {
-		VMOVUPS(Mem{Base: b[j]}, z[28+j])
-		PREFETCHT0(Mem{Base: b[j], Disp: 1024})
-		ADDQ(Imm(64), b[j])
-	}
-	for i := range sum {
-		at := Mem{Base: a[i/3]}
-		if i%3 > 0 {
-			at.Index, at.Scale = rsa, uint8(i%3)
-		}
-		VBROADCASTSS(at, z[30])
+	unrolled(name, rows, panels, 4, pairs, func() {
 		for j := range panels {
-			word("VDPBF16PS Z30, Z%d, Z%d", 28+j, 2*i+j)
+			VMOVUPS(Mem{Base: b[j]}, z[28+j])
+			PREFETCHT0(Mem{Base: b[j], Disp: 512})
+			ADDQ(Imm(64), b[j])
 		}
-	}
-	for _, p := range a {
-		ADDQ(Imm(4), p)
-	}
-	DECQ(pairs)
-	JNE(LabelRef(loop))
+		for i := range sum {
+			at := Mem{Base: a[i/3]}
+			if i%3 > 0 {
+				at.Index, at.Scale = rsa, uint8(i%3)
+			}
+			VBROADCASTSS(at, z[30])
+			for j := range panels {
+				word("VDPBF16PS Z30, Z%d, Z%d", 28+j, 2*i+j)
+			}
+		}
+		for _, p := range a {
+			ADDQ(Imm(4), p)
+		}
+	})
+	Label(name + "_store")
 	store(64, name, sum, z[30])
 }
 

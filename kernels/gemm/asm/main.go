@@ -10,6 +10,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"math/bits"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -72,7 +73,7 @@ func tile(v vector, rows, vectors int) {
 	Doc(fmt.Sprintf("%s is the micro-kernel of %d rows and %d columns.", name, rows, v.bytes/4*vectors))
 	Pragma("noescape")
 
-	t := &loop{vector: v, name: name, rows: rows}
+	t := &loop{vector: v, rows: rows}
 	if v.unroll == 1 {
 		t.prefetchC(vectors)
 	}
@@ -100,9 +101,13 @@ func tile(v vector, rows, vectors int) {
 	}
 	t.x = v.alloc()
 	if v.unroll > 1 {
-		t.unrolled()
+		unrolled(name, rows, vectors, v.unroll, t.k, t.step)
+	} else {
+		Label(name + "_loop")
+		t.step()
+		DECQ(t.k)
+		JNE(LabelRef(name + "_loop"))
 	}
-	t.steps()
 
 	sums := make([][]Op, rows)
 	for i, r := range t.sum {
@@ -117,7 +122,6 @@ func tile(v vector, rows, vectors int) {
 // loop is a micro-kernel's registers.
 type loop struct {
 	vector
-	name             string
 	rows             int
 	k, rsa, csa, rsb reg.Register
 	a                []reg.GPVirtual
@@ -139,68 +143,54 @@ func (t *loop) prefetchC(vectors int) {
 	}
 }
 
-// unrolled writes the loops of several steps at a time: the first fetches a row of C in each
-// turn, as more at once would keep A and B waiting, the second goes without. Both fetch
-// 64 bytes a turn of what comes next into the second-level cache.
-func (t *loop) unrolled() {
+// unrolled writes the loops of several steps at a time, of k of them: the first fetches a row of
+// C in each turn, as more at once would keep A and B waiting, the second goes without. Both fetch
+// 64 bytes a turn of what comes next into the second-level cache. The steps left over follow.
+func unrolled(name string, rows, vectors, unroll int, k reg.Register, step func()) {
 	ahead, c, ldc := Load(Param("ahead"), GP64()), Load(Param("c"), GP64()), Load(Param("ldc"), GP64())
 	next := func() {
 		PREFETCHT1(Mem{Base: ahead})
 		ADDQ(Imm(64), ahead)
 	}
+	rowOfC := func() {
+		for j := range vectors {
+			PREFETCHT0(Mem{Base: c, Disp: 64 * j})
+		}
+		ADDQ(ldc, c)
+	}
+	loop := func(label string, n reg.Register, also func(), steps int) {
+		Label(name + label)
+		also()
+		for range steps {
+			step()
+		}
+		DECQ(n)
+		JNE(LabelRef(name + label))
+	}
 	turns := GP64()
-	CMPQ(t.k, Imm(uint64(t.unroll*t.rows)))
-	JL(LabelRef(t.name + "_short"))
-	MOVQ(U32(t.rows), turns)
-	t.turns("_first", turns, func() {
-		PREFETCHT0(Mem{Base: c})
-		if len(t.row) > 1 {
-			PREFETCHT0(Mem{Base: c, Disp: 64})
-		}
-		ADDQ(ldc, c)
-		next()
-	})
-	MOVQ(t.k, turns)
-	SHRQ(Imm(2), turns)
-	SUBQ(Imm(uint64(t.rows)), turns)
-	JMP(LabelRef(t.name + "_more"))
+	CMPQ(k, Imm(uint64(unroll*rows)))
+	JL(LabelRef(name + "_short"))
+	MOVQ(U32(rows), turns)
+	loop("_first", turns, func() { rowOfC(); next() }, unroll)
+	MOVQ(k, turns)
+	SHRQ(Imm(uint64(bits.Len(uint(unroll))-1)), turns)
+	SUBQ(Imm(uint64(rows)), turns)
+	JMP(LabelRef(name + "_more"))
 
-	Label(t.name + "_short")
-	for range t.rows {
-		PREFETCHT0(Mem{Base: c})
-		if len(t.row) > 1 {
-			PREFETCHT0(Mem{Base: c, Disp: 64})
-		}
-		ADDQ(ldc, c)
+	Label(name + "_short")
+	for range rows {
+		rowOfC()
 	}
-	MOVQ(t.k, turns)
-	SHRQ(Imm(2), turns)
-	Label(t.name + "_more")
+	MOVQ(k, turns)
+	SHRQ(Imm(uint64(bits.Len(uint(unroll))-1)), turns)
+	Label(name + "_more")
 	TESTQ(turns, turns)
-	JE(LabelRef(t.name + "_rest"))
-	t.turns("_main", turns, next)
-	Label(t.name + "_rest")
-	ANDQ(Imm(uint64(t.unroll-1)), t.k)
-	JE(LabelRef(t.name + "_store"))
-}
-
-// turns writes a loop of unroll steps a turn.
-func (t *loop) turns(label string, n reg.Register, also func()) {
-	Label(t.name + label)
-	also()
-	for range t.unroll {
-		t.step()
-	}
-	DECQ(n)
-	JNE(LabelRef(t.name + label))
-}
-
-// steps writes the loop of k steps.
-func (t *loop) steps() {
-	Label(t.name + "_loop")
-	t.step()
-	DECQ(t.k)
-	JNE(LabelRef(t.name + "_loop"))
+	JE(LabelRef(name + "_rest"))
+	loop("_main", turns, next, unroll)
+	Label(name + "_rest")
+	ANDQ(Imm(uint64(unroll-1)), k)
+	JE(LabelRef(name + "_store"))
+	loop("_loop", k, func() {}, 1)
 }
 
 // step adds the products of one row of B.
