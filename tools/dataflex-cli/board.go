@@ -22,7 +22,8 @@ func boardCommand() *cobra.Command {
 		Short:   "Show the report of every run of a folder in the browser, live; start and stop runs there",
 		Long: "Serves, on this machine only, the report page of every run below DIR (saves, or the current folder), and follows the runs as they\n" +
 			"train. A run that is started there is a separate process, as if started from a shell: it continues when the board ends (Ctrl-C), and the\n" +
-			"next board finds it. The address contains a secret: whoever has it may do what you may. Use ssh -L to reach the board from another machine.",
+			"next board finds it. Your runs on this machine that were started elsewhere can be stopped there, too. The address contains a secret:\n" +
+			"whoever has it may do what you may. Use ssh -L to reach the board from another machine.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -54,8 +55,31 @@ func served(t *testing.T, home string) (b *board.Board, stop func()) {
 		}
 	})
 	stop = func() { cancel(); g.Wait() }
-	t.Cleanup(stop)
+	t.Cleanup(func() { stop(); endRuns(t, home) })
 	return b, stop
+}
+
+// endRuns ends what a test that failed left running: runs outlive their board.
+func endRuns(t *testing.T, home string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(home, "*", "jobs", "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var job struct{ Process storage.Owner }
+		if err := json.Unmarshal(raw, &job); err != nil {
+			t.Fatal(err)
+		}
+		if job.Process.Running() {
+			_ = syscall.Kill(job.Process.PID, syscall.SIGKILL)
+			_, _ = syscall.Wait4(job.Process.PID, nil, 0, nil) // or the board has waited for it
+		}
+	}
 }
 
 // example is a training command of data/examples with other keys.
@@ -117,13 +141,6 @@ func TestBoardInChromium(t *testing.T) {
 	page.Screenshot("board-form-light")
 	page.Eval(`document.querySelector("[name=close]").click()`, nil)
 
-	t.Cleanup(func() { // of a test that failed before it stopped them
-		for _, name := range []string{"first", "second"} {
-			if o, err := storage.LockOwner("saves/" + name + "/.lock"); err == nil && o.Running() {
-				_ = syscall.Kill(o.PID, syscall.SIGKILL)
-			}
-		}
-	})
 	steps := []string{"max_steps: 100000", "save_steps: 4", "warmup_step: 4", "update_step: 4", "update_times: 20000", "save_total_limit: 2"}
 	for _, name := range []string{"first", "second"} {
 		typeIn(page, example(t, map[string]string{"first": "less", "second": "random"}[name], name, steps...))

@@ -236,26 +236,27 @@ func saveConfig(out, text string) (string, error) {
 	}
 }
 
-// stop ends a run as Ctrl-C does, after saving.
+// stop ends a run as Ctrl-C does, after saving, whoever started it.
 func (b *Board) stop(w http.ResponseWriter, r *http.Request) error {
 	var of struct {
-		Job string `json:"job"`
+		Run string `json:"run"`
 	}
 	if err := asked(r, &of); err != nil {
 		return err
 	}
+	names := b.names()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, j := range b.jobs {
-		if j.ID == of.Job {
-			if err := j.halt(); err != nil {
-				return err
-			}
-			b.options.Log.Info("a run was asked to save and end", "run", j.Run, "process", j.Process.PID)
-			return reply(w, http.StatusOK, struct{}{})
-		}
+	started := slices.ContainsFunc(b.jobs, func(j *job) bool { return j.Run == of.Run })
+	if !started && !slices.Contains(names, of.Run) {
+		return refusal{http.StatusNotFound, "there is no such run"}
 	}
-	return refusal{http.StatusNotFound, "this run was not started by a board: stop it where it was started"}
+	process, err := b.halt(of.Run)
+	if err != nil {
+		return err
+	}
+	b.options.Log.Info("a run was asked to save and end", "run", of.Run, "process", process)
+	return reply(w, http.StatusOK, struct{}{})
 }
 
 // jobLog is the end of a run's output.

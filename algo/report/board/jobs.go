@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,14 +149,15 @@ func (j *job) said() string {
 	return strings.Join(said[max(0, len(said)-saidLines):], "\n")
 }
 
-// jobOf is the running job of a name. The caller holds mu.
-func (b *Board) jobOf(name string) *job {
-	for _, j := range slices.Backward(b.jobs) {
-		if j.Run == name && j.running() {
-			return j
+// jobOf is the running job of a name: the process that holds the folder's lock, otherwise the
+// last one that was started. The caller holds mu.
+func (b *Board) jobOf(name string, holder int) (found *job) {
+	for _, j := range b.jobs {
+		if j.Run == name && j.running() && (found == nil || found.Process.PID != holder) {
+			found = j
 		}
 	}
-	return nil
+	return found
 }
 
 // launch starts a run as a separate process.
@@ -180,27 +180,6 @@ func (b *Board) launch(name, config string) (*job, error) {
 	err = j.write()
 	// Nobody waits for it: its exit code is read when the run is shown.
 	return j, errors.Join(err, c.Process.Release())
-}
-
-// halt asks a run to save and end.
-func (j *job) halt() error {
-	if !j.running() {
-		return refusal{http.StatusConflict, "it has already ended"}
-	}
-	p, err := os.FindProcess(j.Process.PID)
-	if err != nil {
-		return err
-	}
-	// p refers to the process that has this number now, even if it ends and the number is
-	// reused: whether it is ours is checked afterwards.
-	err = refusal{http.StatusConflict, "it has already ended"}
-	if j.running() {
-		err = interrupt(p)
-	}
-	if err = errors.Join(err, p.Release()); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("stopping process %d of %s: %w", j.Process.PID, j.Run, err)
-	}
-	return nil
 }
 
 // prune removes the oldest runs that have ended.

@@ -5,6 +5,7 @@ package board
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -82,7 +84,7 @@ func TestRunsOutliveTheBoard(t *testing.T) {
 	if got := next.Running(); len(got) != 1 || got[0] != "deep/one" {
 		t.Fatalf("found again: %v", got)
 	}
-	if status, body := next.post("stop", map[string]string{"job": x.Job}); status != 200 {
+	if status, body := next.post("stop", map[string]string{"run": x.Name}); status != 200 {
 		t.Fatalf("%d %s", status, body)
 	}
 	until(t, "the run has ended", func() bool { return !next.summaryOf("deep/one").Running })
@@ -92,11 +94,11 @@ func TestRunsOutliveTheBoard(t *testing.T) {
 	if status, body := next.get("log?job=" + x.Job); status != 200 || body != "interrupted; the checkpoint is complete\n" {
 		t.Errorf("the log: %d %q", status, body)
 	}
-	if status, _ := next.post("stop", map[string]string{"job": x.Job}); status != 409 {
+	if status, _ := next.post("stop", map[string]string{"run": x.Name}); status != 409 {
 		t.Errorf("a run that has ended was stopped: %d", status)
 	}
-	if status, _ := next.post("stop", map[string]string{"job": "../x"}); status != 404 {
-		t.Errorf("a job that there is not: %d", status)
+	if status, _ := next.post("stop", map[string]string{"run": "../x"}); status != 404 {
+		t.Errorf("a run that there is not: %d", status)
 	}
 }
 
@@ -157,7 +159,7 @@ func TestAReusedNumberIsNotSignalled(t *testing.T) {
 		t.Errorf("%d jobs, running: %v", len(s.jobs), s.Running())
 	}
 	for _, j := range s.jobs {
-		if status, body := s.post("stop", map[string]string{"job": j.ID}); status != 409 {
+		if status, body := s.post("stop", map[string]string{"run": j.Run}); status != 409 {
 			t.Errorf("%s: %d %s", j.ID, status, body)
 		}
 	}
@@ -165,6 +167,87 @@ func TestAReusedNumberIsNotSignalled(t *testing.T) {
 	case <-asked:
 		t.Error("a process that is no run was signalled")
 	default:
+	}
+}
+
+// TestStopsRunsStartedElsewhere: a run that no board started is stopped as by Ctrl-C.
+func TestStopsRunsStartedElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "own.yaml")
+	if err := os.WriteFile(file, []byte("output_dir: "+filepath.Join(dir, "own")+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), os.Args[0], file)
+	c.Env = append(os.Environ(), pretends+"=yes")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, Options{Dir: dir, Home: t.TempDir()})
+	until(t, "the run runs", func() bool { x := s.summaryOf("own"); return strings.HasPrefix(x.State, "running") && x.Of == 10 })
+	if x := s.summaryOf("own"); x.Stops != (runtime.GOOS == "linux") || x.Job != "" {
+		t.Errorf("%+v", x)
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("what may write the lock's file depends on the umask here")
+	}
+	if status, body := s.post("stop", map[string]string{"run": "own"}); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	if err := c.Wait(); c.ProcessState.ExitCode() != interrupted || !storage.Exists(filepath.Join(dir, "own/saved")) {
+		t.Errorf("the run ended with %v", err)
+	}
+	if x := s.summaryOf("own"); x.Running || x.Stops || x.State != "ended; there is no checkpoint" {
+		t.Errorf("%+v", x)
+	}
+	if status, _ := s.post("stop", map[string]string{"run": "own"}); status != 409 {
+		t.Errorf("a run that has ended was stopped: %d", status)
+	}
+}
+
+// TestAForgedLockIsNotSignalled: a lock file that names a living process does not stop it,
+// unless that holds the file open and is this user's.
+func TestAForgedLockIsNotSignalled(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux says which files a process has open")
+	}
+	for _, other := range []bool{false, true} {
+		dir := filepath.Join(t.TempDir(), "runs")
+		run := filepath.Join(dir, "forged")
+		if err := os.MkdirAll(run, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		lock, err := os.Create(filepath.Join(run, storage.LockFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := exec.CommandContext(t.Context(), "sleep", "600")
+		if other {
+			if os.Getuid() != 0 {
+				t.Skip("only root can be another user")
+			}
+			c.ExtraFiles = []*os.File{lock}
+			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer c.Wait()
+		defer c.Process.Kill()
+		text, err := json.Marshal(storage.OwnerOf(c.Process.Pid))
+		if err == nil {
+			_, err = lock.Write(text)
+		}
+		if err := errors.Join(err, lock.Close(), os.WriteFile(filepath.Join(run, storage.RunFile), []byte("{}"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		s := serve(t, Options{Dir: dir, Home: t.TempDir()})
+		x := s.summaryOf("forged")
+		if status, body := s.post("stop", map[string]string{"run": "forged"}); x.Stops || status != 409 || !strings.Contains(body, "stop it where it was started") {
+			t.Errorf("another user's: %v: %+v; %d %s", other, x, status, body)
+		}
+		if !storage.OwnerOf(c.Process.Pid).Running() {
+			t.Errorf("another user's: %v: it was signalled", other)
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ func (b *Board) life(name string) life {
 			l.running, l.state = true, fmt.Sprintf("last held by process %d on %s", owner.PID, owner.Host)
 		}
 	}
-	job := b.jobOf(name)
+	job := b.jobOf(name, owner.PID)
 	if job != nil && !l.running {
 		l.running, l.state = true, fmt.Sprintf("process %d does not hold the folder's lock yet, or has released it", job.Process.PID)
 	}
@@ -120,7 +120,7 @@ type Summary struct {
 	Running  bool   `json:"running"`
 	Finished bool   `json:"finished"`
 	progress
-	Job   string `json:"job,omitempty"`   // of a run that the board can stop, or whose log exists
+	Job   string `json:"job,omitempty"`   // of a run that a board started: its log exists
 	Stops bool   `json:"stops,omitempty"` // the board can stop it
 	Said  string `json:"said,omitempty"`  // the last lines printed by a start that failed
 }
@@ -197,6 +197,9 @@ func (b *Board) summary(name string) Summary {
 			s.Job, s.Stops = j.ID, running
 		}
 		s.Said = j.said()
+	}
+	if _, held := b.holder(name); held {
+		s.Stops = true
 	}
 	return s
 }

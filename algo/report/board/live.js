@@ -46,7 +46,7 @@ function follow(main, data) {
       connect();
     },
     async stop(s) {
-      const answer = await post("stop", { job: s.job });
+      const answer = await post("stop", { run: s.name });
       news.textContent = answer.ok ? `${visible(s.name)}: asked to save and end` : `${visible(s.name)}: ${await answer.text()}`;
     },
     async form(from) {

@@ -11,6 +11,9 @@ import (
 // onlyMine relies on the permissions of the folder in which the user's own files are.
 func onlyMine(fs.FileInfo) bool { return true }
 
+// holds is false: Ctrl-Break reaches only the groups of one's own console.
+func holds(int, fs.FileInfo) bool { return false }
+
 // detached starts a process in its own group, which the board's Ctrl-C does not reach.
 func detached() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
