@@ -69,20 +69,26 @@ func Agree(calls []Call) error {
 	if !slices.ContainsFunc(calls, func(c Call) bool { return c != calls[0] }) {
 		return nil
 	}
+	return fmt.Errorf("the ranks make different calls: %s", Differences("called %v", calls))
+}
+
+// Differences tells, in messages, which ranks have which of the values, in the order of ranks:
+// "ranks 0 and 2 called Barrier, rank 1 called Close". format is what is said of a value.
+func Differences[T comparable](format string, values []T) string {
 	var texts []string
-	for rank, c := range calls {
-		if slices.Contains(calls[:rank], c) {
+	for rank, v := range values {
+		if slices.Contains(values[:rank], v) {
 			continue
 		}
 		var who []int
-		for r, other := range calls {
-			if other == c {
+		for r, other := range values {
+			if other == v {
 				who = append(who, r)
 			}
 		}
-		texts = append(texts, fmt.Sprintf("%s called %v", Ranks(who), c))
+		texts = append(texts, Ranks(who)+" "+fmt.Sprintf(format, v))
 	}
-	return fmt.Errorf("the ranks make different calls: %s", strings.Join(texts, ", "))
+	return strings.Join(texts, ", ")
 }
 
 // Ranks names ranks in messages, at most eight of them: "rank 3", "ranks 0, 2 and 5".

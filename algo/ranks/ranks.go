@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -173,12 +174,12 @@ func (j *Job) Gather(ctx context.Context, what string, own []byte, err error) ([
 			return nil, j.fail(f.failure(rank, err))
 		}
 	}
+	if slices.ContainsFunc(frames, func(f frame) bool { return f.what != what }) {
+		return nil, j.fail(&Failed{Own: fmt.Errorf("the ranks have diverged, because their machines, files or programs differ: %s", driver.Differences("came to %q", places(frames)))})
+	}
 	out := make([][]byte, len(raw))
 	stopped := -1
 	for rank, f := range frames {
-		if f.what != what {
-			return nil, j.fail(&Failed{Own: fmt.Errorf("the ranks no longer do the same: rank %d is at %q where rank %d is at %q: their machines, files or programs differ", j.Rank(), what, rank, f.what)})
-		}
 		if out[rank] = f.payload; f.stop {
 			stopped = rank
 		}
@@ -190,6 +191,15 @@ func (j *Job) Gather(ctx context.Context, what string, own []byte, err error) ([
 		return nil, err
 	}
 	return out, nil
+}
+
+// places is where each rank is.
+func places(frames []frame) []string {
+	out := make([]string, len(frames))
+	for rank, f := range frames {
+		out[rank] = f.what
+	}
+	return out
 }
 
 // WhenStopped has do called, on a goroutine of its own, when this rank is asked to stop

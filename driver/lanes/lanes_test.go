@@ -1,12 +1,10 @@
 package lanes_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +13,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/drivertest"
 	"dataflex.dev/dataflex/driver/lanes"
 	"dataflex.dev/dataflex/driver/sim"
 )
@@ -44,31 +43,6 @@ func devices(t *testing.T, kind driver.Kind, n int) []driver.Device {
 	return devs
 }
 
-// element is the value of rank r at index i: a number that shows where it comes from.
-func element(r, i int) float32 { return float32(1000*r + i) }
-
-func fill(r, n int) []float32 {
-	x := make([]float32, n)
-	for i := range x {
-		x[i] = element(r, i)
-	}
-	return x
-}
-
-// call makes one call on memory and returns what it received.
-func call(dev driver.Device, in []float32, out int, f func(in, out driver.F32) error) ([]float32, error) {
-	placed, release, err := driver.Place(dev, in, make([]float32, out))
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	if err := f(placed[0], placed[1]); err != nil {
-		return nil, err
-	}
-	got, err := driver.Read(dev, placed[1])
-	return slices.Clone(got), err
-}
-
 // TestValues compares every call with its definition, on random sizes.
 func TestValues(t *testing.T) {
 	random := rand.New(rand.NewPCG(17, 2))
@@ -77,52 +51,7 @@ func TestValues(t *testing.T) {
 		devs := devices(t, kind, size)
 		job := lanes.Job(size, devs...)
 		for r, err := range run(job, func(c driver.Collective) error {
-			ctx, rank, dev := context.Background(), c.Rank(), devs[c.Rank()]
-			for range 2 {
-				got, err := call(dev, fill(rank, size*n), size*n, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) })
-				if err != nil {
-					return err
-				}
-				for i, x := range got {
-					if want := element(i/n, rank*n+i%n); x != want {
-						return fmt.Errorf("AllToAll: [%d] = %v, want %v", i, x, want)
-					}
-				}
-				if got, err = call(dev, fill(rank, n), size*n, func(in, out driver.F32) error { return c.AllGather(ctx, in, out) }); err != nil {
-					return err
-				}
-				for i, x := range got {
-					if want := element(i/n, i%n); x != want {
-						return fmt.Errorf("AllGather: [%d] = %v, want %v", i, x, want)
-					}
-				}
-				if got, err = call(dev, fill(rank, size*n), n, func(in, out driver.F32) error { return c.ReduceScatter(ctx, in, out) }); err != nil {
-					return err
-				}
-				for i, x := range got { // sum over r of 1000·r + rank·n + i
-					if want := float32(1000*size*(size-1)/2 + size*(rank*n+i)); x != want {
-						return fmt.Errorf("ReduceScatter: [%d] = %v, want %v", i, x, want)
-					}
-				}
-				root := size / 2
-				data, err := c.Broadcast(ctx, []byte(fmt.Sprint("from ", rank)), root)
-				if err != nil || string(data) != fmt.Sprint("from ", root) {
-					return fmt.Errorf("Broadcast: %q, %w", data, err)
-				}
-				all, err := c.GatherBytes(ctx, bytes.Repeat([]byte{byte(rank)}, rank))
-				if err != nil || len(all) != size {
-					return fmt.Errorf("GatherBytes: %v, %w", all, err)
-				}
-				for r, b := range all {
-					if !bytes.Equal(b, bytes.Repeat([]byte{byte(r)}, r)) {
-						return fmt.Errorf("GatherBytes: rank %d's is %v", r, b)
-					}
-				}
-				if err := c.Barrier(ctx); err != nil {
-					return err
-				}
-			}
-			return nil
+			return drivertest.Values(context.Background(), c, devs[c.Rank()], drivertest.Lengths{Floats: []int{n, n}, Bytes: []int{n, 0}})
 		}) {
 			if err != nil {
 				t.Fatalf("%v, %d ranks of %d, rank %d: %v", kind, size, n, r, err)

@@ -3,7 +3,6 @@
 package mpi
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -19,6 +18,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/drivertest"
 	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/kernels/treesum"
 )
@@ -114,74 +114,8 @@ func nilDereference() (err error) {
 	return nil
 }
 
-// element is the value of rank r at index i.
-func element(r, i int) float32 { return float32(1000*r + i) }
-
-func fill(r, n int) []float32 {
-	x := make([]float32, n)
-	for i := range x {
-		x[i] = element(r, i)
-	}
-	return x
-}
-
-// moved makes a call on memory and compares what it received with want.
-func moved(dev driver.Device, name string, in []float32, out int, call func(in, out driver.F32) error, want func(i int) float32) error {
-	placed, release, err := driver.Place(dev, in, make([]float32, out))
-	if err != nil {
-		return err
-	}
-	defer release()
-	if err := call(placed[0], placed[1]); err != nil {
-		return err
-	}
-	got, err := driver.Read(dev, placed[1])
-	if err != nil {
-		return err
-	}
-	for i, x := range got {
-		if x != want(i) {
-			return fmt.Errorf("%s of %d: [%d] = %v, want %v", name, len(in), i, x, want(i))
-		}
-	}
-	return nil
-}
-
 func values(ctx context.Context, c driver.Collective, dev driver.Device) error {
-	rank, size := c.Rank(), c.Size()
-	for _, n := range []int{0, 1, 7, 1000, 300000} {
-		if err := errors.Join(
-			moved(dev, "AllToAll", fill(rank, size*n), size*n, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) },
-				func(i int) float32 { return element(i/n, rank*n+i%n) }),
-			moved(dev, "AllGather", fill(rank, n), size*n, func(in, out driver.F32) error { return c.AllGather(ctx, in, out) },
-				func(i int) float32 { return element(i/n, i%n) }),
-			// All terms are whole numbers below 2²⁴, so that their sum is exact in any order.
-			moved(dev, "ReduceScatter", fill(rank, size*n), n, func(in, out driver.F32) error { return c.ReduceScatter(ctx, in, out) },
-				func(i int) float32 { return float32(1000*size*(size-1)/2 + size*(rank*n+i)) }),
-		); err != nil {
-			return err
-		}
-	}
-	for _, n := range []int{0, 5, 1 << 20} {
-		root := size / 2
-		data, err := c.Broadcast(ctx, bytes.Repeat([]byte{byte(rank)}, n+rank), root)
-		if err != nil || !bytes.Equal(data, bytes.Repeat([]byte{byte(root)}, n+root)) {
-			return fmt.Errorf("Broadcast: %d bytes, %w", len(data), err)
-		}
-		all, err := c.GatherBytes(ctx, bytes.Repeat([]byte{byte(rank)}, n*rank))
-		if err != nil || len(all) != size {
-			return fmt.Errorf("GatherBytes: %d, %w", len(all), err)
-		}
-		for r, b := range all {
-			if !bytes.Equal(b, bytes.Repeat([]byte{byte(r)}, n*r)) {
-				return fmt.Errorf("GatherBytes: rank %d's is %d bytes", r, len(b))
-			}
-		}
-		if err := c.Barrier(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return drivertest.Values(ctx, c, dev, drivertest.Lengths{Floats: []int{0, 1, 7, 1000, 300000}, Bytes: []int{0, 5, 1 << 20}})
 }
 
 // sums adds the gradients of that many lanes and prints a hash of the sum.

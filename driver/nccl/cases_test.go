@@ -3,7 +3,6 @@
 package nccl
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"unsafe"
 
 	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/driver/drivertest"
 )
 
 // work is a case: the device that each rank opens, and what it does with the job.
@@ -70,7 +70,7 @@ var cases = map[string]work{
 		for i := range in {
 			in[i] = []float32{1, 1e8, -1e8}[c.Rank()]
 		}
-		got, err := moved(dev, in, 256, func(in, out driver.F32) error { return c.ReduceScatter(ctx, in, out) })
+		got, err := drivertest.Move(dev, in, 256, func(in, out driver.F32) error { return c.ReduceScatter(ctx, in, out) })
 		if err != nil {
 			return err
 		}
@@ -79,19 +79,19 @@ var cases = map[string]work{
 	}},
 	"another length": {onHost, func(ctx context.Context, c driver.Collective, dev driver.Device) error {
 		n := 8 + c.Rank()
-		_, err := moved(dev, make([]float32, n), 2*n, func(in, out driver.F32) error { return c.AllGather(ctx, in, out) })
+		_, err := drivertest.Move(dev, make([]float32, n), 2*n, func(in, out driver.F32) error { return c.AllGather(ctx, in, out) })
 		return err
 	}},
 	"another part": {onHost, func(ctx context.Context, c driver.Collective, dev driver.Device) error {
 		n := 8 + 2*c.Rank()
-		_, err := moved(dev, make([]float32, n), n, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) })
+		_, err := drivertest.Move(dev, make([]float32, n), n, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) })
 		return err
 	}},
 	"another call": {onHost, func(ctx context.Context, c driver.Collective, dev driver.Device) error {
 		if c.Rank() == 1 {
 			return c.Barrier(ctx)
 		}
-		_, err := moved(dev, make([]float32, 8), 8, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) })
+		_, err := drivertest.Move(dev, make([]float32, 8), 8, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) })
 		return err
 	}},
 	"left": {onHost, func(ctx context.Context, c driver.Collective, _ driver.Device) error {
@@ -135,83 +135,6 @@ func abortedMeanwhile(ctx context.Context, c driver.Collective, _ driver.Device)
 	}
 }
 
-// moved makes a call on memory of dev and returns what it received.
-func moved(dev driver.Device, in []float32, out int, call func(in, out driver.F32) error) ([]float32, error) {
-	placed, release, err := driver.Place(dev, in, make([]float32, out))
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	if err := call(placed[0], placed[1]); err != nil {
-		return nil, err
-	}
-	return driver.Read(dev, placed[1])
-}
-
-// element is the value of rank r at index i.
-func element(r, i int) float32 { return float32(1000*r + i) }
-
-func fill(r, n int) []float32 {
-	x := make([]float32, n)
-	for i := range x {
-		x[i] = element(r, i)
-	}
-	return x
-}
-
 func values(ctx context.Context, c driver.Collective, dev driver.Device) error {
-	rank, size := c.Rank(), c.Size()
-	for _, n := range []int{1, 7, 1000, 300000} {
-		for _, call := range []struct {
-			name string
-			in   []float32
-			out  int
-			f    func(in, out driver.F32) error
-			want func(i int) float32
-		}{
-			{
-				"AllToAll", fill(rank, size*n), size * n, func(in, out driver.F32) error { return c.AllToAll(ctx, in, out) },
-				func(i int) float32 { return element(i/n, rank*n+i%n) },
-			},
-			{
-				"AllGather", fill(rank, n), size * n, func(in, out driver.F32) error { return c.AllGather(ctx, in, out) },
-				func(i int) float32 { return element(i/n, i%n) },
-			},
-			// All terms are whole numbers below 2²⁴, so that their sum is exact in any order.
-			{
-				"ReduceScatter", fill(rank, size*n), n, func(in, out driver.F32) error { return c.ReduceScatter(ctx, in, out) },
-				func(i int) float32 { return float32(1000*size*(size-1)/2 + size*(rank*n+i)) },
-			},
-		} {
-			got, err := moved(dev, call.in, call.out, call.f)
-			if err != nil {
-				return err
-			}
-			for i, x := range got {
-				if x != call.want(i) {
-					return fmt.Errorf("%s of %d: [%d] = %v, want %v", call.name, n, i, x, call.want(i))
-				}
-			}
-		}
-	}
-	for _, n := range []int{0, 5, 1 << 20} {
-		root := size / 2
-		data, err := c.Broadcast(ctx, bytes.Repeat([]byte{byte(rank)}, n*(rank+1)), root)
-		if err != nil || !bytes.Equal(data, bytes.Repeat([]byte{byte(root)}, n*(root+1))) {
-			return fmt.Errorf("Broadcast: %d bytes, %w", len(data), err)
-		}
-		all, err := c.GatherBytes(ctx, bytes.Repeat([]byte{byte(rank)}, n*rank))
-		if err != nil || len(all) != size {
-			return fmt.Errorf("GatherBytes: %d, %w", len(all), err)
-		}
-		for r, b := range all {
-			if !bytes.Equal(b, bytes.Repeat([]byte{byte(r)}, n*r)) {
-				return fmt.Errorf("GatherBytes: rank %d's is %d bytes", r, len(b))
-			}
-		}
-		if err := c.Barrier(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return drivertest.Values(ctx, c, dev, drivertest.Lengths{Floats: []int{1, 7, 1000, 300000}, Bytes: []int{0, 5, 1 << 20}})
 }
