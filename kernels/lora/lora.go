@@ -16,8 +16,8 @@ import (
 	"dataflex.dev/dataflex/kernels/gemm"
 )
 
-// Branch is the parameters of a branch and where their gradients go; DA and DB are both
-// nil, where these are not wanted, or neither.
+// Branch is the parameters of a branch, and where Gradient adds their gradients: DA and DB are
+// both nil, where these are not wanted, or neither.
 type Branch struct {
 	A, B, DA, DB gemm.F32
 	Scale        float32
@@ -42,34 +42,35 @@ func (w Branch) forward(dev driver.Device, x, u, y gemm.F32) {
 	gemm.Run(dev, gemm.NT, w.Scale, u, w.B, 1, y)
 }
 
-// Backward overwrites v and adds to dx, unless it is nil, and to DA and DB:
+// Backward overwrites v, which Gradient needs, and adds to dx, unless it is nil:
 //
-//	v = scale·dy·B,  dx += v·A,  DA += vᵀ·x,  DB += scale·dyᵀ·u
-//
-// x and u are not read where DA and DB are nil.
-func (w Branch) Backward(dev driver.Device, dy, x, u, v, dx gemm.F32) {
+//	v = scale·dy·B,  dx += v·A
+func (w Branch) Backward(dev driver.Device, dy, v, dx gemm.F32) {
 	w.check(dy, v)
 	if !dx.IsNil() && !dense(dx, dy.Rows, w.A.Cols) {
 		panic("lora: dx is not [t, in]")
 	}
-	if w.DA.IsNil() != w.DB.IsNil() {
-		panic("lora: one of dA and dB is nil")
-	}
-	if !w.DA.IsNil() {
-		w.checkGradients(dy, x, u)
-	}
 	dispatch.Run(dev, "lora.Backward", func(c *cpu.Device) {
-		backwardCPU(c, w, dy, x, u, v, dx)
+		w.backward(c, dy, v, dx)
 	}, func(c driver.Launcher) {
-		backwardPTX(c, w, dy, x, u, v, dx)
+		w.backward(c, dy, v, dx)
 	})
 }
 
-// Gradient is Backward where v is there already and dx complete: it adds to DA and DB, unless
-// these are nil.
+// backward is two products, on any device.
+func (w Branch) backward(dev driver.Device, dy, v, dx gemm.F32) {
+	gemm.Run(dev, gemm.NN, w.Scale, dy, w.B, 0, v)
+	if !dx.IsNil() {
+		gemm.Run(dev, gemm.NN, 1, v, w.A, 1, dx)
+	}
+}
+
+// Gradient adds to DA and DB, unless these are nil:
+//
+//	DA += vᵀ·x,  DB += scale·dyᵀ·u
 func (w Branch) Gradient(dev driver.Device, dy, x, u, v gemm.F32) {
 	w.check(dy, v)
-	if w.DA.IsNil() {
+	if w.DA.IsNil() && w.DB.IsNil() {
 		return
 	}
 	w.checkGradients(dy, x, u)
@@ -81,6 +82,9 @@ func (w Branch) Gradient(dev driver.Device, dy, x, u, v gemm.F32) {
 }
 
 func (w Branch) checkGradients(dy, x, u gemm.F32) {
+	if w.DA.IsNil() || w.DB.IsNil() {
+		panic("lora: one of dA and dB is nil")
+	}
 	if !(dense(x, dy.Rows, w.A.Cols) && dense(u, dy.Rows, w.A.Rows) && dense(w.DA, w.A.Rows, w.A.Cols) && dense(w.DB, w.B.Rows, w.B.Cols)) {
 		panic("lora: x, u, dA or dB is not of its shape")
 	}

@@ -30,7 +30,8 @@ func BenchmarkLoRA(b *testing.B) {
 			})
 			b.Run(fmt.Sprintf("backward/%v/threads=%d", s, threads), func(b *testing.B) {
 				for b.Loop() {
-					w.Backward(dev, dy, x, u, v, dx)
+					w.Backward(dev, dy, v, dx)
+					w.Gradient(dev, dy, x, u, v)
 				}
 				optest.GFLOPS(b, flops)
 			})

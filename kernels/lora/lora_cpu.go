@@ -12,16 +12,6 @@ import (
 // rank 8 6.7 and 3.6 ms, rank 16 3.6 and 4.3, rank 32 6.3 and 7.9.
 const skinny = 8
 
-func backwardCPU(c *cpu.Device, w Branch, dy, x, u, v, dx gemm.F32) {
-	gemm.Run(c, gemm.NN, w.Scale, dy, w.B, 0, v)
-	if !dx.IsNil() {
-		gemm.Run(c, gemm.NN, 1, v, w.A, 1, dx)
-	}
-	if !w.DA.IsNil() {
-		gradientCPU(c, w, dy, x, u, v)
-	}
-}
-
 func gradientCPU(c *cpu.Device, w Branch, dy, x, u, v gemm.F32) {
 	r, out := w.A.Rows, w.B.Rows
 	gemm.Run(c, gemm.TN, 1, v, x, 1, w.DA)

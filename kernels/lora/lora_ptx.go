@@ -11,16 +11,6 @@ import (
 // v1  products one after the other, in float32. In bf16 gemm.RunLoRABF16 is the base
 // layer's product and the branch's in one, which saves reading and writing y.
 
-func backwardPTX(dev driver.Launcher, w Branch, dy, x, u, v, dx gemm.F32) {
-	gemm.Run(dev, gemm.NN, w.Scale, dy, w.B, 0, v)
-	if !dx.IsNil() {
-		gemm.Run(dev, gemm.NN, 1, v, w.A, 1, dx)
-	}
-	if !w.DA.IsNil() {
-		gradientPTX(dev, w, dy, x, u, v)
-	}
-}
-
 func gradientPTX(dev driver.Launcher, w Branch, dy, x, u, v gemm.F32) {
 	gemm.Run(dev, gemm.TN, 1, v, x, 1, w.DA)
 	gemm.Run(dev, gemm.TN, w.Scale, dy, u, 1, w.DB)

@@ -41,7 +41,9 @@ func (p problem) on(dev driver.Device, place func([]float32) driver.F32, r resul
 	}
 	x, u := gemm.Dense(place(p.x), p.t, p.in), gemm.Dense(place(r.u), p.t, p.r)
 	w.Forward(dev, x, u, gemm.Dense(place(r.y), p.t, p.out))
-	w.Backward(dev, gemm.Dense(place(p.dy), p.t, p.out), x, u, gemm.Dense(place(r.v), p.t, p.r), gemm.Dense(place(r.dx), p.t, p.in))
+	dy, v := gemm.Dense(place(p.dy), p.t, p.out), gemm.Dense(place(r.v), p.t, p.r)
+	w.Backward(dev, dy, v, gemm.Dense(place(r.dx), p.t, p.in))
+	w.Gradient(dev, dy, x, u, v)
 }
 
 // plain is the op written out.
@@ -118,10 +120,11 @@ func TestNotWanted(t *testing.T) {
 	var none gemm.F32
 	w := lora.Branch{A: gemm.Dense(f(p.a), p.r, p.in), B: gemm.Dense(f(p.b), p.out, p.r), Scale: p.scale}
 	dy, into := gemm.Dense(f(p.dy), p.t, p.out), gemm.Dense(f(v), p.t, p.r)
-	w.Backward(dev, dy, none, none, into, none)
+	w.Backward(dev, dy, into, none)
+	w.Gradient(dev, dy, none, none, into)
 	optest.Same(t, "v", v, want.v)
 	optest.Panics(t, "lora: one of dA and dB is nil", func() {
 		w.DA = gemm.Dense(f(p.da), p.r, p.in)
-		w.Backward(dev, dy, gemm.Dense(f(p.x), p.t, p.in), gemm.Dense(f(want.u), p.t, p.r), into, none)
+		w.Gradient(dev, dy, gemm.Dense(f(p.x), p.t, p.in), gemm.Dense(f(want.u), p.t, p.r), into)
 	})
 }

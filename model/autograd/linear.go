@@ -381,7 +381,7 @@ func (t *Tape) adapterBackward(a *LoRA, w lora.Branch, p rowsOf) {
 		dx = p.dMasked
 		reduce.Fill(t.dev, 0, dx.Data)
 	}
-	w.Backward(t.dev, p.y, gemm.F32{}, p.u, p.v, dx)
+	w.Backward(t.dev, p.y, p.v, dx)
 	if masks {
 		t.mask(a, p.rows, dx.Cols, dx.Data, p.dx.Data, true)
 	}

@@ -195,7 +195,9 @@ func loraBackward(r *room, t, in, out, rank int) job {
 	}
 	return job{
 		call: func() {
-			w.Backward(r.dev, gemm.Dense(dy.Slice, t, out), gemm.Dense(x.Slice, t, in), gemm.Dense(u.Slice, t, rank), gemm.Dense(v, t, rank), gemm.Dense(dx, t, in))
+			y, narrow := gemm.Dense(dy.Slice, t, out), gemm.Dense(v, t, rank)
+			w.Backward(r.dev, y, narrow, gemm.Dense(dx, t, in))
+			w.Gradient(r.dev, y, gemm.Dense(x.Slice, t, in), gemm.Dense(u.Slice, t, rank), narrow)
 		},
 		outputs: []output{
 			matrix("dx", t, in, r.floats(dx), func(i, j int) expected {
