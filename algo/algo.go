@@ -94,6 +94,9 @@ type Request struct {
 	// Key identifies by content everything that a choice at this step can depend on: data,
 	// weights, moments, the component's parameters, the seed.
 	Key string
+	// Whole is the Key of all rows where Key is that of a share of them, which is scored by
+	// itself; "" otherwise.
+	Whole string
 }
 
 // Selection is the answer.

@@ -99,13 +99,16 @@ func (s *less) Select(ctx context.Context, r algo.Request) (algo.Selection, erro
 func (s *less) scores(ctx context.Context, r algo.Request, c *scan) ([]float64, error) {
 	n := len(s.tasks)
 	sum := make([]float64, len(c.pool)*n)
-	add := func(key string, o optim.Adaptive, weight float64) error {
+	add := func(key, whole string, o optim.Adaptive, weight float64) error {
 		mean, by, err := s.target(ctx, r)
 		if err != nil {
 			return err
 		}
-		if by != "" {
+		switch {
+		case by != "":
 			key = keyWith(key, by)
+		case r.Whole != "":
+			mean = s.keptMean(whole, mean)
 		}
 		cosines, err := c.cosines(ctx, key, o, weight, mean)
 		for i, x := range cosines {
@@ -114,13 +117,13 @@ func (s *less) scores(ctx context.Context, r algo.Request, c *scan) ([]float64, 
 		return err
 	}
 	if len(s.history) == 0 {
-		if err := add(r.Key, s.moments, 1); err != nil {
+		if err := add(r.Key, r.Whole, s.moments, 1); err != nil {
 			return nil, err
 		}
 	}
 	for i, h := range s.history {
-		key := keyWith(r.Key, fmt.Sprint("checkpoint ", i, " ", h.key))
-		err := h.visit(s.run, s.moments, func(o optim.Adaptive) error { return add(key, o, h.weight) })
+		at := fmt.Sprint("checkpoint ", i, " ", h.key)
+		err := h.visit(s.run, s.moments, func(o optim.Adaptive) error { return add(keyWith(r.Key, at), keyWith(r.Whole, at), o, h.weight) })
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint %s: %w", h.dir, err)
 		}

@@ -135,7 +135,9 @@ type topRow struct {
 }
 
 // better sorts the best row first.
-func better(a, b topRow) int { return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.index, b.index)) }
+func better(a, b topRow) int {
+	return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.index, b.index))
+}
 
 func (k *topRows) offer(score float64, index int, line []byte) error {
 	if k.most == 0 || math.IsNaN(score) || math.IsInf(score, 0) {

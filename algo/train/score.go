@@ -121,7 +121,7 @@ func (s *scorer) scores(ctx context.Context, r algo.Request, shard Shard) (_ []f
 	case shard.Count == 1:
 	case byRow:
 		s.lent.Train = s.lent.Train[lo:hi]
-		r.Key = shardKey(r.Key, shard)
+		r.Key, r.Whole = shardKey(r.Key, shard), r.Key
 	default:
 		s.log.Warn("this selector's scores depend on the whole pool: all rows are scored for every shard", "selector", s.name)
 	}
