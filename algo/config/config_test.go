@@ -259,7 +259,7 @@ func TestRefusals(t *testing.T) {
 		{minimal, []string{"learning_rate=.nan"}, "learning_rate: expected a number, got float NaN"},
 		{minimal, []string{"lora_rank=1.5"}, "lora_rank: expected a whole number, got float 1.5"},
 		{minimal, []string{"packing=maybe"}, "packing: expected true or false, got string 'maybe'"},
-		{minimal, []string{"report_to=wandb"}, "report_to: wandb's offline files are in no documented format: write report_to: tensorboard and, where wandb is, wandb sync --sync-tensorboard out/runs"},
+		{minimal, []string{"report_to=wandb"}, "json.load(open('out/trainer_state.json'))['log_history']]; run.finish()\""},
 		{minimal, []string{"report_to=[tensorboard,swanlab]", "logging_dir=tb"}, "swanlab convert -t tensorboard --tb-logdir tb"},
 		{minimal, []string{"report_to=comet_ml"}, "report_to: comet_ml cannot be written to: the choices are tensorboard, mlflow and none"},
 		{minimal, []string{"template=[a]"}, "template: expected a string, got a list of 1"},

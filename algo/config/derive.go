@@ -68,7 +68,9 @@ func (c *Config) trackers(f *faults) {
 		case "all":
 			kept = append(kept, "tensorboard", "mlflow")
 		case "wandb":
-			f.add(c.Errorf("report_to", "wandb's offline files are in no documented format: write report_to: tensorboard and, where wandb is, wandb sync --sync-tensorboard %s", c.eventsFolder()))
+			f.add(c.Errorf("report_to", "wandb's offline files are in no documented format: leave it out and, where wandb is, log the finished run with\n"+
+				`  python -c "import json, wandb; run = wandb.init(); [run.log(row, step=row['step']) for row in json.load(open('%s'))['log_history']]; run.finish()"`,
+				filepath.ToSlash(filepath.Join(c.Training.OutputDir, "trainer_state.json"))))
 		case "swanlab":
 			f.add(c.Errorf("report_to", "swanlab's files are in no documented format: write report_to: tensorboard and, where swanlab is, swanlab convert -t tensorboard --tb-logdir %s", c.eventsFolder()))
 		default:

@@ -12,7 +12,7 @@ import (
 )
 
 // Patterns of what a reader can type or open.
-var readmes = []string{"README.md", "data/examples/README.md", "data/examples/methods/*.md"}
+var readmes = []string{"README.md", "data/examples/README.md", "data/examples/models.md", "data/examples/differences.md", "data/examples/methods/*.md"}
 
 // TestReadme: every command in a README exists, with its flags, files and make targets; every
 // link has a target.
@@ -149,6 +149,32 @@ func TestReadmeRuns(t *testing.T) {
 	}
 	if ran < 4 {
 		t.Errorf("%d commands", ran)
+	}
+}
+
+// TestReadmeDiffers: what README says of the differences is on their page, word for word.
+func TestReadmeDiffers(t *testing.T) {
+	t.Chdir("../..")
+	var pages [2]string
+	for i, name := range []string{"README.md", "data/examples/differences.md"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages[i] = strings.ReplaceAll(string(text), "](data/examples/", "](")
+	}
+	_, table, _ := strings.Cut(pages[0], "## Where we differ\n")
+	rows := 0
+	for line := range strings.Lines(table) {
+		if strings.HasPrefix(line, "| ") {
+			rows++
+			if !strings.Contains(pages[1], line) {
+				t.Errorf("only README has this row: %s", line)
+			}
+		}
+	}
+	if rows < 10 {
+		t.Errorf("%d rows", rows)
 	}
 }
 

@@ -56,7 +56,9 @@ func Index() string {
 	}
 	b.WriteString("\n`near.yaml` and `tsds.yaml` read `near.npy` and `tsds.npy`; the commands that made these are in their first lines. `doremi_2.yaml` uses\n" +
 		"the result of `doremi_1.yaml`, `export.yaml` and `eval.yaml` that of `lora.yaml`. `dynamic_moe.yaml` trains a tiny mixture of experts\n" +
-		"(`moe`) from random weights, since the demo's model is not one.\n")
+		"(`moe`) from random weights, since the demo's model is not one.\n\n" +
+		"Pages: [methods](methods/README.md), [models and machines](models.md), [several processes](cluster/README.md),\n" +
+		"[environment variables](environment.md), [where we differ from DataFlex and LLaMA-Factory](differences.md).\n")
 	return b.String()
 }
 
