@@ -9,11 +9,11 @@ import (
 )
 
 // Deal shares n pieces of work out in turn. A rank makes its own with each; take receives
-// the results of all, on every rank, in their order. Round by round: size pieces are made,
-// one on every rank, and handed to take.
+// the results of all, on every rank, in the order of the pieces. It works in rounds: each rank makes one
+// piece, and then take is called with all of them.
 func (j *Job) Deal(ctx context.Context, what string, n int, each func(i int) ([]byte, error), take func(i int, result []byte) error) error {
 	size := j.Size()
-	var held error // of take, which the next call tells the others
+	var held error // of take, which the next call sends to the others
 	for first := 0; first < n; first += size {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -39,7 +39,7 @@ func (j *Job) Deal(ctx context.Context, what string, n int, each func(i int) ([]
 	return nil
 }
 
-// Pack is numbers as bytes, which Unpack reads.
+// Pack encodes numbers as bytes for Unpack.
 func Pack[T float32 | float64](numbers ...[]T) []byte {
 	var b []byte
 	for _, x := range numbers {
@@ -63,7 +63,7 @@ func Unpack[T float32 | float64](b []byte, numbers ...[]T) error {
 	return nil
 }
 
-// Share gives all ranks the values that each of them has, in the order of ranks.
+// Share gathers the values of all ranks on every rank, in the order of ranks.
 func Share[T any](ctx context.Context, j *Job, what string, own T, err error) ([]T, error) {
 	if j == nil {
 		return []T{own}, err
@@ -83,13 +83,13 @@ func Share[T any](ctx context.Context, j *Job, what string, own T, err error) ([
 			continue
 		}
 		if err := gob.NewDecoder(bytes.NewReader(text)).Decode(&out[rank]); err != nil {
-			return nil, j.fail(&Failed{Own: fmt.Errorf("%s: rank %d said something that is not understood: %w", what, rank, err)})
+			return nil, j.fail(&Failed{Own: fmt.Errorf("%s: rank %d sent a message that cannot be decoded: %w", what, rank, err)})
 		}
 	}
 	return out, nil
 }
 
-// Decided gives all ranks the value that rank 0 has decided on, which alone asks.
+// Decided gives all ranks the value that ask returns on rank 0; the other ranks do not call it.
 func Decided[T any](ctx context.Context, j *Job, what string, ask func(context.Context) (T, error)) (value T, err error) {
 	if j == nil {
 		return ask(ctx)
@@ -107,7 +107,7 @@ func Decided[T any](ctx context.Context, j *Job, what string, ask func(context.C
 		return value, err
 	}
 	if err := gob.NewDecoder(bytes.NewReader(raw)).Decode(&value); err != nil {
-		return value, j.fail(&Failed{Own: fmt.Errorf("%s: what rank 0 said is not understood: %w", what, err)})
+		return value, j.fail(&Failed{Own: fmt.Errorf("%s: the message of rank 0 cannot be decoded: %w", what, err)})
 	}
 	return value, nil
 }

@@ -1,12 +1,12 @@
 // Package ranks is the processes that train together, as the training loop and the passes
-// of the methods see them: who does what, and what each of them has found.
+// of the methods see them: who does what, and how results are exchanged.
 //
-// Every rank runs the whole program on the same rows and decides the same; what is shared
-// out are the passes of batches through the model. What a rank finds it gives to all of
-// them in Gather, at the same places of the program. These are also where ranks learn of
-// each other: that one has failed, that one was asked to stop, that they no longer do the
-// same. So no rank waits for one that has gone another way, and all of them end at the same
-// place, where a checkpoint can be saved.
+// Every rank runs the whole program on the same rows and makes the same decisions; only the
+// passes of batches through the model are divided among the ranks. Gather, which all ranks
+// call at the same places of the program, exchanges their results. It also detects that a
+// rank has failed, that one was asked to stop, and that the ranks have diverged. So no rank
+// waits for one that took another branch, and all of them end at the same place, where a
+// checkpoint can be saved.
 package ranks
 
 import (
@@ -33,7 +33,7 @@ type Job struct {
 	stop    context.CancelCauseFunc // of the context that the ranks work under
 	place   string                  // what the run is doing, for messages
 	failed  error                   // of the first call that failed
-	stopped bool                    // a rank was asked to stop, and all have heard of it
+	stopped bool                    // a rank was asked to stop, and all ranks have received that
 	waiting func(place string)      // see WhenStopped
 }
 
@@ -64,15 +64,15 @@ func (j *Job) Rank() int {
 	return j.c.Rank()
 }
 
-// First says that this is rank 0, which alone writes files and talks to people and
-// programs.
+// First reports whether this is rank 0, the only one that writes files, prints messages and
+// runs programs of the user.
 func (j *Job) First() bool { return j.Rank() == 0 }
 
-// Mine says that the i-th of several equal pieces of work, dealt out in turn, is this
-// rank's.
+// Mine reports whether the i-th of several equal pieces of work, assigned to the ranks in
+// turn, is this rank's.
 func (j *Job) Mine(i int) bool { return i%j.Size() == j.Rank() }
 
-// At notes what the run is doing, for what is said when a rank is lost.
+// At records what the run is doing, for error messages.
 func (j *Job) At(place string) {
 	if j != nil {
 		j.place = place
@@ -92,7 +92,7 @@ func (j *Job) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), j.timeout)
 }
 
-// Failed is an error of one of the ranks, which all of them have been told.
+// Failed is an error of one of the ranks that all of them have received.
 type Failed struct {
 	Rank  int
 	Host  string
@@ -102,7 +102,7 @@ type Failed struct {
 }
 
 // Error names the rank, its machine, what it was doing and why it failed; a rank's own
-// error says enough by itself.
+// error is printed as it is.
 func (f *Failed) Error() string {
 	if f.Own != nil {
 		return f.Own.Error()
@@ -122,7 +122,7 @@ type Lost struct {
 	err   error
 }
 
-// Error says what the connection says, and where the run was.
+// Error has the connection's error, and what the run was doing.
 func (l *Lost) Error() string {
 	return fmt.Sprintf("rank %d on %s waited for the others, %s: %v", l.Rank, l.Host, l.Place, l.err)
 }
@@ -130,8 +130,8 @@ func (l *Lost) Error() string {
 // Unwrap is the connection's error.
 func (l *Lost) Unwrap() error { return l.err }
 
-// Told says that err is of a rank that has told all others, so that rank 0 can say it for
-// all of them.
+// Told reports whether err has been sent to all ranks, so that rank 0 can print it for all of
+// them.
 func Told(err error) bool {
 	var f *Failed
 	return errors.As(err, &f)
@@ -145,8 +145,8 @@ func host() string {
 	return name
 }
 
-// Gather gives all ranks what each of them has, in the order of ranks. what names the call,
-// which must be the same on all of them. Where err is not nil on a rank, the call is an
+// Gather gives every rank the data of all of them, in the order of ranks. what names the
+// call, and must be the same on all ranks. If err is not nil on a rank, the call returns an
 // error on all.
 func (j *Job) Gather(ctx context.Context, what string, own []byte, err error) ([][]byte, error) {
 	if j == nil {
@@ -166,7 +166,7 @@ func (j *Job) Gather(ctx context.Context, what string, own []byte, err error) ([
 	frames := make([]frame, len(raw))
 	for rank, b := range raw {
 		if frames[rank], lost = decode(b); lost != nil {
-			return nil, j.fail(&Failed{Own: fmt.Errorf("rank %d said something that is not understood: %w", rank, lost)})
+			return nil, j.fail(&Failed{Own: fmt.Errorf("rank %d sent a message that cannot be decoded: %w", rank, lost)})
 		}
 	}
 	for rank, f := range frames {
@@ -187,13 +187,13 @@ func (j *Job) Gather(ctx context.Context, what string, own []byte, err error) ([
 	if j.stopped = j.stopped || stopped >= 0; stopped >= 0 && ctx.Err() == nil {
 		j.stop(fmt.Errorf("rank %d was asked to stop", stopped))
 	}
-	if stopped >= 0 && err != nil { // what was cut short on this rank
+	if stopped >= 0 && err != nil { // the work that was cancelled on this rank
 		return nil, err
 	}
 	return out, nil
 }
 
-// places is where each rank is.
+// places are the names of the calls that the ranks made.
 func places(frames []frame) []string {
 	out := make([]string, len(frames))
 	for rank, f := range frames {
@@ -202,17 +202,16 @@ func places(frames []frame) []string {
 	return out
 }
 
-// WhenStopped has do called, on a goroutine of its own, when this rank is asked to stop
-// while it waits for others: one of them may be dead, and whoever asks may not wait for
-// long. The wait is not over before do has returned.
+// WhenStopped sets a function that is called, on its own goroutine, when this rank is asked
+// to stop while it waits for others: one of them may be dead, and the process may be killed
+// soon. Gather returns after do has returned.
 func (j *Job) WhenStopped(do func(place string)) {
 	if j != nil {
 		j.waiting = do
 	}
 }
 
-// watch has waiting called if this rank is asked to stop before the function is called
-// that it returns.
+// watch calls j.waiting if this rank is asked to stop before end is called.
 func (j *Job) watch(what string) (end func()) {
 	if j.waiting == nil || j.outer.Err() != nil {
 		return func() {}
@@ -220,7 +219,7 @@ func (j *Job) watch(what string) (end func()) {
 	done := make(chan struct{})
 	cancel := context.AfterFunc(j.outer, func() {
 		defer close(done)
-		_ = task.Catch(func() error { // a device that fails now fails the step as well
+		_ = task.Catch(func() error { // a fault of the device will fail the step, too
 			j.waiting(j.where(what))
 			return nil
 		})
@@ -232,8 +231,8 @@ func (j *Job) watch(what string) (end func()) {
 	}
 }
 
-// frame is what this rank says in a Gather. What was cut short because it was asked to
-// stop has not failed.
+// frame is this rank's message in a Gather. Work that was cancelled because the rank was asked
+// to stop has not failed.
 func (j *Job) frame(what string, own []byte, err error) frame {
 	f := frame{what: what, stop: j.outer.Err() != nil, payload: own}
 	if err != nil && !(f.stop && errors.Is(err, context.Canceled)) {
@@ -242,7 +241,7 @@ func (j *Job) frame(what string, own []byte, err error) frame {
 	return f
 }
 
-// All is an error that all ranks have found at the same place.
+// All wraps an error that all ranks have found at the same place.
 func (j *Job) All(err error) error {
 	if j == nil || err == nil {
 		return err
@@ -250,8 +249,8 @@ func (j *Job) All(err error) error {
 	return j.fail(&Failed{Own: err})
 }
 
-// Rejoin lets the ranks make calls again after an error that all of them have been told at
-// the same place, for what they do about it together; it says whether err is one.
+// Rejoin lets the ranks make calls again after an error that all of them have received at the
+// same place, so that they can handle it together; it reports whether err is such an error.
 func (j *Job) Rejoin(err error) bool {
 	if j == nil || !Told(err) {
 		return false
@@ -260,14 +259,15 @@ func (j *Job) Rejoin(err error) bool {
 	return true
 }
 
-// fail keeps the first error: what follows it is not asked of ranks that may be elsewhere.
+// fail keeps the first error: after it no calls are made, because the other ranks may be at
+// other places.
 func (j *Job) fail(err error) error {
 	j.failed = err
 	return err
 }
 
-// Move makes calls of Collective, what names them: bounded as those of Gather are, with
-// where the run was in their error.
+// Move runs calls of Collective, named what, with the timeout of Gather's; an error says what
+// the run was doing.
 func (j *Job) Move(ctx context.Context, what string, calls func(context.Context) error) error {
 	if j == nil {
 		return calls(ctx)
@@ -283,7 +283,7 @@ func (j *Job) Move(ctx context.Context, what string, calls func(context.Context)
 	return nil
 }
 
-// lost is an error of the connection with where the run was.
+// lost adds to an error of the connection what the run was doing.
 func (j *Job) lost(what string, err error) error {
 	return &Lost{Rank: j.Rank(), Host: host(), Place: j.where(what), err: err}
 }
@@ -295,8 +295,8 @@ func (j *Job) where(what string) string {
 	return j.place + ", " + what
 }
 
-// Decide gives all ranks what rank 0 has decided, which alone asks; the context of ask ends
-// as soon as rank 0 is asked to stop.
+// Decide gives all ranks what ask returns on rank 0; the other ranks do not call it. The
+// context of ask ends as soon as rank 0 is asked to stop.
 func (j *Job) Decide(ctx context.Context, what string, ask func(context.Context) ([]byte, error)) ([]byte, error) {
 	if j == nil {
 		return ask(ctx)
@@ -313,21 +313,22 @@ func (j *Job) Decide(ctx context.Context, what string, ask func(context.Context)
 	if err != nil {
 		return nil, err
 	}
-	if ctx.Err() != nil { // what rank 0 was asked may have been cut short
+	if ctx.Err() != nil { // ask may have been cancelled
 		return nil, ctx.Err()
 	}
 	return all[0], nil
 }
 
-// Agree is Gather of nothing but whether all ranks are well.
+// Agree is Gather without data: it returns an error on all ranks if err is not nil on one.
 func (j *Job) Agree(ctx context.Context, what string, err error) error {
 	_, err = j.Gather(ctx, what, nil, err)
 	return err
 }
 
-// Close leaves the job at the end of the run, which err may have ended. Of an error that
-// all have been told nobody leaves before rank 0 has saved what there is: launchers end the
-// others with the first process that fails. Of any other the ranks that wait are told.
+// Close leaves the job at the end of the run; err is the run's error or nil. After an error
+// that all ranks have received, none of them leaves before rank 0 has saved a checkpoint,
+// because launchers kill all processes once one has failed. Any other error aborts the job,
+// so that waiting ranks receive it.
 func (j *Job) Close(err error) error {
 	if j == nil {
 		return err
@@ -343,7 +344,7 @@ func (j *Job) Close(err error) error {
 	return errors.Join(err, j.c.Close())
 }
 
-// frame is what a rank says in a Gather.
+// frame is a rank's message in a Gather.
 type frame struct {
 	what    string
 	stop    bool // the rank was asked to stop
@@ -377,7 +378,7 @@ func decode(b []byte) (f frame, err error) {
 	return f, nil
 }
 
-// failure is the error that a rank told of; err is this rank's own.
+// failure is the error that a rank sent; err is this rank's own.
 func (f frame) failure(rank int, err error) *Failed {
 	out := &Failed{Rank: rank, Own: err}
 	parts := strings.SplitN(string(f.payload), "\x00", 3)

@@ -151,7 +151,7 @@ func TestOnesQuestionIsCutShort(t *testing.T) {
 	wg.Wait()
 }
 
-// TestDiverged: ranks that are at different places are told so.
+// TestDiverged: ranks that make different calls get an error that names both.
 func TestDiverged(t *testing.T) {
 	for rank, err := range together(t, 2, func(ctx context.Context, j *Job) error {
 		return j.Agree(ctx, []string{"step 3", "step 4"}[j.Rank()], nil)
@@ -162,7 +162,7 @@ func TestDiverged(t *testing.T) {
 	}
 }
 
-// TestOneDies: the others are told which one, and where they waited for it.
+// TestOneDies: the others get an error with its rank and what they were doing.
 func TestOneDies(t *testing.T) {
 	for rank, err := range together(t, 2, func(ctx context.Context, j *Job) error {
 		j.At("step 3")
@@ -177,7 +177,7 @@ func TestOneDies(t *testing.T) {
 	}
 }
 
-// FuzzDecode: what another program would say is an error or a frame that says the same again.
+// FuzzDecode: any bytes are an error or a frame that is encoded to the same message.
 func FuzzDecode(f *testing.F) {
 	f.Add(frame{what: "losses", stop: true, payload: []byte{1, 2}}.encode())
 	f.Add(frame{what: "", failed: true, payload: []byte("host\x00place\x00why")}.encode())

@@ -17,18 +17,18 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// forecast is what a run would do and what it needs, known before its first step.
+// forecast describes what a run would do and what it needs, before its first step.
 type forecast struct {
 	config      *config.Config
 	plan        Plan
 	device      driver.Device
-	machine     driver.Device // what device is, or is the plan of
+	machine     driver.Device // device itself, or the device that device plans for
 	model       *decoder.Model
 	rows        []data.Example
 	sets        []EvalSet
 	component   *config.Component // nil in a run without one
 	budget      decoder.Budget
-	method      uint64           // bytes on the device that the method keeps there
+	method      uint64           // bytes on the device that the method allocates
 	kept        uint64           // bytes of the activations if all of them were kept
 	most        int              // passes.most
 	lanes       uint64           // and the sums of several ranks' gradients
@@ -113,7 +113,7 @@ func (f *forecast) sharing(alone int) []int {
 	return append(choices, 0)
 }
 
-// passes says what goes through the model together.
+// passes describes which micro-batches share a pass.
 func (f *forecast) passes() string {
 	switch why := f.model.Apart(); {
 	case f.plan.Accumulate < 2:
@@ -136,7 +136,7 @@ func (f *forecast) holds() bool {
 	return have == 0 || f.memory() <= have
 }
 
-// checkpoints says what becomes of the activations.
+// checkpoints describes which activations are kept.
 func (f *forecast) checkpoints() string {
 	switch {
 	case !f.model.CheckpointsLayers():
@@ -156,7 +156,7 @@ func (f *forecast) fits() error {
 	return nil
 }
 
-// wayOut is what helps besides smaller batches.
+// wayOut lists the settings that help besides smaller batches.
 func (f *forecast) wayOut() (out string) {
 	switch {
 	case f.most == math.MaxInt:
@@ -170,10 +170,10 @@ func (f *forecast) wayOut() (out string) {
 	return out
 }
 
-// memory is what the run needs of the device, what its method keeps there included.
+// memory is the memory that the run needs on the device, including that of its method.
 func (f *forecast) memory() uint64 { return f.budget.Total() + f.method + f.lanes }
 
-// besides names what else has a part of the memory: the method, sums of gradients.
+// besides lists what else needs memory: the method, sums of gradients.
 func (f *forecast) besides() (out string) {
 	if f.lanes > 0 {
 		out = ", sums over ranks " + bytes(f.lanes)
@@ -184,7 +184,7 @@ func (f *forecast) besides() (out string) {
 	return out
 }
 
-// say logs it in short.
+// say logs a summary.
 func (f *forecast) say(log *slog.Logger) {
 	shared := []any{}
 	if f.plan.Ranks > 1 {
@@ -198,14 +198,14 @@ func (f *forecast) say(log *slog.Logger) {
 	f.sayLosses(log)
 }
 
-// sayLosses says at the end of what is said at the start what the user goes without.
+// sayLosses logs, after the summary, which features the run does not have.
 func (f *forecast) sayLosses(log *slog.Logger) {
 	for _, l := range f.config.Unmet() {
 		log.Warn(l)
 	}
 }
 
-// trainable is how many parameters train.
+// trainable is the number of parameters that train.
 func (f *forecast) trainable() int {
 	n := 0
 	for _, p := range f.model.Trainable() {
@@ -256,7 +256,7 @@ func (f *forecast) write(w io.Writer) error {
 	return tw.Flush()
 }
 
-// shared says what the processes share out.
+// shared describes what is sharded over the processes.
 func (f *forecast) shared() string {
 	switch s := f.config.Training.Sharding; {
 	case f.processes == 1 || s.Stage == 0:
@@ -268,10 +268,10 @@ func (f *forecast) shared() string {
 	}
 }
 
-// precision says what is computed in which precision, and which weights are in codes.
+// precision describes what is computed in which precision, and which weights are quantised.
 func (f *forecast) precision() string {
 	if q, coded := f.model.Coding(); coded {
-		return fmt.Sprintf("%s; the layers' linears in %v codes, decoded as they multiply", f.computes(), q.Kind)
+		return fmt.Sprintf("%s; the layers' linears in %v codes, decoded during the products", f.computes(), q.Kind)
 	}
 	return f.computes()
 }

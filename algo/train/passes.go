@@ -38,7 +38,7 @@ func newPasses(c *config.Config, dev driver.Device, model *decoder.Model, rows [
 	return p
 }
 
-// group lays out the micro-batches of a step, after that many of total, and counts their
+// group packs the micro-batches of a step, the step-th of total from 0, and counts their
 // labels.
 func (p *passes) group(micros []dealt, step, total int) (s *curriculum.Step, labels int) {
 	s = &curriculum.Step{Index: step, Total: total}
@@ -63,7 +63,7 @@ func (p *passes) group(micros []dealt, step, total int) (s *curriculum.Step, lab
 }
 
 // rowLosses is the mean loss of every row's tokens; NaN for a row without a target. Rows
-// whose loss is no number are a *notFinite error.
+// whose loss is NaN or Inf are a *notFinite error.
 func (p *passes) rowLosses(ctx context.Context, s *curriculum.Step) (out [][]float64, err error) {
 	tokenLoss := make([][]float32, len(s.Micros))
 	for _, g := range p.cut(s, p.lanes.own) {
@@ -115,8 +115,8 @@ func clearGradients(dev driver.Device, params []*tensor.Param) {
 	}
 }
 
-// brokenGradients looks for the rows that make a step's gradient no number though
-// the losses are finite, by the gradient of each.
+// brokenGradients finds the rows that make a step's gradient NaN or Inf although the losses
+// are finite, by computing the gradient of each.
 func (p *passes) brokenGradients(ctx context.Context, s *curriculum.Step, weights [][]float32, smoothing float32) (*notFinite, error) {
 	var found []rowAt
 	err := func() error {

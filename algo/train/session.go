@@ -22,19 +22,19 @@ import (
 // ErrInterrupted is returned when the context ended and a checkpoint was saved.
 var ErrInterrupted = errors.New("interrupted; the checkpoint is complete, the same command goes on from it")
 
-// session is a run around its loop: in which order it begins, evaluates, saves, stops and
-// ends. What each of these is belongs to the parts.
+// session is a run without its loop: the order in which it begins, evaluates, saves, stops
+// and ends. The parts implement these steps.
 type session struct {
 	config *config.Config
 	loop   *loop
 	log    *slog.Logger
-	data   *Data // whose memory the rows lie in
+	data   *Data // owns the memory of the rows
 	model  *decoder.Model
 	ranks  *ranks.Job // the processes that train together; nil for one
 
 	names       *identity.Names
 	forecast    *forecast
-	folder      *folder // nil where nothing is written, and on ranks but the first
+	folder      *folder // nil where nothing is written: on all ranks but the first, for example
 	checkpoints *checkpoints
 	cadence     cadence
 	evaluator   *evaluator
@@ -48,13 +48,13 @@ type session struct {
 	bestLoaded    bool      // the model holds the best weights, not the last
 }
 
-// Progress is told how far the run is; nil wants nothing.
+// Progress receives the progress of a run; it may be nil.
 type Progress interface {
 	Step(done, total int, loss float64, tokens int) // tokens trained on so far
 	Close()
 }
 
-// surround puts around the loop what evaluates, judges, saves and shows.
+// surround makes the parts around the loop, which evaluate, compare, save and display.
 func (t *session) surround(machine driver.Device) {
 	c, l, d := t.config, t.loop, t.data
 	t.evaluator = &evaluator{config: c, model: t.model, log: t.log, sets: d.Eval, ranks: t.ranks}
@@ -74,8 +74,8 @@ func (t *session) surround(machine driver.Device) {
 	t.forecast.cost, t.forecast.costs = l.curriculum.Cost()
 }
 
-// begin settles what becomes of what is in output_dir, goes on from a checkpoint or
-// starts at step 0, and says in the folder which run it is of.
+// begin decides what happens to the contents of output_dir, resumes from a checkpoint or
+// starts at step 0, and records in the folder which run it belongs to.
 func (t *session) begin(ctx context.Context, restart bool) error {
 	me, err := t.names.Run()
 	if err = t.sameRun(ctx, me, err); err != nil {
@@ -97,7 +97,7 @@ func (t *session) begin(ctx context.Context, restart bool) error {
 	return t.ranks.Agree(ctx, "the beginning", err)
 }
 
-// resume goes on from a checkpoint that is complete: weights, moments, position, records.
+// resume restores a complete checkpoint: weights, moments, position, records.
 func (t *session) resume(dir string, me *identity.Identity) error {
 	s, err := readSaved(dir)
 	if err != nil {
@@ -153,7 +153,7 @@ func (t *session) Train(ctx context.Context) error {
 	return t.loadBest(ctx)
 }
 
-// afterStep logs, evaluates and saves where the configuration says so, in that
+// afterStep logs, evaluates and saves at the configured steps, in that
 // order, as Hugging Face's Trainer does; stop ends the run early.
 func (t *session) afterStep(ctx context.Context, s stepStats) (stop bool, err error) {
 	at := t.loop.position
@@ -172,7 +172,7 @@ func (t *session) afterStep(ctx context.Context, s stepStats) (stop bool, err er
 	return stop, t.requests.answerNow(ctx)
 }
 
-// settle evaluates where that is due and saves where the configuration says so.
+// settle makes the evaluation and the checkpoint that are due.
 func (t *session) settle(ctx context.Context) (stop bool, err error) {
 	if t.evaluationDue {
 		if stop, err = t.evaluate(ctx); err != nil {
@@ -192,8 +192,8 @@ func (t *session) settle(ctx context.Context) (stop bool, err error) {
 	return stop, nil
 }
 
-// evaluate runs an evaluation, logs it, and keeps the books of the best model; stop is
-// true when early stopping's patience is at its end.
+// evaluate runs an evaluation, logs it, and keeps track of the best model; stop is true when
+// early stopping's patience is exhausted.
 func (t *session) evaluate(ctx context.Context) (stop bool, err error) {
 	sets, err := t.measure(ctx)
 	if err != nil {
@@ -205,15 +205,15 @@ func (t *session) evaluate(ctx context.Context) (stop bool, err error) {
 	return t.judge.observe(t.loop.step, sets)
 }
 
-// measure evaluates, and keeps the time.
+// measure evaluates, and adds up the time that it takes.
 func (t *session) measure(ctx context.Context) (evaluations, error) {
 	defer t.loop.journal.Phase("evaluating")()
 	return t.evaluator.evaluate(ctx, t.loop.step)
 }
 
 // save writes the checkpoint of the last finished step and returns its path. One that is
-// saved because the run is interrupted holds the optimizer whatever save_only_model says.
-// Rank 0 writes it, and all go on once it is there.
+// saved because the run is interrupted contains the optimizer even with save_only_model.
+// Rank 0 writes it, and all ranks continue when it is complete.
 func (t *session) save(ctx context.Context, interrupted bool) (string, error) {
 	with := interrupted || !t.config.Training.SaveOnlyModel
 	if t.checkpoints.has(with) {
@@ -248,7 +248,7 @@ func (t *session) write(m *moments) error {
 	return t.folder.replaced()
 }
 
-// saved is what a checkpoint of the last finished step says of the run.
+// saved is the state of the run that a checkpoint of the last finished step records.
 func (t *session) saved() (*saved, error) {
 	me, err := t.names.Run()
 	if err != nil {
@@ -266,7 +266,7 @@ func (t *session) trainerState() *report.State {
 	return trainerState(t.config, t.loop.Plan, t.loop.position, history, t.judge)
 }
 
-// stopped saves what there is when the context ended, or an error ends the run.
+// stopped saves a checkpoint when the context has ended, or an error ends the run.
 func (t *session) stopped(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -276,7 +276,7 @@ func (t *session) stopped(ctx context.Context, err error) error {
 		return t.rescued(err)
 	}
 	if t.bestLoaded && t.loop.lastSaved != "" {
-		return ErrInterrupted // the last step's weights are in its checkpoint, if anywhere
+		return ErrInterrupted // only its checkpoint can have the last step's weights
 	}
 	if step == 0 {
 		return fmt.Errorf("interrupted before the first step, nothing is saved: %w", err)
@@ -312,8 +312,8 @@ func (t *session) loadBest(ctx context.Context) error {
 	return nil
 }
 
-// Finish leaves what a finished run leaves; ranks but the first have their share in the
-// last evaluation alone.
+// Finish writes the results of a finished run; ranks other than the first only take part in
+// the last evaluation.
 func (t *session) Finish(ctx context.Context) error {
 	t.ranks.At("the end")
 	var err error
@@ -325,12 +325,12 @@ func (t *session) Finish(ctx context.Context) error {
 	return t.ranks.Agree(ctx, "the end", err)
 }
 
-// finish leaves in output_dir what LLaMA-Factory leaves there after training: the
-// model, the metrics, the state, the plots; and evaluates once more, and predicts, where
-// that was asked for.
+// finish writes to output_dir what LLaMA-Factory writes there after training: the model, the
+// metrics, the state, the plots. It evaluates and predicts first, where the configuration
+// asks for that.
 func (t *session) finish(ctx context.Context) (err error) {
-	// The summary is in the history of a run that is over, not of one whose last
-	// evaluation was cut short.
+	// The summary is only added to the history of a finished run, not of one whose last
+	// evaluation was interrupted.
 	j := t.loop.journal
 	noted := len(j.history)
 	defer func() {
@@ -378,7 +378,7 @@ func (t *session) finish(ctx context.Context) (err error) {
 	if err := j.finished(); err != nil {
 		return err
 	}
-	// The model is saved: a picture of how it came about that fails is no failed run.
+	// The model is saved: an error while writing the report does not fail the run.
 	if path, err := page.Write(ctx, out); err != nil {
 		t.log.Warn("the report was not written: dataflex-cli report writes it at any time", "error", err)
 	} else {
@@ -416,7 +416,7 @@ func (t *session) finalEvaluation(ctx context.Context) error {
 	return report.WriteResults(t.config.Training.OutputDir, "eval", eval)
 }
 
-// Close gives back the memory of the model and of the rows.
+// Close releases the memory of the model and of the rows.
 func (t *session) Close() {
 	if j := t.loop.journal; j != nil {
 		if err := j.trackers.Close(j.done); err != nil {

@@ -18,9 +18,9 @@ import (
 )
 
 // setUp builds a run: data first, then the model, then what trains it. Nothing is
-// written. machine is what the work of the run is estimated on: dev, or what it is the
-// plan of. join connects the ranks, once the data are there: nobody waits in a call for
-// one that tokenises.
+// written. machine is the device for which the cost of the run is estimated: dev, or
+// the device that dev plans for. join connects the ranks after the data have been loaded, so
+// that no rank waits in a call for one that tokenises.
 func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, log *slog.Logger, join func() (*ranks.Job, error)) (_ *session, err error) {
 	if faults := Check(c); len(faults) > 0 {
 		return nil, config.Join(faults)
@@ -71,8 +71,7 @@ func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, lo
 	return t, nil
 }
 
-// decide makes what decides on the data: it comes with what names it, which it asks for
-// the names of its choices.
+// decide makes the curriculum, and the identity that gives its decisions their keys.
 func decide(ctx context.Context, c *config.Config, l *loop, d *Data) (*identity.Names, error) {
 	lent := &algo.Run{
 		Device: l.passes.device, Model: l.passes.model, Optimizer: l.optimizer, Train: d.Train, Eval: flatten(d.Eval),

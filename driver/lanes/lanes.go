@@ -2,7 +2,7 @@
 // code that runs on several ranks, and to count what they would send.
 //
 // It is stricter than the libraries of driver/nccl and driver/mpi: if ranks make different
-// calls, or calls with other lengths, the error says which rank called what, where a library
+// calls, or calls with other lengths, the error names each rank and its call, where a library
 // would hang or mix up the data; a rank that leaves while others wait for it is named at
 // once.
 package lanes

@@ -29,7 +29,7 @@ func Spawning(get func(string) string, gpus int) (s Spawn, err error) {
 	}
 	node := []string{"NODE_RANK", "PET_NODE_RANK"}
 	if get("NNODES") != "" {
-		node = append(node, "JOB_COMPLETION_INDEX") // a pod of an indexed Job that knows the number of pods
+		node = append(node, "JOB_COMPLETION_INDEX") // a pod of an indexed Job that has the number of pods
 	}
 	for _, v := range []struct {
 		to    *int

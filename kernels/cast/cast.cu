@@ -1,4 +1,4 @@
-// float32 to bf16 and back: cast.go says how it rounds.
+// float32 to bf16 and back: cast.go defines the rounding.
 //
 // A thread owns two groups of four elements, 1024 apart: 16 bytes of float32 and 8 of
 // bf16 an access, so that both sides' requests are full sectors.

@@ -3,7 +3,7 @@
 // Narrow rounds to nearest, ties to even, as the tensor cores' own conversion and
 // torch do; what lies beyond bf16's range becomes infinite, NaN stays NaN (0x7fff, the
 // one a GPU writes). Widen is exact. Vectors may begin anywhere; y is overwritten. Every
-// element stands alone: the bits are the same on every device and thread count.
+// element is independent: its bits are the same on every device and thread count.
 //
 // Source: Kalamkar et al. 2019, arXiv:1905.12322 (bfloat16).
 package cast
@@ -27,7 +27,7 @@ func Narrow(dev driver.Device, x driver.F32, y driver.Slice[driver.BF16]) {
 }
 
 // NarrowRows is y = bf16(alpha·x) for x [rows, cols] and y [rows, ld], ld >= cols: rows
-// that begin where a product wants them to. The columns of y beyond cols become 0.
+// that begin where a product expects them. The columns of y beyond cols become 0.
 func NarrowRows(dev driver.Device, alpha float32, rows, cols int, x driver.F32, y driver.Slice[driver.BF16], ld int) {
 	if ld < cols || x.Len() != rows*cols || y.Len() != rows*ld {
 		panic("cast: x is not [rows, cols] or y not [rows, ld], ld >= cols")

@@ -1,12 +1,12 @@
 // C[m,n] = alpha op(A) op(B) + beta C, A and B bf16, C and the sums float32, by
-// mma.m16n8k16: bf16.go says what A and B are. Rows of A and B begin on 16 bytes. The
+// mma.m16n8k16: bf16.go defines A and B. Rows of A and B begin on 16 bytes. The
 // kernels named branch add U op(L), another r steps (lora_bf16.go), in the same sums.
 //
 // A block of 256 threads computes 128 x 128: eight warps of 64 x 32. Slices of 32 steps
 // of k come by 16-byte asynchronous copies, three in flight, zeros beyond the edges. An
 // operand whose neighbours are steps lies in shared memory as [128][32], the other as
 // [32][128] and is turned by ldmatrix.trans; 16-byte chunks are mixed with the row so
-// that no bank is met twice.
+// that there are no bank conflicts.
 //
 // Order of a sum: steps of 16, ascending; within a step the tensor core's. A row has the
 // same bits alone or in a batch.

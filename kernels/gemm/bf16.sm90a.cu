@@ -1,5 +1,5 @@
 // C[m,n] = alpha (op(A) op(B) + U op(L)) + beta C for Hopper: bf16 through TMA and wgmma,
-// sums and C float32. bf16.go says what A and B are, lora_bf16.go U and L: r more steps of
+// sums and C float32. bf16.go defines A and B, lora_bf16.go U and L: r more steps of
 // k, none in a plain product. Rows of all four begin on 16 bytes; C's anywhere.
 //
 // A block of three warpgroups computes tiles of 128 x Bn, Bn 256 or 128 (bf16_hopper.go

@@ -158,7 +158,7 @@ func TestTileChoice(t *testing.T) {
 	}
 }
 
-// TestBF16Traffic: operands are read once per tile in full sectors, no bank is met twice.
+// TestBF16Traffic: operands are read once per tile in full sectors, there are no bank conflicts.
 func TestBF16Traffic(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	for _, c := range []struct {

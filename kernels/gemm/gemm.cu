@@ -1,5 +1,5 @@
-// C[m,n] = alpha op(A) op(B) + beta C in float32 by fused multiply-adds: gemm.go says
-// what A and B are. No alignment is asked for.
+// C[m,n] = alpha op(A) op(B) + beta C in float32 by fused multiply-adds: gemm.go defines
+// A and B. They need no alignment.
 //
 // A block of 256 threads computes a tile of C; slices of 16 steps of k lie in shared
 // memory, step by step ([k][i]), the next slice being copied (cp.async, zeros beyond

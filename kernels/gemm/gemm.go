@@ -6,7 +6,7 @@
 //
 // The order in which the k products of an element are added depends on k alone:
 // at one level of package simd a row of C has the same bits whatever m and n
-// are, wherever the row stands and however many threads work on it. NaN and Inf
+// are, whichever row it is and however many threads compute it. NaN and Inf
 // propagate (0 * NaN is NaN). After the first calls of a size nothing is
 // allocated.
 //
@@ -87,7 +87,7 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Transpose says how A and B are stored.
+// Transpose is how A and B are stored.
 type Transpose uint8
 
 const (

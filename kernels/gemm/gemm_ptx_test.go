@@ -79,7 +79,7 @@ func TestPTXBits(t *testing.T) {
 }
 
 // TestPTXTraffic: 128 rows of A and of B are read once per tile, in full sectors, and
-// the inner loop meets no bank twice.
+// the inner loop has no bank conflicts.
 func TestPTXTraffic(t *testing.T) {
 	dev := optest.Sim(t)
 	const m, n, k = 256, 256, 64

@@ -50,7 +50,7 @@ func normal(r *rand.Rand, n int) []float32 {
 	return s
 }
 
-// a, b and c of the test as matrices; other rows may stand for c's.
+// a, b and c of the test as matrices; other rows may replace c's.
 func (x matrices) factors() (a, b F32) {
 	rowsA, colsA, rowsB, colsB := x.stored()
 	return OnHost(x.a, rowsA, colsA, x.lda), OnHost(x.b, rowsB, colsB, x.ldb)
@@ -282,7 +282,7 @@ func TestArgumentsThatContradict(t *testing.T) {
 	}
 }
 
-// TestShapesThatDoNotFit: each of m, n and k stands in two matrices.
+// TestShapesThatDoNotFit: each of m, n and k is a dimension of two matrices.
 func TestShapesThatDoNotFit(t *testing.T) {
 	x := func(rows, cols int) F32 { return OnHost(make([]float32, 100), rows, cols, cols) }
 	fit := map[Transpose][3][2]int{NN: {{2, 4}, {4, 3}, {2, 3}}, NT: {{2, 4}, {3, 4}, {2, 3}}, TN: {{4, 2}, {4, 3}, {2, 3}}}

@@ -39,7 +39,7 @@ func TestHopperAnyOrder(t *testing.T) {
 	}
 }
 
-// descriptor sets what a descriptor says besides the address.
+// descriptor sets the fields of a descriptor other than the address.
 func descriptor(lbo, sbo, swizzle uint64) func(string) string {
 	mode := map[uint64]uint64{128: 1, 64: 2}[swizzle]
 	return optest.Last(fmt.Sprintf("%#x", lbo>>4<<16|sbo>>4<<32|mode<<62))
@@ -66,10 +66,10 @@ func TestHopperPlantedBugs(t *testing.T) {
 		{"the producer waits for the other parity", sim.Deadlock, NN, "try_wait.parity", 2, optest.Last("0")},
 		{"fewer bytes expected than come", sim.Race + sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard, NT, "expect_tx", 0, optest.Last("16384")},
 		{"no bytes expected", sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard + sim.Uninitialised, TN, "expect_tx", 0, optest.Swap(".expect_tx", "")},
-		{"stages are never given back", sim.Deadlock, NT, "mbarrier.arrive.shared", 1, optest.Drop},
-		{"a tile's last stage is not given back", sim.Deadlock, NT, "mbarrier.arrive.shared", 0, optest.Drop},
-		{"a stage is given back by one warp for all", sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard, NT, "mbarrier.init", 1, optest.Last("1")},
-		{"a stage is given back before it was multiplied", sim.AsyncHazard + sim.Race, TN, "wgmma.wait_group", 2, optest.Swap(" 1;", " 7;")},
+		{"stages are never released", sim.Deadlock, NT, "mbarrier.arrive.shared", 1, optest.Drop},
+		{"a tile's last stage is not released", sim.Deadlock, NT, "mbarrier.arrive.shared", 0, optest.Drop},
+		{"a stage is released by one warp for all", sim.Deadlock + sim.BadMbarrier + sim.AsyncHazard, NT, "mbarrier.init", 1, optest.Last("1")},
+		{"a stage is released before it was multiplied", sim.AsyncHazard + sim.Race, TN, "wgmma.wait_group", 2, optest.Swap(" 1;", " 7;")},
 		{"C is stored before the sums are there", sim.BadWgmma + sim.AsyncHazard + wrong, NT, "wgmma.wait_group", 1, optest.Drop},
 		{"no fence before the products", sim.BadWgmma, NN, "wgmma.fence", 0, optest.Drop},
 		{"products not committed", sim.Race + sim.BadWgmma + sim.AsyncHazard + wrong, NN, "wgmma.commit_group", 1, optest.Drop},

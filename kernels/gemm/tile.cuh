@@ -16,7 +16,7 @@ struct problem {
 };
 
 constexpr int slice = 16;  // steps of k
-constexpr int pad = 4;     // floats between steps: transposing stores meet no bank twice
+constexpr int pad = 4;     // floats between steps: transposing stores have no bank conflicts
 
 enum { NN, NT, TN };
 
@@ -33,8 +33,8 @@ template <int Rows, bool Steps> struct operand {
     p = Steps ? base + (i0 + i) * ld + k0 + k : base + (k0 + k) * ld + i0 + i;
   }
 
-  // load copies the next slice, of which `steps` exist, to dst [16][Rows+pad]: zeros
-  // stand for what does not.
+  // load copies the next slice, of which `steps` exist, to dst [16][Rows+pad]; what
+  // does not exist is zero.
   DEV_METHOD void load(u32 dst, int steps) {
     const float* src = p;
     i64 step = Steps ? 32 * ld : 256 / Rows * ld;
@@ -58,7 +58,7 @@ template <int Rows, bool Steps> struct operand {
   DEV_METHOD void store(float*) {}
 };
 
-// store hands a thread's sums over to C.
+// store writes a thread's sums to C.
 template <int Qm, int Qn> DEV void store(const problem& p, int row, int column, const float (&acc)[4 * Qm][4 * Qn]) {
   const i64 ld = p.ldc;
   float* c = p.c + row * ld + column;

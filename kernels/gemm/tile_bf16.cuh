@@ -20,7 +20,7 @@ struct problem {
 enum { NN, NT, TN };
 constexpr int tile = 128, slice = 32, stages = 3, operand_bytes = tile * slice * 2;
 
-// Where chunk c (8 elements) of row r lies: rows of 64 bytes, two of which share the 32
+// The offset of chunk c (8 elements) of row r: rows of 64 bytes, two of which share the 32
 // banks, or rows of 256 bytes.
 template <bool Steps> DEV u32 place(int r, int c) {
   return Steps ? r * 64 + ((c ^ (r / 2 % 4)) << 4) : r * 256 + ((c ^ (r % 8)) << 4);
@@ -39,7 +39,7 @@ template <bool Steps> DEV void load(u32 dst, const u16* p, i64 ld, int i0, int r
   }
 }
 
-// warp_tile is what a thread knows of its warp's 64 x 32 of C.
+// warp_tile is the position of a warp's 64 x 32 of C in the block's tile.
 struct warp_tile {
   int lane, m, n;  // first row and column within the block's tile
   DEV_METHOD warp_tile() {
@@ -77,7 +77,7 @@ template <int Tr> DEV void products(float (&acc)[4][4][4], u32 sa, u32 sb, warp_
   }
 }
 
-// store hands a thread's sums over to C: in pairs, unless C's rows are at odd places.
+// store writes a thread's sums to C: in pairs, unless C's rows are not aligned to 8 bytes.
 DEV void store(const problem& p, const float (&acc)[4][4][4], int i0, int j0, warp_tile w) {
   const int lane = w.lane, wm = w.m, wn = w.n;
   const bool pairs = p.ldc % 2 == 0 && ((u64)p.c & 7) == 0;

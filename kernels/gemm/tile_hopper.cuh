@@ -17,8 +17,8 @@ constexpr u32 box = 64 * 128;  // 64 rows of 64 elements
 
 extern __shared__ __align__(1024) u8 memory[];
 
-// ring is where a thread stands in the ring: each stage has a barrier that its copies fill
-// and one by which the consumers' warps give it back.
+// ring is a thread's position in the ring: each stage has a barrier that its copies complete
+// and one with which the consumers' warps release it.
 template <int Bn> struct ring {
   static constexpr int stages = Bn == 256 ? 4 : 6;
   static constexpr u32 bytes_a = 2 * box, bytes = bytes_a + Bn / 64 * box;
@@ -60,8 +60,8 @@ template <int Bn> DEV void start(int producers) {
   __syncthreads();
 }
 
-// store hands a thread's sums of 64 rows from i on over to C: in pairs, old values eight at
-// a time, unless C's rows are at odd places.
+// store writes a thread's sums of 64 rows from i on to C: in pairs, old values eight at a
+// time, unless C's rows are not aligned to 8 bytes.
 template <int Bn> DEV void store(const problem& p, int i, int j, const float (&d)[Bn / 2]) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
   const bool pairs = p.n % 2 == 0 && p.ldc % 2 == 0 && ((u64)p.c & 7) == 0;

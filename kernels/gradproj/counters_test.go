@@ -24,7 +24,7 @@ func integer(c *sim.Counters) uint64 {
 }
 
 // TestSignCounters: a product with signs reads the planes once for each column of blocks
-// and writes its sums, in whole sectors; it meets no bank twice; each entry of R is
+// and writes its sums, in whole sectors; it has no bank conflicts; each entry of R is
 // drawn once, serves 64 samples (or 128) and takes no more than two integer instructions,
 // those of addresses, loops and the epilogue counted.
 func TestSignCounters(t *testing.T) {
@@ -86,7 +86,7 @@ func TestSignCounters(t *testing.T) {
 
 // TestFormCounters: forming gradients reads each factor's element once for each tile it
 // serves, the moments once and writes the planes, in whole sectors; what the loop over
-// tokens reads from shared memory meets no bank twice.
+// tokens reads from shared memory without bank conflicts.
 func TestFormCounters(t *testing.T) {
 	dev := optest.Sim(t)
 	const n, in, out, rank, tokens = 4, 512, 256, 16, 32

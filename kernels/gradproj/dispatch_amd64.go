@@ -10,11 +10,11 @@ import (
 
 //go:generate go run ./asm -out gradproj_amd64.s -stubs gradproj_amd64.go -pkg gradproj
 
-// vectors says whether the AVX2 loops run. They follow package simd's level and
+// vectors reports whether the AVX2 loops run. They follow package simd's level and
 // give the same bits as the portable ones.
 func vectors() bool { return simd.Level() != "generic" && cpu.X86.HasBMI2 }
 
-// wide says whether AVX-512 draws the signs, twice as many at a time: the same bits again.
+// wide reports whether AVX-512 draws the signs, twice as many at a time: the same bits again.
 func wide() bool { return simd.Level() == "avx512" && cpu.X86.HasAVX512BW }
 
 func signTile(k *roundKeys, tile uint64, block0, blocks int, dst []byte, stride int) {

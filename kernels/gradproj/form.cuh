@@ -8,7 +8,7 @@ constexpr int step = 16;  // tokens of a stage
 constexpr int pad = 4;    // floats between tokens: fragments and quads meet no bank twice
 
 // factor_loader copies 16 tokens of Cols columns of a factor at a time to [16][Cols + pad];
-// zeros stand for what does not exist.
+// what does not exist is zero.
 template <int Cols> struct factor_loader {
   static constexpr int pitch = Cols + pad;
   const float* p;
@@ -161,7 +161,7 @@ template <int To, int Rt, bool Bf16> DEV void form(const block& b) {
       const int e = (int)(p.row - begin);
       p.x = e >= 0 && e < q.length, p.y = e + 8 >= 0 && e + 8 < q.length;
       if (!p.x && !p.y) continue;
-      // Half of the lanes look at row r + 8 first: no bank is met twice.
+      // Half of the lanes look at row r + 8 first: there are no bank conflicts.
       const int swap = lane / 16 * 8, one = run * q.pitch + e;
       float x = (swap ? p.y : p.x) ? memory[skewed(one + swap)] : 0;
       float y = (swap ? p.x : p.y) ? memory[skewed(one + 8 - swap)] : 0;

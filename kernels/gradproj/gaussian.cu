@@ -6,7 +6,7 @@
 // r = 16 at dim 4096; a normal costs about 40 operations, for 64 samples' 128.
 // Not measured on a GPU.
 // v1  8 x 4 sums a thread, two stages of 16 rows. ptxas 13.0: 105 registers, 26 KiB, no
-//     spills, 2 blocks of 256 threads a multiprocessor. No bank met twice
+//     spills, 2 blocks of 256 threads a multiprocessor. No bank conflicts
 //     (TestMatrixCounters).
 #include "../dev/math.cuh"
 #include "../dev/philox.cuh"
@@ -15,7 +15,7 @@
 
 constexpr int block_rows = 4096;  // rows of a sum; aligned in the gradient
 constexpr int slice = 16, columns = 128, samples = 64;
-constexpr int r_pitch = columns + 8, g_pitch = samples + 4;  // stores meet no bank twice
+constexpr int r_pitch = columns + 8, g_pitch = samples + 4;  // stores have no bank conflicts
 
 template <int N> DEV float polynomial(float x, const float (&c)[N]) {
   float y = c[0];

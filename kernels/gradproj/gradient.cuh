@@ -24,7 +24,7 @@ struct block {
 };
 
 // Where a block goes. The planes are 16 bits an entry, and in a group of 16 rows they hold
-// rows 0 8 1 9 2 10 ... 7 15, as signs.cuh wants them.
+// rows 0 8 1 9 2 10 ... 7 15, as signs.cuh expects them.
 enum { to_bf16x3, to_bf16, to_f16, to_f32, to_out };
 // What to_f32 and to_out round to.
 enum { round_none, round_f16, round_bf16 };
@@ -59,7 +59,7 @@ DEV void put_half(u16* plane, const pair& at, u32 h) {
   }
 }
 
-// finish transforms the gradient's rows x and y of sample i, hands them over and returns
+// finish transforms the gradient's rows x and y of sample i, stores them and returns
 // the sum of their squares.
 template <int To> DEV double finish(const block& b, int i, const pair& at, float x, float y) {
   const i64 e = at.row - (b.offset - b.first);  // in the block

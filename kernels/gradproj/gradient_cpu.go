@@ -140,7 +140,7 @@ func (p *Projection) transformer(a *Adam) transformer {
 	return t
 }
 
-// apply transforms g, which stands at index at of its block, in place and
+// apply transforms g, which begins at index at of its block, in place and
 // returns the sum of its squares.
 func (t *transformer) apply(g []float32, at int) float64 {
 	if t.c != nil {

@@ -1,10 +1,10 @@
 // Per-sample LoRA gradients, their Adam direction, and the sums around their product with
-// a random matrix: gradproj.go says what is computed; signs.cu multiplies by signs,
+// a random matrix: gradproj.go defines the computation; signs.cu multiplies by signs,
 // sparse.cu and gaussian.cu by the other matrices.
 //
 // form_*      a tile of one sample's dA or dB: the product over its tokens, the direction
 //             (rounded where the host twin rounds), the square norm, and what the projection
-//             takes: three bf16 planes whose sum is the float32 (no digit is lost), one bf16
+//             takes: three bf16 planes whose sum is the float32 (without loss), one bf16
 //             or f16 plane where gradients are rounded to it anyway, the float32 for
 //             projections without signs, or out itself. f32: multiplications by fma;
 //             bf16: on the tensor cores, the factors rounded to bf16.
@@ -31,7 +31,7 @@
 //     16-byte copies, two stages of 16 tokens. ptxas 13.0: 79 registers, 36 KiB (78 and 22
 //     KiB for ranks above 16), no spills, 3 blocks of 256 threads a multiprocessor; by
 //     tokens of 16: 4 mma in 16 x 32 a warp, or 256 fma a thread. What the loop reads of
-//     shared memory meets no bank twice, and bytes are the least of the tiles
+//     shared memory has no bank conflicts, and bytes are the least of the tiles
 //     (TestFormCounters); handing the tile over does, 300 wavefronts a tile.
 #include "form.cuh"
 

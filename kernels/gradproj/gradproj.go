@@ -221,7 +221,7 @@ func (p *Projection) Accumulate(dev driver.Device, f Factors, adam *Adam, out dr
 }
 
 // Dense is Accumulate for one sample's gradient block g that already exists
-// (full fine-tuning): g stands at offset of the flattened gradient and is left
+// (full fine-tuning): g begins at offset of the flattened gradient and is left
 // as it is; out [Dim].
 func (p *Projection) Dense(dev driver.Device, g driver.F32, offset int, adam *Adam, out driver.F32, normSq *float64) {
 	p.check(offset, g.Len(), 1, adam, out)

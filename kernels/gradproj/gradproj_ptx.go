@@ -122,7 +122,7 @@ func (p *Projection) scratchNorms(dev driver.Launcher, n int) uintptr {
 	return norms
 }
 
-// formPTX forms the pair's gradients and hands them to transformPTX.
+// formPTX forms the pair's gradients and passes them to transformPTX.
 func (p *Projection) formPTX(q *ptx.Queue, b *deviceBlock, f *Factors, norms uintptr) {
 	b.factors, b.segments = f, ptx.Upload(q, f.Segments)
 	// Blocks of 16 x 256 entries, or of 32 x 128.

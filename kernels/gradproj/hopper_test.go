@@ -62,8 +62,8 @@ func TestPlantedBugs(t *testing.T) {
 		name, old, new, fault string
 	}{
 		{"a stage is read before it is there", `@!p bra AGAIN;`, ``, sim.Uninitialised},
-		{"a stage is given back before it is read", `wgmma.wait_group.sync.aligned 1;`, `wgmma.wait_group.sync.aligned 7;`, sim.Race},
-		{"a stage is never given back", `mbarrier.arrive.shared::cta.b64 _, .*`, ``, sim.Deadlock},
+		{"a stage is released before it is read", `wgmma.wait_group.sync.aligned 1;`, `wgmma.wait_group.sync.aligned 7;`, sim.Race},
+		{"a stage is never released", `mbarrier.arrive.shared::cta.b64 _, .*`, ``, sim.Deadlock},
 		{"a barrier counts for other bytes", `(expect_tx.*), %r\d+;`, `$1, 8208;`, sim.Deadlock},
 		{"the sums are read before the last wait", `wgmma.wait_group.sync.aligned 0;`, ``, sim.BadWgmma},
 		{"no fence before the products", `wgmma.fence.sync.aligned;`, ``, sim.BadWgmma},

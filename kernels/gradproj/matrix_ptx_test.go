@@ -104,7 +104,7 @@ func TestMatricesOnDevice(t *testing.T) {
 	}
 }
 
-// TestMatrixCounters: no bank is met twice, requests are whole sectors, and the gradients
+// TestMatrixCounters: there are no bank conflicts, requests are whole sectors, and the gradients
 // are read once for the columns of a block.
 func TestMatrixCounters(t *testing.T) {
 	dev := optest.Sim(t)

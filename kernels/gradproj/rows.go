@@ -16,7 +16,7 @@ type Rows struct {
 	dev      driver.Launcher
 	capacity int
 	count    int
-	blocks   []collected   // in the order in which Accumulate first met them
+	blocks   []collected   // in the order of their first Accumulate
 	at       map[int]int   // offset: index in blocks
 	norms    driver.Memory // [capacity] float64
 }
@@ -37,7 +37,7 @@ func (p *Projection) RowBytes(dev driver.Device) int {
 	return planes * bytes * p.total
 }
 
-// NewRows has room for that many samples; the memory is taken when a pair is first met.
+// NewRows has room for that many samples; the memory is allocated when a pair first occurs.
 // dev is one for which RowBytes is not 0.
 func (p *Projection) NewRows(dev driver.Device, capacity int) (*Rows, error) {
 	d, ok := dev.(driver.Launcher)
@@ -74,7 +74,7 @@ func (r *Rows) Close() {
 }
 
 // Accumulate keeps the pair's part of f's samples, which are the next after Len. Every pair
-// of a batch is handed over before Advance. The error is that of the memory, which the
+// of a batch is passed before Advance. The error is that of the memory, which the
 // first batch takes.
 func (r *Rows) Accumulate(f Factors, adam *Adam) error {
 	n := f.check()

@@ -52,7 +52,7 @@ func TestRows(t *testing.T) {
 			used := dev.Used()
 			rows.Close()
 			if freed := used - dev.Used(); freed < uint64(6*p.RowBytes(dev)) {
-				t.Errorf("%+v: %d bytes freed, a row was said to take %d", c, freed, p.RowBytes(dev))
+				t.Errorf("%+v: %d bytes freed, RowBytes is %d", c, freed, p.RowBytes(dev))
 			}
 		}
 		if n := mustNew(t, None, 0, 8, Options{}).RowBytes(dev); n != 0 {

@@ -20,7 +20,7 @@
 #include "signs.cuh"
 
 // stage_loader copies 64 rows of the planes of Samples samples at a time: rows of 128 bytes,
-// whose 16-byte chunks are mixed with the sample so that ldmatrix meets no bank twice.
+// whose 16-byte chunks are mixed with the sample so that ldmatrix has no bank conflicts.
 template <int Samples, int Planes> struct stage_loader {
   static constexpr int step = Samples < 32 ? Samples : 32;  // samples a pass of the block
   const u16* p;                                             // this thread's first chunk

@@ -11,7 +11,7 @@
 // Not measured on a GPU.
 // v1  512 threads, 64 rows a stage, the next one on its way in registers; places drawn for
 //     512 rows at once. ptxas 13.0: 40 registers, no spills, up to 147 KiB: 1 block a
-//     multiprocessor. No bank met twice, gradients read once a block (TestMatrixCounters).
+//     multiprocessor. No bank conflicts, gradients read once a block (TestMatrixCounters).
 #include "../dev/philox.cuh"
 #include "../dev/warp.cuh"
 #include "matrix.cuh"

@@ -1,4 +1,4 @@
-// LayerNorm, forward and backward: layer.go says what is computed.
+// LayerNorm, forward and backward: layer.go defines it.
 //
 // Rows belong to threads as in norm.cu. A row is summed twice, for its mean and then for
 // the squares of what is left: one pass over sums and squares would lose the digits of

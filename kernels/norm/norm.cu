@@ -1,4 +1,4 @@
-// RMSNorm, forward and backward: norm.go says what is computed.
+// RMSNorm, forward and backward: norm.go defines it.
 //
 // A row belongs to 32 threads (d <= 1024, eight rows a block) or to 256 (one row a
 // block). Thread t of a row owns quads t, t + threads, …: the order of a row's sum

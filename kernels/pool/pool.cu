@@ -1,4 +1,4 @@
-// One row from each segment of a packed batch: pool.go says which. The numbers are the host
+// One row from each segment of a packed batch: pool.go defines which. The numbers are the host
 // twin's, bit for bit.
 //
 // A thread owns four neighbouring columns of a segment and adds them up in float64, the

@@ -1,4 +1,4 @@
-// Weights in 4 or 8 bits as float32 or bf16: quant.go says what codes stand for.
+// Weights in 4 or 8 bits as float32 or bf16: quant.go defines the formats.
 //
 // A thread owns eight neighbours of a row of the rectangle: where they begin on a byte's
 // high half and stay in one block, four bytes of codes and one scale.

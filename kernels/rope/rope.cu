@@ -1,4 +1,4 @@
-// Rotary position embedding in place: rope.go says what is computed.
+// Rotary position embedding in place: rope.go defines it.
 //
 // A block turns one token. Thread (x, y) owns planes x, x+32, … of heads y, y+8, …: a
 // plane's cosine and sine are read once for all its heads. Products and sums are

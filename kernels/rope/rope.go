@@ -21,8 +21,8 @@ import (
 // Apply turns x, float32 [T, heads·headDim], in place; pos [T] are the tokens' rows of
 // the table, 0 and up (Table.Rows; for most types their positions). inverse turns by the opposite angle with the same scale,
 // which is the gradient of the forward turn. Rows longer than the table's
-// dimension keep their tail (partial rotary), or with Offset what stands before it. Every
-// row stands alone.
+// dimension keep their tail (partial rotary), or with Offset what precedes it. Rows
+// are independent.
 func Apply(dev driver.Device, x driver.F32, pos []int32, t *Table, heads, headDim int, inverse bool) {
 	switch {
 	case heads < 1 || headDim < 1:

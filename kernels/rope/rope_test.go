@@ -262,7 +262,7 @@ func TestGrowth(t *testing.T) {
 	}
 }
 
-// TestOffset: what is turned may stand behind others of its head, and those stay.
+// TestOffset: with an offset the elements of a head before it are not rotated.
 func TestOffset(t *testing.T) {
 	const heads, headDim, dim, before = 2, 9, 4, 3
 	dev, pos := optest.CPU(t, 1), []int32{3, 0, 7}

@@ -9,12 +9,12 @@ import (
 // Table holds cos and sin per position, and grows to the positions it is asked
 // for. It is safe for use from several goroutines.
 type Table struct {
-	// Interleaved says that planes are neighbours, (2i, 2i+1), instead of (i, i+dim/2):
+	// Interleaved: planes are neighbours, (2i, 2i+1), instead of (i, i+dim/2):
 	// glm4.
 	Interleaved bool
-	// Backwards says that planes are turned by the opposite angle: nanochat.
+	// Backwards: planes are rotated by the opposite angle, as in nanochat.
 	Backwards bool
-	// Offset is how many elements of a head stand before those that are turned.
+	// Offset is the number of elements of a head before those that are rotated.
 	Offset int
 	// Growth multiplies what is turned, where all of a head is.
 	Growth Growth

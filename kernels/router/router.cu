@@ -1,4 +1,4 @@
-// The mixture of experts around the experts: router.go says what is computed.
+// The mixture of experts around the experts: router.go defines it.
 //
 // A warp owns a token's gate: lane l has experts l, l + 32, …, K passes find the K largest.
 // A block owns a row on its way to an expert or back. Sums go over fixed trees that depend

@@ -2,7 +2,7 @@
 // experts a token goes to, its way there and back, and the gate of a shared expert.
 //
 // T tokens choose K of E experts each. All tensors are float32 and row-major; choices
-// and places are on the host. Every token stands alone, sums over a token's experts
+// and places are on the host. Tokens are independent, sums over a token's experts
 // run in the order of its choices: the bits are the same for every number of threads.
 //
 //	probs[t,e]  = softmax over e of logits[t,e]

@@ -16,7 +16,7 @@ var family = ptx.New("router", sm80)
 // rowThreads is the block of the kernels that move rows.
 const rowThreads = 128
 
-// sizes end struct gate and struct gate_gradient of router.cu, and stand in those of
+// sizes end struct gate and struct gate_gradient of router.cu, and are in those of
 // scores.cu behind the pointers.
 type sizes struct{ tokens, experts, topK, normalize int32 }
 

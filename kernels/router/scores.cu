@@ -1,4 +1,4 @@
-// Routing by scores: scores.go says what is computed.
+// Routing by scores: scores.go defines it.
 //
 // A warp owns a token: lane l has experts l, l + 32, …, lane g sums up group g, of at most
 // 32. Scores are formed anew in every pass, so that nothing but the probabilities is kept.

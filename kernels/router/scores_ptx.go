@@ -12,7 +12,7 @@ var sm80Scores string
 
 var familyScores = ptx.New("router, scores", sm80Scores)
 
-// MaxDeviceGroups is how many groups of experts the device's kernel knows.
+// MaxDeviceGroups is the most groups of experts that the device's kernel supports.
 const MaxDeviceGroups = 32
 
 // Parameters of the kernels of scores.cu.

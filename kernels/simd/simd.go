@@ -2,12 +2,12 @@
 // twins of the kernels.
 //
 // Each function runs at the level chosen at start (AVX-512, AVX2 or portable
-// Go). Element-wise functions give each element the same bits wherever it stands
+// Go). Element-wise functions give each element the same bits at any index
 // in the slice, so a loop may be cut anywhere. Reductions (Dot, SumSquares,
 // ExpSum, Max) add in an order that depends on the length alone. Levels may
 // differ from each other in rounding. dst may be the same slice as a source but
 // must not overlap it otherwise. Slices of different lengths are a programmer
-// error and panic. NaN and infinities follow IEEE 754 unless said otherwise.
+// error and panic. NaN and infinities follow IEEE 754 unless documented otherwise.
 //
 // Measured on 4096 floats in the cache, one core of an AMD EPYC (Zen 3, about
 // 3.1 GHz, shared), 2026-11-24, ns per float, portable and AVX2:

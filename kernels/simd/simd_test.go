@@ -235,7 +235,7 @@ func TestSiluGradients(t *testing.T) {
 	})
 }
 
-// An element has the same bits wherever it stands, so loops may be cut anywhere.
+// An element has the same bits at any index, so loops may be cut anywhere.
 func TestElementsDoNotDependOnTheirPlace(t *testing.T) {
 	type op struct {
 		name string

@@ -1,4 +1,4 @@
-// gpt_oss' gate, elementwise: clamped.go says what is computed. As in swiglu.cu a thread owns
+// gpt_oss' gate, elementwise: clamped.go defines it. As in swiglu.cu a thread owns
 // four neighbouring elements, loads all it needs and then stores.
 //
 // Floor: forward 3 floats an element moved, backward 5, at the memory's bandwidth. Not

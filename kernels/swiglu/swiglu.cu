@@ -1,4 +1,4 @@
-// The gate of a gated MLP, elementwise: swiglu.go says what is computed.
+// The gate of a gated MLP, elementwise: swiglu.go defines it.
 //
 // A thread owns four neighbouring elements, loads all it needs and then stores: outputs
 // may take the place of inputs. exp is good to 1 ulp, quotients are correctly rounded.

@@ -180,8 +180,8 @@ func (r *Reducer) Reset() {
 
 // Sum takes the last lane's sum, in slices as Add does, and overwrites it with the sum of
 // all lanes of all processes, the same bits on each; with shares it does so with the parts that
-// this process owns, and leaves undefined what the others hold. After an error the step is lost: what
-// sum holds is undefined, and the collective has failed.
+// this process owns, and leaves the elements of the others undefined. After an error the step
+// cannot be completed: sum is undefined, and the collective has failed.
 func (r *Reducer) Sum(ctx context.Context, sum ...driver.F32) error {
 	if r.next != r.block.hi-1 {
 		panic(fmt.Sprintf("treesum: Sum after %d of %d lanes", r.next-r.block.lo+1, r.block.hi-r.block.lo))

@@ -37,7 +37,7 @@ func gradient(seed uint64, lane, n int) []float32 {
 }
 
 // paired is the sum by its definition: neighbours are added, level by level, and the last
-// of an odd number goes on to the next level.
+// of an odd number is passed to the next level.
 func paired(x [][]float32) []float32 {
 	for len(x) > 1 {
 		var next [][]float32
@@ -199,7 +199,7 @@ func TestSameBitsOnAnyNumberOfProcesses(t *testing.T) {
 		}
 	}
 	if differ < 1000 {
-		t.Errorf("only %d sums depend on their order: the test tells little", differ)
+		t.Errorf("only %d sums depend on their order: the test proves little", differ)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/reduce"
 )
 
-// Shares says which process owns which elements of vectors that lie one after another: of
+// Shares assigns the elements of consecutive vectors to the processes that own them: of
 // every bucket each a part of about the same size, in whole blocks of a vector (its last one
 // may be short): those of which kernels/reduce makes one leaf of a sum of squares, so that the
 // leaves are the same however many processes there are. It is a function of the lengths and of
@@ -31,7 +31,7 @@ func (c cut) width() (w int) {
 	return w
 }
 
-// even says that the parts are equal, so that they lie as they travel.
+// even: the parts are equal, so that a message has the layout of the memory.
 func (c cut) even() bool { return c.width()*(len(c.at)-1) == c.hi()-c.lo() }
 
 // from is c with places counted from that one on.

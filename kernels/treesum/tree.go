@@ -1,12 +1,12 @@
 // Package treesum adds up what the ranks of a job have computed, in an order that does not
 // depend on how many processes there are.
 //
-// A job has a number of lanes for good: the ranks that it behaves as if it had. How many
-// processes there are is another matter; their number divides the lanes, and each computes
-// for a block of neighbouring lanes. The sum of all lanes goes over one binary tree, neighbours
+// A job has a fixed number of lanes: the ranks that it simulates. The number of processes may
+// be smaller; it divides the number of lanes, and each process computes a block of consecutive
+// lanes. The sum of all lanes goes over one binary tree, neighbours
 // first: (0+1)+(2+3) of four, ((0+1)+(2+3))+(4+5) of six. A process adds the subtrees that lie
 // in its block. Between processes every rank is sent a share of each of those sums
-// (all-to-all), adds the shares along the rest of the tree, and hands the result round
+// (all-to-all), adds the shares along the rest of the tree, and gathers the result
 // (all-gather). One process with eight lanes and eight with one give the same bits.
 //
 // Where the processes' blocks are subtrees, which they are for powers of two, a process sends
