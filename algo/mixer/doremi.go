@@ -12,6 +12,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/data/hub"
 	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/storage"
@@ -195,26 +196,31 @@ func (m *doremi) lossWeights() []float64 {
 	return append([]float64(nil), m.weights...)
 }
 
-// excess sums max(ℓ_θ - ℓ_ref, 0) over the tokens of each domain.
+// excess sums max(ℓ_θ - ℓ_ref, 0) over the tokens of each domain. Ranks share the micro-batches
+// out.
 func (m *doremi) excess(ctx context.Context, micros []algo.MicroReport) (tally, error) {
 	t := newTally(len(m.domains))
-	for _, micro := range micros {
-		if err := ctx.Err(); err != nil {
-			return t, err
-		}
-		own, err := micro.TokenLoss, error(nil)
+	err := m.run.Ranks.Deal(ctx, "losses of the reference model", len(micros), func(i int) ([]byte, error) {
+		own, err := micros[i].TokenLoss, error(nil)
 		if own == nil {
-			if own, err = m.ownLoss(micro.Batch); err != nil {
-				return t, err
+			if own, err = m.ownLoss(micros[i].Batch); err != nil {
+				return nil, err
 			}
 		}
-		ref, err := m.refLoss(micro.Batch)
+		ref, err := m.refLoss(micros[i].Batch)
 		if err != nil {
-			return t, fmt.Errorf("reference model: %w", err)
+			return nil, fmt.Errorf("reference model: %w", err)
 		}
-		t.add(m.run, micro, func(i int) float64 { return math.Max(float64(own[i]-ref[i]), 0) })
-	}
-	return t, nil
+		return ranks.Pack(own, ref), nil
+	}, func(i int, result []byte) error {
+		own, ref := make([]float32, len(micros[i].Tokens)), make([]float32, len(micros[i].Tokens))
+		if err := ranks.Unpack(result, own, ref); err != nil {
+			return err
+		}
+		t.add(m.run, micros[i], func(i int) float64 { return math.Max(float64(own[i]-ref[i]), 0) })
+		return nil
+	})
+	return t, err
 }
 
 // score stores the mean excess of the domains present as their λ.

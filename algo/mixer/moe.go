@@ -11,6 +11,7 @@ import (
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/data"
 	"dataflex.dev/dataflex/data/pyjson"
 	"dataflex.dev/dataflex/data/rng"
@@ -151,20 +152,23 @@ func (m *dynamicMoE) probe() error {
 	return nil
 }
 
-// gateLoads is every domain's o_i.
+// gateLoads is every domain's o_i. Ranks share the micro-batches of a domain out.
 func (m *dynamicMoE) gateLoads(ctx context.Context) ([][]float64, error) {
 	if err := m.probe(); err != nil {
 		return nil, err
 	}
 	out := make([][]float64, len(m.probes))
 	for d, micros := range m.probes {
-		for _, micro := range micros {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			load, err := m.load(micro, m.evaluated[d])
+		err := m.run.Ranks.Deal(ctx, "loads of gates", len(micros), func(i int) ([]byte, error) {
+			load, err := m.load(micros[i], m.evaluated[d])
 			if err != nil {
 				return nil, fmt.Errorf("gates on %s: %w", m.domains[d].Name, err)
+			}
+			return ranks.Pack(load), nil
+		}, func(_ int, result []byte) error {
+			load := make([]float64, len(result)/8)
+			if err := ranks.Unpack(result, load); err != nil {
+				return err
 			}
 			if out[d] == nil {
 				out[d] = make([]float64, len(load))
@@ -172,6 +176,10 @@ func (m *dynamicMoE) gateLoads(ctx context.Context) ([][]float64, error) {
 			for e, x := range load {
 				out[d][e] += x
 			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
 		if total(out[d]) == 0 {
 			return nil, fmt.Errorf("gates on %s: those of all its %d rows are NaN or Inf", m.domains[d].Name, len(m.evaluated[d]))

@@ -12,6 +12,7 @@ import (
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/feature"
+	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/decoder"
 )
@@ -71,20 +72,16 @@ func (w *adapt) Weigh(ctx context.Context, r algo.WeightRequest) ([][]float64, a
 		}
 	}
 	out := perMicro(r)
-	for i, m := range r.Micros {
-		if err := ctx.Err(); err != nil {
-			return nil, 0, err
-		}
-		vectors, err := w.embed(m)
-		if err != nil {
-			return nil, 0, fmt.Errorf("weighter adapt at step %d: %w", r.Step, err)
-		}
+	err := w.vectors(ctx, "vectors of rows", r.Micros, func(i int, vectors [][]float64) {
 		for j, v := range vectors {
 			out[i][j] = w.weight(v)
 			if !finite(lossOf(r, i, j)) {
 				out[i][j] = 0
 			}
 		}
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("weighter adapt at step %d: %w", r.Step, err)
 	}
 	out, reduction := reduced(r, w.mode, out)
 	return out, reduction, nil
@@ -99,14 +96,12 @@ func (w *adapt) weight(v []float64) float64 {
 func (w *adapt) refreshAnchor(ctx context.Context) error {
 	mean := make([]float64, w.run.Model.Config().Hidden)
 	n := 0
-	for _, rows := range batch.ByLength(w.run.Eval, feature.DefaultTokens) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		vectors, err := w.embed(batch.Pack(w.run.Eval, rows))
-		if err != nil {
-			return err
-		}
+	batches := batch.ByLength(w.run.Eval, feature.DefaultTokens)
+	micros := make([]batch.Micro, len(batches))
+	for b, rows := range batches {
+		micros[b] = batch.Pack(w.run.Eval, rows)
+	}
+	err := w.vectors(ctx, "vectors of the anchors", micros, func(b int, vectors [][]float64) {
 		for i, v := range vectors {
 			if !slices.ContainsFunc(v, func(x float64) bool { return !finite(x) }) {
 				n++
@@ -115,9 +110,12 @@ func (w *adapt) refreshAnchor(ctx context.Context) error {
 				}
 				continue
 			}
-			id := w.run.Eval[rows[i]].ID
+			id := w.run.Eval[batches[b][i]].ID
 			w.run.Log.Warn("an anchor's vector is not finite: it is left out", "dataset", id.Dataset, "row", id.Row)
 		}
+	})
+	if err != nil {
+		return err
 	}
 	if n == 0 {
 		return errors.New("none of them has a finite vector")
@@ -127,6 +125,25 @@ func (w *adapt) refreshAnchor(ctx context.Context) error {
 	}
 	w.anchor = mean
 	return nil
+}
+
+// vectors passes the unit vectors of every micro-batch's rows to take, in order. Ranks share the
+// micro-batches out.
+func (w *adapt) vectors(ctx context.Context, what string, micros []batch.Micro, take func(i int, vectors [][]float64)) error {
+	return w.run.Ranks.Deal(ctx, what, len(micros), func(i int) ([]byte, error) {
+		vectors, err := w.embed(micros[i])
+		return ranks.Pack(vectors...), err
+	}, func(i int, result []byte) error {
+		vectors := make([][]float64, len(micros[i].Rows))
+		for j := range vectors {
+			vectors[j] = make([]float64, w.run.Model.Config().Hidden)
+		}
+		if err := ranks.Unpack(result, vectors...); err != nil {
+			return err
+		}
+		take(i, vectors)
+		return nil
+	})
 }
 
 // embed is the unit vector of every row of a micro-batch.
