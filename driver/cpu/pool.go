@@ -59,10 +59,18 @@ type pool struct {
 	polls    int64        // polls before a thread sleeps, at most
 	pollsNow atomic.Int64 // the same as adapted to the last waits
 
-	n     int
-	f     func(i int)
-	next  atomic.Int64
-	fault atomic.Pointer[fault]
+	f      func(i int)
+	shares []share
+	fault  atomic.Pointer[fault]
+}
+
+// share is the part of a loop that a thread begins with: always the same part of loops over the
+// same rows, so that it finds in its own cache what it wrote there. Who has done his own helps
+// with those of the others.
+type share struct {
+	next atomic.Int64
+	end  int64
+	_    [48]byte // a cache line each
 }
 
 const open int64 = 1 << 32
@@ -73,26 +81,26 @@ func newPool(threads int) *pool {
 	if threads < 1 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	p := &pool{threads: threads, wake: make(chan struct{}, threads), idle: make(chan struct{}, 1)}
+	p := &pool{threads: threads, shares: make([]share, threads), wake: make(chan struct{}, threads), idle: make(chan struct{}, 1)}
 	if threads > 1 && runtime.GOMAXPROCS(0) > 1 {
 		p.polls = maxPolls()
 		p.pollsNow.Store(p.polls)
 	}
-	for range threads - 1 {
-		p.done.Go(p.help)
+	for i := 1; i < threads; i++ {
+		p.done.Go(func() { p.help(i) })
 	}
 	return p
 }
 
-// help joins loops until the pool is closed.
-func (p *pool) help() {
+// help joins loops, as thread number own, until the pool is closed.
+func (p *pool) help(own int) {
 	debug.SetPanicOnFault(true) // if a mapped file becomes shorter, the loop fails and not the process
 	for {
 		if !p.await() {
 			return
 		}
 		if p.join() {
-			p.take()
+			p.take(own)
 			if p.state.Add(-1) == 0 {
 				select {
 				case p.idle <- struct{}{}:
@@ -144,22 +152,28 @@ func (p *pool) join() bool {
 	}
 }
 
-// take calls f with indices until none is left. A panic is kept for the caller.
-func (p *pool) take() {
+// take calls f with indices, those of its own share first, until none is left. A panic is kept
+// for the caller.
+func (p *pool) take(own int) {
 	defer func() {
 		if r := recover(); r != nil {
 			p.fault.CompareAndSwap(nil, &fault{r})
-			p.next.Store(int64(p.n))
+			for i := range p.shares {
+				p.shares[i].next.Store(p.shares[i].end)
+			}
 		}
 	}()
-	for {
-		i := int(p.next.Add(1)) - 1
-		if i >= p.n {
-			p.state.And(^open) // nothing is left to join: helpers poll on without joining in vain
-			return
+	for i := range p.shares {
+		s := &p.shares[(own+i)%p.threads]
+		for {
+			index := s.next.Add(1) - 1
+			if index >= s.end {
+				break
+			}
+			p.f(int(index))
 		}
-		p.f(i)
 	}
+	p.state.And(^open) // nothing is left to join: helpers poll on without joining in vain
 }
 
 func (p *pool) parallel(n int, f func(i int)) {
@@ -173,8 +187,11 @@ func (p *pool) parallel(n int, f func(i int)) {
 		return
 	}
 	defer p.busy.Store(false)
-	p.n, p.f = n, f
-	p.next.Store(0)
+	p.f = f
+	for i := range p.shares {
+		p.shares[i].next.Store(int64(n * i / p.threads))
+		p.shares[i].end = int64(n * (i + 1) / p.threads)
+	}
 	p.fault.Store(nil)
 	p.state.Store(open)
 	for range min(int(p.asleep.Load()), n-1) {
@@ -183,7 +200,7 @@ func (p *pool) parallel(n int, f func(i int)) {
 		default:
 		}
 	}
-	p.take()
+	p.take(0)
 	p.finish()
 	p.f = nil
 	if r := p.fault.Load(); r != nil {

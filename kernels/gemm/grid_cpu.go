@@ -59,10 +59,11 @@ func runGrid[P any, M multiplier[P]](dev *cpu.Device, pool scratch.Pool[call[P, 
 	pool.Give(c)
 }
 
-// task computes the i-th rectangle of the grid.
+// task computes the i-th rectangle of the grid. Rectangles of the same rows follow each other, so
+// that a thread of the pool has the rows that it has in other loops.
 func (c *call[P, M]) task(i int) {
-	i0, i1 := share(c.m, c.by.h, c.rows, i%c.rows)
-	j0, j1 := share(c.n, c.by.w, c.columns, i/c.rows)
+	i0, i1 := share(c.m, c.by.h, c.rows, i/c.columns)
+	j0, j1 := share(c.n, c.by.w, c.columns, i%c.columns)
 	if i0 < i1 && j0 < j1 {
 		M(&c.of).multiply(i0, i1, j0, j1)
 	}
