@@ -187,6 +187,9 @@ func (m *maker) adapt() error {
 			return c.Errorf("adapter_name_or_path", "the adapter in %s was trained with a vocabulary of %d, and the tokenizer here has %d tokens: set the add_tokens and add_special_tokens that it was trained with", dir, n, m.tokenizer.Len())
 		}
 		if last := i == len(c.Model.AdapterNameOrPath)-1; last && !c.Tuning.CreateNewAdapter {
+			if err := m.model.Continues(); err != nil {
+				return c.Errorf("adapter_name_or_path", "%w", err)
+			}
 			return m.gatesKept()
 		}
 		if err := m.model.Merge(); err != nil {

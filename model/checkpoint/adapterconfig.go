@@ -14,20 +14,21 @@ import (
 // AdapterConfig is PEFT's adapter_config.json for LoRA, or for adapters that only train rows
 // of tokens (peft_type TRAINABLE_TOKENS).
 type AdapterConfig struct {
-	TokensOnly    bool     // peft_type is TRAINABLE_TOKENS: there is no LoRA
-	BaseModel     string   // base_model_name_or_path, as given
-	Rank          int      // r
-	Alpha         float64  // lora_alpha
-	Dropout       float64  // lora_dropout
-	RSLoRA        bool     // use_rslora: the scale is alpha/√r
-	DoRA          bool     // use_dora: outputs are scaled by a magnitude
-	Initial       string   // init_lora_weights if it is a word: pissa, pissa_niter_16, gaussian
-	Targets       []string // target_modules: names, or endings after a dot, of modules
-	TargetPattern string   // target_modules given as one string: a regular expression, or "all-linear"
-	ModulesToSave []string // modules_to_save: full copies stored beside the adapter
-	Version       string   // peft_version, "" before 0.18
-	TieWeights    bool     // ensure_weight_tying: if the embeddings are saved, a tied head stays tied to them, and the reverse
-	FanInFanOut   bool     // fan_in_fan_out: the adapted weights are stored [in, out], as Conv1D's are; the arithmetic does not depend on it
+	TokensOnly       bool     // peft_type is TRAINABLE_TOKENS: there is no LoRA
+	BaseModel        string   // base_model_name_or_path, as given
+	Rank             int      // r
+	Alpha            float64  // lora_alpha
+	Dropout          float64  // lora_dropout
+	RSLoRA           bool     // use_rslora: the scale is alpha/√r
+	DoRA             bool     // use_dora: outputs are scaled by a magnitude
+	Initial          string   // init_lora_weights if it is a word: pissa, pissa_niter_16, gaussian
+	Targets          []string // target_modules: names, or endings after a dot, of modules
+	TargetPattern    string   // target_modules given as one string: a regular expression, or "all-linear"
+	TargetParameters []string // target_parameters: tensors of experts, or endings after a dot of their paths
+	ModulesToSave    []string // modules_to_save: full copies stored beside the adapter
+	Version          string   // peft_version, "" before 0.18
+	TieWeights       bool     // ensure_weight_tying: if the embeddings are saved, a tied head stays tied to them, and the reverse
+	FanInFanOut      bool     // fan_in_fan_out: the adapted weights are stored [in, out], as Conv1D's are; the arithmetic does not depend on it
 
 	targets   targets
 	tokens    []TokenRows    // trainable_token_indices: Path as given there, "" for the embeddings
@@ -40,6 +41,17 @@ type AdapterConfig struct {
 // PiSSA reports whether the adapter was initialised with the principal part of its weights,
 // which was subtracted from them.
 func (c *AdapterConfig) PiSSA() bool { return strings.HasPrefix(strings.ToLower(c.Initial), "pissa") }
+
+// after018 reports whether a PEFT version after 0.18 wrote the adapter.
+func (c *AdapterConfig) after018() bool {
+	var major, minor int
+	_, err := fmt.Sscanf(c.Version, "%d.%d", &major, &minor)
+	return err == nil && (major > 0 || minor > 18)
+}
+
+// SwapsParameters reports whether the PEFT version that wrote the adapter takes the last two
+// sizes of a tensor of experts for [out, in], as versions after 0.18 do, not for [in, out].
+func (c *AdapterConfig) SwapsParameters() bool { return c.after018() }
 
 // keptKeys affect the arithmetic, or how PEFT loads the adapter: if a config was read with
 // them, they are written unchanged.
@@ -65,20 +77,21 @@ func ReadAdapterConfig(dir string) (*AdapterConfig, error) {
 	}
 	refuseUnsupported(f)
 	c := &AdapterConfig{
-		BaseModel:     f.string("base_model_name_or_path", ""),
-		Rank:          f.size("r", 0, maxSize),
-		Alpha:         f.float("lora_alpha", 8), // PEFT's default
-		Dropout:       f.float("lora_dropout", 0),
-		RSLoRA:        f.bool("use_rslora", false),
-		DoRA:          f.bool("use_dora", false),
-		ModulesToSave: f.strings("modules_to_save"),
-		TieWeights:    f.bool("ensure_weight_tying", false),
-		FanInFanOut:   f.bool("fan_in_fan_out", false),
-		Version:       f.string("peft_version", ""),
-		ranks:         f.patterns("rank_pattern"),
-		alphas:        f.patterns("alpha_pattern"),
-		alphaRead:     f.raw["lora_alpha"],
-		kept:          map[string]any{},
+		BaseModel:        f.string("base_model_name_or_path", ""),
+		Rank:             f.size("r", 0, maxSize),
+		Alpha:            f.float("lora_alpha", 8), // PEFT's default
+		Dropout:          f.float("lora_dropout", 0),
+		RSLoRA:           f.bool("use_rslora", false),
+		DoRA:             f.bool("use_dora", false),
+		TargetParameters: f.strings("target_parameters"),
+		ModulesToSave:    f.strings("modules_to_save"),
+		TieWeights:       f.bool("ensure_weight_tying", false),
+		FanInFanOut:      f.bool("fan_in_fan_out", false),
+		Version:          f.string("peft_version", ""),
+		ranks:            f.patterns("rank_pattern"),
+		alphas:           f.patterns("alpha_pattern"),
+		alphaRead:        f.raw["lora_alpha"],
+		kept:             map[string]any{},
 	}
 	c.targets = f.targets(c)
 	c.tokens = f.tokens()
@@ -116,7 +129,7 @@ func refuseUnsupported(f *fields) {
 	}
 	// An aLoRA is only applied after its invocation tokens; PEFT cannot merge it either.
 	for _, key := range []string{
-		"alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters", "megatron_config",
+		"alora_invocation_tokens", "arrow_config", "layer_replication", "megatron_config",
 		"use_bdlora", "kasa_config", "monteclora_config", "velora_config",
 	} {
 		switch v := f.raw[key].(type) {

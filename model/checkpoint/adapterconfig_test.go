@@ -52,7 +52,7 @@ const adapterConfig = `{
 func TestAdapterConfig(t *testing.T) {
 	c := &AdapterConfig{
 		BaseModel: "models/tiny-llama", Rank: 8, Alpha: 16, Dropout: 0.05, RSLoRA: true,
-		Targets: []string{"q_proj", "down_proj"}, ModulesToSave: []string{"lm_head"},
+		Targets: []string{"q_proj", "down_proj"}, TargetParameters: []string{}, ModulesToSave: []string{"lm_head"},
 	}
 	dir := t.TempDir()
 	ok(t, WriteAdapterConfig(dir, c))
@@ -117,7 +117,7 @@ func TestAdapterConfigErrors(t *testing.T) {
 		{"velora_config", `{"num_groups": 2}`, "velora_config is set"},
 		{"init_lora_weights", `"mica"`, `init_lora_weights is "mica"`},
 		{"init_lora_weights", `"lora_ga"`, `init_lora_weights is "lora_ga"`},
-		{"target_parameters", `["x"]`, "target_parameters is set"},
+		{"target_parameters", `"x"`, "target_parameters is \"x\", want"},
 		{"init_lora_weights", `"olora"`, `init_lora_weights is "olora"`},
 		{"r", `0`, "r is 0, want at least 1"},
 		{"lora_dropout", `1`, "lora_dropout is 1"},

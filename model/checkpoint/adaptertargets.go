@@ -88,7 +88,7 @@ func (f *fields) targets(c *AdapterConfig) targets {
 	var t targets
 	if c.Targets, c.TargetPattern = f.names("target_modules"); c.TargetPattern != "" && c.TargetPattern != allLinear {
 		t.pattern = f.regexp("target_modules", c.TargetPattern)
-	} else if c.TargetPattern == "" && len(c.Targets) == 0 {
+	} else if c.TargetPattern == "" && len(c.Targets) == 0 && len(c.TargetParameters) == 0 {
 		f.fail("target_modules is missing or empty")
 	}
 	var exclude string

@@ -147,10 +147,7 @@ func (c *AdapterConfig) Tokens(w *Weights, on Tables, tied bool) ([]TokenRows, e
 // tiesLoRA reports whether the PEFT version that wrote the adapter keeps LoRA on both tables
 // of a tied model tied, as versions after 0.18 do on request.
 func (c *AdapterConfig) tiesLoRA(on Tables) bool {
-	var major, minor int
-	_, err := fmt.Sscanf(c.Version, "%d.%d", &major, &minor)
-	newer := err == nil && (major > 0 || minor > 18)
-	return newer && c.TieWeights && !c.TokensOnly && (c.Adapts(on.Embedding, false) || c.Adapts(on.Head, false))
+	return c.after018() && c.TieWeights && !c.TokensOnly && (c.Adapts(on.Embedding, false) || c.Adapts(on.Head, false))
 }
 
 // tables returns the rows with the full paths of their tables, the embeddings first.

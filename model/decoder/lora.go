@@ -49,6 +49,7 @@ type adapter struct {
 	dir     string                      // that LoadAdapter read
 	content string                      // of its files
 	beside  []checkpoint.Tensor         // its tensors for the towers of a multimodal model
+	experts []*expertsAdapter           // of target_parameters
 }
 
 // prefix is PEFT's: the path from its wrapper to the model's modules.
@@ -133,49 +134,6 @@ func (m *Model) startMagnitudes() error {
 	return m.startColumnMagnitudes()
 }
 
-// LoadAdapter freezes the model and continues the adapter saved in dir, with its own rank,
-// alpha and targets. It replaces existing adapters.
-func (m *Model) LoadAdapter(dir string) error {
-	c, err := checkpoint.ReadAdapterConfig(dir)
-	if err != nil {
-		return err
-	}
-	l := LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, DoRA: c.DoRA, Targets: c.Targets, ModulesToSave: c.ModulesToSave, TieWeights: c.TieWeights}
-	w, err := checkpoint.OpenAdapter(dir)
-	if err != nil {
-		return err
-	}
-	defer w.Close()
-	beside, err := m.ofWhole(c, w)
-	if err != nil {
-		return fmt.Errorf("%s: %w", dir, err)
-	}
-	on, err := m.adaptedBy(dir, c, w)
-	if err != nil {
-		return err
-	}
-	if err := m.makeRoom(dir, w); err != nil {
-		return err
-	}
-	err = m.attach(l, on, func(path string) (int, float32) { return c.RankOf(path), float32(c.ScaleOf(path)) })
-	if err != nil {
-		return fmt.Errorf("%s: %w", dir, err)
-	}
-	m.adapter.dir, m.adapter.beside = dir, beside
-	if m.adapter.content, err = checkpoint.Content(dir); err != nil {
-		return err
-	}
-	if m.adapter.read = c; c.PiSSA() { // as PEFT does on loading: the principal part was saved, and is subtracted
-		if err := m.startPiSSA(); err != nil {
-			return fmt.Errorf("%s: %w", dir, err)
-		}
-	}
-	if err := m.readTables(w); err != nil {
-		return err
-	}
-	return m.read(w, adapterFile(dir), m.adapterParams(), m.adapterName)
-}
-
 // Merge adds the adapters to the weights, W += s·B A, and removes them; trained rows of
 // tokens are written to their tables. After an error (no memory for a bf16 weight in
 // float32) some have been added.
@@ -189,6 +147,11 @@ func (m *Model) Merge() error {
 	for _, mod := range m.adapter.modules {
 		if err := mod.linear.MergeLoRA(m.dev); err != nil {
 			return fmt.Errorf("merging the adapter of %s: %w", mod.path, err)
+		}
+	}
+	for _, l := range m.adapter.expertLayers() {
+		if err := l.MergeLoRA(m.dev); err != nil {
+			return fmt.Errorf("merging the adapter of experts, %s: %w", l.LoRA.A.Name, err)
 		}
 	}
 	if err := m.mergeTables(); err != nil {
@@ -335,6 +298,7 @@ func (m *Model) dropAdapter() {
 			mod.linear.LoRA = nil
 		}
 	}
+	m.dropExperts()
 	m.dropTables()
 	m.adapter = nil
 }
@@ -458,6 +422,9 @@ func (m *Model) adapterTensors() map[*tensor.Param]bool {
 		for _, p := range adapterTensors(mod.linear.LoRA) {
 			own[p] = true
 		}
+	}
+	for _, l := range m.adapter.expertLayers() {
+		own[l.LoRA.A], own[l.LoRA.B] = true, true
 	}
 	for _, part := range m.parts {
 		for _, p := range part.own {

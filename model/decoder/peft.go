@@ -8,6 +8,63 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
+// LoadAdapter freezes the model and continues the adapter saved in dir, with its own rank,
+// alpha and targets. It replaces existing adapters.
+func (m *Model) LoadAdapter(dir string) error {
+	c, err := checkpoint.ReadAdapterConfig(dir)
+	if err != nil {
+		return err
+	}
+	l := LoRA{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, RSLoRA: c.RSLoRA, DoRA: c.DoRA, Targets: c.Targets, ModulesToSave: c.ModulesToSave, TieWeights: c.TieWeights}
+	w, err := checkpoint.OpenAdapter(dir)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	beside, err := m.ofWhole(c, w)
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	experts, err := m.onExperts(dir, c)
+	if err != nil {
+		return err
+	}
+	on, err := m.adaptedBy(dir, c, w)
+	if err != nil {
+		return err
+	}
+	if err := m.makeRoom(dir, w); err != nil {
+		return err
+	}
+	err = m.attach(l, on, func(path string) (int, float32) { return c.RankOf(path), float32(c.ScaleOf(path)) })
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	m.adapter.dir, m.adapter.beside = dir, beside
+	if m.adapter.content, err = checkpoint.Content(dir); err != nil {
+		return err
+	}
+	if m.adapter.read = c; c.PiSSA() { // as PEFT does on loading: the principal part was saved, and is subtracted
+		if err := m.startPiSSA(); err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+	}
+	if err := m.readTables(w); err != nil {
+		return err
+	}
+	params := m.adapterParams()
+	if err := m.attachExperts(experts, c, w); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	for _, x := range experts {
+		params = append(params, x.a, x.b)
+	}
+	if err := m.read(w, adapterFile(dir), params, m.adapterName); err != nil {
+		return err
+	}
+	return m.startExperts()
+}
+
 // adaptedBy lists what a saved adapter, whose tensors are in w, is on.
 func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig, w *checkpoint.Weights) (on targets, err error) {
 	if on.tokens, err = c.Tokens(w, m.tables(), m.tied()); err != nil {
@@ -25,7 +82,7 @@ func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig, w *checkpoint
 		on.modules = append(on.modules, m.headModule())
 	}
 	on.embedding = c.Adapts(m.tables().Embedding, false)
-	if on.none() {
+	if on.none() && len(c.TargetParameters) == 0 {
 		return on, fmt.Errorf("%s: target_modules %s matches no linear module of %s, as its other keys narrow it down", dir, c.TargetText(), m.dir)
 	}
 	return on, nil

@@ -19,6 +19,9 @@ func (m *Model) SaveAdapter(dir string) error {
 	if m.adapter == nil {
 		return fmt.Errorf("saving an adapter to %s: the model has none", dir)
 	}
+	if err := m.Continues(); err != nil {
+		return fmt.Errorf("saving an adapter to %s: %w", dir, err)
+	}
 	var tensors []checkpoint.Tensor
 	for _, p := range m.adapterParams() {
 		list, err := m.laidOut(p, m.adapterName(p))
