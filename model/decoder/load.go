@@ -306,10 +306,28 @@ func (m *Model) derived(name string) bool {
 	if m.adapter != nil && m.adapter.lora.TieWeights && m.tied() && name == prefix+m.headName() {
 		return true
 	}
-	if m.adapter != nil && m.beside(name) {
+	if m.adapter != nil && (m.beside(name) || m.savedAgain(name)) {
 		return true
 	}
 	return name == m.headName() || m.config.unread(name) || checkpoint.Unread(m.config.ModelType, name) || checkpoint.Beyond(m.config.ModelType, name, m.config.Layers)
+}
+
+// savedAgain reports whether a tensor of an adapter's file is the weight of a module of
+// modules_to_save once more, or what it was before training: PEFT 0.18 writes both beside it
+// of a vocabulary that was resized (save_embedding_layers), and reads neither.
+func (m *Model) savedAgain(name string) bool {
+	for _, copied := range []string{".modules_to_save.", ".original_module."} {
+		before, after, found := strings.Cut(strings.TrimPrefix(name, prefix), copied)
+		if !found {
+			continue
+		}
+		for p := range m.adapter.saves {
+			if p.Name == before+"."+after {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // mismatch makes one error of the first few faults.

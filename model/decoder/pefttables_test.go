@@ -360,3 +360,24 @@ func TestGenerationWithTables(t *testing.T) {
 		cache.Close()
 	}
 }
+
+// TestResizedAdapters: adapters of models with a resized vocabulary, or with a bias of the
+// head, load as PEFT 0.18 writes them, which holds some weights twice, are saved, and merge.
+func TestResizedAdapters(t *testing.T) {
+	const folder = "testdata/peft_resized"
+	recorded := readAdapterLosses(t, folder)
+	for name, want := range recorded.Adapters {
+		t.Run(name, func(t *testing.T) {
+			base, out := filepath.Join(folder, want.Base), t.TempDir()
+			m := load(t, base, Options{})
+			must(t, m.LoadAdapter(filepath.Join(folder, name)))
+			meanLoss(t, m, recorded.IDs, want.Loss)
+			must(t, m.SaveAdapter(out))
+			must(t, m.Merge())
+			meanLoss(t, m, recorded.IDs, want.Loss)
+			again := load(t, base, Options{})
+			must(t, again.LoadAdapter(out))
+			meanLoss(t, again, recorded.IDs, want.Loss)
+		})
+	}
+}

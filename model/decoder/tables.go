@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"dataflex.dev/dataflex/model/autograd"
 	"dataflex.dev/dataflex/model/checkpoint"
@@ -287,6 +288,11 @@ func (m *Model) besides(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error
 			if err := add(p, name); err != nil {
 				return nil, err
 			}
+			if path == m.tables().Head && m.head.Bias != nil {
+				if err := add(m.head.Bias, biasName(name)); err != nil {
+					return nil, err
+				}
+			}
 		}
 		if path == m.tables().Head && m.tied() && tokens != nil && (grown || c.TokensOnly) {
 			if err := add(tokens.Rows, c.TokensName(m.tables().Head)); err != nil {
@@ -316,31 +322,44 @@ func (m *Model) withoutTokens(p *tensor.Param, w []float32) []float32 {
 // in PEFT.
 func (m *Model) readTables(w *checkpoint.Weights) error {
 	for _, path := range m.tables().Paths() {
-		p := m.embed
-		if path == m.tables().Head {
-			p = m.head.Weight
-		}
-		if m.adapter.saves[p] {
-			continue
-		}
 		for _, name := range checkpoint.TableNames(path) {
-			shape, ok := w.Shape(name)
-			if !ok {
+			if path == m.tables().Embedding {
+				if err := m.readTable(w, name, m.embed); err != nil {
+					return err
+				}
 				continue
 			}
-			if !slices.Equal(shape, p.Shape) {
-				return fmt.Errorf("%s: tensor %q has shape %v, the model's is %v", w.Path(name), name, shape, p.Shape)
-			}
-			if err := p.Load(m.dev, m.source(p, w, name), &tensor.Buffer{}); err != nil {
+			if err := m.readTable(w, name, m.head.Weight); err != nil {
 				return err
 			}
-			if err := m.keepTokens(p); err != nil {
+			if m.head.Bias == nil {
+				continue
+			}
+			if err := m.readTable(w, biasName(name), m.head.Bias); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
 }
+
+// readTable reads p where the file has it under that name and it does not train.
+func (m *Model) readTable(w *checkpoint.Weights, name string, p *tensor.Param) error {
+	shape, ok := w.Shape(name)
+	if !ok || m.adapter.saves[p] {
+		return nil
+	}
+	if !slices.Equal(shape, p.Shape) {
+		return fmt.Errorf("%s: tensor %q has shape %v, the model's is %v", w.Path(name), name, shape, p.Shape)
+	}
+	if err := p.Load(m.dev, m.source(p, w, name), &tensor.Buffer{}); err != nil {
+		return err
+	}
+	return m.keepTokens(p)
+}
+
+// biasName is the name of the bias of a table, whose weight has that name.
+func biasName(weight string) string { return strings.TrimSuffix(weight, "weight") + "bias" }
 
 // keepTokens notes what p has in the places of rows that train.
 func (m *Model) keepTokens(p *tensor.Param) error {
@@ -369,8 +388,10 @@ func rowsOf(w []float32, index []int32, d int) []float32 {
 // beside reports whether a tensor of an adapter's file is one of besides.
 func (m *Model) beside(name string) bool {
 	for _, path := range m.tables().Paths() {
-		if slices.Contains(checkpoint.TableNames(path), name) {
-			return true
+		for _, table := range checkpoint.TableNames(path) {
+			if name == table || path == m.tables().Head && m.head.Bias != nil && name == biasName(table) {
+				return true
+			}
 		}
 	}
 	return m.tied() && m.head.Tokens != nil && (name == prefix+m.tables().Head+".trainable_tokens_delta" || name == prefix+m.tables().Head+".token_adapter.trainable_tokens_delta")

@@ -18,16 +18,7 @@ import (
 // of their sizes; and they are not trained further.
 func TestTargetParameters(t *testing.T) {
 	const folder = "testdata/target_parameters"
-	var recorded struct {
-		IDs      []int32
-		Adapters map[string]struct {
-			Base string
-			Loss float64
-		}
-	}
-	text, err := os.ReadFile(filepath.Join(folder, "recorded.json"))
-	must(t, err)
-	must(t, json.Unmarshal(text, &recorded))
+	recorded := readAdapterLosses(t, folder)
 	for _, name := range slices.Sorted(maps.Keys(recorded.Adapters)) {
 		t.Run(name, func(t *testing.T) {
 			want := recorded.Adapters[name]
@@ -53,6 +44,23 @@ func TestTargetParameters(t *testing.T) {
 	must(t, m.LoadAdapter(filepath.Join(folder, "gpt_oss-adapter")))
 	must(t, m.Merge())
 	meanLoss(t, m, recorded.IDs, recorded.Adapters["gpt_oss-adapter"].Loss)
+}
+
+// adapterLosses are folders of adapters that PEFT wrote, and its loss of the ids with each.
+type adapterLosses struct {
+	IDs      []int32
+	Adapters map[string]struct {
+		Base string
+		Loss float64
+	}
+}
+
+func readAdapterLosses(t *testing.T, folder string) (r adapterLosses) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, "recorded.json"))
+	must(t, err)
+	must(t, json.Unmarshal(text, &r))
+	return r
 }
 
 // TestTargetParametersElsewhere: a name that is no tensor of experts is refused.

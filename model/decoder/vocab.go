@@ -225,6 +225,9 @@ func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
 			return fmt.Errorf("a vocabulary of %d: %w", rows, err)
 		}
 	}
+	if err := m.growBias(rows); err != nil {
+		return fmt.Errorf("a vocabulary of %d: %w", rows, err)
+	}
 	m.config.Vocab, m.head.Out = rows, rows
 	return nil
 }
