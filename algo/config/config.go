@@ -10,8 +10,10 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"sync"
 
+	"dataflex.dev/dataflex/data/storage"
 	"dataflex.dev/dataflex/data/yamlfile"
 )
 
@@ -371,6 +373,9 @@ func Read(file string, overrides []string) (*yamlfile.Value, error) {
 		}
 	default:
 		root, err = yamlfile.Load(file)
+		if err != nil && storage.Exists(filepath.Join(file, "config.json")) {
+			err = fmt.Errorf("%s is a model's folder, and a configuration is expected here: write --model_name_or_path %[1]s, or name a YAML file that does", file)
+		}
 	}
 	if err != nil {
 		return nil, err

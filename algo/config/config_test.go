@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -409,4 +410,15 @@ func loadText(text string) (*Config, error) {
 		return nil, err
 	}
 	return Load("c.yaml", nil)
+}
+
+// TestModelForConfiguration: a model's folder in the place of a configuration.
+func TestModelForConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadGenerate(dir, nil); err == nil || !strings.Contains(err.Error(), "write --model_name_or_path "+dir) {
+		t.Error(err)
+	}
 }

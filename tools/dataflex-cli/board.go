@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/report/board"
 	"dataflex.dev/dataflex/tools/command"
 )
@@ -71,7 +72,7 @@ func serveBoard(ctx context.Context, dir string, port int) error {
 // checkFile is dataflex-cli check, as called by the board.
 func checkFile(ctx context.Context, file string) (faults []error, notices []string) {
 	var said bytes.Buffer
-	faults = check(ctx, file, nil, command.Clean(&said))
+	faults = check(ctx, config.Load, file, nil, command.Clean(&said))
 	for line := range strings.Lines(said.String()) {
 		notices = append(notices, strings.TrimRight(line, "\n"))
 	}

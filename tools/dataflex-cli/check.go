@@ -30,7 +30,12 @@ func checkCommand() *cobra.Command {
 			"what is to be resumed from, and every dataset's entry, files and first rows. Prints what has no effect, then every\n" +
 			"fault; exits 1 if there is one.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			faults := check(cmd.Context(), args[0], args[1:], command.Clean(os.Stdout))
+			out := command.Clean(os.Stdout)
+			load, err := loaderOf(args[0], args[1:], out)
+			if err != nil {
+				return err
+			}
+			faults := check(cmd.Context(), load, args[0], args[1:], out)
 			for _, f := range faults {
 				if !errors.Is(f, context.Canceled) {
 					fmt.Fprintf(command.Clean(os.Stderr), "error: %v\n", f)
@@ -67,13 +72,13 @@ func (c *checker) add(err error) {
 	}
 }
 
+// loader reads a configuration of one kind: for training, export or generation.
+type loader func(file string, overrides []string) (*config.Config, error)
+
 // check returns every fault; notices are written to out.
-func check(ctx context.Context, file string, overrides []string, out io.Writer) []error {
+func check(ctx context.Context, load loader, file string, overrides []string, out io.Writer) []error {
 	c := &checker{ctx: ctx, out: out}
-	load, err := loaderOf(file, overrides)
-	if err != nil {
-		return []error{err}
-	}
+	var err error
 	if c.config, err = load(file, overrides); err != nil {
 		c.add(err)
 		return c.faults
@@ -93,8 +98,9 @@ func check(ctx context.Context, file string, overrides []string, out io.Writer) 
 	return c.faults
 }
 
-// loaderOf distinguishes a configuration of export from one of training.
-func loaderOf(file string, overrides []string) (func(string, []string) (*config.Config, error), error) {
+// loaderOf tells the kinds of configuration apart. One that neither trains nor writes anywhere
+// is for eval, generate and chat, which out is told: training needs both keys.
+func loaderOf(file string, overrides []string, out io.Writer) (loader, error) {
 	root, err := config.Read(file, overrides)
 	if err != nil {
 		return nil, err
@@ -103,8 +109,12 @@ func loaderOf(file string, overrides []string) (func(string, []string) (*config.
 		e, ok := root.Get(key)
 		return ok && e.Value.Any() != nil && e.Value.Any() != false
 	}
-	if has("export_dir") && !has("do_train") && !has("dataset") {
+	switch {
+	case has("export_dir") && !has("do_train") && !has("dataset"):
 		return config.LoadExport, nil
+	case !has("do_train") && !has("do_eval") && !has("do_predict") && !has("output_dir"):
+		fmt.Fprintln(out, "checked for eval, generate and chat: there is no do_train, do_eval or do_predict, and no output_dir")
+		return config.LoadGenerate, nil
 	}
 	return config.Load, nil
 }

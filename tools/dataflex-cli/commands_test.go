@@ -178,9 +178,16 @@ func TestCheck(t *testing.T) {
 		{append(select2, "component_name=les"), []string{`there is no "les" among the selectors (did you mean less?)`}, ""},
 		{append(select2, "component_name=mine"), []string{`there is no selector "lees"; there are`}, ""},
 		{[]string{"do_train=null", "dataset=null", "export_dir=" + dir + "/out"}, nil, ""},
+		{[]string{"do_train=null", "output_dir=null"}, nil, "checked for eval, generate and chat"},
+		{[]string{"do_train=null", "output_dir=null", "dataset=nowhere"}, []string{"Undefined dataset nowhere"}, ""},
+		{[]string{"do_train=null"}, []string{"there is nothing to do: set do_train: true"}, ""},
 	} {
 		var out bytes.Buffer
-		faults := check(context.Background(), file, c.overrides, &out)
+		load, err := loaderOf(file, c.overrides, &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		faults := check(context.Background(), load, file, c.overrides, &out)
 		var text strings.Builder
 		for _, f := range faults {
 			text.WriteString(f.Error() + "\n")
