@@ -65,17 +65,20 @@ function tick(t) {
   return plain.length > 7 && short.length < plain.length ? short : plain;
 }
 
-// drawn is an area that is redrawn when its width changes.
+// drawn is an area that is redrawn when its width changes. Its height is kept free until it is
+// drawn, so that what is below does not jump.
 function drawn(height, draw) {
   const area = el("div", { class: "area" });
+  area.style.minHeight = height + "px";
   let width = 0;
-  // In the next frame: drawing inside the observer would change what it observes.
-  new ResizeObserver(() => requestAnimationFrame(() => {
+  area.fit = () => {
     const w = Math.floor(area.clientWidth);
     if (w === width || w < 40) return;
     width = w;
     area.replaceChildren(draw(w, height));
-  })).observe(area);
+  };
+  // In the next frame: drawing inside the observer would change what it observes.
+  new ResizeObserver(() => requestAnimationFrame(area.fit)).observe(area);
   return area;
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -165,6 +166,33 @@ func TestHostileTextsInChromium(t *testing.T) {
 	}
 	if len(b.Faults) == 0 {
 		t.Error("the policy did not refuse it")
+	}
+}
+
+// TestPlace: of what is shown again, panels that are unchanged are kept, with what was typed in
+// them; one that is replaced has its chart and the focus at once; and the room for a chart is there before it
+// is drawn.
+func TestPlace(t *testing.T) {
+	b := chromium.Start(t)
+	b.Open(made(t, recorded(t, "static")), 1400, "light")
+	var got []int
+	b.Eval(`(() => {
+		const box = el("div", {}), chart = () => el("div", {}, drawn(50, (w, h) => svg("svg", { width: w, height: 50 })));
+		document.getElementById("main").append(box);
+		const found = [1, 2].flatMap(n => {
+			place(box, [["same", 0, () => el("input", { value: n })], ["chart", n, chart]]);
+			return [box.children.length, Number(box.querySelector("input").value), box.querySelectorAll("svg").length, box.lastChild.offsetHeight];
+		});
+		const typed = n => place(box, [["typed", n, () => el("div", {}, el("button", {}, "x"), el("input", { value: n }))]]);
+		typed(1);
+		box.querySelector("input").focus();
+		typed(2);
+		found.push(Number(document.activeElement.value));
+		box.remove();
+		return found;
+	})()`, &got)
+	if !slices.Equal(got, []int{2, 1, 0, 50, 2, 1, 1, 50, 2}) {
+		t.Errorf("panels, text, charts and their height, twice, and what has the focus: %v", got)
 	}
 }
 

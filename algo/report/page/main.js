@@ -3,7 +3,7 @@
 
 // place puts parts into a box. A panel whose content is unchanged is kept.
 function place(box, parts) {
-  const old = new Map([...box.children].map(e => [e.part, e]));
+  const old = new Map([...box.children].map(e => [e.place, e])); // an element's own property part is something else
   let at = box.firstElementChild;
   for (const [key, of, make] of parts) {
     const was = old.get(key), stamp = JSON.stringify(of);
@@ -14,10 +14,15 @@ function place(box, parts) {
       continue;
     }
     const now = make(was);
-    now.part = key;
+    now.place = key;
     now.stamp = stamp;
+    const controls = e => [...e.querySelectorAll("input, select, button, a")], focused = was ? controls(was).indexOf(document.activeElement) : -1;
     if (was) was.remove();
     box.insertBefore(now, at);
+    const again = controls(now)[focused];
+    if (again) again.focus({ preventScroll: true });
+    // What was visible is drawn again at once: a chart that is empty for a frame flickers.
+    if (was) for (const area of now.querySelectorAll(".area")) area.fit();
   }
   for (const gone of old.values()) gone.remove();
 }
