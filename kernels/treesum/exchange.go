@@ -2,6 +2,7 @@ package treesum
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 
 	"dataflex.dev/dataflex/driver"
@@ -98,6 +99,12 @@ func (r *Reducer) Gather(ctx context.Context, lo int, own, to []driver.F32) erro
 		}
 		from, n := done, c.at[rank+1]-c.at[rank]
 		done += n
+		if width*r.c.Size() > sparse*(c.hi()-c.lo()) {
+			if err := r.hand(ctx, c, mine, from, lo, dst); err != nil {
+				return err
+			}
+			continue
+		}
 		part, ok := mine.whole(from, from+n)
 		if !ok || n != width || c.even() { // what travels from where it arrives is copied first
 			part = r.send.Sub(0, width)
@@ -108,6 +115,46 @@ func (r *Reducer) Gather(ctx context.Context, lo int, own, to []driver.F32) erro
 			}
 		}
 		if err := r.spread(ctx, c, part, r.recv, lo, dst); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sparse is how many times the numbers that are wanted an all-gather may move: in it all send as
+// much as the one with the most, and of a small tensor most processes own nothing.
+const sparse = 4
+
+// hand gives every process the parts of c, by the hand of their owners, one after another; this
+// one's begin at element from of mine. dst, which begins at element begins, receives them.
+func (r *Reducer) hand(ctx context.Context, c cut, mine vector, from, begins int, dst vector) error {
+	for p := range r.c.Size() {
+		n := c.at[p+1] - c.at[p]
+		if n == 0 {
+			continue
+		}
+		values := make([]float32, n)
+		var data []byte
+		if p == r.c.Rank() {
+			if err := mine.window(from, from+n, func(s driver.F32, at int) error {
+				x, err := driver.Read(r.dev, s)
+				copy(values[at:], x)
+				return err
+			}); err != nil {
+				return err
+			}
+			data, _ = binary.Append(nil, binary.LittleEndian, values) // numbers have a size
+		}
+		data, err := r.c.Broadcast(ctx, data, p)
+		if err != nil {
+			return err
+		}
+		if read, err := binary.Decode(data, binary.LittleEndian, values); err != nil || read != len(data) {
+			return fmt.Errorf("rank %d sent %d bytes for %d numbers", p, len(data), n)
+		}
+		if err := dst.window(c.at[p]-begins, c.at[p+1]-begins, func(s driver.F32, at int) error {
+			return driver.Upload(r.dev, s, values[at:at+s.Len()])
+		}); err != nil {
 			return err
 		}
 	}

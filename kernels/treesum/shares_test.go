@@ -201,6 +201,56 @@ func TestGatherInPlace(t *testing.T) {
 	wg.Wait()
 }
 
+// TestGatherSmall: of small vectors, which few processes own, only their owners send.
+func TestGatherSmall(t *testing.T) {
+	const processes = 9
+	lengths := []int{10, 7, 300, 5, 38}
+	shares := newShares(lengths, processes, 1000, 4)
+	dev := cpu.New(1)
+	defer dev.Close()
+	job := lanes.Job(processes, dev)
+	var sent [processes]lanes.Sent
+	var wg sync.WaitGroup
+	for p := range processes {
+		wg.Go(func() {
+			defer job[p].Close()
+			r, err := newReducer(dev, job[p], processes, shares.len(), Tree, shares, shares.cuts)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.Close()
+			for vector, n := range lengths {
+				want, own := make([]float32, n), []driver.F32{}
+				for i := range want {
+					want[i] = float32(100*vector + i)
+				}
+				for _, part := range shares.Of(p) {
+					if part.Vector == vector {
+						own = append(own, driver.FromHost(slices.Clone(want[part.From:part.To])))
+					}
+				}
+				got := make([]float32, n)
+				if err := r.Gather(t.Context(), shares.Start(vector), own, []driver.F32{driver.FromHost(got)}); err != nil {
+					t.Error(err)
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("process %d, vector %d: %v", p, vector, got)
+				}
+			}
+			sent[p] = job[p].(*lanes.Rank).Sent()[driver.Broadcast]
+		})
+	}
+	wg.Wait()
+	var bytes int64
+	for _, s := range sent {
+		bytes += s.Bytes
+	}
+	if want := int64(4 * (10 + 7 + 5 + 38) * (processes - 1)); bytes != want { // a part is 40: that of 300 is sent by all at once
+		t.Errorf("small vectors move %d bytes, want %d", bytes, want)
+	}
+}
+
 // TestSharedTraffic: a step that shares sends what one without does, 2(W−1)/W of the vector
 // where its parts are equal: gradients in one all-to-all a bucket, weights in one all-gather.
 func TestSharedTraffic(t *testing.T) {
