@@ -90,18 +90,18 @@ func (l *lanes) placeGradients(c *config.Config, plan Plan, model *decoder.Model
 		model.PlaceGradients(func(p *tensor.Param) driver.F32 { return p.Grad }, nil)
 		return nil
 	}
-	l.sharded = newSharedGradients(l.device, l.params, model.SectionsOf, model.Sections(), l.job.Size())
+	l.sharded = newSharedGradients(l.device, l.params, model.Spans(), model.Sections(), l.job.Size())
 	return nil
 }
 
-// newSharedGradients divides the parameters into units. sectionsOf returns the sections that
-// use a parameter, of n.
-func newSharedGradients(dev driver.Device, params []*tensor.Param, sectionsOf func(*tensor.Param) (first, last int), n, processes int) *sharedGradients {
+// newSharedGradients divides the parameters into units. spans are the sections that use each, of
+// n.
+func newSharedGradients(dev driver.Device, params []*tensor.Param, spans map[*tensor.Param]decoder.Span, n, processes int) *sharedGradients {
 	g := &sharedGradients{device: dev, of: make([]int, n)}
 	sizes := make([]int, n)
 	for _, p := range params {
-		if first, last := sectionsOf(p); first == last {
-			sizes[first] += p.Size()
+		if s := spans[p]; s.First == s.Last {
+			sizes[s.First] += p.Size()
 		}
 	}
 	least := evenBlocks * processes * reduce.Leaf
@@ -118,8 +118,8 @@ func newSharedGradients(dev driver.Device, params []*tensor.Param, sectionsOf fu
 	at := 0
 	for i, p := range params {
 		u := throughout
-		if first, last := sectionsOf(p); first == last {
-			u = g.units[g.of[first]]
+		if s := spans[p]; s.First == s.Last {
+			u = g.units[g.of[s.First]]
 		}
 		u.params = append(u.params, p)
 		if k := len(u.runs); k > 0 && u.runs[k-1].end == i {

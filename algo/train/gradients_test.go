@@ -142,7 +142,7 @@ func TestShardedPassFails(t *testing.T) {
 				dev := devs[rank]
 				ctx, job := ranks.New(t.Context(), c, time.Minute)
 				var params []*tensor.Param
-				of := map[*tensor.Param]int{}
+				spans := map[*tensor.Param]decoder.Span{}
 				for i := range sections {
 					p, err := tensor.New(dev, fmt.Sprint("p", i), size)
 					if err == nil {
@@ -152,10 +152,10 @@ func TestShardedPassFails(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					params, of[p] = append(params, p), i
+					params, spans[p] = append(params, p), decoder.Span{First: i, Last: i}
 				}
 				l := &lanes{job: job, per: 1, params: params, device: dev}
-				l.sharded = newSharedGradients(dev, params, func(p *tensor.Param) (first, last int) { return of[p], of[p] }, sections, 2)
+				l.sharded = newSharedGradients(dev, params, spans, sections, 2)
 				cfg := &config.Config{}
 				cfg.Training.Sharding.Stage = 2
 				if err := l.allocate(cfg, Plan{Ranks: 2}); err != nil {

@@ -2,7 +2,7 @@ package decoder
 
 import (
 	"fmt"
-	"slices"
+	"strconv"
 	"strings"
 
 	"dataflex.dev/dataflex/driver"
@@ -22,27 +22,37 @@ type Follower interface {
 // Sections is the number of sections that Follower is told of.
 func (m *Model) Sections() int { return m.config.Layers + 2 }
 
-// SectionsOf returns the sections in which a parameter is used, from the first to the last:
-// those of a tied head are the embeddings and the head.
-func (m *Model) SectionsOf(p *tensor.Param) (first, last int) {
-	at := slices.IndexFunc(m.parts, func(part part) bool { return slices.Contains(part.tensors(), p) })
-	if at < 0 {
-		panic("decoder: " + p.Name + " is no parameter of the model")
+// Span is the sections in which a parameter is used, from the first to the last: those of a
+// tied head are the embeddings and the head.
+type Span struct{ First, Last int }
+
+// Spans returns those of every parameter.
+func (m *Model) Spans() map[*tensor.Param]Span {
+	out := map[*tensor.Param]Span{}
+	for _, part := range m.parts {
+		for _, p := range part.tensors() {
+			out[p] = m.span(part.path, p)
+		}
 	}
-	path, top := m.parts[at].path, m.Sections()-1
+	return out
+}
+
+// span is that of a parameter of the part with that path.
+func (m *Model) span(path string, p *tensor.Param) Span {
+	top := m.Sections() - 1
 	if rest, in := strings.CutPrefix(path, m.family.named().layers+"."); in {
-		layer := 0
-		if _, err := fmt.Sscanf(rest, "%d.", &layer); err == nil {
-			return layer + 1, layer + 1
+		number, _, _ := strings.Cut(rest, ".")
+		if layer, err := strconv.Atoi(number); err == nil {
+			return Span{layer + 1, layer + 1}
 		}
 	}
 	switch {
 	case p == m.embed && m.head.Weight != m.embed, p == m.positions:
-		return 0, 0
-	case p == m.head.Weight && m.head.Weight != m.embed, p == m.head.Bias && p != nil, (p == m.norm.weight || p == m.norm.bias) && !m.family.embedNorm:
-		return top, top
+		return Span{0, 0}
+	case p == m.head.Weight && m.head.Weight != m.embed, p == m.head.Bias, (p == m.norm.weight || p == m.norm.bias) && !m.family.embedNorm:
+		return Span{top, top}
 	}
-	return 0, top
+	return Span{0, top}
 }
 
 // PlaceGradients gives the gradient of every trainable parameter a place. Places may be the

@@ -23,8 +23,8 @@ type taker struct {
 func (k *taker) Before(section int) error {
 	k.order = append(k.order, section)
 	for _, p := range k.m.Trainable() {
-		first, last := k.m.SectionsOf(p)
-		if g := p.Grad.Host(); first == last && last == section && slices.ContainsFunc(g, func(x float32) bool { return x != 0 }) {
+		span := k.m.Spans()[p]
+		if g := p.Grad.Host(); span.First == span.Last && span.Last == section && slices.ContainsFunc(g, func(x float32) bool { return x != 0 }) {
 			return fmt.Errorf("something is added to the gradient of %s before section %d", p.Name, section)
 		}
 	}
@@ -34,7 +34,7 @@ func (k *taker) Before(section int) error {
 func (k *taker) After(section int) error {
 	k.order = append(k.order, -section)
 	for _, p := range k.m.Trainable() {
-		if first, _ := k.m.SectionsOf(p); first == section {
+		if k.m.Spans()[p].First == section {
 			k.taken[p.Name] = slices.Clone(p.Grad.Host())
 			reduce.Fill(k.m.dev, float32(math.NaN()), p.Grad)
 		}
@@ -94,7 +94,7 @@ func TestSections(t *testing.T) {
 			check(Objective{Train: true, Balance: 0.5})
 			layers := 0
 			for _, p := range m.Trainable() {
-				if first, last := m.SectionsOf(p); first == last {
+				if s := m.Spans()[p]; s.First == s.Last {
 					layers++
 				}
 			}
