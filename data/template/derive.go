@@ -11,13 +11,13 @@ import (
 )
 
 // FromChatTemplate returns the template of a config that names none: empty for a tokenizer
-// without a chat template, else what LLaMA-Factory's parse_template derives from it: four small
+// without a chat template or with several that have names, as in LLaMA-Factory 0.9.4, else what LLaMA-Factory's parse_template derives from it: four small
 // conversations are rendered, and the slots are the differences between them. Tools then have
 // the default format, the EOS is unchanged and there are no stop words. A chat template from
 // which no slots can be derived is an error.
 func FromChatTemplate(tok *tokenizer.Tokenizer) (*Template, error) {
 	text := tok.ChatTemplate()
-	if strings.TrimSpace(text) == "" {
+	if strings.TrimSpace(text) == "" || tok.NamesTemplates() {
 		return Get("empty")
 	}
 	t, err := derive(tok, text)

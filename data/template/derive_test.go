@@ -31,6 +31,33 @@ func TestFromChatTemplate(t *testing.T) {
 	}
 }
 
+// As in LLaMA-Factory, chat templates that have names do not give a template, and stay.
+func TestNamedChatTemplates(t *testing.T) {
+	dir := t.TempDir()
+	err := os.CopyFS(dir, os.DirFS("../tokenizer/testdata/llama3"))
+	if err == nil {
+		err = os.MkdirAll(filepath.Join(dir, "additional_chat_templates"), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "additional_chat_templates", "tool_use.jinja"), []byte("T"), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := tokenizer.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl, err := FromChatTemplate(tok)
+	if err != nil || tmpl.Name() != "empty" {
+		t.Fatalf("%v, %v", tmpl, err)
+	}
+	tmpl.FixTokenizer(tok)
+	if tok.ChatTemplate() != "" || tok.ToolTemplate() != "T" {
+		t.Errorf("they became %q and %q", tok.ChatTemplate(), tok.ToolTemplate())
+	}
+}
+
 // Chat templates of our own, and the slots that LLaMA-Factory 0.9.5's parse_template derives
 // from them (its output with transformers 4.52.4 on these tokenizers).
 func TestDerive(t *testing.T) {

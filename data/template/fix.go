@@ -29,7 +29,7 @@ func (t *Template) FixTokenizer(tok *tokenizer.Tokenizer) (added int) {
 	}
 	added += tok.AddSpecial(stop...)
 	tok.SetPaddingSide("right") // the side that training pads on, whatever the files say
-	if tok.ChatTemplate() == "" || t.replaceJinja {
+	if tok.ChatTemplate() == "" && !tok.NamesTemplates() || t.replaceJinja {
 		if jinja, err := t.Jinja(tok); err == nil {
 			tok.SetChatTemplate(jinja)
 		}

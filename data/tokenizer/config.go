@@ -45,7 +45,7 @@ type config struct {
 	special    map[string]specialToken    // by name, where set
 	additional []specialToken             // additional_special_tokens, or transformers 5's list extra_special_tokens
 	named      []namedToken               // extra_special_tokens where it is an object, in the file's order
-	chat       string
+	chat       chatTemplates
 	byModel    string // the class of the model's type, where the files name none
 	maxLength  int
 	side       string
@@ -73,7 +73,7 @@ func (c *config) cleanUpSpaces() bool { return c.bool("clean_up_tokenization_spa
 
 // parseConfig reads the files beside tokenizer.json.
 func (t *Tokenizer) parseConfig(f files) error {
-	dir, main, special, chat := f.dir, f.config, f.special, f.chat
+	dir, main, special := f.dir, f.config, f.special
 	c := &t.config
 	c.fields, c.special, c.maxLength = map[string]json.RawMessage{}, map[string]specialToken{}, math.MaxInt
 	p := &parser{file: filepath.Join(dir, configFile)}
@@ -100,10 +100,7 @@ func (t *Tokenizer) parseConfig(f files) error {
 		t.parseSpecials(p, fields)
 		p.file = filepath.Join(dir, configFile)
 	}
-	c.chat = chatTemplate(c.fields["chat_template"])
-	if chat != nil {
-		c.chat = string(chat)
-	}
+	c.chat = parseChat(p, f, c.fields["chat_template"])
 	c.side = c.string("padding_side")
 	if raw := c.fields["model_max_length"]; !isNull(raw) {
 		f, err := strconv.ParseFloat(string(raw), 64)
@@ -142,7 +139,8 @@ func (t *Tokenizer) addDeclared(p *parser) {
 }
 
 // addListed adds the tokens of added_tokens.json, which older folders without
-// added_tokens_decoder have: text and id. Known tokens are unchanged.
+// added_tokens_decoder have: text and id. Known tokens are unchanged, and of two tokens with
+// one id that of tokenizer.json is taken.
 func (t *Tokenizer) addListed(p *parser, text []byte) {
 	var ids map[string]int32
 	if err := json.Unmarshal(text, &ids); err != nil {
@@ -152,8 +150,12 @@ func (t *Tokenizer) addListed(p *parser, text []byte) {
 	byID := slices.SortedFunc(maps.Keys(ids), func(a, b string) int {
 		return cmp.Or(cmp.Compare(ids[a], ids[b]), cmp.Compare(a, b))
 	})
+	byID = slices.DeleteFunc(byID, func(token string) bool {
+		_, taken := t.addedByID[ids[token]]
+		return taken || token == ""
+	})
 	for _, token := range byID {
-		if _, known := t.addedByKey[token]; !known && token != "" {
+		if _, known := t.addedByKey[token]; !known {
 			special := t.isSpecialName(token)
 			t.add(AddedToken{Content: token, Special: special, Normalized: !special})
 		}
@@ -264,22 +266,4 @@ func (t *Tokenizer) addMissingSpecials() {
 			t.add(AddedToken{Content: s.content, Special: true})
 		}
 	}
-}
-
-// chatTemplate reads a chat_template: one text, or a list of named ones, of which "default" is
-// used.
-func chatTemplate(raw json.RawMessage) string {
-	var text string
-	if isNull(raw) || json.Unmarshal(raw, &text) == nil {
-		return text
-	}
-	var named []struct{ Name, Template string }
-	if json.Unmarshal(raw, &named) == nil {
-		for _, n := range named {
-			if n.Name == "default" {
-				return n.Template
-			}
-		}
-	}
-	return ""
 }

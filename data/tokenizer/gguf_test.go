@@ -207,7 +207,7 @@ func TestGGUFSpecial(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if _, _, ok := tok.Unknown(); ok || !tok.AddBOS() || tok.ModelMaxLength() != 77 || tok.config.chat != "{{ messages }}" {
+	if _, _, ok := tok.Unknown(); ok || !tok.AddBOS() || tok.ModelMaxLength() != 77 || tok.ChatTemplate() != "{{ messages }}" {
 		t.Error(ok, tok.AddBOS(), tok.ModelMaxLength(), tok.config.chat)
 	}
 	if got := tok.EncodeSpecial("<|end|>"); !slices.Equal(got, []int32{436, 437}) {

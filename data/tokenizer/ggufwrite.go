@@ -313,7 +313,7 @@ func (w *ggufTokens) special() {
 	}
 	w.value("ggml.add_bos_token", is(0, "bos_token"))
 	w.value("ggml.add_eos_token", is(len(t.template)-1, "eos_token"))
-	if t.config.chat != "" {
-		w.value("chat_template", t.config.chat)
+	if t.config.chat.text != "" {
+		w.value("chat_template", t.config.chat.text)
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 // Save writes the tokenizer's files into dir through write (an atomic writer, for example), as
 // transformers 4.52 writes them: tokenizer.json, tokenizer_config.json, special_tokens_map.json
-// and, with a chat template, chat_template.jinja. tokenizer.json keeps its bytes except for
+// and, with chat templates, chat_template.jinja and additional_chat_templates. tokenizer.json keeps its bytes except for
 // added tokens.
 func (t *Tokenizer) Save(dir string, write func(path string, data []byte) error) error {
 	special, err := dump(t.specialMap(true))
@@ -38,8 +38,8 @@ func (t *Tokenizer) Save(dir string, write func(path string, data []byte) error)
 	if err == nil {
 		err = write(filepath.Join(dir, tokenizerFile), model)
 	}
-	if err == nil && t.config.chat != "" {
-		err = write(filepath.Join(dir, chatFile), []byte(t.config.chat))
+	if err == nil {
+		err = t.config.chat.save(dir, write)
 	}
 	if err != nil {
 		return fmt.Errorf("tokenizer: %w", err)

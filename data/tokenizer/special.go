@@ -61,6 +61,25 @@ func (t *Tokenizer) AddBOS() bool {
 	return false
 }
 
+// classTemplate replaces what tokenizer.json puts around a text by what the tokenizer's class
+// does, for those that take add_bos_token and add_eos_token over it (transformers 4.52,
+// update_post_processor).
+func (t *Tokenizer) classTemplate() {
+	switch t.class() {
+	case "LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer", "GPTNeoXTokenizer":
+	default:
+		return
+	}
+	t.template = nil
+	if _, id, ok := t.BOS(); ok && t.AddBOS() {
+		t.template = append(t.template, postItem{ids: []int32{id}})
+	}
+	t.template = append(t.template, postItem{text: true})
+	if _, id, ok := t.EOS(); ok && t.config.bool("add_eos_token", false) {
+		t.template = append(t.template, postItem{ids: []int32{id}})
+	}
+}
+
 // class is the tokenizer_class under the name of its slow version, or where the files name
 // none, the class that AutoTokenizer chooses for the type of the model.
 func (t *Tokenizer) class() string {
@@ -172,12 +191,6 @@ func (t *Tokenizer) addSpecials(tokens []string) int {
 	t.buildMatchers()
 	return t.Len() - before
 }
-
-// ChatTemplate is the Jinja text that renders a conversation; "" = none.
-func (t *Tokenizer) ChatTemplate() string { return t.config.chat }
-
-// SetChatTemplate replaces the chat template that Save writes.
-func (t *Tokenizer) SetChatTemplate(jinja string) { t.config.chat = jinja }
 
 // ModelMaxLength is the model's maximum input length in tokens; math.MaxInt where the files
 // name no limit.

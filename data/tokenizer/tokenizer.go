@@ -1,8 +1,8 @@
 // Package tokenizer turns text into the ids a model was trained with, and back:
 // byte-level BPE (GPT-2, Llama 3, Qwen 2) and SentencePiece BPE (Llama 2,
 // Mistral), read from Hugging Face's tokenizer.json (or vocab.json and merges.txt, or
-// tokenizer.model), tokenizer_config.json, special_tokens_map.json, added_tokens.json
-// and chat_template.jinja.
+// tokenizer.model), tokenizer_config.json, special_tokens_map.json, added_tokens.json,
+// chat_template.jinja and additional_chat_templates.
 //
 // Anything in a file that this package does not implement is an error that names the file, the
 // JSON path and the value: ids are right or there are none.
@@ -45,7 +45,8 @@ const maxFile = 512 << 20
 type files struct {
 	dir                                 string
 	model, config, special, chat, added []byte
-	base                                []byte // config.json of the model
+	base                                []byte            // config.json of the model
+	chats                               map[string]string // chat templates that are files of their own
 }
 
 // Load reads the tokenizer of a Hugging Face model folder: tokenizer.json, or where that is
@@ -69,8 +70,11 @@ func Load(dir string) (*Tokenizer, error) {
 		}
 		*into = data
 	}
+	var err error
+	if f.chats, err = readChatFiles(dir); err != nil {
+		return nil, err
+	}
 	if f.model == nil {
-		var err error
 		if f.model, err = convert(dir, f.config, classOf(f.base)); err != nil {
 			return nil, err
 		}
@@ -90,6 +94,7 @@ func (f files) parse() (*Tokenizer, error) {
 	if err := t.parseConfig(f); err != nil {
 		return nil, err
 	}
+	t.classTemplate()
 	if _, given := t.config.fields["add_prefix_space"]; given || t.class() != "LlamaTokenizer" { // LlamaTokenizerFast has no default
 		t.pre.override(t.config.bool("add_prefix_space", false))
 	}
@@ -123,8 +128,8 @@ func (t *Tokenizer) Append(dst []int32, s string) []int32 {
 	return dst
 }
 
-// EncodeSpecial is Encode with the tokens around it that the file's post-processor adds (a BOS,
-// for example).
+// EncodeSpecial is Encode with the tokens around it that the file's post-processor or the
+// tokenizer's class adds (a BOS, for example).
 func (t *Tokenizer) EncodeSpecial(s string) []int32 {
 	if t.template == nil {
 		return t.Encode(s)

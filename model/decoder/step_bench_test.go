@@ -20,6 +20,26 @@ func smol() Config {
 	return c
 }
 
+// neox and qwen35 have smol's number of parameters, to a hundredth: gpt_neox with plain MLPs,
+// LayerNorm, biases and a parallel residual, and qwen3_5 with gated delta rules in three of
+// four layers.
+func neox() Config {
+	c := smol()
+	c.ModelType, c.Intermediate, c.KVHeads, c.RotaryDim = "gpt_neox", 1920, c.Heads, 16
+	c.QKVBias, c.OutBias, c.MLPBias, c.Parallel = true, true, true, true
+	return c
+}
+
+func qwen35() Config {
+	c := smol()
+	c.ModelType, c.Intermediate, c.RotaryDim, c.ConvWidth = "qwen3_5_text", 1344, 16, 4
+	c.Linear = DeltaRule{KeyHeads: 3, ValueHeads: 9, KeyDim: 64, ValueDim: 64}
+	for i := range c.Layers {
+		c.Recurrent = append(c.Recurrent, i%4 != 3)
+	}
+	return c
+}
+
 // random builds a model of that shape with small random weights.
 func random(tb testing.TB, threads int, c Config) *Model {
 	tb.Helper()
@@ -84,18 +104,30 @@ func benchmarkTokens(b *testing.B, tokens int, pass func() error) {
 }
 
 // BenchmarkLoRA is forward and backward of one micro-batch, r = 16 on all linears.
-func BenchmarkLoRA(b *testing.B) { benchmarkLoRA(b, 0, false) }
+func BenchmarkLoRA(b *testing.B) { benchmarkLoRA(b, smol(), 0, false) }
 
 // BenchmarkLoRABF16 is the same in bf16, where the processor has units for it.
-func BenchmarkLoRABF16(b *testing.B) { benchmarkLoRA(b, 0, true) }
+func BenchmarkLoRABF16(b *testing.B) { benchmarkLoRA(b, smol(), 0, true) }
 
 // BenchmarkLoRADropout is the same with a tenth of the adapters' inputs dropped.
-func BenchmarkLoRADropout(b *testing.B) { benchmarkLoRA(b, 0.1, false) }
+func BenchmarkLoRADropout(b *testing.B) { benchmarkLoRA(b, smol(), 0.1, false) }
 
-func benchmarkLoRA(b *testing.B, dropout float64, half bool) {
+// BenchmarkFamilies is the step of BenchmarkLoRA for families whose layers are made of other
+// parts, beside a llama of as many parameters.
+func BenchmarkFamilies(b *testing.B) {
+	for _, c := range []Config{smol(), neox(), qwen35()} {
+		b.Run(c.ModelType, func(b *testing.B) { benchmarkLoRA(b, c, 0, false) })
+	}
+}
+
+func benchmarkLoRA(b *testing.B, c Config, dropout float64, half bool) {
 	dev := cpu.New(0)
 	b.Cleanup(func() { dev.Close() })
-	m := randomOn(b, dev, smol(), half)
+	m := randomOn(b, dev, c, half)
+	parameters := 0
+	for _, p := range m.base() {
+		parameters += p.Size()
+	}
 	l := LoRA{Rank: 16, Alpha: 32, Dropout: dropout, Targets: []string{"all"}}
 	if err := m.AddLoRA(l, rand.New(rand.NewPCG(5, 6)).Float64); err != nil {
 		b.Fatal(err)
@@ -106,6 +138,7 @@ func benchmarkLoRA(b *testing.B, dropout float64, half bool) {
 	}
 	benchmarkTokens(b, 512, func() error { _, err := m.Backward(batch, Objective{Train: true}); return err })
 	b.ReportMetric(float64(m.tape.HighWater())/(1<<20), "MiB")
+	b.ReportMetric(float64(parameters)/1e6, "Mparameters")
 }
 
 // BenchmarkPerSample is the gradients of a LESS pass, with a sink that takes nothing.

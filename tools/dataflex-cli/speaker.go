@@ -90,10 +90,14 @@ func (s *speaker) ownTemplate() error {
 	if s.tok, err = tokenizer.Load(dir); err != nil {
 		return s.config.Errorf("model_name_or_path", "%w", err)
 	}
-	if strings.TrimSpace(s.tok.ChatTemplate()) == "" {
+	text := s.tok.ChatTemplate()
+	if s.tools != "" {
+		text = s.tok.ToolTemplate()
+	}
+	if strings.TrimSpace(text) == "" {
 		return fmt.Errorf("--chat-template: the tokenizer of %s has none: leave the flag out and set template", dir)
 	}
-	chat, err := jinja.Compile(s.tok.ChatTemplate())
+	chat, err := jinja.Compile(text)
 	if err != nil {
 		return fmt.Errorf("--chat-template: %w", err)
 	}
