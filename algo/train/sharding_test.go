@@ -195,50 +195,68 @@ func TestShardedResumes(t *testing.T) {
 	sameRuns(t, "killed", filepath.Join(f.dir, "killed"), filepath.Join(f.dir, "whole"))
 }
 
-// leaving is a rank whose process dies in its nth all-to-all: while gradients are added up.
+// leaving is a rank whose process dies in its nth call of a kind.
 type leaving struct {
 	driver.Collective
-	n int
+	kind driver.CallKind
+	n    int
 }
 
-func (l *leaving) AllToAll(ctx context.Context, in, out driver.F32) error {
+func (l *leaving) dies(kind driver.CallKind) {
+	if kind != l.kind {
+		return
+	}
 	if l.n--; l.n == 0 {
 		_ = l.Close()
 		runtime.Goexit()
 	}
+}
+
+func (l *leaving) AllToAll(ctx context.Context, in, out driver.F32) error {
+	l.dies(driver.AllToAll)
 	return l.Collective.AllToAll(ctx, in, out)
 }
 
-// TestShardedKilledWhileAdding: a rank that dies while the gradients of a layer are added up is
-// named on the others, and the run goes on from the last checkpoint on another number of
-// processes to the same bytes.
-func TestShardedKilledWhileAdding(t *testing.T) {
+func (l *leaving) AllGather(ctx context.Context, in, out driver.F32) error {
+	l.dies(driver.AllGather)
+	return l.Collective.AllGather(ctx, in, out)
+}
+
+// TestShardedKilledInACall: a rank that dies while the gradients of a layer are added up, or the
+// weights are sent, is named on the others, and the run goes on from the last checkpoint on
+// another number of processes to the same bytes.
+func TestShardedKilledInACall(t *testing.T) {
 	t.Parallel()
 	f := small(t)
 	f.wide()
 	out := func(name string, more ...string) []string {
-		return append([]string{"model_name_or_path=" + filepath.Join(f.dir, "wide"), "finetuning_type=full", "max_steps=4", "save_steps=2", "output_dir=" + filepath.Join(f.dir, name)}, more...)
+		return append([]string{"model_name_or_path=" + filepath.Join(f.dir, "wide"), "finetuning_type=full", "optim=sgd", "max_steps=4", "save_steps=2", "output_dir=" + filepath.Join(f.dir, name)}, more...)
 	}
 	f.mustTogether(1, out("whole", "ranks=2")...)
-	const exchanges = 5 // of a step: the embeddings, three layers, the head
-	for _, at := range []int{1, 3} {
-		name := fmt.Sprint("killed", at)
+	const units = 5 // of a step: the embeddings, three layers, the head
+	for _, c := range []struct {
+		kind      driver.CallKind
+		at        int // the call of the third step
+		says      string
+		processes int // that go on
+	}{{driver.AllToAll, 1, "adding the gradients", 1}, {driver.AllToAll, 3, "adding the gradients", 2}, {driver.AllGather, 2, "the weights", 2}} {
+		name := fmt.Sprint(c.kind, c.at)
 		errs := f.together(2, func(r int, _ *config.Config, o *train.Options) context.Context {
 			if r == 1 {
 				join := o.Join
 				o.Join = func(ctx context.Context, dev driver.Device) (driver.Collective, error) {
-					c, err := join(ctx, dev)
-					return &leaving{c, 2*exchanges + at}, err
+					connection, err := join(ctx, dev)
+					return &leaving{connection, c.kind, 2*units + c.at}, err
 				}
 			}
 			return nil
 		}, out(name, stage(2))...)
-		for _, says := range []string{"rank 1 left the job", "step 3, adding the gradients", "the last good checkpoint is ", "checkpoint-2"} {
+		for _, says := range []string{"rank 1 left the job", "step 3, " + c.says, "the last good checkpoint is ", "checkpoint-2"} {
 			if errs[0] == nil || !strings.Contains(errs[0].Error(), says) {
-				t.Errorf("rank 0 does not say %q: %v", says, errs[0])
+				t.Errorf("%s: rank 0 does not say %q: %v", name, says, errs[0])
 			}
 		}
-		f.mustTogether(1+at/2, out(name, stage(2*(at/2)))...)
+		f.mustTogether(c.processes, out(name, stage(2*(c.processes-1)))...)
 		sameRuns(t, name, filepath.Join(f.dir, name), filepath.Join(f.dir, "whole"))
 	}
 }
