@@ -5,6 +5,7 @@ FROM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 COPY third_party/liberation third_party/liberation
+COPY third_party/latex third_party/latex
 RUN go mod download
 COPY . .
 RUN make

@@ -59,4 +59,7 @@ exclude (
 	modernc.org/xc v1.0.0
 )
 
-replace codeberg.org/go-fonts/liberation => ./third_party/liberation
+replace (
+	codeberg.org/go-fonts/liberation => ./third_party/liberation
+	codeberg.org/go-latex/latex => ./third_party/latex
+)
