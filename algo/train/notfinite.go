@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -54,4 +55,45 @@ func (e *notFinite) without(s *curriculum.Step) (micros []dealt, labels int) {
 		}
 	}
 	return micros, labels
+}
+
+// brokenGradients finds the rows that make a step's gradient NaN or Inf although the losses
+// are finite, by computing the gradient of each.
+func (p *passes) brokenGradients(ctx context.Context, s *curriculum.Step, weights [][]float32, smoothing float32) (*notFinite, error) {
+	var found []rowAt
+	err := func() error {
+		for i, m := range s.Micros {
+			for r, row := range m.Rows {
+				if !p.lanes.own(s.Ranks[i]) {
+					continue
+				}
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				alone := batch.Pack(p.rows, []int{row})
+				alone.PadLen = m.PadLen
+				weight := [][]float32{weights[i][m.RowStart[r]:m.RowStart[r+1]]}
+				ok, err := p.lanes.alone(func() error {
+					_, _, err := p.backward([]batch.Micro{alone}, weight, smoothing, p.dropoutSeed(s.Index, i))
+					return err
+				})
+				if err != nil {
+					return fmt.Errorf("step %d, %s: %w", s.Index+1, p.describe([]int{row}), err)
+				}
+				if !ok {
+					found = append(found, rowAt{i, r})
+				}
+			}
+		}
+		return nil
+	}()
+	all, err := p.lanes.rows(ctx, "rows whose gradient is not finite", found, err)
+	if err != nil {
+		return nil, err
+	}
+	broken := &notFinite{what: "gradient"}
+	for _, at := range all {
+		broken.rows = append(broken.rows, s.Micros[at.Micro].Rows[at.Row])
+	}
+	return broken, nil
 }

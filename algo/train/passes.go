@@ -17,6 +17,11 @@ import (
 )
 
 // passes takes micro-batches through the model, forward and backward.
+//
+// Consecutive micro-batches of a lane share a pass, up to most tokens: a GPU is as fast as
+// its passes are long. Masks, noise and sums over tokens remain separate for each micro-batch
+// (decoder.Part), so that the division into passes changes no bit of a run: it may depend on
+// the device and its memory, and is not part of a checkpoint.
 type passes struct {
 	config  *config.Config
 	device  driver.Device
@@ -28,6 +33,12 @@ type passes struct {
 	most    int // tokens of the micro-batches that share a pass; 0 = each has its own
 	lanes   *lanes
 }
+
+// sharedTokens is passes.most on a GPU, where merge_tokens does not say it.
+const sharedTokens = 8192
+
+// pass is the numbers of a step's micro-batches that go through the model together.
+type pass []int
 
 // newPasses is for the model and the rows of a run.
 func newPasses(c *config.Config, dev driver.Device, model *decoder.Model, rows []data.Example) *passes {
@@ -62,6 +73,61 @@ func (p *passes) group(micros []dealt, step, total int) (s *curriculum.Step, lab
 	return s, labels
 }
 
+// cut is the passes of a step's micro-batches of some lanes: none crosses a lane.
+func (p *passes) cut(s *curriculum.Step, own func(lane int) bool) (out []pass) {
+	of := map[int]pass{} // by lane
+	lanes := 0
+	for i, lane := range s.Ranks {
+		lanes = max(lanes, lane+1)
+		if own(lane) {
+			of[lane] = append(of[lane], i)
+		}
+	}
+	for lane := range lanes {
+		all := of[lane]
+		sizes := make([]int, len(all))
+		for k, i := range all {
+			sizes[k] = len(s.Micros[i].Tokens)
+		}
+		from := 0
+		for _, end := range batch.Cut(sizes, p.most) {
+			out, from = append(out, all[from:end]), end
+		}
+	}
+	return out
+}
+
+// micros are a pass's.
+func (g pass) micros(s *curriculum.Step) []batch.Micro {
+	out := make([]batch.Micro, len(g))
+	for k, i := range g {
+		out[k] = s.Micros[i]
+	}
+	return out
+}
+
+// rows are those of all its micro-batches.
+func (g pass) rows(s *curriculum.Step) (out []int) {
+	for _, i := range g {
+		out = append(out, s.Micros[i].Rows...)
+	}
+	return out
+}
+
+// losses are the tokens' losses of a pass, evaluated.
+func (p *passes) losses(s *curriculum.Step, g pass, into [][]float32) error {
+	micros := g.micros(s)
+	all, err := p.model.Losses(batch.Join(micros), 0)
+	if err != nil {
+		return fmt.Errorf("step %d, %s: %w", s.Index+1, p.describe(g.rows(s)), err)
+	}
+	for k, i := range g {
+		n := len(micros[k].Tokens)
+		into[i], all = all[:n:n], all[n:]
+	}
+	return nil
+}
+
 // rowLosses is the mean loss of every row's tokens; NaN for a row without a target. Rows
 // whose loss is NaN or Inf are a *notFinite error.
 func (p *passes) rowLosses(ctx context.Context, s *curriculum.Step) (out [][]float64, err error) {
@@ -94,6 +160,67 @@ func (p *passes) rowLosses(ctx context.Context, s *curriculum.Step) (out [][]flo
 	return out, nil
 }
 
+// backward adds the shares of micro-batches in the step's gradient, one after the other, and
+// returns their tokens' losses and their shares of the step's loss.
+func (p *passes) backward(micros []batch.Micro, weights [][]float32, smoothing float32, seeds ...uint64) (losses [][]float32, shares []float64, err error) {
+	c := p.config
+	o := decoder.Objective{Smoothing: smoothing, Train: true}
+	if a := c.Training.NEFTuneNoiseAlpha; a != nil {
+		o.NEFTune = float32(*a)
+	}
+	if a := c.Model.MoEAuxLossCoef; a != nil { // for every micro-batch, as transformers adds it
+		o.Balance = float32(*a)
+	}
+	for k, m := range micros {
+		o.Weight = append(o.Weight, weights[k]...)
+		o.Parts = append(o.Parts, decoder.Part{Tokens: len(m.Tokens), PadLen: m.PadLen, DropoutSeed: seeds[k]})
+	}
+	all, err := p.model.Backward(batch.Join(micros), o)
+	if err != nil {
+		return nil, nil, err
+	}
+	for k, m := range micros {
+		n := len(m.Tokens)
+		losses, all = append(losses, all[:n:n]), all[n:]
+		var sum float64
+		for i, loss := range losses[k] {
+			if m.Targets[i] >= 0 {
+				sum += float64(loss) * float64(weights[k][i])
+			}
+		}
+		shares = append(shares, sum)
+	}
+	if o.Balance > 0 { // then micro-batches do not share passes
+		loss, err := p.model.BalanceLoss()
+		if err != nil {
+			return nil, nil, err
+		}
+		shares[0] += float64(o.Balance) * loss
+	}
+	return losses, shares, nil
+}
+
+// backwards adds the gradient of one lane's micro-batches of a step, and their losses.
+func (p *passes) backwards(ctx context.Context, s *curriculum.Step, lane int, weights [][]float32, smoothing float32) error {
+	for _, g := range p.cut(s, func(of int) bool { return of == lane }) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		of, seeds := make([][]float32, len(g)), make([]uint64, len(g))
+		for k, i := range g {
+			of[k], seeds[k] = weights[i], p.dropoutSeed(s.Index, i)
+		}
+		losses, shares, err := p.backward(g.micros(s), of, smoothing, seeds...)
+		if err != nil {
+			return fmt.Errorf("step %d, %s: %w", s.Index+1, p.describe(g.rows(s)), err)
+		}
+		for k, i := range g {
+			s.TokenLoss[i], s.Returned[i] = losses[k], shares[k]
+		}
+	}
+	return nil
+}
+
 // smoothing is how much of a label's probability is spread over the others.
 func (p *passes) smoothing(w curriculum.Weights) float32 {
 	if w.Plain {
@@ -109,53 +236,6 @@ func (p *passes) dropoutSeed(step, index int) uint64 {
 	return (p.seed+1)*golden ^ uint64(step)<<20 ^ uint64(index)
 }
 
-func clearGradients(dev driver.Device, params []*tensor.Param) {
-	for _, p := range params {
-		reduce.Fill(dev, 0, p.Grad)
-	}
-}
-
-// brokenGradients finds the rows that make a step's gradient NaN or Inf although the losses
-// are finite, by computing the gradient of each.
-func (p *passes) brokenGradients(ctx context.Context, s *curriculum.Step, weights [][]float32, smoothing float32) (*notFinite, error) {
-	var found []rowAt
-	err := func() error {
-		for i, m := range s.Micros {
-			for r, row := range m.Rows {
-				if !p.lanes.own(s.Ranks[i]) {
-					continue
-				}
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				alone := batch.Pack(p.rows, []int{row})
-				alone.PadLen = m.PadLen
-				weight := [][]float32{weights[i][m.RowStart[r]:m.RowStart[r+1]]}
-				ok, err := p.lanes.alone(func() error {
-					_, _, err := p.backward([]batch.Micro{alone}, weight, smoothing, p.dropoutSeed(s.Index, i))
-					return err
-				})
-				if err != nil {
-					return fmt.Errorf("step %d, %s: %w", s.Index+1, p.describe([]int{row}), err)
-				}
-				if !ok {
-					found = append(found, rowAt{i, r})
-				}
-			}
-		}
-		return nil
-	}()
-	all, err := p.lanes.rows(ctx, "rows whose gradient is not finite", found, err)
-	if err != nil {
-		return nil, err
-	}
-	broken := &notFinite{what: "gradient"}
-	for _, at := range all {
-		broken.rows = append(broken.rows, s.Micros[at.Micro].Rows[at.Row])
-	}
-	return broken, nil
-}
-
 // describe names rows of a micro-batch.
 func (p *passes) describe(rows []int) string {
 	s := ""
@@ -169,4 +249,10 @@ func (p *passes) describe(rows []int) string {
 		s += fmt.Sprintf("row %d of %s", p.rows[r].Row, p.rows[r].Dataset)
 	}
 	return s
+}
+
+func clearGradients(dev driver.Device, params []*tensor.Param) {
+	for _, p := range params {
+		reduce.Fill(dev, 0, p.Grad)
+	}
 }
