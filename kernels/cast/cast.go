@@ -1,7 +1,7 @@
 // Package cast moves between float32 and bf16, the operands of tensor cores.
 //
 // Narrow rounds to nearest, ties to even, as the tensor cores' own conversion and
-// torch do; what lies beyond bf16's range becomes infinite, NaN stays NaN (0x7fff, the
+// torch do; values beyond bf16's range become infinite, NaN stays NaN (0x7fff, the
 // one a GPU writes). Widen is exact. Vectors may begin anywhere; y is overwritten. Every
 // element is independent: its bits are the same on every device and thread count.
 //

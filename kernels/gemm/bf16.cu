@@ -4,8 +4,8 @@
 //
 // A block of 256 threads computes 128 x 128: eight warps of 64 x 32. Slices of 32 steps
 // of k come by 16-byte asynchronous copies, three in flight, zeros beyond the edges. An
-// operand whose neighbours are steps lies in shared memory as [128][32], the other as
-// [32][128] and is turned by ldmatrix.trans; 16-byte chunks are mixed with the row so
+// operand whose neighbours are steps is stored in shared memory as [128][32], the other as
+// [32][128] and transposed by ldmatrix.trans; 16-byte chunks are mixed with the row so
 // that there are no bank conflicts.
 //
 // Order of a sum: steps of 16, ascending; within a step the tensor core's. A row has the

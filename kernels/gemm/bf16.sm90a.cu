@@ -10,7 +10,7 @@
 // under way at one time share few slices of A and B, which then stay in the L2 cache.
 //
 // Beyond the edges TMA reads zeros; stores are guarded. A slice of TN's A or of NN's and
-// TN's B lies as [64 steps][64] boxes, MN-major, and wgmma turns it.
+// TN's B is stored as [64 steps][64] boxes, MN-major, which wgmma transposes.
 //
 // Order of a sum: steps of 16, ascending, A B before U L; within a step the tensor core's.
 // A row has the same bits alone or in a batch, and with either tile.

@@ -81,7 +81,7 @@ func (p *bf16Problem) tilesHopper() ProductHopper {
 	}
 }
 
-// HopperWithoutB is what a kernel of tile_hopper.cuh takes for the product of A and a B
+// HopperWithoutB is the arguments of a kernel of tile_hopper.cuh for the product of A and a B
 // [rows, cols] that is not in memory, plus U op(L), if there is a U.
 type HopperWithoutB struct {
 	A, U, L driver.EncodedTensorMap // U and L are A if there is no branch

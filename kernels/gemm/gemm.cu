@@ -1,7 +1,7 @@
 // C[m,n] = alpha op(A) op(B) + beta C in float32 by fused multiply-adds: gemm.go defines
 // A and B. They need no alignment.
 //
-// A block of 256 threads computes a tile of C; slices of 16 steps of k lie in shared
+// A block of 256 threads computes a tile of C; slices of 16 steps of k are in shared
 // memory, step by step ([k][i]), the next slice being copied (cp.async, zeros beyond
 // the edges) while this one is multiplied. A warp's lanes are 4 x 8; each owns quads of
 // rows and of columns 16 and 32 apart, so that a step is read in full wavefronts and C

@@ -61,7 +61,7 @@ func (x Matrix[T]) extent() int {
 }
 
 // depth checks that the matrices make a product C = op(A) op(B) and returns the number of
-// its steps; it panics where they contradict each other.
+// its steps; it panics if they do not match.
 func depth[T Element](tr Transpose, a, b Matrix[T], beta float32, c F32) (k int) {
 	k = checkShapes(tr, a, b, beta, c)
 	if b.Data.Len() < b.extent() {

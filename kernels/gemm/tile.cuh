@@ -82,9 +82,9 @@ template <int Qm, int Qn> DEV void store(const problem& p, int row, int column, 
 }
 
 // multiply computes the block's tile of C from steps first … end-1 of k. Wm x Wn is a
-// warp's tile: multiples of 16 and 32. b brings slices of op(B), which begins at step first
-// and column j0: load starts a slice on its way, before the products of the slice ahead of
-// it; store, after them, writes what has not gone to shared memory by itself.
+// warp's tile: multiples of 16 and 32. b reads slices of op(B), from step first and column j0
+// on: load starts the reads of a slice before the products of the previous one; store, after
+// them, writes to shared memory what load has read to registers.
 template <int Tr, int Bm, int Bn, int Wm, int Wn, class B> DEV void multiply(const problem& p, int first, int end, B b) {
   constexpr int Qm = Wm / 16, Qn = Wn / 32;
   __shared__ __align__(16) float as[2][slice * (Bm + pad)];

@@ -48,7 +48,7 @@ struct warp_tile {
   }
 };
 
-// products adds a slice's products to acc: A's slice lies at sa, B's at sb.
+// products adds a slice's products to acc: A's slice is at sa, B's at sb.
 template <int Tr> DEV void products(float (&acc)[4][4][4], u32 sa, u32 sb, warp_tile w) {
   const int lane = w.lane, wm = w.m, wn = w.n;
 #pragma unroll

@@ -1,5 +1,5 @@
 // tile_hopper.cuh: the parts of a bf16 product by wgmma, as bf16.sm90a.cu describes it, that do
-// not depend on where B comes from; kernels/quant multiplies with them, too.
+// not depend on how B is read; kernels/quant multiplies with them, too.
 #pragma once
 #include "../dev/hopper.cuh"
 #include "../dev/math.cuh"

@@ -82,7 +82,7 @@ DEV void multiply_bf16(float (&acc)[16], const float* s, int s_pitch, const floa
   }
 }
 
-// runs is where a tile lies in the flattened gradient: `count` pieces of `length` entries,
+// runs is the place of a tile in the flattened gradient: `count` pieces of `length` entries,
 // `stride` apart, the first at `at` (counted from gamma's first row); in shared memory they
 // are `pitch` apart.
 struct runs {

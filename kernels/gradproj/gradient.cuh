@@ -5,7 +5,7 @@
 #include "../dev/mma.cuh"
 #include "../dev/warp.cuh"
 
-// block is the part of the flattened gradient that a call brings.
+// block is the part of the flattened gradient that a call adds.
 struct block {
   const float* narrow[2];  // V [T, rank] and U [T, rank]
   const float* wide[2];    // X [T, width[0]] and DY [T, width[1]]
@@ -23,7 +23,7 @@ struct block {
   float c[8];              // direction of gradient_cpu.go
 };
 
-// Where a block goes. The planes are 16 bits an entry, and in a group of 16 rows they hold
+// The destination of a block. The planes are 16 bits an entry, and in a group of 16 rows they hold
 // rows 0 8 1 9 2 10 ... 7 15, as signs.cuh expects them.
 enum { to_bf16x3, to_bf16, to_f16, to_f32, to_out };
 // What to_f32 and to_out round to.

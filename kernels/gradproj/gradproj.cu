@@ -27,7 +27,7 @@
 // one kernel, the product in another.
 // Not measured on a GPU.
 // v1  form_a and form_b by the tile of gemm.cu, gradients to memory, split_* after them
-// v2  one kernel, 16 x 256 or 32 x 128 entries a block; the tile turns in shared memory.
+// v2  one kernel, 16 x 256 or 32 x 128 entries a block; the tile is transposed in shared memory.
 //     16-byte copies, two stages of 16 tokens. ptxas 13.0: 79 registers, 36 KiB (78 and 22
 //     KiB for ranks above 16), no spills, 3 blocks of 256 threads a multiprocessor; by
 //     tokens of 16: 4 mma in 16 x 32 a warp, or 256 fma a thread. What the loop reads of

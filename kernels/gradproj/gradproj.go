@@ -1,5 +1,5 @@
 // Package gradproj forms each sample's LoRA gradient from the factors that a
-// packed backward pass leaves behind, turns it into the Adam direction if asked,
+// packed backward pass leaves, transforms it to the Adam direction if asked,
 // and projects it to a few thousand dimensions, without ever storing a batch of
 // whole gradients (Rows stores what is left of them, where that pays).
 //
@@ -156,7 +156,7 @@ func (p *Projection) Total() int { return p.total }
 // Kind is the projection's kind.
 func (p *Projection) Kind() Kind { return p.kind }
 
-// Factors are what the backward pass of a packed batch of T tokens knows about
+// Factors are what the backward pass of a packed batch of T tokens computes for
 // one LoRA pair y += Scale·(x Aᵀ)Bᵀ.
 type Factors struct {
 	X        driver.F32 // input of the pair [T, In]

@@ -35,7 +35,7 @@ const (
 	sumSlot
 )
 
-// deviceBlock is a part of the gradients on its way: struct block of gradient.cuh and what
+// deviceBlock is a part of the gradients being projected: struct block of gradient.cuh and what
 // the products need of it.
 type deviceBlock struct {
 	factors                   *Factors // or g

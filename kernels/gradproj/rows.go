@@ -7,10 +7,10 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-// Rows keeps the gradients γ of samples that come in several batches, in the form that the
-// product takes, so that each entry of R is made once for all of them. Making R is what a
-// product of fewer than 64 samples costs on a GPU: what a backward pass leaves behind is
-// often eight. Its results have the bits of Accumulate's.
+// Rows stores the gradients γ of samples of several batches, in the form of the product's
+// operand, so that each entry of R is generated once for all of them. On a GPU a product of
+// fewer than 64 samples takes the time of generating R, and a backward pass often has eight.
+// Its results have the bits of Accumulate's.
 type Rows struct {
 	p        *Projection
 	dev      driver.Launcher
@@ -27,8 +27,8 @@ type collected struct {
 	mem          driver.Memory
 }
 
-// RowBytes is the device memory that one sample takes in Rows, or 0 where there is nothing
-// to gain: on a CPU, and without a matrix.
+// RowBytes is the device memory that one sample takes in Rows, or 0 where it is of no
+// use: on a CPU, and without a matrix.
 func (p *Projection) RowBytes(dev driver.Device) int {
 	if dev.Kind() == driver.CPU {
 		return 0

@@ -28,7 +28,7 @@ DEV u32 ballot(bool p) {
   return r;
 }
 
-extern __shared__ __align__(16) float sums[];  // [columns][32], the samples of column c turned by c
+extern __shared__ __align__(16) float sums[];  // [columns][32], the samples of column c rotated by c
 
 // gridDim.x is entries * chunks: chunks of `columns` columns of an entry's range.
 KERNEL __launch_bounds__(512, 1) gradproj_sjlt(matrix_product p, int entries, int columns, int chunks) {

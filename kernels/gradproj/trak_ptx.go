@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/kernels/scratch"
 )
 
-// trakPTX multiplies the planes with the source's signs. They come as a table, 16384 rows
+// trakPTX multiplies the planes with the source's signs. They are a table, 16384 rows
 // of it at a time, in the layout of Philox's calls: 16 bytes are 64 rows of two columns.
 func (p *Projection) trakPTX(dev driver.Launcher, b *deviceBlock) {
 	q := ptx.On(dev)

@@ -1,7 +1,7 @@
 // LayerNorm, forward and backward: layer.go defines it.
 //
 // Rows belong to threads as in norm.cu. A row is summed twice, for its mean and then for
-// the squares of what is left: one pass over sums and squares would lose the digits of
+// the squares of what is left: one pass over sums and squares would cancel the digits of
 // rows whose mean is large. Weights and biases that are not there are null.
 //
 // norm_layer_partial adds 32 rows of one column in float32, times n for the weight and

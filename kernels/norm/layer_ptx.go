@@ -44,7 +44,7 @@ func (l Layer) forwardPTX(dev driver.Launcher, x, y, moments driver.F32, rows, d
 	})
 }
 
-// backwardPTX leaves dw and db alone where they are nil. They are first, as dx may take
+// backwardPTX does not write dw and db if they are nil. They are first, as dx may take
 // the place of dy.
 func (l Layer) backwardPTX(dev driver.Launcher, dy, x, moments, dx, dw, db driver.F32, rows, d int) {
 	q, groups := ptx.On(dev), l.groups()

@@ -62,7 +62,7 @@ func forwardPTX(dev driver.Launcher, x, w driver.F32, eps float32, y, rstd drive
 	})
 }
 
-// backwardPTX leaves dw alone if it is nil. dw is first, as dx may take the place of dy.
+// backwardPTX does not write dw if it is nil. dw is first, as dx may take the place of dy.
 func backwardPTX(dev driver.Launcher, dy, x, w, rstd, dx, dw driver.F32, rows, d int) {
 	q := ptx.On(dev)
 	if !dw.IsNil() && rows > 0 {

@@ -39,11 +39,11 @@ DEV u32 block_of(const codes& w, int r, int c, i64 i) {
 // four_bits is the k-th 4-bit code of a word: the earlier of two is in a byte's high half.
 DEV u32 four_bits(u32 word, int k) { return word >> (k / 2 * 8 + (k % 2 ? 0 : 4)) & 15; }
 
-// prefetch brings the line of an address to the first-level cache.
+// prefetch loads the line of an address to the first-level cache.
 DEV void prefetch(const void* p) { asm volatile("prefetch.global.L1 [%0];" ::"l"(p) : "memory"); }
 
-// neighbours are N elements of a row on their way to a product: load reads their codes and
-// brings their scale to the cache; decode, later, reads that. N is 2, 4 or 8; they begin at a
+// neighbours are N consecutive elements of a row of a product: load reads their codes and
+// prefetches their scale; decode, later, reads it. N is 2, 4 or 8; they begin at a
 // multiple of N, and rows are multiples of 8, so that all are in one block.
 template <int N> struct neighbours {
   u32 word[2];  // the codes; only 8 in int8 need the second

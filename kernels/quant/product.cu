@@ -1,5 +1,5 @@
 // C[m,n] = alpha A op(W) + beta C in float32, W in codes: gemm.cu's kernels (NN and NT, all
-// of k), whose slices of B are decoded on their way to shared memory. A sum has the order
+// of k), whose slices of B are decoded when they are written to shared memory. A sum has the order
 // and the operations of gemm.cu's, so that C has the bits of the product with the decoded
 // matrix.
 //

@@ -1,6 +1,6 @@
 // C[m,n] = alpha A op(W) + beta C, A bf16 and W in codes, rounded to bf16 as they are
 // decoded: bf16.cu's kernels (NN and NT, with and without U op(L)), whose slices of B are
-// decoded on their way to shared memory. A sum has the order and the instructions of
+// decoded when they are written to shared memory. A sum has the order and the instructions of
 // bf16.cu's, so that C has the bits of the product with the decoded matrix.
 //
 // A comes as in bf16.cu, three slices in flight. Of B there are two: a thread reads the

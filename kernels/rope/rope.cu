@@ -1,6 +1,6 @@
 // Rotary position embedding in place: rope.go defines it.
 //
-// A block turns one token. Thread (x, y) owns planes x, x+32, … of heads y, y+8, …: a
+// A block rotates one token. Thread (x, y) owns planes x, x+32, … of heads y, y+8, …: a
 // plane's cosine and sine are read once for all its heads. Products and sums are
 // rounded one by one, as in the host twin: the bits are the same.
 //

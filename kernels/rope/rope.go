@@ -1,6 +1,6 @@
 // Package rope is rotary position embedding as Hugging Face's llama family
 // computes it: the two halves of a head are the coordinates of D/2 planes, plane
-// i being turned by pos·inv[i].
+// i being rotated by pos·inv[i].
 //
 //	x1' = x1·cos − x2·sin        x1 = x[.., i], x2 = x[.., i+D/2]
 //	x2' = x2·cos + x1·sin        interleaved: x1 = x[.., 2i], x2 = x[.., 2i+1]
@@ -18,11 +18,11 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Apply turns x, float32 [T, heads·headDim], in place; pos [T] are the tokens' rows of
-// the table, 0 and up (Table.Rows; for most types their positions). inverse turns by the opposite angle with the same scale,
-// which is the gradient of the forward turn. Rows longer than the table's
-// dimension keep their tail (partial rotary), or with Offset what precedes it. Rows
-// are independent.
+// Apply rotates x, float32 [T, heads·headDim], in place; pos [T] are the tokens' rows of the
+// table, 0 and up (Table.Rows; for most types their positions). inverse rotates by the opposite
+// angle with the same scale, which is the gradient of the rotation. Heads longer than the
+// table's dimension keep their tail (partial rotary), or with Offset what precedes it. Rows are
+// independent.
 func Apply(dev driver.Device, x driver.F32, pos []int32, t *Table, heads, headDim int, inverse bool) {
 	switch {
 	case heads < 1 || headDim < 1:

@@ -22,7 +22,7 @@ type Scaling struct {
 
 	ShortFactor, LongFactor []float64 // longrope: dim/2 each
 
-	Share float64 `json:",omitempty"` // proportional: of the planes, those that are turned; 0: all
+	Share float64 `json:",omitempty"` // proportional: the share of the planes that is rotated; 0: all
 }
 
 // Frequencies returns the inverse frequency of each of the dim/2 planes, rounded up,
@@ -74,7 +74,7 @@ func plain(dim int, base float32) []float64 {
 	return inv
 }
 
-// proportional turns the first planes of a head alone, which are those of the whole head
+// proportional rotates the first planes of a head only, which are those of the whole head
 // (gemma4: transformers 5, modeling_rope_utils.py).
 func proportional(dim int, theta float64, s Scaling) []float64 {
 	inv, turned := plain(dim, float32(theta)), dim/2

@@ -16,10 +16,10 @@ type Table struct {
 	Backwards bool
 	// Offset is the number of elements of a head before those that are rotated.
 	Offset int
-	// Growth multiplies what is turned, where all of a head is.
+	// Growth multiplies the rotated elements, if all of a head is rotated.
 	Growth Growth
 
-	dim    int // elements that are turned
+	dim    int // elements that are rotated
 	share  int // dim, or one less: what the frequencies are computed for
 	theta  float64
 	s      Scaling
@@ -55,7 +55,7 @@ type angles struct {
 }
 
 // NewTable prepares a table for rotary dimension dim (head_dim, or a part of it);
-// the other arguments are those of Frequencies. Of an odd dim one element more is turned,
+// the other arguments are those of Frequencies. If dim is odd, one more element is rotated,
 // with the frequencies of dim: transformers 5, where partial_rotary_factor gives one.
 func NewTable(dim int, theta float64, s Scaling, maxPos int) (*Table, error) {
 	t := &Table{dim: dim + dim%2, share: dim, theta: theta, s: s, maxPos: maxPos, cached: maxPos}
@@ -65,16 +65,16 @@ func NewTable(dim int, theta float64, s Scaling, maxPos int) (*Table, error) {
 	return t, nil
 }
 
-// NewGrowth is a table that turns nothing: it multiplies heads of that even dimension by g.
+// NewGrowth is a table without rotation: it multiplies heads of that even dimension by g.
 func NewGrowth(dim int, g Growth) *Table {
 	t := &Table{Growth: g, dim: dim, share: dim, maxPos: 1, scale: 1}
 	t.inv = [][]float32{make([]float32, dim/2)}
 	return t
 }
 
-// Prepare tells the table the length, max(position)+1, of the batch that comes. Only
-// dynamic cares, and does as transformers does: the base grows with the longest batch so
-// far and goes back when one fits into maxPos again. Call it before the forward pass, and
+// Prepare sets the length, max(position)+1, of the next batch. Only type dynamic depends on
+// it, as in transformers: the base grows with the longest batch so far, and is reset by one
+// that fits into maxPos. Call it before the forward pass, and
 // not again before that batch's backward pass.
 func (t *Table) Prepare(seqLen int) {
 	t.mu.Lock()

@@ -1,7 +1,7 @@
 // The mixture of experts around the experts: router.go defines it.
 //
 // A warp owns a token's gate: lane l has experts l, l + 32, …, K passes find the K largest.
-// A block owns a row on its way to an expert or back. Sums go over fixed trees that depend
+// A block owns a row that is copied to an expert or back. Sums are over fixed trees that depend
 // on the number of experts, of choices or of columns alone.
 //
 // Floor: the gate is latency, K + 3 passes over E numbers of the first cache; the rows'

@@ -1,5 +1,5 @@
 // Package router is the mixture of experts around the experts themselves: which
-// experts a token goes to, its way there and back, and the gate of a shared expert.
+// experts compute a token, the copies to them and back, and the gate of a shared expert.
 //
 // T tokens choose K of E experts each. All tensors are float32 and row-major; choices
 // and places are on the host. Tokens are independent, sums over a token's experts

@@ -32,7 +32,7 @@ func (c Clamped) Forward(dev driver.Device, gate, up, out driver.F32) {
 }
 
 // Backward overwrites dgate, which may be gate or dout, and dup, which may be up or dout,
-// but not both the same. What lies beyond a limit gets no gradient:
+// but not both the same. Values beyond a limit get no gradient:
 //
 //	dgate = dout·(u + 1)·σ·(1 + Alpha·g·(1 − σ)),  dup = dout·g·σ,  σ = σ(Alpha·g)
 func (c Clamped) Backward(dev driver.Device, dout, gate, up, dgate, dup driver.F32) {

@@ -1,4 +1,4 @@
-// Functions of every element by itself: pointwise.go lists them.
+// Elementwise functions: pointwise.go lists them.
 //
 // A thread owns four neighbouring elements, loads all it needs and then stores: outputs
 // may take the place of inputs. The Gaussian tail is exp(-z^2/2) times a polynomial of

@@ -6,7 +6,7 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Pointwise is a function of every element by itself, over float32 tensors of any one
+// Pointwise is an elementwise function, over float32 tensors of any one
 // shape: for MLPs without a gate and for what some families do to queries, keys and
 // values.
 //

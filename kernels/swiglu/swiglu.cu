@@ -2,7 +2,7 @@
 //
 // A thread owns four neighbouring elements, loads all it needs and then stores: outputs
 // may take the place of inputs. exp is good to 1 ulp, quotients are correctly rounded.
-// Where 1 - sigma(a) is wanted it is sigma(-a), which keeps its digits.
+// 1 - sigma(a) is computed as sigma(-a), without cancellation.
 //
 // Floor: forward 3 floats an element moved, backward 5, at the memory's bandwidth. Not
 // measured on a GPU.

@@ -21,7 +21,7 @@ import (
 	"dataflex.dev/dataflex/kernels/dispatch"
 )
 
-// Activation is the function that the gate goes through.
+// Activation is the function that is applied to the gate.
 type Activation uint8
 
 const (

@@ -33,8 +33,8 @@ func (r *Reducer) exchange(ctx context.Context, v vector) error {
 }
 
 // SumOf is Sum of some of the vectors, whole buckets from element lo on, for several processes of one
-// lane each: it takes the lane's numbers, sum, and gives this process's parts of the sum to own,
-// both one slice after another.
+// lane each: it takes the lane's numbers, sum, and writes this process's parts of the sum to own,
+// both as consecutive slices.
 func (r *Reducer) SumOf(ctx context.Context, lo int, sum, own []driver.F32) error {
 	if r.block.hi-r.block.lo != 1 {
 		panic("treesum: SumOf with several lanes on a process")
@@ -63,8 +63,8 @@ func (r *Reducer) SumOf(ctx context.Context, lo int, sum, own []driver.F32) erro
 	return nil
 }
 
-// spread gives every process the parts of c, of which own is this one's and as long as the
-// longest; v, which begins at that place, receives them. room is working memory.
+// spread sends every process the parts of c, of which own is this one's, as long as the
+// longest; v, which begins at element begins, receives them. room is working memory.
 func (r *Reducer) spread(ctx context.Context, c cut, own, room driver.F32, begins int, v vector) error {
 	lo, hi := c.lo()-begins, c.hi()-begins
 	if to, ok := v.whole(lo, hi); ok && c.even() {
@@ -85,9 +85,9 @@ func (r *Reducer) spread(ctx context.Context, c cut, own, room driver.F32, begin
 	return nil
 }
 
-// Gather gives every process elements [lo, lo + length of to) of what all of them own: own are
-// this process's parts of them and to receives all, both one slice after another. They do
-// not overlap, or are the same memory.
+// Gather sends every process elements [lo, lo + length of to) of all shares: own are this
+// process's parts of them, and to receives all, both as consecutive slices. They do not
+// overlap, or are the same memory.
 func (r *Reducer) Gather(ctx context.Context, lo int, own, to []driver.F32) error {
 	dst, mine := vector(to), vector(own)
 	hi, rank, done := lo+dst.len(), r.c.Rank(), 0
@@ -106,7 +106,7 @@ func (r *Reducer) Gather(ctx context.Context, lo int, own, to []driver.F32) erro
 			continue
 		}
 		part, ok := mine.whole(from, from+n)
-		if !ok || n != width || c.even() { // what travels from where it arrives is copied first
+		if !ok || n != width || c.even() { // what is sent from the memory that receives is copied first
 			part = r.send.Sub(0, width)
 			if err := mine.window(from, from+n, func(s driver.F32, at int) error {
 				return driver.Copy(r.dev, part.Sub(at, at+s.Len()), s)
@@ -189,8 +189,8 @@ func (r *Reducer) reduce(ctx context.Context, v vector, c cut) (driver.F32, erro
 	return r.climb(node{0, r.lanes}, width), nil
 }
 
-// outgoing is c of v in one piece, its parts as long as the longest. What lies behind a
-// shorter one is sent and added like the rest, and dropped.
+// outgoing is c of v in one piece, its parts padded to the length of the longest. The padding
+// is sent and added like the rest, and dropped.
 func (r *Reducer) outgoing(v vector, c cut) (driver.F32, error) {
 	if s, ok := v.whole(c.lo(), c.hi()); ok && c.even() {
 		return s, nil

@@ -17,13 +17,13 @@ const (
 	Library              // the library that connects them: they do, and on its version
 )
 
-// bucket is how many floats travel at a time, or up to a block more: the buffers between
+// bucket is the number of floats sent at a time, or up to a block more: the buffers between
 // processes take 64 MiB each.
 const bucket = 1 << 24
 
-// Reducer adds the gradients of a step's lanes. All its memory is taken when it is made. For
-// each step the loop computes the lanes that Lanes names in that order, gives the sums of all
-// but the last to Add and the last one's to Sum.
+// Reducer adds the gradients of a step's lanes. All its memory is allocated by New. In
+// each step the loop computes the lanes that Lanes returns, in that order, and passes the sums
+// of all but the last to Add and the last one's to Sum.
 type Reducer struct {
 	dev    driver.Device
 	c      driver.Collective
@@ -106,7 +106,7 @@ func (r *Reducer) alloc(n int) (driver.F32, error) {
 	return driver.View[float32](m), nil
 }
 
-// Close gives the memory back.
+// Close frees the memory.
 func (r *Reducer) Close() {
 	for _, m := range r.mems {
 		r.dev.Free(m)
@@ -170,7 +170,7 @@ func (r *Reducer) check(sum []driver.F32) vector {
 	return v
 }
 
-// Reset forgets the sums that Add was given since the last Sum: the step is made again.
+// Reset drops the sums passed to Add since the last Sum: the step is repeated.
 func (r *Reducer) Reset() {
 	for _, p := range r.pile {
 		r.free = append(r.free, p.sum)

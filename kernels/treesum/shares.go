@@ -52,8 +52,8 @@ func (c cut) within(lo, hi int) cut {
 	return cut{at}
 }
 
-// NewShares shares vectors of those lengths out among so many processes. Where a vector of
-// ends ends, so does a bucket: what lies between two ends can be added by itself (SumOf).
+// NewShares assigns vectors of those lengths to that many processes. A bucket ends where a
+// vector named in ends does, so that the vectors between two ends can be added alone (SumOf).
 func NewShares(lengths []int, processes int, ends ...int) *Shares {
 	return newShares(lengths, processes, bucket, reduce.Leaf, ends...)
 }
@@ -65,7 +65,7 @@ func newShares(lengths []int, processes, bucket, block int, ends ...int) *Shares
 	}
 	// up is the next place from x on where a block begins.
 	up := func(x int) int {
-		i := sort.SearchInts(s.starts, x+1) - 1 // the vector in which x lies
+		i := sort.SearchInts(s.starts, x+1) - 1 // the vector that contains x
 		if i+1 == len(s.starts) {
 			return x
 		}

@@ -17,7 +17,7 @@ func (v vector) len() (n int) {
 	return n
 }
 
-// window calls f with the pieces of v that lie in [lo, hi), and where in that range each
+// window calls f with the pieces of v in [lo, hi), and where in that range each
 // begins.
 func (v vector) window(lo, hi int, f func(part driver.F32, at int) error) error {
 	start := 0
@@ -33,7 +33,7 @@ func (v vector) window(lo, hi int, f func(part driver.F32, at int) error) error 
 	return nil
 }
 
-// whole is [lo, hi) of v where it lies in one piece.
+// whole is [lo, hi) of v, if it is contiguous.
 func (v vector) whole(lo, hi int) (part driver.F32, ok bool) {
 	_ = v.window(lo, hi, func(s driver.F32, _ int) error {
 		if s.Len() == hi-lo {
