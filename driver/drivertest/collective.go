@@ -97,7 +97,7 @@ func messages(ctx context.Context, c driver.Collective, n int) error {
 		return err
 	}
 	if !bytes.Equal(data, message(root)) {
-		return fmt.Errorf("Broadcast: %d bytes, not rank %d's %d", len(data), root, len(message(root)))
+		return fmt.Errorf("rank %d's Broadcast: %d bytes, want %d", root, len(data), len(message(root)))
 	}
 	all, err := c.GatherBytes(ctx, message(c.Rank()))
 	if err != nil {

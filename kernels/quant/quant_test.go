@@ -323,22 +323,7 @@ func TestMultiplyBF16(t *testing.T) {
 					k, n = rows, cols
 				}
 				r := optest.Rand(7)
-				half := func(x []float32) driver.Slice[driver.BF16] {
-					mem, err := dev.Alloc(2 * len(x))
-					if err != nil {
-						t.Fatal(err)
-					}
-					s := driver.View[driver.BF16](mem)
-					if err := driver.Write(dev, s, func(y []driver.BF16) error {
-						for i, v := range x {
-							y[i] = nearestEven(v)
-						}
-						return nil
-					}); err != nil {
-						t.Fatal(err)
-					}
-					return s
-				}
+				half := func(x []float32) driver.Slice[driver.BF16] { return narrow(t, dev, x) }
 				a, b := gemm.Dense(half(optest.Normal(r, m*k, 1)), m, k), gemm.Dense(half(plain), rows, cols)
 				u := gemm.Strided(half(optest.Normal(r, m*8, 1)), m, rank, 8)
 				l := gemm.Strided(half(optest.Normal(r, n*8, 1)), n, rank, 8)
