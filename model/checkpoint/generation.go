@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"reflect"
 	"slices"
 
 	container "dataflex.dev/dataflex/data/gguf"
@@ -44,14 +45,53 @@ func ReadGenerationConfig(dir string) (*GenerationConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	if sample, _ := f.raw["do_sample"].(bool); !sample {
-		for _, key := range []string{"temperature", "top_p", "typical_p"} {
-			if f.has(key) && f.float(key, 1) != 1 {
-				f.raw["do_sample"] = true
-			}
+	f.sampling()
+	return &GenerationConfig{f.raw}, f.err
+}
+
+// sampling sets do_sample where a value is given that only sampling uses.
+func (f *fields) sampling() {
+	if sample, _ := f.raw["do_sample"].(bool); sample {
+		return
+	}
+	for _, key := range []string{"temperature", "top_p", "typical_p"} {
+		if f.has(key) && f.float(key, 1) != 1 {
+			f.raw["do_sample"] = true
 		}
 	}
-	return &GenerationConfig{f.raw}, f.err
+}
+
+// generationDefaults are the keys of text generation that old folders have in config.json,
+// and the values that mean nothing there (transformers 4.52,
+// PretrainedConfig._get_global_generation_defaults).
+var generationDefaults = map[string]any{
+	"max_length": 20.0, "min_length": 0.0, "do_sample": false, "early_stopping": false, "num_beams": 1.0, "temperature": 1.0,
+	"top_k": 50.0, "top_p": 1.0, "typical_p": 1.0, "repetition_penalty": 1.0, "length_penalty": 1.0, "no_repeat_ngram_size": 0.0,
+	"encoder_no_repeat_ngram_size": 0.0, "bad_words_ids": nil, "num_return_sequences": 1.0, "output_scores": false,
+	"return_dict_in_generate": false, "forced_bos_token_id": nil, "forced_eos_token_id": nil, "remove_invalid_values": false,
+	"exponential_decay_length_penalty": nil, "suppress_tokens": nil, "begin_suppress_tokens": nil, "num_beam_groups": 1.0, "diversity_penalty": 0.0,
+}
+
+// MoveGeneration moves the keys of text generation from a model's config.json to its
+// generation_config.json, where they take precedence, as transformers does when it saves.
+func MoveGeneration(c *ModelConfig, g *GenerationConfig) error {
+	if c.Multimodal != nil { // whose config.json stays as it is
+		return nil
+	}
+	for key, otherwise := range generationDefaults {
+		v := c.raw[key]
+		if n, whole := v.(int); whole {
+			v = float64(n)
+		}
+		if v == nil || reflect.DeepEqual(v, otherwise) {
+			continue
+		}
+		g.raw[key] = c.raw[key]
+		c.Set(key, nil)
+	}
+	f := &fields{path: GenerationFile, raw: g.raw}
+	f.sampling()
+	return f.err
 }
 
 // WriteGenerationConfig writes dir/generation_config.json.

@@ -139,6 +139,9 @@ func (m *Model) saveConfig(dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := checkpoint.MoveGeneration(c, g); err != nil {
+		return err
+	}
 	if m.special != nil {
 		checkpoint.AlignTokens(c, g, *m.special)
 	}
