@@ -327,6 +327,41 @@ func TestShardedRefusals(t *testing.T) {
 	}
 }
 
+// TestWholeGradientsAreSaid: where gradients cannot be sharded to the same bits, stage 2 keeps them
+// whole and says why, once.
+func TestWholeGradientsAreSaid(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	f.wide()
+	wide := "model_name_or_path=" + filepath.Join(f.dir, "wide")
+	for i, c := range []struct {
+		args []string
+		says string // "" where gradients are sharded
+	}{
+		{[]string{wide}, ""},
+		{[]string{"finetuning_type=full", "gradient_accumulation_steps=1"}, ""},
+		{[]string{"ranks=4"}, "each process computes 2 logical ranks, one after another: start 4 processes"},
+		{[]string{"finetuning_type=full"}, "micro-batches cannot share a pass, and their gradients add up: the head is the embeddings"},
+		{[]string{"merge_tokens=100"}, "merge_tokens divides the micro-batches of a step into several passes"},
+	} {
+		var said bytes.Buffer
+		for rank, err := range f.together(2, func(rank int, _ *config.Config, o *train.Options) context.Context {
+			if rank == 0 {
+				o.Log = slog.New(slog.NewTextHandler(&said, nil))
+			}
+			return nil
+		}, append(c.args, "output_dir="+filepath.Join(f.dir, fmt.Sprint("out", i)), stage(2), "max_steps=1")...) {
+			if err != nil {
+				t.Fatalf("%v, rank %d: %v", c.args, rank, err)
+			}
+		}
+		const whole = "every process keeps whole gradients, as at stage 1: "
+		if n := strings.Count(said.String(), whole); c.says == "" && n != 0 || c.says != "" && (n != 1 || !strings.Contains(said.String(), whole+c.says)) {
+			t.Errorf("%v: it is said %d times, want %q:\n%s", c.args, n, c.says, said.String())
+		}
+	}
+}
+
 // TestStage3: stage 3 trains as stage 2 does, and says so.
 func TestStage3(t *testing.T) {
 	t.Parallel()
