@@ -12,7 +12,6 @@ import (
 	"dataflex.dev/dataflex/algo/batch"
 	"dataflex.dev/dataflex/algo/config"
 	"dataflex.dev/dataflex/algo/feature"
-	"dataflex.dev/dataflex/algo/ranks"
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/model/decoder"
 )
@@ -72,7 +71,7 @@ func (w *adapt) Weigh(ctx context.Context, r algo.WeightRequest) ([][]float64, a
 		}
 	}
 	out := perMicro(r)
-	err := w.vectors(ctx, "vectors of rows", r.Micros, func(i int, vectors [][]float64) {
+	err := vectors(ctx, w.run, "vectors of rows", r.Micros, w.embed, func(i int, vectors [][]float64) {
 		for j, v := range vectors {
 			out[i][j] = w.weight(v)
 			if !finite(lossOf(r, i, j)) {
@@ -101,7 +100,7 @@ func (w *adapt) refreshAnchor(ctx context.Context) error {
 	for b, rows := range batches {
 		micros[b] = batch.Pack(w.run.Eval, rows)
 	}
-	err := w.vectors(ctx, "vectors of the anchors", micros, func(b int, vectors [][]float64) {
+	err := vectors(ctx, w.run, "vectors of the anchors", micros, w.embed, func(b int, vectors [][]float64) {
 		for i, v := range vectors {
 			if !slices.ContainsFunc(v, func(x float64) bool { return !finite(x) }) {
 				n++
@@ -125,25 +124,6 @@ func (w *adapt) refreshAnchor(ctx context.Context) error {
 	}
 	w.anchor = mean
 	return nil
-}
-
-// vectors passes the unit vectors of every micro-batch's rows to take, in order. Ranks share the
-// micro-batches out.
-func (w *adapt) vectors(ctx context.Context, what string, micros []batch.Micro, take func(i int, vectors [][]float64)) error {
-	return w.run.Ranks.Deal(ctx, what, len(micros), func(i int) ([]byte, error) {
-		vectors, err := w.embed(micros[i])
-		return ranks.Pack(vectors...), err
-	}, func(i int, result []byte) error {
-		vectors := make([][]float64, len(micros[i].Rows))
-		for j := range vectors {
-			vectors[j] = make([]float64, w.run.Model.Config().Hidden)
-		}
-		if err := ranks.Unpack(result, vectors...); err != nil {
-			return err
-		}
-		take(i, vectors)
-		return nil
-	})
 }
 
 // embed is the unit vector of every row of a micro-batch.

@@ -135,14 +135,9 @@ func (w *jointUpdate) Weigh(ctx context.Context, r algo.WeightRequest) ([][]floa
 // groups are the micro-batches, or the whole step.
 func (w *jointUpdate) groups(ctx context.Context, r algo.WeightRequest) ([]group, error) {
 	var all []group
-	for i, m := range r.Micros {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		z, err := w.embed(m, w.run.Train)
-		if err != nil {
-			return nil, err
-		}
+	embed := func(m batch.Micro) ([][]float64, error) { return w.embed(m, w.run.Train) }
+	err := vectors(ctx, w.run, "vectors of rows", r.Micros, embed, func(i int, z [][]float64) {
+		m := r.Micros[i]
 		if len(all) == 0 || w.mode == algo.Upstream {
 			all = append(all, group{})
 		}
@@ -156,8 +151,8 @@ func (w *jointUpdate) groups(ctx context.Context, r algo.WeightRequest) ([]group
 			}
 			g.micro, g.row, g.z = append(g.micro, i), append(g.row, j), append(g.z, z[j])
 		}
-	}
-	return all, nil
+	})
+	return all, err
 }
 
 // solve is the weights of rows with hidden states z; their sum is 1.
@@ -235,17 +230,18 @@ func (w *jointUpdate) nextTarget(ctx context.Context) ([]float64, error) {
 		picked = append(picked, w.run.Eval[b*w.batchSize:min((b+1)*w.batchSize, len(w.run.Eval))]...)
 	}
 	z := make([][]float64, len(picked))
-	for _, rows := range batch.ByLength(picked, feature.DefaultTokens) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		v, err := w.embed(batch.Pack(picked, rows), picked)
-		if err != nil {
-			return nil, err
-		}
-		for i, r := range rows {
+	batches := batch.ByLength(picked, feature.DefaultTokens)
+	micros := make([]batch.Micro, len(batches))
+	for b, rows := range batches {
+		micros[b] = batch.Pack(picked, rows)
+	}
+	embed := func(m batch.Micro) ([][]float64, error) { return w.embed(m, picked) }
+	if err := vectors(ctx, w.run, "vectors of the evaluation rows", micros, embed, func(b int, v [][]float64) {
+		for i, r := range batches[b] {
 			z[r] = v[i]
 		}
+	}); err != nil {
+		return nil, err
 	}
 	mean := meanOf(z)
 	for _, x := range mean {
