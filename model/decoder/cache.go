@@ -9,22 +9,22 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Cache holds what layers keep of sequences that are being continued, each in a slot: an
-// attention keys and values. A sequence's results are the same bits whatever is in the
-// other slots.
+// Cache holds the state that layers keep of sequences during generation, one sequence per
+// slot: attention layers keep keys and values, recurrent ones their state. A sequence's
+// logits have the same bits whatever is in the other slots.
 type Cache struct {
 	m        *Model
-	capacity int               // tokens of a sequence
-	memory   []driver.Memory   // what stores view
-	stores   [][]driver.F32    // per layer, those that its mixer keeps: [slots, …] each
-	tokens   [][]int32         // per slot, what is cached
-	rows     []int32           // of the cache, for the pass's tokens
-	slots    []int32           // of the pass's sequences
-	step     *attention.Cached // in a pass of one token per sequence; nil = whole prompts
+	capacity int               // maximum tokens per sequence
+	memory   []driver.Memory   // allocations behind stores
+	stores   [][]driver.F32    // per layer, the buffers of its token mixer: [slots, …] each
+	tokens   [][]int32         // per slot, the cached tokens
+	rows     []int32           // where the pass's tokens go in the cache
+	slots    []int32           // of the sequences in this pass
+	step     *attention.Cached // decoding one token per sequence; nil while prompts are processed
 }
 
-// NewCache makes room for so many sequences of up to capacity tokens. The model must
-// not change while it is in use.
+// NewCache allocates a cache for that many sequences of up to capacity tokens. The model
+// must not change while the cache is in use.
 func (m *Model) NewCache(slots, capacity int) (*Cache, error) {
 	c := &Cache{m: m, capacity: capacity, tokens: make([][]int32, slots)}
 	for i := range m.layers {
@@ -42,7 +42,7 @@ func (m *Model) NewCache(slots, capacity int) (*Cache, error) {
 	return c, nil
 }
 
-// Close gives the memory back.
+// Close frees the cache.
 func (c *Cache) Close() {
 	for _, mem := range c.memory {
 		c.m.dev.Free(mem)
@@ -50,9 +50,9 @@ func (c *Cache) Close() {
 	c.memory, c.stores = nil, nil
 }
 
-// Prefill puts prompts into slots, in the place of what was there, and returns the
-// logits [len(slots), Vocab] after their last tokens. The memory is valid until the
-// model's next call.
+// Prefill runs prompts, which replace the contents of slots, and returns the logits
+// [len(slots), Vocab] after their last tokens. The memory is valid until the model's next
+// call.
 func (c *Cache) Prefill(slots []int, prompts [][]int32) ([]float32, error) {
 	for i, p := range prompts {
 		if len(p) == 0 || len(p) > c.capacity {
@@ -63,8 +63,8 @@ func (c *Cache) Prefill(slots []int, prompts [][]int32) ([]float32, error) {
 	return c.each(slots, c.prompts)
 }
 
-// Step appends a token to every one of slots and returns the logits as Prefill does. A
-// sequence whose length changes its angles is computed anew.
+// Step appends one token to each of slots and returns the logits as Prefill does. Where a
+// new length changes the rotary angles (dynamic scaling), the sequence is recomputed.
 func (c *Cache) Step(slots []int, tokens []int32) ([]float32, error) {
 	anew := make(map[int]bool)
 	for i, s := range slots {
@@ -88,8 +88,8 @@ func (c *Cache) Step(slots []int, tokens []int32) ([]float32, error) {
 	})
 }
 
-// each runs a pass over all slots, or one pass for each where a batch's length has an
-// influence on the angles.
+// each runs one pass over all slots, or one per slot where the rotary angles depend on the
+// length of the batch.
 func (c *Cache) each(slots []int, pass func([]int) ([]float32, error)) ([]float32, error) {
 	if c.m.rope.Fixed() || len(slots) == 1 {
 		return pass(slots)
@@ -97,7 +97,7 @@ func (c *Cache) each(slots []int, pass func([]int) ([]float32, error)) ([]float3
 	return apart(slots, pass)
 }
 
-// apart runs one pass for each slot.
+// apart runs one pass per slot.
 func apart(slots []int, pass func([]int) ([]float32, error)) ([]float32, error) {
 	var all []float32
 	for i := range slots {
@@ -110,7 +110,7 @@ func apart(slots []int, pass func([]int) ([]float32, error)) ([]float32, error) 
 	return all, nil
 }
 
-// prompts computes all tokens of slots.
+// prompts runs all tokens of slots.
 func (c *Cache) prompts(slots []int) ([]float32, error) {
 	b := Batch{Segments: []int32{0}}
 	var last []int32
@@ -127,7 +127,7 @@ func (c *Cache) prompts(slots []int) ([]float32, error) {
 	return c.run(b, last)
 }
 
-// next computes the last token of slots; the others are cached.
+// next runs the last token of each of slots; the others are cached.
 func (c *Cache) next(slots []int) ([]float32, error) {
 	b := Batch{Segments: []int32{0}}
 	var last []int32
@@ -145,7 +145,7 @@ func (c *Cache) next(slots []int) ([]float32, error) {
 	return c.run(b, last)
 }
 
-// run is one pass, and the logits of the last rows.
+// run runs one pass and returns the logits of the last rows.
 func (c *Cache) run(b Batch, last []int32) ([]float32, error) {
 	m := c.m
 	b.Targets = make([]int32, len(b.Tokens))
@@ -163,9 +163,9 @@ func (c *Cache) run(b Batch, last []int32) ([]float32, error) {
 	return driver.Read(m.dev, z)
 }
 
-// attend records attention: among the batch's tokens, which go into the cache if there
-// is one, or from one new token per sequence to what is in the cache.
-// A token sees none outside its own piece of so many tokens; 0 = there are none.
+// attend records attention: among the batch's tokens, whose keys and values are stored if
+// there is a cache, or from one new token per sequence to the cached ones. With chunked
+// attention a token only sees its own chunk of that many tokens; 0 = no chunks.
 func (c *Cache) attend(t *autograd.Tape, layer int, p attention.Params, piece int, sinks *tensor.Param, q, k, v *autograd.Value) *autograd.Value {
 	if c == nil || t.Err() != nil {
 		return t.SinkAttention(p, sinks, q, k, v)
@@ -184,7 +184,7 @@ func (c *Cache) attend(t *autograd.Tape, layer int, p attention.Params, piece in
 	return c.attendStored(t, layer, p, piece, sinks, q, k, v)
 }
 
-// attendStored records attention to keys and values that layer has stored in this pass.
+// attendStored records attention to the keys and values that another layer stored in this pass.
 func (c *Cache) attendStored(t *autograd.Tape, layer int, p attention.Params, piece int, sinks *tensor.Param, q, k, v *autograd.Value) *autograd.Value {
 	if c == nil || t.Err() != nil || c.step == nil {
 		return t.SinkAttention(p, sinks, q, k, v)
@@ -196,7 +196,7 @@ func (c *Cache) attendStored(t *autograd.Tape, layer int, p attention.Params, pi
 	return t.CachedAttention(step, q, c.stores[layer][0], c.stores[layer][1])
 }
 
-// wholePieces is capacity rounded up to pieces of so many tokens; 0 = there are none.
+// wholePieces is capacity rounded up to whole chunks of that many tokens; 0 = no chunks.
 func wholePieces(capacity, piece int) int {
 	if piece == 0 {
 		return capacity
@@ -204,8 +204,8 @@ func wholePieces(capacity, piece int) int {
 	return (capacity + piece - 1) / piece * piece
 }
 
-// inPieces is a step whose tokens see their own pieces of the cache alone, which has room
-// for capacity tokens of a sequence, whole pieces: each piece is a slot.
+// inPieces is a decoding step with chunked attention: each chunk of a sequence, of which the
+// cache has capacity tokens in whole chunks, counts as a slot.
 func inPieces(step attention.Cached, capacity, piece int) attention.Cached {
 	if piece == 0 {
 		return step

@@ -9,10 +9,10 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// Config is the shape of a decoder and the numbers that its family leaves open.
+// Config is the shape of a decoder and its hyperparameters.
 type Config struct {
-	ModelType    string                 // a row of families
-	Multimodal   *checkpoint.Multimodal `json:",omitempty"` // what the decoder is the language model of; nil: it is by itself
+	ModelType    string                 // a key of families
+	Multimodal   *checkpoint.Multimodal `json:",omitempty"` // the multimodal model whose language model this is; nil: a text model
 	Vocab        int
 	Hidden       int
 	Intermediate int // of the MLP
@@ -23,46 +23,46 @@ type Config struct {
 
 	Eps            float32 // of the norms
 	AttentionScale float32 // of q·k
-	Window         []int   // per layer: tokens a token sees, itself included; 0 = all before it
+	Window         []int   // per layer: the sliding window in tokens, the token itself included; 0 = full attention
 	Tied           bool    // the head is the embeddings
 
 	QKVBias, OutBias, MLPBias bool
 
 	RopeTheta     float64
 	Rope          rope.Scaling
-	RotaryDim     int     // elements of a head that are turned; 0 = HeadDim
-	RopeLocalBase float64 // theta of the layers with a window, unscaled; 0 = the others'
-	LocalRotary   int     `json:",omitempty"` // elements of their heads that are turned; 0 = RotaryDim
+	RotaryDim     int     // rotated elements of a head (partial rotary embedding); 0 = HeadDim
+	RopeLocalBase float64 // rope theta of the layers with a window, without scaling; 0 = the other layers'
+	LocalRotary   int     `json:",omitempty"` // rotated elements of their heads; 0 = RotaryDim
 	MaxPositions  int
 
 	EmbedScale, ResidualScale, LogitScale float32 // 0 = 1
 	AttnSoftCap, LogitSoftCap             float32 // 0 = none
 
 	Shapes                       []checkpoint.LayerConfig `json:",omitempty"` // per layer; nil = all have HeadDim, KVHeads and Intermediate
-	PerLayerInput, PerLayerVocab int                      `json:",omitempty"` // width of the inputs that every layer has of its own, and rows of their table; 0 = they have none
+	PerLayerInput, PerLayerVocab int                      `json:",omitempty"` // per-layer embeddings: their width and the rows of their table; 0 = none
 
-	NoRope []bool `json:",omitempty"` // per layer: its queries and keys are not turned; nil = all are
+	NoRope []bool `json:",omitempty"` // per layer: it has no rotary embedding; nil = all layers have
 
 	MoE    MoE
-	Sparse []bool // per layer: its MLP is a mixture of experts; nil = none is
+	Sparse []bool // per layer: its MLP is a mixture of experts; nil = in no layer
 
 	Parallel   bool   `json:",omitempty"` // attention and MLP both read the layer's input
-	TwoNorms   bool   `json:",omitempty"` // each of them through a norm of its own, of families that leave it open
-	QKNorm     bool   `json:",omitempty"` // heads are normalised, likewise
-	Activation string `json:",omitempty"` // of an MLP without a gate; "" = the family's
+	TwoNorms   bool   `json:",omitempty"` // with Parallel: attention and MLP have a norm each; only for families where folders differ
+	QKNorm     bool   `json:",omitempty"` // queries and keys are normalised per head; only for families where folders differ
+	Activation string `json:",omitempty"` // of a plain MLP; "" = the family's
 
-	QueryGrowth rope.Growth `json:",omitzero"`  // of queries, by position
-	ClipQKV     float32     `json:",omitempty"` // bound of queries, keys and values; 0 = none
+	QueryGrowth rope.Growth `json:",omitzero"`  // factor of queries that grows with the position
+	ClipQKV     float32     `json:",omitempty"` // queries, keys and values are clipped to ±ClipQKV; 0 = not
 
-	Recurrent []bool      `json:",omitempty"` // per layer: it has no attention, but Linear or a short convolution; nil = all have it
-	Linear    DeltaRule   `json:",omitzero"`  // its zero value: the convolution alone
-	ConvWidth int         `json:",omitempty"` // tokens that the convolution sees
-	ConvBias  bool        `json:",omitempty"` // it and the linears around it add biases, where it stands alone
-	Latent    Latent      `json:",omitzero"`  // queries, keys and values are made from compressed ones
-	Chunk     []int       `json:",omitempty"` // per layer: a token sees those before it in its own piece of so many; 0 = all; nil = every layer all
-	Growth    rope.Growth `json:",omitzero"`  // of queries of layers that turn nothing, by position
+	Recurrent []bool      `json:",omitempty"` // per layer: a gated delta rule (Linear) or a short convolution instead of attention; nil = attention in all
+	Linear    DeltaRule   `json:",omitzero"`  // zero: recurrent layers are short convolutions
+	ConvWidth int         `json:",omitempty"` // kernel size of the convolution, in tokens
+	ConvBias  bool        `json:",omitempty"` // the short convolution and its projections have biases
+	Latent    Latent      `json:",omitzero"`  // multi-head latent attention
+	Chunk     []int       `json:",omitempty"` // per layer: chunked attention, the tokens of a chunk; 0 = full; nil = full in all layers
+	Growth    rope.Growth `json:",omitzero"`  // as QueryGrowth, of the layers without rotary embedding
 
-	// Dropout names what the folder asks for and training does not do.
+	// Dropout names dropout settings of the folder that training does not apply.
 	Dropout string `json:",omitempty"`
 
 	Padding          Padding
@@ -76,7 +76,7 @@ type Padding struct {
 	ID    int32
 }
 
-// DeltaRule is the shape of a gated delta rule.
+// DeltaRule is the shape of a gated delta rule (linear attention).
 type DeltaRule struct {
 	KeyHeads, ValueHeads int // KeyHeads divides ValueHeads
 	KeyDim, ValueDim     int // of a head
@@ -136,7 +136,7 @@ func fromCheckpoint(c *checkpoint.ModelConfig) (Config, error) {
 	return out, nil
 }
 
-// dropouts are the shares that config.json gives for dropout inside the layers.
+// dropouts are the dropout rates inside the layers, by their keys in config.json.
 func dropouts(c *checkpoint.ModelConfig) string {
 	var said []string
 	for _, key := range []string{
@@ -149,7 +149,7 @@ func dropouts(c *checkpoint.ModelConfig) string {
 	return strings.Join(said, ", ")
 }
 
-// factors takes over what some families multiply with.
+// factors sets the multipliers that some families have.
 func (c *Config) factors(from *checkpoint.ModelConfig) {
 	if families[c.ModelType].embedScale {
 		c.EmbedScale = float32(math.Sqrt(float64(c.Hidden)))
@@ -164,8 +164,7 @@ func (c *Config) factors(from *checkpoint.ModelConfig) {
 	}
 }
 
-// latent takes over the shape of latent attention, whose scores a stretch of the angles
-// scales as well.
+// latent sets the shape of latent attention, whose scores rope scaling changes as well.
 func (c *Config) latent(from *checkpoint.ModelConfig) {
 	l := from.Latent
 	if l == nil {
@@ -178,7 +177,7 @@ func (c *Config) latent(from *checkpoint.ModelConfig) {
 	}
 }
 
-// chunks takes over llama4's pieces, and its growth of queries that nothing turns.
+// chunks sets llama4's chunked attention, and the growth of queries without rotary embedding.
 func (c *Config) chunks(from *checkpoint.ModelConfig) {
 	if from.GrowthScale != 0 {
 		c.Growth = rope.Growth{Beta: from.GrowthScale, Every: from.GrowthFloor, First: 1}
@@ -207,7 +206,7 @@ func scaling(s *checkpoint.RopeScaling) rope.Scaling {
 	}
 }
 
-// attentionScale is the usual 1/sqrt(headDim), rounded once.
+// attentionScale is 1/sqrt(headDim), rounded to float32 once.
 func attentionScale(headDim int) float32 { return float32(1 / math.Sqrt(float64(headDim))) }
 
 // tables are the modules of the embeddings and the head.
@@ -227,7 +226,7 @@ func (c *Config) widestHead() int {
 	return widest
 }
 
-// rotary is the number of a head's elements that are turned.
+// rotary is the number of rotated elements of a head.
 func (c *Config) rotary() int {
 	if c.RotaryDim == 0 {
 		return c.HeadDim
@@ -238,5 +237,5 @@ func (c *Config) rotary() int {
 // sparse reports whether layer i's MLP is a mixture of experts.
 func (c *Config) sparse(i int) bool { return i < len(c.Sparse) && c.Sparse[i] }
 
-// recurrent reports whether layer i has something else in the place of attention.
+// recurrent reports whether layer i has a delta rule or a convolution instead of attention.
 func (c *Config) recurrent(i int) bool { return i < len(c.Recurrent) && c.Recurrent[i] }

@@ -15,7 +15,7 @@ import (
 type Batch struct {
 	Tokens    []int32 // [T]
 	Positions []int32 // [T], from 0 in every sequence; nil = just that
-	Targets   []int32 // [T], what each position must predict; < 0 = nothing
+	Targets   []int32 // [T], the label of each position; < 0 = none
 	Segments  []int32 // cu_seqlens: sequence i is [Segments[i], Segments[i+1]); nil = one sequence
 
 	// PadLen is the length that upstream would have padded the batch to; 0 = the
@@ -42,8 +42,8 @@ type Objective struct {
 	NEFTune float32
 }
 
-// Losses returns the loss of every token, 0 where there is no target. Nothing is
-// dropped out and nothing is kept for a gradient.
+// Losses returns the loss of every token, 0 where there is no target, without dropout and
+// without recording for a backward pass.
 func (m *Model) Losses(b Batch, smoothing float32) ([]float32, error) {
 	return m.run(&b, Objective{Smoothing: smoothing}, autograd.Mode{})
 }
@@ -61,9 +61,9 @@ func recording(o Objective, sink FactorSink) autograd.Mode {
 // FactorSink receives the factors of per-sequence adapter gradients; see PerSample.
 type FactorSink = autograd.FactorSink
 
-// PerSample is Backward for per-sequence gradients: every adapter's factors go to
-// sink, last adapter first, and nothing is added to Param.Grad. It is an error if
-// anything but A and B of adapters trains.
+// PerSample is Backward for per-sequence gradients: sink gets every adapter's factors, last
+// adapter first, and Param.Grad does not change. It is an error if anything but A and B of
+// adapters trains.
 func (m *Model) PerSample(b Batch, o Objective, sink FactorSink) ([]float32, error) {
 	for _, p := range m.base() {
 		if p.Trainable() {
@@ -115,7 +115,7 @@ func (m *Model) run(b *Batch, o Objective, mode autograd.Mode) ([]float32, error
 	return losses, nil
 }
 
-// weights is w where kernels can read it, for the pass that has begun; nil stays nil.
+// weights copies w to the device for this pass; nil stays nil.
 func (m *Model) weights(w []float32) (driver.F32, error) {
 	if w == nil || m.dev.Kind() == driver.CPU {
 		return driver.FromHost(w), nil
@@ -200,7 +200,7 @@ func (m *Model) Hidden(b Batch, layer int) (driver.F32, error) {
 	return h.Data(), nil
 }
 
-// check completes b and says what is wrong with it.
+// check validates b and fills in its defaults.
 func (m *Model) check(b *Batch, o Objective) error {
 	n := len(b.Tokens)
 	if n == 0 {

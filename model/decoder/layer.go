@@ -8,43 +8,43 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// layer is one decoder layer: what mixes its tokens, what is computed with each token by
-// itself, and the norms around the two. Which parts a layer has is chosen by its index
-// when the model is built.
+// layer is one decoder layer: its token mixer (attention or a recurrent one), its
+// feed-forward part, and the norms around the two. Which parts a layer has is chosen by its
+// index when the model is built.
 type layer struct {
 	mixer tokenMixer
 	feed  feedForward
 	norms [roles]norm // those that the family has
 
-	input  *layerInput   // nil: it has no input of its own
-	factor *tensor.Param // of what it gives; nil: none
-	scale  float32       // its number
+	input  *layerInput   // per-layer embedding; nil: none
+	factor *tensor.Param // its output is multiplied by this; nil: not
+	scale  float32       // value of factor
 }
 
-// tokenMixer is the part of a layer in which a token sees the earlier ones of its
-// sequence.
+// tokenMixer is the part of a layer in which tokens read earlier tokens of their sequence:
+// attention, a delta rule or a convolution.
 type tokenMixer interface {
 	// mix records what layer i adds to the residual: from h [T, Hidden] to [T, Hidden].
 	// With a cache it reads and writes what cache.stores(i) holds.
 	mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cache) *autograd.Value
-	// keeps lists what generation stores of a sequence of up to capacity tokens: the
-	// number of float32 in each of the memories of a slot.
+	// keeps lists what generation caches of a sequence of up to capacity tokens: the
+	// number of float32 in each buffer of a slot.
 	keeps(capacity int) []int
-	// pairs is how many multiplications a token's comparison with one other takes, and
-	// steps how many a token takes besides: of what is no linear layer.
+	// pairs is the number of multiplications for each pair of tokens, and steps for each
+	// token, without those of linear layers.
 	pairs() float64
 	steps() float64
-	// narrows says that nothing in it stands against attention that multiplies in bf16
-	// where matrices are bf16.
+	// narrows reports whether attention can run in bf16 on such a device where the matrices
+	// are bf16.
 	narrows(on driver.Kind) bool
 }
 
-// feedForward is the part of a layer that sees one token at a time.
+// feedForward is the part of a layer that computes each token by itself: an MLP or a mixture.
 type feedForward interface {
 	// feed records what the layer adds to the residual: from h [T, Hidden] to [T, Hidden].
 	feed(m *Model, h *autograd.Value) *autograd.Value
-	// spread notes the part of the tokens that goes through each of its linear layers,
-	// where it is not all of them.
+	// spread sets the fraction of tokens that each of its linear layers computes, where that
+	// is not 1.
 	spread(part map[*autograd.Linear]float64)
 }
 
@@ -80,7 +80,7 @@ func (b *builder) layer(l *layer, i int) {
 	l.input = b.layerInput(path)
 	if b.f.mixtureBeside && b.c.MoE.Experts > 0 {
 		l.feed = b.mixtureBeside(path, l.feed, l.norms[beforeMLP])
-		l.norms[beforeMLP] = norm{} // which the MLP has now: the mixture reads what stands before it
+		l.norms[beforeMLP] = norm{} // which the MLP applies itself: the mixture reads the residual
 	}
 }
 
@@ -141,15 +141,15 @@ func (m *Model) stack(b *Batch, layers int, cache *Cache) *autograd.Value {
 	return x
 }
 
-// lends reports whether later layers read keys and values of l, which its pass has to leave
-// on the tape.
+// lends reports whether later layers read the keys and values of l, which then stay on the
+// tape.
 func (l *layer) lends() bool {
 	a, ok := l.mixer.(*sharedAttention)
 	return ok && a.lent
 }
 
-// furthered records what follows a layer's two parts, in families that have it: its own
-// input, and its factor.
+// furthered records what follows the two parts of a layer in some families: its per-layer
+// embedding and its factor.
 func (m *Model) furthered(i int, x, inputs *autograd.Value) *autograd.Value {
 	l := &m.layers[i]
 	if l.input != nil {
@@ -161,16 +161,16 @@ func (m *Model) furthered(i int, x, inputs *autograd.Value) *autograd.Value {
 	return x
 }
 
-// CheckpointLayers has passes keep the input of each layer alone, instead of what the
-// backward pass reads: that computes every layer once more, to the same bits. A token then
-// takes Hidden numbers for each layer and, of one layer at a time, what it took of all. Layers
-// whose keys and values later ones read are kept whole.
+// CheckpointLayers turns on activation checkpointing: passes keep only the input of each layer,
+// and the backward pass computes the layer again, to the same bits. A token then takes Hidden
+// numbers per layer, and all activations of one layer at a time. Layers whose keys and values
+// later ones read keep all activations.
 func (m *Model) CheckpointLayers(on bool) { m.checkpointed = on }
 
 // CheckpointsLayers reports whether CheckpointLayers is on.
 func (m *Model) CheckpointsLayers() bool { return m.checkpointed }
 
-// final records the norm below the head.
+// final records the final norm.
 func (m *Model) final(x *autograd.Value) *autograd.Value { return m.normed(x, m.norm) }
 
 // layer records x + mixer(norm(x)), then + feed(norm(·)); or x + mixer(h) + feed(h) with
@@ -197,7 +197,7 @@ func (m *Model) layer(i int, x *autograd.Value, b *Batch, cache *Cache) *autogra
 	return m.residual(x, y, l.norms[afterMLP])
 }
 
-// before records the norm in front of a branch, which may not be there.
+// before records the norm in front of a branch, if the family has one.
 func (m *Model) before(x *autograd.Value, n norm) *autograd.Value {
 	if n.weight == nil {
 		return x

@@ -7,7 +7,7 @@ import (
 
 // gatedMLP is down(act(gate(x)) · up(x)).
 type gatedMLP struct {
-	gate, up, gateUp, down autograd.Linear // gateUp in the place of gate and up where fused
+	gate, up, gateUp, down autograd.Linear // gateUp replaces gate and up where a folder has them fused
 	fused                  bool
 	width                  int
 	act                    swiglu.Activation

@@ -8,11 +8,11 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// norm is RMSNorm, or LayerNorm. There is none without a weight.
+// norm is RMSNorm or LayerNorm. It always has a weight; where the model has none, ones.
 type norm struct {
-	weight, bias  *tensor.Param // bias nil: nothing is added
+	weight, bias  *tensor.Param // bias nil: none
 	width, groups int           // the weight is [groups, width]: rows of width elements take turns with its rows
-	centred       bool          // LayerNorm: the mean is taken away
+	centred       bool          // LayerNorm, which subtracts the mean
 	onePlus       bool          // it multiplies by 1+w
 	eps           float32
 }
@@ -31,8 +31,8 @@ func (m *Model) normOf(x *autograd.Value, n norm) *autograd.Value {
 	return m.tape.Norm(x, n.weight, autograd.NormOptions{Eps: n.eps, OnePlus: n.onePlus})
 }
 
-// norm is a norm of the family's kind: with parameters, or with ones that no one trains,
-// saves or lists.
+// norm builds a norm of the family's kind: with parameters, or with constant ones that are
+// neither trained nor saved.
 func (b *builder) norm(path string, width int) norm {
 	n := norm{width: width, groups: 1, centred: b.f.layerNorm, onePlus: b.f.onePlus, eps: b.c.Eps}
 	if b.f.bareNorms {
@@ -48,7 +48,7 @@ func (b *builder) norm(path string, width int) norm {
 	return n
 }
 
-// onesOf is the tensor of that many ones.
+// onesOf is a constant tensor of that many ones.
 func (b *builder) onesOf(width int) *tensor.Param {
 	if p := b.ones[width]; p != nil || b.err != nil {
 		return p
@@ -64,7 +64,7 @@ func (b *builder) onesOf(width int) *tensor.Param {
 	return p
 }
 
-// bias is what a module that is no linear layer adds.
+// bias is the bias of a module that is not a linear layer.
 func (b *builder) bias(path string, width int) *tensor.Param {
 	p := b.tensor(false, path+".bias", width)
 	if p != nil {
@@ -73,7 +73,7 @@ func (b *builder) bias(path string, width int) *tensor.Param {
 	return p
 }
 
-// headNorm is a norm of heads that have weights of their own.
+// headNorm is a norm per head in which every head has its own weights.
 func (b *builder) headNorm(path string, heads, width int) norm {
 	n := norm{width: width, groups: heads, centred: b.f.layerNorm, onePlus: b.f.onePlus, eps: b.c.Eps}
 	if b.f.headNorms == ownWeights {

@@ -8,17 +8,16 @@ import (
 	"dataflex.dev/dataflex/kernels/rope"
 )
 
-// turning is how a layer's queries and keys are turned by their positions; nil: they are
-// not.
+// turning holds the rotary embeddings of a layer's queries and keys; nil: it has none.
 type turning struct{ queries, keys *angles }
 
-// angles are a table's.
+// angles is a table of rotary angles.
 type angles struct {
 	*rope.Table
-	plain bool // they depend on nothing but the position: no scaling is done
+	plain bool // without scaling: the angles depend only on the position
 }
 
-// rows are the batch's rows of the table.
+// rows are the table's rows for the batch.
 func (a *angles) rows(b *Batch) []int32 {
 	if a.plain {
 		return b.Positions
@@ -26,8 +25,8 @@ func (a *angles) rows(b *Batch) []int32 {
 	return b.rows
 }
 
-// turnings makes the two ways in which layers turn: those that see everything, and those
-// with a window.
+// turnings builds the two rotary embeddings of a model: of layers with full attention, and of
+// those with a window.
 func (b *builder) turnings(global, local *rope.Table) error {
 	c, everywhere := &b.c, &angles{Table: global}
 	if c.Latent.Rank > 0 {
@@ -52,7 +51,7 @@ func (b *builder) turnings(global, local *rope.Table) error {
 	return nil
 }
 
-// latentTurning turns the last elements of a head's queries, and the keys' one head.
+// latentTurning rotates the last elements of each head's queries, and the keys' single head.
 func (b *builder) latentTurning(global *rope.Table) error {
 	c := &b.c
 	if !global.Fixed() {
@@ -69,7 +68,7 @@ func (b *builder) latentTurning(global *rope.Table) error {
 	return nil
 }
 
-// turning is layer i's.
+// turning is the rotary embedding of layer i.
 func (b *builder) turning(i int) turning {
 	switch {
 	case b.f.learned || i < len(b.c.NoRope) && b.c.NoRope[i]:
@@ -80,7 +79,7 @@ func (b *builder) turning(i int) turning {
 	return b.global
 }
 
-// tables are the angles of layers that see everything, and of those with a window.
+// tables are the angles of layers with full attention, and of those with a window.
 func tables(c Config) (global, local *rope.Table, err error) {
 	if global, err = rope.NewTable(c.rotary(), c.RopeTheta, c.Rope, c.MaxPositions); err != nil {
 		return nil, nil, err
@@ -93,7 +92,7 @@ func tables(c Config) (global, local *rope.Table, err error) {
 	return global, local, err
 }
 
-// queryTable is global for queries that grow by position.
+// queryTable is the table of full attention for queries that grow with the position.
 func queryTable(c Config, global *rope.Table) (*rope.Table, error) {
 	if c.rotary() != c.HeadDim {
 		return nil, errors.New("llama_4_scaling_beta with a partial_rotary_factor below 1 is not supported")

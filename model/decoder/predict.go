@@ -10,11 +10,11 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// predictRows is how many rows of logits exist at once.
+// predictRows is the number of rows whose logits are computed at once.
 const predictRows = 64
 
 // Predictions returns, for every position with a target, the most probable next
-// token (the lowest among equals), and -1 elsewhere. Nothing is dropped out.
+// token (the lowest id among equals), and -1 elsewhere. There is no dropout.
 func (m *Model) Predictions(b Batch) ([]int32, error) {
 	h, err := m.Hidden(b, m.config.Layers)
 	if err != nil {

@@ -5,13 +5,13 @@ import (
 	"dataflex.dev/dataflex/model/autograd"
 )
 
-// chooser chooses a token's experts, and how much each of them counts, from the router
-// layer's logits [T, Experts].
+// chooser chooses each token's experts and their weights from the router's logits
+// [T, Experts].
 type chooser interface {
 	route(t *autograd.Tape, logits *autograd.Value) *autograd.Routing
 }
 
-// probabilities choose the most probable experts, weighted by their probabilities.
+// probabilities chooses the most probable experts (softmax), weighted by their probabilities.
 type probabilities struct {
 	topK      int
 	normalize bool // a token's weights sum to 1
@@ -21,23 +21,23 @@ func (r probabilities) route(t *autograd.Tape, logits *autograd.Value) *autograd
 	return t.Route(logits, r.topK, r.normalize)
 }
 
-// scores choose by scores that do not compete, that something corrects, or in groups.
+// scores chooses by sigmoid scores, by corrected ones, or within groups of experts.
 type scores autograd.ScoreOptions
 
 func (r scores) route(t *autograd.Tape, logits *autograd.Value) *autograd.Routing {
 	return t.RouteScores(logits, autograd.ScoreOptions(r))
 }
 
-// routing is how a family's routers choose.
+// routing is the kind of a family's routers.
 type routing uint8
 
 const (
 	byProbability routing = iota
-	bySigmoid             // of every logit by itself
-	byCorrected           // by probability and a correction
+	bySigmoid             // sigmoid of every logit
+	byCorrected           // softmax, and a bias that only the choice reads
 )
 
-// chooser is the family's kind of one; path is that of its mixture.
+// chooser builds the family's kind of router; path is that of its mixture.
 func (b *builder) chooser(path string) chooser {
 	c := &b.c.MoE
 	if b.f.routing == byProbability {
@@ -60,7 +60,7 @@ func (b *builder) chooser(path string) chooser {
 	return s
 }
 
-// gating is what an expert computes of its two projections [T, Intermediate].
+// gating combines an expert's two projections [T, Intermediate].
 type gating interface {
 	gate(t *autograd.Tape, gate, up *autograd.Value) *autograd.Value
 }
@@ -72,7 +72,7 @@ func (a activated) gate(t *autograd.Tape, gate, up *autograd.Value) *autograd.Va
 	return t.SwiGLU(swiglu.Activation(a), gate, up)
 }
 
-// clamped is gpt_oss'.
+// clamped is the clamped swiglu of gpt_oss.
 type clamped swiglu.Clamped
 
 func (c clamped) gate(t *autograd.Tape, gate, up *autograd.Value) *autograd.Value {

@@ -7,14 +7,14 @@ import (
 	"dataflex.dev/dataflex/model/autograd"
 )
 
-// shortConv is lfm2's mixer: out(c · conv(b · x)) with b, c and x from one projection of h
-// and a causal convolution of every channel by itself (LFM2, arXiv:2511.23404).
+// shortConv is lfm2's token mixer: out(c · conv(b · x)), with b, c and x from one projection
+// of h and a depthwise causal convolution (LFM2, arXiv:2511.23404).
 type shortConv struct {
-	in, out autograd.Linear // in: b, c and x, one after the other
+	in, out autograd.Linear // in: b, c and x, concatenated
 	conv    convolution
 }
 
-// convolution is a causal convolution with its weights [channels, 1, width].
+// convolution is a depthwise causal convolution, weights [channels, 1, width].
 type convolution struct {
 	weights autograd.ChannelWeights
 	width   int
@@ -56,7 +56,7 @@ func (s *shortConv) mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cac
 	return out
 }
 
-// keeps implements tokenMixer: the rows that the next token's convolution sees.
+// keeps implements tokenMixer: the rows that the next token's convolution reads.
 func (s *shortConv) keeps(int) []int { return []int{(s.conv.width - 1) * s.in.In} }
 
 func (s *shortConv) pairs() float64           { return 0 }
@@ -80,7 +80,7 @@ func (c *Cache) convolve(t *autograd.Tape, layer, store int, conv convolution, f
 	return t.ShortConv(k, x, by)
 }
 
-// storage is the memory of a layer's store; there is none of a convolution of one token.
+// storage is a layer's buffer in the cache; a convolution of width 1 has none.
 func (c *Cache) storage(floats int) (driver.F32, error) {
 	if floats == 0 {
 		return driver.F32{}, nil

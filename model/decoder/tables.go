@@ -11,19 +11,19 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Adapters on the two tables of the vocabulary, the embeddings and the head, and tokens
-// whose rows train by themselves (trainable_token_indices), as peft 0.18 has them:
+// Adapters on the embeddings and the head, and single rows of them that train
+// (trainable_token_indices), as in peft 0.18:
 // tuners/lora/layer.py Embedding, tuners/trainable_tokens/layer.py.
 
-// tokenTable is a table some of whose rows train.
+// tokenTable is an embedding table or a head of which some rows train.
 type tokenTable struct {
 	table  *tensor.Param
 	tokens *autograd.Tokens
-	old    []float32 // what the table had in the rows' places
+	old    []float32 // the table's rows before training
 }
 
-// attachTables puts on adapters of zeros and tokens' rows as they are in the tables. A
-// tied model whose head and embeddings are to differ gets a head of its own.
+// attachTables adds adapters of zeros, and trainable rows with the tables' values. A tied
+// model whose head and embeddings will differ gets a separate head.
 func (m *Model) attachTables(l LoRA, on targets, shape func(path string) (rank int, scale float32)) error {
 	head := slices.ContainsFunc(on.modules, func(mod module) bool { return mod.path == m.tables().Head })
 	if err := on.clash(m.tables(), head, m.tied()); err != nil {
@@ -57,8 +57,8 @@ func (m *Model) attachTables(l LoRA, on targets, shape func(path string) (rank i
 	return nil
 }
 
-// widenHead makes a bf16 head float32 whose products a linear layer cannot form in bf16:
-// that wants rows of logits in pieces of 16 bytes, where the whole head's kernel does not.
+// widenHead converts a bf16 head to float32 where a linear layer cannot multiply it in bf16,
+// because its rows of logits are no multiple of 16 bytes.
 func (m *Model) widenHead() error {
 	p := m.head.Weight
 	if !p.Narrows() || m.config.Vocab%chunk == 0 {
@@ -81,8 +81,8 @@ func (m *Model) widenHead() error {
 	return nil
 }
 
-// clash is the error of a table with both an adapter and tokens, which PEFT cannot run
-// either.
+// clash is the error of a table with both an adapter and trainable rows, which PEFT cannot
+// run either.
 func (t targets) clash(tables checkpoint.Tables, head, tied bool) error {
 	for _, rows := range t.tokens {
 		if lora := map[string]bool{tables.Embedding: t.embedding, tables.Head: head}; lora[rows.Path] || (tied && (head || t.embedding)) {
@@ -98,7 +98,7 @@ func (m *Model) tokensTied(tokens []checkpoint.TokenRows) bool {
 	return !slices.ContainsFunc(tokens, func(r checkpoint.TokenRows) bool { return r.Path == m.tables().Head })
 }
 
-// part is the leaf of that path.
+// part is the module of that path.
 func (m *Model) part(path string) *part {
 	i := slices.IndexFunc(m.parts, func(p part) bool { return p.path == path })
 	return &m.parts[i]
@@ -166,7 +166,7 @@ func (m *Model) startColumnMagnitudes() error {
 	return a.DoRA.Magnitude.Upload(m.dev, norms)
 }
 
-// trainTokens makes rows of a table train, from what they are in it.
+// trainTokens makes rows of a table trainable, starting from its values.
 func (m *Model) trainTokens(rows checkpoint.TokenRows) error {
 	table, d := m.embed, m.config.Hidden
 	if rows.Path == m.tables().Head {
@@ -202,7 +202,7 @@ func (m *Model) trainTokens(rows checkpoint.TokenRows) error {
 	return nil
 }
 
-// placeTokens puts rows that train by themselves into their tables, as they are now.
+// placeTokens copies the trainable rows into their tables.
 func (m *Model) placeTokens() {
 	if m.adapter == nil {
 		return
@@ -212,13 +212,12 @@ func (m *Model) placeTokens() {
 	}
 }
 
-// adaptedTables reports whether an adapter or tokens train on the embeddings or the head.
+// adaptedTables reports whether the embeddings or the head have an adapter or trainable rows.
 func (m *Model) adaptedTables() bool {
 	return m.embedding.LoRA != nil || m.head.LoRA != nil || m.embedding.Tokens != nil || m.head.Tokens != nil
 }
 
-// mergeTables adds the embeddings' adapter to them, and leaves tokens' rows where they
-// belong.
+// mergeTables merges the embeddings' adapter, and copies trained rows into the tables.
 func (m *Model) mergeTables() error {
 	m.placeTokens()
 	m.adapter.tokens = slices.DeleteFunc(m.adapter.tokens, func(t tokenTable) bool { t.tokens.Rows.Free(m.dev); return true })
@@ -236,7 +235,7 @@ func (m *Model) mergeTables() error {
 	return nil
 }
 
-// dropTables takes adapters and tokens off the tables, which get their rows back.
+// dropTables removes adapters and trainable rows, and restores the tables' rows.
 func (m *Model) dropTables() {
 	for _, t := range m.adapter.tokens {
 		if err := t.tokens.Rows.Upload(m.dev, t.old); err == nil {
@@ -303,7 +302,7 @@ func (m *Model) besides(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error
 	return tensors, nil
 }
 
-// withoutTokens is what a table w, p, had before rows of it trained.
+// withoutTokens is table p, whose values are w, with its rows from before training.
 func (m *Model) withoutTokens(p *tensor.Param, w []float32) []float32 {
 	for _, t := range m.adapter.tokens {
 		if t.table != p {
@@ -318,8 +317,7 @@ func (m *Model) withoutTokens(p *tensor.Param, w []float32) []float32 {
 	return w
 }
 
-// readTables reads the tables that were saved beside the adapter: they count, as they do
-// in PEFT.
+// readTables reads the tables saved beside the adapter, which replace the model's, as in PEFT.
 func (m *Model) readTables(w *checkpoint.Weights) error {
 	for _, path := range m.tables().Paths() {
 		for _, name := range checkpoint.TableNames(path) {
@@ -361,7 +359,7 @@ func (m *Model) readTable(w *checkpoint.Weights, name string, p *tensor.Param) e
 // biasName is the name of the bias of a table, whose weight has that name.
 func biasName(weight string) string { return strings.TrimSuffix(weight, "weight") + "bias" }
 
-// keepTokens notes what p has in the places of rows that train.
+// keepTokens saves the values of p's trainable rows from before training.
 func (m *Model) keepTokens(p *tensor.Param) error {
 	for _, t := range m.adapter.tokens {
 		if t.table != p {

@@ -24,7 +24,7 @@ func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*M
 	})
 }
 
-// write fills p with what next returns.
+// write fills p with values of next.
 func write(dev driver.Device, p *tensor.Param, next func() float64) error {
 	return p.Write(dev, func(w []float32) error {
 		for i := range w {
@@ -159,8 +159,8 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 	return nil
 }
 
-// growBias gives new rows of a head that has a bias the mean of the old ones, as
-// transformers does but for its noise of a billionth.
+// growBias extends the head's bias, if any, by the mean of the old values, as transformers
+// does apart from its noise of 1e-9.
 func (m *Model) growBias(rows int) error {
 	if m.head.Bias == nil {
 		return nil
@@ -195,8 +195,8 @@ func noisyMean(w []float32, old, d int, normal func() float64) {
 	}
 }
 
-// makeRoom enlarges the vocabulary to that of an adapter which was trained with added
-// tokens: its rows of the embeddings and the head will be read into it.
+// makeRoom enlarges the vocabulary to that of an adapter trained with added tokens, whose
+// embeddings and head will be read into it.
 func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
 	rows, old := m.config.Vocab, m.config.Vocab
 	brought := map[string]int{} // rows of the tables that it brings
