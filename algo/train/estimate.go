@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"dataflex.dev/dataflex/algo/config"
@@ -124,11 +125,35 @@ func (f *forecast) writeTime(line func(key, format string, args ...any)) {
 	line("time", "about %s from the start to the end", span(f.left(e, 0)))
 }
 
-// productRate multiplies matrices of the model's widths for an eighth of a second, and
-// returns FLOP/s.
+// rates are the measurements of this process: a machine is measured once for each width.
+var rates struct {
+	sync.Mutex
+	of map[rateKey]float64
+}
+
+type rateKey struct{ units, k, n int }
+
+// productRate is the FLOP/s of products of the model's widths.
 func productRate(dev driver.Device, c decoder.Config) float64 {
-	const rows, widest, enough = 256, 2048, time.Second / 8
-	k, n := min(c.Hidden, widest), min(max(c.Intermediate, c.Hidden), widest)
+	const widest = 2048
+	key := rateKey{dev.Attributes().Units, min(c.Hidden, widest), min(max(c.Intermediate, c.Hidden), widest)}
+	rates.Lock()
+	defer rates.Unlock()
+	if rate, ok := rates.of[key]; ok {
+		return rate
+	}
+	rate := measureProducts(dev, key.k, key.n)
+	if rates.of == nil {
+		rates.of = map[rateKey]float64{}
+	}
+	rates.of[key] = rate
+	return rate
+}
+
+// measureProducts multiplies a matrix of k columns by one of k x n for an eighth of a
+// second, and returns FLOP/s.
+func measureProducts(dev driver.Device, k, n int) float64 {
+	const rows, enough = 256, time.Second / 8
 	a, b, out := make([]float32, rows*k), make([]float32, n*k), make([]float32, rows*n)
 	for i := range a {
 		a[i] = 0.5

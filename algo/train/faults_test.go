@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,17 +78,26 @@ func lines(t *testing.T, path string) string {
 	return timings.ReplaceAllString(string(raw), "")
 }
 
+// faulty runs a method on a disk with faults.
+type faulty struct {
+	*fixture
+	root, out       string
+	args            []string
+	want, wantModel string          // of a run without faults, with and without its logs
+	seen            map[string]bool // disks from which the run was gone on with
+	runs, same      int
+}
+
 // TestFaults runs every method on a file system that refuses a change, is full from one on,
-// loses its power there with everything that was not synced, or cannot read. The same
-// command, whose reads return few bytes at a time, then ends with the weights, the
-// optimizer's moments and the selections of a run without faults, bit for bit. A line of a
-// log that was refused is lost, and the error names the file. The operations are chosen at
-// random with a seed; make faults tries all of them.
+// cannot read, or loses its power with everything that was not synced. The same command,
+// whose reads return few bytes at a time, then ends with the weights, the optimizer's moments
+// and the selections of a run without faults, bit for bit. A line of a log that was refused
+// is lost, and the error names the file. The operations are chosen at random with a seed;
+// make faults tries all of them.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	f := small(t)
 	f.offline(48)
-	kinds := map[memfs.Kind]string{memfs.Refuse: "refused", memfs.Full: "full", memfs.PowerCut: "power cut", memfs.ReadFail: "unreadable"}
 	for i, m := range methods(t) {
 		if m.mode == "upstream" {
 			continue // writes the same as faithful
@@ -96,7 +106,8 @@ func TestFaults(t *testing.T) {
 			f.t = t
 			root := fmt.Sprintf("/dataflex-memfs-%d", i)
 			out := filepath.Join(root, "runs", "out")
-			args := m.arguments(f, "save_steps=2", "save_total_limit=1", "max_steps=4", "warmup_step=1", "update_step=2", "output_dir="+out)
+			try := &faulty{fixture: f, root: root, out: out, seen: map[string]bool{}}
+			try.args = m.arguments(f, "save_steps=2", "save_total_limit=1", "max_steps=4", "warmup_step=1", "update_step=2", "output_dir="+out)
 			components, err := os.ReadFile(filepath.Join(f.dir, "components.yaml"))
 			if err != nil {
 				t.Fatal(err)
@@ -104,55 +115,96 @@ func TestFaults(t *testing.T) {
 			f.write("components.yaml", strings.ReplaceAll(string(components), f.dir+"/cache", root+"/cache"))
 
 			disk := memfs.New(root)
+			disk.RecordCuts()
 			unmount := storage.Mount(root, disk)
-			whole := f.train(args...)
+			whole := f.train(try.args...)
 			if whole.err != nil {
 				t.Fatal(whole.err)
 			}
-			want, wantModel := result(t, out, true), result(t, out, false)
-			changes, reads := disk.Changes(), disk.Reads()
-			history := disk.Log()
+			try.want, try.wantModel = result(t, out, true), result(t, out, false)
 			unmount()
 			if _, err := os.Stat(root); err == nil {
 				t.Fatalf("something was written past data/storage, into %s", root)
 			}
 			r := rand.New(rand.NewPCG(38, uint64(i)))
-			for kind, name := range kinds {
-				total := changes
-				if kind == memfs.ReadFail {
-					total = reads
-				}
-				for _, n := range sample(r, total, faultCount(t)) {
-					disk := memfs.New(root)
-					disk.Plan(memfs.Fault{Kind: kind, N: n})
-					unmount := storage.Mount(root, disk)
-					first := f.train(args...)
-					unmount()
-					at := fmt.Sprintf("%s at %d of %d", name, n, total)
-					if kind != memfs.ReadFail {
-						at += " (" + history[n-1] + ")"
-					}
-					if kind == memfs.PowerCut {
-						disk = disk.Restart()
-					}
-					disk.Plan(memfs.Fault{})
-					disk.ShortReads(true)
-					unmount = storage.Mount(root, disk)
-					second := f.train(args...)
-					if second.err != nil {
-						t.Errorf("%s: first %v, then %v", at, first.err, second.err)
-					} else if first.err != nil && strings.Contains(first.err.Error(), ".jsonl: ") {
-						if got := result(t, out, false); got != wantModel {
-							t.Errorf("%s: first %v\n%s", at, first.err, difference(wantModel, got))
-						}
-					} else if got := result(t, out, true); got != want {
-						t.Errorf("%s: first %v\n%s", at, first.err, difference(want, got))
-					}
-					unmount()
+			cuts, history := disk.Cuts(), disk.Log()
+			for _, n := range sample(r, len(cuts), faultCount(t)) {
+				cut := cuts[n-1]
+				at := fmt.Sprintf("power cut before %d of %d (%s), names durable at once: %v", cut.Before, len(history), history[cut.Before-1], cut.Names)
+				try.goOn(at, cut.Disk, nil)
+			}
+			for _, n := range sample(r, len(history), faultCount(t)) {
+				at := fmt.Sprintf("at %d of %d (%s)", n, len(history), history[n-1])
+				try.fault("refused "+at, memfs.Fault{Kind: memfs.Refuse, N: n})
+				if fills(history[n-1]) {
+					try.fault("full from "+at, memfs.Fault{Kind: memfs.Full, N: n})
 				}
 			}
+			for _, n := range sample(r, disk.Reads(), faultCount(t)) {
+				try.fault(fmt.Sprintf("unreadable at %d of %d", n, disk.Reads()), memfs.Fault{Kind: memfs.ReadFail, N: n})
+			}
+			t.Logf("%d changes, %d reads, %d power cuts: %d runs, %d disks were known", len(history), disk.Reads(), len(cuts), try.runs, try.same)
 		})
 	}
+}
+
+// fills reports whether a change needs room: a disk that is full from another one on is full
+// from the next of these.
+func fills(change string) bool {
+	return strings.HasPrefix(change, "write ") || strings.HasPrefix(change, "create ") || strings.HasPrefix(change, "mkdir ")
+}
+
+// fault runs with a fault, and then again without.
+func (f *faulty) fault(at string, fault memfs.Fault) {
+	disk := memfs.New(f.root)
+	disk.Plan(fault)
+	unmount := storage.Mount(f.root, disk)
+	f.runs++
+	first := f.train(f.args...)
+	unmount()
+	disk.Plan(memfs.Fault{})
+	f.goOn(at, disk, first.err)
+}
+
+// goOn runs on what a fault has left, and compares; first is the error of the run before.
+func (f *faulty) goOn(at string, disk *memfs.FS, first error) {
+	lostLine := first != nil && strings.Contains(first.Error(), ".jsonl: ")
+	sum := fmt.Sprint(lostLine, disk.Sum(timeless))
+	if f.seen[sum] {
+		f.same++
+		return
+	}
+	f.seen[sum] = true
+	disk.ShortReads(true)
+	defer storage.Mount(f.root, disk)()
+	f.runs++
+	second := f.train(f.args...)
+	if second.err != nil {
+		f.t.Errorf("%s: first %v, then %v", at, first, second.err)
+		return
+	}
+	want := f.want
+	if lostLine {
+		want = f.wantModel
+	}
+	if got := result(f.t, f.out, !lostLine); got != want {
+		f.t.Errorf("%s: first %v\n%s", at, first, difference(want, got))
+	}
+}
+
+// moments are what differs from run to run besides timings.
+var moments = regexp.MustCompile(`"(seconds|selecting|saving|training|evaluating|peak|started|sha256|size)": ?("[^"]*"|[-0-9.e+]+)`)
+
+// timeless is a file without what differs from run to run: of the report, which a run that
+// goes on writes again, only whether it is there.
+func timeless(path string, data []byte) []byte {
+	switch filepath.Ext(path) {
+	case ".json", ".jsonl":
+		return moments.ReplaceAll(timings.ReplaceAll(data, nil), nil)
+	case ".html":
+		return nil
+	}
+	return data
 }
 
 // result is what must not depend on faults: weights, the last checkpoint and, with logs,

@@ -52,6 +52,7 @@ type FS struct {
 	dead           bool
 	short          bool
 	log            []string
+	cuts           *cuts // nil: not recorded
 }
 
 // node is a file or a folder, with its durable state.
@@ -60,7 +61,7 @@ type node struct {
 	mode    fs.FileMode
 	changed time.Time
 	data    []byte
-	synced  []byte
+	synced  []byte // replaced by a sync, never written into
 	entries map[string]*node
 	durable map[string]*node
 	locked  bool
@@ -104,15 +105,21 @@ func (f *FS) Restart() *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.dead = true
-	return &FS{root: f.root, top: f.top.afterPowerCut()}
+	return &FS{root: f.root, top: f.top.afterPowerCut(durableNames)}
 }
 
-func (n *node) afterPowerCut() *node {
-	m := &node{isDir: n.isDir, mode: n.mode, changed: n.changed, data: slices.Clone(n.synced), synced: slices.Clone(n.synced)}
+// names is which entries of a folder a power cut leaves.
+type names func(*node) map[string]*node
+
+func durableNames(n *node) map[string]*node { return n.durable }
+func allNames(n *node) map[string]*node     { return n.entries }
+
+func (n *node) afterPowerCut(left names) *node {
+	m := &node{isDir: n.isDir, mode: n.mode, changed: n.changed, data: slices.Clone(n.synced), synced: n.synced}
 	if n.isDir {
 		m.entries, m.durable = map[string]*node{}, map[string]*node{}
-		for name, e := range n.durable {
-			m.entries[name] = e.afterPowerCut()
+		for name, e := range left(n) {
+			m.entries[name] = e.afterPowerCut(left)
 		}
 		maps.Copy(m.durable, m.entries)
 	}
@@ -123,6 +130,9 @@ func (n *node) afterPowerCut() *node {
 func (f *FS) change(what, path string) error {
 	if f.dead {
 		return ErrPowerCut
+	}
+	if f.cuts != nil {
+		f.cuts.record(f)
 	}
 	f.changes++
 	f.log = append(f.log, what+" "+strings.TrimPrefix(path, f.root))
