@@ -310,6 +310,7 @@ func TestRefusals(t *testing.T) {
 		{minimal + "bf16: true\nfp16: true\n", nil, "c.yaml:7:7: fp16: bf16 is set at c.yaml:6:7: remove one of the two"},
 		{minimal, []string{"val_size=0.1", "eval_dataset=x"}, "val_size: eval_dataset is set at override 'eval_dataset=x'"},
 		{minimal, []string{"val_size=2.5"}, "val_size: above 1 it counts rows"},
+		{minimal, []string{"val_size=1.0"}, "val_size: 1.0 leaves it open whether one row or all"},
 		{minimal, []string{"val_size=-0.1"}, "val_size: it must not be negative"},
 		{minimal, []string{"interleave_probs=1.0"}, "interleave_probs: mix_strategy is concat"},
 		{minimal, []string{"interleave_probs=0.5,0.5", "mix_strategy=interleave_under"}, "interleave_probs: it has 2 entries for 1 datasets"},

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"dataflex.dev/dataflex/data/yamlfile"
+
 	"dataflex.dev/dataflex/model/optim"
 )
 
@@ -122,7 +124,7 @@ func (c checker) checkData() {
 	val := d.ValSize > 1e-6
 	c.faultIf(d.ValSize < 0, "val_size", "it must not be negative, got %v", d.ValSize)
 	c.faultIf(d.ValSize > 1 && d.ValSize != math.Trunc(d.ValSize), "val_size", "above 1 it counts rows and must be whole, got %v", d.ValSize)
-	c.faultIf(d.ValSize == 1, "val_size", "1 leaves it open whether one row or all of them are meant: write a share below 1, or a count from 2")
+	c.faultIf(d.ValSize == 1 && c.isFloat("val_size"), "val_size", "1.0 leaves it open whether one row or all of them are meant: write 1 for one row, or a share below 1")
 	c.faultIf(val && len(d.Dataset) == 0, "val_size", "there is no dataset to hold rows out of: set dataset or remove val_size")
 	c.faultIf(val && len(d.EvalDataset) > 0, "val_size", "eval_dataset is set at %s: remove one of the two", c.At("eval_dataset"))
 	c.faultIf(c.Given("max_samples") && d.MaxSamples <= 0 && !c.isNull("max_samples"), "max_samples", "it must be at least 1, got %d: remove it to use all rows", d.MaxSamples)
@@ -142,6 +144,12 @@ func (c checker) checkData() {
 func (c checker) isNull(key string) bool {
 	e, ok := c.root.Get(key)
 	return ok && e.Value.Any() == nil
+}
+
+// isFloat reports whether a key's number is written with a point or an exponent.
+func (c checker) isFloat(key string) bool {
+	e, ok := c.root.Get(key)
+	return ok && unquote(e.Value).Kind == yamlfile.Float
 }
 
 func (c checker) checkProbs() {

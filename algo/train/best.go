@@ -51,6 +51,18 @@ type judge struct {
 	best    best
 }
 
+// check refuses a metric_for_best_model that evaluations will not have.
+func (j *judge) check(outline evaluations) error {
+	c := j.config
+	if c.Training.MetricForBestModel == "" || c.Training.EvalStrategy == config.No {
+		return nil
+	}
+	if _, err := outline.metric(c.Training.MetricForBestModel); err != nil {
+		return c.Errorf("metric_for_best_model", "%w", err)
+	}
+	return nil
+}
+
 // observe adds the evaluation after that many steps; stop is true when early stopping's
 // patience has run out.
 func (j *judge) observe(step int, sets evaluations) (stop bool, err error) {

@@ -48,6 +48,21 @@ func (v *evaluator) evaluate(ctx context.Context, step int) (out evaluations, er
 	return out, err
 }
 
+// outline are evaluations with the names of their metrics and without their values.
+func (v *evaluator) outline() (out evaluations) {
+	for _, set := range v.sets {
+		e := evaluation{set: set.Name}
+		if v.config.Tuning.ComputeAccuracy {
+			e.accuracy = new(float64)
+		}
+		if v.config.Tuning.Stage == config.StagePT {
+			e.perplexity = new(float64)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
 func (v *evaluator) evaluateSet(ctx context.Context, step int, set EvalSet) (e evaluation, err error) {
 	started := time.Now()
 	e = evaluation{set: set.Name, rows: len(set.Examples)}

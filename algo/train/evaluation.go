@@ -22,10 +22,7 @@ type evaluations []evaluation
 // fields are the metrics under Hugging Face's names: eval_loss, or eval_<set>_loss if there
 // are several sets.
 func (e evaluation) fields() pyjson.Object {
-	prefix := "eval_"
-	if e.set != "" {
-		prefix += e.set + "_"
-	}
+	prefix := e.prefix()
 	var out pyjson.Object
 	if e.accuracy != nil {
 		out = append(out, pyjson.Field{Key: prefix + "accuracy", Value: *e.accuracy})
@@ -41,10 +38,26 @@ func (e evaluation) fields() pyjson.Object {
 		pyjson.Field{Key: prefix + "steps_per_second", Value: report.Round(float64(e.batches)/seconds, 3)})
 }
 
+// prefix begins the names of the set's metrics.
+func (e evaluation) prefix() string {
+	if e.set == "" {
+		return "eval_"
+	}
+	return "eval_" + e.set + "_"
+}
+
 // fields are those of all sets.
 func (e evaluations) fields() (out pyjson.Object) {
 	for _, set := range e {
 		out = append(out, set.fields()...)
+	}
+	return out
+}
+
+// losses are the sets' losses under their names, as a log takes them.
+func (e evaluations) losses() (out []any) {
+	for _, set := range e {
+		out = append(out, set.prefix()+"loss", set.loss)
 	}
 	return out
 }

@@ -93,7 +93,7 @@ type faulty struct {
 // whose reads return few bytes at a time, then ends with the weights, the optimizer's moments
 // and the selections of a run without faults, bit for bit. A line of a log that was refused
 // is lost, and the error names the file. The operations are chosen at random with a seed;
-// make faults tries all of them.
+// make faults tries all of them, of many writes into one file in a row three.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	f := small(t)
@@ -133,7 +133,9 @@ func TestFaults(t *testing.T) {
 				at := fmt.Sprintf("power cut before %d of %d (%s), names durable at once: %v", cut.Before, len(history), history[cut.Before-1], cut.Names)
 				try.goOn(at, cut.Disk, nil)
 			}
-			for _, n := range sample(r, len(history), faultCount(t)) {
+			instants := apart(history)
+			for _, i := range sample(r, len(instants), faultCount(t)) {
+				n := instants[i-1]
 				at := fmt.Sprintf("at %d of %d (%s)", n, len(history), history[n-1])
 				try.fault("refused "+at, memfs.Fault{Kind: memfs.Refuse, N: n})
 				if fills(history[n-1]) {
@@ -143,9 +145,29 @@ func TestFaults(t *testing.T) {
 			for _, n := range sample(r, disk.Reads(), faultCount(t)) {
 				try.fault(fmt.Sprintf("unreadable at %d of %d", n, disk.Reads()), memfs.Fault{Kind: memfs.ReadFail, N: n})
 			}
-			t.Logf("%d changes, %d reads, %d power cuts: %d runs, %d disks were known", len(history), disk.Reads(), len(cuts), try.runs, try.same)
+			t.Logf("%d changes (%d apart), %d reads, %d power cuts: %d runs, %d disks were known", len(history), len(instants), disk.Reads(), len(cuts), try.runs, try.same)
 		})
 	}
+}
+
+// apart are the changes, counted from 1, of which each is tried: of writes into one file that
+// follow one another the first, the last and one between.
+func apart(history []string) (out []int) {
+	for i := 0; i < len(history); {
+		end := i + 1
+		for end < len(history) && history[end] == history[i] {
+			end++
+		}
+		out = append(out, i+1)
+		if end-i > 2 {
+			out = append(out, (i+end)/2+1)
+		}
+		if end-i > 1 {
+			out = append(out, end)
+		}
+		i = end
+	}
+	return out
 }
 
 // fills reports whether a change needs room: a disk that is full from another one on is full
@@ -156,6 +178,7 @@ func fills(change string) bool {
 
 // fault runs with a fault, and then again without.
 func (f *faulty) fault(at string, fault memfs.Fault) {
+	f.t.Helper()
 	disk := memfs.New(f.root)
 	disk.Plan(fault)
 	unmount := storage.Mount(f.root, disk)

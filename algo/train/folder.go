@@ -23,6 +23,7 @@ type runFile struct {
 	Identity identity.Identity `json:"identity"`
 	Finished bool              `json:"finished"`           // everything that a run leaves has been written
 	Step     int               `json:"step"`               // after which it was finished
+	From     string            `json:"from,omitempty"`     // hash of the manifest of the checkpoint that resume_from_checkpoint named
 	Replaces string            `json:"replaces,omitempty"` // a finished run that was set aside, relative to output_dir: removed when there is a checkpoint
 }
 
@@ -145,7 +146,7 @@ func (f *folder) place(me *identity.Identity, plan Plan, restart bool) (resume s
 	f.record = runFile{Version: runFileVersion, Identity: *me}
 	switch {
 	case r.Path != "":
-		return r.Path, f.resumeFromPath(r.Path, there, me, plan)
+		return f.resumeFromPath(r.Path, there, me, plan, restart)
 	case !there.any:
 		if r.Latest {
 			f.log.Warn("resume_from_checkpoint: there is no complete checkpoint: training starts at step 0", "output_dir", c.Training.OutputDir)
@@ -196,35 +197,44 @@ func (f *folder) goOn(there *contents, me *identity.Identity, plan Plan) (resume
 	return there.checkpoint, nil
 }
 
-// resumeFromPath prepares output_dir for a run that resumes from a given checkpoint:
-// checkpoints of later steps belong to another continuation and are set aside.
-func (f *folder) resumeFromPath(path string, there *contents, me *identity.Identity, plan Plan) error {
+// resumeFromPath is place for a run that resumes from a given checkpoint. A run that already
+// did is continued from its own newest one; otherwise checkpoints of later steps belong to
+// another continuation and are set aside.
+func (f *folder) resumeFromPath(path string, there *contents, me *identity.Identity, plan Plan, restart bool) (resume string, err error) {
 	out := f.config.Training.OutputDir
-	inside := within(out, path)
 	if err := storage.Verify(path); err != nil {
-		return fmt.Errorf("resume from %s: %w", path, err)
+		return "", fmt.Errorf("resume from %s: %w", path, err)
 	}
 	s, err := readSaved(path)
 	if err != nil {
-		return err
+		return "", err
 	}
-	switch {
-	case !there.any:
-		return nil
-	case !inside:
+	if f.record.From, _, err = storage.SHA256(filepath.Join(path, storage.ManifestFile)); err != nil {
+		return "", err
+	}
+	if there.any {
 		if err := s.compatible(f.config, path, me, plan); err != nil {
-			return err
+			return "", err
 		}
-		return f.setAside("the run goes on from " + path)
 	}
-	if err := s.compatible(f.config, path, me, plan); err != nil {
-		return err
+	switch begun := there.file; {
+	case !there.any:
+		return path, nil
+	case !restart && begun != nil && !begun.Finished && begun.From == f.record.From && len(identity.Differing(begun.Identity.Run, me.Run)) == 0:
+		f.record.Replaces = begun.Replaces
+		if there.checkpoint == "" || there.saved.Step <= s.Step {
+			return path, nil
+		}
+		f.log.Info("the folder holds the run that went on from that checkpoint: it is continued from its newest; --restart starts again", "from", path, "checkpoint", there.checkpoint)
+		return there.checkpoint, nil
+	case !within(out, path):
+		return path, f.setAside("the run goes on from " + path)
 	}
 	later, err := checkpoint.After(out, s.Step)
 	if err != nil || len(later) == 0 {
-		return err
+		return path, err
 	}
-	return f.moveAside("they are later than "+path+", from which the run goes on", later...)
+	return path, f.moveAside("they are later than "+path+", from which the run goes on", later...)
 }
 
 // within reports whether path is in the folder dir.

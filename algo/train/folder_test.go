@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"dataflex.dev/dataflex/algo/config"
@@ -35,6 +36,24 @@ func (f *fixture) begun(steps int, args ...string) {
 	if f.killed(steps, args...) {
 		f.t.Fatal("the run was over")
 	}
+}
+
+// cutOff trains until that many steps are done, if it does not end before, and returns the log.
+func (f *fixture) cutOff(steps int, o train.Options, args ...string) string {
+	f.t.Helper()
+	c, err := config.Load(filepath.Join(f.dir, "run.yaml"), args)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var log strings.Builder
+	o.Out, o.Log, o.Progress = &log, slog.New(slog.NewTextHandler(&log, nil)), killAt(steps)
+	var run sync.WaitGroup
+	run.Go(func() { err = train.Run(context.Background(), c, o) })
+	run.Wait()
+	if err != nil {
+		f.t.Error(err)
+	}
+	return log.String()
 }
 
 // TestSameCommandGoesOn: with any value of overwrite_output_dir, the same command continues
@@ -248,5 +267,67 @@ func TestResumeFromEarlier(t *testing.T) {
 	}
 	if got := checkpoints(t, out+".old-1"); len(got) != 2 || got[0] != 4 || got[1] != 6 {
 		t.Errorf("set aside: checkpoints of steps %v, want 4 and 6", got)
+	}
+}
+
+// TestResumeFromElsewhere: a run that resumes from a checkpoint of another folder and is
+// interrupted goes on from its own checkpoint when the same command is given again, also
+// before it has one. Another checkpoint, or --restart, begins again from there.
+func TestResumeFromElsewhere(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	f.must("max_steps=8", "save_steps=1", "output_dir="+filepath.Join(f.dir, "first"))
+	out := filepath.Join(f.dir, "out")
+	from := func(step int) []string {
+		return []string{"max_steps=8", "save_steps=3", "resume_from_checkpoint=" + filepath.Join(f.dir, "first", fmt.Sprint("checkpoint-", step))}
+	}
+	f.begun(5, from(4)...)
+	for _, c := range []struct {
+		from, stop int
+		restart    bool
+		where      string
+		aside      int
+	}{
+		{4, 7, false, "first/checkpoint-4", 0}, // nothing was saved
+		{4, 8, false, "out/checkpoint-6", 0},
+		{5, 7, false, "first/checkpoint-5", 1},
+		{5, 7, true, "first/checkpoint-5", 2},
+		{5, 9, false, "out/checkpoint-6", 2},
+	} {
+		log := f.cutOff(c.stop, train.Options{Restart: c.restart}, from(c.from)...)
+		_, after, _ := strings.Cut(log, "msg=resuming checkpoint="+f.dir+"/")
+		if got, _, _ := strings.Cut(after, "\n"); got != c.where {
+			t.Errorf("from %d, restart %v: it went on from %q, want %q\n%s", c.from, c.restart, got, c.where, log)
+		}
+		if aside, _ := filepath.Glob(out + ".old-*"); len(aside) != c.aside {
+			t.Errorf("from %d, restart %v: set aside %v, want %d", c.from, c.restart, aside, c.aside)
+		}
+	}
+	if !sameFile(t, filepath.Join(out, "adapter_model.safetensors"), filepath.Join(f.dir, "first", "adapter_model.safetensors")) {
+		t.Error("the weights differ from those of an undisturbed run")
+	}
+}
+
+// TestLinkedCheckpoint: a checkpoint moved to another disk, with a link in its place, is one.
+func TestLinkedCheckpoint(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	f.begun(5, "max_steps=6", "save_steps=2")
+	out, other := filepath.Join(f.dir, "out"), filepath.Join(f.dir, "other disk")
+	if err := os.Rename(filepath.Join(out, "checkpoint-4"), other); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(other, filepath.Join(out, "checkpoint-4")); err != nil {
+		t.Fatal(err)
+	}
+	log, err := f.said(train.Options{}, "max_steps=6", "save_steps=2", "save_total_limit=1")
+	if err != nil || !strings.Contains(log, "msg=resuming checkpoint="+out+"/checkpoint-4") {
+		t.Errorf("%v\n%s", err, log)
+	}
+	if got := checkpoints(t, out); len(got) != 1 || got[0] != 6 {
+		t.Errorf("checkpoints of steps %v, want 6", got)
+	}
+	if _, err := os.Stat(filepath.Join(other, "manifest.json")); err != nil {
+		t.Errorf("the rotation removed what the link pointed to: %v", err)
 	}
 }

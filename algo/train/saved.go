@@ -64,15 +64,20 @@ func readSaved(dir string) (*saved, error) {
 	}
 	switch s.Version {
 	case savedVersion:
-		return s, nil
 	case 1:
 		if err := s.readV1(raw); err != nil {
 			return nil, fmt.Errorf("resume: %s: %w", path, err)
 		}
-		return s, nil
+	default:
+		return nil, fmt.Errorf("resume: %s has version %d, this program reads 1 and %d", path, s.Version, savedVersion)
 	}
-	return nil, fmt.Errorf("resume: %s has version %d, this program reads 1 and %d", path, s.Version, savedVersion)
+	if w := s.Window; s.Step < 0 || s.OptimizerSteps < 0 || s.OptimizerSteps > s.Step || w.Start < -1 || w.Start > s.Step || slices.ContainsFunc(w.Rows, negative) {
+		return nil, fmt.Errorf("resume: %s was changed by hand: %d steps of which %d moved the weights, a window from step %d of %d rows: resume from another checkpoint", path, s.Step, s.OptimizerSteps, w.Start, len(w.Rows))
+	}
+	return s, nil
 }
+
+func negative(row int) bool { return row < 0 }
 
 func (s *saved) readV1(raw []byte) error {
 	var old savedV1
@@ -139,7 +144,8 @@ func (s *saved) compatible(c *config.Config, dir string, me *identity.Identity, 
 	case s.Batch != batch:
 		return c.Errorf("per_device_train_batch_size", "resume from %s: the checkpoint was trained with per_device_train_batch_size %d and gradient_accumulation_steps %d, not %d and %d",
 			dir, s.Batch[0], s.Batch[1], batch[0], batch[1])
-	case slices.ContainsFunc(s.Window.Rows, func(row int) bool { return row >= plan.Rows }):
+	}
+	if slices.ContainsFunc(s.Window.Rows, func(row int) bool { return row >= plan.Rows }) {
 		return c.Errorf("dataset", "resume from %s: the checkpoint has more rows than the %d of this dataset: it belongs to another one", dir, plan.Rows)
 	}
 	return nil

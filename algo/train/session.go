@@ -409,7 +409,7 @@ func (t *session) finalEvaluation(ctx context.Context) error {
 	}
 	eval := sets.fields()
 	eval.Set("epoch", t.loop.Plan.Epoch(t.loop.step))
-	t.log.Info("final evaluation", "eval_loss", eval.Get("eval_loss"))
+	t.log.Info("final evaluation", sets.losses()...)
 	if !t.ranks.First() {
 		return nil
 	}

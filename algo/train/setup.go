@@ -68,7 +68,7 @@ func setUp(ctx context.Context, c *config.Config, dev, machine driver.Device, lo
 	l.curriculum, l.journal.component = t.names.Curriculum, t.names.Component
 	l.replay = replay{every: c.Training.ReplayEvery, at: at, passes: l.passes, curriculum: l.curriculum}
 	t.surround(machine)
-	return t, nil
+	return t, t.judge.check(t.evaluator.outline())
 }
 
 // decide makes the curriculum, and the identity that gives its decisions their keys.

@@ -140,6 +140,11 @@ func unwritable(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
 
+// full recognises errors of a disk, or of a user's share of it, that has no room.
+func full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
 // warnNotStored logs that the cache could not be written.
 func (b *builder) warnNotStored(err error) {
 	b.o.Log.Warn("tokenised data cannot be stored for the next run: set DATAFLEX_CACHE to a folder that can be written", "error", err)
@@ -167,7 +172,7 @@ func (b *builder) path(name string) string { return filepath.Join(b.folder.Path(
 
 // writing says what could not be written, and what to do about a full disk.
 func (b *builder) writing(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if full(err) {
 		return fmt.Errorf("tokenising into %s: the disk is full: free some space, or set DATAFLEX_CACHE (or tokenized_path) to a folder on another disk; nothing was left behind: %w", b.folder.Final(), err)
 	}
 	return fmt.Errorf("tokenising into %s: %w", b.folder.Final(), err)

@@ -178,14 +178,25 @@ func (b *builder) cached(ctx context.Context) (*Data, error) {
 	// Files left by a killed program are harmless: failing to remove them is no error.
 	_, _ = storage.CleanStaleFolders(parent)
 	f, err := storage.Begin(parent, name)
-	if unwritable(err) {
+	if unwritable(err) || full(err) {
 		b.warnNotStored(err)
 		return b.temporary(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return b.store(ctx, f)
+	d, err := b.store(ctx, f)
+	if !full(err) {
+		return d, err
+	}
+	// What another run left there may fill the disk, or a quota of the home folder's: the
+	// run itself writes elsewhere.
+	b.warnNotStored(err)
+	again, err := newBuilder(b.o)
+	if err != nil {
+		return nil, err
+	}
+	return again.temporary(ctx)
 }
 
 // find opens a complete cache and verifies its checksums; nil where there is none.

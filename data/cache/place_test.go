@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"dataflex.dev/dataflex/data/storage"
+	"dataflex.dev/dataflex/data/storage/memfs"
 )
 
 // Without a folder for caches the run continues, and leaves no files behind.
@@ -35,6 +38,48 @@ func TestNoPlace(t *testing.T) {
 	}
 	train, _, _ := inMemory(t, o)
 	same(t, "train", d.Train, train)
+}
+
+// At every sixth change at which the cache's disk may become full, the data lie elsewhere for the run, and nothing
+// unfinished is left.
+func TestFullPlace(t *testing.T) {
+	const root = "/dataflex-full-cache"
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	o := options(t, folderOf(t), func(o *Options) { o.Dir = root })
+	train, _, _ := inMemory(t, o)
+	for n := 1; ; n += 6 {
+		disk := memfs.New(root)
+		disk.Plan(memfs.Fault{Kind: memfs.Full, N: n})
+		unmount := storage.Mount(root, disk)
+		var log bytes.Buffer
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
+		d, err := Load(context.Background(), o)
+		if err != nil {
+			t.Fatalf("full from change %d on: %v", n, err)
+		}
+		same(t, "train", d.Train, train)
+		for _, dir := range []string{temp, root + "/tokenized"} {
+			entries, _ := storage.ReadDir(dir) // there may be none
+			for _, e := range entries {
+				if strings.HasPrefix(e.Name(), ".tmp-") {
+					t.Errorf("full from change %d on: %s is left in %s", n, e.Name(), dir)
+				}
+			}
+		}
+		unmount()
+		stored := d.Path != ""
+		d.Close()
+		if !stored && !strings.Contains(log.String(), "set DATAFLEX_CACHE") {
+			t.Errorf("full from change %d on:\n%s", n, log.String())
+		}
+		if disk.Changes() < n {
+			if !stored {
+				t.Error("the data are not stored though the disk is not full")
+			}
+			return
+		}
+	}
 }
 
 func TestDefaultDir(t *testing.T) {

@@ -18,8 +18,8 @@ type found struct {
 	step int
 }
 
-// list returns all folders checkpoint-N of outputDir, complete or not, in no particular
-// order. A missing outputDir has none.
+// list returns all folders checkpoint-N of outputDir, or symbolic links to folders, complete
+// or not, in no particular order. A missing outputDir has none.
 func list(outputDir string) ([]found, error) {
 	entries, err := storage.ReadDir(outputDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -32,10 +32,13 @@ func list(outputDir string) ([]found, error) {
 	for _, e := range entries {
 		digits, ok := strings.CutPrefix(e.Name(), storage.StepPrefix)
 		step, err := strconv.Atoi(digits)
-		if !ok || err != nil || step < 0 || !e.IsDir() {
+		if !ok || err != nil || step < 0 {
 			continue
 		}
-		out = append(out, found{filepath.Join(outputDir, e.Name()), step})
+		path := filepath.Join(outputDir, e.Name())
+		if info, err := storage.Stat(path); err == nil && info.IsDir() {
+			out = append(out, found{path, step})
+		}
 	}
 	return out, nil
 }

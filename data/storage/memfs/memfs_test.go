@@ -3,9 +3,11 @@ package memfs
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -179,4 +181,36 @@ func TestLock(t *testing.T) {
 	ok(t, err)
 	ok(t, again.Release())
 	_ = l
+}
+
+// Every disk that a power cut can leave while a file is replaced is recorded once: as it was,
+// and, where names need no sync, with what was written beside it, empty and complete.
+func TestCuts(t *testing.T) {
+	f := mounted(t)
+	path := filepath.Join(root, "file")
+	ok(t, storage.WriteFile(path, []byte("old")))
+	ok(t, storage.SyncDir(root))
+	f.RecordCuts()
+	ok(t, storage.WriteFile(path, []byte("new")))
+	ok(t, storage.SyncDir(root)) // a change after the last, before which the cut is the end
+	var got []string
+	for _, cut := range f.Cuts() {
+		unmount := storage.Mount(root, cut.Disk)
+		text, err := storage.ReadFile(path)
+		entries, dirErr := storage.ReadDir(root)
+		ok(t, errors.Join(err, dirErr))
+		unmount()
+		got = append(got, string(text))
+		for _, e := range entries {
+			if e.Name() == "file" {
+				continue
+			}
+			info, err := e.Info()
+			ok(t, err)
+			got[len(got)-1] += fmt.Sprintf(" and %d bytes", info.Size())
+		}
+	}
+	if want := []string{"old", "old and 0 bytes", "old and 3 bytes", "new"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
