@@ -58,7 +58,10 @@ func newTSDS(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector, er
 
 // checkProbabilities requires one number >= 0 per row, and the sum 1, as NumPy's choice does.
 func checkProbabilities(p []float64, shape []int, pool int) error {
-	if len(shape) != 1 || len(p) != pool {
+	if len(shape) != 1 {
+		return fmt.Errorf("an array of shape %v: a probability for each row is needed, an array of one dimension", shape)
+	}
+	if len(p) != pool {
 		return fmt.Errorf("an array of shape %v for a training set of %d rows: the file was made for other data, or rows were dropped since", shape, pool)
 	}
 	var sum float64

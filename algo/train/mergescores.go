@@ -66,6 +66,8 @@ func (m Merging) shares(dir string) (all []shareFile, rows int, err error) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && storage.Exists(share.path(dir, ".npy")):
 			return nil, 0, fmt.Errorf("share %d of %d: the file with its conditions is missing (%s): score it again", i, m.Shares, share.path(dir, ".json"))
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, 0, fmt.Errorf("share %d of %d is not there: score it with --shard %d/%d: %w", i, m.Shares, i, m.Shares, err)
 		case err != nil:
 			return nil, 0, fmt.Errorf("share %d of %d: %w", i, m.Shares, err)
 		case i > 1 && there.Key != all[0].Key:

@@ -69,6 +69,9 @@ func Score(ctx context.Context, c *config.Config, o Options, dir string, shard S
 	if request.Key, err = t.names.Choice(request); err != nil {
 		return err
 	}
+	if n := len(t.data.Train); shard.Count > n {
+		return fmt.Errorf("there are %d training rows, and no share of %d can be without one: at most %d shares", n, shard.Count, n)
+	}
 	lo, hi := shard.rows(len(t.data.Train))
 	share := shareFile{Key: request.Key, Shard: shard, First: lo, Rows: hi - lo}
 	if share.made(dir) {
@@ -156,7 +159,8 @@ type shareFile struct {
 	Shard Shard  `json:"shard"`
 	First int    `json:"first"` // index of the first row in the pool
 	Rows  int    `json:"rows"`
-	NPY   string `json:"npy"` // SHA-256 of the .npy
+	NPY   string `json:"npy"`             // SHA-256 of the .npy
+	Lines string `json:"jsonl,omitempty"` // and of the .jsonl; "" in files of earlier programs
 }
 
 func (f shareFile) path(dir, ext string) string {
@@ -172,18 +176,24 @@ func (f shareFile) read(dir string) (there shareFile, err error) {
 	if err := json.Unmarshal(raw, &there); err != nil {
 		return there, fmt.Errorf("%s: %w", f.path(dir, ".json"), err)
 	}
-	sum, _, err := storage.SHA256(f.path(dir, ".npy"))
-	if err == nil && sum != there.NPY {
-		err = fmt.Errorf("%s has changed since it was written: score it again", f.path(dir, ".npy"))
+	for _, file := range []struct{ ext, sum string }{{".npy", there.NPY}, {".jsonl", there.Lines}} {
+		path := f.path(dir, file.ext)
+		sum, _, err := storage.SHA256(path)
+		switch {
+		case err != nil:
+			return there, err
+		case sum != file.sum && file.sum != "":
+			return there, fmt.Errorf("%s has changed since it was written: remove it and score it again", path)
+		}
 	}
-	return there, err
+	return there, nil
 }
 
 // made reports whether the scores exist and are complete.
 func (f shareFile) made(dir string) bool {
 	there, err := f.read(dir)
-	f.NPY = there.NPY
-	return err == nil && there == f && storage.Exists(f.path(dir, ".jsonl"))
+	f.NPY, f.Lines = there.NPY, there.Lines
+	return err == nil && there == f
 }
 
 // write writes scores to dir; the file that makes them valid is last.
@@ -194,14 +204,16 @@ func (f shareFile) write(dir string, score []float64, rows []data.Example) error
 	array := npy.Encode(score, len(score))
 	sum := sha256.Sum256(array)
 	f.NPY = hex.EncodeToString(sum[:])
-	head, err := json.Marshal(f)
-	if err != nil {
-		return err
-	}
 	if err := storage.WriteFile(f.path(dir, ".npy"), array); err != nil {
 		return err
 	}
-	if err := storage.Write(f.path(dir, ".jsonl"), -1, func(w io.Writer) error { return f.writeLines(w, score, rows) }); err != nil {
+	lines := sha256.New()
+	if err := storage.Write(f.path(dir, ".jsonl"), -1, func(w io.Writer) error { return f.writeLines(io.MultiWriter(w, lines), score, rows) }); err != nil {
+		return err
+	}
+	f.Lines = hex.EncodeToString(lines.Sum(nil))
+	head, err := json.Marshal(f)
+	if err != nil {
 		return err
 	}
 	return storage.WriteFile(f.path(dir, ".json"), head)

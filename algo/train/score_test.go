@@ -109,6 +109,46 @@ func TestSharesOfOneModel(t *testing.T) {
 	}
 }
 
+// TestDamagedShares: a share of which a byte has changed, in either file, is named rather
+// than merged, and scored again; there are no more shares than rows.
+func TestDamagedShares(t *testing.T) {
+	t.Parallel()
+	f := small(t)
+	f.write("components.yaml", "selectors:\n  it: {name: loss, params: {cache_dir: "+f.dir+"/cache}}\n")
+	shares := filepath.Join(f.dir, "shares")
+	second := train.Shard{Index: 2, Count: 2}
+	f.score("shares", train.Shard{Index: 1, Count: 2})
+	f.score("shares", second)
+	for _, name := range []string{"scores-2-of-2.npy", "scores-2-of-2.jsonl"} {
+		path := filepath.Join(shares, name)
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		damaged := slices.Clone(whole)
+		damaged[len(damaged)-3] ^= 1
+		f.write("shares/"+name, string(damaged))
+		if err := train.MergeScores(shares, train.Merging{Shares: 2}); err == nil || !strings.Contains(err.Error(), name+" has changed") {
+			t.Errorf("%s damaged: %v", name, err)
+		}
+		f.score("shares", second)
+		if again, err := os.ReadFile(path); err != nil || !slices.Equal(again, whole) {
+			t.Errorf("%s is not made again: %v", name, err)
+		}
+	}
+	if err := train.MergeScores(shares, train.Merging{Shares: 2}); err != nil {
+		t.Error(err)
+	}
+	c, err := config.Load(filepath.Join(f.dir, "run.yaml"), []string{"train_type=dynamic_select", "component_name=it"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = train.Score(context.Background(), c, train.Options{Out: os.Stderr, Log: slog.New(slog.DiscardHandler)}, shares, train.Shard{Index: 1, Count: 49})
+	if err == nil || !strings.Contains(err.Error(), "at most 48 shares") {
+		t.Errorf("more shares than rows: %v", err)
+	}
+}
+
 // TestShardsOfWholePool: clusters are formed from the whole pool, for any shard.
 func TestShardsOfWholePool(t *testing.T) {
 	t.Parallel()

@@ -58,8 +58,11 @@ func (t *Tokenizer) parseModel(path string, data []byte) error {
 func (s *source) read(data []byte) (map[string]json.RawMessage, error) {
 	s.data = data
 	d := json.NewDecoder(bytes.NewReader(data))
-	if tok, err := d.Token(); err != nil || tok != json.Delim('{') {
-		return nil, fmt.Errorf("not a JSON object (%v)", err)
+	switch tok, err := d.Token(); {
+	case err != nil:
+		return nil, fmt.Errorf("not a JSON object (%w)", err)
+	case tok != json.Delim('{'):
+		return nil, fmt.Errorf("not a JSON object: it begins with %v", tok)
 	}
 	fields := map[string]json.RawMessage{}
 	for d.More() {

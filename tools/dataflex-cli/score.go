@@ -28,12 +28,17 @@ func scoreCommand() *cobra.Command {
 			"K best rows to top.jsonl, the best first, which dataflex-cli pick takes. With resume_from_checkpoint=DIR the weights and the\n" +
 			"optimiser's moments are those of a checkpoint.",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			merges := cmd.Flags().Changed("merge")
 			switch {
 			case merge.Top < 0:
 				return fmt.Errorf("--top %d: a positive number of rows is expected", merge.Top)
-			case merge.Shares == 0 && (merge.Top > 0 || merge.PerDataset), merge.PerDataset && merge.Top == 0:
+			case !merges && (merge.Top > 0 || merge.PerDataset), merge.PerDataset && merge.Top == 0:
 				return errors.New("--top goes with --merge, and --per-dataset with --top: dataflex-cli pick chooses rows of scores that are there")
-			case merge.Shares > 0:
+			case merges && cmd.Flags().Changed("shard"):
+				return errors.New("--shard scores a share and --merge puts all of them together: leave one of the two out")
+			case merges && merge.Shares < 1:
+				return fmt.Errorf("--merge %d: the number of shares is expected, as in --merge 8", merge.Shares)
+			case merges:
 				return train.MergeScores(out, merge)
 			}
 			if len(args) == 0 {
