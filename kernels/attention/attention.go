@@ -66,7 +66,7 @@ type Gradients struct {
 // Forward overwrites o and lse.
 func Forward(dev driver.Device, p Params, x Inputs[float32], o, lse driver.F32) {
 	t := p.check()
-	checkLengths(p, t, x, o, lse)
+	checkLengths(p, t, x, o.Len(), lse)
 	dispatch.Run(dev, "attention.Forward", func(c *cpu.Device) {
 		forwardCPU(c, p, x.Q.Host(), x.K.Host(), x.V.Host(), o.Host(), lse.Host(), t)
 		p.drainCPU(c, o.Host(), lse.Host(), t)
@@ -84,8 +84,8 @@ func Forward(dev driver.Device, p Params, x Inputs[float32], o, lse driver.F32) 
 //	dq[i] = Scale·Σ_j ds[i,j]·k[j];  dk[j] = Scale·Σ_i ds[i,j]·q[i];  dv[j] = Σ_i p[i,j]·do[i]
 func Backward(dev driver.Device, p Params, x Inputs[float32], o, lse, do driver.F32, d Gradients) {
 	t := p.check()
-	checkLengths(p, t, x, o, lse)
-	checkGradients(x, o, do, d)
+	checkLengths(p, t, x, o.Len(), lse)
+	checkGradients(x, o.Len(), do, Inputs[float32]{d.Q, d.K, d.V})
 	dispatch.Run(dev, "attention.Backward", func(c *cpu.Device) {
 		g := gradients{
 			q: x.Q.Host(), k: x.K.Host(), v: x.V.Host(), o: o.Host(), lse: lse.Host(),
@@ -119,8 +119,9 @@ func (p Params) check() int {
 	return int(p.Segments[len(p.Segments)-1])
 }
 
-func checkLengths[T driver.Element](p Params, t int, x Inputs[T], o, lse driver.F32) {
-	if x.Q.Len() != t*p.Heads*p.HeadDim || o.Len() != t*p.Heads*p.valueDim() {
+// checkLengths takes the number of o's elements.
+func checkLengths[T driver.Element](p Params, t int, x Inputs[T], o int, lse driver.F32) {
+	if x.Q.Len() != t*p.Heads*p.HeadDim || o != t*p.Heads*p.valueDim() {
 		panic("attention: q is not [T, Heads*HeadDim], or o not [T, Heads*ValueDim]")
 	}
 	if x.K.Len() != t*p.KVHeads*p.HeadDim || x.V.Len() != t*p.KVHeads*p.valueDim() {
@@ -131,8 +132,8 @@ func checkLengths[T driver.Element](p Params, t int, x Inputs[T], o, lse driver.
 	}
 }
 
-func checkGradients[T driver.Element](x Inputs[T], o driver.F32, do driver.Slice[T], d Gradients) {
-	if do.Len() != o.Len() || d.Q.Len() != x.Q.Len() || d.K.Len() != x.K.Len() || d.V.Len() != x.V.Len() {
+func checkGradients[T, D driver.Element](x Inputs[T], o int, do driver.Slice[T], d Inputs[D]) {
+	if do.Len() != o || d.Q.Len() != x.Q.Len() || d.K.Len() != x.K.Len() || d.V.Len() != x.V.Len() {
 		panic("attention: a gradient is not shaped like its tensor")
 	}
 }

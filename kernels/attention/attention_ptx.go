@@ -115,28 +115,37 @@ func deviceUnits(segments []int32, rows int32, side side) []int32 {
 	return out
 }
 
-// launch runs a kernel of the family, plain or with a soft cap, with a block per unit and
-// head.
-func (c *call) launch(plain, capped ptx.Kernels[ptx.One[arguments]], kernel string, heads, sharedBytes int) {
-	k, name := plain, fmt.Sprintf("%s_%d", kernel, c.depth)
+// launch runs a float32 kernel, plain or with a soft cap.
+func (c *call) launch(kernel string, heads, sharedBytes int) {
+	k, name := kernels, c.named(kernel)
 	if c.p.SoftCap > 0 {
-		k, name = capped, name+"_capped"
+		k = cappedKernels
 	}
-	if len(c.units) == 0 {
-		return
+	if len(c.units) > 0 {
+		k.Launch(c.q, name, c.grid(heads, sharedBytes), &ptx.One[arguments]{P: c.arguments(c.units)})
 	}
-	config := driver.Config{
-		Grid: driver.Dim{X: len(c.units) / 4, Y: heads}, Block: driver.Dim{X: deviceThreads}, Shared: sharedBytes,
-	}
-	a := c.arguments()
-	a.units = ptx.Upload(c.q, c.units)
-	k.Launch(c.q, name, config, &ptx.One[arguments]{P: a})
 }
 
-// arguments are struct arguments without the units.
-func (c *call) arguments() arguments {
+// named is the name of the kernel for heads of c.depth, plain or with a soft cap.
+func (c *call) named(kernel string) string {
+	name := fmt.Sprintf("%s_%d", kernel, c.depth)
+	if c.p.SoftCap > 0 {
+		name += "_capped"
+	}
+	return name
+}
+
+// grid has a block per unit and head.
+func (c *call) grid(heads, sharedBytes int) driver.Config {
+	return driver.Config{
+		Grid: driver.Dim{X: len(c.units) / 4, Y: heads}, Block: driver.Dim{X: deviceThreads}, Shared: sharedBytes,
+	}
+}
+
+// arguments are struct arguments with these units.
+func (c *call) arguments(units []int32) arguments {
 	return arguments{
-		tensors: c.tensors, tokens: int32(c.tokens), heads: int32(c.p.Heads), kvHeads: int32(c.p.KVHeads),
+		tensors: c.tensors, units: ptx.Upload(c.q, units), tokens: int32(c.tokens), heads: int32(c.p.Heads), kvHeads: int32(c.p.KVHeads),
 		headDim: int32(c.p.HeadDim), window: int32(c.p.Window), vectors: ptx.Flag(c.aligned()), scale: c.p.Scale, softCap: c.p.SoftCap,
 	}
 }
@@ -167,7 +176,7 @@ func forwardPTX(dev driver.Launcher, p Params, x Inputs[float32], o, lse driver.
 	if c.depth == 128 {
 		tile = 32
 	}
-	c.launch(kernels, cappedKernels, "attention_forward", p.Heads, 4*((deviceRows+2*tile)*(c.depth+4)+tile*deviceRows))
+	c.launch("attention_forward", p.Heads, 4*((deviceRows+2*tile)*(c.depth+4)+tile*deviceRows))
 }
 
 func backwardPTX(dev driver.Launcher, p Params, x Inputs[float32], o, lse, do driver.F32, d Gradients, t int) {
@@ -182,8 +191,8 @@ func backwardPTX(dev driver.Launcher, p Params, x Inputs[float32], o, lse, do dr
 		return
 	}
 	shared := 4 * (2*(deviceRows+backwardTile)*(c.depth+4) + backwardTile*deviceRows)
-	c.launch(kernels, cappedKernels, "attention_backward_q", p.Heads, shared)
+	c.launch("attention_backward_q", p.Heads, shared)
 	c.units = deviceUnits(p.Segments, deviceRows, keys)
-	c.launch(kernels, cappedKernels, "attention_backward_kv", p.KVHeads, shared+4*backwardTile*(deviceRows+2))
+	c.launch("attention_backward_kv", p.KVHeads, shared+4*backwardTile*(deviceRows+2))
 	c.addSinks(d.Sinks)
 }

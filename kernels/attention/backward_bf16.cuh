@@ -74,7 +74,7 @@ template <int D, bool Capped> DEV void backward_q(const arguments& p) {
       }
     add_products<D>(dq, ds, ks);
   }
-  store_rows<D>(p.dq + head * p.head_dim, ldq, u.first, end, dq, p.scale, p.scale, p.head_dim);
+  store_rows<D>(p.dq, p.half, head * p.head_dim, ldq, u.first, end, dq, p.scale, p.scale, p.head_dim);
 }
 
 template <int D, bool Capped> DEV void backward_kv(const arguments& p) {
@@ -130,6 +130,6 @@ template <int D, bool Capped> DEV void backward_kv(const arguments& p) {
     add_products<D>(dv, s, gs);
     add_products<D>(dk, ds, qs);
   }
-  store_rows<D>(p.dk + blockIdx.y * p.head_dim, ldk, u.first, end, dk, p.scale, p.scale, p.head_dim);
-  store_rows<D>(p.dv + blockIdx.y * p.head_dim, ldk, u.first, end, dv, 1.f, 1.f, p.head_dim);
+  store_rows<D>(p.dk, p.half, blockIdx.y * p.head_dim, ldk, u.first, end, dk, p.scale, p.scale, p.head_dim);
+  store_rows<D>(p.dv, p.half, blockIdx.y * p.head_dim, ldk, u.first, end, dv, 1.f, 1.f, p.head_dim);
 }

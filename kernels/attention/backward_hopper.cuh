@@ -25,8 +25,15 @@
 // terms_of is where half a block's terms lie.
 DEV float* terms_of(const arguments& p, int head, int place, int half) { return p.terms + ((i64)head * p.blocks + place) * 256 + half * 128; }
 
+// pair_at is an element of o, float32 or bf16, and its right neighbour.
+DEV float2 pair_at(const float* o) { return *(const float2*)o; }
+DEV float2 pair_at(const u16* o) {
+  const u32 x = *(const u32*)o;
+  return float2{low_bf16(x), high_bf16(x)};
+}
+
 // make_terms: a block of 128 rows and a head a block of 256 threads, a warp 16 rows.
-template <int D> DEV void make_terms(const u16* d_o, const float* o, const arguments& p) {
+template <int D, class T> DEV void make_terms(const u16* d_o, const T* o, const arguments& p) {
   const unit u = unit_of(p, p.heads);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, first = u.first + 16 * warp;
   const i64 ld = (i64)p.heads * D;
@@ -39,7 +46,7 @@ template <int D> DEV void make_terms(const u16* d_o, const float* o, const argum
 #pragma unroll
       for (int i = 0; i < D / 64; i++) {
         const u32 g = *(const u32*)(d_o + (first + r) * ld + 64 * i + 2 * lane);
-        const float2 x = *(const float2*)(o + (first + r) * ld + 64 * i + 2 * lane);
+        const float2 x = pair_at(o + (first + r) * ld + 64 * i + 2 * lane);
         sum = fma(high_bf16(g), x.y, fma(low_bf16(g), x.x, sum));
       }
     }
@@ -181,7 +188,7 @@ template <int D, int Bn, class Memory> struct queries_part {
     wgmma_wait<0>();
     pin(dq);
     const float scale[2] = {p.scale, p.scale};
-    store_rows<D>(p.dq + u.head * D, (i64)p.heads * D, first, u.hi, dq, scale);
+    store_rows<D>(p.dq, p.half, u.head * D, (i64)p.heads * D, first, u.hi, dq, scale);
   }
 };
 
@@ -301,8 +308,8 @@ template <int D, int Bn, class Memory> struct keys_part {
     }
     const i64 ld = (i64)p.kv_heads * D;
     const float scale[2] = {p.scale, p.scale}, one[2] = {1.f, 1.f};
-    store_rows<D>(p.dk + u.head * D, ld, first, u.hi, dk, scale);
-    store_rows<D>(p.dv + u.head * D, ld, first, u.hi, dv, one);
+    store_rows<D>(p.dk, p.half, u.head * D, ld, first, u.hi, dk, scale);
+    store_rows<D>(p.dv, p.half, u.head * D, ld, first, u.hi, dv, one);
   }
 };
 

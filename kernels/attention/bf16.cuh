@@ -10,24 +10,26 @@
 // and g+8, columns 8j+2t and 8j+2t+1: acc[j] is (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1).
 #pragma once
 #include "../dev/async.cuh"
-#include "../dev/mma.cuh"
-#include "../dev/warp.cuh"
+#include "../dev/half.cuh"
 
 constexpr int threads = 128, block_rows = 64;
 constexpr float log2e = 1.44269504f, ln2 = 0.693147181f;
 
 extern __shared__ __align__(128) u8 memory[];
 
-// As struct arguments of tile.cuh, with bf16 inputs.
+// As struct arguments of tile.cuh, with bf16 inputs, and outputs that are bf16 if half is set.
 struct arguments {
   const u16 *q, *k, *v;
   const float *o, *lse;
   const u16* d_o;
   const float* delta;
-  float *out, *out_lse, *dq, *dk, *dv;
+  void* out;
+  float* out_lse;
+  void *dq, *dk, *dv;
   const int* units;  // [n][4]: first and last+1 token of the segment, first row of the block, its place
   int tokens, heads, kv_heads, head_dim, window, vec;
   float scale, cap;
+  int half;
 };
 
 struct unit { int lo, hi, first; };
@@ -148,16 +150,26 @@ DEV int token_row(int h) { return threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 +
 // column is the tile's column of acc[j][l].
 DEV int column(int j, int l) { return 8 * j + threadIdx.x % 4 * 2 + l % 2; }
 
-// store_rows writes scale * sum to the head's rows from token `first` to `end`.
-template <int D> DEV void store_rows(float* dst, i64 ld, int first, int end, const float (&sum)[D / 8][4], float scale0, float scale1, int head_dim) {
+// store_rows writes scale * sum to a head's rows from token `first` to `end`; `at` is the
+// head's first element in dst, float32 or bf16.
+template <int D> DEV void store_rows(void* dst, int half, int at, i64 ld, int first, int end, const float (&sum)[D / 8][4], float scale0, float scale1, int head_dim) {
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const int t = first + token_row(h);
-    if (t >= end) continue;
     const float scale = h ? scale1 : scale0;
+    if (half) {
+      u16* c = (u16*)dst + at + t * ld;
+#pragma unroll
+      for (int j = 0; j < D / 8; j += 2)
+        if (8 * j < head_dim)
+          store16_bf16(c + 8 * j, head_dim - 8 * j, t < end, scale * sum[j][2 * h], scale * sum[j][2 * h + 1], scale * sum[j + 1][2 * h], scale * sum[j + 1][2 * h + 1]);
+      continue;
+    }
+    if (t >= end) continue;
+    float* c = (float*)dst + at + t * ld;
 #pragma unroll
     for (int j = 0; j < D / 8; j++)
-      if (8 * j < head_dim) *(float2*)(dst + t * ld + column(j, 0)) = float2{scale * sum[j][2 * h], scale * sum[j][2 * h + 1]};
+      if (8 * j < head_dim) *(float2*)(c + column(j, 0)) = float2{scale * sum[j][2 * h], scale * sum[j][2 * h + 1]};
   }
 }
 

@@ -20,14 +20,14 @@ const (
 // does not round.
 func ForwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driver.F32) {
 	t := p.check()
-	checkLengths(p, t, x, o, lse)
+	checkLengths(p, t, x, o.Len(), lse)
 	p.checkBF16(x.Q.Addr() | x.K.Addr() | x.V.Addr() | o.Addr())
 	dispatch.Run(dev, "attention.ForwardBF16", func(c *cpu.Device) {
 		w := wides.Take()
 		forwardCPU(c, p, w.input(c, 0, x.Q), w.input(c, 1, x.K), w.input(c, 2, x.V), o.Host(), lse.Host(), t)
 		wides.Give(w)
 	}, func(c driver.Launcher) {
-		forwardBF16PTX(c, p, x, o, lse, t)
+		forwardBF16PTX(c, p, x, result{o: o.Addr()}, lse, t)
 	})
 }
 
@@ -35,8 +35,8 @@ func ForwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driv
 // they are multiplied by do, q and k. The gradients are float32.
 func BackwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse driver.F32, do driver.Slice[driver.BF16], d Gradients) {
 	t := p.check()
-	checkLengths(p, t, x, o, lse)
-	checkGradients(x, o, do, d)
+	checkLengths(p, t, x, o.Len(), lse)
+	checkGradients(x, o.Len(), do, Inputs[float32]{d.Q, d.K, d.V})
 	p.checkBF16(x.Q.Addr() | x.K.Addr() | x.V.Addr() | o.Addr() | do.Addr() | d.Q.Addr() | d.K.Addr() | d.V.Addr())
 	dispatch.Run(dev, "attention.BackwardBF16", func(c *cpu.Device) {
 		w := wides.Take()
@@ -47,7 +47,7 @@ func BackwardBF16(dev driver.Device, p Params, x Inputs[driver.BF16], o, lse dri
 		backwardCPU(c, p, g, t)
 		wides.Give(w)
 	}, func(c driver.Launcher) {
-		backwardBF16PTX(c, p, x, o, lse, do, d, t)
+		backwardBF16PTX(c, p, x, result{o: o.Addr()}, lse, do, [3]uintptr{d.Q.Addr(), d.K.Addr(), d.V.Addr()}, t)
 	})
 }
 

@@ -39,6 +39,7 @@ type hopperArguments struct {
 	units                                  uintptr
 	blocks, tokens, heads, kvHeads, window int32
 	scale                                  float32
+	half                                   int32 // out and the gradients are bf16
 }
 
 // Parameters of the kernels of hopper.sm90a.cu.
@@ -60,7 +61,7 @@ type (
 var (
 	hopperForwards  = ptx.Declare[hopperForward](familyHopper, "attention_hopper_forward_*")
 	hopperBackwards = ptx.Declare[hopperBackward](familyHopper, "attention_hopper_backward_*")
-	hopperTerms     = ptx.Declare[hopperTermsOf](familyHopper, "attention_hopper_terms_*")
+	hopperTerms     = ptx.Declare[hopperTermsOf](familyHopper, "attention_hopper_terms_*", "attention_hopper_half_terms_*")
 )
 
 // hopperCall is the part of a launch that is the same for all its kernels.
@@ -69,6 +70,7 @@ type hopperCall struct {
 	q      *ptx.Queue
 	tokens int
 	units  []int32
+	half   bool // out and the gradients are bf16
 	hopperTensors
 }
 
@@ -78,8 +80,8 @@ func (c *hopperCall) rows(x bf16, heads, box int) driver.EncodedTensorMap {
 	return c.q.Tiles(x.Addr(), c.tokens, n, n, box)
 }
 
-func newHopperCall(dev driver.Launcher, p Params, t int) *hopperCall {
-	return &hopperCall{p: p, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, hopperRows, queries)}
+func newHopperCall(dev driver.Launcher, p Params, half bool, t int) *hopperCall {
+	return &hopperCall{p: p, half: half, q: ptx.On(dev), tokens: t, units: deviceUnits(p.Segments, hopperRows, queries)}
 }
 
 // kernel is the name of the kernel for HeadDim.
@@ -95,16 +97,16 @@ func (c *hopperCall) grid(heads, threads, shared int) driver.Config {
 func (c *hopperCall) arguments() hopperArguments {
 	return hopperArguments{
 		hopperTensors: c.hopperTensors, units: ptx.Upload(c.q, c.units), blocks: int32(len(c.units) / 4), tokens: int32(c.tokens),
-		heads: int32(c.p.Heads), kvHeads: int32(c.p.KVHeads), window: int32(c.p.Window), scale: c.p.Scale,
+		heads: int32(c.p.Heads), kvHeads: int32(c.p.KVHeads), window: int32(c.p.Window), scale: c.p.Scale, half: ptx.Flag(c.half),
 	}
 }
 
-func forwardHopper(dev driver.Launcher, p Params, x Inputs[driver.BF16], o, lse driver.F32, t int) {
+func forwardHopper(dev driver.Launcher, p Params, x Inputs[driver.BF16], o result, lse driver.F32, t int) {
 	if t == 0 {
 		return
 	}
-	c := newHopperCall(dev, p, t)
-	c.hopperTensors = hopperTensors{out: o.Addr(), outLSE: lse.Addr()}
+	c := newHopperCall(dev, p, o.half, t)
+	c.hopperTensors = hopperTensors{out: o.o, outLSE: lse.Addr()}
 	slot := 2*forwardKeys*p.HeadDim + slotBarriers
 	shared := 2*hopperRows*p.HeadDim + 2*forwardStages*slot + 8
 	hopperForwards.Launch(c.q, c.kernel("attention_hopper_forward"), c.grid(p.Heads, hopperThreads, shared), &hopperForward{
@@ -112,15 +114,19 @@ func forwardHopper(dev driver.Launcher, p Params, x Inputs[driver.BF16], o, lse 
 	})
 }
 
-func backwardHopper(dev driver.Launcher, p Params, x Inputs[driver.BF16], o, lse driver.F32, do bf16, d Gradients, t int) {
+func backwardHopper(dev driver.Launcher, p Params, x Inputs[driver.BF16], o result, lse driver.F32, do bf16, d [3]uintptr, t int) {
 	if t == 0 {
 		return
 	}
-	c := newHopperCall(dev, p, t)
+	c := newHopperCall(dev, p, o.half, t)
 	terms := c.q.Scratch(0, 8*p.Heads*hopperRows*len(c.units)/4)
-	c.hopperTensors = hopperTensors{lse: lse.Addr(), terms: terms, dq: d.Q.Addr(), dk: d.K.Addr(), dv: d.V.Addr()}
-	hopperTerms.Launch(c.q, c.kernel("attention_hopper_terms"), c.grid(p.Heads, termsThreads, 0), &hopperTermsOf{
-		do: do.Addr(), o: o.Addr(), p: c.arguments(),
+	c.hopperTensors = hopperTensors{lse: lse.Addr(), terms: terms, dq: d[0], dk: d[1], dv: d[2]}
+	kernel := "attention_hopper_terms"
+	if o.half {
+		kernel = "attention_hopper_half_terms"
+	}
+	hopperTerms.Launch(c.q, c.kernel(kernel), c.grid(p.Heads, termsThreads, 0), &hopperTermsOf{
+		do: do.Addr(), o: o.o, p: c.arguments(),
 	})
 
 	keyRows := 64 // a tile of keys

@@ -155,7 +155,7 @@ template <int D> DEV void forward_consume(const forward_memory<D>& m, int group,
     const int i = first + row_of(2 * h);
     if (i < u.hi && threadIdx.x % 4 == 0) p.out_lse[(i64)u.head * p.tokens + i] = fma(top[h], p.scale, log(sum[h]));
   }
-  store_rows<D>(p.out + u.head * D, (i64)p.heads * D, first, u.hi, o, inverse);
+  store_rows<D>(p.out, p.half, u.head * D, (i64)p.heads * D, first, u.hi, o, inverse);
 }
 
 template <int D> DEV void forward(const tensor_map* q, const tensor_map* k, const tensor_map* v, const arguments& p) {

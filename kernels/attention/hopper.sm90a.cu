@@ -8,6 +8,7 @@
 #define ATTENTION(D, Keys)                                                                                                             \
   KERNEL __launch_bounds__(threads, 1) attention_hopper_forward_##D(MAP(q), MAP(k), MAP(v), arguments p) { forward<D>(&q, &k, &v, p); } \
   KERNEL __launch_bounds__(256, 4) attention_hopper_terms_##D(const u16* d_o, const float* o, arguments p) { make_terms<D>(d_o, o, p); } \
+  KERNEL __launch_bounds__(256, 4) attention_hopper_half_terms_##D(const u16* d_o, const u16* o, arguments p) { make_terms<D>(d_o, o, p); } \
   KERNEL __launch_bounds__(threads, 1) attention_hopper_backward_q_##D(MAP(q), MAP(d_o), MAP(k), MAP(v), arguments p) {                \
     backward_q<D, Keys, 3>(&q, &d_o, &k, &v, p);                                                                                       \
   }                                                                                                                                    \

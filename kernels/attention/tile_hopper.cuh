@@ -8,9 +8,8 @@
 // meet zeros of p or ds in a product they are overwritten first (erase), as 0 times an
 // infinity of a stranger is no 0.
 #pragma once
+#include "../dev/half.cuh"
 #include "../dev/hopper.cuh"
-#include "../dev/mma.cuh"
-#include "../dev/warp.cuh"
 
 constexpr int threads = 384, consumers = 256, block_rows = 128;
 constexpr float log2e = 1.44269504f;
@@ -20,12 +19,16 @@ extern __shared__ __align__(1024) u8 memory[];
 // As bf16_hopper.go packs them.
 struct arguments {
   const float* lse;
-  float *terms, *out, *out_lse, *dq, *dk, *dv;
+  float* terms;
+  void* out;
+  float* out_lse;
+  void *dq, *dk, *dv;
   // [n][4]: first and last+1 token of the segment, first row of the block, the block's
   // place among all blocks in the order of their rows.
   const int* units;
   int blocks, tokens, heads, kv_heads, window;
   float scale;
+  int half;  // out and the gradients are bf16
 };
 
 // A block whose second half of rows lies beyond its segment has one consumer warpgroup:
@@ -124,15 +127,25 @@ template <int N> DEV void zero(float (&d)[N]) {
 DEV int row_of(int i) { return threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4 + i / 2 % 2 * 8; }
 DEV int column_of(int i) { return i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2; }
 
-// store_rows writes scale[h] * sum to the warpgroup's rows from token `first` to `end`.
-template <int D> DEV void store_rows(float* dst, i64 ld, int first, int end, const float (&sum)[D / 2], const float (&scale)[2]) {
+// store_rows writes scale[h] * sum to the warpgroup's rows from token `first` to `end`; `at`
+// is the head's first element in dst, float32 or bf16.
+template <int D> DEV void store_rows(void* dst, int half, int at, i64 ld, int first, int end, const float (&sum)[D / 2], const float (&scale)[2]) {
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const int t = first + row_of(2 * h);
-    if (t >= end) continue;
+    if (half) {
+      u16* c = (u16*)dst + at + t * ld;
 #pragma unroll
-    for (int j = 0; j < D / 8; j++)
-      *(float2*)(dst + t * ld + column_of(4 * j)) = float2{scale[h] * sum[4 * j + 2 * h], scale[h] * sum[4 * j + 2 * h + 1]};
+      for (int j = 0; j < D / 8; j += 2) {
+        const float *x = sum + 4 * j + 2 * h, *y = x + 4;
+        store16_bf16(c + 8 * j, 16, t < end, scale[h] * x[0], scale[h] * x[1], scale[h] * y[0], scale[h] * y[1]);
+      }
+      continue;
+    }
+    if (t >= end) continue;
+    float* c = (float*)dst + at + t * ld;
+#pragma unroll
+    for (int j = 0; j < D / 8; j++) *(float2*)(c + column_of(4 * j)) = float2{scale[h] * sum[4 * j + 2 * h], scale[h] * sum[4 * j + 2 * h + 1]};
   }
 }
 

@@ -35,9 +35,7 @@ func (c *call) wide(kernel string, side side, heads, shared int) {
 		return
 	}
 	config := driver.Config{Grid: driver.Dim{X: len(units) / 4, Y: heads}, Block: driver.Dim{X: wideThreads}, Shared: 4 * shared}
-	a := c.arguments()
-	a.units = ptx.Upload(c.q, units)
-	wideKernels.Launch(c.q, kernel, config, &ptx.One[arguments]{P: a})
+	wideKernels.Launch(c.q, kernel, config, &ptx.One[arguments]{P: c.arguments(units)})
 }
 
 func (c *call) wideForward() {

@@ -37,3 +37,18 @@ KERNEL __launch_bounds__(256) cast_widen(const u16* x, float* y, i64 n) {
 #pragma unroll
   for (int j = 0; j < 2; j++) store4(y, i + 1024 * j, n, vy, q[j]);
 }
+
+// out = bf16(x + scale y), which may be in the memory of x or y.
+KERNEL __launch_bounds__(256) cast_sum(const u16* x, const u16* y, u16* out, i64 n, float scale) {
+  const i64 i = (i64)blockIdx.x * 2048 + threadIdx.x * 4;
+  const bool vec = aligned8(x, y, out);
+  quad q[2], r[2];
+#pragma unroll
+  for (int j = 0; j < 2; j++) q[j] = load4_bf16(x, i + 1024 * j, n, vec), r[j] = load4_bf16(y, i + 1024 * j, n, vec);
+#pragma unroll
+  for (int j = 0; j < 2; j++) {
+#pragma unroll
+    for (int k = 0; k < 4; k++) q[j].v[k] = fma(scale, r[j].v[k], q[j].v[k]);
+    store4_bf16(out, i + 1024 * j, n, vec, q[j]);
+  }
+}

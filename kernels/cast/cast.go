@@ -1,4 +1,5 @@
-// Package cast moves between float32 and bf16, the operands of tensor cores.
+// Package cast moves between float32 and bf16, the operands of tensor cores, and adds up
+// values in bf16.
 //
 // Narrow rounds to nearest, ties to even, as the tensor cores' own conversion and
 // torch do; values beyond bf16's range become infinite, NaN stays NaN (0x7fff, the
@@ -12,6 +13,8 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/dispatch"
+	"dataflex.dev/dataflex/kernels/ptx"
+	"dataflex.dev/dataflex/kernels/simd"
 )
 
 // Narrow is y = bf16(x).
@@ -48,5 +51,19 @@ func Widen(dev driver.Device, x driver.Slice[driver.BF16], y driver.F32) {
 		widenCPU(c, x.Host(), y.Host())
 	}, func(c driver.Launcher) {
 		castPTX(c, "cast_widen", x.Addr(), y.Addr(), x.Len())
+	})
+}
+
+// Sum is out = bf16(x + scale·y); out may be x or y.
+func Sum(dev driver.Device, x, y driver.Slice[driver.BF16], scale float32, out driver.Slice[driver.BF16]) {
+	if x.Len() != y.Len() || out.Len() != x.Len() {
+		panic("cast: x, y and out differ in length")
+	}
+	dispatch.Run(dev, "cast.Sum", func(c *cpu.Device) {
+		wide := Widened(c, x.Host(), nil)
+		simd.Axpy(scale, Widened(c, y.Host(), nil), wide)
+		narrowCPU(c, wide, out.Host())
+	}, func(c driver.Launcher) {
+		sums.Launch(ptx.On(c), "cast_sum", ptx.Grid(ptx.Blocks(x.Len(), 2048), 256), &sumParameters{x.Addr(), y.Addr(), out.Addr(), uint64(x.Len()), scale})
 	})
 }

@@ -23,11 +23,17 @@ type (
 		rows, cols, ld int32
 		alpha          float32
 	}
+	sumParameters struct {
+		x, y, out uintptr
+		n         uint64
+		scale     float32
+	}
 )
 
 var (
 	casts      = ptx.Declare[castParameters](family, "cast_narrow", "cast_widen")
 	narrowRows = ptx.Declare[narrowRowsParameters](family, "cast_narrow_rows")
+	sums       = ptx.Declare[sumParameters](family, "cast_sum")
 )
 
 func castPTX(dev driver.Launcher, kernel string, x, y uintptr, n int) {

@@ -62,7 +62,7 @@ func (x Matrix[T]) extent() int {
 
 // depth checks that the matrices make a product C = op(A) op(B) and returns the number of
 // its steps; it panics if they do not match.
-func depth[T Element](tr Transpose, a, b Matrix[T], beta float32, c F32) (k int) {
+func depth[T, C Element](tr Transpose, a, b Matrix[T], beta float32, c Matrix[C]) (k int) {
 	k = checkShapes(tr, a, b, beta, c)
 	if b.Data.Len() < b.extent() {
 		panic(shortB)
@@ -71,7 +71,7 @@ func depth[T Element](tr Transpose, a, b Matrix[T], beta float32, c F32) (k int)
 }
 
 // checkShapes is depth but for b's memory.
-func checkShapes[T Element](tr Transpose, a, b Matrix[T], beta float32, c F32) (k int) {
+func checkShapes[T, C Element](tr Transpose, a, b Matrix[T], beta float32, c Matrix[C]) (k int) {
 	m, n, kB := a.Rows, b.Cols, b.Rows
 	k = a.Cols
 	switch tr {

@@ -56,12 +56,15 @@ func Backward(dev driver.Device, dy, x, w, rstd, dx, dw driver.F32, d int) {
 }
 
 // check returns T.
-func check(x, w, rstd driver.F32, d int) int {
+func check(x, w, rstd driver.F32, d int) int { return checkRows(x.Len(), w, rstd, d) }
+
+// checkRows is check of an x of n elements.
+func checkRows(n int, w, rstd driver.F32, d int) int {
 	if d < 1 {
 		panic("norm: d < 1")
 	}
-	rows := x.Len() / d
-	if x.Len() != rows*d {
+	rows := n / d
+	if n != rows*d {
 		panic("norm: x is not [T, d]")
 	}
 	if w.Len() != d {

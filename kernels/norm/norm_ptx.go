@@ -66,15 +66,22 @@ func forwardPTX(dev driver.Launcher, x, w driver.F32, eps float32, y, rstd drive
 func backwardPTX(dev driver.Launcher, dy, x, w, rstd, dx, dw driver.F32, rows, d int) {
 	q := ptx.On(dev)
 	if !dw.IsNil() && rows > 0 {
-		parts, columns := ptx.Blocks(rows, partRows), ptx.Blocks(d, 128)
-		partial := q.Scratch(0, 4*parts*d)
-		partials.Launch(q, "norm_weight_partial", ptx.Grid2(columns, parts, 128), &partialParameters{
-			dy: dy.Addr(), x: x.Addr(), rstd: rstd.Addr(), partial: partial, rows: int32(rows), d: int32(d),
+		addPartials(q, dw, rows, d, func(partial uintptr, grid driver.Config) {
+			partials.Launch(q, "norm_weight_partial", grid, &partialParameters{
+				dy: dy.Addr(), x: x.Addr(), rstd: rstd.Addr(), partial: partial, rows: int32(rows), d: int32(d),
+			})
 		})
-		sums.Launch(q, "norm_weight_sum", ptx.Grid(columns, 128), &sumParameters{partial: partial, dw: dw.Addr(), parts: int32(parts), d: int32(d)})
 	}
 	name, grid := rowKernel("norm_backward_warp", "norm_backward_block", rows, d)
 	backwards.Launch(q, name, grid, &backwardParameters{
 		dy: dy.Addr(), x: x.Addr(), w: w.Addr(), rstd: rstd.Addr(), dx: dx.Addr(), rows: int32(rows), d: int32(d),
 	})
+}
+
+// addPartials adds to dw the sums over blocks of rows that launch computes.
+func addPartials(q *ptx.Queue, dw driver.F32, rows, d int, launch func(partial uintptr, grid driver.Config)) {
+	parts, columns := ptx.Blocks(rows, partRows), ptx.Blocks(d, 128)
+	partial := q.Scratch(0, 4*parts*d)
+	launch(partial, ptx.Grid2(columns, parts, 128))
+	sums.Launch(q, "norm_weight_sum", ptx.Grid(columns, 128), &sumParameters{partial: partial, dw: dw.Addr(), parts: int32(parts), d: int32(d)})
 }

@@ -92,9 +92,19 @@ func layoutOf(t reflect.Type) *Layout {
 
 var tensorMap = reflect.TypeFor[driver.EncodedTensorMap]()
 
+// alignment is t's alignment in C: that of a tensor map where it has one.
 func alignment(t reflect.Type) int {
-	if t == tensorMap {
+	switch {
+	case t == tensorMap:
 		return mapAlign
+	case t.Kind() == reflect.Array:
+		return alignment(t.Elem())
+	case t.Kind() == reflect.Struct:
+		most := t.Align()
+		for f := range t.Fields() {
+			most = max(most, alignment(f.Type))
+		}
+		return most
 	}
 	return t.Align()
 }

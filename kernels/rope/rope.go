@@ -24,10 +24,23 @@ import (
 // table's dimension keep their tail (partial rotary), or with Offset what precedes it. Rows are
 // independent.
 func Apply(dev driver.Device, x driver.F32, pos []int32, t *Table, heads, headDim int, inverse bool) {
+	a := t.check(x.Len(), pos, heads, headDim)
+	x = x.Sub(min(t.Offset, x.Len()), x.Len())
+	inverse = inverse != t.Backwards
+	dispatch.Run(dev, "rope.Apply", func(c *cpu.Device) {
+		applyCPU(c, x.Host(), pos, a, t, heads, headDim, inverse)
+	}, func(c driver.Launcher) {
+		applyPTX(c, "rope_apply", x.Addr(), pos, a, t, heads, headDim, inverse)
+	})
+}
+
+// check panics where the arguments contradict each other, n being the number of x's elements,
+// and returns the angles of the positions.
+func (t *Table) check(n int, pos []int32, heads, headDim int) angles {
 	switch {
 	case heads < 1 || headDim < 1:
 		panic("rope: heads or headDim < 1")
-	case x.Len() != len(pos)*heads*headDim:
+	case n != len(pos)*heads*headDim:
 		panic("rope: x is not [T, heads*headDim]")
 	case t.Offset < 0 || t.Offset+t.dim > headDim:
 		panic("rope: the table is wider than a head")
@@ -39,12 +52,5 @@ func Apply(dev driver.Device, x driver.F32, pos []int32, t *Table, heads, headDi
 		}
 		last = max(last, int(p))
 	}
-	a := t.grown(last + 1)
-	x = x.Sub(min(t.Offset, x.Len()), x.Len())
-	inverse = inverse != t.Backwards
-	dispatch.Run(dev, "rope.Apply", func(c *cpu.Device) {
-		applyCPU(c, x.Host(), pos, a, t, heads, headDim, inverse)
-	}, func(c driver.Launcher) {
-		applyPTX(c, x, pos, a, t, heads, headDim, inverse)
-	})
+	return t.grown(last + 1)
 }

@@ -34,7 +34,7 @@ type kernels struct {
 
 func declare(name, embedded string) kernels {
 	f := ptx.New(name, embedded)
-	return kernels{name, ptx.Declare[forwardParameters](f, name+"_forward_*"), ptx.Declare[backwardParameters](f, name+"_backward_*")}
+	return kernels{name, ptx.Declare[forwardParameters](f, name+"_forward_*", name+"_half_forward_*"), ptx.Declare[backwardParameters](f, name+"_backward_*", name+"_half_backward_*")}
 }
 
 var (

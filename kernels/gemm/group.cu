@@ -1,0 +1,161 @@
+// Groups of sums of products of bf16 matrices, C = alpha (op(A0) op(B0) + op(A1) op(B1) + …) + bias,
+// in one launch, by mma.m16n8k16: group.go says what is computed. C is bf16, or float32 and
+// perhaps added to. Rows of all factors begin on 16 bytes.
+//
+// A block of 256 threads computes 128 x 128 of one of the sums; the tiles of all sums are
+// numbered in a row. Slices of 32 steps of each pair come by 16-byte asynchronous copies,
+// three in flight, zeros beyond the edges, in the layout of bf16.cu.
+//
+// Order of a sum: pair by pair, steps of 16, ascending; within a step the tensor core's. A
+// row has the same bits alone or in a batch, and in any group.
+//
+// Floor: the FLOP of all products at the tensor cores' rate. Not measured on a GPU.
+// v1  as bf16.cu; C in bf16 is stored in full sectors
+#include "../dev/async.cuh"
+#include "group.cuh"
+
+struct factors {
+  const u16 *a, *b;
+  int lda, ldb;
+};
+
+struct group {
+  factors pairs[max_pairs];
+  sum_of sums[max_sums];
+  int steps[max_pairs];
+};
+
+enum { NN, NT, TN };
+constexpr int tile = 128, slice = 32, stages = 3, operand_bytes = tile * slice * 2;
+
+// Where chunk c (8 elements) of row r lies: rows of 64 bytes, two of which share the 32
+// banks, or rows of 256 bytes.
+template <bool Steps> DEV u32 place(int r, int c) {
+  return Steps ? r * 64 + ((c ^ (r / 2 % 4)) << 4) : r * 256 + ((c ^ (r % 8)) << 4);
+}
+
+// load copies steps k0 … k0+31 of rows i0 … i0+127 of an operand.
+template <bool Steps> DEV void load(u32 dst, const u16* p, i64 ld, int i0, int rows, int k0, int k) {
+#pragma unroll
+  for (int j = 0; j < 2; j++) {
+    const int t = threadIdx.x + 256 * j;
+    const int r = Steps ? t / 4 : t / 16, c = Steps ? t % 4 : t % 16;
+    const int row = Steps ? i0 + r : k0 + r, column = Steps ? k0 + 8 * c : i0 + 8 * c;
+    const int row_end = Steps ? rows : k, column_end = Steps ? k : rows;
+    const int bytes = row < row_end ? 2 * max(0, min(8, column_end - column)) : 0;
+    cp_async_16(dst + place<Steps>(r, c), p + row * ld + column, bytes);
+  }
+}
+
+// source is where the copies stand: slice k0 of pair i.
+struct source {
+  int i, k0, k;
+  factors f;
+};
+
+template <int Tr> DEV void multiply(const group& g) {
+  __shared__ __align__(128) u8 memory[stages * 2 * operand_bytes];
+  const u32 base = shared_address(memory);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wm = warp % 2 * 64, wn = warp / 2 * 32;
+  int id = blockIdx.x;
+  const sum_of p = g.sums[sum_at(g.sums, id)];
+  const int columns = (p.n + tile - 1) / tile, i0 = id / columns * tile, j0 = id % columns * tile;
+  float acc[4][4][4];
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+#pragma unroll
+      for (int l = 0; l < 4; l++) acc[i][j][l] = 0;
+
+  int slices = 0;
+#pragma unroll 1
+  for (int i = p.from; i < p.to; i++) slices += (g.steps[i] + slice - 1) / slice;
+  source at = {p.from, 0, g.steps[p.from], g.pairs[p.from]};
+  auto fetch = [&](int s) {
+    if (s < slices) {
+      const u32 to = base + s % stages * 2 * operand_bytes;
+      while (at.k0 >= at.k) at = {at.i + 1, 0, g.steps[at.i + 1], g.pairs[at.i + 1]};
+      load<Tr != TN>(to, at.f.a, at.f.lda, i0, p.m, at.k0, at.k);
+      load<Tr == NT>(to + operand_bytes, at.f.b, at.f.ldb, j0, p.n, at.k0, at.k);
+      at.k0 += slice;
+    }
+    cp_async_commit();
+  };
+  fetch(0);
+  fetch(1);
+#pragma unroll 1
+  for (int s = 0; s < slices; s++) {
+    cp_async_wait<stages - 2>();
+    __syncthreads();
+    fetch(s + stages - 1);
+    const u32 sa = base + s % stages * 2 * operand_bytes, sb = sa + operand_bytes;
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+      u32 a[4][4], b[2][4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        if (Tr != TN) {
+          ldmatrix_x4(a[i], sa + place<true>(wm + 16 * i + lane % 16, 2 * k + lane / 16));
+        } else {
+          ldmatrix_x4_trans(a[i], sa + place<false>(16 * k + lane / 16 * 8 + lane % 8, wm / 8 + 2 * i + lane / 8 % 2));
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        if (Tr == NT) {
+          ldmatrix_x4(b[j], sb + place<true>(wn + 16 * j + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+        } else {
+          ldmatrix_x4_trans(b[j], sb + place<false>(16 * k + lane % 16, wn / 8 + 2 * j + lane / 16));
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) mma_m16n8k16_bf16(acc[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+    }
+  }
+
+  const bool pairs = p.ldc % 2 == 0 && ((u64)p.c & 7) == 0;
+#pragma unroll
+  for (int j = 0; j < 4; j += 2) {
+    const int first = j0 + wn + 8 * j, t = lane % 4 * 2;
+    float bias[2][2] = {};
+#pragma unroll
+    for (int q = 0; q < 4; q++)
+      if (p.bias && first + q / 2 * 8 + t + q % 2 < p.n) bias[q / 2][q % 2] = p.bias[first + q / 2 * 8 + t + q % 2];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        const int row = i0 + wm + 16 * i + lane / 4 + 8 * h;
+        const bool there = row < p.m;
+        float v[2][2];
+#pragma unroll
+        for (int q = 0; q < 4; q++) v[q / 2][q % 2] = fma(p.alpha, acc[i][j + q / 2][2 * h + q % 2], bias[q / 2][q % 2]);
+        if (p.half) {
+          store16_bf16((u16*)p.c + (i64)row * p.ldc + first, p.n - first, there, v[0][0], v[0][1], v[1][0], v[1][1]);
+          continue;
+        }
+        if (!there) continue;
+#pragma unroll
+        for (int q = 0; q < 2; q++) {
+          const int column = first + 8 * q + t;
+          float* c = (float*)p.c + (i64)row * p.ldc + column;
+          if (pairs && column + 1 < p.n) {
+            float2 old = {0.f, 0.f};
+            if (p.add) old = *(float2*)c;
+            *(float2*)c = float2{v[q][0] + old.x, v[q][1] + old.y};
+            continue;
+          }
+#pragma unroll
+          for (int l = 0; l < 2; l++)
+            if (column + l < p.n) c[l] = v[q][l] + (p.add ? c[l] : 0.f);
+        }
+      }
+  }
+}
+
+KERNEL __launch_bounds__(256, 2) gemm_group_nn(group g) { multiply<NN>(g); }
+KERNEL __launch_bounds__(256, 2) gemm_group_nt(group g) { multiply<NT>(g); }
+KERNEL __launch_bounds__(256, 2) gemm_group_tn(group g) { multiply<TN>(g); }
