@@ -52,3 +52,26 @@ KERNEL __launch_bounds__(256) cast_sum(const u16* x, const u16* y, u16* out, i64
     store4_bf16(out, i + 1024 * j, n, vec, q[j]);
   }
 }
+
+// A list of matrices in one launch: x [rows, cols] to y [rows, ld], ld a multiple of 4.
+struct matrix {
+  const float* x;
+  u16* y;
+  int rows, cols, ld, padding;
+};
+constexpr int most = 96;
+struct list { matrix items[most]; };
+
+// blockIdx.y is the matrix. A thread owns two groups of four elements of y.
+KERNEL __launch_bounds__(256) cast_narrow_list(list l) {
+  const matrix m = l.items[blockIdx.y];
+  const int n = m.rows * m.ld;
+  const bool vec = aligned16(m.x) && m.cols % 4 == 0, vec_y = aligned8(m.y);
+#pragma unroll
+  for (int j = 0; j < 2; j++) {
+    const int i = blockIdx.x * 2048 + 1024 * j + threadIdx.x * 4;
+    if (i >= n) continue;
+    const int row = i / m.ld, column = i % m.ld;
+    store4_bf16(m.y, i, n, vec_y, load4(m.x + (i64)row * m.cols, column, m.cols, vec));
+  }
+}

@@ -10,6 +10,8 @@
 package cast
 
 import (
+	"slices"
+
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/dispatch"
@@ -39,6 +41,31 @@ func NarrowRows(dev driver.Device, alpha float32, rows, cols int, x driver.F32, 
 		narrowRowsCPU(c, alpha, rows, cols, x.Host(), y.Host(), ld)
 	}, func(c driver.Launcher) {
 		narrowRowsPTX(c, alpha, rows, cols, x.Addr(), y.Addr(), ld)
+	})
+}
+
+// Matrix is X [Rows, Cols], and Y [Rows, Ld] for it in bf16, Ld >= Cols a multiple of 8.
+type Matrix struct {
+	X              driver.F32
+	Rows, Cols, Ld int
+	Y              driver.Slice[driver.BF16]
+}
+
+// NarrowList is NarrowRows, without a factor, of many matrices in few launches.
+func NarrowList(dev driver.Device, list []Matrix) {
+	for _, m := range list {
+		if m.Ld < m.Cols || m.Ld%8 != 0 || m.X.Len() != m.Rows*m.Cols || m.Y.Len() != m.Rows*m.Ld {
+			panic("cast: X is not [Rows, Cols] or Y not [Rows, Ld], Ld >= Cols a multiple of 8")
+		}
+	}
+	dispatch.Run(dev, "cast.NarrowList", func(c *cpu.Device) {
+		for _, m := range list {
+			narrowRowsCPU(c, 1, m.Rows, m.Cols, m.X.Host(), m.Y.Host(), m.Ld)
+		}
+	}, func(c driver.Launcher) {
+		for part := range slices.Chunk(list, listMost) {
+			narrowListPTX(c, part)
+		}
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
@@ -51,7 +52,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 func Run(dev driver.Launcher) error {
 	host := cpu.New(1)
 	defer host.Close()
-	for _, t := range trials {
+	for _, t := range slices.Concat(trials, halfTrials) {
 		if err := t.compare(dev, host); err != nil {
 			return &Failure{t.name, err}
 		}

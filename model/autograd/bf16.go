@@ -4,12 +4,13 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/reduce"
 	"dataflex.dev/dataflex/model/tensor"
 )
 
 // Where weights ask for it (those in bf16, and codes on tensor cores) the operands of
-// products are narrowed to bf16, tensor cores sum in float32, and every value on the tape
-// stays float32. A value is narrowed once for all products that read it.
+// products are narrowed to bf16, tensor cores sum in float32, and values on a tape that is
+// not Half stay float32. A value is narrowed once for all products that read it.
 
 // rowChunk is what rows of a bf16 operand are padded to: 16 bytes.
 const rowChunk = 8
@@ -41,13 +42,16 @@ func (t *Tape) narrow(x *buffer, n int) *buffer {
 	return half
 }
 
-// narrowed is v, whose data is in x, in bf16; it lives as long as v's data.
-func (t *Tape) narrowed(v *Value, x *buffer) *buffer {
+// narrowedFrom is v, whose data is in x, in bf16; it lives as long as v's data.
+func (t *Tape) narrowedFrom(v *Value, x *buffer) *buffer {
 	if v.half == nil {
 		v.half = t.narrow(x, v.Rows*v.Cols)
 	}
 	return v.half
 }
+
+// clear makes b's memory zeros.
+func (t *Tape) clear(b *buffer) { reduce.Fill(t.dev, 0, b.mem) }
 
 // operand is x as a factor of products with l's weight, and the buffer of its bf16 copy,
 // where the weight asks for one: it has room for most rows.
@@ -99,12 +103,17 @@ func (t *Tape) branch(p rowsOf, l *Linear) branch {
 		b.buffers = append(b.buffers, m)
 		return gemm.Strided(m.bf16(rows*ld), rows, cols, ld)
 	}
-	b.a, b.b = room(r, r, l.In, l.In), room(l.Out, l.Out, r, b.ld)
+	narrowed := t.Half
+	if narrowed {
+		b.a, b.b, b.buffers = t.narrowAdapter(l)
+	} else {
+		b.a, b.b = room(r, r, l.In, l.In), room(l.Out, l.Out, r, b.ld)
+	}
 	b.u, b.v = room(p.rows, p.most, r, b.ld), room(p.rows, p.most, r, b.ld)
 	if t.drops(l.LoRA) {
 		b.x = room(p.rows, p.most, l.In, l.In)
 	}
-	if t.err == nil {
+	if t.err == nil && !narrowed {
 		cast.Narrow(t.dev, l.LoRA.A.Data, b.a.Data)
 		cast.NarrowRows(t.dev, 1, l.Out, r, l.LoRA.B.Data, b.b.Data, b.ld)
 	}

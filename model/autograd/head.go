@@ -44,7 +44,7 @@ func (t *Tape) CrossEntropy(p xent.Params, h *Value, head *Head, targets []int32
 	}
 	var half *buffer
 	if head.Weight.Narrows() {
-		if half = t.narrowed(h, h.data); half == nil {
+		if half = t.narrowed(h); half == nil {
 			return
 		}
 	}
@@ -195,7 +195,7 @@ func (t *Tape) Logits(p xent.Params, h *Value, head *Head, z driver.F32) {
 	case !head.Weight.Narrows():
 		xent.Logits(t.dev, p, h.Data(), head.Weight.Data, z)
 	default:
-		if half := t.narrowed(h, h.data); half != nil {
+		if half := t.narrowed(h); half != nil {
 			xent.LogitsBF16(t.dev, p, half.bf16(h.Rows*h.Cols), head.Weight.BF16(), z)
 		}
 	}

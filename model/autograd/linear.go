@@ -72,6 +72,9 @@ func (t *Tape) Linear(x *Value, l *Linear) *Value {
 	if t.err != nil {
 		return nil
 	}
+	if t.halved() && l.groups() {
+		return t.group(x, []*Linear{l})[0]
+	}
 	return t.linear(x, linears{layers: []*Linear{l}, rows: []int32{0, int32(x.Rows)}})
 }
 
@@ -89,7 +92,7 @@ func (t *Tape) linear(x *Value, l linears) *Value {
 	if y == nil {
 		return nil
 	}
-	m := memory{x: x.data, y: y.data}
+	m := memory{x: t.floats(x), y: y.data}
 	if rank > 0 {
 		m.u = t.buffer(x.Rows * rank)
 	}
@@ -100,7 +103,7 @@ func (t *Tape) linear(x *Value, l linears) *Value {
 		m.z, m.scale, m.inverse = t.buffer(x.Rows*y.Cols), t.buffer(len(l.layers)*y.Cols), t.buffer(len(l.layers)*y.Cols)
 	}
 	if l.narrows() {
-		m.xHalf = t.narrowed(x, x.data)
+		m.xHalf = t.narrowed(x)
 	}
 	for i, lin := range l.layers {
 		t.product(m.part(l, i), lin)
@@ -258,7 +261,7 @@ func linearVJP(t *Tape, n *node) error {
 	}
 	if l.narrows() {
 		if m.yHalf = t.narrow(m.y, x.Rows*l.layers[0].Out); m.x != nil {
-			m.xHalf = t.narrowed(x, m.x)
+			m.xHalf = t.narrowedFrom(x, m.x)
 		}
 	}
 	for i := len(l.layers) - 1; i >= 0 && t.err == nil; i-- {

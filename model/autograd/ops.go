@@ -77,6 +77,15 @@ func (o op) cheap() bool {
 
 // compute computes the output of a recorded cheap op again, in memory that is there.
 func (t *Tape) compute(n *node) {
+	switch {
+	case !n.half:
+	case n.op == opNorm:
+		normHalfAgain(t, n)
+		return
+	default:
+		swigluHalfAgain(t, n)
+		return
+	}
 	switch n.op {
 	case opNorm:
 		normAgain(t, n)
@@ -109,6 +118,9 @@ type NormOptions struct {
 func (t *Tape) Norm(x *Value, w *tensor.Param, o NormOptions) *Value {
 	if t.err != nil {
 		return nil
+	}
+	if t.halved() {
+		return t.normHalf(x, w, o)
 	}
 	d := w.Size()
 	out, rstd := t.value(x.Rows, x.Cols, x.wants || w.Trainable()), t.buffer(x.Rows*x.Cols/d)
@@ -208,9 +220,17 @@ func (t *Tape) Rope(x *Value, pos []int32, table *rope.Table, heads, headDim int
 	if t.err != nil {
 		return nil
 	}
-	rope.Apply(t.dev, x.Data(), pos, table, heads, headDim, false)
+	if t.inHalf(x) && table.Half(headDim) {
+		return t.ropeHalf(x, pos, table, heads, headDim)
+	}
+	data := x.Data()
+	if t.err != nil {
+		return nil
+	}
+	rope.Apply(t.dev, data, pos, table, heads, headDim, false)
 	out := t.alias(x.Rows, x.Cols, x.wants, x.data)
 	x.data = nil
+	t.drop(x)
 	if n := t.record(opRope, out, x); n != nil {
 		n.ids, n.rope, n.heads, n.headDim = pos, table, heads, headDim
 	}
@@ -242,12 +262,18 @@ func (t *Tape) SinkAttention(p attention.Params, sinks *tensor.Param, q, k, v *V
 	if sinks != nil {
 		p.Sinks = sinks.Data
 	}
+	if t.BF16 && t.inHalf(q, k, v) {
+		return t.attentionHalf(p, q, k, v)
+	}
 	wants := q.wants || k.wants || v.wants || sinks.Trainable()
 	out, lse := t.value(q.Rows, p.Heads*v.Cols/p.KVHeads, wants), t.buffer(p.Heads*q.Rows)
 	if t.err != nil {
 		return nil
 	}
-	in := [3]*buffer{q.data, k.data, v.data}
+	in := [3]*buffer{t.floats(q), t.floats(k), t.floats(v)}
+	if t.err != nil {
+		return nil
+	}
 	if t.BF16 {
 		for i, x := range [3]*Value{q, k, v} {
 			in[i] = t.narrow(x.data, x.Rows*x.Cols)
@@ -334,6 +360,9 @@ func (t *Tape) SwiGLU(act swiglu.Activation, gate, up *Value) *Value {
 	if t.err != nil {
 		return nil
 	}
+	if t.inHalf(gate, up) && swiglu.HalfActivation(act) {
+		return t.swigluHalf(act, gate, up)
+	}
 	out := t.value(gate.Rows, gate.Cols, gate.wants || up.wants)
 	if out == nil {
 		return nil
@@ -392,6 +421,9 @@ func swigluAgain(t *Tape, n *node) {
 func (t *Tape) Residual(x, y *Value, scale float32) *Value {
 	if t.err != nil {
 		return nil
+	}
+	if t.halved() {
+		return t.residualHalf(x, y, scale)
 	}
 	t.scale(scale, y.data)
 	reduce.Add(t.dev, y.Data(), x.Data())

@@ -12,9 +12,14 @@ func (t *Tape) Scaled(x *Value, s float32) *Value {
 	if t.err != nil {
 		return nil
 	}
-	reduce.Scale(t.dev, s, x.data.mem)
+	data := x.Data()
+	if t.err != nil {
+		return nil
+	}
+	reduce.Scale(t.dev, s, data)
 	out := t.alias(x.Rows, x.Cols, x.wants, x.data)
 	x.data = nil
+	t.drop(x)
 	if n := t.record(opScaled, out, x); n != nil {
 		n.scale = s
 	}

@@ -12,8 +12,15 @@ func (t *Tape) Segment(x *Value, f func(x *Value) *Value) *Value {
 	if !t.mode.Record {
 		return f(x)
 	}
-	input := x.data
-	input.refs++
+	input, half := t.keep(x)
+	if t.err != nil {
+		return nil
+	}
+	held := input
+	if held == nil {
+		held = half
+	}
+	held.refs++
 	t.mode.Record = false
 	y := f(x)
 	t.mode.Record = true
@@ -22,24 +29,29 @@ func (t *Tape) Segment(x *Value, f func(x *Value) *Value) *Value {
 	}
 	if n := t.record(opSegment, y, x); n != nil {
 		n.segment = f
-		n.save(input)
+		n.save(input, half)
 	}
-	t.release(input)
+	t.release(held)
 	return y
 }
 
 // segmentVJP records the segment and runs it backwards. What its routers chose was counted in
 // the forward pass.
 func segmentVJP(t *Tape, n *node) error {
-	out, in, input, f := n.out, n.in[0], n.saved[0], n.segment // n moves when nodes are recorded
+	out, in, f := n.out, n.in[0], n.segment // n moves when nodes are recorded
 	begin, routed := len(t.nodes), len(t.routings)
-	input.refs++
-	x := t.alias(in.Rows, in.Cols, in.wants, input)
+	x := t.alias(in.Rows, in.Cols, in.wants, n.saved[0])
+	x.half = n.saved[1]
+	for _, b := range []*buffer{x.data, x.half} {
+		if b != nil {
+			b.refs++
+		}
+	}
 	y := f(x)
 	if t.err != nil {
 		return t.err
 	}
-	y.grad, out.grad = out.grad, nil
+	y.grad, y.halfGrad, out.grad, out.halfGrad = out.grad, out.halfGrad, nil, nil
 	t.backward(begin)
 	if t.err != nil {
 		return t.err
@@ -52,6 +64,9 @@ func segmentVJP(t *Tape, n *node) error {
 	t.routings = t.routings[:routed]
 	if x.grad != nil {
 		t.deposit(in, x.grad)
+	}
+	if x.halfGrad != nil {
+		t.depositHalf(in, x.halfGrad)
 	}
 	return t.err
 }

@@ -46,15 +46,25 @@ import (
 type Value struct {
 	Rows, Cols int
 
-	data  *buffer
-	half  *buffer // data in bf16, once a product has asked for it
-	grad  *buffer
-	wants bool
-	node  int // 1 + the index of the node that computed it; 0 = not recorded
+	data *buffer   // the matrix in float32; nil: there is none (see half.go)
+	half *buffer   // in bf16; likewise
+	sum  *addition // it has not been computed yet: this will be it
+
+	grad     *buffer // at most one of the two
+	halfGrad *buffer // in bf16
+	wants    bool
+	node     int // 1 + the index of the node that computed it; 0 = not recorded
+
+	tape *Tape
 }
 
-// Data is the matrix, row-major.
-func (v *Value) Data() driver.F32 { return v.data.mem }
+// Data is the matrix in float32, row-major.
+func (v *Value) Data() driver.F32 {
+	if b := v.tape.floats(v); b != nil {
+		return b.mem
+	}
+	return driver.F32{}
+}
 
 // Mode says what a pass is for.
 type Mode struct {
@@ -72,6 +82,9 @@ type Mode struct {
 // Tape holds one pass at a time.
 type Tape struct {
 	BF16 bool // attention multiplies in bf16; linears do where their weights are in it
+	Half bool // values are kept in bf16 where ops have kernels for it
+
+	Adapters []*Linear // whose A and B a pass with Half narrows together; others are narrowed where they are used
 
 	dev   driver.Device
 	arena *driver.Arena
@@ -85,6 +98,8 @@ type Tape struct {
 	ones    *buffer
 	whole   [1]Part // see parts
 
+	adapters map[*LoRA]adapterHalves // narrowed in this pass; nil: not yet
+
 	routings []*Routing
 	balance  []float32 // in Backward: BalanceWeight times Balance's slope
 }
@@ -97,7 +112,7 @@ func New(dev driver.Device) *Tape {
 // Begin forgets everything recorded and starts a pass.
 func (t *Tape) Begin(m Mode) {
 	t.arena.Reset()
-	t.mode, t.err, t.ones, t.routings, t.balance = m, nil, nil, nil, nil
+	t.mode, t.err, t.ones, t.routings, t.balance, t.adapters = m, nil, nil, nil, nil, nil
 	clear(t.nodes)
 	t.nodes = t.nodes[:0]
 	t.values.n, t.buffers.n = 0, 0
@@ -127,9 +142,7 @@ func (t *Tape) Drop(values ...*Value) {
 		return
 	}
 	for _, v := range values {
-		t.release(v.data)
-		t.release(v.half)
-		v.data, v.half = nil, nil
+		t.drop(v)
 	}
 }
 
@@ -159,24 +172,37 @@ func (t *Tape) backward(from int) {
 			}
 			continue
 		}
-		if n.out.grad == nil {
+		if !n.hasGradient() {
 			continue
 		}
-		vjp := segmentVJP
-		if n.op != opSegment {
-			vjp = vjps[n.op]
-		}
-		if err := vjp(t, n); err != nil {
+		if err := t.vjp(n)(t, n); err != nil {
 			t.fail(err)
 		}
-		t.release(n.out.grad)
-		t.release(n.out.data)
-		t.release(n.out.half)
-		n.out.grad, n.out.data, n.out.half = nil, nil, nil
+		for v := range n.outs {
+			t.release(v.grad)
+			t.release(v.halfGrad)
+			v.grad, v.halfGrad = nil, nil
+			t.drop(v)
+		}
 		for _, b := range n.saved {
 			t.release(b)
 		}
 	}
+}
+
+// vjp is that of n, whose outputs' gradients get the type that it reads.
+func (t *Tape) vjp(n *node) func(*Tape, *node) error {
+	switch {
+	case n.op == opSegment:
+		return segmentVJP
+	case n.half:
+		for v := range n.outs {
+			t.narrowGrad(v)
+		}
+		return halfVJPs[n.op]
+	}
+	t.widenGrad(n.out)
+	return vjps[n.op]
 }
 
 // cheap reports whether v can be computed again in the backward pass.
@@ -187,20 +213,32 @@ func (t *Tape) cheap(v *Value) bool {
 // again returns v's data in the backward pass. What it computes lives until the
 // VJP of v's node has run.
 func (t *Tape) again(v *Value) driver.F32 {
-	if v.data == nil {
-		if v.data = t.buffer(v.Rows * v.Cols); v.data == nil {
-			return driver.F32{}
-		}
-		t.compute(&t.nodes[v.node-1])
+	if v.data == nil && v.half == nil {
+		t.remake(v)
 	}
-	return v.data.mem
+	return v.Data()
+}
+
+// remake computes a cheap op's output again, in the form in which it was recorded.
+func (t *Tape) remake(v *Value) {
+	n := &t.nodes[v.node-1]
+	if n.half {
+		v.half = t.bf16Buffer(v.Rows * v.Cols)
+	} else {
+		v.data = t.buffer(v.Rows * v.Cols)
+	}
+	if t.err == nil {
+		t.compute(n)
+	}
 }
 
 // node is one recorded op. Which fields are set depends on op.
 type node struct {
 	op    op
+	half  bool // in bf16
 	in    [5]*Value
 	out   *Value
+	more  []*Value   // outputs beside out, of a group of linears
 	saved [5]*buffer // what the VJP reads
 
 	linears   linears
@@ -225,6 +263,27 @@ type node struct {
 	routing   *Routing
 	segment   func(x *Value) *Value
 	mark      func() error
+}
+
+// outs yields all outputs.
+func (n *node) outs(yield func(*Value) bool) {
+	if !yield(n.out) {
+		return
+	}
+	for _, v := range n.more {
+		if !yield(v) {
+			return
+		}
+	}
+}
+
+func (n *node) hasGradient() bool {
+	for v := range n.outs {
+		if v.grad != nil || v.halfGrad != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // record adds a node for out if the pass records and out wants a gradient;
@@ -273,7 +332,7 @@ func (t *Tape) value(rows, cols int, wants bool) *Value {
 // alias makes an output in memory that the caller hands over.
 func (t *Tape) alias(rows, cols int, wants bool, data *buffer) *Value {
 	v := t.values.take()
-	*v = Value{Rows: rows, Cols: cols, wants: wants, data: data}
+	*v = Value{Rows: rows, Cols: cols, wants: wants, data: data, tape: t}
 	return v
 }
 
@@ -286,6 +345,7 @@ func (t *Tape) fail(err error) {
 
 // deposit adds the gradient in b to v's and takes over b's reference.
 func (t *Tape) deposit(v *Value, b *buffer) {
+	t.widenGrad(v)
 	switch {
 	case t.err != nil:
 	case !v.wants:
@@ -304,6 +364,7 @@ func (t *Tape) deposit(v *Value, b *buffer) {
 // accumulator makes v's gradient writable by a kernel that can add to it, and returns
 // the beta with which to: 0 if nothing has been contributed yet.
 func (t *Tape) accumulator(v *Value) (beta float32) {
+	t.widenGrad(v)
 	if v.grad == nil {
 		v.grad = t.buffer(v.Rows * v.Cols)
 		return 0

@@ -139,7 +139,8 @@ func (a *selfAttention) mix(m *Model, i int, h *autograd.Value, b *Batch, cache 
 // project records queries, keys and values.
 func (a *selfAttention) project(t *autograd.Tape, h *autograd.Value) (q, k, v *autograd.Value) {
 	if a.fused == unfused {
-		return t.Linear(h, &a.q), t.Linear(h, &a.k), t.Linear(h, &a.v)
+		all := t.Linears(h, &a.q, &a.k, &a.v)
+		return all[0], all[1], all[2]
 	}
 	all := t.Linear(h, &a.qkv)
 	nq, nk := a.heads*a.headDim, a.kvHeads*a.headDim

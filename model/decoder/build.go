@@ -73,6 +73,7 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	}
 	m.parts, m.half, m.ones, m.views, m.layouts = b.parts, b.any, b.ones, b.views, b.layouts
 	m.tape.BF16 = m.half && !slices.ContainsFunc(m.layers, func(l layer) bool { return !l.mixer.narrows(dev.Kind()) })
+	m.tape.Half = m.half && dev.Kind() != driver.CPU
 	if b.err != nil {
 		m.Close()
 		return nil, fmt.Errorf("%s: %d layers of width %d: %w", dir, c.Layers, c.Hidden, b.err)

@@ -300,7 +300,7 @@ func (m *Model) dropAdapter() {
 	}
 	m.dropExperts()
 	m.dropTables()
-	m.adapter = nil
+	m.adapter, m.tape.Adapters = nil, nil
 }
 
 // targets are the modules to which an adapter is added.

@@ -97,7 +97,7 @@ func (m *Model) rehearse(tokens, labelled int) (activations, scratch uint64) {
 	dev := plan.New(m.dev)
 	dry := *m
 	dry.dev, dry.tape, dry.follower = dev, autograd.New(dev), nil
-	dry.tape.BF16 = m.tape.BF16
+	dry.tape.BF16, dry.tape.Half, dry.tape.Adapters = m.tape.BF16, m.tape.Half, m.tape.Adapters
 	b := Batch{
 		Tokens: make([]int32, tokens), Targets: make([]int32, tokens),
 		Positions: make([]int32, tokens), // of one token's length: the rope tables do not change

@@ -64,7 +64,8 @@ func (f *gatedMLP) feed(m *Model, h *autograd.Value) *autograd.Value {
 		gate, up = t.Columns(both, 0, f.width), t.Columns(both, f.width, f.width)
 		t.Drop(both)
 	} else {
-		gate, up = t.Linear(h, &f.gate), t.Linear(h, &f.up)
+		both := t.Linears(h, &f.gate, &f.up)
+		gate, up = both[0], both[1]
 	}
 	s := t.SwiGLU(f.act, gate, up)
 	t.Drop(gate, up)

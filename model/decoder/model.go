@@ -213,9 +213,11 @@ func (m *Model) number() {
 	if m.adapter == nil {
 		return
 	}
+	m.tape.Adapters = nil
 	for _, mod := range m.adapter.modules {
 		a := mod.linear.LoRA
 		a.Pair, a.Offset = pair, at[a.A]
 		pair++
+		m.tape.Adapters = append(m.tape.Adapters, mod.linear)
 	}
 }

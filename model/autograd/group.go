@@ -1,0 +1,417 @@
+package autograd
+
+import (
+	"slices"
+
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/gemm"
+	"dataflex.dev/dataflex/kernels/gradproj"
+)
+
+// Linears records y = l(x) of several layers that read the same value. In bf16 they share
+// launches (gemm.RunGroup): one computes u of all adapters, one all outputs, and in the
+// backward pass one all v, one the gradient of x over all layers, and one those of all
+// weights.
+func (t *Tape) Linears(x *Value, layers ...*Linear) []*Value {
+	out := make([]*Value, len(layers))
+	if t.err != nil {
+		return out
+	}
+	if t.halved() && len(layers) <= maxGroup && !slices.ContainsFunc(layers, func(l *Linear) bool { return !l.groups() }) {
+		return t.group(x, layers)
+	}
+	for i, l := range layers {
+		out[i] = t.Linear(x, l)
+	}
+	return out
+}
+
+// maxGroup is the number of layers of a group: the gradient of their input is one sum of two
+// products of each.
+const maxGroup = 3
+
+// groups reports whether the layer computes in bf16 with those that read the same value.
+func (l *Linear) groups() bool {
+	return !l.Weight.BF16().IsNil() && l.In%rowChunk == 0 && l.Out%rowChunk == 0 && !l.dora()
+}
+
+func (l *Linear) trains() bool {
+	return l.Weight.Trainable() || l.Bias.Trainable() || l.LoRA != nil && l.LoRA.A.Trainable()
+}
+
+// weight is W in bf16.
+func (l *Linear) weight() gemm.BF16 { return gemm.Dense(l.Weight.BF16(), l.Out, l.In) }
+
+// low is the adapter of a layer of a group, in bf16: A [r, In], B [Out, r], u = s·x Aᵀ and
+// v = s·dy B, [T, r]. Rows of B, u and v are padded to 16 bytes. Without an adapter all are
+// nil.
+type low struct{ a, b, u, v gemm.BF16 }
+
+// lows narrows the layers' adapters, with what is saved of u, or new memory for it where
+// that is nil, and, backward, room for v. The buffers are to be released, but for that of u.
+func (t *Tape) lows(layers []*Linear, rows int, u *buffer, backward bool) (list []low, own *buffer, buffers []*buffer) {
+	width := 0
+	for _, l := range layers {
+		if l.LoRA != nil {
+			width += rows * padded(l.LoRA.Rank)
+		}
+	}
+	if own = u; u == nil && width > 0 {
+		own = t.bf16Buffer(width)
+	}
+	var v *buffer
+	if backward && width > 0 {
+		v = t.bf16Buffer(width)
+		buffers = append(buffers, v)
+	}
+	at := 0
+	for _, l := range layers {
+		var w low
+		if a := l.LoRA; a != nil && t.err == nil {
+			r, ld := a.Rank, padded(a.Rank)
+			piece := func(b *buffer) gemm.BF16 {
+				if b == nil {
+					return gemm.BF16{}
+				}
+				return gemm.Strided(b.bf16(width).Sub(at, at+rows*ld), rows, r, ld)
+			}
+			w.u, w.v = piece(own), piece(v)
+			var more []*buffer
+			w.a, w.b, more = t.narrowAdapter(l)
+			buffers, at = append(buffers, more...), at+rows*ld
+		}
+		list = append(list, w)
+	}
+	return list, own, buffers
+}
+
+// narrowAdapter is A and B of l's adapter in bf16: of Adapters, which are all narrowed when
+// the pass comes to the first, or else for this call alone.
+func (t *Tape) narrowAdapter(l *Linear) (a, b gemm.BF16, buffers []*buffer) {
+	t.narrowAdapters()
+	if h, ok := t.adapters[l.LoRA]; ok {
+		return h.a, h.b, nil
+	}
+	h, list, own := t.adapterHalves(l)
+	if t.err == nil {
+		cast.NarrowList(t.dev, list)
+	}
+	return h.a, h.b, own
+}
+
+// adapterHalves is A [r, In] and B [Out, r] of an adapter in bf16.
+type adapterHalves struct{ a, b gemm.BF16 }
+
+// narrowAdapters narrows those of Adapters, once in a pass.
+func (t *Tape) narrowAdapters() {
+	if t.adapters != nil || t.err != nil {
+		return
+	}
+	t.adapters = map[*LoRA]adapterHalves{}
+	var all []cast.Matrix
+	for _, l := range t.Adapters {
+		if l.LoRA == nil || !l.Weight.Narrows() {
+			continue
+		}
+		h, list, _ := t.adapterHalves(l)
+		if t.err != nil {
+			return
+		}
+		t.adapters[l.LoRA], all = h, append(all, list...)
+	}
+	cast.NarrowList(t.dev, all)
+}
+
+// adapterHalves makes room for them, and lists what is to be narrowed.
+func (t *Tape) adapterHalves(l *Linear) (h adapterHalves, list []cast.Matrix, buffers []*buffer) {
+	r := l.LoRA.Rank
+	ld := padded(r)
+	down, up := t.bf16Buffer(r*l.In), t.bf16Buffer(l.Out*ld)
+	if t.err != nil {
+		return h, nil, nil
+	}
+	h = adapterHalves{gemm.Dense(down.bf16(r*l.In), r, l.In), gemm.Strided(up.bf16(l.Out*ld), l.Out, r, ld)}
+	list = []cast.Matrix{
+		{X: l.LoRA.A.Data, Rows: r, Cols: l.In, Ld: l.In, Y: h.a.Data},
+		{X: l.LoRA.B.Data, Rows: l.Out, Cols: r, Ld: ld, Y: h.b.Data},
+	}
+	return h, list, []*buffer{down, up}
+}
+
+// group is Linears in bf16.
+func (t *Tape) group(x *Value, layers []*Linear) []*Value {
+	out := make([]*Value, len(layers))
+	wants, trains := x.wants, false
+	for _, l := range layers {
+		trains = trains || l.trains()
+	}
+	in := t.narrowed(x)
+	lows, u, buffers := t.lows(layers, x.Rows, nil, false)
+	for i, l := range layers {
+		out[i] = t.halfValue(x.Rows, l.Out, wants || trains)
+	}
+	if t.err != nil {
+		return out
+	}
+	rows := gemm.Dense(in.bf16(x.Rows*x.Cols), x.Rows, x.Cols)
+	var down, sums []gemm.Sum
+	for i, l := range layers {
+		s := gemm.Sum{Pairs: []gemm.Pair{{A: rows, B: l.weight()}}, Alpha: 1, Half: gemm.Dense(t.slice(out[i]), x.Rows, l.Out)}
+		if l.Bias != nil {
+			s.Bias = l.Bias.Data
+		}
+		if w := lows[i]; l.LoRA != nil {
+			masked := t.maskHalf(l.LoRA, x, &buffers, rows)
+			down = append(down, gemm.Sum{Pairs: []gemm.Pair{{A: masked, B: w.a}}, Alpha: l.LoRA.Scale, Half: w.u})
+			s.Pairs = append(s.Pairs, gemm.Pair{A: w.u, B: w.b})
+		}
+		sums = append(sums, s)
+	}
+	if t.err != nil {
+		return out
+	}
+	gemm.RunGroup(t.dev, gemm.NT, down)
+	gemm.RunGroup(t.dev, gemm.NT, sums)
+	if n := t.recordHalf(opLinear, out[0], x); n != nil {
+		n.linears.layers, n.more = layers, out[1:]
+		for _, y := range n.more {
+			y.node = out[0].node
+		}
+		n.save(nil, u)
+		if trains && !t.cheap(x) {
+			data, half := t.keep(x)
+			n.save(data, nil, half)
+		}
+	}
+	t.release(u)
+	for _, b := range buffers {
+		t.release(b)
+	}
+	return out
+}
+
+// maskHalf is what A is multiplied with: x in bf16, or a copy with the pass's mask on it.
+func (t *Tape) maskHalf(a *LoRA, x *Value, buffers *[]*buffer, rows gemm.BF16) gemm.BF16 {
+	if !t.drops(a) {
+		return rows
+	}
+	n := x.Rows * x.Cols
+	wide, half := t.buffer(n), t.bf16Buffer(n)
+	*buffers = append(*buffers, wide, half)
+	if t.err != nil {
+		return rows
+	}
+	cast.Widen(t.dev, rows.Data, wide.mem)
+	t.mask(a, x.Rows, x.Cols, wide.mem, wide.mem, false)
+	cast.Narrow(t.dev, wide.mem, half.bf16(n))
+	return gemm.Dense(half.bf16(n), x.Rows, x.Cols)
+}
+
+// groupVJP is linearVJP of a group.
+func groupVJP(t *Tape, n *node) error {
+	g := t.gradientsOf(n)
+	if t.err != nil {
+		return t.err
+	}
+	x, lows := n.in[0], g.lows
+	var v []gemm.Sum
+	for i, l := range g.layers {
+		if l.LoRA != nil {
+			v = append(v, gemm.Sum{Pairs: []gemm.Pair{{A: g.dy[i], B: lows[i].b}}, Alpha: l.LoRA.Scale, Half: lows[i].v})
+		}
+	}
+	gemm.RunGroup(t.dev, gemm.NN, v)
+	if x.wants {
+		t.groupDX(g, x)
+	}
+	err := t.groupWeights(g, n)
+	t.release(g.u)
+	for _, b := range g.buffers {
+		t.release(b)
+	}
+	if err != nil {
+		return err
+	}
+	return t.err
+}
+
+// groupGradients are a group's layers that have a gradient, with that and their adapters.
+type groupGradients struct {
+	layers  []*Linear
+	dy      []gemm.BF16
+	lows    []low
+	u       *buffer
+	buffers []*buffer
+}
+
+// gradientsOf collects them: an output that nothing has read has none, and it gets zeros.
+func (t *Tape) gradientsOf(n *node) *groupGradients {
+	x, g := n.in[0], &groupGradients{}
+	g.layers = n.linears.layers
+	g.lows, g.u, g.buffers = t.lows(g.layers, x.Rows, n.saved[1], true)
+	if g.u != nil {
+		g.u.refs++
+	}
+	for y := range n.outs {
+		if y.halfGrad == nil && t.err == nil {
+			if y.halfGrad = t.bf16Buffer(y.Rows * y.Cols); y.halfGrad != nil {
+				t.clear(y.halfGrad)
+			}
+		}
+		if t.err != nil {
+			return g
+		}
+		g.dy = append(g.dy, gemm.Dense(y.halfGrad.bf16(y.Rows*y.Cols), y.Rows, y.Cols))
+	}
+	return g
+}
+
+// groupDX adds to the gradient of x: dx = Σ dy W + v A over the layers, with the masks, where
+// there are any, on v A.
+func (t *Tape) groupDX(g *groupGradients, x *Value) {
+	var pairs []gemm.Pair
+	var masked []int
+	for i, l := range g.layers {
+		pairs = append(pairs, gemm.Pair{A: g.dy[i], B: l.weight()})
+		switch {
+		case l.LoRA == nil:
+		case t.drops(l.LoRA):
+			masked = append(masked, i)
+		default:
+			pairs = append(pairs, gemm.Pair{A: g.lows[i].v, B: g.lows[i].a})
+		}
+	}
+	if len(masked) == 0 {
+		if dx := t.bf16Buffer(x.Rows * x.Cols); dx != nil {
+			gemm.RunGroup(t.dev, gemm.NN, []gemm.Sum{{Pairs: pairs, Alpha: 1, Half: gemm.Dense(dx.bf16(x.Rows*x.Cols), x.Rows, x.Cols)}})
+			t.depositHalf(x, dx)
+		}
+		return
+	}
+	dx, dMasked := t.buffer(x.Rows*x.Cols), t.buffer(x.Rows*x.Cols)
+	if t.err != nil {
+		return
+	}
+	gemm.RunGroup(t.dev, gemm.NN, []gemm.Sum{{Pairs: pairs, Alpha: 1, F32: gemm.Dense(dx.mem, x.Rows, x.Cols)}})
+	for _, i := range masked {
+		gemm.RunBF16(t.dev, gemm.NN, 1, g.lows[i].v, g.lows[i].a, 0, gemm.Dense(dMasked.mem, x.Rows, x.Cols))
+		t.mask(g.layers[i].LoRA, x.Rows, x.Cols, dMasked.mem, dx.mem, true)
+	}
+	t.release(dMasked)
+	t.deposit(x, dx)
+}
+
+// groupWeights adds to the gradients of the layers' weights, biases and adapters, or hands
+// the adapters' factors to the sink.
+func (t *Tape) groupWeights(g *groupGradients, n *node) error {
+	if !slices.ContainsFunc(g.layers, (*Linear).trains) {
+		return nil
+	}
+	x := n.in[0]
+	rows := gemm.Dense(t.recall(n), x.Rows, x.Cols)
+	masked := make([]gemm.BF16, len(g.layers))
+	for i, l := range g.layers {
+		if masked[i] = rows; l.LoRA != nil {
+			masked[i] = t.maskHalf(l.LoRA, x, &g.buffers, rows)
+		}
+	}
+	if t.err != nil {
+		return t.err
+	}
+	if t.mode.Sink != nil {
+		return t.sinkGroup(g, masked, x.Rows)
+	}
+	for _, part := range t.parts(x.Rows) {
+		var sums []gemm.Sum
+		add := func(p gemm.Pair, to driver.F32, out, in int) {
+			sums = append(sums, gemm.Sum{Pairs: []gemm.Pair{{A: part.half(p.A), B: part.half(p.B)}}, Alpha: 1, F32: gemm.Dense(to, out, in), Add: true})
+		}
+		for i, l := range g.layers {
+			if l.Weight.Trainable() {
+				add(gemm.Pair{A: g.dy[i], B: rows}, l.Weight.Grad, l.Out, l.In)
+			}
+			if a := l.LoRA; a != nil && a.A.Trainable() {
+				add(gemm.Pair{A: g.lows[i].v, B: masked[i]}, a.A.Grad, a.Rank, l.In)
+				add(gemm.Pair{A: g.dy[i], B: g.lows[i].u}, a.B.Grad, l.Out, a.Rank)
+			}
+			if l.Bias.Trainable() {
+				t.biasGradient(part, g.dy[i], l)
+			}
+		}
+		gemm.RunGroup(t.dev, gemm.TN, sums)
+	}
+	return t.err
+}
+
+// biasGradient adds the sum of the part's rows of dy.
+func (t *Tape) biasGradient(part Part, dy gemm.BF16, l *Linear) {
+	rows := part.half(dy)
+	wide, ones := t.buffer(rows.Rows*l.Out), t.onesColumn(rowsOf{rows: rows.Rows, most: dy.Rows})
+	if t.err != nil {
+		return
+	}
+	cast.Widen(t.dev, rows.Data, wide.mem)
+	gemm.Run(t.dev, gemm.NN, 1, gemm.Dense(ones, 1, rows.Rows), gemm.Dense(wide.mem, rows.Rows, l.Out), 1, gemm.Dense(l.Bias.Grad, 1, l.Out))
+	t.release(wide)
+}
+
+// sinkGroup hands over the adapters' factors, last layer first, in float32. u has the
+// adapter's scale already.
+func (t *Tape) sinkGroup(g *groupGradients, x []gemm.BF16, rows int) error {
+	for i := len(g.layers) - 1; i >= 0; i-- {
+		l := g.layers[i]
+		if l.LoRA == nil {
+			continue
+		}
+		var wide [4]*buffer
+		var cleared [4]driver.F32
+		for k, m := range [4]gemm.BF16{x[i], g.dy[i], g.lows[i].u, g.lows[i].v} {
+			if wide[k] = t.buffer(rows * m.Cols); t.err != nil {
+				return t.err
+			}
+			cleared[k] = wide[k].mem
+			t.widenRows(m, cleared[k])
+		}
+		err := t.mode.Sink(l.LoRA.Pair, gradproj.Factors{
+			X: cleared[0], DY: cleared[1], U: cleared[2], V: cleared[3], In: l.In, Out: l.Out, Rank: l.LoRA.Rank, Scale: 1,
+			Segments: t.mode.Segments, Offset: l.LoRA.Offset,
+		})
+		for _, b := range wide {
+			t.release(b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// widenRows is m in float32, without the gaps between its rows.
+func (t *Tape) widenRows(m gemm.BF16, to driver.F32) {
+	if m.Ld == m.Cols {
+		cast.Widen(t.dev, m.Data, to)
+		return
+	}
+	for i := range m.Rows {
+		cast.Widen(t.dev, m.Data.Sub(i*m.Ld, i*m.Ld+m.Cols), to.Sub(i*m.Cols, (i+1)*m.Cols))
+	}
+}
+
+// recall is the input of a recorded group in bf16: kept, or computed again.
+func (t *Tape) recall(n *node) driver.Slice[driver.BF16] {
+	x := n.in[0]
+	if x.data == nil && x.half == nil {
+		if n.saved[0] != nil || n.saved[2] != nil {
+			x.data, x.half = n.saved[0], n.saved[2]
+			for _, b := range []*buffer{x.data, x.half} {
+				if b != nil {
+					b.refs++
+				}
+			}
+		} else {
+			t.remake(x)
+		}
+	}
+	return t.slice(x)
+}

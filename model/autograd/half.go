@@ -1,0 +1,191 @@
+package autograd
+
+import (
+	"dataflex.dev/dataflex/driver"
+	"dataflex.dev/dataflex/kernels/cast"
+	"dataflex.dev/dataflex/kernels/columns"
+)
+
+// A tape with Half keeps values and their gradients in bf16 where an op has kernels for it:
+// linear layers, RMSNorm, rotary embeddings, attention, gated MLPs and residuals, as torch
+// does under autocast. Other ops read and write float32. A value has either form, or both, and
+// is converted when an op asks for the other one.
+//
+// A residual is not added up when it is recorded: a norm that reads it adds it up in the same
+// launch (addition).
+
+// addition is x + scale·y of two values in bf16, which a residual has recorded.
+type addition struct {
+	x, y  *buffer
+	scale float32
+}
+
+// floats is v in float32, converted where it is not; nil after an error.
+func (t *Tape) floats(v *Value) *buffer {
+	if v.data == nil && t.err == nil {
+		half := t.narrowed(v)
+		if b := t.buffer(v.Rows * v.Cols); b != nil && half != nil {
+			cast.Widen(t.dev, half.bf16(v.Rows*v.Cols), b.mem)
+			v.data = b
+		}
+	}
+	return v.data
+}
+
+// narrowed is v in bf16, rounded where it is not; nil after an error. It lives as long as
+// v's data.
+func (t *Tape) narrowed(v *Value) *buffer {
+	n := v.Rows * v.Cols
+	switch {
+	case v.half != nil || t.err != nil:
+	case v.sum != nil:
+		s := t.take(v)
+		if into := t.within(n, s.y, s.x); into != nil {
+			cast.Sum(t.dev, s.x.bf16(n), s.y.bf16(n), s.scale, into.bf16(n))
+			v.half = into
+		}
+		t.release(s.x)
+		t.release(s.y)
+	default:
+		v.half = t.narrow(v.data, n)
+	}
+	return v.half
+}
+
+// take removes v's addition.
+func (t *Tape) take(v *Value) *addition {
+	s := v.sum
+	v.sum = nil
+	return s
+}
+
+// within is memory for n numbers in bf16: that of the first buffer that nobody else holds, held
+// once more, or new memory.
+func (t *Tape) within(n int, buffers ...*buffer) *buffer {
+	for _, b := range buffers {
+		if b.refs == 1 {
+			b.refs++
+			return b
+		}
+	}
+	return t.bf16Buffer(n)
+}
+
+// drop releases both forms of v.
+func (t *Tape) drop(v *Value) {
+	t.release(v.data)
+	t.release(v.half)
+	if v.sum != nil {
+		t.release(v.sum.x)
+		t.release(v.sum.y)
+	}
+	v.data, v.half, v.sum = nil, nil, nil
+}
+
+// keep is the form of x that a node's VJP should hold: bf16 where there is only that.
+func (t *Tape) keep(x *Value) (data, half *buffer) {
+	if x.sum != nil {
+		t.narrowed(x)
+	}
+	if x.data != nil {
+		return x.data, nil
+	}
+	return nil, x.half
+}
+
+// halfValue makes an output in bf16, in fresh memory; nil after an error.
+func (t *Tape) halfValue(rows, cols int, wants bool) *Value {
+	v := t.alias(rows, cols, wants, nil)
+	if v.half = t.bf16Buffer(rows * cols); v.half == nil {
+		return nil
+	}
+	return v
+}
+
+// inHalf reports whether ops should read all of these values in bf16: whether none has to be
+// rounded for that.
+func (t *Tape) inHalf(values ...*Value) bool {
+	for _, v := range values {
+		if !t.halved() || v.half == nil && v.sum == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// slice is v in bf16.
+func (t *Tape) slice(v *Value) driver.Slice[driver.BF16] {
+	half := t.narrowed(v)
+	if half == nil {
+		return driver.Slice[driver.BF16]{}
+	}
+	return half.bf16(v.Rows * v.Cols)
+}
+
+// widenGrad makes v's gradient float32.
+func (t *Tape) widenGrad(v *Value) {
+	if v.halfGrad == nil || t.err != nil {
+		return
+	}
+	n := v.Rows * v.Cols
+	if b := t.buffer(n); b != nil {
+		cast.Widen(t.dev, v.halfGrad.bf16(n), b.mem)
+		t.release(v.halfGrad)
+		v.grad, v.halfGrad = b, nil
+	}
+}
+
+// narrowGrad makes v's gradient bf16.
+func (t *Tape) narrowGrad(v *Value) {
+	if v.grad == nil || t.err != nil {
+		return
+	}
+	if v.halfGrad = t.narrow(v.grad, v.Rows*v.Cols); v.halfGrad != nil {
+		t.release(v.grad)
+		v.grad = nil
+	}
+}
+
+// depositHalf is deposit of a gradient in bf16.
+func (t *Tape) depositHalf(v *Value, b *buffer) {
+	n := v.Rows * v.Cols
+	switch {
+	case t.err != nil:
+	case !v.wants:
+		t.release(b)
+	case v.grad != nil:
+		if wide := t.buffer(n); wide != nil {
+			cast.Widen(t.dev, b.bf16(n), wide.mem)
+			t.release(b)
+			t.deposit(v, wide)
+		}
+	case v.halfGrad == nil:
+		v.halfGrad = b
+	default:
+		into := t.within(n, b, v.halfGrad)
+		if into == nil {
+			return
+		}
+		cast.Sum(t.dev, v.halfGrad.bf16(n), b.bf16(n), 1, into.bf16(n))
+		t.release(b)
+		t.release(v.halfGrad)
+		v.halfGrad = into
+	}
+}
+
+// ownGrad gives v a gradient in bf16 of its own, so that it can be written.
+func (t *Tape) ownGrad(v *Value) {
+	g := v.halfGrad
+	if g.refs == 1 || t.err != nil {
+		return
+	}
+	if own := t.buffer(g.mem.Len()); own != nil {
+		columns.Take(t.dev, g.mem, g.mem.Len(), 0, own.mem, g.mem.Len()) // a copy
+		t.release(g)
+		v.halfGrad = own
+	}
+}
+
+// halved reports whether this pass keeps values in bf16: those for per-sample gradients do
+// not, as their factors are float32.
+func (t *Tape) halved() bool { return t.Half && t.mode.Sink == nil }

@@ -1,0 +1,60 @@
+package decoder
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"dataflex.dev/dataflex/driver/sim"
+)
+
+// scaled is a llama of Llama-3-8B's proportions: keys and values a quarter of the width, an
+// MLP of 3.5 times it.
+func scaled(layers int) Config {
+	c := small()
+	c.Vocab, c.Layers, c.Hidden, c.Intermediate, c.Heads, c.KVHeads, c.HeadDim = 61, layers, 256, 896, 4, 1, 64
+	c.Window = make([]int, layers)
+	c.AttentionScale = attentionScale(64)
+	return c
+}
+
+// cost is what one pass with LoRA on all linears launches and moves.
+type cost struct {
+	launches uint64
+	bytes    float64 // of the kernels beside products, attention and the loss
+}
+
+func costOf(t *testing.T, layers, tokens int) cost {
+	dev := sim.New(sim.Options{Capability: 90})
+	t.Cleanup(func() { dev.Close() })
+	m := randomOn(t, dev, scaled(layers), true)
+	adapt(t, m, LoRA{Rank: 16, Alpha: 16, Targets: []string{"all"}})
+	b := sequences(m, 1, tokens)
+	dev.ResetCounters()
+	if _, err := m.Backward(b, Objective{Weight: make([]float32, tokens)}); err != nil {
+		t.Fatal(err)
+	}
+	var c cost
+	for _, k := range dev.Totals() {
+		c.launches += k.Launches
+		// Nor do the adapters count, which are narrowed once in a pass, whatever its length.
+		if name := k.Kernel; !slices.ContainsFunc([]string{"gemm_", "attention_", "xent_", "cast_narrow_list"}, func(p string) bool { return strings.HasPrefix(name, p) }) {
+			c.bytes += float64(k.GlobalBytes())
+		}
+	}
+	return c
+}
+
+// TestLaunches: a layer's launches for each micro-batch, and the bytes that its elementwise
+// kernels move for each token, at Llama-3-8B's width of 4096. They are the difference of two
+// models, of which one has a layer more.
+func TestLaunches(t *testing.T) {
+	const tokens = 32
+	one, two := costOf(t, 1, tokens), costOf(t, 2, tokens)
+	launches := two.launches - one.launches
+	megabytes := (two.bytes - one.bytes) / tokens / float64(scaled(1).Hidden) * 4096 / 1e6
+	t.Logf("%d launches, %.2f MB a token", launches, megabytes)
+	if launches > 45 || megabytes > 0.75 {
+		t.Errorf("%d launches a layer and micro-batch, want at most 45; elementwise kernels move %.2f MB a token and layer, want at most 0.75", launches, megabytes)
+	}
+}
