@@ -31,7 +31,7 @@ type EmbedOptions struct {
 	MaxTokens   int    // longer texts are truncated, before the tokenizer adds its own tokens; 0 = 2048
 	Instruction string // put before every text as in queries of Qwen3-Embedding
 	Raw         bool   // keep the vectors as they are; otherwise they are normalised to length 1, as upstream does
-	Tokens      int    // per batch; 0 = DefaultTokens
+	Tokens      int    // per batch; 0 = as many as suit the device
 	Log         *slog.Logger
 }
 

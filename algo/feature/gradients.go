@@ -64,10 +64,10 @@ func norms(m batch.Micro, out []float32, normSq []float64) []float64 {
 	return norm
 }
 
-// Gradients computes the batches from index skip on and passes each to emit, in order; on a
-// device that projects many samples at once, a few batches late. The order and the contents
-// of the batches depend only on the examples, Pass.Tokens and Rows; a row's features do not
-// depend on its batch.
+// Gradients computes the features of the rows but for the first skip ones, batch by batch, and
+// passes each batch to emit, in order; on a device that projects many samples at once, a few
+// batches late. The order of the rows depends only on the examples, so that a pass can be
+// continued in other batches; a row's features do not depend on its batch.
 func Gradients(ctx context.Context, p GradientPass, examples []data.Example, skip int, emit Emit) error {
 	if err := whole(examples); err != nil {
 		return err
@@ -78,20 +78,29 @@ func Gradients(ctx context.Context, p GradientPass, examples []data.Example, ski
 	}
 	defer g.close()
 	done := progress.New(p.Log, "gradients", len(examples))
-	batches := g.plan(examples)
-	skip = min(skip, len(batches))
-	for _, rows := range batches[:skip] {
-		done.Skip(len(rows))
-	}
+	skip = min(skip, len(examples))
+	batches := behind(g.plan(examples), skip)
+	done.Skip(skip)
 	finished := func(rows []int, features []float32, norm []float64) error {
 		done.Add(len(rows))
 		return emit(rows, features, norm)
 	}
 	if p.Ranks.Size() > 1 {
-		return g.dealt(ctx, examples, batches[skip:], finished)
+		return g.dealt(ctx, examples, batches, finished)
 	}
 	g.emit = finished
-	return g.run(ctx, examples, batches[skip:])
+	return g.run(ctx, examples, batches)
+}
+
+// behind is batches without their first rows.
+func behind(batches [][]int, rows int) [][]int {
+	for ; rows > 0; batches = batches[1:] {
+		if n := len(batches[0]); rows < n {
+			return append([][]int{batches[0][rows:]}, batches[1:]...)
+		}
+		rows -= len(batches[0])
+	}
+	return batches
 }
 
 // run emits batches, in their order.

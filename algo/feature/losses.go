@@ -19,24 +19,35 @@ import (
 	"dataflex.dev/dataflex/model/decoder"
 )
 
-// DefaultTokens is the number of tokens in a batch: more do not make a CPU faster, and
-// activations grow with it.
-const DefaultTokens = 1024
+// DefaultTokens is the number of tokens in a batch on a CPU, which longer passes do not make
+// faster; a GPU they do, so that there it is up to deviceTokens, as many as merge_tokens
+// shares a training pass with.
+const (
+	DefaultTokens = 1024
+	deviceTokens  = 8192
+)
 
 // Pass is common to all passes.
 type Pass struct {
 	Device driver.Device
 	Model  *decoder.Model
-	Tokens int // per batch; 0 means DefaultTokens
+	Tokens int // per batch; 0 means as many as suit the device
 	Log    *slog.Logger
 	Ranks  *ranks.Job // divide the batches, and all get all results; nil: this process computes all of them
 }
 
 func (p Pass) tokens() int {
-	if p.Tokens > 0 {
+	switch {
+	case p.Tokens > 0:
 		return p.Tokens
+	case p.Device.Kind() == driver.CPU:
+		return DefaultTokens
 	}
-	return DefaultTokens
+	most := deviceTokens
+	for most > DefaultTokens && !p.Model.Fits(most) {
+		most /= 2
+	}
+	return most
 }
 
 // Losses returns every example's mean token loss in evaluation mode; NaN for one without a

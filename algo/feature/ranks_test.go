@@ -123,7 +123,7 @@ func keptGradients(ctx context.Context, p Pass, dir string, rows []data.Example,
 	}}
 	batches := 0
 	ended := fmt.Errorf("enough")
-	err = Gradients(ctx, small, rows, store.Batches(), func(at []int, kept []float32, _ []float64) error {
+	err = Gradients(ctx, small, rows, store.Rows(), func(at []int, kept []float32, _ []float64) error {
 		if batches++; early > 0 && batches > early {
 			return ended
 		}

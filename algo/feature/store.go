@@ -79,7 +79,7 @@ func OpenStore(ctx context.Context, job *ranks.Job, dir, key string, rows, width
 	if err != nil || s != nil {
 		return s, err
 	}
-	s = &Store{Width: width, rows: rows, memory: make([]float32, rows*width), progress: storeProgress{batches: found.Batches}}
+	s = &Store{Width: width, rows: rows, memory: make([]float32, rows*width), progress: storeProgress{batches: found.Batches, put: uint32(len(found.Rows))}}
 	for i, r := range found.Rows {
 		copy(s.memory[r*width:(r+1)*width], found.Values[i*width:])
 	}
@@ -229,6 +229,10 @@ func decodeProgress(b [slotBytes]byte) (storeProgress, bool) {
 // Batches is the number of batches of the pass that are already in the table.
 func (s *Store) Batches() int { return int(s.progress.batches) }
 
+// Rows is the number of rows of the pass that are already in the table: the first ones in its
+// order.
+func (s *Store) Rows() int { return int(s.progress.put) }
+
 // Put writes the rows of the next batch; values has len(rows) rows of Width. A row is put
 // once.
 func (s *Store) Put(rows []int, values []float32) error {
@@ -238,6 +242,7 @@ func (s *Store) Put(rows []int, values []float32) error {
 			copy(s.memory[r*s.Width:(r+1)*s.Width], values[i*s.Width:])
 		}
 		s.progress.batches++
+		s.progress.put += uint32(len(rows))
 		return nil
 	}
 	for i, r := range rows {

@@ -31,7 +31,7 @@ type VectorPass struct {
 	Pooling Pooling
 
 	// Keep has the rows of finished batches, which are not computed again; nil = none are
-	// kept. Its key identifies everything on which the rows and the batches depend.
+	// kept. Its key identifies everything on which the rows depend.
 	Keep *Store
 }
 
@@ -43,20 +43,18 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 	dim := p.Model.Config().Hidden
 	out := neighbor.Vectors{N: len(examples), Dim: dim, Data: make([]float32, len(examples)*dim)}
 	done := progress.New(p.Log, "sentence vectors", len(examples))
-	batches := batch.ByLength(examples, p.tokens())
+	all := batch.ByLength(examples, p.tokens())
 	kept := 0
 	if p.Keep != nil {
-		kept = min(p.Keep.Batches(), len(batches))
+		kept = min(p.Keep.Rows(), len(examples))
 	}
-	for _, rows := range batches[:kept] {
-		for _, r := range rows {
-			if err := p.Keep.Row(r, out.Row(r)); err != nil {
-				return out, err
-			}
+	for _, r := range slices.Concat(all...)[:kept] {
+		if err := p.Keep.Row(r, out.Row(r)); err != nil {
+			return out, err
 		}
-		done.Skip(len(rows))
 	}
-	batches = batches[kept:]
+	done.Skip(kept)
+	batches := behind(all, kept)
 	err := p.Ranks.Deal(ctx, "sentence vectors", len(batches), func(i int) ([]byte, error) {
 		vectors, err := p.vectors(examples, batches[i])
 		return ranks.Pack(vectors), err

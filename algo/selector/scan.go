@@ -54,7 +54,7 @@ func (c *scan) group(ctx context.Context, key string, o optim.Adaptive, weight f
 	c.stores = append(c.stores, store)
 	pass := c.pass(t.features, o, c.direction(o))
 	pass.Keep = t.cosines
-	err = feature.Gradients(ctx, pass, c.pool, store.Batches(), func(rows []int, cosines []float32, _ []float64) error {
+	err = feature.Gradients(ctx, pass, c.pool, store.Rows(), func(rows []int, cosines []float32, _ []float64) error {
 		return store.Put(rows, cosines)
 	})
 	if err != nil {

@@ -6,20 +6,19 @@ import (
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/cast"
 	"dataflex.dev/dataflex/kernels/gemm"
-	"dataflex.dev/dataflex/kernels/gradproj"
 )
 
 // Linears records y = l(x) of several layers that read the same value. In bf16 they share
 // launches (gemm.RunGroup): one computes u of all adapters, one all outputs, and in the
 // backward pass one all v, one the gradient of x over all layers, and one those of all
-// weights.
-func (t *Tape) Linears(x *Value, layers ...*Linear) []*Value {
-	out := make([]*Value, len(layers))
+// weights. There are at most maxGroup layers.
+func (t *Tape) Linears(x *Value, layers ...*Linear) (out [maxGroup]*Value) {
 	if t.err != nil {
 		return out
 	}
-	if t.halved() && len(layers) <= maxGroup && !slices.ContainsFunc(layers, func(l *Linear) bool { return !l.groups() }) {
-		return t.group(x, layers)
+	if t.halved() && !slices.ContainsFunc(layers, func(l *Linear) bool { return !l.groups() }) {
+		copy(out[:], t.group(x, slices.Clone(layers))) // only here do they outlive the call
+		return out
 	}
 	for i, l := range layers {
 		out[i] = t.Linear(x, l)
@@ -225,13 +224,10 @@ func groupVJP(t *Tape, n *node) error {
 	if x.wants {
 		t.groupDX(g, x)
 	}
-	err := t.groupWeights(g, n)
+	t.groupWeights(g, n)
 	t.release(g.u)
 	for _, b := range g.buffers {
 		t.release(b)
-	}
-	if err != nil {
-		return err
 	}
 	return t.err
 }
@@ -302,11 +298,10 @@ func (t *Tape) groupDX(g *groupGradients, x *Value) {
 	t.deposit(x, dx)
 }
 
-// groupWeights adds to the gradients of the layers' weights, biases and adapters, or hands
-// the adapters' factors to the sink.
-func (t *Tape) groupWeights(g *groupGradients, n *node) error {
+// groupWeights adds to the gradients of the layers' weights, biases and adapters.
+func (t *Tape) groupWeights(g *groupGradients, n *node) {
 	if !slices.ContainsFunc(g.layers, (*Linear).trains) {
-		return nil
+		return
 	}
 	x := n.in[0]
 	rows := gemm.Dense(t.recall(n), x.Rows, x.Cols)
@@ -317,10 +312,7 @@ func (t *Tape) groupWeights(g *groupGradients, n *node) error {
 		}
 	}
 	if t.err != nil {
-		return t.err
-	}
-	if t.mode.Sink != nil {
-		return t.sinkGroup(g, masked, x.Rows)
+		return
 	}
 	for _, part := range t.parts(x.Rows) {
 		var sums []gemm.Sum
@@ -341,7 +333,6 @@ func (t *Tape) groupWeights(g *groupGradients, n *node) error {
 		}
 		gemm.RunGroup(t.dev, gemm.TN, sums)
 	}
-	return t.err
 }
 
 // biasGradient adds the sum of the part's rows of dy.
@@ -354,48 +345,6 @@ func (t *Tape) biasGradient(part Part, dy gemm.BF16, l *Linear) {
 	cast.Widen(t.dev, rows.Data, wide.mem)
 	gemm.Run(t.dev, gemm.NN, 1, gemm.Dense(ones, 1, rows.Rows), gemm.Dense(wide.mem, rows.Rows, l.Out), 1, gemm.Dense(l.Bias.Grad, 1, l.Out))
 	t.release(wide)
-}
-
-// sinkGroup hands over the adapters' factors, last layer first, in float32. u has the
-// adapter's scale already.
-func (t *Tape) sinkGroup(g *groupGradients, x []gemm.BF16, rows int) error {
-	for i := len(g.layers) - 1; i >= 0; i-- {
-		l := g.layers[i]
-		if l.LoRA == nil {
-			continue
-		}
-		var wide [4]*buffer
-		var cleared [4]driver.F32
-		for k, m := range [4]gemm.BF16{x[i], g.dy[i], g.lows[i].u, g.lows[i].v} {
-			if wide[k] = t.buffer(rows * m.Cols); t.err != nil {
-				return t.err
-			}
-			cleared[k] = wide[k].mem
-			t.widenRows(m, cleared[k])
-		}
-		err := t.mode.Sink(l.LoRA.Pair, gradproj.Factors{
-			X: cleared[0], DY: cleared[1], U: cleared[2], V: cleared[3], In: l.In, Out: l.Out, Rank: l.LoRA.Rank, Scale: 1,
-			Segments: t.mode.Segments, Offset: l.LoRA.Offset,
-		})
-		for _, b := range wide {
-			t.release(b)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// widenRows is m in float32, without the gaps between its rows.
-func (t *Tape) widenRows(m gemm.BF16, to driver.F32) {
-	if m.Ld == m.Cols {
-		cast.Widen(t.dev, m.Data, to)
-		return
-	}
-	for i := range m.Rows {
-		cast.Widen(t.dev, m.Data.Sub(i*m.Ld, i*m.Ld+m.Cols), to.Sub(i*m.Cols, (i+1)*m.Cols))
-	}
 }
 
 // recall is the input of a recorded group in bf16: kept, or computed again.

@@ -150,7 +150,8 @@ func distance(got, want []float32) float64 {
 	return math.Sqrt(d / w)
 }
 
-// TestBF16Factors: a sink gets factors of the gradients that a pass without one adds up.
+// TestBF16Factors: a sink gets factors of the gradients that a pass without one adds up, which
+// keeps its values in bf16 besides.
 func TestBF16Factors(t *testing.T) {
 	dev := optest.Device(t, 80)
 	m := randomOn(t, dev, tensorCored(), true)
@@ -170,7 +171,7 @@ func TestBF16Factors(t *testing.T) {
 				}
 			}
 		}
-		if e := distance(whole[prefix+pairs[pair].Name+".lora_A.weight"], dA); e > 1e-2 {
+		if e := distance(whole[prefix+pairs[pair].Name+".lora_A.weight"], dA); e > 5e-2 {
 			t.Errorf("%s: dA is off by %.1e of its length", pairs[pair].Name, e)
 		}
 		return nil

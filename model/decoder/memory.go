@@ -5,6 +5,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/plan"
+	"dataflex.dev/dataflex/kernels/gradproj"
 	"dataflex.dev/dataflex/model/autograd"
 )
 
@@ -91,9 +92,35 @@ func (m *Model) Reserve(b Budget) error {
 	return nil
 }
 
-// rehearse runs forward and backward on a device that only counts, and returns the memory of
-// the tape and the scratch memory of kernels.
+// Fits reports whether the device's memory holds passes of that many tokens for per-sample
+// gradients, beside the model, its gradients, an optimizer's two moments and a quarter for
+// what the passes are for. It depends on sizes alone, not on what is allocated now.
+func (m *Model) Fits(tokens int) bool {
+	have := m.dev.Attributes().MemoryBytes
+	if have == 0 {
+		return true
+	}
+	b := m.Memory(0, 0)
+	var scratch uint64
+	b.Optimizer = 2 * b.Gradients
+	b.Activations, scratch = m.rehearsed(tokens, tokens, func(dry *Model, batch Batch, o Objective) error {
+		_, err := dry.run(&batch, o, recording(o, func(int, gradproj.Factors) error { return nil }))
+		return err
+	})
+	return b.Total()+scratch <= have/4*3
+}
+
+// rehearse is rehearsed for a training step.
 func (m *Model) rehearse(tokens, labelled int) (activations, scratch uint64) {
+	return m.rehearsed(tokens, labelled, func(dry *Model, b Batch, o Objective) error {
+		_, err := dry.Backward(b, o)
+		return err
+	})
+}
+
+// rehearsed runs a pass on a device that only counts, and returns the memory of the tape and
+// the scratch memory of kernels.
+func (m *Model) rehearsed(tokens, labelled int, pass func(dry *Model, b Batch, o Objective) error) (activations, scratch uint64) {
 	dev := plan.New(m.dev)
 	dry := *m
 	dry.dev, dry.tape, dry.follower = dev, autograd.New(dev), nil
@@ -106,7 +133,7 @@ func (m *Model) rehearse(tokens, labelled int) (activations, scratch uint64) {
 		b.Targets[i] = -1
 	}
 	o := Objective{Weight: make([]float32, tokens), Train: true, Balance: 1}
-	if _, err := dry.Backward(b, o); err != nil {
+	if err := pass(&dry, b, o); err != nil {
 		panic(fmt.Sprintf("decoder: a pass that computes nothing: %v", err)) // cannot happen
 	}
 	activations = dry.tape.HighWater()
