@@ -115,6 +115,7 @@ golden: all
 # With transformers 4.57.6 and peft 0.18.1 instead: tools/golden/peft_tables.py model/decoder/testdata/peft_tables, plain_families.py model/decoder/testdata/plain_families.
 # With transformers 5.24 and peft 0.21 instead: tools/golden/families5.py model/decoder/testdata/transformers5, recurrent_families.py model/decoder/testdata/recurrent_families.
 # With LLaMA-Factory 0.9.4: tools/golden/random_datasets.py bin/dataflex-cli ../shared/golden/models.
+# With jieba 0.42.1 and zstandard: tools/golden/chinese_words.py algo/predict/jieba.
 	DATAFLEX_TEST_FIXTURE=$(FIXTURE) $(GO) test -count=1 -run TestWriteFixture ./algo/train
 	./bin/dataflex-cli show $(FIXTURE)/run.yaml model_name_or_path=tools/dataflex-demo/model dataset_dir=$(FIXTURE) dataset=pool --json >$(FIXTURE)/pool.jsonl
 	./bin/dataflex-cli show $(FIXTURE)/run.yaml model_name_or_path=tools/dataflex-demo/model dataset_dir=$(FIXTURE) dataset=eval --json >$(FIXTURE)/eval.jsonl
