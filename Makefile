@@ -49,6 +49,11 @@ all:
 	@$(DEFAULT) -o bin/ $(PROGRAMS)
 	@echo "bin/dataflex-train, bin/dataflex-cli and bin/dataflex-demo are built: ./bin/dataflex-cli init, or make demo"
 
+# The licences of what is linked into the programs: the modules', Go's own, and jieba's of its dictionary.
+LICENCES = mkdir -p $1/jieba $1/go && cp algo/predict/jieba/LICENSE $1/jieba/ && cp "$$($(GO) env GOROOT)/LICENSE" $1/go/ && \
+	$(GO) list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}' ./tools/dataflex-train ./tools/dataflex-cli | sort -u | \
+	while read -r module dir; do for f in "$$dir"/LICENSE* "$$dir"/NOTICE*; do if [ -f "$$f" ]; then mkdir -p "$1/$$module" && cp "$$f" "$1/$$module/"; fi; done; done && chmod -R u+w $1
+
 # One archive for every platform: the programs, the examples and their data.
 dist/dataflex-$(VERSION)-%.tar.gz:
 	rm -rf dist/$* && mkdir -p dist/$*
@@ -56,6 +61,7 @@ dist/dataflex-$(VERSION)-%.tar.gz:
 	if [ "$$os/$$arch" = "$(PLATFORM)" ]; then $(DEFAULT) -o dist/$*/ ./tools/dataflex-train ./tools/dataflex-cli; \
 	else GOOS=$$os GOARCH=$$arch $(STATIC) -o dist/$*/ ./tools/dataflex-train ./tools/dataflex-cli; fi
 	mkdir -p dist/$*/data && cp -r data/*.jsonl data/dataset_info.json data/examples dist/$*/data/ && cp -r README.md LICENSE dist/$*/
+	$(call LICENCES,dist/$*/licences)
 	tar -C dist -czf $@ --transform 's,^$*,dataflex-$(VERSION),' $* && rm -rf dist/$*
 
 release: $(foreach p,linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64,dist/dataflex-$(VERSION)-$(p).tar.gz)
