@@ -95,7 +95,7 @@ proof-real:
 test:
 	$(GO) test -timeout 20m ./...
 
-# Every instant of a short run of every method at which a write can fail, the disk be full, the power go or a read fail; hours.
+# Every instant of a short run of every method at which a write can fail, the disk be full, the power go or a read fail: about 17 minutes of processor time.
 faults:
 	DATAFLEX_FAULTS=all $(GO) test -count=1 -timeout 24h -run '^TestFaults$$' ./algo/train
 

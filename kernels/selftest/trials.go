@@ -242,23 +242,42 @@ var trials = []trial{
 	}},
 	{"quant", float32Share, func(b *bench) {
 		const rows, cols = 16, 64
-		f := quant.Format{Kind: quant.NF4, Block: quant.DefaultBlock}
-		var p quant.Parts
-		f.Encode(&p, b.draw(rows*cols), rows, cols, func(n int, each func(int)) {
-			for i := range n {
-				each(i)
-			}
-		})
-		w := f.In(put(b, make([]uint8, f.Bytes(rows, cols))).Memory(), rows, cols)
-		fail(w.Upload(b.dev, p))
-		out := b.zeros(rows * cols)
+		w, out := coded(b, rows, cols), b.zeros(rows*cols)
 		w.Decode(b.dev, 0, rows, 0, cols, gemm.Dense(out, rows, cols))
 		b.result(out)
+	}},
+	{"products with codes", float32Share, func(b *bench) {
+		const m, rows, cols = 5, 40, 64
+		w, c, dx := coded(b, rows, cols), b.zeros(m*rows), b.zeros(m*cols)
+		w.Multiply(b.dev, gemm.NT, 1, gemm.Dense(b.normal(m*cols), m, cols), 0, gemm.Dense(c, m, rows))
+		w.Multiply(b.dev, gemm.NN, 1, gemm.Dense(b.normal(m*rows), m, rows), 0, gemm.Dense(dx, m, cols))
+		b.result(c, dx)
+	}},
+	{"products with codes in bf16", float32Share, func(b *bench) {
+		const m, rows, cols, r = 5, 40, 64, 8
+		w, c, dx := coded(b, rows, cols), b.zeros(m*rows), b.zeros(m*cols)
+		w.MultiplyLoRABF16(b.dev, gemm.NT, gemm.Dense(b.half(m*cols), m, cols), gemm.Dense(b.half(m*r), m, r), gemm.Dense(b.half(rows*r), rows, r), 0, gemm.Dense(c, m, rows))
+		w.MultiplyBF16(b.dev, gemm.NN, 1, gemm.Dense(b.half(m*rows), m, rows), 0, gemm.Dense(dx, m, cols))
+		b.result(c, dx)
 	}},
 	{"gradproj", float32Share, func(b *bench) { project(b, gradproj.Rademacher, gradproj.Options{}) }},
 	{"gradproj in bf16", bf16Share, func(b *bench) { project(b, gradproj.Rademacher, gradproj.Options{BF16: true}) }},
 	{"gradproj, sjlt", float32Share, func(b *bench) { project(b, gradproj.SJLT, gradproj.Options{}) }},
 	{"gradproj, gaussian", float32Share, func(b *bench) { project(b, gradproj.Gaussian, gradproj.Options{}) }},
+}
+
+// coded is a frozen weight in NF4.
+func coded(b *bench, rows, cols int) quant.Matrix {
+	f := quant.Format{Kind: quant.NF4, Block: quant.DefaultBlock}
+	var p quant.Parts
+	f.Encode(&p, b.draw(rows*cols), rows, cols, func(n int, each func(int)) {
+		for i := range n {
+			each(i)
+		}
+	})
+	w := f.In(put(b, make([]uint8, f.Bytes(rows, cols))).Memory(), rows, cols)
+	fail(w.Upload(b.dev, p))
+	return w
 }
 
 // sequences are two sequences of a few tokens, with two heads that share keys.
