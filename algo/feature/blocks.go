@@ -28,8 +28,11 @@ func Blocks(ctx context.Context, p BlockPass, examples []data.Example) (neighbor
 	width := p.Model.Config().Hidden * len(p.Layers)
 	out := neighbor.Vectors{N: len(examples), Dim: width, Data: make([]float32, len(examples)*width)}
 	done := progress.New(p.Log, "vectors of several layers", len(examples))
-	batches := batch.ByLength(examples, p.tokens())
-	err := p.Ranks.Deal(ctx, "vectors of several layers", len(batches), func(i int) ([]byte, error) {
+	batches, err := p.batches(ctx, examples)
+	if err != nil {
+		return out, err
+	}
+	err = p.Ranks.Deal(ctx, "vectors of several layers", len(batches), func(i int) ([]byte, error) {
 		vectors, err := p.blocks(ctx, examples, batches[i])
 		return ranks.Pack(vectors), err
 	}, func(i int, result []byte) error {

@@ -77,9 +77,13 @@ func Gradients(ctx context.Context, p GradientPass, examples []data.Example, ski
 		return err
 	}
 	defer g.close()
+	planned, err := g.plan(ctx, examples)
+	if err != nil {
+		return err
+	}
 	done := progress.New(p.Log, "gradients", len(examples))
 	skip = min(skip, len(examples))
-	batches := behind(g.plan(examples), skip)
+	batches := behind(planned, skip)
 	done.Skip(skip)
 	finished := func(rows []int, features []float32, norm []float64) error {
 		done.Add(len(rows))
@@ -233,19 +237,19 @@ func newGradients(p GradientPass) (*gradients, error) {
 
 // plan groups the rows: packed batches if per-sample gradients can be computed in one
 // backward pass, otherwise one row at a time.
-func (g *gradients) plan(examples []data.Example) [][]int {
+func (g *gradients) plan(ctx context.Context, examples []data.Example) ([][]int, error) {
 	if !g.lora {
-		return batch.ByLength(examples, 1)
+		return batch.ByLength(examples, 1), nil
 	}
-	batches := batch.ByLength(examples, g.tokens())
-	if g.Rows < 1 {
-		return batches
+	batches, err := g.batches(ctx, examples)
+	if err != nil || g.Rows < 1 {
+		return batches, err
 	}
 	var out [][]int
 	for _, rows := range batches {
 		out = slices.AppendSeq(out, slices.Chunk(rows, g.Rows))
 	}
-	return out
+	return out, nil
 }
 
 // gather allocates memory for the gradients of several batches, on devices that gain from

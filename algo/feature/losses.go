@@ -7,6 +7,7 @@ package feature
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"math"
@@ -36,6 +37,7 @@ type Pass struct {
 	Ranks  *ranks.Job // divide the batches, and all get all results; nil: this process computes all of them
 }
 
+// tokens is the length of this process's batches where it computes all of them.
 func (p Pass) tokens() int {
 	switch {
 	case p.Tokens > 0:
@@ -50,13 +52,41 @@ func (p Pass) tokens() int {
 	return most
 }
 
+// batches are the rows by length, in batches that every rank can compute: on devices of
+// different sizes, those of the smallest.
+func (p Pass) batches(ctx context.Context, examples []data.Example) ([][]int, error) {
+	tokens := p.tokens()
+	if p.Device.Kind() != driver.CPU {
+		var err error
+		if tokens, err = least(ctx, p.Ranks, "the length of batches", tokens); err != nil {
+			return nil, err
+		}
+	}
+	return batch.ByLength(examples, tokens), nil
+}
+
+// least is the smallest of the ranks' numbers.
+func least(ctx context.Context, job *ranks.Job, what string, own int) (int, error) {
+	all, err := job.Gather(ctx, what, binary.BigEndian.AppendUint64(nil, uint64(own)), nil)
+	if err != nil {
+		return 0, err
+	}
+	for _, b := range all {
+		own = min(own, int(binary.BigEndian.Uint64(b)))
+	}
+	return own, nil
+}
+
 // Losses returns every example's mean token loss in evaluation mode; NaN for one without a
 // labelled token, and for one whose loss is not finite.
 func Losses(ctx context.Context, p Pass, examples []data.Example) ([]float64, error) {
 	out := make([]float64, len(examples))
 	done := progress.New(p.Log, "per-sample loss", len(examples))
-	batches := batch.ByLength(examples, p.tokens())
-	err := p.Ranks.Deal(ctx, "losses of rows", len(batches), func(i int) ([]byte, error) {
+	batches, err := p.batches(ctx, examples)
+	if err != nil {
+		return nil, err
+	}
+	err = p.Ranks.Deal(ctx, "losses of rows", len(batches), func(i int) ([]byte, error) {
 		loss, err := p.losses(examples, batches[i])
 		return ranks.Pack(loss), err
 	}, func(i int, result []byte) error {

@@ -39,6 +39,19 @@ func TestPassesOnRanks(t *testing.T) {
 	}
 }
 
+// TestLeast: ranks on devices of different sizes compute the batches of the smallest.
+func TestLeast(t *testing.T) {
+	own := map[int]int{0: 8192, 1: 2048, 2: 4096}
+	for rank, got := range onRanks(t, len(own), t.TempDir(), func(p Pass, _ string) (string, error) {
+		n, err := least(t.Context(), p.Ranks, "the length of batches", own[p.Ranks.Rank()])
+		return fmt.Sprint(n), err
+	}) {
+		if got != "2048" {
+			t.Errorf("rank %d computes batches of %s tokens, want 2048", rank, got)
+		}
+	}
+}
+
 // onRanks runs a pass on that many ranks, each with a device and a model of its own, and
 // returns each rank's result.
 func onRanks(t *testing.T, n int, dir string, do func(p Pass, dir string) (string, error)) []string {

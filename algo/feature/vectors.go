@@ -43,7 +43,10 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 	dim := p.Model.Config().Hidden
 	out := neighbor.Vectors{N: len(examples), Dim: dim, Data: make([]float32, len(examples)*dim)}
 	done := progress.New(p.Log, "sentence vectors", len(examples))
-	all := batch.ByLength(examples, p.tokens())
+	all, err := p.batches(ctx, examples)
+	if err != nil {
+		return out, err
+	}
 	kept := 0
 	if p.Keep != nil {
 		kept = min(p.Keep.Rows(), len(examples))
@@ -55,7 +58,7 @@ func Vectors(ctx context.Context, p VectorPass, examples []data.Example) (neighb
 	}
 	done.Skip(kept)
 	batches := behind(all, kept)
-	err := p.Ranks.Deal(ctx, "sentence vectors", len(batches), func(i int) ([]byte, error) {
+	err = p.Ranks.Deal(ctx, "sentence vectors", len(batches), func(i int) ([]byte, error) {
 		vectors, err := p.vectors(examples, batches[i])
 		return ranks.Pack(vectors), err
 	}, func(i int, result []byte) error {
