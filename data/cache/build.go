@@ -67,7 +67,7 @@ type encodedRow struct {
 type ref struct{ set, row int32 }
 
 // newBuilder checks the options and computes their key.
-func newBuilder(o Options) (*builder, error) {
+func newBuilder(ctx context.Context, o Options) (*builder, error) {
 	b := &builder{o: o, dir: o.Dir, sets: map[string]*encoded{}, subtaskOf: map[string]int32{}, spillAfter: o.spillAfter()}
 	if len(o.Train) > 0 || len(o.Eval)+len(o.Mixer) == 0 {
 		if err := dataset.Check(o.Train, o.MaxSamples); err != nil {
@@ -105,7 +105,7 @@ func newBuilder(o Options) (*builder, error) {
 		b.dir = ""
 		b.warnNotStored(err)
 	}
-	return b, fault("dataset", b.makeKey())
+	return b, fault("dataset", b.makeKey(ctx))
 }
 
 // store builds the folder, maps it and publishes it under its name.

@@ -137,7 +137,7 @@ func Load(ctx context.Context, o Options) (*Data, error) {
 			return d, fault("tokenized_path", err)
 		}
 	}
-	b, err := newBuilder(o)
+	b, err := newBuilder(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func (b *builder) cached(ctx context.Context) (*Data, error) {
 	// What another run left there may fill the disk, or a quota of the home folder's: the
 	// run itself writes elsewhere.
 	b.warnNotStored(err)
-	again, err := newBuilder(b.o)
+	again, err := newBuilder(ctx, b.o)
 	if err != nil {
 		return nil, err
 	}

@@ -316,7 +316,7 @@ func TestKey(t *testing.T) {
 	dir := folderOf(t)
 	keys := map[string]string{}
 	key := func(name string, o Options) string {
-		b, err := newBuilder(o)
+		b, err := newBuilder(t.Context(), o)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -367,6 +367,19 @@ func TestKey(t *testing.T) {
 	}
 	if key("file", options(t, dir, nil)) == base {
 		t.Error("another file has the same key")
+	}
+}
+
+// A file of any size can be interrupted while it is hashed.
+func TestInterruptedHash(t *testing.T) {
+	o := options(t, folderOf(t), nil)
+	if err := os.Truncate(filepath.Join(o.DatasetDir, "a.jsonl"), 1<<40); err != nil {
+		t.Skip(err) // a file system without sparse files
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Load(ctx, o); !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "interrupted while reading ") {
+		t.Error(err)
 	}
 }
 

@@ -1,9 +1,11 @@
 package cache
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -29,7 +31,7 @@ type memo struct {
 // hashFile returns the SHA-256 of a file. The hash of a large file is stored under dir ("" =
 // not stored) and reused while size, times and inode are unchanged, so that gigabytes are not
 // read again just to learn that they are the same.
-func hashFile(dir, path string) (string, error) {
+func hashFile(ctx context.Context, dir, path string) (string, error) {
 	f, err := storage.Open(path)
 	if err != nil {
 		return "", err
@@ -52,8 +54,15 @@ func hashFile(dir, path string) (string, error) {
 			return m.SHA256, nil
 		}
 	}
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, f, make([]byte, 1<<20)); err != nil {
+	h, in := sha256.New(), io.Reader(f)
+	if info.Size() >= memoFrom {
+		in = interruptible{ctx, f}
+	}
+	_, err = io.CopyBuffer(h, in, make([]byte, 1<<20))
+	if errors.Is(err, context.Canceled) {
+		return "", fmt.Errorf("interrupted while reading %s: %w", path, err)
+	}
+	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
 	sum := hex.EncodeToString(h.Sum(nil))
@@ -65,4 +74,17 @@ func hashFile(dir, path string) (string, error) {
 		}
 	}
 	return sum, nil
+}
+
+// interruptible ends the reading of a large file, which may take minutes, when ctx does.
+type interruptible struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r interruptible) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
 }

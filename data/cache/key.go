@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -36,10 +37,10 @@ func (b *builder) sources(names []string) error {
 }
 
 // makeKey hashes everything that the examples depend on.
-func (b *builder) makeKey() error {
+func (b *builder) makeKey(ctx context.Context) error {
 	h := sha256.New()
 	o, p := b.o, b.o.Process
-	fmt.Fprintf(h, "%s %d\n%s\n", formatName, formatVersion, program(b.dir))
+	fmt.Fprintf(h, "%s %d\n%s\n", formatName, formatVersion, program(ctx, b.dir))
 	if err := hashTokenizer(h, o.Tokenizer); err != nil {
 		return err
 	}
@@ -65,7 +66,7 @@ func (b *builder) makeKey() error {
 	fmt.Fprintf(h, "max %d mix %s probs %v val %v\ntrain %q apart %v\neval %q apart %v\nmixer %q\n",
 		o.MaxSamples, o.Mix, o.Probs, o.ValSize, o.Train, o.TrainEach, o.Eval, o.EvalEach, o.Mixer)
 	for _, name := range b.names {
-		if err := hashSource(h, b.dir, b.sets[name].source); err != nil {
+		if err := hashSource(ctx, h, b.dir, b.sets[name].source); err != nil {
 			return err
 		}
 	}
@@ -73,10 +74,10 @@ func (b *builder) makeKey() error {
 	return nil
 }
 
-func hashSource(h hash.Hash, dir string, s *dataset.Source) error {
+func hashSource(ctx context.Context, h hash.Hash, dir string, s *dataset.Source) error {
 	fmt.Fprintf(h, "dataset %q %d %s\n", s.Name, s.NumSamples, s.Definition())
 	for _, path := range s.Files() {
-		sum, err := hashFile(dir, path)
+		sum, err := hashFile(ctx, dir, path)
 		if err != nil {
 			return err
 		}
@@ -99,7 +100,7 @@ func hashTokenizer(h hash.Hash, tok *tokenizer.Tokenizer) error {
 
 // program identifies the code that makes the examples: the commit it was built from, or where
 // that is not enough, the content of the executable.
-func program(dir string) string {
+func program(ctx context.Context, dir string) string {
 	revision, modified := "", true
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
@@ -117,7 +118,7 @@ func program(dir string) string {
 	path, err := os.Executable()
 	if err == nil {
 		var sum string
-		if sum, err = hashFile(dir, path); err == nil {
+		if sum, err = hashFile(ctx, dir, path); err == nil {
 			return "executable " + sum
 		}
 	}
