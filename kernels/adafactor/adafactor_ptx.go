@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed adafactor.sm80.ptx.zst
+//go:embed adafactor.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("adafactor", sm80)

@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed adamw.sm80.ptx.zst
+//go:embed adamw.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("adamw", sm80)

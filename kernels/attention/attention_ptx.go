@@ -10,10 +10,10 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed attention.sm80.ptx.zst
+//go:embed attention.sm80.ptx.br
 var sm80 string
 
-//go:embed capped.sm80.ptx.zst
+//go:embed capped.sm80.ptx.br
 var sm80Capped string
 
 var (

@@ -8,7 +8,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed hopper.sm90a.ptx.zst
+//go:embed hopper.sm90a.ptx.br
 var bf16SM90a string
 
 var familyHopper = ptx.New("attention, sm_90a", bf16SM90a)

@@ -7,10 +7,10 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed bf16.sm80.ptx.zst
+//go:embed bf16.sm80.ptx.br
 var bf16SM80 string
 
-//go:embed capped_bf16.sm80.ptx.zst
+//go:embed capped_bf16.sm80.ptx.br
 var bf16SM80Capped string
 
 var (

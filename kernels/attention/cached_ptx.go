@@ -8,7 +8,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed cached.sm80.ptx.zst
+//go:embed cached.sm80.ptx.br
 var cachedSM80 string
 
 var familyCached = ptx.New("attention, cached", cachedSM80)

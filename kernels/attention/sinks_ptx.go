@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed sinks.sm80.ptx.zst
+//go:embed sinks.sm80.ptx.br
 var sm80Sinks string
 
 var familySinks = ptx.New("attention, sinks", sm80Sinks)

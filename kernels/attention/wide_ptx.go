@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed wide.sm80.ptx.zst
+//go:embed wide.sm80.ptx.br
 var wideSM80 string
 
 var wideKernels = ptx.Declare[ptx.One[arguments]](ptx.New("attention, wide", wideSM80), "attention_wide_*")

@@ -8,7 +8,7 @@
 //	go run ./kernels/build --pack          pack the existing PTX for embedding, without a compiler
 //	go run ./kernels/build --table         kernels/build/ptxas.json as a table in kernels/build/ptxas.md
 //
-// Beside each PTX there is the file that programs embed: the same text in a zstd frame,
+// Beside each PTX there is the file that programs embed: the same text packed by brotli,
 // which --check and --lint compare with it.
 //
 // x.cu becomes x.sm80.ptx (PTX 7.0: any GPU since Ampere), x.sm90a.cu becomes x.sm90a.ptx
@@ -132,11 +132,24 @@ func (s source) build(m mode) error {
 	if faults := lint(s.ptx, string(text), s.arch); len(faults) > 0 {
 		return fmt.Errorf("%s: %w", s.ptx, errors.Join(faults...))
 	}
+	if err := m.put(s.ptx, text, s.cu); err != nil || !m.pack && isPacked(s.ptx+ptx.PackedSuffix, text) {
+		return err
+	}
 	packed, err := ptx.Pack(text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.ptx, err)
 	}
-	return errors.Join(m.put(s.ptx, text, s.cu), m.put(s.ptx+ptx.PackedSuffix, packed, s.cu))
+	return m.put(s.ptx+ptx.PackedSuffix, packed, s.cu)
+}
+
+// isPacked reports whether a file unpacks to that text; packing it again takes seconds.
+func isPacked(path string, text []byte) bool {
+	packed, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	have, err := ptx.Unpack(string(packed))
+	return err == nil && have == string(text)
 }
 
 // put writes a file if it differs, or returns an error for it in a mode that does not write.

@@ -10,7 +10,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed probe.sm80.ptx.zst
+//go:embed probe.sm80.ptx.br
 var probe string
 
 // ulps is the error in units in the last place of the exact value as a float32.

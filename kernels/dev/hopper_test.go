@@ -12,7 +12,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed probe.sm90a.ptx.zst
+//go:embed probe.sm90a.ptx.br
 var hopperProbe string
 
 // halves copies integers to the device as bf16.

@@ -8,7 +8,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed dropout.sm80.ptx.zst
+//go:embed dropout.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("dropout", sm80)

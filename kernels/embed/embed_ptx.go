@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed embed.sm80.ptx.zst
+//go:embed embed.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("embed", sm80)

@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed bf16.sm90a.ptx.zst
+//go:embed bf16.sm90a.ptx.br
 var bf16SM90a string
 
 var hopperFamily = ptx.New("gemm, bf16 for Hopper", bf16SM90a)

@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed bf16.sm80.ptx.zst
+//go:embed bf16.sm80.ptx.br
 var bf16SM80 string
 
 var bf16Family = ptx.New("gemm, bf16", bf16SM80)

@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed gemm.sm80.ptx.zst
+//go:embed gemm.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("gemm", sm80)

@@ -7,10 +7,10 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed group.sm80.ptx.zst
+//go:embed group.sm80.ptx.br
 var groupSM80 string
 
-//go:embed group.sm90a.ptx.zst
+//go:embed group.sm90a.ptx.br
 var groupSM90a string
 
 var (

@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed gradproj.sm80.ptx.zst
+//go:embed gradproj.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("gradproj", sm80)

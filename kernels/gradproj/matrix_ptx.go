@@ -10,10 +10,10 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed sparse.sm80.ptx.zst
+//go:embed sparse.sm80.ptx.br
 var sparse80 string
 
-//go:embed gaussian.sm80.ptx.zst
+//go:embed gaussian.sm80.ptx.br
 var gaussian80 string
 
 var (

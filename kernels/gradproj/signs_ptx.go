@@ -9,10 +9,10 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed signs.sm80.ptx.zst
+//go:embed signs.sm80.ptx.br
 var signs80 string
 
-//go:embed signs.sm90a.ptx.zst
+//go:embed signs.sm90a.ptx.br
 var signs90 string
 
 var (

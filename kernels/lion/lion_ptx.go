@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed lion.sm80.ptx.zst
+//go:embed lion.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("lion", sm80)

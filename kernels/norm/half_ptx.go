@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed half.sm80.ptx.zst
+//go:embed half.sm80.ptx.br
 var halfSM80 string
 
 var familyHalf = ptx.New("norm, bf16", halfSM80)

@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed layer.sm80.ptx.zst
+//go:embed layer.sm80.ptx.br
 var layerSM80 string
 
 var layerFamily = ptx.New("layer norm", layerSM80)

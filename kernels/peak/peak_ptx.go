@@ -7,10 +7,10 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed peak.sm80.ptx.zst
+//go:embed peak.sm80.ptx.br
 var sm80 string
 
-//go:embed peak.sm90a.ptx.zst
+//go:embed peak.sm90a.ptx.br
 var sm90a string
 
 var family, hopper = ptx.New("peak", sm80), ptx.New("peak sm_90a", sm90a)

@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed pool.sm80.ptx.zst
+//go:embed pool.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("pool", sm80)

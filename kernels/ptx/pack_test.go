@@ -29,18 +29,19 @@ func TestPacked(t *testing.T) {
 		if err != nil || got != string(text) {
 			t.Errorf("%s%s is not the text (%v): go run ./kernels/build --pack", f, ptx.PackedSuffix, err)
 		}
-		again, err := ptx.Pack(text)
-		if err != nil || string(again) != string(embedded) {
-			t.Errorf("%s%s is not what packing gives (%v)", f, ptx.PackedSuffix, err)
+		if len(text) < 50_000 { // larger ones take seconds
+			if again, err := ptx.Pack(text); err != nil || string(again) != string(embedded) {
+				t.Errorf("%s%s is not what packing gives (%v)", f, ptx.PackedSuffix, err)
+			}
 		}
 		whole, packed = whole+len(text), packed+len(embedded)
 	}
-	if 6*packed > whole {
+	if 10*packed > whole {
 		t.Errorf("%d bytes are packed into %d", whole, packed)
 	}
 }
 
-// TestUnpack: plain text is unchanged, a truncated frame is an error.
+// TestUnpack: plain text is unchanged, truncated packed text is an error.
 func TestUnpack(t *testing.T) {
 	if text, err := ptx.Unpack(".version 7.0\n"); err != nil || text != ".version 7.0\n" {
 		t.Errorf("%q, %v", text, err)
@@ -50,6 +51,6 @@ func TestUnpack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := ptx.Unpack(string(packed[:len(packed)-3])); err == nil {
-		t.Error("a frame that is cut short was taken")
+		t.Error("text that is cut short was taken")
 	}
 }

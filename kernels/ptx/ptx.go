@@ -20,7 +20,7 @@ import (
 // Family is the text of one PTX file: its entries, and the declarations of their parameters.
 type Family struct {
 	name     string
-	embedded string // the text, or its zstd frame
+	embedded string // the text, or packed
 	unpack   sync.Once
 	text     string
 	declared []declaration

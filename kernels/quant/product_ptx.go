@@ -8,13 +8,13 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed product.sm80.ptx.zst
+//go:embed product.sm80.ptx.br
 var productSM80 string
 
-//go:embed product_bf16.sm80.ptx.zst
+//go:embed product_bf16.sm80.ptx.br
 var bf16SM80 string
 
-//go:embed product_bf16.sm90a.ptx.zst
+//go:embed product_bf16.sm90a.ptx.br
 var bf16SM90a string
 
 var (

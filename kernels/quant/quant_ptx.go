@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed quant.sm80.ptx.zst
+//go:embed quant.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("quant", sm80)

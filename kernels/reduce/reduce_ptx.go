@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed reduce.sm80.ptx.zst
+//go:embed reduce.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("reduce", sm80)

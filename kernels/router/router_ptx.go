@@ -8,7 +8,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed router.sm80.ptx.zst
+//go:embed router.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("router", sm80)

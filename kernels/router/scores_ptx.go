@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed scores.sm80.ptx.zst
+//go:embed scores.sm80.ptx.br
 var sm80Scores string
 
 var familyScores = ptx.New("router, scores", sm80Scores)

@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed shortconv.sm80.ptx.zst
+//go:embed shortconv.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("shortconv", sm80)

@@ -81,7 +81,7 @@ func (c Clamped) at(gate, up float32) (g, u, s float64) {
 	return g, u, 1 / (1 + math.Exp(-float64(c.Alpha)*g))
 }
 
-//go:embed clamped.sm80.ptx.zst
+//go:embed clamped.sm80.ptx.br
 var sm80Clamped string
 
 var familyClamped = ptx.New("swiglu, clamped", sm80Clamped)

@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed pointwise.sm80.ptx.zst
+//go:embed pointwise.sm80.ptx.br
 var pointwiseSM80 string
 
 var pointwiseFamily = ptx.New("pointwise", pointwiseSM80)

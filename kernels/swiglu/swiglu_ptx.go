@@ -7,10 +7,10 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed swiglu.sm80.ptx.zst
+//go:embed swiglu.sm80.ptx.br
 var sm80 string
 
-//go:embed product.sm80.ptx.zst
+//go:embed product.sm80.ptx.br
 var productSM80 string
 
 // Parameters of the kernels of swiglu.cu and product.cu.

@@ -8,10 +8,10 @@ import (
 	"dataflex.dev/dataflex/kernels/ptx"
 )
 
-//go:embed bf16.sm80.ptx.zst
+//go:embed bf16.sm80.ptx.br
 var bf16SM80 string
 
-//go:embed bf16.sm90a.ptx.zst
+//go:embed bf16.sm90a.ptx.br
 var bf16SM90a string
 
 var (

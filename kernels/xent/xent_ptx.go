@@ -9,7 +9,7 @@ import (
 	"dataflex.dev/dataflex/kernels/reduce"
 )
 
-//go:embed xent.sm80.ptx.zst
+//go:embed xent.sm80.ptx.br
 var sm80 string
 
 var family = ptx.New("xent", sm80)
