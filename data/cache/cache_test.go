@@ -370,19 +370,6 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// A file of any size can be interrupted while it is hashed.
-func TestInterruptedHash(t *testing.T) {
-	o := options(t, folderOf(t), nil)
-	if err := os.Truncate(filepath.Join(o.DatasetDir, "a.jsonl"), 1<<40); err != nil {
-		t.Skip(err) // a file system without sparse files
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := Load(ctx, o); !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "interrupted while reading ") {
-		t.Error(err)
-	}
-}
-
 // An interrupted tokenisation leaves nothing that the next one would mistake for data, and the
 // remains of a killed one are removed.
 func TestInterrupted(t *testing.T) {
