@@ -4,8 +4,9 @@ go 1.26.0
 
 require dataflex.dev/dataflex v0.2.0
 
-// The checkout that this lies in, and the font of its charts; without the lines, the published modules.
+// The checkout that this lies in, and what its charts use in place of fonts; without the lines, the published modules.
 replace (
 	codeberg.org/go-fonts/liberation => ../../../third_party/liberation
+	codeberg.org/go-latex/latex => ../../../third_party/latex
 	dataflex.dev/dataflex => ../../..
 )
