@@ -102,29 +102,29 @@ func (s *store) read(id string) (result, error) {
 
 // cellsOf lists the cells, the most informative first, so that a partial night is worthwhile.
 func cellsOf(o options) ([]cell, error) {
-	asked := func(question string) bool {
-		return o.only == nil || slices.Contains(o.only, question)
-	}
 	s := scaleOf(o)
 	var out []cell
 	for seed := 1; seed <= s.seeds; seed++ {
-		if asked("select") {
-			out = append(out, selectCells(s, seed)...)
-		}
-		if asked("lds") {
-			out = append(out, ldsCells(s, seed)...)
-		}
-		if asked("noise") {
-			out = append(out, noiseCells(s, seed)...)
-		}
-		if asked("mix") {
-			out = append(out, mixCells(s, seed)...)
-		}
+		out = append(out, selectCells(s, seed)...)
+		out = append(out, ldsCells(s, seed)...)
+		out = append(out, noiseCells(s, seed)...)
+		out = append(out, mixCells(s, seed)...)
+	}
+	if o.only != nil {
+		out = slices.DeleteFunc(out, func(c cell) bool { return !asked(o.only, c.id) })
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("nothing to do: --only names select, mix, noise, lds, and --seeds is at least 1")
+		return nil, fmt.Errorf("nothing to do: --only names select, select-time, mix, noise, lds or a cell of theirs as select/less, and --seeds is at least 1")
 	}
 	return out, nil
+}
+
+// asked says whether a cell is one of those named: by its question, question/method or whole.
+func asked(only []string, id string) bool {
+	return slices.ContainsFunc(only, func(name string) bool {
+		rest, ok := strings.CutPrefix(id, name)
+		return ok && (rest == "" || rest[0] == '/')
+	})
 }
 
 // scale is the size of the experiments.

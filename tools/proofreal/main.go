@@ -48,7 +48,7 @@ func main() {
 	pflag.StringVar(&o.cells, "cells", "tools/proofreal/cells.jsonl", "the cells that have run")
 	pflag.StringVar(&o.table, "table", "", "write the tables between the markers of this file, too")
 	pflag.IntVar(&o.seeds, "seeds", 3, "how many seeds")
-	pflag.StringSliceVar(&o.only, "only", nil, "only these questions: select, mix, noise, lds")
+	pflag.StringSliceVar(&o.only, "only", nil, "only these questions (select, select-time, mix, noise, lds) or cells of theirs (select/less, select/less/seed-2)")
 	pflag.BoolVar(&o.subset, "subset", false, "one seed, fewer methods and rows: half an hour")
 	pflag.BoolVar(&o.tiny, "tiny", false, "a few rows and steps, only to check that everything runs")
 	pflag.Parse()
