@@ -29,8 +29,14 @@ type result struct {
 	Values  map[string]float64
 	Seconds float64
 	Machine string
+	Cores   int
+	Load    float64 // runnable threads of the whole machine, averaged over the cell's last minute
 	When    string
 }
+
+// idle reports whether nothing else ran: a cell's own threads are as many as there are cores,
+// and one more is allowed for what an idle machine does.
+func (r result) idle() bool { return r.Load <= float64(r.Cores)+1 }
 
 // store is the file of the cells that have run, one JSON line each, which grows over several
 // nights and machines.

@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -100,7 +101,10 @@ func prove(ctx context.Context, o options) error {
 		if err != nil {
 			return fmt.Errorf("cell %s: %w", c.id, err)
 		}
-		if err := s.add(result{Cell: c.id, Values: values, Seconds: time.Since(began).Seconds(), Machine: machine(), When: time.Now().Format(time.DateTime)}); err != nil {
+		if err := s.add(result{
+			Cell: c.id, Values: values, Seconds: time.Since(began).Seconds(),
+			Machine: fmt.Sprintf("%d cores, %s", runtime.NumCPU(), simd.Level()), Cores: runtime.NumCPU(), Load: load(), When: time.Now().Format(time.DateTime),
+		}); err != nil {
 			return err
 		}
 		fmt.Printf("%3d/%d  %-40s %s\n", i+1, len(cells), c.id, time.Since(began).Round(time.Second))
@@ -125,11 +129,16 @@ func subject(o options) string {
 	return filepath.Base(o.model) + ", " + pools
 }
 
-// machine describes where a cell ran, and the load there.
-func machine() string {
-	text := fmt.Sprintf("%d cores, %s", runtime.NumCPU(), simd.Level())
-	if load, err := storage.ReadFile("/proc/loadavg"); err == nil {
-		text += ", load " + strings.Fields(string(load))[0]
+// load is the load average of the last minute; 0 on a system that does not tell.
+func load() float64 {
+	raw, err := storage.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
 	}
-	return text
+	minute, _, _ := strings.Cut(string(raw), " ")
+	x, err := strconv.ParseFloat(minute, 64)
+	if err != nil {
+		return 0
+	}
+	return x
 }

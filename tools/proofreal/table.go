@@ -10,8 +10,12 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// column is a column of a table: a value of the cells, with its format.
-type column struct{ title, value, format string }
+// column is a column of a table: a value of the cells, with its format. A time only counts
+// where nothing else ran on the machine.
+type column struct {
+	title, value, format string
+	time                 bool
+}
 
 // questions are the tables, by the first part of the cells' names.
 var questions = []struct {
@@ -19,33 +23,33 @@ var questions = []struct {
 	columns           []column
 }{
 	{"select", "One selection after the warm-up, equal steps", "selector", []column{
-		{"share of the target's kind", "precision", "%.2f"},
-		{"target's loss, held out", "target loss", "%.4f"},
-		{"the others' loss, held out", "rest loss", "%.4f"},
-		{"seconds", "seconds", "%.0f"},
-		{"of them selecting", "selecting", "%.0f"},
-		{"rows/s of a selection", "rows per second", "%.2f"},
-		{"tokens/s", "tokens per second", "%.0f"},
+		{"share of the target's kind", "precision", "%.2f", false},
+		{"target's loss, held out", "target loss", "%.4f", false},
+		{"the others' loss, held out", "rest loss", "%.4f", false},
+		{"seconds", "seconds", "%.0f", true},
+		{"of them selecting", "selecting", "%.0f", true},
+		{"rows/s of a selection", "rows per second", "%.2f", true},
+		{"tokens/s", "tokens per second", "%.0f", true},
 	}},
 	{"select-time", "Random rows for as long as the selector's run took", "selector", []column{
-		{"steps", "steps", "%.0f"},
-		{"target's loss, held out", "target loss", "%.4f"},
-		{"the others' loss, held out", "rest loss", "%.4f"},
+		{"steps", "steps", "%.0f", false},
+		{"target's loss, held out", "target loss", "%.4f", false},
+		{"the others' loss, held out", "rest loss", "%.4f", false},
 	}},
 	{"noise", "Three of ten answers spoilt", "weighter, noise", []column{
-		{"target's loss, held out", "target loss", "%.4f"},
-		{"the others' loss, held out", "rest loss", "%.4f"},
-		{"seconds", "seconds", "%.0f"},
+		{"target's loss, held out", "target loss", "%.4f", false},
+		{"the others' loss, held out", "rest loss", "%.4f", false},
+		{"seconds", "seconds", "%.0f", true},
 	}},
 	{"mix", "Texts of several domains", "mixer", []column{
-		{"worst perplexity of a domain", "worst perplexity", "%.2f"},
-		{"mean", "mean perplexity", "%.2f"},
-		{"seconds", "seconds", "%.0f"},
+		{"worst perplexity of a domain", "worst perplexity", "%.2f", false},
+		{"mean", "mean perplexity", "%.2f", false},
+		{"seconds", "seconds", "%.0f", true},
 	}},
 	{"lds", "Rank correlation of predicted and measured losses (LDS), the demo's model", "scores", []column{
-		{"LDS", "lds", "%.2f"},
-		{"95 % from", "low", "%.2f"},
-		{"to", "high", "%.2f"},
+		{"LDS", "lds", "%.2f", false},
+		{"95 % from", "low", "%.2f", false},
+		{"to", "high", "%.2f", false},
 	}},
 }
 
@@ -108,7 +112,7 @@ func linesOf(s *store, cells []cell, question string) ([]*line, error) {
 func (l *line) cell(c column) string {
 	var x []float64
 	for _, r := range l.results {
-		if v, ok := r.Values[c.value]; ok {
+		if v, ok := r.Values[c.value]; ok && (!c.time || r.idle()) {
 			x = append(x, v)
 		}
 	}
@@ -126,7 +130,7 @@ func (l *line) cell(c column) string {
 // circumstances describe when and where the cells ran, and which have not.
 func circumstances(s *store, cells []cell) (string, error) {
 	var first, last, machines []string
-	missing := 0
+	missing, busy := 0, 0
 	for _, c := range cells {
 		if !s.has(c.id) {
 			missing++
@@ -136,7 +140,9 @@ func circumstances(s *store, cells []cell) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		first, last = append(first, r.When), append(last, r.When)
+		if first, last = append(first, r.When), append(last, r.When); !r.idle() {
+			busy++
+		}
 		if !slices.Contains(machines, r.Machine) {
 			machines = append(machines, r.Machine)
 		}
@@ -148,6 +154,9 @@ func circumstances(s *store, cells []cell) (string, error) {
 	text := fmt.Sprintf("%d cells, %s to %s; %s", len(first), slices.Min(first), slices.Max(last), cmp.Or(machines[0], "?"))
 	if n := len(machines); n > 1 {
 		text += fmt.Sprintf(" … %s", machines[n-1])
+	}
+	if busy > 0 {
+		text += fmt.Sprintf("; %d of them beside other work, whose times are left out", busy)
 	}
 	if missing > 0 {
 		text += fmt.Sprintf("; %d cells have not run", missing)
