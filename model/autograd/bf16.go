@@ -8,24 +8,24 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Where weights ask for it (those in bf16, and codes on tensor cores) the operands of
-// products are narrowed to bf16, tensor cores sum in float32, and values on a tape that is
-// not Half stay float32. A value is narrowed once for all products that read it.
+// Weights that multiply in bf16 (bf16 weights, and quantised ones on tensor cores) need both
+// operands in bf16; products are summed in float32. On a tape without Half all other values
+// stay float32, and a value is converted once for all products that read it.
 
-// rowChunk is what rows of a bf16 operand are padded to: 16 bytes.
+// rowChunk is the multiple, in elements, that rows of bf16 operands are padded to: 16 bytes.
 const rowChunk = 8
 
 func padded(n int) int { return (n + rowChunk - 1) / rowChunk * rowChunk }
 
-// bf16Buffer is a buffer of n bf16 numbers.
+// bf16Buffer returns a buffer for n bf16 numbers.
 func (t *Tape) bf16Buffer(n int) *buffer { return t.buffer((n + 1) / 2) }
 
-// bf16 is b as n numbers.
+// bf16 returns b's memory as n bf16 numbers.
 func (b *buffer) bf16(n int) driver.Slice[driver.BF16] {
 	return driver.View[driver.BF16](b.mem.Memory()).Sub(0, n)
 }
 
-// rows is rows lo to hi of a bf16 matrix; nil where there is none.
+// rows returns rows lo to hi of a bf16 matrix; nil if b is nil.
 func (b *buffer) rows(lo, hi, width int) gemm.BF16 {
 	if b == nil {
 		return gemm.BF16{}
@@ -33,7 +33,7 @@ func (b *buffer) rows(lo, hi, width int) gemm.BF16 {
 	return gemm.Dense(b.bf16(hi*width).Sub(lo*width, hi*width), hi-lo, width)
 }
 
-// narrow is the n floats of x in bf16; nil after an error.
+// narrow converts n floats of x to bf16, in a new buffer; nil after an error.
 func (t *Tape) narrow(x *buffer, n int) *buffer {
 	half := t.bf16Buffer(n)
 	if half != nil {
@@ -42,7 +42,8 @@ func (t *Tape) narrow(x *buffer, n int) *buffer {
 	return half
 }
 
-// narrowedFrom is v, whose data is in x, in bf16; it lives as long as v's data.
+// narrowedFrom returns v in bf16, converted from x, which holds v's data. It is released with
+// v.
 func (t *Tape) narrowedFrom(v *Value, x *buffer) *buffer {
 	if v.half == nil {
 		v.half = t.narrow(x, v.Rows*v.Cols)
@@ -50,11 +51,11 @@ func (t *Tape) narrowedFrom(v *Value, x *buffer) *buffer {
 	return v.half
 }
 
-// clear makes b's memory zeros.
+// clear fills b with zeros.
 func (t *Tape) clear(b *buffer) { reduce.Fill(t.dev, 0, b.mem) }
 
-// operand is x as a factor of products with l's weight, and the buffer of its bf16 copy,
-// where the weight asks for one: it has room for most rows.
+// operand returns x as an operand of products with l's weight. If the weight multiplies in
+// bf16, half is the buffer of the bf16 copy, with room for most rows.
 func (t *Tape) operand(l *Linear, x gemm.F32, most int) (o tensor.Operand, half *buffer) {
 	o.F32 = x
 	if !l.Weight.Narrows() {
@@ -67,7 +68,7 @@ func (t *Tape) operand(l *Linear, x gemm.F32, most int) (o tensor.Operand, half 
 	return o, half
 }
 
-// adaptedBF16 is y = x Wᵀ + beta y and the adapter's share of an adapted layer, and p.u.
+// adaptedBF16 computes y = x Wᵀ + beta y plus the adapter's contribution, and p.u.
 func (t *Tape) adaptedBF16(p rowsOf, l *Linear, beta float32) {
 	a, r := t.branch(p, l), l.LoRA.Rank
 	if t.err != nil {
@@ -80,7 +81,7 @@ func (t *Tape) adaptedBF16(p rowsOf, l *Linear, beta float32) {
 	a.release(t)
 }
 
-// branch is an adapter's operands in bf16. Rows of u, v and B are padded to ld.
+// branch holds an adapter's operands in bf16. Rows of u, v and B are padded to ld elements.
 type branch struct {
 	ld      int
 	a, b    gemm.BF16 // A [r, In], B [Out, r]
@@ -89,9 +90,9 @@ type branch struct {
 	buffers []*buffer
 }
 
-// branch narrows A and B and makes room for the rest: for the rows of all layers, so that
-// the experts of a mixture take the same memory one after the other, whatever their shares.
-// The adapter's parameters are float32: they are few, and change with every step.
+// branch converts A and B to bf16 and allocates the rest, each time for the rows of all layers:
+// so all experts of a mixture use the same memory in turn, however tokens are routed. A and B
+// themselves are float32, because they are trained.
 func (t *Tape) branch(p rowsOf, l *Linear) branch {
 	r := l.LoRA.Rank
 	b := branch{ld: padded(r), x: p.xHalf}
@@ -120,7 +121,7 @@ func (t *Tape) branch(p rowsOf, l *Linear) branch {
 	return b
 }
 
-// maskBranch makes b.x dropout(x) where the pass drops out.
+// maskBranch sets b.x to dropout(x), if this pass applies dropout.
 func (t *Tape) maskBranch(b *branch, p rowsOf, l *Linear) gemm.F32 {
 	x := t.adapterInput(l.LoRA, p)
 	if t.drops(l.LoRA) {
@@ -135,8 +136,8 @@ func (b branch) release(t *Tape) {
 	}
 }
 
-// branchVJP computes dx of the layer and its adapter, and dA and dB, or hands the
-// factors of these to the sink.
+// branchVJP computes dx of the layer and its adapter. It adds to dA and dB, or passes their
+// factors to the sink.
 func (t *Tape) branchVJP(p rowsOf, l *Linear, beta float32, segments []int32) error {
 	b, a, r := t.branch(p, l), l.LoRA, l.LoRA.Rank
 	if t.err != nil {
@@ -163,7 +164,8 @@ func (t *Tape) branchVJP(p rowsOf, l *Linear, beta float32, segments []int32) er
 	return t.err
 }
 
-// branchDX is dx = dy W + v A + beta dx, with the mask, where there is one, on v A.
+// branchDX computes dx = dy W + v A + beta dx. Where there is dropout the mask is applied to v
+// A.
 func (t *Tape) branchDX(p rowsOf, l *Linear, beta float32, b branch) {
 	if !t.drops(l.LoRA) {
 		l.Weight.MultiplyLoRA(t.dev, gemm.NN, p.yHalf, b.v, b.a, beta, p.dx)

@@ -6,7 +6,8 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// DeltaInputs are what the gated delta rule reads: see package deltanet for the shapes.
+// DeltaInputs are the inputs of the gated delta rule (Yang et al. 2024, arXiv:2412.06464);
+// package deltanet has their shapes.
 type DeltaInputs struct {
 	Q, K, V, A, B *Value
 	ALog, DtBias  *tensor.Param
@@ -18,7 +19,7 @@ func (in DeltaInputs) data() deltanet.Inputs {
 	return deltanet.Inputs{Q: in.Q.Data(), K: in.K.Data(), V: in.V.Data(), A: in.A.Data(), B: in.B.Data(), ALog: in.ALog.Data, DtBias: in.DtBias.Data}
 }
 
-// DeltaRule records the gated delta rule inside each segment of p.
+// DeltaRule records the gated delta rule within each segment of p.
 func (t *Tape) DeltaRule(p deltanet.Params, in DeltaInputs) *Value {
 	if t.err != nil {
 		return nil
@@ -55,14 +56,14 @@ func deltaRuleVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// DeltaPrefill is DeltaRule that puts the states behind the sequences into states, and
-// DeltaStep goes on from there with one new row of each: see package deltanet. For passes
-// that record nothing.
+// DeltaPrefill is DeltaRule for passes that record nothing. It also writes each sequence's
+// final state to its slot of states, from which DeltaStep continues.
 func (t *Tape) DeltaPrefill(p deltanet.Params, in DeltaInputs, slots []int32, states driver.F32) *Value {
 	return t.stateful(in, func(x deltanet.Inputs, out driver.F32) { p.Prefill(t.dev, x, out, slots, states) })
 }
 
-// DeltaStep is described at DeltaPrefill.
+// DeltaStep processes one new row per sequence, starting from its slot of states, which it
+// updates. It is for passes that record nothing; see package deltanet.
 func (t *Tape) DeltaStep(p deltanet.Params, in DeltaInputs, slots []int32, states driver.F32) *Value {
 	return t.stateful(in, func(x deltanet.Inputs, out driver.F32) { p.Step(t.dev, x, out, slots, states) })
 }

@@ -12,13 +12,13 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// DoRA (Liu et al. 2024) scales every output of an adapted layer by a trained magnitude
-// over the norm of the adapted weight's row: y = scale ⊙ z + b with z = x(W + s·B·A)ᵀ. z
-// and its VJP are those of the layer with a plain adapter and no bias, so that DoRA has
-// no products of its own. The norm counts as a constant.
+// DoRA scales every output of an adapted layer by a trained magnitude divided by the norm of
+// the adapted weight's row (Liu et al. 2024, arXiv:2402.09353, section 4): y = scale ⊙ z + b
+// with z = x(W + s·B·A)ᵀ. z and its VJP are those of the layer with plain LoRA and no bias.
+// The norm is treated as a constant in the gradient (section 4.3).
 //
-// With dropout, as in PEFT, z is made of the masked input alone, and the layer's own
-// product sees what the mask took away without a scale:
+// With dropout, as in PEFT, only z sees the masked input x̃; the rest of the input passes
+// through the layer's own weight without scaling:
 //
 //	z = x̃(W + s·B·A)ᵀ,  y = scale ⊙ z + (x - x̃)Wᵀ + b
 type DoRA struct {
@@ -27,9 +27,9 @@ type DoRA struct {
 	squares driver.Memory // of the rows of the layer's own weight, float32 [Out]
 }
 
-// measure takes the squares of the rows of the layer's own weight before its first
-// product: the weight must not change from then on, while the adapter is on it. A pass on a
-// device that only counts leaves nothing behind.
+// measure computes the squared norms of the rows of the layer's own weight before its first
+// product. They are kept, so the weight must not change while the adapter is on it. On a device
+// that only counts memory nothing is kept.
 func (l *Linear) measure(dev driver.Device) (driver.F32, error) {
 	d := l.LoRA.DoRA
 	if d.squares.Size() > 0 {
@@ -50,13 +50,13 @@ func (l *Linear) measure(dev driver.Device) (driver.F32, error) {
 	return squares, nil
 }
 
-// AdaptedNorms are the norms of the rows of W + s·B·A: what magnitudes start as.
+// AdaptedNorms computes the norms of the rows of W + s·B·A, the initial magnitudes: [Out].
 func (l *Linear) AdaptedNorms(dev driver.Device) ([]float32, error) {
 	w, err := l.Weight.Read(dev)
 	if err != nil {
 		return nil, err
 	}
-	w = slices.Clone(w) // what Read returns may be the weights themselves
+	w = slices.Clone(w) // Read may return the weight's own memory
 	a, err := driver.Read(dev, l.LoRA.A.Data)
 	if err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func (l *Linear) AdaptedNorms(dev driver.Device) ([]float32, error) {
 	return norms, nil
 }
 
-// Free gives the memory back.
+// Free frees the magnitude and the squared norms.
 func (d *DoRA) Free(dev driver.Device) {
 	d.Magnitude.Free(dev)
 	if d.squares.Size() > 0 {
@@ -93,7 +93,7 @@ func (d *DoRA) Free(dev driver.Device) {
 	}
 }
 
-// dora reports whether a layer is scaled.
+// dora reports whether any of the layers has a DoRA adapter.
 func (l linears) dora() bool {
 	for _, lin := range l.layers {
 		if lin.dora() {
@@ -105,14 +105,14 @@ func (l linears) dora() bool {
 
 func (l *Linear) dora() bool { return l.LoRA != nil && l.LoRA.DoRA != nil }
 
-// plain is the layer whose product is z: no bias, no scale, no mask.
+// plain returns the layer whose product is z: without bias, magnitude and dropout.
 func (l *Linear) plain() *Linear {
 	a := *l.LoRA
 	a.DoRA, a.Dropout = nil, 0
 	return &Linear{In: l.In, Out: l.Out, Weight: l.Weight, LoRA: &a}
 }
 
-// scales fills p's scale and inverse norms.
+// scales computes the scale and the inverse norm of every output into p.
 func (t *Tape) scales(p rowsOf, l *Linear) {
 	if t.err != nil {
 		return
@@ -138,7 +138,7 @@ func (t *Tape) scales(p rowsOf, l *Linear) {
 	t.release(gram)
 }
 
-// doraProduct is product for a scaled layer: it leaves z for the VJP.
+// doraProduct is product for a layer with DoRA. It keeps z for the VJP.
 func (t *Tape) doraProduct(p rowsOf, l *Linear) {
 	t.scales(p, l)
 	inner := p
@@ -161,8 +161,8 @@ func (t *Tape) doraProduct(p rowsOf, l *Linear) {
 	t.release(half)
 }
 
-// maskDoRA makes p's input dropout(x), where this pass drops out. It returns the buffer of
-// its bf16 copy, where the layer multiplies in it.
+// maskDoRA replaces p's input by dropout(x), if this pass applies dropout. It returns the
+// buffer of the bf16 copy, if the layer multiplies in bf16.
 func (t *Tape) maskDoRA(p *rowsOf, l *Linear) (half *buffer) {
 	if !t.drops(l.LoRA) || t.err != nil {
 		return nil
@@ -174,7 +174,7 @@ func (t *Tape) maskDoRA(p *rowsOf, l *Linear) (half *buffer) {
 	return half
 }
 
-// unmaskedProduct is y = (x - masked)Wᵀ + beta·y.
+// unmaskedProduct computes y = (x - masked)Wᵀ + beta·y.
 func (t *Tape) unmaskedProduct(p rowsOf, l *Linear, masked gemm.F32, beta float32) {
 	rest := t.buffer(p.most * l.In)
 	if t.err != nil {
@@ -191,8 +191,8 @@ func (t *Tape) unmaskedProduct(p rowsOf, l *Linear, masked gemm.F32, beta float3
 	t.release(rest)
 }
 
-// doraVJP is productVJP for a scaled layer, its bias apart: dz = scale ⊙ dy goes through
-// the plain layer.
+// doraVJP is productVJP for a layer with DoRA, except for the bias: dz = scale ⊙ dy is
+// propagated through the plain layer.
 func (t *Tape) doraVJP(p rowsOf, l *Linear, beta float32, segments []int32) error {
 	if m := l.LoRA.DoRA.Magnitude; m.Trainable() {
 		for _, part := range t.parts(p.rows) {
@@ -232,7 +232,7 @@ func (t *Tape) doraVJP(p rowsOf, l *Linear, beta float32, segments []int32) erro
 	return t.err
 }
 
-// unmaskedVJP is dx = beta·dx + dyW + mask(dMasked - dyW).
+// unmaskedVJP computes dx = beta·dx + dyW + mask(dMasked - dyW).
 func (t *Tape) unmaskedVJP(p rowsOf, l *Linear, beta float32) {
 	for _, part := range []struct {
 		alpha, beta float32

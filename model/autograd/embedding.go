@@ -14,29 +14,29 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Embedding is how rows of the table become activations.
+// Embedding are the options of Embed.
 type Embedding struct {
-	Scale float32 // they are multiplied by it; 0 = 1
-	Noisy bool    // the noise of the pass's micro-batches is added before that
+	Scale float32 // multiplies the rows; 0 = 1
+	Noisy bool    // add Part.Noise before scaling
 
-	HasFixed bool  // there is
-	Fixed    int32 // an id whose row gets no gradient: torch's padding_idx
+	HasFixed bool  // Fixed is set
+	Fixed    int32 // the id whose row gets no gradient (torch's padding_idx)
 
 	LoRA   *EmbeddingLoRA // or nil
 	Tokens *Tokens        // or nil
 }
 
 // EmbeddingLoRA is a low-rank adapter of a table of embeddings, E + s·(B·A)ᵀ, as PEFT's
-// lora.Embedding computes it: without dropout. With DoRA the columns of the sum are
-// scaled to the trained magnitudes.
+// lora.Embedding computes it: without dropout. With DoRA the columns of the sum are scaled to
+// the trained magnitudes.
 type EmbeddingLoRA struct {
 	A, B  *tensor.Param // [Rank, Vocab], [Hidden, Rank]
 	Rank  int
 	Scale float32 // s
-	DoRA  *DoRA   // with a magnitude [Hidden], or nil
+	DoRA  *DoRA   // with a magnitude [Hidden]; nil: plain LoRA
 }
 
-// Tensors are the adapter's, in the order in which PEFT registers them.
+// Tensors returns the adapter's parameters in the order in which PEFT registers them.
 func (a *EmbeddingLoRA) Tensors() []*tensor.Param {
 	if a.DoRA == nil {
 		return []*tensor.Param{a.A, a.B}
@@ -44,10 +44,11 @@ func (a *EmbeddingLoRA) Tensors() []*tensor.Param {
 	return []*tensor.Param{a.A, a.B, a.DoRA.Magnitude}
 }
 
-// noiseStream is the stream of Part.Noise; adapters' masks have the small ones.
+// noiseStream is the random stream of Part.Noise; the masks of adapters use streams 0, 1, ….
 const noiseStream = 1<<32 - 1
 
-// Embed records out[t] = (table[ids[t]] + noise)·scale; table is [vocabulary, d].
+// Embed records out[t] = (table[ids[t]] + noise)·scale. table is [Vocab, Hidden], out
+// [len(ids), Hidden].
 func (t *Tape) Embed(table *tensor.Param, ids []int32, e Embedding) *Value {
 	if t.err != nil {
 		return nil
@@ -75,11 +76,11 @@ func (t *Tape) Embed(table *tensor.Param, ids []int32, e Embedding) *Value {
 	return out
 }
 
-// adapted is what a pass over an adapter of embeddings leaves for its VJP.
+// adapted holds what the VJP of an adapted table reads.
 type adapted struct {
-	a              *buffer // the tokens' columns of A [T, Rank]
-	z              *buffer // the sum before DoRA scales it [T, Hidden], or nil
-	scale, inverse *buffer // DoRA's, of the columns [Hidden], or nil
+	a              *buffer // the tokens' columns of A, transposed [T, Rank]
+	z              *buffer // the sum before DoRA scales it [T, Hidden]; nil without DoRA
+	scale, inverse *buffer // magnitude/norm and 1/norm of the columns [Hidden]; nil without DoRA
 }
 
 func (k adapted) release(t *Tape) {
@@ -88,7 +89,7 @@ func (k adapted) release(t *Tape) {
 	}
 }
 
-// adaptRows adds the adapter's share to rows of the table that are in out.
+// adaptRows adds the adapter's contribution to the looked-up rows in out.
 func (t *Tape) adaptRows(table *tensor.Param, a *EmbeddingLoRA, ids []int32, out *Value) (k adapted) {
 	r, d := a.Rank, out.Cols
 	columns := t.transposed(a)
@@ -116,7 +117,8 @@ func (t *Tape) adaptRows(table *tensor.Param, a *EmbeddingLoRA, ids []int32, out
 	return k
 }
 
-// transposed is Aᵀ [Vocab, Rank]: a product with ones and zeros, which is exact.
+// transposed computes Aᵀ [Vocab, Rank]. It is a product with the identity matrix, which is
+// exact.
 func (t *Tape) transposed(a *EmbeddingLoRA) *buffer {
 	vocab, r := a.A.Shape[1], a.Rank
 	one, columns := t.identity(r), t.buffer(vocab*r)
@@ -128,7 +130,7 @@ func (t *Tape) transposed(a *EmbeddingLoRA) *buffer {
 	return columns
 }
 
-// identity is the unit matrix [n, n].
+// identity returns the identity matrix [n, n].
 func (t *Tape) identity(n int) *buffer {
 	b := t.buffer(n * n)
 	if b == nil {
@@ -144,8 +146,8 @@ func (t *Tape) identity(n int) *buffer {
 	return b
 }
 
-// columnScales are magnitude/norm and 1/norm of the columns of E + s·(B·A)ᵀ. These are the
-// rows of Eᵀ + s·B·A, a linear layer's: see kernels/dora.
+// columnScales computes magnitude/norm and 1/norm of the columns of E + s·(B·A)ᵀ. These are the
+// rows of Eᵀ + s·B·A, so kernels/dora treats them as those of a linear layer.
 func (t *Tape) columnScales(table *tensor.Param, a *EmbeddingLoRA, columns *buffer) (scale, inverse *buffer) {
 	vocab, d, r := table.Shape[0], table.Shape[1], a.Rank
 	squares, err := a.DoRA.measureColumns(t.dev, table)
@@ -178,7 +180,7 @@ func (t *Tape) columnScales(table *tensor.Param, a *EmbeddingLoRA, columns *buff
 	return scale, inverse
 }
 
-// measureColumns is measure for the columns of a table of embeddings.
+// measureColumns is measure for the columns of a table of embeddings: their sums of squares.
 func (d *DoRA) measureColumns(dev driver.Device, table *tensor.Param) (driver.F32, error) {
 	if d.squares.Size() > 0 {
 		return driver.View[float32](d.squares), nil
@@ -236,7 +238,7 @@ func embedVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// clearFixed makes the rows of x [T, d] zero whose token has none of the gradient.
+// clearFixed sets those rows of x [T, d] to zero whose token is e.Fixed.
 func (t *Tape) clearFixed(e Embedding, ids []int32, x driver.F32, d int) {
 	for i, id := range ids {
 		if e.HasFixed && id == e.Fixed {
@@ -274,8 +276,8 @@ func (t *Tape) adaptRowsVJP(n *node) {
 	}
 }
 
-// Merged is the table with the adapter added, E + s·(B·A)ᵀ and what DoRA makes of it, on
-// the host.
+// Merged returns the table with the adapter merged, E + s·(B·A)ᵀ, its columns scaled where the
+// adapter is DoRA's: [Vocab, Hidden], computed on the host in float64 and rounded once.
 func (a *EmbeddingLoRA) Merged(dev driver.Device, table *tensor.Param) ([]float32, error) {
 	w, err := table.Read(dev)
 	if err != nil {
@@ -311,8 +313,8 @@ func (a *EmbeddingLoRA) Merged(dev driver.Device, table *tensor.Param) ([]float3
 	return out, nil
 }
 
-// ScaleColumns gives the columns of w [rows, len(m)] the norms m: DoRA's merge of a table of
-// embeddings.
+// ScaleColumns scales the columns of w [rows, len(m)] to the norms m, as merging a DoRA adapter
+// of a table of embeddings does.
 func ScaleColumns(w, m []float32) {
 	squares := make([]float64, len(m))
 	for i, x := range w {

@@ -8,21 +8,21 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Routing is which experts a layer's tokens went to in this pass.
+// Routing is the assignment of a layer's tokens to experts in this pass.
 type Routing struct {
 	params router.Params
 	plan   router.Plan
 	choice []int32
-	probs  *buffer // [T, E], held until the pass ends
-	weight *Value  // [T, K]
+	probs  *buffer // [T, Experts], kept until the pass ends
+	weight *Value  // [T, TopK]
 
-	scores *router.Scores // what chose, where the probabilities alone did not
-	likely []int32        // of scores: the most probable experts, which Balance counts
-	apart  bool           // Balance leaves it out
+	scores *router.Scores // what chose the experts, if not the probabilities alone; nil otherwise
+	likely []int32        // with scores: the most probable experts, which Balance counts
+	apart  bool           // Balance leaves this layer out
 }
 
-// Route chooses experts for the tokens of logits [T, Experts] and records their
-// weights [T, TopK].
+// Route chooses the TopK most probable experts for every token of logits [T, Experts] and
+// records their weights [T, TopK]. With normalize a token's weights are divided by their sum.
 func (t *Tape) Route(logits *Value, topK int, normalize bool) *Routing {
 	if t.err != nil {
 		return nil
@@ -43,18 +43,18 @@ func (t *Tape) Route(logits *Value, topK int, normalize bool) *Routing {
 	return r
 }
 
-// ScoreOptions are the variants of RouteScores: those of router.Scores.
+// ScoreOptions are the variants of RouteScores: see router.Scores.
 type ScoreOptions struct {
 	TopK              int
 	Normalize         bool          // a token's weights are divided by their sum
 	Softmax           bool          // scores are probabilities, not sigmoids
-	Bias              *tensor.Param // [Experts], has a part in the choice alone; nil = 0
+	Bias              *tensor.Param // [Experts], added to the scores for the choice only, not for the weights; nil = 0
 	Groups, TopGroups int
 	Scale, Floor      float32
 	NoBalance         bool // the load-balancing loss leaves the layer out
 }
 
-// RouteScores is Route by router.Scores.
+// RouteScores is Route with the scores of router.Scores in place of probabilities.
 func (t *Tape) RouteScores(logits *Value, o ScoreOptions) *Routing {
 	if t.err != nil {
 		return nil
@@ -98,10 +98,11 @@ func routeVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// Probabilities are the router's, [T, Experts], until the next pass.
+// Probabilities returns the router's probabilities [T, Experts]. They are valid until the next
+// pass.
 func (r *Routing) Probabilities() driver.F32 { return r.probs.mem }
 
-// Loads are how many tokens each expert got.
+// Loads returns the number of tokens that each expert got.
 func (r *Routing) Loads() []int {
 	loads := make([]int, r.params.Experts)
 	for e := range loads {
@@ -110,7 +111,8 @@ func (r *Routing) Loads() []int {
 	return loads
 }
 
-// counted is Loads by the probabilities, as transformers counts for the balance loss.
+// counted is Loads as the balance loss counts: by the most probable experts, as transformers
+// does.
 func (r *Routing) counted() []int {
 	if r.scores == nil {
 		return r.Loads()
@@ -122,7 +124,7 @@ func (r *Routing) counted() []int {
 	return loads
 }
 
-// segments are where the batch's samples begin among expert e's rows.
+// segments returns where the batch's samples begin among expert e's rows.
 func (r *Routing) segments(e int, batch []int32) []int32 {
 	lo, hi := r.plan.Offsets[e], r.plan.Offsets[e+1]
 	out := make([]int32, len(batch))
@@ -136,13 +138,14 @@ func (r *Routing) segments(e int, batch []int32) []int32 {
 	return out
 }
 
-// Routings are those of the current pass, in order.
+// Routings returns those of the current pass, in order.
 func (t *Tape) Routings() []*Routing { return t.routings }
 
-// Balance is the load-balancing loss of the pass over all its routed layers,
-// E·Σ_e F_e·P_e, where F_e is the number of e's tokens, and P_e the sum of its
-// probabilities, over the number of tokens times layers (transformers' aux_loss). It
-// is 0 where nothing was routed, or nothing that it counts. slope is its gradient by any token's probabilities.
+// Balance computes the load-balancing loss of the pass over all its routed layers, Experts·Σ_e
+// F_e·P_e (Fedus et al. 2021, arXiv:2101.03961, section 2.2; transformers' aux_loss). F_e is
+// the number of tokens routed to e and P_e the sum of e's probabilities, each divided by the
+// number of tokens times layers. The loss is 0 if no layer counts. slope [Experts] is its
+// gradient with respect to the probabilities, the same for every token.
 func (t *Tape) Balance() (loss float64, slope []float32, err error) {
 	if len(t.routings) == 0 || t.routings[0].apart {
 		return 0, nil, nil
@@ -171,7 +174,7 @@ func (t *Tape) Balance() (loss float64, slope []float32, err error) {
 	return loss, slope, nil
 }
 
-// Dispatch records x's rows [T·TopK, d] in the order of r: by expert.
+// Dispatch records the rows of x for the experts, ordered by expert: [T·TopK, d].
 func (t *Tape) Dispatch(x *Value, r *Routing) *Value {
 	if t.err != nil {
 		return nil
@@ -207,7 +210,7 @@ func dispatchAgain(t *Tape, n *node) {
 	}
 }
 
-// Combine records the sum of y's rows [T·TopK, d] by token, weighted by r.
+// Combine records the sum of y's rows [T·TopK, d] per token, weighted by r: [T, d].
 func (t *Tape) Combine(y *Value, r *Routing) *Value {
 	if t.err != nil {
 		return nil
@@ -237,7 +240,7 @@ func combineVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// Gate records the rows of x times σ(gate [T, 1]).
+// Gate records x·σ(gate): gate [T, 1] scales the rows of x.
 func (t *Tape) Gate(x, gate *Value) *Value {
 	if t.err != nil {
 		return nil

@@ -8,16 +8,16 @@ import (
 	"dataflex.dev/dataflex/kernels/gemm"
 )
 
-// Linears records y = l(x) of several layers that read the same value. In bf16 they share
-// launches (gemm.RunGroup): one computes u of all adapters, one all outputs, and in the
-// backward pass one all v, one the gradient of x over all layers, and one those of all
-// weights. There are at most maxGroup layers.
+// Linears records y = l(x) of several layers that read the same value, at most maxGroup. In
+// bf16 they share launches (gemm.RunGroup): in the forward pass one for u of all adapters and
+// one for all outputs; in the backward pass one for v of all adapters, one for the gradient of
+// x, and one for all gradients of parameters.
 func (t *Tape) Linears(x *Value, layers ...*Linear) (out [maxGroup]*Value) {
 	if t.err != nil {
 		return out
 	}
 	if t.halved() && !slices.ContainsFunc(layers, func(l *Linear) bool { return !l.groups() }) {
-		copy(out[:], t.group(x, slices.Clone(layers))) // only here do they outlive the call
+		copy(out[:], t.group(x, slices.Clone(layers))) // a copy, so that layers stays on the caller's stack otherwise
 		return out
 	}
 	for i, l := range layers {
@@ -26,11 +26,11 @@ func (t *Tape) Linears(x *Value, layers ...*Linear) (out [maxGroup]*Value) {
 	return out
 }
 
-// maxGroup is the number of layers of a group: the gradient of their input is one sum of two
-// products of each.
+// maxGroup is the largest number of layers of a group: the gradient of their input is one sum
+// with two products per layer.
 const maxGroup = 3
 
-// groups reports whether the layer computes in bf16 with those that read the same value.
+// groups reports whether the layer can be computed by RunGroup.
 func (l *Linear) groups() bool {
 	return !l.Weight.BF16().IsNil() && l.In%rowChunk == 0 && l.Out%rowChunk == 0 && !l.dora()
 }
@@ -39,16 +39,16 @@ func (l *Linear) trains() bool {
 	return l.Weight.Trainable() || l.Bias.Trainable() || l.LoRA != nil && l.LoRA.A.Trainable()
 }
 
-// weight is W in bf16.
+// weight returns W in bf16.
 func (l *Linear) weight() gemm.BF16 { return gemm.Dense(l.Weight.BF16(), l.Out, l.In) }
 
-// low is the adapter of a layer of a group, in bf16: A [r, In], B [Out, r], u = s·x Aᵀ and
-// v = s·dy B, [T, r]. Rows of B, u and v are padded to 16 bytes. Without an adapter all are
-// nil.
+// low is a layer's adapter in bf16: A [r, In], B [Out, r], u = s·x Aᵀ and v = s·dy B, both [T,
+// r]. Rows of B, u and v are padded to 16 bytes. Without an adapter all are nil.
 type low struct{ a, b, u, v gemm.BF16 }
 
-// lows narrows the layers' adapters, with what is saved of u, or new memory for it where
-// that is nil, and, backward, room for v. The buffers are to be released, but for that of u.
+// lows converts the layers' adapters to bf16. u is what the forward pass kept; nil: memory for
+// it is allocated. If backward is set there is memory for v, too. The caller releases buffers,
+// and own if u was nil.
 func (t *Tape) lows(layers []*Linear, rows int, u *buffer, backward bool) (list []low, own *buffer, buffers []*buffer) {
 	width := 0
 	for _, l := range layers {
@@ -85,8 +85,9 @@ func (t *Tape) lows(layers []*Linear, rows int, u *buffer, backward bool) (list 
 	return list, own, buffers
 }
 
-// narrowAdapter is A and B of l's adapter in bf16: of Adapters, which are all narrowed when
-// the pass comes to the first, or else for this call alone.
+// narrowAdapter returns A and B of l's adapter in bf16. Those of Tape.Adapters are converted
+// together at the pass's first use of one; others are converted for this call, and the caller
+// releases buffers.
 func (t *Tape) narrowAdapter(l *Linear) (a, b gemm.BF16, buffers []*buffer) {
 	t.narrowAdapters()
 	if h, ok := t.adapters[l.LoRA]; ok {
@@ -99,10 +100,10 @@ func (t *Tape) narrowAdapter(l *Linear) (a, b gemm.BF16, buffers []*buffer) {
 	return h.a, h.b, own
 }
 
-// adapterHalves is A [r, In] and B [Out, r] of an adapter in bf16.
+// adapterHalves are A [r, In] and B [Out, r] of an adapter in bf16.
 type adapterHalves struct{ a, b gemm.BF16 }
 
-// narrowAdapters narrows those of Adapters, once in a pass.
+// narrowAdapters converts Tape.Adapters to bf16, once per pass.
 func (t *Tape) narrowAdapters() {
 	if t.adapters != nil || t.err != nil {
 		return
@@ -122,7 +123,8 @@ func (t *Tape) narrowAdapters() {
 	cast.NarrowList(t.dev, all)
 }
 
-// adapterHalves makes room for them, and lists what is to be narrowed.
+// adapterHalves allocates the memory for A and B in bf16 and lists the conversions to be
+// launched.
 func (t *Tape) adapterHalves(l *Linear) (h adapterHalves, list []cast.Matrix, buffers []*buffer) {
 	r := l.LoRA.Rank
 	ld := padded(r)
@@ -190,7 +192,7 @@ func (t *Tape) group(x *Value, layers []*Linear) []*Value {
 	return out
 }
 
-// maskHalf is what A is multiplied with: x in bf16, or a copy with the pass's mask on it.
+// maskHalf returns what A is multiplied with: x in bf16, or dropout(x).
 func (t *Tape) maskHalf(a *LoRA, x *Value, buffers *[]*buffer, rows gemm.BF16) gemm.BF16 {
 	if !t.drops(a) {
 		return rows
@@ -207,7 +209,7 @@ func (t *Tape) maskHalf(a *LoRA, x *Value, buffers *[]*buffer, rows gemm.BF16) g
 	return gemm.Dense(half.bf16(n), x.Rows, x.Cols)
 }
 
-// groupVJP is linearVJP of a group.
+// groupVJP is linearVJP for a group.
 func groupVJP(t *Tape, n *node) error {
 	g := t.gradientsOf(n)
 	if t.err != nil {
@@ -232,7 +234,7 @@ func groupVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// groupGradients are a group's layers that have a gradient, with that and their adapters.
+// groupGradients are a group's layers with the gradients of their outputs and their adapters.
 type groupGradients struct {
 	layers  []*Linear
 	dy      []gemm.BF16
@@ -241,7 +243,7 @@ type groupGradients struct {
 	buffers []*buffer
 }
 
-// gradientsOf collects them: an output that nothing has read has none, and it gets zeros.
+// gradientsOf collects them. An output that nothing has read gets a gradient of zeros.
 func (t *Tape) gradientsOf(n *node) *groupGradients {
 	x, g := n.in[0], &groupGradients{}
 	g.layers = n.linears.layers
@@ -263,8 +265,8 @@ func (t *Tape) gradientsOf(n *node) *groupGradients {
 	return g
 }
 
-// groupDX adds to the gradient of x: dx = Σ dy W + v A over the layers, with the masks, where
-// there are any, on v A.
+// groupDX adds Σ dy W + v A over the layers to the gradient of x. Where there is dropout the
+// mask is applied to v A.
 func (t *Tape) groupDX(g *groupGradients, x *Value) {
 	var pairs []gemm.Pair
 	var masked []int
@@ -335,7 +337,7 @@ func (t *Tape) groupWeights(g *groupGradients, n *node) {
 	}
 }
 
-// biasGradient adds the sum of the part's rows of dy.
+// biasGradient adds the sum of the part's rows of dy to the bias's gradient.
 func (t *Tape) biasGradient(part Part, dy gemm.BF16, l *Linear) {
 	rows := part.half(dy)
 	wide, ones := t.buffer(rows.Rows*l.Out), t.onesColumn(rowsOf{rows: rows.Rows, most: dy.Rows})
@@ -347,7 +349,7 @@ func (t *Tape) biasGradient(part Part, dy gemm.BF16, l *Linear) {
 	t.release(wide)
 }
 
-// recall is the input of a recorded group in bf16: kept, or computed again.
+// recall returns the input of a recorded group in bf16: kept or recomputed.
 func (t *Tape) recall(n *node) driver.Slice[driver.BF16] {
 	x := n.in[0]
 	if x.data == nil && x.half == nil {

@@ -7,20 +7,20 @@ import (
 )
 
 // A tape with Half keeps values and their gradients in bf16 where an op has kernels for it:
-// linear layers, RMSNorm, rotary embeddings, attention, gated MLPs and residuals, as torch
-// does under autocast. Other ops read and write float32. A value has either form, or both, and
-// is converted when an op asks for the other one.
+// linear layers, RMSNorm, rotary embeddings, attention, gated MLPs and residuals, as torch's
+// autocast does. Other ops read and write float32. A value exists in one form or in both; it is
+// converted when an op needs the other form.
 //
-// A residual is not added up when it is recorded: a norm that reads it adds it up in the same
-// launch (addition).
+// The sum of a residual is not computed when it is recorded: the norm that reads it computes it
+// in the same launch (addition).
 
-// addition is x + scale·y of two values in bf16, which a residual has recorded.
+// addition is the pending sum x + scale·y of a residual in bf16.
 type addition struct {
 	x, y  *buffer
 	scale float32
 }
 
-// floats is v in float32, converted where it is not; nil after an error.
+// floats returns v in float32, converted if necessary; nil after an error.
 func (t *Tape) floats(v *Value) *buffer {
 	if v.data == nil && t.err == nil {
 		half := t.narrowed(v)
@@ -32,8 +32,8 @@ func (t *Tape) floats(v *Value) *buffer {
 	return v.data
 }
 
-// narrowed is v in bf16, rounded where it is not; nil after an error. It lives as long as
-// v's data.
+// narrowed returns v in bf16, converted (rounded to nearest even) or summed if necessary; nil
+// after an error. It is released with v.
 func (t *Tape) narrowed(v *Value) *buffer {
 	n := v.Rows * v.Cols
 	switch {
@@ -52,15 +52,15 @@ func (t *Tape) narrowed(v *Value) *buffer {
 	return v.half
 }
 
-// take removes v's addition.
+// take removes v's pending sum and returns it.
 func (t *Tape) take(v *Value) *addition {
 	s := v.sum
 	v.sum = nil
 	return s
 }
 
-// within is memory for n numbers in bf16: that of the first buffer that nobody else holds, held
-// once more, or new memory.
+// within returns memory for n bf16 numbers: the first of buffers that has no other owner, with
+// one more reference, or a new buffer.
 func (t *Tape) within(n int, buffers ...*buffer) *buffer {
 	for _, b := range buffers {
 		if b.refs == 1 {
@@ -82,7 +82,8 @@ func (t *Tape) drop(v *Value) {
 	v.data, v.half, v.sum = nil, nil, nil
 }
 
-// keep is the form of x that a node's VJP should hold: bf16 where there is only that.
+// keep returns the form of x that a node should save for its VJP: float32 if it exists,
+// otherwise bf16.
 func (t *Tape) keep(x *Value) (data, half *buffer) {
 	if x.sum != nil {
 		t.narrowed(x)
@@ -93,7 +94,7 @@ func (t *Tape) keep(x *Value) (data, half *buffer) {
 	return nil, x.half
 }
 
-// halfValue makes an output in bf16, in fresh memory; nil after an error.
+// halfValue returns a new output in bf16 with memory of its own; nil after an error.
 func (t *Tape) halfValue(rows, cols int, wants bool) *Value {
 	v := t.alias(rows, cols, wants, nil)
 	if v.half = t.bf16Buffer(rows * cols); v.half == nil {
@@ -102,8 +103,7 @@ func (t *Tape) halfValue(rows, cols int, wants bool) *Value {
 	return v
 }
 
-// inHalf reports whether ops should read all of these values in bf16: whether none has to be
-// rounded for that.
+// inHalf reports whether all values can be read in bf16 without rounding any of them.
 func (t *Tape) inHalf(values ...*Value) bool {
 	for _, v := range values {
 		if !t.halved() || v.half == nil && v.sum == nil {
@@ -113,7 +113,7 @@ func (t *Tape) inHalf(values ...*Value) bool {
 	return true
 }
 
-// slice is v in bf16.
+// slice returns v in bf16.
 func (t *Tape) slice(v *Value) driver.Slice[driver.BF16] {
 	half := t.narrowed(v)
 	if half == nil {
@@ -122,7 +122,7 @@ func (t *Tape) slice(v *Value) driver.Slice[driver.BF16] {
 	return half.bf16(v.Rows * v.Cols)
 }
 
-// widenGrad makes v's gradient float32.
+// widenGrad converts v's gradient to float32.
 func (t *Tape) widenGrad(v *Value) {
 	if v.halfGrad == nil || t.err != nil {
 		return
@@ -135,7 +135,7 @@ func (t *Tape) widenGrad(v *Value) {
 	}
 }
 
-// narrowGrad makes v's gradient bf16.
+// narrowGrad converts v's gradient to bf16.
 func (t *Tape) narrowGrad(v *Value) {
 	if v.grad == nil || t.err != nil {
 		return
@@ -146,7 +146,7 @@ func (t *Tape) narrowGrad(v *Value) {
 	}
 }
 
-// depositHalf is deposit of a gradient in bf16.
+// depositHalf is deposit for a gradient in bf16.
 func (t *Tape) depositHalf(v *Value, b *buffer) {
 	n := v.Rows * v.Cols
 	switch {
@@ -173,7 +173,7 @@ func (t *Tape) depositHalf(v *Value, b *buffer) {
 	}
 }
 
-// ownGrad gives v a gradient in bf16 of its own, so that it can be written.
+// ownGrad copies v's bf16 gradient if other values share its buffer, so that it can be written.
 func (t *Tape) ownGrad(v *Value) {
 	g := v.halfGrad
 	if g.refs == 1 || t.err != nil {
@@ -186,6 +186,6 @@ func (t *Tape) ownGrad(v *Value) {
 	}
 }
 
-// halved reports whether this pass keeps values in bf16: those for per-sample gradients do
-// not, as their factors are float32.
+// halved reports whether this pass keeps values in bf16. Passes for per-sample gradients do
+// not, because their factors are float32.
 func (t *Tape) halved() bool { return t.Half && t.mode.Sink == nil }

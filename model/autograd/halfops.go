@@ -10,8 +10,7 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// halfVJPs is the table vjps for nodes that were recorded in bf16: the gradients of their
-// outputs are bf16.
+// halfVJPs has the VJPs of nodes recorded in bf16. The gradients of their outputs are bf16.
 var halfVJPs = [ops]func(*Tape, *node) error{
 	opLinear:    groupVJP,
 	opNorm:      normHalfVJP,
@@ -21,7 +20,7 @@ var halfVJPs = [ops]func(*Tape, *node) error{
 	opResidual:  residualHalfVJP,
 }
 
-// recordHalf is record of an op in bf16.
+// recordHalf is record for an op in bf16.
 func (t *Tape) recordHalf(o op, out *Value, in ...*Value) *node {
 	n := t.record(o, out, in...)
 	if n != nil {
@@ -30,7 +29,7 @@ func (t *Tape) recordHalf(o op, out *Value, in ...*Value) *node {
 	return n
 }
 
-// normHalf is Norm in bf16. Where x has not been added up yet, the kernel does that, too.
+// normHalf is Norm in bf16. If x is a pending sum the kernel computes that, too.
 func (t *Tape) normHalf(x *Value, w *tensor.Param, o NormOptions) *Value {
 	d := w.Size()
 	out, rstd := t.halfValue(x.Rows, x.Cols, x.wants || w.Trainable()), t.buffer(x.Rows*x.Cols/d)
@@ -68,7 +67,7 @@ func normHalfAgain(t *Tape, n *node) {
 	norm.ForwardBF16(t.dev, n.saved[0].bf16(size), norm.Residual{}, factorOf(n.weight, n.saved[2]), n.norm.Eps, n.out.half.bf16(size), n.saved[1].mem, n.weight.Size())
 }
 
-// normHalfVJP adds the gradient that x has already, a residual's, in the same launch.
+// normHalfVJP also adds the gradient that x already has, from its residual, in the same launch.
 func normHalfVJP(t *Tape, n *node) error {
 	x, d, dy := n.in[0], n.weight.Size(), n.out.halfGrad
 	size := x.Rows * x.Cols
@@ -178,7 +177,8 @@ func swigluHalfAgain(t *Tape, n *node) {
 	swiglu.ForwardBF16(t.dev, n.act, n.saved[0].bf16(size), n.saved[1].bf16(size), n.out.half.bf16(size))
 }
 
-// swigluHalfVJP puts the gradients where the activations were, unless others read these.
+// swigluHalfVJP overwrites the saved activations with the gradients, unless other ops still
+// read them.
 func swigluHalfVJP(t *Tape, n *node) error {
 	dgate, dup := t.takeOver(n.saved[0]), t.takeOver(n.saved[1])
 	if t.err != nil {
@@ -191,7 +191,7 @@ func swigluHalfVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// residualHalf is Residual in bf16, which is added up by what reads it.
+// residualHalf is Residual in bf16. The sum is computed by the op that reads it.
 func (t *Tape) residualHalf(x, y *Value, scale float32) *Value {
 	if t.narrowed(x); t.narrowed(y) == nil || t.err != nil {
 		return nil
@@ -209,7 +209,7 @@ func (t *Tape) residualHalf(x, y *Value, scale float32) *Value {
 	return out
 }
 
-// residualHalfVJP passes the gradient on to both, without a copy unless it is scaled.
+// residualHalfVJP shares the output's gradient with both operands; only a scaled y gets a copy.
 func residualHalfVJP(t *Tape, n *node) error {
 	x, y, g := n.in[0], n.in[1], n.out.halfGrad
 	g.refs++

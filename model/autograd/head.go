@@ -8,21 +8,22 @@ import (
 	"dataflex.dev/dataflex/kernels/xent"
 )
 
-// Head is the matrix that the last hidden states are multiplied with, and what trains on
-// it. Without an adapter or tokens of its own its logits never leave kernels/xent; with
-// them they are a linear layer's like any other, for a block of rows at a time.
+// Head is the output projection (lm_head) and what trains on it. Its logits are never stored as
+// a whole: without an adapter and trained tokens kernels/xent computes them tile by tile, and
+// with them they are computed for a block of rows at a time, as any linear layer's output.
 type Head struct {
-	Linear         // Weight [Vocab, Hidden]; with a bias, in float32, or without; with an adapter or without
-	Tokens *Tokens // rows that train: they lie in Weight already; nil = none
+	Linear         // Weight [Vocab, Hidden], an optional float32 bias, an optional adapter
+	Tokens *Tokens // rows that are trained by themselves, already copied into Weight; nil = none
 }
 
-// adapted reports whether anything but the whole matrix trains on the head.
+// adapted reports whether an adapter or single tokens are trained on the head.
 func (h *Head) adapted() bool { return h.LoRA != nil || h.Tokens != nil }
 
-// CrossEntropy computes every row's loss against head and, when the pass records,
-// already the gradients of h and of what trains on the head: p has its bias. Logits are never stored,
-// so they exist here or not at all. weight [Rows] multiplies a row's gradient
-// (nil = 1); rows with a negative target have loss 0. loss is [Rows], overwritten.
+// CrossEntropy computes the loss of every row of h [Rows, Hidden] against targets. If the pass
+// records it also computes the gradients of h and of the head's parameters right away, because
+// the logits exist only inside this call. p holds the head's bias and its gradient. weight
+// [Rows] multiplies a row's gradient (nil = 1). Rows with a negative target have loss 0. loss
+// is [Rows], overwritten.
 func (t *Tape) CrossEntropy(p xent.Params, h *Value, head *Head, targets []int32, weight, loss driver.F32) {
 	if t.err != nil {
 		return
@@ -59,15 +60,16 @@ func (t *Tape) CrossEntropy(p xent.Params, h *Value, head *Head, targets []int32
 	}
 }
 
-// The rows of an adapted head whose logits exist at once: the same on every device, for
-// the masks of dropout are drawn by block.
+// Limits on the rows whose logits are stored at once for an adapted head. They are the same on
+// every device, because dropout masks are drawn per block.
 const (
 	headFloats = 16 << 20 // 64 MiB of logits
 	headRows   = 512
 )
 
-// adaptedEntropy is CrossEntropy of a head with an adapter or tokens: the products of a
-// block of rows, their losses and gradients, and the layer's VJP, one block after the other.
+// adaptedEntropy is CrossEntropy for a head with an adapter or trained tokens. For one block of
+// rows after the other it computes the logits, the losses with their gradients, and the layer's
+// VJP.
 func (t *Tape) adaptedEntropy(p xent.Params, h *Value, head *Head, targets []int32, weight, loss driver.F32) {
 	var rows, hits []int32
 	for i, y := range targets {
@@ -94,19 +96,19 @@ func (t *Tape) adaptedEntropy(p xent.Params, h *Value, head *Head, targets []int
 	m.release(t)
 }
 
-// block is the head with a mask of dropout of its own.
+// block returns the head for block number of the rows, with dropout masks of its own.
 func (h *Head) block(number int) *Head {
 	if h.LoRA == nil || number == 0 {
 		return h
 	}
-	const stride = 1 << 20 // more than a model has adapters
+	const stride = 1 << 20 // larger than any model's number of adapters
 	one, a := *h, *h.LoRA
 	a.Pair += stride * number
 	one.LoRA = &a
 	return &one
 }
 
-// headMemory is room for the products of that many rows.
+// headMemory allocates what the layer's product and VJP need for that many rows.
 func (t *Tape) headMemory(head *Head, rows int) (m memory) {
 	m.x, m.y = t.buffer(rows*head.In), t.buffer(rows*head.Out)
 	if t.mode.Record {
@@ -133,7 +135,8 @@ func (m memory) release(t *Tape) {
 	}
 }
 
-// headBlock handles the given rows of h, at most so many, whose targets are hits.
+// headBlock computes the given rows of h, whose targets are hits. most is the number of rows
+// that m has room for.
 func (t *Tape) headBlock(p xent.Params, h *Value, head *Head, m memory, most int, rows, hits []int32, weight, loss driver.F32) {
 	if t.err != nil {
 		return
@@ -165,8 +168,8 @@ func (t *Tape) headBlock(p xent.Params, h *Value, head *Head, m memory, most int
 	embed.Backward(t.dev, part.dx.Data, rows, h.grad.mem, head.In)
 }
 
-// Product overwrites z [rows, Out] with l(x) of x [rows, In], its adapter's share included
-// and nothing dropped out, after a pass.
+// Product overwrites z [rows, Out] with l(x) of x [rows, In], its adapter included but without
+// dropout. It may be called after a pass.
 func (t *Tape) Product(l *Linear, x, z driver.F32) error {
 	in := t.alias(x.Len()/l.In, l.In, false, &buffer{mem: x, refs: 1})
 	mode := t.mode
@@ -181,7 +184,7 @@ func (t *Tape) Product(l *Linear, x, z driver.F32) error {
 	return t.err
 }
 
-// Logits overwrites z [Rows, vocabulary] with the scaled and capped logits of h.
+// Logits overwrites z [Rows, Vocab] with the scaled and soft-capped logits of h.
 func (t *Tape) Logits(p xent.Params, h *Value, head *Head, z driver.F32) {
 	switch {
 	case t.err != nil:

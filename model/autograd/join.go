@@ -6,8 +6,8 @@ import (
 	"dataflex.dev/dataflex/kernels/router"
 )
 
-// Join records the heads of a [T, heads·n], each with all of b [T, m] behind it, which they
-// share: [T, heads·(n+m)].
+// Join appends all of b [T, m] to each head of a [T, heads·n], as multi-head latent attention
+// shares the rotary part of its keys: [T, heads·(n+m)].
 func (t *Tape) Join(a, b *Value, heads int) *Value {
 	if t.err != nil {
 		return nil
@@ -28,7 +28,7 @@ func (t *Tape) Join(a, b *Value, heads int) *Value {
 	return out
 }
 
-// Zeros is a matrix of zeros, which wants no gradient.
+// Zeros returns a matrix of zeros that wants no gradient.
 func (t *Tape) Zeros(rows, cols int) *Value {
 	if t.err != nil {
 		return nil
@@ -40,7 +40,7 @@ func (t *Tape) Zeros(rows, cols int) *Value {
 	return out
 }
 
-// joinVJP sums b's gradient over the heads, in their order.
+// joinVJP sums b's gradient over the heads in order.
 func joinVJP(t *Tape, node *node) error {
 	a, b, g := node.in[0], node.in[1], node.out.grad.mem
 	n, m := a.Cols/node.heads, b.Cols
@@ -65,8 +65,8 @@ func joinVJP(t *Tape, node *node) error {
 	return t.err
 }
 
-// Send is Dispatch with every row multiplied by its weight of r: experts whose inputs are
-// weighted (llama4). Gather puts their outputs together.
+// Send is Dispatch with every row multiplied by its routing weight, for experts whose inputs
+// are weighted instead of their outputs (llama4). Gather sums their outputs.
 func (t *Tape) Send(x *Value, r *Routing) *Value {
 	if t.err != nil {
 		return nil
@@ -86,7 +86,8 @@ func (t *Tape) Send(x *Value, r *Routing) *Value {
 	return out
 }
 
-// sendVJP: dx = Σ_k weight·dout, dweight = dout·x, the ways of Combine and its gradient.
+// sendVJP computes dx = Σ_k weight·dout and dweight = dout·x, which are the formulas of Combine
+// and of its gradient.
 func sendVJP(t *Tape, n *node) error {
 	x, w, r := n.in[0], n.in[1], n.routing
 	dx, dw := t.buffer(x.Rows*x.Cols), t.buffer(w.Rows*w.Cols)
@@ -102,7 +103,7 @@ func sendVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// Gather records the sums of y's rows [T·TopK, d] by token.
+// Gather records the sum of y's rows [T·TopK, d] per token: [T, d].
 func (t *Tape) Gather(y *Value, r *Routing) *Value {
 	if t.err != nil {
 		return nil

@@ -20,28 +20,28 @@ type Linear struct {
 	LoRA    *LoRA         // or nil
 }
 
-// LoRA is a low-rank adapter of one Linear (Hu et al. 2021, as PEFT computes it).
+// LoRA is a low-rank adapter of one Linear, B·A scaled by s (Hu et al. 2021, arXiv:2106.09685,
+// section 4.1), with the dropout of PEFT.
 type LoRA struct {
 	A, B    *tensor.Param // [Rank, In], [Out, Rank]
 	Rank    int
 	Scale   float32 // s
-	Dropout float32 // share of the entries of x set to zero while training
-	DoRA    *DoRA   // or nil
-	Pair    int     // its number among the model's adapters
-	Offset  int     // of A in the flattened trainable vector; B follows A
+	Dropout float32 // probability that an element of x is set to zero in training
+	DoRA    *DoRA   // nil: plain LoRA
+	Pair    int     // the adapter's number in the model
+	Offset  int     // of A in the vector of all trained parameters; B follows A
 }
 
-// FactorSink receives the factors of adapter number pair's per-sample gradients.
-// Their memory is valid during the call only. Pairs come last first.
+// FactorSink receives the factors of the per-sample gradients of the adapter with that Pair.
+// The factors' memory is valid during the call only. Adapters come in descending order of Pair.
 type FactorSink func(pair int, f gradproj.Factors) error
 
-// linears are the layers of one opLinear: number i takes rows rows[i] to rows[i+1].
-// A dense layer is one of them, the experts of a mixture are many. All have the same
-// shape.
+// linears are the layers of one opLinear: layers[i] computes rows rows[i] to rows[i+1]. A dense
+// layer is a list of one; the experts of a mixture are a list of many. All have the same shape.
 type linears struct {
 	layers []*Linear
 	rows   []int32
-	routed *Routing // whose rows these are; nil = the batch's tokens
+	routed *Routing // the routing of the rows to experts; nil = the rows are the batch's tokens
 }
 
 func (l linears) trains() bool {
@@ -56,7 +56,7 @@ func (l linears) trains() bool {
 // narrows reports whether the layers multiply in bf16.
 func (l linears) narrows() bool { return l.layers[0].Weight.Narrows() }
 
-// rank is the widest adapter's width, 0 without any.
+// rank returns the largest rank of the layers' adapters, 0 without adapters.
 func (l linears) rank() int {
 	rank := 0
 	for _, lin := range l.layers {
@@ -67,7 +67,7 @@ func (l linears) rank() int {
 	return rank
 }
 
-// Linear records y = l(x).
+// Linear records y = l(x): [T, In] to [T, Out].
 func (t *Tape) Linear(x *Value, l *Linear) *Value {
 	if t.err != nil {
 		return nil
@@ -78,7 +78,8 @@ func (t *Tape) Linear(x *Value, l *Linear) *Value {
 	return t.linear(x, linears{layers: []*Linear{l}, rows: []int32{0, int32(x.Rows)}})
 }
 
-// Experts records y: the rows of x that r gives expert e, through layers[e].
+// Experts records the outputs of a mixture's experts: layers[e] computes the rows of x that r
+// assigns to expert e.
 func (t *Tape) Experts(x *Value, layers []*Linear, r *Routing) *Value {
 	if t.err != nil {
 		return nil
@@ -125,24 +126,24 @@ func (t *Tape) linear(x *Value, l linears) *Value {
 	return y
 }
 
-// memory is what a pass over linears reads and writes, all layers' rows; what is not
-// there is nil.
+// memory holds the buffers of a pass over linears, with the rows of all layers; unused ones are
+// nil.
 type memory struct {
-	x, y, dx *buffer // y is dy in the backward pass
-	u, v     *buffer // [rows, Rank]; room for the widest rank
-	z        *buffer // y before DoRA scales it
-	scale    *buffer // DoRA's, [layers, Out]
-	inverse  *buffer // of the norms, likewise
+	x, y, dx *buffer // in the backward pass y holds dy
+	u, v     *buffer // [rows, rank], for the largest rank
+	z        *buffer // y before DoRA's scaling
+	scale    *buffer // DoRA's magnitude/norm [layers, Out]
+	inverse  *buffer // DoRA's 1/norm [layers, Out]
 	masked   *buffer // dropout(x)
-	dMasked  *buffer // its gradient
+	dMasked  *buffer // the gradient of masked
 
-	xHalf, yHalf *buffer // x and y in bf16, where the layers multiply in it
+	xHalf, yHalf *buffer // x and y in bf16, if the layers multiply in bf16
 }
 
-// rowsOf is one layer's share of it.
+// rowsOf is one layer's part of memory.
 type rowsOf struct {
 	rows                            int
-	most                            int // rows of all layers together
+	most                            int // the rows of all layers together
 	x, y, dx, u, v, masked, dMasked gemm.F32
 	z                               gemm.F32
 	scale, inverse                  driver.F32
@@ -209,19 +210,19 @@ func (t *Tape) product(p rowsOf, l *Linear) {
 	}
 }
 
-// input and output are x, and y or its gradient, as factors of products.
+// input and output return x and y as operands of products; in the backward pass y holds dy.
 func (p rowsOf) input() tensor.Operand  { return tensor.Operand{F32: p.x, BF16: p.xHalf} }
 func (p rowsOf) output() tensor.Operand { return tensor.Operand{F32: p.y, BF16: p.yHalf} }
 
-// bias makes every row of y the bias: a product of depth 1.
+// bias sets every row of y to the bias, by the product of a column of ones with it.
 func (t *Tape) bias(p rowsOf, l *Linear) {
 	if ones := t.onesColumn(p); t.err == nil {
 		gemm.Run(t.dev, gemm.NN, 1, gemm.Dense(ones, p.rows, 1), gemm.Dense(l.Bias.Data, 1, l.Out), 0, p.y)
 	}
 }
 
-// adapterInput is what A is multiplied with: x, or x with the pass's mask on it. The
-// mask is drawn again in the backward pass rather than kept.
+// adapterInput returns what A is multiplied with: x, or dropout(x) in p.masked. The mask is a
+// function of the pass's seed, so the backward pass draws it again instead of keeping it.
 func (t *Tape) adapterInput(a *LoRA, p rowsOf) gemm.F32 {
 	if !t.drops(a) || p.rows == 0 {
 		return p.x
@@ -234,11 +235,11 @@ func (t *Tape) dropsAny(l linears) bool {
 	return slices.ContainsFunc(l.layers, func(lin *Linear) bool { return lin.LoRA != nil && t.drops(lin.LoRA) })
 }
 
-// drops reports whether l's input is dropped out in this pass.
+// drops reports whether this pass applies dropout to the adapter's input.
 func (t *Tape) drops(l *LoRA) bool { return t.mode.Dropout && l.Dropout > 0 }
 
-// linearVJP: dx += dy W + the adapter's; dW += dyᵀ x; db += Σ rows of dy. Layers come
-// last first, as pairs must.
+// linearVJP computes dx += dy W + the adapter's part; dW += dyᵀ x; db += Σ rows of dy. It goes
+// through the layers in reverse order, as FactorSink requires.
 func linearVJP(t *Tape, n *node) error {
 	l, x := n.linears, n.in[0]
 	m := memory{y: n.out.grad, u: n.saved[1], z: n.saved[2], scale: n.saved[3], inverse: n.saved[4]}
@@ -275,7 +276,7 @@ func linearVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// input is x of a recorded Linear: kept, or computed again.
+// input returns x of a recorded Linear: kept or recomputed.
 func (t *Tape) input(n *node) *buffer {
 	if n.saved[0] == nil {
 		t.again(n.in[0])
@@ -284,7 +285,7 @@ func (t *Tape) input(n *node) *buffer {
 	return n.saved[0]
 }
 
-// segments are the samples among layer i's rows.
+// segments returns where the samples begin among layer i's rows.
 func (l linears) segments(t *Tape, i int) []int32 {
 	if l.routed == nil || t.mode.Sink == nil {
 		return t.mode.Segments
@@ -325,9 +326,8 @@ func (t *Tape) productVJP(p rowsOf, l *Linear, beta float32, segments []int32) e
 	return nil
 }
 
-// beside computes y, NT, or dx, NN, of a layer with its adapter in one product, and u or v
-// with it, where the weight is packed for that and nothing is dropped out in between. It
-// reports whether it did.
+// beside computes a layer and its adapter in one product, if the weight is packed for it and
+// this pass has no dropout: y and u for NT, dx and v for NN. It reports whether it did.
 func (a *LoRA) beside(t *Tape, tr gemm.Transpose, p rowsOf, l *Linear, beta float32) bool {
 	if t.drops(a) || p.rows == 0 {
 		return false
@@ -339,8 +339,8 @@ func (a *LoRA) beside(t *Tape, tr gemm.Transpose, p rowsOf, l *Linear, beta floa
 	return l.Weight.MultiplyLowRank(t.dev, tr, p.y, gemm.LowRank{Down: w.B, Up: w.A, DownScale: a.Scale, UpScale: 1, U: p.v}, beta, p.dx)
 }
 
-// adapterVJP adds the adapter's part to dx (nil = not wanted), unless it is in it already,
-// and to dA and dB, or hands the factors of these to the sink.
+// adapterVJP adds the adapter's part to dx (nil = not wanted) unless inDX says that it is in it
+// already. It adds to dA and dB, or passes their factors to the sink.
 func (t *Tape) adapterVJP(p rowsOf, l *Linear, inDX bool, segments []int32) error {
 	a := l.LoRA
 	w := a.branch(l)
@@ -363,12 +363,12 @@ func (t *Tape) adapterVJP(p rowsOf, l *Linear, inDX bool, segments []int32) erro
 	return nil
 }
 
-// branch is the adapter of l, without memory for its gradients.
+// branch returns l's adapter as kernels/lora takes it, without memory for its gradients.
 func (a *LoRA) branch(l *Linear) lora.Branch {
 	return lora.Branch{A: gemm.Dense(a.A.Data, a.Rank, l.In), B: gemm.Dense(a.B.Data, l.Out, a.Rank), Scale: a.Scale}
 }
 
-// factors are those of l's adapter, whose A was multiplied with x.
+// factors returns the factors of the gradients of l's adapter. x is what A was multiplied with.
 func (l *Linear) factors(p rowsOf, x gemm.F32, segments []int32) gradproj.Factors {
 	return gradproj.Factors{
 		X: x.Data, DY: p.y.Data, U: p.u.Data, V: p.v.Data, In: l.In, Out: l.Out, Rank: l.LoRA.Rank, Scale: l.LoRA.Scale,
@@ -376,7 +376,7 @@ func (l *Linear) factors(p rowsOf, x gemm.F32, segments []int32) gradproj.Factor
 	}
 }
 
-// adapterBackward computes v and adds to dx, with the mask between A and dx.
+// adapterBackward computes v and adds the adapter's part, with its dropout mask, to dx.
 func (t *Tape) adapterBackward(a *LoRA, w lora.Branch, p rowsOf) {
 	masks := t.drops(a) && !p.dx.IsNil() && p.rows > 0
 	dx := p.dx
@@ -390,8 +390,8 @@ func (t *Tape) adapterBackward(a *LoRA, w lora.Branch, p rowsOf) {
 	}
 }
 
-// onesColumn is a one for each of p's rows. Its memory has room for those of all layers, so
-// that what a pass takes does not depend on the experts' shares.
+// onesColumn returns a column of ones with p.rows rows. It allocates one for the rows of all
+// layers, so that a pass's memory does not depend on how tokens are routed.
 func (t *Tape) onesColumn(p rowsOf) driver.F32 {
 	if t.ones == nil || t.ones.mem.Len() < p.most {
 		b := t.buffer(p.most)
@@ -404,9 +404,9 @@ func (t *Tape) onesColumn(p rowsOf) driver.F32 {
 	return t.ones.mem.Sub(0, p.rows)
 }
 
-// MergeLoRA adds the adapter to the weight, W += s·B A, in float32, scales its rows where
-// the adapter is DoRA's, and leaves the adapter in place. It is an error where there is no
-// memory for a bf16 weight in float32, and for a weight in codes.
+// MergeLoRA adds the adapter to the weight, W += s·B A, in float32, and scales the rows if the
+// adapter is DoRA's. The adapter stays in place. It fails if a bf16 weight does not fit into
+// memory in float32, and for a quantised weight.
 func (l *Linear) MergeLoRA(dev driver.Device) error {
 	err := l.Weight.Update(dev, func(w driver.F32) {
 		a := l.LoRA
@@ -427,7 +427,7 @@ func (l *Linear) MergeLoRA(dev driver.Device) error {
 	return l.Weight.Upload(dev, w)
 }
 
-// ScaleRows gives the rows of w [len(m), cols] the norms m: DoRA's merge.
+// ScaleRows scales the rows of w [len(m), cols] to the norms m, as merging a DoRA adapter does.
 func ScaleRows(w, m []float32) {
 	cols := len(w) / len(m)
 	for o := range m {

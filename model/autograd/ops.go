@@ -14,7 +14,7 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// op names what a node computed.
+// op identifies what a node computed.
 type op uint8
 
 const (
@@ -39,13 +39,13 @@ const (
 	opGather
 	opScaled
 	opWeigh
-	ops       // how many there are in the table
-	opSegment // whose VJP runs those of others
-	opMark    // no computation
+	ops       // the length of the tables of VJPs
+	opSegment // runs the VJPs of the ops inside the segment
+	opMark    // calls a function; computes nothing
 )
 
-// vjps is the table: from a node whose output has its gradient to the gradients of
-// its operands and parameters.
+// vjps has the VJP of every op. When a node's VJP runs, its output has its gradient; the VJP
+// computes those of its operands and parameters.
 var vjps = [ops]func(*Tape, *node) error{
 	opEmbed:     embedVJP,
 	opLinear:    linearVJP,
@@ -70,12 +70,12 @@ var vjps = [ops]func(*Tape, *node) error{
 	opWeigh:     weighVJP,
 }
 
-// cheap reports whether an op's output is cheaper to compute again than to keep.
+// cheap reports whether an op's output is recomputed in the backward pass instead of kept.
 func (o op) cheap() bool {
 	return o == opNorm || o == opLayerNorm || o == opSwiGLU || o == opPointwise || o == opDispatch
 }
 
-// compute computes the output of a recorded cheap op again, in memory that is there.
+// compute recomputes the output of a cheap op into memory that the caller has allocated.
 func (t *Tape) compute(n *node) {
 	switch {
 	case !n.half:
@@ -100,7 +100,7 @@ func (t *Tape) compute(n *node) {
 	}
 }
 
-// scale multiplies b by s; 0 means 1.
+// scale multiplies b by s; s = 0 means 1.
 func (t *Tape) scale(s float32, b *buffer) {
 	if s != 0 && s != 1 {
 		reduce.Scale(t.dev, s, b.mem)
@@ -113,8 +113,10 @@ type NormOptions struct {
 	OnePlus bool // multiply by 1+w instead of w: gemma
 }
 
-// Norm records RMSNorm: out = x / sqrt(mean(x²) + eps) · w over every len(w) elements
-// of a row: the row, or each of its heads.
+// Norm records RMSNorm, out = x / sqrt(mean(x²) + eps) · w (Zhang and Sennrich 2019,
+// arXiv:1910.07467). x is [T, n·d] and w [d]: every d elements of a row are normalised by
+// themselves, so n is 1 for a layer's norm and the number of heads for a norm of queries or
+// keys.
 func (t *Tape) Norm(x *Value, w *tensor.Param, o NormOptions) *Value {
 	if t.err != nil {
 		return nil
@@ -141,7 +143,7 @@ func (t *Tape) Norm(x *Value, w *tensor.Param, o NormOptions) *Value {
 	return out
 }
 
-// onePlus is 1 + w.
+// onePlus computes 1 + w.
 func (t *Tape) onePlus(w *tensor.Param) *buffer {
 	b := t.buffer(w.Size())
 	if b != nil {
@@ -151,7 +153,7 @@ func (t *Tape) onePlus(w *tensor.Param) *buffer {
 	return b
 }
 
-// factorOf is what a norm multiplies with: 1+w where that was formed, or w.
+// factorOf returns the factor of a norm: onePlus, which holds 1 + w, or w if that is nil.
 func factorOf(w *tensor.Param, onePlus *buffer) driver.F32 {
 	if onePlus != nil {
 		return onePlus.mem
@@ -159,7 +161,7 @@ func factorOf(w *tensor.Param, onePlus *buffer) driver.F32 {
 	return w.Data
 }
 
-// normVJP puts dx where the gradient of the output was.
+// normVJP overwrites the output's gradient with dx, to save memory.
 func normVJP(t *Tape, n *node) error {
 	x := n.in[0]
 	if t.unshare(n.out); t.err != nil {
@@ -180,12 +182,12 @@ func normAgain(t *Tape, n *node) {
 	norm.Forward(t.dev, n.saved[0].mem, factorOf(n.weight, n.saved[2]), n.norm.Eps, n.out.data.mem, n.saved[1].mem, n.weight.Size())
 }
 
-// Columns records columns [from, from+n) of x.
+// Columns records columns [from, from+n) of x: [T, n].
 func (t *Tape) Columns(x *Value, from, n int) *Value { return t.ColumnsOf(x, 1, from, n) }
 
-// ColumnsOf cuts every row of x into equal pieces and records columns [from, from+n) of
-// each, one after the other: the queries, or the keys, of a projection that keeps those of
-// one head together.
+// ColumnsOf splits every row of x [T, pieces·width] into equal pieces and records columns
+// [from, from+n) of each: [T, pieces·n]. It extracts the queries, or the keys, of a projection
+// that stores a head's queries, keys and values next to each other.
 func (t *Tape) ColumnsOf(x *Value, pieces, from, n int) *Value {
 	if t.err != nil {
 		return nil
@@ -214,8 +216,9 @@ func columnsVJP(t *Tape, n *node) error {
 	return nil
 }
 
-// Rope rotates x in place by the positions' angles. It takes x over: only the
-// returned value may be used.
+// Rope rotates the heads of x [T, heads·headDim] in place by the angles of their positions (Su
+// et al. 2021, arXiv:2104.09864). x must not be used afterwards: its memory becomes the
+// returned value's.
 func (t *Tape) Rope(x *Value, pos []int32, table *rope.Table, heads, headDim int) *Value {
 	if t.err != nil {
 		return nil
@@ -237,7 +240,7 @@ func (t *Tape) Rope(x *Value, pos []int32, table *rope.Table, heads, headDim int
 	return out
 }
 
-// ropeVJP rotates back, in the gradient's own memory.
+// ropeVJP applies the inverse rotation to the gradient in place.
 func ropeVJP(t *Tape, n *node) error {
 	if t.unshare(n.out); t.err != nil {
 		return t.err
@@ -248,13 +251,13 @@ func ropeVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// Attention records causal attention inside each segment of p. q is [T, Heads·HeadDim], k
-// [T, KVHeads·HeadDim], v [T, KVHeads·ValueDim].
+// Attention records causal attention within each segment of p. q is [T, Heads·HeadDim], k [T,
+// KVHeads·HeadDim], v [T, KVHeads·ValueDim]; the result is [T, Heads·ValueDim].
 func (t *Tape) Attention(p attention.Params, q, k, v *Value) *Value {
 	return t.SinkAttention(p, nil, q, k, v)
 }
 
-// SinkAttention is Attention with sinks [Heads]; nil = none.
+// SinkAttention is Attention with one attention sink per head, sinks [Heads]; nil = none.
 func (t *Tape) SinkAttention(p attention.Params, sinks *tensor.Param, q, k, v *Value) *Value {
 	if t.err != nil {
 		return nil
@@ -330,8 +333,8 @@ func attentionVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// CachedAttention is Attention of one new token per sequence over a cache of keys and
-// values, for passes that record nothing.
+// CachedAttention computes attention from one new token per sequence to a cache of keys and
+// values. It is for passes that record nothing.
 func (t *Tape) CachedAttention(c attention.Cached, q *Value, k, v driver.F32) *Value {
 	if t.err != nil {
 		return nil
@@ -343,7 +346,7 @@ func (t *Tape) CachedAttention(c attention.Cached, q *Value, k, v driver.F32) *V
 	return out
 }
 
-// Rows is those rows of x, for passes that record nothing.
+// Rows returns the given rows of x. It is for passes that record nothing.
 func (t *Tape) Rows(x *Value, rows []int32) *Value {
 	if t.err != nil {
 		return nil
@@ -355,7 +358,7 @@ func (t *Tape) Rows(x *Value, rows []int32) *Value {
 	return out
 }
 
-// SwiGLU records out = act(gate) · up.
+// SwiGLU records out = act(gate) · up (Shazeer 2020, arXiv:2002.05202); all are [T, d].
 func (t *Tape) SwiGLU(act swiglu.Activation, gate, up *Value) *Value {
 	if t.err != nil {
 		return nil
@@ -375,7 +378,8 @@ func (t *Tape) SwiGLU(act swiglu.Activation, gate, up *Value) *Value {
 	return out
 }
 
-// ClampedSwiGLU records gpt_oss' gate.
+// ClampedSwiGLU records the gated activation of gpt_oss, with clamped inputs: see
+// swiglu.Clamped.
 func (t *Tape) ClampedSwiGLU(c swiglu.Clamped, gate, up *Value) *Value {
 	if t.err != nil {
 		return nil
@@ -392,7 +396,8 @@ func (t *Tape) ClampedSwiGLU(c swiglu.Clamped, gate, up *Value) *Value {
 	return out
 }
 
-// swigluVJP puts the gradients where the activations were, unless others read these.
+// swigluVJP overwrites the saved activations with the gradients, unless other ops still read
+// them.
 func swigluVJP(t *Tape, n *node) error {
 	dgate, dup := t.takeOver(n.saved[0]), t.takeOver(n.saved[1])
 	if t.err != nil {
@@ -416,8 +421,8 @@ func swigluAgain(t *Tape, n *node) {
 	swiglu.Forward(t.dev, n.act, n.saved[0].mem, n.saved[1].mem, n.out.data.mem)
 }
 
-// Residual records out = x + scale·y, in y's memory; scale 0 means 1. It takes both
-// over: only the returned value may be used.
+// Residual records out = x + scale·y in y's memory; scale = 0 means 1. x and y must not be used
+// afterwards.
 func (t *Tape) Residual(x, y *Value, scale float32) *Value {
 	if t.err != nil {
 		return nil
@@ -436,7 +441,7 @@ func (t *Tape) Residual(x, y *Value, scale float32) *Value {
 	return out
 }
 
-// residualVJP passes the gradient on to both, without a copy unless it is scaled.
+// residualVJP shares the output's gradient with both operands; only a scaled y gets a copy.
 func residualVJP(t *Tape, n *node) error {
 	for _, v := range n.in[:2] {
 		n.out.grad.refs++
@@ -450,7 +455,7 @@ func residualVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// Scratch is n floats of unspecified contents that live as long as the pass; nil
+// Scratch returns n floats of unspecified contents that stay allocated until the pass ends; nil
 // after an error.
 func (t *Tape) Scratch(n int) driver.F32 {
 	b := t.buffer(n)

@@ -9,17 +9,18 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Part is one of the micro-batches that a pass holds. What hangs on a micro-batch as a whole
-// is each one's own: the masks, the noise, and every sum over tokens, which gradients get one
-// after the other. So a pass of several has the bits of several passes, as long as its values
-// have a row a token; experts' rows and those of an adapted head have not.
+// Part is one of the micro-batches that are computed together in one pass. Dropout masks, noise
+// and sums over tokens stay those of one micro-batch: a parameter's gradient is the sum of one
+// micro-batch's tokens after the other. So a pass over several micro-batches has the bits of
+// several passes. This needs values with one row per token, which the rows of experts and of an
+// adapted head are not.
 type Part struct {
-	From, To    int     // tokens of the pass
-	DropoutSeed uint64  // with the adapter's number, the key of its masks; the noise's key
-	Noise       float32 // uniform in ±Noise is added to embeddings that are Noisy; 0 = none
+	From, To    int     // the tokens [From, To) of the pass
+	DropoutSeed uint64  // key of the dropout masks, together with the adapter's number, and of the noise
+	Noise       float32 // noise drawn uniformly from ±Noise is added to embeddings that are Noisy (NEFTune: Jain et al. 2023, arXiv:2310.05914); 0 = none
 }
 
-// parts are the pass's micro-batches, among the rows of a value.
+// parts returns the pass's micro-batches, as ranges of rows of a value.
 func (t *Tape) parts(rows int) []Part {
 	list := t.mode.Parts
 	switch n := len(list); {
@@ -37,17 +38,17 @@ func (t *Tape) parts(rows int) []Part {
 	return t.whole[:]
 }
 
-// partsIf are the pass's micro-batches where a sum over them is wanted, and otherwise all
-// rows at once.
-func (t *Tape) partsIf(wanted bool, rows int) []Part {
-	if wanted {
+// partsIf returns the pass's micro-batches if separate is set, as sums over tokens need them,
+// and otherwise one part with all rows.
+func (t *Tape) partsIf(separate bool, rows int) []Part {
+	if separate {
 		return t.parts(rows)
 	}
 	t.whole[0] = Part{To: rows}
 	return t.whole[:]
 }
 
-// of is the part's rows of a matrix with so many rows for every token; nil of nil.
+// of returns the part's rows of a matrix that has width elements per token; nil if x is nil.
 func (p Part) of(x driver.F32, width int) driver.F32 {
 	if x.IsNil() {
 		return x
@@ -55,7 +56,7 @@ func (p Part) of(x driver.F32, width int) driver.F32 {
 	return x.Sub(p.From*width, p.To*width)
 }
 
-// rows are the part's of a matrix; nil of nil.
+// rows returns the part's rows of x; nil if x is nil.
 func (p Part) rows(x gemm.F32) gemm.F32 {
 	if x.IsNil() {
 		return x
@@ -63,7 +64,7 @@ func (p Part) rows(x gemm.F32) gemm.F32 {
 	return x.Sub(p.From, p.To)
 }
 
-// half is rows of a bf16 matrix.
+// half returns the part's rows of a bf16 matrix; nil if x is nil.
 func (p Part) half(x gemm.BF16) gemm.BF16 {
 	if x.IsNil() {
 		return x
@@ -71,12 +72,12 @@ func (p Part) half(x gemm.BF16) gemm.BF16 {
 	return x.Sub(p.From, p.To)
 }
 
-// operand is rows of either.
+// operand returns the part's rows of both forms of an operand.
 func (p Part) operand(o tensor.Operand) tensor.Operand {
 	return tensor.Operand{F32: p.rows(o.F32), BF16: p.half(o.BF16)}
 }
 
-// mask is dropout.Mask by a's mask of every micro-batch.
+// mask applies a's dropout mask of every micro-batch to src; see dropout.Mask.
 func (t *Tape) mask(a *LoRA, rows, cols int, src, dst driver.F32, add bool) {
 	for _, p := range t.parts(rows) {
 		key := dropout.Key{Seed: p.DropoutSeed, Stream: uint32(a.Pair)}

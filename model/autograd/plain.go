@@ -24,7 +24,7 @@ func (t *Tape) Pointwise(f swiglu.Pointwise, x *Value) *Value {
 	return out
 }
 
-// pointwiseVJP puts dx where x was, unless others read it.
+// pointwiseVJP overwrites x with dx, unless other ops still read x.
 func pointwiseVJP(t *Tape, n *node) error {
 	dx := t.takeOver(n.saved[0])
 	if t.err != nil {
@@ -42,13 +42,13 @@ func pointwiseAgain(t *Tape, n *node) {
 // LayerOptions are the variants of LayerNorm.
 type LayerOptions struct {
 	Eps     float32
-	Groups  int  // rows take turns with so many weights and biases; 0 = 1
+	Groups  int  // row i uses the weights and biases i mod Groups; 0 = 1
 	OnePlus bool // multiply by 1+w instead of w: nemotron
 }
 
-// LayerNorm records (x − mean)/sqrt(variance + eps)·w + b over rows of width elements:
-// x's own, or pieces of them, as attention normalises heads. w and b are [Groups, width];
-// they may be nil: nothing is multiplied or added.
+// LayerNorm records (x − mean)/sqrt(variance + eps)·w + b (Ba et al. 2016, arXiv:1607.06450)
+// over every width elements of x: whole rows, or their heads. w and b are [Groups, width]; nil
+// leaves out the factor or the bias.
 func (t *Tape) LayerNorm(x *Value, w, b *tensor.Param, width int, o LayerOptions) *Value {
 	if t.err != nil {
 		return nil
@@ -83,7 +83,7 @@ func layerOf(w, b *tensor.Param, onePlus *buffer, o LayerOptions) norm.Layer {
 	return l
 }
 
-// layerNormVJP puts dx where the gradient of the output was.
+// layerNormVJP overwrites the output's gradient with dx, to save memory.
 func layerNormVJP(t *Tape, n *node) error {
 	if t.unshare(n.out); t.err != nil {
 		return t.err

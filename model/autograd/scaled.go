@@ -7,7 +7,7 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Scaled records s·x, in x's memory. It takes x over: only the returned value may be used.
+// Scaled records s·x in x's memory. x must not be used afterwards.
 func (t *Tape) Scaled(x *Value, s float32) *Value {
 	if t.err != nil {
 		return nil
@@ -26,7 +26,7 @@ func (t *Tape) Scaled(x *Value, s float32) *Value {
 	return out
 }
 
-// scaledVJP scales the gradient in its own memory.
+// scaledVJP scales the gradient in place.
 func scaledVJP(t *Tape, n *node) error {
 	if t.unshare(n.out); t.err != nil {
 		return t.err
@@ -37,7 +37,7 @@ func scaledVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// WeighExperts multiplies the weights of r by a factor of each expert, s [Experts].
+// WeighExperts multiplies every routing weight of r by its expert's factor, s [Experts].
 func (t *Tape) WeighExperts(r *Routing, s *tensor.Param) {
 	if t.err != nil {
 		return
@@ -49,7 +49,8 @@ func (t *Tape) WeighExperts(r *Routing, s *tensor.Param) {
 		return
 	}
 	embed.Forward(t.dev, s.Data, r.choice, factor.mem, 1)
-	// Elementwise, as every weight is a token of its own that goes to one place.
+	// CombineBackward, with every weight as a token of its own, computes the elementwise
+	// product.
 	router.CombineBackward(t.dev, r.each(), w.Data(), factor.mem, factor.mem, out.Data(), unread.mem, 1)
 	if n := t.record(opWeigh, out, w); n != nil {
 		n.routing, n.weight = r, s
@@ -61,13 +62,13 @@ func (t *Tape) WeighExperts(r *Routing, s *tensor.Param) {
 	r.weight = out
 }
 
-// each is the plan in which every weight of r is a token of its own, in its place.
+// each returns a plan in which every routing weight of r is a token of its own.
 func (r *Routing) each() router.Plan {
 	n := len(r.choice)
 	return router.Group(router.Params{Tokens: n, Experts: 1, TopK: 1}, make([]int32, n))
 }
 
-// weighVJP: dw = factor·dout, dfactor = w·dout.
+// weighVJP computes dw = factor·dout and dfactor = w·dout.
 func weighVJP(t *Tape, n *node) error {
 	w, r, size := n.in[0], n.routing, n.out.Rows*n.out.Cols
 	dw, df := t.buffer(size), t.buffer(size)

@@ -1,10 +1,10 @@
 package autograd
 
-// Segment records y = f(x) as one node that keeps x alone: in the backward pass f is
-// recorded anew from it, and its VJPs follow at once (activation checkpointing: Chen et al.
-// 2016, arXiv:1604.06174). f takes x over, does the same whenever it is called in this pass,
-// and its masks of dropout are functions of the pass's seed: the bits are those of f recorded
-// at once. Where the pass does not record it is f.
+// Segment records y = f(x) as one node that keeps only x. The backward pass records f again
+// from x and runs its VJPs at once (activation checkpointing: Chen et al. 2016,
+// arXiv:1604.06174). f takes ownership of x and must do the same at every call in this pass;
+// its dropout masks depend on the pass's seed only. The bits are therefore those of recording f
+// directly. In a pass that does not record, Segment just calls f.
 func (t *Tape) Segment(x *Value, f func(x *Value) *Value) *Value {
 	if t.err != nil {
 		return nil
@@ -35,10 +35,10 @@ func (t *Tape) Segment(x *Value, f func(x *Value) *Value) *Value {
 	return y
 }
 
-// segmentVJP records the segment and runs it backwards. What its routers chose was counted in
-// the forward pass.
+// segmentVJP records the segment again and differentiates it. Its routings are removed again,
+// because the forward pass has counted them already.
 func segmentVJP(t *Tape, n *node) error {
-	out, in, f := n.out, n.in[0], n.segment // n moves when nodes are recorded
+	out, in, f := n.out, n.in[0], n.segment // copied: recording moves the nodes
 	begin, routed := len(t.nodes), len(t.routings)
 	x := t.alias(in.Rows, in.Cols, in.wants, n.saved[0])
 	x.half = n.saved[1]

@@ -6,17 +6,17 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// ChannelWeights are weights of a short convolution, w [channels, …, K] and bias
-// [channels] or nil, of which an op takes the channels from From on.
+// ChannelWeights are the weights of a short causal convolution, W [channels, …, K] and Bias
+// [channels] or nil. An op uses the channels from From on.
 type ChannelWeights struct {
 	W, Bias *tensor.Param
 	From    int
 }
 
-// trainable reports whether any of them trains.
+// trainable reports whether the weights or the biases are trained.
 func (c ChannelWeights) trainable() bool { return c.W.Trainable() || c.Bias.Trainable() }
 
-// part is the weights, or their gradients, of n channels.
+// part returns the weights, or their gradients as of selects, of n channels.
 func (c ChannelWeights) part(width, n int, of func(*tensor.Param) driver.F32) (w, bias driver.F32) {
 	if w = of(c.W); !w.IsNil() {
 		w = w.Sub(c.From*width, (c.From+n)*width)
@@ -33,7 +33,7 @@ func (c ChannelWeights) part(width, n int, of func(*tensor.Param) driver.F32) (w
 func values(p *tensor.Param) driver.F32    { return p.Data }
 func gradients(p *tensor.Param) driver.F32 { return p.Grad }
 
-// ShortConv records the convolution c of x [T, C] inside each segment.
+// ShortConv records the convolution c of x [T, C] within each segment.
 func (t *Tape) ShortConv(c shortconv.Conv, x *Value, by ChannelWeights) *Value {
 	if t.err != nil {
 		return nil
@@ -65,15 +65,16 @@ func shortConvVJP(t *Tape, n *node) error {
 	return t.err
 }
 
-// KeepConv puts the end of every sequence of x into tails, and ShortConvStep goes on from
-// there with one new row of each: see package shortconv. For passes that record nothing.
+// KeepConv stores the last inputs of every sequence of x in its slot of tails, from which
+// ShortConvStep continues. It is for passes that record nothing; see package shortconv.
 func (t *Tape) KeepConv(c shortconv.Conv, x *Value, slots []int32, tails driver.F32) {
 	if t.err == nil {
 		c.Keep(t.dev, x.Data(), slots, tails)
 	}
 }
 
-// ShortConvStep is described at KeepConv.
+// ShortConvStep processes one new row per sequence with the inputs stored in its slot of tails,
+// which it updates. It is for passes that record nothing; see package shortconv.
 func (t *Tape) ShortConvStep(c shortconv.Conv, x *Value, by ChannelWeights, slots []int32, tails driver.F32) *Value {
 	if t.err != nil {
 		return nil

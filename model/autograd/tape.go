@@ -1,32 +1,30 @@
-// Package autograd records a forward pass over one micro-batch, or over several, on a tape
-// and runs it backwards.
+// Package autograd records a forward pass over one or several micro-batches on a tape and
+// differentiates it in reverse.
 //
 // Vocabulary:
 //
-//	value    a matrix [Rows, Cols] of float32 computed by an op, and its gradient
-//	node     one recorded op: its operands, its output, and the buffers its VJP reads
-//	VJP      vector-Jacobian product: from the gradient of a node's output to the
-//	         gradients of its operands and parameters. One per op, in the table vjps
-//	wants    a value wants a gradient if a trainable parameter lies below it. Nodes
-//	         whose output wants none are not recorded
-//	buffer   counted memory from the arena. A value holds its buffer until Drop, a
-//	         node holds the buffers its VJP reads until the VJP has run; what nobody
-//	         holds is handed out again. So activations that no VJP reads are freed
-//	         during the forward pass, and gradients live in memory that activations
-//	         have left
-//	again    outputs of cheap ops (norms, gates, dispatch) are not kept for the linears that
-//	         read them: they are computed once more in the backward pass, to the same
-//	         bits
-//	segment  a part of the pass of which the tape keeps the input alone: it is recorded
-//	         again in the backward pass, to the same bits
-//	sink     receives the factors of per-sample LoRA gradients instead of Param.Grad
+//	value    a matrix [Rows, Cols] computed by an op, and its gradient
+//	node     one recorded op: its operands, its outputs, and the buffers its VJP reads
+//	VJP      vector-Jacobian product: computes the gradients of a node's operands and
+//	         parameters from those of its outputs. One per op, in the table vjps
+//	wants    a value wants a gradient (torch: requires_grad) if it depends on a trainable
+//	         parameter. Nodes whose output wants none are not recorded
+//	buffer   reference-counted memory from the arena. A value holds its buffer until Drop,
+//	         a node holds the buffers its VJP reads until the VJP has run; memory without
+//	         references is reused. So activations that no VJP reads are freed during the
+//	         forward pass, and gradients reuse the memory of activations
+//	again    the outputs of cheap ops (norms, activations, dispatch) that linear layers read
+//	         are not kept but recomputed in the backward pass, with the same bits
+//	segment  a part of the pass of which only the input is kept; the backward pass records
+//	         it again, with the same bits (activation checkpointing)
+//	sink     receives the factors of per-sample LoRA gradients; Param.Grad is then unused
 //
-// Invariant: gradients of parameters are added to (+=), gradients of values are
-// overwritten by the first contribution and added to by later ones.
+// Invariant: gradients of parameters are added to (+=); gradients of values are overwritten
+// by the first contribution and added to by later ones.
 //
-// Errors (no memory, a sink's) stick: after one, ops do nothing and return nil, and
-// Err and Backward return it. Ops issue kernels one after the other; kernels
-// parallelise inside. Nothing here is safe for concurrent use.
+// After an error (out of memory, or a sink's) ops do nothing and return nil; Err and Backward
+// return the error. Ops launch one kernel after the other, and kernels run in parallel inside.
+// A tape is not safe for concurrent use.
 package autograd
 
 import (
@@ -46,19 +44,19 @@ import (
 type Value struct {
 	Rows, Cols int
 
-	data *buffer   // the matrix in float32; nil: there is none (see half.go)
-	half *buffer   // in bf16; likewise
-	sum  *addition // it has not been computed yet: this will be it
+	data *buffer   // the matrix in float32; nil if it exists in bf16 only (see half.go)
+	half *buffer   // the matrix in bf16; nil if it exists in float32 only
+	sum  *addition // a residual sum that is computed when it is first read; nil otherwise
 
-	grad     *buffer // at most one of the two
-	halfGrad *buffer // in bf16
+	grad     *buffer // float32; at most one of grad and halfGrad is set
+	halfGrad *buffer // bf16
 	wants    bool
-	node     int // 1 + the index of the node that computed it; 0 = not recorded
+	node     int // 1 + the index of the node that computed the value; 0 = not recorded
 
 	tape *Tape
 }
 
-// Data is the matrix in float32, row-major.
+// Data returns the matrix in float32, row-major. A value in bf16 is converted first.
 func (v *Value) Data() driver.F32 {
 	if b := v.tape.floats(v); b != nil {
 		return b.mem
@@ -68,23 +66,23 @@ func (v *Value) Data() driver.F32 {
 
 // Mode says what a pass is for.
 type Mode struct {
-	Record   bool       // keep what Backward reads
+	Record   bool       // record nodes for Backward
 	Dropout  bool       // apply the adapters' dropout
-	Parts    []Part     // the micro-batches of the pass, in order; nil: it is one, without noise, of seed 0
-	Segments []int32    // cu_seqlens of the packed batch, for Sink
+	Parts    []Part     // the micro-batches of the pass, in order; nil: one micro-batch, without noise and with seed 0
+	Segments []int32    // cu_seqlens of the packed batch: where its samples begin, as Sink reads them
 	Sink     FactorSink // nil: LoRA gradients are added to Param.Grad
 
-	// BalanceWeight times the load-balancing loss (see Tape.Balance) joins the scalar
-	// that is differentiated; 0 = it does not.
+	// BalanceWeight times the load-balancing loss (see Tape.Balance) is added to the loss that
+	// is differentiated; 0 = not added.
 	BalanceWeight float32
 }
 
-// Tape holds one pass at a time.
+// Tape records and differentiates one pass at a time.
 type Tape struct {
-	BF16 bool // attention multiplies in bf16; linears do where their weights are in it
+	BF16 bool // attention multiplies in bf16; linear layers do where their weights are bf16
 	Half bool // values are kept in bf16 where ops have kernels for it
 
-	Adapters []*Linear // whose A and B a pass with Half narrows together; others are narrowed where they are used
+	Adapters []*Linear // adapters that a pass with Half converts to bf16 in one launch; others are converted where they are used
 
 	dev   driver.Device
 	arena *driver.Arena
@@ -94,22 +92,22 @@ type Tape struct {
 	nodes   []node
 	values  slab[Value]
 	buffers slab[buffer]
-	free    map[int][]*buffer // by length in floats
+	free    map[int][]*buffer // released buffers, by length in floats
 	ones    *buffer
-	whole   [1]Part // see parts
+	whole   [1]Part // memory for the result of parts
 
-	adapters map[*LoRA]adapterHalves // narrowed in this pass; nil: not yet
+	adapters map[*LoRA]adapterHalves // A and B in bf16, converted once per pass; nil: not yet
 
 	routings []*Routing
-	balance  []float32 // in Backward: BalanceWeight times Balance's slope
+	balance  []float32 // set by Backward: BalanceWeight times the gradient of Balance's loss
 }
 
-// New makes an empty tape that computes on dev.
+// New returns an empty tape that computes on dev.
 func New(dev driver.Device) *Tape {
 	return &Tape{dev: dev, arena: driver.NewArena(dev), free: map[int][]*buffer{}}
 }
 
-// Begin forgets everything recorded and starts a pass.
+// Begin discards the last pass and starts a new one.
 func (t *Tape) Begin(m Mode) {
 	t.arena.Reset()
 	t.mode, t.err, t.ones, t.routings, t.balance, t.adapters = m, nil, nil, nil, nil, nil
@@ -121,22 +119,23 @@ func (t *Tape) Begin(m Mode) {
 	}
 }
 
-// Err is the first error since Begin.
+// Err returns the first error since Begin.
 func (t *Tape) Err() error { return t.err }
 
-// Reserve takes the memory of passes of up to that many bytes, and forgets the last pass.
+// Reserve allocates the memory for passes of up to that many bytes. It discards the last pass.
 func (t *Tape) Reserve(bytes uint64) error {
 	t.Begin(Mode{})
 	return t.arena.Reserve(bytes)
 }
 
-// HighWater is the largest number of bytes held at once in any pass so far, or reserved.
+// HighWater returns the largest number of bytes in use at once in any pass so far, or the
+// number reserved if that is larger.
 func (t *Tape) HighWater() uint64 { return t.arena.HighWater() }
 
-// Close gives the tape's memory back.
+// Close frees the tape's memory.
 func (t *Tape) Close() { t.Begin(Mode{}); t.arena.Close() }
 
-// Drop says that the forward pass will not read these values again.
+// Drop releases the values' memory: the forward pass does not read them again.
 func (t *Tape) Drop(values ...*Value) {
 	if t.err != nil {
 		return
@@ -146,8 +145,8 @@ func (t *Tape) Drop(values ...*Value) {
 	}
 }
 
-// Backward runs the VJPs of all nodes, last first, from the gradients that
-// CrossEntropy left.
+// Backward runs the VJPs of all nodes in reverse order, starting from the gradients that
+// CrossEntropy computed.
 func (t *Tape) Backward() error {
 	if w := t.mode.BalanceWeight; w != 0 && t.err == nil {
 		var err error
@@ -162,7 +161,7 @@ func (t *Tape) Backward() error {
 	return t.err
 }
 
-// backward runs the VJPs of the nodes from that one on, last first.
+// backward runs the VJPs of the nodes with index from and above, in reverse order.
 func (t *Tape) backward(from int) {
 	for i := len(t.nodes) - 1; i >= from && t.err == nil; i-- {
 		n := &t.nodes[i]
@@ -190,7 +189,8 @@ func (t *Tape) backward(from int) {
 	}
 }
 
-// vjp is that of n, whose outputs' gradients get the type that it reads.
+// vjp returns the VJP of n, after converting the gradients of its outputs to the type that it
+// reads.
 func (t *Tape) vjp(n *node) func(*Tape, *node) error {
 	switch {
 	case n.op == opSegment:
@@ -205,13 +205,13 @@ func (t *Tape) vjp(n *node) func(*Tape, *node) error {
 	return vjps[n.op]
 }
 
-// cheap reports whether v can be computed again in the backward pass.
+// cheap reports whether v can be recomputed in the backward pass.
 func (t *Tape) cheap(v *Value) bool {
 	return v.node > 0 && t.nodes[v.node-1].op.cheap()
 }
 
-// again returns v's data in the backward pass. What it computes lives until the
-// VJP of v's node has run.
+// again returns v's data in the backward pass, recomputed if it was not kept. A recomputed
+// value is released when the VJP of its node has run.
 func (t *Tape) again(v *Value) driver.F32 {
 	if v.data == nil && v.half == nil {
 		t.remake(v)
@@ -219,7 +219,7 @@ func (t *Tape) again(v *Value) driver.F32 {
 	return v.Data()
 }
 
-// remake computes a cheap op's output again, in the form in which it was recorded.
+// remake recomputes the output of a cheap op, in float32 or bf16 as it was recorded.
 func (t *Tape) remake(v *Value) {
 	n := &t.nodes[v.node-1]
 	if n.half {
@@ -235,29 +235,29 @@ func (t *Tape) remake(v *Value) {
 // node is one recorded op. Which fields are set depends on op.
 type node struct {
 	op    op
-	half  bool // in bf16
+	half  bool // the op ran in bf16 (see halfops.go)
 	in    [5]*Value
 	out   *Value
-	more  []*Value   // outputs beside out, of a group of linears
+	more  []*Value   // the outputs after out, of a group of linear layers
 	saved [5]*buffer // what the VJP reads
 
 	linears   linears
-	weight    *tensor.Param // embed, norm, convolution; attention: its sinks; delta rule: ALog
+	weight    *tensor.Param // embedding, norm or convolution; attention: its sinks; delta rule: ALog
 	norm      NormOptions
-	ids       []int32 // embed: tokens; rope: positions
+	ids       []int32 // embedding: token ids; rope: positions
 	embedding Embedding
-	scale     float32 // residual, scaled
+	scale     float32 // residual and scaled
 	rope      *rope.Table
-	heads     int // rope; join: of a
+	heads     int // rope: heads; join: heads of a
 	headDim   int
 	attention attention.Params
 	act       swiglu.Activation
-	clamped   *swiglu.Clamped // in the place of act
+	clamped   *swiglu.Clamped // replaces act if not nil
 	pointwise swiglu.Pointwise
-	bias      *tensor.Param // layer norm, convolution; delta rule: DtBias
-	layer     LayerOptions  // likewise
-	width     int           // of its rows; columns: of a piece
-	from      int           // columns; convolution: the first of the weight's channels
+	bias      *tensor.Param // layer norm and convolution; delta rule: DtBias
+	layer     LayerOptions  // layer norm
+	width     int           // layer norm: elements per normalised row; columns: elements per piece
+	from      int           // columns: the first one; convolution: the first channel of the weights
 	conv      shortconv.Conv
 	delta     deltanet.Params
 	routing   *Routing
@@ -265,7 +265,7 @@ type node struct {
 	mark      func() error
 }
 
-// outs yields all outputs.
+// outs yields every output of the node.
 func (n *node) outs(yield func(*Value) bool) {
 	if !yield(n.out) {
 		return
@@ -286,8 +286,8 @@ func (n *node) hasGradient() bool {
 	return false
 }
 
-// record adds a node for out if the pass records and out wants a gradient;
-// otherwise it returns nil.
+// record appends a node for out, if the pass records and out wants a gradient; otherwise it
+// returns nil.
 func (t *Tape) record(o op, out *Value, in ...*Value) *node {
 	if !t.mode.Record || !out.wants {
 		return nil
@@ -299,18 +299,18 @@ func (t *Tape) record(o op, out *Value, in ...*Value) *node {
 	return n
 }
 
-// Mark has f called in the backward pass when the VJPs of everything recorded after it have
-// run, if gradients of parameters are added up in this pass; f's error is the pass's.
+// Mark makes the backward pass call f once the VJPs of all nodes recorded after the mark have
+// run, if this pass adds to gradients of parameters. An error of f becomes the tape's.
 func (t *Tape) Mark(f func() error) {
 	if t.err == nil && t.Follows() {
 		t.nodes = append(t.nodes, node{op: opMark, mark: f})
 	}
 }
 
-// Follows reports whether the pass adds to gradients of parameters, so that marks are called.
+// Follows reports whether the pass adds to gradients of parameters. Only then are marks called.
 func (t *Tape) Follows() bool { return t.mode.Record && t.mode.Sink == nil }
 
-// save makes n hold buffers until its VJP has run.
+// save keeps the buffers until the VJP of n has run.
 func (n *node) save(buffers ...*buffer) {
 	for i, b := range buffers {
 		if b != nil {
@@ -320,7 +320,7 @@ func (n *node) save(buffers ...*buffer) {
 	}
 }
 
-// value makes an output in fresh memory.
+// value returns a new output with memory of its own; nil after an error.
 func (t *Tape) value(rows, cols int, wants bool) *Value {
 	v := t.alias(rows, cols, wants, nil)
 	if v.data = t.buffer(rows * cols); v.data == nil {
@@ -329,21 +329,22 @@ func (t *Tape) value(rows, cols int, wants bool) *Value {
 	return v
 }
 
-// alias makes an output in memory that the caller hands over.
+// alias returns a new output whose data is the buffer given to it.
 func (t *Tape) alias(rows, cols int, wants bool, data *buffer) *Value {
 	v := t.values.take()
 	*v = Value{Rows: rows, Cols: cols, wants: wants, data: data, tape: t}
 	return v
 }
 
-// fail keeps the first error.
+// fail records err as the tape's error, unless it already has one.
 func (t *Tape) fail(err error) {
 	if t.err == nil {
 		t.err = err
 	}
 }
 
-// deposit adds the gradient in b to v's and takes over b's reference.
+// deposit adds the gradient in b to v's gradient. It takes ownership of the caller's reference
+// to b.
 func (t *Tape) deposit(v *Value, b *buffer) {
 	t.widenGrad(v)
 	switch {
@@ -361,8 +362,8 @@ func (t *Tape) deposit(v *Value, b *buffer) {
 	}
 }
 
-// accumulator makes v's gradient writable by a kernel that can add to it, and returns
-// the beta with which to: 0 if nothing has been contributed yet.
+// accumulator prepares v's gradient for a kernel that can add to it, and returns the kernel's
+// beta: 0 for the first contribution (overwrite), 1 for later ones (add).
 func (t *Tape) accumulator(v *Value) (beta float32) {
 	t.widenGrad(v)
 	if v.grad == nil {
@@ -373,7 +374,8 @@ func (t *Tape) accumulator(v *Value) (beta float32) {
 	return 1
 }
 
-// takeOver is memory for the gradient of a saved value: its own, unless others read it.
+// takeOver returns memory for the gradient of a saved value: the saved buffer itself, unless
+// something else still reads it.
 func (t *Tape) takeOver(saved *buffer) *buffer {
 	if saved.refs > 1 {
 		return t.buffer(saved.mem.Len())
@@ -382,7 +384,7 @@ func (t *Tape) takeOver(saved *buffer) *buffer {
 	return saved
 }
 
-// unshare gives v a gradient of its own, so that it can be written.
+// unshare copies v's gradient if other values share its buffer, so that it can be written.
 func (t *Tape) unshare(v *Value) {
 	if v.grad.refs == 1 {
 		return
@@ -397,13 +399,13 @@ func (t *Tape) unshare(v *Value) {
 	v.grad = own
 }
 
-// buffer is counted memory; refs 0 means that it is in Tape.free.
+// buffer is reference-counted memory; with refs = 0 it is in Tape.free.
 type buffer struct {
 	mem  driver.F32
 	refs int
 }
 
-// buffer hands out n floats of unspecified contents, held once; nil after an error.
+// buffer returns n floats of unspecified contents with one reference; nil after an error.
 func (t *Tape) buffer(n int) *buffer {
 	if list := t.free[n]; len(list) > 0 {
 		b := list[len(list)-1]
@@ -421,7 +423,7 @@ func (t *Tape) buffer(n int) *buffer {
 	return b
 }
 
-// release lets go of b once.
+// release drops one reference to b.
 func (t *Tape) release(b *buffer) {
 	if b == nil {
 		return
@@ -434,7 +436,7 @@ func (t *Tape) release(b *buffer) {
 	}
 }
 
-// slab hands out objects that are all taken back at once.
+// slab allocates objects that are all freed together, when n is set to 0.
 type slab[T any] struct {
 	items []*T
 	n     int

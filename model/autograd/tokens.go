@@ -10,16 +10,17 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Tokens are rows of a table that train while its other rows do not (PEFT's
-// trainable_token_indices): rows of their own that stand in the place of the table's.
+// Tokens are single rows of a table of embeddings or of the head that are trained while the
+// other rows are frozen (PEFT's trainable_token_indices). They are parameters of their own, and
+// replace the table's rows.
 type Tokens struct {
 	Rows  *tensor.Param // [len(Index), Hidden]
-	Index []int32       // which of the table's rows; of equal ones the last counts
+	Index []int32       // the ids of the rows; if an id occurs several times its last entry replaces the table's row
 
-	slots []map[int32]int32 // from ids to rows: an id that Index has n times is in the first n
+	slots []map[int32]int32 // maps from an id to an entry of Index; the n-th occurrence of an id is in the n-th map
 }
 
-// NewTokens makes them of rows [len(index), Hidden].
+// NewTokens returns the tokens index with the values rows [len(index), Hidden].
 func NewTokens(rows *tensor.Param, index []int32) *Tokens {
 	k := &Tokens{Rows: rows, Index: index}
 	seen := map[int32]int{}
@@ -32,7 +33,8 @@ func NewTokens(rows *tensor.Param, index []int32) *Tokens {
 	return k
 }
 
-// Place writes the rows, as they are now, into table: what reads the table then reads them.
+// Place copies the current values of the rows into table, so that everything that reads table
+// reads them.
 func (k *Tokens) Place(dev driver.Device, table *tensor.Param) {
 	d := table.Shape[1]
 	for i, id := range k.Index {
@@ -48,11 +50,11 @@ func (k *Tokens) Place(dev driver.Device, table *tensor.Param) {
 	}
 }
 
-// tokensVJP adds the gradient of the looked-up rows to that of the tokens'. Equal entries
-// of Index all get it, as from the backward pass of torch's index_copy.
+// tokensVJP adds the gradients of the looked-up rows to those of the tokens. Entries of Index
+// with equal ids all get the whole gradient, as in the backward pass of torch's index_copy.
 func (t *Tape) tokensVJP(k *Tokens, n *node) {
 	d := n.out.Cols
-	b := t.buffer(len(n.ids) * d) // as much for any tokens: the plan of memory counts on it
+	b := t.buffer(len(n.ids) * d) // the same size for any tokens, because the memory plan counts it
 	if t.err != nil {
 		return
 	}
@@ -72,7 +74,8 @@ func (t *Tape) tokensVJP(k *Tokens, n *node) {
 	t.release(b)
 }
 
-// headVJP adds the gradient of the products p.y of p.x to the tokens'.
+// headVJP adds the tokens' part of the head's weight gradient, p.yᵀ p.x, to the gradients of
+// the tokens.
 func (t *Tape) headVJP(k *Tokens, p rowsOf) {
 	n := len(k.Index)
 	oneBuffer, allBuffer := t.buffer(p.most), t.buffer(p.most*n)
