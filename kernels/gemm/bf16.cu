@@ -15,7 +15,7 @@
 // v1  three stages, XOR swizzle: 124 to 128 registers, 48 KiB, no spills, 2 blocks a
 //     multiprocessor, 32 mma in a loop of 120 instructions. No bank conflicts, full
 //     sectors, minimal bytes (interpreter)
-#include "tile_bf16.cuh"
+#include "product_bf16.cuh"
 
 template <int Tr, bool Branch> DEV void multiply(const problem& p) {
   __shared__ __align__(128) u8 memory[stages * 2 * operand_bytes];

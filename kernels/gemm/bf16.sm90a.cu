@@ -19,7 +19,7 @@
 // v1  four or six stages of 48 or 32 KiB; 128 (64) sums a thread. The loop is 4 wgmma of
 //     128 cycles against 14 KiB of shared memory read; minimal bytes, full sectors and no
 //     bank conflicts (interpreter)
-#include "tile_hopper.cuh"
+#include "product_hopper.cuh"
 
 struct operands { const tensor_map *a, *b, *u, *l; };
 
@@ -34,21 +34,7 @@ template <int Tr, int Bn> DEV void fetch(const operands& o, const problem& p, ti
       const bool branch = s >= base;
       const tensor_map *a = branch ? o.u : o.a, *b = branch ? o.l : o.b;
       const int k = slice * (branch ? s - base : s);
-      const u32 full = at.full();
-      mbarrier_wait(at.empty(), at.parity ^ 1);
-      mbarrier_expect(full, at.bytes);
-      if (Tr != TN) {
-        tma_load(at.a(), a, k, i, full);
-      } else {
-#pragma unroll
-        for (int h = 0; h < 2; h++) tma_load(at.a() + h * box, a, i + 64 * h, k, full);
-      }
-      if (Tr == NT) {
-        tma_load(at.b(), b, k, j, full);
-      } else {
-#pragma unroll
-        for (int h = 0; h < Bn / 64; h++) tma_load(at.b() + h * box, b, j + 64 * h, k, full);
-      }
+      load<Tr>(at, a, b, k, i, j);
     }
   }
 }

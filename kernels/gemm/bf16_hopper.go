@@ -12,7 +12,7 @@ var bf16SM90a string
 
 var hopperFamily = ptx.New("gemm, bf16 for Hopper", bf16SM90a)
 
-// ProductHopper is struct problem of tile_hopper.cuh. Kernels of other packages that decode B
+// ProductHopper is struct problem of product_hopper.cuh. Kernels of other packages that decode B
 // themselves take it, too.
 type ProductHopper struct {
 	c               uintptr
@@ -81,7 +81,7 @@ func (p *bf16Problem) tilesHopper() ProductHopper {
 	}
 }
 
-// HopperWithoutB is the arguments of a kernel of tile_hopper.cuh for the product of A and a B
+// HopperWithoutB is the arguments of a kernel of product_hopper.cuh for the product of A and a B
 // [rows, cols] that is not in memory, plus U op(L), if there is a U.
 type HopperWithoutB struct {
 	A, U, L driver.EncodedTensorMap // U and L are A if there is no branch

@@ -17,7 +17,7 @@ var (
 	branchKernels = [...]string{NN: "gemm_bf16_nn_branch", NT: "gemm_bf16_nt_branch"}
 )
 
-// ProductBF16 is struct problem of tile_bf16.cuh. Kernels of other packages that decode B
+// ProductBF16 is struct problem of product_bf16.cuh. Kernels of other packages that decode B
 // themselves take it, too.
 type ProductBF16 struct {
 	a, b, c                uintptr

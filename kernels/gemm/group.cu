@@ -11,8 +11,8 @@
 //
 // Floor: the FLOP of all products at the tensor cores' rate. Not measured on a GPU.
 // v1  as bf16.cu; C in bf16 is stored in full sectors
-#include "../dev/async.cuh"
 #include "group.cuh"
+#include "tile_bf16.cuh"
 
 struct factors {
   const u16 *a, *b;
@@ -25,28 +25,6 @@ struct group {
   int steps[max_pairs];
 };
 
-enum { NN, NT, TN };
-constexpr int tile = 128, slice = 32, stages = 3, operand_bytes = tile * slice * 2;
-
-// Where chunk c (8 elements) of row r lies: rows of 64 bytes, two of which share the 32
-// banks, or rows of 256 bytes.
-template <bool Steps> DEV u32 place(int r, int c) {
-  return Steps ? r * 64 + ((c ^ (r / 2 % 4)) << 4) : r * 256 + ((c ^ (r % 8)) << 4);
-}
-
-// load copies steps k0 … k0+31 of rows i0 … i0+127 of an operand.
-template <bool Steps> DEV void load(u32 dst, const u16* p, i64 ld, int i0, int rows, int k0, int k) {
-#pragma unroll
-  for (int j = 0; j < 2; j++) {
-    const int t = threadIdx.x + 256 * j;
-    const int r = Steps ? t / 4 : t / 16, c = Steps ? t % 4 : t % 16;
-    const int row = Steps ? i0 + r : k0 + r, column = Steps ? k0 + 8 * c : i0 + 8 * c;
-    const int row_end = Steps ? rows : k, column_end = Steps ? k : rows;
-    const int bytes = row < row_end ? 2 * max(0, min(8, column_end - column)) : 0;
-    cp_async_16(dst + place<Steps>(r, c), p + row * ld + column, bytes);
-  }
-}
-
 // source is where the copies stand: slice k0 of pair i.
 struct source {
   int i, k0, k;
@@ -56,7 +34,7 @@ struct source {
 template <int Tr> DEV void multiply(const group& g) {
   __shared__ __align__(128) u8 memory[stages * 2 * operand_bytes];
   const u32 base = shared_address(memory);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wm = warp % 2 * 64, wn = warp / 2 * 32;
+  const warp_tile w;
   int id = blockIdx.x;
   const sum_of p = g.sums[sum_at(g.sums, id)];
   const int columns = (p.n + tile - 1) / tile, i0 = id / columns * tile, j0 = id % columns * tile;
@@ -90,36 +68,13 @@ template <int Tr> DEV void multiply(const group& g) {
     __syncthreads();
     fetch(s + stages - 1);
     const u32 sa = base + s % stages * 2 * operand_bytes, sb = sa + operand_bytes;
-#pragma unroll
-    for (int k = 0; k < 2; k++) {
-      u32 a[4][4], b[2][4];
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        if (Tr != TN) {
-          ldmatrix_x4(a[i], sa + place<true>(wm + 16 * i + lane % 16, 2 * k + lane / 16));
-        } else {
-          ldmatrix_x4_trans(a[i], sa + place<false>(16 * k + lane / 16 * 8 + lane % 8, wm / 8 + 2 * i + lane / 8 % 2));
-        }
-      }
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        if (Tr == NT) {
-          ldmatrix_x4(b[j], sb + place<true>(wn + 16 * j + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
-        } else {
-          ldmatrix_x4_trans(b[j], sb + place<false>(16 * k + lane % 16, wn / 8 + 2 * j + lane / 16));
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < 4; i++)
-#pragma unroll
-        for (int j = 0; j < 4; j++) mma_m16n8k16_bf16(acc[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
-    }
+    products<Tr>(acc, sa, sb, w);
   }
 
   const bool pairs = p.ldc % 2 == 0 && ((u64)p.c & 7) == 0;
 #pragma unroll
   for (int j = 0; j < 4; j += 2) {
-    const int first = j0 + wn + 8 * j, t = lane % 4 * 2;
+    const int first = j0 + w.n + 8 * j, t = w.lane % 4 * 2;
     float bias[2][2] = {};
 #pragma unroll
     for (int q = 0; q < 4; q++)
@@ -128,7 +83,7 @@ template <int Tr> DEV void multiply(const group& g) {
     for (int i = 0; i < 4; i++)
 #pragma unroll
       for (int h = 0; h < 2; h++) {
-        const int row = i0 + wm + 16 * i + lane / 4 + 8 * h;
+        const int row = i0 + w.m + 16 * i + w.lane / 4 + 8 * h;
         const bool there = row < p.m;
         float v[2][2];
 #pragma unroll

@@ -11,8 +11,8 @@
 //
 // Floor: the FLOP of all products at the tensor cores' rate. Not measured on a GPU.
 // v1  as bf16.sm90a.cu; C in bf16 is stored in full sectors
-#include "../dev/hopper.cuh"
 #include "group.cuh"
+#include "tile_hopper.cuh"
 
 struct factors { tensor_map a, b; };
 
@@ -22,30 +22,6 @@ struct group {
   int slices[max_pairs];
   int count;       // of sums
   int padding[3];  // to a multiple of 64 bytes, as the parameter is aligned
-};
-
-enum { NN, NT, TN };
-constexpr int tile_m = 128, slice = 64, group_m = 16;
-constexpr u32 box = 64 * 128;  // 64 rows of 64 elements
-
-extern __shared__ __align__(1024) u8 memory[];
-
-// ring is where a thread stands in the ring: each stage has a barrier that its copies fill
-// and one by which the consumers' warps give it back.
-template <int Bn> struct ring {
-  static constexpr int stages = Bn == 256 ? 4 : 6;
-  static constexpr u32 bytes_a = 2 * box, bytes = bytes_a + Bn / 64 * box;
-  int stage = 0;
-  u32 parity = 0;
-
-  DEV_METHOD static u32 barriers() { return shared_address(memory) + stages * bytes; }
-  DEV_METHOD u32 full() { return barriers() + 16 * stage; }
-  DEV_METHOD u32 empty() { return full() + 8; }
-  DEV_METHOD u32 a() { return shared_address(memory) + bytes * stage; }
-  DEV_METHOD u32 b() { return a() + bytes_a; }
-  DEV_METHOD void next() {
-    if (++stage == stages) stage = 0, parity ^= 1;
-  }
 };
 
 // place_of is the first row and column of tile id of a sum: columns of group_m tiles, group by group.
@@ -68,23 +44,7 @@ template <int Tr, int Bn> DEV void fetch(const group& g) {
       const tensor_map *a = &g.pairs[pair].a, *b = &g.pairs[pair].b;
       const int end = slice * g.slices[pair];
 #pragma unroll 1
-      for (int k = 0; k < end; k += slice, at.next()) {
-        const u32 full = at.full();
-        mbarrier_wait(at.empty(), at.parity ^ 1);
-        mbarrier_expect(full, at.bytes);
-        if (Tr != TN) {
-          tma_load(at.a(), a, k, i, full);
-        } else {
-#pragma unroll
-          for (int h = 0; h < 2; h++) tma_load(at.a() + h * box, a, i + 64 * h, k, full);
-        }
-        if (Tr == NT) {
-          tma_load(at.b(), b, k, j, full);
-        } else {
-#pragma unroll
-          for (int h = 0; h < Bn / 64; h++) tma_load(at.b() + h * box, b, j + 64 * h, k, full);
-        }
-      }
+      for (int k = 0; k < end; k += slice, at.next()) load<Tr>(at, a, b, k, i, j);
     }
   }
 }
@@ -154,28 +114,7 @@ template <int Tr, int Bn> DEV void consume(const group& g, int half) {
 #pragma unroll 1
     for (int pair = g.sums[sum].from; pair < g.sums[sum].to; pair++) slices += g.slices[pair];
     float d[Bn / 2];
-#pragma unroll
-    for (int i = 0; i < Bn / 2; i++) d[i] = 0;
-    pin(d);
-    u32 used = 0;  // the stage whose products are under way
-#pragma unroll 1
-    for (int s = 0; s < slices; s++, at.next()) {
-      mbarrier_wait(at.full(), at.parity);
-      wgmma_fence();
-#pragma unroll
-      for (int k = 0; k < slice / 16; k++) {
-        const u64 a = Tr == TN ? mn_major(at.a() + half * box + 2048 * k, box) : k_major(at.a() + half * box + 32 * k);
-        const u64 b = Tr == NT ? k_major(at.b() + 32 * k) : mn_major(at.b() + 2048 * k, box);
-        wgmma<Tr == TN, Tr != NT>(d, a, b, true);
-      }
-      wgmma_commit();
-      wgmma_wait<1>();
-      if (s > 0 && threadIdx.x % 32 == 0) mbarrier_arrive(used);
-      used = at.empty();
-    }
-    wgmma_wait<0>();
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(used);
-    pin(d);
+    products<Tr, Bn>(d, at, slices, half);
     const sum_of p = g.sums[sum];
     int i, j;
     place_of<Bn>(p, own, i, j);
@@ -184,15 +123,7 @@ template <int Tr, int Bn> DEV void consume(const group& g, int half) {
 }
 
 template <int Tr, int Bn> DEV void multiply(const group& g) {
-  using stages = ring<Bn>;
-  if (threadIdx.x == 0) {
-    for (int s = 0; s < stages::stages; s++) {
-      mbarrier_init(stages::barriers() + 16 * s, 1);
-      mbarrier_init(stages::barriers() + 16 * s + 8, 8);  // warps that consume
-    }
-    fence_mbarrier_init();
-  }
-  __syncthreads();
+  start<Bn>(1);
   const int warpgroup = threadIdx.x / 128;
   if (warpgroup == 0) {
     fewer_registers<40>();

@@ -1,15 +1,9 @@
-// tile_hopper.cuh: the parts of a bf16 product by wgmma, as bf16.sm90a.cu describes it, that do
-// not depend on how B is read; kernels/quant multiplies with them, too.
+// tile_hopper.cuh: the parts of a bf16 product by wgmma, as bf16.sm90a.cu describes it, up to
+// a tile's sums. Every kernel that multiplies so includes it: those of one product with
+// product_hopper.cuh, groups with what they say about theirs.
 #pragma once
 #include "../dev/hopper.cuh"
 #include "../dev/math.cuh"
-
-struct problem {
-  float* c;
-  int m, n, k, r, ldc;
-  float alpha;
-  int add;
-};
 
 enum { NN, NT, TN };
 constexpr int tile_m = 128, slice = 64, group_m = 16;
@@ -35,17 +29,6 @@ template <int Bn> struct ring {
   }
 };
 
-// tiles numbers the tiles: columns of group_m, group by group.
-struct tiles {
-  int rows, columns;
-  DEV_METHOD int count() { return rows * columns; }
-  DEV_METHOD void at(int id, int& i, int& j) {
-    const int group = id / (group_m * columns), first = group * group_m, high = min(group_m, rows - first);
-    const int rest = id - first * columns;
-    j = rest / high, i = first + rest - j * high;
-  }
-};
-
 // start prepares the ring for producers that arrive that often at a stage, and for the
 // consumers' eight warps.
 template <int Bn> DEV void start(int producers) {
@@ -60,70 +43,48 @@ template <int Bn> DEV void start(int producers) {
   __syncthreads();
 }
 
-// store writes a thread's sums of 64 rows from i on to C: in pairs, old values eight at a
-// time, unless C's rows are not aligned to 8 bytes.
-template <int Bn> DEV void store(const problem& p, int i, int j, const float (&d)[Bn / 2]) {
-  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
-  const bool pairs = p.n % 2 == 0 && p.ldc % 2 == 0 && ((u64)p.c & 7) == 0;
+// load copies step k of columns or rows i of A and j of B to a stage of the ring, by TMA.
+template <int Tr, int Bn> DEV void load(ring<Bn> at, const tensor_map* a, const tensor_map* b, int k, int i, int j) {
+  const u32 full = at.full();
+  mbarrier_wait(at.empty(), at.parity ^ 1);
+  mbarrier_expect(full, at.bytes);
+  if (Tr != TN) {
+    tma_load(at.a(), a, k, i, full);
+  } else {
 #pragma unroll
-  for (int h = 0; h < 2; h++) {
-    const int row = i + 16 * warp + lane / 4 + 8 * h, column = j + lane % 4 * 2, room = p.n - column;
-    if (row >= p.m) continue;
-    float* c = p.c + (i64)row * p.ldc + column;
-    if (pairs) {
+    for (int h = 0; h < 2; h++) tma_load(at.a() + h * box, a, i + 64 * h, k, full);
+  }
+  if (Tr == NT) {
+    tma_load(at.b(), b, k, j, full);
+  } else {
 #pragma unroll
-      for (int q0 = 0; q0 < Bn / 8; q0 += 8) {
-        float2 old[8] = {};
-        if (p.add) {
-#pragma unroll
-          for (int q = 0; q < 8; q++)
-            if (8 * (q0 + q) < room) old[q] = *(float2*)(c + 8 * (q0 + q));
-        }
-#pragma unroll
-        for (int q = 0; q < 8; q++) {
-          const float *s = d + 4 * (q0 + q) + 2 * h;
-          if (8 * (q0 + q) < room) *(float2*)(c + 8 * (q0 + q)) = float2{fma(p.alpha, s[0], old[q].x), fma(p.alpha, s[1], old[q].y)};
-        }
-      }
-      continue;
-    }
-#pragma unroll
-    for (int q = 0; q < Bn / 4; q++) {
-      const int at = q / 2 * 8 + q % 2;
-      if (at < room) c[at] = fma(p.alpha, d[q / 2 * 4 + 2 * h + q % 2], p.add ? c[at] : 0.f);
-    }
+    for (int h = 0; h < Bn / 64; h++) tma_load(at.b() + h * box, b, j + 64 * h, k, full);
   }
 }
 
-// consume multiplies rows 64 half … of each of the block's tiles.
-template <int Tr, int Bn> DEV void consume(const problem& p, tiles all, int half) {
-  ring<Bn> at;
-  const int slices = (p.k + slice - 1) / slice + (p.r + slice - 1) / slice;
-  for (int id = blockIdx.x; id < all.count(); id += gridDim.x) {
-    float d[Bn / 2];
+// products sums the products of that many slices, which come through the ring, for rows 64
+// half … of the tile.
+template <int Tr, int Bn> DEV void products(float (&d)[Bn / 2], ring<Bn>& at, int slices, int half) {
 #pragma unroll
-    for (int i = 0; i < Bn / 2; i++) d[i] = 0;
-    pin(d);
-    u32 used = 0;  // the stage whose products are under way
-    for (int s = 0; s < slices; s++, at.next()) {
-      mbarrier_wait(at.full(), at.parity);
-      wgmma_fence();
+  for (int i = 0; i < Bn / 2; i++) d[i] = 0;
+  pin(d);
+  u32 used = 0;  // the stage whose products are under way
+#pragma unroll 1
+  for (int s = 0; s < slices; s++, at.next()) {
+    mbarrier_wait(at.full(), at.parity);
+    wgmma_fence();
 #pragma unroll
-      for (int k = 0; k < slice / 16; k++) {
-        const u64 a = Tr == TN ? mn_major(at.a() + half * box + 2048 * k, box) : k_major(at.a() + half * box + 32 * k);
-        const u64 b = Tr == NT ? k_major(at.b() + 32 * k) : mn_major(at.b() + 2048 * k, box);
-        wgmma<Tr == TN, Tr != NT>(d, a, b, true);
-      }
-      wgmma_commit();
-      wgmma_wait<1>();
-      if (s > 0 && threadIdx.x % 32 == 0) mbarrier_arrive(used);
-      used = at.empty();
+    for (int k = 0; k < slice / 16; k++) {
+      const u64 a = Tr == TN ? mn_major(at.a() + half * box + 2048 * k, box) : k_major(at.a() + half * box + 32 * k);
+      const u64 b = Tr == NT ? k_major(at.b() + 32 * k) : mn_major(at.b() + 2048 * k, box);
+      wgmma<Tr == TN, Tr != NT>(d, a, b, true);
     }
-    wgmma_wait<0>();
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(used);
-    pin(d);
-    int i, j;
-    all.at(id, i, j);
-    store<Bn>(p, i * tile_m + half * 64, j * Bn, d);
+    wgmma_commit();
+    wgmma_wait<1>();
+    if (s > 0 && threadIdx.x % 32 == 0) mbarrier_arrive(used);
+    used = at.empty();
   }
+  wgmma_wait<0>();
+  if (threadIdx.x % 32 == 0) mbarrier_arrive(used);
+  pin(d);
 }

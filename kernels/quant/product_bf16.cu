@@ -14,7 +14,7 @@
 //     table's entry (int8: 2 instructions) and half a conversion each, beside the 512 cycles
 //     of a tensor core that the warp's products take. 126 to 128 registers, 41 KiB, no spills,
 //     2 blocks a multiprocessor, on sm_86 and sm_89, too
-#include "../gemm/tile_bf16.cuh"
+#include "../gemm/product_bf16.cuh"
 #include "codes.cuh"
 
 struct coded_problem {

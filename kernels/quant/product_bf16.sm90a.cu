@@ -14,7 +14,7 @@
 // v1  a slice of the 256 wide tile takes the tensor core 1024 cycles and a producer's warp,
 //     one for each scheduler, 128 elements a thread. 104 registers for the producer and 200
 //     for the consumers, no spills; the consumers' loop is bf16.sm90a.cu's
-#include "../gemm/tile_hopper.cuh"
+#include "../gemm/product_hopper.cuh"
 #include "../dev/mma.cuh"
 #include "codes.cuh"
 

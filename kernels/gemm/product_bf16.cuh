@@ -1,0 +1,43 @@
+// product_bf16.cuh: one product on the tiles of tile_bf16.cuh, and how its sums are stored;
+// kernels/quant decodes B for it.
+#pragma once
+#include "tile_bf16.cuh"
+
+struct problem {
+  const u16* a;
+  const u16* b;
+  float* c;
+  int m, n, k, lda, ldb, ldc;
+  float alpha;
+  int add;
+  const u16* u;  // the branch: r more steps
+  const u16* l;
+  int r, ldu, ldl;
+};
+
+// store writes a thread's sums to C: in pairs, unless C's rows are not aligned to 8 bytes.
+DEV void store(const problem& p, const float (&acc)[4][4][4], int i0, int j0, warp_tile w) {
+  const int lane = w.lane, wm = w.m, wn = w.n;
+  const bool pairs = p.ldc % 2 == 0 && ((u64)p.c & 7) == 0;
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      const int row = i0 + wm + 16 * i + lane / 4 + 8 * h;
+      if (row >= p.m) continue;
+      float* c = p.c + (i64)row * p.ldc;
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        const int column = j0 + wn + 8 * j + lane % 4 * 2;
+        if (pairs && column + 1 < p.n) {
+          float2 old = {0.f, 0.f};
+          if (p.add) old = *(float2*)(c + column);
+          *(float2*)(c + column) = float2{fma(p.alpha, acc[i][j][2 * h], old.x), fma(p.alpha, acc[i][j][2 * h + 1], old.y)};
+          continue;
+        }
+#pragma unroll
+        for (int l = 0; l < 2; l++)
+          if (column + l < p.n) c[column + l] = fma(p.alpha, acc[i][j][2 * h + l], p.add ? c[column + l] : 0.f);
+      }
+    }
+}
