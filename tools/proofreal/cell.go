@@ -112,6 +112,7 @@ func cellsOf(o options) ([]cell, error) {
 	var out []cell
 	for seed := 1; seed <= s.seeds; seed++ {
 		out = append(out, selectCells(s, seed)...)
+		out = append(out, stepsCells(s, seed)...)
 		out = append(out, ldsCells(s, seed)...)
 		out = append(out, noiseCells(s, seed)...)
 		out = append(out, mixCells(s, seed)...)
@@ -120,7 +121,7 @@ func cellsOf(o options) ([]cell, error) {
 		out = slices.DeleteFunc(out, func(c cell) bool { return !asked(o.only, c.id) })
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("nothing to do: --only names select, select-time, mix, noise, lds or a cell of theirs as select/less, and --seeds is at least 1")
+		return nil, fmt.Errorf("nothing to do: --only names select, select-time, steps, mix, noise, lds or a cell of theirs as select/less, and --seeds is at least 1")
 	}
 	return out, nil
 }
@@ -147,7 +148,7 @@ type scale struct {
 func scaleOf(o options) scale {
 	full := scale{
 		seeds: o.seeds, perKind: 150, held: 12, warmup: 8, steps: 24, micro: 4,
-		selectors: []string{"random", "full", "less", "less-sgd", "less-rademacher", "less-sjlt", "nice", "icons", "cluster_less", "loss", "delta_loss", "zeroth", "coincide"},
+		selectors: []string{"random", "full", "less", "less-sgd", "less-warmup-2", "less-warmup-16", "less-twice", "less-four-times", "less-rademacher", "less-sjlt", "nice", "icons", "cluster_less", "loss", "delta_loss", "zeroth", "coincide"},
 		weighters: []string{"none", "loss", "adapt", "joint_update_aware"}, mixes: []string{"uniform", "doremi", "odm"},
 		texts: 60, mixSteps: 60, subsets: 100, ldsRows: 120, ldsEpochs: 4,
 	}

@@ -73,7 +73,7 @@ func (l *lab) load(name string, over keys, component string, params keys) (*conf
 		if all == nil {
 			all = keys{}
 		}
-		if k["train_type"] == "dynamic_select" {
+		if k["train_type"] == "dynamic_select" && all["cache_dir"] == nil {
 			all["cache_dir"] = filepath.Join(dir, "cache")
 		}
 		k["component_name"], k["components_cfg_file"] = component, filepath.Join(dir, "components.yaml")
@@ -135,6 +135,18 @@ func (r *ran) readTimes() error {
 	}
 	r.seconds = results.Runtime
 	return nil
+}
+
+// tokens is the mean number of tokens of a row that was trained on.
+func (r *ran) tokens() (float64, error) {
+	var results struct {
+		PerSecond float64 `json:"train_tokens_per_second"`
+		Rows      float64 `json:"train_samples_per_second"`
+	}
+	if err := readJSON(filepath.Join(r.dir, "train_results.json"), &results); err != nil {
+		return 0, err
+	}
+	return results.PerSecond / max(results.Rows, 1e-9), nil
 }
 
 func readJSON(path string, into any) error {

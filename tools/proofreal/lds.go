@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
@@ -75,10 +76,10 @@ func storagePath(path string) string {
 
 // with is base with further keys.
 func with(base, more keys) keys {
-	for k, v := range more {
-		base[k] = v
-	}
-	return base
+	all := keys{}
+	maps.Copy(all, base)
+	maps.Copy(all, more)
+	return all
 }
 
 // startOf is the checkpoint from which all halves start, and at which the scores are computed.

@@ -5,7 +5,7 @@
 // (LDS).
 //
 //	proofreal --model FOLDER-OR-GGUF [--data ../shared/data] [--out saves/proof-real]
-//	          [--cells tools/proofreal/cells.jsonl] [--seeds 3] [--only select,mix,noise,lds] [--subset] [--tiny] [--table README.md]
+//	          [--cells tools/proofreal/cells.jsonl] [--seeds 3] [--only select,steps,mix,noise,lds] [--subset] [--tiny] [--table README.md]
 //
 // Every cell, one run or a few that belong together, is a line in --cells; existing cells
 // are not run again, so that the work can be split up: the file is committed, and a night may
@@ -47,9 +47,9 @@ func main() {
 	pflag.StringVar(&o.data, "data", "../shared/data", "the folder with the pools; the project's own small ones where it is missing")
 	pflag.StringVar(&o.out, "out", "saves/proof-real", "where runs are written")
 	pflag.StringVar(&o.cells, "cells", "tools/proofreal/cells.jsonl", "the cells that have run")
-	pflag.StringVar(&o.table, "table", "", "write the tables between the markers of this file, too")
+	pflag.StringVar(&o.table, "table", "", "write the tables between the markers of this file, too, and steps.png beside it")
 	pflag.IntVar(&o.seeds, "seeds", 3, "how many seeds")
-	pflag.StringSliceVar(&o.only, "only", nil, "only these questions (select, select-time, mix, noise, lds) or cells of theirs (select/less, select/less/seed-2)")
+	pflag.StringSliceVar(&o.only, "only", nil, "only these questions (select, select-time, steps, mix, noise, lds) or cells of theirs (select/less, select/less/seed-2)")
 	pflag.BoolVar(&o.subset, "subset", false, "one seed, fewer methods and rows: half an hour")
 	pflag.BoolVar(&o.tiny, "tiny", false, "a few rows and steps, only to check that everything runs")
 	pflag.Parse()
@@ -117,7 +117,10 @@ func prove(ctx context.Context, o options) error {
 	if o.table == "" {
 		return nil
 	}
-	return putBetweenMarks(o.table, text)
+	if err := putBetweenMarks(o.table, text); err != nil {
+		return err
+	}
+	return drawSteps(filepath.Dir(o.table), s, cells, scaleOf(o))
 }
 
 // subject names what the cells are about: the model, and where the pools come from.

@@ -65,6 +65,5 @@ func (l *lab) weighs(ctx context.Context, s scale, seed int, weighter, kind stri
 		return nil, err
 	}
 	values := map[string]float64{"seconds": run.seconds}
-	_, err = l.held(ctx, run, values)
-	return values, err
+	return values, l.held(ctx, run.dir, "", values)
 }

@@ -27,6 +27,8 @@ type row struct {
 	Kind        string `json:"kind"`
 }
 
+func (r row) bytes() int { return len(r.Instruction) + len(r.Input) + len(r.Output) }
+
 // text is a text of a domain.
 type text struct {
 	Text string `json:"text"`

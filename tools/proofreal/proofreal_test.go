@@ -101,7 +101,7 @@ func TestTables(t *testing.T) {
 		t.Errorf("the cells of one model are another's: %v", err)
 	}
 	text, err := tables(s, cells)
-	if err != nil || !strings.Contains(text, "| less | 0.75 (0.50 to 0.90) | – | – | 70 (50 to 90) | – |") ||
+	if err != nil || !strings.Contains(text, "| less | 0.75 (0.50 to 0.90) | – | – | – | 70 (50 to 90) | – |") ||
 		!strings.Contains(text, "1 of them beside other work, whose times are left out; 1 cells have not run") {
 		t.Error(text, err)
 	}
@@ -114,5 +114,40 @@ func TestTables(t *testing.T) {
 	}
 	if raw, _ := os.ReadFile(file); string(raw) != "a\n"+begin+"new\n"+end+"b\n" {
 		t.Errorf("%s", raw)
+	}
+}
+
+// TestWindows: contenders are compared after the same number of steps.
+func TestWindows(t *testing.T) {
+	s := scaleOf(options{seeds: 1})
+	for _, name := range s.selectors {
+		if _, ok := contenders[name]; !ok {
+			t.Errorf("no contender is named %s", name)
+		}
+		if w := windowsOf(s, name); w.total() != 32 || w.warmup < 1 {
+			t.Errorf("%s: %+v", name, w)
+		}
+	}
+}
+
+// TestDrawSteps: there is a picture once a curve's cell has run.
+func TestDrawSteps(t *testing.T) {
+	dir := t.TempDir()
+	size := scaleOf(options{seeds: 1, tiny: true})
+	s, err := openStore(filepath.Join(dir, "cells.jsonl"), "m, pools")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cells := stepsCells(size, 1)
+	for _, want := range []bool{false, true} {
+		if err := drawSteps(dir, s, cells, size); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "steps.png")); (err == nil) != want {
+			t.Fatalf("a picture: %v, want %v", err == nil, want)
+		}
+		if err := s.add(result{Cell: cells[0].id, Values: map[string]float64{"target loss at 1": 2, "target loss at 2": 1}}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,43 +13,54 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// contenders are selectors with their parameters, by their name in the table.
-var contenders = map[string]struct {
-	component string
-	params    keys
-}{
-	"random":          {"random", nil},
-	"less":            {"less", nil},
-	"less-sgd":        {"less", keys{"gradient_type": "sgd"}},
-	"less-rademacher": {"less", keys{"projection": "rademacher", "proj_dim": 4096}},
-	"less-sjlt":       {"less", keys{"projection": "sjlt", "proj_dim": 4096}},
-	"nice":            {"nice", keys{"reward": "contains", "mc_samples": 4, "max_new_tokens": 24}},
-	"icons":           {"icons", nil},
-	"cluster_less":    {"cluster_less", keys{"cluster_size": 16}},
-	"loss":            {"loss", nil},
-	"delta_loss":      {"delta_loss", nil},
-	"zeroth":          {"zeroth", nil},
-	"coincide":        {"coincide", nil},
+// contender is a selector with its parameters. It selects once, after the warm-up of the
+// experiment, where it does not say otherwise; the steps of a run are the same for all.
+type contender struct {
+	component       string
+	params          keys
+	warmup, windows int
 }
 
-// selectCells evaluate every selector once after equal steps, and random rows once more after
-// the time that each of the others took.
+// contenders are those compared, by their name in the table. Those of LESS ask a question each:
+// how many steps of warm-up, how many selections, Adam's direction or the gradient's, exact or
+// projected.
+var contenders = map[string]contender{
+	"random":          {component: "random"},
+	"full":            {}, // the whole pool in order, without a selector
+	"less":            {component: "less"},
+	"less-warmup-2":   {component: "less", warmup: 2},
+	"less-warmup-16":  {component: "less", warmup: 16},
+	"less-twice":      {component: "less", windows: 2},
+	"less-four-times": {component: "less", windows: 4},
+	"less-sgd":        {component: "less", params: keys{"gradient_type": "sgd"}},
+	"less-rademacher": {component: "less", params: keys{"projection": "rademacher", "proj_dim": 4096}},
+	"less-sjlt":       {component: "less", params: keys{"projection": "sjlt", "proj_dim": 4096}},
+	"nice":            {component: "nice", params: keys{"reward": "contains", "mc_samples": 4, "max_new_tokens": 24}},
+	"icons":           {component: "icons"},
+	"cluster_less":    {component: "cluster_less", params: keys{"cluster_size": 16}},
+	"loss":            {component: "loss"},
+	"delta_loss":      {component: "delta_loss"},
+	"zeroth":          {component: "zeroth"},
+	"coincide":        {component: "coincide"},
+}
+
+// selectCells evaluate every selector after equal steps, and random rows once more after the
+// time that each of the others took.
 func selectCells(s scale, seed int) []cell {
 	var out []cell
 	for _, name := range s.selectors {
-		id := selectID(name, seed)
-		out = append(out, cell{id, func(ctx context.Context, l *lab) (map[string]float64, error) {
-			return l.chooses(ctx, s, seed, name, 1)
+		out = append(out, cell{selectID(name, seed), func(ctx context.Context, l *lab) (map[string]float64, error) {
+			return l.chooses(ctx, s, seed, name, windowsOf(s, name))
 		}})
 		if name == "random" || name == "full" {
 			continue
 		}
 		out = append(out, cell{timeID(name, seed), func(ctx context.Context, l *lab) (map[string]float64, error) {
-			windows, err := l.windowsInTime(s, seed, name)
+			times, err := l.windowsInTime(s, seed, name)
 			if err != nil {
 				return nil, err
 			}
-			return l.chooses(ctx, s, seed, "random", windows)
+			return l.chooses(ctx, s, seed, "random", windows{s.warmup, s.steps, times})
 		}})
 	}
 	return out
@@ -58,6 +70,19 @@ func selectID(name string, seed int) string { return fmt.Sprintf("select/%s/seed
 
 // timeID is random rows for as long as a selector took.
 func timeID(name string, seed int) string { return fmt.Sprintf("select-time/%s/seed-%d", name, seed) }
+
+// windows are the steps of a run: a warm-up on random rows, then times windows of steps on the
+// rows chosen for each.
+type windows struct{ warmup, steps, times int }
+
+func (w windows) total() int { return w.warmup + w.times*w.steps }
+
+func windowsOf(s scale, name string) windows {
+	c := contenders[name]
+	w := windows{warmup: cmp.Or(c.warmup, s.warmup), times: cmp.Or(c.windows, 1)}
+	w.steps = (s.warmup + s.steps - w.warmup) / w.times
+	return w
+}
 
 // windowsInTime is how many windows of random rows can be trained on in the time of a
 // selector's run.
@@ -74,86 +99,93 @@ func (l *lab) windowsInTime(s scale, seed int, name string) (int, error) {
 	return max(1, int(math.Round((steps-float64(s.warmup))/float64(s.steps)))), nil
 }
 
-// chooses trains on random rows for the warm-up, and then in windows on the rows that a
-// selector chooses for each.
-func (l *lab) chooses(ctx context.Context, s scale, seed int, name string, windows int) (map[string]float64, error) {
-	steps := s.warmup + windows*s.steps
-	p, err := readPool(l.options.data, s.perKind, s.held, seed)
-	if err != nil {
-		return nil, err
+// selection is a run's pool, and the configuration with which a contender trains on it.
+func (l *lab) selection(s scale, seed int, name string, w windows) (p pool, over keys, err error) {
+	if p, err = readPool(l.options.data, s.perKind, s.held, seed); err != nil {
+		return p, nil, err
 	}
 	if err := l.sets(map[string]any{"pool": p.rows, "wanted": p.eval, "target": p.target, "rest": p.rest}); err != nil {
-		return nil, err
+		return p, nil, err
 	}
-	over := keys{
+	over = keys{
 		"dataset": "pool", "eval_dataset": "wanted", "seed": seed, "per_device_train_batch_size": min(4, s.micro),
 		"gradient_accumulation_steps": max(1, s.micro/4), "per_device_eval_batch_size": 4,
 	}
-	if name == "full" {
-		over["max_steps"] = steps
+	if contenders[name].component == "" {
+		over["max_steps"] = w.total()
 	} else {
-		over["train_type"], over["warmup_step"], over["update_step"], over["update_times"] = "dynamic_select", s.warmup, s.steps, windows
+		over["train_type"], over["warmup_step"], over["update_step"], over["update_times"] = "dynamic_select", w.warmup, w.steps, w.times
+	}
+	return p, over, nil
+}
+
+// chooses trains on random rows for the warm-up, and then in windows on the rows that a
+// selector chooses for each.
+func (l *lab) chooses(ctx context.Context, s scale, seed int, name string, w windows) (map[string]float64, error) {
+	p, over, err := l.selection(s, seed, name, w)
+	if err != nil {
+		return nil, err
 	}
 	c := contenders[name]
 	r, err := l.run(ctx, "run", over, c.component, c.params)
 	if err != nil {
 		return nil, err
 	}
-	values := map[string]float64{"seconds": r.seconds, "selecting": r.choices, "rows per second": r.perSec, "steps": float64(steps)}
-	tokens, err := l.held(ctx, r, values)
+	values := map[string]float64{"seconds": r.seconds, "selecting": r.choices, "rows per second": r.perSec, "steps": float64(w.total())}
+	tokens, err := r.tokens()
 	if err != nil {
 		return nil, err
 	}
 	values["tokens per second"] = r.perSec * tokens
-	if name == "full" {
-		return values, nil
+	if err := l.held(ctx, r.dir, "", values); err != nil || c.component == "" {
+		return values, err
 	}
-	values["precision"], err = precision(r.dir, p)
-	return values, err
+	return values, picks(r.dir, p, values)
 }
 
-// held measures the losses on the held-out sets, with the adapter of a run, and returns the
-// mean number of tokens per row.
-func (l *lab) held(ctx context.Context, r ran, values map[string]float64) (tokens float64, err error) {
+// held adds the losses on the held-out sets, with an adapter, to the values; when says at
+// what step.
+func (l *lab) held(ctx context.Context, adapter, when string, values map[string]float64) error {
 	after, err := l.run(ctx, "held", keys{
-		"do_train": false, "eval_dataset": "target,rest", "eval_on_each_dataset": true, "adapter_name_or_path": r.dir, "per_device_eval_batch_size": 4,
+		"do_train": false, "eval_dataset": "target,rest", "eval_on_each_dataset": true, "adapter_name_or_path": adapter, "per_device_eval_batch_size": 4,
 	}, "", nil)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	losses, err := after.losses()
 	if err != nil {
-		return 0, err
+		return err
 	}
-	values["target loss"], values["rest loss"] = losses["target"], losses["rest"]
-	var results struct {
-		PerSecond float64 `json:"train_tokens_per_second"`
-		Rows      float64 `json:"train_samples_per_second"`
-	}
-	if err := readJSON(filepath.Join(r.dir, "train_results.json"), &results); err != nil {
-		return 0, err
-	}
-	return results.PerSecond / max(results.Rows, 1e-9), nil
+	values["target loss"+when], values["rest loss"+when] = losses["target"], losses["rest"]
+	return nil
 }
 
-// precision is the share of the target's kind among the chosen rows.
-func precision(dir string, p pool) (float64, error) {
+// picks adds what the chosen rows are: the share of them that is of the target's kind, and
+// their length beside that of a row of the pool.
+func picks(dir string, p pool, values map[string]float64) error {
 	raw, err := storage.ReadFile(filepath.Join(dir, "selected_rows.jsonl"))
 	if err != nil {
-		return 0, err
+		return err
 	}
-	hits, all := 0, 0
+	hits, all, chosen := 0, 0, 0
 	for s := bufio.NewScanner(bytes.NewReader(raw)); s.Scan(); all++ {
 		var pick struct{ Index int }
 		if err := json.Unmarshal(s.Bytes(), &pick); err != nil {
-			return 0, err
+			return err
 		}
 		if p.rows[pick.Index].Kind == p.eval[0].Kind {
 			hits++
 		}
+		chosen += p.rows[pick.Index].bytes()
 	}
 	if all == 0 {
-		return 0, fmt.Errorf("%s: nothing was chosen", dir)
+		return fmt.Errorf("%s: nothing was chosen", dir)
 	}
-	return float64(hits) / float64(all), nil
+	total := 0
+	for _, r := range p.rows {
+		total += r.bytes()
+	}
+	values["precision"] = float64(hits) / float64(all)
+	values["length"] = float64(chosen) / float64(all) / (float64(total) / float64(len(p.rows)))
+	return nil
 }

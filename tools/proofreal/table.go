@@ -22,8 +22,9 @@ var questions = []struct {
 	name, head, first string
 	columns           []column
 }{
-	{"select", "One selection after the warm-up, equal steps", "selector", []column{
+	{"select", "Rows chosen after a warm-up, equal steps", "selector", []column{
 		{"share of the target's kind", "precision", "%.2f", false},
+		{"length of a chosen row, of the pool's", "length", "%.2f", false},
 		{"target's loss, held out", "target loss", "%.4f", false},
 		{"the others' loss, held out", "rest loss", "%.4f", false},
 		{"seconds", "seconds", "%.0f", true},
@@ -110,21 +111,14 @@ func linesOf(s *store, cells []cell, question string) ([]*line, error) {
 
 // cell formats the median over the seeds, with the range where there are several.
 func (l *line) cell(c column) string {
-	var x []float64
-	for _, r := range l.results {
-		if v, ok := r.Values[c.value]; ok && (!c.time || r.idle()) {
-			x = append(x, v)
-		}
-	}
+	x := l.values(c)
 	if len(x) == 0 {
 		return "–"
 	}
-	slices.Sort(x)
-	median := (x[(len(x)-1)/2] + x[len(x)/2]) / 2
 	if len(x) == 1 {
-		return fmt.Sprintf(c.format, median)
+		return fmt.Sprintf(c.format, x[0])
 	}
-	return fmt.Sprintf(c.format+" ("+c.format+" to "+c.format+")", median, x[0], x[len(x)-1])
+	return fmt.Sprintf(c.format+" ("+c.format+" to "+c.format+")", median(x), x[0], x[len(x)-1])
 }
 
 // circumstances describe when and where the cells ran, and which have not.
