@@ -10,38 +10,39 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// selfAttention is causal attention of grouped queries: o(attention(q(h), k(h), v(h))), or
-// o(attention(…) · σ(gate)). Its heads may differ from those of another layer.
+// selfAttention is causal grouped-query attention, o(attention(q(h), k(h), v(h))), or with an
+// output gate o(attention(…) · σ(gate)). The shape of its heads may differ from those of other
+// layers.
 type selfAttention struct {
-	q, k, v, qkv, o autograd.Linear // qkv in place of q, k and v if fused
+	q, k, v, qkv, o autograd.Linear // qkv replaces q, k and v if they are fused
 	qNorm, kNorm    norm
 	fused           fusion
-	gated           bool // q computes every head's query followed by its gate
+	gated           bool // q computes every head's query and, after it, the head's gate
 	rotateFirst     bool // heads are rotated before they are normalised
-	turn            turning
-	clip            float32 // bound of queries, keys and values; 0 = none
+	rope            rotary
+	clip            float32 // queries, keys and values are clipped to ±clip; 0 = not
 
 	heads, kvHeads, headDim int
 	scale, softCap          float32       // of q·k; 0 = no cap
-	window                  int           // tokens that a token attends to, itself included; 0 = all before it
-	piece                   int           // size of the pieces outside of which it does not attend; 0 = there are none
-	sinks                   *tensor.Param // [heads]; nil: there are none
+	window                  int           // sliding window in tokens, the token itself included; 0 = full attention
+	chunkSize               int           // tokens attend only within chunks of that many tokens; 0 = no chunks
+	sinks                   *tensor.Param // [heads]; nil: none
 }
 
-// fusion is how the projections of queries, keys and values are stored in one matrix.
+// fusion is the order of queries, keys and values in one matrix.
 type fusion uint8
 
 const (
 	unfused fusion = iota // separate matrices
 	inRow                 // all queries, all keys, all values
-	grouped               // one group's queries, its keys, its values, then the next group's
+	grouped               // one group's queries, key and value, then the next group's
 )
 
 // attention builds the attention of layer i.
 func (b *builder) attention(path string, i int) *selfAttention {
 	c := &b.c
 	a := &selfAttention{
-		gated: b.f.gatedQuery, rotateFirst: b.f.rotateFirst, turn: b.turning(i), clip: c.ClipQKV,
+		gated: b.f.gatedQuery, rotateFirst: b.f.rotateFirst, rope: b.rotaryOf(i), clip: c.ClipQKV,
 		heads: c.Heads, kvHeads: c.KVHeads, headDim: c.HeadDim,
 		scale: c.AttentionScale, softCap: c.AttnSoftCap, window: c.Window[i],
 	}
@@ -52,11 +53,11 @@ func (b *builder) attention(path string, i int) *selfAttention {
 		a.fused = grouped
 	}
 	if i < len(c.Chunk) {
-		a.piece = c.Chunk[i]
+		a.chunkSize = c.Chunk[i]
 	}
 	b.projections(a, path)
 	if b.f.sinks {
-		a.sinks = b.own(path+"sinks", a.heads, func(normal float64) float64 { return c.InitializerRange * normal })
+		a.sinks = b.vector(path+"sinks", a.heads, func(normal float64) float64 { return c.InitializerRange * normal })
 	}
 	b.headNorms(a, path)
 	return a
@@ -95,8 +96,8 @@ func (b *builder) headNorms(a *selfAttention, path string) {
 		a.qNorm, a.kNorm = b.norm(q, a.headDim), b.norm(k, a.headDim)
 	case fullWidth:
 		a.qNorm, a.kNorm = b.norm(q, a.heads*a.headDim), b.norm(k, a.kvHeads*a.headDim)
-	case perTurnedHead:
-		if a.turn.keys != nil {
+	case perRotatedHead:
+		if a.rope.keys != nil {
 			a.qNorm = norm{weight: b.onesOf(a.headDim), width: a.headDim, groups: 1, eps: b.c.Eps}
 			a.kNorm = a.qNorm
 		}
@@ -115,16 +116,16 @@ func (a *selfAttention) mix(m *Model, i int, h *autograd.Value, b *Batch, cache 
 		q, gate = t.ColumnsOf(both, a.heads, 0, a.headDim), t.ColumnsOf(both, a.heads, a.headDim, a.headDim)
 		t.Drop(both)
 	}
-	q, k = a.placed(m, a.turn.queries, q, a.qNorm, b, a.heads), a.placed(m, a.turn.keys, k, a.kNorm, b, a.kvHeads)
+	q, k = a.normedAndRotated(m, a.rope.queries, q, a.qNorm, b, a.heads), a.normedAndRotated(m, a.rope.keys, k, a.kNorm, b, a.kvHeads)
 	v = clipped(t, v, a.clip)
 	p := attention.Params{
 		Segments: b.Segments, Heads: a.heads, KVHeads: a.kvHeads, HeadDim: a.headDim,
 		Scale: a.scale, Window: a.window, SoftCap: a.softCap,
 	}
-	if a.piece > 0 {
-		p.Segments = attention.Chunks(b.Segments, a.piece)
+	if a.chunkSize > 0 {
+		p.Segments = attention.Chunks(b.Segments, a.chunkSize)
 	}
-	y := cache.attend(t, i, p, a.piece, a.sinks, q, k, v)
+	y := cache.attend(t, i, p, a.chunkSize, a.sinks, q, k, v)
 	t.Drop(q, k, v)
 	if a.gated {
 		through := y
@@ -155,8 +156,9 @@ func (a *selfAttention) project(t *autograd.Tape, h *autograd.Value) (q, k, v *a
 	return q, k, v
 }
 
-// placed records queries or keys, normalised and rotated by table; nil: not rotated.
-func (a *selfAttention) placed(m *Model, table *angles, x *autograd.Value, n norm, b *Batch, heads int) *autograd.Value {
+// normedAndRotated records queries or keys after their norm and rotary embedding, in the family's order.
+// table nil: no rotary embedding.
+func (a *selfAttention) normedAndRotated(m *Model, table *angles, x *autograd.Value, n norm, b *Batch, heads int) *autograd.Value {
 	if n.weight != nil && !a.rotateFirst {
 		x = m.normed(x, n)
 	}
@@ -180,17 +182,17 @@ func clipped(t *autograd.Tape, x *autograd.Value, bound float32) *autograd.Value
 	return y
 }
 
-// keeps implements tokenMixer: every token's keys, and its values, with room for whole
-// pieces.
+// keeps implements tokenMixer: the keys and values of every token, rounded up to whole chunks.
 func (a *selfAttention) keeps(capacity int) []int {
-	n := wholePieces(capacity, a.piece) * a.kvHeads * a.headDim
+	n := wholeChunks(capacity, a.chunkSize) * a.kvHeads * a.headDim
 	return []int{n, n}
 }
 
 func (a *selfAttention) pairs() float64 { return float64(a.heads * a.headDim) }
 func (a *selfAttention) steps() float64 { return 0 }
 
-// narrows implements tokenMixer. Devices have long heads only in float32.
+// narrows implements tokenMixer. Devices have no bf16 kernel for heads longer than
+// attention.TensorHeadDim.
 func (a *selfAttention) narrows(on driver.Kind) bool {
 	return a.headDim%chunk == 0 && a.scale > 0 && a.sinks == nil && (on == driver.CPU || a.headDim <= attention.TensorHeadDim)
 }

@@ -53,7 +53,7 @@ func build(dev driver.Device, dir string, c Config, how forms) (*Model, error) {
 	if b.f.learned {
 		m.positions = b.param(b.f.named().positions, c.MaxPositions, c.Hidden)
 	}
-	if err := b.turnings(global, local); err != nil {
+	if err := b.rotaries(global, local); err != nil {
 		return nil, fmt.Errorf("%s: rope_parameters: %w", filepath.Join(dir, "config.json"), err)
 	}
 	m.layers = make([]layer, c.Layers)
@@ -95,7 +95,7 @@ type builder struct {
 	ones  map[int]*tensor.Param // by width
 	views []view
 
-	global, local turning // of layers without a window, and of those with one
+	global, local rotary  // of layers without a window, and of those with one
 	growing       *angles // of queries in layers without rotation; nil: they do not grow
 
 	layouts map[*tensor.Param]layout

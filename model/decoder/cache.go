@@ -166,12 +166,12 @@ func (c *Cache) run(b Batch, last []int32) ([]float32, error) {
 // attend records attention: among the batch's tokens, whose keys and values are stored if
 // there is a cache, or from one new token per sequence to the cached ones. With chunked
 // attention a token only sees its own chunk of that many tokens; 0 = no chunks.
-func (c *Cache) attend(t *autograd.Tape, layer int, p attention.Params, piece int, sinks *tensor.Param, q, k, v *autograd.Value) *autograd.Value {
+func (c *Cache) attend(t *autograd.Tape, layer int, p attention.Params, chunkSize int, sinks *tensor.Param, q, k, v *autograd.Value) *autograd.Value {
 	if c == nil || t.Err() != nil {
 		return t.SinkAttention(p, sinks, q, k, v)
 	}
 	keys, values := c.stores[layer][0], c.stores[layer][1]
-	capacity, rows := wholePieces(c.capacity, piece), c.rows
+	capacity, rows := wholeChunks(c.capacity, chunkSize), c.rows
 	if capacity != c.capacity {
 		rows = make([]int32, len(c.rows))
 		for i, r := range c.rows {
@@ -181,40 +181,40 @@ func (c *Cache) attend(t *autograd.Tape, layer int, p attention.Params, piece in
 	}
 	attention.Store(c.m.dev, k.Data(), rows, keys, k.Cols)
 	attention.Store(c.m.dev, v.Data(), rows, values, v.Cols)
-	return c.attendStored(t, layer, p, piece, sinks, q, k, v)
+	return c.attendStored(t, layer, p, chunkSize, sinks, q, k, v)
 }
 
 // attendStored records attention to the keys and values that another layer stored in this pass.
-func (c *Cache) attendStored(t *autograd.Tape, layer int, p attention.Params, piece int, sinks *tensor.Param, q, k, v *autograd.Value) *autograd.Value {
+func (c *Cache) attendStored(t *autograd.Tape, layer int, p attention.Params, chunkSize int, sinks *tensor.Param, q, k, v *autograd.Value) *autograd.Value {
 	if c == nil || t.Err() != nil || c.step == nil {
 		return t.SinkAttention(p, sinks, q, k, v)
 	}
-	step := inPieces(*c.step, wholePieces(c.capacity, piece), piece)
+	step := chunkSlots(*c.step, wholeChunks(c.capacity, chunkSize), chunkSize)
 	if step.Params = p; sinks != nil {
 		step.Sinks = sinks.Data
 	}
 	return t.CachedAttention(step, q, c.stores[layer][0], c.stores[layer][1])
 }
 
-// wholePieces is capacity rounded up to whole chunks of that many tokens; 0 = no chunks.
-func wholePieces(capacity, piece int) int {
-	if piece == 0 {
+// wholeChunks is capacity rounded up to whole chunks of that many tokens; 0 = no chunks.
+func wholeChunks(capacity, chunkSize int) int {
+	if chunkSize == 0 {
 		return capacity
 	}
-	return (capacity + piece - 1) / piece * piece
+	return (capacity + chunkSize - 1) / chunkSize * chunkSize
 }
 
-// inPieces is a decoding step with chunked attention: each chunk of a sequence, of which the
+// chunkSlots is a decoding step with chunked attention: each chunk of a sequence, of which the
 // cache has capacity tokens in whole chunks, counts as a slot.
-func inPieces(step attention.Cached, capacity, piece int) attention.Cached {
-	if piece == 0 {
+func chunkSlots(step attention.Cached, capacity, chunkSize int) attention.Cached {
+	if chunkSize == 0 {
 		return step
 	}
 	whole := step
-	step.Capacity, step.Slot, step.Length = piece, make([]int32, len(whole.Slot)), make([]int32, len(whole.Slot))
+	step.Capacity, step.Slot, step.Length = chunkSize, make([]int32, len(whole.Slot)), make([]int32, len(whole.Slot))
 	for i, n := range whole.Length {
-		at := int(n-1) / piece
-		step.Slot[i], step.Length[i] = int32(int(whole.Slot[i])*capacity/piece+at), n-int32(at*piece)
+		at := int(n-1) / chunkSize
+		step.Slot[i], step.Length[i] = int32(int(whole.Slot[i])*capacity/chunkSize+at), n-int32(at*chunkSize)
 	}
 	return step
 }

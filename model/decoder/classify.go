@@ -11,18 +11,18 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Classifier is a decoder whose head scores sequences instead of predicting tokens:
-// transformers' …ForSequenceClassification, the form of reward models.
+// Classifier is a decoder whose head scores sequences instead of predicting tokens
+// (transformers' …ForSequenceClassification), as reward models have it.
 type Classifier struct {
 	model *Model
 	score *tensor.Param // [Labels, Hidden], without bias
 }
 
-// scoreName is the head's tensor.
+// scoreName is the name of the head's tensor.
 const scoreName = "score.weight"
 
-// CheckClassifier returns an error if LoadClassifier cannot read dir, without reading its
-// weights, and the number of outputs.
+// CheckClassifier returns the number of outputs of the classifier in dir, or an error if
+// LoadClassifier cannot read it. It does not read the weights.
 func CheckClassifier(dir string) (labels int, err error) {
 	if _, err := readClassifierConfig(dir); err != nil {
 		return 0, err
@@ -41,18 +41,19 @@ func readClassifierConfig(dir string) (Config, error) {
 		return Config{}, err
 	}
 	if f, ok := families[c.ModelType]; ok {
-		judge := f.stem() + "ForSequenceClassification"
+		judge := f.classPrefix() + "ForSequenceClassification"
 		if len(c.Architectures) > 0 && !slices.Contains(c.Architectures, judge) {
 			return Config{}, fmt.Errorf("%s: architectures %v is not a classifier of model_type %q: that is %s", c.Path, c.Architectures, c.ModelType, judge)
 		}
 		c.Architectures = nil
 	}
 	out, err := fromCheckpoint(c)
-	out.Tied = true // it has no head over the vocabulary
+	out.Tied = true // a classifier has no head over the vocabulary
 	return out, err
 }
 
-// labelsOf is the number of rows of the head; config.json only has it if it is not 2.
+// labelsOf returns the number of rows of the head, from its tensor: config.json has it only if
+// it is not 2.
 func labelsOf(w *checkpoint.Weights, dir string) (int, error) {
 	shape, ok := w.Shape(scoreName)
 	if !ok || len(shape) != 2 {
@@ -61,8 +62,7 @@ func labelsOf(w *checkpoint.Weights, dir string) (int, error) {
 	return shape[0], nil
 }
 
-// LoadClassifier reads a folder of a sequence classifier to dev, with all weights in float32
-// and frozen.
+// LoadClassifier loads a sequence classifier to dev, with all weights frozen and in float32.
 func LoadClassifier(dev driver.Device, dir string) (*Classifier, error) {
 	config, err := readClassifierConfig(dir)
 	if err != nil {
@@ -103,9 +103,9 @@ func (c *Classifier) Close() {
 // Labels is the number of outputs.
 func (c *Classifier) Labels() int { return c.score.Shape[0] }
 
-// Logits returns the head's outputs [sequences][Labels] for b's sequences: those of a
-// sequence's last token that is not config.json's pad_token_id, or of its first token if all
-// are, as in transformers.
+// Logits returns the head's outputs [sequences][Labels] for b's sequences, computed from a
+// sequence's last token that is not the pad_token_id of config.json or, if all are, from its
+// first token, as in transformers.
 func (c *Classifier) Logits(b Batch) ([][]float32, error) {
 	m := c.model
 	hidden, err := m.Hidden(b, m.config.Layers)

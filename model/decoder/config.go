@@ -86,7 +86,7 @@ type DeltaRule struct {
 func readConfig(dir string) (Config, error) {
 	c, err := checkpoint.ReadModelConfig(dir)
 	if c != nil && c.ModelType != "" && families[c.ModelType].architecture == "" { // whose keys are others: what is missing misleads
-		err = fmt.Errorf("%s: %w", c.Path, supported(c))
+		err = fmt.Errorf("%s: %w", c.Path, checkSupported(c))
 	}
 	if err != nil {
 		return Config{}, err
@@ -95,7 +95,7 @@ func readConfig(dir string) (Config, error) {
 }
 
 func fromCheckpoint(c *checkpoint.ModelConfig) (Config, error) {
-	if err := supported(c); err != nil {
+	if err := checkSupported(c); err != nil {
 		return Config{}, fmt.Errorf("%s: %w", c.Path, err)
 	}
 	out := Config{

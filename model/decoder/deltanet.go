@@ -10,20 +10,22 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// deltaNet is a gated delta rule after a short convolution of queries, keys and values:
-// out(norm(rule(q, k, v, a, b)) · silu(z)) (Gated DeltaNet, arXiv:2412.06464).
+// deltaNet is a gated delta rule after a short convolution of queries, keys and values,
+// out(norm(rule(q, k, v, a, b)) · silu(z)) (Gated DeltaNet: Yang et al. 2024, arXiv:2412.06464,
+// section 3).
 type deltaNet struct {
-	qkvz, ba     autograd.Linear // qwen3_next: for every key head its q, k, v and z, and its b and a
-	qkv, z, b, a autograd.Linear // qwen3_5: in place of these
+	qkvz, ba     autograd.Linear // qwen3_next: for every key head its q, k, v and z; its b and a
+	qkv, z, b, a autograd.Linear // qwen3_5: these replace qkvz and ba
 	out          autograd.Linear
-	fused        bool // into qkvz and ba
+	fused        bool // the projections are qkvz and ba
 	conv         convolution
 	aLog, dtBias *tensor.Param // [ValueHeads]
 	norm         norm
 	shape        deltanet.Params
 }
 
-// deltaNet builds the mixer, with its tensors in PyTorch's order: a module's own come first.
+// deltaNet builds the mixer. Its tensors are in PyTorch's order, in which a module's own
+// parameters come before its submodules'.
 func (b *builder) deltaNet(path string) *deltaNet {
 	l, hidden := &b.c.Linear, b.c.Hidden
 	d := &deltaNet{
@@ -31,8 +33,8 @@ func (b *builder) deltaNet(path string) *deltaNet {
 		shape: deltanet.Params{KeyHeads: l.KeyHeads, ValueHeads: l.ValueHeads, KeyDim: l.KeyDim, ValueDim: l.ValueDim},
 	}
 	keys, values := d.keys(), d.values()
-	d.dtBias = b.own(path+"dt_bias", l.ValueHeads, nil)
-	d.aLog = b.own(path+"A_log", l.ValueHeads, decayRates)
+	d.dtBias = b.vector(path+"dt_bias", l.ValueHeads, nil)
+	d.aLog = b.vector(path+"A_log", l.ValueHeads, decayRates)
 	d.conv = b.convolution(path+"conv1d", 2*keys+values, true, false)
 	if d.fused {
 		b.linear(&d.qkvz, path+"in_proj_qkvz", hidden, 2*keys+2*values, false)
@@ -49,9 +51,9 @@ func (b *builder) deltaNet(path string) *deltaNet {
 	return d
 }
 
-// own is a single vector of a module, named by its path; in a new model it is ones, or the
-// function start of draws from N(0, 1).
-func (b *builder) own(path string, n int, start func(normal float64) float64) *tensor.Param {
+// vector builds a vector of n numbers that is a module's own parameter. In a new model it is
+// ones, or start of draws from N(0, 1).
+func (b *builder) vector(path string, n int, start func(normal float64) float64) *tensor.Param {
 	p := b.tensor(false, path, n)
 	if p != nil {
 		b.parts = append(b.parts, part{path: path, param: p, start: start})
@@ -59,13 +61,13 @@ func (b *builder) own(path string, n int, start func(normal float64) float64) *t
 	return p
 }
 
-// decayRates is the logarithm of a number that is uniform from 0.01 to 16.
+// decayRates maps a draw from N(0, 1) to the logarithm of a number uniform in [0.01, 16].
 func decayRates(normal float64) float64 {
 	uniform := 0.5 * math.Erfc(-normal/math.Sqrt2)
 	return math.Log(0.01 + 15.99*uniform)
 }
 
-// keys and values are the widths of all heads together.
+// keys and values return the widths of all heads together.
 func (d *deltaNet) keys() int   { return d.shape.KeyHeads * d.shape.KeyDim }
 func (d *deltaNet) values() int { return d.shape.ValueHeads * d.shape.ValueDim }
 
@@ -90,7 +92,8 @@ func (d *deltaNet) mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cach
 	return out
 }
 
-// project records the inputs of the rule and of the gate after it, before the convolution.
+// project records the inputs of the rule before the convolution, and z, the input of the output
+// gate.
 func (d *deltaNet) project(t *autograd.Tape, h *autograd.Value) (x autograd.DeltaInputs, z *autograd.Value) {
 	x.ALog, x.DtBias = d.aLog, d.dtBias
 	if d.fused {
@@ -112,8 +115,7 @@ func (d *deltaNet) project(t *autograd.Tape, h *autograd.Value) (x autograd.Delt
 	return x, t.Linear(h, &d.z)
 }
 
-// keeps implements tokenMixer: the rows that the next token's convolutions need, and the
-// state of the rule.
+// keeps implements tokenMixer: the last inputs of the convolution, and the state of the rule.
 func (d *deltaNet) keeps(int) []int {
 	tail := d.conv.width - 1
 	return []int{tail * d.keys(), tail * d.keys(), tail * d.values(), d.shape.State()}
@@ -121,14 +123,14 @@ func (d *deltaNet) keeps(int) []int {
 
 func (d *deltaNet) pairs() float64 { return 0 }
 
-// steps: three products with the state, and the convolution.
+// steps implements tokenMixer: three products with the state, and the convolution.
 func (d *deltaNet) steps() float64 {
 	return float64(3*d.shape.State() + d.conv.width*(2*d.keys()+d.values()))
 }
 
 func (d *deltaNet) narrows(driver.Kind) bool { return true }
 
-// rule records the delta rule, which keeps its state in the layer's last store.
+// rule records the delta rule. With a cache its state is in the layer's last store.
 func (c *Cache) rule(t *autograd.Tape, layer int, p deltanet.Params, x autograd.DeltaInputs) *autograd.Value {
 	if c == nil || t.Err() != nil {
 		return t.DeltaRule(p, x)

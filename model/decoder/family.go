@@ -14,12 +14,11 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// family is what distinguishes one model_type from the others. A new one is a row in
-// families and, if it needs something that no family had before, a field here or in Config
-// that layer reads.
+// family is what distinguishes one model_type from the others. To add one, add a row to
+// families and, if it needs something new, a field here or in Config.
 type family struct {
-	architecture string // the class in config.json's architectures
-	activation   string // hidden_act that the MLP computes
+	architecture string // the class that config.json's architectures names
+	activation   string // the hidden_act that the MLP supports
 	norms        []normAt
 	headNorms    headNorms
 	qNorm, kNorm string // their names, if not q_norm and k_norm
@@ -33,33 +32,33 @@ type family struct {
 	fusedQKV     bool   // one qkv_proj, registered after o_proj
 	fusedGateUp  bool   // one gate_up_proj
 	interleaved  bool   // rope rotates adjacent pairs
-	dropout      bool   // released folders configure it; a notice says that it is not implemented
+	dropout      bool   // released folders have dropout rates; a notice says that they are not applied
 	backwards    bool   // rope rotates in the opposite direction
 	plainMLP     plainNames
 	experts      expertNames
 	routing      routing
-	choiceBias   string // tensor that is added to the experts' scores for the choice; "": there is none
-	choiceRow    bool   // it is [1, Experts]
-	noBalance    bool   // transformers adds no load-balancing loss
+	choiceBias   string // the tensor added to the experts' scores for the choice only; "": none
+	choiceRow    bool   // its shape is [1, Experts] instead of [Experts]
+	noBalance    bool   // there is no load-balancing loss in transformers
 
 	modules       modules  // names that differ from llama's
-	order         order    // of registering a layer's modules
-	parallelNorms []normAt // in place of norms if Config.Parallel; nil: norms
-	pairedNorms   []normAt // in place of those if Config.TwoNorms
+	order         order    // the order in which a layer's modules are registered
+	parallelNorms []normAt // replaces norms if Config.Parallel is set; nil: norms
+	pairedNorms   []normAt // replaces parallelNorms if Config.TwoNorms is set
 	normBias      bool     // norms add a bias
-	chosenNorms   bool     // heads are only normalised if Config.QKNorm
-	groupedQKV    bool     // qkv has a group's queries, its keys and its values in sequence
-	learned       bool     // positions are embeddings, and nothing is rotated
+	chosenNorms   bool     // heads are normalised only if Config.QKNorm is set
+	groupedQKV    bool     // qkv holds a group's queries, key and value, then the next group's
+	learned       bool     // positions are embeddings (no rotary embedding)
 	headBias      bool     // the head adds a bias
-	mlpHeadBias   bool     // it does if MLPs have biases
+	mlpHeadBias   bool     // the head has a bias if MLPs have biases
 	sinks         bool     // every attention head has a sink
-	latent        bool     // queries, keys and values are computed from compressed ones
-	everyRow      bool     // the padding token's embedding is trained like any other
+	latent        bool     // multi-head latent attention
+	everyRow      bool     // the padding token's embedding gets gradients, too
 	layerScales   bool     // a layer's output is multiplied by a learned factor
-	mixtureBeside bool     // a mixture of experts is parallel to the MLP, if there is one
-	gatedQuery    bool     // q_proj has a gate after every head's query, for the output of attention
-	fusedDelta    bool     // the delta rule has two projections: qkvz and ba
-	zeroNorms     bool     // new norms of 1+w have w = 0
+	mixtureBeside bool     // a mixture of experts is computed in parallel to the MLP
+	gatedQuery    bool     // q_proj also computes a gate for the attention's output
+	fusedDelta    bool     // the delta rule's projections are fused into qkvz and ba
+	zeroNorms     bool     // norms with 1+w are initialised to w = 0
 }
 
 // role is a norm's place in a layer.
@@ -67,7 +66,7 @@ type role uint8
 
 const (
 	beforeAttention role = iota
-	afterAttention       // applied to attention's output, before it is added to the residual
+	afterAttention       // normalises the attention's output before it is added to the residual
 	beforeMLP
 	afterMLP
 	roles // number of roles
@@ -83,15 +82,16 @@ type normAt struct {
 type headNorms uint8
 
 const (
-	noHeadNorms   headNorms = iota
-	perHead                 // every head separately
-	fullWidth               // all heads as one row
-	ownWeights              // every head separately, with weights of its own: [heads, headDim]
-	ownModules              // every head separately, each in a module of its own: .norms.0 …
-	perTurnedHead           // every head separately, without weights, in layers that rotate heads
+	noHeadNorms    headNorms = iota
+	perHead                  // every head separately
+	fullWidth                // all heads together
+	ownWeights               // every head separately, with weights of its own: [heads, headDim]
+	ownModules               // as ownWeights, each in a module of its own: .norms.0 …
+	perRotatedHead           // every head separately, without weights, only in layers with rotary embeddings
 )
 
-// order is the order of registration: that of PyTorch's model.parameters().
+// order is the order in which a layer's modules are registered, which is that of
+// model.parameters() in PyTorch.
 type order uint8
 
 const (
@@ -100,7 +100,7 @@ const (
 	normsBefore       // each before its branch: gpt2
 )
 
-// plainNames are the modules of an MLP without a gate, down(act(up(x))); up "" = the
+// plainNames are the module names of an MLP without a gate, down(act(up(x))); up "": the
 // family's MLPs have a gate.
 type plainNames struct{ up, down string }
 
@@ -121,7 +121,7 @@ var (
 	postNorms = []normAt{{afterAttention, "post_attention_layernorm"}, {afterMLP, "post_feedforward_layernorm"}}
 )
 
-// families are the supported model types. Sizes, biases, windows, factors, tied heads and
+// families are the supported model types. Sizes, biases, windows, multipliers, tied heads and
 // the defaults of missing keys come from checkpoint.ModelConfig.
 var families = map[string]family{
 	"llama":            {architecture: "LlamaForCausalLM", activation: "silu", norms: preNorms},
@@ -162,7 +162,7 @@ var families = map[string]family{
 	"youtu":            {architecture: "YoutuForCausalLM", activation: "silu", norms: preNorms, latent: true},
 	"ernie4_5_moe":     {architecture: "Ernie4_5_MoeForCausalLM", activation: "silu", norms: preNorms, interleaved: true, experts: ernieExperts, routing: byCorrected, choiceBias: "moe_statics.e_score_correction_bias", choiceRow: true, mlpHeadBias: true},
 	"gpt_oss":          {architecture: "GptOssForCausalLM", activation: "silu", norms: preNorms, experts: gptOssExperts, sinks: true},
-	"llama4_text":      {architecture: "Llama4ForCausalLM", activation: "silu", norms: preNorms, headNorms: perTurnedHead, chosenNorms: true, rotateFirst: true, interleaved: true, experts: llama4Experts, routing: bySigmoid, noBalance: true, modules: modules{mlp: "feed_forward"}},
+	"llama4_text":      {architecture: "Llama4ForCausalLM", activation: "silu", norms: preNorms, headNorms: perRotatedHead, chosenNorms: true, rotateFirst: true, interleaved: true, experts: llama4Experts, routing: bySigmoid, noBalance: true, modules: modules{mlp: "feed_forward"}},
 	"exaone4":          {architecture: "Exaone4ForCausalLM", activation: "silu", norms: postNorms, headNorms: perHead},
 	"glm":              {architecture: "GlmForCausalLM", activation: "silu", norms: preNorms, fusedGateUp: true, interleaved: true},
 	"qwen2_vl_text":    {architecture: "Qwen2VLForConditionalGeneration", activation: "silu", norms: preNorms},
@@ -180,7 +180,7 @@ var families = map[string]family{
 	"qwen3_moe":        {architecture: "Qwen3MoeForCausalLM", activation: "silu", norms: preNorms, headNorms: perHead, experts: qwenExperts},
 }
 
-// Activations of MLPs, with their names in config.json.
+// The activations of MLPs, as config.json names them.
 const (
 	gelu     = "gelu"
 	geluNew  = "gelu_new"
@@ -189,29 +189,28 @@ const (
 	relu2    = "relu2"
 )
 
-// plainActivations are the possible activations of an MLP without a gate, in all families.
+// plainActivations are the activations that MLPs without a gate support, in all families.
 var plainActivations = map[string]swiglu.Function{
 	gelu: swiglu.ExactGELU, geluNew: swiglu.ApproximateGELU, geluFast: swiglu.ApproximateGELU, geluTanh: swiglu.ApproximateGELU, relu2: swiglu.SquaredReLU,
 }
 
-// is reports whether an architecture belongs to the family: its causal language model, or
-// only the layers, as embedding models are saved.
+// is reports whether an architecture belongs to the family: its causal language model, or the
+// model without a head, as embedding models are saved.
 func (f family) is(architecture string) bool {
-	return architecture == f.architecture || architecture == f.stem()+"Model" || architecture == f.stem()+"TextModel"
+	return architecture == f.architecture || architecture == f.classPrefix()+"Model" || architecture == f.classPrefix()+"TextModel"
 }
 
-// generates reports whether an architecture is a multimodal model that generates text, with
-// or without the head.
+// generates reports whether an architecture is a multimodal model with a language model.
 func generates(architecture string) bool {
 	return strings.HasSuffix(architecture, "ForConditionalGeneration") || strings.HasSuffix(architecture, "Model")
 }
 
-// stem is the prefix of the names of the family's classes.
-func (f family) stem() string {
+// classPrefix returns the common prefix of the names of the family's classes.
+func (f family) classPrefix() string {
 	return strings.TrimSuffix(strings.TrimSuffix(f.architecture, "ForCausalLM"), "LMHeadModel")
 }
 
-// act is the activation of the MLP.
+// act returns the activation of the gated MLP.
 func (f family) act() swiglu.Activation {
 	if f.activation == geluTanh {
 		return swiglu.GELUTanh
@@ -219,12 +218,12 @@ func (f family) act() swiglu.Activation {
 	return swiglu.SiLU
 }
 
-// plain is the activation of an MLP without a gate.
+// plain returns the activation of the MLP without a gate.
 func (f family) plain(c *Config) swiglu.Pointwise {
 	return swiglu.Pointwise{Function: plainActivations[cmp.Or(c.Activation, f.activation)]}
 }
 
-// normsOf are the norms of a layer.
+// normsOf returns the norms of a layer in the order of registration.
 func (f family) normsOf(c *Config) []normAt {
 	switch {
 	case c.TwoNorms:
@@ -235,11 +234,10 @@ func (f family) normsOf(c *Config) []normAt {
 	return f.norms
 }
 
-// biasedHead reports whether the head adds a bias.
+// biasedHead reports whether the head has a bias.
 func (f family) biasedHead(c *Config) bool { return f.headBias || f.mlpHeadBias && c.MLPBias }
 
-// hostOnly names a part of the model for which only the CPU has a kernel, "" if there is
-// none.
+// hostOnly names the part of the model for which only the CPU has a kernel; "": none.
 func (f family) hostOnly(c *Config) string {
 	switch {
 	case c.Latent.ValueDim > c.Latent.PlainDim+c.Latent.RotaryDim:
@@ -256,8 +254,8 @@ func (f family) hostOnly(c *Config) string {
 	return ""
 }
 
-// supported returns an error if the model is not supported.
-func supported(c *checkpoint.ModelConfig) error {
+// checkSupported returns an error if the decoder cannot compute the model.
+func checkSupported(c *checkpoint.ModelConfig) error {
 	f, ok := families[c.ModelType]
 	if !ok {
 		return unknown(c.ModelType, strings.Join(c.Architectures, ", "))
@@ -269,7 +267,7 @@ func supported(c *checkpoint.ModelConfig) error {
 	} else if len(c.Architectures) > 0 && !slices.ContainsFunc(c.Architectures, f.is) {
 		return fmt.Errorf("architectures %v is not supported for model_type %q; supported is: %s", c.Architectures, c.ModelType, f.architecture)
 	}
-	if err := f.computes(c); err != nil {
+	if err := f.checkActivation(c); err != nil {
 		return err
 	}
 	if c.AttentionDropout != 0 && !f.dropout {
@@ -283,16 +281,15 @@ func supported(c *checkpoint.ModelConfig) error {
 	return nil
 }
 
-// computes returns an error if the MLP's activation is not available for the family's kind
-// of MLP.
-func (f family) computes(c *checkpoint.ModelConfig) error {
+// checkActivation returns an error if the MLP does not support the activation in config.json.
+func (f family) checkActivation(c *checkpoint.ModelConfig) error {
 	if f.plainMLP.up != "" {
 		if _, ok := plainActivations[c.HiddenAct]; !ok {
 			return fmt.Errorf("hidden_act %q is not supported for model_type %q; supported are: %s", c.HiddenAct, c.ModelType, strings.Join(slices.Sorted(maps.Keys(plainActivations)), ", "))
 		}
 		return nil
 	}
-	// The first gemma's files have gelu and mean the tanh form.
+	// The first gemma's config.json says gelu and means the tanh form.
 	if c.HiddenAct != f.activation && (c.ModelType != "gemma" || c.HiddenAct != gelu) {
 		return fmt.Errorf("hidden_act %q is not supported for model_type %q; supported is: %s", c.HiddenAct, c.ModelType, f.activation)
 	}

@@ -14,21 +14,21 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// origin records how the model was made, in order: each entry goes into Identity.
+// origin records how the model was made, in order. Every entry is hashed into Identity.
 type origin struct {
-	made []string // settled parts
-	dir  string   // the base's folder, hashed at the first request
-	base string   // its hash, "" before
+	made []string // facts that can no longer change
+	dir  string   // the base's folder, hashed when first needed
+	base string   // its hash; "" before
 }
 
-// note adds a fact on which the model's results depend.
+// note adds a fact that the model's results depend on.
 func (o *origin) note(format string, args ...any) {
 	o.made = append(o.made, fmt.Sprintf(format, args...))
 }
 
-// Base identifies by content the weights from which the model was loaded: the hash of the
-// folder's config.json and safetensors files, or, for a model made by Init, of config.json
-// only. The files are read at the first call.
+// Base returns a content hash of the weights from which the model was loaded: of the folder's
+// config.json and safetensors files or, for a model made by Init, of config.json only. The
+// files are read at the first call.
 func (m *Model) Base() (string, error) {
 	if m.origin.base == "" {
 		what := m.origin.dir
@@ -44,11 +44,11 @@ func (m *Model) Base() (string, error) {
 	return m.origin.base, nil
 }
 
-// Identity identifies by content the model's function with its present shape, without the
-// values of trained parameters: the base's weights, the options with which it was loaded,
-// adapters that were merged, the vocabulary, the adapter's shape, scale and dropout, which
-// tensors are trained. Two models with the same identity and equal trained parameters (and,
-// if weights were drawn at random, the same seed) give the same numbers on the same device.
+// Identity returns a content hash of the function that the model computes, apart from the
+// values of trained parameters: it covers the base's weights, the options with which it was
+// loaded, merged adapters, the vocabulary, the adapter's shape, scale and dropout, and which
+// tensors are trained. Two models with the same identity and equal trained parameters (and the
+// same seed, if weights were drawn at random) compute the same numbers on the same device.
 func (m *Model) Identity() (string, error) {
 	base, err := m.Base()
 	if err != nil {
@@ -82,11 +82,11 @@ func (m *Model) Identity() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// drawn is the note for a model whose weights were drawn at random, not read.
+// drawn is the note of a model with randomly initialised weights.
 const drawn = "weights drawn"
 
-// Merged identifies by content what was done to the base's weights before training: adapters
-// that were merged or are continued, a vocabulary that was enlarged; "" for nothing.
+// Merged describes what was done to the base's weights before training: merged or continued
+// adapters, a larger vocabulary. "" means nothing.
 func (m *Model) Merged() string {
 	made := m.origin.made
 	if m.adapter != nil && m.adapter.content != "" {

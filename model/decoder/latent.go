@@ -6,42 +6,42 @@ import (
 	"dataflex.dev/dataflex/model/autograd"
 )
 
-// Latent is the shape of latent attention; Rank 0 = the family has none.
+// Latent is the shape of multi-head latent attention (MLA); Rank 0 = the family has none.
 type Latent struct {
-	QueryRank                     int  // width of compressed queries; 0 = they are not compressed
+	QueryRank                     int  // width of compressed queries; 0 = not compressed
 	Rank                          int  // width of compressed keys and values
-	PlainDim, RotaryDim, ValueDim int  // per head: elements that are not rotated, those that are, and those of its value
-	Halves                        bool // rope rotates pairs of elements from the halves of RotaryDim, not adjacent ones
+	PlainDim, RotaryDim, ValueDim int  // elements per head: without rotary embedding, with it, and of the value
+	Halves                        bool // rope rotates pairs (i, i+RotaryDim/2) instead of adjacent elements
 }
 
-// latentAttention is attention in which every head computes its keys and values from a
-// compressed vector of the token, and which rotates the part of the keys that all heads
-// share (multi-head latent attention, DeepSeek-AI 2024, arXiv:2405.04434, section 2.1):
+// latentAttention is multi-head latent attention (DeepSeek-AI 2024, arXiv:2405.04434, section
+// 2.1): all heads compute their keys and values from one compressed vector per token, and
+// share the part of the keys that has a rotary embedding:
 //
-//	q = qUp(norm(qDown(h))) or qProj(h): a head's PlainDim elements, then RotaryDim turned ones
-//	c, r = columns of kvDown(h): Rank of them, RotaryDim turned ones
-//	k, v = of a head: columns of kvUp(norm(c)), PlainDim of them and all of r; ValueDim of them
+//	q    = qUp(norm(qDown(h))), or qProj(h). Per head: PlainDim elements, then RotaryDim with rope
+//	c, r = kvDown(h): Rank elements, and RotaryDim with rope
+//	k, v = kvUp(norm(c)). Per head: k is PlainDim elements followed by r, v is ValueDim elements
 //	o(attention(q, k, v))
 type latentAttention struct {
 	Latent
-	q, qDown, qUp autograd.Linear // q in place of the two if queries are not compressed
+	q, qDown, qUp autograd.Linear // q replaces qDown and qUp if queries are not compressed
 	kvDown, kvUp  autograd.Linear
 	o             autograd.Linear
 	qNorm, kvNorm norm
-	turn          turning // of the heads' queries, and of the keys' one head
+	rope          rotary // of the queries, and of the key part shared by all heads
 	heads         int
 	scale         float32
-	padded        bool // values are padded with zeros to the width of keys: devices have no other kernel
+	padded        bool // values are zero-padded to the width of keys, because device kernels need equal widths
 }
 
-// latentEps is that of the norms of compressed vectors, whatever config.json says.
+// latentEps is the epsilon of the norms of compressed vectors, whatever config.json has.
 const latentEps = 1e-6
 
 func (b *builder) latentAttention(path string, i int) *latentAttention {
 	c, l := &b.c, b.c.Latent
 	width := l.PlainDim + l.RotaryDim
 	a := &latentAttention{
-		Latent: l, turn: b.turning(i), heads: c.Heads, scale: c.AttentionScale,
+		Latent: l, rope: b.rotaryOf(i), heads: c.Heads, scale: c.AttentionScale,
 		padded: b.dev.Kind() != driver.CPU && l.ValueDim < width,
 	}
 	compressed := func(name string, rank int) norm {
@@ -99,7 +99,7 @@ func (a *latentAttention) queries(m *Model, h *autograd.Value, b *Batch) *autogr
 		q = t.Linear(c, &a.qUp)
 		t.Drop(c)
 	}
-	return t.Rope(q, a.turn.queries.rows(b), a.turn.queries.Table, a.heads, a.PlainDim+a.RotaryDim)
+	return t.Rope(q, a.rope.queries.rows(b), a.rope.queries.Table, a.heads, a.PlainDim+a.RotaryDim)
 }
 
 func (a *latentAttention) keysAndValues(m *Model, h *autograd.Value, b *Batch) (k, v *autograd.Value) {
@@ -112,19 +112,19 @@ func (a *latentAttention) keysAndValues(m *Model, h *autograd.Value, b *Batch) (
 	t.Drop(c)
 	plain, v := t.ColumnsOf(all, a.heads, 0, a.PlainDim), t.ColumnsOf(all, a.heads, a.PlainDim, a.ValueDim)
 	t.Drop(all)
-	shared = t.Rope(shared, a.turn.keys.rows(b), a.turn.keys.Table, 1, a.RotaryDim)
+	shared = t.Rope(shared, a.rope.keys.rows(b), a.rope.keys.Table, 1, a.RotaryDim)
 	k = t.Join(plain, shared, a.heads)
 	t.Drop(plain, shared)
 	return k, v
 }
 
-// keeps implements tokenMixer: every token's keys and values as the heads use them, which
-// are many times larger than the compressed ones, but need not be computed again.
+// keeps implements tokenMixer: every token's decompressed keys and values. They take many times
+// the memory of the compressed ones, but are not computed again at every step.
 func (a *latentAttention) keeps(capacity int) []int {
 	return []int{capacity * a.heads * (a.PlainDim + a.RotaryDim), capacity * a.heads * a.values()}
 }
 
-// values is the width of a head's values.
+// values returns the width of a head's values in the attention.
 func (a *latentAttention) values() int {
 	if a.padded {
 		return a.PlainDim + a.RotaryDim

@@ -27,15 +27,15 @@ type tokenMixer interface {
 	// mix records what layer i adds to the residual: from h [T, Hidden] to [T, Hidden].
 	// With a cache it reads and writes what cache.stores(i) holds.
 	mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cache) *autograd.Value
-	// keeps lists what generation caches of a sequence of up to capacity tokens: the
-	// number of float32 in each buffer of a slot.
+	// keeps lists the buffers in which a cache keeps a sequence of up to capacity tokens, as
+	// numbers of float32.
 	keeps(capacity int) []int
-	// pairs is the number of multiplications for each pair of tokens, and steps for each
-	// token, without those of linear layers.
+	// pairs is the number of multiplications per pair of tokens, steps per token, both without
+	// linear layers.
 	pairs() float64
 	steps() float64
-	// narrows reports whether attention can run in bf16 on such a device where the matrices
-	// are bf16.
+	// narrows reports whether the mixer can run in bf16 on such a device if the matrices are
+	// bf16.
 	narrows(on driver.Kind) bool
 }
 
@@ -43,12 +43,12 @@ type tokenMixer interface {
 type feedForward interface {
 	// feed records what the layer adds to the residual: from h [T, Hidden] to [T, Hidden].
 	feed(m *Model, h *autograd.Value) *autograd.Value
-	// spread sets the fraction of tokens that each of its linear layers computes, where that
-	// is not 1.
+	// spread stores the fraction of tokens that each of its linear layers computes, if it is
+	// not 1.
 	spread(part map[*autograd.Linear]float64)
 }
 
-// layer builds layer i, its modules in the order in which PyTorch registers them.
+// layer builds layer i, with its modules in the order in which PyTorch registers them.
 func (b *builder) layer(l *layer, i int) {
 	names := b.f.named()
 	path := fmt.Sprintf("%s.%d.", names.layers, i)
@@ -80,11 +80,11 @@ func (b *builder) layer(l *layer, i int) {
 	l.input = b.layerInput(path)
 	if b.f.mixtureBeside && b.c.MoE.Experts > 0 {
 		l.feed = b.mixtureBeside(path, l.feed, l.norms[beforeMLP])
-		l.norms[beforeMLP] = norm{} // which the MLP applies itself: the mixture reads the residual
+		l.norms[beforeMLP] = norm{} // mixtureBeside applies it, because the experts read the residual without it
 	}
 }
 
-// mixer is the token mixer of layer i, whose modules' paths begin with path.
+// mixer builds the token mixer of layer i. path is the layer's.
 func (b *builder) mixer(path string, i int) tokenMixer {
 	attention := path + b.f.named().attention + "."
 	switch {
@@ -100,7 +100,7 @@ func (b *builder) mixer(path string, i int) tokenMixer {
 	return b.shortConv(path + "conv.")
 }
 
-// feedForward is the feed-forward part of layer i.
+// feedForward builds the feed-forward part of layer i.
 func (b *builder) feedForward(path string, i int) feedForward {
 	if b.c.sparse(i) {
 		return b.mixture(path + b.f.experts.block + ".")
@@ -112,7 +112,7 @@ func (b *builder) feedForward(path string, i int) feedForward {
 	return b.mlp(path+b.f.named().mlp+".", width)
 }
 
-// stack records the embeddings and the first layers: [T, Hidden].
+// stack records the embeddings and the first layers layers: [T, Hidden].
 func (m *Model) stack(b *Batch, layers int, cache *Cache) *autograd.Value {
 	m.placeTokens()
 	m.boundary(-1)
@@ -129,10 +129,10 @@ func (m *Model) stack(b *Batch, layers int, cache *Cache) *autograd.Value {
 	inputs := m.inputsOf(x, b)
 	for i := range layers {
 		m.boundary(i)
-		if m.checkpointed && !m.layers[i].lends() {
-			x = m.tape.Segment(x, func(x *autograd.Value) *autograd.Value { return m.furthered(i, m.layer(i, x, b, cache), inputs) })
+		if m.checkpointed && !m.layers[i].lendsKeys() {
+			x = m.tape.Segment(x, func(x *autograd.Value) *autograd.Value { return m.finished(i, m.layer(i, x, b, cache), inputs) })
 		} else {
-			x = m.furthered(i, m.layer(i, x, b, cache), inputs)
+			x = m.finished(i, m.layer(i, x, b, cache), inputs)
 		}
 	}
 	if inputs != nil && !m.checkpointed {
@@ -141,16 +141,15 @@ func (m *Model) stack(b *Batch, layers int, cache *Cache) *autograd.Value {
 	return x
 }
 
-// lends reports whether later layers read the keys and values of l, which then stay on the
-// tape.
-func (l *layer) lends() bool {
+// lendsKeys reports whether later layers read the keys and values of l, which then stay allocated.
+func (l *layer) lendsKeys() bool {
 	a, ok := l.mixer.(*sharedAttention)
 	return ok && a.lent
 }
 
-// furthered records what follows the two parts of a layer in some families: its per-layer
-// embedding and its factor.
-func (m *Model) furthered(i int, x, inputs *autograd.Value) *autograd.Value {
+// finished records what some families append to a layer: its per-layer embedding and its
+// output factor.
+func (m *Model) finished(i int, x, inputs *autograd.Value) *autograd.Value {
 	l := &m.layers[i]
 	if l.input != nil {
 		x = l.input.add(m, i, x, inputs)
@@ -161,10 +160,10 @@ func (m *Model) furthered(i int, x, inputs *autograd.Value) *autograd.Value {
 	return x
 }
 
-// CheckpointLayers turns on activation checkpointing: passes keep only the input of each layer,
-// and the backward pass computes the layer again, to the same bits. A token then takes Hidden
-// numbers per layer, and all activations of one layer at a time. Layers whose keys and values
-// later ones read keep all activations.
+// CheckpointLayers turns activation checkpointing on or off. With it, a pass keeps only the
+// input of each layer and the backward pass recomputes the layer, with the same bits: a token
+// takes Hidden numbers per layer, plus all activations of one layer at a time. Layers whose
+// keys and values later layers read keep all activations.
 func (m *Model) CheckpointLayers(on bool) { m.checkpointed = on }
 
 // CheckpointsLayers reports whether CheckpointLayers is on.

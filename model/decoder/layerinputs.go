@@ -9,22 +9,23 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// layerInputs are inputs that every layer has in addition to the residual: rows of a table
-// by token, and a projection of the embeddings, [T, Layers·PerLayerInput] (gemma4's
+// layerInputs are inputs that every layer has in addition to the residual stream: rows of a
+// table, by token, plus a projection of the embeddings, [T, Layers·PerLayerInput] (gemma4's
 // per-layer embeddings: transformers 5, modeling_gemma4.py).
 type layerInputs struct {
 	table      *tensor.Param   // [PerLayerVocab, Layers·PerLayerInput]
 	projection autograd.Linear // [Layers·PerLayerInput, Hidden]
-	norm       norm            // of every layer's part
+	norm       norm            // of each layer's part
 }
 
-// layerInput adds a layer's own input: x + norm(out(act(gate(x)) · input)).
+// layerInput adds the layer's part of layerInputs to the residual: x + norm(out(act(gate(x)) ·
+// input)).
 type layerInput struct {
 	gate, out autograd.Linear
 	norm      norm
 }
 
-// layerInputs builds the part shared by the layers; nil if they have no inputs of their own.
+// layerInputs builds what the layers share; nil if the family has no such inputs.
 func (b *builder) layerInputs() *layerInputs {
 	c := &b.c
 	if c.PerLayerInput == 0 {
@@ -37,7 +38,7 @@ func (b *builder) layerInputs() *layerInputs {
 	return l
 }
 
-// layerInput builds a layer's part.
+// layerInput builds one layer's part.
 func (b *builder) layerInput(path string) *layerInput {
 	c := &b.c
 	if c.PerLayerInput == 0 {
@@ -50,8 +51,8 @@ func (b *builder) layerInput(path string) *layerInput {
 	return l
 }
 
-// inputsOf records the inputs of all layers, from the embeddings x of b's tokens; nil where
-// they have none of their own.
+// inputsOf records the inputs of all layers from x, the embeddings of b's tokens; nil if the
+// family has none.
 func (m *Model) inputsOf(x *autograd.Value, b *Batch) *autograd.Value {
 	if m.inputs == nil {
 		return nil
@@ -74,7 +75,7 @@ func (l *layerInput) add(m *Model, i int, x, inputs *autograd.Value) *autograd.V
 	return m.residual(x, y, l.norm)
 }
 
-// layerScale builds the factor of a layer's output: a buffer that nothing trains.
+// layerScale builds the factor of a layer's output, which is a buffer and never trained.
 func (b *builder) layerScale(path string) *tensor.Param {
 	if !b.f.layerScales {
 		return nil
@@ -86,7 +87,7 @@ func (b *builder) layerScale(path string) *tensor.Param {
 	return p
 }
 
-// readScales makes numbers of the layers' factors.
+// readScales reads the layers' factors into layer.scale, so that a factor of 1 can be skipped.
 func (m *Model) readScales() error {
 	for i := range m.layers {
 		if p := m.layers[i].factor; p != nil {

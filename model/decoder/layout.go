@@ -9,19 +9,20 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// layout is how checkpoints store a parameter whose numbers are in another order than here.
+// layout describes how checkpoints store a parameter whose numbers are in a different order
+// there.
 type layout struct {
-	transposed bool     // [in, out]
-	pieces     []string // it is divided into tensors with these names: its rows, or equal parts of them
-	stacked    bool     // [n, in, out] instead of [n, out, in]
-	inTurn     bool     // the rows of its two halves alternate (of [n, 2·k], the numbers)
+	transposed  bool     // a matrix [in, out]
+	pieces      []string // the names of the tensors that it is divided into: its rows, or equal parts of its rows
+	stacked     bool     // [n, in, out] instead of [n, out, in]
+	interleaved bool     // rows of the first and second half alternate (for [n, 2·k], the numbers do)
 }
 
-// plain reports whether it is stored as it is here.
-func (l layout) plain() bool { return !l.transposed && l.pieces == nil && !l.stacked && !l.inTurn }
+// plain reports whether files store the parameter as the model holds it.
+func (l layout) plain() bool { return !l.transposed && l.pieces == nil && !l.stacked && !l.interleaved }
 
-// laid makes a parameter that is stored in a layout, and looks for it in the folder in that
-// form.
+// laid builds a parameter that files store in layout l, and checks that the folder has its
+// tensors.
 func (b *builder) laid(l layout, allocate func() *tensor.Param) *tensor.Param {
 	stored := b.stored
 	if stored != nil {
@@ -44,7 +45,7 @@ func (b *builder) laid(l layout, allocate func() *tensor.Param) *tensor.Param {
 	return p
 }
 
-// tensors are the stored tensors, without data, of a parameter of that name and shape.
+// tensors returns the names and shapes, without data, of a parameter's tensors in files.
 func (l layout) tensors(name string, shape []int) []checkpoint.Tensor {
 	switch {
 	case l.transposed:
@@ -65,7 +66,7 @@ func (l layout) tensors(name string, shape []int) []checkpoint.Tensor {
 	return []checkpoint.Tensor{{Name: name, Shape: shape}}
 }
 
-// split converts a parameter's numbers x to the stored tensors.
+// split converts a parameter's numbers x to its tensors in files.
 func (l layout) split(name string, shape []int, x []float32) []checkpoint.Tensor {
 	out := l.tensors(name, shape)
 	switch {
@@ -76,11 +77,11 @@ func (l layout) split(name string, shape []int, x []float32) []checkpoint.Tensor
 		for i := range out {
 			out[i].F32 = x[i*n : (i+1)*n]
 		}
-	case l.stacked || l.inTurn:
+	case l.stacked || l.interleaved:
 		x = slices.Clone(x)
 		l.each(shape, x, func(m []float32, rows, cols int) {
-			if l.inTurn {
-				copy(m, takeTurns(m, cols))
+			if l.interleaved {
+				copy(m, interleaved(m, cols))
 			}
 			if l.stacked {
 				copy(m, checkpoint.Transposed(m, rows, cols))
@@ -93,8 +94,8 @@ func (l layout) split(name string, shape []int, x []float32) []checkpoint.Tensor
 	return out
 }
 
-// arrange converts the numbers of the stored tensors, concatenated in x, to the parameter's
-// order.
+// arrange converts the numbers of the tensors in files, concatenated in x, to the parameter's
+// order. It is the inverse of split.
 func (l layout) arrange(shape []int, x []float32) {
 	if l.transposed {
 		copy(x, checkpoint.Transposed(x, shape[1], shape[0]))
@@ -103,15 +104,16 @@ func (l layout) arrange(shape []int, x []float32) {
 		if l.stacked {
 			copy(m, checkpoint.Transposed(m, cols, rows))
 		}
-		if l.inTurn {
-			copy(m, takeApart(m, cols))
+		if l.interleaved {
+			copy(m, deinterleaved(m, cols))
 		}
 	})
 }
 
-// each calls f for every matrix [rows, cols] of a stack; biases have rows of one number.
+// each calls f for every matrix [rows, cols] of a stack; biases count as matrices with one
+// column.
 func (l layout) each(shape []int, x []float32, f func(m []float32, rows, cols int)) {
-	if !l.stacked && !l.inTurn {
+	if !l.stacked && !l.interleaved {
 		return
 	}
 	rows, cols := shape[1], 1
@@ -123,8 +125,8 @@ func (l layout) each(shape []int, x []float32, f func(m []float32, rows, cols in
 	}
 }
 
-// takeTurns makes the rows of m's halves alternate, and takeApart restores the halves.
-func takeTurns(m []float32, cols int) []float32 {
+// interleaved returns m with the rows of its two halves alternating; deinterleaved is the inverse.
+func interleaved(m []float32, cols int) []float32 {
 	out, half := make([]float32, 0, len(m)), len(m)/2
 	for at := 0; at < half; at += cols {
 		out = append(append(out, m[at:at+cols]...), m[half+at:half+at+cols]...)
@@ -132,7 +134,7 @@ func takeTurns(m []float32, cols int) []float32 {
 	return out
 }
 
-func takeApart(m []float32, cols int) []float32 {
+func deinterleaved(m []float32, cols int) []float32 {
 	out, half := make([]float32, len(m)), len(m)/2
 	for at := 0; at < half; at += cols {
 		copy(out[at:at+cols], m[2*at:])
@@ -141,12 +143,12 @@ func takeApart(m []float32, cols int) []float32 {
 	return out
 }
 
-// tensors converts p to the tensors that a folder has under name.
+// tensors returns the names and shapes of the tensors that a folder has for p.
 func (m *Model) tensors(p *tensor.Param, name string) []checkpoint.Tensor {
 	return m.layouts[p].tensors(name, p.Shape)
 }
 
-// source is p in files under name.
+// source returns where p's values are read from: the tensors under name in w.
 func (m *Model) source(p *tensor.Param, w *checkpoint.Weights, name string) tensor.Source {
 	l, other := m.layouts[p]
 	if !other {
@@ -155,7 +157,7 @@ func (m *Model) source(p *tensor.Param, w *checkpoint.Weights, name string) tens
 	return arranged{w, l, name, p.Shape}
 }
 
-// arranged is the source of a parameter in a layout.
+// arranged reads a parameter that files store in a layout.
 type arranged struct {
 	files  *checkpoint.Weights
 	layout layout
@@ -163,7 +165,7 @@ type arranged struct {
 	shape  []int
 }
 
-// DType is "", because the numbers must be converted.
+// DType is "" because the numbers cannot be read without conversion.
 func (a arranged) DType() string { return "" }
 
 func (a arranged) Float32(x []float32) error {
@@ -182,7 +184,7 @@ func (a arranged) Float32(x []float32) error {
 	return nil
 }
 
-// BF16 is never called.
+// BF16 is never called, because DType is "".
 func (a arranged) BF16([]driver.BF16) error { panic("decoder: bf16 of a tensor of another layout") }
 
 // Codes implements tensor.CodedSource.

@@ -20,39 +20,40 @@ type LoRA struct {
 	Dropout float64                  // of the adapter's input while training
 	RSLoRA  bool                     // scale by Alpha/sqrt(Rank) instead
 	DoRA    bool                     // outputs are scaled by trained magnitudes: autograd.DoRA
-	PiSSA   string                   // initialise with the weights' principal parts, which are subtracted from them; PEFT's name of the method: pissa, pissa_niter_16
-	Targets []string                 // module names or ends of their paths, embed_tokens and lm_head among them; "all" = every linear but lm_head
-	Exclude func(module string) bool // reports which modules get none nevertheless, by their paths; nil = none
+	PiSSA   string                   // initialise with the principal parts of the weights, which are subtracted from them; PEFT's name of the method: pissa, pissa_niter_16; "": A random, B zero
+	Targets []string                 // module names or ends of their paths, including embed_tokens and lm_head; "all" = every linear layer but lm_head
+	Exclude func(module string) bool // reports which modules get no adapter although Targets names them; nil = none
 
-	// ModulesToSave are modules that train in full and are stored beside the adapter
-	// (additional_target), named by any end of their paths: embed_tokens, lm_head, norm
-	// (every norm), mlp. A tied head gets weights of its own where it or the embeddings are among them.
+	// ModulesToSave are modules that are trained in full and stored with the adapter
+	// (additional_target), named by any end of their paths: embed_tokens, lm_head, norm (every
+	// norm), mlp. A tied head becomes a separate parameter if it or the embeddings are among
+	// them.
 	ModulesToSave []string
-	TieWeights    bool // PEFT's ensure_weight_tying: a tied head and its embeddings stay one
+	TieWeights    bool // PEFT's ensure_weight_tying: the head stays tied to the embeddings
 }
 
-// Pair is the position of one adapter's A in the flattened trainable vector; B follows.
+// Pair is the position of one adapter's A in the vector of all trained parameters; B follows.
 type Pair struct {
 	Name          string // model.layers.0.self_attn.q_proj
 	Offset        int
 	In, Out, Rank int
 }
 
-// adapter is what the model's current adapters were made from.
+// adapter describes the model's current adapters.
 type adapter struct {
 	lora    LoRA
-	modules []module                    // linear ones that carry one, in order; the head is the last
-	tokens  []tokenTable                // rows of the embeddings and the head that are trained separately
-	saves   map[*tensor.Param]bool      // of ModulesToSave
+	modules []module                    // linear modules with an adapter, in order; the head is the last
+	tokens  []tokenTable                // tables of which single rows are trained
+	saves   map[*tensor.Param]bool      // the parameters of ModulesToSave
 	start   map[*tensor.Param][]float32 // A and B as initialised by PiSSA
-	read    *checkpoint.AdapterConfig   // where LoadAdapter made it
-	dir     string                      // that LoadAdapter read
-	content string                      // of its files
-	beside  []checkpoint.Tensor         // its tensors for the towers of a multimodal model
-	experts []*expertsAdapter           // of target_parameters
+	read    *checkpoint.AdapterConfig   // the adapter_config.json that LoadAdapter read; nil otherwise
+	dir     string                      // the folder that LoadAdapter read
+	content string                      // hash of its files
+	towers  []checkpoint.Tensor         // the adapter's tensors for the towers of a multimodal model
+	experts []*expertsAdapter           // adapters of target_parameters
 }
 
-// prefix is PEFT's: the path from its wrapper to the model's modules.
+// prefix is the path from PEFT's wrapper to the model's modules.
 const prefix = checkpoint.PEFTPrefix
 
 func (l LoRA) scale() float32 {
@@ -74,10 +75,10 @@ func (l LoRA) validate() error {
 	return nil
 }
 
-// AddLoRA freezes the model and adds new adapters: A uniform in ±1/sqrt(in) from uniform,
-// which draws from [0, 1), B zero, magnitudes the norms of the weights' rows; or with PiSSA
-// the weights' principal parts. They replace existing adapters; Merge those first to keep
-// them.
+// AddLoRA freezes the model and adds new adapters. A is uniform in ±1/sqrt(in), from uniform,
+// which draws from [0, 1); B is zero; DoRA's magnitudes are the norms of the weights' rows.
+// With PiSSA, A and B are the weights' principal parts. Existing adapters are removed: Merge
+// them first to keep them.
 func (m *Model) AddLoRA(l LoRA, uniform func() float64) error {
 	if err := l.validate(); err != nil {
 		return err
@@ -116,7 +117,7 @@ func (m *Model) startUniform(uniform func() float64) error {
 	return nil
 }
 
-// startMagnitudes makes DoRA's magnitudes the norms of the adapted weights' rows.
+// startMagnitudes initialises DoRA's magnitudes with the norms of the adapted weights' rows.
 func (m *Model) startMagnitudes() error {
 	for _, mod := range m.adapter.modules {
 		d := mod.linear.LoRA.DoRA
@@ -134,9 +135,9 @@ func (m *Model) startMagnitudes() error {
 	return m.startColumnMagnitudes()
 }
 
-// Merge adds the adapters to the weights, W += s·B A, and removes them; trained rows of
-// tokens are written to their tables. After an error (no memory for a bf16 weight in
-// float32) some have been added.
+// Merge adds the adapters to the weights, W += s·B A, and removes them; trained rows are copied
+// into their tables. After an error (no memory for a bf16 weight in float32) only some have
+// been merged.
 func (m *Model) Merge() error {
 	if m.adapter == nil {
 		return nil
@@ -157,7 +158,7 @@ func (m *Model) Merge() error {
 	if err := m.mergeTables(); err != nil {
 		return err
 	}
-	if len(m.adapter.beside) > 0 {
+	if len(m.adapter.towers) > 0 {
 		m.unmerged = m.adapter.dir
 	}
 	m.origin.note("merged adapter %s", cmp.Or(m.adapter.content, "made here"))
@@ -165,8 +166,8 @@ func (m *Model) Merge() error {
 	return nil
 }
 
-// attach freezes the model and adds adapters of zeros to modules, with the rank and scale
-// that shape returns.
+// attach freezes the model and adds adapters of zeros to the modules on, with the rank and
+// scale that shape returns.
 func (m *Model) attach(l LoRA, on targets, shape func(path string) (rank int, scale float32)) error {
 	m.dropAdapter()
 	for _, p := range m.base() {
@@ -255,10 +256,9 @@ func (m *Model) trainInFull(names []string, tie bool) (map[*tensor.Param]bool, e
 	return saves, nil
 }
 
-// partOf reports whether name names the module of that path, or one that it is part of,
-// as PEFT reads modules_to_save: a module is named by any end of its path, so that norm
-// is every norm and mlp all linears of every MLP (peft 0.18, utils/other.py,
-// _set_trainable).
+// partOf reports whether name names the module at path or a module that contains it, as PEFT
+// reads modules_to_save: any end of a module's path names it, so norm is every norm and mlp all
+// linear layers of every MLP (peft 0.18, utils/other.py, _set_trainable).
 func partOf(path, name string) bool {
 	for {
 		if strings.HasSuffix(path, name) {
@@ -272,7 +272,7 @@ func partOf(path, name string) bool {
 	}
 }
 
-// ends reports whether name is the path or the end of it after a dot.
+// ends reports whether name is path or its end after a dot.
 func ends(path, name string) bool { return path == name || strings.HasSuffix(path, "."+name) }
 
 func (m *Model) trained(name string, shape ...int) (*tensor.Param, error) {
@@ -303,11 +303,11 @@ func (m *Model) dropAdapter() {
 	m.adapter, m.tape.Adapters = nil, nil
 }
 
-// targets are the modules to which an adapter is added.
+// targets are the modules that get an adapter.
 type targets struct {
-	modules   []module               // linear ones, the head the last
-	embedding bool                   // the embeddings, too
-	tokens    []checkpoint.TokenRows // rows that train by themselves
+	modules   []module               // linear modules, the head last
+	embedding bool                   // the embeddings
+	tokens    []checkpoint.TokenRows // rows trained by themselves
 }
 
 func (t targets) none() bool { return len(t.modules) == 0 && !t.embedding && len(t.tokens) == 0 }
@@ -315,10 +315,9 @@ func (t targets) none() bool { return len(t.modules) == 0 && !t.embedding && len
 // tables are the paths of the embeddings and the head.
 func (m *Model) tables() checkpoint.Tables { return m.config.tables() }
 
-// match finds the modules that l's targets name, as PEFT does: a target is a module's whole
-// path or its last components; modules that are trained in full are excluded, and a target
-// that matches nothing although others do is left out, with a note. A module that cannot
-// have an adapter is an error.
+// match finds the modules that l.Targets names, as PEFT does: a target is a module's whole path
+// or its last components. Modules trained in full are excluded. A target without a match is
+// ignored with a note, unless none has one. A module that cannot have an adapter is an error.
 func (m *Model) match(l LoRA) (found targets, err error) {
 	used := map[string]bool{}
 	hits := func(path string, all bool) (hit bool) {
@@ -362,15 +361,15 @@ func (m *Model) match(l LoRA) (found targets, err error) {
 	return found, nil
 }
 
-// headModule is the head as a linear module.
+// headModule returns the head as a linear module.
 func (m *Model) headModule() module { return module{m.tables().Head, &m.head.Linear} }
 
-// targetNames are the names that targets may have.
+// targetNames lists the names that targets may have.
 func (m *Model) targetNames() string {
 	return strings.Join(append(lastNames(m.modules()), m.tables().Names()...), ", ")
 }
 
-// lastNames are the last components of the modules' paths, each once.
+// lastNames returns the last components of the modules' paths, without repetitions.
 func lastNames(mods iter.Seq[module]) (names []string) {
 	for mod := range mods {
 		if n := mod.path[strings.LastIndexByte(mod.path, '.')+1:]; !slices.Contains(names, n) {
@@ -380,7 +379,7 @@ func lastNames(mods iter.Seq[module]) (names []string) {
 	return names
 }
 
-// PairOffsets lists the position of every layer's adapter in the flattened trainable vector.
+// PairOffsets returns the position of every adapter in the vector of all trained parameters.
 func (m *Model) PairOffsets() []Pair {
 	if m.adapter == nil {
 		return nil
@@ -396,8 +395,7 @@ func (m *Model) PairOffsets() []Pair {
 	return pairs
 }
 
-// adapterParams lists the tensors of every adapter, and of modules trained in full, in
-// order.
+// adapterParams returns the tensors of every adapter and of modules trained in full, in order.
 func (m *Model) adapterParams() []*tensor.Param {
 	own := m.adapterTensors()
 	var list []*tensor.Param
@@ -409,7 +407,7 @@ func (m *Model) adapterParams() []*tensor.Param {
 	return list
 }
 
-// adapterTensors are the tensors that the model has because of its adapter.
+// adapterTensors returns the set of tensors that the model has because of its adapter.
 func (m *Model) adapterTensors() map[*tensor.Param]bool {
 	own := map[*tensor.Param]bool{}
 	if m.adapter == nil {
@@ -434,7 +432,7 @@ func (m *Model) adapterTensors() map[*tensor.Param]bool {
 	return own
 }
 
-// adapterName is p's name in the adapter's file.
+// adapterName returns p's name in the adapter's file.
 func (m *Model) adapterName(p *tensor.Param) string {
 	if m.adapter.saves[p] {
 		return prefix + p.Name
@@ -442,7 +440,7 @@ func (m *Model) adapterName(p *tensor.Param) string {
 	return p.Name
 }
 
-// adapterTensors are an adapter's, in the order in which PEFT registers them.
+// adapterTensors returns an adapter's tensors in the order in which PEFT registers them.
 func adapterTensors(a *autograd.LoRA) []*tensor.Param {
 	list := []*tensor.Param{a.A, a.B}
 	if a.DoRA != nil {
@@ -451,7 +449,7 @@ func adapterTensors(a *autograd.LoRA) []*tensor.Param {
 	return list
 }
 
-// OnlyLoRA reports whether every trainable parameter is half of a LoRA pair of a layer.
+// OnlyLoRA reports whether every trainable parameter is the A or B of a linear layer's adapter.
 func (m *Model) OnlyLoRA() bool {
 	return m.adapter != nil && !m.adapter.lora.DoRA && !m.adaptedTables() && !slices.ContainsFunc(m.base(), (*tensor.Param).Trainable)
 }

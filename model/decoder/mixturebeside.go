@@ -26,8 +26,8 @@ func (b *builder) mixtureBeside(path string, mlp feedForward, before norm) *mixt
 		gating: b.gating(), chooser: probabilities{c.MoE.TopK, true}, topK: c.MoE.TopK, all: make([]expert, c.MoE.Experts),
 	}}
 	ones := func(float64) float64 { return 1 }
-	f.beforeRouter = norm{weight: b.own(path+"router.scale", c.Hidden, ones), width: c.Hidden, groups: 1, eps: c.Eps}
-	f.perExpert = b.own(path+"router.per_expert_scale", c.MoE.Experts, ones)
+	f.beforeRouter = norm{weight: b.vector(path+"router.scale", c.Hidden, ones), width: c.Hidden, groups: 1, eps: c.Eps}
+	f.perExpert = b.vector(path+"router.per_expert_scale", c.MoE.Experts, ones)
 	b.linearOf(&f.experts.logits, path+"router.proj", c.Hidden, c.MoE.Experts, false, false)
 	b.stackedExperts(f.experts, path)
 	f.afterMLP = b.norm(path+"post_feedforward_layernorm_1", c.Hidden)

@@ -7,12 +7,12 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// modules are the paths and names of what every family has; "" is llama's.
+// modules are the module paths and names that every family has; "" stands for llama's.
 type modules struct {
-	positions, layers, norm string // from the top of the model
-	attention, mlp          string // in a layer
-	q, k, v, o, qkv         string // in the attention
-	gate, up, down          string // in a gated MLP
+	positions, layers, norm string // paths from the top of the model
+	attention, mlp          string // names in a layer
+	q, k, v, o, qkv         string // names in the attention
+	gate, up, down          string // names in a gated MLP
 }
 
 var (
@@ -40,8 +40,8 @@ var (
 	gpt2Norms   = []normAt{{beforeAttention, "ln_1"}, {beforeMLP, "ln_2"}}
 )
 
-// within is the family as the language model of a multimodal model, whose modules it has
-// below the whole's; nil = by itself.
+// within returns the family for the language model of a multimodal model, whose module paths
+// have a prefix; whole = nil: the family itself.
 func (f family) within(whole *checkpoint.Multimodal) family {
 	if whole != nil {
 		f.modules.layers, f.modules.norm = whole.Text+".layers", whole.Text+".norm"
@@ -49,10 +49,10 @@ func (f family) within(whole *checkpoint.Multimodal) family {
 	return f
 }
 
-// root is the path before the names of what stands beside the layers.
+// root returns the path of the module that contains the layers.
 func (f family) root() string { return strings.TrimSuffix(f.named().layers, "layers") }
 
-// named are the family's modules, llama's names where it has none of its own.
+// named returns the family's module names, with llama's where it has none of its own.
 func (f family) named() modules {
 	m, l := f.modules, llamaModules
 	return modules{

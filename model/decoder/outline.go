@@ -5,9 +5,8 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// Outline is the model of a folder without its tensors: enough for who asks for its
-// configuration alone. Weights that are missing, or of files that are not whole, are an
-// error, unless the model starts from random ones.
+// Outline returns a folder's model without tensors, for reading its configuration. Missing or
+// truncated weight files are an error, unless the model is to be initialised at random.
 func Outline(dir string, opt Options, random bool) (*Model, error) {
 	c, err := readConfig(dir)
 	if err != nil {

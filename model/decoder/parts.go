@@ -9,16 +9,16 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Part is one of the micro-batches of a pass: so many of its tokens, after the part before.
-// A pass of several leaves the losses and the gradients of a pass for each, to the bit, for
-// what hangs on a micro-batch as a whole is each one's own (see autograd.Part).
+// Part is one micro-batch of a pass over several: the next Tokens tokens of the batch. Losses
+// and gradients have the same bits as those of one pass per micro-batch: see autograd.Part.
 type Part struct {
 	Tokens      int
 	PadLen      int // as Batch.PadLen
 	DropoutSeed uint64
 }
 
-// Apart says why micro-batches cannot share a pass with what trains now; "" where they can.
+// Apart returns the reason why, with the parameters that are trained now, micro-batches cannot
+// share a pass; "" if they can.
 func (m *Model) Apart() string {
 	switch {
 	case m.config.MoE.Experts > 0:
@@ -40,7 +40,7 @@ func (m *Model) Apart() string {
 	return ""
 }
 
-// split are the micro-batches of b for the tape.
+// split returns the micro-batches of b for the tape.
 func (m *Model) split(b *Batch, o Objective) []autograd.Part {
 	parts := o.Parts
 	if len(parts) == 0 {
@@ -55,8 +55,8 @@ func (m *Model) split(b *Batch, o Objective) []autograd.Part {
 	return out
 }
 
-// noise is the magnitude of NEFTune's noise on a micro-batch that upstream would pad to that
-// length.
+// noise returns the magnitude of NEFTune's noise on a micro-batch that upstream would pad to
+// length tokens.
 func (m *Model) noise(b *Batch, p autograd.Part, length int, o Objective) float32 {
 	if !o.Train || o.NEFTune == 0 {
 		return 0
@@ -69,7 +69,7 @@ func (m *Model) noise(b *Batch, p autograd.Part, length int, o Objective) float3
 	return o.NEFTune / float32(math.Sqrt(float64(length*m.config.Hidden)))
 }
 
-// checkParts says what is wrong with the parts of b.
+// checkParts returns an error if the parts do not divide b.
 func (m *Model) checkParts(b *Batch, parts []Part) error {
 	if len(parts) == 0 {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// LoadAdapter freezes the model and continues the adapter saved in dir, with its own rank,
-// alpha and targets. It replaces existing adapters.
+// LoadAdapter freezes the model and loads the PEFT adapter saved in dir, with its rank, alpha
+// and targets, to continue training it. It replaces the current adapters.
 func (m *Model) LoadAdapter(dir string) error {
 	c, err := checkpoint.ReadAdapterConfig(dir)
 	if err != nil {
@@ -21,7 +21,7 @@ func (m *Model) LoadAdapter(dir string) error {
 		return err
 	}
 	defer w.Close()
-	beside, err := m.ofWhole(c, w)
+	towers, err := m.adapterOfMultimodal(c, w)
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
@@ -40,11 +40,11 @@ func (m *Model) LoadAdapter(dir string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	m.adapter.dir, m.adapter.beside = dir, beside
+	m.adapter.dir, m.adapter.towers = dir, towers
 	if m.adapter.content, err = checkpoint.Content(dir); err != nil {
 		return err
 	}
-	if m.adapter.read = c; c.PiSSA() { // as PEFT does on loading: the principal part was saved, and is subtracted
+	if m.adapter.read = c; c.PiSSA() { // as PEFT does when it loads: the base's weights still contain the principal part, which is subtracted
 		if err := m.startPiSSA(); err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
@@ -65,7 +65,7 @@ func (m *Model) LoadAdapter(dir string) error {
 	return m.startExperts()
 }
 
-// adaptedBy lists what a saved adapter, whose tensors are in w, is on.
+// adaptedBy returns the modules that a saved adapter with the tensors w is on.
 func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig, w *checkpoint.Weights) (on targets, err error) {
 	if on.tokens, err = c.Tokens(w, m.tables(), m.tied()); err != nil {
 		return on, fmt.Errorf("%s: %w", dir, err)
@@ -88,7 +88,8 @@ func (m *Model) adaptedBy(dir string, c *checkpoint.AdapterConfig, w *checkpoint
 	return on, nil
 }
 
-// onlyTokens is the error of an adapter of nothing but tokens that is on other modules.
+// onlyTokens returns an error unless an adapter with nothing but trained tokens (TokensOnly) is
+// on the embeddings or the head alone.
 func (m *Model) onlyTokens(dir string, c *checkpoint.AdapterConfig, tokens []checkpoint.TokenRows) error {
 	if len(tokens) == 0 {
 		return fmt.Errorf("%s: target_modules %s matches neither %s nor %s", dir, c.TargetText(), m.tables().Embedding, m.tables().Head)
@@ -101,7 +102,7 @@ func (m *Model) onlyTokens(dir string, c *checkpoint.AdapterConfig, tokens []che
 	return nil
 }
 
-// toPEFT describes the adapters for adapter_config.json: as it was read, if it was.
+// toPEFT returns the adapters' adapter_config.json: the one that was loaded, if any.
 func (m *Model) toPEFT() *checkpoint.AdapterConfig {
 	a := m.adapter
 	if a.read != nil {
@@ -114,7 +115,7 @@ func (m *Model) toPEFT() *checkpoint.AdapterConfig {
 			targets = append(targets, m.tables().Names()[0])
 		}
 	}
-	if m.config.Multimodal != nil { // whose towers have modules of the same last names
+	if m.config.Multimodal != nil { // full paths, because modules of the towers have the same last names
 		targets = nil
 		for _, mod := range a.modules {
 			targets = append(targets, mod.path)

@@ -12,12 +12,14 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// PiSSA (Meng et al. 2024, arXiv:2404.02948) starts an adapter as the principal part of
-// its weight and leaves the rest in the weight: with W = U S Vᵀ, A = √(S/s) Vᵀ and
-// B = U √(S/s) over the largest Rank singular values, W becomes W - s·B·A. The singular
-// vectors are exact to float32, where PEFT's pissa_niter_N are approximate.
+// PiSSA (Meng et al. 2024, arXiv:2404.02948, section 3) initialises an adapter with the
+// principal part of its weight and keeps the rest in the weight: with the singular value
+// decomposition W = U S Vᵀ, A = √(S/s) Vᵀ and B = U √(S/s) over the Rank largest singular
+// values, and W becomes W - s·B·A. The singular vectors are exact to float32, whereas PEFT's
+// pissa_niter_N are approximate.
 
-// startPiSSA gives every adapter its principal part.
+// startPiSSA initialises every adapter with the principal part of its weight, and subtracts it
+// from the weight.
 func (m *Model) startPiSSA() error {
 	if m.Quantised() {
 		return errors.New("PiSSA takes its start out of the weights, and quantised ones stay as they are: start plain LoRA, or take the model in bf16, fp16 or float32")
@@ -29,7 +31,7 @@ func (m *Model) startPiSSA() error {
 		if err != nil {
 			return err
 		}
-		w = slices.Clone(w) // what Read returns may be the weights themselves
+		w = slices.Clone(w) // Read may return the weight's own memory
 		a, b, err := PiSSA(m.dev, w, lin.Out, lin.In, lin.LoRA.Rank, lin.LoRA.Scale)
 		if err != nil {
 			return fmt.Errorf("the principal part of %s: %w", mod.path, err)
@@ -44,15 +46,15 @@ func (m *Model) startPiSSA() error {
 	return nil
 }
 
-// PiSSA splits w [out, in] into the principal part of that rank, scale·b·a with a
-// [rank, in] and b [out, rank], and what is left, which it leaves in w.
+// PiSSA splits w [out, in] into its principal part of that rank, scale·b·a with a [rank, in]
+// and b [out, rank], and the residual, which overwrites w.
 func PiSSA(dev driver.Device, w []float32, out, in, rank int, scale float32) (a, b []float32, err error) {
 	if rank > min(out, in) {
 		return nil, nil, fmt.Errorf("a matrix [%d, %d] has no %d singular values: lower lora_rank", out, in, rank)
 	}
-	p := &principal{dev: dev, out: out, in: in}
+	p := &truncatedSVD{dev: dev, out: out, in: in}
 	defer p.free()
-	if err := p.place(w, rank); err != nil {
+	if err := p.upload(w, rank); err != nil {
 		return nil, nil, err
 	}
 	u, s, v, err := p.decompose(rank)
@@ -82,10 +84,10 @@ func PiSSA(dev driver.Device, w []float32, out, in, rank int, scale float32) (a,
 	return a, b, nil
 }
 
-// principal finds the largest singular values and vectors of a matrix by iterating a
-// subspace somewhat wider than their number: Q ← orthonormal(Wᵀ W Q), until the vectors
-// are singular to float32.
-type principal struct {
+// truncatedSVD computes the largest singular values and vectors of a matrix by subspace iteration,
+// Q ← orthonormal(Wᵀ W Q), until the vectors are exact to float32. The subspace is wider than
+// the number of vectors, which makes it converge faster.
+type truncatedSVD struct {
 	dev     driver.Device
 	out, in int
 	k       int // width of the subspace
@@ -95,12 +97,12 @@ type principal struct {
 }
 
 const (
-	spareVectors   = 24 // of the subspace beside those wanted
+	spareVectors   = 24 // columns of the subspace beyond twice the wanted ones
 	mostIterations = 300
-	converged      = 2e-6 // residual of a singular pair over the largest singular value
+	converged      = 2e-6 // largest residual of a singular pair, relative to the largest singular value
 )
 
-func (p *principal) place(w []float32, rank int) error {
+func (p *truncatedSVD) upload(w []float32, rank int) error {
 	p.k = min(p.out, p.in, 2*rank+spareVectors)
 	for _, x := range []struct {
 		to *driver.F32
@@ -116,15 +118,15 @@ func (p *principal) place(w []float32, rank int) error {
 	return driver.Upload(p.dev, p.w, w)
 }
 
-func (p *principal) free() {
+func (p *truncatedSVD) free() {
 	for _, m := range p.memory {
 		p.dev.Free(m)
 	}
 }
 
-// decompose returns u [out, k], s and v [in, k] by decreasing s.
-func (p *principal) decompose(rank int) (u, s, v []float64, err error) {
-	r := rand.New(rand.NewPCG(uint64(p.out), uint64(p.in))) // any start will do; the same every time
+// decompose returns u [out, k], s [k] and v [in, k], with s in descending order.
+func (p *truncatedSVD) decompose(rank int) (u, s, v []float64, err error) {
+	r := rand.New(rand.NewPCG(uint64(p.out), uint64(p.in))) // any start will do, if it is always the same
 	q := make([]float64, p.in*p.k)
 	for i := range q {
 		q[i] = r.NormFloat64()
@@ -135,7 +137,7 @@ func (p *principal) decompose(rank int) (u, s, v []float64, err error) {
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		// Rayleigh and Ritz: the singular values of W Q are W's over the subspace.
+		// Rayleigh-Ritz: the singular values of W Q approximate those of W.
 		values, vectors := eigen(gram(z, p.out, p.k), p.k)
 		s = make([]float64, p.k)
 		for i, x := range values {
@@ -157,11 +159,11 @@ func (p *principal) decompose(rank int) (u, s, v []float64, err error) {
 		q = back
 		orthonormal(q, p.in, p.k)
 	}
-	return u, s, v, nil // as close as float32 products come
+	return u, s, v, nil // float32 products reach no smaller residual
 }
 
-// multiply is W x for x [in, k], or Wᵀ x for x [out, k].
-func (p *principal) multiply(tr gemm.Transpose, x []float64) ([]float64, error) {
+// multiply returns W x for x [in, k] (NN), or Wᵀ x for x [out, k] (TN).
+func (p *truncatedSVD) multiply(tr gemm.Transpose, x []float64) ([]float64, error) {
 	from, to, rows, depth := p.q, p.z, p.out, p.in
 	if tr == gemm.TN {
 		from, to, rows, depth = p.z, p.q, p.in, p.out
@@ -185,7 +187,7 @@ func (p *principal) multiply(tr gemm.Transpose, x []float64) ([]float64, error) 
 	return out, nil
 }
 
-// residual is the largest ‖Wᵀu_i - s_i·v_i‖ of the first pairs; back is Wᵀu.
+// residual returns the largest ‖Wᵀu_i - s_i·v_i‖ of the first pairs; back is Wᵀu.
 func residual(back, v, s []float64, n, k, pairs int) float64 {
 	var worst float64
 	for i := range pairs {
@@ -199,7 +201,8 @@ func residual(back, v, s []float64, n, k, pairs int) float64 {
 	return worst
 }
 
-// orthonormal makes the columns of x [n, k] orthonormal, by Gram and Schmidt twice.
+// orthonormal orthonormalises the columns of x [n, k] by Gram-Schmidt, applied twice against
+// rounding.
 func orthonormal(x []float64, n, k int) {
 	columns := make([]float64, n*k)
 	for i := range n {
@@ -239,7 +242,7 @@ func dot(x, y []float64) float64 {
 	return s
 }
 
-// gram is xᵀx [k, k] of x [n, k].
+// gram returns xᵀx [k, k] for x [n, k].
 func gram(x []float64, n, k int) []float64 {
 	g := make([]float64, k*k)
 	for i := range n {
@@ -258,7 +261,7 @@ func gram(x []float64, n, k int) []float64 {
 	return g
 }
 
-// rotate is x [n, k] times r [k, k].
+// rotate returns x [n, k] times r [k, k].
 func rotate(x, r []float64, n, k int) []float64 {
 	out := make([]float64, n*k)
 	for i := range n {
@@ -272,8 +275,8 @@ func rotate(x, r []float64, n, k int) []float64 {
 	return out
 }
 
-// eigen is the eigenvalues of the symmetric g [k, k], largest first, and its vectors as
-// columns: Jacobi's rotations, which destroy g.
+// eigen returns the eigenvalues of the symmetric g [k, k], largest first, and its eigenvectors
+// as columns, by Jacobi's method. It overwrites g.
 func eigen(g []float64, k int) (values, vectors []float64) {
 	v := make([]float64, k*k)
 	for i := range k {
@@ -319,7 +322,7 @@ func eigen(g []float64, k int) (values, vectors []float64) {
 	return values, vectors
 }
 
-// jacobi makes g's element (p, q) zero.
+// jacobi applies the rotation that makes g's element (p, q) zero.
 func jacobi(g, v []float64, k, p, q int) {
 	x := g[p*k+q]
 	if x == 0 {

@@ -9,10 +9,10 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// SavePiSSA writes, below dir, what LLaMA-Factory's pissa_convert leaves: pissa_init, the
-// adapter as PiSSA started it; pissa_backup, as it is now; and pissa_converted, which does
-// to the model's own weights what both do to what PiSSA left of them:
-// B·A - B₀·A₀ = [B, -B₀]·[A; A₀], an adapter of twice the rank with the same scale.
+// SavePiSSA writes what LLaMA-Factory's pissa_convert writes, each as an adapter in a folder of
+// dir: pissa_init, the adapter as PiSSA initialised it; pissa_backup, the adapter as it is now;
+// and pissa_converted, an adapter for the original weights. This is the difference of the two,
+// B·A - B₀·A₀ = [B, -B₀]·[A; A₀], with twice the rank and the same scale.
 func (m *Model) SavePiSSA(dir string) error {
 	if m.adapter == nil || m.adapter.start == nil {
 		return fmt.Errorf("saving PiSSA's parts to %s: the adapter was not started as one", dir)

@@ -8,16 +8,16 @@ import (
 	"dataflex.dev/dataflex/kernels/rope"
 )
 
-// turning holds the rotary embeddings of a layer's queries and keys; nil: it has none.
-type turning struct{ queries, keys *angles }
+// rotary holds the rotary embeddings of a layer's queries and keys; nil: none.
+type rotary struct{ queries, keys *angles }
 
 // angles is a table of rotary angles.
 type angles struct {
 	*rope.Table
-	plain bool // without scaling: the angles depend only on the position
+	plain bool // no scaling: the angles depend on the position only
 }
 
-// rows are the table's rows for the batch.
+// rows returns the table's row for each of the batch's tokens.
 func (a *angles) rows(b *Batch) []int32 {
 	if a.plain {
 		return b.Positions
@@ -25,17 +25,17 @@ func (a *angles) rows(b *Batch) []int32 {
 	return b.rows
 }
 
-// turnings builds the two rotary embeddings of a model: of layers with full attention, and of
-// those with a window.
-func (b *builder) turnings(global, local *rope.Table) error {
+// rotaries builds the rotary embeddings of layers with full attention and of those with a
+// sliding window.
+func (b *builder) rotaries(global, local *rope.Table) error {
 	c, everywhere := &b.c, &angles{Table: global}
 	if c.Latent.Rank > 0 {
-		return b.latentTurning(global)
+		return b.latentRotary(global)
 	}
 	if c.Growth.Beta > 0 {
 		b.growing = &angles{Table: rope.NewGrowth(c.HeadDim, c.Growth), plain: true}
 	}
-	b.global = turning{everywhere, everywhere}
+	b.global = rotary{everywhere, everywhere}
 	if c.QueryGrowth.Beta > 0 {
 		grown, err := queryTable(*c, global)
 		if err != nil {
@@ -46,13 +46,14 @@ func (b *builder) turnings(global, local *rope.Table) error {
 	b.local = b.global
 	if local != global {
 		near := &angles{Table: local, plain: true}
-		b.local = turning{near, near}
+		b.local = rotary{near, near}
 	}
 	return nil
 }
 
-// latentTurning rotates the last elements of each head's queries, and the keys' single head.
-func (b *builder) latentTurning(global *rope.Table) error {
+// latentRotary builds those of latent attention, which rotates the last elements of every
+// head's query, and the key part shared by all heads.
+func (b *builder) latentRotary(global *rope.Table) error {
 	c := &b.c
 	if !global.Fixed() {
 		return fmt.Errorf("rope_type %s is not supported for model_type %q", c.Rope.Type, c.ModelType)
@@ -63,23 +64,23 @@ func (b *builder) latentTurning(global *rope.Table) error {
 	}
 	global.Interleaved = !c.Latent.Halves
 	behind.Interleaved, behind.Offset = global.Interleaved, c.Latent.PlainDim
-	b.global = turning{queries: &angles{Table: behind}, keys: &angles{Table: global}}
+	b.global = rotary{queries: &angles{Table: behind}, keys: &angles{Table: global}}
 	b.local = b.global
 	return nil
 }
 
-// turning is the rotary embedding of layer i.
-func (b *builder) turning(i int) turning {
+// rotaryOf returns the rotary embedding of layer i.
+func (b *builder) rotaryOf(i int) rotary {
 	switch {
 	case b.f.learned || i < len(b.c.NoRope) && b.c.NoRope[i]:
-		return turning{queries: b.growing}
+		return rotary{queries: b.growing}
 	case b.c.Window[i] > 0:
 		return b.local
 	}
 	return b.global
 }
 
-// tables are the angles of layers with full attention, and of those with a window.
+// tables returns the angles of layers with full attention, and of those with a sliding window.
 func tables(c Config) (global, local *rope.Table, err error) {
 	if global, err = rope.NewTable(c.rotary(), c.RopeTheta, c.Rope, c.MaxPositions); err != nil {
 		return nil, nil, err
@@ -92,7 +93,8 @@ func tables(c Config) (global, local *rope.Table, err error) {
 	return global, local, err
 }
 
-// queryTable is the table of full attention for queries that grow with the position.
+// queryTable returns the table of full attention for queries that are scaled up with the
+// position (llama_4_scaling_beta).
 func queryTable(c Config, global *rope.Table) (*rope.Table, error) {
 	if c.rotary() != c.HeadDim {
 		return nil, errors.New("llama_4_scaling_beta with a partial_rotary_factor below 1 is not supported")

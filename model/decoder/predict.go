@@ -13,8 +13,8 @@ import (
 // predictRows is the number of rows whose logits are computed at once.
 const predictRows = 64
 
-// Predictions returns, for every position with a target, the most probable next
-// token (the lowest id among equals), and -1 elsewhere. There is no dropout.
+// Predictions returns the most probable next token for every position with a target (the lowest
+// id among equals), and -1 elsewhere: [T]. There is no dropout.
 func (m *Model) Predictions(b Batch) ([]int32, error) {
 	h, err := m.Hidden(b, m.config.Layers)
 	if err != nil {
@@ -64,8 +64,8 @@ func (m *Model) Predictions(b Batch) ([]int32, error) {
 	return out, nil
 }
 
-// headProduct is z [n, Vocab] = h [n, Hidden] times the head, in its precision, with its
-// bias.
+// headProduct computes z [n, Vocab] = h [n, Hidden] times the head plus its bias, in the head's
+// precision.
 func (m *Model) headProduct(n int, h, z driver.F32) error {
 	d, vocab := m.config.Hidden, m.config.Vocab
 	if m.head.LoRA != nil || m.head.Bias != nil {

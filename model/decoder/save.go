@@ -13,8 +13,8 @@ import (
 // shardBytes is transformers' default shard size.
 const shardBytes = 5_000_000_000
 
-// SaveAdapter writes adapter_config.json and adapter_model.safetensors as PEFT
-// does. dir exists.
+// SaveAdapter writes adapter_config.json and adapter_model.safetensors into dir, which must
+// exist, as PEFT does.
 func (m *Model) SaveAdapter(dir string) error {
 	if m.adapter == nil {
 		return fmt.Errorf("saving an adapter to %s: the model has none", dir)
@@ -29,25 +29,25 @@ func (m *Model) SaveAdapter(dir string) error {
 			return err
 		}
 		tensors = append(tensors, list...)
-		if t := list[0]; p == m.embed && m.tied() { // as PEFT stores what it keeps tied
+		if t := list[0]; p == m.embed && m.tied() { // PEFT stores the embeddings of a tied head under the head's name
 			t.Name = prefix + m.headName()
 			tensors = append(tensors, t)
 		}
 	}
 	c := m.toPEFT()
-	more, err := m.besides(c)
+	more, err := m.savedToo(c)
 	if err != nil {
 		return err
 	}
-	tensors = append(append(tensors, more...), m.adapter.beside...)
+	tensors = append(append(tensors, more...), m.adapter.towers...)
 	if err := checkpoint.WriteSafetensors(adapterFile(dir), map[string]string{"format": "pt"}, tensors); err != nil {
 		return err
 	}
 	return checkpoint.WriteAdapterConfig(dir, c)
 }
 
-// ReadTrained reads every trainable parameter from a folder that SaveAdapter or SaveFull
-// wrote of a model that trains the same.
+// ReadTrained reads the values of every trainable parameter from a folder that SaveAdapter or
+// SaveFull wrote. That model must have trained the same parameters.
 func (m *Model) ReadTrained(dir string) error {
 	w, err := checkpoint.OpenWeights(dir)
 	if err != nil {
@@ -66,9 +66,9 @@ func (m *Model) ReadTrained(dir string) error {
 	return nil
 }
 
-// SaveFull writes the weights without adapters as Hugging Face does, float32, in
-// shards if they exceed 5 GB, and config.json and generation_config.json beside
-// them. A tied head is not stored. dir exists.
+// SaveFull writes the weights without adapters into dir, which must exist, as transformers
+// does: float32, in shards if they exceed 5 GB, with config.json and generation_config.json. A
+// tied head is not stored.
 func (m *Model) SaveFull(dir string) error {
 	if m.Quantised() {
 		return fmt.Errorf("saving a model to %s: quantised weights are not written, as adapters alone train on them", dir)
@@ -83,7 +83,7 @@ func (m *Model) SaveFull(dir string) error {
 	}
 	write := func() error { return writeShards(dir, tensors, shardBytes) }
 	if m.config.Multimodal != nil {
-		write = func() error { return m.writeWhole(dir, tensors) }
+		write = func() error { return m.writeMultimodal(dir, tensors) }
 	}
 	if err := write(); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (m *Model) SaveFull(dir string) error {
 	return m.saveConfig(dir)
 }
 
-// writeShards fills files in the order of tensors up to limit bytes each.
+// writeShards writes tensors in order into files of up to limit bytes each.
 func writeShards(dir string, tensors []checkpoint.Tensor, limit int) error {
 	metadata := map[string]string{"format": "pt"}
 	var shards [][]checkpoint.Tensor
@@ -128,8 +128,8 @@ func writeShards(dir string, tensors []checkpoint.Tensor, limit int) error {
 	return storage.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), append(text, '\n'))
 }
 
-// saveConfig writes the model's config.json and generation_config.json as transformers
-// leaves them after training.
+// saveConfig writes the model's config.json and generation_config.json as transformers does
+// after training.
 func (m *Model) saveConfig(dir string) error {
 	c, err := m.current()
 	if err != nil {
@@ -153,7 +153,8 @@ func (m *Model) saveConfig(dir string) error {
 
 func adapterFile(dir string) string { return filepath.Join(dir, storage.AdapterFile) }
 
-// stored is p, which lies in files as it does here, for a writer, which reads its memory.
+// stored returns p as a tensor to be written, reading p's memory. It is for parameters that
+// files store in the same layout.
 func (m *Model) stored(p *tensor.Param) (checkpoint.Tensor, error) {
 	x, err := p.Read(m.dev)
 	if err != nil {
@@ -162,7 +163,7 @@ func (m *Model) stored(p *tensor.Param) (checkpoint.Tensor, error) {
 	return checkpoint.Tensor{Name: p.Name, Shape: p.Shape, F32: x}, nil
 }
 
-// laidOut is p as files hold it, under name.
+// laidOut returns p under name, in the layout in which files store it.
 func (m *Model) laidOut(p *tensor.Param, name string) ([]checkpoint.Tensor, error) {
 	t, err := m.stored(p)
 	if err != nil {

@@ -7,19 +7,19 @@ import (
 	"dataflex.dev/dataflex/model/autograd"
 )
 
-// sharedAttention is attention whose keys and values may be those of an earlier layer, or
-// may be one projection, and whose values are normalised (gemma4: transformers 5,
-// modeling_gemma4.py).
+// sharedAttention is attention that may read the keys and values of an earlier layer, whose
+// values may be computed by the projection of the keys, and are normalised (gemma4:
+// transformers 5, modeling_gemma4.py).
 type sharedAttention struct {
 	selfAttention
-	keysOf     int  // the layer that computes the keys and values it reads
-	lent       bool // later layers read its own
+	keysOf     int  // the layer whose keys and values it reads
+	lent       bool // later layers read its keys and values
 	last       bool // no later layer reads those of keysOf
-	keysValues bool // values are the keys before they are normalised and turned
-	vNorm      norm // with ones for weights
+	keysValues bool // values are the keys before norm and rotary embedding
+	vNorm      norm // without trained weights
 }
 
-// keysAndValues are a layer's in one pass.
+// keysAndValues are one layer's in the current pass.
 type keysAndValues struct{ k, v *autograd.Value }
 
 // sharedAttention builds the attention of layer i.
@@ -27,7 +27,7 @@ func (b *builder) sharedAttention(path string, i int) *sharedAttention {
 	c, shape := &b.c, b.c.Shapes[i]
 	a := &sharedAttention{
 		selfAttention: selfAttention{
-			turn: b.turning(i), heads: c.Heads, kvHeads: shape.KVHeads, headDim: shape.HeadDim,
+			rope: b.rotaryOf(i), heads: c.Heads, kvHeads: shape.KVHeads, headDim: shape.HeadDim,
 			scale: c.AttentionScale, softCap: c.AttnSoftCap, window: c.Window[i],
 		},
 		keysOf: shape.KeysOf, keysValues: shape.KeysAreValues, last: true,
@@ -54,7 +54,7 @@ func (b *builder) sharedAttention(path string, i int) *sharedAttention {
 // mix implements tokenMixer.
 func (a *sharedAttention) mix(m *Model, i int, h *autograd.Value, b *Batch, cache *Cache) *autograd.Value {
 	t := m.tape
-	q := a.placed(m, a.turn.queries, t.Linear(h, &a.q), a.qNorm, b, a.heads)
+	q := a.normedAndRotated(m, a.rope.queries, t.Linear(h, &a.q), a.qNorm, b, a.heads)
 	kv := b.shared[a.keysOf]
 	if a.keysOf == i {
 		kv = a.compute(m, h, b)
@@ -75,7 +75,7 @@ func (a *sharedAttention) mix(m *Model, i int, h *autograd.Value, b *Batch, cach
 		b.shared = map[int]keysAndValues{i: kv}
 	case a.lent:
 		b.shared[i] = kv
-	case a.last && !m.checkpointed: // whose backward pass reads them anew
+	case a.last && !m.checkpointed: // with checkpointing the backward pass reads them again
 		t.Drop(kv.k, kv.v)
 		delete(b.shared, a.keysOf)
 	}
@@ -93,11 +93,11 @@ func (a *sharedAttention) compute(m *Model, h *autograd.Value, b *Batch) (kv key
 	} else {
 		kv.v = m.normed(t.Linear(h, &a.v), a.vNorm)
 	}
-	kv.k = a.placed(m, a.turn.keys, k, a.kNorm, b, a.kvHeads)
+	kv.k = a.normedAndRotated(m, a.rope.keys, k, a.kNorm, b, a.kvHeads)
 	return kv
 }
 
-// keeps implements tokenMixer: a layer that computes no keys keeps none.
+// keeps implements tokenMixer: only a layer that computes keys and values caches them.
 func (a *sharedAttention) keeps(capacity int) []int {
 	if a.k.Weight == nil {
 		return nil
@@ -105,7 +105,8 @@ func (a *sharedAttention) keeps(capacity int) []int {
 	return a.selfAttention.keeps(capacity)
 }
 
-// unread are the tensors that a folder may have of layers which read others' keys.
+// unread reports whether a tensor is one that folders may have although no layer reads it: keys
+// and values of layers that read an earlier layer's.
 func (c *Config) unread(name string) bool {
 	for i, shape := range c.Shapes {
 		if shape.KeysOf == i {

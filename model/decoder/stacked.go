@@ -24,14 +24,14 @@ func (b *builder) stackedExperts(e *mixture, path string) {
 	half := b.half && hidden%chunk == 0 && width%chunk == 0
 	in, out := layout{}, layout{}
 	if n.stacking != rowsApart {
-		in, out = layout{stacked: true, inTurn: n.stacking == columnsInTurn}, layout{stacked: true}
+		in, out = layout{stacked: true, interleaved: n.stacking == columnsInTurn}, layout{stacked: true}
 	} else if n.gate != "" && b.stored != nil && b.stored(path+"experts.0."+n.gate+".weight", []int{width, hidden}) {
 		in, out = n.pieces(path, count)
 	}
 	var inBias, outBias *tensor.Param
 	gateUp := b.stack(half, in, path+n.allGateUp, count, 2*width, hidden)
 	if n.biased {
-		inBias = b.stack(false, layout{inTurn: in.inTurn}, path+n.allGateUp+"_bias", count, 2*width)
+		inBias = b.stack(false, layout{interleaved: in.interleaved}, path+n.allGateUp+"_bias", count, 2*width)
 	}
 	down := b.stack(half, out, path+n.allDown, count, hidden, width)
 	if n.biased {

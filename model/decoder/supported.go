@@ -10,12 +10,12 @@ import (
 
 // Supported is a model type that Load reads.
 type Supported struct {
-	ModelType    string // as config.json has it
-	Architecture string // the class in its architectures
+	ModelType    string // as in config.json
+	Architecture string // the class that config.json's architectures names
 	Example      string // a model of the type on huggingface.co
 }
 
-// examples are small released models of every row of families.
+// examples are small released models, one for every row of families.
 var examples = map[string]string{
 	"ernie4_5":         "baidu/ERNIE-4.5-0.3B-PT",
 	"arcee":            "arcee-ai/AFM-4.5B",
@@ -73,9 +73,9 @@ var examples = map[string]string{
 	"smollm3":          "HuggingFaceTB/SmolLM3-3B",
 }
 
-// wholes are the architectures and released models of multimodal models, of which the
-// language model is read.
-var wholes = map[string][2]string{
+// multimodalExamples are the multimodal models whose language model can be read: architecture, and a
+// released model.
+var multimodalExamples = map[string][2]string{
 	"gemma3":           {"Gemma3ForConditionalGeneration", "google/gemma-3-4b-it"},
 	"gemma4":           {"Gemma4ForConditionalGeneration", "google/gemma-4-E2B-it"},
 	"glm4v":            {"Glm4vForConditionalGeneration", "zai-org/GLM-4.1V-9B-Thinking"},
@@ -96,8 +96,7 @@ var wholes = map[string][2]string{
 	"smolvlm":          {"SmolVLMForConditionalGeneration", "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"},
 }
 
-// List is every supported model type, sorted, multimodal ones whose language model is read
-// after the others.
+// List returns every supported model type, sorted; multimodal ones come last.
 func List() []Supported {
 	var list []Supported
 	for _, name := range slices.Sorted(maps.Keys(families)) {
@@ -105,17 +104,17 @@ func List() []Supported {
 	}
 	for _, name := range checkpoint.Multimodals() {
 		if Supports(checkpoint.TextOf(name)) {
-			list = append(list, Supported{name, wholes[name][0], wholes[name][1] + ", text only"})
+			list = append(list, Supported{name, multimodalExamples[name][0], multimodalExamples[name][1] + ", text only"})
 		}
 	}
 	return list
 }
 
-// Supports says whether a model_type is one of the supported ones.
+// Supports reports whether a model_type is supported.
 func Supports(modelType string) bool { _, ok := families[modelType]; return ok }
 
-// nearest is the supported model type whose name is the most like another's: a common
-// beginning counts most, as families name their versions at the end.
+// nearest returns the supported model type with the most similar name. A common prefix counts
+// most, because families have their version at the end of the name.
 func nearest(modelType string) string {
 	best, least := "", 0
 	for _, name := range slices.Sorted(maps.Keys(families)) {
@@ -123,15 +122,15 @@ func nearest(modelType string) string {
 		for prefix < min(len(name), len(modelType)) && name[prefix] == modelType[prefix] {
 			prefix++
 		}
-		if d := edits(name, modelType) - prefix; best == "" || d < least {
+		if d := levenshtein(name, modelType) - prefix; best == "" || d < least {
 			best, least = name, d
 		}
 	}
 	return best
 }
 
-// edits is the Levenshtein distance of two strings.
-func edits(a, b string) int {
+// levenshtein returns the Levenshtein distance of two strings.
+func levenshtein(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
@@ -151,15 +150,15 @@ func edits(a, b string) int {
 	return row[len(b)]
 }
 
-// unknown is the error of a model type that is not supported.
+// unknown returns the error for a model type that is not supported.
 func unknown(modelType, architectures string) error {
 	near := nearest(modelType)
 	return fmt.Errorf("model_type %q (%s) is not supported; the nearest supported one is %q (%s); `dataflex-cli models` lists all",
 		modelType, architectures, near, examples[near])
 }
 
-// HostOnly names what the model of a folder computes that only the CPU has kernels for; ""
-// for nothing, and for a folder that cannot be read, as loading it says why.
+// HostOnly names what the model in a folder computes that only the CPU has kernels for; "" if
+// there is nothing, or the folder cannot be read: loading it reports why.
 func HostOnly(dir string) string {
 	c, err := readConfig(dir)
 	if err != nil {

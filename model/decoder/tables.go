@@ -11,9 +11,9 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Adapters on the embeddings and the head, and single rows of them that train
-// (trainable_token_indices), as in peft 0.18:
-// tuners/lora/layer.py Embedding, tuners/trainable_tokens/layer.py.
+// Adapters on the embeddings and the head, and single trained rows of these tables
+// (trainable_token_indices), as in peft 0.18: tuners/lora/layer.py Embedding,
+// tuners/trainable_tokens/layer.py.
 
 // tokenTable is an embedding table or a head of which some rows train.
 type tokenTable struct {
@@ -81,7 +81,7 @@ func (m *Model) widenHead() error {
 	return nil
 }
 
-// clash is the error of a table with both an adapter and trainable rows, which PEFT cannot
+// clash returns an error if a table has both an adapter and trainable rows, which PEFT cannot
 // run either.
 func (t targets) clash(tables checkpoint.Tables, head, tied bool) error {
 	for _, rows := range t.tokens {
@@ -92,8 +92,8 @@ func (t targets) clash(tables checkpoint.Tables, head, tied bool) error {
 	return nil
 }
 
-// tokensTied reports whether tokens, if any, are those of the embeddings alone, which a
-// tied head shares.
+// tokensTied reports whether the trained rows are only those of the embeddings, which a tied
+// head shares.
 func (m *Model) tokensTied(tokens []checkpoint.TokenRows) bool {
 	return !slices.ContainsFunc(tokens, func(r checkpoint.TokenRows) bool { return r.Path == m.tables().Head })
 }
@@ -127,8 +127,8 @@ func (m *Model) adaptEmbedding(l LoRA, rank int, scale float32) error {
 	return nil
 }
 
-// startEmbedding draws B of the embeddings' adapter from N(0, 1), A being zero, as PEFT
-// does: by Box and Muller from uniform.
+// startEmbedding initialises B of the embeddings' adapter with draws from N(0, 1), by
+// Box-Muller from uniform; A is zero. This is PEFT's initialisation.
 func (m *Model) startEmbedding(uniform func() float64) error {
 	a := m.embedding.LoRA
 	if a == nil {
@@ -142,7 +142,7 @@ func (m *Model) startEmbedding(uniform func() float64) error {
 	return a.B.Upload(m.dev, b)
 }
 
-// startColumnMagnitudes makes DoRA's magnitudes of the embeddings the norms of the
+// startColumnMagnitudes initialises DoRA's magnitudes of the embeddings with the norms of the
 // adapted table's columns.
 func (m *Model) startColumnMagnitudes() error {
 	a := m.embedding.LoRA
@@ -256,10 +256,10 @@ func (m *Model) dropTables() {
 	}
 }
 
-// besides are the tensors that PEFT saves beside an adapter's own: the tables that LoRA
-// is on, or both where the vocabulary is not the folder's, and tokens' rows again as the
-// tied head's.
-func (m *Model) besides(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error) {
+// savedToo returns the tensors that PEFT saves in addition to the adapter's own: the tables with
+// an adapter, or both tables if the vocabulary has grown, and the trained rows once more for a
+// tied head.
+func (m *Model) savedToo(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error) {
 	var tensors []checkpoint.Tensor
 	add := func(p *tensor.Param, name string) error {
 		t, err := m.stored(p)
@@ -302,14 +302,15 @@ func (m *Model) besides(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error
 	return tensors, nil
 }
 
-// withoutTokens is table p, whose values are w, with its rows from before training.
+// withoutTokens returns w, the values of table p, with the trained rows as they were before
+// training.
 func (m *Model) withoutTokens(p *tensor.Param, w []float32) []float32 {
 	for _, t := range m.adapter.tokens {
 		if t.table != p {
 			continue
 		}
 		d := p.Shape[1]
-		w = slices.Clone(w) // what Read returns may be the weights themselves
+		w = slices.Clone(w) // Read may return the weight's own memory
 		for i, id := range t.tokens.Index {
 			copy(w[int(id)*d:(int(id)+1)*d], t.old[i*d:(i+1)*d])
 		}
@@ -341,7 +342,7 @@ func (m *Model) readTables(w *checkpoint.Weights) error {
 	return nil
 }
 
-// readTable reads p where the file has it under that name and it does not train.
+// readTable reads p from the file if it has a tensor of that name and p is not trained.
 func (m *Model) readTable(w *checkpoint.Weights, name string, p *tensor.Param) error {
 	shape, ok := w.Shape(name)
 	if !ok || m.adapter.saves[p] {
@@ -356,7 +357,7 @@ func (m *Model) readTable(w *checkpoint.Weights, name string, p *tensor.Param) e
 	return m.keepTokens(p)
 }
 
-// biasName is the name of the bias of a table, whose weight has that name.
+// biasName returns the name of the bias that belongs to a weight's name.
 func biasName(weight string) string { return strings.TrimSuffix(weight, "weight") + "bias" }
 
 // keepTokens saves the values of p's trainable rows from before training.
@@ -383,7 +384,7 @@ func rowsOf(w []float32, index []int32, d int) []float32 {
 	return rows
 }
 
-// beside reports whether a tensor of an adapter's file is one of besides.
+// beside reports whether the tensor of that name in an adapter's file is one of savedToo.
 func (m *Model) beside(name string) bool {
 	for _, path := range m.tables().Paths() {
 		for _, table := range checkpoint.TableNames(path) {

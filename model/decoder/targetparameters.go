@@ -9,22 +9,22 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// expertsAdapter is a frozen LoRA on a tensor that holds a matrix of every expert, which
-// PEFT names in target_parameters: A is [Experts·r, a], one expert's r rows after the
-// other's, and B is [b, r·Experts], in which the experts take turns (peft 0.21,
+// expertsAdapter is a frozen LoRA on a tensor that holds one matrix per expert, which PEFT
+// names in target_parameters. A is [Experts·r, a], with the r rows of one expert after those of
+// another; B is [b, r·Experts], whose columns alternate between the experts (peft 0.21,
 // tuners/lora/layer.py, ParamWrapper).
 type expertsAdapter struct {
-	key    string               // of the parameter in transformers 5: model.layers.0.mlp.experts.gate_up_proj
-	parts  [][]*autograd.Linear // gate and up, or down: each of all experts
-	inTurn bool                 // rows of gate and up alternate
-	rank   int
-	scale  float32
-	turned bool          // B·A of an expert is [in, out], not [out, in]
-	a, b   *tensor.Param // as the file has them
+	key         string               // the parameter's name in transformers 5: model.layers.0.mlp.experts.gate_up_proj
+	parts       [][]*autograd.Linear // gate and up, or down: for each, the layers of all experts
+	interleaved bool                 // the rows of gate and up alternate
+	rank        int
+	scale       float32
+	transposed  bool          // B·A of an expert is [in, out] instead of [out, in]
+	a, b        *tensor.Param // as in the adapter's file
 }
 
-// expertTensors lists the tensors of experts that transformers 5 has, in its order within
-// each mixture, as adapters could be on them.
+// expertTensors lists the tensors of experts that adapters could be on, per mixture in the
+// order of transformers 5.
 func (m *Model) expertTensors() (list [][]expertsAdapter) {
 	for i := range m.layers {
 		path := fmt.Sprintf("%s.%d.", m.family.named().layers, i)
@@ -34,7 +34,7 @@ func (m *Model) expertTensors() (list [][]expertsAdapter) {
 			e = f
 			block := m.family.experts.block
 			if block == mixtralExperts.block && m.family.experts.allGateUp == "" {
-				block = qwenExperts.block // which transformers 5 calls it in all families but granitemoe
+				block = qwenExperts.block // the name in transformers 5 of all families but granitemoe
 			}
 			path += block + "."
 		case *mixtureBeside:
@@ -42,16 +42,16 @@ func (m *Model) expertTensors() (list [][]expertsAdapter) {
 		default:
 			continue
 		}
-		inTurn := m.family.experts.stacking == columnsInTurn
+		interleaved := m.family.experts.stacking == columnsInTurn
 		list = append(list, []expertsAdapter{
-			{key: path + "experts.gate_up_proj", parts: [][]*autograd.Linear{e.gate, e.up}, inTurn: inTurn},
+			{key: path + "experts.gate_up_proj", parts: [][]*autograd.Linear{e.gate, e.up}, interleaved: interleaved},
 			{key: path + "experts.down_proj", parts: [][]*autograd.Linear{e.down}},
 		})
 	}
 	return list
 }
 
-// onExperts finds the tensors of experts that target_parameters names.
+// onExperts returns the tensors of experts that target_parameters names.
 func (m *Model) onExperts(dir string, c *checkpoint.AdapterConfig) (on []*expertsAdapter, err error) {
 	if len(c.TargetParameters) == 0 {
 		return nil, nil
@@ -80,27 +80,27 @@ func (m *Model) onExperts(dir string, c *checkpoint.AdapterConfig) (on []*expert
 	return on, nil
 }
 
-// size is the length of the outputs of the tensor's matrices, gate's and up's together.
+// size returns the shape of an expert's matrix, with gate's and up's outputs together.
 func (x *expertsAdapter) size() (in, out int) {
 	first := x.parts[0][0]
 	return first.In, first.Out * len(x.parts)
 }
 
-// attachExperts adds the adapters to the experts' layers, with factors of zeros that
-// startExperts fills.
+// attachExperts adds the adapters to the experts' layers. Their factors are zeros until
+// startExperts fills them.
 func (m *Model) attachExperts(on []*expertsAdapter, c *checkpoint.AdapterConfig, w *checkpoint.Weights) error {
 	for _, x := range on {
 		in, out := x.size()
 		x.rank, x.scale = c.RankOf(x.key), float32(c.ScaleOf(x.key))
 		name := prefix + x.key[:strings.LastIndexByte(x.key, '.')]
-		if inner := name + ".base_layer"; len(x.parts) > 1 { // which is wrapped before down
+		if inner := name + ".base_layer"; len(x.parts) > 1 { // PEFT wraps gate_up before down
 			if _, ok := w.Shape(inner + ".lora_A.weight"); ok {
 				name = inner
 			}
 		}
-		x.turned = transposed(m.family.experts.stacking, c.SwapsParameters())
+		x.transposed = transposed(m.family.experts.stacking, c.SwapsParameters())
 		if shape, ok := w.Shape(name + ".lora_A.weight"); ok && in != out && len(shape) == 2 {
-			x.turned = shape[1] == out
+			x.transposed = shape[1] == out
 		}
 		if err := m.attachTo(x, name); err != nil {
 			return err
@@ -109,11 +109,11 @@ func (m *Model) attachExperts(on []*expertsAdapter, c *checkpoint.AdapterConfig,
 	return nil
 }
 
-// attachTo adds one of them, whose tensors' names begin with name.
+// attachTo adds one adapter, whose tensors' names begin with name.
 func (m *Model) attachTo(x *expertsAdapter, name string) (err error) {
 	in, out := x.size()
 	width, height := in, out
-	if x.turned {
+	if x.transposed {
 		width, height = out, in
 	}
 	n := len(x.parts[0])
@@ -140,9 +140,9 @@ func (m *Model) attachTo(x *expertsAdapter, name string) (err error) {
 	return nil
 }
 
-// transposed reports whether B·A of an expert is [in, out]. PEFT takes the last two sizes of
-// the tensor for [out, in] since 0.19, and for [in, out] before and where transformers says
-// so, which it does of gpt_oss.
+// transposed reports whether B·A of an expert is [in, out]. PEFT reads the last two sizes of
+// the tensor as [out, in] since 0.19. Before, and for models that transformers marks as
+// transposed (gpt_oss), it reads them as [in, out].
 func transposed(stored stacking, swapped bool) bool {
 	switch stored {
 	case rowsApart:
@@ -153,7 +153,7 @@ func transposed(stored stacking, swapped bool) bool {
 	return false
 }
 
-// startExperts gives every expert its part of the factors that were read.
+// startExperts copies every expert's part of the factors that were read into its layer.
 func (m *Model) startExperts() error {
 	for _, x := range m.adapter.experts {
 		a, err := x.a.Read(m.dev)
@@ -180,7 +180,7 @@ func (m *Model) startExperts() error {
 	return nil
 }
 
-// factorsOf are A [r, in] and B [out, r] of an expert.
+// factorsOf returns A [r, in] and B [out, r] of expert e.
 func (x *expertsAdapter) factorsOf(e int, a, b []float32) (down, up []float32) {
 	n, r := len(x.parts[0]), x.rank
 	width, height := x.a.Shape[1], x.b.Shape[0]
@@ -190,22 +190,23 @@ func (x *expertsAdapter) factorsOf(e int, a, b []float32) (down, up []float32) {
 			up = append(up, b[(row*r+k)*n+e])
 		}
 	}
-	if x.turned {
+	if x.transposed {
 		return checkpoint.Transposed(up, height, r), checkpoint.Transposed(down, r, width)
 	}
 	return down, up
 }
 
-// rowsOf are the rows of B of gate (part 0) or up (1), or all.
+// rowsOf returns the rows of B that belong to gate (part 0) or up (part 1), or all rows of a
+// tensor with one part.
 func (x *expertsAdapter) rowsOf(part int, b []float32) []float32 {
-	if x.inTurn && len(x.parts) > 1 {
-		b = takeApart(b, x.rank)
+	if x.interleaved && len(x.parts) > 1 {
+		b = deinterleaved(b, x.rank)
 	}
 	n := len(b) / len(x.parts)
 	return b[part*n : (part+1)*n]
 }
 
-// expertLayers are the layers of experts that carry an adapter of target_parameters.
+// expertLayers returns the layers of experts with an adapter of target_parameters.
 func (a *adapter) expertLayers() (list []*autograd.Linear) {
 	for _, x := range a.experts {
 		for _, part := range x.parts {
@@ -230,8 +231,9 @@ func (m *Model) dropExperts() {
 	}
 }
 
-// Continues reports why the adapter that was loaded cannot be trained further, or nil: gate
-// and up of an expert share a factor in target_parameters, and would not after a step.
+// Continues returns an error if the loaded adapter cannot be trained further: in
+// target_parameters gate and up of an expert share the factor A, and separate layers would not
+// keep it shared.
 func (m *Model) Continues() error {
 	if m.adapter != nil && len(m.adapter.experts) > 0 {
 		return fmt.Errorf("%s: adapters of experts in one tensor (target_parameters) are merged and not trained further: create_new_adapter: true merges it and trains a new one, and export writes the merged model", m.adapter.dir)

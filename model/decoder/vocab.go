@@ -13,18 +13,17 @@ import (
 	"dataflex.dev/dataflex/model/tensor"
 )
 
-// Init makes a model of dir/config.json with fresh weights: linears and embeddings
-// normal with standard deviation initializer_range from normal, which draws from
-// N(0, 1), norms 1, biases and the padding token's embedding 0, and what a family says
-// otherwise, as transformers does.
-// All weights are frozen.
+// Init builds a model with the shape of dir/config.json and random weights, as transformers
+// initialises it: linear layers and embeddings are normal with standard deviation
+// initializer_range, from normal, which draws from N(0, 1); norms are 1, biases and the padding
+// token's embedding 0; some families differ. All weights are frozen.
 func Init(dev driver.Device, dir string, opt Options, normal func() float64) (*Model, error) {
 	return start(dev, dir, opt, normal, func(p *tensor.Param, deviation float64) error {
 		return write(dev, p, func() float64 { return deviation * normal() })
 	})
 }
 
-// write fills p with values of next.
+// write fills p with values from next.
 func write(dev driver.Device, p *tensor.Param, next func() float64) error {
 	return p.Write(dev, func(w []float32) error {
 		for i := range w {
@@ -34,9 +33,9 @@ func write(dev driver.Device, p *tensor.Param, next func() float64) error {
 	})
 }
 
-// InitOnDevice is Init with weights that the device draws by itself, uniform with the same
-// standard deviation: for measuring models of which nothing but the shape matters, without
-// the minutes that drawing and copying billions of numbers takes.
+// InitOnDevice is Init with uniform weights of the same standard deviation, drawn on the
+// device. It is for benchmarks, where only the shape matters and drawing billions of numbers on
+// the host would take minutes.
 func InitOnDevice(dev driver.Device, dir string, opt Options, seed uint64) (*Model, error) {
 	stream := uint32(0)
 	return start(dev, dir, opt, rand.New(rand.NewPCG(seed, 0)).NormFloat64, func(p *tensor.Param, deviation float64) error {
@@ -49,8 +48,8 @@ func InitOnDevice(dev driver.Device, dir string, opt Options, seed uint64) (*Mod
 	})
 }
 
-// start makes a model of dir/config.json; draw fills its matrices, and normal is for the few
-// numbers that a family starts in its own way.
+// start builds a model with the shape of dir/config.json. draw initialises its matrices; normal
+// is for the few vectors that a family initialises in its own way.
 func start(dev driver.Device, dir string, opt Options, normal func() float64, draw func(p *tensor.Param, deviation float64) error) (*Model, error) {
 	c, err := readConfig(dir)
 	if err != nil {
@@ -110,13 +109,13 @@ func (m *Model) clearRow(p *tensor.Param, row int) error {
 	return p.Upload(m.dev, w)
 }
 
-// vocabMultiple is what ResizeVocab rounds up to, as LLaMA-Factory does.
+// vocabMultiple is the multiple that ResizeVocab rounds up to, as in LLaMA-Factory.
 const vocabMultiple = 64
 
-// ResizeVocab makes room for n tokens: if the model has fewer, the vocabulary grows to
-// the next multiple of 64, and every new row of the embeddings, and of the head unless
-// it is tied, is the mean of the old ones plus noise of standard deviation
-// 1/sqrt(Hidden) from normal, which draws from N(0, 1). A larger vocabulary stays.
+// ResizeVocab makes the vocabulary large enough for n tokens. If it is smaller it grows to the
+// next multiple of 64: every new row of the embeddings, and of the head unless it is tied, is
+// the mean of the old rows plus noise of standard deviation 1/sqrt(Hidden) from normal, which
+// draws from N(0, 1). A larger vocabulary stays as it is.
 func (m *Model) ResizeVocab(n int, normal func() float64) error {
 	old := m.config.Vocab
 	if n <= old {
@@ -132,7 +131,7 @@ func (m *Model) ResizeVocab(n int, normal func() float64) error {
 	}
 	for _, p := range tables {
 		had := p.Shape[0]
-		if had >= rows { // a tied head, or a table with room
+		if had >= rows { // a tied head, or a table that is large enough
 			continue
 		}
 		if err := p.Grow(m.dev, rows); err != nil {
@@ -196,10 +195,10 @@ func noisyMean(w []float32, old, d int, normal func() float64) {
 }
 
 // makeRoom enlarges the vocabulary to that of an adapter trained with added tokens, whose
-// embeddings and head will be read into it.
+// embeddings and head are read afterwards.
 func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
 	rows, old := m.config.Vocab, m.config.Vocab
-	brought := map[string]int{} // rows of the tables that it brings
+	brought := map[string]int{} // rows of the tables in the adapter's file
 	for _, path := range m.tables().Paths() {
 		for _, name := range checkpoint.TableNames(path) {
 			if shape, ok := w.Shape(name); ok && len(shape) == 2 {
@@ -232,10 +231,10 @@ func (m *Model) makeRoom(dir string, w *checkpoint.Weights) error {
 	return nil
 }
 
-// tied reports whether the head is the embeddings.
+// tied reports whether the head shares the embeddings' parameter.
 func (m *Model) tied() bool { return m.head.Weight == m.embed }
 
-// untie gives a tied head a tensor of its own, a copy of the embeddings.
+// untie gives a tied head its own parameter, a copy of the embeddings.
 func (m *Model) untie() error {
 	if !m.tied() {
 		return nil
@@ -257,7 +256,7 @@ func (m *Model) untie() error {
 	return nil
 }
 
-// current is the model's config.json with what was changed since it was read.
+// current returns the model's config.json, with what has changed since it was read.
 func (m *Model) current() (*checkpoint.ModelConfig, error) {
 	c, err := checkpoint.ReadModelConfig(m.dir)
 	if err != nil {

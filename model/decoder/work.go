@@ -2,17 +2,15 @@ package decoder
 
 import "dataflex.dev/dataflex/model/autograd"
 
-// Work is the multiplications and additions of a pass's products, which take nearly all of
-// its time.
+// Work is the number of floating-point operations of a pass's products, which take nearly all
+// of its time.
 type Work struct {
 	Forward  float64
-	Backward float64 // including the gradients of the trained weights
+	Backward float64 // gradients of activations and of trained weights
 }
 
-// Work counts the work for rows of those lengths, of whose tokens labelled have a target: 2
-// FLOP for every weight that is applied to a token, and 4 for every element of a head for
-// each pair of tokens in attention. Backward has the gradients of inputs, and those of
-// trained weights.
+// Work counts the operations for rows of the given lengths, labelled of whose tokens have a
+// target: 2 per weight and token, and 4 per element of an attention head and pair of tokens.
 func (m *Model) Work(lengths []int, labelled int) Work {
 	c := m.config
 	tokens, pairs := 0.0, 0.0
@@ -20,26 +18,26 @@ func (m *Model) Work(lengths []int, labelled int) Work {
 		tokens += float64(n)
 		pairs += float64(n) * float64(n) / 2
 	}
-	layers, trained := m.weightsMet()
+	layers, trained := m.weightsPerToken()
 	head := float64(c.Vocab) * float64(c.Hidden) * float64(labelled)
 	mixed := 0.0
 	for i := range m.layers {
 		mixed += 4*pairs*m.layers[i].mixer.pairs() + 2*tokens*m.layers[i].mixer.steps()
 	}
 	w := Work{Forward: 2*layers*tokens + 2*head + mixed}
-	w.Backward = w.Forward + 2*trained*tokens + 1.5*mixed // the backward pass recomputes the scores
+	w.Backward = w.Forward + 2*trained*tokens + 1.5*mixed // attention's backward pass recomputes the scores
 	if m.head.Weight.Trainable() {
 		w.Backward += 2 * head
 	}
-	if m.checkpointed { // every layer once more
+	if m.checkpointed { // the forward pass of every layer once more
 		w.Backward += 2*layers*tokens + mixed
 	}
 	return w
 }
 
-// weightsMet returns the number of weights of the layers that are applied to a token, and of
-// the trained ones among them.
-func (m *Model) weightsMet() (all, trained float64) {
+// weightsPerToken returns the number of the layers' weights that are applied to a token, and of the
+// trained ones among them.
+func (m *Model) weightsPerToken() (all, trained float64) {
 	share := map[*autograd.Linear]float64{}
 	for i := range m.layers {
 		m.layers[i].feed.spread(share)
@@ -66,7 +64,8 @@ func (m *Model) weightsMet() (all, trained float64) {
 	return all + stacked, trained + trainedToo
 }
 
-// stackedWeights counts those of experts in one tensor, which are not linear modules.
+// stackedWeights counts the weights of experts that are stored in one tensor, which are not
+// linear modules.
 func (m *Model) stackedWeights() (all, trained float64) {
 	listed := map[*autograd.Linear]bool{}
 	for _, p := range m.parts {
@@ -76,7 +75,7 @@ func (m *Model) stackedWeights() (all, trained float64) {
 		share, part := map[*autograd.Linear]float64{}, 0.0
 		m.layers[i].feed.spread(share)
 		weights, train := 0, 0
-		for l, s := range share { // a layer's experts have one share: integers add up in any order
+		for l, s := range share { // a layer's experts all have the same fraction, and sums of integers do not depend on the order
 			if listed[l] {
 				continue
 			}

@@ -9,13 +9,13 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// How the language model of a multimodal folder handles the rest of it: towers, their part
-// of an adapter, the files for images. They are not used in any computation, and written as
-// they were read.
+// The decoder is only the language model of a multimodal folder. The rest of it (the towers,
+// their part of an adapter, the files for images) is not computed, and is written as it was
+// read.
 
-// writeWhole writes the language model's tensors under the names of the folder from which it
-// was read, and the towers' unchanged.
-func (m *Model) writeWhole(dir string, tensors []checkpoint.Tensor) (err error) {
+// writeMultimodal writes the language model's tensors under the folder's own names, and the towers'
+// tensors unchanged.
+func (m *Model) writeMultimodal(dir string, tensors []checkpoint.Tensor) (err error) {
 	if m.unmerged != "" {
 		return fmt.Errorf("saving a model to %s: the adapter in %s, which was merged into the language model, is on the towers as well, and that part is not merged here: merge it with PEFT first (merge_and_unload)", dir, m.unmerged)
 	}
@@ -39,9 +39,9 @@ func (m *Model) writeWhole(dir string, tensors []checkpoint.Tensor) (err error) 
 	return err
 }
 
-// ofWhole renames an adapter's tensors and targets as transformers 5 names the whole model's
-// modules, whichever version wrote them, and returns the tensors that belong to its towers.
-func (m *Model) ofWhole(c *checkpoint.AdapterConfig, w *checkpoint.Weights) ([]checkpoint.Tensor, error) {
+// adapterOfMultimodal renames an adapter's tensors and targets to the module names of transformers 5,
+// whichever version wrote them, and returns the tensors that belong to the towers.
+func (m *Model) adapterOfMultimodal(c *checkpoint.AdapterConfig, w *checkpoint.Weights) ([]checkpoint.Tensor, error) {
 	whole := m.config.Multimodal
 	if whole == nil {
 		return nil, nil
@@ -52,12 +52,12 @@ func (m *Model) ofWhole(c *checkpoint.AdapterConfig, w *checkpoint.Weights) ([]c
 	if err := w.LanguageModel(whole, prefix); err != nil {
 		return nil, err
 	}
-	beside := w.Beside()
-	for i := range beside {
-		beside[i].Raw = slices.Clone(beside[i].Raw) // the file is closed before they are written
+	towers := w.Beside()
+	for i := range towers {
+		towers[i].Raw = slices.Clone(towers[i].Raw) // copied, because the file is closed before they are written
 	}
-	if len(beside) > 0 {
-		m.notes = append(m.notes, fmt.Sprintf("the adapter is on the towers, too (%q and %d more tensors): that part is kept as it is", beside[0].Name, len(beside)-1))
+	if len(towers) > 0 {
+		m.notes = append(m.notes, fmt.Sprintf("the adapter is on the towers, too (%q and %d more tensors): that part is kept as it is", towers[0].Name, len(towers)-1))
 	}
-	return beside, nil
+	return towers, nil
 }
