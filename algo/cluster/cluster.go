@@ -88,8 +88,8 @@ type partition struct {
 	Options
 }
 
-// lloyd starts from K rows of a random permutation. An empty cluster restarts at a random row,
-// from a new permutation of the same generator.
+// lloyd runs Lloyd's algorithm from K rows of a random permutation. An empty cluster restarts
+// at a random row, drawn from a new permutation of the same generator.
 func (p *partition) lloyd() ([]int, error) {
 	g := rng.NewTorch(p.Seed)
 	centres := p.rows.Select(g.Randperm(p.rows.N)[:p.K])
@@ -116,7 +116,7 @@ func (p *partition) lloyd() ([]int, error) {
 	return p.nearest(centres, spherical)
 }
 
-// means is the mean row of every cluster, and the clusters without a row.
+// means returns the mean row of every cluster, and the clusters without a row.
 func means(v neighbor.Vectors, ids []int, k int) (centres neighbor.Vectors, empty []int) {
 	sum := make([]float64, k*v.Dim)
 	count := make([]int, k)
@@ -141,8 +141,8 @@ func means(v neighbor.Vectors, ids []int, k int) (centres neighbor.Vectors, empt
 
 const chunk = 1024 // rows whose products with all centres are in memory at a time
 
-// nearest is each row's nearest centre, the first of equals; spherical takes the largest inner
-// product.
+// nearest returns each row's nearest centre, the first of equal ones; with spherical the one
+// with the largest inner product.
 func (p *partition) nearest(centres neighbor.Vectors, spherical bool) ([]int, error) {
 	half := make([]float32, centres.N)
 	if !spherical {
@@ -206,8 +206,8 @@ func squared(x, y []float32) float64 {
 	return s
 }
 
-// farthestFirst chooses as centres a random row, then K-1 times the row farthest from the
-// chosen ones.
+// farthestFirst chooses a random row as the first centre, then K-1 times the row farthest from
+// the centres so far.
 func (p *partition) farthestFirst() ([]int, error) {
 	n := p.rows.N
 	taken := rng.NewTorch(p.Seed).Randint(0, n, 1)
@@ -236,8 +236,8 @@ func (p *partition) farthestFirst() ([]int, error) {
 	}
 }
 
-// lsh groups rows by the signs of their projections on random directions; codes beyond K, in
-// their order, share clusters.
+// lsh groups rows by the signs of their projections on random directions. If there are more
+// than K sign patterns, several share a cluster.
 func (p *partition) lsh() ([]int, error) {
 	width := p.Bits
 	if width == 0 {

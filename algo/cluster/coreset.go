@@ -11,10 +11,10 @@ import (
 	"dataflex.dev/dataflex/kernels/gemm"
 )
 
-// Transferability is, for every cluster of unit rows, the mean cosine of its centre with those
-// of the others (COINCIDE, Lee et al., EMNLP 2024, equation 5). Centres with a cosine above
-// nearest count as the same concept and are left out; with nearest above 1 none is. A cluster
-// without others has 0.
+// Transferability returns, for every cluster of unit rows, the mean cosine of its centre with
+// the other centres (COINCIDE, Lee et al., EMNLP 2024, arXiv:2406.10995, equation 5). Centres
+// with a cosine above nearest count as the same concept and are left out; with nearest above 1
+// none is. A cluster without others has 0.
 func Transferability(ctx context.Context, dev driver.Device, v neighbor.Vectors, ids []int, k int, nearest float64) ([]float64, error) {
 	centres, _ := means(v, ids, k)
 	centres.Normalize()
@@ -55,7 +55,7 @@ type Kernel struct {
 	value []float32 // [n, n]
 }
 
-// NewKernel computes the kernel of unit rows.
+// NewKernel computes the kernel of unit rows; [n, n] float32.
 func NewKernel(dev driver.Device, rows neighbor.Vectors, scale float64) (*Kernel, error) {
 	n := rows.N
 	placed, release, err := driver.Place(dev, rows.Data, make([]float32, n*n))
@@ -82,8 +82,9 @@ func NewKernel(dev driver.Device, rows neighbor.Vectors, scale float64) (*Kernel
 	return k, nil
 }
 
-// Density is the mean of the kernel, small for a cluster of diverse rows: over all pairs, or
-// over pairs of different rows (single for a cluster with one row).
+// Density returns the mean of the kernel, which is small for a cluster of diverse rows: over
+// all pairs, or without diagonal over pairs of different rows. single is the result for a
+// cluster with one row.
 func (k *Kernel) Density(diagonal bool, single float64) float64 {
 	var sum float64
 	for _, x := range k.value {
@@ -99,9 +100,9 @@ func (k *Kernel) Density(diagonal bool, single float64) float64 {
 	return (sum - n) / (n * (n - 1))
 }
 
-// Order sorts all rows such that each next one brings the rows so far closest to the whole
-// cluster, by the squared maximum mean discrepancy (equation 8), the first of equals. Its first
-// m rows are the greedy choice of m.
+// Order sorts the rows so that each next one brings the chosen rows closest to the whole
+// cluster, by the squared maximum mean discrepancy (equation 8), the first of equal ones. The
+// first m rows are the greedy choice of m rows.
 func (k *Kernel) Order() []int {
 	n := k.n
 	total, cross := make([]float64, n), make([]float64, n) // sums of a row's kernel with all rows, and with the chosen ones
@@ -134,7 +135,7 @@ func (k *Kernel) Order() []int {
 	return order
 }
 
-// Shares is softmax(S/(τ·D)): each cluster's share of a choice.
+// Shares returns softmax(S/(τ·D)): each cluster's share of a selection.
 func Shares(transferability, density []float64, temperature float64) []float64 {
 	p := make([]float64, len(density))
 	for i, d := range density {
@@ -152,9 +153,9 @@ func Shares(transferability, density []float64, temperature float64) []float64 {
 	return p
 }
 
-// LargestRemainder distributes n in proportion to shares, at most room to each: the remainder
-// goes to the largest fractions, of equals to the first, and is distributed again among those
-// with room. It is DataFlex's method.
+// LargestRemainder divides n in proportion to shares, at most room for each cluster. The
+// remainder goes to the largest fractions, the first of equal ones first, and what full
+// clusters cannot take is divided again among the others. This is DataFlex's method.
 func LargestRemainder(shares []float64, n int, room []int) []int {
 	out := make([]int, len(shares))
 	for rest := n; rest > 0; {
@@ -200,9 +201,9 @@ func remainder(p []float64, sum float64, n int, room, out []int) (dealt int) {
 	return dealt
 }
 
-// InTurn distributes n from the largest share down: each cluster gets the rounded part of the
-// remainder that corresponds to its share of the remaining shares, at most room; what full
-// clusters leave goes to the next. It is the official code's method.
+// InTurn divides n from the largest share down: each cluster gets its share of what is left,
+// relative to the remaining shares, rounded, at most room; what full clusters cannot take goes
+// to the next. This is the official code's method.
 func InTurn(shares []float64, n int, room []int) []int {
 	out := make([]int, len(shares))
 	order := descending(shares)

@@ -37,7 +37,7 @@ func ParseStrategy(name string) (Strategy, error) {
 	return "", fmt.Errorf("representatives are chosen %s, %s, %s or %s, not %q", Random, Nearest, Farthest, Mixed, name)
 }
 
-// Distances is every row's distance to the mean of its cluster.
+// Distances returns every row's distance to the mean of its cluster.
 func Distances(v neighbor.Vectors, ids []int) []float64 {
 	centres, _ := means(v, ids, slices.Max(ids)+1)
 	d := make([]float64, v.N)
@@ -47,9 +47,9 @@ func Distances(v neighbor.Vectors, ids []int) []float64 {
 	return d
 }
 
-// Representatives is up to perCluster rows of every cluster, cluster after cluster. distances
-// are the result of Distances, ties are broken by the lower row; the generator is for the
-// random strategy.
+// Representatives returns up to perCluster rows of every cluster, cluster after cluster.
+// distances are the result of Distances; ties are broken by the lower row. g is only used by
+// the random strategy.
 func Representatives(ids []int, distances []float64, s Strategy, perCluster int, g *rng.Torch) []int {
 	members := make([][]int, slices.Max(ids)+1)
 	for i, c := range ids {

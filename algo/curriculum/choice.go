@@ -19,12 +19,12 @@ type chooser struct {
 	name     string
 }
 
-// Selector is the method itself, for scoring without training.
+// Selector returns the method itself, for scoring without training.
 func (c *chooser) Selector() algo.Selector { return c.selector }
 
-// choose takes the selection from cache_dir, or makes it and stores it there. Of several runs
-// that need the same one, one makes it and the others wait; of several ranks rank 0 handles the
-// files, and all of them make it.
+// choose reads the selection from cache_dir, or makes it and stores it there. If several runs
+// need the same selection one makes it and the others wait. With several ranks all of them make
+// it, and only rank 0 reads and writes the files.
 func (c *chooser) choose(ctx context.Context, r algo.Request) (sel algo.Selection, reused bool, err error) {
 	rec, ok := c.selector.(algo.Recorder)
 	if !ok || rec.CacheDir() == "" {
@@ -58,8 +58,8 @@ func (c *chooser) choose(ctx context.Context, r algo.Request) (sel algo.Selectio
 	return sel, false, report.WriteStepFile(rec.CacheDir(), r.Step, report.StepFile{Indices: sel.Indices, Metric: sel.Metric, Facts: sel.Facts, Key: r.Key})
 }
 
-// Lock locks what is computed under a request's key in the selector's cache_dir; nil where
-// there is none.
+// Lock locks what is computed under a request's key in the selector's cache_dir; nil if the
+// selector has none.
 func (c *chooser) Lock(ctx context.Context, r algo.Request) (*storage.Lock, error) {
 	rec, ok := c.selector.(algo.Recorder)
 	if !ok || rec.CacheDir() == "" {
@@ -70,7 +70,7 @@ func (c *chooser) Lock(ctx context.Context, r algo.Request) (*storage.Lock, erro
 	})
 }
 
-// cached is a selection that was made earlier under the same key.
+// cached returns the selection that an earlier run stored under the same key.
 func (c *chooser) cached(dir string, r algo.Request) (sel algo.Selection, ok bool, err error) {
 	f, ok, err := report.ReadStepFile(dir, r.Key, len(c.run.Train))
 	if err != nil {
@@ -84,14 +84,14 @@ func (c *chooser) cached(dir string, r algo.Request) (sel algo.Selection, ok boo
 	return algo.Selection{Indices: f.Indices, Metric: f.Metric, Facts: f.Facts}, true, f.WriteUpstream(dir, r.Step)
 }
 
-// sayAlike warns if all scores are equal.
-func (c *chooser) sayAlike(step int, score []float64) {
+// warnEqual warns if all scores are equal.
+func (c *chooser) warnEqual(step int, score []float64) {
 	if v, n := sameScore(score); n > 1 {
 		c.run.Log.Warn("every row has the same score, so that the choice among them is arbitrary", "step", step, "selector", c.name, "score", v, "rows", n)
 	}
 }
 
-// sameScore is the score that all n rows with one have; n is 0 where scores differ.
+// sameScore returns the score that all n rows with a score have; n is 0 if scores differ.
 func sameScore(score []float64) (v float64, n int) {
 	v = math.NaN()
 	for _, s := range score {

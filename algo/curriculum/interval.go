@@ -21,7 +21,7 @@ type intervals struct {
 
 func newIntervals(p *pipeline) *intervals { return &intervals{pipeline: p} }
 
-// apply applies a stage to a pool.
+// apply is a stage and the function that applies it to a pool.
 type apply struct {
 	stage *stage
 	do    func(ctx context.Context, at moment, pool []int) ([]int, error)
@@ -31,63 +31,35 @@ type apply struct {
 func (v *intervals) chain() [3]apply {
 	var c [3]apply
 	if v.selecting != nil {
-		c[0] = apply{&v.selecting.stage, v.sel}
+		c[0] = apply{&v.selecting.stage, v.selectRows}
 	}
 	if v.mixing != nil {
-		c[1] = apply{&v.mixing.stage, v.mix}
+		c[1] = apply{&v.mixing.stage, v.mixRows}
 	}
 	if v.ordering != nil {
-		c[2] = apply{&v.ordering.stage, v.ord}
+		c[2] = apply{&v.ordering.stage, v.orderRows}
 	}
 	return c
 }
 
+// next plans an interval. Without a planning stage, or with a selector that only narrows the
+// pool, its rows are a uniform draw, which is made anew for every interval.
 func (v *intervals) next(ctx context.Context, at moment) ([]int, error) {
 	chain := v.chain()
-	first := -1
-	for i, a := range chain {
-		if a.stage != nil && a.stage.due(at.step) {
-			first = i
-			break
-		}
-	}
-	take := v.ordering == nil && v.mixing == nil && (v.selecting == nil || !v.selecting.Draw)
-	if first < 0 && v.plan != nil && !take { // a uniform draw is always due
-		v.again = true
+	first := slices.IndexFunc(chain[:], func(a apply) bool { return a.stage != nil && a.stage.due(at.step) })
+	uniform := v.ordering == nil && v.mixing == nil && (v.selecting == nil || !v.selecting.Draw)
+	if v.again = first < 0 && v.plan != nil && !uniform; v.again {
 		return v.plan, nil
 	}
-	v.again = false
-	pool := v.rows
-	for i := first - 1; i >= 0; i-- { // the input is the output of the stage before
-		if chain[i].stage != nil {
-			if v.out[i] != nil {
-				pool = v.out[i]
-			}
-			break
-		}
-	}
-	start := max(first, 0)
-	if first < 0 && take && v.selecting != nil && v.out[0] != nil {
+	pool, start := v.before(chain, first), max(first, 0)
+	if first < 0 && uniform && v.selecting != nil && v.out[0] != nil {
 		pool, start = v.out[0], len(chain)
 	}
-	ordered := false
-	for i := start; i < len(chain); i++ {
-		a := chain[i]
-		if a.stage == nil {
-			continue
-		}
-		if a.stage.active(at.step) {
-			var err error
-			if pool, err = a.do(ctx, at, pool); err != nil {
-				return nil, err
-			}
-			a.stage.last = at.step
-			ordered = ordered || a.stage.Family == config.ReorderStage
-		}
-		v.out[i] = pool
+	pool, ordered, err := v.applyFrom(ctx, at, chain, start, pool)
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	if take {
+	if uniform {
 		pool, err = choose(rng.NewPCG64(uint64(at.step)+999), pool, at.n)
 	} else {
 		pool, err = v.cut(at, pool, ordered)
@@ -96,7 +68,41 @@ func (v *intervals) next(ctx context.Context, at moment) ([]int, error) {
 	return pool, err
 }
 
-func (v *intervals) sel(ctx context.Context, at moment, pool []int) ([]int, error) {
+// before returns the last output of the stage before stage number first: all rows if there is
+// none.
+func (v *intervals) before(chain [3]apply, first int) []int {
+	for i := first - 1; i >= 0; i-- {
+		if chain[i].stage != nil {
+			if v.out[i] != nil {
+				return v.out[i]
+			}
+			break
+		}
+	}
+	return v.rows
+}
+
+// applyFrom applies the stages from number start on to a pool, and keeps their outputs. ordered
+// reports whether a reorder was among them.
+func (v *intervals) applyFrom(ctx context.Context, at moment, chain [3]apply, start int, pool []int) (_ []int, ordered bool, err error) {
+	for i := start; i < len(chain); i++ {
+		a := chain[i]
+		if a.stage == nil {
+			continue
+		}
+		if a.stage.active(at.step) {
+			if pool, err = a.do(ctx, at, pool); err != nil {
+				return nil, false, err
+			}
+			a.stage.last = at.step
+			ordered = ordered || a.stage.Family == config.ReorderStage
+		}
+		v.out[i] = pool
+	}
+	return pool, ordered, nil
+}
+
+func (v *intervals) selectRows(ctx context.Context, at moment, pool []int) ([]int, error) {
 	n := at.n
 	if !v.selecting.Draw {
 		n = max(1, int(float64(len(pool))*v.selecting.KeepRatio))
@@ -104,7 +110,7 @@ func (v *intervals) sel(ctx context.Context, at moment, pool []int) ([]int, erro
 	return v.selecting.ask(ctx, at, v.whole(pool), n)
 }
 
-func (v *intervals) mix(ctx context.Context, at moment, pool []int) ([]int, error) {
+func (v *intervals) mixRows(ctx context.Context, at moment, pool []int) ([]int, error) {
 	m := v.mixing
 	if m.inLoss != nil {
 		return pool, nil
@@ -120,7 +126,7 @@ func (v *intervals) mix(ctx context.Context, at moment, pool []int) ([]int, erro
 	return draw(rng.NewPCG64(uint64(at.step)+12345), pool, v.domain, shares, n, m.AllowReplacement)
 }
 
-func (v *intervals) ord(ctx context.Context, at moment, pool []int) ([]int, error) {
+func (v *intervals) orderRows(ctx context.Context, at moment, pool []int) ([]int, error) {
 	if err := v.offer(pool); err != nil {
 		return nil, err
 	}

@@ -8,17 +8,17 @@ import (
 	"dataflex.dev/dataflex/algo/report/record"
 )
 
-// Ledger counts how often every row of a run has been served. It belongs to the loop, whatever
-// decides on the rows.
+// Ledger counts how often every row of a run has been trained on. The loop keeps it, whatever
+// the train_type.
 type Ledger struct {
 	times []uint16 // per row; saturates at its largest value
 	since int      // the step at which counting began: checkpoints of earlier versions have no ledger
 }
 
-// NewLedger is a ledger of that many rows, none served yet.
+// NewLedger returns a ledger of that many rows, with all counts 0.
 func NewLedger(rows int) *Ledger { return &Ledger{times: make([]uint16, rows)} }
 
-// Deal counts rows.
+// Deal adds 1 to the counts of rows.
 func (l *Ledger) Deal(rows []int) {
 	for _, r := range rows {
 		if l.times[r] < math.MaxUint16 {
@@ -79,7 +79,7 @@ func (l *Ledger) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Fits refuses a ledger with another number of rows.
+// Fits returns an error if the ledger is for another number of rows.
 func (l *Ledger) Fits(rows int) error {
 	if len(l.times) != rows {
 		return fmt.Errorf("ledger of %d rows for a run of %d", len(l.times), rows)

@@ -111,7 +111,7 @@ func fillMedian(x []float64) {
 	}
 }
 
-// empty reports that no loss has been computed yet.
+// empty reports whether no loss has been computed yet.
 func (b *board) empty() bool {
 	return !slices.ContainsFunc(b.at, func(step int64) bool { return step >= 0 })
 }

@@ -14,8 +14,8 @@ import (
 	"dataflex.dev/dataflex/model/checkpoint"
 )
 
-// method is a selector, a mixer or a weighter behind the optional interfaces of algo, with the
-// component from which it was built.
+// method is a selector, mixer or weighter, and the component that configures it. It calls the
+// optional interfaces of algo that the method implements.
 type method struct {
 	any
 	component *config.Component
@@ -23,8 +23,8 @@ type method struct {
 	smooths   bool   // label_smoothing_factor is set
 }
 
-// reduction replaces a method's own reduction in mode upstream where labels are smoothed:
-// Hugging Face's code for that does not normalise by the step's token count.
+// reduction returns the method's own reduction, unless the run smooths labels in mode upstream:
+// Hugging Face's code for that does not normalise by the step's number of tokens.
 func (m *method) reduction(own algo.Reduction) algo.Reduction {
 	if m.smooths && m.component != nil && algo.Mode(m.component.Mode) == algo.Upstream && own != algo.RowSum {
 		return algo.MicroSum
@@ -32,9 +32,9 @@ func (m *method) reduction(own algo.Reduction) algo.Reduction {
 	return own
 }
 
-// settle prepares the method for its first step: it loads the questions that the method needs
+// prepare readies the method for its first step: it loads the questions that the method needs
 // and sets the folder of its files.
-func (m *method) settle(ctx context.Context, r Run) error {
+func (m *method) prepare(ctx context.Context, r Run) error {
 	m.smooths = r.Config.Training.LabelSmoothingFactor > 0
 	if w, ok := m.any.(algo.Writer); ok && r.Ranks.First() {
 		w.OutputDir(r.Config.Training.OutputDir)
@@ -45,7 +45,7 @@ func (m *method) settle(ctx context.Context, r Run) error {
 	return nil
 }
 
-// observe passes the step to a method that observes.
+// observe passes the step to the method if it is an algo.Observer.
 func (m *method) observe(ctx context.Context, s *Step, reports []algo.MicroReport) error {
 	if o, ok := m.any.(algo.Observer); ok {
 		if err := o.Observe(ctx, s.Index, reports); err != nil {
@@ -78,7 +78,7 @@ func (m *method) restore(raw json.RawMessage) error {
 	return nil
 }
 
-// Memory is what the method holds on the device, in bytes.
+// Memory returns the device memory that the method holds, in bytes.
 func (m *method) Memory() uint64 {
 	if u, ok := m.any.(algo.MemoryUser); ok {
 		return u.MemoryBytes()

@@ -47,7 +47,7 @@ func newMixed(ctx context.Context, r Run, component *config.Component) (*mixed, 
 			return nil, c.Errorf("init_mixture_proportions", "%w", err)
 		}
 	}
-	return m, m.settle(ctx, r)
+	return m, m.prepare(ctx, r)
 }
 
 // Open draws a window in the current proportions.

@@ -39,7 +39,8 @@ func CheckOrder(c *config.Config, run *algo.Run, component *config.Component) er
 	return err
 }
 
-// checkedOrder refuses settings that would destroy the order.
+// checkedOrder builds the orderer, or returns an error for settings that would destroy the
+// order.
 func checkedOrder(c *config.Config, run *algo.Run, component *config.Component, column reorder.Column) (*reorder.Orderer, error) {
 	order, err := reorder.New(run, component, column)
 	switch {
@@ -63,8 +64,9 @@ func packs(c *config.Config) bool {
 	return c.Data.NeatPacking || c.Tuning.Stage == config.StagePT
 }
 
-// wholePasses refuses a run that would end in the middle of a pass over the order, unless a
-// number of steps is given explicitly: an order is only meaningful over a whole pass.
+// wholePasses returns an error if the run would end in the middle of a pass over the order,
+// because an order is only meaningful over whole passes. A run whose number of steps is given
+// explicitly is accepted.
 func (o *ordered) wholePasses() error {
 	s, c := o.run.Schedule, o.run.Config
 	if s.Total%s.Pass == 0 || c.Dynamic.TrainStep > 0 || c.Training.MaxSteps > 0 {
@@ -107,7 +109,7 @@ func (o *ordered) Open(ctx context.Context, step int) (Window, bool, error) {
 	return w, true, o.run.Journal.Selected(r, sel, time.Since(started).Seconds(), false)
 }
 
-// due is the number of steps of a window that opens at this step; 0 where none does.
+// due returns the number of steps of the window that opens at this step; 0 if none does.
 func (o *ordered) due(step int) (steps int, warmup bool) {
 	s := o.run.Schedule
 	if !o.upstream && step != o.next {
@@ -123,8 +125,8 @@ func (o *ordered) due(step int) (steps int, warmup bool) {
 	return 0, false
 }
 
-// rows are the rows of so many steps. Upstream repeats a static order without end; otherwise a
-// window ends with the pass, so that every row occurs once per pass.
+// rows returns the rows for that many steps. In mode upstream a static order repeats without
+// end; otherwise a window ends with the pass, so that every row occurs once per pass.
 func (o *ordered) rows(ctx context.Context, step, steps int, warmup bool) ([]int, error) {
 	n := steps * o.run.Schedule.PerStep
 	switch {

@@ -174,10 +174,10 @@ func (p *pipeline) checkUpstream() error {
 	return nil
 }
 
-// domainOf is the domain of a row that may be trained on.
+// domainOf returns the domain of a row that may be trained on.
 func (p *pipeline) domainOf(row int) int { return p.domain[row] }
 
-// place assigns rows to domains.
+// place assigns every row to its domain.
 func (p *pipeline) place() {
 	p.domain = make([]int, len(p.run.Train))
 	for i := range p.domain {
@@ -198,7 +198,7 @@ func (p *pipeline) place() {
 	}
 }
 
-// whole is nil where the pool is all rows of the run.
+// whole returns nil if the pool is all rows of the run, otherwise the pool.
 func (p *pipeline) whole(pool []int) []int {
 	if len(pool) == len(p.run.Train) {
 		return nil
@@ -236,8 +236,8 @@ func (p *pipeline) Open(ctx context.Context, step int) (Window, bool, error) {
 	return w, true, p.run.Journal.Selected(algo.Request{Step: step, Update: update, N: len(rows)}, p.decision(step, rows), time.Since(started).Seconds(), false)
 }
 
-// decision is an interval's rows with the scores by which they were chosen: the selector's if
-// it was asked for this interval, else the order's.
+// decision returns an interval's rows with the scores by which they were chosen: the selector's
+// if it was called for this interval, otherwise the order's.
 func (p *pipeline) decision(step int, rows []int) algo.Selection {
 	sel := algo.Selection{Indices: rows}
 	if s := p.selecting; s != nil && s.last == step {
@@ -287,7 +287,7 @@ func (p *pipeline) Observe(ctx context.Context, s *Step) error {
 	return nil
 }
 
-// stages are all stages, in the order in which they are applied.
+// stages returns all stages in the order in which they are applied.
 func (p *pipeline) stages() (out []*stage) {
 	if p.selecting != nil {
 		out = append(out, &p.selecting.stage)

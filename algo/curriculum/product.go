@@ -58,7 +58,7 @@ func (p *pipeline) Weights(ctx context.Context, s *Step) (Weights, error) {
 	return out, nil
 }
 
-// meanOne scales weights to mean 1 over a step; weights that are all 0 are unchanged.
+// meanOne scales weights to mean 1 over a step; weights that are all 0 stay as they are.
 func meanOne(weights [][]float64) {
 	var sum float64
 	n := 0
@@ -76,7 +76,7 @@ func meanOne(weights [][]float64) {
 	}
 }
 
-// weigh asks a weighter, which is given the loss of every row of the step.
+// weigh calls a weighter with the loss of every row of the step.
 func weigh(ctx context.Context, w algo.Weighter, name string, s *Step) (rows, loss [][]float64, how algo.Reduction, err error) {
 	if loss, err = s.Loss(ctx); err != nil {
 		return nil, nil, 0, err
@@ -87,7 +87,7 @@ func weigh(ctx context.Context, w algo.Weighter, name string, s *Step) (rows, lo
 	return rows, loss, how, nil
 }
 
-// domainWeights turns a mixer's weights of the domains into weights of the rows.
+// domainWeights returns a mixer's weights of the domains as weights of the rows.
 func (p *pipeline) domainWeights(ctx context.Context, s *Step) ([][]float64, error) {
 	micros := reports(s, p.domainOf)
 	w, ok := p.mixing.mixer.(algo.StepWeigher)
@@ -101,7 +101,7 @@ func (p *pipeline) domainWeights(ctx context.Context, s *Step) ([][]float64, err
 	return byDomain(s.Micros, weights, p.domainOf), nil
 }
 
-// byDomain gives every row its domain's weight.
+// byDomain returns every row's domain's weight.
 func byDomain(micros []batch.Micro, weights []float64, domainOf func(row int) int) [][]float64 {
 	out := make([][]float64, len(micros))
 	for i, m := range micros {
@@ -113,8 +113,8 @@ func byDomain(micros []batch.Micro, weights []float64, domainOf func(row int) in
 	return out
 }
 
-// upstreamWeights is DataFlex's: before the first stage begins the loss of an unweighted run; a
-// weighter's own weights; or DoReMi's α times each row's mean loss, averaged over the
+// upstreamWeights returns the weights that DataFlex uses: none before the first stage begins;
+// then a weighter's own weights, or DoReMi's α times each row's mean loss, averaged over the
 // micro-batch, so that the loss is 1/k of an unweighted one (finding 65).
 func (p *pipeline) upstreamWeights(ctx context.Context, s *Step) (Weights, error) {
 	for _, w := range p.weighing {

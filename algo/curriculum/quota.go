@@ -8,7 +8,7 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// grouped is rows grouped by their domain, of k domains, in their order.
+// grouped groups rows by their domain, of k domains, keeping their order.
 func grouped(rows, domain []int, k int) [][]int {
 	out := make([][]int, k)
 	for _, r := range rows {
@@ -17,8 +17,8 @@ func grouped(rows, domain []int, k int) [][]int {
 	return out
 }
 
-// quotas splits n in proportion to shares that sum to 1: the integer parts, and the remainder
-// to the largest fractions, the first of equal ones.
+// quotas divides n in proportion to shares, which sum to 1: the integer parts, and the
+// remainder to the largest fractions, the first of equal ones first.
 func quotas(shares []float64, n int) []int {
 	out := make([]int, len(shares))
 	rest := n
@@ -37,9 +37,9 @@ func quotas(shares []float64, n int) []int {
 	return out
 }
 
-// draw draws n distinct rows of a pool in the shares of their domains: a domain's shortage is
-// filled from the rest of the pool, unless rows may be repeated. Its random draws are those of
-// upstream's MixStage.
+// draw draws n distinct rows of a pool, divided among the domains by shares. What a domain
+// lacks is filled from the rest of the pool, unless rows may be repeated. The random draws are
+// those of upstream's MixStage.
 func draw(g *rng.PCG64, pool, domain []int, shares []float64, n int, repeat bool) ([]int, error) {
 	groups := grouped(pool, domain, len(shares))
 	var out []int
@@ -80,8 +80,8 @@ func draw(g *rng.PCG64, pool, domain []int, shares []float64, n int, repeat bool
 	return append(out, extra...), err
 }
 
-// reshaped is how many rows of a pool can be drawn in the given shares before the scarcest
-// domain is exhausted, but at least `least`, or all there are.
+// reshaped returns how many rows of a pool can be drawn in the given shares before the scarcest
+// domain is exhausted, but at least `least`, or the whole pool if it is smaller.
 func reshaped(pool, domain []int, shares []float64, least int) int {
 	n := len(pool)
 	for d, group := range grouped(pool, domain, len(shares)) {

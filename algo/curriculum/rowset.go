@@ -25,7 +25,7 @@ func (s rowSet) remove(rows []int) {
 	}
 }
 
-// without is the rows that are not in the set, in their order.
+// without returns the rows that are not in the set, in their order.
 func (s rowSet) without(rows []int) (out []int) {
 	for _, r := range rows {
 		if !s.has(r) {

@@ -7,23 +7,24 @@ import (
 	"dataflex.dev/dataflex/algo/config"
 )
 
-// Schedule is the number of steps of a run and when its windows open, fixed before it starts.
+// Schedule is a run's number of steps and when its windows open. It is fixed before the run
+// starts.
 type Schedule struct {
 	Total   int // optimizer steps
 	PerStep int // rows per step
 
-	// For a run that trains on windows; zero for one over the whole data set.
+	// Only for a run that trains on windows; zero for a run over the whole data set.
 	Dynamic bool
-	Warmup  int  // steps before the first choice of a Flex epoch, or before rows are weighed
-	Update  int  // steps for which a choice holds
-	Updates int  // choices per Flex epoch; 0 = one every Update steps to the end
+	Warmup  int  // steps before the first decision of a Flex epoch, or before rows are weighted
+	Update  int  // steps for which a decision holds
+	Updates int  // decisions per Flex epoch; 0 = one every Update steps to the end
 	Static  bool // the first window is the whole run
 	Mix     bool // windows are drawn by proportions
 	Ordered bool // windows are served in the given order
 	Pass    int  // steps of a pass over all rows
 }
 
-// NewSchedule is the schedule of a run over that many rows, with PerStep rows per step and
+// NewSchedule returns the schedule of a run over that many rows, with PerStep rows per step and
 // perEpoch steps per pass.
 func NewSchedule(c *config.Config, rows, perStep, perEpoch int) (Schedule, error) {
 	s := Schedule{PerStep: perStep, Pass: perEpoch}
@@ -56,8 +57,8 @@ func NewSchedule(c *config.Config, rows, perStep, perEpoch int) (Schedule, error
 	return s, err
 }
 
-// flex is the number of steps of so many Flex epochs, or of passes over the rows where choices
-// continue to the end.
+// flex returns the number of steps of that many Flex epochs, or of passes over the rows if
+// decisions continue to the end.
 func (s *Schedule) flex(epochs float64, rows int) float64 {
 	if s.Updates > 0 {
 		return math.Ceil(epochs * float64(s.stage()))
@@ -65,7 +66,7 @@ func (s *Schedule) flex(epochs float64, rows int) float64 {
 	return math.Ceil(epochs * math.Ceil(float64(rows)/float64(s.PerStep)))
 }
 
-// selects is the schedule of dynamic_select. A window larger than the pool is an error.
+// selects sets the schedule of dynamic_select. A window larger than the pool is an error.
 func (s *Schedule) selects(c *config.Config, rows int) error {
 	s.Dynamic, s.Warmup, s.Update, s.Updates = true, c.Dynamic.WarmupStep, c.Dynamic.UpdateStep, max(0, c.Dynamic.UpdateTimes)
 	for _, w := range []struct {
@@ -80,8 +81,8 @@ func (s *Schedule) selects(c *config.Config, rows int) error {
 	return nil
 }
 
-// mixes is the schedule of dynamic_mix: a warm-up from the run's own proportions, then
-// update_times windows; one pass over the data where their number is not given.
+// mixes sets the schedule of dynamic_mix: a warm-up in the run's own proportions, then
+// update_times windows, or one pass over the data if update_times is not given.
 func (s *Schedule) mixes(c *config.Config, rows int) (open float64) {
 	d := c.Dynamic
 	s.Dynamic, s.Mix, s.Static, s.Warmup, s.Update = true, true, d.StaticMix, d.WarmupStep, d.UpdateStep
@@ -125,7 +126,7 @@ func (s *Schedule) orders(c *config.Config) (open float64, err error) {
 	return open, nil
 }
 
-// First is the number of steps of the first window of a mixture.
+// First returns the number of steps of the first window of a mixture.
 func (s Schedule) First() int {
 	if s.Static {
 		return s.Total
@@ -133,7 +134,7 @@ func (s Schedule) First() int {
 	return s.Warmup
 }
 
-// stage is the length of a Flex epoch in steps; 0 for an open-ended run.
+// stage returns the length of a Flex epoch in steps; 0 for a run without end.
 func (s Schedule) stage() int {
 	if s.Updates == 0 {
 		return 0
@@ -141,7 +142,7 @@ func (s Schedule) stage() int {
 	return s.Warmup + s.Update*s.Updates
 }
 
-// Opening is what happens before a step.
+// Opening says what happens before a step.
 type Opening uint8
 
 const (
@@ -150,8 +151,8 @@ const (
 	Choose                  // the selector, or the mixer, decides on the next window
 )
 
-// Opening is what to do before the step-th step (0-based), and for Choose the number of the
-// choice in its Flex epoch: 1, 2, ….
+// Opening returns what happens before step (counted from 0) and, for Choose, the number of the
+// decision in its Flex epoch: 1, 2, ….
 func (s Schedule) Opening(step int) (o Opening, update int) {
 	if !s.Dynamic {
 		return Continue, 0
@@ -171,7 +172,7 @@ func (s Schedule) Opening(step int) (o Opening, update int) {
 	return Continue, 0
 }
 
-// Choices is the number of choices in the run.
+// Choices returns the number of decisions in the run.
 func (s Schedule) Choices() int {
 	n := 0
 	for step := range s.Total {
@@ -182,7 +183,7 @@ func (s Schedule) Choices() int {
 	return n
 }
 
-// FlexEpoch is the Flex epoch a step belongs to.
+// FlexEpoch returns the Flex epoch of a step.
 func (s Schedule) FlexEpoch(step int) int {
 	if n := s.stage(); n > 0 {
 		return step / n

@@ -24,7 +24,7 @@ func newSelected(ctx context.Context, r Run, component *config.Component) (*Sele
 		return nil, err
 	}
 	s := &Selected{method: method{any: selector, component: component}, chooser: chooser{run: r, selector: selector, name: component.Name}}
-	return s, s.settle(ctx, r)
+	return s, s.prepare(ctx, r)
 }
 
 // Open draws rows or asks the selector for them, according to the schedule.
@@ -75,7 +75,7 @@ func (s *Selected) window(ctx context.Context, step, update int) ([]int, error) 
 	if len(sel.Indices) != r.N {
 		return nil, fmt.Errorf("selection at step %d: %s returned %d rows for a window of %d", step, s.component.Name, len(sel.Indices), r.N)
 	}
-	s.sayAlike(step, sel.Score)
+	s.warnEqual(step, sel.Score)
 	return sel.Indices, s.run.Journal.Selected(r, sel, time.Since(started).Seconds(), reused)
 }
 

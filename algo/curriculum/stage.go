@@ -13,7 +13,7 @@ import (
 	"dataflex.dev/dataflex/algo/reorder"
 )
 
-// stage is common to all stages of a pipeline: a method, and when it is asked.
+// stage is what all stages of a pipeline have: a method, and when it is called.
 type stage struct {
 	method
 	*config.Stage
@@ -59,12 +59,12 @@ func newSelecting(ctx context.Context, r Run, s *config.Stage, b *board, cache s
 	if r.Outline {
 		return out, nil
 	}
-	err = out.settle(ctx, r)
+	err = out.prepare(ctx, r)
 	lent.Questions = r.Questions
 	return out, err
 }
 
-// ask asks the selector for n rows of a pool, nil for all rows.
+// ask calls the selector for n rows of a pool; nil = all rows.
 func (s *selecting) ask(ctx context.Context, at moment, pool []int, n int) ([]int, error) {
 	r := algo.Request{Step: at.step, Update: at.update, N: n, Pool: pool}
 	var err error
@@ -78,7 +78,7 @@ func (s *selecting) ask(ctx context.Context, at moment, pool []int, n int) ([]in
 	if len(sel.Indices) != n {
 		return nil, fmt.Errorf("selector %s returned %d rows, wanted %d", s.Key, len(sel.Indices), n)
 	}
-	s.sayAlike(at.step, sel.Score)
+	s.warnEqual(at.step, sel.Score)
 	s.last, s.selection = at.step, sel
 	if s.Draw {
 		return sel.Indices, nil
@@ -86,7 +86,7 @@ func (s *selecting) ask(ctx context.Context, at moment, pool []int, n int) ([]in
 	return distinct(sel.Indices), nil
 }
 
-// distinct is the distinct rows in order of first occurrence.
+// distinct returns the distinct rows, in order of first occurrence.
 func distinct(rows []int) (out []int) {
 	seen := make(map[int]bool, len(rows))
 	for _, r := range rows {
@@ -135,10 +135,10 @@ func newMixing(ctx context.Context, r Run, s *config.Stage) (*mixing, error) {
 	if r.Outline {
 		return m, nil
 	}
-	return m, m.settle(ctx, r)
+	return m, m.prepare(ctx, r)
 }
 
-// ask asks the mixer for the shares from this step on.
+// ask calls the mixer for the shares from this step on.
 func (m *mixing) ask(ctx context.Context, r Run, step int) ([]float64, error) {
 	started := time.Now()
 	m.asked++
@@ -183,7 +183,7 @@ func (o *ordering) setPool(rows []int) error {
 	return o.order.SetPool(rows)
 }
 
-// ahead is the next n rows of a static order, which is repeated without end.
+// ahead returns the next n rows of a static order, which repeats without end.
 func (o *ordering) ahead(ctx context.Context, n int) ([]int, error) {
 	all, err := o.order.Static(ctx)
 	if err != nil {
@@ -239,5 +239,5 @@ func newWeighing(ctx context.Context, r Run, s *config.Stage) (*weighing, error)
 	if r.Outline {
 		return out, nil
 	}
-	return out, out.settle(ctx, r)
+	return out, out.prepare(ctx, r)
 }

@@ -33,8 +33,9 @@ func (s *stream) begin() {
 	s.chosen, s.rows = nil, nil
 }
 
-// warmup is a random draw, in the run's own proportions if there is a mixer; or the head of an
-// order that needs no trained model and is not preceded by other stages.
+// warmup returns the rows before the first decision: a random draw, in the run's own
+// proportions if there is a mixer; or the beginning of an order that needs no trained model and
+// has no stage before it.
 func (s *stream) warmup(ctx context.Context, at moment) ([]int, error) {
 	if s.startsOrdered() {
 		return s.next(ctx, at)
@@ -55,13 +56,13 @@ func (s *stream) warmup(ctx context.Context, at moment) ([]int, error) {
 	return out, nil
 }
 
-// startsOrdered reports that the warm-up is in the order, too.
+// startsOrdered reports whether the warm-up follows the order, too.
 func (s *stream) startsOrdered() bool {
 	o := s.ordering
 	return o != nil && !o.order.Dynamic() && s.selecting == nil && s.mixing == nil && o.active(0)
 }
 
-// next is the rows of an interval.
+// next returns the rows of an interval.
 func (s *stream) next(ctx context.Context, at moment) ([]int, error) {
 	if s.planned(at.step) {
 		if err := s.plan(ctx, at); err != nil {
@@ -95,8 +96,8 @@ func (s *stream) planned(step int) bool {
 // draws reports whether the mixer decides how many rows are drawn from each domain.
 func (s *stream) draws() bool { return s.mixing != nil && s.mixing.inLoss == nil }
 
-// plan decides the rows up to the next time that a selector or a mixer is due, or of a single
-// interval where there is no order.
+// plan decides the rows until a selector or a mixer is due again, or without an order those of
+// a single interval.
 func (s *stream) plan(ctx context.Context, at moment) (err error) {
 	if s.selecting != nil && s.selecting.due(at.step) {
 		if err := s.selectRows(ctx, at); err != nil {
@@ -127,9 +128,8 @@ func (s *stream) plan(ctx context.Context, at moment) (err error) {
 	return o.setPool(s.rows)
 }
 
-// selectRows asks the selector for its share of the rows not yet taken in this round of the
-// pool, or for as many as are needed if that is less; it chooses among all rows where too few
-// are left.
+// selectRows calls the selector for its share of the rows not yet taken in this round of the
+// pool, or for fewer if fewer are needed; if too few rows are left it chooses among all rows.
 func (s *stream) selectRows(ctx context.Context, at moment) (err error) {
 	sel := s.selecting
 	sel.last = at.step
@@ -150,8 +150,8 @@ func (s *stream) selectRows(ctx context.Context, at moment) (err error) {
 	return err
 }
 
-// until is the number of rows of the intervals from a step on, up to the one at which due
-// returns true, or to the end of the run.
+// until returns the number of rows of the intervals from a step to the one at which due returns
+// true, or to the end of the run.
 func (s *stream) until(step int, due func(step int) bool) (rows int) {
 	plan := s.run.Schedule
 	for t := step; t < plan.Total; t++ {
@@ -213,8 +213,8 @@ func (s *stream) take(ctx context.Context, at moment, n int) (rows []int, err er
 	return rows, nil
 }
 
-// ordered is the next rows of an order that follows scores: with new scores where the stage is
-// due, else continuing the last order.
+// ordered returns the next rows of an order that follows scores: with new scores if the stage
+// is due, otherwise the continuation of the last order.
 func (s *stream) ordered(ctx context.Context, at moment, n int) ([]int, error) {
 	if !s.ordering.due(at.step) {
 		if rows, ok := s.ordering.order.Ahead(n); ok {

@@ -22,13 +22,13 @@ func newWeighted(ctx context.Context, r Run, component *config.Component) (*weig
 		return nil, err
 	}
 	out := &weighted{method: method{any: w, component: component}, run: r, weighter: w}
-	return out, out.settle(ctx, r)
+	return out, out.prepare(ctx, r)
 }
 
 // Open opens no windows.
 func (w *weighted) Open(context.Context, int) (Window, bool, error) { return Window{}, false, nil }
 
-// Weights asks the weighter, which is given the loss of every row of the step.
+// Weights calls the weighter with the loss of every row of the step.
 func (w *weighted) Weights(ctx context.Context, s *Step) (Weights, error) {
 	if s.Index < w.run.Schedule.Warmup {
 		return Weights{How: w.reduction(algo.TokenMean)}, nil

@@ -60,8 +60,8 @@ type doremi struct {
 	refLoss   func(b decoder.Batch) ([]float32, error)
 }
 
-// before is the state at the start of a step: a step that is weighed again, without a row whose
-// gradient is NaN or Inf, starts from it.
+// before is the state at the start of a step. If the step is repeated without a row whose
+// gradient is NaN or Inf, its weights are computed again from there.
 type before struct {
 	step  int
 	state doremiState
@@ -196,8 +196,8 @@ func (m *doremi) lossWeights() []float64 {
 	return append([]float64(nil), m.weights...)
 }
 
-// excess sums max(ℓ_θ - ℓ_ref, 0) over the tokens of each domain. Ranks share the micro-batches
-// out.
+// excess sums max(ℓ_θ - ℓ_ref, 0) over the tokens of each domain. The micro-batches are divided
+// among the ranks.
 func (m *doremi) excess(ctx context.Context, micros []algo.MicroReport) (tally, error) {
 	t := newTally(len(m.domains))
 	err := m.run.Ranks.Deal(ctx, "losses of the reference model", len(micros), func(i int) ([]byte, error) {

@@ -10,9 +10,9 @@ import (
 	"dataflex.dev/dataflex/data/rng"
 )
 
-// The rules of mixture_sample_rule.
+// The values of mixture_sample_rule.
 const (
-	Mixture    = "mixture"    // the requested proportions; equal shares where there are none
+	Mixture    = "mixture"    // the requested proportions, or equal shares if there are none
 	Stratified = "stratified" // by the domains' sizes, whatever is requested
 	Uniform    = "uniform"    // equal shares, whatever is requested
 )
@@ -28,7 +28,7 @@ type Manager struct {
 	stream  *rng.PCG64
 }
 
-// NewManager makes the manager of a run. rule "" means Mixture; initial are the run's
+// NewManager returns the Manager of a run. rule "" means Mixture; initial are the run's
 // init_mixture_proportions, nil for none.
 func NewManager(domains []algo.Domain, rule string, initial []float64, seed uint64) (*Manager, error) {
 	if len(domains) == 0 {
@@ -60,7 +60,7 @@ func NewManager(domains []algo.Domain, rule string, initial []float64, seed uint
 	return m, nil
 }
 
-// DomainOf is the domain of a position in Run.Train, -1 for a row of none.
+// DomainOf returns the domain of a position in Run.Train, or -1 if the row has none.
 func (m *Manager) DomainOf(row int) int {
 	if d, ok := m.owner[row]; ok {
 		return d
@@ -68,12 +68,12 @@ func (m *Manager) DomainOf(row int) int {
 	return -1
 }
 
-// Initial are the run's own proportions scaled to sum to 1, nil where there are none: the
+// Initial returns the run's own proportions scaled to sum to 1, nil if there are none: the
 // argument of algo.Starter.SetInitial.
 func (m *Manager) Initial() []float64 { return m.initial }
 
-// Shares are the proportions that the rule uses when p is requested; nil requests the initial
-// proportions. A p that is not a distribution is replaced by equal shares.
+// Shares returns the proportions that the rule uses when p is requested; nil requests the
+// initial proportions. A p that is not a distribution is replaced by equal shares.
 func (m *Manager) Shares(p []float64) []float64 {
 	k := len(m.domains)
 	switch m.rule {

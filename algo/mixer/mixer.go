@@ -20,7 +20,7 @@ import (
 	"dataflex.dev/dataflex/algo"
 )
 
-// uniform is one share for each of k domains.
+// uniform returns equal shares for k domains.
 func uniform(k int) []float64 {
 	p := make([]float64, k)
 	for i := range p {
@@ -29,7 +29,7 @@ func uniform(k int) []float64 {
 	return p
 }
 
-// Normalised is p scaled to sum to 1.
+// Normalised returns p scaled to sum to 1.
 func Normalised(p []float64) []float64 {
 	out := make([]float64, len(p))
 	t := total(p)
@@ -46,8 +46,8 @@ func total(p []float64) (sum float64) {
 	return sum
 }
 
-// proportions checks and scales a user's values: one share >= 0 for each of k domains, not all
-// 0.
+// proportions checks a user's values, one share >= 0 for each of k domains and not all 0, and
+// scales them to sum to 1.
 func proportions(p []float64, k int) ([]float64, error) {
 	if len(p) != k {
 		return nil, fmt.Errorf("%d shares for %d domains", len(p), k)
@@ -79,8 +79,8 @@ type tally struct {
 
 func newTally(k int) tally { return tally{make([]float64, k), make([]int, k)} }
 
-// add adds value(token) of every token with a target to the domain of its row. A row with a
-// value that is NaN or Inf is left out and named in the log.
+// add adds value(token) of every token with a target to its row's domain. A row with a value
+// that is NaN or Inf is left out and named in the log.
 func (t tally) add(run *algo.Run, m algo.MicroReport, value func(token int) float64) {
 	for i, row := range m.Rows {
 		var sum float64
@@ -99,7 +99,7 @@ func (t tally) add(run *algo.Run, m algo.MicroReport, value func(token int) floa
 	}
 }
 
-// mean is the mean over domain d's tokens; ok is false where there are none.
+// mean returns the mean over domain d's tokens; ok is false if it has none.
 func (t tally) mean(d int) (mean float64, ok bool) {
 	if t.tokens[d] == 0 {
 		return 0, false

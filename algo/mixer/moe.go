@@ -152,7 +152,8 @@ func (m *dynamicMoE) probe() error {
 	return nil
 }
 
-// gateLoads is every domain's o_i. Ranks share the micro-batches of a domain out.
+// gateLoads returns every domain's o_i. The micro-batches of a domain are divided among the
+// ranks.
 func (m *dynamicMoE) gateLoads(ctx context.Context) ([][]float64, error) {
 	if err := m.probe(); err != nil {
 		return nil, err
@@ -189,8 +190,8 @@ func (m *dynamicMoE) gateLoads(ctx context.Context) ([][]float64, error) {
 	return out, nil
 }
 
-// load is the experts' shares of the last router, times the tokens. A row that makes them NaN
-// or Inf is named and left out.
+// load returns the sum of the last router's probabilities, per expert. A row that makes it NaN
+// or Inf is left out and named in the log.
 func (m *dynamicMoE) load(micro batch.Micro, rows []data.Example) ([]float64, error) {
 	loads, err := m.loads(micro.Batch)
 	if err != nil {
@@ -237,7 +238,7 @@ func distances(o [][]float64) []float64 {
 	return delta
 }
 
-// shift updates w with the distances and returns the softmax before smoothing as well.
+// shift updates w with the distances and also returns the softmax before smoothing.
 func (m *dynamicMoE) shift(delta []float64) (alpha []float64) {
 	logits := make([]float64, len(delta))
 	largest := math.Inf(-1)

@@ -26,10 +26,10 @@ type Vectors struct {
 	Data   []float32
 }
 
-// Row is row i.
+// Row returns row i.
 func (v Vectors) Row(i int) []float32 { return v.Data[i*v.Dim : (i+1)*v.Dim] }
 
-// Select copies the rows named.
+// Select returns a copy of the given rows.
 func (v Vectors) Select(rows []int) Vectors {
 	out := Vectors{N: len(rows), Dim: v.Dim, Data: make([]float32, 0, len(rows)*v.Dim)}
 	for _, i := range rows {
@@ -80,8 +80,8 @@ func (v Vectors) Write(path string) error {
 	return storage.WriteFile(path, npy.Encode(v.Data, v.N, v.Dim))
 }
 
-// Found is, for every query, the rows found in order of distance, equal distances in order of
-// rows.
+// Found holds, for every query, the rows found in order of distance, equal distances in order
+// of rows.
 type Found struct {
 	M, K    int
 	Index   []int     // [M, K]

@@ -10,7 +10,8 @@ import (
 	"dataflex.dev/dataflex/model/generate"
 )
 
-// Options are the options of generation in a configuration; stop ends an answer.
+// Options returns the generation options of a configuration; stop are the tokens that end an
+// answer.
 func Options(c *config.Config, stop []int32) generate.Options {
 	g := c.Generating
 	o := generate.Options{
@@ -23,7 +24,7 @@ func Options(c *config.Config, stop []int32) generate.Options {
 	return o
 }
 
-// Stop are the tokens that end an answer: the EOS, the template's stop words (nil = no
+// Stop returns the tokens that end an answer: the EOS, the template's stop words (nil = no
 // template) and, as in LLaMA-Factory's predictions, every additional special token.
 func Stop(tok *tokenizer.Tokenizer, tmpl *template.Template) (ids []int32) {
 	if _, id, ok := tok.EOS(); ok {
@@ -45,9 +46,9 @@ func Stop(tok *tokenizer.Tokenizer, tmpl *template.Template) (ids []int32) {
 	return ids
 }
 
-// Padding is the effect on the repetition penalty of LLaMA-Factory's batches of so many rows,
-// left-padded to a multiple: in a batch with a longer prompt, a prompt counts as containing the
-// padding token. For generate.Options.Penalised.
+// Padding returns, for generate.Options.Penalised, what left padding adds to the repetition
+// penalty in LLaMA-Factory: in a batch with a longer prompt, padded to a multiple, a prompt
+// counts as containing the padding token.
 func Padding(rows []Row, batch, multiple int, tok *tokenizer.Tokenizer) [][]int32 {
 	out := make([][]int32, len(rows))
 	_, pad, ok := tok.Pad()
@@ -74,12 +75,12 @@ func NewAnswer(tok *tokenizer.Tokenizer, r Row, continuation []int32, skipSpecia
 	return Answer{Prompt: tok.Decode(r.Prompt, false), Predict: tok.Decode(continuation, skipSpecial), Label: tok.Decode(r.Label, skipSpecial)}
 }
 
-// Line is the answer as LLaMA-Factory writes it, with its newline.
+// Line returns the answer as LLaMA-Factory writes it, with its newline.
 func (a Answer) Line() string {
 	return pyjson.Encode(pyjson.Object{{Key: "prompt", Value: a.Prompt}, {Key: "predict", Value: a.Predict}, {Key: "label", Value: a.Label}}, 0) + "\n"
 }
 
-// Lines are the lines of answers.
+// Lines returns the lines of all answers.
 func Lines(answers []Answer) []byte {
 	var b bytes.Buffer
 	for _, a := range answers {

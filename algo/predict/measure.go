@@ -10,8 +10,9 @@ import (
 	"dataflex.dev/dataflex/data/pyjson"
 )
 
-// Measure is LLaMA-Factory's ComputeSimilarity: BLEU-4 over characters and ROUGE-1, 2 and L
-// (F1) over jieba's words, each in percent, the mean over rows of figures rounded to four digits.
+// Measure computes LLaMA-Factory's ComputeSimilarity: BLEU-4 over characters, and ROUGE-1, 2
+// and L (F1) over jieba's words, each in percent, as the mean over rows of values rounded to
+// four digits.
 func Measure(answers []Answer, prefix string) pyjson.Object {
 	var bleus float64
 	var rouges [3]float64
@@ -29,8 +30,8 @@ func Measure(answers []Answer, prefix string) pyjson.Object {
 	return out
 }
 
-// bleu is NLTK's sentence_bleu of characters against one reference, uniform weights up to
-// four-grams, smoothing method 3 (NIST geometric sequence; Chen and Cherry, WMT 2014).
+// bleu is NLTK's sentence_bleu over characters against one reference, with uniform weights up
+// to four-grams and smoothing method 3 (NIST geometric sequence: Chen and Cherry, WMT 2014).
 func bleu(predict, label string) float64 {
 	hypothesis, reference := []rune(predict), []rune(label)
 	sum, halvings := 0.0, 0
@@ -51,7 +52,7 @@ func bleu(predict, label string) float64 {
 		}
 	}
 	if h, r := float64(len(hypothesis)), float64(len(reference)); h <= r {
-		sum += 1 - r/h // brevity
+		sum += 1 - r/h // brevity penalty
 	}
 	return math.Exp(sum)
 }
@@ -104,8 +105,8 @@ func sequences(words []string, n int) map[string]bool {
 	return out
 }
 
-// words are the words of a text's sentences. As with upstream's split(" "), a sentence of only
-// spaces is one empty word.
+// words returns the words of a text's sentences. As with upstream's split(" "), a sentence of
+// only spaces is one empty word.
 func words(text string) (out []string) {
 	for _, sentence := range sentences(text) {
 		if sentence != "" {
@@ -115,7 +116,7 @@ func words(text string) (out []string) {
 	return out
 }
 
-// commonLength is the length of the longest common subsequence.
+// commonLength returns the length of the longest common subsequence.
 func commonLength(a, b []string) int {
 	row := make([]int, len(b)+1)
 	for _, x := range a {

@@ -69,7 +69,7 @@ func (p *Predictor) Predict(ctx context.Context) error {
 		pyjson.Field{Key: "predict_samples_per_second", Value: report.Round(float64(len(rows))/seconds, 3)}))
 }
 
-// answers are the model's answers to rows.
+// answers generates the model's answers to rows.
 func (p *Predictor) answers(ctx context.Context, rows []Row) ([]Answer, error) {
 	c := p.Config
 	prompts := make([][]int32, len(rows))

@@ -45,9 +45,9 @@ func Templated(tok *tokenizer.Tokenizer, tmpl *template.Template, cutoff int) En
 	}
 }
 
-// Rows reads the rows that a configuration wants answered: those of eval_dataset, or those that
-// val_size holds out of dataset, or where neither is set, those of dataset. Rows without a
-// question are left out, with a warning.
+// Rows reads the rows to be answered: those of eval_dataset; or those that val_size holds out
+// of dataset; or, if neither is set, those of dataset. Rows without a question are left out,
+// with a warning.
 func Rows(ctx context.Context, c *config.Config, encode Encode) (rows []Row, warnings []string, err error) {
 	samples, key, err := samples(ctx, c)
 	if err != nil {
@@ -81,7 +81,7 @@ func Rows(ctx context.Context, c *config.Config, encode Encode) (rows []Row, war
 	return rows, processor.Warnings(dropped), nil
 }
 
-// samples are the rows read, and the key that names their data sets.
+// samples reads the rows, and returns the configuration key that names their data sets.
 func samples(ctx context.Context, c *config.Config) ([]data.Sample, string, error) {
 	d := c.Data
 	var info []byte
@@ -133,7 +133,7 @@ func (r reader) draws(names []string) (bool, error) {
 	return false, nil
 }
 
-// read is the data sets' rows, mixed as the configuration says.
+// read reads the data sets' rows, mixed as the configuration says.
 func (r reader) read(ctx context.Context, names []string) ([]data.Sample, error) {
 	if len(names) == 0 {
 		return nil, nil

@@ -292,7 +292,7 @@ func (s *clusterLESS) members(representatives []int) (out []clusterOf) {
 	return out
 }
 
-// clusters is the number of clusters up to the last that has a row.
+// clusters returns the number of clusters up to the last non-empty one.
 func (s *clusterLESS) clusters() int {
 	most := 0
 	for _, c := range s.ids {

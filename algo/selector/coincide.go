@@ -86,35 +86,43 @@ func newCOINCIDE(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Selector
 		p.Int(of, 0) // batches and blocks are chosen here
 	}
 	p.String("clustering_device", "auto") // the run's device is used
-	if err := p.Err(); err != nil {
+	if err := s.checkParams(p, variant, dtype); err != nil {
 		return nil, err
-	}
-	switch {
-	case variant != "official" && variant != "upstream":
-		return nil, p.Wrap("variant", fmt.Errorf("variant is official or upstream, not %q", variant))
-	case variant == "official" && mode == algo.Upstream:
-		return nil, p.Wrap("variant", errors.New("the official code's arithmetic belongs to mode: faithful"))
-	case s.options.K < 0:
-		return nil, p.Wrap("num_clusters", fmt.Errorf("%d clusters", s.options.K))
-	case !(s.tau > 0):
-		return nil, p.Wrap("temperature", fmt.Errorf("the temperature must be positive, not %v", s.tau))
-	case !(s.single > 0):
-		return nil, p.Wrap("single_member_density", fmt.Errorf("a density must be positive, not %v", s.single))
-	case p.Given("embedding_layers") && len(s.layers) == 0:
-		return nil, p.Wrap("embedding_layers", errors.New("at least one layer is needed"))
-	case dtype != "auto" && dtype != "fp16" && dtype != "bf16" && dtype != "fp32":
-		return nil, p.Wrap("embedding_model_dtype", fmt.Errorf("auto, fp16, bf16 or fp32 (all computed in float32 here), not %q", dtype))
-	}
-	if s.folder == "" {
-		layers := run.Model.Config().Layers
-		for _, l := range s.layers {
-			if l > layers || l < -layers-1 {
-				return nil, p.Wrap("embedding_layers", fmt.Errorf("the model has hidden states 0 to %d, or -1 to -%d from the end, not %d", layers, layers+1, l))
-			}
-		}
 	}
 	run.Log.Info("coincide: the paper uses image and text features of every layer; here there are only text features")
 	return s, nil
+}
+
+// checkParams returns an error if a parameter has no meaning.
+func (s *coincide) checkParams(p *config.Params, variant, dtype string) error {
+	if err := p.Err(); err != nil {
+		return err
+	}
+	switch {
+	case variant != "official" && variant != "upstream":
+		return p.Wrap("variant", fmt.Errorf("variant is official or upstream, not %q", variant))
+	case variant == "official" && s.mode == algo.Upstream:
+		return p.Wrap("variant", errors.New("the official code's arithmetic belongs to mode: faithful"))
+	case s.options.K < 0:
+		return p.Wrap("num_clusters", fmt.Errorf("%d clusters", s.options.K))
+	case !(s.tau > 0):
+		return p.Wrap("temperature", fmt.Errorf("the temperature must be positive, not %v", s.tau))
+	case !(s.single > 0):
+		return p.Wrap("single_member_density", fmt.Errorf("a density must be positive, not %v", s.single))
+	case p.Given("embedding_layers") && len(s.layers) == 0:
+		return p.Wrap("embedding_layers", errors.New("at least one layer is needed"))
+	case dtype != "auto" && dtype != "fp16" && dtype != "bf16" && dtype != "fp32":
+		return p.Wrap("embedding_model_dtype", fmt.Errorf("auto, fp16, bf16 or fp32 (all computed in float32 here), not %q", dtype))
+	}
+	if s.folder == "" {
+		layers := s.run.Model.Config().Layers
+		for _, l := range s.layers {
+			if l > layers || l < -layers-1 {
+				return p.Wrap("embedding_layers", fmt.Errorf("the model has hidden states 0 to %d, or -1 to -%d from the end, not %d", layers, layers+1, l))
+			}
+		}
+	}
+	return nil
 }
 
 func (s *coincide) CacheDir() string { return s.dir }
@@ -259,22 +267,33 @@ func (s *coincide) cluster(ctx context.Context, r algo.Request) (*concepts, erro
 	if c.transferability, err = cluster.Transferability(ctx, s.run.Device, v, ids, k, nearest); err != nil {
 		return nil, err
 	}
-	members := make([][]int, k)
+	if err := s.orderMembers(ctx, c, v, whole, ids, o.K, scale); err != nil {
+		return nil, err
+	}
+	c.shares, c.taken = cluster.Shares(c.transferability, c.density, s.tau), make([]int, k)
+	s.run.Log.Info("coincide: the pool is clustered", "rows", len(ids), "clusters", k, "layers", c.layers)
+	return c, nil
+}
+
+// orderMembers computes the density of every cluster and the order of its rows. Row i of v, in
+// cluster ids[i], is row whole[i] of the pool; wanted is the number of clusters asked for.
+func (s *coincide) orderMembers(ctx context.Context, c *concepts, v neighbor.Vectors, whole, ids []int, wanted int, scale float64) error {
+	members := make([][]int, slices.Max(ids)+1)
 	for i, id := range ids {
 		members[id] = append(members[id], i)
 	}
 	for i, m := range members {
 		if len(m) > mostMembers {
-			return nil, fmt.Errorf("cluster %d has %d rows, more than %d that can be compared with each other: raise num_clusters (%d)", i, len(m), mostMembers, o.K)
+			return fmt.Errorf("cluster %d has %d rows, more than %d that can be compared with each other: raise num_clusters (%d)", i, len(m), mostMembers, wanted)
 		}
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		order, density := []int(nil), s.single
 		if len(m) > 0 {
 			kernel, err := cluster.NewKernel(s.run.Device, v.Select(m), scale)
 			if err != nil {
-				return nil, fmt.Errorf("cluster of %d rows: %w", len(m), err)
+				return fmt.Errorf("cluster of %d rows: %w", len(m), err)
 			}
 			density = kernel.Density(s.official, s.single)
 			for _, j := range kernel.Order() {
@@ -283,9 +302,7 @@ func (s *coincide) cluster(ctx context.Context, r algo.Request) (*concepts, erro
 		}
 		c.order, c.density = append(c.order, order), append(c.density, density)
 	}
-	c.shares, c.taken = cluster.Shares(c.transferability, c.density, s.tau), make([]int, k)
-	s.run.Log.Info("coincide: the pool is clustered", "rows", len(ids), "clusters", k, "layers", c.layers)
-	return c, nil
+	return nil
 }
 
 // clusters determines the number of clusters K.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
@@ -30,20 +29,11 @@ type custom struct {
 
 func newCustom(run *algo.Run, _ algo.Mode, p *config.Params) (algo.Selector, error) {
 	s := &custom{run: run, losses: p.Bool("losses", false), dir: p.String("cache_dir", "")}
-	command := p.Strings("command", nil)
-	timeout := time.Duration(p.Float("timeout", 600) * float64(time.Second))
-	if err := p.Err(); err != nil {
+	var err error
+	if s.program, err = program.FromParams(p, run.Log); err != nil {
 		return nil, err
 	}
-	switch {
-	case timeout <= 0:
-		return nil, p.Wrap("timeout", fmt.Errorf("a timeout in seconds must be positive"))
-	case len(command) > 0:
-		if err := program.Find(command); err != nil {
-			return nil, p.Wrap("command", err)
-		}
-		s.program = program.New(command, timeout, run.Log)
-	default:
+	if s.program == nil {
 		run.Log.Info("selector custom has no `command`: it picks rows 0 … n-1, as upstream's example does")
 	}
 	return s, nil

@@ -11,9 +11,9 @@ import (
 	"dataflex.dev/dataflex/data/storage"
 )
 
-// keptMean is mean for a share of a scoring, whose whole has that key: the first share computes
-// the mean of a subtask's evaluation rows and leaves it in cache_dir; the others wait for it, on
-// whatever machine, and read it.
+// keptMean returns a mean that several scoring processes share: the first one computes the mean
+// of a subtask's evaluation rows and writes it to cache_dir, the others wait for the file and
+// read it. key identifies the whole scoring.
 func (s *influence) keptMean(key string, mean meanOf) meanOf {
 	return func(ctx context.Context, task int) (_ []float64, err error) {
 		dir := filepath.Join(s.dir, "features")
@@ -49,7 +49,7 @@ func (s *influence) keptMean(key string, mean meanOf) meanOf {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// encodeMean is the key, the values as little-endian float64, and the CRC32C of both.
+// encodeMean returns key, values as little-endian float64, and the CRC32C of both.
 func encodeMean(key string, values []float64) []byte {
 	b := []byte(key)
 	for _, x := range values {
@@ -58,7 +58,8 @@ func encodeMean(key string, values []float64) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// readMean is a mean that was kept; nil where there is none with that key, or a damaged one.
+// readMean reads a mean written by encodeMean; nil if the file is missing, damaged or has
+// another key.
 func readMean(path, key string, dim int) []float64 {
 	b, err := storage.ReadFile(path)
 	if err != nil || len(b) != len(key)+8*dim+4 || string(b[:len(key)]) != key {

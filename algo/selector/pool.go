@@ -9,9 +9,9 @@ import (
 	"dataflex.dev/dataflex/data"
 )
 
-// pool is the rows among which a selection is made. Methods that score rows one by one compute
-// on its examples and return positions in Run.Train; to methods that use the whole training set
-// it says which rows may be picked.
+// pool is the rows that may be selected. Methods that score rows one by one compute on its
+// examples and return positions in Run.Train; methods that use the whole training set ask it
+// which rows may be picked.
 type pool struct {
 	rows     []int // positions in Run.Train; nil: all, in order
 	examples []data.Example

@@ -13,13 +13,14 @@ import (
 	"dataflex.dev/dataflex/data/torchsort"
 )
 
-// top picks the n largest scores in descending order. Ties are broken as torch.topk does in
-// mode upstream, and by the lower row in mode faithful. NaN is never picked: where fewer rows
-// have a score than are wanted, the best are picked again. At least one score must not be NaN.
-// be a number among the scores.
+// top returns the rows with the n largest scores in descending order. Mode faithful breaks ties
+// by the lower row, mode upstream as torch.topk does. Rows whose score is NaN are never picked;
+// if fewer rows have a score than are wanted, the best ones are picked again. At least one
+// score must not be NaN.
 func top(mode algo.Mode, score []float64, n int) []int { return topAmong(mode, score, nil, n) }
 
-// topAmong is top, except that faithful breaks ties first by tie and then by the lower row.
+// topAmong is top, except that mode faithful breaks ties first by tie and then by the lower
+// row.
 func topAmong(mode algo.Mode, score, tie []float64, n int) []int {
 	var valid []int
 	for i, x := range score {
@@ -53,7 +54,8 @@ func topAmong(mode algo.Mode, score, tie []float64, n int) []int {
 	return order
 }
 
-// byIdentity is every row's rank by data set and number, wherever it is stored.
+// byIdentity returns every row's rank by data set and row number, which does not depend on
+// where the row is stored.
 func byIdentity(rows []data.Example) []float64 {
 	order := make([]int, len(rows))
 	for i := range order {
@@ -69,7 +71,7 @@ func byIdentity(rows []data.Example) []float64 {
 	return out
 }
 
-// scored refuses a pool without any score, and logs which rows have none.
+// scored returns an error if no row of the pool has a score, and logs the rows that have none.
 func scored(log *slog.Logger, pool []data.Example, score []float64) error {
 	none, first := 0, -1
 	for i, x := range score {
@@ -90,7 +92,7 @@ func scored(log *slog.Logger, pool []data.Example, score []float64) error {
 	return nil
 }
 
-// pick is the entries of x at the indices.
+// pick returns the entries of x at the indices.
 func pick(x []float64, indices []int) []float64 {
 	out := make([]float64, len(indices))
 	for i, j := range indices {

@@ -25,8 +25,8 @@ type scan struct {
 	error2 []float64 // per subtask: the square of the projection's error in a score
 }
 
-// cosines is [pool, subtasks], under the model's current weights. key identifies everything
-// that they depend on. weight is their weight in the scores.
+// cosines returns the cosines [pool, subtasks] under the model's current weights. key
+// identifies everything that they depend on; weight is their factor in the scores.
 func (c *scan) cosines(ctx context.Context, key string, o optim.Adaptive, weight float64, mean meanOf) ([]float32, error) {
 	n := len(c.tasks)
 	out := make([]float32, len(c.pool)*n)
@@ -39,7 +39,7 @@ func (c *scan) cosines(ctx context.Context, key string, o optim.Adaptive, weight
 	return out, nil
 }
 
-// group is the pass for the subtasks from lo to hi (exclusive).
+// group computes them for subtasks lo to hi (exclusive), which share a pass.
 func (c *scan) group(ctx context.Context, key string, o optim.Adaptive, weight float64, mean meanOf, lo, hi int, out []float32) error {
 	t, err := c.newTargets(ctx, lo, hi, mean)
 	if err != nil {
@@ -143,7 +143,7 @@ func (c *scan) chunk(ctx context.Context, t *targets, part []clusterOf, first in
 	return store.Put(at, cosines)
 }
 
-// groupKey distinguishes the tables of different groups.
+// groupKey makes a key of its own for every group's table.
 func groupKey(key string, lo, hi, of int) string {
 	if lo == 0 && hi == of {
 		return key
@@ -151,7 +151,7 @@ func groupKey(key string, lo, hi, of int) string {
 	return keyWith(key, fmt.Sprintf("subtasks %d to %d", lo, hi))
 }
 
-// keyWith is key extended by more.
+// keyWith returns a key that depends on key and more.
 func keyWith(key, more string) string {
 	h := sha256.Sum256([]byte(key + " " + more))
 	return hex.EncodeToString(h[:])
@@ -168,8 +168,7 @@ func (c *scan) count(t *targets, weight float64, lo int) {
 	}
 }
 
-// end keeps the tables for a later run if the selection failed, and removes them if it was
-// made.
+// end removes the tables after the selection, or keeps them for a later run if it failed.
 func (c *scan) end(err error) error {
 	for _, s := range c.stores {
 		if err != nil {

@@ -93,8 +93,8 @@ func (t *targets) close() {
 	}
 }
 
-// cosines is [rows, subtasks], from the output of a pass with t.features; NaN for a row without
-// a gradient.
+// cosines returns [rows, subtasks], from the output of a pass with t.features; NaN for a row
+// without a gradient.
 func (t *targets) cosines(z []float32, norms []float64) []float32 {
 	out := make([]float32, 0, len(norms)*t.n)
 	for i, length := range norms {
@@ -114,7 +114,7 @@ func (t *targets) cosines(z []float32, norms []float64) []float32 {
 	return out
 }
 
-// of is the cosines of one vector with the means; NaN for the zero vector.
+// of returns the cosines of one vector with the means; NaN for the zero vector.
 func (t *targets) of(v []float64) ([]float32, error) {
 	z := make([]float32, len(v))
 	for j, x := range v {
@@ -137,7 +137,7 @@ func (t *targets) of(v []float64) ([]float32, error) {
 	return t.cosines(inner, []float64{math.Sqrt(square)}), nil
 }
 
-// evalMean is the mean of the unit features of a subtask's rows.
+// evalMean returns the mean of the unit features of a subtask's rows.
 func (s *influence) evalMean(ctx context.Context, task int) ([]float64, error) {
 	examples := make([]data.Example, len(s.tasks[task]))
 	for i, j := range s.tasks[task] {

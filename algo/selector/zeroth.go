@@ -192,7 +192,7 @@ func (w *perturbation) draw(k int) {
 	}
 }
 
-// normals is Box and Muller's transform of two pairs of words.
+// normals applies the Box-Muller transform to two pairs of words.
 func normals(w [4]uint32) (z [4]float32) {
 	for j := 0; j < 4; j += 2 {
 		radius := math.Sqrt(-2 * math.Log((float64(w[j])+1)/(1<<32)))

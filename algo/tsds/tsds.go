@@ -35,10 +35,10 @@ type Options struct {
 	C     float64 // on the scale of the vectors' lengths
 }
 
-// Official are the paper's own settings.
+// Official returns the paper's own settings.
 func Official() Options { return Options{MaxK: 5000, KDEK: 1000, Sigma: 0.75, Alpha: 0.5, C: 5} }
 
-// Upstream are DataFlex's settings.
+// Upstream returns DataFlex's settings.
 func Upstream() Options {
 	o := Official()
 	o.Alpha = 0.6
@@ -69,7 +69,7 @@ func (o Options) clamp(n int) Options {
 	return o
 }
 
-// Probabilities is the probability of every candidate; they sum to 1.
+// Probabilities returns the probability of every candidate; they sum to 1.
 func Probabilities(ctx context.Context, dev driver.Device, log *slog.Logger, candidates, queries neighbor.Vectors, o Options) ([]float64, error) {
 	if err := o.check(candidates, queries); err != nil {
 		return nil, err
@@ -102,8 +102,8 @@ func Write(ctx context.Context, dev driver.Device, log *slog.Logger, candidates,
 	return p, storage.WriteFile(path, npy.Encode(p, len(p)))
 }
 
-// densities estimates ρ of every candidate named in rows: the sum of
-// max(0, 1-d²/σ²) over its KDEK nearest among them, itself included.
+// densities estimates ρ of every candidate in rows: the sum of max(0, 1-d²/σ²) over its KDEK
+// nearest candidates, itself included.
 func densities(ctx context.Context, dev driver.Device, log *slog.Logger, candidates neighbor.Vectors, rows []int, o Options) (map[int]float64, error) {
 	unique := slices.Clone(rows)
 	slices.Sort(unique)
@@ -130,7 +130,7 @@ func densities(ctx context.Context, dev driver.Device, log *slog.Logger, candida
 	return out, nil
 }
 
-// transport computes how far every query's mass is spread.
+// transport computes how far every query's mass is spread over its neighbours.
 type transport struct {
 	found   *neighbor.Found
 	density map[int]float64
@@ -146,7 +146,8 @@ func (t *transport) distance(query, k int) float64 {
 	return math.Sqrt(t.found.Squared[query*t.found.K+k])
 }
 
-// front is a query whose neighbours up to k just take their full shares at the scale full.
+// front is the point at which a query's neighbours up to k take their full shares: at the scale
+// full.
 type front struct {
 	full     float64
 	k, query int
@@ -215,7 +216,7 @@ func (t *transport) spread() {
 }
 
 // assign adds every query's mass to p: full shares up to last, the rest to the neighbour after
-// it. The paper's code asserts the same bounds on the rest.
+// it. It checks the same bounds as the assertions of the paper's code.
 func (t *transport) assign(p []float64) error {
 	const tolerance = 1e-9
 	mass := 1 / float64(t.found.M)

@@ -3,7 +3,6 @@ package weighter
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"dataflex.dev/dataflex/algo"
 	"dataflex.dev/dataflex/algo/config"
@@ -33,19 +32,12 @@ type custom struct {
 
 func newCustom(run *algo.Run, mode algo.Mode, p *config.Params) (algo.Weighter, error) {
 	w := &custom{run: run, mode: mode, strategy: p.String("strategy", "uniform")}
-	command := p.Strings("command", nil)
-	timeout := time.Duration(p.Float("timeout", 600) * float64(time.Second))
-	if err := p.Err(); err != nil {
+	var err error
+	if w.program, err = program.FromParams(p, run.Log); err != nil {
 		return nil, err
 	}
 	switch {
-	case timeout <= 0:
-		return nil, p.Wrap("timeout", fmt.Errorf("a timeout in seconds must be positive"))
-	case len(command) > 0:
-		if err := program.Find(command); err != nil {
-			return nil, p.Wrap("command", err)
-		}
-		w.program = program.New(command, timeout, run.Log)
+	case w.program != nil:
 	case w.strategy != "uniform" && mode == algo.Faithful:
 		return nil, p.Wrap("strategy", fmt.Errorf("without a `command` only uniform is available, not %q", w.strategy))
 	default:

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// response is softmax((s - βSw)/τ).
+// response returns softmax((s - βSw)/τ).
 func response(s []float64, gram [][]float64, beta, tau float64, w []float64) []float64 {
 	f := make([]float64, len(s))
 	for i := range f {
@@ -27,7 +27,7 @@ func response(s []float64, gram [][]float64, beta, tau float64, w []float64) []f
 	return f
 }
 
-// damped is (1-ρ)·w + ρ·to.
+// damped returns (1-ρ)·w + ρ·to.
 func damped(w, to []float64, rho float64) []float64 {
 	out := make([]float64, len(w))
 	for i := range w {
@@ -36,16 +36,17 @@ func damped(w, to []float64, rho float64) []float64 {
 	return out
 }
 
-// For the solver: the tolerance on a step in the 1-norm, and the maximum number of steps.
+// Limits of the solver: the 1-norm of the last change, and the number of iterations.
 const (
 	solved   = 1e-7
 	mostMaps = 1_000_000
 )
 
-// solveExactly computes the unique w = softmax((s - βSw)/τ), for S positive semidefinite and β
-// >= 0. On the simplex the derivative of the right side has its eigenvalues in [-ℓ, 0] with ℓ =
-// (β/τ)·λmax(PSP)/2 and P = I - 11ᵀ/n, since that of softmax is at most 1/2; with ρ = 1/(1+ℓ)
-// the damped map is a contraction.
+// solveExactly computes the unique solution of w = softmax((s - βSw)/τ), for S positive
+// semidefinite and β >= 0, by damped fixed-point iteration. Restricted to the simplex, the
+// derivative of the right side has its eigenvalues in [-ℓ, 0] with ℓ = (β/τ)·λmax(PSP)/2 and P
+// = I - 11ᵀ/n, because the derivative of softmax is at most 1/2; so with ρ = 1/(1+ℓ) the
+// iteration is a contraction.
 func solveExactly(s []float64, gram [][]float64, beta, tau float64) ([]float64, error) {
 	w := even(len(s))
 	if beta == 0 {
@@ -73,7 +74,7 @@ func solveExactly(s []float64, gram [][]float64, beta, tau float64) ([]float64, 
 	return nil, fmt.Errorf("no solution after %d steps: beta %v is too large for tau %v", mostMaps, beta, tau)
 }
 
-// largestEigenvalue is λmax(PSP) by power iteration, with a margin for its error.
+// largestEigenvalue returns λmax(PSP) by power iteration, increased by a margin for its error.
 func largestEigenvalue(gram [][]float64) float64 {
 	n := len(gram)
 	v := make([]float64, n)
@@ -100,7 +101,7 @@ func largestEigenvalue(gram [][]float64) float64 {
 	return 1.05 * max(value, 0)
 }
 
-// centre subtracts the mean.
+// centre subtracts the mean from every entry.
 func centre(v []float64) {
 	var mean float64
 	for _, x := range v {

@@ -8,8 +8,8 @@ import (
 	"dataflex.dev/dataflex/algo/ranks"
 )
 
-// vectors passes what embed makes of each micro-batch, a vector [Hidden] for each of its rows, to
-// take, in order. Ranks share the micro-batches out.
+// vectors calls embed for each micro-batch, which returns a vector [Hidden] for each of its
+// rows, and passes the results to take in order. The micro-batches are divided among the ranks.
 func vectors(ctx context.Context, run *algo.Run, what string, micros []batch.Micro, embed func(batch.Micro) ([][]float64, error), take func(i int, vectors [][]float64)) error {
 	return run.Ranks.Deal(ctx, what, len(micros), func(i int) ([]byte, error) {
 		made, err := embed(micros[i])

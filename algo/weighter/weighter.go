@@ -21,7 +21,7 @@ func perMicro(r algo.WeightRequest) [][]float64 {
 	return out
 }
 
-// ones is weight 1 for every row of a step.
+// ones returns weight 1 for every row of a step.
 func ones(r algo.WeightRequest) [][]float64 {
 	out := perMicro(r)
 	for _, w := range out {
@@ -32,7 +32,7 @@ func ones(r algo.WeightRequest) [][]float64 {
 	return out
 }
 
-// lossOf is upstream's loss of a row: 0 for one without a target.
+// lossOf returns a row's loss as upstream counts it: 0 for a row without a target.
 func lossOf(r algo.WeightRequest, micro, row int) float64 {
 	if r.Micros[micro].Labelled[row] == 0 {
 		return 0
@@ -85,9 +85,9 @@ func scaled(r algo.WeightRequest, w [][]float64) [][]float64 {
 	return out
 }
 
-// reduced is a mode's weights for a step, and the reduction they are for. faithful: mean 1,
-// with the loss normalised by tokens. upstream: the given weights, divided by the number of
-// micro-batches, for the sum of the rows' mean losses.
+// reduced returns a mode's weights for a step and the reduction that they are for. faithful:
+// mean 1 over the step, with the loss normalised by tokens. upstream: w divided by the number
+// of micro-batches, with the sum of the rows' mean losses.
 func reduced(r algo.WeightRequest, mode algo.Mode, w [][]float64) ([][]float64, algo.Reduction) {
 	if mode == algo.Faithful {
 		return scaled(r, w), algo.TokenMean

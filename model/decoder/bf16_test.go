@@ -151,7 +151,7 @@ func distance(got, want []float32) float64 {
 }
 
 // TestBF16Factors: a sink gets factors of the gradients that a pass without one adds up, which
-// keeps its values in bf16 savedToo.
+// keeps its values in bf16 besides.
 func TestBF16Factors(t *testing.T) {
 	dev := optest.Device(t, 80)
 	m := randomOn(t, dev, tensorCored(), true)

@@ -35,7 +35,7 @@ func (m *Model) SaveAdapter(dir string) error {
 		}
 	}
 	c := m.toPEFT()
-	more, err := m.savedToo(c)
+	more, err := m.extraTensors(c)
 	if err != nil {
 		return err
 	}

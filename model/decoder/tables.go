@@ -256,10 +256,10 @@ func (m *Model) dropTables() {
 	}
 }
 
-// savedToo returns the tensors that PEFT saves in addition to the adapter's own: the tables with
+// extraTensors returns the tensors that PEFT saves in addition to the adapter's own: the tables with
 // an adapter, or both tables if the vocabulary has grown, and the trained rows once more for a
 // tied head.
-func (m *Model) savedToo(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error) {
+func (m *Model) extraTensors(c *checkpoint.AdapterConfig) ([]checkpoint.Tensor, error) {
 	var tensors []checkpoint.Tensor
 	add := func(p *tensor.Param, name string) error {
 		t, err := m.stored(p)
@@ -384,7 +384,7 @@ func rowsOf(w []float32, index []int32, d int) []float32 {
 	return rows
 }
 
-// beside reports whether the tensor of that name in an adapter's file is one of savedToo.
+// beside reports whether the tensor of that name in an adapter's file is one of extraTensors.
 func (m *Model) beside(name string) bool {
 	for _, path := range m.tables().Paths() {
 		for _, table := range checkpoint.TableNames(path) {
