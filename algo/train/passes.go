@@ -252,7 +252,9 @@ func (p *passes) describe(rows []int) string {
 }
 
 func clearGradients(dev driver.Device, params []*tensor.Param) {
-	for _, p := range params {
-		reduce.Fill(dev, 0, p.Grad)
+	gradients := make([]driver.F32, len(params))
+	for i, p := range params {
+		gradients[i] = p.Grad
 	}
+	reduce.Clear(dev, gradients...)
 }

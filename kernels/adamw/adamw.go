@@ -1,4 +1,4 @@
-// Package adamw is one optimizer step over a flat float32 parameter, rounded
+// Package adamw is one optimizer step over flat float32 parameters, rounded
 // where torch.optim.AdamW's CPU implementation (single tensor, torch 2.7) rounds:
 //
 //	g  = GradScale·g                      (torch's clipping multiplies in place)
@@ -17,6 +17,8 @@
 package adamw
 
 import (
+	"slices"
+
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
 	"dataflex.dev/dataflex/kernels/dispatch"
@@ -29,35 +31,31 @@ type Hyper struct {
 	GradScale                          float32 // 1 = gradients unchanged
 }
 
-// Step updates p, m and v in place; g is read only.
-func Step(dev driver.Device, p, g, m, v driver.F32, h Hyper) {
-	check(p, g, m, v, h)
-	dispatch.Run(dev, "adamw.Step", func(c *cpu.Device) {
-		stepCPU(c, p.Host(), nil, g.Host(), m.Host(), v.Host(), h)
-	}, func(c driver.Launcher) {
-		stepPTX(c, "adamw_step", p, 0, g, m, v, h)
-	})
+// Param is one parameter with its gradient and moments, all of one length.
+type Param struct {
+	P, G, M, V driver.F32
+	Half       driver.Slice[driver.BF16] // for weights that products read in bf16: the new P, rounded to nearest even; nil = none
 }
 
-// StepBF16 is Step for weights that products read in bf16: half is overwritten with the new
-// p, rounded to nearest even.
-func StepBF16(dev driver.Device, p driver.F32, half driver.Slice[driver.BF16], g, m, v driver.F32, h Hyper) {
-	check(p, g, m, v, h)
-	if half.Len() != p.Len() {
-		panic("adamw: half and p differ in length")
-	}
-	dispatch.Run(dev, "adamw.StepBF16", func(c *cpu.Device) {
-		stepCPU(c, p.Host(), half.Host(), g.Host(), m.Host(), v.Host(), h)
-	}, func(c driver.Launcher) {
-		stepPTX(c, "adamw_step_bf16", p, half.Addr(), g, m, v, h)
-	})
-}
-
-func check(p, g, m, v driver.F32, h Hyper) {
-	if g.Len() != p.Len() || m.Len() != p.Len() || v.Len() != p.Len() {
-		panic("adamw: p, g, m and v differ in length")
-	}
+// Step updates P, M and V of all parameters in place, and overwrites Half; G is read only. A
+// device takes a launch for 64 parameters.
+func Step(dev driver.Device, h Hyper, list ...Param) {
 	if h.Step < 1 {
 		panic("adamw: Step must be at least 1")
 	}
+	for _, x := range list {
+		n := x.P.Len()
+		if x.G.Len() != n || x.M.Len() != n || x.V.Len() != n || !x.Half.IsNil() && x.Half.Len() != n {
+			panic("adamw: P, G, M, V and Half differ in length")
+		}
+	}
+	dispatch.Run(dev, "adamw.Step", func(c *cpu.Device) {
+		for _, x := range list {
+			stepCPU(c, x.P.Host(), x.Half.Host(), x.G.Host(), x.M.Host(), x.V.Host(), h)
+		}
+	}, func(c driver.Launcher) {
+		for part := range slices.Chunk(list, most) {
+			stepPTX(c, h, part)
+		}
+	})
 }

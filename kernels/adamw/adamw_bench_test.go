@@ -17,7 +17,7 @@ func BenchmarkStep(b *testing.B) {
 		dev := optest.CPU(b, threads)
 		b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) {
 			for b.Loop() {
-				adamw.Step(dev, f(p), f(g), f(m), f(v), h)
+				adamw.Step(dev, h, adamw.Param{P: f(p), G: f(g), M: f(m), V: f(v)})
 			}
 			optest.GBs(b, 7*4*n)
 		})

@@ -2,6 +2,7 @@ package adamw
 
 import (
 	_ "embed"
+	"math"
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/kernels/ptx"
@@ -12,17 +13,33 @@ var sm80 string
 
 var family = ptx.New("adamw", sm80)
 
-// stepParameters are those of adamw_step, without half, and of adamw_step_bf16.
+const most = 64 // parameters of a launch, as in adamw.cu
+
+// stepParameters are struct parameters of adamw.cu.
 type stepParameters struct {
-	p, half, g, m, v uintptr
-	n                uint64
-	f                factors
+	items [most]struct {
+		p, half, g, m, v uintptr
+		n                uint64
+	}
+	first [most]int32
+	f     factors
 }
 
-var steps = ptx.Declare[stepParameters](family, "adamw_step*")
+var steps = ptx.Declare[ptx.One[stepParameters]](family, "adamw_step")
 
-func stepPTX(dev driver.Launcher, kernel string, p driver.F32, half uintptr, g, m, v driver.F32, h Hyper) {
-	steps.Launch(ptx.On(dev), kernel, ptx.Grid(ptx.Blocks(p.Len(), 1024), 256), &stepParameters{
-		p: p.Addr(), half: half, g: g.Addr(), m: m.Addr(), v: v.Addr(), n: uint64(p.Len()), f: newFactors(h),
-	})
+// stepPTX has one row of blocks for all parameters.
+func stepPTX(dev driver.Launcher, h Hyper, list []Param) {
+	p := ptx.One[stepParameters]{P: stepParameters{f: newFactors(h)}}
+	blocks := 0
+	for i := range p.P.first {
+		if i >= len(list) {
+			p.P.first[i] = math.MaxInt32
+			continue
+		}
+		at, x := &p.P.items[i], list[i]
+		at.p, at.half, at.g, at.m, at.v, at.n = x.P.Addr(), x.Half.Addr(), x.G.Addr(), x.M.Addr(), x.V.Addr(), uint64(x.P.Len())
+		p.P.first[i] = int32(blocks)
+		blocks += ptx.Blocks(x.P.Len(), 1024)
+	}
+	steps.Launch(ptx.On(dev), "adamw_step", ptx.Grid(blocks, 256), &p)
 }

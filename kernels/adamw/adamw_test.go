@@ -33,7 +33,7 @@ func TestGolden(t *testing.T) {
 				LR: g.LR, Beta1: g.Betas[0], Beta2: g.Betas[1], Eps: g.Eps, WeightDecay: g.WeightDecay,
 				Step: i + 1, GradScale: s.GradScale,
 			}
-			adamw.Step(dev, f(p), f(s.G), f(m), f(v), h)
+			adamw.Step(dev, h, adamw.Param{P: f(p), G: f(s.G), M: f(m), V: f(v)})
 			optest.Same(t, level+" m", m, s.M)
 			optest.Same(t, level+" v", v, s.V)
 			optest.Same(t, level+" p", p, s.P)
@@ -71,7 +71,7 @@ func TestAgainstFloat64(t *testing.T) {
 			g := optest.Normal(r, n, 1)
 			h := adamw.Hyper{LR: 0.01, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.1, Step: step, GradScale: 0.5}
 			step := func(dev driver.Device, p, m, v []float32) {
-				adamw.Step(dev, optest.Dev(p), optest.Dev(g), optest.Dev(m), optest.Dev(v), h)
+				adamw.Step(dev, h, adamw.Param{P: optest.Dev(p), G: optest.Dev(g), M: optest.Dev(m), V: optest.Dev(v)})
 			}
 			step(one, p, m, v)
 			step(many, p4, m4, v4)

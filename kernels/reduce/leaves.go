@@ -57,13 +57,8 @@ func leavesPTX(dev driver.Launcher, x []driver.F32, leaves [][]float64) {
 		return
 	}
 	q := ptx.On(dev)
-	first, at := q.Scratch(0, 8*total), 0
-	for i, v := range x {
-		if n := len(leaves[i]); n > 0 {
-			folds.Launch(q, "reduce_sum_squares_partial", ptx.Grid(n, 256), &fold{v.Addr(), uint64(v.Len()), first + uintptr(8*at)})
-			at += n
-		}
-	}
+	first := q.Scratch(0, 8*total)
+	sumSquares(q, x, first)
 	host := make([]byte, 8*total)
 	q.Read(host, first)
 	for _, l := range leaves {
@@ -76,7 +71,9 @@ func leavesPTX(dev driver.Launcher, x []driver.F32, leaves [][]float64) {
 
 func sumOfLeavesPTX(dev driver.Launcher, leaves [][]float64, sums []float64) {
 	var host []byte
-	for _, l := range leaves {
+	counts := make([]int, len(leaves))
+	for i, l := range leaves {
+		counts[i] = len(l)
 		for _, v := range l {
 			host = binary.LittleEndian.AppendUint64(host, math.Float64bits(v))
 		}
@@ -87,14 +84,5 @@ func sumOfLeavesPTX(dev driver.Launcher, leaves [][]float64, sums []float64) {
 	q := ptx.On(dev)
 	partial := q.Scratch(0, len(host)+8*len(sums))
 	q.Write(partial, host)
-	result, at := partial+uintptr(len(host)), partial
-	for i, l := range leaves {
-		partials.Launch(q, "reduce_sum_partials", ptx.Grid(1, 256), &sumParameters{at, int32(len(l)), result + uintptr(8*i)})
-		at += uintptr(8 * len(l))
-	}
-	out := make([]byte, 8*len(sums))
-	q.Read(out, result)
-	for i := range sums {
-		sums[i] = math.Float64frombits(binary.LittleEndian.Uint64(out[8*i:]))
-	}
+	addPartials(q, counts, partial, sums)
 }

@@ -2,12 +2,15 @@
 // computes. No alignment is asked for.
 //
 // Elementwise kernels: a thread owns four neighbouring floats; 1024 floats a block.
-// reduce_sum_squares_partial: a block of 256 threads owns 4096 floats and leaves their
-// sum, in float64, in partial[block]; reduce_sum_partials adds those in one block. Both
-// go over fixed trees: the bits depend on the length alone.
+// reduce_sum_squares_partial: a block of 256 threads owns 4096 floats of one of many vectors
+// and leaves their sum, in float64, in partial[block]; reduce_sum_partials adds those of a
+// vector in one block. Both go over fixed trees: the bits depend on the length alone.
 //
 // Floor: bytes moved over the memory's bandwidth. Not measured on a GPU.
 // v1  16-byte accesses, four loads in flight a thread in the sum
+// v2  the sums of 128 vectors in two launches, and their clearing in one: a model has hundreds
+//     of gradients
+#include "../dev/list.cuh"
 #include "../dev/quad.cuh"
 #include "../dev/warp.cuh"
 
@@ -35,12 +38,38 @@ KERNEL __launch_bounds__(256) reduce_axpy(float* dst, const float* x, i64 n, flo
 
 constexpr int leaf = 4096;  // floats of a block
 
-KERNEL __launch_bounds__(256) reduce_sum_squares_partial(const float* x, i64 n, double* partial) {
+constexpr int most = 128;  // vectors of a launch
+
+struct vector {
+  float* x;
+  i64 n;
+};
+
+struct vectors {
+  vector items[most];
+  int first[most];  // blocks
+  double* partial;
+};
+
+// x = 0 for all vectors.
+KERNEL __launch_bounds__(256) reduce_clear(vectors l) {
+  const int own = vector_of(l.first, blockIdx.x);
+  const vector x = l.items[own];
+  const i64 block = blockIdx.x - l.first[own];
+  const bool vec = aligned16(x.x);
+#pragma unroll
+  for (int j = 0; j < 4; j++) store4(x.x, block * leaf + 4 * (threadIdx.x + 256 * j), x.n, vec, quad{});
+}
+
+KERNEL __launch_bounds__(256) reduce_sum_squares_partial(vectors l) {
   __shared__ double part[8];
-  bool vec = aligned16(x);
+  const int own = vector_of(l.first, blockIdx.x);
+  const vector x = l.items[own];
+  const i64 block = blockIdx.x - l.first[own];
+  bool vec = aligned16(x.x);
   quad q[4];
 #pragma unroll
-  for (int j = 0; j < 4; j++) q[j] = load4(x, (i64)blockIdx.x * leaf + 4 * (threadIdx.x + 256 * j), n, vec);
+  for (int j = 0; j < 4; j++) q[j] = load4(x.x, block * leaf + 4 * (threadIdx.x + 256 * j), x.n, vec);
   double sum = 0;
 #pragma unroll
   for (int j = 0; j < 4; j++)
@@ -50,16 +79,23 @@ KERNEL __launch_bounds__(256) reduce_sum_squares_partial(const float* x, i64 n, 
       sum = __builtin_fma(v, v, sum);
     }
   sum = block_sum<256>(sum, part);
-  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+  if (threadIdx.x == 0) l.partial[blockIdx.x] = sum;
 }
 
-// sum[0] = the sum of partial[0 … n-1], in one block.
-KERNEL __launch_bounds__(256) reduce_sum_partials(const double* partial, int n, double* sum) {
+struct sums {
+  int first[most + 1];  // partial sums of each vector, behind one another
+  const double* partial;
+  double* sum;
+};
+
+// A block's sum is that of its vector's partial sums.
+KERNEL __launch_bounds__(256) reduce_sum_partials(sums l) {
   __shared__ double part[8];
+  const int begin = l.first[blockIdx.x], end = l.first[blockIdx.x + 1];
   double s = 0;
-  for (int i = threadIdx.x; i < n; i += 256) s += partial[i];
+  for (int i = begin + threadIdx.x; i < end; i += 256) s += l.partial[i];
   s = block_sum<256>(s, part);
-  if (threadIdx.x == 0) *sum = s;
+  if (threadIdx.x == 0) l.sum[blockIdx.x] = s;
 }
 
 // *bad becomes 1 if an element is NaN or infinite; the caller clears it.

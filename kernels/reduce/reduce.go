@@ -74,3 +74,12 @@ func Fill(dev driver.Device, a float32, x driver.F32) {
 		fillPTX(c, a, x)
 	})
 }
+
+// Clear is x = 0 for each of x. A device takes a launch for 128 of them.
+func Clear(dev driver.Device, x ...driver.F32) {
+	dispatch.Run(dev, "reduce.Clear", func(c *cpu.Device) {
+		for _, v := range x {
+			fillCPU(c, 0, v.Host())
+		}
+	}, func(c driver.Launcher) { clearPTX(c, x) })
+}

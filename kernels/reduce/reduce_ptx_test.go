@@ -1,6 +1,7 @@
 package reduce_test
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -25,18 +26,25 @@ func TestPTXSumSquares(t *testing.T) {
 	}
 }
 
-// TestPTXSumsOfSquares: for many vectors at once each sum has its own bits, that of the
-// empty one is 0.
+// TestPTXSumsOfSquares: for 300 vectors at once, in three times two launches, each sum has
+// the bits of that vector alone, that of an empty one is 0.
 func TestPTXSumsOfSquares(t *testing.T) {
-	dev, r := optest.Device(t, 80), optest.Rand(9)
+	dev, r := optest.Sim(t), optest.Rand(9)
 	var vectors []driver.F32
 	var want []float64
-	for _, n := range []int{5000, 1, 0, 20001} {
+	for i := range 300 {
+		n := []int{5000, 1, 0, 20001, 37, 0, 4096}[i%7] / (1 + i/7)
 		x := optest.In(t, dev, optest.Normal(r, n, 1), 0)
 		vectors, want = append(vectors, x), append(want, reduce.SumSquares(dev, x))
 	}
+	dev.ResetCounters()
 	if got := reduce.SumsOfSquares(dev, vectors...); !slices.Equal(got, want) || got[2] != 0 {
 		t.Errorf("%v, want %v", got, want)
+	}
+	for _, kernel := range []string{"reduce_sum_squares_partial", "reduce_sum_partials"} {
+		if n := dev.Total(kernel).Launches; n != 3 {
+			t.Errorf("%d launches of %s, want 3", n, kernel)
+		}
 	}
 }
 
@@ -97,5 +105,18 @@ func TestPTXTraffic(t *testing.T) {
 	c := dev.Total("reduce_sum_squares_partial")
 	if c.Global.LoadBytes != 4*n || c.Global.Units != c.Global.Ideal || c.Conflicts() != 0 {
 		t.Errorf("%d bytes loaded, want %d; %d sectors, ideal %d; %d bank conflicts", c.Global.LoadBytes, 4*n, c.Global.Units, c.Global.Ideal, c.Conflicts())
+	}
+}
+
+// TestPTXClear: 140 vectors of uneven lengths and alignment become 0.
+func TestPTXClear(t *testing.T) {
+	dev, r := optest.Device(t, 80), optest.Rand(12)
+	var vectors []driver.F32
+	for i := range 140 {
+		vectors = append(vectors, optest.In(t, dev, optest.Normal(r, []int{4096, 0, 4099, 1, 9001}[i%5], 1), i%3))
+	}
+	reduce.Clear(dev, vectors...)
+	for i, v := range vectors {
+		optest.Same(t, fmt.Sprint("vector ", i), optest.Out(t, dev, v), make([]float32, v.Len()))
 	}
 }

@@ -186,7 +186,7 @@ var trials = []trial{
 	}},
 	{"adamw", float32Share, func(b *bench) {
 		p, g, m, v := b.normal(100), b.normal(100), b.normal(100), b.positive(100)
-		adamw.Step(b.dev, p, g, m, v, adamw.Hyper{LR: 0.1, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.1, Step: 3, GradScale: 0.5})
+		adamw.Step(b.dev, adamw.Hyper{LR: 0.1, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.1, Step: 3, GradScale: 0.5}, adamw.Param{P: p, G: g, M: m, V: v})
 		b.result(p, m, v)
 	}},
 	{"adafactor", float32Share, func(b *bench) {

@@ -44,22 +44,25 @@ func twoMoments(s *slots, p *tensor.Param) error {
 func (o *AdamW) Step(lr float64, gradScale float32) {
 	o.steps++
 	for _, g := range o.groups {
-		for _, p := range g.Params {
-			o.step(p, adamw.Hyper{
-				LR: lr * g.LRScale, Beta1: o.beta1, Beta2: o.beta2, Eps: o.eps,
-				WeightDecay: g.WeightDecay, Step: o.steps, GradScale: gradScale,
-			})
+		list := make([]adamw.Param, len(g.Params))
+		for i, p := range g.Params {
+			list[i] = o.param(p)
 		}
+		adamw.Step(o.slots.dev, adamw.Hyper{
+			LR: lr * g.LRScale, Beta1: o.beta1, Beta2: o.beta2, Eps: o.eps,
+			WeightDecay: g.WeightDecay, Step: o.steps, GradScale: gradScale,
+		}, list...)
 	}
 }
 
-func (s *stepped) step(p *tensor.Param, h adamw.Hyper) {
+// param is p with its moments.
+func (s *stepped) param(p *tensor.Param) adamw.Param {
 	mo := s.slots.of(p)
-	if !p.Narrows() {
-		adamw.Step(s.slots.dev, p.Data, p.Grad, mo[0], mo[1], h)
-	} else {
-		adamw.StepBF16(s.slots.dev, p.Data, p.BF16(), p.Grad, mo[0], mo[1], h)
+	x := adamw.Param{P: p.Data, G: p.Grad, M: mo[0], V: mo[1]}
+	if p.Narrows() {
+		x.Half = p.BF16()
 	}
+	return x
 }
 
 // Moments implements Adaptive.

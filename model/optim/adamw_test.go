@@ -2,6 +2,8 @@ package optim
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 
 	"dataflex.dev/dataflex/driver"
 	"dataflex.dev/dataflex/driver/cpu"
+	"dataflex.dev/dataflex/driver/sim"
 	"dataflex.dev/dataflex/model/checkpoint"
 	"dataflex.dev/dataflex/model/tensor"
 )
@@ -355,5 +358,38 @@ func TestGradNorm(t *testing.T) {
 		if norm := GradNorm(dev, params); norm == norm {
 			t.Errorf("NaN gradient: norm %v", norm)
 		}
+	}
+}
+
+// TestLaunches: a step over the 448 matrices of a LoRA of 32 layers and the norm of their
+// gradients take seven and eight launches; a launch for each parameter, and two for each
+// norm, were 448 and 896.
+func TestLaunches(t *testing.T) {
+	dev := sim.New(sim.Options{})
+	t.Cleanup(func() { dev.Close() })
+	var params []*tensor.Param
+	for i := range 448 {
+		p, err := tensor.New(dev, fmt.Sprint(i), 1, 8)
+		if err == nil {
+			err = p.Train(dev)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		params = append(params, p)
+	}
+	o, err := NewAdamW(dev, []Group{{Params: params, LRScale: 1}}, 0.9, 0.999, 1e-8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(o.Close)
+	dev.ResetCounters()
+	o.Step(1e-3, Clip(GradNorm(dev, params), 1))
+	launches := map[string]uint64{}
+	for _, c := range dev.Totals() {
+		launches[c.Kernel] = uint64(c.Launches)
+	}
+	if want := map[string]uint64{"adamw_step": 7, "reduce_sum_squares_partial": 4, "reduce_sum_partials": 4}; !maps.Equal(launches, want) {
+		t.Errorf("launches %v, want %v", launches, want)
 	}
 }

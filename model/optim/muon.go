@@ -98,10 +98,10 @@ func (o *Muon) Step(lr float64, gradScale float32) {
 				o.orthogonal(p, rate, g.WeightDecay, gradScale)
 				continue
 			}
-			o.step(p, adamw.Hyper{
+			adamw.Step(o.slots.dev, adamw.Hyper{
 				LR: rate, Beta1: o.beta1, Beta2: o.beta2, Eps: eps,
 				WeightDecay: g.WeightDecay, Step: o.steps, GradScale: gradScale,
-			})
+			}, o.param(p))
 		}
 	}
 }

@@ -74,8 +74,9 @@ func adamwJob(r *room, n int, bf16 bool) job {
 		y := p.at(i)*(1-h.LR*h.WeightDecay) - step
 		return expected{y, 0x1p-22*math.Abs(p.at(i)) + exactShare*math.Abs(step)}
 	}
+	x := adamw.Param{P: p.Slice, G: g.Slice, M: first.Slice, V: second.Slice}
 	j := job{
-		call: func() { adamw.Step(r.dev, p.Slice, g.Slice, first.Slice, second.Slice, h) },
+		call: func() { adamw.Step(r.dev, h, x) },
 		outputs: []output{
 			vector("p", n, r.floats(p.Slice), updated),
 			vector("m", n, r.floats(first.Slice), func(i int) expected {
@@ -86,7 +87,7 @@ func adamwJob(r *room, n int, bf16 bool) job {
 	}
 	if bf16 {
 		half := r.half(n, 1)
-		j.call = func() { adamw.StepBF16(r.dev, p.Slice, half.Slice, g.Slice, first.Slice, second.Slice, h) }
+		x.Half = half.Slice
 		j.outputs = append(j.outputs, vector("p in bf16", n, r.halves(half.Slice), func(i int) expected {
 			e := updated(i)
 			return expected{e.value, e.allowed + bf16Share*math.Abs(e.value)}
