@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -41,7 +42,8 @@ func Write(path string, total int64, fill func(io.Writer) error) (err error) {
 	if info != nil {
 		mode = info.Mode().Perm()
 	}
-	f, err := createTemp(target, mode)
+	sweep(target)
+	f, held, err := createTemp(target, mode)
 	if err != nil {
 		return writeError(path, 0, total, err)
 	}
@@ -62,22 +64,66 @@ func Write(path string, total int64, fill func(io.Writer) error) (err error) {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := f.Close(); err != nil {
-		return err
+	if !held { // Windows has no such locks, and renames no open file
+		if err := f.Close(); err != nil {
+			return err
+		}
 	}
 	if err := Rename(f.Name(), target); err != nil {
+		return err
+	}
+	if err := ignoreClosed(f.Close()); err != nil {
 		return err
 	}
 	return SyncDir(filepath.Dir(target))
 }
 
-// createTemp creates an unfinished file beside path.
-func createTemp(path string, mode fs.FileMode) (File, error) {
+// createTemp creates an unfinished file beside path, and holds its lock until it is closed, so
+// that sweep can tell it from those of killed programs. held is false where there are no locks.
+func createTemp(path string, mode fs.FileMode) (f File, held bool, err error) {
 	for try := 0; ; try++ {
-		f, err := OpenFile(tempName(path), os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
-		if err == nil || try == 1000 || !errors.Is(err, fs.ErrExist) {
-			return f, err
+		f, err = OpenFile(tempName(path), os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+		if err != nil {
+			if try == 1000 || !errors.Is(err, fs.ErrExist) {
+				return nil, false, err
+			}
+			continue
 		}
+		err = f.TryLock()
+		if !errors.Is(err, ErrLocked) && same(f, f.Name()) {
+			return f, err == nil, nil
+		}
+		if err := f.Close(); err != nil || try == 1000 { // another process's sweep came between the two
+			return nil, false, errors.Join(errSwept, err)
+		}
+	}
+}
+
+// sweep removes what killed programs left of earlier attempts to write path: unfinished files
+// that no process holds. What cannot be removed stays; it harms nobody.
+func sweep(path string) {
+	dir, name := filepath.Split(path)
+	dir = filepath.Clean(dir)
+	if isTemporary(filepath.Base(dir)) {
+		return // the folder is itself unfinished, and new
+	}
+	entries, err := ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() || !isTemporary(e.Name()) || e.Name()[:strings.LastIndexByte(e.Name(), '-')] != tempPrefix+name {
+			continue
+		}
+		left := filepath.Join(dir, e.Name())
+		f, err := OpenFile(left, os.O_RDWR, 0)
+		if err != nil {
+			continue
+		}
+		if f.TryLock() == nil {
+			_ = Remove(left)
+		}
+		_ = f.Close()
 	}
 }
 

@@ -43,8 +43,8 @@ func Begin(parent, name string) (*Folder, error) {
 	}
 }
 
-// errSwept: another process's CleanStale removed the folder before it was locked.
-var errSwept = errors.New("the new folder was taken for an abandoned one")
+// errSwept: another process removed the folder or file before it was locked.
+var errSwept = errors.New("it was taken for one that was left behind")
 
 // hold locks the new folder. Where there are no locks (some network file systems) it stays
 // unlocked, and CleanStale leaves it alone.
